@@ -1,0 +1,5 @@
+//! `dnsq`: see [`applayer::tool::dnsq`].
+
+fn main() -> std::process::ExitCode {
+    applayer::tool::dnsq::main()
+}

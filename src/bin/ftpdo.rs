@@ -1,0 +1,5 @@
+//! `ftpdo`: see [`applayer::tool::ftpdo`].
+
+fn main() -> std::process::ExitCode {
+    applayer::tool::ftpdo::main()
+}

@@ -1,0 +1,5 @@
+//! `ftpget`: see [`applayer::tool::ftpget`].
+
+fn main() -> std::process::ExitCode {
+    applayer::tool::ftpget::main()
+}

@@ -1,0 +1,5 @@
+//! `ftpls`: see [`applayer::tool::ftpls`].
+
+fn main() -> std::process::ExitCode {
+    applayer::tool::ftpls::main()
+}

@@ -1,0 +1,5 @@
+//! `ftpput`: see [`applayer::tool::ftpput`].
+
+fn main() -> std::process::ExitCode {
+    applayer::tool::ftpput::main()
+}

@@ -1,0 +1,5 @@
+//! `smtpsend`: see [`applayer::tool::smtpsend`].
+
+fn main() -> std::process::ExitCode {
+    applayer::tool::smtpsend::main()
+}

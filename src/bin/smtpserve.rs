@@ -1,0 +1,5 @@
+//! `smtpserve`: see [`applayer::tool::smtpserve`].
+
+fn main() -> std::process::ExitCode {
+    applayer::tool::smtpserve::main()
+}

@@ -1,0 +1,1 @@
+//! What every tool shares: argument groups, output, exit status, progress, configuration.

@@ -1,0 +1,345 @@
+//! The one error vocabulary: every driver returns a [`Fault`], and its [`Kind`] alone decides whether a retry makes
+//! sense, which status the process ends with, and what stands in the JSON.
+
+use std::fmt;
+
+/// What went wrong, as a closed list. The table in applayer(7) is generated from [`Kind::ALL`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Kind {
+    /// The command line cannot be carried out as written.
+    Usage,
+    /// Input from a file, a pipe or a mailbox is malformed.
+    BadData,
+    /// A local or remote file that was to be read is not there (FTP 550 on RETR).
+    NoInput,
+    /// The recipient or login does not exist, for good (SMTP 550 5.1.1).
+    NoUser,
+    /// A host name that was a means to an end does not exist, for good.
+    NoHost,
+    /// It worked and the answer is "no": no data, nothing matched.
+    Negative,
+    /// The peer refuses for good (a 5xx that says nothing more exact, a verb it does not know, DNS REFUSED).
+    Refused,
+    /// The peer lacks a feature that this task cannot do without (5.6.3, no SMTPUTF8, no MLSD …).
+    Unsupported,
+    /// A bug in applayer.
+    Internal,
+    /// An output file cannot be created or written (permission, disk full).
+    CannotCreate,
+    /// A local read, write or flush failed.
+    Io,
+    /// Nothing listens: connection refused.
+    ConnectRefused,
+    /// No route, network down, no address family in common.
+    Unreachable,
+    /// A deadline passed, or the peer fell below the minimum rate.
+    TimedOut,
+    /// The connection ended in the middle of the dialogue.
+    Disconnected,
+    /// The peer says "later" (FTP and SMTP 4xx, 421, DNS SERVFAIL).
+    PeerTemporary,
+    /// A name could not be looked up now: the resolver failed, not the name.
+    LookupFailed,
+    /// Another process of this host holds the lock.
+    Locked,
+    /// A transfer stopped half-way; what arrived is kept for resuming.
+    Incomplete,
+    /// The peer broke the protocol.
+    Protocol,
+    /// Login failed, or the peer says that this user may not.
+    AuthFailed,
+    /// The peer's certificate is not to be trusted, or TLS was asked for and is not offered.
+    TlsUntrusted,
+    /// DNSSEC: the data is bogus.
+    Bogus,
+    /// A configuration file is wrong, or the place named for the queue cannot serve.
+    Config,
+    /// No answer after the final dot or the last BDAT: the message may have been taken. Never repeated by itself.
+    Unknown,
+    /// Stopped by the user or by a drain before it was done.
+    Cancelled,
+}
+
+impl Kind {
+    /// Every kind, in the order in which applayer(7) prints them.
+    pub const ALL: [Kind; 26] = [
+        Kind::Negative,
+        Kind::Usage,
+        Kind::BadData,
+        Kind::NoInput,
+        Kind::NoUser,
+        Kind::NoHost,
+        Kind::Refused,
+        Kind::Unsupported,
+        Kind::Internal,
+        Kind::CannotCreate,
+        Kind::Io,
+        Kind::ConnectRefused,
+        Kind::Unreachable,
+        Kind::TimedOut,
+        Kind::Disconnected,
+        Kind::PeerTemporary,
+        Kind::LookupFailed,
+        Kind::Locked,
+        Kind::Incomplete,
+        Kind::Cancelled,
+        Kind::Protocol,
+        Kind::AuthFailed,
+        Kind::TlsUntrusted,
+        Kind::Bogus,
+        Kind::Config,
+        Kind::Unknown,
+    ];
+
+    /// The name used in JSON (`"kind"`).
+    pub const fn as_str(self) -> &'static str {
+        self.row().0
+    }
+
+    /// The exit status of a tool that ends with this kind (sysexits; applayer(7)).
+    pub const fn exit(self) -> u8 {
+        self.row().1
+    }
+
+    /// True when the same action may succeed later without any change, and repeats nothing that succeeded.
+    pub const fn temporary(self) -> bool {
+        self.exit() == 75
+    }
+
+    /// One row a kind: JSON name, exit status, and what it means in a few words.
+    const fn row(self) -> (&'static str, u8, &'static str) {
+        match self {
+            Kind::Negative => ("negative", 1, "it worked, and the answer is no"),
+            Kind::Usage => ("usage", 64, "the command line cannot be carried out as written"),
+            Kind::BadData => ("bad_data", 65, "input is malformed"),
+            Kind::NoInput => ("no_input", 66, "the file to be read is not there"),
+            Kind::NoUser => ("no_user", 67, "no such mailbox or user, for good"),
+            Kind::NoHost => ("no_host", 68, "no such host, for good"),
+            Kind::Refused => ("refused", 69, "the peer refuses for good"),
+            Kind::Unsupported => ("unsupported", 69, "the peer lacks a feature this needs"),
+            Kind::Internal => ("internal", 70, "a bug in applayer"),
+            Kind::CannotCreate => ("cannot_create", 73, "output cannot be created or written"),
+            Kind::Io => ("io", 74, "a local read, write or flush failed"),
+            Kind::ConnectRefused => ("connect_refused", 75, "nothing listens there"),
+            Kind::Unreachable => ("unreachable", 75, "no route to the peer"),
+            Kind::TimedOut => ("timed_out", 75, "a deadline passed"),
+            Kind::Disconnected => ("disconnected", 75, "the connection ended half-way"),
+            Kind::PeerTemporary => ("peer_temporary", 75, "the peer says: later"),
+            Kind::LookupFailed => ("lookup_failed", 75, "a name could not be looked up now"),
+            Kind::Locked => ("locked", 75, "another process holds the lock"),
+            Kind::Incomplete => ("incomplete", 75, "a transfer stopped half-way, kept for resuming"),
+            Kind::Cancelled => ("cancelled", 75, "stopped before it was done"),
+            Kind::Protocol => ("protocol", 76, "the peer broke the protocol"),
+            Kind::AuthFailed => ("auth_failed", 77, "login failed or not allowed"),
+            Kind::TlsUntrusted => ("tls_untrusted", 77, "the certificate is not trusted, or TLS is missing"),
+            Kind::Bogus => ("bogus", 77, "DNSSEC validation failed"),
+            Kind::Config => ("config", 78, "a configuration is wrong"),
+            Kind::Unknown => ("unknown", 3, "no answer after the final dot: may have been taken"),
+        }
+    }
+
+    /// A few words for the table in applayer(7).
+    pub const fn meaning(self) -> &'static str {
+        self.row().2
+    }
+
+    /// The kind whose JSON name this is.
+    pub fn from_name(name: &str) -> Option<Kind> {
+        Kind::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// An enhanced mail system status code, `class.subject.detail` (RFC 3463, section 2).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Enhanced {
+    /// 2 success, 4 persistent transient failure, 5 permanent failure.
+    pub class: u8,
+    /// 0 to 999: addressing, mailbox, system, network, protocol, content, policy.
+    pub subject: u16,
+    /// 0 to 999.
+    pub detail: u16,
+}
+
+impl Enhanced {
+    /// A code from its three numbers.
+    pub const fn new(class: u8, subject: u16, detail: u16) -> Enhanced {
+        Enhanced { class, subject, detail }
+    }
+
+    /// Parses `5.1.1` exactly: class 2, 4 or 5, one to three digits in the others, nothing around (RFC 3463, section 2).
+    pub fn parse(text: &str) -> Option<Enhanced> {
+        let mut parts = text.split('.');
+        let number = |part: Option<&str>| -> Option<u16> {
+            let part = part?;
+            (matches!(part.len(), 1..=3) && part.bytes().all(|byte| byte.is_ascii_digit()))
+                .then(|| part.parse().ok())?
+        };
+        let class = u8::try_from(number(parts.next())?).ok()?;
+        let code = Enhanced { class, subject: number(parts.next())?, detail: number(parts.next())? };
+        (matches!(class, 2 | 4 | 5) && parts.next().is_none()).then_some(code)
+    }
+}
+
+impl fmt::Display for Enhanced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.class, self.subject, self.detail)
+    }
+}
+
+/// One failure, as a driver reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fault {
+    /// What went wrong; decides retry, exit status and JSON.
+    pub kind: Kind,
+    /// The peer's reply code, if it gave one (FTP and SMTP 3 digits, DNS rcode).
+    pub code: Option<u16>,
+    /// The peer's enhanced status code (SMTP).
+    pub enhanced: Option<Enhanced>,
+    /// One line for a person. May hold bytes that a peer chose: escape it when printing.
+    pub detail: String,
+    /// What the user could do about it, one line.
+    pub hint: Option<&'static str>,
+}
+
+impl Fault {
+    /// A fault of this kind with its one-line explanation.
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Fault {
+        Fault { kind, code: None, enhanced: None, detail: detail.into(), hint: None }
+    }
+
+    /// The same with the peer's reply code.
+    #[must_use]
+    pub fn with_code(mut self, code: u16) -> Fault {
+        self.code = Some(code);
+        self
+    }
+
+    /// The same with the peer's enhanced status code.
+    #[must_use]
+    pub fn with_enhanced(mut self, enhanced: Option<Enhanced>) -> Fault {
+        self.enhanced = enhanced;
+        self
+    }
+
+    /// The same with a hint for the user.
+    #[must_use]
+    pub fn with_hint(mut self, hint: &'static str) -> Fault {
+        self.hint = Some(hint);
+        self
+    }
+
+    /// The same with `what: ` before the detail.
+    #[must_use]
+    pub fn context(mut self, what: impl fmt::Display) -> Fault {
+        self.detail = format!("{what}: {}", self.detail);
+        self
+    }
+
+    /// True when the same action may succeed later (see [`Kind::temporary`]).
+    pub fn temporary(&self) -> bool {
+        self.kind.temporary()
+    }
+
+    /// The exit status for this fault alone.
+    pub fn exit(&self) -> u8 {
+        self.kind.exit()
+    }
+
+    /// A failed local read or write: the kind follows from the system's error.
+    pub fn local(what: impl fmt::Display, error: &std::io::Error) -> Fault {
+        use std::io::ErrorKind as E;
+        let kind = match error.kind() {
+            E::NotFound => Kind::NoInput,
+            E::PermissionDenied | E::AlreadyExists | E::StorageFull | E::QuotaExceeded | E::ReadOnlyFilesystem => {
+                Kind::CannotCreate
+            }
+            E::WouldBlock => Kind::Locked,
+            _ => Kind::Io,
+        };
+        Fault::new(kind, format!("{what}: {}", plain(error)))
+    }
+
+    /// A failure of a network connection: the kind follows from the system's error.
+    pub fn network(what: impl fmt::Display, error: &std::io::Error) -> Fault {
+        use std::io::ErrorKind as E;
+        let kind = match error.kind() {
+            E::ConnectionRefused => Kind::ConnectRefused,
+            E::TimedOut | E::WouldBlock => Kind::TimedOut,
+            E::ConnectionReset | E::ConnectionAborted | E::BrokenPipe | E::UnexpectedEof | E::NotConnected => {
+                Kind::Disconnected
+            }
+            E::HostUnreachable | E::NetworkUnreachable | E::NetworkDown | E::AddrNotAvailable => Kind::Unreachable,
+            E::InvalidData => Kind::Protocol,
+            E::PermissionDenied => Kind::Refused,
+            _ => Kind::Unreachable,
+        };
+        Fault::new(kind, format!("{what}: {}", plain(error)))
+    }
+}
+
+/// A system error without Rust's ` (os error N)`: users know the words, not the number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error ") {
+        Some(at) => text.get(..at).unwrap_or(&text).to_owned(),
+        None => text,
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_come_back() {
+        for kind in Kind::ALL {
+            assert_eq!(Kind::from_name(kind.as_str()), Some(kind));
+            assert_eq!(Kind::ALL.iter().filter(|other| **other == kind).count(), 1, "{kind} stands once");
+        }
+    }
+
+    #[test]
+    fn temporary_is_exit_75_and_nothing_else() {
+        for kind in Kind::ALL {
+            assert_eq!(kind.temporary(), kind.exit() == 75, "{kind}");
+            assert_ne!(kind.exit(), 2, "{kind}: 2 is clap's");
+            assert_ne!(kind.exit(), 0, "{kind}: a fault never ends with 0");
+        }
+    }
+
+    #[test]
+    fn enhanced_codes_are_exact() {
+        for good in ["2.0.0", "4.7.1", "5.1.1", "5.999.999"] {
+            assert_eq!(Enhanced::parse(good).map(|code| code.to_string()).as_deref(), Some(good));
+        }
+        for bad in ["", "5", "5.1", "5.1.1.1", "3.1.1", "5.1000.1", "5..1", "5.1.1 ", "+5.1.1", "5.-1.1", "05.01.1.x"] {
+            assert_eq!(Enhanced::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn system_errors_map_to_kinds() {
+        let error = |kind| std::io::Error::from(kind);
+        use std::io::ErrorKind as E;
+        assert_eq!(Fault::network("x", &error(E::ConnectionRefused)).kind, Kind::ConnectRefused);
+        assert_eq!(Fault::network("x", &error(E::UnexpectedEof)).kind, Kind::Disconnected);
+        assert_eq!(Fault::local("x", &error(E::NotFound)).kind, Kind::NoInput);
+        assert_eq!(Fault::local("x", &error(E::StorageFull)).kind, Kind::CannotCreate);
+        let text = Fault::local("/x", &std::io::Error::from_raw_os_error(2)).detail;
+        assert_eq!(text, "/x: No such file or directory");
+    }
+}

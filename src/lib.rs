@@ -1,0 +1,31 @@
+//! applayer: FTP, mail and DNS for the shell.
+//!
+//! A dozen small tools on one library. Folders are protocol × role, the same file name means the same role in each of
+//! them, and arrows point down only:
+//!
+//! ```text
+//!  tool        one tool = its arguments, its records, its run()
+//!  cli         what every tool shares: argument groups, output, exit status, progress
+//!  queue       the outgoing queue: store, schedule, runner, bounces
+//!  relay       one message to the next server: route (MX), policy, delivery
+//!  mail        messages and mailboxes: compose, read, Maildir, mbox
+//!  ftp smtp dns   pure core + client + server; each protocol knows no other
+//!  net         dial, TLS, listen, deadlines, proxies; knows no protocol
+//!  fault line retry   pure: the one error vocabulary, bounded lines, back-off
+//! ```
+//!
+//! Inside a protocol the pure files (commands, replies, listings, sessions, zones …) name no sockets, files, clock or
+//! randomness: those come in as arguments. `tests/layering.rs` holds the arrows.
+
+pub mod cli;
+pub mod dns;
+pub mod fault;
+pub mod ftp;
+pub mod line;
+pub mod mail;
+pub mod net;
+pub mod queue;
+pub mod relay;
+pub mod retry;
+pub mod smtp;
+pub mod tool;

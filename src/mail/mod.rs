@@ -1,0 +1,2 @@
+//! Messages (RFC 5322, MIME) and mailboxes.
+#![warn(clippy::indexing_slicing)]

@@ -1,0 +1,1 @@
+//! Sockets, TLS, deadlines, proxies; knows no protocol.

@@ -1,0 +1,1 @@
+//! The outgoing queue: store, schedule, runner, bounces.
