@@ -1,2 +1,23 @@
 //! FTP (RFC 959 and its extensions): pure core, client, server.
+//!
+//! | file | role |
+//! |---|---|
+//! | [`command`], [`reply`], [`address`], [`listing`], [`path`] | wire text ↔ types, pure |
+//! | [`session`] | server state machine: command → actions, pure |
+//! | [`store`] | the tree being served: confined below its root, atomic uploads |
+//! | [`server`] | sockets, data streams and TLS for [`session`] |
+//! | [`client`] | control connection: queue of expected replies, pipelining |
+//! | [`transfer`], [`mirror`] | data connections; walking both trees |
 #![warn(clippy::indexing_slicing)]
+
+pub mod address;
+pub mod client;
+pub mod command;
+pub mod listing;
+pub mod mirror;
+pub mod path;
+pub mod reply;
+pub mod server;
+pub mod session;
+pub mod store;
+pub mod transfer;

@@ -1,0 +1,1 @@
+//! Control connection of the client: a queue of expected replies.

@@ -1,0 +1,1 @@
+//! Commands: wire text <-> types.

@@ -1,0 +1,1 @@
+//! Walking both trees: decide, then transfer.

@@ -1,0 +1,1 @@
+//! Paths as FTP sees them.

@@ -1,0 +1,1 @@
+//! Replies: wire text <-> types.

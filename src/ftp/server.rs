@@ -1,0 +1,1 @@
+//! Sockets, data streams and TLS for the session.

@@ -1,0 +1,1 @@
+//! The tree being served, confined below its root.

@@ -1,0 +1,1 @@
+//! Data connections: stream, resume, verification.
