@@ -1,1 +1,352 @@
-//! Replies: wire text <-> types.
+//! FTP replies (RFC 959, section 4.2): lines to [`Reply`] and back. Client and server share it.
+
+use crate::fault::{Fault, Kind};
+use crate::line::{Ends, Splitter};
+
+/// The longest reply line that is taken, line end not counted. RFC 959 names no limit; a STAT listing puts one path in it.
+pub const MAX_LINE: usize = 8192;
+
+/// The most lines one reply may have: a `STAT dir` listing is the longest sort.
+pub const MAX_LINES: usize = 200_000;
+
+/// The most bytes one reply may hold altogether.
+pub const MAX_BYTES: usize = 16 << 20;
+
+/// One reply: a code and one or more lines of text, without the code, the separator and the line end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reply {
+    /// The three digits.
+    pub code: u16,
+    /// The text, line by line: bytes, since a server puts file names in it.
+    pub lines: Vec<Vec<u8>>,
+}
+
+/// What the first digit of a reply says (RFC 959, section 4.2.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// 1yz: begun, another reply follows.
+    Preliminary,
+    /// 2yz: done.
+    Completion,
+    /// 3yz: another command is needed.
+    Intermediate,
+    /// 4yz: not now.
+    Transient,
+    /// 5yz: no.
+    Permanent,
+}
+
+impl Reply {
+    /// A reply of one line.
+    pub fn new(code: u16, text: impl Into<Vec<u8>>) -> Reply {
+        Reply { code, lines: vec![text.into()] }
+    }
+
+    /// A reply of several lines; none at all gives one empty line.
+    pub fn multi<T: Into<Vec<u8>>>(code: u16, lines: impl IntoIterator<Item = T>) -> Reply {
+        let mut lines: Vec<Vec<u8>> = lines.into_iter().map(Into::into).collect();
+        if lines.is_empty() {
+            lines.push(Vec::new());
+        }
+        Reply { code, lines }
+    }
+
+    /// What its first digit says.
+    pub fn class(&self) -> Class {
+        match self.code / 100 {
+            1 => Class::Preliminary,
+            2 => Class::Completion,
+            3 => Class::Intermediate,
+            4 => Class::Transient,
+            _ => Class::Permanent,
+        }
+    }
+
+    /// True for 2yz.
+    pub fn ok(&self) -> bool {
+        self.class() == Class::Completion
+    }
+
+    /// The last line's text, for messages: where servers put what matters.
+    pub fn text(&self) -> String {
+        let line = self.lines.last().map(Vec::as_slice).unwrap_or_default();
+        String::from_utf8_lossy(line.trim_ascii()).into_owned()
+    }
+
+    /// The first line's bytes.
+    pub fn first(&self) -> &[u8] {
+        self.lines.first().map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// The lines between the first and the last: what FEAT, MLST and STAT carry.
+    pub fn middle(&self) -> impl Iterator<Item = &[u8]> {
+        let count = self.lines.len().saturating_sub(2);
+        self.lines.iter().skip(1).take(count).map(Vec::as_slice)
+    }
+
+    /// The fault that this reply is. 550 gets the kind that only the command can know.
+    pub fn fault(&self, what: impl std::fmt::Display, kind_of_550: Kind) -> Fault {
+        let kind = match self.code {
+            400..=499 => Kind::PeerTemporary,
+            500 | 501 | 502 | 504 | 522 => Kind::Unsupported,
+            530 | 532 | 332 => Kind::AuthFailed,
+            533 | 534 => Kind::TlsUntrusted,
+            550 => kind_of_550,
+            500..=599 => Kind::Refused,
+            _ => Kind::Protocol,
+        };
+        Fault::new(kind, format!("{what}: {} {}", self.code, self.text())).with_code(self.code)
+    }
+
+    /// Appends the wire form (RFC 959, section 4.2): `ddd-first`, lines between as they are (one that begins with a digit
+    /// gets a space before it, so that it never ends the reply), `ddd last`. CR, LF and NUL inside a line become spaces: no
+    /// text can end a reply early.
+    pub fn write_to(&self, out: &mut Vec<u8>) {
+        let last = self.lines.len().saturating_sub(1);
+        for (at, line) in self.lines.iter().enumerate() {
+            if at == last {
+                out.extend_from_slice(format!("{:03} ", self.code).as_bytes());
+            } else if at == 0 {
+                out.extend_from_slice(format!("{:03}-", self.code).as_bytes());
+            } else if line.first().is_some_and(u8::is_ascii_digit) {
+                out.push(b' ');
+            }
+            out.extend(line.iter().map(|byte| if matches!(byte, b'\r' | b'\n' | 0) { b' ' } else { *byte }));
+            out.extend_from_slice(b"\r\n");
+        }
+        if self.lines.is_empty() {
+            out.extend_from_slice(format!("{:03} \r\n", self.code).as_bytes());
+        }
+    }
+
+    /// The wire form as a new buffer.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.write_to(&mut out);
+        out
+    }
+}
+
+/// Makes replies of bytes that arrive in pieces of any size.
+#[derive(Debug)]
+pub struct ReplyReader {
+    splitter: Splitter,
+    open: Option<Reply>,
+    bytes: usize,
+}
+
+impl Default for ReplyReader {
+    fn default() -> ReplyReader {
+        ReplyReader::new()
+    }
+}
+
+impl ReplyReader {
+    /// A reader at the start of a connection.
+    pub fn new() -> ReplyReader {
+        ReplyReader { splitter: Splitter::new(Ends::Lenient, MAX_LINE), open: None, bytes: 0 }
+    }
+
+    /// Adds bytes as they came. Drain [`ReplyReader::next_reply`] before pushing more.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.splitter.push(bytes);
+    }
+
+    /// The next whole reply, `None` when more bytes are needed. After an error the connection cannot be used on: which
+    /// reply belongs to which command is no longer known.
+    pub fn next_reply(&mut self) -> Result<Option<Reply>, Fault> {
+        loop {
+            let line = match self.splitter.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) => return Ok(None),
+                Err(error) => return Err(error.fault(MAX_LINE).context("reply")),
+            };
+            self.bytes += line.len();
+            if self.bytes > MAX_BYTES {
+                return Err(Fault::new(Kind::Protocol, format!("reply longer than {MAX_BYTES} bytes")));
+            }
+            let Some(open) = &mut self.open else {
+                let (code, more, text) = parse_line(line).ok_or_else(|| {
+                    let shown: Vec<u8> = line.iter().copied().take(80).collect();
+                    Fault::new(Kind::Protocol, format!("not an FTP reply: {:?}", String::from_utf8_lossy(&shown)))
+                        .with_hint("is this an FTP server? ftps:// is implicit TLS, ftpes:// is AUTH TLS")
+                })?;
+                let reply = Reply::new(code, text);
+                if more {
+                    self.open = Some(reply);
+                    continue;
+                }
+                self.bytes = 0;
+                return Ok(Some(reply));
+            };
+            // Servers prefix the lines between with `ddd-` or not; only `ddd ` with the same code ends the reply.
+            match parse_line(line) {
+                Some((code, false, text)) if code == open.code => open.lines.push(text.to_vec()),
+                Some((code, true, text)) if code == open.code => {
+                    open.lines.push(text.to_vec());
+                    check_count(open)?;
+                    continue;
+                }
+                _ => {
+                    open.lines.push(line.to_vec());
+                    check_count(open)?;
+                    continue;
+                }
+            }
+            self.bytes = 0;
+            return Ok(self.open.take());
+        }
+    }
+
+    /// True when bytes wait that no reply has claimed, or a reply is half read: at a TLS handshake there must be none
+    /// (CVE-2021-22947).
+    pub fn has_pending(&self) -> bool {
+        self.open.is_some() || !self.splitter.pending().is_empty()
+    }
+}
+
+fn check_count(reply: &Reply) -> Result<(), Fault> {
+    match reply.lines.len() >= MAX_LINES {
+        true => Err(Fault::new(Kind::Protocol, format!("reply of more than {MAX_LINES} lines"))),
+        false => Ok(()),
+    }
+}
+
+/// `ddd text`, `ddd-text` or a bare `ddd` (met in the wild): code, whether more lines follow, text.
+fn parse_line(line: &[u8]) -> Option<(u16, bool, &[u8])> {
+    let (digits, rest) = line.split_at_checked(3)?;
+    if !digits.iter().all(u8::is_ascii_digit) || !matches!(digits.first(), Some(b'1'..=b'5')) {
+        return None;
+    }
+    let code = digits.iter().fold(0u16, |code, digit| code * 10 + u16::from(digit - b'0'));
+    match rest.split_first() {
+        None => Some((code, false, rest)),
+        Some((b' ', text)) => Some((code, false, text)),
+        Some((b'-', text)) => Some((code, true, text)),
+        Some(_) => None,
+    }
+}
+
+/// The path of a 257 reply (RFC 959, appendix II): between the first quote and the next single one, `""` is a quote.
+pub fn quoted_path(text: &[u8]) -> Option<Vec<u8>> {
+    let start = memchr::memchr(b'"', text)? + 1;
+    let mut path = Vec::new();
+    let mut bytes = text.get(start..)?.iter().copied().peekable();
+    while let Some(byte) = bytes.next() {
+        if byte == b'"' {
+            if bytes.peek() != Some(&b'"') {
+                return Some(path);
+            }
+            bytes.next();
+        }
+        path.push(byte);
+    }
+    None
+}
+
+/// The text of a 257 reply for this path, quotes doubled.
+pub fn quote_path(path: &[u8]) -> Vec<u8> {
+    let mut text = vec![b'"'];
+    for byte in path {
+        if *byte == b'"' {
+            text.push(b'"');
+        }
+        text.push(*byte);
+    }
+    text.push(b'"');
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(pieces: &[&[u8]]) -> Result<Vec<Reply>, Fault> {
+        let mut reader = ReplyReader::new();
+        let mut replies = Vec::new();
+        for piece in pieces {
+            reader.push(piece);
+            while let Some(reply) = reader.next_reply()? {
+                replies.push(reply);
+            }
+        }
+        Ok(replies)
+    }
+
+    #[test]
+    fn single_and_multi_line() {
+        let input =
+            b"220 ready\r\n211-Features:\r\n MDTM\r\n211-REST STREAM\r\n212 not the end\r\n211 End\r\n200\r\n226 \r\n";
+        let replies = read(&[input]).unwrap();
+        assert_eq!(replies[0], Reply::new(220, "ready"));
+        assert_eq!(replies[1], Reply::multi(211, ["Features:", " MDTM", "REST STREAM", "212 not the end", "End"]));
+        assert_eq!(replies[1].middle().count(), 3);
+        assert_eq!(replies[1].text(), "End");
+        assert_eq!(replies[2..], [Reply::new(200, ""), Reply::new(226, "")]);
+        for first in 0..=input.len() {
+            for second in first..=input.len() {
+                let split = read(&[&input[..first], &input[first..second], &input[second..]]).unwrap();
+                assert_eq!(split, replies, "split at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply() {
+        for bad in
+            ["hello\r\n", "22 x\r\n", "2200 x\r\n", "\r\n", "220x\r\n", "099 x\r\n", "600 x\r\n", "HTTP/1.1 400\r\n"]
+        {
+            assert_eq!(read(&[bad.as_bytes()]).unwrap_err().kind, Kind::Protocol, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn limits_hold() {
+        let line = |count: usize| [b"220 ".as_slice(), &vec![b'x'; count - 4], b"\r\n"].concat();
+        assert_eq!(read(&[&line(MAX_LINE)]).unwrap().len(), 1);
+        assert_eq!(read(&[&line(MAX_LINE + 1)]).unwrap_err().kind, Kind::Protocol);
+        let lines = |count: usize| [b"220-\r\n".as_slice(), &b"\r\n".repeat(count - 2), b"220 \r\n"].concat();
+        assert_eq!(read(&[&lines(MAX_LINES)]).unwrap()[0].lines.len(), MAX_LINES);
+        assert!(read(&[&lines(MAX_LINES + 1)]).is_err());
+        let fat = [b"220-".as_slice(), &vec![b'x'; 4000], b"\r\n"].concat();
+        assert!(read(&[&fat.repeat(MAX_BYTES / 4000 + 1)]).is_err());
+    }
+
+    #[test]
+    fn compose_then_parse() {
+        for reply in [
+            Reply::new(226, "done"),
+            Reply::multi(211, ["Features:", " MDTM", " SIZE", "End"]),
+            Reply::multi(250, ["Listing", " type=file; \u{e9} name", ""]),
+            Reply { code: 213, lines: vec![vec![0xff, b'"']] },
+        ] {
+            assert_eq!(read(&[&reply.to_bytes()]).unwrap(), [reply]);
+        }
+        assert_eq!(Reply::multi(214, ["a", "214 evil", "b"]).to_bytes(), b"214-a\r\n 214 evil\r\n214 b\r\n");
+        assert_eq!(Reply::new(500, "x\r\n230 in").to_bytes(), b"500 x  230 in\r\n");
+        assert_eq!(Reply { code: 200, lines: vec![] }.to_bytes(), b"200 \r\n");
+    }
+
+    #[test]
+    fn paths_in_quotes() {
+        for path in ["/", "/a b", "/say \"hi\"", "", "\""] {
+            let text = [&quote_path(path.as_bytes())[..], b" is cwd"].concat();
+            assert_eq!(quoted_path(&text).unwrap(), path.as_bytes());
+        }
+        assert_eq!(quoted_path(b"no quotes"), None);
+        assert_eq!(quoted_path(b"\"open"), None);
+        assert_eq!(quoted_path(b"\"open\"\""), None, "an even run of quotes never closes");
+    }
+
+    #[test]
+    fn faults() {
+        let kind = |code| Reply::new(code, "x").fault("RETR", Kind::NoInput).kind;
+        assert_eq!(kind(421), Kind::PeerTemporary);
+        assert_eq!(kind(550), Kind::NoInput);
+        assert_eq!(kind(530), Kind::AuthFailed);
+        assert_eq!(kind(502), Kind::Unsupported);
+        assert_eq!(kind(553), Kind::Refused);
+        assert_eq!(kind(226), Kind::Protocol);
+        assert!(Reply::new(452, "full").fault("STOR", Kind::Refused).temporary());
+    }
+}
