@@ -1,2 +1,4 @@
 //! Messages (RFC 5322, MIME) and mailboxes.
 #![warn(clippy::indexing_slicing)]
+
+pub mod maildir;

@@ -1,0 +1,462 @@
+//! Maildir: durable delivery, listing, flags. A message is written below `tmp`, synced, renamed into `new` and the
+//! directory is synced; it is there whole or not at all, without any lock (cr.yp.to/proto/maildir.html).
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags};
+
+use crate::fault::{Fault, Kind};
+
+/// Longest name of one mailbox directory (NAME_MAX of every usual file system).
+pub const MAX_NAME_BYTES: usize = 255;
+/// Most messages listed of one Maildir.
+pub const MAX_LISTED: usize = 10_000_000;
+
+const COPY_BYTES: usize = 64 * 1024;
+const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+
+/// An opened Maildir. Its three directories are held open: a link that is swapped in later leads nowhere.
+#[derive(Debug)]
+pub struct Maildir {
+    path: PathBuf,
+    tmp: OwnedFd,
+    new: OwnedFd,
+    cur: OwnedFd,
+}
+
+/// A message that was committed to a Maildir.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Delivered {
+    /// Its file, below `new`.
+    pub path: PathBuf,
+    /// Its length on disk in bytes.
+    pub size_bytes: u64,
+}
+
+/// A message written and synced below `tmp`, not yet visible. Dropping it removes it.
+#[derive(Debug)]
+pub struct Staged<'a> {
+    maildir: &'a Maildir,
+    temporary: String,
+    name: String,
+    size_bytes: u64,
+    committed: bool,
+}
+
+/// Where a message of a Maildir stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// Delivered, not yet seen by any mail reader.
+    New,
+    /// Seen by a mail reader; carries flags.
+    Cur,
+}
+
+/// One message of a Maildir, by its file name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// `new` or `cur`.
+    pub place: Place,
+    /// The file name, flags included.
+    pub name: OsString,
+}
+
+impl Maildir {
+    /// Opens an existing Maildir; `cur`, `new` and `tmp` that are missing in an existing directory are made.
+    pub fn open(path: &Path) -> Result<Maildir, Fault> {
+        let root = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|error| local(path, error))?;
+        let inner = |name: &str| -> Result<OwnedFd, Fault> {
+            let open = || rustix::fs::openat(&root, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
+            match open() {
+                Ok(fd) => Ok(fd),
+                Err(rustix::io::Errno::NOENT) => {
+                    match rustix::fs::mkdirat(&root, name, Mode::RWXU) {
+                        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                        Err(error) => return Err(local(path.join(name), error)),
+                    }
+                    open().map_err(|error| local(path.join(name), error))
+                }
+                Err(error) => Err(local(path.join(name), error)),
+            }
+        };
+        Ok(Maildir { path: path.to_owned(), tmp: inner("tmp")?, new: inner("new")?, cur: inner("cur")? })
+    }
+
+    /// Opens a Maildir, making it and the directories above it first where they are missing.
+    pub fn create(path: &Path) -> Result<Maildir, Fault> {
+        std::fs::create_dir_all(path).map_err(|error| Fault::local(path.display(), &error))?;
+        Maildir::open(path)
+    }
+
+    /// The Maildir of a local part below `base`. `None` when the name cannot be a mailbox ([`is_safe_name`]) or no such
+    /// directory exists: both mean "no such user" to a server.
+    pub fn find(base: &Path, local_part: &str) -> Result<Option<Maildir>, Fault> {
+        if !is_safe_name(local_part) {
+            return Ok(None);
+        }
+        let path = base.join(local_part);
+        match std::fs::metadata(&path) {
+            Ok(found) if found.is_dir() => Maildir::open(&path).map(Some),
+            Ok(_) => Ok(None),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                Ok(None)
+            }
+            Err(error) => Err(Fault::local(path.display(), &error)),
+        }
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Delivers one message: `head` (trace fields such as Return-Path and Received) and then `content`, line ends stored
+    /// as LF. When this returns, the message and its directory entry are on disk.
+    pub fn deliver(&self, head: &[u8], content: &mut dyn Read) -> Result<Delivered, Fault> {
+        self.stage(head, content)?.commit()
+    }
+
+    /// The first half of [`Maildir::deliver`]: everything that can fail for want of space. With several mailboxes, stage
+    /// all of them before the first commit.
+    pub fn stage(&self, head: &[u8], content: &mut dyn Read) -> Result<Staged<'_>, Fault> {
+        let unique = unique_name();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let fd = rustix::fs::openat(&self.tmp, unique.as_str(), flags, Mode::RUSR | Mode::WUSR)
+            .map_err(|error| writing(self.path.join("tmp"), error.into()))?;
+        let mut staged =
+            Staged { maildir: self, temporary: unique.clone(), name: unique, size_bytes: 0, committed: false };
+        let mut file = File::from(fd);
+        let mut write = || -> std::io::Result<u64> {
+            let mut lines = UnixLines::default();
+            let mut out = Vec::with_capacity(COPY_BYTES + 1);
+            let mut written = 0u64;
+            lines.convert(head, &mut out);
+            let mut buffer = vec![0; COPY_BYTES];
+            loop {
+                let count = match content.read(&mut buffer) {
+                    Ok(count) => count,
+                    Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+                    Err(error) => return Err(error),
+                };
+                match buffer.get(..count) {
+                    Some(read) if count > 0 => lines.convert(read, &mut out),
+                    _ => lines.finish(&mut out),
+                }
+                file.write_all(&out)?;
+                written += out.len() as u64;
+                out.clear();
+                if count == 0 {
+                    break;
+                }
+            }
+            file.sync_all()?;
+            Ok(written)
+        };
+        staged.size_bytes = write().map_err(|error| writing(&self.path, error))?;
+        // ",S=" is the size that Dovecot and others read from the name instead of asking for the file's.
+        staged.name = format!("{},S={}", staged.temporary, staged.size_bytes);
+        Ok(staged)
+    }
+
+    /// All messages: `new` before `cur`, each in the order of its name's time, then of the name.
+    pub fn list(&self) -> Result<Vec<Item>, Fault> {
+        let mut items = Vec::new();
+        for (place, fd) in [(Place::New, &self.new), (Place::Cur, &self.cur)] {
+            let start = items.len();
+            let folder = self.folder(place);
+            for entry in Dir::read_from(fd).map_err(|error| local(&folder, error))? {
+                let entry = entry.map_err(|error| local(&folder, error))?;
+                let name = entry.file_name().to_bytes();
+                // Names with a leading dot are not messages.
+                if !name.starts_with(b".") && items.len() < MAX_LISTED {
+                    items.push(Item { place, name: OsString::from_vec(name.to_vec()) });
+                }
+            }
+            if let Some(added) = items.get_mut(start..) {
+                added.sort_by_cached_key(|item| (item.delivered_at(), item.name.clone()));
+            }
+        }
+        Ok(items)
+    }
+
+    /// Opens one message for reading. A symbolic link is refused.
+    pub fn open_item(&self, item: &Item) -> Result<File, Fault> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        rustix::fs::openat(self.fd(item.place), &item.name, flags, Mode::empty())
+            .map(File::from)
+            .map_err(|error| local(self.item_path(item), error))
+    }
+
+    /// The path of one message.
+    pub fn item_path(&self, item: &Item) -> PathBuf {
+        self.folder(item.place).join(&item.name)
+    }
+
+    /// Gives a message exactly these flags (letters such as `S` seen, `R` replied, `F` flagged, `T` trashed); it moves to
+    /// `cur`. Returns the message under its new name.
+    pub fn set_flags(&self, item: &Item, flags: &str) -> Result<Item, Fault> {
+        if !flags.bytes().all(|flag| flag.is_ascii_alphabetic()) {
+            return Err(Fault::new(Kind::Usage, format!("{flags}: a Maildir flag is a letter")));
+        }
+        let mut letters: Vec<u8> = flags.bytes().collect();
+        letters.sort_unstable();
+        letters.dedup();
+        let mut name = item.base().as_bytes().to_vec();
+        name.extend_from_slice(b":2,");
+        name.extend_from_slice(&letters);
+        let renamed = Item { place: Place::Cur, name: OsString::from_vec(name) };
+        if renamed == *item {
+            return Ok(renamed);
+        }
+        let from = self.fd(item.place);
+        rustix::fs::renameat(from, &item.name, &self.cur, &renamed.name)
+            .map_err(|error| local(self.item_path(item), error))?;
+        Ok(renamed)
+    }
+
+    fn fd(&self, place: Place) -> &OwnedFd {
+        match place {
+            Place::New => &self.new,
+            Place::Cur => &self.cur,
+        }
+    }
+
+    fn folder(&self, place: Place) -> PathBuf {
+        self.path.join(match place {
+            Place::New => "new",
+            Place::Cur => "cur",
+        })
+    }
+}
+
+impl Staged<'_> {
+    /// Makes the message visible, and returns when its directory entry is on disk.
+    pub fn commit(mut self) -> Result<Delivered, Fault> {
+        let Maildir { tmp, new, path, .. } = self.maildir;
+        let rename = || match rustix::fs::renameat_with(tmp, &*self.temporary, new, &*self.name, RenameFlags::NOREPLACE)
+        {
+            // Not every file system knows NOREPLACE; the name is unique all the same.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                rustix::fs::renameat(tmp, &*self.temporary, new, &*self.name)
+            }
+            other => other,
+        };
+        rename().map_err(|error| writing(path, error.into()))?;
+        self.committed = true;
+        rustix::fs::fsync(new).map_err(|error| writing(path, error.into()))?;
+        Ok(Delivered { path: path.join("new").join(&self.name), size_bytes: self.size_bytes })
+    }
+}
+
+impl Drop for Staged<'_> {
+    fn drop(&mut self) {
+        if !self.committed {
+            let _ = rustix::fs::unlinkat(&self.maildir.tmp, &*self.temporary, AtFlags::empty());
+        }
+    }
+}
+
+impl Item {
+    /// The name without its flags.
+    pub fn base(&self) -> &OsStr {
+        let bytes = self.name.as_bytes();
+        let end = memchr::memmem::find(bytes, b":2,").unwrap_or(bytes.len());
+        OsStr::from_bytes(bytes.get(..end).unwrap_or(bytes))
+    }
+
+    /// The flag letters after `:2,`.
+    pub fn flags(&self) -> String {
+        let bytes = self.name.as_bytes();
+        let start = memchr::memmem::find(bytes, b":2,").map_or(bytes.len(), |at| at + 3);
+        let letters = bytes.get(start..).unwrap_or_default();
+        letters.iter().filter(|letter| letter.is_ascii_alphabetic()).map(|letter| char::from(*letter)).collect()
+    }
+
+    /// True when no reader has marked it seen.
+    pub fn is_unread(&self) -> bool {
+        self.place == Place::New || !self.flags().contains('S')
+    }
+
+    /// Seconds since 1970 of its delivery, as its name says; 0 when the name does not begin with a number.
+    pub fn delivered_at(&self) -> u64 {
+        self.name
+            .as_bytes()
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .fold(0u64, |seconds, digit| seconds.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+    }
+}
+
+/// True when a local part may name a directory: no `/`, no leading `.`, no control bytes, not empty, not too long.
+pub fn is_safe_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= MAX_NAME_BYTES
+        && !name.starts_with('.')
+        && !name.chars().any(|letter| letter == '/' || letter.is_control())
+}
+
+/// CRLF to LF over pieces of any size; a CR elsewhere stays.
+#[derive(Default)]
+struct UnixLines {
+    held_cr: bool,
+}
+
+impl UnixLines {
+    fn convert(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+        if self.held_cr && !bytes.is_empty() {
+            if bytes.first() != Some(&b'\n') {
+                out.push(b'\r');
+            }
+            self.held_cr = false;
+        }
+        while let Some(at) = memchr::memchr(b'\r', bytes) {
+            let (before, rest) = bytes.split_at(at);
+            out.extend_from_slice(before);
+            match rest.get(1) {
+                Some(b'\n') => {}
+                Some(_) => out.push(b'\r'),
+                None => self.held_cr = true,
+            }
+            bytes = rest.get(1..).unwrap_or_default();
+        }
+        out.extend_from_slice(bytes);
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        if std::mem::take(&mut self.held_cr) {
+            out.push(b'\r');
+        }
+    }
+}
+
+/// `seconds.M<µs>P<pid>Q<count>R<random>.<host>`: unique on this host without asking the file system.
+fn unique_name() -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let mut random = [0u8; 8];
+    // Without randomness the other parts are still unique on one host, and O_EXCL finds the rest.
+    let _ = getrandom::fill(&mut random);
+    let host = rustix::system::uname().nodename().to_string_lossy().replace('/', "\\057").replace(':', "\\072");
+    let host: String = host.chars().filter(|letter| !letter.is_control()).take(64).collect();
+    format!(
+        "{}.M{:06}P{}Q{}R{:016x}.{}",
+        now.as_secs(),
+        now.subsec_micros(),
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed),
+        u64::from_ne_bytes(random),
+        if host.is_empty() { "localhost" } else { &host }
+    )
+}
+
+fn local(path: impl AsRef<Path>, error: rustix::io::Errno) -> Fault {
+    Fault::local(path.as_ref().display(), &error.into())
+}
+
+/// A failure while delivering: what is missing or in the way is ours, so nothing counts as "input not there".
+fn writing(path: impl AsRef<Path>, error: std::io::Error) -> Fault {
+    let mut fault = Fault::local(path.as_ref().display(), &error);
+    if fault.kind == Kind::NoInput {
+        fault.kind = Kind::CannotCreate;
+    }
+    fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty(path: &Path) -> usize {
+        std::fs::read_dir(path).unwrap().count()
+    }
+
+    #[test]
+    fn delivers_with_unix_line_ends_and_leaves_nothing_in_tmp() {
+        let home = tempfile::tempdir().unwrap();
+        let maildir = Maildir::create(&home.path().join("box")).unwrap();
+        let mut content: &[u8] = b"Subject: x\r\n\r\none\rtwo\r\n\r";
+        let done = maildir.deliver(b"Return-Path: <a@b>\r\n", &mut content).unwrap();
+        let stored = std::fs::read(&done.path).unwrap();
+        assert_eq!(stored, b"Return-Path: <a@b>\nSubject: x\n\none\rtwo\n\r");
+        assert_eq!(done.size_bytes, stored.len() as u64);
+        assert_eq!(empty(&maildir.path().join("tmp")), 0);
+        let items = maildir.list().unwrap();
+        assert_eq!(items.len(), 1);
+        assert!(items[0].is_unread());
+        assert_eq!(maildir.item_path(&items[0]), done.path);
+    }
+
+    #[test]
+    fn every_split_converts_line_ends_alike() {
+        let input = b"a\r\nb\rc\r\r\n\nd\r";
+        for first in 0..=input.len() {
+            for second in first..=input.len() {
+                let (mut lines, mut out) = (UnixLines::default(), Vec::new());
+                for piece in [&input[..first], &input[first..second], &input[second..]] {
+                    lines.convert(piece, &mut out);
+                }
+                lines.finish(&mut out);
+                assert_eq!(out, b"a\nb\rc\r\n\nd\r", "split at {first} and {second}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_content_that_fails_leaves_nothing() {
+        struct Broken;
+        impl Read for Broken {
+            fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+                Err(std::io::Error::other("broken"))
+            }
+        }
+        let home = tempfile::tempdir().unwrap();
+        let maildir = Maildir::create(home.path()).unwrap();
+        assert_eq!(maildir.deliver(b"", &mut Broken).unwrap_err().kind, Kind::Io);
+        drop(maildir.stage(b"", &mut &b"x"[..]).unwrap());
+        assert_eq!(empty(&home.path().join("tmp")) + empty(&home.path().join("new")), 0);
+    }
+
+    #[test]
+    fn flags_move_to_cur_and_are_sorted() {
+        let home = tempfile::tempdir().unwrap();
+        let maildir = Maildir::create(home.path()).unwrap();
+        maildir.deliver(b"", &mut &b"x\r\n"[..]).unwrap();
+        let item = maildir.list().unwrap().remove(0);
+        let seen = maildir.set_flags(&item, "SFS").unwrap();
+        assert_eq!((seen.place, seen.flags().as_str(), seen.is_unread()), (Place::Cur, "FS", false));
+        assert_eq!(maildir.list().unwrap(), vec![seen.clone()]);
+        assert_eq!(maildir.set_flags(&seen, "").unwrap().flags(), "");
+        assert_eq!(maildir.set_flags(&seen, "S/../x").unwrap_err().kind, Kind::Usage);
+    }
+
+    #[test]
+    fn names_never_leave_the_base() {
+        for bad in ["", ".", "..", "../x", "a/b", ".hidden", "a\0b", "a\nb", &"x".repeat(256)] {
+            assert!(!is_safe_name(bad), "{bad:?}");
+            assert!(Maildir::find(Path::new("/tmp"), bad).unwrap().is_none());
+        }
+        for good in ["bob", "a+b", "a..b", "-x", "grüße", &"x".repeat(255)] {
+            assert!(is_safe_name(good), "{good:?}");
+        }
+        let home = tempfile::tempdir().unwrap();
+        assert!(Maildir::find(home.path(), "bob").unwrap().is_none());
+        std::fs::create_dir(home.path().join("bob")).unwrap();
+        assert!(Maildir::find(home.path(), "bob").unwrap().is_some());
+    }
+
+    #[test]
+    fn a_link_in_place_of_new_is_refused() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("elsewhere")).unwrap();
+        std::fs::create_dir(home.path().join("box")).unwrap();
+        std::os::unix::fs::symlink("../elsewhere", home.path().join("box/new")).unwrap();
+        assert!(Maildir::open(&home.path().join("box")).is_err());
+    }
+}
