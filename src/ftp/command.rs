@@ -1,1 +1,521 @@
-//! Commands: wire text <-> types.
+//! Commands: wire text ↔ types, for the client that sends them and the server that takes them.
+//!
+//! Arguments are bytes: a path is everything after the one space that follows the verb, spaces included, in whatever
+//! character set the server keeps its names (UTF-8 by RFC 2640). CR, LF and NUL never pass, in either direction.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+use jiff::tz::TimeZone;
+
+use crate::fault::{Fault, Kind};
+
+/// The longest command line that is taken or sent, without its CRLF: the longest path of Linux and some room.
+pub const MAX_COMMAND_LINE: usize = 4096 + 256;
+/// The longest verb; all that are known have at most seven letters.
+pub const MAX_VERB: usize = 16;
+
+/// TELNET's "interpret as command" (RFC 854): `IAC IP IAC DM` may stand before ABOR and STAT (RFC 959, section 4.1.3).
+const IAC: u8 = 255;
+
+/// One command of the control connection.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Command {
+    /// `USER`: who logs in (RFC 959, section 4.1.1, as the next seven).
+    User(Vec<u8>),
+    /// `PASS`: the password. `Debug` and `Display` show `***`.
+    Pass(Vec<u8>),
+    /// `ACCT`: the account. `Debug` and `Display` show `***`.
+    Acct(Vec<u8>),
+    /// `CWD` (and `XCWD`, RFC 775).
+    Cwd(Vec<u8>),
+    /// `CDUP` (and `XCUP`).
+    Cdup,
+    /// `SMNT`: mount a structure.
+    Smnt(Vec<u8>),
+    /// `REIN`: log out, keep the connection.
+    Rein,
+    /// `QUIT`.
+    Quit,
+    /// `PORT h1,h2,h3,h4,p1,p2` (section 4.1.2, as the next five); the argument is [`super::address`]'s to read.
+    Port(Vec<u8>),
+    /// `PASV`.
+    Pasv,
+    /// `EPRT |net|address|port|` (RFC 2428, section 2); the argument is [`super::address`]'s to read.
+    Eprt(Vec<u8>),
+    /// `EPSV` (RFC 2428, section 3).
+    Epsv(Epsv),
+    /// `TYPE`.
+    Type(TypeCode),
+    /// `STRU` and its letter, upper case.
+    Stru(u8),
+    /// `MODE` and its letter, upper case.
+    Mode(u8),
+    /// `RETR`: download (section 4.1.3, as all until `NOOP`).
+    Retr(Vec<u8>),
+    /// `STOR`: upload.
+    Stor(Vec<u8>),
+    /// `STOU`: upload under a name that the server makes unique.
+    Stou(Option<Vec<u8>>),
+    /// `APPE`: upload to the end of a file.
+    Appe(Vec<u8>),
+    /// `ALLO`: the size that an upload will have.
+    Allo(u64),
+    /// `REST`: the offset of the next transfer (RFC 3659, section 5).
+    Rest(u64),
+    /// `RNFR`: rename from.
+    Rnfr(Vec<u8>),
+    /// `RNTO`: rename to.
+    Rnto(Vec<u8>),
+    /// `ABOR`.
+    Abor,
+    /// `DELE`.
+    Dele(Vec<u8>),
+    /// `RMD` (and `XRMD`).
+    Rmd(Vec<u8>),
+    /// `MKD` (and `XMKD`).
+    Mkd(Vec<u8>),
+    /// `PWD` (and `XPWD`).
+    Pwd,
+    /// `LIST`.
+    List(Option<Vec<u8>>),
+    /// `NLST`.
+    Nlst(Option<Vec<u8>>),
+    /// `SITE` and its own command.
+    Site(Vec<u8>),
+    /// `SYST`.
+    Syst,
+    /// `STAT`: the session, a transfer in progress, or a listing on the control connection.
+    Stat(Option<Vec<u8>>),
+    /// `HELP`.
+    Help(Option<Vec<u8>>),
+    /// `NOOP`.
+    Noop,
+    /// `AUTH` and the mechanism, upper case (RFC 2228, section 3; RFC 4217, section 4).
+    Auth(String),
+    /// `PBSZ`: protection buffer size (RFC 2228, section 3).
+    Pbsz(u64),
+    /// `PROT` (RFC 2228, section 3).
+    Prot(Protection),
+    /// `CCC`: clear command channel (RFC 2228, section 3).
+    Ccc,
+    /// `FEAT` (RFC 2389, section 3).
+    Feat,
+    /// `OPTS command [parameters]` (RFC 2389, section 4).
+    Opts(Vec<u8>),
+    /// `MDTM`: modification time (RFC 3659, section 3). Some servers also take `MDTM time path` to set it.
+    Mdtm(Vec<u8>),
+    /// `SIZE` (RFC 3659, section 4).
+    Size(Vec<u8>),
+    /// `MLST`: facts of one name (RFC 3659, section 7).
+    Mlst(Option<Vec<u8>>),
+    /// `MLSD`: facts of all names of a directory (RFC 3659, section 7).
+    Mlsd(Option<Vec<u8>>),
+    /// `MFMT time path`: set the modification time (draft-somers-ftp-mfxx-04, section 3.1).
+    Mfmt {
+        /// The time to be set.
+        modified: Timestamp,
+        /// Whose.
+        path: Vec<u8>,
+    },
+    /// `LANG` (RFC 2640, section 4.1).
+    Lang(Option<Vec<u8>>),
+    /// `HOST` (RFC 7151).
+    Host(Vec<u8>),
+    /// `HASH path` (draft-bryan-ftpext-hash-02, section 3).
+    Hash(Vec<u8>),
+    /// `RANG start end`: the byte range of the next RETR or HASH, both ends counted (draft-bryan-ftp-range-08, section 3).
+    Rang(u64, u64),
+    /// Any other verb, upper case, with its argument.
+    Other(String, Option<Vec<u8>>),
+}
+
+/// What `EPSV` asks for (RFC 2428, section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Epsv {
+    /// Without an argument: the family of the control connection.
+    Same,
+    /// `EPSV 1` (IPv4), `EPSV 2` (IPv6) or another network protocol.
+    Protocol(u16),
+    /// `EPSV ALL`: from now on no other way of setting up data connections.
+    All,
+}
+
+/// Representation type (RFC 959, section 3.1.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TypeCode {
+    /// `A` or `A N`.
+    Ascii,
+    /// `E` or `E N`.
+    Ebcdic,
+    /// `I`.
+    Image,
+    /// `L` and the bits of a byte.
+    Local(u8),
+}
+
+/// Protection level of the data connection (RFC 2228, section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protection {
+    /// `C`: plain.
+    Clear,
+    /// `S`: integrity only; TLS has no such level.
+    Safe,
+    /// `E`: confidentiality only; TLS has no such level.
+    Confidential,
+    /// `P`: TLS.
+    Private,
+}
+
+/// Why a line is no command. [`CommandError::code`] is the reply that it deserves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CommandError {
+    /// No verb: the line is empty, or does not begin with letters.
+    NoVerb,
+    /// The line holds CR, LF or NUL.
+    Forbidden,
+    /// The line is longer than [`MAX_COMMAND_LINE`].
+    TooLong,
+    /// An argument is missing, superfluous or malformed.
+    Argument,
+    /// The argument is understood but names something unknown (RFC 959: 504).
+    Parameter,
+}
+
+impl CommandError {
+    /// The reply code (RFC 959, section 4.2).
+    pub const fn code(self) -> u16 {
+        match self {
+            CommandError::NoVerb | CommandError::TooLong => 500,
+            CommandError::Forbidden | CommandError::Argument => 501,
+            CommandError::Parameter => 504,
+        }
+    }
+
+    /// The text for that reply.
+    pub const fn text(self) -> &'static str {
+        match self {
+            CommandError::NoVerb => "No command.",
+            CommandError::Forbidden => "CR, LF and NUL are not allowed in a command.",
+            CommandError::TooLong => "Command line too long.",
+            CommandError::Argument => "Syntax error in the arguments.",
+            CommandError::Parameter => "Not implemented for that parameter.",
+        }
+    }
+}
+
+impl Command {
+    /// Reads one line without its line end.
+    pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
+        if line.len() > MAX_COMMAND_LINE {
+            return Err(CommandError::TooLong);
+        }
+        let line = without_telnet(line);
+        if !line.iter().all(|byte| passes(*byte)) {
+            return Err(CommandError::Forbidden);
+        }
+        let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
+        let (verb, rest) = line.split_at(end);
+        if verb.is_empty() || verb.len() > MAX_VERB || !verb.iter().all(u8::is_ascii_alphanumeric) {
+            return Err(CommandError::NoVerb);
+        }
+        let verb = String::from_utf8_lossy(verb).to_ascii_uppercase();
+        // One space separates; all others belong to the argument: names may begin and end with spaces.
+        Command::from_parts(verb, rest.get(1..).unwrap_or_default())
+    }
+
+    fn from_parts(verb: String, arg: &[u8]) -> Result<Command, CommandError> {
+        let some = || if arg.is_empty() { Err(CommandError::Argument) } else { Ok(arg.to_vec()) };
+        let optional = || (!arg.is_empty()).then(|| arg.to_vec());
+        let text = arg.trim_ascii();
+        let none = |command| if text.is_empty() { Ok(command) } else { Err(CommandError::Argument) };
+        Ok(match verb.as_str() {
+            "USER" => Command::User(some()?),
+            "PASS" => Command::Pass(arg.to_vec()), // an empty password is a password
+            "ACCT" => Command::Acct(some()?),
+            "CWD" | "XCWD" => Command::Cwd(some()?),
+            "CDUP" | "XCUP" => none(Command::Cdup)?,
+            "SMNT" => Command::Smnt(some()?),
+            "REIN" => none(Command::Rein)?,
+            "QUIT" => none(Command::Quit)?,
+            "PORT" => Command::Port(some()?),
+            "PASV" => none(Command::Pasv)?,
+            "EPRT" => Command::Eprt(some()?),
+            "EPSV" => Command::Epsv(match text {
+                b"" => Epsv::Same,
+                _ if text.eq_ignore_ascii_case(b"ALL") => Epsv::All,
+                _ => Epsv::Protocol(number(text).and_then(|n| u16::try_from(n).ok()).ok_or(CommandError::Argument)?),
+            }),
+            "TYPE" => Command::Type(type_code(text)?),
+            "STRU" => Command::Stru(letter(text)?),
+            "MODE" => Command::Mode(letter(text)?),
+            "RETR" => Command::Retr(some()?),
+            "STOR" => Command::Stor(some()?),
+            "STOU" => Command::Stou(optional()),
+            "APPE" => Command::Appe(some()?),
+            // `ALLO size R recordsize`: the second part concerns record structure, which nobody has.
+            "ALLO" => {
+                let size = text.split(|byte| *byte == b' ').next().unwrap_or_default();
+                Command::Allo(number(size).ok_or(CommandError::Argument)?)
+            }
+            "REST" => Command::Rest(number(text).ok_or(CommandError::Argument)?),
+            "RNFR" => Command::Rnfr(some()?),
+            "RNTO" => Command::Rnto(some()?),
+            "ABOR" => none(Command::Abor)?,
+            "DELE" => Command::Dele(some()?),
+            "RMD" | "XRMD" => Command::Rmd(some()?),
+            "MKD" | "XMKD" => Command::Mkd(some()?),
+            "PWD" | "XPWD" => none(Command::Pwd)?,
+            "LIST" => Command::List(optional()),
+            "NLST" => Command::Nlst(optional()),
+            "SITE" => Command::Site(some()?),
+            "SYST" => none(Command::Syst)?,
+            "STAT" => Command::Stat(optional()),
+            "HELP" => Command::Help(optional()),
+            "NOOP" => Command::Noop,
+            "AUTH" if text.is_empty() => return Err(CommandError::Argument),
+            "AUTH" => Command::Auth(String::from_utf8_lossy(text).to_ascii_uppercase()),
+            "PBSZ" => Command::Pbsz(number(text).ok_or(CommandError::Argument)?),
+            "PROT" => Command::Prot(match letter(text)? {
+                b'C' => Protection::Clear,
+                b'S' => Protection::Safe,
+                b'E' => Protection::Confidential,
+                b'P' => Protection::Private,
+                _ => return Err(CommandError::Parameter),
+            }),
+            "CCC" => none(Command::Ccc)?,
+            "FEAT" => none(Command::Feat)?,
+            "OPTS" => Command::Opts(some()?),
+            "MDTM" => Command::Mdtm(some()?),
+            "SIZE" => Command::Size(some()?),
+            "MLST" => Command::Mlst(optional()),
+            "MLSD" => Command::Mlsd(optional()),
+            "MFMT" => {
+                let space = arg.iter().position(|byte| *byte == b' ').ok_or(CommandError::Argument)?;
+                let (time, path) = arg.split_at(space);
+                let path = path.get(1..).filter(|path| !path.is_empty()).ok_or(CommandError::Argument)?;
+                Command::Mfmt { modified: parse_time(time).ok_or(CommandError::Argument)?, path: path.to_vec() }
+            }
+            "LANG" => Command::Lang(optional()),
+            "HOST" => Command::Host(some()?),
+            "HASH" => Command::Hash(some()?),
+            "RANG" => {
+                let mut ends = text.splitn(2, |byte| *byte == b' ').map(number);
+                match (ends.next().flatten(), ends.next().flatten()) {
+                    (Some(start), Some(end)) => Command::Rang(start, end),
+                    _ => return Err(CommandError::Argument),
+                }
+            }
+            _ => Command::Other(verb, optional()),
+        })
+    }
+
+    /// The verb as it is sent.
+    pub fn verb(&self) -> &str {
+        self.parts().0
+    }
+
+    /// The bytes for the wire, CRLF included. Refuses CR, LF and NUL in an argument, an empty argument where one is
+    /// needed, and a line that is too long: what a user or a listing names must not become a second command.
+    pub fn encode(&self) -> Result<Vec<u8>, Fault> {
+        let (verb, argument) = self.parts();
+        let mut line = verb.as_bytes().to_vec();
+        if let Some(argument) = &argument {
+            line.push(b' ');
+            line.extend_from_slice(argument);
+        }
+        let refuse = |why: &str| Err(Fault::new(Kind::Usage, format!("{verb}: {why}")));
+        if !line.iter().all(|byte| passes(*byte)) {
+            return refuse("CR, LF or NUL in the argument");
+        }
+        if line.len() > MAX_COMMAND_LINE {
+            return refuse("the command is too long");
+        }
+        if argument.is_some_and(|argument| argument.is_empty()) && !matches!(self, Command::Pass(_)) {
+            return refuse("the argument is empty");
+        }
+        line.extend_from_slice(b"\r\n");
+        Ok(line)
+    }
+
+    /// True for commands whose argument must not be shown.
+    pub fn is_secret(&self) -> bool {
+        matches!(self, Command::Pass(_) | Command::Acct(_))
+    }
+
+    fn parts(&self) -> (&str, Option<Cow<'_, [u8]>>) {
+        fn some<'a>(verb: &'static str, argument: &'a [u8]) -> (&'a str, Option<Cow<'a, [u8]>>) {
+            (verb, Some(Cow::Borrowed(argument)))
+        }
+        fn bytes<'a>(verb: &'static str, argument: &[u8]) -> (&'a str, Option<Cow<'a, [u8]>>) {
+            (verb, Some(Cow::Owned(argument.to_vec())))
+        }
+        match self {
+            Command::User(arg) => some("USER", arg),
+            Command::Pass(arg) => some("PASS", arg),
+            Command::Acct(arg) => some("ACCT", arg),
+            Command::Cwd(arg) => some("CWD", arg),
+            Command::Cdup => ("CDUP", None),
+            Command::Smnt(arg) => some("SMNT", arg),
+            Command::Rein => ("REIN", None),
+            Command::Quit => ("QUIT", None),
+            Command::Port(arg) => some("PORT", arg),
+            Command::Pasv => ("PASV", None),
+            Command::Eprt(arg) => some("EPRT", arg),
+            Command::Epsv(Epsv::Same) => ("EPSV", None),
+            Command::Epsv(Epsv::All) => bytes("EPSV", b"ALL"),
+            Command::Epsv(Epsv::Protocol(protocol)) => bytes("EPSV", protocol.to_string().as_bytes()),
+            Command::Type(TypeCode::Ascii) => bytes("TYPE", b"A"),
+            Command::Type(TypeCode::Ebcdic) => bytes("TYPE", b"E"),
+            Command::Type(TypeCode::Image) => bytes("TYPE", b"I"),
+            Command::Type(TypeCode::Local(bits)) => bytes("TYPE", format!("L {bits}").as_bytes()),
+            Command::Stru(code) => bytes("STRU", &[*code]),
+            Command::Mode(code) => bytes("MODE", &[*code]),
+            Command::Retr(arg) => some("RETR", arg),
+            Command::Stor(arg) => some("STOR", arg),
+            Command::Stou(arg) => ("STOU", arg.as_deref().map(Cow::Borrowed)),
+            Command::Appe(arg) => some("APPE", arg),
+            Command::Allo(size) => bytes("ALLO", size.to_string().as_bytes()),
+            Command::Rest(offset) => bytes("REST", offset.to_string().as_bytes()),
+            Command::Rnfr(arg) => some("RNFR", arg),
+            Command::Rnto(arg) => some("RNTO", arg),
+            Command::Abor => ("ABOR", None),
+            Command::Dele(arg) => some("DELE", arg),
+            Command::Rmd(arg) => some("RMD", arg),
+            Command::Mkd(arg) => some("MKD", arg),
+            Command::Pwd => ("PWD", None),
+            Command::List(arg) => ("LIST", arg.as_deref().map(Cow::Borrowed)),
+            Command::Nlst(arg) => ("NLST", arg.as_deref().map(Cow::Borrowed)),
+            Command::Site(arg) => some("SITE", arg),
+            Command::Syst => ("SYST", None),
+            Command::Stat(arg) => ("STAT", arg.as_deref().map(Cow::Borrowed)),
+            Command::Help(arg) => ("HELP", arg.as_deref().map(Cow::Borrowed)),
+            Command::Noop => ("NOOP", None),
+            Command::Auth(mechanism) => bytes("AUTH", mechanism.as_bytes()),
+            Command::Pbsz(size) => bytes("PBSZ", size.to_string().as_bytes()),
+            Command::Prot(level) => bytes(
+                "PROT",
+                match level {
+                    Protection::Clear => b"C",
+                    Protection::Safe => b"S",
+                    Protection::Confidential => b"E",
+                    Protection::Private => b"P",
+                },
+            ),
+            Command::Ccc => ("CCC", None),
+            Command::Feat => ("FEAT", None),
+            Command::Opts(arg) => some("OPTS", arg),
+            Command::Mdtm(arg) => some("MDTM", arg),
+            Command::Size(arg) => some("SIZE", arg),
+            Command::Mlst(arg) => ("MLST", arg.as_deref().map(Cow::Borrowed)),
+            Command::Mlsd(arg) => ("MLSD", arg.as_deref().map(Cow::Borrowed)),
+            Command::Mfmt { modified, path } => {
+                let mut argument = format_time(*modified).into_bytes();
+                argument.push(b' ');
+                argument.extend_from_slice(path);
+                ("MFMT", Some(Cow::Owned(argument)))
+            }
+            Command::Lang(arg) => ("LANG", arg.as_deref().map(Cow::Borrowed)),
+            Command::Host(arg) => some("HOST", arg),
+            Command::Hash(arg) => some("HASH", arg),
+            Command::Rang(start, end) => bytes("RANG", format!("{start} {end}").as_bytes()),
+            Command::Other(verb, arg) => (verb, arg.as_deref().map(Cow::Borrowed)),
+        }
+    }
+}
+
+/// The line for a person: lossy, secrets as `***`. What a peer chose may be in it: escape it when printing.
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (verb, argument) = self.parts();
+        f.write_str(verb)?;
+        match argument {
+            Some(_) if self.is_secret() => f.write_str(" ***"),
+            Some(argument) => write!(f, " {}", String::from_utf8_lossy(&argument)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Debug for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Command({:?})", self.to_string())
+    }
+}
+
+/// Reads a time as FTP writes it: `YYYYMMDDHHMMSS[.fraction]`, UTC (RFC 3659, section 2.3). Second 60 is taken as 59.
+pub fn parse_time(text: &[u8]) -> Option<Timestamp> {
+    let (whole, fraction) = match text.iter().position(|byte| *byte == b'.') {
+        Some(dot) => (text.get(..dot)?, text.get(dot + 1..).filter(|digits| !digits.is_empty())?),
+        None => (text, &b"0"[..]),
+    };
+    if whole.len() != 14 || !whole.iter().chain(fraction).all(u8::is_ascii_digit) || fraction.len() > 9 {
+        return None;
+    }
+    let part = |from: usize, to: usize| i16::try_from(number(whole.get(from..to)?)?).ok();
+    let small = |from: usize| i8::try_from(part(from, from + 2)?).ok();
+    let scale = 10_u64.pow(u32::try_from(9 - fraction.len()).ok()?);
+    let nanoseconds = i32::try_from(number(fraction)? * scale).ok()?;
+    let (year, second) = (part(0, 4)?, small(12)?);
+    if second > 60 {
+        return None;
+    }
+    let time = DateTime::new(year, small(4)?, small(6)?, small(8)?, small(10)?, second.min(59), nanoseconds).ok()?;
+    TimeZone::UTC.to_timestamp(time).ok()
+}
+
+/// Writes a time as FTP does (RFC 3659, section 2.3), in whole seconds.
+pub fn format_time(time: Timestamp) -> String {
+    let time = TimeZone::UTC.to_datetime(time);
+    let (date, clock) = (time.date(), time.time());
+    let (year, month, day) = (date.year().max(0), date.month(), date.day());
+    format!("{year:04}{month:02}{day:02}{:02}{:02}{:02}", clock.hour(), clock.minute(), clock.second())
+}
+
+/// True for bytes that may stand in a command.
+fn passes(byte: u8) -> bool {
+    !matches!(byte, b'\r' | b'\n' | 0)
+}
+
+/// The line without TELNET commands before its verb. Elsewhere byte 255 is a byte of a name.
+fn without_telnet(line: &[u8]) -> &[u8] {
+    let mut rest = line;
+    while let [IAC, _, tail @ ..] = rest {
+        rest = tail;
+    }
+    rest
+}
+
+/// A decimal number of at most 20 digits, nothing around.
+fn number(text: &[u8]) -> Option<u64> {
+    if text.is_empty() || !text.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    std::str::from_utf8(text).ok()?.parse().ok()
+}
+
+/// A single letter, as upper case.
+fn letter(text: &[u8]) -> Result<u8, CommandError> {
+    match text {
+        [letter] if letter.is_ascii_alphabetic() => Ok(letter.to_ascii_uppercase()),
+        _ => Err(CommandError::Argument),
+    }
+}
+
+fn type_code(text: &[u8]) -> Result<TypeCode, CommandError> {
+    match text.to_ascii_uppercase().as_slice() {
+        b"A" | b"A N" => Ok(TypeCode::Ascii),
+        b"E" | b"E N" => Ok(TypeCode::Ebcdic),
+        b"I" => Ok(TypeCode::Image),
+        [b'L', b' ', bits @ ..] => {
+            number(bits).and_then(|bits| u8::try_from(bits).ok()).map(TypeCode::Local).ok_or(CommandError::Argument)
+        }
+        [b'A' | b'E', b' ', b'T' | b'C'] => Err(CommandError::Parameter),
+        _ => Err(CommandError::Argument),
+    }
+}
+
+#[cfg(test)]
+mod tests;
