@@ -1,1 +1,11 @@
-//! Sockets, TLS, deadlines, proxies; knows no protocol.
+//! Sockets, TLS, deadlines, proxies and listeners; knows no protocol.
+
+pub mod deadline;
+pub mod dial;
+pub mod listen;
+pub mod login;
+pub mod proxy;
+pub mod stream;
+pub mod sys;
+pub mod tls;
+pub mod trace;

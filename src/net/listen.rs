@@ -1,0 +1,318 @@
+//! Listening sockets: binding, the limit on clients, and the drain at the end.
+
+use std::future::Future;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinSet;
+
+use crate::fault::{Fault, Kind};
+use crate::net::stream::Stream;
+
+/// Connections that the kernel may hold for us.
+const BACKLOG: i32 = 1024;
+/// How long to pause when the process ran out of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// One or more bound TCP listeners.
+#[derive(Debug)]
+pub struct Listeners {
+    sockets: Vec<TcpListener>,
+}
+
+impl Listeners {
+    /// Binds each of `addresses` (`HOST:PORT`, `[V6]:PORT`, `PORT`, or `:PORT` for all interfaces), or `default` when
+    /// there are none. Sockets that the service manager passed (`LISTEN_FDS`) replace them all.
+    pub fn bind(addresses: &[String], default: &str) -> Result<Listeners, Fault> {
+        let passed = passed()?;
+        if !passed.is_empty() {
+            return Ok(Listeners { sockets: passed });
+        }
+        let default = [default.to_owned()];
+        let wanted = if addresses.is_empty() { &default[..] } else { addresses };
+        let sockets: Result<Vec<_>, Fault> =
+            wanted.iter().map(|text| parse_listen(text).and_then(|address| bind_tcp(text, address))).collect();
+        Ok(Listeners { sockets: sockets? })
+    }
+
+    /// Where they really listen (port 0 was replaced by the system's choice).
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.sockets.iter().filter_map(|socket| socket.local_addr().ok()).collect()
+    }
+
+    /// Accepts until the drain begins, at most `max_clients` at once (more wait in the kernel's queue), one task a
+    /// connection; then waits for the connections that are open until the shutdown ends.
+    pub async fn serve<F, Fut>(self, max_clients: usize, shutdown: &Shutdown, handler: F)
+    where
+        F: Fn(Stream, SocketAddr) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = ()> + Send + 'static,
+    {
+        let handler = Arc::new(handler);
+        let permits = Arc::new(Semaphore::new(max_clients.clamp(1, Semaphore::MAX_PERMITS)));
+        let mut loops = JoinSet::new();
+        for socket in self.sockets {
+            let (handler, permits, shutdown) = (handler.clone(), permits.clone(), shutdown.clone());
+            loops.spawn(async move { accept_loop(socket, handler, permits, shutdown).await });
+        }
+        while loops.join_next().await.is_some() {}
+    }
+}
+
+async fn accept_loop<F, Fut>(socket: TcpListener, handler: Arc<F>, permits: Arc<Semaphore>, shutdown: Shutdown)
+where
+    F: Fn(Stream, SocketAddr) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = ()> + Send + 'static,
+{
+    let mut clients = JoinSet::new();
+    loop {
+        let permit = tokio::select! {
+            permit = permits.clone().acquire_owned() => permit,
+            () = shutdown.draining() => break,
+        };
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = shutdown.draining() => break,
+        };
+        match accepted {
+            Ok((tcp, peer)) => {
+                // A socket that cannot be set up is already dead.
+                if tcp.set_nodelay(true).is_ok() {
+                    let handler = handler.clone();
+                    clients.spawn(async move {
+                        handler(Stream::Plain(tcp), peer).await;
+                        drop(permit);
+                    });
+                }
+            }
+            // A connection that died in the queue, or no descriptors left: neither ends a server.
+            Err(_) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+        while clients.try_join_next().is_some() {}
+    }
+    drop(socket);
+    tokio::select! {
+        () = async { while clients.join_next().await.is_some() {} } => {}
+        () = shutdown.ended() => clients.shutdown().await,
+    }
+}
+
+/// Parses a `--listen` address: `HOST:PORT`, `[V6]:PORT`, `:PORT` or `PORT` (all interfaces).
+pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
+    let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+    let bad = || Fault::new(Kind::Usage, format!("{text:?} is no address to listen on (ADDRESS:PORT)"));
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    if let Some(port) = text.strip_prefix("localhost:") {
+        return port.parse().map(|port| SocketAddr::new(IpAddr::from([127, 0, 0, 1]), port)).map_err(|_| bad());
+    }
+    text.strip_prefix(':').unwrap_or(text).parse().map(|port| SocketAddr::new(any, port)).map_err(|_| bad())
+}
+
+fn bind_tcp(text: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
+    let failed = |error: std::io::Error| {
+        let kind = match error.kind() {
+            std::io::ErrorKind::AddrInUse => Kind::Locked,
+            std::io::ErrorKind::PermissionDenied => Kind::AuthFailed,
+            _ => Kind::Config,
+        };
+        Fault::new(kind, format!("listen on {text}: {}", Fault::network("", &error).detail.trim_start_matches(": ")))
+    };
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(failed)?;
+    socket.set_reuse_address(true).map_err(failed)?;
+    socket.set_nonblocking(true).map_err(failed)?;
+    if address.is_ipv6() {
+        // One socket for both families where all interfaces are meant.
+        socket.set_only_v6(!address.ip().is_unspecified()).map_err(failed)?;
+    }
+    socket.bind(&address.into()).map_err(failed)?;
+    socket.listen(BACKLOG).map_err(failed)?;
+    TcpListener::from_std(socket.into()).map_err(failed)
+}
+
+fn passed() -> Result<Vec<TcpListener>, Fault> {
+    let variable = |name| std::env::var(name).ok();
+    let (pid, count) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
+    let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {error}"));
+    crate::net::sys::passed_listeners(pid.as_deref(), count.as_deref(), std::process::id())
+        .into_iter()
+        .map(|fd| {
+            let listener = std::net::TcpListener::from(fd);
+            listener.set_nonblocking(true).map_err(wrong)?;
+            TcpListener::from_std(listener).map_err(wrong)
+        })
+        .collect()
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Running,
+    Draining,
+    Ended,
+}
+
+/// The end of a server: the first INT or TERM stops accepting and drains, the second or the drain's time ends it.
+#[derive(Debug, Clone)]
+pub struct Shutdown {
+    phase: watch::Sender<Phase>,
+}
+
+impl Shutdown {
+    /// A shutdown that only [`Shutdown::drain`] and [`Shutdown::end`] start: for tests and servers inside a program.
+    pub fn manual() -> Shutdown {
+        Shutdown { phase: watch::Sender::new(Phase::Running) }
+    }
+
+    /// A shutdown by INT and TERM; the drain takes at most `drain`. Needs a running tokio runtime.
+    pub fn on_signals(drain: Duration) -> Result<Shutdown, Fault> {
+        use tokio::signal::unix::{SignalKind, signal};
+        let shutdown = Shutdown::manual();
+        let failed = |error: std::io::Error| Fault::local("signals", &error);
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let handle = shutdown.clone();
+        tokio::spawn(async move {
+            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+            handle.drain();
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                () = tokio::time::sleep(drain) => {}
+            }
+            handle.end();
+        });
+        Ok(shutdown)
+    }
+
+    /// Stops accepting; what runs may finish.
+    pub fn drain(&self) {
+        self.phase.send_if_modified(|phase| {
+            let first = *phase == Phase::Running;
+            if first {
+                *phase = Phase::Draining;
+            }
+            first
+        });
+    }
+
+    /// Ends everything.
+    pub fn end(&self) {
+        self.phase.send_replace(Phase::Ended);
+    }
+
+    /// True once the drain began.
+    pub fn is_draining(&self) -> bool {
+        *self.phase.borrow() != Phase::Running
+    }
+
+    /// Returns when the drain begins.
+    pub async fn draining(&self) {
+        self.reached(|phase| phase != Phase::Running).await;
+    }
+
+    /// Returns when everything must end.
+    pub async fn ended(&self) {
+        self.reached(|phase| phase == Phase::Ended).await;
+    }
+
+    async fn reached(&self, is: impl Fn(Phase) -> bool) {
+        // `self` holds the sender, so the channel cannot close under us.
+        let _ = self.phase.subscribe().wait_for(|phase| is(*phase)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpStream;
+
+    #[test]
+    fn listen_addresses() {
+        for (text, expected) in [
+            ("127.0.0.1:21", "127.0.0.1:21"),
+            ("[::1]:25", "[::1]:25"),
+            (":53", "[::]:53"),
+            ("53", "[::]:53"),
+            ("localhost:0", "127.0.0.1:0"),
+        ] {
+            assert_eq!(parse_listen(text).unwrap().to_string(), expected);
+        }
+        for bad in ["", "host:1", "1.2.3.4", "65536", "[::1]", "::1:5x"] {
+            assert_eq!(parse_listen(bad).unwrap_err().kind, Kind::Usage, "{bad}");
+        }
+    }
+
+    #[tokio::test]
+    async fn serves_up_to_the_limit_and_drains() {
+        let listeners = Listeners::bind(&[], "127.0.0.1:0").unwrap();
+        let address = *listeners.addresses().first().unwrap();
+        let shutdown = Shutdown::manual();
+        let most = Arc::new(AtomicUsize::new(0));
+        let open = Arc::new(AtomicUsize::new(0));
+        let (stop, seen, now) = (shutdown.clone(), most.clone(), open.clone());
+        let server = tokio::spawn(async move {
+            listeners
+                .serve(2, &stop, move |mut stream, _| {
+                    let (seen, now) = (seen.clone(), now.clone());
+                    async move {
+                        seen.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        let mut byte = [0; 1];
+                        let _ = stream.read_exact(&mut byte).await;
+                        now.fetch_sub(1, Ordering::SeqCst);
+                        let _ = stream.write_all(&byte).await;
+                    }
+                })
+                .await;
+        });
+        let mut clients = Vec::new();
+        for _ in 0..5 {
+            clients.push(TcpStream::connect(address).await.unwrap());
+        }
+        for client in &mut clients {
+            client.write_all(b"x").await.unwrap();
+        }
+        for client in &mut clients {
+            let mut byte = [0; 1];
+            client.read_exact(&mut byte).await.unwrap();
+        }
+        assert!(most.load(Ordering::SeqCst) <= 2);
+        let mut late = TcpStream::connect(address).await.unwrap();
+        late.write_all(b"y").await.unwrap();
+        let mut byte = [0; 1];
+        late.read_exact(&mut byte).await.unwrap();
+        shutdown.drain();
+        server.await.unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn the_end_cuts_what_drags_on() {
+        let listeners = Listeners::bind(&[], "127.0.0.1:0").unwrap();
+        let address = *listeners.addresses().first().unwrap();
+        let shutdown = Shutdown::manual();
+        let stop = shutdown.clone();
+        let server = tokio::spawn(async move {
+            listeners.serve(2, &stop, |_stream, _| std::future::pending()).await;
+        });
+        let mut client = TcpStream::connect(address).await.unwrap();
+        shutdown.drain();
+        shutdown.end();
+        server.await.unwrap();
+        assert_eq!(client.read(&mut [0; 1]).await.unwrap_or(0), 0);
+    }
+
+    #[tokio::test]
+    async fn a_taken_port_is_said() {
+        let listeners = Listeners::bind(&[], "127.0.0.1:0").unwrap();
+        let taken = listeners.addresses().first().unwrap().to_string();
+        let fault = Listeners::bind(&[taken], "127.0.0.1:0").unwrap_err();
+        assert_eq!(fault.kind, Kind::Locked);
+        assert!(fault.detail.contains("Address already in use"), "{}", fault.detail);
+    }
+}

@@ -1,0 +1,306 @@
+//! Client side of SOCKS5 (RFC 1928, RFC 1929) and HTTP CONNECT (RFC 9110, section 9.3.6).
+
+use std::net::IpAddr;
+
+use base64::Engine as _;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::fault::{Fault, Kind};
+use crate::net::login::Login;
+
+/// The longest header block a proxy may send.
+const MAX_HTTP_HEADER: usize = 16 * 1024;
+
+/// Which language the proxy speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyKind {
+    /// SOCKS5; with `remote_dns` the proxy looks the name up (`socks5h`).
+    Socks5 {
+        /// True: the name goes to the proxy; false: we look it up and send an address.
+        remote_dns: bool,
+    },
+    /// HTTP CONNECT.
+    Http,
+}
+
+/// A proxy to go through.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proxy {
+    /// Its language.
+    pub kind: ProxyKind,
+    /// Its host name or address.
+    pub host: String,
+    /// Its TCP port.
+    pub port: u16,
+    /// What it asks for, if anything.
+    pub login: Option<Login>,
+}
+
+impl Proxy {
+    /// Parses `socks5://`, `socks5h://` or `http://[user:password@]host[:port]`; without a scheme HTTP is meant, as in
+    /// the `*_proxy` variables.
+    pub fn parse(text: &str) -> Result<Proxy, Fault> {
+        let bad = |why: &str| Fault::new(Kind::Usage, format!("proxy {text:?}: {why}"));
+        let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let url = url::Url::parse(&full).map_err(|error| bad(&error.to_string()))?;
+        let (kind, default_port) = match url.scheme() {
+            "socks5h" => (ProxyKind::Socks5 { remote_dns: true }, 1080),
+            "socks5" => (ProxyKind::Socks5 { remote_dns: false }, 1080),
+            "http" => (ProxyKind::Http, 80),
+            _ => return Err(bad("only socks5, socks5h and http are known")),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("no host"))?;
+        let decode = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
+        let login = (!url.username().is_empty())
+            .then(|| Login::new(decode(url.username()), decode(url.password().unwrap_or_default())));
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok(Proxy { kind, host, port: url.port().unwrap_or(default_port), login })
+    }
+
+    /// True when `host` must be looked up by us before [`Proxy::handshake`].
+    pub fn wants_address(&self) -> bool {
+        self.kind == ProxyKind::Socks5 { remote_dns: false }
+    }
+
+    /// Asks the proxy at the other end of `stream` for a connection to `host`:`port`.
+    pub async fn handshake(&self, stream: &mut TcpStream, host: &str, port: u16) -> Result<(), Fault> {
+        let broken = |error: std::io::Error| Fault::network(format!("proxy {}", self.host), &error);
+        if host.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {
+            return Err(Fault::new(Kind::Usage, "host name with control bytes"));
+        }
+        match self.kind {
+            ProxyKind::Socks5 { .. } => self.socks5(stream, host, port, &broken).await,
+            ProxyKind::Http => self.connect(stream, host, port, &broken).await,
+        }
+    }
+
+    async fn socks5(
+        &self,
+        stream: &mut TcpStream,
+        host: &str,
+        port: u16,
+        broken: &impl Fn(std::io::Error) -> Fault,
+    ) -> Result<(), Fault> {
+        let methods: &[u8] = if self.login.is_some() { &[5, 2, 0, 2] } else { &[5, 1, 0] };
+        stream.write_all(methods).await.map_err(broken)?;
+        let mut choice = [0u8; 2];
+        stream.read_exact(&mut choice).await.map_err(broken)?;
+        match (choice, &self.login) {
+            ([5, 0], _) => {}
+            ([5, 2], Some(login)) => {
+                let mut request = vec![1];
+                for part in [&login.user, &login.password] {
+                    let length = u8::try_from(part.len())
+                        .map_err(|_| Fault::new(Kind::Usage, "proxy user or password longer than 255 bytes"))?;
+                    request.push(length);
+                    request.extend_from_slice(part.as_bytes());
+                }
+                stream.write_all(&request).await.map_err(broken)?;
+                let mut answer = [0u8; 2];
+                stream.read_exact(&mut answer).await.map_err(broken)?;
+                if answer != [1, 0] {
+                    return Err(Fault::new(Kind::AuthFailed, format!("proxy {}: login refused", self.host)));
+                }
+            }
+            ([5, _], _) => {
+                return Err(Fault::new(Kind::AuthFailed, format!("proxy {}: asks for a login", self.host)));
+            }
+            _ => return Err(Fault::new(Kind::Protocol, format!("proxy {}: does not speak SOCKS5", self.host))),
+        }
+        let mut request = vec![5, 1, 0];
+        match host.parse::<IpAddr>() {
+            Ok(IpAddr::V4(address)) => {
+                request.push(1);
+                request.extend_from_slice(&address.octets());
+            }
+            Ok(IpAddr::V6(address)) => {
+                request.push(4);
+                request.extend_from_slice(&address.octets());
+            }
+            Err(_) => {
+                let length =
+                    u8::try_from(host.len()).map_err(|_| Fault::new(Kind::Usage, "host name longer than 255 bytes"))?;
+                request.extend_from_slice(&[3, length]);
+                request.extend_from_slice(host.as_bytes());
+            }
+        }
+        request.extend_from_slice(&port.to_be_bytes());
+        stream.write_all(&request).await.map_err(broken)?;
+        let mut head = [0u8; 4];
+        stream.read_exact(&mut head).await.map_err(broken)?;
+        let [version, status, _, address_type] = head;
+        if version != 5 {
+            return Err(Fault::new(Kind::Protocol, format!("proxy {}: garbled SOCKS5 answer", self.host)));
+        }
+        if status != 0 {
+            return Err(socks_fault(status).context(format!("proxy {}", self.host)));
+        }
+        let rest = match address_type {
+            1 => 4,
+            4 => 16,
+            3 => usize::from(stream.read_u8().await.map_err(broken)?),
+            _ => return Err(Fault::new(Kind::Protocol, format!("proxy {}: garbled SOCKS5 answer", self.host))),
+        };
+        let mut bound = vec![0u8; rest + 2];
+        stream.read_exact(&mut bound).await.map_err(broken)?;
+        Ok(())
+    }
+
+    async fn connect(
+        &self,
+        stream: &mut TcpStream,
+        host: &str,
+        port: u16,
+        broken: &impl Fn(std::io::Error) -> Fault,
+    ) -> Result<(), Fault> {
+        let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
+        let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
+        if let Some(login) = &self.login {
+            let pair = format!("{}:{}", login.user, login.password);
+            let token = base64::engine::general_purpose::STANDARD.encode(pair);
+            request.push_str(&format!("Proxy-Authorization: Basic {token}\r\n"));
+        }
+        request.push_str("\r\n");
+        stream.write_all(request.as_bytes()).await.map_err(broken)?;
+        // Byte by byte: what follows the header already belongs to the tunnel and must stay in the socket.
+        let mut header = Vec::new();
+        while !header.ends_with(b"\r\n\r\n") {
+            if header.len() >= MAX_HTTP_HEADER {
+                return Err(Fault::new(Kind::Protocol, format!("proxy {}: endless header", self.host)));
+            }
+            header.push(stream.read_u8().await.map_err(broken)?);
+        }
+        let status = http_status(&header)
+            .ok_or_else(|| Fault::new(Kind::Protocol, format!("proxy {}: garbled HTTP answer", self.host)))?;
+        match status {
+            200..=299 => Ok(()),
+            407 => Err(Fault::new(Kind::AuthFailed, format!("proxy {}: asks for a login", self.host))),
+            500..=599 => Err(Fault::new(Kind::Unreachable, format!("proxy {}: answers {status}", self.host))),
+            _ => Err(Fault::new(Kind::Refused, format!("proxy {}: answers {status}", self.host))),
+        }
+        .map_err(|fault: Fault| fault.with_code(status))
+    }
+}
+
+/// The status of `HTTP/1.x NNN …`.
+fn http_status(header: &[u8]) -> Option<u16> {
+    let text = std::str::from_utf8(header.split(|byte| *byte == b'\r').next()?).ok()?;
+    let mut words = text.split(' ');
+    words.next().filter(|version| version.starts_with("HTTP/1."))?;
+    let status = words.next().filter(|status| status.len() == 3)?;
+    status.parse().ok().filter(|status| *status >= 100)
+}
+
+/// What a SOCKS5 reply code means (RFC 1928, section 6).
+fn socks_fault(status: u8) -> Fault {
+    let (kind, text) = match status {
+        2 => (Kind::Refused, "not allowed by its rules"),
+        3 => (Kind::Unreachable, "network unreachable"),
+        4 => (Kind::Unreachable, "host unreachable"),
+        5 => (Kind::ConnectRefused, "connection refused"),
+        6 => (Kind::TimedOut, "time to live expired"),
+        7 | 8 => (Kind::Unsupported, "command or address type not supported"),
+        _ => (Kind::Unreachable, "general failure"),
+    };
+    Fault::new(kind, text)
+}
+
+/// True when `no_proxy` (comma-separated names, `.suffix`, addresses, or `*`) covers `host`.
+pub fn bypass(no_proxy: &str, host: &str) -> bool {
+    let host = host.trim_end_matches('.').to_ascii_lowercase();
+    no_proxy.split([',', ' ']).map(|entry| entry.trim().to_ascii_lowercase()).filter(|entry| !entry.is_empty()).any(
+        |entry| {
+            let suffix = entry.trim_start_matches("*.").trim_start_matches('.');
+            entry == "*" || host == suffix || host.strip_suffix(suffix).is_some_and(|front| front.ends_with('.'))
+        },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[test]
+    fn urls_are_read() {
+        let proxy = Proxy::parse("socks5h://al%40ice:p%3Aw@[::1]:9050").unwrap();
+        assert_eq!((proxy.host.as_str(), proxy.port), ("::1", 9050));
+        assert_eq!(proxy.login, Some(Login::new("al@ice", "p:w")));
+        assert_eq!(proxy.kind, ProxyKind::Socks5 { remote_dns: true });
+        assert_eq!(Proxy::parse("cache.test:3128").unwrap().kind, ProxyKind::Http);
+        for bad in ["ftp://x", "http://", "socks4://x", "http://x:99999"] {
+            assert_eq!(Proxy::parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_proxy_matches_whole_labels() {
+        for (list, host, expected) in [
+            ("*", "a.test", true),
+            ("b.test, a.test", "a.test", true),
+            (".a.test", "x.a.test", true),
+            ("a.test", "x.A.test.", true),
+            ("a.test", "ba.test", false),
+            ("", "a.test", false),
+            ("127.0.0.1", "127.0.0.1", true),
+        ] {
+            assert_eq!(bypass(list, host), expected, "{list:?} {host}");
+        }
+    }
+
+    #[test]
+    fn http_status_lines() {
+        assert_eq!(http_status(b"HTTP/1.1 200 Connection established\r\n\r\n"), Some(200));
+        for bad in ["", "HTTP/2 200\r\n", "HTTP/1.1 20\r\n", "HTTP/1.1 0200\r\n", "SSH-2.0\r\n", "HTTP/1.1 -12\r\n"] {
+            assert_eq!(http_status(bad.as_bytes()), None, "{bad}");
+        }
+    }
+
+    /// Plays `script` (expected bytes, answer) as the proxy and returns what the client made of it.
+    async fn play(url: &str, host: &str, script: Vec<(&'static [u8], &'static [u8])>) -> Result<(), Fault> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            for (expected, answer) in script {
+                let mut got = vec![0; expected.len()];
+                stream.read_exact(&mut got).await.unwrap();
+                assert_eq!(got, expected);
+                stream.write_all(answer).await.unwrap();
+            }
+        });
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let result = Proxy::parse(url).unwrap().handshake(&mut stream, host, 25).await;
+        server.await.unwrap();
+        result
+    }
+
+    #[tokio::test]
+    async fn socks5_with_login_and_name() {
+        let script: Vec<(&[u8], &[u8])> = vec![
+            (b"\x05\x02\x00\x02", b"\x05\x02"),
+            (b"\x01\x01u\x01p", b"\x01\x00"),
+            (b"\x05\x01\x00\x03\x06b.test\x00\x19", b"\x05\x00\x00\x01\x7f\x00\x00\x01\x00\x19"),
+        ];
+        play("socks5h://u:p@x", "b.test", script).await.unwrap();
+        let refused: Vec<(&[u8], &[u8])> =
+            vec![(b"\x05\x01\x00", b"\x05\x00"), (b"\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x19", b"\x05\x05\x00\x01")];
+        assert_eq!(play("socks5://x", "127.0.0.1", refused).await.unwrap_err().kind, Kind::ConnectRefused);
+        let no_method: Vec<(&[u8], &[u8])> = vec![(b"\x05\x01\x00", b"\x05\xff")];
+        assert_eq!(play("socks5://x", "127.0.0.1", no_method).await.unwrap_err().kind, Kind::AuthFailed);
+        let no_socks: Vec<(&[u8], &[u8])> = vec![(b"\x05\x01\x00", b"22")];
+        assert_eq!(play("socks5://x", "127.0.0.1", no_socks).await.unwrap_err().kind, Kind::Protocol);
+    }
+
+    #[tokio::test]
+    async fn http_connect() {
+        let ok: Vec<(&[u8], &[u8])> =
+            vec![(b"CONNECT [::1]:25 HTTP/1.1\r\nHost: [::1]:25\r\n\r\n", b"HTTP/1.0 200 OK\r\nVia: x\r\n\r\n")];
+        play("http://x", "::1", ok).await.unwrap();
+        let login: Vec<(&[u8], &[u8])> = vec![(b"CONNECT a:25", b"HTTP/1.1 407 no\r\n\r\n")];
+        assert_eq!(play("http://x", "a", login).await.unwrap_err().kind, Kind::AuthFailed);
+        let broken: Vec<(&[u8], &[u8])> = vec![(b"CONNECT a:25", b"HTTP/1.1 2")];
+        assert_eq!(play("http://x", "a", broken).await.unwrap_err().kind, Kind::Disconnected);
+    }
+}

@@ -1,0 +1,130 @@
+//! One stream type for every protocol: plain TCP, TLS over TCP, or a UNIX socket. An enum and not a trait object, so
+//! that fast paths (sendfile, splice) can reach the plain descriptor.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsStream;
+
+/// A connected byte stream.
+#[derive(Debug)]
+pub enum Stream {
+    /// TCP in clear text.
+    Plain(TcpStream),
+    /// TLS over TCP, either side.
+    Tls(Box<TlsStream<TcpStream>>),
+    /// A local socket (LMTP).
+    Unix(UnixStream),
+}
+
+/// What a TLS handshake settled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsInfo {
+    /// `TLSv1.2` or `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite's IANA name.
+    pub cipher: String,
+    /// The application protocol agreed on (RFC 7301).
+    pub alpn: Option<String>,
+    /// True when an earlier session was resumed.
+    pub resumed: bool,
+    /// The peer's certificate, DER; absent on a server without client certificates.
+    pub peer_certificate_der: Option<Vec<u8>>,
+}
+
+impl Stream {
+    /// The peer's address; `None` for a UNIX socket or a dead one.
+    pub fn peer_addr(&self) -> Option<SocketAddr> {
+        self.socket()?.peer_addr().ok()
+    }
+
+    /// Our own address; `None` for a UNIX socket or a dead one.
+    pub fn local_addr(&self) -> Option<SocketAddr> {
+        self.socket()?.local_addr().ok()
+    }
+
+    /// True inside TLS.
+    pub fn is_tls(&self) -> bool {
+        matches!(self, Stream::Tls(_))
+    }
+
+    /// What the handshake settled; `None` in clear text.
+    pub fn tls_info(&self) -> Option<TlsInfo> {
+        let Stream::Tls(tls) = self else { return None };
+        let (_, common) = tls.get_ref();
+        let version = match common.protocol_version() {
+            Some(rustls::ProtocolVersion::TLSv1_3) => "TLSv1.3",
+            _ => "TLSv1.2",
+        };
+        Some(TlsInfo {
+            version,
+            cipher: common.negotiated_cipher_suite().map(|suite| format!("{:?}", suite.suite())).unwrap_or_default(),
+            alpn: common.alpn_protocol().map(|name| String::from_utf8_lossy(name).into_owned()),
+            resumed: common.handshake_kind() == Some(rustls::HandshakeKind::Resumed),
+            peer_certificate_der: common.peer_certificates().and_then(|chain| chain.first()).map(|c| c.to_vec()),
+        })
+    }
+
+    /// The socket of a stream in clear text, for zero-copy transfers; `None` inside TLS, where bytes must be sealed.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(_) | Stream::Unix(_) => None,
+        }
+    }
+
+    /// The socket below, TLS or not; `None` for a UNIX socket.
+    fn socket(&self) -> Option<&TcpStream> {
+        match self {
+            Stream::Plain(tcp) => Some(tcp),
+            Stream::Tls(tls) => Some(tls.get_ref().0),
+            Stream::Unix(_) => None,
+        }
+    }
+}
+
+macro_rules! each {
+    ($stream:expr, $inner:ident => $call:expr) => {
+        match $stream {
+            Stream::Plain($inner) => $call,
+            Stream::Tls($inner) => $call,
+            Stream::Unix($inner) => $call,
+        }
+    };
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), inner => Pin::new(inner).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), inner => Pin::new(inner).poll_write(cx, buf))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        each!(self.get_mut(), inner => Pin::new(inner).poll_write_vectored(cx, bufs))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        each!(self, inner => inner.is_write_vectored())
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), inner => Pin::new(inner).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        each!(self.get_mut(), inner => Pin::new(inner).poll_shutdown(cx))
+    }
+}

@@ -1,0 +1,436 @@
+//! TLS for both sides on rustls with ring: certificates are checked unless the user insists otherwise.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::Resumption;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
+
+use crate::fault::{Fault, Kind};
+use crate::net::stream::Stream;
+
+/// When TLS starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsMode {
+    /// Never.
+    None,
+    /// If the peer offers it; an attacker can strip it.
+    Try,
+    /// By STARTTLS or AUTH TLS; without it the dialogue ends.
+    Starttls,
+    /// Before the first byte.
+    Implicit,
+}
+
+/// What a client wants of TLS.
+#[derive(Debug, Clone, Default)]
+pub struct ClientTlsOptions {
+    /// Trust these certificates (PEM) instead of the system's.
+    pub ca_cert: Option<PathBuf>,
+    /// Our own certificate chain (PEM).
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM); may stand in the same file.
+    pub key: Option<PathBuf>,
+    /// Take any certificate.
+    pub insecure: bool,
+    /// The name to ask for and to check, where it is not the host's.
+    pub tls_name: Option<String>,
+    /// Application protocols to offer (RFC 7301).
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// The client side: one configuration and one session store, shared by its clones.
+#[derive(Clone)]
+pub struct ClientTls {
+    config: Arc<ClientConfig>,
+    tls_name: Option<String>,
+    insecure: bool,
+}
+
+impl fmt::Debug for ClientTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientTls").field("tls_name", &self.tls_name).field("insecure", &self.insecure).finish()
+    }
+}
+
+impl ClientTls {
+    /// Reads the certificates that the options name. The system's roots are read only when a handshake needs them.
+    pub fn new(options: &ClientTlsOptions) -> Result<ClientTls, Fault> {
+        let builder = ClientConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
+        let verifier: Arc<dyn ServerCertVerifier> = if options.insecure {
+            Arc::new(NoVerification)
+        } else {
+            match &options.ca_cert {
+                Some(path) => web_pki(roots_of(path)?)?,
+                None => Arc::new(SystemRoots(OnceLock::new())),
+            }
+        };
+        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let mut config = match &options.cert {
+            Some(cert) => {
+                let key = options.key.as_deref().unwrap_or(cert);
+                builder.with_client_auth_cert(chain_of(cert)?, key_of(key)?).map_err(|e| unusable(cert, &e))?
+            }
+            None => builder.with_no_client_auth(),
+        };
+        config.alpn_protocols = options.alpn.clone();
+        let (tls_name, insecure) = (options.tls_name.clone(), options.insecure);
+        Ok(ClientTls { config: Arc::new(config), tls_name, insecure })
+    }
+
+    /// The same configuration with an empty session store of its own. FTP servers demand that a data connection resumes
+    /// the session of its very control connection; a ticket from another one is refused.
+    pub fn own_sessions(&self) -> ClientTls {
+        let mut config = ClientConfig::clone(&self.config);
+        config.resumption = Resumption::in_memory_sessions(8);
+        ClientTls { config: Arc::new(config), ..self.clone() }
+    }
+
+    /// True when certificates are checked.
+    pub fn verifies(&self) -> bool {
+        !self.insecure
+    }
+
+    /// The handshake as a client over a plain TCP stream; `host` is the name to check unless `tls_name` was set.
+    pub async fn connect(&self, stream: Stream, host: &str) -> Result<Stream, Fault> {
+        let Stream::Plain(tcp) = stream else {
+            return Err(Fault::new(Kind::Unsupported, "TLS needs a plain TCP connection"));
+        };
+        let name = self.tls_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
+        let name = ServerName::try_from(name.trim_end_matches('.').to_owned())
+            .map_err(|_| Fault::new(Kind::Usage, format!("{name}: not a name that a certificate can hold")))?;
+        let connector = TlsConnector::from(self.config.clone());
+        match connector.connect(name, tcp).await {
+            Ok(tls) => Ok(Stream::Tls(Box::new(TlsStream::Client(tls)))),
+            Err(error) => Err(handshake_fault(&error)),
+        }
+    }
+}
+
+/// What a server needs for TLS: a certificate and its key, or names for a certificate of its own making.
+#[derive(Debug, Clone, Default)]
+pub struct ServerTlsOptions {
+    /// Certificate chain (PEM).
+    pub cert: Option<PathBuf>,
+    /// Its key (PEM); may stand in the same file.
+    pub key: Option<PathBuf>,
+    /// Make a certificate for these names, valid for this process only.
+    pub self_signed: Vec<String>,
+    /// Ask clients for certificates of this authority (PEM).
+    pub client_ca: Option<PathBuf>,
+    /// Application protocols to agree on.
+    pub alpn: Vec<Vec<u8>>,
+}
+
+/// The server side: one configuration shared by all connections.
+#[derive(Clone)]
+pub struct ServerTls {
+    config: Arc<ServerConfig>,
+    certificate_pem: String,
+}
+
+impl fmt::Debug for ServerTls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("ServerTls")
+    }
+}
+
+impl ServerTls {
+    /// Reads or makes the certificate that the options name.
+    pub fn new(options: &ServerTlsOptions) -> Result<ServerTls, Fault> {
+        let (chain, key, certificate_pem) = match &options.cert {
+            Some(cert) => {
+                let key = options.key.as_deref().unwrap_or(cert);
+                (chain_of(cert)?, key_of(key)?, String::new())
+            }
+            None => self_signed(&options.self_signed)?,
+        };
+        let builder = ServerConfig::builder_with_provider(provider())
+            .with_safe_default_protocol_versions()
+            .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
+        let builder = match &options.client_ca {
+            Some(path) => {
+                let roots = Arc::new(roots_of(path)?);
+                let verifier = WebPkiClientVerifier::builder_with_provider(roots, provider())
+                    .build()
+                    .map_err(|error| unusable(path, &error))?;
+                builder.with_client_cert_verifier(verifier)
+            }
+            None => builder.with_no_client_auth(),
+        };
+        let mut config = builder
+            .with_single_cert(chain, key)
+            .map_err(|error| Fault::new(Kind::Config, format!("certificate and key do not serve: {error}")))?;
+        config.alpn_protocols = options.alpn.clone();
+        config.ticketer = rustls::crypto::ring::Ticketer::new()
+            .map_err(|error| Fault::new(Kind::Internal, format!("session tickets: {error}")))?;
+        Ok(ServerTls { config: Arc::new(config), certificate_pem })
+    }
+
+    /// The certificate that `--self-signed` made, PEM, for clients that are to trust it; empty for one read from a file.
+    pub fn certificate_pem(&self) -> &str {
+        &self.certificate_pem
+    }
+
+    /// The handshake as a server over a plain TCP stream.
+    pub async fn accept(&self, stream: Stream) -> Result<Stream, Fault> {
+        let Stream::Plain(tcp) = stream else {
+            return Err(Fault::new(Kind::Unsupported, "TLS needs a plain TCP connection"));
+        };
+        match TlsAcceptor::from(self.config.clone()).accept(tcp).await {
+            Ok(tls) => Ok(Stream::Tls(Box::new(TlsStream::Server(tls)))),
+            Err(error) => Err(handshake_fault(&error)),
+        }
+    }
+}
+
+/// The one crypto provider.
+fn provider() -> Arc<CryptoProvider> {
+    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
+    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())).clone()
+}
+
+fn unusable(path: &Path, error: &dyn fmt::Display) -> Fault {
+    Fault::new(Kind::Config, format!("{}: {error}", path.display()))
+}
+
+/// A failed handshake: an untrusted certificate is for good, a broken connection is not.
+fn handshake_fault(error: &std::io::Error) -> Fault {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
+            Fault::new(Kind::TlsUntrusted, format!("TLS: {error}"))
+                .with_hint("--ca-cert FILE trusts another authority, --tls-name NAME checks another name")
+        }
+        Some(rustls::Error::AlertReceived(_)) => Fault::new(Kind::TlsUntrusted, format!("TLS: {error}")),
+        Some(_) => Fault::new(Kind::Protocol, format!("TLS: {error}")),
+        None => Fault::network("TLS", error),
+    }
+}
+
+fn chain_of(path: &Path) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let found: Result<Vec<_>, _> =
+        CertificateDer::pem_file_iter(path).map_err(|error| unusable(path, &error))?.collect();
+    match found {
+        Ok(chain) if !chain.is_empty() => Ok(chain),
+        Ok(_) => Err(unusable(path, &"no certificate in it")),
+        Err(error) => Err(unusable(path, &error)),
+    }
+}
+
+fn key_of(path: &Path) -> Result<PrivateKeyDer<'static>, Fault> {
+    PrivateKeyDer::from_pem_file(path).map_err(|error| unusable(path, &error))
+}
+
+fn roots_of(path: &Path) -> Result<RootCertStore, Fault> {
+    let mut roots = RootCertStore::empty();
+    for certificate in chain_of(path)? {
+        roots.add(certificate).map_err(|error| unusable(path, &error))?;
+    }
+    Ok(roots)
+}
+
+/// A certificate for this run: Ed25519 is not understood by every peer's default settings, so P-256 it is.
+fn self_signed(names: &[String]) -> Result<(Vec<CertificateDer<'static>>, PrivateKeyDer<'static>, String), Fault> {
+    let failed = |error: rcgen::Error| Fault::new(Kind::Config, format!("self-signed certificate: {error}"));
+    let names = if names.is_empty() { vec!["localhost".to_owned()] } else { names.to_vec() };
+    let made = rcgen::generate_simple_self_signed(names).map_err(failed)?;
+    let key = PrivateKeyDer::try_from(made.signing_key.serialize_der())
+        .map_err(|error| Fault::new(Kind::Internal, error.to_owned()))?;
+    let pem = made.cert.pem();
+    Ok((vec![made.cert.der().clone()], key, pem))
+}
+
+fn web_pki(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, Fault> {
+    let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
+        .build()
+        .map_err(|error| Fault::new(Kind::Config, format!("trusted certificates: {error}")))?;
+    Ok(verifier)
+}
+
+/// The system's roots, read when the first certificate comes in: a command without TLS never pays for them.
+#[derive(Debug)]
+struct SystemRoots(OnceLock<Result<Arc<dyn ServerCertVerifier>, String>>);
+
+impl SystemRoots {
+    fn verifier(&self) -> Result<&Arc<dyn ServerCertVerifier>, rustls::Error> {
+        let loaded = self.0.get_or_init(|| {
+            let mut roots = RootCertStore::empty();
+            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+            web_pki(roots).map_err(|fault| fault.detail)
+        });
+        match loaded {
+            Ok(verifier) => Ok(verifier),
+            Err(_) => Err(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)),
+        }
+    }
+}
+
+impl ServerCertVerifier for SystemRoots {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        NoVerification.verify_tls12_signature(message, cert, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        NoVerification.verify_tls13_signature(message, cert, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        NoVerification.supported_verify_schemes()
+    }
+}
+
+/// `--insecure`: any chain will do; signatures are still checked, so the peer holds the key it shows.
+#[derive(Debug)]
+struct NoVerification;
+
+impl ServerCertVerifier for NoVerification {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, signed, &provider().signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::{TcpListener, TcpStream};
+
+    async fn pair() -> (Stream, Stream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (Stream::Plain(near), Stream::Plain(listener.accept().await.unwrap().0))
+    }
+
+    async fn shake(client: &ClientTls, server: &ServerTls, host: &str) -> (Result<Stream, Fault>, bool) {
+        let (near, far) = pair().await;
+        let (client, server) = tokio::join!(client.connect(near, host), async {
+            let mut stream = server.accept(far).await?;
+            stream.write_all(b"hello").await.unwrap();
+            stream.flush().await.unwrap();
+            Ok::<_, Fault>(stream)
+        });
+        (client, server.is_ok())
+    }
+
+    fn trusting(server: &ServerTls, directory: &tempfile::TempDir) -> ClientTlsOptions {
+        let path = directory.path().join("ca.pem");
+        std::fs::write(&path, server.certificate_pem()).unwrap();
+        ClientTlsOptions { ca_cert: Some(path), ..ClientTlsOptions::default() }
+    }
+
+    fn server(name: &str) -> ServerTls {
+        ServerTls::new(&ServerTlsOptions { self_signed: vec![name.into()], ..Default::default() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn names_and_issuers_are_checked() {
+        let server = server("mail.test");
+        let directory = tempfile::tempdir().unwrap();
+        let options = trusting(&server, &directory);
+        let client = ClientTls::new(&options).unwrap();
+        let mut stream = shake(&client, &server, "mail.test").await.0.unwrap();
+        let mut hello = [0; 5];
+        stream.read_exact(&mut hello).await.unwrap();
+        assert_eq!(stream.tls_info().unwrap().version, "TLSv1.3");
+        assert_eq!(shake(&client, &server, "other.test").await.0.unwrap_err().kind, Kind::TlsUntrusted);
+        let named = ClientTlsOptions { tls_name: Some("mail.test".into()), ..options };
+        assert!(shake(&ClientTls::new(&named).unwrap(), &server, "127.0.0.1").await.0.is_ok());
+        let system = ClientTls::new(&ClientTlsOptions::default()).unwrap();
+        assert_eq!(shake(&system, &server, "mail.test").await.0.unwrap_err().kind, Kind::TlsUntrusted);
+        let careless = ClientTlsOptions { insecure: true, ..Default::default() };
+        assert!(shake(&ClientTls::new(&careless).unwrap(), &server, "other.test").await.0.is_ok());
+    }
+
+    #[tokio::test]
+    async fn sessions_resume_within_one_store_only() {
+        let server = server("ftp.test");
+        let directory = tempfile::tempdir().unwrap();
+        let shared = ClientTls::new(&trusting(&server, &directory)).unwrap();
+        let own = shared.own_sessions();
+        for (client, resumed) in [(&own, false), (&own.clone(), true), (&shared.own_sessions(), false)] {
+            let mut stream = shake(client, &server, "ftp.test").await.0.unwrap();
+            let mut hello = [0; 5];
+            stream.read_exact(&mut hello).await.unwrap();
+            assert_eq!(stream.tls_info().unwrap().resumed, resumed);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_peer_without_tls_is_a_protocol_fault() {
+        let (near, far) = pair().await;
+        let client = ClientTls::new(&ClientTlsOptions::default()).unwrap();
+        let (result, _) = tokio::join!(client.connect(near, "a.test"), async {
+            let Stream::Plain(mut tcp) = far else { unreachable!() };
+            tcp.write_all(b"220 plain text here\r\n").await
+        });
+        assert_eq!(result.unwrap_err().kind, Kind::Protocol);
+    }
+
+    #[test]
+    fn unreadable_files_are_named() {
+        let missing = ClientTlsOptions { ca_cert: Some("/nowhere/ca.pem".into()), ..Default::default() };
+        let fault = ClientTls::new(&missing).unwrap_err();
+        assert_eq!(fault.kind, Kind::Config);
+        assert!(fault.detail.starts_with("/nowhere/ca.pem: "), "{}", fault.detail);
+    }
+}

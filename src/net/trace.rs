@@ -1,0 +1,89 @@
+//! The wire trace of `-v`: what went to and fro. Secrets never reach the sink; this is the one place where they are
+//! left out.
+
+use std::fmt;
+use std::sync::Arc;
+
+/// Which way a line went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// From us to the peer.
+    Sent,
+    /// From the peer to us.
+    Received,
+    /// Neither: what was chosen and why.
+    Note,
+}
+
+type Sink = dyn Fn(Direction, &[u8]) + Send + Sync;
+
+/// A handle to the trace; cheap to clone, silent by default. The sink escapes what it prints.
+#[derive(Clone, Default)]
+pub struct Trace(Option<Arc<Sink>>);
+
+impl Trace {
+    /// A trace that hands every line (without its line end) to `sink`.
+    pub fn new(sink: impl Fn(Direction, &[u8]) + Send + Sync + 'static) -> Trace {
+        Trace(Some(Arc::new(sink)))
+    }
+
+    /// True when somebody listens: lets callers skip work.
+    pub fn is_on(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// A line that was sent.
+    pub fn sent(&self, line: &[u8]) {
+        self.emit(Direction::Sent, line);
+    }
+
+    /// A line that was sent and holds a secret: only `verb` is shown, followed by `***`.
+    pub fn sent_secret(&self, verb: &str) {
+        if self.is_on() {
+            let shown = if verb.is_empty() { "***".to_owned() } else { format!("{verb} ***") };
+            self.emit(Direction::Sent, shown.as_bytes());
+        }
+    }
+
+    /// A line that was received.
+    pub fn received(&self, line: &[u8]) {
+        self.emit(Direction::Received, line);
+    }
+
+    /// A remark: which address was chosen, where a setting came from.
+    pub fn note(&self, text: &str) {
+        self.emit(Direction::Note, text.as_bytes());
+    }
+
+    fn emit(&self, direction: Direction, line: &[u8]) {
+        if let Some(sink) = &self.0 {
+            sink(direction, line);
+        }
+    }
+}
+
+impl fmt::Debug for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_on() { "Trace(on)" } else { "Trace(off)" })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Mutex;
+
+    #[test]
+    fn secrets_never_reach_the_sink() {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let copy = seen.clone();
+        let trace = Trace::new(move |direction, line| copy.lock().unwrap().push((direction, line.to_vec())));
+        trace.sent(b"USER bob");
+        trace.sent_secret("PASS");
+        trace.sent_secret("");
+        trace.received(b"230 in");
+        let lines: Vec<String> = seen.lock().unwrap().iter().map(|l| String::from_utf8_lossy(&l.1).into()).collect();
+        assert_eq!(lines, ["USER bob", "PASS ***", "***", "230 in"]);
+        Trace::default().sent(b"nobody listens");
+    }
+}
