@@ -1,0 +1,25 @@
+//! Against the programs that people use today: curl, lftp, vsftpd, swaks, Postfix, dig, NSD … Each peer is fetched as a
+//! Debian package, unpacked below `target/peers`, started on a loopback port with a private configuration and ended by
+//! pid. The run prints a matrix of peer × feature: `ok`, `n/a: why`, `skipped: not installed`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    dead_code,
+    unreachable_pub,
+    reason = "a test may fail by panic and prints its matrix; peers offers more than each day needs"
+)]
+
+mod dns;
+mod ftp;
+#[path = "../tools/harness.rs"]
+mod harness;
+mod mail;
+mod peers;
+
+fn main() -> std::process::ExitCode {
+    let trials = [ftp::TRIALS, mail::TRIALS, dns::TRIALS].concat();
+    peers::run(&trials)
+}

@@ -1,0 +1,1 @@
+//! dnsq and dnsserve.

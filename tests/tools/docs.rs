@@ -1,0 +1,1 @@
+//! Generated pages held against the code.

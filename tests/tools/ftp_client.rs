@@ -1,0 +1,1 @@
+//! ftpget, ftpput, ftpls and ftpdo.

@@ -1,0 +1,582 @@
+//! Starts the binaries: a builder for one-off tools ([`tool`]), one for servers ([`server`]), and scripted peers
+//! ([`peer`], [`hanging`], [`refusing`], [`udp_peer`]). Every process has a clean environment, a temporary HOME and a hard
+//! limit; a failure prints the whole story.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+/// A process that runs longer than this is ended and the test fails.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// How long a server may take to end after TERM before it is killed.
+const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+/// The path of one of our binaries, built for this test run.
+pub(crate) fn binary(name: &str) -> PathBuf {
+    let path = match name {
+        "ftpget" => env!("CARGO_BIN_EXE_ftpget"),
+        "ftpput" => env!("CARGO_BIN_EXE_ftpput"),
+        "ftpls" => env!("CARGO_BIN_EXE_ftpls"),
+        "ftpdo" => env!("CARGO_BIN_EXE_ftpdo"),
+        "ftpserve" => env!("CARGO_BIN_EXE_ftpserve"),
+        "smtpsend" => env!("CARGO_BIN_EXE_smtpsend"),
+        "smtpserve" => env!("CARGO_BIN_EXE_smtpserve"),
+        "mailread" => env!("CARGO_BIN_EXE_mailread"),
+        "mailq-run" => env!("CARGO_BIN_EXE_mailq-run"),
+        "mailq-ls" => env!("CARGO_BIN_EXE_mailq-ls"),
+        "mailq-edit" => env!("CARGO_BIN_EXE_mailq-edit"),
+        "dnsq" => env!("CARGO_BIN_EXE_dnsq"),
+        "dnsserve" => env!("CARGO_BIN_EXE_dnsserve"),
+        other => panic!("no binary called {other}"),
+    };
+    PathBuf::from(path)
+}
+
+/// A run of one of our tools; finish with [`Run::run`].
+pub(crate) fn tool(name: &str) -> Run {
+    Run::new(name)
+}
+
+/// One of our servers; finish with [`Run::start`]. Listens on `127.0.0.1:0` unless `--listen` is among the arguments.
+pub(crate) fn server(name: &str) -> Run {
+    Run::new(name)
+}
+
+/// An empty directory that goes away with the value.
+pub(crate) fn temp_dir() -> TempDir {
+    tempfile::Builder::new().prefix("applayer-test-").tempdir().expect("a temporary directory")
+}
+
+/// What is to be run.
+pub(crate) struct Run {
+    name: String,
+    args: Vec<OsString>,
+    env: BTreeMap<OsString, OsString>,
+    dir: Option<PathBuf>,
+    home: Option<PathBuf>,
+    stdin: Option<Vec<u8>>,
+    limit: Duration,
+    closed_stdout: bool,
+}
+
+impl Run {
+    fn new(name: &str) -> Run {
+        Run {
+            name: name.to_owned(),
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            dir: None,
+            home: None,
+            stdin: None,
+            limit: LIMIT,
+            closed_stdout: false,
+        }
+    }
+
+    /// Adds one argument.
+    pub(crate) fn arg(mut self, arg: impl AsRef<OsStr>) -> Run {
+        self.args.push(arg.as_ref().to_owned());
+        self
+    }
+
+    /// Adds arguments.
+    pub(crate) fn args<A: AsRef<OsStr>>(mut self, args: impl IntoIterator<Item = A>) -> Run {
+        self.args.extend(args.into_iter().map(|arg| arg.as_ref().to_owned()));
+        self
+    }
+
+    /// Sets an environment variable; nothing is inherited but PATH.
+    pub(crate) fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Run {
+        self.env.insert(name.as_ref().to_owned(), value.as_ref().to_owned());
+        self
+    }
+
+    /// The working directory; without it the temporary HOME.
+    pub(crate) fn dir(mut self, dir: impl AsRef<Path>) -> Run {
+        self.dir = Some(dir.as_ref().to_owned());
+        self
+    }
+
+    /// HOME; without it an empty temporary directory.
+    pub(crate) fn home(mut self, home: impl AsRef<Path>) -> Run {
+        self.home = Some(home.as_ref().to_owned());
+        self
+    }
+
+    /// What the tool reads on stdin; without it /dev/null.
+    pub(crate) fn stdin(mut self, bytes: impl Into<Vec<u8>>) -> Run {
+        self.stdin = Some(bytes.into());
+        self
+    }
+
+    /// Another hard limit than [`LIMIT`].
+    pub(crate) fn limit(mut self, limit: Duration) -> Run {
+        self.limit = limit;
+        self
+    }
+
+    /// Stdout is a pipe whose reader has already gone (EPIPE at the first write).
+    pub(crate) fn closed_stdout(mut self) -> Run {
+        self.closed_stdout = true;
+        self
+    }
+
+    fn command(&self, home: &Path) -> Command {
+        let mut command = Command::new(binary(&self.name));
+        command.args(&self.args).env_clear();
+        if let Some(path) = std::env::var_os("PATH") {
+            command.env("PATH", path);
+        }
+        let home = self.home.as_deref().unwrap_or(home);
+        command.env("HOME", home).env("TMPDIR", std::env::temp_dir()).envs(&self.env);
+        command.current_dir(self.dir.as_deref().unwrap_or(home));
+        command.stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn line(&self) -> String {
+        let mut line = self.name.clone();
+        for arg in &self.args {
+            line.push(' ');
+            line.push_str(&format!("{arg:?}"));
+        }
+        line
+    }
+
+    /// Runs the tool to its end.
+    pub(crate) fn run(mut self) -> Done {
+        let home = temp_dir();
+        let mut command = self.command(home.path());
+        let line = self.line();
+        if self.closed_stdout {
+            let (reader, writer) = std::io::pipe().expect("a pipe");
+            drop(reader);
+            command.stdout(writer);
+        }
+        finish(command, line, self.stdin.take(), self.limit)
+    }
+
+    /// Starts the server and waits until it says where it listens.
+    pub(crate) fn start(mut self) -> Server {
+        if !self.args.iter().any(|arg| arg.to_string_lossy().starts_with("--listen")) {
+            self.args.splice(0..0, ["--listen".into(), "127.0.0.1:0".into()]);
+        }
+        let home = temp_dir();
+        let line = self.line();
+        let mut child = self.command(home.path()).spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
+        if let Some(bytes) = self.stdin.take() {
+            let mut pipe = child.stdin.take().expect("stdin is piped");
+            thread::spawn(move || drop(pipe.write_all(&bytes)));
+        }
+        let stderr = Captured::of(child.stderr.take().expect("stderr is piped"));
+        let lines = Captured::default();
+        let (first_line, first) = mpsc::channel();
+        let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
+        let kept = lines.clone();
+        thread::spawn(move || {
+            let mut line = Vec::new();
+            while matches!(stdout.read_until(b'\n', &mut line), Ok(count) if count > 0) {
+                kept.push(&line);
+                drop(first_line.send(String::from_utf8_lossy(&line).trim_end().to_owned()));
+                line.clear();
+            }
+        });
+        let first = match first.recv_timeout(self.limit) {
+            Ok(first) => first,
+            Err(_) => {
+                let (status, _) = wait(child, Duration::ZERO);
+                panic!("{line}: said nothing on stdout; status {}, stderr:\n{stderr}", code(status));
+            }
+        };
+        let url = match serde_json::from_str::<serde_json::Value>(&first) {
+            Ok(record) => record["url"].as_str().unwrap_or_else(|| panic!("{line}: no url in {first}")).to_owned(),
+            Err(_) => first,
+        };
+        let addr = address_in(&url).unwrap_or_else(|| panic!("{line}: {url} holds no address"));
+        Server { line, url, addr, stdout: lines, stderr, child: Some(child), _home: home }
+    }
+}
+
+/// Runs a prepared command to its end, feeding it `input`; fails when it is still running at the limit.
+pub(crate) fn finish(mut command: Command, line: String, input: Option<Vec<u8>>, limit: Duration) -> Done {
+    let mut child = command.spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
+    // With the command goes our copy of the pipes it holds.
+    drop(command);
+    let writer = input.map(|bytes| {
+        let mut pipe = child.stdin.take().expect("stdin is piped");
+        // A program that ends without reading its input breaks this pipe; that is its right.
+        thread::spawn(move || drop(pipe.write_all(&bytes)))
+    });
+    let stdout = child.stdout.take().map(collect);
+    let stderr = child.stderr.take().map(collect);
+    let (status, hung) = wait(child, limit);
+    if let Some(writer) = writer {
+        writer.join().expect("the stdin writer");
+    }
+    let bytes = |reader: Option<JoinHandle<Vec<u8>>>| reader.map(|it| it.join().expect("a reader")).unwrap_or_default();
+    let stdout = bytes(stdout);
+    let stderr = String::from_utf8_lossy(&bytes(stderr)).into_owned();
+    let done = Done { line, stdout, stderr, status: code(status) };
+    assert!(!hung, "ended by the limit of {limit:?}:\n{done}");
+    done
+}
+
+/// The socket address in a URL like `ftp://127.0.0.1:4711/`.
+pub(crate) fn address_in(url: &str) -> Option<SocketAddr> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    rest.split('/').next()?.parse().ok()
+}
+
+/// Reads a stream to its end in a thread of its own.
+fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<Vec<u8>> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        drop(stream.read_to_end(&mut bytes));
+        bytes
+    })
+}
+
+/// Waits for the end; kills at the limit and says so.
+pub(crate) fn wait(mut child: Child, limit: Duration) -> (ExitStatus, bool) {
+    let pid = child.id();
+    let (ended, end) = mpsc::channel();
+    let waiter = thread::spawn(move || drop(ended.send(child.wait())));
+    let (status, hung) = match end.recv_timeout(limit) {
+        Ok(status) => (status, false),
+        Err(_) => {
+            signal(pid, rustix::process::Signal::KILL);
+            (end.recv().expect("the waiter"), true)
+        }
+    };
+    waiter.join().expect("the waiter");
+    (status.expect("wait"), hung)
+}
+
+fn signal(pid: u32, signal: rustix::process::Signal) {
+    let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
+    // It may have ended by itself.
+    let _ = rustix::process::kill_process(pid, signal);
+}
+
+/// The exit status as a shell shows it: 128 + N for a signal.
+fn code(status: ExitStatus) -> i32 {
+    status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0))
+}
+
+/// A finished run.
+pub(crate) struct Done {
+    line: String,
+    /// What it printed, byte for byte.
+    pub(crate) stdout: Vec<u8>,
+    /// What it said to the person.
+    pub(crate) stderr: String,
+    /// Exit status; 128 + N when a signal ended it.
+    pub(crate) status: i32,
+}
+
+impl Done {
+    /// Fails with the whole story unless the status is this one.
+    #[track_caller]
+    pub(crate) fn exits(&self, status: i32) -> &Done {
+        assert_eq!(self.status, status, "\n{self}");
+        self
+    }
+
+    /// Status 0 and nothing on stderr.
+    #[track_caller]
+    pub(crate) fn silent_success(&self) -> &Done {
+        self.exits(0);
+        assert_eq!(self.stderr, "", "\n{self}");
+        self
+    }
+
+    /// Fails with the whole story unless stderr holds this.
+    #[track_caller]
+    pub(crate) fn says(&self, part: &str) -> &Done {
+        assert!(self.stderr.contains(part), "stderr does not say {part:?}\n{self}");
+        self
+    }
+
+    /// Fails with the whole story unless stdout holds this.
+    #[track_caller]
+    pub(crate) fn prints(&self, part: &str) -> &Done {
+        assert!(self.text().contains(part), "stdout does not hold {part:?}\n{self}");
+        self
+    }
+
+    /// Stdout as text.
+    #[track_caller]
+    pub(crate) fn text(&self) -> &str {
+        std::str::from_utf8(&self.stdout).unwrap_or_else(|_| panic!("stdout is not UTF-8\n{self}"))
+    }
+
+    /// Stdout as JSON Lines, one object a record.
+    #[track_caller]
+    pub(crate) fn records(&self) -> Vec<serde_json::Value> {
+        let parse = |line: &str| {
+            serde_json::from_str(line).unwrap_or_else(|error| panic!("not a JSON line ({error}): {line}\n{self}"))
+        };
+        self.text().lines().map(parse).collect()
+    }
+
+    /// The records of this type.
+    #[track_caller]
+    pub(crate) fn records_of(&self, kind: &str) -> Vec<serde_json::Value> {
+        self.records().into_iter().filter(|record| record["type"] == kind).collect()
+    }
+}
+
+impl fmt::Display for Done {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "$ {}", self.line)?;
+        writeln!(f, "status: {}", self.status)?;
+        writeln!(f, "--- stdout ({} bytes)\n{}", self.stdout.len(), excerpt(&String::from_utf8_lossy(&self.stdout)))?;
+        writeln!(f, "--- stderr\n{}---", excerpt(&self.stderr))
+    }
+}
+
+/// The first and the last part of a long text.
+fn excerpt(text: &str) -> String {
+    const KEEP: usize = 4000;
+    if text.len() <= 2 * KEEP {
+        return text.to_owned();
+    }
+    let cut = |at: usize| (at..text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(text.len());
+    format!("{}\n[…]\n{}", &text[..cut(KEEP)], &text[cut(text.len() - KEEP)..])
+}
+
+/// Output of a process that still runs.
+#[derive(Clone, Default)]
+pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+
+impl Captured {
+    pub(crate) fn of(mut stream: impl Read + Send + 'static) -> Captured {
+        let captured = Captured::default();
+        let kept = captured.clone();
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                kept.push(&buffer[..count]);
+            }
+        });
+        captured
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+    }
+
+    /// What has come so far.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+    }
+}
+
+impl fmt::Display for Captured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&excerpt(&self.text()))
+    }
+}
+
+/// A running server of ours; dropping it ends it by pid.
+pub(crate) struct Server {
+    line: String,
+    /// What it said on its first stdout line.
+    pub(crate) url: String,
+    /// The address in it.
+    pub(crate) addr: SocketAddr,
+    /// All of stdout so far.
+    pub(crate) stdout: Captured,
+    /// All of stderr so far.
+    pub(crate) stderr: Captured,
+    child: Option<Child>,
+    _home: TempDir,
+}
+
+impl Server {
+    /// The port it listens on.
+    pub(crate) fn port(&self) -> u16 {
+        self.addr.port()
+    }
+
+    /// Its process id.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().expect("still running").id()
+    }
+
+    /// `kill -9`, and waits for the end: what a crash test does.
+    pub(crate) fn kill(mut self) {
+        let child = self.child.take().expect("still running");
+        signal(child.id(), rustix::process::Signal::KILL);
+        wait(child, STOP_LIMIT);
+    }
+
+    /// TERM, and its exit status; a server that does not end is killed and fails the test.
+    pub(crate) fn stop(mut self) -> i32 {
+        let child = self.child.take().expect("still running");
+        signal(child.id(), rustix::process::Signal::TERM);
+        let (status, hung) = wait(child, STOP_LIMIT);
+        assert!(!hung, "did not end after TERM:\n{self}");
+        code(status)
+    }
+}
+
+impl fmt::Display for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "server $ {}\n--- stdout\n{}--- stderr\n{}---", self.line, self.stdout, self.stderr)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(child) = self.child.take() {
+            signal(child.id(), rustix::process::Signal::TERM);
+            wait(child, STOP_LIMIT);
+        }
+        if thread::panicking() {
+            eprintln!("{self}");
+        }
+    }
+}
+
+/// One connection of a scripted peer.
+pub(crate) struct Conn {
+    reader: BufReader<TcpStream>,
+}
+
+impl Conn {
+    fn new(stream: TcpStream) -> Conn {
+        stream.set_read_timeout(Some(LIMIT)).expect("a read limit");
+        stream.set_nodelay(true).expect("TCP_NODELAY");
+        Conn { reader: BufReader::new(stream) }
+    }
+
+    /// The next line without its line end; `None` at the end of the stream.
+    pub(crate) fn line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        match self.reader.read_until(b'\n', &mut line) {
+            Ok(0) | Err(_) => None,
+            Ok(_) => Some(String::from_utf8_lossy(&line).trim_end_matches(['\r', '\n']).to_owned()),
+        }
+    }
+
+    /// Sends bytes as they are; false when the other side has gone.
+    pub(crate) fn send(&mut self, bytes: impl AsRef<[u8]>) -> bool {
+        self.reader.get_mut().write_all(bytes.as_ref()).is_ok()
+    }
+
+    /// Reads and forgets until the other side closes.
+    pub(crate) fn until_closed(&mut self) {
+        drop(std::io::copy(&mut self.reader, &mut std::io::sink()));
+    }
+
+    /// The stream itself, with the reader's buffer around it.
+    pub(crate) fn stream(&mut self) -> &mut BufReader<TcpStream> {
+        &mut self.reader
+    }
+}
+
+/// A scripted TCP peer on loopback: `script` runs once a connection, each in a thread of its own.
+pub(crate) fn peer(script: impl Fn(Conn) + Send + Sync + 'static) -> Peer {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a loopback port");
+    let addr = listener.local_addr().expect("its address");
+    let stopped = Arc::new(AtomicBool::new(false));
+    let script = Arc::new(script);
+    let stop = Arc::clone(&stopped);
+    let accepting = thread::spawn(move || {
+        for stream in listener.incoming() {
+            if stop.load(Ordering::SeqCst) {
+                return;
+            }
+            let script = Arc::clone(&script);
+            if let Ok(stream) = stream {
+                thread::spawn(move || script(Conn::new(stream)));
+            }
+        }
+    });
+    Peer { addr, stopped, accepting: Some(accepting) }
+}
+
+/// A peer that accepts, reads everything and never says a word.
+pub(crate) fn hanging() -> Peer {
+    peer(|mut conn| conn.until_closed())
+}
+
+/// A peer that says these bytes to everybody and hangs up.
+pub(crate) fn saying(bytes: &'static [u8]) -> Peer {
+    peer(move |mut conn| {
+        conn.send(bytes);
+        drop(conn.stream().get_ref().shutdown(std::net::Shutdown::Write));
+        conn.until_closed();
+    })
+}
+
+/// A scripted peer; dropping it stops accepting.
+pub(crate) struct Peer {
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    stopped: Arc<AtomicBool>,
+    accepting: Option<JoinHandle<()>>,
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        self.stopped.store(true, Ordering::SeqCst);
+        // Wakes the thread that waits in accept.
+        drop(TcpStream::connect(self.addr));
+        if let Some(accepting) = self.accepting.take() {
+            drop(accepting.join());
+        }
+    }
+}
+
+/// A loopback port where nothing listens, for as long as the value lives: bound on TCP and UDP, so nobody else can take
+/// it; connecting is refused, datagrams are never answered.
+pub(crate) fn refusing() -> Refusing {
+    for _ in 0..100 {
+        let udp = UdpSocket::bind("127.0.0.1:0").expect("a loopback port");
+        let addr = udp.local_addr().expect("its address");
+        let tcp = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).expect("a socket");
+        if tcp.bind(&addr.into()).is_ok() {
+            return Refusing { addr, _tcp: tcp, _udp: udp };
+        }
+    }
+    panic!("no port that is free on TCP and UDP")
+}
+
+/// See [`refusing`].
+pub(crate) struct Refusing {
+    /// The address.
+    pub(crate) addr: SocketAddr,
+    _tcp: socket2::Socket,
+    _udp: UdpSocket,
+}
+
+/// A scripted UDP peer: `script` maps a datagram to the datagrams that go back. TCP to the same port is refused.
+pub(crate) fn udp_peer(script: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) -> SocketAddr {
+    let socket = UdpSocket::bind("127.0.0.1:0").expect("a loopback port");
+    let addr = socket.local_addr().expect("its address");
+    socket.set_read_timeout(Some(LIMIT)).expect("a read limit");
+    thread::spawn(move || {
+        let mut buffer = [0; 65536];
+        while let Ok((count, from)) = socket.recv_from(&mut buffer) {
+            for answer in script(&buffer[..count]) {
+                drop(socket.send_to(&answer, from));
+            }
+        }
+    });
+    addr
+}

@@ -1,0 +1,1 @@
+//! mailread, and what smtpsend composes.

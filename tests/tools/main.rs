@@ -1,0 +1,24 @@
+//! The real binaries, as a script meets them: each test runs a tool from a clean environment and looks at stdout,
+//! stderr and status together. [`harness`] starts them; peers that must misbehave are scripted there too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    dead_code,
+    unreachable_pub,
+    clippy::type_complexity,
+    reason = "a test may fail by panic, and says so on stderr; the harness offers more than each day needs"
+)]
+
+mod corpus;
+mod dns;
+mod docs;
+mod ftp_client;
+mod ftp_server;
+mod harness;
+mod mail;
+mod matrix;
+mod queue;
+mod schema;
+mod smtp;

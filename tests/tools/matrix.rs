@@ -1,0 +1,1 @@
+//! Every tool against what goes wrong: exit status and one clear line.

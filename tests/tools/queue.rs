@@ -1,0 +1,1 @@
+//! mailq-run, mailq-ls and mailq-edit.

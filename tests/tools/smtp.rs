@@ -1,0 +1,1 @@
+//! smtpsend and smtpserve.
