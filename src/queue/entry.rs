@@ -1,0 +1,461 @@
+//! What the queue holds: messages, recipients, their states, and the transitions between them. Pure.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::fault::{Enhanced, Fault, Kind};
+use crate::queue::spool::Body;
+
+/// The most recipients that one queued message may have; RFC 5321 section 4.5.3.1.8 asks for at least 100.
+pub const MAX_RECIPIENTS: usize = 50_000;
+/// The longest address that is stored, in bytes: far above RFC 5321 section 4.5.3.1.3, so that VERP and UTF-8 fit.
+pub const MAX_ADDRESS: usize = 2048;
+
+/// The state of one recipient of one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum State {
+    /// Waits for its due time.
+    Queued,
+    /// Leased by a runner; an attempt may be under way.
+    Active,
+    /// Waits for the operator, not for a time.
+    Held,
+    /// The next server took it.
+    Delivered,
+    /// Given up; the sender was told if that was due.
+    Failed,
+    /// Taken out by the operator.
+    Removed,
+}
+
+impl State {
+    /// Every state, in the order of applayer-queue(5).
+    pub const ALL: [State; 6] =
+        [State::Queued, State::Active, State::Held, State::Delivered, State::Failed, State::Removed];
+
+    /// The name in text and JSON.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            State::Queued => "queued",
+            State::Active => "active",
+            State::Held => "held",
+            State::Delivered => "delivered",
+            State::Failed => "failed",
+            State::Removed => "removed",
+        }
+    }
+
+    /// True when nothing more happens to the recipient; a message whose recipients are all final is deleted.
+    pub const fn is_final(self) -> bool {
+        matches!(self, State::Delivered | State::Failed | State::Removed)
+    }
+
+    /// The state with this name.
+    pub fn from_name(name: &str) -> Option<State> {
+        State::ALL.into_iter().find(|state| state.as_str() == name)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What can happen to a recipient. [`Transition::row`] is the table in applayer-queue(5).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transition {
+    /// Accepted into the queue.
+    Enqueue,
+    /// A runner takes a lease; the attempt counter rises before the attempt.
+    Claim,
+    /// A runner gives an unused lease back; the attempt does not count.
+    Yield,
+    /// The owner of the lease is gone without an outcome.
+    Recover,
+    /// The next server took it.
+    Deliver,
+    /// Not now: a later try has its time.
+    Defer,
+    /// Refused for good or expired.
+    Fail,
+    /// A double bounce: nobody can be told.
+    Quarantine,
+    /// The operator stops it.
+    Hold,
+    /// The operator lets it go on.
+    Release,
+    /// The operator makes it due now.
+    Retry,
+    /// The operator takes it out.
+    Remove,
+    /// The operator returns it to its sender.
+    Bounce,
+}
+
+/// One row of the table of transitions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// The name in the manual.
+    pub name: &'static str,
+    /// The states it starts from; empty: the recipient did not exist.
+    pub from: &'static [State],
+    /// The state it leads to.
+    pub to: State,
+    /// True when it is on the disk before anybody is told.
+    pub synced: bool,
+    /// What it means, in a few words.
+    pub meaning: &'static str,
+}
+
+impl Transition {
+    /// Every transition, in the order of applayer-queue(5).
+    pub const ALL: [Transition; 13] = [
+        Transition::Enqueue,
+        Transition::Claim,
+        Transition::Yield,
+        Transition::Recover,
+        Transition::Deliver,
+        Transition::Defer,
+        Transition::Fail,
+        Transition::Quarantine,
+        Transition::Hold,
+        Transition::Release,
+        Transition::Retry,
+        Transition::Remove,
+        Transition::Bounce,
+    ];
+
+    /// Where it starts and leads, and whether it is synced.
+    pub const fn row(self) -> Row {
+        use State::{Active, Delivered, Failed, Held, Queued, Removed};
+        const fn row(
+            name: &'static str,
+            from: &'static [State],
+            to: State,
+            synced: bool,
+            meaning: &'static str,
+        ) -> Row {
+            Row { name, from, to, synced, meaning }
+        }
+        match self {
+            Transition::Enqueue => row("enqueue", &[], Queued, true, "accepted: 250 or exit 0 follows"),
+            Transition::Claim => row("claim", &[Queued], Active, false, "a runner takes a lease, the attempt counts"),
+            Transition::Yield => row("yield", &[Active], Queued, false, "a lease is given back unused"),
+            Transition::Recover => row("recover", &[Active], Queued, false, "the owner of the lease is dead"),
+            Transition::Deliver => row("deliver", &[Active], Delivered, false, "the next server took it"),
+            Transition::Defer => row("defer", &[Active], Queued, false, "not now: a later try has its time"),
+            Transition::Fail => row("fail", &[Active], Failed, false, "refused for good or expired"),
+            Transition::Quarantine => row("quarantine", &[Active], Held, false, "a bounce that cannot be delivered"),
+            Transition::Hold => row("hold", &[Queued, Active], Held, true, "the operator stops it"),
+            Transition::Release => row("release", &[Held], Queued, true, "the operator lets it go on"),
+            Transition::Retry => row("retry", &[Queued, Held], Queued, true, "the operator makes it due now"),
+            Transition::Remove => row("remove", &[Queued, Active, Held], Removed, true, "the operator takes it out"),
+            Transition::Bounce => row("bounce", &[Queued, Active, Held], Failed, true, "the operator returns it"),
+        }
+    }
+
+    /// True when a recipient in `state` can take this transition.
+    pub fn allowed(self, state: State) -> bool {
+        self.row().from.contains(&state)
+    }
+}
+
+/// A point in time: milliseconds since 1970-01-01 UTC.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Time(pub i64);
+
+impl Time {
+    /// This time and so much.
+    #[must_use]
+    pub fn plus(self, wait: std::time::Duration) -> Time {
+        Time(self.0.saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long since `earlier`; zero when the clock went backwards.
+    pub fn since(self, earlier: Time) -> std::time::Duration {
+        std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl fmt::Display for Time {
+    /// RFC 3339 in UTC, to the second.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_second(self.0.div_euclid(1000)) {
+            Ok(stamp) => write!(f, "{stamp}"),
+            Err(_) => f.write_str("never"),
+        }
+    }
+}
+
+/// The name of a queued message: unique for good, and ordered by time of arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct QueueId(pub i64);
+
+/// Digits of a queue id: lower-case base 32 without i, l, o and u, so that ids sort as text and read aloud well.
+const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+/// Length of a queue id as text: 13 digits of 5 bits hold 63 bits.
+const ID_LENGTH: usize = 13;
+
+impl fmt::Display for QueueId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = u64::try_from(self.0).unwrap_or(0);
+        for place in (0..ID_LENGTH).rev() {
+            let digit = usize::try_from((value >> (5 * place)) & 31).unwrap_or(0);
+            write!(f, "{}", char::from(DIGITS.get(digit).copied().unwrap_or(b'0')))?;
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for QueueId {
+    type Err = Fault;
+
+    fn from_str(text: &str) -> Result<QueueId, Fault> {
+        let bad = || Fault::new(Kind::Usage, format!("{text:?} is not a queue id (13 digits and letters)"));
+        if text.len() != ID_LENGTH {
+            return Err(bad());
+        }
+        let mut value: u64 = 0;
+        for byte in text.bytes() {
+            let digit = memchr::memchr(byte.to_ascii_lowercase(), DIGITS).ok_or_else(bad)?;
+            value = value.checked_mul(32).and_then(|value| value.checked_add(digit as u64)).ok_or_else(bad)?;
+        }
+        i64::try_from(value).map(QueueId).map_err(|_| bad())
+    }
+}
+
+/// A recipient of a message that is about to be queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewRecipient {
+    /// The address, without angle brackets.
+    pub address: String,
+    /// NOTIFY as on the wire: `NEVER`, or a list of `SUCCESS`, `FAILURE`, `DELAY` (RFC 3461, section 4.1).
+    pub notify: Option<String>,
+    /// ORCPT as on the wire: `rfc822;xtext` (RFC 3461, section 4.2).
+    pub orcpt: Option<String>,
+    /// A next hop for this recipient that overrides every other choice, in the syntax of `mailq-run --route`.
+    pub route: Option<String>,
+}
+
+impl NewRecipient {
+    /// A recipient without delivery status wishes.
+    pub fn new(address: impl Into<String>) -> NewRecipient {
+        NewRecipient { address: address.into(), notify: None, orcpt: None, route: None }
+    }
+}
+
+/// A message that is about to be queued.
+#[derive(Debug)]
+pub struct NewMessage {
+    /// The reverse-path without angle brackets; empty for the null reverse-path.
+    pub sender: String,
+    /// At least one, at most [`MAX_RECIPIENTS`].
+    pub recipients: Vec<NewRecipient>,
+    /// RET as on the wire: `FULL` or `HDRS` (RFC 3461, section 4.3).
+    pub ret: Option<String>,
+    /// ENVID as on the wire (RFC 3461, section 4.4).
+    pub envid: Option<String>,
+    /// The message needs SMTPUTF8 (RFC 6531).
+    pub smtputf8: bool,
+    /// The body has bytes above 127 (RFC 6152).
+    pub eight_bit: bool,
+    /// Queued as held: waits for `mailq-edit release`.
+    pub hold: bool,
+    /// The message with CRLF line ends, not dot-stuffed.
+    pub body: Body,
+}
+
+impl NewMessage {
+    /// A message from `sender` to `recipients` without extensions.
+    pub fn new(sender: impl Into<String>, recipients: Vec<NewRecipient>, body: Body) -> NewMessage {
+        NewMessage {
+            sender: sender.into(),
+            recipients,
+            ret: None,
+            envid: None,
+            smtputf8: false,
+            eight_bit: false,
+            hold: false,
+            body,
+        }
+    }
+
+    /// Refuses what no queue may hold: no or too many recipients, CR, LF or NUL in any text, over-long addresses.
+    pub fn check(&self) -> Result<(), Fault> {
+        if self.recipients.is_empty() || self.recipients.len() > MAX_RECIPIENTS {
+            let count = self.recipients.len();
+            return Err(Fault::new(
+                Kind::Usage,
+                format!("{count} recipients; between 1 and {MAX_RECIPIENTS} are allowed"),
+            ));
+        }
+        let texts = [Some(&self.sender), self.ret.as_ref(), self.envid.as_ref()];
+        let of_recipients = self
+            .recipients
+            .iter()
+            .flat_map(|r| [Some(&r.address), r.notify.as_ref(), r.orcpt.as_ref(), r.route.as_ref()]);
+        for text in texts.into_iter().chain(of_recipients).flatten() {
+            if text.len() > MAX_ADDRESS || text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+                return Err(Fault::new(Kind::BadData, format!("not a value for an envelope: {text:?}")));
+            }
+        }
+        match self.recipients.iter().find(|recipient| recipient.address.is_empty()) {
+            Some(_) => Err(Fault::new(Kind::BadData, "a recipient's address is empty")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The domain of an address in the form in which the queue groups by it: lower case, without a final dot. An address
+/// without `@` belongs to the destination `""`.
+pub fn domain_of(address: &str) -> String {
+    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+    domain.strip_suffix('.').unwrap_or(domain).to_lowercase()
+}
+
+/// One recipient as the queue holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EntryRecipient {
+    /// Its place in the message, from 0.
+    pub n: u32,
+    /// The address, without angle brackets.
+    pub address: String,
+    /// NOTIFY as on the wire.
+    pub notify: Option<String>,
+    /// ORCPT as on the wire.
+    pub orcpt: Option<String>,
+    /// The next hop that overrides every other choice.
+    pub route: Option<String>,
+    /// Its state.
+    pub state: State,
+    /// When it is due (queued only).
+    pub due: Time,
+    /// Attempts begun.
+    pub attempts: u32,
+    /// An attempt ended without an answer: the next server may have the message already.
+    pub possible_duplicate: bool,
+    /// The sender was warned about the delay.
+    pub warned: bool,
+    /// The last outcome that was not a delivery.
+    pub last: Option<Attempt>,
+}
+
+/// One message as the queue holds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub id: QueueId,
+    /// When it was accepted.
+    pub created: Time,
+    /// The reverse-path; empty for the null reverse-path.
+    pub sender: String,
+    /// Size of the message in bytes.
+    pub size_bytes: u64,
+    /// RET as on the wire.
+    pub ret: Option<String>,
+    /// ENVID as on the wire.
+    pub envid: Option<String>,
+    /// The message needs SMTPUTF8.
+    pub smtputf8: bool,
+    /// The body has bytes above 127.
+    pub eight_bit: bool,
+    /// All recipients in order, or those that the filter let through.
+    pub recipients: Vec<EntryRecipient>,
+}
+
+/// How one attempt for one recipient ended, as it is kept and shown.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Attempt {
+    /// When it ended.
+    pub at: Time,
+    /// The server's name, if one was chosen.
+    pub host: Option<String>,
+    /// The server's address, if there was a connection.
+    pub ip: Option<String>,
+    /// What went wrong, by the closed list of kinds; absent after a delivery.
+    pub kind: Option<Kind>,
+    /// The reply code.
+    pub code: Option<u16>,
+    /// The enhanced status code.
+    pub enhanced: Option<Enhanced>,
+    /// The reply, or what else explains the outcome.
+    pub reply: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_back_and_sort() {
+        for value in [0, 1, 31, 32, 1 << 40, i64::MAX] {
+            let text = QueueId(value).to_string();
+            assert_eq!(text.len(), ID_LENGTH);
+            assert_eq!(text.parse::<QueueId>().unwrap(), QueueId(value));
+            assert_eq!(text.to_uppercase().parse::<QueueId>().unwrap(), QueueId(value));
+        }
+        assert!(QueueId(5).to_string() < QueueId(6).to_string());
+        assert!(QueueId((1 << 40) - 1).to_string() < QueueId(1 << 40).to_string());
+        for bad in ["", "0", "000000000000u", "zzzzzzzzzzzzz", "00000000000000", "000000000000é"] {
+            assert!(bad.parse::<QueueId>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn no_transition_leaves_a_final_state() {
+        for transition in Transition::ALL {
+            let row = transition.row();
+            assert!(row.from.iter().all(|state| !state.is_final()), "{}", row.name);
+            assert_eq!(Transition::ALL.iter().filter(|other| other.row().name == row.name).count(), 1, "{}", row.name);
+        }
+        for state in State::ALL {
+            assert_eq!(State::from_name(state.as_str()), Some(state));
+            assert_eq!(
+                Transition::ALL.iter().any(|transition| transition.allowed(state)),
+                !state.is_final(),
+                "{state}"
+            );
+        }
+    }
+
+    #[test]
+    fn domains_are_grouped() {
+        for (address, domain) in [
+            ("a@Bob.Test", "bob.test"),
+            ("a@bob.test.", "bob.test"),
+            ("\"a@b\"@[127.0.0.1]", "[127.0.0.1]"),
+            ("postmaster", ""),
+            ("a@BÜCHER.example", "bücher.example"),
+        ] {
+            assert_eq!(domain_of(address), domain, "{address}");
+        }
+    }
+
+    #[test]
+    fn envelopes_are_checked() {
+        let message = |sender: &str, to: &[&str]| {
+            let recipients = to.iter().map(|address| NewRecipient::new(*address)).collect();
+            NewMessage::new(sender, recipients, Body::from(Vec::new()))
+        };
+        assert!(message("", &["a@b"]).check().is_ok());
+        assert_eq!(message("a@b", &[]).check().unwrap_err().kind, Kind::Usage);
+        for (sender, to) in [("a\r\nb", "c@d"), ("a@b", "c\n@d"), ("a@b", ""), ("a\0b", "c@d")] {
+            assert_eq!(message(sender, &[to]).check().unwrap_err().kind, Kind::BadData, "{sender:?} {to:?}");
+        }
+        let long = "x".repeat(MAX_ADDRESS);
+        assert!(message("", &[&long]).check().is_ok());
+        assert!(message("", &[&format!("{long}x")]).check().is_err());
+        let full = vec!["a@b"; MAX_RECIPIENTS];
+        assert!(message("", &full).check().is_ok());
+        let over = vec!["a@b"; MAX_RECIPIENTS + 1];
+        assert!(message("", &over).check().is_err());
+    }
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(Time(1_764_000_000_999).to_string(), "2025-11-24T16:00:00Z");
+        assert_eq!(Time(5).since(Time(10)), std::time::Duration::ZERO);
+        assert_eq!(Time(i64::MAX).plus(std::time::Duration::MAX), Time(i64::MAX));
+    }
+}

@@ -1,0 +1,256 @@
+//! What every engine of the queue promises. The rules are the same for a file on this host and for a database server:
+//! only [`QueueStore::enqueue`] and [`QueueStore::edit`] are on the disk before they answer; leases and outcomes may be
+//! lost in a power cut, so that a delivery is repeated, never a message lost.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use crate::fault::Fault;
+use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, State, Time};
+use crate::queue::spool::{Body, Spool};
+
+/// What a store's method returns. It makes progress without being polled: dropping it does not undo the operation.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
+
+/// The most messages that one call returns.
+pub const MAX_BATCH: usize = 1000;
+
+/// The outgoing queue.
+pub trait QueueStore: Send + Sync {
+    /// Where it lies, for records: a path.
+    fn place(&self) -> String;
+
+    /// Takes the bytes of a message of any size, in a place from which [`QueueStore::enqueue`] need not copy them.
+    fn spool(&self) -> Result<Spool, Fault>;
+
+    /// Takes the messages, all or none: when this answers, they are on the disk. Calls that come together share one sync.
+    fn enqueue(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<QueueId>>;
+
+    /// Destinations with recipients that are queued, and when the first of each is due: at most [`MAX_BATCH`] after
+    /// `after`, in the order of their names. An empty answer ends the listing.
+    fn destinations(&self, after: Option<String>, wanted: Filter) -> Answer<'_, Vec<Destination>>;
+
+    /// Leases up to `limit` recipients of one destination that are due, first due first, as units of one message each.
+    /// Their attempt counters have risen when this answers.
+    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>>;
+
+    /// Proves the leases again and prolongs them; `false` for each that was lost. To be asked every [`RENEW_EVERY`] while
+    /// waiting, and once more immediately before the final dot or the last BDAT.
+    fn renew(&self, leases: Vec<Lease>) -> Answer<'_, Vec<bool>>;
+
+    /// Ends leases: each settlement whole or, when one of its leases was lost, not at all (`false`).
+    fn settle(&self, settlements: Vec<Settlement>) -> Answer<'_, Vec<bool>>;
+
+    /// Takes back the leases of owners that are proven dead and collects bodies that no message has; how many recipients
+    /// are queued again.
+    fn recover(&self) -> Answer<'_, u64>;
+
+    /// An operator's change of all recipients that the filter lets through; when this answers it is on the disk.
+    fn edit(&self, wanted: Filter, change: Change) -> Answer<'_, Edited>;
+
+    /// Messages in the order of arrival, each with the recipients that the filter lets through: at most `limit` after
+    /// `after`. An empty answer ends the listing.
+    fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> Answer<'_, Vec<Entry>>;
+
+    /// Counts what the filter lets through.
+    fn count(&self, wanted: Filter) -> Answer<'_, Counts>;
+
+    /// The message's bytes; `None` when it is not in the queue.
+    fn content(&self, id: QueueId) -> Answer<'_, Option<Body>>;
+
+    /// Attempts of a message's recipients that did not deliver, oldest first: recipient number and outcome.
+    fn history(&self, id: QueueId) -> Answer<'_, Vec<(u32, Attempt)>>;
+
+    /// Answers when something may have become due by another's doing, or after `at_most`.
+    fn changed(&self, at_most: Duration) -> Answer<'_, ()>;
+}
+
+/// How often a waiting owner renews its leases.
+pub const RENEW_EVERY: Duration = Duration::from_secs(30);
+
+/// Which recipients are meant; an empty filter means all. Several values of one field are alternatives, different fields
+/// must all agree.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filter {
+    /// These messages.
+    pub ids: Vec<QueueId>,
+    /// Reverse-paths, compared without case; empty text is the null reverse-path.
+    pub senders: Vec<String>,
+    /// Recipients' addresses, compared without case.
+    pub recipients: Vec<String>,
+    /// Recipients' domains, compared without case.
+    pub domains: Vec<String>,
+    /// States.
+    pub states: Vec<State>,
+    /// Text within the last outcome's reply, compared without case.
+    pub reason: Option<String>,
+    /// Accepted at this time or before.
+    pub created_until: Option<Time>,
+    /// Accepted at this time or after.
+    pub created_from: Option<Time>,
+}
+
+impl Filter {
+    /// True when everything is let through.
+    pub fn is_empty(&self) -> bool {
+        *self == Filter::default()
+    }
+}
+
+/// A destination with something queued.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Destination {
+    /// The domain as [`crate::queue::entry::domain_of`] gives it.
+    pub domain: String,
+    /// When the first recipient is due.
+    pub due: Time,
+}
+
+/// What a runner asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    /// The destination.
+    pub domain: String,
+    /// Due at this time or before; [`Time`]'s maximum takes everything (`--flush`).
+    pub due_until: Time,
+    /// The time of the claim.
+    pub now: Time,
+    /// At most this many recipients.
+    pub limit: usize,
+    /// Only these.
+    pub wanted: Filter,
+}
+
+/// The right to try one recipient, until it is settled or lost.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Lease {
+    /// The message.
+    pub message: QueueId,
+    /// The recipient's place in it.
+    pub n: u32,
+    /// Who holds it.
+    pub owner: u64,
+    /// Counts the leases of this recipient: an old lease never passes for a new one.
+    pub generation: u64,
+}
+
+/// Recipients of one message that one runner may try now.
+#[derive(Debug, Clone)]
+pub struct Unit {
+    /// The message.
+    pub id: QueueId,
+    /// When it was accepted.
+    pub created: Time,
+    /// The destination.
+    pub domain: String,
+    /// The reverse-path.
+    pub sender: String,
+    /// RET as on the wire.
+    pub ret: Option<String>,
+    /// ENVID as on the wire.
+    pub envid: Option<String>,
+    /// The message needs SMTPUTF8.
+    pub smtputf8: bool,
+    /// The body has bytes above 127.
+    pub eight_bit: bool,
+    /// At least one.
+    pub recipients: Vec<UnitRecipient>,
+    /// The message.
+    pub body: Body,
+}
+
+/// A leased recipient.
+#[derive(Debug, Clone)]
+pub struct UnitRecipient {
+    /// The lease.
+    pub lease: Lease,
+    /// The address.
+    pub address: String,
+    /// NOTIFY as on the wire.
+    pub notify: Option<String>,
+    /// ORCPT as on the wire.
+    pub orcpt: Option<String>,
+    /// The next hop that overrides every other choice.
+    pub route: Option<String>,
+    /// Attempts begun, this one included.
+    pub attempts: u32,
+    /// An earlier attempt ended without an answer.
+    pub possible_duplicate: bool,
+    /// The sender was warned about the delay.
+    pub warned: bool,
+}
+
+/// How leases of one message end, together with the messages that tell its sender: one whole.
+#[derive(Debug, Default)]
+pub struct Settlement {
+    /// At least one.
+    pub outcomes: Vec<(Lease, Outcome)>,
+    /// Bounces, warnings, success reports.
+    pub reports: Vec<NewMessage>,
+}
+
+/// How one lease ends.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// The next server took it.
+    Delivered(Attempt),
+    /// To be tried again.
+    Deferred {
+        /// The attempt.
+        attempt: Attempt,
+        /// When.
+        due: Time,
+        /// The next server may have taken it.
+        possible_duplicate: bool,
+        /// The sender has been warned about the delay, now or before.
+        warned: bool,
+    },
+    /// Given up.
+    Failed(Attempt),
+    /// Nobody can be told: held for the operator.
+    Quarantined(Attempt),
+    /// Not tried: the attempt does not count.
+    Yielded,
+}
+
+/// An operator's change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Stop.
+    Hold,
+    /// Go on: due at once.
+    Release(Time),
+    /// Due now.
+    Retry(Time),
+    /// Out, without a word.
+    Remove,
+    /// A new address for the recipient; due at once.
+    Readdress(String, Time),
+    /// A next hop that overrides every other choice (`None`: back to the rule); due at once.
+    Reroute(Option<String>, Time),
+}
+
+/// What a change did.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Edited {
+    /// Recipients changed, by message and place.
+    pub changed: Vec<(QueueId, u32)>,
+    /// Recipients that the filter let through but whose state does not allow the change.
+    pub refused: Vec<(QueueId, u32, State)>,
+}
+
+/// How much there is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Messages with at least one recipient that counts.
+    pub messages: u64,
+    /// Recipients that wait for their time.
+    pub queued: u64,
+    /// Recipients under way.
+    pub active: u64,
+    /// Recipients that are held.
+    pub held: u64,
+    /// Bytes of the messages.
+    pub size_bytes: u64,
+}
