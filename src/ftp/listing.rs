@@ -1,1 +1,0 @@
-//! Directory listings: wire text <-> types.

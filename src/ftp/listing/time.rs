@@ -1,0 +1,144 @@
+//! Times in listings and in MDTM and MFMT (RFC 3659, section 2.3): calendar arithmetic without a clock.
+
+/// How exactly a time is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Precision {
+    /// The day only.
+    Day,
+    /// The minute.
+    Minute,
+    /// The second, or better.
+    Second,
+}
+
+impl Precision {
+    /// The name in JSON (`modified_precision`).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Precision::Day => "day",
+            Precision::Minute => "minute",
+            Precision::Second => "second",
+        }
+    }
+
+    /// How many seconds two equal times of this precision may differ by.
+    pub const fn seconds(self) -> i64 {
+        match self {
+            Precision::Day => 86_400,
+            Precision::Minute => 60,
+            Precision::Second => 1,
+        }
+    }
+}
+
+/// When a file was modified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Modified {
+    /// Seconds since 1970. In UTC if `utc`, else in the server's zone, which LIST does not name.
+    pub seconds: i64,
+    /// How exact `seconds` is.
+    pub precision: Precision,
+    /// True when the zone is known to be UTC: MLSD and MDTM.
+    pub utc: bool,
+}
+
+impl Modified {
+    /// An exact time in UTC.
+    pub const fn utc(seconds: i64) -> Modified {
+        Modified { seconds, precision: Precision::Second, utc: true }
+    }
+}
+
+/// Days in a month; month 1 to 12.
+pub(super) fn days_in_month(year: i64, month: u32) -> u32 {
+    match month {
+        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    }
+}
+
+/// Seconds since 1970 of a calendar time, or `None` if there is no such time.
+pub(super) fn seconds(year: i64, month: u32, day: u32, hour: u32, minute: u32, second: u32) -> Option<i64> {
+    let real = (1..=9999).contains(&year)
+        && (1..=12).contains(&month)
+        && (1..=days_in_month(year, month)).contains(&day)
+        && hour < 24
+        && minute < 60
+        && second <= 60;
+    if !real {
+        return None;
+    }
+    // Days since 1970-01-01, years counted from March so that the leap day is the last one.
+    let (shifted_year, shifted_month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let era = shifted_year.div_euclid(400);
+    let year_of_era = shifted_year.rem_euclid(400);
+    let day_of_year = i64::from((153 * shifted_month + 2) / 5 + day - 1);
+    let days = era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468;
+    Some(days * 86_400 + i64::from(hour * 3600 + minute * 60 + second.min(59)))
+}
+
+/// Year, month, day, hour, minute, second.
+pub(super) fn civil(seconds: i64) -> (i64, u32, u32, u32, u32, u32) {
+    let days = seconds.div_euclid(86_400) + 719_468;
+    let clock = u32::try_from(seconds.rem_euclid(86_400)).unwrap_or(0);
+    let era = days.div_euclid(146_097);
+    let day_of_era = days.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = u32::try_from(day_of_year - (153 * shifted_month + 2) / 5 + 1).unwrap_or(1);
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    let year = year_of_era + era * 400 + i64::from(month <= 2);
+    (year, u32::try_from(month).unwrap_or(1), day, clock / 3600, clock / 60 % 60, clock % 60)
+}
+
+/// A month's English three-letter name, any case.
+pub(super) fn month(name: &[u8]) -> Option<u32> {
+    const NAMES: [&[u8]; 12] =
+        [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
+    let at = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))?;
+    u32::try_from(at + 1).ok()
+}
+
+/// The time of a date without a year: the last one that is not after tomorrow, a real date (29 February reaches back to
+/// a leap year). Tomorrow, since the server's zone may be ahead of UTC.
+pub(super) fn without_year(now: i64, month: u32, day: u32, hour: u32, minute: u32) -> Option<i64> {
+    let (this_year, ..) = civil(now);
+    (0..=8)
+        .map(|back| this_year + 1 - back)
+        .find_map(|year| seconds(year, month, day, hour, minute, 0).filter(|found| *found <= now + 86_400))
+}
+
+/// `YYYYMMDDHHMMSS[.fraction]`, UTC (RFC 3659, section 2.3): MDTM, MFMT and the `modify` fact. The year `19100` that
+/// some servers made of 2000 is understood too.
+pub fn parse_mdtm(text: &[u8]) -> Option<i64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let (stamp, fraction) = text.split_at_checked(digits)?;
+    if !(fraction.is_empty() || fraction.first() == Some(&b'.')) {
+        return None;
+    }
+    let (year, rest) = match stamp.len() {
+        14 => (i64::try_from(super::decimal(stamp.get(..4)?)?).ok()?, stamp.get(4..)?),
+        15 if stamp.starts_with(b"19") => {
+            (1900 + i64::try_from(super::decimal(stamp.get(2..5)?)?).ok()?, stamp.get(5..)?)
+        }
+        _ => return None,
+    };
+    let mut pairs = rest.chunks_exact(2).map(|pair| super::decimal(pair).and_then(|value| u32::try_from(value).ok()));
+    let mut next = || pairs.next().flatten();
+    seconds(year, next()?, next()?, next()?, next()?, next()?)
+}
+
+/// `YYYYMMDDHHMMSS` (RFC 3659, section 2.3).
+pub fn format_mdtm(seconds: i64) -> String {
+    let (year, month, day, hour, minute, second) = civil(seconds);
+    format!("{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}")
+}
+
+/// `2026-11-23T05:52:22Z`, the form of times in JSON (RFC 3339).
+pub fn format_rfc3339(seconds: i64) -> String {
+    let (year, month, day, hour, minute, second) = civil(seconds);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
