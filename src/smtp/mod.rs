@@ -1,2 +1,13 @@
-//! SMTP (RFC 5321 and its extensions): pure core, client, server.
+//! SMTP (RFC 5321 and its extensions) and LMTP (RFC 2033): pure core, client, server.
+//!
+//! [`command`], [`reply`], [`address`], [`extension`], [`auth`] and [`data`] turn wire text into types and back;
+//! [`session`] is the server's state machine and [`transaction`] the client's, both without sockets or clock.
+//! [`server`] and [`client`] drive them.
 #![warn(clippy::indexing_slicing)]
+
+pub mod address;
+pub mod command;
+pub mod data;
+pub mod reply;
+pub mod server;
+pub mod transaction;

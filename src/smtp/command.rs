@@ -1,0 +1,703 @@
+//! Commands between wire text and types, in both directions (RFC 5321, section 4.1.1, with the parameters of RFC 1870,
+//! 6152, 6531, 3461, 4954, 3030 and the LHLO of RFC 2033).
+
+use std::fmt::{self, Write as _};
+
+use crate::fault::{Enhanced, Fault, Kind};
+use crate::smtp::address::{self, Address, MAX_ADDRESS};
+
+/// The longest command line without its CRLF. RFC 5321 asks for 512, the parameters of RFC 3461 and SMTPUTF8 add to it,
+/// and AUTH responses (RFC 4954, section 4) go to 12,288.
+pub const MAX_COMMAND_LINE: usize = 12_288;
+
+/// The longest ENVID after decoding (RFC 3461, section 4.4).
+pub const MAX_ENVID: usize = 100;
+
+/// The most ESMTP parameters in one MAIL or RCPT.
+pub const MAX_PARAMETERS: usize = 16;
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// `EHLO` with the client's name.
+    Ehlo(String),
+    /// `HELO` with the client's name.
+    Helo(String),
+    /// `LHLO` with the client's name (LMTP).
+    Lhlo(String),
+    /// `MAIL FROM`.
+    Mail(MailFrom),
+    /// `RCPT TO`.
+    Rcpt(RcptTo),
+    /// `DATA`.
+    Data,
+    /// `BDAT size [LAST]`: so many bytes follow the line.
+    Bdat {
+        /// The chunk's length in bytes.
+        size: u64,
+        /// True for the message's last chunk.
+        last: bool,
+    },
+    /// `RSET`.
+    Rset,
+    /// `NOOP`.
+    Noop,
+    /// `VRFY` with what to verify.
+    Vrfy(String),
+    /// `EXPN` with the list's name.
+    Expn(String),
+    /// `HELP`, perhaps with a topic.
+    Help(Option<String>),
+    /// `QUIT`.
+    Quit,
+    /// `STARTTLS`.
+    StartTls,
+    /// `AUTH` with its mechanism and the initial response, still in base64 (`=` is the empty one).
+    Auth {
+        /// The SASL mechanism in upper case.
+        mechanism: String,
+        /// The initial response as it stands on the wire.
+        initial: Option<String>,
+    },
+}
+
+/// `MAIL FROM` and its parameters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct MailFrom {
+    /// The reverse-path; empty for `<>`.
+    pub sender: String,
+    /// `SIZE` in bytes (RFC 1870).
+    pub size: Option<u64>,
+    /// `BODY` (RFC 6152).
+    pub body: Option<Body>,
+    /// `SMTPUTF8` (RFC 6531).
+    pub smtputf8: bool,
+    /// `RET` (RFC 3461).
+    pub ret: Option<Ret>,
+    /// `ENVID`, decoded (RFC 3461).
+    pub envid: Option<String>,
+    /// `AUTH`, decoded; empty for `<>` (RFC 4954, section 5).
+    pub auth: Option<String>,
+}
+
+/// `RCPT TO` and its parameters.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RcptTo {
+    /// The forward-path: `local@domain`, or `postmaster` without a domain (RFC 5321, section 4.1.1.3).
+    pub recipient: String,
+    /// `NOTIFY` (RFC 3461).
+    pub notify: Option<Notify>,
+    /// `ORCPT`, decoded: `rfc822;bob@example.com` (RFC 3461).
+    pub orcpt: Option<String>,
+}
+
+/// The `BODY` parameter (RFC 6152, section 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Body {
+    /// `7BIT`
+    SevenBit,
+    /// `8BITMIME`
+    EightBit,
+}
+
+/// The `RET` parameter: how much of the message a failure notice returns (RFC 3461, section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ret {
+    /// `FULL`: the whole message.
+    Full,
+    /// `HDRS`: its headers.
+    Headers,
+}
+
+impl Ret {
+    /// As on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Ret::Full => "FULL",
+            Ret::Headers => "HDRS",
+        }
+    }
+}
+
+impl std::str::FromStr for Ret {
+    type Err = ();
+
+    /// `FULL` or `HDRS`, in any case.
+    fn from_str(text: &str) -> Result<Ret, ()> {
+        match text.to_ascii_uppercase().as_str() {
+            "FULL" => Ok(Ret::Full),
+            "HDRS" => Ok(Ret::Headers),
+            _ => Err(()),
+        }
+    }
+}
+
+/// The `NOTIFY` parameter: when the sender wants a notice (RFC 3461, section 4.1). All false is `NEVER`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// `SUCCESS`
+    pub success: bool,
+    /// `FAILURE`
+    pub failure: bool,
+    /// `DELAY`
+    pub delay: bool,
+}
+
+impl Notify {
+    /// `NEVER`
+    pub const NEVER: Notify = Notify { success: false, failure: false, delay: false };
+}
+
+impl fmt::Display for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Notify::NEVER {
+            return f.write_str("NEVER");
+        }
+        let words = [(self.success, "SUCCESS"), (self.failure, "FAILURE"), (self.delay, "DELAY")];
+        let mut separator = "";
+        for (_, word) in words.into_iter().filter(|(set, _)| *set) {
+            write!(f, "{separator}{word}")?;
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+impl std::str::FromStr for Notify {
+    type Err = ();
+
+    /// `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY`, in any case.
+    fn from_str(text: &str) -> Result<Notify, ()> {
+        if text.eq_ignore_ascii_case("NEVER") {
+            return Ok(Notify::NEVER);
+        }
+        let mut notify = Notify::NEVER;
+        for word in text.split(',') {
+            match word.to_ascii_uppercase().as_str() {
+                "SUCCESS" => notify.success = true,
+                "FAILURE" => notify.failure = true,
+                "DELAY" => notify.delay = true,
+                _ => return Err(()),
+            }
+        }
+        Ok(notify)
+    }
+}
+
+/// Why a command line is refused, as the reply that says so.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandError {
+    /// The reply code.
+    pub code: u16,
+    /// The enhanced status code.
+    pub enhanced: Enhanced,
+    /// What is wrong, for a person.
+    pub text: &'static str,
+}
+
+impl CommandError {
+    const fn new(code: u16, subject: u16, detail: u16, text: &'static str) -> CommandError {
+        CommandError { code, enhanced: Enhanced::new(5, subject, detail), text }
+    }
+
+    /// 501 5.5.4: the arguments are malformed.
+    const fn arguments(text: &'static str) -> CommandError {
+        CommandError::new(501, 5, 4, text)
+    }
+}
+
+const UNKNOWN: CommandError = CommandError::new(500, 5, 1, "command not recognised");
+const NO_ARGUMENTS: CommandError = CommandError::arguments("no arguments allowed");
+const BAD_PARAMETER: CommandError = CommandError::arguments("malformed parameter");
+const TWICE: CommandError = CommandError::arguments("parameter given twice");
+const UNKNOWN_PARAMETER: CommandError = CommandError::new(555, 5, 4, "parameter not recognised");
+
+impl Command {
+    /// Parses one command line without its CRLF. Verbs, mechanisms and parameter names may be in any case.
+    pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
+        if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
+            return Err(CommandError::new(500, 5, 2, "control character in a command"));
+        }
+        let Ok(line) = std::str::from_utf8(line) else {
+            return Err(CommandError::new(500, 5, 2, "command is not UTF-8"));
+        };
+        let line = line.trim_end_matches([' ', '\t']);
+        let (verb, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
+        let rest = rest.trim_start_matches([' ', '\t']);
+        let bare = |command| if rest.is_empty() { Ok(command) } else { Err(NO_ARGUMENTS) };
+        match verb.to_ascii_uppercase().as_str() {
+            "EHLO" => hello(rest).map(Command::Ehlo),
+            "HELO" => hello(rest).map(Command::Helo),
+            "LHLO" => hello(rest).map(Command::Lhlo),
+            "MAIL" => mail(rest).map(Command::Mail),
+            "RCPT" => rcpt(rest).map(Command::Rcpt),
+            "DATA" => bare(Command::Data),
+            "BDAT" => bdat(rest),
+            "RSET" => bare(Command::Rset),
+            "NOOP" => Ok(Command::Noop),
+            "VRFY" if !rest.is_empty() => Ok(Command::Vrfy(rest.to_owned())),
+            "EXPN" if !rest.is_empty() => Ok(Command::Expn(rest.to_owned())),
+            "VRFY" | "EXPN" => Err(CommandError::arguments("argument missing")),
+            "HELP" => Ok(Command::Help((!rest.is_empty()).then(|| rest.to_owned()))),
+            "QUIT" => bare(Command::Quit),
+            "STARTTLS" => bare(Command::StartTls),
+            "AUTH" => auth(rest),
+            _ => Err(UNKNOWN),
+        }
+    }
+
+    /// Appends the command line with its CRLF. Refuses CR, LF, NUL and every other control character in any argument, so
+    /// that no value can smuggle a command.
+    pub fn wire(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
+        let line = self.to_string();
+        if line.bytes().any(|byte| byte.is_ascii_control()) {
+            let verb = line.split(' ').next().unwrap_or_default();
+            let verb: String = verb.chars().filter(char::is_ascii_alphabetic).collect();
+            return Err(Fault::new(Kind::BadData, format!("control character in an argument of {verb}")));
+        }
+        out.extend_from_slice(line.as_bytes());
+        out.extend_from_slice(b"\r\n");
+        Ok(())
+    }
+}
+
+impl fmt::Display for Command {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Command::Ehlo(name) => write!(f, "EHLO {name}"),
+            Command::Helo(name) => write!(f, "HELO {name}"),
+            Command::Lhlo(name) => write!(f, "LHLO {name}"),
+            Command::Mail(mail) => mail.fmt(f),
+            Command::Rcpt(rcpt) => rcpt.fmt(f),
+            Command::Data => f.write_str("DATA"),
+            Command::Bdat { size, last } => write!(f, "BDAT {size}{}", if *last { " LAST" } else { "" }),
+            Command::Rset => f.write_str("RSET"),
+            Command::Noop => f.write_str("NOOP"),
+            Command::Vrfy(what) => write!(f, "VRFY {what}"),
+            Command::Expn(what) => write!(f, "EXPN {what}"),
+            Command::Help(None) => f.write_str("HELP"),
+            Command::Help(Some(topic)) => write!(f, "HELP {topic}"),
+            Command::Quit => f.write_str("QUIT"),
+            Command::StartTls => f.write_str("STARTTLS"),
+            Command::Auth { mechanism, initial: None } => write!(f, "AUTH {mechanism}"),
+            Command::Auth { mechanism, initial: Some(initial) } => write!(f, "AUTH {mechanism} {initial}"),
+        }
+    }
+}
+
+impl fmt::Display for MailFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "MAIL FROM:<{}>", self.sender)?;
+        if let Some(size) = self.size {
+            write!(f, " SIZE={size}")?;
+        }
+        match self.body {
+            Some(Body::SevenBit) => f.write_str(" BODY=7BIT")?,
+            Some(Body::EightBit) => f.write_str(" BODY=8BITMIME")?,
+            None => {}
+        }
+        if self.smtputf8 {
+            f.write_str(" SMTPUTF8")?;
+        }
+        if let Some(ret) = self.ret {
+            write!(f, " RET={}", ret.as_str())?;
+        }
+        if let Some(envid) = &self.envid {
+            write!(f, " ENVID={}", xtext(envid))?;
+        }
+        match self.auth.as_deref() {
+            Some("") => f.write_str(" AUTH=<>"),
+            Some(auth) => write!(f, " AUTH={}", xtext(auth)),
+            None => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for RcptTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RCPT TO:<{}>", self.recipient)?;
+        if let Some(notify) = self.notify {
+            write!(f, " NOTIFY={notify}")?;
+        }
+        if let Some(orcpt) = &self.orcpt {
+            let (kind, original) = orcpt.split_once(';').unwrap_or(("rfc822", orcpt));
+            write!(f, " ORCPT={kind};{}", xtext(original))?;
+        }
+        Ok(())
+    }
+}
+
+fn hello(rest: &str) -> Result<String, CommandError> {
+    let name = rest.split([' ', '\t']).next().unwrap_or_default();
+    if name.is_empty() {
+        return Err(CommandError::arguments("your name is missing"));
+    }
+    // Names that break the grammar are common and prove nothing (RFC 5321, section 4.1.4); only what could harm a header
+    // or a log is refused.
+    if name.len() > address::MAX_DOMAIN || name.contains(['<', '>', '(', ')', '"', '\\']) {
+        return Err(CommandError::arguments("malformed name"));
+    }
+    Ok(name.to_owned())
+}
+
+fn bdat(rest: &str) -> Result<Command, CommandError> {
+    let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+    let size = words.next().and_then(number).ok_or(CommandError::arguments("malformed chunk size"))?;
+    let last = match words.next() {
+        None => false,
+        Some(word) if word.eq_ignore_ascii_case("LAST") => true,
+        Some(_) => return Err(CommandError::arguments("LAST or nothing may follow the chunk size")),
+    };
+    if words.next().is_some() {
+        return Err(CommandError::arguments("too many arguments"));
+    }
+    Ok(Command::Bdat { size, last })
+}
+
+fn auth(rest: &str) -> Result<Command, CommandError> {
+    let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
+    let mechanism = words.next().ok_or(CommandError::arguments("mechanism missing"))?;
+    let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+    if mechanism.len() > 20 || !mechanism.bytes().all(allowed) {
+        return Err(CommandError::arguments("malformed mechanism"));
+    }
+    let initial = words.next().map(str::to_owned);
+    if words.next().is_some() {
+        return Err(CommandError::arguments("too many arguments"));
+    }
+    Ok(Command::Auth { mechanism: mechanism.to_ascii_uppercase(), initial })
+}
+
+fn mail(rest: &str) -> Result<MailFrom, CommandError> {
+    let (path, parameters) = path(rest, "FROM:").ok_or(CommandError::new(501, 5, 2, "syntax: MAIL FROM:<address>"))?;
+    let mut mail = MailFrom::default();
+    for parameter in split_parameters(parameters)? {
+        let (name, value) = parameter;
+        match (name.as_str(), value) {
+            ("SIZE", Some(value)) => set(&mut mail.size, number(value))?,
+            ("BODY", Some(value)) => {
+                let body = match value.to_ascii_uppercase().as_str() {
+                    "7BIT" => Some(Body::SevenBit),
+                    "8BITMIME" => Some(Body::EightBit),
+                    _ => None,
+                };
+                set(&mut mail.body, body)?;
+            }
+            ("SMTPUTF8", None) if mail.smtputf8 => return Err(TWICE),
+            ("SMTPUTF8", None) => mail.smtputf8 = true,
+            ("RET", Some(value)) => set(&mut mail.ret, value.parse().ok())?,
+            ("ENVID", Some(value)) => {
+                set(&mut mail.envid, from_xtext(value).filter(|id| !id.is_empty() && id.len() <= MAX_ENVID))?;
+            }
+            ("AUTH", Some("<>")) => set(&mut mail.auth, Some(String::new()))?,
+            ("AUTH", Some(value)) => set(&mut mail.auth, from_xtext(value).filter(|id| id.len() <= MAX_ADDRESS))?,
+            ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH", _) => return Err(BAD_PARAMETER),
+            _ => return Err(UNKNOWN_PARAMETER),
+        }
+    }
+    if !path.is_empty() {
+        mail.sender = checked(path, mail.smtputf8, CommandError::new(553, 1, 7, "malformed sender address"))?;
+    }
+    Ok(mail)
+}
+
+fn rcpt(rest: &str) -> Result<RcptTo, CommandError> {
+    let (path, parameters) = path(rest, "TO:").ok_or(CommandError::new(501, 5, 2, "syntax: RCPT TO:<address>"))?;
+    let mut rcpt = RcptTo::default();
+    for (name, value) in split_parameters(parameters)? {
+        match (name.as_str(), value) {
+            ("NOTIFY", Some(value)) => set(&mut rcpt.notify, value.parse().ok())?,
+            ("ORCPT", Some(value)) => set(&mut rcpt.orcpt, original_recipient(value))?,
+            ("NOTIFY" | "ORCPT", None) => return Err(BAD_PARAMETER),
+            _ => return Err(UNKNOWN_PARAMETER),
+        }
+    }
+    rcpt.recipient = if path.eq_ignore_ascii_case("postmaster") {
+        path.to_owned()
+    } else {
+        // Whether SMTPUTF8 was asked for is known to the session, which checks it again.
+        checked(path, true, CommandError::new(553, 1, 3, "malformed recipient address"))?
+    };
+    Ok(rcpt)
+}
+
+fn checked(path: &str, utf8: bool, malformed: CommandError) -> Result<String, CommandError> {
+    match Address::parse(path, utf8) {
+        Ok(address) => Ok(address.as_str().to_owned()),
+        Err(address::AddressError::NeedsUtf8) => {
+            Err(CommandError::new(553, 6, 7, "address outside ASCII without SMTPUTF8"))
+        }
+        Err(_) => Err(malformed),
+    }
+}
+
+/// Splits `FROM:<path> parameters` at the bracket that ends the path; a source route before the address is dropped (RFC
+/// 5321, section 4.1.1.3 and appendix C).
+fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
+    let (head, tail) = rest.split_at_checked(keyword.len())?;
+    if !head.eq_ignore_ascii_case(keyword) {
+        return None;
+    }
+    let inner = tail.trim_start_matches([' ', '\t']).strip_prefix('<')?;
+    let (mut quoted, mut escaped, mut end) = (false, false, None);
+    for (index, byte) in inner.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'>' if !quoted => {
+                end = Some(index);
+                break;
+            }
+            _ => {}
+        }
+    }
+    let (path, parameters) = (inner.get(..end?)?, inner.get(end? + 1..)?);
+    let path = match path.strip_prefix('@') {
+        Some(route) => route.split_once(':')?.1,
+        None => path,
+    };
+    (parameters.is_empty() || parameters.starts_with([' ', '\t'])).then_some((path, parameters))
+}
+
+/// One parameter: its name in upper case, its value.
+type Parameter<'a> = (String, Option<&'a str>);
+
+fn split_parameters(text: &str) -> Result<Vec<Parameter<'_>>, CommandError> {
+    let mut parameters = Vec::new();
+    for word in text.split([' ', '\t']).filter(|word| !word.is_empty()) {
+        if parameters.len() == MAX_PARAMETERS {
+            return Err(CommandError::arguments("too many parameters"));
+        }
+        parameters.push(match word.split_once('=') {
+            Some((name, value)) => (name.to_ascii_uppercase(), Some(value)),
+            None => (word.to_ascii_uppercase(), None),
+        });
+    }
+    Ok(parameters)
+}
+
+fn set<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), CommandError> {
+    if slot.is_some() {
+        return Err(TWICE);
+    }
+    *slot = Some(value.ok_or(BAD_PARAMETER)?);
+    Ok(())
+}
+
+/// At most 20 digits (RFC 1870, section 3); what does not fit 64 bits is too big for anybody and is kept as the maximum.
+fn number(text: &str) -> Option<u64> {
+    (matches!(text.len(), 1..=20) && text.bytes().all(|byte| byte.is_ascii_digit()))
+        .then(|| text.parse().unwrap_or(u64::MAX))
+}
+
+fn original_recipient(value: &str) -> Option<String> {
+    let (kind, original) = value.split_once(';')?;
+    let atom = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if kind.is_empty() || kind.len() > 32 || !kind.bytes().all(atom) {
+        return None;
+    }
+    let original = from_xtext(original).filter(|text| !text.is_empty() && text.len() <= MAX_ADDRESS)?;
+    Some(format!("{kind};{original}"))
+}
+
+/// Encodes as `xtext` (RFC 3461, section 4): everything outside `!`..`~`, `+` and `=` becomes `+XX`.
+pub fn xtext(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'!'..=b'~' if byte != b'+' && byte != b'=' => encoded.push(char::from(byte)),
+            _ => {
+                // Writing to a String cannot fail.
+                let _ = write!(encoded, "+{byte:02X}");
+            }
+        }
+    }
+    encoded
+}
+
+/// Decodes `xtext`. `None` for what is malformed or hides a control character or bytes that are no UTF-8.
+pub fn from_xtext(text: &str) -> Option<String> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut bytes = text.bytes();
+    while let Some(byte) = bytes.next() {
+        plain.push(match byte {
+            b'+' => {
+                let digit = |byte: Option<u8>| byte.filter(|b| !b.is_ascii_lowercase()).and_then(hex);
+                digit(bytes.next())? * 16 + digit(bytes.next())?
+            }
+            b'=' => return None,
+            _ => byte,
+        });
+    }
+    let plain = String::from_utf8(plain).ok()?;
+    (!plain.chars().any(char::is_control)).then_some(plain)
+}
+
+fn hex(byte: u8) -> Option<u8> {
+    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn code(line: &str) -> u16 {
+        Command::parse(line.as_bytes()).map(|command| panic!("{line:?} is {command:?}")).unwrap_or_else(|e| e.code)
+    }
+
+    #[test]
+    fn compose_and_parse_round_trip() {
+        let mail = |sender: &str| MailFrom { sender: sender.to_owned(), ..MailFrom::default() };
+        let rcpt = |recipient: &str| RcptTo { recipient: recipient.to_owned(), ..RcptTo::default() };
+        let commands = [
+            Command::Ehlo("alice.test".into()),
+            Command::Helo("[127.0.0.1]".into()),
+            Command::Lhlo("[IPv6:::1]".into()),
+            Command::Mail(mail("")),
+            Command::Mail(MailFrom {
+                size: Some(u64::MAX),
+                body: Some(Body::EightBit),
+                smtputf8: true,
+                ret: Some(Ret::Headers),
+                envid: Some("QQ+31 = 4159".into()),
+                auth: Some("e+mc2=x@example.com".into()),
+                ..mail("j\u{f6}rg@alice.test")
+            }),
+            Command::Mail(MailFrom {
+                body: Some(Body::SevenBit),
+                ret: Some(Ret::Full),
+                auth: Some(String::new()),
+                ..mail("srs0=abc=xx=body=8bitmime@alice.test")
+            }),
+            Command::Rcpt(rcpt("\"a > b\\\" \"@bob.test")),
+            Command::Rcpt(rcpt("Postmaster")),
+            Command::Rcpt(RcptTo {
+                notify: Some(Notify { success: true, failure: true, delay: true }),
+                orcpt: Some("rfc822;bob+x=y@bob.test".into()),
+                ..rcpt("bob@bob.test")
+            }),
+            Command::Rcpt(RcptTo { notify: Some(Notify::NEVER), ..rcpt("bob@[192.0.2.1]") }),
+            Command::Data,
+            Command::Bdat { size: 0, last: true },
+            Command::Bdat { size: 86, last: false },
+            Command::Rset,
+            Command::Noop,
+            Command::Vrfy("bob".into()),
+            Command::Expn("list".into()),
+            Command::Help(None),
+            Command::Help(Some("MAIL".into())),
+            Command::Quit,
+            Command::StartTls,
+            Command::Auth { mechanism: "PLAIN".into(), initial: None },
+            Command::Auth { mechanism: "SCRAM-SHA-256".into(), initial: Some("=".into()) },
+        ];
+        for command in commands {
+            let mut wire = Vec::new();
+            command.wire(&mut wire).expect("clean arguments");
+            let line = wire.strip_suffix(b"\r\n").expect("one line");
+            assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{command}");
+            let lower = String::from_utf8_lossy(line).replace("MAIL FROM", "mAiL from").replace("RCPT TO", "rcpt tO");
+            assert_eq!(Command::parse(lower.as_bytes()), Ok(command));
+        }
+    }
+
+    #[test]
+    fn case_and_space_are_tolerated() {
+        let auth = Command::parse(b"auth login dGVzdA==").unwrap();
+        assert_eq!(auth, Command::Auth { mechanism: "LOGIN".into(), initial: Some("dGVzdA==".into()) });
+        let mail = Command::parse(b"MAIL FROM: <a@b> size=1 Body=8bitmime \t").unwrap();
+        let Command::Mail(mail) = mail else { panic!("{mail:?}") };
+        assert_eq!((mail.sender.as_str(), mail.size, mail.body), ("a@b", Some(1), Some(Body::EightBit)));
+        assert_eq!(Command::parse(b"quit "), Ok(Command::Quit));
+        assert_eq!(Command::parse(b"bdat 10 last"), Ok(Command::Bdat { size: 10, last: true }));
+        assert_eq!(Command::parse(b"NOOP whatever you say"), Ok(Command::Noop));
+        let routed = Command::parse(b"RCPT TO:<@a.test,@b.test:bob@c.test>").unwrap();
+        assert_eq!(routed, Command::Rcpt(RcptTo { recipient: "bob@c.test".into(), ..RcptTo::default() }));
+    }
+
+    #[test]
+    fn refusals_have_the_right_code() {
+        let table: [(&str, u16); 42] = [
+            ("", 500),
+            ("FOO", 500),
+            ("EHLO\u{7f}", 500),
+            ("MAIL\0FROM:<a@b>", 500),
+            ("EHLO", 501),
+            ("EHLO a<b", 501),
+            ("DATA now", 501),
+            ("RSET x", 501),
+            ("QUIT x", 501),
+            ("STARTTLS now", 501),
+            ("VRFY", 501),
+            ("EXPN ", 501),
+            ("AUTH", 501),
+            ("AUTH PLAIN a b", 501),
+            ("AUTH PL!AIN", 501),
+            ("BDAT", 501),
+            ("BDAT x", 501),
+            ("BDAT -1", 501),
+            ("BDAT 1 LATS", 501),
+            ("BDAT 1 LAST x", 501),
+            ("BDAT 123456789012345678901", 501),
+            ("MAIL", 501),
+            ("MAIL FROM", 501),
+            ("MAIL FROM:a@b", 501),
+            ("MAIL FROM:<a@b", 501),
+            ("MAIL FROM:<a@b>SIZE=1", 501),
+            ("MAIL FROM:<\"a>@b", 501),
+            ("MAIL TO:<a@b>", 501),
+            ("MAIL FROM:<a>", 553),
+            ("MAIL FROM:<a@b@c>", 553),
+            ("MAIL FROM:<j\u{f6}rg@b>", 553),
+            ("MAIL FROM:<a@b> SIZE=x", 501),
+            ("MAIL FROM:<a@b> SIZE", 501),
+            ("MAIL FROM:<a@b> SIZE=1 SIZE=1", 501),
+            ("MAIL FROM:<a@b> BODY=BINARYMIME", 501),
+            ("MAIL FROM:<a@b> SMTPUTF8=1", 501),
+            ("MAIL FROM:<a@b> ENVID=+0A", 501),
+            ("MAIL FROM:<a@b> HOLDFOR=1", 555),
+            ("RCPT TO:<>", 553),
+            ("RCPT TO:<b@c> NOTIFY=NEVER,SUCCESS", 501),
+            ("RCPT TO:<b@c> ORCPT=bob", 501),
+            ("RCPT TO:<b@c> SIZE=1", 555),
+        ];
+        for (line, expected) in table {
+            assert_eq!(code(line), expected, "{line:?}");
+        }
+        assert_eq!(code(&format!("MAIL FROM:<a@b>{}", " X=1".repeat(MAX_PARAMETERS + 1))), 501);
+        assert_eq!(code(&format!("MAIL FROM:<a@b> ENVID={}", "x".repeat(MAX_ENVID + 1))), 501);
+        assert!(Command::parse(b"EHLO \xff").is_err());
+    }
+
+    #[test]
+    fn nothing_smuggles_a_command() {
+        for value in ["x\r\nRSET", "x\nRSET", "x\rRSET", "x\0"] {
+            let mail = MailFrom { sender: value.to_owned(), ..MailFrom::default() };
+            let rcpt = RcptTo { recipient: value.to_owned(), ..RcptTo::default() };
+            let orcpt = RcptTo { orcpt: Some(format!("{value};x")), ..RcptTo::default() };
+            let auth = Command::Auth { mechanism: value.to_owned(), initial: None };
+            for command in [Command::Ehlo(value.to_owned()), Command::Mail(mail), Command::Rcpt(rcpt), auth] {
+                let mut out = Vec::new();
+                assert_eq!(command.wire(&mut out).map_err(|fault| fault.kind), Err(Kind::BadData), "{command:?}");
+                assert!(out.is_empty());
+            }
+            assert!(Command::Rcpt(orcpt).wire(&mut Vec::new()).is_err());
+        }
+        let envid = MailFrom { envid: Some("a\r\nb".into()), ..MailFrom::default() };
+        let mut out = Vec::new();
+        Command::Mail(envid).wire(&mut out).expect("xtext encodes it");
+        assert_eq!(out, b"MAIL FROM:<> ENVID=a+0D+0Ab\r\n");
+    }
+
+    #[test]
+    fn xtext_table() {
+        for (plain, wire) in [("", ""), ("a+b=c", "a+2Bb+3Dc"), ("a b", "a+20b"), ("\u{fc}", "+C3+BC")] {
+            assert_eq!(xtext(plain), wire);
+            assert_eq!(from_xtext(wire).as_deref(), Some(plain));
+        }
+        for bad in ["+", "+4", "+4g", "+4b", "a=b", "+0D", "+FF"] {
+            assert_eq!(from_xtext(bad), None, "{bad}");
+        }
+    }
+}

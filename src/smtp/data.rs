@@ -1,0 +1,311 @@
+//! Message data on its way: dot-stuffing and its removal (RFC 5321, section 4.5.2), both on borrowed slices, and the
+//! search for bare CR and LF that DATA and BDAT share.
+
+use std::io::{self, Read};
+
+/// A message to be sent: canonical (every line ends with CRLF), not dot-stuffed, and readable more than once.
+pub trait Content: Send + Sync {
+    /// Its length in bytes, exactly.
+    fn size_bytes(&self) -> u64;
+
+    /// True if it has a byte outside ASCII, in its header or body.
+    fn has_8bit(&self) -> bool;
+
+    /// A fresh reader from its first byte.
+    fn open(&self) -> io::Result<Box<dyn Read + Send>>;
+
+    /// The whole message, if it lies in memory: saves a copy.
+    fn in_memory(&self) -> Option<&[u8]> {
+        None
+    }
+}
+
+/// A message in memory.
+#[derive(Debug, Clone)]
+pub struct Bytes(pub Vec<u8>);
+
+impl Content for Bytes {
+    fn size_bytes(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    fn has_8bit(&self) -> bool {
+        !self.0.is_ascii()
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        Ok(Box::new(io::Cursor::new(self.0.clone())))
+    }
+
+    fn in_memory(&self) -> Option<&[u8]> {
+        Some(&self.0)
+    }
+}
+
+/// A bare CR or LF, which no message may have (RFC 5321, section 2.3.8): what one server takes for a line end another
+/// does not, and what stands behind it becomes commands (SMTP smuggling).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BareNewline;
+
+/// Finds bare CR and LF in data that arrives in pieces of any size.
+#[derive(Debug, Clone, Default)]
+pub struct NewlineCheck {
+    after_cr: bool,
+}
+
+impl NewlineCheck {
+    /// Looks at the next piece.
+    pub fn feed(&mut self, piece: &[u8]) -> Result<(), BareNewline> {
+        let mut rest = piece;
+        loop {
+            if self.after_cr {
+                match rest.split_first() {
+                    Some((b'\n', behind)) => (self.after_cr, rest) = (false, behind),
+                    Some(_) => return Err(BareNewline),
+                    None => return Ok(()),
+                }
+            }
+            match memchr::memchr2(b'\r', b'\n', rest) {
+                None => return Ok(()),
+                Some(at) if rest.get(at) == Some(&b'\n') => return Err(BareNewline),
+                Some(at) => (self.after_cr, rest) = (true, rest.get(at + 1..).unwrap_or_default()),
+            }
+        }
+    }
+
+    /// Call at the end of the data: a last CR without LF is bare too.
+    pub fn finish(&self) -> Result<(), BareNewline> {
+        if self.after_cr { Err(BareNewline) } else { Ok(()) }
+    }
+}
+
+/// Puts message data on the wire for DATA: a dot before each line that starts with one, and the final line.
+#[derive(Debug)]
+pub struct DotStuffer {
+    check: NewlineCheck,
+    line_start: bool,
+}
+
+impl Default for DotStuffer {
+    fn default() -> DotStuffer {
+        DotStuffer { check: NewlineCheck::default(), line_start: true }
+    }
+}
+
+impl DotStuffer {
+    /// Appends the next piece of the message to `out`, stuffed. After an error the message cannot be sent.
+    pub fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), BareNewline> {
+        self.check.feed(piece)?;
+        let Some(last) = piece.last() else { return Ok(()) };
+        if self.line_start && piece.first() == Some(&b'.') {
+            out.push(b'.');
+        }
+        let mut from = 0;
+        for at in memchr::memmem::find_iter(piece, b"\n.") {
+            out.extend_from_slice(piece.get(from..=at).unwrap_or_default());
+            out.push(b'.');
+            from = at + 1;
+        }
+        out.extend_from_slice(piece.get(from..).unwrap_or_default());
+        self.line_start = *last == b'\n';
+        Ok(())
+    }
+
+    /// Appends the end of data: the dot on its own line, after a CRLF if the message lacks its last one.
+    pub fn finish(self, out: &mut Vec<u8>) -> Result<(), BareNewline> {
+        self.check.finish()?;
+        out.extend_from_slice(if self.line_start { b".\r\n" } else { b"\r\n.\r\n" });
+        Ok(())
+    }
+}
+
+/// What the next bytes of DATA are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// Message data, dots removed; perhaps empty.
+    Data(&'a [u8]),
+    /// The line with the lone dot: the message is complete.
+    End,
+    /// A bare CR or LF. The bytes behind it are still part of the data up to the real end, but none of it may be used.
+    Bare,
+}
+
+/// Takes message data off the wire: removes stuffed dots and finds the end, which is CRLF.CRLF and nothing else.
+#[derive(Debug, Default)]
+pub struct DotUnstuffer {
+    state: State,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    LineStart,
+    Text,
+    TextCr,
+    Dot,
+    DotCr,
+}
+
+impl DotUnstuffer {
+    /// Looks at the bytes that came; says how many it used and what they are. Call again with the rest while there is
+    /// some; after [`Piece::End`] the rest belongs to the next command.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Piece<'a>) {
+        let mut at = 0;
+        let mut from = 0;
+        let data = |from: usize, to: usize| Piece::Data(input.get(from..to).unwrap_or_default());
+        while let Some(byte) = input.get(at) {
+            self.state = match (self.state, byte) {
+                (State::LineStart, b'.') => {
+                    if at > from {
+                        return (at, data(from, at));
+                    }
+                    (at, from) = (at + 1, at + 1);
+                    State::Dot
+                }
+                (State::TextCr, b'\n') => {
+                    at += 1;
+                    State::LineStart
+                }
+                // What stands before the CR goes out first: the CR itself may belong to the final line.
+                (State::Dot, b'\r') => {
+                    (at, from) = (at + 1, at + 1);
+                    State::DotCr
+                }
+                (State::DotCr, b'\n') => {
+                    self.state = State::LineStart;
+                    return (at + 1, Piece::End);
+                }
+                (State::TextCr | State::DotCr, _) => {
+                    self.state = State::Text;
+                    return (at, Piece::Bare);
+                }
+                (State::LineStart | State::Text | State::Dot, _) => {
+                    match memchr::memchr2(b'\r', b'\n', input.get(at..).unwrap_or_default()) {
+                        None => {
+                            at = input.len();
+                            State::Text
+                        }
+                        Some(offset) if input.get(at + offset) == Some(&b'\r') => {
+                            at += offset + 1;
+                            State::TextCr
+                        }
+                        Some(offset) => {
+                            self.state = State::Text;
+                            return (at + offset + 1, Piece::Bare);
+                        }
+                    }
+                }
+            };
+        }
+        (at, data(from, at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn stuffed(pieces: &[&[u8]]) -> Result<Vec<u8>, BareNewline> {
+        let mut stuffer = DotStuffer::default();
+        let mut out = Vec::new();
+        for piece in pieces {
+            stuffer.stuff(piece, &mut out)?;
+        }
+        stuffer.finish(&mut out)?;
+        Ok(out)
+    }
+
+    /// Message, whether a bare newline was met, and what stood behind the end (`None`: no end).
+    fn unstuffed(pieces: &[&[u8]]) -> (Vec<u8>, bool, Option<Vec<u8>>) {
+        let mut unstuffer = DotUnstuffer::default();
+        let (mut message, mut bare, mut end) = (Vec::new(), false, None::<Vec<u8>>);
+        for piece in pieces {
+            let mut rest = *piece;
+            while !rest.is_empty() {
+                if let Some(behind) = &mut end {
+                    behind.extend_from_slice(rest);
+                    break;
+                }
+                let (used, found) = unstuffer.next(rest);
+                rest = &rest[used..];
+                match found {
+                    Piece::Data(data) => message.extend_from_slice(data),
+                    Piece::End => end = Some(Vec::new()),
+                    Piece::Bare => bare = true,
+                }
+            }
+        }
+        (message, bare, end)
+    }
+
+    fn splits(input: &[u8]) -> impl Iterator<Item = [&[u8]; 3]> {
+        (0..=input.len()).flat_map(move |first| {
+            (first..=input.len()).map(move |second| [&input[..first], &input[first..second], &input[second..]])
+        })
+    }
+
+    #[test]
+    fn stuffing_table_and_every_split() {
+        let table: [(&[u8], &[u8]); 9] = [
+            (b"", b".\r\n"),
+            (b"a", b"a\r\n.\r\n"),
+            (b"a\r\n", b"a\r\n.\r\n"),
+            (b".", b"..\r\n.\r\n"),
+            (b".\r\n", b"..\r\n.\r\n"),
+            (b"..\r\n.a\r\n", b"...\r\n..a\r\n.\r\n"),
+            (b"a.\r\n.\r\n\r\n.b", b"a.\r\n..\r\n\r\n..b\r\n.\r\n"),
+            (b"\r\n\r\n", b"\r\n\r\n.\r\n"),
+            (b"a\r\n.\r\nQUIT\r\n", b"a\r\n..\r\nQUIT\r\n.\r\n"),
+        ];
+        for (message, wire) in table {
+            for pieces in splits(message) {
+                assert_eq!(stuffed(&pieces).as_deref(), Ok(wire), "{pieces:?}");
+            }
+            for pieces in splits(wire) {
+                let mut whole = message.to_vec();
+                if !message.is_empty() && !message.ends_with(b"\r\n") {
+                    whole.extend_from_slice(b"\r\n");
+                }
+                assert_eq!(unstuffed(&pieces), (whole, false, Some(Vec::new())), "{pieces:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn only_crlf_dot_crlf_ends() {
+        for middle in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r\n.\r", "\r.\r\n", "\r\n.\r\r\n", "\r\n.\0\r\n"] {
+            let input = format!("a{middle}QUIT\r\n.\r\nNOOP\r\n");
+            for pieces in splits(input.as_bytes()) {
+                let (_, bare, end) = unstuffed(&pieces);
+                assert_eq!(end.as_deref(), Some(&b"NOOP\r\n"[..]), "{middle:?} in {pieces:?}");
+                assert_eq!(bare, middle != "\r\n.\0\r\n", "{middle:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn client_refuses_bare_newlines() {
+        for message in ["a\nb", "\n", "a\rb", "a\r", "\r\r\n", "a\r\n\n.\r\n"] {
+            for pieces in splits(message.as_bytes()) {
+                assert_eq!(stuffed(&pieces), Err(BareNewline), "{pieces:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn dots_inside_lines_stay() {
+        let (message, bare, end) = unstuffed(&[b"..a\r\n.b.\r\nc.\r\n.\r\nrest"]);
+        assert_eq!((message.as_slice(), bare, end.as_deref()), (&b".a\r\nb.\r\nc.\r\n"[..], false, Some(&b"rest"[..])));
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_stuffed_comes_back(lines in proptest::collection::vec("[ -~.]{0,12}", 0..20), cut in 0usize..200) {
+            let message: String = lines.iter().map(|line| format!("{line}\r\n")).collect();
+            let wire = stuffed(&[message.as_bytes()]).unwrap();
+            let cut = cut.min(wire.len());
+            let back = unstuffed(&[&wire[..cut], &wire[cut..]]);
+            proptest::prop_assert_eq!(back, (message.into_bytes(), false, Some(Vec::new())));
+        }
+    }
+}
