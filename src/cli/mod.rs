@@ -1,1 +1,73 @@
-//! What every tool shares: argument groups, output, exit status, progress, configuration.
+//! What every tool shares: argument groups, output, exit status, progress, secrets, users.
+
+pub mod args;
+pub mod escape;
+pub mod exit;
+pub mod netrc;
+pub mod output;
+pub mod progress;
+pub mod secret;
+pub mod units;
+pub mod users;
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+
+use crate::cli::args::OutputArgs;
+use crate::cli::exit::Exit;
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+
+/// What a tool's arguments must tell, so that [`main`] can run it.
+pub trait Tool: clap::Parser {
+    /// The tool's name as it stands before every message.
+    const NAME: &'static str;
+
+    /// The arguments that say how to print.
+    fn output(&self) -> &OutputArgs;
+}
+
+/// The whole life of a tool: parse, run, report, flush, exit status. Nothing below this decides the status by itself.
+pub fn main<A: Tool>(run: impl FnOnce(A, &Output) -> anyhow::Result<Exit>) -> ExitCode {
+    main_from::<A>(std::env::args_os().collect(), run)
+}
+
+/// As [`main`], with the arguments (the program's name first) given: for a tool that speaks another dialect too.
+pub fn main_from<A: Tool>(
+    arguments: Vec<std::ffi::OsString>,
+    run: impl FnOnce(A, &Output) -> anyhow::Result<Exit>,
+) -> ExitCode {
+    output::hook_panics(A::NAME);
+    let args = match A::try_parse_from(arguments) {
+        Ok(args) => args,
+        Err(error) => return output::print_parse_result(A::NAME, &error).into(),
+    };
+    let out = match Output::new(A::NAME, args.output()) {
+        Ok(out) => out,
+        Err(fault) => {
+            output::print_fault(A::NAME, &fault);
+            return Exit::from(fault.kind).into();
+        }
+    };
+    let exit = match catch_unwind(AssertUnwindSafe(|| run(args, &out))) {
+        Ok(Ok(exit)) => exit,
+        Ok(Err(error)) => out.fail(&error),
+        Err(_) => Exit::from(Kind::Internal),
+    };
+    out.finish(exit).into()
+}
+
+/// Runs a future on a runtime of this thread: what one-off tools use. Starting it costs well under a millisecond.
+pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    runtime(tokio::runtime::Builder::new_current_thread())?.block_on(future)
+}
+
+/// Runs a future on as many threads as there are processors: what servers use.
+pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+    runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(future)
+}
+
+fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Fault> {
+    builder.enable_all().build().map_err(|error| Fault::local("starting the runtime", &error))
+}

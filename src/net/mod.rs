@@ -5,6 +5,7 @@ pub mod dial;
 pub mod listen;
 pub mod login;
 pub mod proxy;
+pub mod random;
 pub mod stream;
 pub mod sys;
 pub mod tls;

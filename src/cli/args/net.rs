@@ -1,0 +1,286 @@
+//! Arguments of clients: connections, TLS, logins, retries.
+
+use std::future::Future;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use crate::cli::output::Output;
+use crate::cli::{netrc, secret, units};
+use crate::fault::{Fault, Kind};
+use crate::net::deadline::Limits;
+use crate::net::dial::{Dialer, Family};
+use crate::net::login::Login;
+use crate::net::proxy::{self, Proxy};
+use crate::net::random;
+use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
+
+/// How to connect.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Connection")]
+pub struct NetArgs {
+    /// IPv4 only
+    #[arg(short = '4', long = "ipv4", conflicts_with = "ipv6")]
+    pub ipv4: bool,
+    /// IPv6 only
+    #[arg(short = '6', long = "ipv6")]
+    pub ipv6: bool,
+    /// Connect from this local address
+    #[arg(long, value_name = "ADDR")]
+    pub bind: Option<IpAddr>,
+    /// Give up connecting after this time
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "15")]
+    pub connect_timeout: Duration,
+    /// Give up when the peer stays silent for this time
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
+    pub timeout: Duration,
+    /// End the whole run after this time
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub max_time: Option<Duration>,
+    /// Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none
+    #[arg(long, value_name = "URL")]
+    pub proxy: Option<String>,
+}
+
+impl NetArgs {
+    /// A dialer for `host` under the URL scheme `scheme`: the `--proxy` flag, else `SCHEME_proxy` and `all_proxy`
+    /// unless `no_proxy` covers the host.
+    pub fn dialer(&self, scheme: &str, host: &str) -> Result<Dialer, Fault> {
+        let family = match (self.ipv4, self.ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Any,
+        };
+        let proxy = match self.proxy.as_deref() {
+            Some("none" | "") => None,
+            Some(url) => Some(Proxy::parse(url)?),
+            None => environment_proxy(scheme, host)?,
+        };
+        let connect_timeout = match self.max_time {
+            Some(whole) => self.connect_timeout.min(whole),
+            None => self.connect_timeout,
+        };
+        Ok(Dialer { family, bind: self.bind, connect_timeout, proxy, ..Dialer::default() })
+    }
+
+    /// The limits of a dialogue; `--max-time` counts from this call, so call it once at the start.
+    pub fn limits(&self) -> Limits {
+        Limits { idle: self.timeout, until: self.max_time.map(|whole| Instant::now() + whole), min_rate: None }
+    }
+}
+
+fn environment_proxy(scheme: &str, host: &str) -> Result<Option<Proxy>, Fault> {
+    let variable = |name: &str| {
+        let found = std::env::var(name.to_ascii_lowercase()).or_else(|_| std::env::var(name.to_ascii_uppercase()));
+        found.ok().filter(|value| !value.is_empty())
+    };
+    let Some(url) = variable(&format!("{scheme}_proxy")).or_else(|| variable("all_proxy")) else { return Ok(None) };
+    if variable("no_proxy").is_some_and(|list| proxy::bypass(&list, host)) {
+        return Ok(None);
+    }
+    Proxy::parse(&url).map(Some)
+}
+
+/// Whether and how to use TLS.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "TLS")]
+pub struct TlsArgs {
+    /// When to use TLS: none, try (if offered), starttls (required), implicit
+    #[arg(long, value_name = "MODE", value_parser = parse_mode)]
+    pub tls: Option<TlsMode>,
+    /// Trust the authorities in FILE (PEM) instead of the system's
+    #[arg(long, value_name = "FILE")]
+    pub ca_cert: Option<PathBuf>,
+    /// Show the peer this certificate (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// The certificate's key (PEM), if not in the same file
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Take any certificate: anybody on the way can read and change everything
+    #[arg(long)]
+    pub insecure: bool,
+    /// Ask for this name and check the certificate against it
+    #[arg(long, value_name = "NAME")]
+    pub tls_name: Option<String>,
+}
+
+fn parse_mode(text: &str) -> Result<TlsMode, String> {
+    match text {
+        "none" => Ok(TlsMode::None),
+        "try" => Ok(TlsMode::Try),
+        "starttls" => Ok(TlsMode::Starttls),
+        "implicit" => Ok(TlsMode::Implicit),
+        _ => Err("none, try, starttls or implicit".to_owned()),
+    }
+}
+
+impl TlsArgs {
+    /// The mode asked for, else `default`.
+    pub fn mode(&self, default: TlsMode) -> TlsMode {
+        self.tls.unwrap_or(default)
+    }
+
+    /// The client side that these arguments describe, offering `alpn`; warns about `--insecure`.
+    pub fn client(&self, out: &Output, alpn: &[&str]) -> Result<ClientTls, Fault> {
+        if self.insecure {
+            out.warn("--insecure: the peer's certificate is not checked");
+        }
+        ClientTls::new(&ClientTlsOptions {
+            ca_cert: self.ca_cert.clone(),
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            insecure: self.insecure,
+            tls_name: self.tls_name.clone(),
+            alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        })
+    }
+}
+
+/// Who we are to the peer.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Login")]
+pub struct LoginArgs {
+    /// Log in as NAME
+    #[arg(long, value_name = "NAME")]
+    pub user: Option<String>,
+    /// Read the password from the first line of FILE, or of stdin
+    #[arg(long, value_name = "FILE|-", conflicts_with = "password_command")]
+    pub password_file: Option<String>,
+    /// Read the password from the first line that CMD prints
+    #[arg(long, value_name = "CMD")]
+    pub password_command: Option<String>,
+    /// Look logins up in FILE instead of $NETRC or ~/.netrc
+    #[arg(long, value_name = "FILE")]
+    pub netrc_file: Option<PathBuf>,
+}
+
+impl LoginArgs {
+    /// True when the password is to come from stdin, which then nobody else may read.
+    pub fn reads_stdin(&self) -> bool {
+        self.password_file.as_deref() == Some("-")
+    }
+
+    /// The login for `host`: user from `--user`, the URL or netrc, password from `--password-file`,
+    /// `--password-command`, the URL (with a warning: `ps` shows it), netrc, or asked for on a terminal. `None` when
+    /// nobody named a user.
+    pub fn login(
+        &self,
+        out: &Output,
+        host: &str,
+        url_user: Option<&str>,
+        url_password: Option<&str>,
+    ) -> Result<Option<Login>, Fault> {
+        let named = self.user.as_deref().or(url_user);
+        let entry = match (named, url_password) {
+            (Some(_), Some(_)) => None,
+            _ => netrc::lookup(out, self.netrc_file.as_deref(), host, named)?,
+        };
+        let Some(user) = named.map(str::to_owned).or_else(|| entry.as_ref().map(|entry| entry.user.clone())) else {
+            return Ok(None);
+        };
+        let login = |password: String| Ok(Some(Login { user: user.clone(), password }));
+        if let Some(file) = &self.password_file {
+            return login(secret::from_file(file)?);
+        }
+        if let Some(command) = &self.password_command {
+            return login(secret::from_command(command)?);
+        }
+        if let Some(password) = url_password {
+            out.warn("a password in a URL can be seen by every user of this host; --password-file hides it");
+            return login(password.to_owned());
+        }
+        if let Some(entry) = entry {
+            return login(entry.password);
+        }
+        if super::can_ask() {
+            return login(secret::from_terminal(&format!("password for {user} at {host}: "))?);
+        }
+        let fault = Fault::new(Kind::Usage, format!("no password for {user} at {host}"));
+        Err(fault.with_hint("--password-file FILE, --password-command CMD or ~/.netrc give one"))
+    }
+}
+
+/// What to do after a temporary failure.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Retries")]
+pub struct RetryArgs {
+    /// Try again up to N times after a temporary failure
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub retry: u32,
+    /// Wait this long before the first retry, twice as long before each further one
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "1")]
+    pub retry_delay: Duration,
+}
+
+impl RetryArgs {
+    /// Runs `operation` (given the number of earlier attempts) until it succeeds, fails for good, or the retries are
+    /// used up. Each retry is announced by a warning.
+    pub async fn run<T, F, Fut>(&self, out: &Output, what: &str, mut operation: F) -> Result<T, Fault>
+    where
+        F: FnMut(u32) -> Fut,
+        Fut: Future<Output = Result<T, Fault>>,
+    {
+        let mut attempt = 0;
+        loop {
+            match operation(attempt).await {
+                Err(fault) if fault.temporary() && attempt < self.retry => {
+                    attempt += 1;
+                    let wait = crate::retry::delay(attempt, self.retry_delay, None, random::fraction());
+                    let seconds = wait.as_secs_f64();
+                    out.warn(&format!("{what}: {fault}; trying again in {seconds:.1} s ({attempt}/{})", self.retry));
+                    tokio::time::sleep(wait).await;
+                }
+                result => return result,
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::OutputArgs;
+
+    fn quiet() -> Output {
+        Output::new("test", &OutputArgs { quiet: true, ..OutputArgs::default() }).unwrap()
+    }
+
+    #[tokio::test]
+    async fn retries_only_what_is_temporary() {
+        let retry = RetryArgs { retry: 2, retry_delay: Duration::from_millis(1) };
+        for (kind, expected) in [(Kind::TimedOut, 3), (Kind::Refused, 1)] {
+            let mut calls = 0;
+            let result: Result<(), Fault> = retry
+                .run(&quiet(), "x", |attempt| {
+                    assert_eq!(attempt, calls);
+                    calls += 1;
+                    async move { Err(Fault::new(kind, "no")) }
+                })
+                .await;
+            assert_eq!((result.unwrap_err().kind, calls), (kind, expected));
+        }
+    }
+
+    #[test]
+    fn a_password_comes_from_the_nearest_source() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("secret");
+        std::fs::write(&path, "from file\nmore\n").unwrap();
+        let netrc = directory.path().join("netrc");
+        std::fs::write(&netrc, "machine a.test login alice password fromnetrc\n").unwrap();
+        let file = LoginArgs {
+            password_file: Some(path.to_string_lossy().into_owned()),
+            netrc_file: Some(netrc.clone()),
+            ..LoginArgs::default()
+        };
+        let login = file.login(&quiet(), "a.test", Some("bob"), Some("url")).unwrap().unwrap();
+        assert_eq!((login.user.as_str(), login.password.as_str()), ("bob", "from file"));
+        let netrc = LoginArgs { netrc_file: Some(netrc), ..LoginArgs::default() };
+        assert_eq!(netrc.login(&quiet(), "a.test", None, None).unwrap(), Some(Login::new("alice", "fromnetrc")));
+        assert_eq!(netrc.login(&quiet(), "b.test", None, None).unwrap(), None);
+        let command =
+            LoginArgs { user: Some("carol".into()), password_command: Some("echo fromcommand".into()), ..netrc };
+        assert_eq!(command.login(&quiet(), "b.test", None, None).unwrap(), Some(Login::new("carol", "fromcommand")));
+    }
+}

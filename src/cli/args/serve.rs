@@ -1,0 +1,227 @@
+//! Arguments of servers, and of the tools around the queue.
+
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::units;
+use crate::cli::users::Users;
+use crate::fault::{Fault, Kind};
+use crate::net::listen::Listeners;
+use crate::net::tls::{ServerTls, ServerTlsOptions};
+
+/// How to serve.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServeArgs {
+    /// Listen on ADDRESS:PORT (port 0: any free one); may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Vec<String>,
+    /// Serve at most N connections at once; more wait
+    #[arg(long, value_name = "N", default_value_t = 500)]
+    pub max_clients: usize,
+    /// Write the URLs that are served to FILE, one a line, once they are
+    #[arg(long, value_name = "FILE")]
+    pub address_file: Option<PathBuf>,
+    /// After INT or TERM let open connections finish for this time
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30")]
+    pub drain: Duration,
+    /// Offer TLS with this certificate chain (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub cert: Option<PathBuf>,
+    /// The certificate's key (PEM), if not in the same file
+    #[arg(long, value_name = "FILE", requires = "cert")]
+    pub key: Option<PathBuf>,
+    /// Offer TLS with a certificate made for NAME at start; may be repeated
+    #[arg(long, value_name = "NAME", conflicts_with = "cert")]
+    pub self_signed: Vec<String>,
+    /// Write the certificate that --self-signed made to FILE, for clients' --ca-cert
+    #[arg(long, value_name = "FILE", requires = "self_signed")]
+    pub cert_out: Option<PathBuf>,
+    /// Take only clients with a certificate of the authorities in FILE (PEM)
+    #[arg(long, value_name = "FILE")]
+    pub client_ca: Option<PathBuf>,
+    /// Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password
+    #[arg(long, value_name = "FILE")]
+    pub user_file: Option<PathBuf>,
+    /// Read a password from stdin, print its hash for the user file, and end
+    #[arg(long)]
+    pub hash_password: bool,
+}
+
+impl ServeArgs {
+    /// Binds what `--listen` says, else `default`. Needs a running tokio runtime.
+    pub fn bind(&self, default: &str) -> Result<Listeners, Fault> {
+        Listeners::bind(&self.listen, default)
+    }
+
+    /// The TLS side, if a certificate was named or is to be made.
+    pub fn tls(&self, alpn: &[&str]) -> Result<Option<ServerTls>, Fault> {
+        if self.cert.is_none() && self.self_signed.is_empty() {
+            return Ok(None);
+        }
+        let tls = ServerTls::new(&ServerTlsOptions {
+            cert: self.cert.clone(),
+            key: self.key.clone(),
+            self_signed: self.self_signed.clone(),
+            client_ca: self.client_ca.clone(),
+            alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
+        })?;
+        if let Some(path) = &self.cert_out {
+            write_whole(path, tls.certificate_pem().as_bytes())?;
+        }
+        Ok(Some(tls))
+    }
+
+    /// The user file, read and checked.
+    pub fn users(&self) -> Result<Option<Users>, Fault> {
+        self.user_file.as_deref().map(Users::read).transpose()
+    }
+
+    /// Says where the server listens: the first line on stdout (or a `listening` record), the address file, and the
+    /// service manager (`NOTIFY_SOCKET`, sd_notify(3)).
+    pub fn announce(&self, out: &Output, scheme: &str, addresses: &[SocketAddr]) -> Result<(), Fault> {
+        self.announce_urls(out, &addresses.iter().map(|address| (scheme, *address)).collect::<Vec<_>>())
+    }
+
+    /// As [`ServeArgs::announce`], with a scheme of its own for each address.
+    pub fn announce_urls(&self, out: &Output, addresses: &[(&str, SocketAddr)]) -> Result<(), Fault> {
+        out.keep_serving();
+        let urls: Vec<String> = addresses.iter().map(|(scheme, address)| format!("{scheme}://{address}")).collect();
+        for (url, (_, address)) in urls.iter().zip(addresses) {
+            let record = Listening { url, address: address.ip().to_string(), port: address.port() };
+            out.emit(&record)?;
+        }
+        out.flush()?;
+        if let Some(path) = &self.address_file {
+            let mut text = urls.join("\n");
+            text.push('\n');
+            write_whole(path, text.as_bytes())?;
+        }
+        if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+            && let Err(error) = notify_ready(&socket)
+        {
+            out.warn(&format!("NOTIFY_SOCKET: {error}"));
+        }
+        Ok(())
+    }
+}
+
+/// Where a server listens.
+#[derive(Debug, Serialize)]
+struct Listening<'a> {
+    url: &'a str,
+    address: String,
+    port: u16,
+}
+
+impl Record for Listening<'_> {
+    const TYPE: &'static str = "listening";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(self.url);
+    }
+}
+
+/// Writes a small file so that a reader sees all of it or nothing.
+fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Fault> {
+    let failed = |error: std::io::Error| Fault { kind: Kind::CannotCreate, ..Fault::local(path.display(), &error) };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(std::path::Path::new("."))).map_err(failed)?;
+    file.write_all(content).map_err(failed)?;
+    // Others are to read it: it holds an address or a certificate, no secret.
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode).map_err(failed)?;
+    file.persist(path).map(drop).map_err(|error| failed(error.error))
+}
+
+/// Tells the service manager that we are ready (sd_notify(3)); a name that starts with `@` is abstract.
+fn notify_ready(socket: &std::ffi::OsStr) -> std::io::Result<()> {
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::ffi::OsStrExt;
+    use std::os::unix::net::{SocketAddr, UnixDatagram};
+    let address = match socket.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(socket)?,
+    };
+    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address).map(drop)
+}
+
+/// Where the outgoing queue lies.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Queue")]
+pub struct QueueArgs {
+    /// The queue's directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)
+    #[arg(long, value_name = "DIR", env = "APPLAYER_QUEUE")]
+    pub queue_dir: Option<PathBuf>,
+}
+
+/// Which name servers to ask.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Name resolution")]
+pub struct ResolverArgs {
+    /// Ask this name server, ADDRESS[:PORT] (default: the system's); may be repeated
+    #[arg(long, value_name = "ADDR")]
+    pub resolver: Vec<String>,
+}
+
+impl ResolverArgs {
+    /// The servers that were named; the port is 53 where none is given (`ADDR`, `ADDR:PORT`, `ADDR#PORT`,
+    /// `dns://ADDR:PORT`, `[V6]:PORT`).
+    pub fn servers(&self) -> Result<Vec<SocketAddr>, Fault> {
+        self.resolver.iter().map(|text| parse_server(text)).collect()
+    }
+}
+
+fn parse_server(text: &str) -> Result<SocketAddr, Fault> {
+    let bare = text.strip_prefix("dns://").or_else(|| text.strip_prefix("udp://")).unwrap_or(text);
+    let bare = bare.trim_end_matches('/');
+    let address = |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    let found = match bare.split_once('#') {
+        Some((ip, port)) => address(ip).zip(port.parse().ok()).map(SocketAddr::from),
+        None => bare.parse().ok().or_else(|| address(bare).map(|ip| SocketAddr::new(ip, 53))),
+    };
+    found.ok_or_else(|| {
+        Fault::new(Kind::Usage, format!("--resolver {text}: no address of a name server"))
+            .with_hint("a resolver is named by address, 192.0.2.1 or 192.0.2.1:5353")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resolvers() {
+        for (text, expected) in [
+            ("127.0.0.1", "127.0.0.1:53"),
+            ("127.0.0.1:5353", "127.0.0.1:5353"),
+            ("127.0.0.1#5353", "127.0.0.1:5353"),
+            ("dns://127.0.0.1:5353", "127.0.0.1:5353"),
+            ("::1", "[::1]:53"),
+            ("[::1]", "[::1]:53"),
+            ("[::1]:5353", "[::1]:5353"),
+            ("::1#5353", "[::1]:5353"),
+        ] {
+            assert_eq!(parse_server(text).unwrap().to_string(), expected, "{text}");
+        }
+        for bad in ["", "localhost", "127.0.0.1:x", "tls://127.0.0.1", "1.2.3"] {
+            assert_eq!(parse_server(bad).unwrap_err().kind, Kind::Usage, "{bad}");
+        }
+    }
+
+    #[test]
+    fn small_files_are_written_whole() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("address");
+        write_whole(&path, b"one").unwrap();
+        write_whole(&path, b"two").unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 1);
+        assert_eq!(write_whole("/nowhere/x".as_ref(), b"").unwrap_err().kind, Kind::CannotCreate);
+    }
+}

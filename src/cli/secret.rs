@@ -1,0 +1,79 @@
+//! Where passwords come from: a file, a command, the terminal. Never from an argument.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
+use crate::fault::{Fault, Kind};
+
+/// The longest secret that is read, in bytes: OAuth tokens are long, but not this long.
+const MAX_SECRET: u64 = 64 * 1024;
+
+/// The first line of `path`, or of stdin for `-`.
+pub fn from_file(path: &str) -> Result<String, Fault> {
+    if path == "-" {
+        return first_line(std::io::stdin().lock(), "stdin");
+    }
+    let file = std::fs::File::open(path).map_err(|error| Fault::local(path, &error))?;
+    first_line(BufReader::new(file), path)
+}
+
+/// The first line that `command` prints, run by `sh -c`.
+pub fn from_command(command: &str) -> Result<String, Fault> {
+    let failed = |why: String| Fault::new(Kind::Config, format!("password command: {why}"));
+    let output = Command::new("sh")
+        .arg("-c")
+        .arg(command)
+        .stdin(Stdio::null())
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(output.status.to_string()));
+    }
+    first_line(output.stdout.as_slice(), "password command")
+}
+
+/// Asked for on the terminal, without echo.
+pub fn from_terminal(prompt: &str) -> Result<String, Fault> {
+    rpassword::prompt_password(prompt).map_err(|error| Fault::local("terminal", &error))
+}
+
+fn first_line(input: impl BufRead, what: &str) -> Result<String, Fault> {
+    let mut line = Vec::new();
+    input.take(MAX_SECRET + 1).read_until(b'\n', &mut line).map_err(|error| Fault::local(what, &error))?;
+    let bad = |why: &str| Fault::new(Kind::Config, format!("{what}: {why}"));
+    if line.len() as u64 > MAX_SECRET {
+        return Err(bad("the first line is too long for a password"));
+    }
+    while matches!(line.last(), Some(b'\n' | b'\r')) {
+        line.pop();
+    }
+    if line.is_empty() {
+        return Err(bad("no password in the first line"));
+    }
+    if line.iter().any(|byte| matches!(byte, 0 | b'\r')) {
+        return Err(bad("the password holds a control byte"));
+    }
+    String::from_utf8(line).map_err(|_| bad("the password is not UTF-8"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_line_counts() {
+        assert_eq!(first_line(&b"p w\r\nrest"[..], "x").unwrap(), "p w");
+        assert_eq!(first_line(&b"last"[..], "x").unwrap(), "last");
+        for bad in [&b""[..], b"\nx", b"a\0b\n", b"a\rb\n", b"\xff\n", &vec![b'x'; 70_000]] {
+            assert_eq!(first_line(bad, "x").unwrap_err().kind, Kind::Config);
+        }
+    }
+
+    #[test]
+    fn commands_that_fail_are_said() {
+        assert_eq!(from_command("printf 's\\n'").unwrap(), "s");
+        assert_eq!(from_command("exit 3").unwrap_err().detail, "password command: exit status: 3");
+        assert_eq!(from_file("/nowhere/x").unwrap_err().kind, Kind::NoInput);
+    }
+}

@@ -1,0 +1,6 @@
+//! Randomness from the system's generator, for jitter, identifiers and order.
+
+/// A random number from 0.0 to 1.0. Without randomness the middle will do: this is for spreading, not for secrets.
+pub fn fraction() -> f64 {
+    getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
+}
