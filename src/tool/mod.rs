@@ -13,3 +13,9 @@ pub mod mailq_run;
 pub mod mailread;
 pub mod smtpsend;
 pub mod smtpserve;
+
+/// A tool's name and its command line.
+pub type Listed = (&'static str, fn() -> clap::Command);
+
+/// Every tool with its command line: man pages and completions are made from it.
+pub const ALL: &[Listed] = &[];

@@ -1,1 +1,326 @@
-//! Generated pages held against the code.
+//! The pages held against the code: OPTIONS sections and completions are generated from clap, the tables of applayer(7)
+//! from the fault vocabulary, and no example names a flag that its tool does not have. `UPDATE_DOCS=1` rewrites what
+//! is generated.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use applayer::fault::Kind;
+use applayer::tool::ALL;
+use clap_complete::Shell;
+
+/// Every man page of a tool has these sections, in this order.
+const SECTIONS: [&str; 13] = [
+    "NAME",
+    "SYNOPSIS",
+    "DESCRIPTION",
+    "OPTIONS",
+    "OUTPUT",
+    "JSON",
+    "EXIT STATUS",
+    "ENVIRONMENT",
+    "FILES",
+    "EXAMPLES",
+    "SECURITY",
+    "STANDARDS",
+    "SEE ALSO",
+];
+
+/// The exit table: one row a status, as README.md and applayer(7) print it.
+const EXITS: [(u8, &str); 17] = [
+    (0, "done, all of it"),
+    (1, "it worked, and the answer is no"),
+    (3, "partly done: repeating would repeat what succeeded; the records say which"),
+    (64, "usage: the command line cannot be carried out as written"),
+    (65, "bad input data"),
+    (66, "input is not there"),
+    (67, "no such user, for good"),
+    (68, "no such host, for good"),
+    (69, "the peer refuses for good, or lacks what this needs"),
+    (70, "a bug in applayer"),
+    (73, "output cannot be created"),
+    (74, "local read, write or flush failed"),
+    (75, "temporary: the same command again may do it, and repeats nothing that succeeded"),
+    (76, "the peer broke the protocol"),
+    (77, "not allowed: login failed, certificate not trusted, DNSSEC bogus"),
+    (78, "a configuration is wrong"),
+    (141, "the reader of stdout went away (130 and 143: INT and TERM)"),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Fails unless the committed file is this text; with `UPDATE_DOCS` set it is written first.
+#[track_caller]
+pub(crate) fn committed(path: &Path, text: &str) {
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("the folder");
+        std::fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    }
+    let found = std::fs::read_to_string(path).unwrap_or_default();
+    if let Some((line, (is, should))) =
+        found.lines().chain([""]).zip(text.lines().chain([""])).enumerate().find(|(_, (is, should))| is != should)
+    {
+        panic!(
+            "{}:{}: is not what the code says; run UPDATE_DOCS=1 cargo test --test tools\n is:     {is}\n should: {should}",
+            path.display(),
+            line + 1
+        );
+    }
+    assert_eq!(found.lines().count(), text.lines().count(), "{}", path.display());
+}
+
+/// Puts generated lines between `.\" begin WHAT (generated)` and `.\" end WHAT` of a page.
+fn with_generated(page: &str, what: &str, generated: &str) -> Option<String> {
+    let (begin, end) = (format!(".\\\" begin {what} (generated)\n"), format!(".\\\" end {what}\n"));
+    let start = page.find(&begin)? + begin.len();
+    let stop = start + page[start..].find(&end)?;
+    Some(format!("{}{generated}{}", &page[..start], &page[stop..]))
+}
+
+fn page(name: &str) -> (PathBuf, String) {
+    let path = root().join("man").join(name);
+    let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+    (path, text)
+}
+
+/// The options of a tool, and of each of its verbs, in roff.
+fn options(command: &clap::Command) -> String {
+    let mut command = command.clone().disable_help_subcommand(true);
+    command.build();
+    let mut roff = Vec::new();
+    clap_mangen::Man::new(command.clone()).render_options_section(&mut roff).expect("roff");
+    let mut text = body(&roff);
+    for verb in command.get_subcommands().filter(|verb| !verb.is_hide_set()) {
+        let mut roff = Vec::new();
+        clap_mangen::Man::new(verb.clone()).render_options_section(&mut roff).expect("roff");
+        text.push_str(&format!(".SS {}\n{}", verb.get_name(), body(&roff)));
+    }
+    text
+}
+
+/// The section without its heading, which the page has by hand.
+fn body(roff: &[u8]) -> String {
+    let text = String::from_utf8(roff.to_vec()).expect("UTF-8");
+    let lines =
+        text.lines().filter(|line| !line.starts_with(".SH ") && !line.starts_with(".ie") && !line.starts_with(".el"));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+#[test]
+fn option_sections_are_those_of_clap() {
+    for (name, command) in ALL {
+        let (path, text) = page(&format!("{name}.1"));
+        let wanted = with_generated(&text, "options", &options(&command()))
+            .unwrap_or_else(|| panic!("{}: no begin/end options", path.display()));
+        committed(&path, &wanted);
+    }
+}
+
+#[test]
+fn completions_are_those_of_clap() {
+    for (name, command) in ALL {
+        for (shell, file) in [
+            (Shell::Bash, format!("{name}.bash")),
+            (Shell::Zsh, format!("_{name}")),
+            (Shell::Fish, format!("{name}.fish")),
+        ] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut command(), *name, &mut script);
+            committed(&root().join("completions").join(file), &String::from_utf8(script).expect("UTF-8"));
+        }
+    }
+}
+
+#[test]
+fn every_page_has_every_section() {
+    for (name, _) in ALL {
+        let (path, text) = page(&format!("{name}.1"));
+        let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
+        let found: Vec<&str> = found.iter().map(|title| title.trim_matches('"')).collect();
+        let required: Vec<&str> = found.iter().copied().filter(|title| SECTIONS.contains(title)).collect();
+        assert_eq!(required, SECTIONS, "{}", path.display());
+        let examples = section(&text, "EXAMPLES");
+        assert!(examples.contains(" | "), "{}: no example with a pipe", path.display());
+        assert!(examples.contains("cron"), "{}: no example for cron", path.display());
+        assert!(commands(examples).count() >= 3, "{}: fewer than three examples", path.display());
+        for (status, line) in statuses(section(&text, "EXIT STATUS")) {
+            assert!(known_status(status), "{}: status {status} is in no table: {line}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_tables_of_the_common_page_are_those_of_the_code() {
+    let (path, text) = page("applayer.7");
+    let mut kinds = String::from("tab(|);\nlb lb lb lb\nl l l lx.\nkind|exit|temporary|meaning\n_\n");
+    for kind in Kind::ALL {
+        let temporary = if kind.temporary() { "yes" } else { "no" };
+        kinds.push_str(&format!("{}|{}|{temporary}|{}\n", kind.as_str(), kind.exit(), roff_text(kind.meaning())));
+        assert!(known_status(kind.exit().into()), "{kind} ends with a status that no table has");
+    }
+    let mut exits = String::from("tab(|);\nlb lb\nl lx.\nstatus|meaning\n_\n");
+    for (status, meaning) in EXITS {
+        exits.push_str(&format!("{status}|T{{\n{}\nT}}\n", roff_text(meaning)));
+    }
+    let table = |rows: String| format!(".TS\n{rows}.TE\n");
+    let wanted = with_generated(&text, "kinds", &table(kinds)).expect("begin/end kinds");
+    committed(&path, &with_generated(&wanted, "exit status", &table(exits)).expect("begin/end exit status"));
+}
+
+#[test]
+fn the_readme_has_the_exit_table() {
+    let text = std::fs::read_to_string(root().join("README.md")).expect("README.md");
+    for (status, meaning) in EXITS {
+        let row = format!("| {status} | {meaning} |");
+        assert!(text.contains(&row), "README.md lacks the row {row}");
+    }
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let reasons = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md");
+    let listed: BTreeSet<&str> = reasons
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(" | ").next())
+        .map(|name| name.trim())
+        .collect();
+    let mut in_dependencies = false;
+    let mut wanted = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            in_dependencies = line.ends_with("dependencies]");
+        } else if let (true, Some((name, _))) = (in_dependencies, line.split_once(" = ")) {
+            wanted.insert(name.trim());
+        }
+    }
+    assert!(wanted.contains("tokio") && wanted.contains("proptest"), "Cargo.toml was not understood: {wanted:?}");
+    let missing: Vec<_> = wanted.difference(&listed).collect();
+    assert!(missing.is_empty(), "no line in ARCHITECTURE.md: what for, why this one: {missing:?}");
+}
+
+/// A word of prose in a man page: hyphens that are hyphens, nothing at the start of a line that roff would obey.
+fn roff_text(text: &str) -> String {
+    text.replace('\\', "\\e").replace('-', "\\-")
+}
+
+fn known_status(status: u16) -> bool {
+    matches!(status, 130 | 143) || EXITS.iter().any(|(known, _)| u16::from(*known) == status)
+}
+
+/// The text of one section.
+fn section<'a>(page: &'a str, title: &str) -> &'a str {
+    let start = page.find(&format!(".SH {title}\n")).or_else(|| page.find(&format!(".SH \"{title}\"\n")));
+    let start = start.unwrap_or_else(|| panic!("no section {title}")) + 1;
+    &page[start..start + page[start..].find("\n.SH ").unwrap_or(page.len() - start)]
+}
+
+/// Lines that start with a status number, roff markup aside.
+fn statuses(section: &str) -> impl Iterator<Item = (u16, &str)> {
+    section.lines().filter_map(|line| {
+        let bare = line.trim_start_matches(['.', 'B', 'I', 'R', ' ']).trim_start_matches("\\fB");
+        let digits: String = bare.chars().take_while(char::is_ascii_digit).collect();
+        Some((digits.parse().ok()?, line))
+    })
+}
+
+/// Every command of ours in a text: the tool, and the words behind it up to the next `|`, `;`, `&&`, `)` or line end
+/// (a `\` continues the line).
+fn commands(text: &str) -> impl Iterator<Item = (&'static str, Vec<String>)> {
+    let text = text
+        .replace("\\-", "-")
+        .replace("\\e\n", " ")
+        .replace("\\\n", " ")
+        .replace("\\(aq", "'")
+        .replace("\\[aq]", "'");
+    let mut found = Vec::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with(['#', '.'])) {
+        let mut current: Option<(&'static str, Vec<String>)> = None;
+        let mut quote = None;
+        for word in line.split_whitespace() {
+            let bare = word.trim_start_matches(['$', '(', '"', '`', '!']).trim_end_matches([';', ')', '`']);
+            let quoted = quote.is_some();
+            for mark in word.chars().filter(|mark| matches!(mark, '"' | '\'')) {
+                match quote {
+                    None => quote = Some(mark),
+                    Some(open) if open == mark => quote = None,
+                    Some(_) => {}
+                }
+            }
+            if quoted {
+                continue;
+            }
+            if let Some((name, _)) = ALL.iter().find(|(name, _)| *name == bare) {
+                found.extend(current.take());
+                current = Some((name, Vec::new()));
+            } else if matches!(word, "|" | "||" | "&&" | ";" | "&") {
+                found.extend(current.take());
+            } else if let Some((_, words)) = &mut current {
+                words.push(bare.to_owned());
+                if word.ends_with(';') {
+                    found.extend(current.take());
+                }
+            }
+        }
+        found.extend(current.take());
+    }
+    found.into_iter()
+}
+
+/// Every long flag of a tool and of its verbs.
+fn long_flags(command: &clap::Command) -> BTreeSet<String> {
+    let mut command = command.clone();
+    command.build();
+    let mut flags = BTreeSet::new();
+    let mut open = vec![&command];
+    while let Some(command) = open.pop() {
+        for argument in command.get_arguments() {
+            flags.extend(argument.get_long_and_visible_aliases().into_iter().flatten().map(str::to_owned));
+            flags.extend(argument.get_all_aliases().into_iter().flatten().map(str::to_owned));
+        }
+        open.extend(command.get_subcommands());
+    }
+    flags
+}
+
+#[test]
+fn no_example_names_a_flag_that_its_tool_lacks() {
+    let mut texts = vec![root().join("README.md")];
+    for folder in ["man", "examples"] {
+        texts.extend(std::fs::read_dir(root().join(folder)).into_iter().flatten().map(|file| file.unwrap().path()));
+    }
+    let mut wrong = Vec::new();
+    for path in texts {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        for (tool, words) in commands(&text) {
+            let (_, command) = ALL.iter().find(|(name, _)| *name == tool).expect("one of ours");
+            let known = long_flags(&command());
+            for word in words.iter().take_while(|word| *word != "--") {
+                let Some(flag) = word.strip_prefix("--") else { continue };
+                let flag = flag.split('=').next().unwrap_or(flag);
+                if !flag.is_empty()
+                    && flag.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+                    && !known.contains(flag)
+                {
+                    wrong.push(format!("{}: {tool} has no --{flag}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_stale_page_is_noticed() {
+    let text = "a\n.\\\" begin options (generated)\nold\n.\\\" end options\nb\n";
+    let new = with_generated(text, "options", "new\n").unwrap();
+    assert_eq!(new, text.replace("old", "new"));
+    assert_eq!(with_generated("nothing\n", "options", "new\n"), None);
+    let folder = crate::harness::temp_dir();
+    let file = folder.path().join("page");
+    std::fs::write(&file, "old\n").unwrap();
+    let stale = std::panic::catch_unwind(|| committed(&file, "new\n"));
+    assert_eq!(stale.is_ok(), std::env::var_os("UPDATE_DOCS").is_some());
+}

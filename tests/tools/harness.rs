@@ -580,3 +580,12 @@ pub(crate) fn udp_peer(script: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) 
     });
     addr
 }
+
+/// How often a crash test goes round: `short` in the normal run, `APPLAYER_ROUNDS` in `make soak`. Such a test has `crash`
+/// in its name.
+pub(crate) fn rounds(short: usize) -> usize {
+    match std::env::var("APPLAYER_ROUNDS") {
+        Ok(text) => text.parse().unwrap_or_else(|_| panic!("APPLAYER_ROUNDS={text} is no number")),
+        Err(_) => short,
+    }
+}

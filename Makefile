@@ -1,0 +1,84 @@
+# applayer: everything a newcomer needs, by one word each. `make` alone builds the binaries.
+#
+#   make demo       build, then run examples/alice-to-bob.sh
+#   make test       every hermetic test
+#   make interop    against real peers, fetched as Debian packages below target/peers (nothing is installed)
+#   make bench      side by side with the peers; medians and ratios
+#   make fuzz       each fuzz target for FUZZ_SECONDS (60)
+#   make soak       the crash tests, SOAK_ROUNDS (1000) times
+#   make install    PREFIX (/usr/local), DESTDIR
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+DESTDIR ?=
+FUZZ_SECONDS ?= 60
+SOAK_ROUNDS ?= 1000
+
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+RELEASE := $(TARGET)/release
+TOOLS := ftpget ftpput ftpls ftpdo ftpserve smtpsend smtpserve mailread mailq-run mailq-ls mailq-edit dnsq dnsserve
+
+.PHONY: build demo test interop bench fuzz soak install install-sendmail uninstall docs clean
+
+build:
+	$(CARGO) build --locked --release --bins
+
+demo: build
+	PATH="$(RELEASE):$$PATH" sh examples/alice-to-bob.sh
+	PATH="$(RELEASE):$$PATH" sh examples/nightly-report.sh
+
+test:
+	$(CARGO) test --locked --lib --test layering --test tools
+
+interop:
+	APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop
+
+bench: build
+	for script in bench/ftp.sh bench/mail.sh bench/dns.sh bench/dns-bulk.sh bench/mail-queue.sh; do \
+	    PATH="$(RELEASE):$$PATH" sh $$script || exit 1; done
+
+fuzz:
+	FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO="$(CARGO)" sh fuzz/run.sh
+
+soak:
+	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --lib --test tools -- crash
+
+# The generated parts of man pages, completions and fuzz targets.
+docs:
+	UPDATE_DOCS=1 $(CARGO) test --locked --test tools docs
+	UPDATE_DOCS=1 $(CARGO) test --locked --test tools fuzz_targets
+
+install: build
+	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man5" \
+	    "$(DESTDIR)$(PREFIX)/share/man/man7" "$(DESTDIR)$(PREFIX)/share/applayer/schemas" \
+	    "$(DESTDIR)$(PREFIX)/share/bash-completion/completions" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions" \
+	    "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d"
+	for tool in $(TOOLS); do \
+	    install -m 755 "$(RELEASE)/$$tool" "$(DESTDIR)$(PREFIX)/bin/$$tool" && \
+	    install -m 644 "man/$$tool.1" "$(DESTDIR)$(PREFIX)/share/man/man1/" && \
+	    install -m 644 "schemas/$$tool.json" "$(DESTDIR)$(PREFIX)/share/applayer/schemas/" && \
+	    install -m 644 "completions/$$tool.bash" "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool" && \
+	    install -m 644 "completions/_$$tool" "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/" && \
+	    install -m 644 "completions/$$tool.fish" "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/" || exit 1; \
+	done
+	install -m 644 man/applayer-queue.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
+	install -m 644 man/applayer.7 "$(DESTDIR)$(PREFIX)/share/man/man7/"
+
+# Optional: the names that other programs call. Not part of install, since another mail system may own them.
+install-sendmail: install
+	install -d "$(DESTDIR)$(PREFIX)/sbin"
+	ln -sf ../bin/smtpsend "$(DESTDIR)$(PREFIX)/sbin/sendmail"
+	ln -sf smtpsend "$(DESTDIR)$(PREFIX)/bin/mailq"
+
+uninstall:
+	for tool in $(TOOLS); do \
+	    rm -f "$(DESTDIR)$(PREFIX)/bin/$$tool" "$(DESTDIR)$(PREFIX)/share/man/man1/$$tool.1" \
+	        "$(DESTDIR)$(PREFIX)/share/applayer/schemas/$$tool.json" \
+	        "$(DESTDIR)$(PREFIX)/share/bash-completion/completions/$$tool" \
+	        "$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_$$tool" \
+	        "$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/$$tool.fish"; \
+	done
+	rm -f "$(DESTDIR)$(PREFIX)/share/man/man5/applayer-queue.5" "$(DESTDIR)$(PREFIX)/share/man/man7/applayer.7"
+
+clean:
+	$(CARGO) clean

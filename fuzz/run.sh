@@ -1,0 +1,24 @@
+#!/bin/sh
+# Runs each fuzz target for FUZZ_SECONDS (60). The stable toolchain will do: RUSTC_BOOTSTRAP lets it instrument.
+# New inputs go to fuzz/target/corpus, crashes to fuzz/artifacts; the committed seeds are only read.
+set -eu
+cd "$(dirname "$0")/.."
+seconds=${FUZZ_SECONDS:-60}
+cargo=${CARGO:-cargo}
+tools=$PWD/target/tools
+export RUSTC_BOOTSTRAP=1
+
+if ! command -v cargo-fuzz >/dev/null && [ ! -x "$tools/bin/cargo-fuzz" ]; then
+    $cargo install cargo-fuzz --locked --root "$tools"
+fi
+PATH=$tools/bin:$PATH
+export PATH
+
+for file in fuzz/fuzz_targets/*.rs; do
+    [ -e "$file" ] || { echo "no fuzz targets" >&2; exit 1; }
+    target=$(basename "$file" .rs)
+    echo "== $target, $seconds s"
+    mkdir -p "fuzz/target/corpus/$target"
+    cargo-fuzz run "$target" "fuzz/target/corpus/$target" "fuzz/corpus/$target" -- \
+        -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -print_final_stats=0
+done
