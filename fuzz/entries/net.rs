@@ -1,4 +1,51 @@
-//! Entry points of `net` that read a stranger's bytes: one line each, `(name, function)`.
+//! Entry points of the ground, `net` and `cli` that read a stranger's bytes: one line each, `(name, function)`.
+
+use applayer::line::{Ends, LineError, Splitter};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
-pub const ENTRIES: &[(&str, fn(&[u8]))] = &[];
+pub const ENTRIES: &[(&str, fn(&[u8]))] =
+    &[("line_split", line_split), ("proxy_answer", proxy_answer), ("terminal_escape", terminal_escape)];
+
+const LIMIT: usize = 32;
+
+fn lines(ends: Ends, pieces: &[&[u8]]) -> Vec<Result<Vec<u8>, LineError>> {
+    let mut splitter = Splitter::new(ends, LIMIT);
+    let mut found = Vec::new();
+    for piece in pieces {
+        splitter.push(piece);
+        loop {
+            match splitter.next_line() {
+                Ok(Some(line)) => found.push(Ok(line.to_vec())),
+                Ok(None) => break,
+                Err(error) => found.push(Err(error)),
+            }
+        }
+    }
+    found
+}
+
+/// However the bytes arrive, the lines are the same, bounded, and strict ones hold no bare line end.
+fn line_split(data: &[u8]) {
+    for ends in [Ends::Strict, Ends::Lenient] {
+        let whole = lines(ends, &[data]);
+        let bytes: Vec<&[u8]> = data.chunks(1).collect();
+        assert_eq!(lines(ends, &bytes), whole);
+        for line in whole.iter().flatten() {
+            assert!(line.len() <= LIMIT && !line.contains(&b'\n'));
+            assert!(ends == Ends::Lenient || !line.contains(&b'\r'));
+        }
+    }
+}
+
+/// A status is only taken from an HTTP/1 status line.
+fn proxy_answer(data: &[u8]) {
+    if let Some(status) = applayer::net::proxy::http_status(data) {
+        assert!((100..=999).contains(&status) && data.starts_with(b"HTTP/1."));
+    }
+}
+
+/// What is shown on a terminal holds no control character and stays one line.
+fn terminal_escape(data: &[u8]) {
+    let shown = applayer::cli::escape::terminal(data);
+    assert!(!shown.chars().any(char::is_control), "{shown:?}");
+}

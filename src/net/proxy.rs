@@ -183,8 +183,8 @@ impl Proxy {
     }
 }
 
-/// The status of `HTTP/1.x NNN …`.
-fn http_status(header: &[u8]) -> Option<u16> {
+/// The status of `HTTP/1.x NNN …` (RFC 9112, section 4); `None` where the peer speaks something else.
+pub fn http_status(header: &[u8]) -> Option<u16> {
     let text = std::str::from_utf8(header.split(|byte| *byte == b'\r').next()?).ok()?;
     let mut words = text.split(' ');
     words.next().filter(|version| version.starts_with("HTTP/1."))?;

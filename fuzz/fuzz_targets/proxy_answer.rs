@@ -1,0 +1,13 @@
+//! Generated: libFuzzer for the entry `proxy_answer` of fuzz/entries/net.rs.
+#![no_main]
+
+#[path = "../entries/net.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    for (name, entry) in entries::ENTRIES {
+        if *name == "proxy_answer" {
+            entry(data);
+        }
+    }
+});
