@@ -8,6 +8,7 @@
 pub mod address;
 pub mod command;
 pub mod data;
+pub mod extension;
 pub mod reply;
 pub mod server;
 pub mod transaction;
