@@ -232,7 +232,7 @@ pub struct NewRecipient {
     pub address: String,
     /// NOTIFY as on the wire: `NEVER`, or a list of `SUCCESS`, `FAILURE`, `DELAY` (RFC 3461, section 4.1).
     pub notify: Option<String>,
-    /// ORCPT as on the wire: `rfc822;xtext` (RFC 3461, section 4.2).
+    /// ORCPT, decoded: `rfc822;bob@example.com` (RFC 3461, section 4.2).
     pub orcpt: Option<String>,
     /// A next hop for this recipient that overrides every other choice, in the syntax of `mailq-run --route`.
     pub route: Option<String>,
@@ -254,7 +254,7 @@ pub struct NewMessage {
     pub recipients: Vec<NewRecipient>,
     /// RET as on the wire: `FULL` or `HDRS` (RFC 3461, section 4.3).
     pub ret: Option<String>,
-    /// ENVID as on the wire (RFC 3461, section 4.4).
+    /// ENVID, decoded (RFC 3461, section 4.4).
     pub envid: Option<String>,
     /// The message needs SMTPUTF8 (RFC 6531).
     pub smtputf8: bool,
@@ -323,7 +323,7 @@ pub struct EntryRecipient {
     pub address: String,
     /// NOTIFY as on the wire.
     pub notify: Option<String>,
-    /// ORCPT as on the wire.
+    /// ORCPT, decoded.
     pub orcpt: Option<String>,
     /// The next hop that overrides every other choice.
     pub route: Option<String>,
@@ -354,7 +354,7 @@ pub struct Entry {
     pub size_bytes: u64,
     /// RET as on the wire.
     pub ret: Option<String>,
-    /// ENVID as on the wire.
+    /// ENVID, decoded.
     pub envid: Option<String>,
     /// The message needs SMTPUTF8.
     pub smtputf8: bool,

@@ -1,9 +1,10 @@
 //! The outgoing queue: store, schedule, runner, bounces.
 //!
-//! [`entry`] has the states and transitions, [`store`] the trait every engine fulfils, `sqlite` the engine in a local
+//! [`entry`] has the states and transitions, [`store`] the trait every engine fulfils, [`sqlite`] the engine in a local
 //! directory, which [`place`] finds. [`spool`] takes bodies of any size. The promise is in applayer-queue(5).
 
 pub mod entry;
 pub mod place;
 pub mod spool;
+pub mod sqlite;
 pub mod store;

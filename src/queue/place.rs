@@ -56,7 +56,7 @@ const NETWORK: &[(u32, &str)] = &[
 ];
 
 /// Refuses network file systems: the nearest directory that exists decides.
-fn check_local(place: &Path) -> Result<(), Fault> {
+pub(super) fn check_local(place: &Path) -> Result<(), Fault> {
     let absolute = std::path::absolute(place).map_err(|error| Fault::local(place.display(), &error))?;
     for folder in absolute.ancestors() {
         let Ok(state) = rustix::fs::statfs(folder) else { continue };

@@ -76,19 +76,20 @@ impl Body {
     }
 }
 
+type Place = Box<dyn Fn() -> io::Result<PathBuf> + Send>;
+
 /// Takes a body of any size: memory up to [`MAX_INLINE`], then a file in the queue's own directory, so that queueing it
 /// copies nothing. Dropped without [`Spool::finish`], it leaves no trace.
-#[derive(Debug)]
 pub struct Spool {
-    place: PathBuf,
+    place: Place,
     memory: Vec<u8>,
     file: Option<(File, BodyFile)>,
 }
 
 impl Spool {
-    /// A spool whose file, if one is needed, is `place`, which must not exist.
-    pub fn new(place: PathBuf) -> Spool {
-        Spool { place, memory: Vec::new(), file: None }
+    /// A spool that asks for the name of its file, which must not exist, when one is needed.
+    pub fn new(place: impl Fn() -> io::Result<PathBuf> + Send + 'static) -> Spool {
+        Spool { place: Box::new(place), memory: Vec::new(), file: None }
     }
 
     /// The whole body. A file is on the disk, synced, before this returns.
@@ -104,11 +105,18 @@ impl Spool {
     }
 }
 
+impl std::fmt::Debug for Spool {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Spool").field("memory", &self.memory.len()).field("file", &self.file).finish_non_exhaustive()
+    }
+}
+
 impl Write for Spool {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.file.is_none() && self.memory.len() + bytes.len() > MAX_INLINE {
-            let mut file = create_private(&self.place)?;
-            let body = BodyFile { path: self.place.clone(), size_bytes: 0, temporary: true.into() };
+            let path = (self.place)()?;
+            let mut file = create_private(&path)?;
+            let body = BodyFile { path, size_bytes: 0, temporary: true.into() };
             file.write_all(&self.memory)?;
             self.memory = Vec::new();
             self.file = Some((file, body));
@@ -137,6 +145,11 @@ fn create_private(path: &Path) -> io::Result<File> {
 mod tests {
     use super::*;
 
+    fn spool_at(place: &Path) -> Spool {
+        let place = place.to_owned();
+        Spool::new(move || Ok(place.clone()))
+    }
+
     fn read(body: &Body) -> Vec<u8> {
         let mut bytes = Vec::new();
         body.open().unwrap().read_to_end(&mut bytes).unwrap();
@@ -150,7 +163,7 @@ mod tests {
             for piece in [1000, 8192, 70_000] {
                 let bytes: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
                 let place = folder.path().join("body");
-                let mut spool = Spool::new(place.clone());
+                let mut spool = spool_at(&place);
                 for part in bytes.chunks(piece) {
                     spool.write_all(part).unwrap();
                 }
@@ -168,11 +181,11 @@ mod tests {
     fn a_kept_file_stays_and_an_unfinished_one_goes() {
         let folder = tempfile::tempdir().unwrap();
         let place = folder.path().join("body");
-        let mut spool = Spool::new(place.clone());
+        let mut spool = spool_at(&place);
         spool.write_all(&vec![b'x'; MAX_INLINE + 1]).unwrap();
         drop(spool);
         assert!(!place.exists());
-        let mut spool = Spool::new(place.clone());
+        let mut spool = spool_at(&place);
         spool.write_all(&vec![b'x'; MAX_INLINE + 1]).unwrap();
         let body = spool.finish().unwrap();
         if let Body::File(file) = &body {

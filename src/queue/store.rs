@@ -148,7 +148,7 @@ pub struct Unit {
     pub sender: String,
     /// RET as on the wire.
     pub ret: Option<String>,
-    /// ENVID as on the wire.
+    /// ENVID, decoded.
     pub envid: Option<String>,
     /// The message needs SMTPUTF8.
     pub smtputf8: bool,
@@ -169,7 +169,7 @@ pub struct UnitRecipient {
     pub address: String,
     /// NOTIFY as on the wire.
     pub notify: Option<String>,
-    /// ORCPT as on the wire.
+    /// ORCPT, decoded.
     pub orcpt: Option<String>,
     /// The next hop that overrides every other choice.
     pub route: Option<String>,

@@ -1,0 +1,390 @@
+//! The queue in a directory of a local file system: SQLite in WAL mode, one writer thread, group commit.
+//!
+//! ```text
+//! queue.db, queue.db-wal   envelopes, states, bodies up to 64 KiB
+//! body/OWNER-N             larger bodies: synced and named before their row, removed after it
+//! owners/OWNER             one locked file a process that holds leases or unfinished bodies
+//! wake                     written to when something was queued: runners watch it
+//! setup                    locked while the tables are laid out
+//! ```
+
+mod owner;
+mod read;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod wake;
+mod write;
+mod writer;
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rusqlite::Connection;
+
+use crate::fault::{Fault, Kind};
+use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, Time};
+use crate::queue::place;
+use crate::queue::spool::{Body, MAX_INLINE, Spool};
+use crate::queue::store::{
+    Answer, Change, Claim, Counts, Destination, Edited, Filter, Lease, QueueStore, Settlement, Unit,
+};
+
+use owner::Owner;
+use writer::Writer;
+
+/// Folder of bodies that are too large for the database.
+const BODIES: &str = "body";
+
+/// How a process uses the queue: decides when the log is copied into the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Use {
+    /// A process of a few messages: keeps the log short, because each such process reads it at its start.
+    Brief,
+    /// A server or runner: copies seldom, much at a time.
+    Lasting,
+}
+
+impl Use {
+    const fn log_pages(self) -> u32 {
+        match self {
+            Use::Brief => 512,
+            Use::Lasting => 8000,
+        }
+    }
+}
+
+/// The queue in a directory.
+#[derive(Debug)]
+pub struct SqliteStore {
+    shared: Arc<Shared>,
+    reader: Mutex<Option<Connection>>,
+    writer: OnceLock<Writer>,
+    usage: Use,
+}
+
+/// What the writer thread needs too.
+#[derive(Debug)]
+struct Shared {
+    place: PathBuf,
+    owner: OnceLock<Owner>,
+    setting_up: Mutex<()>,
+    last_id: AtomicI64,
+    bodies: AtomicU64,
+    wake: wake::Wake,
+}
+
+impl SqliteStore {
+    /// Opens the queue in this directory, creating what is missing.
+    pub fn open(place: &Path, usage: Use) -> Result<SqliteStore, Fault> {
+        place::check_local(place)?;
+        let at = |error: io::Error| Fault::local(place.display(), &error);
+        for folder in [place.to_owned(), place.join(BODIES), place.join(owner::FOLDER)] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at)?;
+        }
+        let connection =
+            schema::open(place, usage.log_pages()).map_err(|error| fault(&error).context(place.display()))?;
+        set_up(place, &connection)?;
+        let shared = Shared {
+            place: place.to_owned(),
+            owner: OnceLock::new(),
+            setting_up: Mutex::new(()),
+            last_id: AtomicI64::new(0),
+            bodies: AtomicU64::new(0),
+            wake: wake::Wake::open(place).map_err(at)?,
+        };
+        let writer = Writer::start(connection).map_err(at)?;
+        Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer: writer.into(), usage })
+    }
+
+    /// Opens the queue in this directory if there is one: reading and editing create nothing.
+    pub fn open_existing(place: &Path, usage: Use) -> Result<Option<SqliteStore>, Fault> {
+        match place.join(schema::DATABASE).try_exists() {
+            Ok(true) => SqliteStore::open(place, usage).map(Some),
+            Ok(false) => Ok(None),
+            Err(error) => Err(Fault::local(place.display(), &error)),
+        }
+    }
+
+    fn submit<T: Send + 'static>(
+        &self,
+        synced: bool,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        after: impl FnOnce(&T) + Send + 'static,
+    ) -> Answer<'static, T> {
+        match self.writer.get() {
+            Some(writer) => Box::pin(writer.submit(synced, work, after)),
+            None => Box::pin(async { Err(Fault::new(Kind::Internal, "the queue has no writer")) }),
+        }
+    }
+
+    /// Checks the messages, and moves bodies to where their size belongs, unless they came through [`QueueStore::spool`].
+    fn adopt(&self, mut messages: Vec<NewMessage>) -> Result<Vec<NewMessage>, Fault> {
+        for message in &mut messages {
+            message.check()?;
+            let in_place = match &message.body {
+                Body::Bytes(bytes) => bytes.len() <= MAX_INLINE,
+                Body::File(file) => file.path().parent() == Some(&self.shared.place.join(BODIES)),
+            };
+            if !in_place {
+                let at = |error: io::Error| Fault::local(self.shared.place.display(), &error);
+                let mut spool = self.spool()?;
+                io::copy(&mut message.body.open().map_err(at)?, &mut spool).map_err(at)?;
+                message.body = spool.finish().map_err(at)?;
+            }
+        }
+        Ok(messages)
+    }
+
+    /// Reads with this process's reading connection.
+    fn read<T>(&self, work: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> Result<T, Fault> {
+        let mut reader = lock(&self.reader);
+        let connection = match reader.take() {
+            Some(connection) => connection,
+            None => schema::open(&self.shared.place, self.usage.log_pages())
+                .and_then(|connection| connection.pragma_update(None, "query_only", true).map(|()| connection))
+                .map_err(|error| fault(&error))?,
+        };
+        let result = work(&connection).map_err(|error| fault(&error));
+        *reader = Some(connection);
+        result
+    }
+}
+
+impl Shared {
+    /// This process's number; its lock is taken when it is first needed.
+    fn owner(&self) -> Result<u64, Fault> {
+        if let Some(owner) = self.owner.get() {
+            return Ok(owner.id);
+        }
+        let _one_at_a_time = lock(&self.setting_up);
+        if let Some(owner) = self.owner.get() {
+            return Ok(owner.id);
+        }
+        let owner = Owner::new(&self.place).map_err(|error| Fault::local(self.place.display(), &error))?;
+        Ok(self.owner.get_or_init(|| owner).id)
+    }
+
+    fn body_path(&self, name: &str) -> PathBuf {
+        self.place.join(BODIES).join(name)
+    }
+
+    /// A fresh id: microseconds and ten random bits, rising within the process. The key of the table is the final judge.
+    fn next_id(&self) -> QueueId {
+        let random = getrandom::u32().map_or(0, |bits| i64::from(bits & 1023));
+        let candidate = (now_us() << 10) | random;
+        let previous = self.last_id.fetch_max(candidate, Ordering::AcqRel);
+        if previous < candidate {
+            return QueueId(candidate);
+        }
+        QueueId(self.last_id.fetch_add(1024, Ordering::AcqRel).saturating_add(1024))
+    }
+}
+
+impl QueueStore for SqliteStore {
+    fn place(&self) -> String {
+        self.shared.place.display().to_string()
+    }
+
+    fn spool(&self) -> Result<Spool, Fault> {
+        let number = self.shared.bodies.fetch_add(1, Ordering::Relaxed);
+        let shared = Arc::clone(&self.shared);
+        Ok(Spool::new(move || {
+            let owner = shared.owner().map_err(|fault| io::Error::other(fault.detail))?;
+            Ok(shared.body_path(&format!("{owner}-{number}")))
+        }))
+    }
+
+    fn enqueue(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<QueueId>> {
+        let messages = match self.adopt(messages) {
+            Ok(messages) => messages,
+            Err(fault) => return Box::pin(async { Err(fault) }),
+        };
+        let shared = Arc::clone(&self.shared);
+        let waker = Arc::clone(&self.shared);
+        self.submit(true, move |db| write::enqueue(db, &shared, &messages), move |_| waker.wake.ring())
+    }
+
+    fn destinations(&self, after: Option<String>, wanted: Filter) -> Answer<'_, Vec<Destination>> {
+        let found = self.read(|db| read::destinations(db, after.as_deref(), &wanted));
+        Box::pin(async { found })
+    }
+
+    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>> {
+        let shared = Arc::clone(&self.shared);
+        match shared.owner() {
+            Ok(owner) => self.submit(false, move |db| write::claim(db, &shared, owner, &claim), |_| ()),
+            Err(fault) => Box::pin(async { Err(fault) }),
+        }
+    }
+
+    fn renew(&self, leases: Vec<Lease>) -> Answer<'_, Vec<bool>> {
+        let held = self.read(|db| leases.iter().map(|lease| write::holds(db, lease)).collect());
+        Box::pin(async { held })
+    }
+
+    fn settle(&self, mut settlements: Vec<Settlement>) -> Answer<'_, Vec<bool>> {
+        for settlement in &mut settlements {
+            match self.adopt(std::mem::take(&mut settlement.reports)) {
+                Ok(reports) => settlement.reports = reports,
+                Err(fault) => return Box::pin(async { Err(fault) }),
+            }
+        }
+        let shared = Arc::clone(&self.shared);
+        let after = Arc::clone(&self.shared);
+        let settled = self.submit(
+            false,
+            move |db| write::settle(db, &shared, &settlements),
+            move |settled: &write::Settled| after.remove_files(&settled.files),
+        );
+        Box::pin(async { Ok(settled.await?.done) })
+    }
+
+    fn recover(&self) -> Answer<'_, u64> {
+        let shared = Arc::clone(&self.shared);
+        let after = Arc::clone(&self.shared);
+        self.submit(
+            false,
+            move |db| write::recover(db, &shared.place),
+            move |_| {
+                // Bodies and owners that stay behind now are met again by the next runner.
+                let _ = after.collect();
+            },
+        )
+    }
+
+    fn edit(&self, wanted: Filter, change: Change) -> Answer<'_, Edited> {
+        let waker = Arc::clone(&self.shared);
+        let edited = self.submit(
+            true,
+            move |db| write::edit(db, &wanted, &change),
+            move |(_, files): &(Edited, Vec<String>)| {
+                waker.remove_files(files);
+                waker.wake.ring();
+            },
+        );
+        Box::pin(async { Ok(edited.await?.0) })
+    }
+
+    fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> Answer<'_, Vec<Entry>> {
+        let listed = self.read(|db| read::list(db, &wanted, after, limit));
+        Box::pin(async { listed })
+    }
+
+    fn count(&self, wanted: Filter) -> Answer<'_, Counts> {
+        let counts = self.read(|db| read::count(db, &wanted));
+        Box::pin(async { counts })
+    }
+
+    fn content(&self, id: QueueId) -> Answer<'_, Option<Body>> {
+        let body = self.read(|db| read::content(db, &self.shared.place.join(BODIES), id));
+        Box::pin(async { body })
+    }
+
+    fn history(&self, id: QueueId) -> Answer<'_, Vec<(u32, Attempt)>> {
+        let history = self.read(|db| read::history(db, id));
+        Box::pin(async { history })
+    }
+
+    fn changed(&self, at_most: Duration) -> Answer<'_, ()> {
+        Box::pin(self.shared.wake.heard(at_most))
+    }
+}
+
+impl Shared {
+    /// Removes the bodies of messages whose rows are gone. The log is synced first: a power cut must not bring a row back
+    /// whose body is gone.
+    fn remove_files(&self, names: &[String]) {
+        if names.is_empty() || self.sync_log().is_err() {
+            return;
+        }
+        for name in names {
+            // What cannot be removed is an orphan: the next runner collects it.
+            let _ = std::fs::remove_file(self.body_path(name));
+        }
+    }
+
+    /// Syncs what was committed without a sync. Only SQLite's locks on the index of the log matter to POSIX, and they are
+    /// on another file: opening and closing this one drops none of them.
+    fn sync_log(&self) -> io::Result<()> {
+        File::open(self.place.join(format!("{}-wal", schema::DATABASE)))?.sync_data()
+    }
+
+    /// Removes bodies that belong to no message and whose owner is dead, then the files of dead owners. In this order: the
+    /// owner is proven dead first, so that none of its messages can appear after the look into the database.
+    fn collect(&self) -> Result<(), Fault> {
+        let at = |error: io::Error| Fault::local(self.place.display(), &error);
+        let mut candidates = Vec::new();
+        for entry in std::fs::read_dir(self.place.join(BODIES)).map_err(at)? {
+            let name = entry.map_err(at)?.file_name().to_string_lossy().into_owned();
+            let Some(owner) = name.split_once('-').and_then(|(owner, _)| owner.parse().ok()) else { continue };
+            if self.owner.get().is_none_or(|own| own.id != owner) && owner::is_dead(&self.place, owner) {
+                candidates.push(name);
+            }
+        }
+        if !candidates.is_empty() {
+            let connection = schema::open(&self.place, 0).map_err(|error| fault(&error))?;
+            let mut known =
+                connection.prepare("SELECT 1 FROM message WHERE file = ?").map_err(|error| fault(&error))?;
+            for name in candidates {
+                if !known.exists([&name]).map_err(|error| fault(&error))? {
+                    std::fs::remove_file(self.body_path(&name)).map_err(at)?;
+                }
+            }
+        }
+        owner::sweep(&self.place).map_err(at)
+    }
+}
+
+/// Lays the tables out, one process at a time, and makes the directory's new names durable.
+fn set_up(place: &Path, connection: &Connection) -> Result<(), Fault> {
+    let sql = |error: rusqlite::Error| fault(&error).context(place.display());
+    let at = |error: io::Error| Fault::local(place.display(), &error);
+    match schema::ready(connection).map_err(sql)? {
+        schema::Layout::Ready => return Ok(()),
+        schema::Layout::Newer(version) => {
+            let detail = format!("{}: layout {version} is from a later applayer", place.display());
+            return Err(Fault::new(Kind::Config, detail));
+        }
+        schema::Layout::Missing => {}
+    }
+    let lock = File::options().create(true).truncate(false).write(true).open(place.join("setup")).map_err(at)?;
+    lock.lock().map_err(at)?;
+    schema::lay_out(connection).map_err(sql)?;
+    // The directory's own name and those in it survive a power cut before anything is promised.
+    for folder in [Some(place), place.parent()].into_iter().flatten().filter(|folder| !folder.as_os_str().is_empty()) {
+        File::open(folder).and_then(|folder| folder.sync_all()).map_err(at)?;
+    }
+    Ok(())
+}
+
+/// SQLite's error as a fault: a full disk, a lock, damage.
+fn fault(error: &rusqlite::Error) -> Fault {
+    use rusqlite::ErrorCode as Code;
+    let kind = match error.sqlite_error_code() {
+        Some(Code::DatabaseBusy | Code::DatabaseLocked) => Kind::Locked,
+        Some(Code::DiskFull | Code::ReadOnly | Code::PermissionDenied | Code::CannotOpen) => Kind::CannotCreate,
+        Some(Code::SystemIoFailure) => Kind::Io,
+        Some(Code::DatabaseCorrupt | Code::NotADatabase) => Kind::Config,
+        _ => Kind::Internal,
+    };
+    Fault::new(kind, format!("queue: {error}"))
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn now_us() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(0))
+}
+
+/// The time as the queue stores it.
+pub fn now() -> Time {
+    Time(now_us() / 1000)
+}

@@ -1,0 +1,366 @@
+//! The engine as the trait promises it.
+
+use std::io::{Read as _, Write as _};
+
+use super::*;
+use crate::queue::entry::{NewRecipient, State};
+use crate::queue::store::{Outcome, RENEW_EVERY};
+
+/// A time that every test's due times have passed.
+const LATER: Time = Time(i64::MAX);
+
+fn store() -> (tempfile::TempDir, SqliteStore) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path(), Use::Brief).unwrap();
+    (folder, store)
+}
+
+fn message(sender: &str, to: &[&str], body: &[u8]) -> NewMessage {
+    NewMessage::new(sender, to.iter().map(|to| NewRecipient::new(*to)).collect(), Body::from(body.to_vec()))
+}
+
+fn claim(domain: &str, limit: usize) -> Claim {
+    Claim { domain: domain.to_owned(), due_until: LATER, now: now(), limit, wanted: Filter::default() }
+}
+
+fn bytes(body: &Body) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    body.open().unwrap().read_to_end(&mut bytes).unwrap();
+    bytes
+}
+
+fn all(unit: &Unit, outcome: &Outcome) -> Settlement {
+    let outcomes = unit.recipients.iter().map(|recipient| (recipient.lease.clone(), outcome.clone())).collect();
+    Settlement { outcomes, reports: Vec::new() }
+}
+
+async fn states(store: &SqliteStore) -> Vec<(String, State)> {
+    let entries = store.list(Filter::default(), None, MAX).await.unwrap();
+    entries.iter().flat_map(|entry| &entry.recipients).map(|r| (r.address.clone(), r.state)).collect()
+}
+
+const MAX: usize = crate::queue::store::MAX_BATCH;
+
+#[tokio::test]
+async fn what_was_queued_comes_back_as_it_was() {
+    let (folder, store) = store();
+    let mut new = message("alice@alice.test", &["bob@Bob.test", "carol@carol.test"], b"Subject: x\r\n\r\nhello\r\n");
+    new.ret = Some("HDRS".to_owned());
+    new.envid = Some("e1".to_owned());
+    new.eight_bit = true;
+    new.recipients[0].notify = Some("FAILURE,DELAY".to_owned());
+    new.recipients[0].orcpt = Some("rfc822;bob@bob.test".to_owned());
+    let id = store.enqueue(vec![new]).await.unwrap()[0];
+    drop(store);
+
+    let store = SqliteStore::open_existing(folder.path(), Use::Lasting).unwrap().unwrap();
+    let entry = store.list(Filter::default(), None, 10).await.unwrap().remove(0);
+    assert_eq!((entry.id, entry.sender.as_str(), entry.size_bytes), (id, "alice@alice.test", 21));
+    assert_eq!((entry.ret.as_deref(), entry.envid.as_deref()), (Some("HDRS"), Some("e1")));
+    assert!(entry.eight_bit && !entry.smtputf8);
+    let unit = store.claim(claim("bob.test", 10)).await.unwrap().remove(0);
+    assert_eq!(unit.recipients.len(), 1, "the other destination is another unit");
+    assert_eq!(unit.recipients[0].notify.as_deref(), Some("FAILURE,DELAY"));
+    assert_eq!(unit.recipients[0].attempts, 1, "the counter rises before the attempt");
+    assert_eq!(bytes(&unit.body), b"Subject: x\r\n\r\nhello\r\n");
+    assert_eq!(bytes(&store.content(id).await.unwrap().unwrap()), b"Subject: x\r\n\r\nhello\r\n");
+    assert!(store.content(QueueId(1)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_message_goes_when_its_last_recipient_is_final() {
+    let (_folder, store) = store();
+    store.enqueue(vec![message("a@a", &["x@one", "y@two"], b"\r\n")]).await.unwrap();
+    let one = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    assert_eq!(store.settle(vec![all(&one, &Outcome::Delivered(Attempt::default()))]).await.unwrap(), [true]);
+    assert_eq!(states(&store).await, [("x@one".to_owned(), State::Delivered), ("y@two".to_owned(), State::Queued)]);
+    let two = store.claim(claim("two", 10)).await.unwrap().remove(0);
+    store.settle(vec![all(&two, &Outcome::Failed(Attempt::default()))]).await.unwrap();
+    assert_eq!(states(&store).await, []);
+    assert_eq!(store.count(Filter::default()).await.unwrap(), Counts::default());
+    assert!(store.content(two.id).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_deferral_waits_and_is_remembered() {
+    let (_folder, store) = store();
+    let id = store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap()[0];
+    let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    assert!(store.claim(claim("one", 10)).await.unwrap().is_empty(), "leased");
+    let attempt = Attempt {
+        at: Time(5000),
+        host: Some("mx.one".to_owned()),
+        kind: Some(Kind::PeerTemporary),
+        code: Some(451),
+        enhanced: crate::fault::Enhanced::parse("4.7.1"),
+        reply: "451 4.7.1 later".to_owned(),
+        ip: None,
+    };
+    let due = now().plus(Duration::from_secs(300));
+    let deferred = Outcome::Deferred { attempt: attempt.clone(), due, possible_duplicate: true, warned: true };
+    store.settle(vec![all(&unit, &deferred)]).await.unwrap();
+    let mut soon = claim("one", 10);
+    soon.due_until = now();
+    assert!(store.claim(soon).await.unwrap().is_empty(), "not due yet");
+    assert_eq!(
+        store.destinations(None, Filter::default()).await.unwrap(),
+        [Destination { domain: "one".to_owned(), due }]
+    );
+    let entry = store.list(Filter::default(), None, 1).await.unwrap().remove(0);
+    assert_eq!(entry.recipients[0].last.as_ref(), Some(&attempt));
+    assert_eq!(store.history(id).await.unwrap(), [(0, attempt)]);
+    let again = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    assert!(again.recipients[0].possible_duplicate && again.recipients[0].warned);
+    assert_eq!(again.recipients[0].attempts, 2);
+    store.settle(vec![all(&again, &Outcome::Yielded)]).await.unwrap();
+    assert_eq!(
+        store.claim(claim("one", 10)).await.unwrap()[0].recipients[0].attempts,
+        2,
+        "an unused lease does not count"
+    );
+}
+
+#[tokio::test]
+async fn a_lost_lease_settles_nothing_and_sends_no_report() {
+    let (_folder, store) = store();
+    let id = store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap()[0];
+    let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    let lease = unit.recipients[0].lease.clone();
+    assert_eq!(store.renew(vec![lease.clone()]).await.unwrap(), [true]);
+    let only = Filter { ids: vec![id], ..Filter::default() };
+    assert_eq!(store.edit(only.clone(), Change::Hold).await.unwrap().changed, [(id, 0)]);
+    assert_eq!(store.renew(vec![lease.clone()]).await.unwrap(), [false]);
+    let mut settlement = all(&unit, &Outcome::Failed(Attempt::default()));
+    settlement.reports.push(message("", &["a@a"], b"bounce\r\n"));
+    assert_eq!(store.settle(vec![settlement]).await.unwrap(), [false]);
+    assert_eq!(states(&store).await, [("x@one".to_owned(), State::Held)]);
+    // A later lease of the same recipient is another one.
+    store.edit(only, Change::Release(now())).await.unwrap();
+    let later = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    assert_eq!(store.renew(vec![lease, later.recipients[0].lease.clone()]).await.unwrap(), [false, true]);
+    assert!(RENEW_EVERY < Duration::from_secs(60));
+}
+
+#[tokio::test]
+async fn a_settlement_and_its_reports_are_one() {
+    let (_folder, store) = store();
+    store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
+    let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    let mut settlement = all(&unit, &Outcome::Failed(Attempt::default()));
+    settlement.reports.push(message("", &["a@a"], b"bounce\r\n"));
+    assert_eq!(store.settle(vec![settlement]).await.unwrap(), [true]);
+    assert_eq!(states(&store).await, [("a@a".to_owned(), State::Queued)]);
+}
+
+#[tokio::test]
+async fn edits_follow_the_table() {
+    use crate::queue::entry::Transition;
+    let changes = [
+        (Change::Hold, Transition::Hold),
+        (Change::Release(now()), Transition::Release),
+        (Change::Retry(now()), Transition::Retry),
+        (Change::Remove, Transition::Remove),
+        (Change::Readdress("z@three".to_owned(), now()), Transition::Retry),
+        (Change::Reroute(Some("smtp://h".to_owned()), now()), Transition::Retry),
+    ];
+    for (change, transition) in changes {
+        for from in [State::Queued, State::Active, State::Held] {
+            let (_folder, store) = store();
+            let mut new = message("a@a", &["x@one", "rest@two"], b"\r\n");
+            new.hold = from == State::Held;
+            let id = store.enqueue(vec![new]).await.unwrap()[0];
+            if from == State::Active {
+                store.claim(claim("one", 1)).await.unwrap();
+            }
+            let wanted = Filter { recipients: vec!["X@ONE".to_owned()], ..Filter::default() };
+            let edited = store.edit(wanted, change.clone()).await.unwrap();
+            let state = states(&store).await[0].1;
+            if transition.allowed(from) {
+                assert_eq!(
+                    (edited.changed.as_slice(), state),
+                    ([(id, 0)].as_slice(), transition.row().to),
+                    "{change:?} {from}"
+                );
+            } else {
+                assert_eq!((edited.refused.as_slice(), state), ([(id, 0, from)].as_slice(), from), "{change:?} {from}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_new_address_is_a_new_destination() {
+    let (_folder, store) = store();
+    store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
+    store.edit(Filter::default(), Change::Readdress("x@Two".to_owned(), now())).await.unwrap();
+    assert!(store.claim(claim("one", 1)).await.unwrap().is_empty());
+    assert_eq!(store.claim(claim("two", 1)).await.unwrap()[0].recipients[0].address, "x@Two");
+}
+
+#[tokio::test]
+async fn a_dead_owner_gives_its_leases_back_with_a_warning() {
+    let (folder, store) = store();
+    store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
+    let other = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+    assert_eq!(other.claim(claim("one", 10)).await.unwrap().len(), 1);
+    assert_eq!(store.recover().await.unwrap(), 0, "the other runner lives");
+    drop(other);
+    assert_eq!(store.recover().await.unwrap(), 1);
+    let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    assert!(unit.recipients[0].possible_duplicate);
+    assert_eq!(unit.recipients[0].attempts, 2);
+}
+
+#[tokio::test]
+async fn large_bodies_live_in_files_as_long_as_their_rows() {
+    let (folder, store) = store();
+    let large: Vec<u8> = (0..200_000).map(|i| (i % 253) as u8).collect();
+    let mut spool = store.spool().unwrap();
+    spool.write_all(&large).unwrap();
+    let spooled = NewMessage::new("a@a", vec![NewRecipient::new("x@one")], spool.finish().unwrap());
+    let files = || std::fs::read_dir(folder.path().join(BODIES)).unwrap().count();
+    assert_eq!(files(), 1);
+    // The second comes from elsewhere, in one piece that is too large for the database.
+    store.enqueue(vec![spooled, message("a@a", &["y@one"], &large)]).await.unwrap();
+    assert_eq!(files(), 2);
+    let units = store.claim(claim("one", 10)).await.unwrap();
+    assert!(units.iter().all(|unit| bytes(&unit.body) == large));
+    let settlements = units.iter().map(|unit| all(unit, &Outcome::Delivered(Attempt::default()))).collect();
+    store.settle(settlements).await.unwrap();
+    assert_eq!(files(), 0);
+}
+
+#[tokio::test]
+async fn orphans_go_when_no_enqueue_can_own_them() {
+    let (folder, store) = store();
+    let runner = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+    let files = || std::fs::read_dir(folder.path().join(BODIES)).unwrap().count();
+    let mut spool = store.spool().unwrap();
+    spool.write_all(&[b'x'; 100_000]).unwrap();
+    runner.recover().await.unwrap();
+    assert_eq!(files(), 1, "its enqueue may still come");
+    let kept = NewMessage::new("a@a", vec![NewRecipient::new("x@one")], spool.finish().unwrap());
+    store.enqueue(vec![kept]).await.unwrap();
+    std::fs::write(folder.path().join(BODIES).join("42-0"), b"left behind by a crash").unwrap();
+    assert_eq!(files(), 2);
+    drop(store);
+    runner.recover().await.unwrap();
+    assert_eq!(files(), 1, "the queued one stays although its owner has ended");
+    assert_eq!(runner.claim(claim("one", 1)).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn lists_are_filtered_and_go_on() {
+    let (_folder, store) = store();
+    let messages = (0..10).map(|i| {
+        message(
+            if i % 2 == 0 { "even@a" } else { "odd@a" },
+            &[&format!("u{i}@d{}", i % 3), "second@last"],
+            b"12345\r\n",
+        )
+    });
+    let ids = store.enqueue(messages.collect()).await.unwrap();
+    assert!(ids.is_sorted());
+    let list = async |filter: &Filter| store.list(filter.clone(), None, MAX).await.unwrap().len();
+    let count = async |filter: &Filter| store.count(filter.clone()).await.unwrap();
+    for (filter, messages, recipients) in [
+        (Filter::default(), 10, 20),
+        (Filter { senders: vec!["EVEN@A".to_owned()], ..Filter::default() }, 5, 10),
+        (Filter { domains: vec!["d0".to_owned(), "d1".to_owned()], ..Filter::default() }, 7, 7),
+        (Filter { recipients: vec!["u3@d0".to_owned()], ..Filter::default() }, 1, 1),
+        (Filter { ids: vec![ids[2], ids[4]], senders: vec!["even@a".to_owned()], ..Filter::default() }, 2, 4),
+        (Filter { states: vec![State::Held], ..Filter::default() }, 0, 0),
+        (Filter { created_until: Some(Time(1)), ..Filter::default() }, 0, 0),
+        (Filter { created_from: Some(Time(1)), ..Filter::default() }, 10, 20),
+        (Filter { reason: Some("refused".to_owned()), ..Filter::default() }, 0, 0),
+    ] {
+        assert_eq!(list(&filter).await, messages, "{filter:?}");
+        let counts = count(&filter).await;
+        assert_eq!((counts.messages, counts.queued), (messages as u64, recipients), "{filter:?}");
+        assert_eq!(counts.size_bytes, 7 * messages as u64);
+    }
+    let mut seen = Vec::new();
+    let mut after = None;
+    loop {
+        let page = store.list(Filter::default(), after, 3).await.unwrap();
+        let Some(last) = page.last() else { break };
+        after = Some(last.id);
+        seen.extend(page.iter().map(|entry| (entry.id, entry.recipients.len())));
+    }
+    assert_eq!(seen, ids.iter().map(|id| (*id, 2)).collect::<Vec<_>>());
+    let destinations: Vec<String> =
+        store.destinations(None, Filter::default()).await.unwrap().into_iter().map(|found| found.domain).collect();
+    assert_eq!(destinations, ["d0", "d1", "d2", "last"]);
+    assert_eq!(store.destinations(Some("d1".to_owned()), Filter::default()).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn claims_take_only_what_is_wanted() {
+    let (_folder, store) = store();
+    let ids = store.enqueue((0..4).map(|i| message(&format!("s{i}@a"), &["x@one"], b"\r\n")).collect()).await.unwrap();
+    let mut wanted = claim("one", 10);
+    wanted.wanted = Filter { senders: vec!["s2@a".to_owned()], ..Filter::default() };
+    assert_eq!(store.claim(wanted).await.unwrap().iter().map(|unit| unit.id).collect::<Vec<_>>(), [ids[2]]);
+    assert_eq!(store.claim(claim("one", 2)).await.unwrap().len(), 2);
+    assert_eq!(store.claim(claim("one", 2)).await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn many_enqueue_and_claim_at_once_and_each_message_is_leased_once() {
+    let (folder, store) = store();
+    let store = Arc::new(store);
+    let enqueues: Vec<_> = (0..200)
+        .map(|i| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.enqueue(vec![message("a@a", &[&format!("u{i}@one")], b"\r\n")]).await })
+        })
+        .collect();
+    let runners: Vec<_> = (0..4)
+        .map(|_| {
+            let runner = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+            tokio::spawn(async move {
+                let mut mine = Vec::new();
+                for _ in 0..40 {
+                    mine.extend(runner.claim(claim("one", 3)).await.unwrap().into_iter().map(|unit| unit.id));
+                }
+                (runner, mine)
+            })
+        })
+        .collect();
+    for enqueue in enqueues {
+        enqueue.await.unwrap().unwrap();
+    }
+    let mut claimed = Vec::new();
+    let mut alive = Vec::new();
+    for runner in runners {
+        let (runner, mine) = runner.await.unwrap();
+        alive.push(runner);
+        claimed.extend(mine);
+    }
+    claimed.extend(store.claim(claim("one", 1000)).await.unwrap().into_iter().map(|unit| unit.id));
+    claimed.sort();
+    let total = claimed.len();
+    claimed.dedup();
+    assert_eq!((total, claimed.len()), (200, 200));
+}
+
+#[tokio::test]
+async fn an_enqueue_wakes_those_who_watch() {
+    let (folder, store) = store();
+    let watcher = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+    watcher.changed(Duration::ZERO).await.unwrap();
+    store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
+    let begun = std::time::Instant::now();
+    watcher.changed(Duration::from_secs(30)).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(29), "woken, not timed out");
+}
+
+#[test]
+fn a_layout_from_the_future_is_refused_and_a_missing_queue_is_none() {
+    let (folder, store) = store();
+    drop(store);
+    assert!(SqliteStore::open_existing(&folder.path().join("none"), Use::Brief).unwrap().is_none());
+    let connection = Connection::open(folder.path().join(schema::DATABASE)).unwrap();
+    connection.pragma_update(None, "user_version", 99).unwrap();
+    assert_eq!(SqliteStore::open(folder.path(), Use::Brief).unwrap_err().kind, Kind::Config);
+}

@@ -1,0 +1,67 @@
+//! How an enqueue wakes the runners: one byte written to a file that they watch with inotify.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use rustix::fs::inotify;
+use tokio::net::unix::pipe;
+
+use crate::fault::Fault;
+
+#[derive(Debug)]
+pub(super) struct Wake {
+    path: PathBuf,
+    file: File,
+    watch: OnceLock<pipe::Receiver>,
+}
+
+impl Wake {
+    pub(super) fn open(queue: &Path) -> io::Result<Wake> {
+        let path = queue.join("wake");
+        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+        Ok(Wake { path, file, watch: OnceLock::new() })
+    }
+
+    /// Tells every runner that watches.
+    pub(super) fn ring(&self) {
+        // A runner that is not told looks by itself when its wait is over.
+        let _ = self.file.write_at(b"\n", 0);
+    }
+
+    /// Waits until somebody rang, since the last call or from the first call on, or until the time is over.
+    pub(super) async fn heard(&self, at_most: Duration) -> Result<(), Fault> {
+        let watch = self.watch().map_err(|error| Fault::local(self.path.display(), &error))?;
+        let waited = tokio::time::timeout(at_most, async {
+            // All that came is one ring.
+            let mut events = [0; 4096];
+            watch.readable().await?;
+            loop {
+                match watch.try_read(&mut events) {
+                    Ok(_) => {}
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                    Err(error) => return Err(error),
+                }
+            }
+            Ok(())
+        });
+        match waited.await {
+            Ok(Err(error)) => Err(Fault::local(self.path.display(), &error)),
+            Ok(Ok(())) | Err(_) => Ok(()),
+        }
+    }
+
+    fn watch(&self) -> io::Result<&pipe::Receiver> {
+        if let Some(watch) = self.watch.get() {
+            return Ok(watch);
+        }
+        let inotify = inotify::init(inotify::CreateFlags::NONBLOCK | inotify::CreateFlags::CLOEXEC)?;
+        inotify::add_watch(&inotify, &self.path, inotify::WatchFlags::MODIFY)?;
+        // To the reactor an inotify descriptor is like the end of a pipe: readable, then drained.
+        let watch = pipe::Receiver::from_owned_fd_unchecked(inotify)?;
+        Ok(self.watch.get_or_init(|| watch))
+    }
+}

@@ -1,0 +1,408 @@
+//! What the writer does: each function is a part of one transaction.
+
+use std::fs::File;
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+
+use crate::queue::entry::{Attempt, NewMessage, QueueId, State, Time, Transition, domain_of};
+use crate::queue::spool::Body;
+use crate::queue::sqlite::{BODIES, Shared, now, owner, read};
+use crate::queue::store::{Change, Claim, Edited, Filter, Lease, Outcome, Settlement, Unit, UnitRecipient};
+
+/// Bits of `message.flags`.
+pub(super) const SMTPUTF8: i64 = 1;
+pub(super) const EIGHT_BIT: i64 = 2;
+/// Bits of `recipient.flags`.
+pub(super) const POSSIBLE_DUPLICATE: i64 = 1;
+pub(super) const WARNED: i64 = 2;
+/// How often a key that is taken is replaced by the next one.
+const MAX_KEY_TRIES: u32 = 100;
+/// A recipient whose owner died this often waits before it is tried again: a message that kills its runner must not stop
+/// the others.
+const FREE_DEATHS: i64 = 2;
+/// The wait for each further death, in milliseconds.
+const DEATH_WAIT: i64 = 300_000;
+
+/// The number of a state in the tables; the partial indexes know 0 and 1.
+pub(super) const fn number(state: State) -> i64 {
+    match state {
+        State::Queued => 0,
+        State::Active => 1,
+        State::Held => 2,
+        State::Delivered => 3,
+        State::Failed => 4,
+        State::Removed => 5,
+    }
+}
+
+pub(super) fn state(number: i64) -> State {
+    State::ALL.into_iter().find(|state| self::number(*state) == number).unwrap_or(State::Held)
+}
+
+/// Writes the messages. Bodies in files are in place and synced; their names are made durable here, before the rows.
+pub(super) fn enqueue(db: &Connection, shared: &Shared, messages: &[NewMessage]) -> rusqlite::Result<Vec<QueueId>> {
+    if messages.iter().any(|message| matches!(message.body, Body::File(_))) {
+        File::open(shared.place.join(BODIES)).and_then(|folder| folder.sync_all()).map_err(foreign)?;
+    }
+    let at = now();
+    messages.iter().map(|message| insert(db, shared, message, at)).collect()
+}
+
+/// An error that is not SQLite's, on its way through a function that returns SQLite's.
+fn foreign(error: std::io::Error) -> rusqlite::Error {
+    rusqlite::Error::ToSqlConversionFailure(Box::new(error))
+}
+
+fn insert(db: &Connection, shared: &Shared, message: &NewMessage, at: Time) -> rusqlite::Result<QueueId> {
+    let flags = if message.smtputf8 { SMTPUTF8 } else { 0 } | if message.eight_bit { EIGHT_BIT } else { 0 };
+    let file = match &message.body {
+        Body::Bytes(_) => None,
+        Body::File(file) => {
+            // From here on only the collector may remove it: a commit that failed may yet come back from the log.
+            file.keep();
+            file.path().file_name().map(|name| name.to_string_lossy().into_owned())
+        }
+    };
+    let mut insert = db.prepare_cached(
+        "INSERT OR IGNORE INTO message (id, created, sender, size, flags, ret, envid, file, open) VALUES (?,?,?,?,?,?,?,?,?)",
+    )?;
+    let mut tries = 0;
+    let id = loop {
+        let id = shared.next_id();
+        let (size, open) = (message.body.size_bytes() as i64, message.recipients.len() as i64);
+        if insert.execute(params![id.0, at.0, message.sender, size, flags, message.ret, message.envid, file, open])?
+            == 1
+        {
+            break id;
+        }
+        tries += 1;
+        if tries == MAX_KEY_TRIES {
+            return Err(rusqlite::Error::StatementChangedRows(0));
+        }
+    };
+    if let Body::Bytes(bytes) = &message.body {
+        db.prepare_cached("INSERT INTO body (id, bytes) VALUES (?,?)")?.execute(params![id.0, &bytes[..]])?;
+    }
+    let state = if message.hold { State::Held } else { State::Queued };
+    let mut insert = db.prepare_cached(
+        "INSERT INTO recipient (message, n, state, domain, due, attempts, owner, generation, flags, address, notify, orcpt,
+           route)
+         VALUES (?,?,?,?,?,0,0,0,0,?,?,?,?)",
+    )?;
+    for (n, recipient) in (0_i64..).zip(&message.recipients) {
+        insert.execute(params![
+            id.0,
+            n,
+            number(state),
+            domain_of(&recipient.address),
+            at.0,
+            recipient.address,
+            recipient.notify,
+            recipient.orcpt,
+            recipient.route
+        ])?;
+    }
+    Ok(id)
+}
+
+/// Leases what is due at one destination.
+pub(super) fn claim(db: &Connection, shared: &Shared, owner: u64, claim: &Claim) -> rusqlite::Result<Vec<Unit>> {
+    let mut filter = read::Where::default();
+    filter.add(&claim.wanted);
+    let narrow = if claim.wanted.is_empty() {
+        String::new()
+    } else {
+        format!(" AND EXISTS (SELECT 1 FROM message m WHERE m.id = r.message AND {})", filter.text)
+    };
+    let statement = format!(
+        "UPDATE recipient SET state = 1, owner = :owner, generation = generation + 1, attempts = attempts + 1
+         WHERE (message, n) IN (SELECT message, n FROM recipient r INDEXED BY recipient_due
+           WHERE state = 0 AND domain = :domain AND due <= :due{narrow} ORDER BY due LIMIT :limit)
+         RETURNING message, n, generation, attempts, flags, address, notify, orcpt, route"
+    );
+    let mut statement = db.prepare_cached(&statement)?;
+    let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
+    let own = owner as i64;
+    let mut values: Vec<(&str, &dyn rusqlite::ToSql)> =
+        vec![(":owner", &own), (":domain", &claim.domain), (":due", &claim.due_until.0), (":limit", &limit)];
+    values.extend(filter.values());
+    let mut leased = statement
+        .query_map(&values[..], |row| {
+            let lease = Lease {
+                message: QueueId(row.get(0)?),
+                n: row.get(1)?,
+                owner,
+                generation: row.get::<_, i64>(2)? as u64,
+            };
+            let flags: i64 = row.get(4)?;
+            Ok(UnitRecipient {
+                lease,
+                attempts: row.get(3)?,
+                possible_duplicate: flags & POSSIBLE_DUPLICATE != 0,
+                warned: flags & WARNED != 0,
+                address: row.get(5)?,
+                notify: row.get(6)?,
+                orcpt: row.get(7)?,
+                route: row.get(8)?,
+            })
+        })?
+        .collect::<rusqlite::Result<Vec<UnitRecipient>>>()?;
+    leased.sort_by_key(|recipient| (recipient.lease.message, recipient.lease.n));
+    let mut units: Vec<Unit> = Vec::new();
+    for recipient in leased {
+        match units.last_mut() {
+            Some(unit) if unit.id == recipient.lease.message => unit.recipients.push(recipient),
+            _ => units.push(unit(db, shared, &claim.domain, recipient)?),
+        }
+    }
+    Ok(units)
+}
+
+fn unit(db: &Connection, shared: &Shared, domain: &str, first: UnitRecipient) -> rusqlite::Result<Unit> {
+    let id = first.lease.message;
+    let mut select = db.prepare_cached(
+        "SELECT created, sender, size, flags, ret, envid, file, bytes FROM message LEFT JOIN body USING (id) WHERE id = ?",
+    )?;
+    select.query_row([id.0], |row| {
+        let flags: i64 = row.get(3)?;
+        Ok(Unit {
+            id,
+            created: Time(row.get(0)?),
+            domain: domain.to_owned(),
+            sender: row.get(1)?,
+            ret: row.get(4)?,
+            envid: row.get(5)?,
+            smtputf8: flags & SMTPUTF8 != 0,
+            eight_bit: flags & EIGHT_BIT != 0,
+            body: read::body(&shared.place.join(BODIES), row.get(2)?, row.get(6)?, row.get_ref(7)?)?,
+            recipients: vec![first],
+        })
+    })
+}
+
+/// True while the lease is the current one.
+pub(super) fn holds(db: &Connection, lease: &Lease) -> rusqlite::Result<bool> {
+    let found = db
+        .prepare_cached(
+            "SELECT 1 FROM recipient WHERE message = ? AND n = ? AND state = 1 AND owner = ? AND generation = ?",
+        )?
+        .query_row(params![lease.message.0, lease.n, lease.owner as i64, lease.generation as i64], |_| Ok(()))
+        .optional()?;
+    Ok(found.is_some())
+}
+
+/// What became of a batch of settlements.
+pub(super) struct Settled {
+    /// Whether each was done.
+    pub(super) done: Vec<bool>,
+    /// Bodies whose rows are gone.
+    pub(super) files: Vec<String>,
+}
+
+/// Ends leases. A settlement with a lost lease changes nothing.
+pub(super) fn settle(db: &Connection, shared: &Shared, settlements: &[Settlement]) -> rusqlite::Result<Settled> {
+    let mut settled = Settled { done: Vec::with_capacity(settlements.len()), files: Vec::new() };
+    for settlement in settlements {
+        let mut held = true;
+        for (lease, _) in &settlement.outcomes {
+            held &= holds(db, lease)?;
+        }
+        settled.done.push(held);
+        if !held {
+            continue;
+        }
+        if !settlement.reports.is_empty() {
+            enqueue(db, shared, &settlement.reports)?;
+        }
+        for (lease, outcome) in &settlement.outcomes {
+            if end(db, lease, outcome)? {
+                settled.files.extend(close(db, lease.message, 1)?);
+            }
+        }
+    }
+    Ok(settled)
+}
+
+/// Ends one lease; true when the recipient's state is final.
+fn end(db: &Connection, lease: &Lease, outcome: &Outcome) -> rusqlite::Result<bool> {
+    let (message, n) = (lease.message.0, lease.n);
+    match outcome {
+        Outcome::Delivered(_) => {
+            move_to(db, message, n, State::Delivered)?;
+            Ok(true)
+        }
+        Outcome::Failed(attempt) => {
+            note(db, message, n, attempt)?;
+            move_to(db, message, n, State::Failed)?;
+            Ok(true)
+        }
+        Outcome::Quarantined(attempt) => {
+            note(db, message, n, attempt)?;
+            move_to(db, message, n, State::Held)?;
+            Ok(false)
+        }
+        Outcome::Deferred { attempt, due, possible_duplicate, warned } => {
+            note(db, message, n, attempt)?;
+            let flags = if *possible_duplicate { POSSIBLE_DUPLICATE } else { 0 } | if *warned { WARNED } else { 0 };
+            db.prepare_cached(
+                "UPDATE recipient SET state = 0, owner = 0, due = ?, flags = ? WHERE message = ? AND n = ?",
+            )?
+            .execute(params![due.0, flags, message, n])?;
+            Ok(false)
+        }
+        Outcome::Yielded => {
+            db.prepare_cached(
+                "UPDATE recipient SET state = 0, owner = 0, attempts = max(attempts - 1, 0) WHERE message = ? AND n = ?",
+            )?
+            .execute(params![message, n])?;
+            Ok(false)
+        }
+    }
+}
+
+fn move_to(db: &Connection, message: i64, n: u32, to: State) -> rusqlite::Result<()> {
+    db.prepare_cached("UPDATE recipient SET state = ?, owner = 0 WHERE message = ? AND n = ?")?.execute(params![
+        number(to),
+        message,
+        n
+    ])?;
+    Ok(())
+}
+
+/// Keeps an attempt: the last one with the recipient, each in the history.
+fn note(db: &Connection, message: i64, n: u32, attempt: &Attempt) -> rusqlite::Result<()> {
+    let values = named_params! {
+        ":message": message,
+        ":n": n,
+        ":at": attempt.at.0,
+        ":host": attempt.host,
+        ":ip": attempt.ip,
+        ":kind": attempt.kind.map(crate::fault::Kind::as_str),
+        ":code": attempt.code,
+        ":enhanced": attempt.enhanced.map(|code| code.to_string()),
+        ":reply": attempt.reply,
+    };
+    db.prepare_cached(
+        "UPDATE recipient SET last_at = :at, last_host = :host, last_ip = :ip, last_kind = :kind, last_code = :code,
+           last_enhanced = :enhanced, last_reply = :reply WHERE message = :message AND n = :n",
+    )?
+    .execute(values)?;
+    db.prepare_cached(
+        "INSERT OR REPLACE INTO attempt (message, n, number, at, host, ip, kind, code, enhanced, reply)
+         SELECT message, n, attempts, :at, :host, :ip, :kind, :code, :enhanced, :reply FROM recipient
+         WHERE message = :message AND n = :n",
+    )?
+    .execute(values)?;
+    Ok(())
+}
+
+/// So many recipients of the message became final; with the last of them it is deleted, and the name of its file returned.
+fn close(db: &Connection, message: QueueId, count: i64) -> rusqlite::Result<Option<String>> {
+    let (open, file): (i64, Option<String>) = db
+        .prepare_cached("UPDATE message SET open = open - ?2 WHERE id = ?1 RETURNING open, file")?
+        .query_row([message.0, count], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    if open > 0 {
+        return Ok(None);
+    }
+    for statement in [
+        "DELETE FROM recipient WHERE message = ?",
+        "DELETE FROM body WHERE id = ?",
+        "DELETE FROM attempt WHERE message = ?",
+        "DELETE FROM message WHERE id = ?",
+    ] {
+        db.prepare_cached(statement)?.execute([message.0])?;
+    }
+    Ok(file)
+}
+
+/// Queues again what dead owners held.
+pub(super) fn recover(db: &Connection, place: &Path) -> rusqlite::Result<u64> {
+    let owners = db
+        .prepare_cached("SELECT DISTINCT owner FROM recipient INDEXED BY recipient_owner WHERE state = 1")?
+        .query_map([], |row| row.get::<_, i64>(0))?
+        .collect::<rusqlite::Result<Vec<i64>>>()?;
+    let mut recovered = 0;
+    for owner in owners {
+        if owner::is_dead(place, owner as u64) {
+            recovered += db
+                .prepare_cached(
+                    "UPDATE recipient SET state = 0, owner = 0, flags = flags | ?1,
+                       due = CASE WHEN attempts <= ?2 THEN ?3 ELSE ?3 + (attempts - ?2) * ?4 END
+                     WHERE state = 1 AND owner = ?5",
+                )?
+                .execute([POSSIBLE_DUPLICATE, FREE_DEATHS, now().0, DEATH_WAIT, owner])?;
+        }
+    }
+    Ok(recovered as u64)
+}
+
+/// The transition that a change is, for the table of what may follow what.
+fn transition(change: &Change) -> Transition {
+    match change {
+        Change::Hold => Transition::Hold,
+        Change::Release(_) => Transition::Release,
+        Change::Retry(_) | Change::Readdress(..) | Change::Reroute(..) => Transition::Retry,
+        Change::Remove => Transition::Remove,
+    }
+}
+
+/// An operator's change, and the names of bodies that are gone with it.
+pub(super) fn edit(db: &Connection, wanted: &Filter, change: &Change) -> rusqlite::Result<(Edited, Vec<String>)> {
+    let mut edited = Edited::default();
+    let mut files = Vec::new();
+    let transition = transition(change);
+    for (message, n, state) in read::selected(db, wanted)? {
+        if !transition.allowed(state) {
+            if !state.is_final() {
+                edited.refused.push((message, n, state));
+            }
+            continue;
+        }
+        apply(db, message, n, change)?;
+        if transition.row().to.is_final() {
+            files.extend(close(db, message, 1)?);
+        }
+        edited.changed.push((message, n));
+    }
+    Ok((edited, files))
+}
+
+/// Changes one recipient. A runner that holds it loses its lease with the state and the owner.
+fn apply(db: &Connection, message: QueueId, n: u32, change: &Change) -> rusqlite::Result<()> {
+    match change {
+        Change::Hold => move_to(db, message.0, n, State::Held),
+        Change::Remove => move_to(db, message.0, n, State::Removed),
+        Change::Release(due) | Change::Retry(due) => {
+            db.prepare_cached("UPDATE recipient SET state = 0, due = ? WHERE message = ? AND n = ?")?
+                .execute(params![due.0, message.0, n])?;
+            Ok(())
+        }
+        Change::Readdress(address, due) => {
+            db.prepare_cached(
+                "UPDATE recipient SET state = 0, due = ?, address = ?, domain = ? WHERE message = ? AND n = ?",
+            )?
+            .execute(params![due.0, address, domain_of(address), message.0, n])?;
+            Ok(())
+        }
+        Change::Reroute(route, due) => {
+            db.prepare_cached("UPDATE recipient SET state = 0, due = ?, route = ? WHERE message = ? AND n = ?")?
+                .execute(params![due.0, route, message.0, n])?;
+            Ok(())
+        }
+    }
+}
+
+/// The attempt in these seven columns, if there is one.
+pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Attempt>> {
+    let Some(at) = row.get::<_, Option<i64>>(first)? else { return Ok(None) };
+    Ok(Some(Attempt {
+        at: Time(at),
+        host: row.get(first + 1)?,
+        ip: row.get(first + 2)?,
+        kind: row.get_ref(first + 3)?.as_str_or_null()?.and_then(crate::fault::Kind::from_name),
+        code: row.get(first + 4)?,
+        enhanced: row.get_ref(first + 5)?.as_str_or_null()?.and_then(crate::fault::Enhanced::parse),
+        reply: row.get::<_, Option<String>>(first + 6)?.unwrap_or_default(),
+    }))
+}
