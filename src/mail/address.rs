@@ -1,0 +1,405 @@
+//! Addresses as header fields and command lines hold them: lists, groups, display names, comments (RFC 5322, section
+//! 3.4, with the old forms of 4.4). Linear in the input, and bounded.
+
+use crate::fault::{Fault, Kind};
+
+/// Most addresses taken of one list.
+pub const MAX_ADDRESSES: usize = 100_000;
+/// Longest address in bytes: a path of RFC 5321, section 4.5.3.1.3, with room for what gateways encode into it.
+pub const MAX_ADDRESS_BYTES: usize = 512;
+/// Deepest nesting of comments.
+pub const MAX_COMMENT_DEPTH: usize = 20;
+
+/// One mailbox: an address, perhaps with a display name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Mailbox {
+    /// The name as a person reads it, unquoted; encoded-words are left as they stand.
+    pub name: Option<String>,
+    /// `local@domain`, or a local part alone.
+    pub address: String,
+}
+
+impl Mailbox {
+    /// Exactly one mailbox.
+    pub fn parse(text: &str) -> Result<Mailbox, Fault> {
+        let mut all = parse_list(text)?;
+        match (all.pop(), all.pop()) {
+            (Some(one), None) => Ok(one),
+            (None, _) => Err(bad(text, "no address")),
+            _ => Err(bad(text, "more than one address")),
+        }
+    }
+
+    /// The part after the last `@`.
+    pub fn domain(&self) -> Option<&str> {
+        self.address.rsplit_once('@').map(|(_, domain)| domain)
+    }
+
+    /// The address with its domain as ASCII (IDNA, RFC 5891): what headers and envelopes hold.
+    pub fn to_ascii_domain(mut self) -> Result<Mailbox, Fault> {
+        if let Some((local, domain)) = self.address.rsplit_once('@')
+            && !domain.is_ascii()
+        {
+            let ascii = idna::domain_to_ascii_strict(domain)
+                .map_err(|_| bad(&self.address, "the domain is not a valid internationalised name"))?;
+            self.address = format!("{local}@{ascii}");
+        }
+        Ok(self)
+    }
+}
+
+/// All mailboxes of an address list; groups are opened, empty places skipped.
+pub fn parse_list(text: &str) -> Result<Vec<Mailbox>, Fault> {
+    if let Some(control) = text.chars().find(|letter| matches!(letter, '\r' | '\n' | '\0')) {
+        return Err(bad(text, &format!("{control:?} in an address")));
+    }
+    let mut reader = Reader { rest: text, text };
+    let mut found = Vec::new();
+    let mut in_group = false;
+    loop {
+        let mut words = Vec::new();
+        let mut bracketed = None;
+        let end = loop {
+            match reader.next()? {
+                Some(Token::Special('<')) if bracketed.is_none() => bracketed = Some(reader.bracketed()?),
+                Some(Token::Special(':')) if bracketed.is_none() && !in_group => {
+                    in_group = true;
+                    words.clear();
+                }
+                Some(Token::Special(end @ (',' | ';'))) => break Some(end),
+                Some(Token::Special(other)) => return Err(bad(text, &format!("unexpected {other:?}"))),
+                Some(word) if bracketed.is_none() => words.push(word),
+                Some(_) => return Err(bad(text, "text after the address")),
+                None => break None,
+            }
+        };
+        if let Some(mailbox) = mailbox(text, words, bracketed)? {
+            if found.len() >= MAX_ADDRESSES {
+                return Err(bad("address list", &format!("more than {MAX_ADDRESSES} addresses")));
+            }
+            found.push(mailbox);
+        }
+        match end {
+            Some(';') => in_group = false,
+            Some(_) => {}
+            None => return Ok(found),
+        }
+    }
+}
+
+/// Checks one address: a local part that is a dot-atom (dots anywhere, as old systems have them) or a quoted string, and
+/// a domain that is a name or a literal. Letters beyond ASCII are taken.
+pub fn check(address: &str) -> Result<(), Fault> {
+    let problem = |why: &str| Err(bad(address, why));
+    if address.len() > MAX_ADDRESS_BYTES {
+        return problem("too long for an address");
+    }
+    let (local, domain) = match address.rsplit_once('@') {
+        Some((local, domain)) => (local, Some(domain)),
+        None => (address, None),
+    };
+    if local.is_empty() {
+        return problem("nothing before the @");
+    }
+    let quoted = local.len() >= 2 && local.starts_with('"') && local.ends_with('"');
+    if quoted {
+        let inner = local.get(1..local.len() - 1).unwrap_or_default();
+        let mut letters = inner.chars();
+        while let Some(letter) = letters.next() {
+            let escaped = if letter == '\\' { letters.next() } else { None };
+            match (letter, escaped) {
+                ('\\', None) | ('"', _) => return problem("the quoted part is not well formed"),
+                (letter, escaped) if letter.is_control() || escaped.is_some_and(char::is_control) => {
+                    return problem("control character");
+                }
+                _ => {}
+            }
+        }
+    } else if let Some(letter) = local.chars().find(|letter| !(is_atext(*letter) || *letter == '.')) {
+        return problem(&format!("{letter:?} before the @ needs quoting"));
+    }
+    let Some(domain) = domain else { return Ok(()) };
+    if let Some(literal) = domain.strip_prefix('[') {
+        let inner = literal.strip_suffix(']').unwrap_or_default();
+        if inner.is_empty() || !inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-".contains(&byte)) {
+            return problem("the address literal is not well formed");
+        }
+        return Ok(());
+    }
+    let letter_ok =
+        |letter: char| letter.is_ascii_alphanumeric() || letter == '-' || letter == '_' || !letter.is_ascii();
+    let label_ok = |label: &str| !label.is_empty() && label.len() <= 63 * 4 && label.chars().all(letter_ok);
+    if domain.is_empty() || !domain.strip_suffix('.').unwrap_or(domain).split('.').all(label_ok) {
+        return problem("the part after the @ is not a domain");
+    }
+    if domain.chars().any(|letter| letter.is_control() || letter.is_whitespace()) {
+        return problem("the part after the @ is not a domain");
+    }
+    Ok(())
+}
+
+/// Letters of an atom (RFC 5322, section 3.2.3; beyond ASCII RFC 6532, section 3.2).
+pub fn is_atext(letter: char) -> bool {
+    letter.is_ascii_alphanumeric()
+        || "!#$%&'*+-/=?^_`{|}~".contains(letter)
+        || (!letter.is_ascii() && !letter.is_control() && !letter.is_whitespace())
+}
+
+fn mailbox(text: &str, words: Vec<Token<'_>>, bracketed: Option<String>) -> Result<Option<Mailbox>, Fault> {
+    let address = match bracketed {
+        Some(address) => {
+            check(&address)?;
+            let mut name = String::new();
+            for word in &words {
+                if !name.is_empty() {
+                    name.push(' ');
+                }
+                match word {
+                    Token::Atom(atom) => name.push_str(atom),
+                    Token::Quoted(raw) => name.push_str(&unquote(raw)),
+                    Token::Special(other) => return Err(bad(text, &format!("unexpected {other:?}"))),
+                }
+            }
+            return Ok(Some(Mailbox { name: (!name.is_empty()).then_some(name), address }));
+        }
+        None if words.is_empty() => return Ok(None),
+        None => words,
+    };
+    // Without brackets there is one address and nothing else: "a b@c" would be a guess.
+    let mut joined = String::new();
+    let count = address.len();
+    for (index, word) in address.into_iter().enumerate() {
+        match word {
+            // A quoted local part, and the atom that follows it: "a b"@c.
+            Token::Quoted(raw) if index == 0 => joined.push_str(raw),
+            Token::Atom(atom) if index == 0 || (index == 1 && atom.starts_with('@') && joined.starts_with('"')) => {
+                joined.push_str(atom);
+            }
+            _ => return Err(bad(text, "not an address; a display name needs <address> behind it")),
+        }
+    }
+    if count == 1 && joined.starts_with('"') {
+        return Err(bad(text, "a quoted name without an address"));
+    }
+    check(&joined)?;
+    Ok(Some(Mailbox { name: None, address: joined }))
+}
+
+/// The text of a quoted string without quotes and backslashes.
+fn unquote(raw: &str) -> String {
+    let inner = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
+    let mut out = String::with_capacity(inner.len());
+    let mut letters = inner.chars();
+    while let Some(letter) = letters.next() {
+        out.push(if letter == '\\' { letters.next().unwrap_or('\\') } else { letter });
+    }
+    out
+}
+
+#[derive(Debug)]
+enum Token<'a> {
+    /// A run of anything that is neither white space nor special: atoms, dots, `@`, domain literals.
+    Atom(&'a str),
+    /// A quoted string with its quotes.
+    Quoted(&'a str),
+    Special(char),
+}
+
+struct Reader<'a> {
+    rest: &'a str,
+    text: &'a str,
+}
+
+impl<'a> Reader<'a> {
+    fn next(&mut self) -> Result<Option<Token<'a>>, Fault> {
+        self.skip_space_and_comments()?;
+        let Some(first) = self.rest.chars().next() else { return Ok(None) };
+        Ok(Some(match first {
+            '"' => Token::Quoted(self.take(self.quoted_end()?)),
+            '<' | '>' | ',' | ';' | ':' | ')' => {
+                self.take(1);
+                Token::Special(first)
+            }
+            _ => {
+                let end = self.atom_end();
+                Token::Atom(self.take(end))
+            }
+        }))
+    }
+
+    /// What stands between `<` and `>`, without the old route.
+    fn bracketed(&mut self) -> Result<String, Fault> {
+        let mut address = String::new();
+        loop {
+            match self.next()? {
+                Some(Token::Special('>')) => break,
+                // "<@relay1,@relay2:user@domain>": the route of RFC 5322, section 4.4, is dropped.
+                Some(Token::Special(':')) if address.starts_with('@') => address.clear(),
+                Some(Token::Special(',')) if address.is_empty() || address.starts_with('@') => {}
+                Some(Token::Atom(part) | Token::Quoted(part)) => address.push_str(part),
+                Some(Token::Special(other)) => return Err(bad(self.text, &format!("unexpected {other:?}"))),
+                None => return Err(bad(self.text, "no > behind the <")),
+            }
+        }
+        if address.is_empty() {
+            return Err(bad(self.text, "empty address"));
+        }
+        Ok(address)
+    }
+
+    fn skip_space_and_comments(&mut self) -> Result<(), Fault> {
+        let mut depth = 0usize;
+        loop {
+            let Some(first) = self.rest.chars().next() else {
+                return if depth == 0 { Ok(()) } else { Err(bad(self.text, "a comment that is not closed")) };
+            };
+            match first {
+                '(' => {
+                    depth += 1;
+                    if depth > MAX_COMMENT_DEPTH {
+                        return Err(bad(self.text, "comments nested too deeply"));
+                    }
+                }
+                ')' if depth > 0 => depth -= 1,
+                '\\' if depth > 0 => {
+                    self.take(1);
+                    if let Some(escaped) = self.rest.chars().next() {
+                        self.take(escaped.len_utf8());
+                    }
+                    continue;
+                }
+                ' ' | '\t' => {}
+                _ if depth > 0 => {}
+                _ => return Ok(()),
+            }
+            self.take(first.len_utf8());
+        }
+    }
+
+    fn quoted_end(&self) -> Result<usize, Fault> {
+        let mut escaped = false;
+        for (index, byte) in self.rest.bytes().enumerate().skip(1) {
+            match byte {
+                _ if escaped => escaped = false,
+                b'\\' => escaped = true,
+                b'"' => return Ok(index + 1),
+                _ => {}
+            }
+        }
+        Err(bad(self.text, "a quote that is not closed"))
+    }
+
+    fn atom_end(&self) -> usize {
+        let mut literal = false;
+        for (index, letter) in self.rest.char_indices() {
+            match letter {
+                '[' => literal = true,
+                ']' => literal = false,
+                ':' if literal => {}
+                ' ' | '\t' | '"' | '<' | '>' | ',' | ';' | ':' | '(' | ')' if index > 0 => return index,
+                _ => {}
+            }
+        }
+        self.rest.len()
+    }
+
+    fn take(&mut self, count: usize) -> &'a str {
+        let (taken, rest) = self.rest.split_at_checked(count).unwrap_or((self.rest, ""));
+        self.rest = rest;
+        taken
+    }
+}
+
+fn bad(text: &str, why: &str) -> Fault {
+    let shown: String = text.chars().take(100).collect();
+    Fault::new(Kind::BadData, format!("{shown}: {why}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(text: &str) -> Vec<(String, String)> {
+        let found = parse_list(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+        found.into_iter().map(|mailbox| (mailbox.name.unwrap_or_default(), mailbox.address)).collect()
+    }
+
+    #[test]
+    fn lists_of_every_form() {
+        let table: &[(&str, &[(&str, &str)])] = &[
+            ("", &[]),
+            (" , ,", &[]),
+            ("a@b.c", &[("", "a@b.c")]),
+            ("root", &[("", "root")]),
+            ("<a@b.c>", &[("", "a@b.c")]),
+            ("Alice <a@b.c>", &[("Alice", "a@b.c")]),
+            ("Alice Example<a@b.c>", &[("Alice Example", "a@b.c")]),
+            ("\"Example, Alice\" <a@b.c>, bob@d", &[("Example, Alice", "a@b.c"), ("", "bob@d")]),
+            ("\"a \\\"q\\\" \\\\\" <a@b>", &[("a \"q\" \\", "a@b")]),
+            ("Grüße <a@b>", &[("Grüße", "a@b")]),
+            ("a@b (comment (nested \\) here)) , c@d", &[("", "a@b"), ("", "c@d")]),
+            ("friends: a@b, C <c@d>; e@f", &[("", "a@b"), ("C", "c@d"), ("", "e@f")]),
+            ("undisclosed-recipients:;", &[]),
+            ("<@r1,@r2:a@b>", &[("", "a@b")]),
+            ("\"odd local\"@b", &[("", "\"odd local\"@b")]),
+            ("X <\"odd local\"@b>", &[("X", "\"odd local\"@b")]),
+            ("a@[127.0.0.1], b@[IPv6:::1]", &[("", "a@[127.0.0.1]"), ("", "b@[IPv6:::1]")]),
+            ("J. Doe <a@b>", &[("J. Doe", "a@b")]),
+            ("=?utf-8?q?J=C3=B6rg?= <a@b>", &[("=?utf-8?q?J=C3=B6rg?=", "a@b")]),
+            ("用户@例子.测试", &[("", "用户@例子.测试")]),
+            ("a..b.@c", &[("", "a..b.@c")]),
+        ];
+        for (text, expected) in table {
+            let expected: Vec<(String, String)> =
+                expected.iter().map(|(name, address)| ((*name).into(), (*address).into())).collect();
+            assert_eq!(list(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn refuses_what_is_not_an_address() {
+        for text in [
+            "a b@c",
+            "Alice a@b",
+            "<a@b",
+            "<>",
+            "a@b>",
+            "\"open <a@b>",
+            "a@b (open",
+            "a@b\r\nBcc: x@y",
+            "a@b\nX",
+            "a\0@b",
+            "@b",
+            "a@",
+            "a@b..c",
+            "a@b c",
+            "<a b@c> x",
+            "<a@b> x",
+            "a@[",
+            "a@[1.2.3.4",
+            "a@[]",
+            "\"name\"",
+            "a@b@c d",
+            "<a@b><c@d>",
+            "a\u{85}b@c",
+        ] {
+            assert!(parse_list(text).is_err(), "{text:?} gave {:?}", parse_list(text));
+        }
+        assert!(Mailbox::parse("a@b, c@d").is_err());
+        assert!(Mailbox::parse("").is_err());
+        assert!(check(&format!("{}@b", "x".repeat(MAX_ADDRESS_BYTES - 2))).is_ok());
+        assert!(check(&format!("{}@b", "x".repeat(MAX_ADDRESS_BYTES - 1))).is_err());
+        let deep = |depth: usize| format!("{}{}a@b", "(".repeat(depth), ")".repeat(depth));
+        assert!(parse_list(&deep(MAX_COMMENT_DEPTH)).is_ok());
+        assert!(parse_list(&deep(MAX_COMMENT_DEPTH + 1)).is_err());
+    }
+
+    #[test]
+    fn domains_become_ascii() {
+        let ascii = |text: &str| Mailbox::parse(text).and_then(Mailbox::to_ascii_domain).map(|mailbox| mailbox.address);
+        assert_eq!(ascii("x@bücher.example").unwrap(), "x@xn--bcher-kva.example");
+        assert_eq!(ascii("x@Example.COM").unwrap(), "x@Example.COM");
+        assert_eq!(ascii("grün@grün.example").unwrap(), "grün@xn--grn-hoa.example");
+        assert!(ascii("x@\u{fffd}.example").is_err());
+    }
+}

@@ -1,0 +1,437 @@
+//! Writing header fields: folding (RFC 5322, section 2.2.3), encoded-words (RFC 2047), parameters (RFC 2231). Everything
+//! written is ASCII unless an address itself needs UTF-8 (RFC 6532).
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::address::{Mailbox, is_atext};
+use super::transfer::MAX_LINE_BYTES;
+use crate::fault::{Fault, Kind};
+
+/// Where a line is folded if it can be (RFC 5322, section 2.1.1).
+pub const FOLD_COLUMN: usize = 78;
+/// Longest encoded-word (RFC 2047, section 2).
+pub const MAX_ENCODED_WORD: usize = 75;
+/// Longest value given by a user for one field.
+pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
+/// Longest parameter value kept in one piece.
+const PARAMETER_PIECE: usize = 60;
+
+/// Refuses CR, LF and NUL: a value that holds one would start a header of its own.
+pub fn check_value(what: &str, value: &str) -> Result<(), Fault> {
+    if let Some(bad) = value.chars().find(|letter| matches!(letter, '\r' | '\n' | '\0')) {
+        return Err(Fault::new(Kind::Usage, format!("{what}: {bad:?} is not allowed in a value")));
+    }
+    if value.len() > MAX_VALUE_BYTES {
+        return Err(Fault::new(Kind::Usage, format!("{what}: longer than {MAX_VALUE_BYTES} bytes")));
+    }
+    Ok(())
+}
+
+/// True for a header field name (RFC 5322, section 3.6.8) of a sensible length.
+pub fn is_field_name(name: &str) -> bool {
+    (1..=76).contains(&name.len()) && name.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b':')
+}
+
+/// A field of free text, such as Subject.
+pub fn unstructured(name: &str, value: &str) -> Result<String, Fault> {
+    check_value(name, value)?;
+    let mut line = Folder::new(name);
+    let words = split_words(value);
+    let last = words.len().saturating_sub(1);
+    // White space at the ends would be lost: it is encoded together with the word beside it.
+    let needs = |index: usize, (space, word): &(&str, &str)| {
+        needs_encoding(word)
+            || (index == 0 && !space.is_empty())
+            || (index == last && word.is_empty())
+            || space.len() + word.len() > MAX_LINE_BYTES - 100
+    };
+    let needing = || words.iter().enumerate().filter(|(index, word)| needs(*index, word)).map(|(index, _)| index);
+    let (first_encoded, last_encoded) = (needing().next(), needing().last());
+    let mut index = 0;
+    while let Some((space, word)) = words.get(index) {
+        match (first_encoded, last_encoded) {
+            (Some(first), Some(last)) if index == first => {
+                // From the first to the last word that needs it: white space between two encoded-words does not show.
+                let mut text = String::new();
+                for (position, (space, word)) in words.iter().enumerate().take(last + 1).skip(first) {
+                    if position > first || first == 0 {
+                        text.push_str(space);
+                    }
+                    text.push_str(word);
+                }
+                line.encoded(if first == 0 { " " } else { space }, &text);
+                index = last + 1;
+            }
+            _ => {
+                line.word(if index == 0 { " " } else { space }, word);
+                index += 1;
+            }
+        }
+    }
+    Ok(line.finish())
+}
+
+/// A field of addresses, such as To.
+pub fn addresses(name: &str, mailboxes: &[Mailbox]) -> Result<String, Fault> {
+    let mut line = Folder::new(name);
+    for (index, mailbox) in mailboxes.iter().enumerate() {
+        check_value(name, &mailbox.address)?;
+        let comma = if index + 1 < mailboxes.len() { "," } else { "" };
+        match &mailbox.name {
+            None => line.word(" ", &format!("{}{comma}", mailbox.address)),
+            Some(display) => {
+                check_value(name, display)?;
+                phrase(&mut line, display);
+                line.word(" ", &format!("<{}>{comma}", mailbox.address));
+            }
+        }
+    }
+    Ok(line.finish())
+}
+
+/// A field of message identifiers, such as References.
+pub fn identifiers(name: &str, ids: &[String]) -> Result<String, Fault> {
+    let mut line = Folder::new(name);
+    for id in ids {
+        if !is_message_id(id) {
+            return Err(Fault::new(Kind::Usage, format!("{name}: {id}: not a message identifier, <left@right>")));
+        }
+        line.word(" ", id);
+    }
+    Ok(line.finish())
+}
+
+/// True for `<left@right>` of visible ASCII (RFC 5322, section 3.6.4, and what is met of it).
+pub fn is_message_id(id: &str) -> bool {
+    let inner = id.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).unwrap_or_default();
+    inner.contains('@')
+        && id.len() <= MAX_LINE_BYTES - 20
+        && inner.bytes().all(|byte| (b'!'..=b'~').contains(&byte) && byte != b'<' && byte != b'>')
+}
+
+/// A field with parameters, such as Content-Type; `value` is written as it is (RFC 2045, section 5.1; RFC 2231).
+pub fn with_parameters(name: &str, value: &str, parameters: &[(&str, &str)]) -> Result<String, Fault> {
+    check_value(name, value)?;
+    let mut pieces = Vec::new();
+    for (key, text) in parameters {
+        check_value(key, text)?;
+        parameter(key, text, &mut pieces);
+    }
+    let mut line = Folder::new(name);
+    let last = pieces.len();
+    line.word(" ", &format!("{value}{}", if last > 0 { ";" } else { "" }));
+    for (index, piece) in pieces.iter().enumerate() {
+        line.word(" ", &format!("{piece}{}", if index + 1 < last { ";" } else { "" }));
+    }
+    Ok(line.finish())
+}
+
+/// Encoded-words alone, without a field around them (a name in a template, a downgrade).
+pub fn encode_words(text: &str) -> String {
+    let mut line = Folder { out: String::new(), column: 0, fresh: true };
+    line.encoded("", text);
+    line.out
+}
+
+fn parameter(key: &str, text: &str, pieces: &mut Vec<String>) {
+    let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$&+-.^_`{|}~".contains(&byte);
+    let printable = text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) && !text.contains("=?");
+    if printable && text.len() <= PARAMETER_PIECE {
+        if !text.is_empty() && text.bytes().all(token) {
+            pieces.push(format!("{key}={text}"));
+        } else {
+            pieces.push(format!("{key}={}", quote(text)));
+        }
+        return;
+    }
+    // Extended values: percent-encoded UTF-8, cut between characters (RFC 2231, sections 3 and 4).
+    let mut runs = vec![String::new()];
+    for letter in text.chars() {
+        let mut encoded = String::new();
+        let mut bytes = [0; 4];
+        for byte in letter.encode_utf8(&mut bytes).bytes() {
+            if token(byte) {
+                encoded.push(char::from(byte));
+            } else {
+                encoded.push_str(&format!("%{byte:02X}"));
+            }
+        }
+        match runs.last_mut() {
+            Some(run) if run.len() + encoded.len() <= PARAMETER_PIECE - 10 => run.push_str(&encoded),
+            _ => runs.push(encoded),
+        }
+    }
+    if let [only] = runs.as_slice() {
+        pieces.push(format!("{key}*=UTF-8''{only}"));
+        return;
+    }
+    for (index, run) in runs.iter().enumerate() {
+        let charset = if index == 0 { "UTF-8''" } else { "" };
+        pieces.push(format!("{key}*{index}*={charset}{run}"));
+    }
+}
+
+/// A display name: atoms, a quoted string, or encoded-words (RFC 5322, section 3.2.5; RFC 2047, section 5).
+fn phrase(line: &mut Folder, name: &str) {
+    let printable = name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
+    if !printable || name.contains("=?") || name.len() > FOLD_COLUMN - 10 || name.trim() != name {
+        line.encoded(" ", name);
+    } else if name.split(' ').all(|word| !word.is_empty() && word.chars().all(is_atext)) {
+        for word in name.split(' ') {
+            line.word(" ", word);
+        }
+    } else {
+        line.word(" ", &quote(name));
+    }
+}
+
+/// A quoted string (RFC 5322, section 3.2.4).
+pub fn quote(text: &str) -> String {
+    let mut out = String::with_capacity(text.len() + 2);
+    out.push('"');
+    for letter in text.chars() {
+        if matches!(letter, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(letter);
+    }
+    out.push('"');
+    out
+}
+
+fn needs_encoding(word: &str) -> bool {
+    word.contains("=?") || !word.bytes().all(|byte| (b'!'..=b'~').contains(&byte))
+}
+
+/// Words, each with the white space before it; white space at the end comes with an empty word.
+fn split_words(value: &str) -> Vec<(&str, &str)> {
+    let is_space = |letter: char| letter == ' ' || letter == '\t';
+    let mut words = Vec::new();
+    let mut rest = value;
+    while !rest.is_empty() {
+        let (space, tail) = rest.split_at(rest.find(|letter| !is_space(letter)).unwrap_or(rest.len()));
+        let (word, tail) = tail.split_at(tail.find(is_space).unwrap_or(tail.len()));
+        words.push((space, word));
+        rest = tail;
+    }
+    words
+}
+
+/// Puts words on lines.
+struct Folder {
+    out: String,
+    column: usize,
+    /// Nothing but the field's name stands on the line.
+    fresh: bool,
+}
+
+impl Folder {
+    fn new(name: &str) -> Folder {
+        Folder { out: format!("{name}:"), column: name.len() + 1, fresh: true }
+    }
+
+    fn word(&mut self, space: &str, word: &str) {
+        if !self.fresh && self.column + space.len() + word.len() > FOLD_COLUMN {
+            self.out.push_str("\r\n");
+            self.column = 0;
+        }
+        self.put(space);
+        self.put(word);
+        self.fresh = false;
+    }
+
+    /// `text` as encoded-words, each on what is left of its line.
+    fn encoded(&mut self, space: &str, text: &str) {
+        // Q and B differ only by length here: whichever is shorter for the whole text (RFC 2047, section 4).
+        let q_size: usize = text.bytes().map(|byte| if q_literal(byte) || byte == b' ' { 1 } else { 3 }).sum();
+        let use_q = q_size <= text.len().div_ceil(3) * 4;
+        let mut space = space;
+        let mut rest = text;
+        while !rest.is_empty() {
+            let mut room = (FOLD_COLUMN - 2).saturating_sub(self.column + space.len()).min(MAX_ENCODED_WORD);
+            if room < 32 && !(self.fresh && self.column < 40) {
+                self.out.push_str("\r\n");
+                self.column = 0;
+                room = MAX_ENCODED_WORD - space.len();
+            }
+            let payload = room.max(32) - "=?UTF-8?Q??=".len();
+            let mut end = 0;
+            let mut used = 0;
+            for (index, letter) in rest.char_indices() {
+                let next = index + letter.len_utf8();
+                used += match (use_q, letter) {
+                    (true, ' ') => 1,
+                    (true, letter) if u8::try_from(letter).is_ok_and(q_literal) => 1,
+                    (true, letter) => 3 * letter.len_utf8(),
+                    (false, _) => 0,
+                };
+                let size = if use_q { used } else { next.div_ceil(3) * 4 };
+                if size > payload {
+                    break;
+                }
+                end = next;
+            }
+            let (now, later) = rest.split_at(end.max(rest.chars().next().map_or(0, char::len_utf8)));
+            rest = later;
+            let word = if use_q { q_word(now) } else { format!("=?UTF-8?B?{}?=", STANDARD.encode(now)) };
+            self.put(space);
+            self.put(&word);
+            self.fresh = false;
+            space = " ";
+        }
+    }
+
+    fn put(&mut self, text: &str) {
+        self.out.push_str(text);
+        self.column += text.len();
+    }
+
+    fn finish(mut self) -> String {
+        self.out.push_str("\r\n");
+        self.out
+    }
+}
+
+/// Bytes that stand for themselves in a Q encoded-word of a phrase, the strictest place (RFC 2047, section 5 (3)).
+fn q_literal(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!*+-/".contains(&byte)
+}
+
+fn q_word(text: &str) -> String {
+    let mut out = String::from("=?UTF-8?Q?");
+    for byte in text.bytes() {
+        match byte {
+            b' ' => out.push('_'),
+            byte if q_literal(byte) => out.push(char::from(byte)),
+            byte => out.push_str(&format!("={byte:02X}")),
+        }
+    }
+    out.push_str("?=");
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn unfold(field: &str) -> String {
+        field.strip_suffix("\r\n").unwrap().replace("\r\n", "")
+    }
+
+    /// An independent reading of encoded-words (mail-parser's), to hold our writing against.
+    fn decoded(field: &str) -> String {
+        let message = format!("{field}\r\n");
+        let parsed = mail_parser::MessageParser::default().parse(message.as_bytes()).unwrap();
+        parsed.subject().unwrap_or_default().to_owned()
+    }
+
+    fn lines_are_fit(field: &str) {
+        for line in field.strip_suffix("\r\n").unwrap().split("\r\n") {
+            assert!(line.is_ascii(), "{field}");
+            assert!(!line.trim().is_empty(), "{field:?}: an empty line ends the header");
+            if line.contains("=?UTF-8") {
+                assert!(line.len() <= 76, "{} bytes: {field}", line.len());
+            }
+            for word in line.split_whitespace().filter(|word| word.starts_with("=?UTF-8")) {
+                assert!(word.len() <= MAX_ENCODED_WORD, "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn free_text() {
+        for (value, expected) in [
+            ("Hello", "Subject: Hello"),
+            ("", "Subject:"),
+            ("a  b\tc", "Subject: a  b\tc"),
+            ("Grüße", "Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?="),
+            ("Re: Grüße aus Köln, Bob", "Subject: Re: =?UTF-8?Q?Gr=C3=BC=C3=9Fe_aus_K=C3=B6ln=2C?= Bob"),
+            ("Привет", "Subject: =?UTF-8?B?0J/RgNC40LLQtdGC?="),
+            ("=?x?q?y?=", "Subject: =?UTF-8?Q?=3D=3Fx=3Fq=3Fy=3F=3D?="),
+            (" lead", "Subject: =?UTF-8?Q?_lead?="),
+            ("trail ", "Subject: =?UTF-8?Q?trail_?="),
+            ("x\u{7}y", "Subject: =?UTF-8?Q?x=07y?="),
+        ] {
+            let field = unstructured("Subject", value).unwrap();
+            if value != "trail " {
+                assert_eq!(unfold(&field), expected, "{value:?}");
+            }
+            lines_are_fit(&field);
+            assert_eq!(decoded(&field), value);
+        }
+    }
+
+    #[test]
+    fn long_values_fold_where_white_space_is() {
+        let value = "word ".repeat(60).trim_end().to_owned();
+        let field = unstructured("Subject", &value).unwrap();
+        assert_eq!(unfold(&field), format!("Subject: {value}"));
+        assert!(field.lines().all(|line| line.len() <= FOLD_COLUMN));
+        let long = "x".repeat(2000);
+        let field = unstructured("Subject", &long).unwrap();
+        lines_are_fit(&field);
+        assert_eq!(decoded(&field), long);
+    }
+
+    proptest! {
+        #[test]
+        fn encoded_text_reads_back(value in "[a-zäöü€😀=?_,\"]{1,12}( [a-zÀ-ÿ=?😀]{1,40}){0,12}") {
+            let field = unstructured("Subject", &value).unwrap();
+            lines_are_fit(&field);
+            prop_assert_eq!(decoded(&field), value);
+        }
+
+        #[test]
+        fn names_read_back(name in "[a-z\"\\\\(),.:;<>@äöü€😀=?_-]{1,20}( [a-zÀ-ÿ=?,]{1,30}){0,5}") {
+            let mailbox = Mailbox { name: Some(name.clone()), address: "a@b.example".into() };
+            let field = addresses("From", &[mailbox]).unwrap();
+            lines_are_fit(&field);
+            let message = format!("{field}\r\n");
+            let parsed = mail_parser::MessageParser::default().parse(message.as_bytes()).unwrap();
+            let from = parsed.from().unwrap().first().unwrap();
+            prop_assert_eq!(from.name().unwrap(), name);
+            prop_assert_eq!(from.address().unwrap(), "a@b.example");
+        }
+
+        #[test]
+        fn file_names_read_back(name in "[ -~äöü€😀]{1,150}") {
+            let field = with_parameters("Content-Disposition", "attachment", &[("filename", &name)]).unwrap();
+            prop_assert!(field.lines().all(|line| line.len() <= FOLD_COLUMN && line.is_ascii()));
+            let message = format!("{field}\r\n");
+            let parsed = mail_parser::MessageParser::default().parse(message.as_bytes()).unwrap();
+            use mail_parser::MimeHeaders;
+            prop_assert_eq!(parsed.parts[0].content_disposition().unwrap().attribute("filename").unwrap(), name);
+        }
+    }
+
+    #[test]
+    fn injection_is_refused_in_every_kind_of_field() {
+        for bad in ["x\r\nBcc: y@z", "x\ny", "x\ry", "x\0y"] {
+            assert_eq!(unstructured("Subject", bad).unwrap_err().kind, Kind::Usage);
+            let named = Mailbox { name: Some(bad.into()), address: "a@b".into() };
+            assert!(addresses("To", &[named]).is_err());
+            let odd = Mailbox { name: None, address: bad.into() };
+            assert!(addresses("To", &[odd]).is_err());
+            assert!(identifiers("References", &[format!("<{bad}@x>")]).is_err());
+            assert!(with_parameters("Content-Type", "text/plain", &[("name", bad)]).is_err());
+            assert!(!is_field_name(bad));
+        }
+        for bad in ["", "a b", "a:", "ü", &"x".repeat(77)] {
+            assert!(!is_field_name(bad), "{bad}");
+        }
+        assert!(is_field_name("X-Mailer"));
+    }
+
+    #[test]
+    fn identifiers_fold_between() {
+        let ids: Vec<String> = (0..10).map(|index| format!("<{index}.0123456789@host.example>")).collect();
+        let field = identifiers("References", &ids).unwrap();
+        assert!(field.lines().all(|line| line.len() <= FOLD_COLUMN));
+        assert_eq!(unfold(&field), format!("References: {}", ids.join(" ")));
+        for bad in ["a@b", "<a>", "<a b@c>", "<a@b", "<a@b>>", "<ü@b>"] {
+            assert!(!is_message_id(bad), "{bad}");
+        }
+    }
+}

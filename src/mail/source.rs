@@ -1,0 +1,172 @@
+//! Bytes that can be read more than once: in memory, or a file held open and read by position. What comes by a pipe is
+//! spooled first, in memory while it is small and in an unnamed temporary file otherwise.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::fault::{Fault, Kind};
+
+/// More than this of a pipe goes to a temporary file instead of memory.
+pub const MAX_SPOOL_MEMORY_BYTES: usize = 1024 * 1024;
+
+/// Bytes that can be opened again and again, each time from the start. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Source {
+    bytes: Bytes,
+    size_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+enum Bytes {
+    Memory(Arc<[u8]>),
+    File(Arc<File>),
+}
+
+/// One reading of a [`Source`], from some position on.
+#[derive(Debug)]
+pub struct SourceReader {
+    source: Source,
+    position: u64,
+}
+
+impl Source {
+    /// What is in memory already.
+    pub fn memory(bytes: impl Into<Arc<[u8]>>) -> Source {
+        let bytes = bytes.into();
+        Source { size_bytes: bytes.len() as u64, bytes: Bytes::Memory(bytes) }
+    }
+
+    /// A file, or `-` for standard input. A regular file is held open (its size is fixed now), anything else is spooled.
+    pub fn path(path: &Path) -> Result<Source, Fault> {
+        if path == Path::new("-") {
+            return Source::spool("standard input", std::io::stdin().lock());
+        }
+        let problem = |error: std::io::Error| {
+            let mut fault = Fault::local(path.display(), &error);
+            // It was to be read: whatever is in the way, the input is not there.
+            if fault.kind == Kind::CannotCreate {
+                fault.kind = Kind::NoInput;
+            }
+            fault
+        };
+        let file = File::open(path).map_err(problem)?;
+        let found = file.metadata().map_err(problem)?;
+        if found.is_dir() {
+            return Err(Fault::new(Kind::NoInput, format!("{}: Is a directory", path.display())));
+        }
+        if !found.is_file() {
+            return Source::spool(path.display(), file);
+        }
+        Ok(Source::file(file, found.len()))
+    }
+
+    /// The first `size_bytes` bytes of an open regular file.
+    pub fn file(file: File, size_bytes: u64) -> Source {
+        Source { bytes: Bytes::File(Arc::new(file)), size_bytes }
+    }
+
+    /// Reads a stream to its end.
+    pub fn spool(what: impl std::fmt::Display, mut stream: impl Read) -> Result<Source, Fault> {
+        let problem = |error: std::io::Error| Fault::local(&what, &error);
+        let mut start = Vec::new();
+        (&mut stream).take(MAX_SPOOL_MEMORY_BYTES as u64 + 1).read_to_end(&mut start).map_err(problem)?;
+        if start.len() <= MAX_SPOOL_MEMORY_BYTES {
+            return Ok(Source::memory(start));
+        }
+        let mut file = tempfile::tempfile().map_err(|error| Fault::local("temporary file", &error))?;
+        file.write_all(&start).map_err(|error| Fault::local("temporary file", &error))?;
+        drop(start);
+        let mut size_bytes = MAX_SPOOL_MEMORY_BYTES as u64 + 1;
+        size_bytes += std::io::copy(&mut stream, &mut file).map_err(problem)?;
+        Ok(Source::file(file, size_bytes))
+    }
+
+    /// How many bytes a whole reading gives.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// A new reading from this position on.
+    pub fn open_at(&self, position: u64) -> SourceReader {
+        SourceReader { source: self.clone(), position }
+    }
+
+    /// All bytes, if they are at most `limit`; larger is [`Kind::BadData`].
+    pub fn read_all(&self, what: &str, limit: usize) -> Result<Vec<u8>, Fault> {
+        if self.size_bytes > limit as u64 {
+            return Err(Fault::new(Kind::BadData, format!("{what}: larger than {limit} bytes")));
+        }
+        let mut all = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or_default());
+        self.open_at(0).read_to_end(&mut all).map_err(|error| Fault::local(what, &error))?;
+        Ok(all)
+    }
+}
+
+impl Read for SourceReader {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.source.size_bytes.saturating_sub(self.position);
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(room) = buffer.get_mut(..wanted).filter(|room| !room.is_empty()) else {
+            return Ok(0);
+        };
+        let count = match &self.source.bytes {
+            Bytes::Memory(bytes) => {
+                let from = usize::try_from(self.position).unwrap_or(usize::MAX);
+                let available = bytes.get(from..).and_then(|tail| tail.get(..wanted)).unwrap_or_default();
+                room.copy_from_slice(available);
+                wanted
+            }
+            Bytes::File(file) => match file.read_at(room, self.position)? {
+                0 => return Err(std::io::Error::new(std::io::ErrorKind::UnexpectedEof, "the file became shorter")),
+                count => count,
+            },
+        };
+        self.position += count as u64;
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_and_temporary_file_read_alike_and_again() {
+        for size in [0, 1, MAX_SPOOL_MEMORY_BYTES, MAX_SPOOL_MEMORY_BYTES + 1, MAX_SPOOL_MEMORY_BYTES + 70_000] {
+            let data: Vec<u8> = (0..size).map(|index| (index % 251) as u8).collect();
+            let source = Source::spool("test", &data[..]).unwrap();
+            assert_eq!(source.size_bytes(), size as u64);
+            assert_eq!(matches!(source.bytes, Bytes::File(_)), size > MAX_SPOOL_MEMORY_BYTES);
+            for _ in 0..2 {
+                assert!(source.read_all("test", size).unwrap() == data);
+            }
+            let mut tail = Vec::new();
+            source.open_at(size as u64 / 2).read_to_end(&mut tail).unwrap();
+            assert!(tail == data[size / 2..]);
+        }
+    }
+
+    #[test]
+    fn a_file_that_shrinks_is_an_error_and_growth_is_not_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x");
+        std::fs::write(&path, b"0123456789").unwrap();
+        let source = Source::path(&path).unwrap();
+        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
+        assert_eq!(source.read_all("x", 10).unwrap(), b"0123456789");
+        std::fs::write(&path, b"012").unwrap();
+        assert_eq!(source.read_all("x", 10).unwrap_err().kind, Kind::Io);
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_no_input() {
+        for path in ["/nonexistent/x", "/"] {
+            assert_eq!(Source::path(Path::new(path)).unwrap_err().kind, Kind::NoInput);
+        }
+        let large = Source::memory(vec![0; 11]);
+        assert_eq!(large.read_all("x", 10).unwrap_err().kind, Kind::BadData);
+    }
+}
