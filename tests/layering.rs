@@ -40,6 +40,7 @@ const IO_FILES: &[&str] = &[
     "dns/transfer",
     "mail/maildir",
     "mail/mbox",
+    "mail/source",
 ];
 
 /// What a pure file does not name: sockets, files, clock, randomness, processes, threads, drivers.

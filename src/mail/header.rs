@@ -39,15 +39,16 @@ pub fn unstructured(name: &str, value: &str) -> Result<String, Fault> {
     let mut line = Folder::new(name);
     let words = split_words(value);
     let last = words.len().saturating_sub(1);
+    let ends_with_space = words.last().is_some_and(|(_, word)| word.is_empty());
     // White space at the ends would be lost: it is encoded together with the word beside it.
     let needs = |index: usize, (space, word): &(&str, &str)| {
         needs_encoding(word)
             || (index == 0 && !space.is_empty())
-            || (index == last && word.is_empty())
+            || (ends_with_space && index + 1 >= last)
             || space.len() + word.len() > MAX_LINE_BYTES - 100
     };
     let needing = || words.iter().enumerate().filter(|(index, word)| needs(*index, word)).map(|(index, _)| index);
-    let (first_encoded, last_encoded) = (needing().next(), needing().last());
+    let (first_encoded, last_encoded) = (needing().next(), needing().next_back());
     let mut index = 0;
     while let Some((space, word)) = words.get(index) {
         match (first_encoded, last_encoded) {
@@ -243,9 +244,9 @@ impl Folder {
 
     /// `text` as encoded-words, each on what is left of its line.
     fn encoded(&mut self, space: &str, text: &str) {
-        // Q and B differ only by length here: whichever is shorter for the whole text (RFC 2047, section 4).
+        // Q stays readable; B is for text that is mostly outside ASCII (RFC 2047, section 4).
         let q_size: usize = text.bytes().map(|byte| if q_literal(byte) || byte == b' ' { 1 } else { 3 }).sum();
-        let use_q = q_size <= text.len().div_ceil(3) * 4;
+        let use_q = q_size * 2 <= text.len().div_ceil(3) * 4 * 3;
         let mut space = space;
         let mut rest = text;
         while !rest.is_empty() {
@@ -349,7 +350,7 @@ mod tests {
             ("Grüße", "Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?="),
             ("Re: Grüße aus Köln, Bob", "Subject: Re: =?UTF-8?Q?Gr=C3=BC=C3=9Fe_aus_K=C3=B6ln=2C?= Bob"),
             ("Привет", "Subject: =?UTF-8?B?0J/RgNC40LLQtdGC?="),
-            ("=?x?q?y?=", "Subject: =?UTF-8?Q?=3D=3Fx=3Fq=3Fy=3F=3D?="),
+            ("=?x?q?y?=", "Subject: =?UTF-8?B?PT94P3E/eT89?="),
             (" lead", "Subject: =?UTF-8?Q?_lead?="),
             ("trail ", "Subject: =?UTF-8?Q?trail_?="),
             ("x\u{7}y", "Subject: =?UTF-8?Q?x=07y?="),

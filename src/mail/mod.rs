@@ -2,7 +2,10 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod compose;
 pub mod header;
+pub mod html;
 pub mod maildir;
+pub mod message;
 pub mod source;
 pub mod transfer;
