@@ -69,6 +69,7 @@ pub(crate) struct Run {
     stdin: Option<Vec<u8>>,
     limit: Duration,
     closed_stdout: bool,
+    stdout_file: Option<PathBuf>,
 }
 
 impl Run {
@@ -82,6 +83,7 @@ impl Run {
             stdin: None,
             limit: LIMIT,
             closed_stdout: false,
+            stdout_file: None,
         }
     }
 
@@ -133,6 +135,12 @@ impl Run {
         self
     }
 
+    /// Stdout is this file, such as `/dev/full`.
+    pub(crate) fn stdout_to(mut self, path: impl AsRef<Path>) -> Run {
+        self.stdout_file = Some(path.as_ref().to_owned());
+        self
+    }
+
     fn command(&self, home: &Path) -> Command {
         let mut command = Command::new(binary(&self.name));
         command.args(&self.args).env_clear();
@@ -165,6 +173,10 @@ impl Run {
             let (reader, writer) = std::io::pipe().expect("a pipe");
             drop(reader);
             command.stdout(writer);
+        }
+        if let Some(path) = &self.stdout_file {
+            let file = std::fs::OpenOptions::new().append(true).open(path);
+            command.stdout(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
         }
         finish(command, line, self.stdin.take(), self.limit)
     }
