@@ -2,6 +2,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod complete;
 pub mod compose;
 pub mod header;
 pub mod html;

@@ -89,6 +89,12 @@ impl Source {
         self.size_bytes
     }
 
+    /// The same bytes, but not more than this many.
+    #[must_use]
+    pub fn cut(&self, size_bytes: u64) -> Source {
+        Source { bytes: self.bytes.clone(), size_bytes: self.size_bytes.min(size_bytes) }
+    }
+
     /// A new reading from this position on.
     pub fn open_at(&self, position: u64) -> SourceReader {
         SourceReader { source: self.clone(), position }
