@@ -1,1 +1,0 @@
-//! Server state machine: command -> actions.

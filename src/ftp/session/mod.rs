@@ -1,0 +1,569 @@
+//! The server's side of one control connection as a state machine: bytes and [`Event`]s in, [`Action`]s out. It knows no
+//! socket, file, clock or randomness; [`crate::ftp::server`] drives it.
+//!
+//! Commands are carried out one after the other and answered in order, however many the client sends ahead. While a
+//! transfer runs, later commands wait; only ABOR takes effect at once, and STAT if nothing stands before it.
+
+mod action;
+mod files;
+pub mod path;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+pub use action::{
+    Action, Algorithm, Answer, Event, Failure, Format, How, Listing, Op, Policy, Refusal, Rights, Secret, Transfer,
+    Via, What,
+};
+
+use crate::ftp::address::{self, EprtError};
+use crate::ftp::command::{Command, CommandError, Epsv, MAX_COMMAND_LINE, Protection, TypeCode};
+use crate::ftp::listing::FactSet;
+use crate::ftp::reply::Reply;
+use crate::line::{Ends, LineError, Splitter};
+
+/// Failed logins before the connection is closed.
+pub const MAX_LOGIN_FAILURES: u32 = 3;
+/// Commands in a row that are none, or none that is known, before the connection is closed.
+pub const MAX_BAD_COMMANDS: u32 = 10;
+/// Commands that may wait behind a transfer.
+pub const MAX_QUEUED: usize = 256;
+/// Bytes that are read ahead before the driver is told to wait.
+pub const MAX_READ_AHEAD: usize = 64 << 10;
+/// The longest user name, in bytes.
+pub const MAX_USER: usize = 255;
+
+/// Verbs of HTTP and SMTP: a browser or mail client that was tricked into talking to us (CVE-2021-3618, "ALPACA").
+const FOREIGN: [&str; 13] =
+    ["GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "EHLO", "HELO", "RCPT", "DATA"];
+
+/// One control connection.
+#[derive(Debug)]
+pub struct Session {
+    policy: Policy,
+    lines: Splitter,
+    /// Commands that were read ahead while a transfer runs.
+    queue: VecDeque<Result<Command, CommandError>>,
+    actions: VecDeque<Action>,
+    pending: Pending,
+    login: Login,
+    /// The control connection runs inside TLS.
+    secure: bool,
+    buffer_size_set: bool,
+    protect: bool,
+    cwd: Vec<u8>,
+    ascii: bool,
+    /// REST's offset, RANG's range.
+    range: (u64, Option<u64>),
+    rename_from: Option<Vec<u8>>,
+    data: Data,
+    /// EPSV ALL was sent: no other way of making data connections (RFC 2428, section 4).
+    only_epsv: bool,
+    facts: FactSet,
+    algorithm: Algorithm,
+    login_failures: u32,
+    bad_commands: u32,
+    draining: bool,
+    closed: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Login {
+    None,
+    Named(Vec<u8>),
+    In(Vec<u8>, Rights),
+}
+
+/// What the session waits for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pending {
+    Nothing,
+    Tls,
+    Login(Vec<u8>),
+    Listen { extended: bool },
+    Store(files::Asked),
+    Transfer { opened: bool, stopped: bool, append_name: Option<Vec<u8>>, label: &'static str, path: Vec<u8> },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Data {
+    None,
+    Passive,
+    Active(SocketAddr),
+}
+
+impl Session {
+    /// A session that greets.
+    pub fn new(policy: Policy) -> Session {
+        let greeting = Reply::new(220, policy.greeting.as_str());
+        Session {
+            lines: Splitter::new(Ends::Lenient, MAX_COMMAND_LINE),
+            queue: VecDeque::new(),
+            actions: VecDeque::from([Action::Reply(greeting)]),
+            pending: Pending::Nothing,
+            login: Login::None,
+            secure: policy.tls_implicit,
+            buffer_size_set: policy.tls_implicit,
+            protect: policy.tls_implicit,
+            cwd: b"/".to_vec(),
+            ascii: true,
+            range: (0, None),
+            rename_from: None,
+            data: Data::None,
+            only_epsv: false,
+            facts: FactSet::default(),
+            algorithm: Algorithm::Sha256,
+            login_failures: 0,
+            bad_commands: 0,
+            draining: false,
+            closed: false,
+            policy,
+        }
+    }
+
+    /// Takes what the control connection brought.
+    pub fn input(&mut self, bytes: &[u8]) {
+        self.lines.push(bytes);
+    }
+
+    /// True while more input is welcome: the bound on what a client can make us hold.
+    pub fn wants_input(&self) -> bool {
+        !self.closed && self.queue.len() < MAX_QUEUED && self.lines.pending().len() < MAX_READ_AHEAD
+    }
+
+    /// True when a client has nothing running and nothing asked: the idle time counts.
+    pub fn is_idle(&self) -> bool {
+        self.pending == Pending::Nothing
+    }
+
+    /// True once a login is good.
+    pub fn is_logged_in(&self) -> bool {
+        matches!(self.login, Login::In(..))
+    }
+
+    /// Who is logged in.
+    pub fn user(&self) -> Option<&[u8]> {
+        match &self.login {
+            Login::In(user, _) => Some(user),
+            Login::None | Login::Named(_) => None,
+        }
+    }
+
+    /// What is to be done next; `None` until more input or an event comes.
+    pub fn poll(&mut self) -> Option<Action> {
+        loop {
+            if let Some(action) = self.actions.pop_front() {
+                return Some(action);
+            }
+            if self.closed {
+                return None;
+            }
+            match self.pending {
+                Pending::Nothing if self.draining => self.goodbye(421, "Server is shutting down."),
+                Pending::Nothing => {
+                    let command = self.queue.pop_front().or_else(|| self.next_line())?;
+                    self.run(command);
+                }
+                Pending::Transfer { .. } => {
+                    self.read_ahead();
+                    if self.actions.is_empty() {
+                        return None;
+                    }
+                }
+                Pending::Tls | Pending::Login(_) | Pending::Listen { .. } | Pending::Store(_) => return None,
+            }
+        }
+    }
+
+    /// Takes what the driver reports.
+    pub fn event(&mut self, event: Event) {
+        match (event, std::mem::replace(&mut self.pending, Pending::Nothing)) {
+            (Event::Drain, pending) => {
+                self.draining = true;
+                self.pending = pending;
+            }
+            (Event::Idle, Pending::Nothing) => self.goodbye(421, "Nothing came for too long."),
+            (Event::Secured, Pending::Tls) => {
+                self.secure = true;
+                self.login = Login::None;
+            }
+            (Event::Login(rights), Pending::Login(user)) => self.logged_in(user, rights),
+            (Event::Listening(address), Pending::Listen { extended }) => self.listening(address, extended),
+            (Event::Stored(result), Pending::Store(asked)) => self.stored(asked, result),
+            (Event::Opened { size, name }, Pending::Transfer { stopped, label, path, .. }) => {
+                let shown = name.as_deref().unwrap_or(&path);
+                let mut text = match &name {
+                    Some(name) => [b"FILE: ", name.as_slice()].concat(),
+                    None => [b"Opening data connection for ", shown].concat(),
+                };
+                if let Some(size) = size {
+                    text.extend_from_slice(format!(" ({size} bytes)").as_bytes());
+                }
+                self.reply(150, text);
+                self.pending = Pending::Transfer { opened: true, stopped, append_name: name, label, path };
+            }
+            (Event::Ended(result), Pending::Transfer { append_name, label, .. }) => {
+                self.data = Data::None;
+                match (result, append_name) {
+                    (Ok(_), Some(name)) => {
+                        self.reply(226, [b"Transfer complete; unique file name: ", name.as_slice()].concat());
+                    }
+                    (Ok(_), None) => self.reply(226, label),
+                    (Err(failure), _) => self.actions.push_back(Action::Reply(failure.reply())),
+                }
+            }
+            // An event that nobody waits for changes nothing.
+            (_, pending) => self.pending = pending,
+        }
+    }
+
+    fn next_line(&mut self) -> Option<Result<Command, CommandError>> {
+        match self.lines.next_line() {
+            Ok(Some(line)) => Some(Command::parse(line)),
+            Ok(None) => None,
+            Err(LineError::TooLong) => Some(Err(CommandError::TooLong)),
+            Err(LineError::BareCr | LineError::BareLf) => Some(Err(CommandError::Forbidden)),
+        }
+    }
+
+    /// Looks at what comes while a transfer runs.
+    fn read_ahead(&mut self) {
+        while self.queue.len() < MAX_QUEUED {
+            let Some(command) = self.next_line() else { return };
+            match command {
+                Ok(Command::Stat(None)) if self.queue.is_empty() => {
+                    self.reply(213, "A transfer is running.");
+                }
+                Ok(Command::Abor) => {
+                    if let Pending::Transfer { stopped, .. } = &mut self.pending
+                        && !std::mem::replace(stopped, true)
+                    {
+                        self.actions.push_back(Action::StopTransfer);
+                    }
+                    // Its own reply comes in its turn: after the 426 of the transfer.
+                    self.queue.push_back(command);
+                }
+                command => self.queue.push_back(command),
+            }
+        }
+    }
+
+    fn run(&mut self, command: Result<Command, CommandError>) {
+        let command = match command {
+            Ok(command) => command,
+            Err(error) => {
+                self.reply(error.code(), error.text());
+                return self.bad_command();
+            }
+        };
+        // RNTO goes with the RNFR right before it (RFC 959, section 4.1.3).
+        let rename_from = self.rename_from.take();
+        let bad_before = std::mem::take(&mut self.bad_commands);
+        match command {
+            Command::User(name) => self.user_named(name),
+            Command::Pass(password) => self.password(password),
+            Command::Acct(_) => self.reply(202, "No account is needed."),
+            Command::Rein => self.reinitialize(),
+            Command::Quit => self.goodbye(221, "Goodbye."),
+            Command::Noop => self.reply(200, "OK."),
+            Command::Syst => self.reply(215, "UNIX Type: L8"),
+            Command::Feat => self.features(),
+            Command::Help(_) => self.help(),
+            Command::Opts(options) => self.options(&options),
+            Command::Auth(mechanism) => self.auth(&mechanism),
+            Command::Pbsz(_) if !self.secure => self.reply(503, "AUTH first."),
+            Command::Pbsz(_) => {
+                self.buffer_size_set = true;
+                self.reply(200, "PBSZ=0");
+            }
+            Command::Prot(level) => self.protection(level),
+            Command::Ccc => self.reply(534, "The control connection stays protected."),
+            Command::Other(verb, _) if FOREIGN.contains(&verb.as_str()) => self.goodbye(421, "This is an FTP server."),
+            Command::Other(verb, _) if verb == "CLNT" => self.reply(200, "Noted."),
+            Command::Other(..) if !self.is_logged_in() => {
+                self.bad_commands = bad_before;
+                self.reply(530, "Please log in with USER and PASS.");
+                self.bad_command();
+            }
+            command => match self.login.clone() {
+                Login::In(_, rights) => self.bad_commands_after(command, rights, rename_from, bad_before),
+                Login::None | Login::Named(_) => self.reply(530, "Please log in with USER and PASS."),
+            },
+        }
+    }
+
+    fn bad_commands_after(&mut self, command: Command, rights: Rights, rename_from: Option<Vec<u8>>, bad_before: u32) {
+        match self.data_command(command) {
+            Ok(()) => {}
+            Err(command) => {
+                if !self.file_command(command, rights, rename_from) {
+                    self.bad_commands = bad_before;
+                    self.reply(502, "Command not implemented.");
+                    self.bad_command();
+                }
+            }
+        }
+    }
+
+    // Login
+
+    fn user_named(&mut self, name: Vec<u8>) {
+        if self.policy.tls_required && !self.secure {
+            return self.reply(530, "TLS is required: AUTH TLS first.");
+        }
+        if name.len() > MAX_USER {
+            return self.reply(501, "User name too long.");
+        }
+        self.cwd = b"/".to_vec();
+        // The same answer for every name: who exists is nobody's business.
+        self.login = Login::Named(name);
+        self.reply(331, "Password, please.");
+    }
+
+    fn password(&mut self, password: Vec<u8>) {
+        match std::mem::replace(&mut self.login, Login::None) {
+            Login::Named(user) => {
+                self.actions.push_back(Action::Login { user: user.clone(), password: Secret(password) });
+                self.pending = Pending::Login(user);
+            }
+            other => {
+                self.login = other;
+                self.reply(503, "USER first.");
+            }
+        }
+    }
+
+    fn logged_in(&mut self, user: Vec<u8>, rights: Option<Rights>) {
+        if let Some(rights) = rights {
+            self.login_failures = 0;
+            self.login = Login::In(user, rights);
+            return self.reply(230, "Logged in.");
+        }
+        self.login_failures += 1;
+        if self.login_failures >= MAX_LOGIN_FAILURES {
+            self.goodbye(421, "Too many failed logins.");
+        } else {
+            self.reply(530, "Login incorrect.");
+        }
+    }
+
+    fn reinitialize(&mut self) {
+        self.login = Login::None;
+        self.cwd = b"/".to_vec();
+        self.ascii = true;
+        self.range = (0, None);
+        self.drop_data();
+        self.only_epsv = false;
+        self.facts = FactSet::default();
+        self.reply(220, "Ready for a new user.");
+    }
+
+    // TLS (RFC 4217)
+
+    fn auth(&mut self, mechanism: &str) {
+        let known = matches!(mechanism, "TLS" | "TLS-C" | "SSL" | "TLS-P");
+        match (self.policy.tls, self.secure, known) {
+            (false, ..) => self.reply(502, "TLS is not offered."),
+            (_, true, _) => self.reply(503, "TLS is running."),
+            (_, _, false) => self.reply(504, "Only TLS is known."),
+            (true, false, true) => {
+                // What was sent ahead in clear text is forgotten: it must not pass for something said inside TLS
+                // (CVE-2011-1575, CVE-2011-0411).
+                drop(self.lines.take_pending());
+                self.queue.clear();
+                self.reply(234, "Begin TLS.");
+                self.actions.push_back(Action::StartTls);
+                self.pending = Pending::Tls;
+            }
+        }
+    }
+
+    fn protection(&mut self, level: Protection) {
+        match level {
+            _ if !self.buffer_size_set => self.reply(503, "PBSZ first."),
+            Protection::Private => {
+                self.protect = true;
+                self.reply(200, "Data connections are private.");
+            }
+            Protection::Clear if self.policy.tls_required => self.reply(534, "TLS is required."),
+            Protection::Clear => {
+                self.protect = false;
+                self.reply(200, "Data connections are clear.");
+            }
+            Protection::Safe | Protection::Confidential => self.reply(536, "TLS knows no such level."),
+        }
+    }
+
+    // Data connections
+
+    /// Commands about data connections and representation; gives back what is none.
+    fn data_command(&mut self, command: Command) -> Result<(), Command> {
+        match command {
+            Command::Port(_) | Command::Pasv | Command::Eprt(_) if self.only_epsv => {
+                self.reply(501, "EPSV ALL was sent.");
+            }
+            Command::Port(argument) => match address::parse_port(&argument) {
+                Some(target) => self.active(SocketAddr::V4(target)),
+                None => self.reply(501, "Syntax error in the address."),
+            },
+            Command::Eprt(argument) => match address::parse_eprt(&argument) {
+                Ok(target) => self.active(target),
+                Err(EprtError::Syntax) => self.reply(501, "Syntax error in the address."),
+                Err(EprtError::Protocol) => self.reply(522, "Network protocol not supported, use (1,2)"),
+            },
+            Command::Pasv if self.policy.peer.is_ipv6() => self.reply(425, "PASV is for IPv4: use EPSV."),
+            Command::Pasv => self.listen(false),
+            Command::Epsv(Epsv::All) => {
+                self.only_epsv = true;
+                self.reply(200, "EPSV it is.");
+            }
+            Command::Epsv(Epsv::Protocol(protocol)) if protocol != self.protocol() => {
+                self.reply(522, format!("Network protocol not supported, use ({})", self.protocol()));
+            }
+            Command::Epsv(_) => self.listen(true),
+            Command::Type(TypeCode::Ascii) => {
+                self.ascii = true;
+                self.reply(200, "Type is ASCII.");
+            }
+            Command::Type(TypeCode::Image | TypeCode::Local(8)) => {
+                self.ascii = false;
+                self.reply(200, "Type is binary.");
+            }
+            Command::Type(_) => self.reply(504, "Only types A and I are known."),
+            Command::Stru(b'F') => self.reply(200, "Structure is file."),
+            Command::Stru(_) => self.reply(504, "Only structure F is known."),
+            Command::Mode(b'S') => self.reply(200, "Mode is stream."),
+            Command::Mode(_) => self.reply(504, "Only mode S is known."),
+            Command::Allo(_) => self.reply(202, "No space needs to be reserved."),
+            Command::Abor => {
+                self.drop_data();
+                self.range = (0, None);
+                self.reply(226, "Nothing runs.");
+            }
+            other => return Err(other),
+        }
+        Ok(())
+    }
+
+    /// The network protocol number of the control connection (RFC 2428, section 2).
+    fn protocol(&self) -> u16 {
+        if self.policy.peer.is_ipv4() { 1 } else { 2 }
+    }
+
+    /// Takes an address to connect to: the client's own and no privileged port, or the server would be made to connect to
+    /// others (CVE-1999-0017, "bounce"; RFC 2577, section 3).
+    fn active(&mut self, target: SocketAddr) {
+        self.drop_data();
+        if !self.policy.active {
+            self.reply(502, "Active mode is off: use PASV or EPSV.");
+        } else if target.ip().to_canonical() != self.policy.peer || target.port() < 1024 {
+            self.reply(504, "Data connections go to the client's own address and ports from 1024 only.");
+        } else {
+            self.data = Data::Active(SocketAddr::new(self.policy.peer, target.port()));
+            self.reply(200, "Address taken.");
+        }
+    }
+
+    fn listen(&mut self, extended: bool) {
+        self.data = Data::None;
+        self.actions.push_back(Action::Listen);
+        self.pending = Pending::Listen { extended };
+    }
+
+    fn listening(&mut self, address: Option<SocketAddr>, extended: bool) {
+        let Some(address) = address else {
+            return self.reply(425, "No port for the data connection.");
+        };
+        self.data = Data::Passive;
+        if extended {
+            return self.reply(229, address::format_epsv(address.port()));
+        }
+        let shown = match (self.policy.pasv_address, address.ip().to_canonical()) {
+            (Some(shown), _) => shown,
+            (None, std::net::IpAddr::V4(ip)) => ip,
+            (None, std::net::IpAddr::V6(_)) => return self.reply(425, "PASV is for IPv4: use EPSV."),
+        };
+        self.reply(227, address::format_pasv(std::net::SocketAddrV4::new(shown, address.port())));
+    }
+
+    fn drop_data(&mut self) {
+        if std::mem::replace(&mut self.data, Data::None) == Data::Passive {
+            self.actions.push_back(Action::DropListener);
+        }
+    }
+
+    // Talk
+
+    fn features(&mut self) {
+        let mut lines = vec!["Features:".to_owned()];
+        let mut add = |feature: &str| lines.push(format!(" {feature}"));
+        if self.policy.tls {
+            for feature in ["AUTH TLS", "PBSZ", "PROT"] {
+                add(feature);
+            }
+        }
+        for feature in ["EPRT", "EPSV", "MDTM", "MFMT", "REST STREAM", "SIZE", "TVFS", "UTF8", "RANG STREAM"] {
+            add(feature);
+        }
+        let mark = |algorithm: Algorithm| if algorithm == self.algorithm { "*" } else { "" };
+        let digests: Vec<_> = Algorithm::ALL.map(|each| format!("{}{}", each.name(), mark(each))).to_vec();
+        add(&format!("HASH {}", digests.join(";")));
+        add(&format!("MLST {}", files::fact_list(self.facts, true)));
+        lines.push("End".to_owned());
+        self.actions.push_back(Action::Reply(Reply::multi(211, lines)));
+    }
+
+    fn help(&mut self) {
+        let lines = [
+            "Commands:",
+            " ABOR ACCT ALLO APPE AUTH CDUP CWD DELE EPRT EPSV FEAT HASH HELP LIST MDTM MFMT MKD MLSD MLST",
+            " MODE NLST NOOP OPTS PASS PASV PBSZ PORT PROT PWD QUIT RANG REIN REST RETR RMD RNFR RNTO SITE",
+            " SIZE STAT STOR STOU STRU SYST TYPE USER XCRC XCUP XCWD XMKD XPWD XRMD XSHA1 XSHA256 XSHA512",
+            "End",
+        ];
+        self.actions.push_back(Action::Reply(Reply::multi(214, lines)));
+    }
+
+    fn options(&mut self, options: &[u8]) {
+        let text = String::from_utf8_lossy(options).trim().to_ascii_uppercase();
+        let (verb, value) = text.split_once(' ').unwrap_or((&text, ""));
+        match (verb, value.trim()) {
+            ("UTF8", "" | "ON") => self.reply(200, "Names are UTF-8."),
+            ("UTF8", _) => self.reply(504, "Names are UTF-8."),
+            ("MLST", value) => {
+                self.facts = files::facts_named(value);
+                self.reply(200, format!("MLST OPTS {}", files::fact_list(self.facts, false)).trim_end().to_owned());
+            }
+            ("HASH", "") => self.reply(200, self.algorithm.name()),
+            ("HASH", name) => match Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name) {
+                Some(algorithm) => {
+                    self.algorithm = algorithm;
+                    self.reply(200, algorithm.name());
+                }
+                None => self.reply(504, "Unknown algorithm."),
+            },
+            _ => self.reply(501, "Option not understood."),
+        }
+    }
+
+    fn bad_command(&mut self) {
+        self.bad_commands += 1;
+        if self.bad_commands >= MAX_BAD_COMMANDS {
+            self.goodbye(421, "Too many unknown commands.");
+        }
+    }
+
+    fn reply(&mut self, code: u16, text: impl Into<Vec<u8>>) {
+        self.actions.push_back(Action::Reply(Reply::new(code, text)));
+    }
+
+    fn goodbye(&mut self, code: u16, text: &str) {
+        self.drop_data();
+        self.reply(code, text);
+        self.actions.push_back(Action::Close);
+        self.closed = true;
+    }
+}
+
+#[cfg(test)]
+mod tests;

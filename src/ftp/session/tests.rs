@@ -1,0 +1,366 @@
+//! Plays the transcripts of tests/data/ftp/server: `C:` a line of the client, `S:` a reply line, `A:` an action other than
+//! a reply, `D:` what the driver is told to do (`hold` transfers, `end`, `fail WHY`, `secured`, `idle`, `drain`, or an
+//! option of the policy). Logins and the tree are played by a small stand-in.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::*;
+use crate::ftp::listing::{Entry, EntryType, Modified};
+
+struct Player {
+    session: Session,
+    tree: BTreeMap<Vec<u8>, Option<u64>>,
+    hold: bool,
+    running: bool,
+    ports: u16,
+    log: Vec<String>,
+}
+
+impl Player {
+    fn new(policy: Policy) -> Player {
+        let tree = [
+            ("/", None),
+            ("/docs", None),
+            ("/docs/a b.txt", Some(3)),
+            ("/readme.txt", Some(11)),
+            ("/say \"hi\"", None),
+            ("/full", Some(0)),
+        ];
+        let tree = tree.into_iter().map(|(path, size)| (path.as_bytes().to_vec(), size)).collect();
+        Player { session: Session::new(policy), tree, hold: false, running: false, ports: 50_000, log: Vec::new() }
+    }
+
+    fn pump(&mut self) {
+        while let Some(action) = self.session.poll() {
+            match action {
+                Action::Reply(reply) => {
+                    let text = String::from_utf8(reply.to_bytes()).unwrap();
+                    self.log.extend(text.lines().map(|line| format!("S: {line}")));
+                }
+                Action::Login { user, password } => {
+                    let rights = match (user.as_slice(), password.0.as_slice()) {
+                        (b"anonymous", _) => Some(Rights::READ_ONLY),
+                        (b"drop", b"secret") => Some(Rights::DROP_BOX),
+                        (b"up", b"secret") => Some(Rights::UPLOAD_ONLY),
+                        (b"joe", b"secret") => Some(Rights::ALL),
+                        _ => None,
+                    };
+                    self.session.event(Event::Login(rights));
+                }
+                Action::Listen => {
+                    self.log.push("A: listen".to_owned());
+                    self.ports += 1;
+                    let ip = if self.session.policy.peer.is_ipv4() {
+                        IpAddr::from([192, 0, 2, 1])
+                    } else {
+                        IpAddr::V6(Ipv6Addr::LOCALHOST)
+                    };
+                    let address = (self.ports != 50_100).then(|| SocketAddr::new(ip, self.ports));
+                    self.session.event(Event::Listening(address));
+                }
+                Action::Store(op) => {
+                    let result = self.store(op);
+                    self.session.event(Event::Stored(result));
+                }
+                Action::Transfer(transfer) => self.transfer(&transfer),
+                Action::StartTls => self.log.push("A: start tls".to_owned()),
+                Action::DropListener => self.log.push("A: drop listener".to_owned()),
+                Action::StopTransfer => {
+                    self.log.push("A: stop".to_owned());
+                    if std::mem::take(&mut self.running) {
+                        self.session.event(Event::Ended(Err(Failure::Aborted)));
+                    }
+                }
+                Action::Close => self.log.push("A: close".to_owned()),
+            }
+        }
+    }
+
+    fn transfer(&mut self, transfer: &Transfer) {
+        let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
+        let what = match &transfer.what {
+            What::Send { path, from, to: None } => format!("send {} {from}", text(path)),
+            What::Send { path, from, to: Some(to) } => format!("send {} {from} {to}", text(path)),
+            What::Receive { path, how, replace } => {
+                format!("receive {} {how:?}{}", text(path), if *replace { "" } else { " new" })
+            }
+            What::List(listing) => {
+                let pattern = listing.pattern.as_deref().map(|pattern| format!(" {}", text(pattern)));
+                format!("list {}{}", text(&listing.path), pattern.unwrap_or_default())
+            }
+        };
+        let via = match transfer.via {
+            Via::Passive => "passive".to_owned(),
+            Via::Active(address) => format!("to {address}"),
+        };
+        let marks = [(transfer.ascii, " ascii"), (transfer.protect, " tls")];
+        let marks: String = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark).collect();
+        self.log.push(format!("A: {what} {via}{marks}"));
+        let (path, name) = match &transfer.what {
+            What::Send { path, .. } => (path, None),
+            What::List(listing) => (&listing.path, None),
+            What::Receive { how: How::Unique, path, .. } => (path, Some(b"unique.1".to_vec())),
+            What::Receive { path, .. } => (path, None),
+        };
+        if path.ends_with(b"/full") {
+            return self.session.event(Event::Ended(Err(Failure::Refused(Refusal::Full))));
+        }
+        let found = self.tree.get(path);
+        let size = match (&transfer.what, found) {
+            (What::Send { .. }, Some(size)) => *size,
+            (What::Send { .. } | What::List(_), None) => {
+                return self.session.event(Event::Ended(Err(Failure::Refused(Refusal::NotFound))));
+            }
+            _ => None,
+        };
+        self.session.event(Event::Opened { size, name });
+        self.running = self.hold;
+        if !self.hold {
+            self.session.event(Event::Ended(Ok(3)));
+        }
+    }
+
+    fn store(&mut self, op: Op) -> Result<Answer, Refusal> {
+        let get = |path: &[u8]| self.tree.get(path).copied().ok_or(Refusal::NotFound);
+        let entry = |path: &[u8], size: Option<u64>| {
+            let mut entry = Entry::new(path, if size.is_some() { EntryType::File } else { EntryType::Directory });
+            (entry.size, entry.modified) = (size, Some(Modified::utc(1_700_000_000)));
+            entry
+        };
+        match op {
+            Op::Directory(path) => match get(&path)? {
+                None => Ok(Answer::Done),
+                Some(_) => Err(Refusal::NotDirectory),
+            },
+            Op::Exists(path) | Op::SetModified(path, _) | Op::SetMode(path, _) => get(&path).map(|_| Answer::Done),
+            Op::Facts(path) => Ok(Answer::Entry(Box::new(entry(&path, get(&path)?)))),
+            Op::Delete(path) | Op::RemoveDirectory(path) => {
+                self.tree.remove(&path).map(|_| Answer::Done).ok_or(Refusal::NotFound)
+            }
+            Op::MakeDirectory(path) => match self.tree.insert(path, None) {
+                None => Ok(Answer::Done),
+                Some(_) => Err(Refusal::Exists),
+            },
+            Op::Rename(from, to) => {
+                let size = self.tree.remove(&from).ok_or(Refusal::NotFound)?;
+                self.tree.insert(to, size);
+                Ok(Answer::Done)
+            }
+            Op::List(listing) => {
+                get(&listing.path)?;
+                Ok(Answer::Lines(vec![b"-rw-r--r-- 1 0 0 11 Nov 14  2023 readme.txt".to_vec()]))
+            }
+            Op::Digest { path, from, to, .. } => {
+                let size = get(&path)?.ok_or(Refusal::NotFile)?;
+                Ok(Answer::Digest(format!("d1{from:02x}"), to.unwrap_or(size)))
+            }
+        }
+    }
+
+    fn directive(&mut self, text: &str) {
+        let end = |player: &mut Player, result| {
+            player.running = false;
+            player.session.event(Event::Ended(result));
+        };
+        match text {
+            "hold" => self.hold = true,
+            "end" => end(self, Ok(3)),
+            "fail broken" => end(self, Err(Failure::Broken)),
+            "fail stalled" => end(self, Err(Failure::Stalled)),
+            "fail connection" => end(self, Err(Failure::NoConnection)),
+            "fail tls" => end(self, Err(Failure::Tls)),
+            "secured" => self.session.event(Event::Secured),
+            "idle" => self.session.event(Event::Idle),
+            "drain" => self.session.event(Event::Drain),
+            other => panic!("no such directive: {other}"),
+        }
+    }
+}
+
+fn policy() -> Policy {
+    Policy {
+        greeting: "ready".to_owned(),
+        tls: false,
+        tls_required: false,
+        tls_implicit: false,
+        peer: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9)),
+        pasv_address: None,
+        active: true,
+    }
+}
+
+/// Plays a transcript, its client's bytes in pieces of `size`; the client's lines of one block leave together, since the
+/// replies' order is all that may depend on what comes in between.
+fn play(transcript: &str, size: usize) -> Vec<String> {
+    let mut policy = policy();
+    let mut lines = transcript.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).peekable();
+    while let Some(option) = lines.next_if(|line| line.starts_with("D: policy ")) {
+        match option.trim_start_matches("D: policy ") {
+            "tls" => policy.tls = true,
+            "tls required" => (policy.tls, policy.tls_required) = (true, true),
+            "tls implicit" => (policy.tls, policy.tls_required, policy.tls_implicit) = (true, true, true),
+            "ipv6" => policy.peer = IpAddr::V6(Ipv6Addr::LOCALHOST),
+            "no active" => policy.active = false,
+            "pasv address" => policy.pasv_address = Some(Ipv4Addr::new(203, 0, 113, 7)),
+            other => panic!("no such policy: {other}"),
+        }
+    }
+    let mut player = Player::new(policy);
+    player.pump();
+    let mut waiting = Vec::new();
+    while let Some(line) = lines.next() {
+        match line.split_once(": ").unwrap_or_else(|| panic!("no transcript line: {line}")) {
+            ("C", text) => {
+                let text =
+                    text.replace("\\r", "\r").replace("\\x1b", "\x1b").replace("\\0", "\0").replace("\\xff", "\u{ff}");
+                // What the client writes is Latin-1 here, so that byte 255 can stand in a transcript.
+                waiting.extend(text.chars().map(|letter| u8::try_from(u32::from(letter)).unwrap()));
+                waiting.extend_from_slice(b"\r\n");
+            }
+            ("D", text) => {
+                player.log.push(line.to_owned());
+                player.directive(text);
+            }
+            ("S" | "A", _) => {}
+            other => panic!("no such line: {other:?}"),
+        }
+        if !lines.peek().is_some_and(|next| next.starts_with("C: ")) {
+            for piece in waiting.chunks(size) {
+                player.session.input(piece);
+                player.pump();
+            }
+            waiting.clear();
+        }
+        player.pump();
+    }
+    player.log
+}
+
+fn transcripts() -> Vec<(String, String)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/ftp/server");
+    let mut found: Vec<_> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| {
+            let path = entry.unwrap().path();
+            (path.file_name().unwrap().to_string_lossy().into_owned(), std::fs::read_to_string(path).unwrap())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+fn expected(transcript: &str) -> Vec<String> {
+    let kept = |line: &&str| line.starts_with("S: ") || line.starts_with("A: ") || line.starts_with("D: ");
+    let log = transcript.lines().filter(kept).filter(|line| !line.starts_with("D: policy "));
+    log.map(str::to_owned).collect()
+}
+
+#[test]
+fn transcripts_are_played_as_written() {
+    let found = transcripts();
+    assert!(found.len() >= 10, "{} transcripts", found.len());
+    for (name, transcript) in found {
+        for size in [usize::MAX, 1, 2, 3, 7] {
+            let played = play(&transcript, size);
+            let expected = expected(&transcript);
+            for at in 0..played.len().max(expected.len()) {
+                assert_eq!(played.get(at), expected.get(at), "{name}, in pieces of {size}, line {at} of what was said");
+            }
+        }
+    }
+}
+
+#[test]
+fn any_end_of_the_connection_leaves_a_session_that_takes_no_harm() {
+    for (name, transcript) in transcripts() {
+        let input: Vec<u8> = transcript
+            .lines()
+            .filter_map(|line| line.strip_prefix("C: "))
+            .flat_map(|line| format!("{line}\r\n").into_bytes())
+            .collect();
+        for end in 0..=input.len() {
+            let mut player = Player::new(policy());
+            player.session.input(&input[..end]);
+            player.pump();
+            player.session.event(Event::Drain);
+            player.pump();
+            assert!(player.log.len() < 1000, "{name}");
+        }
+    }
+}
+
+#[test]
+fn a_client_cannot_make_us_hold_more_than_the_bounds() {
+    let mut player = Player::new(policy());
+    player.hold = true;
+    player.session.input(b"USER joe\r\nPASS secret\r\nPASV\r\nRETR readme.txt\r\n");
+    player.pump();
+    let mut sent = 0;
+    while player.session.wants_input() {
+        player.session.input(&b"NOOP\r\n".repeat(1000));
+        player.pump();
+        sent += 1000;
+        assert!(sent < 100_000);
+    }
+    assert!(player.session.queue.len() <= MAX_QUEUED);
+    assert!(player.session.lines.pending().len() < 2 * MAX_READ_AHEAD);
+    let before = player.log.len();
+    player.directive("end");
+    player.pump();
+    assert_eq!(player.log.len() - before, sent + 1, "all of them are answered in the end");
+}
+
+#[test]
+fn a_line_without_end_is_answered_once() {
+    let mut player = Player::new(policy());
+    player.pump();
+    for _ in 0..100 {
+        player.session.input(&[b'x'; 1000]);
+        player.pump();
+    }
+    player.session.input(b"\r\nNOOP\r\n");
+    player.pump();
+    assert_eq!(player.log, ["S: 220 ready", "S: 500 Command line too long.", "S: 200 OK."]);
+}
+
+#[test]
+fn events_out_of_turn_change_nothing() {
+    for event in [
+        Event::Secured,
+        Event::Login(Some(Rights::ALL)),
+        Event::Listening(None),
+        Event::Stored(Ok(Answer::Done)),
+        Event::Opened { size: None, name: None },
+        Event::Ended(Ok(1)),
+    ] {
+        let mut player = Player::new(policy());
+        player.pump();
+        player.session.event(event.clone());
+        player.session.input(b"PWD\r\n");
+        player.pump();
+        assert_eq!(player.log.last().unwrap(), "S: 530 Please log in with USER and PASS.", "{event:?}");
+    }
+}
+
+#[test]
+fn passwords_stay_out_of_debug_output() {
+    let mut session = Session::new(policy());
+    session.input(b"USER joe\r\nPASS s3cret\r\n");
+    let actions: Vec<_> = std::iter::from_fn(|| session.poll()).collect();
+    assert!(actions.iter().any(|action| matches!(action, Action::Login { .. })));
+    assert!(!format!("{actions:?} {session:?}").contains("s3cret"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_input_does_harm(pieces: Vec<Vec<u8>>) {
+        let mut player = Player::new(policy());
+        player.session.input(b"USER joe\r\nPASS secret\r\n");
+        for piece in pieces {
+            player.session.input(&piece);
+            player.session.input(b"\r\n");
+            player.pump();
+        }
+    }
+}
