@@ -3,8 +3,10 @@
 //! [`entry`] has the states and transitions, [`store`] the trait every engine fulfils, [`sqlite`] the engine in a local
 //! directory, which [`place`] finds. [`spool`] takes bodies of any size. The promise is in applayer-queue(5).
 
+pub mod bounce;
 pub mod entry;
 pub mod place;
+pub mod schedule;
 pub mod spool;
 pub mod sqlite;
 pub mod store;

@@ -1,0 +1,151 @@
+//! When a recipient is tried again, when its sender is warned, and when it is given up. Pure.
+
+use std::time::Duration;
+
+use crate::fault::Enhanced;
+use crate::queue::entry::Time;
+use crate::retry;
+
+/// The waits of a queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Schedule {
+    /// The wait after the first failed attempt; each further one doubles it, up to [`retry::MAX_DELAY`].
+    pub first: Duration,
+    /// The wait after the first attempt that looks like greylisting.
+    pub greylisted: Duration,
+    /// Age at which the sender is warned; `None`: never.
+    pub warn_after: Option<Duration>,
+    /// Age at which a recipient is given up.
+    pub expire_after: Duration,
+}
+
+impl Default for Schedule {
+    /// RFC 5321 section 4.5.4.1: give-up time 4 to 5 days; the first retry earlier than its 30 minutes, as is usual now.
+    fn default() -> Schedule {
+        Schedule {
+            first: Duration::from_secs(5 * 60),
+            greylisted: Duration::from_secs(90),
+            warn_after: Some(Duration::from_secs(4 * 3600)),
+            expire_after: Duration::from_secs(5 * 86400),
+        }
+    }
+}
+
+/// A recipient that was tried less often than this is not given up for its age: a clock that jumps forward, or a long
+/// pause of all runners, bounces nothing.
+pub const MIN_ATTEMPTS: u32 = 3;
+
+/// What is known after a failed attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failure<'a> {
+    /// When the message was accepted.
+    pub created: Time,
+    /// Now.
+    pub now: Time,
+    /// Attempts begun, the failed one included.
+    pub attempts: u32,
+    /// The reply code, if there was a reply.
+    pub code: Option<u16>,
+    /// The enhanced code, if there was one.
+    pub enhanced: Option<Enhanced>,
+    /// The reply.
+    pub reply: &'a str,
+    /// The sender was warned before.
+    pub warned: bool,
+}
+
+/// What follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// Another attempt.
+    Retry {
+        /// When.
+        due: Time,
+        /// Whether the sender is to be warned now.
+        warn: bool,
+    },
+    /// Given up.
+    Expired,
+}
+
+impl Schedule {
+    /// What follows a temporary failure; `jitter` is a random number from 0 to 1.
+    pub fn after(&self, failure: &Failure<'_>, jitter: f64) -> Next {
+        let age = failure.now.since(failure.created);
+        if age >= self.expire_after && failure.attempts >= MIN_ATTEMPTS {
+            return Next::Expired;
+        }
+        let wait = if failure.attempts <= 1 && greylisted(failure) {
+            retry::delay(1, self.greylisted, None, jitter)
+        } else {
+            retry::delay(failure.attempts, self.first, None, jitter)
+        };
+        let warn = !failure.warned && self.warn_after.is_some_and(|limit| age >= limit);
+        Next::Retry { due: failure.now.plus(wait), warn }
+    }
+}
+
+/// True when the reply says that a later try will do: greylisting has no code of its own (RFC 6647, section 3.1).
+fn greylisted(failure: &Failure<'_>) -> bool {
+    let code = matches!(failure.code, Some(450 | 451));
+    let reply = failure.reply.to_ascii_lowercase();
+    code && (reply.contains("grey") || reply.contains("gray") || failure.enhanced == Some(Enhanced::new(4, 7, 1)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(age: u64, attempts: u32) -> Failure<'static> {
+        let created = Time(1_000_000_000);
+        let now = created.plus(Duration::from_secs(age));
+        Failure { created, now, attempts, code: Some(451), enhanced: None, reply: "451 later", warned: false }
+    }
+
+    fn wait(failure: &Failure<'_>, jitter: f64) -> u64 {
+        match Schedule::default().after(failure, jitter) {
+            Next::Retry { due, .. } => due.since(failure.now).as_secs(),
+            Next::Expired => panic!("expired"),
+        }
+    }
+
+    #[test]
+    fn waits_double_to_an_hour() {
+        let waits: Vec<u64> = (1..8).map(|attempts| wait(&failure(60, attempts), 0.5)).collect();
+        assert_eq!(waits, [300, 600, 1200, 2400, 3600, 3600, 3600]);
+        assert_eq!((wait(&failure(60, 1), 0.0), wait(&failure(60, 1), 1.0)), (225, 375));
+    }
+
+    #[test]
+    fn greylisting_is_tried_early_once() {
+        for reply in ["451 4.7.1 Greylisted, try later", "450 graylisting in action"] {
+            let grey = Failure { reply, ..failure(1, 1) };
+            assert_eq!(wait(&grey, 0.5), 90, "{reply}");
+            assert_eq!(wait(&Failure { attempts: 2, ..grey }, 0.5), 600, "{reply}");
+        }
+        let by_code = Failure { enhanced: Some(Enhanced::new(4, 7, 1)), ..failure(1, 1) };
+        assert_eq!(wait(&by_code, 0.5), 90);
+        let full = Failure { code: Some(452), reply: "452 grey day, disk full", ..failure(1, 1) };
+        assert_eq!(wait(&full, 0.5), 300);
+    }
+
+    #[test]
+    fn one_warning_then_the_end() {
+        let warns =
+            |failure: &Failure<'_>| matches!(Schedule::default().after(failure, 0.5), Next::Retry { warn: true, .. });
+        assert!(!warns(&failure(4 * 3600 - 1, 5)));
+        assert!(warns(&failure(4 * 3600, 5)));
+        assert!(!warns(&Failure { warned: true, ..failure(5 * 3600, 6) }));
+        assert_eq!(Schedule::default().after(&failure(5 * 86400, 100), 0.5), Next::Expired);
+        assert!(matches!(Schedule::default().after(&failure(5 * 86400 - 1, 100), 0.5), Next::Retry { .. }));
+    }
+
+    #[test]
+    fn clocks_that_jump_bounce_nothing() {
+        for attempts in 1..MIN_ATTEMPTS {
+            assert!(matches!(Schedule::default().after(&failure(400 * 86400, attempts), 0.5), Next::Retry { .. }));
+        }
+        let back = Failure { now: Time(0), ..failure(0, 7) };
+        assert!(matches!(Schedule::default().after(&back, 0.5), Next::Retry { warn: false, .. }));
+    }
+}

@@ -1,0 +1,40 @@
+//! How a next server is to be trusted. DANE (RFC 7672) and MTA-STS (RFC 8461) have their place here: each is a question
+//! about one domain and one host whose answer is a [`Policy`].
+
+use crate::net::tls::TlsMode;
+
+/// What is asked of the connection to one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Policy {
+    /// Whether TLS is used.
+    pub tls: TlsMode,
+    /// Whether the certificate must be valid for the host's name.
+    pub verify: bool,
+}
+
+/// For a host found by MX: TLS if it is offered, with any certificate (RFC 7435). Without a secure MX lookup a valid
+/// certificate would prove nothing that an attacker cannot get around.
+pub const fn for_mx() -> Policy {
+    Policy { tls: TlsMode::Try, verify: false }
+}
+
+/// For a host that the user named: its name is checked whenever TLS is used, and a password never travels without TLS.
+pub const fn for_named(tls: TlsMode, login: bool) -> Policy {
+    match (tls, login) {
+        (TlsMode::Try, true) => Policy { tls: TlsMode::Starttls, verify: true },
+        (tls, _) => Policy { tls, verify: true },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_asks_for_tls() {
+        assert_eq!(for_named(TlsMode::Try, true).tls, TlsMode::Starttls);
+        assert_eq!(for_named(TlsMode::Try, false).tls, TlsMode::Try);
+        assert_eq!(for_named(TlsMode::Implicit, true).tls, TlsMode::Implicit);
+        assert!(for_named(TlsMode::Try, false).verify && !for_mx().verify);
+    }
+}

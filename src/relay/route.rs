@@ -1,0 +1,575 @@
+//! Which servers may take a message for a domain, in which order (RFC 5321 section 5, RFC 7505), or what the user said
+//! instead.
+
+use std::fmt;
+use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::pin::Pin;
+
+use crate::fault::{Enhanced, Fault, Kind};
+use crate::net::login::Login;
+use crate::net::tls::TlsMode;
+use crate::relay::policy::{self, Policy};
+use crate::smtp::address::parse_literal;
+
+/// No more mail hosts of one domain than this are looked at.
+pub const MAX_HOSTS: usize = 20;
+/// No more addresses of one mail host than this are tried.
+pub const MAX_ADDRESSES: usize = 8;
+
+/// An answer from the DNS, on its way.
+pub type Lookup<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
+
+/// What routing asks of the DNS. [`Kind::NoHost`] means that the name does not exist, [`Kind::LookupFailed`] trouble; an
+/// empty answer means that the name has nothing of the kind.
+pub trait MailDns: Send + Sync + fmt::Debug {
+    /// The mail exchangers: preference and name, `.` or empty for none (RFC 7505).
+    fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<(u16, String)>>;
+    /// The addresses of a host.
+    fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, Vec<IpAddr>>;
+}
+
+/// How the next server is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// SMTP (RFC 5321).
+    Smtp,
+    /// LMTP (RFC 2033): one reply per recipient.
+    Lmtp,
+}
+
+/// Where the next server is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// At an address.
+    Address(SocketAddr),
+    /// At a UNIX socket.
+    Unix(PathBuf),
+    /// No server: a Maildir on this host.
+    Maildir(PathBuf),
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Place::Address(address) => address.fmt(f),
+            Place::Unix(path) | Place::Maildir(path) => path.display().fmt(f),
+        }
+    }
+}
+
+/// One server that may take the message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hop {
+    /// Its name: for records, and for its certificate.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// How it is spoken to.
+    pub protocol: Protocol,
+    /// What is asked of the connection.
+    pub policy: Policy,
+    /// What it asks of us.
+    pub login: Option<Login>,
+    /// True when the DNS led here, so that meeting our own name means a loop.
+    pub by_mx: bool,
+}
+
+/// A next hop that the user named instead of the DNS.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Target {
+    /// A server.
+    Server {
+        /// Name or address literal.
+        host: String,
+        /// Port.
+        port: u16,
+        /// How it is spoken to.
+        protocol: Protocol,
+        /// Whether TLS is used.
+        tls: TlsMode,
+        /// What it asks of us.
+        login: Option<Login>,
+    },
+    /// An LMTP server at a UNIX socket.
+    Unix(PathBuf),
+    /// A Maildir.
+    Maildir(PathBuf),
+    /// The mail exchangers of this domain (or the recipient's own, if empty), whatever other rules say.
+    Mx(String),
+}
+
+impl Target {
+    /// Reads `smtp://`, `smtps://`, `submission://`, `lmtp://HOST:PORT`, `lmtp:/SOCKET`, `maildir:DIR`, `mx:` or `mx:DOMAIN`.
+    pub fn parse(text: &str) -> Result<Target, Fault> {
+        let bad = |why: &str| Fault::new(Kind::Usage, format!("{text:?} is no next hop: {why}"));
+        if let Some(path) = text.strip_prefix("maildir:") {
+            return if path.is_empty() { Err(bad("no folder")) } else { Ok(Target::Maildir(path.into())) };
+        }
+        if let Some(domain) = text.strip_prefix("mx:") {
+            return Ok(Target::Mx(domain.to_owned()));
+        }
+        if let Some(path) = text.strip_prefix("lmtp+unix:").or_else(|| text.strip_prefix("lmtp:"))
+            && (!path.starts_with("//") || path.starts_with("///"))
+        {
+            let path = path.strip_prefix("//").unwrap_or(path);
+            return if path.starts_with('/') { Ok(Target::Unix(path.into())) } else { Err(bad("no absolute path")) };
+        }
+        let url = url::Url::parse(text).map_err(|error| bad(&error.to_string()))?;
+        let (protocol, tls, default) = match url.scheme() {
+            "smtp" => (Protocol::Smtp, TlsMode::Try, 25),
+            "submission" => (Protocol::Smtp, TlsMode::Starttls, 587),
+            "smtps" => (Protocol::Smtp, TlsMode::Implicit, 465),
+            "lmtp" => (Protocol::Lmtp, TlsMode::Try, 24),
+            _ => return Err(bad("smtp://, smtps://, submission://, lmtp:, maildir: and mx: are known")),
+        };
+        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("no host"))?;
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
+            return Err(bad("something stands behind the host"));
+        }
+        let decode = |text: &str| -> Result<String, Fault> {
+            let decoded = percent_encoding::percent_decode_str(text).decode_utf8().map_err(|_| bad("not UTF-8"))?;
+            Ok(decoded.into_owned())
+        };
+        let login = match (url.username(), url.password()) {
+            ("", _) => None,
+            (user, password) => Some(Login::new(decode(user)?, decode(password.unwrap_or_default())?)),
+        };
+        Ok(Target::Server { host, port: url.port().unwrap_or(default), protocol, tls, login })
+    }
+}
+
+/// One `--route`: recipients of these domains go to that place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rule {
+    /// A domain, `.domain` for those below it, or `*`.
+    pub pattern: String,
+    /// Where to.
+    pub target: Target,
+}
+
+impl Rule {
+    /// Reads `PATTERN=TARGET`.
+    pub fn parse(text: &str) -> Result<Rule, Fault> {
+        let (pattern, target) = text
+            .split_once('=')
+            .filter(|(pattern, _)| !pattern.is_empty())
+            .ok_or_else(|| Fault::new(Kind::Usage, format!("{text:?} is no route: write DOMAIN=URL")))?;
+        Ok(Rule { pattern: pattern.to_lowercase(), target: Target::parse(target)? })
+    }
+
+    fn matches(&self, domain: &str) -> bool {
+        match self.pattern.strip_prefix('.') {
+            Some(parent) => domain.strip_suffix(parent).is_some_and(|rest| rest.ends_with('.')),
+            None => self.pattern == "*" || self.pattern == domain,
+        }
+    }
+}
+
+/// How messages find their way.
+#[derive(Debug, Clone)]
+pub struct Routing {
+    /// The user's rules; the first that matches wins.
+    pub rules: Vec<Rule>,
+    /// The port of mail exchangers.
+    pub mx_port: u16,
+    /// Our own names: a mail exchanger of such a name ends the list (RFC 5321, section 5.1).
+    pub own_names: Vec<String>,
+    /// Our own addresses, likewise.
+    pub own_addresses: Vec<IpAddr>,
+}
+
+impl Default for Routing {
+    fn default() -> Routing {
+        Routing { rules: Vec::new(), mx_port: 25, own_names: Vec::new(), own_addresses: Vec::new() }
+    }
+}
+
+impl Routing {
+    /// The servers for a domain (lower case), best first; never empty. `dice` gives random numbers for hosts of equal
+    /// preference. The fault is permanent only where the DNS says so with authority.
+    pub async fn find(
+        &self,
+        domain: &str,
+        dns: &dyn MailDns,
+        dice: &mut (dyn FnMut() -> u32 + Send),
+    ) -> Result<Vec<Hop>, Fault> {
+        match self.rules.iter().find(|rule| rule.matches(domain)) {
+            Some(rule) => self.follow(&rule.target, domain, dns, dice).await,
+            None => self.by_mx(domain, dns, dice).await,
+        }
+    }
+
+    /// The servers of a next hop that was named.
+    pub async fn follow(
+        &self,
+        target: &Target,
+        domain: &str,
+        dns: &dyn MailDns,
+        dice: &mut (dyn FnMut() -> u32 + Send),
+    ) -> Result<Vec<Hop>, Fault> {
+        let local = |place, protocol| Hop {
+            name: "localhost".to_owned(),
+            place,
+            protocol,
+            policy: Policy { tls: TlsMode::None, verify: false },
+            login: None,
+            by_mx: false,
+        };
+        match target {
+            Target::Maildir(path) => Ok(vec![local(Place::Maildir(path.clone()), Protocol::Lmtp)]),
+            Target::Unix(path) => Ok(vec![local(Place::Unix(path.clone()), Protocol::Lmtp)]),
+            Target::Mx(other) if other.is_empty() => self.by_mx(domain, dns, dice).await,
+            Target::Mx(other) => self.by_mx(&other.to_lowercase(), dns, dice).await,
+            Target::Server { host, port, protocol, tls, login } => {
+                let addresses = match host.parse::<IpAddr>() {
+                    Ok(address) => vec![address],
+                    // A host that the user named may be misspelt or not up yet: this is never a reason to bounce.
+                    Err(_) => dns.addresses(host).await.map_err(|fault| not_for_good(fault, host))?,
+                };
+                if addresses.is_empty() {
+                    return Err(not_for_good(Fault::new(Kind::NoHost, "no addresses"), host));
+                }
+                let policy = policy::for_named(*tls, login.is_some());
+                Ok(addresses
+                    .into_iter()
+                    .take(MAX_ADDRESSES)
+                    .map(|address| Hop {
+                        name: host.clone(),
+                        place: Place::Address(SocketAddr::new(address, *port)),
+                        protocol: *protocol,
+                        policy,
+                        login: login.clone(),
+                        by_mx: false,
+                    })
+                    .collect())
+            }
+        }
+    }
+
+    async fn by_mx(
+        &self,
+        domain: &str,
+        dns: &dyn MailDns,
+        dice: &mut (dyn FnMut() -> u32 + Send),
+    ) -> Result<Vec<Hop>, Fault> {
+        let hop = |name: &str, address| Hop {
+            name: name.to_owned(),
+            place: Place::Address(SocketAddr::new(address, self.mx_port)),
+            protocol: Protocol::Smtp,
+            policy: policy::for_mx(),
+            login: None,
+            by_mx: true,
+        };
+        if domain.is_empty() {
+            return Err(Fault::new(Kind::NoHost, "the address has no domain").with_enhanced(BAD_DOMAIN));
+        }
+        if domain.starts_with('[') {
+            return match parse_literal(domain) {
+                Some(address) if self.own_addresses.contains(&address) => Err(loops(domain)),
+                Some(address) => Ok(vec![hop(domain, address)]),
+                None => {
+                    Err(Fault::new(Kind::NoHost, format!("{domain}: not an address literal")).with_enhanced(BAD_DOMAIN))
+                }
+            };
+        }
+        let ascii = idna::domain_to_ascii(domain)
+            .map_err(|_| Fault::new(Kind::NoHost, format!("{domain}: not a domain name")).with_enhanced(BAD_DOMAIN))?;
+        let found = dns.mx(&ascii).await.map_err(|fault| dns_fault(fault, "MX", &ascii))?;
+        let groups = match order(found) {
+            Order::Hosts(groups) => groups,
+            Order::Implicit => vec![vec![ascii.clone()]],
+            Order::Null => {
+                let detail = format!("{domain} accepts no mail (null MX)");
+                return Err(Fault::new(Kind::NoHost, detail).with_enhanced(Some(Enhanced::new(5, 1, 10))));
+            }
+        };
+        let mut hops = Vec::new();
+        let mut trouble = None;
+        let mut seen = 0;
+        'groups: for mut group in groups {
+            shuffle(&mut group, dice);
+            let mut of_group = Vec::new();
+            for host in group {
+                seen += 1;
+                if seen > MAX_HOSTS {
+                    break;
+                }
+                let addresses = match dns.addresses(&host).await {
+                    Ok(addresses) => addresses,
+                    Err(fault) => {
+                        // A host that does not exist is passed over; trouble with one host may not lose the domain.
+                        let fault = dns_fault(fault, "address", &host);
+                        if trouble.as_ref().is_none_or(|known: &Fault| !known.temporary()) {
+                            trouble = Some(fault);
+                        }
+                        continue;
+                    }
+                };
+                let own = self.own_names.iter().any(|own| own.eq_ignore_ascii_case(&host))
+                    || addresses.iter().any(|address| self.own_addresses.contains(address));
+                if own {
+                    // RFC 5321 section 5.1: we and all that are not better than we are no way forward.
+                    return if hops.is_empty() {
+                        Err(trouble.filter(Fault::temporary).unwrap_or_else(|| loops(domain)))
+                    } else {
+                        Ok(hops)
+                    };
+                }
+                of_group.extend(addresses.into_iter().take(MAX_ADDRESSES).map(|address| hop(&host, address)));
+            }
+            hops.extend(of_group);
+            if seen > MAX_HOSTS {
+                break 'groups;
+            }
+        }
+        match (hops.is_empty(), trouble) {
+            (false, _) => Ok(hops),
+            (true, Some(fault)) => Err(fault),
+            (true, None) => {
+                let detail = format!("{domain}: its mail host has no address");
+                Err(Fault::new(Kind::NoHost, detail).with_enhanced(Some(Enhanced::new(5, 4, 4))))
+            }
+        }
+    }
+}
+
+const BAD_DOMAIN: Option<Enhanced> = Some(Enhanced::new(5, 1, 2));
+
+/// A lookup's fault as the sender will read it: which question failed, with a code that says whether for good.
+fn dns_fault(fault: Fault, what: &str, name: &str) -> Fault {
+    let enhanced = if fault.kind == Kind::NoHost { BAD_DOMAIN } else { Some(Enhanced::new(4, 4, 3)) };
+    fault.context(format!("{what} of {name}")).with_enhanced(enhanced)
+}
+
+/// A failed lookup of a host that the user named.
+fn not_for_good(fault: Fault, host: &str) -> Fault {
+    Fault { kind: Kind::LookupFailed, ..fault }
+        .context(format!("address of {host}"))
+        .with_enhanced(Some(Enhanced::new(4, 4, 3)))
+}
+
+fn loops(domain: &str) -> Fault {
+    Fault::new(Kind::Refused, format!("mail for {domain} loops back to this host"))
+        .with_enhanced(Some(Enhanced::new(5, 4, 6)))
+}
+
+/// What the MX records of a domain say.
+#[derive(Debug, PartialEq, Eq)]
+enum Order {
+    /// Hosts in groups of equal preference, best first.
+    Hosts(Vec<Vec<String>>),
+    /// No MX: the domain is its own mail host (RFC 5321, section 5.1).
+    Implicit,
+    /// The domain accepts no mail (RFC 7505).
+    Null,
+}
+
+/// Sorts MX records. A null MX beside others is ignored, as RFC 7505 section 3 forbids it.
+fn order(mut records: Vec<(u16, String)>) -> Order {
+    if records.is_empty() {
+        return Order::Implicit;
+    }
+    let null = |name: &str| name.is_empty() || name == ".";
+    records.retain(|(_, name)| !null(name));
+    if records.is_empty() {
+        return Order::Null;
+    }
+    records.sort();
+    records.dedup();
+    let mut groups: Vec<Vec<String>> = Vec::new();
+    let mut last = None;
+    for (preference, name) in records {
+        let name = name.strip_suffix('.').unwrap_or(&name).to_lowercase();
+        match groups.last_mut() {
+            Some(group) if last == Some(preference) => group.push(name),
+            _ => groups.push(vec![name]),
+        }
+        last = Some(preference);
+    }
+    Order::Hosts(groups)
+}
+
+/// Fisher and Yates.
+fn shuffle(hosts: &mut [String], dice: &mut (dyn FnMut() -> u32 + Send)) {
+    for last in (1..hosts.len()).rev() {
+        let other = usize::try_from(dice()).unwrap_or(0) % (last + 1);
+        hosts.swap(last, other);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// A DNS of two tables; a name that is missing does not exist, `trouble` fails.
+    #[derive(Debug, Default)]
+    struct Zone {
+        mx: HashMap<&'static str, Vec<(u16, &'static str)>>,
+        addresses: HashMap<&'static str, Vec<&'static str>>,
+    }
+
+    fn answer<T>(name: &str, found: Option<T>) -> Result<T, Fault> {
+        match name.contains("trouble") {
+            true => Err(Fault::new(Kind::LookupFailed, "SERVFAIL from 192.0.2.53")),
+            false => found.ok_or_else(|| Fault::new(Kind::NoHost, "NXDOMAIN")),
+        }
+    }
+
+    impl MailDns for Zone {
+        fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<(u16, String)>> {
+            let known = self.mx.get(domain).cloned().or_else(|| self.addresses.get(domain).map(|_| Vec::new()));
+            let found = answer(domain, known);
+            Box::pin(async { Ok(found?.into_iter().map(|(preference, name)| (preference, name.to_owned())).collect()) })
+        }
+
+        fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, Vec<IpAddr>> {
+            let known = self.addresses.get(host).cloned().or_else(|| self.mx.get(host).map(|_| Vec::new()));
+            let found = answer(host, known);
+            Box::pin(async { Ok(found?.iter().map(|address| address.parse().unwrap()).collect()) })
+        }
+    }
+
+    fn zone() -> Zone {
+        Zone {
+            mx: HashMap::from([
+                ("bob.test", vec![(20, "backup.bob.test."), (10, "MX1.bob.test."), (10, "mx2.bob.test.")]),
+                ("null.test", vec![(0, ".")]),
+                ("half-null.test", vec![(0, "."), (5, "mx1.bob.test")]),
+                ("empty.test", vec![]),
+                ("gone.test", vec![(1, "nowhere.test")]),
+                ("shaky.test", vec![(1, "nowhere.test"), (2, "trouble.test")]),
+                ("mixed.test", vec![(1, "trouble.test"), (2, "mx1.bob.test")]),
+                ("ours.test", vec![(5, "mx1.bob.test"), (10, "our.host"), (20, "backup.bob.test")]),
+                ("only-ours.test", vec![(10, "our.host"), (20, "backup.bob.test")]),
+                ("by-address.test", vec![(10, "alias.test")]),
+                ("xn--bcher-kva.example", vec![(10, "mx1.bob.test")]),
+            ]),
+            addresses: HashMap::from([
+                ("mx1.bob.test", vec!["192.0.2.1", "2001:db8::1"]),
+                ("mx2.bob.test", vec!["192.0.2.2"]),
+                ("backup.bob.test", vec!["192.0.2.3"]),
+                ("plain.test", vec!["192.0.2.4"]),
+                ("our.host", vec!["192.0.2.9"]),
+                ("alias.test", vec!["192.0.2.10"]),
+            ]),
+        }
+    }
+
+    fn routing() -> Routing {
+        Routing {
+            own_names: vec!["our.host".to_owned()],
+            own_addresses: vec!["192.0.2.10".parse().unwrap()],
+            ..Routing::default()
+        }
+    }
+
+    async fn names(routing: &Routing, domain: &str, dice: u32) -> Result<Vec<String>, Fault> {
+        let hops = routing.find(domain, &zone(), &mut || dice).await?;
+        Ok(hops.into_iter().map(|hop| format!("{}={}", hop.name, hop.place)).collect())
+    }
+
+    #[tokio::test]
+    async fn hosts_come_by_preference_and_equals_by_lot() {
+        let first = names(&routing(), "bob.test", 0).await.unwrap();
+        assert_eq!(
+            first,
+            [
+                "mx2.bob.test=192.0.2.2:25",
+                "mx1.bob.test=192.0.2.1:25",
+                "mx1.bob.test=[2001:db8::1]:25",
+                "backup.bob.test=192.0.2.3:25"
+            ]
+        );
+        let second = names(&routing(), "bob.test", 1).await.unwrap();
+        assert_eq!(second[0], "mx1.bob.test=192.0.2.1:25");
+        assert_eq!(second[3], "backup.bob.test=192.0.2.3:25");
+        assert_eq!(names(&routing(), "plain.test", 0).await.unwrap(), ["plain.test=192.0.2.4:25"], "implicit MX");
+        assert_eq!(names(&routing(), "bücher.example", 0).await.unwrap().len(), 2, "IDN");
+        assert_eq!(names(&routing(), "[192.0.2.77]", 0).await.unwrap(), ["[192.0.2.77]=192.0.2.77:25"]);
+        assert_eq!(names(&routing(), "[IPv6:2001:db8::7]", 0).await.unwrap(), ["[IPv6:2001:db8::7]=[2001:db8::7]:25"]);
+        let other_port = Routing { mx_port: 2525, ..routing() };
+        assert_eq!(names(&other_port, "plain.test", 0).await.unwrap(), ["plain.test=192.0.2.4:2525"]);
+    }
+
+    #[tokio::test]
+    async fn what_has_no_way_says_why_and_for_how_long() {
+        for (domain, kind, enhanced, words) in [
+            ("null.test", Kind::NoHost, "5.1.10", "accepts no mail"),
+            ("empty.test", Kind::NoHost, "5.4.4", "has no address"),
+            ("unknown.test", Kind::NoHost, "5.1.2", "MX of unknown.test: NXDOMAIN"),
+            ("gone.test", Kind::NoHost, "5.1.2", "address of nowhere.test: NXDOMAIN"),
+            ("trouble.test", Kind::LookupFailed, "4.4.3", "MX of trouble.test: SERVFAIL"),
+            ("shaky.test", Kind::LookupFailed, "4.4.3", "address of trouble.test: SERVFAIL"),
+            ("only-ours.test", Kind::Refused, "5.4.6", "loops back"),
+            ("by-address.test", Kind::Refused, "5.4.6", "loops back"),
+            ("[192.0.2.10]", Kind::Refused, "5.4.6", "loops back"),
+            ("[192.0.2]", Kind::NoHost, "5.1.2", "not an address literal"),
+            ("", Kind::NoHost, "5.1.2", "no domain"),
+        ] {
+            let fault = names(&routing(), domain, 0).await.unwrap_err();
+            assert_eq!((fault.kind, fault.enhanced.unwrap().to_string().as_str()), (kind, enhanced), "{domain}");
+            assert!(fault.detail.contains(words), "{domain}: {}", fault.detail);
+            assert_eq!(fault.temporary(), enhanced.starts_with('4'), "{domain}");
+        }
+        assert_eq!(names(&routing(), "half-null.test", 0).await.unwrap().len(), 2);
+        assert_eq!(names(&routing(), "mixed.test", 0).await.unwrap().len(), 2, "trouble with one host loses nothing");
+        assert_eq!(names(&routing(), "ours.test", 0).await.unwrap().len(), 2, "better hosts than we are still tried");
+    }
+
+    #[tokio::test]
+    async fn rules_come_first() {
+        let rules = [
+            "bob.test=smtp://plain.test:2525",
+            ".bob.test=lmtp:/run/lmtp",
+            "plain.test=mx:bob.test",
+            "*=smtps://u:p%40@192.0.2.50",
+        ];
+        let routing = Routing { rules: rules.iter().map(|rule| Rule::parse(rule).unwrap()).collect(), ..routing() };
+        assert_eq!(names(&routing, "bob.test", 0).await.unwrap(), ["plain.test=192.0.2.4:2525"]);
+        assert_eq!(names(&routing, "a.bob.test", 0).await.unwrap(), ["localhost=/run/lmtp"]);
+        assert_eq!(names(&routing, "plain.test", 0).await.unwrap().len(), 4);
+        let hop = routing.find("null.test", &zone(), &mut || 0).await.unwrap().remove(0);
+        assert_eq!(hop.place.to_string(), "192.0.2.50:465");
+        assert_eq!(hop.login, Some(Login::new("u", "p@")));
+        assert!(hop.policy.verify && hop.policy.tls == TlsMode::Implicit && !hop.by_mx);
+        let misspelt = Routing { rules: vec![Rule::parse("*=smtp://unknown.test").unwrap()], ..Routing::default() };
+        assert!(names(&misspelt, "bob.test", 0).await.unwrap_err().temporary(), "a misspelt smarthost bounces nothing");
+    }
+
+    #[test]
+    fn targets_are_read() {
+        for (text, expected) in [
+            ("maildir:/var/mail/bob", Target::Maildir("/var/mail/bob".into())),
+            ("lmtp:/run/dovecot/lmtp", Target::Unix("/run/dovecot/lmtp".into())),
+            ("lmtp+unix:/run/lmtp", Target::Unix("/run/lmtp".into())),
+            ("lmtp:///run/lmtp", Target::Unix("/run/lmtp".into())),
+            ("mx:", Target::Mx(String::new())),
+        ] {
+            assert_eq!(Target::parse(text).unwrap(), expected, "{text}");
+        }
+        for (text, expected) in [
+            ("smtp://h", ("h", 25, Protocol::Smtp, TlsMode::Try)),
+            ("smtp://[::1]:26/", ("::1", 26, Protocol::Smtp, TlsMode::Try)),
+            ("submission://h", ("h", 587, Protocol::Smtp, TlsMode::Starttls)),
+            ("smtps://h", ("h", 465, Protocol::Smtp, TlsMode::Implicit)),
+            ("lmtp://127.0.0.1:2424", ("127.0.0.1", 2424, Protocol::Lmtp, TlsMode::Try)),
+        ] {
+            match Target::parse(text).unwrap() {
+                Target::Server { host, port, protocol, tls, login: None } => {
+                    assert_eq!((host.as_str(), port, protocol, tls), expected, "{text}");
+                }
+                other => panic!("{text}: {other:?}"),
+            }
+        }
+        for bad in ["", "h", "http://h", "smtp://", "smtp://h/path", "maildir:", "lmtp:relative", "smtp://h?x"] {
+            assert_eq!(Target::parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
+        }
+        for bad in ["bob.test", "=smtp://h", "bob.test=h"] {
+            assert!(Rule::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
