@@ -1,2 +1,21 @@
-//! DNS (RFC 1035 and its extensions): pure core, client, bulk engine, server.
+//! DNS (RFC 1035 and its extensions): pure core, client, server.
+//!
+//! ```text
+//!  wire name message edns   the wire: names, messages, EDNS options
+//!  record              one table of field types: wire <-> text <-> JSON, for every type
+//!  query exchange      what to ask; the client state machine (match, retransmit, truncation -> TCP)
+//!  client resolve      sockets for exchange; the stub resolver that other rooms use
+//!  zone answer server  zone files, (zones, query bytes) -> response bytes, sockets for it
+//!  present json        dig-like text, JSON members
+//! ```
 #![warn(clippy::indexing_slicing)]
+
+pub mod client;
+pub mod edns;
+pub mod exchange;
+pub mod message;
+pub mod name;
+pub mod query;
+pub mod record;
+pub mod resolve;
+pub mod wire;

@@ -4,3 +4,9 @@
 pub fn fraction() -> f64 {
     getrandom::u32().map_or(0.5, |number| f64::from(number) / f64::from(u32::MAX))
 }
+
+/// Fills a buffer with random bytes fit for secrets and identifiers.
+pub fn fill(buffer: &mut [u8]) -> Result<(), crate::fault::Fault> {
+    getrandom::fill(buffer)
+        .map_err(|error| crate::fault::Fault::new(crate::fault::Kind::Io, format!("no randomness: {error}")))
+}

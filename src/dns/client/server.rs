@@ -1,0 +1,198 @@
+//! How people name a server: `192.0.2.1`, `192.0.2.1:5300`, `192.0.2.1#5300`, `[2001:db8::1]:53`, `dns.example`,
+//! `udp://…`, `tcp://…`, `dns://…`, and what `/etc/resolv.conf` says.
+
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::dns::exchange::Transport;
+use crate::dns::name::Name;
+use crate::fault::{Fault, Kind};
+
+/// A server as it was named.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerName {
+    /// Address or host name, without brackets.
+    pub host: String,
+    /// Port, if one was given.
+    pub port: Option<u16>,
+    /// Transport, if a URL fixed one.
+    pub transport: Option<Transport>,
+    /// Path of an `https` URL, `/dns-query` by default.
+    pub path: String,
+}
+
+impl ServerName {
+    /// Parses a server's name.
+    pub fn parse(text: &str) -> Result<ServerName, Fault> {
+        let bad = |why: &str| Fault::new(Kind::Usage, format!("server {text:?}: {why}"));
+        let (transport, rest) = match text.split_once("://") {
+            None => (None, text),
+            Some(("dns", rest)) => (None, rest),
+            Some(("udp", rest)) => (Some(Transport::Udp), rest),
+            Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
+            Some(("tls", rest)) => (Some(Transport::Tls), rest),
+            Some(("https", rest)) => (Some(Transport::Https), rest),
+            Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
+        };
+        let (authority, path) = match rest.find('/').and_then(|at| rest.split_at_checked(at)) {
+            Some((authority, path)) if transport == Some(Transport::Https) && path.len() > 1 => (authority, path),
+            Some((authority, "/")) => (authority, "/dns-query"),
+            Some(_) => return Err(bad("only https takes a path")),
+            None => (rest, "/dns-query"),
+        };
+        let (host, port) = if let Some(inside) = authority.strip_prefix('[') {
+            let (host, after) = inside.split_once(']').ok_or_else(|| bad("] is missing"))?;
+            (host, after.strip_prefix([':', '#']).or((!after.is_empty()).then_some("-")))
+        } else if let Some((host, port)) = authority.split_once('#') {
+            (host, Some(port))
+        } else if authority.parse::<std::net::Ipv6Addr>().is_ok() {
+            (authority, None)
+        } else {
+            authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)))
+        };
+        let port = port.map(|port| port.parse().map_err(|_| bad("bad port"))).transpose()?;
+        if host.is_empty() || host.contains(char::is_whitespace) {
+            return Err(bad("no host"));
+        }
+        Ok(ServerName { host: host.to_owned(), port, transport, path: path.to_owned() })
+    }
+
+    /// The port that will be asked.
+    pub fn port_or(&self, default: u16) -> u16 {
+        self.port.unwrap_or(default)
+    }
+
+    /// The addresses of the server; a name is looked up with the system's resolver.
+    pub fn addresses(&self, default_port: u16) -> Result<Vec<SocketAddr>, Fault> {
+        let port = self.port_or(default_port);
+        if let Ok(address) = self.host.parse::<IpAddr>() {
+            return Ok(vec![SocketAddr::new(address, port)]);
+        }
+        let found = (self.host.as_str(), port).to_socket_addrs().map_err(|error| {
+            let reason = error.to_string();
+            let gone = reason.contains("not known") || reason.contains("No address associated");
+            let kind = if gone { Kind::NoHost } else { Kind::LookupFailed };
+            Fault::new(kind, format!("server {}: {}", self.host, reason.rsplit(": ").next().unwrap_or("not found")))
+        })?;
+        Ok(found.collect())
+    }
+}
+
+/// What `/etc/resolv.conf` says (resolv.conf(5)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResolvConf {
+    /// Name servers in order; the local one if none is named.
+    pub servers: Vec<SocketAddr>,
+    /// Domains to try for short names.
+    pub search: Vec<Name>,
+    /// Names with this many dots are tried as they are first.
+    pub ndots: u8,
+    /// Time for one try.
+    pub timeout: Duration,
+    /// Tries.
+    pub attempts: u32,
+}
+
+/// Servers, search domains and bytes taken from the file.
+const MAX_SERVERS: usize = 8;
+const MAX_SEARCH: usize = 16;
+const MAX_FILE_BYTES: usize = 65_536;
+
+impl ResolvConf {
+    /// The system's file. A missing one means the local server.
+    pub fn system() -> Result<ResolvConf, Fault> {
+        ResolvConf::load(Path::new("/etc/resolv.conf"))
+    }
+
+    /// This file.
+    pub fn load(path: &Path) -> Result<ResolvConf, Fault> {
+        match std::fs::read(path) {
+            Ok(bytes) => Ok(ResolvConf::parse(&String::from_utf8_lossy(bytes.get(..MAX_FILE_BYTES).unwrap_or(&bytes)))),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ResolvConf::parse("")),
+            Err(error) => Err(Fault::local(path.display(), &error)),
+        }
+    }
+
+    /// The text of such a file; lines that make no sense are skipped, as the C library does.
+    pub fn parse(text: &str) -> ResolvConf {
+        let mut conf = ResolvConf {
+            servers: Vec::new(),
+            search: Vec::new(),
+            ndots: 1,
+            timeout: Duration::from_secs(5),
+            attempts: 2,
+        };
+        for line in text.lines() {
+            let line = line.split(['#', ';']).next().unwrap_or_default();
+            let mut words = line.split_whitespace();
+            match words.next() {
+                Some("nameserver") if conf.servers.len() < MAX_SERVERS => {
+                    // A scope (`fe80::1%eth0`) is left out: only the system's own resolver can use it.
+                    if let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) {
+                        conf.servers.push(SocketAddr::new(address, 53));
+                    }
+                }
+                Some("search" | "domain") => {
+                    conf.search = words.filter_map(|word| Name::parse(word).ok()).take(MAX_SEARCH).collect();
+                }
+                Some("options") => {
+                    for option in words {
+                        let number = |prefix: &str| option.strip_prefix(prefix).and_then(|n| n.parse::<u8>().ok());
+                        if let Some(ndots) = number("ndots:") {
+                            conf.ndots = ndots.min(15);
+                        } else if let Some(seconds) = number("timeout:") {
+                            conf.timeout = Duration::from_secs(u64::from(seconds.clamp(1, 30)));
+                        } else if let Some(attempts) = number("attempts:") {
+                            conf.attempts = u32::from(attempts.clamp(1, 5));
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+        if conf.servers.is_empty() {
+            conf.servers.push(SocketAddr::from(([127, 0, 0, 1], 53)));
+        }
+        conf
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_servers() {
+        let parse = |text: &str| ServerName::parse(text).map(|server| (server.host, server.port, server.transport));
+        for (text, host, port, transport) in [
+            ("192.0.2.1", "192.0.2.1", None, None),
+            ("192.0.2.1:5300", "192.0.2.1", Some(5300), None),
+            ("192.0.2.1#5300", "192.0.2.1", Some(5300), None),
+            ("2001:db8::1", "2001:db8::1", None, None),
+            ("[2001:db8::1]:53", "2001:db8::1", Some(53), None),
+            ("2001:db8::1#53", "2001:db8::1", Some(53), None),
+            ("ns.test", "ns.test", None, None),
+            ("dns://127.0.0.1:1234", "127.0.0.1", Some(1234), None),
+            ("tcp://ns.test:53", "ns.test", Some(53), Some(Transport::Tcp)),
+            ("https://dns.test/q", "dns.test", None, Some(Transport::Https)),
+        ] {
+            assert_eq!(parse(text).unwrap(), (host.to_owned(), port, transport), "{text}");
+        }
+        for bad in ["", "http://x", "192.0.2.1:x", "[::1", "[::1]53", "tcp://x/y", "a b", "x:65536"] {
+            assert_eq!(parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
+        }
+        assert_eq!(ServerName::parse("https://dns.test").unwrap().path, "/dns-query");
+    }
+
+    #[test]
+    fn resolv_conf() {
+        let conf = ResolvConf::parse(
+            "# c\nnameserver 192.0.2.1\nnameserver ::1 ; x\nnameserver bad\nsearch a.test b.test\n\
+             options ndots:2 timeout:1 attempts:3 rotate\n",
+        );
+        assert_eq!(conf.servers, ["192.0.2.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
+        assert_eq!((conf.ndots, conf.timeout.as_secs(), conf.attempts, conf.search.len()), (2, 1, 3, 2));
+        assert_eq!(ResolvConf::parse("").servers, ["127.0.0.1:53".parse().unwrap()]);
+    }
+}

@@ -1,0 +1,125 @@
+//! What to ask: a question with its flags and EDNS options, turned into bytes.
+
+use super::edns::Edns;
+use super::message::{Composer, Flags, Message, Question};
+use super::name::Name;
+use super::record::{Record, Rtype};
+
+/// One question with everything that goes into its message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Query {
+    /// Name, type, class.
+    pub question: Question,
+    /// RD, AD, CD, AA and the opcode.
+    pub flags: Flags,
+    /// The OPT record; none for plain DNS.
+    pub edns: Option<Edns>,
+    /// A record for the authority section: the SOA of an IXFR (RFC 1995, section 3).
+    pub authority: Option<Record>,
+}
+
+impl Query {
+    /// A question with recursion desired and EDNS, as a stub resolver asks it.
+    pub fn new(name: Name, rtype: Rtype) -> Query {
+        Query {
+            question: Question::new(name, rtype),
+            flags: Flags(Flags::RD),
+            edns: Some(Edns::default()),
+            authority: None,
+        }
+    }
+
+    /// The message with this identifier.
+    pub fn compose(&self, id: u16) -> Vec<u8> {
+        let mut composer = Composer::new(id, self.flags);
+        composer.question(&self.question);
+        if let Some(record) = &self.authority {
+            composer.record(2, record, super::message::MAX_MESSAGE_BYTES);
+        }
+        let mut opt = Vec::new();
+        if let Some(edns) = &self.edns {
+            edns.compose(&mut opt);
+        }
+        composer.finish(&opt)
+    }
+
+    /// Turns letters of the name into upper or lower case by the bits of `random`, so that an answer has to repeat them
+    /// (draft-vixie-dnsext-dns0x20).
+    pub fn mix_case(&mut self, random: &[u8]) {
+        let mut wire = self.question.name.as_wire().to_vec();
+        for (at, byte) in wire.iter_mut().enumerate() {
+            let bit = random.get(at / 8).copied().unwrap_or_default() >> (at % 8) & 1;
+            // Label lengths are at most 63, below every letter.
+            *byte = if bit == 1 { byte.to_ascii_uppercase() } else { byte.to_ascii_lowercase() };
+        }
+        if let Ok(name) = Name::from_wire(&wire) {
+            self.question.name = name;
+        }
+    }
+
+    /// True if `message` is an answer to this query with this identifier: QR, opcode, and the question byte for byte
+    /// (RFC 5452, section 9.1). Servers that cannot parse a query may answer without a question.
+    pub fn is_answered_by(&self, message: &Message, id: u16) -> bool {
+        let same_question = match message.question.as_slice() {
+            [question] => {
+                question.name.as_wire() == self.question.name.as_wire()
+                    && question.rtype == self.question.rtype
+                    && question.class == self.question.class
+            }
+            [] => !matches!(message.flags.0 & 15, 0 | 3),
+            _ => false,
+        };
+        message.id == id
+            && message.flags.has(Flags::QR)
+            && message.flags.opcode() == self.flags.opcode()
+            && same_question
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn query() -> Query {
+        Query::new(Name::parse("www.example.test").unwrap(), Rtype::A)
+    }
+
+    #[test]
+    fn bytes_of_a_query() {
+        let bytes = query().compose(0xabcd);
+        assert_eq!(bytes[..4], [0xab, 0xcd, 1, 0]);
+        let back = Message::parse(&bytes).unwrap();
+        assert_eq!(back.question[0], query().question);
+        assert_eq!(back.edns.unwrap().udp_size, 1232);
+    }
+
+    #[test]
+    fn only_the_right_answer_counts() {
+        let query = query();
+        let answer = |change: &dyn Fn(&mut Message)| {
+            let mut message = Message::parse(&query.compose(7)).unwrap();
+            message.flags.set(Flags::QR, true);
+            change(&mut message);
+            query.is_answered_by(&message, 7)
+        };
+        assert!(answer(&|_| {}));
+        assert!(!answer(&|m| m.id = 8));
+        assert!(!answer(&|m| m.flags.set(Flags::QR, false)));
+        assert!(!answer(&|m| m.flags.0 |= 0x0800));
+        assert!(!answer(&|m| m.question[0].rtype = Rtype::AAAA));
+        assert!(!answer(&|m| m.question[0].name = Name::parse("WWW.example.test").unwrap()));
+        assert!(!answer(&|m| m.question.clear()), "no question only with an error");
+        assert!(answer(&|m| {
+            m.question.clear();
+            m.flags.0 |= 1;
+        }));
+    }
+
+    #[test]
+    fn case_is_mixed_by_the_bits() {
+        let mut query = query();
+        query.mix_case(&[0xff, 0, 0]);
+        assert_eq!(query.question.name.to_string(), "WWW.EXAmple.test.");
+        assert_eq!(query.question.name, Name::parse("www.example.test").unwrap());
+    }
+}

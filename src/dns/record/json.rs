@@ -1,0 +1,75 @@
+//! Record data as JSON members, driven by the table: numbers as numbers, lists as arrays, everything else as text.
+
+use serde_json::{Map, Value};
+
+use super::table::{self, Field};
+use super::text::{self, Style};
+use super::{Rtype, special, svcb};
+use crate::dns::wire::{Cursor, Malformed};
+
+/// The members of the data; none if the type has no row or the data does not fit it.
+pub fn members(rtype: Rtype, wire: &[u8]) -> Option<Map<String, Value>> {
+    let row = table::row(rtype).filter(|row| !row.fields.is_empty())?;
+    let mut cursor = Cursor::new(wire);
+    let mut map = Map::new();
+    for (name, kind) in row.fields {
+        field(name, *kind, &mut cursor, &mut map).ok()?;
+    }
+    cursor.finish().ok()?;
+    Some(map)
+}
+
+fn field(name: &str, kind: Field, cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {
+    let value = match kind {
+        Field::U8 | Field::Algorithm | Field::AlgorithmName => cursor.u8()?.into(),
+        Field::U16 | Field::CertType => cursor.u16()?.into(),
+        Field::U32 | Field::Ttl => cursor.u32()?.into(),
+        Field::Text | Field::Tag => unquoted(cursor.string()?),
+        Field::LongText => unquoted(cursor.rest()),
+        Field::Texts => {
+            let mut texts = Vec::new();
+            while !cursor.is_empty() {
+                texts.push(unquoted(cursor.string()?));
+            }
+            Value::Array(texts)
+        }
+        Field::Time => special::json_time(cursor.u32()?),
+        Field::SvcParams => svcb::json(cursor.rest())?,
+        Field::Types | Field::OldTypes | Field::Apl | Field::PlainNames => {
+            let text = as_text(kind, cursor)?;
+            Value::Array(text.split_whitespace().map(Value::from).collect())
+        }
+        Field::Loc => return special::json_loc(cursor, map),
+        _ => as_text(kind, cursor)?.into(),
+    };
+    map.insert(name.to_owned(), value);
+    Ok(())
+}
+
+fn as_text(kind: Field, cursor: &mut Cursor<'_>) -> Result<String, Malformed> {
+    let mut out = String::new();
+    text::field(kind, cursor, Style::PLAIN, &mut out)?;
+    Ok(out)
+}
+
+/// Strings with DNS escapes for what is not printable ASCII, so that every byte can be had back.
+fn unquoted(bytes: &[u8]) -> Value {
+    let mut out = String::new();
+    text::escaped(bytes, &mut out);
+    out.replace("\\\"", "\"").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn typed_members() {
+        let json = |rtype, wire: &[u8]| Value::Object(members(rtype, wire).unwrap()).to_string();
+        assert_eq!(json(Rtype::MX, b"\x00\x0a\x02mx\x00"), r#"{"exchange":"mx.","preference":10}"#);
+        assert_eq!(json(Rtype::TXT, b"\x01a\x02\"\xff"), r#"{"text":["a","\"\\255"]}"#);
+        assert_eq!(json(Rtype::NSEC, b"\x01a\x00\x00\x01\x40"), r#"{"next":"a.","types":["A"]}"#);
+        assert!(members(Rtype::A, b"\x01").is_none());
+        assert!(members(Rtype(65280), b"\x01").is_none());
+    }
+}

@@ -1,0 +1,249 @@
+//! Fields that hold addresses in ways of their own: APL, WKS, A6, and the gateways of IPSECKEY, AMTRELAY and HIP.
+
+use std::fmt::Write;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::dns::record::parse::{address, base64, hex};
+use crate::dns::record::text::{self, Style};
+use crate::dns::record::words::{TextError, Words};
+use crate::dns::wire::{Cursor, Malformed};
+
+/// `1:192.0.2.0/24 !2:2001:db8::/32` (RFC 3123, section 5).
+pub fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+    text::list(out, cursor, |out, cursor| {
+        let (family, prefix, length) = (cursor.u16()?, cursor.u8()?, cursor.u8()?);
+        let bytes = cursor.take(usize::from(length & 0x7f))?;
+        if bytes.last() == Some(&0) {
+            return Err(Malformed("APL address with zeros at its end"));
+        }
+        let negation = if length & 0x80 != 0 { "!" } else { "" };
+        let _ = write!(out, "{negation}{family}:");
+        match family {
+            1 if prefix <= 32 => {
+                let _ = write!(out, "{}", Ipv4Addr::from(padded::<4>(bytes)?));
+            }
+            2 if prefix <= 128 => text::write_ipv6(padded(bytes)?, out),
+            _ => return Err(Malformed("unknown APL address")),
+        }
+        let _ = write!(out, "/{prefix}");
+        Ok(())
+    })
+}
+
+/// Address prefixes from text.
+pub fn parse_apl(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+    while !words.is_empty() {
+        let word = words.next("prefix")?;
+        let text = word.str()?;
+        let bad = || format!("bad address prefix {text:?}");
+        let (negated, item) = text.strip_prefix('!').map_or((false, text), |item| (true, item));
+        let (family, item) = item.split_once(':').ok_or_else(bad)?;
+        let (address, prefix) = item.split_once('/').ok_or_else(bad)?;
+        let prefix: u8 = prefix.parse().map_err(|_| bad())?;
+        let (bytes, most) = match family {
+            "1" => (address.parse::<Ipv4Addr>().map_err(|_| bad())?.octets().to_vec(), 32),
+            "2" => (address.parse::<Ipv6Addr>().map_err(|_| bad())?.octets().to_vec(), 128),
+            _ => return Err(bad()),
+        };
+        if prefix > most {
+            return Err(bad());
+        }
+        let used = bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+        wire.extend(family.parse::<u16>().map_err(|_| bad())?.to_be_bytes());
+        wire.push(prefix);
+        wire.push(u8::try_from(used).map_err(|_| bad())? | if negated { 0x80 } else { 0 });
+        wire.extend_from_slice(bytes.get(..used).unwrap_or_default());
+    }
+    Ok(())
+}
+
+fn padded<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
+    let mut whole = [0; N];
+    whole.get_mut(..bytes.len()).ok_or(Malformed("address too long"))?.copy_from_slice(bytes);
+    Ok(whole)
+}
+
+/// Protocol number and ports (RFC 1035, section 3.4.2).
+pub fn write_wks(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+    let _ = write!(out, "{}", cursor.u8()?);
+    let map = cursor.rest();
+    if map.len() > 8192 {
+        return Err(Malformed("WKS bit map over 65536 ports"));
+    }
+    for (at, byte) in (0u32..).zip(map) {
+        for bit in (0..8).filter(|bit| byte & (0x80 >> bit) != 0) {
+            let _ = write!(out, " {}", at * 8 + bit);
+        }
+    }
+    Ok(())
+}
+
+/// Protocol (`tcp`, `udp` or a number) and port numbers.
+pub fn parse_wks(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+    let word = words.next("protocol")?;
+    wire.push(match word.str()?.to_ascii_lowercase().as_str() {
+        "tcp" => 6,
+        "udp" => 17,
+        number => number.parse().map_err(|_| format!("unknown protocol {number:?}"))?,
+    });
+    let mut map = Vec::new();
+    while !words.is_empty() {
+        let port: u16 = words.number("port")?;
+        let at = usize::from(port >> 3);
+        map.resize(map.len().max(at + 1), 0u8);
+        *map.get_mut(at).ok_or("bad port")? |= 0x80 >> (port & 7);
+    }
+    wire.append(&mut map);
+    Ok(())
+}
+
+/// Prefix length, address suffix, and the name of the prefix (RFC 2874, section 3.1).
+pub fn write_a6(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+    let prefix = cursor.u8()?;
+    if prefix > 128 {
+        return Err(Malformed("A6 prefix over 128"));
+    }
+    let _ = write!(out, "{prefix}");
+    if prefix < 128 {
+        let bytes = cursor.take(usize::from((128 - prefix).div_ceil(8)))?;
+        let mut octets = [0; 16];
+        octets.get_mut(16 - bytes.len()..).ok_or(Malformed("address too long"))?.copy_from_slice(bytes);
+        out.push(' ');
+        text::write_ipv6(octets, out);
+    }
+    if prefix > 0 {
+        let _ = write!(out, " {}", cursor.name()?);
+    }
+    Ok(())
+}
+
+/// The chain from text.
+pub fn parse_a6(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+    let prefix: u8 = words.number("prefix length")?;
+    if prefix > 128 {
+        return Err("prefix length over 128".to_owned());
+    }
+    wire.push(prefix);
+    if prefix < 128 {
+        let mut bits = address::<Ipv6Addr>("address suffix", words)?.to_bits();
+        if prefix > 0 {
+            bits &= u128::MAX >> prefix;
+        }
+        wire.extend(bits.to_be_bytes().iter().skip(usize::from(prefix / 8)));
+    }
+    if prefix > 0 {
+        wire.extend_from_slice(words.name("prefix name")?.as_wire());
+    }
+    Ok(())
+}
+
+/// Gateway of the type in the second byte, then the key (RFC 4025, section 3.1).
+pub fn write_gateway(cursor: &mut Cursor<'_>, style: Style, out: &mut String) -> Result<(), Malformed> {
+    let kind = cursor.whole().get(1).copied().unwrap_or_default();
+    write_relayed(kind, cursor, out)?;
+    let key = cursor.rest();
+    if !key.is_empty() {
+        out.push(' ');
+        text::base64(key, style.split, out);
+    }
+    Ok(())
+}
+
+/// Gateway and key from text.
+pub fn parse_gateway(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+    let kind = wire.get(1).copied().unwrap_or_default();
+    parse_relayed(kind, words, wire)?;
+    wire.extend(base64(&words.joined())?);
+    Ok(())
+}
+
+/// Discovery bit, relay type, relay (RFC 8777, section 4.2).
+pub fn write_relay(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+    let byte = cursor.u8()?;
+    let _ = write!(out, "{} {} ", byte >> 7, byte & 0x7f);
+    write_relayed(byte & 0x7f, cursor, out)
+}
+
+/// The same from text.
+pub fn parse_relay(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+    let discovery: u8 = words.number("discovery")?;
+    let kind: u8 = words.number("relay type")?;
+    if discovery > 1 || kind > 127 {
+        return Err("discovery is 0 or 1, a relay type at most 127".to_owned());
+    }
+    wire.push(discovery << 7 | kind);
+    parse_relayed(kind, words, wire)
+}
+
+fn write_relayed(kind: u8, cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+    match kind {
+        0 => out.push('.'),
+        1 => {
+            let _ = write!(out, "{}", Ipv4Addr::from_bits(cursor.u32()?));
+        }
+        2 => text::write_ipv6(padded(cursor.take(16)?)?, out),
+        3 => {
+            let _ = write!(out, "{}", cursor.name()?);
+        }
+        _ => return Err(Malformed("unknown gateway type")),
+    }
+    Ok(())
+}
+
+fn parse_relayed(kind: u8, words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+    match kind {
+        0 => match words.next("gateway")?.text {
+            b"." => Ok(()),
+            _ => Err("gateway type 0 takes \".\"".to_owned()),
+        },
+        1 | 2 => {
+            match address::<IpAddr>("gateway", words)? {
+                IpAddr::V4(v4) if kind == 1 => wire.extend(v4.octets()),
+                IpAddr::V6(v6) if kind == 2 => wire.extend(v6.octets()),
+                _ => return Err("gateway is of the other address family".to_owned()),
+            }
+            Ok(())
+        }
+        3 => {
+            wire.extend_from_slice(words.name("gateway")?.as_wire());
+            Ok(())
+        }
+        _ => Err("unknown gateway type".to_owned()),
+    }
+}
+
+/// Algorithm, identity tag, key, rendezvous servers (RFC 8005, section 6).
+pub fn write_hip(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+    let (tag_length, algorithm, key_length) = (cursor.u8()?, cursor.u8()?, cursor.u16()?);
+    if tag_length == 0 || key_length == 0 {
+        return Err(Malformed("empty HIP field"));
+    }
+    let _ = write!(out, "{algorithm} ");
+    text::hex(cursor.take(usize::from(tag_length))?, 0, out);
+    out.push(' ');
+    text::base64(cursor.take(usize::from(key_length))?, 0, out);
+    while !cursor.is_empty() {
+        let _ = write!(out, " {}", cursor.name()?);
+    }
+    Ok(())
+}
+
+/// The same from text.
+pub fn parse_hip(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+    let algorithm: u8 = words.number("algorithm")?;
+    let tag = hex(words.next("identity tag")?.text)?;
+    let key = base64(words.next("key")?.text)?;
+    let tag_length = u8::try_from(tag.len()).map_err(|_| "identity tag too long")?;
+    let key_length = u16::try_from(key.len()).map_err(|_| "key too long")?;
+    if tag_length == 0 || key_length == 0 {
+        return Err("identity tag and key must not be empty".to_owned());
+    }
+    wire.extend([tag_length, algorithm]);
+    wire.extend(key_length.to_be_bytes());
+    wire.extend(tag);
+    wire.extend(key);
+    while !words.is_empty() {
+        wire.extend_from_slice(words.name("rendezvous server")?.as_wire());
+    }
+    Ok(())
+}

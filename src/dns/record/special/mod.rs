@@ -1,0 +1,165 @@
+//! Fields with a format of their own: times, mnemonics, type lists, and the old types' particular ways.
+
+mod address;
+mod loc;
+mod types;
+
+pub use address::{
+    parse_a6, parse_apl, parse_gateway, parse_hip, parse_relay, parse_wks, write_a6, write_apl, write_gateway,
+    write_hip, write_relay, write_wks,
+};
+pub use loc::{json_loc, parse_loc, write_loc};
+pub use types::{parse_old_types, parse_types, types_contain, write_old_types, write_types};
+
+use std::fmt::Write;
+
+use super::parse;
+use super::words::{TextError, Words};
+use crate::dns::wire::Malformed;
+
+/// DNSSEC algorithms (IANA, DNS Security Algorithm Numbers).
+pub const ALGORITHMS: &[(u16, &str)] = &[
+    (1, "RSAMD5"),
+    (2, "DH"),
+    (3, "DSA"),
+    (5, "RSASHA1"),
+    (6, "NSEC3DSA"),
+    (7, "NSEC3RSASHA1"),
+    (8, "RSASHA256"),
+    (10, "RSASHA512"),
+    (12, "ECCGOST"),
+    (13, "ECDSAP256SHA256"),
+    (14, "ECDSAP384SHA384"),
+    (15, "ED25519"),
+    (16, "ED448"),
+    (252, "INDIRECT"),
+    (253, "PRIVATEDNS"),
+    (254, "PRIVATEOID"),
+];
+
+/// Certificate types (RFC 4398, section 2.1).
+pub const CERT_TYPES: &[(u16, &str)] = &[
+    (1, "PKIX"),
+    (2, "SPKI"),
+    (3, "PGP"),
+    (4, "IPKIX"),
+    (5, "ISPKI"),
+    (6, "IPGP"),
+    (7, "ACPKIX"),
+    (8, "IACPKIX"),
+    (253, "URI"),
+    (254, "OID"),
+];
+
+/// `YYYYMMDDHHmmSS` (RFC 4034, section 3.2).
+pub fn write_time(seconds: u32, out: &mut String) {
+    let (year, month, day) = civil(seconds / 86_400);
+    let of_day = seconds % 86_400;
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    let _ = write!(out, "{year:04}{month:02}{day:02}{hour:02}{minute:02}{second:02}");
+}
+
+/// The same as RFC 3339 has it.
+pub fn json_time(seconds: u32) -> serde_json::Value {
+    let (year, month, day) = civil(seconds / 86_400);
+    let of_day = seconds % 86_400;
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into()
+}
+
+/// `YYYYMMDDHHmmSS`, or plain seconds since 1970 (RFC 4034, section 3.2).
+pub fn parse_time(text: &str) -> Option<u32> {
+    if !text.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    if text.len() != 14 {
+        return text.parse().ok();
+    }
+    let part = |from: usize, to: usize| text.get(from..to)?.parse::<u32>().ok();
+    let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
+    let (hour, minute, second) = (part(8, 10)?, part(10, 12)?, part(12, 14)?);
+    if !(1970..=2106).contains(&year) || hour > 23 || minute > 59 || second > 60 {
+        return None;
+    }
+    let days = days(year, month, day);
+    if civil(u32::try_from(days).ok()?) != (year, month, day) {
+        return None;
+    }
+    u32::try_from(days * 86_400 + u64::from(hour * 3600 + minute * 60 + second)).ok()
+}
+
+/// Year, month and day of a day counted from 1970-01-01 (proleptic Gregorian calendar).
+fn civil(days: u32) -> (u32, u32, u32) {
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_shifted = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_shifted + 2) / 5 + 1;
+    let month = if month_shifted < 10 { month_shifted + 3 } else { month_shifted - 9 };
+    (year_of_era + era * 400 + u32::from(month <= 2), month, day)
+}
+
+/// The other way round; nonsense in gives a date that [`civil`] does not give back.
+fn days(year: u32, month: u32, day: u32) -> u64 {
+    let year = u64::from(year) - u64::from(month <= 2);
+    let (month, day) = (u64::from(month), u64::from(day));
+    let (era, year_of_era) = (year / 400, year % 400);
+    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.saturating_sub(1);
+    (era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year).saturating_sub(719_468)
+}
+
+/// An ATM address: format 0 is hexadecimal, format 1 digits of E.164 after `+`.
+pub fn write_atma(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
+    match bytes.split_first() {
+        Some((0, address)) if !address.is_empty() => {
+            for byte in address {
+                let _ = write!(out, "{byte:02x}");
+            }
+            Ok(())
+        }
+        Some((1, digits)) if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+            out.push('+');
+            out.extend(digits.iter().copied().map(char::from));
+            Ok(())
+        }
+        _ => Err(Malformed("bad ATM address")),
+    }
+}
+
+/// The ATM address from text.
+pub fn parse_atma(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+    let word = words.next("address")?;
+    match word.text.strip_prefix(b"+") {
+        Some(digits) if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
+            wire.push(1);
+            wire.extend_from_slice(digits);
+        }
+        Some(_) => return Err("E.164 address: digits expected".to_owned()),
+        None => {
+            let digits: Vec<u8> = word.text.iter().copied().filter(|byte| *byte != b'.').collect();
+            wire.push(0);
+            wire.extend(parse::hex(&digits)?);
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times() {
+        for (seconds, text) in [(0, "19700101000000"), (951_782_400, "20000229000000"), (u32::MAX, "21060207062815")] {
+            let mut out = String::new();
+            write_time(seconds, &mut out);
+            assert_eq!(out, text);
+            assert_eq!(parse_time(text), Some(seconds));
+        }
+        assert_eq!(parse_time("86400"), Some(86_400));
+        for bad in ["20010229000000", "20011301000000", "20010100000000", "20010101240000", "x", "21070101000000"] {
+            assert_eq!(parse_time(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The words of presentation format (RFC 1035, section 5.1): separated by blanks, quoted or not, escapes still in.
+
+use crate::dns::name::{Name, unescape};
+
+/// Why a text is not what it should be: one line for a person.
+pub type TextError = String;
+
+/// One word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Word<'a> {
+    /// Its bytes without the quotes, escapes as written.
+    pub text: &'a [u8],
+    /// It stood between quotes.
+    pub quoted: bool,
+}
+
+impl Word<'_> {
+    /// The bytes that are meant, escapes resolved.
+    pub fn bytes(&self) -> Result<Vec<u8>, TextError> {
+        let mut out = Vec::with_capacity(self.text.len());
+        let mut bytes = self.text.iter().copied();
+        while let Some(byte) = bytes.next() {
+            out.push(if byte == b'\\' { unescape(&mut bytes).ok_or("bad escape")? } else { byte });
+        }
+        Ok(out)
+    }
+
+    /// The word as text, for numbers and mnemonics.
+    pub fn str(&self) -> Result<&str, TextError> {
+        std::str::from_utf8(self.text).map_err(|_| "not ASCII".to_owned())
+    }
+}
+
+/// The words of one record's data, read from left to right.
+#[derive(Debug, Clone)]
+pub struct Words<'a> {
+    words: &'a [Word<'a>],
+    /// Completes relative names.
+    pub origin: Option<&'a Name>,
+}
+
+impl<'a> Words<'a> {
+    /// Words with the origin for relative names.
+    pub fn new(words: &'a [Word<'a>], origin: Option<&'a Name>) -> Words<'a> {
+        Words { words, origin }
+    }
+
+    /// The next word; `what` was expected.
+    pub fn next(&mut self, what: &str) -> Result<Word<'a>, TextError> {
+        let (first, rest) = self.words.split_first().ok_or_else(|| format!("{what} is missing"))?;
+        self.words = rest;
+        Ok(*first)
+    }
+
+    /// The next word, left in place.
+    pub fn peek(&self) -> Option<Word<'a>> {
+        self.words.first().copied()
+    }
+
+    /// All that is left.
+    pub fn rest(&mut self) -> &'a [Word<'a>] {
+        std::mem::take(&mut self.words)
+    }
+
+    /// True if nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// The next word as a decimal number.
+    pub fn number<T: std::str::FromStr>(&mut self, what: &str) -> Result<T, TextError> {
+        let word = self.next(what)?;
+        let text = word.str()?;
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit());
+        text.parse().ok().filter(|_| plain && !text.is_empty()).ok_or_else(|| format!("{what}: bad number {text:?}"))
+    }
+
+    /// The next word as a name.
+    pub fn name(&mut self, what: &str) -> Result<Name, TextError> {
+        let word = self.next(what)?;
+        Name::parse_in(word.text, self.origin).map_err(|error| format!("{what}: {error}"))
+    }
+
+    /// The remaining words joined, for long hexadecimal and base64 fields.
+    pub fn joined(&mut self) -> Vec<u8> {
+        self.rest().iter().flat_map(|word| word.text.iter().copied()).collect()
+    }
+}
+
+/// Splits one line into words; comments end it. Zone files have their own reader for records over several lines.
+pub fn split(line: &[u8]) -> Result<Vec<Word<'_>>, TextError> {
+    let mut words = Vec::new();
+    let mut rest = line;
+    loop {
+        let blanks = rest.iter().take_while(|byte| byte.is_ascii_whitespace()).count();
+        rest = rest.get(blanks..).unwrap_or_default();
+        match rest.first() {
+            None | Some(b';') => return Ok(words),
+            Some(b'"') => {
+                let (text, used) = take_quoted(rest).ok_or("quote without an end")?;
+                words.push(Word { text, quoted: true });
+                rest = rest.get(used..).unwrap_or_default();
+            }
+            Some(_) => {
+                let (text, used) = take_plain(rest);
+                words.push(Word { text, quoted: false });
+                rest = rest.get(used..).unwrap_or_default();
+            }
+        }
+    }
+}
+
+/// The quoted string that begins here, and how many bytes it takes with its quotes.
+pub fn take_quoted(text: &[u8]) -> Option<(&[u8], usize)> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'\\' => at += 2,
+            b'"' => return Some((text.get(1..at)?, at + 1)),
+            _ => at += 1,
+        }
+    }
+}
+
+/// The plain word that begins here. A `"` inside (as in `key="a b"` of service parameters) takes its quoted part along.
+pub fn take_plain(text: &[u8]) -> (&[u8], usize) {
+    let mut at = 0;
+    while let Some(&byte) = text.get(at) {
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' => break,
+            b'\\' => at += 2,
+            b'"' => match text.get(at..).and_then(take_quoted) {
+                Some((_, used)) => at += used,
+                None => at += 1,
+            },
+            _ => at += 1,
+        }
+    }
+    let at = at.min(text.len());
+    (text.get(..at).unwrap_or_default(), at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_quotes_and_escapes() {
+        let words = split(b"10 \"a b\\\"c\" x\\ y alpn=\"h2,h3\" ; comment").unwrap();
+        let texts: Vec<&[u8]> = words.iter().map(|word| word.text).collect();
+        assert_eq!(texts, [&b"10"[..], b"a b\\\"c", b"x\\ y", b"alpn=\"h2,h3\""]);
+        assert_eq!(words[1].bytes().unwrap(), b"a b\"c");
+        assert_eq!(words[2].bytes().unwrap(), b"x y");
+        assert!(split(b"\"open").is_err());
+        assert!(split(b"").unwrap().is_empty());
+        let (word, _) = take_plain(b"ends\\");
+        assert_eq!(word, b"ends\\");
+    }
+
+    #[test]
+    fn numbers_are_plain() {
+        let words = split(b"+1").unwrap();
+        assert!(Words::new(&words, None).number::<u16>("port").is_err());
+        let words = split(b"65536").unwrap();
+        assert_eq!(Words::new(&words, None).number::<u16>("port").unwrap_err(), "port: bad number \"65536\"");
+        assert_eq!(Words::new(&[], None).number::<u16>("port").unwrap_err(), "port is missing");
+    }
+}

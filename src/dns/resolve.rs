@@ -1,0 +1,304 @@
+//! The stub resolver that other rooms use: MX, addresses and texts of a name, from the servers of resolv.conf or from
+//! those the user named.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::client::server::{ResolvConf, ServerName};
+use super::client::{Client, Policy};
+use super::edns;
+use super::message::{Message, Rcode};
+use super::name::Name;
+use super::query::Query;
+use super::record::{Record, Rtype};
+use super::wire::Cursor;
+use crate::fault::{Fault, Kind};
+use crate::net::dial::{Lookup, Resolve};
+
+/// CNAME records followed from a name to its data.
+pub const MAX_CNAMES: usize = 12;
+/// The longest time for one look-up, all servers and tries together.
+const MAX_LOOKUP: Duration = Duration::from_secs(20);
+/// The largest hosts file that is read.
+const MAX_HOSTS_BYTES: u64 = 4 << 20;
+
+/// Looks names up. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Resolver {
+    client: Arc<Client>,
+    /// Names of the hosts file, lower case; empty if servers were named explicitly.
+    hosts: Arc<BTreeMap<String, Vec<IpAddr>>>,
+}
+
+impl Resolver {
+    /// The system's: servers of /etc/resolv.conf, and /etc/hosts for addresses.
+    pub fn system() -> Result<Resolver, Fault> {
+        let conf = ResolvConf::system()?;
+        let policy = Policy { timeout: conf.timeout, tries: conf.attempts, deadline: MAX_LOOKUP, ..Policy::default() };
+        let client = Client { policy, ..Client::new(conf.servers) };
+        Ok(Resolver { client: Arc::new(client), hosts: Arc::new(hosts_file()) })
+    }
+
+    /// These servers alone, asked in this order; no hosts file.
+    pub fn new(servers: Vec<SocketAddr>) -> Resolver {
+        let policy = Policy { timeout: Duration::from_secs(2), tries: 3, deadline: MAX_LOOKUP, ..Policy::default() };
+        Resolver { client: Arc::new(Client { policy, ..Client::new(servers) }), hosts: Arc::default() }
+    }
+
+    /// The servers named on a command line: addresses with an optional port (`127.0.0.1:5300`, `::1#53`, `dns://…`).
+    pub fn named<S: AsRef<str>>(servers: &[S]) -> Result<Resolver, Fault> {
+        let mut addresses = Vec::new();
+        for server in servers {
+            addresses.extend(ServerName::parse(server.as_ref())?.addresses(53)?);
+        }
+        Ok(Resolver::new(addresses))
+    }
+
+    /// The mail exchangers of a domain with their preferences, as the answer had them. Empty: the name exists and has
+    /// none. [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
+    pub async fn mx(&self, domain: &str) -> Result<Vec<(u16, String)>, Fault> {
+        let records = self.records(domain, Rtype::MX).await?;
+        let exchangers = records.iter().filter_map(|record| {
+            let mut cursor = Cursor::new(&record.rdata);
+            Some((cursor.u16().ok()?, cursor.name().ok()?.to_host()))
+        });
+        Ok(exchangers.collect())
+    }
+
+    /// The addresses of a host, IPv6 first as they came, from the hosts file or by A and AAAA questions. Empty: the name
+    /// exists and has none.
+    pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
+        if let Ok(address) = host.parse() {
+            return Ok(vec![address]);
+        }
+        let key = host.trim_end_matches('.').to_ascii_lowercase();
+        if let Some(addresses) = self.hosts.get(&key) {
+            return Ok(addresses.clone());
+        }
+        if key == "localhost" || key.ends_with(".localhost") {
+            return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]); // RFC 6761, section 6.3
+        }
+        let (v6, v4) = tokio::join!(self.records(host, Rtype::AAAA), self.records(host, Rtype::A));
+        let found: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().filter_map(address).collect();
+        if found.is_empty() {
+            // One family that fails must not hide that the other may exist: trouble is trouble.
+            v6?;
+            v4?;
+        }
+        Ok(found)
+    }
+
+    /// The texts of a name, each with its strings joined (RFC 7208, section 3.3). Empty: none.
+    pub async fn txt(&self, name: &str) -> Result<Vec<Vec<u8>>, Fault> {
+        let records = self.records(name, Rtype::TXT).await?;
+        let texts = records.iter().map(|record| {
+            let mut cursor = Cursor::new(&record.rdata);
+            let mut text = Vec::new();
+            while let Ok(string) = cursor.string() {
+                text.extend_from_slice(string);
+            }
+            text
+        });
+        Ok(texts.collect())
+    }
+
+    /// The records of one type at the end of the name's CNAME chain.
+    pub async fn records(&self, name: &str, rtype: Rtype) -> Result<Vec<Record>, Fault> {
+        let text = name.to_owned();
+        let ascii = ascii_name(&text).map_err(|error| Fault::new(Kind::NoHost, format!("{text}: {error}")))?;
+        let client = self.client.clone();
+        let query = Query::new(ascii, rtype);
+        let lookup = tokio::task::spawn_blocking(move || lookup(&client, &query));
+        let lookup = lookup.await.map_err(|error| Fault::new(Kind::Internal, format!("look-up: {error}")))?;
+        lookup.map_err(|mut fault| {
+            fault.detail = format!("looking up {rtype} of {text}: {}", fault.detail);
+            fault
+        })
+    }
+}
+
+impl Resolve for Resolver {
+    fn resolve<'a>(&'a self, host: &'a str) -> Lookup<'a> {
+        Box::pin(async move {
+            let addresses = self.addresses(host).await?;
+            if addresses.is_empty() {
+                return Err(Fault::new(Kind::NoHost, format!("{host}: no address")));
+            }
+            Ok(addresses)
+        })
+    }
+}
+
+/// A name as people write it, Unicode labels as IDNA wants them (RFC 5891). Everything ASCII is taken literally.
+pub fn ascii_name(text: &str) -> Result<Name, String> {
+    if text.is_ascii() {
+        return Name::parse(text).map_err(|error| error.to_string());
+    }
+    let ascii = idna::domain_to_ascii(text).map_err(|_| "not a valid international name".to_owned())?;
+    Name::parse(&ascii).map_err(|error| error.to_string())
+}
+
+fn address(record: &Record) -> Option<IpAddr> {
+    match record.rtype {
+        Rtype::A => <[u8; 4]>::try_from(record.rdata.as_slice()).ok().map(IpAddr::from),
+        Rtype::AAAA => <[u8; 16]>::try_from(record.rdata.as_slice()).ok().map(IpAddr::from),
+        _ => None,
+    }
+}
+
+/// Asks, and asks again for the end of a CNAME chain that the server did not complete.
+fn lookup(client: &Client, query: &Query) -> Result<Vec<Record>, Fault> {
+    let mut query = query.clone();
+    let mut steps = 0;
+    loop {
+        let answer = client.ask(&query)?;
+        let rcode = answer.message.rcode();
+        match rcode {
+            Rcode::NOERROR | Rcode::NXDOMAIN => {}
+            _ => {
+                let words = answer.message.edns.as_ref().and_then(|edns| edns.option(edns::EdnsOption::EXTENDED_ERROR));
+                let words = words.map(|option| format!(", {}", option.value())).unwrap_or_default();
+                return Err(Fault::new(Kind::LookupFailed, format!("{rcode}{words}")).with_code(rcode.0));
+            }
+        }
+        let (end, records) = follow(&answer.message, &query.question.name, query.question.rtype, &mut steps)
+            .ok_or_else(|| Fault::new(Kind::LookupFailed, "CNAME chain without an end"))?;
+        if !records.is_empty() {
+            return Ok(records);
+        }
+        if rcode == Rcode::NXDOMAIN {
+            return Err(Fault::new(Kind::NoHost, "NXDOMAIN").with_code(rcode.0));
+        }
+        if end == query.question.name || answer.message.authority.iter().any(|record| record.rtype == Rtype::SOA) {
+            return Ok(Vec::new());
+        }
+        query.question.name = end;
+    }
+}
+
+/// The end of the CNAME chain in an answer, and the records wanted there; none if the chain is too long.
+pub fn follow(message: &Message, name: &Name, rtype: Rtype, steps: &mut usize) -> Option<(Name, Vec<Record>)> {
+    let mut name = name.clone();
+    loop {
+        let at_name = || message.answer.iter().filter(|record| record.name == name);
+        let records: Vec<Record> = at_name().filter(|record| record.rtype == rtype).cloned().collect();
+        let alias = at_name().find(|record| record.rtype == Rtype::CNAME).and_then(Record::target);
+        let Some(target) = alias.filter(|_| records.is_empty() && rtype != Rtype::CNAME) else {
+            return Some((name, records));
+        };
+        *steps += 1;
+        if *steps > MAX_CNAMES {
+            return None;
+        }
+        name = target;
+    }
+}
+
+/// /etc/hosts: address, then names. What cannot be read is not there.
+fn hosts_file() -> BTreeMap<String, Vec<IpAddr>> {
+    let path = std::path::Path::new("/etc/hosts");
+    let small = std::fs::metadata(path).is_ok_and(|meta| meta.len() <= MAX_HOSTS_BYTES);
+    let text = if small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
+    parse_hosts(&String::from_utf8_lossy(&text))
+}
+
+fn parse_hosts(text: &str) -> BTreeMap<String, Vec<IpAddr>> {
+    let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
+    for line in text.lines() {
+        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
+        for name in words {
+            hosts.entry(name.to_ascii_lowercase()).or_default().push(address);
+        }
+    }
+    hosts
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+
+    /// A server in a thread that answers with what `answer` makes of each query.
+    fn server(answer: impl Fn(&mut Message) + Send + 'static) -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1500];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let mut message = Message::parse(&buffer[..length]).unwrap();
+                message.flags.set(super::super::message::Flags::QR, true);
+                answer(&mut message);
+                socket.send_to(&message.compose(1232), from).unwrap();
+            }
+        });
+        address
+    }
+
+    fn record(owner: &str, rtype: Rtype, text: &str) -> Record {
+        use super::super::record::{Class, parse, words};
+        let words = words::split(text.as_bytes()).unwrap();
+        let root = Name::root();
+        let rdata = parse::rdata(rtype, &mut words::Words::new(&words, Some(&root))).unwrap();
+        Record { name: Name::parse(owner).unwrap(), rtype, class: Class::IN, ttl: 1, rdata }
+    }
+
+    #[tokio::test]
+    async fn mx_addresses_and_failures() {
+        let address = server(|message| {
+            let question = message.question[0].clone();
+            match (question.name.to_string().as_str(), question.rtype) {
+                ("bob.test.", Rtype::MX) => {
+                    message.answer.push(record("bob.test", Rtype::MX, "10 mx.bob.test."));
+                    message.answer.push(record("bob.test", Rtype::MX, "5 mx2.bob.test."));
+                }
+                ("mx.bob.test.", Rtype::A) => message.answer.push(record("mx.bob.test", Rtype::A, "192.0.2.7")),
+                ("alias.test.", rtype) => {
+                    message.answer.push(record("alias.test", Rtype::CNAME, "mx.bob.test."));
+                    if rtype == Rtype::AAAA {
+                        message.authority.push(record("test", Rtype::SOA, "a. b. 1 2 3 4 5"));
+                    }
+                }
+                ("loop.test.", _) => message.answer.push(record("loop.test", Rtype::CNAME, "loop.test.")),
+                ("gone.test.", _) => message.flags.0 |= 3,
+                ("broken.test.", _) => message.flags.0 |= 2,
+                _ => message.authority.push(record("test", Rtype::SOA, "a. b. 1 2 3 4 5")),
+            }
+        });
+        let resolver = Resolver::new(vec![address]);
+        let mx = resolver.mx("bob.test").await.unwrap();
+        assert_eq!(mx, [(10, "mx.bob.test".to_owned()), (5, "mx2.bob.test".to_owned())]);
+        let wanted: IpAddr = "192.0.2.7".parse().unwrap();
+        assert_eq!(resolver.addresses("mx.bob.test").await.unwrap(), [wanted]);
+        assert_eq!(resolver.addresses("alias.test").await.unwrap(), [wanted], "the chain is completed");
+        assert_eq!(resolver.addresses("192.0.2.9").await.unwrap().len(), 1, "literals need no server");
+        assert!(resolver.mx("nothing.test").await.unwrap().is_empty());
+        assert_eq!(resolver.mx("gone.test").await.unwrap_err().kind, Kind::NoHost);
+        let broken = resolver.mx("broken.test").await.unwrap_err();
+        assert_eq!((broken.kind, broken.code), (Kind::LookupFailed, Some(2)));
+        assert!(broken.detail.contains("MX of broken.test") && broken.detail.contains("SERVFAIL"), "{broken}");
+        assert_eq!(resolver.addresses("loop.test").await.unwrap_err().kind, Kind::LookupFailed);
+        assert_eq!(resolver.resolve("nothing.test").await.unwrap_err().kind, Kind::NoHost);
+    }
+
+    #[tokio::test]
+    async fn a_dead_server_is_passed_over() {
+        let dead = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let alive = server(|message| message.answer.push(record("a.test", Rtype::TXT, "\"one \" \"two\"")));
+        let resolver = Resolver::new(vec![dead, alive]);
+        assert_eq!(resolver.txt("a.test").await.unwrap(), [b"one two"]);
+        let fault = Resolver::new(vec![dead]).txt("a.test").await.unwrap_err();
+        assert!(fault.temporary(), "{fault:?}");
+    }
+
+    #[test]
+    fn hosts_and_idn() {
+        let hosts = parse_hosts("127.0.0.1 localhost Loop # x\n::1 localhost\nbad name\n");
+        assert_eq!(hosts["localhost"].len(), 2);
+        assert_eq!(hosts["loop"].len(), 1);
+        assert_eq!(ascii_name("bücher.example").unwrap().to_string(), "xn--bcher-kva.example.");
+        assert_eq!(ascii_name("_dmarc.A.test").unwrap().to_string(), "_dmarc.A.test.");
+    }
+}

@@ -1,0 +1,113 @@
+//! A cursor over bytes of the wire, and the one error for bytes that are not what they should be.
+
+use std::fmt;
+
+use super::name::Name;
+use crate::fault::{Fault, Kind};
+
+/// Bytes that break the format, in a few words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed(pub &'static str);
+
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for Malformed {}
+
+impl From<Malformed> for Fault {
+    fn from(error: Malformed) -> Fault {
+        Fault::new(Kind::Protocol, format!("malformed DNS data: {error}"))
+    }
+}
+
+/// Reads numbers, names and strings from uncompressed bytes; never past their end.
+#[derive(Debug, Clone)]
+pub struct Cursor<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+const CUT: Malformed = Malformed("cut short");
+
+impl<'a> Cursor<'a> {
+    /// A cursor at the beginning.
+    pub fn new(bytes: &'a [u8]) -> Cursor<'a> {
+        Cursor { bytes, at: 0 }
+    }
+
+    /// The next `count` bytes.
+    pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
+        let end = self.at.checked_add(count).ok_or(CUT)?;
+        let bytes = self.bytes.get(self.at..end).ok_or(CUT)?;
+        self.at = end;
+        Ok(bytes)
+    }
+
+    fn array<const N: usize>(&mut self) -> Result<[u8; N], Malformed> {
+        self.take(N)?.try_into().map_err(|_| CUT)
+    }
+
+    /// One byte.
+    pub fn u8(&mut self) -> Result<u8, Malformed> {
+        Ok(u8::from_be_bytes(self.array()?))
+    }
+
+    /// Two bytes.
+    pub fn u16(&mut self) -> Result<u16, Malformed> {
+        Ok(u16::from_be_bytes(self.array()?))
+    }
+
+    /// Four bytes.
+    pub fn u32(&mut self) -> Result<u32, Malformed> {
+        Ok(u32::from_be_bytes(self.array()?))
+    }
+
+    /// Six bytes (TSIG's time, RFC 8945, section 4.2).
+    pub fn u48(&mut self) -> Result<u64, Malformed> {
+        let [a, b, c, d, e, f] = self.array()?;
+        Ok(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
+    }
+
+    /// An uncompressed name.
+    pub fn name(&mut self) -> Result<Name, Malformed> {
+        let (name, after) = Name::read(self.bytes, self.at, self.bytes.len(), false)?;
+        self.at = after;
+        Ok(name)
+    }
+
+    /// A character-string (RFC 1035, section 3.3).
+    pub fn string(&mut self) -> Result<&'a [u8], Malformed> {
+        let length = self.u8()?;
+        self.take(usize::from(length))
+    }
+
+    /// Everything that is left.
+    pub fn rest(&mut self) -> &'a [u8] {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        self.at = self.bytes.len();
+        rest
+    }
+
+    /// All bytes, read or not.
+    pub fn whole(&self) -> &'a [u8] {
+        self.bytes
+    }
+
+    /// How far it has read.
+    pub fn position(&self) -> usize {
+        self.at
+    }
+
+    /// True if nothing is left.
+    pub fn is_empty(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// Nothing may be left.
+    pub fn finish(&self) -> Result<(), Malformed> {
+        if self.is_empty() { Ok(()) } else { Err(Malformed("bytes left over")) }
+    }
+}
