@@ -136,7 +136,7 @@ pub fn json(bytes: &[u8]) -> Result<Value, Malformed> {
 fn mandatory(value: &[u8]) -> Result<Vec<String>, Malformed> {
     let keys: Vec<u16> = value.chunks(2).map(|pair| u16::from_be_bytes(pair.try_into().unwrap_or_default())).collect();
     let rising = keys.windows(2).all(|pair| pair.first() < pair.get(1)) && keys.first() != Some(&0);
-    if value.is_empty() || value.len() % 2 != 0 || !rising {
+    if value.is_empty() || !value.len().is_multiple_of(2) || !rising {
         return Err(Malformed("bad list of mandatory keys"));
     }
     Ok(keys.into_iter().map(key_name).collect())
@@ -153,7 +153,7 @@ fn protocols(value: &[u8]) -> Result<Vec<&[u8]>, Malformed> {
 
 fn hints(key: u16, value: &[u8]) -> Result<Vec<String>, Malformed> {
     let size = if key == 4 { 4 } else { 16 };
-    if value.is_empty() || value.len() % size != 0 {
+    if value.is_empty() || !value.len().is_multiple_of(size) {
         return Err(Malformed("bad address hint"));
     }
     let shown = value.chunks(size).map(|chunk| match (<[u8; 4]>::try_from(chunk), <[u8; 16]>::try_from(chunk)) {
