@@ -18,6 +18,7 @@ mod ftp;
 mod harness;
 mod mail;
 mod peers;
+mod servers;
 
 fn main() -> std::process::ExitCode {
     let trials = [ftp::TRIALS, mail::TRIALS, dns::TRIALS].concat();

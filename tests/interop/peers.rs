@@ -199,13 +199,13 @@ impl Peer {
         if input.is_some() {
             command.stdin(Stdio::piped());
         }
-        let line = format!("{command:?}");
+        let line = line_of(&command);
         finish(command, line, input.map(<[u8]>::to_vec), LIMIT)
     }
 
     /// Starts a prepared server command that stays in the foreground, and waits until `addr` takes connections.
     pub(crate) fn start(&self, mut command: Command, addr: SocketAddr) -> Daemon {
-        let line = format!("{command:?}");
+        let line = line_of(&command);
         // A group of its own: the end reaches the children it forks, and nobody else.
         let mut child = command.process_group(0).spawn().unwrap_or_else(|error| panic!("{line}: {error}"));
         let stdout = Captured::of(child.stdout.take().expect("stdout is piped"));
@@ -228,6 +228,15 @@ impl Peer {
         folders.extend(system_folders());
         folders
     }
+}
+
+/// Program and arguments, without the long environment.
+fn line_of(command: &Command) -> String {
+    let mut line = command.get_program().to_string_lossy().into_owned();
+    for arg in command.get_args() {
+        write!(line, " {arg:?}").expect("a line");
+    }
+    line
 }
 
 /// A running peer; dropping it ends it.
