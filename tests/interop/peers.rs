@@ -6,7 +6,6 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -326,48 +325,11 @@ fn is_perl_top(folder: &Path) -> bool {
     }
 }
 
-/// Downloads `packages` and those of their dependencies that are not installed, and unpacks them below `root`.
+/// Downloads and unpacks `packages` below `root`.
 fn fetch(packages: &[&str], root: &Path) -> Result<(), String> {
-    let parts = root.join("packages");
-    std::fs::create_dir_all(&parts).map_err(|error| format!("{}: {error}", parts.display()))?;
-    let mut names = missing_dependencies(packages)?;
-    names.extend(packages.iter().map(|name| (*name).to_owned()));
-    names.sort();
-    names.dedup();
-    let mut download = Command::new("apt-get");
-    download.args(["-q", "download"]).args(&names).current_dir(&parts);
-    said(&mut download)?;
-    let archives = std::fs::read_dir(&parts).map_err(|error| error.to_string())?;
-    for archive in archives.flatten().filter(|file| file.path().extension().is_some_and(|end| end == "deb")) {
-        said(Command::new("dpkg").arg("-x").arg(archive.path()).arg(root))?;
-    }
-    std::fs::remove_dir_all(&parts).map_err(|error| error.to_string())?;
-    let mut stamp = std::fs::File::create(root.join(".complete")).map_err(|error| error.to_string())?;
-    writeln!(stamp, "{}", names.join(" ")).map_err(|error| error.to_string())
-}
-
-/// The libraries and modules below the packages that this system lacks.
-fn missing_dependencies(packages: &[&str]) -> Result<Vec<String>, String> {
-    let refuse =
-        ["recommends", "suggests", "conflicts", "breaks", "replaces", "enhances"].map(|it| format!("--no-{it}"));
-    let tree = said(Command::new("apt-cache").args(["depends", "--recurse"]).args(refuse).args(packages))?;
-    let installed = said(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Abbrev}${Package}\n"]))?;
-    let installed: std::collections::HashSet<&str> =
-        installed.lines().filter_map(|line| line.strip_prefix("ii ")).map(str::trim).collect();
-    let is_module = |name: &str| name.starts_with("lib") || name.starts_with("python3-") || name.ends_with("-common");
-    Ok(tree
-        .lines()
-        .filter(|line| !line.starts_with([' ', '|', '<']) && !line.contains(':'))
-        .filter(|name| is_module(name) && !installed.contains(name))
-        .map(str::to_owned)
-        .collect())
-}
-
-/// Runs a helper of the system and gives what it printed.
-fn said(command: &mut Command) -> Result<String, String> {
-    let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
-    if !output.status.success() {
-        return Err(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr).trim()));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/fetch.sh");
+    let output = Command::new("sh").arg(script).arg(root).args(packages).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("fetch.sh: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stderr);
+    if output.status.success() { Ok(()) } else { Err(format!("fetch.sh {packages:?}: {}", said.trim())) }
 }
