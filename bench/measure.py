@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Runs contestants in turn and prints a table of wall time, CPU time and memory.
+
+usage: measure.py TITLE [--unit NAME --count N] < contestants
+
+One contestant a line: NAME <TAB> SHELL COMMAND [<TAB> SHELL COMMAND run before each round, not measured].
+Names that start with "ours" are held against the best of the others. A command that fails drops its row, saying so.
+"""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+
+
+def build(folder):
+    """The small parent that measures; see spawn.c."""
+    program = os.path.join(folder, "spawn")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "spawn.c")
+    subprocess.run(["cc", "-O1", "-o", program, source], check=True)
+    return program
+
+
+def measure(spawn, command):
+    """(wall seconds, CPU seconds, peak MiB) of one run, and its status."""
+    # A command without shell operators is executed directly: the shell's own start is not part of the result.
+    simple = not any(mark in command for mark in ";|&()<>*$'\"\\")
+    argv = command.split() if simple else ["sh", "-c", command]
+    reader, writer = os.pipe()
+    with open(reader) as report:
+        done = subprocess.run([spawn, *argv], stdin=subprocess.DEVNULL, close_fds=False,
+                              preexec_fn=lambda: os.dup2(writer, 3))
+        os.close(writer)
+        words = report.read().split()
+    if done.returncode != 0 or len(words) != 3:
+        return None, done.returncode
+    return (float(words[0]), float(words[1]), float(words[2]) / 1024), 0
+
+
+def main():
+    args = sys.argv[1:]
+    title, unit, count = args[0], None, 1
+    if "--unit" in args:
+        unit, count = args[args.index("--unit") + 1], float(args[args.index("--count") + 1])
+    rounds = int(os.environ.get("ROUNDS", "3"))
+    contestants = [line.rstrip("\n").split("\t") for line in sys.stdin if line.strip()]
+    folder = tempfile.TemporaryDirectory()
+    spawn = build(folder.name)
+    results = {row[0]: [] for row in contestants}
+    for _ in range(rounds):
+        for name, command, *before in contestants:
+            if results[name] is None:
+                continue
+            if before and before[0]:
+                subprocess.run(before[0], shell=True, check=True)
+            got, status = measure(spawn, command)
+            if got is None:
+                print(f"{title}: {name} failed with status {status}: left out", file=sys.stderr)
+                results[name] = None
+            else:
+                results[name].append(got)
+    done = {name: runs for name, runs in results.items() if runs}
+    peers = [name for name in done if not name.startswith("ours")]
+    best = min((statistics.median(run[0] for run in done[name]) for name in peers), default=None)
+    print(f"\n### {title}\n")
+    rate = f" {unit}/s |" if unit else ""
+    print(f"| what | min s | median s | max s |{rate} x best peer | CPU s | MiB |")
+    print("|---|---|---|---|" + ("---|" if unit else "") + "---|---|---|")
+    for name, runs in done.items():
+        walls = [run[0] for run in runs]
+        median = statistics.median(walls)
+        ratio = f"{median / best:.2f}" if best else "-"
+        rate = f" {count / median:,.0f} |" if unit else ""
+        cpu = statistics.median(run[1] for run in runs)
+        rss = statistics.median(run[2] for run in runs)
+        print(f"| {name} | {min(walls):.4f} | {median:.4f} | {max(walls):.4f} |{rate} {ratio} | {cpu:.4f} | {rss:.1f} |")
+
+
+main()
