@@ -10,3 +10,4 @@ pub mod schedule;
 pub mod spool;
 pub mod sqlite;
 pub mod store;
+pub mod submit;

@@ -58,6 +58,12 @@ const NETWORK: &[(u32, &str)] = &[
 /// Refuses network file systems: the nearest directory that exists decides.
 pub(super) fn check_local(place: &Path) -> Result<(), Fault> {
     let absolute = std::path::absolute(place).map_err(|error| Fault::local(place.display(), &error))?;
+    if let Some(file) = absolute.ancestors().find(|folder| folder.exists()).filter(|found| !found.is_dir()) {
+        return Err(Fault::new(
+            Kind::Config,
+            format!("{}: the queue is a directory, {} is none", place.display(), file.display()),
+        ));
+    }
     for folder in absolute.ancestors() {
         let Ok(state) = rustix::fs::statfs(folder) else { continue };
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]
@@ -85,6 +91,13 @@ mod tests {
         let place = folder.path().join("not/yet/there");
         assert_eq!(find(Some(&place)).unwrap(), place);
         assert!(!place.exists());
+    }
+
+    #[test]
+    fn a_file_is_no_queue() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        assert_eq!(find(Some(file.path())).unwrap_err().kind, Kind::Config);
+        assert_eq!(find(Some(&file.path().join("below"))).unwrap_err().kind, Kind::Config);
     }
 
     #[test]

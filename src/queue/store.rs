@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use crate::fault::Fault;
-use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, State, Time};
+use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, State, Time, Transition};
 use crate::queue::spool::{Body, Spool};
 
 /// What a store's method returns. It makes progress without being polled: dropping it does not undo the operation.
@@ -229,6 +229,18 @@ pub enum Change {
     Readdress(String, Time),
     /// A next hop that overrides every other choice (`None`: back to the rule); due at once.
     Reroute(Option<String>, Time),
+}
+
+impl Change {
+    /// The transition that it is, for the table of what may follow what.
+    pub const fn transition(&self) -> Transition {
+        match self {
+            Change::Hold => Transition::Hold,
+            Change::Release(_) => Transition::Release,
+            Change::Retry(_) | Change::Readdress(..) | Change::Reroute(..) => Transition::Retry,
+            Change::Remove => Transition::Remove,
+        }
+    }
 }
 
 /// What a change did.

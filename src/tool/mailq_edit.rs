@@ -1,6 +1,309 @@
-//! Not built yet.
+//! `mailq-edit VERB ID…|-`: an operator's hand on the outgoing queue, safe beside running runners.
+
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+
+use serde::Serialize;
+
+use crate::cli;
+use crate::cli::args::{OutputArgs, QueueArgs};
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::{Output, Record, TextLine};
+use crate::fault::{Fault, Kind};
+use crate::queue::bounce;
+use crate::queue::entry::{Attempt, Entry, QueueId, State};
+use crate::queue::place;
+use crate::queue::sqlite::{SqliteStore, Use, now};
+use crate::queue::store::{Change, Edited, Filter, MAX_BATCH, QueueStore};
+use crate::relay::route::Target;
+use crate::tool::mailq_ls::{RecipientRecord, SelectArgs};
+
+/// Change messages in the outgoing mail queue.
+#[derive(Debug, clap::Parser)]
+#[command(name = "mailq-edit", version, about = "Hold, release, retry, redirect, remove or show queued mail")]
+pub struct Args {
+    /// What to do
+    #[arg(value_enum)]
+    verb: Verb,
+    #[command(flatten)]
+    select: SelectArgs,
+    /// With `readdress`: the new address; with `reroute`: the next hop, or `default` for the usual way
+    #[arg(long, value_name = "ADDRESS|URL")]
+    to: Option<String>,
+    /// With `show`: print the message itself, exactly as it is queued
+    #[arg(long, conflicts_with = "header")]
+    message: bool,
+    /// With `show`: print the message's header
+    #[arg(long)]
+    header: bool,
+    /// Say what would be changed, and change nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Verb {
+    /// Stop: not tried until released
+    Hold,
+    /// Let what is held go on
+    Release,
+    /// Make due now
+    Retry,
+    /// Take out of the queue, without telling the sender
+    Rm,
+    /// Print envelope and history
+    Show,
+    /// Give the recipient another address (--to)
+    Readdress,
+    /// Send by another way (--to)
+    Reroute,
+}
+
+impl Verb {
+    fn name(self) -> &'static str {
+        match self {
+            Verb::Hold => "hold",
+            Verb::Release => "release",
+            Verb::Retry => "retry",
+            Verb::Rm => "rm",
+            Verb::Show => "show",
+            Verb::Readdress => "readdress",
+            Verb::Reroute => "reroute",
+        }
+    }
+}
+
+/// One recipient that was changed, or not.
+#[derive(Debug, Serialize)]
+struct EditRecord<'a> {
+    queue_id: String,
+    verb: &'static str,
+    address: &'a str,
+    state: &'static str,
+    changed: bool,
+}
+
+impl Record for EditRecord<'_> {
+    const TYPE: &'static str = "edit";
+
+    fn text(&self, _line: &mut TextLine) {}
+}
+
+/// One attempt of the past.
+#[derive(Debug, Serialize)]
+struct AttemptRecord<'a> {
+    queue_id: String,
+    address: &'a str,
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced: Option<String>,
+    reply: &'a str,
+}
+
+impl Record for AttemptRecord<'_> {
+    const TYPE: &'static str = "attempt";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(&self.queue_id).field("attempt").field(&self.at).field(self.address);
+        line.field(self.host.unwrap_or("-")).field(self.ip.unwrap_or("-")).field(self.reply);
+    }
+}
+
+impl cli::Tool for Args {
+    const NAME: &'static str = "mailq-edit";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
 
 /// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(70)
+pub fn main() -> ExitCode {
+    cli::main::<Args>(run)
+}
+
+/// The command line.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    cli::block_on(async move {
+        let filter = args.select.filter(now())?;
+        if filter.is_empty() && args.select.ids.is_empty() {
+            let fault = Fault::new(Kind::Usage, "nothing is selected: name ids, `-` for ids on stdin, or a filter");
+            return Err(fault.with_hint("mailq-ls prints the ids").into());
+        }
+        let change = change(&args)?;
+        let place = place::find(args.queue.queue_dir.as_deref())?;
+        let store = SqliteStore::open_existing(&place, Use::Brief)?;
+        let (Some(store), false) = (store, args.select.means_nothing(&filter)) else {
+            return missing(&filter, &[], out);
+        };
+        let before = everything(&store, &filter).await?;
+        if args.verb == Verb::Show {
+            show(&store, &before, &args, out).await?;
+            return missing(&filter, &before, out);
+        }
+        let edited = match (&change, args.dry_run) {
+            (Some(change), false) => store.edit(filter.clone(), change.clone()).await?,
+            (Some(change), true) => plan(&before, change),
+            (None, _) => Edited::default(),
+        };
+        let mut tally = Tally::default();
+        report(&before, &edited, &args, &mut tally, out)?;
+        match missing(&filter, &before, out)? {
+            Exit::OK => Ok(tally.exit()),
+            other => Ok(other),
+        }
+    })
+}
+
+/// The change that the command line asks for; `None` for `show`.
+fn change(args: &Args) -> Result<Option<Change>, Fault> {
+    let now = now();
+    let wants_to = matches!(args.verb, Verb::Readdress | Verb::Reroute);
+    if args.to.is_some() != wants_to {
+        let verb = args.verb.name();
+        let detail = if wants_to { format!("{verb} needs --to") } else { format!("--to has no meaning with {verb}") };
+        return Err(Fault::new(Kind::Usage, detail));
+    }
+    if (args.message || args.header) && args.verb != Verb::Show {
+        return Err(Fault::new(Kind::Usage, "--message and --header belong to show"));
+    }
+    Ok(Some(match (args.verb, &args.to) {
+        (Verb::Hold, _) => Change::Hold,
+        (Verb::Release, _) => Change::Release(now),
+        (Verb::Retry, _) => Change::Retry(now),
+        (Verb::Rm, _) => Change::Remove,
+        (Verb::Readdress, Some(to)) => {
+            crate::smtp::address::Address::parse(to, true)
+                .map_err(|error| Fault::new(Kind::Usage, format!("{to:?} is no address: {error}")))?;
+            Change::Readdress(to.clone(), now)
+        }
+        (Verb::Reroute, Some(to)) if to == "default" => Change::Reroute(None, now),
+        (Verb::Reroute, Some(to)) => {
+            Target::parse(to)?;
+            Change::Reroute(Some(to.clone()), now)
+        }
+        (Verb::Show | Verb::Readdress | Verb::Reroute, _) => return Ok(None),
+    }))
+}
+
+/// All that the filter lets through.
+async fn everything(store: &SqliteStore, filter: &Filter) -> Result<Vec<Entry>, Fault> {
+    let mut entries: Vec<Entry> = Vec::new();
+    loop {
+        let page = store.list(filter.clone(), entries.last().map(|entry| entry.id), MAX_BATCH).await?;
+        if page.is_empty() {
+            return Ok(entries);
+        }
+        entries.extend(page);
+    }
+}
+
+/// What an edit would do.
+fn plan(entries: &[Entry], change: &Change) -> Edited {
+    let mut edited = Edited::default();
+    for entry in entries {
+        for recipient in entry.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
+            match change.transition().allowed(recipient.state) {
+                true => edited.changed.push((entry.id, recipient.n)),
+                false => edited.refused.push((entry.id, recipient.n, recipient.state)),
+            }
+        }
+    }
+    edited
+}
+
+/// One record a recipient; a line on stderr for what could not be changed.
+fn report(entries: &[Entry], edited: &Edited, args: &Args, tally: &mut Tally, out: &Output) -> Result<(), Fault> {
+    let address = |id: QueueId, n: u32| {
+        let entry = entries.iter().find(|entry| entry.id == id);
+        let recipient = entry.and_then(|entry| entry.recipients.iter().find(|recipient| recipient.n == n));
+        recipient.map_or("", |recipient| recipient.address.as_str())
+    };
+    let verb = args.verb.name();
+    for (id, n) in &edited.changed {
+        tally.success();
+        let state = change(args)?.map_or(State::Queued, |change| change.transition().row().to).as_str();
+        out.emit(&EditRecord {
+            queue_id: id.to_string(),
+            verb,
+            address: address(*id, *n),
+            state,
+            changed: !args.dry_run,
+        })?;
+    }
+    for (id, n, state) in &edited.refused {
+        let address = address(*id, *n);
+        out.emit(&EditRecord { queue_id: id.to_string(), verb, address, state: state.as_str(), changed: false })?;
+        let kind = if *state == State::Active { Kind::Locked } else { Kind::Negative };
+        let fault = Fault::new(kind, format!("{address}: is {state}, {verb} does not apply"));
+        out.error(&id.to_string(), &fault);
+        tally.fault(&fault);
+    }
+    Ok(())
+}
+
+/// Ids that are not in the queue get a line each; a selection without any match is a "no".
+fn missing(filter: &Filter, entries: &[Entry], out: &Output) -> anyhow::Result<Exit> {
+    let mut exit = if entries.is_empty() { Exit::NEGATIVE } else { Exit::OK };
+    for id in filter.ids.iter().filter(|id| !entries.iter().any(|entry| entry.id == **id)) {
+        out.error(&id.to_string(), &Fault::new(Kind::Negative, "not in the queue, or not selected"));
+        exit = Exit::NEGATIVE;
+    }
+    Ok(exit)
+}
+
+async fn show(store: &SqliteStore, entries: &[Entry], args: &Args, out: &Output) -> anyhow::Result<()> {
+    for entry in entries {
+        if args.message || args.header {
+            let Some(body) = store.content(entry.id).await? else { continue };
+            let local = |error: std::io::Error| Fault::local("the queued message", &error);
+            let mut payload = out.payload()?;
+            let written = if args.header {
+                payload.write_all(&bounce::header(body.open().map_err(local)?).map_err(local)?)
+            } else {
+                std::io::copy(&mut body.open().map_err(local)?.by_ref(), &mut payload).map(drop)
+            };
+            written.and_then(|()| payload.flush()).map_err(|error| Fault::local("stdout", &error))?;
+            continue;
+        }
+        for recipient in &entry.recipients {
+            out.emit(&RecipientRecord::new(entry, recipient))?;
+        }
+        for (n, attempt) in store.history(entry.id).await? {
+            let recipient = entry.recipients.iter().find(|recipient| recipient.n == n);
+            let Some(recipient) = recipient else { continue };
+            out.emit(&attempt_record(entry, &recipient.address, &attempt))?;
+        }
+    }
+    Ok(())
+}
+
+fn attempt_record<'a>(entry: &Entry, address: &'a str, attempt: &'a Attempt) -> AttemptRecord<'a> {
+    AttemptRecord {
+        queue_id: entry.id.to_string(),
+        address,
+        at: attempt.at.to_string(),
+        host: attempt.host.as_deref(),
+        ip: attempt.ip.as_deref(),
+        kind: attempt.kind.map(Kind::as_str),
+        code: attempt.code,
+        enhanced: attempt.enhanced.map(|code| code.to_string()),
+        reply: &attempt.reply,
+    }
 }

@@ -1,6 +1,274 @@
-//! Not built yet.
+//! `mailq-ls [ID…]`: what is in the outgoing queue, one recipient a line.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli;
+use crate::cli::args::{OutputArgs, QueueArgs};
+use crate::cli::exit::Exit;
+use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::units;
+use crate::fault::{Fault, Kind};
+use crate::queue::entry::{Entry, EntryRecipient, QueueId, State, Time};
+use crate::queue::place;
+use crate::queue::sqlite::{SqliteStore, Use, now};
+use crate::queue::store::{Counts, Filter, MAX_BATCH, QueueStore};
+
+/// List the outgoing mail queue.
+#[derive(Debug, clap::Parser)]
+#[command(name = "mailq-ls", version, about = "List the outgoing mail queue")]
+pub struct Args {
+    /// Print how many messages, recipients and bytes there are, instead of a list
+    #[arg(long, short = 'c')]
+    count: bool,
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// Which recipients are meant. Several values of one option are alternatives; different options must all agree.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Selection")]
+pub struct SelectArgs {
+    /// Messages by queue id; `-` reads ids from stdin, one a line
+    #[arg(value_name = "ID")]
+    pub ids: Vec<String>,
+    /// From this sender; `<>` for bounces
+    #[arg(long, value_name = "ADDRESS")]
+    pub sender: Vec<String>,
+    /// To this recipient
+    #[arg(long, value_name = "ADDRESS")]
+    pub recipient: Vec<String>,
+    /// To recipients of this domain
+    #[arg(long, value_name = "DOMAIN")]
+    pub domain: Vec<String>,
+    /// In this state: queued, active or held
+    #[arg(long, value_name = "STATE", value_parser = parse_state)]
+    pub state: Vec<State>,
+    /// Whose last outcome has this text
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+    /// Queued at least so long ago
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub older_than: Option<Duration>,
+    /// Queued at most so long ago
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    pub newer_than: Option<Duration>,
+}
+
+fn parse_state(text: &str) -> Result<State, String> {
+    State::from_name(text)
+        .filter(|state| !state.is_final())
+        .ok_or_else(|| "queued, active and held are the states of what is in the queue".to_owned())
+}
+
+impl SelectArgs {
+    /// The selection as a filter; reads stdin if an id is `-`.
+    pub fn filter(&self, now: Time) -> Result<Filter, Fault> {
+        let mut ids = Vec::new();
+        for id in &self.ids {
+            if id == "-" {
+                let text = std::io::read_to_string(std::io::stdin()).map_err(|error| Fault::local("stdin", &error))?;
+                for line in text.lines().filter(|line| !line.trim().is_empty()) {
+                    // The first field, so that lines of mailq-ls can be piped as they are.
+                    let id = line.split_whitespace().next().unwrap_or(line);
+                    ids.push(
+                        id.parse::<QueueId>()
+                            .map_err(|fault| Fault { kind: Kind::BadData, ..fault }.context("stdin"))?,
+                    );
+                }
+            } else {
+                ids.push(id.parse::<QueueId>()?);
+            }
+        }
+        let before = |age: Duration| Time(now.0.saturating_sub(i64::try_from(age.as_millis()).unwrap_or(i64::MAX)));
+        let bare = |text: &String| text.trim_start_matches('<').trim_end_matches('>').to_owned();
+        Ok(Filter {
+            ids,
+            senders: self.sender.iter().map(bare).collect(),
+            recipients: self.recipient.iter().map(bare).collect(),
+            domains: self.domain.clone(),
+            states: self.state.clone(),
+            reason: self.reason.clone(),
+            created_until: self.older_than.map(before),
+            created_from: self.newer_than.map(before),
+        })
+    }
+
+    /// True when stdin names ids, and names none: then nothing is meant, not everything.
+    pub fn means_nothing(&self, filter: &Filter) -> bool {
+        !self.ids.is_empty() && filter.ids.is_empty()
+    }
+}
+
+/// One recipient in the queue.
+#[derive(Debug, Serialize)]
+pub struct RecipientRecord<'a> {
+    queue_id: String,
+    state: &'static str,
+    size_bytes: u64,
+    queued_at: String,
+    sender: &'a str,
+    address: &'a str,
+    attempts: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_try_at: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    possible_duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    route: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    last_attempt_at: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    notify: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    orcpt: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ret: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    envid: Option<&'a str>,
+}
+
+impl<'a> RecipientRecord<'a> {
+    /// The record of one recipient of a message.
+    pub fn new(entry: &'a Entry, recipient: &'a EntryRecipient) -> RecipientRecord<'a> {
+        let last = recipient.last.as_ref();
+        RecipientRecord {
+            queue_id: entry.id.to_string(),
+            state: recipient.state.as_str(),
+            size_bytes: entry.size_bytes,
+            queued_at: entry.created.to_string(),
+            sender: &entry.sender,
+            address: &recipient.address,
+            attempts: recipient.attempts,
+            next_try_at: (recipient.state == State::Queued).then(|| recipient.due.to_string()),
+            possible_duplicate: recipient.possible_duplicate,
+            route: recipient.route.as_deref(),
+            last_attempt_at: last.map(|last| last.at.to_string()),
+            host: last.and_then(|last| last.host.as_deref()),
+            kind: last.and_then(|last| last.kind).map(Kind::as_str),
+            code: last.and_then(|last| last.code),
+            enhanced: last.and_then(|last| last.enhanced).map(|code| code.to_string()),
+            reply: last.map(|last| last.reply.as_str()),
+            notify: recipient.notify.as_deref(),
+            orcpt: recipient.orcpt.as_deref(),
+            ret: entry.ret.as_deref(),
+            envid: entry.envid.as_deref(),
+        }
+    }
+}
+
+impl Record for RecipientRecord<'_> {
+    const TYPE: &'static str = "recipient";
+
+    fn text(&self, line: &mut TextLine) {
+        let size = self.size_bytes.to_string();
+        let sender = if self.sender.is_empty() { "<>" } else { self.sender };
+        line.field(&self.queue_id)
+            .field(self.state)
+            .field(size)
+            .field(&self.queued_at)
+            .field(sender)
+            .field(self.address);
+        line.field(self.next_try_at.as_deref().unwrap_or("-")).field(self.reply.unwrap_or("-"));
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct CountRecord {
+    messages: u64,
+    queued: u64,
+    active: u64,
+    held: u64,
+    size_bytes: u64,
+    queue: String,
+}
+
+impl Record for CountRecord {
+    const TYPE: &'static str = "count";
+
+    fn text(&self, line: &mut TextLine) {
+        for (number, unit) in [
+            (self.messages, "messages"),
+            (self.queued, "queued"),
+            (self.active, "active"),
+            (self.held, "held"),
+            (self.size_bytes, "bytes"),
+        ] {
+            line.field(format!("{number} {unit}"));
+        }
+    }
+}
+
+impl cli::Tool for Args {
+    const NAME: &'static str = "mailq-ls";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
 
 /// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(70)
+pub fn main() -> ExitCode {
+    cli::main::<Args>(run)
+}
+
+/// The command line.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    cli::block_on(async move {
+        let place = place::find(args.queue.queue_dir.as_deref())?;
+        let filter = args.select.filter(now())?;
+        let store = SqliteStore::open_existing(&place, Use::Brief)?;
+        let store = store.filter(|_| !args.select.means_nothing(&filter));
+        let found = match (&store, args.count) {
+            (Some(store), true) => count(store.count(filter.clone()).await?, &place.display().to_string(), out)?,
+            (None, true) => count(Counts::default(), &place.display().to_string(), out)?,
+            (Some(store), false) => list(store, &filter, out).await?,
+            (None, false) => false,
+        };
+        // An empty queue is as it should be; a filter that matches nothing is a "no".
+        let asked = !filter.is_empty() || !args.select.ids.is_empty();
+        Ok(if found || !asked { Exit::OK } else { Exit::NEGATIVE })
+    })
+}
+
+fn count(counts: Counts, queue: &str, out: &Output) -> Result<bool, Fault> {
+    let Counts { messages, queued, active, held, size_bytes } = counts;
+    out.emit(&CountRecord { messages, queued, active, held, size_bytes, queue: queue.to_owned() })?;
+    Ok(messages > 0)
+}
+
+async fn list(store: &SqliteStore, filter: &Filter, out: &Output) -> Result<bool, Fault> {
+    let mut after = None;
+    let mut found = false;
+    loop {
+        let page = store.list(filter.clone(), after, MAX_BATCH).await?;
+        let Some(last) = page.last() else { return Ok(found) };
+        after = Some(last.id);
+        for entry in &page {
+            for recipient in entry.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
+                found = true;
+                out.emit(&RecipientRecord::new(entry, recipient))?;
+            }
+        }
+    }
 }

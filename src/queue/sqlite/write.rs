@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
-use crate::queue::entry::{Attempt, NewMessage, QueueId, State, Time, Transition, domain_of};
+use crate::queue::entry::{Attempt, NewMessage, QueueId, State, Time, domain_of};
 use crate::queue::spool::Body;
 use crate::queue::sqlite::{BODIES, Shared, now, owner, read};
 use crate::queue::store::{Change, Claim, Edited, Filter, Lease, Outcome, Settlement, Unit, UnitRecipient};
@@ -337,21 +337,11 @@ pub(super) fn recover(db: &Connection, place: &Path) -> rusqlite::Result<u64> {
     Ok(recovered as u64)
 }
 
-/// The transition that a change is, for the table of what may follow what.
-fn transition(change: &Change) -> Transition {
-    match change {
-        Change::Hold => Transition::Hold,
-        Change::Release(_) => Transition::Release,
-        Change::Retry(_) | Change::Readdress(..) | Change::Reroute(..) => Transition::Retry,
-        Change::Remove => Transition::Remove,
-    }
-}
-
 /// An operator's change, and the names of bodies that are gone with it.
 pub(super) fn edit(db: &Connection, wanted: &Filter, change: &Change) -> rusqlite::Result<(Edited, Vec<String>)> {
     let mut edited = Edited::default();
     let mut files = Vec::new();
-    let transition = transition(change);
+    let transition = change.transition();
     for (message, n, state) in read::selected(db, wanted)? {
         if !transition.allowed(state) {
             if !state.is_final() {

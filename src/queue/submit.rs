@@ -1,0 +1,165 @@
+//! Between the queue's words and SMTP's: from an envelope and a content to a message for the queue, and back.
+
+use std::io::{self, Read, Write as _};
+
+use crate::fault::Fault;
+use crate::queue::entry::{NewMessage, NewRecipient};
+use crate::queue::spool::Body;
+use crate::queue::store::{QueueStore, Unit};
+use crate::smtp::data::Content;
+use crate::smtp::transaction::{Envelope, Recipient};
+
+/// The message for [`QueueStore::enqueue`]: `head` (trace fields, CRLF line ends, may be empty), then the content. Bytes go
+/// straight to where the queue keeps them; a large body is synced when this returns.
+pub fn message(
+    store: &dyn QueueStore,
+    envelope: &Envelope,
+    head: &[u8],
+    content: &dyn Content,
+) -> Result<NewMessage, Fault> {
+    let full = |error: io::Error| Fault::local(store.place(), &error);
+    let mut spool = store.spool()?;
+    spool.write_all(head).map_err(full)?;
+    match content.in_memory() {
+        Some(bytes) => spool.write_all(bytes).map_err(full)?,
+        None => copy(&mut *content.open().map_err(full)?, &mut spool).map_err(full)?,
+    }
+    let recipients = envelope.recipients.iter().map(|recipient| NewRecipient {
+        address: recipient.address.clone(),
+        notify: recipient.notify.map(|notify| notify.to_string()),
+        orcpt: recipient.orcpt.clone(),
+        route: None,
+    });
+    let mut message = NewMessage::new(envelope.sender.clone(), recipients.collect(), spool.finish().map_err(full)?);
+    message.ret = envelope.ret.map(|ret| ret.as_str().to_owned());
+    message.envid.clone_from(&envelope.envid);
+    message.smtputf8 = envelope.smtputf8;
+    message.eight_bit = envelope.eight_bit || content.has_8bit();
+    Ok(message)
+}
+
+fn copy(from: &mut dyn Read, to: &mut impl io::Write) -> io::Result<()> {
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match from.read(&mut buffer)? {
+            0 => return Ok(()),
+            count => to.write_all(buffer.get(..count).unwrap_or_default())?,
+        }
+    }
+}
+
+/// The envelope of a claimed unit, recipients in the order of the leases.
+pub fn envelope(unit: &Unit) -> Envelope {
+    let recipients = unit.recipients.iter().map(|recipient| Recipient {
+        address: recipient.address.clone(),
+        notify: recipient.notify.as_deref().and_then(|notify| notify.parse().ok()),
+        orcpt: recipient.orcpt.clone(),
+    });
+    Envelope {
+        sender: unit.sender.clone(),
+        recipients: recipients.collect(),
+        smtputf8: unit.smtputf8,
+        eight_bit: unit.eight_bit,
+        ret: unit.ret.as_deref().and_then(|ret| ret.parse().ok()),
+        envid: unit.envid.clone(),
+    }
+}
+
+/// A queued message as SMTP sends it.
+#[derive(Debug, Clone)]
+pub struct Queued {
+    body: Body,
+    eight_bit: bool,
+}
+
+impl Queued {
+    /// The content of a claimed unit.
+    pub fn of(unit: &Unit) -> Queued {
+        Queued { body: unit.body.clone(), eight_bit: unit.eight_bit }
+    }
+}
+
+impl Content for Queued {
+    fn size_bytes(&self) -> u64 {
+        self.body.size_bytes()
+    }
+
+    fn has_8bit(&self) -> bool {
+        self.eight_bit
+    }
+
+    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+        self.body.open()
+    }
+
+    fn in_memory(&self) -> Option<&[u8]> {
+        match &self.body {
+            Body::Bytes(bytes) => Some(bytes),
+            Body::File(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::entry::Time;
+    use crate::queue::sqlite::{SqliteStore, Use};
+    use crate::queue::store::{Claim, Filter};
+    use crate::smtp::command::{Notify, Ret};
+
+    struct Pieces(Vec<u8>);
+
+    impl Content for Pieces {
+        fn size_bytes(&self) -> u64 {
+            self.0.len() as u64
+        }
+        fn has_8bit(&self) -> bool {
+            !self.0.is_ascii()
+        }
+        fn open(&self) -> io::Result<Box<dyn Read + Send>> {
+            Ok(Box::new(io::Cursor::new(self.0.clone())))
+        }
+    }
+
+    #[tokio::test]
+    async fn an_envelope_comes_back_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = SqliteStore::open(folder.path(), Use::Brief).unwrap();
+        for size in [10, 200_000] {
+            let envelope = Envelope {
+                sender: "alice@alice.test".to_owned(),
+                recipients: vec![
+                    Recipient {
+                        address: "bob@bob.test".to_owned(),
+                        notify: Some(Notify { success: true, failure: true, delay: false }),
+                        orcpt: Some("rfc822;b@bob.test".to_owned()),
+                    },
+                    Recipient { notify: Some(Notify::NEVER), ..Recipient::new("carol@bob.test") },
+                ],
+                smtputf8: true,
+                eight_bit: true,
+                ret: Some(Ret::Headers),
+                envid: Some("x1".to_owned()),
+            };
+            let content = Pieces(vec![b'x'; size]);
+            let new = message(&store, &envelope, b"Received: by us\r\n", &content).unwrap();
+            store.enqueue(vec![new]).await.unwrap();
+            let claim = Claim {
+                domain: "bob.test".to_owned(),
+                due_until: Time(i64::MAX),
+                now: Time(0),
+                limit: 9,
+                wanted: Filter::default(),
+            };
+            let unit = store.claim(claim).await.unwrap().remove(0);
+            assert_eq!(super::envelope(&unit), envelope);
+            let queued = Queued::of(&unit);
+            assert_eq!(queued.size_bytes(), size as u64 + 17);
+            let mut bytes = Vec::new();
+            queued.open().unwrap().read_to_end(&mut bytes).unwrap();
+            assert!(bytes.starts_with(b"Received: by us\r\nxxxx") && bytes.len() == size + 17);
+            assert_eq!(queued.in_memory().is_some(), size == 10);
+        }
+    }
+}
