@@ -6,9 +6,12 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod auth;
+pub mod client;
 pub mod command;
 pub mod data;
 pub mod extension;
 pub mod reply;
 pub mod server;
+pub mod session;
 pub mod transaction;

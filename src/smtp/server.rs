@@ -1,18 +1,41 @@
-//! What a server's owner decides: the [`Service`] behind a connection.
+//! Drives [`session`](crate::smtp::session) over a connection: reads, writes, TLS, deadlines. What is accepted and where it
+//! goes is decided by a [`Service`].
+
+pub mod spool;
 
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use crate::fault::{Fault, Kind};
+use crate::net::deadline::Limits;
+use crate::net::listen::Shutdown;
+use crate::net::stream::Stream;
+use crate::net::tls::ServerTls;
+use crate::net::trace::Trace;
 use crate::smtp::data::Content;
 use crate::smtp::reply::Reply;
+use crate::smtp::session::{Config, Event, Session};
 use crate::smtp::transaction::{Envelope, Recipient};
+use spool::{Spool, Spooled};
+
+/// How much is read at once.
+const READ_SIZE: usize = 64 * 1024;
+
+/// How long the server reads on after its last word, so that the client gets to hear it before the connection breaks.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// How many bytes it reads on at most.
+const MAX_LINGER: usize = 16 * 1024 * 1024;
 
 /// A boxed future, so that `dyn Service` works.
 pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
 /// Who is at the other end, as far as it is known.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Peer {
     /// The client's address; `None` on a UNIX socket.
     pub address: Option<SocketAddr>,
@@ -50,6 +73,263 @@ pub trait Service: Send + Sync {
     /// Is this the user's password?
     fn login<'a>(&'a self, peer: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool>;
 
+    /// Header fields to put before the message that begins now (`Received:`), with their CRLF.
+    fn header(&self, peer: &Peer, envelope: &Envelope) -> Vec<u8>;
+
     /// Takes responsibility for a complete message: a positive answer only when it is safe on disk.
     fn accept<'a>(&'a self, peer: &'a Peer, envelope: Envelope, content: Box<dyn Content>) -> Later<'a, Answer>;
+}
+
+/// How connections are served.
+#[derive(Clone)]
+pub struct Options {
+    /// Name and limits of the protocol. `starttls` is switched on by `tls` and off by `implicit_tls`.
+    pub config: Config,
+    /// The certificate, if TLS can be had.
+    pub tls: Option<ServerTls>,
+    /// TLS before the first byte.
+    pub implicit_tls: bool,
+    /// How long to wait for the client (RFC 5321, section 4.5.3.2.7: five minutes).
+    pub limits: Limits,
+    /// Where messages too big for memory lie until they are accepted.
+    pub spool: Spool,
+    /// Where the dialogue is shown.
+    pub trace: Trace,
+}
+
+/// Serves one connection to its end. Ok when the client said goodbye or was told why not.
+pub async fn serve(
+    stream: Stream,
+    address: Option<SocketAddr>,
+    options: &Options,
+    service: &dyn Service,
+    shutdown: &Shutdown,
+) -> Result<(), Fault> {
+    let mut config = options.config.clone();
+    config.starttls = options.tls.is_some() && !options.implicit_tls;
+    let stream = match &options.tls {
+        Some(tls) if options.implicit_tls => options.limits.run("TLS handshake", tls.accept(stream)).await?,
+        _ => stream,
+    };
+    let peer = Peer { address, lmtp: config.lmtp, tls: tls_words(&stream), ..Peer::default() };
+    let session = Session::new(config, peer.tls.is_some());
+    let input = Vec::with_capacity(READ_SIZE);
+    let message = options.spool.start();
+    Connection { stream, options, service, shutdown, session, peer, input, used: 0, message }.run().await
+}
+
+struct Connection<'a> {
+    stream: Stream,
+    options: &'a Options,
+    service: &'a dyn Service,
+    shutdown: &'a Shutdown,
+    session: Session,
+    peer: Peer,
+    /// What was read; the session has used up `used` bytes of it.
+    input: Vec<u8>,
+    used: usize,
+    message: Spooled,
+}
+
+/// What an event asks of the driver, without borrowing its input.
+enum Todo {
+    Input,
+    Sender,
+    Recipient,
+    Login,
+    Begin,
+    Stored(std::io::Result<()>),
+    Message,
+    StartTls,
+    Close,
+}
+
+impl Connection<'_> {
+    async fn run(mut self) -> Result<(), Fault> {
+        loop {
+            let rest = self.input.get(self.used..).unwrap_or_default();
+            let (step, event) = self.session.next(rest);
+            let todo = match event {
+                Event::Input => Todo::Input,
+                Event::Sender => Todo::Sender,
+                Event::Recipient => Todo::Recipient,
+                Event::Login => Todo::Login,
+                Event::Begin => Todo::Begin,
+                Event::Content(data) => Todo::Stored(self.message.append(data)),
+                Event::Message => Todo::Message,
+                Event::StartTls => Todo::StartTls,
+                Event::Close => Todo::Close,
+            };
+            self.used += step;
+            match todo {
+                Todo::Input => {
+                    self.flush().await?;
+                    if !self.read().await? {
+                        return Ok(());
+                    }
+                }
+                Todo::Sender => {
+                    self.refresh_peer();
+                    let sender = self.session.envelope().map(|envelope| envelope.sender.as_str()).unwrap_or_default();
+                    let reply = self.service.sender(&self.peer, sender).await;
+                    self.session.verdict(reply);
+                }
+                Todo::Recipient => {
+                    let sender = self.session.envelope().map(|envelope| envelope.sender.as_str()).unwrap_or_default();
+                    let reply = self.service.recipient(&self.peer, sender, self.session.candidate()).await;
+                    self.session.verdict(reply);
+                }
+                Todo::Login => {
+                    self.refresh_peer();
+                    let (user, password) = self.session.credentials();
+                    let right = self.service.login(&self.peer, user, password).await;
+                    self.session.login_verdict(right);
+                }
+                Todo::Begin => {
+                    self.message = self.options.spool.start();
+                    let header = self.session.envelope().map(|envelope| self.service.header(&self.peer, envelope));
+                    if let Err(error) = self.message.append(&header.unwrap_or_default()) {
+                        return self.give_up(&error).await;
+                    }
+                }
+                Todo::Stored(Ok(())) => {}
+                Todo::Stored(Err(error)) => return self.give_up(&error).await,
+                Todo::Message => self.deliver().await,
+                Todo::StartTls => {
+                    self.flush().await?;
+                    // What the client sent in clear text behind STARTTLS is void (CVE-2011-0411).
+                    self.input.clear();
+                    self.used = 0;
+                    self = self.start_tls().await?;
+                }
+                Todo::Close => {
+                    self.flush().await?;
+                    return self.linger().await;
+                }
+            }
+        }
+    }
+
+    async fn deliver(&mut self) {
+        let envelope = self.session.envelope().cloned().unwrap_or_default();
+        let message = std::mem::replace(&mut self.message, self.options.spool.start());
+        let replies = match message.finish() {
+            Ok(content) => match self.service.accept(&self.peer, envelope, Box::new(content)).await {
+                Answer::All(reply) => vec![reply],
+                Answer::Each(replies) => replies,
+            },
+            Err(error) => vec![no_room(&error)],
+        };
+        self.session.message_verdict(&replies);
+    }
+
+    async fn start_tls(mut self) -> Result<Self, Fault> {
+        let Some(tls) = &self.options.tls else {
+            return Err(Fault::new(Kind::Internal, "STARTTLS without a certificate"));
+        };
+        self.stream = self.options.limits.run("TLS handshake", tls.accept(self.stream)).await?;
+        self.peer =
+            Peer { address: self.peer.address, lmtp: self.peer.lmtp, tls: tls_words(&self.stream), ..Peer::default() };
+        self.session.tls_started();
+        Ok(self)
+    }
+
+    fn refresh_peer(&mut self) {
+        if self.peer.helo != self.session.helo() {
+            self.peer.helo = self.session.helo().to_owned();
+        }
+        self.peer.extended = self.session.extended();
+        self.peer.user = self.session.user().map(str::to_owned);
+    }
+
+    /// Sends the replies that are due, in one write.
+    async fn flush(&mut self) -> Result<(), Fault> {
+        let output = self.session.output();
+        if output.is_empty() {
+            return Ok(());
+        }
+        if self.options.trace.is_on() {
+            output
+                .split_inclusive(|byte| *byte == b'\n')
+                .for_each(|line| self.options.trace.sent(line.trim_ascii_end()));
+        }
+        let stream = &mut self.stream;
+        let written = self.options.limits.io("reply", async {
+            stream.write_all(output).await?;
+            stream.flush().await
+        });
+        written.await?;
+        output.clear();
+        Ok(())
+    }
+
+    /// Reads more; false when the connection is over.
+    async fn read(&mut self) -> Result<bool, Fault> {
+        if self.used == self.input.len() {
+            self.input.clear();
+        } else if self.used > 0 {
+            self.input.drain(..self.used);
+        }
+        self.used = 0;
+        let idle = self.session.is_idle();
+        let (stream, input) = (&mut self.stream, &mut self.input);
+        let limits = self.options.limits;
+        let read = async {
+            tokio::select! {
+                biased;
+                read = limits.io("command", stream.read_buf(input)) => Some(read),
+                () = self.shutdown.draining(), if idle => None,
+                () = self.shutdown.ended() => None,
+            }
+        };
+        let goodbye = match read.await {
+            Some(Ok(0)) => return Ok(false),
+            Some(Ok(_)) => return Ok(true),
+            Some(Err(fault)) if fault.kind == Kind::TimedOut => Reply::status(421, 4, 2, "timeout: goodbye"),
+            Some(Err(fault)) => return Err(fault),
+            None => Reply::status(421, 3, 2, "the server is shutting down"),
+        };
+        self.session.close(&goodbye);
+        Ok(true)
+    }
+
+    /// The message cannot be kept: the client is told to come again.
+    async fn give_up(mut self, error: &std::io::Error) -> Result<(), Fault> {
+        let mut reply = no_room(error);
+        reply.code = 421;
+        self.session.close(&reply);
+        self.flush().await?;
+        self.linger().await?;
+        Err(Fault::local("message spool", error))
+    }
+
+    /// Closes so that the last reply arrives: while unread bytes wait here, the system would answer with a reset.
+    async fn linger(mut self) -> Result<(), Fault> {
+        let stream = &mut self.stream;
+        let input = &mut self.input;
+        let drain = async {
+            stream.shutdown().await?;
+            let mut left = MAX_LINGER;
+            while left > 0 {
+                input.clear();
+                match stream.read_buf(input).await? {
+                    0 => break,
+                    count => left = left.saturating_sub(count),
+                }
+            }
+            std::io::Result::Ok(())
+        };
+        // Whether the client waits for the end or not is its own affair.
+        let _ = tokio::time::timeout(LINGER, drain).await;
+        Ok(())
+    }
+}
+
+fn no_room(error: &std::io::Error) -> Reply {
+    let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
+    Reply::status(452, 3, 1, if full { "no room for the message now" } else { "cannot keep the message now" })
+}
+
+fn tls_words(stream: &Stream) -> Option<String> {
+    stream.tls_info().map(|info| format!("{} {}", info.version, info.cipher))
 }

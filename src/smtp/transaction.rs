@@ -309,6 +309,16 @@ impl Transaction {
         self.committed = true;
     }
 
+    /// True once the end of the message may have reached the server.
+    pub fn is_committed(&self) -> bool {
+        self.committed
+    }
+
+    /// The server broke off in the middle of the message and said why.
+    pub fn broken_off(&mut self, reply: &Reply) {
+        self.settle_all(reply, "message");
+    }
+
     /// Takes the next reply in order.
     pub fn reply(&mut self, reply: &Reply) {
         let Some(expected) = self.expected.pop_front() else {

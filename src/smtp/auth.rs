@@ -1,0 +1,508 @@
+//! SASL over SMTP (RFC 4954), both sides, without sockets or randomness: PLAIN (RFC 4616), LOGIN, CRAM-MD5 (RFC 2195),
+//! SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, 7677), EXTERNAL (RFC 4422), OAUTHBEARER (RFC 7628) and XOAUTH2 as clients;
+//! PLAIN and LOGIN as a server.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use md5::{Digest as _, Md5};
+use ring::{digest, hmac, pbkdf2};
+
+use crate::fault::{Fault, Kind};
+
+/// The most rounds that a SCRAM server may ask for: more would be an attack on the client's time.
+pub const MAX_ITERATIONS: u32 = 1_000_000;
+
+/// The fewest rounds that protect a password (RFC 5802, section 5.1).
+pub const MIN_ITERATIONS: u32 = 4_096;
+
+/// The longest user name and password taken from a client.
+pub const MAX_CREDENTIAL: usize = 1_024;
+
+/// A SASL mechanism that the client knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Mechanism {
+    /// SCRAM-SHA-256
+    ScramSha256,
+    /// SCRAM-SHA-1
+    ScramSha1,
+    /// PLAIN
+    Plain,
+    /// LOGIN
+    Login,
+    /// CRAM-MD5
+    CramMd5,
+    /// EXTERNAL: who we are follows from the client certificate.
+    External,
+    /// OAUTHBEARER: the password is an OAuth 2 access token.
+    OauthBearer,
+    /// XOAUTH2: the same as Google and Microsoft had it first.
+    Xoauth2,
+}
+
+impl Mechanism {
+    /// Every mechanism.
+    pub const ALL: [Mechanism; 8] = [
+        Mechanism::ScramSha256,
+        Mechanism::ScramSha1,
+        Mechanism::Plain,
+        Mechanism::Login,
+        Mechanism::CramMd5,
+        Mechanism::External,
+        Mechanism::OauthBearer,
+        Mechanism::Xoauth2,
+    ];
+
+    /// What is tried with a password, best first; CRAM-MD5 is no reason to leave PLAIN inside TLS.
+    const BY_PASSWORD: [Mechanism; 5] =
+        [Mechanism::ScramSha256, Mechanism::ScramSha1, Mechanism::Plain, Mechanism::Login, Mechanism::CramMd5];
+
+    /// Its registered name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Mechanism::ScramSha256 => "SCRAM-SHA-256",
+            Mechanism::ScramSha1 => "SCRAM-SHA-1",
+            Mechanism::Plain => "PLAIN",
+            Mechanism::Login => "LOGIN",
+            Mechanism::CramMd5 => "CRAM-MD5",
+            Mechanism::External => "EXTERNAL",
+            Mechanism::OauthBearer => "OAUTHBEARER",
+            Mechanism::Xoauth2 => "XOAUTH2",
+        }
+    }
+
+    /// The mechanism of this name, in any case.
+    pub fn from_name(name: &str) -> Option<Mechanism> {
+        Mechanism::ALL.into_iter().find(|mechanism| mechanism.as_str().eq_ignore_ascii_case(name))
+    }
+
+    /// True if the password itself goes over the wire.
+    pub const fn shows_secret(self) -> bool {
+        matches!(self, Mechanism::Plain | Mechanism::Login | Mechanism::OauthBearer | Mechanism::Xoauth2)
+    }
+
+    /// The mechanism to use with a server that offers these (upper case). `clear` allows to send the secret outside TLS.
+    pub fn choose(offered: &[String], wanted: Option<Mechanism>, tls: bool, clear: bool) -> Result<Mechanism, Fault> {
+        let is_offered = |mechanism: &Mechanism| offered.iter().any(|name| name == mechanism.as_str());
+        let allowed = |mechanism: &Mechanism| tls || clear || !mechanism.shows_secret();
+        let refused = |detail: String| Err(Fault::new(Kind::AuthFailed, detail));
+        match wanted {
+            Some(mechanism) if !allowed(&mechanism) => {
+                refused(format!("AUTH {} outside TLS would show the password", mechanism.as_str()))
+            }
+            Some(mechanism) if !is_offered(&mechanism) => {
+                refused(format!("the server does not offer AUTH {}", mechanism.as_str()))
+            }
+            Some(mechanism) => Ok(mechanism),
+            None if offered.is_empty() => refused("the server does not offer AUTH".to_owned()),
+            None => match Mechanism::BY_PASSWORD.into_iter().filter(is_offered).find(allowed) {
+                Some(mechanism) => Ok(mechanism),
+                None => refused(format!("no AUTH mechanism in common: the server offers {}", offered.join(" "))),
+            },
+        }
+    }
+}
+
+/// What a client logs in with.
+#[derive(Clone, Copy)]
+pub struct Credentials<'a> {
+    /// The user name.
+    pub user: &'a str,
+    /// The password or OAuth token.
+    pub password: &'a str,
+    /// The server's name and port, for OAUTHBEARER.
+    pub host: &'a str,
+    /// See `host`.
+    pub port: u16,
+    /// Fresh random text of printable ASCII without commas, for SCRAM.
+    pub nonce: &'a str,
+}
+
+/// The client's side of one AUTH exchange. Everything here is before base64.
+pub struct ClientLogin<'a> {
+    mechanism: Mechanism,
+    credentials: Credentials<'a>,
+    turn: u8,
+    first_bare: String,
+    /// What the server must prove at the end of SCRAM.
+    server_signature: Option<Vec<u8>>,
+}
+
+impl<'a> ClientLogin<'a> {
+    /// An exchange by this mechanism. Err: a user name or password that cannot be sent.
+    pub fn new(mechanism: Mechanism, credentials: Credentials<'a>) -> Result<ClientLogin<'a>, Fault> {
+        let forbidden = |text: &str| text.contains(['\0', '\u{1}', '\r', '\n']);
+        if forbidden(credentials.user) || forbidden(credentials.password) {
+            return Err(Fault::new(Kind::BadData, "control character in user name or password"));
+        }
+        Ok(ClientLogin { mechanism, credentials, turn: 0, first_bare: String::new(), server_signature: None })
+    }
+
+    /// The initial response, if the mechanism begins with the client.
+    pub fn initial(&mut self) -> Option<Vec<u8>> {
+        let Credentials { user, password, host, port, nonce } = self.credentials;
+        let text = match self.mechanism {
+            Mechanism::Login | Mechanism::CramMd5 => return None,
+            Mechanism::Plain => format!("\0{user}\0{password}"),
+            Mechanism::External => user.to_owned(),
+            Mechanism::Xoauth2 => format!("user={user}\u{1}auth=Bearer {password}\u{1}\u{1}"),
+            Mechanism::OauthBearer => {
+                let user = user.replace('=', "=3D").replace(',', "=2C");
+                format!("n,a={user},\u{1}host={host}\u{1}port={port}\u{1}auth=Bearer {password}\u{1}\u{1}")
+            }
+            Mechanism::ScramSha1 | Mechanism::ScramSha256 => {
+                self.first_bare = format!("n={},r={nonce}", user.replace('=', "=3D").replace(',', "=2C"));
+                format!("n,,{}", self.first_bare)
+            }
+        };
+        Some(text.into_bytes())
+    }
+
+    /// The response to a challenge (334).
+    pub fn respond(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
+        self.turn = self.turn.saturating_add(1);
+        let Credentials { user, password, .. } = self.credentials;
+        match (self.mechanism, self.turn) {
+            (Mechanism::Login, 1) => Ok(user.as_bytes().to_vec()),
+            (Mechanism::Login, 2) => Ok(password.as_bytes().to_vec()),
+            (Mechanism::CramMd5, 1) => Ok(format!("{user} {}", cram(challenge, password.as_bytes())).into_bytes()),
+            // The error document; the answer is empty and the refusal follows (RFC 7628, section 3.2.3).
+            (Mechanism::OauthBearer, 1) => Ok(b"\x01".to_vec()),
+            (Mechanism::Xoauth2, 1) => Ok(Vec::new()),
+            (Mechanism::ScramSha1 | Mechanism::ScramSha256, 1) => self.scram_final(challenge),
+            (Mechanism::ScramSha1 | Mechanism::ScramSha256, 2) => self.scram_verify(challenge),
+            _ => Err(protocol("unexpected challenge")),
+        }
+    }
+
+    /// Call when the server said 235: false if it has not proved that it knows the password, though it had to.
+    pub fn server_proved(&self) -> bool {
+        match self.mechanism {
+            Mechanism::ScramSha1 | Mechanism::ScramSha256 => self.turn == 2,
+            _ => true,
+        }
+    }
+
+    fn scram_final(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
+        let text = std::str::from_utf8(challenge).map_err(|_| protocol("challenge is not UTF-8"))?;
+        let mut fields = text.split(',');
+        let mut field = |name: &str| fields.next().and_then(|field| field.strip_prefix(name));
+        let (Some(nonce), Some(salt), Some(rounds)) = (field("r="), field("s="), field("i=")) else {
+            return Err(protocol("malformed challenge"));
+        };
+        let ours = self.credentials.nonce;
+        if !nonce.starts_with(ours) || nonce.len() == ours.len() {
+            return Err(protocol("the server's nonce is not ours continued"));
+        }
+        let salt = BASE64.decode(salt).map_err(|_| protocol("malformed salt"))?;
+        let rounds: u32 = rounds.parse().map_err(|_| protocol("malformed iteration count"))?;
+        if !(MIN_ITERATIONS..=MAX_ITERATIONS).contains(&rounds) {
+            return Err(protocol("iteration count out of bounds"));
+        }
+        let rounds = std::num::NonZeroU32::new(rounds).unwrap_or(std::num::NonZeroU32::MIN);
+        let hash = Hash::of(self.mechanism);
+        let mut salted = vec![0; hash.digest.output_len()];
+        pbkdf2::derive(hash.pbkdf2, rounds, &salt, self.credentials.password.as_bytes(), &mut salted);
+        let client_key = hash.hmac(&salted, b"Client Key");
+        let stored_key = digest::digest(hash.digest, &client_key);
+        // `biws` is `n,,` in base64: no channel binding.
+        let without_proof = format!("c=biws,r={nonce}");
+        let message = format!("{},{text},{without_proof}", self.first_bare);
+        let signature = hash.hmac(stored_key.as_ref(), message.as_bytes());
+        let proof: Vec<u8> = client_key.iter().zip(&signature).map(|(key, sign)| key ^ sign).collect();
+        self.server_signature = Some(hash.hmac(&hash.hmac(&salted, b"Server Key"), message.as_bytes()));
+        Ok(format!("{without_proof},p={}", BASE64.encode(proof)).into_bytes())
+    }
+
+    fn scram_verify(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
+        let signature = challenge.strip_prefix(b"v=").and_then(|rest| {
+            let end = rest.iter().position(|byte| *byte == b',').unwrap_or(rest.len());
+            BASE64.decode(rest.get(..end)?).ok()
+        });
+        match (signature, &self.server_signature) {
+            (Some(theirs), Some(ours)) if theirs == *ours => Ok(Vec::new()),
+            _ => Err(Fault::new(Kind::AuthFailed, "the server does not know the password: it is not who it says")),
+        }
+    }
+}
+
+fn protocol(what: &str) -> Fault {
+    Fault::new(Kind::Protocol, format!("AUTH: {what}"))
+}
+
+/// The hash functions of one SCRAM mechanism.
+struct Hash {
+    digest: &'static digest::Algorithm,
+    hmac: hmac::Algorithm,
+    pbkdf2: pbkdf2::Algorithm,
+}
+
+impl Hash {
+    fn of(mechanism: Mechanism) -> Hash {
+        if mechanism == Mechanism::ScramSha1 {
+            Hash {
+                digest: &digest::SHA1_FOR_LEGACY_USE_ONLY,
+                hmac: hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
+                pbkdf2: pbkdf2::PBKDF2_HMAC_SHA1,
+            }
+        } else {
+            Hash { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256, pbkdf2: pbkdf2::PBKDF2_HMAC_SHA256 }
+        }
+    }
+
+    fn hmac(&self, key: &[u8], message: &[u8]) -> Vec<u8> {
+        hmac::sign(&hmac::Key::new(self.hmac, key), message).as_ref().to_vec()
+    }
+}
+
+/// HMAC-MD5 of the challenge in hexadecimal (RFC 2195, section 2). ring has no MD5, and rightly.
+fn cram(challenge: &[u8], password: &[u8]) -> String {
+    const BLOCK: usize = 64;
+    let mut key = [0u8; BLOCK];
+    let hashed;
+    let source = if password.len() > BLOCK {
+        hashed = Md5::digest(password);
+        hashed.as_slice()
+    } else {
+        password
+    };
+    for (slot, byte) in key.iter_mut().zip(source) {
+        *slot = *byte;
+    }
+    let inner = Md5::new().chain_update(key.map(|byte| byte ^ 0x36)).chain_update(challenge).finalize();
+    let outer = Md5::new().chain_update(key.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize();
+    outer.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What the server does next in an AUTH exchange.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Reply 334 with this text (base64 already).
+    Challenge(&'static str),
+    /// Check these.
+    Credentials {
+        /// The user name.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// The client said `*`.
+    Cancelled,
+    /// No such response: not base64, not UTF-8, too long.
+    Malformed,
+}
+
+/// The server's side of one AUTH exchange.
+#[derive(Debug)]
+pub enum ServerLogin {
+    /// PLAIN
+    Plain,
+    /// LOGIN, with the user name once it is known.
+    Login(Option<String>),
+}
+
+/// `Username:` and `Password:` in base64.
+const ASK_USER: Step = Step::Challenge("VXNlcm5hbWU6");
+const ASK_PASSWORD: Step = Step::Challenge("UGFzc3dvcmQ6");
+
+impl ServerLogin {
+    /// An exchange by the mechanism of this name (upper case), if we know it.
+    pub fn new(mechanism: &str) -> Option<ServerLogin> {
+        match mechanism {
+            "PLAIN" => Some(ServerLogin::Plain),
+            "LOGIN" => Some(ServerLogin::Login(None)),
+            _ => None,
+        }
+    }
+
+    /// The first step, with the initial response if the command had one.
+    pub fn start(&mut self, initial: Option<&[u8]>) -> Step {
+        match (initial, &self) {
+            (Some(b"="), _) => self.decoded(Vec::new()),
+            (Some(initial), _) => self.response(initial),
+            (None, ServerLogin::Plain) => Step::Challenge(""),
+            (None, ServerLogin::Login(_)) => ASK_USER,
+        }
+    }
+
+    /// The client's next line, in base64.
+    pub fn response(&mut self, line: &[u8]) -> Step {
+        if line == b"*" {
+            return Step::Cancelled;
+        }
+        match BASE64.decode(line) {
+            Ok(bytes) => self.decoded(bytes),
+            Err(_) => Step::Malformed,
+        }
+    }
+
+    fn decoded(&mut self, bytes: Vec<u8>) -> Step {
+        let Some(text) = String::from_utf8(bytes).ok() else { return Step::Malformed };
+        let fits = |part: &str| !part.is_empty() && part.len() <= MAX_CREDENTIAL && !part.contains('\0');
+        match self {
+            ServerLogin::Plain => {
+                let mut parts = text.splitn(3, '\0');
+                let (Some(acting), Some(user), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
+                    return Step::Malformed;
+                };
+                // To act as somebody else is not offered.
+                if !fits(user) || !fits(password) || !(acting.is_empty() || acting == user) {
+                    return Step::Malformed;
+                }
+                Step::Credentials { user: user.to_owned(), password: password.to_owned() }
+            }
+            ServerLogin::Login(_) if !fits(&text) => Step::Malformed,
+            ServerLogin::Login(user) => match user.take() {
+                None => {
+                    *user = Some(text);
+                    ASK_PASSWORD
+                }
+                Some(user) => Step::Credentials { user, password: text },
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn credentials<'a>(user: &'a str, password: &'a str, nonce: &'a str) -> Credentials<'a> {
+        Credentials { user, password, host: "server.example.com", port: 587, nonce }
+    }
+
+    fn text(bytes: Vec<u8>) -> String {
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn cram_md5_of_rfc_2195() {
+        let credentials = credentials("tim", "tanstaaftanstaaf", "");
+        let mut login = ClientLogin::new(Mechanism::CramMd5, credentials).unwrap();
+        assert_eq!(login.initial(), None);
+        let response = login.respond(b"<1896.697170952@postoffice.reston.mci.net>").unwrap();
+        assert_eq!(text(response), "tim b913a602c7eda7a495b4e6e7334d3890");
+        assert!(login.respond(b"again").is_err());
+        // RFC 2202, test case 6: a key longer than a block.
+        let long = [0xaa; 80];
+        assert_eq!(
+            cram(b"Test Using Larger Than Block-Size Key - Hash Key First", &long),
+            "6b1ab7fe4bd7bf8f0b62e6ce61b9d0cd"
+        );
+    }
+
+    #[test]
+    fn scram_of_rfc_5802_and_rfc_7677() {
+        let table = [
+            (
+                Mechanism::ScramSha1,
+                "fyko+d2lbbFgONRv9qkxdawL",
+                "r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,s=QSXCR+Q6sek8bf92,i=4096",
+                "c=biws,r=fyko+d2lbbFgONRv9qkxdawL3rfcNHYJY1ZVvWVs7j,p=v0X8v3Bz2T0CJGbJQyF0X+HI4Ts=",
+                "v=rmF9pqV8S7suAoZWja4dJRkFsKQ=",
+            ),
+            (
+                Mechanism::ScramSha256,
+                "rOprNGfwEbeRWgbNEkqO",
+                "r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096",
+                "c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=",
+                "v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=",
+            ),
+        ];
+        for (mechanism, nonce, first, last, proof) in table {
+            let login = || {
+                let mut login = ClientLogin::new(mechanism, credentials("user", "pencil", nonce)).unwrap();
+                assert_eq!(text(login.initial().unwrap()), format!("n,,n=user,r={nonce}"));
+                assert_eq!(text(login.respond(first.as_bytes()).unwrap()), last);
+                login
+            };
+            let mut good = login();
+            assert!(!good.server_proved(), "235 without proof is not enough");
+            assert_eq!(good.respond(proof.as_bytes()), Ok(Vec::new()));
+            assert!(good.server_proved());
+            assert_eq!(login().respond(b"v=AAAA").map_err(|fault| fault.kind), Err(Kind::AuthFailed));
+            assert_eq!(login().respond(b"e=invalid-proof").map_err(|fault| fault.kind), Err(Kind::AuthFailed));
+            let bad = [
+                "r=other,s=QSXCR+Q6sek8bf92,i=4096".to_owned(),
+                format!("r={nonce},s=QSXCR+Q6sek8bf92,i=4096"),
+                format!("r={nonce}x,s=!,i=4096"),
+                format!("r={nonce}x,s=QSXCR+Q6sek8bf92,i=1"),
+                format!("r={nonce}x,s=QSXCR+Q6sek8bf92,i=4000000000"),
+                "m=ext,r=x".to_owned(),
+                String::new(),
+            ];
+            for challenge in bad {
+                let mut login = ClientLogin::new(mechanism, credentials("user", "pencil", nonce)).unwrap();
+                login.initial();
+                assert_eq!(login.respond(challenge.as_bytes()).map_err(|f| f.kind), Err(Kind::Protocol), "{challenge}");
+            }
+        }
+    }
+
+    #[test]
+    fn initial_responses() {
+        let initial = |mechanism, user| {
+            let mut login = ClientLogin::new(mechanism, credentials(user, "tok", "nonce")).unwrap();
+            login.initial().map(text)
+        };
+        assert_eq!(initial(Mechanism::Plain, "tim").as_deref(), Some("\0tim\0tok"));
+        assert_eq!(initial(Mechanism::External, "").as_deref(), Some(""));
+        assert_eq!(initial(Mechanism::Login, "tim"), None);
+        assert_eq!(initial(Mechanism::Xoauth2, "u@x").as_deref(), Some("user=u@x\u{1}auth=Bearer tok\u{1}\u{1}"));
+        let bearer = "n,a=a=2Cb=3Dc,\u{1}host=server.example.com\u{1}port=587\u{1}auth=Bearer tok\u{1}\u{1}";
+        assert_eq!(initial(Mechanism::OauthBearer, "a,b=c").as_deref(), Some(bearer));
+        assert_eq!(initial(Mechanism::ScramSha1, "a,b").as_deref(), Some("n,,n=a=2Cb,r=nonce"));
+        for (user, password) in [("a\0b", "x"), ("a", "x\0y"), ("a\r\n", "x"), ("a", "x\u{1}")] {
+            assert!(ClientLogin::new(Mechanism::Plain, credentials(user, password, "")).is_err());
+        }
+    }
+
+    #[test]
+    fn choice_of_mechanism() {
+        let choose = |offered: &str, wanted, tls, clear| {
+            let offered: Vec<String> = offered.split_whitespace().map(str::to_owned).collect();
+            Mechanism::choose(&offered, wanted, tls, clear).map_err(|fault| fault.kind)
+        };
+        assert_eq!(
+            choose("LOGIN PLAIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256", None, true, false),
+            Ok(Mechanism::ScramSha256)
+        );
+        assert_eq!(choose("LOGIN PLAIN CRAM-MD5", None, true, false), Ok(Mechanism::Plain));
+        assert_eq!(choose("LOGIN PLAIN CRAM-MD5", None, false, false), Ok(Mechanism::CramMd5));
+        assert_eq!(choose("LOGIN PLAIN", None, false, false), Err(Kind::AuthFailed));
+        assert_eq!(choose("LOGIN", None, false, true), Ok(Mechanism::Login));
+        assert_eq!(choose("EXTERNAL XOAUTH2", None, true, false), Err(Kind::AuthFailed));
+        assert_eq!(choose("PLAIN XOAUTH2", Some(Mechanism::Xoauth2), true, false), Ok(Mechanism::Xoauth2));
+        assert_eq!(choose("PLAIN", Some(Mechanism::External), true, false), Err(Kind::AuthFailed));
+        assert_eq!(choose("PLAIN", Some(Mechanism::Plain), false, false), Err(Kind::AuthFailed));
+        assert_eq!(choose("", None, true, true), Err(Kind::AuthFailed));
+        for mechanism in Mechanism::ALL {
+            assert_eq!(Mechanism::from_name(&mechanism.as_str().to_lowercase()), Some(mechanism));
+        }
+    }
+
+    #[test]
+    fn server_side_plain_and_login() {
+        let encode = |text: &str| BASE64.encode(text).into_bytes();
+        let tim = |password: &str| Step::Credentials { user: "tim".into(), password: password.into() };
+        let plain = |response: &[u8]| ServerLogin::new("PLAIN").unwrap().start(Some(response));
+        assert_eq!(ServerLogin::Plain.start(None), Step::Challenge(""));
+        assert_eq!(plain(&encode("\0tim\0x y")), tim("x y"));
+        assert_eq!(plain(&encode("tim\0tim\0x")), tim("x"));
+        assert_eq!(plain(b"*"), Step::Cancelled);
+        let long = format!("\0tim\0{}", "x".repeat(MAX_CREDENTIAL + 1));
+        for bad in ["", "tim", "\0tim", "\0tim\0", "\0\0x", "bob\0tim\0x", "\0tim\0x\0y", &long] {
+            assert_eq!(plain(&encode(bad)), Step::Malformed, "{bad:?}");
+        }
+        assert_eq!(plain(b"="), Step::Malformed);
+        assert_eq!(plain(b"!!"), Step::Malformed);
+        assert_eq!(plain(&BASE64.encode(b"\0\xff\0x").into_bytes()), Step::Malformed);
+        let mut login = ServerLogin::new("LOGIN").unwrap();
+        assert_eq!(login.start(None), ASK_USER);
+        assert_eq!(login.response(&encode("tim")), ASK_PASSWORD);
+        assert_eq!(login.response(&encode("secret")), tim("secret"));
+        let mut login = ServerLogin::new("LOGIN").unwrap();
+        assert_eq!(login.start(Some(&encode("tim"))), ASK_PASSWORD);
+        assert_eq!(login.response(&encode("")), Step::Malformed);
+        assert!(ServerLogin::new("CRAM-MD5").is_none());
+    }
+}

@@ -1,0 +1,446 @@
+//! Drives [`transaction`](crate::smtp::transaction) over a connection: greeting, EHLO or LHLO, STARTTLS, AUTH, messages.
+
+mod content;
+mod login;
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
+
+use crate::fault::{Fault, Kind};
+use crate::net::deadline::Limits;
+use crate::net::login::Login;
+use crate::net::stream::Stream;
+use crate::net::tls::{ClientTls, TlsMode};
+use crate::net::trace::Trace;
+use crate::smtp::auth::Mechanism;
+use crate::smtp::command::Command;
+use crate::smtp::data::Content;
+use crate::smtp::extension::Capabilities;
+use crate::smtp::reply::{Reply, ReplyReader};
+use crate::smtp::transaction::{Envelope, Next, RecipientResult, Rules, Transaction, all_failed};
+
+use content::Sender;
+
+/// The least wait for the answer to a complete message (RFC 5321, section 4.5.3.2.6): who gives up earlier sends twice.
+pub const FINAL_WAIT: Duration = Duration::from_secs(600);
+
+/// How long a server that broke off in the middle of a message may take to say why.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// Asked immediately before the end of a message is sent; `false` stops it there.
+pub type BeforeCommit = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+
+/// How a connection is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// Our name in EHLO, HELO or LHLO.
+    pub helo: String,
+    /// When TLS starts. With a login, [`TlsMode::Try`] is as strict as [`TlsMode::Starttls`]; [`TlsMode::None`] allows the
+    /// password in clear text.
+    pub tls: TlsMode,
+    /// The client side of TLS.
+    pub tls_client: ClientTls,
+    /// What to log in with.
+    pub login: Option<Login>,
+    /// The SASL mechanism; `None` chooses the best.
+    pub mechanism: Option<Mechanism>,
+    /// Speak LMTP (RFC 2033).
+    pub lmtp: bool,
+    /// How long the server may take.
+    pub limits: Limits,
+    /// Where the dialogue is shown.
+    pub trace: Trace,
+}
+
+impl Options {
+    /// Plain SMTP without TLS and login.
+    pub fn new(helo: impl Into<String>, tls_client: ClientTls) -> Options {
+        Options {
+            helo: helo.into(),
+            tls: TlsMode::None,
+            tls_client,
+            login: None,
+            mechanism: None,
+            lmtp: false,
+            limits: Limits::default(),
+            trace: Trace::default(),
+        }
+    }
+}
+
+/// How one message is sent.
+#[derive(Clone, Default)]
+pub struct SendOptions<'a> {
+    /// Send to those who are accepted although others are refused.
+    pub partial: bool,
+    /// Use DATA even where BDAT is offered.
+    pub no_chunking: bool,
+    /// Asked immediately before the final dot or the last BDAT.
+    pub before_commit: Option<BeforeCommit>,
+    /// Told of message bytes as they are sent.
+    pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
+    /// The message that the next [`Client::send`] will bring, with the same options: its commands go out behind this
+    /// one's end, which saves a round trip where the server has PIPELINING.
+    pub next: Option<(&'a Envelope, &'a dyn Content)>,
+}
+
+/// How long each phase took.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Times {
+    /// Until the greeting.
+    pub greeting: Duration,
+    /// EHLO.
+    pub hello: Duration,
+    /// STARTTLS or the TLS handshake.
+    pub tls: Duration,
+    /// AUTH.
+    pub login: Duration,
+    /// The last message: MAIL, RCPT and DATA.
+    pub envelope: Duration,
+    /// The last message: its bytes.
+    pub content: Duration,
+    /// The last message: the wait for the answer.
+    pub answer: Duration,
+}
+
+/// An open connection to a server.
+pub struct Client {
+    stream: Stream,
+    reader: ReplyReader,
+    input: Vec<u8>,
+    /// Bytes to be sent, commands and message together.
+    out: Vec<u8>,
+    host: String,
+    lmtp: bool,
+    limits: Limits,
+    trace: Trace,
+    offer: Capabilities,
+    greeting: Reply,
+    times: Times,
+    /// The transaction whose commands went out behind the last message.
+    ahead: Option<Transaction>,
+    open: bool,
+    /// The connection was found closed before the server answered anything to the last message.
+    stale: bool,
+}
+
+impl Client {
+    /// Opens the dialogue on a connection: greeting, EHLO (or HELO, LHLO), TLS and login as the options say. `host` is the
+    /// name to check the certificate against.
+    pub async fn open(stream: Stream, host: &str, options: &Options) -> Result<Client, Fault> {
+        let began = Instant::now();
+        let implicit = options.tls == TlsMode::Implicit && !stream.is_tls();
+        let stream = match implicit {
+            true => options.limits.run("TLS handshake", options.tls_client.connect(stream, host)).await?,
+            false => stream,
+        };
+        let mut client = Client {
+            stream,
+            reader: ReplyReader::default(),
+            input: Vec::with_capacity(4096),
+            out: Vec::new(),
+            host: host.to_owned(),
+            lmtp: options.lmtp,
+            limits: options.limits,
+            trace: options.trace.clone(),
+            offer: Capabilities::default(),
+            greeting: Reply::new(220, None, ""),
+            times: Times::default(),
+            ahead: None,
+            open: true,
+            stale: false,
+        };
+        client.times.tls = began.elapsed();
+        client.greeting = client.timed(|times| &mut times.greeting, "greeting").await?;
+        if client.greeting.code != 220 {
+            return Err(client.greeting.fault("greeting"));
+        }
+        client.hello(&options.helo).await?;
+        let mut client = client.secure(options).await?;
+        if let Some(login) = &options.login {
+            let began = Instant::now();
+            client.login(login, options).await?;
+            client.times.login = began.elapsed();
+        }
+        Ok(client)
+    }
+
+    /// What the server offers now.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.offer
+    }
+
+    /// The server's first words.
+    pub fn greeting(&self) -> &Reply {
+        &self.greeting
+    }
+
+    /// The connection below, for its addresses and what TLS settled.
+    pub fn stream(&self) -> &Stream {
+        &self.stream
+    }
+
+    /// How long each phase took.
+    pub fn times(&self) -> Times {
+        self.times
+    }
+
+    /// True if another message can be sent.
+    pub fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// True if the last message failed only because the server had closed the idle connection: nothing of it was taken,
+    /// and it can be sent again over a fresh one.
+    pub fn was_stale(&self) -> bool {
+        self.stale
+    }
+
+    /// Sends one message and says what became of it for each recipient, in the envelope's order. Never fails as a whole:
+    /// what breaks the connection is in the results.
+    pub async fn send(
+        &mut self,
+        envelope: &Envelope,
+        content: &dyn Content,
+        options: &SendOptions<'_>,
+    ) -> Vec<RecipientResult> {
+        self.stale = false;
+        let rules = Rules { partial: options.partial, lmtp: self.lmtp, no_chunking: options.no_chunking };
+        let ahead = self.ahead.take();
+        let fresh = ahead.is_none();
+        if fresh && let Err(fault) = self.check_idle() {
+            return all_failed(envelope, &fault);
+        }
+        let mut transaction = match ahead {
+            Some(ahead) if ahead.envelope() == envelope => ahead,
+            Some(_) => {
+                self.open = false;
+                let fault = Fault::new(Kind::Cancelled, "the connection was prepared for another message");
+                return all_failed(envelope, &fault);
+            }
+            None => {
+                let size = content.size_bytes();
+                match Transaction::new(envelope.clone(), &self.offer, size, content.has_8bit(), rules) {
+                    Ok(transaction) => transaction,
+                    Err(fault) => return all_failed(envelope, &fault),
+                }
+            }
+        };
+        let mut sender = Sender::new(content);
+        let mut answered = false;
+        if let Err(fault) = self.drive(&mut transaction, &mut sender, options, rules, &mut answered).await {
+            self.stale = fresh && !answered && fault.kind == Kind::Disconnected && !transaction.is_committed();
+            transaction.lost(&fault);
+        }
+        if transaction.closing() {
+            self.open = false;
+            self.ahead = None;
+        }
+        transaction.into_results()
+    }
+
+    /// Says goodbye and closes.
+    pub async fn quit(mut self) {
+        if self.open && self.ahead.is_none() {
+            // The goodbye is a courtesy: nothing depends on its answer.
+            let _ = tokio::time::timeout(LAST_WORDS, self.exchange(&Command::Quit)).await;
+        }
+        let _ = tokio::time::timeout(LAST_WORDS, self.stream.shutdown()).await;
+    }
+
+    /// Sends a command and waits for its reply; for probes and scripts.
+    pub async fn exchange(&mut self, command: &Command) -> Result<Reply, Fault> {
+        let from = self.out.len();
+        command.wire(&mut self.out)?;
+        self.trace_lines(from);
+        self.flush("command").await?;
+        self.read_reply(self.limits, "reply").await
+    }
+
+    /// Everything between the first command of a message and its outcome.
+    async fn drive(
+        &mut self,
+        transaction: &mut Transaction,
+        sender: &mut Sender<'_>,
+        options: &SendOptions<'_>,
+        rules: Rules,
+        answered: &mut bool,
+    ) -> Result<(), Fault> {
+        let mut began = Instant::now();
+        (self.times.envelope, self.times.content, self.times.answer) = Default::default();
+        loop {
+            let from = self.out.len();
+            let next = transaction.next(&mut self.out);
+            self.trace_lines(from);
+            match next? {
+                Next::Done => break,
+                Next::Reply => {
+                    self.flush("command").await?;
+                    let committed = transaction.is_committed();
+                    let limits =
+                        if committed { self.limits.with_idle(self.limits.idle.max(FINAL_WAIT)) } else { self.limits };
+                    let what = if committed { "answer to the message" } else { "reply" };
+                    let reply = self.read_reply(limits, what).await?;
+                    *answered = true;
+                    transaction.reply(&reply);
+                }
+                Next::Content(framing) => {
+                    self.times.envelope += began.elapsed();
+                    began = Instant::now();
+                    self.send_content(transaction, framing, sender, options, rules).await?;
+                    self.times.content += began.elapsed();
+                    began = Instant::now();
+                }
+            }
+        }
+        let phase = if transaction.is_committed() { &mut self.times.answer } else { &mut self.times.envelope };
+        *phase += began.elapsed();
+        Ok(())
+    }
+
+    async fn hello(&mut self, name: &str) -> Result<(), Fault> {
+        let began = Instant::now();
+        let command = if self.lmtp { Command::Lhlo(name.to_owned()) } else { Command::Ehlo(name.to_owned()) };
+        let verb = if self.lmtp { "LHLO" } else { "EHLO" };
+        let reply = self.exchange(&command).await?;
+        self.offer = match reply.code {
+            250 => Capabilities::from_reply(&reply),
+            500..=504 | 550 | 554 if !self.lmtp => {
+                // A server from before RFC 1425 has no extensions.
+                let reply = self.exchange(&Command::Helo(name.to_owned())).await?;
+                if reply.code != 250 {
+                    return Err(reply.fault("HELO"));
+                }
+                let name = reply.lines.first().and_then(|line| line.split(' ').next()).unwrap_or_default();
+                Capabilities { name: name.to_owned(), ..Capabilities::default() }
+            }
+            _ => return Err(reply.fault(verb)),
+        };
+        self.times.hello += began.elapsed();
+        Ok(())
+    }
+
+    /// STARTTLS if the options ask for it.
+    async fn secure(mut self, options: &Options) -> Result<Client, Fault> {
+        let required = match options.tls {
+            _ if self.stream.is_tls() => return Ok(self),
+            TlsMode::None | TlsMode::Implicit => return Ok(self),
+            TlsMode::Try => options.login.is_some(),
+            TlsMode::Starttls => true,
+        };
+        if !self.offer.starttls {
+            let fault = Fault::new(Kind::TlsUntrusted, "the server does not offer STARTTLS")
+                .with_hint("--tls none sends in clear text, the password too");
+            return if required { Err(fault) } else { Ok(self) };
+        }
+        let began = Instant::now();
+        let reply = self.exchange(&Command::StartTls).await?;
+        if reply.code != 220 {
+            return if required { Err(reply.fault("STARTTLS")) } else { Ok(self) };
+        }
+        if self.reader.has_pending() {
+            let detail = "bytes in clear text behind the answer to STARTTLS: somebody may be injecting them";
+            return Err(Fault::new(Kind::Protocol, detail));
+        }
+        // Everything from before TLS is forgotten (RFC 3207, section 4.2).
+        let handshake = options.tls_client.connect(self.stream, &self.host);
+        let stream = options.limits.run("TLS handshake", handshake).await?;
+        let mut client = Client { stream, offer: Capabilities::default(), ..self };
+        client.times.tls = began.elapsed();
+        client.hello(&options.helo).await?;
+        Ok(client)
+    }
+
+    /// Whether an idle connection is still good: the server may have closed it, or said something nobody asked for.
+    fn check_idle(&mut self) -> Result<(), Fault> {
+        let waker = std::task::Waker::noop();
+        let mut context = std::task::Context::from_waker(waker);
+        let mut byte = [0; 512];
+        let mut buffer = ReadBuf::new(&mut byte);
+        let fault = match Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer) {
+            _ if !self.open => Fault::new(Kind::Disconnected, "the connection is closed"),
+            Poll::Pending if self.reader.has_pending() => Fault::new(Kind::Protocol, "a reply that nobody asked for"),
+            Poll::Pending => return Ok(()),
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                self.reader.push(buffer.filled());
+                match self.reader.next_reply() {
+                    Ok(Some(reply)) => reply.fault("idle connection"),
+                    Ok(None) => Fault::new(Kind::Protocol, "a reply that nobody asked for"),
+                    Err(fault) => fault,
+                }
+            }
+            Poll::Ready(_) => Fault::new(Kind::Disconnected, "the server closed the idle connection"),
+        };
+        self.stale = matches!(fault.kind, Kind::Disconnected | Kind::PeerTemporary);
+        self.open = false;
+        Err(fault)
+    }
+
+    async fn timed(&mut self, slot: fn(&mut Times) -> &mut Duration, what: &str) -> Result<Reply, Fault> {
+        let began = Instant::now();
+        let reply = self.read_reply(self.limits, what).await;
+        *slot(&mut self.times) += began.elapsed();
+        reply
+    }
+
+    /// Reads one reply. The limit is for the whole of it: a server that drips bytes gains nothing.
+    async fn read_reply(&mut self, limits: Limits, what: &str) -> Result<Reply, Fault> {
+        if let Some(reply) = self.next_reply()? {
+            return Ok(reply);
+        }
+        limits.run(what, self.wait_for_reply(what)).await
+    }
+
+    async fn wait_for_reply(&mut self, what: &str) -> Result<Reply, Fault> {
+        loop {
+            self.input.clear();
+            let read = self.stream.read_buf(&mut self.input).await;
+            if read.map_err(|error| Fault::network(what, &error))? == 0 {
+                return Err(Fault::new(Kind::Disconnected, format!("{what}: the server closed the connection")));
+            }
+            self.reader.push(&self.input);
+            if let Some(reply) = self.next_reply()? {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn next_reply(&mut self) -> Result<Option<Reply>, Fault> {
+        let reply = self.reader.next_reply()?;
+        if let (Some(reply), true) = (&reply, self.trace.is_on()) {
+            let mut wire = Vec::new();
+            reply.wire(&mut wire);
+            wire.split(|byte| *byte == b'\n').filter(|line| !line.is_empty()).for_each(|line| {
+                self.trace.received(line.trim_ascii_end());
+            });
+        }
+        Ok(reply)
+    }
+
+    /// Sends everything that was put out.
+    async fn flush(&mut self, what: &str) -> Result<(), Fault> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let (stream, out) = (&mut self.stream, &self.out);
+        let sent = self.limits.io(what, async {
+            stream.write_all(out).await?;
+            stream.flush().await
+        });
+        let sent = sent.await;
+        self.out.clear();
+        sent
+    }
+
+    fn trace_lines(&self, from: usize) {
+        if self.trace.is_on() {
+            let lines = self.out.get(from..).unwrap_or_default();
+            lines.split_inclusive(|byte| *byte == b'\n').for_each(|line| self.trace.sent(line.trim_ascii_end()));
+        }
+    }
+}

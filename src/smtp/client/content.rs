@@ -1,0 +1,216 @@
+//! The message itself on its way out: dot-stuffed behind DATA or in BDAT chunks, its end in one write with its last bytes.
+
+use std::io::Read;
+use std::time::Instant;
+
+use tokio::io::AsyncWriteExt;
+
+use super::{Client, LAST_WORDS, SendOptions};
+use crate::fault::{Fault, Kind};
+use crate::net::deadline::RateWatch;
+use crate::smtp::command::Command;
+use crate::smtp::data::{BareNewline, Content, DotStuffer, NewlineCheck};
+use crate::smtp::transaction::{Framing, LAST_CHUNK, Rules, Transaction};
+
+/// How much is read from the message at once.
+const PIECE: usize = 128 * 1024;
+
+/// How much is put together before it is sent.
+const BLOCK: usize = 256 * 1024;
+
+/// The message's bytes, read as they are needed.
+pub(super) struct Sender<'a> {
+    content: &'a dyn Content,
+    source: Option<Source<'a>>,
+    left: u64,
+    newlines: NewlineCheck,
+}
+
+enum Source<'a> {
+    Memory(&'a [u8]),
+    Reader { reader: Box<dyn Read + Send>, buffer: Vec<u8> },
+}
+
+impl<'a> Sender<'a> {
+    pub(super) fn new(content: &'a dyn Content) -> Sender<'a> {
+        Sender { content, source: None, left: content.size_bytes(), newlines: NewlineCheck::default() }
+    }
+
+    /// The next bytes, at most `limit` of them; `None` at the end. A message that is not as long as it said is an error:
+    /// it changed under our hands.
+    fn next(&mut self, limit: u64) -> Result<Option<&[u8]>, Fault> {
+        let source = match &mut self.source {
+            Some(source) => source,
+            none => none.insert(open(self.content)?),
+        };
+        let limit = usize::try_from(limit).unwrap_or(PIECE).min(PIECE);
+        let piece = match source {
+            Source::Memory(rest) => {
+                let (piece, behind) = rest.split_at(limit.min(rest.len()));
+                *rest = behind;
+                piece
+            }
+            Source::Reader { reader, buffer } => {
+                let room = buffer.get_mut(..limit).unwrap_or_default();
+                let count = fill(reader, room).map_err(|error| Fault::local("message", &error))?;
+                buffer.get(..count).unwrap_or_default()
+            }
+        };
+        let count = piece.len() as u64;
+        if count > self.left || (count == 0 && limit > 0 && self.left > 0) {
+            return Err(Fault::new(Kind::Io, "the message changed its size while it was sent"));
+        }
+        self.left -= count;
+        Ok((count > 0).then_some(piece))
+    }
+}
+
+fn open(content: &dyn Content) -> Result<Source<'_>, Fault> {
+    if let Some(bytes) = content.in_memory() {
+        return Ok(Source::Memory(bytes));
+    }
+    let reader = content.open().map_err(|error| Fault::local("message", &error))?;
+    Ok(Source::Reader { reader, buffer: vec![0; PIECE] })
+}
+
+/// Reads until the buffer is full or the source is at its end.
+fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
+    let mut count = 0;
+    while count < buffer.len() {
+        match reader.read(buffer.get_mut(count..).unwrap_or_default()) {
+            Ok(0) => break,
+            Ok(more) => count += more,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(count)
+}
+
+fn bare(_: BareNewline) -> Fault {
+    Fault::new(Kind::BadData, "bare CR or LF in the message: lines must end with CRLF")
+}
+
+impl Client {
+    /// Sends the message or its next chunk; the transaction knows afterwards what was sent.
+    pub(super) async fn send_content(
+        &mut self,
+        transaction: &mut Transaction,
+        framing: Framing,
+        sender: &mut Sender<'_>,
+        options: &SendOptions<'_>,
+        rules: Rules,
+    ) -> Result<(), Fault> {
+        match framing {
+            Framing::Dot => {
+                let mut stuffer = DotStuffer::default();
+                let mut watch = self.limits.min_rate.map(|floor| RateWatch::new(floor, Instant::now()));
+                while let Some(piece) = sender.next(u64::MAX)? {
+                    stuffer.stuff(piece, &mut self.out).map_err(bare)?;
+                    self.passed(piece.len(), options, &mut watch)?;
+                    self.send_block(transaction).await?;
+                }
+                stuffer.finish(&mut self.out).map_err(bare)?;
+            }
+            Framing::Bdat => {
+                let last = sender.left <= LAST_CHUNK;
+                let mut size = if last { sender.left } else { sender.left - LAST_CHUNK / 2 };
+                let from = self.out.len();
+                Command::Bdat { size, last }.wire(&mut self.out)?;
+                self.trace_lines(from);
+                let mut watch = self.limits.min_rate.map(|floor| RateWatch::new(floor, Instant::now()));
+                let mut newlines = std::mem::take(&mut sender.newlines);
+                while size > 0 {
+                    let Some(piece) = sender.next(size)? else { break };
+                    newlines.feed(piece).map_err(bare)?;
+                    size -= piece.len() as u64;
+                    self.out.extend_from_slice(piece);
+                    self.passed(piece.len(), options, &mut watch)?;
+                    self.send_block(transaction).await?;
+                }
+                sender.newlines = newlines;
+                if !last {
+                    self.flush("message").await?;
+                    transaction.sent(false);
+                    return Ok(());
+                }
+                sender.newlines.finish().map_err(bare)?;
+            }
+        }
+        if self.trace.is_on() {
+            self.trace.note(&format!("{} bytes of message", sender.content.size_bytes()));
+        }
+        self.commit(transaction, options, rules).await
+    }
+
+    /// The end of the message, with everything that is not yet sent, in one write.
+    async fn commit(
+        &mut self,
+        transaction: &mut Transaction,
+        options: &SendOptions<'_>,
+        rules: Rules,
+    ) -> Result<(), Fault> {
+        if let Some(before_commit) = &options.before_commit
+            && !before_commit().await
+        {
+            return Err(Fault::new(Kind::Cancelled, "stopped before the end of the message"));
+        }
+        let end = self.out.len();
+        if let Some((envelope, content)) = options.next.filter(|_| self.offer.pipelining) {
+            let size = content.size_bytes();
+            let next = Transaction::new(envelope.clone(), &self.offer, size, content.has_8bit(), rules);
+            // What cannot be sent fails when its turn comes.
+            if let Ok(mut next) = next
+                && next.next(&mut self.out).is_ok()
+            {
+                self.trace_lines(end);
+                self.ahead = Some(next);
+            } else {
+                self.out.truncate(end);
+            }
+        }
+        transaction.commit();
+        let mut written = 0;
+        let (stream, out) = (&mut self.stream, &self.out);
+        let tls = stream.is_tls();
+        let sent = self.limits.io("end of the message", async {
+            while let Some(rest) = out.get(written..).filter(|rest| !rest.is_empty()) {
+                match stream.write(rest).await? {
+                    0 => return Err(std::io::ErrorKind::WriteZero.into()),
+                    count => written += count,
+                }
+            }
+            stream.flush().await
+        });
+        let sent = sent.await;
+        self.out.clear();
+        if sent.is_err() && !tls && written < end {
+            // The system never took the last byte, so the server cannot have it. Inside TLS this is not known.
+            transaction.not_committed();
+        }
+        transaction.sent(true);
+        sent
+    }
+
+    fn passed(&self, count: usize, options: &SendOptions<'_>, watch: &mut Option<RateWatch>) -> Result<(), Fault> {
+        if let Some(progress) = &options.progress {
+            progress(count as u64);
+        }
+        watch.as_mut().map_or(Ok(()), |watch| watch.note(count as u64, Instant::now()))
+    }
+
+    /// Sends a full block; a small rest waits for the end of the message.
+    async fn send_block(&mut self, transaction: &mut Transaction) -> Result<(), Fault> {
+        if self.out.len() < BLOCK {
+            return Ok(());
+        }
+        let Err(fault) = self.flush("message").await else { return Ok(()) };
+        // A server that breaks off may have said why.
+        if fault.kind == Kind::Disconnected
+            && let Ok(Ok(reply)) = tokio::time::timeout(LAST_WORDS, self.wait_for_reply("message")).await
+        {
+            transaction.broken_off(&reply);
+        }
+        Err(fault)
+    }
+}

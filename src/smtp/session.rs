@@ -1,0 +1,630 @@
+//! The server's state machine, without sockets: bytes become events, verdicts become replies (RFC 5321, section 4; RFC
+//! 2033 for LMTP).
+//!
+//! The driver calls [`Session::next`] with what it has read and does what the [`Event`] says; [`Session::output`] holds
+//! the replies to send before the next read, so that a pipelined group (RFC 2920) gets its replies in one write.
+
+use crate::fault::Enhanced;
+use crate::smtp::auth::{ServerLogin, Step};
+use crate::smtp::command::{Command, CommandError, MAX_COMMAND_LINE, MailFrom, RcptTo};
+use crate::smtp::data::{BareNewline, DotUnstuffer, NewlineCheck, Piece};
+use crate::smtp::extension::Capabilities;
+use crate::smtp::reply::Reply;
+use crate::smtp::transaction::{Envelope, Recipient};
+
+/// The most refused commands in one connection.
+pub const MAX_ERRORS: usize = 50;
+
+/// The most failed logins in one connection.
+pub const MAX_FAILED_LOGINS: usize = 3;
+
+/// The most commands since the last message (or since the start) that are no part of one: NOOP, RSET, HELP, EHLO …
+pub const MAX_IDLE_COMMANDS: usize = 200;
+
+/// How far beyond the size limit message data is read (and thrown away) so that the client hears the reason.
+pub const MAX_EXCESS: u64 = 64 * 1024 * 1024;
+
+/// What a server is called and what it allows.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The name in the greeting and the EHLO reply.
+    pub name: String,
+    /// The largest message in bytes; 0 is no limit.
+    pub max_size: u64,
+    /// The most recipients in one envelope (RFC 5321, section 4.5.3.1.8: at least 100).
+    pub max_recipients: usize,
+    /// Speak LMTP.
+    pub lmtp: bool,
+    /// STARTTLS can be had.
+    pub starttls: bool,
+    /// There are users who can log in.
+    pub auth: bool,
+    /// Take passwords in clear text.
+    pub auth_in_clear: bool,
+}
+
+/// What the driver does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event<'a> {
+    /// Send the output, read more.
+    Input,
+    /// May [`Session::envelope`]'s sender send? Answer by [`Session::verdict`].
+    Sender,
+    /// Is [`Session::candidate`] taken? Answer by [`Session::verdict`].
+    Recipient,
+    /// Are [`Session::credentials`] right? Answer by [`Session::login_verdict`].
+    Login,
+    /// The message begins: forget what was kept of an earlier one.
+    Begin,
+    /// The next bytes of the message.
+    Content(&'a [u8]),
+    /// The message is complete. Take [`Session::envelope`] and answer by [`Session::message_verdict`].
+    Message,
+    /// Send the output, then do the TLS handshake and call [`Session::tls_started`]. Bytes read so far are void.
+    StartTls,
+    /// Send the output, then close.
+    Close,
+}
+
+#[derive(Debug)]
+enum Mode {
+    Command,
+    /// In the middle of an AUTH exchange.
+    Auth(ServerLogin),
+    /// Inside DATA.
+    Data(DotUnstuffer),
+    /// Inside a BDAT chunk.
+    Chunk {
+        left: u64,
+        last: bool,
+    },
+    /// The driver owes a verdict.
+    AwaitSender,
+    AwaitRecipient,
+    AwaitLogin,
+    AwaitMessage,
+    Closed,
+}
+
+/// Why the message being received will be refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Spoiled {
+    TooBig,
+    BareNewline,
+    /// BDAT where it may not be: its bytes are read, since they are coming, and thrown away.
+    OutOfOrder,
+}
+
+/// One connection's dialogue.
+#[derive(Debug)]
+pub struct Session {
+    config: Config,
+    mode: Mode,
+    output: Vec<u8>,
+    /// The line being read was too long already: the rest of it is dropped.
+    discarding: bool,
+    helo: String,
+    extended: bool,
+    tls: bool,
+    user: Option<String>,
+    envelope: Option<Envelope>,
+    candidate: Recipient,
+    credentials: (String, String),
+    received: u64,
+    in_chunks: bool,
+    newlines: NewlineCheck,
+    spoiled: Option<Spoiled>,
+    errors: usize,
+    failed_logins: usize,
+    idle_commands: usize,
+}
+
+impl Session {
+    /// A fresh session whose greeting is in the output. `tls`: the connection is inside TLS already.
+    pub fn new(config: Config, tls: bool) -> Session {
+        let protocol = if config.lmtp { "LMTP" } else { "ESMTP" };
+        let greeting = Reply::new(220, None, format!("{} {protocol} ready", config.name));
+        let mut session = Session {
+            config,
+            mode: Mode::Command,
+            output: Vec::new(),
+            discarding: false,
+            helo: String::new(),
+            extended: false,
+            tls,
+            user: None,
+            envelope: None,
+            candidate: Recipient::default(),
+            credentials: Default::default(),
+            received: 0,
+            in_chunks: false,
+            newlines: NewlineCheck::default(),
+            spoiled: None,
+            errors: 0,
+            failed_logins: 0,
+            idle_commands: 0,
+        };
+        greeting.wire(&mut session.output);
+        session
+    }
+
+    /// Looks at what was read and not yet used. Says how many of these bytes are used up now and what to do. With
+    /// [`Event::Input`] the unused rest must be handed in again, followed by more.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Event<'a>) {
+        let mut used = 0;
+        loop {
+            let rest = input.get(used..).unwrap_or_default();
+            let chunk_done = matches!(self.mode, Mode::Chunk { left: 0, .. });
+            let (step, event) = match &mut self.mode {
+                Mode::Closed => (rest.len(), Some(Event::Close)),
+                Mode::AwaitSender => (0, Some(Event::Sender)),
+                Mode::AwaitRecipient => (0, Some(Event::Recipient)),
+                Mode::AwaitLogin => (0, Some(Event::Login)),
+                Mode::AwaitMessage => (0, Some(Event::Message)),
+                Mode::Data(_) | Mode::Chunk { .. } if rest.is_empty() && !chunk_done => (0, Some(Event::Input)),
+                Mode::Data(unstuffer) => {
+                    let (step, piece) = unstuffer.next(rest);
+                    (step, self.piece(piece))
+                }
+                Mode::Chunk { .. } => self.chunk(rest),
+                Mode::Command | Mode::Auth(_) => self.line(rest),
+            };
+            used += step;
+            if let Some(event) = event {
+                return (used, event);
+            }
+        }
+    }
+
+    /// The replies to send; the driver clears it.
+    pub fn output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
+    }
+
+    /// The client's name from EHLO, HELO or LHLO; empty before.
+    pub fn helo(&self) -> &str {
+        &self.helo
+    }
+
+    /// True after EHLO or LHLO.
+    pub fn extended(&self) -> bool {
+        self.extended
+    }
+
+    /// Who logged in.
+    pub fn user(&self) -> Option<&str> {
+        self.user.as_deref()
+    }
+
+    /// The envelope as far as it is known; before the sender's verdict it has only the sender.
+    pub fn envelope(&self) -> Option<&Envelope> {
+        self.envelope.as_ref()
+    }
+
+    /// The recipient that waits for its verdict.
+    pub fn candidate(&self) -> &Recipient {
+        &self.candidate
+    }
+
+    /// User name and password that wait for their verdict.
+    pub fn credentials(&self) -> (&str, &str) {
+        (&self.credentials.0, &self.credentials.1)
+    }
+
+    /// True between messages: nothing is lost if the server goes away now.
+    pub fn is_idle(&self) -> bool {
+        self.envelope.is_none() && matches!(self.mode, Mode::Command | Mode::Auth(_))
+    }
+
+    /// The answer to [`Event::Sender`] or [`Event::Recipient`]: a positive reply accepts.
+    pub fn verdict(&mut self, reply: Reply) {
+        match self.mode {
+            Mode::AwaitSender if !reply.positive() => self.envelope = None,
+            Mode::AwaitRecipient if reply.positive() => {
+                let candidate = std::mem::take(&mut self.candidate);
+                self.envelope.get_or_insert_default().recipients.push(candidate);
+            }
+            _ => {}
+        }
+        self.mode = Mode::Command;
+        self.say(&reply);
+    }
+
+    /// The answer to [`Event::Login`].
+    pub fn login_verdict(&mut self, right: bool) {
+        self.mode = Mode::Command;
+        let (user, _) = std::mem::take(&mut self.credentials);
+        if right {
+            self.user = Some(user);
+            return self.say(&Reply::status(235, 7, 0, "logged in"));
+        }
+        self.failed_logins += 1;
+        if self.failed_logins >= MAX_FAILED_LOGINS {
+            return self.close(&Reply::status(421, 7, 0, "too many failed logins"));
+        }
+        self.say(&Reply::status(535, 7, 8, "user name or password is wrong"));
+    }
+
+    /// The answer to [`Event::Message`]: one reply, or with LMTP one per recipient.
+    pub fn message_verdict(&mut self, replies: &[Reply]) {
+        self.mode = Mode::Command;
+        let recipients = self.envelope.take().map_or(0, |envelope| envelope.recipients.len());
+        let worst = replies.iter().find(|reply| !reply.positive()).or(replies.first());
+        let missing = Reply::status(451, 3, 0, "internal error");
+        if self.config.lmtp {
+            for index in 0..recipients {
+                let reply = replies.get(index).or(if replies.len() == 1 { worst } else { None });
+                self.say(reply.unwrap_or(&missing));
+            }
+        } else {
+            self.say(worst.unwrap_or(&missing));
+        }
+        if worst.is_some_and(Reply::positive) {
+            (self.errors, self.idle_commands) = (0, 0);
+        }
+        self.forget_message();
+    }
+
+    /// The TLS handshake is done: everything from before it is forgotten (RFC 3207, section 4.2).
+    pub fn tls_started(&mut self) {
+        self.tls = true;
+        self.helo.clear();
+        self.extended = false;
+        self.user = None;
+        self.envelope = None;
+    }
+
+    /// Says goodbye by a reply of the driver's (421 at a timeout or shutdown).
+    pub fn close(&mut self, reply: &Reply) {
+        reply.wire(&mut self.output);
+        self.mode = Mode::Closed;
+    }
+
+    fn say(&mut self, reply: &Reply) {
+        reply.wire(&mut self.output);
+        if reply.code == 421 {
+            self.mode = Mode::Closed;
+        } else if reply.permanent() {
+            self.errors += 1;
+            if self.errors >= MAX_ERRORS {
+                self.close(&Reply::status(421, 7, 0, "too many errors"));
+            }
+        }
+    }
+
+    fn refuse(&mut self, error: &CommandError) {
+        self.say(&Reply::new(error.code, Some(error.enhanced), error.text));
+    }
+
+    /// Takes one line off the input: a command, or a response within AUTH.
+    fn line<'a>(&mut self, rest: &'a [u8]) -> (usize, Option<Event<'a>>) {
+        let Some(newline) = memchr::memchr(b'\n', rest) else {
+            if rest.len() > MAX_COMMAND_LINE + 1 || self.discarding {
+                self.discarding = true;
+                return (rest.len(), Some(Event::Input));
+            }
+            return (0, Some(Event::Input));
+        };
+        let step = newline + 1;
+        let line = rest.get(..newline).unwrap_or_default();
+        let whole = line.strip_suffix(b"\r").filter(|line| memchr::memchr(b'\r', line).is_none());
+        let Some(line) = whole else {
+            // What stands behind a bare newline may be somebody else's words: nothing of it is read.
+            self.close(&Reply::status(554, 5, 2, "bare CR or LF: lines end with CRLF"));
+            return (rest.len(), Some(Event::Close));
+        };
+        if std::mem::take(&mut self.discarding) || line.len() > MAX_COMMAND_LINE {
+            self.mode = Mode::Command;
+            self.say(&Reply::status(500, 5, 2, "line too long"));
+            return (step, None);
+        }
+        if let Mode::Auth(login) = &mut self.mode {
+            let next = login.response(line);
+            self.auth_step(next);
+            return (step, None);
+        }
+        match Command::parse(line) {
+            Err(error) => self.refuse(&error),
+            Ok(Command::StartTls) => {
+                if self.start_tls() {
+                    return (rest.len(), Some(Event::StartTls));
+                }
+            }
+            Ok(Command::Data) => {
+                if self.may_receive(false) {
+                    self.mode = Mode::Data(DotUnstuffer::default());
+                    Reply::new(354, None, "end with a dot on a line of its own").wire(&mut self.output);
+                    return (step, Some(Event::Begin));
+                }
+            }
+            Ok(Command::Bdat { size, last }) => {
+                let first = !self.in_chunks;
+                let allowed = self.may_receive(true);
+                self.mode = Mode::Chunk { left: size, last };
+                if !allowed {
+                    self.spoiled = Some(Spoiled::OutOfOrder);
+                } else if first {
+                    self.in_chunks = true;
+                    return (step, Some(Event::Begin));
+                }
+            }
+            Ok(command) => self.command(command),
+        }
+        (step, None)
+    }
+
+    fn command(&mut self, command: Command) {
+        if !matches!(command, Command::Mail(_) | Command::Rcpt(_) | Command::Quit) {
+            self.idle_commands += 1;
+            if self.idle_commands > MAX_IDLE_COMMANDS {
+                return self.close(&Reply::status(421, 7, 0, "too many commands without a message"));
+            }
+        }
+        match command {
+            Command::Ehlo(name) if !self.config.lmtp => self.hello(name, true),
+            Command::Lhlo(name) if self.config.lmtp => self.hello(name, true),
+            Command::Helo(name) if !self.config.lmtp => self.hello(name, false),
+            Command::Ehlo(_) | Command::Helo(_) => self.say(&Reply::status(500, 5, 1, "this is LMTP: say LHLO")),
+            Command::Lhlo(_) => self.say(&Reply::status(500, 5, 1, "this is SMTP: say EHLO")),
+            Command::Mail(mail) => self.mail(mail),
+            Command::Rcpt(rcpt) => self.rcpt(rcpt),
+            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_deref()),
+            Command::Rset => {
+                self.envelope = None;
+                self.forget_message();
+                self.say(&Reply::status(250, 0, 0, "forgotten"));
+            }
+            Command::Noop => self.say(&Reply::status(250, 0, 0, "ok")),
+            // Whether a mailbox exists is told to who sends to it, not to who collects addresses.
+            Command::Vrfy(_) => self.say(&Reply::status(252, 5, 0, "send a message and see")),
+            Command::Expn(_) => self.say(&Reply::status(502, 5, 1, "lists are not expanded")),
+            Command::Help(_) => self.say(&Reply::status(214, 0, 0, "see RFC 5321")),
+            Command::Quit => self.close(&Reply::status(221, 0, 0, "goodbye")),
+            Command::StartTls | Command::Data | Command::Bdat { .. } => {}
+        }
+    }
+
+    fn hello(&mut self, name: String, extended: bool) {
+        self.helo = name;
+        self.extended = extended;
+        self.envelope = None;
+        self.forget_message();
+        let reply = if extended {
+            let offer_auth = self.config.auth && self.user.is_none() && (self.tls || self.config.auth_in_clear);
+            let mechanisms = if offer_auth { vec!["PLAIN".to_owned(), "LOGIN".to_owned()] } else { Vec::new() };
+            Capabilities {
+                name: self.config.name.clone(),
+                pipelining: true,
+                chunking: true,
+                eight_bit: true,
+                smtputf8: true,
+                dsn: true,
+                enhanced: true,
+                starttls: self.config.starttls && !self.tls,
+                vrfy: false,
+                size: Some(self.config.max_size),
+                auth: mechanisms,
+                other: Vec::new(),
+            }
+            .reply()
+        } else {
+            Reply::new(250, None, self.config.name.clone())
+        };
+        self.say(&reply);
+    }
+
+    fn mail(&mut self, mail: MailFrom) {
+        let too_big = self.config.max_size > 0 && mail.size.is_some_and(|size| size > self.config.max_size);
+        if self.helo.is_empty() {
+            return self.say(&Reply::status(503, 5, 1, "say EHLO first"));
+        }
+        if self.envelope.is_some() {
+            return self.say(&Reply::status(503, 5, 1, "a message is under way: RSET forgets it"));
+        }
+        if too_big {
+            return self.say(&Reply::status(552, 3, 4, format!("at most {} bytes", self.config.max_size)));
+        }
+        self.envelope = Some(Envelope {
+            sender: mail.sender,
+            recipients: Vec::new(),
+            smtputf8: mail.smtputf8,
+            eight_bit: false,
+            ret: mail.ret,
+            envid: mail.envid,
+        });
+        self.mode = Mode::AwaitSender;
+    }
+
+    fn rcpt(&mut self, rcpt: RcptTo) {
+        let Some(envelope) = &self.envelope else {
+            return self.say(&Reply::status(503, 5, 1, "say MAIL first"));
+        };
+        if self.in_chunks {
+            return self.say(&Reply::status(503, 5, 1, "the message has begun"));
+        }
+        if envelope.recipients.len() >= self.config.max_recipients {
+            let text = format!("at most {} recipients a message", self.config.max_recipients);
+            return self.say(&Reply::status(452, 5, 3, text));
+        }
+        if !envelope.smtputf8 && !rcpt.recipient.is_ascii() {
+            return self.say(&Reply::status(553, 6, 7, "address outside ASCII without SMTPUTF8"));
+        }
+        self.candidate = Recipient { address: rcpt.recipient, notify: rcpt.notify, orcpt: rcpt.orcpt };
+        self.mode = Mode::AwaitRecipient;
+    }
+
+    /// DATA or BDAT: is there an envelope to receive for? Replies to DATA if not; BDAT is answered behind its chunk.
+    fn may_receive(&mut self, chunk: bool) -> bool {
+        let refusal = match &self.envelope {
+            None => Some(Reply::status(503, 5, 1, "say MAIL first")),
+            Some(envelope) if envelope.recipients.is_empty() => Some(Reply::status(554, 5, 1, "no valid recipients")),
+            Some(_) if self.in_chunks && !chunk => Some(Reply::status(503, 5, 1, "BDAT has begun: go on with BDAT")),
+            Some(_) => None,
+        };
+        match refusal {
+            Some(reply) if !chunk => {
+                self.say(&reply);
+                false
+            }
+            refusal => refusal.is_none(),
+        }
+    }
+
+    fn start_tls(&mut self) -> bool {
+        if !self.config.starttls {
+            self.say(&Reply::status(502, 5, 1, "no TLS here"));
+        } else if self.tls {
+            self.say(&Reply::status(503, 5, 1, "TLS is on"));
+        } else if self.envelope.is_some() {
+            self.say(&Reply::status(503, 5, 1, "a message is under way"));
+        } else {
+            self.say(&Reply::status(220, 0, 0, "go ahead"));
+            return true;
+        }
+        false
+    }
+
+    fn auth(&mut self, mechanism: &str, initial: Option<&str>) {
+        let refusal = if !self.config.auth {
+            Some(Reply::status(502, 5, 1, "no logins here"))
+        } else if self.helo.is_empty() || self.user.is_some() || self.envelope.is_some() {
+            Some(Reply::status(503, 5, 1, "not now"))
+        } else if !self.tls && !self.config.auth_in_clear {
+            Some(Reply::status(538, 7, 11, "start TLS first"))
+        } else {
+            None
+        };
+        match (refusal, ServerLogin::new(mechanism)) {
+            (Some(refusal), _) => self.say(&refusal),
+            (None, None) => self.say(&Reply::status(504, 5, 4, "mechanism not offered")),
+            (None, Some(mut login)) => {
+                let step = login.start(initial.map(str::as_bytes));
+                self.mode = Mode::Auth(login);
+                self.auth_step(step);
+            }
+        }
+    }
+
+    fn auth_step(&mut self, step: Step) {
+        match step {
+            Step::Challenge(text) => Reply::new(334, None, text).wire(&mut self.output),
+            Step::Credentials { user, password } => {
+                self.credentials = (user, password);
+                self.mode = Mode::AwaitLogin;
+            }
+            Step::Cancelled => {
+                self.mode = Mode::Command;
+                self.say(&Reply::status(501, 7, 0, "login cancelled"));
+            }
+            Step::Malformed => {
+                self.mode = Mode::Command;
+                self.say(&Reply::status(501, 5, 2, "malformed login"));
+            }
+        }
+    }
+
+    /// One piece of DATA.
+    fn piece<'a>(&mut self, piece: Piece<'a>) -> Option<Event<'a>> {
+        match piece {
+            Piece::Data(data) => self.content(data),
+            Piece::Bare => {
+                self.spoiled = Some(Spoiled::BareNewline);
+                None
+            }
+            Piece::End => self.message_end(),
+        }
+    }
+
+    /// As much of a BDAT chunk as is there.
+    fn chunk<'a>(&mut self, rest: &'a [u8]) -> (usize, Option<Event<'a>>) {
+        let Mode::Chunk { left, last } = &mut self.mode else { return (0, None) };
+        let step = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
+        *left -= step as u64;
+        if step > 0 {
+            let data = rest.get(..step).unwrap_or_default();
+            if self.newlines.feed(data) == Err(BareNewline) && self.spoiled.is_none() {
+                self.spoiled = Some(Spoiled::BareNewline);
+            }
+            return (step, self.content(data));
+        }
+        if *last {
+            if self.newlines.finish() == Err(BareNewline) && self.spoiled.is_none() {
+                self.spoiled = Some(Spoiled::BareNewline);
+            }
+            return (0, self.message_end());
+        }
+        self.mode = Mode::Command;
+        match self.spoiled {
+            Some(Spoiled::OutOfOrder) => {
+                self.spoiled = None;
+                self.say(&Reply::status(503, 5, 1, "BDAT out of order"));
+            }
+            // The reason comes with the last chunk, or now if the client would rather stop.
+            Some(Spoiled::TooBig) => self.say(&self.too_big()),
+            Some(Spoiled::BareNewline) | None => self.say(&Reply::status(250, 0, 0, "chunk taken")),
+        }
+        (0, None)
+    }
+
+    /// Counts message data and passes it on unless the message is spoiled.
+    fn content<'a>(&mut self, data: &'a [u8]) -> Option<Event<'a>> {
+        self.received = self.received.saturating_add(data.len() as u64);
+        let limit = self.config.max_size;
+        if limit > 0 && self.received > limit && self.spoiled.is_none() {
+            self.spoiled = Some(Spoiled::TooBig);
+        }
+        if self.spoiled.is_some() && self.received > limit.saturating_add(MAX_EXCESS) {
+            let reply = self.too_big();
+            self.close(&reply);
+            return Some(Event::Close);
+        }
+        if self.spoiled.is_some() || data.is_empty() {
+            return None;
+        }
+        if let Some(envelope) = &mut self.envelope {
+            envelope.eight_bit = envelope.eight_bit || !data.is_ascii();
+        }
+        Some(Event::Content(data))
+    }
+
+    /// The end of the message: a verdict is due, or the reason why it is spoiled.
+    fn message_end<'a>(&mut self) -> Option<Event<'a>> {
+        let by_data = matches!(self.mode, Mode::Data(_));
+        self.mode = Mode::Command;
+        let reply = match self.spoiled {
+            None => {
+                self.mode = Mode::AwaitMessage;
+                return Some(Event::Message);
+            }
+            Some(Spoiled::OutOfOrder) => Reply::status(503, 5, 1, "BDAT out of order"),
+            Some(Spoiled::TooBig) => self.too_big(),
+            Some(Spoiled::BareNewline) => {
+                Reply::new(554, Some(Enhanced::new(5, 6, 0)), "bare CR or LF in the message: lines end with CRLF")
+            }
+        };
+        let distrust = by_data && self.spoiled == Some(Spoiled::BareNewline);
+        let recipients = self.envelope.take().map_or(0, |envelope| envelope.recipients.len());
+        let count = if self.config.lmtp { recipients.max(1) } else { 1 };
+        for _ in 0..count {
+            self.say(&reply);
+        }
+        self.forget_message();
+        if distrust {
+            // Who ends lines in another way than we do may have ended the message there, too: what follows is not trusted.
+            self.mode = Mode::Closed;
+            return Some(Event::Close);
+        }
+        None
+    }
+
+    fn too_big(&self) -> Reply {
+        Reply::status(552, 3, 4, format!("message too big: at most {} bytes", self.config.max_size))
+    }
+
+    fn forget_message(&mut self) {
+        self.received = 0;
+        self.in_chunks = false;
+        self.spoiled = None;
+        self.newlines = NewlineCheck::default();
+    }
+}
