@@ -1,1 +1,0 @@
-//! The tree being served, confined below its root.

@@ -1,0 +1,168 @@
+//! Listings, made piece by piece: a directory of a million names takes no more memory than one of ten.
+
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
+
+use super::{Store, TEMPORARY_PREFIX, refusal};
+use crate::ftp::listing::{Entry, EntryType, Modified, format_mlsd, format_unix};
+use crate::ftp::session::path::matches;
+use crate::ftp::session::{Format, Listing, Refusal, Rights};
+
+/// A piece is handed out when it is at least so long.
+const PIECE_BYTES: usize = 32 << 10;
+
+/// A listing on its way.
+#[derive(Debug)]
+pub struct Lines {
+    listing: Listing,
+    rights: Rights,
+    now: i64,
+    from: From,
+}
+
+#[derive(Debug)]
+enum From {
+    Directory(Dir, OwnedFd),
+    File(Box<Entry>),
+    Done,
+}
+
+impl Store {
+    /// Opens a listing; `now` (seconds since 1970) decides how LIST writes times.
+    pub fn list(&self, listing: Listing, now: i64) -> Result<Lines, Refusal> {
+        self.check(&listing.path)?;
+        let directory = self.root.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
+        let from = match directory {
+            Ok(fd) => {
+                let dir = Dir::read_from(&fd).map_err(|error| refusal(error.into()))?;
+                From::Directory(dir, fd)
+            }
+            // A file lists as itself, but MLSD is for directories (RFC 3659, section 7.2.1).
+            Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
+                if matches!(listing.format, Format::Facts(_)) || listing.pattern.is_some() {
+                    return Err(Refusal::NotDirectory);
+                }
+                let mut entry = self.facts(&listing.path)?;
+                entry.name.clone_from(&listing.shown);
+                From::File(Box::new(entry))
+            }
+            Err(error) => return Err(refusal(error)),
+        };
+        Ok(Lines { listing, rights: self.rights, now, from })
+    }
+}
+
+impl Lines {
+    /// Appends the next lines to `out`, each with its CRLF; false when there are no more.
+    pub fn next_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, Refusal> {
+        let enough = out.len() + PIECE_BYTES;
+        while out.len() < enough {
+            match std::mem::replace(&mut self.from, From::Done) {
+                From::Done => return Ok(false),
+                From::File(entry) => self.line(&entry, out),
+                From::Directory(mut dir, fd) => {
+                    match dir.read() {
+                        None => return Ok(false),
+                        Some(Err(error)) => return Err(refusal(error.into())),
+                        Some(Ok(found)) => self.found(&fd, found.file_name().to_bytes(), out),
+                    }
+                    self.from = From::Directory(dir, fd);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn found(&self, fd: &OwnedFd, name: &[u8], out: &mut Vec<u8>) {
+        let hidden = name.starts_with(b".") && !self.listing.hidden;
+        let unnameable = name.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0));
+        let pattern = self.listing.pattern.as_deref();
+        if matches!(name, b"." | b"..")
+            || name.starts_with(TEMPORARY_PREFIX)
+            // A line end in a name would make a line of its own: such names cannot be asked for either.
+            || unnameable
+            || hidden && !pattern.is_some_and(|pattern| pattern.starts_with(b"."))
+            || pattern.is_some_and(|pattern| !matches(pattern, name))
+        {
+            return;
+        }
+        if self.listing.format == Format::Names {
+            return self.line(&Entry::new(name, EntryType::Other), out);
+        }
+        // What vanished since readdir is not there.
+        if let Ok(stat) = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
+            let mut entry = entry_of(name, &stat, self.rights);
+            if entry.entry_type == EntryType::Symlink {
+                // Where an absolute link leads is not the client's business.
+                entry.link_target = readlinkat(fd, name, Vec::new())
+                    .map(std::ffi::CString::into_bytes)
+                    .ok()
+                    .filter(|target| !target.starts_with(b"/") && !target.iter().any(u8::is_ascii_control));
+            }
+            self.line(&entry, out);
+        }
+    }
+
+    fn line(&self, entry: &Entry, out: &mut Vec<u8>) {
+        match self.listing.format {
+            Format::Long => out.extend_from_slice(&format_unix(entry, self.now)),
+            Format::Facts(facts) => out.extend_from_slice(&format_mlsd(entry, facts)),
+            Format::Names => {
+                let shown = self.listing.shown.as_slice();
+                if !shown.is_empty() && entry.name != shown {
+                    out.extend_from_slice(shown);
+                    if !shown.ends_with(b"/") {
+                        out.push(b'/');
+                    }
+                }
+                out.extend_from_slice(&entry.name);
+            }
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+/// An entry as stat(2) has it.
+pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> Entry {
+    let entry_type = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => EntryType::File,
+        FileType::Directory => EntryType::Directory,
+        FileType::Symlink => EntryType::Symlink,
+        _ => EntryType::Other,
+    };
+    let mut entry = Entry::new(name, entry_type);
+    entry.size = (entry_type == EntryType::File).then(|| u64::try_from(stat.st_size).unwrap_or(0));
+    entry.modified = Some(Modified::utc(stat.st_mtime));
+    entry.mode = Some(stat.st_mode & 0o7777);
+    entry.owner = Some(stat.st_uid.to_string().into_bytes());
+    entry.group = Some(stat.st_gid.to_string().into_bytes());
+    entry.links = Some(stat.st_nlink);
+    entry.unique = Some(format!("{:x}g{:x}", stat.st_dev, stat.st_ino).into_bytes());
+    entry.perm = Some(perm(entry_type, rights));
+    entry
+}
+
+/// What this login may do with it (RFC 3659, section 7.5.5).
+fn perm(entry_type: EntryType, rights: Rights) -> String {
+    let letters: &[(char, bool)] = match entry_type {
+        EntryType::File => &[
+            ('a', rights.replace),
+            ('d', rights.change),
+            ('f', rights.change),
+            ('r', rights.read),
+            ('w', rights.replace),
+        ],
+        EntryType::Directory => &[
+            ('c', rights.store),
+            ('d', rights.change),
+            ('e', true),
+            ('f', rights.change),
+            ('l', rights.list),
+            ('m', rights.change),
+            ('p', rights.change),
+        ],
+        EntryType::Symlink | EntryType::Other => &[('d', rights.change), ('f', rights.change)],
+    };
+    letters.iter().filter(|(_, allowed)| *allowed).map(|(letter, _)| letter).collect()
+}

@@ -1,0 +1,253 @@
+//! An upload on its way. A whole file has no name until it is complete: it is an unnamed file (`O_TMPFILE`) that is
+//! linked to its name by [`Upload::commit`], or, where the file system has no such thing, a hidden one that is renamed.
+//! Whatever ends the upload early leaves the old file as it was.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, openat, renameat, renameat_with,
+    statat, unlinkat,
+};
+use rustix::io::Errno;
+
+use super::{Store, TEMPORARY_PREFIX, refusal};
+use crate::ftp::session::path::MAX_NAME;
+use crate::ftp::session::{How, Refusal};
+
+/// Names that STOU tries before it gives up.
+const MAX_UNIQUE_TRIES: u32 = 1000;
+/// The free space is looked at again after so many bytes.
+const FREE_CHECK_BYTES: u64 = 16 << 20;
+
+/// A file that is being received.
+#[derive(Debug)]
+pub struct Upload {
+    file: File,
+    place: Place,
+    /// The size of the file when all bytes up to now are in it.
+    position: u64,
+    limit: u64,
+    min_free: u64,
+    checked: u64,
+    sync: bool,
+}
+
+#[derive(Debug)]
+enum Place {
+    /// Written where it is.
+    InPlace,
+    /// Takes this name at the end.
+    New { parent: OwnedFd, name: Vec<u8>, temporary: Option<Vec<u8>>, replace: bool },
+}
+
+impl Store {
+    /// Opens an upload; for [`How::Unique`] the name chosen comes back too.
+    pub fn receive(&self, path: &[u8], how: How, replace: bool) -> Result<(Upload, Option<Vec<u8>>), Refusal> {
+        self.check(path)?;
+        match how {
+            How::Whole => {
+                let (parent, name) = self.root.parent(path).map_err(refusal)?;
+                let name = name.to_vec();
+                Ok((self.whole(parent, name, replace)?, None))
+            }
+            How::Unique => {
+                let parent = self.root.open_at(path, OFlags::PATH | OFlags::DIRECTORY).map_err(refusal)?;
+                for number in 1..=MAX_UNIQUE_TRIES {
+                    let name = format!("upload.{number}").into_bytes();
+                    match statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+                        Err(Errno::NOENT) => return Ok((self.whole(parent, name.clone(), false)?, Some(name))),
+                        Ok(_) => {}
+                        Err(error) => return Err(refusal(error.into())),
+                    }
+                }
+                Err(Refusal::Exists)
+            }
+            How::Append | How::At(_) => self.in_place(path, how).map(|upload| (upload, None)),
+        }
+    }
+
+    fn whole(&self, parent: OwnedFd, name: Vec<u8>, replace: bool) -> Result<Upload, Refusal> {
+        if name.len() > MAX_NAME {
+            return Err(Refusal::BadName);
+        }
+        let mut keep_mode = None;
+        match statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(_) if !replace => return Err(Refusal::Exists),
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile if stat.st_mode & 0o222 == 0 => return Err(Refusal::Denied),
+                FileType::RegularFile => keep_mode = Some(Mode::from_raw_mode(stat.st_mode & 0o777)),
+                FileType::Symlink => {}
+                _ => return Err(Refusal::NotFile),
+            },
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(refusal(error.into())),
+        }
+        let mode = Mode::from_raw_mode(0o666);
+        let unnamed = match self.unnamed_files {
+            true => openat(&parent, c".", OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC, mode),
+            false => Err(Errno::OPNOTSUPP),
+        };
+        let (file, temporary) = match unnamed {
+            Ok(file) => (file, None),
+            // The file system has no unnamed files (NFS, FAT), or the kernel takes the flag for a directory.
+            Err(Errno::OPNOTSUPP | Errno::ISDIR | Errno::INVAL) => {
+                let temporary = temporary_name()?;
+                let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                (openat(&parent, temporary.as_slice(), flags, mode).map_err(from_errno)?, Some(temporary))
+            }
+            Err(error) => return Err(refusal(error.into())),
+        };
+        if let Some(mode) = keep_mode {
+            rustix::fs::fchmod(&file, mode).map_err(from_errno)?;
+        }
+        self.upload(file.into(), Place::New { parent, name, temporary, replace }, 0)
+    }
+
+    fn in_place(&self, path: &[u8], how: How) -> Result<Upload, Refusal> {
+        let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file: File = match self.root.open_at(path, flags) {
+            Ok(file) => file.into(),
+            // APPE makes what is not there (RFC 959, section 4.1.3).
+            Err(error) if error.kind() == io::ErrorKind::NotFound && how == How::Append => {
+                let (parent, name) = self.root.parent(path).map_err(refusal)?;
+                let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+                openat(&parent, name, flags, Mode::from_raw_mode(0o666)).map_err(from_errno)?.into()
+            }
+            Err(error) => return Err(refusal(error)),
+        };
+        let metadata = file.metadata().map_err(refusal)?;
+        if !metadata.is_file() {
+            return Err(Refusal::NotFile);
+        }
+        // A file system without locks is no reason to refuse.
+        if let Err(Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            return Err(Refusal::Busy);
+        }
+        let position = match how {
+            How::At(offset) if offset > metadata.len() => return Err(Refusal::BadOffset),
+            How::At(offset) => offset,
+            _ => metadata.len(),
+        };
+        io::Seek::seek(&mut &file, io::SeekFrom::Start(position)).map_err(refusal)?;
+        self.upload(file, Place::InPlace, position)
+    }
+
+    fn upload(&self, file: File, place: Place, position: u64) -> Result<Upload, Refusal> {
+        let (limit, min_free) = (self.limits.max_file, self.limits.min_free);
+        let mut upload = Upload { file, place, position, limit, min_free, checked: 0, sync: self.limits.sync };
+        upload.check_free()?;
+        Ok(upload)
+    }
+}
+
+impl Upload {
+    /// The file to be written, at its position.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// How many more bytes may be written before [`Upload::wrote`] must be told.
+    pub fn allowance(&self) -> u64 {
+        self.limit.saturating_sub(self.position).saturating_add(1)
+    }
+
+    /// Counts bytes that were written; refuses when the file is too large or the disk too full.
+    pub fn wrote(&mut self, bytes: u64) -> Result<(), Refusal> {
+        self.position += bytes;
+        self.checked += bytes;
+        if self.position > self.limit {
+            return Err(Refusal::Full);
+        }
+        if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
+    }
+
+    fn check_free(&mut self) -> Result<(), Refusal> {
+        self.checked = 0;
+        if self.min_free > 0 {
+            let space = rustix::fs::fstatvfs(&self.file).map_err(from_errno)?;
+            if space.f_bavail.saturating_mul(space.f_frsize) < self.min_free {
+                return Err(Refusal::Full);
+            }
+        }
+        Ok(())
+    }
+
+    /// The upload is complete: gives the file its name. Errors that the system kept until now (a full disk behind a
+    /// cache) come out here, before 226 is sent.
+    pub fn commit(mut self) -> Result<(), Refusal> {
+        if matches!(self.place, Place::InPlace) {
+            self.file.set_len(self.position).map_err(refusal)?;
+        }
+        if self.sync {
+            self.file.sync_all().map_err(refusal)?;
+        }
+        let Place::New { parent, name, temporary, replace } = &mut self.place else { return Ok(()) };
+        match temporary.take() {
+            Some(temporary) => rename(parent, &temporary, name, *replace),
+            None => link(&self.file, parent, name, *replace),
+        }?;
+        if self.sync {
+            let directory = openat(&*parent, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+            directory.and_then(rustix::fs::fsync).map_err(from_errno)?;
+        }
+        Ok(())
+    }
+
+    /// The upload broke off: keeps what came under its name, if that is free, so that the client may resume.
+    pub fn keep_partial(mut self) {
+        if let Place::New { replace, .. } = &mut self.place {
+            *replace = false;
+            // If it does not work out, nothing was promised.
+            drop(self.commit());
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if let Place::New { parent, temporary: Some(temporary), .. } = &self.place {
+            // The name is ours alone; if it cannot be removed there is nobody to tell.
+            let _ = unlinkat(parent, temporary.as_slice(), AtFlags::empty());
+        }
+    }
+}
+
+/// Gives an unnamed file its name; where the name is taken, through a hidden name and a rename, so that at every instant
+/// the old file or the new one is there.
+fn link(file: &File, parent: &OwnedFd, name: &[u8], replace: bool) -> Result<(), Refusal> {
+    let unnamed = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
+    match linkat(CWD, unnamed.as_str(), parent, name, AtFlags::SYMLINK_FOLLOW) {
+        Err(Errno::EXIST) if replace => {}
+        result => return result.map_err(from_errno),
+    }
+    let temporary = temporary_name()?;
+    linkat(CWD, unnamed.as_str(), parent, temporary.as_slice(), AtFlags::SYMLINK_FOLLOW).map_err(from_errno)?;
+    rename(parent, &temporary, name, true)
+}
+
+fn rename(parent: &OwnedFd, temporary: &[u8], name: &[u8], replace: bool) -> Result<(), Refusal> {
+    let result = match replace {
+        true => renameat(parent, temporary, parent, name),
+        false => match renameat_with(parent, temporary, parent, name, RenameFlags::NOREPLACE) {
+            // No such flag here: a link fails where a name is taken, too.
+            Err(Errno::INVAL | Errno::NOSYS) => linkat(parent, temporary, parent, name, AtFlags::empty())
+                .and_then(|()| unlinkat(parent, temporary, AtFlags::empty())),
+            result => result,
+        },
+    };
+    result.map_err(|error| {
+        let _ = unlinkat(parent, temporary, AtFlags::empty());
+        from_errno(error)
+    })
+}
+
+fn temporary_name() -> Result<Vec<u8>, Refusal> {
+    let number = getrandom::u64().map_err(|error| Refusal::Failed(error.to_string()))?;
+    Ok([TEMPORARY_PREFIX, format!("{number:016x}").as_bytes()].concat())
+}
+
+fn from_errno(error: Errno) -> Refusal {
+    refusal(error.into())
+}
