@@ -323,7 +323,7 @@ impl Scan {
     }
 
     fn finish(mut self, source: &Source) -> Result<Complete, Fault> {
-        if self.last == b'\r' {
+        if self.last == b'\r' && !self.ended {
             return Err(self.bare_cr());
         }
         let mut open_end = false;
