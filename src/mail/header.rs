@@ -8,8 +8,8 @@ use super::address::{Mailbox, is_atext};
 use super::transfer::MAX_LINE_BYTES;
 use crate::fault::{Fault, Kind};
 
-/// Where a line is folded if it can be (RFC 5322, section 2.1.1).
-pub const FOLD_COLUMN: usize = 78;
+/// Where a line is folded if it can be: 78 (RFC 5322, section 2.1.1), or 76 with an encoded-word (RFC 2047, section 2).
+pub const FOLD_COLUMN: usize = 76;
 /// Longest encoded-word (RFC 2047, section 2).
 pub const MAX_ENCODED_WORD: usize = 75;
 /// Longest value given by a user for one field.
@@ -250,7 +250,7 @@ impl Folder {
         let mut space = space;
         let mut rest = text;
         while !rest.is_empty() {
-            let mut room = (FOLD_COLUMN - 2).saturating_sub(self.column + space.len()).min(MAX_ENCODED_WORD);
+            let mut room = FOLD_COLUMN.saturating_sub(self.column + space.len()).min(MAX_ENCODED_WORD);
             if room < 32 && !(self.fresh && self.column < 40) {
                 self.out.push_str("\r\n");
                 self.column = 0;

@@ -8,5 +8,6 @@ pub mod header;
 pub mod html;
 pub mod maildir;
 pub mod message;
+pub mod scan;
 pub mod source;
 pub mod transfer;

@@ -143,6 +143,78 @@ pub fn base64_lines(input: &[u8], out: &mut [u8]) -> usize {
     written
 }
 
+/// The bytes of base64 text as it is met: line ends and foreign bytes are skipped, padding may be missing, and what
+/// cannot be a whole byte at the end is dropped (RFC 2045, section 6.8).
+pub fn decode_base64(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
+    let (mut bits, mut count) = (0u32, 0u32);
+    for &byte in text {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' => {
+                // Padding ends a run; what follows begins anew.
+                (bits, count) = (0, 0);
+                continue;
+            }
+            _ => continue,
+        };
+        bits = bits << 6 | u32::from(value);
+        count += 6;
+        if count >= 8 {
+            count -= 8;
+            out.push((bits >> count & 0xff) as u8);
+        }
+    }
+    out
+}
+
+/// The bytes of quoted-printable text (RFC 2045, section 6.7). White space at line ends was added on the way and goes;
+/// an `=` that is not followed by two digits stands for itself. Line ends stay as they are.
+pub fn decode_quoted_printable(text: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(text.len());
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let (content, end) = match line {
+            [content @ .., b'\r', b'\n'] => (content, &b"\r\n"[..]),
+            [content @ .., b'\n'] => (content, &b"\n"[..]),
+            content => (content, &b""[..]),
+        };
+        let content = content.trim_ascii_end();
+        let (mut rest, soft) = match content.strip_suffix(b"=") {
+            Some(content) => (content, true),
+            None => (content, false),
+        };
+        while let Some(at) = memchr::memchr(b'=', rest) {
+            out.extend_from_slice(rest.get(..at).unwrap_or_default());
+            rest = rest.get(at + 1..).unwrap_or_default();
+            match hex_pair(rest) {
+                Some(byte) => {
+                    out.push(byte);
+                    rest = rest.get(2..).unwrap_or_default();
+                }
+                None => out.push(b'='),
+            }
+        }
+        out.extend_from_slice(rest);
+        if !soft {
+            out.extend_from_slice(end);
+        }
+    }
+    out
+}
+
+/// The byte that two hexadecimal digits at the start stand for.
+pub fn hex_pair(text: &[u8]) -> Option<u8> {
+    let digit = |byte: u8| char::from(byte).to_digit(16);
+    match text {
+        [high, low, ..] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
+        _ => None,
+    }
+}
+
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
@@ -152,31 +224,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn unquote(text: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        let mut rest = text;
-        while let Some((&byte, tail)) = rest.split_first() {
-            rest = tail;
-            if byte != b'=' {
-                out.push(byte);
-            } else if let Some(tail) = tail.strip_prefix(b"\r\n") {
-                rest = tail;
-            } else {
-                let hex = std::str::from_utf8(&tail[..2]).unwrap();
-                out.push(u8::from_str_radix(hex, 16).unwrap());
-                rest = &tail[2..];
-            }
-        }
-        out
-    }
-
     proptest! {
         #[test]
         fn quoted_printable_round_trips(lines in prop::collection::vec("[\\x01-\\x09\\x0b\\x0c\\x0e-\\x7fäß€ =.]{0,120}", 0..6), end in any::<bool>()) {
             let mut text = lines.join("\r\n");
             if end { text.push_str("\r\n"); }
             let encoded = quoted_printable(text.as_bytes());
-            prop_assert_eq!(unquote(&encoded), text.as_bytes());
+            prop_assert_eq!(decode_quoted_printable(&encoded), text.as_bytes());
             for line in encoded.split(|byte| *byte == b'\n') {
                 let line = line.strip_suffix(b"\r").unwrap_or(line);
                 prop_assert!(line.len() <= QP_LINE_BYTES);
@@ -190,7 +244,8 @@ mod tests {
             let encoded = Encoding::Base64.encode_text(&data);
             prop_assert_eq!(encoded.len() as u64, base64_size(data.len() as u64));
             let joined: Vec<u8> = encoded.iter().copied().filter(|byte| !b"\r\n".contains(byte)).collect();
-            prop_assert_eq!(STANDARD.decode(joined).unwrap(), data);
+            prop_assert_eq!(&STANDARD.decode(joined).unwrap(), &data);
+            prop_assert_eq!(decode_base64(&encoded), data);
             prop_assert!(encoded.split(|byte| *byte == b'\n').all(|line| line.len() <= 77));
         }
     }
@@ -226,6 +281,25 @@ mod tests {
         let soft = quoted_printable("x".repeat(77).as_bytes());
         assert_eq!(soft, format!("{}=\r\n{}", "x".repeat(75), "xx").into_bytes());
         assert_eq!(quoted_printable(format!("{}\r\n", "x".repeat(76)).as_bytes()).len(), 78);
+    }
+
+    #[test]
+    fn decoding_takes_what_is_met() {
+        for (text, expected) in
+            [("aGk=", "hi"), ("aGk", "hi"), ("a G\r\nk = =", "hi"), ("aGk=aGk=", "hihi"), ("a", ""), ("", "")]
+        {
+            assert_eq!(decode_base64(text.as_bytes()), expected.as_bytes(), "{text}");
+        }
+        for (text, expected) in [
+            ("a=3Db", "a=b"),
+            ("soft=\r\nbreak=  \nx", "softbreakx"),
+            ("white  \r\nspace\t\n", "white\r\nspace\n"),
+            ("=zz =4", "=zz =4"),
+            ("=c3=bc", "ü"),
+            ("=", ""),
+        ] {
+            assert_eq!(decode_quoted_printable(text.as_bytes()), expected.as_bytes(), "{text}");
+        }
     }
 
     #[test]
