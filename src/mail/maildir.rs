@@ -165,11 +165,11 @@ impl Maildir {
         Ok(staged)
     }
 
-    /// All messages: `new` before `cur`, each in the order of its name's time, then of the name.
+    /// All messages of `new` and `cur`, in the order of their names' time, then of the name: a flag that changes does not
+    /// change the order.
     pub fn list(&self) -> Result<Vec<Item>, Fault> {
         let mut items = Vec::new();
         for (place, fd) in [(Place::New, &self.new), (Place::Cur, &self.cur)] {
-            let start = items.len();
             let folder = self.folder(place);
             for entry in Dir::read_from(fd).map_err(|error| local(&folder, error))? {
                 let entry = entry.map_err(|error| local(&folder, error))?;
@@ -179,10 +179,10 @@ impl Maildir {
                     items.push(Item { place, name: OsString::from_vec(name.to_vec()) });
                 }
             }
-            if let Some(added) = items.get_mut(start..) {
-                added.sort_by_cached_key(|item| (item.delivered_at(), item.name.clone()));
-            }
         }
+        items.sort_by(|one, other| {
+            one.delivered_at().cmp(&other.delivered_at()).then_with(|| one.base().cmp(other.base()))
+        });
         Ok(items)
     }
 

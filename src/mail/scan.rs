@@ -157,7 +157,8 @@ fn decode_words(text: &str) -> String {
         let (between, word) = rest.split_at(at);
         match encoded_word(word) {
             Some((charset, bytes, after)) => {
-                if !between.is_empty() && !(pending.active && between.trim().is_empty()) {
+                // White space between two encoded-words is not part of the text.
+                if !(between.is_empty() || pending.active && between.trim().is_empty()) {
                     pending.flush(&mut out);
                     out.push_str(between);
                 }

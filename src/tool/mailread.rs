@@ -1,6 +1,421 @@
-//! Not built yet.
+//! mailread: list, show, extract, answer and flag the messages of a Maildir, an mbox, or one message on stdin.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::cli::args::OutputArgs;
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::{Output, Record, TextLine};
+use crate::fault::{Fault, Kind};
+use crate::mail::address::Mailbox;
+use crate::mail::read::{Reading, printable};
+use crate::mail::scan;
+
+mod boxes;
+mod extract;
+mod flag;
+mod reply;
+mod select;
+
+use boxes::Folder;
+
+/// What mailread is asked to do.
+#[derive(Debug, clap::Parser)]
+#[command(name = "mailread", version, about = "Read mail: list, show, extract, reply, flag", max_term_width = 100)]
+pub struct Args {
+    /// What to do
+    #[arg(value_enum)]
+    action: Action,
+    /// Which messages: numbers of the list, ranges (2-5, 7-), `last`, `all`, or Message-IDs
+    #[arg(value_name = "SELECTION")]
+    selection: Vec<String>,
+    /// The mailbox: a Maildir, an mbox, a file with one message, or `-` for stdin (default: $MAIL, then ~/Maildir)
+    #[arg(short = 'm', long, value_name = "MAILBOX")]
+    mailbox: Option<PathBuf>,
+    /// Only messages that nobody has read
+    #[arg(short = 'u', long)]
+    unread: bool,
+    /// Only messages whose From holds TEXT (in any case)
+    #[arg(long, value_name = "TEXT")]
+    from: Option<String>,
+    /// Only messages whose To or Cc holds TEXT
+    #[arg(long, value_name = "TEXT")]
+    to: Option<String>,
+    /// Only messages whose Subject holds TEXT
+    #[arg(long, value_name = "TEXT")]
+    subject: Option<String>,
+    /// show: all header fields
+    #[arg(short = 'H', long)]
+    headers: bool,
+    /// show: the message exactly as it is stored
+    #[arg(long, conflicts_with = "headers")]
+    raw: bool,
+    /// extract: write the files into DIR (default: the working directory); `-` writes one part to stdout
+    #[arg(short = 'o', long, value_name = "DIR|-")]
+    output_dir: Option<PathBuf>,
+    /// extract: these parts (1, 2.1 …) instead of all attachments; may be repeated
+    #[arg(long, value_name = "PART")]
+    part: Vec<String>,
+    /// reply: to everybody
+    #[arg(short = 'a', long)]
+    all: bool,
+    /// flag: set these: seen, replied, flagged, trashed, draft, passed, or Maildir letters
+    #[arg(long, value_name = "FLAGS")]
+    add: Vec<String>,
+    /// flag: take these away
+    #[arg(long, value_name = "FLAGS")]
+    remove: Vec<String>,
+    /// extract, flag: say what would be done and do nothing
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Action {
+    /// One line a message
+    List,
+    /// Headers and text
+    Show,
+    /// Write the attachments into files
+    Extract,
+    /// Print the beginning of an answer, for smtpsend -t
+    Reply,
+    /// Set or remove flags
+    Flag,
+}
+
+impl crate::cli::Tool for Args {
+    const NAME: &'static str = "mailread";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
 
 /// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(70)
+pub fn main() -> ExitCode {
+    crate::cli::main::<Args>(run)
+}
+
+/// The command line, for man page and completions.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    args.check()?;
+    let folder = Folder::open(args.mailbox.as_deref())?;
+    let chosen = select::choose(&folder, &args)?;
+    if chosen.is_empty() {
+        // An empty mailbox is an answer; a filter that matches nothing says no.
+        return Ok(if args.filters() || !folder.is_empty() { Exit::NEGATIVE } else { Exit::OK });
+    }
+    match args.action {
+        Action::List => list(&folder, &chosen, out),
+        Action::Show => each(&chosen, out, |number| show(&folder, number, &args, out)),
+        Action::Extract => extract::run(&folder, &chosen, &args, out),
+        Action::Reply => each(&chosen, out, |number| reply::run(&folder, number, args.all, out)),
+        Action::Flag => flag::run(&folder, &chosen, &args, out),
+    }
+}
+
+impl Args {
+    fn filters(&self) -> bool {
+        self.unread || self.from.is_some() || self.to.is_some() || self.subject.is_some()
+    }
+
+    /// Flags that belong to another action are a mistake, not a detail.
+    fn check(&self) -> Result<(), Fault> {
+        let stray = [
+            (self.headers, "--headers", Action::Show),
+            (self.raw, "--raw", Action::Show),
+            (self.output_dir.is_some(), "--output-dir", Action::Extract),
+            (!self.part.is_empty(), "--part", Action::Extract),
+            (self.all, "--all", Action::Reply),
+            (!self.add.is_empty(), "--add", Action::Flag),
+            (!self.remove.is_empty(), "--remove", Action::Flag),
+        ];
+        for (given, name, action) in stray {
+            if given && self.action != action {
+                let action = format!("{action:?}").to_lowercase();
+                return Err(Fault::new(Kind::Usage, format!("{name} goes with {action} only")));
+            }
+        }
+        if self.dry_run && !matches!(self.action, Action::Extract | Action::Flag) {
+            return Err(Fault::new(Kind::Usage, "--dry-run goes with extract and flag only"));
+        }
+        if self.action == Action::Flag && self.add.is_empty() && self.remove.is_empty() {
+            return Err(Fault::new(Kind::Usage, "flag needs --add or --remove"));
+        }
+        Ok(())
+    }
+}
+
+/// Does the same to several messages; one that fails does not stop the others.
+fn each(chosen: &[usize], out: &Output, mut action: impl FnMut(usize) -> Result<(), Fault>) -> anyhow::Result<Exit> {
+    let mut tally = Tally::default();
+    for &number in chosen {
+        match action(number) {
+            Ok(()) => tally.success(),
+            Err(fault) => {
+                out.error(&format!("message {number}"), &fault);
+                tally.fault(&fault);
+            }
+        }
+    }
+    Ok(tally.exit())
+}
+
+fn list(folder: &Folder, chosen: &[usize], out: &Output) -> anyhow::Result<Exit> {
+    let zone = jiff::tz::TimeZone::system();
+    let mut scratch = Vec::new();
+    let mut tally = Tally::default();
+    for &number in chosen {
+        match folder.header(number, &mut scratch) {
+            Ok(()) => out.emit(&Line::new(folder, number, &scratch, &zone, out.json()))?,
+            // Another reader may have moved it meanwhile.
+            Err(fault) => {
+                out.error(&format!("message {number}"), &fault);
+                tally.fault(&fault);
+            }
+        }
+    }
+    Ok(tally.exit())
+}
+
+/// One line of the list.
+#[derive(Debug, Serialize)]
+struct Line {
+    number: usize,
+    /// The file's name without flags, in a Maildir.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    flags: String,
+    unread: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<String>,
+    from: Vec<Person>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    to: Vec<Person>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cc: Vec<Person>,
+    subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_reply_to: Option<String>,
+    size_bytes: u64,
+    /// The date in local time, for text.
+    #[serde(skip)]
+    shown_date: String,
+    /// Who it is from, for text.
+    #[serde(skip)]
+    shown_from: String,
+}
+
+/// A name and an address.
+#[derive(Debug, Serialize)]
+struct Person {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    address: String,
+}
+
+impl From<Mailbox> for Person {
+    fn from(mailbox: Mailbox) -> Person {
+        Person { name: mailbox.name, address: mailbox.address }
+    }
+}
+
+impl Line {
+    fn new(folder: &Folder, number: usize, header: &[u8], zone: &jiff::tz::TimeZone, full: bool) -> Line {
+        let [from, date, subject, to, cc, id, answers] =
+            scan::pick(header, ["from", "date", "subject", "to", "cc", "message-id", "in-reply-to"]);
+        let people = |value: Option<&[u8]>| -> Vec<Person> {
+            value.map(scan::mailboxes).unwrap_or_default().into_iter().map(Person::from).collect()
+        };
+        let raw_from = from;
+        let from = people(from);
+        let date = date.and_then(scan::date);
+        let shown_from = match from.first() {
+            Some(person) => person.name.clone().unwrap_or_else(|| person.address.clone()),
+            None => raw_from.map(scan::decode).unwrap_or_default(),
+        };
+        let shown_date = date.as_ref().map(|date| date.with_time_zone(zone.clone()).strftime("%F %H:%M").to_string());
+        Line {
+            number,
+            id: folder.id(number),
+            flags: folder.flags(number),
+            unread: folder.is_unread(number),
+            date: date.filter(|_| full).map(|date| date.timestamp().to_string()),
+            from,
+            to: if full { people(to) } else { Vec::new() },
+            cc: if full { people(cc) } else { Vec::new() },
+            subject: subject.map(scan::decode).unwrap_or_default(),
+            message_id: id.filter(|_| full).and_then(|id| scan::identifiers(id).into_iter().next()),
+            in_reply_to: answers.filter(|_| full).and_then(|id| scan::identifiers(id).into_iter().next()),
+            size_bytes: if full { folder.size_bytes(number) } else { 0 },
+            shown_date: shown_date.unwrap_or_else(|| "-".to_owned()),
+            shown_from,
+        }
+    }
+}
+
+impl Record for Line {
+    const TYPE: &'static str = "message";
+
+    fn text(&self, line: &mut TextLine) {
+        let marks = format!("{}{}", if self.unread { "N" } else { "-" }, self.flags);
+        line.field(self.number.to_string()).field(marks).field(&self.shown_date).field(&self.shown_from);
+        line.field(&self.subject);
+    }
+}
+
+fn show(folder: &Folder, number: usize, args: &Args, out: &Output) -> Result<(), Fault> {
+    let raw = folder.message(number)?;
+    if args.raw {
+        use std::io::Write;
+        return out.payload()?.write_all(&raw).map_err(|error| Fault::local("stdout", &error));
+    }
+    let size_bytes = raw.len() as u64;
+    let reading = Reading::parse(raw)?;
+    let parts: Vec<Part> = reading.parts.iter().map(|part| Part::new(&reading, part)).collect();
+    let header = |name: &str| reading.header(name).map(str::to_owned);
+    out.emit(&Shown {
+        number,
+        id: folder.id(number),
+        flags: folder.flags(number),
+        unread: folder.is_unread(number),
+        date: reading
+            .header("date")
+            .and_then(|date| scan::date(date.as_bytes()))
+            .map(|date| date.timestamp().to_string()),
+        from: people(&reading, "from"),
+        to: people(&reading, "to"),
+        cc: people(&reading, "cc"),
+        subject: header("subject").unwrap_or_default(),
+        message_id: header("message-id"),
+        in_reply_to: header("in-reply-to"),
+        size_bytes,
+        headers: reading
+            .headers
+            .iter()
+            .map(|(name, value)| Header { name: name.clone(), value: value.clone() })
+            .collect(),
+        parts,
+        text: reading.text,
+        html: reading.html,
+        all_headers: args.headers,
+    })
+}
+
+fn people(reading: &Reading, name: &str) -> Vec<Person> {
+    let value = scan::header_of(reading.raw()).ok().and_then(|header| {
+        let [value] = scan::pick(header, [name]);
+        value.map(scan::mailboxes)
+    });
+    value.unwrap_or_default().into_iter().map(Person::from).collect()
+}
+
+/// One message in full.
+#[derive(Debug, Serialize)]
+struct Shown {
+    number: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    flags: String,
+    unread: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<String>,
+    from: Vec<Person>,
+    to: Vec<Person>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cc: Vec<Person>,
+    subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_reply_to: Option<String>,
+    size_bytes: u64,
+    headers: Vec<Header>,
+    parts: Vec<Part>,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    html: Option<String>,
+    #[serde(skip)]
+    all_headers: bool,
+}
+
+/// One header field.
+#[derive(Debug, Serialize)]
+struct Header {
+    name: String,
+    value: String,
+}
+
+/// One part that is not a multipart.
+#[derive(Debug, Serialize)]
+struct Part {
+    part: String,
+    content_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charset: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disposition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_id: Option<String>,
+    attachment: bool,
+    size_bytes: u64,
+}
+
+impl Part {
+    fn new(reading: &Reading, part: &crate::mail::read::Part) -> Part {
+        Part {
+            part: part.path.clone(),
+            content_type: part.content_type.clone(),
+            charset: part.charset.clone(),
+            disposition: part.disposition.clone(),
+            name: part.name.clone(),
+            content_id: part.content_id.clone(),
+            attachment: part.is_attachment,
+            size_bytes: reading.content(part).len() as u64,
+        }
+    }
+}
+
+impl Record for Shown {
+    const TYPE: &'static str = "message";
+
+    fn text(&self, line: &mut TextLine) {
+        const USUAL: &[&str] = &["date", "from", "reply-to", "to", "cc", "subject"];
+        for header in &self.headers {
+            if self.all_headers || USUAL.contains(&header.name.to_ascii_lowercase().as_str()) {
+                let value = printable(&header.value).replace('\n', " ");
+                line.text(&format!("{}: {value}\n", printable(&header.name)));
+            }
+        }
+        line.text("\n");
+        line.text(printable(&self.text).trim_end_matches('\n'));
+        let mut attachments = self.parts.iter().filter(|part| part.attachment).peekable();
+        if attachments.peek().is_some() {
+            line.text("\n");
+        }
+        for part in attachments {
+            let name = part.name.as_deref().map(|name| printable(name).replace('\n', " "));
+            let kind = printable(&part.content_type);
+            line.text(&format!(
+                "\n[{} {} {kind}, {} bytes]",
+                part.part,
+                name.as_deref().unwrap_or("-"),
+                part.size_bytes
+            ));
+        }
+    }
 }

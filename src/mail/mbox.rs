@@ -1,0 +1,413 @@
+//! mbox files (RFC 4155, in the mboxrd form): finding the messages, reading one, appending one under lock.
+
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rustix::fs::FlockOperation;
+
+use super::source::Source;
+use crate::fault::{Fault, Kind};
+
+/// Most messages taken of one file.
+pub const MAX_MESSAGES: usize = 10_000_000;
+/// How long to wait for somebody else's lock.
+pub const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+const SCAN_BYTES: usize = 256 * 1024;
+const LOCK_PAUSE: Duration = Duration::from_millis(50);
+
+/// Where one message of an mbox lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The first byte of its header, behind its `From ` line.
+    pub start: u64,
+    /// Behind its last byte; the empty line before the next `From ` is not part of it.
+    pub end: u64,
+}
+
+/// True if these first bytes of a file are those of an mbox.
+pub fn looks_like_mbox(start: &[u8]) -> bool {
+    is_separator(start.split(|byte| *byte == b'\n').next().unwrap_or_default())
+}
+
+/// Finds all messages in one pass. A message begins with a `From ` line at the start or behind an empty line.
+pub fn spans(source: &Source) -> Result<Vec<Span>, Fault> {
+    let mut found: Vec<Span> = Vec::new();
+    let mut lines = Lines { position: 0, start: 0, head: Vec::new(), empty_before: true };
+    let mut reader = source.open_at(0);
+    let mut buffer = vec![0; SCAN_BYTES];
+    loop {
+        let count = match reader.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Fault::local("mbox", &error)),
+        };
+        if count == 0 {
+            break;
+        }
+        lines.feed(buffer.get(..count).unwrap_or_default(), &mut found);
+        if found.len() > MAX_MESSAGES {
+            return Err(Fault::new(Kind::BadData, format!("mbox: more than {MAX_MESSAGES} messages")));
+        }
+    }
+    lines.line_end(source.size_bytes(), &mut found);
+    if let Some(last) = found.last_mut() {
+        // The empty line that ends the file belongs to the format, not to the message.
+        let tail = source.size_bytes().saturating_sub(2).max(last.start);
+        let mut end = Vec::new();
+        source.open_at(tail).read_to_end(&mut end).map_err(|error| Fault::local("mbox", &error))?;
+        last.end = source.size_bytes() - u64::from(end == b"\n\n");
+    }
+    Ok(found)
+}
+
+/// One message of an mbox, with the `>` that quoted its `From ` lines taken away.
+pub fn read(source: &Source, span: Span, limit: usize) -> Result<Vec<u8>, Fault> {
+    let size = span.end.saturating_sub(span.start);
+    if size > limit as u64 {
+        return Err(Fault::new(Kind::BadData, format!("message larger than {limit} bytes")));
+    }
+    let mut bytes = Vec::new();
+    let mut reader = source.open_at(span.start).take(size);
+    reader.read_to_end(&mut bytes).map_err(|error| Fault::local("mbox", &error))?;
+    Ok(unquote(&bytes))
+}
+
+fn unquote(bytes: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(bytes.len());
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let quoted = line.starts_with(b">") && after_marks(line).starts_with(b"From ");
+        out.extend_from_slice(if quoted { line.get(1..).unwrap_or_default() } else { line });
+    }
+    out
+}
+
+fn after_marks(line: &[u8]) -> &[u8] {
+    let marks = line.iter().take_while(|byte| **byte == b'>').count();
+    line.get(marks..).unwrap_or_default()
+}
+
+/// `From sender Mon Nov 23 05:00:00 2026`: a sender, and a time of day with colons behind it.
+fn is_separator(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"From ") else { return false };
+    let rest = rest.trim_ascii();
+    let time = rest.iter().position(|byte| *byte == b' ').and_then(|at| rest.get(at..)).unwrap_or_default();
+    let colons = time
+        .windows(3)
+        .filter(|three| matches!(three, [before, b':', after] if before.is_ascii_digit() && after.is_ascii_digit()));
+    colons.count() >= 1
+}
+
+/// The first pass, in pieces of any size.
+struct Lines {
+    position: u64,
+    start: u64,
+    /// The first bytes of the current line.
+    head: Vec<u8>,
+    empty_before: bool,
+}
+
+impl Lines {
+    const HEAD_BYTES: usize = 512;
+
+    fn feed(&mut self, bytes: &[u8], found: &mut Vec<Span>) {
+        let mut from = 0;
+        for at in memchr::memchr_iter(b'\n', bytes) {
+            self.keep(bytes.get(from..at).unwrap_or_default());
+            self.line_end(self.position + at as u64 + 1, found);
+            from = at + 1;
+        }
+        self.keep(bytes.get(from..).unwrap_or_default());
+        self.position += bytes.len() as u64;
+    }
+
+    fn keep(&mut self, piece: &[u8]) {
+        let room = Lines::HEAD_BYTES.saturating_sub(self.head.len());
+        self.head.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
+    }
+
+    /// The line ends before `next`.
+    fn line_end(&mut self, next: u64, found: &mut Vec<Span>) {
+        if self.empty_before && is_separator(&self.head) {
+            if let Some(previous) = found.last_mut() {
+                previous.end = self.start.saturating_sub(1).max(previous.start);
+            }
+            found.push(Span { start: next, end: next });
+        }
+        let line = self.head.strip_suffix(b"\r").unwrap_or(&self.head);
+        self.empty_before = line.is_empty();
+        self.head.clear();
+        self.start = next;
+    }
+}
+
+/// Appends a message to an mbox, which is made if it is missing. When this returns, it is on disk; if it fails, the file
+/// is as it was.
+pub fn append(path: &Path, sender: &str, date: &str, content: &mut dyn Read) -> Result<(), Fault> {
+    let problem = |error: std::io::Error| {
+        let mut fault = Fault::local(path.display(), &error);
+        if fault.kind == Kind::NoInput {
+            fault.kind = Kind::CannotCreate;
+        }
+        fault
+    };
+    let _lock = DotLock::take(path)?;
+    let mut file = OpenOptions::new().read(true).append(true).create(true).mode(0o600).open(path).map_err(problem)?;
+    lock(&file, path)?;
+    let before = file.seek(std::io::SeekFrom::End(0)).map_err(problem)?;
+    let result = write_message(&mut file, before, sender, date, content).and_then(|()| file.sync_all());
+    result.map_err(|error| {
+        // What was written half goes again.
+        let _ = file.set_len(before).and_then(|()| file.sync_all());
+        problem(error)
+    })
+}
+
+fn write_message(
+    file: &mut File,
+    before: u64,
+    sender: &str,
+    date: &str,
+    content: &mut dyn Read,
+) -> std::io::Result<()> {
+    use std::os::unix::fs::FileExt;
+    let mut out = std::io::BufWriter::with_capacity(SCAN_BYTES, &*file);
+    if before > 0 {
+        let mut end = [0; 2];
+        let tail = file.read_at(&mut end, before.saturating_sub(2))?;
+        let tail = end.get(..tail).unwrap_or_default();
+        if !tail.ends_with(b"\n") {
+            out.write_all(b"\n")?;
+        }
+        if tail != b"\n\n" {
+            out.write_all(b"\n")?;
+        }
+    }
+    // White space in the sender would end it; an mbox has no word for the null sender.
+    let sender: String = sender.chars().map(|letter| if letter.is_whitespace() { '-' } else { letter }).collect();
+    let sender = if sender.is_empty() { "MAILER-DAEMON" } else { &sender };
+    out.write_all(format!("From {sender} {date}\n").as_bytes())?;
+    let mut quoting = Quoting::default();
+    let mut buffer = vec![0; SCAN_BYTES];
+    let mut piece = Vec::new();
+    loop {
+        let count = match content.read(&mut buffer) {
+            Ok(count) => count,
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        if count == 0 {
+            break;
+        }
+        quoting.feed(buffer.get(..count).unwrap_or_default(), &mut piece);
+        out.write_all(&piece)?;
+        piece.clear();
+    }
+    quoting.finish(&mut piece);
+    piece.push(b'\n');
+    out.write_all(&piece)?;
+    out.flush()
+}
+
+/// Line ends to LF, and `>` before every `From ` and `>From ` line.
+#[derive(Default)]
+struct Quoting {
+    line: Vec<u8>,
+    /// The current line is too long to begin with `From `: it passes through.
+    passing: bool,
+}
+
+impl Quoting {
+    fn feed(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+        while let Some(at) = memchr::memchr(b'\n', bytes) {
+            self.line.extend_from_slice(bytes.get(..at).unwrap_or_default());
+            self.end_line(out);
+            bytes = bytes.get(at + 1..).unwrap_or_default();
+        }
+        self.line.extend_from_slice(bytes);
+        if self.line.len() > SCAN_BYTES {
+            self.start_line(out);
+            // The last byte may be the CR of a line end.
+            let last = self.line.pop();
+            out.append(&mut self.line);
+            self.line.extend(last);
+            self.passing = true;
+        }
+    }
+
+    fn start_line(&self, out: &mut Vec<u8>) {
+        if !self.passing && after_marks(&self.line).starts_with(b"From ") {
+            out.push(b'>');
+        }
+    }
+
+    fn end_line(&mut self, out: &mut Vec<u8>) {
+        self.start_line(out);
+        out.extend_from_slice(self.line.strip_suffix(b"\r").unwrap_or(&self.line));
+        out.push(b'\n');
+        self.line.clear();
+        self.passing = false;
+    }
+
+    fn finish(&mut self, out: &mut Vec<u8>) {
+        if !self.line.is_empty() || self.passing {
+            self.end_line(out);
+        }
+    }
+}
+
+/// Waits for the kernel's lock on an open file.
+fn lock(file: &File, path: &Path) -> Result<(), Fault> {
+    let end = Instant::now() + LOCK_WAIT;
+    loop {
+        let fcntl = rustix::fs::fcntl_lock(file, FlockOperation::NonBlockingLockExclusive);
+        match fcntl {
+            Ok(()) => return Ok(()),
+            Err(rustix::io::Errno::AGAIN | rustix::io::Errno::ACCESS | rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(Fault::local(path.display(), &error.into())),
+        }
+        if Instant::now() > end {
+            return Err(Fault::new(Kind::Locked, format!("{}: locked by another process", path.display())));
+        }
+        std::thread::sleep(LOCK_PAUSE);
+    }
+}
+
+/// `NAME.lock` beside the file, which older programs look at. Where it cannot be made for want of permission, the kernel's
+/// lock has to do.
+struct DotLock(Option<PathBuf>);
+
+impl DotLock {
+    fn take(path: &Path) -> Result<DotLock, Fault> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let name = PathBuf::from(name);
+        let end = Instant::now() + LOCK_WAIT;
+        loop {
+            match OpenOptions::new().write(true).create_new(true).mode(0o444).open(&name) {
+                Ok(mut file) => {
+                    let _ = writeln!(file, "{}", std::process::id());
+                    return Ok(DotLock(Some(name)));
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+                Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(DotLock(None)),
+                Err(error) => {
+                    let mut fault = Fault::local(name.display(), &error);
+                    fault.kind = Kind::CannotCreate;
+                    return Err(fault);
+                }
+            }
+            if Instant::now() > end {
+                return Err(Fault::new(Kind::Locked, format!("{}: locked by {}", path.display(), name.display()))
+                    .with_hint("if no other program uses the mailbox, remove the .lock file"));
+            }
+            std::thread::sleep(LOCK_PAUSE);
+        }
+    }
+}
+
+impl Drop for DotLock {
+    fn drop(&mut self) {
+        if let Some(name) = &self.0 {
+            let _ = std::fs::remove_file(name);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIME: &str = "Mon Nov 23 05:00:00 2026";
+
+    fn messages(bytes: &[u8]) -> Vec<String> {
+        let source = Source::memory(bytes);
+        let read = |span| String::from_utf8(read(&source, span, 1 << 20).unwrap()).unwrap();
+        spans(&source).unwrap().into_iter().map(read).collect()
+    }
+
+    #[test]
+    fn messages_are_found_behind_empty_lines_only() {
+        let text = format!(
+            "From a@b {TIME}\nA: 1\n\nbody\nFrom here it is text {TIME}\n\nFrom me to you\n\n>From x\n>>From y\n> From z\n\
+             \nFrom c@d {TIME}\nB: 2\n\nend\n\n"
+        );
+        assert_eq!(
+            messages(text.as_bytes()),
+            [
+                format!("A: 1\n\nbody\nFrom here it is text {TIME}\n\nFrom me to you\n\nFrom x\n>From y\n> From z\n"),
+                "B: 2\n\nend\n".to_owned()
+            ]
+        );
+        assert!(messages(b"").is_empty());
+        assert!(messages(b"A: b\n\nno mbox\n").is_empty());
+        assert_eq!(messages(format!("From x {TIME}").as_bytes()), [""]);
+        assert_eq!(messages(format!("From x {TIME}\r\nA: b\r\n\r\nc\r\n\r\nFrom y {TIME}\r\n").as_bytes()).len(), 2);
+    }
+
+    #[test]
+    fn every_split_finds_the_same() {
+        let text = format!("From a@b {TIME}\nA: 1\n\nFrom\n\nFrom c@d {TIME}\nB: 2\n\n");
+        let whole = spans(&Source::memory(text.as_bytes())).unwrap();
+        assert_eq!(whole.len(), 2);
+        for at in 0..=text.len() {
+            let mut lines = Lines { position: 0, start: 0, head: Vec::new(), empty_before: true };
+            let mut found = Vec::new();
+            lines.feed(&text.as_bytes()[..at], &mut found);
+            lines.feed(&text.as_bytes()[at..], &mut found);
+            assert_eq!(
+                found.iter().map(|span| span.start).collect::<Vec<_>>(),
+                whole.iter().map(|span| span.start).collect::<Vec<_>>()
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_appended_reads_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("box");
+        let bodies = ["A: 1\r\n\r\nFrom x\r\n>From y\r\n", "B: 2\r\n\r\nno end", "C: 3\r\n\r\n\r\n\r\n"];
+        for body in bodies {
+            append(&path, "a b@c", TIME, &mut body.as_bytes()).unwrap();
+        }
+        let bytes = std::fs::read(&path).unwrap();
+        assert_eq!(messages(&bytes), ["A: 1\n\nFrom x\n>From y\n", "B: 2\n\nno end\n", "C: 3\n\n\n\n"]);
+        assert!(bytes.starts_with(b"From a-b@c Mon"));
+        assert!(!path.with_extension("lock").exists() && !folder.path().join("box.lock").exists());
+    }
+
+    #[test]
+    fn long_lines_pass_and_keep_their_end() {
+        let mut quoting = Quoting::default();
+        let mut out = Vec::new();
+        let line = format!("From {}\r\nFrom x\r\n", "y".repeat(SCAN_BYTES + 10));
+        for piece in line.as_bytes().chunks(1000) {
+            quoting.feed(piece, &mut out);
+        }
+        quoting.finish(&mut out);
+        assert!(out == format!(">From {}\n>From x\n", "y".repeat(SCAN_BYTES + 10)).as_bytes());
+    }
+
+    #[test]
+    fn a_failed_append_leaves_the_file_as_it_was() {
+        struct Broken(bool);
+        impl Read for Broken {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                if std::mem::replace(&mut self.0, true) {
+                    return Err(std::io::Error::other("broken"));
+                }
+                buffer[0] = b'x';
+                Ok(1)
+            }
+        }
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("box");
+        append(&path, "", TIME, &mut &b"A: 1\n\nx\n"[..]).unwrap();
+        let before = std::fs::read(&path).unwrap();
+        assert!(append(&path, "", TIME, &mut Broken(false)).is_err());
+        assert_eq!(std::fs::read(&path).unwrap(), before);
+    }
+}

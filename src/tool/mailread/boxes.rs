@@ -1,0 +1,199 @@
+//! What messages come from: a Maildir, an mbox, or a file or pipe with one message. Messages count from 1.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::fault::{Fault, Kind};
+use crate::mail::maildir::{Item, Maildir};
+use crate::mail::mbox::{self, Span};
+use crate::mail::read::MAX_MESSAGE_BYTES;
+use crate::mail::scan;
+use crate::mail::source::Source;
+
+/// An opened mailbox and what was in it then.
+pub(super) enum Folder {
+    Maildir(Maildir, Vec<Item>),
+    Mbox(Source, Vec<Span>),
+    Single(Source),
+}
+
+/// Read first of each message: most headers fit.
+const HEAD_BYTES: usize = 4096;
+
+impl Folder {
+    /// Opens what was named, else `$MAIL`, else `~/Maildir`.
+    pub(super) fn open(named: Option<&Path>) -> Result<Folder, Fault> {
+        let path = match named {
+            Some(path) => path.to_owned(),
+            None => default_mailbox()?,
+        };
+        if path.is_dir() {
+            if ["cur", "new"].iter().all(|name| !path.join(name).is_dir()) {
+                let fault = Fault::new(Kind::NoInput, format!("{}: not a Maildir", path.display()));
+                return Err(fault.with_hint("a Maildir holds cur, new and tmp"));
+            }
+            let maildir = Maildir::open(&path)?;
+            let items = maildir.list()?;
+            return Ok(Folder::Maildir(maildir, items));
+        }
+        let source = Source::path(&path)?;
+        let mut start = Vec::new();
+        let mut reader = source.open_at(0).take(1024);
+        reader.read_to_end(&mut start).map_err(|error| Fault::local(path.display(), &error))?;
+        if mbox::looks_like_mbox(&start) {
+            let spans = mbox::spans(&source)?;
+            return Ok(Folder::Mbox(source, spans));
+        }
+        Ok(Folder::Single(source))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Folder::Maildir(_, items) => items.len(),
+            Folder::Mbox(_, spans) => spans.len(),
+            Folder::Single(source) => usize::from(source.size_bytes() > 0),
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The whole message.
+    pub(super) fn message(&self, number: usize) -> Result<Vec<u8>, Fault> {
+        match self {
+            Folder::Maildir(maildir, _) => {
+                let item = self.item(number)?;
+                let mut file = maildir.open_item(item)?.take(MAX_MESSAGE_BYTES as u64 + 1);
+                let mut bytes = Vec::new();
+                let read = file.read_to_end(&mut bytes);
+                read.map_err(|error| Fault::local(maildir.item_path(item).display(), &error))?;
+                if bytes.len() > MAX_MESSAGE_BYTES {
+                    return Err(Fault::new(Kind::BadData, format!("message larger than {MAX_MESSAGE_BYTES} bytes")));
+                }
+                Ok(bytes)
+            }
+            Folder::Mbox(source, _) => mbox::read(source, self.span(number)?, MAX_MESSAGE_BYTES),
+            Folder::Single(source) => source.read_all("message", MAX_MESSAGE_BYTES),
+        }
+    }
+
+    /// Puts the header section into `header`, reading no more of the message than it takes.
+    pub(super) fn header(&self, number: usize, header: &mut Vec<u8>) -> Result<(), Fault> {
+        let problem = |error: std::io::Error| Fault::local("message", &error);
+        match self {
+            Folder::Maildir(maildir, _) => {
+                let item = self.item(number)?;
+                let mut file = maildir.open_item(item)?;
+                read_header(&mut file, header).map_err(|error| Fault::local(maildir.item_path(item).display(), &error))
+            }
+            Folder::Mbox(source, _) => {
+                let span = self.span(number)?;
+                let size = span.end.saturating_sub(span.start);
+                read_header(&mut source.open_at(span.start).take(size), header).map_err(problem)
+            }
+            Folder::Single(source) => read_header(&mut source.open_at(0), header).map_err(problem),
+        }
+    }
+
+    /// Maildir letters; of an mbox and a single message nothing is known.
+    pub(super) fn flags(&self, number: usize) -> String {
+        self.item(number).map(Item::flags).unwrap_or_default()
+    }
+
+    pub(super) fn is_unread(&self, number: usize) -> bool {
+        match self {
+            Folder::Maildir(..) => self.item(number).is_ok_and(Item::is_unread),
+            // Mail programs that keep mbox files note what was read in a Status field.
+            _ => {
+                let mut header = Vec::new();
+                let found = self.header(number, &mut header).is_ok();
+                let [status] = scan::pick(&header, ["status"]);
+                found && !status.is_some_and(|status| status.contains(&b'R'))
+            }
+        }
+    }
+
+    pub(super) fn id(&self, number: usize) -> Option<String> {
+        self.item(number).ok().map(|item| item.base().to_string_lossy().into_owned())
+    }
+
+    pub(super) fn size_bytes(&self, number: usize) -> u64 {
+        match self {
+            Folder::Maildir(maildir, _) => {
+                let metadata = self.item(number).and_then(|item| {
+                    std::fs::symlink_metadata(maildir.item_path(item)).map_err(|error| Fault::local("message", &error))
+                });
+                metadata.map(|metadata| metadata.len()).unwrap_or_default()
+            }
+            Folder::Mbox(..) => self.span(number).map(|span| span.end.saturating_sub(span.start)).unwrap_or_default(),
+            Folder::Single(source) => source.size_bytes(),
+        }
+    }
+
+    /// The message's file, in a Maildir.
+    pub(super) fn item(&self, number: usize) -> Result<&Item, Fault> {
+        match self {
+            Folder::Maildir(_, items) => items.get(number.wrapping_sub(1)).ok_or_else(|| missing(number)),
+            _ => Err(missing(number)),
+        }
+    }
+
+    fn span(&self, number: usize) -> Result<Span, Fault> {
+        match self {
+            Folder::Mbox(_, spans) => spans.get(number.wrapping_sub(1)).copied().ok_or_else(|| missing(number)),
+            _ => Err(missing(number)),
+        }
+    }
+}
+
+fn missing(number: usize) -> Fault {
+    Fault::new(Kind::NoInput, format!("message {number}: there is none"))
+}
+
+fn default_mailbox() -> Result<PathBuf, Fault> {
+    if let Some(mail) = std::env::var_os("MAIL").filter(|mail| !mail.is_empty()) {
+        let mail = PathBuf::from(mail);
+        if mail.exists() {
+            return Ok(mail);
+        }
+    }
+    let home = std::env::var_os("HOME").map(|home| PathBuf::from(home).join("Maildir"));
+    match home.filter(|maildir| maildir.is_dir()) {
+        Some(maildir) => Ok(maildir),
+        None => Err(Fault::new(Kind::NoInput, "no mailbox: neither $MAIL nor ~/Maildir is there")
+            .with_hint("-m MAILBOX names one")),
+    }
+}
+
+/// Reads until the empty line, the end, or the bound.
+fn read_header(from: &mut impl Read, header: &mut Vec<u8>) -> std::io::Result<()> {
+    header.clear();
+    let mut wanted = HEAD_BYTES;
+    loop {
+        let before = header.len();
+        header.resize(wanted, 0);
+        let mut filled = before;
+        while let Some(room) = header.get_mut(filled..).filter(|room| !room.is_empty()) {
+            match from.read(room) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+            // A short read is a short message: asking again would cost a call for each message of the list.
+            if filled < wanted && before == 0 && scan::header_end(header.get(..filled).unwrap_or_default()).is_some() {
+                break;
+            }
+        }
+        header.truncate(filled);
+        if let Some(end) = scan::header_end(header) {
+            header.truncate(end);
+            return Ok(());
+        }
+        if filled < wanted || wanted >= scan::MAX_HEADER_BYTES {
+            return Ok(());
+        }
+        wanted *= 4;
+    }
+}

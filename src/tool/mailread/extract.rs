@@ -1,0 +1,140 @@
+//! Writing attachments into files: exact bytes, safe names, nothing overwritten, whole files or none.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::Args;
+use super::boxes::Folder;
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::{Output, Record, TextLine};
+use crate::fault::{Fault, Kind};
+use crate::mail::read::{Part, Reading, safe_file_name};
+
+/// Most names tried beside one that is taken.
+const MAX_TRIES: usize = 10_000;
+
+/// One extracted part.
+#[derive(Debug, Serialize)]
+struct Extracted {
+    number: usize,
+    part: String,
+    content_type: String,
+    /// The name it was sent with.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Where it was written.
+    path: String,
+    size_bytes: u64,
+    dry_run: bool,
+}
+
+impl Record for Extracted {
+    const TYPE: &'static str = "attachment";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(&self.path);
+    }
+}
+
+pub(super) fn run(folder: &Folder, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
+    let mut tally = Tally::default();
+    let mut found = 0;
+    for &number in chosen {
+        match message(folder, number, args, out) {
+            Ok(count) => found += count,
+            Err(fault) => {
+                out.error(&format!("message {number}"), &fault);
+                tally.fault(&fault);
+            }
+        }
+    }
+    Ok(if found == 0 && tally.failed() == 0 { Exit::NEGATIVE } else { tally.exit() })
+}
+
+fn message(folder: &Folder, number: usize, args: &Args, out: &Output) -> Result<usize, Fault> {
+    let reading = Reading::parse(folder.message(number)?)?;
+    let wanted: Vec<&Part> = if args.part.is_empty() {
+        reading.parts.iter().filter(|part| part.is_attachment).collect()
+    } else {
+        let find = |path: &String| {
+            let found = reading.parts.iter().find(|part| part.path == *path);
+            found.ok_or_else(|| Fault::new(Kind::NoInput, format!("no part {path}")))
+        };
+        args.part.iter().map(find).collect::<Result<_, _>>()?
+    };
+    if args.output_dir.as_deref() == Some(Path::new("-")) {
+        let [one] = wanted.as_slice() else {
+            let fault = Fault::new(Kind::Usage, format!("{} parts cannot go to stdout", wanted.len()));
+            return Err(fault.with_hint("--part N chooses one"));
+        };
+        let written = out.payload()?.write_all(&reading.content(one));
+        written.map_err(|error| Fault::local("stdout", &error))?;
+        return Ok(1);
+    }
+    let folder = args.output_dir.as_deref().unwrap_or(Path::new("."));
+    for part in &wanted {
+        let name = part.name.as_deref().and_then(safe_file_name).unwrap_or_else(|| unnamed(number, part));
+        let content = reading.content(part);
+        let path = if args.dry_run { folder.join(&name) } else { write(folder, &name, &content)? };
+        out.emit(&Extracted {
+            number,
+            part: part.path.clone(),
+            content_type: part.content_type.clone(),
+            name: part.name.clone(),
+            path: path.to_string_lossy().into_owned(),
+            size_bytes: content.len() as u64,
+            dry_run: args.dry_run,
+        })?;
+    }
+    Ok(wanted.len())
+}
+
+fn unnamed(number: usize, part: &Part) -> String {
+    let ending = match part.content_type.as_str() {
+        "text/plain" => ".txt",
+        "text/html" => ".html",
+        "message/rfc822" => ".eml",
+        "image/png" => ".png",
+        "image/jpeg" => ".jpg",
+        "image/gif" => ".gif",
+        "application/pdf" => ".pdf",
+        "application/zip" => ".zip",
+        _ => ".bin",
+    };
+    format!("message{number}-part{}{ending}", part.path)
+}
+
+/// Writes beside its final name, syncs, and moves it there unless the name is taken; then `name-2.ext` is tried, and so on.
+fn write(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf, Fault> {
+    let problem = |error: std::io::Error| {
+        let mut fault = Fault::local(folder.join(name).display(), &error);
+        fault.kind = if fault.kind == Kind::Io { Kind::Io } else { Kind::CannotCreate };
+        fault
+    };
+    let mut file = tempfile::Builder::new()
+        .prefix(".mailread-")
+        .suffix(".part")
+        .permissions(std::fs::Permissions::from_mode(0o666))
+        .tempfile_in(folder)
+        .map_err(problem)?;
+    file.write_all(content).and_then(|()| file.as_file().sync_all()).map_err(problem)?;
+    let (stem, ending) = match name.rsplit_once('.') {
+        Some((stem, ending)) if !stem.is_empty() => (stem, format!(".{ending}")),
+        _ => (name, String::new()),
+    };
+    for attempt in 1..=MAX_TRIES {
+        let path = match attempt {
+            1 => folder.join(name),
+            _ => folder.join(format!("{stem}-{attempt}{ending}")),
+        };
+        match file.persist_noclobber(&path) {
+            Ok(_) => return Ok(path),
+            Err(error) if error.error.kind() == std::io::ErrorKind::AlreadyExists => file = error.file,
+            Err(error) => return Err(problem(error.error)),
+        }
+    }
+    Err(Fault::new(Kind::CannotCreate, format!("{name}: {MAX_TRIES} files of this name are there")))
+}

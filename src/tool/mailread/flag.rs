@@ -1,0 +1,86 @@
+//! Setting and removing Maildir flags.
+
+use serde::Serialize;
+
+use super::Args;
+use super::boxes::Folder;
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::{Output, Record, TextLine};
+use crate::fault::{Fault, Kind};
+
+/// One message whose flags were looked at.
+#[derive(Debug, Serialize)]
+struct Flagged {
+    number: usize,
+    id: String,
+    flags: String,
+    changed: bool,
+    dry_run: bool,
+}
+
+impl Record for Flagged {
+    const TYPE: &'static str = "flag";
+
+    fn text(&self, line: &mut TextLine) {
+        // Silent on success; a dry run was asked to say something.
+        if self.dry_run {
+            line.field(self.number.to_string()).field(&self.flags);
+        }
+    }
+}
+
+pub(super) fn run(folder: &Folder, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
+    let (add, remove) = (letters(&args.add)?, letters(&args.remove)?);
+    let Folder::Maildir(maildir, _) = folder else {
+        return Err(Fault::new(Kind::Unsupported, "only a Maildir has flags").into());
+    };
+    let mut tally = Tally::default();
+    for &number in chosen {
+        let item = folder.item(number)?;
+        let mut flags: Vec<char> =
+            item.flags().chars().chain(add.chars()).filter(|letter| !remove.contains(*letter)).collect();
+        flags.sort_unstable();
+        flags.dedup();
+        let flags: String = flags.into_iter().collect();
+        let changed = flags != item.flags() || item.place == crate::mail::maildir::Place::New;
+        let result = if args.dry_run { Ok(item.clone()) } else { maildir.set_flags(item, &flags) };
+        match result {
+            Ok(_) => {
+                tally.success();
+                let id = folder.id(number).unwrap_or_default();
+                out.emit(&Flagged { number, id, flags, changed, dry_run: args.dry_run })?;
+            }
+            Err(fault) => {
+                out.error(&format!("message {number}"), &fault);
+                tally.fault(&fault);
+            }
+        }
+    }
+    Ok(tally.exit())
+}
+
+/// Words or Maildir letters to letters.
+fn letters(given: &[String]) -> Result<String, Fault> {
+    let mut out = String::new();
+    for word in given.iter().flat_map(|text| text.split(',')).filter(|word| !word.is_empty()) {
+        match word.to_ascii_lowercase().as_str() {
+            "seen" | "read" => out.push('S'),
+            "replied" | "answered" => out.push('R'),
+            "flagged" => out.push('F'),
+            "trashed" | "deleted" => out.push('T'),
+            "draft" => out.push('D'),
+            "passed" | "forwarded" => out.push('P'),
+            _ if word
+                .bytes()
+                .all(|letter| b"DFPRST".contains(&letter) || letter.is_ascii_lowercase() && word.len() == 1) =>
+            {
+                out.push_str(word);
+            }
+            _ => {
+                let fault = Fault::new(Kind::Usage, format!("{word}: no such flag"));
+                return Err(fault.with_hint("seen, replied, flagged, trashed, draft, passed, or letters of DFPRST"));
+            }
+        }
+    }
+    Ok(out)
+}
