@@ -73,9 +73,6 @@ pub trait Service: Send + Sync {
     /// Is this the user's password?
     fn login<'a>(&'a self, peer: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool>;
 
-    /// Header fields to put before the message that begins now (`Received:`), with their CRLF.
-    fn header(&self, peer: &Peer, envelope: &Envelope) -> Vec<u8>;
-
     /// Takes responsibility for a complete message: a positive answer only when it is safe on disk.
     fn accept<'a>(&'a self, peer: &'a Peer, envelope: Envelope, content: Box<dyn Content>) -> Later<'a, Answer>;
 }
@@ -185,13 +182,7 @@ impl Connection<'_> {
                     let right = self.service.login(&self.peer, user, password).await;
                     self.session.login_verdict(right);
                 }
-                Todo::Begin => {
-                    self.message = self.options.spool.start();
-                    let header = self.session.envelope().map(|envelope| self.service.header(&self.peer, envelope));
-                    if let Err(error) = self.message.append(&header.unwrap_or_default()) {
-                        return self.give_up(&error).await;
-                    }
-                }
+                Todo::Begin => self.message = self.options.spool.start(),
                 Todo::Stored(Ok(())) => {}
                 Todo::Stored(Err(error)) => return self.give_up(&error).await,
                 Todo::Message => self.deliver().await,

@@ -1,6 +1,225 @@
-//! Not built yet.
+//! `smtpserve`: receive mail into Maildirs, and relay for those who may through the durable queue.
+
+mod mailbox;
+mod record;
+mod service;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::cli;
+use crate::cli::args::{OutputArgs, QueueArgs, ServeArgs};
+use crate::cli::exit::Exit;
+use crate::cli::output::Output;
+use crate::cli::{units, users};
+use crate::fault::{Fault, Kind};
+use crate::net::deadline::Limits;
+use crate::net::listen::Shutdown;
+use crate::queue::place;
+use crate::queue::sqlite::{SqliteStore, Use};
+use crate::queue::store::QueueStore;
+use crate::smtp::address;
+use crate::smtp::server::spool::{DEFAULT_MEMORY, Spool};
+use crate::smtp::server::{self, Options};
+use crate::smtp::session::Config;
+
+use mailbox::Mailboxes;
+use record::Hash;
+use service::{Policy, Store};
+
+/// Receive mail by SMTP or LMTP
+///
+/// Mail for the --domain's goes into Maildirs below --mailboxes; mail for others goes into the outgoing queue, but only
+/// from those who may relay: clients from --relay-from networks and users who logged in (--user-file).
+#[derive(Debug, Parser)]
+#[command(name = "smtpserve", version)]
+pub struct Args {
+    /// Take mail for this domain; may be repeated
+    #[arg(long, value_name = "DOMAIN", requires = "mailboxes")]
+    domain: Vec<String>,
+    /// The directory of the mailboxes: DIR/USER or DIR/DOMAIN/USER, each a Maildir; only those that exist get mail
+    #[arg(long, value_name = "DIR")]
+    mailboxes: Option<PathBuf>,
+    /// Make a mailbox for whoever gets mail
+    #[arg(long, requires = "mailboxes")]
+    create: bool,
+    /// Relay for clients of this network, ADDRESS or ADDRESS/BITS; may be repeated
+    #[arg(long, value_name = "NET")]
+    relay_from: Vec<service::Network>,
+    /// Our name in the greeting (default: the first domain, else the host's name)
+    #[arg(long, value_name = "NAME")]
+    hostname: Option<String>,
+    /// Speak LMTP (RFC 2033): one answer a recipient
+    #[arg(long)]
+    lmtp: bool,
+    /// When TLS starts: by STARTTLS, or before the first byte
+    #[arg(long, value_name = "MODE", default_value = "starttls")]
+    tls: Tls,
+    /// Take passwords without TLS, too
+    #[arg(long)]
+    auth_in_clear: bool,
+    /// The largest message taken
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "64M")]
+    max_size: u64,
+    /// The most recipients of one message
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=50_000))]
+    max_recipients: u32,
+    /// Refuse a message that went through this many servers: it goes round in circles
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    max_hops: usize,
+    /// How long to wait for a silent client
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
+    timeout: Duration,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// When TLS starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tls {
+    /// By STARTTLS.
+    Starttls,
+    /// Before the first byte.
+    Implicit,
+}
+
+impl cli::Tool for Args {
+    const NAME: &'static str = "smtpserve";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
 
 /// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(70)
+pub fn main() -> ExitCode {
+    cli::main::<Args>(run)
+}
+
+/// The command line, for the man page and completions.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    if args.serve.hash_password {
+        return hash_password(out);
+    }
+    cli::block_on_threads(serve(args, out))
+}
+
+async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    let mut domains = Vec::new();
+    for domain in &args.domain {
+        domains.push(local_domain(domain)?);
+    }
+    let hostname = match args.hostname.clone().or_else(|| args.domain.first().cloned()) {
+        Some(name) => local_domain(&name)?,
+        None => host_name(),
+    };
+    let mailboxes = match &args.mailboxes {
+        Some(directory) if args.create => Some(Mailboxes::create(directory)?),
+        Some(directory) => Some(Mailboxes::open(directory)?),
+        None => None,
+    };
+    let users = args.serve.users()?;
+    let tls = args.serve.tls(&[])?;
+    if args.tls == Tls::Implicit && tls.is_none() {
+        return Err(Fault::new(Kind::Usage, "--tls implicit needs --cert or --self-signed").into());
+    }
+    if users.is_some() && tls.is_none() && !args.auth_in_clear {
+        return Err(Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
+            .with_hint("--auth-in-clear takes them in clear text")
+            .into());
+    }
+    let relays = users.is_some() || !args.relay_from.is_empty();
+    if domains.is_empty() && !relays {
+        let fault = Fault::new(Kind::Usage, "nobody to take mail for: no --domain, no --relay-from, no --user-file");
+        return Err(fault.into());
+    }
+    let queue: Option<Arc<dyn QueueStore>> = match relays {
+        true => {
+            let place = place::find(args.queue.queue_dir.as_deref())?;
+            out.note(&format!("the queue lies in {}", place.display()));
+            Some(Arc::new(SqliteStore::open(&place, Use::Lasting)?))
+        }
+        false => None,
+    };
+    let options = Options {
+        config: Config {
+            name: hostname.clone(),
+            max_size: args.max_size,
+            max_recipients: usize::try_from(args.max_recipients).unwrap_or(usize::MAX),
+            lmtp: args.lmtp,
+            starttls: false,
+            auth: users.is_some(),
+            auth_in_clear: args.auth_in_clear,
+        },
+        tls,
+        implicit_tls: args.tls == Tls::Implicit,
+        limits: Limits::default().with_idle(args.timeout),
+        spool: Spool { directory: std::env::temp_dir(), memory: DEFAULT_MEMORY },
+        trace: out.trace(),
+    };
+    let service = Arc::new(Store {
+        policy: Policy { hostname, domains, relay_from: args.relay_from.clone(), max_hops: args.max_hops },
+        mailboxes: mailboxes.map(Arc::new),
+        queue,
+        users: users.map(Arc::new),
+        logins: tokio::sync::Semaphore::new(service::MAX_CONCURRENT_LOGINS),
+        out: out.clone(),
+    });
+    let listeners = args.serve.bind("127.0.0.1:2525")?;
+    let shutdown = Shutdown::on_signals(args.serve.drain)?;
+    let scheme = match (args.lmtp, args.tls) {
+        (true, _) => "lmtp",
+        (false, Tls::Implicit) => "smtps",
+        (false, Tls::Starttls) => "smtp",
+    };
+    args.serve.announce(out, scheme, &listeners.addresses())?;
+    let (options, out, during) = (Arc::new(options), out.clone(), shutdown.clone());
+    let handler = move |stream, address: std::net::SocketAddr| {
+        let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
+        async move {
+            if let Err(fault) = server::serve(stream, Some(address), &options, &*service, &shutdown).await {
+                // A client that vanishes is everyday life; what went wrong on our side is not.
+                match fault.kind {
+                    Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
+                        out.note(&format!("{address}: {fault}"));
+                    }
+                    _ => out.error(&address.to_string(), &fault),
+                }
+            }
+        }
+    };
+    listeners.serve(args.serve.max_clients, &shutdown, handler).await;
+    Ok(Exit::OK)
+}
+
+/// A domain as it is compared: lower case, A-labels.
+fn local_domain(name: &str) -> Result<String, Fault> {
+    let wrong = || Fault::new(Kind::Usage, format!("{name}: not a domain name"));
+    address::check_domain(name).map_err(|_| wrong())?;
+    idna::domain_to_ascii(name).map_err(|_| wrong())
+}
+
+fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    if address::check_domain(&name).is_ok() { name } else { "localhost".to_owned() }
+}
+
+/// `--hash-password`: a line for the user file.
+fn hash_password(out: &Output) -> anyhow::Result<Exit> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
+    out.emit(&Hash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
+    Ok(Exit::OK)
 }

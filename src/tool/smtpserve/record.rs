@@ -1,0 +1,75 @@
+//! What smtpserve tells on stdout. As text it is silent: the mailboxes are its output.
+
+use serde::Serialize;
+
+use crate::cli::output::{Record, TextLine};
+
+/// A message that was taken.
+#[derive(Debug, Serialize)]
+pub(super) struct Message<'a> {
+    pub(super) id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) queue_id: Option<String>,
+    #[serde(flatten)]
+    pub(super) client: Client<'a>,
+    pub(super) sender: &'a str,
+    pub(super) recipients: Vec<&'a str>,
+    /// The Maildir files written.
+    pub(super) files: Vec<String>,
+    pub(super) size_bytes: u64,
+}
+
+/// Something that was refused.
+#[derive(Debug, Serialize)]
+pub(super) struct Refused<'a> {
+    /// `sender`, `recipient`, `message` or `login`.
+    pub(super) what: &'static str,
+    #[serde(flatten)]
+    pub(super) client: Client<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) sender: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) recipient: Option<&'a str>,
+    pub(super) code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) enhanced: Option<String>,
+    pub(super) reply: String,
+}
+
+/// Who the client is.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Client<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ip: Option<String>,
+    pub(super) helo: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) user: Option<&'a str>,
+}
+
+/// A password's hash for the user file.
+#[derive(Debug, Serialize)]
+pub(super) struct Hash {
+    pub(super) hash: String,
+}
+
+impl Record for Message<'_> {
+    const TYPE: &'static str = "message";
+
+    fn text(&self, _: &mut TextLine) {}
+}
+
+impl Record for Refused<'_> {
+    const TYPE: &'static str = "refused";
+
+    fn text(&self, _: &mut TextLine) {}
+}
+
+impl Record for Hash {
+    const TYPE: &'static str = "hash";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(&self.hash);
+    }
+}

@@ -1,0 +1,392 @@
+//! Who may send what to whom, and where it goes.
+
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::cli::output::Output;
+use crate::cli::users::Users;
+use crate::fault::Fault;
+use crate::queue::store::QueueStore;
+use crate::queue::submit;
+use crate::smtp::address::{Address, unquote};
+use crate::smtp::data::Content;
+use crate::smtp::reply::Reply;
+use crate::smtp::server::{Answer, Later, Peer, Service};
+use crate::smtp::transaction::{Envelope, Recipient};
+
+use super::mailbox::Mailboxes;
+use super::record::{Client, Message, Refused};
+
+/// Passwords checked at once: each costs memory and some 20 ms of a processor.
+pub(super) const MAX_CONCURRENT_LOGINS: usize = 2;
+
+/// How much of a message is searched for Received fields.
+const MAX_HEADER: usize = 1024 * 1024;
+
+/// What the command line decided.
+#[derive(Debug)]
+pub(super) struct Policy {
+    pub(super) hostname: String,
+    pub(super) domains: Vec<String>,
+    pub(super) relay_from: Vec<Network>,
+    pub(super) max_hops: usize,
+}
+
+/// The server's mailboxes, queue and users.
+pub(super) struct Store {
+    pub(super) policy: Policy,
+    pub(super) mailboxes: Option<Arc<Mailboxes>>,
+    pub(super) queue: Option<Arc<dyn QueueStore>>,
+    pub(super) users: Option<Arc<Users>>,
+    pub(super) logins: tokio::sync::Semaphore,
+    pub(super) out: Output,
+}
+
+/// Where one recipient's mail goes.
+enum Goal {
+    /// Into the mailbox of this local part and domain.
+    Mailbox { local: String, domain: String },
+    /// Elsewhere, through the queue.
+    Relay,
+}
+
+impl Service for Store {
+    fn sender<'a>(&'a self, _: &'a Peer, _: &'a str) -> Later<'a, Reply> {
+        Box::pin(async { Reply::status(250, 1, 0, "sender ok") })
+    }
+
+    fn recipient<'a>(&'a self, peer: &'a Peer, sender: &'a str, recipient: &'a Recipient) -> Later<'a, Reply> {
+        Box::pin(async move {
+            let reply = self.judge(peer, &recipient.address);
+            if !reply.positive() {
+                self.refused("recipient", peer, Some(sender), Some(&recipient.address), &reply);
+            }
+            reply
+        })
+    }
+
+    fn login<'a>(&'a self, peer: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool> {
+        Box::pin(async move {
+            let (Some(users), Ok(_permit)) = (self.users.clone(), self.logins.acquire().await) else { return false };
+            let (name, password) = (user.to_owned(), password.to_owned());
+            let check = tokio::task::spawn_blocking(move || users.verify(&name, &password).is_some());
+            let right = check.await.unwrap_or(false);
+            if !right {
+                let client = Client { user: Some(user), ..client(peer) };
+                self.emit_refused(&Refused {
+                    what: "login",
+                    client,
+                    sender: None,
+                    recipient: None,
+                    code: 535,
+                    enhanced: Some("5.7.8".to_owned()),
+                    reply: "535 5.7.8 user name or password is wrong".to_owned(),
+                });
+            }
+            right
+        })
+    }
+
+    fn accept<'a>(&'a self, peer: &'a Peer, envelope: Envelope, content: Box<dyn Content>) -> Later<'a, Answer> {
+        Box::pin(async move {
+            let sender = envelope.sender.clone();
+            let reply = match self.take(peer, envelope, content).await {
+                Ok(id) => Reply::status(250, 0, 0, format!("taken as {id}")),
+                Err(Refusal::Loop(hops)) => {
+                    Reply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
+                }
+                Err(Refusal::Fault(fault)) => {
+                    self.out.error("message", &fault);
+                    Reply::status(451, 3, 0, "cannot be stored now")
+                }
+            };
+            if !reply.positive() {
+                self.refused("message", peer, Some(&sender), None, &reply);
+            }
+            Answer::All(reply)
+        })
+    }
+}
+
+/// Why a complete message was not taken.
+enum Refusal {
+    /// So many Received fields.
+    Loop(usize),
+    /// It could not be stored.
+    Fault(Fault),
+}
+
+impl From<Fault> for Refusal {
+    fn from(fault: Fault) -> Refusal {
+        Refusal::Fault(fault)
+    }
+}
+
+impl Store {
+    /// The answer to RCPT.
+    fn judge(&self, peer: &Peer, address: &str) -> Reply {
+        match self.goal(address) {
+            Goal::Relay if self.may_relay(peer) => Reply::status(250, 1, 5, "recipient ok, will be relayed"),
+            Goal::Relay => Reply::status(550, 7, 1, "relaying denied: not a domain of ours, and you are not logged in"),
+            Goal::Mailbox { local, domain } => match &self.mailboxes {
+                None => Reply::status(550, 1, 1, "no such mailbox"),
+                Some(mailboxes) => match mailboxes.find(&local, &domain) {
+                    Ok(Some(_)) => Reply::status(250, 1, 5, "recipient ok"),
+                    Ok(None) => Reply::status(550, 1, 1, "no such mailbox"),
+                    Err(fault) => {
+                        self.out.error(address, &fault);
+                        Reply::status(451, 2, 0, "mailbox cannot be looked up now")
+                    }
+                },
+            },
+        }
+    }
+
+    fn goal(&self, address: &str) -> Goal {
+        let first = || self.policy.domains.first().cloned().unwrap_or_default();
+        match Address::parse(address, true) {
+            // Only `postmaster` comes without a domain.
+            Err(_) => Goal::Mailbox { local: unquote(address).into_owned(), domain: first() },
+            Ok(address) => {
+                let domain = idna::domain_to_ascii(address.domain()).unwrap_or_else(|_| address.domain().to_owned());
+                match self.policy.domains.contains(&domain) {
+                    true => Goal::Mailbox { local: address.local().into_owned(), domain },
+                    false => Goal::Relay,
+                }
+            }
+        }
+    }
+
+    fn may_relay(&self, peer: &Peer) -> bool {
+        let from = peer.address.map(|address| address.ip().to_canonical());
+        let trusted = from.is_some_and(|ip| self.policy.relay_from.iter().any(|network| network.contains(ip)));
+        self.queue.is_some() && (peer.user.is_some() || trusted)
+    }
+
+    /// Puts the message where it belongs. When this returns Ok it is on disk everywhere: the mailboxes are staged before
+    /// the queue commits, and renamed after it, so that a full disk leaves nothing anywhere.
+    async fn take(&self, peer: &Peer, envelope: Envelope, content: Box<dyn Content>) -> Result<String, Refusal> {
+        let size_bytes = content.size_bytes();
+        let id = new_id();
+        let received = self.received(peer, &envelope, &id);
+        let (mut local, mut remote) = (Vec::new(), Vec::new());
+        for recipient in &envelope.recipients {
+            match self.goal(&recipient.address) {
+                Goal::Mailbox { local: name, domain } => local.push((recipient.address.clone(), name, domain)),
+                Goal::Relay => remote.push(recipient.clone()),
+            }
+        }
+        let return_path = format!("Return-Path: <{}>\r\n", envelope.sender);
+        let head = format!("{return_path}{received}").into_bytes();
+        let mailboxes = self.mailboxes.clone();
+        let queue = self.queue.clone().filter(|_| !remote.is_empty());
+        let outgoing = Envelope { recipients: remote, ..envelope.clone() };
+        let (max_hops, handle) = (self.policy.max_hops, tokio::runtime::Handle::current());
+        let work = move || -> Result<(Vec<PathBuf>, Option<String>), Refusal> {
+            let hops = count_received(&*content)?;
+            if hops >= max_hops {
+                return Err(Refusal::Loop(hops));
+            }
+            let mut goals = Vec::new();
+            for (address, name, domain) in &local {
+                let found = mailboxes.as_ref().map(|mailboxes| mailboxes.find(name, domain)).transpose()?.flatten();
+                let gone = || Fault::new(crate::fault::Kind::Io, format!("{address}: the mailbox is gone"));
+                let maildir = found.ok_or_else(gone)?;
+                // bob and bob+shop are one mailbox: one copy.
+                if !goals.iter().any(|goal: &crate::mail::maildir::Maildir| goal.path() == maildir.path()) {
+                    goals.push(maildir);
+                }
+            }
+            let mut staged = Vec::new();
+            for maildir in &goals {
+                let mut reader = content.open().map_err(|error| Fault::local("message", &error))?;
+                staged.push(maildir.stage(&head, &mut reader)?);
+            }
+            let mut queue_id = None;
+            if let Some(queue) = queue {
+                let message = submit::message(&*queue, &outgoing, received.as_bytes(), &*content)?;
+                let ids = handle.block_on(queue.enqueue(vec![message]))?;
+                queue_id = ids.first().map(ToString::to_string);
+            }
+            let mut files = Vec::new();
+            for message in staged {
+                files.push(message.commit()?.path);
+            }
+            Ok((files, queue_id))
+        };
+        let internal = |_| Fault::new(crate::fault::Kind::Internal, "storing a message failed");
+        let (files, queue_id) = tokio::task::spawn_blocking(work).await.map_err(internal)??;
+        let shown = queue_id.clone().unwrap_or_else(|| id.clone());
+        let record = Message {
+            id: &id,
+            queue_id,
+            client: client(peer),
+            sender: &envelope.sender,
+            recipients: envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect(),
+            files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
+            size_bytes,
+        };
+        // A server whose reader went away keeps serving.
+        let _ = self.out.emit(&record);
+        Ok(shown)
+    }
+
+    /// The trace field (RFC 5321, section 4.4; the protocol's name by RFC 3848 and 6531).
+    fn received(&self, peer: &Peer, envelope: &Envelope, id: &str) -> String {
+        let base = match (peer.lmtp, envelope.smtputf8, peer.extended) {
+            (true, true, _) => "UTF8LMTP",
+            (true, false, _) => "LMTP",
+            (false, true, _) => "UTF8SMTP",
+            (false, false, true) => "ESMTP",
+            (false, false, false) => "SMTP",
+        };
+        let secure = if peer.tls.is_some() { "S" } else { "" };
+        let login = if peer.user.is_some() { "A" } else { "" };
+        let from = match peer.address.map(|address| address.ip().to_canonical()) {
+            Some(IpAddr::V4(ip)) => format!(" ([{ip}])"),
+            Some(IpAddr::V6(ip)) => format!(" ([IPv6:{ip}])"),
+            None => String::new(),
+        };
+        // One recipient may be named; of several, each would learn of the others.
+        let to = match envelope.recipients.as_slice() {
+            [one] => format!("\r\n\tfor <{}>", one.address),
+            _ => String::new(),
+        };
+        let date = jiff::fmt::rfc2822::to_string(&jiff::Zoned::now()).unwrap_or_default();
+        let host = &self.policy.hostname;
+        format!(
+            "Received: from {}{from}\r\n\tby {host} with {base}{secure}{login} id {id}{to};\r\n\t{date}\r\n",
+            peer.helo
+        )
+    }
+
+    fn refused(&self, what: &'static str, peer: &Peer, sender: Option<&str>, recipient: Option<&str>, reply: &Reply) {
+        self.emit_refused(&Refused {
+            what,
+            client: client(peer),
+            sender,
+            recipient,
+            code: reply.code,
+            enhanced: reply.enhanced.map(|enhanced| enhanced.to_string()),
+            reply: reply.text(),
+        });
+    }
+
+    fn emit_refused(&self, record: &Refused<'_>) {
+        let _ = self.out.emit(record);
+    }
+}
+
+fn client(peer: &Peer) -> Client<'_> {
+    Client {
+        ip: peer.address.map(|address| address.ip().to_canonical().to_string()),
+        helo: &peer.helo,
+        tls: peer.tls.as_deref(),
+        user: peer.user.as_deref(),
+    }
+}
+
+/// A name for the message in our Received field and answer.
+fn new_id() -> String {
+    let mut random = [0; 4];
+    // Without randomness the time alone has to do: the id is for people and logs.
+    let _ = getrandom::fill(&mut random);
+    let now = jiff::Timestamp::now().as_microsecond();
+    format!("{now:x}.{:08x}", u32::from_ne_bytes(random))
+}
+
+/// How many servers had the message: the Received fields in its header.
+fn count_received(content: &dyn Content) -> Result<usize, Fault> {
+    let failed = |error: std::io::Error| Fault::local("message", &error);
+    let start;
+    let header = match content.in_memory() {
+        Some(bytes) => bytes,
+        None => {
+            let mut bytes = Vec::new();
+            content.open().map_err(failed)?.take(MAX_HEADER as u64).read_to_end(&mut bytes).map_err(failed)?;
+            start = bytes;
+            &start
+        }
+    };
+    let end = memchr::memmem::find(header, b"\r\n\r\n").unwrap_or(header.len()).min(MAX_HEADER);
+    let lines = header.get(..end).unwrap_or_default().split(|byte| *byte == b'\n');
+    let is_received = |line: &&[u8]| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"received:"));
+    Ok(lines.filter(is_received).count())
+}
+
+/// `192.0.2.0/24`, `2001:db8::/32` or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Network {
+    address: IpAddr,
+    bits: u8,
+}
+
+impl Network {
+    /// True if the address lies in the network.
+    fn contains(self, ip: IpAddr) -> bool {
+        match (self.address, ip) {
+            (IpAddr::V4(ours), IpAddr::V4(ip)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.bits)).unwrap_or(0);
+                ours.to_bits() & mask == ip.to_bits() & mask
+            }
+            (IpAddr::V6(ours), IpAddr::V6(ip)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.bits)).unwrap_or(0);
+                ours.to_bits() & mask == ip.to_bits() & mask
+            }
+            _ => false,
+        }
+    }
+}
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Network, String> {
+        let (address, bits) = text.split_once('/').map_or((text, None), |(address, bits)| (address, Some(bits)));
+        let address: IpAddr = address.trim_matches(['[', ']']).parse().map_err(|_| "no IP address".to_owned())?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let bits = match bits {
+            None => most,
+            Some(bits) => bits.parse().ok().filter(|bits| *bits <= most).ok_or(format!("bits go from 0 to {most}"))?,
+        };
+        Ok(Network { address, bits })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::data::Bytes;
+
+    #[test]
+    fn networks() {
+        let table = [
+            ("127.0.0.1", "127.0.0.1", true),
+            ("127.0.0.1", "127.0.0.2", false),
+            ("127.0.0.0/8", "127.9.9.9", true),
+            ("192.0.2.128/25", "192.0.2.127", false),
+            ("0.0.0.0/0", "8.8.8.8", true),
+            ("0.0.0.0/0", "::1", false),
+            ("::/0", "::1", true),
+            ("2001:db8::/32", "2001:db8:1::1", true),
+            ("2001:db8::/32", "2001:db9::1", false),
+            ("[::1]", "::1", true),
+        ];
+        for (network, ip, expected) in table {
+            let network: Network = network.parse().unwrap();
+            assert_eq!(network.contains(ip.parse().unwrap()), expected, "{network:?} {ip}");
+        }
+        for bad in ["", "x", "1.2.3.4/33", "::1/129", "1.2.3.4/", "1.2.3.4/-1"] {
+            assert!(bad.parse::<Network>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn received_fields_are_counted_in_the_header_only() {
+        let message = b"Received: a\r\n\tby b\r\nreceived: b\r\nX-Received: c\r\n\r\nReceived: body\r\n";
+        assert_eq!(count_received(&Bytes(message.to_vec())).unwrap(), 2);
+        assert_eq!(count_received(&Bytes(Vec::new())).unwrap(), 0);
+    }
+}
