@@ -459,7 +459,10 @@ pub fn print_parse_result(tool: &str, error: &clap::Error) -> Exit {
         return match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => Exit::OK,
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::PIPE,
-            Err(_) => Exit::from(Kind::Io),
+            Err(error) => {
+                print_fault(tool, &Fault { kind: Kind::Io, ..Fault::local("stdout", &error) });
+                Exit::from(Kind::Io)
+            }
         };
     }
     let text = error.render().to_string();

@@ -18,4 +18,4 @@ pub mod smtpserve;
 pub type Listed = (&'static str, fn() -> clap::Command);
 
 /// Every tool with its command line: man pages and completions are made from it.
-pub const ALL: &[Listed] = &[];
+pub const ALL: &[Listed] = &[("mailq-ls", mailq_ls::command), ("mailq-edit", mailq_edit::command)];

@@ -108,34 +108,46 @@ fn body(roff: &[u8]) -> String {
     lines.map(|line| format!("{line}\n")).collect()
 }
 
+/// Does it for every tool, and fails at the end with all that failed: one missing page must not hide the others.
+fn each_tool(check: impl Fn(&'static str, fn() -> clap::Command)) {
+    let failed: Vec<&str> = ALL
+        .iter()
+        .filter(|(name, command)| {
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| check(name, *command))).is_err()
+        })
+        .map(|(name, _)| *name)
+        .collect();
+    assert!(failed.is_empty(), "see above: {failed:?}");
+}
+
 #[test]
 fn option_sections_are_those_of_clap() {
-    for (name, command) in ALL {
+    each_tool(|name, command| {
         let (path, text) = page(&format!("{name}.1"));
         let wanted = with_generated(&text, "options", &options(&command()))
             .unwrap_or_else(|| panic!("{}: no begin/end options", path.display()));
         committed(&path, &wanted);
-    }
+    });
 }
 
 #[test]
 fn completions_are_those_of_clap() {
-    for (name, command) in ALL {
+    each_tool(|name, command| {
         for (shell, file) in [
             (Shell::Bash, format!("{name}.bash")),
             (Shell::Zsh, format!("_{name}")),
             (Shell::Fish, format!("{name}.fish")),
         ] {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut command(), *name, &mut script);
+            clap_complete::generate(shell, &mut command(), name, &mut script);
             committed(&root().join("completions").join(file), &String::from_utf8(script).expect("UTF-8"));
         }
-    }
+    });
 }
 
 #[test]
 fn every_page_has_every_section() {
-    for (name, _) in ALL {
+    each_tool(|name, _| {
         let (path, text) = page(&format!("{name}.1"));
         let found: Vec<&str> = text.lines().filter_map(|line| line.strip_prefix(".SH ")).collect();
         let found: Vec<&str> = found.iter().map(|title| title.trim_matches('"')).collect();
@@ -148,7 +160,7 @@ fn every_page_has_every_section() {
         for (status, line) in statuses(section(&text, "EXIT STATUS")) {
             assert!(known_status(status), "{}: status {status} is in no table: {line}", path.display());
         }
-    }
+    });
 }
 
 #[test]

@@ -182,12 +182,7 @@ fn bad_input_has_its_status_and_line() {
     for (name, args, stdin, status) in BAD_INPUT.iter().filter(|row| built(row.0)) {
         let done = with_input(tool(name).args(*args).stdin(*stdin));
         done.exits(*status);
-        // clap explains usage in several lines; ours says it in one.
-        if *status != 64 {
-            one_clear_line(name, &done);
-        }
-        assert!(done.stderr.starts_with(&format!("{name}: ")), "\n{done}");
-        assert_eq!(done.text(), "", "data on stdout\n{done}");
+        one_clear_line(name, &done);
     }
 }
 
@@ -211,8 +206,7 @@ fn an_unknown_flag_is_64() {
     for (name, _) in ALL {
         let done = tool(name).arg("--no-such-flag").run();
         done.exits(64).says("--no-such-flag");
-        assert!(done.stderr.starts_with(&format!("{name}: ")), "\n{done}");
-        assert_eq!(done.text(), "", "usage errors are text on stderr only\n{done}");
+        one_clear_line(name, &done);
         let json = tool(name).args(["--json", "--no-such-flag"]).run();
         json.exits(64);
         assert_eq!(json.text(), "", "usage errors are text on stderr only\n{json}");

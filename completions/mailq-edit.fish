@@ -1,0 +1,22 @@
+complete -c mailq-edit -l sender -d 'From this sender; `<>` for bounces' -r
+complete -c mailq-edit -l recipient -d 'To this recipient' -r
+complete -c mailq-edit -l domain -d 'To recipients of this domain' -r
+complete -c mailq-edit -l state -d 'In this state: queued, active or held' -r
+complete -c mailq-edit -l reason -d 'Whose last outcome has this text' -r
+complete -c mailq-edit -l older-than -d 'Queued at least so long ago' -r
+complete -c mailq-edit -l newer-than -d 'Queued at most so long ago' -r
+complete -c mailq-edit -l to -d 'With `readdress`: the new address; with `reroute`: the next hop, or `default` for the usual way' -r
+complete -c mailq-edit -l queue-dir -d 'The queue\'s directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c mailq-edit -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c mailq-edit -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
+always\t'Always'
+never\t'Never'"
+complete -c mailq-edit -l message -d 'With `show`: print the message itself, exactly as it is queued'
+complete -c mailq-edit -l header -d 'With `show`: print the message\'s header'
+complete -c mailq-edit -s n -l dry-run -d 'Say what would be changed, and change nothing'
+complete -c mailq-edit -l json -d 'Print JSON Lines: one object a record'
+complete -c mailq-edit -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c mailq-edit -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
+complete -c mailq-edit -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c mailq-edit -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c mailq-edit -s V -l version -d 'Print version'
