@@ -10,6 +10,7 @@
 //! ```
 #![warn(clippy::indexing_slicing)]
 
+pub mod answer;
 pub mod client;
 pub mod edns;
 pub mod exchange;
@@ -18,4 +19,6 @@ pub mod name;
 pub mod query;
 pub mod record;
 pub mod resolve;
+pub mod server;
 pub mod wire;
+pub mod zone;

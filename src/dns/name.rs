@@ -315,9 +315,11 @@ impl Eq for Name {}
 
 impl Hash for Name {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        for byte in &self.0 {
-            state.write_u8(byte.to_ascii_lowercase());
+        let mut lower = [0; MAX_NAME_BYTES];
+        for (to, from) in lower.iter_mut().zip(&self.0) {
+            *to = from.to_ascii_lowercase();
         }
+        state.write(lower.get(..self.0.len()).unwrap_or_default());
     }
 }
 

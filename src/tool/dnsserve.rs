@@ -1,6 +1,242 @@
-//! Not built yet.
+//! `dnsserve`: serve DNS zones from zone files.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::cli;
+use crate::cli::args::{OutputArgs, ServeArgs};
+use crate::cli::exit::Exit;
+use crate::cli::output::{Output, Record, TextLine};
+use crate::dns::answer::Zones;
+use crate::dns::client::server::ServerName;
+use crate::dns::client::{Client, Policy};
+use crate::dns::name::Name;
+use crate::dns::server::{Log, Logged, Network, Server, Sockets};
+use crate::dns::zone::{Source, Zone};
+use crate::fault::{Fault, Kind};
+use crate::net::listen::Shutdown;
+
+/// The largest zone file that is read.
+const MAX_ZONE_FILE_BYTES: u64 = 1 << 30;
+
+/// Arguments of `dnsserve`.
+#[derive(Debug, clap::Parser)]
+#[command(name = "dnsserve", version, about = "Serve DNS zones from zone files")]
+pub struct Args {
+    /// Zone files; the zone's name is what its SOA record stands at (- reads stdin)
+    #[arg(value_name = "ZONEFILE")]
+    files: Vec<PathBuf>,
+    /// A zone file whose relative names belong to NAME; may be repeated
+    #[arg(long, value_name = "NAME=FILE")]
+    zone: Vec<String>,
+    /// Hand questions for other names to this server; may be repeated
+    #[arg(long, value_name = "ADDR")]
+    forward: Vec<String>,
+    /// Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may
+    #[arg(long, value_name = "NET")]
+    allow_transfer: Vec<String>,
+    /// Read and check the zone files, say what they hold, and end
+    #[arg(long)]
+    check: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl cli::Tool for Args {
+    const NAME: &'static str = "dnsserve";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
 
 /// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(70)
+pub fn main() -> ExitCode {
+    cli::main::<Args>(run)
+}
+
+/// The command line, for manual page and completions.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    let zones = read_zones(&args)?;
+    if args.check {
+        let mut all: Vec<_> = zones.iter().collect();
+        all.sort_by(|a, b| a.origin().cmp(b.origin()));
+        for zone in all {
+            out.emit(&Checked::of(zone))?;
+        }
+        return Ok(Exit::OK);
+    }
+    for zone in zones.iter() {
+        out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
+    }
+    let transfer_to = args
+        .allow_transfer
+        .iter()
+        .map(|text| {
+            Network::parse(text).ok_or_else(|| Fault::new(Kind::Usage, format!("--allow-transfer {text}: no network")))
+        })
+        .collect::<Result<_, Fault>>()?;
+    let server = Server { zones, forward: forward(&args)?, transfer_to, log: log(out) };
+    cli::block_on_threads(async move {
+        let shutdown = Shutdown::on_signals(args.serve.drain)?;
+        let sockets = Sockets::bind(|| args.serve.bind("127.0.0.1:53"))?;
+        args.serve.announce(out, "dns", &sockets.addresses())?;
+        server.serve(sockets, args.serve.max_clients, &shutdown).await;
+        Ok(Exit::OK)
+    })
+}
+
+fn forward(args: &Args) -> Result<Option<Client>, Fault> {
+    if args.forward.is_empty() {
+        return Ok(None);
+    }
+    let mut servers = Vec::new();
+    for name in &args.forward {
+        servers.extend(ServerName::parse(name)?.addresses(53)?);
+    }
+    let policy =
+        Policy { timeout: Duration::from_secs(2), tries: 2, deadline: Duration::from_secs(8), ..Policy::default() };
+    Ok(Some(Client { policy, ..Client::new(servers) }))
+}
+
+fn read_zones(args: &Args) -> anyhow::Result<Zones> {
+    let mut zones = Zones::default();
+    let mut named: Vec<(Option<Name>, &Path)> = args.files.iter().map(|file| (None, file.as_path())).collect();
+    for text in &args.zone {
+        let (name, file) = text
+            .split_once('=')
+            .filter(|(_, file)| !file.is_empty())
+            .ok_or_else(|| Fault::new(Kind::Usage, format!("--zone {text}: NAME=FILE expected")))?;
+        let name = Name::parse(name).map_err(|error| Fault::new(Kind::Usage, format!("--zone {text}: {error}")))?;
+        named.push((Some(name), Path::new(file)));
+    }
+    if named.is_empty() && args.forward.is_empty() {
+        return Err(Fault::new(Kind::Usage, "no zone file")
+            .with_hint("dnsserve ZONEFILE…, or --zone NAME=FILE")
+            .into());
+    }
+    for (origin, file) in named {
+        let zone = read_zone(file, origin)?;
+        let name = zone.origin().clone();
+        if !zones.add(zone) {
+            let twice = Fault::new(Kind::BadData, format!("{}: the zone {name} was read already", file.display()));
+            return Err(twice.into());
+        }
+    }
+    Ok(zones)
+}
+
+fn read_zone(file: &Path, origin: Option<Name>) -> anyhow::Result<Zone> {
+    let text = if file == Path::new("-") { read_stdin()? } else { read_file(file)? };
+    let directory = file.parent().unwrap_or(Path::new("")).to_owned();
+    let mut load = |path: &str| {
+        let path = directory.join(path);
+        read_file(&path).map_err(|fault| fault.detail)
+    };
+    let without_origin = origin.is_none();
+    let source = Source { name: file.display().to_string(), text };
+    Zone::read(source, origin, &mut load)
+        .map_err(|error| {
+            let relative = without_origin && error.why.contains("without an origin");
+            let fault = Fault::from(error);
+            if relative {
+                fault.with_hint("write $ORIGIN at the top of the file, or name the zone: --zone NAME=FILE")
+            } else {
+                fault
+            }
+        })
+        .map_err(anyhow::Error::from)
+}
+
+fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
+    let failed = |error: std::io::Error| Fault::local(path.display(), &error);
+    if std::fs::metadata(path).map_err(failed)?.len() > MAX_ZONE_FILE_BYTES {
+        return Err(Fault::new(Kind::BadData, format!("{}: larger than 1 GiB", path.display())));
+    }
+    std::fs::read(path).map_err(failed)
+}
+
+fn read_stdin() -> anyhow::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut text = Vec::new();
+    std::io::stdin().take(MAX_ZONE_FILE_BYTES).read_to_end(&mut text).context("stdin")?;
+    Ok(text)
+}
+
+/// Every question is a record with `--json`, and a line with `-v`.
+fn log(out: &Output) -> Option<Arc<Log>> {
+    if !out.json() && !out.verbose() {
+        return None;
+    }
+    let out = out.clone();
+    Some(Arc::new(move |logged: &Logged<'_>| {
+        let record = Asked {
+            client: logged.client.to_string(),
+            transport: logged.transport.name(),
+            name: logged.question.map(|question| question.name.to_string()),
+            qtype: logged.question.map(|question| question.rtype.to_string()),
+            status: logged.rcode.to_string(),
+            size_bytes: logged.size_bytes,
+        };
+        if out.json() {
+            // A closed stdout is reported once by the output itself; serving goes on.
+            let _ = out.emit(&record);
+        } else {
+            let what = record.name.as_deref().unwrap_or("?");
+            let qtype = record.qtype.as_deref().unwrap_or("?");
+            out.note(&format!("{} {} {what} {qtype} {}", record.client, record.transport, record.status));
+        }
+    }))
+}
+
+/// One question in the log.
+#[derive(Debug, Serialize)]
+struct Asked {
+    client: String,
+    transport: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    qtype: Option<String>,
+    status: String,
+    size_bytes: usize,
+}
+
+impl Record for Asked {
+    const TYPE: &'static str = "query";
+
+    fn text(&self, _line: &mut TextLine) {}
+}
+
+/// One zone that was checked.
+#[derive(Debug, Serialize)]
+struct Checked {
+    zone: String,
+    serial: u32,
+    records: usize,
+}
+
+impl Checked {
+    fn of(zone: &Zone) -> Checked {
+        Checked { zone: zone.origin().to_string(), serial: zone.serial(), records: zone.record_count() }
+    }
+}
+
+impl Record for Checked {
+    const TYPE: &'static str = "zone";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(&self.zone).field(self.serial.to_string()).field(self.records.to_string());
+    }
 }

@@ -1,0 +1,352 @@
+//! Sockets for [`super::answer`]: datagrams, connections (RFC 7766), transfers out, questions handed on.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::UdpSocket;
+use tokio::sync::Semaphore;
+
+use super::answer::{self, Reply, Response, Zones};
+use super::client::{Client, Transport};
+use super::message::{Composer, Flags, MAX_MESSAGE_BYTES, Message, Question, Rcode};
+use super::query::Query;
+use super::record::Rtype;
+use super::wire::Cursor;
+use crate::fault::{Fault, Kind};
+use crate::net::listen::{Listeners, Shutdown};
+use crate::net::stream::Stream;
+
+/// A connection may stay silent for this long (RFC 7766, section 6.2.3).
+pub const MAX_TCP_IDLE: Duration = Duration::from_secs(10);
+/// Sending one message may take this long: a client that does not read is let go.
+const MAX_TCP_WRITE: Duration = Duration::from_secs(30);
+/// Questions of one connection.
+pub const MAX_TCP_QUERIES: u32 = 100_000;
+/// Questions that are being forwarded at once; more get SERVFAIL.
+pub const MAX_FORWARDED: usize = 256;
+/// Messages of a transfer are filled up to here.
+const TRANSFER_MESSAGE_BYTES: usize = 16_384;
+/// How often a port that is free for TCP and taken for UDP is exchanged for another.
+const MAX_PORT_TRIES: usize = 20;
+
+/// One question as the log shows it.
+#[derive(Debug)]
+pub struct Logged<'a> {
+    /// Who asked.
+    pub client: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
+    /// What was asked, if it could be read.
+    pub question: Option<&'a Question>,
+    /// How it was answered.
+    pub rcode: Rcode,
+    /// The length of the response; of a transfer, of all its messages.
+    pub size_bytes: usize,
+}
+
+/// Told about every question that got a response.
+pub type Log = dyn Fn(&Logged<'_>) + Send + Sync;
+
+/// A network in prefix notation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Parses `192.0.2.0/24`, `2001:db8::/32` or a single address.
+    pub fn parse(text: &str) -> Option<Network> {
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().ok()?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Some(most), |prefix| prefix.parse().ok())?;
+        (prefix <= most).then_some(Network { address, prefix })
+    }
+
+    /// True if the address is in the network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, address.to_canonical()) {
+            (IpAddr::V4(own), IpAddr::V4(other)) => {
+                let differ = own.to_bits() ^ other.to_bits();
+                differ.leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(own), IpAddr::V6(other)) => {
+                (own.to_bits() ^ other.to_bits()).leading_zeros() >= u32::from(self.prefix)
+            }
+            _ => false,
+        }
+    }
+}
+
+/// What a name server serves, and to whom.
+pub struct Server {
+    /// The zones it answers for.
+    pub zones: Zones,
+    /// Where questions for other names go, if anywhere.
+    pub forward: Option<Client>,
+    /// Who may transfer zones; nobody if empty.
+    pub transfer_to: Vec<Network>,
+    /// Told about every question.
+    pub log: Option<Arc<Log>>,
+}
+
+impl std::fmt::Debug for Server {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Server").field("zones", &self.zones.iter().count()).finish_non_exhaustive()
+    }
+}
+
+/// TCP and UDP sockets on the same addresses and ports.
+#[derive(Debug)]
+pub struct Sockets {
+    tcp: Listeners,
+    udp: Vec<UdpSocket>,
+}
+
+impl Sockets {
+    /// Binds both kinds; a free port (0) is one that is free for both.
+    pub fn bind(bind_tcp: impl Fn() -> Result<Listeners, Fault>) -> Result<Sockets, Fault> {
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let tcp = bind_tcp()?;
+            match tcp.addresses().into_iter().map(bind_udp).collect::<Result<Vec<_>, Fault>>() {
+                Ok(udp) => return Ok(Sockets { tcp, udp }),
+                Err(fault) if tries >= MAX_PORT_TRIES => return Err(fault),
+                // With a fixed port this fails again and says so at the end.
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Where they listen.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.tcp.addresses()
+    }
+}
+
+fn bind_udp(address: SocketAddr) -> Result<UdpSocket, Fault> {
+    let open = || -> std::io::Result<UdpSocket> {
+        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
+        if address.is_ipv6() {
+            socket.set_only_v6(false)?;
+        }
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        UdpSocket::from_std(socket.into())
+    };
+    open().map_err(|error| Fault { kind: Kind::CannotCreate, ..Fault::local(format!("UDP {address}"), &error) })
+}
+
+impl Server {
+    /// Serves until the shutdown.
+    pub async fn serve(self, sockets: Sockets, max_clients: usize, shutdown: &Shutdown) {
+        let server = Arc::new(self);
+        let forwards = Arc::new(Semaphore::new(MAX_FORWARDED));
+        let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let mut tasks = tokio::task::JoinSet::new();
+        for socket in sockets.udp {
+            let socket = Arc::new(socket);
+            for _ in 0..workers {
+                let (server, socket, forwards) = (server.clone(), socket.clone(), forwards.clone());
+                tasks.spawn(async move { server.datagrams(socket, forwards).await });
+            }
+        }
+        let handler = {
+            let (server, forwards) = (server.clone(), forwards.clone());
+            move |stream: Stream, peer: SocketAddr| {
+                let (server, forwards) = (server.clone(), forwards.clone());
+                async move {
+                    // A client that breaks its connection is not our trouble.
+                    let _ = server.connection(stream, peer, forwards).await;
+                }
+            }
+        };
+        sockets.tcp.serve(max_clients, shutdown, handler).await;
+        tasks.shutdown().await;
+    }
+
+    async fn datagrams(self: Arc<Server>, socket: Arc<UdpSocket>, forwards: Arc<Semaphore>) {
+        let mut buffer = vec![0; MAX_MESSAGE_BYTES];
+        loop {
+            let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
+                // An ICMP error of an earlier response, or no memory: neither ends a server.
+                tokio::task::yield_now().await;
+                continue;
+            };
+            let query = buffer.get(..length).unwrap_or_default();
+            match answer::answer(&self.zones, query, true) {
+                Reply::Send(response) => self.send_datagram(&socket, peer, &response).await,
+                Reply::Transfer(message) => {
+                    let code = if message.question.first().is_some_and(|q| q.rtype == Rtype::IXFR) {
+                        Rcode::REFUSED
+                    } else {
+                        Rcode::FORMERR // AXFR is for connections alone (RFC 5936, section 4.2)
+                    };
+                    self.send_datagram(&socket, peer, &answer::refuse(&message, code)).await;
+                }
+                Reply::Elsewhere(refused) => {
+                    if self.forward.is_none() {
+                        self.send_datagram(&socket, peer, &refused).await;
+                        continue;
+                    }
+                    let (server, socket, query) = (self.clone(), socket.clone(), query.to_vec());
+                    let forwards = forwards.clone();
+                    tokio::spawn(async move {
+                        let response = server.forwarded(query, refused, true, &forwards).await;
+                        server.send_datagram(&socket, peer, &response).await;
+                    });
+                }
+                Reply::Drop => {}
+            }
+        }
+    }
+
+    async fn send_datagram(&self, socket: &UdpSocket, peer: SocketAddr, response: &Response) {
+        // A datagram that cannot be sent is one that was lost.
+        let _ = socket.send_to(&response.wire, peer).await;
+        self.log(peer, Transport::Udp, response.question.as_ref(), response.rcode, response.wire.len());
+    }
+
+    /// One connection: questions one after the other, each answered before the next is read.
+    async fn connection(&self, mut stream: Stream, peer: SocketAddr, forwards: Arc<Semaphore>) -> std::io::Result<()> {
+        let transport = if stream.is_tls() { Transport::Tls } else { Transport::Tcp };
+        let mut query = Vec::new();
+        for _ in 0..MAX_TCP_QUERIES {
+            let mut length = [0; 2];
+            within(MAX_TCP_IDLE, stream.read_exact(&mut length)).await?;
+            query.resize(usize::from(u16::from_be_bytes(length)), 0);
+            within(MAX_TCP_IDLE, stream.read_exact(&mut query)).await?;
+            let response = match answer::answer(&self.zones, &query, false) {
+                Reply::Send(response) => response,
+                Reply::Elsewhere(refused) if self.forward.is_none() => refused,
+                Reply::Elsewhere(refused) => self.forwarded(query.clone(), refused, false, &forwards).await,
+                Reply::Transfer(message) => match self.transfer(&message, peer) {
+                    Ok(messages) => {
+                        let mut size = 0;
+                        for wire in messages {
+                            size += wire.len();
+                            send(&mut stream, &wire).await?;
+                        }
+                        self.log(peer, transport, message.question.first(), Rcode::NOERROR, size);
+                        continue;
+                    }
+                    Err(rcode) => answer::refuse(&message, rcode),
+                },
+                Reply::Drop => return Ok(()),
+            };
+            send(&mut stream, &response.wire).await?;
+            self.log(peer, transport, response.question.as_ref(), response.rcode, response.wire.len());
+        }
+        Ok(())
+    }
+
+    /// The messages of a zone transfer (RFC 5936, section 2.2), or why there is none. An IXFR gets the whole zone, or
+    /// the SOA alone if the client has it already (RFC 1995, section 4).
+    fn transfer(&self, query: &Message, peer: SocketAddr) -> Result<impl Iterator<Item = Vec<u8>>, Rcode> {
+        let question = query.question.first().ok_or(Rcode::FORMERR)?.clone();
+        if !self.transfer_to.iter().any(|network| network.contains(peer.ip())) {
+            return Err(Rcode::REFUSED);
+        }
+        let zone = self.zones.get(&question.name).ok_or(Rcode::NOTAUTH)?;
+        let known = query.authority.iter().find(|record| record.rtype == Rtype::SOA).and_then(|soa| {
+            let at = soa.rdata.len().checked_sub(20)?;
+            Cursor::new(soa.rdata.get(at..)?).u32().ok()
+        });
+        let mut records = match known {
+            Some(serial) if question.rtype == Rtype::IXFR && serial == zone.serial() => vec![zone.soa().clone()],
+            _ => {
+                let mut records = zone.records();
+                records.push(zone.soa().clone());
+                records
+            }
+        }
+        .into_iter()
+        .peekable();
+        let (id, mut flags) = (query.id, query.flags);
+        flags.0 &= Flags::RD;
+        flags.set(Flags::QR, true);
+        flags.set(Flags::AA, true);
+        Ok(std::iter::from_fn(move || {
+            records.peek()?;
+            let mut composer = Composer::new(id, flags);
+            composer.question(&question);
+            while let Some(record) = records.peek() {
+                let empty = composer.size() < 300;
+                let limit = if empty { MAX_MESSAGE_BYTES } else { TRANSFER_MESSAGE_BYTES };
+                if !composer.record(1, record, limit) {
+                    break;
+                }
+                records.next();
+            }
+            Some(composer.finish(&[]))
+        }))
+    }
+
+    /// Hands a question on and gives the answer back under the client's identifier.
+    async fn forwarded(&self, query: Vec<u8>, refused: Response, udp: bool, forwards: &Semaphore) -> Response {
+        let (Ok(message), Some(client)) = (Message::parse(&query), self.forward.clone()) else { return refused };
+        let Some(question) = message.question.first().cloned() else { return refused };
+        let Ok(_permit) = forwards.try_acquire() else { return answer::refuse(&message, Rcode::SERVFAIL) };
+        let mut onward = Query::new(question.name.clone(), question.rtype);
+        onward.question.class = question.class;
+        onward.flags = Flags(message.flags.0 & (Flags::RD | Flags::CD | Flags::AD));
+        if let (Some(edns), Some(asked)) = (&mut onward.edns, &message.edns) {
+            edns.dnssec_ok = asked.dnssec_ok;
+        }
+        let answer = tokio::task::spawn_blocking(move || client.ask(&onward)).await;
+        let Ok(Ok(answer)) = answer else { return answer::refuse(&message, Rcode::SERVFAIL) };
+        let mut reply = answer.message;
+        reply.id = message.id;
+        reply.flags.set(Flags::AA, false);
+        let limit = match &message.edns {
+            _ if !udp => MAX_MESSAGE_BYTES,
+            Some(edns) => usize::from(edns.udp_size.clamp(512, 1232)),
+            None => 512,
+        };
+        let rcode = reply.rcode();
+        reply.edns = reply.edns.filter(|_| message.edns.is_some());
+        Response { wire: reply.compose(limit), rcode, question: Some(question) }
+    }
+
+    fn log(&self, client: SocketAddr, transport: Transport, question: Option<&Question>, rcode: Rcode, size: usize) {
+        if let Some(log) = &self.log {
+            log(&Logged { client, transport, question, rcode, size_bytes: size });
+        }
+    }
+}
+
+async fn send(stream: &mut Stream, wire: &[u8]) -> std::io::Result<()> {
+    let mut framed = u16::try_from(wire.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
+    framed.extend_from_slice(wire);
+    within(MAX_TCP_WRITE, async {
+        stream.write_all(&framed).await?;
+        stream.flush().await
+    })
+    .await
+}
+
+async fn within<T>(limit: Duration, work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn networks() {
+        let inside = |network: &str, address: &str| Network::parse(network).unwrap().contains(address.parse().unwrap());
+        assert!(inside("192.0.2.0/24", "192.0.2.255") && !inside("192.0.2.0/24", "192.0.3.0"));
+        assert!(inside("0.0.0.0/0", "203.0.113.1") && !inside("0.0.0.0/0", "::1"));
+        assert!(inside("127.0.0.1", "127.0.0.1") && !inside("127.0.0.1", "127.0.0.2"));
+        assert!(inside("127.0.0.0/8", "::ffff:127.0.0.1"), "as a dual-stack socket shows it");
+        assert!(inside("2001:db8::/32", "2001:db8:ffff::1") && !inside("2001:db8::/32", "2001:db9::1"));
+        for bad in ["", "192.0.2.0/33", "x/8", "::/129", "1.2.3.4/"] {
+            assert_eq!(Network::parse(bad), None, "{bad}");
+        }
+    }
+}
