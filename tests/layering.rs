@@ -34,7 +34,7 @@ const IO_FILES: &[&str] = &[
     "smtp/server*",
     "dns/client*",
     "dns/server*",
-    "dns/bulk",
+    "dns/bulk/drive*",
     "dns/resolve",
     "dns/trace",
     "dns/transfer",

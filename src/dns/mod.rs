@@ -11,6 +11,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod answer;
+pub mod bulk;
 pub mod client;
 pub mod edns;
 pub mod exchange;

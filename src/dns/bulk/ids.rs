@@ -1,0 +1,160 @@
+//! Message IDs: drawn from a shuffled list of all 65,536, so that the next one cannot be guessed and none is in use
+//! twice; and the way back from (ID, lane) to the slot, by index instead of by hash.
+
+/// The system's randomness in blocks, given from outside: the core itself has none.
+pub struct Random {
+    fill: Box<dyn FnMut(&mut [u8]) + Send>,
+    block: Box<[u8; BLOCK]>,
+    used: usize,
+}
+
+/// Bytes that are fetched at a time.
+const BLOCK: usize = 4096;
+
+impl std::fmt::Debug for Random {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Random")
+    }
+}
+
+impl Random {
+    /// Randomness from `fill`, which must be a CSPRNG wherever answers are believed because of it.
+    pub fn new(fill: impl FnMut(&mut [u8]) + Send + 'static) -> Random {
+        Random { fill: Box::new(fill), block: Box::new([0; BLOCK]), used: BLOCK }
+    }
+
+    /// 32 random bits.
+    pub fn next(&mut self) -> u32 {
+        if self.used >= BLOCK {
+            (self.fill)(&mut self.block[..]);
+            self.used = 0;
+        }
+        let bytes = self.block.get(self.used..self.used + 4).and_then(|bytes| bytes.try_into().ok());
+        self.used += 4;
+        bytes.map_or(0, u32::from_le_bytes)
+    }
+
+    /// A number below `end`.
+    pub fn below(&mut self, end: usize) -> usize {
+        ((u64::from(self.next()) * end as u64) >> 32) as usize
+    }
+}
+
+#[cfg(test)]
+impl Random {
+    /// A small generator for tests only (xorshift).
+    pub(super) fn seeded(mut state: u64) -> Random {
+        Random::new(move |block| {
+            for byte in block {
+                state ^= state << 13;
+                state ^= state >> 7;
+                state ^= state << 17;
+                *byte = (state >> 32) as u8;
+            }
+        })
+    }
+}
+
+const ALL: usize = 1 << 16;
+
+/// The free IDs and who holds the others.
+#[derive(Debug)]
+pub(super) struct Ids {
+    /// A ring; the free ones stand from `head` on.
+    ring: Box<[u16]>,
+    head: usize,
+    free: usize,
+    /// By ID: slot + 1 in the low half, lane in the high half; 0 = free.
+    holders: Box<[u32]>,
+}
+
+impl Ids {
+    pub(super) fn new(random: &mut Random) -> Ids {
+        let mut ring: Box<[u16]> = (0..=u16::MAX).collect();
+        for at in (1..ALL).rev() {
+            ring.swap(at, random.below(at + 1));
+        }
+        Ids { ring, head: 0, free: ALL, holders: vec![0; ALL].into_boxed_slice() }
+    }
+
+    /// The next ID, from now on held by this slot on this lane.
+    pub(super) fn take(&mut self, lane: u16, slot: u32) -> Option<u16> {
+        if self.free == 0 {
+            return None;
+        }
+        let id = *self.ring.get(self.head % ALL)?;
+        *self.holders.get_mut(usize::from(id))? = (u32::from(lane) << 16) | (slot + 1);
+        self.head = (self.head + 1) % ALL;
+        self.free -= 1;
+        Some(id)
+    }
+
+    /// Takes an ID back and mixes it in with the free ones, so that no order comes round again.
+    pub(super) fn release(&mut self, id: u16, random: &mut Random) {
+        let Some(holder) = self.holders.get_mut(usize::from(id)).filter(|holder| **holder != 0) else { return };
+        *holder = 0;
+        let tail = (self.head + self.free) % ALL;
+        self.free += 1;
+        let other = (self.head + random.below(self.free)) % ALL;
+        if let Some(place) = self.ring.get_mut(tail) {
+            *place = id;
+        }
+        self.ring.swap(tail, other);
+    }
+
+    /// The slot that holds the ID on this lane.
+    pub(super) fn holder(&self, id: u16, lane: u16) -> Option<u32> {
+        let holder = *self.holders.get(usize::from(id))?;
+        (holder != 0 && holder >> 16 == u32::from(lane)).then(|| (holder & 0xffff) - 1)
+    }
+
+    pub(super) fn free(&self) -> usize {
+        self.free
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn every_id_is_out_once() {
+        let mut random = Random::seeded(1);
+        let mut ids = Ids::new(&mut random);
+        let mut out = HashSet::new();
+        for slot in 0..ALL as u32 {
+            let slot = slot % 1000;
+            let id = ids.take(7, slot).unwrap();
+            assert!(out.insert(id));
+            assert_eq!(ids.holder(id, 7), Some(slot));
+            assert_eq!(ids.holder(id, 8), None, "another lane's answer is nobody's");
+        }
+        assert_eq!(ids.take(7, 1), None);
+        for id in out {
+            ids.release(id, &mut random);
+            assert_eq!(ids.holder(id, 7), None);
+        }
+        assert_eq!(ids.free(), ALL);
+        ids.release(3, &mut random);
+        assert_eq!(ids.free(), ALL, "released twice counts once");
+    }
+
+    #[test]
+    fn the_order_does_not_come_round_again() {
+        let mut random = Random::seeded(2);
+        let mut ids = Ids::new(&mut random);
+        let mut round = || -> Vec<u16> {
+            (0..ALL)
+                .map(|_| {
+                    let id = ids.take(0, 0).unwrap();
+                    ids.release(id, &mut random);
+                    id
+                })
+                .collect()
+        };
+        let (first, second) = (round(), round());
+        let same = first.iter().zip(&second).filter(|(a, b)| a == b).count();
+        assert!(same < 50, "{same} of 65,536 came at the same place");
+    }
+}

@@ -1,0 +1,345 @@
+//! A network made of a heap and a clock that jumps: resolvers that lose, delay, reorder, double, limit, refuse, lie and
+//! die, with the engine between them. Every question must end exactly once, and the engine must stay sane.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use super::{Done, Engine, Failure, Health, Micros, Options, Outcome, Outlet, Random, Sink};
+
+/// How a simulated resolver behaves.
+#[derive(Debug, Clone, Copy)]
+struct Nature {
+    delay: Micros,
+    /// Added at random, so that answers overtake each other.
+    jitter: Micros,
+    /// In a thousand.
+    loss: usize,
+    doubles: usize,
+    /// Answers for another question or under another ID, in a thousand.
+    lies: usize,
+    servfail: usize,
+    truncates: usize,
+    /// Answers a second; what goes beyond is dropped or refused.
+    limit: Option<(f64, bool)>,
+    dead: bool,
+}
+
+const GOOD: Nature = Nature {
+    delay: 10_000,
+    jitter: 2_000,
+    loss: 0,
+    doubles: 0,
+    lies: 0,
+    servfail: 0,
+    truncates: 0,
+    limit: None,
+    dead: false,
+};
+
+struct Network {
+    natures: Vec<Nature>,
+    lanes_each: usize,
+    random: Random,
+    now: Micros,
+    tokens: Vec<(f64, Micros)>,
+    /// (time, order, lane, answer)
+    heap: BinaryHeap<Reverse<(Micros, u64, u16, Vec<u8>)>>,
+    order: u64,
+    sent: u64,
+    ids_seen: Vec<u32>,
+}
+
+impl Network {
+    fn chance(&mut self, in_thousand: usize) -> bool {
+        in_thousand > 0 && self.random.below(1000) < in_thousand
+    }
+}
+
+impl Outlet for Network {
+    fn send(&mut self, lane: u16, query: &[u8]) {
+        self.sent += 1;
+        let count = self.natures.len();
+        let udp = count * self.lanes_each;
+        let stream = usize::from(lane) >= udp;
+        let at = if stream { usize::from(lane) - udp } else { usize::from(lane) / self.lanes_each.max(1) };
+        let nature = self.natures[at];
+        self.ids_seen[usize::from(u16::from_be_bytes([query[0], query[1]]))] += 1;
+        if nature.dead || self.chance(nature.loss) {
+            return;
+        }
+        let mut rcode = 0;
+        if let Some((limit, refuses)) = nature.limit {
+            let (tokens, since) = &mut self.tokens[at];
+            *tokens = (*tokens + (self.now - *since) as f64 * limit / 1e6).min(limit / 10.0);
+            *since = self.now;
+            if *tokens < 1.0 {
+                if !refuses {
+                    return;
+                }
+                rcode = 5;
+            } else {
+                *tokens -= 1.0;
+            }
+        }
+        let mut answer = query.to_vec();
+        let with_edns = query[11] == 1;
+        let question_end = query.len() - if with_edns { 11 } else { 0 };
+        answer.truncate(question_end);
+        answer[11] = 0;
+        if self.chance(nature.servfail) {
+            rcode = 2;
+        }
+        let truncated = !stream && self.chance(nature.truncates);
+        answer[2] = 0x81 | if truncated { 2 } else { 0 };
+        answer[3] = 0x80 | rcode;
+        if rcode == 0 && !truncated {
+            answer[7] = 1;
+            answer.extend_from_slice(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01");
+        }
+        if self.chance(nature.lies) {
+            let place = if self.chance(500) { 1 } else { 14 };
+            answer[place] ^= 0x15;
+        }
+        for _ in 0..if self.chance(nature.doubles) { 2 } else { 1 } {
+            let jitter = self.random.below(nature.jitter as usize + 1) as Micros;
+            self.order += 1;
+            self.heap.push(Reverse((self.now + nature.delay + jitter, self.order, lane, answer.clone())));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Ledger {
+    done: Vec<u8>,
+    answered: u64,
+    failed: u64,
+    slowest: Micros,
+    most_tries: u8,
+    failures: Vec<Failure>,
+}
+
+impl Sink for Ledger {
+    fn done(&mut self, done: &Done<'_>) {
+        let count = &mut self.done[done.number as usize];
+        *count += 1;
+        assert_eq!(*count, 1, "question {} ended twice", done.number);
+        assert_eq!(done.question, question(done.number), "the question came back changed");
+        self.slowest = self.slowest.max(done.elapsed);
+        self.most_tries = self.most_tries.max(done.tries);
+        match done.outcome {
+            Outcome::Answered(walked) => {
+                assert!(walked.has_type(1));
+                self.answered += 1;
+            }
+            Outcome::Failed(failure, _) => {
+                self.failed += 1;
+                if !self.failures.contains(&failure) {
+                    self.failures.push(failure);
+                }
+            }
+        }
+    }
+}
+
+/// Question number `n`: names of 15 different lengths.
+fn question(n: u64) -> Vec<u8> {
+    let label = format!("{n:0width$}", width = 7 + (n % 15) as usize);
+    let mut wire = vec![label.len() as u8];
+    wire.extend_from_slice(label.as_bytes());
+    wire.extend_from_slice(b"\x04test\x00\x00\x01\x00\x01");
+    wire
+}
+
+struct Report {
+    ledger: Ledger,
+    health: Vec<Health>,
+    seconds: f64,
+    sent: u64,
+    ids_seen: Vec<u32>,
+}
+
+fn run(count: u64, natures: &[Nature], options: Options, seed: u64) -> Report {
+    let lanes_each = 4;
+    let mut engine = Engine::new(options, natures.len(), lanes_each, Random::seeded(seed), 0);
+    let mut network = Network {
+        natures: natures.to_vec(),
+        lanes_each,
+        random: Random::seeded(seed + 1),
+        now: 0,
+        tokens: vec![(0.0, 0); natures.len()],
+        heap: BinaryHeap::new(),
+        order: 0,
+        sent: 0,
+        ids_seen: vec![0; 1 << 16],
+    };
+    let mut ledger = Ledger { done: vec![0; count as usize], ..Ledger::default() };
+    let mut next = 0;
+    let slack = 300;
+    while next < count || engine.unfinished() > 0 {
+        while next < count && engine.room() > 0 {
+            assert!(engine.ask(network.now, next, &question(next)));
+            next += 1;
+        }
+        engine.transmit(network.now, &mut ledger, &mut network);
+        for lane in engine.take_rotations() {
+            engine.rotated(lane);
+        }
+        let packet = network.heap.peek().map(|Reverse((time, ..))| *time);
+        let wake = [packet, engine.wake_at(network.now)].into_iter().flatten().min();
+        let Some(wake) = wake.filter(|_| engine.unfinished() > 0) else { continue };
+        network.now = network.now.max(wake) + slack;
+        while let Some(Reverse((time, ..))) = network.heap.peek()
+            && *time <= network.now
+        {
+            let Some(Reverse((_, _, lane, answer))) = network.heap.pop() else { break };
+            engine.receive(network.now, lane, &answer, &mut ledger);
+        }
+        engine.tick(network.now, &mut ledger);
+        assert!(network.now < 3_600_000_000 * 24, "the run does not end: {} left", engine.unfinished());
+    }
+    assert!(ledger.done.iter().all(|count| *count == 1), "every question ends once");
+    assert_eq!(engine.active(), 0);
+    let health = engine.health().collect();
+    engine.assert_everything_is_free();
+    Report { ledger, health, seconds: network.now as f64 / 1e6, sent: network.sent, ids_seen: network.ids_seen }
+}
+
+#[test]
+fn a_million_questions_over_a_bad_network() {
+    let natures = [
+        Nature { loss: 10, doubles: 10, jitter: 20_000, ..GOOD },
+        Nature { loss: 20, truncates: 10, servfail: 5, delay: 30_000, ..GOOD },
+        Nature { doubles: 20, lies: 5, delay: 2_000, jitter: 30_000, ..GOOD },
+    ];
+    let report = run(1_000_000, &natures, Options { concurrency: 3000, ..Options::default() }, 7);
+    assert_eq!(report.ledger.failed, 0, "{:?}", report.ledger.failures);
+    assert!(report.ledger.slowest < 30_000_000);
+    assert!(report.sent < 1_080_000, "{} queries", report.sent);
+    let least = report.ids_seen.iter().min().copied().unwrap_or(0);
+    assert!(least > 0, "all 65,536 IDs are used, again and again");
+    for health in &report.health {
+        assert_eq!(health.benched, 0, "{health:?}");
+        assert!(health.window > 800, "{health:?}");
+    }
+}
+
+/// One resolver, 30 ms away, 1 % loss: nothing lost, and at least 90 % of what window and delay allow.
+#[test]
+fn loss_and_delay_do_not_slow_it_down() {
+    let far = Nature { delay: 30_000, jitter: 0, loss: 10, ..GOOD };
+    let report = run(200_000, &[far], Options::default(), 3);
+    assert_eq!(report.ledger.failed, 0);
+    let rate = 200_000.0 / report.seconds;
+    let possible = 1000.0 / 0.030_3;
+    assert!(rate > 0.9 * possible, "{rate:.0} of {possible:.0} a second");
+}
+
+#[test]
+fn a_dead_resolver_and_a_liar_are_benched() {
+    let natures = [GOOD, Nature { dead: true, ..GOOD }, Nature { lies: 1000, ..GOOD }, GOOD];
+    let report = run(300_000, &natures, Options { concurrency: 4000, ..Options::default() }, 5);
+    assert_eq!(report.ledger.failed, 0);
+    assert!(report.health[1].benched > 0 && report.health[2].benched > 0, "{:?}", report.health);
+    assert!(report.health[1].sent < 1_000 && report.health[2].sent < 2_000, "{:?}", report.health);
+    assert_eq!((report.health[0].benched, report.health[3].benched), (0, 0), "{:?}", report.health);
+}
+
+#[test]
+fn a_rate_limit_is_met() {
+    for refuses in [false, true] {
+        let limited = Nature { limit: Some((2_000.0, refuses)), delay: 1_000, jitter: 100, ..GOOD };
+        let report = run(60_000, &[limited], Options { tries: 8, ..Options::default() }, 9);
+        let rate = 60_000.0 / report.seconds;
+        assert!(rate > 1_400.0, "refuses: {refuses}: {rate:.0} a second, {:?}", report.health);
+        assert!(report.sent < 90_000, "refuses: {refuses}: {} queries for 60,000 answers", report.sent);
+        assert_eq!(report.ledger.failed, 0, "refuses: {refuses}: {:?}", report.ledger.failures);
+    }
+}
+
+#[test]
+fn a_dead_server_ends_every_question() {
+    let options = Options { tries: 3, try_timeout: 1_000_000, ..Options::default() };
+    let report = run(2_000, &[Nature { dead: true, ..GOOD }], options, 1);
+    assert_eq!((report.ledger.failed, report.ledger.answered), (2_000, 0));
+    assert_eq!(report.ledger.failures, [Failure::TimedOut]);
+    assert!(report.ledger.slowest <= 30_100_000, "{}", report.ledger.slowest);
+}
+
+#[test]
+fn servfail_from_everybody_is_an_outcome() {
+    let broken = Nature { servfail: 1000, ..GOOD };
+    let report = run(2_000, &[broken, broken], Options::default(), 1);
+    assert_eq!(report.ledger.failures, [Failure::Rcode(2)]);
+    assert_eq!(report.ledger.failed, 2_000);
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let report = run(5_000, &[GOOD], Options { rate: Some(1_000.0), ..Options::default() }, 4);
+    assert!((4.9..5.2).contains(&report.seconds), "{} s", report.seconds);
+    assert_eq!(report.sent, 5_000);
+}
+
+#[test]
+fn a_deadline_for_the_whole_question_holds() {
+    let options = Options { tries: 200, name_timeout: 2_000_000, ..Options::default() };
+    let report = run(100, &[Nature { dead: true, ..GOOD }], options, 1);
+    assert_eq!(report.ledger.failed, 100);
+    assert!(report.ledger.slowest <= 2_100_000, "{}", report.ledger.slowest);
+}
+
+#[test]
+fn mixed_case_must_come_back() {
+    struct Lower(Vec<(u16, Vec<u8>)>);
+    impl Outlet for Lower {
+        fn send(&mut self, lane: u16, query: &[u8]) {
+            self.0.push((lane, query.to_vec()));
+        }
+    }
+    struct Count(u32);
+    impl Sink for Count {
+        fn done(&mut self, _: &Done<'_>) {
+            self.0 += 1;
+        }
+    }
+    let options = Options { mix_case: true, edns: None, ..Options::default() };
+    let mut engine = Engine::new(options, 1, 1, Random::seeded(3), 0);
+    let asked = b"\x10abcdefghijklmnop\x04test\x00\x00\x01\x00\x01";
+    assert!(engine.ask(0, 0, asked));
+    let (mut sent, mut count) = (Lower(Vec::new()), Count(0));
+    engine.transmit(0, &mut count, &mut sent);
+    let (lane, query) = sent.0[0].clone();
+    assert_ne!(&query[12..], asked, "seed 3 mixes some letter");
+    assert!(query[12..].eq_ignore_ascii_case(asked));
+    let mut answer = query.clone();
+    answer[2] |= 0x80;
+    answer[12..].make_ascii_lowercase();
+    engine.receive(10, lane, &answer, &mut count);
+    assert_eq!(count.0, 0, "an answer in another case is not believed");
+    answer[12..].copy_from_slice(&query[12..]);
+    engine.receive(10, lane + 1, &answer, &mut count);
+    assert_eq!(count.0, 0, "nor one from another lane");
+    engine.receive(10, lane, &answer, &mut count);
+    assert_eq!(count.0, 1);
+}
+
+#[test]
+fn giving_up_ends_what_was_taken_in() {
+    let mut engine = Engine::new(Options::default(), 2, 2, Random::seeded(3), 0);
+    let mut ledger = Ledger { done: vec![0; 500], ..Ledger::default() };
+    struct Nowhere;
+    impl Outlet for Nowhere {
+        fn send(&mut self, _: u16, _: &[u8]) {}
+    }
+    for n in 0..500 {
+        assert!(engine.ask(0, n, &question(n)));
+    }
+    engine.transmit(0, &mut ledger, &mut Nowhere);
+    engine.tick(1_500_000, &mut ledger);
+    engine.transmit(1_500_000, &mut ledger, &mut Nowhere);
+    assert_eq!(engine.silence(1_500_000), 1_500_000);
+    engine.lane_failed(1_600_000, 0, Failure::ConnectRefused, &mut ledger);
+    engine.give_up(2_000_000, Failure::TimedOut, &mut ledger);
+    assert_eq!((ledger.failed, engine.unfinished()), (500, 0));
+    engine.assert_everything_is_free();
+}

@@ -1,0 +1,334 @@
+//! Answers walked in place: nothing is copied, nothing allocated, every offset checked. The full decoder is the oracle
+//! that this is fuzzed against.
+
+/// Bytes of a message's header (RFC 1035, section 4.1.1).
+pub const HEADER: usize = 12;
+/// The type of the EDNS pseudo record (RFC 6891).
+const OPT: u16 = 41;
+/// The EDNS option that explains errors (RFC 8914).
+const EDE: u16 = 15;
+/// Compression pointers followed in one name; an honest name has at most 127 labels.
+pub const MAX_POINTERS: usize = 127;
+
+/// A message that answers a query: its sections were walked once and every record lies inside it.
+#[derive(Debug, Clone, Copy)]
+pub struct Walked<'a> {
+    message: &'a [u8],
+    /// Where the answer section begins.
+    answers: usize,
+    counts: [u16; 3],
+    /// The response code with the upper bits that EDNS adds (RFC 6891, section 6.1.3).
+    pub rcode: u16,
+    /// The message has an EDNS record.
+    pub edns: bool,
+    ede: Option<(u16, usize, usize)>,
+}
+
+/// One record, by its places in the message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// Where its owner name begins.
+    pub owner: usize,
+    /// Its type.
+    pub rtype: u16,
+    /// Its class.
+    pub class: u16,
+    /// Its time to live, in seconds.
+    pub ttl: u32,
+    /// Where its data begins.
+    pub data: usize,
+    /// Where its data ends.
+    pub end: usize,
+}
+
+fn u16_at(message: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_be_bytes(message.get(at..at + 2)?.try_into().ok()?))
+}
+
+fn u32_at(message: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_be_bytes(message.get(at..at + 4)?.try_into().ok()?))
+}
+
+/// The flags of a header: QR, opcode, AA, TC, RD, RA, AD, CD, rcode.
+pub fn flags(message: &[u8]) -> u16 {
+    u16_at(message, 2).unwrap_or(0)
+}
+
+/// The message's ID, if it is a response (QR) to a standard query with room for a header.
+pub fn response_id(message: &[u8]) -> Option<u16> {
+    let standard = message.len() >= HEADER && flags(message) & 0xf800 == 0x8000;
+    standard.then(|| u16_at(message, 0))?
+}
+
+/// The message asks exactly this question and no other: byte for byte, or without regard to the case of letters.
+pub fn asks(message: &[u8], question: &[u8], exactly: bool) -> bool {
+    if u16_at(message, 4) != Some(1) {
+        return false;
+    }
+    match message.get(HEADER..HEADER + question.len()) {
+        Some(found) if found == question => true,
+        // Type and class hold no letters that could differ in case alone: 4 bytes are compared exactly.
+        Some(found) if !exactly => {
+            let split = question.len().saturating_sub(4);
+            match (found.split_at_checked(split), question.split_at_checked(split)) {
+                (Some((name, rest)), Some((own_name, own_rest))) => {
+                    rest == own_rest && name.eq_ignore_ascii_case(own_name)
+                }
+                _ => false,
+            }
+        }
+        _ => false,
+    }
+}
+
+/// The place after the name at `at`; its labels and pointer are not followed.
+fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        let length = *message.get(at)?;
+        match length {
+            0 => return Some(at + 1),
+            1..=63 => at += 1 + usize::from(length),
+            192..=255 => return message.get(at + 1).map(|_| at + 2),
+            _ => return None,
+        }
+    }
+}
+
+fn record_at(message: &[u8], owner: usize) -> Option<Place> {
+    let at = skip_name(message, owner)?;
+    let length = usize::from(u16_at(message, at + 8)?);
+    let (data, end) = (at + 10, at + 10 + length);
+    if end > message.len() {
+        return None;
+    }
+    Some(Place {
+        owner,
+        rtype: u16_at(message, at)?,
+        class: u16_at(message, at + 2)?,
+        ttl: u32_at(message, at + 4)?,
+        data,
+        end,
+    })
+}
+
+impl<'a> Walked<'a> {
+    /// Walks a response with one question of `question_len` bytes. None if it is malformed: a record beyond the end, a
+    /// second OPT, bytes left over.
+    pub fn new(message: &'a [u8], question_len: usize) -> Option<Walked<'a>> {
+        let answers = HEADER + question_len;
+        let counts = [u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
+        let mut walked = Walked { message, answers, counts, rcode: flags(message) & 15, edns: false, ede: None };
+        let mut at = answers;
+        for (section, count) in counts.into_iter().enumerate() {
+            for _ in 0..count {
+                let place = record_at(message, at)?;
+                if section == 2 && place.rtype == OPT {
+                    if walked.edns {
+                        return None;
+                    }
+                    walked.opt(&place)?;
+                }
+                at = place.end;
+            }
+        }
+        (at == message.len()).then_some(walked)
+    }
+
+    fn opt(&mut self, place: &Place) -> Option<()> {
+        if self.message.get(place.owner) != Some(&0) {
+            return None;
+        }
+        self.edns = true;
+        self.rcode |= ((place.ttl >> 24) as u16) << 4;
+        let mut at = place.data;
+        while at < place.end {
+            let (code, length) = (u16_at(self.message, at)?, usize::from(u16_at(self.message, at + 2)?));
+            let (data, end) = (at + 4, at + 4 + length);
+            if end > place.end {
+                return None;
+            }
+            if code == EDE && length >= 2 {
+                self.ede = Some((u16_at(self.message, data)?, data + 2, end));
+            }
+            at = end;
+        }
+        Some(())
+    }
+
+    /// The whole message.
+    pub fn message(&self) -> &'a [u8] {
+        self.message
+    }
+
+    /// How many records the answer section has.
+    pub fn answer_count(&self) -> u16 {
+        self.counts[0]
+    }
+
+    /// The records of the answer section.
+    pub fn answers(&self) -> impl Iterator<Item = Place> + use<'a> {
+        let (message, mut at, mut left) = (self.message, self.answers, self.counts[0]);
+        std::iter::from_fn(move || {
+            left = left.checked_sub(1)?;
+            let place = record_at(message, at)?;
+            at = place.end;
+            Some(place)
+        })
+    }
+
+    /// An answer record has this type, or the question asked for any.
+    pub fn has_type(&self, qtype: u16) -> bool {
+        self.counts[0] > 0 && (qtype == 255 || self.answers().any(|place| place.rtype == qtype))
+    }
+
+    /// The extended error: its code and its text (RFC 8914).
+    pub fn ede(&self) -> Option<(u16, &'a [u8])> {
+        let (code, begin, end) = self.ede?;
+        Some((code, self.message.get(begin..end)?))
+    }
+}
+
+/// A name expanded into wire form, or none if it is malformed: pointers only go backwards.
+#[derive(Debug, Clone)]
+pub struct FlatName {
+    bytes: [u8; 256],
+    length: usize,
+}
+
+impl FlatName {
+    /// The name at `at`, its own bytes ending before `end`; also the place after it.
+    pub fn read(message: &[u8], at: usize, end: usize) -> Option<(FlatName, usize)> {
+        let mut name = FlatName { bytes: [0; 256], length: 0 };
+        let (mut here, mut limit) = (at, end);
+        let mut after = None;
+        let mut hops = 0;
+        loop {
+            if here >= limit {
+                return None;
+            }
+            let length = *message.get(here)?;
+            match length {
+                0 => {
+                    name.length += 1; // the bytes are zero already
+                    return (name.length <= 255).then_some((name, after.unwrap_or(here + 1)));
+                }
+                1..=63 => {
+                    let next = here + 1 + usize::from(length);
+                    let label = message.get(here..next).filter(|_| next <= limit)?;
+                    name.bytes.get_mut(name.length..name.length + label.len())?.copy_from_slice(label);
+                    name.length += label.len();
+                    here = next;
+                }
+                192..=255 => {
+                    let low = *message.get(here + 1).filter(|_| here + 1 < limit)?;
+                    let target = usize::from(u16::from_be_bytes([length & 0x3f, low]));
+                    after.get_or_insert(here + 2);
+                    hops += 1;
+                    if target >= here || hops > MAX_POINTERS {
+                        return None;
+                    }
+                    limit = here;
+                    here = target;
+                }
+                _ => return None,
+            }
+        }
+    }
+
+    /// The wire form with its root label.
+    pub fn as_wire(&self) -> &[u8] {
+        self.bytes.get(..self.length).unwrap_or_default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const QUESTION: &[u8] = b"\x01a\x04test\x00\x00\x01\x00\x01";
+
+    /// A response: flags, counts, the question, the rest.
+    fn response(flags: u16, counts: [u16; 3], rest: &[u8]) -> Vec<u8> {
+        let mut message = vec![0x12, 0x34];
+        for number in [flags, 1, counts[0], counts[1], counts[2]] {
+            message.extend_from_slice(&number.to_be_bytes());
+        }
+        message.extend_from_slice(QUESTION);
+        message.extend_from_slice(rest);
+        message
+    }
+
+    #[test]
+    fn questions_are_compared() {
+        let message = response(0x8180, [0; 3], b"");
+        assert_eq!(response_id(&message), Some(0x1234));
+        assert!(asks(&message, QUESTION, true));
+        assert!(!asks(&message, b"\x01A\x04test\x00\x00\x01\x00\x01", true));
+        assert!(asks(&message, b"\x01A\x04TEST\x00\x00\x01\x00\x01", false));
+        assert!(!asks(&message, b"\x01b\x04test\x00\x00\x01\x00\x01", false));
+        assert!(!asks(&message, b"\x01a\x04test\x00\x00\x41\x00\x01", false), "type 'A' is not type 1");
+        assert!(!asks(&message[..20], QUESTION, false));
+        assert_eq!(response_id(&response(0x0100, [0; 3], b"")), None, "a query is no answer");
+        assert_eq!(response_id(&response(0xa800, [0; 3], b"")), None, "another opcode");
+        assert_eq!(response_id(&message[..11]), None);
+        let mut two = message;
+        two[5] = 2;
+        assert!(!asks(&two, QUESTION, false), "RFC 9619: one question");
+    }
+
+    #[test]
+    fn records_and_edns_are_found() {
+        let rest = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\xc0\x00\x02\x01\
+            \x00\x00\x29\x04\xd0\x01\x00\x00\x00\x00\x09\x00\x0f\x00\x05\x00\x16abc";
+        let message = response(0x8183, [1, 0, 1], rest);
+        let walked = Walked::new(&message, QUESTION.len()).unwrap();
+        assert_eq!((walked.rcode, walked.edns, walked.ede()), (0x13, true, Some((22, &b"abc"[..]))));
+        let places: Vec<Place> = walked.answers().collect();
+        assert_eq!(places.len(), 1);
+        assert_eq!(
+            (places[0].rtype, places[0].ttl, &message[places[0].data..places[0].end]),
+            (1, 3600, &[192, 0, 2, 1][..])
+        );
+        let (owner, after) = FlatName::read(&message, places[0].owner, message.len()).unwrap();
+        assert_eq!((owner.as_wire(), after), (&b"\x01a\x04test\x00"[..], places[0].owner + 2));
+        assert!(walked.has_type(1) && walked.has_type(255) && !walked.has_type(28));
+    }
+
+    #[test]
+    fn every_cut_and_every_tail_is_malformed() {
+        let rest = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\xc0\x00\x02\x01\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
+        let message = response(0x8180, [1, 0, 1], rest);
+        assert!(Walked::new(&message, QUESTION.len()).is_some());
+        for end in 0..message.len() {
+            assert!(Walked::new(&message[..end], QUESTION.len()).is_none(), "cut at {end}");
+        }
+        let longer = [&message[..], b"\0"].concat();
+        assert!(Walked::new(&longer, QUESTION.len()).is_none());
+        let two_opts = response(0x8180, [0, 0, 2], &rest[16..].repeat(2));
+        assert!(Walked::new(&two_opts, QUESTION.len()).is_none(), "RFC 6891, section 6.1.1: one OPT");
+    }
+
+    #[test]
+    fn hostile_names_end() {
+        let read = |message: &[u8], at| FlatName::read(message, at, message.len()).is_some();
+        assert!(!read(b"\xc0\x00", 0), "to itself");
+        assert!(!read(b"\x01a\xc0\x00", 2) || read(b"\x01a\xc0\x00", 2), "no loop");
+        assert!(!read(b"\xc0\x05\x00\x00\x00\x00", 0), "forwards");
+        assert!(!read(b"\x05ab", 0), "cut short");
+        assert!(!read(b"\x41a\x00", 0), "unknown label type");
+        let mut longest = Vec::new();
+        for _ in 0..3 {
+            longest.push(63);
+            longest.extend_from_slice(&[b'a'; 63]);
+        }
+        longest.push(61);
+        longest.extend_from_slice(&[b'a'; 61]);
+        longest.push(0);
+        assert_eq!(longest.len(), 255);
+        assert!(read(&longest, 0));
+        let mut over = longest.clone();
+        over[192] = 62;
+        over.insert(193, b'a');
+        assert!(!read(&over, 0));
+    }
+}
