@@ -375,7 +375,7 @@ impl Engine {
         let (mut bits, mut left) = (0, 0);
         for byte in held.question.iter_mut().take(name) {
             if left == 0 {
-                (bits, left) = (self.random.next(), 32);
+                (bits, left) = (self.random.bits(), 32);
             }
             // Length bytes are below 64 and no letters.
             if byte.is_ascii_alphabetic() && bits & 1 == 1 {

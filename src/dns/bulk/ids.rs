@@ -1,9 +1,12 @@
 //! Message IDs: drawn from a shuffled list of all 65,536, so that the next one cannot be guessed and none is in use
 //! twice; and the way back from (ID, lane) to the slot, by index instead of by hash.
 
+/// Fills a block with randomness.
+type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
+
 /// The system's randomness in blocks, given from outside: the core itself has none.
 pub struct Random {
-    fill: Box<dyn FnMut(&mut [u8]) + Send>,
+    fill: Fill,
     block: Box<[u8; BLOCK]>,
     used: usize,
 }
@@ -24,7 +27,7 @@ impl Random {
     }
 
     /// 32 random bits.
-    pub fn next(&mut self) -> u32 {
+    pub fn bits(&mut self) -> u32 {
         if self.used >= BLOCK {
             (self.fill)(&mut self.block[..]);
             self.used = 0;
@@ -36,7 +39,7 @@ impl Random {
 
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
-        ((u64::from(self.next()) * end as u64) >> 32) as usize
+        ((u64::from(self.bits()) * end as u64) >> 32) as usize
     }
 }
 

@@ -36,14 +36,16 @@ const GOOD: Nature = Nature {
     dead: false,
 };
 
+/// An answer under way: when it arrives, its place among those of the same time, its lane, its bytes.
+type Packet = Reverse<(Micros, u64, u16, Vec<u8>)>;
+
 struct Network {
     natures: Vec<Nature>,
     lanes_each: usize,
     random: Random,
     now: Micros,
     tokens: Vec<(f64, Micros)>,
-    /// (time, order, lane, answer)
-    heap: BinaryHeap<Reverse<(Micros, u64, u16, Vec<u8>)>>,
+    heap: BinaryHeap<Packet>,
     order: u64,
     sent: u64,
     ids_seen: Vec<u32>,
