@@ -18,4 +18,9 @@ pub mod smtpserve;
 pub type Listed = (&'static str, fn() -> clap::Command);
 
 /// Every tool with its command line: man pages and completions are made from it.
-pub const ALL: &[Listed] = &[("mailq-ls", mailq_ls::command), ("mailq-edit", mailq_edit::command)];
+pub const ALL: &[Listed] = &[
+    ("mailq-edit", mailq_edit::command),
+    ("mailq-ls", mailq_ls::command),
+    ("mailread", mailread::command),
+    ("smtpserve", smtpserve::command),
+];
