@@ -1,6 +1,113 @@
-//! Mail peers.
+//! Mail peers: swaks, curl and msmtp submit to smtpserve.
 
-use crate::peers::Trial;
+use std::path::Path;
+
+use crate::harness::{Done, Server, server, temp_dir, tool};
+use crate::peers::{Peer, Trial, Verdict};
 
 /// One row a peer × feature.
-pub(crate) const TRIALS: &[Trial] = &[];
+pub(crate) const TRIALS: &[Trial] = &[
+    Trial { peer: "swaks", feature: "delivers into a Maildir of smtpserve", run: swaks_delivers },
+    Trial { peer: "swaks", feature: "STARTTLS and AUTH, then relays through smtpserve", run: swaks_relays },
+    Trial { peer: "swaks", feature: "is refused by smtpserve without a login", run: swaks_is_refused },
+    Trial { peer: "curl", feature: "submits to smtpserve", run: curl_submits },
+    Trial { peer: "msmtp", feature: "submits to smtpserve with STARTTLS and AUTH", run: msmtp_submits },
+];
+
+/// A user file for `alice` with the password `secret`.
+fn users(dir: &Path) -> std::path::PathBuf {
+    let hash = tool("smtpserve").arg("--hash-password").stdin("secret\n").run();
+    let path = dir.join("users");
+    std::fs::write(&path, format!("alice:{}\n", hash.exits(0).text().trim())).unwrap();
+    path
+}
+
+/// smtpserve for bob.test with a mailbox for bob, a queue, and a login for alice.
+fn smtpserve(dir: &Path) -> Server {
+    std::fs::create_dir_all(dir.join("mail/bob")).unwrap();
+    server("smtpserve")
+        .args(["--domain", "bob.test", "--self-signed", "mail.bob.test"])
+        .args(["--mailboxes".as_ref(), dir.join("mail").as_os_str()])
+        .args(["--queue-dir".as_ref(), dir.join("queue").as_os_str()])
+        .args(["--user-file".as_ref(), users(dir).as_os_str()])
+        .args(["--cert-out".as_ref(), dir.join("cert.pem").as_os_str()])
+        .start()
+}
+
+/// The one message in bob's mailbox, as it was received.
+fn received(dir: &Path) -> String {
+    let mailbox = dir.join("mail/bob");
+    let shown = tool("mailread").args(["show", "--raw", "-m"]).arg(&mailbox).arg("1").run();
+    let listed = tool("mailread").args(["list", "-m"]).arg(&mailbox).run();
+    assert_eq!(listed.exits(0).text().lines().count(), 1, "\n{listed}");
+    String::from_utf8_lossy(&shown.exits(0).stdout).into_owned()
+}
+
+fn queued(dir: &Path) -> Done {
+    tool("mailq-ls").arg("--queue-dir").arg(dir.join("queue")).run()
+}
+
+fn swaks(peer: &Peer, server: &Server, args: &[&str]) -> Done {
+    let port = server.port().to_string();
+    let common = ["--server", "127.0.0.1", "--port", &port, "--from", "alice@alice.test", "--helo", "client.test"];
+    peer.run("swaks", common.iter().chain(args).copied().collect::<Vec<_>>())
+}
+
+fn swaks_delivers(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let server = smtpserve(dir.path());
+    swaks(peer, &server, &["--to", "bob@bob.test", "--body", "first line\n.a dot\nlast"]).exits(0);
+    let message = received(dir.path());
+    assert!(message.contains("\n.a dot") && message.starts_with("Return-Path: <alice@alice.test>"), "{message}");
+    Verdict::Ok
+}
+
+fn swaks_relays(peer: &Peer) -> Verdict {
+    for mechanism in ["PLAIN", "LOGIN"] {
+        let dir = temp_dir();
+        let server = smtpserve(dir.path());
+        let login = ["-tls", "--auth", mechanism, "--auth-user", "alice", "--auth-password", "secret"];
+        swaks(peer, &server, &[&login[..], &["--to", "carol@carol.test"]].concat()).exits(0);
+        queued(dir.path()).exits(0).prints("carol@carol.test");
+        let wrong = ["-tls", "--auth", mechanism, "--auth-user", "alice", "--auth-password", "wrong"];
+        swaks(peer, &server, &[&wrong[..], &["--to", "carol@carol.test"]].concat()).exits(28);
+    }
+    Verdict::Ok
+}
+
+fn swaks_is_refused(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let server = smtpserve(dir.path());
+    let done = swaks(peer, &server, &["--to", "carol@carol.test"]);
+    // 24: no recipient was accepted.
+    done.exits(24);
+    assert!(done.text().contains("<** 550 5.7.1"), "\n{done}");
+    swaks(peer, &server, &["--to", "nobody@bob.test"]).exits(24).prints("550 5.1.1");
+    assert_eq!(queued(dir.path()).exits(0).text(), "");
+    Verdict::Ok
+}
+
+fn curl_submits(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let server = smtpserve(dir.path());
+    let message = "From: alice@alice.test\r\nTo: bob@bob.test\r\nSubject: x\r\n\r\n.dot\r\nGr\u{fc}\u{df}e\r\n";
+    let url = format!("smtp://{}/client.test", server.addr);
+    let args = ["-sS", "--mail-from", "alice@alice.test", "--mail-rcpt", "bob@bob.test", "-T", "-", &url];
+    peer.feed("curl", args, Some(message.as_bytes())).exits(0);
+    let kept = received(dir.path()).replace("\r\n", "\n");
+    assert!(kept.ends_with("\n\n.dot\nGr\u{fc}\u{df}e\n"), "{kept}");
+    Verdict::Ok
+}
+
+fn msmtp_submits(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let server = smtpserve(dir.path());
+    let port = format!("--port={}", server.port());
+    let tls = ["--tls=on", "--tls-starttls=on", "--tls-certcheck=off"];
+    let login = ["--auth=plain", "--user=alice", "--passwordeval=echo secret"];
+    let message = ["--file=/dev/null", "--host=localhost", &port, "--from=alice@alice.test", "carol@carol.test"];
+    let args = tls.into_iter().chain(login).chain(message);
+    peer.feed("msmtp", args, Some(b"Subject: x\n\ntext\n")).exits(0);
+    queued(dir.path()).exits(0).prints("carol@carol.test");
+    Verdict::Ok
+}
