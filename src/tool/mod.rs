@@ -19,6 +19,7 @@ pub type Listed = (&'static str, fn() -> clap::Command);
 
 /// Every tool with its command line: man pages and completions are made from it.
 pub const ALL: &[Listed] = &[
+    ("dnsserve", dnsserve::command),
     ("mailq-edit", mailq_edit::command),
     ("mailq-ls", mailq_ls::command),
     ("mailread", mailread::command),
