@@ -53,9 +53,8 @@ fn ask(peer: &Peer, program: &str, server: &Server, args: &[&str]) -> Done {
 
 fn short(peer: &Peer, program: &str, server: &Server, name: &str, rtype: &str) -> Vec<String> {
     let done = ask(peer, program, server, &["+short", name, rtype]);
-    // kdig says on stdout that it asks again by TCP.
-    let mut lines: Vec<String> =
-        done.text().lines().filter(|line| !line.starts_with(";;")).map(str::to_owned).collect();
+    // kdig leaves an empty line when it asks again by TCP.
+    let mut lines: Vec<String> = done.text().lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
     lines.sort();
     lines
 }
