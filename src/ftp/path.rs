@@ -1,1 +1,457 @@
-//! Paths as FTP sees them.
+//! FTP URLs (RFC 1738, section 3.2) and remote paths: one path per command, relative to the login directory.
+
+use std::fmt;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
+
+use crate::fault::{Fault, Kind};
+
+/// The longest name of a file that is taken from a listing (NAME_MAX of Linux).
+pub const MAX_NAME: usize = 255;
+/// The longest remote path.
+pub const MAX_PATH: usize = 4096;
+
+/// What must be escaped in a URL path besides control bytes and non-ASCII.
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'`')
+    .add(b';')
+    .add(b'[')
+    .add(b']');
+
+/// The scheme fixes when TLS starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scheme {
+    /// `ftp`: clear text, unless `--tls` says otherwise.
+    Ftp,
+    /// `ftpes`: AUTH TLS (RFC 4217).
+    Ftpes,
+    /// `ftps`: TLS before the first byte, port 990.
+    Ftps,
+}
+
+impl Scheme {
+    /// The scheme's name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Scheme::Ftp => "ftp",
+            Scheme::Ftpes => "ftpes",
+            Scheme::Ftps => "ftps",
+        }
+    }
+
+    /// The port where the URL names none.
+    pub const fn default_port(self) -> u16 {
+        match self {
+            Scheme::Ftp | Scheme::Ftpes => 21,
+            Scheme::Ftps => 990,
+        }
+    }
+}
+
+/// A parsed FTP URL. `Display` never shows the password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct FtpUrl {
+    /// The scheme.
+    pub scheme: Scheme,
+    /// The user in the URL.
+    pub user: Option<String>,
+    /// The password in the URL.
+    pub password: Option<String>,
+    /// The host: a name in ASCII, or an address without brackets.
+    pub host: String,
+    /// The port in the URL.
+    pub port: Option<u16>,
+    /// The path as it is sent, without a trailing `/`.
+    pub path: RemotePath,
+    /// True when the URL ends in `/`, or names no path: it means a directory.
+    pub directory: bool,
+    /// True for `;type=a`: text, lines converted (RFC 1738, section 3.2.2).
+    pub ascii: bool,
+}
+
+impl FtpUrl {
+    /// Parses `ftp[s|es]://[user[:password]@]host[:port][/path][;type=a|i|d]`.
+    pub fn parse(text: &str) -> Result<FtpUrl, Fault> {
+        let bad = |why: &str| Fault::new(Kind::Usage, format!("{}: {why}", without_password(text)));
+        let (scheme, rest) = text.split_once("://").ok_or_else(|| {
+            bad("not a URL").with_hint("write ftp://HOST/PATH, ftpes:// for AUTH TLS, ftps:// for implicit TLS")
+        })?;
+        let scheme = match scheme.to_ascii_lowercase().as_str() {
+            "ftp" => Scheme::Ftp,
+            "ftpes" => Scheme::Ftpes,
+            "ftps" => Scheme::Ftps,
+            _ => return Err(bad("the scheme must be ftp, ftpes or ftps")),
+        };
+        let (authority, path) = match rest.find('/') {
+            Some(at) => rest.split_at(at),
+            None => (rest, ""),
+        };
+        let (login, host_port) = match authority.rsplit_once('@') {
+            Some((login, host_port)) => (Some(login), host_port),
+            None => (None, authority),
+        };
+        let decode = |part: &str| -> Result<String, Fault> {
+            let bytes: Vec<u8> = percent_decode(part.as_bytes()).collect();
+            check_bytes(&bytes).map_err(bad)?;
+            String::from_utf8(bytes).map_err(|_| bad("user and password must be UTF-8"))
+        };
+        let (user, password) =
+            match login.map(|login| login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)))) {
+                Some((user, password)) => (Some(decode(user)?), password.map(decode).transpose()?),
+                None => (None, None),
+            };
+        let (host, port) = split_port(host_port).ok_or_else(|| bad("the port is not a number from 1 to 65535"))?;
+        if host.is_empty() {
+            return Err(bad("no host"));
+        }
+        let host = match host.parse::<std::net::IpAddr>() {
+            Ok(address) => address.to_string(),
+            Err(_) => idna::domain_to_ascii_strict(host)
+                .or_else(
+                    |error| if host.bytes().all(is_host_byte) { Ok(host.to_ascii_lowercase()) } else { Err(error) },
+                )
+                .map_err(|_| bad("not a host name"))?,
+        };
+        let (path, kind) = match path.rfind(";type=") {
+            Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 6..).unwrap_or_default()),
+            None => (path, ""),
+        };
+        let ascii = match kind {
+            "a" | "A" => true,
+            "" | "i" | "I" | "d" | "D" => false,
+            _ => return Err(bad(";type= must be a, i or d")),
+        };
+        // The slash after the host separates; what follows is relative to the login directory, unless it begins with
+        // another slash, plain or as %2F.
+        let bytes: Vec<u8> = percent_decode(path.strip_prefix('/').unwrap_or_default().as_bytes()).collect();
+        check_bytes(&bytes).map_err(bad)?;
+        if bytes.len() > MAX_PATH {
+            return Err(bad("the path is too long"));
+        }
+        let directory = bytes.is_empty() || bytes.ends_with(b"/") || kind.eq_ignore_ascii_case("d");
+        Ok(FtpUrl { scheme, user, password, host, port, path: RemotePath::new(&bytes), directory, ascii })
+    }
+
+    /// The port to connect to.
+    pub fn port(&self) -> u16 {
+        self.port.unwrap_or(self.scheme.default_port())
+    }
+
+    /// The same server with another path.
+    #[must_use]
+    pub fn with_path(&self, path: RemotePath, directory: bool) -> FtpUrl {
+        FtpUrl { path, directory, ..self.clone() }
+    }
+
+    /// True when both name the same login at the same server, so that one connection serves both.
+    pub fn same_server(&self, other: &FtpUrl) -> bool {
+        let key = |url: &FtpUrl| (url.scheme, url.user.clone(), url.password.clone(), url.host.clone(), url.port());
+        key(self) == key(other)
+    }
+}
+
+impl fmt::Display for FtpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}://", self.scheme.as_str())?;
+        if let Some(user) = &self.user {
+            write!(f, "{}@", percent_encode(user.as_bytes(), percent_encoding::NON_ALPHANUMERIC))?;
+        }
+        match self.host.contains(':') {
+            true => write!(f, "[{}]", self.host)?,
+            false => f.write_str(&self.host)?,
+        }
+        if let Some(port) = self.port {
+            write!(f, ":{port}")?;
+        }
+        let path = percent_encode(self.path.as_bytes(), ESCAPED);
+        let slash =
+            if self.directory && !self.path.is_login() && !self.path.as_bytes().ends_with(b"/") { "/" } else { "" };
+        write!(f, "/{path}{slash}{}", if self.ascii { ";type=a" } else { "" })
+    }
+}
+
+impl fmt::Debug for FtpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "FtpUrl({self})")
+    }
+}
+
+/// A path on the server as it is sent: empty for the login directory, absolute with a leading `/`, else relative to
+/// the login directory. No empty components inside, no trailing `/`.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct RemotePath(Vec<u8>);
+
+impl RemotePath {
+    /// A path from bytes: repeated and trailing slashes go.
+    pub fn new(bytes: &[u8]) -> RemotePath {
+        let mut path = Vec::with_capacity(bytes.len());
+        if bytes.first() == Some(&b'/') {
+            path.push(b'/');
+        }
+        for part in bytes.split(|byte| *byte == b'/').filter(|part| !part.is_empty()) {
+            if !path.is_empty() && path.last() != Some(&b'/') {
+                path.push(b'/');
+            }
+            path.extend_from_slice(part);
+        }
+        RemotePath(path)
+    }
+
+    /// The bytes; empty for the login directory.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// True for the login directory itself.
+    pub fn is_login(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The bytes for a command that needs an argument: `.` is the login directory.
+    pub fn argument(&self) -> Vec<u8> {
+        if self.0.is_empty() { b".".to_vec() } else { self.0.clone() }
+    }
+
+    /// This path and one name below it. The name is the caller's to check.
+    #[must_use]
+    pub fn join(&self, name: &[u8]) -> RemotePath {
+        let mut path = Vec::with_capacity(self.0.len() + 1 + name.len());
+        path.extend_from_slice(&self.0);
+        if !path.is_empty() && path.last() != Some(&b'/') {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+        RemotePath(path)
+    }
+
+    /// The last component; `None` for the login directory and the root.
+    pub fn name(&self) -> Option<&[u8]> {
+        self.0.rsplit(|byte| *byte == b'/').next().filter(|name| !name.is_empty())
+    }
+
+    /// The path without its last component; `None` for the login directory and the root.
+    pub fn parent(&self) -> Option<RemotePath> {
+        self.name()?;
+        let end = memchr::memrchr(b'/', &self.0);
+        Some(match end {
+            Some(0) => RemotePath(b"/".to_vec()),
+            Some(end) => RemotePath(self.0.get(..end).unwrap_or_default().to_vec()),
+            None => RemotePath(Vec::new()),
+        })
+    }
+
+    /// For messages and JSON.
+    pub fn to_text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+}
+
+impl fmt::Debug for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RemotePath({:?})", self.to_text())
+    }
+}
+
+impl fmt::Display for RemotePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_empty() { "." } else { "" })?;
+        f.write_str(&self.to_text())
+    }
+}
+
+/// Why a name that a server listed must not become a local path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BadName {
+    /// Nothing, `.` or `..`.
+    NotAName,
+    /// A `/`, or a `\` or drive letter that means the same elsewhere.
+    Separator,
+    /// A control byte: NUL, CR, LF, escape …
+    Control,
+    /// A leading `~`, which shells expand.
+    Tilde,
+    /// More than [`MAX_NAME`] bytes.
+    TooLong,
+}
+
+impl BadName {
+    /// In words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            BadName::NotAName => "not a file name",
+            BadName::Separator => "the name holds a path separator",
+            BadName::Control => "the name holds a control byte",
+            BadName::Tilde => "the name begins with a tilde",
+            BadName::TooLong => "the name is too long",
+        }
+    }
+}
+
+/// Checks a name from a listing before it becomes part of a local path or of a command. Servers must not choose where we
+/// write (CVE-2002-1344, CVE-2010-2252, CVE-2018-10916).
+pub fn check_name(name: &[u8]) -> Result<(), BadName> {
+    match name {
+        b"" | b"." | b".." => Err(BadName::NotAName),
+        _ if name.len() > MAX_NAME => Err(BadName::TooLong),
+        _ if name.contains(&b'/') => Err(BadName::Separator),
+        _ if name.iter().any(u8::is_ascii_control) => Err(BadName::Control),
+        [b'~', ..] => Err(BadName::Tilde),
+        _ => Ok(()),
+    }
+}
+
+fn check_bytes(bytes: &[u8]) -> Result<(), &'static str> {
+    match bytes.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        true => Err("CR, LF and NUL cannot be sent"),
+        false => Ok(()),
+    }
+}
+
+/// `host`, `host:port`, `[v6]`, `[v6]:port`.
+fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = match text.strip_prefix('[') {
+        Some(rest) => {
+            let (host, after) = rest.split_once(']')?;
+            (host, if after.is_empty() { None } else { Some(after.strip_prefix(':')?) })
+        }
+        None => text.split_once(':').map_or((text, None), |(host, port)| (host, Some(port))),
+    };
+    match port {
+        None | Some("") => Some((host, None)),
+        Some(port) => {
+            let digits = port.len() <= 5 && port.bytes().all(|byte| byte.is_ascii_digit());
+            let port = port.parse().ok().filter(|port| digits && *port != 0)?;
+            Some((host, Some(port)))
+        }
+    }
+}
+
+fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
+}
+
+/// A URL for an error text: what stands before `@` may be a password.
+fn without_password(text: &str) -> String {
+    match (text.find("://"), text.rfind('@')) {
+        (Some(scheme), Some(at)) if scheme < at => {
+            let authority =
+                text.get(scheme + 3..).and_then(|rest| rest.find('/')).map_or(text.len(), |slash| scheme + 3 + slash);
+            let keep = if at < authority { at } else { return text.to_owned() };
+            format!("{}***{}", text.get(..scheme + 3).unwrap_or_default(), text.get(keep..).unwrap_or_default())
+        }
+        _ => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn urls() {
+        let table = [
+            ("ftp://h", "ftp://h/", "", true),
+            ("FTP://H/", "ftp://h/", "", true),
+            ("ftp://h/a/b", "ftp://h/a/b", "a/b", false),
+            ("ftp://h/a/b/", "ftp://h/a/b/", "a/b", true),
+            ("ftp://h//etc/x", "ftp://h//etc/x", "/etc/x", false),
+            ("ftp://h/%2Fetc/x", "ftp://h//etc/x", "/etc/x", false),
+            ("ftp://h//", "ftp://h//", "/", true),
+            ("ftps://u@h:2121/a", "ftps://u@h:2121/a", "a", false),
+            ("ftpes://u:p%40@h/a%20b", "ftpes://u@h/a%20b", "a b", false),
+            ("ftp://u:p@ss@h/a", "ftp://u@h/a", "a", false),
+            ("ftp://[::1]:21/a;type=a", "ftp://[::1]:21/a;type=a", "a", false),
+            ("ftp://[::1]/a;type=i", "ftp://[::1]/a", "a", false),
+            ("ftp://h/a;type=d", "ftp://h/a/", "a", true),
+            ("ftp://h/a//b///", "ftp://h/a/b/", "a/b", true),
+            ("ftp://h/50%25%3B", "ftp://h/50%25%3B", "50%;", false),
+            ("ftp://h/a?b", "ftp://h/a%3Fb", "a?b", false),
+            ("ftp://my_host/%ff", "ftp://my_host/%FF", "\u{fffd}", false),
+            ("ftp://b\u{fc}cher.example/", "ftp://xn--bcher-kva.example/", "", true),
+        ];
+        for (text, shown, path, directory) in table {
+            let url = FtpUrl::parse(text).unwrap_or_else(|fault| panic!("{text}: {fault}"));
+            assert_eq!(
+                (url.to_string().as_str(), url.path.to_text().as_str(), url.directory),
+                (shown, path, directory),
+                "{text}"
+            );
+            let again = FtpUrl::parse(&url.to_string()).unwrap();
+            assert_eq!(again.path, url.path, "{text}");
+        }
+        let url = FtpUrl::parse("ftp://u%3A:p%2Fq@h:21/").unwrap();
+        assert_eq!((url.user.as_deref(), url.password.as_deref(), url.port()), (Some("u:"), Some("p/q"), 21));
+        assert!(!format!("{url:?}{url}").contains("p/q"));
+    }
+
+    #[test]
+    fn what_is_no_url() {
+        for bad in [
+            "h/a",
+            "http://h/",
+            "ftp://",
+            "ftp:///a",
+            "ftp://h:0/",
+            "ftp://h:99999/",
+            "ftp://h:x/",
+            "ftp://[::1/",
+            "ftp://h/a%0d%0aDELE%20b",
+            "ftp://h/a%00",
+            "ftp://u%0a@h/",
+            "ftp://h/;type=x",
+            "ftp://a b/",
+            "ftp://[::1]x/",
+        ] {
+            let fault = FtpUrl::parse(bad).expect_err(bad);
+            assert_eq!(fault.kind, Kind::Usage, "{bad}");
+        }
+        let fault = FtpUrl::parse("ftp://u:secret@h:x/").unwrap_err();
+        assert!(!fault.detail.contains("secret"), "{fault}");
+        assert!(FtpUrl::parse(&format!("ftp://h/{}", "x".repeat(MAX_PATH))).is_ok());
+        assert!(FtpUrl::parse(&format!("ftp://h/{}", "x".repeat(MAX_PATH + 1))).is_err());
+    }
+
+    #[test]
+    fn paths() {
+        let root = RemotePath::new(b"/");
+        let login = RemotePath::new(b"");
+        assert_eq!(root.join(b"a").as_bytes(), b"/a");
+        assert_eq!(login.join(b"a").as_bytes(), b"a");
+        assert_eq!(login.join(b"a").join(b"b").parent(), Some(login.join(b"a")));
+        assert_eq!(login.join(b"a").parent(), Some(login.clone()));
+        assert_eq!(root.join(b"a").parent(), Some(root.clone()));
+        assert_eq!((root.parent(), login.parent(), root.name(), login.name()), (None, None, None, None));
+        assert_eq!(RemotePath::new(b"a/b").name(), Some(&b"b"[..]));
+        assert_eq!((login.argument(), root.argument()), (b".".to_vec(), b"/".to_vec()));
+    }
+
+    #[test]
+    fn names_that_never_become_paths() {
+        for (name, why) in [
+            (&b""[..], BadName::NotAName),
+            (b".", BadName::NotAName),
+            (b"..", BadName::NotAName),
+            (b"../x", BadName::Separator),
+            (b"/etc/passwd", BadName::Separator),
+            (b"a/b", BadName::Separator),
+            (b"a\0b", BadName::Control),
+            (b"a\r\nDELE b", BadName::Control),
+            (b"\x1b[2J", BadName::Control),
+            (b"~root", BadName::Tilde),
+        ] {
+            assert_eq!(check_name(name), Err(why), "{name:?}");
+        }
+        for name in [&b"a"[..], b"...", b"..a", b"-rf", b" a ", b"|sh", b"a\\b", b"C:x", b"\xff", b".hidden"] {
+            assert_eq!(check_name(name), Ok(()), "{name:?}");
+        }
+        assert_eq!(check_name(&[b'a'; MAX_NAME]), Ok(()));
+        assert_eq!(check_name(&[b'a'; MAX_NAME + 1]), Err(BadName::TooLong));
+    }
+}

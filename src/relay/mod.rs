@@ -1,5 +1,4 @@
-//! One message to the next server: [`route`] (MX), [`policy`], [`deliver`], one outcome a recipient.
+//! One message to the next server: [`route`] (MX), [`policy`], delivery, one outcome a recipient.
 
-pub mod deliver;
 pub mod policy;
 pub mod route;

@@ -2,6 +2,8 @@
 
 pub mod dnsq;
 pub mod dnsserve;
+mod ftp_args;
+mod ftp_report;
 pub mod ftpdo;
 pub mod ftpget;
 pub mod ftpls;
@@ -19,7 +21,10 @@ pub type Listed = (&'static str, fn() -> clap::Command);
 
 /// Every tool with its command line: man pages and completions are made from it.
 pub const ALL: &[Listed] = &[
-    ("dnsserve", dnsserve::command),
+    ("ftpdo", ftpdo::command),
+    ("ftpget", ftpget::command),
+    ("ftpls", ftpls::command),
+    ("ftpput", ftpput::command),
     ("mailq-edit", mailq_edit::command),
     ("mailq-ls", mailq_ls::command),
     ("mailread", mailread::command),

@@ -1,1 +1,0 @@
-//! Control connection of the client: a queue of expected replies.

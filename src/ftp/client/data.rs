@@ -1,0 +1,372 @@
+//! Setting up data connections: EPSV, PASV, EPRT, PORT (RFC 959, RFC 2428), and the TLS handshake on them (RFC 4217).
+
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, TcpSocket};
+
+use super::{Client, FINAL_REPLY, Learned};
+use crate::fault::{Fault, Kind};
+use crate::ftp::address::{format_eprt, format_port, parse_epsv, parse_pasv};
+use crate::ftp::command::{Command, Epsv, TypeCode};
+use crate::ftp::reply::{Class, Reply};
+use crate::net::stream::Stream;
+
+/// How long a failed data connection waits for the control connection to say why.
+const EXPLANATION: Duration = Duration::from_secs(2);
+/// Ports of a range that are tried before active mode gives up.
+const MAX_PORTS_TRIED: u16 = 64;
+
+/// The ports on which active mode listens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PortRange {
+    /// The first; 0 lets the system choose.
+    pub first: u16,
+    /// The last.
+    pub last: u16,
+}
+
+impl PortRange {
+    /// Any port.
+    pub const ANY: PortRange = PortRange { first: 0, last: 0 };
+}
+
+impl FromStr for PortRange {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<PortRange, String> {
+        let (first, last) = text.split_once('-').unwrap_or((text, text));
+        let port = |text: &str| {
+            text.parse::<u16>().ok().filter(|port| *port != 0).ok_or("not a port range: write 50000-50100")
+        };
+        let (first, last) = (port(first)?, port(last)?);
+        if first > last { Err("the range ends before it begins".to_owned()) } else { Ok(PortRange { first, last }) }
+    }
+}
+
+/// A transfer that the server has begun.
+#[derive(Debug)]
+pub struct Begun {
+    /// The data connection.
+    pub stream: Stream,
+    /// False when the server refused the offset: the transfer runs from the beginning.
+    pub restarted: bool,
+    /// The 150 or 125 reply.
+    pub opening: Reply,
+    /// Replies to the questions that went along.
+    pub answers: Vec<Reply>,
+}
+
+/// How a data connection is being made.
+enum Waiting {
+    Passive(Stream),
+    Active(TcpListener),
+}
+
+impl Client {
+    /// Starts a transfer: questions, the data connection and the transfer command go out in one packet.
+    pub async fn begin(&mut self, questions: &[Command], command: &Command, offset: u64) -> Result<Begun, Fault> {
+        loop {
+            if let Some(begun) = self.attempt(questions, command, offset).await? {
+                return Ok(begun);
+            }
+        }
+    }
+
+    /// One attempt with the way of setting up that is believed to work; `None`: it does not, another one is to be tried.
+    async fn attempt(&mut self, questions: &[Command], command: &Command, offset: u64) -> Result<Option<Begun>, Fault> {
+        let peer = self.control.stream().peer_addr().map(|address| address.ip());
+        let v6 = peer.is_some_and(|ip| matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none()));
+        let listener = match self.options.active {
+            Some(range) => Some(self.listen(range).await?),
+            None => None,
+        };
+        let set_up = match &listener {
+            Some(listener) => self.active_command(listener, v6)?,
+            None if Learned::get(&self.options.learned.no_epsv) => Command::Pasv,
+            None => Command::Epsv(Epsv::Same),
+        };
+        for question in questions {
+            self.control.queue(question)?;
+        }
+        self.control.queue(&set_up)?;
+        if offset > 0 {
+            self.control.queue(&Command::Rest(offset))?;
+        }
+        self.control.queue(command)?;
+        self.control.flush().await?;
+        let mut answers = Vec::with_capacity(questions.len());
+        for _ in questions {
+            answers.push(self.control.final_reply().await?);
+        }
+        let reply = self.control.final_reply().await?;
+        let waiting = match listener {
+            Some(listener) if reply.ok() => Ok(Waiting::Active(listener)),
+            Some(_) => Err(()),
+            None => match self.passive_address(&set_up, &reply, peer) {
+                Some(address) => Ok(Waiting::Passive(self.reach(address, command).await?)),
+                None => Err(()),
+            },
+        };
+        let restarted = match offset {
+            0 => false,
+            _ => self.control.final_reply().await?.code == 350,
+        };
+        let Ok(waiting) = waiting else {
+            // The transfer command went out already; its refusal is not news.
+            let refusal = self.control.final_reply().await?;
+            return match self.next_way(&set_up, &reply, v6) {
+                true => Ok(None),
+                false if reply.ok() && !refusal.ok() => Err(refusal.fault(command.verb(), Kind::NoInput)),
+                false => Err(reply
+                    .fault(set_up.verb(), Kind::Unsupported)
+                    .with_hint("--active lets the server open the data connection")),
+            };
+        };
+        let (stream, opening) = self.opened(waiting, command, peer).await?;
+        let stream = self.secure(stream).await?;
+        Ok(Some(Begun { stream, restarted, opening, answers }))
+    }
+
+    fn active_command(&self, listener: &TcpListener, v6: bool) -> Result<Command, Fault> {
+        let address = listener.local_addr().map_err(|error| Fault::network("active mode", &error))?;
+        match address {
+            SocketAddr::V4(address) if Learned::get(&self.options.learned.no_eprt) => {
+                Ok(Command::Port(format_port(address).into_bytes()))
+            }
+            _ if Learned::get(&self.options.learned.no_eprt) && v6 => {
+                Err(Fault::new(Kind::Unsupported, "EPRT: the server knows no IPv6 data connections"))
+            }
+            address => Ok(Command::Eprt(format_eprt(address).into_bytes())),
+        }
+    }
+
+    /// Where a passive reply points to: its port at the control connection's peer, unless the user trusts the address.
+    fn passive_address(&self, set_up: &Command, reply: &Reply, peer: Option<IpAddr>) -> Option<SocketAddr> {
+        let text = reply.first();
+        let own = |port| peer.map(|ip| SocketAddr::new(ip, port));
+        match (set_up, reply.code) {
+            (Command::Epsv(_), 229) => own(parse_epsv(text)?),
+            // Some firewalls answer EPSV with 227.
+            (_, 227) => {
+                let said = parse_pasv(text)?;
+                match self.options.trust_pasv {
+                    true => Some(SocketAddr::V4(said)),
+                    false => own(said.port()),
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether another way is left after the server refused this one; remembers what does not work.
+    fn next_way(&self, set_up: &Command, reply: &Reply, v6: bool) -> bool {
+        let learned = &self.options.learned;
+        if reply.class() == Class::Transient {
+            return false;
+        }
+        match set_up {
+            Command::Epsv(_) if !v6 => Learned::set(&learned.no_epsv),
+            Command::Eprt(_) if !v6 => Learned::set(&learned.no_eprt),
+            _ => return false,
+        }
+        self.options.trace.note("falling back to the older command for data connections");
+        true
+    }
+
+    /// Connects to the passive port. When that fails the server may be able to say why.
+    async fn reach(&mut self, address: SocketAddr, command: &Command) -> Result<Stream, Fault> {
+        let dialer = &self.options.dialer;
+        let connected = match dialer.proxy {
+            Some(_) => dialer.connect(&self.host, address.port()).await,
+            None => dialer.connect_addr(address).await,
+        };
+        match connected {
+            Ok(stream) => Ok(stream),
+            Err(fault) => {
+                let limits = self.control.limits;
+                self.control.limits = limits.with_idle(EXPLANATION);
+                let reply = self.control.final_reply().await;
+                self.control.limits = limits;
+                match reply {
+                    Ok(reply) if matches!(reply.class(), Class::Transient | Class::Permanent) && reply.code != 425 => {
+                        Err(reply.fault(command.verb(), Kind::NoInput))
+                    }
+                    _ => Err(self.control.fail(
+                        fault.context("data connection").with_hint("a firewall? --active lets the server open it"),
+                    )),
+                }
+            }
+        }
+    }
+
+    /// Waits for the server's go-ahead and, in active mode, for its connection, whichever comes first.
+    async fn opened(
+        &mut self,
+        waiting: Waiting,
+        command: &Command,
+        peer: Option<IpAddr>,
+    ) -> Result<(Stream, Reply), Fault> {
+        let refused = |reply: &Reply| reply.fault(command.verb(), Kind::NoInput);
+        let trust = self.options.trust_pasv;
+        let limits = self.control.limits;
+        match waiting {
+            Waiting::Passive(stream) => {
+                let opening = self.control.reply().await?;
+                match opening.class() {
+                    Class::Preliminary => Ok((stream, opening)),
+                    Class::Completion | Class::Intermediate => {
+                        Err(self.control.fail(Fault::new(Kind::Protocol, "the server ended a transfer it never began")))
+                    }
+                    Class::Transient | Class::Permanent => Err(refused(&opening)),
+                }
+            }
+            Waiting::Active(listener) => {
+                // Accepting in a task of its own: the connection may come before or after the go-ahead.
+                let accepting = tokio::spawn(async move { accept_from(&listener, peer, trust).await });
+                let opening = self.control.reply().await;
+                let opening = match opening {
+                    Ok(opening) if opening.class() == Class::Preliminary => opening,
+                    other => {
+                        accepting.abort();
+                        let opening = other?;
+                        return Err(match opening.class() {
+                            Class::Transient | Class::Permanent => refused(&opening),
+                            _ => self
+                                .control
+                                .fail(Fault::new(Kind::Protocol, "the server ended a transfer it never began")),
+                        });
+                    }
+                };
+                let stream = limits.run("data connection from the server", async {
+                    accepting.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))?
+                });
+                match stream.await {
+                    Ok(stream) => Ok((stream, opening)),
+                    Err(fault) => Err(self.control.fail(fault)),
+                }
+            }
+        }
+    }
+
+    /// TLS on the data connection, resuming the session of the control connection: servers demand it.
+    async fn secure(&mut self, stream: Stream) -> Result<Stream, Fault> {
+        let Some(tls) = &self.data_tls else { return Ok(stream) };
+        match self.control.limits.run("TLS handshake", tls.connect(stream, &self.host)).await {
+            Ok(stream) => {
+                if let (true, Some(info)) = (self.options.trace.is_on(), stream.tls_info()) {
+                    let resumed = if info.resumed { "resumed" } else { "new session" };
+                    self.options.trace.note(&format!("data connection: {} {}, {resumed}", info.version, info.cipher));
+                }
+                Ok(stream)
+            }
+            // The server may have said why on the control connection (522, 425 …).
+            Err(fault) => {
+                let limits = self.control.limits;
+                self.control.limits = limits.with_idle(EXPLANATION);
+                let reply = self.control.final_reply().await;
+                self.control.limits = limits;
+                match reply {
+                    Ok(reply) if !reply.ok() => Err(reply.fault("data connection", Kind::Refused)),
+                    _ => Err(self.control.fail(fault.context("data connection"))),
+                }
+            }
+        }
+    }
+
+    /// The reply after the last byte. The server may still be writing: it gets more time than the idle limit.
+    pub async fn finish(&mut self, command: &Command) -> Result<Reply, Fault> {
+        let limits = self.control.limits;
+        self.control.limits = limits.with_idle(limits.idle.max(FINAL_REPLY));
+        let reply = self.control.final_reply().await;
+        self.control.limits = limits;
+        let reply = reply?;
+        match reply.ok() {
+            true => Ok(reply),
+            false => Err(reply.fault(command.verb(), Kind::Refused)),
+        }
+    }
+
+    /// As [`Client::finish`] when the bytes went wrong already: waits only as long as an explanation is worth.
+    pub async fn finish_soon(&mut self, command: &Command) -> Result<Reply, Fault> {
+        let limits = self.control.limits;
+        self.control.limits = limits.with_idle(EXPLANATION);
+        let reply = self.control.final_reply().await;
+        self.control.limits = limits;
+        let reply = reply?;
+        match reply.ok() {
+            true => Ok(reply),
+            false => Err(reply.fault(command.verb(), Kind::Refused)),
+        }
+    }
+
+    /// Sets the representation type, if it is another than the present one.
+    pub async fn set_type(&mut self, ascii: bool) -> Result<(), Fault> {
+        let wanted = if ascii { TypeCode::Ascii } else { TypeCode::Image };
+        if self.type_code != wanted {
+            self.must(&Command::Type(wanted), Kind::Refused).await?;
+            self.type_code = wanted;
+        }
+        Ok(())
+    }
+
+    async fn listen(&self, range: PortRange) -> Result<TcpListener, Fault> {
+        let local = self.control.stream().local_addr().map(|address| address.ip());
+        let ip = local.ok_or_else(|| Fault::new(Kind::Unsupported, "active mode needs a TCP control connection"))?;
+        let span = range.last - range.first;
+        // Start anywhere in the range: ports of the last transfers may still be in TIME_WAIT.
+        let start = if span == 0 { 0 } else { rand_u16() % (span + 1) };
+        let mut last = None;
+        for step in 0..=span.min(MAX_PORTS_TRIED) {
+            let offset = (u32::from(start) + u32::from(step)) % (u32::from(span) + 1);
+            let port = range.first + u16::try_from(offset).unwrap_or(0);
+            match bind(SocketAddr::new(ip, port)) {
+                Ok(listener) => return Ok(listener),
+                Err(error) => last = Some(error),
+            }
+        }
+        let error = last.unwrap_or_else(|| std::io::ErrorKind::AddrInUse.into());
+        Err(Fault::network("active mode", &error))
+    }
+}
+
+fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(1)
+}
+
+/// The connection from the server; one from anybody else is turned away (data connection theft).
+async fn accept_from(listener: &TcpListener, peer: Option<IpAddr>, trust: bool) -> Result<Stream, Fault> {
+    loop {
+        let (stream, from) = listener.accept().await.map_err(|error| Fault::network("data connection", &error))?;
+        if trust || Some(from.ip()) == peer {
+            stream.set_nodelay(true).map_err(|error| Fault::network("data connection", &error))?;
+            return Ok(Stream::Plain(stream));
+        }
+    }
+}
+
+fn rand_u16() -> u16 {
+    let mut bytes = [0u8; 2];
+    match getrandom::fill(&mut bytes) {
+        Ok(()) => u16::from_ne_bytes(bytes),
+        Err(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn port_ranges() {
+        assert_eq!("50000-50100".parse(), Ok(PortRange { first: 50000, last: 50100 }));
+        assert_eq!("50000".parse(), Ok(PortRange { first: 50000, last: 50000 }));
+        for bad in ["", "0", "2-1", "a-b", "1-70000", "1-2-3", "-"] {
+            assert!(bad.parse::<PortRange>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Directory listings over a data connection (MLSD, LIST) or over the control connection (STAT), line by line as they
+//! arrive: a million entries take no more memory than one.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use tokio::io::AsyncReadExt;
+
+use super::{Client, Learned};
+use crate::fault::{Fault, Kind};
+use crate::ftp::command::Command;
+use crate::ftp::listing::{Line, Lister, MAX_LINE};
+use crate::ftp::path::RemotePath;
+use crate::ftp::reply::{Reply, quoted_path};
+use crate::line::{Ends, LineError, Splitter};
+
+/// The most lines that one listing may have.
+pub const MAX_ENTRIES: u64 = 10_000_000;
+/// Bytes read at once.
+const READ: usize = 64 * 1024;
+
+/// Gets every line of a listing, parsed and raw; an error ends the listing.
+pub type Each<'a> = &'a mut (dyn FnMut(Line, &[u8]) -> Result<(), Fault> + Send);
+
+/// How a directory is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Way {
+    /// MLSD where the server knows it, else LIST.
+    #[default]
+    Auto,
+    /// MLSD or nothing.
+    Mlsd,
+    /// LIST.
+    List,
+    /// STAT: no data connection is needed.
+    Stat,
+}
+
+/// How a listing went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The command that gave it.
+    pub way: Way,
+    /// Lines that were not understood.
+    pub unknown: u64,
+    /// The final reply.
+    pub reply: Reply,
+}
+
+impl Client {
+    /// Lists a directory; `each` gets every line, parsed and raw. `check` makes sure that the directory exists where LIST
+    /// would print nothing (vsftpd lists what is not there as empty).
+    pub async fn list(&mut self, path: &RemotePath, way: Way, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
+        let mlsd = match way {
+            Way::Auto => (self.features.mlst || !self.features.known) && !Learned::get(&self.options.learned.no_mlsd),
+            Way::Mlsd => true,
+            Way::List => false,
+            Way::Stat => return self.list_by_stat(path, each).await,
+        };
+        self.set_type(false).await?;
+        if mlsd {
+            let argument = (!path.is_login()).then(|| path.as_bytes().to_vec());
+            match self.list_with(Command::Mlsd(argument), Lister::mlsd(), Way::Mlsd, each).await {
+                Err(fault) if way == Way::Auto && fault.kind == Kind::Unsupported && fault.code != Some(501) => {
+                    Learned::set(&self.options.learned.no_mlsd);
+                }
+                other => return other,
+            }
+        }
+        self.list_by_list(path, check, each).await
+    }
+
+    async fn list_by_list(&mut self, path: &RemotePath, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
+        // Servers take globs, options and words out of LIST's argument: such a directory is entered instead.
+        let odd = path.as_bytes().first() == Some(&b'-')
+            || path.as_bytes().iter().any(|byte| matches!(byte, b' ' | b'*' | b'?' | b'[' | b'{' | b'~' | b'\\'));
+        let enter = (odd || check) && !path.is_login();
+        if enter {
+            self.enter(path).await?;
+        }
+        let listed = self.list_with_options(if enter { None } else { Some(path) }, each).await;
+        if enter && self.usable() {
+            let back = self.login_directory.clone().unwrap_or_default();
+            self.must(&Command::Cwd(back), Kind::Refused).await?;
+        }
+        listed
+    }
+
+    /// `LIST -a` shows hidden files where servers know the option; one that does not is asked without.
+    async fn list_with_options(&mut self, path: Option<&RemotePath>, each: Each<'_>) -> Result<Listed, Fault> {
+        let path = path.filter(|path| !path.is_login()).map(|path| path.as_bytes().to_vec());
+        if !Learned::get(&self.options.learned.no_list_options) {
+            let argument = match &path {
+                Some(path) => [b"-a ", path.as_slice()].concat(),
+                None => b"-a".to_vec(),
+            };
+            match self.list_with(Command::List(Some(argument)), Lister::list(now()), Way::List, each).await {
+                Err(fault) if fault.code.is_some_and(|code| code >= 450) && self.usable() => {
+                    let second = self.list_with(Command::List(path), Lister::list(now()), Way::List, each).await?;
+                    Learned::set(&self.options.learned.no_list_options);
+                    return Ok(second);
+                }
+                other => return other,
+            }
+        }
+        self.list_with(Command::List(path), Lister::list(now()), Way::List, each).await
+    }
+
+    async fn list_with(
+        &mut self,
+        command: Command,
+        mut lister: Lister,
+        way: Way,
+        each: Each<'_>,
+    ) -> Result<Listed, Fault> {
+        let mut begun = self.begin(&[], &command, 0).await?;
+        let mut splitter = Splitter::new(Ends::Lenient, MAX_LINE);
+        let mut buffer = vec![0; READ];
+        let (mut lines, mut unknown) = (0u64, 0u64);
+        let mut take = |line: &[u8]| -> Result<(), Fault> {
+            lines += 1;
+            if lines > MAX_ENTRIES {
+                return Err(Fault::new(Kind::Protocol, format!("a listing of more than {MAX_ENTRIES} lines")));
+            }
+            let parsed = lister.line(line);
+            unknown += u64::from(parsed == Line::Unknown);
+            each(parsed, line)
+        };
+        let limits = self.control.limits;
+        let read = async {
+            loop {
+                let count = limits.io("listing", begun.stream.read(&mut buffer)).await?;
+                if count == 0 {
+                    break;
+                }
+                splitter.push(buffer.get(..count).unwrap_or_default());
+                loop {
+                    match splitter.next_line() {
+                        Ok(Some(line)) => take(line)?,
+                        Ok(None) => break,
+                        // A name that long is nobody's file; the caller sees the line as not understood.
+                        Err(LineError::TooLong) => take(b"(a line that is too long)")?,
+                        Err(error) => return Err(error.fault(MAX_LINE).context("listing")),
+                    }
+                }
+            }
+            // A last line without its end.
+            match splitter.take_pending() {
+                rest if rest.is_empty() => Ok(()),
+                rest => take(&rest),
+            }
+        };
+        if let Err(fault) = read.await {
+            // A TLS connection cut off, a reset, too much: what was listed may not be all.
+            return Err(self.control.fail(fault));
+        }
+        drop(begun);
+        let reply = self.finish(&command).await?;
+        Ok(Listed { way, unknown, reply })
+    }
+
+    /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3).
+    async fn list_by_stat(&mut self, path: &RemotePath, each: Each<'_>) -> Result<Listed, Fault> {
+        let reply = self.must(&Command::Stat(Some(path.argument())), Kind::NoInput).await?;
+        let mut lister = Lister::list(now());
+        let mut unknown = 0;
+        for line in reply.middle() {
+            let line = line.strip_prefix(b" ").unwrap_or(line);
+            match lister.line(line) {
+                Line::Unknown => unknown += 1,
+                parsed => each(parsed, line)?,
+            }
+        }
+        let reply = Reply { code: reply.code, lines: reply.lines.last().cloned().into_iter().collect() };
+        Ok(Listed { way: Way::Stat, unknown, reply })
+    }
+
+    /// Changes into a directory, after noting where the login landed.
+    pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), Fault> {
+        if self.login_directory.is_none() {
+            let reply = self.must(&Command::Pwd, Kind::Refused).await?;
+            let path = quoted_path(reply.first()).filter(|path| !path.is_empty());
+            self.login_directory =
+                Some(path.ok_or_else(|| Fault::new(Kind::Protocol, format!("PWD: no path in: {}", reply.text())))?);
+        }
+        self.must(&Command::Cwd(path.argument()), Kind::NoInput).await?;
+        Ok(())
+    }
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
+}

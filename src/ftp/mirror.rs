@@ -1,1 +1,0 @@
-//! Walking both trees: decide, then transfer.

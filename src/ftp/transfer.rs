@@ -1,1 +1,0 @@
-//! Data connections: stream, resume, verification.

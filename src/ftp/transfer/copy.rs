@@ -1,0 +1,207 @@
+//! Moving the bytes. A large transfer in clear text owns a blocking thread and the kernel copies (splice, sendfile);
+//! TLS and small files go through a buffer.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags};
+
+use crate::fault::{Fault, Kind};
+use crate::net::deadline::{Limits, RateWatch};
+
+/// How much the kernel moves at once, and how much a pipe between two descriptors holds.
+const PIECE: usize = 1 << 20;
+/// The buffer where the bytes must pass through us.
+pub(super) const BUFFER: usize = 256 * 1024;
+
+/// Told of bytes as they pass.
+pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
+
+/// Deadlines of a blocking transfer: the socket's own timeout is the idle limit.
+pub(super) struct Watch {
+    until: Option<Instant>,
+    rate: Option<RateWatch>,
+    idle: Duration,
+    progress: Progress,
+}
+
+impl Watch {
+    pub(super) fn new(limits: &Limits, progress: &Progress) -> Watch {
+        let now = Instant::now();
+        let rate = limits.min_rate.map(|floor| RateWatch::new(floor, now));
+        // A window of the minimum rate must be able to end while nothing arrives.
+        let idle = limits.min_rate.map_or(limits.idle, |floor| floor.window.min(limits.idle));
+        let idle = limits.until.map_or(idle, |until| idle.min(until.saturating_duration_since(now)));
+        Watch { until: limits.until, rate, idle: idle.max(Duration::from_millis(1)), progress: progress.clone() }
+    }
+
+    pub(super) fn note(&mut self, bytes: u64) -> Result<(), Fault> {
+        (self.progress)(bytes);
+        if self.until.is_none() && self.rate.is_none() {
+            return Ok(());
+        }
+        let now = Instant::now();
+        if self.until.is_some_and(|until| now >= until) {
+            return Err(Fault::new(Kind::TimedOut, "the whole run's time is over"));
+        }
+        match &mut self.rate {
+            Some(rate) => rate.note(bytes, now),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Receives everything into a file. Returns when the peer has closed.
+pub(super) fn receive(socket: &TcpStream, file: &File, mut watch: Watch) -> Result<u64, Fault> {
+    prepare(socket, &watch)?;
+    match splice_all(socket, file, &mut watch) {
+        // The target cannot be spliced to (opened for appending, a terminal …): nothing has been read yet.
+        Err(Moved::Unsupported) => read_all(socket, file, &mut watch),
+        Err(Moved::Failed(fault)) => Err(fault),
+        Ok(total) => Ok(total),
+    }
+}
+
+/// Sends a file from its present position to its end.
+pub(super) fn send(file: &File, socket: &TcpStream, mut watch: Watch) -> Result<u64, Fault> {
+    prepare(socket, &watch)?;
+    let mut total = 0u64;
+    loop {
+        match rustix::fs::sendfile(socket, file, None, PIECE) {
+            Ok(0) => break,
+            Ok(count) => {
+                total += count as u64;
+                watch.note(count as u64)?;
+            }
+            Err(Errno::INTR) => {}
+            // A pipe or a terminal: sendfile wants a file.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::SPIPE) if total == 0 => {
+                return write_all(file, socket, &mut watch);
+            }
+            Err(errno) => return Err(socket_fault(errno)),
+        }
+    }
+    Ok(total)
+}
+
+enum Moved {
+    Unsupported,
+    Failed(Fault),
+}
+
+fn splice_all(socket: &TcpStream, file: &File, watch: &mut Watch) -> Result<u64, Moved> {
+    let (reader, writer) = match rustix::pipe::pipe_with(PipeFlags::CLOEXEC) {
+        Ok(pipe) => pipe,
+        Err(_) => return Err(Moved::Unsupported),
+    };
+    // A smaller pipe only means more calls.
+    let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIECE);
+    let mut total = 0u64;
+    loop {
+        let arrived =
+            match rustix::pipe::splice(socket, None, &writer, None, PIECE, SpliceFlags::MOVE | SpliceFlags::MORE) {
+                Ok(0) => return Ok(total),
+                Ok(count) => count,
+                Err(Errno::INTR) => continue,
+                Err(Errno::INVAL | Errno::NOSYS) if total == 0 => return Err(Moved::Unsupported),
+                Err(errno) => return Err(Moved::Failed(socket_fault(errno))),
+            };
+        let mut left = arrived;
+        while left > 0 {
+            match rustix::pipe::splice(&reader, None, file, None, left, SpliceFlags::MOVE) {
+                Ok(0) => return Err(Moved::Failed(local_fault(io::ErrorKind::WriteZero.into()))),
+                Ok(count) => left -= count,
+                Err(Errno::INTR) => {}
+                Err(Errno::INVAL) if total == 0 => {
+                    drain_pipe(&reader, left, file).map_err(Moved::Failed)?;
+                    total += arrived as u64;
+                    watch.note(arrived as u64).map_err(Moved::Failed)?;
+                    return read_all(socket, file, watch).map(|more| total + more).map_err(Moved::Failed);
+                }
+                Err(errno) => return Err(Moved::Failed(local_fault(errno.into()))),
+            }
+        }
+        total += arrived as u64;
+        watch.note(arrived as u64).map_err(Moved::Failed)?;
+    }
+}
+
+/// What sits in the pipe already goes the plain way.
+fn drain_pipe(reader: &OwnedFd, mut left: usize, mut file: &File) -> Result<(), Fault> {
+    let mut buffer = vec![0; left.min(BUFFER)];
+    while left > 0 {
+        let count = rustix::io::read(reader, &mut buffer).map_err(|errno| local_fault(errno.into()))?;
+        file.write_all(buffer.get(..count).unwrap_or_default()).map_err(local_fault)?;
+        left = left.saturating_sub(count.max(1));
+    }
+    Ok(())
+}
+
+fn read_all(mut socket: &TcpStream, mut file: &File, watch: &mut Watch) -> Result<u64, Fault> {
+    let mut buffer = vec![0; BUFFER];
+    let mut total = 0u64;
+    loop {
+        match socket.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(count) => {
+                file.write_all(buffer.get(..count).unwrap_or_default()).map_err(local_fault)?;
+                total += count as u64;
+                watch.note(count as u64)?;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Fault::network("data connection", &error)),
+        }
+    }
+}
+
+fn write_all(mut file: &File, mut socket: &TcpStream, watch: &mut Watch) -> Result<u64, Fault> {
+    let mut buffer = vec![0; BUFFER];
+    let mut total = 0u64;
+    loop {
+        let count = match file.read(&mut buffer) {
+            Ok(0) => return Ok(total),
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Fault { kind: Kind::Io, ..Fault::local("input", &error) }),
+        };
+        let sent = socket.write_all(buffer.get(..count).unwrap_or_default());
+        sent.map_err(|error| Fault::network("data connection", &error))?;
+        total += count as u64;
+        watch.note(count as u64)?;
+    }
+}
+
+fn prepare(socket: &TcpStream, watch: &Watch) -> Result<(), Fault> {
+    let set = || {
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(watch.idle))?;
+        socket.set_write_timeout(Some(watch.idle))
+    };
+    set().map_err(|error| Fault::network("data connection", &error))
+}
+
+fn socket_fault(errno: Errno) -> Fault {
+    match errno {
+        Errno::AGAIN => Fault::new(Kind::TimedOut, "data connection: nothing moves any more"),
+        errno => Fault::network("data connection", &errno.into()),
+    }
+}
+
+/// The local end of a download failed: disk full, mostly.
+pub(super) fn local_fault(error: io::Error) -> Fault {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return Fault::new(Kind::Cancelled, "the reader of the output has gone");
+    }
+    let fault = Fault::local("output", &error);
+    Fault { kind: if fault.kind == Kind::CannotCreate { Kind::CannotCreate } else { Kind::Io }, ..fault }
+}
+
+/// A duplicate of a file's descriptor, sharing its position, for a thread of its own.
+pub(super) fn share(file: &File) -> Result<File, Fault> {
+    file.as_fd().try_clone_to_owned().map(File::from).map_err(local_fault)
+}

@@ -1,0 +1,24 @@
+//! One file over one data connection: receive and send, resume, and the proof that all of it arrived.
+
+mod copy;
+mod local;
+mod receive;
+mod send;
+
+pub use copy::Progress;
+pub use local::{LocalDir, Origin, Part};
+pub use receive::{Get, Got, fetch_part, fetch_to};
+pub use send::{Put, PutDone, Replace, Source, store};
+
+use crate::fault::Fault;
+use crate::ftp::client::Client;
+use crate::ftp::command::Command;
+
+/// Ends the transfer of `command` after its bytes went wrong: the server's own explanation is worth more than ours, if it
+/// comes soon. The connection is of no use afterwards.
+async fn explain(client: &mut Client, command: &Command, fault: Fault) -> Fault {
+    match client.finish_soon(command).await {
+        Err(said) if said.code.is_some() => said,
+        _ => client.abandon(fault),
+    }
+}

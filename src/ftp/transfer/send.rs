@@ -1,0 +1,328 @@
+//! Uploads.
+
+use std::fs::File;
+use std::io::Read;
+use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+use super::copy::{self, BUFFER, Progress, Watch};
+use super::receive::line_of;
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::{Client, size_of};
+use crate::ftp::command::Command;
+use crate::ftp::path::{MAX_NAME, RemotePath};
+use crate::ftp::reply::{Class, Reply};
+use crate::net::deadline::Limits;
+use crate::net::stream::Stream;
+
+/// Up to this size a file is sent by the event loop.
+const SMALL: u64 = 64 * 1024;
+/// How long the peer may take to answer our close_notify: IIS never does.
+const CLOSE_NOTIFY: Duration = Duration::from_secs(2);
+
+/// How an upload takes its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Replace {
+    /// Under a temporary name, renamed when it is complete: nobody ever sees half a file.
+    #[default]
+    Atomic,
+    /// As [`Replace::Atomic`], deleting the old file first, for servers that do not rename over one.
+    DeleteFirst,
+    /// Written under its name at once.
+    InPlace,
+    /// Added to the end of what is there.
+    Append,
+}
+
+/// Where the bytes come from.
+pub struct Source<'a> {
+    /// The file, at its present position.
+    pub file: &'a File,
+    /// Its size, where it is a plain file.
+    pub size: Option<u64>,
+    /// Its modification time, to be set on the server.
+    pub modified: Option<i64>,
+}
+
+/// What is to be stored.
+pub struct Put<'a> {
+    /// Where to.
+    pub path: &'a RemotePath,
+    /// How it takes its place.
+    pub replace: Replace,
+    /// Text: LF becomes CRLF.
+    pub ascii: bool,
+    /// Continue a temporary file that an earlier run left.
+    pub resume: bool,
+    /// Told of the bytes.
+    pub progress: Progress,
+}
+
+/// What was stored.
+#[derive(Debug, Clone)]
+pub struct PutDone {
+    /// Bytes of this run.
+    pub bytes: u64,
+    /// Where it began: bytes of an earlier run.
+    pub resumed_from: u64,
+    /// How completeness is known: `size` or `reply`.
+    pub verified_by: &'static str,
+    /// True when the server took our modification time.
+    pub time_kept: bool,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The final reply's text.
+    pub reply: String,
+}
+
+/// Stores one file. Complete means: 226 came, and the size agrees where the server tells it.
+pub async fn store(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> Result<PutDone, Fault> {
+    let started = Instant::now();
+    client.set_type(put.ascii).await?;
+    let temporary = match put.replace {
+        Replace::Atomic | Replace::DeleteFirst => Some(temporary_path(put.path)?),
+        Replace::InPlace | Replace::Append => None,
+    };
+    let path = temporary.as_ref().unwrap_or(put.path);
+    let offset = match (put.resume && !put.ascii && put.replace != Replace::Append, source.size) {
+        (true, Some(size)) => resume_offset(client, path, source.file, size).await?,
+        _ => 0,
+    };
+    let command = match (put.replace, offset) {
+        (Replace::Append, _) => Command::Appe(path.argument()),
+        _ => Command::Stor(path.argument()),
+    };
+    let (bytes, reply) = transfer(client, put, source, &command, offset).await?;
+    let verified_by = place(client, put, source, temporary.as_ref(), offset + bytes).await?;
+    let time_kept = match source.modified {
+        Some(modified) => client.set_time(put.path, modified).await?,
+        None => false,
+    };
+    let (elapsed, reply) = (started.elapsed(), line_of(&reply));
+    Ok(PutDone { bytes, resumed_from: offset, verified_by, time_kept, elapsed, reply })
+}
+
+/// `.NAME.part` beside the target: always the same name, so that a later run finds what an earlier one left.
+pub(crate) fn temporary_path(path: &RemotePath) -> Result<RemotePath, Fault> {
+    let name = path.name().ok_or_else(|| Fault::new(Kind::Usage, "the URL names a directory, not a file"))?;
+    let name = match name.len() + 6 <= MAX_NAME {
+        true => [b".", name, b".part"].concat(),
+        // Longer names are cut: two uploads of such neighbours at a time are told apart by their tails.
+        false => [b".", name.get(name.len() - (MAX_NAME - 6)..).unwrap_or(name), b".part"].concat(),
+    };
+    Ok(path.parent().unwrap_or_default().join(&name))
+}
+
+/// How much of the file the server already holds; the local file is positioned behind it.
+async fn resume_offset(client: &mut Client, path: &RemotePath, mut file: &File, size: u64) -> Result<u64, Fault> {
+    let reply = client.call(&Command::Size(path.argument())).await?;
+    let Some(there) = size_of(&reply).filter(|there| *there > 0 && *there <= size) else { return Ok(0) };
+    // The offset must be accepted before the upload starts: without it STOR would overwrite from the beginning.
+    let seek = |to| std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(to));
+    let mut seek = seek;
+    seek(there).map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
+    Ok(there)
+}
+
+async fn transfer(
+    client: &mut Client,
+    put: &Put<'_>,
+    source: &Source<'_>,
+    command: &Command,
+    offset: u64,
+) -> Result<(u64, Reply), Fault> {
+    let begun = match client.begin(&[], command, offset).await {
+        // A missing parent directory: servers say 550 or 553.
+        Err(fault) if matches!(fault.code, Some(550 | 553)) && client.usable() => {
+            if !client.make_parents(put.path).await? {
+                return Err(Fault { kind: Kind::Refused, ..fault });
+            }
+            client.begin(&[], command, offset).await.map_err(refused)?
+        }
+        other => other.map_err(refused)?,
+    };
+    if begun.restarted {
+        let fault = Fault::new(Kind::Unsupported, "the server cannot resume an upload");
+        return Err(client.abandon(fault.with_hint("--no-resume starts again")));
+    }
+    (put.progress)(offset);
+    let limits = client.limits();
+    let sent = match begun.stream {
+        Stream::Plain(tcp) if !put.ascii => send_plain(tcp, source, limits, &put.progress).await,
+        stream => send_stream(stream, source, put.ascii, limits, &put.progress).await,
+    };
+    match sent {
+        Ok((bytes, open)) => {
+            let reply = client.finish(command).await;
+            drop(open);
+            Ok((bytes, reply?))
+        }
+        Err(fault) => Err(super::explain(client, command, fault).await),
+    }
+}
+
+/// A 550 on an upload means that it is not allowed, not that something is missing.
+fn refused(fault: Fault) -> Fault {
+    match fault.kind {
+        Kind::NoInput => Fault { kind: Kind::Refused, ..fault },
+        _ => fault,
+    }
+}
+
+/// Checks the size, then gives the upload its name.
+async fn place(
+    client: &mut Client,
+    put: &Put<'_>,
+    source: &Source<'_>,
+    temporary: Option<&RemotePath>,
+    total: u64,
+) -> Result<&'static str, Fault> {
+    let path = temporary.unwrap_or(put.path);
+    // Appending makes the size the sum of old and new; text is converted.
+    let check = !put.ascii && put.replace != Replace::Append;
+    if let (true, Some(size)) = (check, source.size)
+        && total != size
+    {
+        return Err(Fault::new(
+            Kind::BadData,
+            format!("the file changed while it was sent: {total} bytes instead of {size}"),
+        ));
+    }
+    let mut commands = vec![Command::Size(path.argument())];
+    if temporary.is_some() {
+        if put.replace == Replace::DeleteFirst {
+            commands.push(Command::Dele(put.path.argument()));
+        }
+        commands.push(Command::Rnfr(path.argument()));
+    }
+    let replies = client.call_all(&commands).await?;
+    let mut verified_by = "reply";
+    if let Some(there) = replies.first().and_then(size_of).filter(|_| check) {
+        if there != total {
+            let detail = format!("{total} bytes were sent, the server holds {there}");
+            return Err(Fault::new(Kind::Incomplete, detail));
+        }
+        verified_by = "size";
+    }
+    if temporary.is_some() {
+        let ready = replies.last().filter(|reply| reply.class() == Class::Intermediate);
+        let renamed = match ready {
+            Some(_) => client.call(&Command::Rnto(put.path.argument())).await?,
+            None => replies.last().cloned().unwrap_or_else(|| Reply::new(550, "")),
+        };
+        if !renamed.ok() {
+            drop(client.call(&Command::Dele(path.argument())).await);
+            return Err(renamed
+                .fault("renaming the complete upload", Kind::Refused)
+                .with_hint("--replace deletes the old file first, --in-place uploads without a temporary name"));
+        }
+    }
+    Ok(verified_by)
+}
+
+/// Clear text. The socket comes back open: it is closed after the final reply.
+async fn send_plain(
+    mut tcp: tokio::net::TcpStream,
+    source: &Source<'_>,
+    limits: Limits,
+    progress: &Progress,
+) -> Result<(u64, Stream), Fault> {
+    if source.size.is_some_and(|size| size <= SMALL) {
+        let mut bytes = Vec::new();
+        let mut file = source.file;
+        file.read_to_end(&mut bytes).map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
+        limits.io("data connection", tcp.write_all(&bytes)).await?;
+        limits.io("data connection", tcp.shutdown()).await?;
+        progress(bytes.len() as u64);
+        return Ok((bytes.len() as u64, Stream::Plain(tcp)));
+    }
+    let network = |error: std::io::Error| Fault::network("data connection", &error);
+    let socket = tcp.into_std().map_err(network)?;
+    let (file, watch) = (copy::share(source.file)?, Watch::new(&limits, progress));
+    let sending = tokio::task::spawn_blocking(move || {
+        let sent = copy::send(&file, &socket, watch)?;
+        socket.shutdown(std::net::Shutdown::Write).map_err(network)?;
+        socket.set_nonblocking(true).map_err(network)?;
+        Ok::<_, Fault>((sent, socket))
+    });
+    let (sent, socket) = sending.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))??;
+    let tcp = tokio::net::TcpStream::from_std(socket).map_err(network)?;
+    Ok((sent, Stream::Plain(tcp)))
+}
+
+/// TLS, and text whose line ends are converted. Ends with close_notify and waits, for a while, for the peer's: servers
+/// lose the end of the file otherwise, and their session ticket comes along.
+async fn send_stream(
+    mut stream: Stream,
+    source: &Source<'_>,
+    ascii: bool,
+    limits: Limits,
+    progress: &Progress,
+) -> Result<(u64, Stream), Fault> {
+    let mut watch = Watch::new(&limits, progress);
+    let mut buffer = vec![0; BUFFER];
+    let mut total = 0u64;
+    let mut before = 0u8;
+    let mut file = source.file;
+    loop {
+        let read = file.read(&mut buffer);
+        let count = read.map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
+        if count == 0 {
+            break;
+        }
+        let piece = buffer.get(..count).unwrap_or_default();
+        match ascii {
+            true => limits.io("data connection", stream.write_all(&to_network(piece, &mut before))).await?,
+            false => limits.io("data connection", stream.write_all(piece)).await?,
+        }
+        total += count as u64;
+        watch.note(count as u64)?;
+    }
+    limits.io("data connection", stream.flush()).await?;
+    limits.io("data connection", stream.shutdown()).await?;
+    if stream.is_tls() {
+        // Nothing but the peer's close_notify can come, or nothing at all.
+        let mut rest = [0u8; 512];
+        drop(limits.with_idle(CLOSE_NOTIFY).io("close_notify", stream.read(&mut rest)).await);
+    }
+    Ok((total, stream))
+}
+
+/// LF to CRLF; a CRLF that is there already stays. `before` is the last byte of the piece before.
+fn to_network(piece: &[u8], before: &mut u8) -> Vec<u8> {
+    let mut out = Vec::with_capacity(piece.len() + piece.len() / 16 + 1);
+    for &byte in piece {
+        if byte == b'\n' && *before != b'\r' {
+            out.push(b'\r');
+        }
+        out.push(byte);
+        *before = byte;
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_for_the_network() {
+        let text = b"a\nb\r\nc\n\n\r\r\n";
+        for at in 0..=text.len() {
+            let mut before = 0;
+            let got = [to_network(&text[..at], &mut before), to_network(&text[at..], &mut before)].concat();
+            assert_eq!(got, b"a\r\nb\r\nc\r\n\r\n\r\r\n", "split at {at}");
+        }
+    }
+
+    #[test]
+    fn temporary_names() {
+        let name = |path: &[u8]| temporary_path(&RemotePath::new(path)).unwrap().to_text();
+        assert_eq!(name(b"a"), ".a.part");
+        assert_eq!(name(b"/a"), "/.a.part");
+        assert_eq!(name(b"d/a"), "d/.a.part");
+        assert_eq!(temporary_path(&RemotePath::new(&[b'x'; MAX_NAME])).unwrap().as_bytes().len(), MAX_NAME);
+        assert!(temporary_path(&RemotePath::new(b"")).is_err());
+    }
+}

@@ -1,0 +1,170 @@
+//! What the four FTP clients share: their arguments beyond those of every client, connections that are used again, and
+//! how a time is printed.
+
+use std::io;
+
+use crate::cli::args::{LoginArgs, NetArgs, TlsArgs};
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::{Client, Options, PortRange, tls_mode};
+use crate::ftp::listing::{EntryType, Modified, format_rfc3339};
+use crate::ftp::path::FtpUrl;
+use crate::net::deadline::Limits;
+use crate::net::tls::{ClientTls, TlsMode};
+
+/// How to use an FTP server.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "FTP")]
+pub(super) struct FtpArgs {
+    /// Let the server open data connections (EPRT, PORT)
+    #[arg(short = 'A', long)]
+    pub(super) active: bool,
+    /// Listen for them on a port of this range
+    #[arg(long, value_name = "FIRST-LAST", requires = "active")]
+    pub(super) port_range: Option<PortRange>,
+    /// Where passive data connections go: the host of the control connection, or what the server says
+    #[arg(long, value_name = "WHICH", value_parser = ["control", "trust"], default_value = "control")]
+    pub(super) pasv_address: String,
+    /// Send this command after the login (repeatable; a leading `*`: it may fail)
+    #[arg(long, value_name = "CMD")]
+    pub(super) before: Vec<String>,
+}
+
+/// The arguments that make a connection.
+pub(super) struct Connecting<'a> {
+    pub(super) out: &'a Output,
+    pub(super) net: &'a NetArgs,
+    pub(super) tls: &'a TlsArgs,
+    pub(super) login: &'a LoginArgs,
+    pub(super) ftp: &'a FtpArgs,
+}
+
+/// Connections by server: several URLs of one server share the login and the connection.
+pub(super) struct Servers<'a> {
+    connecting: Connecting<'a>,
+    limits: Limits,
+    tls: Option<ClientTls>,
+    known: Vec<Server>,
+}
+
+struct Server {
+    url: FtpUrl,
+    options: Options,
+    idle: Option<Client>,
+}
+
+impl<'a> Servers<'a> {
+    /// No connection yet.
+    pub(super) fn new(connecting: Connecting<'a>) -> Servers<'a> {
+        let limits = connecting.net.limits();
+        Servers { connecting, limits, tls: None, known: Vec::new() }
+    }
+
+    /// How to connect to the URL's server.
+    pub(super) fn options(&mut self, url: &FtpUrl) -> Result<Options, Fault> {
+        Ok(self.server(url)?.options.clone())
+    }
+
+    /// A logged-in connection: the idle one, if there is one.
+    pub(super) async fn take(&mut self, url: &FtpUrl) -> Result<Client, Fault> {
+        let out = self.connecting.out.clone();
+        let server = self.server(url)?;
+        if let Some(client) = server.idle.take().filter(Client::usable) {
+            return Ok(client);
+        }
+        let client = Client::open(url, &server.options).await?;
+        let secret = server.options.login.as_ref().is_some_and(|login| !login.user.eq_ignore_ascii_case("anonymous"));
+        if secret && !client.is_tls() && !client.is_loopback() {
+            out.warn("the password went over the network in clear text; ftpes:// or ftps:// protect it");
+        }
+        Ok(client)
+    }
+
+    /// Keeps a connection for the next URL of its server.
+    pub(super) fn give_back(&mut self, url: &FtpUrl, client: Client) {
+        if let Some(server) = self.known.iter_mut().find(|server| server.url.same_server(url)) {
+            server.idle = Some(client).filter(Client::usable);
+        }
+    }
+
+    /// Ends all sessions.
+    pub(super) async fn quit(self) {
+        for client in self.known.into_iter().filter_map(|server| server.idle) {
+            client.quit().await;
+        }
+    }
+
+    fn server(&mut self, url: &FtpUrl) -> Result<&mut Server, Fault> {
+        let at = match self.known.iter().position(|server| server.url.same_server(url)) {
+            Some(at) => at,
+            None => {
+                let options = self.make_options(url)?;
+                self.known.push(Server { url: url.clone(), options, idle: None });
+                self.known.len() - 1
+            }
+        };
+        self.known.get_mut(at).ok_or_else(|| Fault::new(Kind::Internal, "a server got lost"))
+    }
+
+    fn make_options(&mut self, url: &FtpUrl) -> Result<Options, Fault> {
+        let Connecting { out, net, tls, login, ftp } = &self.connecting;
+        let mut options = Options::new(net.dialer("ftp", &url.host)?);
+        options.tls = tls.mode(tls_mode(url.scheme));
+        if options.tls != TlsMode::None {
+            let client = match &self.tls {
+                Some(client) => client.clone(),
+                None => tls.client(out, &[])?,
+            };
+            self.tls = Some(client.clone());
+            options.tls_client = Some(client);
+        }
+        options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_deref())?;
+        options.limits = self.limits;
+        options.trace = out.trace();
+        options.active = ftp.active.then(|| ftp.port_range.unwrap_or(PortRange::ANY));
+        options.trust_pasv = ftp.pasv_address == "trust";
+        options.before.clone_from(&ftp.before);
+        Ok(options)
+    }
+}
+
+/// The letter of an entry's type, as `ls -l` has it.
+pub(super) fn letter(entry_type: EntryType) -> &'static str {
+    match entry_type {
+        EntryType::File => "-",
+        EntryType::Directory => "d",
+        EntryType::Symlink => "l",
+        EntryType::Other => "?",
+    }
+}
+
+/// A listed time: RFC 3339 with `Z` if its zone is known to be UTC, else without a zone, and no more exact than it is.
+pub(super) fn time_text(modified: &Modified) -> String {
+    use crate::ftp::listing::Precision;
+    let text = format_rfc3339(modified.seconds);
+    let end = match modified.precision {
+        Precision::Day => 10,
+        Precision::Minute => 16,
+        Precision::Second => 19,
+    };
+    let zone = if modified.utc { "Z" } else { "" };
+    format!("{}{zone}", text.get(..end).unwrap_or(&text))
+}
+
+/// A name for JSON: lossy text, and its exact bytes where that is not the same.
+pub(super) fn base64_unless_utf8(name: &[u8]) -> Option<String> {
+    use base64::Engine;
+    std::str::from_utf8(name).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(name))
+}
+
+/// Parses all URLs before anything is done: a typo in the last one must not show after an hour.
+pub(super) fn parse_urls(texts: &[String]) -> Result<Vec<FtpUrl>, Fault> {
+    texts.iter().map(|text| FtpUrl::parse(text)).collect()
+}
+
+/// stdout as a file of its own, for payloads.
+pub(super) fn stdout_file() -> Result<std::fs::File, Fault> {
+    use std::os::fd::AsFd;
+    let fd = io::stdout().as_fd().try_clone_to_owned();
+    fd.map(std::fs::File::from).map_err(|error| Fault::local("stdout", &error))
+}
