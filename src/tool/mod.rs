@@ -21,12 +21,15 @@ pub type Listed = (&'static str, fn() -> clap::Command);
 
 /// Every tool with its command line: man pages and completions are made from it.
 pub const ALL: &[Listed] = &[
+    ("dnsq", dnsq::command),
+    ("dnsserve", dnsserve::command),
     ("ftpdo", ftpdo::command),
     ("ftpget", ftpget::command),
     ("ftpls", ftpls::command),
     ("ftpput", ftpput::command),
     ("mailq-edit", mailq_edit::command),
     ("mailq-ls", mailq_ls::command),
+    ("mailq-run", mailq_run::command),
     ("mailread", mailread::command),
     ("smtpserve", smtpserve::command),
 ];

@@ -15,7 +15,7 @@ const CLIENTS: &[(&str, &[&str])] = &[
         "smtpsend",
         &["--server", "smtp://{}", "--from", "a@a.test", "--to", "b@b.test", "--subject", "x", "--body", "input"],
     ),
-    ("dnsq", &["@{}", "a.test", "A"]),
+    ("dnsq", &["--short", "@{}", "a.test", "A"]),
 ];
 
 /// Bad input on the local side: arguments, what stdin holds, the status.

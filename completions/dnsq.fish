@@ -1,0 +1,42 @@
+complete -c dnsq -l name -d 'Ask for NAME even if it looks like a type; may be repeated' -r
+complete -c dnsq -s t -l type -d 'Ask for this type; may be repeated' -r
+complete -c dnsq -s c -l class -d 'Ask in this class' -r
+complete -c dnsq -s x -l reverse -d 'Ask for the name of an address (PTR); may be repeated' -r
+complete -c dnsq -s p -l port -d 'Ask on this port' -r
+complete -c dnsq -l subnet -d 'Ask on behalf of this network, ADDRESS[/PREFIX] (RFC 7871)' -r
+complete -c dnsq -l cookie -d 'Send a cookie, a random one or HEX (RFC 7873)' -r
+complete -c dnsq -l padding -d 'Pad the query to a multiple of BYTES (RFC 7830)' -r
+complete -c dnsq -l ednsopt -d 'Send this EDNS option, CODE[:HEX]; may be repeated' -r
+complete -c dnsq -l bufsize -d 'Announce that we take UDP answers of this size' -r
+complete -c dnsq -l timeout -d 'Wait this long for each answer' -r
+complete -c dnsq -l tries -d 'Send a query this often over UDP' -r
+complete -c dnsq -l max-time -d 'End each question after this time' -r
+complete -c dnsq -s b -l bind -d 'Ask from this local address' -r
+complete -c dnsq -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c dnsq -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
+always\t'Always'
+never\t'Never'"
+complete -c dnsq -l short -d 'Print the data alone, one datum a line'
+complete -c dnsq -l json-rfc8427 -d 'Print JSON as RFC 8427 has it'
+complete -c dnsq -l dnssec -d 'Ask for DNSSEC records too (DO)'
+complete -c dnsq -l no-recurse -d 'Do not ask for recursion (RD off)'
+complete -c dnsq -l cd -d 'Ask the resolver not to validate (CD)'
+complete -c dnsq -l ad -d 'Ask whether the resolver validated (AD)'
+complete -c dnsq -l nsid -d 'Ask for the server\'s identity (RFC 5001)'
+complete -c dnsq -l expire -d 'Ask for the zone\'s expiry timer (RFC 7314)'
+complete -c dnsq -l keepalive -d 'Ask how long the connection may stay idle (RFC 7828)'
+complete -c dnsq -l no-edns -d 'Ask without EDNS'
+complete -c dnsq -l mix-case -d 'Give letters random case, which the answer has to repeat (0x20)'
+complete -c dnsq -l tcp -d 'Ask over TCP'
+complete -c dnsq -l ignore-truncation -d 'Take a truncated answer as it is'
+complete -c dnsq -l race -d 'Ask all servers at once; the first good answer wins'
+complete -c dnsq -l no-failover -d 'Take SERVFAIL and REFUSED as the answer instead of asking the next server'
+complete -c dnsq -l search -d 'Complete short names with the search list of /etc/resolv.conf'
+complete -c dnsq -s 4 -l ipv4 -d 'Ask servers by IPv4 only'
+complete -c dnsq -s 6 -l ipv6 -d 'Ask servers by IPv6 only'
+complete -c dnsq -l json -d 'Print JSON Lines: one object a record'
+complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c dnsq -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
+complete -c dnsq -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c dnsq -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c dnsq -s V -l version -d 'Print version'
