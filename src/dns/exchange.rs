@@ -40,6 +40,9 @@ impl Default for Policy {
     }
 }
 
+/// Most tries that may be asked for.
+pub const MAX_TRIES: u32 = 100;
+
 /// What carried a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transport {

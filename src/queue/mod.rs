@@ -6,6 +6,7 @@
 pub mod bounce;
 pub mod entry;
 pub mod place;
+pub mod runner;
 pub mod schedule;
 pub mod spool;
 pub mod sqlite;

@@ -1,4 +1,5 @@
-//! One message to the next server: [`route`] (MX), [`policy`], delivery, one outcome a recipient.
+//! One message to the next server: [`route`] (MX), [`policy`], [`deliver`], one outcome a recipient.
 
+pub mod deliver;
 pub mod policy;
 pub mod route;

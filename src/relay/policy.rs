@@ -12,10 +12,10 @@ pub struct Policy {
     pub verify: bool,
 }
 
-/// For a host found by MX: TLS if it is offered, with any certificate (RFC 7435). Without a secure MX lookup a valid
+/// For a host found by MX: usually TLS if it is offered, with any certificate (RFC 7435). Without a secure MX lookup a valid
 /// certificate would prove nothing that an attacker cannot get around.
-pub const fn for_mx() -> Policy {
-    Policy { tls: TlsMode::Try, verify: false }
+pub const fn for_mx(tls: TlsMode) -> Policy {
+    Policy { tls, verify: false }
 }
 
 /// For a host that the user named: its name is checked whenever TLS is used, and a password never travels without TLS.
@@ -35,6 +35,6 @@ mod tests {
         assert_eq!(for_named(TlsMode::Try, true).tls, TlsMode::Starttls);
         assert_eq!(for_named(TlsMode::Try, false).tls, TlsMode::Try);
         assert_eq!(for_named(TlsMode::Implicit, true).tls, TlsMode::Implicit);
-        assert!(for_named(TlsMode::Try, false).verify && !for_mx().verify);
+        assert!(for_named(TlsMode::Try, false).verify && !for_mx(TlsMode::Try).verify);
     }
 }

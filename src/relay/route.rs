@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::pin::Pin;
 
+use crate::dns::resolve::Resolver;
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::net::login::Login;
 use crate::net::tls::TlsMode;
@@ -17,6 +18,16 @@ use crate::smtp::address::parse_literal;
 pub const MAX_HOSTS: usize = 20;
 /// No more addresses of one mail host than this are tried.
 pub const MAX_ADDRESSES: usize = 8;
+
+impl MailDns for Resolver {
+    fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<(u16, String)>> {
+        Box::pin(Resolver::mx(self, domain))
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, Vec<IpAddr>> {
+        Box::pin(Resolver::addresses(self, host))
+    }
+}
 
 /// An answer from the DNS, on its way.
 pub type Lookup<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
@@ -74,6 +85,17 @@ pub struct Hop {
     pub login: Option<Login>,
     /// True when the DNS led here, so that meeting our own name means a loop.
     pub by_mx: bool,
+}
+
+impl Hop {
+    /// The protocol's name in records.
+    pub const fn protocol_name(&self) -> &'static str {
+        match (&self.place, self.protocol) {
+            (Place::Maildir(_), _) => "maildir",
+            (_, Protocol::Smtp) => "smtp",
+            (_, Protocol::Lmtp) => "lmtp",
+        }
+    }
 }
 
 /// A next hop that the user named instead of the DNS.
@@ -175,6 +197,8 @@ pub struct Routing {
     pub rules: Vec<Rule>,
     /// The port of mail exchangers.
     pub mx_port: u16,
+    /// Whether TLS is used with mail exchangers.
+    pub mx_tls: TlsMode,
     /// Our own names: a mail exchanger of such a name ends the list (RFC 5321, section 5.1).
     pub own_names: Vec<String>,
     /// Our own addresses, likewise.
@@ -183,7 +207,13 @@ pub struct Routing {
 
 impl Default for Routing {
     fn default() -> Routing {
-        Routing { rules: Vec::new(), mx_port: 25, own_names: Vec::new(), own_addresses: Vec::new() }
+        Routing {
+            rules: Vec::new(),
+            mx_port: 25,
+            mx_tls: TlsMode::Try,
+            own_names: Vec::new(),
+            own_addresses: Vec::new(),
+        }
     }
 }
 
@@ -259,7 +289,7 @@ impl Routing {
             name: name.to_owned(),
             place: Place::Address(SocketAddr::new(address, self.mx_port)),
             protocol: Protocol::Smtp,
-            policy: policy::for_mx(),
+            policy: policy::for_mx(self.mx_tls),
             login: None,
             by_mx: true,
         };
@@ -341,7 +371,8 @@ const BAD_DOMAIN: Option<Enhanced> = Some(Enhanced::new(5, 1, 2));
 /// A lookup's fault as the sender will read it: which question failed, with a code that says whether for good.
 fn dns_fault(fault: Fault, what: &str, name: &str) -> Fault {
     let enhanced = if fault.kind == Kind::NoHost { BAD_DOMAIN } else { Some(Enhanced::new(4, 4, 3)) };
-    fault.context(format!("{what} of {name}")).with_enhanced(enhanced)
+    let fault = if fault.detail.contains(name) { fault } else { fault.context(format!("looking up {what} of {name}")) };
+    fault.with_enhanced(enhanced)
 }
 
 /// A failed lookup of a host that the user named.
@@ -500,8 +531,8 @@ mod tests {
         for (domain, kind, enhanced, words) in [
             ("null.test", Kind::NoHost, "5.1.10", "accepts no mail"),
             ("empty.test", Kind::NoHost, "5.4.4", "has no address"),
-            ("unknown.test", Kind::NoHost, "5.1.2", "MX of unknown.test: NXDOMAIN"),
-            ("gone.test", Kind::NoHost, "5.1.2", "address of nowhere.test: NXDOMAIN"),
+            ("unknown.test", Kind::NoHost, "5.1.2", "looking up MX of unknown.test: NXDOMAIN"),
+            ("gone.test", Kind::NoHost, "5.1.2", "looking up address of nowhere.test: NXDOMAIN"),
             ("trouble.test", Kind::LookupFailed, "4.4.3", "MX of trouble.test: SERVFAIL"),
             ("shaky.test", Kind::LookupFailed, "4.4.3", "address of trouble.test: SERVFAIL"),
             ("only-ours.test", Kind::Refused, "5.4.6", "loops back"),

@@ -1,6 +1,434 @@
-//! Not built yet.
+//! `mailq-run`: deliver what is due in the outgoing queue.
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli;
+use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
+use crate::cli::exit::Exit;
+use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::units;
+use crate::dns::resolve::Resolver;
+use crate::fault::{Fault, Kind};
+use crate::net::listen::Shutdown;
+use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
+use crate::queue::entry::State;
+use crate::queue::place;
+use crate::queue::runner::conclude::{Fate, Rules, Tried};
+use crate::queue::runner::{self, Options, Summary};
+use crate::queue::schedule::Schedule;
+use crate::queue::sqlite::{SqliteStore, Use, now};
+use crate::queue::store::{Change, Filter, QueueStore};
+use crate::relay::deliver::Transport;
+use crate::relay::route::{Routing, Rule, Target};
+use crate::tool::mailq_ls::SelectArgs;
+
+/// Deliver what is due in the outgoing mail queue.
+#[derive(Debug, clap::Parser)]
+#[command(name = "mailq-run", version, about = "Deliver what is due in the outgoing mail queue")]
+pub struct Args {
+    /// Stay: deliver as soon as something is queued or falls due
+    #[arg(long)]
+    watch: bool,
+    /// Try everything now, due or not; a selection does the same for what it selects
+    #[arg(long)]
+    flush: bool,
+    /// Exit with 75 if anything was deferred
+    #[arg(long)]
+    strict: bool,
+    /// Print where each destination's mail would go, and deliver nothing
+    #[arg(short = 'n', long, conflicts_with_all = ["watch", "flush"])]
+    dry_run: bool,
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    way: WayArgs,
+    #[command(flatten)]
+    schedule: ScheduleArgs,
+    #[command(flatten)]
+    queue: QueueArgs,
+    #[command(flatten)]
+    resolver: ResolverArgs,
+    #[command(flatten)]
+    net: NetArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    login: LoginArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Routing")]
+struct WayArgs {
+    /// The port of mail exchangers
+    #[arg(long, value_name = "PORT", default_value_t = 25)]
+    mx_port: u16,
+    /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:
+    #[arg(long, value_name = "DOMAIN=URL", value_parser = Rule::parse)]
+    route: Vec<Rule>,
+    /// Send everything that no --route names through this server; --user and its kin log in there
+    #[arg(long, value_name = "URL")]
+    smarthost: Option<String>,
+    /// Our name in EHLO and in reports (default: the host's)
+    #[arg(long, value_name = "NAME")]
+    helo: Option<String>,
+    /// An address of ours: a mail exchanger there would be a loop; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    local: Vec<IpAddr>,
+    /// Messages under way at the same time
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+    /// Connections to one destination, at most
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    per_destination: u32,
+}
+
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Schedule")]
+struct ScheduleArgs {
+    /// The wait after the first failed attempt; it doubles up to an hour
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
+    retry_after: Duration,
+    /// Warn the sender when a message is this old; 0 never warns
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "4h")]
+    warn_after: Duration,
+    /// Return a message to its sender when it is this old
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5d")]
+    expire: Duration,
+    /// Tell ADDRESS of failures that cannot be returned because the sender is empty; without it such mail is held
+    #[arg(long, value_name = "ADDRESS")]
+    bounce_to: Option<String>,
+}
+
+/// One attempt for one recipient.
+#[derive(Debug, Serialize)]
+struct AttemptRecord<'a> {
+    queue_id: String,
+    sender: &'a str,
+    address: &'a str,
+    outcome: &'static str,
+    attempts: u32,
+    size_bytes: u64,
+    at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls: Option<TlsRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    reply: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_try_at: Option<String>,
+    possible_duplicate: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connect_ms: Option<f64>,
+    envelope_ms: f64,
+    content_ms: f64,
+    answer_ms: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct TlsRecord {
+    version: &'static str,
+    cipher: String,
+    verified: bool,
+}
+
+impl Record for AttemptRecord<'_> {
+    const TYPE: &'static str = "attempt";
+
+    fn text(&self, _line: &mut TextLine) {}
+}
+
+/// Where a destination's mail would go.
+#[derive(Debug, Serialize)]
+struct RouteRecord {
+    domain: String,
+    due_at: String,
+    host: String,
+    place: String,
+    protocol: &'static str,
+    tls: &'static str,
+}
+
+impl Record for RouteRecord {
+    const TYPE: &'static str = "route";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(&self.domain)
+            .field(&self.due_at)
+            .field(&self.host)
+            .field(&self.place)
+            .field(self.protocol)
+            .field(self.tls);
+    }
+}
+
+#[derive(Debug, Serialize)]
+struct SummaryRecord {
+    delivered: u64,
+    deferred: u64,
+    failed: u64,
+    held: u64,
+    lost: u64,
+    queue: String,
+}
+
+impl Record for SummaryRecord {
+    const TYPE: &'static str = "summary";
+
+    fn text(&self, _line: &mut TextLine) {}
+}
+
+impl cli::Tool for Args {
+    const NAME: &'static str = "mailq-run";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
 
 /// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(70)
+pub fn main() -> ExitCode {
+    cli::main::<Args>(run)
+}
+
+/// The command line.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    cli::block_on(async move {
+        if args.net.proxy.is_some() {
+            return Err(Fault::new(Kind::Usage, "--proxy: the queue is delivered directly").into());
+        }
+        let routing = routing(&args, out)?;
+        let transport = transport(&args, out)?;
+        let resolver = match args.resolver.servers()? {
+            servers if servers.is_empty() => Resolver::system()?,
+            servers => Resolver::new(servers),
+        };
+        let place = place::find(args.queue.queue_dir.as_deref())?;
+        let filter = args.select.filter(now())?;
+        // A pass over a queue that is not there finds nothing; a watcher waits for it to fill.
+        let store = match args.watch {
+            true => Some(SqliteStore::open(&place, Use::Lasting)?),
+            false => SqliteStore::open_existing(&place, Use::Lasting)?,
+        };
+        let Some(store) = store.filter(|_| !args.select.means_nothing(&filter)) else {
+            return Ok(if filter.is_empty() && args.select.ids.is_empty() { Exit::OK } else { Exit::NEGATIVE });
+        };
+        if args.dry_run {
+            return plan(&store, &routing, &resolver, &filter, out).await;
+        }
+        if args.flush || !filter.is_empty() {
+            let waiting = Filter { states: vec![State::Queued], ..filter.clone() };
+            let edited = store.edit(waiting, Change::Retry(now())).await?;
+            if edited.changed.is_empty() && !filter.is_empty() && !args.watch {
+                return Ok(Exit::NEGATIVE);
+            }
+        }
+        let options = Options {
+            rules: rules(&args, &transport.helo),
+            transport,
+            routing,
+            dns: Arc::new(resolver),
+            concurrency: args.way.concurrency as usize,
+            per_destination: args.way.per_destination as usize,
+            watch: args.watch,
+            wanted: filter,
+            clock: now,
+        };
+        let shutdown = Shutdown::on_signals(Duration::from_secs(u64::from(u32::MAX)))?;
+        let watcher = {
+            let out = out.clone();
+            move |tried: &Tried| tell(tried, &out)
+        };
+        let summary = runner::run(Arc::new(store), options, &shutdown, Arc::new(watcher)).await?;
+        finish(&summary, &place.display().to_string(), args.strict, out)
+    })
+}
+
+fn routing(args: &Args, out: &Output) -> Result<Routing, Fault> {
+    let mut rules = args.way.route.clone();
+    if let Some(url) = &args.way.smarthost {
+        let target = match Target::parse(url)? {
+            Target::Server { host, port, protocol, tls, login } => {
+                let in_url = login.as_ref();
+                let user = in_url.map(|login| login.user.as_str());
+                let password = in_url.map(|login| login.password.as_str()).filter(|password| !password.is_empty());
+                let login = args.login.login(out, &host, user, password)?;
+                let tls = args.tls.mode(tls);
+                Target::Server { host, port, protocol, tls, login }
+            }
+            other => other,
+        };
+        rules.push(Rule { pattern: "*".to_owned(), target });
+    } else if args.login.user.is_some() {
+        return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
+    }
+    let name = helo(args);
+    Ok(Routing {
+        rules,
+        mx_port: args.way.mx_port,
+        mx_tls: args.tls.mode(TlsMode::Try),
+        own_names: vec![name],
+        own_addresses: args.way.local.clone(),
+    })
+}
+
+fn helo(args: &Args) -> String {
+    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    args.way.helo.clone().unwrap_or_else(system)
+}
+
+fn transport(args: &Args, out: &Output) -> Result<Transport, Fault> {
+    let any = ClientTlsOptions { insecure: true, ..ClientTlsOptions::default() };
+    Ok(Transport {
+        dialer: args.net.dialer("smtp", "")?,
+        tls_checked: args.tls.client(out, &[])?,
+        tls_any: ClientTls::new(&any)?,
+        helo: helo(args),
+        limits: args.net.limits(),
+        trace: out.trace(),
+    })
+}
+
+fn rules(args: &Args, helo: &str) -> Rules {
+    let schedule = Schedule {
+        first: args.schedule.retry_after,
+        warn_after: Some(args.schedule.warn_after).filter(|wait| !wait.is_zero()),
+        expire_after: args.schedule.expire,
+        ..Schedule::default()
+    };
+    Rules { schedule, mta: helo.to_owned(), bounce_to: args.schedule.bounce_to.clone() }
+}
+
+/// A record for every attempt; a line on stderr for what was given up.
+fn tell(tried: &Tried, out: &Output) {
+    let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+    let record = AttemptRecord {
+        queue_id: tried.id.to_string(),
+        sender: &tried.sender,
+        address: &tried.address,
+        outcome: tried.fate.as_str(),
+        attempts: tried.attempts,
+        size_bytes: tried.size_bytes,
+        at: tried.attempt.at.to_string(),
+        host: tried.attempt.host.as_deref(),
+        ip: tried.attempt.ip.clone(),
+        port: tried.peer.ip.map(|address| address.port()),
+        tls: tried.peer.tls.as_ref().map(|tls| TlsRecord {
+            version: tls.version,
+            cipher: tls.cipher.clone(),
+            verified: tried.peer.verified,
+        }),
+        kind: tried.attempt.kind.map(Kind::as_str),
+        code: tried.attempt.code,
+        enhanced: tried.attempt.enhanced.map(|code| code.to_string()),
+        reply: &tried.attempt.reply,
+        next_try_at: if let Fate::Deferred(due) = tried.fate { Some(due.to_string()) } else { None },
+        possible_duplicate: tried.possible_duplicate,
+        connect_ms: tried.connect.map(ms),
+        envelope_ms: ms(tried.times.envelope),
+        content_ms: ms(tried.times.content),
+        answer_ms: ms(tried.times.answer),
+    };
+    // A reader that has gone away ends the output, not the deliveries; the status tells at the end.
+    let _ = out.emit(&record);
+    if matches!(tried.fate, Fate::Failed | Fate::Expired | Fate::Held) {
+        let kind = tried.attempt.kind.filter(|kind| !kind.temporary()).unwrap_or(Kind::Refused);
+        let why = match tried.fate {
+            Fate::Expired => "given up after too long",
+            Fate::Held => "held, because nobody can be told",
+            _ => "returned to its sender",
+        };
+        let detail = format!("{}: {why}: {}", tried.address, tried.attempt.reply);
+        let fault = Fault { code: tried.attempt.code, enhanced: tried.attempt.enhanced, ..Fault::new(kind, detail) };
+        out.error(&tried.id.to_string(), &fault);
+    }
+}
+
+fn finish(summary: &Summary, queue: &str, strict: bool, out: &Output) -> anyhow::Result<Exit> {
+    let Summary { delivered, deferred, failed, held, lost, trouble } = summary;
+    out.emit(&SummaryRecord {
+        delivered: *delivered,
+        deferred: *deferred,
+        failed: *failed,
+        held: *held,
+        lost: *lost,
+        queue: queue.to_owned(),
+    })?;
+    if let Some(fault) = trouble {
+        return Err(fault.clone().into());
+    }
+    Ok(match (failed + held, strict && *deferred > 0) {
+        (0, true) => Exit::TEMPORARY,
+        (0, false) => Exit::OK,
+        (_, _) if *delivered > 0 => Exit::PARTLY,
+        (_, _) => Exit::from(Kind::Refused),
+    })
+}
+
+/// Where everything would go.
+async fn plan(
+    store: &SqliteStore,
+    routing: &Routing,
+    resolver: &Resolver,
+    filter: &Filter,
+    out: &Output,
+) -> anyhow::Result<Exit> {
+    let mut after = None;
+    let mut found = false;
+    loop {
+        let page = store.destinations(after.take(), filter.clone()).await?;
+        let Some(last) = page.last() else { break };
+        after = Some(last.domain.clone());
+        for destination in page {
+            found = true;
+            let hops = match routing.find(&destination.domain, resolver, &mut || getrandom::u32().unwrap_or(0)).await {
+                Ok(hops) => hops,
+                Err(fault) => {
+                    out.error(&destination.domain, &fault);
+                    continue;
+                }
+            };
+            for hop in hops {
+                out.emit(&RouteRecord {
+                    domain: destination.domain.clone(),
+                    due_at: destination.due.to_string(),
+                    host: hop.name.clone(),
+                    place: hop.place.to_string(),
+                    protocol: hop.protocol_name(),
+                    tls: tls_name(hop.policy.tls),
+                })?;
+            }
+        }
+    }
+    Ok(if found || filter.is_empty() { Exit::OK } else { Exit::NEGATIVE })
+}
+
+fn tls_name(mode: TlsMode) -> &'static str {
+    match mode {
+        TlsMode::None => "none",
+        TlsMode::Try => "try",
+        TlsMode::Starttls => "starttls",
+        TlsMode::Implicit => "implicit",
+    }
 }

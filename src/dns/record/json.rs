@@ -21,7 +21,7 @@ pub fn members(rtype: Rtype, wire: &[u8]) -> Option<Map<String, Value>> {
 
 fn field(name: &str, kind: Field, cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {
     let value = match kind {
-        Field::U8 | Field::Algorithm | Field::AlgorithmName => cursor.u8()?.into(),
+        Field::U8 | Field::Algorithm | Field::AlgorithmName | Field::SyncScheme => cursor.u8()?.into(),
         Field::U16 | Field::CertType => cursor.u16()?.into(),
         Field::U32 | Field::Ttl => cursor.u32()?.into(),
         Field::Text | Field::Tag => unquoted(cursor.string()?),

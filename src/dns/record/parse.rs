@@ -61,6 +61,10 @@ fn field(what: &str, kind: Field, words: &mut Words<'_>, wire: &mut Vec<u8>) -> 
             let number = named(what, words, special::ALGORITHMS)?;
             wire.push(u8::try_from(number).map_err(|_| format!("{what}: number over 255"))?);
         }
+        Field::SyncScheme => {
+            let number = named(what, words, special::SYNC_SCHEMES)?;
+            wire.push(u8::try_from(number).map_err(|_| format!("{what}: number over 255"))?);
+        }
         Field::CertType => wire.extend(named(what, words, special::CERT_TYPES)?.to_be_bytes()),
         Field::Type => {
             let word = words.next(what)?;

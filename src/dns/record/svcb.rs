@@ -196,6 +196,9 @@ pub fn parse(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError>
             }
         }
     }
+    if params.contains_key(&2) && !params.contains_key(&1) {
+        return Err("no-default-alpn needs alpn".to_owned());
+    }
     for (key, value) in params {
         wire.extend(key.to_be_bytes());
         wire.extend(u16::try_from(value.len()).map_err(|_| "parameter too long")?.to_be_bytes());

@@ -29,6 +29,8 @@ pub enum Field {
     AlgorithmName,
     /// A certificate type (RFC 4398, section 2.1).
     CertType,
+    /// A scheme of DSYNC (RFC 9859, section 2.1).
+    SyncScheme,
     /// A record type.
     Type,
     /// An IPv4 address.
@@ -244,7 +246,7 @@ pub static TABLE: &[Row] = &[
     r(63, "ZONEMD", &[("serial", U32), ("scheme", U8), ("hash_algorithm", U8), ("digest", Hex)]),
     r(64, "SVCB", SERVICE),
     r(65, "HTTPS", SERVICE),
-    r(66, "DSYNC", &[("rtype", Type), ("scheme", U8), ("port", U16), ("target", PlainName)]),
+    r(66, "DSYNC", &[("rtype", Type), ("scheme", SyncScheme), ("port", U16), ("target", PlainName)]),
     r(67, "HHIT", &[("data", Base64)]),
     r(68, "BRID", &[("data", Base64)]),
     r(99, "SPF", TEXTS),

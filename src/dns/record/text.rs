@@ -89,6 +89,7 @@ pub fn field(kind: Field, cursor: &mut Cursor<'_>, style: Style, out: &mut Strin
         Field::Time => special::write_time(cursor.u32()?, out),
         Field::AlgorithmName => mnemonic(cursor.u8()?.into(), special::ALGORITHMS, out),
         Field::CertType => mnemonic(cursor.u16()?, special::CERT_TYPES, out),
+        Field::SyncScheme => mnemonic(cursor.u8()?.into(), special::SYNC_SCHEMES, out),
         Field::Type => {
             let _ = write!(out, "{}", Rtype(cursor.u16()?));
         }
@@ -120,7 +121,9 @@ pub fn field(kind: Field, cursor: &mut Cursor<'_>, style: Style, out: &mut Strin
         Field::Hex => filled(cursor.rest()).map(|bytes| hex(bytes, style.split, out))?,
         Field::HexPrefixed => {
             out.push_str("0x");
-            filled(cursor.rest()).map(|bytes| hex(bytes, 0, out))?;
+            for byte in filled(cursor.rest())? {
+                let _ = write!(out, "{byte:02x}");
+            }
         }
         Field::HexCounted => match cursor.string()? {
             [] => out.push('-'),

@@ -51,6 +51,9 @@ pub const CERT_TYPES: &[(u16, &str)] = &[
     (254, "OID"),
 ];
 
+/// Schemes of DSYNC (RFC 9859, section 2.1).
+pub const SYNC_SCHEMES: &[(u16, &str)] = &[(1, "NOTIFY")];
+
 /// `YYYYMMDDHHmmSS` (RFC 4034, section 3.2).
 pub fn write_time(seconds: u32, out: &mut String) {
     let (year, month, day) = civil(seconds / 86_400);

@@ -1,0 +1,273 @@
+//! Answers as dig prints them (dig(1)), so that eyes and scripts that know dig's text can read ours.
+
+use std::fmt::Write;
+
+use super::edns::Edns;
+use super::message::{Flags, Message, opcode_name};
+use super::record::text::{self, Style};
+use super::record::{Record, Rtype};
+
+/// Which parts are printed; all of them unless dig's `+no…` options say otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct Show {
+    pub comments: bool,
+    pub question: bool,
+    pub answer: bool,
+    pub authority: bool,
+    pub additional: bool,
+    pub stats: bool,
+    pub ttl: bool,
+    pub class: bool,
+    pub style: Style,
+}
+
+impl Show {
+    /// Everything (`true`, dig's `+all`) or nothing (`+noall`).
+    pub fn all(on: bool) -> Show {
+        Show {
+            comments: on,
+            question: on,
+            answer: on,
+            authority: on,
+            additional: on,
+            stats: on,
+            ttl: true,
+            class: true,
+            style: Style::DIG,
+        }
+    }
+}
+
+/// What is known about an answer beside its message.
+#[derive(Debug, Clone)]
+pub struct Circumstances<'a> {
+    /// The server as `address#port`.
+    pub server: &'a str,
+    /// The server as the user named it.
+    pub server_name: &'a str,
+    /// The transport in capitals.
+    pub transport: &'a str,
+    /// Time between query and answer.
+    pub elapsed_ms: u128,
+    /// Point in time, as date(1) prints it.
+    pub when: &'a str,
+    /// Length of the message.
+    pub size_bytes: usize,
+}
+
+/// The whole answer. Ends without a line end.
+pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String {
+    let mut out = String::with_capacity(1024);
+    if show.comments {
+        header(message, &mut out);
+    }
+    section(&mut out, show, "QUESTION", show.question && !message.question.is_empty(), |out| {
+        for question in &message.question {
+            let mut line = Columns::new(out, ";");
+            line.put(&question.name.to_string(), 32);
+            line.put(&question.class.to_string(), 40);
+            line.put(&question.rtype.to_string(), 0);
+            out.push('\n');
+        }
+    });
+    for (name, records, wanted) in [
+        ("ANSWER", &message.answer, show.answer),
+        ("AUTHORITY", &message.authority, show.authority),
+        ("ADDITIONAL", &message.additional, show.additional),
+    ] {
+        let shown = records.iter().filter(|record| record.rtype != Rtype::TSIG);
+        section(&mut out, show, name, wanted && shown.clone().next().is_some(), |out| {
+            for record in shown {
+                write_record(record, show, out);
+                out.push('\n');
+            }
+        });
+    }
+    if show.stats {
+        let _ = writeln!(out, ";; Query time: {} msec", about.elapsed_ms);
+        let _ = writeln!(out, ";; SERVER: {}({}) ({})", about.server, about.server_name, about.transport);
+        let _ = writeln!(out, ";; WHEN: {}", about.when);
+        let _ = writeln!(out, ";; MSG SIZE  rcvd: {}", about.size_bytes);
+    } else {
+        // The line end after the last line is the caller's.
+        out.truncate(out.trim_end_matches('\n').len());
+    }
+    out
+}
+
+fn section(out: &mut String, show: &Show, name: &str, wanted: bool, body: impl FnOnce(&mut String)) {
+    if !wanted {
+        return;
+    }
+    if show.comments {
+        let _ = writeln!(out, ";; {name} SECTION:");
+    }
+    body(out);
+    if show.comments {
+        out.push('\n');
+    }
+}
+
+fn header(message: &Message, out: &mut String) {
+    let (opcode, status) = (opcode_name(message.flags.opcode()), message.rcode());
+    let _ = writeln!(out, ";; Got answer:");
+    let _ = writeln!(out, ";; ->>HEADER<<- opcode: {opcode}, status: {status}, id: {}", message.id);
+    out.push_str(";; flags:");
+    for name in message.flags.names() {
+        let _ = write!(out, " {name}");
+    }
+    let additional = message.additional.len() + usize::from(message.edns.is_some());
+    let _ = writeln!(
+        out,
+        "; QUERY: {}, ANSWER: {}, AUTHORITY: {}, ADDITIONAL: {additional}",
+        message.question.len(),
+        message.answer.len(),
+        message.authority.len()
+    );
+    if message.flags.has(Flags::RD) && !message.flags.has(Flags::RA) {
+        out.push_str(";; WARNING: recursion requested but not available\n");
+    }
+    if message.trailing_bytes > 0 {
+        let _ = writeln!(out, ";; WARNING: Message has {} extra bytes at end", message.trailing_bytes);
+    }
+    out.push('\n');
+    if let Some(edns) = &message.edns {
+        opt(edns, out);
+    }
+}
+
+fn opt(edns: &Edns, out: &mut String) {
+    out.push_str(";; OPT PSEUDOSECTION:\n");
+    let flags = if edns.dnssec_ok { " do" } else { "" };
+    let _ = write!(out, "; EDNS: version: {}, flags:{flags};", edns.version);
+    if edns.other_flags != 0 {
+        let _ = write!(out, " MBZ: 0x{:04x},", edns.other_flags);
+    }
+    let _ = writeln!(out, " udp: {}", edns.udp_size);
+    for option in &edns.options {
+        let _ = writeln!(out, "; {}: {}", option.name(), option.value());
+    }
+}
+
+/// One record in dig's columns.
+pub fn write_record(record: &Record, show: &Show, out: &mut String) {
+    let mut line = Columns::new(out, "");
+    line.put(&record.name.to_string(), 24);
+    let mut column = 24;
+    if show.ttl {
+        column += 8;
+        line.put(&record.ttl.to_string(), column);
+    }
+    if show.class {
+        column += 8;
+        line.put(&record.class.to_string(), column);
+    }
+    line.put(&record.rtype.to_string(), column + 8);
+    text::write_rdata(record.rtype, &record.rdata, show.style, out);
+}
+
+/// The answers alone, one datum a line (dig's `+short`).
+pub fn short(message: &Message, style: Style) -> Vec<String> {
+    let wanted = |record: &&Record| record.rtype != Rtype::RRSIG || asked(message) == Some(Rtype::RRSIG);
+    message.answer.iter().filter(wanted).map(|record| text::rdata(record.rtype, &record.rdata, style)).collect()
+}
+
+fn asked(message: &Message) -> Option<Rtype> {
+    message.question.first().map(|question| question.rtype)
+}
+
+/// Fills columns with tabs of eight as BIND does: at least one blank after each field.
+struct Columns<'a> {
+    out: &'a mut String,
+    at: usize,
+}
+
+impl<'a> Columns<'a> {
+    fn new(out: &'a mut String, prefix: &str) -> Columns<'a> {
+        out.push_str(prefix);
+        Columns { out, at: prefix.len() }
+    }
+
+    /// A field, then blanks up to `next` (0: none).
+    fn put(&mut self, field: &str, next: usize) {
+        self.out.push_str(field);
+        self.at += field.len();
+        if next > 0 {
+            self.indent(next);
+        }
+    }
+
+    fn indent(&mut self, to: usize) {
+        let to = to.max(self.at + 1);
+        let tabs = to / 8 - self.at / 8;
+        if tabs > 0 {
+            self.out.extend(std::iter::repeat_n('\t', tabs));
+            self.at = to / 8 * 8;
+        }
+        self.out.extend(std::iter::repeat_n(' ', to - self.at));
+        self.at = to;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::edns::EdnsOption;
+    use crate::dns::message::Question;
+    use crate::dns::name::Name;
+    use crate::dns::record::Class;
+
+    #[test]
+    fn as_dig_prints_it() {
+        let name = Name::parse("www.example.test").unwrap();
+        let record = |owner: &str| Record {
+            name: Name::parse(owner).unwrap(),
+            rtype: Rtype::A,
+            class: Class::IN,
+            ttl: 3600,
+            rdata: vec![192, 0, 2, 10],
+        };
+        let message = Message {
+            id: 46100,
+            flags: Flags(Flags::QR | Flags::AA | Flags::RD),
+            question: vec![Question::new(name, Rtype::A)],
+            answer: vec![record("www.example.test"), record("a-rather-long-name.example.test")],
+            edns: Some(Edns { options: vec![EdnsOption::new(3, b"ns".to_vec())], ..Edns::default() }),
+            ..Message::default()
+        };
+        let about = Circumstances {
+            server: "127.0.0.1#53",
+            server_name: "localhost",
+            transport: "UDP",
+            elapsed_ms: 4,
+            when: "Mon Nov 23 06:27:05 UTC 2026",
+            size_bytes: 61,
+        };
+        let expected = "\
+;; Got answer:
+;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 46100
+;; flags: qr aa rd; QUERY: 1, ANSWER: 2, AUTHORITY: 0, ADDITIONAL: 1
+;; WARNING: recursion requested but not available
+
+;; OPT PSEUDOSECTION:
+; EDNS: version: 0, flags:; udp: 1232
+; NSID: 6e 73 (\"ns\")
+;; QUESTION SECTION:
+;www.example.test.\t\tIN\tA
+
+;; ANSWER SECTION:
+www.example.test.\t3600\tIN\tA\t192.0.2.10
+a-rather-long-name.example.test. 3600 IN A\t192.0.2.10
+
+;; Query time: 4 msec
+;; SERVER: 127.0.0.1#53(localhost) (UDP)
+;; WHEN: Mon Nov 23 06:27:05 UTC 2026
+;; MSG SIZE  rcvd: 61
+";
+        assert_eq!(full(&message, &Show::all(true), &about), expected);
+        let only = Show { answer: true, ttl: false, ..Show::all(false) };
+        assert_eq!(full(&message, &only, &about).lines().next().unwrap(), "www.example.test.\tIN\tA\t192.0.2.10");
+        assert_eq!(short(&message, Style::DIG), ["192.0.2.10", "192.0.2.10"]);
+    }
+}

@@ -1,0 +1,313 @@
+//! One destination being served: workers with a connection each, as many as the destination bears.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use crate::fault::Fault;
+use crate::queue::entry::Time;
+use crate::queue::runner::Run;
+use crate::queue::store::{Claim, Lease, Unit};
+use crate::queue::submit::{self, Queued};
+use crate::relay::deliver::{Lane, undelivered};
+use crate::relay::route::{Hop, Target};
+use crate::smtp::client::{BeforeCommit, SendOptions};
+
+/// Recipients claimed at a time.
+const CLAIM: usize = 128;
+/// Connections to begin with.
+const FIRST_WINDOW: f64 = 2.0;
+/// How long a connection without work is kept in watch mode.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A destination and its work in memory.
+pub(super) struct Destination {
+    domain: String,
+    /// Tells workers that wait that there may be new work.
+    work: Notify,
+    /// Tells the destination that another worker may be of use.
+    grow: Notify,
+    /// Leased, not yet given to a worker. Locked over a claim, so that one worker asks at a time.
+    ready: tokio::sync::Mutex<VecDeque<Unit>>,
+    state: Mutex<State>,
+    finished: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    /// Connections it bears: grows with success, shrinks with failure.
+    window: f64,
+    workers: usize,
+    /// Workers that have brought at least one message home.
+    proven: usize,
+    /// Why nothing more is tried.
+    verdict: Option<Fault>,
+}
+
+impl Destination {
+    pub(super) fn new(domain: String) -> Destination {
+        Destination {
+            domain,
+            work: Notify::new(),
+            grow: Notify::new(),
+            ready: tokio::sync::Mutex::default(),
+            state: Mutex::new(State { window: FIRST_WINDOW, ..State::default() }),
+            finished: AtomicBool::new(false),
+        }
+    }
+
+    /// There may be new work.
+    pub(super) fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    /// Nobody waits for new work any more.
+    pub(super) fn stop(&self) {
+        self.work.notify_waiters();
+    }
+
+    /// True when it takes no new work any more.
+    pub(super) fn is_finished(&self) -> bool {
+        self.finished.load(Ordering::Acquire)
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Serves the destination until nothing of it is due.
+    pub(super) async fn serve(self: Arc<Self>, run: Arc<Run>, due_until: Option<Time>) {
+        let hops = match run.route(&self.domain).await {
+            Ok(hops) => hops,
+            Err(fault) => {
+                self.state().verdict = Some(fault);
+                Vec::new()
+            }
+        };
+        let mut workers = JoinSet::new();
+        self.state().workers = 1;
+        workers.spawn(Arc::clone(&self).work(Arc::clone(&run), hops.clone(), due_until));
+        loop {
+            let more = {
+                let waiting = self.ready.lock().await.len();
+                let mut state = self.state();
+                let more = state.verdict.is_none()
+                    && waiting > 0
+                    && state.workers > 0
+                    && state.workers < (state.window as usize).min(run.options.per_destination);
+                state.workers += usize::from(more);
+                more
+            };
+            if more {
+                workers.spawn(Arc::clone(&self).work(Arc::clone(&run), hops.clone(), due_until));
+                continue;
+            }
+            tokio::select! {
+                ended = workers.join_next() => if ended.is_none() { break },
+                () = self.grow.notified() => {}
+            }
+        }
+        self.finished.store(true, Ordering::Release);
+        // Workers that gave up may have left something.
+        let left: Vec<Unit> = self.ready.lock().await.drain(..).collect();
+        left.into_iter().for_each(|unit| run.give_back(&unit));
+        run.changed.notify_one();
+    }
+
+    /// The next unit: one that is ready, or the first of a new claim. None: nothing is due.
+    async fn next(&self, run: &Run, due_until: Option<Time>) -> Option<Unit> {
+        let mut ready = self.ready.lock().await;
+        if run.stopping() {
+            return None;
+        }
+        if let Some(unit) = ready.pop_front() {
+            return Some(unit);
+        }
+        let now = run.now();
+        let claim = Claim {
+            domain: self.domain.clone(),
+            due_until: due_until.unwrap_or(now),
+            now,
+            limit: CLAIM,
+            wanted: run.options.wanted.clone(),
+        };
+        match run.store.claim(claim).await {
+            Ok(units) => {
+                run.leased(&units);
+                ready.extend(units.into_iter().flat_map(by_route));
+                if ready.len() > 1 {
+                    self.work.notify_waiters();
+                    self.grow.notify_one();
+                }
+                ready.pop_front()
+            }
+            Err(fault) => {
+                run.trouble(fault);
+                None
+            }
+        }
+    }
+
+    /// One worker: a connection, and one message after the other.
+    async fn work(self: Arc<Self>, run: Arc<Run>, hops: Vec<Hop>, due_until: Option<Time>) {
+        let mut lane = Lane::new(hops);
+        let leases: Arc<Mutex<Vec<Lease>>> = Arc::default();
+        let commit = ask_for(&run, &leases);
+        let mut proven = false;
+        let mut upcoming: Option<Unit> = None;
+        loop {
+            let unit = match upcoming.take() {
+                Some(unit) => unit,
+                None => match self.next(&run, due_until).await {
+                    Some(unit) => unit,
+                    None if run.options.watch && !run.stopping() && lane.is_open() => {
+                        let woken = tokio::time::timeout(LINGER, self.work.notified()).await;
+                        if woken.is_err() {
+                            break;
+                        }
+                        continue;
+                    }
+                    None => break,
+                },
+            };
+            let verdict = self.state().verdict.clone();
+            if let Some(fault) = verdict {
+                run.record(&unit, &undelivered(&submit::envelope(&unit), &fault));
+                continue;
+            }
+            if unit.recipients.first().is_some_and(|recipient| recipient.route.is_some()) {
+                self.by_own_route(&run, unit, &commit, &leases).await;
+                continue;
+            }
+            upcoming = self.peek(&run).await;
+            let envelope = submit::envelope(&unit);
+            let content = Queued::of(&unit);
+            let next = upcoming.as_ref().map(|unit| (submit::envelope(unit), Queued::of(unit)));
+            let options = SendOptions {
+                partial: true,
+                before_commit: Some(commit.clone()),
+                next: next.as_ref().map(|(envelope, content)| (envelope, content as _)),
+                ..SendOptions::default()
+            };
+            set(&leases, &unit);
+            let permit = run.permits.acquire().await;
+            let delivery = lane.deliver(&run.options.transport, &run.health, &envelope, &content, &options).await;
+            drop(permit);
+            if delivery.unreachable && self.others_get_through(proven) {
+                // The server has enough connections: the message goes by another worker, this one ends.
+                let mut ready = self.ready.lock().await;
+                upcoming.into_iter().for_each(|unit| ready.push_front(unit));
+                ready.push_front(unit);
+                self.leave(proven, true);
+                lane.quit().await;
+                return;
+            }
+            let mut state = self.state();
+            if delivery.unreachable {
+                state.verdict = delivery.results.first().and_then(|result| result.fault.clone());
+            } else {
+                state.proven += usize::from(!proven);
+                proven = true;
+                let before = state.window;
+                state.window = (before + 1.0 / before).min(run.options.per_destination as f64);
+                if before as usize != state.window as usize {
+                    self.grow.notify_one();
+                }
+            }
+            drop(state);
+            run.record(&unit, &delivery);
+        }
+        self.leave(proven, false);
+        lane.quit().await;
+    }
+
+    /// Another unit for the same worker, so that its first commands go out behind the message before it; only when there
+    /// is enough for everybody.
+    async fn peek(&self, run: &Run) -> Option<Unit> {
+        let mut ready = self.ready.lock().await;
+        let enough = ready.len() > self.state().workers && !run.stopping();
+        let plain = ready.front().is_some_and(|unit| unit.recipients.iter().all(|one| one.route.is_none()));
+        if enough && plain { ready.pop_front() } else { None }
+    }
+
+    /// True when this worker never got through but others do.
+    fn others_get_through(&self, proven: bool) -> bool {
+        let state = self.state();
+        state.proven > usize::from(proven) && state.workers > 1
+    }
+
+    fn leave(&self, proven: bool, shrink: bool) {
+        let mut state = self.state();
+        state.workers = state.workers.saturating_sub(1);
+        state.proven = state.proven.saturating_sub(usize::from(proven));
+        if shrink {
+            state.window = (state.window / 2.0).max(1.0);
+        }
+    }
+
+    /// A unit whose next hop the operator chose.
+    async fn by_own_route(&self, run: &Run, unit: Unit, commit: &BeforeCommit, leases: &Mutex<Vec<Lease>>) {
+        let envelope = submit::envelope(&unit);
+        let target = unit.recipients.first().and_then(|recipient| recipient.route.as_deref()).unwrap_or_default();
+        let hops = match Target::parse(target) {
+            Ok(target) => run.follow(&target, &self.domain).await,
+            Err(fault) => Err(fault),
+        };
+        let delivery = match hops {
+            Err(fault) => undelivered(&envelope, &fault),
+            Ok(hops) => {
+                let mut lane = Lane::new(hops);
+                let options =
+                    SendOptions { partial: true, before_commit: Some(commit.clone()), ..SendOptions::default() };
+                set(leases, &unit);
+                let permit = run.permits.acquire().await;
+                let content = Queued::of(&unit);
+                let delivery = lane.deliver(&run.options.transport, &run.health, &envelope, &content, &options).await;
+                drop(permit);
+                lane.quit().await;
+                delivery
+            }
+        };
+        run.record(&unit, &delivery);
+    }
+}
+
+/// One unit a next hop.
+fn by_route(unit: Unit) -> Vec<Unit> {
+    if unit.recipients.iter().all(|recipient| recipient.route.is_none()) {
+        return vec![unit];
+    }
+    let mut parts: Vec<Unit> = Vec::new();
+    for recipient in &unit.recipients {
+        let same =
+            parts.iter_mut().find(|part| part.recipients.first().is_some_and(|first| first.route == recipient.route));
+        match same {
+            Some(part) => part.recipients.push(recipient.clone()),
+            None => parts.push(Unit { recipients: vec![recipient.clone()], ..unit.clone() }),
+        }
+    }
+    parts
+}
+
+fn set(leases: &Mutex<Vec<Lease>>, unit: &Unit) {
+    let mut current = leases.lock().unwrap_or_else(PoisonError::into_inner);
+    current.clear();
+    current.extend(unit.recipients.iter().map(|recipient| recipient.lease.clone()));
+}
+
+/// The question before each final dot: do we still hold all leases?
+fn ask_for(run: &Arc<Run>, leases: &Arc<Mutex<Vec<Lease>>>) -> BeforeCommit {
+    let (run, leases) = (Arc::clone(run), Arc::clone(leases));
+    Arc::new(move || {
+        let run = Arc::clone(&run);
+        let current = leases.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Box::pin(async move {
+            // A store that cannot answer stops the message: not sent is better than sent twice.
+            !run.stopped() && run.store.renew(current).await.is_ok_and(|held| held.into_iter().all(|held| held))
+        })
+    })
+}

@@ -1,0 +1,340 @@
+//! Runs the queue: one pass over what is due, or as long as it is wanted. Safe beside other runners: whoever leases a
+//! recipient tries it, nobody else does.
+//!
+//! ```text
+//! due destinations -> one task each (destination) -> workers -> relay::deliver
+//!                                                        |
+//!                      store  <-  recorder (batches)  <- conclude: outcome, next try, reports
+//! ```
+
+pub mod conclude;
+mod destination;
+pub mod health;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Duration;
+
+use tokio::sync::{Notify, Semaphore, mpsc};
+use tokio::task::JoinSet;
+
+use crate::fault::{Fault, Kind};
+use crate::net::listen::Shutdown;
+use crate::queue::entry::Time;
+use crate::queue::runner::conclude::{Fate, Rules, Tried, conclude};
+use crate::queue::runner::destination::Destination;
+use crate::queue::runner::health::Memory;
+use crate::queue::store::{Filter, Lease, Outcome, QueueStore, RENEW_EVERY, Settlement, Unit};
+use crate::relay::deliver::{Delivery, Transport};
+use crate::relay::route::{Hop, MailDns, Routing, Target};
+
+/// Destinations that are served at the same time.
+const MAX_DESTINATIONS: usize = 500;
+/// Settlements that are recorded together.
+const MAX_RECORDED: usize = 256;
+/// A watching runner looks at least so often by itself: another runner may have died.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// How a run is to be.
+pub struct Options {
+    /// How servers are reached.
+    pub transport: Transport,
+    /// How they are found.
+    pub routing: Routing,
+    /// Whom to ask for them.
+    pub dns: Arc<dyn MailDns>,
+    /// What follows from outcomes.
+    pub rules: Rules,
+    /// Messages under way at the same time, over all destinations.
+    pub concurrency: usize,
+    /// Connections to one destination.
+    pub per_destination: usize,
+    /// Stay and wait for more.
+    pub watch: bool,
+    /// Only these.
+    pub wanted: Filter,
+    /// The time.
+    pub clock: fn() -> Time,
+}
+
+/// What a run did.
+#[derive(Debug, Clone, Default)]
+pub struct Summary {
+    /// Recipients delivered.
+    pub delivered: u64,
+    /// Recipients deferred.
+    pub deferred: u64,
+    /// Recipients given up.
+    pub failed: u64,
+    /// Recipients held because nobody can be told.
+    pub held: u64,
+    /// Recipients whose lease was lost.
+    pub lost: u64,
+    /// The first local fault, if any: then the pass may be incomplete.
+    pub trouble: Option<Fault>,
+}
+
+/// Told of each attempt, once its outcome is recorded.
+pub type Watcher = Arc<dyn Fn(&Tried) + Send + Sync>;
+
+/// Everything that the parts of a run share.
+struct Run {
+    store: Arc<dyn QueueStore>,
+    options: Options,
+    health: Memory,
+    permits: Semaphore,
+    /// Leases in hand, to be renewed.
+    leases: Mutex<HashSet<Lease>>,
+    outcomes: mpsc::UnboundedSender<(Settlement, Vec<Tried>)>,
+    /// A destination is done.
+    changed: Notify,
+    stopping: AtomicBool,
+    stopped: AtomicBool,
+    trouble: Mutex<Option<Fault>>,
+}
+
+/// Runs the queue until nothing is due (or, watching, until `shutdown` drains).
+pub async fn run(
+    store: Arc<dyn QueueStore>,
+    options: Options,
+    shutdown: &Shutdown,
+    watcher: Watcher,
+) -> Result<Summary, Fault> {
+    store.recover().await?;
+    let (outcomes, recorded) = mpsc::unbounded_channel();
+    let permits = Semaphore::new(options.concurrency.max(1));
+    let run = Arc::new(Run {
+        store: Arc::clone(&store),
+        options,
+        health: Memory::default(),
+        permits,
+        leases: Mutex::default(),
+        outcomes,
+        changed: Notify::new(),
+        stopping: AtomicBool::new(false),
+        stopped: AtomicBool::new(false),
+        trouble: Mutex::default(),
+    });
+    let recorder = tokio::spawn(record(Arc::clone(&store), Arc::downgrade(&run), recorded, watcher));
+    let renewer = tokio::spawn(renew(Arc::clone(&run)));
+    let passed = tokio::select! {
+        passed = schedule(&run, shutdown) => passed,
+        () = shutdown.ended() => {
+            // The second signal: what is under way stops before its final dot; leases go back with the process.
+            run.stopped.store(true, Ordering::Release);
+            Err(Fault::new(Kind::Cancelled, "ended before everything was delivered"))
+        }
+    };
+    renewer.abort();
+    let trouble = run.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
+    drop(run);
+    passed?;
+    let mut summary = recorder.await.map_err(|_| Fault::new(Kind::Internal, "the queue's recorder ended"))??;
+    summary.trouble = summary.trouble.or(trouble);
+    Ok(summary)
+}
+
+/// Starts a task for each destination with something due, until there is none.
+async fn schedule(run: &Arc<Run>, shutdown: &Shutdown) -> Result<(), Fault> {
+    let watch = run.options.watch;
+    let begun = run.now();
+    let mut active: HashMap<String, Arc<Destination>> = HashMap::new();
+    let mut served: HashSet<String> = HashSet::new();
+    let mut tasks = JoinSet::new();
+    let mut recovered = std::time::Instant::now();
+    loop {
+        active.retain(|_, destination| !destination.is_finished());
+        let looked = std::time::Instant::now();
+        let mut next_due = None;
+        if !run.stopping() {
+            if watch && recovered.elapsed() >= LOOK_EVERY {
+                run.store.recover().await?;
+                recovered = looked;
+            }
+            let due_until = if watch { run.now() } else { begun };
+            let mut after = None;
+            'pages: loop {
+                let page = run.store.destinations(after.take(), run.options.wanted.clone()).await?;
+                let Some(last) = page.last() else { break };
+                after = Some(last.domain.clone());
+                for found in page {
+                    if found.due > due_until {
+                        next_due = Some(next_due.map_or(found.due, |known: Time| known.min(found.due)));
+                        continue;
+                    }
+                    if let Some(known) = active.get(&found.domain) {
+                        known.wake();
+                    } else if active.len() >= MAX_DESTINATIONS {
+                        break 'pages;
+                    } else if watch || served.insert(found.domain.clone()) {
+                        let destination = Arc::new(Destination::new(found.domain.clone()));
+                        active.insert(found.domain, Arc::clone(&destination));
+                        let due_until = if watch { None } else { Some(begun) };
+                        tasks.spawn(destination.serve(Arc::clone(run), due_until));
+                    }
+                }
+            }
+        }
+        if active.is_empty() && (!watch || run.stopping()) {
+            break;
+        }
+        // Looking costs at most a tenth of the time, however many destinations there are.
+        let pause = looked.elapsed() * 10;
+        let wait = next_due.map_or(LOOK_EVERY, |due| due.since(run.now())).max(pause).min(LOOK_EVERY);
+        tokio::select! {
+            () = run.changed.notified() => {}
+            changed = run.store.changed(wait), if watch => changed?,
+            () = shutdown.draining(), if !run.stopping() => {
+                run.stopping.store(true, Ordering::Release);
+                active.values().for_each(|destination| destination.stop());
+            }
+        }
+        if watch && !pause.is_zero() {
+            tokio::time::sleep(pause.min(Duration::from_secs(1))).await;
+        }
+    }
+    while tasks.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Writes outcomes down in batches and tells the watcher.
+async fn record(
+    store: Arc<dyn QueueStore>,
+    run: Weak<Run>,
+    mut waiting: mpsc::UnboundedReceiver<(Settlement, Vec<Tried>)>,
+    watcher: Watcher,
+) -> Result<Summary, Fault> {
+    let mut summary = Summary::default();
+    let mut batch = Vec::new();
+    while waiting.recv_many(&mut batch, MAX_RECORDED).await > 0 {
+        let (settlements, tried): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
+        let outcomes: Vec<Vec<(Lease, Outcome)>> =
+            settlements.iter().map(|settlement: &Settlement| settlement.outcomes.clone()).collect();
+        let done = store.settle(settlements).await;
+        if let Some(run) = run.upgrade() {
+            let mut held = run.leases.lock().unwrap_or_else(PoisonError::into_inner);
+            for (lease, _) in outcomes.iter().flatten() {
+                held.remove(lease);
+            }
+        }
+        let done = match done {
+            Ok(done) => done,
+            Err(fault) => {
+                // What was delivered is not known to the queue: it is tried again, as a possible duplicate.
+                summary.trouble.get_or_insert(fault);
+                continue;
+            }
+        };
+        for ((mut tried, outcomes), done) in tried.into_iter().zip(outcomes).zip(done) {
+            if !done {
+                one_by_one(&*store, outcomes, &mut tried, &mut summary).await;
+            }
+            for one in tried {
+                summary.count(one.fate);
+                watcher(&one);
+            }
+        }
+    }
+    Ok(summary)
+}
+
+/// A settlement of which one lease was lost: the others end each by itself. A failure goes back into the queue, because
+/// its report went with the whole; it fails again, with a report.
+async fn one_by_one(
+    store: &dyn QueueStore,
+    outcomes: Vec<(Lease, Outcome)>,
+    tried: &mut [Tried],
+    summary: &mut Summary,
+) {
+    let alone = outcomes.len() == 1;
+    for (index, (lease, outcome)) in outcomes.into_iter().enumerate() {
+        let outcome = if matches!(outcome, Outcome::Failed(_)) { Outcome::Yielded } else { outcome };
+        let again = outcome == Outcome::Yielded;
+        let settlement = Settlement { outcomes: vec![(lease, outcome)], reports: Vec::new() };
+        let held = if alone { Ok(vec![false]) } else { store.settle(vec![settlement]).await };
+        let held = match held {
+            Ok(held) => held == [true],
+            Err(fault) => {
+                summary.trouble.get_or_insert(fault);
+                false
+            }
+        };
+        if let Some(one) = tried.get_mut(index).filter(|_| !held || again) {
+            one.fate = Fate::Lost;
+        }
+    }
+}
+
+impl Summary {
+    fn count(&mut self, fate: Fate) {
+        let counter = match fate {
+            Fate::Delivered => &mut self.delivered,
+            Fate::Deferred(_) => &mut self.deferred,
+            Fate::Failed | Fate::Expired => &mut self.failed,
+            Fate::Held => &mut self.held,
+            Fate::Lost => &mut self.lost,
+        };
+        *counter += 1;
+    }
+}
+
+/// Renews what is in hand, as long as the run lasts.
+async fn renew(run: Arc<Run>) {
+    loop {
+        tokio::time::sleep(RENEW_EVERY).await;
+        let leases: Vec<Lease> = run.leases.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
+        // A lease that is lost shows before the final dot; a store that fails now is asked again.
+        let _ = run.store.renew(leases).await;
+    }
+}
+
+impl Run {
+    fn now(&self) -> Time {
+        (self.options.clock)()
+    }
+
+    /// No new message is begun.
+    fn stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Nothing that has begun is completed.
+    fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Acquire)
+    }
+
+    async fn route(&self, domain: &str) -> Result<Vec<Hop>, Fault> {
+        self.options.routing.find(domain, &*self.options.dns, &mut random).await
+    }
+
+    async fn follow(&self, target: &Target, domain: &str) -> Result<Vec<Hop>, Fault> {
+        self.options.routing.follow(target, domain, &*self.options.dns, &mut random).await
+    }
+
+    fn leased(&self, units: &[Unit]) {
+        let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
+        leases.extend(units.iter().flat_map(|unit| unit.recipients.iter().map(|recipient| recipient.lease.clone())));
+    }
+
+    /// Hands an outcome to the recorder.
+    fn record(&self, unit: &Unit, delivery: &Delivery) {
+        let concluded = conclude(unit, delivery, &self.options.rules, self.now(), &mut random);
+        // The recorder lives as long as anybody can send.
+        let _ = self.outcomes.send(concluded);
+    }
+
+    /// Gives unused leases back.
+    fn give_back(&self, unit: &Unit) {
+        let outcomes = unit.recipients.iter().map(|recipient| (recipient.lease.clone(), Outcome::Yielded)).collect();
+        let _ = self.outcomes.send((Settlement { outcomes, reports: Vec::new() }, Vec::new()));
+    }
+
+    fn trouble(&self, fault: Fault) {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
+    }
+}
+
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(0)
+}

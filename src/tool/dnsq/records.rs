@@ -1,0 +1,97 @@
+//! What `dnsq` prints.
+
+use std::net::SocketAddr;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::cli::output::{Record, TextLine};
+use crate::dns::client::Answer;
+use crate::dns::json::{self, AnswerJson};
+use crate::dns::message::Message;
+use crate::dns::present::{self, Circumstances, Show};
+
+/// The whole answer in dig's text.
+#[derive(Debug, Serialize)]
+pub(super) struct Full {
+    text: String,
+}
+
+impl Full {
+    pub(super) fn of(answer: &Answer, show: &Show, address: SocketAddr, name: &str) -> Full {
+        let when =
+            if show.stats { jiff::Zoned::now().strftime("%a %b %d %H:%M:%S %Z %Y").to_string() } else { String::new() };
+        let about = Circumstances {
+            server: &format!("{}#{}", address.ip(), address.port()),
+            server_name: name,
+            transport: &answer.transport.name().to_ascii_uppercase(),
+            elapsed_ms: answer.elapsed.as_millis(),
+            when: &when,
+            size_bytes: answer.wire.len(),
+        };
+        Full { text: present::full(&answer.message, show, &about) }
+    }
+}
+
+impl Record for Full {
+    const TYPE: &'static str = "answer";
+
+    fn text(&self, line: &mut TextLine) {
+        // Every byte of a peer's is escaped already, as zone files want it.
+        line.text(&self.text);
+    }
+}
+
+/// One datum.
+#[derive(Debug, Serialize)]
+pub(super) struct Short {
+    pub(super) line: String,
+}
+
+impl Record for Short {
+    const TYPE: &'static str = "answer";
+
+    fn text(&self, line: &mut TextLine) {
+        line.text(&self.line);
+    }
+}
+
+/// The answer in our members.
+#[derive(Debug, Serialize)]
+pub(super) struct Json {
+    #[serde(flatten)]
+    answer: AnswerJson,
+}
+
+impl Json {
+    pub(super) fn of(answer: &Answer, address: SocketAddr, name: &str) -> Json {
+        Json { answer: json::answer(answer, address, name) }
+    }
+}
+
+impl Record for Json {
+    const TYPE: &'static str = "answer";
+
+    fn text(&self, _line: &mut TextLine) {}
+}
+
+/// The message in the members of RFC 8427.
+#[derive(Debug, Serialize)]
+pub(super) struct Rfc8427 {
+    #[serde(flatten)]
+    message: Value,
+}
+
+impl Rfc8427 {
+    pub(super) fn of(message: &Message) -> Rfc8427 {
+        Rfc8427 { message: json::rfc8427(message) }
+    }
+}
+
+impl Record for Rfc8427 {
+    const TYPE: &'static str = "message";
+
+    fn text(&self, line: &mut TextLine) {
+        line.text(&self.message.to_string());
+    }
+}
