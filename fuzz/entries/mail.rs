@@ -1,4 +1,99 @@
 //! Entry points of `mail` that read a stranger's bytes: one line each, `(name, function)`.
 
+use std::io::Read;
+
+use applayer::mail::complete::Complete;
+use applayer::mail::read::Reading;
+use applayer::mail::source::Source;
+use applayer::mail::{address, header, html, mbox, scan, transfer};
+
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
-pub const ENTRIES: &[(&str, fn(&[u8]))] = &[];
+pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
+    ("mail_complete", complete),
+    ("mail_read", read),
+    ("mail_scan", scan),
+    ("mail_address", address),
+    ("mail_mbox", mbox),
+    ("mail_html", html),
+    ("mail_encode", encode),
+];
+
+/// A complete message: what is sent has its announced size, CRLF line ends only, and no Bcc.
+fn complete(bytes: &[u8]) {
+    let Ok(message) = Complete::read(&Source::memory(bytes), bytes.len() % 2 == 1) else { return };
+    let _ = message.recipients();
+    let message = message.into_message();
+    let mut sent = Vec::new();
+    let read = message.reader().read_to_end(&mut sent);
+    assert!(read.is_ok());
+    assert_eq!(sent.len() as u64, applayer::smtp::data::Content::size_bytes(&message));
+    let mut check = applayer::smtp::data::NewlineCheck::default();
+    assert!(check.feed(&sent).is_ok() && check.finish().is_ok(), "a bare CR or LF leaves");
+    for (name, _) in scan::fields(&sent) {
+        assert!(!name.eq_ignore_ascii_case(b"bcc") && !name.eq_ignore_ascii_case(b"resent-bcc"), "Bcc leaves");
+    }
+}
+
+fn read(bytes: &[u8]) {
+    let Ok(reading) = Reading::parse(bytes.to_vec()) else { return };
+    for part in &reading.parts {
+        let _ = reading.content(part);
+        if let Some(name) = part.name.as_deref().and_then(applayer::mail::read::safe_file_name) {
+            assert!(!name.contains('/') && !name.starts_with('.') && !name.chars().any(char::is_control));
+        }
+    }
+}
+
+fn scan(bytes: &[u8]) {
+    for (_, value) in scan::fields(bytes) {
+        let text = scan::decode(value);
+        assert!(!text.contains(['\r', '\n']), "a value is one line");
+        let _ = (scan::mailboxes(value), scan::identifiers(value), scan::date(value));
+    }
+}
+
+/// What is taken for an address list is written as a header that reads back the same.
+fn address(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Ok(list) = address::parse_list(text) else { return };
+    let Ok(field) = header::addresses("To", &list) else { return };
+    let value = field.strip_prefix("To:").unwrap_or_default().trim_end().replace("\r\n", "");
+    let again: Vec<String> = scan::mailboxes(value.as_bytes()).into_iter().map(|mailbox| mailbox.address).collect();
+    let before: Vec<String> = list.into_iter().map(|mailbox| mailbox.address).collect();
+    assert_eq!(before, again, "{value}");
+}
+
+fn mbox(bytes: &[u8]) {
+    let source = Source::memory(bytes);
+    for span in mbox::spans(&source).unwrap_or_default() {
+        assert!(span.start <= span.end && span.end <= bytes.len() as u64);
+        let _ = mbox::read(&source, span, 1 << 20);
+    }
+}
+
+fn html(bytes: &[u8]) {
+    if let Ok(page) = std::str::from_utf8(bytes) {
+        let _ = html::to_text(page);
+    }
+}
+
+/// A subject and a text of any bytes: what is written is ASCII, in lines that fit, and reads back.
+fn encode(bytes: &[u8]) {
+    let canonical = transfer::canonical_text(bytes);
+    let encoding = transfer::Encoding::of_text(&canonical);
+    let encoded = encoding.encode_text(&canonical);
+    assert!(encoded.is_ascii());
+    let decoded = match encoding {
+        transfer::Encoding::SevenBit => encoded,
+        transfer::Encoding::QuotedPrintable => transfer::decode_quoted_printable(&encoded),
+        transfer::Encoding::Base64 => transfer::decode_base64(&encoded),
+    };
+    assert_eq!(decoded, canonical);
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(field) = header::unstructured("Subject", text) {
+        assert!(field.is_ascii() && field.strip_suffix("\r\n").is_some_and(|line| !line.contains("\r\n\r\n")));
+        let value = field.strip_prefix("Subject:").unwrap_or_default();
+        // White space that was not encoded is trimmed at the ends of a value; ours is encoded there.
+        assert_eq!(scan::decode(value.trim_end().as_bytes()), text);
+    }
+}

@@ -31,5 +31,6 @@ pub const ALL: &[Listed] = &[
     ("mailq-ls", mailq_ls::command),
     ("mailq-run", mailq_run::command),
     ("mailread", mailread::command),
+    ("smtpsend", smtpsend::command),
     ("smtpserve", smtpserve::command),
 ];

@@ -1,6 +1,197 @@
-//! Not built yet.
+//! smtpsend: compose a message or take a complete one, and send it to a server, by MX, or into the queue.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, RetryArgs, TlsArgs};
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::smtp::command::{Notify, Ret};
+
+mod job;
+mod queue;
+mod report;
+mod server;
+
+use job::Job;
+use report::Summary;
+
+/// What smtpsend is asked to do.
+#[derive(Debug, clap::Parser)]
+#[command(name = "smtpsend", version, about = "Send mail: compose or relay a message", max_term_width = 100)]
+pub struct Args {
+    /// Recipients, besides those of --to, --cc, --bcc or -t
+    #[arg(value_name = "RECIPIENT")]
+    recipient: Vec<String>,
+    #[command(flatten)]
+    compose: ComposeArgs,
+    #[command(flatten)]
+    take: TakeArgs,
+    #[command(flatten)]
+    way: WayArgs,
+    /// Send to those who are accepted although others are refused
+    #[arg(long)]
+    partial: bool,
+    /// Print the message instead of sending it
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Repeat also what may have been delivered (no answer after the whole message was sent)
+    #[arg(long)]
+    retry_unknown: bool,
+    #[command(flatten)]
+    retry: RetryArgs,
+    #[command(flatten)]
+    net: NetArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    login: LoginArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// A message from its parts.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Composing")]
+struct ComposeArgs {
+    /// The author, 'Name <address>' (default: $EMAIL, else the user at this host)
+    #[arg(long, value_name = "ADDRESS")]
+    from: Option<String>,
+    /// Recipients that everybody sees; commas separate, may be repeated
+    #[arg(long, value_name = "ADDRESSES")]
+    to: Vec<String>,
+    /// Recipients of a copy
+    #[arg(long, value_name = "ADDRESSES")]
+    cc: Vec<String>,
+    /// Recipients that nobody sees
+    #[arg(long, value_name = "ADDRESSES")]
+    bcc: Vec<String>,
+    /// Where answers go
+    #[arg(long, value_name = "ADDRESSES")]
+    reply_to: Vec<String>,
+    /// The subject
+    #[arg(short = 's', long, value_name = "TEXT")]
+    subject: Option<String>,
+    /// A further header field, 'Name: value'
+    #[arg(long, value_name = "FIELD")]
+    header: Vec<String>,
+    /// The text; `-` is stdin, which is also read when there is no --body, --html, --attach or --inline
+    #[arg(long, value_name = "FILE|-")]
+    body: Option<PathBuf>,
+    /// The HTML body; a text is made from it unless --body gives one
+    #[arg(long, value_name = "FILE|-")]
+    html: Option<PathBuf>,
+    /// A file to attach: FILE[;type=TYPE][;name=NAME]
+    #[arg(long, value_name = "FILE")]
+    attach: Vec<String>,
+    /// A file that the HTML shows as cid:NAME
+    #[arg(long, value_name = "FILE")]
+    inline: Vec<String>,
+    /// The Message-ID of what this answers
+    #[arg(long, value_name = "ID")]
+    in_reply_to: Vec<String>,
+}
+
+/// A complete message.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Complete messages (on stdin)")]
+struct TakeArgs {
+    /// Take the recipients from the header; Bcc is removed
+    #[arg(short = 't')]
+    header_recipients: bool,
+    /// A line with a lone dot does not end the message (it never does; for those used to sendmail)
+    #[arg(short = 'i')]
+    ignore_dots: bool,
+    /// The envelope's sender; '<>' for none
+    #[arg(short = 'f', value_name = "ADDRESS", allow_hyphen_values = true)]
+    envelope_from: Option<String>,
+    /// The author's name, where From is missing
+    #[arg(short = 'F', value_name = "NAME")]
+    full_name: Option<String>,
+}
+
+/// Where to.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Where to")]
+struct WayArgs {
+    /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH
+    #[arg(long, value_name = "URL", conflicts_with_all = ["queue", "mx"])]
+    server: Option<String>,
+    /// Put it into the outgoing queue, for mailq-run
+    #[arg(long, conflicts_with = "mx")]
+    queue: bool,
+    /// Find each recipient's server by DNS
+    #[arg(long)]
+    mx: bool,
+    /// The port of servers found by DNS
+    #[arg(long, value_name = "PORT", default_value_t = 25)]
+    mx_port: u16,
+    /// Our name in EHLO (default: this host's)
+    #[arg(long, value_name = "NAME")]
+    helo: Option<String>,
+    /// Ask for notices: never, or a list of success, failure and delay
+    #[arg(long, value_name = "WHEN", value_parser = parse_notify)]
+    notify: Option<Notify>,
+    /// What notices return: full or hdrs
+    #[arg(long, value_name = "WHAT", value_parser = parse_ret)]
+    ret: Option<Ret>,
+    /// The name of this transaction in notices
+    #[arg(long, value_name = "TEXT")]
+    envid: Option<String>,
+    #[command(flatten)]
+    queue_args: QueueArgs,
+    #[command(flatten)]
+    resolver: ResolverArgs,
+}
+
+fn parse_notify(text: &str) -> Result<Notify, String> {
+    text.parse().map_err(|()| "never, or a list of success, failure and delay".to_owned())
+}
+
+fn parse_ret(text: &str) -> Result<Ret, String> {
+    text.parse().map_err(|()| "full or hdrs".to_owned())
+}
+
+impl crate::cli::Tool for Args {
+    const NAME: &'static str = "smtpsend";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
 
 /// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(70)
+pub fn main() -> ExitCode {
+    crate::cli::main::<Args>(run)
+}
+
+/// The command line, for man page and completions.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    if !args.dry_run && args.way.server.is_none() && !args.way.queue && !args.way.mx {
+        let fault = Fault::new(Kind::Usage, "where to?");
+        return Err(fault.with_hint("--server URL, --mx or --queue says it").into());
+    }
+    let job = job::make(&args, out)?;
+    if args.dry_run {
+        job.print(out)?;
+        return Ok(Exit::OK);
+    }
+    let mut summary = Summary::default();
+    let mut tally = Tally::default();
+    crate::cli::block_on(async {
+        if args.way.queue {
+            queue::place(&args, &job, out, &mut summary).await.map_err(anyhow::Error::from)
+        } else if let Some(url) = &args.way.server {
+            server::send(url, &args, &job, out, &mut summary, &mut tally).await.map_err(anyhow::Error::from)
+        } else {
+            Err(Fault::new(Kind::Unsupported, "--mx").into())
+        }
+    })?;
+    out.emit(&summary)?;
+    Ok(tally.exit())
 }

@@ -1,0 +1,58 @@
+complete -c smtpsend -l from -d 'The author, \'Name <address>\' (default: $EMAIL, else the user at this host)' -r
+complete -c smtpsend -l to -d 'Recipients that everybody sees; commas separate, may be repeated' -r
+complete -c smtpsend -l cc -d 'Recipients of a copy' -r
+complete -c smtpsend -l bcc -d 'Recipients that nobody sees' -r
+complete -c smtpsend -l reply-to -d 'Where answers go' -r
+complete -c smtpsend -s s -l subject -d 'The subject' -r
+complete -c smtpsend -l header -d 'A further header field, \'Name: value\'' -r
+complete -c smtpsend -l body -d 'The text; `-` is stdin, which is also read when there is no --body, --html, --attach or --inline' -r -F
+complete -c smtpsend -l html -d 'The HTML body; a text is made from it unless --body gives one' -r -F
+complete -c smtpsend -l attach -d 'A file to attach: FILE[;type=TYPE][;name=NAME]' -r
+complete -c smtpsend -l inline -d 'A file that the HTML shows as cid:NAME' -r
+complete -c smtpsend -l in-reply-to -d 'The Message-ID of what this answers' -r
+complete -c smtpsend -s f -d 'The envelope\'s sender; \'<>\' for none' -r
+complete -c smtpsend -s F -d 'The author\'s name, where From is missing' -r
+complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH' -r
+complete -c smtpsend -l mx-port -d 'The port of servers found by DNS' -r
+complete -c smtpsend -l helo -d 'Our name in EHLO (default: this host\'s)' -r
+complete -c smtpsend -l notify -d 'Ask for notices: never, or a list of success, failure and delay' -r
+complete -c smtpsend -l ret -d 'What notices return: full or hdrs' -r
+complete -c smtpsend -l envid -d 'The name of this transaction in notices' -r
+complete -c smtpsend -l queue-dir -d 'The queue\'s directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c smtpsend -l resolver -d 'Ask this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
+complete -c smtpsend -l retry -d 'Try again up to N times after a temporary failure' -r
+complete -c smtpsend -l retry-delay -d 'Wait this long before the first retry, twice as long before each further one' -r
+complete -c smtpsend -l bind -d 'Connect from this local address' -r
+complete -c smtpsend -l connect-timeout -d 'Give up connecting after this time' -r
+complete -c smtpsend -l timeout -d 'Give up when the peer stays silent for this time' -r
+complete -c smtpsend -l max-time -d 'End the whole run after this time' -r
+complete -c smtpsend -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
+complete -c smtpsend -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r
+complete -c smtpsend -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
+complete -c smtpsend -l cert -d 'Show the peer this certificate (PEM)' -r -F
+complete -c smtpsend -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c smtpsend -l tls-name -d 'Ask for this name and check the certificate against it' -r
+complete -c smtpsend -l user -d 'Log in as NAME' -r
+complete -c smtpsend -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c smtpsend -l password-command -d 'Read the password from the first line that CMD prints' -r
+complete -c smtpsend -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
+complete -c smtpsend -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c smtpsend -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
+always\t'Always'
+never\t'Never'"
+complete -c smtpsend -s t -d 'Take the recipients from the header; Bcc is removed'
+complete -c smtpsend -s i -d 'A line with a lone dot does not end the message (it never does; for those used to sendmail)'
+complete -c smtpsend -l queue -d 'Put it into the outgoing queue, for mailq-run'
+complete -c smtpsend -l mx -d 'Find each recipient\'s server by DNS'
+complete -c smtpsend -l partial -d 'Send to those who are accepted although others are refused'
+complete -c smtpsend -s n -l dry-run -d 'Print the message instead of sending it'
+complete -c smtpsend -l retry-unknown -d 'Repeat also what may have been delivered (no answer after the whole message was sent)'
+complete -c smtpsend -s 4 -l ipv4 -d 'IPv4 only'
+complete -c smtpsend -s 6 -l ipv6 -d 'IPv6 only'
+complete -c smtpsend -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
+complete -c smtpsend -l json -d 'Print JSON Lines: one object a record'
+complete -c smtpsend -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c smtpsend -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
+complete -c smtpsend -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c smtpsend -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c smtpsend -s V -l version -d 'Print version'

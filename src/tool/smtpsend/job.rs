@@ -1,0 +1,323 @@
+//! From the command line to a message and its envelope.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+
+use super::Args;
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::mail::address::{self, Mailbox};
+use crate::mail::complete::Complete;
+use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
+use crate::mail::header;
+use crate::mail::message::Message;
+use crate::mail::source::Source;
+use crate::smtp::data::Content;
+use crate::smtp::transaction::{Envelope, Recipient};
+
+/// One message on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Job {
+    pub(super) envelope: Envelope,
+    pub(super) message: Message,
+    pub(super) message_id: Option<String>,
+}
+
+/// Composes the message or takes the complete one.
+pub(super) fn make(args: &Args, out: &Output) -> Result<Job, Fault> {
+    let composes = args.compose.given();
+    if composes && (args.take.header_recipients || args.take.full_name.is_some()) {
+        let fault = Fault::new(Kind::Usage, "-t and -F take a complete message; the other flags compose one");
+        return Err(fault.with_hint("either -t with the message on stdin, or --to, --subject, --body …"));
+    }
+    if !composes && !args.take.header_recipients && args.recipient.is_empty() {
+        return Err(Fault::new(Kind::Usage, "no recipients").with_hint("--to ADDRESS, or -t for those in the header"));
+    }
+    if composes { compose(args, out) } else { take(args, out) }
+}
+
+impl Job {
+    /// Shows the message as it would leave, line ends as the system has them.
+    pub(super) fn print(&self, out: &Output) -> Result<(), Fault> {
+        let problem = |error: std::io::Error| Fault::local("stdout", &error);
+        let mut stdout = std::io::BufWriter::new(out.payload()?);
+        let mut reader = self.message.reader();
+        let mut buffer = vec![0; 64 * 1024];
+        let mut held = Vec::new();
+        loop {
+            let count = reader.read(&mut buffer).map_err(|error| Fault::local("message", &error))?;
+            held.extend_from_slice(buffer.get(..count).unwrap_or_default());
+            // Every CR is followed by LF in a message; it may be in the next piece.
+            let tail = if count > 0 && held.ends_with(b"\r") { held.pop() } else { None };
+            held.retain(|byte| *byte != b'\r');
+            stdout.write_all(&held).map_err(problem)?;
+            held.clear();
+            held.extend(tail);
+            if count == 0 {
+                break;
+            }
+        }
+        stdout.flush().map_err(problem)?;
+        let recipients: Vec<&str> = self.envelope.recipients.iter().map(|one| one.address.as_str()).collect();
+        out.note(&format!("from <{}> to {}", self.envelope.sender, recipients.join(", ")));
+        Ok(())
+    }
+}
+
+impl super::ComposeArgs {
+    fn given(&self) -> bool {
+        let lists = [&self.to, &self.cc, &self.bcc, &self.reply_to, &self.header, &self.attach, &self.inline];
+        self.from.is_some()
+            || self.subject.is_some()
+            || self.body.is_some()
+            || self.html.is_some()
+            || !self.in_reply_to.is_empty()
+            || lists.iter().any(|list| !list.is_empty())
+    }
+}
+
+fn compose(args: &Args, out: &Output) -> Result<Job, Fault> {
+    let given = &args.compose;
+    let readers =
+        [given.body.as_deref(), given.html.as_deref()].iter().filter(|it| **it == Some(Path::new("-"))).count();
+    let attached = given.attach.iter().chain(&given.inline).filter(|it| it.split(';').next() == Some("-")).count();
+    if readers + attached + usize::from(args.login.reads_stdin()) > 1 {
+        return Err(Fault::new(Kind::Usage, "only one reader of stdin"));
+    }
+    let from = match &given.from {
+        Some(from) => Mailbox::parse(from).map_err(|fault| usage("--from", fault))?,
+        None => default_from(None)?,
+    };
+    let list = |name: &str, texts: &[String]| -> Result<Vec<Mailbox>, Fault> {
+        let lists = texts.iter().map(|text| address::parse_list(text).map_err(|fault| usage(name, fault)));
+        Ok(lists.collect::<Result<Vec<_>, _>>()?.concat())
+    };
+    let mut bcc = list("--bcc", &given.bcc)?;
+    bcc.extend(list("recipient", &args.recipient)?);
+    let mut headers = Vec::new();
+    for field in &given.header {
+        let (name, value) = field.split_once(':').ok_or_else(|| {
+            Fault::new(Kind::Usage, format!("--header {field}: no colon")).with_hint("--header 'Name: value'")
+        })?;
+        headers.push((name.trim().to_owned(), value.trim().to_owned()));
+    }
+    let unique = unique()?;
+    let draft = Draft {
+        message_id: message_id(&unique, &from),
+        from: Some(from),
+        to: list("--to", &given.to)?,
+        cc: list("--cc", &given.cc)?,
+        bcc,
+        reply_to: list("--reply-to", &given.reply_to)?,
+        subject: given.subject.clone(),
+        headers,
+        text: body(args)?,
+        html: given.html.as_deref().map(|path| read_body("--html", path)).transpose()?,
+        attachments: given.attach.iter().map(|text| attachment(text)).collect::<Result<_, _>>()?,
+        inline: given.inline.iter().map(|text| attachment(text)).collect::<Result<_, _>>()?,
+        in_reply_to: given.in_reply_to.iter().map(|id| bracketed(id)).collect(),
+        date: now(),
+        unique,
+        ..Draft::default()
+    };
+    let composed = draft.compose()?;
+    if composed.recipients.is_empty() {
+        return Err(Fault::new(Kind::Usage, "no recipients").with_hint("--to, --cc or --bcc names them"));
+    }
+    if composed.unknown_charset {
+        out.warn("the text is not UTF-8; it is labelled unknown-8bit");
+    }
+    let sender = match &args.take.envelope_from {
+        Some(sender) => envelope_sender(sender)?,
+        None => composed.sender,
+    };
+    let envelope = envelope(args, sender, composed.recipients, composed.message.has_8bit())?;
+    Ok(Job { envelope, message: composed.message, message_id: Some(composed.message_id) })
+}
+
+/// The text body: `--body`, else stdin unless something else makes the message.
+fn body(args: &Args) -> Result<Option<Vec<u8>>, Fault> {
+    let given = &args.compose;
+    match &given.body {
+        Some(path) => read_body("--body", path).map(Some),
+        None if given.html.is_some() || !given.attach.is_empty() || !given.inline.is_empty() => Ok(None),
+        None if std::io::stdin().is_terminal() || args.login.reads_stdin() => {
+            Err(Fault::new(Kind::Usage, "no body").with_hint("--body FILE, or the text on stdin"))
+        }
+        None => read_body("--body", Path::new("-")).map(Some),
+    }
+}
+
+fn read_body(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
+    let source = Source::path(path).map_err(|fault| fault.context(what))?;
+    source.read_all(what, MAX_BODY_BYTES).map_err(|fault| fault.with_hint("attach it instead: --attach FILE"))
+}
+
+/// `FILE[;type=TYPE][;name=NAME]`. A file whose own name holds a `;` is taken whole if it exists.
+fn attachment(text: &str) -> Result<Attachment, Fault> {
+    let whole = Path::new(text);
+    let (path, options) = match text.split_once(';') {
+        Some((path, options)) if !whole.exists() => (PathBuf::from(path), options),
+        _ => (whole.to_owned(), ""),
+    };
+    let (mut content_type, mut name) = (None, None);
+    for option in options.split(';').filter(|option| !option.trim().is_empty()) {
+        match option.trim().split_once('=') {
+            Some(("type", value)) => content_type = Some(value.to_owned()),
+            Some(("charset", value)) => {
+                content_type = content_type.map(|kind: String| format!("{kind}; charset={value}"));
+            }
+            Some(("name" | "filename", value)) => name = Some(value.to_owned()),
+            _ => {
+                let fault = Fault::new(Kind::Usage, format!("{text}: {option:?} is not known"));
+                return Err(fault.with_hint("FILE;type=application/pdf;name=report.pdf"));
+            }
+        }
+    }
+    let own = path.file_name().filter(|_| path != Path::new("-")).map(|name| name.to_string_lossy().into_owned());
+    Ok(Attachment { source: Source::path(&path)?, name: name.or(own), content_type })
+}
+
+fn take(args: &Args, out: &Output) -> Result<Job, Fault> {
+    if args.login.reads_stdin() {
+        return Err(Fault::new(Kind::Usage, "only one reader of stdin: the message or the password"));
+    }
+    if std::io::stdin().is_terminal() {
+        out.hint("reading the message from the terminal; end it with Ctrl-D");
+    }
+    let source = Source::path(Path::new("-"))?;
+    let mut complete = Complete::read(&source, false)?;
+    let mut addresses = Vec::new();
+    for text in &args.recipient {
+        addresses.extend(address::parse_list(text).map_err(|fault| usage("recipient", fault))?);
+    }
+    if args.take.header_recipients {
+        addresses.extend(complete.recipients()?);
+    }
+    let mut recipients: Vec<String> = Vec::new();
+    let mut seen = std::collections::HashSet::new();
+    for mailbox in addresses {
+        let address = mailbox.to_ascii_domain()?.address;
+        if seen.insert(address.clone()) {
+            recipients.push(address);
+        }
+    }
+    if recipients.is_empty() {
+        return Err(Fault::new(Kind::Usage, "the message names no recipients"));
+    }
+    let named = args.take.envelope_from.as_deref().map(envelope_sender).transpose()?;
+    let author = match complete.sender() {
+        Some(author) => author.to_ascii_domain()?,
+        None => {
+            let mut author = match named.as_deref().filter(|sender| !sender.is_empty()) {
+                Some(sender) => Mailbox { name: None, address: sender.to_owned() },
+                None => default_from(None)?,
+            };
+            author.name = args.take.full_name.clone().or(author.name);
+            complete.add_missing("From", header::addresses("From", std::slice::from_ref(&author))?);
+            author
+        }
+    };
+    complete.add_missing("Date", format!("Date: {}\r\n", now()));
+    let id = message_id(&unique()?, &author);
+    complete.add_missing("Message-ID", format!("Message-ID: {id}\r\n"));
+    if let Some(line) = complete.long_line() {
+        out.warn(&format!("line {line} is longer than 998 bytes: a server may refuse or break it"));
+    }
+    let message_id = complete.message_id();
+    let message = complete.into_message();
+    let envelope = envelope(args, named.unwrap_or(author.address), recipients, message.has_8bit())?;
+    Ok(Job { envelope, message, message_id })
+}
+
+fn envelope(args: &Args, sender: String, recipients: Vec<String>, eight_bit: bool) -> Result<Envelope, Fault> {
+    for address in recipients.iter().chain(Some(&sender).filter(|sender| !sender.is_empty())) {
+        if !address.contains('@') {
+            return Err(Fault::new(Kind::Usage, format!("{address}: no domain")).with_hint("name@example.org"));
+        }
+    }
+    let smtputf8 = !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
+    let recipient = |address: String| Recipient { notify: args.way.notify, ..Recipient::new(address) };
+    if let Some(envid) = &args.way.envid {
+        header::check_value("--envid", envid)?;
+    }
+    Ok(Envelope {
+        sender,
+        recipients: recipients.into_iter().map(recipient).collect(),
+        smtputf8,
+        eight_bit,
+        ret: args.way.ret,
+        envid: args.way.envid.clone(),
+    })
+}
+
+/// `-f`: an address, or nothing, or `<>`.
+fn envelope_sender(text: &str) -> Result<String, Fault> {
+    if matches!(text.trim(), "" | "<>") {
+        return Ok(String::new());
+    }
+    let mailbox = Mailbox::parse(text).map_err(|fault| usage("-f", fault))?;
+    Ok(mailbox.to_ascii_domain()?.address)
+}
+
+/// Who writes when nobody says: `$EMAIL`, else the user at this host.
+fn default_from(name: Option<String>) -> Result<Mailbox, Fault> {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    if let Some(email) = variable("EMAIL") {
+        return Mailbox::parse(&email).map_err(|fault| usage("$EMAIL", fault));
+    }
+    let user = variable("LOGNAME").or_else(|| variable("USER")).or_else(user_of_this_process);
+    let user = user.ok_or_else(|| Fault::new(Kind::Usage, "no author").with_hint("--from ADDRESS"))?;
+    let address = format!("{user}@{}", host_name());
+    address::check(&address).map_err(|fault| usage("author", fault))?;
+    Ok(Mailbox { name, address })
+}
+
+/// The user's name as /etc/passwd has it: cron sets LOGNAME, other starters nothing.
+fn user_of_this_process() -> Option<String> {
+    let id = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)? == id).then(|| name.to_owned())
+    })
+}
+
+/// This host's name, `localhost` if it has none that may stand in an address.
+pub(super) fn host_name() -> String {
+    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let fits = !name.is_empty()
+        && name.len() <= 255
+        && name
+            .split('.')
+            .all(|label| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
+    if fits { name } else { "localhost".to_owned() }
+}
+
+fn now() -> String {
+    let now = jiff::Zoned::now();
+    jiff::fmt::rfc2822::to_string(&now).unwrap_or_else(|_| now.strftime("%a, %d %b %Y %H:%M:%S %z").to_string())
+}
+
+fn unique() -> Result<String, Fault> {
+    let mut bytes = [0u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Fault::new(Kind::Internal, format!("no randomness: {error}")))?;
+    Ok(format!("{:032x}", u128::from_be_bytes(bytes)))
+}
+
+fn message_id(unique: &str, author: &Mailbox) -> String {
+    let domain = author.clone().to_ascii_domain().ok().and_then(|author| author.domain().map(str::to_owned));
+    let domain = domain.filter(|domain| domain.is_ascii() && !domain.starts_with('[')).unwrap_or_else(host_name);
+    format!("<{unique}@{domain}>")
+}
+
+fn bracketed(id: &str) -> String {
+    let id = id.trim();
+    if id.starts_with('<') { id.to_owned() } else { format!("<{id}>") }
+}
+
+/// A malformed value of the command line is a usage error.
+fn usage(what: &str, fault: Fault) -> Fault {
+    Fault { kind: Kind::Usage, ..fault.context(what) }
+}

@@ -1,0 +1,114 @@
+//! What smtpsend tells: one record a recipient, a summary at the end.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::cli::output::{Record, TextLine};
+use crate::smtp::client::Times;
+
+/// What became of one message for one recipient.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct RecipientRecord {
+    pub(super) recipient: String,
+    /// `delivered`, `queued`, `refused`, `deferred` or `unknown`.
+    pub(super) outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) host: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) port: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls_version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls_verified: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) enhanced: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reply: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) kind: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) temporary: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) detail: Option<String>,
+    pub(super) size_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) times_ms: Option<TimesMs>,
+    /// Where the queue lies, and the message's name in it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) queue: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) queue_id: Option<String>,
+}
+
+impl Record for RecipientRecord {
+    const TYPE: &'static str = "recipient";
+
+    /// Nothing: a tool that sends is silent when it succeeds, and what failed is said on stderr.
+    fn text(&self, _line: &mut TextLine) {}
+}
+
+/// How long each phase took, in milliseconds.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct TimesMs {
+    pub(super) connect: f64,
+    pub(super) greeting: f64,
+    pub(super) hello: f64,
+    pub(super) tls: f64,
+    pub(super) login: f64,
+    pub(super) envelope: f64,
+    pub(super) content: f64,
+    pub(super) answer: f64,
+}
+
+impl TimesMs {
+    pub(super) fn new(connect: Duration, times: Times) -> TimesMs {
+        let ms = |time: Duration| (time.as_secs_f64() * 1_000_000.0).round() / 1000.0;
+        TimesMs {
+            connect: ms(connect),
+            greeting: ms(times.greeting),
+            hello: ms(times.hello),
+            tls: ms(times.tls),
+            login: ms(times.login),
+            envelope: ms(times.envelope),
+            content: ms(times.content),
+            answer: ms(times.answer),
+        }
+    }
+}
+
+/// The last record.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct Summary {
+    pub(super) messages: u64,
+    pub(super) delivered: u64,
+    pub(super) queued: u64,
+    pub(super) refused: u64,
+    pub(super) deferred: u64,
+    pub(super) unknown: u64,
+    pub(super) elapsed_ms: f64,
+}
+
+impl Summary {
+    pub(super) fn count(&mut self, outcome: &str) {
+        match outcome {
+            "delivered" => self.delivered += 1,
+            "queued" => self.queued += 1,
+            "refused" => self.refused += 1,
+            "unknown" => self.unknown += 1,
+            _ => self.deferred += 1,
+        }
+    }
+}
+
+impl Record for Summary {
+    const TYPE: &'static str = "summary";
+
+    fn text(&self, _line: &mut TextLine) {}
+}
