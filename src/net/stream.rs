@@ -77,6 +77,16 @@ impl Stream {
         }
     }
 
+    /// True once the peer has closed its side, even if bytes of it wait to be read: asked of the kernel, which knows
+    /// before the runtime does.
+    pub fn peer_has_closed(&self) -> bool {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let Some(socket) = self.socket() else { return false };
+        let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
+        let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        poll(&mut asked, Some(&Timespec::default())).is_ok() && asked.iter().any(|fd| fd.revents().intersects(closed))
+    }
+
     /// The socket below, TLS or not; `None` for a UNIX socket.
     fn socket(&self) -> Option<&TcpStream> {
         match self {

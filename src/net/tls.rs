@@ -181,6 +181,16 @@ impl ServerTls {
         &self.certificate_pem
     }
 
+    /// The same configuration with session tickets and a session cache of its own: what resumes there belongs to the very
+    /// connection that this was made for (FTP data connections, RFC 4217, section 10.2).
+    pub fn own_sessions(&self) -> Result<ServerTls, Fault> {
+        let mut config = ServerConfig::clone(&self.config);
+        config.ticketer = rustls::crypto::ring::Ticketer::new()
+            .map_err(|error| Fault::new(Kind::Internal, format!("session tickets: {error}")))?;
+        config.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
+        Ok(ServerTls { config: Arc::new(config), ..self.clone() })
+    }
+
     /// The handshake as a server over a plain TCP stream.
     pub async fn accept(&self, stream: Stream) -> Result<Stream, Fault> {
         let Stream::Plain(tcp) = stream else {

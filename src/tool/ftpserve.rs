@@ -1,6 +1,225 @@
-//! Not built yet.
+//! `ftpserve`: serve a directory by FTP.
+
+mod record;
+mod service;
+
+use std::net::Ipv4Addr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::{Parser, ValueEnum};
+
+use crate::cli::args::{OutputArgs, ServeArgs};
+use crate::cli::exit::Exit;
+use crate::cli::output::Output;
+use crate::cli::{self, units, users};
+use crate::fault::{Fault, Kind};
+use crate::ftp::server::{self, Options};
+use crate::ftp::session::Rights;
+use crate::ftp::store::{Limits, Store};
+use crate::net::listen::Shutdown;
+
+use record::Hash;
+use service::Logins;
+
+/// Serve a directory by FTP
+///
+/// Without more words: on loopback, for anonymous, to look and to download. Nothing outside DIR is ever reached.
+#[derive(Debug, Parser)]
+#[command(name = "ftpserve", version)]
+pub struct Args {
+    /// The directory to be served
+    #[arg(value_name = "DIR", required_unless_present = "hash_password")]
+    dir: Option<PathBuf>,
+    /// Let clients upload, delete, rename and make directories
+    #[arg(long)]
+    write: bool,
+    /// As --write, but nothing can be downloaded
+    #[arg(long, conflicts_with = "write")]
+    upload_only: bool,
+    /// New files go in; nothing is listed, downloaded or overwritten
+    #[arg(long, conflicts_with_all = ["write", "upload_only"])]
+    drop_box: bool,
+    /// With --user-file: let anonymous look and download, too
+    #[arg(long, requires = "user_file")]
+    anonymous: bool,
+    /// When TLS starts, if there is a certificate: if the client asks (AUTH TLS), always (AUTH TLS), or before the first byte
+    #[arg(long, value_name = "MODE", default_value = "try")]
+    tls: Tls,
+    /// Take passwords without TLS from other hosts, too
+    #[arg(long)]
+    auth_in_clear: bool,
+    /// A data connection inside TLS must resume the session of its control connection
+    #[arg(long)]
+    require_tls_reuse: bool,
+    /// Take an upload inside TLS that ends without a close notice as complete
+    #[arg(long)]
+    lenient_tls_end: bool,
+    /// Ports for passive data connections
+    #[arg(long, value_name = "FIRST-LAST", value_parser = port_range)]
+    pasv_ports: Option<RangeInclusive<u16>>,
+    /// The address that PASV shows (behind NAT)
+    #[arg(long, value_name = "ADDR")]
+    pasv_address: Option<Ipv4Addr>,
+    /// Refuse active mode (PORT, EPRT)
+    #[arg(long)]
+    no_active: bool,
+    /// Serve at most N connections from one address
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    max_per_address: usize,
+    /// The largest file that may be uploaded
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    max_file_size: Option<u64>,
+    /// Refuse uploads when the file system has less free space than this
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "0")]
+    min_free: u64,
+    /// Report an upload as complete only when it is on the disk
+    #[arg(long)]
+    fsync: bool,
+    /// Keep what came of an upload that broke off, if its name was free
+    #[arg(long)]
+    keep_partial: bool,
+    /// End connections on which nothing was said for this time
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
+    idle: Duration,
+    /// Break off transfers that stand still for this time
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
+    timeout: Duration,
+    /// What the greeting says
+    #[arg(long, value_name = "TEXT", default_value = "FTP server ready.")]
+    greeting: String,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+/// When TLS starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Tls {
+    /// If the client asks for it.
+    Try,
+    /// By AUTH TLS, before anything else.
+    Starttls,
+    /// Before the first byte.
+    Implicit,
+}
+
+impl cli::Tool for Args {
+    const NAME: &'static str = "ftpserve";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
 
 /// Entry point.
-pub fn main() -> std::process::ExitCode {
-    std::process::ExitCode::from(70)
+pub fn main() -> ExitCode {
+    cli::main::<Args>(run)
+}
+
+/// The command line, for the man page and completions.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    if args.serve.hash_password {
+        return hash_password(out);
+    }
+    cli::block_on_threads(serve(args, out))
+}
+
+async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    let limits = Limits { max_file: args.max_file_size.unwrap_or(u64::MAX), min_free: args.min_free, sync: args.fsync };
+    let rights = match (args.write, args.upload_only, args.drop_box) {
+        (true, ..) => Rights::ALL,
+        (_, true, _) => Rights::UPLOAD_ONLY,
+        (_, _, true) => Rights::DROP_BOX,
+        _ => Rights::READ_ONLY,
+    };
+    let dir = args.dir.as_deref().unwrap_or_else(|| std::path::Path::new("."));
+    let store = Store::open(dir, rights, limits)?;
+    let users = args.serve.users()?;
+    let tls = args.serve.tls(&["ftp", "ftp-data"])?;
+    if tls.is_none() && args.tls != Tls::Try {
+        return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
+    }
+    let greeting = args.greeting.clone();
+    if greeting.chars().any(char::is_control) {
+        return Err(Fault::new(Kind::Usage, "--greeting is one line of text").into());
+    }
+    let listeners = args.serve.bind("127.0.0.1:2121")?;
+    let addresses = listeners.addresses();
+    if users.is_some()
+        && tls.is_none()
+        && !args.auth_in_clear
+        && !addresses.iter().all(|address| address.ip().is_loopback())
+    {
+        let fault = Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
+            .with_hint("--auth-in-clear takes them in clear text");
+        return Err(fault.into());
+    }
+    let options = Options {
+        greeting,
+        tls,
+        tls_required: args.tls != Tls::Try,
+        clear_passwords: args.auth_in_clear,
+        tls_reuse_required: args.require_tls_reuse,
+        tls_end_lenient: args.lenient_tls_end,
+        active: !args.no_active,
+        passive_ports: args.pasv_ports.clone(),
+        passive_address: args.pasv_address,
+        idle: args.idle,
+        data_idle: args.timeout,
+        max_per_address: args.max_per_address,
+        keep_partial: args.keep_partial,
+        trace: out.verbose().then(|| out.trace()),
+        ..Options::default()
+    };
+    let scheme = match args.tls {
+        Tls::Try => "ftp",
+        Tls::Starttls => "ftpes",
+        Tls::Implicit => "ftps",
+    };
+    let anonymous = users.is_none() || args.anonymous;
+    let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
+    let shutdown = Shutdown::on_signals(args.serve.drain)?;
+    args.serve.announce(out, scheme, &addresses)?;
+    let listeners = vec![(listeners, args.tls == Tls::Implicit)];
+    server::serve(listeners, args.serve.max_clients, &shutdown, options, service).await;
+    Ok(Exit::OK)
+}
+
+fn hash_password(out: &Output) -> anyhow::Result<Exit> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
+    out.emit(&Hash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
+    Ok(Exit::OK)
+}
+
+fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port >= 1024);
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last => Ok(first..=last),
+        _ => Err("a range is FIRST-LAST, from 1024 to 65535".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges() {
+        assert_eq!(port_range("40000-40010"), Ok(40000..=40010));
+        assert_eq!(port_range("40000"), Ok(40000..=40000));
+        for bad in ["", "1-", "80-90", "40010-40000", "40000-65536", "a-b"] {
+            assert!(port_range(bad).is_err(), "{bad}");
+        }
+    }
 }

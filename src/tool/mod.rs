@@ -27,6 +27,7 @@ pub const ALL: &[Listed] = &[
     ("ftpget", ftpget::command),
     ("ftpls", ftpls::command),
     ("ftpput", ftpput::command),
+    ("ftpserve", ftpserve::command),
     ("mailq-edit", mailq_edit::command),
     ("mailq-ls", mailq_ls::command),
     ("mailq-run", mailq_run::command),

@@ -104,6 +104,8 @@ pub struct Policy {
     pub tls: bool,
     /// No login without TLS, no data connection without PROT P.
     pub tls_required: bool,
+    /// Passwords of named users are taken without TLS, too.
+    pub clear_passwords: bool,
     /// TLS runs from the first byte (port 990): PROT P is the default then.
     pub tls_implicit: bool,
     /// Whom the control connection comes from.

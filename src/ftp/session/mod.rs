@@ -65,6 +65,9 @@ pub struct Session {
     bad_commands: u32,
     draining: bool,
     closed: bool,
+    commands: u64,
+    /// The commands that were taken, for a trace.
+    heard: Option<Vec<String>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,6 +120,8 @@ impl Session {
             bad_commands: 0,
             draining: false,
             closed: false,
+            commands: 0,
+            heard: None,
             policy,
         }
     }
@@ -147,6 +152,26 @@ impl Session {
             Login::In(user, _) => Some(user),
             Login::None | Login::Named(_) => None,
         }
+    }
+
+    /// Remembers commands for [`Session::heard`].
+    pub fn keep_heard(&mut self) {
+        self.heard = Some(Vec::new());
+    }
+
+    /// The commands taken since the last call, secrets as `***`.
+    pub fn heard(&mut self) -> Vec<String> {
+        self.heard.as_mut().map(std::mem::take).unwrap_or_default()
+    }
+
+    /// How many lines were answered.
+    pub fn commands(&self) -> u64 {
+        self.commands
+    }
+
+    /// True when the last thing that the client said was QUIT: that it closes its side then is no accident.
+    pub fn has_said_quit(&self) -> bool {
+        self.closed || matches!(self.queue.back(), Some(Ok(Command::Quit)))
     }
 
     /// What is to be done next; `None` until more input or an event comes.
@@ -249,6 +274,7 @@ impl Session {
     }
 
     fn run(&mut self, command: Result<Command, CommandError>) {
+        self.commands += 1;
         let command = match command {
             Ok(command) => command,
             Err(error) => {
@@ -256,6 +282,9 @@ impl Session {
                 return self.bad_command();
             }
         };
+        if let Some(heard) = &mut self.heard {
+            heard.push(command.to_string());
+        }
         // RNTO goes with the RNFR right before it (RFC 959, section 4.1.3).
         let rename_from = self.rename_from.take();
         let bad_before = std::mem::take(&mut self.bad_commands);
@@ -308,7 +337,8 @@ impl Session {
     // Login
 
     fn user_named(&mut self, name: Vec<u8>) {
-        if self.policy.tls_required && !self.secure {
+        let anonymous = matches!(name.as_slice(), b"anonymous" | b"ftp");
+        if !self.secure && (self.policy.tls_required || !self.policy.clear_passwords && !anonymous) {
             return self.reply(530, "TLS is required: AUTH TLS first.");
         }
         if name.len() > MAX_USER {

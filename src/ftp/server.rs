@@ -1,1 +1,0 @@
-//! Sockets, data streams and TLS for the session.

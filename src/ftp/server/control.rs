@@ -1,0 +1,531 @@
+//! One control connection: reads, lets the session decide, does what it says.
+
+use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+use tokio::time::Instant;
+
+use super::copy::{self, Terms};
+use super::data::{self, Stop, Way};
+use super::{Direction, Happening, LOGIN_LIMIT, Moved, Shared};
+use crate::fault::{Fault, Kind};
+use crate::ftp::session::{Action, Event, Failure, How, Op, Policy, Refusal, Rights, Session, Transfer, Via, What};
+use crate::ftp::store::{Store, Upload};
+use crate::net::stream::Stream;
+use crate::net::tls::ServerTls;
+
+/// Replies leave together, but not more than this at once.
+const MAX_REPLIES: usize = 64 << 10;
+/// How long the end of the connection may take after the last reply.
+const CLOSE_LIMIT: Duration = Duration::from_secs(2);
+
+/// What a transfer gives back: an upload is committed here, after a look at the control connection.
+type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<Upload>), Failure>> + Send>>;
+
+struct Control<'a> {
+    shared: &'a Shared,
+    stream: Stream,
+    session: Session,
+    peer: SocketAddr,
+    local: IpAddr,
+    out: Vec<u8>,
+    store: Option<Store>,
+    listener: Option<TcpListener>,
+    /// TLS with sessions of this connection's own, for its data connections.
+    tls: Option<ServerTls>,
+    running: Option<(Running, Started)>,
+    /// The client has closed its side.
+    ended: bool,
+    /// Nothing can be written any more.
+    gone: bool,
+}
+
+/// A transfer that runs, for the log.
+struct Started {
+    stop: Stop,
+    at: Instant,
+    direction: Direction,
+    path: Vec<u8>,
+    from: u64,
+    tls: bool,
+}
+
+impl Drop for Started {
+    /// However the connection ends: the transfer does not outlive it, and its thread is woken.
+    fn drop(&mut self) {
+        self.stop.stop();
+    }
+}
+
+enum Next {
+    Input(std::io::Result<usize>),
+    Ended(Result<(u64, Option<Upload>), Failure>),
+    Idle,
+    Drain,
+}
+
+/// Serves one connection to its end.
+pub(super) async fn run(shared: &Shared, stream: Stream, peer: SocketAddr, implicit: bool) -> Result<(), Fault> {
+    let options = &shared.options;
+    let tls = match &options.tls {
+        Some(tls) => Some(tls.own_sessions()?),
+        None => None,
+    };
+    let stream = match &tls {
+        Some(tls) if implicit => handshake(tls, stream).await?,
+        _ => stream,
+    };
+    let local = stream.local_addr().map_or(peer.ip(), |address| address.ip().to_canonical());
+    let mut session = Session::new(Policy {
+        greeting: options.greeting.clone(),
+        tls: tls.is_some(),
+        tls_required: options.tls_required,
+        clear_passwords: options.clear_passwords || peer.ip().is_loopback(),
+        tls_implicit: implicit && tls.is_some(),
+        peer: peer.ip(),
+        pasv_address: options.passive_address,
+        active: options.active,
+    });
+    if options.trace.is_some() {
+        session.keep_heard();
+    }
+    let control = Control {
+        shared,
+        stream,
+        session,
+        peer,
+        local,
+        out: Vec::new(),
+        store: None,
+        listener: None,
+        tls,
+        running: None,
+        ended: false,
+        gone: false,
+    };
+    control.serve().await
+}
+
+async fn handshake(tls: &ServerTls, stream: Stream) -> Result<Stream, Fault> {
+    let limit = || Fault::new(Kind::TimedOut, "TLS handshake: no end within the login's time");
+    tokio::time::timeout(LOGIN_LIMIT, tls.accept(stream)).await.map_err(|_| limit())?
+}
+
+impl Control<'_> {
+    async fn serve(mut self) -> Result<(), Fault> {
+        let result = self.dialogue().await;
+        if let Some((running, started)) = self.running.take() {
+            // The transfer must not outlive its client; its thread is woken and ends by itself.
+            started.stop.stop();
+            let result = running.await;
+            let _ = self.conclude(&started, result.and(Err(Failure::Aborted)));
+        }
+        result
+    }
+
+    async fn dialogue(&mut self) -> Result<(), Fault> {
+        let begin = Instant::now();
+        let mut heard_at = begin;
+        let mut buffer = vec![0; 4096];
+        let mut draining = false;
+        let mut commands = 0;
+        loop {
+            while let Some(action) = self.session.poll() {
+                self.trace_heard();
+                if action == Action::Close {
+                    return self.close().await;
+                }
+                self.act(action).await?;
+                if self.out.len() > MAX_REPLIES {
+                    self.flush().await?;
+                }
+            }
+            self.trace_heard();
+            self.flush().await?;
+            // Whole commands count: a drip of bytes keeps nobody alive.
+            if self.session.commands() != commands {
+                commands = self.session.commands();
+                heard_at = Instant::now();
+            }
+            if self.ended && self.running.is_none() {
+                return Ok(());
+            }
+            let limit = match self.session.is_logged_in() {
+                true => heard_at + self.shared.options.idle,
+                // However much it says: it has to log in by then.
+                false => begin + LOGIN_LIMIT,
+            };
+            let next = self.next(&mut buffer, limit, draining).await;
+            match next {
+                Next::Input(Ok(0)) => self.client_ended(),
+                Next::Input(Ok(count)) => {
+                    self.session.input(buffer.get(..count).unwrap_or_default());
+                }
+                // A reset, or an end of TLS without notice: nothing more comes.
+                Next::Input(Err(_)) => self.client_ended(),
+                Next::Ended(result) => {
+                    heard_at = Instant::now();
+                    self.transfer_ended(result).await;
+                }
+                Next::Idle => self.session.event(Event::Idle),
+                Next::Drain => {
+                    draining = true;
+                    self.session.event(Event::Drain);
+                }
+            }
+        }
+    }
+
+    /// Waits for whatever comes next.
+    async fn next(&mut self, buffer: &mut [u8], limit: Instant, draining: bool) -> Next {
+        let reading = self.session.wants_input() && !self.ended;
+        let idle = self.session.is_idle();
+        let running = async {
+            match &mut self.running {
+                Some((running, _)) => running.as_mut().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            result = self.stream.read(buffer), if reading => Next::Input(result),
+            result = running => Next::Ended(result),
+            () = self.shared.shutdown.draining(), if !draining => Next::Drain,
+            () = tokio::time::sleep_until(limit), if idle => Next::Idle,
+        }
+    }
+
+    /// The client has closed its side. A transfer may go on only if it said QUIT before: otherwise it broke down, and
+    /// half an upload must not pass for a whole one.
+    fn client_ended(&mut self) {
+        self.ended = true;
+        // Looks at what came before the end.
+        while let Some(action) = self.session.poll() {
+            match action {
+                Action::Reply(reply) => reply.write_to(&mut self.out),
+                // Nothing else comes while a transfer runs, and without one everything was polled before.
+                Action::StopTransfer => self.stop_transfer(),
+                _ => {}
+            }
+        }
+        if let Some((_, started)) = &self.running
+            && !self.session.has_said_quit()
+        {
+            started.stop.stop();
+        }
+    }
+
+    async fn act(&mut self, action: Action) -> Result<(), Fault> {
+        match action {
+            Action::Reply(reply) => {
+                let from = self.out.len();
+                reply.write_to(&mut self.out);
+                if let Some(trace) = &self.shared.options.trace {
+                    trace.sent(self.out.get(from..).unwrap_or_default());
+                }
+            }
+            Action::StartTls => self.start_tls().await?,
+            Action::Login { user, password } => {
+                self.flush().await?;
+                let rights = self.login(&user, password.0).await;
+                self.session.event(Event::Login(rights));
+            }
+            Action::Listen => {
+                self.listener = None;
+                let listener = data::listen(self.local, self.shared.options.passive_ports.as_ref()).ok();
+                let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+                self.listener = listener;
+                self.session.event(Event::Listening(address));
+            }
+            Action::DropListener => self.listener = None,
+            Action::Store(op) => {
+                let result = self.store_op(op).await;
+                self.session.event(Event::Stored(result));
+            }
+            Action::Transfer(transfer) => self.start(transfer),
+            Action::StopTransfer => self.stop_transfer(),
+            Action::Close => {}
+        }
+        Ok(())
+    }
+
+    // Login and TLS
+
+    async fn login(&mut self, user: &[u8], password: Vec<u8>) -> Option<Rights> {
+        let started = Instant::now();
+        let service = self.shared.service.clone();
+        let name = String::from_utf8_lossy(user).into_owned();
+        let (asked, password) = (name.clone(), String::from_utf8(password).ok());
+        let utf8 = std::str::from_utf8(user).is_ok();
+        // One hash a core at most; the semaphore is never closed.
+        let _permit = self.shared.hashing.acquire().await.ok()?;
+        let store = tokio::task::spawn_blocking(move || service.login(&asked, password.as_deref()?)).await.ok()?;
+        drop(_permit);
+        let store = store.filter(|_| utf8);
+        let accepted = store.is_some();
+        let tls = self.stream.is_tls();
+        self.shared.service.happened(&Happening::Login { peer: self.peer, user: &name, accepted, tls });
+        if !accepted {
+            // Guessing is slow, and always equally slow.
+            tokio::time::sleep_until(started + self.shared.options.failure_delay).await;
+        }
+        let rights = store.as_ref().map(Store::rights);
+        self.store = store;
+        rights
+    }
+
+    async fn start_tls(&mut self) -> Result<(), Fault> {
+        self.flush().await?;
+        let Some(tls) = &self.tls else { return Ok(()) };
+        let plain = std::mem::replace(&mut self.stream, Stream::Plain(dead_stream()?));
+        self.stream = handshake(tls, plain).await?;
+        self.session.event(Event::Secured);
+        Ok(())
+    }
+
+    // The tree
+
+    async fn store_op(&mut self, op: Op) -> Result<crate::ftp::session::Answer, Refusal> {
+        let Some(store) = self.store.clone() else { return Err(Refusal::Denied) };
+        let change = match &op {
+            Op::Delete(path) => Some(("DELE", path.clone(), None)),
+            Op::MakeDirectory(path) => Some(("MKD", path.clone(), None)),
+            Op::RemoveDirectory(path) => Some(("RMD", path.clone(), None)),
+            Op::Rename(from, to) => Some(("RNTO", from.clone(), Some(to.clone()))),
+            _ => None,
+        };
+        let now = now();
+        let result = match op {
+            // These may take long: they get a thread, and end when the client does.
+            Op::Digest { .. } | Op::List(_) => {
+                let stop = Stop::default();
+                let guard = StopOnDrop(stop.clone());
+                let work = tokio::task::spawn_blocking(move || store.run(op, now, &|| !stop.is_stopped()));
+                let result = tokio::select! {
+                    result = work => result.unwrap_or_else(|_| Err(Refusal::Failed("a bug".to_owned()))),
+                    () = self.shared.shutdown.ended() => Err(Refusal::Failed("the server ends".to_owned())),
+                };
+                drop(guard);
+                result
+            }
+            op => store.run(op, now, &|| true),
+        };
+        if let (Ok(_), Some((verb, path, to))) = (&result, &change) {
+            let user = String::from_utf8_lossy(self.session.user().unwrap_or_default()).into_owned();
+            let (peer, to, tls) = (self.peer, to.as_deref(), self.stream.is_tls());
+            self.shared.service.happened(&Happening::Change { peer, user: &user, tls, verb, path, to });
+        }
+        result
+    }
+
+    // Transfers
+
+    fn stop_transfer(&self) {
+        if let Some((_, started)) = &self.running {
+            started.stop.stop();
+        }
+    }
+
+    fn start(&mut self, transfer: Transfer) {
+        let (direction, path, from) = match &transfer.what {
+            What::Send { path, from, .. } => (Direction::Download, path.clone(), *from),
+            What::Receive { path, how: How::At(from), .. } => (Direction::Upload, path.clone(), *from),
+            What::Receive { path, .. } => (Direction::Upload, path.clone(), 0),
+            What::List(listing) => (Direction::Listing, listing.path.clone(), 0),
+        };
+        let stop = Stop::default();
+        let tls = transfer.protect;
+        let mut started = Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls };
+        match self.open(transfer, stop) {
+            Ok((running, size, name)) => {
+                if let Some(name) = &name {
+                    started.path = [started.path.as_slice(), b"/", name].concat();
+                }
+                self.running = Some((running, started));
+                self.session.event(Event::Opened { size, name });
+            }
+            Err(refusal) => {
+                self.listener = None;
+                let failure = Failure::Refused(refusal);
+                self.log(&started, 0, Some(&failure));
+                self.session.event(Event::Ended(Err(failure)));
+            }
+        }
+    }
+
+    /// Opens the file or directory and prepares the rest; nothing waits here.
+    #[allow(clippy::type_complexity, reason = "used once")]
+    fn open(&mut self, transfer: Transfer, stop: Stop) -> Result<(Running, Option<u64>, Option<Vec<u8>>), Refusal> {
+        let store = self.store.as_ref().ok_or(Refusal::Denied)?;
+        let options = self.shared.options.clone();
+        let terms = Terms {
+            ascii: transfer.ascii,
+            idle: options.data_idle,
+            lenient_end: options.tls_end_lenient,
+            stop: stop.clone(),
+        };
+        let way = match transfer.via {
+            Via::Passive => {
+                Way::Passive(self.listener.take().ok_or_else(|| Refusal::Failed("no listener".to_owned()))?)
+            }
+            Via::Active(target) => Way::Active(target, self.local),
+        };
+        let tls = if transfer.protect { self.tls.clone() } else { None };
+        if transfer.protect && tls.is_none() {
+            return Err(Refusal::Denied);
+        }
+        let peer = self.peer.ip();
+        let keep_partial = options.keep_partial;
+        let connect = async move {
+            tokio::select! {
+                biased;
+                () = stop.stopped() => Err(Failure::Aborted),
+                stream = data::connect(way, peer, tls.as_ref(), &options) => stream,
+            }
+        };
+        Ok(match transfer.what {
+            What::Send { path, from, to } => {
+                let (file, size) = store.send(&path)?;
+                if from > size {
+                    return Err(Refusal::BadOffset);
+                }
+                let end = to.map_or(size, |to| to.min(size)).max(from);
+                let run = async move {
+                    let sent = copy::send(connect.await?, file, from, end, terms).await?;
+                    Ok((sent, None))
+                };
+                (Box::pin(run), Some(end - from), None)
+            }
+            What::Receive { path, how, replace } => {
+                let (upload, name) = store.receive(&path, how, replace)?;
+                let run = async move {
+                    let stream = connect.await?;
+                    match copy::receive(stream, upload, terms).await {
+                        Ok((upload, bytes)) => Ok((bytes, Some(upload))),
+                        Err((upload, failure)) => {
+                            if keep_partial {
+                                upload.keep_partial();
+                            }
+                            Err(failure)
+                        }
+                    }
+                };
+                (Box::pin(run), None, name)
+            }
+            What::List(listing) => {
+                let lines = store.list(listing, now())?;
+                let run = async move { Ok((copy::list(connect.await?, lines, terms).await?, None)) };
+                (Box::pin(run), None, None)
+            }
+        })
+    }
+
+    async fn transfer_ended(&mut self, result: Result<(u64, Option<Upload>), Failure>) {
+        // The end of the data connection may be that of the whole client. The kernel knows, if we have not read it yet.
+        if matches!(result, Ok((_, Some(_)))) && !self.ended && self.stream.peer_has_closed() {
+            let mut buffer = [0; 4096];
+            while let Ok(Ok(count @ 1..)) = tokio::time::timeout(CLOSE_LIMIT, self.stream.read(&mut buffer)).await {
+                self.session.input(buffer.get(..count).unwrap_or_default());
+                if !self.session.wants_input() {
+                    break;
+                }
+            }
+            self.client_ended();
+        }
+        let Some((_, started)) = self.running.take() else { return };
+        let result = match started.stop.is_stopped() {
+            true => result.and(Err(Failure::Aborted)),
+            false => result,
+        };
+        let result = self.conclude(&started, result);
+        self.session.event(Event::Ended(result));
+    }
+
+    /// Commits an upload and writes the log.
+    fn conclude(&self, started: &Started, result: Result<(u64, Option<Upload>), Failure>) -> Result<u64, Failure> {
+        let result = match result {
+            Ok((bytes, Some(upload))) => upload.commit().map(|()| bytes).map_err(Failure::Refused),
+            Ok((bytes, None)) => Ok(bytes),
+            Err(failure) => Err(failure),
+        };
+        self.log(started, result.as_ref().copied().unwrap_or(0), result.as_ref().err());
+        result
+    }
+
+    fn log(&self, started: &Started, bytes: u64, failure: Option<&Failure>) {
+        let user = String::from_utf8_lossy(self.session.user().unwrap_or_default()).into_owned();
+        let reply = failure.map(Failure::reply);
+        self.shared.service.happened(&Happening::Transfer(Moved {
+            peer: self.peer,
+            user: &user,
+            direction: started.direction,
+            path: &started.path,
+            bytes,
+            from: started.from,
+            elapsed: started.at.elapsed(),
+            tls: started.tls,
+            code: reply.as_ref().map_or(226, |reply| reply.code),
+            failure: failure.map(|failure| match failure {
+                Failure::Refused(Refusal::Failed(why)) => why.clone(),
+                _ => reply.map(|reply| reply.text()).unwrap_or_default(),
+            }),
+        }));
+    }
+
+    // The wire
+
+    async fn flush(&mut self) -> Result<(), Fault> {
+        if !self.out.is_empty() && !self.gone {
+            let limit = self.shared.options.data_idle;
+            let write = async {
+                self.stream.write_all(&self.out).await?;
+                self.stream.flush().await
+            };
+            match tokio::time::timeout(limit, write).await {
+                Err(_) => return Err(Fault::new(Kind::TimedOut, "control connection: replies are not read")),
+                // The next read says so too; what runs is stopped there.
+                Ok(Err(_)) => self.gone = true,
+                Ok(Ok(())) => {}
+            }
+        }
+        self.out.clear();
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<(), Fault> {
+        self.flush().await?;
+        let _ = tokio::time::timeout(CLOSE_LIMIT, self.stream.shutdown()).await;
+        Ok(())
+    }
+
+    fn trace_heard(&mut self) {
+        if let Some(trace) = &self.shared.options.trace {
+            for line in self.session.heard() {
+                trace.received(line.as_bytes());
+            }
+        }
+    }
+}
+
+struct StopOnDrop(Stop);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// A socket that is connected to nothing: it holds the place of the stream during a handshake.
+fn dead_stream() -> Result<tokio::net::TcpStream, Fault> {
+    let failed = |error: std::io::Error| Fault::local("socket", &error);
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM.nonblocking(), None);
+    tokio::net::TcpStream::from_std(socket.map_err(failed)?.into()).map_err(failed)
+}
+
+/// Seconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
+}

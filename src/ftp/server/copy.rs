@@ -1,0 +1,387 @@
+//! Moving the bytes of one transfer. Small ones stay in the task of their connection; a large one gets a thread of its
+//! own, where plain downloads go by sendfile(2) and plain uploads by splice(2), so that no byte passes through us.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use rustix::fs::sendfile;
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, SpliceFlags, fcntl_setpipe_size, pipe_with, splice};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
+use tokio::net::TcpStream;
+
+use super::data::Stop;
+use crate::ftp::session::{Failure, Refusal};
+use crate::ftp::store::{Lines, Upload};
+use crate::net::stream::Stream;
+
+/// What is larger than this gets a thread.
+const SMALL_BYTES: u64 = 256 << 10;
+/// What one read, write or sendfile moves at most.
+const CHUNK_BYTES: usize = 128 << 10;
+/// What one sendfile of a thread moves at most, so that a stop is noticed.
+const LARGE_CHUNK_BYTES: usize = 4 << 20;
+/// The size of the pipe between socket and file; the kernel's limit for everybody.
+const PIPE_BYTES: usize = 1 << 20;
+/// How long the end of TLS may take after the last byte.
+const TLS_END_LIMIT: Duration = Duration::from_secs(2);
+
+/// How a transfer is run.
+#[derive(Debug, Clone)]
+pub(super) struct Terms {
+    /// Line ends change on the way.
+    pub(super) ascii: bool,
+    /// The longest standstill.
+    pub(super) idle: Duration,
+    /// An end of TLS without close_notify counts as an end.
+    pub(super) lenient_end: bool,
+    /// Stops it.
+    pub(super) stop: Stop,
+}
+
+/// Sends `file` from `from` up to `end`; returns the bytes of the file that were sent.
+pub(super) async fn send(stream: Stream, file: File, from: u64, end: u64, terms: Terms) -> Result<u64, Failure> {
+    if end.saturating_sub(from) <= SMALL_BYTES {
+        return stoppable(&terms.clone(), send_async(stream, &file, from, end, &terms)).await;
+    }
+    match stream {
+        Stream::Plain(tcp) if !terms.ascii => on_thread(move || send_blocking(tcp, &file, from, end, &terms)).await,
+        stream => {
+            on_thread(move || block_on(stoppable(&terms.clone(), send_async(stream, &file, from, end, &terms)))).await
+        }
+    }
+}
+
+async fn send_async(mut stream: Stream, file: &File, from: u64, end: u64, terms: &Terms) -> Result<u64, Failure> {
+    let mut at = from;
+    if let (Some(tcp), false) = (stream.tcp(), terms.ascii) {
+        while at < end {
+            let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let sent =
+                within(terms, tcp.async_io(Interest::WRITABLE, || Ok(sendfile(tcp, file, Some(&mut at), wanted)?)));
+            if sent.await? == 0 {
+                // The file shrank under us: what was promised cannot be sent.
+                return Err(Failure::Refused(Refusal::Failed("the file shrank".to_owned())));
+            }
+        }
+        return Ok(at - from);
+    }
+    let mut buffer = vec![0; CHUNK_BYTES.min(usize::try_from(end - from).unwrap_or(CHUNK_BYTES).max(1))];
+    let mut wire = Vec::new();
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(buffer.len()).min(buffer.len());
+        let read = match file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) {
+            Ok(0) => return Err(Failure::Refused(Refusal::Failed("the file shrank".to_owned()))),
+            Ok(read) => read,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(Failure::Refused(Refusal::Failed(error.to_string()))),
+        };
+        let piece = buffer.get(..read).unwrap_or_default();
+        if terms.ascii {
+            to_wire(piece, &mut wire);
+            within(terms, stream.write_all(&wire)).await?;
+        } else {
+            within(terms, stream.write_all(piece)).await?;
+        }
+        at += read as u64;
+    }
+    finish(stream, terms).await.map(|()| at - from)
+}
+
+/// Lines end with LF in files and with CRLF on the wire (RFC 959, section 3.1.1.1).
+fn to_wire(piece: &[u8], wire: &mut Vec<u8>) {
+    wire.clear();
+    for line in piece.split_inclusive(|byte| *byte == b'\n') {
+        match line.split_last() {
+            Some((b'\n', text)) => {
+                wire.extend_from_slice(text);
+                wire.extend_from_slice(b"\r\n");
+            }
+            _ => wire.extend_from_slice(line),
+        }
+    }
+}
+
+/// Flushes and, inside TLS, says that this was all.
+async fn finish(mut stream: Stream, terms: &Terms) -> Result<(), Failure> {
+    within(terms, stream.flush()).await?;
+    if stream.is_tls() {
+        // A client that does not wait for it misses nothing.
+        let _ = tokio::time::timeout(TLS_END_LIMIT, stream.shutdown()).await;
+    }
+    Ok(())
+}
+
+fn send_blocking(tcp: TcpStream, file: &File, from: u64, end: u64, terms: &Terms) -> Result<u64, Failure> {
+    let socket = blocking(tcp, terms)?;
+    let mut at = from;
+    while at < end {
+        let wanted = usize::try_from(end - at).unwrap_or(LARGE_CHUNK_BYTES).min(LARGE_CHUNK_BYTES);
+        match sendfile(&socket, file, Some(&mut at), wanted) {
+            Ok(0) => return Err(Failure::Refused(Refusal::Failed("the file shrank".to_owned()))),
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(broken(&error.into(), terms)),
+        }
+        if terms.stop.is_stopped() {
+            return Err(Failure::Aborted);
+        }
+    }
+    Ok(at - from)
+}
+
+/// Receives into `upload` until the client ends the connection; the caller commits.
+pub(super) async fn receive(stream: Stream, upload: Upload, terms: Terms) -> Result<(Upload, u64), (Upload, Failure)> {
+    let first = Receiver { stream, upload, terms, total: 0, after_cr: false };
+    let terms = first.terms.clone();
+    let (mut receiver, done) = match first.some(SMALL_BYTES).await {
+        (receiver, Ok(done)) => (receiver, done),
+        (receiver, Err(failure)) => return Err((receiver.upload, failure)),
+    };
+    if done {
+        return Ok((receiver.upload, receiver.total));
+    }
+    let result = match receiver.stream {
+        Stream::Plain(tcp) if !terms.ascii => {
+            let (upload, total) = (receiver.upload, receiver.total);
+            tokio::task::spawn_blocking(move || receive_blocking(tcp, upload, total, &terms)).await
+        }
+        stream => {
+            receiver.stream = stream;
+            tokio::task::spawn_blocking(move || {
+                block_on(async move {
+                    match receiver.some(u64::MAX).await {
+                        (receiver, Ok(_)) => Ok((receiver.upload, receiver.total)),
+                        (receiver, Err(failure)) => Err((receiver.upload, failure)),
+                    }
+                })
+            })
+            .await
+        }
+    };
+    match result {
+        Ok(result) => result,
+        // The thread panicked; the panic hook has spoken.
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+struct Receiver {
+    stream: Stream,
+    upload: Upload,
+    terms: Terms,
+    total: u64,
+    /// TYPE A: a CR was seen whose LF may come in the next piece.
+    after_cr: bool,
+}
+
+impl Receiver {
+    /// Receives at least `enough` bytes, or all there are: true.
+    async fn some(mut self, enough: u64) -> (Receiver, Result<bool, Failure>) {
+        let terms = self.terms.clone();
+        let result = stoppable(&terms, self.loop_until(enough)).await;
+        (self, result)
+    }
+
+    async fn loop_until(&mut self, enough: u64) -> Result<bool, Failure> {
+        let mut buffer = vec![0; CHUNK_BYTES];
+        let mut text = Vec::new();
+        while self.total < enough {
+            let read = match tokio::time::timeout(self.terms.idle, self.stream.read(&mut buffer)).await {
+                Err(_) => return Err(Failure::Stalled),
+                Ok(Ok(read)) => read,
+                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof && self.terms.lenient_end => 0,
+                Ok(Err(_)) => return Err(Failure::Broken),
+            };
+            if read == 0 {
+                if self.after_cr {
+                    write(&mut self.upload, b"\r")?;
+                }
+                if self.stream.is_tls() {
+                    // Our own end of TLS: clients such as lftp wait for it.
+                    let _ = tokio::time::timeout(TLS_END_LIMIT, self.stream.shutdown()).await;
+                }
+                return Ok(true);
+            }
+            let piece = buffer.get(..read).unwrap_or_default();
+            if self.terms.ascii {
+                from_wire(piece, &mut self.after_cr, &mut text);
+                write(&mut self.upload, &text)?;
+            } else {
+                write(&mut self.upload, piece)?;
+            }
+            self.total += read as u64;
+        }
+        Ok(false)
+    }
+}
+
+/// CRLF becomes LF; a CR alone stays.
+fn from_wire(piece: &[u8], after_cr: &mut bool, text: &mut Vec<u8>) {
+    text.clear();
+    for byte in piece {
+        if std::mem::take(after_cr) && *byte != b'\n' {
+            text.push(b'\r');
+        }
+        match byte {
+            b'\r' => *after_cr = true,
+            byte => text.push(*byte),
+        }
+    }
+}
+
+fn write(upload: &mut Upload, piece: &[u8]) -> Result<(), Failure> {
+    upload.file().write_all(piece).map_err(|error| Failure::Refused(written(&error)))?;
+    upload.wrote(piece.len() as u64).map_err(Failure::Refused)
+}
+
+fn written(error: &io::Error) -> Refusal {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Refusal::Full,
+        _ => Refusal::Failed(error.to_string()),
+    }
+}
+
+fn receive_blocking(
+    tcp: TcpStream,
+    mut upload: Upload,
+    total: u64,
+    terms: &Terms,
+) -> Result<(Upload, u64), (Upload, Failure)> {
+    match receive_spliced(tcp, &mut upload, total, terms) {
+        Ok(total) => Ok((upload, total)),
+        Err(failure) => Err((upload, failure)),
+    }
+}
+
+fn receive_spliced(tcp: TcpStream, upload: &mut Upload, mut total: u64, terms: &Terms) -> Result<u64, Failure> {
+    let socket = blocking(tcp, terms)?;
+    let local = |error: Errno| Failure::Refused(written(&error.into()));
+    let (source, sink) = pipe_with(PipeFlags::CLOEXEC).map_err(local)?;
+    // Without it the pipe holds 64 KiB: slower, not wrong.
+    let _ = fcntl_setpipe_size(&source, PIPE_BYTES);
+    loop {
+        let wanted = usize::try_from(upload.allowance()).unwrap_or(PIPE_BYTES).clamp(1, PIPE_BYTES);
+        let got = match splice(&socket, None, &sink, None, wanted, SpliceFlags::MOVE) {
+            Ok(0) => break,
+            Ok(got) => got,
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(broken(&error.into(), terms)),
+        };
+        let mut left = got;
+        while left > 0 {
+            match splice(&source, None, upload.file().as_fd(), None, left, SpliceFlags::MOVE) {
+                Ok(0) => return Err(Failure::Refused(Refusal::Failed("nothing was written".to_owned()))),
+                Ok(moved) => left -= moved,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(local(error)),
+            }
+        }
+        total += got as u64;
+        upload.wrote(got as u64).map_err(Failure::Refused)?;
+    }
+    // A stop closes the socket under us: that is no end of the file.
+    if terms.stop.is_stopped() { Err(Failure::Aborted) } else { Ok(total) }
+}
+
+/// Sends a listing; returns its bytes.
+pub(super) async fn list(stream: Stream, lines: Lines, terms: Terms) -> Result<u64, Failure> {
+    stoppable(&terms, list_async(stream, lines, &terms)).await
+}
+
+async fn list_async(mut stream: Stream, mut lines: Lines, terms: &Terms) -> Result<u64, Failure> {
+    let mut total = 0;
+    let mut piece = Vec::new();
+    loop {
+        piece.clear();
+        let more = lines.next_piece(&mut piece).map_err(Failure::Refused)?;
+        within(terms, stream.write_all(&piece)).await?;
+        total += piece.len() as u64;
+        if !more {
+            return finish(stream, terms).await.map(|()| total);
+        }
+    }
+}
+
+/// Waits for one step of a transfer.
+async fn within<T>(terms: &Terms, step: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
+    match tokio::time::timeout(terms.idle, step).await {
+        Err(_) => Err(Failure::Stalled),
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) => Err(Failure::Broken),
+    }
+}
+
+async fn stoppable<T>(terms: &Terms, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        () = terms.stop.stopped() => Err(Failure::Aborted),
+        result = work => result,
+    }
+}
+
+async fn on_thread(work: impl FnOnce() -> Result<u64, Failure> + Send + 'static) -> Result<u64, Failure> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
+}
+
+fn block_on<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(work)
+}
+
+/// The socket for a thread: it blocks, at most for the longest standstill.
+fn blocking(tcp: TcpStream, terms: &Terms) -> Result<std::net::TcpStream, Failure> {
+    let prepare = || {
+        let socket = tcp.into_std()?;
+        socket.set_nonblocking(false)?;
+        socket.set_read_timeout(Some(terms.idle))?;
+        socket.set_write_timeout(Some(terms.idle))?;
+        terms.stop.holds(&socket)?;
+        Ok(socket)
+    };
+    prepare().map_err(|error: io::Error| broken(&error, terms))
+}
+
+fn broken(error: &io::Error, terms: &Terms) -> Failure {
+    match error.kind() {
+        _ if terms.stop.is_stopped() => Failure::Aborted,
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::Stalled,
+        _ => Failure::Broken,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_change_both_ways_whatever_the_pieces() {
+        let (file, wire) = (&b"one\ntwo\r\n\n\rthree\r"[..], &b"one\r\ntwo\r\r\n\r\n\rthree\r"[..]);
+        let mut text = Vec::new();
+        let mut out = Vec::new();
+        for size in 1..=file.len() {
+            out.clear();
+            for piece in file.chunks(size) {
+                to_wire(piece, &mut text);
+                out.extend_from_slice(&text);
+            }
+            assert_eq!(out, wire, "pieces of {size}");
+        }
+        for size in 1..=wire.len() {
+            out.clear();
+            let mut after_cr = false;
+            for piece in wire.chunks(size) {
+                from_wire(piece, &mut after_cr, &mut text);
+                out.extend_from_slice(&text);
+            }
+            if after_cr {
+                out.push(b'\r');
+            }
+            assert_eq!(out, file, "pieces of {size}");
+        }
+    }
+}

@@ -1,0 +1,249 @@
+//! The server: sockets, TLS, data connections and time for [`crate::ftp::session`]. What is served and who may log in is
+//! the caller's: see [`Service`].
+
+mod control;
+mod copy;
+mod data;
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::io::AsyncWriteExt;
+use tokio::sync::Semaphore;
+
+use super::store::Store;
+use crate::fault::Fault;
+use crate::net::listen::{Listeners, Shutdown};
+use crate::net::stream::Stream;
+use crate::net::tls::ServerTls;
+use crate::net::trace::Trace;
+
+/// How long a client may take until it is logged in.
+pub const LOGIN_LIMIT: Duration = Duration::from_secs(60);
+/// How long a data connection may take to come about, TLS included.
+pub const DATA_CONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// Password hashes that are worked on at once: each takes a core for a while and 19 MiB.
+const MAX_HASHING: usize = 4;
+
+/// Who may log in, and who hears what happens.
+pub trait Service: Send + Sync + 'static {
+    /// The tree for this login, or `None`. May take its time: it is called on a thread of its own, and a wrong name must
+    /// take as long as a wrong password.
+    fn login(&self, user: &str, password: &str) -> Option<Store>;
+
+    /// Something happened.
+    fn happened(&self, what: &Happening<'_>);
+}
+
+/// What the log tells.
+#[derive(Debug)]
+pub enum Happening<'a> {
+    /// A login succeeded or failed.
+    Login {
+        /// From where.
+        peer: SocketAddr,
+        /// The name that was given.
+        user: &'a str,
+        /// Whether it was let in.
+        accepted: bool,
+        /// The control connection runs inside TLS.
+        tls: bool,
+    },
+    /// A transfer ended.
+    Transfer(Moved<'a>),
+    /// The tree was changed by a command.
+    Change {
+        /// From where.
+        peer: SocketAddr,
+        /// Who.
+        user: &'a str,
+        /// The control connection runs inside TLS.
+        tls: bool,
+        /// The verb: `DELE`, `MKD`, `RMD`, `RNTO`.
+        verb: &'static str,
+        /// What it was done to, seen from the user's root.
+        path: &'a [u8],
+        /// Where RNTO moved it.
+        to: Option<&'a [u8]>,
+    },
+    /// A connection ended with a fault, or did something that it should not.
+    Fault {
+        /// From where.
+        peer: SocketAddr,
+        /// What.
+        fault: Fault,
+    },
+}
+
+/// A transfer that ended.
+#[derive(Debug)]
+pub struct Moved<'a> {
+    /// From where.
+    pub peer: SocketAddr,
+    /// Who.
+    pub user: &'a str,
+    /// What was moved.
+    pub direction: Direction,
+    /// Its path, seen from the user's root.
+    pub path: &'a [u8],
+    /// Bytes that passed.
+    pub bytes: u64,
+    /// From which byte it was resumed.
+    pub from: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The data connection ran inside TLS.
+    pub tls: bool,
+    /// The reply that ended it.
+    pub code: u16,
+    /// Why it failed.
+    pub failure: Option<String>,
+}
+
+/// Which way a transfer goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// To the client.
+    Download,
+    /// From the client.
+    Upload,
+    /// Names to the client.
+    Listing,
+}
+
+/// How the server behaves.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The text of the 220 reply.
+    pub greeting: String,
+    /// TLS, if there is a certificate.
+    pub tls: Option<ServerTls>,
+    /// No login without TLS.
+    pub tls_required: bool,
+    /// Passwords of named users are taken without TLS, even from other hosts than this.
+    pub clear_passwords: bool,
+    /// A data connection inside TLS must resume the session of its control connection: nobody else can take it then.
+    pub tls_reuse_required: bool,
+    /// An upload inside TLS that ends without close_notify is complete all the same.
+    pub tls_end_lenient: bool,
+    /// PORT and EPRT are allowed.
+    pub active: bool,
+    /// Ports for passive data connections; any free one where it is `None`.
+    pub passive_ports: Option<RangeInclusive<u16>>,
+    /// The address that PASV shows.
+    pub passive_address: Option<Ipv4Addr>,
+    /// How long a client may say nothing.
+    pub idle: Duration,
+    /// How long a data connection may stand still.
+    pub data_idle: Duration,
+    /// Connections from one address.
+    pub max_per_address: usize,
+    /// How late a failed login is answered.
+    pub failure_delay: Duration,
+    /// What came of an upload that broke off stays under its name, if that was free.
+    pub keep_partial: bool,
+    /// The dialogue, for `-v`.
+    pub trace: Option<Trace>,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            greeting: "ftpserve".to_owned(),
+            tls: None,
+            tls_required: false,
+            clear_passwords: false,
+            tls_reuse_required: false,
+            tls_end_lenient: false,
+            active: true,
+            passive_ports: None,
+            passive_address: None,
+            idle: Duration::from_secs(300),
+            data_idle: Duration::from_secs(60),
+            max_per_address: 100,
+            failure_delay: Duration::from_secs(1),
+            keep_partial: false,
+            trace: None,
+        }
+    }
+}
+
+/// What all connections share.
+struct Shared {
+    options: Options,
+    service: Arc<dyn Service>,
+    shutdown: Shutdown,
+    hashing: Semaphore,
+    addresses: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Serves until the shutdown. Listeners marked `implicit` begin TLS with the first byte.
+pub async fn serve(
+    listeners: Vec<(Listeners, bool)>,
+    max_clients: usize,
+    shutdown: &Shutdown,
+    options: Options,
+    service: Arc<dyn Service>,
+) {
+    let shared = Arc::new(Shared {
+        options,
+        service,
+        shutdown: shutdown.clone(),
+        hashing: Semaphore::new(MAX_HASHING),
+        addresses: Mutex::default(),
+    });
+    let mut tasks = tokio::task::JoinSet::new();
+    for (listeners, implicit) in listeners {
+        let (shared, shutdown) = (shared.clone(), shutdown.clone());
+        tasks.spawn(async move {
+            let handler = move |stream, peer| one(shared.clone(), stream, peer, implicit);
+            listeners.serve(max_clients, &shutdown, handler).await;
+        });
+    }
+    while tasks.join_next().await.is_some() {}
+}
+
+async fn one(shared: Arc<Shared>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
+    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    let Some(_place) = Place::take(&shared, peer.ip()) else {
+        // Whoever does not read this had no right to it.
+        let _ = stream.write_all(b"421 Too many connections from your address.\r\n").await;
+        return;
+    };
+    if let Err(fault) = control::run(&shared, stream, peer, implicit).await {
+        shared.service.happened(&Happening::Fault { peer, fault });
+    }
+}
+
+/// A connection's place in the count of its address.
+struct Place<'a>(&'a Shared, IpAddr);
+
+impl Place<'_> {
+    fn take(shared: &Shared, address: IpAddr) -> Option<Place<'_>> {
+        let mut addresses = shared.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = addresses.entry(address).or_default();
+        if *count >= shared.options.max_per_address {
+            return None;
+        }
+        *count += 1;
+        Some(Place(shared, address))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut addresses = self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = addresses.get_mut(&self.1) {
+            *count -= 1;
+            if *count == 0 {
+                addresses.remove(&self.1);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

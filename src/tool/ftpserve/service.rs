@@ -1,0 +1,99 @@
+//! Who may log in to ftpserve and what they may do there; and the log.
+
+use std::net::SocketAddr;
+
+use super::record::{Change, Client, Login, Path, Target, Transfer};
+use crate::cli::output::Output;
+use crate::cli::users::{User, Users};
+use crate::fault::Kind;
+use crate::ftp::server::{Direction, Happening, Moved, Service};
+use crate::ftp::session::Rights;
+use crate::ftp::store::Store;
+
+/// The logins: the user file, anonymous, or both.
+pub(super) struct Logins {
+    /// The tree with the rights of the command line.
+    pub(super) store: Store,
+    pub(super) users: Option<Users>,
+    pub(super) anonymous: bool,
+    pub(super) out: Output,
+}
+
+impl Service for Logins {
+    fn login(&self, user: &str, password: &str) -> Option<Store> {
+        if self.anonymous && matches!(user, "anonymous" | "ftp") {
+            // Beside named users, anonymous never writes.
+            let rights = if self.users.is_some() { Rights::READ_ONLY } else { self.store.rights() };
+            return self.store.login(None, rights).ok();
+        }
+        let user = self.users.as_ref()?.verify(user, password)?;
+        let rights = rights_of(&user, self.store.rights());
+        match self.store.login(user.home.as_deref(), rights) {
+            Ok(store) => Some(store),
+            Err(refusal) => {
+                let home = user.home.unwrap_or_default();
+                self.out.warn(&format!("{}: home {home}: {}", user.name, refusal.reply().text()));
+                None
+            }
+        }
+    }
+
+    fn happened(&self, what: &Happening<'_>) {
+        // Output counts its own failures; a server goes on.
+        let _ = match what {
+            Happening::Login { peer, user, accepted, tls } => {
+                self.out.emit(&Login { client: client(*peer, user, *tls), accepted: *accepted })
+            }
+            Happening::Transfer(moved) => self.out.emit(&transfer(moved)),
+            Happening::Change { peer, user, tls, verb, path, to } => self.out.emit(&Change {
+                client: client(*peer, user, *tls),
+                verb,
+                path: Path::new(path),
+                to: to.map(Target::new),
+            }),
+            Happening::Fault { peer, fault } => {
+                match fault.kind {
+                    // A client that vanishes is everyday life; what went wrong on our side is not.
+                    Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
+                        self.out.note(&format!("{peer}: {fault}"));
+                    }
+                    _ => self.out.error(&peer.to_string(), fault),
+                }
+                Ok(())
+            }
+        };
+    }
+}
+
+/// The rights that a user's flags name, else those of the command line.
+fn rights_of(user: &User, default: Rights) -> Rights {
+    user.flags.iter().fold(default, |rights, flag| match flag.as_str() {
+        "read" => Rights::READ_ONLY,
+        "write" => Rights::ALL,
+        "upload" => Rights::UPLOAD_ONLY,
+        "drop" => Rights::DROP_BOX,
+        _ => rights,
+    })
+}
+
+fn client(peer: SocketAddr, user: &str, tls: bool) -> Client<'_> {
+    Client { ip: peer.ip().to_string(), port: peer.port(), user, tls }
+}
+
+fn transfer<'a>(moved: &Moved<'a>) -> Transfer<'a> {
+    Transfer {
+        client: client(moved.peer, moved.user, moved.tls),
+        direction: match moved.direction {
+            Direction::Download => "download",
+            Direction::Upload => "upload",
+            Direction::Listing => "listing",
+        },
+        path: Path::new(moved.path),
+        size_bytes: moved.bytes,
+        resumed_from: (moved.from > 0).then_some(moved.from),
+        elapsed_ms: u64::try_from(moved.elapsed.as_millis()).unwrap_or(u64::MAX),
+        code: moved.code,
+        complete: moved.failure.is_none(),
+        detail: moved.failure.clone(),
+    }
+}
