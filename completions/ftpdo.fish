@@ -1,0 +1,37 @@
+complete -c ftpdo -l port-range -d 'Listen for them on a port of this range' -r
+complete -c ftpdo -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
+trust\t''"
+complete -c ftpdo -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
+complete -c ftpdo -l user -d 'Log in as NAME' -r
+complete -c ftpdo -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpdo -l password-command -d 'Read the password from the first line that CMD prints' -r
+complete -c ftpdo -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
+complete -c ftpdo -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r
+complete -c ftpdo -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
+complete -c ftpdo -l cert -d 'Show the peer this certificate (PEM)' -r -F
+complete -c ftpdo -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c ftpdo -l tls-name -d 'Ask for this name and check the certificate against it' -r
+complete -c ftpdo -l bind -d 'Connect from this local address' -r
+complete -c ftpdo -l connect-timeout -d 'Give up connecting after this time' -r
+complete -c ftpdo -l timeout -d 'Give up when the peer stays silent for this time' -r
+complete -c ftpdo -l max-time -d 'End the whole run after this time' -r
+complete -c ftpdo -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
+complete -c ftpdo -l retry -d 'Try again up to N times after a temporary failure' -r
+complete -c ftpdo -l retry-delay -d 'Wait this long before the first retry, twice as long before each further one' -r
+complete -c ftpdo -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c ftpdo -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
+always\t'Always'
+never\t'Never'"
+complete -c ftpdo -s p -l parents -d 'With mkdir: parents too, and no error for what is there already'
+complete -c ftpdo -s r -l recursive -d 'With rm: directories with all that is in them'
+complete -c ftpdo -s f -l force -d 'With rm: no error for what is not there'
+complete -c ftpdo -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
+complete -c ftpdo -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
+complete -c ftpdo -s 4 -l ipv4 -d 'IPv4 only'
+complete -c ftpdo -s 6 -l ipv6 -d 'IPv6 only'
+complete -c ftpdo -l json -d 'Print JSON Lines: one object a record'
+complete -c ftpdo -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpdo -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
+complete -c ftpdo -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpdo -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ftpdo -s V -l version -d 'Print version'

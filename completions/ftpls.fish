@@ -1,0 +1,37 @@
+complete -c ftpls -l way -d 'How to list: auto (MLSD, else LIST), mlsd, list, or stat (needs no data connection)' -r
+complete -c ftpls -l port-range -d 'Listen for them on a port of this range' -r
+complete -c ftpls -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
+trust\t''"
+complete -c ftpls -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
+complete -c ftpls -l user -d 'Log in as NAME' -r
+complete -c ftpls -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpls -l password-command -d 'Read the password from the first line that CMD prints' -r
+complete -c ftpls -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
+complete -c ftpls -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r
+complete -c ftpls -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
+complete -c ftpls -l cert -d 'Show the peer this certificate (PEM)' -r -F
+complete -c ftpls -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c ftpls -l tls-name -d 'Ask for this name and check the certificate against it' -r
+complete -c ftpls -l bind -d 'Connect from this local address' -r
+complete -c ftpls -l connect-timeout -d 'Give up connecting after this time' -r
+complete -c ftpls -l timeout -d 'Give up when the peer stays silent for this time' -r
+complete -c ftpls -l max-time -d 'End the whole run after this time' -r
+complete -c ftpls -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
+complete -c ftpls -l retry -d 'Try again up to N times after a temporary failure' -r
+complete -c ftpls -l retry-delay -d 'Wait this long before the first retry, twice as long before each further one' -r
+complete -c ftpls -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c ftpls -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
+always\t'Always'
+never\t'Never'"
+complete -c ftpls -s l -l long -d 'Type, mode, owner, group, size, time and name, with TABs between them'
+complete -c ftpls -s R -l recursive -d 'Go down into directories'
+complete -c ftpls -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
+complete -c ftpls -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
+complete -c ftpls -s 4 -l ipv4 -d 'IPv4 only'
+complete -c ftpls -s 6 -l ipv6 -d 'IPv6 only'
+complete -c ftpls -l json -d 'Print JSON Lines: one object a record'
+complete -c ftpls -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpls -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
+complete -c ftpls -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpls -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ftpls -s V -l version -d 'Print version'
