@@ -1,4 +1,190 @@
 //! Entry points of `smtp` that read a stranger's bytes: one line each, `(name, function)`.
 
+use applayer::smtp::address::Address;
+use applayer::smtp::auth::{ClientLogin, Credentials, Mechanism, ServerLogin};
+use applayer::smtp::command::Command;
+use applayer::smtp::data::{DotStuffer, DotUnstuffer, Piece};
+use applayer::smtp::extension::Capabilities;
+use applayer::smtp::reply::{Reply, ReplyReader};
+use applayer::smtp::session::{Config, Event, Session};
+use applayer::smtp::transaction::{Envelope, Next, Recipient, Rules, Transaction};
+
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
-pub const ENTRIES: &[(&str, fn(&[u8]))] = &[];
+pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
+    ("smtp_address", address),
+    ("smtp_auth", auth),
+    ("smtp_command", command),
+    ("smtp_data", data),
+    ("smtp_ehlo", ehlo),
+    ("smtp_reply", reply),
+    ("smtp_session", session),
+    ("smtp_transaction", transaction),
+];
+
+/// What passes as an address says the same again, and holds nothing that could end a command.
+fn address(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    if let Ok(address) = Address::parse(&text, true) {
+        assert_eq!(address.as_str(), text);
+        assert!(!text.chars().any(char::is_control));
+        assert_eq!(format!("{}@{}", address.local_wire(), address.domain()), text);
+        let _ = (address.local(), address.literal());
+    }
+}
+
+/// Challenges of a server, responses of a client: nothing panics.
+fn auth(data: &[u8]) {
+    let credentials = Credentials { user: "u", password: "p", host: "h", port: 25, nonce: "n" };
+    for mechanism in Mechanism::ALL {
+        if let Ok(mut login) = ClientLogin::new(mechanism, credentials) {
+            let _ = (login.initial(), login.respond(data), login.respond(data), login.server_proved());
+        }
+    }
+    for name in ["PLAIN", "LOGIN"] {
+        if let Some(mut login) = ServerLogin::new(name) {
+            let _ = (login.start(Some(data)), login.response(data));
+        }
+    }
+}
+
+/// A command that parses is written in one line and parses to itself.
+fn command(data: &[u8]) {
+    if let Ok(command) = Command::parse(data) {
+        let mut wire = Vec::new();
+        if command.wire(&mut wire).is_ok() {
+            let line = wire.strip_suffix(b"\r\n").expect("a line");
+            assert!(!line.contains(&b'\r') && !line.contains(&b'\n'));
+            assert_eq!(Command::parse(line), Ok(command));
+        }
+    }
+}
+
+/// Wherever the bytes are cut, the same message comes off the wire; what is put on the wire comes back.
+fn data(data: &[u8]) {
+    let take = |pieces: &[&[u8]]| {
+        let mut unstuffer = DotUnstuffer::default();
+        let (mut message, mut bare, mut end) = (Vec::new(), false, false);
+        for piece in pieces {
+            let mut rest = *piece;
+            while !rest.is_empty() && !end {
+                let (used, found) = unstuffer.next(rest);
+                rest = &rest[used..];
+                match found {
+                    Piece::Data(data) => message.extend_from_slice(data),
+                    Piece::End => end = true,
+                    Piece::Bare => bare = true,
+                }
+            }
+        }
+        (message, bare, end)
+    };
+    let whole = take(&[data]);
+    let (first, second) = data.split_at(data.len() / 2);
+    // A spoiled message is thrown away: only that it is spoiled must not depend on the cut.
+    let cut = take(&[first, second]);
+    assert_eq!((whole.1, whole.2), (cut.1, cut.2));
+    if !whole.1 {
+        assert_eq!(whole.0, cut.0);
+    }
+    let mut stuffer = DotStuffer::default();
+    let mut wire = Vec::new();
+    if stuffer.stuff(first, &mut wire).is_ok()
+        && stuffer.stuff(second, &mut wire).is_ok()
+        && stuffer.finish(&mut wire).is_ok()
+    {
+        let (message, bare, end) = take(&[&wire]);
+        assert!(end && !bare && message.starts_with(data) && message.len() <= data.len() + 2);
+    }
+}
+
+/// What a server offers can be offered again.
+fn ehlo(data: &[u8]) {
+    let lines = String::from_utf8_lossy(data).split("\r\n").map(str::to_owned).collect();
+    let offer = Capabilities::from_reply(&Reply { code: 250, enhanced: None, lines });
+    assert_eq!(Capabilities::from_reply(&offer.reply()).auth, offer.auth);
+}
+
+/// However the bytes arrive, the replies are the same.
+fn reply(data: &[u8]) {
+    let read = |pieces: &[&[u8]]| {
+        let mut reader = ReplyReader::default();
+        let mut replies = Vec::new();
+        for piece in pieces {
+            reader.push(piece);
+            loop {
+                match reader.next_reply() {
+                    Ok(Some(reply)) => {
+                        let _ = (reply.text(), reply.fault("x"));
+                        replies.push(reply);
+                    }
+                    Ok(None) => break,
+                    Err(_) => return replies,
+                }
+            }
+        }
+        replies
+    };
+    let (first, second) = data.split_at(data.len() / 2);
+    assert_eq!(read(&[data]), read(&[first, second]));
+}
+
+/// A whole dialogue: the server accepts everything, uses every byte, and its output is replies.
+fn session(data: &[u8]) {
+    let config = Config {
+        name: "mx.test".to_owned(),
+        max_size: 1000,
+        max_recipients: 10,
+        lmtp: data.first() == Some(&b'L'),
+        starttls: true,
+        auth: true,
+        auth_in_clear: true,
+    };
+    let mut session = Session::new(config, false);
+    let mut rest = data;
+    loop {
+        let (used, event) = session.next(rest);
+        rest = &rest[used..];
+        match event {
+            Event::Input | Event::Close => break,
+            Event::Sender | Event::Recipient => session.verdict(Reply::status(250, 0, 0, "ok")),
+            Event::Login => session.login_verdict(rest.len().is_multiple_of(2)),
+            Event::Begin | Event::Content(_) => {}
+            Event::Message => session.message_verdict(&[Reply::status(250, 0, 0, "ok")]),
+            Event::StartTls => session.tls_started(),
+        }
+    }
+    let mut reader = ReplyReader::default();
+    reader.push(session.output());
+    while reader.next_reply().expect("our own replies").is_some() {}
+    assert!(!reader.has_pending());
+}
+
+/// Whatever a server answers, every recipient gets exactly one outcome.
+fn transaction(data: &[u8]) {
+    let recipients = vec![Recipient::new("a@x"), Recipient::new("b@x"), Recipient::new("c@x")];
+    let envelope = Envelope { sender: "s@x".to_owned(), recipients, ..Envelope::default() };
+    let flags = data.first().copied().unwrap_or_default();
+    let offer = Capabilities { pipelining: flags & 1 != 0, chunking: flags & 2 != 0, ..Capabilities::default() };
+    let rules = Rules { partial: flags & 4 != 0, lmtp: flags & 8 != 0, no_chunking: false };
+    let mut reader = ReplyReader::default();
+    reader.push(data.get(1..).unwrap_or_default());
+    let mut transaction = Transaction::new(envelope, &offer, 10, false, rules).expect("a plain envelope");
+    let mut out = Vec::new();
+    loop {
+        match transaction.next(&mut out).expect("clean arguments") {
+            Next::Done => break,
+            Next::Content(_) => {
+                transaction.commit();
+                transaction.sent(true);
+            }
+            Next::Reply => match reader.next_reply() {
+                Ok(Some(reply)) => transaction.reply(&reply),
+                Ok(None) => {
+                    transaction.lost(&applayer::fault::Fault::new(applayer::fault::Kind::Disconnected, "gone"));
+                }
+                Err(fault) => transaction.lost(&fault),
+            },
+        }
+    }
+    assert_eq!(transaction.into_results().len(), 3);
+}

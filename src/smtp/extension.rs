@@ -66,7 +66,7 @@ impl Capabilities {
     }
 
     fn mechanisms<'a>(&mut self, words: impl Iterator<Item = &'a str>) {
-        for word in words {
+        for word in words.filter(|word| !word.is_empty()) {
             let word = word.to_ascii_uppercase();
             if self.auth.len() < MAX_MECHANISMS && !self.auth.contains(&word) {
                 self.auth.push(word);

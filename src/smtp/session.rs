@@ -628,3 +628,6 @@ impl Session {
         self.newlines = NewlineCheck::default();
     }
 }
+
+#[cfg(test)]
+mod tests;

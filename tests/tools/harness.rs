@@ -290,7 +290,7 @@ fn code(status: ExitStatus) -> i32 {
 
 /// A finished run.
 pub(crate) struct Done {
-    line: String,
+    pub(crate) line: String,
     /// What it printed, byte for byte.
     pub(crate) stdout: Vec<u8>,
     /// What it said to the person.

@@ -1,1 +1,349 @@
-//! smtpsend and smtpserve.
+//! smtpserve, spoken to by hand.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::harness::{Done, Server, rounds, server, temp_dir, tool};
+use crate::schema::assert_records_match_schema;
+
+/// A client that sends lines and reads replies.
+struct Talk(BufReader<TcpStream>);
+
+impl Talk {
+    fn to(address: SocketAddr) -> Talk {
+        let stream = TcpStream::connect(address).expect("the server listens");
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        let mut talk = Talk(BufReader::new(stream));
+        assert!(talk.reply().starts_with("220 "));
+        talk
+    }
+
+    fn send(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.get_mut().write_all(bytes.as_ref()).expect("the server reads");
+    }
+
+    /// The last line of the next reply; empty when the connection is over.
+    fn reply(&mut self) -> String {
+        loop {
+            let mut line = String::new();
+            if self.0.read_line(&mut line).unwrap_or(0) == 0 {
+                return String::new();
+            }
+            if line.as_bytes().get(3) != Some(&b'-') {
+                return line.trim_end().to_owned();
+            }
+        }
+    }
+
+    fn say(&mut self, line: &str) -> String {
+        self.send(format!("{line}\r\n"));
+        self.reply()
+    }
+
+    #[track_caller]
+    fn says(&mut self, line: &str, expected: &str) {
+        let reply = self.say(line);
+        assert!(reply.starts_with(expected), "{line}: {reply}, not {expected}");
+    }
+
+    #[track_caller]
+    fn delivers(&mut self, to: &str, body: &str) -> String {
+        self.says("MAIL FROM:<alice@alice.test>", "250");
+        self.says(&format!("RCPT TO:<{to}>"), "250");
+        self.says("DATA", "354");
+        self.send(body);
+        self.say(".")
+    }
+}
+
+fn mailboxes(names: &[&str]) -> tempfile::TempDir {
+    let directory = temp_dir();
+    for name in names {
+        std::fs::create_dir_all(directory.path().join(name)).unwrap();
+    }
+    directory
+}
+
+fn bob(directory: &Path, more: &[&str]) -> Server {
+    let start = server("smtpserve").args(["--domain", "bob.test", "--mailboxes"]).arg(directory);
+    start.args(["--json", "--queue-dir"]).arg(directory.join("queue")).args(more.iter().copied()).start()
+}
+
+/// Files below `MAILBOX/PLACE`.
+fn files(directory: &Path, place: &str) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory.join(place)).into_iter().flatten();
+    entries.map(|entry| entry.unwrap().path()).collect()
+}
+
+fn done(server: &Server) -> Done {
+    Done {
+        line: "smtpserve".into(),
+        stdout: server.stdout.text().into_bytes(),
+        stderr: server.stderr.text(),
+        status: 0,
+    }
+}
+
+#[test]
+fn a_message_reaches_its_maildir() {
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &[]);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO alice.test", "250");
+    assert!(talk.delivers("Bob+shop@BOB.test", "Subject: hi\r\n\r\n..dot\r\nend\r\n").starts_with("250 2.0.0"));
+    talk.says("QUIT", "221");
+    let found = files(directory.path(), "bob/new");
+    assert_eq!(found.len(), 1);
+    let text = std::fs::read_to_string(&found[0]).unwrap();
+    assert!(
+        text.starts_with("Return-Path: <alice@alice.test>\nReceived: from alice.test ([127.0.0.1])\n\tby bob.test")
+    );
+    assert!(text.contains(" with ESMTP id ") && text.contains("\n\tfor <Bob+shop@BOB.test>;\n"), "{text}");
+    assert!(text.ends_with("\nSubject: hi\n\n.dot\nend\n"), "{text}");
+    assert!(files(directory.path(), "bob/tmp").is_empty());
+    assert_records_match_schema("smtpserve", &done(&server));
+    assert_eq!(done(&server).records_of("message")[0]["recipients"][0], "Bob+shop@BOB.test");
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn strangers_and_unknown_mailboxes_are_refused_at_rcpt() {
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &[]);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO alice.test", "250");
+    talk.says("MAIL FROM:<alice@alice.test>", "250");
+    let refused = [
+        ("eve@bob.test", "550 5.1.1"),
+        ("bob@far.test", "550 5.7.1"),
+        ("bob@[127.0.0.1]", "550 5.7.1"),
+        ("..@bob.test", "553"),
+        ("\"..\"@bob.test", "550 5.1.1"),
+        ("\"../bob\"@bob.test", "550 5.1.1"),
+        ("\".\"@bob.test", "550 5.1.1"),
+        ("\"bob@far.test\"@bob.test", "550 5.1.1"),
+        ("@far.test:eve@bob.test", "550 5.1.1"),
+        ("bob%far.test@bob.test", "550 5.1.1"),
+    ];
+    for (address, code) in refused {
+        talk.says(&format!("RCPT TO:<{address}>"), code);
+    }
+    talk.says("RCPT TO:<Postmaster>", "250");
+    talk.says("RCPT TO:<bob@bob.test>", "250");
+    talk.says("DATA", "354");
+    talk.send("x\r\n");
+    talk.says(".", "250");
+    assert_eq!(files(directory.path(), "bob/new").len(), 1);
+    assert_eq!(files(directory.path(), "postmaster/new").len(), 1);
+    let done = done(&server);
+    assert_eq!(done.records_of("refused").len(), refused.len() - 1, "all but the malformed one\n{done}");
+    assert_records_match_schema("smtpserve", &done);
+}
+
+#[test]
+fn who_logged_in_may_relay_through_the_queue() {
+    let directory = mailboxes(&["bob"]);
+    let hash = tool("smtpserve").arg("--hash-password").stdin("s3cret\n").run();
+    let users = directory.path().join("users");
+    std::fs::write(&users, format!("tim:{}", hash.silent_success().text())).unwrap();
+    let users = users.to_str().unwrap();
+    let server = bob(directory.path(), &["--user-file", users, "--auth-in-clear"]);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO tim.test", "250");
+    talk.says("AUTH PLAIN AHRpbQB3cm9uZw==", "535");
+    talk.says("AUTH PLAIN AHRpbQBzM2NyZXQ=", "235");
+    talk.says("MAIL FROM:<tim@bob.test>", "250");
+    talk.says("RCPT TO:<x@far.test> NOTIFY=NEVER", "250");
+    talk.says("RCPT TO:<bob@bob.test>", "250");
+    talk.says("DATA", "354");
+    talk.send("Subject: both\r\n\r\nx\r\n");
+    talk.says(".", "250");
+    assert_eq!(files(directory.path(), "bob/new").len(), 1);
+    let listed = tool("mailq-ls").arg("--json").arg("--queue-dir").arg(directory.path().join("queue")).run();
+    listed.exits(0).prints("x@far.test");
+    assert!(!listed.text().contains("bob@bob.test"), "{listed}");
+    let done = done(&server);
+    assert_records_match_schema("smtpserve", &done);
+    assert_eq!(done.records_of("refused")[0]["what"], "login");
+    assert!(done.records_of("message")[0]["queue_id"].is_string(), "{done}");
+}
+
+#[test]
+fn clients_of_a_trusted_network_may_relay() {
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &["--relay-from", "127.0.0.0/8"]);
+    let mut talk = Talk::to(server.addr);
+    talk.says("HELO a", "250");
+    assert!(talk.delivers("x@far.test", "x\r\n").starts_with("250"));
+    let other = bob(directory.path(), &["--relay-from", "192.0.2.0/24"]);
+    let mut talk = Talk::to(other.addr);
+    talk.says("HELO a", "250");
+    talk.says("MAIL FROM:<>", "250");
+    talk.says("RCPT TO:<x@far.test>", "550 5.7.1");
+}
+
+#[test]
+fn large_messages_arrive_whole() {
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &["--max-size", "3M"]);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO a", "250");
+    let body: String = (0..40_000).map(|line| format!("line {line} of a long message\r\n")).collect();
+    assert!(talk.delivers("bob@bob.test", &body).starts_with("250"));
+    let text = std::fs::read_to_string(&files(directory.path(), "bob/new")[0]).unwrap();
+    assert!(text.ends_with(&body.replace("\r\n", "\n")), "{} bytes arrived", text.len());
+    assert!(talk.delivers("bob@bob.test", &body.repeat(3)).starts_with("552 5.3.4"));
+    assert!(talk.delivers("bob@bob.test", "after\r\n").starts_with("250"));
+    assert_eq!(files(directory.path(), "bob/new").len(), 2);
+}
+
+#[test]
+fn a_message_that_goes_in_circles_is_refused() {
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &["--max-hops", "5"]);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO a", "250");
+    let hops = |count: usize| format!("{}\r\nx\r\n", "Received: from a by b\r\n".repeat(count));
+    assert!(talk.delivers("bob@bob.test", &hops(4)).starts_with("250"));
+    assert!(talk.delivers("bob@bob.test", &hops(5)).starts_with("554 5.4.6"));
+    assert_records_match_schema("smtpserve", &done(&server));
+}
+
+#[test]
+fn lmtp_answers_each_recipient() {
+    let directory = mailboxes(&["bob", "eve"]);
+    let server = bob(directory.path(), &["--lmtp"]);
+    assert!(server.url.starts_with("lmtp://"), "{}", server.url);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO a", "500");
+    talk.says("LHLO a", "250");
+    talk.says("MAIL FROM:<>", "250");
+    talk.says("RCPT TO:<bob@bob.test>", "250");
+    talk.says("RCPT TO:<eve@bob.test>", "250");
+    talk.says("RCPT TO:<nobody@bob.test>", "550");
+    talk.says("DATA", "354");
+    talk.send("x\r\n");
+    talk.says(".", "250");
+    assert!(talk.reply().starts_with("250"));
+    talk.says("NOOP", "250");
+    assert_eq!(files(directory.path(), "eve/new").len(), 1);
+}
+
+#[test]
+fn a_client_that_vanishes_after_any_byte_leaves_nothing_half_written() {
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &[]);
+    let dialogue =
+        b"EHLO a\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<bob@bob.test>\r\nDATA\r\nSubject: x\r\n\r\nbody\r\n.\r\n";
+    for cut in 0..dialogue.len() {
+        let mut talk = Talk::to(server.addr);
+        talk.send(&dialogue[..cut]);
+    }
+    let mut talk = Talk::to(server.addr);
+    talk.send(dialogue);
+    let codes: Vec<String> = (0..5).map(|_| talk.reply()[..3].to_owned()).collect();
+    assert_eq!(codes, ["250", "250", "250", "354", "250"]);
+    assert_eq!(files(directory.path(), "bob/new").len(), 1, "only the complete one");
+    assert!(files(directory.path(), "bob/tmp").is_empty());
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
+fn what_was_promised_survives_kill_9() {
+    for round in 0..rounds(5) {
+        let directory = mailboxes(&["bob"]);
+        let server = bob(directory.path(), &["--relay-from", "127.0.0.1"]);
+        let address = server.addr;
+        let clients: Vec<_> = (0..4)
+            .map(|_| {
+                std::thread::spawn(move || {
+                    let mut talk = Talk::to(address);
+                    let mut promised = 0;
+                    talk.send("EHLO a\r\n");
+                    talk.reply();
+                    for _ in 0..1000 {
+                        let group =
+                            "MAIL FROM:<a@a.test>\r\nRCPT TO:<bob@bob.test>\r\nRCPT TO:<x@far.test>\r\nDATA\r\n";
+                        if talk.0.get_mut().write_all(group.as_bytes()).is_err() {
+                            break;
+                        }
+                        let go = (0..4).map(|_| talk.reply()).last().unwrap_or_default();
+                        if !go.starts_with("354") || talk.0.get_mut().write_all(b"body\r\n.\r\n").is_err() {
+                            break;
+                        }
+                        if !talk.reply().starts_with("250") {
+                            break;
+                        }
+                        promised += 1;
+                    }
+                    promised
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(100 + 40 * round as u64));
+        server.kill();
+        let promised: usize = clients.into_iter().map(|client| client.join().unwrap()).sum();
+        let delivered = files(directory.path(), "bob/new").len();
+        assert!(delivered >= promised, "{promised} promised, {delivered} delivered");
+        let listed = tool("mailq-ls").arg("--json").arg("--queue-dir").arg(directory.path().join("queue")).run();
+        let queued = listed.exits(0).text().matches("x@far.test").count();
+        assert!(queued >= promised, "{promised} promised, {queued} queued");
+        for file in files(directory.path(), "bob/new") {
+            let text = std::fs::read_to_string(&file).unwrap();
+            assert!(text.ends_with("\nbody\n"), "{}: {text:?}", file.display());
+        }
+    }
+}
+
+#[test]
+fn term_drains_and_says_goodbye() {
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &[]);
+    let mut idle = Talk::to(server.addr);
+    idle.says("EHLO a", "250");
+    let mut busy = Talk::to(server.addr);
+    busy.says("EHLO a", "250");
+    busy.says("MAIL FROM:<>", "250");
+    busy.says("RCPT TO:<bob@bob.test>", "250");
+    busy.says("DATA", "354");
+    let stopping = std::thread::spawn(move || server.stop());
+    assert!(idle.reply().starts_with("421 4.3.2"));
+    busy.send("x\r\n");
+    busy.says(".", "250");
+    assert!(busy.reply().starts_with("421"), "no new message during the drain");
+    assert_eq!(stopping.join().unwrap(), 0);
+    assert_eq!(files(directory.path(), "bob/new").len(), 1);
+}
+
+#[test]
+fn a_smuggler_hears_why_and_is_cut_off() {
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &[]);
+    for ending in ["\n.\n", "\n.\r\n", "\r\n.\n", "\r.\r", "\r.\r\n", "\r\n.\r"] {
+        let mut talk = Talk::to(server.addr);
+        talk.send("EHLO a\r\nMAIL FROM:<a@a.test>\r\nRCPT TO:<bob@bob.test>\r\nDATA\r\n");
+        (0..4).for_each(|_| drop(talk.reply()));
+        let second = "MAIL FROM:<admin@bob.test>\r\nRCPT TO:<bob@bob.test>\r\nDATA\r\nfake\r\n.\r\n";
+        talk.send(format!("one{ending}{second}"));
+        assert!(talk.reply().starts_with("554 5.6.0"), "{ending:?}");
+        let mut rest = Vec::new();
+        let _ = talk.0.read_to_end(&mut rest);
+        assert!(rest.is_empty(), "{ending:?}: {}", String::from_utf8_lossy(&rest));
+    }
+    assert!(files(directory.path(), "bob/new").is_empty());
+}
+
+#[test]
+fn a_command_line_that_cannot_work_is_refused_at_start() {
+    let run = |args: &[&str]| tool("smtpserve").args(args.iter().copied()).run();
+    run(&[]).exits(64).says("nobody to take mail for");
+    run(&["--domain", "bob.test"]).exits(64).says("--mailboxes");
+    run(&["--domain", "bob..test", "--mailboxes", "/"]).exits(64).says("not a domain name");
+    run(&["--domain", "bob.test", "--mailboxes", "/nowhere"]).exits(66);
+    run(&["--relay-from", "300.0.0.0/8"]).exits(64);
+    run(&["--relay-from", "127.0.0.1", "--tls", "implicit", "--queue-dir", "q"]).exits(64).says("--self-signed");
+    run(&["--user-file", "/nowhere"]).exits(78);
+    tool("smtpserve").arg("--hash-password").stdin("\n").run().exits(65);
+}

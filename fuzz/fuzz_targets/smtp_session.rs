@@ -1,0 +1,13 @@
+//! Generated: libFuzzer for the entry `smtp_session` of fuzz/entries/smtp.rs.
+#![no_main]
+
+#[path = "../entries/smtp.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    for (name, entry) in entries::ENTRIES {
+        if *name == "smtp_session" {
+            entry(data);
+        }
+    }
+});

@@ -1,0 +1,275 @@
+//! Plays the transcripts of `tests/data/smtp` against the server's state machine, whole and in every split.
+
+use super::*;
+use crate::smtp::reply::ReplyReader;
+
+/// A server's decisions, as a transcript's `#` lines say.
+#[derive(Default)]
+struct Policy {
+    lmtp: bool,
+    max_size: u64,
+    refuse: Vec<(String, u16)>,
+    message: Vec<(String, u16)>,
+    user: Option<(String, String)>,
+}
+
+/// One turn: the bytes that the client sends, the reply codes that it gets.
+type Turn = (Vec<u8>, Vec<u16>);
+
+fn transcript(text: &str) -> (Policy, Vec<Turn>) {
+    let mut policy = Policy { max_size: 1_000_000, ..Policy::default() };
+    let mut turns: Vec<Turn> = vec![(Vec::new(), Vec::new())];
+    for line in text.lines() {
+        if let Some(rest) = line.strip_prefix("C:") {
+            if !turns.last().unwrap().1.is_empty() {
+                turns.push((Vec::new(), Vec::new()));
+            }
+            let sent = rest.strip_prefix(' ').unwrap_or(rest);
+            let sent = sent.replace("\\n", "\n").replace("\\r", "\r").replace("\\u{f6}", "\u{f6}");
+            turns.last_mut().unwrap().0.extend_from_slice(format!("{sent}\r\n").as_bytes());
+        } else if let Some(reply) = line.strip_prefix("S: ") {
+            if reply.as_bytes()[3] == b' ' {
+                turns.last_mut().unwrap().1.push(reply[..3].parse().unwrap());
+            }
+        } else {
+            let words: Vec<&str> = line.split(' ').collect();
+            match words[..] {
+                ["#", "lmtp"] => policy.lmtp = true,
+                ["#", "size", limit] => policy.max_size = limit.parse().unwrap(),
+                ["#", "refuse", who, code] => policy.refuse.push((who.to_owned(), code.parse().unwrap())),
+                ["#", "message", who, code] => policy.message.push((who.to_owned(), code.parse().unwrap())),
+                ["#", "user", name, password] => policy.user = Some((name.to_owned(), password.to_owned())),
+                ["#", ..] => {}
+                _ => panic!("not a transcript line: {line}"),
+            }
+        }
+    }
+    (policy, turns)
+}
+
+struct Player {
+    session: Session,
+    policy: Policy,
+    input: Vec<u8>,
+    message: Vec<u8>,
+    messages: Vec<(Envelope, Vec<u8>)>,
+    closed: bool,
+}
+
+impl Player {
+    fn new(policy: Policy) -> Player {
+        let config = Config {
+            name: "mx.test".into(),
+            max_size: policy.max_size,
+            max_recipients: 100,
+            lmtp: policy.lmtp,
+            starttls: false,
+            auth: policy.user.is_some(),
+            auth_in_clear: true,
+        };
+        let session = Session::new(config, false);
+        Player { session, policy, input: Vec::new(), message: Vec::new(), messages: Vec::new(), closed: false }
+    }
+
+    fn feed(&mut self, bytes: &[u8]) {
+        self.input.extend_from_slice(bytes);
+        loop {
+            let input = self.input.clone();
+            let (used, event) = self.session.next(&input);
+            self.input.drain(..used);
+            match event {
+                Event::Input => return,
+                Event::Sender => self.session.verdict(Reply::status(250, 1, 0, "ok")),
+                Event::Recipient => {
+                    let address = self.session.candidate().address.clone();
+                    let code =
+                        self.policy.refuse.iter().find(|(who, _)| *who == address).map_or(250, |(_, code)| *code);
+                    self.session.verdict(Reply::status(code, 1, 1, "verdict"));
+                }
+                Event::Login => {
+                    let right = self.policy.user.as_ref().is_some_and(|(user, password)| {
+                        self.session.credentials() == (user.as_str(), password.as_str())
+                    });
+                    self.session.login_verdict(right);
+                }
+                Event::Begin => self.message.clear(),
+                Event::Content(data) => self.message.extend_from_slice(data),
+                Event::Message => {
+                    let envelope = self.session.envelope().unwrap().clone();
+                    let code = |address: &String| {
+                        self.policy.message.iter().find(|(who, _)| who == address).map_or(250, |(_, code)| *code)
+                    };
+                    let replies: Vec<Reply> =
+                        envelope.recipients.iter().map(|to| Reply::status(code(&to.address), 0, 0, "")).collect();
+                    self.session.message_verdict(&replies);
+                    self.messages.push((envelope, std::mem::take(&mut self.message)));
+                }
+                Event::StartTls => panic!("no TLS in transcripts"),
+                Event::Close => {
+                    self.closed = true;
+                    return;
+                }
+            }
+        }
+    }
+
+    fn replies(&mut self) -> Vec<Reply> {
+        let mut reader = ReplyReader::default();
+        reader.push(&std::mem::take(self.session.output()));
+        let mut replies = Vec::new();
+        while let Some(reply) = reader.next_reply().unwrap() {
+            replies.push(reply);
+        }
+        assert!(!reader.has_pending());
+        replies
+    }
+
+    fn codes(&mut self) -> Vec<u16> {
+        self.replies().into_iter().map(|reply| reply.code).collect()
+    }
+}
+
+fn folder() -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/smtp")
+}
+
+#[test]
+fn every_transcript_turn_by_turn_and_in_every_split() {
+    let mut count = 0;
+    for entry in std::fs::read_dir(folder()).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_string_lossy().into_owned();
+        if path.extension().is_none_or(|extension| extension != "txt") {
+            continue;
+        }
+        count += 1;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let (policy, turns) = transcript(&text);
+        let mut lockstep = Player::new(policy);
+        for (sent, expected) in &turns {
+            lockstep.feed(sent);
+            assert_eq!(lockstep.codes(), *expected, "{name}: {}", String::from_utf8_lossy(sent));
+        }
+        assert!(lockstep.closed, "{name}: the last reply closes");
+        let whole: Vec<u8> = turns.iter().flat_map(|(sent, _)| sent.clone()).collect();
+        let codes: Vec<u16> = turns.iter().flat_map(|(_, codes)| codes.clone()).collect();
+        let play = |pieces: &[&[u8]]| {
+            let mut player = Player::new(transcript(&text).0);
+            pieces.iter().for_each(|piece| player.feed(piece));
+            (player.codes(), player.messages)
+        };
+        for cut in 0..=whole.len() {
+            let (found, messages) = play(&[&whole[..cut], &whole[cut..]]);
+            assert_eq!(found, codes, "{name} cut at {cut}");
+            assert_eq!(messages, lockstep.messages, "{name} cut at {cut}");
+        }
+        let bytes: Vec<&[u8]> = whole.chunks(1).collect();
+        assert_eq!(play(&bytes), (codes, lockstep.messages), "{name} byte by byte");
+    }
+    assert!(count >= 16, "{count} transcripts");
+}
+
+fn session(changes: impl FnOnce(&mut Policy)) -> Player {
+    let mut policy = Policy { max_size: 1000, ..Policy::default() };
+    changes(&mut policy);
+    let mut player = Player::new(policy);
+    assert_eq!(player.codes(), [220]);
+    player
+}
+
+#[test]
+fn what_arrives_is_what_was_sent() {
+    let mut player = session(|_| {});
+    player.feed(b"EHLO a\r\nMAIL FROM:<> RET=FULL ENVID=x+2By\r\nRCPT TO:<b@x> NOTIFY=NEVER\r\nDATA\r\n..a\r\n\xc3\xa4\r\n.\r\n");
+    player.feed(b"MAIL FROM:<c@x>\r\nRCPT TO:<b@x>\r\nBDAT 4\r\n.\r\na");
+    player.feed(b"BDAT 2 LAST\r\n\r\n");
+    assert_eq!(player.codes(), [250, 250, 250, 354, 250, 250, 250, 250, 250]);
+    let [(first, one), (second, two)] = &player.messages[..] else { panic!() };
+    assert_eq!((first.sender.as_str(), first.envid.as_deref(), first.eight_bit), ("", Some("x+y"), true));
+    assert_eq!(first.recipients[0].notify, Some(crate::smtp::command::Notify::NEVER));
+    assert_eq!((one.as_slice(), two.as_slice()), (&b".a\r\n\xc3\xa4\r\n"[..], &b".\r\na\r\n"[..]));
+    assert!(!second.eight_bit);
+}
+
+#[test]
+fn starttls_forgets_everything_and_drops_what_came_before() {
+    let config = |starttls| Config {
+        name: "x".into(),
+        max_size: 0,
+        max_recipients: 1,
+        lmtp: false,
+        starttls,
+        auth: true,
+        auth_in_clear: false,
+    };
+    let mut session = Session::new(config(true), false);
+    let input = b"EHLO a\r\nAUTH PLAIN AGEAYg==\r\nSTARTTLS now\r\nSTARTTLS\r\nMAIL FROM:<evil@x>\r\nRCPT";
+    let (used, event) = session.next(input);
+    assert_eq!((used, event), (input.len(), Event::StartTls), "the rest is void");
+    let output = String::from_utf8(std::mem::take(session.output())).unwrap();
+    let codes: Vec<&str> = output.lines().filter(|line| line.as_bytes()[3] == b' ').map(|line| &line[..3]).collect();
+    assert_eq!(codes, ["220", "250", "538", "501", "220"]);
+    assert!(output.contains("STARTTLS") && !output.contains("AUTH"));
+    session.tls_started();
+    assert_eq!(session.helo(), "");
+    let (_, event) = session.next(b"MAIL FROM:<a@x>\r\nSTARTTLS\r\nEHLO a\r\n");
+    assert_eq!(event, Event::Input);
+    let output = String::from_utf8(std::mem::take(session.output())).unwrap();
+    assert!(output.starts_with("503") && output.contains("\r\n503 "), "{output}");
+    assert!(!output.contains("250-STARTTLS") && output.contains("AUTH PLAIN LOGIN"), "{output}");
+}
+
+#[test]
+fn limits_end_a_connection() {
+    let mut errors = session(|_| {});
+    errors.feed(&b"FOO\r\n".repeat(MAX_ERRORS + 5));
+    let codes = errors.codes();
+    assert_eq!((codes.len(), codes.last(), errors.closed), (MAX_ERRORS + 1, Some(&421), true));
+
+    let mut idle = session(|_| {});
+    idle.feed(&b"NOOP\r\n".repeat(MAX_IDLE_COMMANDS + 5));
+    assert_eq!((idle.codes().last(), idle.closed), (Some(&421), true));
+
+    let mut logins = session(|policy| policy.user = Some(("a".into(), "b".into())));
+    logins.feed(b"EHLO a\r\n");
+    logins.feed(&b"AUTH PLAIN AGEAYw==\r\n".repeat(MAX_FAILED_LOGINS));
+    assert_eq!(logins.codes(), [250, 535, 535, 421]);
+
+    let mut many = session(|_| {});
+    many.feed(b"EHLO a\r\nMAIL FROM:<>\r\n");
+    many.feed(&b"RCPT TO:<b@x>\r\n".repeat(101));
+    let codes = many.codes();
+    assert_eq!((codes.len(), codes[101], codes[102]), (103, 250, 452));
+}
+
+#[test]
+fn lines_are_bounded() {
+    let mut player = session(|_| {});
+    let noop = [b"NOOP ".as_slice(), &vec![b'x'; MAX_COMMAND_LINE - 5], b"\r\n"].concat();
+    player.feed(&noop);
+    assert_eq!(player.codes(), [250]);
+    let long = [b"NOOP ".as_slice(), &vec![b'x'; MAX_COMMAND_LINE - 4], b"\r\nNOOP\r\n"].concat();
+    player.feed(&long);
+    assert_eq!(player.codes(), [500, 250]);
+    for _ in 0..20 {
+        player.feed(&vec![b'y'; 10_000]);
+        assert!(player.input.len() <= MAX_COMMAND_LINE + 1, "an endless line is not kept");
+    }
+    player.feed(b"QUIT\r\nNOOP\r\n");
+    assert_eq!(player.codes(), [500, 250], "the tail of a long line is no command");
+}
+
+#[test]
+fn endless_data_ends_the_connection() {
+    let mut player = session(|policy| policy.max_size = 10);
+    player.feed(b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@x>\r\nDATA\r\n");
+    let block = vec![b'x'; 1024 * 1024];
+    let mut fed = 0;
+    while !player.closed {
+        player.feed(&block);
+        fed += block.len() as u64;
+        assert!(fed <= MAX_EXCESS + 2 * 1024 * 1024);
+    }
+    assert_eq!(player.codes().last(), Some(&552));
+    assert!(player.messages.is_empty());
+}
