@@ -9,7 +9,9 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::smtp::command::{Notify, Ret};
 
+mod deliver;
 mod job;
+mod mx;
 mod queue;
 mod report;
 mod server;
@@ -183,15 +185,15 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     let mut summary = Summary::default();
     let mut tally = Tally::default();
+    let began = std::time::Instant::now();
     crate::cli::block_on(async {
-        if args.way.queue {
-            queue::place(&args, &job, out, &mut summary).await.map_err(anyhow::Error::from)
-        } else if let Some(url) = &args.way.server {
-            server::send(url, &args, &job, out, &mut summary, &mut tally).await.map_err(anyhow::Error::from)
-        } else {
-            Err(Fault::new(Kind::Unsupported, "--mx").into())
+        match args.way.queue {
+            true => queue::place(&args, &job, out, &mut summary).await?,
+            false => deliver::run(&args, &job, out, &mut summary, &mut tally).await?,
         }
+        Ok(())
     })?;
+    summary.elapsed_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
     out.emit(&summary)?;
     Ok(tally.exit())
 }

@@ -4,8 +4,76 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::output::{Record, TextLine};
+use super::Job;
+use crate::cli::exit::Tally;
+use crate::cli::output::{Output, Record, TextLine};
+use crate::fault::{Fault, Kind};
+use crate::relay::deliver::Peer;
 use crate::smtp::client::Times;
+use crate::smtp::data::Content;
+use crate::smtp::transaction::RecipientResult;
+
+/// The outcome for one recipient, and whose word it is.
+#[derive(Debug, Clone)]
+pub(super) struct Settled {
+    pub(super) result: RecipientResult,
+    peer: Peer,
+    times: Option<TimesMs>,
+}
+
+impl Settled {
+    pub(super) fn new(result: RecipientResult, peer: Peer, times: Option<TimesMs>) -> Settled {
+        Settled { result, peer, times }
+    }
+}
+
+/// Reports what became of one message: a record a recipient, and a line on stderr for what failed. `server` stands for
+/// what is not about one recipient.
+pub(super) fn tell(
+    job: &Job,
+    settled: &[Settled],
+    server: &str,
+    out: &Output,
+    summary: &mut Summary,
+    tally: &mut Tally,
+) -> Result<(), Fault> {
+    let mut said: Option<&Fault> = None;
+    for Settled { result, peer, times } in settled {
+        summary.count(result.outcome.as_str());
+        out.emit(&RecipientRecord {
+            recipient: result.address.clone(),
+            outcome: result.outcome.as_str(),
+            message_id: job.message_id.clone(),
+            host: peer.host.clone(),
+            ip: peer.ip.map(|address| address.ip().to_string()),
+            port: peer.ip.map(|address| address.port()),
+            tls_version: peer.tls.as_ref().map(|tls| tls.version),
+            tls_verified: peer.tls.as_ref().map(|_| peer.verified),
+            code: result.code,
+            enhanced: result.enhanced.map(|code| code.to_string()),
+            reply: Some(result.reply.clone()).filter(|reply| !reply.is_empty() && result.code.is_some()),
+            kind: result.fault.as_ref().map(|fault| fault.kind.as_str()),
+            temporary: result.fault.as_ref().map(Fault::temporary),
+            detail: result.fault.as_ref().map(|fault| fault.detail.clone()),
+            size_bytes: job.message.size_bytes(),
+            times_ms: *times,
+            ..RecipientRecord::default()
+        })?;
+        let Some(fault) = &result.fault else {
+            tally.success_once();
+            continue;
+        };
+        // What stopped the whole message is said once, not once a recipient; that the others were not sent follows from
+        // the one that was refused.
+        let follows = fault.kind == Kind::Cancelled && settled.iter().any(|other| other.result.code.is_some());
+        if said != Some(fault) && !follows {
+            out.error(if result.code.is_none() && !server.is_empty() { server } else { &result.address }, fault);
+        }
+        said = Some(fault);
+        tally.fault(fault);
+    }
+    Ok(())
+}
 
 /// What became of one message for one recipient.
 #[derive(Debug, Default, Serialize)]

@@ -1,24 +1,19 @@
 //! To one server that the user named.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::report::{RecipientRecord, Summary, TimesMs};
+use super::report::{Settled, TimesMs};
 use super::{Args, Job, job};
-use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::net::deadline::Limits;
 use crate::net::login::Login;
-use crate::net::random;
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
+use crate::relay::deliver::Peer;
 use crate::smtp::client::{Client, Options, SendOptions};
-use crate::smtp::data::Content;
-use crate::smtp::transaction::{Outcome, RecipientResult, all_failed};
-
-/// A message of this size gets a progress bar.
-const PROGRESS_BYTES: u64 = 4 * 1024 * 1024;
+use crate::smtp::transaction::all_failed;
 
 /// A server's URL, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -102,7 +97,7 @@ impl Server {
     }
 }
 
-/// How connections to one server are made, again and again.
+/// One server, and the connection to it.
 pub(super) struct Way<'a> {
     args: &'a Args,
     out: &'a Output,
@@ -110,15 +105,15 @@ pub(super) struct Way<'a> {
     tls: TlsMode,
     tls_client: ClientTls,
     login: Option<Login>,
-    limits: crate::net::deadline::Limits,
+    limits: Limits,
+    connection: Option<Connection>,
 }
 
 /// An open connection and how long it took.
-pub(super) struct Connection {
+struct Connection {
     client: Client,
     connect: Duration,
-    /// The certificate was checked.
-    verified: bool,
+    peer: Peer,
 }
 
 impl<'a> Way<'a> {
@@ -147,7 +142,7 @@ impl<'a> Way<'a> {
             })?,
             false => args.tls.client(out, &[])?,
         };
-        Ok(Way { args, out, server, tls, tls_client, login, limits: args.net.limits() })
+        Ok(Way { args, out, server, tls, tls_client, login, limits: args.net.limits(), connection: None })
     }
 
     async fn connect(&self) -> Result<Connection, Fault> {
@@ -177,147 +172,57 @@ impl<'a> Way<'a> {
             ..Options::new(helo, self.tls_client.clone())
         };
         let client = Client::open(stream, &self.server.host, &options).await?;
-        Ok(Connection { client, connect, verified: self.tls_client.verifies() })
+        let tls = client.stream().tls_info();
+        let peer = Peer {
+            host: Some(self.server.host.clone()),
+            ip: client.stream().peer_addr(),
+            verified: tls.is_some() && self.tls_client.verifies(),
+            tls,
+            ..Peer::default()
+        };
+        Ok(Connection { client, connect, peer })
     }
 
-    /// Sends one message over `connection`, which is opened, reused, or replaced if the server had closed it meanwhile.
-    async fn once(
-        &self,
-        connection: &mut Option<Connection>,
-        job: &Job,
-        progress: &Option<Arc<dyn Fn(u64) + Send + Sync>>,
-    ) -> Vec<RecipientResult> {
+    /// Sends one message over the open connection, which is made, reused, or replaced if the server had closed it while
+    /// it was idle.
+    pub(super) async fn send(&mut self, job: &Job, options: &SendOptions<'_>) -> Vec<Settled> {
         loop {
-            let reused = connection.as_ref().is_some_and(|it| it.client.is_open());
-            let mut current = match connection.take().filter(|it| it.client.is_open()) {
+            let current = self.connection.take().filter(|current| current.client.is_open());
+            let reused = current.is_some();
+            let mut current = match current {
                 Some(current) => current,
                 None => match self.connect().await {
                     Ok(current) => current,
-                    Err(fault) => return all_failed(&job.envelope, &fault),
+                    Err(fault) => {
+                        let host = Some(self.server.host.clone());
+                        let peer = Peer { host, ..Peer::default() };
+                        let results = all_failed(&job.envelope, &fault);
+                        return results.into_iter().map(|it| Settled::new(it, peer.clone(), None)).collect();
+                    }
                 },
             };
-            let options =
-                SendOptions { partial: self.args.partial, progress: progress.clone(), ..SendOptions::default() };
-            let results = current.client.send(&job.envelope, &job.message, &options).await;
-            let stale = current.client.was_stale();
-            *connection = Some(current);
-            if !(stale && reused) {
-                return results;
+            let results = current.client.send(&job.envelope, &job.message, options).await;
+            let stale = current.client.was_stale() && reused;
+            let times = TimesMs::new(current.connect, current.client.times());
+            let peer = current.peer.clone();
+            self.connection = Some(current);
+            if !stale {
+                return results.into_iter().map(|it| Settled::new(it, peer.clone(), Some(times))).collect();
             }
         }
     }
-}
 
-/// Sends one message and reports every recipient.
-pub(super) async fn send(
-    url: &str,
-    args: &Args,
-    job: &Job,
-    out: &Output,
-    summary: &mut Summary,
-    tally: &mut Tally,
-) -> Result<(), Fault> {
-    let began = Instant::now();
-    let way = Way::new(url, args, out)?;
-    let mut connection = None;
-    deliver(&way, &mut connection, job, summary, tally).await?;
-    if let Some(connection) = connection {
-        connection.client.quit().await;
+    /// What the user called it.
+    pub(super) fn name(&self) -> String {
+        self.server.shown()
     }
-    summary.elapsed_ms = began.elapsed().as_secs_f64() * 1000.0;
-    Ok(())
-}
 
-/// One message, with its retries.
-pub(super) async fn deliver(
-    way: &Way<'_>,
-    connection: &mut Option<Connection>,
-    job: &Job,
-    summary: &mut Summary,
-    tally: &mut Tally,
-) -> Result<(), Fault> {
-    summary.messages += 1;
-    let size = job.message.size_bytes();
-    let bar = (size >= PROGRESS_BYTES).then(|| Arc::new(way.out.progress(Some(size), "sending")));
-    let progress = bar.clone().map(|bar| -> Arc<dyn Fn(u64) + Send + Sync> { Arc::new(move |bytes| bar.add(bytes)) });
-    let mut waiting = job.clone();
-    let mut attempt = 0;
-    loop {
-        let results = way.once(connection, &waiting, &progress).await;
-        let again = |result: &RecipientResult| match result.outcome {
-            Outcome::Deferred => true,
-            Outcome::Unknown => way.args.retry_unknown,
-            Outcome::Delivered | Outcome::Refused => false,
-        };
-        // All or nothing: one that is refused for good keeps the others from being tried again.
-        let hopeless = !way.args.partial && results.iter().any(|result| result.outcome == Outcome::Refused);
-        let retry = attempt < way.args.retry.retry && !hopeless && results.iter().any(again);
-        let (later, settled): (Vec<_>, Vec<_>) = results.into_iter().partition(|result| retry && again(result));
-        report(way, connection.as_ref(), job, &settled, summary, tally)?;
-        let Some(first) = later.first() else { break };
-        attempt += 1;
-        let wait = crate::retry::delay(attempt, way.args.retry.retry_delay, None, random::fraction());
-        let why = first.fault.as_ref().map(|fault| fault.detail.clone()).unwrap_or_default();
-        let (seconds, most) = (wait.as_secs_f64(), way.args.retry.retry);
-        way.out.warn(&format!("{}: {why}; trying again in {seconds:.1} s ({attempt}/{most})", way.server.shown()));
-        waiting.envelope.recipients.retain(|known| later.iter().any(|result| result.address == known.address));
-        tokio::time::sleep(wait).await;
-    }
-    if let Some(bar) = bar {
-        bar.finish();
-    }
-    Ok(())
-}
-
-fn report(
-    way: &Way<'_>,
-    connection: Option<&Connection>,
-    job: &Job,
-    results: &[RecipientResult],
-    summary: &mut Summary,
-    tally: &mut Tally,
-) -> Result<(), Fault> {
-    let stream = connection.map(|connection| connection.client.stream());
-    let tls = stream.and_then(Stream::tls_info);
-    let address = stream.and_then(Stream::peer_addr);
-    let mut said: Option<&Fault> = None;
-    for result in results {
-        summary.count(result.outcome.as_str());
-        way.out.emit(&RecipientRecord {
-            recipient: result.address.clone(),
-            outcome: result.outcome.as_str(),
-            message_id: job.message_id.clone(),
-            host: Some(way.server.host.clone()),
-            ip: address.map(|address| address.ip().to_string()),
-            port: address.map(|address| address.port()),
-            tls_version: tls.as_ref().map(|tls| tls.version),
-            tls_verified: tls.as_ref().map(|_| connection.is_some_and(|connection| connection.verified)),
-            code: result.code,
-            enhanced: result.enhanced.map(|code| code.to_string()),
-            reply: Some(result.reply.clone()).filter(|reply| !reply.is_empty()),
-            kind: result.fault.as_ref().map(|fault| fault.kind.as_str()),
-            temporary: result.fault.as_ref().map(Fault::temporary),
-            detail: result.fault.as_ref().map(|fault| fault.detail.clone()),
-            size_bytes: job.message.size_bytes(),
-            times_ms: connection.map(|connection| TimesMs::new(connection.connect, connection.client.times())),
-            ..RecipientRecord::default()
-        })?;
-        match &result.fault {
-            None => tally.success_once(),
-            Some(fault) => {
-                // What stopped the whole message is said once, not once a recipient; that the others were not sent
-                // follows from the one that was refused.
-                let follows = fault.kind == Kind::Cancelled && results.iter().any(|other| other.code.is_some());
-                if said != Some(fault) && !follows {
-                    let whole = result.code.is_none() && result.reply.is_empty();
-                    way.out.error(&if whole { way.server.shown() } else { result.address.clone() }, fault);
-                }
-                said = Some(fault);
-                tally.fault(fault);
-            }
+    /// Says goodbye.
+    pub(super) async fn close(self) {
+        if let Some(connection) = self.connection {
+            connection.client.quit().await;
         }
     }
-    Ok(())
 }
 
 /// Our name in EHLO: this host's if it is a full one, else our address as a literal (RFC 5321, section 4.1.4).
