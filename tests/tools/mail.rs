@@ -404,3 +404,29 @@ print(json.dumps({"subject": m["subject"], "from": str(m["from"]), "to": str(m["
     assert_eq!(found["parts"][2][2], "89504e470d0a");
     assert!(found["parts"][0][2].as_str().unwrap().starts_with("4772c3bcc39f65"), "the text made from the HTML");
 }
+
+#[test]
+fn each_domain_gets_the_message_at_its_own_server() {
+    let (server, taken) = sink(|_| None);
+    let folder = temp_dir();
+    let zone = "$ORIGIN b.test.\n$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ MX 10 mail\nmail A 127.0.0.1\n";
+    std::fs::write(folder.path().join("b.zone"), zone).unwrap();
+    std::fs::write(folder.path().join("c.zone"), zone.replace("b.test", "c.test")).unwrap();
+    let dns = crate::harness::server("dnsserve").args(["b.zone", "c.zone"]).dir(folder.path()).start();
+    let mx = |to: &str| {
+        tool("smtpsend")
+            .args(["--mx", "--mx-port", &server.addr.port().to_string(), "--resolver", &dns.addr.to_string()])
+            .args(["--from", "a@a.test", "--body", "/dev/null", "--json", "--to", to])
+            .run()
+    };
+    let done = mx("x@b.test, y@c.test, z@B.test");
+    done.exits(0);
+    assert_records_match_schema("smtpsend", &done);
+    assert_eq!(done.records_of("summary")[0]["delivered"], 3);
+    assert_eq!(done.records_of("recipient")[0]["host"], "mail.b.test");
+    let mut recipients: Vec<Vec<String>> = taken.lock().unwrap().iter().map(|it| it.recipients.clone()).collect();
+    recipients.sort();
+    assert_eq!(recipients, [vec!["x@b.test".to_owned(), "z@B.test".into()], vec!["y@c.test".into()]]);
+    mx("x@nowhere.b.test").exits(68);
+    mx("x@b.test, y@nowhere.c.test").exits(3);
+}
