@@ -40,6 +40,9 @@ serve() {
     echo "   $name is at $url"
 }
 
+# show FILE: what a command printed, indented. (A command never stands before a pipe here: its status would be lost.)
+show() { sed 's/^/   /' "$1"; }
+
 # port URL: the port in it.
 port() { echo "$1" | sed 's|/*$||; s|.*:||'; }
 
@@ -71,9 +74,13 @@ dns=127.0.0.1:$(port "$url")
 
 step "dnsq asks: short, full, JSON"
 [ "$(dnsq --short "@$dns" bob.test MX)" = "10 mail.bob.test." ]
-dnsq "@$dns" bob.test MX | grep -q 'mail.bob.test.'
-dnsq --json "@$dns" bob.test MX | grep -q '"v":1'
-dnsq --short "@$dns" mail.alice.test A alice.test TXT | sed 's/^/   /'
+dnsq "@$dns" bob.test MX > full.txt
+show full.txt
+grep -q '^bob.test.*10 mail.bob.test.$' full.txt
+dnsq --json "@$dns" bob.test MX > answer.json
+show answer.json
+grep -q '"type":"answer","v":1' answer.json
+[ "$(dnsq --short "@$dns" mail.alice.test A alice.test TXT | tr '\n' ' ')" = '127.0.0.1 "v=spf1 mx -all" ' ]
 
 step "a negative answer is status 1, a dead server status 75"
 expect 1 dnsq --short "@$dns" nobody.bob.test A > /dev/null
@@ -105,7 +112,8 @@ echo '<p>Lieber Bob,</p><p>schöne Grüße aus dem <b>Süden</b>!</p>' > body.ht
 smtpsend --server "smtp://127.0.0.1:$alice_port" --tls starttls --ca-cert alice.pem --tls-name mail.alice.test \
     --user alice --password-file alice.password \
     --from 'Alice Ä <alice@alice.test>' --to bob@bob.test --subject 'Grüße aus dem Süden ☀' \
-    --body body.txt --html body.html --attach photo.bin --json | tee sent.json | sed 's/^/   /'
+    --body body.txt --html body.html --attach photo.bin --json > sent.json
+show sent.json
 grep -q '"outcome":"delivered"' sent.json
 
 step "nobody relays without logging in"
@@ -114,19 +122,26 @@ expect 69 smtpsend -q --server "smtp://127.0.0.1:$alice_port" --from x@example.t
 grep -q '^smtpsend: ' refused.txt
 
 step "mailq-ls shows it waiting"
-mailq-ls --queue-dir alice/queue | sed 's/^/   /'
-[ "$(mailq-ls --queue-dir alice/queue --json | grep -c bob@bob.test)" -eq 1 ]
+mailq-ls --queue-dir alice/queue > queue.txt
+show queue.txt
+grep -q 'alice@alice.test.*bob@bob.test' queue.txt
+[ "$(wc -l < queue.txt)" -eq 1 ]
 
 step "mailq-run finds the MX by DNS and delivers; the queue is empty"
-mailq-run --queue-dir alice/queue --resolver "$dns" --mx-port "$bob_port" --json | sed 's/^/   /'
-[ -z "$(mailq-ls --queue-dir alice/queue)" ]
+mailq-run --queue-dir alice/queue --resolver "$dns" --mx-port "$bob_port" --json > run.json
+show run.json
+mailq-ls --queue-dir alice/queue > queue.txt
+[ ! -s queue.txt ]
 
 step "Bob reads: list, show, extract; the attachment is byte for byte what Alice sent"
-mailread list -m bob/mail/bob | tee list.txt | sed 's/^/   /'
+mailread list -m bob/mail/bob > list.txt
+show list.txt
 grep -q 'Grüße aus dem Süden ☀' list.txt
-mailread show -m bob/mail/bob 1 | grep -q 'schöne Grüße aus dem Süden'
+mailread show -m bob/mail/bob 1 > letter.txt
+show letter.txt
+grep -q 'schöne Grüße aus dem Süden' letter.txt
 mkdir extracted
-mailread extract -m bob/mail/bob -o extracted 1
+mailread extract -m bob/mail/bob -o extracted 1 > extracted.txt
 cmp photo.bin extracted/photo.bin
 
 step "Bob replies, and the reply reaches Alice the same way"
@@ -134,7 +149,8 @@ mailread reply -m bob/mail/bob 1 > reply.eml
 echo 'Danke für das Foto!' >> reply.eml
 smtpsend --queue --queue-dir bob/queue -f bob@bob.test -t < reply.eml
 mailq-run --queue-dir bob/queue --resolver "$dns" --mx-port "$alice_port"
-mailread show -m alice/mail/alice 1 | tee answer.txt | sed 's/^/   /'
+mailread show -m alice/mail/alice 1 > answer.txt
+show answer.txt
 grep -q 'Danke für das Foto!' answer.txt
 grep -qi '^Subject: Re: ' answer.txt
 
@@ -152,9 +168,12 @@ tls="--ca-cert ftp.pem --tls-name localhost"
 # shellcheck disable=SC2086 # the two variables hold several words
 {
     ftpput $login $tls extracted/photo.bin "ftpes://$ftp/from/alice/"
-    ftpls $login $tls -l -R "ftpes://$ftp/" | sed 's/^/   /'
-    ftpls $login $tls --json "ftpes://$ftp/from/alice/" | grep -q '"size_bytes":300000'
+    ftpls $login $tls -l -R "ftpes://$ftp/" > tree.txt
+    ftpls $login $tls --json "ftpes://$ftp/from/alice/" > tree.json
 }
+show tree.txt
+show tree.json
+grep -q '"size_bytes":300000' tree.json
 cmp photo.bin pub/from/alice/photo.bin
 
 step "ftpget brings it back: passive and active, TLS and plain, one file and the tree"

@@ -121,6 +121,16 @@ fn each_tool(check: impl Fn(&'static str, fn() -> clap::Command)) {
 }
 
 #[test]
+fn every_binary_is_listed() {
+    let listed: Vec<&str> = ALL.iter().map(|(name, _)| *name).collect();
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).expect("Cargo.toml");
+    let binaries = manifest.split("[[bin]]").skip(1).filter_map(|entry| entry.split('"').nth(1));
+    let mut binaries: Vec<&str> = binaries.collect();
+    binaries.sort_unstable();
+    assert_eq!(listed, binaries);
+}
+
+#[test]
 fn option_sections_are_those_of_clap() {
     each_tool(|name, command| {
         let (path, text) = page(&format!("{name}.1"));

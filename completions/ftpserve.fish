@@ -1,0 +1,42 @@
+complete -c ftpserve -l tls -d 'When TLS starts, if there is a certificate: if the client asks (AUTH TLS), always (AUTH TLS), or before the first byte' -r -f -a "try\t'If the client asks for it'
+starttls\t'By AUTH TLS, before anything else'
+implicit\t'Before the first byte'"
+complete -c ftpserve -l pasv-ports -d 'Ports for passive data connections' -r
+complete -c ftpserve -l pasv-address -d 'The address that PASV shows (behind NAT)' -r
+complete -c ftpserve -l max-per-address -d 'Serve at most N connections from one address' -r
+complete -c ftpserve -l max-file-size -d 'The largest file that may be uploaded' -r
+complete -c ftpserve -l min-free -d 'Refuse uploads when the file system has less free space than this' -r
+complete -c ftpserve -l idle -d 'End connections on which nothing was said for this time' -r
+complete -c ftpserve -l timeout -d 'Break off transfers that stand still for this time' -r
+complete -c ftpserve -l greeting -d 'What the greeting says' -r
+complete -c ftpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
+complete -c ftpserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
+complete -c ftpserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
+complete -c ftpserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
+complete -c ftpserve -l cert -d 'Offer TLS with this certificate chain (PEM)' -r -F
+complete -c ftpserve -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c ftpserve -l self-signed -d 'Offer TLS with a certificate made for NAME at start; may be repeated' -r
+complete -c ftpserve -l cert-out -d 'Write the certificate that --self-signed made to FILE, for clients\' --ca-cert' -r -F
+complete -c ftpserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM)' -r -F
+complete -c ftpserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
+complete -c ftpserve -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c ftpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
+always\t'Always'
+never\t'Never'"
+complete -c ftpserve -l write -d 'Let clients upload, delete, rename and make directories'
+complete -c ftpserve -l upload-only -d 'As --write, but nothing can be downloaded'
+complete -c ftpserve -l drop-box -d 'New files go in; nothing is listed, downloaded or overwritten'
+complete -c ftpserve -l anonymous -d 'With --user-file: let anonymous look and download, too'
+complete -c ftpserve -l auth-in-clear -d 'Take passwords without TLS from other hosts, too'
+complete -c ftpserve -l require-tls-reuse -d 'A data connection inside TLS must resume the session of its control connection'
+complete -c ftpserve -l lenient-tls-end -d 'Take an upload inside TLS that ends without a close notice as complete'
+complete -c ftpserve -l no-active -d 'Refuse active mode (PORT, EPRT)'
+complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is on the disk'
+complete -c ftpserve -l keep-partial -d 'Keep what came of an upload that broke off, if its name was free'
+complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
+complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
+complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
+complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
+complete -c ftpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpserve -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ftpserve -s V -l version -d 'Print version'
