@@ -1,1 +1,224 @@
 //! dnsq and dnsserve.
+
+use std::io::{Read, Write};
+use std::net::{TcpStream, UdpSocket};
+
+use crate::harness::{Done, Server, refusing, server, temp_dir, tool, udp_peer};
+use crate::schema::assert_records_match_schema;
+
+fn data(name: &str) -> String {
+    format!("{}/tests/data/dns/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn example() -> Server {
+    server("dnsserve")
+        .args(["--listen", "127.0.0.1:0"])
+        .arg(data("example.test.zone"))
+        .arg(data("other.test.zone"))
+        .start()
+}
+
+fn ask(server: &Server, args: &[&str]) -> Done {
+    tool("dnsq").arg(format!("@{}", server.addr)).args(args).run()
+}
+
+#[test]
+fn short_full_and_json() {
+    let server = example();
+    assert!(server.url.starts_with("dns://127.0.0.1:"), "{}", server.url);
+    let done = ask(&server, &["--short", "example.test", "MX", "A"]);
+    assert_eq!(done.exits(0).text(), "10 mail.example.test.\n");
+    let full = ask(&server, &["example.test", "MX"]);
+    full.silent_success()
+        .prints(";; ->>HEADER<<- opcode: QUERY, status: NOERROR")
+        .prints("\nexample.test.\t\t3600\tIN\tMX\t10 mail.example.test.\n")
+        .prints("\nmail.example.test.\t3600\tIN\tA\t192.0.2.25\n")
+        .prints(&format!(";; SERVER: 127.0.0.1#{}(127.0.0.1) (UDP)", server.port()));
+    let json = ask(&server, &["--json", "example.test", "MX", "TXT", "nothere.example.test"]);
+    json.silent_success();
+    assert_records_match_schema("dnsq", &json);
+    let records = json.records();
+    assert_eq!(records.len(), 3);
+    assert_eq!(records[0]["answers"][0]["data"]["exchange"], "mail.example.test.");
+    assert_eq!(records[1]["answers"][0]["rdata"], "\"v=spf1 mx -all\"");
+    assert_eq!(records[2]["status"], "NXDOMAIN");
+    let by_url = tool("dnsq").arg(format!("@{}", server.url)).args(["--short", "www.example.test"]).run();
+    assert_eq!(by_url.silent_success().text(), "192.0.2.10\n");
+}
+
+#[test]
+fn exit_says_what_the_answer_was() {
+    let server = example();
+    for (args, status) in [
+        (&["www.example.test"][..], 0),
+        (&["alias.example.test"], 0),
+        (&["away.example.test"], 0),
+        (&["nothere.example.test"], 1),
+        (&["www.example.test", "MX"], 1),
+        (&["dangling.example.test"], 1),
+        (&["www.example.test", "nothere.example.test"], 0),
+        (&["elsewhere.example"], 69),
+        (&["www.example.test", "elsewhere.example"], 69),
+        (&["www.example.test", "+nosuch"], 64),
+        (&["big.example.test", "TXT"], 0),
+        (&["big.example.test", "TXT", "--tcp"], 0),
+        (&["--ignore-truncation", "big.example.test", "TXT"], 0),
+    ] {
+        ask(&server, &[args, &["--short"]].concat()).exits(status);
+    }
+    let over_tcp = ask(&server, &["big.example.test", "TXT", "--json"]).records();
+    assert_eq!(
+        (over_tcp[0]["transport"].as_str(), over_tcp[0]["answers"].as_array().unwrap().len()),
+        (Some("tcp"), 20)
+    );
+}
+
+#[test]
+fn servers_that_fail() {
+    let dead = refusing();
+    let silent = udp_peer(|_| Vec::new());
+    let answer_with = |rcode: u8| {
+        udp_peer(move |query| {
+            let mut answer = query.to_vec();
+            (answer[2], answer[3]) = (answer[2] | 0x80, rcode);
+            vec![answer]
+        })
+    };
+    let good = example();
+    let run = |servers: &[std::net::SocketAddr], extra: &[&str]| {
+        let servers = servers.iter().map(|addr| format!("@{addr}"));
+        tool("dnsq")
+            .args(servers)
+            .args(["--short", "--timeout", "0.3", "--tries", "2", "www.example.test"])
+            .args(extra)
+            .run()
+    };
+    run(&[dead.addr], &[]).exits(75);
+    run(&[silent], &[]).exits(75).says("no answer in time");
+    run(&[answer_with(2)], &[]).exits(75).says("SERVFAIL");
+    run(&[answer_with(5)], &[]).exits(69).says("REFUSED");
+    run(&[answer_with(4)], &[]).exits(69).says("NOTIMP");
+    let json = run(&[answer_with(5)], &["--json"]);
+    assert_records_match_schema("dnsq", &json);
+    assert_eq!(json.records_of("error")[0]["code"], 5);
+    let garbage = udp_peer(|query| vec![[&query[..2], &[0x80, 0, 0xff, 0xff]].concat()]);
+    run(&[garbage], &[]).exits(76);
+    // Failover: the last server answers.
+    for first in [silent, answer_with(2), answer_with(5), garbage, dead.addr] {
+        assert_eq!(run(&[first, good.addr], &[]).exits(0).text(), "192.0.2.10\n");
+    }
+    assert_eq!(run(&[silent, good.addr], &["--race"]).exits(0).text(), "192.0.2.10\n");
+    run(&[answer_with(2), good.addr], &["--no-failover"]).exits(75);
+}
+
+#[test]
+fn strangers_answers_are_waited_past() {
+    let peer = udp_peer(|query| {
+        let answer = |change: &dyn Fn(&mut Vec<u8>)| {
+            let mut answer = query.to_vec();
+            answer[2] |= 0x80;
+            change(&mut answer);
+            answer
+        };
+        vec![answer(&|a| a[0] ^= 1), answer(&|a| a[13] ^= 0x20), answer(&|a| a[2] &= 0x7f), answer(&|a| a[3] = 3)]
+    });
+    let done = tool("dnsq").arg(format!("@{peer}")).args(["--json", "abc.test"]).run();
+    let record = &done.exits(1).records()[0];
+    assert_eq!((record["status"].as_str(), record["mismatches"].as_u64()), (Some("NXDOMAIN"), Some(3)));
+}
+
+#[test]
+fn what_a_server_sends_is_escaped() {
+    // TXT "\033[31m" "\n" at a name with a BEL.
+    let peer = udp_peer(|query| {
+        let end = query.len() - 11;
+        let mut answer = query[..end].to_vec();
+        answer[2] |= 0x80;
+        answer[7] = 1;
+        answer[11] = 0;
+        answer.extend(b"\x03a\x07b\x00\x00\x10\x00\x01\x00\x00\x00\x05\x00\x08\x05\x1b[31m\x01\n");
+        vec![answer]
+    });
+    for args in [&["--short"][..], &["--json"], &["--json-rfc8427"], &[]] {
+        let done = tool("dnsq").arg(format!("@{peer}")).args(["x.test", "TXT"]).args(args).run();
+        done.silent_success().prints("\\");
+        assert!(!done.text().contains(['\u{1b}', '\u{7}']), "{done}");
+    }
+}
+
+#[test]
+fn zone_files_that_are_wrong() {
+    let dir = temp_dir();
+    let serve = |text: &str, args: &[&str]| {
+        std::fs::write(dir.path().join("z"), text).unwrap();
+        tool("dnsserve").args(args).dir(dir.path()).run()
+    };
+    serve("$TTL 1\n@ SOA a b 1 2 3 4 5\n", &["z"]).exits(65).says("z:2: ").says("--zone NAME=FILE");
+    serve("$ORIGIN a.\n$TTL 1\n@ SOA a b 1 2 3 4 5\nx A 1.2.3\n", &["z"])
+        .exits(65)
+        .says("z:4: A record of x.a.: address: bad address");
+    serve("$INCLUDE none\n", &["z"]).exits(65).says("z:1: ").says("none");
+    serve("$ORIGIN a.\n$TTL 1\n@ SOA a b 1 2 3 4 5\n", &["z", "z"]).exits(65).says("read already");
+    serve("", &["--zone", "nonsense"]).exits(64);
+    let good = serve("$TTL 1\n@ SOA a b 7 2 3 4 5\n@ NS a\n", &["--check", "--zone", "b.test=z"]);
+    assert_eq!(good.silent_success().text(), "b.test.\t7\t2\n");
+    let json = serve("$TTL 1\n@ SOA a b 7 2 3 4 5\n", &["--check", "--json", "--zone", "b.test=z"]);
+    assert_records_match_schema("dnsserve", &json);
+}
+
+#[test]
+fn a_query_log_in_json() {
+    let server = server("dnsserve").args(["--json", "--listen", "127.0.0.1:0"]).arg(data("other.test.zone")).start();
+    ask(&server, &["--short", "www.other.test"]).exits(0);
+    ask(&server, &["--short", "www.other.test", "AXFR", "--tcp"]).exits(69);
+    let stdout = server.stdout.text();
+    let status = server.stop();
+    let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((status, lines[0]["type"].as_str()), (0, Some("listening")));
+    assert_eq!((lines[1]["name"].as_str(), lines[1]["status"].as_str()), (Some("www.other.test."), Some("NOERROR")));
+    assert_eq!((lines[2]["qtype"].as_str(), lines[2]["status"].as_str()), (Some("AXFR"), Some("REFUSED")));
+}
+
+#[test]
+fn a_server_takes_pipelined_and_broken_connections() {
+    let server = example();
+    let query = |id: u8, name: &[u8]| {
+        let mut wire = vec![0, id, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+        wire.extend_from_slice(name);
+        wire.extend([0, 0, 1, 0, 1]);
+        [&(wire.len() as u16).to_be_bytes()[..], &wire].concat()
+    };
+    let name = b"\x03www\x07example\x04test";
+    let mut stream = TcpStream::connect(server.addr).unwrap();
+    stream.write_all(&[query(1, name), query(2, name), query(3, b"\x04none")].concat()).unwrap();
+    let mut got = Vec::new();
+    for _ in 0..3 {
+        let mut length = [0; 2];
+        stream.read_exact(&mut length).unwrap();
+        let mut answer = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut answer).unwrap();
+        got.push((answer[1], answer[3] & 15));
+    }
+    assert_eq!(got, [(1, 0), (2, 0), (3, 5)]);
+    for broken in [&b""[..], b"\x00", b"\x00\x05ab", b"\x00\x00", b"\xff\xff"] {
+        TcpStream::connect(server.addr).unwrap().write_all(broken).unwrap();
+    }
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    for junk in [&b""[..], b"x", &[0xff; 12], &[0; 600]] {
+        udp.send_to(junk, server.addr).unwrap();
+    }
+    ask(&server, &["--short", "www.example.test"]).silent_success();
+}
+
+#[test]
+fn forwarding_hands_other_names_on() {
+    let upstream = example();
+    let server = server("dnsserve")
+        .args(["--listen", "127.0.0.1:0", "--forward", &upstream.addr.to_string()])
+        .arg(data("other.test.zone"))
+        .start();
+    assert_eq!(ask(&server, &["--short", "www.example.test"]).exits(0).text(), "192.0.2.10\n");
+    assert_eq!(ask(&server, &["--short", "big.example.test", "TXT"]).exits(0).text().lines().count(), 20);
+    ask(&server, &["--short", "www.example.test", "--no-recurse"]).exits(69);
+    ask(&server, &["--short", "nothere.example.test"]).exits(1);
+}

@@ -97,12 +97,6 @@ fn field(what: &str, kind: Field, words: &mut Words<'_>, wire: &mut Vec<u8>) -> 
             let bytes = base32(words.next(what)?.text).ok_or_else(|| format!("{what}: bad base32"))?;
             string(&filled(what, bytes)?, wire)?;
         }
-        Field::Base64Counted => {
-            let bytes = base64(words.next(what)?.text)?;
-            let length = u16::try_from(bytes.len()).map_err(|_| format!("{what}: too long"))?;
-            wire.extend(length.to_be_bytes());
-            wire.extend(bytes);
-        }
         Field::Base64 => wire.extend(base64(&words.joined())?),
         Field::Base64OrDash => match words.joined().as_slice() {
             b"-" => {}

@@ -56,6 +56,7 @@ fn for_each<'a>(
 /// The parameters as text.
 pub fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
     let mut first = true;
+    consistent(bytes)?;
     for_each(bytes, |key, value| {
         if !std::mem::take(&mut first) {
             out.push(' ');
@@ -91,6 +92,7 @@ pub fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
                 out.push('=');
                 out.push_str(&hints(key, value)?.join(","));
             }
+            5 | 7 if value.is_empty() => return Err(Malformed("empty value")),
             5 => {
                 out.push('=');
                 text::base64(value, 0, out);
@@ -131,6 +133,21 @@ pub fn json(bytes: &[u8]) -> Result<Value, Malformed> {
         Ok(())
     })?;
     Ok(Value::Object(map))
+}
+
+/// What is mandatory is there, and `no-default-alpn` comes with `alpn` (sections 8 and 7.1.1).
+fn consistent(bytes: &[u8]) -> Result<(), Malformed> {
+    let (mut keys, mut wanted) = (Vec::new(), Vec::new());
+    for_each(bytes, |key, value| {
+        keys.push(key);
+        match key {
+            0 => wanted.extend(value.chunks(2).map(|pair| u16::from_be_bytes(pair.try_into().unwrap_or_default()))),
+            2 => wanted.push(1),
+            _ => {}
+        }
+        Ok(())
+    })?;
+    if wanted.iter().all(|key| keys.contains(key)) { Ok(()) } else { Err(Malformed("parameter is missing")) }
 }
 
 fn mandatory(value: &[u8]) -> Result<Vec<String>, Malformed> {

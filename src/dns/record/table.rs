@@ -53,8 +53,6 @@ pub enum Field {
     HexCounted,
     /// Bytes with a length of 8 bits, in base32hex (NSEC3's next owner).
     Base32Counted,
-    /// Bytes with a length of 16 bits, in base64 (TKEY, TSIG).
-    Base64Counted,
     /// The rest in base64.
     Base64,
     /// The rest in base64, `-` if none (DOA).
@@ -261,19 +259,7 @@ pub static TABLE: &[Row] = &[
     r(108, "EUI48", &[("address", Eui48)]),
     r(109, "EUI64", &[("address", Eui64)]),
     r(128, "NXNAME", NONE),
-    r(
-        249,
-        "TKEY",
-        &[
-            ("algorithm", PlainName),
-            ("inception", Time),
-            ("expiration", Time),
-            ("mode", U16),
-            ("error", U16),
-            ("key", Base64Counted),
-            ("other", Base64Counted),
-        ],
-    ),
+    r(249, "TKEY", NONE),
     r(250, "TSIG", NONE),
     r(251, "IXFR", NONE),
     r(252, "AXFR", NONE),

@@ -130,10 +130,6 @@ pub fn field(kind: Field, cursor: &mut Cursor<'_>, style: Style, out: &mut Strin
             bytes => hex(bytes, 0, out),
         },
         Field::Base32Counted => filled(cursor.string()?).map(|bytes| base32(bytes, out))?,
-        Field::Base64Counted => {
-            let length = cursor.u16()?;
-            base64(cursor.take(length.into())?, 0, out);
-        }
         Field::Base64 => base64(cursor.rest(), style.split, out),
         Field::Base64OrDash => match cursor.rest() {
             [] => out.push('-'),

@@ -67,8 +67,8 @@ fn padded<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
 pub fn write_wks(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     let _ = write!(out, "{}", cursor.u8()?);
     let map = cursor.rest();
-    if map.len() > 8192 {
-        return Err(Malformed("WKS bit map over 65536 ports"));
+    if map.len() > 8192 || map.last() == Some(&0) {
+        return Err(Malformed("bad WKS bit map"));
     }
     for (at, byte) in (0u32..).zip(map) {
         for bit in (0..8).filter(|bit| byte & (0x80 >> bit) != 0) {
@@ -108,6 +108,9 @@ pub fn write_a6(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malform
         let bytes = cursor.take(usize::from((128 - prefix).div_ceil(8)))?;
         let mut octets = [0; 16];
         octets.get_mut(16 - bytes.len()..).ok_or(Malformed("address too long"))?.copy_from_slice(bytes);
+        if prefix > 0 && u128::from_be_bytes(octets) & !(u128::MAX >> prefix) != 0 {
+            return Err(Malformed("A6 suffix overlaps its prefix"));
+        }
         out.push(' ');
         text::write_ipv6(octets, out);
     }

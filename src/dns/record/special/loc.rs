@@ -30,7 +30,7 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Loc, Malformed> {
     }
     let mut centimetres = || -> Result<u64, Malformed> {
         let byte = cursor.u8()?;
-        let power = POWERS.get(usize::from(byte & 15)).filter(|_| byte >> 4 <= 9);
+        let power = POWERS.get(usize::from(byte & 15)).filter(|_| byte >> 4 <= 9 && (byte >> 4 > 0 || byte == 0));
         Ok(u64::from(byte >> 4) * power.ok_or(Malformed("bad LOC size"))?)
     };
     let (size, horizontal, vertical) = (centimetres()?, centimetres()?, centimetres()?);

@@ -27,7 +27,7 @@ fn for_each(bytes: &[u8], mut found: impl FnMut(Rtype)) -> Result<(), Malformed>
     while !cursor.is_empty() {
         let window = u16::from(cursor.u8()?);
         let map = cursor.string()?;
-        if window < next_window || map.is_empty() || map.len() > 32 {
+        if window < next_window || map.len() > 32 || map.last().is_none_or(|last| *last == 0) {
             return Err(Malformed("bad type bit map"));
         }
         next_window = window + 1;
@@ -75,7 +75,8 @@ pub fn parse_types(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), Text
 
 /// The types below 128 of NXT's single bit map.
 pub fn write_old_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
-    if bytes.len() > 16 || bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
+    let ends_in_zero = bytes.last() == Some(&0);
+    if bytes.len() > 16 || ends_in_zero || bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
         return Err(Malformed("bad type bit map"));
     }
     let bits = (0u16..).zip(bytes).flat_map(|(at, byte)| {
