@@ -1,9 +1,10 @@
-//! Mail peers: swaks, curl and msmtp submit to smtpserve.
+//! Mail peers: swaks, curl and msmtp submit to smtpserve; smtpsend and mailq-run deliver to Postfix's smtp-sink.
 
 use std::path::Path;
 
 use crate::harness::{Done, Server, server, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict};
+use crate::servers;
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
@@ -12,6 +13,10 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial { peer: "swaks", feature: "is refused by smtpserve without a login", run: swaks_is_refused },
     Trial { peer: "curl", feature: "submits to smtpserve", run: curl_submits },
     Trial { peer: "msmtp", feature: "submits to smtpserve with STARTTLS and AUTH", run: msmtp_submits },
+    Trial { peer: "postfix", feature: "smtp-sink takes what smtpsend composes", run: sink_takes },
+    Trial { peer: "postfix", feature: "smtp-sink refuses, defers and hangs up: smtpsend says which", run: sink_fails },
+    Trial { peer: "postfix", feature: "smtp-sink without extensions gets 7-bit mail", run: sink_is_old },
+    Trial { peer: "postfix", feature: "smtp-sink takes what mailq-run delivers", run: sink_takes_from_the_queue },
 ];
 
 /// A user file for `alice` with the password `secret`.
@@ -109,5 +114,83 @@ fn msmtp_submits(peer: &Peer) -> Verdict {
     let args = tls.into_iter().chain(login).chain(message);
     peer.feed("msmtp", args, Some(b"Subject: x\n\ntext\n")).exits(0);
     queued(dir.path()).exits(0).prints("carol@carol.test");
+    Verdict::Ok
+}
+
+/// smtpsend to the sink, one small message.
+fn send(sink: &servers::Served, more: &[&str]) -> Done {
+    let url = format!("smtp://{}", sink.addr());
+    let message = ["--from", "alice@alice.test", "--to", "bob@bob.test", "--subject", "Grüße", "--body", "-"];
+    tool("smtpsend").args(["--server", &url, "--json"]).args(message).args(more).stdin(".dot\nGrüße\n").run()
+}
+
+fn outcomes(done: &Done) -> Vec<String> {
+    let records = done.records_of("recipient");
+    records.iter().map(|record| record["outcome"].as_str().expect("an outcome").to_owned()).collect()
+}
+
+fn sink_takes(peer: &Peer) -> Verdict {
+    let sink = servers::smtp_sink(peer, &[]);
+    let dir = temp_dir();
+    let file = dir.path().join("photo.bin");
+    std::fs::write(&file, (0..200_000u32).map(|number| (number % 256) as u8).collect::<Vec<_>>()).unwrap();
+    let done = send(&sink, &["--cc", "carol@bob.test", "--bcc", "dave@bob.test", "--attach", file.to_str().unwrap()]);
+    assert_eq!(outcomes(done.exits(0)), ["delivered"; 3], "\n{done}");
+    let messages = servers::sunk(&sink);
+    assert_eq!(messages.len(), 1, "{messages:?}");
+    assert!(messages[0].contains("Subject: =?") && messages[0].contains("photo.bin"), "{}", messages[0]);
+    assert!(!messages[0].to_lowercase().contains("\nbcc:"), "Bcc left\n{}", messages[0]);
+    for recipient in ["bob@bob.test", "carol@bob.test", "dave@bob.test"] {
+        assert!(messages[0].contains(&format!("X-Rcpt-Args: <{recipient}>")), "{recipient}: {}", messages[0]);
+    }
+    Verdict::Ok
+}
+
+fn sink_fails(peer: &Peer) -> Verdict {
+    // -f: permanent, -r: temporary, -q: hangs up.
+    for (args, status, outcome) in [
+        (["-f", "RCPT"], 69, Some("refused")),
+        (["-r", "RCPT"], 75, Some("deferred")),
+        (["-f", "MAIL"], 69, Some("refused")),
+        (["-r", "DATA"], 75, Some("deferred")),
+        (["-f", "."], 69, Some("refused")),
+        (["-r", "."], 75, Some("deferred")),
+        (["-q", "RCPT"], 75, Some("deferred")),
+        (["-q", "."], 3, Some("unknown")),
+    ] {
+        let sink = servers::smtp_sink(peer, &args);
+        let done = send(&sink, &[]);
+        assert_eq!(done.exits(status).records_of("recipient").len(), 1, "{args:?}\n{done}");
+        assert_eq!(outcomes(&done).first().map(String::as_str), outcome, "{args:?}\n{done}");
+    }
+    Verdict::Ok
+}
+
+fn sink_is_old(peer: &Peer) -> Verdict {
+    // -8: no 8BITMIME, -p: no PIPELINING, -E: no enhanced codes; -e: no ESMTP at all.
+    for args in [&["-8", "-p", "-E"][..], &["-e"]] {
+        let sink = servers::smtp_sink(peer, args);
+        assert_eq!(outcomes(send(&sink, &[]).exits(0)), ["delivered"]);
+        let messages = servers::sunk(&sink);
+        assert!(messages.len() == 1 && messages[0].is_ascii(), "{args:?}: {messages:?}");
+    }
+    Verdict::Ok
+}
+
+fn sink_takes_from_the_queue(peer: &Peer) -> Verdict {
+    let sink = servers::smtp_sink(peer, &[]);
+    let dir = temp_dir();
+    let queue = dir.path().join("queue");
+    let queue = queue.to_str().unwrap();
+    for number in 0..5 {
+        let to = format!("user{number}@bob.test");
+        let message = ["--from", "alice@alice.test", "--to", &to, "--subject", "x", "--body", "-"];
+        tool("smtpsend").args(["--queue", "--queue-dir", queue]).args(message).stdin("text\n").run().exits(0);
+    }
+    let route = format!("bob.test=smtp://{}", sink.addr());
+    let done = tool("mailq-run").args(["--queue-dir", queue, "--json", "--route", &route]).run();
+    assert_eq!(done.exits(0).records_of("attempt").len(), 5, "\n{done}");
+    assert_eq!(queued(dir.path()).exits(0).text(), "");
+    assert_eq!(servers::sunk(&sink).len(), 5);
     Verdict::Ok
 }
