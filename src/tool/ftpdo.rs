@@ -144,26 +144,30 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let mut servers = Servers::new(Connecting { out, net, tls, login, ftp });
         let mut tally = Tally::default();
         // Only connecting is tried again: a command may have been done although its reply got lost.
-        let mut client = connect(&args, out, &mut servers, &url).await?;
-        match args.verb {
-            Verb::Raw => {
-                let line = args.words.join(" ");
-                let reply = client.raw(&line).await?;
-                out.emit(&record(Verb::Raw, None, &reply))?;
+        let mut fail = |path: &RemotePath, fault: Fault| {
+            out.error(&url.with_path(path.clone(), false).to_string(), &fault);
+            tally.fault(&fault);
+        };
+        let mut client = match connect(&args, out, &mut servers, &url).await {
+            Ok(client) => client,
+            Err(fault) => {
+                fail(&url.path, fault);
+                return Ok(tally.exit());
             }
-            Verb::Mv => {
-                let [from, to] = paths.as_slice() else { return Err(usage("mv needs FROM and TO").into()) };
-                let reply = rename(&mut client, from, to).await?;
-                out.emit(&record(Verb::Mv, Some(to), &reply))?;
-            }
-            Verb::Mkdir | Verb::Rm | Verb::Stat => {
-                for path in &paths {
-                    match one(&args, out, &mut client, &url, path).await {
-                        Ok(()) => tally.success(),
-                        Err(fault) => {
-                            out.error(&url.with_path(path.clone(), false).to_string(), &fault);
-                            tally.fault(&fault);
-                        }
+        };
+        match (args.verb, paths.as_slice()) {
+            (Verb::Raw, _) => match client.raw(&args.words.join(" ")).await {
+                Ok(reply) => out.emit(&record(Verb::Raw, None, &reply))?,
+                Err(fault) => fail(&url.path, fault),
+            },
+            (Verb::Mv, [from, to]) => match rename(&mut client, from, to).await {
+                Ok(reply) => out.emit(&record(Verb::Mv, Some(to), &reply))?,
+                Err(fault) => fail(from, fault),
+            },
+            (Verb::Mkdir | Verb::Rm | Verb::Stat | Verb::Mv, paths) => {
+                for path in paths {
+                    if let Err(fault) = one(&args, out, &mut client, &url, path).await {
+                        fail(path, fault);
                     }
                 }
             }

@@ -14,6 +14,8 @@
 
 mod dns;
 mod ftp;
+mod ftp_clients;
+mod ftp_servers;
 #[path = "../tools/harness.rs"]
 mod harness;
 mod mail;
@@ -21,6 +23,6 @@ mod peers;
 mod servers;
 
 fn main() -> std::process::ExitCode {
-    let trials = [ftp::TRIALS, mail::TRIALS, dns::TRIALS].concat();
+    let trials = [ftp::TRIALS, ftp_clients::TRIALS, mail::TRIALS, dns::TRIALS].concat();
     peers::run(&trials)
 }

@@ -50,7 +50,7 @@ impl FromStr for PortRange {
 pub struct Begun {
     /// The data connection.
     pub stream: Stream,
-    /// False when the server refused the offset: the transfer runs from the beginning.
+    /// True when the server refused the offset: the transfer runs from the beginning.
     pub restarted: bool,
     /// The 150 or 125 reply.
     pub opening: Reply,
@@ -91,10 +91,9 @@ impl Client {
             self.control.queue(question)?;
         }
         self.control.queue(&set_up)?;
-        if offset > 0 {
-            self.control.queue(&Command::Rest(offset))?;
+        if listener.is_none() {
+            self.queue_transfer(command, offset)?;
         }
-        self.control.queue(command)?;
         self.control.flush().await?;
         let mut answers = Vec::with_capacity(questions.len());
         for _ in questions {
@@ -102,27 +101,31 @@ impl Client {
         }
         let reply = self.control.final_reply().await?;
         let waiting = match listener {
-            Some(listener) if reply.ok() => Ok(Waiting::Active(listener)),
-            Some(_) => Err(()),
+            // pyftpdlib connects at once and answers out of order when the transfer is already asked for: lock step.
+            Some(listener) if reply.ok() => {
+                self.queue_transfer(command, offset)?;
+                self.control.flush().await?;
+                Waiting::Active(listener)
+            }
+            Some(_) => return self.refused_set_up(&set_up, &reply, v6).map(|()| None),
             None => match self.passive_address(&set_up, &reply, peer) {
-                Some(address) => Ok(Waiting::Passive(self.reach(address, command).await?)),
-                None => Err(()),
+                Some(address) => Waiting::Passive(self.reach(address, command).await?),
+                None => {
+                    // The transfer command went out already; its refusal is no news, unless the other one was none.
+                    if offset > 0 {
+                        self.control.final_reply().await?;
+                    }
+                    let refusal = self.control.final_reply().await?;
+                    if reply.ok() {
+                        return Err(refusal.fault(command.verb(), Kind::NoInput));
+                    }
+                    return self.refused_set_up(&set_up, &reply, v6).map(|()| None);
+                }
             },
         };
         let restarted = match offset {
             0 => false,
-            _ => self.control.final_reply().await?.code == 350,
-        };
-        let Ok(waiting) = waiting else {
-            // The transfer command went out already; its refusal is not news.
-            let refusal = self.control.final_reply().await?;
-            return match self.next_way(&set_up, &reply, v6) {
-                true => Ok(None),
-                false if reply.ok() && !refusal.ok() => Err(refusal.fault(command.verb(), Kind::NoInput)),
-                false => Err(reply
-                    .fault(set_up.verb(), Kind::Unsupported)
-                    .with_hint("--active lets the server open the data connection")),
-            };
+            _ => self.control.final_reply().await?.code != 350,
         };
         let (stream, opening) = self.opened(waiting, command, peer).await?;
         let stream = self.secure(stream).await?;
@@ -160,19 +163,29 @@ impl Client {
         }
     }
 
-    /// Whether another way is left after the server refused this one; remembers what does not work.
-    fn next_way(&self, set_up: &Command, reply: &Reply, v6: bool) -> bool {
-        let learned = &self.options.learned;
-        if reply.class() == Class::Transient {
-            return false;
+    fn queue_transfer(&mut self, command: &Command, offset: u64) -> Result<(), Fault> {
+        if offset > 0 {
+            self.control.queue(&Command::Rest(offset))?;
         }
+        self.control.queue(command)
+    }
+
+    /// The server refused a way of setting up: an older one may be left, and what does not work is remembered.
+    fn refused_set_up(&self, set_up: &Command, reply: &Reply, v6: bool) -> Result<(), Fault> {
+        let learned = &self.options.learned;
         match set_up {
-            Command::Epsv(_) if !v6 => Learned::set(&learned.no_epsv),
-            Command::Eprt(_) if !v6 => Learned::set(&learned.no_eprt),
-            _ => return false,
+            Command::Epsv(_) if !v6 && reply.class() == Class::Permanent => Learned::set(&learned.no_epsv),
+            Command::Eprt(_) if !v6 && reply.class() == Class::Permanent => Learned::set(&learned.no_eprt),
+            _ => {
+                let fault = reply.fault(set_up.verb(), Kind::Unsupported);
+                return Err(match self.options.active {
+                    Some(_) => fault,
+                    None => fault.with_hint("--active lets the server open the data connection"),
+                });
+            }
         }
         self.options.trace.note("falling back to the older command for data connections");
-        true
+        Ok(())
     }
 
     /// Connects to the passive port. When that fails the server may be able to say why.

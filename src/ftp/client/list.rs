@@ -63,6 +63,8 @@ impl Client {
                 Err(fault) if way == Way::Auto && fault.kind == Kind::Unsupported && fault.code != Some(501) => {
                     Learned::set(&self.options.learned.no_mlsd);
                 }
+                // 501: not a directory, or nothing there (RFC 3659, section 7.2.1).
+                Err(fault) if fault.code == Some(501) => return Err(Fault { kind: Kind::NoInput, ..fault }),
                 other => return other,
             }
         }

@@ -10,13 +10,17 @@ pub use local::{LocalDir, Origin, Part};
 pub use receive::{Get, Got, fetch_part, fetch_to};
 pub use send::{Put, PutDone, Replace, Source, store};
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::ftp::client::Client;
 use crate::ftp::command::Command;
 
 /// Ends the transfer of `command` after its bytes went wrong: the server's own explanation is worth more than ours, if it
 /// comes soon. The connection is of no use afterwards.
 async fn explain(client: &mut Client, command: &Command, fault: Fault) -> Fault {
+    // What failed here, on our disk or at our pipe, is no news of the server's.
+    if matches!(fault.kind, Kind::Cancelled | Kind::CannotCreate | Kind::Io | Kind::Internal) {
+        return client.abandon(fault);
+    }
     match client.finish_soon(command).await {
         Err(said) if said.code.is_some() => said,
         _ => client.abandon(fault),

@@ -1,0 +1,279 @@
+//! FTP clients: the same round of work against every server that people run.
+
+use std::path::{Path, PathBuf};
+
+use crate::ftp_servers::{proftpd, pure_ftpd, pyftpdlib};
+use crate::harness::{Done, temp_dir, tool};
+use crate::peers::{Peer, Trial, Verdict};
+use crate::servers::{Served, vsftpd};
+
+/// One row a peer × feature.
+pub(crate) const TRIALS: &[Trial] = &[
+    Trial { peer: "vsftpd", feature: "clients, plain", run: |peer| start(peer, vsftpd, "", false, PASSIVE) },
+    Trial { peer: "vsftpd", feature: "clients, active", run: |peer| start(peer, vsftpd, "", false, ACTIVE) },
+    Trial {
+        peer: "vsftpd",
+        feature: "clients, TLS with session reuse",
+        run: |peer| start(peer, vsftpd, "", true, PASSIVE),
+    },
+    Trial { peer: "vsftpd", feature: "clients, TLS, active", run: |peer| start(peer, vsftpd, "", true, ACTIVE) },
+    Trial { peer: "pure-ftpd", feature: "clients, plain", run: |peer| start(peer, pure_ftpd, USER, false, PASSIVE) },
+    Trial { peer: "pure-ftpd", feature: "clients, active", run: |peer| start(peer, pure_ftpd, USER, false, ACTIVE) },
+    Trial { peer: "pure-ftpd", feature: "clients, TLS", run: |peer| start(peer, pure_ftpd, USER, true, PASSIVE) },
+    Trial { peer: "proftpd", feature: "clients, plain", run: |peer| start(peer, proftpd, USER, false, PASSIVE) },
+    Trial { peer: "proftpd", feature: "clients, active", run: |peer| start(peer, proftpd, USER, false, ACTIVE) },
+    Trial {
+        peer: "proftpd",
+        feature: "clients, TLS with session reuse",
+        run: |peer| start(peer, proftpd, USER, true, PASSIVE),
+    },
+    Trial { peer: "python3", feature: "pyftpdlib: clients, plain", run: |peer| start_python(peer, false, PASSIVE) },
+    Trial { peer: "python3", feature: "pyftpdlib: clients, active", run: |peer| start_python(peer, false, ACTIVE) },
+    Trial { peer: "python3", feature: "pyftpdlib: clients, TLS", run: |peer| start_python(peer, true, PASSIVE) },
+];
+
+const USER: &str = "bench@";
+const PASSIVE: &[&str] = &[];
+const ACTIVE: &[&str] = &["--active"];
+
+fn start(
+    peer: &Peer,
+    serve: fn(&Peer, &Path, bool) -> Served,
+    user: &'static str,
+    tls: bool,
+    how: &'static [&'static str],
+) -> Verdict {
+    let root = temp_dir();
+    fill(root.path());
+    let served = serve(peer, root.path(), tls);
+    battery(&Server::new(&served, root.path(), user, tls, how));
+    Verdict::Ok
+}
+
+fn start_python(peer: &Peer, tls: bool, how: &'static [&'static str]) -> Verdict {
+    let root = temp_dir();
+    fill(root.path());
+    let Some(served) = pyftpdlib(peer, root.path(), tls) else {
+        return Verdict::NotApplicable("pip install pyftpdlib pyOpenSSL brings it");
+    };
+    battery(&Server::new(&served, root.path(), USER, tls, how));
+    Verdict::Ok
+}
+
+/// What is served: files of awkward names and sizes, three levels deep.
+fn fill(root: &Path) {
+    std::fs::create_dir_all(root.join("sub/deeper")).unwrap();
+    std::fs::create_dir(root.join("with space")).unwrap();
+    std::fs::create_dir(root.join("empty")).unwrap();
+    std::fs::write(root.join("hello.txt"), "hello\n").unwrap();
+    std::fs::write(root.join("nothing"), "").unwrap();
+    std::fs::write(root.join("sub/a b.txt"), "spaces\n").unwrap();
+    std::fs::write(root.join("sub/gr\u{fc}n"), "utf-8\n").unwrap();
+    std::fs::write(root.join("sub/deeper/-dash"), "dash\n").unwrap();
+    std::fs::write(root.join("with space/x"), "x\n").unwrap();
+    std::fs::write(root.join(".hidden"), "hidden\n").unwrap();
+    let big: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+    std::fs::write(root.join("big.bin"), big).unwrap();
+    for number in 0..60 {
+        std::fs::write(root.join(format!("sub/deeper/{number}")), format!("file {number}\n")).unwrap();
+    }
+    let file = std::fs::File::options().write(true).open(root.join("hello.txt")).unwrap();
+    let leap_day = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_582_977_600);
+    file.set_modified(leap_day).unwrap();
+}
+
+/// A server under test, and how our tools are to speak to it.
+struct Server {
+    url: String,
+    root: PathBuf,
+    extra: Vec<String>,
+}
+
+impl Server {
+    fn new(served: &Served, root: &Path, user: &str, tls: bool, how: &[&str]) -> Server {
+        let dir = served.dir.path();
+        std::fs::write(dir.join("password"), "secret\n").unwrap();
+        let mut extra: Vec<String> = how.iter().map(|&flag| flag.to_owned()).collect();
+        if !user.is_empty() {
+            extra.push(format!("--password-file={}/password", dir.display()));
+        }
+        if tls {
+            extra.push(format!("--ca-cert={}/cert.pem", dir.display()));
+            extra.push("--tls-name=localhost".to_owned());
+        }
+        let scheme = if tls { "ftpes" } else { "ftp" };
+        Server { url: format!("{scheme}://{user}{}", served.addr()), root: root.to_owned(), extra }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.url)
+    }
+
+    /// Runs a tool that must end with `status`.
+    #[track_caller]
+    fn run(&self, name: &str, dir: &Path, args: &[&str], status: i32) -> Done {
+        let done = tool(name).args(&self.extra).args(args).dir(dir).run();
+        assert_eq!(done.status, status, "{done}");
+        done
+    }
+}
+
+/// The plain job of all four clients.
+fn battery(server: &Server) {
+    let work = temp_dir();
+    let dir = work.path();
+    listing(server, dir);
+    download(server, dir);
+    upload(server, dir);
+    commands(server, dir);
+}
+
+fn listing(server: &Server, dir: &Path) {
+    let done = server.run("ftpls", dir, &[&server.url("sub/")], 0);
+    let mut names: Vec<_> = done.text().lines().map(str::to_owned).collect();
+    names.sort();
+    assert_eq!(names, ["a b.txt", "deeper", "gr\u{fc}n"], "{done}");
+    let done = server.run("ftpls", dir, &["--json", "-R", &server.url("")], 0);
+    let records = done.records();
+    let find = |path: &str| {
+        let found = records.iter().find(|record| record["path"] == path);
+        found.unwrap_or_else(|| panic!("no {path}\n{done}"))
+    };
+    assert_eq!(find("big.bin")["size_bytes"], 3_000_000);
+    assert_eq!(find("sub/deeper")["entry_type"], "directory");
+    assert_eq!(find("with space/x")["entry_type"], "file");
+    let modified = find("hello.txt")["modified"].as_str().unwrap();
+    assert!(modified.starts_with("2020-02-29"), "{modified}");
+    for missing in ["nope", "nope/", "sub/nope/"] {
+        server.run("ftpls", dir, &[&server.url(missing)], 66);
+    }
+    let done = server.run("ftpls", dir, &[&server.url("empty/")], 0);
+    assert!(done.stdout.is_empty(), "{done}");
+    let done = server.run("ftpls", dir, &["-l", &server.url("hello.txt")], 0);
+    assert!(done.text().contains("\t6\t"), "{done}");
+    server.run("ftpls", dir, &["--way=list", &server.url("with%20space/")], 0);
+    let done = server.run("ftpls", dir, &["--way=stat", &server.url("sub/")], 0);
+    assert!(done.text().contains("deeper"), "{done}");
+}
+
+fn download(server: &Server, dir: &Path) {
+    server.run("ftpget", dir, &[&server.url("hello.txt")], 0);
+    let meta = std::fs::metadata(dir.join("hello.txt")).unwrap();
+    assert_eq!(std::os::unix::fs::MetadataExt::mtime(&meta), 1_582_977_600, "the time is kept");
+    server.run("ftpget", dir, &["-o", "big", &server.url("big.bin")], 0);
+    assert_eq!(std::fs::read(dir.join("big")).unwrap(), std::fs::read(server.root.join("big.bin")).unwrap());
+    let done = server.run("ftpget", dir, &["-o", "-", &server.url("sub/a%20b.txt"), &server.url("nothing")], 0);
+    assert_eq!(done.stdout, b"spaces\n");
+    server.run("ftpget", dir, &["-o", "several/", &server.url("hello.txt"), &server.url("sub/gr%C3%BCn")], 0);
+    assert_eq!(std::fs::read(dir.join("several/gr\u{fc}n")).unwrap(), b"utf-8\n");
+    server.run("ftpget", dir, &[&server.url("nope")], 66);
+    assert!(!dir.join("nope").exists() && !dir.join(".nope.part").exists());
+    // A tree, twice: the second time everything is the same already.
+    let done = server.run("ftpget", dir, &["-r", "-o", "tree", "--json", &server.url("")], 0);
+    same_tree(&server.root, &dir.join("tree"), &done);
+    let done = server.run("ftpget", dir, &["-r", "-o", "tree", "--json", &server.url("")], 0);
+    let summary = done.records().pop().unwrap();
+    assert_eq!((summary["files"].as_u64(), summary["failed"].as_u64()), (Some(0), Some(0)), "{done}");
+    server.run("ftpget", dir, &["-r", &server.url("sub")], 0);
+    same_tree(&server.root.join("sub"), &dir.join("sub"), &done);
+    resume(server, dir);
+}
+
+/// A part that an earlier run left is continued, if the remote file is still the same.
+fn resume(server: &Server, dir: &Path) {
+    server.run("ftpget", dir, &["--no-clobber", "-o", "big", &server.url("big.bin")], 73);
+    let whole = std::fs::read(server.root.join("big.bin")).unwrap();
+    let done = server.run("ftpget", dir, &["-o", "r", "--json", &server.url("big.bin")], 0);
+    let record = &done.records()[0];
+    let modified = jiff_seconds(record["modified"].as_str().unwrap());
+    let part = std::fs::File::create(dir.join(".r.part")).unwrap();
+    std::io::Write::write_all(&mut &part, &whole[..1_000_000]).unwrap();
+    let url = record["url"].as_str().unwrap();
+    let memory = format!("{} {modified} {url}", whole.len());
+    if rustix::fs::fsetxattr(&part, "user.applayer.remote", memory.as_bytes(), rustix::fs::XattrFlags::empty()).is_err()
+    {
+        return;
+    }
+    drop(part);
+    let done = server.run("ftpget", dir, &["-o", "r", "--json", &server.url("big.bin")], 0);
+    assert_eq!(done.records()[0]["resumed_from_bytes"], 1_000_000, "{done}");
+    assert_eq!(std::fs::read(dir.join("r")).unwrap(), whole);
+}
+
+fn jiff_seconds(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().unwrap().as_second()
+}
+
+fn upload(server: &Server, dir: &Path) {
+    server.run("ftpput", dir, &["big", &server.url("new/in/here/")], 0);
+    let there = server.root.join("new/in/here");
+    assert_eq!(std::fs::read(there.join("big")).unwrap(), std::fs::read(dir.join("big")).unwrap());
+    assert_eq!(std::fs::read_dir(&there).unwrap().count(), 1, "no temporary file is left");
+    let done = tool("ftpput").args(&server.extra).args(["-", &server.url("new/stdin")]).stdin("from a pipe\n").run();
+    assert_eq!(done.status, 0, "{done}");
+    assert_eq!(std::fs::read(server.root.join("new/stdin")).unwrap(), b"from a pipe\n");
+    // Over a file that is there; empty; appended; in place.
+    std::fs::write(dir.join("small"), "second\n").unwrap();
+    std::fs::write(dir.join("none"), "").unwrap();
+    server.run("ftpput", dir, &["small", &server.url("new/stdin")], 0);
+    assert_eq!(std::fs::read(server.root.join("new/stdin")).unwrap(), b"second\n");
+    server.run("ftpput", dir, &["none", &server.url("new/")], 0);
+    assert_eq!(std::fs::read(server.root.join("new/none")).unwrap(), b"");
+    server.run("ftpput", dir, &["--append", "small", &server.url("new/stdin")], 0);
+    assert_eq!(std::fs::read(server.root.join("new/stdin")).unwrap(), b"second\nsecond\n");
+    server.run("ftpput", dir, &["--in-place", "small", &server.url("new/stdin")], 0);
+    assert_eq!(std::fs::read(server.root.join("new/stdin")).unwrap(), b"second\n");
+    server.run("ftpput", dir, &["--replace", "none", &server.url("new/stdin")], 0);
+    assert_eq!(std::fs::read(server.root.join("new/stdin")).unwrap(), b"");
+    let done = server.run("ftpput", dir, &["-r", "tree", &server.url("copy/of/tree/"), "--json"], 0);
+    same_tree(&dir.join("tree"), &server.root.join("copy/of/tree"), &done);
+}
+
+fn commands(server: &Server, dir: &Path) {
+    server.run("ftpdo", dir, &[&server.url("new"), "mkdir", "-p", "a/b/c", "d"], 0);
+    assert!(server.root.join("new/a/b/c").is_dir() && server.root.join("new/d").is_dir());
+    server.run("ftpdo", dir, &[&server.url("new"), "mkdir", "-p", "a/b"], 0);
+    server.run("ftpdo", dir, &[&server.url("new"), "mkdir", "d"], 69);
+    server.run("ftpdo", dir, &[&server.url("new"), "mv", "stdin", "a/moved"], 0);
+    assert!(server.root.join("new/a/moved").exists());
+    let done = server.run("ftpdo", dir, &["--json", &server.url(""), "stat", "hello.txt", "sub"], 0);
+    let records = done.records();
+    assert_eq!((&records[0]["size_bytes"], &records[1]["entry_type"]), (&6.into(), &"directory".into()), "{done}");
+    server.run("ftpdo", dir, &[&server.url(""), "stat", "nope"], 66);
+    server.run("ftpdo", dir, &[&server.url(""), "rm", "nope"], 66);
+    server.run("ftpdo", dir, &[&server.url(""), "rm", "-f", "nope"], 0);
+    server.run("ftpdo", dir, &[&server.url(""), "rm", "new"], 69);
+    server.run("ftpdo", dir, &[&server.url(""), "rm", "-r", "new"], 0);
+    assert!(!server.root.join("new").exists());
+    let done = server.run("ftpdo", dir, &[&server.url(""), "raw", "SYST"], 0);
+    assert!(done.text().starts_with("215 "), "{done}");
+    server.run("ftpdo", dir, &[&server.url(""), "raw", "XYZZY"], 69);
+}
+
+#[track_caller]
+fn same_tree(one: &Path, other: &Path, story: &Done) {
+    let (one, other) = (paths(one, one), paths(other, other));
+    assert_eq!(
+        one.iter().map(|entry| &entry.0).collect::<Vec<_>>(),
+        other.iter().map(|e| &e.0).collect::<Vec<_>>(),
+        "{story}"
+    );
+    assert!(one == other, "contents differ\n{story}");
+}
+
+/// Every path below `top` with its bytes, sorted.
+fn paths(top: &Path, folder: &Path) -> Vec<(PathBuf, Option<Vec<u8>>)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        let relative = path.strip_prefix(top).unwrap().to_owned();
+        if entry.file_type().unwrap().is_dir() {
+            found.push((relative, None));
+            found.extend(paths(top, &path));
+        } else {
+            found.push((relative, Some(std::fs::read(&path).unwrap())));
+        }
+    }
+    found.sort();
+    found
+}
