@@ -156,7 +156,7 @@ impl Control<'_> {
             let limit = match self.session.is_logged_in() {
                 true => heard_at + self.shared.options.idle,
                 // However much it says: it has to log in by then.
-                false => begin + LOGIN_LIMIT,
+                false => begin + self.shared.options.login_limit,
             };
             let next = self.next(&mut buffer, limit, draining).await;
             match next {

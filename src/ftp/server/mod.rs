@@ -21,7 +21,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::Trace;
 
-/// How long a client may take until it is logged in.
+/// [`Options::login_limit`] unless it is set.
 pub const LOGIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long a data connection may take to come about, TLS included.
 pub const DATA_CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -135,6 +135,8 @@ pub struct Options {
     pub passive_ports: Option<RangeInclusive<u16>>,
     /// The address that PASV shows.
     pub passive_address: Option<Ipv4Addr>,
+    /// How long a client may take until it is logged in.
+    pub login_limit: Duration,
     /// How long a client may say nothing.
     pub idle: Duration,
     /// How long a data connection may stand still.
@@ -161,6 +163,7 @@ impl Default for Options {
             active: true,
             passive_ports: None,
             passive_address: None,
+            login_limit: LOGIN_LIMIT,
             idle: Duration::from_secs(300),
             data_idle: Duration::from_secs(60),
             max_per_address: 100,
