@@ -444,3 +444,6 @@ impl Client {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,6 +134,8 @@ impl Client {
                     transaction.sent(false);
                     return Ok(());
                 }
+                // A message that grew would arrive cut off: asking for one byte more finds it out.
+                sender.next(1)?;
                 sender.newlines.finish().map_err(bare)?;
             }
         }
