@@ -23,7 +23,7 @@ _smtpsend() {
 
     case "${cmd}" in
         smtpsend)
-            opts="-s -t -i -f -F -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --in-reply-to --server --queue --mx --mx-port --helo --notify --ret --envid --queue-dir --resolver --partial --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --help --version"
+            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --in-reply-to --server --account --accounts --queue --mx --mx-port --auth --helo --notify --ret --envid --queue-dir --resolver --partial --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -93,7 +93,23 @@ _smtpsend() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --account)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -A)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --accounts)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --mx-port)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --auth)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -13,7 +13,10 @@ complete -c smtpsend -l in-reply-to -d 'The Message-ID of what this answers' -r
 complete -c smtpsend -s f -d 'The envelope\'s sender; \'<>\' for none' -r
 complete -c smtpsend -s F -d 'The author\'s name, where From is missing' -r
 complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH' -r
+complete -c smtpsend -s A -l account -d 'The account of this name in the accounts file (default: the one whose `from` is the author)' -r
+complete -c smtpsend -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts)' -r -F
 complete -c smtpsend -l mx-port -d 'The port of servers found by DNS' -r
+complete -c smtpsend -l auth -d 'Log in by this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …' -r
 complete -c smtpsend -l helo -d 'Our name in EHLO (default: this host\'s)' -r
 complete -c smtpsend -l notify -d 'Ask for notices: never, or a list of success, failure and delay' -r
 complete -c smtpsend -l ret -d 'What notices return: full or hdrs' -r

@@ -40,6 +40,8 @@ pub struct ClientTlsOptions {
     pub key: Option<PathBuf>,
     /// Take any certificate.
     pub insecure: bool,
+    /// Take the certificate with this SHA-256 fingerprint and no other, whoever issued it.
+    pub fingerprint: Option<[u8; 32]>,
     /// The name to ask for and to check, where it is not the host's.
     pub tls_name: Option<String>,
     /// Application protocols to offer (RFC 7301).
@@ -66,8 +68,8 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
-        let verifier: Arc<dyn ServerCertVerifier> = if options.insecure {
-            Arc::new(NoVerification)
+        let verifier: Arc<dyn ServerCertVerifier> = if options.insecure || options.fingerprint.is_some() {
+            Arc::new(NoVerification { fingerprint: options.fingerprint })
         } else {
             match &options.ca_cert {
                 Some(path) => web_pki(roots_of(path)?)?,
@@ -83,7 +85,7 @@ impl ClientTls {
             None => builder.with_no_client_auth(),
         };
         config.alpn_protocols = options.alpn.clone();
-        let (tls_name, insecure) = (options.tls_name.clone(), options.insecure);
+        let (tls_name, insecure) = (options.tls_name.clone(), options.insecure && options.fingerprint.is_none());
         Ok(ClientTls { config: Arc::new(config), tls_name, insecure })
     }
 
@@ -303,7 +305,7 @@ impl ServerCertVerifier for SystemRoots {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        NoVerification.verify_tls12_signature(message, cert, signed)
+        ANY_CHAIN.verify_tls12_signature(message, cert, signed)
     }
 
     fn verify_tls13_signature(
@@ -312,28 +314,38 @@ impl ServerCertVerifier for SystemRoots {
         cert: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        NoVerification.verify_tls13_signature(message, cert, signed)
+        ANY_CHAIN.verify_tls13_signature(message, cert, signed)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        NoVerification.supported_verify_schemes()
+        ANY_CHAIN.supported_verify_schemes()
     }
 }
 
-/// `--insecure`: any chain will do; signatures are still checked, so the peer holds the key it shows.
+/// `--insecure`, or a fingerprint instead of a chain; signatures are still checked, so the peer holds the key it shows.
 #[derive(Debug)]
-struct NoVerification;
+struct NoVerification {
+    fingerprint: Option<[u8; 32]>,
+}
+
+const ANY_CHAIN: NoVerification = NoVerification { fingerprint: None };
 
 impl ServerCertVerifier for NoVerification {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
+        shown: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        let digest = ring::digest::digest(&ring::digest::SHA256, shown);
+        match self.fingerprint {
+            Some(wanted) if digest.as_ref() != wanted => {
+                Err(rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure))
+            }
+            _ => Ok(ServerCertVerified::assertion()),
+        }
     }
 
     fn verify_tls12_signature(
@@ -409,6 +421,15 @@ mod tests {
         assert_eq!(shake(&system, &server, "mail.test").await.0.unwrap_err().kind, Kind::TlsUntrusted);
         let careless = ClientTlsOptions { insecure: true, ..Default::default() };
         assert!(shake(&ClientTls::new(&careless).unwrap(), &server, "other.test").await.0.is_ok());
+        let shown = CertificateDer::from_pem_slice(server.certificate_pem().as_bytes()).unwrap();
+        let digest = ring::digest::digest(&ring::digest::SHA256, &shown);
+        let mut fingerprint: [u8; 32] = digest.as_ref().try_into().unwrap();
+        let pinned =
+            |fingerprint| ClientTls::new(&ClientTlsOptions { fingerprint: Some(fingerprint), ..Default::default() });
+        assert!(shake(&pinned(fingerprint).unwrap(), &server, "other.test").await.0.is_ok());
+        fingerprint[0] ^= 1;
+        let other = shake(&pinned(fingerprint).unwrap(), &server, "mail.test").await.0;
+        assert_eq!(other.unwrap_err().kind, Kind::TlsUntrusted);
     }
 
     #[tokio::test]

@@ -7,8 +7,10 @@ use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, 
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::smtp::auth::Mechanism;
 use crate::smtp::command::{Notify, Ret};
 
+mod account;
 mod deliver;
 mod job;
 mod mx;
@@ -16,6 +18,7 @@ mod queue;
 mod report;
 mod server;
 
+use account::Accounts;
 use job::Job;
 use report::Summary;
 
@@ -118,8 +121,14 @@ struct TakeArgs {
 #[command(next_help_heading = "Where to")]
 struct WayArgs {
     /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH
-    #[arg(long, value_name = "URL", conflicts_with_all = ["queue", "mx"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["queue", "mx", "account"])]
     server: Option<String>,
+    /// The account of this name in the accounts file (default: the one whose `from` is the author)
+    #[arg(short = 'A', long, value_name = "NAME", conflicts_with_all = ["queue", "mx"])]
+    account: Option<String>,
+    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts)
+    #[arg(long, value_name = "FILE")]
+    accounts: Option<PathBuf>,
     /// Put it into the outgoing queue, for mailq-run
     #[arg(long, conflicts_with = "mx")]
     queue: bool,
@@ -129,6 +138,9 @@ struct WayArgs {
     /// The port of servers found by DNS
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
+    /// Log in by this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …
+    #[arg(long, value_name = "MECHANISM", value_parser = parse_mechanism)]
+    auth: Option<Mechanism>,
     /// Our name in EHLO (default: this host's)
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
@@ -149,6 +161,13 @@ struct WayArgs {
 
 fn parse_notify(text: &str) -> Result<Notify, String> {
     text.parse().map_err(|()| "never, or a list of success, failure and delay".to_owned())
+}
+
+fn parse_mechanism(text: &str) -> Result<Mechanism, String> {
+    Mechanism::from_name(text).ok_or_else(|| {
+        let known: Vec<String> = Mechanism::ALL.iter().map(|it| it.as_str().to_lowercase()).collect();
+        known.join(", ")
+    })
 }
 
 fn parse_ret(text: &str) -> Result<Ret, String> {
@@ -174,14 +193,15 @@ pub fn command() -> clap::Command {
 }
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
-    if !args.dry_run && args.way.server.is_none() && !args.way.queue && !args.way.mx {
-        let fault = Fault::new(Kind::Usage, "where to?");
-        return Err(fault.with_hint("--server URL, --mx or --queue says it").into());
-    }
-    let job = job::make(&args, out)?;
+    let accounts = accounts(&args, out)?;
+    let (job, account) = job::make(&args, accounts.as_ref(), out)?;
     if args.dry_run {
         job.print(out)?;
         return Ok(Exit::OK);
+    }
+    if args.way.server.is_none() && !args.way.queue && !args.way.mx && account.is_none() {
+        let fault = Fault::new(Kind::Usage, "where to?");
+        return Err(fault.with_hint("--server URL, --mx, --queue or an account says it").into());
     }
     let mut summary = Summary::default();
     let mut tally = Tally::default();
@@ -189,11 +209,35 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     crate::cli::block_on(async {
         match args.way.queue {
             true => queue::place(&args, &job, out, &mut summary).await?,
-            false => deliver::run(&args, &job, out, &mut summary, &mut tally).await?,
+            false => deliver::run(&args, account.as_ref(), &job, out, &mut summary, &mut tally).await?,
         }
         Ok(())
     })?;
     summary.elapsed_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
     out.emit(&summary)?;
     Ok(tally.exit())
+}
+
+/// The accounts file: the one that was named, else the user's if it is there and nothing else says where to.
+fn accounts(args: &Args, out: &Output) -> Result<Option<Accounts>, Fault> {
+    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let usual = || {
+        let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
+        Some(base.join("applayer/accounts")).filter(|path| path.exists())
+    };
+    let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
+    let path = match &args.way.accounts {
+        Some(path) => path.clone(),
+        None if elsewhere => return Ok(None),
+        None => match usual() {
+            Some(path) => path,
+            None if args.way.account.is_some() => {
+                let fault = Fault::new(Kind::Config, "no accounts file");
+                return Err(fault.with_hint("~/.config/applayer/accounts, or --accounts FILE"));
+            }
+            None => return Ok(None),
+        },
+    };
+    out.note(&format!("accounts from {}", path.display()));
+    Accounts::read(&path, out).map(Some)
 }

@@ -430,3 +430,69 @@ fn each_domain_gets_the_message_at_its_own_server() {
     mx("x@nowhere.b.test").exits(68);
     mx("x@b.test, y@nowhere.c.test").exits(3);
 }
+
+#[test]
+fn an_account_says_where_to_and_who_writes() {
+    let (server, taken) = sink(|_| None);
+    let folder = temp_dir();
+    let file = folder.path().join(".config/applayer/accounts");
+    std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+    let text = format!(
+        "defaults\nhost 127.0.0.1\nport {}\ntls off\naliases ~/aliases\ndsn_notify never\n\naccount work\nfrom me@work.test\n\
+         from_full_name Me Myself\n\naccount other\nfrom *@other.test\nport 1\n\naccount default : work\n",
+        server.addr.port()
+    );
+    std::fs::write(&file, &text).unwrap();
+    std::fs::write(folder.path().join("aliases"), "boss: b@work.test, c@work.test\n").unwrap();
+    let run = |args: &[&str]| tool("smtpsend").args(args).home(folder.path()).stdin("x\n").run();
+    run(&["--to", "boss", "-s", "x"]).silent_success();
+    let first = taken.lock().unwrap().remove(0);
+    assert_eq!((first.sender.as_str(), first.recipients.join(" ")), ("me@work.test", "b@work.test c@work.test".into()));
+    assert!(String::from_utf8(first.message).unwrap().contains("From: Me Myself <me@work.test>\r\n"));
+    run(&["--from", "x@other.test", "--to", "boss"]).exits(75).says("127.0.0.1:1");
+    run(&["--from", "x@other.test", "-A", "work", "--to", "boss"]).silent_success();
+    run(&["-A", "none", "--to", "boss"]).exits(78);
+    let complete = tool("smtpsend").args(["-t"]).home(folder.path()).stdin("To: boss\n\nx\n").run();
+    complete.silent_success();
+    assert_eq!(taken.lock().unwrap().pop().unwrap().recipients, ["b@work.test", "c@work.test"]);
+    for bad in ["hots x", "host a\0b", "port 0x", "password\rhost evil"] {
+        std::fs::write(&file, format!("{text}{bad}\n")).unwrap();
+        run(&["--to", "boss"]).exits(78).says("line 17");
+    }
+    std::fs::write(&file, format!("{text}user u\npassword p\n")).unwrap();
+    run(&["--to", "boss"]).exits(78).says("chmod 600");
+    tool("smtpsend").args(["-A", "x", "--to", "a@b.test"]).stdin("").run().exits(78);
+}
+
+#[test]
+fn an_account_logs_in_by_command_and_pins_the_certificate() {
+    let folder = temp_dir();
+    std::fs::create_dir_all(folder.path().join("mail/bob")).unwrap();
+    let hash = tool("smtpserve").arg("--hash-password").stdin("geheim\n").run();
+    std::fs::write(folder.path().join("users"), format!("alice:{}\n", hash.silent_success().text().trim())).unwrap();
+    let server = crate::harness::server("smtpserve")
+        .args(["--domain", "b.test", "--mailboxes", "mail", "--self-signed", "mail.b.test", "--user-file", "users"])
+        .args(["--cert-out", "cert.pem", "--queue-dir", "queue"])
+        .dir(folder.path())
+        .start();
+    let pem = std::fs::read_to_string(folder.path().join("cert.pem")).unwrap();
+    let base64: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let der = applayer::mail::transfer::decode_base64(base64.as_bytes());
+    let digest = ring::digest::digest(&ring::digest::SHA256, &der);
+    let pin: Vec<String> = digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect();
+    let run = |pin: &str, password: &str| {
+        let accounts = folder.path().join("accounts");
+        let text = format!(
+            "account default\nhost 127.0.0.1\nport {}\ntls on\ntls_fingerprint {pin}\nauth plain\nuser alice\n\
+             passwordeval echo {password}\nfrom alice@a.test\n",
+            server.port()
+        );
+        std::fs::write(&accounts, text).unwrap();
+        tool("smtpsend").arg("--accounts").arg(&accounts).args(["--to", "bob@b.test", "--json"]).stdin("x\n").run()
+    };
+    let done = run(&pin.join(":"), "geheim");
+    done.exits(0);
+    assert_eq!(done.records_of("recipient")[0]["tls_verified"], true);
+    run(&pin.join(":"), "falsch").exits(77);
+    run(&"00".repeat(32), "geheim").exits(77);
+}

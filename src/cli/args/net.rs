@@ -131,6 +131,7 @@ impl TlsArgs {
             cert: self.cert.clone(),
             key: self.key.clone(),
             insecure: self.insecure,
+            fingerprint: None,
             tls_name: self.tls_name.clone(),
             alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
         })

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::account::Account;
 use super::mx::Exchangers;
 use super::report::{Settled, Summary, tell};
 use super::server::Way;
@@ -49,14 +50,16 @@ impl Path<'_> {
 
 pub(super) async fn run(
     args: &Args,
+    account: Option<&Account>,
     job: &Job,
     out: &Output,
     summary: &mut Summary,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
-    let mut path = match &args.way.server {
-        Some(url) => Path::Server(Box::new(Way::new(url, args, out)?)),
-        None => Path::Mx(Box::new(Exchangers::new(args, out)?)),
+    let mut path = match (&args.way.server, account) {
+        (Some(url), _) => Path::Server(Box::new(Way::to_url(url, args, out)?)),
+        (None, Some(account)) => Path::Server(Box::new(Way::to_account(account, args, out)?)),
+        (None, None) => Path::Mx(Box::new(Exchangers::new(args, out)?)),
     };
     one(&mut path, args, job, out, summary, tally).await?;
     path.close().await;

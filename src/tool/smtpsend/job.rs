@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
 use super::Args;
+use super::account::{Account, Accounts, Aliases};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
@@ -23,8 +24,8 @@ pub(super) struct Job {
     pub(super) message_id: Option<String>,
 }
 
-/// Composes the message or takes the complete one.
-pub(super) fn make(args: &Args, out: &Output) -> Result<Job, Fault> {
+/// Composes the message or takes the complete one, and finds the account it is sent with.
+pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Job, Option<Account>), Fault> {
     let composes = args.compose.given();
     if composes && (args.take.header_recipients || args.take.full_name.is_some()) {
         let fault = Fault::new(Kind::Usage, "-t and -F take a complete message; the other flags compose one");
@@ -33,7 +34,16 @@ pub(super) fn make(args: &Args, out: &Output) -> Result<Job, Fault> {
     if !composes && !args.take.header_recipients && args.recipient.is_empty() {
         return Err(Fault::new(Kind::Usage, "no recipients").with_hint("--to ADDRESS, or -t for those in the header"));
     }
-    if composes { compose(args, out) } else { take(args, out) }
+    if composes { compose(args, accounts, out) } else { take(args, accounts, out) }
+}
+
+/// The account that was named, or that fits the author.
+fn choose(args: &Args, accounts: Option<&Accounts>, author: Option<&str>) -> Result<Option<Account>, Fault> {
+    match (accounts, &args.way.account) {
+        (Some(accounts), Some(name)) => accounts.named(name).cloned().map(Some),
+        (Some(accounts), None) => Ok(accounts.by_author(author).cloned()),
+        (None, _) => Ok(None),
+    }
 }
 
 impl Job {
@@ -76,7 +86,7 @@ impl super::ComposeArgs {
     }
 }
 
-fn compose(args: &Args, out: &Output) -> Result<Job, Fault> {
+fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Job, Option<Account>), Fault> {
     let given = &args.compose;
     let readers =
         [given.body.as_deref(), given.html.as_deref()].iter().filter(|it| **it == Some(Path::new("-"))).count();
@@ -84,13 +94,23 @@ fn compose(args: &Args, out: &Output) -> Result<Job, Fault> {
     if readers + attached + usize::from(args.login.reads_stdin()) > 1 {
         return Err(Fault::new(Kind::Usage, "only one reader of stdin"));
     }
-    let from = match &given.from {
-        Some(from) => Mailbox::parse(from).map_err(|fault| usage("--from", fault))?,
+    let named = given.from.as_deref().map(|from| Mailbox::parse(from).map_err(|fault| usage("--from", fault)));
+    let named = named.transpose()?;
+    let account = choose(args, accounts, named.as_ref().map(|from| from.address.as_str()))?;
+    let of_account = account.as_ref().map(Account::author).transpose()?.flatten();
+    let from = match named.or(of_account) {
+        Some(from) => from,
         None => default_from(None)?,
     };
+    let aliases = aliases(account.as_ref())?;
     let list = |name: &str, texts: &[String]| -> Result<Vec<Mailbox>, Fault> {
-        let lists = texts.iter().map(|text| address::parse_list(text).map_err(|fault| usage(name, fault)));
-        Ok(lists.collect::<Result<Vec<_>, _>>()?.concat())
+        let mut all = Vec::new();
+        for text in texts {
+            for mailbox in address::parse_list(text).map_err(|fault| usage(name, fault))? {
+                all.extend(aliases.resolve(mailbox)?);
+            }
+        }
+        Ok(all)
     };
     let mut bcc = list("--bcc", &given.bcc)?;
     bcc.extend(list("recipient", &args.recipient)?);
@@ -131,8 +151,8 @@ fn compose(args: &Args, out: &Output) -> Result<Job, Fault> {
         Some(sender) => envelope_sender(sender)?,
         None => composed.sender,
     };
-    let envelope = envelope(args, sender, composed.recipients, composed.message.has_8bit())?;
-    Ok(Job { envelope, message: composed.message, message_id: Some(composed.message_id) })
+    let envelope = envelope(args, account.as_ref(), sender, composed.recipients, composed.message.has_8bit())?;
+    Ok((Job { envelope, message: composed.message, message_id: Some(composed.message_id) }, account))
 }
 
 /// The text body: `--body`, else stdin unless something else makes the message.
@@ -178,7 +198,7 @@ fn attachment(text: &str) -> Result<Attachment, Fault> {
     Ok(Attachment { source: Source::path(&path)?, name: name.or(own), content_type })
 }
 
-fn take(args: &Args, out: &Output) -> Result<Job, Fault> {
+fn take(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Job, Option<Account>), Fault> {
     if args.login.reads_stdin() {
         return Err(Fault::new(Kind::Usage, "only one reader of stdin: the message or the password"));
     }
@@ -194,24 +214,31 @@ fn take(args: &Args, out: &Output) -> Result<Job, Fault> {
     if args.take.header_recipients {
         addresses.extend(complete.recipients()?);
     }
+    let named = args.take.envelope_from.as_deref().map(envelope_sender).transpose()?;
+    let author = complete.sender();
+    let account = choose(args, accounts, author.as_ref().map(|it| it.address.as_str()).or(named.as_deref()))?;
+    let aliases = aliases(account.as_ref())?;
     let mut recipients: Vec<String> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for mailbox in addresses {
-        let address = mailbox.to_ascii_domain()?.address;
-        if seen.insert(address.clone()) {
-            recipients.push(address);
+        for mailbox in aliases.resolve(mailbox)? {
+            let address = mailbox.to_ascii_domain()?.address;
+            if seen.insert(address.clone()) {
+                recipients.push(address);
+            }
         }
     }
     if recipients.is_empty() {
         return Err(Fault::new(Kind::Usage, "the message names no recipients"));
     }
-    let named = args.take.envelope_from.as_deref().map(envelope_sender).transpose()?;
-    let author = match complete.sender() {
+    let author = match author {
         Some(author) => author.to_ascii_domain()?,
         None => {
-            let mut author = match named.as_deref().filter(|sender| !sender.is_empty()) {
-                Some(sender) => Mailbox { name: None, address: sender.to_owned() },
-                None => default_from(None)?,
+            let of_account = account.as_ref().map(Account::author).transpose()?.flatten();
+            let mut author = match (named.as_deref().filter(|sender| !sender.is_empty()), of_account) {
+                (Some(sender), _) => Mailbox { name: None, address: sender.to_owned() },
+                (None, Some(author)) => author,
+                (None, None) => default_from(None)?,
             };
             author.name = args.take.full_name.clone().or(author.name);
             complete.add_missing("From", header::addresses("From", std::slice::from_ref(&author))?);
@@ -226,18 +253,33 @@ fn take(args: &Args, out: &Output) -> Result<Job, Fault> {
     }
     let message_id = complete.message_id();
     let message = complete.into_message();
-    let envelope = envelope(args, named.unwrap_or(author.address), recipients, message.has_8bit())?;
-    Ok(Job { envelope, message, message_id })
+    let sender = named.unwrap_or(author.address);
+    let envelope = envelope(args, account.as_ref(), sender, recipients, message.has_8bit())?;
+    Ok((Job { envelope, message, message_id }, account))
 }
 
-fn envelope(args: &Args, sender: String, recipients: Vec<String>, eight_bit: bool) -> Result<Envelope, Fault> {
+fn aliases(account: Option<&Account>) -> Result<Aliases, Fault> {
+    match account.and_then(|account| account.aliases.as_deref()) {
+        Some(path) => Aliases::read(path),
+        None => Ok(Aliases::default()),
+    }
+}
+
+fn envelope(
+    args: &Args,
+    account: Option<&Account>,
+    sender: String,
+    recipients: Vec<String>,
+    eight_bit: bool,
+) -> Result<Envelope, Fault> {
     for address in recipients.iter().chain(Some(&sender).filter(|sender| !sender.is_empty())) {
         if !address.contains('@') {
             return Err(Fault::new(Kind::Usage, format!("{address}: no domain")).with_hint("name@example.org"));
         }
     }
     let smtputf8 = !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
-    let recipient = |address: String| Recipient { notify: args.way.notify, ..Recipient::new(address) };
+    let notify = args.way.notify.or_else(|| account.and_then(|account| account.notify));
+    let recipient = |address: String| Recipient { notify, ..Recipient::new(address) };
     if let Some(envid) = &args.way.envid {
         header::check_value("--envid", envid)?;
     }
@@ -246,7 +288,7 @@ fn envelope(args: &Args, sender: String, recipients: Vec<String>, eight_bit: boo
         recipients: recipients.into_iter().map(recipient).collect(),
         smtputf8,
         eight_bit,
-        ret: args.way.ret,
+        ret: args.way.ret.or_else(|| account.and_then(|account| account.ret)),
         envid: args.way.envid.clone(),
     })
 }

@@ -3,15 +3,19 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::account::{Account, Auth};
 use super::report::{Settled, TimesMs};
 use super::{Args, Job, job};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::Limits;
+use crate::net::dial::Dialer;
 use crate::net::login::Login;
+use crate::net::proxy::{Proxy, ProxyKind};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
 use crate::relay::deliver::Peer;
+use crate::smtp::auth::Mechanism;
 use crate::smtp::client::{Client, Options, SendOptions};
 use crate::smtp::transaction::all_failed;
 
@@ -88,6 +92,33 @@ impl Server {
         })
     }
 
+    /// The server of an account.
+    fn of(account: &Account) -> Result<Server, Fault> {
+        let tls = match (account.tls, account.starttls) {
+            (Some(false), _) => TlsMode::None,
+            (Some(true), Some(false)) => TlsMode::Implicit,
+            (Some(true), _) => TlsMode::Starttls,
+            (None, _) => TlsMode::Try,
+        };
+        let host = account.host.clone().or_else(|| account.socket.as_ref().map(|_| "localhost".to_owned()));
+        let host = host.ok_or_else(|| Fault::new(Kind::Config, format!("account {}: no host", account.name)))?;
+        let port = match (account.lmtp, tls) {
+            (true, _) => 24,
+            (false, TlsMode::Implicit) => 465,
+            (false, _) => 25,
+        };
+        Ok(Server {
+            scheme: if account.lmtp { "lmtp".into() } else { "smtp".into() },
+            host,
+            port: account.port.unwrap_or(port),
+            tls: if account.socket.is_some() { TlsMode::None } else { tls },
+            socket: account.socket.clone(),
+            lmtp: account.lmtp,
+            user: None,
+            password: None,
+        })
+    }
+
     fn shown(&self) -> String {
         match &self.socket {
             Some(path) => path.display().to_string(),
@@ -99,12 +130,14 @@ impl Server {
 
 /// One server, and the connection to it.
 pub(super) struct Way<'a> {
-    args: &'a Args,
     out: &'a Output,
     server: Server,
     tls: TlsMode,
     tls_client: ClientTls,
     login: Option<Login>,
+    mechanism: Option<Mechanism>,
+    helo: Option<String>,
+    dialer: Dialer,
     limits: Limits,
     connection: Option<Connection>,
 }
@@ -117,32 +150,104 @@ struct Connection {
 }
 
 impl<'a> Way<'a> {
-    pub(super) fn new(url: &str, args: &'a Args, out: &'a Output) -> Result<Way<'a>, Fault> {
+    /// To the server that a URL names.
+    pub(super) fn to_url(url: &str, args: &'a Args, out: &'a Output) -> Result<Way<'a>, Fault> {
         let server = Server::parse(url)?;
-        let login = args.login.login(out, &server.host, server.user.as_deref(), server.password.as_deref())?;
-        let tls = match (args.tls.tls, server.tls) {
-            (Some(asked), TlsMode::Implicit) if asked != TlsMode::Implicit => {
-                return Err(Fault::new(Kind::Usage, format!("{}:// is TLS from the start", server.scheme)));
+        if let (Some(asked), TlsMode::Implicit) = (args.tls.tls, server.tls)
+            && asked != TlsMode::Implicit
+        {
+            return Err(Fault::new(Kind::Usage, format!("{}:// is TLS from the start", server.scheme)));
+        }
+        let login = match args.way.auth {
+            // Who we are is in the certificate.
+            Some(Mechanism::External) => {
+                let user = args.login.user.clone().or_else(|| server.user.clone());
+                Some(Login::new(user.unwrap_or_default(), ""))
             }
-            (asked, default) => asked.unwrap_or(default),
+            _ => args.login.login(out, &server.host, server.user.as_deref(), server.password.as_deref())?,
         };
+        Way::new(server, login, args.way.auth, &Account::default(), args, out)
+    }
+
+    /// To the server of an account; flags of the command line win over it.
+    pub(super) fn to_account(account: &Account, args: &'a Args, out: &'a Output) -> Result<Way<'a>, Fault> {
+        let server = Server::of(account)?;
+        let mechanism = match account.auth {
+            Auth::By(mechanism) => args.way.auth.or(Some(mechanism)),
+            _ => args.way.auth,
+        };
+        let own =
+            args.login.user.is_some() || args.login.password_file.is_some() || args.login.password_command.is_some();
+        let login = match (account.auth, &account.user, &account.password) {
+            (Auth::Off, _, _) if !own => None,
+            _ if mechanism == Some(Mechanism::External) => {
+                Some(Login::new(account.user.clone().unwrap_or_default(), ""))
+            }
+            (_, Some(user), Some(password)) if !own => Some(Login::new(user, password)),
+            (_, user, _) => {
+                let mut asked = args.login.clone();
+                if !own {
+                    asked.password_command.clone_from(&account.password_command);
+                }
+                asked.login(out, &server.host, user.as_deref(), None)?
+            }
+        };
+        if login.is_none() && matches!(account.auth, Auth::On | Auth::By(_)) {
+            return Err(Fault::new(Kind::Config, format!("account {}: auth without a user", account.name)));
+        }
+        Way::new(server, login, mechanism, account, args, out)
+    }
+
+    fn new(
+        server: Server,
+        login: Option<Login>,
+        mechanism: Option<Mechanism>,
+        account: &Account,
+        args: &'a Args,
+        out: &'a Output,
+    ) -> Result<Way<'a>, Fault> {
+        let tls = args.tls.tls.unwrap_or(server.tls);
         if tls == TlsMode::None && login.is_some() && server.socket.is_none() && !is_loopback(&server.host) {
             out.warn("--tls none: the password travels in clear text");
         }
-        // Without a login, TLS that is merely tried protects against listeners only: whoever can forge the certificate
-        // could as well take STARTTLS away. So it is not checked, unless an authority or a name was given to check.
-        let asked_to_check = args.tls.ca_cert.is_some() || args.tls.tls_name.is_some();
-        let unchecked = tls == TlsMode::Try && login.is_none() && !asked_to_check && !args.tls.insecure;
-        let tls_client = match unchecked {
-            true => ClientTls::new(&ClientTlsOptions {
-                insecure: true,
-                cert: args.tls.cert.clone(),
-                key: args.tls.key.clone(),
-                ..ClientTlsOptions::default()
-            })?,
-            false => args.tls.client(out, &[])?,
+        let mut options = ClientTlsOptions {
+            ca_cert: args.tls.ca_cert.clone().or_else(|| account.trust_file.clone()),
+            cert: args.tls.cert.clone().or_else(|| account.cert.clone()),
+            key: args.tls.key.clone().or_else(|| account.key.clone()),
+            insecure: args.tls.insecure || (account.check == Some(false) && account.fingerprint.is_none()),
+            fingerprint: account.fingerprint.filter(|_| !args.tls.insecure),
+            tls_name: args.tls.tls_name.clone().or_else(|| account.tls_name.clone()),
+            alpn: Vec::new(),
         };
-        Ok(Way { args, out, server, tls, tls_client, login, limits: args.net.limits(), connection: None })
+        if options.insecure {
+            out.warn("the server's certificate is not checked");
+        }
+        // Without a login, TLS that is merely tried protects against listeners only: whoever can forge the certificate
+        // could as well take STARTTLS away. So it is not checked, unless there is something to check it against.
+        let something = options.ca_cert.is_some() || options.tls_name.is_some() || options.fingerprint.is_some();
+        options.insecure |= tls == TlsMode::Try && login.is_none() && !something;
+        let mut dialer = args.net.dialer("smtp", &server.host)?;
+        dialer.bind = dialer.bind.or(account.bind);
+        if let Some(time) = account.timeout {
+            dialer.connect_timeout = dialer.connect_timeout.min(time);
+        }
+        if let (Some(host), None) = (&account.proxy_host, &args.net.proxy) {
+            let port = account.proxy_port.unwrap_or(1080);
+            dialer.proxy =
+                Some(Proxy { kind: ProxyKind::Socks5 { remote_dns: true }, host: host.clone(), port, login: None });
+        }
+        Ok(Way {
+            out,
+            server,
+            tls,
+            tls_client: ClientTls::new(&options)?,
+            login,
+            mechanism,
+            helo: args.way.helo.clone().or_else(|| account.helo.clone()),
+            dialer,
+            limits: args.net.limits(),
+            connection: None,
+        })
     }
 
     async fn connect(&self) -> Result<Connection, Fault> {
@@ -153,19 +258,17 @@ impl<'a> Way<'a> {
                 let stream = self.limits.io("connect", connecting).await;
                 Stream::Unix(stream.map_err(|fault| fault.context(path.display()))?)
             }
-            None => {
-                let dialer = self.args.net.dialer("smtp", &self.server.host)?;
-                dialer.connect(&self.server.host, self.server.port).await?
-            }
+            None => self.dialer.connect(&self.server.host, self.server.port).await?,
         };
         let connect = began.elapsed();
-        let helo = match &self.args.way.helo {
+        let helo = match &self.helo {
             Some(name) => name.clone(),
             None => helo(&stream),
         };
         let options = Options {
             tls: self.tls,
             login: self.login.clone(),
+            mechanism: self.mechanism,
             lmtp: self.server.lmtp,
             limits: self.limits,
             trace: self.out.trace(),

@@ -1,0 +1,475 @@
+//! The accounts file: servers, logins and authors under names, in the words of msmtp's configuration, so that a file from
+//! there can be taken over as it is.
+
+use std::net::IpAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::mail::address::{self, Mailbox};
+use crate::mail::source::Source;
+use crate::smtp::auth::Mechanism;
+use crate::smtp::command::{Notify, Ret};
+
+/// Largest accounts file.
+pub(super) const MAX_BYTES: usize = 1024 * 1024;
+/// Most accounts in it.
+const MAX_ACCOUNTS: usize = 10_000;
+/// Largest aliases file.
+const MAX_ALIASES_BYTES: usize = 16 * 1024 * 1024;
+/// An alias that leads to an alias that leads to an alias …
+const MAX_ALIAS_DEPTH: usize = 10;
+
+/// What an account says. Everything may be absent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) name: String,
+    pub(super) host: Option<String>,
+    pub(super) port: Option<u16>,
+    pub(super) lmtp: bool,
+    pub(super) socket: Option<PathBuf>,
+    pub(super) from: Option<String>,
+    pub(super) full_name: Option<String>,
+    pub(super) auth: Auth,
+    pub(super) user: Option<String>,
+    pub(super) password: Option<String>,
+    pub(super) password_command: Option<String>,
+    pub(super) helo: Option<String>,
+    pub(super) tls: Option<bool>,
+    pub(super) starttls: Option<bool>,
+    pub(super) trust_file: Option<PathBuf>,
+    pub(super) check: Option<bool>,
+    pub(super) fingerprint: Option<[u8; 32]>,
+    pub(super) cert: Option<PathBuf>,
+    pub(super) key: Option<PathBuf>,
+    pub(super) tls_name: Option<String>,
+    pub(super) proxy_host: Option<String>,
+    pub(super) proxy_port: Option<u16>,
+    pub(super) timeout: Option<Duration>,
+    pub(super) bind: Option<IpAddr>,
+    pub(super) notify: Option<Notify>,
+    pub(super) ret: Option<Ret>,
+    pub(super) aliases: Option<PathBuf>,
+}
+
+impl Account {
+    /// Who writes when nobody else is named: `from`, if it is an address and not a pattern.
+    pub(super) fn author(&self) -> Result<Option<Mailbox>, Fault> {
+        let Some(from) = self.from.as_deref().filter(|from| !from.contains('*')) else { return Ok(None) };
+        let mut author = Mailbox::parse(from).map_err(|fault| Fault { kind: Kind::Config, ..fault.context("from") })?;
+        author.name = author.name.or_else(|| self.full_name.clone());
+        Ok(Some(author))
+    }
+}
+
+/// Whether and how to log in.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum Auth {
+    /// If there is a user.
+    #[default]
+    Unsaid,
+    Off,
+    On,
+    By(Mechanism),
+}
+
+/// All accounts of a file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Accounts {
+    accounts: Vec<Account>,
+    default: Option<String>,
+    /// Settings that the file has and nothing here obeys, with their lines.
+    pub(super) ignored: Vec<(usize, String)>,
+}
+
+impl Accounts {
+    /// Reads an accounts file. One that holds a password must be its owner's alone.
+    pub(super) fn read(path: &Path, out: &Output) -> Result<Accounts, Fault> {
+        let config = |fault: Fault| Fault { kind: Kind::Config, ..fault };
+        let source = Source::path(path).map_err(config)?;
+        let bytes = source.read_all("accounts", MAX_BYTES).map_err(config)?;
+        let text = String::from_utf8(bytes).map_err(|_| Fault::new(Kind::Config, "accounts: not UTF-8"))?;
+        let found = Accounts::parse(&text).map_err(|fault| fault.context(path.display()))?;
+        let open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+        if open && found.accounts.iter().any(|account| account.password.is_some()) {
+            let fault =
+                Fault::new(Kind::Config, format!("{}: holds a password, and others may read it", path.display()));
+            return Err(fault.with_hint("chmod 600, or better: passwordeval"));
+        }
+        for (line, key) in &found.ignored {
+            out.note(&format!("{}:{line}: {key} has no meaning here", path.display()));
+        }
+        Ok(found)
+    }
+
+    /// Reads the text of an accounts file.
+    pub(super) fn parse(text: &str) -> Result<Accounts, Fault> {
+        let mut found = Accounts::default();
+        let mut defaults = Account::default();
+        let mut current: Option<Account> = None;
+        for (index, line) in text.lines().enumerate() {
+            let number = index + 1;
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            let bad = |why: &str| Fault::new(Kind::Config, format!("line {number}: {why}"));
+            if line.contains(['\0', '\r']) {
+                return Err(bad("a control character"));
+            }
+            let (key, value) = line.split_once(|letter: char| letter.is_whitespace()).unwrap_or((line, ""));
+            let value = unquote(value.trim());
+            match key {
+                "defaults" => {
+                    found.accounts.extend(current.take());
+                    current = None;
+                }
+                "account" => {
+                    found.accounts.extend(current.take());
+                    if found.accounts.len() >= MAX_ACCOUNTS {
+                        return Err(bad("too many accounts"));
+                    }
+                    let (name, bases) = value.split_once(':').unwrap_or((value, ""));
+                    let name = name.trim();
+                    if name.is_empty() {
+                        return Err(bad("an account needs a name"));
+                    }
+                    let mut account = defaults.clone();
+                    for base in bases.split(',').map(str::trim).filter(|base| !base.is_empty()) {
+                        let known = found.accounts.iter().find(|account| account.name == base);
+                        account = known.ok_or_else(|| bad(&format!("no account {base} before this line")))?.clone();
+                        if name == "default" && found.default.is_none() {
+                            found.default = Some(base.to_owned());
+                        }
+                    }
+                    account.name = name.to_owned();
+                    current = Some(account);
+                }
+                _ => {
+                    let target = current.as_mut().unwrap_or(&mut defaults);
+                    if !set(target, key, value).map_err(|why| bad(&format!("{key}: {why}")))? {
+                        found.ignored.push((number, key.to_owned()));
+                    }
+                }
+            }
+        }
+        found.accounts.extend(current);
+        Ok(found)
+    }
+
+    /// The account that was named.
+    pub(super) fn named(&self, name: &str) -> Result<&Account, Fault> {
+        self.accounts
+            .iter()
+            .find(|account| account.name == name)
+            .ok_or_else(|| Fault::new(Kind::Config, format!("no account {name} in the accounts file")))
+    }
+
+    /// The account whose `from` is this address; else the default one.
+    pub(super) fn by_author(&self, author: Option<&str>) -> Option<&Account> {
+        let matching = author.and_then(|author| {
+            self.accounts.iter().find(|account| {
+                account.name != "default" && account.from.as_deref().is_some_and(|pattern| matches(pattern, author))
+            })
+        });
+        matching.or_else(|| self.accounts.iter().find(|account| account.name == "default"))
+    }
+}
+
+/// Sets one value; false for what is known and not obeyed.
+fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
+    let text = || if value.is_empty() { Err("no value".to_owned()) } else { Ok(Some(value.to_owned())) };
+    let path = || -> Result<Option<PathBuf>, String> { Ok(text()?.map(|text| home(&text))) };
+    let number = || value.parse::<u16>().map(Some).map_err(|_| format!("{value}: not a port"));
+    // A key alone means "on"; an empty value after "off" settings means the default.
+    let switch = || match value {
+        "" | "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("{value}: on or off")),
+    };
+    match key {
+        "host" => account.host = text()?,
+        "port" => account.port = number()?,
+        "protocol" => {
+            account.lmtp = match value {
+                "smtp" => false,
+                "lmtp" => true,
+                _ => return Err(format!("{value}: smtp or lmtp")),
+            }
+        }
+        "socket" => account.socket = path()?,
+        "from" | "envelope_from" => account.from = text()?,
+        "from_full_name" => account.full_name = text()?,
+        "auth" => {
+            account.auth = match value {
+                "" | "on" => Auth::On,
+                "off" => Auth::Off,
+                _ => Auth::By(Mechanism::from_name(value).ok_or_else(|| format!("{value}: no such mechanism"))?),
+            }
+        }
+        "user" => account.user = text()?,
+        "password" => account.password = text()?,
+        "passwordeval" => account.password_command = text()?,
+        "domain" => account.helo = text()?,
+        "tls" => account.tls = Some(switch()?),
+        "tls_starttls" => account.starttls = Some(switch()?),
+        "tls_trust_file" => account.trust_file = path()?.filter(|path| path != Path::new("system")),
+        "tls_certcheck" => account.check = Some(switch()?),
+        "tls_fingerprint" => account.fingerprint = if value.is_empty() { None } else { Some(fingerprint(value)?) },
+        "tls_cert_file" => account.cert = path()?,
+        "tls_key_file" => account.key = path()?,
+        "tls_host_override" => account.tls_name = text()?,
+        "proxy_host" => account.proxy_host = if value.is_empty() { None } else { text()? },
+        "proxy_port" => account.proxy_port = if value.is_empty() { None } else { number()? },
+        "timeout" => {
+            account.timeout = match value {
+                "off" | "" => None,
+                seconds => Some(Duration::from_secs(seconds.parse().map_err(|_| format!("{value}: not seconds"))?)),
+            }
+        }
+        "source_ip" => account.bind = Some(value.parse().map_err(|_| format!("{value}: not an address"))?),
+        "dsn_notify" => {
+            account.notify = match value {
+                "off" | "" => None,
+                when => Some(when.parse().map_err(|()| format!("{value}: never, or failure, delay, success"))?),
+            }
+        }
+        "dsn_return" => {
+            account.ret = match value {
+                "off" | "" => None,
+                "headers" => Some(Ret::Headers),
+                what => Some(what.parse().map_err(|()| format!("{value}: headers or full"))?),
+            }
+        }
+        "aliases" => account.aliases = path()?,
+        // What these ask for is done anyway, or concerns logs and libraries that are not here.
+        "add_missing_from_header"
+        | "add_missing_date_header"
+        | "add_missing_message_id_header"
+        | "remove_bcc_headers"
+        | "undisclosed_recipients"
+        | "set_from_header"
+        | "set_date_header"
+        | "set_msgid_header"
+        | "allow_from_override"
+        | "auto_from"
+        | "maildomain"
+        | "syslog"
+        | "logfile"
+        | "logfile_time_format"
+        | "tls_priorities"
+        | "tls_min_dh_prime_bits"
+        | "tls_force_sslv3"
+        | "keepbcc" => return Ok(false),
+        // Silently doing less than these ask for would be unsafe.
+        "tls_crl_file" | "ntlmdomain" | "eval" => return Err("is not supported".to_owned()),
+        _ => return Err("is not known".to_owned()),
+    }
+    Ok(true)
+}
+
+/// A value may be quoted.
+fn unquote(value: &str) -> &str {
+    value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value)
+}
+
+/// `~/` is the home directory.
+fn home(path: &str) -> PathBuf {
+    match (path.strip_prefix("~/"), std::env::var_os("HOME")) {
+        (Some(rest), Some(home)) => PathBuf::from(home).join(rest),
+        _ => PathBuf::from(path),
+    }
+}
+
+/// 32 bytes in hexadecimal, with or without colons.
+fn fingerprint(text: &str) -> Result<[u8; 32], String> {
+    let digits: Vec<u8> = text.bytes().filter(|byte| *byte != b':').collect();
+    let mut bytes = [0; 32];
+    let whole = digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit);
+    for (slot, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
+        *slot = crate::mail::transfer::hex_pair(pair).unwrap_or_default();
+    }
+    if whole { Ok(bytes) } else { Err("not a SHA-256 fingerprint (64 hexadecimal digits)".to_owned()) }
+}
+
+/// A `from` of an account: an address, perhaps with `*` for any run of letters, in any case.
+fn matches(pattern: &str, address: &str) -> bool {
+    let (pattern, address) = (pattern.to_lowercase(), address.to_lowercase());
+    let mut pieces = pattern.split('*');
+    let first = pieces.next().unwrap_or_default();
+    let Some(mut rest) = address.strip_prefix(first) else { return false };
+    let mut last = None;
+    for piece in pieces {
+        if let Some(before) = last.replace(piece) {
+            match rest.split_once(before) {
+                Some((_, tail)) => rest = tail,
+                None => return false,
+            }
+        }
+    }
+    last.map_or(rest.is_empty(), |last| rest.ends_with(last))
+}
+
+/// Names that stand for addresses: `name: address, name …` a line, `default:` for names that have none.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Aliases(std::collections::HashMap<String, Vec<Mailbox>>);
+
+impl Aliases {
+    pub(super) fn read(path: &Path) -> Result<Aliases, Fault> {
+        let source = Source::path(path).map_err(|fault| Fault { kind: Kind::Config, ..fault })?;
+        let bytes = source.read_all("aliases", MAX_ALIASES_BYTES)?;
+        let text = String::from_utf8(bytes).map_err(|_| Fault::new(Kind::Config, "aliases: not UTF-8"))?;
+        Aliases::parse(&text).map_err(|fault| fault.context(path.display()))
+    }
+
+    pub(super) fn parse(text: &str) -> Result<Aliases, Fault> {
+        let mut found = std::collections::HashMap::new();
+        for (index, line) in text.lines().enumerate() {
+            let line = line.split('#').next().unwrap_or_default().trim();
+            if line.is_empty() {
+                continue;
+            }
+            let bad = |why: String| Fault::new(Kind::Config, format!("line {}: {why}", index + 1));
+            let (name, list) = line.split_once(':').ok_or_else(|| bad("no colon".to_owned()))?;
+            let list = address::parse_list(list).map_err(|fault| bad(fault.detail))?;
+            found.insert(name.trim().to_lowercase(), list);
+        }
+        Ok(Aliases(found))
+    }
+
+    /// What a mailbox stands for: itself if it has a domain.
+    pub(super) fn resolve(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Fault> {
+        let mut out = Vec::new();
+        self.follow(mailbox, 0, &mut out)?;
+        Ok(out)
+    }
+
+    fn follow(&self, mailbox: Mailbox, depth: usize, out: &mut Vec<Mailbox>) -> Result<(), Fault> {
+        if depth > MAX_ALIAS_DEPTH || out.len() > address::MAX_ADDRESSES {
+            return Err(Fault::new(Kind::Config, format!("{}: the alias leads nowhere", mailbox.address)));
+        }
+        if mailbox.domain().is_some() {
+            out.push(mailbox);
+            return Ok(());
+        }
+        match self.0.get(&mailbox.address.to_lowercase()).or_else(|| self.0.get("default")) {
+            Some(list) => list.iter().try_for_each(|one| self.follow(one.clone(), depth + 1, out)),
+            None => {
+                out.push(mailbox);
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "\
+# as msmtp has it
+defaults
+tls on
+logfile ~/.msmtp.log
+
+account work
+host mail.work.example
+port 587
+from *@work.example
+auth scram-sha-256
+user me@work.example
+passwordeval \"pass show work\"
+
+account home
+host mail.home.example
+from me@home.example
+tls_starttls off
+tls_fingerprint 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF
+auth off
+
+account default : work
+";
+
+    #[test]
+    fn a_file_of_msmtp_is_understood() {
+        let accounts = Accounts::parse(FILE).unwrap();
+        let work = accounts.named("work").unwrap();
+        assert_eq!((work.host.as_deref(), work.port, work.tls), (Some("mail.work.example"), Some(587), Some(true)));
+        assert_eq!(
+            (work.auth, work.password_command.as_deref()),
+            (Auth::By(Mechanism::ScramSha256), Some("pass show work"))
+        );
+        let home = accounts.named("home").unwrap();
+        assert_eq!((home.starttls, home.auth, home.fingerprint.unwrap()[1]), (Some(false), Auth::Off, 0x11));
+        assert_eq!(accounts.ignored, [(4, "logfile".to_owned())]);
+        let by = |author| accounts.by_author(author).map(|account| account.host.clone().unwrap_or_default());
+        assert_eq!(by(Some("ME@home.example")).as_deref(), Some("mail.home.example"));
+        assert_eq!(by(Some("x@work.example")).as_deref(), Some("mail.work.example"));
+        assert_eq!(by(Some("x@else.example")).as_deref(), Some("mail.work.example"), "the default");
+        assert_eq!(by(None).as_deref(), Some("mail.work.example"));
+        assert_eq!(accounts.named("none").unwrap_err().kind, Kind::Config);
+        assert!(Accounts::parse("").unwrap().by_author(Some("a@b")).is_none());
+    }
+
+    #[test]
+    fn what_is_wrong_names_its_line() {
+        for text in [
+            "hots x",
+            "account",
+            "account a : b",
+            "port 99999",
+            "host",
+            "tls maybe",
+            "auth gssapi",
+            "tls_fingerprint 00",
+            "tls_crl_file x",
+            "timeout soon",
+            "source_ip here",
+            "dsn_notify sometimes",
+            "dsn_return all",
+            "protocol http",
+            "host a\rb",
+            "host a\0b",
+        ] {
+            let fault = Accounts::parse(&format!("\n{text}\n")).unwrap_err();
+            assert!(fault.kind == Kind::Config && fault.detail.starts_with("line 2:"), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn patterns() {
+        for (pattern, address, expected) in [
+            ("a@b", "A@B", true),
+            ("a@b", "a@bc", false),
+            ("*@b", "x@b", true),
+            ("*@b", "x@b.c", false),
+            ("*", "x", true),
+            ("a*c*e", "abcde", true),
+            ("a*c*e", "abde", false),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(matches(pattern, address), expected, "{pattern} {address}");
+        }
+    }
+
+    #[test]
+    fn aliases_lead_to_addresses() {
+        let aliases =
+            Aliases::parse("root: admin, Ops <ops@x.test>\nadmin: a@x.test # the boss\nloop: loop\n").unwrap();
+        let resolve = |text: &str| -> Result<Vec<String>, Fault> {
+            let found = aliases.resolve(Mailbox::parse(text).unwrap())?;
+            Ok(found.into_iter().map(|mailbox| mailbox.address).collect())
+        };
+        assert_eq!(resolve("Root").unwrap(), ["a@x.test", "ops@x.test"]);
+        assert_eq!(resolve("b@y.test").unwrap(), ["b@y.test"]);
+        assert_eq!(resolve("nobody").unwrap(), ["nobody"]);
+        assert!(resolve("loop").is_err());
+        let fallback = Aliases::parse("default: all@x.test").unwrap();
+        assert_eq!(fallback.resolve(Mailbox::parse("nobody").unwrap()).unwrap()[0].address, "all@x.test");
+        for bad in ["no colon", "a: b c d", "a: <"] {
+            assert_eq!(Aliases::parse(bad).unwrap_err().kind, Kind::Config, "{bad}");
+        }
+    }
+}
