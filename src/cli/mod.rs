@@ -1,6 +1,7 @@
 //! What every tool shares: argument groups, output, exit status, progress, secrets, users.
 
 pub mod args;
+pub mod clock;
 pub mod escape;
 pub mod exit;
 pub mod netrc;

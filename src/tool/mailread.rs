@@ -172,7 +172,7 @@ fn each(chosen: &[usize], out: &Output, mut action: impl FnMut(usize) -> Result<
 }
 
 fn list(folder: &Folder, chosen: &[usize], out: &Output) -> anyhow::Result<Exit> {
-    let zone = jiff::tz::TimeZone::system();
+    let zone = crate::cli::clock::zone();
     let mut scratch = Vec::new();
     let mut tally = Tally::default();
     for &number in chosen {

@@ -19,8 +19,11 @@ pub(super) struct Full {
 
 impl Full {
     pub(super) fn of(answer: &Answer, show: &Show, address: SocketAddr, name: &str) -> Full {
-        let when =
-            if show.stats { jiff::Zoned::now().strftime("%a %b %d %H:%M:%S %Z %Y").to_string() } else { String::new() };
+        let when = if show.stats {
+            crate::cli::clock::now().strftime("%a %b %d %H:%M:%S %Z %Y").to_string()
+        } else {
+            String::new()
+        };
         let about = Circumstances {
             server: &format!("{}#{}", address.ip(), address.port()),
             server_name: name,

@@ -338,7 +338,7 @@ pub(super) fn host_name() -> String {
 }
 
 fn now() -> String {
-    let now = jiff::Zoned::now();
+    let now = crate::cli::clock::now();
     jiff::fmt::rfc2822::to_string(&now).unwrap_or_else(|_| now.strftime("%a, %d %b %Y %H:%M:%S %z").to_string())
 }
 

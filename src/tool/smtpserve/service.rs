@@ -254,7 +254,7 @@ impl Store {
             [one] => format!("\r\n\tfor <{}>", one.address),
             _ => String::new(),
         };
-        let date = jiff::fmt::rfc2822::to_string(&jiff::Zoned::now()).unwrap_or_default();
+        let date = jiff::fmt::rfc2822::to_string(&crate::cli::clock::now()).unwrap_or_default();
         let host = &self.policy.hostname;
         format!(
             "Received: from {}{from}\r\n\tby {host} with {base}{secure}{login} id {id}{to};\r\n\t{date}\r\n",
