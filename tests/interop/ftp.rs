@@ -177,8 +177,11 @@ fn curl_round(peer: &Peer, flags: fn(&Path) -> Vec<String>) -> Verdict {
         peer.feed("curl", common.iter().map(String::as_str).chain(args.iter().copied()).collect::<Vec<_>>(), input)
     };
     let (stored, content) = (dir.path().join("pub/new/file"), content());
-    for mode in [&["--ftp-pasv"][..], &["--ftp-pasv", "--disable-epsv"], &["-P", "127.0.0.1"]] {
-        let with = |args: &[&str], input| curl(&[mode, args].concat(), input);
+    let passive = [&["--ftp-pasv"][..], &["--ftp-pasv", "--disable-epsv"]];
+    // curl 7.88 itself fails with TLS in active mode (errno 97 where it names the socket).
+    let active: &[&[&str]] = if common.len() > 3 { &[] } else { &[&["-P", "127.0.0.1"]] };
+    for mode in passive.iter().chain(active) {
+        let with = |args: &[&str], input| curl(&[*mode, args].concat(), input);
         with(&["--ftp-create-dirs", "-T", "-", &url("new/file")], Some(&content)).exits(0);
         assert!(read(&stored) == content, "the upload differs: {mode:?}");
         assert!(with(&[&url("new/file")], None).exits(0).stdout == content, "the download differs: {mode:?}");
