@@ -12,6 +12,7 @@
 )]
 
 mod corpus;
+mod crash;
 mod dns;
 mod docs;
 mod ftp_client;
