@@ -6,15 +6,19 @@ use crate::harness::temp_dir;
 use crate::peers::{Peer, free_address};
 use crate::servers::{Served, certificate};
 
+/// crypt(3) of `secret`, made once with `openssl passwd -1 -salt salt`.
+const HASH: &str = "$1$salt$ez2vlPGdaLYkJam5pWs/Y1";
+
 /// pure-ftpd with a virtual user below `root`; with `tls` AUTH TLS too.
 pub(crate) fn pure_ftpd(peer: &Peer, root: &Path, tls: bool) -> Served {
     let (dir, addr) = (temp_dir(), free_address());
     let (passwd, pdb) = (dir.path().join("passwd"), dir.path().join("pdb"));
+    // pure-pw's own hashes are made to take seconds; this one it takes too.
+    std::fs::write(&passwd, format!("bench:{HASH}:1000:1000::{}/./::::::::::::\n", root.display())).expect("passwd");
     let mut create = peer.command("pure-pw", dir.path());
-    create.args(["useradd", "bench", "-u", "1000", "-g", "1000", "-d"]).arg(root).arg("-f").arg(&passwd);
-    create.arg("-F").arg(&pdb).arg("-m").stdin(std::process::Stdio::piped());
+    create.arg("mkdb").arg(&pdb).arg("-f").arg(&passwd);
     let line = format!("{create:?}");
-    let made = crate::harness::finish(create, line, Some(b"secret\nsecret\n".to_vec()), crate::peers::LIMIT);
+    let made = crate::harness::finish(create, line, None, crate::peers::LIMIT);
     assert_eq!(made.status, 0, "{made}");
     own(root, 1000);
     let mut command = peer.command("pure-ftpd", dir.path());
@@ -33,10 +37,8 @@ pub(crate) fn proftpd(peer: &Peer, root: &Path, tls: bool) -> Served {
     let (dir, addr) = (temp_dir(), free_address());
     let at = dir.path().display();
     let uid = rustix::process::geteuid().as_raw();
-    // crypt(3) of "secret", made once with openssl passwd -1 -salt salt
-    let hash = "$1$salt$ez2vlPGdaLYkJam5pWs/Y1";
     let users = dir.path().join("users");
-    std::fs::write(&users, format!("bench:{hash}:{uid}:{uid}::{}:/bin/sh\n", root.display())).expect("users");
+    std::fs::write(&users, format!("bench:{HASH}:{uid}:{uid}::{}:/bin/sh\n", root.display())).expect("users");
     std::fs::set_permissions(&users, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("permissions");
     let modules = modules_of(&peer.root());
     let mut conf = format!(
