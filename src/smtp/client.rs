@@ -125,7 +125,9 @@ pub struct Client {
     /// The transaction whose commands went out behind the last message.
     ahead: Option<Transaction>,
     open: bool,
-    /// The connection was found closed before the server answered anything to the last message.
+    /// Messages whose outcome is known.
+    served: u64,
+    /// The server ended the connection between two messages.
     stale: bool,
 }
 
@@ -153,6 +155,7 @@ impl Client {
             times: Times::default(),
             ahead: None,
             open: true,
+            served: 0,
             stale: false,
         };
         client.times.tls = began.elapsed();
@@ -195,8 +198,8 @@ impl Client {
         self.open
     }
 
-    /// True if the last message failed only because the server had closed the idle connection: nothing of it was taken,
-    /// and it can be sent again over a fresh one.
+    /// True if the last message failed only because the server ended the connection after an earlier one (idle for too
+    /// long, enough messages for one session): nothing of it was taken, and it can be sent again over a fresh one.
     pub fn was_stale(&self) -> bool {
         self.stale
     }
@@ -212,8 +215,9 @@ impl Client {
         self.stale = false;
         let rules = Rules { partial: options.partial, lmtp: self.lmtp, no_chunking: options.no_chunking };
         let ahead = self.ahead.take();
-        let fresh = ahead.is_none();
-        if fresh && let Err(fault) = self.check_idle() {
+        if ahead.is_none()
+            && let Err(fault) = self.check_idle()
+        {
             return all_failed(envelope, &fault);
         }
         let mut transaction = match ahead {
@@ -232,9 +236,16 @@ impl Client {
             }
         };
         let mut sender = Sender::new(content);
-        let mut answered = false;
-        if let Err(fault) = self.drive(&mut transaction, &mut sender, options, rules, &mut answered).await {
-            self.stale = fresh && !answered && fault.kind == Kind::Disconnected && !transaction.is_committed();
+        let mut first = None;
+        let driven = self.drive(&mut transaction, &mut sender, options, rules, &mut first).await;
+        let ended = match (&driven, first) {
+            (_, Some(code)) => code == 421,
+            (Err(fault), None) => fault.kind == Kind::Disconnected,
+            (Ok(()), None) => false,
+        };
+        self.stale = ended && self.served > 0 && !transaction.is_committed();
+        self.served += 1;
+        if let Err(fault) = driven {
             transaction.lost(&fault);
         }
         if transaction.closing() {
@@ -269,7 +280,7 @@ impl Client {
         sender: &mut Sender<'_>,
         options: &SendOptions<'_>,
         rules: Rules,
-        answered: &mut bool,
+        first: &mut Option<u16>,
     ) -> Result<(), Fault> {
         let mut began = Instant::now();
         (self.times.envelope, self.times.content, self.times.answer) = Default::default();
@@ -286,9 +297,11 @@ impl Client {
                         if committed { self.limits.with_idle(self.limits.idle.max(FINAL_WAIT)) } else { self.limits };
                     let what = if committed { "answer to the message" } else { "reply" };
                     let reply = self.read_reply(limits, what).await?;
-                    *answered = true;
+                    first.get_or_insert(reply.code);
                     transaction.reply(&reply);
                 }
+                // A chunk may go out before the replies to MAIL and RCPT, but what they say already is heeded.
+                Next::Content(_) if transaction.awaits_reply() && self.hear(transaction, first)? => {}
                 Next::Content(framing) => {
                     self.times.envelope += began.elapsed();
                     began = Instant::now();
@@ -358,27 +371,48 @@ impl Client {
 
     /// Whether an idle connection is still good: the server may have closed it, or said something nobody asked for.
     fn check_idle(&mut self) -> Result<(), Fault> {
-        let waker = std::task::Waker::noop();
-        let mut context = std::task::Context::from_waker(waker);
-        let mut byte = [0; 512];
-        let mut buffer = ReadBuf::new(&mut byte);
-        let fault = match Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer) {
+        let fault = match self.arrived() {
             _ if !self.open => Fault::new(Kind::Disconnected, "the connection is closed"),
-            Poll::Pending if self.reader.has_pending() => Fault::new(Kind::Protocol, "a reply that nobody asked for"),
-            Poll::Pending => return Ok(()),
-            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
-                self.reader.push(buffer.filled());
-                match self.reader.next_reply() {
-                    Ok(Some(reply)) => reply.fault("idle connection"),
-                    Ok(None) => Fault::new(Kind::Protocol, "a reply that nobody asked for"),
-                    Err(fault) => fault,
-                }
-            }
-            Poll::Ready(_) => Fault::new(Kind::Disconnected, "the server closed the idle connection"),
+            Err(fault) => fault,
+            Ok(()) => match self.next_reply() {
+                Ok(None) if !self.reader.has_pending() => return Ok(()),
+                Ok(Some(reply)) if reply.code == 421 => reply.fault("idle connection"),
+                Ok(_) => Fault::new(Kind::Protocol, "a reply that nobody asked for"),
+                Err(fault) => fault,
+            },
         };
         self.stale = matches!(fault.kind, Kind::Disconnected | Kind::PeerTemporary);
         self.open = false;
         Err(fault)
+    }
+
+    /// Hands the replies that are here already to the transaction; true if there were any.
+    fn hear(&mut self, transaction: &mut Transaction, first: &mut Option<u16>) -> Result<bool, Fault> {
+        let ended = self.arrived();
+        let mut any = false;
+        while transaction.awaits_reply()
+            && let Some(reply) = self.next_reply()?
+        {
+            any = true;
+            first.get_or_insert(reply.code);
+            transaction.reply(&reply);
+        }
+        if any { Ok(true) } else { ended.map(|()| false) }
+    }
+
+    /// Reads what has arrived, without waiting.
+    fn arrived(&mut self) -> Result<(), Fault> {
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let mut bytes = [0; 4096];
+        let mut buffer = ReadBuf::new(&mut bytes);
+        match Pin::new(&mut self.stream).poll_read(&mut context, &mut buffer) {
+            Poll::Pending => Ok(()),
+            Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {
+                self.reader.push(buffer.filled());
+                Ok(())
+            }
+            Poll::Ready(_) => Err(Fault::new(Kind::Disconnected, "the server closed the connection")),
+        }
     }
 
     async fn timed(&mut self, slot: fn(&mut Times) -> &mut Duration, what: &str) -> Result<Reply, Fault> {

@@ -309,6 +309,11 @@ impl Transaction {
         self.committed = true;
     }
 
+    /// True while replies to commands that were sent are still due.
+    pub fn awaits_reply(&self) -> bool {
+        !self.expected.is_empty()
+    }
+
     /// True once the end of the message may have reached the server.
     pub fn is_committed(&self) -> bool {
         self.committed

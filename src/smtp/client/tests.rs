@@ -402,6 +402,32 @@ async fn a_connection_closed_while_idle_is_known_as_such() {
 }
 
 #[tokio::test]
+async fn a_server_that_ends_the_session_after_a_message_costs_nothing() {
+    let bdat =
+        HELLO.replace("PIPELINING", "PIPELINING\nS: 250 CHUNKING").replace("S: 250 PIPELINING", "S: 250-PIPELINING");
+    let chunk = "C: MAIL FROM:<a@alice.test>\nC: RCPT TO:<b@x>\nC: BDAT 3 LAST\nB 3\nS: 250 a\nS: 250 b\n";
+    let ahead = "C: MAIL FROM:<a@alice.test>\nC: RCPT TO:<b@x>\n";
+    let behind = format!("{HELLO}{GROUP}S: 250 a\nS: 250 b\nS: 354 go\nC*\n{GROUP}");
+    for script in [
+        format!("{behind}S: 250 taken"),
+        format!("{behind}S: 250 taken\nS: 421 enough"),
+        format!("{bdat}{chunk}{ahead}S: 250 taken"),
+        format!("{bdat}{chunk}{ahead}S: 250 taken\nS: 421 enough"),
+    ] {
+        let (stream, server) = scripted(&script);
+        let mut client = Client::open(stream, "x", &options()).await.unwrap();
+        let (envelope, content) = (envelope(&["b@x"]), Bytes(b"x\r\n".to_vec()));
+        let next = SendOptions { next: Some((&envelope, &content)), ..SendOptions::default() };
+        let first = client.send(&envelope, &content, &next).await;
+        assert_eq!(outcomes(&first), [Delivered], "{script}");
+        server.await.unwrap();
+        let second = client.send(&envelope, &content, &SendOptions::default()).await;
+        assert_eq!(outcomes(&second), [Deferred], "{script}");
+        assert!(client.was_stale() && !client.is_open(), "{script}");
+    }
+}
+
+#[tokio::test]
 async fn long_tokens_go_in_a_line_of_their_own_and_scram_wants_proof() {
     let open = async |script: String, mechanism, password: String| {
         let (stream, server) = scripted(&script);
