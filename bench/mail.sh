@@ -1,0 +1,41 @@
+#!/bin/sh
+# smtpsend beside curl, swaks, msmtp, python's smtplib and smtp-source; all to Postfix's smtp-sink.
+. "$(dirname "$0")/common.sh"
+
+size=$(scaled 100)
+machine
+need postfix smtp-sink postfix || exit 1
+postfix=$(peer_env postfix)
+port=$(free_port)
+user=
+[ "$(id -u)" != 0 ] || user="-u nobody"
+# shellcheck disable=SC2086
+background sink "$port" $postfix smtp-sink $user 127.0.0.1:"$port" 1000
+at=127.0.0.1:$port
+head -c $((size * 1048576)) /dev/urandom > attachment
+printf 'text\n' > body
+printf 'From: a@a.test\r\nTo: b@b.test\r\nSubject: x\r\n\r\ntext\r\n' > tiny.eml
+cat > smtplib.py <<'PY'
+import smtplib, sys
+with smtplib.SMTP(sys.argv[1], int(sys.argv[2])) as client:
+    for _ in range(int(sys.argv[3])):
+        client.sendmail("a@a.test", ["b@b.test"], open("tiny.eml").read())
+PY
+
+{
+    printf 'ours\tsmtpsend -q --server smtp://%s --from a@a.test --to b@b.test --subject x --body body --attach attachment\n' "$at"
+    printf 'curl -F\tcurl -s --url smtp://%s --mail-from a@a.test --mail-rcpt b@b.test -F "=<body" -F "=@attachment;encoder=base64" -H "Subject: x"\n' "$at"
+    if need swaks swaks swaks; then
+        printf 'swaks\tswaks --silent 3 --server %s --from a@a.test --to b@b.test --attach @attachment\n' "$at"
+    fi
+} | measure "attachment of $size MiB"
+
+{
+    printf 'ours\tsmtpsend -q --server smtp://%s -f a@a.test -t -i < tiny.eml\n' "$at"
+    printf 'smtp-source\t%s smtp-source -m 1 -f a@a.test -t b@b.test %s\n' "$postfix" "$at"
+    printf 'curl\tcurl -s --url smtp://%s --mail-from a@a.test --mail-rcpt b@b.test -T tiny.eml\n' "$at"
+    if need msmtp msmtp msmtp; then
+        printf 'msmtp\t%s msmtp --file=/dev/null --host=127.0.0.1 --port=%s --from=a@a.test b@b.test < tiny.eml\n' "$(peer_env msmtp)" "$port"
+    fi
+    printf 'python smtplib\tpython3 smtplib.py 127.0.0.1 %s 1\n' "$port"
+} | ROUNDS=21 measure "one tiny message, process start to exit"
