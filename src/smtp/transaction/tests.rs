@@ -1,0 +1,237 @@
+use super::*;
+
+const ALL: &str = "PIPELINING CHUNKING 8BITMIME SMTPUTF8 DSN SIZE";
+
+fn offer(keywords: &str) -> Capabilities {
+    let mut lines = vec!["mx.test".to_owned()];
+    lines.extend(keywords.split_whitespace().map(str::to_owned));
+    Capabilities::from_reply(&Reply { code: 250, enhanced: None, lines })
+}
+
+fn envelope(recipients: &[&str]) -> Envelope {
+    let recipients = recipients.iter().map(|address| Recipient::new(*address)).collect();
+    Envelope { sender: "a@alice.test".into(), recipients, ..Envelope::default() }
+}
+
+/// Plays a transaction against a script: what the client sends up to each wait, and the reply codes it then gets. The
+/// message itself shows as `<dot>` or `<bdat>`.
+fn play(mut transaction: Transaction, script: &[(&str, &[u16])]) -> Vec<(Outcome, Option<u16>)> {
+    let mut turns = script.iter();
+    let mut codes: VecDeque<u16> = VecDeque::new();
+    let mut out = Vec::new();
+    loop {
+        match transaction.next(&mut out).expect("clean arguments") {
+            Next::Content(framing) => {
+                out.extend_from_slice(if framing == Framing::Dot { b"<dot>" } else { b"<bdat>" });
+                transaction.commit();
+                transaction.sent(true);
+            }
+            Next::Reply => {
+                if !out.is_empty() {
+                    let (sent, replies) = turns.next().expect("the script goes on");
+                    assert_eq!(String::from_utf8_lossy(&out).replace("\r\n", "|"), *sent);
+                    out.clear();
+                    codes.extend(*replies);
+                }
+                match codes.pop_front() {
+                    Some(code) => transaction.reply(&Reply::new(code, None, "")),
+                    None => transaction.lost(&Fault::new(Kind::Disconnected, "gone")),
+                }
+            }
+            Next::Done => break,
+        }
+    }
+    assert_eq!(turns.next(), None, "the script is played to its end");
+    assert!(codes.is_empty(), "replies left: {codes:?}");
+    transaction.into_results().into_iter().map(|result| (result.outcome, result.code)).collect()
+}
+
+fn transaction(keywords: &str, to: &[&str], rules: Rules) -> Transaction {
+    Transaction::new(envelope(to), &offer(keywords), 10, false, rules).expect("can be sent")
+}
+
+const PARTIAL: Rules = Rules { partial: true, lmtp: false, no_chunking: false };
+const WHOLE: Rules = Rules { partial: false, lmtp: false, no_chunking: false };
+const LMTP: Rules = Rules { partial: true, lmtp: true, no_chunking: false };
+use Outcome::*;
+
+#[test]
+fn step_by_step_without_pipelining() {
+    let script: [(&str, &[u16]); 5] = [
+        ("MAIL FROM:<a@alice.test>|", &[250]),
+        ("RCPT TO:<b@x>|", &[250]),
+        ("RCPT TO:<c@x>|", &[251]),
+        ("DATA|", &[354]),
+        ("<dot>", &[250]),
+    ];
+    let results = play(transaction("", &["b@x", "c@x"], WHOLE), &script);
+    assert_eq!(results, [(Delivered, Some(250)), (Delivered, Some(250))]);
+}
+
+#[test]
+fn one_recipient_takes_two_round_trips_with_data_and_one_with_bdat() {
+    let data: [(&str, &[u16]); 2] =
+        [("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|DATA|", &[250, 250, 354]), ("<dot>", &[250])];
+    assert_eq!(play(transaction("PIPELINING", &["b@x"], WHOLE), &data), [(Delivered, Some(250))]);
+    let bdat: [(&str, &[u16]); 1] = [("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|<bdat>", &[250, 250, 250])];
+    assert_eq!(play(transaction("PIPELINING CHUNKING", &["b@x"], WHOLE), &bdat), [(Delivered, Some(250))]);
+}
+
+#[test]
+fn all_or_nothing_waits_for_every_recipient() {
+    let envelope = "MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|RCPT TO:<c@x>|";
+    for keywords in ["PIPELINING", "PIPELINING CHUNKING"] {
+        let script: [(&str, &[u16]); 2] = [(envelope, &[250, 250, 550]), ("RSET|", &[250])];
+        let results = play(transaction(keywords, &["b@x", "c@x"], WHOLE), &script);
+        assert_eq!(results, [(Deferred, None), (Refused, Some(550))]);
+    }
+    let good: [(&str, &[u16]); 3] = [(envelope, &[250, 250, 250]), ("DATA|", &[354]), ("<dot>", &[250])];
+    assert_eq!(play(transaction("PIPELINING", &["b@x", "c@x"], WHOLE), &good), [(Delivered, Some(250)); 2]);
+}
+
+#[test]
+fn partial_sends_to_who_is_accepted() {
+    let group = "MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|RCPT TO:<c@x>|RCPT TO:<d@x>|DATA|";
+    let script: [(&str, &[u16]); 2] = [(group, &[250, 450, 250, 550, 354]), ("<dot>", &[250])];
+    let results = play(transaction("PIPELINING", &["b@x", "c@x", "d@x"], PARTIAL), &script);
+    assert_eq!(results, [(Deferred, Some(450)), (Delivered, Some(250)), (Refused, Some(550))]);
+}
+
+#[test]
+fn go_ahead_without_recipients_gets_a_lone_dot() {
+    let group = "MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|DATA|";
+    let script: [(&str, &[u16]); 3] = [(group, &[250, 550, 354]), (".|", &[250]), ("RSET|", &[250])];
+    assert_eq!(play(transaction("PIPELINING", &["b@x"], WHOLE), &script), [(Refused, Some(550))]);
+    let proper: [(&str, &[u16]); 2] = [(group, &[250, 550, 503]), ("RSET|", &[250])];
+    assert_eq!(play(transaction("PIPELINING", &["b@x"], WHOLE), &proper), [(Refused, Some(550))]);
+    let bdat: [(&str, &[u16]); 1] = [("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|<bdat>", &[250, 550, 250])];
+    assert_eq!(play(transaction("PIPELINING CHUNKING", &["b@x"], WHOLE), &bdat), [(Refused, Some(550))]);
+}
+
+#[test]
+fn mail_data_and_final_refusals_reach_everybody() {
+    let group = "MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|RCPT TO:<c@x>|DATA|";
+    let to = ["b@x", "c@x"];
+    let mail: [(&str, &[u16]); 2] = [(group, &[552, 503, 503, 503]), ("RSET|", &[250])];
+    assert_eq!(play(transaction("PIPELINING", &to, PARTIAL), &mail), [(Refused, Some(552)); 2]);
+    let data: [(&str, &[u16]); 2] = [(group, &[250, 250, 250, 451]), ("RSET|", &[250])];
+    assert_eq!(play(transaction("PIPELINING", &to, PARTIAL), &data), [(Deferred, Some(451)); 2]);
+    let last: [(&str, &[u16]); 2] = [(group, &[250, 250, 250, 354]), ("<dot>", &[554])];
+    assert_eq!(play(transaction("PIPELINING", &to, PARTIAL), &last), [(Refused, Some(554)); 2]);
+    let slow: [(&str, &[u16]); 2] = [("MAIL FROM:<a@alice.test>|", &[450]), ("RSET|", &[250])];
+    assert_eq!(play(transaction("", &to, WHOLE), &slow), [(Deferred, Some(450)); 2]);
+}
+
+#[test]
+fn lmtp_has_one_final_reply_per_accepted_recipient() {
+    let group = "MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|RCPT TO:<c@x>|RCPT TO:<d@x>|DATA|";
+    let script: [(&str, &[u16]); 2] = [(group, &[250, 250, 550, 250, 354]), ("<dot>", &[250, 452])];
+    let results = play(transaction("PIPELINING", &["b@x", "c@x", "d@x"], LMTP), &script);
+    assert_eq!(results, [(Delivered, Some(250)), (Refused, Some(550)), (Deferred, Some(452))]);
+    let lost: [(&str, &[u16]); 2] = [(group, &[250, 250, 550, 250, 354]), ("<dot>", &[250])];
+    let results = play(transaction("PIPELINING", &["b@x", "c@x", "d@x"], LMTP), &lost);
+    assert_eq!(results, [(Delivered, Some(250)), (Refused, Some(550)), (Unknown, None)]);
+    let chunks: [(&str, &[u16]); 2] = [("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|", &[250, 250]), ("<bdat>", &[250])];
+    assert_eq!(play(transaction("PIPELINING CHUNKING", &["b@x"], LMTP), &chunks), [(Delivered, Some(250))]);
+}
+
+#[test]
+fn a_connection_lost_after_each_reply_leaves_a_defined_outcome() {
+    let group = "MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|RCPT TO:<c@x>|DATA|";
+    let replies = [250, 550, 250, 354];
+    for count in 0..=replies.len() {
+        let first = &replies[..count];
+        let mut script: Vec<(&str, &[u16])> = vec![(group, first)];
+        if count == replies.len() {
+            script.push(("<dot>", &[]));
+        }
+        let results = play(transaction("PIPELINING", &["b@x", "c@x"], PARTIAL), &script);
+        let refused = if count > 1 { (Refused, Some(550)) } else { (Deferred, None) };
+        let open = if count == replies.len() { (Unknown, None) } else { (Deferred, None) };
+        assert_eq!(results, [refused, open], "lost after {count} replies");
+    }
+}
+
+#[test]
+fn closing_reply_ends_the_transaction() {
+    let script: [(&str, &[u16]); 1] = [("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|DATA|", &[250, 421])];
+    assert_eq!(play(transaction("PIPELINING", &["b@x"], WHOLE), &script), [(Deferred, Some(421))]);
+    let last: [(&str, &[u16]); 2] =
+        [("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|DATA|", &[250, 250, 354]), ("<dot>", &[421])];
+    assert_eq!(play(transaction("PIPELINING", &["b@x"], WHOLE), &last), [(Deferred, Some(421))]);
+}
+
+#[test]
+fn a_final_reply_out_of_step_is_unknown() {
+    let script: [(&str, &[u16]); 2] =
+        [("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|DATA|", &[250, 250, 354]), ("<dot>", &[354])];
+    assert_eq!(play(transaction("PIPELINING", &["b@x"], WHOLE), &script), [(Unknown, Some(354))]);
+}
+
+#[test]
+fn many_recipients_stay_below_the_limit_in_flight() {
+    let addresses: Vec<String> = (0..250).map(|index| format!("u{index}@x")).collect();
+    let to: Vec<&str> = addresses.iter().map(String::as_str).collect();
+    let mut transaction = transaction("PIPELINING", &to, PARTIAL);
+    let (mut out, mut waiting, mut most) = (Vec::new(), 0usize, 0);
+    let mut replies = 0;
+    loop {
+        let next = transaction.next(&mut out).unwrap();
+        waiting += out.iter().filter(|byte| **byte == b'\n').count();
+        most = most.max(waiting);
+        out.clear();
+        match next {
+            Next::Reply => {
+                waiting -= 1;
+                replies += 1;
+                transaction.reply(&Reply::new(if replies == 252 { 354 } else { 250 }, None, ""));
+            }
+            Next::Content(_) => {
+                out.extend_from_slice(b"\n");
+                transaction.sent(true);
+            }
+            Next::Done => break,
+        }
+    }
+    assert!(most <= MAX_IN_FLIGHT + 1, "{most} in flight");
+    assert!(transaction.into_results().iter().all(|result| result.outcome == Delivered));
+}
+
+#[test]
+fn parameters_only_when_offered() {
+    let mut full = envelope(&["b@x"]);
+    full.smtputf8 = true;
+    full.ret = Some(Ret::Headers);
+    full.envid = Some("id 1".into());
+    full.recipients[0].notify = Some(Notify::NEVER);
+    full.recipients[0].orcpt = Some("rfc822;bob@x".into());
+    let with = |keywords: &str, envelope: &Envelope, has_8bit| {
+        let mut out = Vec::new();
+        Transaction::new(envelope.clone(), &offer(keywords), 7, has_8bit, WHOLE)?.next(&mut out)?;
+        Ok::<_, Fault>(String::from_utf8_lossy(&out).replace("\r\n", "|"))
+    };
+    let sent = with(ALL, &full, true).unwrap();
+    let mail = "MAIL FROM:<a@alice.test> SIZE=7 BODY=8BITMIME SMTPUTF8 RET=HDRS ENVID=id+201|";
+    assert_eq!(sent, format!("{mail}RCPT TO:<b@x> NOTIFY=NEVER ORCPT=rfc822;bob@x|"));
+    full.smtputf8 = false;
+    assert_eq!(with("PIPELINING", &full, false).unwrap(), "MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|DATA|");
+    assert_eq!(with("", &full, true).map_err(|fault| fault.kind), Err(Kind::Unsupported));
+    assert_eq!(with("SIZE", &full, false).unwrap(), "MAIL FROM:<a@alice.test> SIZE=7|");
+    full.smtputf8 = true;
+    assert_eq!(with("8BITMIME", &full, false).map_err(|fault| fault.kind), Err(Kind::Unsupported));
+}
+
+#[test]
+fn what_cannot_be_sent_is_refused_before_anything_is() {
+    let limited = Capabilities { size: Some(9), ..Capabilities::default() };
+    let fault = Transaction::new(envelope(&["b@x"]), &limited, 10, false, WHOLE).map(|_| ()).unwrap_err();
+    assert_eq!(fault.enhanced, Some(Enhanced::new(5, 3, 4)));
+    assert!(Transaction::new(envelope(&["b@x"]), &limited, 9, false, WHOLE).is_ok());
+    for bad in ["b@x>\r\nRCPT TO:<c@x", "b@x> NOTIFY=NEVER", "b x@x", "b\0@x", "j\u{f6}rg@x"] {
+        let result = Transaction::new(envelope(&[bad]), &offer("DSN"), 1, false, WHOLE);
+        assert_eq!(result.map(|_| ()).map_err(|fault| fault.kind), Err(Kind::BadData), "{bad:?}");
+    }
+    assert!(Transaction::new(envelope(&["a..b@x", "\"a b\"@x"]), &offer(""), 1, false, WHOLE).is_ok());
+    let none = Transaction::new(envelope(&[]), &offer(""), 1, false, WHOLE).unwrap();
+    assert!(play(none, &[]).is_empty());
+}
