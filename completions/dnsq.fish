@@ -8,10 +8,17 @@ complete -c dnsq -l cookie -d 'Send a cookie, a random one or HEX (RFC 7873)' -r
 complete -c dnsq -l padding -d 'Pad the query to a multiple of BYTES (RFC 7830)' -r
 complete -c dnsq -l ednsopt -d 'Send this EDNS option, CODE[:HEX]; may be repeated' -r
 complete -c dnsq -l bufsize -d 'Announce that we take UDP answers of this size' -r
-complete -c dnsq -l timeout -d 'Wait this long for each answer' -r
-complete -c dnsq -l tries -d 'Send a query this often over UDP' -r
-complete -c dnsq -l max-time -d 'End each question after this time' -r
+complete -c dnsq -l timeout -d 'Wait this long for each answer [default: 5; 3 in bulk]' -r
+complete -c dnsq -l tries -d 'Send a query this often over UDP [default: 3; 6 in bulk]' -r
+complete -c dnsq -l max-time -d 'End each question after this time; in bulk, the whole run [default: 60; none in bulk]' -r
 complete -c dnsq -s b -l bind -d 'Ask from this local address' -r
+complete -c dnsq -s f -l file -d 'Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated' -r
+complete -c dnsq -l servers -d 'Ask the servers in FILE, one a line' -r -F
+complete -c dnsq -l rate -d 'Send at most N queries a second' -r
+complete -c dnsq -l concurrency -d 'Have at most N questions in flight [default: 1000 for each server]' -r
+complete -c dnsq -l max-time-per-name -d 'Give a name up after this time, all tries together' -r
+complete -c dnsq -l resume -d 'Take an interrupted run up again: FILE remembers how far it came' -r -F
+complete -c dnsq -l format -d 'Print each record as TEXT, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} filled in' -r
 complete -c dnsq -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
 complete -c dnsq -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
@@ -34,6 +41,7 @@ complete -c dnsq -l no-failover -d 'Take SERVFAIL and REFUSED as the answer inst
 complete -c dnsq -l search -d 'Complete short names with the search list of /etc/resolv.conf'
 complete -c dnsq -s 4 -l ipv4 -d 'Ask servers by IPv4 only'
 complete -c dnsq -s 6 -l ipv6 -d 'Ask servers by IPv6 only'
+complete -c dnsq -l ordered -d 'Print records in the order of the names'
 complete -c dnsq -l json -d 'Print JSON Lines: one object a record'
 complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c dnsq -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

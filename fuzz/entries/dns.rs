@@ -1,6 +1,9 @@
 //! Entry points of `dns` that read a stranger's bytes: one line each, `(name, function)`.
 
 use applayer::dns::answer::{self, Reply, Zones};
+use applayer::dns::bulk::walk::{self, Walked};
+use applayer::dns::bulk::write::{Form, Writer};
+use applayer::dns::bulk::{Done, Outcome, text as bulk_text};
 use applayer::dns::message::Message;
 use applayer::dns::name::Name;
 use applayer::dns::record::words::{self, Words};
@@ -11,6 +14,7 @@ use applayer::dns::zone::{Reader, Source, Zone};
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("dns_message", dns_message),
     ("dns_answer", dns_answer),
+    ("dns_bulk_answer", dns_bulk_answer),
     ("dns_rdata_text", dns_rdata_text),
     ("dns_rdata_wire", dns_rdata_wire),
     ("dns_svcb", dns_svcb),
@@ -41,6 +45,57 @@ fn dns_answer(data: &[u8]) {
     if let Reply::Send(response) | Reply::Elsewhere(response) = answer::answer(&zones, data, true) {
         assert!(response.wire.len() <= 1232);
         Message::parse(&response.wire).expect("our own answer");
+    }
+}
+
+/// The bulk walk of a response against the full decoder: where both can read it they agree on every record, and whatever
+/// it reads becomes one line of JSON.
+fn dns_bulk_answer(data: &[u8]) {
+    let _ = walk::response_id(data);
+    let Ok(message) = Message::parse(data) else {
+        // What the full decoder refuses may pass the walk (it looks at less), but must not upset the writer.
+        return write_bulk(data, 12);
+    };
+    let [question] = message.question.as_slice() else { return write_bulk(data, 12) };
+    let length = question.name.as_wire().len() + 4;
+    write_bulk(data, length);
+    let asked = [question.name.as_wire(), &question.rtype.0.to_be_bytes(), &question.class.0.to_be_bytes()].concat();
+    if data.get(12..12 + length) != Some(&asked[..]) {
+        return; // a question with a compression pointer is never ours
+    }
+    assert!(walk::asks(data, &asked, true));
+    let walked = Walked::new(data, length);
+    if message.trailing_bytes == 0 && message.edns.is_none() && !walked.is_some_and(|walked| walked.edns) {
+        assert!(walked.is_some(), "the full decoder reads it");
+    }
+    let Some(walked) = walked else { return };
+    assert_eq!(walked.rcode, message.rcode().0);
+    let places: Vec<_> = walked.answers().collect();
+    assert_eq!(places.len(), message.answer.len());
+    for (place, record) in places.iter().zip(&message.answer) {
+        assert_eq!((place.rtype, place.class, place.seconds()), (record.rtype.0, record.class.0, record.ttl));
+        let mut line = Vec::new();
+        bulk_text::push_name(data, place.owner, data.len(), &mut line).expect("the full decoder reads the owner");
+        line.push(b' ');
+        bulk_text::push_rdata(data, place, &mut line);
+        assert_eq!(String::from_utf8_lossy(&line), format!("{} {}", record.name, record.rdata_text()));
+    }
+}
+
+fn write_bulk(data: &[u8], length: usize) {
+    let Some(walked) = Walked::new(data, length) else { return };
+    let servers = [("127.0.0.1:53".parse().expect("an address"), "x".to_owned())];
+    let question = b"\x01a\x00\x00\x01\x00\x01";
+    let outcome = Outcome::Answered(&walked);
+    let done = Done { number: 0, question, resolver: 0, stream: false, tries: 1, elapsed: 0, outcome };
+    for form in [Form::Json, Form::Text] {
+        let mut line = Vec::new();
+        Writer::new(form.clone(), b'\n', false, &servers).done(&done, &mut line);
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert!(line.iter().all(|byte| matches!(byte, 0x20..0x7f | b'\n' | b'\t')) || walked.ede().is_some());
+        if form == Form::Json {
+            serde_json::from_slice::<serde_json::Value>(&line).expect("JSON");
+        }
     }
 }
 

@@ -121,22 +121,27 @@ enum Sink {
 
 impl Batch {
     fn flush(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.write(&bytes);
+        bytes.clear();
+        self.bytes = bytes;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
         self.last_flush = Some(Instant::now());
-        if self.bytes.is_empty() || self.broken.is_some() {
-            self.bytes.clear();
+        if bytes.is_empty() || self.broken.is_some() {
             return;
         }
         let result = match &mut self.sink {
             Sink::Stdout => {
                 let mut stdout = io::stdout().lock();
-                stdout.write_all(&self.bytes).and_then(|()| stdout.flush())
+                stdout.write_all(bytes).and_then(|()| stdout.flush())
             }
-            Sink::Report(file) => file.write_all(&self.bytes),
+            Sink::Report(file) => file.write_all(bytes),
         };
         if let Err(error) = result {
             self.broken = Some(error.into());
         }
-        self.bytes.clear();
     }
 }
 
@@ -189,6 +194,14 @@ impl Output {
         self.write_record(&bytes)
     }
 
+    /// Prints whole records that were rendered elsewhere, in the form of [`Output::json`]. When this returns they have left.
+    pub fn emit_rendered(&self, records: &[u8]) -> Result<(), Fault> {
+        let mut batch = self.batch();
+        batch.flush();
+        batch.write(records);
+        self.outcome(batch)
+    }
+
     /// Prints a failed item: a JSON object of type `error`, and one line on stderr with its hint. Does not count it:
     /// the caller's tally does.
     pub fn error(&self, target: &str, fault: &Fault) {
@@ -196,6 +209,11 @@ impl Output {
             // A closed stdout is noticed by the next record or the final flush.
             let _ = self.emit(&ErrorRecord::new(target, fault));
         }
+        self.tell(target, fault);
+    }
+
+    /// The line on stderr for a failed item whose record, if any, was printed already.
+    pub fn tell(&self, target: &str, fault: &Fault) {
         let target = escape::terminal(target);
         let separator = if target.is_empty() { "" } else { ": " };
         self.message(&format!("{target}{separator}{}", escape::terminal(&fault.detail)), fault.hint);
@@ -236,6 +254,11 @@ impl Output {
             };
             out.stderr(&format!("{mark} {}", escape::terminal(line)));
         })
+    }
+
+    /// What ends a record of text: a line feed, or NUL with `-0`.
+    pub fn record_end(&self) -> u8 {
+        if self.0.nul { 0 } else { b'\n' }
     }
 
     /// True when records are JSON.

@@ -69,6 +69,13 @@ impl Progress {
         }
     }
 
+    /// Says something else beside the bar.
+    pub fn say(&self, text: impl Into<String>) {
+        if let Some(bar) = &self.0 {
+            bar.set_message(text.into());
+        }
+    }
+
     /// Removes the bar.
     pub fn finish(&self) {
         if let Some(bar) = &self.0 {

@@ -1,5 +1,6 @@
 //! Sockets, TLS, deadlines, proxies and listeners; knows no protocol.
 
+pub mod datagram;
 pub mod deadline;
 pub mod dial;
 pub mod listen;

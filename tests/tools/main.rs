@@ -12,8 +12,8 @@
 )]
 
 mod corpus;
-mod crash;
 mod dns;
+mod dns_bulk;
 mod docs;
 mod ftp_client;
 mod ftp_server;

@@ -6,20 +6,30 @@
 //!  outcome   its other half: answers in, timers, outcomes out
 //!  slots ids window walk   its parts: slot array and timer wheel, message IDs, one resolver's window and health,
 //!            answers read in place
+//!  question text write collect   lines into questions, outcomes into records, in order and counted
+//!  drive drive_input drive_sockets drive_stream   the loop around it: files, UDP in batches, TCP
 //! ```
 //!
 //! The engine allocates once, at the start. Time comes in as an argument, randomness as a function, so that a simulated
 //! network can drive it (see the tests of `engine`).
 
+pub mod collect;
+pub mod drive;
+pub mod drive_input;
+mod drive_sockets;
+mod drive_stream;
 pub mod engine;
 mod ids;
 mod outcome;
+pub mod question;
 #[cfg(test)]
 mod simulate;
 mod slots;
 pub mod terms;
+pub mod text;
 pub mod walk;
 mod window;
+pub mod write;
 
 pub use engine::Engine;
 pub use ids::Random;

@@ -38,7 +38,7 @@ impl Default for Options {
             concurrency: 1000,
             lookahead: 2048,
             max_window: 1000,
-            tries: 5,
+            tries: 6,
             try_timeout: 3_000_000,
             name_timeout: 30_000_000,
             rate: None,

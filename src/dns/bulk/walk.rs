@@ -33,12 +33,19 @@ pub struct Place {
     pub rtype: u16,
     /// Its class.
     pub class: u16,
-    /// Its time to live, in seconds.
+    /// Its time to live, in seconds, as it stands there: see [`Place::seconds`].
     pub ttl: u32,
     /// Where its data begins.
     pub data: usize,
     /// Where its data ends.
     pub end: usize,
+}
+
+impl Place {
+    /// The time to live; one with the top bit set means 0 (RFC 2181, section 8).
+    pub fn seconds(&self) -> u32 {
+        if self.ttl >> 31 == 0 { self.ttl } else { 0 }
+    }
 }
 
 fn u16_at(message: &[u8], at: usize) -> Option<u16> {

@@ -1,5 +1,6 @@
 //! `dnsq`: ask DNS servers anything, in dig's manner.
 
+mod bulk;
 mod records;
 mod words;
 
@@ -55,6 +56,8 @@ pub struct Args {
     query: QueryArgs,
     #[command(flatten)]
     transport: TransportArgs,
+    #[command(flatten)]
+    bulk: bulk::BulkArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -117,15 +120,15 @@ pub struct TransportArgs {
     /// Take a truncated answer as it is
     #[arg(long)]
     ignore_truncation: bool,
-    /// Wait this long for each answer
-    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5")]
-    timeout: Duration,
-    /// Send a query this often over UDP
-    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_TRIES)))]
-    tries: u32,
-    /// End each question after this time
-    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
-    max_time: Duration,
+    /// Wait this long for each answer [default: 5; 3 in bulk]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    timeout: Option<Duration>,
+    /// Send a query this often over UDP [default: 3; 6 in bulk]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_TRIES)))]
+    tries: Option<u32>,
+    /// End each question after this time; in bulk, the whole run [default: 60; none in bulk]
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    max_time: Option<Duration>,
     /// Ask all servers at once; the first good answer wins
     #[arg(long)]
     race: bool,
@@ -165,6 +168,9 @@ pub fn command() -> clap::Command {
 }
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
+    if args.bulk.is_wanted() {
+        return bulk::run(args, out);
+    }
     let plan = words::plan(&mut args)?;
     let servers = servers(&args, &plan)?;
     let client = Client {
@@ -192,9 +198,9 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
 
 fn policy(args: &TransportArgs) -> Policy {
     Policy {
-        timeout: args.timeout,
-        tries: args.tries,
-        deadline: args.max_time,
+        timeout: args.timeout.unwrap_or(Duration::from_secs(5)),
+        tries: args.tries.unwrap_or(3),
+        deadline: args.max_time.unwrap_or(Duration::from_secs(60)),
         tcp: args.tcp,
         ignore_truncation: args.ignore_truncation,
         race: args.race,

@@ -80,6 +80,33 @@ pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
     Ok(plan)
 }
 
+/// Reads the words of a bulk run: servers, options, and the types and the class to ask for where a line names none.
+pub(super) fn bulk_plan(args: &mut Args) -> Result<(Plan, Vec<Rtype>, Class), Fault> {
+    let mut plan = Plan { servers: Vec::new(), questions: Vec::new(), show: Show::all(true), absolute: HashSet::new() };
+    let mut types: Vec<Rtype> = Vec::new();
+    for text in &args.types {
+        types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);
+    }
+    let mut asked_class = class(&args.class)?;
+    for word in std::mem::take(&mut args.words) {
+        if let Some(server) = word.strip_prefix('@') {
+            plan.servers.push(server.to_owned());
+        } else if let Some(option) = word.strip_prefix('+') {
+            dig_option(option, args, &mut plan.show)?;
+        } else {
+            match mnemonic(&word) {
+                Some(Mnemonic::Type(rtype)) => types.push(rtype),
+                Some(Mnemonic::Class(class)) => asked_class = class,
+                None => return Err(usage(format!("{word:?}: with -f the words are types; names come from the file"))),
+            }
+        }
+    }
+    if types.is_empty() {
+        types.push(Rtype::A);
+    }
+    Ok((plan, types, asked_class))
+}
+
 impl Plan {
     fn name(&mut self, text: &str) -> Result<Name, Fault> {
         let name = ascii_name(text).map_err(|error| usage(format!("{text:?}: {error}")))?;
@@ -135,9 +162,11 @@ fn dig_option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Faul
             Some(text) => query.ednsopt.push(text.to_owned()),
             None => query.ednsopt.clear(),
         },
-        "time" | "timeout" => transport.timeout = units::duration(value.ok_or_else(bad)?).map_err(|_| bad())?,
-        "tries" => transport.tries = number(value)?.clamp(1, MAX_TRIES),
-        "retry" => transport.tries = (number(value)?.saturating_add(1)).clamp(1, MAX_TRIES),
+        "time" | "timeout" => {
+            transport.timeout = Some(units::duration(value.ok_or_else(bad)?).map_err(|_| bad())?);
+        }
+        "tries" => transport.tries = Some(number(value)?.clamp(1, MAX_TRIES)),
+        "retry" => transport.tries = Some((number(value)?.saturating_add(1)).clamp(1, MAX_TRIES)),
         "search" | "domain" => transport.search = on,
         "fail" => transport.no_failover = on,
         "all" => *show = Show { style: show.style, ..Show::all(on) },
@@ -165,6 +194,7 @@ fn dig_option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Faul
 mod tests {
     use super::*;
     use clap::Parser;
+    use std::time::Duration;
 
     fn questions(line: &str) -> Result<String, Fault> {
         let mut args = Args::try_parse_from(std::iter::once("dnsq").chain(line.split_whitespace())).unwrap();
@@ -212,7 +242,10 @@ mod tests {
         let mut args = Args::try_parse_from(line.split_whitespace()).unwrap();
         let plan = plan(&mut args).unwrap();
         assert!(args.transport.tcp && args.query.no_recurse && args.query.dnssec && !args.query.no_edns);
-        assert_eq!((args.query.bufsize, args.transport.tries, args.transport.timeout.as_secs()), (4096, 1, 2));
+        assert_eq!(
+            (args.query.bufsize, args.transport.tries, args.transport.timeout),
+            (4096, Some(1), Some(Duration::from_secs(2)))
+        );
         assert_eq!(args.query.subnet.as_deref(), Some("192.0.2.0/24"));
         assert!(!plan.show.comments && plan.show.answer);
     }

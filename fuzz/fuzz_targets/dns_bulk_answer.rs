@@ -1,12 +1,12 @@
-//! Generated: libFuzzer for the entry `mail_downgrade` of fuzz/entries/mail.rs.
+//! Generated: libFuzzer for the entry `dns_bulk_answer` of fuzz/entries/dns.rs.
 #![no_main]
 
-#[path = "../entries/mail.rs"]
+#[path = "../entries/dns.rs"]
 mod entries;
 
 libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     for (name, entry) in entries::ENTRIES {
-        if *name == "mail_downgrade" {
+        if *name == "dns_bulk_answer" {
             entry(data);
         }
     }

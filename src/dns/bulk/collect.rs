@@ -1,0 +1,281 @@
+//! What became of the questions: written one record each, counted, brought into the order of the input if wanted; and
+//! how far everything is done, for a run that will be taken up again.
+
+use super::terms::{Done, Failure, Outcome, Sink};
+use super::write::{Verdict, Writer, detail, kind_of};
+use crate::fault::Kind;
+
+/// Records that wait for their turn with `--ordered`: intake stalls when so many questions lie behind the oldest open one.
+pub const MAX_ORDERED: u64 = 8192;
+/// How far the newest question may be ahead of the oldest open one without order.
+pub const MAX_SPREAD: u64 = 1 << 20;
+/// Failures that are told one by one; the others are only counted (each has its record).
+pub const MAX_TOLD: usize = 10;
+
+/// So much of a line that holds no question is shown.
+const MAX_SHOWN: usize = 80;
+
+/// The counts of a run.
+#[derive(Debug, Clone, Default)]
+pub struct Counts {
+    /// Questions with data.
+    pub answered: u64,
+    /// Questions whose answer is no.
+    pub negative: u64,
+    /// Questions without an answer, and lines without a question, by kind.
+    pub failed: Vec<(Kind, u64)>,
+    /// Tries beyond the first.
+    pub retries: u64,
+    /// The first failure that no repetition will mend.
+    pub first_permanent: Option<Kind>,
+}
+
+impl Counts {
+    /// All failures.
+    pub fn failures(&self) -> u64 {
+        self.failed.iter().map(|(_, count)| count).sum()
+    }
+
+    /// All questions and bad lines that are done.
+    pub fn done(&self) -> u64 {
+        self.answered + self.negative + self.failures()
+    }
+
+    fn failure(&mut self, kind: Kind) {
+        match self.failed.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, count)) => *count += 1,
+            None => self.failed.push((kind, 1)),
+        }
+        if !kind.temporary() {
+            self.first_permanent.get_or_insert(kind);
+        }
+    }
+
+    /// Adds another loop's counts.
+    pub fn add(&mut self, other: &Counts) {
+        self.answered += other.answered;
+        self.negative += other.negative;
+        self.retries += other.retries;
+        for (kind, count) in &other.failed {
+            match self.failed.iter_mut().find(|(known, _)| known == kind) {
+                Some((_, sum)) => *sum += count,
+                None => self.failed.push((*kind, *count)),
+            }
+        }
+        self.first_permanent = self.first_permanent.or(other.first_permanent);
+    }
+}
+
+/// A failure that is to be told on stderr.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// What was asked, or the line.
+    pub target: String,
+    /// What went wrong.
+    pub kind: Kind,
+    /// In words.
+    pub detail: String,
+}
+
+/// Takes the outcomes and turns them into records.
+#[derive(Debug)]
+pub struct Collector {
+    writer: Writer,
+    /// Records that are ready to leave.
+    pub ready: Vec<u8>,
+    /// The counts so far.
+    pub counts: Counts,
+    /// Failures to be told; the caller takes them.
+    pub told: Vec<Told>,
+    told_before: usize,
+    order: Order,
+}
+
+/// Which questions are done.
+#[derive(Debug)]
+struct Order {
+    /// The oldest question that is not done.
+    oldest: u64,
+    /// One bit a question, in a ring from `oldest` on.
+    done: Vec<u64>,
+    spread: u64,
+    /// With order: the record of each question behind the oldest, by number modulo their count.
+    waiting: Vec<Vec<u8>>,
+}
+
+impl Order {
+    fn new(first: u64, ordered: bool) -> Order {
+        let spread = if ordered { MAX_ORDERED } else { MAX_SPREAD };
+        let waiting = if ordered { vec![Vec::new(); spread as usize] } else { Vec::new() };
+        Order { oldest: first, done: vec![0; (spread / 64) as usize], spread, waiting }
+    }
+
+    fn bit(&mut self, number: u64) -> Option<(&mut u64, u64)> {
+        let place = number % self.spread;
+        Some((self.done.get_mut((place / 64) as usize)?, 1 << (place % 64)))
+    }
+
+    /// Marks a question done and moves on past all that are; their records, if they waited, become ready.
+    fn finish(&mut self, number: u64, ready: &mut Vec<u8>) {
+        if let Some((word, bit)) = self.bit(number) {
+            *word |= bit;
+        }
+        loop {
+            let oldest = self.oldest;
+            match self.bit(oldest) {
+                Some((word, bit)) if *word & bit != 0 => *word &= !bit,
+                _ => return,
+            }
+            let spread = self.spread;
+            if let Some(record) = self.waiting.get_mut((oldest % spread) as usize) {
+                ready.extend_from_slice(record);
+                record.clear();
+            }
+            self.oldest += 1;
+        }
+    }
+}
+
+impl Collector {
+    /// A collector whose first question has the number `first`.
+    pub fn new(writer: Writer, first: u64, ordered: bool) -> Collector {
+        Collector {
+            writer,
+            ready: Vec::with_capacity(512 * 1024),
+            counts: Counts::default(),
+            told: Vec::new(),
+            told_before: 0,
+            order: Order::new(first, ordered),
+        }
+    }
+
+    /// True if the question of this number may be taken in.
+    pub fn has_room(&self, number: u64) -> bool {
+        number < self.order.oldest + self.order.spread
+    }
+
+    /// Every question before this one has its record in what was made ready.
+    pub fn done_before(&self) -> u64 {
+        self.order.oldest
+    }
+
+    /// A line that holds no question.
+    pub fn bad_line(&mut self, number: u64, line: u64, text: &[u8], why: &'static str) {
+        // What can be shown of it: enough to find it, not a megabyte.
+        let shown = String::from_utf8_lossy(text.get(..MAX_SHOWN).unwrap_or(text)).into_owned();
+        self.counts.failure(Kind::BadData);
+        self.tell(|| Told { target: shown.clone(), kind: Kind::BadData, detail: format!("line {line}: {why}") });
+        self.record(number, |writer, out| writer.bad_line(line, &shown, why, out));
+    }
+
+    /// A question that nobody was asked.
+    pub fn unasked(&mut self, number: u64, question: &[u8], failure: Failure) {
+        let outcome = Outcome::Failed(failure, None);
+        let done = Done { number, question, resolver: u16::MAX, stream: false, tries: 0, elapsed: 0, outcome };
+        self.done(&done);
+    }
+
+    fn tell(&mut self, told: impl FnOnce() -> Told) {
+        if self.told_before < MAX_TOLD {
+            self.told_before += 1;
+            self.told.push(told());
+        }
+    }
+
+    /// Writes a record to where it belongs.
+    fn record<T>(&mut self, number: u64, write: impl FnOnce(&Writer, &mut Vec<u8>) -> T) -> T {
+        let place = (number % self.order.spread) as usize;
+        let early = number != self.order.oldest;
+        let value = match self.order.waiting.get_mut(place).filter(|_| early) {
+            Some(waiting) => write(&self.writer, waiting),
+            None => write(&self.writer, &mut self.ready),
+        };
+        self.order.finish(number, &mut self.ready);
+        value
+    }
+}
+
+impl Sink for Collector {
+    fn done(&mut self, done: &Done<'_>) {
+        self.counts.retries += u64::from(done.tries.saturating_sub(1));
+        match self.record(done.number, |writer, out| writer.done(done, out)) {
+            Verdict::Answered => self.counts.answered += 1,
+            Verdict::Negative => self.counts.negative += 1,
+            Verdict::Failed(kind) => {
+                self.counts.failure(kind);
+                let failure = match done.outcome {
+                    Outcome::Failed(failure, _) if kind_of(failure) == kind => failure,
+                    _ => Failure::Malformed,
+                };
+                self.tell(|| {
+                    let mut name = Vec::new();
+                    let _ = super::text::push_name(done.question, 0, done.question.len(), &mut name);
+                    let target = String::from_utf8_lossy(&name).into_owned();
+                    Told { target, kind, detail: detail(failure).to_owned() }
+                });
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::write::Form;
+    use super::*;
+
+    fn collector(ordered: bool) -> Collector {
+        let servers = vec![("127.0.0.1:53".parse().unwrap(), "x".to_owned())];
+        Collector::new(Writer::new(Form::Short, b'\n', false, &servers), 0, ordered)
+    }
+
+    fn fail(collector: &mut Collector, number: u64) {
+        let question = [&[1, b'a' + number as u8][..], b"\0\0\x01\0\x01"].concat();
+        collector.unasked(number, &question, Failure::TimedOut);
+    }
+
+    fn ready(collector: &mut Collector) -> String {
+        String::from_utf8(std::mem::take(&mut collector.ready)).unwrap().replace("\t;timed_out\n", " ")
+    }
+
+    #[test]
+    fn order_is_restored_and_what_is_done_is_known() {
+        let mut ordered = collector(true);
+        for number in [1, 3, 2] {
+            fail(&mut ordered, number);
+        }
+        assert_eq!((ready(&mut ordered).as_str(), ordered.done_before()), ("", 0));
+        fail(&mut ordered, 0);
+        assert_eq!((ready(&mut ordered).as_str(), ordered.done_before()), ("a. b. c. d. ", 4));
+        assert!(ordered.has_room(4 + MAX_ORDERED - 1) && !ordered.has_room(4 + MAX_ORDERED));
+        let mut unordered = collector(false);
+        for number in [1, 3, 0] {
+            fail(&mut unordered, number);
+        }
+        assert_eq!((ready(&mut unordered).as_str(), unordered.done_before()), ("b. d. a. ", 2));
+        assert_eq!(unordered.counts.failures(), 3);
+    }
+
+    #[test]
+    fn order_holds_round_the_ring() {
+        let mut ordered = collector(true);
+        let question = b"\x01a\0\0\x01\0\x01";
+        for block in 0..3 * MAX_ORDERED / 4 {
+            for number in [3, 2, 1, 0] {
+                ordered.unasked(block * 4 + number, question, Failure::TimedOut);
+            }
+            assert_eq!(ordered.done_before(), block * 4 + 4);
+        }
+        assert_eq!(ready(&mut ordered).len() as u64, 3 * MAX_ORDERED * 3);
+    }
+
+    #[test]
+    fn bad_lines_count_and_few_are_told() {
+        let mut collector = collector(false);
+        for line in 0..50 {
+            collector.bad_line(line, line + 1, &[0xff; 1000], "name is not UTF-8");
+        }
+        assert_eq!(collector.counts.first_permanent, Some(Kind::BadData));
+        assert_eq!((collector.counts.done(), collector.told.len(), collector.done_before()), (50, MAX_TOLD, 50));
+        assert!(collector.ready.len() < 50 * 400);
+    }
+}

@@ -1,0 +1,503 @@
+//! Outcomes as records, one line a question: JSON written piece by piece from constant parts, or text. Nothing is
+//! allocated for the answers that bulk runs are made of.
+
+use std::net::SocketAddr;
+
+use super::Micros;
+use super::terms::{Done, Failure, Outcome};
+use super::text::{escape_tail, push_name, push_number, push_rdata};
+use super::walk::{self, Place, Walked};
+use crate::dns::edns;
+use crate::dns::message::{Flags, Rcode};
+use crate::dns::record::{Class, Rtype, table};
+use crate::fault::Kind;
+
+/// How records are written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// JSON Lines.
+    Json,
+    /// Name, type, status and data, separated by tabs.
+    Text,
+    /// Name and data, separated by tabs.
+    Short,
+    /// The user's own line for each record.
+    Format(Vec<Piece>),
+}
+
+/// A piece of the user's own line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Text as it stands.
+    Literal(String),
+    /// The owner of the record.
+    Name,
+    /// Its time to live.
+    Ttl,
+    /// Its class.
+    Class,
+    /// Its type.
+    Rtype,
+    /// Its data.
+    Rdata,
+    /// The name that was asked for.
+    Qname,
+    /// The type that was asked for.
+    Qtype,
+    /// NOERROR, NXDOMAIN …, or the kind of the failure.
+    Status,
+    /// The server that answered.
+    Server,
+}
+
+impl Form {
+    /// The form that `--format TEXT` asks for: fields between braces, `{{` and `}}` for braces, `\t` and `\n`.
+    pub fn parse(text: &str) -> Result<Form, String> {
+        let mut pieces = Vec::new();
+        let mut literal = String::new();
+        let mut rest = text;
+        while let Some(first) = rest.chars().next() {
+            let (piece, used) = match (first, rest.get(1..2)) {
+                ('{', Some("{")) | ('}', Some("}")) => (None, 2),
+                ('\\', Some("t" | "n" | "\\")) => (None, 2),
+                ('{', _) => {
+                    let end = rest.find('}').ok_or_else(|| format!("{text}: a brace is not closed"))?;
+                    let name = rest.get(1..end).unwrap_or_default();
+                    let known = FIELDS.iter().find(|(field, _)| *field == name);
+                    let (_, piece) = known.ok_or_else(|| format!("{{{name}}}: no such field"))?;
+                    (Some(piece.clone()), end + 1)
+                }
+                _ => (None, first.len_utf8()),
+            };
+            match (piece, rest.get(..2)) {
+                (Some(piece), _) => {
+                    if !literal.is_empty() {
+                        pieces.push(Piece::Literal(std::mem::take(&mut literal)));
+                    }
+                    pieces.push(piece);
+                }
+                (None, Some("\\t")) => literal.push('\t'),
+                (None, Some("\\n")) => literal.push('\n'),
+                (None, _) => literal.push(first),
+            }
+            rest = rest.get(used..).unwrap_or_default();
+        }
+        if !literal.is_empty() {
+            pieces.push(Piece::Literal(literal));
+        }
+        Ok(Form::Format(pieces))
+    }
+}
+
+/// The fields of `--format`.
+const FIELDS: &[(&str, Piece)] = &[
+    ("name", Piece::Name),
+    ("ttl", Piece::Ttl),
+    ("class", Piece::Class),
+    ("type", Piece::Rtype),
+    ("rtype", Piece::Rtype),
+    ("rdata", Piece::Rdata),
+    ("qname", Piece::Qname),
+    ("qtype", Piece::Qtype),
+    ("status", Piece::Status),
+    ("server", Piece::Server),
+];
+
+/// What a record said, for the count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Data.
+    Answered,
+    /// No such name, or no data of this type.
+    Negative,
+    /// No answer.
+    Failed(Kind),
+}
+
+/// Writes records.
+#[derive(Debug)]
+pub struct Writer {
+    form: Form,
+    /// Ends a record: a line feed, or NUL.
+    end: u8,
+    servers: Vec<Server>,
+    /// The JSON array of flag names, by the flags' bits from AA to CD.
+    flags: Vec<String>,
+    /// Names are written in lower case, since their case was mixed on the way.
+    lower: bool,
+}
+
+#[derive(Debug)]
+struct Server {
+    json: String,
+    text: String,
+}
+
+impl Writer {
+    /// A writer for answers of these servers, each with the name that the user gave it.
+    pub fn new(form: Form, end: u8, lower: bool, servers: &[(SocketAddr, String)]) -> Writer {
+        let servers = servers.iter().map(|(address, name)| Server {
+            json: format!(
+                "\"server\":{{\"address\":\"{}\",\"port\":{},\"name\":{}}}",
+                address.ip(),
+                address.port(),
+                serde_json::Value::from(name.as_str())
+            ),
+            text: address.to_string(),
+        });
+        let flags = (0..128u16).map(|bits| {
+            let names = Flags(Flags::QR | bits << 4).names();
+            serde_json::Value::from(names).to_string()
+        });
+        Writer { form, end, servers: servers.collect(), flags: flags.collect(), lower }
+    }
+
+    /// Appends the record of one question.
+    pub fn done(&self, done: &Done<'_>, out: &mut Vec<u8>) -> Verdict {
+        let begin = out.len();
+        match done.outcome {
+            Outcome::Answered(walked) => {
+                let qtype = question_type(done.question);
+                let written = match &self.form {
+                    Form::Json => self.json_answer(done, walked, out),
+                    Form::Text => self.line_answer(done, walked, true, out),
+                    Form::Short => self.line_answer(done, walked, false, out),
+                    Form::Format(pieces) => self.format_answer(done, walked, pieces, out),
+                };
+                if written.is_none() {
+                    out.truncate(begin);
+                    return self.failed(done, Failure::Malformed, None, out);
+                }
+                if walked.rcode == 0 && walked.has_type(qtype) { Verdict::Answered } else { Verdict::Negative }
+            }
+            Outcome::Failed(failure, walked) => self.failed(done, failure, walked, out),
+        }
+    }
+
+    fn json_answer(&self, done: &Done<'_>, walked: &Walked<'_>, out: &mut Vec<u8>) -> Option<()> {
+        out.extend_from_slice(b"{\"type\":\"answer\",\"v\":1,");
+        self.json_question(done.question, out)?;
+        out.extend_from_slice(b",\"status\":\"");
+        push_rcode(walked.rcode, out);
+        out.extend_from_slice(b"\",\"rcode\":");
+        push_number(walked.rcode.into(), out);
+        out.extend_from_slice(b",\"flags\":");
+        let bits = walk::flags(walked.message()) >> 4 & 127;
+        out.extend_from_slice(self.flags.get(usize::from(bits)).map_or(b"[]", String::as_bytes));
+        out.extend_from_slice(b",\"answers\":[");
+        let message = walked.message();
+        for (at, place) in walked.answers().enumerate() {
+            out.extend_from_slice(if at > 0 { b",{\"name\":\"" } else { b"{\"name\":\"" });
+            let begin = out.len();
+            push_name(message, place.owner, message.len(), out)?;
+            self.lower_tail(begin, out);
+            escape_tail(out, begin);
+            out.extend_from_slice(b"\",\"rtype\":\"");
+            push_type(place.rtype, out);
+            out.extend_from_slice(b"\",\"class\":\"");
+            push_class(place.class, out);
+            out.extend_from_slice(b"\",\"ttl\":");
+            push_number(place.seconds().into(), out);
+            out.extend_from_slice(b",\"rdata\":\"");
+            let begin = out.len();
+            push_rdata(message, &place, out);
+            escape_tail(out, begin);
+            out.extend_from_slice(b"\"}");
+        }
+        out.push(b']');
+        push_ede(walked, out);
+        out.push(b',');
+        self.json_tail(done, out);
+        out.extend_from_slice(b",\"size_bytes\":");
+        push_number(message.len() as u64, out);
+        out.extend_from_slice(b"}\n");
+        Some(())
+    }
+
+    fn json_question(&self, question: &[u8], out: &mut Vec<u8>) -> Option<()> {
+        out.extend_from_slice(b"\"question\":{\"name\":\"");
+        let begin = out.len();
+        let after = push_name(question, 0, question.len(), out)?;
+        self.lower_tail(begin, out);
+        escape_tail(out, begin);
+        out.extend_from_slice(b"\",\"qtype\":\"");
+        push_type(question_type(question), out);
+        out.extend_from_slice(b"\",\"qclass\":\"");
+        push_class(u16_at(question, after + 2), out);
+        out.extend_from_slice(b"\"}");
+        Some(())
+    }
+
+    /// Server, transport, time, tries.
+    fn json_tail(&self, done: &Done<'_>, out: &mut Vec<u8>) {
+        if let Some(server) = self.servers.get(usize::from(done.resolver)) {
+            out.extend_from_slice(server.json.as_bytes());
+            out.push(b',');
+        }
+        out.extend_from_slice(if done.stream { b"\"transport\":\"tcp\"" } else { b"\"transport\":\"udp\"" });
+        out.extend_from_slice(b",\"elapsed_ms\":");
+        push_milliseconds(done.elapsed, out);
+        out.extend_from_slice(b",\"sent\":");
+        push_number(done.tries.into(), out);
+    }
+
+    /// Name, type and status (unless short), and the data of each record. Records of another type than the one asked for
+    /// (a CNAME on the way) have their type before them.
+    fn line_answer(&self, done: &Done<'_>, walked: &Walked<'_>, status: bool, out: &mut Vec<u8>) -> Option<()> {
+        let qtype = self.line_begin(done.question, status, out)?;
+        if status {
+            let none = walked.rcode == 0 && !walked.has_type(qtype);
+            if none {
+                out.extend_from_slice(b"NODATA");
+            } else {
+                push_rcode(walked.rcode, out);
+            }
+        }
+        for place in walked.answers() {
+            out.push(b'\t');
+            if place.rtype != qtype {
+                push_type(place.rtype, out);
+                out.push(b' ');
+            }
+            push_rdata(walked.message(), &place, out);
+        }
+        out.push(self.end);
+        Some(())
+    }
+
+    fn line_begin(&self, question: &[u8], status: bool, out: &mut Vec<u8>) -> Option<u16> {
+        let begin = out.len();
+        push_name(question, 0, question.len(), out)?;
+        self.lower_tail(begin, out);
+        let qtype = question_type(question);
+        if status {
+            out.push(b'\t');
+            push_type(qtype, out);
+            out.push(b'\t');
+        }
+        Some(qtype)
+    }
+
+    /// The user's line for each record, or once with empty fields if there is none.
+    fn format_answer(&self, done: &Done<'_>, walked: &Walked<'_>, pieces: &[Piece], out: &mut Vec<u8>) -> Option<()> {
+        let mut status = Vec::new();
+        push_rcode(walked.rcode, &mut status);
+        let mut any = false;
+        for place in walked.answers() {
+            any = true;
+            self.format_line(done, Some((walked.message(), &place)), &status, pieces, out)?;
+        }
+        if !any {
+            self.format_line(done, None, &status, pieces, out)?;
+        }
+        Some(())
+    }
+
+    fn format_line(
+        &self,
+        done: &Done<'_>,
+        record: Option<(&[u8], &Place)>,
+        status: &[u8],
+        pieces: &[Piece],
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
+        for piece in pieces {
+            let begin = out.len();
+            match (piece, record) {
+                (Piece::Literal(text), _) => out.extend_from_slice(text.as_bytes()),
+                (Piece::Qname, _) => {
+                    push_name(done.question, 0, done.question.len(), out)?;
+                    self.lower_tail(begin, out);
+                }
+                (Piece::Qtype, _) => push_type(question_type(done.question), out),
+                (Piece::Status, _) => out.extend_from_slice(status),
+                (Piece::Server, _) => {
+                    let server = self.servers.get(usize::from(done.resolver));
+                    out.extend_from_slice(server.map_or("", |server| &server.text).as_bytes());
+                }
+                (Piece::Name, Some((message, place))) => {
+                    push_name(message, place.owner, message.len(), out)?;
+                    self.lower_tail(begin, out);
+                }
+                (Piece::Ttl, Some((_, place))) => push_number(place.seconds().into(), out),
+                (Piece::Class, Some((_, place))) => push_class(place.class, out),
+                (Piece::Rtype, Some((_, place))) => push_type(place.rtype, out),
+                (Piece::Rdata, Some((message, place))) => push_rdata(message, place, out),
+                (Piece::Name | Piece::Ttl | Piece::Class | Piece::Rtype | Piece::Rdata, None) => {}
+            }
+        }
+        out.push(self.end);
+        Some(())
+    }
+
+    fn failed(&self, done: &Done<'_>, failure: Failure, walked: Option<&Walked<'_>>, out: &mut Vec<u8>) -> Verdict {
+        let kind = kind_of(failure);
+        match &self.form {
+            Form::Json => {
+                push_error_begin(kind, out);
+                if let Failure::Rcode(code) = failure {
+                    out.extend_from_slice(b",\"code\":");
+                    push_number(code.into(), out);
+                }
+                out.extend_from_slice(b",\"detail\":\"");
+                out.extend_from_slice(detail(failure).as_bytes());
+                out.extend_from_slice(b"\",\"target\":\"");
+                let begin = out.len();
+                // The question is our own: it cannot be malformed.
+                let _ = push_name(done.question, 0, done.question.len(), out);
+                self.lower_tail(begin, out);
+                escape_tail(out, begin);
+                out.extend_from_slice(b"\",");
+                let _ = self.json_question(done.question, out);
+                if let Some(walked) = walked {
+                    push_ede(walked, out);
+                }
+                out.push(b',');
+                self.json_tail(done, out);
+                out.extend_from_slice(b"}\n");
+            }
+            Form::Text | Form::Short => {
+                let status = self.form == Form::Text;
+                let _ = self.line_begin(done.question, status, out);
+                // A semicolon begins a comment in zone files: no data looks like this.
+                out.extend_from_slice(if status { b"" } else { b"\t;" });
+                out.extend_from_slice(kind.as_str().as_bytes());
+                out.push(self.end);
+            }
+            Form::Format(pieces) => {
+                let _ = self.format_line(done, None, kind.as_str().as_bytes(), pieces, out);
+            }
+        }
+        Verdict::Failed(kind)
+    }
+
+    /// Appends the record of a line that holds no question: `name` is what of it can be shown.
+    pub fn bad_line(&self, line: u64, name: &str, why: &str, out: &mut Vec<u8>) {
+        match &self.form {
+            Form::Json => {
+                push_error_begin(Kind::BadData, out);
+                let detail = serde_json::Value::from(format!("line {line}: {why}"));
+                let target = serde_json::Value::from(name);
+                let rest = format!(",\"detail\":{detail},\"target\":{target},\"line\":{line}}}\n");
+                out.extend_from_slice(rest.as_bytes());
+            }
+            Form::Text | Form::Short | Form::Format(_) => {
+                out.extend_from_slice(format!("; line {line}: {why}: {}", name.escape_debug()).as_bytes());
+                out.push(self.end);
+            }
+        }
+    }
+
+    fn lower_tail(&self, begin: usize, out: &mut [u8]) {
+        if self.lower
+            && let Some(tail) = out.get_mut(begin..)
+        {
+            tail.make_ascii_lowercase();
+        }
+    }
+}
+
+/// The failure's place in the one vocabulary.
+pub fn kind_of(failure: Failure) -> Kind {
+    match failure {
+        Failure::TimedOut => Kind::TimedOut,
+        Failure::Rcode(2) => Kind::PeerTemporary,
+        Failure::Rcode(1) | Failure::Malformed => Kind::Protocol,
+        Failure::Rcode(_) => Kind::Refused,
+        Failure::ConnectRefused => Kind::ConnectRefused,
+        Failure::Unreachable => Kind::Unreachable,
+        Failure::Disconnected => Kind::Disconnected,
+    }
+}
+
+/// The failure in a few words.
+pub fn detail(failure: Failure) -> &'static str {
+    match failure {
+        Failure::TimedOut => "no answer in time",
+        Failure::Rcode(1) => "the servers say FORMERR",
+        Failure::Rcode(2) => "the servers say SERVFAIL",
+        Failure::Rcode(4) => "the servers say NOTIMP",
+        Failure::Rcode(5) => "the servers say REFUSED",
+        Failure::Rcode(9) => "the servers say NOTAUTH",
+        Failure::Rcode(16) => "the servers say BADVERS",
+        Failure::Rcode(_) => "the servers answer with an error",
+        Failure::Malformed => "the answer cannot be read",
+        Failure::ConnectRefused => "nothing listens there",
+        Failure::Unreachable => "no way to the server",
+        Failure::Disconnected => "the connection ended",
+    }
+}
+
+fn push_error_begin(kind: Kind, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"{\"type\":\"error\",\"v\":1,\"kind\":\"");
+    out.extend_from_slice(kind.as_str().as_bytes());
+    out.extend_from_slice(b"\",\"temporary\":");
+    out.extend_from_slice(if kind.temporary() { b"true" } else { b"false" });
+    out.extend_from_slice(b",\"exit\":");
+    push_number(kind.exit().into(), out);
+}
+
+fn push_ede(walked: &Walked<'_>, out: &mut Vec<u8>) {
+    let Some((code, text)) = walked.ede() else { return };
+    let mut value = serde_json::Map::new();
+    value.insert("code".to_owned(), code.into());
+    if let Some(meaning) = edns::extended_error(code) {
+        value.insert("meaning".to_owned(), meaning.into());
+    }
+    let text = edns::printable(text);
+    if !text.is_empty() {
+        value.insert("text".to_owned(), text.into());
+    }
+    out.extend_from_slice(format!(",\"ede\":[{}]", serde_json::Value::Object(value)).as_bytes());
+}
+
+fn push_rcode(rcode: u16, out: &mut Vec<u8>) {
+    match rcode {
+        0 => out.extend_from_slice(b"NOERROR"),
+        3 => out.extend_from_slice(b"NXDOMAIN"),
+        other => out.extend_from_slice(Rcode(other).to_string().as_bytes()),
+    }
+}
+
+fn push_type(rtype: u16, out: &mut Vec<u8>) {
+    match rtype {
+        1 => out.push(b'A'),
+        _ => match table::row(Rtype(rtype)) {
+            Some(row) => out.extend_from_slice(row.name.as_bytes()),
+            None => {
+                out.extend_from_slice(b"TYPE");
+                push_number(rtype.into(), out);
+            }
+        },
+    }
+}
+
+fn push_class(class: u16, out: &mut Vec<u8>) {
+    match class {
+        1 => out.extend_from_slice(b"IN"),
+        other => out.extend_from_slice(Class(other).to_string().as_bytes()),
+    }
+}
+
+/// Microseconds as milliseconds with three decimals.
+fn push_milliseconds(micros: Micros, out: &mut Vec<u8>) {
+    push_number(micros / 1000, out);
+    let rest = (micros % 1000) as u16;
+    out.extend_from_slice(&[b'.', digit(rest / 100), digit(rest / 10 % 10), digit(rest % 10)]);
+}
+
+fn digit(number: u16) -> u8 {
+    b'0' + number as u8
+}
+
+fn u16_at(bytes: &[u8], at: usize) -> u16 {
+    bytes.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |pair| u16::from_be_bytes(*pair))
+}
+
+/// The type of a question: it stands before the class at its end.
+fn question_type(question: &[u8]) -> u16 {
+    u16_at(question, question.len().saturating_sub(4))
+}
+
+#[cfg(test)]
+mod tests;

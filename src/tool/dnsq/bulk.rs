@@ -1,0 +1,393 @@
+//! `dnsq -f`: names from files, one record for every question.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::{Args, servers, words};
+use crate::cli::exit::Exit;
+use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::progress::Progress;
+use crate::cli::units;
+use crate::dns::bulk::collect::{Counts, Told};
+use crate::dns::bulk::drive::{self, Settings, Status, Summary, Surroundings};
+use crate::dns::bulk::drive_input::{Input, Source};
+use crate::dns::bulk::write::Form;
+use crate::dns::bulk::{Health, Options};
+use crate::fault::{Fault, Kind};
+
+/// How often the resume file is written.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// A list of servers is not longer.
+const MAX_SERVERS: usize = 2000;
+
+/// Many names.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Bulk")]
+pub(super) struct BulkArgs {
+    /// Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated
+    #[arg(short, long, value_name = "FILE|-", conflicts_with_all = ["name", "reverse", "json_rfc8427", "race", "search"])]
+    file: Vec<String>,
+    /// Ask the servers in FILE, one a line
+    #[arg(long, value_name = "FILE", requires = "file")]
+    servers: Option<PathBuf>,
+    /// Send at most N queries a second
+    #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u32).range(1..))]
+    rate: Option<u32>,
+    /// Have at most N questions in flight [default: 1000 for each server]
+    #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u32).range(1..=30_000))]
+    concurrency: Option<u32>,
+    /// Give a name up after this time, all tries together
+    #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30", requires = "file")]
+    max_time_per_name: Duration,
+    /// Print records in the order of the names
+    #[arg(long, requires = "file")]
+    ordered: bool,
+    /// Take an interrupted run up again: FILE remembers how far it came
+    #[arg(long, value_name = "FILE", requires = "file")]
+    resume: Option<PathBuf>,
+    /// Print each record as TEXT, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} filled in
+    #[arg(long, value_name = "TEXT", requires = "file", conflicts_with_all = ["json", "short"])]
+    format: Option<String>,
+}
+
+impl BulkArgs {
+    /// True if names come from a file.
+    pub(super) fn is_wanted(&self) -> bool {
+        !self.file.is_empty()
+    }
+}
+
+/// Runs `dnsq -f`.
+pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
+    let started = Instant::now();
+    let (mut plan, types, class) = words::bulk_plan(&mut args)?;
+    if let Some(path) = &args.bulk.servers {
+        plan.servers.extend(server_list(path)?);
+    }
+    let servers: Vec<_> = servers(&args, &plan)?.into_iter().map(|(name, address)| (address, name)).collect();
+    if servers.len() > MAX_SERVERS {
+        return Err(Fault::new(Kind::Usage, format!("more than {MAX_SERVERS} servers")).into());
+    }
+    let tcp = args.transport.tcp || (!plan.servers.is_empty() && plan.servers.iter().all(|it| it.starts_with("tcp:")));
+    let form = match &args.bulk.format {
+        _ if out.json() => Form::Json,
+        Some(text) => Form::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("--format: {why}")))?,
+        None if args.short => Form::Short,
+        None => Form::Text,
+    };
+    let type_names: Vec<String> = types.iter().map(ToString::to_string).collect();
+    let resume = args.bulk.resume.clone().map(|path| Resume::open(path, &args.bulk.file, &type_names)).transpose()?;
+    let settings = Settings {
+        options: options(&args, servers.len()),
+        bind: args.transport.bind,
+        tcp,
+        types,
+        class: class.0,
+        form,
+        end: out.record_end(),
+        ordered: args.bulk.ordered,
+        skip: resume.as_ref().map_or(0, |resume| resume.state.questions),
+        resumable: resume.is_some(),
+        until: args.transport.max_time.map(|time| started + time),
+        turn: drive::TURN,
+        servers,
+    };
+    if settings.skip > 0 {
+        out.note(&format!("{} questions are done already", settings.skip));
+    }
+    let input = Input::new(sources(&args.bulk.file)?)?;
+    let progress = out.progress(input.total_bytes(), "names");
+    let mut around = Around { out, progress, resume };
+    let summary = drive::run(&settings, input, &mut around)?;
+    around.progress.finish();
+    finish(&settings, &summary, around.resume, out)
+}
+
+fn finish(settings: &Settings, summary: &Summary, resume: Option<Resume>, out: &Output) -> anyhow::Result<Exit> {
+    let counts = &summary.counts;
+    let told = counts.failures().min(crate::dns::bulk::collect::MAX_TOLD as u64);
+    if counts.failures() > told {
+        let kinds: Vec<String> = counts.failed.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
+        let what = format!("{} more failed; in all: {}", counts.failures() - told, kinds.join(", "));
+        out.tell("", &Fault::new(counts.first_permanent.unwrap_or(Kind::TimedOut), what));
+    }
+    if let Some(why) = summary.stopped {
+        out.tell("", &Fault::new(Kind::Cancelled, format!("{why}: stopped before the end")));
+    }
+    if out.json() {
+        out.emit(&SummaryRecord::new(settings, summary))?;
+    }
+    if let Some(resume) = resume {
+        match summary.stopped {
+            None => resume.remove()?,
+            Some(_) => resume.save(summary.done_before)?,
+        }
+    }
+    Ok(match counts.first_permanent {
+        Some(kind) => Exit::from(kind),
+        None if counts.failures() > 0 || summary.stopped.is_some() => Exit::TEMPORARY,
+        None => Exit::OK,
+    })
+}
+
+fn options(args: &Args, servers: usize) -> Options {
+    let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let defaults = Options::default();
+    let concurrency = args.bulk.concurrency.map(|count| count as usize);
+    Options {
+        concurrency: concurrency.unwrap_or(defaults.max_window as usize * servers).min(20_000),
+        max_window: args.bulk.concurrency.unwrap_or(defaults.max_window),
+        tries: args.transport.tries.map_or(defaults.tries, |tries| u8::try_from(tries).unwrap_or(u8::MAX)),
+        try_timeout: args.transport.timeout.map_or(defaults.try_timeout, micros),
+        name_timeout: micros(args.bulk.max_time_per_name),
+        rate: args.bulk.rate.map(f64::from),
+        edns: (!args.query.no_edns).then_some(args.query.bufsize),
+        dnssec_ok: args.query.dnssec,
+        recursion: !args.query.no_recurse,
+        checking_disabled: args.query.cd,
+        mix_case: args.query.mix_case,
+        ..defaults
+    }
+}
+
+fn sources(files: &[String]) -> Result<Vec<Source>, Fault> {
+    if files.iter().filter(|file| *file == "-").count() > 1 {
+        return Err(Fault::new(Kind::Usage, "-f -: stdin can be read once only"));
+    }
+    let source = |file: &String| if file == "-" { Source::Stdin } else { Source::File(file.into()) };
+    Ok(files.iter().map(source).collect())
+}
+
+/// The servers in a file: one a line, as after `@`; `#` begins a comment.
+fn server_list(path: &Path) -> Result<Vec<String>, Fault> {
+    let text = fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;
+    let lines = text.lines().map(|line| match line.split_once(" #") {
+        Some((server, _)) => server.trim(),
+        None => line.trim(),
+    });
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    Ok(lines.map(|line| line.trim_start_matches('@').to_owned()).collect())
+}
+
+/// Output, progress and the resume file around a run.
+struct Around<'a> {
+    out: &'a Output,
+    progress: Progress,
+    resume: Option<Resume>,
+}
+
+impl Surroundings for Around<'_> {
+    fn records(&mut self, records: &[u8], done_before: u64) -> Result<(), Fault> {
+        self.out.emit_rendered(records)?;
+        match &mut self.resume {
+            Some(resume) => resume.flushed(done_before),
+            None => Ok(()),
+        }
+    }
+
+    fn told(&mut self, told: &Told) {
+        self.out.tell(&told.target, &Fault::new(told.kind, told.detail.clone()));
+    }
+
+    fn progress(&mut self, status: &Status<'_>) {
+        let (sent, vain) = status.queries;
+        let done = status.counts.done();
+        let rate = done as f64 / status.elapsed.as_secs_f64().max(0.001);
+        let loss = if sent == 0 { 0.0 } else { 100.0 * vain as f64 / sent as f64 };
+        self.progress.set(status.bytes.0);
+        self.progress.say(format!("{done} names, {rate:.0}/s, {loss:.1} % lost, {} in flight", status.in_flight));
+    }
+}
+
+/// What the resume file holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct State {
+    v: u8,
+    /// So many questions, from the first on, have their records.
+    questions: u64,
+    files: Vec<String>,
+    types: Vec<String>,
+}
+
+/// The resume file. It is replaced as a whole, and never says more than what has left.
+#[derive(Debug)]
+struct Resume {
+    path: PathBuf,
+    state: State,
+    saved: Instant,
+}
+
+impl Resume {
+    fn open(path: PathBuf, files: &[String], types: &[String]) -> Result<Resume, Fault> {
+        let fresh = State { v: 1, questions: 0, files: files.to_vec(), types: types.to_vec() };
+        let state = match fs::read(&path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fresh,
+            Err(error) => return Err(Fault::local(path.display(), &error)),
+            Ok(bytes) => {
+                let found: State = serde_json::from_slice(&bytes)
+                    .map_err(|_| Fault::new(Kind::BadData, format!("{}: no resume file of ours", path.display())))?;
+                if (&found.files, &found.types, found.v) != (&fresh.files, &fresh.types, 1) {
+                    let what = format!("{}: belongs to another run ({})", path.display(), found.files.join(" "));
+                    return Err(
+                        Fault::new(Kind::Usage, what).with_hint("the same -f and types continue it; rm starts anew")
+                    );
+                }
+                found
+            }
+        };
+        let resume = Resume { path, state, saved: Instant::now() };
+        // Before the first question: a place that cannot be written is a mistake to be told now.
+        resume.save(resume.state.questions)?;
+        Ok(resume)
+    }
+
+    fn flushed(&mut self, questions: u64) -> Result<(), Fault> {
+        self.state.questions = questions;
+        if self.saved.elapsed() < SAVE_EVERY {
+            return Ok(());
+        }
+        self.saved = Instant::now();
+        self.save(questions)
+    }
+
+    fn save(&self, questions: u64) -> Result<(), Fault> {
+        let failed = |error: &std::io::Error| Fault {
+            kind: Kind::CannotCreate,
+            ..Fault::local(format!("resume file {}", self.path.display()), error)
+        };
+        let state = State { questions, ..self.state.clone() };
+        let text = serde_json::to_vec(&state).map_err(|error| Fault::new(Kind::Internal, format!("JSON: {error}")))?;
+        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
+        file.write_all(&text).map_err(|error| failed(&error))?;
+        file.persist(&self.path).map_err(|error| failed(&error.error))?;
+        Ok(())
+    }
+
+    fn remove(self) -> Result<(), Fault> {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(Fault::local(self.path.display(), &error))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The last record of a run.
+#[derive(Debug, Serialize)]
+struct SummaryRecord {
+    asked: u64,
+    answered: u64,
+    negative: u64,
+    failed: u64,
+    failed_by_kind: std::collections::BTreeMap<&'static str, u64>,
+    retries: u64,
+    elapsed_ms: u64,
+    rate: f64,
+    complete: bool,
+    servers: Vec<ServerRecord>,
+}
+
+/// One server in the summary.
+#[derive(Debug, Serialize)]
+struct ServerRecord {
+    address: String,
+    port: u16,
+    name: String,
+    sent: u64,
+    answered: u64,
+    timed_out: u64,
+    servfail: u64,
+    refused: u64,
+    truncated: u64,
+    mismatched: u64,
+    late: u64,
+    unreachable: u64,
+    benched: u64,
+    window: u32,
+    round_trip_ms: f64,
+}
+
+impl SummaryRecord {
+    fn new(settings: &Settings, summary: &Summary) -> SummaryRecord {
+        let counts: &Counts = &summary.counts;
+        let asked = counts.done();
+        let servers = settings.servers.iter().zip(&summary.servers);
+        SummaryRecord {
+            asked,
+            answered: counts.answered,
+            negative: counts.negative,
+            failed: counts.failures(),
+            failed_by_kind: counts.failed.iter().map(|(kind, count)| (kind.as_str(), *count)).collect(),
+            retries: counts.retries,
+            elapsed_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
+            rate: (asked as f64 / summary.elapsed.as_secs_f64().max(1e-6)).round(),
+            complete: summary.stopped.is_none(),
+            servers: servers.map(|((address, name), health)| ServerRecord::new(*address, name, health)).collect(),
+        }
+    }
+}
+
+impl ServerRecord {
+    fn new(address: std::net::SocketAddr, name: &str, health: &Health) -> ServerRecord {
+        ServerRecord {
+            address: address.ip().to_string(),
+            port: address.port(),
+            name: name.to_owned(),
+            sent: health.sent,
+            answered: health.answered,
+            timed_out: health.timed_out,
+            servfail: health.servfail,
+            refused: health.refused,
+            truncated: health.truncated,
+            mismatched: health.mismatched,
+            late: health.late,
+            unreachable: health.unreachable,
+            benched: health.benched,
+            window: health.window,
+            round_trip_ms: health.round_trip as f64 / 1e3,
+        }
+    }
+}
+
+impl Record for SummaryRecord {
+    const TYPE: &'static str = "summary";
+
+    fn text(&self, _: &mut TextLine) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_resume_file_belongs_to_its_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("state");
+        let (files, types) = (["names".to_owned()], ["A".to_owned()]);
+        let open = |files: &[String]| Resume::open(path.clone(), files, &types);
+        assert_eq!(open(&files).unwrap().state.questions, 0);
+        open(&files).unwrap().save(70).unwrap();
+        assert_eq!(open(&files).unwrap().state.questions, 70);
+        assert_eq!(open(&["other".to_owned()]).unwrap_err().kind, Kind::Usage);
+        fs::write(&path, "garbage").unwrap();
+        assert_eq!(open(&files).unwrap_err().kind, Kind::BadData);
+        assert!(fs::read_dir(folder.path()).unwrap().count() == 1, "no temporary file stays");
+        let nowhere = Resume::open(folder.path().join("no/such/folder"), &files, &types);
+        assert_eq!(nowhere.unwrap_err().kind, Kind::CannotCreate);
+    }
+
+    #[test]
+    fn lists_of_servers() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("servers");
+        fs::write(&path, "# ours\n192.0.2.1\n\n@192.0.2.2#5353\n2001:db8::1 # a comment\r\n").unwrap();
+        assert_eq!(server_list(&path).unwrap(), ["192.0.2.1", "192.0.2.2#5353", "2001:db8::1"]);
+        assert_eq!(server_list(Path::new("/no/such")).unwrap_err().kind, Kind::NoInput);
+    }
+}

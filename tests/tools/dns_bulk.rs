@@ -1,0 +1,256 @@
+//! `dnsq -f`: one record for every question, whatever comes in and whatever comes back.
+
+use std::collections::BTreeMap;
+use std::net::UdpSocket;
+use std::process::{Command, Stdio};
+
+use crate::harness::{Done, Server, binary, rounds, server, temp_dir, tool, udp_peer};
+use crate::schema::assert_records_match_schema;
+
+fn data(name: &str) -> String {
+    format!("{}/tests/data/dns/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn example() -> Server {
+    server("dnsserve").arg(data("example.test.zone")).arg(data("other.test.zone")).start()
+}
+
+fn bulk(server: &Server, names: impl Into<Vec<u8>>, args: &[&str]) -> Done {
+    tool("dnsq").arg(format!("@{}", server.addr)).args(["-f", "-"]).args(args).stdin(names).run()
+}
+
+/// Names of every kind, each many times under another label where the zone allows it.
+fn names(count: usize) -> String {
+    let kinds = ["www.example.test", "alias.example.test", "nothere{}.example.test", "{}.wild.example.test"];
+    (0..count).map(|n| kinds[n % kinds.len()].replace("{}", &format!("n{n}")) + "\n").collect()
+}
+
+#[test]
+fn every_question_has_one_record() {
+    let server = example();
+    let done = bulk(&server, names(2_000), &["--json"]);
+    assert_records_match_schema("dnsq", &done.silent_success().first_lines(40));
+    let mut asked = BTreeMap::<String, usize>::new();
+    for record in done.records_of("answer") {
+        *asked.entry(record["question"]["name"].as_str().unwrap().to_owned()).or_default() += 1;
+    }
+    let mut expected = BTreeMap::<String, usize>::new();
+    for name in names(2_000).lines() {
+        *expected.entry(format!("{name}.")).or_default() += 1;
+    }
+    assert_eq!(asked, expected);
+    let summary = &done.records_of("summary")[0];
+    assert_eq!((summary["asked"].as_u64(), summary["failed"].as_u64()), (Some(2_000), Some(0)));
+    assert_eq!((summary["answered"].as_u64(), summary["negative"].as_u64()), (Some(1_000), Some(1_000)));
+    assert_eq!(summary["servers"][0]["answered"], 2_000);
+}
+
+#[test]
+fn text_short_and_formats_in_order() {
+    let server = example();
+    let names =
+        "www.example.test\nalias.example.test\nnothere.example.test\nexample.test MX\nwww.example.test MX AAAA\n";
+    let text = bulk(&server, names, &["--ordered"]);
+    assert_eq!(
+        text.silent_success().text(),
+        "www.example.test.\tA\tNOERROR\t192.0.2.10\n\
+         alias.example.test.\tA\tNOERROR\tCNAME www.example.test.\t192.0.2.10\n\
+         nothere.example.test.\tA\tNXDOMAIN\n\
+         example.test.\tMX\tNOERROR\t10 mail.example.test.\n\
+         www.example.test.\tMX\tNODATA\n\
+         www.example.test.\tAAAA\tNODATA\n"
+    );
+    let short = bulk(&server, "nothere.example.test\nwww.example.test\r\n", &["--ordered", "--short"]);
+    assert_eq!(short.silent_success().text(), "nothere.example.test.\nwww.example.test.\t192.0.2.10\n");
+    let format = bulk(&server, "alias.example.test", &["--format", "{name} {ttl} {rtype} {rdata}"]);
+    let lines = "alias.example.test. 3600 CNAME www.example.test.\nwww.example.test. 3600 A 192.0.2.10\n";
+    assert_eq!(format.silent_success().text(), lines);
+    let types = bulk(&server, "www.example.test\n", &["--ordered", "--short", "A", "MX", "+norecurse"]);
+    assert_eq!(types.silent_success().text(), "www.example.test.\t192.0.2.10\nwww.example.test.\n");
+}
+
+#[test]
+fn order_is_kept_over_many() {
+    let server = example();
+    let names = names(5_000);
+    let done = bulk(&server, names.clone(), &["--ordered", "--short", "--concurrency", "50"]);
+    let found: Vec<&str> = done.silent_success().text().lines().map(|line| line.split('\t').next().unwrap()).collect();
+    let expected: Vec<String> = names.lines().map(|name| format!("{name}.")).collect();
+    assert!(found == expected, "the order changed\n{}", done.stderr);
+}
+
+#[test]
+fn truncated_answers_come_over_tcp() {
+    let server = example();
+    let lines = "big.example.test TXT\n".repeat(30) + "www.example.test\n";
+    let done = bulk(&server, lines, &["--json"]);
+    let answers = done.silent_success().first_lines(40).records_of("answer");
+    let big: Vec<_> = answers.iter().filter(|answer| answer["question"]["qtype"] == "TXT").collect();
+    assert_eq!(big.len(), 30);
+    assert!(big.iter().all(|answer| answer["transport"] == "tcp" && answer["answers"].as_array().unwrap().len() == 20));
+    let all = bulk(&server, names(300), &["--tcp", "--json"]);
+    assert!(all.silent_success().records_of("answer").iter().all(|answer| answer["transport"] == "tcp"));
+}
+
+#[test]
+fn bad_lines_have_one_error_each_and_the_run_goes_on() {
+    let server = example();
+    let mut input = b"www.example.test\r\n\na..b\n".to_vec();
+    input.extend_from_slice(&[b'x'; 1 << 20]);
+    input.extend_from_slice(b"\n\xff\xfe.test\nwww.example.test NOSUCH\n");
+    input.extend_from_slice(format!("{}.test\n\x00\x01\n", "l".repeat(64)).as_bytes());
+    input.extend_from_slice("bücher.example.test\nwww.example.test".as_bytes());
+    let done = bulk(&server, input, &["--json"]);
+    done.exits(65).says("line 3: empty label in name");
+    assert_records_match_schema("dnsq", &done);
+    let mut lines: Vec<u64> = done.records_of("error").iter().map(|error| error["line"].as_u64().unwrap()).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [3, 4, 5, 6, 7, 8]);
+    assert_eq!(done.records_of("answer").len(), 3);
+    assert_eq!(done.records_of("summary")[0]["failed_by_kind"], serde_json::json!({"bad_data": 6}));
+}
+
+#[test]
+fn unanswered_questions_end_with_75() {
+    let ask = |addr: String, args: &[&str]| {
+        let limits = ["-f", "-", "--timeout", "0.2", "--json"];
+        tool("dnsq").arg(format!("@{addr}")).args(limits).args(args).stdin("a.test\nb.test\n").run()
+    };
+    let closed = UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.local_addr()).unwrap();
+    let done = ask(closed.to_string(), &["--tries", "2"]);
+    done.exits(75).says("a.test.");
+    assert_eq!(done.records_of("error").len(), 2);
+    assert!(done.records_of("error").iter().all(|error| error["kind"] == "connect_refused"), "{done}");
+    let silent = udp_peer(|_| Vec::new());
+    let done = ask(silent.to_string(), &["--tries", "2"]);
+    assert!(done.exits(75).records_of("error").iter().all(|error| error["kind"] == "timed_out"), "{done}");
+    assert_eq!(done.records_of("error").len(), 2);
+    let fails = |rcode: u8| {
+        udp_peer(move |query| {
+            let mut answer = query.to_vec();
+            answer[2] |= 0x80;
+            answer[3] = rcode;
+            vec![answer]
+        })
+    };
+    let done = ask(fails(2).to_string(), &["--tries", "2"]);
+    assert_eq!((done.exits(75).records_of("error").len(), &done.records()[0]["code"]), (2, &2.into()));
+    let done = ask(fails(5).to_string(), &["--tries", "2"]);
+    assert_eq!(done.exits(69).records_of("error").len(), 2);
+    let done = ask(silent.to_string(), &["--max-time", "0.1", "--tries", "5"]);
+    assert_eq!(done.exits(75).records_of("summary")[0]["complete"], false);
+}
+
+/// Another server takes over what one cannot answer; the summary says who did what.
+#[test]
+fn another_server_takes_over() {
+    let (server, dead) = (example(), udp_peer(|_| Vec::new()));
+    let dir = temp_dir();
+    std::fs::write(dir.path().join("servers"), format!("# two\n{}\n{dead}\n", server.addr)).unwrap();
+    let done =
+        tool("dnsq").args(["-f", "-", "--servers", "servers", "--json"]).dir(dir.path()).stdin(names(1_000)).run();
+    done.silent_success();
+    let summary = &done.records_of("summary")[0];
+    assert_eq!((summary["asked"].as_u64(), summary["failed"].as_u64()), (Some(1_000), Some(0)));
+    assert_eq!((&summary["servers"][0]["answered"], &summary["servers"][1]["answered"]), (&1_000.into(), &0.into()));
+    assert!(summary["servers"][1]["timed_out"].as_u64() > Some(0));
+}
+
+/// Wrong questions, wrong IDs, garbage and doubles before the truth: counted, never believed.
+#[test]
+fn lies_are_waited_past() {
+    let liar = udp_peer(|query| {
+        let mut truth = query.to_vec();
+        truth[2] |= 0x80;
+        truth[3] = 3;
+        let mut wrong_question = truth.clone();
+        wrong_question[13] ^= 1;
+        let mut wrong_id = truth.clone();
+        wrong_id[0] ^= 0xff;
+        let cut = truth[..11].to_vec();
+        vec![wrong_question, wrong_id, cut, Vec::new(), query.to_vec(), truth.clone(), truth]
+    });
+    let done = tool("dnsq").arg(format!("@{liar}")).args(["-f", "-", "--json"]).stdin(names(200)).run();
+    done.silent_success();
+    assert_eq!(done.records_of("answer").len(), 200);
+    assert!(done.records_of("answer").iter().all(|answer| answer["status"] == "NXDOMAIN"));
+    assert!(done.records_of("summary")[0]["servers"][0]["mismatched"].as_u64() >= Some(200));
+}
+
+#[test]
+fn usage_is_checked() {
+    for args in [
+        &["-f", "-", "-f", "-"][..],
+        &["-f", "/no/such/file"],
+        &["-f", "-", "name.that.is.none"],
+        &["-f", "-", "--format", "{nosuch}"],
+        &["--ordered", "a.test"],
+        &["-f", "-", "--rate", "0"],
+    ] {
+        let status = if args.contains(&"/no/such/file") { 66 } else { 64 };
+        tool("dnsq").arg("@127.0.0.1:1").args(args).stdin("").run().exits(status);
+    }
+    let nothing = tool("dnsq").args(["@127.0.0.1:1", "-f", "-"]).stdin("").run();
+    assert_eq!(nothing.silent_success().text(), "");
+    tool("dnsq").args(["@127.0.0.1:1", "-f", "-"]).stdin("a.test\n").closed_stdout().run().exits(141);
+}
+
+/// kill -9 at any moment, then `--resume`: a name may repeat, none is missing.
+#[test]
+fn crash_and_resume_lose_nothing() {
+    let server = example();
+    let names = names(6_000);
+    for round in 0..rounds(3) {
+        let dir = temp_dir();
+        std::fs::write(dir.path().join("names"), &names).unwrap();
+        let out = dir.path().join("out");
+        let address = format!("@{}", server.addr);
+        let args = [&address, "-f", "names", "--short", "--resume", "state", "--rate", "4000"];
+        let file = || std::fs::File::options().create(true).append(true).open(&out).unwrap();
+        let mut child = Command::new(binary("dnsq"))
+            .args(args)
+            .current_dir(dir.path())
+            .stdin(Stdio::null())
+            .stdout(file())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // Killed when this much has been written: another place each round.
+        let enough = 1_000 + 40_000 * (round as u64 % 4);
+        while out.metadata().unwrap().len() < enough && child.try_wait().unwrap().is_none() {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // A record that was cut by the kill would end without a line feed: records leave whole.
+        let first = std::fs::read_to_string(&out).unwrap();
+        assert!(first.ends_with('\n') || first.is_empty());
+        tool("dnsq").args(args).dir(dir.path()).stdout_to(&out).run().silent_success();
+        assert!(!dir.path().join("state").exists(), "a finished run leaves no state");
+        let mut counts = BTreeMap::<String, (usize, usize)>::new();
+        for name in names.lines() {
+            counts.entry(format!("{name}.")).or_default().0 += 1;
+        }
+        let text = std::fs::read_to_string(&out).unwrap();
+        for line in text.lines() {
+            counts.get_mut(line.split('\t').next().unwrap()).expect("a name that was asked").1 += 1;
+        }
+        let missing: Vec<_> = counts.iter().filter(|(_, (asked, found))| found < asked).collect();
+        assert!(missing.is_empty(), "round {round}: {missing:?}");
+    }
+}
+
+impl Done {
+    /// The same with only the first lines and the last one: validating takes its time.
+    fn first_lines(&self, count: usize) -> Done {
+        let lines: Vec<&str> = self.text().lines().collect();
+        let last = lines.last().filter(|_| lines.len() > count).copied();
+        let kept: Vec<&str> = lines.iter().take(count).copied().chain(last).collect();
+        Done {
+            line: self.line.clone(),
+            stdout: (kept.join("\n") + "\n").into_bytes(),
+            stderr: self.stderr.clone(),
+            status: self.status,
+        }
+    }
+}
