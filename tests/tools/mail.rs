@@ -496,3 +496,19 @@ fn an_account_logs_in_by_command_and_pins_the_certificate() {
     run(&pin.join(":"), "falsch").exits(77);
     run(&"00".repeat(32), "geheim").exits(77);
 }
+
+#[test]
+fn eight_bits_become_seven_for_a_server_that_takes_no_others() {
+    let (server, taken) = sink(|line| line.starts_with("EHLO").then_some("250-old.test\r\n250 SIZE"));
+    let message = "Subject: Grüße\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
+        Content-Transfer-Encoding: 8bit\nDate: x\nMessage-ID: <1@a.test>\nFrom: a@a.test\n\nHällo\n";
+    send(&server, &["-f", "a@a.test", "b@b.test"]).stdin(message).run().silent_success();
+    let text = String::from_utf8(taken.lock().unwrap()[0].message.clone()).unwrap();
+    assert!(
+        text.starts_with("Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\r\n") && text.ends_with("\r\nH=C3=A4llo\r\n"),
+        "{text}"
+    );
+    let signed = send(&server, &["b@b.test"]).stdin(format!("DKIM-Signature: v=1\n{message}")).run();
+    signed.exits(69).says("it is signed");
+    assert_eq!(taken.lock().unwrap().len(), 1);
+}

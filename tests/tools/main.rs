@@ -12,6 +12,7 @@
 )]
 
 mod corpus;
+mod crash;
 mod dns;
 mod dns_bulk;
 mod docs;

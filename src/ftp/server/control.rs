@@ -373,7 +373,12 @@ impl Control<'_> {
             }
             Via::Active(target) => Way::Active(target, self.local),
         };
-        let tls = if transfer.protect { self.tls.clone() } else { None };
+        let tls = match (&self.tls, &transfer.what) {
+            _ if !transfer.protect => None,
+            // Uploading clients do not read; where sessions must resume, clients need the tickets all the same.
+            (Some(tls), What::Receive { .. }) if !options.tls_reuse_required => Some(tls.without_tickets()),
+            (tls, _) => tls.clone(),
+        };
         if transfer.protect && tls.is_none() {
             return Err(Refusal::Denied);
         }
