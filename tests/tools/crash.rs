@@ -19,10 +19,10 @@ use crate::harness::{LIMIT, binary, rounds, server, temp_dir, tool};
 use crate::queue::{Sink, block_on, enqueue};
 
 /// A small generator, so that a round can be repeated from its seed.
-struct Random(u64);
+pub(crate) struct Random(pub(crate) u64);
 
 impl Random {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         // splitmix64
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -31,7 +31,7 @@ impl Random {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
         self.next() % bound
     }
 }
@@ -42,7 +42,7 @@ fn first_seed() -> u64 {
 }
 
 /// The subjects of all that is queued; fails if a message cannot be read to its end.
-fn queued_subjects(queue: &Path) -> BTreeMap<String, bool> {
+pub(crate) fn queued_subjects(queue: &Path) -> BTreeMap<String, bool> {
     block_on(async {
         let store = SqliteStore::open(queue, Use::Brief).unwrap();
         let mut subjects = BTreeMap::new();
@@ -60,7 +60,7 @@ fn queued_subjects(queue: &Path) -> BTreeMap<String, bool> {
     })
 }
 
-fn body(subject: &str, size: usize) -> String {
+pub(crate) fn body(subject: &str, size: usize) -> String {
     format!("Subject: {subject}\r\n\r\n{}END\r\n", "0123456789abcde\r\n".repeat(size / 17))
 }
 
@@ -318,6 +318,7 @@ async fn run_once(store: &SqliteStore, random: &mut Random, say: &(dyn Fn(String
         due_until: Time(i64::MAX),
         now: now(),
         limit: 4,
+        newest_first: false,
         wanted: Filter::default(),
     };
     for unit in store.claim(claim).await.unwrap() {

@@ -21,6 +21,7 @@ mod ftp_server;
 mod harness;
 mod mail;
 mod matrix;
+mod powercut;
 mod queue;
 mod schema;
 mod smtp;
