@@ -206,6 +206,14 @@ impl ServerTls {
         ServerTls { config: Arc::new(config), ..self.clone() }
     }
 
+    /// The same configuration, keys and sessions included, that gives each new TLS 1.3 session `count` tickets.
+    #[must_use]
+    pub fn with_tickets(&self, count: usize) -> ServerTls {
+        let mut config = ServerConfig::clone(&self.config);
+        config.send_tls13_tickets = count;
+        ServerTls { config: Arc::new(config), ..self.clone() }
+    }
+
     /// The handshake as a server over a plain TCP stream.
     pub async fn accept(&self, stream: Stream) -> Result<Stream, Fault> {
         let Stream::Plain(tcp) = stream else {

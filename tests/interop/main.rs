@@ -15,6 +15,7 @@
 mod dns;
 mod ftp;
 mod ftp_clients;
+mod ftp_server;
 mod ftp_servers;
 #[path = "../tools/harness.rs"]
 mod harness;
@@ -23,6 +24,6 @@ mod peers;
 mod servers;
 
 fn main() -> std::process::ExitCode {
-    let trials = [ftp::TRIALS, ftp_clients::TRIALS, mail::TRIALS, dns::TRIALS].concat();
+    let trials = [ftp::TRIALS, ftp_clients::TRIALS, ftp_server::TRIALS, mail::TRIALS, dns::TRIALS].concat();
     peers::run(&trials)
 }
