@@ -198,14 +198,6 @@ impl ServerTls {
         Ok(ServerTls { config: Arc::new(config), ..self.clone() })
     }
 
-    /// The same without session tickets. A peer that only sends and never reads may close its socket with our tickets
-    /// unread; its kernel then resets the connection and what it had sent is lost (seen with curl 7.88 in four of ten FTP uploads).
-    pub fn without_tickets(&self) -> ServerTls {
-        let mut config = ServerConfig::clone(&self.config);
-        config.send_tls13_tickets = 0;
-        ServerTls { config: Arc::new(config), ..self.clone() }
-    }
-
     /// The same configuration, keys and sessions included, that gives each new TLS 1.3 session `count` tickets.
     #[must_use]
     pub fn with_tickets(&self, count: usize) -> ServerTls {

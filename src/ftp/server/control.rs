@@ -378,11 +378,12 @@ impl Control<'_> {
             }
             Via::Active(target) => Way::Active(target, self.local),
         };
-        let tls = match (&self.tls, &transfer.what) {
+        let tls = match (&transfer.what, &self.tls) {
             _ if !transfer.protect => None,
-            // Uploading clients do not read; where sessions must resume, clients need the tickets all the same.
-            (Some(tls), What::Receive { .. }) if !options.tls_reuse_required => Some(tls.without_tickets()),
-            (tls, _) => tls.clone(),
+            // A client that uploads may never read. Tickets that lie unread when it closes make its system reset the
+            // connection and forget the end of the file (curl 7.88 with TLS 1.3).
+            (What::Receive { .. }, Some(tls)) => Some(tls.with_tickets(0)),
+            (_, tls) => tls.clone(),
         };
         if transfer.protect && tls.is_none() {
             return Err(Refusal::Denied);
