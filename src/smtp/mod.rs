@@ -10,6 +10,7 @@ pub mod auth;
 pub mod client;
 pub mod command;
 pub mod data;
+pub mod envelope;
 pub mod extension;
 pub mod reply;
 pub mod server;

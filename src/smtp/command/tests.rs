@@ -1,3 +1,5 @@
+//! Commands there and back, and what each refusal says.
+
 use super::*;
 
 fn code(line: &str) -> u16 {

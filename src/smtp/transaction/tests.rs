@@ -1,4 +1,7 @@
+//! Plays transactions against scripts of reply codes.
+
 use super::*;
+use crate::smtp::command::{Notify, Ret};
 
 const ALL: &str = "PIPELINING CHUNKING 8BITMIME SMTPUTF8 DSN SIZE";
 
