@@ -17,6 +17,7 @@ complete -c dnsq -l servers -d 'Ask the servers in FILE, one a line' -r -F
 complete -c dnsq -l rate -d 'Send at most N queries a second' -r
 complete -c dnsq -l concurrency -d 'Have at most N questions in flight [default: 1000 for each server]' -r
 complete -c dnsq -l max-time-per-name -d 'Give a name up after this time, all tries together' -r
+complete -c dnsq -l wildcards -d 'Find names that exist only because of a wildcard: print no record for them, or mark it' -r
 complete -c dnsq -l resume -d 'Take an interrupted run up again: FILE remembers how far it came' -r -F
 complete -c dnsq -l format -d 'Print each record as TEXT, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} filled in' -r
 complete -c dnsq -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r

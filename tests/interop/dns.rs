@@ -17,7 +17,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial { peer: "unbound", feature: "resolves from dnsserve for dnsq", run: unbound_resolves },
 ];
 
-fn data(name: &str) -> String {
+pub(crate) fn data(name: &str) -> String {
     format!("{}/tests/data/dns/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
@@ -130,7 +130,7 @@ fn kdig_asks_dnsserve(peer: &Peer) -> Verdict {
 }
 
 /// NSD with both zones.
-fn nsd(peer: &Peer, dir: &Path) -> Daemon {
+pub(crate) fn nsd(peer: &Peer, dir: &Path) -> Daemon {
     let addr = free_address();
     let zones = ["example.test", "other.test"].map(|zone| {
         format!(

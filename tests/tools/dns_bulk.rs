@@ -178,6 +178,26 @@ fn lies_are_waited_past() {
 }
 
 #[test]
+fn wildcards_are_marked_or_dropped() {
+    let server = example();
+    let names =
+        "a.wild.example.test\nb.wild.example.test\nwww.example.test\nx.walias.example.test\nnone.example.test\n";
+    let ask = |mode: &str, args: &[&str]| {
+        let types = ["--wildcards", mode, "--ordered", "--short", "TXT", "A"];
+        bulk(&server, names, &[&types[..], args].concat())
+    };
+    let wild = "a.wild.example.test.\t\"wild\"\t;wildcard\n";
+    ask("mark", &[]).silent_success().prints(wild).prints("www.example.test.\t192.0.2.10\n");
+    let dropped = ask("drop", &[]);
+    assert!(!dropped.silent_success().text().contains("wild\""), "{dropped}");
+    dropped.prints("www.example.test.\t192.0.2.10\n").prints("none.example.test.\n");
+    let json = bulk(&server, names, &["--wildcards", "mark", "--json", "TXT"]);
+    assert_records_match_schema("dnsq", &json);
+    assert_eq!(json.records_of("summary")[0]["wildcards"], 2);
+    assert_eq!(json.records_of("answer").iter().filter(|answer| answer["wildcard"] == true).count(), 2);
+}
+
+#[test]
 fn usage_is_checked() {
     for args in [
         &["-f", "-", "-f", "-"][..],

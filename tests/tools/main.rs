@@ -12,7 +12,6 @@
 )]
 
 mod corpus;
-mod crash;
 mod dns;
 mod dns_bulk;
 mod docs;
@@ -21,7 +20,6 @@ mod ftp_server;
 mod harness;
 mod mail;
 mod matrix;
-mod powercut;
 mod queue;
 mod schema;
 mod smtp;

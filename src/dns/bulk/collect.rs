@@ -2,6 +2,7 @@
 //! how far everything is done, for a run that will be taken up again.
 
 use super::terms::{Done, Failure, Outcome, Sink};
+use super::wildcard::Wildcards;
 use super::write::{Verdict, Writer, detail, kind_of};
 use crate::fault::Kind;
 
@@ -24,6 +25,8 @@ pub struct Counts {
     pub negative: u64,
     /// Questions without an answer, and lines without a question, by kind.
     pub failed: Vec<(Kind, u64)>,
+    /// Of those with data, the ones that a wildcard made.
+    pub wildcards: u64,
     /// Tries beyond the first.
     pub retries: u64,
     /// The first failure that no repetition will mend.
@@ -55,6 +58,7 @@ impl Counts {
     pub fn add(&mut self, other: &Counts) {
         self.answered += other.answered;
         self.negative += other.negative;
+        self.wildcards += other.wildcards;
         self.retries += other.retries;
         for (kind, count) in &other.failed {
             match self.failed.iter_mut().find(|(known, _)| known == kind) {
@@ -173,6 +177,27 @@ impl Collector {
         let outcome = Outcome::Failed(failure, None);
         let done = Done { number, question, resolver: u16::MAX, stream: false, tries: 0, elapsed: 0, outcome };
         self.done(&done);
+    }
+
+    /// The record of a question that is not taken yet.
+    pub fn render(&self, done: &Done<'_>) -> Vec<u8> {
+        let mut record = Vec::new();
+        self.writer.done(done, &mut record);
+        record
+    }
+
+    /// What a question's record would say.
+    pub fn verdict(&self, done: &Done<'_>) -> Verdict {
+        self.writer.done(done, &mut Vec::new())
+    }
+
+    /// Takes a record that [`Collector::render`] made; the caller counts it.
+    pub fn take_rendered(&mut self, number: u64, record: &[u8], wildcard: Option<Wildcards>) {
+        self.record(number, |writer, out| match wildcard {
+            None => out.extend_from_slice(record),
+            Some(Wildcards::Mark) => writer.mark_wildcard(record, out),
+            Some(Wildcards::Drop) => {}
+        });
     }
 
     fn tell(&mut self, told: impl FnOnce() -> Told) {

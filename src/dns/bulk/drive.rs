@@ -9,6 +9,7 @@ use super::drive_input::{Input, Next};
 use super::drive_sockets::Sockets;
 use super::question::{self, Question};
 use super::terms::{Failure, Options};
+use super::wildcard::{Judge, Wildcards};
 use super::write::{Form, Writer};
 use super::{Engine, Health, Micros, Random};
 use crate::dns::record::Rtype;
@@ -50,6 +51,8 @@ pub struct Settings {
     pub end: u8,
     /// In the order of the input.
     pub ordered: bool,
+    /// What to do with answers that a wildcard made.
+    pub wildcards: Option<Wildcards>,
     /// So many questions are done already: they are read and passed over.
     pub skip: u64,
     /// A run that can be taken up again stops, rather than declaring what is left to have failed.
@@ -106,8 +109,8 @@ pub fn run(settings: &Settings, input: Input, around: &mut impl Surroundings) ->
     let mut run = Run::new(settings, input, started)?;
     run.run(around)?;
     Ok(Summary {
-        done_before: run.collector.done_before(),
-        counts: run.collector.counts,
+        done_before: run.judge.collector.done_before(),
+        counts: run.judge.collector.counts,
         servers: run.engine.health().collect(),
         elapsed: started.elapsed(),
         stopped: run.stopped,
@@ -119,7 +122,7 @@ struct Run<'a> {
     started: Instant,
     engine: Engine,
     sockets: Sockets,
-    collector: Collector,
+    judge: Judge,
     intake: Intake,
     /// Since when records wait to leave.
     unflushed: Option<Micros>,
@@ -137,17 +140,19 @@ impl<'a> Run<'a> {
             .map_err(|error| Fault::network("opening sockets", &error))?;
         getrandom::fill(&mut [0]).map_err(|error| Fault::new(Kind::Internal, format!("no randomness: {error}")))?;
         // It was there a moment ago, and does not go away.
-        let random = Random::new(|block| {
-            let _ = getrandom::fill(block);
-        });
-        let engine = Engine::new(settings.options.clone(), addresses.len(), lanes, random, 0);
+        let random = || {
+            Random::new(|block| {
+                let _ = getrandom::fill(block);
+            })
+        };
+        let engine = Engine::new(settings.options.clone(), addresses.len(), lanes, random(), 0);
         let writer = Writer::new(settings.form.clone(), settings.end, settings.options.mix_case, &settings.servers);
         Ok(Run {
             settings,
             started,
             engine,
             sockets,
-            collector: Collector::new(writer, settings.skip, settings.ordered),
+            judge: Judge::new(Collector::new(writer, settings.skip, settings.ordered), settings.wildcards, random()),
             intake: Intake::new(input, settings),
             unflushed: None,
             shown: 0,
@@ -162,12 +167,15 @@ impl<'a> Run<'a> {
     fn run(&mut self, around: &mut impl Surroundings) -> Result<(), Fault> {
         loop {
             let now = self.now();
-            self.intake.feed(now, &mut self.engine, &mut self.collector)?;
-            self.engine.transmit(now, &mut self.collector, &mut self.sockets);
+            self.judge.ask_probes(|number, question| self.engine.ask(now, number, question));
+            if self.judge.has_room() {
+                self.intake.feed(now, &mut self.engine, &mut self.judge.collector)?;
+            }
+            self.engine.transmit(now, &mut self.judge, &mut self.sockets);
             self.sockets.flush();
-            self.sockets.report_failures(now, &mut self.engine, &mut self.collector);
+            self.sockets.report_failures(now, &mut self.engine, &mut self.judge);
             self.rotate()?;
-            let finished = self.intake.ended && self.engine.unfinished() == 0;
+            let finished = self.intake.ended && self.engine.unfinished() == 0 && self.judge.is_idle();
             self.flush(now, finished || self.engine.active() == 0, around)?;
             if finished {
                 return Ok(());
@@ -176,10 +184,10 @@ impl<'a> Run<'a> {
             let started = self.started;
             let clock = || started.elapsed().as_micros() as Micros;
             self.sockets
-                .receive(clock, &mut self.engine, &mut self.collector)
+                .receive(clock, &mut self.engine, &mut self.judge)
                 .map_err(|error| Fault::network("receiving", &error))?;
             let now = self.now();
-            self.engine.tick(now, &mut self.collector);
+            self.engine.tick(now, &mut self.judge);
             self.give_up_if_hopeless(now);
             if now.saturating_sub(self.shown) >= SHOW_EVERY {
                 self.shown = now;
@@ -218,18 +226,18 @@ impl<'a> Run<'a> {
 
     /// Lets records leave when they are many or old, or nothing else is going on.
     fn flush(&mut self, now: Micros, idle: bool, around: &mut impl Surroundings) -> Result<(), Fault> {
-        for told in self.collector.told.drain(..) {
+        for told in self.judge.collector.told.drain(..) {
             around.told(&told);
         }
-        if self.collector.ready.is_empty() {
+        if self.judge.collector.ready.is_empty() {
             return Ok(());
         }
         let since = *self.unflushed.get_or_insert(now);
-        if !idle && self.collector.ready.len() < FLUSH_BYTES && now.saturating_sub(since) < FLUSH_AFTER {
+        if !idle && self.judge.collector.ready.len() < FLUSH_BYTES && now.saturating_sub(since) < FLUSH_AFTER {
             return Ok(());
         }
-        around.records(&self.collector.ready, self.collector.done_before())?;
-        self.collector.ready.clear();
+        around.records(&self.judge.collector.ready, self.judge.collector.done_before())?;
+        self.judge.collector.ready.clear();
         self.unflushed = None;
         Ok(())
     }
@@ -247,7 +255,7 @@ impl<'a> Run<'a> {
             self.intake.hopeless = true;
         }
         if silent || !self.settings.resumable {
-            self.engine.give_up(now, Failure::TimedOut, &mut self.collector);
+            self.engine.give_up(now, Failure::TimedOut, &mut self.judge);
         } else {
             // What was not answered stays undone: the next run asks it again.
             self.engine.give_up(now, Failure::TimedOut, &mut Nobody);
@@ -262,7 +270,7 @@ impl<'a> Run<'a> {
         }
         around.progress(&Status {
             bytes: (self.intake.input.taken_bytes(), self.intake.input.total_bytes()),
-            counts: &self.collector.counts,
+            counts: &self.judge.collector.counts,
             elapsed: self.started.elapsed(),
             queries: (sent, vain),
             in_flight: self.engine.active(),

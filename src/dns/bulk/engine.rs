@@ -146,6 +146,7 @@ impl Engine {
         let mut budget = self.budget(now);
         let before = budget;
         self.turn = self.turn.wrapping_add(1);
+        self.empty_benches(now);
         for step in 0..self.resolvers.len() {
             if budget == 0 {
                 break;
@@ -315,7 +316,7 @@ impl Engine {
             if lane.extra {
                 resolver.stream_in_flight += 1;
             } else {
-                resolver.sent();
+                resolver.sent(now);
             }
         }
         self.wheel.set(&mut self.slots, slot);

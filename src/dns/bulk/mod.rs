@@ -6,7 +6,7 @@
 //!  outcome   its other half: answers in, timers, outcomes out
 //!  slots ids window walk   its parts: slot array and timer wheel, message IDs, one resolver's window and health,
 //!            answers read in place
-//!  question text write collect   lines into questions, outcomes into records, in order and counted
+//!  question text write collect wildcard   lines into questions, outcomes into records, in order and counted
 //!  drive drive_input drive_sockets drive_stream   the loop around it: files, UDP in batches, TCP
 //! ```
 //!
@@ -28,6 +28,7 @@ mod slots;
 pub mod terms;
 pub mod text;
 pub mod walk;
+pub mod wildcard;
 mod window;
 pub mod write;
 

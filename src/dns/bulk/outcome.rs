@@ -334,11 +334,20 @@ impl Engine {
             return;
         }
         resolver.bench(now);
-        // What waited there is asked elsewhere.
-        let mut queue = std::mem::replace(&mut resolver.queue, List::EMPTY);
-        while let Some(slot) = self.slots.pop_front(&mut queue) {
-            let next = self.another(at, now);
-            self.queue(slot, next);
+    }
+
+    /// What waits at a resolver that does not serve is asked elsewhere, if anybody serves.
+    pub(super) fn empty_benches(&mut self, now: Micros) {
+        for at in 0..self.resolvers.len() as u16 {
+            let Some(resolver) = self.resolvers.get_mut(usize::from(at)) else { return };
+            if resolver.queue.is_empty() || resolver.is_healthy(now) {
+                continue;
+            }
+            let mut queue = std::mem::replace(&mut resolver.queue, List::EMPTY);
+            while let Some(slot) = self.slots.pop_front(&mut queue) {
+                let next = self.another(at, now);
+                self.queue(slot, next);
+            }
         }
     }
 }

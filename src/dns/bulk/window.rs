@@ -22,6 +22,8 @@ const MIN_LOST: u32 = 6;
 const FIRST_WAIT: Micros = 1_000_000;
 /// No answer is given up earlier than this: a busy server is not a lost packet.
 const MIN_WAIT: Micros = 50_000;
+/// No pace is slower than this, in queries per microsecond: 50 a second.
+const MIN_PACE: f64 = 50.0 / 1e6;
 /// The first time on the bench; doubles up to [`MAX_BENCH`].
 const FIRST_BENCH: Micros = 2_000_000;
 /// The longest time on the bench.
@@ -97,6 +99,8 @@ pub(super) struct Resolver {
     pace: Option<f64>,
     tokens: f64,
     tokens_at: Micros,
+    /// Epochs of heavy loss in a row.
+    heavy: u32,
     benched_until: Micros,
     bench_time: Micros,
     /// Back from the bench, and not proven yet.
@@ -145,6 +149,7 @@ impl Resolver {
             pace: None,
             tokens: 0.0,
             tokens_at: now,
+            heavy: 0,
             benched_until: 0,
             bench_time: FIRST_BENCH,
             on_probation: false,
@@ -171,7 +176,10 @@ impl Resolver {
     }
 
     /// A query left.
-    pub(super) fn sent(&mut self) {
+    pub(super) fn sent(&mut self, now: Micros) {
+        if self.in_flight == 0 && self.epoch.total() == 0 {
+            self.epoch.since = now; // idle time is no measure of a rate
+        }
         self.in_flight += 1;
         self.was_limit |= f64::from(self.in_flight + 1) > self.window;
         self.health.sent += 1;
@@ -268,15 +276,20 @@ impl Resolver {
             self.window += if self.slow_start { self.window } else { (self.window / 32.0).max(2.0) };
             self.window = self.window.min(self.max_window);
         }
-        if limit > LOSS_OF_A_LIMIT && epoch.answered > 0 && elapsed > 0 {
+        // Once may be a server that stood still for a moment.
+        let is_heavy = limit > LOSS_OF_A_LIMIT && epoch.answered > 0;
+        self.heavy = if is_heavy { self.heavy + 1 } else { 0 };
+        if is_heavy && elapsed > 0 && (self.heavy > 1 || self.pace.is_some()) {
             let measured = f64::from(epoch.answered) / elapsed as f64;
             let pace = self.pace.map_or(measured, |pace| (pace * 0.85).max(measured.min(pace)));
-            self.pace = Some(pace.max(1e-6));
+            self.pace = Some(pace.max(MIN_PACE));
         } else if let Some(pace) = self.pace {
             if limit > LOSS_TOLERATED {
-                self.pace = Some((pace * 0.95).max(1e-6));
+                self.pace = Some((pace * 0.95).max(MIN_PACE));
             } else if self.was_limit {
                 self.pace = Some(pace * 1.03);
+            } else {
+                self.pace = None; // it holds nothing back
             }
         }
     }
@@ -323,7 +336,7 @@ mod tests {
         let mut now = 0;
         for _ in 0..epochs {
             while resolver.room(now) > 0 {
-                resolver.sent();
+                resolver.sent(now);
             }
             resolver.room(now);
             let count = resolver.in_flight;
@@ -360,7 +373,7 @@ mod tests {
         let mut resolver = Resolver::new(1000, 0);
         resolver.bench(0);
         assert_eq!((resolver.room(1_999_999), resolver.room(2_000_000)), (0, 1));
-        resolver.sent();
+        resolver.sent(2_000_000);
         resolver.in_flight -= 1;
         resolver.outcome(Outcome::Lost);
         assert!(resolver.judge(2_500_000), "a failed probe is judged at once");

@@ -388,6 +388,20 @@ impl Writer {
         }
     }
 
+    /// Appends a record with the remark that a wildcard made it.
+    pub fn mark_wildcard(&self, record: &[u8], out: &mut Vec<u8>) {
+        let (remark, end): (&str, &[u8]) = match self.form {
+            Form::Json => (",\"wildcard\":true", b"}\n"),
+            Form::Text | Form::Short | Form::Format(_) => ("\t;wildcard", std::slice::from_ref(&self.end)),
+        };
+        // A format prints several lines for several records.
+        for line in record.split_inclusive(|byte| *byte == if self.form == Form::Json { b'\n' } else { self.end }) {
+            out.extend_from_slice(line.strip_suffix(end).unwrap_or(line));
+            out.extend_from_slice(remark.as_bytes());
+            out.extend_from_slice(end);
+        }
+    }
+
     fn lower_tail(&self, begin: usize, out: &mut [u8]) {
         if self.lower
             && let Some(tail) = out.get_mut(begin..)

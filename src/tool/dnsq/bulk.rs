@@ -15,6 +15,7 @@ use crate::cli::units;
 use crate::dns::bulk::collect::{Counts, Told};
 use crate::dns::bulk::drive::{self, Settings, Status, Summary, Surroundings};
 use crate::dns::bulk::drive_input::{Input, Source};
+use crate::dns::bulk::wildcard::Wildcards;
 use crate::dns::bulk::write::Form;
 use crate::dns::bulk::{Health, Options};
 use crate::fault::{Fault, Kind};
@@ -46,12 +47,23 @@ pub(super) struct BulkArgs {
     /// Print records in the order of the names
     #[arg(long, requires = "file")]
     ordered: bool,
+    /// Find names that exist only because of a wildcard: print no record for them, or mark it
+    #[arg(long, value_name = "drop|mark", value_parser = wildcards, requires = "file")]
+    wildcards: Option<Wildcards>,
     /// Take an interrupted run up again: FILE remembers how far it came
     #[arg(long, value_name = "FILE", requires = "file")]
     resume: Option<PathBuf>,
     /// Print each record as TEXT, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} filled in
     #[arg(long, value_name = "TEXT", requires = "file", conflicts_with_all = ["json", "short"])]
     format: Option<String>,
+}
+
+fn wildcards(text: &str) -> Result<Wildcards, String> {
+    match text {
+        "drop" => Ok(Wildcards::Drop),
+        "mark" => Ok(Wildcards::Mark),
+        _ => Err("drop or mark".to_owned()),
+    }
 }
 
 impl BulkArgs {
@@ -90,6 +102,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         form,
         end: out.record_end(),
         ordered: args.bulk.ordered,
+        wildcards: args.bulk.wildcards,
         skip: resume.as_ref().map_or(0, |resume| resume.state.questions),
         resumable: resume.is_some(),
         until: args.transport.max_time.map(|time| started + time),
@@ -286,6 +299,8 @@ struct SummaryRecord {
     negative: u64,
     failed: u64,
     failed_by_kind: std::collections::BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    wildcards: Option<u64>,
     retries: u64,
     elapsed_ms: u64,
     rate: f64,
@@ -324,6 +339,7 @@ impl SummaryRecord {
             negative: counts.negative,
             failed: counts.failures(),
             failed_by_kind: counts.failed.iter().map(|(kind, count)| (kind.as_str(), *count)).collect(),
+            wildcards: settings.wildcards.map(|_| counts.wildcards),
             retries: counts.retries,
             elapsed_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
             rate: (asked as f64 / summary.elapsed.as_secs_f64().max(1e-6)).round(),
