@@ -23,7 +23,7 @@ use crate::tool::ftp_report::{Shared, Summary, TransferRecord, lock, reporter};
 #[command(override_usage = "ftpput [OPTIONS] SRC... URL")]
 pub struct Args {
     /// What to store (`-` is stdin), and as the last argument where: a URL that ends in `/` keeps the name
-    #[arg(required = true, num_args = 2.., value_name = "SRC... URL")]
+    #[arg(required = true, value_name = "SRC... URL")]
     sources: Vec<PathBuf>,
     /// Store the contents of directories below the URL
     #[arg(short = 'r', long)]
@@ -121,6 +121,9 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
 fn plan_url(args: &Args) -> Result<(FtpUrl, &[PathBuf]), Fault> {
     let usage = |detail: &str| Fault::new(Kind::Usage, detail);
     let (last, sources) = args.sources.split_last().ok_or_else(|| usage("nothing to store"))?;
+    if sources.is_empty() {
+        return Err(usage("nothing to store").with_hint("ftpput SRC... URL"));
+    }
     let text = last.to_str().ok_or_else(|| usage("the URL is not UTF-8: write %XX"))?;
     Ok((FtpUrl::parse(text)?, sources))
 }

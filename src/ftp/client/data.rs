@@ -67,10 +67,21 @@ enum Waiting {
 impl Client {
     /// Starts a transfer: questions, the data connection and the transfer command go out in one packet.
     pub async fn begin(&mut self, questions: &[Command], command: &Command, offset: u64) -> Result<Begun, Fault> {
+        let mut renewed = false;
         loop {
-            if let Some(begun) = self.attempt(questions, command, offset).await? {
-                return Ok(begun);
+            let Some(begun) = self.attempt(questions, command, offset).await? else { continue };
+            if let Some(info) = begun.stream.tls_info() {
+                // The tickets of this control connection are used up (proftpd gives none on uploads) and a server that
+                // insists on resumption would refuse the transfer: a fresh connection has fresh ones.
+                if !info.resumed && self.resumed_before && !renewed {
+                    drop(begun);
+                    self.renew().await?;
+                    renewed = true;
+                    continue;
+                }
+                self.resumed_before |= info.resumed;
             }
+            return Ok(begun);
         }
     }
 

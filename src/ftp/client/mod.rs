@@ -117,6 +117,9 @@ pub struct Client {
     round_trip: Duration,
     /// Where the login landed, once it was asked for.
     login_directory: Option<Vec<u8>>,
+    url: FtpUrl,
+    /// True once a data connection resumed the TLS session.
+    resumed_before: bool,
 }
 
 impl Client {
@@ -183,6 +186,8 @@ impl Client {
             type_code: TypeCode::Image,
             round_trip: Duration::ZERO,
             login_directory: None,
+            url: url.clone(),
+            resumed_before: false,
         };
         if !client.log_in(lock_step).await? {
             return Ok(None);
@@ -264,6 +269,15 @@ impl Client {
             self.control.queue_unasked(&Command::Opts(b"UTF8 ON".to_vec()))?;
         }
         Ok(true)
+    }
+
+    /// A fresh connection in place of this one, in the same state.
+    async fn renew(&mut self) -> Result<(), Fault> {
+        self.options.trace.note("a fresh control connection: no TLS session tickets are left");
+        let ascii = self.type_code == TypeCode::Ascii;
+        let fresh = Client::open(&self.url, &self.options).await?;
+        std::mem::replace(self, fresh).control.quit().await;
+        self.set_type(ascii).await
     }
 
     async fn run_before(&mut self) -> Result<(), Fault> {
