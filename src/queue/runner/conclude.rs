@@ -271,3 +271,157 @@ pub fn report(
     message.smtputf8 = unit.smtputf8 && !report.to.is_ascii();
     Some(message)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::store::Lease;
+    use crate::relay::deliver::undelivered;
+    use crate::smtp::transaction::Outcome as Said;
+    use std::io::Read as _;
+    use std::time::Duration;
+
+    const NOW: Time = Time(1_764_000_000_000);
+
+    fn unit(sender: &str, notify: &[Option<&str>]) -> Unit {
+        let id = QueueId(7);
+        let recipients = notify.iter().enumerate().map(|(n, notify)| UnitRecipient {
+            lease: Lease { message: id, n: n as u32, owner: 1, generation: 1 },
+            address: format!("r{n}@b.test"),
+            notify: notify.map(str::to_owned),
+            orcpt: None,
+            route: None,
+            attempts: 1,
+            possible_duplicate: false,
+            warned: false,
+        });
+        Unit {
+            id,
+            created: NOW,
+            domain: "b.test".to_owned(),
+            sender: sender.to_owned(),
+            ret: None,
+            envid: None,
+            smtputf8: false,
+            eight_bit: false,
+            recipients: recipients.collect(),
+            body: Body::from(b"Subject: x\r\n\r\ny\r\n".to_vec()),
+        }
+    }
+
+    fn rules() -> Rules {
+        Rules { schedule: Schedule::default(), mta: "us.test".to_owned(), bounce_to: None }
+    }
+
+    /// One result for each recipient; the peer offers DSN or not.
+    fn said(unit: &Unit, outcomes: &[Said], dsn: bool, is_final: bool) -> Delivery {
+        let mut delivery = undelivered(&crate::queue::submit::envelope(unit), &Fault::new(Kind::TimedOut, "late"));
+        for ((result, peer), outcome) in delivery.results.iter_mut().zip(&mut delivery.peers).zip(outcomes) {
+            result.outcome = *outcome;
+            result.code = match outcome {
+                Said::Delivered => Some(250),
+                Said::Refused => Some(550),
+                Said::Deferred => Some(450),
+                Said::Unknown => None,
+            };
+            (peer.dsn, peer.is_final) = (dsn, is_final);
+        }
+        delivery
+    }
+
+    fn fates(unit: &Unit, delivery: &Delivery, rules: &Rules, now: Time) -> (Vec<&'static str>, Vec<String>) {
+        let (settlement, tried) = conclude(unit, delivery, rules, now, &mut || u32::MAX / 2);
+        assert_eq!(settlement.outcomes.len(), unit.recipients.len());
+        let reports = settlement.reports.iter().map(|report| {
+            let mut text = String::new();
+            report.body.open().unwrap().read_to_string(&mut text).unwrap();
+            assert_eq!(report.sender, "", "a report has no sender");
+            let action = text.lines().find_map(|line| line.strip_prefix("Action: ")).unwrap();
+            let about = text.matches("Final-Recipient:").count();
+            format!("{} {action} {about}", report.recipients[0].address)
+        });
+        (tried.iter().map(|one| one.fate.as_str()).collect(), reports.collect())
+    }
+
+    #[test]
+    fn the_sender_is_told_what_it_asked_for() {
+        let later = NOW.plus(Duration::from_secs(5 * 3600));
+        // (sender, NOTIFY, what the server said, it offers DSN, when, fate, report)
+        for (sender, notify, outcome, dsn, now, fate, report) in [
+            ("a@a", None, Said::Delivered, false, NOW, "delivered", None),
+            ("a@a", Some("SUCCESS"), Said::Delivered, false, NOW, "delivered", Some("a@a relayed 1")),
+            ("a@a", Some("SUCCESS"), Said::Delivered, true, NOW, "delivered", None),
+            ("a@a", None, Said::Refused, true, NOW, "failed", Some("a@a failed 1")),
+            ("a@a", Some("FAILURE"), Said::Refused, false, NOW, "failed", Some("a@a failed 1")),
+            ("a@a", Some("SUCCESS"), Said::Refused, false, NOW, "failed", None),
+            ("a@a", Some("NEVER"), Said::Refused, false, NOW, "failed", None),
+            ("", None, Said::Refused, false, NOW, "held", None),
+            ("", Some("NEVER"), Said::Refused, false, NOW, "failed", None),
+            ("a@a", None, Said::Deferred, false, NOW, "deferred", None),
+            ("a@a", None, Said::Deferred, false, later, "deferred", Some("a@a delayed 1")),
+            ("a@a", Some("DELAY"), Said::Unknown, false, later, "deferred", Some("a@a delayed 1")),
+            ("a@a", Some("FAILURE"), Said::Deferred, false, later, "deferred", None),
+            ("", None, Said::Deferred, false, later, "deferred", None),
+        ] {
+            let unit = unit(sender, &[notify]);
+            let delivery = said(&unit, &[outcome], dsn, false);
+            let (found, reports) = fates(&unit, &delivery, &rules(), now);
+            assert_eq!(found, [fate], "{sender} {notify:?} {outcome:?}");
+            assert_eq!(reports.first().map(String::as_str), report, "{sender} {notify:?} {outcome:?}");
+        }
+        let unit = unit("a@a", &[Some("SUCCESS")]);
+        let (_, reports) = fates(&unit, &said(&unit, &[Said::Delivered], false, true), &rules(), NOW);
+        assert_eq!(reports, ["a@a delivered 1"], "into the mailbox itself");
+    }
+
+    #[test]
+    fn one_report_for_all_that_failed_together() {
+        let unit = unit("a@a", &[None, None, None]);
+        let delivery = said(&unit, &[Said::Refused, Said::Delivered, Said::Refused], false, false);
+        assert_eq!(
+            fates(&unit, &delivery, &rules(), NOW),
+            (vec!["failed", "delivered", "failed"], vec!["a@a failed 2".to_owned()])
+        );
+    }
+
+    #[test]
+    fn double_bounces_go_to_the_postmaster_once() {
+        let rules = Rules { bounce_to: Some("postmaster@a".to_owned()), ..rules() };
+        let unit = unit("", &[None]);
+        let delivery = said(&unit, &[Said::Refused], false, false);
+        let (settlement, _) = conclude(&unit, &delivery, &rules, NOW, &mut || 1);
+        assert_eq!(settlement.reports[0].recipients[0].address, "postmaster@a");
+        assert_eq!(settlement.reports[0].recipients[0].notify.as_deref(), Some("NEVER"), "and ends there");
+    }
+
+    #[test]
+    fn no_answer_is_a_possible_duplicate_from_then_on() {
+        let unit = unit("a@a", &[None]);
+        let (settlement, tried) =
+            conclude(&unit, &said(&unit, &[Said::Unknown], false, false), &rules(), NOW, &mut || 1);
+        assert!(tried[0].possible_duplicate);
+        assert!(matches!(settlement.outcomes[0].1, Outcome::Deferred { possible_duplicate: true, .. }));
+        let (settlement, _) = conclude(&unit, &said(&unit, &[Said::Deferred], false, false), &rules(), NOW, &mut || 1);
+        assert!(matches!(settlement.outcomes[0].1, Outcome::Deferred { possible_duplicate: false, .. }));
+    }
+
+    #[test]
+    fn what_we_stopped_ourselves_does_not_count() {
+        let unit = unit("a@a", &[None]);
+        let mut delivery = said(&unit, &[Said::Deferred], false, false);
+        delivery.results[0].fault = Some(Fault::new(Kind::Cancelled, "stopped"));
+        let (settlement, tried) = conclude(&unit, &delivery, &rules(), NOW, &mut || 1);
+        assert_eq!((tried[0].fate, &settlement.outcomes[0].1), (Fate::Lost, &Outcome::Yielded));
+    }
+
+    #[test]
+    fn old_age_ends_it_and_a_lost_body_is_reported_all_the_same() {
+        let mut unit = unit("a@a", &[None]);
+        unit.recipients[0].attempts = 9;
+        unit.body =
+            Body::File(std::sync::Arc::new(crate::queue::spool::BodyFile::stored("/nonexistent/body".into(), 5)));
+        let old = NOW.plus(Duration::from_secs(6 * 86400));
+        let (found, reports) = fates(&unit, &said(&unit, &[Said::Deferred], false, false), &rules(), old);
+        assert_eq!((found, reports), (vec!["expired"], vec!["a@a failed 1".to_owned()]));
+    }
+}
