@@ -23,5 +23,7 @@ pub mod query;
 pub mod record;
 pub mod resolve;
 pub mod server;
+pub mod transfer;
+pub mod tsig;
 pub mod wire;
 pub mod zone;

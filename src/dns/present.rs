@@ -64,10 +64,11 @@ pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String
     }
     section(&mut out, show, "QUESTION", show.question && !message.question.is_empty(), |out| {
         for question in &message.question {
-            let mut line = Columns::new(out, ";");
-            line.put(&question.name.to_string(), 32);
-            line.put(&question.class.to_string(), 40);
-            line.put(&question.rtype.to_string(), 0);
+            out.push(';'); // which BIND does not count
+            let mut line = Columns::new(out);
+            line.put(&question.name, 32);
+            line.put(question.class, 40);
+            line.put(question.rtype, 0);
             out.push('\n');
         }
     });
@@ -152,18 +153,18 @@ fn opt(edns: &Edns, out: &mut String) {
 
 /// One record in dig's columns.
 pub fn write_record(record: &Record, show: &Show, out: &mut String) {
-    let mut line = Columns::new(out, "");
-    line.put(&record.name.to_string(), 24);
+    let mut line = Columns::new(out);
+    line.put(&record.name, 24);
     let mut column = 24;
     if show.ttl {
         column += 8;
-        line.put(&record.ttl.to_string(), column);
+        line.put(record.ttl, column);
     }
     if show.class {
         column += 8;
-        line.put(&record.class.to_string(), column);
+        line.put(record.class, column);
     }
-    line.put(&record.rtype.to_string(), column + 8);
+    line.put(record.rtype, column + 8);
     text::write_rdata(record.rtype, &record.rdata, show.style, out);
 }
 
@@ -184,15 +185,15 @@ struct Columns<'a> {
 }
 
 impl<'a> Columns<'a> {
-    fn new(out: &'a mut String, prefix: &str) -> Columns<'a> {
-        out.push_str(prefix);
-        Columns { out, at: prefix.len() }
+    fn new(out: &'a mut String) -> Columns<'a> {
+        Columns { out, at: 0 }
     }
 
     /// A field, then blanks up to `next` (0: none).
-    fn put(&mut self, field: &str, next: usize) {
-        self.out.push_str(field);
-        self.at += field.len();
+    fn put(&mut self, field: impl std::fmt::Display, next: usize) {
+        let before = self.out.len();
+        let _ = write!(self.out, "{field}");
+        self.at += self.out.len() - before;
         if next > 0 {
             self.indent(next);
         }

@@ -13,6 +13,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial { peer: "kdig", feature: "asks dnsserve, prints data as dnsq does", run: kdig_asks_dnsserve },
     Trial { peer: "nsd", feature: "answers dnsq", run: nsd_answers },
     Trial { peer: "nsd", feature: "answers as dnsserve does", run: nsd_and_dnsserve_agree },
+    Trial { peer: "nsd", feature: "gives its zones, signed with TSIG", run: nsd_transfers },
     Trial { peer: "knot", feature: "answers as dnsserve does", run: knot_and_dnsserve_agree },
     Trial { peer: "unbound", feature: "resolves from dnsserve for dnsq", run: unbound_resolves },
 ];
@@ -178,6 +179,39 @@ fn nsd_answers(peer: &Peer) -> Verdict {
     ask(&["--mix-case", "--short", "--tcp", "alias.example.test"]).exits(0).prints("192.0.2.10");
     let record = &ask(&["--json", "--nsid", "example.test", "MX"]).silent_success().records()[0];
     assert_eq!(record["answers"][0]["rdata"], "10 mail.example.test.");
+    Verdict::Ok
+}
+
+/// The transfer is the zone; with the right key only, and dig's is the same.
+fn nsd_transfers(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let secret = "c2VjcmV0IGtleSBmb3IgdGVzdHM=";
+    let key = dir.path().join("key");
+    std::fs::write(&key, format!("key \"k.test\" {{ algorithm hmac-sha512; secret \"{secret}\"; }};\n")).unwrap();
+    let addr = free_address();
+    let config = format!(
+        "server:\n  ip-address: 127.0.0.1\n  port: {}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"\"\n  database: \"\"\n  \
+         pidfile: {1}/pid\n  xfrdfile: {1}/xfrd\n  xfrdir: {1}\n  zonelistfile: {1}/list\n  server-count: 1\n\
+         remote-control:\n  control-enable: no\nkey:\n  name: k.test\n  algorithm: hmac-sha512\n  secret: \"{secret}\"\n\
+         zone:\n  name: example.test\n  zonefile: {2}\n  provide-xfr: 127.0.0.1 k.test\n",
+        addr.port(),
+        dir.path().display(),
+        tool_zone(dir.path()),
+    );
+    let path = dir.path().join("nsd.conf");
+    std::fs::write(&path, config).unwrap();
+    let mut command = peer.command("nsd", dir.path());
+    command.args(["-d", "-c"]).arg(&path);
+    let nsd = peer.start(command, addr);
+    let ask = |words: &[&str]| tool("dnsq").arg(format!("@{}", nsd.addr)).args(words).run();
+    let key = key.to_str().unwrap();
+    let copy = dir.path().join("copy");
+    ask(&["-k", key, "example.test", "AXFR", "-o", copy.to_str().unwrap()]).silent_success();
+    let text = std::fs::read_to_string(&copy).unwrap();
+    assert!(text.lines().count() >= 43 && text.contains("\tDNAME\tother.test."), "{text}");
+    ask(&["example.test", "AXFR"]).exits(69);
+    ask(&["-q", "-y", "hmac-sha512:k.test:d3Jvbmc=", "example.test", "AXFR"]).exits(77);
+    assert_eq!(ask(&["-k", key, "--short", "www.example.test"]).silent_success().text(), "192.0.2.10\n");
     Verdict::Ok
 }
 

@@ -222,3 +222,68 @@ fn forwarding_hands_other_names_on() {
     ask(&server, &["--short", "www.example.test", "--no-recurse"]).exits(69);
     ask(&server, &["--short", "nothere.example.test"]).exits(1);
 }
+
+#[test]
+fn transfers_are_whole_or_not_there() {
+    let dir = temp_dir();
+    let server = server("dnsserve")
+        .args(["--listen", "127.0.0.1:0", "--allow-transfer", "127.0.0.1"])
+        .arg(data("example.test.zone"))
+        .arg(data("other.test.zone"))
+        .start();
+    let text = ask(&server, &["other.test", "AXFR", "+nostats"]);
+    let lines: Vec<&str> = text.silent_success().text().lines().collect();
+    assert_eq!((lines.len(), lines[0]), (5, lines[4]), "{text}");
+    let json = ask(&server, &["--json", "example.test", "AXFR"]);
+    assert_records_match_schema("dnsq", &json);
+    assert_eq!(json.records_of("transfer")[0]["records"], json.records_of("record").len());
+    ask(&server, &["+nostats", "other.test", "IXFR=1"]).silent_success().prints("SOA");
+    ask(&server, &["elsewhere.test", "AXFR"]).exits(69).says("NOTAUTH");
+    // What was transferred can be served again.
+    let file = dir.path().join("copy.zone");
+    let path = file.to_str().unwrap();
+    ask(&server, &["example.test", "AXFR", "-o", path]).silent_success();
+    let again = tool("dnsserve").args(["--check", path]).run();
+    assert_eq!(again.silent_success().text(), "example.test.\t2026112301\t45\n", "the last SOA record is a duplicate");
+
+    // A server that hangs up in the middle leaves no file.
+    let cut = crate::harness::peer(|mut conn| {
+        let mut length = [0; 2];
+        let stream = conn.stream();
+        stream.read_exact(&mut length).unwrap();
+        let mut query = vec![0; usize::from(u16::from_be_bytes(length))];
+        stream.read_exact(&mut query).unwrap();
+        query[2] |= 0x84;
+        query[7] = 1;
+        query.extend(b"\xc0\x0c\0\x06\0\x01\0\0\0\x05\0\x16\0\0\0\0\0\x01\0\0\0\x02\0\0\0\x03\0\0\0\x04\0\0\0\x05");
+        conn.send([&(query.len() as u16).to_be_bytes()[..], &query, b"\x05"].concat());
+    });
+    let target = dir.path().join("cut.zone");
+    let done =
+        tool("dnsq").arg(format!("@{}", cut.addr)).args(["a.test", "AXFR", "-o", target.to_str().unwrap()]).run();
+    done.exits(75).says("cut short after 1 records");
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["copy.zone"], "{done}");
+}
+
+#[test]
+fn formats_and_international_names() {
+    let dir = temp_dir();
+    let zone = "$ORIGIN xn--bcher-kva.test.\n$TTL 5\n@ SOA a b 1 2 3 4 5\n@ MX 10 mail\nmail A 192.0.2.1\n";
+    std::fs::write(dir.path().join("z"), zone).unwrap();
+    let server = server("dnsserve").args(["--listen", "127.0.0.1:0", "z"]).dir(dir.path()).start();
+    let line = ask(&server, &["b\u{fc}cher.test", "MX", "--format", "{preference}\\t{exchange} {{{ttl}}} {qtype}"]);
+    assert_eq!(line.silent_success().text(), "10\tmail.xn--bcher-kva.test. {5} MX\n");
+    let own = ask(&server, &["b\u{fc}cher.test", "MX", "--short", "--idn"]);
+    assert_eq!(own.silent_success().text(), "10 mail.b\u{fc}cher.test.\n");
+    ask(&server, &["x.test", "--format", "{nosuch}"]).exits(64).says("no field {nosuch}");
+}
+
+#[test]
+fn unsigned_answers_to_signed_queries_do_not_count() {
+    let server = example();
+    let done =
+        ask(&server, &["-q", "-y", "k:c2VjcmV0", "--timeout", "0.2", "--tries", "1", "www.example.test", "--short"]);
+    done.exits(77).says("TSIG: the answer is not signed");
+    ask(&server, &["-y", "nonsense", "www.example.test"]).exits(64);
+}

@@ -10,6 +10,8 @@ use super::Client;
 use crate::dns::exchange::{Action, Answer, Exchange, Transport};
 use crate::dns::message::MAX_MESSAGE_BYTES;
 use crate::dns::query::Query;
+use crate::dns::transfer::unix_time;
+use crate::dns::tsig::Session;
 use crate::fault::{Fault, Kind};
 use crate::net::random;
 
@@ -27,13 +29,16 @@ pub(super) fn ask(client: &Client, query: &Query) -> Result<Answer, Fault> {
         query.mix_case(for_case);
     }
     let mut exchange = Exchange::new(query, ids, client.policy);
-    let mut sockets = Sockets { client, open: Vec::new(), buffer: vec![0; MAX_MESSAGE_BYTES] };
+    let sessions = vec![None; client.servers.len()];
+    let buffer = vec![0; MAX_MESSAGE_BYTES];
+    let mut sockets = Sockets { client, sessions, forged: None, open: Vec::new(), buffer };
     let start = Instant::now();
     loop {
         match exchange.poll(start.elapsed()) {
             Action::Send { server, transport, wire } => {
                 let Some(&address) = client.servers.get(server) else { continue };
                 client.trace.note(&format!("asking {address} over {}", transport.name()));
+                let wire = sockets.sign(server, wire);
                 let sent = if transport == Transport::Udp {
                     sockets.send(server, address, &wire)
                 } else {
@@ -48,7 +53,11 @@ pub(super) fn ask(client: &Client, query: &Query) -> Result<Answer, Fault> {
             Action::Done => break,
         }
     }
+    let forged = sockets.forged;
     exchange.outcome().map_err(|mut fault| {
+        if let Some(forged) = forged {
+            return forged;
+        }
         if fault.kind == Kind::TimedOut && !fault.detail.contains(&first(client)) {
             fault.detail = format!("{}: {}", first(client), fault.detail);
         }
@@ -65,7 +74,8 @@ fn first(client: &Client) -> String {
     }
 }
 
-fn fault(address: SocketAddr, transport: Transport, error: &io::Error) -> Fault {
+/// A failed system call of a socket to this server.
+pub(crate) fn fault(address: SocketAddr, transport: Transport, error: &io::Error) -> Fault {
     Fault::network(format!("{address} over {}", transport.name()), error)
 }
 
@@ -73,11 +83,37 @@ fn fault(address: SocketAddr, transport: Transport, error: &io::Error) -> Fault 
 /// answer still counts.
 struct Sockets<'a> {
     client: &'a Client,
+    /// What verifies the answers, by server.
+    sessions: Vec<Option<Session>>,
+    /// The last answer that was signed wrongly.
+    forged: Option<Fault>,
     open: Vec<(usize, SocketAddr, UdpSocket)>,
     buffer: Vec<u8>,
 }
 
 impl Sockets<'_> {
+    /// Signs a query if there is a key.
+    fn sign(&mut self, server: usize, wire: Vec<u8>) -> Vec<u8> {
+        let Some(key) = &self.client.key else { return wire };
+        let (wire, session) = key.sign(&wire, unix_time());
+        if let Some(slot) = self.sessions.get_mut(server) {
+            *slot = Some(session);
+        }
+        wire
+    }
+
+    /// True if no signature was asked for or it is right. A wrong one is like no answer (RFC 8945, section 5.3).
+    fn is_genuine(&mut self, server: usize, length: usize) -> bool {
+        let Some(Some(session)) = self.sessions.get(server) else { return true };
+        let verified = session.clone().verify(self.buffer.get(..length).unwrap_or_default(), unix_time());
+        if let Err(fault) = verified {
+            self.client.trace.note(&fault.detail);
+            self.forged = Some(fault);
+            return false;
+        }
+        true
+    }
+
     fn send(&mut self, server: usize, address: SocketAddr, wire: &[u8]) -> io::Result<()> {
         if let Some((_, _, socket)) = self.open.iter().find(|(known, _, _)| *known == server) {
             return socket.send(wire).map(drop);
@@ -101,18 +137,21 @@ impl Sockets<'_> {
             self.open.iter().map(|(_, _, socket)| PollFd::new(socket, PollFlags::IN)).collect();
         // An interrupted or failed poll comes back to the machine, which looks at the clock.
         let _ = rustix::event::poll(&mut polled, Some(&timeout));
-        for (server, address, socket) in &self.open {
+        for at in 0..self.open.len() {
+            let Some((server, address, socket)) = self.open.get(at) else { continue };
+            let (server, address) = (*server, *address);
             match socket.recv(&mut self.buffer) {
+                Ok(length) if !self.is_genuine(server, length) => {}
                 Ok(length) => {
                     let wire = self.buffer.get(..length).unwrap_or_default();
-                    if !exchange.received(*server, Transport::Udp, wire, start.elapsed()) {
+                    if !exchange.received(server, Transport::Udp, wire, start.elapsed()) {
                         self.client
                             .trace
                             .note(&format!("{address}: {length} bytes that are no answer to this question"));
                     }
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => exchange.failed(*server, fault(*address, Transport::Udp, &error)),
+                Err(error) => exchange.failed(server, fault(address, Transport::Udp, &error)),
             }
         }
     }
@@ -136,8 +175,12 @@ impl Sockets<'_> {
         stream.write_all(&framed)?;
         let mut length = [0; 2];
         stream.read_exact(&mut length)?;
-        let answer = self.buffer.get_mut(..usize::from(u16::from_be_bytes(length))).unwrap_or_default();
-        stream.read_exact(answer)?;
+        let length = usize::from(u16::from_be_bytes(length));
+        stream.read_exact(self.buffer.get_mut(..length).unwrap_or_default())?;
+        if !self.is_genuine(server, length) {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the signature is wrong"));
+        }
+        let answer = self.buffer.get(..length).unwrap_or_default();
         exchange.received(server, Transport::Tcp, answer, start.elapsed());
         Ok(())
     }
@@ -148,7 +191,8 @@ fn local(bind: Option<IpAddr>, peer: SocketAddr) -> SocketAddr {
     SocketAddr::new(bind.unwrap_or_else(any), 0)
 }
 
-fn connect(bind: Option<IpAddr>, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+/// Connects from a local address.
+pub(crate) fn connect(bind: Option<IpAddr>, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
     if bind.is_none() {
         return TcpStream::connect_timeout(&address, timeout);
     }

@@ -1,10 +1,13 @@
 //! `dnsq`: ask DNS servers anything, in dig's manner.
 
 mod bulk;
+mod format;
 mod records;
+mod transfer;
 mod words;
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -18,9 +21,12 @@ use crate::dns::edns::{Edns, EdnsOption};
 use crate::dns::exchange::MAX_TRIES;
 use crate::dns::message::{Flags, Question, Rcode};
 use crate::dns::name::Name;
+use crate::dns::present;
 use crate::dns::query::Query;
 use crate::dns::record::{Class, Rtype};
+use crate::dns::tsig::Key;
 use crate::fault::{Fault, Kind};
+use format::Template;
 use records::{Full, Json, Rfc8427, Short};
 use words::Plan;
 
@@ -52,6 +58,22 @@ pub struct Args {
     /// Print JSON as RFC 8427 has it
     #[arg(long, conflicts_with_all = ["short", "json"])]
     json_rfc8427: bool,
+    /// Print a line for each answer record, with {name}, {ttl}, {class}, {type}, {rdata}, {status}, {server} or a member
+    /// of the data ({exchange}, {address} …)
+    #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["short", "json", "json_rfc8427"])]
+    format: Option<String>,
+    /// Print international names in their own letters
+    #[arg(long)]
+    idn: bool,
+    /// Write a transferred zone to FILE, once it is complete
+    #[arg(short, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Sign queries with this key (TSIG); other users can see it in the list of processes
+    #[arg(short = 'y', value_name = "[ALGORITHM:]NAME:KEY", conflicts_with = "key_file")]
+    tsig: Option<String>,
+    /// Sign queries with the key in FILE, in BIND's form
+    #[arg(short = 'k', long, value_name = "FILE")]
+    key_file: Option<PathBuf>,
     #[command(flatten)]
     query: QueryArgs,
     #[command(flatten)]
@@ -177,10 +199,12 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         policy: policy(&args.transport),
         bind: args.transport.bind,
         mix_case: args.query.mix_case,
+        key: key(&args, out)?,
         trace: out.trace(),
         ..Client::new(servers.iter().map(|(_, address)| *address).collect())
     };
-    let job = Job { args: &args, plan: &plan, servers: &servers, client: &client, out };
+    let format = args.format.as_deref().map(Template::parse).transpose()?;
+    let job = Job { args: &args, plan: &plan, servers: &servers, client: &client, format, out };
     if let [question] = plan.questions.as_slice() {
         let verdict = job.ask(question)?;
         return Ok(verdict.map_or_else(|fault| Exit::from(fault.kind), |()| Exit::OK));
@@ -243,12 +267,16 @@ struct Job<'a> {
     plan: &'a Plan,
     servers: &'a [(String, SocketAddr)],
     client: &'a Client,
+    format: Option<Template>,
     out: &'a Output,
 }
 
 impl Job<'_> {
     /// Asks, prints, and says what the answer means for the exit status. The outer error is one of output.
     fn ask(&self, question: &Question) -> Result<Result<(), Fault>, Fault> {
+        if matches!(question.rtype, Rtype::AXFR | Rtype::IXFR) {
+            return transfer::run(self, question);
+        }
         let mut result = Err(Fault::new(Kind::Usage, "no name to ask for"));
         for candidate in self.candidates(question)? {
             result = self.client.ask(&self.query(&candidate)?);
@@ -326,13 +354,51 @@ impl Job<'_> {
         if self.out.json() {
             return self.out.emit(&Json::of(answer, *address, name));
         }
-        if self.args.short {
-            return crate::dns::present::short(&answer.message, self.plan.show.style)
-                .into_iter()
-                .try_for_each(|line| self.out.emit(&Short { line }));
-        }
-        self.out.emit(&Full::of(answer, &self.plan.show, *address, name))
+        let shown = |text: String| if self.args.idn { unicode(&text) } else { text };
+        let lines: Vec<String> = match &self.format {
+            Some(template) => {
+                let server = address.to_string();
+                answer.message.answer.iter().map(|record| template.line(record, answer, &server)).collect()
+            }
+            None if self.args.short => present::short(&answer.message, self.plan.show.style),
+            None => return self.out.emit(&Full::of(answer, &self.plan.show, *address, name, shown)),
+        };
+        lines.into_iter().try_for_each(|line| self.out.emit(&Short { line: shown(line) }))
     }
+}
+
+/// International names in the words of a text in their own letters; what is no valid one stays as it is.
+fn unicode(text: &str) -> String {
+    let word = |word: &str| {
+        if !word.to_ascii_lowercase().contains("xn--") {
+            return word.to_owned();
+        }
+        let (shown, result) = idna::domain_to_unicode(word);
+        if result.is_ok() && !shown.chars().any(char::is_control) { shown } else { word.to_owned() }
+    };
+    text.split_inclusive([' ', '\t', '\n'])
+        .map(|piece| {
+            let end = piece.trim_end_matches([' ', '\t', '\n']).len();
+            let (name, blanks) = piece.split_at_checked(end).unwrap_or((piece, ""));
+            word(name) + blanks
+        })
+        .collect()
+}
+
+/// The key to sign with, if one was named.
+fn key(args: &Args, out: &Output) -> Result<Option<Key>, Fault> {
+    let parsed = match (&args.tsig, &args.key_file) {
+        (Some(text), _) => {
+            out.warn("the key is visible in the list of processes: -k FILE is not");
+            Key::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("-y: {why}")))
+        }
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;
+            Key::from_file(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())))
+        }
+        (None, None) => return Ok(None),
+    };
+    parsed.map(Some)
 }
 
 /// The options that the arguments ask for.

@@ -18,7 +18,13 @@ pub(super) struct Full {
 }
 
 impl Full {
-    pub(super) fn of(answer: &Answer, show: &Show, address: SocketAddr, name: &str) -> Full {
+    pub(super) fn of(
+        answer: &Answer,
+        show: &Show,
+        address: SocketAddr,
+        name: &str,
+        shown: impl Fn(String) -> String,
+    ) -> Full {
         let when = if show.stats {
             crate::cli::clock::now().strftime("%a %b %d %H:%M:%S %Z %Y").to_string()
         } else {
@@ -32,7 +38,7 @@ impl Full {
             when: &when,
             size_bytes: answer.wire.len(),
         };
-        Full { text: present::full(&answer.message, show, &about) }
+        Full { text: shown(present::full(&answer.message, show, &about)) }
     }
 }
 

@@ -18,6 +18,8 @@ pub(super) struct Plan {
     pub(super) servers: Vec<String>,
     pub(super) questions: Vec<Question>,
     pub(super) show: Show,
+    /// The serial of `IXFR=SERIAL`.
+    pub(super) serial: Option<u32>,
     /// Names that were written with a final dot.
     absolute: HashSet<Name>,
 }
@@ -31,7 +33,13 @@ impl Plan {
 
 /// Reads the words; dig's options change the arguments.
 pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
-    let mut plan = Plan { servers: Vec::new(), questions: Vec::new(), show: Show::all(true), absolute: HashSet::new() };
+    let mut plan = Plan {
+        servers: Vec::new(),
+        questions: Vec::new(),
+        show: Show::all(true),
+        serial: None,
+        absolute: HashSet::new(),
+    };
     let mut default_types: Vec<Rtype> = Vec::new();
     for text in &args.types {
         default_types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);
@@ -55,6 +63,13 @@ pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
                     None => default_types.push(rtype),
                 },
                 Some(Mnemonic::Class(class)) => default_class = class,
+                Some(Mnemonic::Ixfr(serial)) => {
+                    plan.serial = Some(serial);
+                    match names.last_mut() {
+                        Some((_, types)) => types.push(Rtype::IXFR),
+                        None => default_types.push(Rtype::IXFR),
+                    }
+                }
                 None => names.push((plan.name(word)?, Vec::new())),
             }
         }
@@ -73,6 +88,9 @@ pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
         for rtype in rtypes {
             plan.questions.push(Question { name: Name::reverse(*address), rtype, class: default_class });
         }
+    }
+    if plan.serial.is_none() && plan.questions.iter().any(|question| question.rtype == Rtype::IXFR) {
+        return Err(usage("IXFR needs the serial that you have".to_owned()).with_hint("dnsq ZONE IXFR=SERIAL"));
     }
     if plan.questions.is_empty() {
         return Err(usage("no name to ask for".to_owned()).with_hint("dnsq [@SERVER] NAME [TYPE…]"));
@@ -120,9 +138,14 @@ impl Plan {
 enum Mnemonic {
     Type(Rtype),
     Class(Class),
+    Ixfr(u32),
 }
 
 fn mnemonic(word: &str) -> Option<Mnemonic> {
+    let serial = word.split_once('=').filter(|(name, _)| name.eq_ignore_ascii_case("ixfr"));
+    if let Some(serial) = serial.and_then(|(_, serial)| serial.parse().ok()) {
+        return Some(Mnemonic::Ixfr(serial));
+    }
     // ANY is a type before it is a class, as in dig.
     Rtype::parse(word).map(Mnemonic::Type).or_else(|| Class::parse(word).map(Mnemonic::Class))
 }
@@ -150,6 +173,7 @@ fn dig_option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Faul
         "recurse" | "rec" | "rdflag" => query.no_recurse = !on,
         "cdflag" | "cd" | "cdflg" => query.cd = on,
         "adflag" | "ad" => query.ad = on,
+        "idnout" => args.idn = on,
         "nsid" => query.nsid = on,
         "subnet" | "client" => query.subnet = value.filter(|_| on).map(str::to_owned),
         "bufsize" => query.bufsize = u16::try_from(number(value)?).map_err(|_| bad())?,
@@ -217,6 +241,7 @@ mod tests {
             ("mx. a.test", "mx. IN A, a.test. IN A"),
             ("--name mx txt", "mx. IN TXT"),
             ("-x 192.0.2.1", "1.2.0.192.in-addr.arpa. IN PTR"),
+            ("a.test ixfr=7", "a.test. IN IXFR"),
             ("a.test TYPE65280 any", "a.test. IN TYPE65280, a.test. IN ANY"),
             ("bücher.example", "xn--bcher-kva.example. IN A"),
         ] {
@@ -231,6 +256,7 @@ mod tests {
             "-t nosuch a",
             "-c nosuch a",
             "a.test +multiline",
+            "a.test ixfr",
         ] {
             assert_eq!(questions(bad).unwrap_err().kind, Kind::Usage, "{bad}");
         }

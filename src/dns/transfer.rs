@@ -1,0 +1,345 @@
+//! Zone transfers: AXFR (RFC 5936) and IXFR (RFC 1995), streamed in constant memory. The state machine checks what
+//! comes; the driver reads it from one connection.
+
+use std::io::{Read, Write};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use super::client::{connect, network_fault};
+use super::exchange::Transport;
+use super::message::{Message, Question, Rcode, Reader};
+use super::name::Name;
+use super::query::Query;
+use super::record::{Class, Record, Rtype};
+use super::tsig::{Key, Session};
+use super::wire::Cursor;
+use crate::fault::{Fault, Kind};
+
+/// Records of one transfer: a zone is not larger, a server that goes on sends no zone.
+pub const MAX_RECORDS: u64 = 1_000_000_000;
+/// Bytes read at once.
+const READ_BYTES: usize = 256 * 1024;
+
+/// What a record of an incremental transfer does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// It is part of the zone (AXFR, or an IXFR answered with the whole zone).
+    Whole,
+    /// It is taken away.
+    Delete,
+    /// It is added.
+    Add,
+}
+
+/// What a transfer was, once it is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    /// Records, the SOA records at begin and end included.
+    pub records: u64,
+    /// Messages.
+    pub messages: u64,
+    /// Bytes of all messages.
+    pub size_bytes: u64,
+    /// The zone's serial number.
+    pub serial: u32,
+    /// Only differences came (IXFR).
+    pub incremental: bool,
+}
+
+/// The order of records that a transfer must keep.
+#[derive(Debug)]
+pub struct Sequence {
+    zone: Name,
+    /// The serial the client has (IXFR); none for AXFR.
+    have: Option<u32>,
+    state: State,
+    newest: u32,
+    first_soa: Option<Record>,
+    records: u64,
+    incremental: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Start,
+    /// The first SOA came.
+    First,
+    Whole,
+    /// Deletions from this version on.
+    Deleting,
+    /// Additions up to this version.
+    Adding(u32),
+    Done,
+}
+
+impl Sequence {
+    /// The transfer of a zone; `have` is the serial of an IXFR.
+    pub fn new(zone: Name, have: Option<u32>) -> Sequence {
+        Sequence { zone, have, state: State::Start, newest: 0, first_soa: None, records: 0, incremental: false }
+    }
+
+    /// Takes the next record; what it does, or why it does not belong here.
+    pub fn take(&mut self, record: &Record) -> Result<Change, Fault> {
+        let wrong = |why: String| Err(Fault::new(Kind::Protocol, format!("transfer of {}: {why}", self.zone)));
+        self.records += 1;
+        if self.records > MAX_RECORDS {
+            return wrong(format!("more than {MAX_RECORDS} records"));
+        }
+        if !record.name.is_in(&self.zone) {
+            return wrong(format!("{} is not in the zone", record.name));
+        }
+        if record.class != Class::IN || record.rtype.is_meta() {
+            return wrong(format!("a record of class {} and type {}", record.class, record.rtype));
+        }
+        let serial = soa_serial(record);
+        if serial.is_some() && record.name != self.zone {
+            return wrong(format!("an SOA record of {}", record.name));
+        }
+        match (self.state, serial) {
+            (State::Start, Some(serial)) => {
+                (self.newest, self.state) = (serial, State::First);
+                self.first_soa = Some(record.clone());
+                // The client has this version already: this record is all (RFC 1995, section 2).
+                if self.have == Some(serial) {
+                    self.state = State::Done;
+                }
+                Ok(Change::Whole)
+            }
+            (State::Start, None) => wrong("it does not begin with the SOA record".to_owned()),
+            (State::First, Some(serial)) if self.have == Some(serial) && serial != self.newest => {
+                (self.state, self.incremental) = (State::Deleting, true);
+                Ok(Change::Delete)
+            }
+            (State::First | State::Whole, Some(_)) => {
+                if self.first_soa.as_ref().is_none_or(|first| first.rdata != record.rdata) {
+                    return wrong("the SOA records at its begin and end differ".to_owned());
+                }
+                self.state = State::Done;
+                Ok(Change::Whole)
+            }
+            (State::First | State::Whole, None) => {
+                self.state = State::Whole;
+                Ok(Change::Whole)
+            }
+            (State::Deleting, Some(serial)) => {
+                self.state = State::Adding(serial);
+                Ok(Change::Add)
+            }
+            (State::Deleting, None) => Ok(Change::Delete),
+            (State::Adding(version), Some(serial)) => {
+                if serial != version {
+                    return wrong(format!("differences jump from serial {version} to {serial}"));
+                }
+                if version == self.newest {
+                    self.state = State::Done;
+                    return Ok(Change::Whole);
+                }
+                self.state = State::Deleting;
+                Ok(Change::Delete)
+            }
+            (State::Adding(_), None) => Ok(Change::Add),
+            (State::Done, _) => wrong("records after its end".to_owned()),
+        }
+    }
+
+    /// True once the last record came.
+    pub fn is_done(&self) -> bool {
+        self.state == State::Done
+    }
+}
+
+fn soa_serial(record: &Record) -> Option<u32> {
+    let at = record.rdata.len().checked_sub(20).filter(|_| record.rtype == Rtype::SOA)?;
+    Cursor::new(record.rdata.get(at..)?).u32().ok()
+}
+
+/// A transfer to be made.
+#[derive(Debug, Clone)]
+pub struct Transfer {
+    /// The server.
+    pub server: SocketAddr,
+    /// The zone.
+    pub zone: Name,
+    /// For IXFR: the serial that the client has.
+    pub have: Option<u32>,
+    /// Signs the query and verifies every answer.
+    pub key: Option<Key>,
+    /// The server may stay silent for this long.
+    pub timeout: Duration,
+    /// The address to connect from.
+    pub bind: Option<IpAddr>,
+}
+
+impl Transfer {
+    /// Makes the transfer; each record is handed on as it comes. Only `Ok` means that the zone is complete.
+    pub fn run(&self, each: &mut dyn FnMut(&Record, Change) -> Result<(), Fault>) -> Result<Summary, Fault> {
+        let network = |error: &std::io::Error| network_fault(self.server, Transport::Tcp, error);
+        let mut id = [0; 2];
+        crate::net::random::fill(&mut id)?;
+        let id = u16::from_ne_bytes(id);
+        let query = self.query();
+        let (wire, mut session) = self.signed(query.compose(id));
+        let mut stream = connect(self.bind, self.server, self.timeout).map_err(|error| network(&error))?;
+        let framed = [&u16::try_from(wire.len()).unwrap_or(u16::MAX).to_be_bytes()[..], &wire].concat();
+        let setup = stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(self.timeout)));
+        setup.and_then(|()| stream.write_all(&framed)).map_err(|error| network(&error))?;
+        let mut input = std::io::BufReader::with_capacity(READ_BYTES, stream);
+        let mut sequence = Sequence::new(self.zone.clone(), self.have);
+        let mut summary = Summary::default();
+        let mut buffer = Vec::new();
+        while !sequence.is_done() {
+            let mut length = [0; 2];
+            let read = input.read_exact(&mut length).and_then(|()| {
+                buffer.resize(usize::from(u16::from_be_bytes(length)), 0);
+                input.read_exact(&mut buffer)
+            });
+            read.map_err(|error| cut_short(network(&error), summary.records))?;
+            if let Some(session) = &mut session {
+                session.verify(&buffer, unix_time())?;
+            }
+            summary.messages += 1;
+            summary.size_bytes += buffer.len() as u64;
+            self.message(&buffer, id, &query.question, summary.messages == 1, &mut sequence, each)?;
+            summary.records = sequence.records;
+        }
+        if let Some(session) = &session {
+            session.finish()?;
+        }
+        (summary.serial, summary.incremental) = (sequence.newest, sequence.incremental);
+        Ok(summary)
+    }
+
+    fn query(&self) -> Query {
+        let rtype = if self.have.is_some() { Rtype::IXFR } else { Rtype::AXFR };
+        let mut query = Query { edns: None, ..Query::new(self.zone.clone(), rtype) };
+        query.flags.0 = 0;
+        query.authority = self.have.map(|serial| {
+            let mut rdata = vec![0, 0];
+            rdata.extend(serial.to_be_bytes());
+            rdata.extend([0; 16]);
+            Record { name: self.zone.clone(), rtype: Rtype::SOA, class: Class::IN, ttl: 0, rdata }
+        });
+        query
+    }
+
+    fn signed(&self, wire: Vec<u8>) -> (Vec<u8>, Option<Session>) {
+        match &self.key {
+            Some(key) => {
+                let (wire, session) = key.sign(&wire, unix_time());
+                (wire, Some(session))
+            }
+            None => (wire, None),
+        }
+    }
+
+    fn message(
+        &self,
+        wire: &[u8],
+        id: u16,
+        question: &Question,
+        first: bool,
+        sequence: &mut Sequence,
+        each: &mut dyn FnMut(&Record, Change) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let mut reader = Reader::new(wire)?;
+        if reader.id != id || !reader.flags.has(super::message::Flags::QR) {
+            return Err(Fault::new(Kind::Protocol, "the answer is not to our question"));
+        }
+        let rcode = Rcode(reader.flags.0 & 15);
+        if rcode != Rcode::NOERROR {
+            return Err(refusal(rcode, Message::parse(wire).ok()));
+        }
+        for _ in 0..reader.counts.question {
+            if reader.question()? != *question {
+                return Err(Fault::new(Kind::Protocol, "the answer is to another question"));
+            }
+        }
+        if first && reader.counts.answer == 0 {
+            return Err(Fault::new(Kind::Refused, "the server sent no zone"));
+        }
+        for _ in 0..reader.counts.answer {
+            let record = reader.record()?.into_record(wire)?;
+            let change = sequence.take(&record)?;
+            each(&record, change)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a server gives no zone away.
+fn refusal(rcode: Rcode, message: Option<Message>) -> Fault {
+    let rcode = message.map_or(rcode, |message| message.rcode());
+    let kind = if rcode == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused };
+    Fault::new(kind, format!("transfer: {rcode}")).with_code(rcode.0)
+}
+
+/// A connection that ends before the zone does.
+fn cut_short(fault: Fault, records: u64) -> Fault {
+    if fault.kind == Kind::Disconnected || records > 0 {
+        let detail = format!("transfer cut short after {records} records: {}", fault.detail);
+        return Fault { detail, ..fault };
+    }
+    fault
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_time() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::record::{parse, words};
+
+    fn record(text: &str) -> Record {
+        let (owner, rest) = text.split_once(' ').unwrap();
+        let (rtype, rdata) = rest.split_once(' ').unwrap();
+        let (rtype, root) = (Rtype::parse(rtype).unwrap(), Name::root());
+        let words = words::split(rdata.as_bytes()).unwrap();
+        let rdata = parse::rdata(rtype, &mut words::Words::new(&words, Some(&root))).unwrap();
+        Record { name: Name::parse(owner).unwrap(), rtype, class: Class::IN, ttl: 1, rdata }
+    }
+
+    fn soa(serial: u32) -> String {
+        format!("z.test SOA a. b. {serial} 1 1 1 1")
+    }
+
+    /// The changes as one letter each, or the error.
+    fn run(have: Option<u32>, records: &[String]) -> Result<(String, bool), String> {
+        let mut sequence = Sequence::new(Name::parse("z.test").unwrap(), have);
+        let mut shown = String::new();
+        for text in records {
+            let change = sequence.take(&record(text)).map_err(|fault| fault.detail)?;
+            shown.push(match change {
+                Change::Whole => 'w',
+                Change::Delete => 'd',
+                Change::Add => 'a',
+            });
+        }
+        Ok((shown, sequence.is_done()))
+    }
+
+    #[test]
+    fn sequences_of_records() {
+        let a = |name: &str| format!("{name} A 192.0.2.1");
+        let done = |text: &str| Ok((text.to_owned(), true));
+        assert_eq!(run(None, &[soa(3), a("x.z.test"), soa(3)]), done("www"));
+        assert_eq!(run(None, &[soa(3), a("x.z.test")]), Ok(("ww".to_owned(), false)));
+        assert_eq!(run(Some(3), &[soa(3)]), done("w"), "up to date");
+        assert_eq!(run(Some(1), &[soa(3), a("x.z.test"), soa(3)]), done("www"), "the whole zone instead");
+        let steps = [soa(3), soa(1), a("x.z.test"), soa(2), a("y.z.test"), soa(2), soa(3), a("x.z.test"), soa(3)];
+        assert_eq!(run(Some(1), &steps), done("wddaadaaw"), "two steps of differences");
+        for (have, records, why) in [
+            (None, vec![a("z.test")], "does not begin with the SOA"),
+            (None, vec![soa(3), a("x.other")], "x.other. is not in the zone"),
+            (None, vec![soa(3), soa(4)], "begin and end differ"),
+            (None, vec![soa(3), soa(3), a("z.test")], "records after its end"),
+            (None, vec![soa(3), "x.z.test SOA a. b. 1 1 1 1 1".to_owned()], "an SOA record of x.z.test."),
+            (Some(1), vec![soa(3), soa(1), soa(2), soa(1)], "jump from serial 2 to 1"),
+        ] {
+            let error = run(have, &records).unwrap_err();
+            assert!(error.contains(why), "{error}");
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! Transaction signatures (RFC 8945): keys, signing queries, verifying answers and streams of answers. The time comes
+//! in as an argument.
+
+use ring::hmac;
+
+use super::message::{Rcode, Reader};
+use super::name::Name;
+use super::record::parse::base64;
+use super::record::{Class, Rtype};
+use super::wire::Cursor;
+use crate::fault::{Fault, Kind};
+
+/// Seconds that the clocks of both sides may differ (section 10).
+pub const FUDGE: u16 = 300;
+/// Messages of a stream that may pass without a signature (section 5.3.1).
+pub const MAX_UNSIGNED: u32 = 99;
+
+/// A shared key.
+#[derive(Clone)]
+pub struct Key {
+    name: Name,
+    algorithm: Algorithm,
+    key: hmac::Key,
+}
+
+impl std::fmt::Debug for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Key({} {} ***)", self.name, self.algorithm.0)
+    }
+}
+
+/// Name and function of each algorithm (section 6).
+#[derive(Debug, Clone, Copy)]
+struct Algorithm(&'static str, hmac::Algorithm);
+
+const ALGORITHMS: [Algorithm; 4] = [
+    Algorithm("hmac-sha256", hmac::HMAC_SHA256),
+    Algorithm("hmac-sha384", hmac::HMAC_SHA384),
+    Algorithm("hmac-sha512", hmac::HMAC_SHA512),
+    Algorithm("hmac-sha1", hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
+];
+
+impl Key {
+    /// A key as dig's `-y` takes it: `[ALGORITHM:]NAME:BASE64`, hmac-sha256 if no algorithm is named.
+    pub fn parse(text: &str) -> Result<Key, String> {
+        let parts: Vec<&str> = text.split(':').collect();
+        match parts.as_slice() {
+            [name, secret] => Key::new("hmac-sha256", name, secret),
+            [algorithm, name, secret] => Key::new(algorithm, name, secret),
+            _ => Err("[ALGORITHM:]NAME:BASE64 expected".to_owned()),
+        }
+    }
+
+    /// The first key of a file in BIND's form: `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`.
+    pub fn from_file(text: &str) -> Result<Key, String> {
+        let without_comments: String = text
+            .lines()
+            .map(|line| line.split("//").next().unwrap_or_default().split('#').next().unwrap_or_default())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let spaced = without_comments.replace(['{', '}', ';', '"'], " ");
+        let words: Vec<&str> = spaced.split_whitespace().collect();
+        let after =
+            |word: &str| words.iter().position(|found| *found == word).and_then(|at| words.get(at + 1)).copied();
+        match (after("key"), after("algorithm"), after("secret")) {
+            (Some(name), Some(algorithm), Some(secret)) => Key::new(algorithm, name, secret),
+            _ => Err("no key with algorithm and secret in it".to_owned()),
+        }
+    }
+
+    fn new(algorithm: &str, name: &str, secret: &str) -> Result<Key, String> {
+        let wanted = algorithm.trim_end_matches('.').to_ascii_lowercase();
+        let algorithm = ALGORITHMS.into_iter().find(|known| known.0 == wanted);
+        let algorithm = algorithm.ok_or_else(|| format!("unknown algorithm {wanted:?}"))?;
+        let name = Name::parse(name).map_err(|error| format!("key name: {error}"))?;
+        let secret = base64(secret.as_bytes()).map_err(|_| "the secret is not base64".to_owned())?;
+        if secret.is_empty() {
+            return Err("the secret is empty".to_owned());
+        }
+        Ok(Key { name, algorithm, key: hmac::Key::new(algorithm.1, &secret) })
+    }
+
+    fn algorithm_name(&self) -> Name {
+        Name::parse(self.algorithm.0).unwrap_or_else(|_| Name::root())
+    }
+
+    /// The variables that are signed with the message (section 4.3.3); `None`: only the timers.
+    fn variables(&self, time: u64, fudge: u16, error: Option<(u16, &[u8])>) -> Vec<u8> {
+        let mut out = Vec::new();
+        if error.is_some() {
+            out.extend_from_slice(self.name.to_lower().as_wire());
+            out.extend([0, 255, 0, 0, 0, 0]);
+            out.extend_from_slice(self.algorithm_name().as_wire());
+        }
+        out.extend(time.to_be_bytes().iter().skip(2));
+        out.extend(fudge.to_be_bytes());
+        if let Some((code, other)) = error {
+            out.extend(code.to_be_bytes());
+            out.extend(u16::try_from(other.len()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend_from_slice(other);
+        }
+        out
+    }
+
+    /// Appends a signature to a query; returns it and its code, which the answer's signature covers.
+    pub fn sign(&self, query: &[u8], now: u64) -> (Vec<u8>, Session) {
+        let mut context = hmac::Context::with_key(&self.key);
+        context.update(query);
+        context.update(&self.variables(now, FUDGE, Some((0, &[]))));
+        let mac = context.sign().as_ref().to_vec();
+        let mut wire = query.to_vec();
+        append(&mut wire, self, now, &mac);
+        let session = Session { key: self.clone(), mac, pending: Vec::new(), unsigned: 0, first: true };
+        (wire, session)
+    }
+}
+
+/// Appends the TSIG record (section 4.2) and counts it.
+fn append(wire: &mut Vec<u8>, key: &Key, now: u64, mac: &[u8]) {
+    let id = [wire.first().copied().unwrap_or_default(), wire.get(1).copied().unwrap_or_default()];
+    let mut rdata = key.algorithm_name().as_wire().to_vec();
+    rdata.extend(now.to_be_bytes().iter().skip(2));
+    rdata.extend(FUDGE.to_be_bytes());
+    rdata.extend(u16::try_from(mac.len()).unwrap_or_default().to_be_bytes());
+    rdata.extend_from_slice(mac);
+    rdata.extend(id);
+    rdata.extend([0, 0, 0, 0]);
+    wire.extend_from_slice(key.name.as_wire());
+    wire.extend([0, 250, 0, 255, 0, 0, 0, 0]);
+    wire.extend(u16::try_from(rdata.len()).unwrap_or_default().to_be_bytes());
+    wire.extend(rdata);
+    if let Some(count) = wire.get_mut(10..12) {
+        let now = u16::from_be_bytes(count.try_into().unwrap_or_default());
+        count.copy_from_slice(&now.saturating_add(1).to_be_bytes());
+    }
+}
+
+/// The signatures of the answers to one query.
+#[derive(Debug, Clone)]
+pub struct Session {
+    key: Key,
+    /// The code of the query or of the last signed answer.
+    mac: Vec<u8>,
+    /// Unsigned messages since then.
+    pending: Vec<u8>,
+    unsigned: u32,
+    first: bool,
+}
+
+impl Session {
+    /// Checks one answer. In a stream some messages may come unsigned; [`Session::finish`] says whether the last was.
+    pub fn verify(&mut self, answer: &[u8], now: u64) -> Result<(), Fault> {
+        let bad = |why: &str| Fault::new(Kind::AuthFailed, format!("TSIG: {why}"));
+        let Some(found) = find(answer).map_err(Fault::from)? else {
+            self.unsigned += 1;
+            if self.first || self.unsigned > MAX_UNSIGNED {
+                return Err(bad("the answer is not signed"));
+            }
+            self.pending.extend_from_slice(answer);
+            return Ok(());
+        };
+        if found.name != self.key.name || found.algorithm != self.key.algorithm_name() {
+            return Err(bad("signed with another key"));
+        }
+        if found.error != 0 {
+            return Err(bad(&format!("the server says {}", Rcode(found.error))).with_code(found.error));
+        }
+        let mut message = answer.get(..found.begin).unwrap_or_default().to_vec();
+        if let (Some(id), Some(count)) = (message.get(..2).map(<[u8]>::to_vec), message.get_mut(10..12)) {
+            let less = u16::from_be_bytes(count.try_into().unwrap_or_default()).saturating_sub(1);
+            count.copy_from_slice(&less.to_be_bytes());
+            if id != found.original_id {
+                message.splice(..2, found.original_id.iter().copied());
+            }
+        }
+        let mut signed = u16::try_from(self.mac.len()).unwrap_or_default().to_be_bytes().to_vec();
+        signed.extend_from_slice(&self.mac);
+        signed.append(&mut self.pending);
+        signed.extend(message);
+        let whole = self.first.then_some((found.error, found.other.as_slice()));
+        signed.extend(self.key.variables(found.time, found.fudge, whole));
+        // Truncated codes are not taken (section 5.2.2.1 lets policy decide): ring compares in constant time.
+        hmac::verify(&self.key.key, &signed, &found.mac).map_err(|_| bad("the signature is wrong"))?;
+        if now.abs_diff(found.time) > u64::from(found.fudge) {
+            return Err(bad("signed too long ago, or a clock is wrong"));
+        }
+        (self.mac, self.unsigned, self.first) = (found.mac, 0, false);
+        Ok(())
+    }
+
+    /// At the end of a stream: its last message must have been signed (section 5.3.1).
+    pub fn finish(&self) -> Result<(), Fault> {
+        if self.first || self.unsigned > 0 {
+            return Err(Fault::new(Kind::AuthFailed, "TSIG: the end of the transfer is not signed"));
+        }
+        Ok(())
+    }
+}
+
+struct Found {
+    begin: usize,
+    name: Name,
+    algorithm: Name,
+    time: u64,
+    fudge: u16,
+    mac: Vec<u8>,
+    original_id: Vec<u8>,
+    error: u16,
+    other: Vec<u8>,
+}
+
+/// The TSIG record: the last of the additional section, or none.
+fn find(message: &[u8]) -> Result<Option<Found>, super::wire::Malformed> {
+    let mut reader = Reader::new(message)?;
+    for _ in 0..reader.counts.question {
+        reader.question()?;
+    }
+    let records =
+        u32::from(reader.counts.answer) + u32::from(reader.counts.authority) + u32::from(reader.counts.additional);
+    for number in 1..=records {
+        let record = reader.record()?;
+        if record.rtype != Rtype::TSIG {
+            continue;
+        }
+        if number != records {
+            return Err(super::wire::Malformed("TSIG record that is not the last"));
+        }
+        if record.class != Class::ANY || record.ttl != 0 {
+            return Err(super::wire::Malformed("TSIG record of a wrong class or time to live"));
+        }
+        let mut cursor = Cursor::new(message.get(record.begin..record.end).unwrap_or_default());
+        let algorithm = cursor.name()?;
+        let (time, fudge) = (cursor.u48()?, cursor.u16()?);
+        let length = cursor.u16()?;
+        let mac = cursor.take(length.into())?.to_vec();
+        let original_id = cursor.take(2)?.to_vec();
+        let error = cursor.u16()?;
+        let length = cursor.u16()?;
+        let other = cursor.take(length.into())?.to_vec();
+        cursor.finish()?;
+        let begin = record.owner_begin;
+        return Ok(Some(Found { begin, name: record.name, algorithm, time, fudge, mac, original_id, error, other }));
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::query::Query;
+
+    const NOW: u64 = 1_800_000_000;
+
+    /// What a server that has the key answers: the signature covers the query's code, and in streams the code before.
+    fn answer(key: &Key, query_mac: &[u8], first: bool, before: &[u8], body: &[u8]) -> (Vec<u8>, Vec<u8>) {
+        let mut signed = (query_mac.len() as u16).to_be_bytes().to_vec();
+        signed.extend_from_slice(query_mac);
+        signed.extend_from_slice(before);
+        signed.extend_from_slice(body);
+        signed.extend(key.variables(NOW, FUDGE, first.then_some((0, &[]))));
+        let mac = hmac::sign(&key.key, &signed).as_ref().to_vec();
+        let mut wire = body.to_vec();
+        append(&mut wire, key, NOW, &mac);
+        (wire, mac)
+    }
+
+    fn body() -> Vec<u8> {
+        let mut wire = Query::new(Name::parse("a.test").unwrap(), Rtype::A).compose(5);
+        wire[2] |= 0x80;
+        wire
+    }
+
+    #[test]
+    fn keys_in_both_forms() {
+        let file = "key \"k.test\" {\n  algorithm hmac-sha512; // x\n  secret \"c2VjcmV0\";\n};\n";
+        assert_eq!(format!("{:?}", Key::from_file(file).unwrap()), "Key(k.test. hmac-sha512 ***)");
+        assert_eq!(format!("{:?}", Key::parse("k:c2VjcmV0").unwrap()), "Key(k. hmac-sha256 ***)");
+        for bad in ["k", "md5:k:c2VjcmV0", "k:!", "k:", "hmac-sha256:k..a:c2VjcmV0", "a:b:c:d"] {
+            assert!(Key::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Key::from_file("key k { };").is_err());
+    }
+
+    #[test]
+    fn answers_are_verified() {
+        for algorithm in ["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512"] {
+            let key = Key::parse(&format!("{algorithm}:k.test:c2VjcmV0")).unwrap();
+            let (query, session) = key.sign(&body(), NOW);
+            let own = find(&query).unwrap().unwrap();
+            assert_eq!((own.time, own.mac.len()), (NOW, session.mac.len()));
+            let (good, _) = answer(&key, &session.mac, true, &[], &body());
+            session.clone().verify(&good, NOW + 299).unwrap();
+            assert!(session.clone().verify(&good, NOW + 301).is_err(), "too late");
+            assert!(session.clone().verify(&body(), NOW).is_err(), "not signed");
+            for at in 0..good.len() {
+                let mut bad = good.clone();
+                bad[at] ^= 4;
+                assert!(session.clone().verify(&bad, NOW).is_err() || at < 2, "changed byte {at}");
+            }
+            let other = Key::parse("k.test:b3RoZXI=").unwrap();
+            assert!(session.clone().verify(&answer(&other, &session.mac, true, &[], &body()).0, NOW).is_err());
+        }
+    }
+
+    #[test]
+    fn streams_may_leave_some_unsigned_but_not_the_last() {
+        let key = Key::parse("k.test:c2VjcmV0").unwrap();
+        let (_, mut session) = key.sign(&body(), NOW);
+        assert!(session.finish().is_err());
+        let (first, mac) = answer(&key, &session.mac, true, &[], &body());
+        session.verify(&first, NOW).unwrap();
+        session.finish().unwrap();
+        session.verify(&body(), NOW).unwrap();
+        session.verify(&body(), NOW).unwrap();
+        assert!(session.finish().is_err(), "the end is not signed");
+        let mut cut = session.clone();
+        let before = [body(), body()].concat();
+        let (third, _) = answer(&key, &mac, false, &before, &body());
+        session.verify(&third, NOW).unwrap();
+        session.finish().unwrap();
+        let (wrong, _) = answer(&key, &mac, false, &body(), &body());
+        assert!(cut.verify(&wrong, NOW).is_err(), "a message is missing");
+        let (_, mut long) = key.sign(&body(), NOW);
+        long.verify(&answer(&key, &long.mac.clone(), true, &[], &body()).0, NOW).unwrap();
+        for _ in 0..MAX_UNSIGNED {
+            long.verify(&body(), NOW).unwrap();
+        }
+        assert!(long.verify(&body(), NOW).is_err());
+    }
+}

@@ -1,0 +1,192 @@
+//! `dnsq ZONE AXFR` and `dnsq ZONE IXFR=SERIAL`: the records of a zone as they come.
+
+use std::io::Write;
+use std::path::Path;
+use std::time::Instant;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use super::Job;
+use crate::cli::output::{Record as Printed, TextLine};
+use crate::dns::json;
+use crate::dns::message::Question;
+use crate::dns::present;
+use crate::dns::record::Rtype;
+use crate::dns::transfer::{Change, Summary, Transfer};
+use crate::fault::{Fault, Kind};
+
+/// Text is handed on in pieces of about this size.
+const CHUNK_BYTES: usize = 64 * 1024;
+
+/// Makes the transfer from the first server that gives the zone; what was printed stays printed, so only a server that
+/// gave nothing is passed over.
+pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Result<(), Fault>, Fault> {
+    let target = format!("{} {}", question.name, question.rtype);
+    let mut result = Err(Fault::new(Kind::Usage, "no server to ask"));
+    for (_, server) in job.servers {
+        let mut printed = false;
+        let transfer = Transfer {
+            server: *server,
+            zone: question.name.clone(),
+            have: job.plan.serial.filter(|_| question.rtype == Rtype::IXFR),
+            key: job.client.key.clone(),
+            timeout: job.args.transport.timeout,
+            bind: job.args.transport.bind,
+        };
+        result = one(job, &transfer, &mut printed);
+        match &result {
+            Err(fault) if !printed && !matches!(fault.kind, Kind::CannotCreate | Kind::Io) => {
+                job.out.note(&format!("{server}: {}", fault.detail));
+            }
+            _ => break,
+        }
+    }
+    if let Err(fault) = &result {
+        job.out.error(&target, fault);
+    }
+    Ok(result)
+}
+
+fn one(job: &Job<'_>, transfer: &Transfer, printed: &mut bool) -> Result<(), Fault> {
+    let start = Instant::now();
+    let summary = match &job.args.out {
+        Some(path) => to_file(job, transfer, path)?,
+        None if job.out.json() => transfer.run(&mut |record, change| {
+            *printed = true;
+            job.out.emit(&Row { record: json::record(record), change: name_of(change) })
+        })?,
+        None => {
+            let mut text = String::with_capacity(CHUNK_BYTES + 4096);
+            let summary = transfer.run(&mut |record, _| {
+                if !text.is_empty() {
+                    text.push('\n');
+                }
+                present::write_record(record, &job.plan.show, &mut text);
+                if text.len() >= CHUNK_BYTES {
+                    *printed = true;
+                    let chunk = Chunk { text: std::mem::take(&mut text) };
+                    job.out.emit(&chunk)?;
+                    text = chunk.text;
+                    text.clear();
+                }
+                Ok(())
+            });
+            if !text.is_empty() {
+                *printed = true;
+                job.out.emit(&Chunk { text })?;
+            }
+            summary?
+        }
+    };
+    *printed = true;
+    job.out.emit(&Done::of(transfer, &summary, start, job.plan.show.stats && job.args.out.is_none()))
+}
+
+/// The zone as a file: it appears under its name when it is complete, and not before.
+fn to_file(job: &Job<'_>, transfer: &Transfer, path: &Path) -> Result<Summary, Fault> {
+    let failed = |error: std::io::Error| Fault { kind: Kind::CannotCreate, ..Fault::local(path.display(), &error) };
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut prefix = std::ffi::OsString::from(".");
+    prefix.push(path.file_name().unwrap_or_default());
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(&prefix).suffix(".part");
+    let mut file = builder.tempfile_in(directory).map_err(failed)?;
+    let mut text = String::with_capacity(CHUNK_BYTES + 4096);
+    let summary = transfer.run(&mut |record, _| {
+        present::write_record(record, &job.plan.show, &mut text);
+        text.push('\n');
+        if text.len() >= CHUNK_BYTES {
+            file.write_all(text.as_bytes()).map_err(failed)?;
+            text.clear();
+        }
+        Ok(())
+    })?;
+    file.write_all(text.as_bytes()).and_then(|()| file.as_file().sync_all()).map_err(failed)?;
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    file.as_file().set_permissions(mode).map_err(failed)?;
+    file.persist(path).map_err(|error| failed(error.error))?;
+    Ok(summary)
+}
+
+fn name_of(change: Change) -> Option<&'static str> {
+    match change {
+        Change::Whole => None,
+        Change::Delete => Some("delete"),
+        Change::Add => Some("add"),
+    }
+}
+
+/// Lines of records.
+#[derive(Debug, Serialize)]
+struct Chunk {
+    text: String,
+}
+
+impl Printed for Chunk {
+    const TYPE: &'static str = "record";
+
+    fn text(&self, line: &mut TextLine) {
+        line.text(&self.text);
+    }
+}
+
+/// One record of a transfer.
+#[derive(Debug, Serialize)]
+struct Row {
+    #[serde(flatten)]
+    record: Value,
+    /// What an incremental transfer does with it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<&'static str>,
+}
+
+impl Printed for Row {
+    const TYPE: &'static str = "record";
+
+    fn text(&self, _line: &mut TextLine) {}
+}
+
+/// The end of a complete transfer.
+#[derive(Debug, Serialize)]
+struct Done {
+    zone: String,
+    server: String,
+    serial: u32,
+    records: u64,
+    messages: u64,
+    size_bytes: u64,
+    incremental: bool,
+    elapsed_ms: f64,
+    #[serde(skip)]
+    shown: bool,
+}
+
+impl Done {
+    fn of(transfer: &Transfer, summary: &Summary, start: Instant, shown: bool) -> Done {
+        Done {
+            zone: transfer.zone.to_string(),
+            server: transfer.server.to_string(),
+            serial: summary.serial,
+            records: summary.records,
+            messages: summary.messages,
+            size_bytes: summary.size_bytes,
+            incremental: summary.incremental,
+            elapsed_ms: (start.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+            shown,
+        }
+    }
+}
+
+impl Printed for Done {
+    const TYPE: &'static str = "transfer";
+
+    fn text(&self, line: &mut TextLine) {
+        if self.shown {
+            line.text(&format!(
+                ";; Query time: {:.0} msec\n;; SERVER: {} (TCP)\n;; XFR size: {} records (messages {}, bytes {})",
+                self.elapsed_ms, self.server, self.records, self.messages, self.size_bytes
+            ));
+        }
+    }
+}
