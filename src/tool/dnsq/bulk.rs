@@ -53,9 +53,6 @@ pub(super) struct BulkArgs {
     /// Take an interrupted run up again: FILE remembers how far it came
     #[arg(long, value_name = "FILE", requires = "file")]
     resume: Option<PathBuf>,
-    /// Print each record as TEXT, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} filled in
-    #[arg(long, value_name = "TEXT", requires = "file", conflicts_with_all = ["json", "short"])]
-    format: Option<String>,
 }
 
 fn wildcards(text: &str) -> Result<Wildcards, String> {
@@ -85,7 +82,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         return Err(Fault::new(Kind::Usage, format!("more than {MAX_SERVERS} servers")).into());
     }
     let tcp = args.transport.tcp || (!plan.servers.is_empty() && plan.servers.iter().all(|it| it.starts_with("tcp:")));
-    let form = match &args.bulk.format {
+    let form = match &args.format {
         _ if out.json() => Form::Json,
         Some(text) => Form::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("--format: {why}")))?,
         None if args.short => Form::Short,

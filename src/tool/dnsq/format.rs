@@ -15,7 +15,7 @@ enum Part {
 }
 
 /// What every record has; the members of its data come beside.
-const COMMON: [&str; 9] = ["name", "ttl", "class", "type", "rdata", "qname", "qtype", "status", "server"];
+const COMMON: [&str; 9] = ["name", "ttl", "class", "rtype", "rdata", "qname", "qtype", "status", "server"];
 
 impl Template {
     /// Reads a template: `{field}`, `{{` and `}}` for braces, `\t` and `\n`.
@@ -75,7 +75,7 @@ impl Template {
             "name" => record.name.to_string(),
             "ttl" => record.ttl.to_string(),
             "class" => record.class.to_string(),
-            "type" => record.rtype.to_string(),
+            "rtype" => record.rtype.to_string(),
             "rdata" => record.rdata_text(),
             "qname" => question.map(|question| question.name.to_string()).unwrap_or_default(),
             "qtype" => question.map(|question| question.rtype.to_string()).unwrap_or_default(),

@@ -58,21 +58,21 @@ pub struct Args {
     /// Print JSON as RFC 8427 has it
     #[arg(long, conflicts_with_all = ["short", "json"])]
     json_rfc8427: bool,
-    /// Print a line for each answer record, with {name}, {ttl}, {class}, {type}, {rdata}, {status}, {server} or a member
+    /// Print a line for each answer record, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server}; without -f also a member
     /// of the data ({exchange}, {address} …)
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["short", "json", "json_rfc8427"])]
     format: Option<String>,
     /// Print international names in their own letters
-    #[arg(long)]
+    #[arg(long, conflicts_with = "file")]
     idn: bool,
     /// Write a transferred zone to FILE, once it is complete
-    #[arg(short, value_name = "FILE")]
+    #[arg(short, value_name = "FILE", conflicts_with = "file")]
     out: Option<PathBuf>,
     /// Sign queries with this key (TSIG); other users can see it in the list of processes
-    #[arg(short = 'y', value_name = "[ALGORITHM:]NAME:KEY", conflicts_with = "key_file")]
+    #[arg(short = 'y', value_name = "[ALGORITHM:]NAME:KEY", conflicts_with_all = ["key_file", "file"])]
     tsig: Option<String>,
     /// Sign queries with the key in FILE, in BIND's form
-    #[arg(short = 'k', long, value_name = "FILE")]
+    #[arg(short = 'k', long, value_name = "FILE", conflicts_with = "file")]
     key_file: Option<PathBuf>,
     #[command(flatten)]
     query: QueryArgs,

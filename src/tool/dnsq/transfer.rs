@@ -31,7 +31,7 @@ pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Result<(), Fault
             zone: question.name.clone(),
             have: job.plan.serial.filter(|_| question.rtype == Rtype::IXFR),
             key: job.client.key.clone(),
-            timeout: job.args.transport.timeout,
+            timeout: job.client.policy.timeout,
             bind: job.args.transport.bind,
         };
         result = one(job, &transfer, &mut printed);

@@ -25,6 +25,16 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    fn empty() -> Plan {
+        Plan {
+            servers: Vec::new(),
+            questions: Vec::new(),
+            show: Show::all(true),
+            serial: None,
+            absolute: HashSet::new(),
+        }
+    }
+
     /// True for a name that no search list completes.
     pub(super) fn is_absolute(&self, name: &Name) -> bool {
         self.absolute.contains(name)
@@ -33,13 +43,7 @@ impl Plan {
 
 /// Reads the words; dig's options change the arguments.
 pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
-    let mut plan = Plan {
-        servers: Vec::new(),
-        questions: Vec::new(),
-        show: Show::all(true),
-        serial: None,
-        absolute: HashSet::new(),
-    };
+    let mut plan = Plan::empty();
     let mut default_types: Vec<Rtype> = Vec::new();
     for text in &args.types {
         default_types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);
@@ -100,7 +104,7 @@ pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
 
 /// Reads the words of a bulk run: servers, options, and the types and the class to ask for where a line names none.
 pub(super) fn bulk_plan(args: &mut Args) -> Result<(Plan, Vec<Rtype>, Class), Fault> {
-    let mut plan = Plan { servers: Vec::new(), questions: Vec::new(), show: Show::all(true), absolute: HashSet::new() };
+    let mut plan = Plan::empty();
     let mut types: Vec<Rtype> = Vec::new();
     for text in &args.types {
         types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);
@@ -115,7 +119,9 @@ pub(super) fn bulk_plan(args: &mut Args) -> Result<(Plan, Vec<Rtype>, Class), Fa
             match mnemonic(&word) {
                 Some(Mnemonic::Type(rtype)) => types.push(rtype),
                 Some(Mnemonic::Class(class)) => asked_class = class,
-                None => return Err(usage(format!("{word:?}: with -f the words are types; names come from the file"))),
+                Some(Mnemonic::Ixfr(_)) | None => {
+                    return Err(usage(format!("{word:?}: with -f the words are types; names come from the file")));
+                }
             }
         }
     }
