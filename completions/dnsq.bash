@@ -23,7 +23,7 @@ _dnsq() {
 
     case "${cmd}" in
         dnsq)
-            opts="-t -c -x -p -4 -6 -b -f -q -v -0 -h -V --name --type --class --reverse --port --short --json-rfc8427 --dnssec --no-recurse --cd --ad --nsid --subnet --cookie --expire --keepalive --padding --ednsopt --bufsize --no-edns --mix-case --tcp --ignore-truncation --timeout --tries --max-time --race --no-failover --search --ipv4 --ipv6 --bind --file --servers --rate --concurrency --max-time-per-name --ordered --wildcards --resume --format --json --report --quiet --verbose --null --color --help --version"
+            opts="-t -c -x -p -o -y -k -4 -6 -b -f -q -v -0 -h -V --name --type --class --reverse --port --short --json-rfc8427 --format --idn --key-file --dnssec --no-recurse --cd --ad --nsid --subnet --cookie --expire --keepalive --padding --ednsopt --bufsize --no-edns --mix-case --tcp --ignore-truncation --timeout --tries --max-time --race --no-failover --search --ipv4 --ipv6 --bind --file --servers --rate --concurrency --max-time-per-name --ordered --wildcards --resume --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -62,6 +62,26 @@ _dnsq() {
                     return 0
                     ;;
                 -p)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --format)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -y)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -k)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -134,10 +154,6 @@ _dnsq() {
                     return 0
                     ;;
                 --resume)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --format)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
