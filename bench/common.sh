@@ -34,7 +34,8 @@ peer_env() {
     root=$peers/$1
     [ -e "$root/.complete" ] || return 0
     libraries=$(find "$root" -name '*.so*' -printf '%h\n' | sort -u | paste -s -d :)
-    echo "env PATH=$root/usr/bin:$root/usr/sbin:$root/bin:$root/sbin:$PATH LD_LIBRARY_PATH=$libraries"
+    perl=$(find "$root" -path '*/share/perl5' -o -path '*/perl5/5.*' -prune | paste -s -d :)
+    echo "env PERL5LIB=$perl PATH=$root/usr/bin:$root/usr/sbin:$root/bin:$root/sbin:$PATH LD_LIBRARY_PATH=$libraries"
 }
 
 # serve LOG COMMAND...: starts one of our servers; $url is what it prints first, $port the port in it.

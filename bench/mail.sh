@@ -15,7 +15,7 @@ at=127.0.0.1:$port
 head -c $((size * 1048576)) /dev/urandom > attachment
 printf 'text\n' > body
 printf 'From: a@a.test\r\nTo: b@b.test\r\nSubject: x\r\n\r\ntext\r\n' > tiny.eml
-cat > smtplib.py <<'PY'
+cat > send.py <<'PY'
 import smtplib, sys
 with smtplib.SMTP(sys.argv[1], int(sys.argv[2])) as client:
     for _ in range(int(sys.argv[3])):
@@ -26,7 +26,7 @@ PY
     printf 'ours\tsmtpsend -q --server smtp://%s --from a@a.test --to b@b.test --subject x --body body --attach attachment\n' "$at"
     printf 'curl -F\tcurl -s --url smtp://%s --mail-from a@a.test --mail-rcpt b@b.test -F "=<body" -F "=@attachment;encoder=base64" -H "Subject: x"\n' "$at"
     if need swaks swaks swaks; then
-        printf 'swaks\tswaks --silent 3 --server %s --from a@a.test --to b@b.test --attach @attachment\n' "$at"
+        printf 'swaks\t%s swaks --silent 3 --server %s --from a@a.test --to b@b.test --attach @attachment\n' "$(peer_env swaks)" "$at"
     fi
 } | measure "attachment of $size MiB"
 
@@ -37,5 +37,5 @@ PY
     if need msmtp msmtp msmtp; then
         printf 'msmtp\t%s msmtp --file=/dev/null --host=127.0.0.1 --port=%s --from=a@a.test b@b.test < tiny.eml\n' "$(peer_env msmtp)" "$port"
     fi
-    printf 'python smtplib\tpython3 smtplib.py 127.0.0.1 %s 1\n' "$port"
+    printf 'python smtplib\tpython3 send.py 127.0.0.1 %s 1\n' "$port"
 } | ROUNDS=21 measure "one tiny message, process start to exit"

@@ -29,7 +29,7 @@ def measure(spawn, command):
     argv = command.split() if simple else ["sh", "-c", command]
     reader, writer = os.pipe()
     with open(reader) as report:
-        done = subprocess.run([spawn, *argv], stdin=subprocess.DEVNULL, close_fds=False,
+        done = subprocess.run([spawn, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=False,
                               preexec_fn=lambda: os.dup2(writer, 3))
         os.close(writer)
         words = report.read().split()

@@ -11,6 +11,7 @@ complete -c mailq-ls -l color -d 'When to use colours' -r -f -a "auto\t'On a ter
 always\t'Always'
 never\t'Never'"
 complete -c mailq-ls -s c -l count -d 'Print how many messages, recipients and bytes there are, instead of a list'
+complete -c mailq-ls -s s -l summary -d 'Print how many recipients of which age there are for each domain, instead of a list'
 complete -c mailq-ls -l json -d 'Print JSON Lines: one object a record'
 complete -c mailq-ls -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c mailq-ls -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

@@ -11,6 +11,7 @@ complete -c mailq-run -l smarthost -d 'Send everything that no --route names thr
 complete -c mailq-run -l helo -d 'Our name in EHLO and in reports (default: the host\'s)' -r
 complete -c mailq-run -l local -d 'An address of ours: a mail exchanger there would be a loop; may be repeated' -r
 complete -c mailq-run -l concurrency -d 'Messages under way at the same time' -r
+complete -c mailq-run -l rate -d 'Messages to one destination in a time, at most: 100/1h' -r
 complete -c mailq-run -l per-destination -d 'Connections to one destination, at most' -r
 complete -c mailq-run -l retry-after -d 'The wait after the first failed attempt; it doubles up to an hour' -r
 complete -c mailq-run -l warn-after -d 'Warn the sender when a message is this old; 0 never warns' -r

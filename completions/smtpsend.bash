@@ -23,7 +23,7 @@ _smtpsend() {
 
     case "${cmd}" in
         smtpsend)
-            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --in-reply-to --server --account --accounts --queue --mx --mx-port --auth --helo --notify --ret --envid --queue-dir --resolver --partial --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --help --version"
+            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --in-reply-to --each --concurrency --server --account --accounts --queue --queue-on-failure --mx --mx-port --auth --helo --notify --ret --envid --queue-dir --resolver --partial --save-to --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -81,6 +81,14 @@ _smtpsend() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --each)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --concurrency)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 -f)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -134,6 +142,10 @@ _smtpsend() {
                     return 0
                     ;;
                 --resolver)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --save-to)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -10,6 +10,8 @@ complete -c smtpsend -l html -d 'The HTML body; a text is made from it unless --
 complete -c smtpsend -l attach -d 'A file to attach: FILE[;type=TYPE][;name=NAME]' -r
 complete -c smtpsend -l inline -d 'A file that the HTML shows as cid:NAME' -r
 complete -c smtpsend -l in-reply-to -d 'The Message-ID of what this answers' -r
+complete -c smtpsend -l each -d 'Send every message of a file, a folder, an mbox or a Maildir over one connection; may be repeated' -r -F
+complete -c smtpsend -l concurrency -d 'Use up to N connections for --each' -r
 complete -c smtpsend -s f -d 'The envelope\'s sender; \'<>\' for none' -r
 complete -c smtpsend -s F -d 'The author\'s name, where From is missing' -r
 complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH' -r
@@ -23,6 +25,7 @@ complete -c smtpsend -l ret -d 'What notices return: full or hdrs' -r
 complete -c smtpsend -l envid -d 'The name of this transaction in notices' -r
 complete -c smtpsend -l queue-dir -d 'The queue\'s directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c smtpsend -l resolver -d 'Ask this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
+complete -c smtpsend -l save-to -d 'Keep a copy in this mailbox: a Maildir (a directory, or a name that ends with /) or an mbox' -r -F
 complete -c smtpsend -l retry -d 'Try again up to N times after a temporary failure' -r
 complete -c smtpsend -l retry-delay -d 'Wait this long before the first retry, twice as long before each further one' -r
 complete -c smtpsend -l bind -d 'Connect from this local address' -r
@@ -46,6 +49,7 @@ never\t'Never'"
 complete -c smtpsend -s t -d 'Take the recipients from the header; Bcc is removed'
 complete -c smtpsend -s i -d 'A line with a lone dot does not end the message (it never does; for those used to sendmail)'
 complete -c smtpsend -l queue -d 'Put it into the outgoing queue, for mailq-run'
+complete -c smtpsend -l queue-on-failure -d 'Put into the queue what a server does not take now'
 complete -c smtpsend -l mx -d 'Find each recipient\'s server by DNS'
 complete -c smtpsend -l partial -d 'Send to those who are accepted although others are refused'
 complete -c smtpsend -s n -l dry-run -d 'Print the message instead of sending it'

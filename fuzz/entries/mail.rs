@@ -16,6 +16,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_mbox", mbox),
     ("mail_html", html),
     ("mail_encode", encode),
+    ("mail_downgrade", downgrade),
 ];
 
 /// A complete message: what is sent has its announced size, CRLF line ends only, and no Bcc.
@@ -96,4 +97,15 @@ fn encode(bytes: &[u8]) {
         // White space that was not encoded is trimmed at the ends of a value; ours is encoded there.
         assert_eq!(scan::decode(value.trim_end().as_bytes()), text);
     }
+}
+
+/// Whatever is converted is ASCII and has its announced size.
+fn downgrade(bytes: &[u8]) {
+    let Ok(complete) = Complete::read(&Source::memory(bytes), false) else { return };
+    let Ok(message) = applayer::mail::downgrade::to_seven_bit(&complete.into_message()) else { return };
+    let mut sent = Vec::new();
+    assert!(message.reader().read_to_end(&mut sent).is_ok() && sent.is_ascii());
+    assert_eq!(sent.len() as u64, applayer::smtp::data::Content::size_bytes(&message));
+    let mut check = applayer::smtp::data::NewlineCheck::default();
+    assert!(check.feed(&sent).is_ok() && check.finish().is_ok(), "a bare CR or LF leaves");
 }

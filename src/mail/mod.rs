@@ -4,6 +4,7 @@
 pub mod address;
 pub mod complete;
 pub mod compose;
+pub mod downgrade;
 pub mod header;
 pub mod html;
 pub mod maildir;

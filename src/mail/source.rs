@@ -70,18 +70,10 @@ impl Source {
 
     /// Reads a stream to its end.
     pub fn spool(what: impl std::fmt::Display, mut stream: impl Read) -> Result<Source, Fault> {
-        let problem = |error: std::io::Error| Fault::local(&what, &error);
-        let mut start = Vec::new();
-        (&mut stream).take(MAX_SPOOL_MEMORY_BYTES as u64 + 1).read_to_end(&mut start).map_err(problem)?;
-        if start.len() <= MAX_SPOOL_MEMORY_BYTES {
-            return Ok(Source::memory(start));
-        }
-        let mut file = tempfile::tempfile().map_err(|error| Fault::local("temporary file", &error))?;
-        file.write_all(&start).map_err(|error| Fault::local("temporary file", &error))?;
-        drop(start);
-        let mut size_bytes = MAX_SPOOL_MEMORY_BYTES as u64 + 1;
-        size_bytes += std::io::copy(&mut stream, &mut file).map_err(problem)?;
-        Ok(Source::file(file, size_bytes))
+        let mut spooler = Spooler::new();
+        std::io::copy(&mut stream, &mut spooler)
+            .and_then(|_| spooler.finish())
+            .map_err(|error| Fault::local(&what, &error))
     }
 
     /// How many bytes a whole reading gives.
@@ -108,6 +100,53 @@ impl Source {
         let mut all = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or_default());
         self.open_at(0).read_to_end(&mut all).map_err(|error| Fault::local(what, &error))?;
         Ok(all)
+    }
+}
+
+/// Takes bytes to make a [`Source`] of: in memory while they are few, then in an unnamed temporary file.
+#[derive(Debug)]
+pub struct Spooler {
+    memory: Vec<u8>,
+    file: Option<std::io::BufWriter<File>>,
+    size_bytes: u64,
+}
+
+impl Spooler {
+    /// Nothing yet.
+    #[allow(clippy::new_without_default, reason = "a spooler begins somewhere, it has no default")]
+    pub fn new() -> Spooler {
+        Spooler { memory: Vec::new(), file: None, size_bytes: 0 }
+    }
+
+    /// What was written.
+    pub fn finish(self) -> std::io::Result<Source> {
+        match self.file {
+            None => Ok(Source::memory(self.memory)),
+            Some(file) => {
+                let file = file.into_inner().map_err(std::io::IntoInnerError::into_error)?;
+                Ok(Source::file(file, self.size_bytes))
+            }
+        }
+    }
+}
+
+impl Write for Spooler {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.file.is_none() && self.memory.len() + bytes.len() > MAX_SPOOL_MEMORY_BYTES {
+            let mut file = std::io::BufWriter::with_capacity(64 * 1024, tempfile::tempfile()?);
+            file.write_all(&std::mem::take(&mut self.memory))?;
+            self.file = Some(file);
+        }
+        match &mut self.file {
+            Some(file) => file.write_all(bytes)?,
+            None => self.memory.extend_from_slice(bytes),
+        }
+        self.size_bytes += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 

@@ -133,6 +133,10 @@ pub struct ServerTlsOptions {
     pub alpn: Vec<Vec<u8>>,
 }
 
+/// How many tickets a connection with sessions of its own gives out: a client may use each only once (RFC 8446, appendix
+/// C.4), and each FTP data connection takes one.
+const OWN_TICKETS: usize = 8;
+
 /// The server side: one configuration shared by all connections.
 #[derive(Clone)]
 pub struct ServerTls {
@@ -190,7 +194,16 @@ impl ServerTls {
         config.ticketer = rustls::crypto::ring::Ticketer::new()
             .map_err(|error| Fault::new(Kind::Internal, format!("session tickets: {error}")))?;
         config.session_storage = rustls::server::ServerSessionMemoryCache::new(8);
+        config.send_tls13_tickets = OWN_TICKETS;
         Ok(ServerTls { config: Arc::new(config), ..self.clone() })
+    }
+
+    /// The same configuration, keys and sessions included, that gives each new TLS 1.3 session `count` tickets.
+    #[must_use]
+    pub fn with_tickets(&self, count: usize) -> ServerTls {
+        let mut config = ServerConfig::clone(&self.config);
+        config.send_tls13_tickets = count;
+        ServerTls { config: Arc::new(config), ..self.clone() }
     }
 
     /// The handshake as a server over a plain TCP stream.

@@ -148,4 +148,88 @@ mod tests {
         let back = Failure { now: Time(0), ..failure(0, 7) };
         assert!(matches!(Schedule::default().after(&back, 0.5), Next::Retry { warn: false, .. }));
     }
+
+    /// A message's attempts, warnings, and its end: the minute, and whether it was delivered.
+    type Course = (u32, u32, Option<(u64, bool)>);
+
+    /// A week of a thousand messages to one destination, minute by minute, as runners started by cron see it. The
+    /// destination takes mail only where `up` says so. Returns the course of each message, and attempts by the minute.
+    fn week(up: impl Fn(u64) -> bool) -> (Vec<Course>, Vec<u32>) {
+        let schedule = Schedule::default();
+        let at = |minute: u64| Time((1_000_000 + minute * 60) as i64 * 1000);
+        let mut seed = 1_u64;
+        let mut jitter = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 11) as f64 / (1_u64 << 53) as f64
+        };
+        let mut due = vec![at(0); 1000];
+        let mut ends = vec![(0, 0, None); 1000];
+        let mut load = Vec::new();
+        for minute in 0..7 * 24 * 60 {
+            let mut tried = 0;
+            for (due, (attempts, warnings, end)) in due.iter_mut().zip(&mut ends) {
+                if end.is_some() || *due > at(minute) {
+                    continue;
+                }
+                tried += 1;
+                *attempts += 1;
+                if up(minute) {
+                    *end = Some((minute, true));
+                    continue;
+                }
+                let failure = Failure {
+                    created: at(0),
+                    now: at(minute),
+                    attempts: *attempts,
+                    code: Some(421),
+                    enhanced: None,
+                    reply: "421 down",
+                    warned: *warnings > 0,
+                };
+                match schedule.after(&failure, jitter()) {
+                    Next::Expired => *end = Some((minute, false)),
+                    Next::Retry { due: next, warn } => {
+                        *due = next;
+                        *warnings += u32::from(warn);
+                    }
+                }
+            }
+            load.push(tried);
+        }
+        (ends, load)
+    }
+
+    #[test]
+    fn a_week_with_a_server_that_is_away_for_three_days() {
+        let back = 3 * 24 * 60;
+        let (ends, load) = week(|minute| minute >= back);
+        for (attempts, warnings, end) in &ends {
+            let (minute, delivered) = end.unwrap();
+            // The longest wait is an hour and a quarter.
+            assert!(delivered && minute <= back + 76, "{minute}");
+            assert_eq!(*warnings, 1);
+            assert!((65..100).contains(attempts), "{attempts}");
+        }
+        // Jitter spreads them: after a day no minute has more than five times its share.
+        let busiest = load[24 * 60..back as usize].iter().max().copied().unwrap();
+        assert!(busiest < 5 * 1000 / 60, "{busiest}");
+    }
+
+    #[test]
+    fn a_week_with_a_server_that_never_comes_back() {
+        let (ends, _) = week(|_| false);
+        for (attempts, warnings, end) in &ends {
+            let (minute, delivered) = end.unwrap();
+            assert!(!delivered && (5 * 24 * 60..=5 * 24 * 60 + 76).contains(&minute), "{minute}");
+            assert_eq!(*warnings, 1);
+            assert!((105..150).contains(attempts), "{attempts}");
+        }
+    }
+
+    #[test]
+    fn a_week_with_a_server_that_takes_mail_one_minute_in_five() {
+        let (ends, _) = week(|minute| minute % 5 == 0);
+        let late = ends.iter().map(|(_, _, end)| end.unwrap().0).max().unwrap();
+        assert!(ends.iter().all(|(_, _, end)| end.unwrap().1) && late < 24 * 60, "{late}");
+    }
 }

@@ -42,6 +42,10 @@ pub trait QueueStore: Send + Sync {
     /// Ends leases: each settlement whole or, when one of its leases was lost, not at all (`false`).
     fn settle(&self, settlements: Vec<Settlement>) -> Answer<'_, Vec<bool>>;
 
+    /// Makes everything settled so far outlast a power cut: the end of a run. Without it, what follows a power cut is
+    /// marked as a possible duplicate.
+    fn rest(&self) -> Answer<'_, ()>;
+
     /// Takes back the leases of owners that are proven dead and collects bodies that no message has; how many recipients
     /// are queued again.
     fn recover(&self) -> Answer<'_, u64>;
@@ -55,6 +59,9 @@ pub trait QueueStore: Send + Sync {
 
     /// Counts what the filter lets through.
     fn count(&self, wanted: Filter) -> Answer<'_, Counts>;
+
+    /// Recipients that are not final, by domain and age, most recipients first.
+    fn summary(&self, wanted: Filter, now: Time) -> Answer<'_, Vec<DomainAges>>;
 
     /// The message's bytes; `None` when it is not in the queue.
     fn content(&self, id: QueueId) -> Answer<'_, Option<Body>>;
@@ -118,6 +125,9 @@ pub struct Claim {
     pub now: Time,
     /// At most this many recipients.
     pub limit: usize,
+    /// The last first: asked for in turn with the usual order where more waits than one claim takes, so that one sender's
+    /// thousands do not keep another's one message waiting.
+    pub newest_first: bool,
     /// Only these.
     pub wanted: Filter,
 }
@@ -250,6 +260,20 @@ pub struct Edited {
     pub changed: Vec<(QueueId, u32)>,
     /// Recipients that the filter let through but whose state does not allow the change.
     pub refused: Vec<(QueueId, u32, State)>,
+}
+
+/// The upper bounds of the ages that [`QueueStore::summary`] counts by, in minutes; the last class has none.
+pub const AGES: [u64; 9] = [5, 10, 20, 40, 80, 160, 320, 640, 1280];
+
+/// How much of a domain is how old.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DomainAges {
+    /// The domain.
+    pub domain: String,
+    /// Its recipients.
+    pub recipients: u64,
+    /// By age, as [`AGES`] divides them.
+    pub ages: [u64; AGES.len() + 1],
 }
 
 /// How much there is.

@@ -1,5 +1,6 @@
 //! `mailq-edit VERB ID…|-`: an operator's hand on the outgoing queue, safe beside running runners.
 
+use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
 use std::process::ExitCode;
 
@@ -9,12 +10,14 @@ use crate::cli;
 use crate::cli::args::{OutputArgs, QueueArgs};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, Record, TextLine};
-use crate::fault::{Fault, Kind};
-use crate::queue::bounce;
-use crate::queue::entry::{Attempt, Entry, QueueId, State};
+use crate::fault::{Enhanced, Fault, Kind};
+use crate::queue::bounce::{self, Action, Reported};
+use crate::queue::entry::{Attempt, Entry, EntryRecipient, QueueId, State, Transition, domain_of};
 use crate::queue::place;
+use crate::queue::runner::conclude::{self, Rules};
+use crate::queue::schedule::Schedule;
 use crate::queue::sqlite::{SqliteStore, Use, now};
-use crate::queue::store::{Change, Edited, Filter, MAX_BATCH, QueueStore};
+use crate::queue::store::{Change, Claim, Edited, Filter, MAX_BATCH, Outcome, QueueStore, Settlement, UnitRecipient};
 use crate::relay::route::Target;
 use crate::tool::mailq_ls::{RecipientRecord, SelectArgs};
 
@@ -55,6 +58,8 @@ enum Verb {
     Retry,
     /// Take out of the queue, without telling the sender
     Rm,
+    /// Return to the sender, with a report
+    Bounce,
     /// Print envelope and history
     Show,
     /// Give the recipient another address (--to)
@@ -70,6 +75,7 @@ impl Verb {
             Verb::Release => "release",
             Verb::Retry => "retry",
             Verb::Rm => "rm",
+            Verb::Bounce => "bounce",
             Verb::Show => "show",
             Verb::Readdress => "readdress",
             Verb::Reroute => "reroute",
@@ -157,13 +163,21 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             show(&store, &before, &args, out).await?;
             return missing(&filter, &before, out);
         }
+        if args.verb == Verb::Bounce {
+            let returned =
+                if args.dry_run { plan(&before, Transition::Bounce) } else { bounce_now(&store, &before).await? };
+            let mut tally = Tally::default();
+            report(&before, &returned, &args, State::Failed, &mut tally, out)?;
+            return missing(&filter, &before, out).map(|exit| if exit == Exit::OK { tally.exit() } else { exit });
+        }
         let edited = match (&change, args.dry_run) {
             (Some(change), false) => store.edit(filter.clone(), change.clone()).await?,
-            (Some(change), true) => plan(&before, change),
+            (Some(change), true) => plan(&before, change.transition()),
             (None, _) => Edited::default(),
         };
         let mut tally = Tally::default();
-        report(&before, &edited, &args, &mut tally, out)?;
+        let to = change.map_or(State::Queued, |change| change.transition().row().to);
+        report(&before, &edited, &args, to, &mut tally, out)?;
         match missing(&filter, &before, out)? {
             Exit::OK => Ok(tally.exit()),
             other => Ok(other),
@@ -198,8 +212,61 @@ fn change(args: &Args) -> Result<Option<Change>, Fault> {
             Target::parse(to)?;
             Change::Reroute(Some(to.clone()), now)
         }
-        (Verb::Show | Verb::Readdress | Verb::Reroute, _) => return Ok(None),
+        (Verb::Show | Verb::Bounce | Verb::Readdress | Verb::Reroute, _) => return Ok(None),
     }))
+}
+
+/// Returns recipients to their senders: taken from whoever has them, leased, and settled as failed together with the
+/// report. What a runner snatches in between goes its way.
+async fn bounce_now(store: &SqliteStore, entries: &[Entry]) -> Result<Edited, Fault> {
+    let rules = Rules {
+        schedule: Schedule::default(),
+        mta: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        bounce_to: None,
+    };
+    let mut edited = Edited::default();
+    for entry in entries {
+        for domain in entry.recipients.iter().map(|recipient| domain_of(&recipient.address)).collect::<BTreeSet<_>>() {
+            let of_domain =
+                |recipient: &&EntryRecipient| domain_of(&recipient.address) == domain && !recipient.state.is_final();
+            let addresses: Vec<String> =
+                entry.recipients.iter().filter(of_domain).map(|recipient| recipient.address.clone()).collect();
+            if addresses.is_empty() {
+                continue;
+            }
+            let wanted = Filter { ids: vec![entry.id], recipients: addresses, ..Filter::default() };
+            let now = now();
+            store.edit(wanted.clone(), Change::Hold).await?;
+            store.edit(wanted.clone(), Change::Release(now)).await?;
+            let claim = Claim { domain, due_until: now, now, limit: MAX_BATCH, newest_first: false, wanted };
+            for unit in store.claim(claim).await? {
+                let attempt = Attempt { at: now, reply: "returned by the operator".to_owned(), ..Attempt::default() };
+                let reported = |recipient: &UnitRecipient| Reported {
+                    address: recipient.address.clone(),
+                    orcpt: recipient.orcpt.clone(),
+                    enhanced: Some(Enhanced::new(5, 0, 0)),
+                    host: None,
+                    reply: attempt.reply.clone(),
+                    by_server: false,
+                    at: now,
+                };
+                let told = unit.recipients.iter().map(reported).collect();
+                let mut random = || getrandom::u32().unwrap_or(0);
+                let reports = conclude::report(&unit, Action::Failed, told, &rules, now, &mut random);
+                let leases = unit.recipients.iter().map(|recipient| recipient.lease.clone());
+                let settlement = Settlement {
+                    outcomes: leases.map(|lease| (lease, Outcome::Failed(attempt.clone()))).collect(),
+                    reports: reports.into_iter().collect(),
+                };
+                if store.settle(vec![settlement]).await? == [true] {
+                    edited.changed.extend(unit.recipients.iter().map(|recipient| (unit.id, recipient.lease.n)));
+                }
+            }
+        }
+    }
+    // What was promised to the operator outlasts a power cut.
+    store.rest().await?;
+    Ok(edited)
 }
 
 /// All that the filter lets through.
@@ -215,11 +282,11 @@ async fn everything(store: &SqliteStore, filter: &Filter) -> Result<Vec<Entry>, 
 }
 
 /// What an edit would do.
-fn plan(entries: &[Entry], change: &Change) -> Edited {
+fn plan(entries: &[Entry], transition: Transition) -> Edited {
     let mut edited = Edited::default();
     for entry in entries {
         for recipient in entry.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
-            match change.transition().allowed(recipient.state) {
+            match transition.allowed(recipient.state) {
                 true => edited.changed.push((entry.id, recipient.n)),
                 false => edited.refused.push((entry.id, recipient.n, recipient.state)),
             }
@@ -229,7 +296,14 @@ fn plan(entries: &[Entry], change: &Change) -> Edited {
 }
 
 /// One record a recipient; a line on stderr for what could not be changed.
-fn report(entries: &[Entry], edited: &Edited, args: &Args, tally: &mut Tally, out: &Output) -> Result<(), Fault> {
+fn report(
+    entries: &[Entry],
+    edited: &Edited,
+    args: &Args,
+    to: State,
+    tally: &mut Tally,
+    out: &Output,
+) -> Result<(), Fault> {
     let address = |id: QueueId, n: u32| {
         let entry = entries.iter().find(|entry| entry.id == id);
         let recipient = entry.and_then(|entry| entry.recipients.iter().find(|recipient| recipient.n == n));
@@ -238,7 +312,7 @@ fn report(entries: &[Entry], edited: &Edited, args: &Args, tally: &mut Tally, ou
     let verb = args.verb.name();
     for (id, n) in &edited.changed {
         tally.success();
-        let state = change(args)?.map_or(State::Queued, |change| change.transition().row().to).as_str();
+        let state = to.as_str();
         out.emit(&EditRecord {
             queue_id: id.to_string(),
             verb,

@@ -14,7 +14,7 @@ use crate::fault::{Fault, Kind};
 use crate::queue::entry::{Entry, EntryRecipient, QueueId, State, Time};
 use crate::queue::place;
 use crate::queue::sqlite::{SqliteStore, Use, now};
-use crate::queue::store::{Counts, Filter, MAX_BATCH, QueueStore};
+use crate::queue::store::{AGES, Counts, Filter, MAX_BATCH, QueueStore};
 
 /// List the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
@@ -23,6 +23,9 @@ pub struct Args {
     /// Print how many messages, recipients and bytes there are, instead of a list
     #[arg(long, short = 'c')]
     count: bool,
+    /// Print how many recipients of which age there are for each domain, instead of a list
+    #[arg(long, short = 's', conflicts_with = "count")]
+    summary: bool,
     #[command(flatten)]
     select: SelectArgs,
     #[command(flatten)]
@@ -215,6 +218,25 @@ impl Record for CountRecord {
     }
 }
 
+/// A domain's recipients by age: younger than 5, 10, 20, 40, 80, 160, 320, 640, 1280 minutes, and older.
+#[derive(Debug, Serialize)]
+struct DomainRecord<'a> {
+    domain: &'a str,
+    recipients: u64,
+    ages: [u64; AGES.len() + 1],
+}
+
+impl Record for DomainRecord<'_> {
+    const TYPE: &'static str = "destination";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(self.domain).field(self.recipients.to_string());
+        for age in self.ages {
+            line.field(age.to_string());
+        }
+    }
+}
+
 impl cli::Tool for Args {
     const NAME: &'static str = "mailq-ls";
 
@@ -239,6 +261,17 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let filter = args.select.filter(now())?;
         let store = SqliteStore::open_existing(&place, Use::Brief)?;
         let store = store.filter(|_| !args.select.means_nothing(&filter));
+        if args.summary {
+            let domains = match &store {
+                Some(store) => store.summary(filter.clone(), now()).await?,
+                None => Vec::new(),
+            };
+            for domain in &domains {
+                out.emit(&DomainRecord { domain: &domain.domain, recipients: domain.recipients, ages: domain.ages })?;
+            }
+            let asked = !filter.is_empty() || !args.select.ids.is_empty();
+            return Ok(if domains.is_empty() && asked { Exit::NEGATIVE } else { Exit::OK });
+        }
         let found = match (&store, args.count) {
             (Some(store), true) => count(store.count(filter.clone()).await?, &place.display().to_string(), out)?,
             (None, true) => count(Counts::default(), &place.display().to_string(), out)?,

@@ -12,15 +12,18 @@ use crate::smtp::command::{Notify, Ret};
 
 mod account;
 mod deliver;
+mod each;
 mod job;
 mod mx;
 mod queue;
 mod report;
+mod save;
 mod server;
 
 use account::Accounts;
+use deliver::{Messages, Run, Sendable};
+use each::Each;
 use job::Job;
-use report::Summary;
 
 /// What smtpsend is asked to do.
 #[derive(Debug, clap::Parser)]
@@ -38,6 +41,9 @@ pub struct Args {
     /// Send to those who are accepted although others are refused
     #[arg(long)]
     partial: bool,
+    /// Keep a copy in this mailbox: a Maildir (a directory, or a name that ends with /) or an mbox
+    #[arg(long, value_name = "MAILBOX")]
+    save_to: Option<PathBuf>,
     /// Print the message instead of sending it
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -108,6 +114,12 @@ struct TakeArgs {
     /// A line with a lone dot does not end the message (it never does; for those used to sendmail)
     #[arg(short = 'i')]
     ignore_dots: bool,
+    /// Send every message of a file, a folder, an mbox or a Maildir over one connection; may be repeated
+    #[arg(long, value_name = "FILE|DIR|MBOX|MAILDIR")]
+    each: Vec<PathBuf>,
+    /// Use up to N connections for --each
+    #[arg(long, value_name = "N", default_value_t = 1, requires = "each", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    concurrency: u16,
     /// The envelope's sender; '<>' for none
     #[arg(short = 'f', value_name = "ADDRESS", allow_hyphen_values = true)]
     envelope_from: Option<String>,
@@ -132,6 +144,9 @@ struct WayArgs {
     /// Put it into the outgoing queue, for mailq-run
     #[arg(long, conflicts_with = "mx")]
     queue: bool,
+    /// Put into the queue what a server does not take now
+    #[arg(long, conflicts_with = "queue")]
+    queue_on_failure: bool,
     /// Find each recipient's server by DNS
     #[arg(long)]
     mx: bool,
@@ -194,28 +209,86 @@ pub fn command() -> clap::Command {
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let accounts = accounts(&args, out)?;
+    let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
+    let missing =
+        || Fault::new(Kind::Usage, "where to?").with_hint("--server URL, --mx, --queue or an account says it");
+    if !args.take.each.is_empty() {
+        if !elsewhere && accounts.is_none() && !args.dry_run {
+            return Err(missing().into());
+        }
+        return many(&args, accounts.as_ref(), out);
+    }
     let (job, account) = job::make(&args, accounts.as_ref(), out)?;
     if args.dry_run {
         job.print(out)?;
         return Ok(Exit::OK);
     }
-    if args.way.server.is_none() && !args.way.queue && !args.way.mx && account.is_none() {
-        let fault = Fault::new(Kind::Usage, "where to?");
-        return Err(fault.with_hint("--server URL, --mx, --queue or an account says it").into());
+    if !elsewhere && account.is_none() {
+        return Err(missing().into());
     }
-    let mut summary = Summary::default();
-    let mut tally = Tally::default();
+    let mut only = Some((job, account));
+    send(&args, out, &mut |_| only.take())
+}
+
+/// Every message of `--each`. One that cannot be sent does not stop the others.
+fn many(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result<Exit> {
+    if args.compose.given() {
+        return Err(Fault::new(Kind::Usage, "--each sends complete messages: nothing can be composed").into());
+    }
+    let mut each = Each::new(&args.take.each)?;
+    if each.len() == 0 {
+        return Ok(Exit::OK);
+    }
+    let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
+    let mut next = |tally: &mut Tally| -> Option<Sendable> {
+        loop {
+            let (label, source) = each.next()?;
+            let made = source.and_then(|source| job::take(args, accounts, &source, &label, out));
+            match made {
+                Ok((_, None)) if !elsewhere && !args.dry_run => {
+                    let fault = Fault::new(Kind::Config, "no account fits the author, and there is no default");
+                    out.error(&label, &fault);
+                    tally.fault(&fault);
+                }
+                Ok(sendable) => return Some(sendable),
+                Err(fault) => {
+                    out.error(&label, &fault);
+                    tally.fault(&fault);
+                }
+            }
+        }
+    };
+    if args.dry_run {
+        let mut tally = Tally::default();
+        while let Some((job, _)) = next(&mut tally) {
+            job.print(out)?;
+        }
+        return Ok(tally.exit());
+    }
+    send(args, out, &mut next)
+}
+
+fn send(args: &Args, out: &Output, source: Messages<'_>) -> anyhow::Result<Exit> {
     let began = std::time::Instant::now();
+    let run = Run {
+        args,
+        out,
+        source: std::cell::RefCell::new(source),
+        summary: Default::default(),
+        tally: Default::default(),
+        broken: Default::default(),
+    };
     crate::cli::block_on(async {
         match args.way.queue {
-            true => queue::place(&args, &job, out, &mut summary).await?,
-            false => deliver::run(&args, account.as_ref(), &job, out, &mut summary, &mut tally).await?,
+            true => run.queue_all().await?,
+            false => run.send_all(args.take.concurrency.into()).await?,
         }
         Ok(())
     })?;
+    let mut summary = run.summary.take();
     summary.elapsed_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
     out.emit(&summary)?;
-    Ok(tally.exit())
+    Ok(run.tally.take().exit())
 }
 
 /// The accounts file: the one that was named, else the user's if it is there and nothing else says where to.

@@ -1,9 +1,9 @@
-//! FTP peers: the clients against vsftpd.
+//! FTP peers: the clients against vsftpd; curl and lftp against ftpserve.
 
 use std::net::SocketAddr;
 use std::path::Path;
 
-use crate::harness::{Done, Run, temp_dir, tool};
+use crate::harness::{Done, Run, Server, server, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict};
 use crate::servers::{self, Served};
 
@@ -25,6 +25,11 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial { peer: "vsftpd", feature: "a tree there and back: TLS", run: |peer| tree(&tls(peer)) },
     Trial { peer: "vsftpd", feature: "an untrusted certificate is refused (77)", run: untrusted },
     Trial { peer: "vsftpd", feature: "a missing file is 66, a missing directory too", run: missing },
+    Trial { peer: "curl", feature: "ftpserve: get, put, list, resume, delete; passive and active", run: curl_plain },
+    Trial { peer: "curl", feature: "ftpserve: the same over TLS, certificate checked", run: curl_tls },
+    Trial { peer: "curl", feature: "ftpserve: anonymous may read and not write", run: curl_anonymous },
+    Trial { peer: "lftp", feature: "ftpserve: mirror there and back", run: lftp_plain },
+    Trial { peer: "lftp", feature: "ftpserve: mirror there and back, TLS", run: lftp_tls },
 ];
 
 /// A server that serves `root`, and how to reach it.
@@ -135,5 +140,117 @@ fn missing(peer: &Peer) -> Verdict {
     let site = plain(peer);
     site.tool("ftpget", &[&site.url("nothing")]).run().exits(66);
     site.tool("ftpls", &[&site.url("nowhere/")]).run().exits(66);
+    Verdict::Ok
+}
+
+/// ftpserve for `bob`, who may write; and its folder.
+fn ftpserve(dir: &Path) -> Server {
+    let hash = tool("ftpserve").arg("--hash-password").stdin("secret\n").run();
+    std::fs::write(dir.join("users"), format!("bob:{}\n", hash.exits(0).text().trim())).unwrap();
+    std::fs::create_dir_all(dir.join("pub")).unwrap();
+    server("ftpserve")
+        .args(["--write", "--self-signed", "localhost", "--user-file"])
+        .arg(dir.join("users"))
+        .arg("--cert-out")
+        .arg(dir.join("cert.pem"))
+        .arg(dir.join("pub"))
+        .start()
+}
+
+fn curl_plain(peer: &Peer) -> Verdict {
+    curl_round(peer, |_| Vec::new())
+}
+
+fn curl_tls(peer: &Peer) -> Verdict {
+    curl_round(peer, |dir| {
+        let cert = dir.join("cert.pem").display().to_string();
+        ["--ssl-reqd", "--cacert", &cert].map(str::to_owned).to_vec()
+    })
+}
+
+fn curl_round(peer: &Peer, flags: fn(&Path) -> Vec<String>) -> Verdict {
+    let dir = temp_dir();
+    let server = ftpserve(dir.path());
+    let url = |path: &str| format!("ftp://localhost:{}/{path}", server.port());
+    let common = [vec!["-4sS".to_owned(), "--user".to_owned(), "bob:secret".to_owned()], flags(dir.path())].concat();
+    let curl = |args: &[&str], input: Option<&[u8]>| {
+        peer.feed("curl", common.iter().map(String::as_str).chain(args.iter().copied()).collect::<Vec<_>>(), input)
+    };
+    let (stored, content) = (dir.path().join("pub/new/file"), content());
+    let passive = [&["--ftp-pasv"][..], &["--ftp-pasv", "--disable-epsv"]];
+    // curl 7.88 itself fails with TLS in active mode (errno 97 where it names the socket).
+    let active: &[&[&str]] = if common.len() > 3 { &[] } else { &[&["-P", "127.0.0.1"]] };
+    for mode in passive.iter().chain(active) {
+        let with = |args: &[&str], input| curl(&[*mode, args].concat(), input);
+        with(&["--ftp-create-dirs", "-T", "-", &url("new/file")], Some(&content)).exits(0);
+        assert!(read(&stored) == content, "the upload differs: {mode:?}");
+        assert!(with(&[&url("new/file")], None).exits(0).stdout == content, "the download differs: {mode:?}");
+        let tail = with(&["-r", "1000-", &url("new/file")], None);
+        assert!(tail.exits(0).stdout == content[1000..], "the tail differs: {mode:?}");
+        with(&["--append", "-T", "-", &url("new/file")], Some(b"more")).exits(0);
+        assert!(read(&stored).ends_with(b"more"), "nothing was appended: {mode:?}");
+        assert_eq!(with(&["-l", &url("new/")], None).exits(0).text(), "file\n");
+        with(&[&url("new/")], None).exits(0).prints("file");
+        with(&["-I", &url("new/file")], None).exits(0).prints("Last-Modified");
+        with(&["-Q", "DELE new/file", "-Q", "RMD new", &url("")], None).exits(0);
+        assert!(!dir.path().join("pub/new").exists(), "not deleted: {mode:?}");
+    }
+    // 67: login denied; 78: no such file.
+    let wrong = [&common[..1], &["--user".into(), "bob:wrong".into()], &common[3..]].concat();
+    peer.run("curl", wrong.iter().map(String::as_str).chain([url("").as_str()])).exits(67);
+    curl(&[&url("nothing")], None).exits(78);
+    Verdict::Ok
+}
+
+fn curl_anonymous(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    std::fs::write(dir.path().join("file"), "public").unwrap();
+    let server = server("ftpserve").arg(dir.path()).start();
+    assert_eq!(
+        peer.run("curl", ["-sS", &format!("{}/file", server.url.trim_end_matches('/'))]).exits(0).text(),
+        "public"
+    );
+    // 25: the upload was refused.
+    peer.feed("curl", ["-sS", "-T", "-", &format!("ftp://{}/new", server.addr)], Some(b"x")).exits(25);
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    Verdict::Ok
+}
+
+fn lftp_plain(peer: &Peer) -> Verdict {
+    lftp_mirror(peer, |_| "set ftp:ssl-allow no".to_owned())
+}
+
+fn lftp_tls(peer: &Peer) -> Verdict {
+    lftp_mirror(peer, |dir| {
+        let cert = dir.join("cert.pem");
+        format!("set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ssl:ca-file {}", cert.display())
+    })
+}
+
+fn lftp_mirror(peer: &Peer, settings: fn(&Path) -> String) -> Verdict {
+    let dir = temp_dir();
+    let server = ftpserve(dir.path());
+    let out = dir.path().join("out");
+    std::fs::create_dir_all(out.join("sub/deep")).unwrap();
+    for number in 0..40 {
+        std::fs::write(out.join(format!("sub/file {number}")), format!("{number}").repeat(1000)).unwrap();
+    }
+    std::fs::write(out.join("sub/deep/ü"), content()).unwrap();
+    let script = format!(
+        "{}; set net:max-retries 1; set net:timeout 10; open -u bob,secret localhost:{}; mirror -R --parallel=4 {} up; \
+         cls -1 up/sub/deep; mirror --parallel=4 up {}; mv up moved; rm -r moved; cls",
+        settings(dir.path()),
+        server.port(),
+        out.display(),
+        dir.path().join("back").display()
+    );
+    let done = peer.run("lftp", ["-c", &script]);
+    done.exits(0).prints("up/sub/deep/ü");
+    assert!(read(&dir.path().join("back/sub/deep/ü")) == content(), "\n{done}");
+    for number in 0..40 {
+        let name = format!("back/sub/file {number}");
+        assert_eq!(read(&dir.path().join(&name)), format!("{number}").repeat(1000).as_bytes(), "{name}");
+    }
+    assert_eq!(std::fs::read_dir(dir.path().join("pub")).unwrap().count(), 0, "\n{done}");
     Verdict::Ok
 }

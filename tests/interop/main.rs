@@ -16,6 +16,7 @@ mod dns;
 mod dns_bulk;
 mod ftp;
 mod ftp_clients;
+mod ftp_server;
 mod ftp_servers;
 #[path = "../tools/harness.rs"]
 mod harness;
@@ -24,6 +25,7 @@ mod peers;
 mod servers;
 
 fn main() -> std::process::ExitCode {
-    let trials = [ftp::TRIALS, ftp_clients::TRIALS, mail::TRIALS, dns::TRIALS, dns_bulk::TRIALS].concat();
+    let trials =
+        [ftp::TRIALS, ftp_clients::TRIALS, ftp_server::TRIALS, mail::TRIALS, dns::TRIALS, dns_bulk::TRIALS].concat();
     peers::run(&trials)
 }

@@ -496,3 +496,138 @@ fn an_account_logs_in_by_command_and_pins_the_certificate() {
     run(&pin.join(":"), "falsch").exits(77);
     run(&"00".repeat(32), "geheim").exits(77);
 }
+
+#[test]
+fn eight_bits_become_seven_for_a_server_that_takes_no_others() {
+    let (server, taken) = sink(|line| line.starts_with("EHLO").then_some("250-old.test\r\n250 SIZE"));
+    let message = "Subject: Grüße\nMIME-Version: 1.0\nContent-Type: text/plain; charset=utf-8\n\
+        Content-Transfer-Encoding: 8bit\nDate: x\nMessage-ID: <1@a.test>\nFrom: a@a.test\n\nHällo\n";
+    send(&server, &["-f", "a@a.test", "b@b.test"]).stdin(message).run().silent_success();
+    let text = String::from_utf8(taken.lock().unwrap()[0].message.clone()).unwrap();
+    assert!(
+        text.starts_with("Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\r\n") && text.ends_with("\r\nH=C3=A4llo\r\n"),
+        "{text}"
+    );
+    let signed = send(&server, &["b@b.test"]).stdin(format!("DKIM-Signature: v=1\n{message}")).run();
+    signed.exits(69).says("it is signed");
+    assert_eq!(taken.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn every_message_of_a_mailbox_goes_over_one_connection() {
+    let connections = Arc::new(Mutex::new(0));
+    let count = Arc::clone(&connections);
+    let (server, taken) = sink(move |line| {
+        *count.lock().unwrap() += usize::from(line.starts_with("EHLO"));
+        line.contains("nobody").then_some("550 5.1.1 no")
+    });
+    let message =
+        |number: usize, to: &str| format!("From: a@a.test\nTo: {to}\nBcc: c@c.test\nSubject: {number}\n\nx\n");
+    let (folder, box_) = maildir(&[&message(1, "b@b.test"), &message(2, "nobody@b.test"), &message(3, "b@b.test")]);
+    let mbox = format!(
+        "From x Mon Nov 23 05:00:00 2026\n{}\n>From me\n\nFrom y Mon Nov 23 05:00:00 2026\n{}\n",
+        message(4, "b@b.test"),
+        message(5, "b@b.test")
+    );
+    std::fs::write(folder.path().join("mbox"), mbox).unwrap();
+    let loose = folder.path().join("loose");
+    std::fs::create_dir(&loose).unwrap();
+    std::fs::write(loose.join("a.eml"), message(6, "b@b.test")).unwrap();
+    std::fs::write(loose.join("b.eml"), "To: b@b.test\n\nbare\rreturn\n").unwrap();
+    let run = |extra: &[&str]| {
+        send(&server, &["--json", "--each"])
+            .arg(&box_)
+            .args(["--each", "mbox", "--each", "loose"])
+            .args(extra)
+            .dir(folder.path())
+            .run()
+    };
+    let done = run(&[]);
+    done.exits(3).says("loose/b.eml: line 3: carriage return");
+    assert_records_match_schema("smtpsend", &done);
+    assert_eq!(*connections.lock().unwrap(), 1, "{done}");
+    let subjects = |taken: &[Taken]| -> Vec<String> {
+        let line = |it: &Taken| {
+            String::from_utf8_lossy(&it.message).lines().find(|line| line.starts_with("Subject")).unwrap().to_owned()
+        };
+        taken.iter().map(line).collect()
+    };
+    let expected = ["Subject: 1", "Subject: 3", "Subject: 4", "Subject: 5", "Subject: 6"];
+    assert_eq!(subjects(&taken.lock().unwrap()), expected);
+    assert!(
+        taken.lock().unwrap().iter().all(|it| it.recipients == ["b@b.test", "c@c.test"] && it.sender == "a@a.test")
+    );
+    assert!(done.records_of("recipient").iter().all(|it| it["source"].is_string()));
+    taken.lock().unwrap().clear();
+    run(&["--concurrency", "4"]).exits(3);
+    let mut again = subjects(&taken.lock().unwrap());
+    again.sort();
+    assert_eq!(again, expected);
+    let queue = folder.path().join("queue");
+    let queued = tool("smtpsend").args(["--queue", "--json", "--queue-dir"]).arg(&queue).arg("--each").arg(&box_).run();
+    queued.exits(0);
+    assert_eq!(queued.records_of("summary")[0]["queued"], 6);
+    send(&server, &["--each", "nowhere"]).run().exits(66);
+    send(&server, &["--each", "x", "--to", "b@b.test"]).run().exits(64);
+}
+
+#[test]
+fn a_copy_is_kept_of_what_was_sent() {
+    let (server, _taken) = sink(|line| line.contains("nobody").then_some("550 5.1.1 no"));
+    let folder = temp_dir();
+    let run = |to: &str, mailbox: &str| {
+        send(&server, &["--from", "a@a.test", "--to", to, "-s", "kept", "--save-to", mailbox])
+            .dir(folder.path())
+            .stdin("x\n")
+            .run()
+    };
+    run("b@b.test", "Sent/").silent_success();
+    run("b@b.test", "sent.mbox").silent_success();
+    run("b@b.test", "sent.mbox").silent_success();
+    run("nobody@b.test", "sent.mbox").exits(67);
+    let count = |mailbox: &str| read(&["list"], &folder.path().join(mailbox)).text().lines().count();
+    assert_eq!((count("Sent"), count("sent.mbox")), (1, 2));
+    assert!(read(&["list"], &folder.path().join("Sent")).text().starts_with("1\t-S\t"));
+    run("b@b.test", "/nonexistent/x").exits(3).says("--save-to");
+}
+
+#[test]
+fn what_cannot_be_delivered_now_goes_into_the_queue() {
+    let (server, taken) = sink(|line| {
+        let refused = line.contains("nobody").then_some("550 5.1.1 no");
+        refused.or_else(|| line.contains("later").then_some("450 4.2.0 later"))
+    });
+    let folder = temp_dir();
+    let run = |to: &str, extra: &[&str]| {
+        send(&server, &["--from", "a@a.test", "--body", "/dev/null", "--json", "--queue-on-failure", "--queue-dir"])
+            .arg(folder.path().join("queue"))
+            .args(["--to", to])
+            .args(extra)
+            .run()
+    };
+    let done = run("later@b.test, b@b.test", &[]);
+    done.exits(0);
+    assert_records_match_schema("smtpsend", &done);
+    assert_eq!(done.records_of("summary")[0]["queued"], 2);
+    run("later@b.test, nobody@b.test", &[]).exits(67);
+    let partly = run("later@b.test, nobody@b.test, b@b.test", &["--partial"]);
+    partly.exits(3);
+    let summary = &partly.records_of("summary")[0];
+    assert_eq!((&summary["queued"], &summary["refused"], &summary["delivered"]), (&1.into(), &1.into(), &1.into()));
+    assert_eq!(taken.lock().unwrap().len(), 1);
+    let dead = crate::harness::refusing();
+    let queued = tool("smtpsend")
+        .args([
+            "--server",
+            &format!("smtp://{}", dead.addr),
+            "--from",
+            "a@a.test",
+            "--to",
+            "b@b.test",
+            "--queue-on-failure",
+        ])
+        .args(["--body", "/dev/null", "--queue-dir"])
+        .arg(folder.path().join("queue"))
+        .run();
+    queued.exits(0).says("queued");
+}

@@ -12,6 +12,7 @@
 )]
 
 mod corpus;
+mod crash;
 mod dns;
 mod dns_bulk;
 mod docs;
@@ -20,6 +21,7 @@ mod ftp_server;
 mod harness;
 mod mail;
 mod matrix;
+mod powercut;
 mod queue;
 mod schema;
 mod smtp;

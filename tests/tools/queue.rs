@@ -418,6 +418,87 @@ fn mail_goes_into_a_maildir_and_over_a_socket() {
 }
 
 #[test]
+fn an_operator_stops_a_message_before_its_final_dot() {
+    let queue = temp_dir();
+    let id = enqueue(queue.path(), &[("a@a.test", &["b@b.test"], HELLO)])[0].to_string();
+    let place = queue.path().to_owned();
+    let hold = move || {
+        tool("mailq-edit").args(["hold", &id, "--queue-dir"]).arg(&place).run().silent_success();
+    };
+    let sink = Sink::new(move |line| {
+        if line == "DATA" {
+            // The runner is waiting for 354: it must ask for its lease before it ends the message.
+            hold();
+        }
+        None
+    });
+    let done = run(queue.path(), &["--route", &sink.route(), "--json"]);
+    done.exits(0);
+    assert_eq!(sink.mails(), [], "nothing was completed");
+    assert_eq!(done.records_of("attempt")[0]["outcome"], "lost");
+    assert_eq!(waiting(queue.path()), ["b@b.test held"]);
+}
+
+#[test]
+fn a_second_runner_leaves_what_the_first_waits_for() {
+    let queue = temp_dir();
+    enqueue(queue.path(), &[("a@a.test", &["b@b.test"], HELLO)]);
+    let place = queue.path().to_owned();
+    let other = Arc::new(Sink::taking_all());
+    let second = Arc::clone(&other);
+    let sink = Sink::new(move |line| {
+        if line == "." {
+            // The answer to the message is late; meanwhile another runner makes its pass, eager and recovering.
+            run(&place, &["--route", &second.route(), "--flush"]).silent_success();
+        }
+        None
+    });
+    run(queue.path(), &["--route", &sink.route()]).silent_success();
+    assert_eq!((sink.mails().len(), other.mails().len()), (1, 0), "one copy");
+    assert!(waiting(queue.path()).is_empty());
+}
+
+#[test]
+fn an_operator_returns_mail_and_sees_what_waits() {
+    let queue = temp_dir();
+    let ids = enqueue(queue.path(), &[("a@a.test", &["b@b.test", "c@c.test"], HELLO), ("", &["d@c.test"], HELLO)]);
+    let summary =
+        |args: &[&str]| tool("mailq-ls").env("APPLAYER_QUEUE", queue.path()).arg("--summary").args(args).run();
+    summary(&[]).silent_success().prints("c.test\t2\t2\t0");
+    assert_records_match_schema("mailq-ls", &summary(&["--json"]));
+    summary(&["--domain", "x.test"]).exits(1);
+    let bounce = |id: &QueueId| {
+        tool("mailq-edit").env("APPLAYER_QUEUE", queue.path()).args(["bounce", &id.to_string(), "--json"]).run()
+    };
+    let done = bounce(&ids[0]);
+    done.silent_success();
+    assert_records_match_schema("mailq-edit", &done);
+    assert_eq!(
+        waiting(queue.path()),
+        ["d@c.test queued", "a@a.test queued", "a@a.test queued"],
+        "one report a destination"
+    );
+    bounce(&ids[1]).silent_success();
+    let sink = Sink::taking_all();
+    run(queue.path(), &["--route", &sink.route()]).silent_success();
+    assert!(sink.mails().iter().all(|mail| mail.from.is_empty() && mail.data.contains("returned by the operator")));
+    assert_eq!(sink.mails().len(), 2, "nobody is told about a report that was returned");
+}
+
+#[test]
+fn a_rate_is_kept() {
+    let queue = temp_dir();
+    let messages: Vec<(&str, &[&str], &str)> = (0..4).map(|_| ("a@a.test", &["b@b.test"][..], HELLO)).collect();
+    enqueue(queue.path(), &messages);
+    let sink = Sink::taking_all();
+    let begun = std::time::Instant::now();
+    run(queue.path(), &["--route", &sink.route(), "--rate", "10/s"]).silent_success();
+    assert!(begun.elapsed() >= std::time::Duration::from_millis(300), "three waits of 100 ms");
+    assert_eq!(sink.mails().len(), 4);
+    run(queue.path(), &["--rate", "fast"]).exits(64);
+}
+
+#[test]
 fn the_table_of_the_manual_is_that_of_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/applayer-queue.5");
     let text = std::fs::read_to_string(&path).unwrap();

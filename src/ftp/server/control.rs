@@ -22,6 +22,9 @@ const MAX_REPLIES: usize = 64 << 10;
 /// How long the end of the connection may take after the last reply.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
+/// Tickets of one TLS 1.3 session that rustls clients keep.
+const MAX_TICKETS: usize = 8;
+
 /// What a transfer gives back: an upload is committed here, after a look at the control connection.
 type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<Upload>), Failure>> + Send>>;
 
@@ -71,6 +74,8 @@ enum Next {
 pub(super) async fn run(shared: &Shared, stream: Stream, peer: SocketAddr, implicit: bool) -> Result<(), Fault> {
     let options = &shared.options;
     let tls = match &options.tls {
+        // Some clients use a ticket once: where each data connection needs one, they get as many as they can keep.
+        Some(tls) if options.tls_reuse_required => Some(tls.own_sessions()?.with_tickets(MAX_TICKETS)),
         Some(tls) => Some(tls.own_sessions()?),
         None => None,
     };
@@ -373,7 +378,13 @@ impl Control<'_> {
             }
             Via::Active(target) => Way::Active(target, self.local),
         };
-        let tls = if transfer.protect { self.tls.clone() } else { None };
+        let tls = match (&transfer.what, &self.tls) {
+            _ if !transfer.protect => None,
+            // A client that uploads may never read. Tickets that lie unread when it closes make its system reset the
+            // connection and forget the end of the file (curl 7.88 with TLS 1.3).
+            (What::Receive { .. }, Some(tls)) => Some(tls.with_tickets(0)),
+            (_, tls) => tls.clone(),
+        };
         if transfer.protect && tls.is_none() {
             return Err(Refusal::Denied);
         }

@@ -35,6 +35,10 @@ pub(super) struct Destination {
     ready: tokio::sync::Mutex<VecDeque<Unit>>,
     state: Mutex<State>,
     finished: AtomicBool,
+    /// The next claim takes the newest first.
+    turn: AtomicBool,
+    /// When the next message may begin, where there is a rate.
+    next_begin: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
 
 #[derive(Default)]
@@ -57,6 +61,8 @@ impl Destination {
             ready: tokio::sync::Mutex::default(),
             state: Mutex::new(State { window: FIRST_WINDOW, ..State::default() }),
             finished: AtomicBool::new(false),
+            turn: AtomicBool::new(false),
+            next_begin: tokio::sync::Mutex::default(),
         }
     }
 
@@ -133,11 +139,14 @@ impl Destination {
             due_until: due_until.unwrap_or(now),
             now,
             limit: CLAIM,
+            newest_first: self.turn.load(Ordering::Relaxed),
             wanted: run.options.wanted.clone(),
         };
         match run.store.claim(claim).await {
             Ok(units) => {
                 run.leased(&units);
+                let full = units.iter().map(|unit| unit.recipients.len()).sum::<usize>() >= CLAIM;
+                self.turn.store(full && !self.turn.load(Ordering::Relaxed), Ordering::Relaxed);
                 ready.extend(units.into_iter().flat_map(by_route));
                 if ready.len() > 1 {
                     self.work.notify_waiters();
@@ -193,6 +202,7 @@ impl Destination {
                 next: next.as_ref().map(|(envelope, content)| (envelope, content as _)),
                 ..SendOptions::default()
             };
+            self.pace(&run).await;
             set(&leases, &unit);
             let permit = run.permits.acquire().await;
             let delivery = lane.deliver(&run.options.transport, &run.health, &envelope, &content, &options).await;
@@ -223,6 +233,17 @@ impl Destination {
         }
         self.leave(proven, false);
         lane.quit().await;
+    }
+
+    /// Waits for this message's turn where the destination has a rate.
+    async fn pace(&self, run: &Run) {
+        let Some(interval) = run.options.interval else { return };
+        let mut next = self.next_begin.lock().await;
+        let now = tokio::time::Instant::now();
+        let turn = next.map_or(now, |next| next.max(now));
+        *next = Some(turn + interval);
+        drop(next);
+        tokio::time::sleep_until(turn).await;
     }
 
     /// Another unit for the same worker, so that its first commands go out behind the message before it; only when there
@@ -263,6 +284,7 @@ impl Destination {
                 let mut lane = Lane::new(hops);
                 let options =
                     SendOptions { partial: true, before_commit: Some(commit.clone()), ..SendOptions::default() };
+                self.pace(run).await;
                 set(leases, &unit);
                 let permit = run.permits.acquire().await;
                 let content = Queued::of(&unit);

@@ -50,6 +50,8 @@ pub struct Options {
     pub concurrency: usize,
     /// Connections to one destination.
     pub per_destination: usize,
+    /// The least time between two messages to one destination.
+    pub interval: Option<Duration>,
     /// Stay and wait for more.
     pub watch: bool,
     /// Only these.
@@ -132,6 +134,7 @@ pub async fn run(
     passed?;
     let mut summary = recorder.await.map_err(|_| Fault::new(Kind::Internal, "the queue's recorder ended"))??;
     summary.trouble = summary.trouble.or(trouble);
+    store.rest().await?;
     Ok(summary)
 }
 

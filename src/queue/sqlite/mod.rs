@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -32,7 +32,7 @@ use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, Time};
 use crate::queue::place;
 use crate::queue::spool::{Body, MAX_INLINE, Spool};
 use crate::queue::store::{
-    Answer, Change, Claim, Counts, Destination, Edited, Filter, Lease, QueueStore, Settlement, Unit,
+    Answer, Change, Claim, Counts, Destination, DomainAges, Edited, Filter, Lease, QueueStore, Settlement, Unit,
 };
 
 use owner::Owner;
@@ -76,6 +76,8 @@ struct Shared {
     setting_up: Mutex<()>,
     last_id: AtomicI64,
     bodies: AtomicU64,
+    /// Our outcomes may be ahead of the disk.
+    running: AtomicBool,
     wake: wake::Wake,
 }
 
@@ -96,6 +98,7 @@ impl SqliteStore {
             setting_up: Mutex::new(()),
             last_id: AtomicI64::new(0),
             bodies: AtomicU64::new(0),
+            running: AtomicBool::new(false),
             wake: wake::Wake::open(place).map_err(at)?,
         };
         let writer = Writer::start(connection).map_err(at)?;
@@ -217,10 +220,20 @@ impl QueueStore for SqliteStore {
 
     fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>> {
         let shared = Arc::clone(&self.shared);
-        match shared.owner() {
-            Ok(owner) => self.submit(false, move |db| write::claim(db, &shared, owner, &claim), |_| ()),
-            Err(fault) => Box::pin(async { Err(fault) }),
-        }
+        let owner = match shared.owner() {
+            Ok(owner) => owner,
+            Err(fault) => return Box::pin(async { Err(fault) }),
+        };
+        // Jobs are done in their order: the run is on the disk before its first lease.
+        let begun = (!self.shared.running.swap(true, Ordering::AcqRel))
+            .then(|| self.submit(true, move |db| write::begin_run(db, owner), |()| ()));
+        let claimed = self.submit(false, move |db| write::claim(db, &shared, owner, &claim), |_| ());
+        Box::pin(async {
+            if let Some(begun) = begun {
+                begun.await?;
+            }
+            claimed.await
+        })
     }
 
     fn renew(&self, leases: Vec<Lease>) -> Answer<'_, Vec<bool>> {
@@ -243,6 +256,16 @@ impl QueueStore for SqliteStore {
             move |settled: &write::Settled| after.remove_files(&settled.files),
         );
         Box::pin(async { Ok(settled.await?.done) })
+    }
+
+    fn rest(&self) -> Answer<'_, ()> {
+        match self.shared.owner.get() {
+            Some(owner) if self.shared.running.swap(false, Ordering::AcqRel) => {
+                let owner = owner.id;
+                self.submit(true, move |db| write::end_run(db, owner), |()| ())
+            }
+            _ => Box::pin(async { Ok(()) }),
+        }
     }
 
     fn recover(&self) -> Answer<'_, u64> {
@@ -279,6 +302,11 @@ impl QueueStore for SqliteStore {
     fn count(&self, wanted: Filter) -> Answer<'_, Counts> {
         let counts = self.read(|db| read::count(db, &wanted));
         Box::pin(async { counts })
+    }
+
+    fn summary(&self, wanted: Filter, now: Time) -> Answer<'_, Vec<DomainAges>> {
+        let summary = self.read(|db| read::summary(db, &wanted, now));
+        Box::pin(async { summary })
     }
 
     fn content(&self, id: QueueId) -> Answer<'_, Option<Body>> {

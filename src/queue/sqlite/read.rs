@@ -1,5 +1,6 @@
 //! What the queue is asked: listings, counts, destinations, one message.
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use crate::queue::entry::{Attempt, Entry, EntryRecipient, QueueId, State, Time};
 use crate::queue::spool::{Body, BodyFile};
 use crate::queue::sqlite::write::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED};
-use crate::queue::store::{Counts, Destination, Filter, MAX_BATCH};
+use crate::queue::store::{AGES, Counts, Destination, DomainAges, Filter, MAX_BATCH};
 
 /// A filter as a condition on `message m` and `recipient r`, with its values by name.
 #[derive(Default)]
@@ -104,6 +105,16 @@ pub(super) fn destinations(
     Ok(found)
 }
 
+/// The tables in the order in which the filter is best answered: by message when the message itself is asked for, else by
+/// recipient, so that only what fits is looked up in the other table. Both go in the order of arrival.
+fn tables(filter: &Filter) -> &'static str {
+    let by_message = !filter.senders.is_empty() || filter.created_from.is_some() || filter.created_until.is_some();
+    match by_message && filter.ids.is_empty() {
+        true => "message m CROSS JOIN recipient r ON r.message = m.id",
+        false => "recipient r CROSS JOIN message m ON m.id = r.message",
+    }
+}
+
 const COLUMNS: &str = "m.id, m.created, m.sender, m.size, m.ret, m.envid, m.flags, \
     r.n, r.address, r.notify, r.orcpt, r.route, r.state, r.due, r.attempts, r.flags, \
     r.last_at, r.last_host, r.last_ip, r.last_kind, r.last_code, r.last_enhanced, r.last_reply";
@@ -117,11 +128,8 @@ pub(super) fn list(
 ) -> rusqlite::Result<Vec<Entry>> {
     let mut filter = Where::default();
     filter.add(wanted);
-    filter.and("m.id > :after");
-    let statement = format!(
-        "SELECT {COLUMNS} FROM message m CROSS JOIN recipient r ON r.message = m.id{} ORDER BY m.id, r.n",
-        filter.clause()
-    );
+    filter.and("r.message > :after AND m.id > :after");
+    let statement = format!("SELECT {COLUMNS} FROM {}{} ORDER BY r.message, r.n", tables(wanted), filter.clause());
     let mut statement = db.prepare_cached(&statement)?;
     let from = after.map_or(i64::MIN, |id| id.0);
     let mut values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
@@ -179,10 +187,8 @@ fn recipient(row: &Row<'_>) -> rusqlite::Result<EntryRecipient> {
 pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec<(QueueId, u32, State)>> {
     let mut filter = Where::default();
     filter.add(wanted);
-    let statement = format!(
-        "SELECT m.id, r.n, r.state FROM message m CROSS JOIN recipient r ON r.message = m.id{} ORDER BY m.id, r.n",
-        filter.clause()
-    );
+    let statement =
+        format!("SELECT m.id, r.n, r.state FROM {}{} ORDER BY r.message, r.n", tables(wanted), filter.clause());
     let mut statement = db.prepare_cached(&statement)?;
     let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
     statement
@@ -190,14 +196,58 @@ pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec
         .collect()
 }
 
-/// Counts messages, recipients by state, and bytes.
-pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<Counts> {
+/// Counts by domain and age.
+pub(super) fn summary(db: &Connection, wanted: &Filter, now: Time) -> rusqlite::Result<Vec<DomainAges>> {
     let mut filter = Where::default();
     filter.add(wanted);
-    let statement = format!(
-        "SELECT m.id, m.size, r.state FROM message m CROSS JOIN recipient r ON r.message = m.id{} ORDER BY m.id",
-        filter.clause()
-    );
+    filter.and("r.state < 3");
+    let statement = format!("SELECT r.domain, m.created FROM {}{}", tables(wanted), filter.clause());
+    let mut statement = db.prepare_cached(&statement)?;
+    let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
+    let mut rows = statement.query(&values[..])?;
+    let mut domains: HashMap<String, DomainAges> = HashMap::new();
+    while let Some(row) = rows.next()? {
+        let domain = row.get_ref(0)?.as_str()?;
+        let minutes = now.since(Time(row.get(1)?)).as_secs() / 60;
+        let class = AGES.iter().position(|bound| minutes < *bound).unwrap_or(AGES.len());
+        if !domains.contains_key(domain) {
+            domains.insert(domain.to_owned(), DomainAges { domain: domain.to_owned(), ..DomainAges::default() });
+        }
+        if let Some(ages) = domains.get_mut(domain) {
+            ages.recipients += 1;
+            if let Some(count) = ages.ages.get_mut(class) {
+                *count += 1;
+            }
+        }
+    }
+    let mut domains: Vec<DomainAges> = domains.into_values().collect();
+    domains.sort_by(|one, other| other.recipients.cmp(&one.recipients).then_with(|| one.domain.cmp(&other.domain)));
+    Ok(domains)
+}
+
+/// Counts everything, each table once.
+fn count_all(db: &Connection) -> rusqlite::Result<Counts> {
+    let mut counts = Counts::default();
+    let (messages, size): (i64, i64) =
+        db.query_row("SELECT count(*), coalesce(sum(size), 0) FROM message", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let one = |statement: &str| db.query_row(statement, [], |row| row.get::<_, i64>(0));
+    counts.messages = messages as u64;
+    counts.size_bytes = size as u64;
+    counts.queued = one("SELECT count(*) FROM recipient INDEXED BY recipient_due WHERE state = 0")? as u64;
+    counts.active = one("SELECT count(*) FROM recipient INDEXED BY recipient_owner WHERE state = 1")? as u64;
+    counts.held = one("SELECT count(*) FROM recipient WHERE state = 2")? as u64;
+    Ok(counts)
+}
+
+/// Counts messages, recipients by state, and bytes.
+pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<Counts> {
+    if wanted.is_empty() {
+        return count_all(db);
+    }
+    let mut filter = Where::default();
+    filter.add(wanted);
+    let statement =
+        format!("SELECT r.message, m.size, r.state FROM {}{} ORDER BY r.message", tables(wanted), filter.clause());
     let mut statement = db.prepare_cached(&statement)?;
     let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
     let mut rows = statement.query(&values[..])?;

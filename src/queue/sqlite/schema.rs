@@ -66,7 +66,8 @@ CREATE TABLE attempt (
   reply TEXT NOT NULL,
   PRIMARY KEY (message, n, number)
 ) WITHOUT ROWID;
-CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE run (owner INTEGER PRIMARY KEY, boot TEXT NOT NULL);
+CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), seen INTEGER NOT NULL);
 ";
 
 /// Opens the database in `folder`, creating it when `create` says so. `pages` is the size of the log at which a commit

@@ -20,7 +20,14 @@ fn message(sender: &str, to: &[&str], body: &[u8]) -> NewMessage {
 }
 
 fn claim(domain: &str, limit: usize) -> Claim {
-    Claim { domain: domain.to_owned(), due_until: LATER, now: now(), limit, wanted: Filter::default() }
+    Claim {
+        domain: domain.to_owned(),
+        due_until: LATER,
+        now: now(),
+        limit,
+        newest_first: false,
+        wanted: Filter::default(),
+    }
 }
 
 fn bytes(body: &Body) -> Vec<u8> {
@@ -292,6 +299,75 @@ async fn lists_are_filtered_and_go_on() {
         store.destinations(None, Filter::default()).await.unwrap().into_iter().map(|found| found.domain).collect();
     assert_eq!(destinations, ["d0", "d1", "d2", "last"]);
     assert_eq!(store.destinations(Some("d1".to_owned()), Filter::default()).await.unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn a_clock_that_was_set_back_keeps_nothing_waiting() {
+    let (_folder, store) = store();
+    store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
+    let unit = store.claim(claim("one", 1)).await.unwrap().remove(0);
+    let future = now().plus(Duration::from_secs(400 * 86400));
+    let later = |due| Outcome::Deferred { attempt: Attempt::default(), due, possible_duplicate: false, warned: false };
+    store.settle(vec![all(&unit, &later(future))]).await.unwrap();
+    // A runner saw the wrong time, then the clock was set right.
+    let step = |at| store.submit(false, move |db| write::after_clock_step(db, at), |_| ());
+    assert_eq!(step(future).await.unwrap(), 0);
+    let mut due_now = claim("one", 1);
+    due_now.due_until = now();
+    assert!(store.claim(due_now.clone()).await.unwrap().is_empty());
+    assert_eq!(step(now()).await.unwrap(), 1);
+    due_now.due_until = now();
+    assert_eq!(store.claim(due_now).await.unwrap().len(), 1);
+    assert_eq!(step(now()).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn what_follows_a_power_cut_says_that_it_may_be_a_duplicate() {
+    for rested in [false, true] {
+        let (folder, store) = store();
+        store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
+        let unit = store.claim(claim("one", 1)).await.unwrap().remove(0);
+        store.settle(vec![all(&unit, &Outcome::Yielded)]).await.unwrap();
+        if rested {
+            store.rest().await.unwrap();
+        }
+        // The next boot of the kernel has another name.
+        store.submit(false, |db| db.execute("UPDATE run SET boot = 'before'", []), |_| ()).await.unwrap();
+        drop(store);
+        let store = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+        store.recover().await.unwrap();
+        let again = store.claim(claim("one", 1)).await.unwrap().remove(0);
+        assert_eq!(again.recipients[0].possible_duplicate, !rested);
+    }
+}
+
+#[tokio::test]
+async fn a_summary_counts_by_domain_and_age() {
+    let (_folder, store) = store();
+    let to: Vec<NewMessage> =
+        (0..5).map(|i| message("a@a", &[if i < 3 { "x@big" } else { "x@small" }], b"\r\n")).collect();
+    store.enqueue(to).await.unwrap();
+    let at = now().plus(Duration::from_secs(15 * 60));
+    let summary = store.summary(Filter::default(), at).await.unwrap();
+    let found: Vec<_> = summary.iter().map(|one| (one.domain.as_str(), one.recipients, one.ages[2])).collect();
+    assert_eq!(found, [("big", 3, 3), ("small", 2, 2)]);
+    let old = store.summary(Filter::default(), at.plus(Duration::from_secs(90 * 86400))).await.unwrap();
+    assert_eq!(old[0].ages[9], 3);
+}
+
+#[tokio::test]
+async fn the_newest_may_come_first() {
+    let (_folder, store) = store();
+    let mut ids = Vec::new();
+    for _ in 0..5 {
+        ids.extend(store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap());
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    let newest = Claim { newest_first: true, ..claim("one", 2) };
+    let mut first: Vec<_> = store.claim(newest).await.unwrap().iter().map(|unit| unit.id).collect();
+    first.sort();
+    assert_eq!(first, ids[3..]);
+    assert_eq!(store.claim(claim("one", 1)).await.unwrap()[0].id, ids[0]);
 }
 
 #[tokio::test]

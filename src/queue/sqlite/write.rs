@@ -24,6 +24,11 @@ const FREE_DEATHS: i64 = 2;
 /// The wait for each further death, in milliseconds.
 const DEATH_WAIT: i64 = 300_000;
 
+/// A clock that went back by this much was set, in milliseconds.
+const CLOCK_STEP: i64 = 600_000;
+/// No schedule waits longer than this, in milliseconds.
+const MAX_WAIT: i64 = 2 * 3_600_000;
+
 /// The number of a state in the tables; the partial indexes know 0 and 1.
 pub(super) const fn number(state: State) -> i64 {
     match state {
@@ -115,10 +120,11 @@ pub(super) fn claim(db: &Connection, shared: &Shared, owner: u64, claim: &Claim)
     } else {
         format!(" AND EXISTS (SELECT 1 FROM message m WHERE m.id = r.message AND {})", filter.text)
     };
+    let order = if claim.newest_first { " DESC" } else { "" };
     let statement = format!(
         "UPDATE recipient SET state = 1, owner = :owner, generation = generation + 1, attempts = attempts + 1
          WHERE (message, n) IN (SELECT message, n FROM recipient r INDEXED BY recipient_due
-           WHERE state = 0 AND domain = :domain AND due <= :due{narrow} ORDER BY due LIMIT :limit)
+           WHERE state = 0 AND domain = :domain AND due <= :due{narrow} ORDER BY due{order} LIMIT :limit)
          RETURNING message, n, generation, attempts, flags, address, notify, orcpt, route"
     );
     let mut statement = db.prepare_cached(&statement)?;
@@ -316,8 +322,62 @@ fn close(db: &Connection, message: QueueId, count: i64) -> rusqlite::Result<Opti
     Ok(file)
 }
 
+/// Notes that this owner's outcomes may from now on be ahead of the disk. Committed with a sync, before the first lease.
+pub(super) fn begin_run(db: &Connection, owner: u64) -> rusqlite::Result<()> {
+    db.execute("INSERT OR REPLACE INTO run (owner, boot) VALUES (?, ?)", params![owner as i64, boot()])?;
+    Ok(())
+}
+
+/// Notes that this owner's outcomes are on the disk: committed with a sync.
+pub(super) fn end_run(db: &Connection, owner: u64) -> rusqlite::Result<()> {
+    db.execute("DELETE FROM run WHERE owner = ?", [owner as i64])?;
+    Ok(())
+}
+
+/// The name of this boot of the kernel; empty where there is none.
+fn boot() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/random/boot_id").map_or(String::new(), |text| text.trim().to_owned())
+}
+
+/// Finds runs that a power cut ended: what they delivered last may stand in the queue as if it had not been tried.
+fn after_power_cut(db: &Connection, place: &Path) -> rusqlite::Result<()> {
+    let runs = db
+        .prepare_cached("SELECT owner, boot FROM run")?
+        .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
+    let now = boot();
+    for (owner, boot) in runs {
+        if !owner::is_dead(place, owner as u64) {
+            continue;
+        }
+        if boot != now {
+            db.execute(
+                "UPDATE recipient SET flags = flags | ?1 WHERE state < 2 AND flags & ?1 = 0",
+                [POSSIBLE_DUPLICATE],
+            )?;
+        }
+        end_run(db, owner as u64)?;
+    }
+    Ok(())
+}
+
+/// A clock that was set back leaves due times that would not come for long: they are due now. `at` is the time.
+pub(super) fn after_clock_step(db: &Connection, at: Time) -> rusqlite::Result<u64> {
+    let seen: Option<i64> = db.prepare_cached("SELECT seen FROM clock")?.query_row([], |row| row.get(0)).optional()?;
+    if seen.is_none_or(|seen| (at.0 - seen).abs() > CLOCK_STEP / 2) {
+        db.execute("INSERT OR REPLACE INTO clock (id, seen) VALUES (1, ?)", [at.0])?;
+    }
+    if seen.is_none_or(|seen| seen - at.0 < CLOCK_STEP) {
+        return Ok(0);
+    }
+    let moved = db.execute("UPDATE recipient SET due = ?1 WHERE state = 0 AND due > ?1 + ?2", [at.0, MAX_WAIT])?;
+    Ok(moved as u64)
+}
+
 /// Queues again what dead owners held.
 pub(super) fn recover(db: &Connection, place: &Path) -> rusqlite::Result<u64> {
+    after_power_cut(db, place)?;
+    after_clock_step(db, now())?;
     let owners = db
         .prepare_cached("SELECT DISTINCT owner FROM recipient INDEXED BY recipient_owner WHERE state = 1")?
         .query_map([], |row| row.get::<_, i64>(0))?

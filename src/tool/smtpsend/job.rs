@@ -22,6 +22,8 @@ pub(super) struct Job {
     pub(super) envelope: Envelope,
     pub(super) message: Message,
     pub(super) message_id: Option<String>,
+    /// Which of several messages it is.
+    pub(super) source: Option<String>,
 }
 
 /// Composes the message or takes the complete one, and finds the account it is sent with.
@@ -34,7 +36,18 @@ pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Re
     if !composes && !args.take.header_recipients && args.recipient.is_empty() {
         return Err(Fault::new(Kind::Usage, "no recipients").with_hint("--to ADDRESS, or -t for those in the header"));
     }
-    if composes { compose(args, accounts, out) } else { take(args, accounts, out) }
+    if composes {
+        return compose(args, accounts, out);
+    }
+    if args.login.reads_stdin() {
+        return Err(Fault::new(Kind::Usage, "only one reader of stdin: the message or the password"));
+    }
+    if std::io::stdin().is_terminal() {
+        out.hint("reading the message from the terminal; end it with Ctrl-D");
+    }
+    let (mut job, account) = take(args, accounts, &Source::path(Path::new("-"))?, "message", out)?;
+    job.source = None;
+    Ok((job, account))
 }
 
 /// The account that was named, or that fits the author.
@@ -75,7 +88,8 @@ impl Job {
 }
 
 impl super::ComposeArgs {
-    fn given(&self) -> bool {
+    /// True if a message is to be composed.
+    pub(super) fn given(&self) -> bool {
         let lists = [&self.to, &self.cc, &self.bcc, &self.reply_to, &self.header, &self.attach, &self.inline];
         self.from.is_some()
             || self.subject.is_some()
@@ -152,7 +166,7 @@ fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Jo
         None => composed.sender,
     };
     let envelope = envelope(args, account.as_ref(), sender, composed.recipients, composed.message.has_8bit())?;
-    Ok((Job { envelope, message: composed.message, message_id: Some(composed.message_id) }, account))
+    Ok((Job { envelope, message: composed.message, message_id: Some(composed.message_id), source: None }, account))
 }
 
 /// The text body: `--body`, else stdin unless something else makes the message.
@@ -198,20 +212,20 @@ fn attachment(text: &str) -> Result<Attachment, Fault> {
     Ok(Attachment { source: Source::path(&path)?, name: name.or(own), content_type })
 }
 
-fn take(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Job, Option<Account>), Fault> {
-    if args.login.reads_stdin() {
-        return Err(Fault::new(Kind::Usage, "only one reader of stdin: the message or the password"));
-    }
-    if std::io::stdin().is_terminal() {
-        out.hint("reading the message from the terminal; end it with Ctrl-D");
-    }
-    let source = Source::path(Path::new("-"))?;
-    let mut complete = Complete::read(&source, false)?;
+/// A complete message from a file or pipe, called `label` where something is to be said about it.
+pub(super) fn take(
+    args: &Args,
+    accounts: Option<&Accounts>,
+    source: &Source,
+    label: &str,
+    out: &Output,
+) -> Result<(Job, Option<Account>), Fault> {
+    let mut complete = Complete::read(source, false)?;
     let mut addresses = Vec::new();
     for text in &args.recipient {
         addresses.extend(address::parse_list(text).map_err(|fault| usage("recipient", fault))?);
     }
-    if args.take.header_recipients {
+    if args.take.header_recipients || args.recipient.is_empty() {
         addresses.extend(complete.recipients()?);
     }
     let named = args.take.envelope_from.as_deref().map(envelope_sender).transpose()?;
@@ -249,13 +263,13 @@ fn take(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Job, 
     let id = message_id(&unique()?, &author);
     complete.add_missing("Message-ID", format!("Message-ID: {id}\r\n"));
     if let Some(line) = complete.long_line() {
-        out.warn(&format!("line {line} is longer than 998 bytes: a server may refuse or break it"));
+        out.warn(&format!("{label}: line {line} is longer than 998 bytes: a server may refuse or break it"));
     }
     let message_id = complete.message_id();
     let message = complete.into_message();
     let sender = named.unwrap_or(author.address);
     let envelope = envelope(args, account.as_ref(), sender, recipients, message.has_8bit())?;
-    Ok((Job { envelope, message, message_id }, account))
+    Ok((Job { envelope, message, message_id, source: Some(label.to_owned()) }, account))
 }
 
 fn aliases(account: Option<&Account>) -> Result<Aliases, Fault> {

@@ -1,5 +1,7 @@
 //! Into the outgoing queue: when this returns, the message is on disk and will be tried until it is delivered or expires.
 
+use std::path::PathBuf;
+
 use super::report::{RecipientRecord, Summary};
 use super::{Args, Job};
 use crate::cli::output::Output;
@@ -9,23 +11,46 @@ use crate::queue::store::QueueStore;
 use crate::queue::{place, submit};
 use crate::smtp::data::Content;
 
-pub(super) async fn place(args: &Args, job: &Job, out: &Output, summary: &mut Summary) -> Result<(), Fault> {
-    let place = place::find(args.way.queue_args.queue_dir.as_deref())?;
-    let store = SqliteStore::open(&place, Use::Brief)?;
-    let message = submit::message(&store, &job.envelope, b"", &job.message)?;
-    let id = store.enqueue(vec![message]).await?.into_iter().next();
-    summary.messages += 1;
-    for recipient in &job.envelope.recipients {
-        summary.count("queued");
-        out.emit(&RecipientRecord {
-            recipient: recipient.address.clone(),
-            outcome: "queued",
-            message_id: job.message_id.clone(),
-            size_bytes: job.message.size_bytes(),
-            queue: Some(place.display().to_string()),
-            queue_id: id.map(|id| id.to_string()),
-            ..RecipientRecord::default()
-        })?;
+/// The opened queue.
+pub(super) struct Queue {
+    store: SqliteStore,
+    place: PathBuf,
+}
+
+impl Queue {
+    pub(super) fn open(args: &Args) -> Result<Queue, Fault> {
+        let place = place::find(args.way.queue_args.queue_dir.as_deref())?;
+        let store = SqliteStore::open(&place, Use::Brief)?;
+        Ok(Queue { store, place })
     }
-    Ok(())
+
+    /// Places messages together: one sync for all. `why` says what kept them from being delivered at once.
+    pub(super) async fn place(
+        &self,
+        jobs: &[Job],
+        why: Option<&Fault>,
+        out: &Output,
+        summary: &mut Summary,
+    ) -> Result<(), Fault> {
+        let message = |job: &Job| submit::message(&self.store, &job.envelope, b"", &job.message);
+        let messages = jobs.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+        let ids = self.store.enqueue(messages).await?;
+        for (job, id) in jobs.iter().zip(ids) {
+            for recipient in &job.envelope.recipients {
+                summary.count("queued");
+                out.emit(&RecipientRecord {
+                    recipient: recipient.address.clone(),
+                    outcome: "queued",
+                    source: job.source.clone(),
+                    message_id: job.message_id.clone(),
+                    detail: why.map(|fault| fault.detail.clone()),
+                    size_bytes: job.message.size_bytes(),
+                    queue: Some(self.place.display().to_string()),
+                    queue_id: Some(id.to_string()),
+                    ..RecipientRecord::default()
+                })?;
+            }
+        }
+        Ok(())
+    }
 }

@@ -43,6 +43,7 @@ pub(super) fn tell(
         out.emit(&RecipientRecord {
             recipient: result.address.clone(),
             outcome: result.outcome.as_str(),
+            source: job.source.clone(),
             message_id: job.message_id.clone(),
             host: peer.host.clone(),
             ip: peer.ip.map(|address| address.ip().to_string()),
@@ -81,6 +82,9 @@ pub(super) struct RecipientRecord {
     pub(super) recipient: String,
     /// `delivered`, `queued`, `refused`, `deferred` or `unknown`.
     pub(super) outcome: &'static str,
+    /// The file that the message came from, of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) source: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) message_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

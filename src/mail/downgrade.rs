@@ -1,0 +1,417 @@
+//! From 8-bit to 7-bit, for a server without 8BITMIME (RFC 6152, section 3): parts that need it become quoted-printable,
+//! raw letters in headers become encoded-words. Never of signed mail: the signature would break.
+
+use std::io::{BufRead, BufReader, Read, Write};
+
+use super::address;
+use super::header;
+use super::message::{Message, Segment};
+use super::scan;
+use super::source::Spooler;
+use super::transfer;
+use crate::fault::{Enhanced, Fault, Kind};
+use crate::smtp::data::Content;
+
+/// Deepest nesting of parts converted.
+pub const MAX_DEPTH: usize = 100;
+/// Longest line converted.
+pub const MAX_LINE_BYTES: usize = 1024 * 1024;
+/// Longest header section converted.
+pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
+
+/// The same message in 7 bits. It is read twice and kept in memory or a temporary file. The fault is
+/// [`Kind::Unsupported`] with 5.6.3 where it must not or cannot be converted (RFC 3463, section 3.7).
+pub fn to_seven_bit(content: &dyn Content) -> Result<Message, Fault> {
+    let mut survey = Survey::default();
+    walk(content, &mut survey)?;
+    let mut writer = Writer { needs: survey.needs, index: 0, out: Spooler::new() };
+    walk(content, &mut writer)?;
+    let source = writer.out.finish().map_err(|error| Fault::local("temporary file", &error))?;
+    Ok(Message::new(vec![Segment::Exact(source, 0)], false))
+}
+
+fn cannot(why: &str) -> Fault {
+    Fault::new(Kind::Unsupported, format!("the message has 8-bit bytes, the server takes 7-bit ones, and {why}"))
+        .with_enhanced(Some(Enhanced::new(5, 6, 3)))
+}
+
+/// What a pass over the message does with its pieces.
+trait Pass {
+    /// A header section, without its empty line; `leaf` counts parts that are not containers.
+    fn header(&mut self, header: &[u8], nature: &Nature) -> Result<(), Fault>;
+    /// One line of a leaf's body or of what stands around parts, with its CRLF.
+    fn line(&mut self, line: &[u8], where_: Where) -> Result<(), Fault>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Where {
+    /// A leaf's body.
+    Body,
+    /// Before the first part, behind the last, or a boundary.
+    Around,
+}
+
+/// What a header says about the part it heads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Nature {
+    Leaf,
+    Multipart(Vec<u8>),
+    /// A message of its own: another header follows.
+    Nested,
+}
+
+/// Goes over the message line by line, keeping track of the parts.
+fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
+    let read = |error: std::io::Error| Fault::local("message", &error);
+    let mut reader = BufReader::with_capacity(64 * 1024, content.open().map_err(read)?);
+    let mut boundaries: Vec<Vec<u8>> = Vec::new();
+    let mut depth = 0usize;
+    let mut header: Option<Vec<u8>> = Some(Vec::new());
+    let mut place = Where::Around;
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let count = (&mut reader).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).map_err(read)?;
+        if count > MAX_LINE_BYTES {
+            return Err(cannot("a line is too long"));
+        }
+        let end = count == 0;
+        let delimiter = if end { None } else { delimiter(&line, &boundaries) };
+        if let Some(collected) = header.as_mut() {
+            let blank = line == b"\r\n" || line == b"\n";
+            if !end && !blank && delimiter.is_none() {
+                if collected.len() + line.len() > MAX_HEADER_BYTES {
+                    return Err(cannot("a header is too long"));
+                }
+                collected.extend_from_slice(&line);
+                continue;
+            }
+            let nature = nature(collected)?;
+            pass.header(collected, &nature)?;
+            if blank {
+                pass.line(b"\r\n", Where::Around)?;
+            }
+            header = None;
+            place = Where::Body;
+            match nature {
+                Nature::Leaf => {}
+                Nature::Multipart(boundary) => {
+                    boundaries.push(boundary);
+                    place = Where::Around;
+                }
+                Nature::Nested => {
+                    depth += 1;
+                    header = Some(Vec::new());
+                }
+            }
+            if boundaries.len() + depth > MAX_DEPTH {
+                return Err(cannot("its parts are nested too deeply"));
+            }
+            if blank {
+                continue;
+            }
+        }
+        if end {
+            return Ok(());
+        }
+        match delimiter {
+            Some((level, closing)) => {
+                boundaries.truncate(level + usize::from(!closing));
+                pass.line(&line, Where::Around)?;
+                place = Where::Around;
+                header = (!closing).then(Vec::new);
+            }
+            None => pass.line(&line, place)?,
+        }
+    }
+}
+
+/// Whether a line is one of these boundaries: its level, and whether it closes (RFC 2046, section 5.1.1).
+fn delimiter(line: &[u8], boundaries: &[Vec<u8>]) -> Option<(usize, bool)> {
+    let rest = line.strip_prefix(b"--")?.trim_ascii_end();
+    boundaries.iter().enumerate().rev().find_map(|(level, boundary)| {
+        let tail = rest.strip_prefix(boundary.as_slice())?;
+        match tail {
+            b"" => Some((level, false)),
+            b"--" => Some((level, true)),
+            _ => None,
+        }
+    })
+}
+
+fn nature(header: &[u8]) -> Result<Nature, Fault> {
+    let [kind, signature, smime] = scan::pick(header, ["content-type", "dkim-signature", "arc-message-signature"]);
+    if signature.is_some() || smime.is_some() {
+        return Err(cannot("it is signed"));
+    }
+    let kind = kind.map(scan::decode).unwrap_or_default();
+    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    if matches!(essence.as_str(), "multipart/signed" | "multipart/encrypted") {
+        return Err(cannot("it is signed"));
+    }
+    if essence.starts_with("multipart/") {
+        let boundary = parameters(&kind).into_iter().find(|(name, _)| name.eq_ignore_ascii_case("boundary"));
+        return Ok(match boundary {
+            Some((_, boundary)) if !boundary.is_empty() => Nature::Multipart(boundary.into_bytes()),
+            _ => Nature::Leaf,
+        });
+    }
+    Ok(match essence.as_str() {
+        "message/rfc822" | "message/global" | "message/news" => Nature::Nested,
+        _ => Nature::Leaf,
+    })
+}
+
+/// The parameters behind the first `;` of a value, unquoted.
+fn parameters(value: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let Some((_, mut rest)) = value.split_once(';') else { return found };
+    while let Some((name, tail)) = rest.split_once('=') {
+        let tail = tail.trim_start();
+        let mut text = String::new();
+        if let Some(quoted) = tail.strip_prefix('"') {
+            let mut letters = quoted.char_indices();
+            let mut end = quoted.len();
+            while let Some((at, letter)) = letters.next() {
+                match letter {
+                    '"' => {
+                        end = at + 1;
+                        break;
+                    }
+                    '\\' => text.extend(letters.next().map(|(_, escaped)| escaped)),
+                    letter => text.push(letter),
+                }
+            }
+            rest = quoted.get(end..).unwrap_or_default();
+            rest = rest.split_once(';').map_or("", |(_, tail)| tail);
+        } else {
+            let (token, tail) = tail.split_once(';').unwrap_or((tail, ""));
+            text.push_str(token.trim());
+            rest = tail;
+        }
+        found.push((name.trim().to_owned(), text));
+    }
+    found
+}
+
+/// The first pass: which leaves have 8-bit bytes.
+#[derive(Debug, Default)]
+struct Survey {
+    needs: Vec<bool>,
+}
+
+impl Pass for Survey {
+    fn header(&mut self, header: &[u8], nature: &Nature) -> Result<(), Fault> {
+        if *nature == Nature::Leaf {
+            self.needs.push(false);
+        } else {
+            let [encoding] = scan::pick(header, ["content-transfer-encoding"]);
+            let encoding = encoding.map(scan::decode).unwrap_or_default().to_ascii_lowercase();
+            if !matches!(encoding.as_str(), "" | "7bit" | "8bit" | "binary") {
+                return Err(cannot("a part that holds parts is encoded"));
+            }
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8], where_: Where) -> Result<(), Fault> {
+        if where_ == Where::Body
+            && let Some(last) = self.needs.last_mut()
+        {
+            *last |= !line.is_ascii() || line.len() > transfer::MAX_LINE_BYTES + 2;
+        }
+        Ok(())
+    }
+}
+
+/// The second pass: writes it.
+struct Writer {
+    needs: Vec<bool>,
+    /// Leaves so far.
+    index: usize,
+    out: Spooler,
+}
+
+impl Writer {
+    fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
+        self.out.write_all(bytes).map_err(|error| Fault::local("temporary file", &error))
+    }
+
+    fn converts(&self) -> bool {
+        self.index > 0 && self.needs.get(self.index - 1).copied().unwrap_or_default()
+    }
+}
+
+impl Pass for Writer {
+    fn header(&mut self, header: &[u8], nature: &Nature) -> Result<(), Fault> {
+        self.index += usize::from(*nature == Nature::Leaf);
+        let converts = *nature == Nature::Leaf && self.converts();
+        let mut said = false;
+        let mut typed = false;
+        for (name, raw) in fields(header) {
+            let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
+            typed |= is("content-type");
+            if is("content-transfer-encoding") {
+                let value = scan::decode(raw.get(name.len() + 1..).unwrap_or_default()).to_ascii_lowercase();
+                let eight = matches!(value.as_str(), "8bit" | "binary");
+                if converts || eight {
+                    let now = if converts { "quoted-printable" } else { "7bit" };
+                    if !std::mem::replace(&mut said, true) {
+                        self.write(format!("{name}: {now}\r\n").as_bytes())?;
+                    }
+                    continue;
+                }
+            }
+            if raw.is_ascii() {
+                self.write(raw)?;
+            } else {
+                self.write(field(name, raw)?.as_bytes())?;
+            }
+        }
+        if converts && !said {
+            if !typed {
+                self.write(b"MIME-Version: 1.0\r\nContent-Type: text/plain; charset=unknown-8bit\r\n")?;
+            }
+            self.write(b"Content-Transfer-Encoding: quoted-printable\r\n")?;
+        }
+        Ok(())
+    }
+
+    fn line(&mut self, line: &[u8], where_: Where) -> Result<(), Fault> {
+        match where_ {
+            Where::Body if self.converts() => {
+                let encoded = transfer::quoted_printable(line);
+                self.write(&encoded)
+            }
+            _ if line.is_ascii() => self.write(line),
+            // Around parts there is nothing that a reader shows.
+            _ => {
+                let plain: Vec<u8> = line.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }).collect();
+                self.write(&plain)
+            }
+        }
+    }
+}
+
+/// The fields of a header section as they stand, all their lines: name and whole field. Lines that are no field come with
+/// an empty name.
+fn fields(header: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
+    let mut rest = header;
+    std::iter::from_fn(move || {
+        if rest.is_empty() {
+            return None;
+        }
+        let mut ends = memchr::memchr_iter(b'\n', rest).map(|at| at + 1);
+        let end = ends.find(|end| !matches!(rest.get(*end), Some(b' ' | b'\t'))).unwrap_or(rest.len());
+        let (field, tail) = rest.split_at(end);
+        rest = tail;
+        let name = memchr::memchr(b':', field).and_then(|at| str::from_utf8(field.get(..at)?).ok());
+        Some((name.filter(|name| header::is_field_name(name)).unwrap_or_default(), field))
+    })
+}
+
+/// A field with raw letters beyond ASCII, written as RFC 2047 and 2231 want it.
+fn field(name: &str, raw: &[u8]) -> Result<String, Fault> {
+    let value = scan::decode(raw.get(name.len() + 1..).unwrap_or_default());
+    let value: String = value.chars().filter(|letter| *letter != '\0').collect();
+    let lower = name.to_ascii_lowercase();
+    if name.is_empty() {
+        return Err(cannot("a header line is no field"));
+    }
+    if matches!(lower.as_str(), "content-type" | "content-disposition") {
+        let essence = value.split(';').next().unwrap_or_default().trim();
+        let found = parameters(&value);
+        let pairs: Vec<(&str, &str)> = found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        if essence.is_ascii() && pairs.iter().all(|(name, _)| name.is_ascii()) {
+            return header::with_parameters(name, essence, &pairs);
+        }
+    }
+    let people = ["from", "to", "cc", "sender", "reply-to", "resent-from", "resent-to", "resent-cc", "resent-sender"];
+    if people.contains(&lower.as_str()) {
+        let list = address::parse_list(&value).and_then(|list| {
+            list.into_iter().map(address::Mailbox::to_ascii_domain).collect::<Result<Vec<_>, Fault>>()
+        });
+        return match list {
+            Ok(list) if list.iter().all(|mailbox| mailbox.address.is_ascii()) => header::addresses(name, &list),
+            _ => Err(cannot("an address is outside ASCII")),
+        };
+    }
+    header::unstructured(name, &value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::data::Bytes;
+
+    fn seven(text: &str) -> String {
+        let message = to_seven_bit(&Bytes(text.replace('\n', "\r\n").into_bytes())).unwrap();
+        let mut bytes = Vec::new();
+        message.reader().read_to_end(&mut bytes).unwrap();
+        assert_eq!(bytes.len() as u64, message.size_bytes());
+        assert!(bytes.is_ascii() && !message.has_8bit());
+        String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
+    }
+
+    #[test]
+    fn what_is_seven_bit_stays_as_it_is() {
+        for text in [
+            "A: b\n c\n\nbody\n",
+            "Content-Type: multipart/mixed; boundary=\"b\"\n\npre\n--b\n\nx\n--b\nA: b\n\ny\n--b--\npost\n",
+            "A: b\n\n",
+            "A: b\n",
+        ] {
+            assert_eq!(seven(text), text);
+        }
+    }
+
+    #[test]
+    fn parts_that_need_it_are_encoded() {
+        let text = "Subject: Grüße\nFrom: Jörg <j@x.test>\nContent-Type: multipart/mixed; boundary=b\n\
+            Content-Transfer-Encoding: 8bit\n\npräambel\n--b\nContent-Type: text/plain; charset=utf-8\n\
+            Content-Transfer-Encoding: 8bit\n\nHällo = \n--b\nContent-Type: text/plain; name=\"ü.txt\"\n\nplain = x\n--b\n\
+            Content-Type: message/rfc822\nContent-Transfer-Encoding: 8bit\n\nSubject: innen ü\n\nü\n--b--\nnach\n";
+        assert_eq!(
+            seven(text),
+            "Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\nFrom: =?UTF-8?Q?J=C3=B6rg?= <j@x.test>\n\
+             Content-Type: multipart/mixed; boundary=b\nContent-Transfer-Encoding: 7bit\n\npr??ambel\n--b\n\
+             Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: quoted-printable\n\nH=C3=A4llo =3D=20\n--b\n\
+             Content-Type: text/plain; name*=UTF-8''%C3%BC.txt\n\nplain = x\n--b\nContent-Type: message/rfc822\n\
+             Content-Transfer-Encoding: 7bit\n\nSubject: innen =?UTF-8?Q?=C3=BC?=\nMIME-Version: 1.0\n\
+             Content-Type: text/plain; charset=unknown-8bit\nContent-Transfer-Encoding: quoted-printable\n\n=C3=BC\n--b--\nnach\n"
+        );
+    }
+
+    #[test]
+    fn signed_mail_and_bombs_are_refused() {
+        let deep: String = (0..MAX_DEPTH + 2).map(|_| "Content-Type: message/rfc822\n\n").collect();
+        for text in [
+            "DKIM-Signature: v=1\n\nü\n",
+            "Content-Type: multipart/signed; boundary=b\n\n--b\n\nü\n--b--\n",
+            "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Type: multipart/signed; boundary=c\n\nü\n--b--\n",
+            "To: ü@x.test\n\nx\n",
+            "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nü\n",
+            &deep,
+            &format!("A: b\n\n{}ü\n", "x".repeat(MAX_LINE_BYTES)),
+            &format!("A: {}\n\n", "x\n ".repeat(MAX_HEADER_BYTES / 3)),
+        ] {
+            let fault = to_seven_bit(&Bytes(text.replace('\n', "\r\n").into_bytes())).unwrap_err();
+            assert_eq!((fault.kind, fault.enhanced), (Kind::Unsupported, Some(Enhanced::new(5, 6, 3))), "{fault}");
+        }
+    }
+
+    #[test]
+    fn long_lines_are_broken_as_well() {
+        let long = format!("A: b\n\nü{}\n", "x".repeat(5000));
+        assert!(seven(&long).lines().all(|line| line.len() <= 76));
+    }
+
+    #[test]
+    fn parameters_are_read() {
+        let pairs = |text: &str| -> Vec<String> {
+            parameters(text).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
+        };
+        assert_eq!(pairs("a/b; x=y ;z=\"q;\\\"r\" ; w=\"open"), ["x=y", "z=q;\"r", "w=open"]);
+        assert!(pairs("a/b").is_empty());
+    }
+}

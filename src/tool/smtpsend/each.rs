@@ -1,0 +1,103 @@
+//! Many messages: files, folders of files, mboxes and Maildirs, one message after another, read when their turn comes.
+
+use std::collections::VecDeque;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::fault::{Fault, Kind};
+use crate::mail::maildir::Maildir;
+use crate::mail::mbox::{self, Span};
+use crate::mail::read::MAX_MESSAGE_BYTES;
+use crate::mail::source::Source;
+
+/// Most messages of one run.
+const MAX_MESSAGES: usize = 10_000_000;
+
+/// Messages to come.
+#[derive(Debug, Default)]
+pub(super) struct Each {
+    waiting: VecDeque<Entry>,
+}
+
+#[derive(Debug)]
+enum Entry {
+    File(PathBuf),
+    Mbox { path: PathBuf, number: usize, source: Source, span: Span },
+}
+
+impl Each {
+    /// Looks at what was named: a Maildir, a folder whose files are messages, an mbox, or a file with one message.
+    pub(super) fn new(paths: &[PathBuf]) -> Result<Each, Fault> {
+        let mut each = Each::default();
+        for path in paths {
+            each.add(path)?;
+            if each.waiting.len() > MAX_MESSAGES {
+                return Err(Fault::new(Kind::BadData, format!("more than {MAX_MESSAGES} messages")));
+            }
+        }
+        Ok(each)
+    }
+
+    fn add(&mut self, path: &Path) -> Result<(), Fault> {
+        if path.is_dir() {
+            if path.join("cur").is_dir() && path.join("new").is_dir() {
+                let maildir = Maildir::open(path)?;
+                self.waiting.extend(maildir.list()?.iter().map(|item| Entry::File(maildir.item_path(item))));
+                return Ok(());
+            }
+            let problem = |error: std::io::Error| Fault::local(path.display(), &error);
+            let mut files = Vec::new();
+            for entry in std::fs::read_dir(path).map_err(problem)? {
+                let file = entry.map_err(problem)?.path();
+                let hidden = file.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+                if file.is_file() && !hidden {
+                    files.push(file);
+                }
+            }
+            files.sort();
+            self.waiting.extend(files.into_iter().map(Entry::File));
+            return Ok(());
+        }
+        let mut start = Vec::new();
+        let regular = path.is_file();
+        if regular {
+            let file = std::fs::File::open(path).map_err(|error| Fault::local(path.display(), &error))?;
+            file.take(1024).read_to_end(&mut start).map_err(|error| Fault::local(path.display(), &error))?;
+        } else if path != Path::new("-") && !path.exists() {
+            return Err(Fault::new(Kind::NoInput, format!("{}: No such file or directory", path.display())));
+        }
+        let source = if regular && !mbox::looks_like_mbox(&start) { None } else { Some(Source::path(path)?) };
+        match source {
+            None => self.waiting.push_back(Entry::File(path.to_owned())),
+            Some(source) => {
+                let spans = mbox::spans(&source)?;
+                let whole = Span { start: 0, end: source.size_bytes() };
+                let spans = if spans.is_empty() && source.size_bytes() > 0 { vec![whole] } else { spans };
+                let entry = |(index, span)| Entry::Mbox {
+                    path: path.to_owned(),
+                    number: index + 1,
+                    source: source.clone(),
+                    span,
+                };
+                self.waiting.extend(spans.into_iter().enumerate().map(entry));
+            }
+        }
+        Ok(())
+    }
+
+    /// How many are still to come.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// The next message: what it is called, and its bytes.
+    pub(super) fn next(&mut self) -> Option<(String, Result<Source, Fault>)> {
+        Some(match self.waiting.pop_front()? {
+            Entry::File(path) => (path.display().to_string(), Source::path(&path)),
+            Entry::Mbox { path, number, source, span } => {
+                let bytes = mbox::read(&source, span, MAX_MESSAGE_BYTES);
+                (format!("{}[{number}]", path.display()), bytes.map(Source::memory))
+            }
+        })
+    }
+}

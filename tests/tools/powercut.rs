@@ -1,0 +1,316 @@
+//! Power cuts and failing disks. A process uses the queue while `tests/data/queue/iolog.c` records every write, sync and
+//! unlink; the record is then replayed up to each point as a disk would hold it after a power cut there: with nothing
+//! that was not synced, with an arbitrary part of it, and with all of it. What was promised before that point is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use applayer::queue::entry::{Attempt, NewMessage, NewRecipient, Time};
+use applayer::queue::sqlite::{SqliteStore, Use, now};
+use applayer::queue::store::{Change, Claim, Filter, Outcome, QueueStore, Settlement};
+
+use crate::crash::{Random, body, queued_subjects};
+use crate::harness::{rounds, temp_dir};
+use crate::queue::block_on;
+
+/// The environment of the recorded process: its seed and the queue.
+const ROLE: &str = "APPLAYER_TEST_POWER_ROLE";
+
+/// The recorder, compiled once a run.
+fn recorder() -> &'static Path {
+    static LIBRARY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
+    let (_, path) = LIBRARY.get_or_init(|| {
+        let folder = temp_dir();
+        let library = folder.path().join("iolog.so");
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/queue/iolog.c");
+        let compiled =
+            Command::new("cc").args(["-shared", "-fPIC", "-O1", "-o"]).arg(&library).arg(source).arg("-ldl").status();
+        assert!(compiled.expect("a C compiler, which SQLite needs too").success());
+        (folder, library)
+    });
+    path
+}
+
+/// The recorded process; says each promise, and each step that takes one back, in a file beside the queue's.
+#[test]
+fn crash_power_driver() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    let (seed, queue) = role.split_once(' ').unwrap();
+    let said = File::create(Path::new(queue).join("said")).unwrap();
+    block_on(drive(Path::new(queue), Random(seed.parse().unwrap()), said));
+}
+
+async fn drive(queue: &Path, mut random: Random, mut said: File) {
+    let mut say = |line: String| said.write_all(line.as_bytes()).unwrap();
+    // With a failing disk each step may fail; what it promised before stands.
+    let Ok(store) = SqliteStore::open(queue, Use::Brief) else { return };
+    for step in 0..120 {
+        if step % 40 == 39 && store.recover().await.is_err() {
+            continue;
+        }
+        match random.below(6) {
+            0..3 => {
+                let subject = format!("{:x}", random.next());
+                let size = [300, 30_000, 70_000][random.below(3) as usize];
+                let Ok(mut spool) = store.spool() else { continue };
+                let Ok(()) = spool.write_all(body(&subject, size).as_bytes()) else { continue };
+                let Ok(body) = spool.finish() else { continue };
+                let message = NewMessage::new("a@a.test", vec![NewRecipient::new("b@b.test")], body);
+                if let Ok(ids) = store.enqueue(vec![message]).await {
+                    say(format!("promised {} {subject}\n", ids[0]));
+                }
+            }
+            3 | 4 => {
+                let domain = "b.test".to_owned();
+                let claim = Claim {
+                    domain,
+                    due_until: Time(i64::MAX),
+                    now: now(),
+                    limit: 2,
+                    newest_first: false,
+                    wanted: Filter::default(),
+                };
+                for unit in store.claim(claim).await.unwrap_or_default() {
+                    let lease = unit.recipients[0].lease.clone();
+                    let later = Outcome::Deferred {
+                        attempt: Attempt::default(),
+                        due: now(),
+                        possible_duplicate: true,
+                        warned: false,
+                    };
+                    let outcome = if random.below(2) == 0 { later } else { Outcome::Delivered(Attempt::default()) };
+                    if matches!(outcome, Outcome::Delivered(_)) {
+                        say(format!("gone {}\n", unit.id));
+                    }
+                    let _ =
+                        store.settle(vec![Settlement { outcomes: vec![(lease, outcome)], reports: Vec::new() }]).await;
+                }
+            }
+            _ => {
+                let Ok(entries) = store.list(Filter::default(), None, 3).await else { continue };
+                let Some(entry) = entries.last() else { continue };
+                let change = if random.below(3) == 0 { Change::Remove } else { Change::Retry(now()) };
+                if change == Change::Remove {
+                    say(format!("gone {}\n", entry.id));
+                }
+                let _ = store.edit(Filter { ids: vec![entry.id], ..Filter::default() }, change).await;
+            }
+        }
+    }
+}
+
+/// Runs the driver; its record is at the path.
+fn record(seed: u64, queue: &Path, log: &Path, fail: Option<String>) {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["powercut::crash_power_driver", "--exact", "--test-threads=1"]);
+    command.env(ROLE, format!("{seed} {}", queue.display()));
+    command.env("LD_PRELOAD", recorder()).env("IOLOG_DIR", queue).env("IOLOG_FILE", log);
+    if let Some(fail) = fail {
+        command.env("IOLOG_FAIL", fail);
+    }
+    let status = command.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
+    assert!(status.success(), "the driver ended with {status}");
+}
+
+/// One operation of the record.
+struct Operation {
+    kind: u8,
+    path: String,
+    offset: u64,
+    data: Vec<u8>,
+}
+
+fn operations(log: &Path) -> Vec<Operation> {
+    let bytes = std::fs::read(log).unwrap();
+    let mut rest = &bytes[..];
+    let mut take = |count: usize| {
+        let (head, tail) = rest.split_at(count);
+        rest = tail;
+        head.to_vec()
+    };
+    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    let mut operations = Vec::new();
+    let mut left = bytes.len();
+    while left > 0 {
+        let kind = take(1)[0];
+        let name = number(&take(2)) as usize;
+        let path = String::from_utf8(take(name)).unwrap();
+        let offset = number(&take(8));
+        let length = number(&take(4)) as usize;
+        let data = take(length);
+        left -= 15 + name + length;
+        operations.push(Operation { kind, path, offset, data });
+    }
+    operations
+}
+
+/// A file as far as the disk is concerned.
+#[derive(Default, Clone)]
+struct OnDisk {
+    /// What every power cut leaves.
+    synced: Vec<u8>,
+    /// What a power cut may leave or not: writes, and truncations (no data).
+    pending: Vec<(u64, Option<Vec<u8>>)>,
+    named: bool,
+    unlinked: bool,
+}
+
+fn apply(bytes: &mut Vec<u8>, offset: u64, data: Option<&[u8]>) {
+    let offset = offset as usize;
+    match data {
+        None => bytes.resize(offset, 0),
+        Some(data) => {
+            bytes.resize(bytes.len().max(offset + data.len()), 0);
+            bytes[offset..offset + data.len()].copy_from_slice(data);
+        }
+    }
+}
+
+#[derive(Default)]
+struct Disk(BTreeMap<String, OnDisk>);
+
+/// What of the unsynced survives.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Survives {
+    Nothing,
+    Something,
+    Everything,
+}
+
+impl Disk {
+    fn step(&mut self, operation: &Operation) {
+        match operation.kind {
+            b'C' => {
+                self.0.insert(operation.path.clone(), OnDisk::default());
+            }
+            b'D' => {
+                let inside = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder) == operation.path;
+                self.0.retain(|path, file| !(file.unlinked && inside(path)));
+                self.0.iter_mut().filter(|(path, _)| inside(path)).for_each(|(_, file)| file.named = true);
+            }
+            kind => {
+                let file = self.0.entry(operation.path.clone()).or_default();
+                match kind {
+                    b'W' => file.pending.push((operation.offset, Some(operation.data.clone()))),
+                    b'T' => file.pending.push((operation.offset, None)),
+                    b'U' => file.unlinked = true,
+                    _ => {
+                        for (offset, data) in std::mem::take(&mut file.pending) {
+                            apply(&mut file.synced, offset, data.as_deref());
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what a power cut leaves below `folder`.
+    fn image(&self, folder: &Path, survives: Survives, random: &mut Random) {
+        for part in ["body", "owners"] {
+            std::fs::create_dir_all(folder.join(part)).unwrap();
+        }
+        for (path, file) in self.0.iter().filter(|(path, _)| !path.ends_with("-shm") && *path != "said") {
+            let mut keep = |likely: bool| match survives {
+                Survives::Nothing => false,
+                Survives::Something => random.below(2) == 0,
+                Survives::Everything => likely,
+            };
+            // An unlink may reach the disk at once, or late.
+            if (!file.named && !keep(true)) || (file.unlinked && !keep(false)) {
+                continue;
+            }
+            let mut bytes = file.synced.clone();
+            for (offset, data) in &file.pending {
+                if keep(true) {
+                    apply(&mut bytes, *offset, data.as_deref());
+                }
+            }
+            std::fs::write(folder.join(path), bytes).unwrap();
+        }
+    }
+
+    /// What was said by now: subjects that must be there.
+    fn promised(&self) -> BTreeSet<String> {
+        let Some(said) = self.0.get("said") else { return BTreeSet::new() };
+        let text: Vec<u8> = said.pending.iter().flat_map(|(_, data)| data.clone().unwrap_or_default()).collect();
+        promised(&String::from_utf8(text).unwrap())
+    }
+}
+
+fn promised(said: &str) -> BTreeSet<String> {
+    let mut subjects = BTreeMap::new();
+    for line in said.lines() {
+        match line.split(' ').collect::<Vec<_>>()[..] {
+            ["promised", id, subject] => {
+                subjects.insert(id, subject.to_owned());
+            }
+            ["gone", id] => {
+                subjects.remove(id);
+            }
+            _ => panic!("{line:?}"),
+        }
+    }
+    subjects.into_values().collect()
+}
+
+/// Opens what is left as the next runner does, and looks for every promise.
+fn check(image: &Path, promised: &BTreeSet<String>, story: &str) {
+    block_on(async {
+        let store = SqliteStore::open(image, Use::Lasting).unwrap_or_else(|fault| panic!("{story}: {fault}"));
+        store.recover().await.unwrap_or_else(|fault| panic!("{story}: {fault}"));
+    });
+    let queued = queued_subjects(image);
+    let lost: Vec<_> = promised.iter().filter(|subject| !queued.contains_key(*subject)).collect();
+    assert!(lost.is_empty(), "{story}: lost {lost:?}");
+}
+
+#[test]
+fn crash_of_the_power_at_any_moment_loses_no_promise() {
+    for seed in 1..=rounds(1) as u64 {
+        let folder = temp_dir();
+        let (queue, log) = (folder.path().join("queue"), folder.path().join("log"));
+        std::fs::create_dir(&queue).unwrap();
+        record(seed, &queue, &log, None);
+        let operations = operations(&log);
+        assert!(operations.iter().any(|operation| operation.kind == b'S'), "something was recorded");
+        let mut disk = Disk::default();
+        let mut random = Random(seed);
+        let mut checked = 0;
+        for (at, operation) in operations.iter().enumerate() {
+            disk.step(operation);
+            // Around each promise, and a part of the other points.
+            let chosen = operation.path == "said" || random.below(if rounds(0) > 0 { 2 } else { 20 }) == 0;
+            if !chosen {
+                continue;
+            }
+            let promised = disk.promised();
+            for survives in [Survives::Nothing, Survives::Something, Survives::Everything] {
+                let image = temp_dir();
+                disk.image(image.path(), survives, &mut random);
+                check(image.path(), &promised, &format!("seed {seed}, operation {at}, {survives:?} unsynced survives"));
+                checked += 1;
+            }
+        }
+        assert!(checked > 50, "{checked} images");
+    }
+}
+
+#[test]
+fn crash_of_the_disk_breaks_no_promise() {
+    // ENOSPC and EIO, from each of many moments on.
+    for round in 0..rounds(12) {
+        let folder = temp_dir();
+        let (queue, log) = (folder.path().join("queue"), folder.path().join("log"));
+        std::fs::create_dir(&queue).unwrap();
+        let after = [20, 21, 22, 23, 25, 30, 40, 60, 90, 130, 200, 400][round % 12] + round / 12;
+        let errno = if round % 2 == 0 { 28 } else { 5 };
+        // The file of promises must not fail itself: it is beside the queue's own files only by name.
+        record(round as u64 + 1, &queue, &log, Some(format!("{after}:{errno}")));
+        let said = std::fs::read_to_string(queue.join("said")).unwrap_or_default();
+        check(&queue, &promised(&said), &format!("errno {errno} after {after} operations"));
+    }
+}
