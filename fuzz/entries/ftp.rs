@@ -2,11 +2,74 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use applayer::ftp::address;
 use applayer::ftp::command::Command;
+use applayer::ftp::listing::{Line, Lister};
+use applayer::ftp::path::FtpUrl;
+use applayer::ftp::reply::ReplyReader;
 use applayer::ftp::session::{Action, Event, Policy, Refusal, Rights, Session};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
-pub const ENTRIES: &[(&str, fn(&[u8]))] = &[("ftp_command", ftp_command), ("ftp_session", ftp_session)];
+pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
+    ("ftp_command", ftp_command),
+    ("ftp_session", ftp_session),
+    ("ftp_reply", ftp_reply),
+    ("ftp_listing", ftp_listing),
+    ("ftp_address", ftp_address),
+    ("ftp_url", ftp_url),
+];
+
+/// However the bytes arrive, the same replies come out.
+fn ftp_reply(data: &[u8]) {
+    let read = |piece: usize| {
+        let (mut reader, mut replies) = (ReplyReader::new(), Vec::new());
+        for piece in data.chunks(piece.max(1)) {
+            reader.push(piece);
+            loop {
+                match reader.next_reply() {
+                    Ok(Some(reply)) => replies.push(reply),
+                    Ok(None) => break,
+                    Err(_) => return replies,
+                }
+            }
+        }
+        replies
+    };
+    assert_eq!(read(data.len()), read(1));
+}
+
+/// Any line is an entry, nothing or unknown; an entry has a name.
+fn ftp_listing(data: &[u8]) {
+    for mut lister in [Lister::mlsd(), Lister::list(1_795_413_142)] {
+        for line in data.split(|byte| *byte == b'\n') {
+            if let Line::Entry(entry) = lister.line(line) {
+                assert!(!entry.name.is_empty());
+            }
+        }
+    }
+}
+
+/// What parses comes back from its own wire form.
+fn ftp_address(data: &[u8]) {
+    if let Some(found) = address::parse_pasv(data) {
+        assert_eq!(address::parse_pasv(address::format_pasv(found).as_bytes()), Some(found));
+    }
+    if let Some(found) = address::parse_epsv(data) {
+        assert_eq!(address::parse_epsv(address::format_epsv(found).as_bytes()), Some(found));
+    }
+    if let Ok(found) = address::parse_eprt(data) {
+        assert_eq!(address::parse_eprt(address::format_eprt(found).as_bytes()), Ok(found));
+    }
+}
+
+/// A URL comes back from what it shows, without its password, and holds nothing that would be a second command.
+fn ftp_url(data: &[u8]) {
+    if let Ok(url) = FtpUrl::parse(&String::from_utf8_lossy(data)) {
+        assert!(!url.path.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+        let again = FtpUrl::parse(&url.to_string()).expect("what is shown is a URL");
+        assert_eq!(again.path, url.path);
+    }
+}
 
 /// What parses can be sent, and parses to the same again.
 fn ftp_command(data: &[u8]) {
