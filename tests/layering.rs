@@ -36,7 +36,6 @@ const IO_FILES: &[&str] = &[
     "dns/server*",
     "dns/bulk/drive*",
     "dns/resolve",
-    "dns/trace",
     "dns/transfer",
     "mail/maildir",
     "mail/mbox",

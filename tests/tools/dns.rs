@@ -171,6 +171,7 @@ fn a_query_log_in_json() {
     let server = server("dnsserve").args(["--json", "--listen", "127.0.0.1:0"]).arg(data("other.test.zone")).start();
     ask(&server, &["--short", "www.other.test"]).exits(0);
     ask(&server, &["--short", "www.other.test", "AXFR", "--tcp"]).exits(69);
+    server.stdout.wait_for("AXFR");
     let stdout = server.stdout.text();
     let status = server.stop();
     let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();

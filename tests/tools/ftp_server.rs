@@ -117,16 +117,6 @@ fn hash(password: &str) -> String {
     done.text().trim().to_owned()
 }
 
-/// Waits until the server's output holds this.
-#[track_caller]
-fn says(server: &Server, part: &str) {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while !server.stdout.text().contains(part) {
-        assert!(Instant::now() < deadline, "never said {part:?}:\n{server}");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-}
-
 #[test]
 fn by_default_strangers_look_and_download() {
     let dir = temp_dir();
@@ -140,7 +130,7 @@ fn by_default_strangers_look_and_download() {
     client.ask("DELE file", 550);
     client.ask("MKD x", 550);
     client.ask("QUIT", 221);
-    says(&server, "download\t/file\t5\tanonymous\t127.0.0.1\t226\n");
+    server.stdout.wait_for("download\t/file\t5\tanonymous\t127.0.0.1\t226\n");
     assert_eq!(server.stop(), 0);
     assert_eq!(names(dir.path()), ["file"]);
 }
@@ -209,7 +199,7 @@ fn records_are_those_of_the_schema() {
     let mut bad = Client::connect(server.addr);
     bad.ask("USER joe", 331);
     bad.ask("PASS x", 530);
-    says(&server, "\"accepted\":false");
+    server.stdout.wait_for("\"accepted\":false");
     let text = server.stdout.text();
     assert_eq!(server.stop(), 0);
     let printed = tool_output(&text);

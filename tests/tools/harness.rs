@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -372,7 +372,7 @@ fn excerpt(text: &str) -> String {
 
 /// Output of a process that still runs.
 #[derive(Clone, Default)]
-pub(crate) struct Captured(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Captured(Arc<(Mutex<Vec<u8>>, Condvar)>);
 
 impl Captured {
     pub(crate) fn of(mut stream: impl Read + Send + 'static) -> Captured {
@@ -388,12 +388,22 @@ impl Captured {
     }
 
     fn push(&self, bytes: &[u8]) {
-        self.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.0.lock().unwrap().extend_from_slice(bytes);
+        self.0.1.notify_all();
+    }
+
+    /// Waits until this has come: what a server says about an event may come after the client has seen it.
+    #[track_caller]
+    pub(crate) fn wait_for(&self, part: &str) {
+        let holds = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains(part);
+        let bytes = self.0.0.lock().unwrap();
+        let (bytes, _) = self.0.1.wait_timeout_while(bytes, LIMIT, |bytes| !holds(bytes)).unwrap();
+        assert!(holds(&bytes), "{part:?} never came:\n{}", String::from_utf8_lossy(&bytes));
     }
 
     /// What has come so far.
     pub(crate) fn text(&self) -> String {
-        String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned()
+        String::from_utf8_lossy(&self.0.0.lock().unwrap()).into_owned()
     }
 }
 
