@@ -13,6 +13,7 @@ complete -c smtpsend -l in-reply-to -d 'The Message-ID of what this answers' -r
 complete -c smtpsend -l each -d 'Send every message of a file, a folder, an mbox or a Maildir over one connection; may be repeated' -r -F
 complete -c smtpsend -l concurrency -d 'Use up to N connections for --each' -r
 complete -c smtpsend -s f -d 'The envelope\'s sender; \'<>\' for none' -r
+complete -c smtpsend -l local-domain -d 'Complete addresses without a domain by this one' -r
 complete -c smtpsend -s F -d 'The author\'s name, where From is missing' -r
 complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH' -r
 complete -c smtpsend -s A -l account -d 'The account of this name in the accounts file (default: the one whose `from` is the author)' -r
@@ -46,10 +47,13 @@ complete -c smtpsend -l report -d 'Write records as JSON Lines to FILE or to an 
 complete -c smtpsend -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c smtpsend -l edit -d 'Write recipients, subject and text in $VISUAL or $EDITOR; without a change nothing is sent'
 complete -c smtpsend -s t -d 'Take the recipients from the header; Bcc is removed'
 complete -c smtpsend -s i -d 'A line with a lone dot does not end the message (it never does; for those used to sendmail)'
+complete -c smtpsend -l dot-ends -d 'A line with a lone dot ends the message'
 complete -c smtpsend -l queue -d 'Put it into the outgoing queue, for mailq-run'
 complete -c smtpsend -l queue-on-failure -d 'Put into the queue what a server does not take now'
+complete -c smtpsend -l probe -d 'Ask the server what it offers and whether it takes --from and the recipients, and send nothing'
 complete -c smtpsend -l mx -d 'Find each recipient\'s server by DNS'
 complete -c smtpsend -l partial -d 'Send to those who are accepted although others are refused'
 complete -c smtpsend -s n -l dry-run -d 'Print the message instead of sending it'

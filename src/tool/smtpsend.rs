@@ -13,11 +13,14 @@ use crate::smtp::command::{Notify, Ret};
 mod account;
 mod deliver;
 mod each;
+mod edit;
 mod job;
 mod mx;
+mod probe;
 mod queue;
 mod report;
 mod save;
+mod sendmail;
 mod server;
 
 use account::Accounts;
@@ -99,6 +102,9 @@ struct ComposeArgs {
     /// A file that the HTML shows as cid:NAME
     #[arg(long, value_name = "FILE")]
     inline: Vec<String>,
+    /// Write recipients, subject and text in $VISUAL or $EDITOR; without a change nothing is sent
+    #[arg(long)]
+    edit: bool,
     /// The Message-ID of what this answers
     #[arg(long, value_name = "ID")]
     in_reply_to: Vec<String>,
@@ -123,6 +129,12 @@ struct TakeArgs {
     /// The envelope's sender; '<>' for none
     #[arg(short = 'f', value_name = "ADDRESS", allow_hyphen_values = true)]
     envelope_from: Option<String>,
+    /// A line with a lone dot ends the message
+    #[arg(long, conflicts_with = "ignore_dots")]
+    dot_ends: bool,
+    /// Complete addresses without a domain by this one
+    #[arg(long, value_name = "DOMAIN")]
+    local_domain: Option<String>,
     /// The author's name, where From is missing
     #[arg(short = 'F', value_name = "NAME")]
     full_name: Option<String>,
@@ -147,6 +159,9 @@ struct WayArgs {
     /// Put into the queue what a server does not take now
     #[arg(long, conflicts_with = "queue")]
     queue_on_failure: bool,
+    /// Ask the server what it offers and whether it takes --from and the recipients, and send nothing
+    #[arg(long, conflicts_with_all = ["queue", "mx", "each", "dry_run"])]
+    probe: bool,
     /// Find each recipient's server by DNS
     #[arg(long)]
     mx: bool,
@@ -197,9 +212,30 @@ impl crate::cli::Tool for Args {
     }
 }
 
-/// Entry point.
+/// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {
-    crate::cli::main::<Args>(run)
+    let arguments: Vec<_> = std::env::args_os().collect();
+    match sendmail::read(&arguments, &job::host_name()) {
+        None => crate::cli::main_from::<Args>(arguments, run),
+        Some(Ok(sendmail::Asked::Send(own))) => crate::cli::main_from::<Args>(own, run),
+        Some(Ok(sendmail::Asked::Other(program, own))) => become_other(program, &own),
+        Some(Err(fault)) => {
+            crate::cli::output::print_fault("smtpsend", &fault);
+            Exit::from(fault.kind).into()
+        }
+    }
+}
+
+/// Goes on as another program of the suite: the one beside this, else the one on the path.
+fn become_other(program: &str, arguments: &[std::ffi::OsString]) -> ExitCode {
+    use std::os::unix::process::CommandExt;
+    let beside =
+        std::env::current_exe().ok().and_then(|own| own.canonicalize().ok()).map(|own| own.with_file_name(program));
+    let path = beside.filter(|path| path.is_file()).unwrap_or_else(|| program.into());
+    let error = std::process::Command::new(&path).args(arguments).exec();
+    let fault = Fault::local(path.display(), &error);
+    crate::cli::output::print_fault("smtpsend", &fault);
+    Exit::from(fault.kind).into()
 }
 
 /// The command line, for man page and completions.
@@ -218,6 +254,9 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
         return many(&args, accounts.as_ref(), out);
     }
+    if args.way.probe {
+        return ask(&args, accounts.as_ref(), out);
+    }
     let (job, account) = job::make(&args, accounts.as_ref(), out)?;
     if args.dry_run {
         job.print(out)?;
@@ -228,6 +267,25 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     let mut only = Some((job, account));
     send(&args, out, &mut |_| only.take())
+}
+
+/// `--probe`.
+fn ask(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result<Exit> {
+    let (sender, recipients, account) = job::questions(args, accounts)?;
+    let way = match (&args.way.server, &account) {
+        (Some(url), _) => server::Way::to_url(url, args, out)?,
+        (None, Some(account)) => server::Way::to_account(account, args, out)?,
+        (None, None) => {
+            let fault = Fault::new(Kind::Usage, "which server?");
+            return Err(fault.with_hint("--server URL or an account says it").into());
+        }
+    };
+    let mut tally = Tally::default();
+    crate::cli::block_on(async {
+        probe::run(way, sender.as_deref(), &recipients, out, &mut tally).await?;
+        Ok(())
+    })?;
+    Ok(tally.exit())
 }
 
 /// Every message of `--each`. One that cannot be sent does not stop the others.

@@ -631,3 +631,53 @@ fn what_cannot_be_delivered_now_goes_into_the_queue() {
         .run();
     queued.exits(0).says("queued");
 }
+
+#[test]
+fn programs_that_call_sendmail_are_understood() {
+    let folder = temp_dir();
+    let queue = folder.path().join("queue");
+    let run = |args: &[&str], message: &str| {
+        tool("smtpsend").arg("--sendmail").args(args).env("APPLAYER_QUEUE", &queue).stdin(message).run()
+    };
+    run(&["-oi", "-t", "-fcron@a.test"], "To: root, b@b.test\nSubject: x\n\nx\n.\ny\n").silent_success();
+    run(&["-odi", "-oem", "c@c.test"], "Subject: x\n\nbefore\n.\nafter\n").silent_success();
+    let listed = tool("mailq-ls").env("APPLAYER_QUEUE", &queue).run();
+    listed.silent_success().prints("cron@a.test").prints("root@").prints("b@b.test").prints("c@c.test");
+    run(&["-bs"], "").exits(64);
+    let sizes: Vec<_> = {
+        let json = tool("mailq-ls").arg("--json").env("APPLAYER_QUEUE", &queue).run();
+        json.exits(0).records().iter().filter_map(|it| it["size_bytes"].as_u64()).collect()
+    };
+    assert!(!sizes.is_empty(), "{listed}");
+}
+
+#[test]
+fn an_editor_writes_the_message_and_no_change_sends_nothing() {
+    let (server, taken) = sink(|_| None);
+    let run = |editor: &str| {
+        send(&server, &["--edit", "--from", "a@a.test", "--to", "b@b.test", "-s", "draft"]).env("EDITOR", editor).run()
+    };
+    run("true").exits(75).says("nothing was changed");
+    run("false").exits(75).says("failed");
+    assert!(taken.lock().unwrap().is_empty());
+    run("sh -c 'printf \"To: c@c.test\\nSubject: Grüße\\n\\nneu\\n\" > \"$1\"' editor").silent_success();
+    let taken = taken.lock().unwrap().remove(0);
+    assert_eq!(taken.recipients, ["c@c.test"]);
+    let text = String::from_utf8(taken.message).unwrap();
+    assert!(text.contains("Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\r\n") && text.ends_with("\r\nneu\r\n"), "{text}");
+}
+
+#[test]
+fn a_probe_asks_and_sends_nothing() {
+    let (server, taken) = sink(|line| line.contains("nobody").then_some("550 5.1.1 no such user"));
+    let done = send(&server, &["--probe", "--from", "a@a.test", "--to", "b@b.test, nobody@b.test", "--json"]).run();
+    done.exits(67).says("nobody@b.test: RCPT: 550");
+    assert_records_match_schema("smtpsend", &done);
+    let probe = &done.records_of("probe")[0];
+    assert!(probe["capabilities"].as_array().unwrap().contains(&"PIPELINING".into()), "{done}");
+    let accepted: Vec<_> = done.records_of("probe_answer").iter().map(|it| it["accepted"].clone()).collect();
+    assert_eq!(accepted, [true, true, false]);
+    assert!(taken.lock().unwrap().is_empty());
+    send(&server, &["--probe"]).run().silent_success().prints("offers\t8BITMIME");
+    tool("smtpsend").arg("--probe").run().exits(64);
+}

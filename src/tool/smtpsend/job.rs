@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Args;
 use super::account::{Account, Accounts, Aliases};
+use super::edit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
@@ -95,6 +96,7 @@ impl super::ComposeArgs {
             || self.subject.is_some()
             || self.body.is_some()
             || self.html.is_some()
+            || self.edit
             || !self.in_reply_to.is_empty()
             || lists.iter().any(|list| !list.is_empty())
     }
@@ -136,7 +138,7 @@ fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Jo
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
     let unique = unique()?;
-    let draft = Draft {
+    let mut draft = Draft {
         message_id: message_id(&unique, &from),
         from: Some(from),
         to: list("--to", &given.to)?,
@@ -154,6 +156,13 @@ fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Jo
         unique,
         ..Draft::default()
     };
+    if given.edit {
+        edit::edit(&mut draft)?;
+    }
+    let domain = args.take.local_domain.as_deref();
+    for mailbox in [&mut draft.to, &mut draft.cc, &mut draft.bcc].into_iter().flatten() {
+        qualify(mailbox, domain);
+    }
     let composed = draft.compose()?;
     if composed.recipients.is_empty() {
         return Err(Fault::new(Kind::Usage, "no recipients").with_hint("--to, --cc or --bcc names them"));
@@ -162,7 +171,7 @@ fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Jo
         out.warn("the text is not UTF-8; it is labelled unknown-8bit");
     }
     let sender = match &args.take.envelope_from {
-        Some(sender) => envelope_sender(sender)?,
+        Some(sender) => envelope_sender(sender, args)?,
         None => composed.sender,
     };
     let envelope = envelope(args, account.as_ref(), sender, composed.recipients, composed.message.has_8bit())?;
@@ -174,7 +183,7 @@ fn body(args: &Args) -> Result<Option<Vec<u8>>, Fault> {
     let given = &args.compose;
     match &given.body {
         Some(path) => read_body("--body", path).map(Some),
-        None if given.html.is_some() || !given.attach.is_empty() || !given.inline.is_empty() => Ok(None),
+        None if given.edit || given.html.is_some() || !given.attach.is_empty() || !given.inline.is_empty() => Ok(None),
         None if std::io::stdin().is_terminal() || args.login.reads_stdin() => {
             Err(Fault::new(Kind::Usage, "no body").with_hint("--body FILE, or the text on stdin"))
         }
@@ -220,7 +229,7 @@ pub(super) fn take(
     label: &str,
     out: &Output,
 ) -> Result<(Job, Option<Account>), Fault> {
-    let mut complete = Complete::read(source, false)?;
+    let mut complete = Complete::read(source, args.take.dot_ends)?;
     let mut addresses = Vec::new();
     for text in &args.recipient {
         addresses.extend(address::parse_list(text).map_err(|fault| usage("recipient", fault))?);
@@ -228,14 +237,15 @@ pub(super) fn take(
     if args.take.header_recipients || args.recipient.is_empty() {
         addresses.extend(complete.recipients()?);
     }
-    let named = args.take.envelope_from.as_deref().map(envelope_sender).transpose()?;
+    let named = args.take.envelope_from.as_deref().map(|sender| envelope_sender(sender, args)).transpose()?;
     let author = complete.sender();
     let account = choose(args, accounts, author.as_ref().map(|it| it.address.as_str()).or(named.as_deref()))?;
     let aliases = aliases(account.as_ref())?;
     let mut recipients: Vec<String> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for mailbox in addresses {
-        for mailbox in aliases.resolve(mailbox)? {
+        for mut mailbox in aliases.resolve(mailbox)? {
+            qualify(&mut mailbox, args.take.local_domain.as_deref());
             let address = mailbox.to_ascii_domain()?.address;
             if seen.insert(address.clone()) {
                 recipients.push(address);
@@ -308,12 +318,45 @@ fn envelope(
 }
 
 /// `-f`: an address, or nothing, or `<>`.
-fn envelope_sender(text: &str) -> Result<String, Fault> {
+fn envelope_sender(text: &str, args: &Args) -> Result<String, Fault> {
     if matches!(text.trim(), "" | "<>") {
         return Ok(String::new());
     }
-    let mailbox = Mailbox::parse(text).map_err(|fault| usage("-f", fault))?;
+    let mut mailbox = Mailbox::parse(text).map_err(|fault| usage("-f", fault))?;
+    qualify(&mut mailbox, args.take.local_domain.as_deref());
     Ok(mailbox.to_ascii_domain()?.address)
+}
+
+/// Completes an address without a domain.
+fn qualify(mailbox: &mut Mailbox, domain: Option<&str>) {
+    if let (None, Some(domain)) = (mailbox.domain(), domain) {
+        mailbox.address = format!("{}@{domain}", mailbox.address);
+    }
+}
+
+/// What `--probe` asks: the sender of MAIL, the recipients of RCPT, and the account whose server it is.
+type Questions = (Option<String>, Vec<String>, Option<Account>);
+
+/// Whom `--probe` asks about: a sender if one was named or somebody is to receive, and the recipients.
+pub(super) fn questions(args: &Args, accounts: Option<&Accounts>) -> Result<Questions, Fault> {
+    let given = &args.compose;
+    let author = given.from.as_deref().map(|from| Mailbox::parse(from).map_err(|fault| usage("--from", fault)));
+    let author = author.transpose()?;
+    let account = choose(args, accounts, author.as_ref().map(|from| from.address.as_str()))?;
+    let mut recipients = Vec::new();
+    for text in given.to.iter().chain(&given.cc).chain(&given.bcc).chain(&args.recipient) {
+        for mut mailbox in address::parse_list(text).map_err(|fault| usage("recipient", fault))? {
+            qualify(&mut mailbox, args.take.local_domain.as_deref());
+            recipients.push(mailbox.to_ascii_domain()?.address);
+        }
+    }
+    let sender = match (&args.take.envelope_from, author) {
+        (Some(sender), _) => Some(envelope_sender(sender, args)?),
+        (None, Some(author)) => Some(author.to_ascii_domain()?.address),
+        // The null reverse-path asks without pretending to be anybody.
+        (None, None) => (!recipients.is_empty()).then(String::new),
+    };
+    Ok((sender, recipients, account))
 }
 
 /// Who writes when nobody says: `$EMAIL`, else the user at this host.

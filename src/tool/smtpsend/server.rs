@@ -322,6 +322,13 @@ impl<'a> Way<'a> {
         }
     }
 
+    /// The open dialogue, for questions; how long connecting took.
+    pub(super) async fn open(&mut self) -> Result<(&mut Client, &Peer, Duration), Fault> {
+        let connection = self.connect().await?;
+        let Connection { client, connect, peer } = self.connection.insert(connection);
+        Ok((client, peer, *connect))
+    }
+
     /// What the user called it.
     pub(super) fn name(&self) -> String {
         self.server.shown()

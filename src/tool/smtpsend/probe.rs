@@ -1,0 +1,164 @@
+//! Asking a server what it can do and whom it takes, without sending a message: greeting, EHLO, TLS, AUTH, MAIL, RCPT, and
+//! a stop before DATA.
+
+use serde::Serialize;
+
+use super::report::TimesMs;
+use super::server::Way;
+use crate::cli::exit::Tally;
+use crate::cli::output::{Output, Record, TextLine};
+use crate::fault::Fault;
+use crate::smtp::command::{Command, MailFrom, RcptTo};
+use crate::smtp::extension::Capabilities;
+use crate::smtp::reply::Reply;
+
+/// What a server said.
+#[derive(Debug, Serialize)]
+struct Probe {
+    host: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ip: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    port: Option<u16>,
+    greeting: String,
+    capabilities: Vec<String>,
+    auth_mechanisms: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_limit_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_version: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cipher: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_verified: Option<bool>,
+    /// SHA-256 of the certificate, as `tls_fingerprint` in the accounts file takes it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_fingerprint: Option<String>,
+    logged_in: bool,
+    times_ms: TimesMs,
+}
+
+impl Record for Probe {
+    const TYPE: &'static str = "probe";
+
+    fn text(&self, line: &mut TextLine) {
+        line.text("host\t").escaped(&self.host).text("\ngreeting\t").escaped(&self.greeting);
+        for capability in &self.capabilities {
+            line.text("\noffers\t").escaped(capability);
+        }
+        if let Some(version) = self.tls_version {
+            let verified = if self.tls_verified == Some(true) { "verified" } else { "not verified" };
+            line.text("\ntls\t").escaped(version).text(" ").escaped(self.tls_cipher.as_deref().unwrap_or_default());
+            line.text(" ").text(verified).text("\ncertificate\tsha256 ");
+            line.escaped(self.tls_fingerprint.as_deref().unwrap_or("-"));
+        }
+        if self.logged_in {
+            line.text("\nlogin\tdone");
+        }
+    }
+}
+
+/// The answer to MAIL or RCPT.
+#[derive(Debug, Serialize)]
+struct Asked {
+    /// `MAIL` or `RCPT`.
+    command: &'static str,
+    address: String,
+    accepted: bool,
+    code: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced: Option<String>,
+    reply: String,
+}
+
+impl Record for Asked {
+    const TYPE: &'static str = "probe_answer";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(self.command.to_lowercase()).field(&self.address).field(&self.reply);
+    }
+}
+
+/// Runs the probe; MAIL is tried if there is a sender, RCPT for each recipient.
+pub(super) async fn run(
+    mut way: Way<'_>,
+    sender: Option<&str>,
+    recipients: &[String],
+    out: &Output,
+    tally: &mut Tally,
+) -> Result<(), Fault> {
+    let (client, peer, connect) = way.open().await?;
+    let offer = client.capabilities().clone();
+    let tls = peer.tls.as_ref();
+    let digest = tls.and_then(|tls| tls.peer_certificate_der.as_deref()).map(|der| {
+        let digest = ring::digest::digest(&ring::digest::SHA256, der);
+        digest.as_ref().iter().map(|byte| format!("{byte:02X}")).collect::<Vec<_>>().join(":")
+    });
+    out.emit(&Probe {
+        host: peer.host.clone().unwrap_or_default(),
+        ip: peer.ip.map(|address| address.ip().to_string()),
+        port: peer.ip.map(|address| address.port()),
+        greeting: words(client.greeting()),
+        capabilities: keywords(&offer),
+        auth_mechanisms: offer.auth.clone(),
+        size_limit_bytes: offer.size.filter(|size| *size > 0),
+        tls_version: tls.map(|tls| tls.version),
+        tls_cipher: tls.map(|tls| tls.cipher.clone()),
+        tls_verified: tls.map(|_| peer.verified),
+        tls_fingerprint: digest,
+        logged_in: client.times().login > std::time::Duration::ZERO,
+        times_ms: TimesMs::new(connect, client.times()),
+    })?;
+    let mut questions = Vec::new();
+    if let Some(sender) = sender {
+        let utf8 = !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
+        let mail = MailFrom {
+            sender: sender.to_owned(),
+            size: None,
+            body: None,
+            smtputf8: utf8 && offer.smtputf8,
+            ret: None,
+            envid: None,
+            auth: None,
+        };
+        questions.push(("MAIL", sender.to_owned(), Command::Mail(mail)));
+    }
+    for recipient in recipients {
+        let rcpt = RcptTo { recipient: recipient.clone(), notify: None, orcpt: None };
+        questions.push(("RCPT", recipient.clone(), Command::Rcpt(rcpt)));
+    }
+    for (command, address, question) in questions {
+        let reply = client.exchange(&question).await?;
+        let accepted = reply.code / 100 == 2;
+        out.emit(&Asked {
+            command,
+            address: address.clone(),
+            accepted,
+            code: reply.code,
+            enhanced: reply.enhanced.map(|code| code.to_string()),
+            reply: words(&reply),
+        })?;
+        if !accepted {
+            let fault = reply.fault(command);
+            out.error(&address, &fault);
+            tally.fault(&fault);
+            if command == "MAIL" {
+                break;
+            }
+        }
+    }
+    way.close().await;
+    Ok(())
+}
+
+/// A reply as one line.
+fn words(reply: &Reply) -> String {
+    let enhanced = reply.enhanced.map(|code| format!(" {code}")).unwrap_or_default();
+    format!("{}{enhanced} {}", reply.code, reply.lines.join(" ")).trim_end().to_owned()
+}
+
+/// What was offered, as keywords.
+fn keywords(offer: &Capabilities) -> Vec<String> {
+    let lines = offer.reply().lines;
+    lines.into_iter().skip(1).filter(|line| !line.is_empty()).collect()
+}
