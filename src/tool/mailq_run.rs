@@ -97,7 +97,10 @@ fn parse_rate(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no rate (100/1h, 5/s)");
     let (count, time) = text.split_once('/').ok_or_else(bad)?;
     let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?;
-    let time = if time.starts_with(|c: char| c.is_ascii_digit()) { time.to_owned() } else { format!("1{time}") };
+    let time = match time.chars().next().ok_or_else(bad)? {
+        first if first.is_ascii_digit() => time.to_owned(),
+        _ => format!("1{time}"),
+    };
     Ok(units::duration(&time)? / count)
 }
 

@@ -47,6 +47,16 @@ fn short_full_and_json() {
 }
 
 #[test]
+fn a_servers_url_fixes_its_transport() {
+    let server = example();
+    for (scheme, transport) in [("udp", "udp"), ("dns", "udp"), ("tcp", "tcp")] {
+        let done =
+            tool("dnsq").arg(format!("@{scheme}://{}", server.addr)).args(["--json", "example.test", "MX"]).run();
+        assert_eq!(done.silent_success().records()[0]["transport"], transport, "{scheme}");
+    }
+}
+
+#[test]
 fn exit_says_what_the_answer_was() {
     let server = example();
     for (args, status) in [

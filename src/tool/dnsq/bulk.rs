@@ -81,7 +81,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if servers.len() > MAX_SERVERS {
         return Err(Fault::new(Kind::Usage, format!("more than {MAX_SERVERS} servers")).into());
     }
-    let tcp = args.transport.tcp || (!plan.servers.is_empty() && plan.servers.iter().all(|it| it.starts_with("tcp:")));
+    let tcp = args.transport.tcp || plan.wants_tcp();
     let form = match &args.format {
         _ if out.json() => Form::Json,
         Some(text) => Form::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("--format: {why}")))?,

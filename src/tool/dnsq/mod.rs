@@ -196,7 +196,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     let plan = words::plan(&mut args)?;
     let servers = servers(&args, &plan)?;
     let client = Client {
-        policy: policy(&args.transport),
+        policy: policy(&args.transport, plan.wants_tcp()),
         bind: args.transport.bind,
         mix_case: args.query.mix_case,
         key: key(&args, out)?,
@@ -220,12 +220,12 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     Ok(tally.exit())
 }
 
-fn policy(args: &TransportArgs) -> Policy {
+fn policy(args: &TransportArgs, wants_tcp: bool) -> Policy {
     Policy {
         timeout: args.timeout.unwrap_or(Duration::from_secs(5)),
         tries: args.tries.unwrap_or(3),
         deadline: args.max_time.unwrap_or(Duration::from_secs(60)),
-        tcp: args.tcp,
+        tcp: args.tcp || wants_tcp,
         ignore_truncation: args.ignore_truncation,
         race: args.race,
         next_on_failure: !args.no_failover,

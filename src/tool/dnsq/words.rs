@@ -25,6 +25,11 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// True when every server that was named is to be asked over TCP alone.
+    pub(super) fn wants_tcp(&self) -> bool {
+        !self.servers.is_empty() && self.servers.iter().all(|server| server.starts_with("tcp:"))
+    }
+
     fn empty() -> Plan {
         Plan {
             servers: Vec::new(),
