@@ -11,3 +11,5 @@ pub mod stream;
 pub mod sys;
 pub mod tls;
 pub mod trace;
+
+mod verify;

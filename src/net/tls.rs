@@ -2,19 +2,18 @@
 
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use rustls::client::Resumption;
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, ServerConfig, SignatureScheme};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::fault::{Fault, Kind};
 use crate::net::stream::Stream;
+use crate::net::verify::{Trust, provider};
 
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,15 +67,13 @@ impl ClientTls {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
-        let verifier: Arc<dyn ServerCertVerifier> = if options.insecure || options.fingerprint.is_some() {
-            Arc::new(NoVerification { fingerprint: options.fingerprint })
-        } else {
-            match &options.ca_cert {
-                Some(path) => web_pki(roots_of(path)?)?,
-                None => Arc::new(SystemRoots(OnceLock::new())),
-            }
+        let trust = match (&options.fingerprint, &options.ca_cert) {
+            (Some(fingerprint), _) => Trust::Fingerprint(*fingerprint),
+            (None, _) if options.insecure => Trust::Anything,
+            (None, Some(path)) => Trust::files(chain_of(path)?).map_err(|fault| fault.context(path.display()))?,
+            (None, None) => Trust::system(),
         };
-        let builder = builder.dangerous().with_custom_certificate_verifier(verifier);
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
         let mut config = match &options.cert {
             Some(cert) => {
                 let key = options.key.as_deref().unwrap_or(cert);
@@ -218,12 +215,6 @@ impl ServerTls {
     }
 }
 
-/// The one crypto provider.
-fn provider() -> Arc<CryptoProvider> {
-    static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
-    PROVIDER.get_or_init(|| Arc::new(rustls::crypto::ring::default_provider())).clone()
-}
-
 fn unusable(path: &Path, error: &dyn fmt::Display) -> Fault {
     Fault::new(Kind::Config, format!("{}: {error}", path.display()))
 }
@@ -273,115 +264,6 @@ fn self_signed(names: &[String]) -> Result<(Vec<CertificateDer<'static>>, Privat
         .map_err(|error| Fault::new(Kind::Internal, error.to_owned()))?;
     let pem = made.cert.pem();
     Ok((vec![made.cert.der().clone()], key, pem))
-}
-
-fn web_pki(roots: RootCertStore) -> Result<Arc<dyn ServerCertVerifier>, Fault> {
-    let verifier = rustls::client::WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider())
-        .build()
-        .map_err(|error| Fault::new(Kind::Config, format!("trusted certificates: {error}")))?;
-    Ok(verifier)
-}
-
-/// The system's roots, read when the first certificate comes in: a command without TLS never pays for them.
-#[derive(Debug)]
-struct SystemRoots(OnceLock<Result<Arc<dyn ServerCertVerifier>, String>>);
-
-impl SystemRoots {
-    fn verifier(&self) -> Result<&Arc<dyn ServerCertVerifier>, rustls::Error> {
-        let loaded = self.0.get_or_init(|| {
-            let mut roots = RootCertStore::empty();
-            roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
-            web_pki(roots).map_err(|fault| fault.detail)
-        });
-        match loaded {
-            Ok(verifier) => Ok(verifier),
-            Err(_) => Err(rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer)),
-        }
-    }
-}
-
-impl ServerCertVerifier for SystemRoots {
-    fn verify_server_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        intermediates: &[CertificateDer<'_>],
-        server_name: &ServerName<'_>,
-        ocsp_response: &[u8],
-        now: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        ANY_CHAIN.verify_tls12_signature(message, cert, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        ANY_CHAIN.verify_tls13_signature(message, cert, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        ANY_CHAIN.supported_verify_schemes()
-    }
-}
-
-/// `--insecure`, or a fingerprint instead of a chain; signatures are still checked, so the peer holds the key it shows.
-#[derive(Debug)]
-struct NoVerification {
-    fingerprint: Option<[u8; 32]>,
-}
-
-const ANY_CHAIN: NoVerification = NoVerification { fingerprint: None };
-
-impl ServerCertVerifier for NoVerification {
-    fn verify_server_cert(
-        &self,
-        shown: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, rustls::Error> {
-        let digest = ring::digest::digest(&ring::digest::SHA256, shown);
-        match self.fingerprint {
-            Some(wanted) if digest.as_ref() != wanted => {
-                Err(rustls::Error::InvalidCertificate(rustls::CertificateError::ApplicationVerificationFailure))
-            }
-            _ => Ok(ServerCertVerified::assertion()),
-        }
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, signed, &provider().signature_verification_algorithms)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        cert: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, signed, &provider().signature_verification_algorithms)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
 }
 
 #[cfg(test)]
