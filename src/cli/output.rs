@@ -505,7 +505,9 @@ pub fn print_parse_result(tool: &str, error: &clap::Error) -> Exit {
 pub fn hook_panics(tool: &'static str) {
     std::panic::set_hook(Box::new(move |panic| {
         let place = panic.location().map(|place| format!("{}:{}", place.file(), place.line())).unwrap_or_default();
-        let text = panic.payload_as_str().unwrap_or("no message");
+        let payload = panic.payload();
+        let literal = payload.downcast_ref::<&str>().copied();
+        let text = literal.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
         print_stderr(&format!("{tool}: internal error at {place}: {}", escape::terminal(text)));
         print_stderr("hint: this is a bug in applayer; please report the line above");
     }));

@@ -145,6 +145,7 @@ pub(crate) fn nsd(peer: &Peer, dir: &Path) -> Daemon {
     let config = format!(
         "server:\n  ip-address: 127.0.0.1\n  port: {}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"\"\n  database: \"\"\n  \
          pidfile: {1}/pid\n  xfrdfile: {1}/xfrd\n  xfrdir: {1}\n  zonelistfile: {1}/list\n  server-count: 1\n  verbosity: 1\n\
+         \x20 rrl-ratelimit: 0\n  rrl-whitelist-ratelimit: 0\n\
          remote-control:\n  control-enable: no\n{zones}",
         addr.port(),
         dir.display(),
