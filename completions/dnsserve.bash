@@ -23,7 +23,7 @@ _dnsserve() {
 
     case "${cmd}" in
         dnsserve)
-            opts="-q -v -0 -h -V --zone --forward --allow-transfer --check --listen --max-clients --address-file --drain --cert --key --self-signed --cert-out --client-ca --user-file --hash-password --json --report --quiet --verbose --null --color --help --version"
+            opts="-q -v -0 -h -V --zone --forward --allow-transfer --check --listen --max-clients --address-file --drain --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -54,30 +54,6 @@ _dnsserve() {
                     return 0
                     ;;
                 --drain)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --cert)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --key)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --self-signed)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --cert-out)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --client-ca)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
-                --user-file)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -5,18 +5,11 @@ complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one)
 complete -c dnsserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
 complete -c dnsserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
 complete -c dnsserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
-complete -c dnsserve -l cert -d 'Offer TLS with this certificate chain (PEM)' -r -F
-complete -c dnsserve -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
-complete -c dnsserve -l self-signed -d 'Offer TLS with a certificate made for NAME at start; may be repeated' -r
-complete -c dnsserve -l cert-out -d 'Write the certificate that --self-signed made to FILE, for clients\' --ca-cert' -r -F
-complete -c dnsserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM)' -r -F
-complete -c dnsserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
 complete -c dnsserve -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
 complete -c dnsserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
 complete -c dnsserve -l check -d 'Read and check the zone files, say what they hold, and end'
-complete -c dnsserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
 complete -c dnsserve -l json -d 'Print JSON Lines: one object a record'
 complete -c dnsserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c dnsserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

@@ -72,3 +72,39 @@ pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> a
 fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Fault> {
     builder.enable_all().build().map_err(|error| Fault::local("starting the runtime", &error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Args {
+        #[command(flatten)]
+        output: OutputArgs,
+    }
+
+    impl Tool for Args {
+        const NAME: &'static str = "test";
+
+        fn output(&self) -> &OutputArgs {
+            &self.output
+        }
+    }
+
+    fn status(arguments: &[&str], run: fn() -> anyhow::Result<Exit>) -> String {
+        let arguments = std::iter::once("test").chain(arguments.iter().copied()).map(Into::into).collect();
+        let hook = std::panic::take_hook();
+        let code = main_from::<Args>(arguments, |_, _| run());
+        std::panic::set_hook(hook);
+        format!("{code:?}")
+    }
+
+    #[test]
+    fn a_panic_is_70_and_a_fault_its_own_status() {
+        let expected = |exit: Exit| format!("{:?}", ExitCode::from(exit));
+        assert_eq!(status(&[], || Ok(Exit::OK)), expected(Exit::OK));
+        assert_eq!(status(&[], || panic!("on purpose")), expected(Exit::from(Kind::Internal)));
+        assert_eq!(status(&[], || Err(Fault::new(Kind::NoHost, "gone").into())), expected(Exit::from(Kind::NoHost)));
+        assert_eq!(status(&["--no-such-flag"], || Ok(Exit::OK)), expected(Exit::from(Kind::Usage)));
+    }
+}

@@ -9,7 +9,7 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli;
-use crate::cli::args::{OutputArgs, ServeArgs};
+use crate::cli::args::{ListenArgs, OutputArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, Record, TextLine};
 use crate::dns::answer::Zones;
@@ -44,7 +44,7 @@ pub struct Args {
     #[arg(long)]
     check: bool,
     #[command(flatten)]
-    serve: ServeArgs,
+    listen: ListenArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -89,10 +89,10 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         .collect::<Result<_, Fault>>()?;
     let server = Server { zones, forward: forward(&args)?, transfer_to, log: log(out) };
     cli::block_on_threads(async move {
-        let shutdown = Shutdown::on_signals(args.serve.drain)?;
-        let sockets = Sockets::bind(|| args.serve.bind("127.0.0.1:53"))?;
-        args.serve.announce(out, "dns", &sockets.addresses())?;
-        server.serve(sockets, args.serve.max_clients, &shutdown).await;
+        let shutdown = Shutdown::on_signals(args.listen.drain)?;
+        let sockets = Sockets::bind(|| args.listen.bind("127.0.0.1:53"))?;
+        args.listen.announce(out, "dns", &sockets.addresses())?;
+        server.serve(sockets, args.listen.max_clients, &shutdown).await;
         Ok(Exit::OK)
     })
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli::args::{OutputArgs, ServeArgs};
+use crate::cli::args::{ListenArgs, OutputArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{self, units, users};
@@ -92,6 +92,8 @@ pub struct Args {
     #[arg(long, value_name = "TEXT", default_value = "FTP server ready.")]
     greeting: String,
     #[command(flatten)]
+    listen: ListenArgs,
+    #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -152,7 +154,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
     if greeting.chars().any(char::is_control) {
         return Err(Fault::new(Kind::Usage, "--greeting is one line of text").into());
     }
-    let listeners = args.serve.bind("127.0.0.1:2121")?;
+    let listeners = args.listen.bind("127.0.0.1:2121")?;
     let addresses = listeners.addresses();
     if users.is_some()
         && tls.is_none()
@@ -187,10 +189,10 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
     };
     let anonymous = users.is_none() || args.anonymous;
     let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
-    let shutdown = Shutdown::on_signals(args.serve.drain)?;
-    args.serve.announce(out, scheme, &addresses)?;
+    let shutdown = Shutdown::on_signals(args.listen.drain)?;
+    args.listen.announce(out, scheme, &addresses)?;
     let listeners = vec![(listeners, args.tls == Tls::Implicit)];
-    server::serve(listeners, args.serve.max_clients, &shutdown, options, service).await;
+    server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await;
     Ok(Exit::OK)
 }
 

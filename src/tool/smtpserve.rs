@@ -12,7 +12,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 
 use crate::cli;
-use crate::cli::args::{OutputArgs, QueueArgs, ServeArgs};
+use crate::cli::args::{ListenArgs, OutputArgs, QueueArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{units, users};
@@ -74,6 +74,8 @@ pub struct Args {
     /// How long to wait for a silent client
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
     timeout: Duration,
+    #[command(flatten)]
+    listen: ListenArgs,
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
@@ -177,14 +179,14 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         logins: tokio::sync::Semaphore::new(service::MAX_CONCURRENT_LOGINS),
         out: out.clone(),
     });
-    let listeners = args.serve.bind("127.0.0.1:2525")?;
-    let shutdown = Shutdown::on_signals(args.serve.drain)?;
+    let listeners = args.listen.bind("127.0.0.1:2525")?;
+    let shutdown = Shutdown::on_signals(args.listen.drain)?;
     let scheme = match (args.lmtp, args.tls) {
         (true, _) => "lmtp",
         (false, Tls::Implicit) => "smtps",
         (false, Tls::Starttls) => "smtp",
     };
-    args.serve.announce(out, scheme, &listeners.addresses())?;
+    args.listen.announce(out, scheme, &listeners.addresses())?;
     let (options, out, during) = (Arc::new(options), out.clone(), shutdown.clone());
     let handler = move |stream, address: std::net::SocketAddr| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
@@ -200,7 +202,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
             }
         }
     };
-    listeners.serve(args.serve.max_clients, &shutdown, handler).await;
+    listeners.serve(args.listen.max_clients, &shutdown, handler).await;
     Ok(Exit::OK)
 }
 

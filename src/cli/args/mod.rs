@@ -4,7 +4,7 @@ mod net;
 mod serve;
 
 pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs};
-pub use serve::{QueueArgs, ResolverArgs, ServeArgs};
+pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs};
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

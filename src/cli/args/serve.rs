@@ -14,10 +14,10 @@ use crate::fault::{Fault, Kind};
 use crate::net::listen::Listeners;
 use crate::net::tls::{ServerTls, ServerTlsOptions};
 
-/// How to serve.
+/// Where to listen, and for how many.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
-pub struct ServeArgs {
+pub struct ListenArgs {
     /// Listen on ADDRESS:PORT (port 0: any free one); may be repeated
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
@@ -30,6 +30,12 @@ pub struct ServeArgs {
     /// After INT or TERM let open connections finish for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "30")]
     pub drain: Duration,
+}
+
+/// Who may come in, and how they are kept private.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Server")]
+pub struct ServeArgs {
     /// Offer TLS with this certificate chain (PEM)
     #[arg(long, value_name = "FILE")]
     pub cert: Option<PathBuf>,
@@ -53,12 +59,37 @@ pub struct ServeArgs {
     pub hash_password: bool,
 }
 
-impl ServeArgs {
+impl ListenArgs {
     /// Binds what `--listen` says, else `default`. Needs a running tokio runtime.
     pub fn bind(&self, default: &str) -> Result<Listeners, Fault> {
         Listeners::bind(&self.listen, default)
     }
 
+    /// Says where the server listens: the first line on stdout (or a `listening` record), the address file, and the
+    /// service manager (`NOTIFY_SOCKET`, sd_notify(3)).
+    pub fn announce(&self, out: &Output, scheme: &str, addresses: &[SocketAddr]) -> Result<(), Fault> {
+        out.keep_serving();
+        let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
+        for (url, address) in urls.iter().zip(addresses) {
+            let record = Listening { url, address: address.ip().to_string(), port: address.port() };
+            out.emit(&record)?;
+        }
+        out.flush()?;
+        if let Some(path) = &self.address_file {
+            let mut text = urls.join("\n");
+            text.push('\n');
+            write_whole(path, text.as_bytes())?;
+        }
+        if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
+            && let Err(error) = notify_ready(&socket)
+        {
+            out.warn(&format!("NOTIFY_SOCKET: {error}"));
+        }
+        Ok(())
+    }
+}
+
+impl ServeArgs {
     /// The TLS side, if a certificate was named or is to be made.
     pub fn tls(&self, alpn: &[&str]) -> Result<Option<ServerTls>, Fault> {
         if self.cert.is_none() && self.self_signed.is_empty() {
@@ -80,34 +111,6 @@ impl ServeArgs {
     /// The user file, read and checked.
     pub fn users(&self) -> Result<Option<Users>, Fault> {
         self.user_file.as_deref().map(Users::read).transpose()
-    }
-
-    /// Says where the server listens: the first line on stdout (or a `listening` record), the address file, and the
-    /// service manager (`NOTIFY_SOCKET`, sd_notify(3)).
-    pub fn announce(&self, out: &Output, scheme: &str, addresses: &[SocketAddr]) -> Result<(), Fault> {
-        self.announce_urls(out, &addresses.iter().map(|address| (scheme, *address)).collect::<Vec<_>>())
-    }
-
-    /// As [`ServeArgs::announce`], with a scheme of its own for each address.
-    pub fn announce_urls(&self, out: &Output, addresses: &[(&str, SocketAddr)]) -> Result<(), Fault> {
-        out.keep_serving();
-        let urls: Vec<String> = addresses.iter().map(|(scheme, address)| format!("{scheme}://{address}")).collect();
-        for (url, (_, address)) in urls.iter().zip(addresses) {
-            let record = Listening { url, address: address.ip().to_string(), port: address.port() };
-            out.emit(&record)?;
-        }
-        out.flush()?;
-        if let Some(path) = &self.address_file {
-            let mut text = urls.join("\n");
-            text.push('\n');
-            write_whole(path, text.as_bytes())?;
-        }
-        if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
-            && let Err(error) = notify_ready(&socket)
-        {
-            out.warn(&format!("NOTIFY_SOCKET: {error}"));
-        }
-        Ok(())
     }
 }
 
