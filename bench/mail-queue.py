@@ -127,44 +127,9 @@ def postfix(sink):
     base = os.path.join(disk, "postfix")
     shutil.rmtree(base, ignore_errors=True)
     port = free_port()
-    for folder in ("etc", "data"):
-        os.makedirs(f"{base}/{folder}")
-    owner, group = "daemon", "mail"
-    queue = f"{base}/spool"
-    folders = "active bounce corrupt defer deferred flush hold incoming private saved trace maildrop public pid".split()
-    for folder in folders:
-        os.makedirs(f"{queue}/{folder}")
-        if folder not in ("pid",):
-            shutil.chown(f"{queue}/{folder}", owner)
-    shutil.chown(f"{queue}/maildrop", owner, group)
-    os.chmod(f"{queue}/maildrop", 0o730)
-    shutil.chown(f"{queue}/public", owner, group)
-    os.chmod(f"{queue}/public", 0o710)
-    os.chmod(f"{queue}/private", 0o700)
-    shutil.chown(f"{base}/data", owner)
-    daemons = f"{root}/usr/lib/postfix/sbin"
-    libraries = ":".join(sorted({os.path.dirname(os.path.join(p, f)) for p, _, fs in os.walk(root) for f in fs
-                                 if ".so" in f}))
-    settings = dict(
-        compatibility_level="3.6", queue_directory=queue, data_directory=f"{base}/data", daemon_directory=daemons,
-        command_directory=f"{root}/usr/sbin", mail_owner=owner, setgid_group=group, myhostname="bench.test",
-        mydestination="", mynetworks="127.0.0.0/8", relayhost=f"[127.0.0.1]:{sink.port}", inet_interfaces="127.0.0.1",
-        inet_protocols="ipv4", alias_maps="", alias_database="", local_recipient_maps="", maillog_file=f"{base}/log",
-        maillog_file_prefixes=base, smtp_tls_security_level="none", smtpd_tls_security_level="none", shlib_directory="no",
-        meta_directory=f"{base}/etc", smtpd_peername_lookup="no", import_environment=f"LD_LIBRARY_PATH={libraries}")
-    with open(f"{base}/etc/main.cf", "w") as file:
-        file.writelines(f"{k} = {v}\n" for k, v in settings.items())
-    with open(f"{base}/etc/master.cf", "w") as file:
-        file.write(f"127.0.0.1:{port} inet n - n - - smtpd\n")
-        for line in ("pickup unix n - n 60 1 pickup", "cleanup unix n - n - 0 cleanup", "qmgr unix n - n 300 1 qmgr",
-                     "rewrite unix - - n - - trivial-rewrite", "bounce unix - - n - 0 bounce",
-                     "defer unix - - n - 0 bounce", "trace unix - - n - 0 bounce", "verify unix - - n - 1 verify",
-                     "flush unix n - n 1000? 0 flush", "proxymap unix - - n - - proxymap", "smtp unix - - n - - smtp",
-                     "relay unix - - n - - smtp", "error unix - - n - - error", "retry unix - - n - - error",
-                     "anvil unix - - n - 1 anvil", "scache unix - - n - 1 scache", "postlog unix-dgram n - n - 1 postlogd"):
-            file.write(line + "\n")
-    master = subprocess.Popen([f"{daemons}/master", "-c", f"{base}/etc", "-d"], env=dict(os.environ, LD_LIBRARY_PATH=libraries),
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/interop/postfix.sh")
+    master = subprocess.Popen(["sh", script, root if os.path.exists(f"{root}/.complete") else "/", base, str(port),
+                               "myhostname=bench.test", f"relayhost=[127.0.0.1]:{sink.port}"], stdout=subprocess.DEVNULL)
     wait_port(port)
     def stop():
         master.send_signal(signal.SIGTERM)

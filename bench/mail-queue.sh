@@ -5,6 +5,8 @@
 disk=${APPLAYER_BENCH_DISK:-$here/../target/bench}
 mkdir -p "$disk"
 disk=$(cd "$disk" && mktemp -d queue.XXXXXX -p "$PWD")
+# Postfix runs as a user of its own.
+chmod 755 "$disk"
 cleanup() { rm -rf "$disk"; finish; }
 trap cleanup EXIT
 machine
