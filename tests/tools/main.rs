@@ -18,6 +18,7 @@ mod dns_bulk;
 mod docs;
 mod ftp_client;
 mod ftp_server;
+mod ftp_wirecut;
 mod harness;
 mod mail;
 mod matrix;
