@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use applayer::ftp::address;
 use applayer::ftp::command::Command;
+use applayer::ftp::glob::Glob;
 use applayer::ftp::listing::{Line, Lister};
 use applayer::ftp::path::FtpUrl;
 use applayer::ftp::reply::ReplyReader;
@@ -17,6 +18,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("ftp_listing", ftp_listing),
     ("ftp_address", ftp_address),
     ("ftp_url", ftp_url),
+    ("ftp_glob", ftp_glob),
 ];
 
 /// However the bytes arrive, the same replies come out.
@@ -68,6 +70,20 @@ fn ftp_url(data: &[u8]) {
         assert!(!url.path.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
         let again = FtpUrl::parse(&url.to_string()).expect("what is shown is a URL");
         assert_eq!(again.path, url.path);
+    }
+}
+
+/// The first line is a glob, the others are names: what a walk of one step finds, the glob matches; a name that is escaped
+/// matches itself.
+fn ftp_glob(data: &[u8]) {
+    let mut lines = data.split(|byte| *byte == b'\n');
+    let Ok(glob) = Glob::from_bytes(lines.next().unwrap_or_default()) else { return };
+    for name in lines.filter(|name| !name.is_empty() && !name.contains(&b'/')) {
+        let (found, _) = glob.step(&glob.walk(), name);
+        assert!(!found || glob.matches(name));
+        if let Ok(itself) = Glob::from_bytes(&Glob::escape(name)) {
+            assert!(itself.matches(name));
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | role |
 //! |---|---|
 //! | [`command`], [`reply`], [`address`], [`listing`], [`path`] | wire text ↔ types, pure |
+//! | [`glob`], [`filter`] | which names and entries are meant, pure |
 //! | [`session`] | server state machine: command → actions, pure |
 //! | [`store`] | the tree being served: confined below its root, atomic uploads |
 //! | [`server`] | sockets, data streams and TLS for [`session`] |
@@ -13,6 +14,8 @@
 pub mod address;
 pub mod client;
 pub mod command;
+pub mod filter;
+pub mod glob;
 pub mod listing;
 pub mod mirror;
 pub mod path;

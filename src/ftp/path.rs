@@ -5,6 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::fault::{Fault, Kind};
+use crate::ftp::glob::Glob;
 
 /// The longest name of a file that is taken from a listing (NAME_MAX of Linux).
 pub const MAX_NAME: usize = 255;
@@ -137,6 +138,40 @@ impl FtpUrl {
         }
         let directory = bytes.is_empty() || bytes.ends_with(b"/") || kind.eq_ignore_ascii_case("d");
         Ok(FtpUrl { scheme, user, password, host, port, path: RemotePath::new(&bytes), directory, ascii })
+    }
+
+    /// Parses a URL whose path may hold globs: the URL of the last directory before them, and the glob below it. `%2A`,
+    /// `%3F`, `%5B` and `%7B` mean the characters themselves. Without a glob the URL is that of [`FtpUrl::parse`].
+    pub fn parse_glob(text: &str) -> Result<(FtpUrl, Option<Glob>), Fault> {
+        let host = text.find("://").map_or(0, |at| at + 3);
+        let path = text.get(host..).and_then(|rest| rest.find('/')).map_or(text.len(), |at| host + at + 1);
+        let end = text.rfind(";type=").filter(|at| *at >= path).unwrap_or(text.len());
+        let (before, glob) = (text.get(..path).unwrap_or_default(), text.get(path..end).unwrap_or_default());
+        let Some(first) = glob.bytes().position(|byte| Glob::is_special(&[byte])) else {
+            return Ok((FtpUrl::parse(text)?, None));
+        };
+        // Only whole components before the first special character are literal.
+        let start = glob.get(..first).and_then(|head| head.rfind('/')).map_or(0, |at| at + 1);
+        let (literal, glob) = glob.split_at_checked(start).unwrap_or_default();
+        let mut url = FtpUrl::parse(&format!("{before}{literal}{}", text.get(end..).unwrap_or_default()))?;
+        url.directory = glob.ends_with('/');
+        let mut decoded = Vec::with_capacity(glob.len());
+        let mut rest = glob.as_bytes();
+        while let Some((&byte, after)) = rest.split_first() {
+            let escape = rest.get(..3).filter(|_| byte == b'%').map(|code| percent_decode(code).collect::<Vec<u8>>());
+            match escape.as_deref() {
+                Some(&[escaped]) => {
+                    decoded.extend(Glob::escape(&[escaped]));
+                    rest = rest.get(3..).unwrap_or_default();
+                }
+                _ => {
+                    decoded.push(byte);
+                    rest = after;
+                }
+            }
+        }
+        check_bytes(&decoded).map_err(|why| Fault::new(Kind::Usage, format!("{}: {why}", without_password(text))))?;
+        Ok((url, Some(Glob::from_bytes(&decoded)?)))
     }
 
     /// The port to connect to.
@@ -416,6 +451,32 @@ mod tests {
         assert!(!fault.detail.contains("secret"), "{fault}");
         assert!(FtpUrl::parse(&format!("ftp://h/{}", "x".repeat(MAX_PATH))).is_ok());
         assert!(FtpUrl::parse(&format!("ftp://h/{}", "x".repeat(MAX_PATH + 1))).is_err());
+    }
+
+    #[test]
+    fn globs_in_urls() {
+        for (text, base, glob, directory) in [
+            ("ftp://h/*.txt", "ftp://h/", Some("*.txt"), false),
+            ("ftp://u@h:21/a/b/20??/x{1,2}", "ftp://u@h:21/a/b/", Some("20??/x{1,2}"), false),
+            ("ftp://h//root/*/", "ftp://h//root/", Some("*/"), true),
+            ("ftp://h/a%2A%20b/[ab]%2Ac%20d;type=a", "ftp://h/a*%20b/;type=a", Some("[ab]\\*c d"), false),
+            ("ftp://h/{a/b,c}", "ftp://h/", Some("{a/b,c}"), false),
+            ("ftp://h/plain%5B1%5D", "ftp://h/plain%5B1%5D", None, false),
+            ("ftp://h", "ftp://h/", None, true),
+            ("ftp://[::1]/x", "ftp://[::1]/x", None, false),
+        ] {
+            let (url, found) = FtpUrl::parse_glob(text).unwrap();
+            assert_eq!(found, glob.map(|glob| Glob::new(glob).unwrap()), "{text}");
+            assert_eq!(url.directory, directory, "{text}");
+            assert_eq!(
+                url.with_path(url.path.clone(), true).to_string().trim_end_matches('/'),
+                base.trim_end_matches('/')
+            );
+        }
+        for bad in ["ftp://h/[a", "ftp://h/*%0D%0A", "http://h/*", "*", "ftp://u:secret@h/{a"] {
+            let fault = FtpUrl::parse_glob(bad).unwrap_err();
+            assert!(fault.kind == Kind::Usage && !fault.detail.contains("secret"), "{bad}: {fault}");
+        }
     }
 
     #[test]
