@@ -6,7 +6,7 @@ use applayer::ftp::address;
 use applayer::ftp::command::Command;
 use applayer::ftp::glob::Glob;
 use applayer::ftp::listing::{Line, Lister};
-use applayer::ftp::path::FtpUrl;
+use applayer::ftp::path::{FtpUrl, RemotePath, check_name};
 use applayer::ftp::reply::ReplyReader;
 use applayer::ftp::session::{Action, Event, Policy, Refusal, Rights, Session};
 
@@ -19,6 +19,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("ftp_address", ftp_address),
     ("ftp_url", ftp_url),
     ("ftp_glob", ftp_glob),
+    ("ftp_path", ftp_path),
 ];
 
 /// However the bytes arrive, the same replies come out.
@@ -84,6 +85,20 @@ fn ftp_glob(data: &[u8]) {
         if let Ok(itself) = Glob::from_bytes(&Glob::escape(name)) {
             assert!(itself.matches(name));
         }
+    }
+}
+
+/// A path has one form, is its parent and its name, and no listed name leads out of its directory.
+fn ftp_path(data: &[u8]) {
+    let path = RemotePath::new(data);
+    assert_eq!(RemotePath::new(path.as_bytes()), path);
+    if let (Some(parent), Some(name)) = (path.parent(), path.name()) {
+        assert_eq!(parent.join(name), path);
+    }
+    if check_name(data).is_ok() {
+        let below = RemotePath::new(b"/srv/root").join(data);
+        assert_eq!(below.parent(), Some(RemotePath::new(b"/srv/root")));
+        assert_eq!(RemotePath::new(below.as_bytes()), below);
     }
 }
 

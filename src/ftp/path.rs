@@ -12,7 +12,7 @@ pub const MAX_NAME: usize = 255;
 /// The longest remote path.
 pub const MAX_PATH: usize = 4096;
 
-/// What must be escaped in a URL path besides control bytes and non-ASCII.
+/// What must be escaped in a URL path besides control bytes and non-ASCII: a shown URL means this one file, globs or not.
 const ESCAPED: &AsciiSet = &CONTROLS
     .add(b' ')
     .add(b'"')
@@ -24,7 +24,10 @@ const ESCAPED: &AsciiSet = &CONTROLS
     .add(b'`')
     .add(b';')
     .add(b'[')
-    .add(b']');
+    .add(b']')
+    .add(b'*')
+    .add(b'{')
+    .add(b'}');
 
 /// The scheme fixes when TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

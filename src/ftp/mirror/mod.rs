@@ -3,6 +3,7 @@
 mod get;
 mod pool;
 mod put;
+mod select;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::ftp::transfer::{Progress, Replace};
 
 pub use get::get;
 pub use put::put;
+pub use select::{Facts, Rule, Select};
 
 /// The deepest tree that is walked: a server that lists a directory inside itself ends here.
 pub const MAX_DEPTH: usize = 100;
