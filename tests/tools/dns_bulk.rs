@@ -177,6 +177,27 @@ fn lies_are_waited_past() {
     assert!(done.records_of("summary")[0]["servers"][0]["mismatched"].as_u64() >= Some(200));
 }
 
+/// The only server loses one query in a hundred, while ports change: every name is answered.
+#[test]
+fn a_lossy_server_answers_everything() {
+    let (count, heard) = (60_000, std::cell::Cell::new(0u32));
+    let lossy = udp_peer(move |query| {
+        heard.set(heard.get() + 1);
+        if heard.get().wrapping_mul(0x9e37_79b9) >> 16 < 655 {
+            return Vec::new();
+        }
+        let mut answer = query.to_vec();
+        answer[2] |= 0x80;
+        answer[3] = 3;
+        vec![answer]
+    });
+    let done = tool("dnsq").arg(format!("@{lossy}")).args(["-f", "-", "--json"]).stdin(names(count)).run();
+    let summary = &done.silent_success().records_of("summary")[0];
+    assert_eq!((summary["asked"].as_u64(), summary["negative"].as_u64()), (Some(60_000), Some(60_000)), "{summary}");
+    assert!(summary["retries"].as_u64() > Some(300), "{summary}");
+    assert!(summary["servers"][0]["benched"] == 0, "{summary}");
+}
+
 #[test]
 fn wildcards_are_marked_or_dropped() {
     let server = example();

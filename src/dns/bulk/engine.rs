@@ -24,6 +24,8 @@ pub const MAX_GROUP: u32 = 64;
 const ROTATE_AFTER: u32 = 16_384;
 /// The first rest before the same resolver is asked again after a refusal; doubles.
 pub(super) const FIRST_REST: Micros = 100_000;
+/// How often questions that wait in line are held against their deadline.
+pub(super) const EXPIRE_EVERY: Micros = 50_000;
 /// The EDNS record's bytes: root, type, size, extended rcode, version, flags, no options (RFC 6891, section 6.1.2).
 const OPT_BYTES: usize = 11;
 
@@ -63,6 +65,8 @@ pub struct Engine {
     pub(super) rotations: Vec<u16>,
     /// When something was heard that can be believed, or there was nothing to wait for.
     pub(super) heard: Micros,
+    /// When questions in line are held against their deadline next.
+    pub(super) expire_at: Micros,
 }
 
 impl Engine {
@@ -107,6 +111,7 @@ impl Engine {
             tokens_at: now,
             rotations: Vec::new(),
             heard: now,
+            expire_at: now,
             options,
             random,
         }
@@ -245,7 +250,8 @@ impl Engine {
         best.1
     }
 
-    /// The next lane of a resolver that takes queries; lanes that have been in use for long make room for a new port.
+    /// The next lane of a resolver that takes queries; a lane that has been in use for long makes room for a new port,
+    /// one at a time: a question that was lost on a draining lane can always be asked again on another.
     fn lane_for(&mut self, at: u16) -> Option<u16> {
         let resolver = self.resolvers.get_mut(usize::from(at))?;
         let count = resolver.lanes.len();
@@ -256,8 +262,9 @@ impl Engine {
             if lane.draining {
                 continue;
             }
-            if lane.sent >= lane.rotate_at && !lane.stream && count > 1 {
+            if lane.sent >= lane.rotate_at && !lane.stream && count > 1 && !resolver.drains {
                 lane.draining = true;
+                resolver.drains = true;
                 if lane.out == 0 {
                     self.rotations.push(number);
                 }
@@ -361,6 +368,9 @@ impl Engine {
         let rotate_at = ROTATE_AFTER / 2 + self.random.below(ROTATE_AFTER as usize) as u32;
         if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
             *lane = Lane { sent: 0, rotate_at, draining: false, ..*lane };
+            if let Some(resolver) = self.resolvers.get_mut(usize::from(lane.resolver)) {
+                resolver.drains = false;
+            }
         }
     }
 

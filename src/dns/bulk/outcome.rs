@@ -1,6 +1,6 @@
 //! The engine's other half: what comes back, or does not, and what that means for each question.
 
-use super::engine::{Engine, FIRST_REST};
+use super::engine::{EXPIRE_EVERY, Engine, FIRST_REST};
 use super::slots::{List, State, Ticket};
 use super::terms::{Done, Failure, Outcome, Sink};
 use super::walk::{self, Walked};
@@ -155,6 +155,32 @@ impl Engine {
                 self.judge(at, now);
             } else {
                 self.queue(slot, at);
+            }
+        }
+        if now >= self.expire_at {
+            self.expire_at = now + EXPIRE_EVERY;
+            self.expire_in_line(now, sink);
+        }
+    }
+
+    /// Ends questions whose time ran out while they waited for a place in a window, a pace or a rate.
+    fn expire_in_line(&mut self, now: Micros, sink: &mut impl Sink) {
+        for at in 0..self.resolvers.len() {
+            for stream in [false, true] {
+                let Some(resolver) = self.resolvers.get_mut(at) else { return };
+                let list = if stream { &mut resolver.stream_queue } else { &mut resolver.queue };
+                let (mut old, mut kept) = (std::mem::replace(list, List::EMPTY), List::EMPTY);
+                while let Some(slot) = self.slots.pop_front(&mut old) {
+                    let held = self.slots.at(slot);
+                    if now >= held.first + self.options.name_timeout {
+                        let failure = held.failure;
+                        self.finish(slot, now, Outcome::Failed(failure, None), sink);
+                    } else {
+                        self.slots.push_back(&mut kept, slot);
+                    }
+                }
+                let Some(resolver) = self.resolvers.get_mut(at) else { return };
+                *if stream { &mut resolver.stream_queue } else { &mut resolver.queue } = kept;
             }
         }
     }

@@ -85,6 +85,8 @@ pub(super) struct Resolver {
     pub(super) lanes: Vec<u16>,
     pub(super) next_lane: usize,
     pub(super) stream_lane: Option<u16>,
+    /// One of its lanes waits for a new port.
+    pub(super) drains: bool,
     /// It understands EDNS, as far as is known.
     pub(super) edns: bool,
     window: f64,
@@ -138,6 +140,7 @@ impl Resolver {
             lanes: Vec::new(),
             next_lane: 0,
             stream_lane: None,
+            drains: false,
             edns: true,
             window: START.min(max_window),
             max_window,
