@@ -23,7 +23,7 @@ _ftpdo() {
 
     case "${cmd}" in
         ftpdo)
-            opts="-p -r -f -A -4 -6 -q -v -0 -h -V --parents --recursive --force --active --port-range --pasv-address --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version mkdir rm mv stat raw"
+            opts="-p -r -f -A -4 -6 -q -v -0 -h -V --parents --recursive --force --active --port-range --pasv-address --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version mkdir rm mv stat raw"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -86,6 +86,10 @@ _ftpdo() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -14,6 +14,7 @@ complete -c ftpdo -l tls-name -d 'Ask for this name and check the certificate ag
 complete -c ftpdo -l bind -d 'Connect from this local address' -r
 complete -c ftpdo -l connect-timeout -d 'Give up connecting after this time' -r
 complete -c ftpdo -l timeout -d 'Give up when the peer stays silent for this time' -r
+complete -c ftpdo -l min-rate -d 'Give up a transfer that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c ftpdo -l max-time -d 'End the whole run after this time' -r
 complete -c ftpdo -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
 complete -c ftpdo -l retry -d 'Try again up to N times after a temporary failure' -r

@@ -23,7 +23,7 @@ _ftpget() {
 
     case "${cmd}" in
         ftpget)
-            opts="-o -r -j -A -4 -6 -q -v -0 -h -V --output --recursive --no-resume --no-clobber --jobs --active --port-range --pasv-address --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
+            opts="-o -r -j -A -4 -6 -q -v -0 -h -V --output --recursive --no-resume --no-clobber --jobs --active --port-range --pasv-address --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -102,6 +102,10 @@ _ftpget() {
                     return 0
                     ;;
                 --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -15,6 +15,7 @@ complete -c ftpls -l tls-name -d 'Ask for this name and check the certificate ag
 complete -c ftpls -l bind -d 'Connect from this local address' -r
 complete -c ftpls -l connect-timeout -d 'Give up connecting after this time' -r
 complete -c ftpls -l timeout -d 'Give up when the peer stays silent for this time' -r
+complete -c ftpls -l min-rate -d 'Give up a transfer that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c ftpls -l max-time -d 'End the whole run after this time' -r
 complete -c ftpls -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
 complete -c ftpls -l retry -d 'Try again up to N times after a temporary failure' -r

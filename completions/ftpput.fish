@@ -15,6 +15,7 @@ complete -c ftpput -l tls-name -d 'Ask for this name and check the certificate a
 complete -c ftpput -l bind -d 'Connect from this local address' -r
 complete -c ftpput -l connect-timeout -d 'Give up connecting after this time' -r
 complete -c ftpput -l timeout -d 'Give up when the peer stays silent for this time' -r
+complete -c ftpput -l min-rate -d 'Give up a transfer that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c ftpput -l max-time -d 'End the whole run after this time' -r
 complete -c ftpput -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
 complete -c ftpput -l retry -d 'Try again up to N times after a temporary failure' -r

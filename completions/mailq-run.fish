@@ -22,6 +22,7 @@ complete -c mailq-run -l resolver -d 'Ask this name server, ADDRESS[:PORT] (defa
 complete -c mailq-run -l bind -d 'Connect from this local address' -r
 complete -c mailq-run -l connect-timeout -d 'Give up connecting after this time' -r
 complete -c mailq-run -l timeout -d 'Give up when the peer stays silent for this time' -r
+complete -c mailq-run -l min-rate -d 'Give up a transfer that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c mailq-run -l max-time -d 'End the whole run after this time' -r
 complete -c mailq-run -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
 complete -c mailq-run -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r

@@ -32,6 +32,7 @@ complete -c smtpsend -l retry-delay -d 'Wait this long before the first retry, t
 complete -c smtpsend -l bind -d 'Connect from this local address' -r
 complete -c smtpsend -l connect-timeout -d 'Give up connecting after this time' -r
 complete -c smtpsend -l timeout -d 'Give up when the peer stays silent for this time' -r
+complete -c smtpsend -l min-rate -d 'Give up a transfer that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c smtpsend -l max-time -d 'End the whole run after this time' -r
 complete -c smtpsend -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
 complete -c smtpsend -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r

@@ -2,7 +2,10 @@
 
 use std::future::Future;
 use std::io;
+use std::num::NonZeroU64;
 use std::time::{Duration, Instant};
+
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use crate::fault::{Fault, Kind};
 
@@ -16,17 +19,9 @@ pub struct Limits {
     pub idle: Duration,
     /// When the whole dialogue must be over.
     pub until: Option<Instant>,
-    /// The slowest transfer that is still waited for.
-    pub min_rate: Option<MinRate>,
-}
-
-/// A floor for a transfer: at least `bytes` in every window.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MinRate {
-    /// Bytes that must pass in each window.
-    pub bytes: u64,
-    /// How long a window is.
-    pub window: Duration,
+    /// The slowest peer that is still waited for, in bytes a second; none: any byte restores the whole idle limit. See
+    /// [`Patience`].
+    pub min_rate: Option<NonZeroU64>,
 }
 
 impl Default for Limits {
@@ -67,43 +62,98 @@ impl Limits {
 
     /// The fault for a wait that took too long.
     fn passed(&self, what: &str, allowed: Duration) -> Fault {
-        let limit = if allowed < self.idle { "the whole run's time is over".to_owned() } else { silence(self.idle) };
-        Fault::new(Kind::TimedOut, format!("{what}: {limit}"))
+        if allowed < self.idle {
+            whole_run_over(what)
+        } else {
+            Fault::new(Kind::TimedOut, format!("{what}: {}", silence(self.idle)))
+        }
     }
+}
+
+fn whole_run_over(what: &str) -> Fault {
+    Fault::new(Kind::TimedOut, format!("{what}: the whole run's time is over"))
 }
 
 fn silence(idle: Duration) -> String {
     format!("no answer within {} s", (idle.as_millis() as f64) / 1000.0)
 }
 
-/// Watches a transfer against its [`MinRate`]. Pure: the caller says when it is.
+/// What is left of the patience with one peer. Waiting for it uses patience up, bytes from or to it earn some back, so
+/// that neither silence nor a drip can hold us: at least [`Limits::min_rate`] bytes a second, with [`Limits::idle`] to
+/// spare. What happens on our own side (a slow disk, a reader of our output that pauses) costs the peer nothing.
 #[derive(Debug, Clone)]
-pub struct RateWatch {
-    floor: MinRate,
-    since: Instant,
-    seen: u64,
+pub struct Patience {
+    limits: Limits,
+    left: Duration,
 }
 
-impl RateWatch {
-    /// A watch that starts `now`.
-    pub fn new(floor: MinRate, now: Instant) -> RateWatch {
-        RateWatch { floor, since: now, seen: 0 }
+impl Patience {
+    /// Full patience.
+    pub fn new(limits: Limits) -> Patience {
+        Patience { limits, left: limits.idle }
     }
 
-    /// Notes `bytes` that passed; at each window's end a transfer that fell below the floor is a fault.
-    pub fn note(&mut self, bytes: u64, now: Instant) -> Result<(), Fault> {
-        self.seen = self.seen.saturating_add(bytes);
-        if now.saturating_duration_since(self.since) < self.floor.window {
-            return Ok(());
+    /// Full patience again: the peer has completed something, a command or a reply.
+    pub fn renew(&mut self) {
+        self.left = self.limits.idle;
+    }
+
+    /// Waits for an operation that moves as many bytes as it returns.
+    pub async fn io(&mut self, what: &str, operation: impl Future<Output = io::Result<usize>>) -> Result<usize, Fault> {
+        let began = Instant::now();
+        let until = self.limits.until.map(|until| until.saturating_duration_since(began));
+        let allowed = until.map_or(self.left, |until| until.min(self.left));
+        let Ok(moved) = tokio::time::timeout(allowed, operation).await else {
+            return Err(match until.is_some_and(|until| until <= self.left) {
+                true => whole_run_over(what),
+                false => self.passed(what),
+            });
+        };
+        let moved = moved.map_err(|error| Fault::network(what, &error))?;
+        self.waited(what, began.elapsed(), moved as u64).map(|()| moved)
+    }
+
+    /// Writes all of `bytes`; each part that the peer takes earns patience.
+    pub async fn write_all<W: AsyncWrite + Unpin>(
+        &mut self,
+        what: &str,
+        to: &mut W,
+        bytes: &[u8],
+    ) -> Result<(), Fault> {
+        let mut left = bytes;
+        while !left.is_empty() {
+            match self.io(what, to.write(left)).await? {
+                0 => return Err(Fault::network(what, &io::ErrorKind::WriteZero.into())),
+                count => left = left.get(count..).unwrap_or_default(),
+            }
         }
-        if self.seen < self.floor.bytes {
-            let (seen, floor, window) = (self.seen, self.floor.bytes, self.floor.window.as_secs());
-            let detail = format!("transfer too slow: {seen} bytes in {window} s, at least {floor} are asked for");
-            return Err(Fault::new(Kind::TimedOut, detail));
-        }
-        (self.since, self.seen) = (now, 0);
         Ok(())
     }
+
+    /// Notes that the peer was waited for so long, and that so many bytes moved; for those who wait by themselves.
+    pub fn waited(&mut self, what: &str, waited: Duration, bytes: u64) -> Result<(), Fault> {
+        let Some(left) = self.left.checked_sub(waited) else { return Err(self.passed(what)) };
+        self.left = match self.limits.min_rate {
+            Some(rate) => left.saturating_add(earned(bytes, rate.get())).min(self.limits.idle),
+            None if bytes > 0 => self.limits.idle,
+            None => left,
+        };
+        Ok(())
+    }
+
+    fn passed(&self, what: &str) -> Fault {
+        match self.limits.min_rate {
+            Some(rate) if self.left < self.limits.idle => {
+                Fault::new(Kind::TimedOut, format!("{what}: slower than {rate} bytes a second for too long"))
+            }
+            _ => Fault::new(Kind::TimedOut, format!("{what}: {}", silence(self.limits.idle))),
+        }
+    }
+}
+
+/// The time that `bytes` may take at `rate` bytes a second.
+fn earned(bytes: u64, rate: u64) -> Duration {
+    Duration::from_micros(bytes.saturating_mul(1_000_000) / rate)
 }
 
 #[cfg(test)]
@@ -120,14 +170,59 @@ mod tests {
         assert_eq!(fault.detail, "greeting: the whole run's time is over");
     }
 
+    fn limits(idle: u64, rate: u64) -> Limits {
+        Limits { idle: Duration::from_secs(idle), until: None, min_rate: NonZeroU64::new(rate) }
+    }
+
     #[test]
-    fn a_drip_is_noticed_at_the_windows_end() {
-        let start = Instant::now();
-        let floor = MinRate { bytes: 100, window: Duration::from_secs(10) };
-        let mut watch = RateWatch::new(floor, start);
-        assert!(watch.note(99, start + Duration::from_secs(9)).is_ok());
-        assert!(watch.note(1, start + Duration::from_secs(10)).is_ok());
-        assert!(watch.note(99, start + Duration::from_secs(19)).is_ok());
-        assert_eq!(watch.note(0, start + Duration::from_secs(20)).unwrap_err().kind, Kind::TimedOut);
+    fn a_drip_uses_patience_up() {
+        let mut patience = Patience::new(limits(60, 100));
+        // 50 bytes a second for 100 seconds: half of the time is earned back.
+        for _ in 0..99 {
+            patience.waited("x", Duration::from_secs(1), 50).unwrap();
+        }
+        assert_eq!(patience.left, Duration::from_millis(60_000 - 99 * 500));
+        let fault = patience.waited("x", Duration::from_secs(11), 50).unwrap_err();
+        assert_eq!(fault.detail, "x: slower than 100 bytes a second for too long");
+        patience.renew();
+        assert_eq!(patience.left, Duration::from_secs(60));
+    }
+
+    #[test]
+    fn patience_never_grows_beyond_the_idle_limit() {
+        let mut patience = Patience::new(limits(60, 100));
+        patience.waited("x", Duration::from_secs(59), u64::MAX).unwrap();
+        assert_eq!(patience.left, Duration::from_secs(60));
+        assert_eq!(patience.waited("x", Duration::from_secs(61), 0).unwrap_err().kind, Kind::TimedOut);
+    }
+
+    #[test]
+    fn without_a_minimum_rate_any_byte_will_do() {
+        let mut patience = Patience::new(limits(60, 0));
+        for _ in 0..100 {
+            patience.waited("x", Duration::from_secs(59), 1).unwrap();
+        }
+        patience.waited("x", Duration::from_secs(59), 0).unwrap();
+        assert!(patience.waited("x", Duration::from_secs(2), 0).is_err());
+    }
+
+    #[tokio::test]
+    async fn waiting_for_a_socket_ends() {
+        let mut patience = Patience::new(Limits { until: Some(Instant::now()), ..limits(60, 100) });
+        let fault = patience.io("reply", std::future::pending()).await.unwrap_err();
+        assert_eq!(fault.detail, "reply: the whole run's time is over");
+        let mut patience = Patience::new(Limits { idle: Duration::from_millis(5), ..limits(0, 100) });
+        let fault = patience.io("reply", std::future::pending()).await.unwrap_err();
+        assert_eq!(fault.detail, "reply: no answer within 0.005 s");
+        let mut patience = Patience::new(limits(60, 100));
+        let (mut near, mut far) = tokio::io::duplex(10);
+        let reader = tokio::spawn(async move {
+            let mut all = Vec::new();
+            tokio::io::AsyncReadExt::read_to_end(&mut far, &mut all).await.unwrap();
+            all
+        });
+        patience.write_all("data", &mut near, &[7; 100]).await.unwrap();
+        drop(near);
+        assert_eq!(reader.await.unwrap(), [7; 100]);
     }
 }

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fault::{Fault, Kind};
-use crate::net::deadline::Limits;
+use crate::net::deadline::{Limits, Patience};
 use crate::net::listen::Shutdown;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
@@ -86,7 +86,8 @@ pub struct Options {
     pub tls: Option<ServerTls>,
     /// TLS before the first byte.
     pub implicit_tls: bool,
-    /// How long to wait for the client (RFC 5321, section 4.5.3.2.7: five minutes).
+    /// How long to wait for the client (RFC 5321, section 4.5.3.2.7: five minutes). A command must be complete within the
+    /// idle limit, a message must not come slower than the minimum rate.
     pub limits: Limits,
     /// Where messages too big for memory lie until they are accepted.
     pub spool: Spool,
@@ -111,8 +112,8 @@ pub async fn serve(
     let peer = Peer { address, lmtp: config.lmtp, tls: tls_words(&stream), ..Peer::default() };
     let session = Session::new(config, peer.tls.is_some());
     let input = Vec::with_capacity(READ_SIZE);
-    let message = options.spool.start();
-    Connection { stream, options, service, shutdown, session, peer, input, used: 0, message }.run().await
+    let (message, patience) = (options.spool.start(), Patience::new(options.limits));
+    Connection { stream, options, service, shutdown, session, peer, input, used: 0, message, patience }.run().await
 }
 
 struct Connection<'a> {
@@ -126,6 +127,8 @@ struct Connection<'a> {
     input: Vec<u8>,
     used: usize,
     message: Spooled,
+    /// With the command or message that is arriving.
+    patience: Patience,
 }
 
 /// What an event asks of the driver, without borrowing its input.
@@ -251,6 +254,8 @@ impl Connection<'_> {
         });
         written.await?;
         output.clear();
+        // A reply is due when something is complete.
+        self.patience.renew();
         Ok(())
     }
 
@@ -263,12 +268,11 @@ impl Connection<'_> {
         }
         self.used = 0;
         let idle = self.session.is_idle();
-        let (stream, input) = (&mut self.stream, &mut self.input);
-        let limits = self.options.limits;
+        let (stream, input, patience) = (&mut self.stream, &mut self.input, &mut self.patience);
         let read = async {
             tokio::select! {
                 biased;
-                read = limits.io("command", stream.read_buf(input)) => Some(read),
+                read = patience.io("command", stream.read_buf(input)) => Some(read),
                 () = self.shutdown.draining(), if idle => None,
                 () = self.shutdown.ended() => None,
             }

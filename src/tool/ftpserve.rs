@@ -176,7 +176,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         passive_ports: args.pasv_ports.clone(),
         passive_address: args.pasv_address,
         idle: args.idle,
-        data_idle: args.timeout,
+        data_limits: args.serve.limits(args.timeout),
         max_per_address: args.max_per_address,
         keep_partial: args.keep_partial,
         trace: out.verbose().then(|| out.trace()),

@@ -17,7 +17,6 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{units, users};
 use crate::fault::{Fault, Kind};
-use crate::net::deadline::Limits;
 use crate::net::listen::Shutdown;
 use crate::queue::place;
 use crate::queue::sqlite::{SqliteStore, Use};
@@ -167,7 +166,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         },
         tls,
         implicit_tls: args.tls == Tls::Implicit,
-        limits: Limits::default().with_idle(args.timeout),
+        limits: args.serve.limits(args.timeout),
         spool: Spool { directory: std::env::temp_dir(), memory: DEFAULT_MEMORY },
         trace: out.trace(),
     };

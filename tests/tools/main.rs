@@ -16,6 +16,7 @@ mod crash;
 mod dns;
 mod dns_bulk;
 mod docs;
+mod drip;
 mod ftp_client;
 mod ftp_server;
 mod ftp_wirecut;

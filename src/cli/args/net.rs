@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,9 @@ pub struct NetArgs {
     /// Give up when the peer stays silent for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
     pub timeout: Duration,
+    /// Give up a transfer that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts
+    #[arg(long, value_name = "RATE", value_parser = units::size, default_value = "100")]
+    pub min_rate: u64,
     /// End the whole run after this time
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     pub max_time: Option<Duration>,
@@ -65,7 +69,8 @@ impl NetArgs {
 
     /// The limits of a dialogue; `--max-time` counts from this call, so call it once at the start.
     pub fn limits(&self) -> Limits {
-        Limits { idle: self.timeout, until: self.max_time.map(|whole| Instant::now() + whole), min_rate: None }
+        let until = self.max_time.map(|whole| Instant::now() + whole);
+        Limits { idle: self.timeout, until, min_rate: NonZeroU64::new(self.min_rate) }
     }
 }
 

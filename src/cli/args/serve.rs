@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use crate::cli::output::{Output, Record, TextLine};
 use crate::cli::units;
 use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
+use crate::net::deadline::Limits;
 use crate::net::listen::Listeners;
 use crate::net::tls::{ServerTls, ServerTlsOptions};
 
@@ -51,6 +53,9 @@ pub struct ServeArgs {
     /// Take only clients with a certificate of the authorities in FILE (PEM)
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
+    /// Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts
+    #[arg(long, value_name = "RATE", value_parser = units::size, default_value = "100")]
+    pub min_rate: u64,
     /// Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password
     #[arg(long, value_name = "FILE")]
     pub user_file: Option<PathBuf>,
@@ -106,6 +111,11 @@ impl ServeArgs {
             write_whole(path, tls.certificate_pem().as_bytes())?;
         }
         Ok(Some(tls))
+    }
+
+    /// How long a client may stay silent, and how slow it may be.
+    pub fn limits(&self, idle: Duration) -> Limits {
+        Limits { idle, until: None, min_rate: NonZeroU64::new(self.min_rate) }
     }
 
     /// The user file, read and checked.

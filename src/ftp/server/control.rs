@@ -368,7 +368,7 @@ impl Control<'_> {
         let options = self.shared.options.clone();
         let terms = Terms {
             ascii: transfer.ascii,
-            idle: options.data_idle,
+            limits: options.data_limits,
             lenient_end: options.tls_end_lenient,
             stop: stop.clone(),
         };
@@ -490,7 +490,7 @@ impl Control<'_> {
 
     async fn flush(&mut self) -> Result<(), Fault> {
         if !self.out.is_empty() && !self.gone {
-            let limit = self.shared.options.data_idle;
+            let limit = self.shared.options.data_limits.idle;
             let write = async {
                 self.stream.write_all(&self.out).await?;
                 self.stream.flush().await

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::sendfile;
 use rustix::io::Errno;
@@ -14,8 +14,10 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
 use super::data::Stop;
+use crate::fault::{Fault, Kind};
 use crate::ftp::session::{Failure, Refusal};
 use crate::ftp::store::{Lines, Upload};
+use crate::net::deadline::{Limits, Patience};
 use crate::net::stream::Stream;
 
 /// What is larger than this gets a thread.
@@ -26,6 +28,8 @@ const CHUNK_BYTES: usize = 128 << 10;
 const LARGE_CHUNK_BYTES: usize = 4 << 20;
 /// The size of the pipe between socket and file; the kernel's limit for everybody.
 const PIPE_BYTES: usize = 1 << 20;
+/// What the waits are for.
+const DATA: &str = "data connection";
 /// How long the end of TLS may take after the last byte.
 const TLS_END_LIMIT: Duration = Duration::from_secs(2);
 
@@ -34,8 +38,8 @@ const TLS_END_LIMIT: Duration = Duration::from_secs(2);
 pub(super) struct Terms {
     /// Line ends change on the way.
     pub(super) ascii: bool,
-    /// The longest standstill.
-    pub(super) idle: Duration,
+    /// The longest standstill, and the lowest rate.
+    pub(super) limits: Limits,
     /// An end of TLS without close_notify counts as an end.
     pub(super) lenient_end: bool,
     /// Stops it.
@@ -57,12 +61,12 @@ pub(super) async fn send(stream: Stream, file: File, from: u64, end: u64, terms:
 
 async fn send_async(mut stream: Stream, file: &File, from: u64, end: u64, terms: &Terms) -> Result<u64, Failure> {
     let mut at = from;
+    let mut patience = Patience::new(terms.limits);
     if let (Some(tcp), false) = (stream.tcp(), terms.ascii) {
         while at < end {
             let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            let sent =
-                within(terms, tcp.async_io(Interest::WRITABLE, || Ok(sendfile(tcp, file, Some(&mut at), wanted)?)));
-            if sent.await? == 0 {
+            let sent = tcp.async_io(Interest::WRITABLE, || Ok(sendfile(tcp, file, Some(&mut at), wanted)?));
+            if patience.io(DATA, sent).await.map_err(failure)? == 0 {
                 // The file shrank under us: what was promised cannot be sent.
                 return Err(Failure::Refused(Refusal::Failed("the file shrank".to_owned())));
             }
@@ -82,9 +86,9 @@ async fn send_async(mut stream: Stream, file: &File, from: u64, end: u64, terms:
         let piece = buffer.get(..read).unwrap_or_default();
         if terms.ascii {
             to_wire(piece, &mut wire);
-            within(terms, stream.write_all(&wire)).await?;
+            patience.write_all(DATA, &mut stream, &wire).await.map_err(failure)?;
         } else {
-            within(terms, stream.write_all(piece)).await?;
+            patience.write_all(DATA, &mut stream, piece).await.map_err(failure)?;
         }
         at += read as u64;
     }
@@ -107,7 +111,7 @@ fn to_wire(piece: &[u8], wire: &mut Vec<u8>) {
 
 /// Flushes and, inside TLS, says that this was all.
 async fn finish(mut stream: Stream, terms: &Terms) -> Result<(), Failure> {
-    within(terms, stream.flush()).await?;
+    terms.limits.io(DATA, stream.flush()).await.map_err(failure)?;
     if stream.is_tls() {
         // A client that does not wait for it misses nothing.
         let _ = tokio::time::timeout(TLS_END_LIMIT, stream.shutdown()).await;
@@ -118,11 +122,14 @@ async fn finish(mut stream: Stream, terms: &Terms) -> Result<(), Failure> {
 fn send_blocking(tcp: TcpStream, file: &File, from: u64, end: u64, terms: &Terms) -> Result<u64, Failure> {
     let socket = blocking(tcp, terms)?;
     let mut at = from;
+    let mut patience = Patience::new(terms.limits);
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(LARGE_CHUNK_BYTES).min(LARGE_CHUNK_BYTES);
+        let began = Instant::now();
         match sendfile(&socket, file, Some(&mut at), wanted) {
             Ok(0) => return Err(Failure::Refused(Refusal::Failed("the file shrank".to_owned()))),
-            Ok(_) | Err(Errno::INTR) => {}
+            Ok(sent) => patience.waited(DATA, began.elapsed(), sent as u64).map_err(failure)?,
+            Err(Errno::INTR) => {}
             Err(error) => return Err(broken(&error.into(), terms)),
         }
         if terms.stop.is_stopped() {
@@ -134,7 +141,8 @@ fn send_blocking(tcp: TcpStream, file: &File, from: u64, end: u64, terms: &Terms
 
 /// Receives into `upload` until the client ends the connection; the caller commits.
 pub(super) async fn receive(stream: Stream, upload: Upload, terms: Terms) -> Result<(Upload, u64), (Upload, Failure)> {
-    let first = Receiver { stream, upload, terms, total: 0, after_cr: false };
+    let patience = Patience::new(terms.limits);
+    let first = Receiver { stream, upload, terms, patience, total: 0, after_cr: false };
     let terms = first.terms.clone();
     let (mut receiver, done) = match first.some(SMALL_BYTES).await {
         (receiver, Ok(done)) => (receiver, done),
@@ -172,6 +180,7 @@ struct Receiver {
     stream: Stream,
     upload: Upload,
     terms: Terms,
+    patience: Patience,
     total: u64,
     /// TYPE A: a CR was seen whose LF may come in the next piece.
     after_cr: bool,
@@ -189,12 +198,14 @@ impl Receiver {
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut text = Vec::new();
         while self.total < enough {
-            let read = match tokio::time::timeout(self.terms.idle, self.stream.read(&mut buffer)).await {
-                Err(_) => return Err(Failure::Stalled),
-                Ok(Ok(read)) => read,
-                Ok(Err(error)) if error.kind() == io::ErrorKind::UnexpectedEof && self.terms.lenient_end => 0,
-                Ok(Err(_)) => return Err(Failure::Broken),
+            let (stream, lenient_end) = (&mut self.stream, self.terms.lenient_end);
+            let reading = async {
+                match stream.read(&mut buffer).await {
+                    Err(error) if error.kind() == io::ErrorKind::UnexpectedEof && lenient_end => Ok(0),
+                    read => read,
+                }
             };
+            let read = self.patience.io(DATA, reading).await.map_err(failure)?;
             if read == 0 {
                 if self.after_cr {
                     write(&mut self.upload, b"\r")?;
@@ -262,14 +273,17 @@ fn receive_spliced(tcp: TcpStream, upload: &mut Upload, mut total: u64, terms: &
     let (source, sink) = pipe_with(PipeFlags::CLOEXEC).map_err(local)?;
     // Without it the pipe holds 64 KiB: slower, not wrong.
     let _ = fcntl_setpipe_size(&source, PIPE_BYTES);
+    let mut patience = Patience::new(terms.limits);
     loop {
         let wanted = usize::try_from(upload.allowance()).unwrap_or(PIPE_BYTES).clamp(1, PIPE_BYTES);
+        let began = Instant::now();
         let got = match splice(&socket, None, &sink, None, wanted, SpliceFlags::MOVE) {
             Ok(0) => break,
             Ok(got) => got,
             Err(Errno::INTR) => continue,
             Err(error) => return Err(broken(&error.into(), terms)),
         };
+        patience.waited(DATA, began.elapsed(), got as u64).map_err(failure)?;
         let mut left = got;
         while left > 0 {
             match splice(&source, None, upload.file().as_fd(), None, left, SpliceFlags::MOVE) {
@@ -294,10 +308,11 @@ pub(super) async fn list(stream: Stream, lines: Lines, terms: Terms) -> Result<u
 async fn list_async(mut stream: Stream, mut lines: Lines, terms: &Terms) -> Result<u64, Failure> {
     let mut total = 0;
     let mut piece = Vec::new();
+    let mut patience = Patience::new(terms.limits);
     loop {
         piece.clear();
         let more = lines.next_piece(&mut piece).map_err(Failure::Refused)?;
-        within(terms, stream.write_all(&piece)).await?;
+        patience.write_all(DATA, &mut stream, &piece).await.map_err(failure)?;
         total += piece.len() as u64;
         if !more {
             return finish(stream, terms).await.map(|()| total);
@@ -305,13 +320,9 @@ async fn list_async(mut stream: Stream, mut lines: Lines, terms: &Terms) -> Resu
     }
 }
 
-/// Waits for one step of a transfer.
-async fn within<T>(terms: &Terms, step: impl Future<Output = io::Result<T>>) -> Result<T, Failure> {
-    match tokio::time::timeout(terms.idle, step).await {
-        Err(_) => Err(Failure::Stalled),
-        Ok(Ok(value)) => Ok(value),
-        Ok(Err(_)) => Err(Failure::Broken),
-    }
+/// What a wait's fault means for a transfer.
+fn failure(fault: Fault) -> Failure {
+    if fault.kind == Kind::TimedOut { Failure::Stalled } else { Failure::Broken }
 }
 
 async fn stoppable<T>(terms: &Terms, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
@@ -338,8 +349,8 @@ fn blocking(tcp: TcpStream, terms: &Terms) -> Result<std::net::TcpStream, Failur
     let prepare = || {
         let socket = tcp.into_std()?;
         socket.set_nonblocking(false)?;
-        socket.set_read_timeout(Some(terms.idle))?;
-        socket.set_write_timeout(Some(terms.idle))?;
+        socket.set_read_timeout(Some(terms.limits.idle))?;
+        socket.set_write_timeout(Some(terms.limits.idle))?;
         terms.stop.holds(&socket)?;
         Ok(socket)
     };

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 
 use super::store::Store;
 use crate::fault::Fault;
+use crate::net::deadline::Limits;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
@@ -139,8 +140,8 @@ pub struct Options {
     pub login_limit: Duration,
     /// How long a client may say nothing.
     pub idle: Duration,
-    /// How long a data connection may stand still.
-    pub data_idle: Duration,
+    /// How long a data connection may stand still, and how slow it may be.
+    pub data_limits: Limits,
     /// Connections from one address.
     pub max_per_address: usize,
     /// How late a failed login is answered.
@@ -165,7 +166,7 @@ impl Default for Options {
             passive_address: None,
             login_limit: LOGIN_LIMIT,
             idle: Duration::from_secs(300),
-            data_idle: Duration::from_secs(60),
+            data_limits: Limits::default(),
             max_per_address: 100,
             failure_delay: Duration::from_secs(1),
             keep_partial: false,

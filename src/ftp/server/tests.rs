@@ -464,7 +464,7 @@ async fn abor_stops_transfers_of_every_kind() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_transfer_that_stands_still_ends() {
-    let site = Site::start(|options| options.data_idle = Duration::from_millis(100));
+    let site = Site::start(|options| options.data_limits.idle = Duration::from_millis(100));
     std::fs::write(site.path("file"), pattern(60_000_000)).unwrap();
     let mut client = site.login().await;
     for command in ["RETR file", "STOR up"] {
@@ -578,7 +578,7 @@ async fn who_says_nothing_is_sent_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_client_that_reads_nothing_is_dropped() {
-    let site = Site::start(|options| options.data_idle = Duration::from_millis(200));
+    let site = Site::start(|options| options.data_limits.idle = Duration::from_millis(200));
     let tcp = TcpStream::connect(site.address).await.unwrap();
     let mut client = Client { stream: BufReader::new(Stream::Plain(tcp)), at: site.address };
     let flood = "HELP\r\n".repeat(10_000);

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use crate::fault::{Fault, Kind};
-use crate::net::deadline::{Limits, RateWatch};
+use crate::net::deadline::{Limits, Patience};
 
 /// How much the kernel moves at once, and how much a pipe between two descriptors holds.
 const PIECE: usize = 1 << 20;
@@ -22,10 +22,11 @@ pub(super) const BUFFER: usize = 256 * 1024;
 /// Told of bytes as they pass.
 pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// Deadlines of a blocking transfer: the socket's own timeout is the idle limit.
+/// Deadlines of a transfer. Only what lies between [`Watch::begin`] and [`Watch::note`] is waiting for the peer.
 pub(super) struct Watch {
     until: Option<Instant>,
-    rate: Option<RateWatch>,
+    patience: Patience,
+    began: Instant,
     idle: Duration,
     progress: Progress,
 }
@@ -33,26 +34,24 @@ pub(super) struct Watch {
 impl Watch {
     pub(super) fn new(limits: &Limits, progress: &Progress) -> Watch {
         let now = Instant::now();
-        let rate = limits.min_rate.map(|floor| RateWatch::new(floor, now));
-        // A window of the minimum rate must be able to end while nothing arrives.
-        let idle = limits.min_rate.map_or(limits.idle, |floor| floor.window.min(limits.idle));
-        let idle = limits.until.map_or(idle, |until| idle.min(until.saturating_duration_since(now)));
-        Watch { until: limits.until, rate, idle: idle.max(Duration::from_millis(1)), progress: progress.clone() }
+        let idle = limits.until.map_or(limits.idle, |until| limits.idle.min(until.saturating_duration_since(now)));
+        let (patience, idle) = (Patience::new(*limits), idle.max(Duration::from_millis(1)));
+        Watch { until: limits.until, patience, began: now, idle, progress: progress.clone() }
     }
 
+    /// The peer is waited for from now on.
+    pub(super) fn begin(&mut self) {
+        self.began = Instant::now();
+    }
+
+    /// So many bytes came or went.
     pub(super) fn note(&mut self, bytes: u64) -> Result<(), Fault> {
         (self.progress)(bytes);
-        if self.until.is_none() && self.rate.is_none() {
-            return Ok(());
-        }
         let now = Instant::now();
         if self.until.is_some_and(|until| now >= until) {
             return Err(Fault::new(Kind::TimedOut, "the whole run's time is over"));
         }
-        match &mut self.rate {
-            Some(rate) => rate.note(bytes, now),
-            None => Ok(()),
-        }
+        self.patience.waited("data connection", now.saturating_duration_since(self.began), bytes)
     }
 }
 
@@ -72,6 +71,7 @@ pub(super) fn send(file: &File, socket: &TcpStream, mut watch: Watch) -> Result<
     prepare(socket, &watch)?;
     let mut total = 0u64;
     loop {
+        watch.begin();
         match rustix::fs::sendfile(socket, file, None, PIECE) {
             Ok(0) => break,
             Ok(count) => {
@@ -103,6 +103,7 @@ fn splice_all(socket: &TcpStream, file: &File, watch: &mut Watch) -> Result<u64,
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIECE);
     let mut total = 0u64;
     loop {
+        watch.begin();
         let arrived =
             match rustix::pipe::splice(socket, None, &writer, None, PIECE, SpliceFlags::MOVE | SpliceFlags::MORE) {
                 Ok(0) => return Ok(total),
@@ -111,6 +112,7 @@ fn splice_all(socket: &TcpStream, file: &File, watch: &mut Watch) -> Result<u64,
                 Err(Errno::INVAL | Errno::NOSYS) if total == 0 => return Err(Moved::Unsupported),
                 Err(errno) => return Err(Moved::Failed(socket_fault(errno))),
             };
+        watch.note(arrived as u64).map_err(Moved::Failed)?;
         let mut left = arrived;
         while left > 0 {
             match rustix::pipe::splice(&reader, None, file, None, left, SpliceFlags::MOVE) {
@@ -120,14 +122,12 @@ fn splice_all(socket: &TcpStream, file: &File, watch: &mut Watch) -> Result<u64,
                 Err(Errno::INVAL) if total == 0 => {
                     drain_pipe(&reader, left, file).map_err(Moved::Failed)?;
                     total += arrived as u64;
-                    watch.note(arrived as u64).map_err(Moved::Failed)?;
                     return read_all(socket, file, watch).map(|more| total + more).map_err(Moved::Failed);
                 }
                 Err(errno) => return Err(Moved::Failed(local_fault(errno.into()))),
             }
         }
         total += arrived as u64;
-        watch.note(arrived as u64).map_err(Moved::Failed)?;
     }
 }
 
@@ -146,12 +146,13 @@ fn read_all(mut socket: &TcpStream, mut file: &File, watch: &mut Watch) -> Resul
     let mut buffer = vec![0; BUFFER];
     let mut total = 0u64;
     loop {
+        watch.begin();
         match socket.read(&mut buffer) {
             Ok(0) => return Ok(total),
             Ok(count) => {
+                watch.note(count as u64)?;
                 file.write_all(buffer.get(..count).unwrap_or_default()).map_err(local_fault)?;
                 total += count as u64;
-                watch.note(count as u64)?;
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Fault::network("data connection", &error)),
@@ -169,6 +170,7 @@ fn write_all(mut file: &File, mut socket: &TcpStream, watch: &mut Watch) -> Resu
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
             Err(error) => return Err(Fault { kind: Kind::Io, ..Fault::local("input", &error) }),
         };
+        watch.begin();
         let sent = socket.write_all(buffer.get(..count).unwrap_or_default());
         sent.map_err(|error| Fault::network("data connection", &error))?;
         total += count as u64;

@@ -197,13 +197,14 @@ async fn receive_plain(
         let mut watch = Watch::new(&limits, progress);
         let mut buffer = vec![0; usize::try_from(expected.unwrap_or(SMALL).clamp(4096, SMALL) + 1).unwrap_or(BUFFER)];
         while bytes <= SMALL {
+            watch.begin();
             let count = limits.io("data connection", tcp.read(&mut buffer)).await?;
             if count == 0 {
                 return Ok(Received { bytes, clean: true });
             }
+            watch.note(count as u64)?;
             file.write_all(buffer.get(..count).unwrap_or_default()).map_err(copy::local_fault)?;
             bytes += count as u64;
-            watch.note(count as u64)?;
         }
     }
     let socket = tcp.into_std().map_err(|error| Fault::network("data connection", &error))?;
@@ -226,6 +227,7 @@ async fn receive_stream(
     let mut bytes = 0u64;
     let mut lines = LineEnds::default();
     loop {
+        watch.begin();
         let read = limits.run("data connection", async {
             match stream.read(&mut buffer).await {
                 Ok(count) => Ok((count, true)),
@@ -242,6 +244,7 @@ async fn receive_stream(
             }
             return Ok(Received { bytes, clean });
         }
+        watch.note(count as u64)?;
         let piece = buffer.get(..count).unwrap_or_default();
         match ascii {
             true => file.write_all(&lines.convert(piece)),
@@ -249,7 +252,6 @@ async fn receive_stream(
         }
         .map_err(copy::local_fault)?;
         bytes += count as u64;
-        watch.note(count as u64)?;
     }
 }
 

@@ -272,6 +272,7 @@ async fn send_stream(
             break;
         }
         let piece = buffer.get(..count).unwrap_or_default();
+        watch.begin();
         match ascii {
             true => limits.io("data connection", stream.write_all(&to_network(piece, &mut before))).await?,
             false => limits.io("data connection", stream.write_all(piece)).await?,

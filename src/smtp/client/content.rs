@@ -1,13 +1,12 @@
 //! The message itself on its way out: dot-stuffed behind DATA or in BDAT chunks, its end in one write with its last bytes.
 
 use std::io::Read;
-use std::time::Instant;
 
 use tokio::io::AsyncWriteExt;
 
 use super::{Client, LAST_WORDS, SendOptions};
 use crate::fault::{Fault, Kind};
-use crate::net::deadline::RateWatch;
+use crate::net::deadline::Patience;
 use crate::smtp::command::Command;
 use crate::smtp::data::{BareNewline, Content, DotStuffer, NewlineCheck};
 use crate::smtp::transaction::{Framing, LAST_CHUNK, Rules, Transaction};
@@ -87,6 +86,12 @@ fn fill(reader: &mut dyn Read, buffer: &mut [u8]) -> std::io::Result<usize> {
     Ok(count)
 }
 
+fn passed(count: usize, options: &SendOptions<'_>) {
+    if let Some(progress) = &options.progress {
+        progress(count as u64);
+    }
+}
+
 fn bare(_: BareNewline) -> Fault {
     Fault::new(Kind::BadData, "bare CR or LF in the message: lines must end with CRLF")
 }
@@ -104,11 +109,11 @@ impl Client {
         match framing {
             Framing::Dot => {
                 let mut stuffer = DotStuffer::default();
-                let mut watch = self.limits.min_rate.map(|floor| RateWatch::new(floor, Instant::now()));
+                let mut patience = Patience::new(self.limits);
                 while let Some(piece) = sender.next(u64::MAX)? {
                     stuffer.stuff(piece, &mut self.out).map_err(bare)?;
-                    self.passed(piece.len(), options, &mut watch)?;
-                    self.send_block(transaction).await?;
+                    passed(piece.len(), options);
+                    self.send_block(transaction, &mut patience).await?;
                 }
                 stuffer.finish(&mut self.out).map_err(bare)?;
             }
@@ -118,15 +123,15 @@ impl Client {
                 let from = self.out.len();
                 Command::Bdat { size, last }.wire(&mut self.out)?;
                 self.trace_lines(from);
-                let mut watch = self.limits.min_rate.map(|floor| RateWatch::new(floor, Instant::now()));
+                let mut patience = Patience::new(self.limits);
                 let mut newlines = std::mem::take(&mut sender.newlines);
                 while size > 0 {
                     let Some(piece) = sender.next(size)? else { break };
                     newlines.feed(piece).map_err(bare)?;
                     size -= piece.len() as u64;
                     self.out.extend_from_slice(piece);
-                    self.passed(piece.len(), options, &mut watch)?;
-                    self.send_block(transaction).await?;
+                    passed(piece.len(), options);
+                    self.send_block(transaction, &mut patience).await?;
                 }
                 sender.newlines = newlines;
                 if !last {
@@ -194,19 +199,14 @@ impl Client {
         sent
     }
 
-    fn passed(&self, count: usize, options: &SendOptions<'_>, watch: &mut Option<RateWatch>) -> Result<(), Fault> {
-        if let Some(progress) = &options.progress {
-            progress(count as u64);
-        }
-        watch.as_mut().map_or(Ok(()), |watch| watch.note(count as u64, Instant::now()))
-    }
-
     /// Sends a full block; a small rest waits for the end of the message.
-    async fn send_block(&mut self, transaction: &mut Transaction) -> Result<(), Fault> {
+    async fn send_block(&mut self, transaction: &mut Transaction, patience: &mut Patience) -> Result<(), Fault> {
         if self.out.len() < BLOCK {
             return Ok(());
         }
-        let Err(fault) = self.flush("message").await else { return Ok(()) };
+        let sent = patience.write_all("message", &mut self.stream, &self.out).await;
+        self.out.clear();
+        let Err(fault) = sent else { return Ok(()) };
         // A server that breaks off may have said why.
         if fault.kind == Kind::Disconnected
             && let Ok(Ok(reply)) = tokio::time::timeout(LAST_WORDS, self.wait_for_reply("message")).await
