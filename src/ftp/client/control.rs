@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::fault::{Fault, Kind};
 use crate::ftp::command::Command;
 use crate::ftp::reply::{Class, Reply, ReplyReader};
-use crate::net::deadline::Limits;
+use crate::net::deadline::{Limits, Patience};
 use crate::net::stream::Stream;
 use crate::net::tls::ClientTls;
 use crate::net::trace::Trace;
@@ -117,11 +117,12 @@ impl Control {
     /// The next reply that was asked for, preliminary ones (1yz) included.
     pub(super) async fn reply(&mut self) -> Result<Reply, Fault> {
         self.check()?;
+        let mut patience = Patience::new(self.limits);
         loop {
             let reply = match self.reader.next_reply() {
                 Ok(Some(reply)) => reply,
                 Ok(None) => {
-                    self.fill().await?;
+                    self.fill(&mut patience).await?;
                     continue;
                 }
                 Err(fault) => return Err(self.fail(fault)),
@@ -166,9 +167,9 @@ impl Control {
         self.final_reply().await
     }
 
-    async fn fill(&mut self) -> Result<(), Fault> {
-        let (limits, stream, buffer) = (self.limits, &mut self.stream, &mut self.buffer);
-        let count = match limits.io("control connection", stream.read(buffer)).await {
+    async fn fill(&mut self, patience: &mut Patience) -> Result<(), Fault> {
+        let (stream, buffer) = (&mut self.stream, &mut self.buffer);
+        let count = match patience.io("control connection", stream.read(buffer)).await {
             Ok(count) => count,
             Err(fault) => return Err(self.fail(fault)),
         };

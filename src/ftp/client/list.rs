@@ -12,6 +12,7 @@ use crate::ftp::listing::{Line, Lister, MAX_LINE};
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::{Reply, quoted_path};
 use crate::line::{Ends, LineError, Splitter};
+use crate::net::deadline::Patience;
 
 /// The most lines that one listing may have.
 pub const MAX_ENTRIES: u64 = 10_000_000;
@@ -127,10 +128,10 @@ impl Client {
             unknown += u64::from(parsed == Line::Unknown);
             each(parsed, line)
         };
-        let limits = self.control.limits;
+        let mut patience = Patience::new(self.control.limits);
         let read = async {
             loop {
-                let count = limits.io("listing", begun.stream.read(&mut buffer)).await?;
+                let count = patience.io("listing", begun.stream.read(&mut buffer)).await?;
                 if count == 0 {
                     break;
                 }
