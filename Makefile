@@ -5,14 +5,14 @@
 #   make interop    against real peers, fetched as Debian packages below target/peers (nothing is installed)
 #   make bench      side by side with the peers; medians and ratios
 #   make fuzz       each fuzz target for FUZZ_SECONDS (60)
-#   make soak       the crash tests, SOAK_ROUNDS (1000) times
+#   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion
 #   make install    PREFIX (/usr/local), DESTDIR
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
 FUZZ_SECONDS ?= 60
-SOAK_ROUNDS ?= 1000
+SOAK_ROUNDS ?= 10000
 
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 RELEASE := $(TARGET)/release
@@ -41,7 +41,7 @@ fuzz:
 	FUZZ_SECONDS=$(FUZZ_SECONDS) CARGO="$(CARGO)" sh fuzz/run.sh
 
 soak:
-	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --lib --test tools -- crash
+	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test tools -- crash --nocapture
 
 # The generated parts of man pages, completions and fuzz targets.
 docs:

@@ -241,7 +241,7 @@ fn usage_is_checked() {
 fn crash_and_resume_lose_nothing() {
     let server = example();
     let names = names(6_000);
-    for round in 0..rounds(3) {
+    for round in rounds(3, 50) {
         let dir = temp_dir();
         std::fs::write(dir.path().join("names"), &names).unwrap();
         let out = dir.path().join("out");

@@ -107,7 +107,7 @@ fn a_crash_of_ftpget_is_resumed() {
     let whole: Vec<u8> = (0..24_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
     std::fs::write(root.path().join("x"), &whole).unwrap();
     let server = serve(root.path());
-    for round in 0..rounds(6) {
+    for round in rounds(6, 10) {
         let mut command = std::process::Command::new(binary("ftpget"));
         command.arg(url(&server, "x")).current_dir(work.path()).env("HOME", work.path());
         let mut child = command.spawn().unwrap();

@@ -13,7 +13,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -603,11 +603,28 @@ pub(crate) fn udp_peer(script: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) 
     addr
 }
 
-/// How often a crash test goes round: `short` in the normal run, `APPLAYER_ROUNDS` in `make soak`. Such a test has `crash`
-/// in its name.
-pub(crate) fn rounds(short: usize) -> usize {
-    match std::env::var("APPLAYER_ROUNDS") {
-        Ok(text) => text.parse().unwrap_or_else(|_| panic!("APPLAYER_ROUNDS={text} is no number")),
-        Err(_) => short,
-    }
+/// The rounds of a crash test, whose name has `crash` in it: `short` of them in the normal run. In `make soak` they are
+/// `APPLAYER_ROUNDS` divided by `cost`, what one of them costs beside one kill of the store's own test, and progress is
+/// told on stderr.
+pub(crate) fn rounds(short: usize, cost: usize) -> impl Iterator<Item = usize> {
+    let asked = std::env::var("APPLAYER_ROUNDS").ok().map(|text| match text.parse::<usize>() {
+        Ok(asked) => asked.div_ceil(cost),
+        Err(_) => panic!("APPLAYER_ROUNDS={text} is no number"),
+    });
+    let total = asked.unwrap_or(short);
+    let name = thread::current().name().unwrap_or_default().to_owned();
+    let begun = Instant::now();
+    let mut told = begun;
+    (0..total).inspect(move |round| {
+        if asked.is_some() && told.elapsed() >= Duration::from_secs(10) {
+            told = Instant::now();
+            eprintln!("{name}: {round} of {total} rounds in {} s", begun.elapsed().as_secs());
+        }
+    })
+}
+
+/// A temporary directory in memory, if the system has one: what dies in these tests are processes, and a sync that the
+/// disk waits for would only cost time.
+pub(crate) fn memory_dir() -> TempDir {
+    tempfile::Builder::new().prefix("applayer-test-").tempdir_in("/dev/shm").unwrap_or_else(|_| temp_dir())
 }

@@ -13,6 +13,7 @@
 
 mod corpus;
 mod crash;
+mod crash_store;
 mod dns;
 mod dns_bulk;
 mod docs;

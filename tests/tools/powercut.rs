@@ -14,14 +14,14 @@ use applayer::queue::sqlite::{SqliteStore, Use, now};
 use applayer::queue::store::{Change, Claim, Filter, Outcome, QueueStore, Settlement};
 
 use crate::crash::{Random, body, queued_subjects};
-use crate::harness::{rounds, temp_dir};
+use crate::harness::{memory_dir, rounds, temp_dir};
 use crate::queue::block_on;
 
 /// The environment of the recorded process: its seed and the queue.
 const ROLE: &str = "APPLAYER_TEST_POWER_ROLE";
 
 /// The recorder, compiled once a run.
-fn recorder() -> &'static Path {
+pub(crate) fn recorder() -> &'static Path {
     static LIBRARY: OnceLock<(tempfile::TempDir, PathBuf)> = OnceLock::new();
     let (_, path) = LIBRARY.get_or_init(|| {
         let folder = temp_dir();
@@ -187,6 +187,11 @@ impl Disk {
             b'C' => {
                 self.0.insert(operation.path.clone(), OnDisk::default());
             }
+            b'R' => {
+                let file = self.0.remove(&operation.path).unwrap_or_default();
+                let path = String::from_utf8(operation.data.clone()).unwrap();
+                self.0.insert(path, OnDisk { named: false, ..file });
+            }
             b'D' => {
                 let inside = |path: &str| path.rsplit_once('/').map_or("", |(folder, _)| folder) == operation.path;
                 self.0.retain(|path, file| !(file.unlinked && inside(path)));
@@ -270,8 +275,8 @@ fn check(image: &Path, promised: &BTreeSet<String>, story: &str) {
 
 #[test]
 fn crash_of_the_power_at_any_moment_loses_no_promise() {
-    for seed in 1..=rounds(1) as u64 {
-        let folder = temp_dir();
+    for seed in rounds(1, 100).map(|round| round as u64 + 1) {
+        let folder = memory_dir();
         let (queue, log) = (folder.path().join("queue"), folder.path().join("log"));
         std::fs::create_dir(&queue).unwrap();
         record(seed, &queue, &log, None);
@@ -282,14 +287,14 @@ fn crash_of_the_power_at_any_moment_loses_no_promise() {
         let mut checked = 0;
         for (at, operation) in operations.iter().enumerate() {
             disk.step(operation);
-            // Around each promise, and a part of the other points.
-            let chosen = operation.path == "said" || random.below(if rounds(0) > 0 { 2 } else { 20 }) == 0;
+            // Many of the moments after a promise, and some of the others.
+            let chosen = random.below(if operation.path == "said" { 3 } else { 30 }) == 0;
             if !chosen {
                 continue;
             }
             let promised = disk.promised();
             for survives in [Survives::Nothing, Survives::Something, Survives::Everything] {
-                let image = temp_dir();
+                let image = memory_dir();
                 disk.image(image.path(), survives, &mut random);
                 check(image.path(), &promised, &format!("seed {seed}, operation {at}, {survives:?} unsynced survives"));
                 checked += 1;
@@ -302,8 +307,8 @@ fn crash_of_the_power_at_any_moment_loses_no_promise() {
 #[test]
 fn crash_of_the_disk_breaks_no_promise() {
     // ENOSPC and EIO, from each of many moments on.
-    for round in 0..rounds(12) {
-        let folder = temp_dir();
+    for round in rounds(12, 10) {
+        let folder = memory_dir();
         let (queue, log) = (folder.path().join("queue"), folder.path().join("log"));
         std::fs::create_dir(&queue).unwrap();
         let after = [20, 21, 22, 23, 25, 30, 40, 60, 90, 130, 200, 400][round % 12] + round / 12;

@@ -5,7 +5,7 @@
 //! body/OWNER-N             larger bodies: synced and named before their row, removed after it
 //! owners/OWNER             one locked file a process that holds leases or unfinished bodies
 //! wake                     written to when something was queued: runners watch it
-//! setup                    locked while the tables are laid out
+//! setup                    locked while the database is made
 //! ```
 
 mod owner;
@@ -86,12 +86,7 @@ impl SqliteStore {
     pub fn open(place: &Path, usage: Use) -> Result<SqliteStore, Fault> {
         place::check_local(place)?;
         let at = |error: io::Error| Fault::local(place.display(), &error);
-        for folder in [place.to_owned(), place.join(BODIES), place.join(owner::FOLDER)] {
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at)?;
-        }
-        let connection =
-            schema::open(place, usage.log_pages()).map_err(|error| fault(&error).context(place.display()))?;
-        set_up(place, &connection)?;
+        let connection = open_or_make(place, usage)?;
         let shared = Shared {
             place: place.to_owned(),
             owner: OnceLock::new(),
@@ -369,26 +364,55 @@ impl Shared {
     }
 }
 
-/// Lays the tables out, one process at a time, and makes the directory's new names durable.
-fn set_up(place: &Path, connection: &Connection) -> Result<(), Fault> {
-    let sql = |error: rusqlite::Error| fault(&error).context(place.display());
+/// The database, made if there is none: one process at a time does that.
+fn open_or_make(place: &Path, usage: Use) -> Result<Connection, Fault> {
     let at = |error: io::Error| Fault::local(place.display(), &error);
-    match schema::ready(connection).map_err(sql)? {
-        schema::Layout::Ready => return Ok(()),
-        schema::Layout::Newer(version) => {
-            let detail = format!("{}: layout {version} is from a later applayer", place.display());
-            return Err(Fault::new(Kind::Config, detail));
+    let sql = |error: rusqlite::Error| fault(&error).context(place.display());
+    let database = place.join(schema::DATABASE);
+    let mut setting_up = None;
+    loop {
+        if database.try_exists().map_err(at)? {
+            let connection = schema::open(place, usage.log_pages()).map_err(sql)?;
+            match schema::layout(&connection).map_err(sql)? {
+                schema::Layout::Ready => return Ok(connection),
+                schema::Layout::Foreign(version) => {
+                    let detail = format!("{}: layout {version} is not this applayer's", place.display());
+                    return Err(Fault::new(Kind::Config, detail));
+                }
+                schema::Layout::Unnamed if setting_up.is_some() => {
+                    // The directory's own name and those in it survive a power cut before anything is promised.
+                    for folder in std::path::absolute(place).map_err(at)?.ancestors() {
+                        match File::open(folder) {
+                            Ok(folder) => folder.sync_all().map_err(at)?,
+                            // What we may not read was there before us.
+                            Err(error) if folder == place => return Err(at(error)),
+                            Err(_) => {}
+                        }
+                    }
+                    schema::finish(&connection).map_err(sql)?;
+                    return Ok(connection);
+                }
+                schema::Layout::Unnamed => {}
+            }
+        } else if setting_up.is_some() {
+            let unfinished = place.join("queue.db.new");
+            for suffix in ["", "-journal", "-wal", "-shm"] {
+                match std::fs::remove_file(place.join(format!("queue.db.new{suffix}"))) {
+                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
+                    _ => {}
+                }
+            }
+            schema::make(&unfinished).map_err(sql)?;
+            std::fs::rename(&unfinished, &database).map_err(at)?;
+            continue;
         }
-        schema::Layout::Missing => {}
+        for folder in [place.to_owned(), place.join(BODIES), place.join(owner::FOLDER)] {
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at)?;
+        }
+        let lock = File::options().create(true).truncate(false).write(true).open(place.join("setup")).map_err(at)?;
+        lock.lock().map_err(at)?;
+        setting_up = Some(lock);
     }
-    let lock = File::options().create(true).truncate(false).write(true).open(place.join("setup")).map_err(at)?;
-    lock.lock().map_err(at)?;
-    schema::lay_out(connection).map_err(sql)?;
-    // The directory's own name and those in it survive a power cut before anything is promised.
-    for folder in [Some(place), place.parent()].into_iter().flatten().filter(|folder| !folder.as_os_str().is_empty()) {
-        File::open(folder).and_then(|folder| folder.sync_all()).map_err(at)?;
-    }
-    Ok(())
 }
 
 /// SQLite's error as a fault: a full disk, a lock, damage.

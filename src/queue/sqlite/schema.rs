@@ -3,13 +3,15 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rusqlite::Connection;
 use rusqlite::config::DbConfig;
+use rusqlite::{Connection, OpenFlags};
 
 /// The file of the database in the queue's directory.
 pub(super) const DATABASE: &str = "queue.db";
 /// Stands in `user_version`; a later layout gets the next number and a step that leads there.
 const VERSION: i64 = 1;
+/// Stands there until the name of the new database is on the disk.
+const UNNAMED: i64 = -1;
 /// How long a writer waits for another process's batch.
 const BUSY: Duration = Duration::from_secs(60);
 
@@ -70,10 +72,10 @@ CREATE TABLE run (owner INTEGER PRIMARY KEY, boot TEXT NOT NULL);
 CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), seen INTEGER NOT NULL);
 ";
 
-/// Opens the database in `folder`, creating it when `create` says so. `pages` is the size of the log at which a commit
-/// copies it into the database.
+/// Opens the database in `folder`. `pages` is the size of the log at which a commit copies it into the database.
 pub(super) fn open(folder: &Path, pages: u32) -> rusqlite::Result<Connection> {
-    let connection = Connection::open(folder.join(DATABASE))?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(folder.join(DATABASE), flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "wal_autocheckpoint", pages)?;
@@ -81,37 +83,38 @@ pub(super) fn open(folder: &Path, pages: u32) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Lays the tables out if they are not there. The caller holds the queue's set-up lock.
-pub(super) fn lay_out(connection: &Connection) -> rusqlite::Result<()> {
-    if version(connection)? == VERSION {
-        return Ok(());
-    }
+/// Makes an empty database at this path, complete and synced: it then gets its name, so that nobody
+/// ever meets a half of it.
+pub(super) fn make(path: &Path) -> rusqlite::Result<()> {
+    let connection = Connection::open(path)?;
     connection.pragma_update(None, "page_size", 4096)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
-    connection.execute_batch(&format!("BEGIN IMMEDIATE; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;"))
+    connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {UNNAMED}; COMMIT;"))?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.close().map_err(|(_, error)| error)
 }
 
-/// True when the tables are there in this version's layout; a layout from the future is an error.
-pub(super) fn ready(connection: &Connection) -> rusqlite::Result<Layout> {
-    Ok(match version(connection)? {
-        0 => Layout::Missing,
-        VERSION => Layout::Ready,
-        other => Layout::Newer(other),
-    })
+/// The name of the database is on the disk: from now on it may be used.
+pub(super) fn finish(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "user_version", VERSION)
 }
 
-/// What [`ready`] found.
+/// What [`layout`] found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Layout {
-    /// No tables yet.
-    Missing,
     /// This version's.
     Ready,
-    /// Made by a later applayer.
-    Newer(i64),
+    /// This version's; its name may not be on the disk yet.
+    Unnamed,
+    /// Made by a later applayer, or by another program.
+    Foreign(i64),
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i64> {
-    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+/// What the database is.
+pub(super) fn layout(connection: &Connection) -> rusqlite::Result<Layout> {
+    Ok(match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
+        VERSION => Layout::Ready,
+        UNNAMED => Layout::Unnamed,
+        other => Layout::Foreign(other),
+    })
 }

@@ -198,6 +198,13 @@ pub(super) fn holds(db: &Connection, lease: &Lease) -> rusqlite::Result<bool> {
     Ok(found.is_some())
 }
 
+/// True when the operator took the recipient from this lease and nobody leased it since: a delivery that was complete by then
+/// ends it, so that no second copy is sent.
+fn untouched_since(db: &Connection, lease: &Lease) -> rusqlite::Result<bool> {
+    db.prepare_cached("SELECT 1 FROM recipient WHERE message = ? AND n = ? AND state IN (0, 2) AND generation = ?")?
+        .exists(params![lease.message.0, lease.n, lease.generation as i64])
+}
+
 /// What became of a batch of settlements.
 pub(super) struct Settled {
     /// Whether each was done.
@@ -211,8 +218,8 @@ pub(super) fn settle(db: &Connection, shared: &Shared, settlements: &[Settlement
     let mut settled = Settled { done: Vec::with_capacity(settlements.len()), files: Vec::new() };
     for settlement in settlements {
         let mut held = true;
-        for (lease, _) in &settlement.outcomes {
-            held &= holds(db, lease)?;
+        for (lease, outcome) in &settlement.outcomes {
+            held &= holds(db, lease)? || (matches!(outcome, Outcome::Delivered(_)) && untouched_since(db, lease)?);
         }
         settled.done.push(held);
         if !held {
@@ -421,7 +428,12 @@ pub(super) fn edit(db: &Connection, wanted: &Filter, change: &Change) -> rusqlit
 /// Changes one recipient. A runner that holds it loses its lease with the state and the owner.
 fn apply(db: &Connection, message: QueueId, n: u32, change: &Change) -> rusqlite::Result<()> {
     match change {
-        Change::Hold => move_to(db, message.0, n, State::Held),
+        Change::Hold => {
+            // Under way, it may arrive all the same.
+            db.prepare_cached("UPDATE recipient SET flags = flags | ? WHERE message = ? AND n = ? AND state = 1")?
+                .execute(params![POSSIBLE_DUPLICATE, message.0, n])?;
+            move_to(db, message.0, n, State::Held)
+        }
         Change::Remove => move_to(db, message.0, n, State::Removed),
         Change::Release(due) | Change::Retry(due) => {
             db.prepare_cached("UPDATE recipient SET state = 0, due = ? WHERE message = ? AND n = ?")?

@@ -1,12 +1,14 @@
 /* Records what a process does to the files below $IOLOG_DIR, in order, into $IOLOG_FILE; with $IOLOG_FAIL=COUNT:ERRNO every
- * write and sync after the first COUNT of them fails. Loaded by LD_PRELOAD in tests/tools/powercut.rs, which replays the
- * record up to each point, as after a power cut. A record: one letter, path, offset and data with their lengths.
- *   C create   W write   T truncate   S sync   D sync of a directory   U unlink */
+ * write and sync after the first COUNT of them fails; with $IOLOG_KILL=COUNT the process kills itself after so many
+ * operations. Loaded by LD_PRELOAD in tests/tools/crash_store.rs and in tests/tools/powercut.rs, which replays the record up
+ * to each point, as after a power cut. A record: one letter, path, offset and data with their lengths.
+ *   C create   W write   T truncate   S sync   D sync of a directory   U unlink   R rename, the new path as data */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -23,6 +25,7 @@ static int out = -1;
 static long fail_after = -1;
 static int fail_with;
 static long done;
+static long kill_at = -1;
 
 #define REAL(type, name, ...) static type (*real)(__VA_ARGS__); if (!real) *(void **)&real = dlsym(RTLD_NEXT, name)
 
@@ -33,10 +36,16 @@ static ssize_t raw_write(int fd, const void *data, size_t length) {
 
 __attribute__((constructor)) static void begin(void) {
     REAL(int, "open64", const char *, int, ...);
-    const char *file = getenv("IOLOG_FILE"), *fail = getenv("IOLOG_FAIL");
+    const char *file = getenv("IOLOG_FILE"), *fail = getenv("IOLOG_FAIL"), *end = getenv("IOLOG_KILL");
     dir = getenv("IOLOG_DIR");
     if (file) out = real(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fail) sscanf(fail, "%ld:%d", &fail_after, &fail_with);
+    if (end) kill_at = atol(end);
+}
+
+/* Before each operation. */
+static void die_if_due(void) {
+    if (kill_at >= 0 && kill_at-- == 0) kill(getpid(), SIGKILL);
 }
 
 /* The path below the directory, or NULL; a directory itself is "" or its name. */
@@ -91,6 +100,7 @@ static int opened(int fd, int flags, const char *path, int existed) {
         va_list list; va_start(list, flags); mode_t mode = va_arg(list, mode_t); va_end(list); \
         pthread_mutex_lock(&lock); \
         int existed = access(path, F_OK) == 0; \
+        if (!existed && below(path)) die_if_due(); \
         int fd = opened(real(path, flags, mode), flags, path, existed); \
         pthread_mutex_unlock(&lock); \
         return fd; \
@@ -104,6 +114,7 @@ static ssize_t writing(int fd, const void *data, size_t length, off_t offset, in
     const char *name = named(fd, buffer);
     if (!name) return positioned ? real(fd, data, length, offset) : raw_write(fd, data, length);
     pthread_mutex_lock(&lock);
+    die_if_due();
     ssize_t written = -1;
     if (!fails(name)) {
         off_t at = positioned ? offset : lseek(fd, 0, SEEK_CUR);
@@ -126,6 +137,7 @@ static int syncing(int fd, const char *function) {
     if (!name) return real(fd);
     struct stat state;
     pthread_mutex_lock(&lock);
+    die_if_due();
     int result = -1;
     if (!fails(name)) {
         result = 0; /* the replay decides what would be on the disk */
@@ -144,6 +156,7 @@ static int truncating(int fd, off_t length) {
     char buffer[4096];
     const char *name = named(fd, buffer);
     pthread_mutex_lock(&lock);
+    if (name) die_if_due();
     int result = real(fd, length);
     if (name && result == 0) record('T', name, length, NULL, 0);
     pthread_mutex_unlock(&lock);
@@ -153,11 +166,23 @@ static int truncating(int fd, off_t length) {
 int ftruncate(int fd, off_t length) { return truncating(fd, length); }
 int ftruncate64(int fd, off_t length) { return truncating(fd, length); }
 
+int rename(const char *from, const char *to) {
+    REAL(int, "rename", const char *, const char *);
+    const char *name = below(from), *other = below(to);
+    pthread_mutex_lock(&lock);
+    if (name) die_if_due();
+    int result = real(from, to);
+    if (result == 0 && name && other) record('R', name, 0, other, strlen(other));
+    pthread_mutex_unlock(&lock);
+    return result;
+}
+
 int unlink(const char *path) {
     REAL(int, "unlink", const char *);
-    pthread_mutex_lock(&lock);
-    int result = real(path);
     const char *name = below(path);
+    pthread_mutex_lock(&lock);
+    if (name) die_if_due();
+    int result = real(path);
     if (result == 0 && name) record('U', name, 0, NULL, 0);
     pthread_mutex_unlock(&lock);
     return result;
