@@ -9,13 +9,21 @@ complete -c dnsq -s y -d 'Sign queries with this key (TSIG); other users can see
 complete -c dnsq -s k -l key-file -d 'Sign queries with the key in FILE, in BIND\'s form' -r -F
 complete -c dnsq -l subnet -d 'Ask on behalf of this network, ADDRESS[/PREFIX] (RFC 7871)' -r
 complete -c dnsq -l cookie -d 'Send a cookie, a random one or HEX (RFC 7873)' -r
-complete -c dnsq -l padding -d 'Pad the query to a multiple of BYTES (RFC 7830)' -r
+complete -c dnsq -l padding -d 'Pad the query to a multiple of BYTES (RFC 7830) [default: 128 on encrypted transports, 0 = never]' -r
 complete -c dnsq -l ednsopt -d 'Send this EDNS option, CODE[:HEX]; may be repeated' -r
 complete -c dnsq -l bufsize -d 'Announce that we take UDP answers of this size' -r
 complete -c dnsq -l timeout -d 'Wait this long for each answer [default: 5; 3 in bulk]' -r
 complete -c dnsq -l tries -d 'Send a query this often over UDP [default: 3; 6 in bulk]' -r
 complete -c dnsq -l max-time -d 'End each question after this time; in bulk, the whole run [default: 60; none in bulk]' -r
+complete -c dnsq -l ndots -d 'With --search: names with this many dots are tried as they are first [default: that of resolv.conf]' -r
+complete -c dnsq -l resolv-conf -d 'Read servers and search list from FILE instead of /etc/resolv.conf' -r -F
+complete -c dnsq -l hosts -d 'With --search: read FILE instead of /etc/hosts' -r -F
 complete -c dnsq -s b -l bind -d 'Ask from this local address' -r
+complete -c dnsq -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
+complete -c dnsq -l cert -d 'Show the peer this certificate (PEM)' -r -F
+complete -c dnsq -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c dnsq -l tls-name -d 'Ask for this name and check the certificate against it' -r
+complete -c dnsq -l pin -d 'Take servers with this public key only (SHA-256 of the SubjectPublicKeyInfo in base64), whoever issued the certificate; with --ca-cert or --tls-name it is checked as well; may be repeated' -r
 complete -c dnsq -s f -l file -d 'Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated' -r
 complete -c dnsq -l servers -d 'Ask the servers in FILE, one a line' -r -F
 complete -c dnsq -l rate -d 'Send at most N queries a second' -r
@@ -40,12 +48,13 @@ complete -c dnsq -l keepalive -d 'Ask how long the connection may stay idle (RFC
 complete -c dnsq -l no-edns -d 'Ask without EDNS'
 complete -c dnsq -l mix-case -d 'Give letters random case, which the answer has to repeat (0x20)'
 complete -c dnsq -l tcp -d 'Ask over TCP'
-complete -c dnsq -l ignore-truncation -d 'Take a truncated answer as it is'
+complete -c dnsq -l ignore-truncation -d 'Take a truncated answer as it is, without asking again over TCP'
 complete -c dnsq -l race -d 'Ask all servers at once; the first good answer wins'
 complete -c dnsq -l no-failover -d 'Take SERVFAIL and REFUSED as the answer instead of asking the next server'
-complete -c dnsq -l search -d 'Complete short names with the search list of /etc/resolv.conf'
+complete -c dnsq -l search -d 'See names as the system does: the hosts file first, then short names with the search list'
 complete -c dnsq -s 4 -l ipv4 -d 'Ask servers by IPv4 only'
 complete -c dnsq -s 6 -l ipv6 -d 'Ask servers by IPv6 only'
+complete -c dnsq -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c dnsq -l ordered -d 'Print records in the order of the names'
 complete -c dnsq -l json -d 'Print JSON Lines: one object a record'
 complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints; errors stay'

@@ -79,6 +79,8 @@ const HOMES: &[(&str, &[&str])] = &[
     ("tokio_rustls", &["net"]),
     ("rustls_native_certs", &["net"]),
     ("rcgen", &["net"]),
+    ("h2", &["net/http"]),
+    ("quinn", &["net/quic"]),
     ("rusqlite", &["queue"]),
     ("clap", &["cli", "tool"]),
     ("anyhow", &["cli", "tool"]),

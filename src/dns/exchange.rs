@@ -12,12 +12,10 @@ use crate::fault::{Fault, Kind};
 pub struct Policy {
     /// How long to wait for each answer.
     pub timeout: Duration,
-    /// How often each server is asked over UDP.
+    /// How often each server is asked over UDP; over a connection, which does not lose messages, once.
     pub tries: u32,
     /// No longer than this for the whole exchange.
     pub deadline: Duration,
-    /// TCP from the beginning.
-    pub tcp: bool,
     /// A truncated answer is taken as it is.
     pub ignore_truncation: bool,
     /// Every server is asked at once; the first usable answer wins.
@@ -32,7 +30,6 @@ impl Default for Policy {
             timeout: Duration::from_secs(5),
             tries: 3,
             deadline: Duration::from_secs(60),
-            tcp: false,
             ignore_truncation: false,
             race: false,
             next_on_failure: true,
@@ -44,7 +41,7 @@ impl Default for Policy {
 pub const MAX_TRIES: u32 = 100;
 
 /// What carried a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Transport {
     /// Datagrams.
     Udp,
@@ -54,6 +51,8 @@ pub enum Transport {
     Tls,
     /// HTTP/2 inside TLS (RFC 8484).
     Https,
+    /// A QUIC stream for each question (RFC 9250).
+    Quic,
 }
 
 impl Transport {
@@ -64,14 +63,29 @@ impl Transport {
             Transport::Tcp => "tcp",
             Transport::Tls => "tls",
             Transport::Https => "https",
+            Transport::Quic => "quic",
         }
+    }
+
+    /// The port where servers listen for it.
+    pub fn port(self) -> u16 {
+        match self {
+            Transport::Udp | Transport::Tcp => 53,
+            Transport::Tls | Transport::Quic => 853,
+            Transport::Https => 443,
+        }
+    }
+
+    /// True if others on the way see the length of messages at most.
+    pub fn is_encrypted(self) -> bool {
+        matches!(self, Transport::Tls | Transport::Https | Transport::Quic)
     }
 }
 
 /// What the driver has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Send these bytes to a server. Over TCP: connect, send, and report what came or failed.
+    /// Send these bytes to a server, and report what comes or fails.
     Send {
         /// Which server, by its place in the list.
         server: usize,
@@ -134,14 +148,15 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// A question for as many servers as there are identifiers.
-    pub fn new(query: Query, ids: Vec<u16>, policy: Policy) -> Exchange {
-        let transport = if policy.tcp { Transport::Tcp } else { Transport::Udp };
-        let rounds = if policy.tcp { 1 } else { policy.tries.max(1) };
-        let plan = (0..rounds).flat_map(|_| (0..ids.len()).map(move |server| (server, transport))).collect();
+    /// A question for these servers, each with the identifier it gets and the way it is asked.
+    pub fn new(query: Query, servers: &[(u16, Transport)], policy: Policy) -> Exchange {
+        let ways = servers.iter().map(|(_, transport)| *transport).enumerate();
+        let plan = (0..policy.tries.max(1))
+            .flat_map(|round| ways.clone().filter(move |(_, transport)| round == 0 || *transport == Transport::Udp))
+            .collect();
         Exchange {
             query,
-            ids,
+            ids: servers.iter().map(|(id, _)| *id).collect(),
             policy,
             plan,
             waiting_until: None,
@@ -192,7 +207,7 @@ impl Exchange {
         self.under_way += 1;
         self.last_sent = now;
         self.waiting_until = Some(now + self.policy.timeout);
-        Action::Send { server, transport, wire: self.query.compose(id) }
+        Action::Send { server, transport, wire: self.query.compose_over(id, transport) }
     }
 
     /// A message came from a server. True if it ended the exchange or changed its course.
@@ -204,8 +219,9 @@ impl Exchange {
         let message = match Message::parse(wire) {
             Ok(message) => message,
             Err(error) => {
-                // Garbage with the right identifier is the server's own; anything else may be anybody's.
-                if wire.get(..2) == Some(&id.to_be_bytes()) && wire.get(2).is_some_and(|byte| byte & 0x80 != 0) {
+                // Garbage on a connection or with the right identifier is the server's own; other may be anybody's.
+                let ours = wire.get(..2) == Some(&id.to_be_bytes()) && wire.get(2).is_some_and(|byte| byte & 0x80 != 0);
+                if ours || transport != Transport::Udp {
                     self.failed(server, Fault::from(error));
                     return true;
                 }
@@ -218,6 +234,7 @@ impl Exchange {
             if transport == Transport::Udp {
                 return false;
             }
+            // On a connection nobody else can speak.
             self.failed(server, Fault::new(Kind::Protocol, "the answer is not to our question"));
             return true;
         }
@@ -297,7 +314,8 @@ mod tests {
 
     fn exchange(servers: u16, policy: Policy) -> Exchange {
         let query = Query::new(Name::parse("a.test").unwrap(), Rtype::A);
-        Exchange::new(query, (1..=servers).collect(), policy)
+        let servers: Vec<_> = (1..=servers).map(|id| (id, Transport::Udp)).collect();
+        Exchange::new(query, &servers, policy)
     }
 
     fn reply(id: u16, change: impl Fn(&mut Message)) -> Vec<u8> {

@@ -25,16 +25,18 @@ pub struct AnswerJson {
     edns: Option<Value>,
     /// Extended errors in words (RFC 8914).
     ede: Vec<Value>,
-    server: Value,
-    transport: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transport: Option<&'static str>,
     elapsed_ms: f64,
     size_bytes: usize,
     sent: u32,
     mismatches: u32,
 }
 
-/// The members of an answer that came from `address` (named `name` by the user).
-pub fn answer(answer: &Answer, address: std::net::SocketAddr, name: &str) -> AnswerJson {
+/// The members of an answer and where it came from, with the name that the user gave the server; none for one from a file.
+pub fn answer(answer: &Answer, server: Option<(std::net::SocketAddr, &str)>) -> AnswerJson {
     let message = &answer.message;
     let question = message.question.first().map_or_else(
         || json!({}),
@@ -66,8 +68,10 @@ pub fn answer(answer: &Answer, address: std::net::SocketAddr, name: &str) -> Ans
             })
         }),
         ede: extended_errors(message),
-        server: json!({ "address": address.ip().to_string(), "port": address.port(), "name": name }),
-        transport: answer.transport.name(),
+        server: server.map(
+            |(address, name)| json!({ "address": address.ip().to_string(), "port": address.port(), "name": name }),
+        ),
+        transport: server.map(|_| answer.transport.name()),
         elapsed_ms: (answer.elapsed.as_secs_f64() * 1e6).round() / 1e3,
         size_bytes: answer.wire.len(),
         sent: answer.sent,
@@ -223,7 +227,7 @@ mod tests {
             mismatches: 0,
             sent: 1,
         };
-        let value = serde_json::to_value(answer(&whole, "127.0.0.1:53".parse().unwrap(), "ns")).unwrap();
+        let value = serde_json::to_value(answer(&whole, Some(("127.0.0.1:53".parse().unwrap(), "ns")))).unwrap();
         assert_eq!(value["question"]["qtype"], "MX");
         assert_eq!(value["answers"][0]["rdata"], "10 mx.");
         assert_eq!(value["answers"][0]["data"]["preference"], 10);

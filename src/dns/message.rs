@@ -331,6 +331,25 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Where the TTLs of a message stand, and what they are; without OPT, which has none. Ends where the message is broken.
+pub fn ttl_places(message: &[u8]) -> Vec<(usize, u32)> {
+    let mut places = Vec::new();
+    let Ok(mut reader) = Reader::new(message) else { return places };
+    let counts = reader.counts;
+    if (0..counts.question).any(|_| reader.question().is_err()) {
+        return places;
+    }
+    let records = u32::from(counts.answer) + u32::from(counts.authority) + u32::from(counts.additional);
+    for _ in 0..records {
+        let Ok(record) = reader.record() else { break };
+        if record.rtype != Rtype::OPT {
+            // The data's length stands between TTL and data.
+            places.push((record.begin - 6, record.ttl));
+        }
+    }
+    places
+}
+
 /// Writes a message record by record, compressing names.
 #[derive(Debug)]
 pub struct Composer {

@@ -42,12 +42,8 @@ impl Show {
 /// What is known about an answer beside its message.
 #[derive(Debug, Clone)]
 pub struct Circumstances<'a> {
-    /// The server as `address#port`.
+    /// The server as `address#port(name) (TRANSPORT)`.
     pub server: &'a str,
-    /// The server as the user named it.
-    pub server_name: &'a str,
-    /// The transport in capitals.
-    pub transport: &'a str,
     /// Time between query and answer.
     pub elapsed_ms: u128,
     /// Point in time, as date(1) prints it.
@@ -87,7 +83,7 @@ pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String
     }
     if show.stats {
         let _ = writeln!(out, ";; Query time: {} msec", about.elapsed_ms);
-        let _ = writeln!(out, ";; SERVER: {}({}) ({})", about.server, about.server_name, about.transport);
+        let _ = writeln!(out, ";; SERVER: {}", about.server);
         let _ = writeln!(out, ";; WHEN: {}", about.when);
         let _ = writeln!(out, ";; MSG SIZE  rcvd: {}", about.size_bytes);
     } else {
@@ -238,9 +234,7 @@ mod tests {
             ..Message::default()
         };
         let about = Circumstances {
-            server: "127.0.0.1#53",
-            server_name: "localhost",
-            transport: "UDP",
+            server: "127.0.0.1#53(localhost) (UDP)",
             elapsed_ms: 4,
             when: "Mon Nov 23 06:27:05 UTC 2026",
             size_bytes: 61,

@@ -1,6 +1,7 @@
 //! What to ask: a question with its flags and EDNS options, turned into bytes.
 
-use super::edns::Edns;
+use super::edns::{Edns, EdnsOption};
+use super::exchange::Transport;
 use super::message::{Composer, Flags, Message, Question};
 use super::name::Name;
 use super::record::{Record, Rtype};
@@ -16,7 +17,13 @@ pub struct Query {
     pub edns: Option<Edns>,
     /// A record for the authority section: the SOA of an IXFR (RFC 1995, section 3).
     pub authority: Option<Record>,
+    /// The length is padded to a multiple of this, 0 for never (RFC 7830). None: to [`PADDING_BLOCK`] where the length is all
+    /// that others see.
+    pub padding: Option<u16>,
 }
+
+/// Queries on encrypted transports are padded to a multiple of this (RFC 8467, section 4.1).
+pub const PADDING_BLOCK: u16 = 128;
 
 impl Query {
     /// A question with recursion desired and EDNS, as a stub resolver asks it.
@@ -26,7 +33,24 @@ impl Query {
             flags: Flags(Flags::RD),
             edns: Some(Edns::default()),
             authority: None,
+            padding: None,
         }
+    }
+
+    /// The message with this identifier for a transport: padded where that hides something.
+    pub fn compose_over(&self, id: u16, transport: Transport) -> Vec<u8> {
+        let usual = if transport.is_encrypted() { PADDING_BLOCK } else { 0 };
+        let block = usize::from(self.padding.unwrap_or(usual));
+        let wire = self.compose(id);
+        let Some(edns) = self.edns.as_ref().filter(|edns| block > 0 && edns.option(EdnsOption::PADDING).is_none())
+        else {
+            return wire;
+        };
+        // Code and length of the option take four bytes themselves.
+        let length = (wire.len() + 4).next_multiple_of(block) - wire.len() - 4;
+        let mut padded = Edns::clone(edns);
+        padded.options.push(EdnsOption::new(EdnsOption::PADDING, vec![0; length]));
+        Query { edns: Some(padded), ..self.clone() }.compose(id)
     }
 
     /// The message with this identifier.
@@ -113,6 +137,27 @@ mod tests {
             m.question.clear();
             m.flags.0 |= 1;
         }));
+    }
+
+    #[test]
+    fn padding_hides_the_length_where_it_is_all_there_is_to_see() {
+        let length = |query: &Query, transport| query.compose_over(1, transport).len();
+        let mut query = query();
+        let plain = query.compose(1).len();
+        assert_eq!((length(&query, Transport::Udp), length(&query, Transport::Tcp)), (plain, plain));
+        for transport in [Transport::Tls, Transport::Https, Transport::Quic] {
+            assert_eq!(length(&query, transport), 128);
+        }
+        let long = vec!["a".repeat(40); 3].join(".");
+        assert_eq!(length(&Query::new(Name::parse(&long).unwrap(), Rtype::A), Transport::Tls), 256);
+        query.padding = Some(0);
+        assert_eq!(length(&query, Transport::Tls), plain);
+        query.padding = Some(100);
+        assert_eq!((length(&query, Transport::Tls), length(&query, Transport::Udp)), (100, 100));
+        let options = Message::parse(&query.compose_over(1, Transport::Udp)).unwrap().edns.unwrap().options;
+        assert!(options.len() == 1 && options[0].code == EdnsOption::PADDING);
+        query.edns = None;
+        assert!(length(&query, Transport::Tls) < 100, "no EDNS, no padding");
     }
 
     #[test]

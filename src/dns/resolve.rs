@@ -1,13 +1,15 @@
 //! The stub resolver that other rooms use: MX, addresses and texts of a name, from the servers of resolv.conf or from
 //! those the user named.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{Semaphore, oneshot};
+
+use super::client::hosts::Hosts;
 use super::client::server::{ResolvConf, ServerName};
-use super::client::{Client, Policy};
+use super::client::{Client, Policy, Transport};
 use super::edns;
 use super::message::{Message, Rcode};
 use super::name::Name;
@@ -16,20 +18,23 @@ use super::record::{Record, Rtype};
 use super::wire::Cursor;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::{Lookup, Resolve};
+use crate::net::tls::{ClientTls, ClientTlsOptions};
 
 /// CNAME records followed from a name to its data.
 pub const MAX_CNAMES: usize = 12;
 /// The longest time for one look-up, all servers and tries together.
 const MAX_LOOKUP: Duration = Duration::from_secs(20);
-/// The largest hosts file that is read.
-const MAX_HOSTS_BYTES: u64 = 4 << 20;
+/// Look-ups under way at once, each in a thread.
+const MAX_LOOKUPS: usize = 128;
 
 /// Looks names up. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Resolver {
     client: Arc<Client>,
-    /// Names of the hosts file, lower case; empty if servers were named explicitly.
-    hosts: Arc<BTreeMap<String, Vec<IpAddr>>>,
+    /// The hosts file; empty if servers were named explicitly.
+    hosts: Arc<Hosts>,
+    /// Room for threads.
+    lookups: Arc<Semaphore>,
 }
 
 impl Resolver {
@@ -38,22 +43,30 @@ impl Resolver {
         let conf = ResolvConf::system()?;
         let policy = Policy { timeout: conf.timeout, tries: conf.attempts, deadline: MAX_LOOKUP, ..Policy::default() };
         let client = Client { policy, ..Client::new(conf.servers) };
-        Ok(Resolver { client: Arc::new(client), hosts: Arc::new(hosts_file()) })
+        Ok(Resolver { hosts: Arc::new(Hosts::system()), ..Resolver::of(client) })
     }
 
     /// These servers alone, asked in this order; no hosts file.
     pub fn new(servers: Vec<SocketAddr>) -> Resolver {
         let policy = Policy { timeout: Duration::from_secs(2), tries: 3, deadline: MAX_LOOKUP, ..Policy::default() };
-        Resolver { client: Arc::new(Client { policy, ..Client::new(servers) }), hosts: Arc::default() }
+        Resolver::of(Client { policy, ..Client::new(servers) })
     }
 
-    /// The servers named on a command line: addresses with an optional port (`127.0.0.1:5300`, `::1#53`, `dns://…`).
+    fn of(client: Client) -> Resolver {
+        let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
+        Resolver { client: Arc::new(client), hosts: Arc::default(), lookups }
+    }
+
+    /// The servers named on a command line: addresses with an optional port (`127.0.0.1:5300`, `::1#53`), or URLs
+    /// (`dns://…`, `tls://…`).
     pub fn named<S: AsRef<str>>(servers: &[S]) -> Result<Resolver, Fault> {
-        let mut addresses = Vec::new();
+        let mut endpoints = Vec::new();
         for server in servers {
-            addresses.extend(ServerName::parse(server.as_ref())?.addresses(53)?);
+            let mut tls = || ClientTls::new(&ClientTlsOptions::default());
+            endpoints.extend(ServerName::parse(server.as_ref())?.endpoints((None, Transport::Udp), &mut tls)?);
         }
-        Ok(Resolver::new(addresses))
+        let policy = Resolver::new(Vec::new()).client.policy;
+        Ok(Resolver::of(Client { policy, servers: endpoints, ..Client::new(Vec::new()) }))
     }
 
     /// The mail exchangers of a domain with their preferences, as the answer had them. Empty: the name exists and has
@@ -73,12 +86,8 @@ impl Resolver {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
         }
-        let key = host.trim_end_matches('.').to_ascii_lowercase();
-        if let Some(addresses) = self.hosts.get(&key) {
-            return Ok(addresses.clone());
-        }
-        if key == "localhost" || key.ends_with(".localhost") {
-            return Ok(vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]); // RFC 6761, section 6.3
+        if let Some(addresses) = ascii_name(host).ok().and_then(|name| self.hosts.addresses(&name)) {
+            return Ok(addresses);
         }
         let (v6, v4) = tokio::join!(self.records(host, Rtype::AAAA), self.records(host, Rtype::A));
         let found: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().filter_map(address).collect();
@@ -110,8 +119,16 @@ impl Resolver {
         let ascii = ascii_name(&text).map_err(|error| Fault::new(Kind::NoHost, format!("{text}: {error}")))?;
         let client = self.client.clone();
         let query = Query::new(ascii, rtype);
-        let lookup = tokio::task::spawn_blocking(move || lookup(&client, &query));
-        let lookup = lookup.await.map_err(|error| Fault::new(Kind::Internal, format!("look-up: {error}")))?;
+        let broken = || Fault::new(Kind::Internal, "look-up: no thread for it");
+        let permit = self.lookups.clone().acquire_owned().await.map_err(|_| broken())?;
+        let (done, result) = oneshot::channel();
+        // A thread of its own, and none of the runtime's: whoever loses interest ends without waiting for it.
+        let work = move || {
+            let _permit = permit;
+            let _ = done.send(lookup(&client, &query));
+        };
+        std::thread::Builder::new().name("look-up".to_owned()).spawn(work).map_err(|_| broken())?;
+        let lookup = result.await.map_err(|_| broken())?;
         lookup.map_err(|mut fault| {
             fault.detail = format!("looking up {rtype} of {text}: {}", fault.detail);
             fault
@@ -196,26 +213,6 @@ pub fn follow(message: &Message, name: &Name, rtype: Rtype, steps: &mut usize) -
     }
 }
 
-/// /etc/hosts: address, then names. What cannot be read is not there.
-fn hosts_file() -> BTreeMap<String, Vec<IpAddr>> {
-    let path = std::path::Path::new("/etc/hosts");
-    let small = std::fs::metadata(path).is_ok_and(|meta| meta.len() <= MAX_HOSTS_BYTES);
-    let text = if small { std::fs::read(path).unwrap_or_default() } else { Vec::new() };
-    parse_hosts(&String::from_utf8_lossy(&text))
-}
-
-fn parse_hosts(text: &str) -> BTreeMap<String, Vec<IpAddr>> {
-    let mut hosts: BTreeMap<String, Vec<IpAddr>> = BTreeMap::new();
-    for line in text.lines() {
-        let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
-        let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
-        for name in words {
-            hosts.entry(name.to_ascii_lowercase()).or_default().push(address);
-        }
-    }
-    hosts
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -294,10 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_and_idn() {
-        let hosts = parse_hosts("127.0.0.1 localhost Loop # x\n::1 localhost\nbad name\n");
-        assert_eq!(hosts["localhost"].len(), 2);
-        assert_eq!(hosts["loop"].len(), 1);
+    fn international_names() {
         assert_eq!(ascii_name("bücher.example").unwrap().to_string(), "xn--bcher-kva.example.");
         assert_eq!(ascii_name("_dmarc.A.test").unwrap().to_string(), "_dmarc.A.test.");
     }

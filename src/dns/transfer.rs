@@ -1,11 +1,12 @@
 //! Zone transfers: AXFR (RFC 5936) and IXFR (RFC 1995), streamed in constant memory. The state machine checks what
 //! comes; the driver reads it from one connection.
 
-use std::io::{Read, Write};
-use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::client::{connect, network_fault};
+use super::client::connection::trust;
+use super::client::{Endpoint, connect, network_fault};
 use super::exchange::Transport;
 use super::message::{Message, Question, Rcode, Reader};
 use super::name::Name;
@@ -14,6 +15,7 @@ use super::record::{Class, Record, Rtype};
 use super::tsig::{Key, Session};
 use super::wire::Cursor;
 use crate::fault::{Fault, Kind};
+use crate::net::tls::BlockingTls;
 
 /// Records of one transfer: a zone is not larger, a server that goes on sends no zone.
 pub const MAX_RECORDS: u64 = 1_000_000_000;
@@ -156,8 +158,8 @@ fn soa_serial(record: &Record) -> Option<u32> {
 /// A transfer to be made.
 #[derive(Debug, Clone)]
 pub struct Transfer {
-    /// The server.
-    pub server: SocketAddr,
+    /// The server; asked over TCP, or over TLS if that is its transport (RFC 9103).
+    pub server: Endpoint,
     /// The zone.
     pub zone: Name,
     /// For IXFR: the serial that the client has.
@@ -166,24 +168,23 @@ pub struct Transfer {
     pub key: Option<Key>,
     /// The server may stay silent for this long.
     pub timeout: Duration,
-    /// The address to connect from.
-    pub bind: Option<IpAddr>,
+    /// When all of it must be over.
+    pub until: Option<Instant>,
 }
 
 impl Transfer {
     /// Makes the transfer; each record is handed on as it comes. Only `Ok` means that the zone is complete.
     pub fn run(&self, each: &mut dyn FnMut(&Record, Change) -> Result<(), Fault>) -> Result<Summary, Fault> {
-        let network = |error: &std::io::Error| network_fault(self.server, Transport::Tcp, error);
+        let network = |error: &io::Error| network_fault(self.server.address, Transport::Tcp, error);
         let mut id = [0; 2];
         crate::net::random::fill(&mut id)?;
         let id = u16::from_ne_bytes(id);
         let query = self.query();
         let (wire, mut session) = self.signed(query.compose(id));
-        let mut stream = connect(self.bind, self.server, self.timeout).map_err(|error| network(&error))?;
         let framed = [&u16::try_from(wire.len()).unwrap_or(u16::MAX).to_be_bytes()[..], &wire].concat();
-        let setup = stream.set_nodelay(true).and_then(|()| stream.set_read_timeout(Some(self.timeout)));
-        setup.and_then(|()| stream.write_all(&framed)).map_err(|error| network(&error))?;
-        let mut input = std::io::BufReader::with_capacity(READ_BYTES, stream);
+        let mut stream = Timed { stream: self.connect()?, timeout: self.timeout, until: self.until };
+        stream.write_all(&framed).and_then(|()| stream.flush()).map_err(|error| network(&error))?;
+        let mut input = io::BufReader::with_capacity(READ_BYTES, stream);
         let mut sequence = Sequence::new(self.zone.clone(), self.have);
         let mut summary = Summary::default();
         let mut buffer = Vec::new();
@@ -207,6 +208,28 @@ impl Transfer {
         }
         (summary.serial, summary.incremental) = (sequence.newest, sequence.incremental);
         Ok(summary)
+    }
+
+    fn connect(&self) -> Result<Carrier, Fault> {
+        let (address, transport) = (self.server.address, self.server.transport);
+        let network = |error: io::Error| network_fault(address, Transport::Tcp, &error);
+        let left = |limit: Duration| match self.until {
+            Some(until) => limit.min(until.saturating_duration_since(Instant::now())).max(SHORTEST),
+            None => limit,
+        };
+        if !matches!(transport, Transport::Udp | Transport::Tcp | Transport::Tls) {
+            let what = format!("{address}: zones are transferred over tcp or tls, not {}", transport.name());
+            return Err(Fault::new(Kind::Unsupported, what));
+        }
+        let stream = connect(self.server.bind, address, left(self.timeout)).map_err(network)?;
+        stream.set_nodelay(true).map_err(network)?;
+        if transport != Transport::Tls {
+            return Ok(Carrier::Tcp(stream));
+        }
+        let limits = stream.set_read_timeout(Some(left(self.timeout)));
+        limits.and_then(|()| stream.set_write_timeout(Some(left(self.timeout)))).map_err(network)?;
+        let tls = trust(&self.server)?.with_alpn(&["dot"]).connect_blocking(stream, &self.server.host);
+        Ok(Carrier::Tls(tls.map_err(|fault| fault.context(format_args!("{address} over tls")))?))
     }
 
     fn query(&self) -> Query {
@@ -254,8 +277,13 @@ impl Transfer {
                 return Err(Fault::new(Kind::Protocol, "the answer is to another question"));
             }
         }
-        if first && reader.counts.answer == 0 {
-            return Err(Fault::new(Kind::Refused, "the server sent no zone"));
+        if reader.counts.answer == 0 {
+            // Such messages bring a transfer no further, and there is no end to them.
+            let (kind, what) = match first {
+                true => (Kind::Refused, "the server sent no zone"),
+                false => (Kind::Protocol, "a message without records in a transfer"),
+            };
+            return Err(Fault::new(kind, what));
         }
         for _ in 0..reader.counts.answer {
             let record = reader.record()?.into_record(wire)?;
@@ -263,6 +291,77 @@ impl Transfer {
             each(&record, change)?;
         }
         Ok(())
+    }
+}
+
+/// What carries a transfer.
+#[derive(Debug)]
+enum Carrier {
+    Tcp(TcpStream),
+    Tls(BlockingTls),
+}
+
+/// A limit of time for each wait, and one for all of them: a server that sends a byte now and then meets the second.
+#[derive(Debug)]
+struct Timed {
+    stream: Carrier,
+    timeout: Duration,
+    until: Option<Instant>,
+}
+
+/// No wait is shorter: a limit of 0 would mean none.
+const SHORTEST: Duration = Duration::from_millis(1);
+
+impl Timed {
+    fn limit(&self) -> io::Result<()> {
+        let mut limit = self.timeout;
+        if let Some(until) = self.until {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(io::Error::new(io::ErrorKind::TimedOut, "time is up"));
+            }
+            limit = limit.min(left);
+        }
+        let socket = match &self.stream {
+            Carrier::Tcp(stream) => stream,
+            Carrier::Tls(tls) => tls.socket(),
+        };
+        socket.set_read_timeout(Some(limit.max(SHORTEST)))?;
+        socket.set_write_timeout(Some(limit.max(SHORTEST)))
+    }
+}
+
+impl Read for Timed {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.limit()?;
+        let read = match &mut self.stream {
+            Carrier::Tcp(stream) => stream.read(buffer),
+            Carrier::Tls(tls) => tls.read(buffer),
+        };
+        match read {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.limit()?;
+                Err(io::Error::new(io::ErrorKind::TimedOut, "no answer in time"))
+            }
+            read => read,
+        }
+    }
+}
+
+impl Write for Timed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.limit()?;
+        match &mut self.stream {
+            Carrier::Tcp(stream) => stream.write(bytes),
+            Carrier::Tls(tls) => tls.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &mut self.stream {
+            Carrier::Tcp(stream) => stream.flush(),
+            Carrier::Tls(tls) => tls.flush(),
+        }
     }
 }
 

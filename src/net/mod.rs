@@ -3,9 +3,11 @@
 pub mod datagram;
 pub mod deadline;
 pub mod dial;
+pub mod http;
 pub mod listen;
 pub mod login;
 pub mod proxy;
+pub mod quic;
 pub mod random;
 pub mod stream;
 pub mod sys;

@@ -1,6 +1,7 @@
 //! TLS for both sides on rustls with ring: certificates are checked unless the user insists otherwise.
 
 use std::fmt;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, RootCertStore, ServerConfig};
+use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::fault::{Fault, Kind};
@@ -41,6 +42,9 @@ pub struct ClientTlsOptions {
     pub insecure: bool,
     /// Take the certificate with this SHA-256 fingerprint and no other, whoever issued it.
     pub fingerprint: Option<[u8; 32]>,
+    /// Take servers whose public key (SubjectPublicKeyInfo, RFC 7469, section 2.4) has one of these SHA-256 digests. The
+    /// certificate is checked as well if `ca_cert` or `tls_name` is there, otherwise the key alone counts.
+    pub pins: Vec<[u8; 32]>,
     /// The name to ask for and to check, where it is not the host's.
     pub tls_name: Option<String>,
     /// Application protocols to offer (RFC 7301).
@@ -73,6 +77,11 @@ impl ClientTls {
             (None, Some(path)) => Trust::files(chain_of(path)?).map_err(|fault| fault.context(path.display()))?,
             (None, None) => Trust::system(),
         };
+        let trust = match (options.pins.as_slice(), &options.ca_cert, &options.tls_name) {
+            ([], _, _) => trust,
+            (pins, None, None) => Trust::pinned(pins, Trust::Anything),
+            (pins, _, _) => Trust::pinned(pins, trust),
+        };
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(trust));
         let mut config = match &options.cert {
             Some(cert) => {
@@ -94,6 +103,36 @@ impl ClientTls {
         ClientTls { config: Arc::new(config), ..self.clone() }
     }
 
+    /// The same with other application protocols.
+    #[must_use]
+    pub fn with_alpn(&self, protocols: &[&str]) -> ClientTls {
+        let mut config = ClientConfig::clone(&self.config);
+        config.alpn_protocols = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
+        ClientTls { config: Arc::new(config), ..self.clone() }
+    }
+
+    /// The configuration, for QUIC.
+    pub(super) fn config(&self) -> Arc<ClientConfig> {
+        self.config.clone()
+    }
+
+    /// The name that the certificate must hold.
+    pub(super) fn name_of(&self, host: &str) -> Result<ServerName<'static>, Fault> {
+        let name = self.tls_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
+        ServerName::try_from(name.trim_end_matches('.').to_owned())
+            .map_err(|_| Fault::new(Kind::Usage, format!("{name}: not a name that a certificate can hold")))
+    }
+
+    /// The handshake with blocking calls, for work that needs no runtime.
+    pub fn connect_blocking(&self, mut tcp: std::net::TcpStream, host: &str) -> Result<BlockingTls, Fault> {
+        let mut session = ClientConnection::new(self.config.clone(), self.name_of(host)?)
+            .map_err(|error| Fault::new(Kind::Internal, format!("TLS: {error}")))?;
+        while session.is_handshaking() {
+            session.complete_io(&mut tcp).map_err(|error| handshake_fault(&error))?;
+        }
+        Ok(BlockingTls(Box::new(StreamOwned::new(session, tcp))))
+    }
+
     /// True when certificates are checked.
     pub fn verifies(&self) -> bool {
         !self.insecure
@@ -104,14 +143,39 @@ impl ClientTls {
         let Stream::Plain(tcp) = stream else {
             return Err(Fault::new(Kind::Unsupported, "TLS needs a plain TCP connection"));
         };
-        let name = self.tls_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
-        let name = ServerName::try_from(name.trim_end_matches('.').to_owned())
-            .map_err(|_| Fault::new(Kind::Usage, format!("{name}: not a name that a certificate can hold")))?;
+        let name = self.name_of(host)?;
         let connector = TlsConnector::from(self.config.clone());
         match connector.connect(name, tcp).await {
             Ok(tls) => Ok(Stream::Tls(Box::new(TlsStream::Client(tls)))),
             Err(error) => Err(handshake_fault(&error)),
         }
+    }
+}
+
+/// A client's TLS over a TCP stream with blocking calls.
+#[derive(Debug)]
+pub struct BlockingTls(Box<StreamOwned<ClientConnection, std::net::TcpStream>>);
+
+impl BlockingTls {
+    /// The socket, for its time limits.
+    pub fn socket(&self) -> &std::net::TcpStream {
+        self.0.get_ref()
+    }
+}
+
+impl io::Read for BlockingTls {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.0.read(buffer)
+    }
+}
+
+impl io::Write for BlockingTls {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.0.flush()
     }
 }
 

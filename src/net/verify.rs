@@ -1,4 +1,4 @@
-//! Whose certificates a client believes: one verifier with four kinds of trust.
+//! Whose certificates a client believes: one verifier with five kinds of trust.
 
 use std::sync::{Arc, OnceLock};
 
@@ -26,6 +26,8 @@ pub(super) enum Trust {
     Files { chain: Arc<WebPkiServerVerifier>, certificates: Vec<CertificateDer<'static>> },
     /// The one certificate with this SHA-256 fingerprint, whoever issued it.
     Fingerprint([u8; 32]),
+    /// A key with one of these SHA-256 digests, and what else is asked of the certificate.
+    Pinned { pins: Vec<[u8; 32]>, and: Box<Trust> },
     /// Anything (`--insecure`).
     Anything,
 }
@@ -34,6 +36,11 @@ impl Trust {
     /// The system's authorities.
     pub(super) fn system() -> Trust {
         Trust::System(OnceLock::new())
+    }
+
+    /// A key that one of the pins names, in a certificate that passes `and`.
+    pub(super) fn pinned(pins: &[[u8; 32]], and: Trust) -> Trust {
+        Trust::Pinned { pins: pins.to_vec(), and: Box::new(and) }
     }
 
     /// These certificates and no others.
@@ -94,6 +101,15 @@ impl ServerCertVerifier for Trust {
                 } else {
                     Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure))
                 }
+            }
+            // The server's own certificate counts: anybody may send those of authorities along (RFC 7858, section 4.2).
+            Trust::Pinned { pins, and } => {
+                let key = ParsedCertificate::try_from(shown)?.subject_public_key_info();
+                let digest = ring::digest::digest(&ring::digest::SHA256, &key);
+                if !pins.iter().any(|pin| digest.as_ref() == pin) {
+                    return Err(Error::InvalidCertificate(CertificateError::ApplicationVerificationFailure));
+                }
+                and.verify_server_cert(shown, intermediates, name, ocsp_response, now)
             }
             Trust::Anything => Ok(ServerCertVerified::assertion()),
         }

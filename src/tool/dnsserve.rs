@@ -14,12 +14,13 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Output, Record, TextLine};
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
-use crate::dns::client::{Client, Policy};
+use crate::dns::client::{Client, Policy, Transport};
 use crate::dns::name::Name;
 use crate::dns::server::{Log, Logged, Network, Server, Sockets};
 use crate::dns::zone::{Source, Zone};
 use crate::fault::{Fault, Kind};
 use crate::net::listen::Shutdown;
+use crate::net::tls::{ClientTls, ClientTlsOptions};
 
 /// The largest zone file that is read.
 const MAX_ZONE_FILE_BYTES: u64 = 1 << 30;
@@ -102,12 +103,14 @@ fn forward(args: &Args) -> Result<Option<Client>, Fault> {
         return Ok(None);
     }
     let mut servers = Vec::new();
+    let default = (None, Transport::Udp);
     for name in &args.forward {
-        servers.extend(ServerName::parse(name)?.addresses(53)?);
+        let mut tls = || ClientTls::new(&ClientTlsOptions::default());
+        servers.extend(ServerName::parse(name)?.endpoints(default, &mut tls)?);
     }
     let policy =
         Policy { timeout: Duration::from_secs(2), tries: 2, deadline: Duration::from_secs(8), ..Policy::default() };
-    Ok(Some(Client { policy, ..Client::new(servers) }))
+    Ok(Some(Client { policy, servers, ..Client::new(Vec::new()) }))
 }
 
 fn read_zones(args: &Args) -> anyhow::Result<Zones> {

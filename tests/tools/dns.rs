@@ -298,3 +298,44 @@ fn unsigned_answers_to_signed_queries_do_not_count() {
     done.exits(77).says("TSIG: the answer is not signed");
     ask(&server, &["-y", "nonsense", "www.example.test"]).exits(64);
 }
+
+#[test]
+fn names_as_the_system_sees_them() {
+    let dir = temp_dir();
+    let zone =
+        "$ORIGIN corp.test.\n$TTL 5\n@ SOA a b 1 2 3 4 5\nweb A 192.0.2.1\na.b A 192.0.2.2\nshadowed A 192.0.2.3\n";
+    std::fs::write(dir.path().join("z"), zone).unwrap();
+    std::fs::write(dir.path().join("hosts"), "198.51.100.9 shadowed # ours\n::1 six\n").unwrap();
+    let conf = "nameserver 127.0.0.1\nsearch none.test corp.test\noptions ndots:2\n";
+    std::fs::write(dir.path().join("resolv.conf"), conf).unwrap();
+    let server = server("dnsserve").args(["--listen", "127.0.0.1:0", "z"]).dir(dir.path()).start();
+    let run = |args: &[&str]| {
+        let files = ["--search", "--resolv-conf", "resolv.conf", "--hosts", "hosts", "-p"];
+        tool("dnsq").args(files).arg(server.port().to_string()).args(args).dir(dir.path()).run()
+    };
+    // The server refuses other zones than its own: the last domain of the list is the one that answers.
+    let short = |args: &[&str]| run(&[args, &["--short", "@127.0.0.1"]].concat());
+    assert_eq!(short(&["web.corp.test."]).exits(0).text(), "192.0.2.1\n");
+    std::fs::write(dir.path().join("resolv.conf"), conf.replace("none.test ", "gone.corp.test ")).unwrap();
+    assert_eq!(short(&["web"]).exits(0).text(), "192.0.2.1\n");
+    assert_eq!(short(&["a.b"]).exits(0).text(), "192.0.2.2\n", "one dot is less than two");
+    assert_eq!(short(&["web.", "web"]).exits(69).text(), "192.0.2.1\n", "a final dot is final");
+    assert_eq!(short(&["shadowed", "web", "six", "AAAA"]).exits(0).text(), "198.51.100.9\n192.0.2.1\n::1\n");
+    assert_eq!(short(&["-x", "198.51.100.9"]).exits(0).text(), "shadowed.\n");
+    short(&["--ndots", "0", "web"]).exits(69);
+    let json = run(&["shadowed", "--json"]);
+    assert_records_match_schema("dnsq", json.silent_success());
+    assert_eq!(json.records()[0].get("server"), None);
+    run(&["shadowed"]).silent_success().prints(";; SERVER: hosts file");
+    run(&["web", "--short"]).silent_success();
+    tool("dnsq").args(["--search", "--resolv-conf", "none", "web"]).dir(dir.path()).run().exits(66);
+}
+
+#[test]
+fn a_transfer_ends_when_time_is_up() {
+    let silent = crate::harness::hanging();
+    for (args, says) in [(["--max-time", "0.3"], "time is up"), (["--timeout", "0.3"], "no answer in time")] {
+        let done = tool("dnsq").args([&format!("@{}", silent.addr), "a.test", "AXFR"]).args(args).run();
+        done.exits(75).says(says);
+    }
+}

@@ -16,6 +16,8 @@ mod crash;
 mod crash_store;
 mod dns;
 mod dns_bulk;
+mod dns_encrypted;
+mod dns_peers;
 mod docs;
 mod drip;
 mod ftp_client;

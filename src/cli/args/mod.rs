@@ -3,7 +3,7 @@
 mod net;
 mod serve;
 
-pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs};
+pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs};
 pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs};
 
 use std::io::IsTerminal;

@@ -93,6 +93,15 @@ pub struct TlsArgs {
     /// When to use TLS: none, try (if offered), starttls (required), implicit
     #[arg(long, value_name = "MODE", value_parser = parse_mode)]
     pub tls: Option<TlsMode>,
+    /// Whom to believe.
+    #[command(flatten)]
+    pub trust: TrustArgs,
+}
+
+/// Which certificates are believed and shown.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "TLS")]
+pub struct TrustArgs {
     /// Trust the authorities in FILE (PEM) instead of the system's
     #[arg(long, value_name = "FILE")]
     pub ca_cert: Option<PathBuf>,
@@ -128,18 +137,25 @@ impl TlsArgs {
 
     /// The client side that these arguments describe, offering `alpn`; warns about `--insecure`.
     pub fn client(&self, out: &Output, alpn: &[&str]) -> Result<ClientTls, Fault> {
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        ClientTls::new(&ClientTlsOptions { alpn, ..self.trust.options(out) })
+    }
+}
+
+impl TrustArgs {
+    /// What these arguments say; warns about `--insecure`.
+    pub fn options(&self, out: &Output) -> ClientTlsOptions {
         if self.insecure {
             out.warn("--insecure: the peer's certificate is not checked");
         }
-        ClientTls::new(&ClientTlsOptions {
+        ClientTlsOptions {
             ca_cert: self.ca_cert.clone(),
             cert: self.cert.clone(),
             key: self.key.clone(),
             insecure: self.insecure,
-            fingerprint: None,
             tls_name: self.tls_name.clone(),
-            alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),
-        })
+            ..ClientTlsOptions::default()
+        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! How people name a server: `192.0.2.1`, `192.0.2.1:5300`, `192.0.2.1#5300`, `[2001:db8::1]:53`, `dns.example`,
-//! `udp://…`, `tcp://…`, `dns://…`, and what `/etc/resolv.conf` says.
+//! `udp://…`, `tcp://…`, `tls://…`, `https://…`, `quic://…`, `dns://…`, and what `/etc/resolv.conf` says.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::path::Path;
 use std::time::Duration;
 
+use super::{Endpoint, HttpTarget};
 use crate::dns::exchange::Transport;
 use crate::dns::name::Name;
 use crate::fault::{Fault, Kind};
+use crate::net::tls::ClientTls;
 
 /// A server as it was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,8 +20,9 @@ pub struct ServerName {
     pub port: Option<u16>,
     /// Transport, if a URL fixed one.
     pub transport: Option<Transport>,
-    /// Path of an `https` URL, `/dns-query` by default.
-    pub path: String,
+    /// Resource of an `https` URL: `/dns-query` by default; a template that ends with `{?dns}` asks by GET (RFC 8484,
+    /// section 3).
+    pub http: HttpTarget,
 }
 
 impl ServerName {
@@ -33,7 +36,12 @@ impl ServerName {
             Some(("tcp", rest)) => (Some(Transport::Tcp), rest),
             Some(("tls", rest)) => (Some(Transport::Tls), rest),
             Some(("https", rest)) => (Some(Transport::Https), rest),
+            Some(("quic" | "doq", rest)) => (Some(Transport::Quic), rest),
             Some((scheme, _)) => return Err(bad(&format!("unknown scheme {scheme:?}"))),
+        };
+        let (rest, get) = match rest.strip_suffix("{?dns}") {
+            Some(rest) if transport == Some(Transport::Https) => (rest, true),
+            _ => (rest, false),
         };
         let (authority, path) = match rest.find('/').and_then(|at| rest.split_at_checked(at)) {
             Some((authority, path)) if transport == Some(Transport::Https) && path.len() > 1 => (authority, path),
@@ -41,6 +49,9 @@ impl ServerName {
             Some(_) => return Err(bad("only https takes a path")),
             None => (rest, "/dns-query"),
         };
+        if path.contains(['{', '}', '#']) || !path.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(bad("of templates only {?dns} at the end is understood"));
+        }
         let (host, port) = if let Some(inside) = authority.strip_prefix('[') {
             let (host, after) = inside.split_once(']').ok_or_else(|| bad("] is missing"))?;
             (host, after.strip_prefix([':', '#']).or((!after.is_empty()).then_some("-")))
@@ -52,15 +63,36 @@ impl ServerName {
             authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)))
         };
         let port = port.map(|port| port.parse().map_err(|_| bad("bad port"))).transpose()?;
-        if host.is_empty() || host.contains(char::is_whitespace) {
+        if host.is_empty() || host.contains(|c: char| c.is_whitespace() || matches!(c, '{' | '}' | '@' | '?')) {
             return Err(bad("no host"));
         }
-        Ok(ServerName { host: host.to_owned(), port, transport, path: path.to_owned() })
+        let http = HttpTarget { path: path.to_owned(), get };
+        Ok(ServerName { host: host.to_owned(), port, transport, http })
     }
 
     /// The port that will be asked.
     pub fn port_or(&self, default: u16) -> u16 {
         self.port.unwrap_or(default)
+    }
+
+    /// The server as something to ask, once for each of its addresses; `default` is the port and the transport where the
+    /// name fixes none, `tls` whom to believe on encrypted ways.
+    pub fn endpoints(
+        &self,
+        default: (Option<u16>, Transport),
+        tls: &mut dyn FnMut() -> Result<ClientTls, Fault>,
+    ) -> Result<Vec<Endpoint>, Fault> {
+        let transport = self.transport.unwrap_or(default.1);
+        let tls = if transport.is_encrypted() { Some(tls()?) } else { None };
+        let addresses = self.addresses(default.0.unwrap_or(transport.port()))?;
+        let endpoint = |address| Endpoint {
+            transport,
+            host: self.host.clone(),
+            http: self.http.clone(),
+            tls: tls.clone(),
+            ..Endpoint::from(address)
+        };
+        Ok(addresses.into_iter().map(endpoint).collect())
     }
 
     /// The addresses of the server; a name is looked up with the system's resolver.
@@ -176,13 +208,33 @@ mod tests {
             ("dns://127.0.0.1:1234", "127.0.0.1", Some(1234), None),
             ("tcp://ns.test:53", "ns.test", Some(53), Some(Transport::Tcp)),
             ("https://dns.test/q", "dns.test", None, Some(Transport::Https)),
+            ("tls://[2001:db8::1]:8853", "2001:db8::1", Some(8853), Some(Transport::Tls)),
+            ("quic://dns.test", "dns.test", None, Some(Transport::Quic)),
         ] {
             assert_eq!(parse(text).unwrap(), (host.to_owned(), port, transport), "{text}");
         }
-        for bad in ["", "http://x", "192.0.2.1:x", "[::1", "[::1]53", "tcp://x/y", "a b", "x:65536"] {
+        for bad in [
+            "",
+            "http://x",
+            "https://x/{?foo}",
+            "tls://x{?dns}",
+            "https://x/a b",
+            "192.0.2.1:x",
+            "[::1",
+            "[::1]53",
+            "tcp://x/y",
+            "a b",
+            "x:65536",
+        ] {
             assert_eq!(parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
         }
-        assert_eq!(ServerName::parse("https://dns.test").unwrap().path, "/dns-query");
+        let target = |text: &str| {
+            let http = ServerName::parse(text).unwrap().http;
+            (http.path, http.get)
+        };
+        assert_eq!(target("https://dns.test"), ("/dns-query".to_owned(), false));
+        assert_eq!(target("https://dns.test/q{?dns}"), ("/q".to_owned(), true));
+        assert_eq!(target("https://dns.test{?dns}"), ("/dns-query".to_owned(), true));
     }
 
     #[test]

@@ -18,6 +18,7 @@ use crate::dns::bulk::drive_input::{Input, Source};
 use crate::dns::bulk::wildcard::Wildcards;
 use crate::dns::bulk::write::Form;
 use crate::dns::bulk::{Health, Options};
+use crate::dns::client::Transport;
 use crate::fault::{Fault, Kind};
 
 /// How often the resume file is written.
@@ -77,11 +78,16 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if let Some(path) = &args.bulk.servers {
         plan.servers.extend(server_list(path)?);
     }
-    let servers: Vec<_> = servers(&args, &plan)?.into_iter().map(|(name, address)| (address, name)).collect();
-    if servers.len() > MAX_SERVERS {
+    let named = servers::servers(&args, &plan, out)?;
+    if let Some(other) = named.iter().map(|server| server.endpoint.transport).find(|it| it.is_encrypted()) {
+        let what = format!("{} is not supported with -f", other.name());
+        return Err(Fault::new(Kind::Unsupported, what).into());
+    }
+    if named.len() > MAX_SERVERS {
         return Err(Fault::new(Kind::Usage, format!("more than {MAX_SERVERS} servers")).into());
     }
-    let tcp = args.transport.tcp || plan.wants_tcp();
+    let tcp = named.iter().all(|server| server.endpoint.transport == Transport::Tcp);
+    let servers: Vec<_> = named.into_iter().map(|server| (server.address(), server.name)).collect();
     let form = match &args.format {
         _ if out.json() => Form::Json,
         Some(text) => Form::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("--format: {why}")))?,

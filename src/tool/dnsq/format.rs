@@ -1,5 +1,6 @@
 //! `--format TEMPLATE`: one line a record, with the parts that the user names.
 
+use super::servers::Server;
 use crate::dns::client::Answer;
 use crate::dns::record::{Record, json, table};
 use crate::fault::{Fault, Kind};
@@ -67,8 +68,13 @@ impl Template {
         Ok(Template(parts))
     }
 
-    /// The line of one record.
-    pub(super) fn line(&self, record: &Record, answer: &Answer, server: &str) -> String {
+    /// The lines of an answer, one a record.
+    pub(super) fn lines(&self, answer: &Answer, server: Option<&Server>) -> Vec<String> {
+        let server = server.map(|server| server.address().to_string()).unwrap_or_default();
+        answer.message.answer.iter().map(|record| self.line(record, answer, &server)).collect()
+    }
+
+    fn line(&self, record: &Record, answer: &Answer, server: &str) -> String {
         let members = json::members(record.rtype, &record.rdata).unwrap_or_default();
         let question = answer.message.question.first();
         let value = |name: &str| match name {

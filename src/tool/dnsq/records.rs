@@ -1,15 +1,17 @@
 //! What `dnsq` prints.
 
-use std::net::SocketAddr;
-
 use serde::Serialize;
 use serde_json::Value;
 
+use super::servers::Server;
 use crate::cli::output::{Record, TextLine};
 use crate::dns::client::Answer;
 use crate::dns::json::{self, AnswerJson};
 use crate::dns::message::Message;
 use crate::dns::present::{self, Circumstances, Show};
+
+/// The source of answers that no server gave.
+const HOSTS_FILE: &str = "hosts file";
 
 /// The whole answer in dig's text.
 #[derive(Debug, Serialize)]
@@ -18,22 +20,19 @@ pub(super) struct Full {
 }
 
 impl Full {
-    pub(super) fn of(
-        answer: &Answer,
-        show: &Show,
-        address: SocketAddr,
-        name: &str,
-        shown: impl Fn(String) -> String,
-    ) -> Full {
+    pub(super) fn of(answer: &Answer, show: &Show, server: Option<&Server>, shown: impl Fn(String) -> String) -> Full {
         let when = if show.stats {
             crate::cli::clock::now().strftime("%a %b %d %H:%M:%S %Z %Y").to_string()
         } else {
             String::new()
         };
+        let transport = answer.transport.name().to_ascii_uppercase();
+        let server = server.map(|server| {
+            let address = server.address();
+            format!("{}#{}({}) ({transport})", address.ip(), address.port(), server.name)
+        });
         let about = Circumstances {
-            server: &format!("{}#{}", address.ip(), address.port()),
-            server_name: name,
-            transport: &answer.transport.name().to_ascii_uppercase(),
+            server: server.as_deref().unwrap_or(HOSTS_FILE),
             elapsed_ms: answer.elapsed.as_millis(),
             when: &when,
             size_bytes: answer.wire.len(),
@@ -73,8 +72,8 @@ pub(super) struct Json {
 }
 
 impl Json {
-    pub(super) fn of(answer: &Answer, address: SocketAddr, name: &str) -> Json {
-        Json { answer: json::answer(answer, address, name) }
+    pub(super) fn of(answer: &Answer, server: Option<&Server>) -> Json {
+        Json { answer: json::answer(answer, server.map(|server| (server.address(), server.name.as_str()))) }
     }
 }
 

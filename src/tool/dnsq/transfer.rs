@@ -7,8 +7,9 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::Job;
+use super::ask::Job;
 use crate::cli::output::{Record as Printed, TextLine};
+use crate::dns::client::Transport;
 use crate::dns::json;
 use crate::dns::message::Question;
 use crate::dns::present;
@@ -24,20 +25,21 @@ const CHUNK_BYTES: usize = 64 * 1024;
 pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Result<(), Fault>, Fault> {
     let target = format!("{} {}", question.name, question.rtype);
     let mut result = Err(Fault::new(Kind::Usage, "no server to ask"));
-    for (_, server) in job.servers {
+    let until = job.args.transport.max_time.map(|time| Instant::now() + time);
+    for server in job.servers {
         let mut printed = false;
         let transfer = Transfer {
-            server: *server,
+            server: server.endpoint.clone(),
             zone: question.name.clone(),
             have: job.plan.serial.filter(|_| question.rtype == Rtype::IXFR),
             key: job.client.key.clone(),
             timeout: job.client.policy.timeout,
-            bind: job.args.transport.bind,
+            until,
         };
         result = one(job, &transfer, &mut printed);
         match &result {
             Err(fault) if !printed && !matches!(fault.kind, Kind::CannotCreate | Kind::Io) => {
-                job.out.note(&format!("{server}: {}", fault.detail));
+                job.out.note(&format!("{}: {}", server.address(), fault.detail));
             }
             _ => break,
         }
@@ -152,6 +154,7 @@ impl Printed for Row {
 struct Done {
     zone: String,
     server: String,
+    transport: &'static str,
     serial: u32,
     records: u64,
     messages: u64,
@@ -166,7 +169,8 @@ impl Done {
     fn of(transfer: &Transfer, summary: &Summary, start: Instant, shown: bool) -> Done {
         Done {
             zone: transfer.zone.to_string(),
-            server: transfer.server.to_string(),
+            server: transfer.server.address.to_string(),
+            transport: if transfer.server.transport == Transport::Tls { "tls" } else { "tcp" },
             serial: summary.serial,
             records: summary.records,
             messages: summary.messages,
@@ -184,8 +188,13 @@ impl Printed for Done {
     fn text(&self, line: &mut TextLine) {
         if self.shown {
             line.text(&format!(
-                ";; Query time: {:.0} msec\n;; SERVER: {} (TCP)\n;; XFR size: {} records (messages {}, bytes {})",
-                self.elapsed_ms, self.server, self.records, self.messages, self.size_bytes
+                ";; Query time: {:.0} msec\n;; SERVER: {} ({})\n;; XFR size: {} records (messages {}, bytes {})",
+                self.elapsed_ms,
+                self.server,
+                self.transport.to_ascii_uppercase(),
+                self.records,
+                self.messages,
+                self.size_bytes
             ));
         }
     }

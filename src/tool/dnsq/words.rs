@@ -20,16 +20,11 @@ pub(super) struct Plan {
     pub(super) show: Show,
     /// The serial of `IXFR=SERIAL`.
     pub(super) serial: Option<u32>,
-    /// Names that were written with a final dot.
-    absolute: HashSet<Name>,
+    /// The places of questions whose names were written with a final dot.
+    absolute: HashSet<usize>,
 }
 
 impl Plan {
-    /// True when every server that was named is to be asked over TCP alone.
-    pub(super) fn wants_tcp(&self) -> bool {
-        !self.servers.is_empty() && self.servers.iter().all(|server| server.starts_with("tcp:"))
-    }
-
     fn empty() -> Plan {
         Plan {
             servers: Vec::new(),
@@ -40,9 +35,9 @@ impl Plan {
         }
     }
 
-    /// True for a name that no search list completes.
-    pub(super) fn is_absolute(&self, name: &Name) -> bool {
-        self.absolute.contains(name)
+    /// True for a question (by its place) whose name no search list completes.
+    pub(super) fn is_absolute(&self, place: usize) -> bool {
+        self.absolute.contains(&place)
     }
 }
 
@@ -54,7 +49,7 @@ pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
         default_types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);
     }
     let mut default_class = class(&args.class)?;
-    let mut names: Vec<(Name, Vec<Rtype>)> = Vec::new();
+    let mut names: Vec<(&str, Vec<Rtype>)> = Vec::new();
     let words = std::mem::take(&mut args.words);
     // `dnsq a` asks for the name "a": a type needs a name beside it.
     let has_name = !args.name.is_empty()
@@ -79,16 +74,18 @@ pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
                         None => default_types.push(Rtype::IXFR),
                     }
                 }
-                None => names.push((plan.name(word)?, Vec::new())),
+                None => names.push((word, Vec::new())),
             }
         }
     }
-    for text in std::mem::take(&mut args.name) {
-        names.push((plan.name(&text)?, Vec::new()));
-    }
-    for (name, types) in names {
+    names.extend(args.name.iter().map(|name| (name.as_str(), Vec::new())));
+    for (text, types) in names {
+        let name = ascii_name(text).map_err(|error| usage(format!("{text:?}: {error}")))?;
         let fallback = if default_types.is_empty() { vec![Rtype::A] } else { default_types.clone() };
         for rtype in if types.is_empty() { fallback } else { types } {
+            if text.ends_with('.') {
+                plan.absolute.insert(plan.questions.len());
+            }
             plan.questions.push(Question { name: name.clone(), rtype, class: default_class });
         }
     }
@@ -134,16 +131,6 @@ pub(super) fn bulk_plan(args: &mut Args) -> Result<(Plan, Vec<Rtype>, Class), Fa
         types.push(Rtype::A);
     }
     Ok((plan, types, asked_class))
-}
-
-impl Plan {
-    fn name(&mut self, text: &str) -> Result<Name, Fault> {
-        let name = ascii_name(text).map_err(|error| usage(format!("{text:?}: {error}")))?;
-        if text.ends_with('.') {
-            self.absolute.insert(name.clone());
-        }
-        Ok(name)
-    }
 }
 
 enum Mnemonic {
@@ -202,7 +189,11 @@ fn dig_option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Faul
         }
         "tries" => transport.tries = Some(number(value)?.clamp(1, MAX_TRIES)),
         "retry" => transport.tries = Some((number(value)?.saturating_add(1)).clamp(1, MAX_TRIES)),
-        "search" | "domain" => transport.search = on,
+        "search" | "defname" => transport.search = on,
+        "ndots" => {
+            transport.search = true;
+            transport.ndots = Some(u8::try_from(number(value)?).map_err(|_| bad())?);
+        }
         "fail" => transport.no_failover = on,
         "all" => *show = Show { style: show.style, ..Show::all(on) },
         "comments" => show.comments = on,
@@ -215,8 +206,9 @@ fn dig_option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Faul
         "class" | "cl" => show.class = on,
         "split" => show.style.split = if on { value.map_or(Ok(56), |_| number(value))? as usize / 4 * 4 } else { 0 },
         // Nothing of it is printed anyway, or it is always so.
-        "cmd" | "idnin" | "besteffort" | "qr" | "multiline"
-            if !on || matches!(name, "cmd" | "idnin" | "besteffort") => {}
+        "cmd" | "idnin" | "besteffort" | "keepopen" | "qr" | "multiline"
+            if !on || matches!(name, "cmd" | "idnin" | "besteffort" | "keepopen") => {}
+        _ if super::servers::dig_option(name, value, on, &mut args.encryption)? => {}
         _ => {
             let hint = "dnsq(1) lists dig's options that are taken";
             return Err(usage(format!("+{option}: not taken")).with_hint(hint));

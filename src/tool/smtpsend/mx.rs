@@ -46,8 +46,8 @@ impl Exchangers {
             tls_checked: args.tls.client(out, &[])?,
             tls_any: ClientTls::new(&ClientTlsOptions {
                 insecure: true,
-                cert: args.tls.cert.clone(),
-                key: args.tls.key.clone(),
+                cert: args.tls.trust.cert.clone(),
+                key: args.tls.trust.key.clone(),
                 ..ClientTlsOptions::default()
             })?,
             helo: helo.clone(),

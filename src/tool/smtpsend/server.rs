@@ -214,13 +214,13 @@ impl<'a> Way<'a> {
             out.warn("--tls none: the password travels in clear text");
         }
         let mut options = ClientTlsOptions {
-            ca_cert: args.tls.ca_cert.clone().or_else(|| account.trust_file.clone()),
-            cert: args.tls.cert.clone().or_else(|| account.cert.clone()),
-            key: args.tls.key.clone().or_else(|| account.key.clone()),
-            insecure: args.tls.insecure || (account.check == Some(false) && account.fingerprint.is_none()),
-            fingerprint: account.fingerprint.filter(|_| !args.tls.insecure),
-            tls_name: args.tls.tls_name.clone().or_else(|| account.tls_name.clone()),
-            alpn: Vec::new(),
+            ca_cert: args.tls.trust.ca_cert.clone().or_else(|| account.trust_file.clone()),
+            cert: args.tls.trust.cert.clone().or_else(|| account.cert.clone()),
+            key: args.tls.trust.key.clone().or_else(|| account.key.clone()),
+            insecure: args.tls.trust.insecure || (account.check == Some(false) && account.fingerprint.is_none()),
+            fingerprint: account.fingerprint.filter(|_| !args.tls.trust.insecure),
+            tls_name: args.tls.trust.tls_name.clone().or_else(|| account.tls_name.clone()),
+            ..ClientTlsOptions::default()
         };
         if options.insecure {
             out.warn("the server's certificate is not checked");

@@ -1,0 +1,281 @@
+//! One connection to one server that answers many questions at once: TCP (RFC 7766), TLS (RFC 7858), HTTPS (RFC 8484)
+//! and QUIC (RFC 9250) behind three verbs: [`Connection::open`], [`Connection::ask`] (through a shared reference, as often and as
+//! many at a time as wanted), [`Connection::close`].
+//!
+//! Messages go in and come out whole, each answer under the identifier of its query; what the transport does to
+//! identifiers and lengths in between is its own affair. Whether an answer is to the question is for the caller to see
+//! ([`crate::dns::exchange`], [`crate::dns::bulk`]). Callers without a runtime use a [`super::courier::Courier`], which pools connections.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use base64::Engine;
+
+use super::stream::Framed;
+use super::{Endpoint, HttpTarget};
+use crate::dns::exchange::Transport;
+use crate::dns::message::MAX_MESSAGE_BYTES;
+use crate::fault::{Fault, Kind};
+use crate::net::dial::Dialer;
+use crate::net::http::{self, Http2, Request, Response};
+use crate::net::quic::Quic;
+use crate::net::tls::ClientTls;
+
+/// What DoH carries (RFC 8484, section 6).
+const MEDIA_TYPE: &str = "application/dns-message";
+/// DOQ_NO_ERROR (RFC 9250, section 4.3).
+const DOQ_NO_ERROR: u32 = 0;
+
+/// A connection. Dropping it ends it without farewell.
+#[derive(Debug)]
+pub struct Connection {
+    kind: Carrier,
+    answered: AtomicU32,
+}
+
+#[derive(Debug)]
+enum Carrier {
+    Stream(Framed),
+    Https { http: Http2, authority: String, target: HttpTarget },
+    Quic(Quic),
+}
+
+impl Connection {
+    /// Connects, shakes hands, and checks who answers. `limit` is for all of it.
+    pub async fn open(endpoint: &Endpoint, limit: Duration) -> Result<Connection, Fault> {
+        let opened = tokio::time::timeout(limit, carrier(endpoint, limit)).await;
+        let what = || format!("{} over {}", endpoint.address, endpoint.transport.name());
+        match opened {
+            Ok(Ok(kind)) => Ok(Connection { kind, answered: AtomicU32::new(0) }),
+            Ok(Err(fault)) => Err(fault.context(what())),
+            Err(_) => Err(Fault::new(Kind::TimedOut, format!("{}: no connection in time", what()))),
+        }
+    }
+
+    /// Sends a query and waits for its answer. There is no limit of time: drop the future to give the question up.
+    pub async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, Fault> {
+        let answer = match &self.kind {
+            Carrier::Stream(framed) => framed.ask(query).await,
+            Carrier::Https { http, authority, target } => over_https(http, authority, target, query).await,
+            Carrier::Quic(quic) => over_quic(quic, query).await,
+        };
+        if answer.is_ok() {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        }
+        answer
+    }
+
+    /// True while further questions may be asked.
+    pub fn is_open(&self) -> bool {
+        match &self.kind {
+            Carrier::Stream(framed) => framed.is_open(),
+            Carrier::Https { http, .. } => http.is_open(),
+            Carrier::Quic(quic) => quic.is_open(),
+        }
+    }
+
+    /// How many questions it has answered. A connection that ends after it answered some may have been idle for too long or
+    /// be limited by the server: what is left may be asked on another one (RFC 7766, section 6.2.4).
+    pub fn answered(&self) -> u32 {
+        self.answered.load(Ordering::Relaxed)
+    }
+
+    /// Says farewell where the transport knows one.
+    pub async fn close(&self) {
+        if let Carrier::Quic(quic) = &self.kind {
+            quic.close(DOQ_NO_ERROR).await;
+        }
+    }
+}
+
+async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault> {
+    let dialer = Dialer { bind: endpoint.bind, connect_timeout: limit, ..Dialer::default() };
+    let protocol = match endpoint.transport {
+        Transport::Udp => return Err(Fault::new(Kind::Internal, "UDP has no connections")),
+        Transport::Tcp => {
+            return Ok(Carrier::Stream(Framed::new(dialer.connect_addr(endpoint.address).await?)));
+        }
+        Transport::Tls => "dot",
+        Transport::Https => http::ALPN,
+        Transport::Quic => "doq",
+    };
+    let tls = trust(endpoint)?.with_alpn(&[protocol]);
+    if endpoint.transport == Transport::Quic {
+        return Ok(Carrier::Quic(Quic::connect(&tls, endpoint.address, &endpoint.host, endpoint.bind).await?));
+    }
+    let stream = tls.connect(dialer.connect_addr(endpoint.address).await?, &endpoint.host).await?;
+    if endpoint.transport == Transport::Tls {
+        return Ok(Carrier::Stream(Framed::new(stream)));
+    }
+    let authority = authority(endpoint);
+    Ok(Carrier::Https { http: Http2::start(stream).await?, authority, target: endpoint.http.clone() })
+}
+
+/// Whom to believe on an encrypted way to this server.
+pub(crate) fn trust(endpoint: &Endpoint) -> Result<&ClientTls, Fault> {
+    endpoint.tls.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "encryption without certificates to believe in"))
+}
+
+/// The authority of a DoH server's URI.
+fn authority(endpoint: &Endpoint) -> String {
+    let host = match endpoint.host.parse::<std::net::Ipv6Addr>() {
+        Ok(v6) => format!("[{v6}]"),
+        Err(_) => endpoint.host.clone(),
+    };
+    match endpoint.address.port() {
+        443 => host,
+        port => format!("{host}:{port}"),
+    }
+}
+
+/// One question as an HTTP request (RFC 8484, section 4.1). The identifier is 0 on the way, so that caches work.
+async fn over_https(http: &Http2, authority: &str, target: &HttpTarget, query: &[u8]) -> Result<Vec<u8>, Fault> {
+    let (id, query) = without_id(query)?;
+    let length = query.len().to_string();
+    let response = if target.get {
+        let mark = if target.path.contains('?') { '&' } else { '?' };
+        let question = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(&query);
+        let path = format!("{}{mark}dns={question}", target.path);
+        let request = Request { method: "GET", authority, path: &path, headers: &[("accept", MEDIA_TYPE)], body: &[] };
+        http.request(&request, MAX_MESSAGE_BYTES).await?
+    } else {
+        let headers = &[("accept", MEDIA_TYPE), ("content-type", MEDIA_TYPE), ("content-length", length.as_str())];
+        let request = Request { method: "POST", authority, path: &target.path, headers, body: &query };
+        http.request(&request, MAX_MESSAGE_BYTES).await?
+    };
+    with_id(id, message_of(response)?)
+}
+
+/// The message in an HTTP answer, or what its status means (RFC 8484, section 4.2.1).
+fn message_of(response: Response) -> Result<Vec<u8>, Fault> {
+    let status = response.status;
+    let kind = match status {
+        200..=299 if response.content_type == MEDIA_TYPE => return Ok(aged(response.body, response.age)),
+        200..=299 => {
+            let what = format!("HTTP {status} with {:?} instead of a DNS message", response.content_type);
+            return Err(Fault::new(Kind::Protocol, what));
+        }
+        401 | 403 | 407 => Kind::AuthFailed,
+        408 | 425 | 429 | 500..=599 => Kind::PeerTemporary,
+        404 | 405 | 406 | 415 => Kind::Unsupported,
+        _ => Kind::Refused,
+    };
+    Err(Fault::new(kind, format!("HTTP status {status}")).with_code(status))
+}
+
+/// Takes the seconds that a cache held an answer off its TTLs (RFC 8484, section 5.1).
+fn aged(mut message: Vec<u8>, age: u32) -> Vec<u8> {
+    if age > 0 {
+        for (at, ttl) in crate::dns::message::ttl_places(&message) {
+            if let Some(place) = message.get_mut(at..at + 4) {
+                place.copy_from_slice(&ttl.saturating_sub(age).to_be_bytes());
+            }
+        }
+    }
+    message
+}
+
+/// One question as a stream of its own (RFC 9250, sections 4.2 and 4.2.1: identifier 0, length before the message).
+async fn over_quic(quic: &Quic, query: &[u8]) -> Result<Vec<u8>, Fault> {
+    let (id, query) = without_id(query)?;
+    let length = u16::try_from(query.len()).map_err(|_| Fault::new(Kind::Usage, "query longer than 65535 bytes"))?;
+    let request = [&length.to_be_bytes()[..], &query].concat();
+    with_id(id, framed(quic.exchange(&request, 2 + MAX_MESSAGE_BYTES).await?)?)
+}
+
+/// The one message on a DoQ stream: its length must be that of what is there (RFC 9250, section 4.2).
+pub fn framed(mut bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    match bytes.split_first_chunk::<2>() {
+        Some((length, rest)) if usize::from(u16::from_be_bytes(*length)) == rest.len() => {
+            bytes.drain(..2);
+            Ok(bytes)
+        }
+        Some(_) => Err(Fault::new(Kind::Protocol, "a stream that is not one message")),
+        None => Err(Fault::new(Kind::Disconnected, "a stream that ended without an answer")),
+    }
+}
+
+fn without_id(query: &[u8]) -> Result<([u8; 2], Vec<u8>), Fault> {
+    let (id, rest) =
+        query.split_first_chunk::<2>().ok_or_else(|| Fault::new(Kind::Internal, "a query without a header"))?;
+    Ok((*id, [&[0, 0], rest].concat()))
+}
+
+/// The answer under its query's identifier. One that comes under another than 0 is not believed.
+fn with_id(id: [u8; 2], mut message: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    match message.first_chunk_mut::<2>() {
+        Some(place) if *place == [0, 0] => {
+            *place = id;
+            Ok(message)
+        }
+        Some(_) => Err(Fault::new(Kind::Protocol, "the answer has another identifier than 0")),
+        None => Err(Fault::new(Kind::Protocol, "an answer shorter than a header")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_answers() {
+        let answer = |status, content_type: &str| {
+            let body = b"\0\0message".to_vec();
+            message_of(Response { status, content_type: content_type.to_owned(), age: 0, body }).map_err(|f| f.kind)
+        };
+        assert_eq!(answer(200, MEDIA_TYPE), Ok(b"\0\0message".to_vec()));
+        for (status, content_type, kind) in [
+            (200, "text/html", Kind::Protocol),
+            (200, "", Kind::Protocol),
+            (301, MEDIA_TYPE, Kind::Refused),
+            (400, "", Kind::Refused),
+            (403, "", Kind::AuthFailed),
+            (404, "", Kind::Unsupported),
+            (415, "", Kind::Unsupported),
+            (429, "", Kind::PeerTemporary),
+            (502, MEDIA_TYPE, Kind::PeerTemporary),
+        ] {
+            assert_eq!(answer(status, content_type), Err(kind), "{status} {content_type}");
+        }
+    }
+
+    #[test]
+    fn a_quic_stream_is_one_message() {
+        assert_eq!(framed(b"\x00\x03abc".to_vec()).unwrap(), b"abc");
+        for bad in [&b""[..], b"\x00", b"\x00\x03ab", b"\x00\x03abcd"] {
+            assert!(framed(bad.to_vec()).is_err(), "{bad:?}");
+        }
+        assert_eq!(with_id([1, 2], vec![0, 0, 9]).unwrap(), [1, 2, 9]);
+        assert!(with_id([1, 2], vec![1, 2, 9]).is_err() && with_id([1, 2], vec![0]).is_err());
+    }
+
+    #[test]
+    fn what_a_cache_held_is_older() {
+        let query = crate::dns::query::Query::new(
+            crate::dns::name::Name::parse("a.test").unwrap(),
+            crate::dns::record::Rtype::A,
+        );
+        let mut wire = query.compose(0);
+        wire[7] = 1;
+        let opt = wire.split_off(wire.len() - 11);
+        wire.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x64\0\x04\xc0\0\x02\x01");
+        wire.extend(opt);
+        let ttl = |age| {
+            let message = crate::dns::message::Message::parse(&aged(wire.clone(), age)).unwrap();
+            assert_eq!(message.edns.unwrap().udp_size, 1232, "OPT has no TTL");
+            message.answer[0].ttl
+        };
+        assert_eq!((ttl(0), ttl(30), ttl(1000)), (100, 70, 0));
+    }
+
+    #[test]
+    fn authorities() {
+        let named = |host: &str, port| {
+            let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+            authority(&Endpoint { host: host.to_owned(), ..Endpoint::from(address) })
+        };
+        assert_eq!(named("dns.test", 443), "dns.test");
+        assert_eq!(named("dns.test", 8443), "dns.test:8443");
+        assert_eq!(named("::1", 443), "[::1]");
+    }
+}

@@ -1,0 +1,269 @@
+//! Moves exchanges on: one loop with poll(2) for any number of questions, their UDP sockets, and the mailbox of a courier
+//! once one of them needs a connection.
+
+use std::io;
+use std::net::{SocketAddr, UdpSocket};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec};
+
+use super::courier::Mailbox;
+use super::{Client, Each, Endpoint, MAX_AT_ONCE, local, network_fault};
+use crate::dns::exchange::{Action, Answer, Exchange, Transport};
+use crate::dns::message::MAX_MESSAGE_BYTES;
+use crate::dns::query::Query;
+use crate::dns::transfer::unix_time;
+use crate::dns::tsig::Session;
+use crate::fault::{Fault, Kind};
+use crate::net::random;
+
+/// See [`Client::ask_all`].
+pub(super) fn ask_all(client: &Client, queries: &[Query], each: &mut Each<'_>) -> Result<(), Fault> {
+    if client.servers.is_empty() {
+        return Err(Fault::new(Kind::Usage, "no server to ask"));
+    }
+    let mut drive = Drive { client, running: Vec::new(), mailbox: None, buffer: vec![0; MAX_MESSAGE_BYTES] };
+    let mut next = queries.iter().cloned().enumerate();
+    loop {
+        while drive.running.len() < MAX_AT_ONCE {
+            let Some((place, query)) = next.next() else { break };
+            drive.running.push(Errand::new(client, place, query)?);
+        }
+        let until = drive.act()?;
+        let mut at = 0;
+        let mut ended = false;
+        while let Some(errand) = drive.running.get(at) {
+            if !errand.done {
+                at += 1;
+                continue;
+            }
+            let errand = drive.running.swap_remove(at);
+            let place = errand.place;
+            match each(place, errand.outcome(client)) {
+                ControlFlow::Continue(Some(query)) => drive.running.push(Errand::new(client, place, query)?),
+                ControlFlow::Continue(None) => {}
+                ControlFlow::Break(()) => return Ok(()),
+            }
+            ended = true;
+        }
+        if drive.running.is_empty() && next.len() == 0 {
+            return Ok(());
+        }
+        // What ended made room, and its successors have to be sent.
+        if !ended {
+            drive.wait(until);
+        }
+    }
+}
+
+/// One question on its way, with its sockets: connected, so that the kernel drops what comes from elsewhere, and kept until
+/// the end, so that a late answer still counts.
+struct Errand {
+    place: usize,
+    exchange: Exchange,
+    start: Instant,
+    sockets: Vec<(usize, SocketAddr, UdpSocket)>,
+    /// What verifies the answers, by server.
+    sessions: Vec<Option<Session>>,
+    /// The last answer that was signed wrongly.
+    forged: Option<Fault>,
+    done: bool,
+}
+
+impl Errand {
+    fn new(client: &Client, place: usize, mut query: Query) -> Result<Errand, Fault> {
+        let mut random = vec![0; client.servers.len() * 2 + 32];
+        random::fill(&mut random)?;
+        let (for_ids, for_case) = random.split_at(client.servers.len() * 2);
+        let ids = for_ids.chunks_exact(2).map(|pair| u16::from_ne_bytes(pair.try_into().unwrap_or_default()));
+        let servers: Vec<(u16, Transport)> = ids.zip(client.servers.iter().map(|server| server.transport)).collect();
+        if client.mix_case {
+            query.mix_case(for_case);
+        }
+        Ok(Errand {
+            place,
+            exchange: Exchange::new(query, &servers, client.policy),
+            start: Instant::now(),
+            sockets: Vec::new(),
+            sessions: vec![None; client.servers.len()],
+            forged: None,
+            done: false,
+        })
+    }
+
+    /// Signs a query if there is a key.
+    fn sign(&mut self, client: &Client, server: usize, wire: Vec<u8>) -> Vec<u8> {
+        let Some(key) = &client.key else { return wire };
+        let (wire, session) = key.sign(&wire, unix_time());
+        if let Some(slot) = self.sessions.get_mut(server) {
+            *slot = Some(session);
+        }
+        wire
+    }
+
+    /// Takes a message that came from a server, if no signature was asked for or it is right. A wrong one is like no answer
+    /// (RFC 8945, section 5.3).
+    fn received(&mut self, client: &Client, server: usize, transport: Transport, wire: &[u8]) {
+        let address = client.servers.get(server).map(|server| server.address);
+        if let Some(Some(session)) = self.sessions.get(server)
+            && let Err(fault) = session.clone().verify(wire, unix_time())
+        {
+            client.trace.note(&fault.detail);
+            self.forged = Some(fault.clone());
+            if transport != Transport::Udp {
+                self.exchange.failed(server, fault);
+            }
+            return;
+        }
+        if !self.exchange.received(server, transport, wire, self.start.elapsed()) {
+            let from = address.map(|address| address.to_string()).unwrap_or_default();
+            client.trace.note(&format!("{from}: {} bytes that are no answer to this question", wire.len()));
+        }
+    }
+
+    fn send(&mut self, client: &Client, server: usize, address: SocketAddr, wire: &[u8]) -> io::Result<()> {
+        if let Some((_, _, socket)) = self.sockets.iter().find(|(known, _, _)| *known == server) {
+            return socket.send(wire).map(drop);
+        }
+        let socket = UdpSocket::bind(local(client.bind, address))?;
+        socket.connect(address)?;
+        socket.set_nonblocking(true)?;
+        socket.send(wire)?;
+        self.sockets.push((server, address, socket));
+        Ok(())
+    }
+
+    /// Reads what came on its sockets.
+    fn receive(&mut self, client: &Client, buffer: &mut [u8]) {
+        for at in 0..self.sockets.len() {
+            let Some((server, address, socket)) = self.sockets.get(at) else { continue };
+            let (server, address) = (*server, *address);
+            match socket.recv(buffer) {
+                Ok(length) => {
+                    self.received(client, server, Transport::Udp, buffer.get(..length).unwrap_or_default());
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => self.exchange.failed(server, network_fault(address, Transport::Udp, &error)),
+            }
+        }
+    }
+
+    fn outcome(self, client: &Client) -> Result<Answer, Fault> {
+        let forged = self.forged;
+        self.exchange.outcome().map_err(|mut fault| {
+            if let Some(forged) = forged {
+                return forged;
+            }
+            let first = first(client);
+            if fault.kind == Kind::TimedOut && !fault.detail.contains(&first) {
+                fault.detail = format!("{first}: {}", fault.detail);
+            }
+            fault
+        })
+    }
+}
+
+/// The servers in a few words, for a fault that concerns all of them.
+fn first(client: &Client) -> String {
+    match client.servers.as_slice() {
+        [only] => only.address.to_string(),
+        [first, ..] => format!("{} and others", first.address),
+        [] => String::new(),
+    }
+}
+
+struct Drive<'a> {
+    client: &'a Client,
+    running: Vec<Errand>,
+    mailbox: Option<Arc<Mailbox>>,
+    buffer: Vec<u8>,
+}
+
+impl Drive<'_> {
+    /// Does what the exchanges want done now. The time until which nothing more is to be done.
+    fn act(&mut self) -> Result<Duration, Fault> {
+        let mut longest = Duration::MAX;
+        for errand in &mut self.running {
+            loop {
+                match errand.exchange.poll(errand.start.elapsed()) {
+                    Action::Send { server, transport, wire } => {
+                        let Some(endpoint) = self.client.servers.get(server) else { continue };
+                        let address = endpoint.address;
+                        self.client.trace.note(&format!("asking {address} over {}", transport.name()));
+                        let wire = errand.sign(self.client, server, wire);
+                        if transport == Transport::Udp {
+                            if let Err(error) = errand.send(self.client, server, address, &wire) {
+                                self.client.trace.note(&format!("{address}: {error}"));
+                                errand.exchange.failed(server, network_fault(address, transport, &error));
+                            }
+                            continue;
+                        }
+                        let endpoint = Endpoint { transport, bind: self.client.bind, ..endpoint.clone() };
+                        let token = token(errand.place, server);
+                        let limit = self.client.policy.timeout;
+                        let mailbox = mailbox(&mut self.mailbox)?;
+                        self.client.courier.send(Arc::new(endpoint), wire, token, limit, mailbox);
+                    }
+                    Action::Wait { until } => {
+                        longest = longest.min(until.saturating_sub(errand.start.elapsed()));
+                        break;
+                    }
+                    Action::Done => {
+                        errand.done = true;
+                        break;
+                    }
+                }
+            }
+        }
+        Ok(longest)
+    }
+
+    /// Waits until something came or the time is over, and hands it to its exchange.
+    fn wait(&mut self, longest: Duration) {
+        let timeout = Timespec {
+            tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(longest.subsec_nanos()),
+        };
+        let sockets = self.running.iter().flat_map(|errand| errand.sockets.iter().map(|(_, _, socket)| socket.as_fd()));
+        let all: Vec<BorrowedFd<'_>> = sockets.chain(self.mailbox.iter().map(|mailbox| mailbox.as_fd())).collect();
+        let mut polled: Vec<PollFd<'_>> = all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
+        // An interrupted or failed poll comes back to the machine, which looks at the clock.
+        let _ = rustix::event::poll(&mut polled, Some(&timeout));
+        for errand in &mut self.running {
+            errand.receive(self.client, &mut self.buffer);
+        }
+        for reply in self.mailbox.iter().flat_map(|mailbox| mailbox.take()) {
+            let (place, server) = of_token(reply.token);
+            let Some(errand) = self.running.iter_mut().find(|errand| errand.place == place) else { continue };
+            let Some(endpoint) = self.client.servers.get(server) else { continue };
+            // After a truncated answer it came over TCP.
+            let transport = if endpoint.transport == Transport::Udp { Transport::Tcp } else { endpoint.transport };
+            match reply.result {
+                Ok(wire) => errand.received(self.client, server, transport, &wire),
+                Err(fault) => {
+                    self.client.trace.note(&fault.detail);
+                    errand.exchange.failed(server, fault);
+                }
+            }
+        }
+    }
+}
+
+fn mailbox(slot: &mut Option<Arc<Mailbox>>) -> Result<&Arc<Mailbox>, Fault> {
+    if slot.is_none() {
+        *slot = Some(Mailbox::new().map_err(|error| Fault::local("eventfd", &error))?);
+    }
+    slot.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "no mailbox"))
+}
+
+/// Question and server of a query in one number.
+fn token(place: usize, server: usize) -> u64 {
+    (place as u64) << 16 | (server as u64 & 0xffff)
+}
+
+fn of_token(token: u64) -> (usize, usize) {
+    ((token >> 16) as usize, (token & 0xffff) as usize)
+}

@@ -1,0 +1,79 @@
+//! The hosts file (hosts(5)): names that are known without asking anybody.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
+
+use crate::dns::name::Name;
+use crate::fault::Fault;
+
+/// Where the system has it.
+pub const SYSTEM: &str = "/etc/hosts";
+/// The largest file that is read.
+const MAX_BYTES: u64 = 4 << 20;
+
+/// What the file says, in its order.
+#[derive(Debug, Clone, Default)]
+pub struct Hosts {
+    addresses: HashMap<Name, Vec<IpAddr>>,
+    names: HashMap<IpAddr, Vec<Name>>,
+}
+
+impl Hosts {
+    /// The system's file; what cannot be read is not there.
+    pub fn system() -> Hosts {
+        Hosts::load(Path::new(SYSTEM)).unwrap_or_default()
+    }
+
+    /// This file.
+    pub fn load(path: &Path) -> Result<Hosts, Fault> {
+        use std::io::Read;
+        let mut bytes = Vec::new();
+        let read = std::fs::File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
+        read.map_err(|error| Fault::local(path.display(), &error))?;
+        Ok(Hosts::parse(&String::from_utf8_lossy(&bytes)))
+    }
+
+    /// The text of such a file: address, then names. Lines that make no sense are skipped, as the C library does.
+    pub fn parse(text: &str) -> Hosts {
+        let mut hosts = Hosts::default();
+        for line in text.lines() {
+            let mut words = line.split('#').next().unwrap_or_default().split_whitespace();
+            let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) else { continue };
+            for name in words.filter_map(|word| Name::parse(word).ok()) {
+                hosts.addresses.entry(name.clone()).or_default().push(address);
+                hosts.names.entry(address).or_default().push(name);
+            }
+        }
+        hosts
+    }
+
+    /// The addresses of a name; none if it is not known. `localhost` and what lies below it is this host's whatever the
+    /// file says (RFC 6761, section 6.3).
+    pub fn addresses(&self, name: &Name) -> Option<Vec<IpAddr>> {
+        let listed = self.addresses.get(name).cloned();
+        let local = || name.labels().last().is_some_and(|label| label.eq_ignore_ascii_case(b"localhost"));
+        listed.or_else(|| local().then(|| vec![Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()]))
+    }
+
+    /// The names of an address, which is asked for backwards ([`Name::reverse`]); none if it is not known.
+    pub fn names(&self, reverse: &Name) -> Option<&[Name]> {
+        self.names.iter().find(|(address, _)| Name::reverse(**address) == *reverse).map(|(_, names)| names.as_slice())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines() {
+        let hosts = Hosts::parse("127.0.0.1 localhost Loop # x\n::1 localhost\nbad name\n192.0.2.1 a..b web\n");
+        let addresses = |name: &str| hosts.addresses(&Name::parse(name).unwrap()).map_or(0, |list| list.len());
+        assert_eq!((addresses("LOCALHOST"), addresses("loop"), addresses("web"), addresses("x")), (2, 1, 1, 0));
+        assert_eq!(addresses("app.localhost"), 2);
+        let names = |address: &str| hosts.names(&Name::reverse(address.parse().unwrap())).map(<[Name]>::len);
+        assert_eq!((names("127.0.0.1"), names("192.0.2.2")), (Some(2), None));
+        assert!(Hosts::load(Path::new("/no/such/file")).is_err());
+    }
+}

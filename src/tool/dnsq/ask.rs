@@ -1,0 +1,259 @@
+//! The questions of one call: asked together, told in their order.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::ops::ControlFlow;
+use std::time::Duration;
+
+use super::format::Template;
+use super::query::query;
+use super::records::{Full, Json, Rfc8427, Short};
+use super::servers::{Server, resolv_conf};
+use super::words::Plan;
+use super::{Args, idn, transfer};
+use crate::cli::output::Output;
+use crate::dns::client::hosts::Hosts;
+use crate::dns::client::{Answer, Client, Transport};
+use crate::dns::edns::EdnsOption;
+use crate::dns::message::{Flags, Message, Question, Rcode};
+use crate::dns::name::Name;
+use crate::dns::present;
+use crate::dns::query::Query;
+use crate::dns::record::{Class, Record, Rtype};
+use crate::fault::{Fault, Kind};
+
+/// Stands for the hosts file.
+const NO_SERVER: usize = usize::MAX;
+
+/// What a question ended with: it was answered, or why not.
+pub(super) type Verdict = Result<(), Fault>;
+
+pub(super) struct Job<'a> {
+    pub(super) args: &'a Args,
+    pub(super) plan: &'a Plan,
+    pub(super) servers: &'a [Server],
+    pub(super) client: &'a Client,
+    pub(super) format: Option<Template>,
+    pub(super) out: &'a Output,
+}
+
+impl Job<'_> {
+    /// Asks everything that was asked for; the verdicts stand in the order of the questions. An error is one of output.
+    pub(super) fn run(&self) -> Result<Vec<Verdict>, Fault> {
+        let mut verdicts = Vec::new();
+        let is_transfer = |question: &Question| matches!(question.rtype, Rtype::AXFR | Rtype::IXFR);
+        let mut place = 0;
+        for group in self.plan.questions.chunk_by(|a, b| !is_transfer(a) && !is_transfer(b)) {
+            match group {
+                [zone] if is_transfer(zone) => verdicts.push(transfer::run(self, zone)?),
+                questions => verdicts.extend(self.ask(place, questions)?),
+            }
+            place += group.len();
+        }
+        Ok(verdicts)
+    }
+
+    /// Asks these questions, the first of which has this place in the plan.
+    fn ask(&self, begin: usize, questions: &[Question]) -> Result<Vec<Verdict>, Fault> {
+        let stub = self.args.transport.search.then(|| Stub::new(self)).transpose()?;
+        // The names to try for each question, and what came of it.
+        let mut chains: Vec<VecDeque<Query>> = Vec::new();
+        let mut told = Told { job: self, questions, outcomes: Vec::new(), verdicts: Vec::new(), failed: None };
+        for (place, question) in questions.iter().enumerate() {
+            let known = stub.as_ref().and_then(|stub| stub.known(question));
+            let candidates = match &stub {
+                Some(stub) if known.is_none() && !self.plan.is_absolute(begin + place) => {
+                    stub.candidates(&question.name)
+                }
+                _ => vec![question.name.clone()],
+            };
+            let of = |name| query(self.args, &Question { name, ..question.clone() });
+            chains.push(candidates.into_iter().map(of).collect::<Result<_, _>>()?);
+            told.outcomes.push(known.map(Ok));
+        }
+        let open: Vec<usize> =
+            told.outcomes.iter().enumerate().filter(|(_, known)| known.is_none()).map(|(place, _)| place).collect();
+        let first: Vec<Query> =
+            open.iter().filter_map(|place| chains.get_mut(*place).and_then(VecDeque::pop_front)).collect();
+        told.tell();
+        let asked = if first.is_empty() {
+            Ok(())
+        } else {
+            self.client.ask_all(&first, &mut |place, result| {
+                let Some(&place) = open.get(place) else { return ControlFlow::Continue(None) };
+                let gone = matches!(&result, Ok(answer) if answer.message.rcode() == Rcode::NXDOMAIN);
+                if let Some(next) = chains.get_mut(place).filter(|_| gone).and_then(VecDeque::pop_front) {
+                    return ControlFlow::Continue(Some(next));
+                }
+                told.came(place, result)
+            })
+        };
+        match told.failed {
+            Some(fault) => Err(fault),
+            None => asked.map(|()| told.verdicts),
+        }
+    }
+
+    /// Prints what came, and says what it means.
+    fn tell(&self, question: &Question, result: Result<Answer, Fault>) -> Result<Verdict, Fault> {
+        let target = format!("{} {}", question.name, question.rtype);
+        let verdict = match result {
+            Ok(answer) => {
+                self.print(&answer)?;
+                verdict(&answer, question.rtype)
+            }
+            Err(fault) => Err(fault),
+        };
+        match &verdict {
+            Err(fault) if fault.kind != Kind::Negative => self.out.error(&target, fault),
+            _ => {}
+        }
+        Ok(verdict)
+    }
+
+    fn print(&self, answer: &Answer) -> Result<(), Fault> {
+        let server = self.servers.get(answer.server);
+        if self.args.json_rfc8427 {
+            return self.out.emit(&Rfc8427::of(&answer.message));
+        }
+        if self.out.json() {
+            return self.out.emit(&Json::of(answer, server));
+        }
+        let shown = |text: String| if self.args.idn { idn::unicode(&text) } else { text };
+        let lines: Vec<String> = match &self.format {
+            Some(template) => template.lines(answer, server),
+            None if self.args.short => present::short(&answer.message, self.plan.show.style),
+            None => return self.out.emit(&Full::of(answer, &self.plan.show, server, shown)),
+        };
+        lines.into_iter().try_for_each(|line| self.out.emit(&Short { line: shown(line) }))
+    }
+}
+
+/// Outcomes that came in any order, on their way out in the order of the questions.
+struct Told<'a> {
+    job: &'a Job<'a>,
+    questions: &'a [Question],
+    outcomes: Vec<Option<Result<Answer, Fault>>>,
+    verdicts: Vec<Verdict>,
+    failed: Option<Fault>,
+}
+
+impl Told<'_> {
+    fn came(&mut self, place: usize, result: Result<Answer, Fault>) -> ControlFlow<(), Option<Query>> {
+        if let Some(outcome) = self.outcomes.get_mut(place) {
+            *outcome = Some(result);
+        }
+        self.tell();
+        if self.failed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(None) }
+    }
+
+    /// Tells what is ready and next.
+    fn tell(&mut self) {
+        while self.failed.is_none() {
+            let place = self.verdicts.len();
+            let Some(result) = self.outcomes.get_mut(place).and_then(Option::take) else { return };
+            let Some(question) = self.questions.get(place) else { return };
+            match self.job.tell(question, result) {
+                Ok(verdict) => self.verdicts.push(verdict),
+                Err(fault) => self.failed = Some(fault),
+            }
+        }
+    }
+}
+
+/// How the system's own resolver sees short names (`--search`): hosts file, search list, dots.
+struct Stub {
+    hosts: Hosts,
+    search: Vec<Name>,
+    ndots: u8,
+}
+
+impl Stub {
+    fn new(job: &Job<'_>) -> Result<Stub, Fault> {
+        let conf = resolv_conf(job.args)?;
+        let hosts = match &job.args.transport.hosts {
+            Some(path) => Hosts::load(path)?,
+            None => Hosts::system(),
+        };
+        Ok(Stub { hosts, search: conf.search, ndots: job.args.transport.ndots.unwrap_or(conf.ndots) })
+    }
+
+    /// What the hosts file knows of a question.
+    fn known(&self, question: &Question) -> Option<Answer> {
+        let record = |rdata: Vec<u8>| Record {
+            name: question.name.clone(),
+            rtype: question.rtype,
+            class: Class::IN,
+            ttl: 0,
+            rdata,
+        };
+        let answer: Vec<Record> = match question.rtype {
+            _ if question.class != Class::IN => return None,
+            Rtype::A | Rtype::AAAA => {
+                let wanted = |address: &IpAddr| address.is_ipv4() == (question.rtype == Rtype::A);
+                let found = self.hosts.addresses(&question.name)?;
+                let octets = |address: IpAddr| match address {
+                    IpAddr::V4(v4) => v4.octets().to_vec(),
+                    IpAddr::V6(v6) => v6.octets().to_vec(),
+                };
+                found.into_iter().filter(wanted).map(|address| record(octets(address))).collect()
+            }
+            Rtype::PTR => {
+                let names = self.hosts.names(&question.name)?;
+                names.iter().map(|name| record(name.as_wire().to_vec())).collect()
+            }
+            _ => return None,
+        };
+        let message = Message {
+            flags: Flags(Flags::QR | Flags::AA),
+            question: vec![question.clone()],
+            answer,
+            ..Message::default()
+        };
+        Some(Answer {
+            message,
+            wire: Vec::new(),
+            server: NO_SERVER,
+            transport: Transport::Udp,
+            elapsed: Duration::ZERO,
+            mismatches: 0,
+            sent: 0,
+        })
+    }
+
+    /// The names to try, in the order of resolv.conf(5).
+    fn candidates(&self, name: &Name) -> Vec<Name> {
+        let longer = |domain: &Name| name.rebase(&Name::root(), domain).ok();
+        let mut names: Vec<Name> = self.search.iter().filter_map(longer).collect();
+        let dots = name.label_count().saturating_sub(1);
+        let at = if dots >= usize::from(self.ndots) { 0 } else { names.len() };
+        names.insert(at, name.clone());
+        names
+    }
+}
+
+/// What an answer means for a script: data, no data, or a server that did not answer the question.
+fn verdict(answer: &Answer, rtype: Rtype) -> Verdict {
+    let message = &answer.message;
+    let rcode = message.rcode();
+    let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(rcode.0));
+    match rcode {
+        Rcode::NOERROR => {
+            let typed = message.answer.iter().any(|record| record.rtype == rtype || rtype == Rtype::ANY);
+            // An alias whose end the server does not know is data; one that ends in an SOA has none (RFC 2308).
+            let denied = message.authority.iter().any(|record| record.rtype == Rtype::SOA);
+            if typed || (!message.answer.is_empty() && !denied) { Ok(()) } else { fault(Kind::Negative, "no data") }
+        }
+        Rcode::NXDOMAIN | Rcode::YXDOMAIN => fault(Kind::Negative, "no such name"),
+        Rcode::SERVFAIL => fault(Kind::PeerTemporary, &with_words(answer, "SERVFAIL")),
+        other => fault(Kind::Refused, &with_words(answer, &other.to_string())),
+    }
+}
+
+/// The code with the extended error's words, if the server sent some.
+fn with_words(answer: &Answer, code: &str) -> String {
+    let options = answer.message.edns.iter().flat_map(|edns| &edns.options);
+    let words: Vec<String> =
+        options.filter(|option| option.code == EdnsOption::EXTENDED_ERROR).map(EdnsOption::value).collect();
+    if words.is_empty() { code.to_owned() } else { format!("{code}: {}", words.join("; ")) }
+}

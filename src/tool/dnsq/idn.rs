@@ -1,0 +1,19 @@
+//! International names on their way out.
+
+/// International names in the words of a text in their own letters; what is no valid one stays as it is.
+pub(super) fn unicode(text: &str) -> String {
+    let word = |word: &str| {
+        if !word.to_ascii_lowercase().contains("xn--") {
+            return word.to_owned();
+        }
+        let (shown, result) = idna::domain_to_unicode(word);
+        if result.is_ok() && !shown.chars().any(char::is_control) { shown } else { word.to_owned() }
+    };
+    text.split_inclusive([' ', '\t', '\n'])
+        .map(|piece| {
+            let end = piece.trim_end_matches([' ', '\t', '\n']).len();
+            let (name, blanks) = piece.split_at_checked(end).unwrap_or((piece, ""));
+            word(name) + blanks
+        })
+        .collect()
+}

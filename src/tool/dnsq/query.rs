@@ -1,0 +1,134 @@
+//! What stands in `dnsq`'s queries beside the question: flags, EDNS options, the key.
+
+use std::net::IpAddr;
+
+use super::Args;
+use crate::cli::output::Output;
+use crate::dns::edns::{Edns, EdnsOption};
+use crate::dns::message::{Flags, Question};
+use crate::dns::query::Query;
+use crate::dns::tsig::Key;
+use crate::fault::{Fault, Kind};
+
+/// What stands in the query beside the question.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Query")]
+pub(super) struct QueryArgs {
+    /// Ask for DNSSEC records too (DO)
+    #[arg(long)]
+    pub(super) dnssec: bool,
+    /// Do not ask for recursion (RD off)
+    #[arg(long)]
+    pub(super) no_recurse: bool,
+    /// Ask the resolver not to validate (CD)
+    #[arg(long)]
+    pub(super) cd: bool,
+    /// Ask whether the resolver validated (AD)
+    #[arg(long)]
+    pub(super) ad: bool,
+    /// Ask for the server's identity (RFC 5001)
+    #[arg(long)]
+    pub(super) nsid: bool,
+    /// Ask on behalf of this network, ADDRESS[/PREFIX] (RFC 7871)
+    #[arg(long, value_name = "NET")]
+    pub(super) subnet: Option<String>,
+    /// Send a cookie, a random one or HEX (RFC 7873)
+    #[arg(long, value_name = "HEX", num_args = 0..=1, default_missing_value = "", require_equals = true)]
+    pub(super) cookie: Option<String>,
+    /// Ask for the zone's expiry timer (RFC 7314)
+    #[arg(long)]
+    pub(super) expire: bool,
+    /// Ask how long the connection may stay idle (RFC 7828)
+    #[arg(long)]
+    pub(super) keepalive: bool,
+    /// Pad the query to a multiple of BYTES (RFC 7830) [default: 128 on encrypted transports, 0 = never]
+    #[arg(long, value_name = "BYTES")]
+    pub(super) padding: Option<u16>,
+    /// Send this EDNS option, CODE[:HEX]; may be repeated
+    #[arg(long, value_name = "CODE[:HEX]")]
+    pub(super) ednsopt: Vec<String>,
+    /// Announce that we take UDP answers of this size
+    #[arg(long, value_name = "BYTES", default_value_t = crate::dns::edns::DEFAULT_UDP_SIZE)]
+    pub(super) bufsize: u16,
+    /// Ask without EDNS
+    #[arg(long)]
+    pub(super) no_edns: bool,
+    /// Give letters random case, which the answer has to repeat (0x20)
+    #[arg(long)]
+    pub(super) mix_case: bool,
+}
+
+/// The query for a question.
+pub(super) fn query(args: &Args, question: &Question) -> Result<Query, Fault> {
+    let args = &args.query;
+    let mut flags = Flags::default();
+    flags.set(Flags::RD, !args.no_recurse);
+    flags.set(Flags::CD, args.cd);
+    flags.set(Flags::AD, args.ad);
+    let edns = if args.no_edns { None } else { Some(edns(args)?) };
+    Ok(Query { question: question.clone(), flags, edns, authority: None, padding: args.padding })
+}
+
+/// The key to sign with, if one was named.
+pub(super) fn key(args: &Args, out: &Output) -> Result<Option<Key>, Fault> {
+    let parsed = match (&args.tsig, &args.key_file) {
+        (Some(text), _) => {
+            out.warn("the key is visible in the list of processes: -k FILE is not");
+            Key::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("-y: {why}")))
+        }
+        (None, Some(path)) => {
+            let text = std::fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;
+            Key::from_file(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())))
+        }
+        (None, None) => return Ok(None),
+    };
+    parsed.map(Some)
+}
+
+/// The options that the arguments ask for.
+fn edns(args: &QueryArgs) -> Result<Edns, Fault> {
+    let usage = |text: String| Fault::new(Kind::Usage, text);
+    let mut edns = Edns { udp_size: args.bufsize, dnssec_ok: args.dnssec, ..Edns::default() };
+    let mut add = |code, data| edns.options.push(EdnsOption::new(code, data));
+    if args.nsid {
+        add(EdnsOption::NSID, Vec::new());
+    }
+    if let Some(text) = &args.subnet {
+        let (address, prefix) = text.split_once('/').map_or((text.as_str(), None), |(a, p)| (a, Some(p)));
+        let address = if address == "0" { "0.0.0.0" } else { address };
+        let address: IpAddr = address.parse().map_err(|_| usage(format!("--subnet {text}: bad address")))?;
+        let full = if text == "0" {
+            0
+        } else if address.is_ipv4() {
+            32
+        } else {
+            128
+        };
+        let prefix = prefix.map_or(Ok(full), str::parse).map_err(|_| usage(format!("--subnet {text}: bad prefix")))?;
+        let option = EdnsOption::client_subnet(address, prefix);
+        add(option.code, option.data);
+    }
+    if let Some(text) = &args.cookie {
+        let mut cookie = [0; 8];
+        crate::net::random::fill(&mut cookie)?;
+        let data = if text.is_empty() { cookie.to_vec() } else { hex(text)? };
+        add(EdnsOption::COOKIE, data);
+    }
+    if args.expire {
+        add(EdnsOption::EXPIRE, Vec::new());
+    }
+    if args.keepalive {
+        add(EdnsOption::KEEPALIVE, Vec::new());
+    }
+    for text in &args.ednsopt {
+        let (code, data) = text.split_once(':').unwrap_or((text, ""));
+        let code = code.parse().map_err(|_| usage(format!("--ednsopt {text}: CODE[:HEX] expected")))?;
+        add(code, hex(data)?);
+    }
+    Ok(edns)
+}
+
+fn hex(text: &str) -> Result<Vec<u8>, Fault> {
+    crate::dns::record::parse::hex(text.as_bytes())
+        .map_err(|error| Fault::new(Kind::Usage, format!("{text:?}: {error}")))
+}

@@ -1,0 +1,142 @@
+//! Whom `dnsq` asks, and how: names and URLs of servers, transports, certificates.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use super::Args;
+use super::words::Plan;
+use crate::cli::args::TrustArgs;
+use crate::cli::output::Output;
+use crate::dns::client::server::{ResolvConf, ServerName};
+use crate::dns::client::{Endpoint, HttpTarget, Transport};
+use crate::dns::record::parse;
+use crate::fault::{Fault, Kind};
+use crate::net::tls::{ClientTls, ClientTlsOptions};
+
+/// Encryption: whom to believe.
+#[derive(Debug, Clone, Default, clap::Args)]
+#[command(next_help_heading = "Encryption")]
+pub(super) struct EncryptionArgs {
+    #[command(flatten)]
+    pub(super) trust: TrustArgs,
+    /// Take servers with this public key only (SHA-256 of the SubjectPublicKeyInfo in base64), whoever issued the
+    /// certificate; with --ca-cert or --tls-name it is checked as well; may be repeated
+    #[arg(long, value_name = "sha256//BASE64", value_parser = pin, conflicts_with = "insecure")]
+    pub(super) pin: Vec<[u8; 32]>,
+    /// The transport for servers that were not named by URL (`+tcp`, `+tls`, `+https`, `+quic`).
+    #[arg(skip)]
+    pub(super) transport: Option<Transport>,
+    /// The resource of `+https`.
+    #[arg(skip)]
+    pub(super) http: Option<HttpTarget>,
+}
+
+fn pin(text: &str) -> Result<[u8; 32], String> {
+    let digest = text.strip_prefix("sha256//").unwrap_or(text);
+    let bytes = parse::base64(digest.as_bytes())?;
+    bytes.try_into().map_err(|_| "a SHA-256 digest has 32 bytes".to_owned())
+}
+
+/// A pin as kdig's `+tls-pin` takes it.
+pub(super) fn parse_pin(text: &str) -> Result<[u8; 32], Fault> {
+    pin(text).map_err(|why| Fault::new(Kind::Usage, format!("pin {text}: {why}")))
+}
+
+/// One address of a server, with the name that the user gave it.
+#[derive(Debug, Clone)]
+pub(super) struct Server {
+    pub(super) name: String,
+    pub(super) endpoint: Endpoint,
+}
+
+impl Server {
+    pub(super) fn address(&self) -> SocketAddr {
+        self.endpoint.address
+    }
+}
+
+/// The servers of the command line, or those of resolv.conf.
+pub(super) fn servers(args: &Args, plan: &Plan, out: &Output) -> Result<Vec<Server>, Fault> {
+    let transport = match args.encryption.transport {
+        Some(transport) => transport,
+        None if args.transport.tcp => Transport::Tcp,
+        None => Transport::Udp,
+    };
+    let mut names = Vec::new();
+    for name in &plan.servers {
+        let mut server = ServerName::parse(name)?;
+        // `--tcp` and `+tcp` are about what would go over UDP.
+        if server.transport == Some(Transport::Udp) && args.transport.tcp {
+            server.transport = Some(Transport::Tcp);
+        }
+        names.push(server);
+    }
+    if names.is_empty() {
+        let conf = resolv_conf(args)?;
+        let named = |address: &SocketAddr| ServerName::parse(&address.ip().to_string());
+        names = conf.servers.iter().map(named).collect::<Result<_, _>>()?;
+    }
+    let mut made: Option<ClientTls> = None;
+    let mut tls = || {
+        if made.is_none() {
+            made = Some(ClientTls::new(&ClientTlsOptions {
+                pins: args.encryption.pin.clone(),
+                ..args.encryption.trust.options(out)
+            })?);
+        }
+        made.clone().ok_or_else(|| Fault::new(Kind::Internal, "no TLS"))
+    };
+    let mut servers = Vec::new();
+    for mut name in names {
+        if let Some(http) = args.encryption.http.as_ref().filter(|_| name.transport.is_none()) {
+            name.http = http.clone();
+        }
+        for mut endpoint in name.endpoints((args.port, transport), &mut tls)? {
+            endpoint.bind = args.transport.bind;
+            servers.push(Server { name: name.host.clone(), endpoint });
+        }
+    }
+    servers.retain(|server| {
+        let address = server.address();
+        (!args.transport.ipv4 || address.is_ipv4()) && (!args.transport.ipv6 || address.is_ipv6())
+    });
+    if servers.is_empty() {
+        return Err(Fault::new(Kind::Usage, "no server with an address of this family"));
+    }
+    Ok(servers)
+}
+
+/// The system's resolv.conf, or the file that was named.
+pub(super) fn resolv_conf(args: &Args) -> Result<ResolvConf, Fault> {
+    match &args.transport.resolv_conf {
+        Some(path) if !path.exists() => Err(Fault::new(Kind::NoInput, format!("{}: not there", path.display()))),
+        Some(path) => ResolvConf::load(path),
+        None => ResolvConf::system(),
+    }
+}
+
+/// dig's and kdig's options about encryption. False: it is none of them.
+pub(super) fn dig_option(name: &str, value: Option<&str>, on: bool, args: &mut EncryptionArgs) -> Result<bool, Fault> {
+    let missing = || Fault::new(Kind::Usage, format!("+{name}: a value is missing"));
+    let given = || value.ok_or_else(missing);
+    let path = || given().map(|text| Some(PathBuf::from(Path::new(text))));
+    match name {
+        "tls" => args.transport = on.then_some(Transport::Tls),
+        "quic" => args.transport = on.then_some(Transport::Quic),
+        "https" | "https-post" | "https-get" => {
+            args.transport = on.then_some(Transport::Https);
+            let path = value.map_or_else(|| HttpTarget::default().path, str::to_owned);
+            let path = if path.starts_with('/') { path } else { format!("/{path}") };
+            args.http = Some(HttpTarget { path, get: name == "https-get" });
+        }
+        // Without a file: the system's, which are believed anyway.
+        "tls-ca" if value.is_none() => {}
+        "tls-ca" => args.trust.ca_cert = path()?,
+        "tls-certfile" => args.trust.cert = path()?,
+        "tls-keyfile" => args.trust.key = path()?,
+        "tls-hostname" | "tls-sni" => args.trust.tls_name = Some(given()?.to_owned()),
+        "tls-pin" => args.pin.push(parse_pin(given()?)?),
+        _ => return Ok(false),
+    }
+    Ok(true)
+}
