@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use applayer::ftp::address;
 use applayer::ftp::command::Command;
 use applayer::ftp::glob::Glob;
-use applayer::ftp::listing::{Line, Lister};
+use applayer::ftp::listing::{Dialect, FactSet, Line, Lister, format_mlsd};
 use applayer::ftp::path::{FtpUrl, RemotePath, check_name};
 use applayer::ftp::reply::ReplyReader;
 use applayer::ftp::session::{Action, Event, Policy, Refusal, Rights, Session};
@@ -16,6 +16,13 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("ftp_session", ftp_session),
     ("ftp_reply", ftp_reply),
     ("ftp_listing", ftp_listing),
+    ("ftp_listing_mlsd", ftp_listing_mlsd),
+    ("ftp_listing_unix", ftp_listing_unix),
+    ("ftp_listing_dos", ftp_listing_dos),
+    ("ftp_listing_eplf", ftp_listing_eplf),
+    ("ftp_listing_vms", ftp_listing_vms),
+    ("ftp_listing_mvs", ftp_listing_mvs),
+    ("ftp_listing_as400", ftp_listing_as400),
     ("ftp_address", ftp_address),
     ("ftp_url", ftp_url),
     ("ftp_glob", ftp_glob),
@@ -41,15 +48,58 @@ fn ftp_reply(data: &[u8]) {
     assert_eq!(read(data.len()), read(1));
 }
 
-/// Any line is an entry, nothing or unknown; an entry has a name.
-fn ftp_listing(data: &[u8]) {
-    for mut lister in [Lister::mlsd(), Lister::list(1_795_413_142)] {
-        for line in data.split(|byte| *byte == b'\n') {
-            if let Line::Entry(entry) = lister.line(line) {
-                assert!(!entry.name.is_empty());
+/// Any line is an entry, nothing or unknown; an entry has a name, and an MLSD line of it is read as the same name.
+fn read_listing(mut lister: Lister, data: &[u8]) {
+    for line in data.split(|byte| *byte == b'\n') {
+        if let Line::Entry(entry) = lister.line(line) {
+            assert!(!entry.name.is_empty());
+            if entry.name.contains(&b'\r') || matches!(entry.name.as_slice(), b"." | b"..") {
+                continue;
+            }
+            match Lister::mlsd().line(&format_mlsd(&entry, FactSet::default())) {
+                Line::Entry(again) => assert_eq!(again.name, entry.name),
+                other => panic!("{entry:?} became {other:?}"),
             }
         }
     }
+    lister.finish();
+}
+
+/// 2026-11-23T05:52:22Z.
+const NOW: i64 = 1_795_413_142;
+
+fn ftp_listing(data: &[u8]) {
+    read_listing(Lister::list(NOW), data);
+    read_listing(Lister::saved(data.split(|byte| *byte == b'\n').next().unwrap_or_default(), NOW), data);
+}
+
+fn ftp_listing_mlsd(data: &[u8]) {
+    read_listing(Lister::mlsd(), data);
+}
+
+fn ftp_listing_unix(data: &[u8]) {
+    read_listing(Lister::of(Dialect::Unix, NOW), data);
+}
+
+fn ftp_listing_dos(data: &[u8]) {
+    read_listing(Lister::of(Dialect::Dos, NOW), data);
+}
+
+fn ftp_listing_eplf(data: &[u8]) {
+    read_listing(Lister::of(Dialect::Eplf, NOW), data);
+}
+
+fn ftp_listing_vms(data: &[u8]) {
+    read_listing(Lister::of(Dialect::Vms, NOW), data);
+}
+
+fn ftp_listing_mvs(data: &[u8]) {
+    read_listing(Lister::of(Dialect::MvsDatasets, NOW), data);
+    read_listing(Lister::of(Dialect::MvsMembers, NOW), data);
+}
+
+fn ftp_listing_as400(data: &[u8]) {
+    read_listing(Lister::of(Dialect::As400, NOW), data);
 }
 
 /// What parses comes back from its own wire form.

@@ -3,7 +3,7 @@
 //! | file | role |
 //! |---|---|
 //! | [`command`], [`reply`], [`address`], [`listing`], [`path`] | wire text ↔ types, pure |
-//! | [`glob`], [`filter`] | which names and entries are meant, pure |
+//! | [`glob`] | which names and paths are meant, pure |
 //! | [`session`] | server state machine: command → actions, pure |
 //! | [`store`] | the tree being served: confined below its root, atomic uploads |
 //! | [`server`] | sockets, data streams and TLS for [`session`] |
@@ -14,7 +14,6 @@
 pub mod address;
 pub mod client;
 pub mod command;
-pub mod filter;
 pub mod glob;
 pub mod listing;
 pub mod mirror;

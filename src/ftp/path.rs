@@ -462,7 +462,7 @@ mod tests {
             ("ftp://h/*.txt", "ftp://h/", Some("*.txt"), false),
             ("ftp://u@h:21/a/b/20??/x{1,2}", "ftp://u@h:21/a/b/", Some("20??/x{1,2}"), false),
             ("ftp://h//root/*/", "ftp://h//root/", Some("*/"), true),
-            ("ftp://h/a%2A%20b/[ab]%2Ac%20d;type=a", "ftp://h/a*%20b/;type=a", Some("[ab]\\*c d"), false),
+            ("ftp://h/a%2A%20b/[ab]%2Ac%20d;type=a", "ftp://h/a%2A%20b/;type=a", Some("[ab]\\*c d"), false),
             ("ftp://h/{a/b,c}", "ftp://h/", Some("{a/b,c}"), false),
             ("ftp://h/plain%5B1%5D", "ftp://h/plain%5B1%5D", None, false),
             ("ftp://h", "ftp://h/", None, true),

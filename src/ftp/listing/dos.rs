@@ -1,19 +1,19 @@
 //! MS-DOS `dir` as IIS and other Windows servers print it: `11-23-26  05:52AM       <DIR>          name`.
 
-use super::time::seconds;
+use super::time::short_date;
 use super::{Entry, EntryType, Line, Modified, Precision, decimal, entry_or_nothing};
 
-/// One line of a DOS listing.
-pub(super) fn parse_line(line: &[u8]) -> Line {
-    match parse_entry(line) {
+/// One line of a DOS listing; `day_first` is what earlier lines proved.
+pub(super) fn parse_line(line: &[u8], day_first: &mut bool) -> Line {
+    match parse_entry(line, day_first) {
         Some(entry) => entry_or_nothing(entry),
         None => Line::Unknown,
     }
 }
 
-fn parse_entry(line: &[u8]) -> Option<Entry> {
+fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<Entry> {
     let (date, rest) = word(line)?;
-    let (year, month, day) = parse_date(date)?;
+    let day = short_date(date, day_first)?;
     let (time, mut rest) = word(rest)?;
     let mut clock = time.to_ascii_uppercase();
     // `01:30 PM` with a space is printed by some servers.
@@ -40,8 +40,11 @@ fn parse_entry(line: &[u8]) -> Option<Entry> {
     };
     let mut entry = Entry::new(name, entry_type);
     entry.size = size;
-    let found = seconds(year, month, day, hour, minute, 0)?;
-    entry.modified = Some(Modified { seconds: found, precision: Precision::Minute, utc: false });
+    entry.modified = day.map(|day| Modified {
+        seconds: day + i64::from(hour * 3600 + minute * 60),
+        precision: Precision::Minute,
+        utc: false,
+    });
     if entry_type == EntryType::Symlink {
         split_target(&mut entry);
     }
@@ -53,29 +56,6 @@ fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
     let text = text.trim_ascii_start();
     let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
     text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
-}
-
-/// `11-23-26`, `11-23-2026`, `11/23/26` (month first), `2026-11-23`. Two digits from 70 on are the last century.
-fn parse_date(text: &[u8]) -> Option<(i64, u32, u32)> {
-    let mut parts = text.split(|byte| matches!(byte, b'-' | b'/'));
-    let (first, second, third) = (parts.next()?, parts.next()?, parts.next()?);
-    if parts.next().is_some() {
-        return None;
-    }
-    let small = |text: &[u8]| decimal(text).filter(|_| text.len() <= 2).and_then(|value| u32::try_from(value).ok());
-    let year = |text: &[u8]| {
-        let value = i64::try_from(decimal(text)?).ok()?;
-        match text.len() {
-            4 => Some(value),
-            2 => Some(if value < 70 { 2000 + value } else { 1900 + value }),
-            _ => None,
-        }
-    };
-    match first.len() {
-        4 => Some((year(first)?, small(second)?, small(third)?)),
-        1 | 2 => Some((year(third)?, small(first)?, small(second)?)),
-        _ => None,
-    }
 }
 
 /// `05:52AM`, `05:52PM`, `05:52P`, `17:52`.

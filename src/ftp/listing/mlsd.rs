@@ -66,6 +66,8 @@ pub fn parse_facts(facts: &[u8], name: &[u8]) -> Option<Entry> {
             entry.owner = Some(value.to_vec());
         } else if is("unix.groupname") || (is("unix.group") || is("unix.gid")) && entry.group.is_none() {
             entry.group = Some(value.to_vec());
+        } else {
+            entry.fact(&String::from_utf8_lossy(key), value);
         }
     }
     Some(entry)
@@ -89,7 +91,8 @@ fn set_type(entry: &mut Entry, value: &[u8]) -> Option<()> {
     Some(())
 }
 
-fn octal(text: &[u8]) -> Option<u32> {
+/// Permission bits in octal.
+pub(super) fn octal(text: &[u8]) -> Option<u32> {
     if text.is_empty() || text.len() > 7 {
         return None;
     }

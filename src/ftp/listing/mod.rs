@@ -1,12 +1,17 @@
 //! Directory listings: what servers print about files, to [`Entry`] and back.
 //!
 //! MLSD (RFC 3659, section 7) is exact. LIST has no standard (RFC 959, section 4.1.3): [`Lister`] knows the dialects that
-//! servers print and finds out which one it reads.
+//! servers print and finds out which one it reads. Where a line leaves something open (a date in an order that nobody can
+//! know, a size in blocks), it stays unknown: nothing is guessed.
 
+mod as400;
 mod dos;
+mod eplf;
 mod mlsd;
+mod mvs;
 mod time;
 mod unix;
+mod vms;
 
 pub use mlsd::{FactSet, format_mlsd, parse_facts};
 pub use time::{Modified, Precision, format_mdtm, format_rfc3339, parse_mdtm};
@@ -65,6 +70,9 @@ pub struct Entry {
     pub perm: Option<String>,
     /// MLSD's `unique` fact: the same value is the same file (RFC 3659, section 7.5.2).
     pub unique: Option<Vec<u8>>,
+    /// What the listing tells besides, by the server's own names in lower case: facts of MLSD that have no member here,
+    /// blocks and versions of VMS, data set attributes of MVS.
+    pub facts: Vec<(String, Vec<u8>)>,
 }
 
 impl Entry {
@@ -82,7 +90,13 @@ impl Entry {
             links: None,
             perm: None,
             unique: None,
+            facts: Vec::new(),
         }
+    }
+
+    /// Notes a fact that has no member of its own.
+    fn fact(&mut self, name: &str, value: &[u8]) {
+        self.facts.push((name.to_ascii_lowercase(), value.to_vec()));
     }
 
     /// True for a directory.
@@ -100,6 +114,32 @@ pub enum Dialect {
     Unix,
     /// MS-DOS `dir`, as IIS prints it.
     Dos,
+    /// Easily Parsed LIST Format (<https://cr.yp.to/ftp/list/eplf.html>).
+    Eplf,
+    /// OpenVMS `DIRECTORY`; a long name has a line of its own.
+    Vms,
+    /// z/OS (MVS): data sets.
+    MvsDatasets,
+    /// z/OS (MVS): members of a partitioned data set.
+    MvsMembers,
+    /// IBM i (OS/400).
+    As400,
+}
+
+impl Dialect {
+    /// The name in JSON and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Dialect::Mlsd => "mlsd",
+            Dialect::Unix => "unix",
+            Dialect::Dos => "dos",
+            Dialect::Eplf => "eplf",
+            Dialect::Vms => "vms",
+            Dialect::MvsDatasets => "mvs",
+            Dialect::MvsMembers => "mvs-members",
+            Dialect::As400 => "as400",
+        }
+    }
 }
 
 /// What one line of a listing is. Short-lived: one a line, so the size of an entry does not matter.
@@ -108,7 +148,7 @@ pub enum Dialect {
 pub enum Line {
     /// An entry.
     Entry(Entry),
-    /// The directory itself or its parent, a heading, a total, an empty line.
+    /// The directory itself or its parent, a heading, a total, an empty line, the first half of an entry.
     Nothing,
     /// Not understood: reported, never guessed at.
     Unknown,
@@ -119,17 +159,38 @@ pub enum Line {
 pub struct Lister {
     now: i64,
     dialect: Option<Dialect>,
+    /// A date proved that this server writes the day first.
+    day_first: bool,
+    /// The name of a VMS file whose facts are on the next line.
+    held: Option<Vec<u8>>,
+    /// The VMS file that was listed last: its older versions follow.
+    last: Vec<u8>,
 }
 
 impl Lister {
     /// A reader for LIST output. `now` (seconds since 1970, UTC) decides the year of dates that have none.
     pub fn list(now: i64) -> Lister {
-        Lister { now, dialect: None }
+        Lister { now, dialect: None, day_first: false, held: None, last: Vec::new() }
     }
 
     /// A reader for MLSD output.
     pub fn mlsd() -> Lister {
-        Lister { now: 0, dialect: Some(Dialect::Mlsd) }
+        Lister::of(Dialect::Mlsd, 0)
+    }
+
+    /// A reader that expects this dialect from the first line.
+    pub fn of(dialect: Dialect, now: i64) -> Lister {
+        Lister { dialect: Some(dialect), ..Lister::list(now) }
+    }
+
+    /// A reader for a listing of unknown origin: LIST, or MLSD if its first line has facts.
+    pub fn saved(first: &[u8], now: i64) -> Lister {
+        let facts = first.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let first_fact = facts.split(|byte| *byte == b';').next().unwrap_or_default();
+        match facts.ends_with(b";") && !facts.starts_with(b"+") && first_fact.contains(&b'=') {
+            true => Lister::mlsd(),
+            false => Lister::list(now),
+        }
     }
 
     /// The dialect found so far.
@@ -149,7 +210,14 @@ impl Lister {
                 return parsed;
             }
         }
-        for dialect in [Dialect::Unix, Dialect::Dos] {
+        if let Some(dialect) = mvs::heading(line) {
+            self.dialect = Some(dialect);
+            return Line::Nothing;
+        }
+        const FOUND_BY_A_LINE: [Dialect; 5] =
+            [Dialect::Unix, Dialect::Dos, Dialect::Eplf, Dialect::As400, Dialect::Vms];
+        let tried = self.dialect;
+        for dialect in FOUND_BY_A_LINE.into_iter().filter(|dialect| tried != Some(*dialect)) {
             let parsed = self.parse(dialect, line);
             if let Line::Entry(_) = parsed {
                 self.dialect = Some(dialect);
@@ -161,11 +229,21 @@ impl Lister {
         Line::Unknown
     }
 
-    fn parse(&self, dialect: Dialect, line: &[u8]) -> Line {
+    /// The end of the listing: [`Line::Unknown`] if an entry is only half there.
+    pub fn finish(&mut self) -> Line {
+        if self.held.take().is_some() { Line::Unknown } else { Line::Nothing }
+    }
+
+    fn parse(&mut self, dialect: Dialect, line: &[u8]) -> Line {
         match dialect {
             Dialect::Mlsd => mlsd::parse_line(line),
             Dialect::Unix => unix::parse_line(line, self.now),
-            Dialect::Dos => dos::parse_line(line),
+            Dialect::Dos => dos::parse_line(line, &mut self.day_first),
+            Dialect::Eplf => eplf::parse_line(line),
+            Dialect::Vms => vms::parse_line(line, &mut self.held, &mut self.last),
+            Dialect::MvsDatasets => mvs::parse_dataset(line),
+            Dialect::MvsMembers => mvs::parse_member(line),
+            Dialect::As400 => as400::parse_line(line, &mut self.day_first),
         }
     }
 }
@@ -177,6 +255,16 @@ fn entry_or_nothing(entry: Entry) -> Line {
         b"" => Line::Unknown,
         _ => Line::Entry(entry),
     }
+}
+
+/// The words of a line.
+fn split_words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty())
+}
+
+/// A number of one or two digits.
+fn small(text: &[u8]) -> Option<u32> {
+    decimal(text).filter(|_| text.len() <= 2).and_then(|value| u32::try_from(value).ok())
 }
 
 /// A decimal number of at most 19 digits.

@@ -6,160 +6,115 @@ use super::*;
 /// 2026-11-23T05:52:22Z.
 const NOW: i64 = 1_795_413_142;
 
-fn one(lister: &mut Lister, line: &str) -> Entry {
-    match lister.line(line.as_bytes()) {
-        Line::Entry(entry) => entry,
-        other => panic!("{line:?} is {other:?}"),
-    }
-}
+/// The tables of `tests/data/ftp/listing`; unix.txt describes their format.
+const TABLES: &[(&str, &str, Option<Dialect>)] = &[
+    ("unix", include_str!("../../../tests/data/ftp/listing/unix.txt"), Some(Dialect::Unix)),
+    ("dos", include_str!("../../../tests/data/ftp/listing/dos.txt"), Some(Dialect::Dos)),
+    ("eplf", include_str!("../../../tests/data/ftp/listing/eplf.txt"), Some(Dialect::Eplf)),
+    ("vms", include_str!("../../../tests/data/ftp/listing/vms.txt"), Some(Dialect::Vms)),
+    ("mvs", include_str!("../../../tests/data/ftp/listing/mvs.txt"), None),
+    ("as400", include_str!("../../../tests/data/ftp/listing/as400.txt"), Some(Dialect::As400)),
+    ("mlsd", include_str!("../../../tests/data/ftp/listing/mlsd.txt"), Some(Dialect::Mlsd)),
+];
 
-fn list(line: &str) -> Entry {
-    one(&mut Lister::list(NOW), line)
-}
-
-/// `type|name|size|time|precision|owner|group|mode|target` in short, for tables.
+/// An entry as the tables have it.
 fn brief(entry: &Entry) -> String {
     let text =
         |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or("-".into());
-    format!(
-        "{}|{}|{}|{}|{}|{}|{}",
-        entry.entry_type.as_str(),
-        String::from_utf8_lossy(&entry.name),
+    let time = entry.modified.map(|modified| {
+        let whole = format_rfc3339(modified.seconds);
+        let end = [10, 16, 19][modified.precision as usize];
+        format!("{}{} {}", &whole[..end], if modified.utc { "Z" } else { "" }, modified.precision.as_str())
+    });
+    [
+        entry.entry_type.as_str().to_owned(),
+        String::from_utf8_lossy(&entry.name).into_owned(),
         entry.size.map(|size| size.to_string()).unwrap_or("-".into()),
-        entry.modified.map(|m| format!("{} {}", format_rfc3339(m.seconds), m.precision.as_str())).unwrap_or("-".into()),
+        time.unwrap_or("-".into()),
         text(&entry.owner),
+        text(&entry.group),
         entry.mode.map(|mode| format!("{mode:o}")).unwrap_or("-".into()),
         text(&entry.link_target),
-    )
+    ]
+    .join("|")
 }
 
 #[test]
-fn unix_dialects() {
-    let table = [
-        // vsftpd 3, pure-ftpd, proftpd, ftpd-bsd
-        (
-            "-rw-r--r--    1 0        0            4096 Nov 23 05:52 a.txt",
-            "file|a.txt|4096|2026-11-23T05:52:00Z minute|0|644|-",
-        ),
-        (
-            "drwxr-xr-x    2 ftp      ftp          4096 Jan 05  2024 pub",
-            "directory|pub|-|2024-01-05T00:00:00Z day|ftp|755|-",
-        ),
-        // tomorrow is still this year (a server ahead of UTC), the day after is last year's
-        ("-rw-r--r-- 1 u g 1 Nov 24 05:00 x", "file|x|1|2026-11-24T05:00:00Z minute|u|644|-"),
-        ("-rw-r--r-- 1 u g 1 Nov 25 05:00 x", "file|x|1|2025-11-25T05:00:00Z minute|u|644|-"),
-        // 29 February without a year (rclone#6785)
-        ("-rw-r--r-- 1 u g 1 Feb 29 12:00 leap", "file|leap|1|2024-02-29T12:00:00Z minute|u|644|-"),
-        // name that looks like a date (suppaftp#69)
-        ("-rw-rw-rw- 1 u g 7 Nov 23 05:52 01 1234 foo", "file|01 1234 foo|7|2026-11-23T05:52:00Z minute|u|666|-"),
-        ("-rw-rw-rw- 1 u g 7 Nov 23 05:52 Nov 1 2020 x", "file|Nov 1 2020 x|7|2026-11-23T05:52:00Z minute|u|666|-"),
-        // spaces: leading ones belong to the name; parentheses (FluentFTP#739)
-        ("-rw-r--r-- 1 u g 7 Nov  3 05:52   two (2).txt", "file|  two (2).txt|7|2026-11-03T05:52:00Z minute|u|644|-"),
-        // owner or group with spaces (Windows domains behind a Unix listing)
-        ("-rw-r--r-- 1 BOB Domain Users 7 Nov  3 05:52 x", "file|x|7|2026-11-03T05:52:00Z minute|BOB|644|-"),
-        // no group (old BSD), no link count (some embedded servers)
-        ("-rw-r--r--  1 user 7 Nov  3 05:52 x", "file|x|7|2026-11-03T05:52:00Z minute|user|644|-"),
-        ("-rwx------ user group 7 Nov  3 05:52 x", "file|x|7|2026-11-03T05:52:00Z minute|user|700|-"),
-        // ACL marks, setuid, sticky
-        ("-rwsr-xr-x+ 1 u g 7 Nov  3 05:52 x", "file|x|7|2026-11-03T05:52:00Z minute|u|4755|-"),
-        ("drwxrwxrwt. 1 u g 7 Nov  3 05:52 tmp", "directory|tmp|-|2026-11-03T05:52:00Z minute|u|1777|-"),
-        // long-iso, full-iso with its zone
-        ("-rw-r--r-- 1 u g 7 2024-02-29 05:52 x", "file|x|7|2024-02-29T05:52:00Z minute|u|644|-"),
-        ("-rw-r--r-- 1 u g 7 2024-02-29 05:52:09.123456789 +0130 x", "file|x|7|2024-02-29T04:22:09Z second|u|644|-"),
-        // ls -T
-        ("-rw-r--r-- 1 u g 7 Feb 29 05:52:09 2024 x", "file|x|7|2024-02-29T05:52:09Z second|u|644|-"),
-        // day before month
-        ("-rw-r--r-- 1 u g 7 29 Feb 2024 x", "file|x|7|2024-02-29T00:00:00Z day|u|644|-"),
-        // devices, sockets
-        ("crw-rw-rw- 1 root root 1, 3 Nov 23 05:52 null", "other|null|-|2026-11-23T05:52:00Z minute|root|666|-"),
-        // links; the size settles which arrow is meant
-        ("lrwxrwxrwx 1 u g 3 Nov 23 05:52 a -> b/c", "symlink|a|3|2026-11-23T05:52:00Z minute|u|777|b/c"),
-        ("lrwxrwxrwx 1 u g 1 Nov 23 05:52 a -> b -> c", "symlink|a -> b|1|2026-11-23T05:52:00Z minute|u|777|c"),
-        ("lrwxrwxrwx 1 u g 6 Nov 23 05:52 a -> b -> c", "symlink|a|6|2026-11-23T05:52:00Z minute|u|777|b -> c"),
-        ("lrwxrwxrwx 1 u g 9 Nov 23 05:52 alone", "symlink|alone|9|2026-11-23T05:52:00Z minute|u|777|-"),
-        // 100 GB
-        ("-rw-r--r-- 1 u g 107374182400 Nov 23 05:52 big", "file|big|107374182400|2026-11-23T05:52:00Z minute|u|644|-"),
-        // a plain file that holds an arrow in its name
-        ("-rw-r--r-- 1 u g 1 Nov 23 05:52 a -> b", "file|a -> b|1|2026-11-23T05:52:00Z minute|u|644|-"),
-        // five-digit link count that touches the mode
-        ("drwxr-xr-x12345 u g 1 Nov 23 05:52 many", "directory|many|-|2026-11-23T05:52:00Z minute|u|755|-"),
-    ];
-    for (line, want) in table {
-        assert_eq!(brief(&list(line)), want, "{line}");
-    }
-    let named = list("-rw-r--r-- 1 BOB Domain Users 7 Nov  3 05:52 x");
-    assert_eq!(named.group.as_deref(), Some(&b"Domain Users"[..]));
-}
-
-#[test]
-fn dos_dialects() {
-    let table = [
-        // IIS
-        ("11-23-26  05:52AM       <DIR>          pub", "directory|pub|-|2026-11-23T05:52:00Z minute|-|-|-"),
-        ("11-23-26  12:01AM                 1234 a b.txt", "file|a b.txt|1234|2026-11-23T00:01:00Z minute|-|-|-"),
-        ("02-29-2024  12:01PM                 1234 x", "file|x|1234|2024-02-29T12:01:00Z minute|-|-|-"),
-        ("11-23-99  05:52PM                 1 old", "file|old|1|1999-11-23T17:52:00Z minute|-|-|-"),
-        // a directory called 1400 (parse-listing#1), a space before PM (veeso/gftp#15), 24 hours, ISO dates, commas
-        ("11-23-26  05:52AM       <DIR>          1400", "directory|1400|-|2026-11-23T05:52:00Z minute|-|-|-"),
-        ("11-23-2026  01:30 PM       12 x", "file|x|12|2026-11-23T13:30:00Z minute|-|-|-"),
-        ("11/23/2026  17:30       12 x", "file|x|12|2026-11-23T17:30:00Z minute|-|-|-"),
-        ("2026-11-23  17:30       12,345 x", "file|x|12345|2026-11-23T17:30:00Z minute|-|-|-"),
-        ("11-23-26  05:52AM       12   lead", "file|  lead|12|2026-11-23T05:52:00Z minute|-|-|-"),
-        ("11-23-26  05:52AM  <JUNCTION>  j [C:\\data]", "symlink|j|-|2026-11-23T05:52:00Z minute|-|-|C:\\data"),
-    ];
-    for (line, want) in table {
-        assert_eq!(brief(&list(line)), want, "{line}");
+fn every_dialect() {
+    for (file, table, dialect) in TABLES {
+        let (mut lister, mut checked) = (Lister::list(NOW), 0);
+        let mut given: Option<(Line, &str)> = None;
+        for row in table.lines() {
+            if let Some(line) = row.strip_prefix('|') {
+                assert!(given.is_none(), "{file}: nothing is expected of {given:?}");
+                given = Some((lister.line(line.as_bytes()), line));
+            } else if matches!(row.as_bytes().first(), Some(b'=' | b'!' | b'?')) {
+                let (found, line) = given.take().unwrap_or_else(|| panic!("{file}: no line before {row}"));
+                match (row.split_at(1), &found) {
+                    (("=", wanted), Line::Entry(entry)) => assert_eq!(brief(entry), wanted[1..], "{file}: {line}"),
+                    (("!", _), Line::Nothing) | (("?", _), Line::Unknown) => {}
+                    _ => panic!("{file}: {line:?} is {found:?}, not {row}"),
+                }
+                checked += 1;
+            } else if row == "list" || row == "mlsd" {
+                assert_eq!(lister.finish(), Line::Nothing, "{file}");
+                lister = if row == "list" { Lister::list(NOW) } else { Lister::mlsd() };
+            } else {
+                assert!(row.is_empty() || row.starts_with('#'), "{file}: {row:?} is no row");
+            }
+            if let (Some(found), Some(wanted)) = (lister.dialect(), dialect) {
+                assert_eq!(found, *wanted, "{file}: {row}");
+            }
+        }
+        assert!(checked > 5, "{file}: {checked} lines");
     }
 }
 
 #[test]
-fn mlsd() {
-    let table = [
-        (
-            "type=file;size=4096;modify=20261123055222;UNIX.mode=0644;UNIX.owner=1000; a b",
-            "file|a b|4096|2026-11-23T05:52:22Z second|1000|644|-",
-        ),
-        ("Type=DIR;Modify=20240229000000.123; pub", "directory|pub|-|2024-02-29T00:00:00Z second|-|-|-"),
-        ("type=OS.unix=slink:/etc/x;size=1; l", "symlink|l|1|-|-|-|/etc/x"),
-        ("type=OS.unix=symlink;size=1; l", "symlink|l|1|-|-|-|-"),
-        ("size=1;type=file;  lead", "file| lead|1|-|-|-|-"),
-        (" bare", "other|bare|-|-|-|-|-"),
-    ];
-    for (line, want) in table {
-        assert_eq!(brief(&one(&mut Lister::mlsd(), line)), want, "{line}");
-    }
-    for line in ["type=cdir;modify=20240229000000; .", "type=pdir; ..", "type=pdir; /up", "type=dir; ..", ""] {
-        assert_eq!(Lister::mlsd().line(line.as_bytes()), Line::Nothing, "{line}");
-    }
-    for line in ["-rw-r--r-- 1 u g 7 Nov  3 05:52 x", "type=file;", "type=file; ", "nonsense"] {
-        assert_eq!(Lister::mlsd().line(line.as_bytes()), Line::Unknown, "{line}");
-    }
-}
-
-#[test]
-fn what_is_no_entry() {
-    let mut lister = Lister::list(NOW);
-    for line in ["total 12", "", "   ", "drwxr-xr-x 2 u g 4096 Nov 23 05:52 .", "drwxr-xr-x 2 u g 4096 Nov 23 05:52 .."]
-    {
-        assert_eq!(lister.line(line.as_bytes()), Line::Nothing, "{line}");
-    }
-    for line in [
-        "hello",
-        "total recall",
-        "-rw-r--r-- 1 u g 7 Feb 30 2024 x",
-        "-rw-r--r-- 1 u g 7 Nov 23 24:00 x",
-        "-rw-r--r-- 1 u g 7 Nov 23 05:52",
-        "-rw-r--r-- 1 u g 7 Nov 23 05:52 ",
-        "13-01-26  05:52AM 1 x",
-        "11-23-26  13:52AM 1 x",
-        "-rw-r--r--",
-        "-",
+fn a_saved_listing_is_recognised() {
+    for (first, dialect) in [
+        ("type=file;size=1; x", Some(Dialect::Mlsd)),
+        ("Modify=20240229000000;Type=dir; a b", Some(Dialect::Mlsd)),
+        ("-rw-r--r-- 1 u g 7 Nov  3 05:52 a=b;c", None),
+        ("+i1.2,m3,r,s4,\tx=y;", None),
+        ("A=B.TXT;1", None),
+        ("", None),
     ] {
-        assert_eq!(lister.line(line.as_bytes()), Line::Unknown, "{line}");
+        assert_eq!(Lister::saved(first.as_bytes(), NOW).dialect(), dialect, "{first}");
     }
-    assert_eq!(lister.dialect(), None);
-    one(&mut lister, "-rw-r--r-- 1 u g 7 Nov  3 05:52 x\r");
-    assert_eq!(lister.dialect(), Some(Dialect::Unix));
+}
+
+#[test]
+fn what_has_no_member_is_a_fact() {
+    let facts = |lister: &mut Lister, line: &str| match lister.line(line.as_bytes()) {
+        Line::Entry(entry) => entry
+            .facts
+            .into_iter()
+            .map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(&value)))
+            .collect::<Vec<_>>()
+            .join(" "),
+        other => panic!("{line:?} is {other:?}"),
+    };
+    let line = "type=file;Media-Type=text/plain;create=20200101000000;size=1; x";
+    assert_eq!(facts(&mut Lister::mlsd(), line), "media-type=text/plain create=20200101000000");
+    let line = "A.TXT;7  213/216  29-JAN-1996 03:33  [A]  (RWED,RWED,,)";
+    assert_eq!(facts(&mut Lister::list(NOW), line), "version=7 blocks=213 protection=RWED,RWED,,");
+    let mut mvs = Lister::list(NOW);
+    mvs.line(b"Volume Unit    Referred Ext Used Recfm Lrecl BlkSz Dsorg Dsname");
+    assert_eq!(
+        facts(&mut mvs, "WPTA01 3290   2004/03/04  1    3  FB      80  3125  PO  X.Y"),
+        "volume=WPTA01 unit=3290 referred=2004/03/04 recfm=FB lrecl=80 blksz=3125 dsorg=PO"
+    );
+}
+
+#[test]
+fn half_an_entry_is_noticed() {
+    let mut lister = Lister::list(NOW);
+    assert_eq!(lister.line(b"LONG-NAME.TXT;1"), Line::Nothing);
+    assert_eq!(lister.finish(), Line::Unknown);
+    assert_eq!(lister.finish(), Line::Nothing);
+    assert_eq!(lister.line(b"LONG-NAME.TXT;1"), Line::Nothing);
+    assert_eq!(lister.line(b"NEXT.TXT;1   1  2-JUL-2003 10:30"), Line::Unknown);
 }
 
 #[test]

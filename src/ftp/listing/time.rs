@@ -1,5 +1,7 @@
 //! Times in listings and in MDTM and MFMT (RFC 3659, section 2.3): calendar arithmetic without a clock.
 
+use super::{decimal, small};
+
 /// How exactly a time is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Precision {
@@ -94,12 +96,109 @@ pub(super) fn civil(seconds: i64) -> (i64, u32, u32, u32, u32, u32) {
     (year, u32::try_from(month).unwrap_or(1), day, clock / 3600, clock / 60 % 60, clock % 60)
 }
 
-/// A month's English three-letter name, any case.
+/// Midnight of a day.
+pub(super) fn day_of(year: i64, month: u32, day: u32) -> Option<i64> {
+    seconds(year, month, day, 0, 0, 0)
+}
+
+/// Letters of the longest name of a month (`septembre`, `settembre`).
+const MAX_MONTH: usize = 9;
+
+/// A month's name in the languages whose servers print it, whole or cut to three letters or more, any case, with or without
+/// accents (UTF-8 or Latin-1), a dot or a comma behind it. What could be two months is none.
 pub(super) fn month(name: &[u8]) -> Option<u32> {
-    const NAMES: [&[u8]; 12] =
-        [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
-    let at = NAMES.iter().position(|known| known.eq_ignore_ascii_case(name))?;
-    u32::try_from(at + 1).ok()
+    let name = name.strip_suffix(b",").unwrap_or(name);
+    let name = name.strip_suffix(b".").unwrap_or(name);
+    let (mut letters, mut length) = ([0u8; MAX_MONTH], 0);
+    for byte in name {
+        let plain = match byte {
+            b'A'..=b'Z' | b'a'..=b'z' => byte.to_ascii_lowercase(),
+            // The lead byte of an accented letter in UTF-8; what follows it says which.
+            0xC3 => continue,
+            // Latin-1, or the second byte of UTF-8 (the same less 0x40).
+            0xE4 | 0xC4 | 0xA4 | 0x84 => b'a',
+            0xE9 | 0xC9 | 0xA9 | 0x89 => b'e',
+            0xFB | 0xDB | 0xBB | 0x9B => b'u',
+            _ => return None,
+        };
+        *letters.get_mut(length)? = plain;
+        length += 1;
+    }
+    match letters.get(..length)? {
+        // French and German print whole names of four letters and more that share their first three.
+        b"juin" => Some(6),
+        b"juil" | b"juill" | b"juillet" => Some(7),
+        b"jui" => None,
+        word => match word.get(..3)? {
+            b"jan" | b"ene" | b"gen" => Some(1),
+            b"feb" | b"fev" => Some(2),
+            b"mar" | b"mrz" | b"mrt" => Some(3),
+            b"apr" | b"avr" | b"abr" => Some(4),
+            b"may" | b"mai" | b"maj" | b"mei" | b"mag" => Some(5),
+            b"jun" | b"giu" => Some(6),
+            b"jul" | b"lug" => Some(7),
+            b"aug" | b"aou" | b"ago" => Some(8),
+            b"sep" | b"set" => Some(9),
+            b"oct" | b"okt" | b"ott" | b"out" => Some(10),
+            b"nov" => Some(11),
+            b"dec" | b"dez" | b"dic" | b"des" => Some(12),
+            _ => None,
+        },
+    }
+}
+
+/// `5:52`, `05:52`, `05:52:22`, `05:52:22.123`.
+pub(super) fn clock(text: &[u8]) -> Option<(u32, u32, Option<u32>)> {
+    let mut parts = text.split(|byte| *byte == b':');
+    let (hour, minute) = (small(parts.next()?)?, parts.next()?);
+    let second = match parts.next() {
+        Some(second) => Some(small(second.split(|byte| *byte == b'.').next()?)?),
+        None => None,
+    };
+    let fits = minute.len() == 2 && hour < 24 && parts.next().is_none();
+    let minute = small(minute)?;
+    (fits && minute < 60 && second.is_none_or(|second| second <= 60)).then_some((hour, minute, second))
+}
+
+/// A date of three numbers: `11-23-26`, `11/23/2026` (month first, as Windows and IBM print it), `23.11.26` (day first),
+/// `2026-11-23`, `99/12/31`. What only the day can be proves for later lines that this server writes the day first. `None` is
+/// no date; `Some(None)` one that could be two days and stays unknown.
+pub(super) fn short_date(text: &[u8], day_first: &mut bool) -> Option<Option<i64>> {
+    let separator = *text.iter().find(|byte| !byte.is_ascii_digit())?;
+    let mut parts = text.split(|byte| *byte == separator);
+    let (first, second, third) = (parts.next()?, parts.next()?, parts.next()?);
+    if !matches!(separator, b'-' | b'/' | b'.') || parts.next().is_some() {
+        return None;
+    }
+    let year_of = |text: &[u8]| {
+        let value = i64::try_from(decimal(text)?).ok()?;
+        match text.len() {
+            4 => Some(value),
+            // Servers that count years from 1900 print 126 for 2026.
+            3 => Some(1900 + value),
+            2 => Some(if value < 70 { 2000 + value } else { 1900 + value }),
+            _ => None,
+        }
+    };
+    let day = |year: &[u8], month: &[u8], day: &[u8]| day_of(year_of(year)?, small(month)?, small(day)?);
+    if first.len() == 4 {
+        return Some(Some(day(first, second, third)?));
+    }
+    let month_first = day(third, first, second);
+    let by_day = day(third, second, first);
+    // Only IBM i writes two digits of the year first, with slashes.
+    let by_year = day(first, second, third).filter(|_| separator == b'/' && first.len() == 2 && third.len() == 2);
+    match (month_first, by_day, by_year) {
+        (_, Some(found), _) if *day_first || separator == b'.' => Some(Some(found)),
+        (Some(found), _, _) => Some(Some(found)),
+        (None, Some(found), None) => {
+            *day_first = true;
+            Some(Some(found))
+        }
+        (None, Some(_), Some(_)) => Some(None),
+        (None, None, Some(found)) => Some(Some(found)),
+        (None, None, None) => None,
+    }
 }
 
 /// The time of a date without a year: the last one that is not after tomorrow, a real date (29 February reaches back to
@@ -120,13 +219,11 @@ pub fn parse_mdtm(text: &[u8]) -> Option<i64> {
         return None;
     }
     let (year, rest) = match stamp.len() {
-        14 => (i64::try_from(super::decimal(stamp.get(..4)?)?).ok()?, stamp.get(4..)?),
-        15 if stamp.starts_with(b"19") => {
-            (1900 + i64::try_from(super::decimal(stamp.get(2..5)?)?).ok()?, stamp.get(5..)?)
-        }
+        14 => (i64::try_from(decimal(stamp.get(..4)?)?).ok()?, stamp.get(4..)?),
+        15 if stamp.starts_with(b"19") => (1900 + i64::try_from(decimal(stamp.get(2..5)?)?).ok()?, stamp.get(5..)?),
         _ => return None,
     };
-    let mut pairs = rest.chunks_exact(2).map(|pair| super::decimal(pair).and_then(|value| u32::try_from(value).ok()));
+    let mut pairs = rest.chunks_exact(2).map(|pair| decimal(pair).and_then(|value| u32::try_from(value).ok()));
     let mut next = || pairs.next().flatten();
     seconds(year, next()?, next()?, next()?, next()?, next()?)
 }

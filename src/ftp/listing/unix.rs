@@ -1,7 +1,7 @@
 //! `ls -l` in its many dialects.
 
-use super::time::{civil, month, seconds, without_year};
-use super::{Entry, EntryType, Line, Modified, Precision, decimal, entry_or_nothing};
+use super::time::{civil, clock, day_of, month, seconds, short_date, without_year};
+use super::{Entry, EntryType, Line, Modified, Precision, decimal, entry_or_nothing, small};
 
 /// Half a year: `ls` prints the year instead of the clock time for what is older (POSIX, ls).
 const HALF_A_YEAR: i64 = 15_778_476;
@@ -22,24 +22,39 @@ pub(super) fn parse_line(line: &[u8], now: i64) -> Line {
 fn parse_entry(line: &[u8], now: i64) -> Option<Entry> {
     let (entry_type, mode, device) = parse_mode(line)?;
     let words = words(line);
-    // The mode is word 0. `-rw-r--r--  1 owner group size date name`: the date starts at word 5 at the earliest usual
-    // place, at word 2 if only mode, size and date are there.
-    for at in 2..words.len() {
-        let Some(size) = words.get(at - 1).and_then(|word| decimal(word.text)) else { continue };
-        let Some((modified, used)) = parse_date(words.get(at..)?, now) else { continue };
-        let last = words.get(at + used - 1)?;
-        let name = line.get(last.end + 1..).unwrap_or_default();
-        let mut entry = Entry::new(name, entry_type);
-        entry.size = (!device && entry_type != EntryType::Directory).then_some(size);
-        entry.modified = Some(modified);
-        entry.mode = mode;
-        set_owner(&mut entry, words.get(1..at - 1).unwrap_or_default(), device);
-        if entry_type == EntryType::Symlink {
-            split_link(&mut entry, size);
-        }
-        return Some(entry);
+    // The mode is word 0. `-rw-r--r--  1 owner group size date name`: the date is at word 5, without a group at word 4, and
+    // elsewhere where owner or group are missing or hold spaces. The usual places come first: a user may be called `may`.
+    let found = [5, 4].into_iter().chain(2..words.len()).find_map(|at| {
+        let size = size_of(words.get(at.checked_sub(1)?)?.text, at)?;
+        let (modified, used) = parse_date(words.get(at..)?, now)?;
+        Some((at, size, modified, used))
+    });
+    let (at, size, modified, used) = found?;
+    let last = words.get(at + used - 1)?;
+    let name = line.get(last.end + 1..).unwrap_or_default();
+    let mut entry = Entry::new(name, entry_type);
+    entry.size = size.filter(|_| !device && entry_type != EntryType::Directory);
+    entry.modified = modified;
+    entry.mode = mode;
+    set_owner(&mut entry, words.get(1..at - 1).unwrap_or_default(), device);
+    if entry_type == EntryType::Symlink {
+        split_link(&mut entry, size);
     }
-    None
+    Some(entry)
+}
+
+/// The size column: a number; `Some(None)` for `33.5k`, and for a column that touches the group (`longgroup123456`), which
+/// are sizes, but nobody knows which.
+fn size_of(word: &[u8], at: usize) -> Option<Option<u64>> {
+    if let Some(size) = decimal(word) {
+        return Some(Some(size));
+    }
+    let (last, rest) = word.split_last()?;
+    let rounded = matches!(last, b'k' | b'K' | b'M' | b'G' | b'T')
+        && rest.first().is_some_and(u8::is_ascii_digit)
+        && rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let touching = at < 5 && last.is_ascii_digit() && word.first().is_some_and(u8::is_ascii_alphabetic);
+    (rounded || touching).then_some(None)
 }
 
 /// `drwxr-xr-x`, with ACL marks `+ . @` after it: type, permission bits, whether it is a device.
@@ -100,59 +115,95 @@ fn words(line: &[u8]) -> Vec<Word<'_>> {
     words
 }
 
-/// A date at the start of these words: the time and how many words it took.
-fn parse_date(words: &[Word<'_>], now: i64) -> Option<(Modified, usize)> {
+/// A date at the start of these words: the time, `None` where the date could be two, and how many words it took.
+fn parse_date(words: &[Word<'_>], now: i64) -> Option<(Option<Modified>, usize)> {
     let word = |at: usize| words.get(at).map(|word| word.text).unwrap_or_default();
-    // `2026-11-23 05:52` (GNU ls --time-style=long-iso), with seconds and zone `2026-11-23 05:52:22.000000000 +0100`.
-    if let Some((year, month, day)) = iso_date(word(0)) {
-        let (hour, minute, second) = clock(word(1))?;
-        let local = seconds(year, month, day, hour, minute, second.unwrap_or(0))?;
+    let local = |seconds: i64, precision| Some(Modified { seconds, precision, utc: false });
+    // `2026-11-23 05:52` (GNU ls --time-style=long-iso), with seconds and zone `2026-11-23 05:52:22.000000000 +0100`;
+    // `1999/10/12 17:12`, `24-04-2003 17:12`.
+    if let (Some(day), Some((hour, minute, second))) = (long_date(word(0)), clock(word(1))) {
+        let Some(day) = day else { return Some((None, 2)) };
+        let time = day + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
         let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
         return Some(match zone(word(2)) {
-            Some(offset) => (Modified { seconds: local - offset, precision, utc: true }, 3),
-            None => (Modified { seconds: local, precision, utc: false }, 2),
+            Some(offset) => (Some(Modified { seconds: time - offset, precision, utc: true }), 3),
+            None => (local(time, precision), 2),
         });
     }
-    // `Nov 23 05:52`, `Nov 23  2025`, `Nov 23 05:52:22 2025`, and day before month in some locales.
-    let (month, day) = match (month(word(0)), month(word(1))) {
-        (Some(month), _) => (month, small(word(1).strip_suffix(b",").unwrap_or(word(1)))?),
-        (None, Some(month)) => (month, small(word(0).strip_suffix(b".").unwrap_or(word(0)))?),
-        (None, None) => return None,
-    };
-    if let Some((hour, minute, second)) = clock(word(2)) {
-        let year = decimal(word(3)).filter(|_| word(3).len() == 4 && second.is_some());
+    // `01-jun-99`, without a time.
+    if let Some(day) = dashed_day(word(0)) {
+        return Some((local(day, Precision::Day), 1));
+    }
+    let (month, day, used) = month_and_day(word(0), word(1))?;
+    // `Nov 23 05:52`, `Nov 23  2025`, `Nov 23 05:52:22 2025`.
+    let last = word(used).strip_suffix(b",").unwrap_or(word(used));
+    if let Some((hour, minute, second)) = clock(last) {
+        let year = decimal(word(used + 1)).filter(|_| word(used + 1).len() == 4 && second.is_some());
         if let (Some(year), Some(second)) = (year, second) {
             let found = seconds(i64::try_from(year).ok()?, month, day, hour, minute, second)?;
-            return Some((Modified { seconds: found, precision: Precision::Second, utc: false }, 4));
+            return Some((local(found, Precision::Second), used + 2));
         }
         let found = without_year(now, month, day, hour, minute)?;
-        return Some((Modified { seconds: found, precision: Precision::Minute, utc: false }, 3));
+        return Some((local(found, Precision::Minute), used + 1));
     }
-    let year = decimal(word(2)).filter(|year| word(2).len() == 4 && (1900..=9999).contains(year))?;
-    let found = seconds(i64::try_from(year).ok()?, month, day, 0, 0, 0)?;
-    Some((Modified { seconds: found, precision: Precision::Day, utc: false }, 3))
+    let year = without_sign(last);
+    let year = decimal(year).filter(|value| year.len() == 4 && (1900..=9999).contains(value))?;
+    let found = day_of(i64::try_from(year).ok()?, month, day)?;
+    Some((local(found, Precision::Day), used + 1))
 }
 
-fn iso_date(text: &[u8]) -> Option<(i64, u32, u32)> {
-    let mut parts = text.split(|byte| *byte == b'-');
-    let (year, month, day) = (parts.next()?, parts.next()?, parts.next()?);
-    if year.len() != 4 || month.len() != 2 || day.len() != 2 || parts.next().is_some() {
+/// Month and day, and how many words they took: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` (month first), and with the signs
+/// for month and day of Chinese and Japanese behind the numbers, in any character set.
+fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
+    let number = |word: &[u8]| small(word.strip_suffix(b",").or_else(|| word.strip_suffix(b".")).unwrap_or(word));
+    if let Some(found) = month(first) {
+        return Some((found, number(second)?, 2));
+    }
+    if let Some(found) = month(second) {
+        return Some((found, number(first)?, 2));
+    }
+    let (bare_first, bare_second) = (without_sign(first), without_sign(second));
+    if bare_first.len() < first.len() && bare_second.len() < second.len() {
+        return Some((small(bare_first)?, small(bare_second)?, 2));
+    }
+    let (month, day) = (first.get(..2)?, first.get(3..5)?);
+    (first.len() == 5 && first.get(2) == Some(&b'-')).then_some((small(month)?, small(day)?, 1))
+}
+
+/// A number without the non-ASCII sign behind it.
+fn without_sign(word: &[u8]) -> &[u8] {
+    let digits = word.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    match word.get(digits) {
+        Some(128..) => word.get(..digits).unwrap_or_default(),
+        _ => word,
+    }
+}
+
+/// A date of numbers with a year of four digits.
+fn long_date(text: &[u8]) -> Option<Option<i64>> {
+    let whole = text.len() == 10 && (text.iter().filter(|byte| byte.is_ascii_digit()).count() == 8);
+    let year_first = text.get(..4)?.iter().all(u8::is_ascii_digit);
+    if !whole {
         return None;
     }
-    Some((i64::try_from(decimal(year)?).ok()?, small(month)?, small(day)?))
+    // Which of two small numbers is the month, nobody says.
+    let doubtful = !year_first && text.get(..2).and_then(small)? <= 12 && text.get(3..5).and_then(small)? <= 12;
+    let day = short_date(text, &mut false)?;
+    Some(day.filter(|_| !doubtful || text.get(..2) == text.get(3..5)))
 }
 
-/// `5:52`, `05:52`, `05:52:22`, `05:52:22.123`.
-fn clock(text: &[u8]) -> Option<(u32, u32, Option<u32>)> {
-    let mut parts = text.split(|byte| *byte == b':');
-    let (hour, minute) = (small(parts.next()?)?, parts.next()?);
-    let second = match parts.next() {
-        Some(second) => Some(small(second.split(|byte| *byte == b'.').next()?)?),
-        None => None,
+/// `01-jun-99`.
+fn dashed_day(text: &[u8]) -> Option<i64> {
+    let mut parts = text.split(|byte| *byte == b'-');
+    let (day, name, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let value = i64::try_from(decimal(year)?).ok()?;
+    let year = match year.len() {
+        4 => value,
+        2 if value < 70 => 2000 + value,
+        2 => 1900 + value,
+        _ => return None,
     };
-    let fits = minute.len() == 2 && hour < 24 && parts.next().is_none();
-    let minute = small(minute)?;
-    (fits && minute < 60 && second.is_none_or(|second| second <= 60)).then_some((hour, minute, second))
+    day_of(year, month(name)?, small(day)?)
 }
 
 /// `+0100` in seconds.
@@ -165,10 +216,6 @@ fn zone(text: &[u8]) -> Option<i64> {
     };
     let value = i64::try_from(decimal(digits).filter(|_| digits.len() == 4)?).ok()?;
     Some(sign * (value / 100 * 3600 + value % 100 * 60))
-}
-
-fn small(text: &[u8]) -> Option<u32> {
-    decimal(text).filter(|_| text.len() <= 2).and_then(|value| u32::try_from(value).ok())
 }
 
 /// Link count, owner and group are what stands between mode and size.
@@ -190,10 +237,11 @@ fn set_owner(entry: &mut Entry, words: &[Word<'_>], device: bool) {
 
 /// `name -> target`. Both may hold ` -> `; the size of a link is the length of its target, which settles it where the
 /// server says so.
-fn split_link(entry: &mut Entry, size: u64) {
+fn split_link(entry: &mut Entry, size: Option<u64>) {
     const ARROW: &[u8] = b" -> ";
     let splits: Vec<usize> = memchr::memmem::find_iter(&entry.name, ARROW).collect();
-    let exact = splits.iter().find(|at| u64::try_from(entry.name.len() - *at - ARROW.len()).ok() == Some(size));
+    let exact =
+        splits.iter().find(|at| size.is_some() && u64::try_from(entry.name.len() - *at - ARROW.len()).ok() == size);
     let Some(&at) = exact.or(splits.first()) else { return };
     let target = entry.name.get(at + ARROW.len()..).unwrap_or_default().to_vec();
     entry.name.truncate(at);

@@ -1,0 +1,110 @@
+//! OpenVMS: `CII-MANUAL.TEX;1  213/216  29-JAN-1996 03:33:12  [ANONYMOU,ANONYMOUS]  (RWED,RWED,,)`. The columns come in
+//! any order; a long name has a line of its own. Sizes are blocks of 512 bytes, so the exact size stays unknown.
+
+use super::time::{clock, day_of, month};
+use super::{Entry, EntryType, Line, Modified, Precision, decimal, split_words};
+
+/// One line; `held` is the name of an entry whose facts are on the next line, `last` the file listed before.
+pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec<u8>) -> Line {
+    let mut words = split_words(line).peekable();
+    if let Some(name) = held.take() {
+        // Another name: the facts of the one before never came.
+        let another = words.peek().is_none_or(|word| parse_name(word).is_some());
+        return match parse_facts(&name, words, last).filter(|_| !another) {
+            Some(entry) => Line::Entry(entry),
+            None => Line::Unknown,
+        };
+    }
+    let Some(name) = words.next() else { return Line::Nothing };
+    if parse_name(name).is_none() {
+        let heading = name == b"Directory" && words.peek().is_some_and(|place| place.contains(&b'['));
+        let total =
+            name == b"Total" && words.peek() == Some(&&b"of"[..]) && line.windows(5).any(|part| part == b"block");
+        let grand = name == b"Grand" && words.peek() == Some(&&b"total"[..]);
+        return if heading || total || grand { Line::Nothing } else { Line::Unknown };
+    }
+    if words.peek().is_none() {
+        *held = Some(name.to_vec());
+        return Line::Nothing;
+    }
+    match parse_facts(name, words, last) {
+        Some(entry) => Line::Entry(entry),
+        None => Line::Unknown,
+    }
+}
+
+/// `DISK:[DIR]NAME.EXT;version`: name and version.
+fn parse_name(word: &[u8]) -> Option<(&[u8], &[u8])> {
+    let start = memchr::memrchr(b']', word).map_or(0, |at| at + 1);
+    let word = word.get(start..)?;
+    let semicolon = memchr::memrchr(b';', word)?;
+    let (name, version) = word.split_at_checked(semicolon)?;
+    let version = version.get(1..)?;
+    (!name.is_empty() && version.len() <= 5 && decimal(version).is_some()).then_some((name, version))
+}
+
+fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mut Vec<u8>) -> Option<Entry> {
+    let (base, version) = parse_name(name)?;
+    let mut entry = match base.strip_suffix(b".DIR").or_else(|| base.strip_suffix(b".dir")) {
+        Some(directory) if !directory.is_empty() => Entry::new(directory, EntryType::Directory),
+        // The newest version is listed first and goes by the plain name; an older one needs its number.
+        _ if *last == base => Entry::new([base, b";", version].concat(), EntryType::File),
+        _ => Entry::new(base, EntryType::File),
+    };
+    base.clone_into(last);
+    entry.fact("version", version);
+    let (mut day, mut time, mut dated) = (None, None, false);
+    for word in words {
+        if word.starts_with(b"%") || (day.is_none() && matches!(word, b"insufficient" | b"no")) {
+            // `%RMS-E-PRV, insufficient privilege or file protection violation`: it is there, no more is told.
+            entry.fact("refused", word);
+            return Some(entry);
+        }
+        if let Some(found) = parse_date(word) {
+            day = found;
+            dated = true;
+        } else if let Some(found) = clock(word) {
+            time = Some(found);
+        } else if let Some(owner) = word.strip_prefix(b"[").and_then(|rest| rest.strip_suffix(b"]")) {
+            let mut parts = owner.splitn(2, |byte| *byte == b',');
+            let (first, second) = (parts.next()?, parts.next());
+            // `[group,member]`; one alone is the owner.
+            entry.owner = Some(second.unwrap_or(first).to_vec());
+            entry.group = second.map(|_| first.to_vec());
+        } else if word.starts_with(b"(") && word.ends_with(b")") {
+            entry.fact("protection", word.get(1..word.len() - 1)?);
+        } else if let Some(used) = word.split(|byte| *byte == b'/').next().filter(|used| decimal(used).is_some()) {
+            entry.fact("blocks", used);
+        } else if entry.owner.is_none() {
+            entry.owner = Some(word.to_vec());
+        } else {
+            return None;
+        }
+    }
+    if let Some(day) = day {
+        entry.modified = Some(match time {
+            Some((hour, minute, second)) => Modified {
+                seconds: day + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59)),
+                precision: if second.is_some() { Precision::Second } else { Precision::Minute },
+                utc: false,
+            },
+            None => Modified { seconds: day, precision: Precision::Day, utc: false },
+        });
+    }
+    dated.then_some(entry)
+}
+
+/// `29-JAN-1996`: `None` is no date, `Some(None)` one whose month cannot be known (`15-JUI-2002` is June or July).
+fn parse_date(word: &[u8]) -> Option<Option<i64>> {
+    let mut parts = word.split(|byte| *byte == b'-');
+    let (day, name, year) = (parts.next()?, parts.next()?, parts.next()?);
+    let shape = super::small(day).is_some() && name.len() == 3 && year.len() == 4 && parts.next().is_none();
+    if !shape || !name.iter().all(|byte| !byte.is_ascii_digit()) {
+        return None;
+    }
+    let year = i64::try_from(decimal(year)?).ok()?;
+    match month(name) {
+        Some(month) => Some(Some(day_of(year, month, super::small(day)?)?)),
+        None => Some(None),
+    }
+}
