@@ -3,8 +3,10 @@
 use std::io::Read;
 
 use applayer::mail::complete::Complete;
+use applayer::mail::compose::Draft;
 use applayer::mail::read::Reading;
 use applayer::mail::source::Source;
+use applayer::mail::template::{Fields, Values};
 use applayer::mail::{address, header, html, mbox, scan, transfer};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
@@ -17,6 +19,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_html", html),
     ("mail_encode", encode),
     ("mail_downgrade", downgrade),
+    ("mail_template", template),
 ];
 
 /// A complete message: what is sent has its announced size, CRLF line ends only, and no Bcc.
@@ -33,6 +36,41 @@ fn complete(bytes: &[u8]) {
     for (name, _) in scan::fields(&sent) {
         assert!(!name.eq_ignore_ascii_case(b"bcc") && !name.eq_ignore_ascii_case(b"resent-bcc"), "Bcc leaves");
     }
+}
+
+/// The first line is the value of every field of a template that is the rest: it makes no address, no header field and no
+/// HTML of its own.
+fn template(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let (value, text) = text.split_once('\n').unwrap_or((text, ""));
+    let mut fields = Fields::new("0123456789abcdef0123456789abcdef");
+    let (Ok(line), Ok(body)) = (fields.mark(text.lines().next().unwrap_or_default()), fields.mark(text)) else {
+        return;
+    };
+    let Ok(to) = address::parse_list(&line) else { return };
+    let count = to.len();
+    let values = vec![value.to_owned(); fields.names().len()];
+    let draft = Draft {
+        from: Some(address::Mailbox { name: None, address: "a@a.test".to_owned() }),
+        to,
+        subject: Some(line.clone()),
+        headers: vec![("X-Field".to_owned(), line)],
+        text: Some(body.clone().into_bytes()),
+        html: Some(body.into_bytes()),
+        date: "Mon, 23 Nov 2026 05:00:00 +0000".to_owned(),
+        message_id: "<x@a.test>".to_owned(),
+        unique: "u".to_owned(),
+        ..Draft::default()
+    };
+    let Ok(filled) = fields.fill_draft(&draft, Values(&values)) else { return };
+    assert!(filled.to.len() <= count, "an address came from a value");
+    let Ok(composed) = filled.compose() else { return };
+    assert!(composed.recipients.len() <= count);
+    let mut sent = Vec::new();
+    let read = composed.message.reader().read_to_end(&mut sent);
+    assert!(read.is_ok());
+    let names = scan::fields(&sent).count();
+    assert_eq!(names, 8, "Date, From, To, Subject, Message-ID, X-Field, MIME-Version, Content-Type");
 }
 
 fn read(bytes: &[u8]) {

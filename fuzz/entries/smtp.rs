@@ -165,7 +165,7 @@ fn transaction(data: &[u8]) {
     let envelope = Envelope { sender: "s@x".to_owned(), recipients, ..Envelope::default() };
     let flags = data.first().copied().unwrap_or_default();
     let offer = Capabilities { pipelining: flags & 1 != 0, chunking: flags & 2 != 0, ..Capabilities::default() };
-    let rules = Rules { partial: flags & 4 != 0, lmtp: flags & 8 != 0, no_chunking: false };
+    let rules = Rules { partial: flags & 4 != 0, lmtp: flags & 8 != 0, no_chunking: false, hold: flags & 16 != 0 };
     let mut reader = ReplyReader::default();
     reader.push(data.get(1..).unwrap_or_default());
     let mut transaction = Transaction::new(envelope, &offer, 10, false, rules).expect("a plain envelope");
@@ -177,6 +177,7 @@ fn transaction(data: &[u8]) {
                 transaction.commit();
                 transaction.sent(true);
             }
+            Next::Ask => transaction.released(flags & 32 == 0),
             Next::Reply => match reader.next_reply() {
                 Ok(Some(reply)) => transaction.reply(&reply),
                 Ok(None) => {

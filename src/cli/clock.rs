@@ -1,5 +1,7 @@
 //! The local time zone, without the cost of looking its name up.
 
+use std::sync::OnceLock;
+
 use jiff::Zoned;
 use jiff::tz::TimeZone;
 
@@ -7,8 +9,13 @@ use jiff::tz::TimeZone;
 const LOCALTIME: &str = "/etc/localtime";
 
 /// The time zone of `$TZ`, else of the system. The name of the system's zone is of no use to a tool, and finding it
-/// would read the whole zone database: a start of a few milliseconds instead of one.
+/// would read the whole zone database: a start of a few milliseconds instead of one. Found once a process.
 pub fn zone() -> TimeZone {
+    static ZONE: OnceLock<TimeZone> = OnceLock::new();
+    ZONE.get_or_init(find).clone()
+}
+
+fn find() -> TimeZone {
     if std::env::var_os("TZ").is_some() {
         return TimeZone::system();
     }

@@ -1,4 +1,4 @@
-//! Durations and sizes on the command line: a bare number is seconds or bytes, units work.
+//! Durations, sizes and rates on the command line: a bare number is seconds or bytes, units work.
 
 use std::time::Duration;
 
@@ -48,6 +48,18 @@ pub fn size(text: &str) -> Result<u64, String> {
     Ok(bytes as u64)
 }
 
+/// Parses `100/1h` or `5/s`: the time between two of them.
+pub fn interval(text: &str) -> Result<Duration, String> {
+    let bad = || format!("{text:?} is no rate (100/1h, 5/s)");
+    let (count, time) = text.split_once('/').ok_or_else(bad)?;
+    let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?;
+    let time = match time.chars().next().ok_or_else(bad)? {
+        first if first.is_ascii_digit() => time.to_owned(),
+        _ => format!("1{time}"),
+    };
+    Ok(duration(&time)? / count)
+}
+
 /// Splits a leading number and the letters behind it off.
 fn split(text: &str) -> Option<(f64, &str, &str)> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -87,6 +99,16 @@ mod tests {
         }
         for bad in ["", "-1", "1X", "1K1", "9999999T", "K"] {
             assert!(size(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn rates() {
+        for (text, seconds) in [("100/1h", 36.0), ("5/s", 0.2), ("1/30", 30.0), ("60/m", 1.0)] {
+            assert_eq!(interval(text).unwrap().as_secs_f64(), seconds, "{text}");
+        }
+        for bad in ["", "5", "0/s", "x/s", "5/", "5/x", "-1/s"] {
+            assert!(interval(bad).is_err(), "{bad}");
         }
     }
 }

@@ -7,7 +7,7 @@ use super::address::{self, Mailbox};
 use super::header;
 use super::message::{Message, Segment};
 use super::source::Source;
-use super::transfer::MAX_LINE_BYTES;
+use super::transfer::{MAX_LINE_BYTES, canonical_text};
 use crate::fault::{Fault, Kind};
 
 /// Longest header section taken.
@@ -61,7 +61,8 @@ impl Complete {
     pub fn read(source: &Source, dot_ends: bool) -> Result<Complete, Fault> {
         let mut scan = Scan::new(dot_ends);
         let mut reader = source.open_at(0);
-        let mut buffer = vec![0; SCAN_BYTES];
+        let most = usize::try_from(source.size_bytes()).unwrap_or(SCAN_BYTES).clamp(1, SCAN_BYTES);
+        let mut buffer = vec![0; most];
         while !scan.ended {
             match reader.read(&mut buffer) {
                 Ok(0) => break,
@@ -137,6 +138,13 @@ impl Complete {
         self.fields.iter().any(|field| !field.raw.is_ascii())
     }
 
+    /// True if a header field that is sent holds letters outside ASCII in UTF-8: the message needs SMTPUTF8 (RFC 6532). Bytes
+    /// of an older charset ask for nothing that a server could offer.
+    pub fn header_utf8(&self) -> bool {
+        let mut sent = self.fields.iter().filter(|field| !field.is("bcc") && !field.is("resent-bcc")).map(|it| &it.raw);
+        sent.clone().any(|raw| !raw.is_ascii()) && sent.all(|raw| str::from_utf8(raw).is_ok())
+    }
+
     /// The number of the first line that is longer than 998 bytes, which servers may break or refuse.
     pub fn long_line(&self) -> Option<u64> {
         self.long_line
@@ -150,6 +158,16 @@ impl Complete {
             head.extend_from_slice(&field.raw);
         }
         head.extend_from_slice(b"\r\n");
+        if let Some(bytes) = self.source.in_memory() {
+            // Small: one piece is sent with fewer copies than several.
+            let body = bytes.get(usize::try_from(self.body_at).unwrap_or(usize::MAX)..).unwrap_or_default();
+            if self.body_extra == 0 && !self.open_end {
+                head.extend_from_slice(body);
+            } else {
+                head.extend_from_slice(&canonical_text(body));
+            }
+            return Message::new(vec![Segment::Bytes(head)], has_8bit);
+        }
         let mut segments = vec![Segment::Bytes(head)];
         if self.body_at < self.source.size_bytes() {
             segments.push(match self.body_extra {

@@ -73,7 +73,7 @@ pub struct Composed {
     pub sender: String,
     /// To, Cc and Bcc, each address once.
     pub recipients: Vec<String>,
-    /// An address has letters outside ASCII before the `@`: SMTPUTF8 is needed (RFC 6531).
+    /// An address has letters outside ASCII before the `@`, in the envelope or in a field: SMTPUTF8 is needed (RFC 6531).
     pub smtputf8: bool,
     /// The text was not UTF-8; it is labelled `unknown-8bit` (RFC 1428).
     pub unknown_charset: bool,
@@ -105,7 +105,7 @@ impl Draft {
             }
         }
         let sender = sender.unwrap_or(from).address;
-        let smtputf8 = !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
+        let smtputf8 = !head.is_ascii() || !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
         let message_id = self.message_id.clone();
         let unique = self.unique.clone();
         let root = self.body()?;

@@ -16,6 +16,9 @@ pub const MAX_MESSAGES: usize = 10_000_000;
 /// How long to wait for somebody else's lock.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
 
+/// The date of a `From ` line, for strftime.
+pub const DATE: &str = "%a %b %e %H:%M:%S %Y";
+
 const SCAN_BYTES: usize = 256 * 1024;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
@@ -70,9 +73,8 @@ pub fn read(source: &Source, span: Span, limit: usize) -> Result<Vec<u8>, Fault>
     if size > limit as u64 {
         return Err(Fault::new(Kind::BadData, format!("message larger than {limit} bytes")));
     }
-    let mut bytes = Vec::new();
-    let mut reader = source.open_at(span.start).take(size);
-    reader.read_to_end(&mut bytes).map_err(|error| Fault::local("mbox", &error))?;
+    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
+    source.open_at(span.start).read_exact(&mut bytes).map_err(|error| Fault::local("mbox", &error))?;
     Ok(unquote(&bytes))
 }
 
@@ -186,6 +188,12 @@ fn write_message(
             out.write_all(b"\n")?;
         }
     }
+    write(&mut out, sender, date, content)?;
+    out.flush()
+}
+
+/// Writes one message in the form of an mbox: its `From ` line, LF line ends, `From ` lines quoted, an empty line.
+pub fn write(out: &mut dyn Write, sender: &str, date: &str, content: &mut dyn Read) -> std::io::Result<()> {
     // White space in the sender would end it; an mbox has no word for the null sender.
     let sender: String = sender.chars().map(|letter| if letter.is_whitespace() { '-' } else { letter }).collect();
     let sender = if sender.is_empty() { "MAILER-DAEMON" } else { &sender };
@@ -208,8 +216,7 @@ fn write_message(
     }
     quoting.finish(&mut piece);
     piece.push(b'\n');
-    out.write_all(&piece)?;
-    out.flush()
+    out.write_all(&piece)
 }
 
 /// Line ends to LF, and `>` before every `From ` and `>From ` line.

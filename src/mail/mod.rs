@@ -13,4 +13,5 @@ pub mod message;
 pub mod read;
 pub mod scan;
 pub mod source;
+pub mod template;
 pub mod transfer;

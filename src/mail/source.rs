@@ -12,6 +12,9 @@ use crate::fault::{Fault, Kind};
 /// More than this of a pipe goes to a temporary file instead of memory.
 pub const MAX_SPOOL_MEMORY_BYTES: usize = 1024 * 1024;
 
+/// A regular file of at most this size is read at once instead of being held open.
+pub const MAX_SMALL_BYTES: u64 = 64 * 1024;
+
 /// Bytes that can be opened again and again, each time from the start. Cloning is cheap.
 #[derive(Debug, Clone)]
 pub struct Source {
@@ -39,7 +42,8 @@ impl Source {
         Source { size_bytes: bytes.len() as u64, bytes: Bytes::Memory(bytes) }
     }
 
-    /// A file, or `-` for standard input. A regular file is held open (its size is fixed now), anything else is spooled.
+    /// A file, or `-` for standard input. A small regular file is read, a larger one is held open (its size is fixed now),
+    /// anything else is spooled.
     pub fn path(path: &Path) -> Result<Source, Fault> {
         if path == Path::new("-") {
             return Source::spool("standard input", std::io::stdin().lock());
@@ -52,7 +56,7 @@ impl Source {
             }
             fault
         };
-        let file = File::open(path).map_err(problem)?;
+        let mut file = File::open(path).map_err(problem)?;
         let found = file.metadata().map_err(problem)?;
         if found.is_dir() {
             return Err(Fault::new(Kind::NoInput, format!("{}: Is a directory", path.display())));
@@ -60,7 +64,23 @@ impl Source {
         if !found.is_file() {
             return Source::spool(path.display(), file);
         }
+        if found.len() <= MAX_SMALL_BYTES {
+            // One byte more than there should be: the end shows without another call.
+            let mut bytes = Vec::with_capacity(found.len() as usize + 1);
+            (&mut file).take(MAX_SMALL_BYTES + 1).read_to_end(&mut bytes).map_err(problem)?;
+            if bytes.len() as u64 <= MAX_SMALL_BYTES {
+                return Ok(Source::memory(bytes));
+            }
+        }
         Ok(Source::file(file, found.len()))
+    }
+
+    /// The bytes themselves, if they are in memory.
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        match &self.bytes {
+            Bytes::Memory(bytes) => bytes.get(..usize::try_from(self.size_bytes).unwrap_or(usize::MAX)),
+            Bytes::File(_) => None,
+        }
     }
 
     /// The first `size_bytes` bytes of an open regular file.
@@ -198,12 +218,17 @@ mod tests {
     fn a_file_that_shrinks_is_an_error_and_growth_is_not_read() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("x");
-        std::fs::write(&path, b"0123456789").unwrap();
-        let source = Source::path(&path).unwrap();
-        std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
-        assert_eq!(source.read_all("x", 10).unwrap(), b"0123456789");
-        std::fs::write(&path, b"012").unwrap();
-        assert_eq!(source.read_all("x", 10).unwrap_err().kind, Kind::Io);
+        for size in [MAX_SMALL_BYTES as usize, MAX_SMALL_BYTES as usize + 1] {
+            std::fs::write(&path, vec![b'x'; size]).unwrap();
+            let source = Source::path(&path).unwrap();
+            std::fs::OpenOptions::new().append(true).open(&path).unwrap().write_all(b"more").unwrap();
+            assert!(source.read_all("x", size).unwrap() == vec![b'x'; size]);
+            std::fs::write(&path, b"012").unwrap();
+            match source.in_memory() {
+                Some(bytes) => assert!(bytes.len() == size && source.read_all("x", size).unwrap() == bytes),
+                None => assert_eq!(source.read_all("x", size).unwrap_err().kind, Kind::Io),
+            }
+        }
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! One message to the next server over a connection that may carry many: connecting along a route, sending, and one
 //! outcome per recipient whatever happens.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use crate::fault::{Enhanced, Fault, Kind};
+use crate::mail::downgrade::to_seven_bit;
 use crate::mail::maildir::Maildir;
+use crate::mail::message::Message;
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
 use crate::net::stream::{Stream, TlsInfo};
@@ -14,7 +17,8 @@ use crate::net::trace::Trace;
 use crate::relay::route::{Hop, Place, Protocol};
 use crate::smtp::client::{BeforeCommit, Client, Options, SendOptions, Times};
 use crate::smtp::data::Content;
-use crate::smtp::transaction::{Envelope, Outcome, RecipientResult};
+use crate::smtp::extension::Capabilities;
+use crate::smtp::transaction::{Envelope, Outcome, RecipientResult, all_failed};
 
 /// A message with more `Received` fields than this goes round in circles (RFC 5321, section 6.3).
 pub const MAX_RECEIVED: usize = 100;
@@ -171,7 +175,7 @@ impl Connection {
     ) -> Vec<RecipientResult> {
         self.sent += 1;
         match &mut self.way {
-            Way::Smtp(client) => client.send(envelope, content, options).await,
+            Way::Smtp(client) => send_fitted(client, envelope, content, options).await,
             Way::Maildir(maildir) => into_maildir(maildir, envelope, content, options.before_commit.as_ref()).await,
         }
     }
@@ -190,6 +194,38 @@ impl Connection {
             client.quit().await;
         }
     }
+}
+
+/// Sends one message the way this server can take it.
+pub async fn send_fitted(
+    client: &mut Client,
+    envelope: &Envelope,
+    content: &dyn Content,
+    options: &SendOptions<'_>,
+) -> Vec<RecipientResult> {
+    match fit(client.capabilities(), envelope, content) {
+        Ok((envelope, Some(message))) => client.send(&envelope, &message, options).await,
+        Ok((envelope, None)) => client.send(&envelope, content, options).await,
+        Err(fault) => all_failed(envelope, &fault),
+    }
+}
+
+/// The message for a server with these capabilities, if it must be another: in 7 bits without 8BITMIME; its header in
+/// encoded-words without SMTPUTF8, as long as the addresses themselves are ASCII. Signed mail is never changed: 5.6.3.
+fn fit<'a>(
+    offer: &Capabilities,
+    envelope: &'a Envelope,
+    content: &dyn Content,
+) -> Result<(Cow<'a, Envelope>, Option<Message>), Fault> {
+    let mut addresses = std::iter::once(&envelope.sender).chain(envelope.recipients.iter().map(|to| &to.address));
+    let letters = envelope.smtputf8 && !offer.smtputf8 && addresses.all(|address| address.is_ascii());
+    let narrow = content.has_8bit() && (letters || (!offer.eight_bit && !envelope.smtputf8));
+    let message = if narrow { Some(to_seven_bit(content)?) } else { None };
+    let envelope = match letters {
+        true => Cow::Owned(Envelope { smtputf8: false, ..envelope.clone() }),
+        false => Cow::Borrowed(envelope),
+    };
+    Ok((envelope, message))
 }
 
 async fn into_maildir(
@@ -232,7 +268,8 @@ fn failed(address: &str, fault: &Fault) -> RecipientResult {
     RecipientResult {
         address: address.to_owned(),
         outcome: if fault.temporary() || !for_good(fault) { Outcome::Deferred } else { Outcome::Refused },
-        code: fault.code,
+        // A code of the DNS is no reply.
+        code: fault.code.filter(|code| *code >= 200),
         enhanced: fault.enhanced,
         reply: fault.detail.clone(),
         fault: Some(fault.clone()),
@@ -243,7 +280,7 @@ fn failed(address: &str, fault: &Fault) -> RecipientResult {
 /// server, a certificate or a password are somebody's to repair: the message waits.
 fn for_good(fault: &Fault) -> bool {
     let permanent = fault.enhanced.is_some_and(|code| code.class == 5);
-    permanent && fault.code.is_none() && matches!(fault.kind, Kind::NoHost | Kind::Refused)
+    permanent && fault.code.is_none_or(|code| code < 200) && matches!(fault.kind, Kind::NoHost | Kind::Refused)
 }
 
 /// What a message fares that cannot be brought to any server.
@@ -460,6 +497,48 @@ impl<'a> Attempt<'a> {
                 *slot = result;
                 *known = peer.clone();
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::smtp::data::Bytes;
+    use crate::smtp::transaction::Recipient;
+
+    #[test]
+    fn a_message_is_changed_only_where_the_server_makes_it_necessary() {
+        let plain = "Subject: x\r\n\r\ntext\r\n";
+        let body = "Subject: x\r\n\r\nü\r\n";
+        let header = "Subject: ü\r\n\r\nü\r\n";
+        let signed = "DKIM-Signature: v=1\r\nSubject: ü\r\n\r\nü\r\n";
+        // What the server offers, what the envelope asks, the message; changed, SMTPUTF8 asked, or the refusal.
+        for (eight, utf8, asked, to, text, expected) in [
+            (true, true, true, "b@b.test", header, "as it is, SMTPUTF8"),
+            (true, false, true, "b@b.test", header, "in 7 bits"),
+            (false, false, true, "b@b.test", header, "in 7 bits"),
+            (true, false, true, "b@b.test", plain, "as it is"),
+            (true, false, true, "ü@b.test", header, "as it is, SMTPUTF8"),
+            (true, false, false, "b@b.test", body, "as it is"),
+            (false, false, false, "b@b.test", body, "in 7 bits"),
+            (false, false, false, "b@b.test", plain, "as it is"),
+            (true, false, true, "b@b.test", signed, "5.6.3"),
+            (false, true, false, "b@b.test", signed, "5.6.3"),
+            (true, true, true, "b@b.test", signed, "as it is, SMTPUTF8"),
+        ] {
+            let offer = Capabilities { eight_bit: eight, smtputf8: utf8, ..Capabilities::default() };
+            let recipients = vec![Recipient::new(to)];
+            let envelope = Envelope { sender: "a@a.test".into(), recipients, smtputf8: asked, ..Envelope::default() };
+            let found = match fit(&offer, &envelope, &Bytes(text.as_bytes().to_vec())) {
+                Ok((envelope, message)) => {
+                    assert!(message.as_ref().is_none_or(|message| !message.has_8bit()));
+                    let utf8 = if envelope.smtputf8 { ", SMTPUTF8" } else { "" };
+                    format!("{}{utf8}", if message.is_some() { "in 7 bits" } else { "as it is" })
+                }
+                Err(fault) => fault.enhanced.map(|code| code.to_string()).unwrap_or_default(),
+            };
+            assert_eq!(found, expected, "8BITMIME {eight}, SMTPUTF8 {utf8}, asked {asked}, {to}, {text}");
         }
     }
 }

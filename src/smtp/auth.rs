@@ -2,6 +2,8 @@
 //! SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802, 7677), EXTERNAL (RFC 4422), OAUTHBEARER (RFC 7628) and XOAUTH2 as clients;
 //! PLAIN and LOGIN as a server.
 
+use std::borrow::Cow;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use md5::{Digest as _, Md5};
@@ -121,6 +123,8 @@ pub struct Credentials<'a> {
 pub struct ClientLogin<'a> {
     mechanism: Mechanism,
     credentials: Credentials<'a>,
+    /// User name and password as SCRAM hashes them.
+    prepared: (Cow<'a, str>, Cow<'a, str>),
     turn: u8,
     first_bare: String,
     /// What the server must prove at the end of SCRAM.
@@ -134,7 +138,11 @@ impl<'a> ClientLogin<'a> {
         if forbidden(credentials.user) || forbidden(credentials.password) {
             return Err(Fault::new(Kind::BadData, "control character in user name or password"));
         }
-        Ok(ClientLogin { mechanism, credentials, turn: 0, first_bare: String::new(), server_signature: None })
+        let prepared = match mechanism {
+            Mechanism::ScramSha1 | Mechanism::ScramSha256 => (prepare(credentials.user), prepare(credentials.password)),
+            _ => Default::default(),
+        };
+        Ok(ClientLogin { mechanism, credentials, prepared, turn: 0, first_bare: String::new(), server_signature: None })
     }
 
     /// The initial response, if the mechanism begins with the client.
@@ -150,6 +158,7 @@ impl<'a> ClientLogin<'a> {
                 format!("n,a={user},\u{1}host={host}\u{1}port={port}\u{1}auth=Bearer {password}\u{1}\u{1}")
             }
             Mechanism::ScramSha1 | Mechanism::ScramSha256 => {
+                let user = &self.prepared.0;
                 self.first_bare = format!("n={},r={nonce}", user.replace('=', "=3D").replace(',', "=2C"));
                 format!("n,,{}", self.first_bare)
             }
@@ -201,7 +210,7 @@ impl<'a> ClientLogin<'a> {
         let rounds = std::num::NonZeroU32::new(rounds).unwrap_or(std::num::NonZeroU32::MIN);
         let hash = Hash::of(self.mechanism);
         let mut salted = vec![0; hash.digest.output_len()];
-        pbkdf2::derive(hash.pbkdf2, rounds, &salt, self.credentials.password.as_bytes(), &mut salted);
+        pbkdf2::derive(hash.pbkdf2, rounds, &salt, self.prepared.1.as_bytes(), &mut salted);
         let client_key = hash.hmac(&salted, b"Client Key");
         let stored_key = digest::digest(hash.digest, &client_key);
         // `biws` is `n,,` in base64: no channel binding.
@@ -222,6 +231,16 @@ impl<'a> ClientLogin<'a> {
             (Some(theirs), Some(ours)) if theirs == *ours => Ok(Vec::new()),
             _ => Err(Fault::new(Kind::AuthFailed, "the server does not know the password: it is not who it says")),
         }
+    }
+}
+
+/// SASLprep (RFC 4013): the same letters whatever keyboard wrote them, soft hyphens gone, any space a space. What it has no
+/// answer for goes as it is, as PostgreSQL does it: letters younger than Unicode 3.2 (which RFC 8265 allows), and
+/// passwords that were set before somebody looked.
+fn prepare(text: &str) -> Cow<'_, str> {
+    match stringprep::saslprep(text) {
+        Ok(prepared) if !prepared.is_empty() => prepared,
+        _ => Cow::Borrowed(text),
     }
 }
 
@@ -436,6 +455,32 @@ mod tests {
                 assert_eq!(login.respond(challenge.as_bytes()).map_err(|f| f.kind), Err(Kind::Protocol), "{challenge}");
             }
         }
+    }
+
+    #[test]
+    fn scram_prepares_what_it_hashes() {
+        // RFC 4013, section 3; then what has no preparation: a control character, letters of Unicode 6, nothing left.
+        for (text, expected) in [
+            ("I\u{ad}X", "IX"),
+            ("user", "user"),
+            ("USER", "USER"),
+            ("\u{aa}", "a"),
+            ("\u{2168}", "IX"),
+            ("a\u{a0}b", "a b"),
+            ("u\u{308}", "ü"),
+            ("\u{7}", "\u{7}"),
+            ("\u{627}1", "\u{627}1"),
+            ("\u{1f600}x", "\u{1f600}x"),
+            ("\u{ad}", "\u{ad}"),
+        ] {
+            assert_eq!(prepare(text), expected, "{text:?}");
+        }
+        let initial = |mechanism| {
+            let mut login = ClientLogin::new(mechanism, credentials("u\u{308}", "x", "n")).unwrap();
+            login.initial().map(text)
+        };
+        assert_eq!(initial(Mechanism::ScramSha256).as_deref(), Some("n,,n=ü,r=n"));
+        assert_eq!(initial(Mechanism::Plain).as_deref(), Some("\0u\u{308}\0x"), "the server prepares PLAIN (RFC 4616)");
     }
 
     #[test]

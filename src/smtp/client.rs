@@ -80,6 +80,9 @@ pub struct SendOptions<'a> {
     pub partial: bool,
     /// Use DATA even where BDAT is offered.
     pub no_chunking: bool,
+    /// Asked when everybody is accepted, before anything of the message is sent: `false` stops it there. Costs a round
+    /// trip where DATA would go out with RCPT.
+    pub before_data: Option<BeforeCommit>,
     /// Asked immediately before the final dot or the last BDAT.
     pub before_commit: Option<BeforeCommit>,
     /// Told of message bytes as they are sent.
@@ -213,7 +216,12 @@ impl Client {
         options: &SendOptions<'_>,
     ) -> Vec<RecipientResult> {
         self.stale = false;
-        let rules = Rules { partial: options.partial, lmtp: self.lmtp, no_chunking: options.no_chunking };
+        let rules = Rules {
+            partial: options.partial,
+            lmtp: self.lmtp,
+            no_chunking: options.no_chunking,
+            hold: options.before_data.is_some(),
+        };
         let ahead = self.ahead.take();
         if ahead.is_none()
             && let Err(fault) = self.check_idle()
@@ -299,6 +307,13 @@ impl Client {
                     let reply = self.read_reply(limits, what).await?;
                     first.get_or_insert(reply.code);
                     transaction.reply(&reply);
+                }
+                Next::Ask => {
+                    let go = match &options.before_data {
+                        Some(asked) => asked().await,
+                        None => true,
+                    };
+                    transaction.released(go);
                 }
                 // A chunk may go out before the replies to MAIL and RCPT, but what they say already is heeded.
                 Next::Content(_) if transaction.awaits_reply() && self.hear(transaction, first)? => {}

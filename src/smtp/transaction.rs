@@ -27,6 +27,8 @@ pub struct Rules {
     pub lmtp: bool,
     /// Never use BDAT, even if it is offered.
     pub no_chunking: bool,
+    /// Ask before anything of the message is sent ([`Next::Ask`]).
+    pub hold: bool,
 }
 
 /// How the message itself is put on the wire.
@@ -43,6 +45,8 @@ pub enum Framing {
 pub enum Next {
     /// Send what was put out so far and read one reply.
     Reply,
+    /// Whoever is to get the message is accepted: call [`Transaction::released`] with whether it is to be sent.
+    Ask,
     /// Send what was put out so far and the message (or its next chunk), then call [`Transaction::sent`].
     Content(Framing),
     /// Every recipient has its outcome.
@@ -96,6 +100,8 @@ pub struct Transaction {
     expected: VecDeque<Expect>,
     standing: Vec<Standing>,
     go: bool,
+    /// The answer to [`Next::Ask`].
+    released: Option<bool>,
     committed: bool,
     closing: bool,
 }
@@ -134,6 +140,7 @@ impl Transaction {
             expected: VecDeque::new(),
             standing: vec![Standing::Asked; recipients],
             go: false,
+            released: None,
             committed: false,
             closing: false,
             envelope,
@@ -193,13 +200,18 @@ impl Transaction {
         let one = self.standing.len() == 1;
         // LMTP must know who was accepted before it knows how many replies the last chunk gets.
         let chunk = self.small && !self.rules.lmtp;
-        let eager = self.pipelining && (self.rules.partial || one) && (self.framing == Framing::Dot || chunk);
+        let eager = self.pipelining
+            && !self.rules.hold
+            && (self.rules.partial || one)
+            && (self.framing == Framing::Dot || chunk);
         let may_follow = self.expected.is_empty() || (eager && self.unsettled() > 0);
         if !may_follow {
             return Ok(Some(Next::Reply));
         }
-        if self.expected.is_empty() && !self.may_send() {
+        if self.expected.is_empty() && (!self.may_send() || self.released == Some(false)) {
             self.give_up(out)?;
+        } else if self.rules.hold && self.released.is_none() {
+            return Ok(Some(Next::Ask));
         } else if self.framing == Framing::Bdat {
             self.stage = Stage::Content;
         } else {
@@ -208,6 +220,11 @@ impl Transaction {
             self.stage = Stage::AwaitGo;
         }
         Ok(None)
+    }
+
+    /// The answer to [`Next::Ask`]: with `false` nobody gets the message.
+    pub fn released(&mut self, go: bool) {
+        self.released = Some(go);
     }
 
     /// The driver sent the message, or with `last` false a chunk of it that is not the last.
@@ -354,7 +371,8 @@ impl Transaction {
             Standing::Settled(result) => Some(result.address.clone()),
             _ => None,
         });
-        let detail = format!("not sent: {} was not accepted", refused.unwrap_or_default());
+        let refused = refused.unwrap_or_else(|| "a recipient at another server".to_owned());
+        let detail = format!("not sent: {refused} was not accepted");
         let fault = Fault::new(Kind::Cancelled, detail);
         for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
             if !matches!(standing, Standing::Settled(_)) {

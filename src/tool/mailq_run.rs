@@ -85,23 +85,11 @@ struct WayArgs {
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
     /// Messages to one destination in a time, at most: 100/1h
-    #[arg(long, value_name = "N/TIME", value_parser = parse_rate)]
+    #[arg(long, value_name = "N/TIME", value_parser = units::interval)]
     rate: Option<Duration>,
     /// Connections to one destination, at most
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1000))]
     per_destination: u32,
-}
-
-/// `100/1h`: the time between two messages.
-fn parse_rate(text: &str) -> Result<Duration, String> {
-    let bad = || format!("{text:?} is no rate (100/1h, 5/s)");
-    let (count, time) = text.split_once('/').ok_or_else(bad)?;
-    let count: u32 = count.parse().ok().filter(|count| *count > 0).ok_or_else(bad)?;
-    let time = match time.chars().next().ok_or_else(bad)? {
-        first if first.is_ascii_digit() => time.to_owned(),
-        _ => format!("1{time}"),
-    };
-    Ok(units::duration(&time)? / count)
 }
 
 #[derive(Debug, clap::Args)]
@@ -446,20 +434,5 @@ fn tls_name(mode: TlsMode) -> &'static str {
         TlsMode::Try => "try",
         TlsMode::Starttls => "starttls",
         TlsMode::Implicit => "implicit",
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn rates() {
-        for (text, seconds) in [("100/1h", 36.0), ("5/s", 0.2), ("1/30", 30.0), ("60/m", 1.0)] {
-            assert_eq!(parse_rate(text).unwrap().as_secs_f64(), seconds, "{text}");
-        }
-        for bad in ["", "5", "0/s", "x/s", "5/", "5/x", "-1/s"] {
-            assert!(parse_rate(bad).is_err(), "{bad}");
-        }
     }
 }

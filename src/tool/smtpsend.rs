@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::PoisonError;
 
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, RetryArgs, TlsArgs};
 use crate::cli::exit::{Exit, Tally};
@@ -15,10 +16,13 @@ mod deliver;
 mod each;
 mod edit;
 mod job;
+mod merge;
 mod mx;
 mod probe;
 mod queue;
 mod report;
+mod results;
+mod rows;
 mod save;
 mod sendmail;
 mod server;
@@ -27,6 +31,7 @@ use account::Accounts;
 use deliver::{Messages, Run, Sendable};
 use each::Each;
 use job::Job;
+use merge::Noted;
 
 /// What smtpsend is asked to do.
 #[derive(Debug, clap::Parser)]
@@ -39,6 +44,8 @@ pub struct Args {
     compose: ComposeArgs,
     #[command(flatten)]
     take: TakeArgs,
+    #[command(flatten)]
+    merge: MergeArgs,
     #[command(flatten)]
     way: WayArgs,
     /// Send to those who are accepted although others are refused
@@ -66,7 +73,7 @@ pub struct Args {
 }
 
 /// A message from its parts.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Composing")]
 struct ComposeArgs {
     /// The author, 'Name <address>' (default: $EMAIL, else the user at this host)
@@ -105,9 +112,30 @@ struct ComposeArgs {
     /// Write recipients, subject and text in $VISUAL or $EDITOR; without a change nothing is sent
     #[arg(long)]
     edit: bool,
+    /// A message with {{fields}}: header fields, an empty line, the text; flags win over its fields
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["body", "edit"])]
+    template: Option<PathBuf>,
     /// The Message-ID of what this answers
     #[arg(long, value_name = "ID")]
     in_reply_to: Vec<String>,
+}
+
+/// Many messages from one template.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "One message a row")]
+struct MergeArgs {
+    /// Compose a message for each row of this file; {{fields}} in the template and in the flags are the row's values
+    #[arg(long, value_name = "JSONL|CSV", conflicts_with_all = ["each", "probe", "edit"])]
+    merge: Option<PathBuf>,
+    /// The value of a field for rows that have none
+    #[arg(long, value_name = "FIELD=VALUE")]
+    set: Vec<String>,
+    /// Note in this file what became of each row; rows that it knows are not sent again
+    #[arg(long, value_name = "FILE", requires = "merge")]
+    results: Option<PathBuf>,
+    /// Send at most so many messages in so much time
+    #[arg(long, value_name = "N/TIME", value_parser = crate::cli::units::interval, conflicts_with = "queue")]
+    rate: Option<std::time::Duration>,
 }
 
 /// A complete message.
@@ -123,8 +151,8 @@ struct TakeArgs {
     /// Send every message of a file, a folder, an mbox or a Maildir over one connection; may be repeated
     #[arg(long, value_name = "FILE|DIR|MBOX|MAILDIR")]
     each: Vec<PathBuf>,
-    /// Use up to N connections for --each
-    #[arg(long, value_name = "N", default_value_t = 1, requires = "each", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    /// Use up to N connections for --each or --merge
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1000))]
     concurrency: u16,
     /// The envelope's sender; '<>' for none
     #[arg(short = 'f', value_name = "ADDRESS", allow_hyphen_values = true)]
@@ -254,6 +282,12 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
         return many(&args, accounts.as_ref(), out);
     }
+    if args.merge.merge.is_some() || args.compose.template.is_some() || !args.merge.set.is_empty() {
+        if !elsewhere && accounts.is_none() && !args.dry_run {
+            return Err(missing().into());
+        }
+        return merge::run(&args, accounts.as_ref(), out);
+    }
     if args.way.probe {
         return ask(&args, accounts.as_ref(), out);
     }
@@ -266,7 +300,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         return Err(missing().into());
     }
     let mut only = Some((job, account));
-    send(&args, out, &mut |_| only.take())
+    send(&args, out, None, &mut |_| only.take())
 }
 
 /// `--probe`.
@@ -297,17 +331,11 @@ fn many(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Resul
     if each.len() == 0 {
         return Ok(Exit::OK);
     }
-    let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
     let mut next = |tally: &mut Tally| -> Option<Sendable> {
         loop {
             let (label, source) = each.next()?;
             let made = source.and_then(|source| job::take(args, accounts, &source, &label, out));
-            match made {
-                Ok((_, None)) if !elsewhere && !args.dry_run => {
-                    let fault = Fault::new(Kind::Config, "no account fits the author, and there is no default");
-                    out.error(&label, &fault);
-                    tally.fault(&fault);
-                }
+            match made.and_then(|made| with_a_way(made, args)) {
                 Ok(sendable) => return Some(sendable),
                 Err(fault) => {
                     out.error(&label, &fault);
@@ -323,10 +351,19 @@ fn many(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Resul
         }
         return Ok(tally.exit());
     }
-    send(args, out, &mut next)
+    send(args, out, None, &mut next)
 }
 
-fn send(args: &Args, out: &Output, source: Messages<'_>) -> anyhow::Result<Exit> {
+/// Of several messages each finds its account for itself.
+fn with_a_way(made: Sendable, args: &Args) -> Result<Sendable, Fault> {
+    let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
+    if made.1.is_none() && !elsewhere && !args.dry_run {
+        return Err(Fault::new(Kind::Config, "no account fits the author, and there is no default"));
+    }
+    Ok(made)
+}
+
+fn send(args: &Args, out: &Output, results: Option<Noted>, source: Messages<'_>) -> anyhow::Result<Exit> {
     let began = std::time::Instant::now();
     let run = Run {
         args,
@@ -335,6 +372,8 @@ fn send(args: &Args, out: &Output, source: Messages<'_>) -> anyhow::Result<Exit>
         summary: Default::default(),
         tally: Default::default(),
         broken: Default::default(),
+        results: results.clone(),
+        next_at: Default::default(),
     };
     crate::cli::block_on(async {
         match args.way.queue {
@@ -344,6 +383,7 @@ fn send(args: &Args, out: &Output, source: Messages<'_>) -> anyhow::Result<Exit>
         Ok(())
     })?;
     let mut summary = run.summary.take();
+    summary.skipped = results.map(|results| results.lock().unwrap_or_else(PoisonError::into_inner).skipped);
     summary.elapsed_ms = (began.elapsed().as_secs_f64() * 1_000_000.0).round() / 1000.0;
     out.emit(&summary)?;
     Ok(run.tally.take().exit())

@@ -8,14 +8,16 @@ use crate::schema::assert_records_match_schema;
 
 /// What a small SMTP server took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Taken {
-    sender: String,
-    recipients: Vec<String>,
-    message: Vec<u8>,
+pub(crate) struct Taken {
+    pub(crate) sender: String,
+    pub(crate) recipients: Vec<String>,
+    pub(crate) message: Vec<u8>,
 }
 
 /// A server that takes everything but what `answer` refuses: it is asked with each command line and may give the reply.
-fn sink(answer: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static) -> (Peer, Arc<Mutex<Vec<Taken>>>) {
+pub(crate) fn sink(
+    answer: impl Fn(&str) -> Option<&'static str> + Send + Sync + 'static,
+) -> (Peer, Arc<Mutex<Vec<Taken>>>) {
     let taken = Arc::new(Mutex::new(Vec::new()));
     let kept = Arc::clone(&taken);
     (peer(move |conn| converse(conn, &answer, &kept)), taken)
@@ -64,7 +66,7 @@ fn converse(mut conn: Conn, answer: &impl Fn(&str) -> Option<&'static str>, kept
     }
 }
 
-fn send(server: &Peer, args: &[&str]) -> crate::harness::Run {
+pub(crate) fn send(server: &Peer, args: &[&str]) -> crate::harness::Run {
     tool("smtpsend").args(["--server", &format!("smtp://{}", server.addr)]).args(args)
 }
 
@@ -407,7 +409,12 @@ print(json.dumps({"subject": m["subject"], "from": str(m["from"]), "to": str(m["
 
 #[test]
 fn each_domain_gets_the_message_at_its_own_server() {
-    let (server, taken) = sink(|_| None);
+    let commands: Arc<Mutex<Vec<String>>> = Arc::default();
+    let heard = Arc::clone(&commands);
+    let (server, taken) = sink(move |line| {
+        heard.lock().unwrap().push(line.to_owned());
+        line.contains("<no@").then_some("550 5.1.1 nobody")
+    });
     let folder = temp_dir();
     let zone = "$ORIGIN b.test.\n$TTL 60\n@ SOA ns h 1 2 3 4 5\n@ MX 10 mail\nmail A 127.0.0.1\n";
     std::fs::write(folder.path().join("b.zone"), zone).unwrap();
@@ -416,7 +423,9 @@ fn each_domain_gets_the_message_at_its_own_server() {
     let mx = |to: &str| {
         tool("smtpsend")
             .args(["--mx", "--mx-port", &server.addr.port().to_string(), "--resolver", &dns.addr.to_string()])
-            .args(["--from", "a@a.test", "--body", "/dev/null", "--json", "--to", to])
+            .args(["--from", "a@a.test", "--body", "/dev/null", "--json"])
+            .args(to.strip_suffix(" --partial").map(|_| "--partial"))
+            .args(["--to", to.trim_end_matches(" --partial")])
             .run()
     };
     let done = mx("x@b.test, y@c.test, z@B.test");
@@ -428,7 +437,21 @@ fn each_domain_gets_the_message_at_its_own_server() {
     recipients.sort();
     assert_eq!(recipients, [vec!["x@b.test".to_owned(), "z@B.test".into()], vec!["y@c.test".into()]]);
     mx("x@nowhere.b.test").exits(68);
-    mx("x@b.test, y@nowhere.c.test").exits(3);
+    // One that is refused, or has no server, keeps the message from everybody, unless --partial.
+    let before = taken.lock().unwrap().len();
+    for (other, status) in [("no@c.test", 67), ("y@nowhere.c.test", 68)] {
+        commands.lock().unwrap().clear();
+        let done = mx(&format!("x@b.test, {other}"));
+        assert_records_match_schema("smtpsend", done.exits(status));
+        let details: Vec<String> = done.records_of("recipient").iter().map(|it| it["outcome"].to_string()).collect();
+        assert_eq!(details, ["\"deferred\"", "\"refused\""], "\n{done}");
+        assert_eq!(done.records_of("recipient")[0]["detail"], format!("not sent: {other} was not accepted"));
+        assert!(!commands.lock().unwrap().iter().any(|line| line == "DATA"), "{commands:?}");
+    }
+    assert_eq!(taken.lock().unwrap().len(), before);
+    mx("x@b.test, y@nowhere.c.test --partial").exits(3);
+    mx("no@c.test, x@b.test --partial").exits(3);
+    assert_eq!(taken.lock().unwrap().len(), before + 2);
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod ftp_wirecut;
 mod harness;
 mod mail;
 mod matrix;
+mod merge;
 mod powercut;
 mod queue;
 mod schema;

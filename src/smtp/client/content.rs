@@ -50,7 +50,8 @@ impl<'a> Sender<'a> {
                 piece
             }
             Source::Reader { reader, buffer } => {
-                let room = buffer.get_mut(..limit).unwrap_or_default();
+                let most = limit.min(buffer.len());
+                let room = buffer.get_mut(..most).unwrap_or_default();
                 let count = fill(reader, room).map_err(|error| Fault::local("message", &error))?;
                 buffer.get(..count).unwrap_or_default()
             }
@@ -69,7 +70,9 @@ fn open(content: &dyn Content) -> Result<Source<'_>, Fault> {
         return Ok(Source::Memory(bytes));
     }
     let reader = content.open().map_err(|error| Fault::local("message", &error))?;
-    Ok(Source::Reader { reader, buffer: vec![0; PIECE] })
+    // One byte more than it should be: a message that grew shows.
+    let most = usize::try_from(content.size_bytes()).unwrap_or(PIECE).saturating_add(1).min(PIECE);
+    Ok(Source::Reader { reader, buffer: vec![0; most] })
 }
 
 /// Reads until the buffer is full or the source is at its end.

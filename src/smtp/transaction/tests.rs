@@ -18,7 +18,12 @@ fn envelope(recipients: &[&str]) -> Envelope {
 
 /// Plays a transaction against a script: what the client sends up to each wait, and the reply codes it then gets. The
 /// message itself shows as `<dot>` or `<bdat>`.
-fn play(mut transaction: Transaction, script: &[(&str, &[u16])]) -> Vec<(Outcome, Option<u16>)> {
+fn play(transaction: Transaction, script: &[(&str, &[u16])]) -> Vec<(Outcome, Option<u16>)> {
+    play_asked(transaction, true, script)
+}
+
+/// The same; [`Next::Ask`] shows as `<ask>` and is answered with `go`.
+fn play_asked(mut transaction: Transaction, go: bool, script: &[(&str, &[u16])]) -> Vec<(Outcome, Option<u16>)> {
     let mut turns = script.iter();
     let mut codes: VecDeque<u16> = VecDeque::new();
     let mut out = Vec::new();
@@ -41,6 +46,10 @@ fn play(mut transaction: Transaction, script: &[(&str, &[u16])]) -> Vec<(Outcome
                     None => transaction.lost(&Fault::new(Kind::Disconnected, "gone")),
                 }
             }
+            Next::Ask => {
+                out.extend_from_slice(b"<ask>");
+                transaction.released(go);
+            }
             Next::Done => break,
         }
     }
@@ -53,9 +62,9 @@ fn transaction(keywords: &str, to: &[&str], rules: Rules) -> Transaction {
     Transaction::new(envelope(to), &offer(keywords), 10, false, rules).expect("can be sent")
 }
 
-const PARTIAL: Rules = Rules { partial: true, lmtp: false, no_chunking: false };
-const WHOLE: Rules = Rules { partial: false, lmtp: false, no_chunking: false };
-const LMTP: Rules = Rules { partial: true, lmtp: true, no_chunking: false };
+const PARTIAL: Rules = Rules { partial: true, lmtp: false, no_chunking: false, hold: false };
+const WHOLE: Rules = Rules { partial: false, lmtp: false, no_chunking: false, hold: false };
+const LMTP: Rules = Rules { partial: true, lmtp: true, no_chunking: false, hold: false };
 use Outcome::*;
 
 #[test]
@@ -172,6 +181,23 @@ fn a_final_reply_out_of_step_is_unknown() {
 }
 
 #[test]
+fn on_hold_nothing_of_the_message_goes_out_unasked() {
+    let hold = |keywords, to: &[&str]| transaction(keywords, to, Rules { hold: true, ..WHOLE });
+    for (keywords, end) in [("PIPELINING", "<ask>DATA|"), ("PIPELINING CHUNKING", "<ask><bdat>")] {
+        let dot = end.starts_with("<ask>DATA");
+        let mut script: Vec<(&str, &[u16])> = vec![("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|", &[250, 250])];
+        script.extend(if dot { vec![(end, &[354][..]), ("<dot>", &[250])] } else { vec![(end, &[250][..])] });
+        assert_eq!(play(hold(keywords, &["b@x"]), &script), [(Delivered, Some(250))]);
+    }
+    let envelope = ("MAIL FROM:<a@alice.test>|RCPT TO:<b@x>|", &[250, 250][..]);
+    let results = play_asked(hold("PIPELINING", &["b@x"]), false, &[envelope, ("<ask>RSET|", &[250])]);
+    assert_eq!(results, [(Deferred, None)]);
+    // Whoever is refused anyway is not asked about.
+    let results = play(hold("PIPELINING", &["b@x"]), &[(envelope.0, &[250, 550]), ("RSET|", &[250])]);
+    assert_eq!(results, [(Refused, Some(550))]);
+}
+
+#[test]
 fn many_recipients_stay_below_the_limit_in_flight() {
     let addresses: Vec<String> = (0..250).map(|index| format!("u{index}@x")).collect();
     let to: Vec<&str> = addresses.iter().map(String::as_str).collect();
@@ -189,6 +215,7 @@ fn many_recipients_stay_below_the_limit_in_flight() {
                 replies += 1;
                 transaction.reply(&Reply::new(if replies == 252 { 354 } else { 250 }, None, ""));
             }
+            Next::Ask => unreachable!("not on hold"),
             Next::Content(_) => {
                 out.extend_from_slice(b"\n");
                 transaction.sent(true);

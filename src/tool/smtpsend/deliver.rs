@@ -1,23 +1,25 @@
 //! Sending messages over the connections that are there: one after another, several at a time, with retries.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::Poll;
+use std::time::Instant;
 
 use super::account::Account;
+use super::merge::Noted;
 use super::mx::Exchangers;
 use super::queue::Queue;
 use super::report::{Settled, Summary, tell};
+use super::results::{RowRecipient, RowRecord};
 use super::server::Way;
 use super::{Args, Job, save};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::random;
-use crate::smtp::client::SendOptions;
+use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::Outcome;
 
@@ -41,24 +43,21 @@ pub(super) struct Run<'a> {
     pub(super) tally: RefCell<Tally>,
     /// The first fault that ends the run.
     pub(super) broken: RefCell<Option<Fault>>,
+    /// Where it is noted what became of each row.
+    pub(super) results: Option<Noted>,
+    /// With `--rate`: when the next message may be sent.
+    pub(super) next_at: Cell<Option<Instant>>,
 }
 
 impl Run<'_> {
     /// Sends everything, over at most `concurrency` connections.
     pub(super) async fn send_all(&self, concurrency: usize) -> Result<(), Fault> {
-        let worker = || -> Pin<Box<dyn Future<Output = ()> + '_>> {
-            Box::pin(async {
-                if let Err(fault) = self.work().await {
-                    self.broken.borrow_mut().get_or_insert(fault);
-                }
-            })
+        let worker = async || {
+            if let Err(fault) = self.work().await {
+                self.broken.borrow_mut().get_or_insert(fault);
+            }
         };
-        let mut workers: Vec<_> = (0..concurrency.max(1)).map(|_| worker()).collect();
-        std::future::poll_fn(|context| {
-            workers.retain_mut(|worker| worker.as_mut().poll(context).is_pending());
-            if workers.is_empty() { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
+        together((0..concurrency.max(1)).map(|_| worker())).await;
         self.broken.borrow_mut().take().map_or(Ok(()), Err)
     }
 
@@ -73,8 +72,8 @@ impl Run<'_> {
         let mut paths: BTreeMap<String, Path<'_>> = BTreeMap::new();
         let mut next = self.next();
         while let Some((job, account)) = next.take() {
-            // With retries the order is not known beforehand.
-            if self.args.retry.retry == 0 {
+            // With retries the order is not known beforehand; with a rate the time is not.
+            if self.args.retry.retry == 0 && self.args.merge.rate.is_none() {
                 next = self.next();
             }
             let name = account.as_ref().map(|account| account.name.clone()).unwrap_or_default();
@@ -89,6 +88,7 @@ impl Run<'_> {
                     place.insert(Path::new(self.args, account.as_ref(), self.out)?)
                 }
             };
+            self.pace().await;
             self.one(path, &job, follows).await?;
             if next.is_none() {
                 next = self.next();
@@ -100,6 +100,35 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Waits until the next message may be sent.
+    async fn pace(&self) {
+        let Some(interval) = self.args.merge.rate else { return };
+        let now = Instant::now();
+        let at = self.next_at.get().map_or(now, |at| at.max(now));
+        self.next_at.set(Some(at + interval));
+        tokio::time::sleep_until(at.into()).await;
+    }
+
+    /// What notes that a row's message is about to be complete.
+    fn mark(&self, job: &Job) -> Option<BeforeCommit> {
+        let (results, row) = (self.results.clone()?, job.row.clone()?);
+        Some(Arc::new(move || {
+            // What cannot be noted is not sent.
+            let noted = results.lock().unwrap_or_else(PoisonError::into_inner).sending(&row).is_ok();
+            Box::pin(std::future::ready(noted))
+        }))
+    }
+
+    /// Says and notes what became of a row.
+    fn note(&self, job: &Job, recipients: Vec<RowRecipient>) -> Result<(), Fault> {
+        let Some(row) = &job.row else { return Ok(()) };
+        let record = RowRecord::new(row, job.message_id.as_deref(), recipients);
+        if let Some(results) = &self.results {
+            results.lock().unwrap_or_else(PoisonError::into_inner).done(&record)?;
+        }
+        self.out.emit(&record)
+    }
+
     /// One message, with its retries.
     async fn one(&self, path: &mut Path<'_>, job: &Job, follows: Option<&Job>) -> Result<(), Fault> {
         let (args, out) = (self.args, self.out);
@@ -109,7 +138,9 @@ impl Run<'_> {
         let progress =
             bar.clone().map(|bar| -> Arc<dyn Fn(u64) + Send + Sync> { Arc::new(move |bytes| bar.add(bytes)) });
         let next = follows.map(|job| (&job.envelope, &job.message as &dyn Content));
-        let options = SendOptions { partial: args.partial, progress, next, ..SendOptions::default() };
+        let before_commit = self.mark(job);
+        let options = SendOptions { partial: args.partial, progress, next, before_commit, ..SendOptions::default() };
+        let mut ended = Vec::new();
         let mut waiting = job.clone();
         let mut attempt = 0;
         let mut kept = false;
@@ -123,7 +154,9 @@ impl Run<'_> {
             };
             // All or nothing: one that is refused for good keeps the others from being tried again.
             let hopeless = |settled: &Settled| settled.result.outcome == Outcome::Refused || !temporary(settled);
-            let whole = args.partial || args.way.mx || !settled.iter().any(|it| hopeless(it) && !again(it));
+            // (Somebody has it already where a server took back its word after the envelope, or there are several.)
+            let begun = settled.iter().any(|it| it.result.outcome == Outcome::Delivered);
+            let whole = args.partial || begun || !settled.iter().any(|it| hopeless(it) && !again(it));
             let retry = attempt < args.retry.retry && whole;
             let (later, mut done): (Vec<_>, Vec<_>) = settled.into_iter().partition(|settled| retry && again(settled));
             let mut queued = Vec::new();
@@ -132,6 +165,8 @@ impl Run<'_> {
                 (queued, done) = done.into_iter().partition(for_queue);
             }
             tell(job, &done, &path.name(), out, &mut self.summary.borrow_mut(), &mut self.tally.borrow_mut())?;
+            ended.extend(done.iter().map(|settled| row_recipient(settled, settled.result.outcome.as_str())));
+            ended.extend(queued.iter().map(|settled| row_recipient(settled, "queued")));
             if !queued.is_empty() {
                 self.fall_back(job, &queued).await?;
             }
@@ -154,7 +189,7 @@ impl Run<'_> {
         if let Some(bar) = bar {
             bar.finish();
         }
-        Ok(())
+        self.note(job, ended)
     }
 
     /// What could not be delivered now waits in the queue.
@@ -171,7 +206,7 @@ impl Run<'_> {
         let placed = queue.place(std::slice::from_ref(&rest), why, self.out, &mut summary).await;
         *self.summary.borrow_mut() = summary;
         placed?;
-        self.tally.borrow_mut().success_once();
+        job.count_success(&mut self.tally.borrow_mut());
         Ok(())
     }
 
@@ -199,17 +234,45 @@ impl Run<'_> {
             if batch.is_empty() {
                 return Ok(());
             }
+            if let Some(results) = &self.results {
+                let mut results = results.lock().unwrap_or_else(PoisonError::into_inner);
+                batch.iter().filter_map(|job| job.row.as_ref()).try_for_each(|row| results.sending(row))?;
+            }
             let mut summary = std::mem::take(&mut *self.summary.borrow_mut());
             summary.messages += batch.len() as u64;
             let placed = queue.place(&batch, None, self.out, &mut summary).await;
             *self.summary.borrow_mut() = summary;
             placed?;
-            self.tally.borrow_mut().success_once();
             for job in &batch {
+                job.count_success(&mut self.tally.borrow_mut());
+                let queued = |address: &String| RowRecipient::new(address, "queued", None);
+                self.note(job, job.envelope.recipients.iter().map(|to| queued(&to.address)).collect())?;
                 self.keep(job);
             }
         }
     }
+}
+
+fn row_recipient(settled: &Settled, outcome: &str) -> RowRecipient {
+    let result = &settled.result;
+    RowRecipient::new(&result.address, outcome, result.fault.as_ref().map(|fault| fault.detail.clone()))
+}
+
+/// Runs futures side by side and gives what came of each, in their order.
+pub(super) async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
+    let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
+    std::future::poll_fn(|context| {
+        let mut waiting = false;
+        for (future, done) in running.iter_mut().filter(|(_, done)| done.is_none()) {
+            match future.as_mut().poll(context) {
+                Poll::Ready(value) => *done = Some(value),
+                Poll::Pending => waiting = true,
+            }
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    running.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 /// Where messages go, with open connections.

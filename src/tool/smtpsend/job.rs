@@ -3,15 +3,19 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::Args;
 use super::account::{Account, Accounts, Aliases};
+use super::deliver::Sendable;
 use super::edit;
+use super::merge::RowId;
+use super::{Args, ComposeArgs};
+use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
 use crate::mail::complete::Complete;
 use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use crate::mail::header;
+use crate::mail::mbox;
 use crate::mail::message::Message;
 use crate::mail::source::Source;
 use crate::smtp::data::Content;
@@ -25,10 +29,12 @@ pub(super) struct Job {
     pub(super) message_id: Option<String>,
     /// Which of several messages it is.
     pub(super) source: Option<String>,
+    /// The row it was made for.
+    pub(super) row: Option<RowId>,
 }
 
 /// Composes the message or takes the complete one, and finds the account it is sent with.
-pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Job, Option<Account>), Fault> {
+pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<Sendable, Fault> {
     let composes = args.compose.given();
     if composes && (args.take.header_recipients || args.take.full_name.is_some()) {
         let fault = Fault::new(Kind::Usage, "-t and -F take a complete message; the other flags compose one");
@@ -61,6 +67,30 @@ fn choose(args: &Args, accounts: Option<&Accounts>, author: Option<&str>) -> Res
 }
 
 impl Job {
+    /// Counts that somebody has it: sending it again would be once too often, unless what became of it is noted.
+    pub(super) fn count_success(&self, tally: &mut Tally) {
+        match &self.row {
+            Some(row) if row.noted => tally.success(),
+            _ => tally.success_once(),
+        }
+    }
+
+    /// Shows the message as one of an mbox.
+    pub(super) fn print_mbox(&self, out: &Output) -> Result<(), Fault> {
+        let problem = |error: std::io::Error| Fault::local("stdout", &error);
+        let mut stdout = std::io::BufWriter::new(out.payload()?);
+        let date = jiff::Timestamp::now().strftime(mbox::DATE).to_string();
+        mbox::write(&mut stdout, &self.envelope.sender, &date, &mut self.message.reader()).map_err(problem)?;
+        stdout.flush().map_err(problem)?;
+        self.note(out);
+        Ok(())
+    }
+
+    fn note(&self, out: &Output) {
+        let recipients: Vec<&str> = self.envelope.recipients.iter().map(|one| one.address.as_str()).collect();
+        out.note(&format!("from <{}> to {}", self.envelope.sender, recipients.join(", ")));
+    }
+
     /// Shows the message as it would leave, line ends as the system has them.
     pub(super) fn print(&self, out: &Output) -> Result<(), Fault> {
         let problem = |error: std::io::Error| Fault::local("stdout", &error);
@@ -82,8 +112,7 @@ impl Job {
             }
         }
         stdout.flush().map_err(problem)?;
-        let recipients: Vec<&str> = self.envelope.recipients.iter().map(|one| one.address.as_str()).collect();
-        out.note(&format!("from <{}> to {}", self.envelope.sender, recipients.join(", ")));
+        self.note(out);
         Ok(())
     }
 }
@@ -98,38 +127,38 @@ impl super::ComposeArgs {
             || self.html.is_some()
             || self.edit
             || !self.in_reply_to.is_empty()
+            || self.template.is_some()
             || lists.iter().any(|list| !list.is_empty())
     }
 }
 
-fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Job, Option<Account>), Fault> {
-    let given = &args.compose;
-    let readers =
-        [given.body.as_deref(), given.html.as_deref()].iter().filter(|it| **it == Some(Path::new("-"))).count();
+fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<Sendable, Fault> {
+    let mut given = args.compose.clone();
+    given.bcc.extend(args.recipient.iter().cloned());
+    let mut draft = draft(args, &given)?;
+    if draft.from.is_none() {
+        let account = choose(args, accounts, None)?;
+        draft.from = Some(author(account.as_ref())?);
+    }
+    if args.compose.edit {
+        edit::edit(&mut draft)?;
+    }
+    finish(args, accounts, draft, out)
+}
+
+/// What the flags say, before accounts, aliases, date and identifiers come to it.
+pub(super) fn draft(args: &Args, given: &ComposeArgs) -> Result<Draft, Fault> {
+    let files = [&given.body, &given.html, &given.template, &args.merge.merge];
+    let readers = files.into_iter().flatten().filter(|path| *path == Path::new("-")).count();
     let attached = given.attach.iter().chain(&given.inline).filter(|it| it.split(';').next() == Some("-")).count();
     if readers + attached + usize::from(args.login.reads_stdin()) > 1 {
         return Err(Fault::new(Kind::Usage, "only one reader of stdin"));
     }
-    let named = given.from.as_deref().map(|from| Mailbox::parse(from).map_err(|fault| usage("--from", fault)));
-    let named = named.transpose()?;
-    let account = choose(args, accounts, named.as_ref().map(|from| from.address.as_str()))?;
-    let of_account = account.as_ref().map(Account::author).transpose()?.flatten();
-    let from = match named.or(of_account) {
-        Some(from) => from,
-        None => default_from(None)?,
-    };
-    let aliases = aliases(account.as_ref())?;
+    let from = given.from.as_deref().map(|from| Mailbox::parse(from).map_err(|fault| usage("--from", fault)));
     let list = |name: &str, texts: &[String]| -> Result<Vec<Mailbox>, Fault> {
-        let mut all = Vec::new();
-        for text in texts {
-            for mailbox in address::parse_list(text).map_err(|fault| usage(name, fault))? {
-                all.extend(aliases.resolve(mailbox)?);
-            }
-        }
-        Ok(all)
+        let lists = texts.iter().map(|text| address::parse_list(text).map_err(|fault| usage(name, fault)));
+        Ok(lists.collect::<Result<Vec<_>, _>>()?.concat())
     };
-    let mut bcc = list("--bcc", &given.bcc)?;
-    bcc.extend(list("recipient", &args.recipient)?);
     let mut headers = Vec::new();
     for field in &given.header {
         let (name, value) = field.split_once(':').ok_or_else(|| {
@@ -137,31 +166,44 @@ fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Jo
         })?;
         headers.push((name.trim().to_owned(), value.trim().to_owned()));
     }
-    let unique = unique()?;
-    let mut draft = Draft {
-        message_id: message_id(&unique, &from),
-        from: Some(from),
+    Ok(Draft {
+        from: from.transpose()?,
         to: list("--to", &given.to)?,
         cc: list("--cc", &given.cc)?,
-        bcc,
+        bcc: list("recipient", &given.bcc)?,
         reply_to: list("--reply-to", &given.reply_to)?,
         subject: given.subject.clone(),
         headers,
-        text: body(args)?,
+        text: body(args, given)?,
         html: given.html.as_deref().map(|path| read_body("--html", path)).transpose()?,
         attachments: given.attach.iter().map(|text| attachment(text)).collect::<Result<_, _>>()?,
         inline: given.inline.iter().map(|text| attachment(text)).collect::<Result<_, _>>()?,
         in_reply_to: given.in_reply_to.iter().map(|id| bracketed(id)).collect(),
-        date: now(),
-        unique,
         ..Draft::default()
+    })
+}
+
+/// Makes the message of a draft, with the account that fits its author.
+pub(super) fn finish(
+    args: &Args,
+    accounts: Option<&Accounts>,
+    mut draft: Draft,
+    out: &Output,
+) -> Result<Sendable, Fault> {
+    let account = choose(args, accounts, draft.from.as_ref().map(|from| from.address.as_str()))?;
+    let from = match draft.from.take() {
+        Some(from) => from,
+        None => author(account.as_ref())?,
     };
-    if given.edit {
-        edit::edit(&mut draft)?;
-    }
-    let domain = args.take.local_domain.as_deref();
-    for mailbox in [&mut draft.to, &mut draft.cc, &mut draft.bcc].into_iter().flatten() {
-        qualify(mailbox, domain);
+    draft.unique = unique()?;
+    draft.message_id = message_id(&draft.unique, &from);
+    draft.date = now();
+    draft.from = Some(from);
+    let aliases = aliases(account.as_ref())?;
+    for list in [&mut draft.to, &mut draft.cc, &mut draft.bcc] {
+        let resolved = list.drain(..).map(|mailbox| aliases.resolve(mailbox)).collect::<Result<Vec<_>, _>>()?;
+        *list = resolved.concat();
+        list.iter_mut().for_each(|mailbox| qualify(mailbox, args.take.local_domain.as_deref()));
     }
     let composed = draft.compose()?;
     if composed.recipients.is_empty() {
@@ -174,16 +216,33 @@ fn compose(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<(Jo
         Some(sender) => envelope_sender(sender, args)?,
         None => composed.sender,
     };
-    let envelope = envelope(args, account.as_ref(), sender, composed.recipients, composed.message.has_8bit())?;
-    Ok((Job { envelope, message: composed.message, message_id: Some(composed.message_id), source: None }, account))
+    let eight_bit = composed.message.has_8bit();
+    let envelope = envelope(args, account.as_ref(), sender, composed.recipients, composed.smtputf8, eight_bit)?;
+    let job =
+        Job { envelope, message: composed.message, message_id: Some(composed.message_id), source: None, row: None };
+    Ok((job, account))
+}
+
+/// Who writes when no flag says so: the account's author, else the user of this process.
+fn author(account: Option<&Account>) -> Result<Mailbox, Fault> {
+    match account.map(Account::author).transpose()?.flatten() {
+        Some(author) => Ok(author),
+        None => default_from(None),
+    }
 }
 
 /// The text body: `--body`, else stdin unless something else makes the message.
-fn body(args: &Args) -> Result<Option<Vec<u8>>, Fault> {
-    let given = &args.compose;
+fn body(args: &Args, given: &ComposeArgs) -> Result<Option<Vec<u8>>, Fault> {
     match &given.body {
         Some(path) => read_body("--body", path).map(Some),
-        None if given.edit || given.html.is_some() || !given.attach.is_empty() || !given.inline.is_empty() => Ok(None),
+        None if given.template.is_some()
+            || given.edit
+            || given.html.is_some()
+            || !given.attach.is_empty()
+            || !given.inline.is_empty() =>
+        {
+            Ok(None)
+        }
         None if std::io::stdin().is_terminal() || args.login.reads_stdin() => {
             Err(Fault::new(Kind::Usage, "no body").with_hint("--body FILE, or the text on stdin"))
         }
@@ -191,13 +250,13 @@ fn body(args: &Args) -> Result<Option<Vec<u8>>, Fault> {
     }
 }
 
-fn read_body(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
+pub(super) fn read_body(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
     let source = Source::path(path).map_err(|fault| fault.context(what))?;
     source.read_all(what, MAX_BODY_BYTES).map_err(|fault| fault.with_hint("attach it instead: --attach FILE"))
 }
 
 /// `FILE[;type=TYPE][;name=NAME]`. A file whose own name holds a `;` is taken whole if it exists.
-fn attachment(text: &str) -> Result<Attachment, Fault> {
+pub(super) fn attachment(text: &str) -> Result<Attachment, Fault> {
     let whole = Path::new(text);
     let (path, options) = match text.split_once(';') {
         Some((path, options)) if !whole.exists() => (PathBuf::from(path), options),
@@ -228,7 +287,7 @@ pub(super) fn take(
     source: &Source,
     label: &str,
     out: &Output,
-) -> Result<(Job, Option<Account>), Fault> {
+) -> Result<Sendable, Fault> {
     let mut complete = Complete::read(source, args.take.dot_ends)?;
     let mut addresses = Vec::new();
     for text in &args.recipient {
@@ -276,10 +335,11 @@ pub(super) fn take(
         out.warn(&format!("{label}: line {line} is longer than 998 bytes: a server may refuse or break it"));
     }
     let message_id = complete.message_id();
+    let letters = complete.header_utf8();
     let message = complete.into_message();
     let sender = named.unwrap_or(author.address);
-    let envelope = envelope(args, account.as_ref(), sender, recipients, message.has_8bit())?;
-    Ok((Job { envelope, message, message_id, source: Some(label.to_owned()) }, account))
+    let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
+    Ok((Job { envelope, message, message_id, source: Some(label.to_owned()), row: None }, account))
 }
 
 fn aliases(account: Option<&Account>) -> Result<Aliases, Fault> {
@@ -294,6 +354,7 @@ fn envelope(
     account: Option<&Account>,
     sender: String,
     recipients: Vec<String>,
+    letters: bool,
     eight_bit: bool,
 ) -> Result<Envelope, Fault> {
     for address in recipients.iter().chain(Some(&sender).filter(|sender| !sender.is_empty())) {
@@ -301,7 +362,7 @@ fn envelope(
             return Err(Fault::new(Kind::Usage, format!("{address}: no domain")).with_hint("name@example.org"));
         }
     }
-    let smtputf8 = !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
+    let smtputf8 = letters || !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
     let notify = args.way.notify.or_else(|| account.and_then(|account| account.notify));
     let recipient = |address: String| Recipient { notify, ..Recipient::new(address) };
     if let Some(envid) = &args.way.envid {
@@ -399,7 +460,7 @@ fn now() -> String {
     jiff::fmt::rfc2822::to_string(&now).unwrap_or_else(|_| now.strftime("%a, %d %b %Y %H:%M:%S %z").to_string())
 }
 
-fn unique() -> Result<String, Fault> {
+pub(super) fn unique() -> Result<String, Fault> {
     let mut bytes = [0u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| Fault::new(Kind::Internal, format!("no randomness: {error}")))?;
     Ok(format!("{:032x}", u128::from_be_bytes(bytes)))

@@ -1,19 +1,24 @@
 //! To the server of each recipient's domain, as the DNS names it: one delivery per domain.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::sync::watch;
+
+use super::deliver::together;
 use super::report::{Settled, TimesMs};
 use super::{Args, Job, job};
 use crate::cli::output::Output;
 use crate::dns::resolve::Resolver;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
-use crate::relay::deliver::{Health, Lane, Transport, undelivered};
+use crate::relay::deliver::{Delivery, Health, Lane, Transport, undelivered};
 use crate::relay::route::{Place, Routing};
-use crate::smtp::client::SendOptions;
-use crate::smtp::transaction::Envelope;
+use crate::smtp::client::{BeforeCommit, SendOptions};
+use crate::smtp::transaction::{Envelope, Outcome};
 
 /// The way to every domain that was met.
 pub(super) struct Exchangers {
@@ -63,6 +68,8 @@ impl Exchangers {
         Ok(Exchangers { transport, resolver, routing, lanes: BTreeMap::new() })
     }
 
+    /// Sends one message to every domain's server. Unless the user wants it `--partial`, all of them must have accepted
+    /// their recipients before the first one gets the message; what a server says after that it says alone.
     pub(super) async fn send(&mut self, job: &Job, options: &SendOptions<'_>) -> Vec<Settled> {
         let mut domains: BTreeMap<String, Envelope> = BTreeMap::new();
         for recipient in &job.envelope.recipients {
@@ -71,45 +78,120 @@ impl Exchangers {
                 domains.entry(domain).or_insert_with(|| Envelope { recipients: Vec::new(), ..job.envelope.clone() });
             envelope.recipients.push(recipient.clone());
         }
-        let mut settled = Vec::new();
+        let mut ways = Vec::with_capacity(domains.len());
         for (domain, envelope) in domains {
-            let delivery = match self.lane(&domain).await {
-                Err(fault) => undelivered(&envelope, &fault),
-                Ok((lane, transport)) => lane.deliver(transport, &NoMemory, &envelope, &job.message, options).await,
-            };
-            let reached = !delivery.unreachable;
-            let times = reached.then(|| TimesMs::new(delivery.connect.unwrap_or(Duration::ZERO), delivery.times));
-            settled.extend(
-                delivery
-                    .results
-                    .into_iter()
-                    .zip(delivery.peers)
-                    .map(|(result, peer)| Settled::new(result, peer, times)),
-            );
+            let lane = self.lane(&domain).await;
+            ways.push((domain, envelope, lane));
         }
+        let side_by_side = !options.partial && ways.len() > 1;
+        let start = side_by_side.then(|| Start::new(ways.len()));
+        let transport = &self.transport;
+        let one = async |(domain, envelope, lane): (String, Envelope, Result<Lane, Fault>)| {
+            let ready = Arc::new(AtomicBool::new(false));
+            let options =
+                SendOptions { before_data: start.as_ref().map(|start| start.hook(&ready)), ..options.clone() };
+            let mut lane = lane;
+            let delivery = match &mut lane {
+                Err(fault) => undelivered(&envelope, fault),
+                Ok(lane) => lane.deliver(transport, &NoMemory, &envelope, &job.message, &options).await,
+            };
+            if let Some(start) = start.as_ref().filter(|_| !ready.load(Ordering::Relaxed)) {
+                start.fail();
+            }
+            (domain, lane.ok(), delivery)
+        };
+        let done = match side_by_side {
+            true => together(ways.into_iter().map(one)).await,
+            false => {
+                let mut done = Vec::with_capacity(ways.len());
+                for way in ways {
+                    done.push(one(way).await);
+                }
+                done
+            }
+        };
+        let mut settled = Vec::new();
+        for (domain, lane, delivery) in done {
+            self.lanes.extend(lane.map(|lane| (domain, lane)));
+            settled.extend(settle(delivery));
+        }
+        name_the_cause(&mut settled);
         settled
     }
 
-    /// The way to a domain, found once.
-    async fn lane(&mut self, domain: &str) -> Result<(&mut Lane, &Transport), Fault> {
-        if !self.lanes.contains_key(domain) {
-            let mut dice = || (random::fraction() * f64::from(u32::MAX)) as u32;
-            let hops = self.routing.find(domain, &self.resolver, &mut dice).await?;
-            let family = self.transport.dialer.family;
-            let fits = |place: &Place| match place {
-                Place::Address(address) => family.allows(address.ip()),
-                _ => true,
-            };
-            let usable: Vec<_> = hops.iter().filter(|hop| fits(&hop.place)).cloned().collect();
-            self.lanes.insert(domain.to_owned(), Lane::new(if usable.is_empty() { hops } else { usable }));
+    /// The way to a domain, found once; it comes back when the message is sent.
+    async fn lane(&mut self, domain: &str) -> Result<Lane, Fault> {
+        if let Some(lane) = self.lanes.remove(domain) {
+            return Ok(lane);
         }
-        let lane = self.lanes.entry(domain.to_owned()).or_insert_with(|| Lane::new(Vec::new()));
-        Ok((lane, &self.transport))
+        let mut dice = || (random::fraction() * f64::from(u32::MAX)) as u32;
+        let hops = self.routing.find(domain, &self.resolver, &mut dice).await?;
+        let family = self.transport.dialer.family;
+        let fits = |place: &Place| match place {
+            Place::Address(address) => family.allows(address.ip()),
+            _ => true,
+        };
+        let usable: Vec<_> = hops.iter().filter(|hop| fits(&hop.place)).cloned().collect();
+        Ok(Lane::new(if usable.is_empty() { hops } else { usable }))
     }
 
     pub(super) async fn close(self) {
         for lane in self.lanes.into_values() {
             lane.quit().await;
         }
+    }
+}
+
+fn settle(delivery: Delivery) -> impl Iterator<Item = Settled> {
+    let reached = !delivery.unreachable;
+    let times = reached.then(|| TimesMs::new(delivery.connect.unwrap_or(Duration::ZERO), delivery.times));
+    let results = delivery.results.into_iter().zip(delivery.peers);
+    results.map(move |(result, peer)| Settled::new(result, peer, times))
+}
+
+/// Those whom another server's refusal kept from getting the message are told whose it was.
+fn name_the_cause(settled: &mut [Settled]) {
+    let cancelled = |it: &Settled| it.result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled);
+    let cause = settled.iter().find(|it| it.result.outcome != Outcome::Delivered && !cancelled(it));
+    let Some(address) = cause.map(|it| it.result.address.clone()) else { return };
+    for it in settled.iter_mut().filter(|it| cancelled(it)) {
+        it.result.fault = Some(Fault::new(Kind::Cancelled, format!("not sent: {address} was not accepted")));
+    }
+}
+
+/// The line that all servers reach, with their recipients accepted, before the first message goes out.
+struct Start(watch::Sender<Line>);
+
+#[derive(Debug, Clone, Copy)]
+struct Line {
+    /// How many are still on their way to it.
+    missing: usize,
+    /// One will not come.
+    failed: bool,
+}
+
+impl Start {
+    fn new(count: usize) -> Start {
+        Start(watch::Sender::new(Line { missing: count, failed: false }))
+    }
+
+    /// What a server's transaction asks before the message: waits for all others. `ready` says that it was here.
+    fn hook(&self, ready: &Arc<AtomicBool>) -> BeforeCommit {
+        let (line, ready) = (self.0.clone(), Arc::clone(ready));
+        Arc::new(move || {
+            // The next server of the same domain comes here again.
+            if !ready.swap(true, Ordering::Relaxed) {
+                line.send_modify(|line| line.missing = line.missing.saturating_sub(1));
+            }
+            let mut seen = line.subscribe();
+            Box::pin(async move {
+                let decided = seen.wait_for(|line| line.failed || line.missing == 0).await;
+                decided.is_ok_and(|line| !line.failed)
+            })
+        })
+    }
+
+    fn fail(&self) {
+        self.0.send_modify(|line| line.failed = true);
     }
 }

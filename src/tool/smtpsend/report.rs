@@ -61,7 +61,7 @@ pub(super) fn tell(
             ..RecipientRecord::default()
         })?;
         let Some(fault) = &result.fault else {
-            tally.success_once();
+            job.count_success(tally);
             continue;
         };
         // What stopped the whole message is said once, not once a recipient; that the others were not sent follows from
@@ -164,6 +164,9 @@ pub(super) struct Summary {
     pub(super) refused: u64,
     pub(super) deferred: u64,
     pub(super) unknown: u64,
+    /// Rows that an earlier run settled.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) skipped: Option<u64>,
     pub(super) elapsed_ms: f64,
 }
 

@@ -20,6 +20,6 @@ pub(super) fn keep(mailbox: &Path, job: &Job) -> Result<(), Fault> {
         maildir.set_flags(&item, "S")?;
         return Ok(());
     }
-    let date = jiff::Timestamp::now().strftime("%a %b %e %H:%M:%S %Y").to_string();
+    let date = jiff::Timestamp::now().strftime(mbox::DATE).to_string();
     mbox::append(mailbox, &job.envelope.sender, &date, &mut reader)
 }

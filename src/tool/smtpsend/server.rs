@@ -8,18 +8,15 @@ use super::report::{Settled, TimesMs};
 use super::{Args, Job, job};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::mail::downgrade;
-use crate::mail::message::Message;
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
 use crate::net::login::Login;
 use crate::net::proxy::{Proxy, ProxyKind};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
-use crate::relay::deliver::Peer;
+use crate::relay::deliver::{Peer, send_fitted};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::client::{Client, Options, SendOptions};
-use crate::smtp::data::Content;
 use crate::smtp::transaction::all_failed;
 
 /// A server's URL, understood.
@@ -307,11 +304,7 @@ impl<'a> Way<'a> {
                     }
                 },
             };
-            let results = match downgraded(&current.client, job) {
-                Ok(None) => current.client.send(&job.envelope, &job.message, options).await,
-                Ok(Some(seven_bit)) => current.client.send(&job.envelope, &seven_bit, options).await,
-                Err(fault) => all_failed(&job.envelope, &fault),
-            };
+            let results = send_fitted(&mut current.client, &job.envelope, &job.message, options).await;
             let stale = current.client.was_stale() && reused;
             let times = TimesMs::new(current.connect, current.client.times());
             let peer = current.peer.clone();
@@ -340,14 +333,6 @@ impl<'a> Way<'a> {
             connection.client.quit().await;
         }
     }
-}
-
-/// The message in 7 bits, for a server that takes no others.
-fn downgraded(client: &Client, job: &Job) -> Result<Option<Message>, Fault> {
-    if job.envelope.smtputf8 || !job.message.has_8bit() || client.capabilities().eight_bit {
-        return Ok(None);
-    }
-    downgrade::to_seven_bit(&job.message).map(Some)
 }
 
 /// Our name in EHLO: this host's if it is a full one, else our address as a literal (RFC 5321, section 4.1.4).
