@@ -3,7 +3,7 @@
 
 use std::io;
 
-use crate::cli::args::{LoginArgs, NetArgs, TlsArgs};
+use crate::cli::args::{LoginArgs, NetArgs, RetryArgs, TlsArgs};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Client, Options, PortRange, tls_mode};
@@ -30,6 +30,31 @@ pub(super) struct FtpArgs {
     pub(super) before: Vec<String>,
 }
 
+/// Commands around the transfers.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "FTP")]
+pub(super) struct QuoteArgs {
+    /// Send this command when all is done and nothing failed (repeatable; a leading `*`: it may fail)
+    #[arg(long, value_name = "CMD")]
+    after: Vec<String>,
+    /// As --before; with a leading `-` as --after (curl's -Q)
+    #[arg(short = 'Q', long, value_name = "CMD", allow_hyphen_values = true)]
+    quote: Vec<String>,
+}
+
+impl QuoteArgs {
+    /// What is sent after the login, besides `--before`.
+    pub(super) fn before(&self) -> Vec<String> {
+        self.quote.iter().filter(|command| !command.starts_with('-')).cloned().collect()
+    }
+
+    /// What is sent at the end.
+    pub(super) fn after(&self) -> Vec<String> {
+        let quoted = self.quote.iter().filter_map(|command| command.strip_prefix('-')).map(str::to_owned);
+        self.after.iter().cloned().chain(quoted).collect()
+    }
+}
+
 /// The arguments that make a connection.
 pub(super) struct Connecting<'a> {
     pub(super) out: &'a Output,
@@ -45,6 +70,8 @@ pub(super) struct Servers<'a> {
     limits: Limits,
     tls: Option<ClientTls>,
     known: Vec<Server>,
+    /// Sent after the login, besides `--before`.
+    quoted: Vec<String>,
 }
 
 struct Server {
@@ -57,7 +84,12 @@ impl<'a> Servers<'a> {
     /// No connection yet.
     pub(super) fn new(connecting: Connecting<'a>) -> Servers<'a> {
         let limits = connecting.net.limits();
-        Servers { connecting, limits, tls: None, known: Vec::new() }
+        Servers { connecting, limits, tls: None, known: Vec::new(), quoted: Vec::new() }
+    }
+
+    /// Sends these commands after each login too.
+    pub(super) fn quoting(self, quoted: Vec<String>) -> Servers<'a> {
+        Servers { quoted, ..self }
     }
 
     /// How to connect to the URL's server.
@@ -78,6 +110,36 @@ impl<'a> Servers<'a> {
             out.warn("the password went over the network in clear text; ftpes:// or ftps:// protect it");
         }
         Ok(client)
+    }
+
+    /// As [`Servers::take`], tried again as the user wants it.
+    pub(super) async fn take_patiently(&mut self, url: &FtpUrl, retry: &RetryArgs) -> Result<Client, Fault> {
+        let mut retries = 0;
+        loop {
+            match self.take(url).await {
+                Err(fault) if fault.temporary() && retries < retry.retry => {
+                    retries += 1;
+                    let wait = crate::retry::delay(retries, retry.retry_delay, None, crate::net::random::fraction());
+                    let seconds = wait.as_secs_f64();
+                    self.connecting.out.warn(&format!("{url}: {fault}; trying again in {seconds:.1} s"));
+                    tokio::time::sleep(wait).await;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    /// Sends command lines of the user's at the end of a run; one with a leading `*` may fail.
+    pub(super) async fn after(&mut self, url: &FtpUrl, commands: &[String]) -> Result<(), Fault> {
+        if commands.is_empty() {
+            return Ok(());
+        }
+        let mut client = self.take(url).await?;
+        for command in commands {
+            client.raw(command).await?;
+        }
+        self.give_back(url, client);
+        Ok(())
     }
 
     /// Keeps a connection for the next URL of its server.
@@ -123,7 +185,7 @@ impl<'a> Servers<'a> {
         options.trace = out.trace();
         options.active = ftp.active.then(|| ftp.port_range.unwrap_or(PortRange::ANY));
         options.trust_pasv = ftp.pasv_address == "trust";
-        options.before.clone_from(&ftp.before);
+        options.before = [ftp.before.as_slice(), &self.quoted].concat();
         Ok(options)
     }
 }
@@ -160,6 +222,12 @@ pub(super) fn base64_unless_utf8(name: &[u8]) -> Option<String> {
 /// Parses all URLs before anything is done: a typo in the last one must not show after an hour.
 pub(super) fn parse_urls(texts: &[String]) -> Result<Vec<FtpUrl>, Fault> {
     texts.iter().map(|text| FtpUrl::parse(text)).collect()
+}
+
+/// Seconds since 1970.
+pub(super) fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }
 
 /// stdout as a file of its own, for payloads.

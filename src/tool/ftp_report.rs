@@ -10,8 +10,17 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, Record, TextLine};
 use crate::fault::Fault;
 use crate::ftp::listing::format_rfc3339;
-use crate::ftp::mirror::{Event, Item, Report};
+use crate::ftp::mirror::{Event, Item, Outcome, Report};
 use crate::ftp::transfer::{Got, PutDone};
+
+/// Which way files go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Direction {
+    /// To us.
+    Get,
+    /// To the server.
+    Put,
+}
 
 /// One file.
 #[derive(Serialize)]
@@ -19,9 +28,10 @@ pub(super) struct TransferRecord {
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<String>,
-    /// `done`, or `same` where nothing was to be done.
+    /// `done`, `same` where nothing was to be done, or `planned` in a dry run.
     status: &'static str,
-    size_bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<u64>,
     transferred_bytes: u64,
     resumed_from_bytes: u64,
     retries: u32,
@@ -30,60 +40,61 @@ pub(super) struct TransferRecord {
     rate_bytes_per_s: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     modified: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    mode: Option<String>,
+    #[serde(skip_serializing_if = "str::is_empty")]
     verified_by: &'static str,
     #[serde(skip_serializing_if = "String::is_empty")]
     reply: String,
+    #[serde(skip)]
+    direction: Direction,
 }
 
 impl TransferRecord {
-    /// A single download.
+    /// A download to stdout or a device.
     pub(super) fn got(url: String, local: Option<&Path>, got: &Got, retries: u32) -> TransferRecord {
         let item = Item {
             url,
             local: local.unwrap_or(Path::new("")).to_owned(),
-            size: got.size,
+            size: Some(got.size),
             bytes: got.bytes,
             resumed_from: got.resumed_from,
             retries,
             modified: got.modified,
+            mode: None,
             verified_by: got.verified_by,
             elapsed: got.elapsed,
             reply: got.reply.clone(),
         };
-        TransferRecord::new(item, "done")
+        TransferRecord::new(item, Outcome::Done, Direction::Get)
     }
 
-    /// A single upload.
-    pub(super) fn put(
-        url: String,
-        local: Option<&Path>,
-        done: &PutDone,
-        modified: Option<i64>,
-        retries: u32,
-    ) -> TransferRecord {
+    /// An upload from stdin.
+    pub(super) fn put(url: String, done: &PutDone, mode: Option<u32>) -> TransferRecord {
         let item = Item {
             url,
-            local: local.unwrap_or(Path::new("")).to_owned(),
-            size: done.resumed_from + done.bytes,
+            local: Path::new("").to_owned(),
+            size: Some(done.resumed_from + done.bytes),
             bytes: done.bytes,
             resumed_from: done.resumed_from,
-            retries,
-            modified: modified.filter(|_| done.time_kept),
+            retries: 0,
+            modified: None,
+            mode,
             verified_by: done.verified_by,
             elapsed: done.elapsed,
             reply: done.reply.clone(),
         };
-        TransferRecord::new(item, "done")
+        TransferRecord::new(item, Outcome::Done, Direction::Put)
     }
 
-    fn new(item: Item, status: &'static str) -> TransferRecord {
+    fn new(item: Item, outcome: Outcome, direction: Direction) -> TransferRecord {
         let seconds = item.elapsed.as_secs_f64();
         let rate = (item.bytes > 0 && seconds > 0.0).then(|| (item.bytes as f64 / seconds) as u64);
         let local = (!item.local.as_os_str().is_empty()).then(|| item.local.to_string_lossy().into_owned());
         TransferRecord {
             url: item.url,
             local,
-            status,
+            status: outcome.as_str(),
             size_bytes: item.size,
             transferred_bytes: item.bytes,
             resumed_from_bytes: item.resumed_from,
@@ -91,8 +102,10 @@ impl TransferRecord {
             elapsed_ms: u64::try_from(item.elapsed.as_millis()).unwrap_or(u64::MAX),
             rate_bytes_per_s: rate,
             modified: item.modified.map(format_rfc3339),
+            mode: item.mode.map(|mode| format!("{mode:04o}")),
             verified_by: item.verified_by,
             reply: item.reply,
+            direction,
         }
     }
 }
@@ -100,8 +113,16 @@ impl TransferRecord {
 impl Record for TransferRecord {
     const TYPE: &'static str = "transfer";
 
-    /// Silent on success.
-    fn text(&self, _line: &mut TextLine) {}
+    /// Silent on success; a dry run says what would go where.
+    fn text(&self, line: &mut TextLine) {
+        if self.status == Outcome::Planned.as_str() {
+            let local = self.local.as_deref().unwrap_or("-");
+            match self.direction {
+                Direction::Get => line.text("get").field(&self.url).field(local),
+                Direction::Put => line.text("put").field(local).field(&self.url),
+            };
+        }
+    }
 }
 
 /// One entry that was left alone.
@@ -117,35 +138,115 @@ impl Record for SkippedRecord {
     fn text(&self, _line: &mut TextLine) {}
 }
 
+/// Something other than a file's bytes was changed, or would be.
+#[derive(Serialize)]
+struct ChangeRecord {
+    target: String,
+    /// Where it was moved to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    status: &'static str,
+}
+
+/// `deleted`.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct DeletedRecord(ChangeRecord);
+
+/// `moved`.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct MovedRecord(ChangeRecord);
+
+impl ChangeRecord {
+    fn text(&self, verb: &str, line: &mut TextLine) {
+        if self.status == Outcome::Planned.as_str() {
+            line.text(verb).field(&self.target);
+            if let Some(to) = &self.to {
+                line.field(to);
+            }
+        }
+    }
+}
+
+impl Record for DeletedRecord {
+    const TYPE: &'static str = "deleted";
+
+    fn text(&self, line: &mut TextLine) {
+        self.0.text("delete", line);
+    }
+}
+
+impl Record for MovedRecord {
+    const TYPE: &'static str = "moved";
+
+    fn text(&self, line: &mut TextLine) {
+        self.0.text("move", line);
+    }
+}
+
+/// A symbolic link that was made.
+#[derive(Serialize)]
+struct LinkRecord {
+    url: String,
+    local: String,
+    leads_to: String,
+    status: &'static str,
+}
+
+impl Record for LinkRecord {
+    const TYPE: &'static str = "link";
+
+    fn text(&self, line: &mut TextLine) {
+        if self.status == Outcome::Planned.as_str() {
+            line.text("link").field(&self.url).field(&self.local).field(&self.leads_to);
+        }
+    }
+}
+
 /// The whole run.
 #[derive(Serialize)]
 pub(super) struct Summary {
-    /// Files that were transferred.
-    pub(super) files: u64,
+    /// Files that were transferred; in a dry run those that would be.
+    files: u64,
     /// Files that were the same already.
-    pub(super) same: u64,
+    same: u64,
+    /// Symbolic links that were made.
+    links: u64,
+    /// Files and directories that were deleted.
+    deleted: u64,
+    /// Sources that were moved.
+    moved: u64,
     /// Entries that were left alone.
-    pub(super) skipped: u64,
+    skipped: u64,
     /// What failed.
-    pub(super) failed: u64,
+    failed: u64,
     /// Bytes that went over the wire.
-    pub(super) transferred_bytes: u64,
+    transferred_bytes: u64,
+    /// True where nothing was changed: everything above is what would have been done.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    /// The failure for good that stands first on the command line.
     #[serde(skip)]
-    tally: Tally,
+    permanent: Option<(usize, Fault)>,
     #[serde(serialize_with = "elapsed_ms", rename = "elapsed_ms")]
     started: Instant,
 }
 
 impl Summary {
     /// Nothing done yet.
-    pub(super) fn new() -> Summary {
+    pub(super) fn new(dry_run: bool) -> Summary {
         Summary {
             files: 0,
             same: 0,
+            links: 0,
+            deleted: 0,
+            moved: 0,
             skipped: 0,
             failed: 0,
             transferred_bytes: 0,
-            tally: Tally::default(),
+            dry_run,
+            permanent: None,
             started: Instant::now(),
         }
     }
@@ -156,16 +257,29 @@ impl Summary {
         self.transferred_bytes += bytes;
     }
 
-    /// Prints and counts a failure.
-    pub(super) fn fail(&mut self, out: &Output, target: &str, fault: &Fault) {
+    /// Prints and counts a failure of the `order`th thing on the command line.
+    pub(super) fn fail(&mut self, out: &Output, order: usize, target: &str, fault: &Fault) {
         self.failed += 1;
-        self.tally.fault(fault);
+        if !fault.temporary() && self.permanent.as_ref().is_none_or(|(first, _)| order < *first) {
+            self.permanent = Some((order, fault.clone()));
+        }
         out.error(target, fault);
     }
 
-    /// The status of the whole run.
+    /// True when nothing failed.
+    pub(super) fn succeeded(&self) -> bool {
+        self.failed == 0
+    }
+
+    /// The status of the whole run. Everything here can be repeated without harm.
     pub(super) fn exit(&self) -> Exit {
-        self.tally.exit()
+        let mut tally = Tally::default();
+        match (&self.permanent, self.failed) {
+            (Some((_, fault)), _) => tally.fault(fault),
+            (None, 0) => {}
+            (None, _) => return Exit::TEMPORARY,
+        }
+        tally.exit()
     }
 }
 
@@ -179,7 +293,7 @@ impl Record for Summary {
     fn text(&self, _line: &mut TextLine) {}
 }
 
-/// A summary that the event callbacks of a tree share.
+/// A summary that the event callbacks of a run share.
 pub(super) type Shared = Arc<Mutex<Summary>>;
 
 /// The summary, whatever happened to another holder.
@@ -187,27 +301,50 @@ pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, Summary> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A callback that prints and counts what happens to the entries of a tree.
-pub(super) fn reporter(out: &Output, shared: &Shared) -> Report {
+/// A callback that prints and counts what happens; `orders` has the place on the command line of each root.
+pub(super) fn reporter(out: &Output, shared: &Shared, direction: Direction, orders: Vec<usize>) -> Report {
     let (out, shared) = (out.clone(), shared.clone());
-    Arc::new(move |event| {
+    Arc::new(move |root, event| {
         let mut summary = lock(&shared);
+        let order = orders.get(root).copied().unwrap_or(root);
         // A record that cannot leave (a closed pipe) is noticed by the final flush.
         match event {
             Event::Done(item) => {
                 summary.add(item.bytes);
-                drop(out.emit(&TransferRecord::new(item, "done")));
+                drop(out.emit(&TransferRecord::new(item, Outcome::Done, direction)));
+            }
+            Event::Planned(item) => {
+                summary.add(0);
+                drop(out.emit(&TransferRecord::new(item, Outcome::Planned, direction)));
             }
             Event::Same(item) => {
                 summary.same += 1;
-                drop(out.emit(&TransferRecord::new(item, "same")));
+                drop(out.emit(&TransferRecord::new(item, Outcome::Same, direction)));
+            }
+            Event::Linked { url, local, leads_to, outcome } => {
+                summary.links += u64::from(outcome != Outcome::Same);
+                let (local, leads_to) = (local.display().to_string(), String::from_utf8_lossy(&leads_to).into_owned());
+                drop(out.emit(&LinkRecord { url, local, leads_to, status: outcome.as_str() }));
+            }
+            Event::Deleted { target, outcome } => {
+                summary.deleted += 1;
+                drop(out.emit(&DeletedRecord(ChangeRecord { target, to: None, status: outcome.as_str() })));
+            }
+            Event::Moved { from, to, outcome } => {
+                summary.moved += 1;
+                let record = ChangeRecord { target: from, to: Some(to), status: outcome.as_str() };
+                drop(out.emit(&MovedRecord(record)));
             }
             Event::Skipped { target, why } => {
                 summary.skipped += 1;
                 out.warn(&format!("{target}: skipped: {why}"));
                 drop(out.emit(&SkippedRecord { target, why }));
             }
-            Event::Failed { target, fault } => summary.fail(&out, &target, &fault),
+            Event::LeftOut { target, why } => {
+                summary.skipped += 1;
+                drop(out.emit(&SkippedRecord { target, why }));
+            }
+            Event::Failed { target, fault } => summary.fail(&out, order, &target, &fault),
         }
     })
 }

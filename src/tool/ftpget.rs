@@ -1,8 +1,8 @@
 //! `ftpget`: fetches files and trees by FTP. A file appears under its name when it is complete.
 
+mod plan;
+
 use std::fs::File;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
@@ -11,37 +11,72 @@ use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, Way};
-use crate::ftp::mirror::{self, Settings};
-use crate::ftp::path::{FtpUrl, check_name};
-use crate::ftp::transfer::{Get, Got, LocalDir, Part, Progress, Replace, fetch_part, fetch_to};
-use crate::tool::ftp_args::{Connecting, FtpArgs, Servers, parse_urls, stdout_file};
-use crate::tool::ftp_report::{Shared, Summary, TransferRecord, lock, reporter};
+use crate::ftp::client::Way;
+use crate::ftp::mirror::{self, AfterFetch, Event, Links, Report, Root, Settings, Wanted};
+use crate::ftp::path::{FtpUrl, RemotePath};
+use crate::ftp::transfer::{Get, Got, Progress, fetch_to};
+use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, now, stdout_file};
+use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
+use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
+use plan::{Group, Plan};
 
 /// The arguments.
 #[derive(clap::Parser)]
 #[command(name = "ftpget", version, about = "Fetch files and trees by FTP")]
 pub struct Args {
-    /// What to fetch: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS)
-    #[arg(required = true, value_name = "URL")]
+    /// What to fetch: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); globs `* ? [a-z] {a,b}` in the path
+    #[arg(required_unless_present = "input", value_name = "URL")]
     urls: Vec<String>,
-    /// Where to: a file, a directory (several URLs, or a trailing `/`), or `-` for stdout; by default ./NAME
+    /// Fetch what FILE or stdin names too: a URL a line, or with --base a path a line; with -0 each ends in NUL
+    #[arg(short = 'i', long, value_name = "FILE|-")]
+    input: Option<PathBuf>,
+    /// The lines of -i are paths below this URL, taken as they are
+    #[arg(long, value_name = "URL", requires = "input")]
+    base: Option<String>,
+    /// Where to: a file, a directory (several URLs, a glob, or a trailing `/`), or `-` for stdout; by default ./NAME
     #[arg(short = 'o', long = "output", value_name = "FILE|DIR|-")]
     target: Option<PathBuf>,
+    /// Take `* ? [ {` in URLs as they are
+    #[arg(short = 'g', long = "no-glob", visible_alias = "globoff")]
+    no_glob: bool,
     /// Fetch whole trees; files that have the same size and time already are left alone
-    #[arg(short = 'r', long)]
+    #[arg(short = 'r', long, short_alias = 'R')]
     recursive: bool,
+    /// Only say what would be fetched, deleted, moved
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    /// Take a shorter file of the final name for the beginning of the remote one (parts of our own are always continued)
+    #[arg(short = 'c', long = "continue", short_alias = 'z', conflicts_with = "no_resume")]
+    adopt: bool,
     /// Begin again instead of continuing what an earlier run left
-    #[arg(long)]
+    #[arg(long, short_alias = 'Z')]
     no_resume: bool,
-    /// Never replace a file that is there
-    #[arg(long, conflicts_with = "recursive")]
+    /// Never replace a file that is there; with -r and globs such files are left out, else that is an error
+    #[arg(long)]
     no_clobber: bool,
-    /// Connections for -r; chosen by the round trip if not given
+    /// What to do about symbolic links: skip (and say so), follow (fetch what they lead to), keep (make links)
+    #[arg(long, value_name = "HOW", value_parser = parse_links, default_value = "skip")]
+    links: Links,
+    /// Transfer text: line ends become LF; the same as `;type=a` in every URL
+    #[arg(short = 'B', long, visible_alias = "use-ascii")]
+    ascii: bool,
+    /// Connections; chosen by the round trip and the work if not given
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
+    /// Delete each file at the server when it is here, verified and synced
+    #[arg(long, conflicts_with = "delete")]
+    delete_source: bool,
+    /// Move each file at the server into DIR when it is here, verified and synced
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["delete_source", "delete"])]
+    move_source: Option<String>,
+    #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    delete: DeleteArgs,
     #[command(flatten)]
     ftp: FtpArgs,
+    #[command(flatten)]
+    quote: QuoteArgs,
     #[command(flatten)]
     login: LoginArgs,
     #[command(flatten)]
@@ -72,221 +107,190 @@ pub fn command() -> clap::Command {
     <Args as clap::CommandFactory>::command()
 }
 
-/// Where one URL goes.
-enum Target {
-    Stdout,
-    /// A device or a FIFO: written directly.
-    Direct(PathBuf),
-    File(Arc<LocalDir>, Vec<u8>),
-    Tree(PathBuf),
+fn parse_links(text: &str) -> Result<Links, String> {
+    match text {
+        "skip" => Ok(Links::Skip),
+        "follow" => Ok(Links::Follow),
+        "keep" => Ok(Links::Keep),
+        _ => Err("skip, follow or keep".to_owned()),
+    }
 }
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
-    let urls = parse_urls(&args.urls)?;
-    if is_stdout(args.target.as_deref()) {
+    let to_stdout = args.target.as_deref() == Some(Path::new("-"));
+    if to_stdout {
         out.payload()?;
+        let usage = |detail: &str| Fault::new(Kind::Usage, detail);
         if args.recursive {
-            return Err(Fault::new(Kind::Usage, "a tree cannot go to stdout").into());
+            return Err(usage("a tree cannot go to stdout").into());
+        }
+        if args.delete_source || args.move_source.is_some() {
+            return Err(usage("what goes to stdout is not here: its source stays").into());
         }
     }
     // All names are settled before the first byte moves.
-    for url in &urls {
-        if !args.recursive && (url.directory || url.path.name().is_none()) {
-            let fault = Fault::new(Kind::Usage, format!("{url}: names a directory"));
-            return Err(fault.with_hint("-r fetches a tree, ftpls lists it").into());
-        }
-    }
+    let plan = plan::plan(&args, out)?;
     crate::cli::block_on(async move {
         let Args { net, tls, login, ftp, .. } = &args;
-        let mut servers = Servers::new(Connecting { out, net, tls, login, ftp });
-        let summary = Arc::new(Mutex::new(Summary::new()));
-        for url in &urls {
-            let result = match target(&args, url, urls.len() > 1) {
-                Ok(Target::Tree(path)) => tree(&args, out, &mut servers, url, &path, &summary).await,
-                Ok(target) => single(&args, out, &mut servers, url, &target, &summary).await,
-                Err(fault) => Err(fault),
-            };
-            match result {
-                // The reader of our stdout has gone: nobody wants the rest.
-                Err(fault) if fault.kind == Kind::Cancelled && is_stdout(args.target.as_deref()) => {
-                    return Ok(Exit::PIPE);
+        let servers = Servers::new(Connecting { out, net, tls, login, ftp }).quoting(args.quote.before());
+        let summary = Arc::new(Mutex::new(Summary::new(args.dry_run)));
+        let mut run = Run { args: &args, out, servers, summary };
+        let exit = match plan {
+            Plan::Direct(urls, path) => run.direct(urls, path.as_deref()).await?,
+            Plan::Files(groups) => {
+                for group in groups {
+                    run.group(group).await;
                 }
-                Err(fault) => lock(&summary).fail(out, &url.to_string(), &fault),
-                Ok(()) => {}
+                None
             }
+        };
+        run.servers.quit().await;
+        if let Some(exit) = exit {
+            return Ok(exit);
         }
-        servers.quit().await;
-        out.emit(&*lock(&summary))?;
-        Ok(lock(&summary).exit())
+        out.emit(&*lock(&run.summary))?;
+        Ok(lock(&run.summary).exit())
     })
 }
 
-fn is_stdout(target: Option<&Path>) -> bool {
-    target == Some(Path::new("-"))
+struct Run<'a> {
+    args: &'a Args,
+    out: &'a Output,
+    servers: Servers<'a>,
+    summary: Shared,
 }
 
-/// Decides where a URL goes.
-fn target(args: &Args, url: &FtpUrl, several: bool) -> Result<Target, Fault> {
-    if is_stdout(args.target.as_deref()) {
-        return Ok(Target::Stdout);
+impl Run<'_> {
+    /// Files and trees of one server.
+    async fn group(&mut self, group: Group) {
+        let Group { url, label, orders, roots } = group;
+        let first = orders.first().copied().unwrap_or_default();
+        if let Err(fault) = self.fetch(&url, &label, orders, roots).await {
+            lock(&self.summary).fail(self.out, first, &label, &fault);
+        }
     }
-    let name = url.path.name();
-    if let Some(name) = name {
-        check_name(name).map_err(|bad| Fault::new(Kind::Usage, format!("{url}: {}", bad.as_str())))?;
+
+    async fn fetch(&mut self, url: &FtpUrl, label: &str, orders: Vec<usize>, roots: Vec<Root>) -> Result<(), Fault> {
+        let client = self.servers.take_patiently(url, &self.args.retry).await?;
+        let bar = self.out.progress(None, label);
+        let shown = bar.clone();
+        let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
+        let report = reporter(self.out, &self.summary, Direction::Get, orders);
+        let settings = self.settings(url, progress, report)?;
+        let wanted = Wanted { roots, after: self.after(), adopt: self.args.adopt };
+        let result = mirror::get(&settings, client, wanted).await;
+        bar.finish();
+        result?;
+        match lock(&self.summary).succeeded() && !self.args.dry_run {
+            true => self.servers.after(url, &self.args.quote.after()).await,
+            false => Ok(()),
+        }
     }
-    let own_name = || Path::new(std::ffi::OsStr::from_bytes(name.unwrap_or(b"."))).to_owned();
-    if args.recursive {
-        return Ok(Target::Tree(match (&args.target, url.directory) {
-            (Some(target), true) => target.clone(),
-            (Some(target), false) => target.join(own_name()),
-            (None, _) => own_name(),
-        }));
+
+    fn after(&self) -> AfterFetch {
+        match (&self.args.move_source, self.args.delete_source) {
+            (Some(directory), _) => AfterFetch::Move(RemotePath::new(directory.as_bytes())),
+            (None, true) => AfterFetch::Delete,
+            (None, false) => AfterFetch::Keep,
+        }
     }
-    let file_name = name.unwrap_or_default().to_vec();
-    let Some(target) = &args.target else {
-        return Ok(Target::File(LocalDir::open(Path::new("."))?, file_name));
-    };
-    if several || target.as_os_str().as_bytes().ends_with(b"/") {
-        return Ok(Target::File(LocalDir::create(target)?, file_name));
+
+    fn settings(&mut self, url: &FtpUrl, progress: Progress, report: Report) -> Result<Settings, Fault> {
+        let args = self.args;
+        Ok(Settings {
+            url: url.clone(),
+            options: self.servers.options(url)?,
+            way: Way::Auto,
+            connections: args.jobs.map(usize::from),
+            retries: args.retry.retry,
+            retry_delay: args.retry.retry_delay,
+            resume: !args.no_resume,
+            select: args.select.select()?,
+            compare: args.select.compare(),
+            links: args.links,
+            no_clobber: args.no_clobber,
+            delete: args.delete.rule(),
+            dry_run: args.dry_run,
+            now: now(),
+            progress,
+            report,
+        })
     }
-    match std::fs::metadata(target) {
-        Ok(meta) if meta.is_dir() => return Ok(Target::File(LocalDir::open(target)?, file_name)),
-        Ok(meta) if !meta.is_file() => {
-            let kind = meta.file_type();
-            let direct = kind.is_char_device() || kind.is_block_device() || kind.is_fifo();
-            return match direct {
-                true => Ok(Target::Direct(target.clone())),
-                false => Err(Fault::new(Kind::CannotCreate, format!("{}: not a file", target.display()))),
+
+    /// Files one after the other into stdout, a device or a FIFO; the status where that ends everything.
+    async fn direct(
+        &mut self,
+        roots: Vec<(FtpUrl, Option<Root>)>,
+        path: Option<&Path>,
+    ) -> anyhow::Result<Option<Exit>> {
+        for (order, (url, glob)) in roots.into_iter().enumerate() {
+            let urls = match glob {
+                None => vec![url],
+                Some(glob) => match self.expand(&url, glob, order).await {
+                    Ok(urls) => urls,
+                    Err(fault) => {
+                        lock(&self.summary).fail(self.out, order, &url.to_string(), &fault);
+                        continue;
+                    }
+                },
             };
-        }
-        _ => {}
-    }
-    // A symbolic link stays; what it points to is replaced.
-    let real = match std::fs::read_link(target) {
-        Ok(_) => std::fs::canonicalize(target).map_err(|error| Fault::local(target.display(), &error))?,
-        Err(_) => target.clone(),
-    };
-    let name =
-        real.file_name().ok_or_else(|| Fault::new(Kind::Usage, format!("{}: not a file name", target.display())))?;
-    let parent = real.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let dir = LocalDir::open(parent).map_err(|fault| Fault { kind: Kind::CannotCreate, ..fault })?;
-    Ok(Target::File(dir, name.to_owned().into_vec()))
-}
-
-/// One file, tried again on a fresh connection as long as that may help; each attempt continues the one before.
-async fn single(
-    args: &Args,
-    out: &Output,
-    servers: &mut Servers<'_>,
-    url: &FtpUrl,
-    target: &Target,
-    summary: &Shared,
-) -> Result<(), Fault> {
-    let mut retries = 0;
-    loop {
-        let attempt = match servers.take(url).await {
-            Ok(mut client) => {
-                let result = fetch(args, out, &mut client, url, target, retries).await;
-                servers.give_back(url, client);
-                result
+            for url in urls {
+                match self.stream(&url, path).await {
+                    Ok(got) => {
+                        lock(&self.summary).add(got.bytes);
+                        self.out.emit(&TransferRecord::got(url.to_string(), path, &got, 0))?;
+                    }
+                    // The reader of our stdout has gone: nobody wants the rest.
+                    Err(fault) if fault.kind == Kind::Cancelled && path.is_none() => return Ok(Some(Exit::PIPE)),
+                    Err(fault) => lock(&self.summary).fail(self.out, order, &url.to_string(), &fault),
+                }
             }
-            Err(fault) => Err(fault),
+        }
+        Ok(None)
+    }
+
+    /// What a glob stands for, in order: a dry run finds it.
+    async fn expand(&mut self, url: &FtpUrl, glob: Root, order: usize) -> Result<Vec<FtpUrl>, Fault> {
+        let client = self.servers.take_patiently(url, &self.args.retry).await?;
+        let found = Arc::new(Mutex::new(Vec::new()));
+        let others = reporter(self.out, &self.summary, Direction::Get, vec![order]);
+        let list = found.clone();
+        let report: Report = Arc::new(move |root, event| match event {
+            Event::Planned(item) => list.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(item.url),
+            event => others(root, event),
+        });
+        let settings = self.settings(url, Arc::new(|_| {}), report)?;
+        let settings = Settings { dry_run: true, no_clobber: false, compare: mirror::Compare::Never, ..settings };
+        let wanted = Wanted { roots: vec![glob], after: AfterFetch::Keep, adopt: false };
+        mirror::get(&settings, client, wanted).await?;
+        let mut found = std::mem::take(&mut *found.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        found.sort();
+        let login = |found: FtpUrl| FtpUrl { user: url.user.clone(), password: url.password.clone(), ..found };
+        found.iter().map(|text| FtpUrl::parse(text).map(login)).collect()
+    }
+
+    async fn stream(&mut self, url: &FtpUrl, path: Option<&Path>) -> Result<Got, Fault> {
+        let mut client = self.servers.take_patiently(url, &self.args.retry).await?;
+        let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
+        let shown = bar.clone();
+        let get = Get {
+            path: &url.path,
+            url: url.to_string(),
+            ascii: url.ascii || self.args.ascii,
+            size: None,
+            modified: None,
+            resume: false,
+            progress: Arc::new(move |bytes| shown.add(bytes)),
         };
-        match attempt {
-            Ok((got, local)) => {
-                lock(summary).add(got.bytes);
-                return out.emit(&TransferRecord::got(url.to_string(), local.as_deref(), &got, retries));
+        let file = match path {
+            None => stdout_file()?,
+            Some(path) => {
+                File::options().write(true).open(path).map_err(|error| Fault::local(path.display(), &error))?
             }
-            // What went to a pipe cannot be taken back.
-            Err(fault) if fault.temporary() && retries < args.retry.retry && matches!(target, Target::File(..)) => {
-                retries += 1;
-                let wait = crate::retry::delay(retries, args.retry.retry_delay, None, crate::net::random::fraction());
-                out.warn(&format!("{url}: {fault}; trying again in {:.1} s", wait.as_secs_f64()));
-                tokio::time::sleep(wait).await;
-            }
-            Err(fault) => return Err(fault),
-        }
+        };
+        let result = fetch_to(&mut client, &get, &file).await;
+        bar.finish();
+        self.servers.give_back(url, client);
+        result
     }
-}
-
-async fn fetch(
-    args: &Args,
-    out: &Output,
-    client: &mut Client,
-    url: &FtpUrl,
-    target: &Target,
-    retries: u32,
-) -> Result<(Got, Option<PathBuf>), Fault> {
-    let bar = out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
-    let shown = bar.clone();
-    let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
-    let get = Get {
-        path: &url.path,
-        url: url.to_string(),
-        ascii: url.ascii,
-        size: None,
-        modified: None,
-        resume: !args.no_resume || retries > 0,
-        progress,
-    };
-    let result = match target {
-        Target::Stdout => fetch_to(client, &get, &stdout_file()?).await.map(|got| (got, None)),
-        Target::Direct(path) => {
-            let file = File::options().write(true).open(path).map_err(|error| Fault::local(path.display(), &error))?;
-            fetch_to(client, &get, &file).await.map(|got| (got, Some(path.clone())))
-        }
-        Target::File(dir, name) => {
-            if args.no_clobber && dir.exists(name) {
-                let path = dir.path().join(std::ffi::OsStr::from_bytes(name));
-                return Err(Fault::new(Kind::CannotCreate, format!("{}: is there already", path.display())));
-            }
-            let part = Part::open(dir, name)?;
-            let path = part.target();
-            match fetch_part(client, &get, &part).await {
-                Ok(got) => part.commit(got.modified, true, !args.no_clobber).map(|()| (got, Some(path))),
-                Err(fault) => Err(kept(fault, &part)),
-            }
-        }
-        Target::Tree(_) => Err(Fault::new(Kind::Internal, "a tree is no file")),
-    };
-    bar.finish();
-    result
-}
-
-/// Says that a part was kept, where it was.
-fn kept(fault: Fault, part: &Part) -> Fault {
-    match fault.temporary() && part.length().is_ok_and(|length| length > 0) {
-        true => fault.with_hint("what arrived is kept: the same command again continues it"),
-        false => fault,
-    }
-}
-
-async fn tree(
-    args: &Args,
-    out: &Output,
-    servers: &mut Servers<'_>,
-    url: &FtpUrl,
-    local: &Path,
-    summary: &Shared,
-) -> Result<(), Fault> {
-    let client = servers.take(url).await?;
-    let options = servers.options(url)?;
-    let target = LocalDir::create(local)?;
-    let bar = out.progress(None, &url.to_string());
-    let shown = bar.clone();
-    let settings = Settings {
-        url: url.clone(),
-        options,
-        way: Way::Auto,
-        connections: args.jobs.map(usize::from),
-        retries: args.retry.retry,
-        retry_delay: args.retry.retry_delay,
-        resume: !args.no_resume,
-        replace: Replace::Atomic,
-        progress: Arc::new(move |bytes| shown.add(bytes)),
-        report: reporter(out, summary),
-    };
-    let result = mirror::get(&settings, client, target).await;
-    bar.finish();
-    result
 }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
@@ -10,12 +10,13 @@ use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, Way};
-use crate::ftp::mirror::{self, Settings};
+use crate::ftp::client::Way;
+use crate::ftp::mirror::{self, Links, Mode, Offered, Settings, Source, set_mode};
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::{Progress, Put, PutDone, Replace, Source, store};
-use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
-use crate::tool::ftp_report::{Shared, Summary, TransferRecord, lock, reporter};
+use crate::ftp::transfer::{self, Progress, Put, Replace, store};
+use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, now};
+use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
+use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 
 /// The arguments.
 #[derive(clap::Parser)]
@@ -25,9 +26,12 @@ pub struct Args {
     /// What to store (`-` is stdin), and as the last argument where: a URL that ends in `/` keeps the name
     #[arg(required = true, value_name = "SRC... URL")]
     sources: Vec<PathBuf>,
-    /// Store the contents of directories below the URL
-    #[arg(short = 'r', long)]
+    /// Store the contents of directories below the URL; files that have the same size and time there are left alone
+    #[arg(short = 'r', long, short_alias = 'R')]
     recursive: bool,
+    /// Only say what would be stored and deleted
+    #[arg(short = 'n', long)]
+    dry_run: bool,
     /// Write under the final name at once, without a temporary one
     #[arg(long, conflicts_with_all = ["replace", "append"])]
     in_place: bool,
@@ -35,16 +39,37 @@ pub struct Args {
     #[arg(long, conflicts_with = "append")]
     replace: bool,
     /// Add to the end of the remote file
-    #[arg(short = 'a', long, conflicts_with = "recursive")]
+    #[arg(short = 'a', long, conflicts_with_all = ["recursive", "no_clobber"])]
     append: bool,
     /// Begin again instead of continuing what an earlier run left
-    #[arg(long)]
+    #[arg(long, short_alias = 'Z')]
     no_resume: bool,
-    /// Connections for -r; chosen by the round trip if not given
+    /// Never replace a file that is there; with -r such files are left out, else that is an error
+    #[arg(long)]
+    no_clobber: bool,
+    /// What to do about symbolic links in trees: skip (and say so), follow (store what they lead to)
+    #[arg(long, value_name = "HOW", value_parser = parse_links, default_value = "skip")]
+    links: Links,
+    /// Give every file these permission bits (SITE CHMOD)
+    #[arg(long, value_name = "OCTAL", value_parser = parse_mode, visible_alias = "chmod", conflicts_with = "keep_mode")]
+    mode: Option<u32>,
+    /// Give every file the permission bits that it has here (SITE CHMOD)
+    #[arg(long)]
+    keep_mode: bool,
+    /// Transfer text: line ends become CRLF; the same as `;type=a` in the URL
+    #[arg(short = 'B', long, visible_alias = "use-ascii")]
+    ascii: bool,
+    /// Connections; chosen by the round trip and the work if not given
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     #[command(flatten)]
+    select: SelectArgs,
+    #[command(flatten)]
+    delete: DeleteArgs,
+    #[command(flatten)]
     ftp: FtpArgs,
+    #[command(flatten)]
+    quote: QuoteArgs,
     #[command(flatten)]
     login: LoginArgs,
     #[command(flatten)]
@@ -75,6 +100,21 @@ pub fn command() -> clap::Command {
     <Args as clap::CommandFactory>::command()
 }
 
+fn parse_links(text: &str) -> Result<Links, String> {
+    match text {
+        "skip" => Ok(Links::Skip),
+        "follow" => Ok(Links::Follow),
+        "keep" => Err("FTP cannot make symbolic links: skip or follow".to_owned()),
+        _ => Err("skip or follow".to_owned()),
+    }
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let octal = (1..=5).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    let mode = u32::from_str_radix(text, 8).ok().filter(|mode| octal && *mode <= 0o7777);
+    mode.ok_or_else(|| "an octal number such as 644".to_owned())
+}
+
 impl Args {
     fn way_to_replace(&self) -> Replace {
         match (self.in_place, self.replace, self.append) {
@@ -84,187 +124,184 @@ impl Args {
             _ => Replace::Atomic,
         }
     }
+
+    fn modes(&self) -> Mode {
+        match (self.mode, self.keep_mode) {
+            (Some(mode), _) => Mode::Set(mode),
+            (None, true) => Mode::Keep,
+            (None, false) => Mode::Server,
+        }
+    }
 }
 
-/// One source and where it goes.
-enum Job {
-    Stdin(FtpUrl),
-    File(PathBuf, FtpUrl),
-    Tree(PathBuf, FtpUrl),
+/// What is to be done, in this order.
+struct Plan {
+    url: FtpUrl,
+    /// What comes from stdin, and its place on the command line.
+    stdin: Option<(usize, FtpUrl)>,
+    orders: Vec<usize>,
+    sources: Vec<Source>,
 }
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
-    let (url, sources) = plan_url(&args)?;
-    let jobs = plan(&args, &url, sources)?;
+    let plan = plan(&args)?;
     crate::cli::block_on(async move {
         let Args { net, tls, login, ftp, .. } = &args;
-        let mut servers = Servers::new(Connecting { out, net, tls, login, ftp });
-        let summary = Arc::new(Mutex::new(Summary::new()));
-        for job in &jobs {
-            let (target, result) = match job {
-                Job::Tree(path, url) => (url.to_string(), tree(&args, out, &mut servers, path, url, &summary).await),
-                Job::File(path, url) => {
-                    (url.to_string(), single(&args, out, &mut servers, Some(path), url, &summary).await)
-                }
-                Job::Stdin(url) => (url.to_string(), single(&args, out, &mut servers, None, url, &summary).await),
-            };
-            if let Err(fault) = result {
-                lock(&summary).fail(out, &target, &fault);
-            }
+        let servers = Servers::new(Connecting { out, net, tls, login, ftp }).quoting(args.quote.before());
+        let summary = Arc::new(Mutex::new(Summary::new(args.dry_run)));
+        let mut run = Run { args: &args, out, servers, summary };
+        let Plan { url, stdin, orders, sources } = plan;
+        if let Some((order, url)) = stdin
+            && let Err(fault) = run.stdin(&url).await
+        {
+            lock(&run.summary).fail(out, order, &url.to_string(), &fault);
         }
-        servers.quit().await;
-        out.emit(&*lock(&summary))?;
-        Ok(lock(&summary).exit())
+        let first = orders.first().copied().unwrap_or_default();
+        if !sources.is_empty()
+            && let Err(fault) = run.files(&url, orders, sources).await
+        {
+            lock(&run.summary).fail(out, first, &url.to_string(), &fault);
+        }
+        if lock(&run.summary).succeeded()
+            && !args.dry_run
+            && let Err(fault) = run.servers.after(&url, &args.quote.after()).await
+        {
+            lock(&run.summary).fail(out, first, &url.to_string(), &fault);
+        }
+        run.servers.quit().await;
+        out.emit(&*lock(&run.summary))?;
+        Ok(lock(&run.summary).exit())
     })
 }
 
-fn plan_url(args: &Args) -> Result<(FtpUrl, &[PathBuf]), Fault> {
-    let usage = |detail: &str| Fault::new(Kind::Usage, detail);
-    let (last, sources) = args.sources.split_last().ok_or_else(|| usage("nothing to store"))?;
-    if sources.is_empty() {
-        return Err(usage("nothing to store").with_hint("ftpput SRC... URL"));
-    }
-    let text = last.to_str().ok_or_else(|| usage("the URL is not UTF-8: write %XX"))?;
-    Ok((FtpUrl::parse(text)?, sources))
-}
-
 /// Decides where each source goes, and that it is there, before anything is sent.
-fn plan(args: &Args, url: &FtpUrl, sources: &[PathBuf]) -> Result<Vec<Job>, Fault> {
+fn plan(args: &Args) -> Result<Plan, Fault> {
     let usage = |detail: String| Fault::new(Kind::Usage, detail);
-    if sources.iter().filter(|source| source.as_os_str() == "-").count() + usize::from(args.login.reads_stdin()) > 1 {
+    let (last, given) = args.sources.split_last().ok_or_else(|| usage("nothing to store".to_owned()))?;
+    if given.is_empty() {
+        return Err(usage("nothing to store".to_owned()).with_hint("ftpput SRC... URL"));
+    }
+    let text = last.to_str().ok_or_else(|| usage("the URL is not UTF-8: write %XX".to_owned()))?;
+    let mut url = FtpUrl::parse(text)?;
+    url.ascii |= args.ascii;
+    if given.iter().filter(|source| source.as_os_str() == "-").count() + usize::from(args.login.reads_stdin()) > 1 {
         return Err(usage("stdin can be read only once".to_owned()));
     }
-    let mut jobs = Vec::new();
-    for source in sources {
+    let mut plan = Plan { url: url.clone(), stdin: None, orders: Vec::new(), sources: Vec::new() };
+    let mut files = 0;
+    for (order, source) in given.iter().enumerate() {
         if source.as_os_str() == "-" {
             if url.directory {
                 return Err(usage(format!("{url}: stdin needs a name: the URL must not end in a slash")));
             }
-            jobs.push(Job::Stdin(url.clone()));
+            plan.stdin = Some((order, url.clone()));
+            files += 1;
             continue;
         }
         let meta = std::fs::metadata(source).map_err(|error| Fault::local(source.display(), &error))?;
+        let (local, ascii) = (source.clone(), url.ascii);
+        plan.orders.push(order);
         if meta.is_dir() {
             if !args.recursive {
                 let detail = format!("{}: is a directory", source.display());
                 return Err(usage(detail).with_hint("-r stores its contents"));
             }
-            jobs.push(Job::Tree(source.clone(), url.with_path(url.path.clone(), true)));
+            plan.sources.push(Source::Tree { local, remote: url.path.clone(), ascii });
             continue;
         }
-        let target = match url.directory {
+        let remote = match url.directory {
             true => {
                 let name = source.file_name().ok_or_else(|| usage(format!("{}: no file name", source.display())))?;
-                url.with_path(url.path.join(name.as_bytes()), false)
+                url.path.join(name.as_bytes())
             }
-            false => url.clone(),
+            false => url.path.clone(),
         };
-        jobs.push(Job::File(source.clone(), target));
+        files += 1;
+        plan.sources.push(Source::File { local, remote, ascii, compare: args.select.compare_named() });
     }
-    if jobs.len() > 1 && !url.directory && jobs.iter().any(|job| !matches!(job, Job::Tree(..))) {
+    if files > 0 && given.len() > 1 && !url.directory {
         return Err(usage(format!("{url}: several sources need a URL that ends in a slash")));
     }
-    Ok(jobs)
-}
-
-/// One file or stdin, tried again on a fresh connection as long as that may help. Stdin cannot be read twice.
-async fn single(
-    args: &Args,
-    out: &Output,
-    servers: &mut Servers<'_>,
-    local: Option<&PathBuf>,
-    url: &FtpUrl,
-    summary: &Shared,
-) -> Result<(), Fault> {
-    let mut retries = 0;
-    loop {
-        let attempt = match servers.take(url).await {
-            Ok(mut client) => {
-                let result = send(args, out, &mut client, local, url, retries).await;
-                servers.give_back(url, client);
-                result
-            }
-            Err(fault) => Err(fault),
-        };
-        match attempt {
-            Ok((done, modified)) => {
-                lock(summary).add(done.bytes);
-                let record =
-                    TransferRecord::put(url.to_string(), local.map(PathBuf::as_path), &done, modified, retries);
-                return out.emit(&record);
-            }
-            // Appending twice would store twice.
-            Err(fault) if fault.temporary() && retries < args.retry.retry && local.is_some() && !args.append => {
-                retries += 1;
-                let wait = crate::retry::delay(retries, args.retry.retry_delay, None, crate::net::random::fraction());
-                out.warn(&format!("{url}: {fault}; trying again in {:.1} s", wait.as_secs_f64()));
-                tokio::time::sleep(wait).await;
-            }
-            Err(fault) => return Err(fault),
-        }
+    if args.delete.rule().is_some() && given.len() > 1 {
+        return Err(usage("--delete needs one source: what the others bring would go again".to_owned()));
     }
+    Ok(plan)
 }
 
-async fn send(
-    args: &Args,
-    out: &Output,
-    client: &mut Client,
-    local: Option<&PathBuf>,
-    url: &FtpUrl,
-    retries: u32,
-) -> Result<(PutDone, Option<i64>), Fault> {
-    let fault =
-        |error: &std::io::Error| Fault::local(local.map_or("stdin".into(), |path| path.display().to_string()), error);
-    let file = match local {
-        Some(path) => File::open(path).map_err(|error| fault(&error))?,
-        None => {
-            use std::os::fd::AsFd;
-            std::io::stdin().as_fd().try_clone_to_owned().map(File::from).map_err(|error| fault(&error))?
+struct Run<'a> {
+    args: &'a Args,
+    out: &'a Output,
+    servers: Servers<'a>,
+    summary: Shared,
+}
+
+impl Run<'_> {
+    /// Files and trees.
+    async fn files(&mut self, url: &FtpUrl, orders: Vec<usize>, sources: Vec<Source>) -> Result<(), Fault> {
+        let args = self.args;
+        let label = match sources.as_slice() {
+            [Source::File { local, .. } | Source::Tree { local, .. }] => local.display().to_string(),
+            _ => url.to_string(),
+        };
+        let client = self.servers.take_patiently(url, &args.retry).await?;
+        let bar = self.out.progress(None, &label);
+        let shown = bar.clone();
+        let settings = Settings {
+            url: url.clone(),
+            options: self.servers.options(url)?,
+            way: Way::Auto,
+            connections: args.jobs.map(usize::from),
+            // Appending twice would store twice.
+            retries: if args.append { 0 } else { args.retry.retry },
+            retry_delay: args.retry.retry_delay,
+            resume: !args.no_resume,
+            select: args.select.select()?,
+            compare: args.select.compare(),
+            links: args.links,
+            no_clobber: args.no_clobber,
+            delete: args.delete.rule(),
+            dry_run: args.dry_run,
+            now: now(),
+            progress: Arc::new(move |bytes| shown.add(bytes)),
+            report: reporter(self.out, &self.summary, Direction::Put, orders),
+        };
+        let offered = Offered { sources, replace: args.way_to_replace(), mode: args.modes() };
+        let result = mirror::put(&settings, client, offered).await;
+        bar.finish();
+        result
+    }
+
+    /// What comes from stdin: it cannot be read twice, so nothing is tried again once bytes were sent.
+    async fn stdin(&mut self, url: &FtpUrl) -> Result<(), Fault> {
+        use std::os::fd::AsFd;
+        let args = self.args;
+        let mut client = self.servers.take_patiently(url, &args.retry).await?;
+        if args.no_clobber && client.stat(&url.path).await?.is_some() {
+            return Err(Fault::new(Kind::CannotCreate, "is there already"));
         }
-    };
-    let meta = file.metadata().map_err(|error| fault(&error))?;
-    let plain = meta.is_file() && local.is_some();
-    let modified = plain.then(|| std::os::unix::fs::MetadataExt::mtime(&meta));
-    let bar = out.progress(plain.then_some(meta.len()), &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
-    let shown = bar.clone();
-    let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
-    let source = Source { file: &file, size: plain.then_some(meta.len()), modified };
-    let put = Put {
-        path: &url.path,
-        replace: args.way_to_replace(),
-        ascii: url.ascii,
-        resume: (!args.no_resume || retries > 0) && plain,
-        progress,
-    };
-    let result = store(client, &put, &source).await;
-    bar.finish();
-    result.map(|done| (done, modified))
-}
-
-async fn tree(
-    args: &Args,
-    out: &Output,
-    servers: &mut Servers<'_>,
-    local: &Path,
-    url: &FtpUrl,
-    summary: &Shared,
-) -> Result<(), Fault> {
-    let client = servers.take(url).await?;
-    let bar = out.progress(None, &local.display().to_string());
-    let shown = bar.clone();
-    let settings = Settings {
-        url: url.clone(),
-        options: servers.options(url)?,
-        way: Way::Auto,
-        connections: args.jobs.map(usize::from),
-        retries: args.retry.retry,
-        retry_delay: args.retry.retry_delay,
-        resume: !args.no_resume,
-        replace: args.way_to_replace(),
-        progress: Arc::new(move |bytes| shown.add(bytes)),
-        report: reporter(out, summary),
-    };
-    let result = mirror::put(&settings, client, local).await;
-    bar.finish();
-    result
+        if args.dry_run {
+            let planned = mirror::Event::Planned(mirror::Item::planned(url.to_string()));
+            reporter(self.out, &self.summary, Direction::Put, Vec::new())(0, planned);
+            return Ok(());
+        }
+        let file = std::io::stdin().as_fd().try_clone_to_owned().map(File::from);
+        let file = file.map_err(|error| Fault::local("stdin", &error))?;
+        let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
+        let shown = bar.clone();
+        let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
+        let put = Put { path: &url.path, replace: args.way_to_replace(), ascii: url.ascii, resume: false, progress };
+        let result = store(&mut client, &put, &transfer::Source { file: &file, size: None, modified: None }).await;
+        bar.finish();
+        let mode = match (&result, args.modes()) {
+            (Ok(_), Mode::Set(mode)) => Some(mode),
+            _ => None,
+        };
+        if let Some(mode) = mode {
+            set_mode(&mut client, &url.path, mode).await?;
+        }
+        self.servers.give_back(url, client);
+        let done = result?;
+        lock(&self.summary).add(done.bytes);
+        self.out.emit(&TransferRecord::put(url.to_string(), &done, mode))
+    }
 }

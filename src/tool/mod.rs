@@ -4,6 +4,7 @@ pub mod dnsq;
 pub mod dnsserve;
 mod ftp_args;
 mod ftp_report;
+mod ftp_select;
 pub mod ftpdo;
 pub mod ftpget;
 pub mod ftpls;

@@ -424,6 +424,11 @@ impl Client {
         Ok(reply.ok())
     }
 
+    /// True when the server surely keeps the times that [`Client::set_time`] sets; one that only knows MDTM may.
+    pub fn keeps_times(&self) -> bool {
+        self.features.mfmt || self.features.site.iter().any(|word| word == "UTIME")
+    }
+
     /// Creates the directories above a path. False: there was nothing to create, or it cannot be.
     pub async fn make_parents(&mut self, path: &RemotePath) -> Result<bool, Fault> {
         let mut missing = Vec::new();

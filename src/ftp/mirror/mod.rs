@@ -1,20 +1,27 @@
-//! Whole trees: walk both sides, decide, and spread the work over connections.
+//! Whole trees, globs and lists of files: walk both sides, decide, spread the work over connections, and clean up when all
+//! of it is done.
 
+mod compare;
 mod get;
+mod link;
+mod place;
 mod pool;
 mod put;
 mod select;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fault::Fault;
 use crate::ftp::client::{Options, Way};
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::{Progress, Replace};
+use crate::ftp::transfer::Progress;
 
-pub use get::get;
-pub use put::put;
+pub use compare::Compare;
+pub use get::{AfterFetch, Root, Wanted, get};
+pub(crate) use put::set_mode;
+pub use put::{Mode, Offered, Source, put};
 pub use select::{Facts, Rule, Select};
 
 /// The deepest tree that is walked: a server that lists a directory inside itself ends here.
@@ -23,16 +30,54 @@ pub const MAX_DEPTH: usize = 100;
 pub const MAX_TREE: u64 = 10_000_000;
 /// The most connections at a time.
 pub const MAX_CONNECTIONS: usize = 64;
+/// The most symbolic links that are followed on the way to one directory.
+pub const MAX_LINKS: usize = 16;
 
-/// What happened to one entry of a tree.
+/// What happened to one entry of a tree, or what a dry run says would happen.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// A file was transferred.
     Done(Item),
     /// A file is the same on both sides already.
     Same(Item),
+    /// A dry run: it would be transferred.
+    Planned(Item),
+    /// A symbolic link was made like the remote one.
+    Linked {
+        /// Its URL.
+        url: String,
+        /// Where it was made.
+        local: PathBuf,
+        /// Where it leads.
+        leads_to: Vec<u8>,
+        /// What became of it.
+        outcome: Outcome,
+    },
+    /// Deleted on the receiving side because the sending side does not have it, or at the source because it was fetched.
+    Deleted {
+        /// A URL or a local path.
+        target: String,
+        /// [`Outcome::Planned`] in a dry run.
+        outcome: Outcome,
+    },
+    /// Moved at the source because it was fetched.
+    Moved {
+        /// The URL that it had.
+        from: String,
+        /// The URL that it has.
+        to: String,
+        /// [`Outcome::Planned`] in a dry run.
+        outcome: Outcome,
+    },
     /// Left alone, and why: a link, a device.
     Skipped {
+        /// Which.
+        target: String,
+        /// Why.
+        why: &'static str,
+    },
+    /// Left alone as the user's own rules say, and why.
+    LeftOut {
         /// Which.
         target: String,
         /// Why.
@@ -47,15 +92,37 @@ pub enum Event {
     },
 }
 
+/// Whether something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was.
+    Done,
+    /// It was like that already.
+    Same,
+    /// It would be: this is a dry run.
+    Planned,
+}
+
+impl Outcome {
+    /// The word in records (`status`).
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Outcome::Done => "done",
+            Outcome::Same => "same",
+            Outcome::Planned => "planned",
+        }
+    }
+}
+
 /// One file that was transferred or found the same.
 #[derive(Debug, Clone)]
 pub struct Item {
     /// Its URL, without a password.
     pub url: String,
     /// Its local path.
-    pub local: std::path::PathBuf,
-    /// Its size.
-    pub size: u64,
+    pub local: PathBuf,
+    /// Its size, where it is known.
+    pub size: Option<u64>,
     /// Bytes that went over the wire.
     pub bytes: u64,
     /// Bytes of an earlier run.
@@ -64,7 +131,9 @@ pub struct Item {
     pub retries: u32,
     /// The modification time that was kept.
     pub modified: Option<i64>,
-    /// How completeness is known.
+    /// The permission bits that were set at the server.
+    pub mode: Option<u32>,
+    /// How completeness is known; empty where nothing was transferred.
     pub verified_by: &'static str,
     /// How long it took.
     pub elapsed: Duration,
@@ -72,13 +141,58 @@ pub struct Item {
     pub reply: String,
 }
 
-/// Told of every event, as it happens.
-pub type Report = Arc<dyn Fn(Event) + Send + Sync>;
+impl Item {
+    /// A file of unknown size that would come from a pipe.
+    pub fn planned(url: String) -> Item {
+        Item::untouched(url, PathBuf::new(), Facts { size: None, modified: None })
+    }
+
+    /// A file of which nothing was transferred.
+    fn untouched(url: String, local: PathBuf, facts: Facts) -> Item {
+        Item {
+            url,
+            local,
+            size: facts.size,
+            bytes: 0,
+            resumed_from: 0,
+            retries: 0,
+            modified: facts.modified,
+            mode: None,
+            verified_by: "",
+            elapsed: Duration::ZERO,
+            reply: String::new(),
+        }
+    }
+}
+
+/// Told of every event, as it happens, with the number of the root that it belongs to.
+pub type Report = Arc<dyn Fn(usize, Event) + Send + Sync>;
+
+/// What is done about symbolic links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Links {
+    /// They are left out, and that is said.
+    #[default]
+    Skip,
+    /// What they point to is transferred, if it is inside the root.
+    Follow,
+    /// They are made again as links, if they stay inside the root.
+    Keep,
+}
+
+/// When the receiving side may lose what the sending side does not have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Delete {
+    /// If more than this would go, nothing goes.
+    pub max: u64,
+    /// Believe a directory that is listed as empty.
+    pub allow_empty: bool,
+}
 
 /// How a tree is transferred.
 #[derive(Clone)]
 pub struct Settings {
-    /// The server and, as its path, the tree.
+    /// The server; each root has its own path.
     pub url: FtpUrl,
     /// How to connect.
     pub options: Options,
@@ -92,8 +206,20 @@ pub struct Settings {
     pub retry_delay: Duration,
     /// Continue parts of an earlier run.
     pub resume: bool,
-    /// How an upload takes its place.
-    pub replace: Replace,
+    /// Which files of trees and globs are meant.
+    pub select: Select,
+    /// When a file of a tree is the same on both sides.
+    pub compare: Compare,
+    /// What is done about symbolic links.
+    pub links: Links,
+    /// Leave files alone that are there already.
+    pub no_clobber: bool,
+    /// Delete what the sending side does not have.
+    pub delete: Option<Delete>,
+    /// Only say what would be done.
+    pub dry_run: bool,
+    /// The present, seconds since 1970: what ages are counted from.
+    pub now: i64,
     /// Told of bytes.
     pub progress: Progress,
     /// Told of events.

@@ -1,0 +1,186 @@
+//! The local side of `--delete` and `--links keep`: what the server does not have goes, links take their place.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
+
+use super::Download;
+use super::walk::Visited;
+use crate::fault::{Fault, Kind};
+use crate::ftp::mirror::place::part_of;
+use crate::ftp::mirror::{Event, MAX_DEPTH, Outcome};
+use crate::ftp::transfer::LocalDir;
+
+/// Something local that the server does not have.
+struct Extraneous {
+    root: usize,
+    dir: Arc<LocalDir>,
+    name: Vec<u8>,
+    directory: bool,
+}
+
+impl Extraneous {
+    fn path(&self) -> PathBuf {
+        self.dir.path().join(OsStr::from_bytes(&self.name))
+    }
+}
+
+impl Download {
+    /// Deletes what complete listings did not hold: all of it, or nothing if it is too much.
+    pub(super) fn delete_extraneous(&self) {
+        let Some(rule) = self.settings.delete else { return };
+        let visited = std::mem::take(&mut self.ledger().visited);
+        let Some(first) = visited.first() else { return };
+        let (root, top) = (first.root, first.place.path().display().to_string());
+        if self.incomplete.load(Ordering::Relaxed) {
+            let why = "nothing is deleted: a listing was not complete";
+            return self.report(root, Event::Skipped { target: top, why });
+        }
+        let mut doomed = Vec::new();
+        for directory in &visited {
+            let before = doomed.len();
+            if let Err(fault) = self.extraneous(directory, &mut doomed) {
+                doomed.truncate(before);
+                let target = directory.place.path().display().to_string();
+                self.report(directory.root, Event::Failed { target, fault });
+            }
+            if doomed.len() > before && directory.names.is_empty() && !rule.allow_empty {
+                doomed.truncate(before);
+                let target = directory.place.path().display().to_string();
+                let why = "nothing is deleted: the other side is empty (--allow-empty believes it)";
+                self.report(directory.root, Event::Skipped { target, why });
+            }
+        }
+        if doomed.len() as u64 > rule.max {
+            let (count, max) = (doomed.len(), rule.max);
+            let fault =
+                Fault::new(Kind::Negative, format!("{count} deletions are more than {max}: nothing is deleted"));
+            let fault = fault.with_hint("--max-delete N allows more, -n shows what would go");
+            return self.report(root, Event::Failed { target: top, fault });
+        }
+        for entry in doomed {
+            let target = entry.path().display().to_string();
+            let event = match self.remove(&entry) {
+                Ok(outcome) => Event::Deleted { target, outcome },
+                Err(error) => Event::Failed { fault: Fault::local("deleting", &error), target },
+            };
+            self.report(entry.root, event);
+        }
+    }
+
+    fn remove(&self, entry: &Extraneous) -> io::Result<Outcome> {
+        if self.settings.dry_run {
+            return Ok(Outcome::Planned);
+        }
+        let flags = if entry.directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        rustix::fs::unlinkat(&entry.dir, OsStr::from_bytes(&entry.name), flags)?;
+        Ok(Outcome::Done)
+    }
+
+    fn extraneous(&self, visited: &Visited, doomed: &mut Vec<Extraneous>) -> Result<(), Fault> {
+        let Some(dir) = visited.place.find()? else { return Ok(()) };
+        for (name, directory) in entries(&dir)? {
+            // A part belongs to the file that it will be.
+            let (meant, part) = match part_of(&name) {
+                Some(whole) if !directory && visited.names.contains(whole) => continue,
+                Some(whole) => (whole.to_vec(), true),
+                None => (name.clone(), false),
+            };
+            if visited.names.contains(&name) {
+                continue;
+            }
+            let below = join(&visited.below, if part { &meant } else { &name });
+            self.doom(visited.root, &dir, name, directory, &below, 0, doomed)?;
+        }
+        Ok(())
+    }
+
+    /// Adds an entry with all that is in it, children first; what the rules leave out is not touched, and so keeps the
+    /// directories above it. True when all of it goes.
+    #[allow(clippy::too_many_arguments, reason = "one step of a recursion")]
+    fn doom(
+        &self,
+        root: usize,
+        dir: &Arc<LocalDir>,
+        name: Vec<u8>,
+        directory: bool,
+        below: &[u8],
+        depth: usize,
+        doomed: &mut Vec<Extraneous>,
+    ) -> Result<bool, Fault> {
+        let select = &self.settings.select;
+        if depth > MAX_DEPTH {
+            return Err(Fault::new(Kind::Io, format!("more than {MAX_DEPTH} directories deep")));
+        }
+        let mut all = if directory { select.enters(below) } else { select.takes(below) };
+        if directory && all {
+            let inner = dir.enter(&name, false)?;
+            for (child, is_directory) in entries(&inner)? {
+                let path = join(below, &child);
+                all &= self.doom(root, &inner, child, is_directory, &path, depth + 1, doomed)?;
+            }
+        }
+        if all {
+            doomed.push(Extraneous { root, dir: dir.clone(), name, directory });
+        }
+        Ok(all)
+    }
+}
+
+fn join(below: &[u8], name: &[u8]) -> Vec<u8> {
+    if below.is_empty() { name.to_vec() } else { [below, b"/", name].concat() }
+}
+
+/// The names in a directory and whether they are directories, in order.
+fn entries(dir: &LocalDir) -> Result<Vec<(Vec<u8>, bool)>, Fault> {
+    let fault = |errno: rustix::io::Errno| Fault::local(dir.path().display(), &errno.into());
+    let mut found = Vec::new();
+    for entry in Dir::read_from(dir).map_err(fault)? {
+        let entry = entry.map_err(fault)?;
+        let name = entry.file_name().to_bytes();
+        if name == b"." || name == b".." {
+            continue;
+        }
+        let kind = match entry.file_type() {
+            FileType::Unknown => {
+                let stat =
+                    rustix::fs::statat(dir, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW).map_err(fault)?;
+                FileType::from_raw_mode(stat.st_mode)
+            }
+            known => known,
+        };
+        found.push((name.to_vec(), kind == FileType::Directory));
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Where a local link leads; `None` if `name` is no link.
+pub(super) fn read_link(dir: &LocalDir, name: &[u8]) -> Option<Vec<u8>> {
+    rustix::fs::readlinkat(dir, OsStr::from_bytes(name), Vec::new()).ok().map(std::ffi::CString::into_bytes)
+}
+
+/// Makes a link under `name` in place of a file or a link, never of a directory.
+pub(super) fn place_link(dir: &LocalDir, name: &[u8], leads_to: &[u8]) -> io::Result<()> {
+    // A file of its own until it is renamed: nobody else can be using the name, since it is never a part of a file.
+    let temporary = [b".", name.get(..name.len().min(200)).unwrap_or(name), b".link.part"].concat();
+    let (temporary, name) = (OsStr::from_bytes(&temporary), OsStr::from_bytes(name));
+    let _ = rustix::fs::unlinkat(dir, temporary, AtFlags::empty());
+    rustix::fs::symlinkat(OsStr::from_bytes(leads_to), dir, temporary)?;
+    if let Err(errno) = rustix::fs::renameat(dir, temporary, dir, name) {
+        let _ = rustix::fs::unlinkat(dir, temporary, AtFlags::empty());
+        return Err(errno.into());
+    }
+    Ok(())
+}
+
+/// A file of this directory for reading, never through a link.
+pub(super) fn open_file(dir: &LocalDir, name: &[u8]) -> io::Result<std::fs::File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    Ok(rustix::fs::openat(dir, OsStr::from_bytes(name), flags, Mode::empty())?.into())
+}

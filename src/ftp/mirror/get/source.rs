@@ -1,0 +1,140 @@
+//! `--delete-source` and `--move-source`: what is here, verified and durable, leaves the server. The server is asked once
+//! more before: a file that has changed since it was fetched stays.
+
+use std::collections::BTreeSet;
+
+use super::{AfterFetch, Download};
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::{Client, size_of, time_of};
+use crate::ftp::command::Command;
+use crate::ftp::mirror::{Event, Facts, Outcome};
+use crate::ftp::path::RemotePath;
+use crate::ftp::reply::{Class, Reply};
+
+/// Files whose facts are asked for, and which are deleted, in one packet.
+const BATCH: usize = 20;
+
+/// A file that is here.
+pub(super) struct Fetched {
+    pub(super) root: usize,
+    pub(super) path: RemotePath,
+    /// Its path below the root.
+    pub(super) below: Vec<u8>,
+    /// What the server said about it when it was fetched.
+    pub(super) facts: Facts,
+    /// Its size is known to agree.
+    pub(super) verified: bool,
+}
+
+impl Download {
+    /// Deletes or moves the sources of all files that are here.
+    pub(super) async fn dispose_of_sources(&self) -> Result<(), Fault> {
+        let fetched = std::mem::take(&mut self.ledger().fetched);
+        let (sure, unsure): (Vec<Fetched>, Vec<Fetched>) =
+            fetched.into_iter().partition(|file| file.verified && file.facts.size.is_some());
+        for file in unsure {
+            let why = "the source stays: the server told no size to verify the copy by";
+            self.report(file.root, Event::Skipped { target: self.url(&file.path, false), why });
+        }
+        if sure.is_empty() {
+            return Ok(());
+        }
+        let mut client = None;
+        if !self.settings.dry_run {
+            let mut opened = Client::open(&self.settings.url, &self.settings.options).await?;
+            opened.set_type(false).await?;
+            client = Some(opened);
+        }
+        if let (AfterFetch::Move(target), Some(client)) = (&self.after, &mut client) {
+            make_directories(client, target, &sure).await?;
+        }
+        for batch in sure.chunks(BATCH) {
+            match &mut client {
+                Some(client) => self.dispose(client, batch).await?,
+                None => batch.iter().for_each(|file| self.disposed(file, Outcome::Planned)),
+            }
+        }
+        if let Some(client) = client {
+            client.quit().await;
+        }
+        Ok(())
+    }
+
+    async fn dispose(&self, client: &mut Client, batch: &[Fetched]) -> Result<(), Fault> {
+        let mut questions = Vec::new();
+        for file in batch {
+            questions.extend([Command::Size(file.path.argument()), Command::Mdtm(file.path.argument())]);
+            questions.extend(self.target(file).map(|target| Command::Size(target.argument())));
+        }
+        let replies = client.call_all(&questions).await?;
+        let mut ready = Vec::new();
+        for (file, replies) in batch.iter().zip(replies.chunks(questions.len() / batch.len().max(1))) {
+            let size = replies.first().and_then(size_of);
+            let modified = replies.get(1).and_then(time_of);
+            let changed = size != file.facts.size || (file.facts.modified.is_some() && modified != file.facts.modified);
+            let target = self.url(&file.path, false);
+            if changed {
+                let why = "the source stays: it has changed since";
+                self.report(file.root, Event::Skipped { target, why });
+            } else if replies.get(2).and_then(size_of).is_some() {
+                let fault = Fault::new(Kind::Refused, "the source stays: a file of its name is there already");
+                self.report(file.root, Event::Failed { target, fault });
+            } else {
+                ready.push(file);
+            }
+        }
+        let commands: Vec<Command> = ready.iter().flat_map(|file| self.commands(file)).collect();
+        let replies = client.call_all(&commands).await?;
+        for (file, replies) in ready.iter().zip(replies.chunks(commands.len() / ready.len().max(1))) {
+            match replies.iter().find(|reply| matches!(reply.class(), Class::Transient | Class::Permanent)) {
+                None => self.disposed(file, Outcome::Done),
+                Some(reply) => {
+                    let fault =
+                        reply.fault(if self.after == AfterFetch::Delete { "DELE" } else { "RNTO" }, Kind::Refused);
+                    self.report(file.root, Event::Failed { target: self.url(&file.path, false), fault });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn commands(&self, file: &Fetched) -> Vec<Command> {
+        match self.target(file) {
+            Some(target) => vec![Command::Rnfr(file.path.argument()), Command::Rnto(target.argument())],
+            None => vec![Command::Dele(file.path.argument())],
+        }
+    }
+
+    /// Where a source is moved to.
+    fn target(&self, file: &Fetched) -> Option<RemotePath> {
+        match &self.after {
+            AfterFetch::Move(directory) => Some(RemotePath::new(directory.join(&file.below).as_bytes())),
+            AfterFetch::Keep | AfterFetch::Delete => None,
+        }
+    }
+
+    fn disposed(&self, file: &Fetched, outcome: Outcome) {
+        let from = self.url(&file.path, false);
+        let event = match self.target(file) {
+            Some(target) => Event::Moved { from, to: self.url(&target, false), outcome },
+            None => Event::Deleted { target: from, outcome },
+        };
+        self.report(file.root, event);
+    }
+}
+
+/// Makes the directories that moved files go into. Those that are there refuse, and a refusal that matters shows when a
+/// file is moved.
+async fn make_directories(client: &mut Client, target: &RemotePath, files: &[Fetched]) -> Result<Vec<Reply>, Fault> {
+    let mut wanted = BTreeSet::new();
+    for file in files {
+        let mut next = RemotePath::new(target.join(&file.below).as_bytes()).parent();
+        while let Some(directory) = next.filter(|directory| directory.name().is_some()) {
+            next = directory.parent();
+            wanted.insert(directory);
+        }
+    }
+    // Sorted: parents come before what is in them.
+    let commands: Vec<Command> = wanted.iter().map(|path| Command::Mkd(path.argument())).collect();
+    client.call_all(&commands).await
+}

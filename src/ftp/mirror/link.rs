@@ -1,0 +1,113 @@
+//! Where a symbolic link leads, and whether that is inside the tree. Nothing is asked of a file system: the answer must hold
+//! for the side that we write to as well.
+
+/// Why a link is refused.
+pub(super) const LEAVES: &str = "a symbolic link that leads out of the tree";
+
+/// The path, relative to the root, that a link in the directory `inside` (relative to the root, empty for the root itself)
+/// leads to; `None` when that is outside. `root` is the root as the link's own side names it.
+///
+/// `..` counts only at the beginning: behind a name it could turn round another link and lead anywhere.
+pub(super) fn resolve(root: &[u8], inside: &[u8], target: &[u8]) -> Option<Vec<u8>> {
+    if target.starts_with(b"/") {
+        let below = match root {
+            b"/" => target.get(1..)?,
+            root if root.starts_with(b"/") => match target.strip_prefix(root)? {
+                b"" => b"",
+                below => below.strip_prefix(b"/")?,
+            },
+            // The root is relative to a login directory that nobody knows.
+            _ => return None,
+        };
+        return descend(Vec::new(), below);
+    }
+    let mut at: Vec<&[u8]> = components(inside).collect();
+    let mut rest = target;
+    loop {
+        match rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len()) {
+            2 if rest.starts_with(b"..") => {
+                at.pop()?;
+            }
+            1 if rest.starts_with(b".") => {}
+            0 if !rest.is_empty() => {}
+            _ => break,
+        }
+        let next = rest.iter().position(|byte| *byte == b'/').map_or(rest.len(), |slash| slash + 1);
+        rest = rest.get(next..).unwrap_or_default();
+    }
+    descend(at.join(&b'/'), rest)
+}
+
+/// Appends the components of `below`, none of which may be `..`.
+fn descend(mut path: Vec<u8>, below: &[u8]) -> Option<Vec<u8>> {
+    for name in components(below).filter(|name| *name != b".") {
+        if name == b".." || name.contains(&0) {
+            return None;
+        }
+        if !path.is_empty() {
+            path.push(b'/');
+        }
+        path.extend_from_slice(name);
+    }
+    Some(path)
+}
+
+fn components(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/').filter(|name| !name.is_empty())
+}
+
+/// True when a path is another one or lies above it: entering it from there would never end.
+pub(super) fn contains(above: &[u8], path: &[u8]) -> bool {
+    above.is_empty() || path == above || (path.starts_with(above) && path.get(above.len()) == Some(&b'/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inside_and_outside() {
+        let table: &[(&str, &str, &str, Option<&str>)] = &[
+            ("pub", "", "x", Some("x")),
+            ("pub", "a/b", "x/y", Some("a/b/x/y")),
+            ("pub", "a/b", "../x", Some("a/x")),
+            ("pub", "a/b", "../..", Some("")),
+            ("pub", "a/b", "../../", Some("")),
+            ("pub", "a/b", "./../x/./y/", Some("a/x/y")),
+            ("pub", "a/b", ".", Some("a/b")),
+            ("pub", "a/b", "../../..", None),
+            ("pub", "", "..", None),
+            ("pub", "a", "../../x", None),
+            ("pub", "a", "x/../y", None),
+            ("pub", "a", "x/../../..", None),
+            ("pub", "a", "/etc/passwd", None),
+            ("pub", "a", "/pub/x", None),
+            ("/pub", "a", "/pub/x", Some("x")),
+            ("/pub", "a", "/pub", Some("")),
+            ("/pub", "a", "/public/x", None),
+            ("/pub", "a", "/pub/../etc", None),
+            ("/", "a", "/x/y", Some("x/y")),
+            ("pub", "a", "..x/..y", Some("a/..x/..y")),
+            ("pub", "a", ".//x", Some("a/x")),
+            ("pub", "a", "x\0y", None),
+        ];
+        for (root, inside, target, wanted) in table {
+            let found = resolve(root.as_bytes(), inside.as_bytes(), target.as_bytes());
+            assert_eq!(found.as_deref(), wanted.map(str::as_bytes), "{root} {inside} {target}");
+        }
+    }
+
+    #[test]
+    fn circles() {
+        for (above, path, wanted) in [
+            ("", "", true),
+            ("", "a", true),
+            ("a", "a", true),
+            ("a", "a/b", true),
+            ("a", "ab", false),
+            ("a/b", "a", false),
+        ] {
+            assert_eq!(contains(above.as_bytes(), path.as_bytes()), wanted, "{above} {path}");
+        }
+    }
+}

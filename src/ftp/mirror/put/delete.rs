@@ -1,0 +1,158 @@
+//! `--delete` at the server: what the local side does not have goes, when everything else is done.
+
+use std::sync::atomic::Ordering;
+
+use super::Upload;
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::Client;
+use crate::ftp::command::Command;
+use crate::ftp::listing::Line;
+use crate::ftp::mirror::place::part_of;
+use crate::ftp::mirror::{Event, MAX_DEPTH, MAX_TREE, Outcome};
+use crate::ftp::path::{RemotePath, check_name};
+use crate::ftp::reply::Class;
+
+/// Deletions in one packet.
+const BATCH: usize = 50;
+
+/// A remote directory whose listing is complete.
+pub(super) struct Visited {
+    pub(super) root: usize,
+    pub(super) remote: RemotePath,
+    /// Its path below the root.
+    pub(super) below: Vec<u8>,
+    /// What it holds and the local one does not: names, and whether they are directories.
+    pub(super) extraneous: Vec<(Vec<u8>, bool)>,
+    /// The local directory is empty: perhaps something is not mounted.
+    pub(super) empty: bool,
+}
+
+/// Something remote that is to go; what is in a directory comes before it.
+struct Doomed {
+    root: usize,
+    path: RemotePath,
+    directory: bool,
+}
+
+impl Upload {
+    /// Deletes what is there and not here: all of it, or nothing if it is too much or a listing was not complete.
+    pub(super) async fn delete_extraneous(&self) -> Result<(), Fault> {
+        let Some(rule) = self.settings.delete else { return Ok(()) };
+        let visited = std::mem::take(&mut *self.visited());
+        let Some(first) = visited.iter().min_by_key(|directory| directory.below.len()) else { return Ok(()) };
+        let (root, top) = (first.root, self.url(&first.remote, true));
+        if visited.iter().all(|directory| directory.extraneous.is_empty()) {
+            return Ok(());
+        }
+        if self.incomplete.load(Ordering::Relaxed) {
+            let why = "nothing is deleted: a listing was not complete";
+            self.report(root, Event::Skipped { target: top, why });
+            return Ok(());
+        }
+        let mut client = Client::open(&self.settings.url, &self.settings.options).await?;
+        let mut doomed = Vec::new();
+        for directory in visited.iter().filter(|directory| !directory.extraneous.is_empty()) {
+            if directory.empty && !rule.allow_empty {
+                let target = self.url(&directory.remote, true);
+                let why = "nothing is deleted: the other side is empty (--allow-empty believes it)";
+                self.report(directory.root, Event::Skipped { target, why });
+                continue;
+            }
+            for (name, is_directory) in &directory.extraneous {
+                let meant = part_of(name).filter(|_| !is_directory).unwrap_or(name);
+                let below = join(&directory.below, meant);
+                let path = directory.remote.join(name);
+                let entry = Doomed { root: directory.root, path, directory: *is_directory };
+                Box::pin(self.doom(&mut client, entry, &below, 0, &mut doomed)).await?;
+            }
+        }
+        if doomed.len() as u64 > rule.max {
+            let (count, max) = (doomed.len(), rule.max);
+            let fault =
+                Fault::new(Kind::Negative, format!("{count} deletions are more than {max}: nothing is deleted"));
+            let fault = fault.with_hint("--max-delete N allows more, -n shows what would go");
+            self.report(root, Event::Failed { target: top, fault });
+        } else {
+            self.delete(&mut client, &doomed).await?;
+        }
+        client.quit().await;
+        Ok(())
+    }
+
+    /// Adds an entry with all that is in it; what the rules leave out keeps the directories above it. True when all of it
+    /// goes.
+    async fn doom(
+        &self,
+        client: &mut Client,
+        entry: Doomed,
+        below: &[u8],
+        depth: usize,
+        doomed: &mut Vec<Doomed>,
+    ) -> Result<bool, Fault> {
+        if depth > MAX_DEPTH || doomed.len() as u64 > MAX_TREE {
+            return Err(Fault::new(Kind::Protocol, "too many directories, or too deep, to be deleted"));
+        }
+        let select = &self.settings.select;
+        if !entry.directory {
+            let goes = select.takes(below);
+            doomed.extend(goes.then_some(entry));
+            return Ok(goes);
+        }
+        if !select.enters(below) {
+            return Ok(false);
+        }
+        let mut inside = Vec::new();
+        let mut each = |line: Line, _: &[u8]| -> Result<(), Fault> {
+            match line {
+                Line::Entry(entry) if check_name(&entry.name).is_ok() => inside.push((entry.is_dir(), entry.name)),
+                Line::Nothing => {}
+                Line::Entry(_) | Line::Unknown => {
+                    return Err(Fault::new(Kind::BadData, "a listing line that makes no sense: nothing is deleted"));
+                }
+            }
+            Ok(())
+        };
+        client.list(&entry.path, self.settings.way, false, &mut each).await?;
+        let mut all = true;
+        for (directory, name) in inside {
+            let child = Doomed { root: entry.root, path: entry.path.join(&name), directory };
+            all &= Box::pin(self.doom(client, child, &join(below, &name), depth + 1, doomed)).await?;
+        }
+        doomed.extend(all.then_some(entry));
+        Ok(all)
+    }
+
+    async fn delete(&self, client: &mut Client, doomed: &[Doomed]) -> Result<(), Fault> {
+        for batch in doomed.chunks(BATCH) {
+            let commands: Vec<Command> = match self.settings.dry_run {
+                true => Vec::new(),
+                false => batch.iter().map(command).collect(),
+            };
+            let mut replies = client.call_all(&commands).await?.into_iter();
+            for entry in batch {
+                let target = self.url(&entry.path, entry.directory);
+                let event = match replies.next() {
+                    None => Event::Deleted { target, outcome: Outcome::Planned },
+                    Some(reply) if matches!(reply.class(), Class::Transient | Class::Permanent) => {
+                        let verb = if entry.directory { "RMD" } else { "DELE" };
+                        Event::Failed { target, fault: reply.fault(verb, Kind::Refused) }
+                    }
+                    Some(_) => Event::Deleted { target, outcome: Outcome::Done },
+                };
+                self.report(entry.root, event);
+            }
+        }
+        Ok(())
+    }
+}
+
+fn command(entry: &Doomed) -> Command {
+    match entry.directory {
+        true => Command::Rmd(entry.path.argument()),
+        false => Command::Dele(entry.path.argument()),
+    }
+}
+
+fn join(below: &[u8], name: &[u8]) -> Vec<u8> {
+    if below.is_empty() { name.to_vec() } else { [below, b"/", name].concat() }
+}

@@ -1,0 +1,406 @@
+//! Local files and trees to remote ones.
+
+mod delete;
+mod tree;
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::compare::There;
+use super::pool::{self, Work};
+use super::{Compare, Event, Facts, Item, MAX_TREE, Settings};
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::{Client, time_of};
+use crate::ftp::command::Command;
+use crate::ftp::listing::{Entry, Line};
+use crate::ftp::path::{RemotePath, check_name};
+use crate::ftp::reply::Class;
+use crate::ftp::transfer::{self, Put, Replace, store};
+use delete::Visited;
+use tree::{Directory, LocalFile};
+
+/// What is to be stored, all of it at one server.
+#[derive(Debug)]
+pub struct Offered {
+    /// Files and directories. Their places here number the events.
+    pub sources: Vec<Source>,
+    /// How an upload takes its place.
+    pub replace: Replace,
+    /// Permission bits to set.
+    pub mode: Mode,
+}
+
+/// One thing to store.
+#[derive(Debug)]
+pub enum Source {
+    /// The contents of a directory.
+    Tree {
+        /// The directory.
+        local: PathBuf,
+        /// The directory that they go into.
+        remote: RemotePath,
+        /// Text: lines are converted.
+        ascii: bool,
+    },
+    /// One file.
+    File {
+        /// The file.
+        local: PathBuf,
+        /// Where it goes.
+        remote: RemotePath,
+        /// Text: lines are converted.
+        ascii: bool,
+        /// When it is the same already.
+        compare: Compare,
+    },
+}
+
+/// Which permission bits a stored file gets (SITE CHMOD).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// What the server gives it.
+    #[default]
+    Server,
+    /// Those of the local file.
+    Keep,
+    /// These.
+    Set(u32),
+}
+
+/// Stores. Failures of single files are events; an error is what ended the run.
+pub async fn put(settings: &Settings, mut client: Client, offered: Offered) -> Result<(), Fault> {
+    let (replace, mode) = (offered.replace, offered.mode);
+    let work =
+        Upload { settings: settings.clone(), replace, mode, incomplete: false.into(), visited: Mutex::default() };
+    let work = Arc::new(work);
+    let mut jobs = Vec::new();
+    for (root, source) in offered.sources.into_iter().enumerate() {
+        match source {
+            Source::Tree { local, remote, ascii } => {
+                work.tree(&mut client, root, local, remote, ascii, &mut jobs).await?
+            }
+            Source::File { local, remote, ascii, compare } => {
+                jobs.push(Job::File(FileJob { root, local, remote, ascii, compare: Some(compare), follow: true }));
+            }
+        }
+    }
+    pool::run(work.clone(), settings, client, jobs).await?;
+    work.delete_extraneous().await
+}
+
+struct Upload {
+    settings: Settings,
+    replace: Replace,
+    mode: Mode,
+    /// A listing, here or there, was not complete.
+    incomplete: AtomicBool,
+    visited: Mutex<Vec<Visited>>,
+}
+
+enum Job {
+    /// Compares a directory that is there with the local one.
+    Directory {
+        root: usize,
+        directory: Directory,
+        ascii: bool,
+    },
+    File(FileJob),
+}
+
+struct FileJob {
+    root: usize,
+    local: PathBuf,
+    remote: RemotePath,
+    ascii: bool,
+    /// When it is the same already; `None`: that is decided.
+    compare: Option<Compare>,
+    /// The user named it: a symbolic link leads where it leads.
+    follow: bool,
+}
+
+impl Work for Arc<Upload> {
+    type Job = Job;
+
+    async fn run(&self, client: &mut Client, job: &mut Job, retries: u32, more: &mut Vec<Job>) -> Result<(), Fault> {
+        match job {
+            Job::Directory { root, directory, ascii } => self.directory(client, *root, directory, *ascii, more).await,
+            Job::File(file) => self.file(client, file, retries).await,
+        }
+    }
+
+    fn first(&self, job: &Job) -> bool {
+        matches!(job, Job::Directory { .. })
+    }
+
+    fn failed(&self, job: Job, fault: Fault) {
+        let (root, target) = match &job {
+            Job::Directory { root, directory, .. } => {
+                self.incomplete.store(true, Ordering::Relaxed);
+                (*root, self.url(&directory.remote, true))
+            }
+            Job::File(file) => (file.root, self.url(&file.remote, false)),
+        };
+        self.report(root, Event::Failed { target, fault });
+    }
+}
+
+impl Upload {
+    fn url(&self, path: &RemotePath, directory: bool) -> String {
+        self.settings.url.with_path(path.clone(), directory).to_string()
+    }
+
+    fn report(&self, root: usize, event: Event) {
+        (self.settings.report)(root, event);
+    }
+
+    fn visited(&self) -> std::sync::MutexGuard<'_, Vec<Visited>> {
+        self.visited.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Walks a local tree, makes its directories, and makes jobs of what may have to be stored.
+    async fn tree(
+        &self,
+        client: &mut Client,
+        root: usize,
+        local: PathBuf,
+        remote: RemotePath,
+        ascii: bool,
+        jobs: &mut Vec<Job>,
+    ) -> Result<(), Fault> {
+        let settings = &self.settings;
+        let walked = tree::walk(settings, &local, &remote)?;
+        walked.events.into_iter().for_each(|event| self.report(root, event));
+        if !walked.complete {
+            self.incomplete.store(true, Ordering::Relaxed);
+        }
+        let mut directories = walked.directories;
+        if settings.select.selects() && directories.iter().all(|directory| directory.files.is_empty()) {
+            let fault = Fault::new(Kind::Negative, "nothing matches");
+            self.report(root, Event::Failed { target: local.display().to_string(), fault });
+        }
+        let fresh = match settings.dry_run {
+            true => HashSet::new(),
+            false => make_directories(client, &remote, &directories).await?,
+        };
+        let lists = settings.compare != Compare::Never || settings.no_clobber || settings.delete.is_some();
+        for (number, directory) in directories.drain(..).enumerate() {
+            if lists && !fresh.contains(&number) {
+                jobs.push(Job::Directory { root, directory, ascii });
+            } else {
+                jobs.extend(directory.files.iter().map(|file| Job::File(file_job(root, &directory, file, ascii))));
+            }
+        }
+        Ok(())
+    }
+
+    async fn directory(
+        &self,
+        client: &mut Client,
+        root: usize,
+        directory: &Directory,
+        ascii: bool,
+        more: &mut Vec<Job>,
+    ) -> Result<(), Fault> {
+        let (mut there, mut names, mut events) = (HashMap::new(), Vec::new(), Vec::new());
+        let (mut count, mut unclear) = (0u64, false);
+        let mut each = |line: Line, raw: &[u8]| -> Result<(), Fault> {
+            count += 1;
+            if count > MAX_TREE {
+                return Err(Fault::new(Kind::Protocol, format!("a directory of more than {MAX_TREE} entries")));
+            }
+            match line {
+                Line::Entry(entry) if check_name(&entry.name).is_ok() => {
+                    names.push((entry.name.clone(), entry.is_dir()));
+                    there.insert(entry.name.clone(), entry);
+                }
+                Line::Nothing => {}
+                Line::Entry(_) | Line::Unknown => {
+                    unclear = true;
+                    let shown: Vec<u8> = raw.iter().copied().take(200).collect();
+                    let detail = format!("a listing line that makes no sense: {}", String::from_utf8_lossy(&shown));
+                    let fault = Fault::new(Kind::BadData, detail);
+                    events.push(Event::Failed { target: self.url(&directory.remote, true), fault });
+                }
+            }
+            Ok(())
+        };
+        match client.list(&directory.remote, self.settings.way, false, &mut each).await {
+            Ok(_) => {}
+            // Only a dry run asks for what was not made.
+            Err(fault) if fault.kind == Kind::NoInput && client.usable() && !directory.made => {}
+            Err(fault) => return Err(fault),
+        }
+        let jobs = self.decide(client, root, directory, ascii, &there, &mut events).await?;
+        if unclear {
+            self.incomplete.store(true, Ordering::Relaxed);
+        }
+        events.into_iter().for_each(|event| self.report(root, event));
+        if self.settings.delete.is_some() {
+            let (remote, below) = (directory.remote.clone(), directory.below.clone());
+            let extraneous = names.into_iter().filter(|(name, _)| !directory.holds(name)).collect();
+            let empty = directory.names.is_empty();
+            self.visited().push(Visited { root, remote, below, extraneous, empty });
+        }
+        more.extend(jobs);
+        Ok(())
+    }
+
+    /// What of a directory has to be stored.
+    async fn decide(
+        &self,
+        client: &mut Client,
+        root: usize,
+        directory: &Directory,
+        ascii: bool,
+        there: &HashMap<Vec<u8>, Entry>,
+        events: &mut Vec<Event>,
+    ) -> Result<Vec<Job>, Fault> {
+        let settings = &self.settings;
+        let mut candidates = Vec::new();
+        let mut jobs = Vec::new();
+        for file in &directory.files {
+            let job = file_job(root, directory, file, ascii);
+            let Some(entry) = there.get(&file.name) else {
+                jobs.push(Job::File(job));
+                continue;
+            };
+            if settings.no_clobber {
+                let target = self.url(&job.remote, false);
+                events.push(Event::LeftOut { target, why: "is there already" });
+                continue;
+            }
+            let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);
+            let facts = Facts { size: entry.size, modified };
+            let asks = modified.is_none() && (ascii || settings.compare.asks_time(file.facts, facts));
+            candidates.push((file, job, facts, asks));
+        }
+        let asked: Vec<Command> =
+            candidates.iter().filter(|entry| entry.3).map(|entry| Command::Mdtm(entry.1.remote.argument())).collect();
+        let mut times = client.call_all(&asked).await?.into_iter();
+        for (file, job, mut facts, asks) in candidates {
+            if asks {
+                facts.modified = times.next().as_ref().and_then(time_of);
+            }
+            if settings.compare.same(file.facts, There { facts, keeps_times: client.keeps_times() }, ascii) {
+                let same = Facts { size: file.facts.size, modified: facts.modified };
+                events.push(Event::Same(Item::untouched(self.url(&job.remote, false), job.local, same)));
+            } else {
+                jobs.push(Job::File(job));
+            }
+        }
+        Ok(jobs)
+    }
+
+    async fn file(&self, client: &mut Client, job: &FileJob, retries: u32) -> Result<(), Fault> {
+        let fault = |error: &std::io::Error| Fault::local(job.local.display(), error);
+        // What was a file during the walk may be a link or a FIFO by now.
+        let mut flags = rustix::fs::OFlags::NONBLOCK;
+        flags.set(rustix::fs::OFlags::NOFOLLOW, !job.follow);
+        let options = &mut File::options();
+        let file =
+            options.read(true).custom_flags(flags.bits().cast_signed()).open(&job.local).map_err(|e| fault(&e))?;
+        let meta = file.metadata().map_err(|error| fault(&error))?;
+        if !meta.is_file() {
+            let detail = format!("{}: not a plain file", job.local.display());
+            return Err(Fault::new(Kind::NoInput, detail));
+        }
+        let (size, modified) = (meta.len(), meta.mtime());
+        let facts = Facts { size: Some(size), modified: Some(modified) };
+        let url = self.url(&job.remote, false);
+        if let Some(compare) = job.compare
+            && (compare != Compare::Never || self.settings.no_clobber)
+        {
+            let (size, modified) = client.size_and_time(&job.remote).await?;
+            if self.settings.no_clobber && (size.is_some() || client.stat(&job.remote).await?.is_some()) {
+                return Err(Fault::new(Kind::CannotCreate, "is there already"));
+            }
+            let there = There { facts: Facts { size, modified }, keeps_times: client.keeps_times() };
+            if compare.same(facts, there, job.ascii) {
+                self.report(job.root, Event::Same(Item::untouched(url, job.local.clone(), facts)));
+                return Ok(());
+            }
+        }
+        if self.settings.dry_run {
+            self.report(job.root, Event::Planned(Item::untouched(url, job.local.clone(), facts)));
+            return Ok(());
+        }
+        let source = transfer::Source { file: &file, size: Some(size), modified: Some(modified) };
+        let put = Put {
+            path: &job.remote,
+            replace: self.replace,
+            ascii: job.ascii,
+            resume: self.settings.resume || retries > 0,
+            progress: self.settings.progress.clone(),
+        };
+        let done = store(client, &put, &source).await?;
+        let mode = match self.mode {
+            Mode::Server => None,
+            Mode::Keep => Some(meta.mode() & 0o777),
+            Mode::Set(mode) => Some(mode),
+        };
+        if let Some(mode) = mode {
+            set_mode(client, &job.remote, mode).await?;
+        }
+        let item = Item {
+            url,
+            local: job.local.clone(),
+            size: Some(size),
+            bytes: done.bytes,
+            resumed_from: done.resumed_from,
+            retries,
+            modified: done.time_kept.then_some(modified),
+            mode,
+            verified_by: done.verified_by,
+            elapsed: done.elapsed,
+            reply: done.reply,
+        };
+        self.report(job.root, Event::Done(item));
+        Ok(())
+    }
+}
+
+fn file_job(root: usize, directory: &Directory, file: &LocalFile, ascii: bool) -> FileJob {
+    let remote = directory.remote.join(&file.name);
+    FileJob { root, local: file.path.clone(), remote, ascii, compare: None, follow: file.through_link }
+}
+
+/// Sets permission bits; the file is stored already, so a refusal says just that.
+pub(crate) async fn set_mode(client: &mut Client, path: &RemotePath, mode: u32) -> Result<(), Fault> {
+    let words = [format!("CHMOD {mode:04o} ").as_bytes(), &path.argument()].concat();
+    let reply = client.call(&Command::Site(words)).await?;
+    match reply.class() {
+        Class::Transient | Class::Permanent => {
+            let fault = reply.fault("stored, but its mode could not be set: SITE CHMOD", Kind::Unsupported);
+            Err(Fault { kind: if fault.temporary() { fault.kind } else { Kind::Unsupported }, ..fault })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Creates the root with its parents and everything below it, in batches; returns which directories are new, and so empty.
+/// What is there already refuses, and that is fine; what cannot be created shows when a file is stored in it.
+async fn make_directories(
+    client: &mut Client,
+    root: &RemotePath,
+    directories: &[Directory],
+) -> Result<HashSet<usize>, Fault> {
+    if root.name().is_some() {
+        client.make_parents(root).await?;
+    }
+    let wanted: Vec<(usize, Command)> = directories
+        .iter()
+        .enumerate()
+        .filter(|(_, directory)| directory.made && directory.remote.name().is_some())
+        .map(|(number, directory)| (number, Command::Mkd(directory.remote.argument())))
+        .collect();
+    let commands: Vec<Command> = wanted.iter().map(|(_, command)| command.clone()).collect();
+    let replies = client.call_all(&commands).await?;
+    if let Some(reply) = replies.iter().find(|reply| reply.class() == Class::Transient) {
+        return Err(reply.fault("MKD", Kind::Refused));
+    }
+    Ok(wanted.iter().zip(&replies).filter(|(_, reply)| reply.ok()).map(|((number, _), _)| *number).collect())
+}

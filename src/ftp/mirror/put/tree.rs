@@ -1,0 +1,193 @@
+//! The local side of an upload: what is in the tree, and what of it is meant.
+
+use std::collections::HashSet;
+use std::fs::{DirEntry, Metadata};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use crate::fault::{Fault, Kind};
+use crate::ftp::mirror::place::part_of;
+use crate::ftp::mirror::{Event, Facts, Links, MAX_DEPTH, MAX_LINKS, Settings, link};
+use crate::ftp::path::RemotePath;
+
+/// A directory and the files in it that are to be stored.
+#[derive(Debug)]
+pub(super) struct Directory {
+    pub(super) remote: RemotePath,
+    /// Its path below the root.
+    pub(super) below: Vec<u8>,
+    pub(super) files: Vec<LocalFile>,
+    /// Every name in it, whatever the rules say.
+    pub(super) names: HashSet<Vec<u8>>,
+    /// It is to be made: with an `--include` only those that files go into are.
+    pub(super) made: bool,
+}
+
+impl Directory {
+    /// True when a remote name has its counterpart here.
+    pub(super) fn holds(&self, name: &[u8]) -> bool {
+        self.names.contains(name) || part_of(name).is_some_and(|whole| self.names.contains(whole))
+    }
+}
+
+/// A file that is to be stored.
+#[derive(Debug)]
+pub(super) struct LocalFile {
+    pub(super) path: PathBuf,
+    pub(super) name: Vec<u8>,
+    pub(super) facts: Facts,
+    /// It is a symbolic link that is followed.
+    pub(super) through_link: bool,
+}
+
+/// A local tree.
+pub(super) struct Walked {
+    /// Parents before their children; the root is the first.
+    pub(super) directories: Vec<Directory>,
+    pub(super) events: Vec<Event>,
+    /// Everything could be read.
+    pub(super) complete: bool,
+}
+
+/// Walks a local tree.
+pub(super) fn walk(settings: &Settings, local: &Path, remote: &RemotePath) -> Result<Walked, Fault> {
+    let fault = |error: std::io::Error| Fault::local(local.display(), &error);
+    let real = local.canonicalize().map_err(fault)?;
+    // The root itself must be readable; what is below fails for itself.
+    std::fs::read_dir(local).map_err(fault)?;
+    let walked = Walked { directories: Vec::new(), events: Vec::new(), complete: true };
+    let mut walker = Walker { settings, real, walked };
+    walker.directory(local, remote, &[], 0, &mut Vec::new());
+    let mut walked = walker.walked;
+    if settings.select.selects() {
+        only_with_files(&mut walked.directories);
+    }
+    Ok(walked)
+}
+
+/// Directories without files below them are not made.
+fn only_with_files(directories: &mut [Directory]) {
+    let mut needed: HashSet<Vec<u8>> = HashSet::new();
+    for directory in directories.iter_mut().rev() {
+        directory.made = !directory.files.is_empty() || needed.contains(&directory.below);
+        if directory.made {
+            let parent = memchr::memrchr(b'/', &directory.below).unwrap_or(0);
+            needed.insert(directory.below.get(..parent).unwrap_or_default().to_vec());
+        }
+    }
+}
+
+struct Walker<'a> {
+    settings: &'a Settings,
+    /// The root without links in its path.
+    real: PathBuf,
+    walked: Walked,
+}
+
+impl Walker<'_> {
+    fn directory(
+        &mut self,
+        local: &Path,
+        remote: &RemotePath,
+        below: &[u8],
+        depth: usize,
+        above: &mut Vec<(u64, u64)>,
+    ) {
+        let target = || local.display().to_string();
+        if depth > MAX_DEPTH {
+            let fault = Fault::new(Kind::Usage, format!("more than {MAX_DEPTH} directories deep"));
+            return self.failed(target(), fault);
+        }
+        let listed = std::fs::read_dir(local).and_then(Iterator::collect::<Result<Vec<DirEntry>, _>>);
+        let mut entries = match listed {
+            Ok(entries) => entries,
+            Err(error) => return self.failed(target(), Fault::local("directory", &error)),
+        };
+        entries.sort_by_key(DirEntry::file_name);
+        let number = self.walked.directories.len();
+        let names = entries.iter().map(|entry| entry.file_name().into_vec()).collect();
+        let (remote, below) = (remote.clone(), below.to_vec());
+        self.walked.directories.push(Directory { remote, below, files: Vec::new(), names, made: true });
+        for entry in entries {
+            self.entry(number, &entry, depth, above);
+        }
+    }
+
+    fn entry(&mut self, number: usize, entry: &DirEntry, depth: usize, above: &mut Vec<(u64, u64)>) {
+        let Some(directory) = self.walked.directories.get(number) else { return };
+        let name = entry.file_name().into_vec();
+        let below = match directory.below.as_slice() {
+            b"" => name.clone(),
+            path => [path, b"/", &name].concat(),
+        };
+        let (remote, path) = (directory.remote.join(&name), entry.path());
+        let target = path.display().to_string();
+        let select = &self.settings.select;
+        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+        let wanted = (select.takes(&below), select.enters(&below));
+        if wanted == (false, false) {
+            return;
+        }
+        let meta = match link {
+            true if self.settings.links == Links::Follow => match self.followed(&path) {
+                Ok(meta) => meta,
+                Err(fault) => return self.walked.events.push(Event::Failed { target, fault }),
+            },
+            true => return self.walked.events.push(Event::Skipped { target, why: "a symbolic link" }),
+            false => match entry.metadata() {
+                Ok(meta) => meta,
+                // It went away between two system calls: then it is not there.
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
+                Err(error) => return self.failed(target, Fault::local("file", &error)),
+            },
+        };
+        if meta.is_dir() {
+            let identity = (meta.dev(), meta.ino());
+            if link && (above.contains(&identity) || above.len() >= MAX_LINKS || self.is_above(&path, &meta)) {
+                let why = "a symbolic link that leads in a circle";
+                return self.walked.events.push(Event::Skipped { target, why });
+            }
+            if wanted.1 {
+                above.extend(link.then_some(identity));
+                self.directory(&path, &remote, &below, depth + 1, above);
+                above.truncate(above.len() - usize::from(link));
+            }
+        } else if meta.is_file() {
+            let facts = Facts { size: Some(meta.len()), modified: Some(meta.mtime()) };
+            if !wanted.0 {
+                return;
+            }
+            if let Some(why) = select.refuses(facts, self.settings.now) {
+                return self.walked.events.push(Event::LeftOut { target, why });
+            }
+            if let Some(directory) = self.walked.directories.get_mut(number) {
+                directory.files.push(LocalFile { path, name, facts, through_link: link });
+            }
+        } else if wanted.0 {
+            self.walked.events.push(Event::Skipped { target, why: "neither file nor directory" });
+        }
+    }
+
+    /// What a link leads to, if that is inside the root.
+    fn followed(&self, path: &Path) -> Result<Metadata, Fault> {
+        let fault = |error: std::io::Error| Fault::local("symbolic link", &error);
+        let real = path.canonicalize().map_err(fault)?;
+        if !real.starts_with(&self.real) {
+            return Err(Fault::new(Kind::BadData, link::LEAVES));
+        }
+        std::fs::metadata(&real).map_err(fault)
+    }
+
+    /// True when a link leads to a directory that it is in.
+    fn is_above(&self, path: &Path, meta: &Metadata) -> bool {
+        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+        let same = |up: &Path| std::fs::metadata(up).is_ok_and(|up| (up.dev(), up.ino()) == (meta.dev(), meta.ino()));
+        parent.is_some_and(|parent| parent.ancestors().any(same))
+    }
+
+    fn failed(&mut self, target: String, fault: Fault) {
+        self.walked.complete = false;
+        self.walked.events.push(Event::Failed { target, fault });
+    }
+}

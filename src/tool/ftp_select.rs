@@ -1,0 +1,158 @@
+//! The arguments that choose files of trees and globs, shared by ftpget and ftpput.
+
+use std::time::Duration;
+
+use clap::builder::NonEmptyStringValueParser;
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
+
+use crate::cli::units;
+use crate::fault::Fault;
+use crate::ftp::mirror::{Compare, Delete, Rule, Select};
+
+/// The most deletions of one run, unless `--max-delete` says otherwise.
+const MAX_DELETE: u64 = 1000;
+
+/// Which files of trees and globs are meant, and when they are the same.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Choosing files (with -r and globs)")]
+pub(super) struct SelectArgs {
+    #[command(flatten)]
+    rules: Rules,
+    /// Leave larger files out
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    max_size: Option<u64>,
+    /// Leave smaller files out
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    min_size: Option<u64>,
+    /// Leave files out that were modified within this time: they may still be written
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    min_age: Option<Duration>,
+    /// Leave files out that were modified longer ago
+    #[arg(long, value_name = "TIME", value_parser = units::duration)]
+    max_age: Option<Duration>,
+    /// Transfer a file only if it is newer than the other side's, whatever the sizes (single files too)
+    #[arg(long, short_alias = 'N', visible_alias = "update", conflicts_with = "size_only")]
+    newer: bool,
+    /// Files of the same size are the same, whatever their times (single files too)
+    #[arg(long)]
+    size_only: bool,
+    /// Transfer what is the same on both sides too
+    #[arg(long, conflicts_with_all = ["newer", "size_only"])]
+    always: bool,
+}
+
+impl SelectArgs {
+    /// The selection.
+    pub(super) fn select(&self) -> Result<Select, Fault> {
+        let rules = self.rules.0.iter().map(|(pattern, include)| Rule::new(pattern, *include));
+        Ok(Select {
+            rules: rules.collect::<Result<_, _>>()?,
+            max_size: self.max_size,
+            min_size: self.min_size,
+            min_age: self.min_age,
+            max_age: self.max_age,
+        })
+    }
+
+    /// When files of trees and globs are the same.
+    pub(super) fn compare(&self) -> Compare {
+        match (self.newer, self.size_only, self.always) {
+            (true, ..) => Compare::Newer,
+            (_, true, _) => Compare::Size,
+            (.., true) => Compare::Never,
+            _ => Compare::SizeAndTime,
+        }
+    }
+
+    /// The same for files that the user named: those are transferred unless a flag says otherwise.
+    pub(super) fn compare_named(&self) -> Compare {
+        if self.newer || self.size_only { self.compare() } else { Compare::Never }
+    }
+}
+
+/// What the other side may lose.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Deleting (with -r)")]
+pub(super) struct DeleteArgs {
+    /// Delete what the source does not have, after all transfers and only if every listing was complete
+    #[arg(long, requires = "recursive")]
+    delete: bool,
+    /// Delete nothing if more than N files and directories would go
+    #[arg(long, value_name = "N", default_value_t = MAX_DELETE)]
+    max_delete: u64,
+    /// Delete also where the source is an empty directory
+    #[arg(long, requires = "delete")]
+    allow_empty: bool,
+}
+
+impl DeleteArgs {
+    /// The rule, if anything may be deleted.
+    pub(super) fn rule(&self) -> Option<Delete> {
+        self.delete.then_some(Delete { max: self.max_delete, allow_empty: self.allow_empty })
+    }
+}
+
+/// `--include` and `--exclude` in the order of the command line: the pattern, and whether it includes.
+#[derive(Debug, Clone, Default)]
+struct Rules(Vec<(String, bool)>);
+
+const INCLUDE: &str = "include";
+const EXCLUDE: &str = "exclude";
+
+impl FromArgMatches for Rules {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Rules, clap::Error> {
+        let mut found: Vec<(usize, String, bool)> = Vec::new();
+        for (id, include) in [(INCLUDE, true), (EXCLUDE, false)] {
+            let values = matches.get_many::<String>(id).into_iter().flatten();
+            let indices = matches.indices_of(id).into_iter().flatten();
+            found.extend(indices.zip(values).map(|(index, value)| (index, value.clone(), include)));
+        }
+        found.sort();
+        Ok(Rules(found.into_iter().map(|(_, value, include)| (value, include)).collect()))
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Rules::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Rules {
+    fn augment_args(command: Command) -> Command {
+        let rule = |id: &'static str, help: &'static str| {
+            let arg = Arg::new(id).long(id).value_name("GLOB").action(ArgAction::Append).help(help);
+            arg.value_parser(NonEmptyStringValueParser::new())
+        };
+        command
+            .arg(rule(INCLUDE, "Take only what matches a GLOB (repeatable; the first rule that matches decides)"))
+            .arg(rule(EXCLUDE, "Leave out what matches a GLOB, directories with all that is in them (repeatable)"))
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Rules::augment_args(command)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Whole {
+        #[command(flatten)]
+        select: SelectArgs,
+    }
+
+    #[test]
+    fn rules_keep_the_order_of_the_command_line() {
+        let args = ["x", "--exclude", "a", "--include", "b", "--exclude=c", "--include", "d"];
+        let whole = Whole::parse_from(args);
+        let found: Vec<(&str, bool)> =
+            whole.select.rules.0.iter().map(|(text, include)| (text.as_str(), *include)).collect();
+        assert_eq!(found, [("a", false), ("b", true), ("c", false), ("d", true)]);
+        assert_eq!(whole.select.select().unwrap().rules.len(), 4);
+        assert!(Whole::parse_from(["x", "--include", "["]).select.select().is_err());
+        assert!(Whole::try_parse_from(["x", "--include", ""]).is_err());
+    }
+}
