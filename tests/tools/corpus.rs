@@ -122,7 +122,7 @@ fn fuzz_targets_are_the_entries() {
     let folder = fuzz_folder();
     let head = "[package]\nname = \"applayer-fuzz\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n\
         [package.metadata]\ncargo-fuzz = true\n\n[workspace]\n\n[dependencies]\n\
-        applayer = { path = \"..\" }\nlibfuzzer-sys = \"0.4.13\"\n";
+        applayer = { path = \"..\" }\nlibfuzzer-sys = \"0.4.13\"\nserde_json = \"1\"\n";
     let mut manifest =
         format!("# Generated from fuzz/entries (UPDATE_DOCS=1 cargo test --test tools fuzz_targets).\n{head}");
     let mut wanted = Vec::new();
