@@ -3,7 +3,7 @@ complete -c dnsq -s t -l type -d 'Ask for this type; may be repeated' -r
 complete -c dnsq -s c -l class -d 'Ask in this class' -r
 complete -c dnsq -s x -l reverse -d 'Ask for the name of an address (PTR); may be repeated' -r
 complete -c dnsq -s p -l port -d 'Ask on this port' -r
-complete -c dnsq -l format -d 'Print a line for each answer record, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server}; without -f also a member of the data ({exchange}, {address} …)' -r
+complete -c dnsq -l format -d 'Print a line for each answer record, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} and the members of the data ({exchange}, {address} …)' -r
 complete -c dnsq -s o -d 'Write a transferred zone to FILE, once it is complete' -r -F
 complete -c dnsq -s y -d 'Sign queries with this key (TSIG); other users can see it in the list of processes' -r
 complete -c dnsq -s k -l key-file -d 'Sign queries with the key in FILE, in BIND\'s form' -r -F
@@ -30,6 +30,7 @@ complete -c dnsq -l rate -d 'Send at most N queries a second' -r
 complete -c dnsq -l concurrency -d 'Have at most N questions in flight [default: 1000 for each server]' -r
 complete -c dnsq -l max-time-per-name -d 'Give a name up after this time, all tries together' -r
 complete -c dnsq -l wildcards -d 'Find names that exist only because of a wildcard: print no record for them, or mark it' -r
+complete -c dnsq -l threads -d 'Work with N threads, which share the names, the rate and the windows' -r
 complete -c dnsq -l resume -d 'Take an interrupted run up again: FILE remembers how far it came' -r -F
 complete -c dnsq -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
 complete -c dnsq -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'

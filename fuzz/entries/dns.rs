@@ -3,7 +3,8 @@
 use applayer::dns::answer::{self, Reply, Zones};
 use applayer::dns::bulk::walk::{self, Walked};
 use applayer::dns::bulk::write::{Form, Writer};
-use applayer::dns::bulk::{Done, Outcome, text as bulk_text};
+use applayer::dns::bulk::{Done, Outcome, Server, text as bulk_text};
+use applayer::dns::exchange::Transport;
 use applayer::dns::message::Message;
 use applayer::dns::name::Name;
 use applayer::dns::record::words::{self, Words};
@@ -84,7 +85,8 @@ fn dns_bulk_answer(data: &[u8]) {
 
 fn write_bulk(data: &[u8], length: usize) {
     let Some(walked) = Walked::new(data, length) else { return };
-    let servers = [("127.0.0.1:53".parse().expect("an address"), "x".to_owned())];
+    let address = "127.0.0.1:53".parse().expect("an address");
+    let servers = [Server { address, name: "x".to_owned(), transport: Transport::Udp }];
     let question = b"\x01a\x00\x00\x01\x00\x01";
     let outcome = Outcome::Answered(&walked);
     let done = Done { number: 0, question, resolver: 0, stream: false, tries: 1, elapsed: 0, outcome };

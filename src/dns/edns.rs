@@ -196,6 +196,11 @@ impl Edns {
         })
     }
 
+    /// The first option of this code, to be changed.
+    pub fn option_mut(&mut self, code: u16) -> Option<&mut EdnsOption> {
+        self.options.iter_mut().find(|option| option.code == code)
+    }
+
     /// Appends the OPT record.
     pub fn compose(&self, out: &mut Vec<u8>) {
         out.extend([0, 0, 41]);

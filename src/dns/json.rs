@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use super::client::Answer;
-use super::edns::{EdnsOption, printable};
+use super::edns::{Edns, EdnsOption, printable};
 use super::message::{Flags, Message};
 use super::record::{self, Record};
 use super::wire::Cursor;
@@ -59,14 +59,7 @@ pub fn answer(answer: &Answer, server: Option<(std::net::SocketAddr, &str)>) -> 
         answers: records(&message.answer),
         authority: records(&message.authority),
         additional: records(&message.additional),
-        edns: message.edns.as_ref().map(|edns| {
-            json!({
-                "version": edns.version,
-                "dnssec_ok": edns.dnssec_ok,
-                "udp_size_bytes": edns.udp_size,
-                "options": edns.options.iter().map(option).collect::<Vec<_>>(),
-            })
-        }),
+        edns: message.edns.as_ref().map(edns),
         ede: extended_errors(message),
         server: server.map(
             |(address, name)| json!({ "address": address.ip().to_string(), "port": address.port(), "name": name }),
@@ -91,6 +84,16 @@ pub fn record(record: &Record) -> Value {
         map.insert("data".to_owned(), Value::Object(members));
     }
     Value::Object(map)
+}
+
+/// What an EDNS record says.
+pub fn edns(edns: &Edns) -> Value {
+    json!({
+        "version": edns.version,
+        "dnssec_ok": edns.dnssec_ok,
+        "udp_size_bytes": edns.udp_size,
+        "options": edns.options.iter().map(option).collect::<Vec<_>>(),
+    })
 }
 
 fn option(option: &EdnsOption) -> Value {

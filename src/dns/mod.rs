@@ -6,7 +6,7 @@
 //!  query exchange      what to ask; the client state machine (match, retransmit, truncation -> TCP)
 //!  client resolve      sockets for exchange; the stub resolver that other rooms use
 //!  zone answer server  zone files, (zones, query bytes) -> response bytes, sockets for it
-//!  present json        dig-like text, JSON members
+//!  present json template   dig-like text, JSON members, lines as the user wants them
 //! ```
 #![warn(clippy::indexing_slicing)]
 
@@ -23,6 +23,7 @@ pub mod query;
 pub mod record;
 pub mod resolve;
 pub mod server;
+pub mod template;
 pub mod transfer;
 pub mod tsig;
 pub mod wire;

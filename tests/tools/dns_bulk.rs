@@ -3,6 +3,10 @@
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::process::{Command, Stdio};
+use std::sync::{Arc, Mutex};
+
+use applayer::dns::edns::EdnsOption;
+use applayer::dns::message::{Flags, Message};
 
 use crate::harness::{Done, Server, binary, rounds, server, temp_dir, tool, udp_peer};
 use crate::schema::assert_records_match_schema;
@@ -65,6 +69,8 @@ fn text_short_and_formats_in_order() {
     let format = bulk(&server, "alias.example.test", &["--format", "{name} {ttl} {rtype} {rdata}"]);
     let lines = "alias.example.test. 3600 CNAME www.example.test.\nwww.example.test. 3600 A 192.0.2.10\n";
     assert_eq!(format.silent_success().text(), lines);
+    let format = bulk(&server, "example.test", &["MX", "--format", "{exchange} {preference}"]);
+    assert_eq!(format.silent_success().text(), "mail.example.test. 10\n");
     let types = bulk(&server, "www.example.test\n", &["--ordered", "--short", "A", "MX", "+norecurse"]);
     assert_eq!(types.silent_success().text(), "www.example.test.\t192.0.2.10\nwww.example.test.\n");
 }
@@ -236,6 +242,167 @@ fn usage_is_checked() {
     tool("dnsq").args(["@127.0.0.1:1", "-f", "-"]).stdin("a.test\n").closed_stdout().run().exits(141);
 }
 
+/// Loops in several threads share names and output: each name once, in order if wanted, whatever the size of the input.
+#[test]
+fn threads_share_names_and_output() {
+    let server = example();
+    for count in [0, 1, 10_000, 40_000] {
+        let names = names(count) + &"a..b\n".repeat(count / 5_000);
+        let expected: Vec<String> =
+            names.lines().map(|name| if name == "a..b" { name.to_owned() } else { format!("{name}.") }).collect();
+        let status = if count < 5_000 { 0 } else { 65 };
+        let ordered = bulk(&server, names.clone(), &["--threads", "3", "--ordered", "--json"]);
+        ordered.exits(status);
+        let name = |record: &serde_json::Value| {
+            record["question"]["name"].as_str().or(record["target"].as_str()).map(str::to_owned)
+        };
+        let found: Vec<String> = ordered.records().iter().filter_map(name).collect();
+        assert!(found == expected, "{count}: the order changed or names are missing: {} of them", found.len());
+        let summary = &ordered.records_of("summary")[0];
+        assert_eq!(summary["asked"].as_u64(), Some(expected.len() as u64));
+        assert_eq!(summary["servers"][0]["answered"].as_u64(), Some(count as u64));
+        let any = bulk(&server, names, &["--threads", "2", "--short", "--concurrency", "90"]);
+        any.exits(status);
+        let mut found: Vec<&str> = any
+            .text()
+            .lines()
+            .filter(|line| !line.starts_with(';'))
+            .map(|line| line.split('\t').next().unwrap())
+            .collect();
+        let mut expected: Vec<&String> = expected.iter().filter(|name| *name != "a..b").collect();
+        found.sort_unstable();
+        expected.sort_unstable();
+        assert!(found.iter().eq(expected.iter()), "{count}: names are missing");
+    }
+}
+
+/// What the query flags ask for stands in each query, and what the server tells in the record.
+#[test]
+fn query_flags_count_in_bulk() {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let queries = seen.clone();
+    let peer = udp_peer(move |query| {
+        queries.lock().unwrap().push(query.to_vec());
+        let mut message = Message::parse(query).unwrap();
+        message.flags.0 |= Flags::QR | 3;
+        let edns = message.edns.as_mut().unwrap();
+        edns.options.retain(|option| option.code == EdnsOption::COOKIE);
+        edns.options.push(EdnsOption::new(EdnsOption::NSID, b"ns7".to_vec()));
+        vec![message.compose(4096)]
+    });
+    let flags = [
+        "-f",
+        "-",
+        "--json",
+        "--dnssec",
+        "--no-recurse",
+        "--cd",
+        "--ad",
+        "--nsid",
+        "--subnet",
+        "192.0.2.0/24",
+        "--cookie",
+        "--expire",
+        "--keepalive",
+        "--padding",
+        "128",
+        "--ednsopt",
+        "65001:abcd",
+        "--bufsize",
+        "1400",
+    ];
+    let done = tool("dnsq").arg(format!("@{peer}")).args(flags).stdin("a.test\nbb.test\n").run();
+    done.silent_success();
+    assert_records_match_schema("dnsq", &done);
+    assert_eq!(done.records()[0]["edns"]["options"][1]["name"], "NSID", "{done}");
+    for query in seen.lock().unwrap().iter() {
+        let message = Message::parse(query).unwrap();
+        assert_eq!(message.flags.0, Flags::CD | Flags::AD);
+        assert_eq!(query.len() % 128, 0);
+        let edns = message.edns.unwrap();
+        assert_eq!((edns.udp_size, edns.dnssec_ok), (1400, true));
+        let codes: Vec<u16> = edns.options.iter().map(|option| option.code).collect();
+        assert_eq!(codes, [3, 8, 9, 11, 65001, 10, 12]);
+    }
+    for args in
+        [&["+idnout"][..], &["+search"], &["+nocomments"], &["--ednsopt", &format!("65001:{}", "ab".repeat(600))]]
+    {
+        tool("dnsq").arg(format!("@{peer}")).args(["-f", "-"]).args(args).stdin("").run().exits(64);
+    }
+    let plain = tool("dnsq").arg(format!("@{peer}")).args(["-f", "-", "--no-edns", "--tries", "1", "--timeout", "0.2"]);
+    plain.stdin("c.test").run();
+    assert!(Message::parse(seen.lock().unwrap().last().unwrap()).unwrap().edns.is_none());
+}
+
+/// A server that wants its cookie gets it; an answer with somebody else's is not believed.
+#[test]
+fn cookies_open_doors() {
+    let peer = udp_peer(|query| {
+        let mut message = Message::parse(query).unwrap();
+        message.flags.0 |= Flags::QR;
+        let cookie = &mut message.edns.as_mut().unwrap().options[0].data;
+        let known = cookie.get(8..) == Some(b"opensesame");
+        cookie.truncate(8);
+        cookie.extend_from_slice(b"opensesame");
+        let mut forged = message.clone();
+        forged.edns.as_mut().unwrap().options[0].data[3] ^= 1;
+        forged.flags.0 |= 3;
+        let edns = message.edns.as_mut().unwrap();
+        if known {
+            message.flags.0 |= 3;
+        } else {
+            (edns.extended_rcode, message.flags.0) = (1, message.flags.0 | 7); // BADCOOKIE
+        }
+        vec![forged.compose(4096), message.compose(4096)]
+    });
+    let done = tool("dnsq").arg(format!("@{peer}")).args(["-f", "-", "--json", "--cookie"]).stdin(names(400)).run();
+    let summary = &done.silent_success().records_of("summary")[0];
+    assert_eq!((summary["negative"].as_u64(), summary["failed"].as_u64()), (Some(400), Some(0)), "{summary}");
+    assert!(summary["servers"][0]["mismatched"].as_u64() >= Some(400), "{summary}");
+}
+
+/// With --no-failover a refusal is the outcome; --ignore-truncation takes what came.
+#[test]
+fn the_first_word_may_be_the_last() {
+    let refuses = udp_peer(|query| {
+        let mut answer = query.to_vec();
+        (answer[2], answer[3]) = (answer[2] | 0x80, 5);
+        vec![answer]
+    });
+    let ask = |args: &[&str]| {
+        tool("dnsq").arg(format!("@{refuses}")).args(["-f", "-", "--json"]).args(args).stdin("a.test").run()
+    };
+    let done = ask(&["--no-failover"]);
+    assert_eq!((done.exits(69).records()[0]["sent"].as_u64(), &done.records()[0]["code"]), (Some(1), &5.into()));
+    let server = example();
+    let big = bulk(&server, "big.example.test TXT\n", &["--json", "--ignore-truncation"]);
+    let answer = &big.silent_success().records()[0];
+    assert!(answer["transport"] == "udp" && answer["flags"].as_array().unwrap().contains(&"tc".into()), "{answer}");
+}
+
+/// On a terminal a run says how far it is: names, rate, loss, what is left. In a pipe it says nothing.
+#[test]
+fn progress_is_shown_on_a_terminal() {
+    let server = example();
+    let dir = temp_dir();
+    std::fs::write(dir.path().join("names"), names(200)).unwrap();
+    let line = format!("{} @{} -f names --rate 200 > out", binary("dnsq").display(), server.addr);
+    let shown = Command::new("script")
+        .args(["-qec", &line, "/dev/null"])
+        .current_dir(dir.path())
+        .env("TERM", "xterm")
+        .env("SHELL", "/bin/sh")
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&shown.stdout);
+    assert!(shown.status.success(), "{text}");
+    for part in ["names, ", "/s, ", " % lost, ", " in flight", "0s"] {
+        assert!(text.contains(part), "{part:?} is not in {text:?}");
+    }
+    assert_eq!(std::fs::read_to_string(dir.path().join("out")).unwrap().lines().count(), 200);
+}
+
 /// kill -9 at any moment, then `--resume`: a name may repeat, none is missing.
 #[test]
 fn crash_and_resume_lose_nothing() {
@@ -246,18 +413,20 @@ fn crash_and_resume_lose_nothing() {
         std::fs::write(dir.path().join("names"), &names).unwrap();
         let out = dir.path().join("out");
         let address = format!("@{}", server.addr);
-        let args = [&address, "-f", "names", "--short", "--resume", "state", "--rate", "4000"];
+        let threads = ["1", "3"][round % 2];
+        let limits = ["--rate", "12000", "--threads", threads];
+        let args = [&[&address, "-f", "names", "--short", "--resume", "state"][..], &limits].concat();
         let file = || std::fs::File::options().create(true).append(true).open(&out).unwrap();
         let mut child = Command::new(binary("dnsq"))
-            .args(args)
+            .args(&args)
             .current_dir(dir.path())
             .stdin(Stdio::null())
             .stdout(file())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        // Killed when this much has been written: another place each round.
-        let enough = 1_000 + 40_000 * (round as u64 % 4);
+        // Killed when this much has been written: another place each round, the same in each run of the test.
+        let enough = (round as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33 & 0x1_ffff;
         while out.metadata().unwrap().len() < enough && child.try_wait().unwrap().is_none() {
             std::thread::yield_now();
         }
@@ -266,7 +435,7 @@ fn crash_and_resume_lose_nothing() {
         // A record that was cut by the kill would end without a line feed: records leave whole.
         let first = std::fs::read_to_string(&out).unwrap();
         assert!(first.ends_with('\n') || first.is_empty());
-        tool("dnsq").args(args).dir(dir.path()).stdout_to(&out).run().silent_success();
+        tool("dnsq").args(&args).dir(dir.path()).stdout_to(&out).run().silent_success();
         assert!(!dir.path().join("state").exists(), "a finished run leaves no state");
         let mut counts = BTreeMap::<String, (usize, usize)>::new();
         for name in names.lines() {

@@ -146,3 +146,30 @@ fn what_http_says_is_no_answer() {
     let not_http = dot(PLAIN);
     ask("https", &not_http, "", &["a.test"]).exits(77);
 }
+
+/// Many names over each transport: every one has its record, over few connections, even if the server ends them after some
+/// answers; a certificate that is not believed fails each name at once, for good.
+#[test]
+fn bulk_runs_over_pooled_connections() {
+    let names: String = (0..600).map(|n| format!("n{n}.wild.example.test TXT\nnone{n}.example.test\n")).collect();
+    let run = |scheme: &str, peer: &SecurePeer, args: &[&str]| {
+        let server = format!("@{scheme}://{}", peer.addr);
+        tool("dnsq").arg(server).args(["-f", "-", "--json"]).args(args).stdin(names.clone()).run()
+    };
+    let (short, https, quic) = (dot(Dot { batch: 1, answers: 100 }), doh(http_answer), doq());
+    for (scheme, peer, most) in
+        [("tls", &dot(PLAIN), 4), ("tls", &short, 600), ("https", &https, 4), ("quic", &quic, 4)]
+    {
+        let done = run(scheme, peer, &["--ca-cert", peer.ca.to_str().unwrap()]);
+        let summary = &done.silent_success().records_of("summary")[0];
+        let counts = (summary["answered"].as_u64(), summary["negative"].as_u64());
+        assert_eq!(counts, (Some(600), Some(600)), "{scheme}: {summary}");
+        assert_eq!(summary["servers"][0]["transport"], scheme);
+        assert!(done.records_of("answer").iter().all(|answer| answer["transport"] == scheme));
+        assert!((1..=most).contains(&peer.connections()), "{scheme}: {} connections", peer.connections());
+    }
+    let stranger = run("tls", &short, &[]);
+    let errors = stranger.exits(77).records_of("error");
+    assert_eq!(errors.len(), 1200);
+    assert!(errors.iter().all(|error| error["sent"] == 1), "{}", errors[0]);
+}

@@ -1,6 +1,8 @@
 //! What became of the questions: written one record each, counted, brought into the order of the input if wanted; and
 //! how far everything is done, for a run that will be taken up again.
 
+use std::collections::VecDeque;
+
 use super::terms::{Done, Failure, Outcome, Sink};
 use super::wildcard::Wildcards;
 use super::write::{Verdict, Writer, detail, kind_of};
@@ -95,6 +97,30 @@ pub struct Collector {
     order: Order,
 }
 
+/// How far a loop is with one block of the input since it last said so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Share {
+    /// The block's number.
+    pub block: u64,
+    /// With order: so many bytes of the records that are ready belong to it.
+    pub bytes: usize,
+    /// So many of its questions, from the first on, have their records.
+    pub questions: u64,
+    /// All of them have.
+    pub complete: bool,
+}
+
+/// A block that was begun.
+#[derive(Debug)]
+struct Block {
+    number: u64,
+    /// The number of its first question, and of the one behind its last, if its end was seen.
+    first: u64,
+    end: Option<u64>,
+    /// With order: where its records end in those that are ready.
+    cut: Option<usize>,
+}
+
 /// Which questions are done.
 #[derive(Debug)]
 struct Order {
@@ -105,13 +131,15 @@ struct Order {
     spread: u64,
     /// With order: the record of each question behind the oldest, by number modulo their count.
     waiting: Vec<Vec<u8>>,
+    /// The blocks that are not known to be done, in the order of their questions.
+    blocks: VecDeque<Block>,
 }
 
 impl Order {
-    fn new(first: u64, ordered: bool) -> Order {
+    fn new(ordered: bool) -> Order {
         let spread = if ordered { MAX_ORDERED } else { MAX_SPREAD };
         let waiting = if ordered { vec![Vec::new(); spread as usize] } else { Vec::new() };
-        Order { oldest: first, done: vec![0; (spread / 64) as usize], spread, waiting }
+        Order { oldest: 0, done: vec![0; (spread / 64) as usize], spread, waiting, blocks: VecDeque::new() }
     }
 
     fn bit(&mut self, number: u64) -> Option<(&mut u64, u64)> {
@@ -136,20 +164,50 @@ impl Order {
                 record.clear();
             }
             self.oldest += 1;
+            if !self.waiting.is_empty() {
+                self.cut(ready.len());
+            }
         }
+    }
+
+    /// Notes where the records of blocks end that are done now.
+    fn cut(&mut self, at: usize) {
+        for block in self.blocks.iter_mut().filter(|block| block.cut.is_none()) {
+            match block.end {
+                Some(end) if end <= self.oldest => block.cut = Some(at),
+                _ => return,
+            }
+        }
+    }
+
+    /// How far the blocks are; those that are done are forgotten.
+    fn shares(&mut self, ready: usize) -> Vec<Share> {
+        let (mut shares, mut begin) = (Vec::new(), 0);
+        while let Some(block) = self.blocks.front().filter(|block| block.first <= self.oldest) {
+            let complete = block.end.is_some_and(|end| end <= self.oldest);
+            let questions = block.end.unwrap_or(self.oldest).min(self.oldest) - block.first;
+            let end = block.cut.unwrap_or(ready);
+            shares.push(Share { block: block.number, bytes: end - begin, questions, complete });
+            begin = end;
+            if !complete {
+                break;
+            }
+            self.blocks.pop_front();
+        }
+        shares
     }
 }
 
 impl Collector {
-    /// A collector whose first question has the number `first`.
-    pub fn new(writer: Writer, first: u64, ordered: bool) -> Collector {
+    /// A collector for questions numbered from 0 on.
+    pub fn new(writer: Writer, ordered: bool) -> Collector {
         Collector {
             writer,
             ready: Vec::with_capacity(512 * 1024),
             counts: Counts::default(),
             told: Vec::new(),
             told_before: 0,
-            order: Order::new(first, ordered),
+            order: Order::new(ordered),
         }
     }
 
@@ -161,6 +219,30 @@ impl Collector {
     /// Every question before this one has its record in what was made ready.
     pub fn done_before(&self) -> u64 {
         self.order.oldest
+    }
+
+    /// The question of this number will be the first of a block of the input.
+    pub fn begin_block(&mut self, block: u64, first: u64) {
+        self.order.blocks.push_back(Block { number: block, first, end: None, cut: None });
+    }
+
+    /// The last block ended before the question of this number.
+    pub fn end_block(&mut self, end: u64) {
+        if let Some(block) = self.order.blocks.back_mut() {
+            block.end = Some(end);
+        }
+        self.order.cut(self.ready.len());
+    }
+
+    /// True if a block is done that [`Collector::shares`] did not tell of.
+    pub fn has_news(&self) -> bool {
+        let oldest = self.order.blocks.front();
+        oldest.is_some_and(|block| block.end.is_some_and(|end| end <= self.order.oldest))
+    }
+
+    /// How the records that are ready are shared out among blocks, and how far these are. The caller takes the records.
+    pub fn shares(&mut self) -> Vec<Share> {
+        self.order.shares(self.ready.len())
     }
 
     /// A line that holds no question.
@@ -249,8 +331,7 @@ mod tests {
     use super::*;
 
     fn collector(ordered: bool) -> Collector {
-        let servers = vec![("127.0.0.1:53".parse().unwrap(), "x".to_owned())];
-        Collector::new(Writer::new(Form::Short, b'\n', false, &servers), 0, ordered)
+        Collector::new(Writer::new(Form::Short, b'\n', false, &[]), ordered)
     }
 
     fn fail(collector: &mut Collector, number: u64) {
@@ -278,6 +359,32 @@ mod tests {
         }
         assert_eq!((ready(&mut unordered).as_str(), unordered.done_before()), ("b. d. a. ", 2));
         assert_eq!(unordered.counts.failures(), 3);
+    }
+
+    /// Records are shared out among the blocks that they belong to, empty blocks included.
+    #[test]
+    fn blocks_know_how_far_they_are() {
+        let mut ordered = collector(true);
+        let share = |block, bytes, questions, complete| Share { block, bytes, questions, complete };
+        ordered.begin_block(3, 0);
+        fail(&mut ordered, 1);
+        assert_eq!((ordered.shares(), ordered.has_news()), (vec![share(3, 0, 0, false)], false));
+        ordered.end_block(2);
+        ordered.begin_block(7, 2);
+        ordered.end_block(2);
+        ordered.begin_block(8, 2);
+        fail(&mut ordered, 2);
+        assert!(!ordered.has_news());
+        fail(&mut ordered, 0);
+        assert!(ordered.has_news());
+        let length = ordered.ready.len() / 3;
+        let expected = [share(3, 2 * length, 2, true), share(7, 0, 0, true), share(8, length, 1, false)];
+        assert_eq!(ordered.shares(), expected);
+        ordered.ready.clear();
+        fail(&mut ordered, 3);
+        ordered.end_block(4);
+        assert_eq!((ordered.shares(), ordered.has_news()), (vec![share(8, length, 2, true)], false));
+        assert_eq!(ordered.shares(), []);
     }
 
     #[test]

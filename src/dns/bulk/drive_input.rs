@@ -1,16 +1,17 @@
-//! Lines from files and pipes, in large reads; a pipe that has nothing now does not hold the run up.
+//! Files and pipes in blocks of whole lines, one for a loop at a time; a pipe that has nothing now does not hold the run up.
 
 use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::question::MAX_LINE;
 use crate::fault::Fault;
 
-/// Bytes read at a time.
-const READ: usize = 256 * 1024;
+/// Bytes read at a time; a block is at most this and a line longer.
+const READ: usize = 64 * 1024;
 
 /// One source of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,31 +23,75 @@ pub enum Source {
 }
 
 /// What comes next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Next<'a> {
-    /// A line without its end, and its number, counted through all sources.
-    Line(u64, &'a [u8]),
-    /// A line that is too long to be one of names: its beginning.
-    TooLong(u64, &'a [u8]),
-    /// Nothing now; wait for [`Input::waits_for`].
-    NotNow,
+#[derive(Debug)]
+pub enum Next {
+    /// The block was filled.
+    Block,
+    /// Nothing now; wait until this can be read.
+    NotNow(Arc<File>),
     /// Nothing any more.
     End,
+}
+
+/// Some lines of the input. A line that is too long to be one of names is there in part, longer than
+/// [`MAX_LINE`] all the same.
+#[derive(Debug, Default)]
+pub struct Block {
+    /// Its number; whoever hands blocks out counts them.
+    pub index: u64,
+    bytes: Vec<u8>,
+    at: usize,
+    /// The number of the line at `at`.
+    line: u64,
+    /// So many questions of the first line are passed over.
+    passed: u64,
+}
+
+impl Block {
+    /// The next line without its end, and its number, counted through all sources.
+    pub fn next_line(&mut self) -> Option<(u64, &[u8])> {
+        let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
+        let length = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        self.at += length + 1;
+        self.line += 1;
+        Some((self.line - 1, rest.get(..length).unwrap_or_default()))
+    }
+
+    /// True if no line is left.
+    pub fn is_empty(&self) -> bool {
+        self.at >= self.bytes.len()
+    }
+
+    /// Where the next line begins, and its number.
+    pub fn place(&self) -> (usize, u64) {
+        (self.at, self.line)
+    }
+
+    /// Goes back to a line, of which so many questions are to be passed over.
+    pub fn go_back(&mut self, place: (usize, u64), passed: u64) {
+        (self.at, self.line) = place;
+        self.passed = passed;
+    }
+
+    /// How many questions of the next line are to be passed over; only the first caller hears of it.
+    pub fn take_passed(&mut self) -> u64 {
+        std::mem::take(&mut self.passed)
+    }
 }
 
 /// All sources, one after the other.
 #[derive(Debug)]
 pub struct Input {
     sources: VecDeque<Source>,
-    current: Option<File>,
+    current: Option<Arc<File>>,
     /// The current source may have nothing to say for a while.
     is_pipe: bool,
-    buffer: Vec<u8>,
-    start: usize,
-    end: usize,
+    /// The beginning of a line whose end was not read yet.
+    rest: Vec<u8>,
     /// The rest of a line that was too long is passed over.
     skipping: bool,
-    line: u64,
+    /// Lines handed out.
+    lines: u64,
     taken: u64,
     total: Option<u64>,
 }
@@ -65,18 +110,9 @@ impl Input {
             };
             total = total.zip(size).map(|(sum, size)| sum + size);
         }
-        Ok(Input {
-            sources: sources.into(),
-            current: None,
-            is_pipe: false,
-            buffer: vec![0; READ],
-            start: 0,
-            end: 0,
-            skipping: false,
-            line: 0,
-            taken: 0,
-            total,
-        })
+        let sources = sources.into();
+        let rest = Vec::new();
+        Ok(Input { sources, current: None, is_pipe: false, rest, skipping: false, lines: 0, taken: 0, total })
     }
 
     /// Bytes of all sources, if that can be known.
@@ -84,97 +120,79 @@ impl Input {
         self.total
     }
 
-    /// Bytes that became lines so far.
+    /// Bytes that were handed out or passed over.
     pub fn taken_bytes(&self) -> u64 {
         self.taken
     }
 
-    /// What to wait for after [`Next::NotNow`].
-    pub fn waits_for(&self) -> Option<BorrowedFd<'_>> {
-        self.current.as_ref().map(File::as_fd)
-    }
-
-    /// The next line.
-    pub fn next_line(&mut self) -> Result<Next<'_>, Fault> {
+    /// Fills the block with the lines that come next.
+    pub fn next_block(&mut self, block: &mut Block) -> Result<Next, Fault> {
+        block.bytes.clear();
+        block.bytes.append(&mut self.rest);
         loop {
-            let window = self.buffer.get(self.start..self.end).unwrap_or_default();
-            if let Some(length) = memchr::memchr(b'\n', window) {
-                let begin = self.start;
-                self.start += length + 1;
-                self.taken += length as u64 + 1;
-                if std::mem::take(&mut self.skipping) {
-                    continue;
+            let Some(file) = self.source()? else { return Ok(Next::End) };
+            if self.is_pipe && !is_readable(&file) {
+                self.rest.append(&mut block.bytes);
+                return Ok(Next::NotNow(file));
+            }
+            let before = block.bytes.len();
+            block.bytes.resize(before + READ, 0);
+            let place = block.bytes.get_mut(before..).unwrap_or_default();
+            let count = (&*file).read(place).map_err(|error| Fault::local("reading names", &error))?;
+            block.bytes.truncate(before + count);
+            if count == 0 {
+                self.current = None;
+                // The last line may lack its end.
+                if !std::mem::take(&mut self.skipping) && before > 0 {
+                    return Ok(self.hand_out(block));
                 }
-                return Ok(self.line(begin, begin + length));
+                continue;
             }
             if self.skipping {
-                self.taken += window.len() as u64;
-                self.start = self.end;
-            } else if window.len() > MAX_LINE {
-                let (begin, end) = (self.start, self.end);
-                self.skipping = true;
-                self.start = self.end;
-                self.taken += (end - begin) as u64;
-                return Ok(self.line(begin, end));
+                let end = memchr::memchr(b'\n', &block.bytes);
+                self.skipping = end.is_none();
+                let passed = end.map_or(count, |end| end + 1);
+                self.taken += passed as u64;
+                block.bytes.drain(..passed);
             }
-            match self.fill()? {
-                Filled::Some => {}
-                Filled::NotNow => return Ok(Next::NotNow),
-                Filled::End => return Ok(Next::End),
-                Filled::EndOfSource => {
-                    // The last line may lack its end.
-                    let (begin, end) = (self.start, self.end);
-                    self.start = self.end;
-                    self.taken += (end - begin) as u64;
-                    if !std::mem::take(&mut self.skipping) && begin < end {
-                        return Ok(self.line(begin, end));
-                    }
+            match memchr::memrchr(b'\n', &block.bytes) {
+                Some(last) => {
+                    self.rest.extend_from_slice(block.bytes.get(last + 1..).unwrap_or_default());
+                    block.bytes.truncate(last + 1);
+                    return Ok(self.hand_out(block));
                 }
+                None if block.bytes.len() > MAX_LINE => {
+                    self.skipping = true;
+                    return Ok(self.hand_out(block));
+                }
+                None => {}
             }
         }
     }
 
-    fn line(&mut self, begin: usize, end: usize) -> Next<'_> {
-        self.line += 1;
-        let line = self.buffer.get(begin..end).unwrap_or_default();
-        if line.len() > MAX_LINE { Next::TooLong(self.line, line) } else { Next::Line(self.line, line) }
+    fn hand_out(&mut self, block: &mut Block) -> Next {
+        *block = Block { index: 0, bytes: std::mem::take(&mut block.bytes), at: 0, line: self.lines + 1, passed: 0 };
+        let cut = !block.bytes.ends_with(b"\n");
+        self.lines += memchr::memchr_iter(b'\n', &block.bytes).count() as u64 + u64::from(cut);
+        self.taken += block.bytes.len() as u64;
+        Next::Block
     }
 
-    /// Reads more behind what is left in the buffer.
-    fn fill(&mut self) -> Result<Filled, Fault> {
-        let Some(file) = &mut self.current else {
-            let Some(source) = self.sources.pop_front() else { return Ok(Filled::End) };
-            let (opened, name) = match &source {
-                Source::Stdin => (std::io::stdin().as_fd().try_clone_to_owned().map(File::from), "stdin".to_owned()),
-                Source::File(path) => (File::open(path), path.display().to_string()),
-            };
-            let file = opened.map_err(|error| Fault::local(name, &error))?;
-            self.is_pipe = !file.metadata().is_ok_and(|data| data.is_file());
-            self.current = Some(file);
-            return Ok(Filled::Some);
+    /// The source that is being read, opened if need be; none after the last one.
+    fn source(&mut self) -> Result<Option<Arc<File>>, Fault> {
+        if let Some(file) = &self.current {
+            return Ok(Some(file.clone()));
+        }
+        let Some(source) = self.sources.pop_front() else { return Ok(None) };
+        let (opened, name) = match &source {
+            Source::Stdin => (std::io::stdin().as_fd().try_clone_to_owned().map(File::from), "stdin".to_owned()),
+            Source::File(path) => (File::open(path), path.display().to_string()),
         };
-        if self.is_pipe && !is_readable(file) {
-            return Ok(Filled::NotNow);
-        }
-        self.buffer.copy_within(self.start..self.end, 0);
-        self.end -= self.start;
-        self.start = 0;
-        let place = self.buffer.get_mut(self.end..).unwrap_or_default();
-        let count = file.read(place).map_err(|error| Fault::local("reading names", &error))?;
-        self.end += count;
-        if count == 0 {
-            self.current = None;
-            return Ok(Filled::EndOfSource);
-        }
-        Ok(Filled::Some)
+        let file = Arc::new(opened.map_err(|error| Fault::local(name, &error))?);
+        self.is_pipe = !file.metadata().is_ok_and(|data| data.is_file());
+        self.current = Some(file.clone());
+        Ok(Some(file))
     }
-}
-
-enum Filled {
-    Some,
-    NotNow,
-    EndOfSource,
-    End,
 }
 
 fn is_readable(file: &File) -> bool {
@@ -190,15 +208,16 @@ mod tests {
 
     fn lines(input: &mut Input) -> Vec<(u64, usize, String)> {
         let mut found = Vec::new();
+        let mut block = Block::default();
         loop {
-            match input.next_line().unwrap() {
-                Next::Line(number, line) => {
-                    found.push((number, line.len(), String::from_utf8_lossy(line).chars().take(8).collect()));
+            match input.next_block(&mut block).unwrap() {
+                Next::Block => {
+                    while let Some((number, line)) = block.next_line() {
+                        let length = if line.len() > MAX_LINE { usize::MAX } else { line.len() };
+                        found.push((number, length, String::from_utf8_lossy(line).chars().take(8).collect()));
+                    }
                 }
-                Next::TooLong(number, line) => {
-                    found.push((number, usize::MAX, String::from_utf8_lossy(line).chars().take(8).collect()));
-                }
-                Next::NotNow => panic!("files are always ready"),
+                Next::NotNow(_) => panic!("files are always ready"),
                 Next::End => return found,
             }
         }
@@ -233,7 +252,7 @@ mod tests {
         assert!(Input::new(vec![Source::File(folder.path().join("none"))]).is_err());
     }
 
-    /// A thousand lines of every length around the size of the reads: none is cut, none is lost.
+    /// Lines of every length around the size of the reads: none is cut, none is lost.
     #[test]
     fn lines_across_reads_are_whole() {
         let folder = tempfile::tempdir().unwrap();
@@ -241,11 +260,34 @@ mod tests {
         let text: String = (0..2_000).map(|n| format!("{n}{}\n", "y".repeat(n % 500))).collect();
         std::fs::write(&path, &text).unwrap();
         let mut input = Input::new(vec![Source::File(path)]).unwrap();
-        let mut joined = String::new();
-        while let Next::Line(_, line) = input.next_line().unwrap() {
-            joined.push_str(std::str::from_utf8(line).unwrap());
-            joined.push('\n');
+        let (mut joined, mut block) = (String::new(), Block::default());
+        while let Next::Block = input.next_block(&mut block).unwrap() {
+            while let Some((_, line)) = block.next_line() {
+                joined.push_str(std::str::from_utf8(line).unwrap());
+                joined.push('\n');
+            }
         }
         assert!(joined == text);
+    }
+
+    #[test]
+    fn a_pipe_is_waited_for_and_may_cut_lines() {
+        use std::io::Write;
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        let mut input = Input::new(Vec::new()).unwrap();
+        input.current = Some(Arc::new(File::from(std::os::fd::OwnedFd::from(reader))));
+        input.is_pipe = true;
+        let mut block = Block::default();
+        assert!(matches!(input.next_block(&mut block), Ok(Next::NotNow(_))));
+        writer.write_all(b"a\nb").unwrap();
+        assert!(matches!(input.next_block(&mut block), Ok(Next::Block)));
+        assert_eq!(block.next_line(), Some((1, &b"a"[..])));
+        assert_eq!(block.next_line(), None);
+        assert!(matches!(input.next_block(&mut block), Ok(Next::NotNow(_))));
+        writer.write_all(b"c\n").unwrap();
+        drop(writer);
+        assert!(matches!(input.next_block(&mut block), Ok(Next::Block)));
+        assert_eq!(block.next_line(), Some((2, &b"bc"[..])));
+        assert!(matches!(input.next_block(&mut block), Ok(Next::End)));
     }
 }

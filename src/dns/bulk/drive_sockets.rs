@@ -1,23 +1,35 @@
-//! The engine's lanes as sockets: groups of equal queries out, many answers in at once, one poller for all.
+//! The engine's lanes as sockets: groups of equal queries out, many answers in at once, one poller for all. What goes over
+//! connections (TCP, TLS, HTTPS, QUIC) a courier carries, in a thread of its own.
 
+use std::fs::File;
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::time::Timespec;
 
-use super::drive_stream::Stream;
+use super::Micros;
 use super::engine::{Engine, MAX_GROUP};
 use super::terms::{Failure, Outlet, Sink};
-use super::{MAX_QUERY, Micros};
+use crate::dns::client::Endpoint;
+use crate::dns::client::courier::{Courier, Mailbox};
+use crate::dns::exchange::Transport;
+use crate::fault::Kind;
 use crate::net::datagram::{Datagrams, RECEIVE_BATCH, Receiver, Sender};
 
 /// Receives from one socket before the others get their turn.
 const MAX_ROUNDS: usize = 64;
+/// What leaves with one call is at most this: the kernel takes a datagram's worth.
+const MAX_GROUP_BYTES: usize = 60_000;
 /// Sockets that are reported at a time.
 const EVENTS: usize = 64;
+/// Connections to each server, used in turn.
+const CONNECTIONS: usize = 4;
+/// Stands for the mailbox among the lanes.
+const MAILBOX: u64 = u64::MAX;
 
 /// All lanes.
 pub(super) struct Sockets {
@@ -25,19 +37,20 @@ pub(super) struct Sockets {
     lanes: Vec<Lane>,
     sender: Sender,
     receiver: Receiver,
-    bind: Option<IpAddr>,
     group: Group,
+    courier: Courier,
+    mailbox: Arc<Mailbox>,
+    /// How long an answer over a connection may take, connecting included.
+    limit: Duration,
     /// Lanes that turned out to lead nowhere.
     failed: Vec<(u16, Failure)>,
-    /// Streams that have something to send.
-    dirty: Vec<u16>,
     events: Vec<epoll::Event>,
 }
 
 #[derive(Debug)]
 enum Lane {
-    Udp { peer: SocketAddr, socket: Option<Datagrams> },
-    Tcp(Stream),
+    Udp { peer: SocketAddr, bind: Option<IpAddr>, socket: Option<Datagrams> },
+    Connection(Arc<Endpoint>),
 }
 
 /// Queries of one length for one lane that will leave together.
@@ -49,12 +62,11 @@ struct Group {
 }
 
 impl Sockets {
-    /// `each` UDP sockets for every server, and a stream each that is not opened yet: the lanes as the engine numbers
-    /// them. A server that cannot be reached at all is no error yet: its questions will fail.
+    /// So many UDP sockets for every server, and a way over connections each that is not opened yet: the lanes as the
+    /// engine numbers them. A server that cannot be reached at all is no error yet: its questions will fail.
     pub(super) fn open(
-        servers: &[SocketAddr],
-        each: usize,
-        bind: Option<IpAddr>,
+        servers: impl Iterator<Item = (Arc<Endpoint>, usize)> + Clone,
+        limit: Duration,
         answer_size: usize,
     ) -> io::Result<Sockets> {
         let mut sockets = Sockets {
@@ -62,53 +74,48 @@ impl Sockets {
             lanes: Vec::new(),
             sender: Sender::default(),
             receiver: Receiver::new(answer_size),
-            bind,
-            group: Group { bytes: Vec::with_capacity(MAX_GROUP as usize * MAX_QUERY), lane: 0, length: 0 },
+            group: Group { bytes: Vec::new(), lane: 0, length: 0 },
+            courier: Courier::with_connections(CONNECTIONS),
+            mailbox: Mailbox::new()?,
+            limit,
             failed: Vec::new(),
-            dirty: Vec::new(),
             events: Vec::with_capacity(EVENTS),
         };
-        for server in servers {
+        let mailbox = epoll::EventData::new_u64(MAILBOX);
+        epoll::add(&sockets.poller, &*sockets.mailbox, mailbox, epoll::EventFlags::IN)?;
+        for (server, each) in servers.clone() {
             for _ in 0..each {
-                sockets.lanes.push(Lane::Udp { peer: *server, socket: None });
+                sockets.lanes.push(Lane::Udp { peer: server.address, bind: server.bind, socket: None });
             }
         }
         for lane in 0..sockets.lanes.len() {
             sockets.reopen(lane as u16)?;
         }
-        sockets.lanes.extend(servers.iter().map(|server| Lane::Tcp(Stream::new(*server, bind))));
+        sockets.lanes.extend(servers.map(|(server, _)| {
+            let tcp = || Arc::new(Endpoint { transport: Transport::Tcp, ..Endpoint::clone(&server) });
+            Lane::Connection(if server.transport == Transport::Udp { tcp() } else { server.clone() })
+        }));
         Ok(sockets)
     }
 
     /// Gives a UDP lane a new socket, with a new port.
     pub(super) fn reopen(&mut self, number: u16) -> io::Result<()> {
-        let Some(Lane::Udp { peer, socket }) = self.lanes.get_mut(usize::from(number)) else { return Ok(()) };
-        *socket = match Datagrams::connect(*peer, self.bind) {
+        let Some(Lane::Udp { peer, bind, socket }) = self.lanes.get_mut(usize::from(number)) else { return Ok(()) };
+        *socket = match Datagrams::connect(*peer, *bind) {
             Ok(opened) => {
                 epoll::add(&self.poller, &opened, epoll::EventData::new_u64(number.into()), epoll::EventFlags::IN)?;
                 Some(opened)
             }
             // Out of descriptors, or a local address that is none: a failure of ours.
             Err(error) if matches!(error.raw_os_error(), Some(23 | 24)) => return Err(error),
-            Err(error) if error.kind() == ErrorKind::AddrNotAvailable && self.bind.is_some() => return Err(error),
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable && bind.is_some() => return Err(error),
             Err(_) => None,
         };
         Ok(())
     }
 
-    /// Lets the last group leave, and what streams have.
+    /// Lets the last group leave.
     pub(super) fn flush(&mut self) {
-        self.flush_group();
-        for number in std::mem::take(&mut self.dirty) {
-            let Some(Lane::Tcp(stream)) = self.lanes.get_mut(usize::from(number)) else { continue };
-            if let Err(error) = stream.flush() {
-                stream.close();
-                self.failed.push((number, failure(&error)));
-            }
-        }
-    }
-
-    fn flush_group(&mut self) {
         if self.group.bytes.is_empty() {
             return;
         }
@@ -139,12 +146,12 @@ impl Sockets {
     }
 
     /// Waits until something can be read, here or from the other descriptor, or the time is over.
-    pub(super) fn wait(&self, other: Option<BorrowedFd<'_>>, longest: Duration) {
+    pub(super) fn wait(&self, other: Option<&File>, longest: Duration) {
         let own = self.poller.as_fd();
         let mut polled = [PollFd::from_borrowed_fd(own, PollFlags::IN), PollFd::from_borrowed_fd(own, PollFlags::IN)];
         let mut count = 1;
         if let (Some(other), [_, second]) = (other, &mut polled) {
-            *second = PollFd::from_borrowed_fd(other, PollFlags::IN);
+            *second = PollFd::new(other, PollFlags::IN);
             count = 2;
         }
         let timeout = Timespec {
@@ -155,13 +162,13 @@ impl Sockets {
         let _ = rustix::event::poll(polled.get_mut(..count).unwrap_or_default(), Some(&timeout));
     }
 
-    /// Hands everything that has come to the engine. True if anything had.
+    /// Hands everything that has come to the engine.
     pub(super) fn receive(
         &mut self,
         clock: impl Fn() -> Micros,
         engine: &mut Engine,
         sink: &mut impl Sink,
-    ) -> io::Result<bool> {
+    ) -> io::Result<()> {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         self.events.clear();
         match epoll::wait(&self.poller, rustix::buffer::spare_capacity(&mut self.events), Some(&at_once)) {
@@ -171,64 +178,53 @@ impl Sockets {
         let now = clock();
         let events = std::mem::take(&mut self.events);
         for event in &events {
-            let number = event.data.u64() as u16;
-            match self.lanes.get_mut(usize::from(number)) {
-                Some(Lane::Udp { socket: Some(socket), .. }) => {
-                    for _ in 0..MAX_ROUNDS {
-                        match self.receiver.receive(socket) {
-                            Ok(datagrams) => {
-                                let count = datagrams.len();
-                                datagrams.for_each(|datagram| engine.receive(now, number, datagram, sink));
-                                if count < RECEIVE_BATCH {
-                                    break;
-                                }
-                            }
-                            Err(error) => {
-                                engine.lane_failed(now, number, failure(&error), sink);
-                                break;
-                            }
-                        }
-                    }
-                }
-                Some(Lane::Tcp(stream)) => {
-                    let result = stream
-                        .receive(|message| engine.receive(now, number, message, sink))
-                        .and_then(|()| stream.flush());
-                    if let Err(error) = result {
-                        stream.close();
-                        engine.lane_failed(now, number, failure(&error), sink);
-                    }
-                }
-                _ => {}
+            match event.data.u64() {
+                MAILBOX => self.open_mailbox(now, engine, sink),
+                number => self.receive_lane(number as u16, now, engine, sink),
             }
         }
-        let any = !events.is_empty();
         self.events = events;
-        Ok(any)
+        Ok(())
+    }
+
+    fn receive_lane(&mut self, number: u16, now: Micros, engine: &mut Engine, sink: &mut impl Sink) {
+        let Some(Lane::Udp { socket: Some(socket), .. }) = self.lanes.get(usize::from(number)) else { return };
+        for _ in 0..MAX_ROUNDS {
+            match self.receiver.receive(socket) {
+                Ok(datagrams) => {
+                    let count = datagrams.len();
+                    datagrams.for_each(|datagram| engine.receive(now, number, datagram, sink));
+                    if count < RECEIVE_BATCH {
+                        return;
+                    }
+                }
+                Err(error) => return engine.lane_failed(now, number, failure(&error), sink),
+            }
+        }
+    }
+
+    fn open_mailbox(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl Sink) {
+        for reply in self.mailbox.take() {
+            let (lane, id) = ((reply.token >> 16) as u16, reply.token as u16);
+            match reply.result {
+                Ok(message) => engine.receive(now, lane, &message, sink),
+                Err(fault) => engine.query_failed(now, lane, id, failure_of(fault.kind), sink),
+            }
+        }
     }
 }
 
 impl Outlet for Sockets {
     fn send(&mut self, lane: u16, query: &[u8]) {
-        if let Some(Lane::Tcp(stream)) = self.lanes.get_mut(usize::from(lane)) {
-            let result = stream.send(query).and_then(|begun| match stream.socket() {
-                Some(socket) if begun => {
-                    let flags = epoll::EventFlags::IN | epoll::EventFlags::OUT | epoll::EventFlags::ET;
-                    Ok(epoll::add(&self.poller, socket, epoll::EventData::new_u64(lane.into()), flags)?)
-                }
-                _ => Ok(()),
-            });
-            match result {
-                Ok(()) if !self.dirty.contains(&lane) => self.dirty.push(lane),
-                Ok(()) => {}
-                Err(error) => self.failed.push((lane, failure(&error))),
-            }
-            return;
+        if let (Some(Lane::Connection(endpoint)), Some(id)) = (self.lanes.get(usize::from(lane)), query.first_chunk()) {
+            let token = u64::from(lane) << 16 | u64::from(u16::from_be_bytes(*id));
+            return self.courier.send(endpoint.clone(), query.to_vec(), token, self.limit, &self.mailbox);
         }
         let group = &self.group;
         let fits = group.lane == lane && group.length == query.len();
-        if !fits || group.bytes.len() >= group.length * MAX_GROUP as usize {
-            self.flush_group();
+        let full = group.bytes.len() >= group.length * MAX_GROUP as usize;
+        if !fits || full || group.bytes.len() + query.len() > MAX_GROUP_BYTES {
+            self.flush();
             self.group.lane = lane;
             self.group.length = query.len();
         }
@@ -236,15 +232,21 @@ impl Outlet for Sockets {
     }
 }
 
-/// What an error of a socket means for the questions on its lane.
+/// What an error of a UDP socket means for the questions on its lane.
 fn failure(error: &io::Error) -> Failure {
     match error.kind() {
         ErrorKind::ConnectionRefused => Failure::ConnectRefused,
-        ErrorKind::TimedOut => Failure::TimedOut,
-        ErrorKind::UnexpectedEof
-        | ErrorKind::ConnectionReset
-        | ErrorKind::BrokenPipe
-        | ErrorKind::ConnectionAborted => Failure::Disconnected,
         _ => Failure::Unreachable,
+    }
+}
+
+/// What a courier's fault means for its question.
+fn failure_of(kind: Kind) -> Failure {
+    match kind {
+        Kind::TimedOut => Failure::TimedOut,
+        Kind::ConnectRefused => Failure::ConnectRefused,
+        Kind::Unreachable => Failure::Unreachable,
+        Kind::Disconnected => Failure::Disconnected,
+        other => Failure::Unfit(other),
     }
 }

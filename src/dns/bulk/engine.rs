@@ -3,12 +3,12 @@
 //!
 //! A *lane* is one socket of one resolver; the driver opens them and carries packets between them and the engine.
 
+use super::Micros;
+use super::compose::Template;
 use super::ids::{Ids, Random};
 use super::slots::{List, Slots, State, Ticket, Wheel};
-use super::terms::{Options, Outcome, Outlet, Sink};
-use super::walk;
+use super::terms::{Options, Outcome, Outlet, Sink, Way};
 use super::window::{Health, Resolver};
-use super::{MAX_QUERY, Micros};
 
 /// Questions that may be asked and unanswered at once, over all resolvers.
 pub const MAX_CONCURRENCY: usize = 30_000;
@@ -26,8 +26,6 @@ const ROTATE_AFTER: u32 = 16_384;
 pub(super) const FIRST_REST: Micros = 100_000;
 /// How often questions that wait in line are held against their deadline.
 pub(super) const EXPIRE_EVERY: Micros = 50_000;
-/// The EDNS record's bytes: root, type, size, extended rcode, version, flags, no options (RFC 6891, section 6.1.2).
-const OPT_BYTES: usize = 11;
 
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -53,6 +51,9 @@ pub struct Engine {
     pub(super) ids: Ids,
     pub(super) lanes: Vec<Lane>,
     pub(super) resolvers: Vec<Resolver>,
+    /// What queries to each resolver have in common.
+    pub(super) templates: Vec<Template>,
+    packet: Vec<u8>,
     /// Questions not asked yet, by length.
     pub(super) lengths: Vec<List>,
     pub(super) waiting: usize,
@@ -70,25 +71,26 @@ pub struct Engine {
 }
 
 impl Engine {
-    /// An engine for these resolvers: `lanes` UDP sockets each, numbered from 0 resolver by resolver, and then one
-    /// stream each. With `lanes` 0 the streams carry everything.
-    pub fn new(options: Options, resolvers: usize, lanes: usize, mut random: Random, now: Micros) -> Engine {
+    /// An engine for resolvers with so many UDP sockets each, numbered from 0 resolver by resolver, and then one stream
+    /// each. Without UDP sockets a resolver's stream carries everything, otherwise what was truncated.
+    pub fn new(options: Options, ways: &[Way], mut random: Random, now: Micros) -> Engine {
         let options = Options {
             concurrency: options.concurrency.clamp(1, MAX_CONCURRENCY),
             lookahead: options.lookahead.clamp(1, MAX_LOOKAHEAD),
             tries: options.tries.max(1),
             ..options
         };
-        let mut all: Vec<Resolver> = (0..resolvers).map(|_| Resolver::new(options.max_window, now)).collect();
+        let mut all: Vec<Resolver> = ways.iter().map(|_| Resolver::new(options.max_window, now)).collect();
+        let templates = ways.iter().map(|way| Template::new(&options, way.encrypted, &mut random)).collect();
         let mut open = Vec::new();
         for stream in [false, true] {
-            for (at, resolver) in all.iter_mut().enumerate() {
-                for _ in 0..if stream { 1 } else { lanes } {
+            for (at, (resolver, way)) in all.iter_mut().zip(ways).enumerate() {
+                for _ in 0..if stream { 1 } else { way.sockets } {
                     let lane = open.len() as u16;
                     let rotate_at = ROTATE_AFTER / 2 + random.below(ROTATE_AFTER as usize) as u32;
-                    let extra = stream && lanes > 0;
+                    let extra = stream && way.sockets > 0;
                     open.push(Lane { resolver: at as u16, stream, extra, sent: 0, rotate_at, out: 0, draining: false });
-                    if !stream || lanes == 0 {
+                    if !extra {
                         resolver.lanes.push(lane);
                     }
                     if stream {
@@ -103,6 +105,8 @@ impl Engine {
             ids: Ids::new(&mut random),
             lanes: open,
             resolvers: all,
+            templates,
+            packet: Vec::new(),
             lengths: vec![List::EMPTY; super::MAX_QUESTION + 1],
             waiting: 0,
             active: 0,
@@ -312,11 +316,15 @@ impl Engine {
         held.state = State::Asked;
         held.resolver = at;
         held.live = true;
-        let wait = resolver.wait(held.tries, self.options.try_timeout);
+        // A stream repeats what was lost by itself: there is no use in asking twice before the time is up.
+        let stream = self.lanes.get(usize::from(lane)).is_some_and(|lane| lane.stream);
+        let longest = self.options.try_timeout;
+        let wait = if stream { longest } else { resolver.wait(held.tries, longest) };
         held.due = (now + wait).min(held.first + self.options.name_timeout);
         let forgotten = held.push_ticket(Ticket { lane, id, sent: now as u32 });
-        let mut packet = [0u8; MAX_QUERY];
-        let length = compose(&self.options, resolver.edns, id, held.question(), &mut packet);
+        if let Some(template) = self.templates.get(usize::from(at)) {
+            template.compose(resolver.edns, id, held.question(), &mut self.packet);
+        }
         if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
             lane.sent += 1;
             lane.out += 1;
@@ -330,7 +338,7 @@ impl Engine {
         if let Some(ticket) = forgotten {
             self.release(ticket);
         }
-        outlet.send(lane, packet.get(..length).unwrap_or_default());
+        outlet.send(lane, &self.packet);
     }
 
     /// The next moment at which something can be done without a packet coming in.
@@ -398,30 +406,14 @@ impl Engine {
     }
 }
 
-/// Writes a query: a constant header, the question, the EDNS record. Returns its length.
-fn compose(options: &Options, edns: bool, id: u16, question: &[u8], packet: &mut [u8; MAX_QUERY]) -> usize {
-    let edns = options.edns.filter(|_| edns);
-    let [high, low] = id.to_be_bytes();
-    let (rd, cd) = (u8::from(options.recursion), u8::from(options.checking_disabled) << 4);
-    let header = [high, low, rd, cd, 0, 1, 0, 0, 0, 0, 0, u8::from(edns.is_some())];
-    let end = walk::HEADER + question.len();
-    if let Some(place) = packet.first_chunk_mut() {
-        *place = header;
-    }
-    if let Some(place) = packet.get_mut(walk::HEADER..end) {
-        place.copy_from_slice(question);
-    }
-    let Some(size) = edns else { return end };
-    let [size_high, size_low] = size.to_be_bytes();
-    let opt = [0, 0, 41, size_high, size_low, 0, 0, if options.dnssec_ok { 0x80 } else { 0 }, 0, 0, 0];
-    if let Some(place) = packet.get_mut(end..end + OPT_BYTES) {
-        place.copy_from_slice(&opt);
-    }
-    end + OPT_BYTES
-}
-
 #[cfg(test)]
 impl Engine {
+    /// Bytes in what could grow; the lists of lanes that change their ports, a few bytes, come and go.
+    pub(super) fn memory(&self) -> usize {
+        let sets = [self.lanes.capacity(), self.resolvers.capacity(), self.lengths.capacity(), self.packet.capacity()];
+        sets.iter().sum::<usize>() + self.slots.memory() + self.wheel.memory()
+    }
+
     /// After a run nothing may be left over: no ID, no slot, no place in a window.
     pub(super) fn assert_everything_is_free(&self) {
         assert_eq!(self.ids.free(), 1 << 16, "IDs leaked");

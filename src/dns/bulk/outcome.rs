@@ -5,6 +5,10 @@ use super::slots::{List, State, Ticket};
 use super::terms::{Done, Failure, Outcome, Sink};
 use super::walk::{self, Walked};
 use super::{Micros, window};
+use crate::dns::message::Flags;
+
+/// A server wants its cookie (RFC 7873, section 5.2.3).
+const BADCOOKIE: u16 = 23;
 
 impl Engine {
     /// A packet came on a lane.
@@ -26,17 +30,23 @@ impl Engine {
         let Some(ticket) = held.tickets().iter().find(|ticket| ticket.id == id && ticket.lane == lane).copied() else {
             return;
         };
+        let stream = self.lanes.get(usize::from(lane)).is_some_and(|lane| lane.stream);
+        let walked = if bare { None } else { Walked::new(message, question_len) };
+        let learnt = walked.and_then(|walked| walked.cookie()).is_none_or(|cookie| {
+            self.templates.get_mut(usize::from(resolver_at)).is_none_or(|template| template.learn(cookie))
+        });
+        if !learnt {
+            return resolver.mismatch();
+        }
         self.heard = now;
         let newest = held.live && held.last_ticket().is_some_and(|last| last.id == id && last.lane == lane);
         resolver.round_trip(Micros::from((now as u32).wrapping_sub(ticket.sent)));
         if !newest {
             resolver.not_lost();
         }
-        let stream = self.lanes.get(usize::from(lane)).is_some_and(|lane| lane.stream);
-        if walk::flags(message) & 0x0200 != 0 && !stream {
+        if walk::flags(message) & Flags::TC != 0 && !stream && !self.options.take_truncated {
             return self.truncated(slot, resolver_at, ticket, newest, now);
         }
-        let walked = if bare { None } else { Walked::new(message, question_len) };
         match walked {
             Some(walked) if matches!(walked.rcode, 0 | 3 | 6) => {
                 resolver.health.answered += 1;
@@ -91,6 +101,14 @@ impl Engine {
         let mut again = false;
         match failure {
             Failure::Rcode(2) => resolver.health.servfail += 1,
+            // The cookie that came with it opens the door (RFC 7873, section 5.3); once, or the server goes round in circles.
+            Failure::Rcode(BADCOOKIE)
+                if self.options.cookies
+                    && walked.is_some_and(|it| it.cookie().is_some())
+                    && self.slots.at(slot).tries < 3 =>
+            {
+                again = true;
+            }
             // FORMERR or NOTIMP to a query with EDNS from a server that knows none (RFC 6891, section 7).
             Failure::Rcode(1 | 4)
                 if resolver.edns && self.options.edns.is_some() && walked.is_none_or(|it| !it.edns) =>
@@ -107,12 +125,38 @@ impl Engine {
             self.leave_list(slot);
             if again {
                 self.queue(slot, at);
-            } else {
+            } else if self.options.failover || !matches!(failure, Failure::Rcode(_)) {
                 self.retry(slot, failure, walked, now, sink);
+            } else {
+                self.finish(slot, now, Outcome::Failed(failure, walked), sink);
             }
         }
         self.forget(slot, ticket);
         self.judge(at, now);
+    }
+
+    /// A query did not get anywhere on a stream.
+    pub fn query_failed(&mut self, now: Micros, lane: u16, id: u16, failure: Failure, sink: &mut impl Sink) {
+        let Some(slot) = self.ids.holder(id, lane) else { return };
+        let held = self.slots.at(slot);
+        let Some(ticket) = held.last_ticket().filter(|ticket| ticket.id == id && ticket.lane == lane) else { return };
+        if held.state == State::Asked && held.live {
+            let at = held.resolver;
+            self.unreachable(slot, at, ticket, failure, now, sink);
+            self.judge(at, now);
+        }
+    }
+
+    /// The newest try of a question failed before it got anywhere.
+    fn unreachable(&mut self, slot: u32, at: u16, ticket: Ticket, failure: Failure, now: Micros, sink: &mut impl Sink) {
+        if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
+            resolver.health.unreachable += 1;
+            resolver.outcome(window::Outcome::Lost);
+        }
+        self.settle(slot);
+        self.leave_list(slot);
+        self.retry(slot, failure, None, now, sink);
+        self.forget(slot, ticket);
     }
 
     /// The system says that nothing listens at a lane's other end, or that there is no way to it, or that a stream
@@ -127,14 +171,7 @@ impl Engine {
                 continue;
             }
             any = true;
-            if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
-                resolver.health.unreachable += 1;
-                resolver.outcome(window::Outcome::Lost);
-            }
-            self.settle(slot);
-            self.leave_list(slot);
-            self.retry(slot, failure, None, now, sink);
-            self.forget(slot, ticket);
+            self.unreachable(slot, at, ticket, failure, now, sink);
         }
         if any {
             self.judge(at, now);
@@ -226,6 +263,9 @@ impl Engine {
             return self.finish(slot, now, Outcome::Failed(kept, walked), sink);
         }
         let next = self.another(last, now);
+        if next == last && matches!(failure, Failure::Unfit(kind) if !kind.temporary()) {
+            return self.finish(slot, now, Outcome::Failed(kept, None), sink);
+        }
         let held = self.slots.at_mut(slot);
         held.resolver = next;
         if next != last {

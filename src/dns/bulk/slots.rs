@@ -184,6 +184,11 @@ impl Slots {
         self.free = free;
     }
 
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.all.capacity() * size_of::<Slot>()
+    }
+
     pub(super) fn at(&self, at: u32) -> &Slot {
         &self.all[at as usize]
     }
@@ -295,6 +300,11 @@ impl Wheel {
             self.tick += 1;
         }
         None
+    }
+
+    #[cfg(test)]
+    pub(super) fn memory(&self) -> usize {
+        self.lists.capacity() * size_of::<List>()
     }
 
     /// A time before which no timer is due, at most a turn of the wheel ahead; none if no timer is set.

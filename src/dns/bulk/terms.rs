@@ -1,7 +1,13 @@
 //! The words between the engine and its surroundings: what to do, what became of it, and who takes queries and outcomes.
 
+use std::net::SocketAddr;
+
 use super::Micros;
 use super::walk::Walked;
+use crate::dns::edns::Edns;
+use crate::dns::exchange::Transport;
+use crate::dns::message::Flags;
+use crate::fault::Kind;
 
 /// What the engine is to do.
 #[derive(Debug, Clone)]
@@ -20,14 +26,18 @@ pub struct Options {
     pub name_timeout: Micros,
     /// Queries per second over all resolvers.
     pub rate: Option<f64>,
-    /// The UDP size to offer; none = no EDNS.
-    pub edns: Option<u16>,
-    /// Set DO (RFC 3225).
-    pub dnssec_ok: bool,
-    /// Ask for recursion.
-    pub recursion: bool,
-    /// Set CD (RFC 4035, section 3.2.2).
-    pub checking_disabled: bool,
+    /// Flags in the header of queries: RD, AD, CD.
+    pub flags: Flags,
+    /// The EDNS record of queries; none = no EDNS.
+    pub edns: Option<Edns>,
+    /// Send cookies (RFC 7873), for each resolver its own.
+    pub cookies: bool,
+    /// Pad queries to a multiple of so many bytes (RFC 7830); 0 = not. None: on encrypted ways to the usual multiple.
+    pub padding: Option<u16>,
+    /// Take truncated answers as they are.
+    pub take_truncated: bool,
+    /// SERVFAIL, REFUSED and the like are asked again, elsewhere if there is another resolver.
+    pub failover: bool,
     /// Mix the case of letters and want them back so ("0x20").
     pub mix_case: bool,
 }
@@ -42,13 +52,35 @@ impl Default for Options {
             try_timeout: 3_000_000,
             name_timeout: 30_000_000,
             rate: None,
-            edns: Some(1232),
-            dnssec_ok: false,
-            recursion: true,
-            checking_disabled: false,
+            flags: Flags(Flags::RD),
+            edns: Some(Edns::default()),
+            cookies: false,
+            padding: None,
+            take_truncated: false,
+            failover: true,
             mix_case: false,
         }
     }
+}
+
+/// How a resolver is reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Way {
+    /// UDP sockets; none if a stream carries everything.
+    pub sockets: usize,
+    /// Nobody on the way can read along: lengths are hidden, too.
+    pub encrypted: bool,
+}
+
+/// A resolver as records name it.
+#[derive(Debug, Clone)]
+pub struct Server {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// What the user called it.
+    pub name: String,
+    /// What carries messages to it, truncated answers over UDP aside.
+    pub transport: Transport,
 }
 
 /// Why a question has no answer.
@@ -66,6 +98,8 @@ pub enum Failure {
     Unreachable,
     /// The connection ended.
     Disconnected,
+    /// The connection is not as it should be: certificate, protocol.
+    Unfit(Kind),
 }
 
 /// What became of a question.

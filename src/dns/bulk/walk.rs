@@ -7,6 +7,10 @@ pub const HEADER: usize = 12;
 const OPT: u16 = 41;
 /// The EDNS option that explains errors (RFC 8914).
 const EDE: u16 = 15;
+/// The one that proves who asks (RFC 7873).
+const COOKIE: u16 = 10;
+/// The one that says nothing (RFC 7830).
+const PADDING: u16 = 12;
 /// Compression pointers followed in one name; an honest name has at most 127 labels.
 pub const MAX_POINTERS: usize = 127;
 
@@ -22,6 +26,9 @@ pub struct Walked<'a> {
     /// The message has an EDNS record.
     pub edns: bool,
     ede: Option<(u16, usize, usize)>,
+    cookie: Option<(usize, usize)>,
+    /// The EDNS record tells something beside errors and padding.
+    pub options: bool,
 }
 
 /// One record, by its places in the message.
@@ -124,7 +131,16 @@ impl<'a> Walked<'a> {
     pub fn new(message: &'a [u8], question_len: usize) -> Option<Walked<'a>> {
         let answers = HEADER + question_len;
         let counts = [u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
-        let mut walked = Walked { message, answers, counts, rcode: flags(message) & 15, edns: false, ede: None };
+        let mut walked = Walked {
+            message,
+            answers,
+            counts,
+            rcode: flags(message) & 15,
+            edns: false,
+            ede: None,
+            cookie: None,
+            options: false,
+        };
         let mut at = answers;
         for (section, count) in counts.into_iter().enumerate() {
             for _ in 0..count {
@@ -154,8 +170,11 @@ impl<'a> Walked<'a> {
             if end > place.end {
                 return None;
             }
-            if code == EDE && length >= 2 {
-                self.ede = Some((u16_at(self.message, data)?, data + 2, end));
+            match code {
+                EDE if length >= 2 => self.ede = Some((u16_at(self.message, data)?, data + 2, end)),
+                EDE | PADDING => {}
+                COOKIE => (self.cookie, self.options) = (Some((data, end)), true),
+                _ => self.options = true,
             }
             at = end;
         }
@@ -186,6 +205,12 @@ impl<'a> Walked<'a> {
     /// An answer record has this type, or the question asked for any.
     pub fn has_type(&self, qtype: u16) -> bool {
         self.counts[0] > 0 && (qtype == 255 || self.answers().any(|place| place.rtype == qtype))
+    }
+
+    /// The cookie that came back (RFC 7873).
+    pub fn cookie(&self) -> Option<&'a [u8]> {
+        let (begin, end) = self.cookie?;
+        self.message.get(begin..end)
     }
 
     /// The extended error: its code and its text (RFC 8914).

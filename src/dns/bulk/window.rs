@@ -62,6 +62,28 @@ pub struct Health {
     pub round_trip: Micros,
 }
 
+impl Health {
+    /// Adds what another loop saw of the same resolver.
+    pub fn add(&mut self, other: &Health) {
+        let answers = (self.answered as f64, other.answered as f64);
+        if other.round_trip > 0 {
+            let sum = self.round_trip as f64 * answers.0 + other.round_trip as f64 * answers.1.max(1.0);
+            self.round_trip = (sum / (answers.0 + answers.1.max(1.0))) as Micros;
+        }
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.timed_out += other.timed_out;
+        self.servfail += other.servfail;
+        self.refused += other.refused;
+        self.truncated += other.truncated;
+        self.mismatched += other.mismatched;
+        self.late += other.late;
+        self.unreachable += other.unreachable;
+        self.benched += other.benched;
+        self.window += other.window;
+    }
+}
+
 /// What became of one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {

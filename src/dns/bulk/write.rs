@@ -1,15 +1,17 @@
 //! Outcomes as records, one line a question: JSON written piece by piece from constant parts, or text. Nothing is
 //! allocated for the answers that bulk runs are made of.
 
-use std::net::SocketAddr;
-
 use super::Micros;
-use super::terms::{Done, Failure, Outcome};
+use super::terms::{self, Done, Failure, Outcome};
 use super::text::{escape_tail, push_name, push_number, push_rdata};
 use super::walk::{self, Place, Walked};
 use crate::dns::edns;
-use crate::dns::message::{Flags, Rcode};
+use crate::dns::exchange::Transport;
+use crate::dns::json;
+use crate::dns::message::{Flags, Message, Rcode};
+use crate::dns::record::json::members;
 use crate::dns::record::{Class, Rtype, table};
+use crate::dns::template::{Field, Part, Template, member};
 use crate::fault::Kind;
 
 /// How records are written.
@@ -22,86 +24,8 @@ pub enum Form {
     /// Name and data, separated by tabs.
     Short,
     /// The user's own line for each record.
-    Format(Vec<Piece>),
+    Format(Template),
 }
-
-/// A piece of the user's own line.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Piece {
-    /// Text as it stands.
-    Literal(String),
-    /// The owner of the record.
-    Name,
-    /// Its time to live.
-    Ttl,
-    /// Its class.
-    Class,
-    /// Its type.
-    Rtype,
-    /// Its data.
-    Rdata,
-    /// The name that was asked for.
-    Qname,
-    /// The type that was asked for.
-    Qtype,
-    /// NOERROR, NXDOMAIN …, or the kind of the failure.
-    Status,
-    /// The server that answered.
-    Server,
-}
-
-impl Form {
-    /// The form that `--format TEXT` asks for: fields between braces, `{{` and `}}` for braces, `\t` and `\n`.
-    pub fn parse(text: &str) -> Result<Form, String> {
-        let mut pieces = Vec::new();
-        let mut literal = String::new();
-        let mut rest = text;
-        while let Some(first) = rest.chars().next() {
-            let (piece, used) = match (first, rest.get(1..2)) {
-                ('{', Some("{")) | ('}', Some("}")) => (None, 2),
-                ('\\', Some("t" | "n" | "\\")) => (None, 2),
-                ('{', _) => {
-                    let end = rest.find('}').ok_or_else(|| format!("{text}: a brace is not closed"))?;
-                    let name = rest.get(1..end).unwrap_or_default();
-                    let known = FIELDS.iter().find(|(field, _)| *field == name);
-                    let (_, piece) = known.ok_or_else(|| format!("{{{name}}}: no such field"))?;
-                    (Some(piece.clone()), end + 1)
-                }
-                _ => (None, first.len_utf8()),
-            };
-            match (piece, rest.get(..2)) {
-                (Some(piece), _) => {
-                    if !literal.is_empty() {
-                        pieces.push(Piece::Literal(std::mem::take(&mut literal)));
-                    }
-                    pieces.push(piece);
-                }
-                (None, Some("\\t")) => literal.push('\t'),
-                (None, Some("\\n")) => literal.push('\n'),
-                (None, _) => literal.push(first),
-            }
-            rest = rest.get(used..).unwrap_or_default();
-        }
-        if !literal.is_empty() {
-            pieces.push(Piece::Literal(literal));
-        }
-        Ok(Form::Format(pieces))
-    }
-}
-
-/// The fields of `--format`.
-const FIELDS: &[(&str, Piece)] = &[
-    ("name", Piece::Name),
-    ("ttl", Piece::Ttl),
-    ("class", Piece::Class),
-    ("type", Piece::Rtype),
-    ("rtype", Piece::Rtype),
-    ("rdata", Piece::Rdata),
-    ("qname", Piece::Qname),
-    ("qtype", Piece::Qtype),
-    ("status", Piece::Status),
-    ("server", Piece::Server),
-];
 
 /// What a record said, for the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,21 +53,24 @@ pub struct Writer {
 
 #[derive(Debug)]
 struct Server {
-    json: String,
+    /// Members of JSON records, over the usual transport and over TCP, if that is another one.
+    json: [String; 2],
     text: String,
 }
 
 impl Writer {
-    /// A writer for answers of these servers, each with the name that the user gave it.
-    pub fn new(form: Form, end: u8, lower: bool, servers: &[(SocketAddr, String)]) -> Writer {
-        let servers = servers.iter().map(|(address, name)| Server {
-            json: format!(
-                "\"server\":{{\"address\":\"{}\",\"port\":{},\"name\":{}}}",
-                address.ip(),
-                address.port(),
-                serde_json::Value::from(name.as_str())
-            ),
-            text: address.to_string(),
+    /// A writer for answers of these servers.
+    pub fn new(form: Form, end: u8, lower: bool, servers: &[terms::Server]) -> Writer {
+        let servers = servers.iter().map(|server| {
+            let (address, name) = (server.address, serde_json::Value::from(server.name.as_str()));
+            let usual = server.transport;
+            let other = if usual == Transport::Udp { Transport::Tcp } else { usual };
+            let (ip, port) = (address.ip(), address.port());
+            let json = [usual, other].map(|transport| {
+                let server = format!("{{\"address\":\"{ip}\",\"port\":{port},\"name\":{name}}}");
+                format!("\"server\":{server},\"transport\":\"{}\",", transport.name())
+            });
+            Server { json, text: address.to_string() }
         });
         let flags = (0..128u16).map(|bits| {
             let names = Flags(Flags::QR | bits << 4).names();
@@ -162,7 +89,7 @@ impl Writer {
                     Form::Json => self.json_answer(done, walked, out),
                     Form::Text => self.line_answer(done, walked, true, out),
                     Form::Short => self.line_answer(done, walked, false, out),
-                    Form::Format(pieces) => self.format_answer(done, walked, pieces, out),
+                    Form::Format(template) => self.format_answer(done, walked, template, out),
                 };
                 if written.is_none() {
                     out.truncate(begin);
@@ -205,6 +132,7 @@ impl Writer {
             out.extend_from_slice(b"\"}");
         }
         out.push(b']');
+        push_edns(walked, out);
         push_ede(walked, out);
         out.push(b',');
         self.json_tail(done, out);
@@ -231,11 +159,10 @@ impl Writer {
     /// Server, transport, time, tries.
     fn json_tail(&self, done: &Done<'_>, out: &mut Vec<u8>) {
         if let Some(server) = self.servers.get(usize::from(done.resolver)) {
-            out.extend_from_slice(server.json.as_bytes());
-            out.push(b',');
+            let [usual, tcp] = &server.json;
+            out.extend_from_slice(if done.stream { tcp } else { usual }.as_bytes());
         }
-        out.extend_from_slice(if done.stream { b"\"transport\":\"tcp\"" } else { b"\"transport\":\"udp\"" });
-        out.extend_from_slice(b",\"elapsed_ms\":");
+        out.extend_from_slice(b"\"elapsed_ms\":");
         push_milliseconds(done.elapsed, out);
         out.extend_from_slice(b",\"sent\":");
         push_number(done.tries.into(), out);
@@ -279,16 +206,27 @@ impl Writer {
     }
 
     /// The user's line for each record, or once with empty fields if there is none.
-    fn format_answer(&self, done: &Done<'_>, walked: &Walked<'_>, pieces: &[Piece], out: &mut Vec<u8>) -> Option<()> {
+    /// A line for each record; one with empty fields if there is none.
+    fn format_answer(
+        &self,
+        done: &Done<'_>,
+        walked: &Walked<'_>,
+        template: &Template,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
         let mut status = Vec::new();
         push_rcode(walked.rcode, &mut status);
-        let mut any = false;
-        for place in walked.answers() {
-            any = true;
-            self.format_line(done, Some((walked.message(), &place)), &status, pieces, out)?;
+        // Members of the data are the full decoder's.
+        let is_member = |part: &Part| matches!(part, Part::Field(Field::Member(_)));
+        let wanted = template.parts().iter().any(is_member);
+        let decoded = wanted.then(|| Message::parse(walked.message()).ok()).flatten();
+        let decoded = |at: usize| decoded.as_ref().and_then(|message| message.answer.get(at));
+        for (at, place) in walked.answers().enumerate() {
+            let members = decoded(at).and_then(|record| members(record.rtype, &record.rdata));
+            self.format_line(done, Some((walked.message(), &place)), members.as_ref(), &status, template, out)?;
         }
-        if !any {
-            self.format_line(done, None, &status, pieces, out)?;
+        if walked.answer_count() == 0 {
+            self.format_line(done, None, None, &status, template, out)?;
         }
         Some(())
     }
@@ -297,33 +235,41 @@ impl Writer {
         &self,
         done: &Done<'_>,
         record: Option<(&[u8], &Place)>,
+        members: Option<&serde_json::Map<String, serde_json::Value>>,
         status: &[u8],
-        pieces: &[Piece],
+        template: &Template,
         out: &mut Vec<u8>,
     ) -> Option<()> {
-        for piece in pieces {
+        for part in template.parts() {
             let begin = out.len();
-            match (piece, record) {
-                (Piece::Literal(text), _) => out.extend_from_slice(text.as_bytes()),
-                (Piece::Qname, _) => {
+            let field = match part {
+                Part::Text(text) => {
+                    out.extend_from_slice(text.as_bytes());
+                    continue;
+                }
+                Part::Field(field) => field,
+            };
+            match (field, record) {
+                (Field::Qname, _) => {
                     push_name(done.question, 0, done.question.len(), out)?;
                     self.lower_tail(begin, out);
                 }
-                (Piece::Qtype, _) => push_type(question_type(done.question), out),
-                (Piece::Status, _) => out.extend_from_slice(status),
-                (Piece::Server, _) => {
+                (Field::Qtype, _) => push_type(question_type(done.question), out),
+                (Field::Status, _) => out.extend_from_slice(status),
+                (Field::Server, _) => {
                     let server = self.servers.get(usize::from(done.resolver));
                     out.extend_from_slice(server.map_or("", |server| &server.text).as_bytes());
                 }
-                (Piece::Name, Some((message, place))) => {
+                (Field::Name, Some((message, place))) => {
                     push_name(message, place.owner, message.len(), out)?;
                     self.lower_tail(begin, out);
                 }
-                (Piece::Ttl, Some((_, place))) => push_number(place.seconds().into(), out),
-                (Piece::Class, Some((_, place))) => push_class(place.class, out),
-                (Piece::Rtype, Some((_, place))) => push_type(place.rtype, out),
-                (Piece::Rdata, Some((message, place))) => push_rdata(message, place, out),
-                (Piece::Name | Piece::Ttl | Piece::Class | Piece::Rtype | Piece::Rdata, None) => {}
+                (Field::Ttl, Some((_, place))) => push_number(place.seconds().into(), out),
+                (Field::Class, Some((_, place))) => push_class(place.class, out),
+                (Field::Rtype, Some((_, place))) => push_type(place.rtype, out),
+                (Field::Rdata, Some((message, place))) => push_rdata(message, place, out),
+                (Field::Member(name), _) => out.extend_from_slice(member(members, name).as_bytes()),
+                (Field::Name | Field::Ttl | Field::Class | Field::Rtype | Field::Rdata, None) => {}
             }
         }
         out.push(self.end);
@@ -364,8 +310,8 @@ impl Writer {
                 out.extend_from_slice(kind.as_str().as_bytes());
                 out.push(self.end);
             }
-            Form::Format(pieces) => {
-                let _ = self.format_line(done, None, kind.as_str().as_bytes(), pieces, out);
+            Form::Format(template) => {
+                let _ = self.format_line(done, None, None, kind.as_str().as_bytes(), template, out);
             }
         }
         Verdict::Failed(kind)
@@ -421,6 +367,7 @@ pub fn kind_of(failure: Failure) -> Kind {
         Failure::ConnectRefused => Kind::ConnectRefused,
         Failure::Unreachable => Kind::Unreachable,
         Failure::Disconnected => Kind::Disconnected,
+        Failure::Unfit(kind) => kind,
     }
 }
 
@@ -439,6 +386,7 @@ pub fn detail(failure: Failure) -> &'static str {
         Failure::ConnectRefused => "nothing listens there",
         Failure::Unreachable => "no way to the server",
         Failure::Disconnected => "the connection ended",
+        Failure::Unfit(_) => "the connection is not as it should be",
     }
 }
 
@@ -449,6 +397,16 @@ fn push_error_begin(kind: Kind, out: &mut Vec<u8>) {
     out.extend_from_slice(if kind.temporary() { b"true" } else { b"false" });
     out.extend_from_slice(b",\"exit\":");
     push_number(kind.exit().into(), out);
+}
+
+/// What the server told beside the answer (NSID, subnet, cookie …), if it did: that is rare enough for the full decoder.
+fn push_edns(walked: &Walked<'_>, out: &mut Vec<u8>) {
+    if walked.options
+        && let Ok(message) = Message::parse(walked.message())
+        && let Some(edns) = &message.edns
+    {
+        out.extend_from_slice(format!(",\"edns\":{}", json::edns(edns)).as_bytes());
+    }
 }
 
 fn push_ede(walked: &Walked<'_>, out: &mut Vec<u8>) {

@@ -5,7 +5,6 @@ use std::net::IpAddr;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use super::format::Template;
 use super::query::query;
 use super::records::{Full, Json, Rfc8427, Short};
 use super::servers::{Server, resolv_conf};
@@ -20,6 +19,7 @@ use crate::dns::name::Name;
 use crate::dns::present;
 use crate::dns::query::Query;
 use crate::dns::record::{Class, Record, Rtype};
+use crate::dns::template::Template;
 use crate::fault::{Fault, Kind};
 
 /// Stands for the hosts file.
@@ -121,7 +121,10 @@ impl Job<'_> {
         }
         let shown = |text: String| if self.args.idn { idn::unicode(&text) } else { text };
         let lines: Vec<String> = match &self.format {
-            Some(template) => template.lines(answer, server),
+            Some(template) => {
+                let server = server.map(|server| server.address().to_string()).unwrap_or_default();
+                template.lines(answer, &server)
+            }
             None if self.args.short => present::short(&answer.message, self.plan.show.style),
             None => return self.out.emit(&Full::of(answer, &self.plan.show, server, shown)),
         };

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -18,11 +19,18 @@ use crate::dns::bulk::drive_input::{Input, Source};
 use crate::dns::bulk::wildcard::Wildcards;
 use crate::dns::bulk::write::Form;
 use crate::dns::bulk::{Health, Options};
-use crate::dns::client::Transport;
+use crate::dns::client::Endpoint;
+use crate::dns::edns::EdnsOption;
+use crate::dns::message::Flags;
+use crate::dns::present::Show;
 use crate::fault::{Fault, Kind};
 
 /// How often the resume file is written.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
+const SAVE_EVERY: Duration = Duration::from_millis(250);
+/// EDNS options have at most so many bytes, all together.
+const MAX_OPTIONS_BYTES: usize = 512;
+/// Queries are padded to a multiple of at most this.
+const MAX_PADDING: u16 = 1024;
 /// A list of servers is not longer.
 const MAX_SERVERS: usize = 2000;
 
@@ -51,6 +59,9 @@ pub(super) struct BulkArgs {
     /// Find names that exist only because of a wildcard: print no record for them, or mark it
     #[arg(long, value_name = "drop|mark", value_parser = wildcards, requires = "file")]
     wildcards: Option<Wildcards>,
+    /// Work with N threads, which share the names, the rate and the windows
+    #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u16).range(1..=drive::MAX_THREADS as i64), default_value_t = 1)]
+    threads: u16,
     /// Take an interrupted run up again: FILE remembers how far it came
     #[arg(long, value_name = "FILE", requires = "file")]
     resume: Option<PathBuf>,
@@ -78,28 +89,31 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if let Some(path) = &args.bulk.servers {
         plan.servers.extend(server_list(path)?);
     }
-    let named = servers::servers(&args, &plan, out)?;
-    if let Some(other) = named.iter().map(|server| server.endpoint.transport).find(|it| it.is_encrypted()) {
-        let what = format!("{} is not supported with -f", other.name());
-        return Err(Fault::new(Kind::Unsupported, what).into());
+    if args.idn || args.transport.search || args.json_rfc8427 {
+        let what = "with -f names are printed as they are on the wire, completed by nothing, and as --json or text";
+        return Err(Fault::new(Kind::Usage, what).into());
     }
-    if named.len() > MAX_SERVERS {
+    if plan.show != Show::all(true) {
+        let fault = Fault::new(Kind::Usage, "with -f each question has one line, whatever dig prints");
+        return Err(fault.with_hint("--short and --format choose what it says").into());
+    }
+    let servers: Vec<_> = servers::servers(&args, &plan, out)?
+        .into_iter()
+        .map(|server| (Arc::new(server.endpoint), server.name))
+        .collect();
+    if servers.len() > MAX_SERVERS {
         return Err(Fault::new(Kind::Usage, format!("more than {MAX_SERVERS} servers")).into());
     }
-    let tcp = named.iter().all(|server| server.endpoint.transport == Transport::Tcp);
-    let servers: Vec<_> = named.into_iter().map(|server| (server.address(), server.name)).collect();
     let form = match &args.format {
         _ if out.json() => Form::Json,
-        Some(text) => Form::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("--format: {why}")))?,
+        Some(text) => Form::Format(super::template(text)?),
         None if args.short => Form::Short,
         None => Form::Text,
     };
     let type_names: Vec<String> = types.iter().map(ToString::to_string).collect();
     let resume = args.bulk.resume.clone().map(|path| Resume::open(path, &args.bulk.file, &type_names)).transpose()?;
     let settings = Settings {
-        options: options(&args, servers.len()),
-        bind: args.transport.bind,
-        tcp,
+        options: options(&args, servers.len())?,
         types,
         class: class.0,
         form,
@@ -110,6 +124,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         resumable: resume.is_some(),
         until: args.transport.max_time.map(|time| started + time),
         turn: drive::TURN,
+        threads: usize::from(args.bulk.threads),
         servers,
     };
     if settings.skip > 0 {
@@ -150,24 +165,42 @@ fn finish(settings: &Settings, summary: &Summary, resume: Option<Resume>, out: &
     })
 }
 
-fn options(args: &Args, servers: usize) -> Options {
+fn options(args: &Args, servers: usize) -> Result<Options, Fault> {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
     let defaults = Options::default();
     let concurrency = args.bulk.concurrency.map(|count| count as usize);
-    Options {
+    let query = &args.query;
+    let mut flags = Flags::default();
+    flags.set(Flags::RD, !query.no_recurse);
+    flags.set(Flags::AD, query.ad);
+    flags.set(Flags::CD, query.cd);
+    // Each server gets a cookie of its own, unless there is one to be sent.
+    let cookies = query.cookie.as_ref().is_some_and(String::is_empty);
+    let mut edns = if query.no_edns { None } else { Some(super::query::edns(query)?) };
+    if let Some(edns) = edns.as_mut().filter(|_| cookies) {
+        edns.options.retain(|option| option.code != EdnsOption::COOKIE);
+    }
+    let size: usize = edns.iter().flat_map(|edns| &edns.options).map(|option| option.data.len() + 4).sum();
+    if size > MAX_OPTIONS_BYTES || query.padding > Some(MAX_PADDING) {
+        let what = format!("with -f EDNS options have at most {MAX_OPTIONS_BYTES} bytes, blocks {MAX_PADDING}");
+        return Err(Fault::new(Kind::Usage, what));
+    }
+    Ok(Options {
         concurrency: concurrency.unwrap_or(defaults.max_window as usize * servers).min(20_000),
         max_window: args.bulk.concurrency.unwrap_or(defaults.max_window),
         tries: args.transport.tries.map_or(defaults.tries, |tries| u8::try_from(tries).unwrap_or(u8::MAX)),
         try_timeout: args.transport.timeout.map_or(defaults.try_timeout, micros),
         name_timeout: micros(args.bulk.max_time_per_name),
         rate: args.bulk.rate.map(f64::from),
-        edns: (!args.query.no_edns).then_some(args.query.bufsize),
-        dnssec_ok: args.query.dnssec,
-        recursion: !args.query.no_recurse,
-        checking_disabled: args.query.cd,
-        mix_case: args.query.mix_case,
+        flags,
+        edns,
+        cookies,
+        padding: query.padding,
+        take_truncated: args.transport.ignore_truncation,
+        failover: !args.transport.no_failover,
+        mix_case: query.mix_case,
         ..defaults
-    }
+    })
 }
 
 fn sources(files: &[String]) -> Result<Vec<Source>, Fault> {
@@ -316,6 +349,7 @@ struct SummaryRecord {
 struct ServerRecord {
     address: String,
     port: u16,
+    transport: &'static str,
     name: String,
     sent: u64,
     answered: u64,
@@ -347,16 +381,17 @@ impl SummaryRecord {
             elapsed_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
             rate: (asked as f64 / summary.elapsed.as_secs_f64().max(1e-6)).round(),
             complete: summary.stopped.is_none(),
-            servers: servers.map(|((address, name), health)| ServerRecord::new(*address, name, health)).collect(),
+            servers: servers.map(|((endpoint, name), health)| ServerRecord::new(endpoint, name, health)).collect(),
         }
     }
 }
 
 impl ServerRecord {
-    fn new(address: std::net::SocketAddr, name: &str, health: &Health) -> ServerRecord {
+    fn new(endpoint: &Endpoint, name: &str, health: &Health) -> ServerRecord {
         ServerRecord {
-            address: address.ip().to_string(),
-            port: address.port(),
+            address: endpoint.address.ip().to_string(),
+            port: endpoint.address.port(),
+            transport: endpoint.transport.name(),
             name: name.to_owned(),
             sent: health.sent,
             answered: health.answered,

@@ -2,7 +2,6 @@
 
 mod ask;
 mod bulk;
-mod format;
 mod idn;
 mod query;
 mod records;
@@ -22,9 +21,9 @@ use crate::cli::{self, units};
 use crate::dns::client::{Client, Policy};
 use crate::dns::exchange::MAX_TRIES;
 use crate::dns::record::Class;
+use crate::dns::template::Template;
 use crate::fault::{Fault, Kind};
 use ask::Job;
-use format::Template;
 use query::QueryArgs;
 use servers::EncryptionArgs;
 
@@ -56,7 +55,7 @@ pub struct Args {
     /// Print JSON as RFC 8427 has it
     #[arg(long, conflicts_with_all = ["short", "json"])]
     json_rfc8427: bool,
-    /// Print a line for each answer record, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server}; without -f also a member
+    /// Print a line for each answer record, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} and the members
     /// of the data ({exchange}, {address} …)
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["short", "json", "json_rfc8427"])]
     format: Option<String>,
@@ -165,7 +164,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         trace: out.trace(),
         ..Client::new(Vec::new())
     };
-    let format = args.format.as_deref().map(Template::parse).transpose()?;
+    let format = args.format.as_deref().map(template).transpose()?;
     let verdicts = Job { args: &args, plan: &plan, servers: &servers, client: &client, format, out }.run()?;
     if let [verdict] = verdicts.as_slice() {
         return Ok(verdict.as_ref().map_or_else(|fault| Exit::from(fault.kind), |()| Exit::OK));
@@ -190,6 +189,11 @@ fn policy(args: &TransportArgs) -> Policy {
         race: args.race,
         next_on_failure: !args.no_failover,
     }
+}
+
+/// A template as a usage error if it is none.
+fn template(text: &str) -> Result<Template, Fault> {
+    Template::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("--format: {why}")))
 }
 
 /// A class by mnemonic, as a usage error if there is none.

@@ -86,7 +86,7 @@ pub(super) fn key(args: &Args, out: &Output) -> Result<Option<Key>, Fault> {
 }
 
 /// The options that the arguments ask for.
-fn edns(args: &QueryArgs) -> Result<Edns, Fault> {
+pub(super) fn edns(args: &QueryArgs) -> Result<Edns, Fault> {
     let usage = |text: String| Fault::new(Kind::Usage, text);
     let mut edns = Edns { udp_size: args.bufsize, dnssec_ok: args.dnssec, ..Edns::default() };
     let mut add = |code, data| edns.options.push(EdnsOption::new(code, data));

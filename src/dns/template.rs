@@ -1,0 +1,166 @@
+//! `--format TEMPLATE`: a line for each record, made of the parts that the user names.
+
+use super::exchange::Answer;
+use super::record::{Record, json, table};
+use serde_json::{Map, Value};
+
+/// A template that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Template(Vec<Part>);
+
+/// A part of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Part {
+    /// Text as it stands.
+    Text(String),
+    /// What stands between braces.
+    Field(Field),
+}
+
+/// A field of a template.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Field {
+    /// The owner of the record.
+    Name,
+    /// Its time to live.
+    Ttl,
+    /// Its class.
+    Class,
+    /// Its type.
+    Rtype,
+    /// Its data.
+    Rdata,
+    /// The name that was asked for.
+    Qname,
+    /// The type that was asked for.
+    Qtype,
+    /// NOERROR, NXDOMAIN …
+    Status,
+    /// The server that answered.
+    Server,
+    /// A member of the record's data, by the name that it has in JSON.
+    Member(&'static str),
+}
+
+/// The fields that every record has.
+const FIELDS: [(&str, Field); 10] = [
+    ("name", Field::Name),
+    ("ttl", Field::Ttl),
+    ("class", Field::Class),
+    ("type", Field::Rtype),
+    ("rtype", Field::Rtype),
+    ("rdata", Field::Rdata),
+    ("qname", Field::Qname),
+    ("qtype", Field::Qtype),
+    ("status", Field::Status),
+    ("server", Field::Server),
+];
+
+impl Field {
+    fn parse(name: &str) -> Option<Field> {
+        let members = || table::TABLE.iter().flat_map(|row| row.fields).map(|(member, _)| *member);
+        let common = FIELDS.iter().find(|(field, _)| *field == name).map(|(_, field)| *field);
+        common.or_else(|| members().find(|member| *member == name).map(Field::Member))
+    }
+}
+
+impl Template {
+    /// Reads a template: `{field}`, `{{` and `}}` for braces, `\t`, `\n` and `\\`. The error says what is wrong with it.
+    pub fn parse(text: &str) -> Result<Template, String> {
+        let mut parts = Vec::new();
+        let mut literal = String::new();
+        let mut chars = text.chars().peekable();
+        while let Some(c) = chars.next() {
+            match (c, chars.peek()) {
+                ('{', Some('{')) | ('}', Some('}')) | ('\\', Some('\\')) => {
+                    chars.next();
+                    literal.push(c);
+                }
+                ('\\', Some('t' | 'n')) => literal.push(if chars.next() == Some('t') { '\t' } else { '\n' }),
+                ('{', _) => {
+                    let mut name = String::new();
+                    loop {
+                        match chars.next() {
+                            Some('}') => break,
+                            Some(c) => name.push(c),
+                            None => return Err(format!("{text}: {{ without }}")),
+                        }
+                    }
+                    let field = Field::parse(&name).ok_or_else(|| format!("no field {{{name}}}"))?;
+                    if !literal.is_empty() {
+                        parts.push(Part::Text(std::mem::take(&mut literal)));
+                    }
+                    parts.push(Part::Field(field));
+                }
+                ('}', _) => return Err(format!("{text}: }} without {{")),
+                _ => literal.push(c),
+            }
+        }
+        if !literal.is_empty() {
+            parts.push(Part::Text(literal));
+        }
+        Ok(Template(parts))
+    }
+
+    /// Its parts.
+    pub fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// The lines of an answer, one a record.
+    pub fn lines(&self, answer: &Answer, server: &str) -> Vec<String> {
+        answer.message.answer.iter().map(|record| self.line(record, answer, server)).collect()
+    }
+
+    fn line(&self, record: &Record, answer: &Answer, server: &str) -> String {
+        let members = json::members(record.rtype, &record.rdata);
+        let question = answer.message.question.first();
+        let value = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Field(Field::Name) => record.name.to_string(),
+            Part::Field(Field::Ttl) => record.ttl.to_string(),
+            Part::Field(Field::Class) => record.class.to_string(),
+            Part::Field(Field::Rtype) => record.rtype.to_string(),
+            Part::Field(Field::Rdata) => record.rdata_text(),
+            Part::Field(Field::Qname) => question.map(|question| question.name.to_string()).unwrap_or_default(),
+            Part::Field(Field::Qtype) => question.map(|question| question.rtype.to_string()).unwrap_or_default(),
+            Part::Field(Field::Status) => answer.message.rcode().to_string(),
+            Part::Field(Field::Server) => server.to_owned(),
+            Part::Field(Field::Member(name)) => member(members.as_ref(), name),
+        };
+        self.0.iter().map(value).collect()
+    }
+}
+
+/// A member of a record's data as text: lists with blanks between; empty if the type has no such member.
+pub fn member(members: Option<&Map<String, Value>>, name: &str) -> String {
+    match members.and_then(|members| members.get(name)) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(list)) => {
+            let item = |item: &Value| item.as_str().map_or_else(|| item.to_string(), str::to_owned);
+            list.iter().map(item).collect::<Vec<_>>().join(" ")
+        }
+        Some(other) => other.to_string(),
+        None => String::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn templates() {
+        let parts = |text: &str| Template::parse(text).map(|template| template.0);
+        let text = |text: &str| Part::Text(text.to_owned());
+        assert_eq!(
+            parts("{name} {{x}} {preference}\\t\\\\").unwrap(),
+            [Part::Field(Field::Name), text(" {x} "), Part::Field(Field::Member("preference")), text("\t\\")]
+        );
+        assert_eq!(parts("{rtype}"), parts("{type}"));
+        assert_eq!(parts("").unwrap(), []);
+        for bad in ["{nosuch}", "{name", "}", "{}"] {
+            assert!(Template::parse(bad).is_err(), "{bad}");
+        }
+    }
+}
