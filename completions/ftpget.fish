@@ -1,9 +1,22 @@
-complete -c ftpget -s o -l output -d 'Where to: a file, a directory (several URLs, or a trailing `/`), or `-` for stdout; by default ./NAME' -r -F
-complete -c ftpget -s j -l jobs -d 'Connections for -r; chosen by the round trip if not given' -r
+complete -c ftpget -s i -l input -d 'Fetch what FILE or stdin names too: a URL a line, or with --base a path a line; with -0 each ends in NUL' -r -F
+complete -c ftpget -l base -d 'The lines of -i are paths below this URL, taken as they are' -r
+complete -c ftpget -s o -l output -d 'Where to: a file, a directory (several URLs, a glob, or a trailing `/`), or `-` for stdout; by default ./NAME' -r -F
+complete -c ftpget -l links -d 'What to do about symbolic links: skip (and say so), follow (fetch what they lead to), keep (make links)' -r
+complete -c ftpget -s j -l jobs -d 'Connections; chosen by the round trip and the work if not given' -r
+complete -c ftpget -l move-source -d 'Move each file at the server into DIR when it is here, verified and synced' -r
+complete -c ftpget -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
+complete -c ftpget -l exclude -d 'Leave out what matches a GLOB, directories with all that is in them (repeatable)' -r
+complete -c ftpget -l max-size -d 'Leave larger files out' -r
+complete -c ftpget -l min-size -d 'Leave smaller files out' -r
+complete -c ftpget -l min-age -d 'Leave files out that were modified within this time: they may still be written' -r
+complete -c ftpget -l max-age -d 'Leave files out that were modified longer ago' -r
+complete -c ftpget -l max-delete -d 'Delete nothing if more than N files and directories would go' -r
 complete -c ftpget -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpget -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
 complete -c ftpget -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
+complete -c ftpget -l after -d 'Send this command when all is done and nothing failed (repeatable; a leading `*`: it may fail)' -r
+complete -c ftpget -s Q -l quote -d 'As --before; with a leading `-` as --after (curl\'s -Q)' -r
 complete -c ftpget -l user -d 'Log in as NAME' -r
 complete -c ftpget -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
 complete -c ftpget -l password-command -d 'Read the password from the first line that CMD prints' -r
@@ -25,9 +38,19 @@ complete -c ftpget -l report -d 'Write records as JSON Lines to FILE or to an op
 complete -c ftpget -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c ftpget -s g -l no-glob -l globoff -d 'Take `* ? [ {` in URLs as they are'
 complete -c ftpget -s r -l recursive -d 'Fetch whole trees; files that have the same size and time already are left alone'
+complete -c ftpget -s n -l dry-run -d 'Only say what would be fetched, deleted, moved'
+complete -c ftpget -s c -l continue -d 'Take a shorter file of the final name for the beginning of the remote one (parts of our own are always continued)'
 complete -c ftpget -l no-resume -d 'Begin again instead of continuing what an earlier run left'
-complete -c ftpget -l no-clobber -d 'Never replace a file that is there'
+complete -c ftpget -l no-clobber -d 'Never replace a file that is there; with -r and globs such files are left out, else that is an error'
+complete -c ftpget -s B -l ascii -l use-ascii -d 'Transfer text: line ends become LF; the same as `;type=a` in every URL'
+complete -c ftpget -l delete-source -d 'Delete each file at the server when it is here, verified and synced'
+complete -c ftpget -l newer -l update -d 'Transfer a file only if it is newer than the other side\'s, whatever the sizes (single files too)'
+complete -c ftpget -l size-only -d 'Files of the same size are the same, whatever their times (single files too)'
+complete -c ftpget -l always -d 'Transfer what is the same on both sides too'
+complete -c ftpget -l delete -d 'Delete what the source does not have, after all transfers and only if every listing was complete'
+complete -c ftpget -l allow-empty -d 'Delete also where the source is an empty directory'
 complete -c ftpget -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
 complete -c ftpget -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpget -s 4 -l ipv4 -d 'IPv4 only'

@@ -1,8 +1,19 @@
-complete -c ftpput -s j -l jobs -d 'Connections for -r; chosen by the round trip if not given' -r
+complete -c ftpput -l links -d 'What to do about symbolic links in trees: skip (and say so), follow (store what they lead to)' -r
+complete -c ftpput -l mode -l chmod -d 'Give every file these permission bits (SITE CHMOD)' -r
+complete -c ftpput -s j -l jobs -d 'Connections; chosen by the round trip and the work if not given' -r
+complete -c ftpput -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
+complete -c ftpput -l exclude -d 'Leave out what matches a GLOB, directories with all that is in them (repeatable)' -r
+complete -c ftpput -l max-size -d 'Leave larger files out' -r
+complete -c ftpput -l min-size -d 'Leave smaller files out' -r
+complete -c ftpput -l min-age -d 'Leave files out that were modified within this time: they may still be written' -r
+complete -c ftpput -l max-age -d 'Leave files out that were modified longer ago' -r
+complete -c ftpput -l max-delete -d 'Delete nothing if more than N files and directories would go' -r
 complete -c ftpput -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpput -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
 complete -c ftpput -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
+complete -c ftpput -l after -d 'Send this command when all is done and nothing failed (repeatable; a leading `*`: it may fail)' -r
+complete -c ftpput -s Q -l quote -d 'As --before; with a leading `-` as --after (curl\'s -Q)' -r
 complete -c ftpput -l user -d 'Log in as NAME' -r
 complete -c ftpput -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
 complete -c ftpput -l password-command -d 'Read the password from the first line that CMD prints' -r
@@ -24,11 +35,20 @@ complete -c ftpput -l report -d 'Write records as JSON Lines to FILE or to an op
 complete -c ftpput -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
-complete -c ftpput -s r -l recursive -d 'Store the contents of directories below the URL'
+complete -c ftpput -s r -l recursive -d 'Store the contents of directories below the URL; files that have the same size and time there are left alone'
+complete -c ftpput -s n -l dry-run -d 'Only say what would be stored and deleted'
 complete -c ftpput -l in-place -d 'Write under the final name at once, without a temporary one'
 complete -c ftpput -l replace -d 'Delete the old file before the complete upload gets its name, for servers that do not rename over a file'
 complete -c ftpput -s a -l append -d 'Add to the end of the remote file'
 complete -c ftpput -l no-resume -d 'Begin again instead of continuing what an earlier run left'
+complete -c ftpput -l no-clobber -d 'Never replace a file that is there; with -r such files are left out, else that is an error'
+complete -c ftpput -l keep-mode -d 'Give every file the permission bits that it has here (SITE CHMOD)'
+complete -c ftpput -s B -l ascii -l use-ascii -d 'Transfer text: line ends become CRLF; the same as `;type=a` in the URL'
+complete -c ftpput -l newer -l update -d 'Transfer a file only if it is newer than the other side\'s, whatever the sizes (single files too)'
+complete -c ftpput -l size-only -d 'Files of the same size are the same, whatever their times (single files too)'
+complete -c ftpput -l always -d 'Transfer what is the same on both sides too'
+complete -c ftpput -l delete -d 'Delete what the source does not have, after all transfers and only if every listing was complete'
+complete -c ftpput -l allow-empty -d 'Delete also where the source is an empty directory'
 complete -c ftpput -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
 complete -c ftpput -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpput -s 4 -l ipv4 -d 'IPv4 only'

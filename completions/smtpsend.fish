@@ -9,12 +9,17 @@ complete -c smtpsend -l body -d 'The text; `-` is stdin, which is also read when
 complete -c smtpsend -l html -d 'The HTML body; a text is made from it unless --body gives one' -r -F
 complete -c smtpsend -l attach -d 'A file to attach: FILE[;type=TYPE][;name=NAME]' -r
 complete -c smtpsend -l inline -d 'A file that the HTML shows as cid:NAME' -r
+complete -c smtpsend -l template -d 'A message with {{fields}}: header fields, an empty line, the text; flags win over its fields' -r -F
 complete -c smtpsend -l in-reply-to -d 'The Message-ID of what this answers' -r
 complete -c smtpsend -l each -d 'Send every message of a file, a folder, an mbox or a Maildir over one connection; may be repeated' -r -F
-complete -c smtpsend -l concurrency -d 'Use up to N connections for --each' -r
+complete -c smtpsend -l concurrency -d 'Use up to N connections for --each or --merge' -r
 complete -c smtpsend -s f -d 'The envelope\'s sender; \'<>\' for none' -r
 complete -c smtpsend -l local-domain -d 'Complete addresses without a domain by this one' -r
 complete -c smtpsend -s F -d 'The author\'s name, where From is missing' -r
+complete -c smtpsend -l merge -d 'Compose a message for each row of this file; {{fields}} in the template and in the flags are the row\'s values' -r -F
+complete -c smtpsend -l set -d 'The value of a field for rows that have none' -r
+complete -c smtpsend -l results -d 'Note in this file what became of each row; rows that it knows are not sent again' -r -F
+complete -c smtpsend -l rate -d 'Send at most so many messages in so much time' -r
 complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH' -r
 complete -c smtpsend -s A -l account -d 'The account of this name in the accounts file (default: the one whose `from` is the author)' -r
 complete -c smtpsend -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts)' -r -F
