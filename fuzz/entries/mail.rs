@@ -20,6 +20,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_encode", encode),
     ("mail_downgrade", downgrade),
     ("mail_template", template),
+    ("mail_accounts", accounts),
 ];
 
 /// A complete message: what is sent has its announced size, CRLF line ends only, and no Bcc.
@@ -35,6 +36,13 @@ fn complete(bytes: &[u8]) {
     assert!(check.feed(&sent).is_ok() && check.finish().is_ok(), "a bare CR or LF leaves");
     for (name, _) in scan::fields(&sent) {
         assert!(!name.eq_ignore_ascii_case(b"bcc") && !name.eq_ignore_ascii_case(b"resent-bcc"), "Bcc leaves");
+    }
+}
+
+/// An accounts file in msmtp's words.
+fn accounts(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        let _ = applayer::tool::smtpsend::is_accounts_file(text);
     }
 }
 

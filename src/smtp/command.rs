@@ -255,6 +255,11 @@ impl Command {
             let verb: String = verb.chars().filter(char::is_ascii_alphabetic).collect();
             return Err(Fault::new(Kind::BadData, format!("control character in an argument of {verb}")));
         }
+        if let Command::Ehlo(name) | Command::Helo(name) | Command::Lhlo(name) = self
+            && (name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()))
+        {
+            return Err(Fault::new(Kind::BadData, format!("{name:?} is no name to introduce ourselves by")));
+        }
         out.extend_from_slice(line.as_bytes());
         out.extend_from_slice(b"\r\n");
         Ok(())

@@ -266,6 +266,11 @@ fn become_other(program: &str, arguments: &[std::ffi::OsString]) -> ExitCode {
     Exit::from(fault.kind).into()
 }
 
+/// True if this is an accounts file, as `--accounts` reads it: without files, commands or defaults of the system.
+pub fn is_accounts_file(text: &str) -> bool {
+    Accounts::parse(text, &mut |_| Ok(String::new())).is_ok()
+}
+
 /// The command line, for man page and completions.
 pub fn command() -> clap::Command {
     <Args as clap::CommandFactory>::command()

@@ -99,6 +99,10 @@ fn bare(_: BareNewline) -> Fault {
     Fault::new(Kind::BadData, "bare CR or LF in the message: lines must end with CRLF")
 }
 
+fn out_of_step() -> Fault {
+    Fault::new(Kind::Protocol, "an answer before the end of the message: the server is out of step")
+}
+
 impl Client {
     /// Sends the message or its next chunk; the transaction knows afterwards what was sent.
     pub(super) async fn send_content(
@@ -165,6 +169,9 @@ impl Client {
         {
             return Err(Fault::new(Kind::Cancelled, "stopped before the end of the message"));
         }
+        if !transaction.awaits_reply() {
+            self.early(transaction)?;
+        }
         let end = self.out.len();
         if let Some((envelope, content)) = options.next.filter(|_| self.offer.pipelining) {
             let size = content.size_bytes();
@@ -200,6 +207,20 @@ impl Client {
         }
         transaction.sent(true);
         sent
+    }
+
+    /// An answer before the message is complete: a server that has given up is believed, any other is out of step. The end
+    /// of the message is not sent.
+    fn early(&mut self, transaction: &mut Transaction) -> Result<(), Fault> {
+        let arrived = self.arrived();
+        let Some(reply) = self.next_reply()? else {
+            return if self.reader.has_pending() { Err(out_of_step()) } else { arrived };
+        };
+        if reply.positive() || reply.intermediate() {
+            return Err(out_of_step());
+        }
+        transaction.broken_off(&reply);
+        Err(Fault::new(Kind::Disconnected, "the server broke off in the middle of the message"))
     }
 
     /// Sends a full block; a small rest waits for the end of the message.

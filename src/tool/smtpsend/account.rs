@@ -4,6 +4,7 @@
 use std::net::IpAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::time::Duration;
 
 use crate::cli::output::Output;
@@ -91,7 +92,7 @@ impl Accounts {
         let source = Source::path(path).map_err(config)?;
         let bytes = source.read_all("accounts", MAX_BYTES).map_err(config)?;
         let text = String::from_utf8(bytes).map_err(|_| Fault::new(Kind::Config, "accounts: not UTF-8"))?;
-        let found = Accounts::parse(&text).map_err(|fault| fault.context(path.display()))?;
+        let found = Accounts::parse(&text, &mut evaluate).map_err(|fault| fault.context(path.display()))?;
         let open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
         if open && found.accounts.iter().any(|account| account.password.is_some()) {
             let fault =
@@ -104,8 +105,8 @@ impl Accounts {
         Ok(found)
     }
 
-    /// Reads the text of an accounts file.
-    pub(super) fn parse(text: &str) -> Result<Accounts, Fault> {
+    /// Reads the text of an accounts file; `eval` is asked for the line that a command prints.
+    pub(super) fn parse(text: &str, eval: &mut dyn FnMut(&str) -> Result<String, Fault>) -> Result<Accounts, Fault> {
         let mut found = Accounts::default();
         let mut defaults = Account::default();
         let mut current: Option<Account> = None;
@@ -119,8 +120,15 @@ impl Accounts {
             if line.contains(['\0', '\r']) {
                 return Err(bad("a control character"));
             }
-            let (key, value) = line.split_once(|letter: char| letter.is_whitespace()).unwrap_or((line, ""));
-            let value = unquote(value.trim());
+            let printed;
+            let (mut key, mut value) = words(line);
+            if key == "eval" {
+                printed = eval(value).map_err(|fault| fault.context(format!("line {number}: eval")))?;
+                (key, value) = words(printed.trim());
+                if key == "eval" || printed.trim().contains(['\0', '\r', '\n']) {
+                    return Err(bad("eval: the command must print one setting"));
+                }
+            }
             match key {
                 "defaults" => {
                     found.accounts.extend(current.take());
@@ -264,10 +272,29 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
         | "tls_force_sslv3"
         | "keepbcc" => return Ok(false),
         // Silently doing less than these ask for would be unsafe.
-        "tls_crl_file" | "ntlmdomain" | "eval" => return Err("is not supported".to_owned()),
+        "tls_crl_file" | "ntlmdomain" => return Err("is not supported".to_owned()),
         _ => return Err("is not known".to_owned()),
     }
     Ok(true)
+}
+
+/// A setting and its value.
+fn words(line: &str) -> (&str, &str) {
+    let (key, value) = line.split_once(|letter: char| letter.is_whitespace()).unwrap_or((line, ""));
+    (key, unquote(value.trim()))
+}
+
+/// The first line that a command of the accounts file prints.
+fn evaluate(command: &str) -> Result<String, Fault> {
+    let config = |detail: String| Fault::new(Kind::Config, detail);
+    let mut shell = std::process::Command::new("/bin/sh");
+    shell.args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit());
+    let output = shell.output().map_err(|error| config(format!("{command}: {error}")))?;
+    if !output.status.success() {
+        return Err(config(format!("{command}: {}", output.status)));
+    }
+    let line = output.stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    String::from_utf8(line.to_vec()).map_err(|_| config(format!("{command}: what it prints is not UTF-8")))
 }
 
 /// A value may be quoted.
@@ -368,6 +395,10 @@ impl Aliases {
 mod tests {
     use super::*;
 
+    fn parse(text: &str) -> Result<Accounts, Fault> {
+        Accounts::parse(text, &mut |command| Ok(format!("user {command}")))
+    }
+
     const FILE: &str = "\
 # as msmtp has it
 defaults
@@ -394,7 +425,7 @@ account default : work
 
     #[test]
     fn a_file_of_msmtp_is_understood() {
-        let accounts = Accounts::parse(FILE).unwrap();
+        let accounts = parse(FILE).unwrap();
         let work = accounts.named("work").unwrap();
         assert_eq!((work.host.as_deref(), work.port, work.tls), (Some("mail.work.example"), Some(587), Some(true)));
         assert_eq!(
@@ -410,7 +441,7 @@ account default : work
         assert_eq!(by(Some("x@else.example")).as_deref(), Some("mail.work.example"), "the default");
         assert_eq!(by(None).as_deref(), Some("mail.work.example"));
         assert_eq!(accounts.named("none").unwrap_err().kind, Kind::Config);
-        assert!(Accounts::parse("").unwrap().by_author(Some("a@b")).is_none());
+        assert!(parse("").unwrap().by_author(Some("a@b")).is_none());
     }
 
     #[test]
@@ -433,7 +464,7 @@ account default : work
             "host a\rb",
             "host a\0b",
         ] {
-            let fault = Accounts::parse(&format!("\n{text}\n")).unwrap_err();
+            let fault = parse(&format!("\n{text}\n")).unwrap_err();
             assert!(fault.kind == Kind::Config && fault.detail.starts_with("line 2:"), "{text}: {fault}");
         }
     }

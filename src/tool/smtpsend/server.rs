@@ -245,7 +245,10 @@ impl<'a> Way<'a> {
             mechanism,
             helo: args.way.helo.clone().or_else(|| account.helo.clone()),
             dialer,
-            limits: args.net.limits(),
+            limits: match account.timeout {
+                Some(time) => args.net.limits().with_idle(args.net.timeout.min(time)),
+                None => args.net.limits(),
+            },
             connection: None,
         })
     }

@@ -91,21 +91,17 @@ impl Service for Store {
 
     fn accept<'a>(&'a self, peer: &'a Peer, envelope: Envelope, content: Box<dyn Content>) -> Later<'a, Answer> {
         Box::pin(async move {
-            let sender = envelope.sender.clone();
-            let reply = match self.take(peer, envelope, content).await {
-                Ok(id) => Reply::status(250, 0, 0, format!("taken as {id}")),
-                Err(Refusal::Loop(hops)) => {
-                    Reply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
-                }
-                Err(Refusal::Fault(fault)) => {
-                    self.out.error("message", &fault);
-                    Reply::status(451, 3, 0, "cannot be stored now")
-                }
-            };
-            if !reply.positive() {
-                self.refused("message", peer, Some(&sender), None, &reply);
+            let content: Arc<dyn Content> = content.into();
+            if !peer.lmtp {
+                return Answer::All(self.store(peer, envelope, content).await);
             }
-            Answer::All(reply)
+            // Each recipient's mailbox has its own word (RFC 2033, section 4.2).
+            let mut replies = Vec::with_capacity(envelope.recipients.len());
+            for recipient in &envelope.recipients {
+                let alone = Envelope { recipients: vec![recipient.clone()], ..envelope.clone() };
+                replies.push(self.store(peer, alone, Arc::clone(&content)).await);
+            }
+            Answer::Each(replies)
         })
     }
 }
@@ -125,6 +121,25 @@ impl From<Fault> for Refusal {
 }
 
 impl Store {
+    /// Stores a message and says what became of it, the same for all of its recipients.
+    async fn store(&self, peer: &Peer, envelope: Envelope, content: Arc<dyn Content>) -> Reply {
+        let sender = envelope.sender.clone();
+        let reply = match self.take(peer, envelope, content).await {
+            Ok(id) => Reply::status(250, 0, 0, format!("taken as {id}")),
+            Err(Refusal::Loop(hops)) => {
+                Reply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
+            }
+            Err(Refusal::Fault(fault)) => {
+                self.out.error("message", &fault);
+                Reply::status(451, 3, 0, "cannot be stored now")
+            }
+        };
+        if !reply.positive() {
+            self.refused("message", peer, Some(&sender), None, &reply);
+        }
+        reply
+    }
+
     /// The answer to RCPT.
     fn judge(&self, peer: &Peer, address: &str) -> Reply {
         match self.goal(address) {
@@ -167,7 +182,7 @@ impl Store {
 
     /// Puts the message where it belongs. When this returns Ok it is on disk everywhere: the mailboxes are staged before
     /// the queue commits, and renamed after it, so that a full disk leaves nothing anywhere.
-    async fn take(&self, peer: &Peer, envelope: Envelope, content: Box<dyn Content>) -> Result<String, Refusal> {
+    async fn take(&self, peer: &Peer, envelope: Envelope, content: Arc<dyn Content>) -> Result<String, Refusal> {
         let size_bytes = content.size_bytes();
         let id = new_id();
         let received = self.received(peer, &envelope, &id);
@@ -228,6 +243,8 @@ impl Store {
             files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
             size_bytes,
         };
+        let who = record.recipients.join(", ");
+        self.out.note(&format!("{shown}: {size_bytes} bytes from <{}> for {who}", record.sender));
         // A server whose reader went away keeps serving.
         let _ = self.out.emit(&record);
         Ok(shown)
@@ -275,6 +292,9 @@ impl Store {
     }
 
     fn emit_refused(&self, record: &Refused<'_>) {
+        let whom = record.recipient.or(record.sender).or(record.client.user).unwrap_or_default();
+        let from = record.client.ip.as_deref().unwrap_or("a local client");
+        self.out.note(&format!("{from}: refused {} {whom}: {}", record.what, record.reply));
         let _ = self.out.emit(record);
     }
 }
