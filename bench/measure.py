@@ -33,9 +33,10 @@ def measure(spawn, command):
                               preexec_fn=lambda: os.dup2(writer, 3))
         os.close(writer)
         words = report.read().split()
-    if done.returncode != 0 or len(words) != 3:
+    if done.returncode != 0 or len(words) != 4:
         return None, done.returncode
-    return (float(words[0]), float(words[1]), float(words[2]) / 1024), 0
+    wall, user, system, kib = map(float, words)
+    return (wall, user + system, kib / 1024), 0
 
 
 def main():

@@ -1,4 +1,4 @@
-/* Runs one command and prints wall seconds, CPU seconds and peak KiB on descriptor 3: a parent so small that neither its own
+/* Runs one command and prints wall, user and system seconds and peak KiB on descriptor 3: a parent so small that neither its own
  * memory nor its start-up shows in a command of two milliseconds. */
 #include <stdio.h>
 #include <sys/resource.h>
@@ -24,7 +24,7 @@ int main(int argc, char **argv) {
     }
     if (wait4(child, &status, 0, &usage) < 0) return 71;
     clock_gettime(CLOCK_MONOTONIC, &end);
-    dprintf(3, "%.6f %.6f %ld\n", (end.tv_sec - start.tv_sec) + (end.tv_nsec - start.tv_nsec) / 1e9,
-            seconds(usage.ru_utime) + seconds(usage.ru_stime), usage.ru_maxrss);
+    dprintf(3, "%.6f %.6f %.6f %ld\n", (end.tv_sec - start.tv_sec) + (end.tv_nsec - start.tv_nsec) / 1e9,
+            seconds(usage.ru_utime), seconds(usage.ru_stime), usage.ru_maxrss);
     return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
 }

@@ -36,6 +36,11 @@ impl Datagrams {
         Ok(Datagrams { socket: socket.into() })
     }
 
+    /// Small datagrams that the socket can hold before some are lost: each takes about a kilobyte of the kernel's memory.
+    pub fn capacity(&self) -> usize {
+        rustix::net::sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(SOCKET_BUFFER) / 1024
+    }
+
     /// Sends one datagram.
     pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
         rustix::net::send(&self.socket, datagram, SendFlags::empty())?;

@@ -22,7 +22,7 @@ pub(crate) fn data(name: &str) -> String {
     format!("{}/tests/data/dns/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn example() -> Server {
+pub(crate) fn example() -> Server {
     server("dnsserve")
         .args(["--listen", "127.0.0.1:0", "--allow-transfer", "127.0.0.1"])
         .arg(data("example.test.zone"))
@@ -266,27 +266,32 @@ fn nsd_and_dnsserve_agree(peer: &Peer) -> Verdict {
 
 fn knot_and_dnsserve_agree(peer: &Peer) -> Verdict {
     let dir = temp_dir();
-    let (addr, home) = (free_address(), dir.path().display());
+    agree(knot(peer, dir.path()).addr, true);
+    Verdict::Ok
+}
+
+/// Knot with the example zones.
+pub(crate) fn knot(peer: &Peer, dir: &Path) -> Daemon {
+    let (addr, home) = (free_address(), dir.display());
     let config = format!(
         "server:\n  listen: 127.0.0.1@{}\n  rundir: {home}\n  udp-workers: 1\n  tcp-workers: 1\ndatabase:\n  storage: {home}\n\
          log:\n- target: stderr\n  any: warning\n\
          template:\n- id: default\n  storage: {home}\n  semantic-checks: off\n\
          zone:\n- domain: example.test\n  file: {}\n- domain: other.test\n  file: {}\n",
         addr.port(),
-        tool_zone(dir.path()),
+        tool_zone(dir),
         data("other.test.zone"),
     );
-    let path = dir.path().join("knot.conf");
+    let path = dir.join("knot.conf");
     std::fs::write(&path, config).unwrap();
-    let mut command = peer.command("knotd", dir.path());
+    let mut command = peer.command("knotd", dir);
     command.arg("-c").arg(&path);
-    agree(peer.start(command, addr).addr, true);
-    Verdict::Ok
+    peer.start(command, addr)
 }
 
-fn unbound_resolves(peer: &Peer) -> Verdict {
-    let (dir, authority) = (temp_dir(), example());
-    let (addr, home) = (free_address(), dir.path().display());
+/// unbound, which asks dnsserve.
+pub(crate) fn unbound(peer: &Peer, dir: &Path, authority: &Server) -> Daemon {
+    let (addr, home) = (free_address(), dir.display());
     let config = format!(
         "server:\n  interface: 127.0.0.1@{}\n  chroot: \"\"\n  username: \"\"\n  directory: \"{home}\"\n  pidfile: \"\"\n  \
          use-syslog: no\n  do-not-query-localhost: no\n  do-daemonize: no\n  local-zone: \"test.\" nodefault\n  \
@@ -295,11 +300,16 @@ fn unbound_resolves(peer: &Peer) -> Verdict {
         addr.port(),
         authority.port(),
     );
-    let path = dir.path().join("unbound.conf");
+    let path = dir.join("unbound.conf");
     std::fs::write(&path, config).unwrap();
-    let mut command = peer.command("unbound", dir.path());
+    let mut command = peer.command("unbound", dir);
     command.arg("-d").arg("-c").arg(&path);
-    let daemon = peer.start(command, addr);
+    peer.start(command, addr)
+}
+
+fn unbound_resolves(peer: &Peer) -> Verdict {
+    let (dir, authority) = (temp_dir(), example());
+    let daemon = unbound(peer, dir.path(), &authority);
     let ask = |words: &[&str]| tool("dnsq").arg(format!("@{}", daemon.addr)).args(words).run();
     assert_eq!(ask(&["--short", "across.example.test"]).exits(0).text(), "www.other.test.\n198.51.100.1\n");
     assert_eq!(ask(&["--short", "big.example.test", "TXT"]).exits(0).text().lines().count(), 20);

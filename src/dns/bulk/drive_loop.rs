@@ -77,6 +77,9 @@ impl<'a, S: Surroundings> Loop<'a, S> {
         let answer_size = usize::from(options.edns.as_ref().map_or(512, |edns| edns.udp_size)).clamp(512, 4096) + 16;
         let sockets = Sockets::open(endpoints, Duration::from_micros(options.try_timeout), answer_size)
             .map_err(|error| Fault::network("opening sockets", &error))?;
+        // What the sockets cannot hold would be lost on the last step.
+        let most = u32::try_from(sockets.capacity(lanes)).unwrap_or(u32::MAX);
+        let options = Options { max_window: options.max_window.min(most), ..options };
         getrandom::fill(&mut [0]).map_err(|error| Fault::new(Kind::Internal, format!("no randomness: {error}")))?;
         // It was there a moment ago, and does not go away.
         let random = || {

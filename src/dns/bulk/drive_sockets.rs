@@ -114,6 +114,15 @@ impl Sockets {
         Ok(())
     }
 
+    /// Answers that the sockets of one server can hold between two looks.
+    pub(super) fn capacity(&self, each: usize) -> usize {
+        let capacity = |lane: &Lane| match lane {
+            Lane::Udp { socket: Some(socket), .. } => Some(socket.capacity()),
+            _ => None,
+        };
+        self.lanes.iter().filter_map(capacity).min().map_or(usize::MAX, |one| one * each.max(1))
+    }
+
     /// Lets the last group leave.
     pub(super) fn flush(&mut self) {
         if self.group.bytes.is_empty() {

@@ -25,6 +25,7 @@ impl Engine {
         // A server that could not even read the query answers with a bare header.
         let bare = message.len() == walk::HEADER && matches!(walk::flags(message) & 15, 1 | 2 | 4 | 5);
         if !bare && !walk::asks(message, held.question(), self.options.mix_case) {
+            self.slots.at_mut(slot).mismatched = true;
             return resolver.mismatch();
         }
         let Some(ticket) = held.tickets().iter().find(|ticket| ticket.id == id && ticket.lane == lane).copied() else {
@@ -254,8 +255,10 @@ impl Engine {
     fn retry(&mut self, slot: u32, failure: Failure, walked: Option<&Walked<'_>>, now: Micros, sink: &mut impl Sink) {
         let held = self.slots.at_mut(slot);
         // The most telling failure stays: a response code says more than silence after it.
-        if !(failure == Failure::TimedOut && matches!(held.failure, Failure::Rcode(_))) {
-            held.failure = failure;
+        match failure {
+            Failure::TimedOut if matches!(held.failure, Failure::Rcode(_)) => {}
+            Failure::TimedOut if held.mismatched => held.failure = Failure::Mismatched,
+            other => held.failure = other,
         }
         let (tries, last, first, kept) = (held.tries, held.resolver, held.first, held.failure);
         if tries >= self.options.tries || now >= first + self.options.name_timeout {

@@ -22,6 +22,8 @@ struct Nature {
     /// Answers a second; what goes beyond is dropped or refused.
     limit: Option<(f64, bool)>,
     dead: bool,
+    /// Loses six of ten in this time.
+    trouble: Option<(Micros, Micros)>,
 }
 
 const GOOD: Nature = Nature {
@@ -34,6 +36,7 @@ const GOOD: Nature = Nature {
     truncates: 0,
     limit: None,
     dead: false,
+    trouble: None,
 };
 
 /// An answer under way: when it arrives, its place among those of the same time, its lane, its bytes.
@@ -66,7 +69,9 @@ impl Outlet for Network {
         let at = if stream { usize::from(lane) - udp } else { usize::from(lane) / self.lanes_each.max(1) };
         let nature = self.natures[at];
         self.ids_seen[usize::from(u16::from_be_bytes([query[0], query[1]]))] += 1;
-        if nature.dead || self.chance(nature.loss) {
+        let now = self.now;
+        let troubled = nature.trouble.is_some_and(|(begin, end)| (begin..end).contains(&now));
+        if nature.dead || self.chance(nature.loss) || (troubled && self.chance(600)) {
             return;
         }
         let mut rcode = 0;
@@ -245,6 +250,7 @@ fn a_million_questions_over_a_bad_network() {
         assert!(health.window >= 700, "{health:?}");
     }
     assert!(liar.benched > 0 && liar.answered == 0 && liar.sent < 3_000, "{liar:?}");
+    assert!(report.health[3].limited_to > 0 && report.health[4].limited_to > 0, "{:?}", report.health);
     assert!(dead.benched > 0 && dead.sent < 3_000, "{dead:?}");
     assert_eq!(report.memory.0, report.memory.1, "what the engine holds does not grow");
 }
@@ -303,6 +309,19 @@ fn a_rate_limit_is_met() {
     }
 }
 
+/// A server that loses most for a second or two is not asked slowly for long.
+#[test]
+fn trouble_is_soon_forgotten() {
+    for (seed, last) in [(1, 300_000), (2, 1_000_000), (3, 2_000_000)] {
+        let nature = Nature { trouble: Some((1_000_000, 1_000_000 + last)), ..GOOD };
+        let report = run(400_000, &[nature], Options::default(), seed);
+        assert_eq!(report.ledger.failed, 0, "{:?}", report.ledger.failures);
+        let without = 400_000.0 * 0.011_3 / 1000.0;
+        let lost = report.seconds - without - last as f64 / 1e6;
+        assert!(lost < 3.0, "{lost} s more than {without} s for {last} µs of trouble: {:?}", report.health);
+    }
+}
+
 #[test]
 fn a_dead_server_ends_every_question() {
     let options = Options { tries: 3, try_timeout: 1_000_000, ..Options::default() };
@@ -310,6 +329,14 @@ fn a_dead_server_ends_every_question() {
     assert_eq!((report.ledger.failed, report.ledger.answered), (2_000, 0));
     assert_eq!(report.ledger.failures, [Failure::TimedOut]);
     assert!(report.ledger.slowest <= 30_100_000, "{}", report.ledger.slowest);
+}
+
+#[test]
+fn lies_from_everybody_are_an_outcome() {
+    let options = Options { tries: 2, ..Options::default() };
+    let report = run(2_000, &[Nature { lies: 1000, ..GOOD }], options, 1);
+    assert_eq!(report.ledger.failed, 2_000);
+    assert!(report.ledger.failures.contains(&Failure::Mismatched), "{:?}", report.ledger.failures);
 }
 
 #[test]

@@ -42,6 +42,8 @@ pub(super) struct Slot {
     pub(super) tries: u8,
     /// The newest ticket is being waited for (and counted in its resolver's window).
     pub(super) live: bool,
+    /// Something came under one of its IDs that was no answer to it.
+    pub(super) mismatched: bool,
     /// UDP said "truncated": from here on over a stream.
     pub(super) stream: bool,
     pub(super) ticket_count: u8,
@@ -129,6 +131,7 @@ impl Slots {
             state: State::Free,
             tries: 0,
             live: false,
+            mismatched: false,
             stream: false,
             ticket_count: 0,
             resolver: 0,
@@ -167,6 +170,7 @@ impl Slots {
         slot.state = State::Waiting;
         slot.tries = 0;
         slot.live = false;
+        slot.mismatched = false;
         slot.stream = false;
         slot.ticket_count = 0;
         slot.number = number;

@@ -92,6 +92,8 @@ pub enum Failure {
     Rcode(u16),
     /// The answer could not be read.
     Malformed,
+    /// What came under the question's ID in time answered other questions.
+    Mismatched,
     /// Nothing listens there.
     ConnectRefused,
     /// No way to the resolver.

@@ -16,12 +16,16 @@ const LOSS_TOLERATED: f64 = 0.05;
 const LOSS_OF_A_LIMIT: f64 = 0.25;
 /// An epoch is judged after so many outcomes at least: fewer say little about a share.
 const MIN_OUTCOMES: u32 = 64;
+/// With a pace also after this time, if there were at least some outcomes: a slow pace must not be judged seldom as well.
+const LONG_EPOCH: Micros = 250_000;
+/// See [`LONG_EPOCH`].
+const SOME_OUTCOMES: u32 = 16;
 /// Fewer losses than these are chance.
 const MIN_LOST: u32 = 6;
 /// A first answer is waited for so long; later on the round trips seen decide.
 const FIRST_WAIT: Micros = 1_000_000;
-/// No answer is given up earlier than this: a busy server is not a lost packet.
-const MIN_WAIT: Micros = 50_000;
+/// An answer has so much more time than the round trips say, however even they are: a busy server is not a lost packet.
+const MIN_MARGIN: f64 = 20_000.0;
 /// No pace is slower than this, in queries per microsecond: 50 a second.
 const MIN_PACE: f64 = 50.0 / 1e6;
 /// The first time on the bench; doubles up to [`MAX_BENCH`].
@@ -56,6 +60,8 @@ pub struct Health {
     pub unreachable: u64,
     /// How often it sat on the bench.
     pub benched: u64,
+    /// The slowest pace that it was asked at because it limits rates, in queries a second; 0 = it does not seem to.
+    pub limited_to: u32,
     /// The window at present.
     pub window: u32,
     /// The smoothed round trip, in microseconds; 0 = none seen.
@@ -80,6 +86,7 @@ impl Health {
         self.late += other.late;
         self.unreachable += other.unreachable;
         self.benched += other.benched;
+        self.limited_to += other.limited_to;
         self.window += other.window;
     }
 }
@@ -125,6 +132,8 @@ pub(super) struct Resolver {
     tokens_at: Micros,
     /// Epochs of heavy loss in a row.
     heavy: u32,
+    /// Epochs at a pace without loss in a row: each lets the pace grow faster than the one before.
+    clean: u32,
     benched_until: Micros,
     bench_time: Micros,
     /// Back from the bench, and not proven yet.
@@ -175,6 +184,7 @@ impl Resolver {
             tokens: 0.0,
             tokens_at: now,
             heavy: 0,
+            clean: 0,
             benched_until: 0,
             bench_time: FIRST_BENCH,
             on_probation: false,
@@ -216,7 +226,7 @@ impl Resolver {
     /// How long to wait for the answer of the `tries`th try.
     pub(super) fn wait(&self, tries: u8, longest: Micros) -> Micros {
         let base = if self.round_trip > 0.0 {
-            ((self.round_trip + 4.0 * self.variance) as Micros).max(MIN_WAIT)
+            (self.round_trip + (4.0 * self.variance).max(MIN_MARGIN)) as Micros
         } else {
             FIRST_WAIT
         };
@@ -276,14 +286,16 @@ impl Resolver {
         let total = epoch.total();
         let enough = MIN_OUTCOMES.max(if self.slow_start { 0 } else { self.window as u32 });
         let elapsed = now.saturating_sub(epoch.since);
-        if total.saturating_add(epoch.strange) < enough || (elapsed as f64) < self.round_trip {
+        let total = total.saturating_add(epoch.strange);
+        let long = self.pace.is_some() && elapsed >= LONG_EPOCH && total >= SOME_OUTCOMES;
+        if (total < enough && !long) || (elapsed as f64) < self.round_trip {
             return false;
         }
         self.epoch = Epoch { since: now, ..Epoch::default() };
         self.adapt(&epoch, elapsed);
         self.was_limit = false;
         let bad = epoch.lost + epoch.bad + epoch.strange;
-        Epoch::share(bad, bad + epoch.answered) > BAD_SHARE
+        total >= MIN_OUTCOMES && Epoch::share(bad, bad + epoch.answered) > BAD_SHARE
     }
 
     /// Additive increase, multiplicative decrease: but only loss beyond the network's own shrinks the window, and loss
@@ -305,14 +317,20 @@ impl Resolver {
         let is_heavy = limit > LOSS_OF_A_LIMIT && epoch.answered > 0;
         self.heavy = if is_heavy { self.heavy + 1 } else { 0 };
         if is_heavy && elapsed > 0 && (self.heavy > 1 || self.pace.is_some()) {
+            self.clean = 0;
             let measured = f64::from(epoch.answered) / elapsed as f64;
             let pace = self.pace.map_or(measured, |pace| (pace * 0.85).max(measured.min(pace)));
             self.pace = Some(pace.max(MIN_PACE));
+            let a_second = (pace.max(MIN_PACE) * 1e6) as u32;
+            let known = self.health.limited_to;
+            self.health.limited_to = if known == 0 { a_second } else { known.min(a_second) };
         } else if let Some(pace) = self.pace {
             if limit > LOSS_TOLERATED {
+                self.clean = 0;
                 self.pace = Some((pace * 0.95).max(MIN_PACE));
             } else if self.was_limit {
-                self.pace = Some(pace * 1.03);
+                self.pace = Some(pace * (1.0 + 0.03 * f64::from(1 << self.clean.min(5))));
+                self.clean += 1;
             } else {
                 self.pace = None; // it holds nothing back
             }
@@ -417,8 +435,8 @@ mod tests {
         for _ in 0..100 {
             resolver.round_trip(30_000);
         }
-        assert_eq!(resolver.wait(1, 5_000_000), MIN_WAIT);
-        assert_eq!(resolver.wait(3, 5_000_000), 4 * MIN_WAIT, "each try waits longer");
+        assert_eq!(resolver.wait(1, 5_000_000), 50_000);
+        assert_eq!(resolver.wait(3, 5_000_000), 4 * 50_000, "each try waits longer");
         assert_eq!(resolver.wait(200, 5_000_000), 3_200_000);
     }
 }

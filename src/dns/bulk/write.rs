@@ -362,7 +362,7 @@ pub fn kind_of(failure: Failure) -> Kind {
     match failure {
         Failure::TimedOut => Kind::TimedOut,
         Failure::Rcode(2) => Kind::PeerTemporary,
-        Failure::Rcode(1) | Failure::Malformed => Kind::Protocol,
+        Failure::Rcode(1) | Failure::Malformed | Failure::Mismatched => Kind::Protocol,
         Failure::Rcode(_) => Kind::Refused,
         Failure::ConnectRefused => Kind::ConnectRefused,
         Failure::Unreachable => Kind::Unreachable,
@@ -383,6 +383,7 @@ pub fn detail(failure: Failure) -> &'static str {
         Failure::Rcode(16) => "the servers say BADVERS",
         Failure::Rcode(_) => "the servers answer with an error",
         Failure::Malformed => "the answer cannot be read",
+        Failure::Mismatched => "only answers to other questions came",
         Failure::ConnectRefused => "nothing listens there",
         Failure::Unreachable => "no way to the server",
         Failure::Disconnected => "the connection ended",

@@ -361,6 +361,8 @@ struct ServerRecord {
     late: u64,
     unreachable: u64,
     benched: u64,
+    #[serde(skip_serializing_if = "is_none")]
+    limited_to: u32,
     window: u32,
     round_trip_ms: f64,
 }
@@ -403,10 +405,16 @@ impl ServerRecord {
             late: health.late,
             unreachable: health.unreachable,
             benched: health.benched,
+            limited_to: health.limited_to,
             window: health.window,
             round_trip_ms: health.round_trip as f64 / 1e3,
         }
     }
+}
+
+/// For figures that are left out when there is nothing to tell.
+fn is_none(figure: &u32) -> bool {
+    *figure == 0
 }
 
 impl Record for SummaryRecord {
