@@ -145,6 +145,22 @@ fn unanswered_questions_end_with_75() {
     assert_eq!(done.exits(69).records_of("error").len(), 2);
     let done = ask(silent.to_string(), &["--max-time", "0.1", "--tries", "5"]);
     assert_eq!(done.exits(75).records_of("summary")[0]["complete"], false);
+    // The wildcard probe, whose first label is a long one, is never answered: the end does not wait for it.
+    let no_probes = udp_peer(|query| {
+        let mut answer = query.to_vec();
+        (answer[2], answer[7], answer[11]) = (answer[2] | 0x80, 1, 0);
+        answer.truncate(answer.len() - 11);
+        answer.extend_from_slice(b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x00\x3c\x00\x04\xc0\x00\x02\x01");
+        if query[12] == 20 { Vec::new() } else { vec![answer] }
+    });
+    let dir = temp_dir();
+    let state = dir.path().join("state");
+    for (resume, records) in [(&[][..], 2), (&["--resume", state.to_str().unwrap()], 0)] {
+        let done = tool("dnsq").arg(format!("@{no_probes}"));
+        let done = done.args(["-f", "-", "--json", "--wildcards", "mark", "--max-time", "0.5"]).args(resume);
+        let done = done.stdin("a.b.test\nc.d.test\n").run();
+        assert_eq!(done.exits(75).records_of("answer").len(), records, "{done}");
+    }
 }
 
 /// Another server takes over what one cannot answer; the summary says who did what.
@@ -432,9 +448,7 @@ fn crash_and_resume_lose_nothing() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
-        // A record that was cut by the kill would end without a line feed: records leave whole.
-        let first = std::fs::read_to_string(&out).unwrap();
-        assert!(first.ends_with('\n') || first.is_empty());
+        // The kill may have cut a record, in the middle of a write: the next run begins where it began.
         tool("dnsq").args(&args).dir(dir.path()).stdout_to(&out).run().silent_success();
         assert!(!dir.path().join("state").exists(), "a finished run leaves no state");
         let mut counts = BTreeMap::<String, (usize, usize)>::new();

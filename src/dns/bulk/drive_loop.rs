@@ -29,6 +29,8 @@ const MAX_SLEEP: Duration = Duration::from_millis(500);
 const MAX_STALL: Duration = Duration::from_millis(2);
 /// How often a loop says how far it is.
 const TELL_EVERY: Micros = 100_000;
+/// A loop that did not come round for so long stood still.
+const STOOD_STILL: Micros = 5_000_000;
 /// Sockets for each server, if there are few servers.
 const MAX_LANES: usize = 4;
 /// Sockets of one loop; beyond that each server gets fewer.
@@ -141,6 +143,10 @@ impl<'a, S: Surroundings> Loop<'a, S> {
             let now = self.now();
             self.engine.tick(now, &mut self.judge);
             if now.saturating_sub(self.spoke) >= TELL_EVERY {
+                // Whoever stood still (stopped, or nobody took the records) cannot have heard anything.
+                if now.saturating_sub(self.spoke) > STOOD_STILL {
+                    self.engine.listen_anew(now);
+                }
                 self.spoke = now;
                 self.give_up_if_hopeless(now);
                 self.tell(now);
@@ -216,8 +222,10 @@ impl<'a, S: Surroundings> Loop<'a, S> {
         if self.settings.resumable {
             // What was not answered stays undone: the next run asks it again.
             self.engine.give_up(now, Failure::TimedOut, &mut Nobody);
+            self.judge.forget_held();
         } else {
             self.engine.give_up(now, Failure::TimedOut, &mut self.judge);
+            self.judge.end_probes();
         }
     }
 

@@ -228,6 +228,11 @@ impl Engine {
         if self.active == 0 { 0 } else { now.saturating_sub(self.heard) }
     }
 
+    /// The silence begins anew: so far nobody listened.
+    pub fn listen_anew(&mut self, now: Micros) {
+        self.heard = now;
+    }
+
     /// Ends every question that was taken in.
     pub fn give_up(&mut self, now: Micros, failure: Failure, sink: &mut impl Sink) {
         for slot in 0..self.slots.capacity() {

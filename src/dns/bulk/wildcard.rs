@@ -107,6 +107,21 @@ impl Judge {
         }
     }
 
+    /// Asks no more probes: what waits for one is no wildcard's, as far as is known.
+    pub fn end_probes(&mut self) {
+        for number in std::mem::take(&mut self.waiting) {
+            self.probed(number, None);
+        }
+    }
+
+    /// Forgets the names that wait for probes: they are not done.
+    pub fn forget_held(&mut self) {
+        self.parents.retain(|_, parent| matches!(parent, Parent::Known(_)));
+        self.waiting.clear();
+        self.probes.clear();
+        self.held = 0;
+    }
+
     /// A name was found: its record is judged now, or waits for the probe of its parent.
     fn found(&mut self, done: &Done<'_>, walked: &Walked<'_>, mode: Wildcards) {
         // The parent, with type and class: the probe's question without its first label.
@@ -301,6 +316,18 @@ mod tests {
         judge.ask_probes(|_, _| true);
         judge.probed(PROBE, None);
         assert_eq!(ready(&judge), "a.x.test.\t192.0.2.1\n");
+    }
+
+    #[test]
+    fn an_end_before_the_probe_leaves_nothing_waiting() {
+        let mut told = judge(Some(Wildcards::Drop));
+        done(&mut told, 0, "a", 1);
+        told.end_probes();
+        assert_eq!((ready(&told).as_str(), told.is_idle()), ("a.x.test.\t192.0.2.1\n", true));
+        let mut undone = judge(Some(Wildcards::Drop));
+        done(&mut undone, 0, "a", 1);
+        undone.forget_held();
+        assert_eq!((ready(&undone).as_str(), undone.is_idle(), undone.collector.done_before()), ("", true, 0));
     }
 
     #[test]

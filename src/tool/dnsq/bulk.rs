@@ -1,7 +1,9 @@
 //! `dnsq -f`: names from files, one record for every question.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -63,7 +65,7 @@ pub(super) struct BulkArgs {
     #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u16).range(1..=drive::MAX_THREADS as i64), default_value_t = 1)]
     threads: u16,
     /// Take an interrupted run up again: FILE remembers how far it came
-    #[arg(long, value_name = "FILE", requires = "file")]
+    #[arg(long, value_name = "FILE", requires = "file", conflicts_with = "report")]
     resume: Option<PathBuf>,
 }
 
@@ -127,6 +129,10 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         threads: usize::from(args.bulk.threads),
         servers,
     };
+    if resume.as_ref().is_some_and(|resume| resume.continues) {
+        let stdout = std::io::stdout();
+        drop_fragment(stdout.as_fd(), settings.end).map_err(|error| Fault::local("stdout", &error))?;
+    }
     if settings.skip > 0 {
         out.note(&format!("{} questions are done already", settings.skip));
     }
@@ -252,6 +258,31 @@ impl Surroundings for Around<'_> {
     }
 }
 
+/// A run that was killed may have left half a record at the end of the file that it appended to. Its question is asked
+/// again, so it goes: the next record must begin on a line of its own.
+fn drop_fragment(output: BorrowedFd<'_>, end: u8) -> std::io::Result<()> {
+    let file = File::from(output.try_clone_to_owned()?);
+    let data = file.metadata()?;
+    let appends = rustix::fs::fcntl_getfl(&file)?.contains(rustix::fs::OFlags::APPEND);
+    if !data.is_file() || !appends {
+        return Ok(());
+    }
+    // The descriptor is for writing; the file may be read by another one.
+    let reader = File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    let (mut at, mut block) = (data.len(), vec![0; 64 * 1024]);
+    while at > 0 {
+        let begin = at.saturating_sub(block.len() as u64);
+        let part = block.get_mut(..(at - begin) as usize).unwrap_or_default();
+        reader.read_exact_at(part, begin)?;
+        if let Some(place) = memchr::memrchr(end, part) {
+            at = begin + place as u64 + 1;
+            break;
+        }
+        at = begin;
+    }
+    if at < data.len() { file.set_len(at) } else { Ok(()) }
+}
+
 /// What the resume file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
@@ -268,13 +299,19 @@ struct Resume {
     path: PathBuf,
     state: State,
     saved: Instant,
+    /// There was a run before this one.
+    continues: bool,
 }
 
 impl Resume {
     fn open(path: PathBuf, files: &[String], types: &[String]) -> Result<Resume, Fault> {
+        let mut continues = true;
         let fresh = State { v: 1, questions: 0, files: files.to_vec(), types: types.to_vec() };
         let state = match fs::read(&path) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => fresh,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                continues = false;
+                fresh
+            }
             Err(error) => return Err(Fault::local(path.display(), &error)),
             Ok(bytes) => {
                 let found: State = serde_json::from_slice(&bytes)
@@ -288,7 +325,7 @@ impl Resume {
                 found
             }
         };
-        let resume = Resume { path, state, saved: Instant::now() };
+        let resume = Resume { path, state, saved: Instant::now(), continues };
         // Before the first question: a place that cannot be written is a mistake to be told now.
         resume.save(resume.state.questions)?;
         Ok(resume)
@@ -426,6 +463,25 @@ impl Record for SummaryRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn half_a_record_goes() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let long = "x".repeat(150_000);
+        for (before, after) in
+            [("", ""), ("a\nb\n", "a\nb\n"), ("a\nb", "a\n"), ("b", ""), (&*format!("a\n{long}"), "a\n"), (&*long, "")]
+        {
+            fs::write(&path, before).unwrap();
+            let file = File::options().append(true).open(&path).unwrap();
+            drop_fragment(file.as_fd(), b'\n').unwrap();
+            assert_eq!(fs::read_to_string(&path).unwrap(), after);
+        }
+        fs::write(&path, "a\nb").unwrap();
+        drop_fragment(File::options().write(true).open(&path).unwrap().as_fd(), b'\n').unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "a\nb", "what is not appended to is left alone");
+        drop_fragment(std::io::pipe().unwrap().1.as_fd(), b'\n').unwrap();
+    }
 
     #[test]
     fn a_resume_file_belongs_to_its_run() {
