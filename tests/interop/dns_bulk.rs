@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use crate::dns::{example, knot, nsd, unbound};
+use crate::dns::{data, example, knot, nsd, unbound};
 use crate::harness::{temp_dir, tool};
-use crate::peers::{Peer, Trial, Verdict};
+use crate::peers::{Peer, Trial, Verdict, free_address};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
@@ -14,6 +14,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial { peer: "knot", feature: "dig says of its answers what dnsq -f says", run: knot_as_dig_sees_it },
     Trial { peer: "unbound", feature: "dig says of its answers what dnsq -f says", run: unbound_as_dig_sees_it },
     Trial { peer: "nsd", feature: "answers dnsq -f, each name once", run: nsd_answers_all },
+    Trial { peer: "nsd", feature: "answers dnsq -f over TLS", run: nsd_answers_over_tls },
 ];
 
 /// Questions of every class: data, aliases, wildcards, referrals, no data, no name, too large for UDP, refused.
@@ -176,5 +177,37 @@ fn nsd_answers_all(peer: &Peer) -> Verdict {
     let summary = &json.records_of("summary")[0];
     assert_eq!((summary["asked"].as_u64(), summary["answered"].as_u64()), (Some(20_000), Some(15_000)));
     assert_eq!(summary["servers"][0]["truncated"], 200);
+    Verdict::Ok
+}
+
+/// NSD reads one message of a TLS record and looks at the others when more comes: none may be left waiting.
+fn nsd_answers_over_tls(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let (addr, home) = (free_address(), dir.path());
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
+    std::fs::write(home.join("cert.pem"), made.cert.pem()).unwrap();
+    std::fs::write(home.join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    let config = format!(
+        "server:\n  ip-address: 127.0.0.1\n  port: {0}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"\"\n  database: \"\"\n  \
+         tls-service-key: {1}/key.pem\n  tls-service-pem: {1}/cert.pem\n  tls-port: {0}\n  pidfile: {1}/pid\n  \
+         xfrdfile: {1}/xfrd\n  xfrdir: {1}\n  zonelistfile: {1}/list\n  server-count: 1\nremote-control:\n  control-enable: no\n\
+         zone:\n  name: other.test\n  zonefile: {2}\n",
+        addr.port(),
+        home.display(),
+        data("other.test.zone"),
+    );
+    std::fs::write(home.join("nsd.conf"), config).unwrap();
+    let mut command = peer.command("nsd", home);
+    command.args(["-d", "-c"]).arg(home.join("nsd.conf"));
+    let daemon = peer.start(command, addr);
+    let names: String = (0..5_000).map(|n| format!("www.other.test\nn{n}.other.test\n")).collect();
+    let ca = home.join("cert.pem").display().to_string();
+    let done = tool("dnsq")
+        .arg(format!("@tls://{}", daemon.addr))
+        .args(["--ca-cert", &ca, "-f", "-", "--json", "--tries", "1"])
+        .stdin(names)
+        .run();
+    let summary = &done.silent_success().records_of("summary")[0];
+    assert_eq!((summary["answered"].as_u64(), summary["negative"].as_u64()), (Some(5_000), Some(5_000)), "{summary}");
     Verdict::Ok
 }

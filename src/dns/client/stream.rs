@@ -38,11 +38,13 @@ struct Pending {
 impl Framed {
     /// Takes a connected stream over.
     pub(super) fn new(stream: Stream) -> Framed {
+        // NSD (4.6) reads one message of a TLS record and comes back to the others when more arrives: a record each.
+        let batch = if matches!(stream, Stream::Tls(_)) { 1 } else { MAX_BATCH_BYTES };
         let (reader, writer) = tokio::io::split(stream);
         let pending: Arc<Mutex<Pending>> = Arc::default();
         let (outgoing, queue) = mpsc::unbounded_channel();
         let tasks = [
-            tokio::spawn(end_with(pending.clone(), write(writer, queue))),
+            tokio::spawn(end_with(pending.clone(), write(writer, queue, batch))),
             tokio::spawn(end_with(pending.clone(), read(reader, pending.clone()))),
         ];
         Framed { outgoing, pending, tasks }
@@ -134,9 +136,9 @@ async fn end_with(pending: Arc<Mutex<Pending>>, work: impl Future<Output = Fault
 }
 
 /// Writes what is queued, as much as there is with one call.
-async fn write(mut writer: WriteHalf<Stream>, mut queue: mpsc::UnboundedReceiver<Vec<u8>>) -> Fault {
+async fn write(mut writer: WriteHalf<Stream>, mut queue: mpsc::UnboundedReceiver<Vec<u8>>, most: usize) -> Fault {
     while let Some(mut batch) = queue.recv().await {
-        while batch.len() < MAX_BATCH_BYTES {
+        while batch.len() < most {
             let Ok(next) = queue.try_recv() else { break };
             batch.extend(next);
         }
