@@ -76,7 +76,7 @@ impl<'a, S: Surroundings> Loop<'a, S> {
         };
         let ways: Vec<Way> = settings.servers.iter().map(|(endpoint, _)| way(endpoint)).collect();
         let endpoints = settings.servers.iter().zip(&ways).map(|((endpoint, _), way)| (endpoint.clone(), way.sockets));
-        let answer_size = usize::from(options.edns.as_ref().map_or(512, |edns| edns.udp_size)).clamp(512, 4096) + 16;
+        let answer_size = usize::from(options.edns.as_ref().map_or(512, |edns| edns.udp_size)).max(512) + 16;
         let sockets = Sockets::open(endpoints, Duration::from_micros(options.try_timeout), answer_size)
             .map_err(|error| Fault::network("opening sockets", &error))?;
         // What the sockets cannot hold would be lost on the last step.

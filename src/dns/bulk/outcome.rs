@@ -51,7 +51,7 @@ impl Engine {
         match walked {
             Some(walked) if matches!(walked.rcode, 0 | 3 | 6) => {
                 resolver.health.answered += 1;
-                resolver.outcome(window::Outcome::Answered);
+                resolver.outcome(now, window::Outcome::Answered);
                 self.settle(slot);
                 self.leave_list(slot);
                 self.slots.at_mut(slot).resolver = resolver_at;
@@ -70,7 +70,7 @@ impl Engine {
     fn truncated(&mut self, slot: u32, at: u16, ticket: Ticket, newest: bool, now: Micros) {
         if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
             resolver.health.truncated += 1;
-            resolver.outcome(window::Outcome::Answered);
+            resolver.outcome(now, window::Outcome::Answered);
         }
         if newest {
             self.settle(slot);
@@ -120,7 +120,7 @@ impl Engine {
             Failure::Rcode(_) => resolver.health.refused += 1,
             _ => resolver.mismatch(),
         }
-        resolver.outcome(window::Outcome::Bad);
+        resolver.outcome(now, window::Outcome::Bad);
         if newest {
             self.settle(slot);
             self.leave_list(slot);
@@ -152,7 +152,7 @@ impl Engine {
     fn unreachable(&mut self, slot: u32, at: u16, ticket: Ticket, failure: Failure, now: Micros, sink: &mut impl Sink) {
         if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
             resolver.health.unreachable += 1;
-            resolver.outcome(window::Outcome::Lost);
+            resolver.outcome(now, window::Outcome::Lost);
         }
         self.settle(slot);
         self.leave_list(slot);
@@ -186,7 +186,7 @@ impl Engine {
             if state == State::Asked {
                 if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
                     resolver.health.timed_out += 1;
-                    resolver.outcome(window::Outcome::Lost);
+                    resolver.outcome(now, window::Outcome::Lost);
                 }
                 self.settle(slot);
                 self.retry(slot, Failure::TimedOut, None, now, sink);

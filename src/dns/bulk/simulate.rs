@@ -251,7 +251,7 @@ fn a_million_questions_over_a_bad_network() {
     }
     assert!(liar.benched > 0 && liar.answered == 0 && liar.sent < 3_000, "{liar:?}");
     assert!(report.health[3].limited_to > 0 && report.health[4].limited_to > 0, "{:?}", report.health);
-    assert!(dead.benched > 0 && dead.sent < 3_000, "{dead:?}");
+    assert!((1..20).contains(&dead.benched) && dead.sent < 3_000, "{dead:?}");
     assert_eq!(report.memory.0, report.memory.1, "what the engine holds does not grow");
 }
 

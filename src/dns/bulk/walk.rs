@@ -49,9 +49,10 @@ pub struct Place {
 }
 
 impl Place {
-    /// The time to live; one with the top bit set means 0 (RFC 2181, section 8).
+    /// The time to live; one with the top bit set means 0 (RFC 2181, section 8), except in an EDNS record, which means
+    /// something else by it.
     pub fn seconds(&self) -> u32 {
-        if self.ttl >> 31 == 0 { self.ttl } else { 0 }
+        if self.ttl >> 31 == 0 || self.rtype == OPT { self.ttl } else { 0 }
     }
 }
 

@@ -245,8 +245,11 @@ impl Resolver {
         }
     }
 
-    /// Counts what became of a query.
-    pub(super) fn outcome(&mut self, outcome: Outcome) {
+    /// Counts what became of a query. What comes to those on the bench was asked before: they are judged already.
+    pub(super) fn outcome(&mut self, now: Micros, outcome: Outcome) {
+        if now < self.benched_until {
+            return;
+        }
         match outcome {
             Outcome::Answered => self.epoch.answered += 1,
             Outcome::Lost => self.epoch.lost += 1,
@@ -386,7 +389,7 @@ mod tests {
             for n in 0..count {
                 resolver.in_flight -= 1;
                 resolver.round_trip(10_000);
-                resolver.outcome(if n % 100 < lost_in_100 { Outcome::Lost } else { Outcome::Answered });
+                resolver.outcome(now, if n % 100 < lost_in_100 { Outcome::Lost } else { Outcome::Answered });
             }
             now += 10_000;
             let _ = resolver.judge(now);
@@ -416,14 +419,16 @@ mod tests {
         let mut resolver = Resolver::new(1000, 0);
         resolver.bench(0);
         assert_eq!((resolver.room(1_999_999), resolver.room(2_000_000)), (0, 1));
+        resolver.outcome(1_000_000, Outcome::Lost);
+        assert!(!resolver.judge(2_000_000), "what was asked before the bench does not count");
         resolver.sent(2_000_000);
         resolver.in_flight -= 1;
-        resolver.outcome(Outcome::Lost);
+        resolver.outcome(2_500_000, Outcome::Lost);
         assert!(resolver.judge(2_500_000), "a failed probe is judged at once");
         resolver.bench(2_500_000);
         assert_eq!(resolver.benched_until(), 6_500_000);
         assert!(!resolver.is_healthy(7_000_000));
-        resolver.outcome(Outcome::Answered);
+        resolver.outcome(7_000_000, Outcome::Answered);
         assert!(resolver.is_healthy(7_000_000));
         assert_eq!(resolver.room(7_000_000), START as u32);
     }
