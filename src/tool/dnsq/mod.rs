@@ -5,6 +5,7 @@ mod bulk;
 mod idn;
 mod query;
 mod records;
+mod resume;
 mod servers;
 mod transfer;
 mod words;
