@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +13,7 @@ use crate::fault::{Fault, Kind};
 
 /// How often the resume file is written.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
+
 /// What the resume file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct State {
@@ -90,11 +91,15 @@ impl Resume {
         };
         let state = State { questions, ..self.state.clone() };
         let text = serde_json::to_vec(&state).map_err(|error| Fault::new(Kind::Internal, format!("JSON: {error}")))?;
-        let folder = self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| failed(&error))?;
-        file.write_all(&text).map_err(|error| failed(&error))?;
-        file.persist(&self.path).map_err(|error| failed(&error.error))?;
-        Ok(())
+        // Always the same name, so that runs that are killed in this moment leave one at most; never through a link.
+        let mut name = self.path.clone().into_os_string();
+        name.push(".new");
+        let write = || {
+            let _ = fs::remove_file(&name);
+            File::options().write(true).create_new(true).open(&name)?.write_all(&text)?;
+            fs::rename(&name, &self.path)
+        };
+        write().map_err(|error| failed(&error))
     }
 
     /// The run is complete.
