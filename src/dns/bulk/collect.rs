@@ -8,7 +8,8 @@ use super::wildcard::Wildcards;
 use super::write::{Verdict, Writer, detail, kind_of};
 use crate::fault::Kind;
 
-/// Records that wait for their turn with `--ordered`: intake stalls when so many questions lie behind the oldest open one.
+/// Records that wait for their turn with `--ordered`, over all loops: intake stalls when so many questions lie behind the
+/// oldest open one.
 pub const MAX_ORDERED: u64 = 8192;
 /// How far the newest question may be ahead of the oldest open one without order.
 pub const MAX_SPREAD: u64 = 1 << 20;
@@ -136,9 +137,9 @@ struct Order {
 }
 
 impl Order {
-    fn new(ordered: bool) -> Order {
-        let spread = if ordered { MAX_ORDERED } else { MAX_SPREAD };
-        let waiting = if ordered { vec![Vec::new(); spread as usize] } else { Vec::new() };
+    fn new(ordered: Option<u64>) -> Order {
+        let spread = ordered.map_or(MAX_SPREAD, |most| most.clamp(1, MAX_ORDERED).next_multiple_of(64));
+        let waiting = if ordered.is_some() { vec![Vec::new(); spread as usize] } else { Vec::new() };
         Order { oldest: 0, done: vec![0; (spread / 64) as usize], spread, waiting, blocks: VecDeque::new() }
     }
 
@@ -199,8 +200,8 @@ impl Order {
 }
 
 impl Collector {
-    /// A collector for questions numbered from 0 on.
-    pub fn new(writer: Writer, ordered: bool) -> Collector {
+    /// A collector for questions numbered from 0 on; with order so many records may wait for their turn.
+    pub fn new(writer: Writer, ordered: Option<u64>) -> Collector {
         Collector {
             writer,
             ready: Vec::with_capacity(512 * 1024),
@@ -331,7 +332,7 @@ mod tests {
     use super::*;
 
     fn collector(ordered: bool) -> Collector {
-        Collector::new(Writer::new(Form::Short, b'\n', false, &[]), ordered)
+        Collector::new(Writer::new(Form::Short, b'\n', false, &[]), ordered.then_some(MAX_ORDERED))
     }
 
     fn fail(collector: &mut Collector, number: u64) {

@@ -11,7 +11,7 @@ use super::question::MAX_LINE;
 use crate::fault::Fault;
 
 /// Bytes read at a time; a block is at most this and a line longer.
-const READ: usize = 64 * 1024;
+const READ: usize = 32 * 1024;
 
 /// One source of names.
 #[derive(Debug, Clone, PartialEq, Eq)]

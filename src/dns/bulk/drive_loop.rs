@@ -4,7 +4,7 @@
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::collect::{Collector, Counts};
+use super::collect::{Collector, Counts, MAX_ORDERED};
 use super::drive::{MAX_SILENCE, Settings, Surroundings};
 use super::drive_hub::{Hub, Standing};
 use super::drive_intake::{Intake, Supply};
@@ -97,6 +97,7 @@ impl<'a, S: Surroundings> Loop<'a, S> {
         });
         let named: Vec<Server> = named.collect();
         let writer = Writer::new(settings.form.clone(), settings.end, options.mix_case, &named);
+        let ordered = settings.ordered.then_some(MAX_ORDERED / settings.threads.max(1) as u64);
         Ok(Loop {
             number,
             settings,
@@ -105,7 +106,7 @@ impl<'a, S: Surroundings> Loop<'a, S> {
             started,
             engine: Engine::new(options, &ways, random(), now),
             sockets,
-            judge: Judge::new(Collector::new(writer, settings.ordered), settings.wildcards, random()),
+            judge: Judge::new(Collector::new(writer, ordered), settings.wildcards, random()),
             intake: Intake::new(supply, settings),
             unflushed: None,
             spoke: 0,

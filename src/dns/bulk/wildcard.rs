@@ -270,7 +270,7 @@ mod tests {
     }
 
     fn judge(mode: Option<Wildcards>) -> Judge {
-        let collector = Collector::new(Writer::new(Form::Short, b'\n', false, &[]), false);
+        let collector = Collector::new(Writer::new(Form::Short, b'\n', false, &[]), None);
         Judge::new(collector, mode, Random::seeded(1))
     }
 
