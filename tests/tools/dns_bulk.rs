@@ -145,6 +145,10 @@ fn unanswered_questions_end_with_75() {
     assert_eq!(done.exits(69).records_of("error").len(), 2);
     let done = ask(silent.to_string(), &["--max-time", "0.1", "--tries", "5"]);
     assert_eq!(done.exits(75).records_of("summary")[0]["complete"], false);
+    let done = ask(silent.to_string(), &["--max-time-per-name", "0.5", "--tries", "50"]);
+    let elapsed: Vec<f64> =
+        done.exits(75).records_of("error").iter().map(|error| error["elapsed_ms"].as_f64().unwrap()).collect();
+    assert!(elapsed.len() == 2 && elapsed.iter().all(|time| (500.0..5_000.0).contains(time)), "{done}");
     // The wildcard probe, whose first label is a long one, is never answered: the end does not wait for it.
     let no_probes = udp_peer(|query| {
         let mut answer = query.to_vec();
