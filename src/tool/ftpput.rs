@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::Way;
-use crate::ftp::mirror::{self, Links, Mode, Offered, Settings, Source, set_mode};
+use crate::ftp::mirror::{self, Links, Mode, Offered, Settings, Source, set_mode, with_way_round};
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, Progress, Put, Replace, store};
 use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, now};
@@ -300,7 +300,7 @@ impl Run<'_> {
             set_mode(&mut client, &url.path, mode).await?;
         }
         self.servers.give_back(url, client);
-        let done = result?;
+        let done = result.map_err(|fault| with_way_round(fault, args.way_to_replace()))?;
         lock(&self.summary).add(done.bytes);
         self.out.emit(&TransferRecord::put(url.to_string(), &done, mode))
     }

@@ -86,7 +86,7 @@ pub async fn store(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> R
     };
     let path = temporary.as_ref().unwrap_or(put.path);
     let offset = match (put.resume && !put.ascii && put.replace != Replace::Append, source.size) {
-        (true, Some(size)) => resume_offset(client, path, source.file, size).await?,
+        (true, Some(size)) => resume_offset(client, path, source, size).await?,
         _ => 0,
     };
     let command = match (put.replace, offset) {
@@ -114,10 +114,13 @@ pub(crate) fn temporary_path(path: &RemotePath) -> Result<RemotePath, Fault> {
     Ok(path.parent().unwrap_or_default().join(&name))
 }
 
-/// How much of the file the server already holds; the local file is positioned behind it.
-async fn resume_offset(client: &mut Client, path: &RemotePath, mut file: &File, size: u64) -> Result<u64, Fault> {
-    let reply = client.call(&Command::Size(path.argument())).await?;
-    let Some(there) = size_of(&reply).filter(|there| *there > 0 && *there <= size) else { return Ok(0) };
+/// How much of the file the server already holds; the local file is positioned behind it. Bytes that were sent before the
+/// local file was modified may be another file's: only a part that is younger than the file is continued.
+async fn resume_offset(client: &mut Client, path: &RemotePath, source: &Source<'_>, size: u64) -> Result<u64, Fault> {
+    let (there, sent) = client.size_and_time(path).await?;
+    let younger = sent.zip(source.modified).is_some_and(|(sent, modified)| sent > modified);
+    let Some(there) = there.filter(|there| younger && *there > 0 && *there <= size) else { return Ok(0) };
+    let mut file = source.file;
     // The offset must be accepted before the upload starts: without it STOR would overwrite from the beginning.
     let seek = |to| std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(to));
     let mut seek = seek;

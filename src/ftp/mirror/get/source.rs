@@ -83,9 +83,12 @@ impl Download {
                 ready.push(file);
             }
         }
+        if ready.is_empty() {
+            return Ok(());
+        }
         let commands: Vec<Command> = ready.iter().flat_map(|file| self.commands(file)).collect();
         let replies = client.call_all(&commands).await?;
-        for (file, replies) in ready.iter().zip(replies.chunks(commands.len() / ready.len().max(1))) {
+        for (file, replies) in ready.iter().zip(replies.chunks(commands.len() / ready.len())) {
             match replies.iter().find(|reply| matches!(reply.class(), Class::Transient | Class::Permanent)) {
                 None => self.disposed(file, Outcome::Done),
                 Some(reply) => {

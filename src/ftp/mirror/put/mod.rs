@@ -230,8 +230,9 @@ impl Upload {
         };
         match client.list(&directory.remote, self.settings.way, false, &mut each).await {
             Ok(_) => {}
-            // Only a dry run asks for what was not made.
-            Err(fault) if fault.kind == Kind::NoInput && client.usable() && !directory.made => {}
+            // What is not made yet is empty.
+            Err(fault)
+                if fault.kind == Kind::NoInput && client.usable() && (self.settings.dry_run || !directory.made) => {}
             Err(fault) => return Err(fault),
         }
         let jobs = self.decide(client, root, directory, ascii, &there, &mut events).await?;
@@ -336,7 +337,7 @@ impl Upload {
             resume: self.settings.resume || retries > 0,
             progress: self.settings.progress.clone(),
         };
-        let done = store(client, &put, &source).await?;
+        let done = store(client, &put, &source).await.map_err(|fault| with_way_round(fault, self.replace))?;
         let mode = match self.mode {
             Mode::Server => None,
             Mode::Keep => Some(meta.mode() & 0o777),
@@ -366,6 +367,16 @@ impl Upload {
 fn file_job(root: usize, directory: &Directory, file: &LocalFile, ascii: bool) -> FileJob {
     let remote = directory.remote.join(&file.name);
     FileJob { root, local: file.path.clone(), remote, ascii, compare: None, follow: file.through_link }
+}
+
+/// Names the ways round a server that refuses the temporary name.
+pub(crate) fn with_way_round(fault: Fault, replace: Replace) -> Fault {
+    match (fault.kind, fault.hint, replace) {
+        (Kind::Refused, None, Replace::Atomic | Replace::DeleteFirst) => {
+            fault.with_hint("if it is the temporary name that is refused: --in-place uploads under the final one")
+        }
+        _ => fault,
+    }
 }
 
 /// Sets permission bits; the file is stored already, so a refusal says just that.

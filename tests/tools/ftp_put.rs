@@ -1,0 +1,288 @@
+//! ftpput through its command line: trees that are sent again only where they differ, deleting at the server, modes, links,
+//! and servers that refuse.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use crate::ftp_get::{Tree, lines_of, serve, set_time, summary, url};
+use crate::harness::{Conn, Done, peer, temp_dir, tool};
+use crate::schema::assert_records_match_schema;
+
+fn put(dir: &Path, args: &[&str], url: &str) -> Done {
+    let done = tool("ftpput").args(args).arg(url).dir(dir).run();
+    if args.contains(&"--json") && done.status != 64 {
+        assert_records_match_schema("ftpput", &done);
+    }
+    done
+}
+
+#[test]
+fn only_what_changed_is_sent() {
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = serve(root.path());
+    Tree::new(work.path()).file("t/a", "one").file("t/sub/b", "two").file("t/sub/c", "three");
+    let to = url(&server, "in/");
+    let counts = |done: &Done| (summary(done, "files"), summary(done, "same"));
+    assert_eq!(counts(&put(work.path(), &["--json", "-r", "t"], &to)), (3, 0));
+    assert_eq!(counts(&put(work.path(), &["--json", "-r", "t"], &to)), (0, 3));
+    // Another size, another time, a new file, a new directory.
+    Tree::new(work.path()).file("t/a", "longer").file("t/sub/d", "four").file("t/new/e", "five");
+    set_time(&work.path().join("t/sub/b"), 1_500_000_000);
+    assert_eq!(counts(&put(work.path(), &["--json", "-r", "t"], &to)), (4, 1));
+    assert_eq!(std::fs::read(root.path().join("in/a")).unwrap(), b"longer");
+    // An older file here: not newer than there; the same size: nothing to do; and all of it again.
+    set_time(&work.path().join("t/sub/b"), 1_400_000_000);
+    assert_eq!(counts(&put(work.path(), &["--json", "-r", "--newer", "t"], &to)), (0, 5));
+    assert_eq!(counts(&put(work.path(), &["--json", "-r", "--size-only", "t"], &to)), (0, 5));
+    assert_eq!(counts(&put(work.path(), &["--json", "-r", "-n", "t"], &to)), (1, 4));
+    assert_eq!(counts(&put(work.path(), &["--json", "-r", "--always", "t"], &to)), (5, 0));
+    // Single files are sent unless a flag says otherwise.
+    assert_eq!(counts(&put(work.path(), &["--json", "t/a"], &to)), (1, 0));
+    assert_eq!(counts(&put(work.path(), &["--json", "--newer", "t/a"], &to)), (0, 1));
+    Tree::new(work.path()).file("t/a", "other!");
+    assert_eq!(counts(&put(work.path(), &["--json", "-r", "--no-clobber", "t"], &to)), (0, 0));
+    assert_eq!(put(work.path(), &["--no-clobber", "t/a"], &to).status, 73);
+    assert_eq!(std::fs::read(root.path().join("in/a")).unwrap(), b"longer");
+}
+
+/// What an earlier run left is continued only if it was sent after the file was last modified.
+#[test]
+fn a_part_of_an_older_version_is_not_continued() {
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = serve(root.path());
+    let whole = "0123456789abcdef".repeat(60_000);
+    Tree::new(work.path()).file("x", &whole);
+    for (sent, resumed) in [(1_600_000_001, 500_000), (1_600_000_000, 0), (1_500_000_000, 0)] {
+        set_time(&work.path().join("x"), 1_600_000_000);
+        Tree::new(root.path()).file(".x.part", if resumed > 0 { &whole[..500_000] } else { "of another version" });
+        set_time(&root.path().join(".x.part"), sent);
+        let done = put(work.path(), &["--json", "x"], &url(&server, "x"));
+        assert_eq!((done.status, done.records()[0]["resumed_from_bytes"].as_u64()), (0, Some(resumed)), "{done}");
+        assert!(std::fs::read_to_string(root.path().join("x")).unwrap() == whole, "{done}");
+        assert_eq!(lines_of(root.path()), ["x"]);
+    }
+}
+
+#[test]
+fn rules_choose_and_protect() {
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = serve(root.path());
+    Tree::new(work.path()).file("t/a.txt", "a").file("t/b.o", "b").file("t/sub/c.txt", "c").file("t/bin/d", "d");
+    Tree::new(root.path()).file("in/old.txt", "x").file("in/keep.o", "x").file("in/gone/e.txt", "x");
+    Tree::new(root.path()).file("in/mixed/f.txt", "x").file("in/mixed/g.o", "x");
+    let to = url(&server, "in/");
+    let args = ["--json", "-r", "--exclude", "*.o", "--exclude", "bin/", "--delete", "t"];
+    let plan = put(work.path(), &[&["-n"], &args[..]].concat(), &to);
+    assert_eq!((plan.status, summary(&plan, "files"), summary(&plan, "deleted")), (0, 2, 4), "{plan}");
+    assert!(root.path().join("in/old.txt").exists() && !root.path().join("in/a.txt").exists());
+    let done = put(work.path(), &args, &to);
+    assert_eq!((done.status, summary(&done, "files"), summary(&done, "deleted")), (0, 2, 4), "{done}");
+    assert_eq!(
+        lines_of(root.path()),
+        ["in/", "in/a.txt", "in/keep.o", "in/mixed/", "in/mixed/g.o", "in/sub/", "in/sub/c.txt"]
+    );
+    // Without files in them directories are not made when only some files are wanted.
+    let done = put(work.path(), &["--json", "-r", "--include", "*.txt", "t"], &url(&server, "some/"));
+    assert_eq!(done.status, 0, "{done}");
+    assert_eq!(lines_of(&root.path().join("some")), ["a.txt", "sub/", "sub/c.txt"]);
+    let done = put(work.path(), &["--json", "-r", "--include", "*.pdf", "t"], &url(&server, "some/"));
+    assert_eq!(done.status, 1, "nothing matches\n{done}");
+}
+
+#[test]
+fn deleting_has_its_limits() {
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = serve(root.path());
+    Tree::new(work.path()).file("t/a", "a");
+    Tree::new(root.path())
+        .file("in/x/1", "")
+        .file("in/x/2", "")
+        .file("in/y", "")
+        .file("in/.a.part", "left by another run");
+    let to = url(&server, "in/");
+    let done = put(work.path(), &["--json", "-r", "--delete", "--max-delete", "3", "t"], &to);
+    assert_eq!((done.status, summary(&done, "deleted")), (1, 0), "{done}");
+    done.says("4 deletions are more than 3");
+    assert!(root.path().join("in/y").exists() && root.path().join("in/a").exists());
+    // An empty source: perhaps something is not mounted.
+    std::fs::create_dir(work.path().join("empty")).unwrap();
+    let done = put(work.path(), &["--json", "-r", "--delete", "empty"], &to);
+    assert_eq!((done.status, summary(&done, "deleted"), done.records_of("skipped").len()), (0, 0, 1), "{done}");
+    let done = put(work.path(), &["--json", "-r", "--delete", "--max-delete", "4", "t"], &to);
+    assert_eq!((done.status, summary(&done, "deleted")), (0, 4), "{done}");
+    assert_eq!(lines_of(root.path()), ["in/", "in/a"]);
+    let done = put(work.path(), &["-r", "--delete", "--allow-empty", "empty"], &to);
+    assert_eq!(done.status, 0, "{done}");
+    assert_eq!(lines_of(root.path()), ["in/"]);
+    assert_eq!(put(work.path(), &["-r", "--delete", "t", "empty"], &to).status, 64);
+    assert_eq!(put(work.path(), &["--delete", "t/a"], &to).status, 64);
+}
+
+#[test]
+fn links_are_skipped_or_followed_but_never_out() {
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = serve(root.path());
+    Tree::new(work.path()).file("outside", "secret").file("t/d/a", "a");
+    symlink("d/a", work.path().join("t/file")).unwrap();
+    symlink("d", work.path().join("t/dir")).unwrap();
+    symlink("../outside", work.path().join("t/out")).unwrap();
+    symlink("..", work.path().join("t/d/up")).unwrap();
+    symlink("nowhere", work.path().join("t/dangling")).unwrap();
+    let done = put(work.path(), &["--json", "-r", "t"], &url(&server, "skip/"));
+    assert_eq!((done.status, summary(&done, "files"), summary(&done, "skipped")), (0, 1, 5), "{done}");
+    let done = put(work.path(), &["--json", "-r", "--links=follow", "t"], &url(&server, "follow/"));
+    assert_eq!(done.status, 66, "the first failure: a link that leads nowhere\n{done}");
+    assert_eq!(lines_of(&root.path().join("follow")), ["d/", "d/a", "dir/", "dir/a", "file"]);
+    let errors: Vec<_> = done.records_of("error").iter().map(|error| error["target"].to_string()).collect();
+    assert!(errors.iter().any(|target| target.contains("t/out")), "{done}");
+    assert_eq!(put(work.path(), &["--links=keep", "-r", "t"], &url(&server, "")).status, 64);
+}
+
+#[test]
+fn modes_and_times_go_along() {
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = serve(root.path());
+    Tree::new(work.path()).file("a", "a");
+    std::fs::set_permissions(work.path().join("a"), PermissionsExt::from_mode(0o640)).unwrap();
+    set_time(&work.path().join("a"), 1_500_000_000);
+    let mode = |name: &str| std::fs::metadata(root.path().join(name)).unwrap().permissions().mode() & 0o7777;
+    let done = put(work.path(), &["--json", "--keep-mode", "a"], &url(&server, "kept"));
+    assert_eq!((done.status, mode("kept"), done.records()[0]["mode"].as_str()), (0, 0o640, Some("0640")), "{done}");
+    assert_eq!(done.records()[0]["modified"], "2017-07-14T02:40:00Z");
+    let done = put(work.path(), &["--mode=600", "a"], &url(&server, "set"));
+    assert_eq!((done.status, mode("set")), (0, 0o600), "{done}");
+    let done = tool("ftpput").args(["--mode=604", "-", &url(&server, "piped")]).stdin("x").run();
+    assert_eq!((done.status, mode("piped")), (0, 0o604), "{done}");
+    for bad in ["8", "rw", "17777", ""] {
+        assert_eq!(put(work.path(), &[&format!("--mode={bad}"), "a"], &url(&server, "bad")).status, 64, "{bad}");
+    }
+    let done = put(
+        work.path(),
+        &["-Q", "SITE CHMOD 755 sent", "--after", "RNFR sent", "--after", "RNTO moved", "a"],
+        &url(&server, "sent"),
+    );
+    assert_eq!(done.status, 69, "the file is not there yet when -Q is sent\n{done}");
+    let args = ["-Q", "*SITE CHMOD 755 sent", "-Q", "-RNFR sent", "-Q", "-RNTO moved", "a"];
+    let done = put(work.path(), &args, &url(&server, "sent"));
+    assert_eq!(done.status, 0, "{done}");
+    assert!(root.path().join("moved").exists() && !root.path().join("sent").exists());
+}
+
+/// What a server for uploads refuses, and what it heard.
+#[derive(Default, Clone)]
+struct Refusals {
+    store: Option<&'static str>,
+    rename: Option<&'static str>,
+    chmod: Option<&'static str>,
+    size: Option<u64>,
+    heard: Arc<Mutex<Vec<String>>>,
+    stores: Arc<AtomicUsize>,
+}
+
+fn refusing_server(refusals: Refusals) -> crate::harness::Peer {
+    peer(move |mut conn| uploads(&mut conn, &refusals))
+}
+
+fn uploads(conn: &mut Conn, refusals: &Refusals) {
+    let mut passive = None;
+    let mut received = 0;
+    conn.send("220 ready\r\n");
+    while let Some(line) = conn.line() {
+        refusals.heard.lock().unwrap().push(line.clone());
+        let reply = match line.split(' ').next().unwrap_or_default() {
+            "USER" => "331 password\r\n".to_owned(),
+            "PASS" => "230 in\r\n".to_owned(),
+            "FEAT" => "211-Features:\r\n MLST type*;size*;\r\n SIZE\r\n211 End\r\n".to_owned(),
+            "EPSV" => {
+                let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                let port = listener.local_addr().unwrap().port();
+                passive = Some(listener);
+                format!("229 passive (|||{port}|)\r\n")
+            }
+            "STOR" => {
+                refusals.stores.fetch_add(1, Ordering::SeqCst);
+                match refusals.store {
+                    Some(reply) => reply.to_owned(),
+                    None => {
+                        conn.send("150 go on\r\n");
+                        let (mut data, _) = passive.take().unwrap().accept().unwrap();
+                        received = std::io::copy(&mut data, &mut std::io::sink()).unwrap();
+                        "226 got it\r\n".to_owned()
+                    }
+                }
+            }
+            "MLSD" => "550 not there\r\n".to_owned(),
+            "MKD" => "257 made\r\n".to_owned(),
+            "SIZE" if received == 0 => "550 nothing\r\n".to_owned(),
+            "SIZE" => format!("213 {}\r\n", refusals.size.unwrap_or(received)),
+            "RNFR" => "350 to\r\n".to_owned(),
+            "RNTO" => refusals.rename.unwrap_or("250 done\r\n").to_owned(),
+            "SITE" => refusals.chmod.unwrap_or("200 done\r\n").to_owned(),
+            "QUIT" => {
+                conn.send("221 bye\r\n");
+                return;
+            }
+            "TYPE" | "DELE" => "200 ok\r\n".to_owned(),
+            _ => "502 what?\r\n".to_owned(),
+        };
+        conn.send(reply);
+    }
+}
+
+#[test]
+fn a_full_server_is_not_asked_for_every_file() {
+    let work = temp_dir();
+    let mut tree = Tree::new(work.path());
+    for number in 0..20 {
+        tree = tree.file(&format!("t/{number}"), "x");
+    }
+    let refusals = Refusals { store: Some("452 no space left\r\n"), ..Refusals::default() };
+    let stores = refusals.stores.clone();
+    let server = refusing_server(refusals);
+    let done = put(work.path(), &["--json", "-j1", "-r", "t"], &format!("ftp://{}/in/", server.addr));
+    assert_eq!(done.status, 75, "{done}");
+    assert!(stores.load(Ordering::SeqCst) <= 2, "asked {} times\n{done}", stores.load(Ordering::SeqCst));
+    done.says("more not tried");
+}
+
+#[test]
+fn refusals_are_explained() {
+    let work = temp_dir();
+    Tree::new(work.path()).file("a", "hello");
+    let run = |refusals: Refusals, args: &[&str]| {
+        let heard = refusals.heard.clone();
+        let server = refusing_server(refusals);
+        let done = put(work.path(), &[args, &["a"]].concat(), &format!("ftp://{}/x", server.addr));
+        (done, heard.lock().unwrap().clone())
+    };
+    // The new name is refused: the hint names the ways round, and the temporary file is taken away.
+    let (done, heard) = run(Refusals { rename: Some("553 exists\r\n"), ..Refusals::default() }, &["--json"]);
+    assert_eq!(done.status, 69, "{done}");
+    done.says("--in-place");
+    assert!(heard.iter().any(|line| line == "DELE .x.part"), "{heard:?}");
+    // The temporary name is refused.
+    let (done, _) = run(Refusals { store: Some("553 no dots\r\n"), ..Refusals::default() }, &["--json"]);
+    assert_eq!(done.status, 69, "{done}");
+    done.says("--in-place");
+    let (done, heard) = run(Refusals { rename: Some("553 exists\r\n"), ..Refusals::default() }, &["--in-place"]);
+    assert_eq!(done.status, 0, "{done}");
+    assert!(
+        heard.iter().any(|line| line == "STOR x") && !heard.iter().any(|line| line.starts_with("RNFR")),
+        "{heard:?}"
+    );
+    let (done, heard) = run(Refusals::default(), &["--replace"]);
+    assert_eq!(done.status, 0, "{done}");
+    let at =
+        |wanted: &str| heard.iter().position(|line| line == wanted).unwrap_or_else(|| panic!("{wanted}: {heard:?}"));
+    assert!(at("DELE x") < at("RNTO x") && at("STOR .x.part") < at("DELE x"), "{heard:?}");
+    // 226 alone is not enough where the size says otherwise.
+    let (done, heard) = run(Refusals { size: Some(3), ..Refusals::default() }, &["--json"]);
+    assert_eq!(done.status, 75, "{done}");
+    assert!(!heard.iter().any(|line| line.starts_with("RNTO")), "{heard:?}");
+    // Stored, but not as asked.
+    let (done, _) = run(Refusals { chmod: Some("502 what?\r\n"), ..Refusals::default() }, &["--json", "--mode=644"]);
+    assert_eq!(done.status, 69, "{done}");
+    done.says("mode");
+}
