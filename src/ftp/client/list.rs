@@ -34,6 +34,8 @@ pub enum Way {
     List,
     /// STAT: no data connection is needed.
     Stat,
+    /// As [`Way::Auto`], and by STAT where no data connection can be had (a firewall).
+    Any,
 }
 
 /// How a listing went.
@@ -52,11 +54,35 @@ impl Client {
     /// would print nothing (vsftpd lists what is not there as empty).
     pub async fn list(&mut self, path: &RemotePath, way: Way, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
         let mlsd = match way {
-            Way::Auto => (self.features.mlst || !self.features.known) && !Learned::get(&self.options.learned.no_mlsd),
+            Way::Auto | Way::Any => {
+                (self.features.mlst || !self.features.known) && !Learned::get(&self.options.learned.no_mlsd)
+            }
             Way::Mlsd => true,
             Way::List => false,
-            Way::Stat => return self.list_by_stat(path, each).await,
+            Way::Stat => return self.list_by_stat(path, check, each).await,
         };
+        if way == Way::Any {
+            if Learned::get(&self.options.learned.no_data) {
+                return self.list_by_stat(path, check, each).await;
+            }
+            let mut lines = false;
+            let noting = &mut |line: Line, raw: &[u8]| {
+                lines = true;
+                each(line, raw)
+            };
+            let fault = match Box::pin(self.list(path, Way::Auto, check, noting)).await {
+                Err(fault) if !lines && no_data_connection(&fault) => fault,
+                other => return other,
+            };
+            self.options.trace.note("no data connection can be had; listing by STAT");
+            if !self.usable() {
+                self.renew().await?;
+            }
+            // The first failure is the news if this does not work either.
+            let listed = self.list_by_stat(path, check, each).await.map_err(|_| fault)?;
+            Learned::set(&self.options.learned.no_data);
+            return Ok(listed);
+        }
         self.set_type(false).await?;
         if mlsd {
             let argument = (!path.is_login()).then(|| path.as_bytes().to_vec());
@@ -82,8 +108,7 @@ impl Client {
         }
         let listed = self.list_with_options(if enter { None } else { Some(path) }, each).await;
         if enter && self.usable() {
-            let back = self.login_directory.clone().unwrap_or_default();
-            self.must(&Command::Cwd(back), Kind::Refused).await?;
+            self.leave().await?;
         }
         listed
     }
@@ -156,22 +181,36 @@ impl Client {
             // A TLS connection cut off, a reset, too much: what was listed may not be all.
             return Err(self.control.fail(fault));
         }
+        if lister.finish() == Line::Unknown {
+            unknown += 1;
+            each(Line::Unknown, HALF)?;
+        }
         drop(begun);
         let reply = self.finish(&command).await?;
         Ok(Listed { way, unknown, reply })
     }
 
-    /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3).
-    async fn list_by_stat(&mut self, path: &RemotePath, each: Each<'_>) -> Result<Listed, Fault> {
+    /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3). `check` as for
+    /// [`Client::list`]: a listing of nothing may be a directory that is not there.
+    async fn list_by_stat(&mut self, path: &RemotePath, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
         let reply = self.must(&Command::Stat(Some(path.argument())), Kind::NoInput).await?;
         let mut lister = Lister::list(now());
-        let mut unknown = 0;
+        let (mut entries, mut unknown) = (0u64, 0u64);
         for line in reply.middle() {
+            // Some servers put a space before each line.
             let line = line.strip_prefix(b" ").unwrap_or(line);
-            match lister.line(line) {
-                Line::Unknown => unknown += 1,
-                parsed => each(parsed, line)?,
-            }
+            let parsed = lister.line(line);
+            unknown += u64::from(parsed == Line::Unknown);
+            entries += u64::from(matches!(parsed, Line::Entry(_)));
+            each(parsed, line)?;
+        }
+        if lister.finish() == Line::Unknown {
+            unknown += 1;
+            each(Line::Unknown, HALF)?;
+        }
+        if check && entries == 0 && !path.is_login() {
+            self.enter(path).await?;
+            self.leave().await?;
         }
         let reply = Reply { code: reply.code, lines: reply.lines.last().cloned().into_iter().collect() };
         Ok(Listed { way: Way::Stat, unknown, reply })
@@ -188,6 +227,21 @@ impl Client {
         self.must(&Command::Cwd(path.argument()), Kind::NoInput).await?;
         Ok(())
     }
+
+    /// Goes back to where the login landed.
+    pub(super) async fn leave(&mut self) -> Result<(), Fault> {
+        let back = self.login_directory.clone().unwrap_or_default();
+        self.must(&Command::Cwd(back), Kind::Refused).await.map(drop)
+    }
+}
+
+/// What stands for the line of an entry of which only the first half came.
+const HALF: &[u8] = b"(the listing ends in the middle of an entry)";
+
+/// True when a listing failed because no data connection could be had, before its first byte.
+fn no_data_connection(fault: &Fault) -> bool {
+    let network = matches!(fault.kind, Kind::ConnectRefused | Kind::Unreachable | Kind::TimedOut);
+    fault.code == Some(425) || (network && fault.detail.starts_with("data connection"))
 }
 
 /// Seconds since 1970.

@@ -83,6 +83,8 @@ pub struct Learned {
     no_mlsd: AtomicBool,
     no_list_options: AtomicBool,
     no_set_time: AtomicBool,
+    /// No data connection can be had; listings come by STAT.
+    no_data: AtomicBool,
 }
 
 impl Learned {
@@ -380,8 +382,7 @@ impl Client {
             // A directory lets itself be entered; where we were is restored.
             match self.enter(path).await {
                 Ok(()) => {
-                    let back = self.login_directory.clone().unwrap_or_default();
-                    self.must(&Command::Cwd(back), Kind::Refused).await?;
+                    self.leave().await?;
                     entry.entry_type = EntryType::Directory;
                 }
                 Err(fault) if fault.kind == Kind::NoInput => return Ok(None),
