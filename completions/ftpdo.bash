@@ -23,12 +23,28 @@ _ftpdo() {
 
     case "${cmd}" in
         ftpdo)
-            opts="-p -r -f -A -4 -6 -q -v -0 -h -V --parents --recursive --force --active --port-range --pasv-address --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version mkdir rm mv stat raw"
+            opts="-p -r -f -d -c -a -k -n -A -4 -6 -q -v -0 -h -V --parents --recursive --force --date --no-create --algorithm --keep-going --dry-run --active --port-range --pasv-address --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --date)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -d)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --algorithm)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -a)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --port-range)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

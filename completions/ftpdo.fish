@@ -1,3 +1,5 @@
+complete -c ftpdo -s d -l date -d 'touch: this time instead of now: 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago' -r
+complete -c ftpdo -s a -l algorithm -d 'hash: SHA-512, SHA-256, SHA-1, MD5 or CRC32 instead of the strongest that the server has' -r
 complete -c ftpdo -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpdo -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
@@ -23,9 +25,12 @@ complete -c ftpdo -l report -d 'Write records as JSON Lines to FILE or to an ope
 complete -c ftpdo -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
-complete -c ftpdo -s p -l parents -d 'With mkdir: parents too, and no error for what is there already'
-complete -c ftpdo -s r -l recursive -d 'With rm: directories with all that is in them'
-complete -c ftpdo -s f -l force -d 'With rm: no error for what is not there'
+complete -c ftpdo -s p -l parents -d 'mkdir: parents too, and no error for what is there already'
+complete -c ftpdo -s r -l recursive -d 'rm: directories with all that is in them'
+complete -c ftpdo -s f -l force -d 'rm: no error for what is not there'
+complete -c ftpdo -s c -l no-create -d 'touch: make no files'
+complete -c ftpdo -s k -l keep-going -d 'Go on with the script after a command that failed'
+complete -c ftpdo -s n -l dry-run -d 'Change nothing: say what would be done'
 complete -c ftpdo -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
 complete -c ftpdo -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpdo -s 4 -l ipv4 -d 'IPv4 only'

@@ -1,4 +1,18 @@
-complete -c ftpls -l way -d 'How to list: auto (MLSD, else LIST), mlsd, list, or stat (needs no data connection)' -r
+complete -c ftpls -l max-depth -d 'Go down N directories at most; 1 is the directory itself' -r
+complete -c ftpls -l sort -d 'In which order: as the server lists (at once, however long), by name, largest or latest first' -r -f -a "none\t'As the server lists them, at once'
+name\t'By path, byte by byte'
+size\t'Largest first'
+time\t'Latest first'"
+complete -c ftpls -l name -d 'Only names that match this glob; with a / in it the path (repeatable: one must match)' -r
+complete -c ftpls -l exclude -d 'Leave out what matches this glob, directories with all that is in them (repeatable)' -r
+complete -c ftpls -l type -d 'Only files (f), directories (d), links (l) or others (o); `f,l` for several' -r
+complete -c ftpls -l min-size -d 'Only entries of this size or larger' -r
+complete -c ftpls -l max-size -d 'Only entries of this size or smaller' -r
+complete -c ftpls -l newer -d 'Only entries modified at this time or later: 2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago' -r
+complete -c ftpls -l older -d 'Only entries modified at this time or earlier' -r
+complete -c ftpls -l way -d 'How to list: auto (MLSD, else LIST, else STAT), mlsd, list, or stat (needs no data connection)' -r
+complete -c ftpls -l parse -d 'Read a listing that was saved, in any dialect, instead of asking a server' -r -F
+complete -c ftpls -l now -d 'The time of that listing: it decides the year of dates that have none' -r
 complete -c ftpls -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpls -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
@@ -26,6 +40,10 @@ always\t'Always'
 never\t'Never'"
 complete -c ftpls -s l -l long -d 'Type, mode, owner, group, size, time and name, with TABs between them'
 complete -c ftpls -s R -l recursive -d 'Go down into directories'
+complete -c ftpls -l du -d 'Print what the files below each directory take together, in bytes'
+complete -c ftpls -s g -l no-glob -l globoff -d 'Take *, ?, [ and { in URLs as they are'
+complete -c ftpls -l reverse -d 'The other way round'
+complete -c ftpls -l stat -d 'The same as --way stat'
 complete -c ftpls -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
 complete -c ftpls -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpls -s 4 -l ipv4 -d 'IPv4 only'

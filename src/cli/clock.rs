@@ -28,9 +28,43 @@ pub fn now() -> Zoned {
     jiff::Timestamp::now().to_zoned(zone())
 }
 
+/// A moment on the command line, in seconds since 1970: `2026-11-23T05:52:22Z`, `2026-11-23 05:52` and `2026-11-23` in the
+/// local zone, `@1795413142`, or a duration such as `2d`: that long ago.
+pub fn moment(text: &str) -> Result<i64, String> {
+    if let Ok(ago) = crate::cli::units::duration(text) {
+        let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);
+        return Ok(jiff::Timestamp::now().as_second().saturating_sub(ago));
+    }
+    if let Some(seconds) = text.strip_prefix('@').and_then(|seconds| seconds.parse::<i64>().ok()) {
+        return Ok(seconds);
+    }
+    if let Ok(exact) = text.parse::<jiff::Timestamp>() {
+        return Ok(exact.as_second());
+    }
+    let local = text.parse::<jiff::civil::DateTime>().ok().and_then(|time| time.to_zoned(zone()).ok());
+    local.map(|time| time.timestamp().as_second()).ok_or_else(|| {
+        format!("{text:?} is no time (2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago)")
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn moments() {
+        assert_eq!(moment("2026-11-23T05:52:22Z"), Ok(1_795_413_142));
+        assert_eq!(moment("@1795413142"), Ok(1_795_413_142));
+        assert_eq!(moment("2026-11-23T06:52:22+01:00"), Ok(1_795_413_142));
+        let midnight: jiff::civil::DateTime = "2026-11-23T00:00:00".parse().unwrap();
+        assert_eq!(moment("2026-11-23"), Ok(midnight.to_zoned(zone()).unwrap().timestamp().as_second()));
+        assert_eq!(moment("2026-11-23 05:52").unwrap() - moment("2026-11-23").unwrap(), 21_120);
+        let now = jiff::Timestamp::now().as_second();
+        assert!((now - 172_800 - moment("2d").unwrap()).abs() < 5);
+        for bad in ["", "yesterday", "2026-13-01", "@x", "2026-02-29"] {
+            assert!(moment(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn agrees_with_the_named_zone() {

@@ -296,6 +296,11 @@ impl Output {
         self.0.serving.store(true, Ordering::Relaxed);
     }
 
+    /// An error if records cannot leave any more.
+    pub fn check(&self) -> Result<(), Fault> {
+        self.outcome(self.batch())
+    }
+
     /// Lets every buffered record leave.
     pub fn flush(&self) -> Result<(), Fault> {
         let mut batch = self.batch();

@@ -116,13 +116,22 @@ impl Glob {
     /// One name of the directory that the walk has reached: whether the glob matches it, and the walk below it, should it
     /// be a directory. A leading dot is matched by a dot only.
     pub fn step(&self, walk: &Walk, name: &[u8]) -> (bool, Walk) {
+        self.advance(walk, name, true)
+    }
+
+    /// The walk below a name that is a link: only what a component of its own matches leads through it, `**` does not.
+    pub fn step_through(&self, walk: &Walk, name: &[u8]) -> Walk {
+        self.advance(walk, name, false).1
+    }
+
+    fn advance(&self, walk: &Walk, name: &[u8], deep: bool) -> (bool, Walk) {
         let letters = characters(name);
         let hidden = name.starts_with(b".");
         let (mut matched, mut below) = (false, Vec::new());
         for &(alternative, at) in &walk.0 {
             let Some(path) = self.alternatives.get(alternative) else { continue };
             let (found, next) = match path.get(at) {
-                Some(Component::Deep) => (!hidden, at),
+                Some(Component::Deep) => (deep && !hidden, at),
                 Some(Component::Name(tokens)) => {
                     let dot = tokens.first() == Some(&Token::Is(u32::from('.')));
                     ((dot || !hidden) && name_matches(tokens, &letters), at + 1)
@@ -461,6 +470,9 @@ mod tests {
         let glob = Glob::new("a/b").unwrap();
         assert!(glob.step(&glob.walk(), b"x").1.is_over(), "no need to look into x");
         assert!(!glob.step(&glob.walk(), b"a").1.is_over());
+        let deep = Glob::new("**/b").unwrap();
+        assert!(!deep.step(&deep.walk(), b"a").1.is_over() && deep.step_through(&deep.walk(), b"a").is_over());
+        assert!(!glob.step_through(&glob.walk(), b"a").is_over());
     }
 
     #[test]

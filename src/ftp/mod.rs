@@ -3,6 +3,7 @@
 //! | file | role |
 //! |---|---|
 //! | [`command`], [`reply`], [`address`], [`listing`], [`path`] | wire text ↔ types, pure |
+//! | [`checksum`] | what servers compute of files, pure |
 //! | [`glob`] | which names and paths are meant, pure |
 //! | [`session`] | server state machine: command → actions, pure |
 //! | [`store`] | the tree being served: confined below its root, atomic uploads |
@@ -12,6 +13,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod checksum;
 pub mod client;
 pub mod command;
 pub mod glob;

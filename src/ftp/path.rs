@@ -195,6 +195,11 @@ impl FtpUrl {
     }
 }
 
+/// A path or a name as it stands in a URL.
+pub fn url_encoded(path: &[u8]) -> impl fmt::Display + '_ {
+    percent_encode(path, ESCAPED)
+}
+
 impl fmt::Display for FtpUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}://", self.scheme.as_str())?;
@@ -208,7 +213,7 @@ impl fmt::Display for FtpUrl {
         if let Some(port) = self.port {
             write!(f, ":{port}")?;
         }
-        let path = percent_encode(self.path.as_bytes(), ESCAPED);
+        let path = url_encoded(self.path.as_bytes());
         let slash =
             if self.directory && !self.path.is_login() && !self.path.as_bytes().ends_with(b"/") { "/" } else { "" };
         write!(f, "/{path}{slash}{}", if self.ascii { ";type=a" } else { "" })

@@ -219,11 +219,6 @@ pub(super) fn base64_unless_utf8(name: &[u8]) -> Option<String> {
     std::str::from_utf8(name).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(name))
 }
 
-/// Parses all URLs before anything is done: a typo in the last one must not show after an hour.
-pub(super) fn parse_urls(texts: &[String]) -> Result<Vec<FtpUrl>, Fault> {
-    texts.iter().map(|text| FtpUrl::parse(text)).collect()
-}
-
 /// Seconds since 1970.
 pub(super) fn now() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);

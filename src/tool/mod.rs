@@ -5,6 +5,7 @@ pub mod dnsserve;
 mod ftp_args;
 mod ftp_report;
 mod ftp_select;
+mod ftp_usage;
 pub mod ftpdo;
 pub mod ftpget;
 pub mod ftpls;

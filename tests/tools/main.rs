@@ -20,6 +20,7 @@ mod dns_encrypted;
 mod dns_peers;
 mod docs;
 mod drip;
+mod ftp_browse;
 mod ftp_client;
 mod ftp_crash;
 mod ftp_get;

@@ -1,5 +1,6 @@
 //! What a server says it can do: the reply to FEAT (RFC 2389, section 3).
 
+use crate::ftp::checksum::Offered;
 use crate::ftp::reply::Reply;
 
 /// The features that matter here.
@@ -30,6 +31,11 @@ pub struct Features {
 }
 
 impl Features {
+    /// What is offered of checksums.
+    pub fn checksum(&self) -> Offered<'_> {
+        Offered { chosen: self.hash.as_deref(), hashes: &self.hashes, verbs: &self.checksums }
+    }
+
     /// Reads the reply to FEAT; anything but 211 says nothing.
     pub fn parse(reply: &Reply) -> Features {
         let mut features = Features::default();

@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use tokio::io::AsyncWriteExt;
+
 use crate::fault::{Fault, Kind};
 use crate::ftp::command::{Command, Protection, TypeCode};
 use crate::ftp::listing::{Entry, EntryType, Modified, parse_facts};
@@ -329,6 +331,25 @@ impl Client {
     /// Sends a command and returns its final reply, whatever it says.
     pub async fn call(&mut self, command: &Command) -> Result<Reply, Fault> {
         self.control.call(command).await
+    }
+
+    /// As [`Client::call`] for what takes a server its time: a checksum of a large file.
+    pub async fn call_slow(&mut self, command: &Command) -> Result<Reply, Fault> {
+        let limits = self.control.limits;
+        self.control.limits = limits.with_idle(limits.idle.max(FINAL_REPLY));
+        let reply = self.control.call(command).await;
+        self.control.limits = limits;
+        reply
+    }
+
+    /// Uploads nothing: the file is there afterwards.
+    pub async fn store_nothing(&mut self, command: &Command) -> Result<Reply, Fault> {
+        self.set_type(false).await?;
+        let mut begun = self.begin(&[], command, 0).await?;
+        let ended = self.control.limits.io("data connection", begun.stream.shutdown()).await;
+        drop(begun);
+        ended.map_err(|fault| self.control.fail(fault))?;
+        self.finish(command).await
     }
 
     /// Sends a command that must succeed; `kind_of_550` is what a 550 means here.

@@ -1,0 +1,168 @@
+//! Checksums that servers compute: HASH (draft-bryan-ftpext-hash-02), and XSHA256, XMD5, XCRC and the like, which no
+//! document describes. What to ask, and what the answers say.
+
+use crate::ftp::command::Command;
+use crate::ftp::reply::Reply;
+
+/// A checksum algorithm, the strongest first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Algorithm {
+    /// SHA-512.
+    Sha512,
+    /// SHA-256.
+    Sha256,
+    /// SHA-1.
+    Sha1,
+    /// MD5.
+    Md5,
+    /// CRC-32 (IEEE 802.3).
+    Crc32,
+}
+
+impl Algorithm {
+    /// All, the strongest first.
+    pub const ALL: [Algorithm; 5] =
+        [Algorithm::Sha512, Algorithm::Sha256, Algorithm::Sha1, Algorithm::Md5, Algorithm::Crc32];
+
+    /// Its name in HASH, in JSON and on the command line.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Algorithm::Sha512 => "SHA-512",
+            Algorithm::Sha256 => "SHA-256",
+            Algorithm::Sha1 => "SHA-1",
+            Algorithm::Md5 => "MD5",
+            Algorithm::Crc32 => "CRC32",
+        }
+    }
+
+    /// Reads a name: any case, with or without the dash.
+    pub fn parse(name: &str) -> Option<Algorithm> {
+        let plain = |text: &str| text.replace('-', "").to_ascii_uppercase();
+        Algorithm::ALL.into_iter().find(|algorithm| plain(algorithm.as_str()) == plain(name))
+    }
+
+    /// The verbs of its own that servers have.
+    const fn verbs(self) -> &'static [&'static str] {
+        match self {
+            Algorithm::Sha512 => &["XSHA512"],
+            Algorithm::Sha256 => &["XSHA256"],
+            Algorithm::Sha1 => &["XSHA1", "XSHA"],
+            Algorithm::Md5 => &["XMD5"],
+            Algorithm::Crc32 => &["XCRC"],
+        }
+    }
+
+    /// The digits of its checksum in hexadecimal.
+    pub const fn digits(self) -> usize {
+        match self {
+            Algorithm::Sha512 => 128,
+            Algorithm::Sha256 => 64,
+            Algorithm::Sha1 => 40,
+            Algorithm::Md5 => 32,
+            Algorithm::Crc32 => 8,
+        }
+    }
+}
+
+/// What FEAT says about checksums.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Offered<'a> {
+    /// The algorithm that HASH uses unless told otherwise.
+    pub chosen: Option<&'a str>,
+    /// All algorithms of HASH.
+    pub hashes: &'a [String],
+    /// `XSHA256` and the like.
+    pub verbs: &'a [String],
+}
+
+impl Offered<'_> {
+    /// The commands that ask for the checksum of a file, the last of which gives it: by the algorithm that is wanted, else
+    /// by the strongest. `None`: the server offers none such.
+    pub fn question(&self, wanted: Option<Algorithm>, path: &[u8]) -> Option<(Algorithm, Vec<Command>)> {
+        Algorithm::ALL.into_iter().filter(|algorithm| wanted.is_none_or(|wanted| wanted == *algorithm)).find_map(
+            |algorithm| {
+                let is = |name: &str| Algorithm::parse(name) == Some(algorithm);
+                if self.hashes.iter().any(|name| is(name)) {
+                    let mut commands = vec![Command::Hash(path.to_vec())];
+                    if !self.chosen.is_some_and(is) {
+                        commands.insert(0, Command::Opts(format!("HASH {}", algorithm.as_str()).into_bytes()));
+                    }
+                    return Some((algorithm, commands));
+                }
+                let verb = algorithm.verbs().iter().find(|verb| self.verbs.iter().any(|offered| offered == *verb))?;
+                Some((algorithm, vec![Command::Other((*verb).to_owned(), Some(path.to_vec()))]))
+            },
+        )
+    }
+}
+
+/// The checksum in a reply, in lower case: `213 SHA-256 0-49 6ad9… name` (HASH), `250 6ad9…`, `213 name 6ad9…`. The name may
+/// look like a checksum, so the first word of the right form counts. A CRC may lack its leading zeros.
+pub fn answer(reply: &Reply, algorithm: Algorithm) -> Option<String> {
+    if !reply.ok() {
+        return None;
+    }
+    let text = String::from_utf8_lossy(reply.lines.last()?).into_owned();
+    let hex = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let mut words = text.split_ascii_whitespace().map(|word| word.trim_matches('"')).filter(|word| hex(word));
+    let found = match algorithm {
+        Algorithm::Crc32 => words.find(|word| word.len() <= algorithm.digits())?,
+        _ => words.find(|word| word.len() == algorithm.digits())?,
+    };
+    Some(format!("{:0>width$}", found.to_ascii_lowercase(), width = algorithm.digits()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked() {
+        let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
+        let lines = |offered: &Offered<'_>, wanted| {
+            offered.question(wanted, b"a b").map(|(algorithm, commands)| {
+                let text = |command: &Command| String::from_utf8(command.encode().unwrap()).unwrap();
+                (algorithm, commands.iter().map(text).collect::<String>())
+            })
+        };
+        // proftpd 1.3.8 with mod_digest
+        let (hashes, verbs) =
+            (own(&["CRC32", "MD5", "SHA-1", "SHA-256"]), own(&["XCRC", "XMD5", "XSHA", "XSHA1", "XSHA256"]));
+        let proftpd = Offered { chosen: Some("SHA-1"), hashes: &hashes, verbs: &verbs };
+        assert_eq!(lines(&proftpd, None), Some((Algorithm::Sha256, "OPTS HASH SHA-256\r\nHASH a b\r\n".into())));
+        assert_eq!(lines(&proftpd, Some(Algorithm::Sha1)), Some((Algorithm::Sha1, "HASH a b\r\n".into())));
+        assert_eq!(lines(&proftpd, Some(Algorithm::Sha512)), None);
+        let old = own(&["XCRC", "XSHA"]);
+        let old = Offered { chosen: None, hashes: &[], verbs: &old };
+        assert_eq!(lines(&old, None), Some((Algorithm::Sha1, "XSHA a b\r\n".into())));
+        assert_eq!(lines(&old, Some(Algorithm::Crc32)), Some((Algorithm::Crc32, "XCRC a b\r\n".into())));
+        assert_eq!(lines(&Offered::default(), None), None);
+    }
+
+    #[test]
+    fn what_is_answered() {
+        let md5 = "d41d8cd98f00b204e9800998ecf8427e";
+        for (code, text, algorithm, found) in [
+            (213, format!("MD5 0-49 {} a name", md5.to_uppercase()), Algorithm::Md5, Some(md5)),
+            (250, md5.to_owned(), Algorithm::Md5, Some(md5)),
+            (250, format!("\"{md5}\""), Algorithm::Md5, Some(md5)),
+            (213, format!("name.txt {md5}"), Algorithm::Md5, Some(md5)),
+            (250, "3B0".to_owned(), Algorithm::Crc32, Some("000003b0")),
+            (213, "CRC32 0-9 89abcdef x".to_owned(), Algorithm::Crc32, Some("89abcdef")),
+            (250, "ok".to_owned(), Algorithm::Md5, None),
+            (550, md5.to_owned(), Algorithm::Md5, None),
+            (250, format!("{md5}0"), Algorithm::Md5, None),
+        ] {
+            assert_eq!(answer(&Reply::new(code, text.as_str()), algorithm).as_deref(), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Algorithm::parse(algorithm.as_str()), Some(algorithm));
+        }
+        assert_eq!(Algorithm::parse("sha256"), Some(Algorithm::Sha256));
+        assert_eq!(Algorithm::parse("whirlpool"), None);
+    }
+}

@@ -1,0 +1,115 @@
+//! What the files of a tree take together: `ftpls --du` and `ftpdo du`.
+
+use serde::Serialize;
+
+use crate::cli::output::{Record, TextLine};
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::{Client, Way};
+use crate::ftp::listing::{Entry, Line};
+use crate::ftp::mirror::{MAX_DEPTH, MAX_TREE};
+use crate::ftp::path::{FtpUrl, RemotePath, check_name};
+
+/// A sum.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(super) struct Usage {
+    #[serde(rename = "size_bytes")]
+    pub(super) size: u64,
+    pub(super) files: u64,
+    pub(super) directories: u64,
+    /// Files whose size the server does not tell.
+    #[serde(rename = "unknown_sizes")]
+    pub(super) unknown: u64,
+}
+
+impl Usage {
+    /// One more entry.
+    pub(super) fn count(&mut self, entry: &Entry) {
+        if entry.is_dir() {
+            self.directories += 1;
+            return;
+        }
+        self.files += 1;
+        match entry.size {
+            Some(size) => self.size = self.size.saturating_add(size),
+            None => self.unknown += 1,
+        }
+    }
+
+    /// What is below is part of what is above.
+    pub(super) fn add(&mut self, inner: &Usage) {
+        self.size = self.size.saturating_add(inner.size);
+        self.files += inner.files;
+        self.directories += inner.directories;
+        self.unknown += inner.unknown;
+    }
+
+    /// What stands at this path and below it.
+    pub(super) async fn of(client: &mut Client, path: &RemotePath) -> Result<Usage, Fault> {
+        let mut usage = Usage::default();
+        match client.stat(path).await? {
+            None => return Err(Fault::new(Kind::NoInput, "nothing there")),
+            Some(entry) if !entry.is_dir() => {
+                usage.count(&entry);
+                return Ok(usage);
+            }
+            Some(_) => {}
+        }
+        let (mut open, mut seen) = (vec![(path.clone(), 0)], 0u64);
+        while let Some((path, depth)) = open.pop() {
+            if depth > MAX_DEPTH {
+                return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
+            }
+            let each = &mut |line: Line, _: &[u8]| {
+                let entry = match line {
+                    Line::Entry(entry) => entry,
+                    Line::Nothing => return Ok(()),
+                    Line::Unknown => return Err(Fault::new(Kind::BadData, "a listing line that makes no sense")),
+                };
+                seen += 1;
+                if seen > MAX_TREE {
+                    return Err(Fault::new(Kind::Protocol, format!("more than {MAX_TREE} entries")));
+                }
+                usage.count(&entry);
+                if entry.is_dir() {
+                    check_name(&entry.name).map_err(|bad| Fault::new(Kind::BadData, bad.as_str()))?;
+                    open.push((path.join(&entry.name), depth + 1));
+                }
+                Ok(())
+            };
+            client.list(&path, Way::Any, depth == 0, each).await?;
+        }
+        Ok(usage)
+    }
+}
+
+/// A sum as it is printed.
+#[derive(Serialize)]
+pub(super) struct UsageRecord {
+    url: String,
+    path: String,
+    #[serde(flatten)]
+    usage: Usage,
+    #[serde(skip)]
+    shown: Vec<u8>,
+}
+
+impl UsageRecord {
+    /// The sum of what stands at `path`, shown as `shown`.
+    pub(super) fn new(url: &FtpUrl, path: RemotePath, shown: &[u8], usage: Usage) -> UsageRecord {
+        let shown = if shown.is_empty() { b"." } else { shown };
+        UsageRecord {
+            url: url.with_path(path, usage.directories > 0 || usage.files != 1).to_string(),
+            path: String::from_utf8_lossy(shown).into_owned(),
+            usage,
+            shown: shown.to_vec(),
+        }
+    }
+}
+
+impl Record for UsageRecord {
+    const TYPE: &'static str = "du";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(self.usage.size.to_string()).field(&self.shown);
+    }
+}

@@ -1,0 +1,321 @@
+//! One command of ftpdo, done: what is sent, what its reply means, and the record of it.
+
+use serde::Serialize;
+
+use super::remove::Removed;
+use super::script::{Act, Job};
+use crate::cli::exit::Tally;
+use crate::cli::output::{Output, Record, TextLine};
+use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::{self, Algorithm};
+use crate::ftp::client::Client;
+use crate::ftp::command::Command;
+use crate::ftp::path::{FtpUrl, RemotePath};
+use crate::ftp::reply::{Class, Reply};
+use crate::tool::ftp_args::now;
+use crate::tool::ftp_usage::{Usage, UsageRecord};
+use crate::tool::ftpls::EntryRecord;
+
+/// Does commands over one connection.
+pub(super) struct Actor<'a> {
+    pub(super) client: Client,
+    pub(super) out: &'a Output,
+    pub(super) url: &'a FtpUrl,
+    pub(super) dry_run: bool,
+    pub(super) tally: Tally,
+}
+
+/// One command that was done.
+#[derive(Serialize)]
+struct CommandRecord {
+    verb: &'static str,
+    /// The line of the script.
+    #[serde(skip_serializing_if = "is_zero")]
+    line: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
+    /// The new name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    to: Option<String>,
+    /// False where nothing was to be done.
+    changed: bool,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    removed: Option<Removed>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reply: Vec<String>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_zero(line: &u64) -> bool {
+    *line == 0
+}
+
+impl Record for CommandRecord {
+    const TYPE: &'static str = "command";
+
+    /// Only a raw command's reply is output; the others are silent on success, unless they only say what they would do.
+    fn text(&self, line: &mut TextLine) {
+        if self.dry_run {
+            line.text(&format!("would {}", self.verb));
+            for path in [&self.path, &self.to].into_iter().flatten() {
+                line.text(" ").escaped(path);
+            }
+        } else if self.verb == "raw" {
+            line.text(&format!("{} ", self.code.unwrap_or(0)));
+            for (at, text) in self.reply.iter().enumerate() {
+                line.text(if at == 0 { "" } else { "\n" }).escaped(text);
+            }
+        }
+    }
+}
+
+/// A checksum.
+#[derive(Serialize)]
+struct HashRecord {
+    url: String,
+    path: String,
+    algorithm: &'static str,
+    hash: String,
+    #[serde(skip)]
+    shown: Vec<u8>,
+}
+
+impl Record for HashRecord {
+    const TYPE: &'static str = "hash";
+
+    /// As sha256sum(1) prints it, so that `sha256sum -c` reads it.
+    fn text(&self, line: &mut TextLine) {
+        line.text(&self.hash).text("  ").escaped(&self.shown);
+    }
+}
+
+impl Actor<'_> {
+    /// Does one command, for each of its paths; failures are reported and counted. An error is lost output.
+    pub(super) async fn job(&mut self, job: &Job) -> Result<(), Fault> {
+        let Some(words) = job.paths() else {
+            let (target, result) = match &job.act {
+                Act::Mv { from, to } => {
+                    let (from, to) = (self.resolve(from), self.resolve(to));
+                    let result = self.rename(&from, &to, job.line).await;
+                    (self.url.with_path(from, false), result)
+                }
+                Act::Raw { line } => (self.url.clone(), self.raw(line, job.line).await),
+                _ => return Ok(()),
+            };
+            return self.settle(job, &target, result);
+        };
+        let paths = match words {
+            [] => vec![self.url.path.clone()],
+            words => words.iter().map(|word| self.resolve(word)).collect(),
+        };
+        for (at, path) in paths.iter().enumerate() {
+            let shown = words.get(at).map_or(b".".as_slice(), Vec::as_slice);
+            let result = self.path(&job.act, path, shown, job.line).await;
+            self.settle(job, &self.url.with_path(path.clone(), false), result)?;
+            if !self.client.usable() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts how a command went. An error is lost output, not what the server refused.
+    fn settle(&mut self, job: &Job, target: &FtpUrl, result: Result<(), Fault>) -> Result<(), Fault> {
+        match result {
+            Ok(()) if self.dry_run || job.act.may_be_repeated() => self.tally.success(),
+            Ok(()) => self.tally.success_once(),
+            Err(fault) => {
+                self.out.check()?;
+                let place = if job.line > 0 { format!("line {}: {target}", job.line) } else { target.to_string() };
+                self.out.error(&place, &fault);
+                self.tally.fault(&fault);
+            }
+        }
+        Ok(())
+    }
+
+    /// A path argument: absolute with a leading slash, else below the URL's path.
+    fn resolve(&self, word: &[u8]) -> RemotePath {
+        let (base, path) = (&self.url.path, RemotePath::new(word));
+        match word.starts_with(b"/") || base.is_login() {
+            true => path,
+            false => RemotePath::new(base.join(path.as_bytes()).as_bytes()),
+        }
+    }
+
+    async fn path(&mut self, act: &Act, path: &RemotePath, shown: &[u8], line: u64) -> Result<(), Fault> {
+        let mut record = CommandRecord::new(act.verb(), Some(path), line);
+        match act {
+            Act::Stat { .. } => return self.stat(path).await,
+            Act::Hash { algorithm, .. } => return self.hash(path, shown, *algorithm).await,
+            Act::Du { .. } => {
+                let usage = Usage::of(&mut self.client, path).await?;
+                return self.out.emit(&UsageRecord::new(self.url, path.clone(), shown, usage));
+            }
+            Act::Rm { recursive, force, .. } => {
+                let done = self.remove(path, *recursive, *force).await?;
+                record.changed = done.removed.is_some_and(|removed| removed.any());
+                record.removed = done.removed.filter(|_| *recursive);
+                record.set_reply(done.reply.as_ref());
+                record.dry_run = self.dry_run;
+            }
+            _ if self.dry_run => record.dry_run = true,
+            Act::Mkdir { parents, .. } => {
+                if *parents {
+                    self.client.make_parents(path).await?;
+                }
+                let reply = self.client.call(&Command::Mkd(path.argument())).await?;
+                record.changed = reply.ok();
+                let there = reply.ok() || (*parents && self.is_directory(path).await?);
+                if !there {
+                    return Err(reply.fault("MKD", Kind::Refused));
+                }
+                record.set_reply(Some(&reply));
+            }
+            Act::Rmdir { .. } => {
+                record.set_reply(Some(&self.client.must(&Command::Rmd(path.argument()), Kind::Refused).await?));
+            }
+            Act::Chmod { mode, .. } => {
+                let argument = [format!("CHMOD {mode:03o} ").as_bytes(), &path.argument()].concat();
+                record.set_reply(Some(&self.client.must(&Command::Site(argument), Kind::NoInput).await?));
+            }
+            Act::Touch { time, create, .. } => record.changed = self.touch(path, *time, *create).await?,
+            Act::Mv { .. } | Act::Raw { .. } => return Err(Fault::new(Kind::Internal, "not a verb of paths")),
+        }
+        self.out.emit(&record)
+    }
+
+    async fn stat(&mut self, path: &RemotePath) -> Result<(), Fault> {
+        let Some(mut entry) = self.client.stat(path).await? else {
+            return Err(Fault::new(Kind::NoInput, "nothing there"));
+        };
+        entry.name = match path.is_login() {
+            true => b".".to_vec(),
+            false => path.name().unwrap_or(b"/").to_vec(),
+        };
+        let base = self.url.with_path(path.parent().unwrap_or_default(), true).to_string();
+        self.out.emit(&EntryRecord { entry: &entry, path: &entry.name, base: &base, raw: b"", long: true })
+    }
+
+    async fn hash(&mut self, path: &RemotePath, shown: &[u8], wanted: Option<Algorithm>) -> Result<(), Fault> {
+        let offered = self.client.features().checksum().question(wanted, &path.argument());
+        let Some((algorithm, commands)) = offered else {
+            let what = wanted.map_or("no checksums".to_owned(), |algorithm| format!("no {}", algorithm.as_str()));
+            return Err(Fault::new(Kind::Unsupported, format!("the server computes {what}")));
+        };
+        let (last, first) = commands.split_last().ok_or_else(|| Fault::new(Kind::Internal, "no question"))?;
+        for command in first {
+            self.client.must(command, Kind::Refused).await?;
+        }
+        let reply = self.client.call_slow(last).await?;
+        if !reply.ok() {
+            return Err(reply.fault(last.verb(), Kind::NoInput));
+        }
+        let hash = checksum::answer(&reply, algorithm)
+            .ok_or_else(|| Fault::new(Kind::Protocol, format!("{}: no checksum in: {}", last.verb(), reply.text())))?;
+        self.out.emit(&HashRecord {
+            url: self.url.with_path(path.clone(), false).to_string(),
+            path: path.to_text(),
+            algorithm: algorithm.as_str(),
+            hash,
+            shown: shown.to_vec(),
+        })
+    }
+
+    /// Sets the time, of a new empty file if there is none. False: nothing was to be done.
+    async fn touch(&mut self, path: &RemotePath, time: Option<i64>, create: bool) -> Result<bool, Fault> {
+        if self.client.stat(path).await?.is_none() {
+            if !create {
+                return Ok(false);
+            }
+            // APPE never empties what somebody else made in the meantime.
+            self.client.store_nothing(&Command::Appe(path.argument())).await?;
+            if time.is_none() {
+                return Ok(true);
+            }
+        }
+        let time = time.unwrap_or_else(now);
+        match self.client.set_time(path, time).await? {
+            true => Ok(true),
+            false => Err(Fault::new(Kind::Unsupported, "the server did not set the time")),
+        }
+    }
+
+    async fn is_directory(&mut self, path: &RemotePath) -> Result<bool, Fault> {
+        Ok(self.client.stat(path).await?.is_some_and(|entry| entry.is_dir()))
+    }
+
+    async fn rename(&mut self, from: &RemotePath, to: &RemotePath, line: u64) -> Result<(), Fault> {
+        let mut record = CommandRecord::new("mv", Some(from), line);
+        record.to = Some(to.to_text());
+        record.dry_run = self.dry_run;
+        if !self.dry_run {
+            let reply = self.client.must(&Command::Rnfr(from.argument()), Kind::NoInput).await?;
+            if reply.class() != Class::Intermediate {
+                return Err(reply.fault("RNFR", Kind::Refused));
+            }
+            record.set_reply(Some(&self.client.must(&Command::Rnto(to.argument()), Kind::Refused).await?));
+        }
+        self.out.emit(&record)
+    }
+
+    /// Sends a line as it is; with a leading `*` it may fail.
+    async fn raw(&mut self, line: &[u8], number: u64) -> Result<(), Fault> {
+        let mut record = CommandRecord::new("raw", None, number);
+        if self.dry_run {
+            record.dry_run = true;
+            record.path = Some(String::from_utf8_lossy(line).into_owned());
+            return self.out.emit(&record);
+        }
+        let (line, may_fail) = line.strip_prefix(b"*").map_or((line, false), |rest| (rest, true));
+        let line = line.trim_ascii_start();
+        let end = memchr::memchr(b' ', line).unwrap_or(line.len());
+        let (verb, rest) = line.split_at_checked(end).unwrap_or_default();
+        let verb = String::from_utf8_lossy(verb).to_ascii_uppercase();
+        let command = Command::Other(verb.clone(), rest.get(1..).map(<[u8]>::to_vec));
+        let reply = self.client.call(&command).await?;
+        if !may_fail && matches!(reply.class(), Class::Transient | Class::Permanent) {
+            return Err(reply.fault(verb, Kind::Refused));
+        }
+        record.set_reply(Some(&reply));
+        self.out.emit(&record)
+    }
+}
+
+impl Act {
+    /// True for what does the same when it is done again.
+    fn may_be_repeated(&self) -> bool {
+        match self {
+            Act::Mkdir { parents, .. } => *parents,
+            Act::Rm { force, .. } => *force,
+            Act::Rmdir { .. } | Act::Mv { .. } | Act::Raw { .. } => false,
+            Act::Chmod { .. } | Act::Touch { .. } | Act::Stat { .. } | Act::Hash { .. } | Act::Du { .. } => true,
+        }
+    }
+}
+
+impl CommandRecord {
+    fn new(verb: &'static str, path: Option<&RemotePath>, line: u64) -> CommandRecord {
+        CommandRecord {
+            verb,
+            line,
+            path: path.map(RemotePath::to_text),
+            to: None,
+            changed: true,
+            dry_run: false,
+            removed: None,
+            code: None,
+            reply: Vec::new(),
+        }
+    }
+
+    fn set_reply(&mut self, reply: Option<&Reply>) {
+        let Some(reply) = reply else { return };
+        self.code = Some(reply.code);
+        self.reply = reply.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();
+    }
+}

@@ -1,0 +1,160 @@
+//! `ftpdo`: changes what stands on an FTP server, asks about it, or sends whatever the server knows: one command, or a
+//! script of them over one connection.
+
+mod act;
+mod remove;
+mod script;
+
+use std::ffi::OsString;
+use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::ftp::path::FtpUrl;
+use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
+
+use act::Actor;
+use script::Job;
+
+/// The longest script.
+const MAX_SCRIPT: u64 = 64 << 20;
+
+/// The arguments.
+#[derive(clap::Parser)]
+#[command(name = "ftpdo", version, about = "Run commands on an FTP server")]
+pub struct Args {
+    /// The server and the directory that the paths are relative to
+    #[arg(value_name = "URL")]
+    url: String,
+    /// mkdir, rm, rmdir, mv, chmod, touch, stat, hash, du or raw; without one, or with -, commands are read from stdin
+    #[arg(value_name = "VERB")]
+    verb: Option<String>,
+    /// Paths relative to the URL's path (absolute with a leading `/`), or the words of a raw command
+    #[arg(value_name = "ARG")]
+    words: Vec<OsString>,
+    /// mkdir: parents too, and no error for what is there already
+    #[arg(short = 'p', long)]
+    parents: bool,
+    /// rm: directories with all that is in them
+    #[arg(short = 'r', short_alias = 'R', long)]
+    recursive: bool,
+    /// rm: no error for what is not there
+    #[arg(short = 'f', long)]
+    force: bool,
+    /// touch: this time instead of now: 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago
+    #[arg(short = 'd', long, value_name = "TIME")]
+    date: Option<String>,
+    /// touch: make no files
+    #[arg(short = 'c', long)]
+    no_create: bool,
+    /// hash: SHA-512, SHA-256, SHA-1, MD5 or CRC32 instead of the strongest that the server has
+    #[arg(short = 'a', long, value_name = "NAME")]
+    algorithm: Option<String>,
+    /// Go on with the script after a command that failed
+    #[arg(short = 'k', long)]
+    keep_going: bool,
+    /// Change nothing: say what would be done
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+    #[command(flatten)]
+    ftp: FtpArgs,
+    #[command(flatten)]
+    login: LoginArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    net: NetArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl crate::cli::Tool for Args {
+    const NAME: &'static str = "ftpdo";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
+
+/// The tool's `main`.
+pub fn main() -> ExitCode {
+    crate::cli::main::<Args>(run)
+}
+
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+    let url = FtpUrl::parse(&args.url)?;
+    let jobs = jobs(&args, &url)?;
+    crate::cli::block_on(async move {
+        let Args { net, tls, login, ftp, .. } = &args;
+        let mut servers = Servers::new(Connecting { out, net, tls, login, ftp });
+        let mut tally = Tally::default();
+        // Only connecting is tried again: a command may have been done although its reply got lost.
+        let client = match servers.take_patiently(&url, &args.retry).await {
+            Ok(client) => client,
+            Err(fault) => {
+                out.error(&url.to_string(), &fault);
+                tally.fault(&fault);
+                return Ok(tally.exit());
+            }
+        };
+        let mut actor = Actor { client, out, url: &url, dry_run: args.dry_run, tally };
+        for job in &jobs {
+            let failed = actor.tally.failed();
+            actor.job(job).await?;
+            let lost = !actor.client.usable();
+            if lost || (actor.tally.failed() > failed && job.line > 0 && !args.keep_going) {
+                break;
+            }
+        }
+        let Actor { client, tally, .. } = actor;
+        client.quit().await;
+        Ok(tally.exit())
+    })
+}
+
+/// What is to be done, all of it read and understood before anything is.
+fn jobs(args: &Args, url: &FtpUrl) -> Result<Vec<Job>, Fault> {
+    let verb = args.verb.as_deref().filter(|verb| *verb != "-");
+    let Some(verb) = verb else {
+        if !args.words.is_empty() {
+            return Err(Fault::new(Kind::Usage, "a script takes no arguments"));
+        }
+        if args.login.reads_stdin() {
+            return Err(Fault::new(Kind::Usage, "stdin can be read only once: the script or the password"));
+        }
+        let mut script = Vec::new();
+        let stdin = std::io::stdin().lock();
+        stdin.take(MAX_SCRIPT + 1).read_to_end(&mut script).map_err(|error| Fault::local("stdin", &error))?;
+        if u64::try_from(script.len()).is_ok_and(|length| length > MAX_SCRIPT) {
+            return Err(Fault::new(Kind::Usage, format!("a script of more than {MAX_SCRIPT} bytes")));
+        }
+        return script::read(&script);
+    };
+    let mut words = vec![verb.as_bytes().to_vec()];
+    let flags = [
+        (args.parents, "--parents"),
+        (args.recursive, "--recursive"),
+        (args.force, "--force"),
+        (args.no_create, "--no-create"),
+    ];
+    words.extend(flags.iter().filter(|(given, _)| *given).map(|(_, flag)| flag.as_bytes().to_vec()));
+    for (flag, value) in [("--date", &args.date), ("--algorithm", &args.algorithm)] {
+        if let Some(value) = value {
+            words.push(format!("{flag}={value}").into_bytes());
+        }
+    }
+    words.push(b"--".to_vec());
+    words.extend(args.words.iter().map(|word| word.clone().into_vec()));
+    Ok(vec![script::parse(&words, 0, url.path.name().is_some())?])
+}

@@ -1,0 +1,151 @@
+//! `rm`: files, and directories with what is in them. Links are removed, never followed.
+
+use serde::Serialize;
+
+use super::act::Actor;
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::Way;
+use crate::ftp::command::Command;
+use crate::ftp::listing::{EntryType, Line};
+use crate::ftp::mirror::MAX_DEPTH;
+use crate::ftp::path::{RemotePath, check_name};
+use crate::ftp::reply::{Class, Reply};
+
+/// The most entries of one directory that is to be removed: their names are kept.
+const MAX_NAMES: usize = 1_000_000;
+
+/// What went.
+#[derive(Debug, Clone, Copy, Default, Serialize)]
+pub(super) struct Removed {
+    removed_files: u64,
+    removed_directories: u64,
+}
+
+impl Removed {
+    /// True if anything went.
+    pub(super) fn any(self) -> bool {
+        self.removed_files + self.removed_directories > 0
+    }
+}
+
+/// How a removal ended.
+pub(super) struct Done {
+    pub(super) removed: Option<Removed>,
+    /// The reply to the last command, if one was sent.
+    pub(super) reply: Option<Reply>,
+}
+
+/// What stands at the path that is to be removed.
+#[derive(PartialEq, Eq)]
+enum There {
+    Nothing,
+    Directory,
+    File,
+}
+
+impl Actor<'_> {
+    /// Removes what stands at a path.
+    pub(super) async fn remove(&mut self, path: &RemotePath, recursive: bool, force: bool) -> Result<Done, Fault> {
+        let mut removed = Removed::default();
+        if self.dry_run {
+            match self.there(path).await? {
+                There::Nothing if force => {}
+                There::Nothing => return Err(Fault::new(Kind::NoInput, "nothing there")),
+                There::Directory if recursive => self.empty(path, 0, &mut removed).await?,
+                There::Directory => removed.removed_directories += 1,
+                There::File => removed.removed_files += 1,
+            }
+            return Ok(Done { removed: Some(removed), reply: None });
+        }
+        let as_file = self.client.call(&Command::Dele(path.argument())).await?;
+        if as_file.ok() {
+            removed.removed_files += 1;
+            return Ok(Done { removed: Some(removed), reply: Some(as_file) });
+        }
+        if as_file.class() == Class::Transient {
+            return Err(as_file.fault("DELE", Kind::NoInput));
+        }
+        let as_directory = self.client.call(&Command::Rmd(path.argument())).await?;
+        if as_directory.ok() {
+            removed.removed_directories += 1;
+            return Ok(Done { removed: Some(removed), reply: Some(as_directory) });
+        }
+        match self.there(path).await? {
+            There::Nothing if force => Ok(Done { removed: None, reply: None }),
+            There::Nothing => Err(as_file.fault("DELE", Kind::NoInput)),
+            There::Directory if recursive => {
+                self.empty(path, 0, &mut removed).await?;
+                let reply = self.client.must(&Command::Rmd(path.argument()), Kind::Refused).await?;
+                removed.removed_directories += 1;
+                Ok(Done { removed: Some(removed), reply: Some(reply) })
+            }
+            There::Directory => Err(as_directory.fault("RMD", Kind::Refused).with_hint("-r removes what is in it")),
+            There::File => Err(as_file.fault("DELE", Kind::Refused)),
+        }
+    }
+
+    /// What stands at a path. A server without MLST cannot tell a directory from a link to one, but its parent's listing
+    /// can: what a link points to is not ours to empty.
+    async fn there(&mut self, path: &RemotePath) -> Result<There, Fault> {
+        let Some(entry) = self.client.stat(path).await? else { return Ok(There::Nothing) };
+        let (true, false, Some(name)) = (entry.is_dir(), self.client.features().mlst, path.name()) else {
+            return Ok(if entry.is_dir() { There::Directory } else { There::File });
+        };
+        let mut link = false;
+        let each = &mut |line: Line, _: &[u8]| {
+            if let Line::Entry(entry) = line {
+                link |= entry.name == name && entry.entry_type == EntryType::Symlink;
+            }
+            Ok(())
+        };
+        self.client.list(&path.parent().unwrap_or_default(), Way::Any, false, each).await?;
+        Ok(if link { There::File } else { There::Directory })
+    }
+
+    /// Removes all that is in a directory: files many at a time, then one directory after the other.
+    async fn empty(&mut self, path: &RemotePath, depth: usize, removed: &mut Removed) -> Result<(), Fault> {
+        if depth > MAX_DEPTH {
+            return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
+        }
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        let each = &mut |line: Line, _: &[u8]| match line {
+            Line::Entry(entry) => {
+                check_name(&entry.name).map_err(|bad| {
+                    let name = String::from_utf8_lossy(&entry.name).into_owned();
+                    Fault::new(Kind::BadData, format!("{name}: {}", bad.as_str()))
+                })?;
+                if files.len() + directories.len() >= MAX_NAMES {
+                    return Err(Fault::new(Kind::Protocol, format!("more than {MAX_NAMES} entries in a directory")));
+                }
+                if entry.is_dir() { &mut directories } else { &mut files }.push(path.join(&entry.name));
+                Ok(())
+            }
+            Line::Nothing => Ok(()),
+            Line::Unknown => Err(Fault::new(Kind::BadData, "a listing line that makes no sense")),
+        };
+        self.client.list(path, Way::Any, true, each).await?;
+        if !self.dry_run {
+            let commands: Vec<Command> = files.iter().map(|path| Command::Dele(path.argument())).collect();
+            let replies = self.client.call_all(&commands).await?;
+            for (reply, path) in replies.iter().zip(&files) {
+                if !reply.ok() {
+                    return Err(reply.fault(format!("DELE {path}"), Kind::Refused));
+                }
+                removed.removed_files += 1;
+            }
+        } else {
+            removed.removed_files += u64::try_from(files.len()).unwrap_or(u64::MAX);
+        }
+        for directory in directories {
+            Box::pin(self.empty(&directory, depth + 1, removed)).await?;
+            if !self.dry_run {
+                let reply = self.client.call(&Command::Rmd(directory.argument())).await?;
+                if !reply.ok() {
+                    return Err(reply.fault(format!("RMD {directory}"), Kind::Refused));
+                }
+            }
+            removed.removed_directories += 1;
+        }
+        Ok(())
+    }
+}

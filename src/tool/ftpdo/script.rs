@@ -1,0 +1,312 @@
+//! What is to be done, from the command line or a script: verbs, their options and paths, and how scripts are quoted.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use clap::error::ErrorKind;
+
+use crate::cli::clock;
+use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::Algorithm;
+
+/// One command.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Job {
+    /// Its line of the script; 0 for the command line.
+    pub(super) line: u64,
+    pub(super) act: Act,
+}
+
+/// A verb and what it needs. Paths are bytes as the user wrote them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Act {
+    Mkdir { parents: bool, paths: Vec<Vec<u8>> },
+    Rm { recursive: bool, force: bool, paths: Vec<Vec<u8>> },
+    Rmdir { paths: Vec<Vec<u8>> },
+    Mv { from: Vec<u8>, to: Vec<u8> },
+    Chmod { mode: u32, paths: Vec<Vec<u8>> },
+    Touch { time: Option<i64>, create: bool, paths: Vec<Vec<u8>> },
+    Stat { paths: Vec<Vec<u8>> },
+    Hash { algorithm: Option<Algorithm>, paths: Vec<Vec<u8>> },
+    Du { paths: Vec<Vec<u8>> },
+    Raw { line: Vec<u8> },
+}
+
+impl Act {
+    /// The verb.
+    pub(super) const fn verb(&self) -> &'static str {
+        match self {
+            Act::Mkdir { .. } => "mkdir",
+            Act::Rm { .. } => "rm",
+            Act::Rmdir { .. } => "rmdir",
+            Act::Mv { .. } => "mv",
+            Act::Chmod { .. } => "chmod",
+            Act::Touch { .. } => "touch",
+            Act::Stat { .. } => "stat",
+            Act::Hash { .. } => "hash",
+            Act::Du { .. } => "du",
+            Act::Raw { .. } => "raw",
+        }
+    }
+}
+
+/// The grammar of one command, without the program's name.
+#[derive(clap::Parser)]
+#[command(name = "", no_binary_name = true, disable_help_flag = true, disable_help_subcommand = true)]
+struct Words {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(clap::Subcommand)]
+enum Verb {
+    Mkdir {
+        #[arg(short = 'p', long)]
+        parents: bool,
+        paths: Vec<OsString>,
+    },
+    Rm {
+        #[arg(short = 'r', short_alias = 'R', long)]
+        recursive: bool,
+        #[arg(short = 'f', long)]
+        force: bool,
+        paths: Vec<OsString>,
+    },
+    Rmdir {
+        paths: Vec<OsString>,
+    },
+    Mv {
+        from: OsString,
+        to: OsString,
+    },
+    Chmod {
+        #[arg(value_parser = parse_mode)]
+        mode: u32,
+        paths: Vec<OsString>,
+    },
+    Touch {
+        #[arg(short = 'd', long = "date", value_parser = clock::moment)]
+        time: Option<i64>,
+        #[arg(short = 'c', long)]
+        no_create: bool,
+        paths: Vec<OsString>,
+    },
+    Stat {
+        paths: Vec<OsString>,
+    },
+    Hash {
+        #[arg(short = 'a', long, value_parser = parse_algorithm)]
+        algorithm: Option<Algorithm>,
+        paths: Vec<OsString>,
+    },
+    Du {
+        paths: Vec<OsString>,
+    },
+    Raw {
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<OsString>,
+    },
+}
+
+fn parse_mode(text: &str) -> Result<u32, String> {
+    let octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+    u32::from_str_radix(text, 8).ok().filter(|_| octal).ok_or_else(|| format!("{text:?} is no mode: write 644 or 0755"))
+}
+
+fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
+    Algorithm::parse(text).ok_or_else(|| "SHA-512, SHA-256, SHA-1, MD5 or CRC32".to_owned())
+}
+
+/// The names of the verbs, for help texts.
+pub(super) const VERBS: &str = "mkdir, rm, rmdir, mv, chmod, touch, stat, hash, du, raw";
+
+/// Reads one command from its words. `here`: the URL names a path that stands for a missing PATH.
+pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<Job, Fault> {
+    let usage = |detail: String| match line {
+        0 => Fault::new(Kind::Usage, detail),
+        _ => Fault::new(Kind::Usage, format!("line {line}: {detail}")),
+    };
+    let parsed = <Words as clap::Parser>::try_parse_from(words.iter().map(|word| OsString::from_vec(word.clone())));
+    let verb = parsed.map(|words| words.verb).map_err(|error| {
+        let name = words.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
+        match error.kind() {
+            ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand => usage(format!("no verb {name:?}: {VERBS}")),
+            ErrorKind::MissingRequiredArgument => usage(format!("{name} needs more arguments")),
+            // The first line says it all; clap's usage line is that of a program.
+            _ => usage(format!("{name}: {}", first_line(&error.to_string()))),
+        }
+    })?;
+    let bytes = |paths: Vec<OsString>| paths.into_iter().map(OsStringExt::into_vec).collect::<Vec<Vec<u8>>>();
+    let act = match verb {
+        Verb::Mkdir { parents, paths } => Act::Mkdir { parents, paths: bytes(paths) },
+        Verb::Rm { recursive, force, paths } => Act::Rm { recursive, force, paths: bytes(paths) },
+        Verb::Rmdir { paths } => Act::Rmdir { paths: bytes(paths) },
+        Verb::Mv { from, to } => Act::Mv { from: from.into_vec(), to: to.into_vec() },
+        Verb::Chmod { mode, paths } => Act::Chmod { mode, paths: bytes(paths) },
+        Verb::Touch { time, no_create, paths } => Act::Touch { time, create: !no_create, paths: bytes(paths) },
+        Verb::Stat { paths } => Act::Stat { paths: bytes(paths) },
+        Verb::Hash { algorithm, paths } => Act::Hash { algorithm, paths: bytes(paths) },
+        Verb::Du { paths } => Act::Du { paths: bytes(paths) },
+        Verb::Raw { words } => Act::Raw { line: bytes(words).join(&b' ') },
+    };
+    let job = Job { line, act };
+    match job.paths() {
+        // What changes something in a script names it; on the command line the URL may.
+        Some([]) if !matches!(job.act, Act::Stat { .. } | Act::Du { .. }) && (line > 0 || !here) => {
+            Err(usage(format!("{} needs a path", job.act.verb())))
+        }
+        _ if job.paths().is_some_and(|paths| paths.iter().any(Vec::is_empty)) => Err(usage("an empty path".to_owned())),
+        _ => Ok(job),
+    }
+}
+
+fn first_line(text: &str) -> String {
+    let line = text.lines().next().unwrap_or_default();
+    line.strip_prefix("error: ").unwrap_or(line).to_owned()
+}
+
+impl Job {
+    /// The paths of a verb that takes any number of them.
+    pub(super) fn paths(&self) -> Option<&[Vec<u8>]> {
+        match &self.act {
+            Act::Mkdir { paths, .. }
+            | Act::Rm { paths, .. }
+            | Act::Rmdir { paths }
+            | Act::Chmod { paths, .. }
+            | Act::Touch { paths, .. }
+            | Act::Stat { paths }
+            | Act::Hash { paths, .. }
+            | Act::Du { paths } => Some(paths),
+            Act::Mv { .. } | Act::Raw { .. } => None,
+        }
+    }
+}
+
+/// Reads a script: a command a line, `#` begins a comment where a word could begin, empty lines say nothing.
+pub(super) fn read(script: &[u8]) -> Result<Vec<Job>, Fault> {
+    let mut jobs = Vec::new();
+    for (at, line) in script.split(|byte| *byte == b'\n').enumerate() {
+        let number = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
+        let line = line.strip_suffix(b"\r").unwrap_or(line);
+        let words = split(line).map_err(|why| Fault::new(Kind::Usage, format!("line {number}: {why}")))?;
+        if !words.is_empty() {
+            jobs.push(parse(&words, number, false)?);
+        }
+    }
+    Ok(jobs)
+}
+
+/// The words of a line, quoted as in sh(1): `'…'` is exact; in `"…"` and outside of quotes `\` makes the next character mean
+/// itself; in `"…"` also `\n`, `\t` and `\xHH` for any byte.
+fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
+    let (mut words, mut word): (Vec<Vec<u8>>, Option<Vec<u8>>) = (Vec::new(), None);
+    let mut bytes = line.iter().copied();
+    while let Some(byte) = bytes.next() {
+        match byte {
+            b' ' | b'\t' => words.extend(word.take()),
+            b'#' if word.is_none() => break,
+            b'\'' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match bytes.next().ok_or("a quote is not closed")? {
+                        b'\'' => break,
+                        byte => word.push(byte),
+                    }
+                }
+            }
+            b'"' => {
+                let word = word.get_or_insert_default();
+                loop {
+                    match bytes.next().ok_or("a quote is not closed")? {
+                        b'"' => break,
+                        b'\\' => word.push(escaped(&mut bytes)?),
+                        byte => word.push(byte),
+                    }
+                }
+            }
+            b'\\' => word.get_or_insert_default().push(bytes.next().ok_or("nothing follows the backslash")?),
+            byte => word.get_or_insert_default().push(byte),
+        }
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+/// What follows a backslash in double quotes.
+fn escaped(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, &'static str> {
+    match bytes.next().ok_or("a quote is not closed")? {
+        b'n' => Ok(b'\n'),
+        b't' => Ok(b'\t'),
+        b'x' => {
+            let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
+            let (high, low) = (digit(), digit());
+            let value = high.zip(low).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
+            value.ok_or("two hexadecimal digits must follow \\x")
+        }
+        byte => Ok(byte),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quoting() {
+        for (line, words) in [
+            ("", vec![]),
+            ("  # all of it", vec![]),
+            ("rm a#b # end", vec!["rm", "a#b"]),
+            ("rm 'a b' \"c d\"", vec!["rm", "a b", "c d"]),
+            ("rm a\\ b '' x\"y\"z", vec!["rm", "a b", "", "xyz"]),
+            ("rm \"a\\\"b\\\\c\\x41\\t\" 'it'\\''s'", vec!["rm", "a\"b\\cA\t", "it's"]),
+            ("\trm\t-r  x", vec!["rm", "-r", "x"]),
+        ] {
+            let found = split(line.as_bytes()).unwrap();
+            assert_eq!(found, words.iter().map(|word| word.as_bytes().to_vec()).collect::<Vec<_>>(), "{line}");
+        }
+        assert_eq!(split(b"\"\\xff\"").unwrap(), [vec![0xff]]);
+        for bad in ["'a", "\"a", "a\\", "\"\\x4\"", "\"\\xZZ\""] {
+            assert!(split(bad.as_bytes()).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn scripts() {
+        let script = b"mkdir -p a/b\r\n\n# nothing\nmv 'a b' c\nchmod 644 x y\ntouch -d @5 t\nrm -rf z -- -dash\nraw SITE  HELP\nhash -a md5 f";
+        let jobs = read(script).unwrap();
+        let path = |text: &str| text.as_bytes().to_vec();
+        let expected = [
+            (1, Act::Mkdir { parents: true, paths: vec![path("a/b")] }),
+            (4, Act::Mv { from: path("a b"), to: path("c") }),
+            (5, Act::Chmod { mode: 0o644, paths: vec![path("x"), path("y")] }),
+            (6, Act::Touch { time: Some(5), create: true, paths: vec![path("t")] }),
+            (7, Act::Rm { recursive: true, force: true, paths: vec![path("z"), path("-dash")] }),
+            (8, Act::Raw { line: path("SITE HELP") }),
+            (9, Act::Hash { algorithm: Some(Algorithm::Md5), paths: vec![path("f")] }),
+        ];
+        assert_eq!(jobs, expected.map(|(line, act)| Job { line, act }));
+    }
+
+    #[test]
+    fn what_is_no_script() {
+        for (script, says) in [
+            ("mkdir a\nexplode", "line 2: no verb \"explode\""),
+            ("mv a", "line 1: mv needs more"),
+            ("rm", "line 1: rm needs a path"),
+            ("chmod 9 x", "no mode"),
+            ("chmod 644", "chmod needs a path"),
+            ("rm ''", "empty path"),
+            ("rm --what x", "line 1: rm: unexpected argument"),
+            ("hash -a x y", "SHA-512"),
+            ("raw", "raw needs"),
+            ("rm 'x", "line 1: a quote is not closed"),
+        ] {
+            let fault = read(script.as_bytes()).unwrap_err();
+            assert_eq!(fault.kind, Kind::Usage);
+            assert!(fault.detail.contains(says), "{script}: {fault}");
+        }
+        assert!(parse(&[b"rm".to_vec()], 0, true).is_ok(), "the URL names it");
+        assert!(parse(&[b"stat".to_vec()], 3, false).is_ok());
+    }
+}

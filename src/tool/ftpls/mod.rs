@@ -1,0 +1,191 @@
+//! `ftpls`: lists FTP directories, as text or as JSON that is the same for every server.
+
+mod pick;
+mod record;
+mod saved;
+mod walk;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
+use crate::cli::clock;
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::Way;
+use crate::ftp::glob::Glob;
+use crate::ftp::path::FtpUrl;
+use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
+
+use pick::PickArgs;
+pub(super) use record::EntryRecord;
+use record::{Order, Printer};
+use walk::Listing;
+
+/// The arguments.
+#[derive(clap::Parser)]
+#[command(name = "ftpls", version, about = "List FTP directories")]
+pub struct Args {
+    /// What to list: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); the path may hold globs
+    #[arg(required_unless_present = "parse", value_name = "URL")]
+    urls: Vec<String>,
+    /// Type, mode, owner, group, size, time and name, with TABs between them
+    #[arg(short = 'l', long)]
+    long: bool,
+    /// Go down into directories
+    #[arg(short = 'R', short_alias = 'r', long)]
+    recursive: bool,
+    /// Go down N directories at most; 1 is the directory itself
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_depth: Option<u32>,
+    /// Print what the files below each directory take together, in bytes
+    #[arg(long, conflicts_with_all = ["long", "parse"])]
+    du: bool,
+    /// Take *, ?, [ and { in URLs as they are
+    #[arg(short = 'g', long = "no-glob", visible_alias = "globoff")]
+    no_glob: bool,
+    /// In which order: as the server lists (at once, however long), by name, largest or latest first
+    #[arg(long, value_name = "ORDER", value_enum, default_value_t)]
+    sort: Order,
+    /// The other way round
+    #[arg(long)]
+    reverse: bool,
+    #[command(flatten)]
+    pick: PickArgs,
+    /// How to list: auto (MLSD, else LIST, else STAT), mlsd, list, or stat (needs no data connection)
+    #[arg(long, value_name = "WAY", value_parser = parse_way, default_value = "auto")]
+    way: Way,
+    /// The same as --way stat
+    #[arg(long, conflicts_with = "way")]
+    stat: bool,
+    /// Read a listing that was saved, in any dialect, instead of asking a server
+    #[arg(long, value_name = "FILE|-", conflicts_with_all = ["urls", "recursive", "max_depth"])]
+    parse: Option<PathBuf>,
+    /// The time of that listing: it decides the year of dates that have none
+    #[arg(long, value_name = "TIME", value_parser = clock::moment)]
+    now: Option<i64>,
+    #[command(flatten)]
+    ftp: FtpArgs,
+    #[command(flatten)]
+    login: LoginArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    net: NetArgs,
+    #[command(flatten)]
+    retry: RetryArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+impl crate::cli::Tool for Args {
+    const NAME: &'static str = "ftpls";
+
+    fn output(&self) -> &OutputArgs {
+        &self.output
+    }
+}
+
+/// The tool's `main`.
+pub fn main() -> ExitCode {
+    crate::cli::main::<Args>(run)
+}
+
+/// The command line, for man pages and completions.
+pub fn command() -> clap::Command {
+    <Args as clap::CommandFactory>::command()
+}
+
+fn parse_way(text: &str) -> Result<Way, String> {
+    match text {
+        "auto" => Ok(Way::Any),
+        "mlsd" => Ok(Way::Mlsd),
+        "list" => Ok(Way::List),
+        "stat" => Ok(Way::Stat),
+        _ => Err("auto, mlsd, list or stat".to_owned()),
+    }
+}
+
+fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
+    if args.stat {
+        args.way = Way::Stat;
+    }
+    let pick = args.pick.pick()?;
+    let printer = || Printer::new(out, args.long, args.sort, args.reverse);
+    if let Some(file) = &args.parse {
+        return Ok(saved::list(file, args.now, &pick, printer(), out)?);
+    }
+    if args.now.is_some() {
+        return Err(Fault::new(Kind::Usage, "--now is the time of a saved listing: it needs --parse").into());
+    }
+    // All of them before anything is done: a typo in the last one must not show after an hour.
+    let parse = |text: &String| match args.no_glob {
+        true => Ok((FtpUrl::parse(text)?, None)),
+        false => FtpUrl::parse_glob(text),
+    };
+    let urls: Vec<(FtpUrl, Option<Glob>)> = args.urls.iter().map(parse).collect::<Result<_, Fault>>()?;
+    crate::cli::block_on(async {
+        let Args { net, tls, login, ftp, .. } = &args;
+        let mut servers = Servers::new(Connecting { out, net, tls, login, ftp });
+        let mut tally = Tally::default();
+        for ((url, glob), text) in urls.iter().zip(&args.urls) {
+            let listing =
+                Listing { args: &args, out, pick: &pick, url, glob: glob.as_ref(), printer: printer(), seen: 0 };
+            match list_url(listing, &mut servers, &mut tally).await {
+                Ok(()) => tally.success(),
+                Err(fault) => {
+                    let shown = if glob.is_some() { without_login(text, url) } else { url.to_string() };
+                    out.error(&shown, &fault);
+                    tally.fault(&fault);
+                }
+            }
+        }
+        servers.quit().await;
+        Ok(tally.exit())
+    })
+}
+
+/// A URL with a glob, for messages: as it was written, but never with a password.
+fn without_login(text: &str, url: &FtpUrl) -> String {
+    let path = text
+        .find("://")
+        .and_then(|at| text.get(at + 3..))
+        .and_then(|rest| rest.find('/').and_then(|at| rest.get(at..)));
+    let server = url.with_path(crate::ftp::path::RemotePath::default(), true).to_string();
+    format!("{}{}", server.trim_end_matches('/'), path.unwrap_or("/"))
+}
+
+/// Lists one URL. A failure is tried again only as long as nothing was printed.
+async fn list_url(mut listing: Listing<'_>, servers: &mut Servers<'_>, tally: &mut Tally) -> Result<(), Fault> {
+    let (args, out, url) = (listing.args, listing.out, listing.url);
+    let mut attempt = 0;
+    loop {
+        let failed = tally.failed();
+        let result = match servers.take(url).await {
+            Ok(mut client) => {
+                let result = listing.run(&mut client, tally).await;
+                servers.give_back(url, client);
+                result
+            }
+            Err(fault) => Err(fault),
+        };
+        let fresh = listing.printer.printed() == 0 && tally.failed() == failed;
+        match result {
+            Err(fault) if fault.temporary() && attempt < args.retry.retry && fresh => {
+                attempt += 1;
+                let wait = crate::retry::delay(attempt, args.retry.retry_delay, None, crate::net::random::fraction());
+                out.warn(&format!("{url}: {fault}; trying again in {:.1} s", wait.as_secs_f64()));
+                tokio::time::sleep(wait).await;
+            }
+            Err(fault) => return Err(fault),
+            Ok(()) => break,
+        }
+    }
+    listing.printer.finish()?;
+    let asked = listing.glob.is_some() || !listing.pick.is_empty();
+    if asked && listing.printer.printed() == 0 && tally.failed() == 0 {
+        return Err(Fault::new(Kind::Negative, "nothing matches"));
+    }
+    Ok(())
+}

@@ -1,0 +1,135 @@
+//! Which entries are printed: `find`'s questions, asked of a listing.
+
+use crate::cli::{clock, units};
+use crate::fault::Fault;
+use crate::ftp::glob::Glob;
+use crate::ftp::listing::{Entry, EntryType, Modified};
+
+/// The arguments.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Choosing entries")]
+pub(super) struct PickArgs {
+    /// Only names that match this glob; with a / in it the path (repeatable: one must match)
+    #[arg(long, value_name = "GLOB")]
+    name: Vec<String>,
+    /// Leave out what matches this glob, directories with all that is in them (repeatable)
+    #[arg(long, value_name = "GLOB")]
+    exclude: Vec<String>,
+    /// Only files (f), directories (d), links (l) or others (o); `f,l` for several
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = parse_type)]
+    types: Vec<EntryType>,
+    /// Only entries of this size or larger
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    min_size: Option<u64>,
+    /// Only entries of this size or smaller
+    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    max_size: Option<u64>,
+    /// Only entries modified at this time or later: 2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago
+    #[arg(long, value_name = "TIME", value_parser = clock::moment)]
+    newer: Option<i64>,
+    /// Only entries modified at this time or earlier
+    #[arg(long, value_name = "TIME", value_parser = clock::moment)]
+    older: Option<i64>,
+}
+
+fn parse_type(text: &str) -> Result<EntryType, String> {
+    match text {
+        "f" | "file" => Ok(EntryType::File),
+        "d" | "directory" => Ok(EntryType::Directory),
+        "l" | "symlink" => Ok(EntryType::Symlink),
+        "o" | "other" => Ok(EntryType::Other),
+        _ => Err("f, d, l or o".to_owned()),
+    }
+}
+
+impl PickArgs {
+    /// What they mean.
+    pub(super) fn pick(&self) -> Result<Pick, Fault> {
+        let globs = |texts: &[String]| texts.iter().map(|text| Glob::new(text)).collect::<Result<Vec<Glob>, Fault>>();
+        Ok(Pick {
+            names: globs(&self.name)?,
+            exclude: globs(&self.exclude)?,
+            types: self.types.clone(),
+            sizes: (self.min_size, self.max_size),
+            times: (self.newer, self.older),
+        })
+    }
+}
+
+/// What an entry must be; an empty one admits everything.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Pick {
+    names: Vec<Glob>,
+    exclude: Vec<Glob>,
+    types: Vec<EntryType>,
+    sizes: (Option<u64>, Option<u64>),
+    times: (Option<i64>, Option<i64>),
+}
+
+impl Pick {
+    /// True when everything is admitted.
+    pub(super) fn is_empty(&self) -> bool {
+        let lists = self.names.is_empty() && self.exclude.is_empty() && self.types.is_empty();
+        lists && self.sizes == (None, None) && self.times == (None, None)
+    }
+
+    /// True when the entry at this relative path is wanted. What the server does not tell cannot satisfy a bound.
+    pub(super) fn admits(&self, path: &[u8], entry: &Entry) -> bool {
+        let ((least, most), (after, before)) = (self.sizes, self.times);
+        (self.names.is_empty() || self.names.iter().any(|glob| glob.matches(path)))
+            && self.enters(path)
+            && (self.types.is_empty() || self.types.contains(&entry.entry_type))
+            && least.is_none_or(|least| entry.size.is_some_and(|size| size >= least))
+            && most.is_none_or(|most| entry.size.is_some_and(|size| size <= most))
+            && after.is_none_or(|after| entry.modified.is_some_and(|time| last_second(&time) >= after))
+            && before.is_none_or(|before| entry.modified.is_some_and(|time| time.seconds <= before))
+    }
+
+    /// True when a directory at this relative path is to be looked into.
+    pub(super) fn enters(&self, path: &[u8]) -> bool {
+        !self.exclude.iter().any(|glob| glob.matches(path))
+    }
+}
+
+/// The latest second that a time of this precision can mean.
+fn last_second(time: &Modified) -> i64 {
+    time.seconds.saturating_add(time.precision.seconds() - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ftp::listing::Precision;
+
+    #[test]
+    fn each_bound_alone() {
+        let mut file = Entry::new("x", EntryType::File);
+        file.size = Some(10);
+        file.modified = Some(Modified { seconds: 6000, precision: Precision::Minute, utc: true });
+        let unknown = Entry::new("x", EntryType::File);
+        let all = Pick::default();
+        assert!(all.is_empty() && all.admits(b"a/x", &file) && all.admits(b"a/x", &unknown));
+        let glob = |text: &str| vec![Glob::new(text).unwrap()];
+        // (the filter, whether it admits the file, whether it needs what is not known of the other)
+        for (pick, yes, needs) in [
+            (Pick { names: glob("*.txt"), ..all.clone() }, false, false),
+            (Pick { names: glob("a/*"), ..all.clone() }, true, false),
+            (Pick { exclude: glob("x"), ..all.clone() }, false, false),
+            (Pick { exclude: glob("y"), ..all.clone() }, true, false),
+            (Pick { types: vec![EntryType::File], ..all.clone() }, true, false),
+            (Pick { types: vec![EntryType::Directory], ..all.clone() }, false, false),
+            (Pick { sizes: (Some(10), None), ..all.clone() }, true, true),
+            (Pick { sizes: (Some(11), None), ..all.clone() }, false, true),
+            (Pick { sizes: (None, Some(10)), ..all.clone() }, true, true),
+            (Pick { sizes: (None, Some(9)), ..all.clone() }, false, true),
+            (Pick { times: (Some(6059), None), ..all.clone() }, true, true),
+            (Pick { times: (Some(6060), None), ..all.clone() }, false, true),
+            (Pick { times: (None, Some(6000)), ..all.clone() }, true, true),
+            (Pick { times: (None, Some(5999)), ..all.clone() }, false, true),
+        ] {
+            assert_eq!(pick.admits(b"a/x", &file), yes, "{pick:?}");
+            assert!(!pick.is_empty());
+            assert_eq!(pick.admits(b"a/x", &unknown), yes && !needs, "{pick:?}");
+        }
+    }
+}

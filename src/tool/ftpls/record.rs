@@ -1,0 +1,210 @@
+//! What ftpls prints: entries and sums, at once or sorted.
+
+use std::sync::Arc;
+
+use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
+
+use crate::cli::output::{Output, Record, TextLine};
+use crate::fault::{Fault, Kind};
+use crate::ftp::listing::Entry;
+use crate::ftp::path::url_encoded;
+use crate::tool::ftp_args::{base64_unless_utf8, letter, time_text};
+use crate::tool::ftp_usage::UsageRecord;
+
+/// The most entries that are sorted: until the last one has come they are kept.
+const MAX_SORTED: usize = 1_000_000;
+
+/// In which order entries are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(super) enum Order {
+    /// As the server lists them, at once
+    #[default]
+    None,
+    /// By path, byte by byte
+    Name,
+    /// Largest first
+    Size,
+    /// Latest first
+    Time,
+}
+
+/// Prints entries, at once or sorted at the end.
+pub(super) struct Printer<'a> {
+    out: &'a Output,
+    long: bool,
+    order: Order,
+    reverse: bool,
+    printed: u64,
+    kept: Vec<Collected>,
+}
+
+/// An entry that waits for its place.
+struct Collected {
+    entry: Entry,
+    path: Vec<u8>,
+    base: Arc<str>,
+    raw: Vec<u8>,
+}
+
+impl<'a> Printer<'a> {
+    /// Nothing printed yet.
+    pub(super) fn new(out: &'a Output, long: bool, order: Order, reverse: bool) -> Printer<'a> {
+        Printer { out, long, order, reverse, printed: 0, kept: Vec::new() }
+    }
+
+    /// How many entries were printed or wait to be.
+    pub(super) fn printed(&self) -> u64 {
+        self.printed
+    }
+
+    /// One entry: its path below the URL, the URL of its directory and its line of the listing.
+    pub(super) fn entry(&mut self, entry: Entry, path: Vec<u8>, base: &Arc<str>, raw: &[u8]) -> Result<(), Fault> {
+        self.printed += 1;
+        if self.order == Order::None && !self.reverse {
+            return self.print(&entry, &path, base, raw);
+        }
+        if self.kept.len() >= MAX_SORTED {
+            let fault = Fault::new(Kind::Refused, format!("more than {MAX_SORTED} entries are not sorted"));
+            return Err(
+                fault.with_hint("without --sort they are printed as they come, however many; sort(1) sorts them")
+            );
+        }
+        let raw = if self.out.json() { raw.to_vec() } else { Vec::new() };
+        self.kept.push(Collected { entry, path, base: base.clone(), raw });
+        Ok(())
+    }
+
+    /// Prints what waited.
+    pub(super) fn finish(&mut self) -> Result<(), Fault> {
+        let mut kept = std::mem::take(&mut self.kept);
+        match self.order {
+            Order::None => {}
+            Order::Name => kept.sort_by(|one, other| one.path.cmp(&other.path)),
+            Order::Size => {
+                kept.sort_by(|one, other| other.entry.size.cmp(&one.entry.size).then_with(|| one.path.cmp(&other.path)))
+            }
+            Order::Time => {
+                let time = |one: &Collected| one.entry.modified.map(|modified| modified.seconds);
+                kept.sort_by(|one, other| time(other).cmp(&time(one)).then_with(|| one.path.cmp(&other.path)));
+            }
+        }
+        if self.reverse {
+            kept.reverse();
+        }
+        kept.iter().try_for_each(|one| self.print(&one.entry, &one.path, &one.base, &one.raw))
+    }
+
+    /// The sum of one directory.
+    pub(super) fn usage(&mut self, usage: &UsageRecord) -> Result<(), Fault> {
+        self.printed += 1;
+        self.out.emit(usage)
+    }
+
+    /// Drops what was kept of an attempt that failed.
+    pub(super) fn forget(&mut self) {
+        if !self.kept.is_empty() {
+            self.kept.clear();
+            self.printed = 0;
+        }
+    }
+
+    fn print(&self, entry: &Entry, path: &[u8], base: &str, raw: &[u8]) -> Result<(), Fault> {
+        self.out.emit(&EntryRecord { entry, path, base, raw, long: self.long })
+    }
+}
+
+/// One listed entry.
+pub(in crate::tool) struct EntryRecord<'a> {
+    /// The entry.
+    pub(in crate::tool) entry: &'a Entry,
+    /// Its path below what was listed.
+    pub(in crate::tool) path: &'a [u8],
+    /// The URL of its directory, with a slash at its end; empty for a saved listing.
+    pub(in crate::tool) base: &'a str,
+    /// Its line of the listing; empty where there is none.
+    pub(in crate::tool) raw: &'a [u8],
+    /// All columns.
+    pub(in crate::tool) long: bool,
+}
+
+impl Serialize for EntryRecord<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let entry = self.entry;
+        let mut map = serializer.serialize_map(None)?;
+        if !self.base.is_empty() {
+            let slash = if entry.is_dir() { "/" } else { "" };
+            map.serialize_entry("url", &format!("{}{}{slash}", self.base, url_encoded(&entry.name)))?;
+        }
+        map.serialize_entry("name", &String::from_utf8_lossy(&entry.name))?;
+        if let Some(exact) = base64_unless_utf8(&entry.name) {
+            map.serialize_entry("name_base64", &exact)?;
+        }
+        map.serialize_entry("path", &String::from_utf8_lossy(self.path))?;
+        map.serialize_entry("entry_type", entry.entry_type.as_str())?;
+        if let Some(size) = entry.size {
+            map.serialize_entry("size_bytes", &size)?;
+        }
+        if let Some(modified) = &entry.modified {
+            map.serialize_entry("modified", &time_text(modified))?;
+            map.serialize_entry("modified_precision", modified.precision.as_str())?;
+            // `unknown` is the server's own zone, which LIST does not name.
+            map.serialize_entry("modified_zone", if modified.utc { "utc" } else { "unknown" })?;
+        }
+        if let Some(mode) = entry.mode {
+            map.serialize_entry("mode", &format!("{mode:04o}"))?;
+        }
+        for (name, value) in [
+            ("owner", &entry.owner),
+            ("group", &entry.group),
+            ("link_target", &entry.link_target),
+            ("unique", &entry.unique),
+        ] {
+            if let Some(value) = value {
+                map.serialize_entry(name, &String::from_utf8_lossy(value))?;
+            }
+        }
+        if let Some(links) = entry.links {
+            map.serialize_entry("links", &links)?;
+        }
+        if let Some(perm) = &entry.perm {
+            map.serialize_entry("perm", perm)?;
+        }
+        if !entry.facts.is_empty() {
+            map.serialize_entry("facts", &Facts(&entry.facts))?;
+        }
+        if !self.raw.is_empty() {
+            map.serialize_entry("raw", &String::from_utf8_lossy(self.raw))?;
+        }
+        map.end()
+    }
+}
+
+/// Facts as an object.
+struct Facts<'a>(&'a [(String, Vec<u8>)]);
+
+impl Serialize for Facts<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
+    }
+}
+
+impl Record for EntryRecord<'_> {
+    const TYPE: &'static str = "entry";
+
+    fn text(&self, line: &mut TextLine) {
+        let entry = self.entry;
+        if !self.long {
+            line.field(self.path);
+            return;
+        }
+        let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        line.field(letter(entry.entry_type)).field(or_dash(entry.mode.map(|mode| format!("{mode:04o}"))));
+        line.field(entry.owner.as_deref().unwrap_or(b"-")).field(entry.group.as_deref().unwrap_or(b"-"));
+        line.field(or_dash(entry.size.map(|size| size.to_string())));
+        line.field(or_dash(entry.modified.as_ref().map(time_text))).field(self.path);
+        if let Some(target) = &entry.link_target {
+            line.text(" -> ").escaped(target);
+        }
+    }
+}

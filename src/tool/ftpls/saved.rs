@@ -1,0 +1,131 @@
+//! `--parse`: a listing that was saved to a file, read without a server.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::pick::Pick;
+use super::record::Printer;
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::ftp::listing::{Line, Lister, MAX_LINE};
+use crate::line::{Ends, LineError, Splitter};
+use crate::tool::ftp_args::now as today;
+
+/// Bytes read at once.
+const READ: usize = 64 * 1024;
+
+/// Lists what a file holds; `-` is stdin. `now` is the time of the listing, else of today.
+pub(super) fn list(
+    file: &Path,
+    now: Option<i64>,
+    pick: &Pick,
+    printer: Printer<'_>,
+    out: &Output,
+) -> Result<Exit, Fault> {
+    let stdin = file == Path::new("-");
+    let label = if stdin { "stdin".to_owned() } else { file.display().to_string() };
+    let local = |error: std::io::Error| Fault::local(&label, &error);
+    let mut source: Box<dyn Read> =
+        if stdin { Box::new(std::io::stdin().lock()) } else { Box::new(File::open(file).map_err(local)?) };
+    let now = now.unwrap_or_else(today);
+    let mut reader = Reader {
+        now,
+        lister: None,
+        folder: Vec::new(),
+        after_gap: true,
+        number: 0,
+        label: &label,
+        pick,
+        printer,
+        out,
+        tally: Tally::default(),
+    };
+    let mut splitter = Splitter::new(Ends::Lenient, MAX_LINE);
+    let mut buffer = vec![0; READ];
+    loop {
+        let count = source.read(&mut buffer).map_err(local)?;
+        if count == 0 {
+            break;
+        }
+        splitter.push(buffer.get(..count).unwrap_or_default());
+        loop {
+            match splitter.next_line() {
+                Ok(Some(line)) => reader.line(line)?,
+                Ok(None) => break,
+                Err(LineError::TooLong) => reader.unknown(b"(a line that is too long)"),
+                Err(error) => return Err(error.fault(MAX_LINE)),
+            }
+        }
+    }
+    let rest = splitter.take_pending();
+    if !rest.is_empty() {
+        reader.line(&rest)?;
+    }
+    reader.end()
+}
+
+struct Reader<'a> {
+    now: i64,
+    lister: Option<Lister>,
+    /// The directory that a heading of `ls -lR` named.
+    folder: Vec<u8>,
+    /// At the beginning, or after an empty line: a heading may stand here.
+    after_gap: bool,
+    number: u64,
+    label: &'a str,
+    pick: &'a Pick,
+    printer: Printer<'a>,
+    out: &'a Output,
+    tally: Tally,
+}
+
+impl Reader<'_> {
+    fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
+        self.number += 1;
+        let gap = line.trim_ascii().is_empty();
+        let heading = std::mem::replace(&mut self.after_gap, gap);
+        if gap {
+            return Ok(());
+        }
+        let now = self.now;
+        match self.lister.get_or_insert_with(|| Lister::saved(line, now)).line(line) {
+            Line::Entry(entry) => {
+                let path = [self.folder.as_slice(), &entry.name].concat();
+                if self.pick.admits(&path, &entry) {
+                    self.printer.entry(entry, path, &Arc::from(""), line)?;
+                }
+            }
+            Line::Nothing => {}
+            Line::Unknown => match line.strip_suffix(b":").filter(|_| heading) {
+                // `./pub/docs:`, as `ls -lR` prints it.
+                Some(folder) => {
+                    let folder = folder.strip_prefix(b"./").unwrap_or(folder);
+                    self.folder = if folder == b"." { Vec::new() } else { [folder, b"/"].concat() };
+                }
+                None => self.unknown(line),
+            },
+        }
+        Ok(())
+    }
+
+    fn unknown(&mut self, line: &[u8]) {
+        let shown: Vec<u8> = line.iter().copied().take(200).collect();
+        let fault = Fault::new(Kind::BadData, format!("makes no sense: {}", String::from_utf8_lossy(&shown)));
+        self.out.error(&format!("{}:{}", self.label, self.number), &fault);
+        self.tally.fault(&fault);
+    }
+
+    fn end(mut self) -> Result<Exit, Fault> {
+        if self.lister.as_mut().is_some_and(|lister| lister.finish() == Line::Unknown) {
+            self.unknown(b"(the listing ends in the middle of an entry)");
+        }
+        self.printer.finish()?;
+        if self.printer.printed() == 0 && !self.pick.is_empty() && self.tally.failed() == 0 {
+            return Err(Fault::new(Kind::Negative, "nothing matches").context(self.label));
+        }
+        Ok(self.tally.exit())
+    }
+}
