@@ -1,5 +1,5 @@
 #!/bin/sh
-# dnsq beside dig, kdig and drill: one question to NSD over UDP.
+# dnsq beside dig, kdig and drill: one question to NSD over UDP, and the transfer of a zone of 1,000,003 records from Knot.
 . "$(dirname "$0")/common.sh"
 
 machine
@@ -33,17 +33,63 @@ zone:
 CONF
 # shellcheck disable=SC2046
 background nsd "$port" $(peer_env nsd) nsd -d -c "$work/nsd.conf"
+kdig='' dig='' drill=''
+need kdig kdig knot-dnsutils && kdig="$(peer_env kdig) kdig"
+need dig dig bind9-dnsutils && dig="$(peer_env dig) dig"
+need drill drill ldnsutils && drill="$(peer_env drill) drill"
 {
     printf 'ours\tdnsq @127.0.0.1#%s www.example.test A\n' "$port"
     printf 'ours --short\tdnsq --short @127.0.0.1#%s www.example.test A\n' "$port"
-    if need kdig kdig knot-dnsutils; then
-        printf 'kdig\t%s kdig @127.0.0.1 -p %s www.example.test A\n' "$(peer_env kdig)" "$port"
-    fi
-    if need dig dig bind9-dnsutils; then
-        printf 'dig\t%s dig @127.0.0.1 -p %s www.example.test A\n' "$(peer_env dig)" "$port"
-    fi
-    if need drill drill ldnsutils; then
-        printf 'drill\t%s drill -p %s www.example.test A @127.0.0.1\n' "$(peer_env drill)" "$port"
-    fi
+    [ -z "$kdig" ] || printf 'kdig\t%s @127.0.0.1 -p %s www.example.test A\n' "$kdig" "$port"
+    [ -z "$dig" ] || printf 'dig\t%s @127.0.0.1 -p %s www.example.test A\n' "$dig" "$port"
+    [ -z "$drill" ] || printf 'drill\t%s -p %s www.example.test A @127.0.0.1\n' "$drill" "$port"
 } | ROUNDS=${ROUNDS:-31} measure "one A question over UDP, process start to exit" > out
 cat out
+
+need knot knotd knot || exit 0
+names=$(scaled 1000000)
+{
+    printf '$ORIGIN big.test.\n$TTL 300\n@ SOA ns hostmaster 1 3600 600 86400 60\n@ NS ns\nns A 127.0.0.1\n'
+    seq "$names" | sed 's/.*/host&-with-a-name A 192.0.2.1/'
+} > big.zone
+port=$(free_port)
+cat > knot.conf <<CONF
+server:
+  listen: 127.0.0.1@$port
+  rundir: $work
+database:
+  storage: $work
+log:
+- target: stderr
+  any: warning
+acl:
+- id: all
+  address: 127.0.0.1
+  action: transfer
+template:
+- id: default
+  storage: $work
+  semantic-checks: off
+  zonefile-sync: -1
+  journal-content: none
+zone:
+- domain: big.test
+  file: big.zone
+  acl: all
+CONF
+# shellcheck disable=SC2046
+background knot "$port" $(peer_env knot) knotd -c "$work/knot.conf"
+until dnsq --short "@127.0.0.1#$port" big.test SOA > /dev/null 2>&1; do sleep 0.1; done
+{
+    printf 'ours -o FILE\tdnsq @127.0.0.1#%s big.test AXFR -o %s/ours.zone\n' "$port" "$work"
+    printf 'ours > file\tdnsq @127.0.0.1#%s big.test AXFR > %s/ours.txt\n' "$port" "$work"
+    [ -z "$dig" ] || printf 'dig\t%s @127.0.0.1 -p %s big.test AXFR > %s/dig.txt\n' "$dig" "$port" "$work"
+    [ -z "$kdig" ] || printf 'kdig\t%s @127.0.0.1 -p %s big.test AXFR > %s/kdig.txt\n' "$kdig" "$port" "$work"
+    [ -z "$drill" ] || printf 'drill\t%s -p %s big.test AXFR @127.0.0.1 > %s/drill.txt\n' "$drill" "$port" "$work"
+} | measure "AXFR of $((names + 3)) records to a file" --unit records --count $((names + 3)) > out
+cat out
+[ "$(grep -c . ours.zone)" -eq $((names + 4)) ] || { echo "a record is missing" >&2; exit 1; }
+if [ -e dig.txt ]; then
+    # What dig printed, without its comments, is what we wrote.
+    grep -v '^;' dig.txt | grep . | cmp - ours.zone
+fi
