@@ -15,6 +15,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial { peer: "nsd", feature: "answers as dnsserve does", run: nsd_and_dnsserve_agree },
     Trial { peer: "nsd", feature: "gives its zones, signed with TSIG", run: nsd_transfers },
     Trial { peer: "knot", feature: "answers as dnsserve does", run: knot_and_dnsserve_agree },
+    Trial { peer: "bind9", feature: "answers as dnsserve does", run: bind_and_dnsserve_agree },
     Trial { peer: "unbound", feature: "resolves from dnsserve for dnsq", run: unbound_resolves },
 ];
 
@@ -58,7 +59,7 @@ fn dig_asks_dnsserve(peer: &Peer) -> Verdict {
 }
 
 /// The record samples as a zone; each at a name of its own. NSEC3 owners are hashes.
-fn sample_zone() -> (Vec<(String, String)>, String) {
+pub(crate) fn sample_zone() -> (Vec<(String, String)>, String) {
     let samples = std::fs::read_to_string(data("rdata.txt")).unwrap();
     let known = samples.split("\n# dig 9.18 prints").next().unwrap();
     let mut zone = String::from("$ORIGIN t.test.\n$TTL 300\n@ SOA a b 1 2 3 4 5\n");
@@ -132,16 +133,18 @@ fn kdig_asks_dnsserve(peer: &Peer) -> Verdict {
 
 /// NSD with both zones.
 pub(crate) fn nsd(peer: &Peer, dir: &Path) -> Daemon {
-    let addr = free_address();
-    let zones = ["example.test", "other.test"].map(|zone| {
-        format!(
-            "zone:\n  name: {zone}\n  zonefile: {}\n  provide-xfr: 127.0.0.1 NOKEY\n",
-            data(&format!("{zone}.zone"))
-        )
-    });
     // NSD knows no $GENERATE.
     let plain = tool_zone(dir);
-    let zones = zones.concat().replace(&data("example.test.zone"), &plain);
+    nsd_with(peer, dir, &[("example.test", &plain), ("other.test", &data("other.test.zone"))])
+}
+
+/// NSD with these zones, which it gives away.
+pub(crate) fn nsd_with(peer: &Peer, dir: &Path, zones: &[(&str, &str)]) -> Daemon {
+    let addr = free_address();
+    let zones: String = zones
+        .iter()
+        .map(|(zone, file)| format!("zone:\n  name: {zone}\n  zonefile: {file}\n  provide-xfr: 127.0.0.1 NOKEY\n"))
+        .collect();
     let config = format!(
         "server:\n  ip-address: 127.0.0.1\n  port: {}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"\"\n  database: \"\"\n  \
          pidfile: {1}/pid\n  xfrdfile: {1}/xfrd\n  xfrdir: {1}\n  zonelistfile: {1}/list\n  server-count: 1\n  verbosity: 1\n\
@@ -157,11 +160,52 @@ pub(crate) fn nsd(peer: &Peer, dir: &Path) -> Daemon {
     peer.start(command, addr)
 }
 
+/// Knot with these zones, which it gives away.
+pub(crate) fn knot_with(peer: &Peer, dir: &Path, zones: &[(&str, &str)]) -> Daemon {
+    let (addr, home) = (free_address(), dir.display());
+    let zones: String =
+        zones.iter().map(|(zone, file)| format!("- domain: {zone}\n  file: {file}\n  acl: all\n")).collect();
+    let config = format!(
+        "server:\n  listen: 127.0.0.1@{}\n  rundir: {home}\n  udp-workers: 1\n  tcp-workers: 1\ndatabase:\n  storage: {home}\n\
+         log:\n- target: stderr\n  any: warning\nacl:\n- id: all\n  address: 127.0.0.1\n  action: transfer\n\
+         template:\n- id: default\n  storage: {home}\n  semantic-checks: off\n  zonefile-sync: -1\n  journal-content: none\n\
+         zone:\n{zones}",
+        addr.port(),
+    );
+    let path = dir.join("knot.conf");
+    std::fs::write(&path, config).unwrap();
+    let mut command = peer.command("knotd", dir);
+    command.arg("-c").arg(&path);
+    peer.start(command, addr)
+}
+
+/// BIND with these zones, which it gives away; `more` goes into its options.
+pub(crate) fn named(peer: &Peer, dir: &Path, zones: &[(&str, &str)], more: &str) -> Daemon {
+    let (addr, home) = (free_address(), dir.display());
+    let zones: String = zones
+        .iter()
+        .map(|(zone, file)| {
+            format!("zone \"{zone}\" {{ type primary; file \"{file}\"; check-names ignore; check-mx ignore; }};\n")
+        })
+        .collect();
+    let config = format!(
+        "options {{ directory \"{home}\"; listen-on port {} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; pid-file none; \
+         session-keyfile none; recursion no; allow-transfer {{ any; }}; notify no; dnssec-validation no; check-integrity no; \
+         check-sibling no; {more} }};\ncontrols {{ }};\n{zones}",
+        addr.port(),
+    );
+    let path = dir.join("named.conf");
+    std::fs::write(&path, config).unwrap();
+    let mut command = peer.command("named", dir);
+    command.args(["-g", "-n", "1", "-c"]).arg(&path);
+    peer.start(command, addr)
+}
+
 /// The example zone without $GENERATE, as our own server gives it away.
 fn tool_zone(dir: &Path) -> String {
     let text = std::fs::read_to_string(data("example.test.zone")).unwrap();
     let (head, line) = text.rsplit_once("$GENERATE").unwrap();
-    let template = line.trim().strip_prefix("1-20 ").unwrap();
+    let template = line.trim().strip_prefix("1-20 ").unwrap().replace("\"\\\"", "\"").replace("\\\"\"", "\"");
     let records: Vec<String> = (1..=20).map(|number| template.replace('$', &number.to_string())).collect();
     let path = dir.join("example.zone");
     std::fs::write(&path, format!("{head}{}\n", records.join("\n"))).unwrap();
@@ -272,21 +316,15 @@ fn knot_and_dnsserve_agree(peer: &Peer) -> Verdict {
 
 /// Knot with the example zones.
 pub(crate) fn knot(peer: &Peer, dir: &Path) -> Daemon {
-    let (addr, home) = (free_address(), dir.display());
-    let config = format!(
-        "server:\n  listen: 127.0.0.1@{}\n  rundir: {home}\n  udp-workers: 1\n  tcp-workers: 1\ndatabase:\n  storage: {home}\n\
-         log:\n- target: stderr\n  any: warning\n\
-         template:\n- id: default\n  storage: {home}\n  semantic-checks: off\n\
-         zone:\n- domain: example.test\n  file: {}\n- domain: other.test\n  file: {}\n",
-        addr.port(),
-        tool_zone(dir),
-        data("other.test.zone"),
-    );
-    let path = dir.join("knot.conf");
-    std::fs::write(&path, config).unwrap();
-    let mut command = peer.command("knotd", dir);
-    command.arg("-c").arg(&path);
-    peer.start(command, addr)
+    let plain = tool_zone(dir);
+    knot_with(peer, dir, &[("example.test", &plain), ("other.test", &data("other.test.zone"))])
+}
+
+fn bind_and_dnsserve_agree(peer: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let zones = [("example.test", &*data("example.test.zone")), ("other.test", &data("other.test.zone"))];
+    agree(named(peer, dir.path(), &zones, "minimal-responses yes;").addr, true);
+    Verdict::Ok
 }
 
 /// unbound, which asks dnsserve.

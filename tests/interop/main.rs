@@ -14,6 +14,7 @@
 
 mod dns;
 mod dns_bulk;
+mod dns_types;
 mod ftp;
 mod ftp_clients;
 mod ftp_server;
@@ -25,7 +26,15 @@ mod peers;
 mod servers;
 
 fn main() -> std::process::ExitCode {
-    let trials =
-        [ftp::TRIALS, ftp_clients::TRIALS, ftp_server::TRIALS, mail::TRIALS, dns::TRIALS, dns_bulk::TRIALS].concat();
+    let trials = [
+        ftp::TRIALS,
+        ftp_clients::TRIALS,
+        ftp_server::TRIALS,
+        mail::TRIALS,
+        dns::TRIALS,
+        dns_bulk::TRIALS,
+        dns_types::TRIALS,
+    ]
+    .concat();
     peers::run(&trials)
 }

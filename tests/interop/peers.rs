@@ -41,6 +41,8 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("nsd", "nsd", &["nsd"]),
     ("knot", "knotd", &["knot"]),
     ("unbound", "unbound", &["unbound", "unbound-anchor"]),
+    ("bind9", "named", &["bind9", "bind9-utils"]),
+    ("dnsmasq", "dnsmasq", &["dnsmasq-base"]),
     ("python3", "python3", &["python3"]),
 ];
 

@@ -133,7 +133,8 @@ pub fn field(kind: Field, cursor: &mut Cursor<'_>, style: Style, out: &mut Strin
         Field::Base64 => base64(cursor.rest(), style.split, out),
         Field::Base64OrDash => match cursor.rest() {
             [] => out.push('-'),
-            bytes => base64(bytes, style.split, out),
+            // In one piece, as dig prints it.
+            bytes => base64(bytes, 0, out),
         },
         Field::Types => special::write_types(cursor.rest(), out)?,
         Field::OldTypes => special::write_old_types(cursor.rest(), out)?,

@@ -33,8 +33,19 @@ impl Generate {
         }
         let mut template = Vec::new();
         for word in rest {
-            let quote: &[u8] = if word.quoted { b"\"" } else { b"" };
-            template.extend([quote, word.text, quote, b" "].concat());
+            // Quotes keep the data together as one word, as BIND has it; those inside (`\"`) are the record's.
+            let mut bytes = word.text.iter().copied().peekable();
+            while let Some(byte) = bytes.next() {
+                match (byte, bytes.peek()) {
+                    (b'\\', Some(b'"')) if word.quoted => {}
+                    (b'\\', Some(&next)) => {
+                        template.extend([byte, next]);
+                        bytes.next();
+                    }
+                    _ => template.push(byte),
+                }
+            }
+            template.push(b' ');
         }
         Ok(Generate { next, stop, step, template })
     }
