@@ -24,6 +24,7 @@ mod ftp_browse;
 mod ftp_client;
 mod ftp_crash;
 mod ftp_get;
+mod ftp_hostile;
 mod ftp_put;
 mod ftp_server;
 mod ftp_wirecut;
