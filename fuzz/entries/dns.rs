@@ -1,5 +1,6 @@
 //! Entry points of `dns` that read a stranger's bytes: one line each, `(name, function)`.
 
+use applayer::dns::anchor::Anchors;
 use applayer::dns::answer::{self, Reply, Zones};
 use applayer::dns::bulk::walk::{self, Walked};
 use applayer::dns::bulk::write::{Form, Writer};
@@ -9,6 +10,9 @@ use applayer::dns::message::Message;
 use applayer::dns::name::Name;
 use applayer::dns::record::words::{self, Words};
 use applayer::dns::record::{Rtype, json, parse, svcb, text};
+use applayer::dns::trace::hints;
+use applayer::dns::validate::denial::Evidence;
+use applayer::dns::validate::{Budget, Security, validate};
 use applayer::dns::zone::{Reader, Source, Zone};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
@@ -20,6 +24,10 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("dns_rdata_wire", dns_rdata_wire),
     ("dns_svcb", dns_svcb),
     ("dns_zone", dns_zone),
+    ("dns_anchor", dns_anchor),
+    ("dns_hints", dns_hints),
+    ("dns_denial", dns_denial),
+    ("dns_validate", dns_validate),
 ];
 
 /// What parses can be printed, composed, and parses again to the same.
@@ -146,4 +154,54 @@ fn dns_zone(data: &[u8]) {
             return;
         }
     }
+}
+
+/// A file of trust anchors in any form gives anchors or a reason, within its limits.
+fn dns_anchor(data: &[u8]) {
+    if let Ok(anchors) = Anchors::parse(data) {
+        assert!((1..=applayer::dns::anchor::MAX_ANCHORS).contains(&anchors.iter().count()));
+        let _ = anchors.closest(&Name::root());
+    }
+}
+
+fn dns_hints(data: &[u8]) {
+    if let Ok(hosts) = hints::parse(data) {
+        assert!(hosts.iter().all(|host| !host.addresses.is_empty()));
+    }
+}
+
+/// The denial records of a message about its question: every proof is tried, within the budget.
+fn dns_denial(data: &[u8]) {
+    let Ok(message) = Message::parse(data) else { return };
+    let Some(question) = message.question.first() else { return };
+    let soa = message.authority.iter().find(|record| record.rtype == Rtype::SOA);
+    let zone = soa.map_or_else(Name::root, |record| record.name.clone());
+    let evidence = Evidence::new(&zone, message.authority.iter());
+    let mut budget = Budget::default();
+    let _ = evidence.no_name(&question.name, &mut budget);
+    let _ = evidence.no_data(&question.name, question.rtype, &mut budget);
+    let _ = evidence.no_ds(&question.name, &mut budget);
+    for labels in 0..question.name.label_count() {
+        let _ = evidence.no_closer(&question.name, labels, &mut budget);
+    }
+}
+
+/// Messages, each after its length, as the answers of a server during a validation: never secure, since nobody can sign
+/// for this anchor; and it ends.
+fn dns_validate(data: &[u8]) {
+    let anchor = format!(". DS 1 13 2 {}", "00".repeat(32));
+    let anchors = Anchors::parse(anchor.as_bytes()).expect("an anchor");
+    let mut rest = data;
+    let mut next = || -> Option<Message> {
+        let (length, tail) = rest.split_first_chunk::<2>()?;
+        let (wire, tail) = tail.split_at_checked(usize::from(u16::from_be_bytes(*length)))?;
+        rest = tail;
+        Message::parse(wire).ok()
+    };
+    let Some(first) = next() else { return };
+    let Some(question) = first.question.first().cloned() else { return };
+    let mut first = Some(first);
+    let verdict =
+        validate(&question, &anchors, 1_782_000_000, &mut |_| Ok(first.take().or_else(&mut next).unwrap_or_default()));
+    assert!(verdict.is_ok_and(|verdict| verdict.security != Security::Secure));
 }

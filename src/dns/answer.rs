@@ -1,5 +1,7 @@
 //! The authoritative server's answers: (zones, query bytes) -> response bytes (RFC 1034, section 4.3.2; wildcards by
-//! RFC 4592, DNAME by RFC 6672). Pure: no sockets, no clock.
+//! RFC 4592, DNAME by RFC 6672, signed zones by RFC 4035, section 3.1). Pure: no sockets, no clock.
+
+mod proof;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -43,6 +45,13 @@ impl Zones {
             candidate = name.parent();
         }
         None
+    }
+
+    /// The zone that answers a question: DS belongs to the parent of the zone it stands for (RFC 4035, section 3.1.4.1).
+    fn find_for(&self, name: &Name, rtype: Rtype) -> Option<&Arc<Zone>> {
+        let own = self.find(name)?;
+        let parent = (rtype == Rtype::DS && own.origin() == name).then(|| self.find(&name.parent()?)).flatten();
+        Some(parent.unwrap_or(own))
     }
 
     /// The zone of exactly this name.
@@ -123,7 +132,7 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> Reply {
     if question.class != Class::IN {
         return Reply::Send(finish(response, Rcode::REFUSED, limit, Some(question)));
     }
-    let Some(zone) = zones.find(&question.name) else {
+    let Some(zone) = zones.find_for(&question.name, question.rtype) else {
         let refused = finish(response, Rcode::REFUSED, limit, Some(question));
         return if flags.has(Flags::RD) { Reply::Elsewhere(refused) } else { Reply::Send(refused) };
     };
@@ -170,7 +179,7 @@ impl Build<'_> {
             if self.response.answer.iter().any(|record| record.rtype == Rtype::CNAME && record.name == next) {
                 return Rcode::NOERROR;
             }
-            match self.zones.find(&next) {
+            match self.zones.find_for(&next, question.rtype) {
                 Some(found) => zone = found.clone(),
                 None => return Rcode::NOERROR, // the client goes on from here
             }
@@ -197,65 +206,92 @@ impl Build<'_> {
         }
         self.authoritative();
         if let Some(node) = zone.node(name) {
-            return self.node(zone, node, name, rtype);
+            return self.node(zone, node, name, rtype, None);
         }
         let wildcard = encloser.prepend(b"*").ok().and_then(|name| zone.node(&name));
         match wildcard {
-            Some(node) => self.node(zone, node, name, rtype),
+            Some(node) => self.node(zone, node, name, rtype, Some(&encloser)),
             None => {
-                self.response.authority.push(zone.negative_soa());
+                self.negative_soa(zone);
+                self.prove_no_name(zone, name, &encloser);
                 Step::Done(Rcode::NXDOMAIN)
             }
         }
     }
 
-    /// The name exists (or a wildcard stands for it): its data, an alias, or nothing of this type.
-    fn node(&mut self, zone: &Zone, node: &Node, name: &Name, rtype: Rtype) -> Step {
-        if rtype == Rtype::ANY {
+    /// The name exists (or the wildcard below `encloser` stands for it): its data, an alias, or nothing of this type.
+    fn node(&mut self, zone: &Zone, node: &Node, name: &Name, rtype: Rtype, encloser: Option<&Name>) -> Step {
+        let exact = node.set(rtype).is_some() || (rtype == Rtype::ANY && !node.sets().is_empty());
+        let alias = node.set(Rtype::CNAME).filter(|_| !exact);
+        if let Some(encloser) = encloser.filter(|_| exact || alias.is_some()) {
+            self.prove_no_closer(zone, name, encloser);
+        }
+        if rtype == Rtype::ANY && exact {
             // RFC 8482: one set is enough over UDP, where a big answer would serve attackers; all over TCP.
-            let sets = node.sets().iter().filter(|set| self.dnssec_ok || set.rtype != Rtype::RRSIG);
-            let count = if self.udp { 1 } else { usize::MAX };
-            let records: Vec<Record> = sets.take(count).flat_map(|set| set.records(name)).collect();
-            if records.is_empty() {
-                self.response.authority.push(zone.negative_soa());
+            let data = node.sets().iter().filter(|set| set.covered.is_none());
+            for set in data.take(if self.udp { 1 } else { usize::MAX }) {
+                self.answer(node, set, name);
             }
-            self.response.answer.extend(records);
+            return Step::Done(Rcode::NOERROR);
+        }
+        if rtype == Rtype::RRSIG && exact {
+            // As with ANY: those of one set, or all.
+            let signatures = node.sets().iter().filter(|set| set.covered.is_some());
+            let count = if self.udp { 1 } else { usize::MAX };
+            self.response.answer.extend(signatures.take(count).flat_map(|set| set.records(name)));
             return Step::Done(Rcode::NOERROR);
         }
         if let Some(set) = node.set(rtype) {
             self.answer(node, set, name);
             return Step::Done(Rcode::NOERROR);
         }
-        if let Some(set) = node.set(Rtype::CNAME) {
+        if let Some(set) = alias {
             self.answer(node, set, name);
             return match set.rdata.first().and_then(|rdata| Name::from_wire(rdata).ok()) {
                 Some(target) => Step::Alias(target),
                 None => Step::Done(Rcode::SERVFAIL),
             };
         }
-        self.response.authority.push(zone.negative_soa());
+        self.negative_soa(zone);
+        match encloser {
+            Some(encloser) => self.prove_no_wildcard_data(zone, name, encloser),
+            None => self.prove_no_data(zone, name),
+        }
         Step::Done(Rcode::NOERROR)
     }
 
     fn answer(&mut self, node: &Node, set: &Set, owner: &Name) {
-        self.response.answer.extend(set.records(owner));
-        self.signatures(node, set.rtype, owner);
+        let signed = self.signed(node, set);
+        self.response.answer.extend(signed.flat_map(|set| set.records(owner)));
     }
 
-    fn signatures(&mut self, node: &Node, rtype: Rtype, owner: &Name) {
-        if self.dnssec_ok
-            && let Some(set) = node.set(Rtype::RRSIG)
-        {
-            let covers = |record: &Record| Cursor::new(&record.rdata).u16() == Ok(rtype.0);
-            self.response.answer.extend(set.records(owner).filter(covers));
+    /// A set, and its signatures for those who want them.
+    fn signed<'n>(&self, node: &'n Node, set: &'n Set) -> impl Iterator<Item = &'n Set> + use<'n> {
+        let signatures = node.signatures(set.rtype).filter(|_| self.dnssec_ok);
+        std::iter::once(set).chain(signatures)
+    }
+
+    /// The SOA record that says how long the answer may be remembered, with its signatures.
+    fn negative_soa(&mut self, zone: &Zone) {
+        let soa = zone.negative_soa();
+        let node = zone.node(zone.origin()).filter(|_| self.dnssec_ok);
+        if let Some(signatures) = node.and_then(|node| node.signatures(Rtype::SOA)) {
+            let records = signatures.records(zone.origin());
+            self.response.authority.extend(records.map(|record| Record { ttl: soa.ttl, ..record }));
         }
+        self.response.authority.insert(0, soa);
     }
 
     /// The zone ends here: name servers of the child and their addresses (RFC 1034, section 4.2.1).
     fn referral(&mut self, zone: &Zone, cut: &Name, node: &Node, ns: &Set) -> Step {
         self.response.authority.extend(ns.records(cut));
-        if let Some(ds) = node.set(Rtype::DS).filter(|_| self.dnssec_ok) {
-            self.response.authority.extend(ds.records(cut));
+        match node.set(Rtype::DS) {
+            Some(ds) if self.dnssec_ok => {
+                let signed = self.signed(node, ds);
+                self.response.authority.extend(signed.flat_map(|set| set.records(cut)));
+            }
+            Some(_) => {}
+            None => self.prove_no_data(zone, cut),
         }
         for server in ns.rdata.iter().filter_map(|rdata| Name::from_wire(rdata).ok()) {
             // Glue: also what stands below the cut, where we have no authority.
@@ -300,7 +336,8 @@ impl Build<'_> {
             return;
         }
         for set in [Rtype::A, Rtype::AAAA].into_iter().filter_map(|rtype| node.set(rtype)) {
-            self.response.additional.extend(set.records(host));
+            let signed = self.signed(node, set);
+            self.response.additional.extend(signed.flat_map(|set| set.records(host)));
         }
     }
 

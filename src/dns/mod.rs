@@ -6,10 +6,13 @@
 //!  query exchange      what to ask; the client state machine (match, retransmit, truncation -> TCP)
 //!  client resolve      sockets for exchange; the stub resolver that other rooms use
 //!  zone answer server  zone files, (zones, query bytes) -> response bytes, sockets for it
+//!  anchor validate     trust anchors; DNSSEC: the walk from an anchor to the data, one verdict
+//!  trace              from the root's servers to the answer, step by step
 //!  present json template   dig-like text, JSON members, lines as the user wants them
 //! ```
 #![warn(clippy::indexing_slicing)]
 
+pub mod anchor;
 pub mod answer;
 pub mod bulk;
 pub mod client;
@@ -24,7 +27,9 @@ pub mod record;
 pub mod resolve;
 pub mod server;
 pub mod template;
+pub mod trace;
 pub mod transfer;
 pub mod tsig;
+pub mod validate;
 pub mod wire;
 pub mod zone;

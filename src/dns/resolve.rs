@@ -90,7 +90,7 @@ impl Resolver {
             return Ok(addresses);
         }
         let (v6, v4) = tokio::join!(self.records(host, Rtype::AAAA), self.records(host, Rtype::A));
-        let found: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().filter_map(address).collect();
+        let found: Vec<IpAddr> = [&v6, &v4].into_iter().flatten().flatten().filter_map(Record::address).collect();
         if found.is_empty() {
             // One family that fails must not hide that the other may exist: trouble is trouble.
             v6?;
@@ -155,14 +155,6 @@ pub fn ascii_name(text: &str) -> Result<Name, String> {
     }
     let ascii = idna::domain_to_ascii(text).map_err(|_| "not a valid international name".to_owned())?;
     Name::parse(&ascii).map_err(|error| error.to_string())
-}
-
-fn address(record: &Record) -> Option<IpAddr> {
-    match record.rtype {
-        Rtype::A => <[u8; 4]>::try_from(record.rdata.as_slice()).ok().map(IpAddr::from),
-        Rtype::AAAA => <[u8; 16]>::try_from(record.rdata.as_slice()).ok().map(IpAddr::from),
-        _ => None,
-    }
 }
 
 /// Asks, and asks again for the end of a CNAME chain that the server did not complete.

@@ -18,6 +18,8 @@ mod dns;
 mod dns_bulk;
 mod dns_encrypted;
 mod dns_peers;
+mod dns_trace;
+mod dns_validate;
 mod docs;
 mod drip;
 mod ftp_browse;

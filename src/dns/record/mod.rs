@@ -10,6 +10,7 @@ pub mod text;
 pub mod words;
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::name::{self, Name};
 use super::wire::Malformed;
@@ -34,6 +35,15 @@ impl Record {
     /// The data as text, as a zone file takes it.
     pub fn rdata_text(&self) -> String {
         text::rdata(self.rtype, &self.rdata, text::Style::PLAIN)
+    }
+
+    /// The address of an A or AAAA record.
+    pub fn address(&self) -> Option<IpAddr> {
+        match self.rtype {
+            Rtype::A => <[u8; 4]>::try_from(self.rdata.as_slice()).ok().map(IpAddr::from),
+            Rtype::AAAA => <[u8; 16]>::try_from(self.rdata.as_slice()).ok().map(IpAddr::from),
+            _ => None,
+        }
     }
 
     /// The first name in the data, for types that begin with one (NS, CNAME, PTR, DNAME, SOA …).
@@ -65,6 +75,7 @@ impl Rtype {
     pub const HINFO: Rtype = Rtype(13);
     pub const MX: Rtype = Rtype(15);
     pub const TXT: Rtype = Rtype(16);
+    pub const NSAP_PTR: Rtype = Rtype(23);
     pub const SIG: Rtype = Rtype(24);
     pub const AAAA: Rtype = Rtype(28);
     pub const SRV: Rtype = Rtype(33);
@@ -169,6 +180,19 @@ fn numbered(text: &str, prefix: &str) -> Option<u16> {
 /// Takes the data of a record out of a message, with its names uncompressed (RFC 3597, section 4: compression is
 /// understood in the types of RFC 1035 and a few old ones, and nowhere else).
 pub fn expand(rtype: Rtype, message: &[u8], at: usize, end: usize) -> Result<Vec<u8>, Malformed> {
+    copy(rtype, message, at, end, false)
+}
+
+/// Record data in the canonical form of DNSSEC: the names of the old types in lower case (RFC 4034, section 6.2, with
+/// RFC 6840, section 5.1), everything else as it is.
+pub fn canonical(rtype: Rtype, rdata: &[u8]) -> Result<Vec<u8>, Malformed> {
+    if rtype == Rtype::NSAP_PTR {
+        return Ok(rdata.to_vec()); // the one old type that is not on the list
+    }
+    copy(rtype, rdata, 0, rdata.len(), true)
+}
+
+fn copy(rtype: Rtype, message: &[u8], at: usize, end: usize, lower: bool) -> Result<Vec<u8>, Malformed> {
     let raw = message.get(at..end).ok_or(Malformed("record data cut short"))?;
     let Some(row) = table::row(rtype).filter(|row| row.fields.iter().any(|(_, field)| field.may_be_compressed()))
     else {
@@ -178,7 +202,11 @@ pub fn expand(rtype: Rtype, message: &[u8], at: usize, end: usize) -> Result<Vec
     let mut here = at;
     for (_, field) in row.fields {
         if field.may_be_compressed() {
+            let begin = wire.len();
             here = name::read_into(message, here, end, true, &mut wire)?;
+            if lower && let Some(name) = wire.get_mut(begin..) {
+                name.make_ascii_lowercase();
+            }
             continue;
         }
         let rest = message.get(here..end).unwrap_or_default();

@@ -1,16 +1,20 @@
 //! Zone files (RFC 1035, section 5) and the zones made of them: what an authoritative server needs to look up.
 
+mod denial;
 mod generate;
 mod reader;
 
 use std::collections::HashMap;
 use std::fmt;
 
+pub(crate) use denial::at_or_before;
+pub use denial::{Denial, Hashes};
 pub use reader::{Entry, Load, MAX_INCLUDE_DEPTH, Reader, Source};
 
 use super::name::Name;
 use super::record::{Class, Record, Rtype};
 use super::wire::Cursor;
+use denial::Index;
 
 /// One authoritative zone in memory.
 #[derive(Debug, Clone)]
@@ -19,6 +23,9 @@ pub struct Zone {
     soa: Record,
     /// Every name that exists, empty non-terminals too (RFC 4592, section 2.2.2).
     nodes: HashMap<Name, Node>,
+    /// NSEC3 records with their signatures, whose owners are no names of the zone (RFC 5155, section 7.2.8).
+    hashed: HashMap<Name, Node>,
+    denial: Index,
     records: usize,
 }
 
@@ -33,6 +40,8 @@ pub struct Node {
 pub struct Set {
     /// Their type.
     pub rtype: Rtype,
+    /// The type that they sign, for RRSIG: each type has its own, with its TTL (RFC 4034, section 3).
+    pub covered: Option<Rtype>,
     /// Their common time to live (RFC 2181, section 5.2): the smallest that was written.
     pub ttl: u32,
     /// Their data.
@@ -43,6 +52,11 @@ impl Node {
     /// The set of this type.
     pub fn set(&self, rtype: Rtype) -> Option<&Set> {
         self.sets.iter().find(|set| set.rtype == rtype)
+    }
+
+    /// The signatures of the set of this type.
+    pub fn signatures(&self, covered: Rtype) -> Option<&Set> {
+        self.sets.iter().find(|set| set.covered == Some(covered))
     }
 
     /// All sets.
@@ -101,11 +115,12 @@ impl Zone {
                 None => early.push(entry),
             }
         }
-        let zone = zone.ok_or_else(|| whole("no SOA record".to_owned()))?;
+        let mut zone = zone.ok_or_else(|| whole("no SOA record".to_owned()))?;
         if wanted.as_ref().is_some_and(|wanted| *wanted != zone.origin) {
             return Err(whole(format!("the SOA record is of {}, not of the zone asked for", zone.origin)));
         }
         zone.check().map_err(whole)?;
+        zone.denial = Index::of(&zone);
         Ok(zone)
     }
 
@@ -114,7 +129,14 @@ impl Zone {
             return Err(entry.error(format!("class {}: only IN is served", entry.record.class)));
         }
         let origin = entry.record.name.clone();
-        Ok(Zone { origin, soa: entry.record.clone(), nodes: HashMap::new(), records: 0 })
+        Ok(Zone {
+            origin,
+            soa: entry.record.clone(),
+            nodes: HashMap::new(),
+            hashed: HashMap::new(),
+            denial: Index::default(),
+            records: 0,
+        })
     }
 
     fn add(&mut self, entry: Entry) -> Result<(), ZoneError> {
@@ -138,13 +160,16 @@ impl Zone {
         if record.rtype == Rtype::SOA && (self.records > 0 || record.name != self.origin) {
             return Err(entry.error("a second SOA record".to_owned()));
         }
+        let covered = (record.rtype == Rtype::RRSIG).then(|| Cursor::new(&record.rdata).u16().map_or(Rtype(0), Rtype));
+        let is_hashed = record.rtype == Rtype::NSEC3 || covered == Some(Rtype::NSEC3);
         // Names between this one and the origin exist too.
-        let mut above = record.name.parent();
+        let mut above = record.name.parent().filter(|_| !is_hashed);
         while let Some(name) = above.filter(|name| name.is_in(&self.origin) && !self.nodes.contains_key(name)) {
             above = name.parent();
             self.nodes.insert(name, Node::default());
         }
-        let node = self.nodes.entry(record.name.clone()).or_default();
+        let nodes = if is_hashed { &mut self.hashed } else { &mut self.nodes };
+        let node = nodes.entry(record.name.clone()).or_default();
         let alone = |rtype: Rtype| matches!(rtype, Rtype::CNAME);
         let beside_alias = |rtype: Rtype| matches!(rtype, Rtype::RRSIG | Rtype::NSEC | Rtype::SIG | Rtype::CNAME);
         let clash = if alone(record.rtype) {
@@ -155,7 +180,7 @@ impl Zone {
         if clash {
             return Err(entry.error(format!("{} has a CNAME record and other data", record.name)));
         }
-        match node.sets.iter_mut().find(|set| set.rtype == record.rtype) {
+        match node.sets.iter_mut().find(|set| set.rtype == record.rtype && set.covered == covered) {
             Some(set) => {
                 if matches!(record.rtype, Rtype::CNAME | Rtype::DNAME) && set.rdata.first() != Some(&record.rdata) {
                     return Err(entry.error(format!("{} has several {} records", record.name, record.rtype)));
@@ -166,7 +191,8 @@ impl Zone {
                 }
             }
             None => {
-                node.sets.push(Set { rtype: record.rtype, ttl: record.ttl, rdata: vec![record.rdata.clone()] });
+                let (rtype, ttl) = (record.rtype, record.ttl);
+                node.sets.push(Set { rtype, covered, ttl, rdata: vec![record.rdata.clone()] });
             }
         }
         self.records += 1;
@@ -218,6 +244,16 @@ impl Zone {
         self.nodes.get(name)
     }
 
+    /// How the zone proves that something is not there.
+    pub fn denial(&self) -> Denial<'_> {
+        self.denial.get()
+    }
+
+    /// The node of an NSEC3 record.
+    pub fn hashed_node(&self, owner: &Name) -> Option<&Node> {
+        self.hashed.get(owner)
+    }
+
     /// How many records were read.
     pub fn record_count(&self) -> usize {
         self.records
@@ -225,11 +261,11 @@ impl Zone {
 
     /// All records, the SOA first, then by name in canonical order: the order of a zone transfer.
     pub fn records(&self) -> Vec<Record> {
-        let mut names: Vec<&Name> = self.nodes.keys().collect();
-        names.sort();
+        let mut nodes: Vec<(&Name, &Node)> = self.nodes.iter().chain(&self.hashed).collect();
+        nodes.sort_by_key(|(name, _)| *name);
         let mut records = vec![self.soa.clone()];
-        for name in names {
-            for set in self.nodes.get(name).map(Node::sets).unwrap_or_default() {
+        for (name, node) in nodes {
+            for set in node.sets() {
                 if set.rtype != Rtype::SOA {
                     records.extend(set.records(name));
                 }

@@ -9,7 +9,7 @@ use super::query::query;
 use super::records::{Full, Json, Rfc8427, Short};
 use super::servers::{Server, resolv_conf};
 use super::words::Plan;
-use super::{Args, idn, transfer};
+use super::{Args, compare, idn, trace, transfer, validate};
 use crate::cli::output::Output;
 use crate::dns::client::hosts::Hosts;
 use crate::dns::client::{Answer, Client, Transport};
@@ -28,6 +28,9 @@ const NO_SERVER: usize = usize::MAX;
 /// What a question ended with: it was answered, or why not.
 pub(super) type Verdict = Result<(), Fault>;
 
+/// Asks, prints, and says what it ended with. An error is one of output.
+type Way = fn(&Job<'_>, &Question) -> Result<Verdict, Fault>;
+
 pub(super) struct Job<'a> {
     pub(super) args: &'a Args,
     pub(super) plan: &'a Plan,
@@ -41,16 +44,26 @@ impl Job<'_> {
     /// Asks everything that was asked for; the verdicts stand in the order of the questions. An error is one of output.
     pub(super) fn run(&self) -> Result<Vec<Verdict>, Fault> {
         let mut verdicts = Vec::new();
-        let is_transfer = |question: &Question| matches!(question.rtype, Rtype::AXFR | Rtype::IXFR);
         let mut place = 0;
-        for group in self.plan.questions.chunk_by(|a, b| !is_transfer(a) && !is_transfer(b)) {
-            match group {
-                [zone] if is_transfer(zone) => verdicts.push(transfer::run(self, zone)?),
-                questions => verdicts.extend(self.ask(place, questions)?),
+        for group in self.plan.questions.chunk_by(|a, b| self.alone(a).is_none() && self.alone(b).is_none()) {
+            match (group, group.first().and_then(|first| self.alone(first))) {
+                ([question], Some(run)) => verdicts.push(run(self, question)?),
+                (questions, _) => verdicts.extend(self.ask(place, questions)?),
             }
             place += group.len();
         }
         Ok(verdicts)
+    }
+
+    /// What is more than one question and its answer, and has its own way.
+    fn alone(&self, question: &Question) -> Option<Way> {
+        match question.rtype {
+            Rtype::AXFR | Rtype::IXFR => Some(transfer::run),
+            _ if self.args.trace.trace => Some(trace::run),
+            _ if self.args.validate.validate => Some(validate::run),
+            _ if self.args.compare.compare => Some(compare::run),
+            _ => None,
+        }
     }
 
     /// Asks these questions, the first of which has this place in the plan.
@@ -96,23 +109,27 @@ impl Job<'_> {
 
     /// Prints what came, and says what it means.
     fn tell(&self, question: &Question, result: Result<Answer, Fault>) -> Result<Verdict, Fault> {
-        let target = format!("{} {}", question.name, question.rtype);
         let verdict = match result {
             Ok(answer) => {
-                self.print(&answer)?;
+                self.print(&answer, self.servers.get(answer.server))?;
                 verdict(&answer, question.rtype)
             }
             Err(fault) => Err(fault),
         };
-        match &verdict {
-            Err(fault) if fault.kind != Kind::Negative => self.out.error(&target, fault),
-            _ => {}
-        }
+        self.complain(question, &verdict);
         Ok(verdict)
     }
 
-    fn print(&self, answer: &Answer) -> Result<(), Fault> {
-        let server = self.servers.get(answer.server);
+    /// Says what failed. That there is no data is an answer.
+    pub(super) fn complain(&self, question: &Question, verdict: &Verdict) {
+        if let Err(fault) = verdict
+            && fault.kind != Kind::Negative
+        {
+            self.out.error(&format!("{} {}", question.name, question.rtype), fault);
+        }
+    }
+
+    pub(super) fn print(&self, answer: &Answer, server: Option<&Server>) -> Result<(), Fault> {
         if self.args.json_rfc8427 {
             return self.out.emit(&Rfc8427::of(&answer.message));
         }
@@ -236,7 +253,7 @@ impl Stub {
 }
 
 /// What an answer means for a script: data, no data, or a server that did not answer the question.
-fn verdict(answer: &Answer, rtype: Rtype) -> Verdict {
+pub(super) fn verdict(answer: &Answer, rtype: Rtype) -> Verdict {
     let message = &answer.message;
     let rcode = message.rcode();
     let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(rcode.0));

@@ -2,16 +2,19 @@
 
 mod ask;
 mod bulk;
+mod compare;
 mod idn;
 mod query;
 mod records;
 mod resume;
 mod servers;
+mod trace;
 mod transfer;
+mod validate;
 mod words;
 
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -78,6 +81,12 @@ pub struct Args {
     transport: TransportArgs,
     #[command(flatten)]
     encryption: EncryptionArgs,
+    #[command(flatten)]
+    trace: trace::TraceArgs,
+    #[command(flatten)]
+    validate: validate::ValidateArgs,
+    #[command(flatten)]
+    compare: compare::CompareArgs,
     #[command(flatten)]
     bulk: bulk::BulkArgs,
     #[command(flatten)]
@@ -155,7 +164,10 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         return bulk::run(args, out);
     }
     let plan = words::plan(&mut args)?;
-    let servers = servers::servers(&args, &plan, out)?;
+    trace::check(&args.trace)?;
+    // A trace begins at the root's servers unless others are named.
+    let from_root = args.trace.trace && plan.servers.is_empty();
+    let servers = if from_root { Vec::new() } else { servers::servers(&args, &plan, out)? };
     let client = Client {
         servers: servers.iter().map(|server| server.endpoint.clone()).collect(),
         policy: policy(&args.transport),
@@ -195,6 +207,15 @@ fn policy(args: &TransportArgs) -> Policy {
 /// A template as a usage error if it is none.
 fn template(text: &str) -> Result<Template, Fault> {
     Template::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("--format: {why}")))
+}
+
+/// A file that one of the arguments names; at most one byte more than this, so that a larger one is noticed.
+fn read_file(path: &Path, max_bytes: usize) -> Result<Vec<u8>, Fault> {
+    use std::io::Read;
+    let failed = |error: std::io::Error| Fault::local(path.display(), &error);
+    let mut text = Vec::new();
+    std::fs::File::open(path).map_err(failed)?.take(max_bytes as u64 + 1).read_to_end(&mut text).map_err(failed)?;
+    Ok(text)
 }
 
 /// A class by mnemonic, as a usage error if there is none.

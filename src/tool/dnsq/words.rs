@@ -195,6 +195,7 @@ fn dig_option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Faul
             transport.ndots = Some(u8::try_from(number(value)?).map_err(|_| bad())?);
         }
         "fail" => transport.no_failover = on,
+        "trace" => args.trace.trace = on,
         "all" => *show = Show { style: show.style, ..Show::all(on) },
         "comments" => show.comments = on,
         "question" => show.question = on,

@@ -1,0 +1,98 @@
+//! What a server adds for those who check: signatures (RFC 4035, section 3.1.1) and proofs that something is not there,
+//! by NSEC (section 3.1.3) or NSEC3 (RFC 5155, section 7.2).
+
+use super::Build;
+use crate::dns::name::Name;
+use crate::dns::record::Rtype;
+use crate::dns::zone::{Denial, Hashes, Node, Zone, at_or_before};
+
+impl Build<'_> {
+    /// The name does not exist; `encloser` is its longest ancestor that does.
+    pub(super) fn prove_no_name(&mut self, zone: &Zone, name: &Name, encloser: &Name) {
+        self.prove_no_closer(zone, name, encloser);
+        let Ok(wildcard) = encloser.prepend(b"*") else { return };
+        match self.denial(zone) {
+            Denial::Nsec(names) => self.nsec(zone, at_or_before(names, &wildcard)),
+            Denial::Nsec3(hashes) => {
+                self.nsec3(zone, hashes.matching(encloser));
+                self.nsec3(zone, hashes.covering(&wildcard));
+            }
+            Denial::Unsigned => {}
+        }
+    }
+
+    /// The name exists without data of the type that was asked for.
+    pub(super) fn prove_no_data(&mut self, zone: &Zone, name: &Name) {
+        match self.denial(zone) {
+            Denial::Nsec(names) => self.nsec(zone, at_or_before(names, name)),
+            Denial::Nsec3(hashes) => match hashes.matching(name) {
+                Some(owner) => self.nsec3(zone, Some(owner)),
+                // Opt-out left it out, or everything below it: the gap shows that (RFC 5155, section 7.2.4).
+                None => self.closest_provable(zone, hashes, name),
+            },
+            Denial::Unsigned => {}
+        }
+    }
+
+    /// The wildcard below `encloser` stands for the name and lacks the type.
+    pub(super) fn prove_no_wildcard_data(&mut self, zone: &Zone, name: &Name, encloser: &Name) {
+        self.prove_no_closer(zone, name, encloser);
+        let Ok(wildcard) = encloser.prepend(b"*") else { return };
+        if let Denial::Nsec3(hashes) = self.denial(zone) {
+            self.nsec3(zone, hashes.matching(encloser));
+        }
+        self.prove_no_data(zone, &wildcard);
+    }
+
+    /// Nothing closer to the name than `encloser` exists.
+    pub(super) fn prove_no_closer(&mut self, zone: &Zone, name: &Name, encloser: &Name) {
+        match self.denial(zone) {
+            Denial::Nsec(names) => self.nsec(zone, at_or_before(names, name)),
+            Denial::Nsec3(hashes) => {
+                let surplus = name.label_count().saturating_sub(encloser.label_count() + 1);
+                let next_closer = name.suffix(surplus);
+                self.nsec3(zone, next_closer.and_then(|name| hashes.covering(&name)));
+            }
+            Denial::Unsigned => {}
+        }
+    }
+
+    /// The closest ancestor that has an NSEC3 record, and the gap for what follows.
+    fn closest_provable(&mut self, zone: &Zone, hashes: &Hashes, name: &Name) {
+        let depth = name.label_count().saturating_sub(zone.origin().label_count());
+        for skip in 1..=depth {
+            let Some(ancestor) = name.suffix(skip) else { return };
+            if let Some(owner) = hashes.matching(&ancestor) {
+                self.nsec3(zone, Some(owner));
+                self.nsec3(zone, name.suffix(skip - 1).and_then(|next| hashes.covering(&next)));
+                return;
+            }
+        }
+    }
+
+    fn denial<'z>(&self, zone: &'z Zone) -> Denial<'z> {
+        if self.dnssec_ok { zone.denial() } else { Denial::Unsigned }
+    }
+
+    fn nsec(&mut self, zone: &Zone, owner: Option<&Name>) {
+        if let Some((owner, node)) = owner.and_then(|owner| Some((owner, zone.node(owner)?))) {
+            self.proof(owner, node, Rtype::NSEC);
+        }
+    }
+
+    fn nsec3(&mut self, zone: &Zone, owner: Option<&Name>) {
+        if let Some((owner, node)) = owner.and_then(|owner| Some((owner, zone.hashed_node(owner)?))) {
+            self.proof(owner, node, Rtype::NSEC3);
+        }
+    }
+
+    /// One record with its signatures, once.
+    fn proof(&mut self, owner: &Name, node: &Node, rtype: Rtype) {
+        let authority = &mut self.response.authority;
+        if authority.iter().any(|record| record.rtype == rtype && record.name == *owner) {
+            return;
+        }
+        let sets = node.set(rtype).into_iter().chain(node.signatures(rtype));
+        authority.extend(sets.flat_map(|set| set.records(owner)));
+    }
+}

@@ -1,0 +1,453 @@
+//! Iterative resolution, step by step, from the root's servers to the answer (RFC 1034, section 5.3.3). The machine is
+//! pure: it says whom to ask next, is told what came of it, and what time it is. [`drive`] has the sockets.
+
+pub mod drive;
+pub mod hints;
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::message::{Flags, Message, Question, Rcode};
+use super::name::Name;
+use super::record::{Record, Rtype};
+use crate::fault::{Fault, Kind};
+
+/// Questions asked for one trace.
+pub const MAX_QUESTIONS: usize = 96;
+/// Aliases followed from the question to its data.
+pub const MAX_ALIASES: usize = 12;
+/// Addresses of name servers looked up for one referral without glue (NXNS, CVE-2020-8616).
+pub const MAX_LOOKUPS: usize = 4;
+/// Look-ups inside look-ups.
+pub const MAX_DEPTH: usize = 4;
+/// Name servers taken from one referral.
+pub const MAX_HOSTS: usize = 16;
+/// Addresses taken for one name server.
+pub const MAX_ADDRESSES: usize = 8;
+/// Zones remembered, so that an alias or a look-up does not begin at the root again.
+const MAX_CUTS: usize = 64;
+
+/// A name server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    /// Its name.
+    pub name: Name,
+    /// Its addresses as far as they are known.
+    pub addresses: Vec<IpAddr>,
+}
+
+impl Host {
+    /// A server with these addresses.
+    pub fn new(name: Name, addresses: Vec<IpAddr>) -> Host {
+        Host { name, addresses }
+    }
+}
+
+/// What is to be done next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Next {
+    /// Ask this, and tell [`Trace::answered`] what came of it.
+    Ask(Ask),
+    /// It is over: see [`Trace::outcome`].
+    Done,
+}
+
+/// One question to one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ask {
+    /// Counted from 1.
+    pub number: usize,
+    /// 0 for the question itself, 1 for the address of a name server, and so on.
+    pub depth: usize,
+    /// The zone that the server is asked as a server of.
+    pub zone: Name,
+    /// The server's name.
+    pub server: Name,
+    /// The server's address.
+    pub address: IpAddr,
+    /// What to ask, without recursion.
+    pub question: Question,
+}
+
+/// What one answer meant.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// The zone below knows: its servers, with the addresses that came as glue.
+    Referral {
+        /// The zone below.
+        zone: Name,
+        /// Its servers.
+        servers: Vec<Host>,
+    },
+    /// The data.
+    Data,
+    /// The name stands for another one.
+    Alias(Name),
+    /// No such name.
+    NoName,
+    /// The name has no such data.
+    NoData,
+    /// The server does not know the zone that it is said to serve.
+    Lame(String),
+    /// No usable answer at all.
+    Failed(Fault),
+}
+
+impl Found {
+    /// The word for it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Found::Referral { .. } => "referral",
+            Found::Data => "answer",
+            Found::Alias(_) => "alias",
+            Found::NoName => "no_name",
+            Found::NoData => "no_data",
+            Found::Lame(_) => "lame",
+            Found::Failed(_) => "failed",
+        }
+    }
+}
+
+/// How a trace ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// There is data.
+    Data,
+    /// The name exists without such data.
+    NoData,
+    /// The name does not exist.
+    NoName,
+    /// It could not be found out.
+    Failed(Fault),
+}
+
+/// One question on its way down the tree.
+#[derive(Debug)]
+struct Frame {
+    question: Question,
+    /// The name that was asked for at first, before aliases.
+    origin: Name,
+    zone: Name,
+    hosts: Vec<Candidate>,
+    aliases: usize,
+    /// Look-ups made for servers of the present zone.
+    lookups: usize,
+    /// The last thing that went wrong in this zone.
+    trouble: Option<Fault>,
+}
+
+/// A server of the present zone.
+#[derive(Debug, Clone)]
+struct Candidate {
+    host: Host,
+    /// Addresses that were asked already.
+    tried: usize,
+    /// Types of addresses that may still be looked up.
+    lookups: Vec<Rtype>,
+}
+
+/// One trace.
+#[derive(Debug)]
+pub struct Trace {
+    /// Those below look up the address of a server for the one above them.
+    frames: Vec<Frame>,
+    /// Zones and their servers, as referrals told them; the starting point first.
+    cuts: Vec<(Name, Vec<Host>)>,
+    families: Vec<Rtype>,
+    deadline: Duration,
+    asked: usize,
+    pending: Option<Ask>,
+    outcome: Option<Outcome>,
+}
+
+impl Trace {
+    /// A trace from these servers of the root. `families`: the types of addresses that can be reached, in order of
+    /// preference; `deadline`: for everything.
+    pub fn new(question: Question, root: Vec<Host>, families: &[Rtype], deadline: Duration) -> Trace {
+        let mut trace = Trace {
+            frames: Vec::new(),
+            cuts: vec![(Name::root(), root)],
+            families: families.to_vec(),
+            deadline,
+            asked: 0,
+            pending: None,
+            outcome: None,
+        };
+        trace.push(question);
+        trace
+    }
+
+    /// What to do at this time since the beginning.
+    pub fn next(&mut self, now: Duration) -> Next {
+        while self.outcome.is_none() {
+            if now >= self.deadline {
+                self.fail(Fault::new(Kind::TimedOut, "the time for the whole trace is over"));
+                break;
+            }
+            if self.asked >= MAX_QUESTIONS {
+                self.fail(Fault::new(Kind::LookupFailed, format!("more than {MAX_QUESTIONS} questions")));
+                break;
+            }
+            if let Some(ask) = self.choose() {
+                self.asked += 1;
+                self.pending = Some(ask.clone());
+                return Next::Ask(ask);
+            }
+            if !self.look_up() {
+                self.give_up();
+            }
+        }
+        Next::Done
+    }
+
+    /// What came of the question that [`Trace::next`] gave out last, and what it means.
+    pub fn answered(&mut self, reply: Result<&Message, Fault>) -> Found {
+        let Some(ask) = self.pending.take() else {
+            return Found::Failed(Fault::new(Kind::Internal, "an answer to no question"));
+        };
+        let (found, addresses) = match reply {
+            Ok(message) => (meaning(&ask, message), addresses(&message.answer, None)),
+            Err(fault) => (Found::Failed(fault), Vec::new()),
+        };
+        match &found {
+            Found::Referral { zone, servers } => self.descend(zone.clone(), servers.clone()),
+            Found::Alias(target) => self.alias(target.clone()),
+            Found::Data => self.finish(Outcome::Data, addresses),
+            Found::NoName => self.finish(Outcome::NoName, Vec::new()),
+            Found::NoData => self.finish(Outcome::NoData, Vec::new()),
+            Found::Lame(why) => {
+                let what = format!("{} ({}) is lame for {}: {why}", ask.address, ask.server, ask.zone);
+                self.trouble(Fault::new(Kind::LookupFailed, what));
+            }
+            Found::Failed(fault) => self.trouble(fault.clone()),
+        }
+        found
+    }
+
+    /// How it ended; a fault if it did not.
+    pub fn outcome(self) -> Outcome {
+        self.outcome.unwrap_or_else(|| Outcome::Failed(Fault::new(Kind::Cancelled, "not finished")))
+    }
+
+    /// How many questions were asked.
+    pub fn asked(&self) -> usize {
+        self.asked
+    }
+
+    /// The next address of the present zone that was not asked yet.
+    fn choose(&mut self) -> Option<Ask> {
+        let (number, depth) = (self.asked + 1, self.frames.len().saturating_sub(1));
+        let families = &self.families;
+        let frame = self.frames.last_mut()?;
+        let candidate = frame.hosts.iter_mut().find(|candidate| candidate.tried < candidate.host.addresses.len())?;
+        // Preferred families first.
+        let rank = |address: &IpAddr| families.iter().position(|family| *family == family_of(*address));
+        let mut order: Vec<IpAddr> = candidate.host.addresses.clone();
+        order.sort_by_key(rank);
+        let address = *order.get(candidate.tried)?;
+        candidate.tried += 1;
+        Some(Ask {
+            number,
+            depth,
+            zone: frame.zone.clone(),
+            server: candidate.host.name.clone(),
+            address,
+            question: frame.question.clone(),
+        })
+    }
+
+    /// Begins to look up the address of a server of the present zone; false if there is nothing to look up.
+    fn look_up(&mut self) -> bool {
+        if self.frames.len() > MAX_DEPTH {
+            return false;
+        }
+        let busy: Vec<Question> = self.frames.iter().map(|frame| frame.question.clone()).collect();
+        let Some(frame) = self.frames.last_mut() else { return false };
+        if frame.lookups >= MAX_LOOKUPS {
+            return false;
+        }
+        let zone = frame.zone.clone();
+        for candidate in frame.hosts.iter_mut().filter(|candidate| candidate.host.addresses.is_empty()) {
+            // Only the zone's own servers could tell: without glue they cannot be reached.
+            if candidate.host.name.is_in(&zone) && !zone.is_root() {
+                continue;
+            }
+            while !candidate.lookups.is_empty() {
+                let question = Question::new(candidate.host.name.clone(), candidate.lookups.remove(0));
+                if !busy.contains(&question) {
+                    frame.lookups += 1;
+                    self.push(question);
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    /// Nobody is left to ask for the present zone.
+    fn give_up(&mut self) {
+        let Some(frame) = self.frames.last() else { return };
+        let nobody = || Fault::new(Kind::LookupFailed, format!("no server of {} has an address", frame.zone));
+        let fault = frame.trouble.clone().unwrap_or_else(nobody);
+        if self.frames.len() > 1 {
+            self.frames.pop();
+            self.trouble(fault);
+        } else {
+            self.fail(fault);
+        }
+    }
+
+    fn fail(&mut self, fault: Fault) {
+        self.outcome.get_or_insert(Outcome::Failed(fault));
+    }
+
+    fn trouble(&mut self, fault: Fault) {
+        if let Some(frame) = self.frames.last_mut() {
+            frame.trouble = Some(fault);
+        }
+    }
+
+    /// Ends the last question: with addresses for the one above it, or as the end of everything.
+    fn finish(&mut self, outcome: Outcome, addresses: Vec<IpAddr>) {
+        let Some(done) = self.frames.pop() else { return };
+        let Some(above) = self.frames.last_mut() else {
+            self.outcome = Some(outcome);
+            return;
+        };
+        // The name of the look-up may have been an alias: the server is the one that is waited for.
+        let name = done.origin;
+        let gone = outcome == Outcome::NoName;
+        for candidate in above.hosts.iter_mut().filter(|candidate| candidate.host.name == name) {
+            candidate.host.addresses.extend(addresses.iter().take(MAX_ADDRESSES));
+            if gone {
+                candidate.lookups.clear();
+            }
+        }
+    }
+
+    fn push(&mut self, question: Question) {
+        let (zone, hosts) = self.start(&question.name);
+        let origin = question.name.clone();
+        self.frames.push(Frame { question, origin, zone, hosts, aliases: 0, lookups: 0, trouble: None });
+    }
+
+    /// The closest zone to the name that is known, with its servers.
+    fn start(&self, name: &Name) -> (Name, Vec<Candidate>) {
+        let over = self.cuts.iter().filter(|(zone, _)| name.is_in(zone));
+        let closest = over.max_by_key(|(zone, _)| zone.label_count());
+        closest
+            .map_or_else(|| (Name::root(), Vec::new()), |(zone, hosts)| (zone.clone(), self.candidates(hosts.clone())))
+    }
+
+    fn candidates(&self, hosts: Vec<Host>) -> Vec<Candidate> {
+        let candidate = |mut host: Host| {
+            host.addresses.retain(|address| self.families.contains(&family_of(*address)));
+            host.addresses.truncate(MAX_ADDRESSES);
+            Candidate { host, tried: 0, lookups: self.families.clone() }
+        };
+        hosts.into_iter().take(MAX_HOSTS).map(candidate).collect()
+    }
+
+    fn descend(&mut self, zone: Name, servers: Vec<Host>) {
+        let hosts = self.candidates(servers.clone());
+        if let Some(frame) = self.frames.last_mut() {
+            (frame.zone, frame.hosts, frame.lookups, frame.trouble) = (zone.clone(), hosts, 0, None);
+        }
+        if self.cuts.len() < MAX_CUTS && self.cuts.iter().all(|(known, _)| *known != zone) {
+            self.cuts.push((zone, servers));
+        }
+    }
+
+    fn alias(&mut self, target: Name) {
+        let (zone, hosts) = self.start(&target);
+        let Some(frame) = self.frames.last_mut() else { return };
+        frame.aliases += 1;
+        if frame.aliases > MAX_ALIASES {
+            let fault = Fault::new(Kind::LookupFailed, format!("more than {MAX_ALIASES} aliases, or a loop of them"));
+            frame.hosts.clear();
+            frame.trouble = Some(fault);
+            return;
+        }
+        frame.question.name = target;
+        (frame.zone, frame.hosts, frame.lookups, frame.trouble) = (zone, hosts, 0, None);
+    }
+}
+
+/// What an answer means to somebody who asked a server of this zone. Only what the zone may speak about counts.
+fn meaning(ask: &Ask, message: &Message) -> Found {
+    let rcode = message.rcode();
+    if !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN) {
+        return Found::Lame(rcode.to_string());
+    }
+    let mut name = ask.question.name.clone();
+    let authoritative = message.flags.has(Flags::AA);
+    let in_zone = |record: &&Record| record.name.is_in(&ask.zone);
+    if authoritative {
+        // Along the aliases of the answer, as long as the zone may tell.
+        for _ in 0..=MAX_ALIASES {
+            let mut here = message.answer.iter().filter(in_zone).filter(|record| record.name == name);
+            let wanted = |record: &Record| record.rtype == ask.question.rtype || ask.question.rtype == Rtype::ANY;
+            if here.clone().any(wanted) {
+                return Found::Data;
+            }
+            match here.find(|record| record.rtype == Rtype::CNAME).and_then(Record::target) {
+                Some(target) => name = target,
+                None => break,
+            }
+        }
+        if name != ask.question.name {
+            let denied = message.authority.iter().any(|record| record.rtype == Rtype::SOA);
+            return match rcode {
+                _ if !name.is_in(&ask.zone) => Found::Alias(name),
+                Rcode::NXDOMAIN => Found::NoName,
+                _ if denied => Found::NoData,
+                _ => Found::Alias(name),
+            };
+        }
+        if rcode != Rcode::NOERROR {
+            return Found::NoName;
+        }
+    }
+    if let Some(found) = referral(ask, message) {
+        return found;
+    }
+    match (authoritative, rcode) {
+        (true, _) => Found::NoData,
+        (false, Rcode::NXDOMAIN) => Found::Lame("says that there is no such name, and is no authority".to_owned()),
+        (false, _) if message.answer.is_empty() => Found::Lame("neither an answer nor a referral".to_owned()),
+        (false, _) => Found::Lame("answers, and is no authority".to_owned()),
+    }
+}
+
+/// A referral to the zone below, with glue as far as the zone may give it.
+fn referral(ask: &Ask, message: &Message) -> Option<Found> {
+    let ns = |record: &&Record| record.rtype == Rtype::NS && ask.question.name.is_in(&record.name);
+    let zone = message.authority.iter().find(ns)?.name.clone();
+    if zone == ask.zone || !zone.is_in(&ask.zone) {
+        // The zone's own servers stand beside its answers as well.
+        let upwards = !message.flags.has(Flags::AA);
+        return upwards.then(|| Found::Lame(format!("refers to {zone} instead of downwards")));
+    }
+    let mut servers: Vec<Host> = Vec::new();
+    for name in message.authority.iter().filter(ns).filter(|record| record.name == zone).filter_map(Record::target) {
+        if servers.len() >= MAX_HOSTS || servers.iter().any(|host| host.name == name) {
+            continue;
+        }
+        let mut glue = if name.is_in(&ask.zone) { addresses(&message.additional, Some(&name)) } else { Vec::new() };
+        glue.truncate(MAX_ADDRESSES);
+        servers.push(Host::new(name, glue));
+    }
+    Some(Found::Referral { zone, servers })
+}
+
+/// The addresses among records, all or those of one host.
+fn addresses(records: &[Record], host: Option<&Name>) -> Vec<IpAddr> {
+    records.iter().filter(|record| host.is_none_or(|host| record.name == *host)).filter_map(Record::address).collect()
+}
+
+fn family_of(address: IpAddr) -> Rtype {
+    if address.is_ipv4() { Rtype::A } else { Rtype::AAAA }
+}
+
+#[cfg(test)]
+mod tests;

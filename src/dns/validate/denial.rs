@@ -1,0 +1,357 @@
+//! Authenticated denial of existence: what NSEC (RFC 4035, section 5.4; RFC 6840, section 4) and NSEC3 records (RFC 5155,
+//! section 8) prove. Their signatures were checked before; nothing here is taken on trust but the bit maps.
+
+use super::nsec3::Hashed;
+use super::{Budget, Reason, ede};
+use crate::dns::name::Name;
+use crate::dns::record::{Record, Rtype, special};
+use crate::dns::wire::Cursor;
+
+/// What the records of a negative answer prove.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// What was claimed.
+    Proven,
+    /// What was claimed, but unsigned delegations may hide in the gap (opt-out, RFC 5155, section 6).
+    OptOut,
+    /// Nothing that can be relied upon: they do not fit, or they would cost too much.
+    Unproven(Reason),
+    /// The zone counts as unsigned (too many iterations, RFC 9276, section 3.2).
+    Insecure(Reason),
+}
+
+impl Proof {
+    fn missing(text: &str) -> Proof {
+        Proof::Unproven(Reason::new(ede::NSEC_MISSING, text.to_owned()))
+    }
+
+    fn of(proven: bool, otherwise: &str) -> Proof {
+        if proven { Proof::Proven } else { Proof::missing(otherwise) }
+    }
+}
+
+/// What is known about a delegation without DS records.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cut {
+    /// A delegation, and no DS: what is below is unsigned.
+    Unsigned,
+    /// No delegation at this name.
+    None,
+}
+
+/// The denial records of one answer, all of one zone.
+#[derive(Debug)]
+pub struct Evidence {
+    zone: Name,
+    nsec: Vec<Nsec>,
+    nsec3: Hashed,
+}
+
+impl Evidence {
+    /// Takes the records that are of use.
+    pub fn new<'a>(zone: &Name, records: impl Iterator<Item = &'a Record>) -> Evidence {
+        let mut evidence = Evidence { zone: zone.clone(), nsec: Vec::new(), nsec3: Hashed::new(zone) };
+        for record in records {
+            match record.rtype {
+                Rtype::NSEC => evidence.nsec.extend(Nsec::parse(record)),
+                Rtype::NSEC3 => evidence.nsec3.add(record),
+                _ => {}
+            }
+        }
+        evidence
+    }
+
+    /// True if there was nothing of use.
+    pub fn is_empty(&self) -> bool {
+        self.nsec.is_empty() && self.nsec3.is_empty()
+    }
+
+    /// The name does not exist, and no wildcard stands for it.
+    pub fn no_name(&self, name: &Name, budget: &mut Budget) -> Proof {
+        let gap = self.nsec.iter().find(|nsec| nsec.denies(name, &self.zone));
+        let wildcard = gap.and_then(|gap| gap.closest_encloser(name).prepend(b"*").ok());
+        if wildcard.is_some_and(|wildcard| self.nsec.iter().any(|nsec| nsec.denies(&wildcard, &self.zone))) {
+            return Proof::Proven;
+        }
+        if self.nsec3.is_empty() {
+            return Proof::missing("no NSEC record shows that neither the name nor a wildcard for it exists");
+        }
+        self.hashed(|hashed| {
+            let found = hashed.enclose(name, budget)?;
+            let Some((encloser, gap)) = found.filter(|(encloser, _)| encloser != name) else {
+                return Ok(Proof::missing("no NSEC3 record shows that the name does not exist"));
+            };
+            let wildcard = encloser.prepend(b"*").ok();
+            let denied = match wildcard {
+                Some(wildcard) => hashed.covering(&wildcard, budget)?.is_some(),
+                None => true, // longer than a name can be
+            };
+            Ok(match gap {
+                _ if !denied => Proof::missing("no NSEC3 record shows that there is no wildcard"),
+                Some(gap) if gap.opt_out => Proof::OptOut,
+                Some(_) => Proof::Proven,
+                None => Proof::missing("no NSEC3 record shows that the name does not exist"),
+            })
+        })
+    }
+
+    /// The name exists, or a wildcard stands for it, without this type.
+    pub fn no_data(&self, name: &Name, rtype: Rtype, budget: &mut Budget) -> Proof {
+        if let Some(nsec) = self.nsec.iter().find(|nsec| nsec.owner == *name) {
+            return Proof::of(nsec.types.denies(rtype, &nsec.owner), "the NSEC record says that this type exists");
+        }
+        if let Some(gap) = self.nsec.iter().find(|nsec| nsec.covers(name, &self.zone)) {
+            if gap.next.is_in(name) {
+                return Proof::Proven; // the name exists because something is below it
+            }
+            let wildcard = gap.closest_encloser(name).prepend(b"*").ok();
+            let at_wildcard = wildcard.and_then(|wildcard| self.nsec.iter().find(|nsec| nsec.owner == wildcard));
+            if at_wildcard.is_some_and(|nsec| nsec.types.denies(rtype, &nsec.owner)) {
+                return Proof::Proven;
+            }
+        }
+        if self.nsec3.is_empty() {
+            return Proof::missing("no NSEC record shows that the name lacks this type");
+        }
+        self.hashed(|hashed| {
+            if let Some(record) = hashed.matching(name, budget)? {
+                let denied = record.types.denies(rtype, name);
+                return Ok(Proof::of(denied, "the NSEC3 record says that this type exists"));
+            }
+            let Some((encloser, gap)) = hashed.enclose(name, budget)? else {
+                return Ok(Proof::missing("no NSEC3 record shows which part of the name exists"));
+            };
+            if let Ok(wildcard) = encloser.prepend(b"*")
+                && gap.is_some()
+                && let Some(record) = hashed.matching(&wildcard, budget)?
+            {
+                let denied = record.types.denies(rtype, &wildcard);
+                return Ok(Proof::of(denied, "the NSEC3 record of the wildcard says that this type exists"));
+            }
+            Ok(match gap {
+                Some(gap) if gap.opt_out => Proof::OptOut,
+                _ => Proof::missing("no NSEC3 record shows that the name lacks this type"),
+            })
+        })
+    }
+
+    /// Nothing closer to the name exists than the wildcard below an ancestor with `labels` labels, which made the answer.
+    pub fn no_closer(&self, name: &Name, labels: usize, budget: &mut Budget) -> Proof {
+        let gap = self.nsec.iter().find(|nsec| nsec.denies(name, &self.zone));
+        if gap.is_some_and(|gap| gap.closest_encloser(name).label_count() <= labels) {
+            return Proof::Proven;
+        }
+        let surplus = name.label_count().saturating_sub(labels + 1);
+        let Some(next_closer) = name.suffix(surplus).filter(|_| !self.nsec3.is_empty()) else {
+            return Proof::missing("nothing shows that the wildcard may stand for the name");
+        };
+        self.hashed(|hashed| {
+            Ok(match hashed.covering(&next_closer, budget)? {
+                Some(gap) if gap.opt_out => Proof::OptOut,
+                Some(_) => Proof::Proven,
+                None => Proof::missing("no NSEC3 record shows that the wildcard may stand for the name"),
+            })
+        })
+    }
+
+    /// There is no DS at this name (RFC 4035, section 5.2; RFC 5155, section 8.6): is it a delegation?
+    pub fn no_ds(&self, name: &Name, budget: &mut Budget) -> Result<Cut, Proof> {
+        let cut = |types: &Types| if types.has(Rtype::NS) { Cut::Unsigned } else { Cut::None };
+        if let Some(nsec) = self.nsec.iter().find(|nsec| nsec.owner == *name) {
+            let denied = nsec.types.denies(Rtype::DS, name);
+            return if denied { Ok(cut(&nsec.types)) } else { Err(Proof::missing("the NSEC record is no proof here")) };
+        }
+        if self.nsec.iter().any(|nsec| nsec.covers(name, &self.zone)) {
+            return Ok(Cut::None); // the name does not exist, or only as a part of longer ones
+        }
+        let mut found = None;
+        let proof = self.hashed(|hashed| {
+            if let Some(record) = hashed.matching(name, budget)? {
+                if record.types.denies(Rtype::DS, name) {
+                    found = Some(cut(&record.types));
+                    return Ok(Proof::Proven);
+                }
+                return Ok(Proof::missing("the NSEC3 record is no proof here"));
+            }
+            Ok(match hashed.enclose(name, budget)? {
+                Some((_, Some(gap))) => {
+                    found = Some(if gap.opt_out { Cut::Unsigned } else { Cut::None });
+                    Proof::Proven
+                }
+                _ => Proof::missing("nothing shows that there is no DS record"),
+            })
+        });
+        found.ok_or(proof)
+    }
+
+    /// Runs a proof on the NSEC3 records: iterations over the limit make the zone an unsigned one.
+    fn hashed(&self, prove: impl FnOnce(&Hashed) -> Result<Proof, Reason>) -> Proof {
+        match self.nsec3.excess() {
+            Some(reason) => Proof::Insecure(reason),
+            None => prove(&self.nsec3).unwrap_or_else(Proof::Unproven),
+        }
+    }
+}
+
+/// An NSEC record (RFC 4034, section 4).
+#[derive(Debug)]
+struct Nsec {
+    owner: Name,
+    next: Name,
+    types: Types,
+}
+
+impl Nsec {
+    fn parse(record: &Record) -> Option<Nsec> {
+        let mut cursor = Cursor::new(&record.rdata);
+        let next = cursor.name().ok()?;
+        Some(Nsec { owner: record.name.clone(), next, types: Types::new(cursor.rest()) })
+    }
+
+    /// True if the name lies in the gap after the owner.
+    fn covers(&self, name: &Name, zone: &Name) -> bool {
+        if !name.is_in(zone) || *name <= self.owner || self.types.end_authority(&self.owner, name) {
+            return false;
+        }
+        // The last record of a zone leads back to its top.
+        *name < self.next || self.next <= self.owner
+    }
+
+    /// True if it shows that the name does not exist at all: what has names below it exists.
+    fn denies(&self, name: &Name, zone: &Name) -> bool {
+        self.covers(name, zone) && !self.next.is_in(name)
+    }
+
+    /// The longest existing ancestor of a name in the gap: what it has in common with one of the gap's ends.
+    fn closest_encloser(&self, name: &Name) -> Name {
+        let common = |other: &Name| {
+            (0..=name.label_count())
+                .filter_map(|skip| name.suffix(skip))
+                .find(|suffix| other.is_in(suffix))
+                .unwrap_or_else(Name::root)
+        };
+        let (with_owner, with_next) = (common(&self.owner), common(&self.next));
+        if with_owner.label_count() > with_next.label_count() { with_owner } else { with_next }
+    }
+}
+
+/// A bit map of types (RFC 4034, section 4.1.2).
+#[derive(Debug, Clone)]
+pub(super) struct Types(Vec<u8>);
+
+impl Types {
+    pub(super) fn new(bitmap: &[u8]) -> Types {
+        Types(bitmap.to_vec())
+    }
+
+    /// True if the type is in the map.
+    pub(super) fn has(&self, rtype: Rtype) -> bool {
+        special::types_contain(&self.0, rtype)
+    }
+
+    /// True if the record at this owner shows that the type is not there: not as data, not behind an alias, and said by
+    /// the side of a delegation that knows (RFC 6840, sections 4.1 and 4.3).
+    fn denies(&self, rtype: Rtype, owner: &Name) -> bool {
+        let right_side = match rtype {
+            Rtype::DS => !self.has(Rtype::SOA) || owner.is_root(),
+            _ => !self.has(Rtype::NS) || self.has(Rtype::SOA),
+        };
+        right_side && !self.has(rtype) && !self.has(Rtype::CNAME)
+    }
+
+    /// True if names below the owner belong to somebody else: it is a delegation, or a DNAME renames them all.
+    pub(super) fn end_authority(&self, owner: &Name, name: &Name) -> bool {
+        let ends = self.has(Rtype::DNAME) || (self.has(Rtype::NS) && !self.has(Rtype::SOA));
+        ends && name != owner && name.is_in(owner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::record::{Class, parse, words};
+
+    fn record(owner: &str, rtype: Rtype, text: &str) -> Record {
+        let words = words::split(text.as_bytes()).unwrap();
+        let root = Name::root();
+        let rdata = parse::rdata(rtype, &mut words::Words::new(&words, Some(&root))).unwrap();
+        Record { name: name(owner), rtype, class: Class::IN, ttl: 1, rdata }
+    }
+
+    fn name(text: &str) -> Name {
+        Name::parse(text).unwrap()
+    }
+
+    fn evidence(lines: &[(&str, &str)]) -> Evidence {
+        let records: Vec<Record> = lines.iter().map(|(owner, text)| record(owner, Rtype::NSEC, text)).collect();
+        Evidence::new(&name("z"), records.iter())
+    }
+
+    /// z: apex, a, *.w, x.e, sub (delegation), d (DNAME), last.
+    fn zone() -> Evidence {
+        evidence(&[
+            ("z", "a.z NS SOA RRSIG NSEC DNSKEY"),
+            ("a.z", "d.z A RRSIG NSEC"),
+            ("d.z", "x.e.z DNAME RRSIG NSEC"),
+            ("x.e.z", "sub.z CNAME RRSIG NSEC"),
+            ("sub.z", "*.w.z NS RRSIG NSEC"),
+            ("*.w.z", "z TXT RRSIG NSEC"),
+        ])
+    }
+
+    #[test]
+    fn nsec_denies_names() {
+        let mut budget = Budget::default();
+        for (text, proven) in [
+            ("b.z", true),
+            ("a.z", false),
+            ("e.z", false),         // exists: x.e is below it
+            ("y.e.z", true),        // closest encloser e.z
+            ("below.sub.z", false), // not ours to say
+            ("below.d.z", false),   // renamed
+            ("zz.z", true),         // after the last
+            ("q.w.z", false),       // the wildcard stands for it
+            ("other", false),
+        ] {
+            assert_eq!(zone().no_name(&name(text), &mut budget) == Proof::Proven, proven, "{text}");
+        }
+        // The gap alone is not enough: a wildcard could stand for the name.
+        let alone = evidence(&[("a.z", "d.z A RRSIG NSEC")]);
+        assert!(matches!(alone.no_name(&name("b.z"), &mut budget), Proof::Unproven(_)));
+    }
+
+    #[test]
+    fn nsec_denies_types() {
+        let mut budget = Budget::default();
+        for (text, rtype, proven) in [
+            ("a.z", Rtype::MX, true),
+            ("a.z", Rtype::A, false),
+            ("e.z", Rtype::A, true),    // an empty non-terminal
+            ("x.e.z", Rtype::A, false), // there is a CNAME
+            ("sub.z", Rtype::A, false), // the parent does not know
+            ("sub.z", Rtype::DS, true),
+            ("z", Rtype::DS, false),   // the child does not know
+            ("q.w.z", Rtype::A, true), // the wildcard has no A
+            ("q.w.z", Rtype::TXT, false),
+            ("b.z", Rtype::A, false), // does not exist: that is another claim
+        ] {
+            assert_eq!(zone().no_data(&name(text), rtype, &mut budget) == Proof::Proven, proven, "{text} {rtype}");
+        }
+    }
+
+    #[test]
+    fn wildcards_and_delegations() {
+        let mut budget = Budget::default();
+        assert_eq!(zone().no_closer(&name("q.w.z"), 2, &mut budget), Proof::Proven);
+        assert_eq!(zone().no_closer(&name("b.z"), 1, &mut budget), Proof::Proven);
+        assert!(matches!(zone().no_closer(&name("y.e.z"), 1, &mut budget), Proof::Unproven(_)), "e.z is closer");
+        assert!(matches!(zone().no_closer(&name("a.z"), 1, &mut budget), Proof::Unproven(_)), "exists itself");
+        let cut = |text: &str, budget: &mut Budget| zone().no_ds(&name(text), budget).ok();
+        assert_eq!(cut("sub.z", &mut budget), Some(Cut::Unsigned));
+        assert_eq!(cut("a.z", &mut budget), Some(Cut::None));
+        assert_eq!(cut("e.z", &mut budget), Some(Cut::None));
+        assert_eq!(cut("b.z", &mut budget), Some(Cut::None));
+        assert_eq!(cut("below.sub.z", &mut budget), None);
+        assert_eq!(cut("z", &mut budget), None);
+    }
+}

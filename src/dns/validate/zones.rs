@@ -1,0 +1,521 @@
+//! From a trust anchor to the zone of a name: delegations with DS records, keys, and proofs that a delegation is unsigned
+//! (RFC 4035, section 5.2).
+
+use std::collections::HashMap;
+
+use super::chain::{KeyInfo, Leaf, SignatureInfo, Tree, ZoneNode};
+use super::denial::{Cut, Evidence, Proof};
+use super::signature::{self, Key, Signature, knows_algorithm};
+use super::{Ask, Budget, Reason, Security, ede};
+use crate::dns::anchor::{Anchor, Anchors, Trusted};
+use crate::dns::message::{Message, Question, Rcode};
+use crate::dns::name::Name;
+use crate::dns::record::{Record, Rtype};
+use crate::dns::wire::Cursor;
+use crate::fault::Fault;
+
+/// Keys of one zone that are looked at.
+const MAX_KEYS: usize = 32;
+/// DS records of one zone that are looked at.
+const MAX_DS: usize = 16;
+/// Zones that one set may claim to be signed by.
+const MAX_SIGNERS: usize = 2;
+/// Sets of denial records in one answer: two proofs of three NSEC3 records, and some to spare.
+const MAX_DENIAL_SETS: usize = 10;
+
+/// What a check of one set found.
+#[derive(Debug, Clone)]
+pub(super) struct Checked {
+    pub(super) security: Security,
+    pub(super) reason: Option<Reason>,
+    /// The zone that it belongs to, or that decided.
+    pub(super) zone: Option<usize>,
+    pub(super) signature: Option<SignatureInfo>,
+    /// The labels of the wildcard's parent, if a wildcard made the set.
+    pub(super) expanded: Option<usize>,
+}
+
+impl Checked {
+    pub(super) fn secure() -> Checked {
+        Checked { security: Security::Secure, reason: None, zone: None, signature: None, expanded: None }
+    }
+
+    fn not(security: Security, reason: Reason, zone: Option<usize>) -> Checked {
+        Checked { security, reason: Some(reason), zone, ..Checked::secure() }
+    }
+
+    /// What a proof makes of it.
+    pub(super) fn judge(&mut self, proof: Proof) {
+        match proof {
+            Proof::Proven => {}
+            Proof::OptOut => {
+                self.security = Security::Insecure;
+                self.reason = Some(Reason::plain("unsigned delegations may hide here (NSEC3 opt-out)".to_owned()));
+            }
+            Proof::Insecure(reason) => (self.security, self.reason) = (Security::Insecure, Some(reason)),
+            Proof::Unproven(reason) => (self.security, self.reason) = (Security::Bogus, Some(reason)),
+        }
+    }
+}
+
+/// What is known about a name as a delegation.
+#[derive(Debug, Clone)]
+enum Delegation {
+    /// Signed DS records of a secure parent.
+    Signed(usize, Vec<Ds>),
+    /// Proven to have no DS.
+    Unsigned(usize, Option<Reason>),
+    /// Proven to be no delegation.
+    None,
+    /// The parent is not secure itself.
+    Inherited(usize),
+    /// Nothing in the answer is signed.
+    Silent,
+    /// The answer is wrong.
+    Bogus(Option<usize>, Reason),
+    /// There was no answer.
+    Unknown(Reason),
+}
+
+/// A DS record (RFC 4034, section 5).
+#[derive(Debug, Clone)]
+struct Ds {
+    key_tag: u16,
+    algorithm: u8,
+    digest_type: u8,
+    digest: Vec<u8>,
+}
+
+impl Ds {
+    fn parse(rdata: &[u8]) -> Option<Ds> {
+        let mut cursor = Cursor::new(rdata);
+        let (key_tag, algorithm, digest_type) = (cursor.u16().ok()?, cursor.u8().ok()?, cursor.u8().ok()?);
+        Some(Ds { key_tag, algorithm, digest_type, digest: cursor.rest().to_vec() })
+    }
+
+    fn is_of(&self, key: &Key, zone: &Name) -> bool {
+        self.key_tag == key.tag
+            && self.algorithm == key.algorithm
+            && key.has_digest(zone, self.digest_type, &self.digest)
+    }
+
+    /// Those that we can check, the SHA-1 ones only if there is nothing better (RFC 4509, section 3).
+    fn usable(all: &[Ds]) -> Result<Vec<&Ds>, Reason> {
+        let known: Vec<&Ds> = all.iter().filter(|ds| knows_algorithm(ds.algorithm)).collect();
+        if known.is_empty() {
+            let text = "no algorithm of its DS records is supported".to_owned();
+            return Err(Reason::new(ede::UNSUPPORTED_ALGORITHM, text));
+        }
+        let strong: Vec<&Ds> = known.iter().copied().filter(|ds| matches!(ds.digest_type, 2 | 4)).collect();
+        let weak: Vec<&Ds> = known.into_iter().filter(|ds| ds.digest_type == 1).collect();
+        match (strong.is_empty(), weak.is_empty()) {
+            (false, _) => Ok(strong),
+            (true, false) => Ok(weak),
+            (true, true) => {
+                Err(Reason::new(ede::UNSUPPORTED_DIGEST, "no digest of its DS records is supported".to_owned()))
+            }
+        }
+    }
+}
+
+/// The walk through the zones: what was found is kept, so that nothing is asked or checked twice.
+pub(super) struct Walk<'a> {
+    anchors: &'a Anchors,
+    at: u64,
+    ask: &'a mut Ask<'a>,
+    budget: Budget,
+    tree: Tree,
+    /// The usable keys, by zone.
+    keys: Vec<Vec<Key>>,
+    zones: HashMap<Name, usize>,
+    delegations: HashMap<Name, Delegation>,
+    fault: Option<Fault>,
+}
+
+impl<'a> Walk<'a> {
+    pub(super) fn new(anchors: &'a Anchors, at: u64, ask: &'a mut Ask<'_>) -> Walk<'a> {
+        Walk {
+            anchors,
+            at,
+            ask,
+            budget: Budget::default(),
+            tree: Tree::default(),
+            keys: Vec::new(),
+            zones: HashMap::new(),
+            delegations: HashMap::new(),
+            fault: None,
+        }
+    }
+
+    pub(super) fn budget(&mut self) -> &mut Budget {
+        &mut self.budget
+    }
+
+    pub(super) fn finish(self) -> (Tree, Option<Fault>) {
+        (self.tree, self.fault)
+    }
+
+    pub(super) fn leaf(&mut self, zone: Option<usize>, leaf: Leaf) {
+        self.tree.leaf(zone, leaf);
+    }
+
+    /// Asks a question that the walk needs answered.
+    pub(super) fn fetch(&mut self, question: &Question) -> Result<Message, Reason> {
+        self.budget.question()?;
+        let what = format!("{} {}", question.name, question.rtype);
+        match (self.ask)(question) {
+            Ok(message) if matches!(message.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN) => Ok(message),
+            Ok(message) => {
+                let text = format!("{what}: the server says {}", message.rcode());
+                Err(Reason::new(ede::NO_REACHABLE_AUTHORITY, text))
+            }
+            Err(fault) => {
+                let text = format!("{what}: {}", fault.detail);
+                self.fault.get_or_insert(fault);
+                Err(Reason::new(ede::NO_REACHABLE_AUTHORITY, text))
+            }
+        }
+    }
+
+    /// Checks one set of a section. None: it has no signature that could count.
+    pub(super) fn set(&mut self, section: &[Record], name: &Name, rtype: Rtype) -> Option<Checked> {
+        let child = (rtype == Rtype::DS && !name.is_root()).then_some(name);
+        self.set_above(section, name, rtype, child)
+    }
+
+    /// The same; if there is a child zone, only what a zone above it signed counts.
+    fn set_above(&mut self, section: &[Record], name: &Name, rtype: Rtype, child: Option<&Name>) -> Option<Checked> {
+        let set: Vec<&Record> = section.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
+        let anchor = self.anchors.closest(name)?;
+        let counts = |signature: &Signature<'_>| {
+            signature.covered == rtype
+                && name.is_in(&signature.signer)
+                && signature.signer.is_in(&anchor)
+                && child.is_none_or(|child| signature.signer != *child && child.is_in(&signature.signer))
+        };
+        let signatures: Vec<Signature<'_>> = section
+            .iter()
+            .filter(|record| record.rtype == Rtype::RRSIG && record.name == *name)
+            .filter_map(|record| Signature::parse(&record.rdata).ok())
+            .filter(counts)
+            .collect();
+        let mut signers: Vec<&Name> = signatures.iter().map(|signature| &signature.signer).collect();
+        signers.sort_by_key(|signer| std::cmp::Reverse(signer.label_count()));
+        signers.dedup();
+        let mut worst = None;
+        for signer in signers.into_iter().take(MAX_SIGNERS) {
+            let zone = self.zone(signer);
+            let (security, reason) = self.tree.state(zone);
+            if security == Security::Insecure {
+                return Some(Checked { security, reason, zone: Some(zone), ..Checked::secure() });
+            }
+            if security != Security::Secure {
+                worst = Some(Checked { security, reason, zone: Some(zone), ..Checked::secure() });
+                continue;
+            }
+            let own: Vec<Signature<'_>> =
+                signatures.iter().filter(|signature| signature.signer == *signer).cloned().collect();
+            let keys = self.keys.get(zone).map(Vec::as_slice).unwrap_or_default();
+            match signature::check(&set, &own, keys, self.at, &mut self.budget) {
+                Ok(right) => {
+                    return Some(Checked {
+                        zone: Some(zone),
+                        expanded: right.is_expanded(name).then_some(right.labels),
+                        signature: Some(SignatureInfo::of(right)),
+                        ..Checked::secure()
+                    });
+                }
+                Err(reason) => {
+                    let reason = Reason { text: format!("{name} {rtype}: {}", reason.text), ..reason };
+                    worst = Some(Checked::not(Security::Bogus, reason, Some(zone)));
+                }
+            }
+        }
+        worst
+    }
+
+    /// A set without signatures: either the way down to it ends in an unsigned delegation, or it should have one.
+    pub(super) fn unsigned(&mut self, name: &Name, rtype: Rtype) -> Checked {
+        let Some(anchor) = self.anchors.closest(name) else {
+            let text = format!("no trust anchor for {name}");
+            return Checked::not(Security::Indeterminate, Reason::new(ede::INDETERMINATE, text), None);
+        };
+        let mut zone = self.zone(&anchor);
+        // What stands at a cut belongs to the child, save DS.
+        let last = name.label_count() - usize::from(rtype == Rtype::DS && *name != anchor);
+        for labels in anchor.label_count()..=last {
+            if labels > anchor.label_count() {
+                let Some(here) = name.suffix(name.label_count() - labels) else { break };
+                match self.delegation(&here) {
+                    Delegation::Signed(..) | Delegation::Unsigned(..) => zone = self.zone(&here),
+                    Delegation::Inherited(parent) => zone = parent,
+                    Delegation::None => continue,
+                    Delegation::Silent => {
+                        let text = format!("nothing signed tells whether {here} is a delegation");
+                        return Checked::not(Security::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone));
+                    }
+                    Delegation::Bogus(_, reason) => return Checked::not(Security::Bogus, reason, Some(zone)),
+                    Delegation::Unknown(reason) => return Checked::not(Security::Indeterminate, reason, Some(zone)),
+                }
+            }
+            let (security, reason) = self.tree.state(zone);
+            if security != Security::Secure {
+                return Checked { security, reason, zone: Some(zone), ..Checked::secure() };
+            }
+        }
+        let text = format!("{name} {rtype}: no signature, though {} is signed", self.tree.name(zone));
+        Checked::not(Security::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone))
+    }
+
+    /// The denial records of an answer that are signed rightly, and their zone. `Err(None)`: there are none.
+    pub(super) fn evidence(&mut self, message: &Message) -> Result<(usize, Evidence), Option<Checked>> {
+        self.evidence_above(message, None)
+    }
+
+    fn evidence_above(
+        &mut self,
+        message: &Message,
+        child: Option<&Name>,
+    ) -> Result<(usize, Evidence), Option<Checked>> {
+        let mut sets: Vec<(&Name, Rtype)> = Vec::new();
+        for record in &message.authority {
+            let key = (&record.name, record.rtype);
+            if matches!(record.rtype, Rtype::NSEC | Rtype::NSEC3) && !sets.contains(&key) {
+                sets.push(key);
+            }
+        }
+        let (mut zone, mut good, mut bad) = (None, Vec::new(), None);
+        for (name, rtype) in sets.into_iter().take(MAX_DENIAL_SETS) {
+            match self.set_above(&message.authority, name, rtype, child) {
+                // A denial record of a wildcard is one of the wildcard's own name, never a stand-in.
+                Some(checked) if checked.security == Security::Secure && checked.expanded.is_none() => {
+                    let decided = *zone.get_or_insert(checked.zone);
+                    good.extend((decided == checked.zone).then_some((name, rtype)));
+                }
+                Some(checked) => bad = Some(checked),
+                None => {}
+            }
+        }
+        let Some(zone) = zone.flatten() else { return Err(bad) };
+        let is_good = |record: &&Record| good.contains(&(&record.name, record.rtype));
+        let evidence = Evidence::new(&self.tree.name(zone), message.authority.iter().filter(is_good));
+        if evidence.is_empty() { Err(bad) } else { Ok((zone, evidence)) }
+    }
+
+    /// The zone of this name with what is known of its trust.
+    fn zone(&mut self, name: &Name) -> usize {
+        if let Some(&zone) = self.zones.get(name) {
+            return zone;
+        }
+        let anchors = self.anchors.of(name, self.at);
+        let (node, keys) = if self.anchors.closest(name).as_ref() == Some(name) {
+            self.anchored(name, &anchors)
+        } else if self.anchors.closest(name).is_none() {
+            let text = format!("no trust anchor for {name}");
+            (ZoneNode::bad(name, None, Security::Indeterminate, Reason::new(ede::INDETERMINATE, text)), Vec::new())
+        } else {
+            self.delegated(name)
+        };
+        let zone = self.tree.zone(node);
+        self.keys.push(keys);
+        self.zones.insert(name.clone(), zone);
+        zone
+    }
+
+    fn anchored(&mut self, name: &Name, anchors: &[&Anchor]) -> (ZoneNode, Vec<Key>) {
+        let ds: Vec<Ds> = anchors
+            .iter()
+            .filter_map(|anchor| match &anchor.trusted {
+                Trusted::Ds(rdata) => Ds::parse(rdata),
+                Trusted::Key(_) => None,
+            })
+            .collect();
+        let known: Vec<&[u8]> = anchors
+            .iter()
+            .filter_map(|anchor| match &anchor.trusted {
+                Trusted::Key(rdata) => Some(rdata.as_slice()),
+                Trusted::Ds(_) => None,
+            })
+            .collect();
+        self.zone_keys(name, None, &ds, &known)
+    }
+
+    fn delegated(&mut self, name: &Name) -> (ZoneNode, Vec<Key>) {
+        let bad = |parent, security, reason| (ZoneNode::bad(name, parent, security, reason), Vec::new());
+        match self.delegation(name) {
+            Delegation::Signed(parent, ds) => self.zone_keys(name, Some(parent), &ds, &[]),
+            Delegation::Unsigned(parent, reason) => {
+                let proven = || Reason::plain(format!("{} has no DS record for it", self.tree.name(parent)));
+                let reason = reason.unwrap_or_else(proven);
+                bad(Some(parent), Security::Insecure, reason)
+            }
+            Delegation::None => {
+                let text = format!("{name} signs and is no zone");
+                bad(None, Security::Bogus, Reason::new(ede::BOGUS, text))
+            }
+            Delegation::Inherited(parent) => {
+                let (security, reason) = self.tree.state(parent);
+                let reason = reason.unwrap_or_else(|| Reason::plain("as the zone above".to_owned()));
+                bad(Some(parent), security, reason)
+            }
+            Delegation::Bogus(parent, reason) => bad(parent, Security::Bogus, reason),
+            Delegation::Unknown(reason) => bad(None, Security::Indeterminate, reason),
+            Delegation::Silent => {
+                let checked = self.unsigned(name, Rtype::DNSKEY);
+                let reason = checked.reason.unwrap_or_else(|| Reason::plain("unsigned".to_owned()));
+                bad(checked.zone, checked.security, reason)
+            }
+        }
+    }
+
+    /// The keys of a zone, trusted because of DS records or because they are anchors themselves.
+    fn zone_keys(
+        &mut self,
+        name: &Name,
+        parent: Option<usize>,
+        all_ds: &[Ds],
+        known: &[&[u8]],
+    ) -> (ZoneNode, Vec<Key>) {
+        let bad = |security, reason| (ZoneNode::bad(name, parent, security, reason), Vec::new());
+        let bogus = |ede, text: String| bad(Security::Bogus, Reason::new(ede, text));
+        let ds = match Ds::usable(all_ds) {
+            Ok(ds) => ds,
+            Err(_) if !known.is_empty() => Vec::new(),
+            Err(_) if parent.is_none() => {
+                let text = format!("no trust anchor of {name} is valid now and supported");
+                return bad(Security::Indeterminate, Reason::new(ede::INDETERMINATE, text));
+            }
+            Err(reason) => return bad(Security::Insecure, reason),
+        };
+        let message = match self.fetch(&Question::new(name.clone(), Rtype::DNSKEY)) {
+            Ok(message) => message,
+            Err(reason) => return bad(Security::Indeterminate, reason),
+        };
+        let here = |record: &&Record| record.name == *name;
+        let set: Vec<&Record> =
+            message.answer.iter().filter(here).filter(|record| record.rtype == Rtype::DNSKEY).collect();
+        if set.is_empty() {
+            return bogus(ede::DNSKEY_MISSING, format!("{name} has no DNSKEY"));
+        }
+        let keys: Vec<Key> = set.iter().take(MAX_KEYS).filter_map(|record| Key::parse(&record.rdata).ok()).collect();
+        if !keys.iter().any(Key::is_usable) {
+            return bogus(ede::NO_ZONE_KEY, format!("{name} has no key that may sign a zone"));
+        }
+        let trusted: Vec<Key> = keys
+            .iter()
+            .filter(|key| {
+                key.is_usable()
+                    && (known.contains(&key.rdata()) || ds.iter().take(MAX_DS).any(|ds| ds.is_of(key, name)))
+            })
+            .cloned()
+            .collect();
+        if trusted.is_empty() {
+            let what = if parent.is_some() { "DS record" } else { "trust anchor" };
+            return bogus(ede::DNSKEY_MISSING, format!("no key of {name} has a {what} that fits"));
+        }
+        let signatures: Vec<Signature<'_>> = message
+            .answer
+            .iter()
+            .filter(here)
+            .filter(|record| record.rtype == Rtype::RRSIG)
+            .filter_map(|record| Signature::parse(&record.rdata).ok())
+            .filter(|signature| signature.covered == Rtype::DNSKEY && signature.signer == *name)
+            .collect();
+        match signature::check(&set, &signatures, &trusted, self.at, &mut self.budget) {
+            Ok(right) => {
+                let info = |key: &Key| KeyInfo {
+                    key_tag: key.tag,
+                    algorithm: key.algorithm,
+                    entry_point: key.is_entry_point(),
+                    trusted: trusted.iter().any(|other| other.rdata() == key.rdata()),
+                };
+                let node = ZoneNode {
+                    name: name.clone(),
+                    parent,
+                    security: Security::Secure,
+                    reason: None,
+                    keys: keys.iter().map(info).collect(),
+                    signature: Some(SignatureInfo::of(right)),
+                };
+                (node, keys)
+            }
+            Err(reason) => bad(Security::Bogus, Reason { text: format!("{name} DNSKEY: {}", reason.text), ..reason }),
+        }
+    }
+
+    fn delegation(&mut self, child: &Name) -> Delegation {
+        if let Some(known) = self.delegations.get(child) {
+            return known.clone();
+        }
+        let found = self.find_delegation(child);
+        self.delegations.insert(child.clone(), found.clone());
+        found
+    }
+
+    fn find_delegation(&mut self, child: &Name) -> Delegation {
+        let message = match self.fetch(&Question::new(child.clone(), Rtype::DS)) {
+            Ok(message) => message,
+            Err(reason) => return Delegation::Unknown(reason),
+        };
+        let stands = |name: &Name, rtype| message.answer.iter().any(|r| r.rtype == rtype && r.name == *name);
+        if stands(child, Rtype::DS) {
+            return self.by_set(&message, child, child, Rtype::DS, |zone, set| {
+                Delegation::Signed(zone, set.iter().filter_map(|record| Ds::parse(&record.rdata)).collect())
+            });
+        }
+        // An alias at the name, or one that renames all names below another: no delegation either way.
+        let mut above = child.parent();
+        while let Some(name) = above {
+            if stands(&name, Rtype::DNAME) {
+                return self.by_set(&message, child, &name, Rtype::DNAME, |_, _| Delegation::None);
+            }
+            above = name.parent();
+        }
+        if stands(child, Rtype::CNAME) {
+            return self.by_set(&message, child, child, Rtype::CNAME, |_, _| Delegation::None);
+        }
+        match self.evidence_above(&message, Some(child)) {
+            Ok((zone, evidence)) => match evidence.no_ds(child, &mut self.budget) {
+                Ok(Cut::Unsigned) => Delegation::Unsigned(zone, None),
+                Ok(Cut::None) => Delegation::None,
+                Err(Proof::Insecure(reason)) => Delegation::Unsigned(zone, Some(reason)),
+                Err(Proof::Unproven(reason)) => {
+                    let reason = Reason { text: format!("{child} DS: {}", reason.text), ..reason };
+                    Delegation::Bogus(Some(zone), reason)
+                }
+                Err(Proof::Proven | Proof::OptOut) => Delegation::Silent,
+            },
+            Err(Some(checked)) => Walk::not_secure(checked),
+            Err(None) => Delegation::Silent,
+        }
+    }
+
+    /// A delegation told by a set of the answer section.
+    fn by_set(
+        &mut self,
+        message: &Message,
+        child: &Name,
+        name: &Name,
+        rtype: Rtype,
+        secure: impl FnOnce(usize, &[&Record]) -> Delegation,
+    ) -> Delegation {
+        match self.set_above(&message.answer, name, rtype, Some(child)) {
+            None => Delegation::Silent,
+            Some(Checked { security: Security::Secure, zone: Some(zone), .. }) => {
+                let set: Vec<&Record> =
+                    message.answer.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
+                secure(zone, &set)
+            }
+            Some(checked) => Walk::not_secure(checked),
+        }
+    }
+
+    fn not_secure(checked: Checked) -> Delegation {
+        let reason = checked.reason.unwrap_or_else(|| Reason::plain("not secure".to_owned()));
+        match (checked.security, checked.zone) {
+            (Security::Insecure, Some(zone)) => Delegation::Inherited(zone),
+            (Security::Indeterminate, _) => Delegation::Unknown(reason),
+            (_, zone) => Delegation::Bogus(zone, reason),
+        }
+    }
+}

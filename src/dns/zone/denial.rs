@@ -1,0 +1,109 @@
+//! What a signed zone denies with: its NSEC records in canonical order, or its NSEC3 records in the order of their
+//! hashes. Unsigned zones have neither and pay nothing.
+
+use super::Zone;
+use crate::dns::name::Name;
+use crate::dns::record::{Rtype, parse};
+use crate::dns::validate::nsec3;
+use crate::dns::wire::Cursor;
+
+/// Iterations with which a zone is still served: each costs time for each negative answer (RFC 5155, section 10.3 allowed
+/// no more for any key).
+const MAX_SERVED_ITERATIONS: u16 = 2500;
+
+/// How a zone denies.
+#[derive(Debug, Clone, Copy)]
+pub enum Denial<'a> {
+    /// Not at all.
+    Unsigned,
+    /// Names in order (RFC 4034, section 4).
+    Nsec(&'a [Name]),
+    /// Hashes in order (RFC 5155).
+    Nsec3(&'a Hashes),
+}
+
+/// The NSEC3 records of a zone.
+#[derive(Debug, Clone)]
+pub struct Hashes {
+    iterations: u16,
+    salt: Vec<u8>,
+    /// Hash and owner, sorted.
+    owners: Vec<(Vec<u8>, Name)>,
+}
+
+/// Found once when the zone is read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Index {
+    nsec: Vec<Name>,
+    nsec3: Option<Hashes>,
+}
+
+impl Index {
+    pub(super) fn of(zone: &Zone) -> Index {
+        let with_nsec = zone.nodes.iter().filter(|(_, node)| node.set(Rtype::NSEC).is_some());
+        let mut nsec: Vec<Name> = with_nsec.map(|(name, _)| name.clone()).collect();
+        nsec.sort();
+        Index { nsec, nsec3: Hashes::of(zone) }
+    }
+
+    pub(super) fn get(&self) -> Denial<'_> {
+        match &self.nsec3 {
+            Some(hashes) => Denial::Nsec3(hashes),
+            None if !self.nsec.is_empty() => Denial::Nsec(&self.nsec),
+            None => Denial::Unsigned,
+        }
+    }
+}
+
+impl Hashes {
+    /// The complete chain is the one that NSEC3PARAM names (RFC 5155, section 4).
+    fn of(zone: &Zone) -> Option<Hashes> {
+        let params = zone.node(&zone.origin)?.set(Rtype::NSEC3PARAM)?.rdata.iter().find_map(|rdata| {
+            let mut cursor = Cursor::new(rdata);
+            let (algorithm, flags, iterations) = (cursor.u8().ok()?, cursor.u8().ok()?, cursor.u16().ok()?);
+            let usable = algorithm == 1 && flags == 0 && iterations <= MAX_SERVED_ITERATIONS;
+            usable.then_some((iterations, cursor.string().ok()?.to_vec()))
+        })?;
+        let with_params = |rdata: &Vec<u8>| {
+            let mut cursor = Cursor::new(rdata);
+            let skipped = cursor.u16().is_ok();
+            skipped && cursor.u16() == Ok(params.0) && cursor.string().ok() == Some(&params.1)
+        };
+        let mut owners: Vec<(Vec<u8>, Name)> = zone
+            .hashed
+            .iter()
+            .filter(|(_, node)| node.set(Rtype::NSEC3).is_some_and(|set| set.rdata.iter().any(with_params)))
+            .filter_map(|(owner, _)| Some((parse::base32(owner.labels().next()?)?, owner.clone())))
+            .collect();
+        owners.sort();
+        (!owners.is_empty()).then_some(Hashes { iterations: params.0, salt: params.1, owners })
+    }
+
+    /// The owner of the NSEC3 record of this name.
+    pub fn matching(&self, name: &Name) -> Option<&Name> {
+        let hash = self.hash(name);
+        let at = self.owners.binary_search_by(|(known, _)| known.cmp(&hash)).ok()?;
+        self.owners.get(at).map(|(_, owner)| owner)
+    }
+
+    /// The owner of the NSEC3 record in whose gap this name's hash lies.
+    pub fn covering(&self, name: &Name) -> Option<&Name> {
+        let hash = self.hash(name);
+        let after = self.owners.partition_point(|(known, _)| *known <= hash);
+        before(&self.owners, after).map(|(_, owner)| owner)
+    }
+
+    fn hash(&self, name: &Name) -> Vec<u8> {
+        nsec3::hash(name, self.iterations, &self.salt)
+    }
+}
+
+/// The name whose NSEC record is the one for this name or the gap that it lies in.
+pub(crate) fn at_or_before<'a>(names: &'a [Name], name: &Name) -> Option<&'a Name> {
+    before(names, names.partition_point(|known| known <= name))
+}
+
+/// The entry before a place in a circle.
+fn before<T>(entries: &[T], place: usize) -> Option<&T> {
+    entries.get(place.checked_sub(1).unwrap_or(entries.len().checked_sub(1)?))
+}

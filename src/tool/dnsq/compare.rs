@@ -1,0 +1,320 @@
+//! `dnsq --compare`: asks every authoritative server of a zone and says who disagrees.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::ask::{Job, Verdict};
+use super::query::edns;
+use crate::cli::output::{Record as Printed, TextLine};
+use crate::dns::client::{Client, Endpoint, Transport};
+use crate::dns::edns::Edns;
+use crate::dns::json;
+use crate::dns::message::{Flags, Message, Question, Rcode};
+use crate::dns::name::Name;
+use crate::dns::query::Query;
+use crate::dns::record::{Record, Rtype};
+use crate::dns::wire::Cursor;
+use crate::fault::{Fault, Kind};
+
+/// Servers that are asked.
+const MAX_SERVERS: usize = 64;
+
+/// The flag of comparing.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Comparison")]
+pub(super) struct CompareArgs {
+    /// Ask every authoritative server of the name's zone, and say who disagrees about its serial and the answer
+    #[arg(long, conflicts_with_all = ["file", "json_rfc8427", "format", "short", "race"])]
+    pub(super) compare: bool,
+}
+
+/// One server of the zone.
+#[derive(Debug, Clone)]
+struct Server {
+    name: Name,
+    address: SocketAddr,
+}
+
+/// What a server says: what has to be the same everywhere.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Said {
+    serial: u32,
+    rcode: u16,
+    /// Owner in lower case, type and data, sorted; times to live may differ.
+    answer: Vec<(Vec<u8>, u16, Vec<u8>)>,
+}
+
+/// What came of asking a server.
+struct Reply {
+    server: Server,
+    elapsed: Duration,
+    said: Result<(Said, Message), Fault>,
+}
+
+/// Compares for one question.
+pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Verdict, Fault> {
+    match compare(job, question) {
+        Ok((zone, replies)) => report(job, question, &zone, &replies),
+        Err(fault) => {
+            let verdict = Err(fault);
+            job.complain(question, &verdict);
+            Ok(verdict)
+        }
+    }
+}
+
+fn compare(job: &Job<'_>, question: &Question) -> Result<(Name, Vec<Reply>), Fault> {
+    let zone = zone_of(job.client, question)?;
+    let servers = servers(job, &zone)?;
+    let edns = if job.args.query.no_edns { None } else { Some(edns(&job.args.query)?) };
+    let transport = &job.args.transport;
+    let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
+    // All at once: a silent server holds up nobody else.
+    let replies = std::thread::scope(|scope| {
+        let ask = |server: Server| {
+            let (zone, edns) = (&zone, &edns);
+            scope.spawn(move || {
+                let endpoint = Endpoint { transport: way, bind: transport.bind, ..Endpoint::from(server.address) };
+                let client = Client { servers: vec![endpoint], ..job.client.clone() };
+                let begin = Instant::now();
+                let said = said(&client, zone, question, edns.as_ref());
+                Reply { server, elapsed: begin.elapsed(), said }
+            })
+        };
+        let threads: Vec<_> = servers.into_iter().map(ask).collect();
+        threads.into_iter().filter_map(|thread| thread.join().ok()).collect()
+    });
+    Ok((zone, replies))
+}
+
+/// The zone that the name lies in, as the resolver has it.
+fn zone_of(client: &Client, question: &Question) -> Result<Name, Fault> {
+    let query = Query::new(question.name.clone(), Rtype::SOA);
+    let answer = client.ask(&query)?;
+    let message = &answer.message;
+    let soa = message.answer.iter().chain(&message.authority).find(|record| record.rtype == Rtype::SOA);
+    match soa {
+        Some(soa) if question.name.is_in(&soa.name) => Ok(soa.name.clone()),
+        // The name is an alias into another zone: its own zone is further up.
+        _ => match question.name.parent() {
+            Some(parent) if matches!(message.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN) => {
+                zone_of(client, &Question { name: parent, ..question.clone() })
+            }
+            _ => {
+                let what = format!("zone of {}: {}", question.name, message.rcode());
+                Err(Fault::new(Kind::LookupFailed, what).with_code(message.rcode().0))
+            }
+        },
+    }
+}
+
+/// The zone's servers with their addresses.
+fn servers(job: &Job<'_>, zone: &Name) -> Result<Vec<Server>, Fault> {
+    let port = job.args.port.unwrap_or(53);
+    let transport = &job.args.transport;
+    let answer = job.client.ask(&Query::new(zone.clone(), Rtype::NS))?;
+    let names: Vec<Name> =
+        answer.message.answer.iter().filter(|record| record.rtype == Rtype::NS).filter_map(Record::target).collect();
+    let mut found: Vec<Server> = Vec::new();
+    for name in names {
+        let known = |rtype: Rtype, records: &[Record]| -> Vec<IpAddr> {
+            let own = records.iter().filter(|record| record.rtype == rtype && record.name == name);
+            own.filter_map(Record::address).collect()
+        };
+        for (rtype, wanted) in [(Rtype::A, !transport.ipv6), (Rtype::AAAA, !transport.ipv4)] {
+            if !wanted {
+                continue;
+            }
+            let mut addresses = known(rtype, &answer.message.additional);
+            if addresses.is_empty() {
+                addresses = match job.client.ask(&Query::new(name.clone(), rtype)) {
+                    Ok(answer) => answer.message.answer.iter().filter_map(Record::address).collect(),
+                    Err(fault) => {
+                        job.out.warn(&format!("address of {name}: {}", fault.detail));
+                        continue;
+                    }
+                };
+            }
+            for address in addresses {
+                let address = SocketAddr::new(address, port);
+                if found.iter().all(|server| server.address != address) {
+                    found.push(Server { name: name.clone(), address });
+                }
+            }
+        }
+    }
+    if found.is_empty() {
+        return Err(Fault::new(Kind::LookupFailed, format!("{zone} has no server with an address")));
+    }
+    if found.len() > MAX_SERVERS {
+        job.out.warn(&format!("{} servers; the first {MAX_SERVERS} are asked", found.len()));
+        found.truncate(MAX_SERVERS);
+    }
+    Ok(found)
+}
+
+/// Asks one server for its serial and for the answer, as an authority.
+fn said(client: &Client, zone: &Name, question: &Question, edns: Option<&Edns>) -> Result<(Said, Message), Fault> {
+    let ask = |question: Question| -> Result<Message, Fault> {
+        let query = Query { question, flags: Flags::default(), edns: edns.cloned(), authority: None, padding: None };
+        let message = client.ask(&query)?.message;
+        if !message.flags.has(Flags::AA) && !is_referral(&message) {
+            let what = format!("lame: {}, and no authority for {zone}", message.rcode());
+            return Err(Fault::new(Kind::Refused, what).with_code(message.rcode().0));
+        }
+        Ok(message)
+    };
+    let soa = ask(Question::new(zone.clone(), Rtype::SOA))?;
+    let serial = soa.answer.iter().find(|record| record.rtype == Rtype::SOA && record.name == *zone).and_then(|soa| {
+        let at = soa.rdata.len().checked_sub(20)?;
+        Cursor::new(soa.rdata.get(at..)?).u32().ok()
+    });
+    let serial = serial.ok_or_else(|| Fault::new(Kind::Refused, format!("lame: no SOA of {zone}")))?;
+    let message = ask(question.clone())?;
+    let mut answer: Vec<_> = message
+        .answer
+        .iter()
+        .map(|record| (record.name.to_lower().as_wire().to_vec(), record.rtype.0, record.rdata.clone()))
+        .collect();
+    answer.sort();
+    Ok((Said { serial, rcode: message.rcode().0, answer }, message))
+}
+
+/// The name may lie below a cut of the zone: then the servers have no authority over it and say whose it is.
+fn is_referral(message: &Message) -> bool {
+    message.rcode() == Rcode::NOERROR && message.authority.iter().any(|record| record.rtype == Rtype::NS)
+}
+
+/// What most servers with the newest serial say.
+fn reference(replies: &[Reply]) -> Option<Said> {
+    let mut counts: BTreeMap<&Said, usize> = BTreeMap::new();
+    for (said, _) in replies.iter().filter_map(|reply| reply.said.as_ref().ok()) {
+        *counts.entry(said).or_default() += 1;
+    }
+    // Serial numbers go round (RFC 1982, section 3.2).
+    let newer = |a: u32, b: u32| (a.wrapping_sub(b) as i32) > 0;
+    let newest = counts.keys().map(|said| said.serial).reduce(|a, b| if newer(b, a) { b } else { a })?;
+    let best = counts.into_iter().filter(|(said, _)| said.serial == newest).max_by_key(|(_, count)| *count);
+    best.map(|(said, _)| said.clone())
+}
+
+fn report(job: &Job<'_>, question: &Question, zone: &Name, replies: &[Reply]) -> Result<Verdict, Fault> {
+    let reference = reference(replies);
+    let (mut disagree, mut lame, mut silent) = (0, 0, None);
+    for reply in replies {
+        let server = format!("{} ({})", reply.server.address, reply.server.name);
+        match &reply.said {
+            Ok((said, message)) => {
+                let agrees = Some(said) == reference.as_ref();
+                disagree += usize::from(!agrees);
+                job.out.emit(&Compared::of(reply, said, message, reference.as_ref()))?;
+            }
+            Err(fault) => {
+                if fault.temporary() {
+                    silent.get_or_insert(fault.clone());
+                } else {
+                    lame += 1;
+                }
+                job.out.error(&server, fault);
+            }
+        }
+    }
+    let answered = replies.iter().filter(|reply| reply.said.is_ok()).count();
+    let agree = disagree == 0 && lame == 0 && silent.is_none();
+    job.out.emit(&Summary {
+        zone: zone.to_string(),
+        name: question.name.to_string(),
+        qtype: question.rtype.to_string(),
+        servers: replies.len(),
+        answered,
+        disagree: disagree + lame,
+        agree,
+        serial: reference.map(|said| said.serial),
+    })?;
+    Ok(match silent {
+        _ if disagree + lame > 0 => Err(Fault::new(Kind::Negative, "servers disagree")),
+        Some(fault) => Err(fault),
+        None => Ok(()),
+    })
+}
+
+/// What one server said.
+#[derive(Debug, Serialize)]
+struct Compared {
+    server: Value,
+    serial: u32,
+    status: String,
+    answers: Vec<Value>,
+    agrees: bool,
+    /// What differs from the others: `serial`, `status`, `answers`.
+    differs: Vec<&'static str>,
+    elapsed_ms: f64,
+    #[serde(skip)]
+    place: (String, String),
+}
+
+impl Compared {
+    fn of(reply: &Reply, said: &Said, message: &Message, reference: Option<&Said>) -> Compared {
+        let mut differs = Vec::new();
+        if let Some(reference) = reference {
+            let differences = [
+                ("serial", said.serial != reference.serial),
+                ("status", said.rcode != reference.rcode),
+                ("answers", said.answer != reference.answer),
+            ];
+            differs.extend(differences.into_iter().filter(|(_, differ)| *differ).map(|(what, _)| what));
+        }
+        let address = reply.server.address;
+        Compared {
+            server: json!({
+                "address": address.ip().to_string(),
+                "port": address.port(),
+                "name": reply.server.name.to_string(),
+            }),
+            serial: said.serial,
+            status: message.rcode().to_string(),
+            answers: message.answer.iter().map(json::record).collect(),
+            agrees: differs.is_empty(),
+            differs,
+            elapsed_ms: (reply.elapsed.as_secs_f64() * 1e6).round() / 1e3,
+            place: (address.to_string(), reply.server.name.to_string()),
+        }
+    }
+}
+
+impl Printed for Compared {
+    const TYPE: &'static str = "server";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(&self.place.0).field(&self.place.1).field(self.serial.to_string()).field(&self.status);
+        if self.agrees {
+            line.field("agrees");
+        } else {
+            line.field(format!("differs: {}", self.differs.join(", ")));
+        }
+    }
+}
+
+/// What came of it.
+#[derive(Debug, Serialize)]
+struct Summary {
+    zone: String,
+    name: String,
+    qtype: String,
+    servers: usize,
+    answered: usize,
+    disagree: usize,
+    agree: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    serial: Option<u32>,
+}
+
+impl Printed for Summary {
+    const TYPE: &'static str = "comparison";
+
+    fn text(&self, _line: &mut TextLine) {}
+}

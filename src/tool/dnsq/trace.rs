@@ -1,0 +1,231 @@
+//! `dnsq --trace`: from the root's servers down to the answer, step by step.
+
+use std::path::PathBuf;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::ask::{Job, Verdict, verdict};
+use super::query::edns;
+use super::read_file;
+use super::servers::Server;
+use crate::cli::output::{Record as Printed, TextLine};
+use crate::dns::client::{Policy, Transport};
+use crate::dns::json;
+use crate::dns::message::{Message, Question};
+use crate::dns::name::Name;
+use crate::dns::present;
+use crate::dns::record::{Record, Rtype};
+use crate::dns::trace::drive::{self, Manner, Step};
+use crate::dns::trace::{Found, Host, Outcome, Trace, hints};
+use crate::fault::{Fault, Kind};
+
+/// The flags of tracing.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Tracing")]
+pub(super) struct TraceArgs {
+    /// Ask from the servers of the root down (from @SERVER, if one is named), and show every step
+    #[arg(long, conflicts_with_all = ["file", "validate", "compare", "json_rfc8427", "race"])]
+    pub(super) trace: bool,
+    /// Begin the trace at the servers of FILE, a root hints file
+    #[arg(long, value_name = "FILE")]
+    hints: Option<PathBuf>,
+}
+
+/// What clap cannot see, because dig's `+trace` is a word.
+pub(super) fn check(args: &TraceArgs) -> Result<(), Fault> {
+    if args.hints.is_some() && !args.trace {
+        return Err(Fault::new(Kind::Usage, "--hints: only with --trace"));
+    }
+    Ok(())
+}
+
+/// Traces one question; prints every step.
+pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Verdict, Fault> {
+    let transport = &job.args.transport;
+    let families: &[Rtype] = match (transport.ipv4, transport.ipv6) {
+        (true, _) => &[Rtype::A],
+        (_, true) => &[Rtype::AAAA],
+        _ => &[Rtype::A, Rtype::AAAA],
+    };
+    let policy = Policy { next_on_failure: false, race: false, ..job.client.policy };
+    let mut client = job.client.clone();
+    client.policy = policy;
+    let edns = if job.args.query.no_edns { None } else { Some(edns(&job.args.query)?) };
+    let port = job.args.port.or(job.servers.first().map(|server| server.address().port())).unwrap_or(53);
+    let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
+    let manner = Manner { client, port, transport: way, edns };
+    let trace = Trace::new(question.clone(), start(job)?, families, policy.deadline);
+    // With --short and --format the answer alone is of interest.
+    let steps = job.out.json() || !(job.args.short || job.format.is_some());
+    let mut each = |step: &Step<'_>| if steps { job.out.emit(&Shown::of(step, job)) } else { Ok(()) };
+    let (outcome, last) = drive::run(trace, &manner, &mut each)?;
+    let result = match (outcome, last) {
+        (Outcome::Failed(fault), _) => Err(fault),
+        (_, None) => Err(Fault::new(Kind::Internal, "a trace without an end")),
+        (_, Some((server, answer))) => {
+            if !steps {
+                job.print(&answer, Some(&Server { name: server.ip().to_string(), endpoint: server.into() }))?;
+            }
+            verdict(&answer, question.rtype)
+        }
+    };
+    job.complain(question, &result);
+    Ok(result)
+}
+
+/// Where to begin.
+fn start(job: &Job<'_>) -> Result<Vec<Host>, Fault> {
+    if let Some(path) = &job.args.trace.hints {
+        let text = read_file(path, hints::MAX_HINTS_BYTES)?;
+        return hints::parse(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())));
+    }
+    if job.servers.is_empty() {
+        return Ok(hints::root());
+    }
+    let host = |server: &Server| {
+        let name = Name::parse(&server.name).unwrap_or_else(|_| Name::root());
+        Host::new(name, vec![server.address().ip()])
+    };
+    Ok(job.servers.iter().map(host).collect())
+}
+
+/// One step.
+#[derive(Debug, Serialize)]
+struct Shown {
+    number: usize,
+    depth: usize,
+    zone: String,
+    question: Value,
+    server: Value,
+    elapsed_ms: f64,
+    /// What the answer meant.
+    found: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    transport: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flags: Option<Vec<&'static str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_bytes: Option<usize>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    answers: Vec<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referral: Option<Value>,
+    /// Where an alias leads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias: Option<String>,
+    /// Why the server was of no use.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+    #[serde(skip)]
+    text: String,
+}
+
+impl Shown {
+    fn of(step: &Step<'_>, job: &Job<'_>) -> Shown {
+        let (ask, message) = (step.ask, step.answer.map(|answer| &answer.message));
+        let question = json!({
+            "name": ask.question.name.to_string(),
+            "qtype": ask.question.rtype.to_string(),
+            "qclass": ask.question.class.to_string(),
+        });
+        let server = json!({
+            "address": step.server.ip().to_string(),
+            "port": step.server.port(),
+            "name": ask.server.to_string(),
+        });
+        let (referral, alias, trouble) = match step.found {
+            Found::Referral { zone, servers } => (Some(referral(zone, servers)), None, None),
+            Found::Alias(target) => (None, Some(target.to_string()), None),
+            Found::Lame(why) => (None, None, Some(why.clone())),
+            Found::Failed(fault) => (None, None, Some(fault.detail.clone())),
+            Found::Data | Found::NoName | Found::NoData => (None, None, None),
+        };
+        Shown {
+            number: ask.number,
+            depth: ask.depth,
+            zone: ask.zone.to_string(),
+            question,
+            server,
+            elapsed_ms: (step.elapsed.as_secs_f64() * 1e6).round() / 1e3,
+            found: step.found.name(),
+            transport: step.answer.map(|answer| answer.transport.name()),
+            status: message.map(|message| message.rcode().to_string()),
+            flags: message.map(|message| message.flags.names()),
+            size_bytes: step.answer.map(|answer| answer.wire.len()),
+            answers: message.map(|message| message.answer.iter().map(json::record).collect()).unwrap_or_default(),
+            referral,
+            alias,
+            trouble,
+            text: text(step, job),
+        }
+    }
+}
+
+fn referral(zone: &Name, servers: &[Host]) -> Value {
+    let servers = servers.iter().map(|host| {
+        let addresses: Vec<String> = host.addresses.iter().map(ToString::to_string).collect();
+        json!({ "name": host.name.to_string(), "glue": !addresses.is_empty(), "addresses": addresses })
+    });
+    json!({ "zone": zone.to_string(), "servers": servers.collect::<Vec<_>>() })
+}
+
+/// The records of a step and a line about it, in the manner of dig's `+trace`.
+fn text(step: &Step<'_>, job: &Job<'_>) -> String {
+    use std::fmt::Write;
+    let mut out = String::new();
+    let ask = step.ask;
+    if ask.depth > 0 {
+        let _ = writeln!(out, ";; to find {} {}", ask.question.name, ask.question.rtype);
+    }
+    if let Some(answer) = step.answer {
+        for record in telling(&answer.message, step.found) {
+            present::write_record(record, &job.plan.show, &mut out);
+            out.push('\n');
+        }
+    }
+    let server = format!("{}#{}({})", step.server.ip(), step.server.port(), ask.server);
+    let elapsed = step.elapsed.as_secs_f64() * 1e3;
+    match step.answer {
+        Some(answer) => {
+            let _ = write!(out, ";; Received {} bytes from {server} in {elapsed:.1} ms: ", answer.wire.len());
+        }
+        None => {
+            let _ = write!(out, ";; Nothing from {server} in {elapsed:.1} ms: ");
+        }
+    }
+    let _ = match step.found {
+        Found::Referral { zone, servers } => {
+            let glue = servers.iter().filter(|host| !host.addresses.is_empty()).count();
+            let plural = if servers.len() == 1 { "" } else { "s" };
+            write!(out, "referral to {zone}, {} server{plural}, {glue} with glue", servers.len())
+        }
+        Found::Data => write!(out, "answer"),
+        Found::Alias(target) => write!(out, "alias, on to {target}"),
+        Found::NoName => write!(out, "no such name"),
+        Found::NoData => write!(out, "no such data"),
+        Found::Lame(why) => write!(out, "lame for {}: {why}", ask.zone),
+        Found::Failed(fault) => write!(out, "{}", fault.detail),
+    };
+    out.push('\n');
+    out
+}
+
+/// The records that a step is about.
+fn telling<'m>(message: &'m Message, found: &Found) -> Vec<&'m Record> {
+    match found {
+        Found::Referral { .. } => message.authority.iter().chain(&message.additional).collect(),
+        Found::NoName | Found::NoData => message.answer.iter().chain(&message.authority).collect(),
+        _ => message.answer.iter().collect(),
+    }
+}
+
+impl Printed for Shown {
+    const TYPE: &'static str = "step";
+
+    fn text(&self, line: &mut TextLine) {
+        line.text(&self.text);
+    }
+}

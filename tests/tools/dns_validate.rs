@@ -1,0 +1,156 @@
+//! dnsq --validate over the signed hierarchy of `tests/data/dns/signed`, served by our own server at a fixed time.
+
+use crate::dns_trace::signed;
+use crate::harness::{Done, Server, server, temp_dir, tool};
+use crate::schema::assert_records_match_schema;
+
+const ZONES: &[&str] = &[
+    "test",
+    "example.test",
+    "hashed.test",
+    "optout.test",
+    "iterations.test",
+    "bogus.test",
+    "expired.test",
+    "future.test",
+    "stripped.test",
+    "mismatch.test",
+    "unsigned.test",
+    "algorithm.test",
+    "insecure.test",
+    "sub.example.test",
+];
+
+/// One server of every zone.
+fn hierarchy() -> Server {
+    let zones = ZONES.iter().map(|zone| format!("--zone={zone}={}", signed(&format!("{zone}.zone"))));
+    server("dnsserve").arg("--listen=127.0.0.1:0").arg(format!("--zone=.={}", signed("root.zone"))).args(zones).start()
+}
+
+fn validate(server: &Server, words: &[&str]) -> Done {
+    let anchor = signed("anchor");
+    let server = format!("@{}", server.addr);
+    let words = [&[&server, "--validate", "--anchor", &anchor, "--at", "2026-06-01"], words].concat();
+    tool("dnsq").args(words).run()
+}
+
+/// Each verdict, with its exit status and extended error.
+#[test]
+fn verdicts() {
+    let server = hierarchy();
+    for (name, rtype, security, status, ede) in [
+        ("www.example.test", "A", "secure", 0, 0),
+        ("to-hashed.example.test", "A", "secure", 0, 0),
+        ("www.old.example.test", "A", "secure", 0, 0),
+        ("x.wild.example.test", "TXT", "secure", 0, 0),
+        ("x.wild.hashed.test", "TXT", "secure", 0, 0),
+        ("nothere.example.test", "A", "secure", 1, 0),
+        ("ent.example.test", "A", "secure", 1, 0),
+        ("www.hashed.test", "MX", "secure", 1, 0),
+        ("nothere.hashed.test", "A", "secure", 1, 0),
+        ("insecure.test", "DS", "secure", 1, 0),
+        ("www.insecure.test", "A", "insecure", 0, 0),
+        ("to-insecure.example.test", "A", "insecure", 0, 0),
+        ("nothere.optout.test", "A", "insecure", 1, 0),
+        ("nothere.iterations.test", "A", "insecure", 1, 27),
+        ("www.algorithm.test", "A", "insecure", 0, 1),
+        ("www.bogus.test", "A", "bogus", 77, 6),
+        ("to-bogus.example.test", "A", "bogus", 77, 6),
+        ("www.expired.test", "A", "bogus", 77, 7),
+        ("www.future.test", "A", "bogus", 77, 8),
+        ("www.mismatch.test", "A", "bogus", 77, 9),
+        ("www.unsigned.test", "A", "bogus", 77, 9),
+        ("www.stripped.test", "A", "bogus", 77, 10),
+    ] {
+        let done = validate(&server, &["--json", name, rtype]);
+        done.exits(status);
+        assert_records_match_schema("dnsq", &done);
+        let verdict = &done.records_of("validation")[0];
+        assert_eq!(verdict["security"], security, "{done}");
+        assert_eq!(verdict["ede"]["code"].as_u64().unwrap_or_default(), ede, "{done}");
+        assert_eq!(done.records_of("answer").is_empty(), security == "bogus", "{done}");
+        assert_eq!(done.records_of("error").len(), usize::from(status == 77), "{done}");
+    }
+}
+
+#[test]
+fn what_is_printed() {
+    let server = hierarchy();
+    validate(&server, &["www.example.test"])
+        .silent_success()
+        .prints("\nwww.example.test.\t300\tIN\tA\t192.0.2.10\n")
+        .prints("\n;; VALIDATION: secure\n;; .: secure, keys ")
+        .prints("\n;;   test.: secure, keys ")
+        .prints("\n;;     example.test.: secure, keys ")
+        .prints("\n;;       www.example.test. A: secure, signed by ")
+        .prints(" until 2027-01-01T00:00:00Z\n");
+    assert_eq!(validate(&server, &["--short", "www.example.test"]).silent_success().text(), "192.0.2.10\n");
+    // Nothing bogus reaches a pipe, unless it was asked for.
+    let bogus = validate(&server, &["--short", "www.bogus.test"]);
+    bogus.exits(77).says("bogus: www.bogus.test. A: signature by key").says("(DNSSEC Bogus)");
+    assert_eq!(bogus.text(), "");
+    assert_eq!(validate(&server, &["--short", "--cd", "www.bogus.test"]).exits(77).text(), "192.0.2.67\n");
+    // Several questions: one bogus answer decides.
+    validate(&server, &["--short", "www.example.test", "www.bogus.test", "nothere.example.test"]).exits(77);
+    // Over TCP and in a small message as well.
+    validate(&server, &["--tcp", "--json", "nothere.hashed.test"]).exits(1);
+    validate(&server, &["--bufsize", "512", "--json", "nothere.hashed.test"]).exits(1);
+}
+
+#[test]
+fn anchors_and_times() {
+    let server = hierarchy();
+    let at = format!("@{}", server.addr);
+    let run = |words: &[&str]| tool("dnsq").args([&[at.as_str(), "--validate", "--json"], words].concat()).run();
+    let verdict = |done: &Done| done.records_of("validation")[0]["security"].as_str().unwrap().to_owned();
+    let anchor = signed("anchor");
+    let with_anchor = |time: &str| run(&["--anchor", &anchor, "--at", time, "www.example.test"]);
+    assert_eq!(verdict(with_anchor("20261231235959").exits(0)), "secure");
+    assert_eq!(verdict(with_anchor("2027-01-01T00:00:01Z").exits(77)), "bogus");
+    assert_eq!(verdict(with_anchor("1767225599").exits(77)), "bogus");
+    // The built-in keys are those of another root.
+    assert_eq!(verdict(run(&["--at", "2026-06-01", "www.example.test"]).exits(77)), "bogus");
+    let dir = temp_dir();
+    let file = dir.path().join("anchor");
+    let file = file.to_str().unwrap();
+    let digest = std::fs::read_to_string(&anchor).unwrap();
+    let fields: Vec<&str> = digest.split_whitespace().collect();
+    for form in [
+        format!("trust-anchors {{ . static-ds {} {} {} \"{}\"; }};\n", fields[3], fields[4], fields[5], fields[6]),
+        format!("server:\n  trust-anchor: \"{}\"\n", digest.trim()).replace("server:\n", ""),
+        format!(
+            "<TrustAnchor><Zone>.</Zone><KeyDigest validFrom=\"2026-01-01T00:00:00+00:00\"><KeyTag>{}</KeyTag>\
+             <Algorithm>{}</Algorithm><DigestType>{}</DigestType><Digest>{}</Digest></KeyDigest></TrustAnchor>",
+            fields[3], fields[4], fields[5], fields[6]
+        ),
+    ] {
+        std::fs::write(file, &form).unwrap();
+        assert_eq!(
+            verdict(run(&["--anchor", file, "--at", "2026-06-01", "www.example.test"]).exits(0)),
+            "secure",
+            "{form}"
+        );
+    }
+    // An anchor for another part of the tree: nothing is known about this one.
+    std::fs::write(file, digest.replacen(". IN", "other. IN", 1)).unwrap();
+    let unknown = run(&["--anchor", file, "--at", "2026-06-01", "www.example.test"]);
+    assert_eq!(verdict(unknown.exits(0).says("not known to be secure")), "indeterminate");
+    std::fs::write(file, "nothing\n").unwrap();
+    run(&["--anchor", file, "www.example.test"]).exits(65);
+    run(&["--anchor", "/nonexistent", "www.example.test"]).exits(66);
+    run(&["--at", "yesterday", "www.example.test"]).exits(64);
+    tool("dnsq").args(["--anchor", file, "www.example.test"]).run().exits(64);
+}
+
+#[test]
+fn a_chain_that_cannot_be_fetched_is_not_bogus() {
+    // A server of the leaf alone: it refuses what the chain needs.
+    let leaf = server("dnsserve")
+        .arg("--listen=127.0.0.1:0")
+        .arg(format!("--zone=example.test={}", signed("example.test.zone")))
+        .start();
+    let done = validate(&leaf, &["--json", "www.example.test"]);
+    done.exits(75);
+    let verdict = &done.records_of("validation")[0];
+    assert_eq!((verdict["security"].as_str(), verdict["ede"]["code"].as_u64()), (Some("indeterminate"), Some(22)));
+}
