@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::harness::{Done, Run, Server, server, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict};
-use crate::servers::{self, Served};
+use crate::servers::{self, How, Served};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
@@ -56,12 +56,12 @@ impl Site {
 
 fn plain(peer: &Peer) -> Site {
     let root = temp_dir();
-    Site { served: servers::vsftpd(peer, root.path(), false), root, scheme: "ftp", flags: Vec::new() }
+    Site { served: servers::vsftpd(peer, root.path(), How::Plain), root, scheme: "ftp", flags: Vec::new() }
 }
 
 fn tls(peer: &Peer) -> Site {
     let root = temp_dir();
-    let served = servers::vsftpd(peer, root.path(), true);
+    let served = servers::vsftpd(peer, root.path(), How::Tls);
     let cert = served.dir.path().join("cert.pem").display().to_string();
     let flags = ["--ca-cert", &cert, "--tls-name", "localhost"].map(str::to_owned).to_vec();
     Site { served, root, scheme: "ftpes", flags }

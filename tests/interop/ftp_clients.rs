@@ -2,65 +2,147 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::ftp_servers::{proftpd, pure_ftpd, pyftpdlib};
+use crate::ftp_servers::{Kind, start};
 use crate::harness::{Done, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict};
-use crate::servers::{Served, vsftpd};
+use crate::servers::{How, Served};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "vsftpd", feature: "clients, plain", run: |peer| start(peer, vsftpd, "", false, PASSIVE) },
-    Trial { peer: "vsftpd", feature: "clients, active", run: |peer| start(peer, vsftpd, "", false, ACTIVE) },
+    Trial { peer: "vsftpd", feature: "clients, plain", run: |peer| plain_job(peer, Kind::Vsftpd, How::Plain, PASSIVE) },
+    Trial { peer: "vsftpd", feature: "clients, active", run: |peer| plain_job(peer, Kind::Vsftpd, How::Plain, ACTIVE) },
+    Trial { peer: "vsftpd", feature: "clients, IPv6", run: |peer| plain_job(peer, Kind::Vsftpd, How::Ipv6, PASSIVE) },
+    Trial {
+        peer: "vsftpd",
+        feature: "clients, IPv6, active",
+        run: |peer| plain_job(peer, Kind::Vsftpd, How::Ipv6, ACTIVE),
+    },
     Trial {
         peer: "vsftpd",
         feature: "clients, TLS with session reuse",
-        run: |peer| start(peer, vsftpd, "", true, PASSIVE),
+        run: |peer| plain_job(peer, Kind::Vsftpd, How::Tls, PASSIVE),
     },
-    Trial { peer: "vsftpd", feature: "clients, TLS, active", run: |peer| start(peer, vsftpd, "", true, ACTIVE) },
-    Trial { peer: "pure-ftpd", feature: "clients, plain", run: |peer| start(peer, pure_ftpd, USER, false, PASSIVE) },
-    Trial { peer: "pure-ftpd", feature: "clients, active", run: |peer| start(peer, pure_ftpd, USER, false, ACTIVE) },
-    Trial { peer: "pure-ftpd", feature: "clients, TLS", run: |peer| start(peer, pure_ftpd, USER, true, PASSIVE) },
-    Trial { peer: "proftpd", feature: "clients, plain", run: |peer| start(peer, proftpd, USER, false, PASSIVE) },
-    Trial { peer: "proftpd", feature: "clients, active", run: |peer| start(peer, proftpd, USER, false, ACTIVE) },
+    Trial {
+        peer: "vsftpd",
+        feature: "clients, TLS, active",
+        run: |peer| plain_job(peer, Kind::Vsftpd, How::Tls, ACTIVE),
+    },
+    Trial {
+        peer: "vsftpd",
+        feature: "clients, implicit TLS",
+        run: |peer| plain_job(peer, Kind::Vsftpd, How::Implicit, PASSIVE),
+    },
+    Trial {
+        peer: "pure-ftpd",
+        feature: "clients, plain",
+        run: |peer| plain_job(peer, Kind::Pure, How::Plain, PASSIVE),
+    },
+    Trial {
+        peer: "pure-ftpd",
+        feature: "clients, active",
+        run: |peer| plain_job(peer, Kind::Pure, How::Plain, ACTIVE),
+    },
+    Trial { peer: "pure-ftpd", feature: "clients, IPv6", run: |peer| plain_job(peer, Kind::Pure, How::Ipv6, PASSIVE) },
+    Trial {
+        peer: "pure-ftpd",
+        feature: "clients, IPv6, active",
+        run: |peer| plain_job(peer, Kind::Pure, How::Ipv6, ACTIVE),
+    },
+    Trial { peer: "pure-ftpd", feature: "clients, TLS", run: |peer| plain_job(peer, Kind::Pure, How::Tls, PASSIVE) },
+    Trial {
+        peer: "pure-ftpd",
+        feature: "clients, implicit TLS",
+        run: |peer| plain_job(peer, Kind::Pure, How::Implicit, PASSIVE),
+    },
+    Trial { peer: "proftpd", feature: "clients, plain", run: |peer| plain_job(peer, Kind::Pro, How::Plain, PASSIVE) },
+    Trial { peer: "proftpd", feature: "clients, active", run: |peer| plain_job(peer, Kind::Pro, How::Plain, ACTIVE) },
+    Trial { peer: "proftpd", feature: "clients, IPv6", run: |peer| plain_job(peer, Kind::Pro, How::Ipv6, PASSIVE) },
+    Trial {
+        peer: "proftpd",
+        feature: "clients, IPv6, active",
+        run: |peer| plain_job(peer, Kind::Pro, How::Ipv6, ACTIVE),
+    },
     Trial {
         peer: "proftpd",
         feature: "clients, TLS with session reuse",
-        run: |peer| start(peer, proftpd, USER, true, PASSIVE),
+        run: |peer| plain_job(peer, Kind::Pro, How::Tls, PASSIVE),
     },
-    Trial { peer: "python3", feature: "pyftpdlib: clients, plain", run: |peer| start_python(peer, false, PASSIVE) },
-    Trial { peer: "python3", feature: "pyftpdlib: clients, active", run: |peer| start_python(peer, false, ACTIVE) },
-    Trial { peer: "python3", feature: "pyftpdlib: clients, TLS", run: |peer| start_python(peer, true, PASSIVE) },
+    Trial {
+        peer: "proftpd",
+        feature: "clients, implicit TLS",
+        run: |peer| plain_job(peer, Kind::Pro, How::Implicit, PASSIVE),
+    },
+    Trial {
+        peer: "python3",
+        feature: "pyftpdlib: clients, plain",
+        run: |peer| plain_job(peer, Kind::Python, How::Plain, PASSIVE),
+    },
+    Trial {
+        peer: "python3",
+        feature: "pyftpdlib: clients, active",
+        run: |peer| plain_job(peer, Kind::Python, How::Plain, ACTIVE),
+    },
+    Trial {
+        peer: "python3",
+        feature: "pyftpdlib: clients, IPv6",
+        run: |peer| plain_job(peer, Kind::Python, How::Ipv6, PASSIVE),
+    },
+    Trial {
+        peer: "python3",
+        feature: "pyftpdlib: clients, TLS",
+        run: |peer| plain_job(peer, Kind::Python, How::Tls, PASSIVE),
+    },
+    Trial {
+        peer: "inetutils-ftpd",
+        feature: "clients, plain",
+        run: |peer| plain_job(peer, Kind::Inetutils, How::Plain, PASSIVE),
+    },
+    Trial {
+        peer: "inetutils-ftpd",
+        feature: "clients, active",
+        run: |peer| plain_job(peer, Kind::Inetutils, How::Plain, ACTIVE),
+    },
+    Trial {
+        peer: "inetutils-ftpd",
+        feature: "clients, IPv6",
+        run: |peer| plain_job(peer, Kind::Inetutils, How::Ipv6, PASSIVE),
+    },
 ];
 
-const USER: &str = "bench@";
 const PASSIVE: &[&str] = &[];
 const ACTIVE: &[&str] = &["--active"];
 
-fn start(
+/// The plain job of all four clients.
+fn plain_job(peer: &Peer, kind: Kind, how: How, flags: &[&str]) -> Verdict {
+    with_server(peer, kind, how, flags, |server| {
+        let work = temp_dir();
+        let dir = work.path();
+        listing(server, dir);
+        download(server, dir);
+        upload(server, dir);
+        commands(server, dir);
+        Verdict::Ok
+    })
+}
+
+/// Starts a server over a filled folder and runs a check against it.
+pub(crate) fn with_server(
     peer: &Peer,
-    serve: fn(&Peer, &Path, bool) -> Served,
-    user: &'static str,
-    tls: bool,
-    how: &'static [&'static str],
+    kind: Kind,
+    how: How,
+    flags: &[&str],
+    check: impl FnOnce(&Server) -> Verdict,
 ) -> Verdict {
     let root = temp_dir();
     fill(root.path());
-    let served = serve(peer, root.path(), tls);
-    battery(&Server::new(&served, root.path(), user, tls, how));
-    Verdict::Ok
-}
-
-fn start_python(peer: &Peer, tls: bool, how: &'static [&'static str]) -> Verdict {
-    let root = temp_dir();
-    fill(root.path());
-    let Some(served) = pyftpdlib(peer, root.path(), tls) else {
-        return Verdict::NotApplicable("pip install pyftpdlib pyOpenSSL brings it");
+    let served = match start(peer, kind, root.path(), how) {
+        Ok(served) => served,
+        Err(why) => return Verdict::NotApplicable(why),
     };
-    let mut server = Server::new(&served, root.path(), USER, tls, how);
-    // Its one loop loses active data connections when several sessions open theirs at once (421 after 30 s).
-    server.one_connection = how == ACTIVE;
-    battery(&server);
-    Verdict::Ok
+    let mut server = Server::new(&served, root.path(), kind, how, flags);
+    // pyftpdlib's one loop loses active data connections when several sessions open theirs at once (421 after 30 s).
+    server.one_connection = kind == Kind::Python && flags == ACTIVE;
+    check(&server)
 }
 
 /// What is served: files of awkward names and sizes, three levels deep.
@@ -86,58 +168,56 @@ fn fill(root: &Path) {
 }
 
 /// A server under test, and how our tools are to speak to it.
-struct Server {
+pub(crate) struct Server {
+    pub(crate) kind: Kind,
     url: String,
-    root: PathBuf,
+    pub(crate) root: PathBuf,
     extra: Vec<String>,
     /// Trees go over one connection.
     one_connection: bool,
 }
 
 impl Server {
-    fn new(served: &Served, root: &Path, user: &str, tls: bool, how: &[&str]) -> Server {
+    fn new(served: &Served, root: &Path, kind: Kind, how: How, flags: &[&str]) -> Server {
         let dir = served.dir.path();
         std::fs::write(dir.join("password"), "secret\n").unwrap();
-        let mut extra: Vec<String> = how.iter().map(|&flag| flag.to_owned()).collect();
+        let mut extra: Vec<String> = flags.iter().map(|&flag| flag.to_owned()).collect();
+        // vsftpd's users are those of the system: it serves anybody.
+        let user = if kind == Kind::Vsftpd { "" } else { "bench@" };
         if !user.is_empty() {
             extra.push(format!("--password-file={}/password", dir.display()));
         }
-        if tls {
+        if how.tls() {
             extra.push(format!("--ca-cert={}/cert.pem", dir.display()));
             extra.push("--tls-name=localhost".to_owned());
         }
-        let scheme = if tls { "ftpes" } else { "ftp" };
-        Server {
-            url: format!("{scheme}://{user}{}", served.addr()),
-            root: root.to_owned(),
-            extra,
-            one_connection: false,
-        }
+        let url = format!("{}://{user}{}", how.scheme(), served.addr());
+        Server { kind, url, root: root.to_owned(), extra, one_connection: false }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}/{path}", self.url)
     }
 
     /// Runs a tool that must end with `status`.
     #[track_caller]
-    fn run(&self, name: &str, dir: &Path, args: &[&str], status: i32) -> Done {
-        let tree = self.one_connection && matches!(name, "ftpget" | "ftpput") && args.contains(&"-r");
-        let jobs: &[&str] = if tree { &["-j1"] } else { &[] };
-        let done = tool(name).args(&self.extra).args(jobs).args(args).dir(dir).run();
+    pub(crate) fn run(&self, name: &str, dir: &Path, args: &[&str], status: i32) -> Done {
+        let done = self.any(name, dir, args);
         assert_eq!(done.status, status, "{done}");
         done
     }
-}
 
-/// The plain job of all four clients.
-fn battery(server: &Server) {
-    let work = temp_dir();
-    let dir = work.path();
-    listing(server, dir);
-    download(server, dir);
-    upload(server, dir);
-    commands(server, dir);
+    /// Runs a script of ftpdo.
+    pub(crate) fn script(&self, dir: &Path, args: &[&str], script: &str) -> Done {
+        tool("ftpdo").args(&self.extra).args(args).arg(self.url("")).stdin(script).dir(dir).run()
+    }
+
+    /// Runs a tool, however it ends.
+    pub(crate) fn any(&self, name: &str, dir: &Path, args: &[&str]) -> Done {
+        let tree = self.one_connection && matches!(name, "ftpget" | "ftpput") && args.contains(&"-r");
+        let jobs: &[&str] = if tree { &["-j1"] } else { &[] };
+        tool(name).args(&self.extra).args(jobs).args(args).dir(dir).run()
+    }
 }
 
 fn listing(server: &Server, dir: &Path) {
@@ -263,7 +343,7 @@ fn commands(server: &Server, dir: &Path) {
 }
 
 #[track_caller]
-fn same_tree(one: &Path, other: &Path, story: &Done) {
+pub(crate) fn same_tree(one: &Path, other: &Path, story: &Done) {
     let (one, other) = (paths(one, one), paths(other, other));
     assert_eq!(
         one.iter().map(|entry| &entry.0).collect::<Vec<_>>(),

@@ -3,15 +3,37 @@
 use std::path::Path;
 
 use crate::harness::temp_dir;
-use crate::peers::{Peer, free_address};
-use crate::servers::{Served, certificate};
+use crate::peers::Peer;
+use crate::servers::{How, Served, certificate, vsftpd};
 
 /// crypt(3) of `secret`, made once with `openssl passwd -1 -salt salt`.
 const HASH: &str = "$1$salt$ez2vlPGdaLYkJam5pWs/Y1";
 
-/// pure-ftpd with a virtual user below `root`; with `tls` AUTH TLS too.
-pub(crate) fn pure_ftpd(peer: &Peer, root: &Path, tls: bool) -> Served {
-    let (dir, addr) = (temp_dir(), free_address());
+/// Which server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Vsftpd,
+    Pure,
+    Pro,
+    Python,
+    Inetutils,
+}
+
+/// Starts a server over `root`, or says why it cannot be started so.
+pub(crate) fn start(peer: &Peer, kind: Kind, root: &Path, how: How) -> Result<Served, &'static str> {
+    match kind {
+        Kind::Vsftpd => Ok(vsftpd(peer, root, how)),
+        Kind::Pure if how == How::Implicit => Err("implicit TLS is not built into it"),
+        Kind::Pure => Ok(pure_ftpd(peer, root, how)),
+        Kind::Pro => Ok(proftpd(peer, root, how)),
+        Kind::Python => pyftpdlib(peer, root, how).ok_or("pip install pyftpdlib pyOpenSSL brings it"),
+        Kind::Inetutils => inetutils(peer, root, how),
+    }
+}
+
+/// pure-ftpd with a virtual user below `root`.
+pub(crate) fn pure_ftpd(peer: &Peer, root: &Path, how: How) -> Served {
+    let (dir, addr) = (temp_dir(), how.address());
     let (passwd, pdb) = (dir.path().join("passwd"), dir.path().join("pdb"));
     // pure-pw's own hashes are made to take seconds; this one it takes too.
     std::fs::write(&passwd, format!("bench:{HASH}:1000:1000::{}/./::::::::::::\n", root.display())).expect("passwd");
@@ -24,17 +46,16 @@ pub(crate) fn pure_ftpd(peer: &Peer, root: &Path, tls: bool) -> Served {
     let mut command = peer.command("pure-ftpd", dir.path());
     command.args(["-S", &format!("{},{}", addr.ip(), addr.port()), "-E", "-H", "-A", "-C", "40", "-c", "60"]);
     command.args(["-l", &format!("puredb:{}", pdb.display()), "-u", "1000", "-g"]).arg(dir.path().join("pid"));
-    if tls {
+    if how.tls() {
         certificate(dir.path());
         command.args(["-Y", "1", "-2", &format!("{0}/cert.pem,{0}/key.pem", dir.path().display())]);
     }
     Served { daemon: peer.start(command, addr), dir }
 }
 
-/// proftpd with one user below `root`; with `tls` AUTH TLS too, data connections only with the control session (its
-/// default).
-pub(crate) fn proftpd(peer: &Peer, root: &Path, tls: bool) -> Served {
-    let (dir, addr) = (temp_dir(), free_address());
+/// proftpd with one user below `root`; with TLS, data connections only with the control session (its default).
+pub(crate) fn proftpd(peer: &Peer, root: &Path, how: How) -> Served {
+    let (dir, addr) = (temp_dir(), how.address());
     let at = dir.path().display();
     let uid = rustix::process::geteuid().as_raw();
     let users = dir.path().join("users");
@@ -43,17 +64,18 @@ pub(crate) fn proftpd(peer: &Peer, root: &Path, tls: bool) -> Served {
     let modules = modules_of(&peer.root());
     let mut conf = format!(
         "ModulePath {modules}\nServerName peer\nServerType standalone\nPort {}\nDefaultAddress {}\nUser root\nGroup root\n\
-         RootLogin on\nRequireValidShell off\nAuthOrder mod_auth_file.c\nAuthUserFile {at}/users\nDefaultRoot ~\nUseIPv6 off\n\
+         RootLogin on\nRequireValidShell off\nAuthOrder mod_auth_file.c\nAuthUserFile {at}/users\nDefaultRoot ~\nUseIPv6 on\n\
          PidFile {at}/pid\nScoreboardFile {at}/scoreboard\nDelayTable {at}/delay\nSystemLog {at}/log\nWtmpLog off\n\
          AllowOverwrite on\nAllowStoreRestart on\nUmask 022\nMaxInstances 60\nTimesGMT on\nUseReverseDNS off\nDelayEngine off\n\
          <Directory /*>\n AllowOverwrite on\n AllowStoreRestart on\n</Directory>\n",
         addr.port(),
         addr.ip(),
     );
-    if tls {
+    if how.tls() {
         certificate(dir.path());
+        let options = if how == How::Implicit { "TLSOptions UseImplicitSSL\n" } else { "" };
         conf.push_str(&format!(
-            "LoadModule mod_tls.c\nTLSEngine on\nTLSRequired on\nTLSRSACertificateFile {at}/cert.pem\n\
+            "LoadModule mod_tls.c\nTLSEngine on\nTLSRequired on\n{options}TLSRSACertificateFile {at}/cert.pem\n\
              TLSRSACertificateKeyFile {at}/key.pem\nTLSVerifyClient off\nTLSLog {at}/tls.log\n"
         ));
     }
@@ -65,14 +87,14 @@ pub(crate) fn proftpd(peer: &Peer, root: &Path, tls: bool) -> Served {
 }
 
 /// pyftpdlib in the peer's Python; `None` where that library is not installed.
-pub(crate) fn pyftpdlib(peer: &Peer, root: &Path, tls: bool) -> Option<Served> {
-    let wanted = if tls { "import pyftpdlib, OpenSSL" } else { "import pyftpdlib" };
+pub(crate) fn pyftpdlib(peer: &Peer, root: &Path, how: How) -> Option<Served> {
+    let wanted = if how.tls() { "import pyftpdlib, OpenSSL" } else { "import pyftpdlib" };
     if peer.run("python3", ["-c", wanted]).status != 0 {
         return None;
     }
-    let (dir, addr) = (temp_dir(), free_address());
+    let (dir, addr) = (temp_dir(), how.address());
     certificate(dir.path());
-    let handler = if tls { "TLS_FTPHandler" } else { "FTPHandler" };
+    let handler = if how.tls() { "TLS_FTPHandler" } else { "FTPHandler" };
     let script = format!(
         "from pyftpdlib.authorizers import DummyAuthorizer\nfrom pyftpdlib.handlers import {handler} as H\n\
          from pyftpdlib.servers import FTPServer\na = DummyAuthorizer()\n\
@@ -80,13 +102,46 @@ pub(crate) fn pyftpdlib(peer: &Peer, root: &Path, tls: bool) -> Option<Served> {
          H.certfile = {:?}\nH.tls_control_required = H.tls_data_required = {}\n\
          FTPServer(({:?}, {}), H).serve_forever()\n",
         dir.path().join("both.pem"),
-        if tls { "True" } else { "False" },
+        if how.tls() { "True" } else { "False" },
         addr.ip().to_string(),
         addr.port(),
     );
     let mut command = peer.command("python3", dir.path());
     command.arg("-c").arg(script);
     Some(Served { daemon: peer.start(command, addr), dir })
+}
+
+/// ftpd of GNU inetutils, one process a connection as inetd starts them. Its users are those of the system: it gets a view of
+/// its own of the user database, with one user whose home is `root`.
+fn inetutils(peer: &Peer, root: &Path, how: How) -> Result<Served, &'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Err("only root can give it a user");
+    }
+    let (dir, addr) = (temp_dir(), how.address());
+    let at = dir.path();
+    let user = format!("bench:x:1000:1000::{}:/bin/sh\n", root.display());
+    let password = format!("bench:{HASH}:19000:0:99999:7:::\n");
+    for (file, line) in [("passwd", user), ("shadow", password)] {
+        let known = std::fs::read_to_string(format!("/etc/{file}")).expect("the user database");
+        std::fs::write(at.join(file), known + &line).expect("a user");
+    }
+    std::fs::create_dir(at.join("pam.d")).expect("pam.d");
+    let rules = "auth required pam_unix.so\naccount required pam_permit.so\nsession required pam_permit.so\n";
+    std::fs::write(at.join("pam.d/ftp"), rules).expect("pam.d/ftp");
+    std::fs::write(at.join("pam.d/other"), rules).expect("pam.d/other");
+    let inetd = "import socket, subprocess, sys\n\
+         host, port, program = sys.argv[1], int(sys.argv[2]), sys.argv[3:]\n\
+         family = socket.AF_INET6 if ':' in host else socket.AF_INET\n\
+         listener = socket.create_server((host, port), family=family)\n\
+         while True:\n    conn, _ = listener.accept()\n    subprocess.Popen(program, stdin=conn, stdout=conn)\n    conn.close()\n";
+    std::fs::write(at.join("inetd.py"), inetd).expect("inetd.py");
+    let script = "mount --bind passwd /etc/passwd && mount --bind shadow /etc/shadow && mount --bind pam.d /etc/pam.d && \
+         exec python3 inetd.py \"$@\"";
+    own(root, 1000);
+    let mut command = peer.command("unshare", at);
+    command.args(["-m", "sh", "-c", script, "sh", &addr.ip().to_string(), &addr.port().to_string()]);
+    command.arg(peer.program("ftpd")).args(["-u", "022"]);
+    Ok(Served { daemon: peer.start(command, addr), dir })
 }
 
 /// Where proftpd's modules were unpacked.

@@ -17,6 +17,7 @@ mod dns_bulk;
 mod dns_types;
 mod ftp;
 mod ftp_clients;
+mod ftp_matrix;
 mod ftp_server;
 mod ftp_servers;
 #[path = "../tools/harness.rs"]
@@ -26,7 +27,7 @@ mod peers;
 mod servers;
 
 fn main() -> std::process::ExitCode {
-    let trials = [
+    let mut trials = [
         ftp::TRIALS,
         ftp_clients::TRIALS,
         ftp_server::TRIALS,
@@ -36,5 +37,6 @@ fn main() -> std::process::ExitCode {
         dns_types::TRIALS,
     ]
     .concat();
+    trials.extend(ftp_matrix::trials());
     peers::run(&trials)
 }

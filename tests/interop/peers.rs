@@ -29,6 +29,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("vsftpd", "vsftpd", &["vsftpd"]),
     ("proftpd", "proftpd", &["proftpd-core", "proftpd-mod-crypto"]),
     ("pure-ftpd", "pure-ftpd", &["pure-ftpd", "pure-ftpd-common"]),
+    ("inetutils-ftpd", "ftpd", &["inetutils-ftpd"]),
     (
         "swaks",
         "swaks",

@@ -8,6 +8,41 @@ use tempfile::TempDir;
 use crate::harness::temp_dir;
 use crate::peers::{Daemon, Peer, free_address};
 
+/// How an FTP server is to be reached.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum How {
+    /// Clear text.
+    Plain,
+    /// AUTH TLS, and nothing else.
+    Tls,
+    /// TLS before the first byte.
+    Implicit,
+    /// Clear text over IPv6.
+    Ipv6,
+}
+
+impl How {
+    /// True with TLS of either kind.
+    pub(crate) fn tls(self) -> bool {
+        matches!(self, How::Tls | How::Implicit)
+    }
+
+    /// Where to listen.
+    pub(crate) fn address(self) -> SocketAddr {
+        let v4 = free_address();
+        if self == How::Ipv6 { SocketAddr::new(std::net::Ipv6Addr::LOCALHOST.into(), v4.port()) } else { v4 }
+    }
+
+    /// The scheme of URLs.
+    pub(crate) fn scheme(self) -> &'static str {
+        match self {
+            How::Plain | How::Ipv6 => "ftp",
+            How::Tls => "ftpes",
+            How::Implicit => "ftps",
+        }
+    }
+}
+
 /// A running peer and the folder that holds its configuration.
 pub(crate) struct Served {
     /// The process; its output is in it.
@@ -32,30 +67,32 @@ pub(crate) fn certificate(dir: &Path) {
     std::fs::write(dir.join("cert.pem"), cert).expect("cert.pem");
 }
 
-/// vsftpd serving `root` to anybody, for reading and writing; with `tls` also AUTH TLS with [`certificate`]'s certificate,
-/// data connections only with the control connection's session (its default).
-pub(crate) fn vsftpd(peer: &Peer, root: &Path, tls: bool) -> Served {
-    let (dir, addr) = (temp_dir(), free_address());
+/// vsftpd serving `root` to anybody, for reading and writing; TLS with [`certificate`]'s certificate, data connections only
+/// with the control connection's session (its default).
+pub(crate) fn vsftpd(peer: &Peer, root: &Path, how: How) -> Served {
+    let (dir, addr) = (temp_dir(), how.address());
     let empty = dir.path().join("empty");
     std::fs::create_dir(&empty).expect("an empty folder");
     let mut conf = format!(
-        "listen=YES\nlisten_address={}\nlisten_port={}\nbackground=NO\nrun_as_launching_user=YES\nseccomp_sandbox=NO\n\
+        "{}={}\nlisten_port={}\nbackground=NO\nrun_as_launching_user=YES\nseccomp_sandbox=NO\n\
          anonymous_enable=YES\nno_anon_password=YES\nanon_root={}\nanon_world_readable_only=NO\nwrite_enable=YES\n\
          anon_upload_enable=YES\nanon_mkdir_write_enable=YES\nanon_other_write_enable=YES\nanon_umask=022\n\
          allow_writeable_chroot=YES\nsecure_chroot_dir={}\nmdtm_write=YES\nxferlog_enable=NO\nport_enable=YES\n\
          connect_from_port_20=NO\nport_promiscuous=YES\npasv_promiscuous=YES\nftp_username={}\n",
+        if addr.is_ipv6() { "listen=NO\nlisten_ipv6=YES\nlisten_address6" } else { "listen=YES\nlisten_address" },
         addr.ip(),
         addr.port(),
         root.display(),
         empty.display(),
         user_name(),
     );
-    if tls {
+    if how.tls() {
         certificate(dir.path());
         conf.push_str(&format!(
             "ssl_enable=YES\nallow_anon_ssl=YES\nrsa_cert_file={0}/cert.pem\n\
-             rsa_private_key_file={0}/key.pem\n",
-            dir.path().display()
+             rsa_private_key_file={0}/key.pem\nimplicit_ssl={1}\n",
+            dir.path().display(),
+            if how == How::Implicit { "YES" } else { "NO" },
         ));
     }
     let path = dir.path().join("vsftpd.conf");

@@ -193,24 +193,32 @@ impl Client {
     /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3). `check` as for
     /// [`Client::list`]: a listing of nothing may be a directory that is not there.
     async fn list_by_stat(&mut self, path: &RemotePath, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
-        let reply = self.must(&Command::Stat(Some(path.argument())), Kind::NoInput).await?;
+        let reply = match self.must(&Command::Stat(Some(path.argument())), Kind::NoInput).await {
+            // proftpd says 450 for what is not there.
+            Err(fault) if fault.code == Some(450) && !path.is_login() => {
+                self.enter(path).await?;
+                self.leave().await?;
+                return Err(fault);
+            }
+            other => other?,
+        };
+        // Some servers put a space before each line.
+        let lines = || reply.middle().map(|line| line.strip_prefix(b" ").unwrap_or(line));
         let mut lister = Lister::list(now());
-        let (mut entries, mut unknown) = (0u64, 0u64);
-        for line in reply.middle() {
-            // Some servers put a space before each line.
-            let line = line.strip_prefix(b" ").unwrap_or(line);
+        // Some say in the place of an entry that there is no such directory.
+        if check && !path.is_login() && !lines().any(|line| matches!(lister.line(line), Line::Entry(_))) {
+            self.enter(path).await?;
+            self.leave().await?;
+        }
+        let (mut lister, mut unknown) = (Lister::list(now()), 0u64);
+        for line in lines() {
             let parsed = lister.line(line);
             unknown += u64::from(parsed == Line::Unknown);
-            entries += u64::from(matches!(parsed, Line::Entry(_)));
             each(parsed, line)?;
         }
         if lister.finish() == Line::Unknown {
             unknown += 1;
             each(Line::Unknown, HALF)?;
-        }
-        if check && entries == 0 && !path.is_login() {
-            self.enter(path).await?;
-            self.leave().await?;
         }
         let reply = Reply { code: reply.code, lines: reply.lines.last().cloned().into_iter().collect() };
         Ok(Listed { way: Way::Stat, unknown, reply })

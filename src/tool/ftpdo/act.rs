@@ -181,7 +181,13 @@ impl Actor<'_> {
             }
             Act::Chmod { mode, .. } => {
                 let argument = [format!("CHMOD {mode:03o} ").as_bytes(), &path.argument()].concat();
-                record.set_reply(Some(&self.client.must(&Command::Site(argument), Kind::NoInput).await?));
+                let reply = self.client.call(&Command::Site(argument)).await?;
+                if !reply.ok() {
+                    // 550 may mean that it is not there, or that it is not allowed.
+                    let there = reply.code != 550 || self.client.stat(path).await?.is_some();
+                    return Err(reply.fault("SITE CHMOD", if there { Kind::Refused } else { Kind::NoInput }));
+                }
+                record.set_reply(Some(&reply));
             }
             Act::Touch { time, create, .. } => record.changed = self.touch(path, *time, *create).await?,
             Act::Mv { .. } | Act::Raw { .. } => return Err(Fault::new(Kind::Internal, "not a verb of paths")),

@@ -124,17 +124,21 @@ impl Actor<'_> {
             Line::Unknown => Err(Fault::new(Kind::BadData, "a listing line that makes no sense")),
         };
         self.client.list(path, Way::Any, true, each).await?;
-        if !self.dry_run {
-            let commands: Vec<Command> = files.iter().map(|path| Command::Dele(path.argument())).collect();
-            let replies = self.client.call_all(&commands).await?;
-            for (reply, path) in replies.iter().zip(&files) {
+        if self.dry_run {
+            removed.removed_files += u64::try_from(files.len()).unwrap_or(u64::MAX);
+        } else {
+            for (reply, path) in self.delete(&files).await?.iter().zip(&files) {
                 if !reply.ok() {
                     return Err(reply.fault(format!("DELE {path}"), Kind::Refused));
                 }
                 removed.removed_files += 1;
             }
-        } else {
-            removed.removed_files += u64::try_from(files.len()).unwrap_or(u64::MAX);
+            // Some servers list a link to a directory as a directory (pyftpdlib): DELE removes the link and refuses the
+            // directory, so nothing is ever emptied through a link.
+            let replies = self.delete(&directories).await?;
+            let mut links = replies.iter().map(Reply::ok);
+            directories.retain(|_| !links.next().unwrap_or(false));
+            removed.removed_files += u64::try_from(replies.len() - directories.len()).unwrap_or(u64::MAX);
         }
         for directory in directories {
             Box::pin(self.empty(&directory, depth + 1, removed)).await?;
@@ -147,5 +151,9 @@ impl Actor<'_> {
             removed.removed_directories += 1;
         }
         Ok(())
+    }
+    async fn delete(&mut self, paths: &[RemotePath]) -> Result<Vec<Reply>, Fault> {
+        let commands: Vec<Command> = paths.iter().map(|path| Command::Dele(path.argument())).collect();
+        self.client.call_all(&commands).await
     }
 }

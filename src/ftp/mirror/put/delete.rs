@@ -73,7 +73,7 @@ impl Upload {
             let fault = fault.with_hint("--max-delete N allows more, -n shows what would go");
             self.report(root, Event::Failed { target: top, fault });
         } else {
-            self.delete(&mut client, &doomed).await?;
+            self.delete(&mut client, doomed).await?;
         }
         client.quit().await;
         Ok(())
@@ -122,7 +122,33 @@ impl Upload {
         Ok(all)
     }
 
-    async fn delete(&self, client: &mut Client, doomed: &[Doomed]) -> Result<(), Fault> {
+    /// Removes the links among the directories. Some servers list a link to a directory as a directory (pyftpdlib): DELE
+    /// removes the link and refuses the directory, so nothing is ever emptied through a link. What is left to be deleted.
+    async fn delete_links(&self, client: &mut Client, doomed: Vec<Doomed>) -> Result<Vec<Doomed>, Fault> {
+        if self.settings.dry_run {
+            return Ok(doomed);
+        }
+        let mut links: Vec<RemotePath> = Vec::new();
+        let inside = |path: &RemotePath, link: &RemotePath| {
+            path.as_bytes().strip_prefix(link.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
+        };
+        // What is around comes before what is inside.
+        for entry in doomed.iter().rev().filter(|entry| entry.directory) {
+            if links.iter().any(|link| inside(&entry.path, link)) {
+                continue;
+            }
+            if client.call(&Command::Dele(entry.path.argument())).await?.ok() {
+                links.push(entry.path.clone());
+                let target = self.url(&entry.path, false);
+                self.report(entry.root, Event::Deleted { target, outcome: Outcome::Done });
+            }
+        }
+        let left = doomed.into_iter().filter(|entry| !links.iter().any(|link| inside(&entry.path, link)));
+        Ok(left.collect())
+    }
+
+    async fn delete(&self, client: &mut Client, doomed: Vec<Doomed>) -> Result<(), Fault> {
+        let doomed = self.delete_links(client, doomed).await?;
         for batch in doomed.chunks(BATCH) {
             let commands: Vec<Command> = match self.settings.dry_run {
                 true => Vec::new(),
