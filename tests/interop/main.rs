@@ -14,6 +14,7 @@
 
 mod dns;
 mod dns_bulk;
+mod dns_dnssec;
 mod dns_types;
 mod ftp;
 mod ftp_clients;
@@ -34,6 +35,7 @@ fn main() -> std::process::ExitCode {
         mail::TRIALS,
         dns::TRIALS,
         dns_bulk::TRIALS,
+        dns_dnssec::TRIALS,
         dns_types::TRIALS,
     ]
     .concat();

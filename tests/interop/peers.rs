@@ -38,6 +38,8 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("postfix", "smtp-sink", &["postfix"]),
     ("msmtp", "msmtp", &["msmtp"]),
     ("dig", "dig", &["bind9-dnsutils"]),
+    ("delv", "delv", &["bind9-dnsutils", "bind9-utils"]),
+    ("unbound-host", "unbound-host", &["unbound-host"]),
     ("kdig", "kdig", &["knot-dnsutils"]),
     ("nsd", "nsd", &["nsd"]),
     ("knot", "knotd", &["knot"]),
