@@ -1,5 +1,5 @@
 #!/bin/sh
-# dnsq beside dig, kdig and drill: one question to NSD over UDP, and the transfer of a zone of 1,000,003 records from Knot.
+# dnsq beside dig, kdig, drill and delv: one question to NSD over UDP, DNSSEC from the root's key down, and the transfer of a zone of 1,000,003 records from Knot.
 . "$(dirname "$0")/common.sh"
 
 machine
@@ -45,6 +45,33 @@ need drill drill ldnsutils && drill="$(peer_env drill) drill"
     [ -z "$drill" ] || printf 'drill\t%s -p %s www.example.test A @127.0.0.1\n' "$drill" "$port"
 } | ROUNDS=${ROUNDS:-31} measure "one A question over UDP, process start to exit" > out
 cat out
+
+# DNSSEC: root -> test -> example.test, signed now, all on one server; from the root's key down to the answer.
+if need dnssec-signzone dnssec-signzone bind9-utils; then
+    # shellcheck disable=SC2046
+    $(peer_env dnssec-signzone) sh "$here/../tests/data/dns/signed/make.sh" "$work/signed"
+    port=$(free_port)
+    sed "s/127.0.0.1@.*/127.0.0.1@$port/; /^zone:/,\$d; s/nsd.pid/signed.pid/; s/xfrd$/signed.xfrd/; s/zonelist$/signed.list/" nsd.conf > signed.conf
+    for zone in root test example.test hashed.test; do
+        name=$zone
+        [ "$zone" != root ] || name=.
+        printf 'zone:\n name: %s\n zonefile: signed/%s.zone\n' "$name" "$zone" >> signed.conf
+    done
+    # shellcheck disable=SC2046
+    background signed "$port" $(peer_env nsd) nsd -d -c "$work/signed.conf"
+    read -r _ _ _ tag algorithm kind digest < signed/anchor
+    echo "trust-anchors { . static-ds $tag $algorithm $kind \"$digest\"; };" > bind.keys
+    delv=''
+    need delv delv bind9-dnsutils && delv="$(peer_env delv) delv"
+    for question in "www.example.test A" "www.hashed.test A" "x.wild.example.test TXT"; do
+        {
+            printf 'ours\tdnsq --validate --anchor signed/anchor @127.0.0.1#%s %s\n' "$port" "$question"
+            [ -z "$drill" ] || printf 'drill -S\t%s -S -k signed/anchor -p %s %s @127.0.0.1\n' "$drill" "$port" "$question"
+            [ -z "$delv" ] || printf 'delv\t%s -a bind.keys +root=. @127.0.0.1 -p %s %s\n' "$delv" "$port" "$question"
+        } | ROUNDS=${ROUNDS:-31} measure "DNSSEC from the root's key: $question" > out
+        cat out
+    done
+fi
 
 need knot knotd knot || exit 0
 names=$(scaled 1000000)

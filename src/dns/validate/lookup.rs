@@ -86,3 +86,57 @@ pub fn fetch(client: &Client, question: &Question, edns: &Edns, recursion: bool)
 pub fn now() -> u64 {
     unix_time()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::answer::{Reply, answer};
+    use crate::dns::validate::tests::{AT, anchors, hierarchy};
+
+    /// A server of the signed hierarchy in a thread; it fails for names that begin with `broken`.
+    fn server() -> std::net::SocketAddr {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        let zones = hierarchy();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 1500];
+            while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+                let query = &buffer[..length];
+                let Reply::Send(mut response) = answer(&zones, query, true) else { continue };
+                if query[12..].starts_with(b"\x06broken") {
+                    response.wire[3] = response.wire[3] & 0xf0 | 2;
+                }
+                socket.send_to(&response.wire, from).unwrap();
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn are_these_records_secure() {
+        let client = Client::new(vec![server()]);
+        let validator = Validator { anchors: Arc::new(anchors()), at: Some(AT), ..Validator::new(client) };
+        let look = async |name: &str, rtype: Rtype| validator.records(&Name::parse(name).unwrap(), rtype).await;
+        for (name, rtype, count, exists, secure) in [
+            ("_25._tcp.mail.example.test", Rtype::TLSA, 1, true, true),
+            ("example.test", Rtype::MX, 1, true, true),
+            ("alias.example.test", Rtype::A, 1, true, true),
+            ("_25._tcp.www.example.test", Rtype::TLSA, 0, false, true),
+            ("www.example.test", Rtype::TLSA, 0, true, true),
+            ("www.insecure.test", Rtype::A, 1, true, false),
+            ("_25._tcp.www.insecure.test", Rtype::TLSA, 0, false, false),
+        ] {
+            let found = look(name, rtype).await.unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
+            assert_eq!((found.records.len(), found.exists, found.secure), (count, exists, secure), "{name} {rtype}");
+        }
+        for (name, kind) in [
+            ("www.bogus.test", Kind::Bogus),
+            ("www.expired.test", Kind::Bogus),
+            ("broken.example.test", Kind::LookupFailed),
+        ] {
+            let fault = look(name, Rtype::A).await.unwrap_err();
+            assert_eq!(fault.kind, kind, "{name}: {fault:?}");
+            assert!(fault.detail.starts_with(&format!("looking up A of {name}.: ")), "{fault:?}");
+        }
+    }
+}

@@ -12,7 +12,7 @@ use crate::dns::zone::{Source, Zone};
 use crate::fault::Kind;
 
 /// Midsummer 2026, when the signatures hold.
-const AT: u64 = 1_782_000_000;
+pub(super) const AT: u64 = 1_782_000_000;
 
 fn data(file: &str) -> Vec<u8> {
     let path = format!("{}/tests/data/dns/signed/{file}", env!("CARGO_MANIFEST_DIR"));
@@ -37,7 +37,7 @@ const ZONES: &[&str] = &[
     "sub.example.test",
 ];
 
-fn hierarchy() -> Zones {
+pub(super) fn hierarchy() -> Zones {
     let mut zones = Zones::default();
     for name in ZONES {
         let source = Source { name: (*name).to_owned(), text: data(&format!("{name}.zone")) };
@@ -47,7 +47,7 @@ fn hierarchy() -> Zones {
     zones
 }
 
-fn anchors() -> Anchors {
+pub(super) fn anchors() -> Anchors {
     Anchors::parse(&data("anchor")).unwrap()
 }
 
