@@ -37,6 +37,7 @@ mod matrix;
 mod merge;
 mod powercut;
 mod queue;
+mod readme;
 mod schema;
 mod smtp;
 mod submit;
