@@ -71,6 +71,9 @@ pub(crate) fn proftpd(peer: &Peer, root: &Path, how: How) -> Served {
         addr.port(),
         addr.ip(),
     );
+    if Path::new(&modules).join("mod_digest.so").exists() {
+        conf.push_str("LoadModule mod_digest.c\n");
+    }
     if how.tls() {
         certificate(dir.path());
         let options = if how == How::Implicit { "TLSOptions UseImplicitSSL\n" } else { "" };
