@@ -39,3 +39,34 @@ PY
     fi
     printf 'python smtplib\tpython3 send.py 127.0.0.1 %s 1\n' "$port"
 } | ROUNDS=21 measure "one tiny message, process start to exit"
+
+count=$(scaled 5000)
+export SINK=smtp://$at/x
+python3 - "$count" <<'PY'
+import os, sys
+count = int(sys.argv[1])
+text = "From: a@a.test\nTo: b@b.test\nSubject: x\n\n" + ("x" * 70 + "\n") * 57
+os.mkdir("each")
+for number in range(count):
+    open(f"each/{number:05}.eml", "w").write(text)
+open("all.mbox", "w").write(f"From a@a.test Mon Nov 23 05:00:00 2026\n{text}\n" * count)
+with open("curl.conf", "w") as conf:
+    for number in range(count):
+        conf.write("next\n" if number else "")
+        conf.write(f'url = "{os.environ["SINK"]}"\nmail-from = "a@a.test"\nmail-rcpt = "b@b.test"\ncrlf\nupload-file = "each/{number:05}.eml"\n')
+open("rows.csv", "w").write("name,email\n" + "".join(f"User {n},u{n}@b.test\n" for n in range(count)))
+open("template", "w").write("From: a@a.test\nTo: {{name}} <{{email}}>\nSubject: x {{name}}\n\n" + ("x" * 70 + "\n") * 57)
+PY
+cp each/00000.eml tiny.eml
+sessions() { # sessions N: one table for N connections
+    {
+        printf 'ours --each DIR\tsmtpsend -q --server smtp://%s --each each --concurrency %s\n' "$at" "$1"
+        printf 'ours --each MBOX\tsmtpsend -q --server smtp://%s --each all.mbox --concurrency %s\n' "$at" "$1"
+        printf 'ours --merge\tsmtpsend -q --server smtp://%s --template template --merge rows.csv --concurrency %s\n' "$at" "$1"
+        printf 'smtp-source\t%s smtp-source -d -s %s -l 4096 -m %s -f a@a.test -t b@b.test %s\n' "$postfix" "$1" "$count" "$at"
+        [ "$1" != 1 ] || printf 'curl\tcurl -s -K curl.conf\n'
+        [ "$1" != 1 ] || printf 'python smtplib\tpython3 send.py 127.0.0.1 %s %s\n' "$port" "$count"
+    } | measure "$count messages of 4 KiB over $1 connection(s), one process" --unit messages --count "$count"
+}
+sessions 1
+sessions 10

@@ -12,6 +12,7 @@
     reason = "a test may fail by panic and prints its matrix; peers offers more than each day needs"
 )]
 
+mod delivery;
 mod dns;
 mod dns_bulk;
 mod dns_dnssec;
@@ -33,6 +34,7 @@ fn main() -> std::process::ExitCode {
         ftp_clients::TRIALS,
         ftp_server::TRIALS,
         mail::TRIALS,
+        delivery::TRIALS,
         dns::TRIALS,
         dns_bulk::TRIALS,
         dns_dnssec::TRIALS,

@@ -1,7 +1,7 @@
 //! Peers that serve: each started on a loopback port with a private configuration in a folder of its own.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
@@ -141,10 +141,8 @@ pub(crate) fn smtp_sink(peer: &Peer, args: &[&str]) -> Served {
     let mut command = peer.command("smtp-sink", dir.path());
     if rustix::process::geteuid().is_root() {
         // It insists on leaving root, so somebody else must be able to write there.
-        let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        for path in [dir.path(), &messages] {
-            std::fs::set_permissions(path, std::fs::Permissions::clone(&everybody)).expect("permissions");
-        }
+        open_to_all(dir.path());
+        open_to_all(&messages);
         command.args(["-u", "nobody"]);
     }
     command.args(["-d", "messages/%M."]).args(args).arg(addr.to_string()).arg("100");
@@ -157,4 +155,89 @@ pub(crate) fn sunk(sink: &Served) -> Vec<String> {
     let mut files: Vec<_> = folder.map(|file| file.expect("a message").path()).collect();
     files.sort();
     files.iter().map(|path| String::from_utf8_lossy(&std::fs::read(path).expect("a message")).into_owned()).collect()
+}
+
+/// Postfix delivering everything for b.test into one Maildir, which is returned too.
+pub(crate) fn postfix(peer: &Peer) -> (Served, PathBuf) {
+    let (dir, addr) = (temp_dir(), free_address());
+    open_to_all(dir.path());
+    let (base, mail) = (dir.path().join("postfix"), dir.path().join("mail"));
+    std::fs::create_dir(&mail).expect("a folder for mail");
+    open_to_all(&mail);
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/postfix.sh");
+    let mut command = peer.command("sh", dir.path());
+    command.arg(script).arg(peer.root()).arg(&base).arg(addr.port().to_string());
+    command.arg(format!("virtual_mailbox_base={}", mail.display()));
+    command.args(["virtual_mailbox_domains=b.test", "virtual_mailbox_maps=static:box/", "virtual_minimum_uid=1"]);
+    command.args(["virtual_uid_maps=static:65534", "virtual_gid_maps=static:65534"]);
+    (Served { daemon: peer.start(command, addr), dir }, mail.join("box"))
+}
+
+/// OpenSMTPD delivering everything for b.test into one Maildir.
+pub(crate) fn opensmtpd(peer: &Peer) -> (Served, PathBuf) {
+    let addr = free_address();
+    let conf = format!(
+        "listen on 127.0.0.1 port {} hostname opensmtpd.test\ntable users {{ \"@\" = \"vmail\" }}\n\
+         action \"box\" maildir \"/mail/box\" virtual <users>\nmatch from any for domain \"b.test\" action \"box\"\n",
+        addr.port()
+    );
+    caged(peer, addr, &[("etc/smtpd.conf", &conf)], &["smtpd", "-d"])
+}
+
+/// Exim delivering everything for b.test into one Maildir, with every extension it has.
+pub(crate) fn exim(peer: &Peer) -> (Served, PathBuf) {
+    let addr = free_address();
+    let conf = "primary_hostname = exim.test\ndomainlist local_domains = b.test\nnever_users =\nkeep_environment =\n\
+                acl_smtp_rcpt = accept\nacl_smtp_data = accept\ntls_advertise_hosts =\nchunking_advertise_hosts = *\n\
+                pipelining_advertise_hosts = *\nsmtputf8_advertise_hosts = *\ndsn_advertise_hosts = *\n\
+                begin routers\nlocal:\n  driver = accept\n  domains = +local_domains\n  transport = maildir\n\
+                begin transports\nmaildir:\n  driver = appendfile\n  directory = /mail/box\n  maildir_format\n\
+                  create_directory\n  user = Debian-exim\n  group = Debian-exim\n  return_path_add\n";
+    let listen = format!("127.0.0.1.{}", addr.port());
+    caged(peer, addr, &[("etc/exim4/exim4.conf", conf)], &["exim4", "-bdf", "-oX", &listen])
+}
+
+/// Dovecot's LMTP delivering for everybody into one Maildir.
+pub(crate) fn dovecot(peer: &Peer) -> (Served, PathBuf) {
+    let addr = free_address();
+    let conf = format!(
+        "protocols = lmtp\nlisten = 127.0.0.1\nlog_path = /dev/stderr\nssl = no\nmail_location = maildir:/mail/box\n\
+         userdb {{\n  driver = static\n  args = uid=vmail gid=vmail home=/mail allow_all_users=yes\n}}\n\
+         passdb {{\n  driver = static\n  args = nopassword=y\n}}\n\
+         service lmtp {{\n  inet_listener lmtp {{\n    address = 127.0.0.1\n    port = {}\n  }}\n}}\n",
+        addr.port()
+    );
+    caged(peer, addr, &[("etc/private.conf", &conf)], &["dovecot", "-F", "-c", "/etc/private.conf"])
+}
+
+/// aiosmtpd keeping everything in one Maildir.
+pub(crate) fn aiosmtpd(peer: &Peer) -> (Served, PathBuf) {
+    let (dir, addr) = (temp_dir(), free_address());
+    let mailbox = dir.path().join("box");
+    let mut command = peer.command("python3", dir.path());
+    command.env("PYTHONPATH", peer.root().join("usr/lib/python3/dist-packages"));
+    command.args(["-m", "aiosmtpd", "-n", "-l", &addr.to_string(), "-c", "aiosmtpd.handlers.Mailbox"]).arg(&mailbox);
+    (Served { daemon: peer.start(command, addr), dir }, mailbox)
+}
+
+/// A server with paths and users compiled in, in a root of its own (see cage.sh), which delivers into `/mail/box` there.
+fn caged(peer: &Peer, addr: SocketAddr, files: &[(&str, &str)], argv: &[&str]) -> (Served, PathBuf) {
+    // The top layer of the new root cannot lie in the old one.
+    let dir = tempfile::tempdir_in("/dev/shm").expect("a folder on a tmpfs");
+    let up = dir.path().join("up");
+    for (name, text) in files {
+        let path = up.join(name);
+        std::fs::create_dir_all(path.parent().expect("a parent")).expect("a folder for configuration");
+        std::fs::write(path, text).expect("configuration");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/cage.sh");
+    let mut command = peer.command("sh", dir.path());
+    command.env_remove("LD_LIBRARY_PATH").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
+    command.arg(script).arg(peer.root()).arg(dir.path()).args(argv);
+    (Served { daemon: peer.start(command, addr), dir }, up.join("mail/box"))
+}
+
+fn open_to_all(path: &Path) {
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(path, everybody).expect("permissions");
 }
