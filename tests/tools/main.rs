@@ -11,6 +11,7 @@
     reason = "a test may fail by panic, and says so on stderr; the harness offers more than each day needs"
 )]
 
+mod accounts;
 mod corpus;
 mod crash;
 mod crash_store;
