@@ -30,6 +30,7 @@ const DOQ_NO_ERROR: u32 = 0;
 #[derive(Debug)]
 pub struct Connection {
     kind: Carrier,
+    /// Answers over HTTPS and QUIC.
     answered: AtomicU32,
 }
 
@@ -77,7 +78,11 @@ impl Connection {
     /// How many questions it has answered. A connection that ends after it answered some may have been idle for too long or
     /// be limited by the server: what is left may be asked on another one (RFC 7766, section 6.2.4).
     pub fn answered(&self) -> u32 {
-        self.answered.load(Ordering::Relaxed)
+        match &self.kind {
+            // Counted as they come, before those that the end leaves behind hear of it.
+            Carrier::Stream(framed) => framed.answered(),
+            Carrier::Https { .. } | Carrier::Quic(_) => self.answered.load(Ordering::Relaxed),
+        }
     }
 
     /// Says farewell where the transport knows one.

@@ -30,8 +30,10 @@ pub(super) struct Framed {
 #[derive(Debug, Default)]
 struct Pending {
     waiting: HashMap<u16, oneshot::Sender<Vec<u8>>>,
+    /// How many were answered.
+    answered: u32,
     strays: u32,
-    /// Why nothing comes any more.
+    /// Why nothing more can be asked.
     ended: Option<Fault>,
 }
 
@@ -44,8 +46,8 @@ impl Framed {
         let pending: Arc<Mutex<Pending>> = Arc::default();
         let (outgoing, queue) = mpsc::unbounded_channel();
         let tasks = [
-            tokio::spawn(end_with(pending.clone(), write(writer, queue, batch))),
-            tokio::spawn(end_with(pending.clone(), read(reader, pending.clone()))),
+            tokio::spawn(write_on(pending.clone(), writer, queue, batch)),
+            tokio::spawn(read_on(pending.clone(), reader)),
         ];
         Framed { outgoing, pending, tasks }
     }
@@ -74,6 +76,11 @@ impl Framed {
     /// True while it may still answer.
     pub(super) fn is_open(&self) -> bool {
         lock(&self.pending).ended.is_none()
+    }
+
+    /// How many questions were answered.
+    pub(super) fn answered(&self) -> u32 {
+        lock(&self.pending).answered
     }
 
     /// Finds a free identifier, the wanted one if possible.
@@ -127,12 +134,24 @@ impl Drop for Ticket<'_> {
     }
 }
 
-/// Runs one direction; its end is everybody's.
-async fn end_with(pending: Arc<Mutex<Pending>>, work: impl Future<Output = Fault>) {
-    let fault = work.await;
+/// Reads to the end, which is the end for everybody who still waits.
+async fn read_on(pending: Arc<Mutex<Pending>>, reader: ReadHalf<Stream>) {
+    let fault = read(reader, &pending).await;
     let mut pending = lock(&pending);
     pending.ended.get_or_insert(fault);
     pending.waiting.clear();
+}
+
+/// Writes until that fails. A peer that takes no more may have answered before it closed: those who wait go on waiting until
+/// everything is read.
+async fn write_on(
+    pending: Arc<Mutex<Pending>>,
+    writer: WriteHalf<Stream>,
+    queue: mpsc::UnboundedReceiver<Vec<u8>>,
+    most: usize,
+) {
+    let fault = write(writer, queue, most).await;
+    lock(&pending).ended.get_or_insert(fault);
 }
 
 /// Writes what is queued, as much as there is with one call.
@@ -153,7 +172,7 @@ async fn write(mut writer: WriteHalf<Stream>, mut queue: mpsc::UnboundedReceiver
     Fault::new(Kind::Cancelled, "the connection is not needed any more")
 }
 
-async fn read(reader: ReadHalf<Stream>, pending: Arc<Mutex<Pending>>) -> Fault {
+async fn read(reader: ReadHalf<Stream>, pending: &Mutex<Pending>) -> Fault {
     let mut reader = tokio::io::BufReader::with_capacity(2 + MAX_MESSAGE_BYTES, reader);
     loop {
         let message = match message(&mut reader).await {
@@ -163,10 +182,13 @@ async fn read(reader: ReadHalf<Stream>, pending: Arc<Mutex<Pending>>) -> Fault {
         let Some(id) = message.first_chunk::<2>().filter(|_| message.len() >= HEADER_BYTES) else {
             return Fault::new(Kind::Protocol, format!("a message of {} bytes: shorter than a header", message.len()));
         };
-        let mut pending = lock(&pending);
+        let mut pending = lock(pending);
         match pending.waiting.remove(&u16::from_be_bytes(*id)) {
-            // Whoever has given up in this very moment does not mind.
-            Some(waiting) => drop(waiting.send(message)),
+            Some(waiting) => {
+                pending.answered += 1;
+                // Whoever has given up in this very moment does not mind.
+                let _ = waiting.send(message);
+            }
             None => {
                 pending.strays += 1;
                 if pending.strays > MAX_STRAYS {
@@ -247,6 +269,23 @@ mod tests {
             assert!(!near.is_open());
             assert_eq!(near.ask(&query(2, 2)).await.unwrap_err().kind, kind, "and those that come later");
         }
+    }
+
+    #[tokio::test]
+    async fn answers_that_came_before_the_end_count_though_writing_failed() {
+        let (near, mut far) = pair().await;
+        let questions: Vec<Vec<u8>> = (0..2).map(|id| query(id, 1)).collect();
+        let (first, second, ()) = tokio::join!(near.ask(&questions[0]), near.ask(&questions[1]), async {
+            let answer = message(&mut far).await.unwrap();
+            // The writer notices first: a peer that reads no more, and has closed with a query unread.
+            lock(&near.pending).ended = Some(Fault::new(Kind::Disconnected, "sending"));
+            assert!(!near.is_open());
+            far.write_all(&framed(&answer)).await.unwrap();
+            drop(far);
+        });
+        assert_eq!(first.unwrap(), questions[0]);
+        assert_eq!(second.unwrap_err().kind, Kind::Disconnected);
+        assert_eq!(near.answered(), 1);
     }
 
     #[tokio::test]

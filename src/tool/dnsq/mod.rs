@@ -31,9 +31,27 @@ use ask::Job;
 use query::QueryArgs;
 use servers::EncryptionArgs;
 
+/// What `--help` says beyond the list of options.
+const LONG_HELP: &str = "\
+A server is an address or a name, with :PORT or #PORT, or a URL: udp:// tcp:// tls:// https://
+quic://. Without one those of /etc/resolv.conf are asked. dig's +options are taken where they do not
+clash; dnsq(1) lists them.
+
+Exit status of one question: 0 with data, 1 without (the name or the type does not exist), 75 no
+answer in time or SERVFAIL, 69 refused, 76 garbage, 77 bogus or not trusted. Of several: 0 if every
+one was answered.
+
+Examples:
+  dnsq example.org MX TXT www.example.org AAAA
+  dnsq @tls://192.0.2.53 --pin sha256//BASE64 --short example.org SOA
+  dnsq --format '{name} {exchange}' example.org MX
+  dnsq @192.0.2.53 example.org AXFR -o example.org.zone
+  dnsq --validate _25._tcp.mx.example.org TLSA
+  dnsq -f names.txt @192.0.2.53 @192.0.2.54 --json A AAAA";
+
 /// Arguments of `dnsq`.
 #[derive(Debug, clap::Parser)]
-#[command(name = "dnsq", version, about = "Ask DNS servers anything")]
+#[command(name = "dnsq", version, about = "Ask DNS servers anything", after_long_help = LONG_HELP)]
 pub struct Args {
     /// @SERVER, names, types and classes in any order, and dig's +options
     #[arg(value_name = "@SERVER|NAME|TYPE|CLASS|+OPTION")]
