@@ -6,6 +6,7 @@ pub mod dial;
 pub mod http;
 pub mod listen;
 pub mod login;
+pub mod pace;
 pub mod proxy;
 pub mod quic;
 pub mod random;

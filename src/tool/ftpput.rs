@@ -11,7 +11,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::Way;
-use crate::ftp::mirror::{self, Links, Mode, Offered, Settings, Source, set_mode, with_way_round};
+use crate::ftp::mirror::{self, Links, Mode, Offered, Settings, Source, with_way_round};
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, Progress, Put, Replace, store};
 use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, now};
@@ -289,16 +289,14 @@ impl Run<'_> {
         let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
         let shown = bar.clone();
         let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
-        let put = Put { path: &url.path, replace: args.way_to_replace(), ascii: url.ascii, resume: false, progress };
+        let mode = match args.modes() {
+            Mode::Set(mode) => Some(mode),
+            Mode::Server | Mode::Keep => None,
+        };
+        let (path, replace, ascii) = (&url.path, args.way_to_replace(), url.ascii);
+        let put = Put { path, replace, ascii, resume: false, mode, progress };
         let result = store(&mut client, &put, &transfer::Source { file: &file, size: None, modified: None }).await;
         bar.finish();
-        let mode = match (&result, args.modes()) {
-            (Ok(_), Mode::Set(mode)) => Some(mode),
-            _ => None,
-        };
-        if let Some(mode) = mode {
-            set_mode(&mut client, &url.path, mode).await?;
-        }
         self.servers.give_back(url, client);
         let done = result.map_err(|fault| with_way_round(fault, args.way_to_replace()))?;
         lock(&self.summary).add(done.bytes);

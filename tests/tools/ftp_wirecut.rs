@@ -278,7 +278,14 @@ async fn get(url: &FtpUrl, options: &Options, dir: &Path) -> Result<(), Fault> {
 
 async fn put(url: &FtpUrl, options: &Options, file: &std::fs::File, size: u64) -> Result<(), Fault> {
     let mut client = Client::open(url, options).await?;
-    let put = Put { path: &url.path, replace: Replace::Atomic, ascii: false, resume: true, progress: Arc::new(|_| {}) };
+    let put = Put {
+        path: &url.path,
+        replace: Replace::Atomic,
+        ascii: false,
+        resume: true,
+        mode: None,
+        progress: Arc::new(|_| {}),
+    };
     store(&mut client, &put, &Source { file, size: Some(size), modified: Some(1_000_000_000) }).await?;
     client.quit().await;
     Ok(())

@@ -35,6 +35,8 @@ pub(super) struct Control {
     buffer: Vec<u8>,
     expected: VecDeque<Expected>,
     preliminary: usize,
+    /// Transfers were sent ahead: nothing else may be sent until they are over.
+    pub(super) held: bool,
     pub(super) limits: Limits,
     pub(super) trace: Trace,
     /// Why the connection cannot be used any more.
@@ -51,6 +53,7 @@ impl Control {
             // The greeting is a reply that no command asked for.
             expected: VecDeque::from([Expected::Asked]),
             preliminary: 0,
+            held: false,
             limits,
             trace,
             broken: None,
@@ -72,6 +75,12 @@ impl Control {
     }
 
     fn push(&mut self, command: &Command, expected: Expected) -> Result<(), Fault> {
+        if self.held {
+            // Its reply would come after those of the transfers. The caller has changed its mind about them.
+            return Err(
+                self.fail(Fault::new(Kind::Disconnected, "a transfer that was sent ahead is not wanted any more"))
+            );
+        }
         let line = command.encode()?;
         match command.is_secret() {
             true => self.trace.sent_secret(command.verb()),
@@ -80,6 +89,11 @@ impl Control {
         self.out.extend_from_slice(&line);
         self.expected.push_back(expected);
         Ok(())
+    }
+
+    /// Bytes of the batch.
+    pub(super) fn queued(&self) -> usize {
+        self.out.len()
     }
 
     /// Sends the batch.
@@ -178,6 +192,11 @@ impl Control {
             return Err(self.fail(fault));
         }
         self.reader.push(self.buffer.get(..count).unwrap_or_default());
+        if let (false, Some(tcp)) = (self.expected.is_empty(), self.stream.tcp()) {
+            // More is to come while we say nothing. A server without TCP_NODELAY (vsftpd) holds it back until what came is
+            // acknowledged, and we would take 40 ms for that. A failure only loses time.
+            let _ = rustix::net::sockopt::set_tcp_quickack(tcp, true);
+        }
         Ok(())
     }
 
@@ -215,6 +234,11 @@ impl Control {
     pub(super) fn fail(&mut self, fault: Fault) -> Fault {
         self.broken.get_or_insert_with(|| fault.clone());
         fault
+    }
+
+    /// True when the connection is of no more use.
+    pub(super) fn is_broken(&self) -> bool {
+        self.broken.is_some()
     }
 
     /// True when nobody waits for a reply and the connection is in order: it can be used again.

@@ -9,7 +9,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use super::{Client, FINAL_REPLY, Learned};
 use crate::fault::{Fault, Kind};
 use crate::ftp::address::{format_eprt, format_port, parse_epsv, parse_pasv};
-use crate::ftp::command::{Command, Epsv, TypeCode};
+use crate::ftp::command::{Command, TypeCode};
 use crate::ftp::reply::{Class, Reply};
 use crate::net::stream::Stream;
 
@@ -93,19 +93,26 @@ impl Client {
             Some(range) => Some(self.listen(range).await?),
             None => None,
         };
-        let set_up = match &listener {
-            Some(listener) => self.active_command(listener, v6)?,
-            None if Learned::get(&self.options.learned.no_epsv) => Command::Pasv,
-            None => Command::Epsv(Epsv::Same),
+        let ahead = match listener {
+            Some(_) => None,
+            None => self.take_ahead(questions, command, offset),
         };
-        for question in questions {
-            self.control.queue(question)?;
+        let sent = ahead.is_some();
+        let set_up = match (ahead, &listener) {
+            (Some(set_up), _) => set_up,
+            (None, Some(listener)) => self.active_command(listener, v6)?,
+            (None, None) => self.passive_command(),
+        };
+        if !sent {
+            for question in questions {
+                self.control.queue(question)?;
+            }
+            self.control.queue(&set_up)?;
+            if listener.is_none() {
+                self.queue_transfer(command, offset)?;
+            }
+            self.control.flush().await?;
         }
-        self.control.queue(&set_up)?;
-        if listener.is_none() {
-            self.queue_transfer(command, offset)?;
-        }
-        self.control.flush().await?;
         let mut answers = Vec::with_capacity(questions.len());
         for _ in questions {
             answers.push(self.control.final_reply().await?);
@@ -127,10 +134,19 @@ impl Client {
                         self.control.final_reply().await?;
                     }
                     let refusal = self.control.final_reply().await?;
+                    if matches!(refusal.class(), Class::Completion | Class::Intermediate) {
+                        let fault = refusal.fault("a transfer without a data connection", Kind::Protocol);
+                        return Err(self.control.fail(Fault { kind: Kind::Protocol, ..fault }));
+                    }
                     if reply.ok() {
                         return Err(refusal.fault(command.verb(), Kind::NoInput));
                     }
-                    return self.refused_set_up(&set_up, &reply, v6).map(|()| None);
+                    self.refused_set_up(&set_up, &reply, v6)?;
+                    return match self.control.held {
+                        // The rest of the chain was sent with the same command: on a fresh connection with the other one.
+                        true => Err(self.control.fail(reply.fault(set_up.verb(), Kind::Unsupported))),
+                        false => Ok(None),
+                    };
                 }
             },
         };

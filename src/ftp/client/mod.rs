@@ -1,12 +1,14 @@
 //! The client: one control connection, logged in, and the data connections that it opens.
 
+mod chain;
 mod control;
 mod data;
 mod feature;
 mod list;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -19,9 +21,11 @@ use crate::ftp::reply::{Class, Reply};
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
 use crate::net::login::Login;
+use crate::net::pace::Pace;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::Trace;
 
+pub use chain::{Ahead, MAX_CHAIN_BYTES};
 use control::Control;
 pub use data::{Begun, PortRange};
 pub use feature::Features;
@@ -54,6 +58,8 @@ pub struct Options {
     pub trust_pasv: bool,
     /// Commands to send after the login; one with a leading `*` may fail.
     pub before: Vec<String>,
+    /// The speed limit of all data connections together.
+    pub pace: Option<Arc<Pace>>,
     /// What earlier connections to the same server found out.
     pub learned: Arc<Learned>,
 }
@@ -71,6 +77,7 @@ impl Options {
             active: None,
             trust_pasv: false,
             before: Vec::new(),
+            pace: None,
             learned: Arc::default(),
         }
     }
@@ -87,6 +94,10 @@ pub struct Learned {
     no_set_time: AtomicBool,
     /// No data connection can be had; listings come by STAT.
     no_data: AtomicBool,
+    /// Transfers sent ahead went wrong.
+    no_chain: AtomicBool,
+    /// Connections that the server allows; 0: it has not refused any.
+    allowed: AtomicUsize,
 }
 
 impl Learned {
@@ -96,6 +107,21 @@ impl Learned {
 
     fn set(flag: &AtomicBool) {
         flag.store(true, Ordering::Relaxed);
+    }
+
+    /// The server refused a connection beyond this many.
+    pub fn allows_only(&self, connections: usize) {
+        self.allowed.store(connections.max(1), Ordering::Relaxed);
+    }
+
+    /// How many connections the server allows, if it ever refused one.
+    pub fn allowed(&self) -> Option<usize> {
+        Some(self.allowed.load(Ordering::Relaxed)).filter(|allowed| *allowed > 0)
+    }
+
+    /// Sends no more than one transfer ahead from now on.
+    pub fn give_up_chains(&self) {
+        Learned::set(&self.no_chain);
     }
 }
 
@@ -124,6 +150,10 @@ pub struct Client {
     url: FtpUrl,
     /// True once a data connection resumed the TLS session.
     resumed_before: bool,
+    /// The server is known to keep order in long chains of commands.
+    chains: bool,
+    /// Transfers whose commands have been sent and whose replies are still to come, with the set-up command of each.
+    ahead: VecDeque<(Ahead, Command)>,
 }
 
 impl Client {
@@ -192,6 +222,8 @@ impl Client {
             login_directory: None,
             url: url.clone(),
             resumed_before: false,
+            chains: chain::is_safe(&greeting),
+            ahead: VecDeque::new(),
         };
         if !client.log_in(lock_step).await? {
             return Ok(None);
@@ -420,30 +452,52 @@ impl Client {
         self.control.limits
     }
 
+    /// The speed limit.
+    pub fn pace(&self) -> Option<Arc<Pace>> {
+        self.options.pace.clone()
+    }
+
     /// Marks the connection as of no more use, and hands the reason through.
     pub fn abandon(&mut self, fault: Fault) -> Fault {
         self.control.fail(fault)
     }
 
+    /// True when nothing more can be done with the connection.
+    pub fn is_broken(&self) -> bool {
+        self.control.is_broken()
+    }
+
     /// Sets a file's modification time: MFMT, or MDTM with two arguments (vsftpd), or SITE UTIME. False: the server took
     /// none of them, which is no failure.
     pub async fn set_time(&mut self, path: &RemotePath, seconds: i64) -> Result<bool, Fault> {
+        let Some(command) = self.time_command(path, seconds) else { return Ok(false) };
+        let reply = self.control.call(&command).await?;
+        Ok(self.took_time(&reply))
+    }
+
+    /// The command that sets a file's modification time, if the server has one.
+    pub fn time_command(&self, path: &RemotePath, seconds: i64) -> Option<Command> {
         let stamp = crate::ftp::listing::format_mdtm(seconds);
         let with_path = |head: String| [head.as_bytes(), b" ", &path.argument()].concat();
-        let command = if self.features.mfmt {
-            Command::Other("MFMT".to_owned(), Some(with_path(stamp)))
+        if Learned::get(&self.options.learned.no_set_time) {
+            None
+        } else if self.features.mfmt {
+            Some(Command::Other("MFMT".to_owned(), Some(with_path(stamp))))
         } else if self.features.site.iter().any(|word| word == "UTIME") {
-            Command::Site(with_path(format!("UTIME {stamp}")))
-        } else if self.features.mdtm && !Learned::get(&self.options.learned.no_set_time) {
-            Command::Mdtm(with_path(stamp))
+            Some(Command::Site(with_path(format!("UTIME {stamp}"))))
+        } else if self.features.mdtm {
+            Some(Command::Mdtm(with_path(stamp)))
         } else {
-            return Ok(false);
-        };
-        let reply = self.control.call(&command).await?;
+            None
+        }
+    }
+
+    /// Whether the server took a time; one that does not is not asked again.
+    pub fn took_time(&self, reply: &Reply) -> bool {
         if !reply.ok() {
             Learned::set(&self.options.learned.no_set_time);
         }
-        Ok(reply.ok())
+        reply.ok()
     }
 
     /// True when the server surely keeps the times that [`Client::set_time`] sets; one that only knows MDTM may.

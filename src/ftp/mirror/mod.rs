@@ -20,8 +20,8 @@ use crate::ftp::transfer::Progress;
 
 pub use compare::Compare;
 pub use get::{AfterFetch, Root, Wanted, get};
+pub(crate) use put::with_way_round;
 pub use put::{Mode, Offered, Source, put};
-pub(crate) use put::{set_mode, with_way_round};
 pub use select::{Facts, Rule, Select};
 
 /// The deepest tree that is walked: a server that lists a directory inside itself ends here.

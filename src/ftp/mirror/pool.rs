@@ -1,5 +1,5 @@
 //! Jobs over connections: starts with one connection and opens more while work waits, backs off when the server refuses
-//! more, retries what failed for now on a fresh connection.
+//! more, retries what failed for now on a fresh connection, and sends the commands of several jobs ahead.
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -11,23 +11,27 @@ use tokio::task::JoinSet;
 
 use super::{MAX_CONNECTIONS, Settings};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::Client;
+use crate::ftp::client::{Ahead, Client, MAX_CHAIN_BYTES};
+use crate::ftp::command::Command;
+use crate::ftp::reply::Reply;
 
-/// Connections to a server that answers within [`NEAR`]: more only make its processes compete.
-const NEAR_CONNECTIONS: usize = 4;
-/// Connections to a server farther away.
-const FAR_CONNECTIONS: usize = 16;
-/// What is near.
-const NEAR: Duration = Duration::from_millis(2);
+/// How many connections pay at which round trip: on one machine more only make its processes compete.
+const BY_DISTANCE: [(Duration, usize); 3] =
+    [(Duration::from_millis(2), 4), (Duration::from_millis(10), 8), (Duration::MAX, 16)];
 /// Waiting jobs for each connection that make another one worth its login.
 const JOBS_PER_CONNECTION: usize = 4;
+/// Logins at a time: servers have short queues for connections that nobody has accepted yet.
+const MAX_LOGINS: usize = 8;
+/// How often a job is done again, not counting as a retry, because of what was not its fault: a connection that others
+/// broke, a server with too few connections or ports, a standstill.
+const MAX_AGAIN: u32 = 5;
 
 /// What the jobs of a pool are.
 pub(super) trait Work: Send + Sync + 'static {
     /// One piece of work.
     type Job: Send + 'static;
 
-    /// Does a job; follow-up jobs go into `more`.
+    /// Does a job; follow-up jobs go into `more`. What [`Work::closing`] still has to say may wait.
     fn run(
         &self,
         client: &mut Client,
@@ -41,11 +45,43 @@ pub(super) trait Work: Send + Sync + 'static {
 
     /// A job failed for good.
     fn failed(&self, job: Self::Job, fault: Fault);
+
+    /// True for a job that may be done again however far it got.
+    fn repeatable(&self, _job: &Self::Job) -> bool {
+        true
+    }
+
+    /// How a job's transfer begins, where that can be said before anything else is asked.
+    fn ahead(&self, _job: &Self::Job, _retries: u32) -> Option<Ahead> {
+        None
+    }
+
+    /// What is left to be said for a job that has run, best together with the next job's commands; empty when it is done.
+    fn closing(&self, _client: &Client, _job: &mut Self::Job) -> Vec<Command> {
+        Vec::new()
+    }
+
+    /// The replies to that.
+    fn closed(&self, _client: &Client, _job: &mut Self::Job, _retries: u32, _replies: &[Reply]) -> Result<(), Fault> {
+        Ok(())
+    }
 }
 
 struct Queued<J> {
     job: J,
     retries: u32,
+    /// How often it was done again without its own fault.
+    again: u32,
+}
+
+impl<J> Queued<J> {
+    fn new(job: J) -> Queued<J> {
+        Queued { job, retries: 0, again: 0 }
+    }
+
+    fn attempts(&self) -> u32 {
+        self.retries + self.again
+    }
 }
 
 struct State<J> {
@@ -53,6 +89,8 @@ struct State<J> {
     /// Jobs being done: they may make more.
     running: usize,
     workers: usize,
+    /// Workers that are still logging in.
+    logins: usize,
     limit: usize,
     /// Nothing more is started: a failure that concerns every job.
     stopped: Option<Fault>,
@@ -65,12 +103,33 @@ struct Pool<W: Work> {
     wake: Notify,
 }
 
+/// What one worker has.
+struct Lane<J> {
+    client: Option<Client>,
+    /// Jobs that have run and are not closed, with what is to be said for them.
+    open: Vec<Queued<J>>,
+    more: Vec<J>,
+}
+
+/// A job and what may be sent ahead for it.
+type Next<J> = (Queued<J>, Option<Ahead>);
+
+enum Taken<J> {
+    Jobs(VecDeque<Next<J>>),
+    /// Nothing waits at present: time to close what is open.
+    NothingYet,
+    /// The worker is not needed any more, and not counted any more.
+    Over,
+}
+
 /// Runs all jobs over connections; `client` is the first one. Returns what stopped the run, if anything did.
 pub(super) async fn run<W: Work>(work: W, settings: &Settings, client: Client, jobs: Vec<W::Job>) -> Result<(), Fault> {
-    let by_distance = if client.round_trip() < NEAR { NEAR_CONNECTIONS } else { FAR_CONNECTIONS };
-    let limit = settings.connections.unwrap_or(by_distance).clamp(1, MAX_CONNECTIONS);
-    let waiting = jobs.into_iter().map(|job| Queued { job, retries: 0 }).collect();
-    let state = State { waiting, running: 0, workers: 0, limit, stopped: None };
+    let near = |(distance, _): &&(Duration, usize)| client.round_trip() < *distance;
+    let by_distance = BY_DISTANCE.iter().find(near).map_or(1, |(_, connections)| *connections);
+    let allowed = settings.options.learned.allowed().unwrap_or(MAX_CONNECTIONS);
+    let limit = settings.connections.unwrap_or(by_distance).min(allowed).clamp(1, MAX_CONNECTIONS);
+    let waiting = jobs.into_iter().map(Queued::new).collect();
+    let state = State { waiting, running: 0, workers: 0, logins: 0, limit, stopped: None };
     let pool = Arc::new(Pool { work, settings: settings.clone(), state: Mutex::new(state), wake: Notify::new() });
     let mut workers = JoinSet::new();
     pool.state().workers = 1;
@@ -112,39 +171,225 @@ impl<W: Work> Pool<W> {
         let mut state = self.state();
         let wanted = state.stopped.is_none()
             && state.workers < state.limit
+            && state.logins < MAX_LOGINS
             && state.waiting.len() > state.workers * JOBS_PER_CONNECTION;
         state.workers += usize::from(wanted);
+        state.logins += usize::from(wanted);
         wanted
     }
 
-    async fn worker(self: Arc<Self>, mut client: Option<Client>) {
-        let mut more = Vec::new();
-        while let Some(mut queued) = self.next().await {
-            let mut result = Ok(());
-            if client.as_ref().is_none_or(|client| !client.usable()) {
-                client = None;
-                match Client::open(&self.settings.url, &self.settings.options).await {
-                    Ok(opened) => client = Some(opened),
-                    Err(fault) if self.give_back(&fault) => {
-                        let mut state = self.state();
-                        state.running -= 1;
-                        state.waiting.push_front(queued);
-                        drop(state);
-                        self.wake_all();
-                        return;
-                    }
-                    Err(fault) => result = Err(fault),
+    async fn worker(self: Arc<Self>, client: Option<Client>) {
+        let mut lane = Lane { client, open: Vec::new(), more: Vec::new() };
+        if lane.client.is_none() {
+            // A further connection takes no job before it is there, and is given up when the others are through.
+            let opened = tokio::select! {
+                opened = Client::open(&self.settings.url, &self.settings.options) => Some(opened),
+                () = self.through() => None,
+            };
+            self.state().logins -= 1;
+            self.wake_all();
+            match opened {
+                Some(Ok(client)) => lane.client = Some(client),
+                Some(Err(fault)) if self.give_back(&fault) => return self.wake_all(),
+                // The last one left: its next attempt fails with a job.
+                Some(Err(_)) => {}
+                None => {
+                    self.state().workers -= 1;
+                    return self.wake_all();
                 }
             }
-            if let Some(client) = &mut client {
-                result = self.work.run(client, &mut queued.job, queued.retries, &mut more).await;
-            }
-            self.done(queued, result, &mut more).await;
         }
-        self.state().workers -= 1;
+        loop {
+            let chain = lane.client.as_ref().filter(|client| client.usable()).map_or(0, Client::chain_length);
+            match self.take(chain, !lane.open.is_empty()).await {
+                Taken::Jobs(jobs) => {
+                    if !self.batch(&mut lane, jobs).await {
+                        return;
+                    }
+                }
+                Taken::NothingYet => self.close(&mut lane).await,
+                Taken::Over => break,
+            }
+        }
         self.wake_all();
-        if let Some(client) = client {
+        if let Some(client) = lane.client {
             client.quit().await;
+        }
+    }
+
+    /// Returns when nothing is left to be taken and nobody can make more.
+    async fn through(&self) {
+        loop {
+            let woken = self.wake.notified();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            let over = {
+                let state = self.state();
+                state.stopped.is_some() || (state.waiting.is_empty() && state.running == 0)
+            };
+            if over {
+                return;
+            }
+            woken.await;
+        }
+    }
+
+    /// The next jobs: one, or as many as may be sent ahead together.
+    async fn take(&self, chain: usize, open: bool) -> Taken<W::Job> {
+        loop {
+            let woken = self.wake.notified();
+            tokio::pin!(woken);
+            woken.as_mut().enable();
+            {
+                let mut state = self.state();
+                let over = state.stopped.is_some() || state.workers > state.limit;
+                let first = if over { None } else { state.waiting.pop_front() };
+                if let Some(first) = first {
+                    let mut jobs = VecDeque::with_capacity(chain.max(1));
+                    let command = if chain > 0 { self.work.ahead(&first.job, first.attempts()) } else { None };
+                    let chained = command.is_some();
+                    let mut length = command.as_ref().map_or(0, Ahead::length);
+                    jobs.push_back((first, command));
+                    // What one takes the others do not have: the last jobs are spread evenly.
+                    let share = (state.waiting.len() / (2 * state.limit) + 1).min(chain);
+                    while chained && jobs.len() < share {
+                        let next = state.waiting.front();
+                        let Some(command) = next.and_then(|next| self.work.ahead(&next.job, next.attempts())) else {
+                            break;
+                        };
+                        length += command.length();
+                        if length > MAX_CHAIN_BYTES {
+                            break;
+                        }
+                        jobs.extend(state.waiting.pop_front().map(|next| (next, Some(command))));
+                    }
+                    state.running += jobs.len();
+                    return Taken::Jobs(jobs);
+                }
+                if open {
+                    return Taken::NothingYet;
+                }
+                if over || state.running == 0 {
+                    state.workers -= 1;
+                    return Taken::Over;
+                }
+            }
+            woken.await;
+        }
+    }
+
+    /// Does a batch of jobs. False: the worker has given its place back.
+    async fn batch(&self, lane: &mut Lane<W::Job>, mut jobs: VecDeque<Next<W::Job>>) -> bool {
+        if lane.client.as_ref().is_none_or(|client| !client.usable()) {
+            lane.client = None;
+            self.lost_open(lane).await;
+            match Client::open(&self.settings.url, &self.settings.options).await {
+                Ok(opened) => lane.client = Some(opened),
+                Err(fault) if self.give_back(&fault) => {
+                    self.put_back(jobs.into_iter().map(|(queued, _)| queued));
+                    return false;
+                }
+                Err(fault) => {
+                    if let Some((queued, _)) = jobs.pop_front() {
+                        self.done(queued, Err(fault), &mut lane.more).await;
+                    }
+                    self.put_back(jobs.into_iter().map(|(queued, _)| queued));
+                    return true;
+                }
+            }
+        }
+        let ahead: Vec<Ahead> = jobs.iter().filter_map(|(_, ahead)| ahead.clone()).collect();
+        let chained = ahead.len() > 1;
+        match ahead.is_empty() {
+            true => self.close(lane).await,
+            false => self.close_and_send(lane, &ahead).await,
+        }
+        while let Some((mut queued, _)) = jobs.pop_front() {
+            let Some(client) = lane.client.as_mut().filter(|client| !client.is_broken()) else {
+                jobs.push_front((queued, None));
+                break;
+            };
+            let attempts = queued.attempts();
+            let result = self.work.run(client, &mut queued.job, attempts, &mut lane.more).await;
+            let broken = client.is_broken();
+            match result {
+                Ok(()) if broken || self.work.closing(client, &mut queued.job).is_empty() => {
+                    self.done(queued, Ok(()), &mut lane.more).await;
+                }
+                Ok(()) => lane.open.push(queued),
+                Err(fault)
+                    if broken && chained && (fault.kind == Kind::Protocol || self.may_repeat(&queued, &fault)) =>
+                {
+                    // Perhaps the server lost its way in the chain: the same again, one by one.
+                    self.settings.options.trace.note(&format!("no more chains of transfers: {fault}"));
+                    self.settings.options.learned.give_up_chains();
+                    self.put_back([queued]);
+                }
+                Err(fault) => self.done(queued, Err(fault), &mut lane.more).await,
+            }
+        }
+        self.put_back(jobs.into_iter().map(|(queued, _)| queued));
+        true
+    }
+
+    /// One packet: what closes the open jobs, and the transfers of the next ones.
+    async fn close_and_send(&self, lane: &mut Lane<W::Job>, ahead: &[Ahead]) {
+        let Some(client) = lane.client.as_mut() else { return };
+        let open = std::mem::take(&mut lane.open);
+        let mut closing = Vec::new();
+        let mut counted = Vec::with_capacity(open.len());
+        for mut queued in open {
+            let commands = self.work.closing(client, &mut queued.job);
+            counted.push((queued, commands.len()));
+            closing.extend(commands);
+        }
+        let replies = match client.send_ahead(&closing, ahead).await {
+            Ok(replies) => replies,
+            Err(fault) => return self.lost(counted.into_iter().map(|(queued, _)| queued).collect(), fault, lane).await,
+        };
+        let mut replies = replies.as_slice();
+        let mut ended = Vec::new();
+        for (mut queued, count) in counted {
+            let (own, rest) = replies.split_at(count.min(replies.len()));
+            replies = rest;
+            let attempts = queued.attempts();
+            match self.work.closed(client, &mut queued.job, attempts, own) {
+                Ok(()) if !self.work.closing(client, &mut queued.job).is_empty() => lane.open.push(queued),
+                result => ended.push((queued, result)),
+            }
+        }
+        for (queued, result) in ended {
+            self.done(queued, result, &mut lane.more).await;
+        }
+    }
+
+    /// Closes the open jobs without sending anything ahead.
+    async fn close(&self, lane: &mut Lane<W::Job>) {
+        while !lane.open.is_empty() {
+            let usable = lane.client.as_ref().is_some_and(Client::usable);
+            if !usable {
+                return self.lost_open(lane).await;
+            }
+            self.close_and_send(lane, &[]).await;
+        }
+    }
+
+    /// The connection of open jobs is gone.
+    async fn lost_open(&self, lane: &mut Lane<W::Job>) {
+        let open = std::mem::take(&mut lane.open);
+        if !open.is_empty() {
+            let fault = Fault::new(Kind::Disconnected, "the connection was lost before the upload was complete");
+            self.lost(open, fault, lane).await;
+        }
+    }
+
+    /// The connection broke while open jobs were being closed: they are done again.
+    async fn lost(&self, open: Vec<Queued<W::Job>>, fault: Fault, lane: &mut Lane<W::Job>) {
+        for queued in open {
+            match self.may_repeat(&queued, &fault) {
+                true => self.put_back([queued]),
+                false => self.done(queued, Err(fault.clone()), &mut lane.more).await,
+            }
         }
     }
 
@@ -155,48 +400,69 @@ impl<W: Work> Pool<W> {
             return false;
         }
         state.workers -= 1;
-        state.limit = state.workers;
-        self.settings.options.trace.note(&format!("no more than {} connections: {fault}", state.limit));
+        let connections = state.workers;
+        self.shrink(&mut state, connections, fault);
         true
     }
 
-    /// The next job, `None` when nothing waits and nobody can make more.
-    async fn next(&self) -> Option<Queued<W::Job>> {
-        loop {
-            let woken = self.wake.notified();
-            tokio::pin!(woken);
-            woken.as_mut().enable();
-            {
-                let mut state = self.state();
-                if state.stopped.is_some() {
-                    return None;
-                }
-                if let Some(queued) = state.waiting.pop_front() {
-                    state.running += 1;
-                    return Some(queued);
-                }
-                if state.running == 0 {
-                    return None;
-                }
+    /// No more than so many connections, now and later.
+    fn shrink(&self, state: &mut State<W::Job>, connections: usize, fault: &Fault) {
+        state.limit = connections.max(1);
+        self.settings.options.learned.allows_only(state.limit);
+        self.settings.options.trace.note(&format!("no more than {} connections: {fault}", state.limit));
+    }
+
+    /// Jobs that were taken and could not be done: they come first, and that is no retry of theirs.
+    fn put_back(&self, jobs: impl IntoIterator<Item = Queued<W::Job>, IntoIter: DoubleEndedIterator>) {
+        let mut state = self.state();
+        for mut queued in jobs.into_iter().rev() {
+            queued.again += 1;
+            state.running -= 1;
+            state.waiting.push_front(queued);
+        }
+        drop(state);
+        self.wake_all();
+    }
+
+    fn may_repeat(&self, queued: &Queued<W::Job>, fault: &Fault) -> bool {
+        fault.temporary() && queued.again < MAX_AGAIN && self.work.repeatable(&queued.job)
+    }
+
+    /// True for a failure that less haste or another connection may cure, without the user having to allow retries.
+    fn cures_itself(&self, fault: &Fault) -> bool {
+        let mut state = self.state();
+        match fault.code {
+            // Too many connections, or no port left for another one.
+            Some(421 | 425) if state.workers > 1 => {
+                let connections = state.workers.min(state.limit) - 1;
+                self.shrink(&mut state, connections, fault);
+                true
             }
-            woken.await;
+            // A port that was taken: the next one may be free.
+            Some(425) => true,
+            // Too slow for too long: continued on a fresh connection.
+            None if fault.kind == Kind::TimedOut => self.settings.options.limits.min_rate.is_some(),
+            _ => false,
         }
     }
 
     async fn done(&self, queued: Queued<W::Job>, result: Result<(), Fault>, more: &mut Vec<W::Job>) {
-        let Queued { job, retries } = queued;
         match result {
             Ok(()) => self.finish(None, more),
-            Err(fault) if fault.temporary() && retries < self.settings.retries => {
-                let jitter = fraction();
-                let wait = crate::retry::delay(retries + 1, self.settings.retry_delay, None, jitter);
+            Err(fault) if self.may_repeat(&queued, &fault) && self.cures_itself(&fault) => {
+                self.settings.options.trace.note(&format!("once more: {fault}"));
+                self.put_back([queued]);
+            }
+            Err(fault) if fault.temporary() && queued.retries < self.settings.retries => {
+                let jitter = crate::net::random::fraction();
+                let wait = crate::retry::delay(queued.retries + 1, self.settings.retry_delay, None, jitter);
                 self.settings.options.trace.note(&format!("trying again in {:.1} s: {fault}", wait.as_secs_f64()));
                 tokio::time::sleep(wait).await;
-                self.finish(Some(Queued { job, retries: retries + 1 }), more);
+                self.finish(Some(Queued { retries: queued.retries + 1, ..queued }), more);
             }
             Err(fault) => {
                 let stop = ends_everything(&fault);
-                self.work.failed(job, fault.clone());
+                self.work.failed(queued.job, fault.clone());
                 if stop {
                     self.state().stopped.get_or_insert(fault);
                 }
@@ -210,7 +476,7 @@ impl<W: Work> Pool<W> {
         state.running -= 1;
         state.waiting.extend(again);
         for job in more.drain(..) {
-            let queued = Queued { job, retries: 0 };
+            let queued = Queued::new(job);
             match self.work.first(&queued.job) {
                 true => state.waiting.push_front(queued),
                 false => state.waiting.push_back(queued),
@@ -240,12 +506,4 @@ fn ends_everything(fault: &Fault) -> bool {
                 | Kind::Unreachable
                 | Kind::LookupFailed
         )
-}
-
-fn fraction() -> f64 {
-    let mut bytes = [0u8; 4];
-    match getrandom::fill(&mut bytes) {
-        Ok(()) => f64::from(u32::from_ne_bytes(bytes)) / f64::from(u32::MAX),
-        Err(_) => 0.5,
-    }
 }

@@ -1,5 +1,18 @@
-//! Moving the bytes. A large transfer in clear text owns a blocking thread and the kernel copies (splice, sendfile);
-//! TLS and small files go through a buffer.
+//! Moving the bytes. A large transfer in clear text owns a blocking thread; TLS and small files go through a buffer of the
+//! event loop.
+//!
+//! Measured on two cores, loopback, 512 MiB between tmpfs and vsftpd or pure-ftpd, medians of interleaved runs, seconds:
+//!
+//! | download | vsftpd | pure-ftpd | upload | vsftpd | pure-ftpd |
+//! |---|---|---|---|---|---|
+//! | splice, 1 MiB pipe (chosen) | 0.66 | 0.61 | read + write 256 KiB (chosen) | 0.75 | 0.62 |
+//! | splice, 256 KiB pipe | 0.76 | 0.65 | sendfile, 1 MiB | 1.01 | 0.95 |
+//! | read + write 256 KiB | 0.90 | 0.74 | splice, 1 MiB pipe | 1.10 | - |
+//! | read + write 64 KiB | 0.94 | - | read + write 64 KiB | 0.72 | 0.80 |
+//!
+//! fallocate, SO_RCVLOWAT and larger pipes change nothing that can be measured. sendfile costs us the least CPU time, but the
+//! receiver then takes every page from memory; what was just copied it finds in the cache. mmap + write is as fast as
+//! read + write and kills the process when somebody shortens the file.
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -13,6 +26,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::{Limits, Patience};
+use crate::net::pace::Pace;
 
 /// How much the kernel moves at once, and how much a pipe between two descriptors holds.
 const PIECE: usize = 1 << 20;
@@ -22,21 +36,38 @@ pub(super) const BUFFER: usize = 256 * 1024;
 /// Told of bytes as they pass.
 pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
 
-/// Deadlines of a transfer. Only what lies between [`Watch::begin`] and [`Watch::note`] is waiting for the peer.
+/// What governs the flow of one transfer.
+#[derive(Clone)]
+pub(super) struct Flow {
+    /// Deadlines.
+    pub(super) limits: Limits,
+    /// The speed limit.
+    pub(super) pace: Option<Arc<Pace>>,
+    /// Told of the bytes.
+    pub(super) progress: Progress,
+}
+
+/// Deadlines and speed limit of a transfer. Only what lies between [`Watch::begin`] and [`Watch::note`] is waiting for the peer.
 pub(super) struct Watch {
     until: Option<Instant>,
     patience: Patience,
     began: Instant,
     idle: Duration,
-    progress: Progress,
+    flow: Flow,
 }
 
 impl Watch {
-    pub(super) fn new(limits: &Limits, progress: &Progress) -> Watch {
+    pub(super) fn new(flow: &Flow) -> Watch {
+        let limits = &flow.limits;
         let now = Instant::now();
         let idle = limits.until.map_or(limits.idle, |until| limits.idle.min(until.saturating_duration_since(now)));
         let (patience, idle) = (Patience::new(*limits), idle.max(Duration::from_millis(1)));
-        Watch { until: limits.until, patience, began: now, idle, progress: progress.clone() }
+        Watch { until: limits.until, patience, began: now, idle, flow: flow.clone() }
+    }
+
+    /// How many bytes may move at once, `most` at most.
+    pub(super) fn piece(&self, most: usize) -> usize {
+        self.flow.pace.as_ref().map_or(most, |pace| pace.piece(most))
     }
 
     /// The peer is waited for from now on.
@@ -44,9 +75,31 @@ impl Watch {
         self.began = Instant::now();
     }
 
-    /// So many bytes came or went.
-    pub(super) fn note(&mut self, bytes: u64) -> Result<(), Fault> {
-        (self.progress)(bytes);
+    /// So many bytes came or went; waits as the speed limit wants it, on a thread of its own.
+    fn note(&mut self, bytes: u64) -> Result<(), Fault> {
+        self.count(bytes)?;
+        if let Some(wait) = self.wait(bytes) {
+            std::thread::sleep(wait);
+        }
+        Ok(())
+    }
+
+    /// As [`Watch::note`], in the event loop.
+    pub(super) async fn noted(&mut self, bytes: u64) -> Result<(), Fault> {
+        self.count(bytes)?;
+        if let Some(wait) = self.wait(bytes) {
+            tokio::time::sleep(wait).await;
+        }
+        Ok(())
+    }
+
+    fn wait(&self, bytes: u64) -> Option<Duration> {
+        let wait = self.flow.pace.as_ref()?.passed(bytes, Instant::now());
+        Some(self.until.map_or(wait, |until| wait.min(until.saturating_duration_since(Instant::now()))))
+    }
+
+    fn count(&mut self, bytes: u64) -> Result<(), Fault> {
+        (self.flow.progress)(bytes);
         let now = Instant::now();
         if self.until.is_some_and(|until| now >= until) {
             return Err(Fault::new(Kind::TimedOut, "the whole run's time is over"));
@@ -55,12 +108,12 @@ impl Watch {
     }
 }
 
-/// Receives everything into a file. Returns when the peer has closed.
-pub(super) fn receive(socket: &TcpStream, file: &File, mut watch: Watch) -> Result<u64, Fault> {
+/// Receives `most` bytes into a file, or all if the peer closes before that.
+pub(super) fn receive(socket: &TcpStream, file: &File, most: u64, mut watch: Watch) -> Result<u64, Fault> {
     prepare(socket, &watch)?;
-    match splice_all(socket, file, &mut watch) {
+    match splice_all(socket, file, most, &mut watch) {
         // The target cannot be spliced to (opened for appending, a terminal …): nothing has been read yet.
-        Err(Moved::Unsupported) => read_all(socket, file, &mut watch),
+        Err(Moved::Unsupported) => read_all(socket, file, most, &mut watch),
         Err(Moved::Failed(fault)) => Err(fault),
         Ok(total) => Ok(total),
     }
@@ -69,24 +122,12 @@ pub(super) fn receive(socket: &TcpStream, file: &File, mut watch: Watch) -> Resu
 /// Sends a file from its present position to its end.
 pub(super) fn send(file: &File, socket: &TcpStream, mut watch: Watch) -> Result<u64, Fault> {
     prepare(socket, &watch)?;
-    let mut total = 0u64;
-    loop {
-        watch.begin();
-        match rustix::fs::sendfile(socket, file, None, PIECE) {
-            Ok(0) => break,
-            Ok(count) => {
-                total += count as u64;
-                watch.note(count as u64)?;
-            }
-            Err(Errno::INTR) => {}
-            // A pipe or a terminal: sendfile wants a file.
-            Err(Errno::INVAL | Errno::NOSYS | Errno::SPIPE) if total == 0 => {
-                return write_all(file, socket, &mut watch);
-            }
-            Err(errno) => return Err(socket_fault(errno)),
-        }
-    }
-    Ok(total)
+    write_all(file, socket, &mut watch)
+}
+
+/// `most`, as far as it is left and fits into a piece.
+pub(super) fn wanted(watch: &Watch, piece: usize, most: u64, total: u64) -> usize {
+    watch.piece(piece).min(usize::try_from(most.saturating_sub(total)).unwrap_or(piece))
 }
 
 enum Moved {
@@ -94,7 +135,7 @@ enum Moved {
     Failed(Fault),
 }
 
-fn splice_all(socket: &TcpStream, file: &File, watch: &mut Watch) -> Result<u64, Moved> {
+fn splice_all(socket: &TcpStream, file: &File, most: u64, watch: &mut Watch) -> Result<u64, Moved> {
     let (reader, writer) = match rustix::pipe::pipe_with(PipeFlags::CLOEXEC) {
         Ok(pipe) => pipe,
         Err(_) => return Err(Moved::Unsupported),
@@ -102,10 +143,11 @@ fn splice_all(socket: &TcpStream, file: &File, watch: &mut Watch) -> Result<u64,
     // A smaller pipe only means more calls.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIECE);
     let mut total = 0u64;
-    loop {
+    while total < most {
         watch.begin();
+        let wanted = wanted(watch, PIECE, most, total);
         let arrived =
-            match rustix::pipe::splice(socket, None, &writer, None, PIECE, SpliceFlags::MOVE | SpliceFlags::MORE) {
+            match rustix::pipe::splice(socket, None, &writer, None, wanted, SpliceFlags::MOVE | SpliceFlags::MORE) {
                 Ok(0) => return Ok(total),
                 Ok(count) => count,
                 Err(Errno::INTR) => continue,
@@ -122,13 +164,15 @@ fn splice_all(socket: &TcpStream, file: &File, watch: &mut Watch) -> Result<u64,
                 Err(Errno::INVAL) if total == 0 => {
                     drain_pipe(&reader, left, file).map_err(Moved::Failed)?;
                     total += arrived as u64;
-                    return read_all(socket, file, watch).map(|more| total + more).map_err(Moved::Failed);
+                    let rest = read_all(socket, file, most - total, watch);
+                    return rest.map(|more| total + more).map_err(Moved::Failed);
                 }
                 Err(errno) => return Err(Moved::Failed(local_fault(errno.into()))),
             }
         }
         total += arrived as u64;
     }
+    Ok(total)
 }
 
 /// What sits in the pipe already goes the plain way.
@@ -142,12 +186,13 @@ fn drain_pipe(reader: &OwnedFd, mut left: usize, mut file: &File) -> Result<(), 
     Ok(())
 }
 
-fn read_all(mut socket: &TcpStream, mut file: &File, watch: &mut Watch) -> Result<u64, Fault> {
+fn read_all(mut socket: &TcpStream, mut file: &File, most: u64, watch: &mut Watch) -> Result<u64, Fault> {
     let mut buffer = vec![0; BUFFER];
     let mut total = 0u64;
-    loop {
+    while total < most {
         watch.begin();
-        match socket.read(&mut buffer) {
+        let wanted = wanted(watch, BUFFER, most, total);
+        match socket.read(buffer.get_mut(..wanted).unwrap_or_default()) {
             Ok(0) => return Ok(total),
             Ok(count) => {
                 watch.note(count as u64)?;
@@ -158,13 +203,15 @@ fn read_all(mut socket: &TcpStream, mut file: &File, watch: &mut Watch) -> Resul
             Err(error) => return Err(Fault::network("data connection", &error)),
         }
     }
+    Ok(total)
 }
 
 fn write_all(mut file: &File, mut socket: &TcpStream, watch: &mut Watch) -> Result<u64, Fault> {
     let mut buffer = vec![0; BUFFER];
     let mut total = 0u64;
     loop {
-        let count = match file.read(&mut buffer) {
+        let wanted = watch.piece(BUFFER);
+        let count = match file.read(buffer.get_mut(..wanted).unwrap_or_default()) {
             Ok(0) => return Ok(total),
             Ok(count) => count,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,

@@ -152,6 +152,11 @@ impl Part {
         }
     }
 
+    /// True when an earlier or another run has left a part of `name`.
+    pub fn is_there(dir: &LocalDir, name: &[u8]) -> bool {
+        dir.exists(&part_name(name))
+    }
+
     /// The file, positioned where the caller left it.
     pub fn file(&self) -> &File {
         &self.file

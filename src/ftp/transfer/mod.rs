@@ -4,11 +4,13 @@ mod copy;
 mod local;
 mod receive;
 mod send;
+mod stored;
 
 pub use copy::Progress;
 pub use local::{LocalDir, Origin, Part};
-pub use receive::{Get, Got, fetch_part, fetch_to};
-pub use send::{Put, PutDone, Replace, Source, store};
+pub use receive::{Get, Got, fetch_ahead, fetch_part, fetch_to};
+pub use send::{Put, PutDone, Replace, Source, store, upload, upload_ahead};
+pub use stored::Stored;
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::Client;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 
-use super::copy::{self, BUFFER, Progress, Watch};
-use super::local::{Origin, Part};
+use super::copy::{self, BUFFER, Flow, Progress, Watch};
+use super::local::{LocalDir, Origin, Part};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, size_of, time_of};
+use crate::ftp::client::{Ahead, Client, size_of, time_of};
 use crate::ftp::command::Command;
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::Reply;
@@ -17,6 +17,9 @@ use crate::net::stream::Stream;
 
 /// Up to this size a file is read by the event loop; above it a thread of its own lets the kernel copy.
 const SMALL: u64 = 256 * 1024;
+
+/// Up to this size the command of a download may be sent ahead.
+const CHAINABLE: u64 = 1 << 20;
 
 /// What is to be fetched.
 pub struct Get<'a> {
@@ -53,6 +56,32 @@ pub struct Got {
     pub elapsed: Duration,
     /// The final reply's text; empty when nothing was left to be transferred.
     pub reply: String,
+}
+
+/// How the download of a file begins whose size is known, for [`Client::send_ahead`]; `None` where a part is to be
+/// continued, or where it is large.
+pub fn fetch_ahead(
+    path: &RemotePath,
+    size: Option<u64>,
+    modified: Option<i64>,
+    dir: Option<&LocalDir>,
+    name: &[u8],
+) -> Option<Ahead> {
+    let fresh = size? <= CHAINABLE && !dir.is_some_and(|dir| Part::is_there(dir, name));
+    let (questions, command) = (questions(path, size, modified, false), Command::Retr(path.argument()));
+    fresh.then_some(Ahead { questions, command })
+}
+
+/// What has to be asked along with a download.
+fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii: bool) -> Vec<Command> {
+    let mut questions = Vec::new();
+    if size.is_none() && !ascii {
+        questions.push(Command::Size(path.argument()));
+    }
+    if modified.is_none() {
+        questions.push(Command::Mdtm(path.argument()));
+    }
+    questions
 }
 
 /// Fetches into a part: from its end if the same remote file is still there, else from the beginning. The caller commits.
@@ -130,13 +159,7 @@ async fn fetch(
     on_start: &(dyn Fn(&Known) -> Result<(), Fault> + Sync),
 ) -> Result<Got, Fault> {
     client.set_type(get.ascii).await?;
-    let mut questions = Vec::new();
-    if size.is_none() && !get.ascii {
-        questions.push(Command::Size(get.path.argument()));
-    }
-    if modified.is_none() {
-        questions.push(Command::Mdtm(get.path.argument()));
-    }
+    let questions = questions(get.path, size, modified, get.ascii);
     let command = Command::Retr(get.path.argument());
     let begun = client.begin(&questions, &command, offset).await?;
     for (question, answer) in questions.iter().zip(&begun.answers) {
@@ -150,10 +173,10 @@ async fn fetch(
         return Err(client.abandon(fault));
     }
     let expected = size.or_else(|| announced(&begun.opening)).map(|size| size.saturating_sub(offset));
-    let limits = client.limits();
+    let flow = Flow { limits: client.limits(), pace: client.pace(), progress: get.progress.clone() };
     let received = match begun.stream {
-        Stream::Plain(tcp) if !get.ascii => receive_plain(tcp, file, expected, limits, &get.progress).await,
-        stream => receive_stream(stream, file, get.ascii, limits, &get.progress).await,
+        Stream::Plain(tcp) if !get.ascii => receive_plain(tcp, file, expected, u64::MAX, &flow).await,
+        stream => receive_stream(stream, file, get.ascii, u64::MAX, &flow).await,
     };
     let received = match received {
         Ok(received) => received,
@@ -189,27 +212,32 @@ async fn receive_plain(
     mut tcp: tokio::net::TcpStream,
     mut file: &File,
     expected: Option<u64>,
-    limits: crate::net::deadline::Limits,
-    progress: &Progress,
+    most: u64,
+    flow: &Flow,
 ) -> Result<Received, Fault> {
     let mut bytes = 0u64;
     if expected.is_none_or(|expected| expected <= SMALL) {
-        let mut watch = Watch::new(&limits, progress);
+        let mut watch = Watch::new(flow);
         let mut buffer = vec![0; usize::try_from(expected.unwrap_or(SMALL).clamp(4096, SMALL) + 1).unwrap_or(BUFFER)];
-        while bytes <= SMALL {
+        while bytes <= SMALL && bytes < most {
+            let wanted = copy::wanted(&watch, buffer.len(), most, bytes);
             watch.begin();
-            let count = limits.io("data connection", tcp.read(&mut buffer)).await?;
+            let read = tcp.read(buffer.get_mut(..wanted).unwrap_or_default());
+            let count = flow.limits.io("data connection", read).await?;
             if count == 0 {
                 return Ok(Received { bytes, clean: true });
             }
-            watch.note(count as u64)?;
+            watch.noted(count as u64).await?;
             file.write_all(buffer.get(..count).unwrap_or_default()).map_err(copy::local_fault)?;
             bytes += count as u64;
         }
+        if bytes == most {
+            return Ok(Received { bytes, clean: true });
+        }
     }
     let socket = tcp.into_std().map_err(|error| Fault::network("data connection", &error))?;
-    let (file, watch) = (copy::share(file)?, Watch::new(&limits, progress));
-    let rest = tokio::task::spawn_blocking(move || copy::receive(&socket, &file, watch)).await;
+    let (file, watch) = (copy::share(file)?, Watch::new(flow));
+    let rest = tokio::task::spawn_blocking(move || copy::receive(&socket, &file, most - bytes, watch)).await;
     let rest = rest.map_err(|error| Fault::new(Kind::Internal, error.to_string()))??;
     Ok(Received { bytes: bytes + rest, clean: true })
 }
@@ -219,17 +247,18 @@ async fn receive_stream(
     mut stream: Stream,
     mut file: &File,
     ascii: bool,
-    limits: crate::net::deadline::Limits,
-    progress: &Progress,
+    most: u64,
+    flow: &Flow,
 ) -> Result<Received, Fault> {
-    let mut watch = Watch::new(&limits, progress);
+    let mut watch = Watch::new(flow);
     let mut buffer = vec![0; BUFFER];
     let mut bytes = 0u64;
     let mut lines = LineEnds::default();
-    loop {
+    while bytes < most {
+        let wanted = copy::wanted(&watch, BUFFER, most, bytes);
         watch.begin();
-        let read = limits.run("data connection", async {
-            match stream.read(&mut buffer).await {
+        let read = flow.limits.run("data connection", async {
+            match stream.read(buffer.get_mut(..wanted).unwrap_or_default()).await {
                 Ok(count) => Ok((count, true)),
                 // TLS without close_notify: somebody may have cut it off.
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok((0, false)),
@@ -240,11 +269,11 @@ async fn receive_stream(
         if count == 0 {
             file.write_all(lines.end()).map_err(copy::local_fault)?;
             if clean {
-                drop(limits.io("data connection", tokio::io::AsyncWriteExt::shutdown(&mut stream)).await);
+                drop(flow.limits.io("data connection", tokio::io::AsyncWriteExt::shutdown(&mut stream)).await);
             }
             return Ok(Received { bytes, clean });
         }
-        watch.note(count as u64)?;
+        watch.noted(count as u64).await?;
         let piece = buffer.get(..count).unwrap_or_default();
         match ascii {
             true => file.write_all(&lines.convert(piece)),
@@ -253,6 +282,7 @@ async fn receive_stream(
         .map_err(copy::local_fault)?;
         bytes += count as u64;
     }
+    Ok(Received { bytes, clean: true })
 }
 
 /// CRLF to LF over pieces of any size; a CR that no LF follows stays.

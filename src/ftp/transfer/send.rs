@@ -6,18 +6,20 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::copy::{self, BUFFER, Progress, Watch};
+use super::copy::{self, BUFFER, Flow, Progress, Watch};
 use super::receive::line_of;
+use super::stored::{Step, Stored};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, size_of};
+use crate::ftp::client::{Ahead, Client};
 use crate::ftp::command::Command;
 use crate::ftp::path::{MAX_NAME, RemotePath};
-use crate::ftp::reply::{Class, Reply};
-use crate::net::deadline::Limits;
+use crate::ftp::reply::Reply;
 use crate::net::stream::Stream;
 
 /// Up to this size a file is sent by the event loop.
 const SMALL: u64 = 64 * 1024;
+/// Below this size an upload that broke off is sent again from the beginning: asking how much is there costs a round trip.
+const WORTH_RESUMING: u64 = 256 * 1024;
 /// How long the peer may take to answer our close_notify: IIS never does.
 const CLOSE_NOTIFY: Duration = Duration::from_secs(2);
 
@@ -55,6 +57,8 @@ pub struct Put<'a> {
     pub ascii: bool,
     /// Continue a temporary file that an earlier run left.
     pub resume: bool,
+    /// Permission bits to set (SITE CHMOD).
+    pub mode: Option<u32>,
     /// Told of the bytes.
     pub progress: Progress,
 }
@@ -78,6 +82,30 @@ pub struct PutDone {
 
 /// Stores one file. Complete means: 226 came, and the size agrees where the server tells it.
 pub async fn store(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> Result<PutDone, Fault> {
+    let mut stored = upload(client, put, source).await?;
+    loop {
+        let commands = stored.commands(client);
+        if commands.is_empty() {
+            return Ok(stored.done());
+        }
+        let replies = client.call_all(&commands).await?;
+        stored.answers(client, &replies)?;
+    }
+}
+
+/// The command with which the upload begins, for [`Client::send_ahead`]; `None` where others come before it.
+pub fn upload_ahead(put: &Put<'_>, size: u64) -> Option<Ahead> {
+    let path = match put.replace {
+        Replace::Atomic | Replace::DeleteFirst => temporary_path(put.path).ok()?,
+        Replace::InPlace => put.path.clone(),
+        Replace::Append => return None,
+    };
+    let command = Command::Stor(path.argument());
+    (!put.ascii && size < WORTH_RESUMING).then_some(Ahead { questions: Vec::new(), command })
+}
+
+/// Passes the bytes of one file. What is left to be done, checking and naming, is told by [`Stored::commands`].
+pub async fn upload(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> Result<Stored, Fault> {
     let started = Instant::now();
     client.set_type(put.ascii).await?;
     let temporary = match put.replace {
@@ -86,7 +114,7 @@ pub async fn store(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> R
     };
     let path = temporary.as_ref().unwrap_or(put.path);
     let offset = match (put.resume && !put.ascii && put.replace != Replace::Append, source.size) {
-        (true, Some(size)) => resume_offset(client, path, source, size).await?,
+        (true, Some(size)) if size >= WORTH_RESUMING => resume_offset(client, path, source, size).await?,
         _ => 0,
     };
     let command = match (put.replace, offset) {
@@ -94,13 +122,34 @@ pub async fn store(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> R
         _ => Command::Stor(path.argument()),
     };
     let (bytes, reply) = transfer(client, put, source, &command, offset).await?;
-    let verified_by = place(client, put, source, temporary.as_ref(), offset + bytes).await?;
-    let time_kept = match source.modified {
-        Some(modified) => client.set_time(put.path, modified).await?,
-        None => false,
-    };
-    let (elapsed, reply) = (started.elapsed(), line_of(&reply));
-    Ok(PutDone { bytes, resumed_from: offset, verified_by, time_kept, elapsed, reply })
+    // Appending makes the size the sum of old and new; text is converted.
+    let check = !put.ascii && put.replace != Replace::Append;
+    let total = offset + bytes;
+    if let (true, Some(size)) = (check, source.size)
+        && total != size
+    {
+        let detail = format!("the file changed while it was sent: {total} bytes instead of {size}");
+        return Err(Fault::new(Kind::BadData, detail));
+    }
+    Ok(Stored {
+        path: put.path.clone(),
+        temporary,
+        delete_first: put.replace == Replace::DeleteFirst,
+        size: check.then_some(total),
+        modified: source.modified,
+        mode: put.mode,
+        step: if check { Step::Check } else { Step::Place },
+        asked: Vec::new(),
+        started,
+        done: PutDone {
+            bytes,
+            resumed_from: offset,
+            verified_by: "reply",
+            time_kept: false,
+            elapsed: Duration::ZERO,
+            reply: line_of(&reply),
+        },
+    })
 }
 
 /// `.NAME.part` beside the target: always the same name, so that a later run finds what an earlier one left.
@@ -150,10 +199,10 @@ async fn transfer(
         return Err(client.abandon(fault.with_hint("--no-resume starts again")));
     }
     (put.progress)(offset);
-    let limits = client.limits();
+    let flow = Flow { limits: client.limits(), pace: client.pace(), progress: put.progress.clone() };
     let sent = match begun.stream {
-        Stream::Plain(tcp) if !put.ascii => send_plain(tcp, source, limits, &put.progress).await,
-        stream => send_stream(stream, source, put.ascii, limits, &put.progress).await,
+        Stream::Plain(tcp) if !put.ascii => send_plain(tcp, source, &flow).await,
+        stream => send_stream(stream, source, put.ascii, &flow).await,
     };
     match sent {
         Ok((bytes, open)) => {
@@ -173,76 +222,27 @@ fn refused(fault: Fault) -> Fault {
     }
 }
 
-/// Checks the size, then gives the upload its name.
-async fn place(
-    client: &mut Client,
-    put: &Put<'_>,
-    source: &Source<'_>,
-    temporary: Option<&RemotePath>,
-    total: u64,
-) -> Result<&'static str, Fault> {
-    let path = temporary.unwrap_or(put.path);
-    // Appending makes the size the sum of old and new; text is converted.
-    let check = !put.ascii && put.replace != Replace::Append;
-    if let (true, Some(size)) = (check, source.size)
-        && total != size
-    {
-        return Err(Fault::new(
-            Kind::BadData,
-            format!("the file changed while it was sent: {total} bytes instead of {size}"),
-        ));
-    }
-    let mut commands = vec![Command::Size(path.argument())];
-    if temporary.is_some() {
-        if put.replace == Replace::DeleteFirst {
-            commands.push(Command::Dele(put.path.argument()));
-        }
-        commands.push(Command::Rnfr(path.argument()));
-    }
-    let replies = client.call_all(&commands).await?;
-    let mut verified_by = "reply";
-    if let Some(there) = replies.first().and_then(size_of).filter(|_| check) {
-        if there != total {
-            let detail = format!("{total} bytes were sent, the server holds {there}");
-            return Err(Fault::new(Kind::Incomplete, detail));
-        }
-        verified_by = "size";
-    }
-    if temporary.is_some() {
-        let ready = replies.last().filter(|reply| reply.class() == Class::Intermediate);
-        let renamed = match ready {
-            Some(_) => client.call(&Command::Rnto(put.path.argument())).await?,
-            None => replies.last().cloned().unwrap_or_else(|| Reply::new(550, "")),
-        };
-        if !renamed.ok() {
-            drop(client.call(&Command::Dele(path.argument())).await);
-            return Err(renamed
-                .fault("renaming the complete upload", Kind::Refused)
-                .with_hint("--replace deletes the old file first, --in-place uploads without a temporary name"));
-        }
-    }
-    Ok(verified_by)
-}
-
 /// Clear text. The socket comes back open: it is closed after the final reply.
-async fn send_plain(
-    mut tcp: tokio::net::TcpStream,
-    source: &Source<'_>,
-    limits: Limits,
-    progress: &Progress,
-) -> Result<(u64, Stream), Fault> {
+async fn send_plain(mut tcp: tokio::net::TcpStream, source: &Source<'_>, flow: &Flow) -> Result<(u64, Stream), Fault> {
     if source.size.is_some_and(|size| size <= SMALL) {
         let mut bytes = Vec::new();
         let mut file = source.file;
         file.read_to_end(&mut bytes).map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
-        limits.io("data connection", tcp.write_all(&bytes)).await?;
+        let limits = &flow.limits;
+        let mut watch = Watch::new(flow);
+        let mut left = bytes.as_slice();
+        while !left.is_empty() {
+            let (piece, rest) = left.split_at(watch.piece(left.len()));
+            limits.io("data connection", tcp.write_all(piece)).await?;
+            watch.noted(piece.len() as u64).await?;
+            left = rest;
+        }
         limits.io("data connection", tcp.shutdown()).await?;
-        progress(bytes.len() as u64);
         return Ok((bytes.len() as u64, Stream::Plain(tcp)));
     }
     let network = |error: std::io::Error| Fault::network("data connection", &error);
     let socket = tcp.into_std().map_err(network)?;
-    let (file, watch) = (copy::share(source.file)?, Watch::new(&limits, progress));
+    let (file, watch) = (copy::share(source.file)?, Watch::new(flow));
     let sending = tokio::task::spawn_blocking(move || {
         let sent = copy::send(&file, &socket, watch)?;
         socket.shutdown(std::net::Shutdown::Write).map_err(network)?;
@@ -260,16 +260,17 @@ async fn send_stream(
     mut stream: Stream,
     source: &Source<'_>,
     ascii: bool,
-    limits: Limits,
-    progress: &Progress,
+    flow: &Flow,
 ) -> Result<(u64, Stream), Fault> {
-    let mut watch = Watch::new(&limits, progress);
+    let mut watch = Watch::new(flow);
     let mut buffer = vec![0; BUFFER];
     let mut total = 0u64;
     let mut before = 0u8;
     let mut file = source.file;
+    let limits = &flow.limits;
     loop {
-        let read = file.read(&mut buffer);
+        let wanted = watch.piece(BUFFER);
+        let read = file.read(buffer.get_mut(..wanted).unwrap_or_default());
         let count = read.map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
         if count == 0 {
             break;
@@ -281,7 +282,7 @@ async fn send_stream(
             false => limits.io("data connection", stream.write_all(piece)).await?,
         }
         total += count as u64;
-        watch.note(count as u64)?;
+        watch.noted(count as u64).await?;
     }
     limits.io("data connection", stream.flush()).await?;
     limits.io("data connection", stream.shutdown()).await?;

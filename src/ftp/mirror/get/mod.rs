@@ -14,10 +14,10 @@ use super::place::{Place, Places};
 use super::pool::{self, Work};
 use super::{Compare, Event, Facts, Item, Settings};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::Client;
+use crate::ftp::client::{Ahead, Client};
 use crate::ftp::glob::Glob;
 use crate::ftp::path::RemotePath;
-use crate::ftp::transfer::{Get, LocalDir, Origin, Part, fetch_part};
+use crate::ftp::transfer::{Get, LocalDir, Origin, Part, fetch_ahead, fetch_part};
 use source::Fetched;
 use walk::{Directory, Visited};
 
@@ -182,6 +182,16 @@ impl Work for Arc<Download> {
 
     fn first(&self, job: &Job) -> bool {
         matches!(job, Job::Directory(_))
+    }
+
+    fn ahead(&self, job: &Job, _retries: u32) -> Option<Ahead> {
+        let Job::File(file) = job else { return None };
+        // What is not decided yet may have to be asked for first.
+        if file.ascii || self.settings.dry_run || self.adopt || file.compare.is_some() {
+            return None;
+        }
+        let dir = file.place.find().ok()?;
+        fetch_ahead(&file.path, file.facts.size, file.facts.modified, dir.as_deref(), &file.name)
     }
 
     fn failed(&self, job: Job, fault: Fault) {

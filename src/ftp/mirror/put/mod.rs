@@ -14,12 +14,12 @@ use super::compare::There;
 use super::pool::{self, Work};
 use super::{Compare, Event, Facts, Item, MAX_TREE, Settings};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, time_of};
+use crate::ftp::client::{Ahead, Client, time_of};
 use crate::ftp::command::Command;
 use crate::ftp::listing::{Entry, Line};
 use crate::ftp::path::{RemotePath, check_name};
-use crate::ftp::reply::Class;
-use crate::ftp::transfer::{self, Put, Replace, store};
+use crate::ftp::reply::{Class, Reply};
+use crate::ftp::transfer::{self, Put, Replace, Stored, upload, upload_ahead};
 use delete::Visited;
 use tree::{Directory, LocalFile};
 
@@ -84,7 +84,16 @@ pub async fn put(settings: &Settings, mut client: Client, offered: Offered) -> R
                 work.tree(&mut client, root, local, remote, ascii, &mut jobs).await?
             }
             Source::File { local, remote, ascii, compare } => {
-                jobs.push(Job::File(FileJob { root, local, remote, ascii, compare: Some(compare), follow: true }));
+                jobs.push(Job::File(FileJob {
+                    root,
+                    local,
+                    remote,
+                    ascii,
+                    compare: Some(compare),
+                    follow: true,
+                    size: u64::MAX,
+                    stored: None,
+                }));
             }
         }
     }
@@ -120,6 +129,17 @@ struct FileJob {
     compare: Option<Compare>,
     /// The user named it: a symbolic link leads where it leads.
     follow: bool,
+    /// How large it was when it was seen last.
+    size: u64,
+    /// What the server has of it, until it is closed.
+    stored: Option<Box<Sent>>,
+}
+
+/// A file whose bytes have passed.
+struct Sent {
+    stored: Stored,
+    facts: Facts,
+    mode: Option<u32>,
 }
 
 impl Work for Arc<Upload> {
@@ -134,6 +154,33 @@ impl Work for Arc<Upload> {
 
     fn first(&self, job: &Job) -> bool {
         matches!(job, Job::Directory { .. })
+    }
+
+    fn repeatable(&self, _job: &Job) -> bool {
+        self.replace != Replace::Append
+    }
+
+    fn ahead(&self, job: &Job, retries: u32) -> Option<Ahead> {
+        let Job::File(file) = job else { return None };
+        if self.settings.dry_run || file.compare.is_some() {
+            return None;
+        }
+        upload_ahead(&self.put(file, retries, None), file.size)
+    }
+
+    fn closing(&self, client: &Client, job: &mut Job) -> Vec<Command> {
+        let Job::File(FileJob { stored: Some(sent), .. }) = job else { return Vec::new() };
+        sent.stored.commands(client)
+    }
+
+    fn closed(&self, client: &Client, job: &mut Job, retries: u32, replies: &[Reply]) -> Result<(), Fault> {
+        let Job::File(file) = job else { return Ok(()) };
+        let Some(sent) = &mut file.stored else { return Ok(()) };
+        sent.stored.answers(client, replies).map_err(|fault| with_way_round(fault, self.replace))?;
+        if sent.stored.is_done() {
+            self.done(file, retries);
+        }
+        Ok(())
     }
 
     fn failed(&self, job: Job, fault: Fault) {
@@ -296,7 +343,7 @@ impl Upload {
         Ok(jobs)
     }
 
-    async fn file(&self, client: &mut Client, job: &FileJob, retries: u32) -> Result<(), Fault> {
+    async fn file(&self, client: &mut Client, job: &mut FileJob, retries: u32) -> Result<(), Fault> {
         let fault = |error: &std::io::Error| Fault::local(job.local.display(), error);
         // What was a file during the walk may be a link or a FIFO by now.
         let mut flags = rustix::fs::OFlags::NONBLOCK;
@@ -330,43 +377,67 @@ impl Upload {
             return Ok(());
         }
         let source = transfer::Source { file: &file, size: Some(size), modified: Some(modified) };
-        let put = Put {
-            path: &job.remote,
-            replace: self.replace,
-            ascii: job.ascii,
-            resume: self.settings.resume || retries > 0,
-            progress: self.settings.progress.clone(),
-        };
-        let done = store(client, &put, &source).await.map_err(|fault| with_way_round(fault, self.replace))?;
         let mode = match self.mode {
             Mode::Server => None,
             Mode::Keep => Some(meta.mode() & 0o777),
             Mode::Set(mode) => Some(mode),
         };
-        if let Some(mode) = mode {
-            set_mode(client, &job.remote, mode).await?;
+        (job.size, job.stored) = (size, None);
+        let stored = upload(client, &self.put(job, retries, mode), &source).await;
+        let mut stored = stored.map_err(|fault| with_way_round(fault, self.replace))?;
+        let over = stored.commands(client).is_empty();
+        job.stored = Some(Box::new(Sent { stored, facts, mode }));
+        if over {
+            self.done(job, retries);
         }
+        Ok(())
+    }
+
+    fn put<'a>(&self, job: &'a FileJob, retries: u32, mode: Option<u32>) -> Put<'a> {
+        Put {
+            path: &job.remote,
+            replace: self.replace,
+            ascii: job.ascii,
+            resume: self.settings.resume || retries > 0,
+            mode,
+            progress: self.settings.progress.clone(),
+        }
+    }
+
+    /// Tells of a file that is stored and has its name.
+    fn done(&self, job: &FileJob, retries: u32) {
+        let Some(sent) = &job.stored else { return };
+        let Sent { stored, facts, mode } = &**sent;
+        let done = stored.done();
         let item = Item {
-            url,
+            url: self.url(&job.remote, false),
             local: job.local.clone(),
-            size: Some(size),
+            size: facts.size,
             bytes: done.bytes,
             resumed_from: done.resumed_from,
             retries,
-            modified: done.time_kept.then_some(modified),
-            mode,
+            modified: facts.modified.filter(|_| done.time_kept),
+            mode: *mode,
             verified_by: done.verified_by,
             elapsed: done.elapsed,
             reply: done.reply,
         };
         self.report(job.root, Event::Done(item));
-        Ok(())
     }
 }
 
 fn file_job(root: usize, directory: &Directory, file: &LocalFile, ascii: bool) -> FileJob {
-    let remote = directory.remote.join(&file.name);
-    FileJob { root, local: file.path.clone(), remote, ascii, compare: None, follow: file.through_link }
+    let (remote, size) = (directory.remote.join(&file.name), file.facts.size.unwrap_or(u64::MAX));
+    FileJob {
+        root,
+        local: file.path.clone(),
+        remote,
+        ascii,
+        compare: None,
+        follow: file.through_link,
+        size,
+        stored: None,
+    }
 }
 
 /// Names the ways round a server that refuses the temporary name.
@@ -376,19 +447,6 @@ pub(crate) fn with_way_round(fault: Fault, replace: Replace) -> Fault {
             fault.with_hint("if it is the temporary name that is refused: --in-place uploads under the final one")
         }
         _ => fault,
-    }
-}
-
-/// Sets permission bits; the file is stored already, so a refusal says just that.
-pub(crate) async fn set_mode(client: &mut Client, path: &RemotePath, mode: u32) -> Result<(), Fault> {
-    let words = [format!("CHMOD {mode:04o} ").as_bytes(), &path.argument()].concat();
-    let reply = client.call(&Command::Site(words)).await?;
-    match reply.class() {
-        Class::Transient | Class::Permanent => {
-            let fault = reply.fault("stored, but its mode could not be set: SITE CHMOD", Kind::Unsupported);
-            Err(Fault { kind: if fault.temporary() { fault.kind } else { Kind::Unsupported }, ..fault })
-        }
-        _ => Ok(()),
     }
 }
 
