@@ -1,20 +1,47 @@
 #!/usr/bin/env python3
-"""Called by mail-queue.sh: DISK COUNT PEER_ENV POSTFIX_ROOT. Measures wall time from the first byte sent to the last message
+"""Called by mail-queue.sh: DISK COUNT PEER_ENV POSTFIX_ROOT NULLMAILER_ROOT. Measures wall time from the first byte sent to the last message
 taken, and the CPU time of every process of the system under test (not of source and sink)."""
 
+import atexit
 import os
 import re
 import shutil
 import signal
 import socket
+import sqlite3
 import statistics
 import subprocess
 import sys
 import time
 
-disk, count, env, root = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(), sys.argv[4]
+disk, count, env, root, nullmailer_root = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(), sys.argv[4], sys.argv[5]
 rounds = int(os.environ.get("ROUNDS", "3"))
 tick = os.sysconf("SC_CLK_TCK")
+here = os.path.dirname(os.path.abspath(__file__))
+children = []
+
+
+def child(argv, **how):
+    """A process that does not outlive this one, however it ends."""
+    process = subprocess.Popen(argv, **how)
+    children.append(process)
+    return process
+
+
+def end_children():
+    for process in children:
+        if process.poll() is None:
+            process.terminate()
+    for process in children:
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+atexit.register(end_children)
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
 
 
 def free_port():
@@ -30,7 +57,7 @@ def wait_port(port):
             return
         except OSError:
             time.sleep(0.01)
-    sys.exit(f"nothing on port {port}")
+    raise OSError(f"nothing on port {port}")
 
 
 def fdatasync_p50():
@@ -74,7 +101,7 @@ class Sink:
     def __init__(self):
         self.port = free_port()
         self.log = open(os.path.join(disk, "sink.log"), "w+")
-        self.process = subprocess.Popen(env + ["smtp-sink", *(["-u", "nobody"] if os.getuid() == 0 else []), "-c", f"127.0.0.1:{self.port}", "1000"],
+        self.process = child(env + ["smtp-sink", *(["-u", "nobody"] if os.getuid() == 0 else []), "-c", f"127.0.0.1:{self.port}", "1000"],
                                         stdout=self.log, stderr=subprocess.DEVNULL)
         wait_port(self.port)
 
@@ -102,7 +129,7 @@ def source(port, sessions, messages, *more):
 
 
 def start(argv):
-    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = child(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     url = process.stdout.readline()
     if not url:
         sys.exit(process.stderr.read())
@@ -112,7 +139,7 @@ def start(argv):
 def ours(sink):
     queue = os.path.join(disk, "ours")
     serve, port = start(["smtpserve", "--listen", "127.0.0.1:0", "--relay-from", "127.0.0.0/8", "--queue-dir", queue])
-    run = subprocess.Popen(["mailq-run", "--watch", "--queue-dir", queue, "--helo", "bench.test", "--route",
+    run = child(["mailq-run", "--watch", "--queue-dir", queue, "--helo", "bench.test", "--route",
                             f"*=smtp://127.0.0.1:{sink.port}"])
     time.sleep(0.2)
     def stop():
@@ -124,12 +151,10 @@ def ours(sink):
 
 
 def postfix(sink):
-    base = os.path.join(disk, "postfix")
+    base, port = os.path.join(disk, "postfix"), free_port()
     shutil.rmtree(base, ignore_errors=True)
-    port = free_port()
-    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../tests/interop/postfix.sh")
-    master = subprocess.Popen(["sh", script, root if os.path.exists(f"{root}/.complete") else "/", base, str(port),
-                               "myhostname=bench.test", f"relayhost=[127.0.0.1]:{sink.port}"], stdout=subprocess.DEVNULL)
+    master = child(["sh", os.path.join(here, "../tests/interop/postfix.sh"), root, base, str(port),
+                    f"relayhost = [127.0.0.1]:{sink.port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_port(port)
     def stop():
         master.send_signal(signal.SIGTERM)
@@ -199,7 +224,7 @@ def main():
         for name, system in systems:
             try:
                 results[name].append(end_to_end(system))
-            except (OSError, subprocess.SubprocessError, SystemExit, LookupError) as error:
+            except (OSError, subprocess.SubprocessError, LookupError) as error:
                 print(f"{name}: left out: {error}", file=sys.stderr)
                 results[name].append(None)
     figures = {name: [statistics.median(run[i] for run in runs) for i in range(3)]
@@ -216,20 +241,104 @@ def main():
         mine, theirs = median([a for a, _ in pairs]), median([b for _, b in pairs])
         if mine:
             print(f"| {connections} | {mine:.3f} | {count / mine:,.0f} | {theirs:.3f} | {theirs / mine:.2f} |")
-    queue, each = os.path.join(disk, "loop"), 200
-    script = f"i=0; while [ $i -lt {each} ]; do smtpsend --queue --queue-dir {queue} -q --from a@a.test --to b@b.test --subject x --body {disk}/text; i=$((i+1)); done"
+    print(f"\n### One message queued by one process, in a shell loop of {EACH}; fdatasync now p50 {fdatasync_p50():.2f} ms\n")
+    print("| what | median ms | x nullmailer-inject |")
+    print("|---|---|---|")
+    pairs = [(loop(), nullmailer()) for _ in range(rounds)]
+    mine, theirs = median([a for a, _ in pairs]), median([b for _, b in pairs])
+    if theirs:
+        print(f"| nullmailer-inject | {theirs:.2f} | 1.00 |")
+    if mine:
+        print(f"| smtpsend --queue | {mine:.2f} | {f'{mine / theirs:.2f}' if theirs else '-'} |")
+    if os.environ.get("MILLION") != "0":
+        million()
+
+
+EACH = 200
+
+
+def shell_loop(command, *prefix):
+    script = f"i=0; while [ $i -lt {EACH} ]; do {command} || exit 1; i=$((i+1)); done"
+    begun = time.perf_counter()
+    ended = subprocess.run([*prefix, "sh", "-c", script])
+    return (time.perf_counter() - begun) / EACH * 1000 if ended.returncode == 0 else None
+
+
+def loop():
+    queue = os.path.join(disk, "loop")
     with open(f"{disk}/text", "w") as file:
         file.write("hello\n")
-    times = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        if subprocess.run(["sh", "-c", script]).returncode != 0:
-            times.append(None)
-            break
-        times.append((time.perf_counter() - begun) / each * 1000)
-        shutil.rmtree(queue, ignore_errors=True)
-    if median(times):
-        print(f"\n`smtpsend --queue` in a shell loop: {median(times):.2f} ms each")
+    took = shell_loop(f"smtpsend --queue --queue-dir {queue} -q --from a@a.test --to b@b.test --subject x --body {disk}/text")
+    shutil.rmtree(queue, ignore_errors=True)
+    return took
+
+
+def nullmailer():
+    """Its paths are fixed: it runs in a mount namespace of its own, with its spool on the disk that is measured."""
+    if not nullmailer_root:
+        return None
+    spool = os.path.join(disk, "spool")
+    for folder in ("queue", "tmp", "failed"):
+        os.makedirs(f"{spool}/nullmailer/{folder}")
+    subprocess.run(["chown", "-R", "mail", spool], check=True)
+    mounts = f"mount --bind {spool} /var/spool && mount -t overlay overlay -o lowerdir={nullmailer_root}/usr/sbin:/usr/sbin /usr/sbin"
+    took = shell_loop(f"{nullmailer_root}/usr/bin/nullmailer-inject -f a@a.test b@b.test < {disk}/text", "unshare", "-m", "sh", "-c",
+                      f'{mounts} && exec "$@"', "-")
+    shutil.rmtree(spool)
+    return took
+
+
+def million():
+    """A million queued messages, copied from one of ours inside the database."""
+    queue = os.path.join(disk, "million")
+    subprocess.run(["smtpsend", "--queue", "--queue-dir", queue, "-q", "--from", "a@a.test", "--to", "b@b.test", "--subject", "x",
+                    "--body", f"{disk}/text"], check=True)
+    db = sqlite3.connect(f"{queue}/queue.db")
+    db.execute("PRAGMA synchronous = off")
+    new = dict(message="m.id + n.x * 1024", domain="'d' || (n.x % 1000) || '.test'", lane="n.x % 64", id="m.id + n.x * 1024",
+               address="'user' || n.x || '@d' || (n.x % 1000) || '.test'",
+               last_reply="CASE WHEN n.x % 10 = 0 THEN '451 4.7.1 greylisted, come back in ' || n.x || ' s' ELSE '452 4.2.2 mailbox full' END")
+    for table, key in (("message", "id"), ("body", "id"), ("recipient", "message")):
+        columns = [row[1] for row in db.execute(f"PRAGMA table_info({table})")]
+        values = ", ".join(new.get(c, f"m.{c}") if (c == key or table == "recipient") else f"m.{c}" for c in columns)
+        values = values.replace("m.id + n.x", f"m.{key} + n.x")
+        db.execute(f"WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 999999) "
+                   f"INSERT INTO {table} ({', '.join(columns)}) SELECT {values} FROM n, {table} m")
+    db.commit()
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+    print("\n### A million queued messages\n")
+    print("| what | median s | RSS MiB |")
+    print("|---|---|---|")
+    listings = [("--count", []), ("--summary", []), ("--count", ["--domain", "d7.test"]), ("--count", ["--reason", "greylisted"]),
+                ("--count", ["--recipient", "user77@d77.test"]), ("--count", ["--sender", "nobody@a.test"]),
+                ("--count", ["--state", "held"]), ("--count", ["--older-than", "1d"])]
+    for what, more in listings:
+        runs = [measured(["mailq-ls", what, *more, "--queue-dir", queue]) for _ in range(max(rounds, 3))]
+        print(f"| mailq-ls {' '.join([what, *more])} | {median([r[0] for r in runs]):.3f} | {max(r[1] for r in runs):.0f} |")
+    sink = Sink()
+    begun = time.perf_counter()
+    run = child(["mailq-run", "--queue-dir", queue, "--helo", "bench.test", "--route", f"*=smtp://127.0.0.1:{sink.port}"],
+                stderr=subprocess.DEVNULL)
+    first = None
+    while first is None and time.perf_counter() - begun < 60:
+        if sink.taken() > 0:
+            first = time.perf_counter() - begun
+        time.sleep(0.002)
+    time.sleep(2)
+    peak = int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{run.pid}/status").read()).group(1)) / 1024
+    run.terminate()
+    run.wait(30)
+    sink.end()
+    print(f"| mailq-run, its first delivery; RSS after two more seconds | {first if first else -1:.3f} | {peak:.0f} |")
+    shutil.rmtree(queue)
+
+
+def measured(argv):
+    begun = time.perf_counter()
+    process = subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    _, _, usage = os.wait4(process.pid, 0)
+    return time.perf_counter() - begun, usage.ru_maxrss / 1024
 
 
 main()

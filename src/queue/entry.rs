@@ -192,6 +192,18 @@ impl fmt::Display for Time {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct QueueId(pub i64);
 
+impl QueueId {
+    /// The first id of this microsecond since 1970; ten bits below it are random.
+    pub const fn at_micros(micros: i64) -> QueueId {
+        QueueId(micros << 10)
+    }
+
+    /// When it was given.
+    pub const fn time(self) -> Time {
+        Time((self.0 >> 10) / 1000)
+    }
+}
+
 /// Digits of a queue id: lower-case base 32 without i, l, o and u, so that ids sort as text and read aloud well.
 const DIGITS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 /// Length of a queue id as text: 13 digits of 5 bits hold 63 bits.

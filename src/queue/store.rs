@@ -31,7 +31,8 @@ pub trait QueueStore: Send + Sync {
     /// `after`, in the order of their names. An empty answer ends the listing.
     fn destinations(&self, after: Option<String>, wanted: Filter) -> Answer<'_, Vec<Destination>>;
 
-    /// Leases up to `limit` recipients of one destination that are due, first due first, as units of one message each.
+    /// Leases up to `limit` recipients of one destination that are due, as units of one message each: senders in turn, of
+    /// each the first due first, so that one sender's thousands do not keep another's one message waiting.
     /// Their attempt counters have risen when this answers.
     fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>>;
 
@@ -125,9 +126,6 @@ pub struct Claim {
     pub now: Time,
     /// At most this many recipients.
     pub limit: usize,
-    /// The last first: asked for in turn with the usual order where more waits than one claim takes, so that one sender's
-    /// thousands do not keep another's one message waiting.
-    pub newest_first: bool,
     /// Only these.
     pub wanted: Filter,
 }

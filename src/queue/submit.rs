@@ -150,7 +150,6 @@ mod tests {
                 due_until: Time(i64::MAX),
                 now: Time(0),
                 limit: 9,
-                newest_first: false,
                 wanted: Filter::default(),
             };
             let unit = store.claim(claim).await.unwrap().remove(0);

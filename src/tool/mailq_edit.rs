@@ -238,7 +238,7 @@ async fn bounce_now(store: &SqliteStore, entries: &[Entry]) -> Result<Edited, Fa
             let now = now();
             store.edit(wanted.clone(), Change::Hold).await?;
             store.edit(wanted.clone(), Change::Release(now)).await?;
-            let claim = Claim { domain, due_until: now, now, limit: MAX_BATCH, newest_first: false, wanted };
+            let claim = Claim { domain, due_until: now, now, limit: MAX_BATCH, wanted };
             for unit in store.claim(claim).await? {
                 let attempt = Attempt { at: now, reply: "returned by the operator".to_owned(), ..Attempt::default() };
                 let reported = |recipient: &UnitRecipient| Reported {

@@ -122,7 +122,6 @@ impl Driver {
             due_until: Time(i64::MAX),
             now: now(),
             limit: 4,
-            newest_first: false,
             wanted: Filter::default(),
         };
         for unit in store.claim(claim).await.unwrap() {

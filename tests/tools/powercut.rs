@@ -66,14 +66,8 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
             }
             3 | 4 => {
                 let domain = "b.test".to_owned();
-                let claim = Claim {
-                    domain,
-                    due_until: Time(i64::MAX),
-                    now: now(),
-                    limit: 2,
-                    newest_first: false,
-                    wanted: Filter::default(),
-                };
+                let claim =
+                    Claim { domain, due_until: Time(i64::MAX), now: now(), limit: 2, wanted: Filter::default() };
                 for unit in store.claim(claim).await.unwrap_or_default() {
                     let lease = unit.recipients[0].lease.clone();
                     let later = Outcome::Deferred {

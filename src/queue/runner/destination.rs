@@ -17,8 +17,11 @@ use crate::relay::deliver::{Lane, undelivered};
 use crate::relay::route::{Hop, Target};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 
-/// Recipients claimed at a time.
-const CLAIM: usize = 128;
+/// Recipients claimed at first, and at most at a time.
+const FIRST_CLAIM: usize = 16;
+const MAX_CLAIM: usize = 128;
+/// What is claimed should last about so long: less leaves the connection idle, more keeps other senders waiting.
+const CLAIM_LASTS: Duration = Duration::from_millis(500);
 /// Connections to begin with.
 const FIRST_WINDOW: f64 = 2.0;
 /// How long a connection without work is kept in watch mode.
@@ -31,14 +34,23 @@ pub(super) struct Destination {
     work: Notify,
     /// Tells the destination that another worker may be of use.
     grow: Notify,
-    /// Leased, not yet given to a worker. Locked over a claim, so that one worker asks at a time.
-    ready: tokio::sync::Mutex<VecDeque<Unit>>,
+    /// Leased, not yet given to a worker.
+    ready: Mutex<VecDeque<Unit>>,
+    /// Held over a claim: one at a time.
+    claiming: tokio::sync::Mutex<Claims>,
+    /// A claim in the background is under way, or would find nothing.
+    enough: AtomicBool,
     state: Mutex<State>,
     finished: AtomicBool,
-    /// The next claim takes the newest first.
-    turn: AtomicBool,
     /// When the next message may begin, where there is a rate.
     next_begin: tokio::sync::Mutex<Option<tokio::time::Instant>>,
+}
+
+/// How claims follow each other.
+struct Claims {
+    /// Recipients that the next one takes.
+    limit: usize,
+    last: std::time::Instant,
 }
 
 #[derive(Default)]
@@ -58,10 +70,11 @@ impl Destination {
             domain,
             work: Notify::new(),
             grow: Notify::new(),
-            ready: tokio::sync::Mutex::default(),
+            ready: Mutex::default(),
+            claiming: tokio::sync::Mutex::new(Claims { limit: FIRST_CLAIM, last: std::time::Instant::now() }),
+            enough: AtomicBool::new(false),
             state: Mutex::new(State { window: FIRST_WINDOW, ..State::default() }),
             finished: AtomicBool::new(false),
-            turn: AtomicBool::new(false),
             next_begin: tokio::sync::Mutex::default(),
         }
     }
@@ -79,6 +92,10 @@ impl Destination {
     /// True when it takes no new work any more.
     pub(super) fn is_finished(&self) -> bool {
         self.finished.load(Ordering::Acquire)
+    }
+
+    fn ready(&self) -> std::sync::MutexGuard<'_, VecDeque<Unit>> {
+        self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -99,7 +116,7 @@ impl Destination {
         workers.spawn(Arc::clone(&self).work(Arc::clone(&run), hops.clone(), due_until));
         loop {
             let more = {
-                let waiting = self.ready.lock().await.len();
+                let waiting = self.ready().len();
                 let mut state = self.state();
                 let more = state.verdict.is_none()
                     && waiting > 0
@@ -117,46 +134,82 @@ impl Destination {
                 () = self.grow.notified() => {}
             }
         }
+        // A claim in the background ends first.
+        let _claiming = self.claiming.lock().await;
         self.finished.store(true, Ordering::Release);
         // Workers that gave up may have left something.
-        let left: Vec<Unit> = self.ready.lock().await.drain(..).collect();
+        let left: Vec<Unit> = self.ready().drain(..).collect();
         left.into_iter().for_each(|unit| run.give_back(&unit));
         run.changed.notify_one();
     }
 
-    /// The next unit: one that is ready, or the first of a new claim. None: nothing is due.
-    async fn next(&self, run: &Run, due_until: Option<Time>) -> Option<Unit> {
-        let mut ready = self.ready.lock().await;
-        if run.stopping() {
-            return None;
+    /// The next unit: one that is ready, or the first of a new claim. None: nothing is due. Before the last one is taken, the
+    /// next claim is on its way.
+    async fn next(self: &Arc<Self>, run: &Arc<Run>, due_until: Option<Time>) -> Option<Unit> {
+        loop {
+            if run.stopping() {
+                return None;
+            }
+            let (unit, left) = {
+                let mut ready = self.ready();
+                (ready.pop_front(), ready.len())
+            };
+            if unit.is_none() {
+                if !self.claim(run, due_until).await {
+                    return None;
+                }
+                continue;
+            }
+            if left < FIRST_CLAIM && !self.enough.swap(true, Ordering::AcqRel) {
+                let (this, run) = (Arc::clone(self), Arc::clone(run));
+                tokio::spawn(async move {
+                    this.claim(&run, due_until).await;
+                });
+            }
+            return unit;
         }
-        if let Some(unit) = ready.pop_front() {
-            return Some(unit);
+    }
+
+    /// Claims more, unless somebody else just did; false when there is nothing.
+    async fn claim(&self, run: &Run, due_until: Option<Time>) -> bool {
+        let mut claims = self.claiming.lock().await;
+        if self.is_finished() || self.ready().len() >= FIRST_CLAIM {
+            self.enough.store(false, Ordering::Release);
+            return true;
         }
+        // As much as goes in a while.
+        claims.limit = match claims.last.elapsed() < CLAIM_LASTS {
+            true => (claims.limit * 2).min(MAX_CLAIM),
+            false => (claims.limit / 2).max(FIRST_CLAIM),
+        };
+        claims.last = std::time::Instant::now();
         let now = run.now();
         let claim = Claim {
             domain: self.domain.clone(),
             due_until: due_until.unwrap_or(now),
             now,
-            limit: CLAIM,
-            newest_first: self.turn.load(Ordering::Relaxed),
+            limit: claims.limit,
             wanted: run.options.wanted.clone(),
         };
         match run.store.claim(claim).await {
             Ok(units) => {
                 run.leased(&units);
-                let full = units.iter().map(|unit| unit.recipients.len()).sum::<usize>() >= CLAIM;
-                self.turn.store(full && !self.turn.load(Ordering::Relaxed), Ordering::Relaxed);
-                ready.extend(units.into_iter().flat_map(by_route));
-                if ready.len() > 1 {
+                let full = units.iter().map(|unit| unit.recipients.len()).sum::<usize>() >= claims.limit;
+                self.enough.store(!full, Ordering::Release);
+                let waiting = {
+                    let mut ready = self.ready();
+                    ready.extend(units.into_iter().flat_map(by_route));
+                    ready.len()
+                };
+                if waiting > 1 {
                     self.work.notify_waiters();
                     self.grow.notify_one();
                 }
-                ready.pop_front()
+                waiting > 0
             }
             Err(fault) => {
                 run.trouble(fault);
-                None
+                false
             }
         }
     }
@@ -192,7 +245,7 @@ impl Destination {
                 self.by_own_route(&run, unit, &commit, &leases).await;
                 continue;
             }
-            upcoming = self.peek(&run).await;
+            upcoming = self.peek(&run);
             let envelope = submit::envelope(&unit);
             let content = Queued::of(&unit);
             let next = upcoming.as_ref().map(|unit| (submit::envelope(unit), Queued::of(unit)));
@@ -209,9 +262,11 @@ impl Destination {
             drop(permit);
             if delivery.unreachable && self.others_get_through(proven) {
                 // The server has enough connections: the message goes by another worker, this one ends.
-                let mut ready = self.ready.lock().await;
-                upcoming.into_iter().for_each(|unit| ready.push_front(unit));
-                ready.push_front(unit);
+                {
+                    let mut ready = self.ready();
+                    upcoming.into_iter().for_each(|unit| ready.push_front(unit));
+                    ready.push_front(unit);
+                }
                 self.leave(proven, true);
                 lane.quit().await;
                 return;
@@ -248,8 +303,8 @@ impl Destination {
 
     /// Another unit for the same worker, so that its first commands go out behind the message before it; only when there
     /// is enough for everybody.
-    async fn peek(&self, run: &Run) -> Option<Unit> {
-        let mut ready = self.ready.lock().await;
+    fn peek(&self, run: &Run) -> Option<Unit> {
+        let mut ready = self.ready();
         let enough = ready.len() > self.state().workers && !run.stopping();
         let plain = ready.front().is_some_and(|unit| unit.recipients.iter().all(|one| one.route.is_none()));
         if enough && plain { ready.pop_front() } else { None }

@@ -32,7 +32,9 @@ use crate::relay::route::{Hop, MailDns, Routing, Target};
 /// Destinations that are served at the same time.
 const MAX_DESTINATIONS: usize = 500;
 /// Settlements that are recorded together.
-const MAX_RECORDED: usize = 256;
+const MAX_RECORDED: usize = 64;
+/// How long an outcome waits for others, to be recorded with them.
+const RECORD_WITHIN: Duration = Duration::from_millis(5);
 /// A watching runner looks at least so often by itself: another runner may have died.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -211,6 +213,13 @@ async fn record(
     let mut summary = Summary::default();
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, MAX_RECORDED).await > 0 {
+        let until = tokio::time::Instant::now() + RECORD_WITHIN;
+        while batch.len() < MAX_RECORDED {
+            let room = MAX_RECORDED - batch.len();
+            if !matches!(tokio::time::timeout_at(until, waiting.recv_many(&mut batch, room)).await, Ok(1..)) {
+                break;
+            }
+        }
         let (settlements, tried): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
         let outcomes: Vec<Vec<(Lease, Outcome)>> =
             settlements.iter().map(|settlement: &Settlement| settlement.outcomes.clone()).collect();

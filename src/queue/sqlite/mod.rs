@@ -21,7 +21,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,7 +36,7 @@ use crate::queue::store::{
 };
 
 use owner::Owner;
-use writer::Writer;
+use writer::{Log, Writer};
 
 /// Folder of bodies that are too large for the database.
 const BODIES: &str = "body";
@@ -76,6 +76,8 @@ struct Shared {
     setting_up: Mutex<()>,
     last_id: AtomicI64,
     bodies: AtomicU64,
+    /// Which sender a claim begins with.
+    turn: AtomicUsize,
     /// Our outcomes may be ahead of the disk.
     running: AtomicBool,
     wake: wake::Wake,
@@ -86,6 +88,7 @@ impl SqliteStore {
     pub fn open(place: &Path, usage: Use) -> Result<SqliteStore, Fault> {
         place::check_local(place)?;
         let at = |error: io::Error| Fault::local(place.display(), &error);
+        let log = Log::new(place).map_err(at)?;
         let connection = open_or_make(place, usage)?;
         let shared = Shared {
             place: place.to_owned(),
@@ -93,10 +96,11 @@ impl SqliteStore {
             setting_up: Mutex::new(()),
             last_id: AtomicI64::new(0),
             bodies: AtomicU64::new(0),
+            turn: AtomicUsize::new(0),
             running: AtomicBool::new(false),
             wake: wake::Wake::open(place).map_err(at)?,
         };
-        let writer = Writer::start(connection).map_err(at)?;
+        let writer = Writer::start(connection, log).map_err(at)?;
         Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer: writer.into(), usage })
     }
 
@@ -175,7 +179,7 @@ impl Shared {
     /// A fresh id: microseconds and ten random bits, rising within the process. The key of the table is the final judge.
     fn next_id(&self) -> QueueId {
         let random = getrandom::u32().map_or(0, |bits| i64::from(bits & 1023));
-        let candidate = (now_us() << 10) | random;
+        let candidate = QueueId::at_micros(now_us()).0 | random;
         let previous = self.last_id.fetch_max(candidate, Ordering::AcqRel);
         if previous < candidate {
             return QueueId(candidate);
@@ -332,10 +336,9 @@ impl Shared {
         }
     }
 
-    /// Syncs what was committed without a sync. Only SQLite's locks on the index of the log matter to POSIX, and they are
-    /// on another file: opening and closing this one drops none of them.
+    /// Syncs what was committed without a sync.
     fn sync_log(&self) -> io::Result<()> {
-        File::open(self.place.join(format!("{}-wal", schema::DATABASE)))?.sync_data()
+        File::open(self.place.join(schema::LOG))?.sync_data()
     }
 
     /// Removes bodies that belong to no message and whose owner is dead, then the files of dead owners. In this order: the
@@ -376,11 +379,17 @@ fn open_or_make(place: &Path, usage: Use) -> Result<Connection, Fault> {
             match schema::layout(&connection).map_err(sql)? {
                 schema::Layout::Ready => return Ok(connection),
                 schema::Layout::Foreign(version) => {
-                    let detail = format!("{}: layout {version} is not this applayer's", place.display());
+                    let detail = format!(
+                        "{}: the queue has layout {version}, this applayer has {}: empty it with the version that made it",
+                        place.display(),
+                        schema::VERSION
+                    );
                     return Err(Fault::new(Kind::Config, detail));
                 }
                 schema::Layout::Unnamed if setting_up.is_some() => {
-                    // The directory's own name and those in it survive a power cut before anything is promised.
+                    // The log has a name from its first page on. The directory's own name and those in it survive a power
+                    // cut before anything is promised.
+                    schema::touch(&connection).map_err(sql)?;
                     for folder in std::path::absolute(place).map_err(at)?.ancestors() {
                         match File::open(folder) {
                             Ok(folder) => folder.sync_all().map_err(at)?,

@@ -21,16 +21,15 @@ pub(super) struct Where {
 }
 
 impl Where {
-    /// Adds the filter's fields.
+    /// Adds the filter's fields, save the text of the reply: that there is a reply.
     pub(super) fn add(&mut self, filter: &Filter) {
         self.any("r.message", filter.ids.iter().map(|id| id.0));
         self.any("lower(m.sender)", filter.senders.iter().map(|text| text.to_lowercase()));
         self.any("lower(r.address)", filter.recipients.iter().map(|text| text.to_lowercase()));
         self.any("r.domain", filter.domains.iter().map(|text| text.to_lowercase()));
         self.any("r.state", filter.states.iter().map(|state| write::number(*state)));
-        if let Some(reason) = &filter.reason {
-            let name = self.bind(reason.to_lowercase());
-            self.and(&format!("instr(lower(r.last_reply), {name}) > 0"));
+        if filter.reason.is_some() {
+            self.and("r.last_reply IS NOT NULL");
         }
         if let Some(time) = filter.created_until {
             let name = self.bind(time.0);
@@ -60,7 +59,15 @@ impl Where {
         name
     }
 
-    pub(super) fn and(&mut self, condition: &str) {
+    /// The reply as well, where a limit follows and rows cannot be left out afterwards (see [`Reason`]).
+    pub(super) fn add_reason(&mut self, filter: &Filter) {
+        if let Some(reason) = &filter.reason {
+            let name = self.bind(reason.to_ascii_lowercase());
+            self.and(&format!("instr(lower(r.last_reply), {name}) > 0"));
+        }
+    }
+
+    fn and(&mut self, condition: &str) {
         if !self.text.is_empty() {
             self.text.push_str(" AND ");
         }
@@ -73,34 +80,54 @@ impl Where {
     }
 }
 
-/// Destinations with something queued, by skipping from one name to the next in the index.
+/// Destinations with something queued, by skipping from one name to the next in the index, and from lane to lane in each.
 pub(super) fn destinations(
     db: &Connection,
     after: Option<&str>,
     wanted: &Filter,
 ) -> rusqlite::Result<Vec<Destination>> {
     let mut next = db.prepare_cached(
-        "SELECT domain, due FROM recipient INDEXED BY recipient_due
-         WHERE state = 0 AND domain > ? ORDER BY domain, due LIMIT 1",
+        "SELECT domain, due, lane FROM recipient INDEXED BY recipient_due
+         WHERE state = 0 AND domain > ? ORDER BY domain, lane, due LIMIT 1",
     )?;
     let mut first = db.prepare_cached(
-        "SELECT domain, due FROM recipient INDEXED BY recipient_due WHERE state = 0 ORDER BY domain, due LIMIT 1",
+        "SELECT domain, due, lane FROM recipient INDEXED BY recipient_due WHERE state = 0 ORDER BY domain, lane, due LIMIT 1",
     )?;
-    let destination = |row: &Row<'_>| Ok(Destination { domain: row.get(0)?, due: Time(row.get(1)?) });
+    let destination = |row: &Row<'_>| {
+        let lane: i64 = row.get(2)?;
+        Ok((Destination { domain: row.get(0)?, due: Time(row.get(1)?) }, lane))
+    };
     let mut found: Vec<Destination> = Vec::new();
-    let mut looked = 0;
     let mut last = after.map(str::to_owned);
-    while looked < MAX_BATCH {
+    while found.len() < MAX_BATCH {
         let row = match &last {
             Some(last) => next.query_row([last], destination).optional()?,
             None => first.query_row([], destination).optional()?,
         };
-        let Some(row) = row else { break };
+        let Some((mut row, lane)) = row else { break };
         last = Some(row.domain.clone());
         if wanted.domains.is_empty() || wanted.domains.iter().any(|domain| domain.eq_ignore_ascii_case(&row.domain)) {
-            looked += 1;
+            for (_, due) in lanes(db, &row.domain, lane)? {
+                row.due = row.due.min(due);
+            }
             found.push(row);
         }
+    }
+    Ok(found)
+}
+
+/// The lanes of a destination after `lane` in which something is queued, and when the first of each is due.
+pub(super) fn lanes(db: &Connection, domain: &str, mut lane: i64) -> rusqlite::Result<Vec<(i64, Time)>> {
+    let mut next = db.prepare_cached(
+        "SELECT lane, due FROM recipient INDEXED BY recipient_due
+         WHERE state = 0 AND domain = ? AND lane > ? ORDER BY lane, due LIMIT 1",
+    )?;
+    let mut found = Vec::new();
+    while let Some((next, due)) =
+        next.query_row(params![domain, lane], |row| Ok((row.get(0)?, Time(row.get(1)?)))).optional()?
+    {
+        lane = next;
+        found.push((lane, due));
     }
     Ok(found)
 }
@@ -136,7 +163,11 @@ pub(super) fn list(
     values.push((":after", &from));
     let mut rows = statement.query(&values[..])?;
     let mut entries: Vec<Entry> = Vec::new();
+    let reason = Reason::of(wanted);
     while let Some(row) = rows.next()? {
+        if !reason.is_in(row.get_ref(22)?) {
+            continue;
+        }
         let id = QueueId(row.get(0)?);
         if entries.last().is_none_or(|entry| entry.id != id) {
             if entries.len() >= limit {
@@ -187,42 +218,103 @@ fn recipient(row: &Row<'_>) -> rusqlite::Result<EntryRecipient> {
 pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec<(QueueId, u32, State)>> {
     let mut filter = Where::default();
     filter.add(wanted);
-    let statement =
-        format!("SELECT m.id, r.n, r.state FROM {}{} ORDER BY r.message, r.n", tables(wanted), filter.clause());
+    let statement = format!(
+        "SELECT m.id, r.n, r.state, r.last_reply FROM {}{} ORDER BY r.message, r.n",
+        tables(wanted),
+        filter.clause()
+    );
     let mut statement = db.prepare_cached(&statement)?;
     let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
-    statement
-        .query_map(&values[..], |row| Ok((QueueId(row.get(0)?), row.get(1)?, write::state(row.get(2)?))))?
-        .collect()
+    let reason = Reason::of(wanted);
+    let mut rows = statement.query(&values[..])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        if reason.is_in(row.get_ref(3)?) {
+            found.push((QueueId(row.get(0)?), row.get(1)?, write::state(row.get(2)?)));
+        }
+    }
+    Ok(found)
 }
 
 /// Counts by domain and age.
 pub(super) fn summary(db: &Connection, wanted: &Filter, now: Time) -> rusqlite::Result<Vec<DomainAges>> {
+    let mut ages = Ages { now, domains: HashMap::new() };
+    if wanted.is_empty() {
+        // The indexes have the names, and an id has the time in it: no table is read but for what is under way.
+        for part in
+            ["recipient_due WHERE state = 0", "recipient_owner WHERE state = 1", "recipient_held WHERE state = 2"]
+        {
+            let statement = format!("SELECT domain, message FROM recipient INDEXED BY {part}");
+            let mut statement = db.prepare_cached(&statement)?;
+            let mut rows = statement.query([])?;
+            while let Some(row) = rows.next()? {
+                ages.count(row.get_ref(0)?.as_str()?, QueueId(row.get(1)?).time());
+            }
+        }
+        return Ok(ages.sorted());
+    }
     let mut filter = Where::default();
     filter.add(wanted);
     filter.and("r.state < 3");
-    let statement = format!("SELECT r.domain, m.created FROM {}{}", tables(wanted), filter.clause());
+    let statement = format!("SELECT r.domain, m.created, r.last_reply FROM {}{}", tables(wanted), filter.clause());
     let mut statement = db.prepare_cached(&statement)?;
     let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
     let mut rows = statement.query(&values[..])?;
-    let mut domains: HashMap<String, DomainAges> = HashMap::new();
+    let reason = Reason::of(wanted);
     while let Some(row) = rows.next()? {
-        let domain = row.get_ref(0)?.as_str()?;
-        let minutes = now.since(Time(row.get(1)?)).as_secs() / 60;
-        let class = AGES.iter().position(|bound| minutes < *bound).unwrap_or(AGES.len());
-        if !domains.contains_key(domain) {
-            domains.insert(domain.to_owned(), DomainAges { domain: domain.to_owned(), ..DomainAges::default() });
+        if reason.is_in(row.get_ref(2)?) {
+            ages.count(row.get_ref(0)?.as_str()?, Time(row.get(1)?));
         }
-        if let Some(ages) = domains.get_mut(domain) {
+    }
+    Ok(ages.sorted())
+}
+
+/// A summary in the making.
+struct Ages {
+    now: Time,
+    domains: HashMap<String, DomainAges>,
+}
+
+impl Ages {
+    fn count(&mut self, domain: &str, created: Time) {
+        let minutes = self.now.since(created).as_secs() / 60;
+        let class = AGES.iter().position(|bound| minutes < *bound).unwrap_or(AGES.len());
+        if !self.domains.contains_key(domain) {
+            let ages = DomainAges { domain: domain.to_owned(), ..DomainAges::default() };
+            self.domains.insert(domain.to_owned(), ages);
+        }
+        if let Some(ages) = self.domains.get_mut(domain) {
             ages.recipients += 1;
             if let Some(count) = ages.ages.get_mut(class) {
                 *count += 1;
             }
         }
     }
-    let mut domains: Vec<DomainAges> = domains.into_values().collect();
-    domains.sort_by(|one, other| other.recipients.cmp(&one.recipients).then_with(|| one.domain.cmp(&other.domain)));
-    Ok(domains)
+
+    fn sorted(self) -> Vec<DomainAges> {
+        let mut domains: Vec<DomainAges> = self.domains.into_values().collect();
+        domains.sort_by(|one, other| other.recipients.cmp(&one.recipients).then_with(|| one.domain.cmp(&other.domain)));
+        domains
+    }
+}
+
+/// The text that a reply must have, compared without case. Looked for here, row by row in the row's own bytes: SQLite would
+/// copy each of a million replies to fold its case.
+struct Reason(Option<Vec<u8>>);
+
+impl Reason {
+    fn of(filter: &Filter) -> Reason {
+        Reason(filter.reason.as_ref().map(|text| text.to_ascii_lowercase().into_bytes()))
+    }
+
+    fn is_in(&self, reply: ValueRef<'_>) -> bool {
+        let Some(wanted) = &self.0 else { return true };
+        let Ok(Some(reply)) = reply.as_str_or_null() else { return false };
+        let Some(first) = wanted.first() else { return true };
+        let reply = reply.as_bytes();
+        memchr::memchr2_iter(*first, first.to_ascii_uppercase(), reply)
+            .any(|at| reply.get(at..at + wanted.len()).is_some_and(|part| part.eq_ignore_ascii_case(wanted)))
+    }
 }
 
 /// Counts everything, each table once.
@@ -235,7 +327,7 @@ fn count_all(db: &Connection) -> rusqlite::Result<Counts> {
     counts.size_bytes = size as u64;
     counts.queued = one("SELECT count(*) FROM recipient INDEXED BY recipient_due WHERE state = 0")? as u64;
     counts.active = one("SELECT count(*) FROM recipient INDEXED BY recipient_owner WHERE state = 1")? as u64;
-    counts.held = one("SELECT count(*) FROM recipient WHERE state = 2")? as u64;
+    counts.held = one("SELECT count(*) FROM recipient INDEXED BY recipient_held WHERE state = 2")? as u64;
     Ok(counts)
 }
 
@@ -246,14 +338,21 @@ pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<Counts
     }
     let mut filter = Where::default();
     filter.add(wanted);
-    let statement =
-        format!("SELECT r.message, m.size, r.state FROM {}{} ORDER BY r.message", tables(wanted), filter.clause());
+    let statement = format!(
+        "SELECT r.message, m.size, r.state, r.last_reply FROM {}{} ORDER BY r.message",
+        tables(wanted),
+        filter.clause()
+    );
     let mut statement = db.prepare_cached(&statement)?;
     let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
     let mut rows = statement.query(&values[..])?;
     let mut counts = Counts::default();
     let mut last = None;
+    let reason = Reason::of(wanted);
     while let Some(row) = rows.next()? {
+        if !reason.is_in(row.get_ref(3)?) {
+            continue;
+        }
         let id: i64 = row.get(0)?;
         if last != Some(id) {
             last = Some(id);

@@ -8,15 +8,18 @@ use rusqlite::{Connection, OpenFlags};
 
 /// The file of the database in the queue's directory.
 pub(super) const DATABASE: &str = "queue.db";
+/// The file of its log: what is committed, and not yet in the database.
+pub(super) const LOG: &str = "queue.db-wal";
 /// Stands in `user_version`; a later layout gets the next number and a step that leads there.
-const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 /// Stands there until the name of the new database is on the disk.
 const UNNAMED: i64 = -1;
 /// How long a writer waits for another process's batch.
 const BUSY: Duration = Duration::from_secs(60);
 
 /// Bodies have a table of their own, so that listing a million messages reads none of them. Only queued recipients stand
-/// in the index by destination, only active ones in the index by owner: both shrink to nothing with the work.
+/// in the index by destination, only active ones in the index by owner: both shrink to nothing with the work. A lane is a
+/// share of the senders, so that a claim can take from each of them in turn.
 const TABLES: &str = "
 CREATE TABLE message (
   id INTEGER PRIMARY KEY,
@@ -35,6 +38,7 @@ CREATE TABLE recipient (
   n INTEGER NOT NULL,
   state INTEGER NOT NULL,
   domain TEXT NOT NULL,
+  lane INTEGER NOT NULL,
   due INTEGER NOT NULL,
   attempts INTEGER NOT NULL,
   owner INTEGER NOT NULL,
@@ -53,8 +57,9 @@ CREATE TABLE recipient (
   last_reply TEXT,
   PRIMARY KEY (message, n)
 ) WITHOUT ROWID;
-CREATE INDEX recipient_due ON recipient (domain, due) WHERE state = 0;
+CREATE INDEX recipient_due ON recipient (domain, lane, due) WHERE state = 0;
 CREATE INDEX recipient_owner ON recipient (owner) WHERE state = 1;
+CREATE INDEX recipient_held ON recipient (domain) WHERE state = 2;
 CREATE TABLE attempt (
   message INTEGER NOT NULL,
   n INTEGER NOT NULL,
@@ -79,6 +84,8 @@ pub(super) fn open(folder: &Path, pages: u32) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "wal_autocheckpoint", pages)?;
+    // The writer syncs the log itself (see writer.rs); copying it into the database syncs both.
+    connection.pragma_update(None, "synchronous", "normal")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }
@@ -94,6 +101,11 @@ pub(super) fn make(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
+/// Writes something, so that the log is there.
+pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
+    connection.pragma_update(None, "user_version", UNNAMED)
+}
+
 /// The name of the database is on the disk: from now on it may be used.
 pub(super) fn finish(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)
@@ -106,7 +118,7 @@ pub(super) enum Layout {
     Ready,
     /// This version's; its name may not be on the disk yet.
     Unnamed,
-    /// Made by a later applayer, or by another program.
+    /// Made by an earlier or later applayer, or by another program.
     Foreign(i64),
 }
 

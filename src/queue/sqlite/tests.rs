@@ -20,14 +20,7 @@ fn message(sender: &str, to: &[&str], body: &[u8]) -> NewMessage {
 }
 
 fn claim(domain: &str, limit: usize) -> Claim {
-    Claim {
-        domain: domain.to_owned(),
-        due_until: LATER,
-        now: now(),
-        limit,
-        newest_first: false,
-        wanted: Filter::default(),
-    }
+    Claim { domain: domain.to_owned(), due_until: LATER, now: now(), limit, wanted: Filter::default() }
 }
 
 fn bytes(body: &Body) -> Vec<u8> {
@@ -356,18 +349,20 @@ async fn a_summary_counts_by_domain_and_age() {
 }
 
 #[tokio::test]
-async fn the_newest_may_come_first() {
+async fn senders_are_served_in_turn() {
     let (_folder, store) = store();
-    let mut ids = Vec::new();
-    for _ in 0..5 {
-        ids.extend(store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap());
-        std::thread::sleep(Duration::from_millis(2));
-    }
-    let newest = Claim { newest_first: true, ..claim("one", 2) };
-    let mut first: Vec<_> = store.claim(newest).await.unwrap().iter().map(|unit| unit.id).collect();
-    first.sort();
-    assert_eq!(first, ids[3..]);
-    assert_eq!(store.claim(claim("one", 1)).await.unwrap()[0].id, ids[0]);
+    let big = (0..500).map(|_| message("list@a", &["x@one"], b"\r\n"));
+    store.enqueue(big.collect()).await.unwrap();
+    let small = (0..3).map(|i| message(&format!("person{i}@a"), &["x@one"], b"\r\n"));
+    store.enqueue(small.collect()).await.unwrap();
+    store.enqueue((0..500).map(|_| message("list@a", &["x@one"], b"\r\n")).collect()).await.unwrap();
+    let first = store.claim(claim("one", 16)).await.unwrap();
+    assert_eq!(first.len(), 16, "the claim is full");
+    let people = first.iter().filter(|unit| unit.sender.starts_with("person")).count();
+    assert_eq!(people, 3, "each of the small senders has its turn at once");
+    // Whoever has more gets what the others leave.
+    assert_eq!(store.claim(claim("one", 600)).await.unwrap().len(), 600);
+    assert_eq!(store.destinations(None, Filter::default()).await.unwrap().len(), 1);
 }
 
 #[tokio::test]
@@ -376,7 +371,9 @@ async fn claims_take_only_what_is_wanted() {
     let ids = store.enqueue((0..4).map(|i| message(&format!("s{i}@a"), &["x@one"], b"\r\n")).collect()).await.unwrap();
     let mut wanted = claim("one", 10);
     wanted.wanted = Filter { senders: vec!["s2@a".to_owned()], ..Filter::default() };
-    assert_eq!(store.claim(wanted).await.unwrap().iter().map(|unit| unit.id).collect::<Vec<_>>(), [ids[2]]);
+    assert_eq!(store.claim(wanted.clone()).await.unwrap().iter().map(|unit| unit.id).collect::<Vec<_>>(), [ids[2]]);
+    wanted.wanted = Filter { reason: Some("Greylisted".to_owned()), ..Filter::default() };
+    assert!(store.claim(wanted).await.unwrap().is_empty(), "nothing has a reply yet");
     assert_eq!(store.claim(claim("one", 2)).await.unwrap().len(), 2);
     assert_eq!(store.claim(claim("one", 2)).await.unwrap().len(), 1);
 }
@@ -432,11 +429,15 @@ async fn an_enqueue_wakes_those_who_watch() {
 }
 
 #[test]
-fn a_layout_from_the_future_is_refused_and_a_missing_queue_is_none() {
+fn another_layout_is_refused_and_a_missing_queue_is_none() {
     let (folder, store) = store();
     drop(store);
     assert!(SqliteStore::open_existing(&folder.path().join("none"), Use::Brief).unwrap().is_none());
     let connection = Connection::open(folder.path().join(schema::DATABASE)).unwrap();
-    connection.pragma_update(None, "user_version", 99).unwrap();
-    assert_eq!(SqliteStore::open(folder.path(), Use::Brief).unwrap_err().kind, Kind::Config);
+    for version in [1, 99] {
+        connection.pragma_update(None, "user_version", version).unwrap();
+        let refused = SqliteStore::open(folder.path(), Use::Brief).unwrap_err();
+        assert_eq!(refused.kind, Kind::Config);
+        assert!(refused.detail.contains(&format!("layout {version}, this applayer has 2")), "{}", refused.detail);
+    }
 }

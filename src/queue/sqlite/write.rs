@@ -16,6 +16,8 @@ pub(super) const EIGHT_BIT: i64 = 2;
 /// Bits of `recipient.flags`.
 pub(super) const POSSIBLE_DUPLICATE: i64 = 1;
 pub(super) const WARNED: i64 = 2;
+/// Among so many the senders are divided.
+const LANES: u64 = 64;
 /// How often a key that is taken is replaced by the next one.
 const MAX_KEY_TRIES: u32 = 100;
 /// A recipient whose owner died this often waits before it is tried again: a message that kills its runner must not stop
@@ -91,16 +93,18 @@ fn insert(db: &Connection, shared: &Shared, message: &NewMessage, at: Time) -> r
     }
     let state = if message.hold { State::Held } else { State::Queued };
     let mut insert = db.prepare_cached(
-        "INSERT INTO recipient (message, n, state, domain, due, attempts, owner, generation, flags, address, notify, orcpt,
-           route)
-         VALUES (?,?,?,?,?,0,0,0,0,?,?,?,?)",
+        "INSERT INTO recipient (message, n, state, domain, lane, due, attempts, owner, generation, flags, address, notify,
+           orcpt, route)
+         VALUES (?,?,?,?,?,?,0,0,0,0,?,?,?,?)",
     )?;
+    let lane = lane(&message.sender);
     for (n, recipient) in (0_i64..).zip(&message.recipients) {
         insert.execute(params![
             id.0,
             n,
             number(state),
             domain_of(&recipient.address),
+            lane,
             at.0,
             recipient.address,
             recipient.notify,
@@ -111,58 +115,106 @@ fn insert(db: &Connection, shared: &Shared, message: &NewMessage, at: Time) -> r
     Ok(id)
 }
 
+/// The lane of a sender: which [`LANES`]th of all senders it belongs to. A sender that puts the recipient into its own address
+/// after `+` or `=` (VERP) is one sender all the same.
+fn lane(sender: &str) -> i64 {
+    let (local, domain) = sender.rsplit_once('@').unwrap_or((sender, ""));
+    let local = local.split(['+', '=']).next().unwrap_or_default();
+    // FNV-1a; case makes no other sender.
+    let bytes = local.bytes().chain(domain.bytes()).map(|byte| byte.to_ascii_lowercase());
+    let hash =
+        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
+    ((hash >> 32) % LANES) as i64
+}
+
 /// Leases what is due at one destination.
 pub(super) fn claim(db: &Connection, shared: &Shared, owner: u64, claim: &Claim) -> rusqlite::Result<Vec<Unit>> {
-    let mut filter = read::Where::default();
-    filter.add(&claim.wanted);
-    let narrow = if claim.wanted.is_empty() {
-        String::new()
-    } else {
-        format!(" AND EXISTS (SELECT 1 FROM message m WHERE m.id = r.message AND {})", filter.text)
-    };
-    let order = if claim.newest_first { " DESC" } else { "" };
-    let statement = format!(
-        "UPDATE recipient SET state = 1, owner = :owner, generation = generation + 1, attempts = attempts + 1
-         WHERE (message, n) IN (SELECT message, n FROM recipient r INDEXED BY recipient_due
-           WHERE state = 0 AND domain = :domain AND due <= :due{narrow} ORDER BY due{order} LIMIT :limit)
-         RETURNING message, n, generation, attempts, flags, address, notify, orcpt, route"
-    );
-    let mut statement = db.prepare_cached(&statement)?;
-    let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
-    let own = owner as i64;
-    let mut values: Vec<(&str, &dyn rusqlite::ToSql)> =
-        vec![(":owner", &own), (":domain", &claim.domain), (":due", &claim.due_until.0), (":limit", &limit)];
-    values.extend(filter.values());
-    let mut leased = statement
-        .query_map(&values[..], |row| {
-            let lease = Lease {
-                message: QueueId(row.get(0)?),
-                n: row.get(1)?,
-                owner,
-                generation: row.get::<_, i64>(2)? as u64,
-            };
-            let flags: i64 = row.get(4)?;
+    let mut lease = db.prepare_cached(
+        "UPDATE recipient SET state = 1, owner = ?, generation = generation + 1, attempts = attempts + 1
+         WHERE message = ? AND n = ? RETURNING generation, attempts, flags, address, notify, orcpt, route",
+    )?;
+    let mut units: Vec<Unit> = Vec::new();
+    for (message, n) in due(db, shared, claim)? {
+        let recipient = lease.query_row(params![owner as i64, message, n], |row| {
+            let flags: i64 = row.get(2)?;
             Ok(UnitRecipient {
-                lease,
-                attempts: row.get(3)?,
+                lease: Lease { message: QueueId(message), n, owner, generation: row.get::<_, i64>(0)? as u64 },
+                attempts: row.get(1)?,
                 possible_duplicate: flags & POSSIBLE_DUPLICATE != 0,
                 warned: flags & WARNED != 0,
-                address: row.get(5)?,
-                notify: row.get(6)?,
-                orcpt: row.get(7)?,
-                route: row.get(8)?,
+                address: row.get(3)?,
+                notify: row.get(4)?,
+                orcpt: row.get(5)?,
+                route: row.get(6)?,
             })
-        })?
-        .collect::<rusqlite::Result<Vec<UnitRecipient>>>()?;
-    leased.sort_by_key(|recipient| (recipient.lease.message, recipient.lease.n));
-    let mut units: Vec<Unit> = Vec::new();
-    for recipient in leased {
+        })?;
         match units.last_mut() {
             Some(unit) if unit.id == recipient.lease.message => unit.recipients.push(recipient),
             _ => units.push(unit(db, shared, &claim.domain, recipient)?),
         }
     }
     Ok(units)
+}
+
+/// What a claim takes: an equal share from each lane in which something is due, then what is left from those that have more.
+/// By message and recipient.
+fn due(db: &Connection, shared: &Shared, claim: &Claim) -> rusqlite::Result<Vec<(i64, u32)>> {
+    let mut lanes: Vec<i64> = read::lanes(db, &claim.domain, -1)?
+        .into_iter()
+        .filter(|(_, due)| *due <= claim.due_until)
+        .map(|(lane, _)| lane)
+        .collect();
+    if lanes.is_empty() {
+        return Ok(Vec::new());
+    }
+    // With more lanes than the claim has places, each claim begins with another one.
+    let turn = shared.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % lanes.len();
+    lanes.rotate_left(turn);
+    let mut filter = read::Where::default();
+    filter.add(&claim.wanted);
+    filter.add_reason(&claim.wanted);
+    let narrow = if claim.wanted.is_empty() {
+        String::new()
+    } else {
+        format!(" AND EXISTS (SELECT 1 FROM message m WHERE m.id = r.message AND {})", filter.text)
+    };
+    let statement = format!(
+        "SELECT message, n FROM recipient r INDEXED BY recipient_due
+         WHERE state = 0 AND domain = :domain AND lane = :lane AND due <= :due{narrow} ORDER BY due LIMIT :limit OFFSET :offset"
+    );
+    let mut statement = db.prepare_cached(&statement)?;
+    let mut select = |lane: i64, limit: usize, offset: usize| -> rusqlite::Result<Vec<(i64, u32)>> {
+        let (limit, offset) = (limit as i64, offset as i64);
+        let mut values: Vec<(&str, &dyn rusqlite::ToSql)> = vec![
+            (":domain", &claim.domain),
+            (":lane", &lane),
+            (":due", &claim.due_until.0),
+            (":limit", &limit),
+            (":offset", &offset),
+        ];
+        values.extend(filter.values());
+        statement.query_map(&values[..], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+    };
+    let share = claim.limit.div_ceil(lanes.len());
+    let mut found = Vec::new();
+    let mut more = Vec::new();
+    for lane in lanes {
+        let share = share.min(claim.limit - found.len());
+        let part = select(lane, share, 0)?;
+        if part.len() == share {
+            more.push((lane, share));
+        }
+        found.extend(part);
+    }
+    for (lane, taken) in more {
+        let left = claim.limit - found.len();
+        if left == 0 {
+            break;
+        }
+        found.extend(select(lane, left, taken)?);
+    }
+    found.sort_unstable();
+    Ok(found)
 }
 
 fn unit(db: &Connection, shared: &Shared, domain: &str, first: UnitRecipient) -> rusqlite::Result<Unit> {
