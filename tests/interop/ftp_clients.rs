@@ -2,8 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::ftp_servers::{Kind, start};
-use crate::harness::{Done, temp_dir, tool};
+use crate::ftp_servers::{Kind, own, start};
+use crate::harness::{Done, Run, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict};
 use crate::servers::{How, Served};
 
@@ -209,7 +209,19 @@ impl Server {
 
     /// Runs a script of ftpdo.
     pub(crate) fn script(&self, dir: &Path, args: &[&str], script: &str) -> Done {
-        tool("ftpdo").args(&self.extra).args(args).arg(self.url("")).stdin(script).dir(dir).run()
+        self.tool("ftpdo").args(args).arg(self.url("")).stdin(script).dir(dir).run()
+    }
+
+    /// A tool that knows how to log in.
+    pub(crate) fn tool(&self, name: &str) -> Run {
+        tool(name).args(&self.extra)
+    }
+
+    /// Gives what was added to the served folder to the user that the server runs as.
+    pub(crate) fn own(&self) {
+        if matches!(self.kind, Kind::Pure | Kind::Inetutils) {
+            own(&self.root, 1000);
+        }
     }
 
     /// Runs a tool, however it ends.

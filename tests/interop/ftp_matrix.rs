@@ -2,59 +2,66 @@
 
 use std::path::Path;
 
-use crate::ftp_clients::{Server, same_tree, with_server};
+use crate::ftp_clients::{Server, same_tree};
 use crate::ftp_servers::Kind;
-use crate::harness::temp_dir;
-use crate::peers::{Peer, Trial, Verdict};
-use crate::servers::How;
+use crate::peers::{Trial, Verdict};
 
-/// All features of one server, reached in one way.
-macro_rules! rows {
-    ($peer:literal, $label:literal, $kind:expr, $how:expr) => {
-        rows!($peer, $label, $kind, $how,
-            "globs in URLs" => globs,
-            "choosing, sorting, sums" => choosing,
-            "listing by STAT" => by_stat,
-            "mirror here, twice, with rules" => mirror_here,
-            "mirror here, --delete" => mirror_here_delete,
-            "mirror there, twice, --delete" => mirror_there,
-            "continue a part of a file" => continued,
-            "--delete-source, --move-source" => sources,
-            "--mode" => mode,
-            "chmod" => chmod,
-            "touch" => touch,
-            "hash" => hash,
-            "a script; rmdir; raw" => script,
-            "rm -r of links" => links,
-            "mirror there, --delete of links" => mirror_there_links
-        )
+/// Each of these features against every server, in clear text and over TLS.
+macro_rules! every_server {
+    ($($feature:literal => $check:ident),+) => {
+        [
+            $crate::ftp_matrix::rows!("vsftpd", "", Vsftpd, Plain, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("vsftpd", "TLS: ", Vsftpd, Tls, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("pure-ftpd", "", Pure, Plain, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("pure-ftpd", "TLS: ", Pure, Tls, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("proftpd", "", Pro, Plain, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("proftpd", "TLS: ", Pro, Tls, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("python3", "pyftpdlib: ", Python, Plain, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("python3", "pyftpdlib, TLS: ", Python, Tls, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("inetutils-ftpd", "", Inetutils, Plain, $($feature => $check),+),
+        ]
+        .concat()
     };
-    ($peer:literal, $label:literal, $kind:expr, $how:expr, $($feature:literal => $check:ident),+) => {
-        [$(Trial {
+}
+
+/// Features of one server, reached in one way.
+macro_rules! rows {
+    ($peer:literal, $label:literal, $kind:ident, $how:ident, $($feature:literal => $check:ident),+) => {
+        [$($crate::peers::Trial {
             peer: $peer,
             feature: concat!($label, $feature),
-            run: |peer: &Peer| with_server(peer, $kind, $how, &[], |server| {
-                let work = temp_dir();
-                $check(server, work.path())
-            }),
+            run: |peer: &$crate::peers::Peer| {
+                let (kind, how) = ($crate::ftp_servers::Kind::$kind, $crate::servers::How::$how);
+                $crate::ftp_clients::with_server(peer, kind, how, &[], |server| {
+                    let work = $crate::harness::temp_dir();
+                    $check(server, work.path())
+                })
+            },
         }),+]
     };
 }
 
+pub(crate) use {every_server, rows};
+
 /// One row a peer × feature.
 pub(crate) fn trials() -> Vec<Trial> {
-    [
-        rows!("vsftpd", "", Kind::Vsftpd, How::Plain),
-        rows!("vsftpd", "TLS: ", Kind::Vsftpd, How::Tls),
-        rows!("pure-ftpd", "", Kind::Pure, How::Plain),
-        rows!("pure-ftpd", "TLS: ", Kind::Pure, How::Tls),
-        rows!("proftpd", "", Kind::Pro, How::Plain),
-        rows!("proftpd", "TLS: ", Kind::Pro, How::Tls),
-        rows!("python3", "pyftpdlib: ", Kind::Python, How::Plain),
-        rows!("python3", "pyftpdlib, TLS: ", Kind::Python, How::Tls),
-        rows!("inetutils-ftpd", "", Kind::Inetutils, How::Plain),
-    ]
-    .concat()
+    every_server!(
+        "globs in URLs" => globs,
+        "choosing, sorting, sums" => choosing,
+        "listing by STAT" => by_stat,
+        "mirror here, twice, with rules" => mirror_here,
+        "mirror here, --delete" => mirror_here_delete,
+        "mirror there, twice, --delete" => mirror_there,
+        "continue a part of a file" => continued,
+        "--delete-source, --move-source" => sources,
+        "--mode" => mode,
+        "chmod" => chmod,
+        "touch" => touch,
+        "hash" => hash,
+        "a script; rmdir; raw" => script,
+        "rm -r of links" => links,
+        "mirror there, --delete of links" => mirror_there_links
+    )
 }
 
 fn lines(text: &str) -> Vec<&str> {

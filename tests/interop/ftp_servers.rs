@@ -164,7 +164,7 @@ fn modules_of(root: &Path) -> String {
 }
 
 /// Gives a tree to the user that the peer runs as; only root can.
-fn own(root: &Path, uid: u32) {
+pub(crate) fn own(root: &Path, uid: u32) {
     for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             own(&entry.path(), uid);

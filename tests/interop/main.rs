@@ -20,6 +20,7 @@ mod dns_types;
 mod ftp;
 mod ftp_clients;
 mod ftp_matrix;
+mod ftp_mirror;
 mod ftp_server;
 mod ftp_servers;
 #[path = "../tools/harness.rs"]
@@ -42,5 +43,6 @@ fn main() -> std::process::ExitCode {
     ]
     .concat();
     trials.extend(ftp_matrix::trials());
+    trials.extend(ftp_mirror::trials());
     peers::run(&trials)
 }

@@ -70,6 +70,7 @@ pub(crate) struct Run {
     limit: Duration,
     closed_stdout: bool,
     stdout_file: Option<PathBuf>,
+    largest_file: Option<u64>,
 }
 
 impl Run {
@@ -84,6 +85,7 @@ impl Run {
             limit: LIMIT,
             closed_stdout: false,
             stdout_file: None,
+            largest_file: None,
         }
     }
 
@@ -141,8 +143,22 @@ impl Run {
         self
     }
 
+    /// The tool is killed (SIGXFSZ) where a file would grow beyond so many blocks of 512 bytes.
+    pub(crate) fn largest_file(mut self, blocks: u64) -> Run {
+        self.largest_file = Some(blocks);
+        self
+    }
+
     fn command(&self, home: &Path) -> Command {
-        let mut command = Command::new(binary(&self.name));
+        let mut command = match self.largest_file {
+            None => Command::new(binary(&self.name)),
+            Some(blocks) => {
+                let mut command = Command::new("sh");
+                let limited = format!("ulimit -c 0 && ulimit -f {blocks} && exec \"$0\" \"$@\"");
+                command.arg("-c").arg(limited).arg(binary(&self.name));
+                command
+            }
+        };
         command.args(&self.args).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);

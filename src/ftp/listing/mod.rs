@@ -105,6 +105,11 @@ impl Entry {
     }
 }
 
+/// True for what a server that runs `ls` prints instead of a listing where nothing is there.
+pub fn says_missing(line: &[u8]) -> bool {
+    line.trim_ascii_end().ends_with(b": No such file or directory")
+}
+
 /// What a listing is written in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {

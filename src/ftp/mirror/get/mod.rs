@@ -266,6 +266,7 @@ impl Download {
         let url = self.url(&file.path, false);
         let local = file.place.path_of(&file.name);
         if self.settings.dry_run {
+            self.fetched(file, file.facts, true);
             self.report(file.root, Event::Planned(Item::untouched(url, local, file.facts)));
             return Ok(());
         }
@@ -312,9 +313,15 @@ impl Download {
         if !self.single && ledger.known.insert(dir.path().to_owned()) {
             ledger.touched.push(dir.clone());
         }
+        drop(ledger);
+        self.fetched(file, facts, verified);
+    }
+
+    /// Notes a file whose source is to go.
+    fn fetched(&self, file: &FileJob, facts: Facts, verified: bool) {
         if self.after != AfterFetch::Keep {
             let (root, path, below) = (file.root, file.path.clone(), file.below.clone());
-            ledger.fetched.push(Fetched { root, path, below, facts, verified });
+            self.ledger().fetched.push(Fetched { root, path, below, facts, verified });
         }
     }
 

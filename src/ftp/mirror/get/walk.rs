@@ -341,6 +341,7 @@ impl Download {
             }
             if settings.no_clobber && here.as_ref().is_some_and(|dir| dir.exists(&name)) {
                 events.push(Event::LeftOut { target: self.url(&path, false), why: "is there already" });
+                self.count(directory.root, 1);
                 continue;
             }
             let file = FileJob {

@@ -16,7 +16,7 @@ use super::{Compare, Event, Facts, Item, MAX_TREE, Settings};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, Client, time_of};
 use crate::ftp::command::Command;
-use crate::ftp::listing::{Entry, Line};
+use crate::ftp::listing::{Entry, Line, says_missing};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{Class, Reply};
 use crate::ftp::transfer::{self, Put, Replace, Stored, upload, upload_ahead};
@@ -235,6 +235,9 @@ impl Upload {
         };
         let lists = settings.compare != Compare::Never || settings.no_clobber || settings.delete.is_some();
         for (number, directory) in directories.drain(..).enumerate() {
+            if directory.files.is_empty() && settings.delete.is_none() {
+                continue;
+            }
             if lists && !fresh.contains(&number) {
                 jobs.push(Job::Directory { root, directory, ascii });
             } else {
@@ -254,6 +257,8 @@ impl Upload {
     ) -> Result<(), Fault> {
         let (mut there, mut names, mut events) = (HashMap::new(), Vec::new(), Vec::new());
         let (mut count, mut unclear) = (0u64, false);
+        // What is not made yet is empty.
+        let may_miss = self.settings.dry_run || !directory.made;
         let mut each = |line: Line, raw: &[u8]| -> Result<(), Fault> {
             count += 1;
             if count > MAX_TREE {
@@ -265,6 +270,7 @@ impl Upload {
                     there.insert(entry.name.clone(), entry);
                 }
                 Line::Nothing => {}
+                Line::Unknown if may_miss && count == 1 && says_missing(raw) => {}
                 Line::Entry(_) | Line::Unknown => {
                     unclear = true;
                     let shown: Vec<u8> = raw.iter().copied().take(200).collect();
@@ -277,9 +283,7 @@ impl Upload {
         };
         match client.list(&directory.remote, self.settings.way, false, &mut each).await {
             Ok(_) => {}
-            // What is not made yet is empty.
-            Err(fault)
-                if fault.kind == Kind::NoInput && client.usable() && (self.settings.dry_run || !directory.made) => {}
+            Err(fault) if fault.kind == Kind::NoInput && client.usable() && may_miss => {}
             Err(fault) => return Err(fault),
         }
         let jobs = self.decide(client, root, directory, ascii, &there, &mut events).await?;
