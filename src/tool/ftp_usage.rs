@@ -6,7 +6,7 @@ use crate::cli::output::{Record, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Client, Way};
 use crate::ftp::listing::{Entry, Line};
-use crate::ftp::mirror::{MAX_DEPTH, MAX_TREE};
+use crate::ftp::mirror::{Above, MAX_DEPTH, MAX_TREE};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 
 /// A sum.
@@ -54,8 +54,8 @@ impl Usage {
             }
             Some(_) => {}
         }
-        let (mut open, mut seen) = (vec![(path.clone(), 0)], 0u64);
-        while let Some((path, depth)) = open.pop() {
+        let (mut open, mut seen) = (vec![(path.clone(), 0, Above::default())], 0u64);
+        while let Some((path, depth, above)) = open.pop() {
             if depth > MAX_DEPTH {
                 return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
             }
@@ -72,7 +72,10 @@ impl Usage {
                 usage.count(&entry);
                 if entry.is_dir() {
                     check_name(&entry.name).map_err(|bad| Fault::new(Kind::BadData, bad.as_str()))?;
-                    open.push((path.join(&entry.name), depth + 1));
+                    // What is inside itself is counted already.
+                    if let Some(above) = above.with(&entry) {
+                        open.push((path.join(&entry.name), depth + 1, above));
+                    }
                 }
                 Ok(())
             };

@@ -174,6 +174,28 @@ fn many_urls_travel_together() {
 }
 
 #[test]
+fn a_tree_of_many_directories_takes_few_descriptors() {
+    let (root, work) = (temp_dir(), temp_dir());
+    for number in 0..300 {
+        Tree::new(root.path()).file(&format!("in/{number}/a"), &number.to_string());
+    }
+    let server = serve(root.path());
+    let run = |name: &str, args: &[&str]| {
+        let done = tool(name).args(args).dir(work.path()).most_open_files(128).run();
+        assert_eq!(done.status, 0, "{done}");
+        summary(&done, "files")
+    };
+    assert_eq!(run("ftpget", &["--json", "-r", "-o", "t", &url(&server, "in/")]), 300);
+    assert_eq!(run("ftpput", &["--json", "-r", "t", &url(&server, "copy/")]), 300);
+    for number in 0..200 {
+        Tree::new(&work.path().join("t")).file(&format!("gone/{number}/a"), "");
+    }
+    let done = ["--json", "-r", "--delete", "-o", "t", &url(&server, "in/")];
+    assert_eq!(run("ftpget", &done), 0);
+    assert!(!work.path().join("t/gone").exists());
+}
+
+#[test]
 fn rules_sizes_and_ages() {
     let (root, _work) = (temp_dir(), temp_dir());
     Tree::new(root.path())

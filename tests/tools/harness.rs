@@ -70,7 +70,7 @@ pub(crate) struct Run {
     limit: Duration,
     closed_stdout: bool,
     stdout_file: Option<PathBuf>,
-    largest_file: Option<u64>,
+    limits: Vec<String>,
 }
 
 impl Run {
@@ -85,7 +85,7 @@ impl Run {
             limit: LIMIT,
             closed_stdout: false,
             stdout_file: None,
-            largest_file: None,
+            limits: Vec::new(),
         }
     }
 
@@ -145,16 +145,22 @@ impl Run {
 
     /// The tool is killed (SIGXFSZ) where a file would grow beyond so many blocks of 512 bytes.
     pub(crate) fn largest_file(mut self, blocks: u64) -> Run {
-        self.largest_file = Some(blocks);
+        self.limits.push(format!("ulimit -c 0 && ulimit -f {blocks}"));
+        self
+    }
+
+    /// The tool may hold so many descriptors.
+    pub(crate) fn most_open_files(mut self, count: u64) -> Run {
+        self.limits.push(format!("ulimit -n {count}"));
         self
     }
 
     fn command(&self, home: &Path) -> Command {
-        let mut command = match self.largest_file {
-            None => Command::new(binary(&self.name)),
-            Some(blocks) => {
+        let mut command = match self.limits.is_empty() {
+            true => Command::new(binary(&self.name)),
+            false => {
                 let mut command = Command::new("sh");
-                let limited = format!("ulimit -c 0 && ulimit -f {blocks} && exec \"$0\" \"$@\"");
+                let limited = format!("{} && exec \"$0\" \"$@\"", self.limits.join(" && "));
                 command.arg("-c").arg(limited).arg(binary(&self.name));
                 command
             }

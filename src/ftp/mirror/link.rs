@@ -1,8 +1,38 @@
-//! Where a symbolic link leads, and whether that is inside the tree. Nothing is asked of a file system: the answer must hold
+//! Where a symbolic link leads, and whether that is inside the tree or round in a circle. Nothing is asked of a file system: the answer must hold
 //! for the side that we write to as well.
+
+use std::sync::Arc;
+
+use crate::ftp::listing::Entry;
 
 /// Why a link is refused.
 pub(super) const LEAVES: &str = "a symbolic link that leads out of the tree";
+/// Why a directory is not entered.
+pub const INSIDE_ITSELF: &str = "a directory that is inside itself";
+
+/// The directories that a walk is in, as MLSD's `unique` fact (RFC 3659, section 7.5.2) tells them apart: servers that show
+/// a link to a directory as a directory list a tree without end, which doubles at each level with two such links.
+#[derive(Debug, Clone, Default)]
+pub struct Above(Option<Arc<Step>>);
+
+#[derive(Debug)]
+struct Step {
+    unique: Vec<u8>,
+    above: Above,
+}
+
+impl Above {
+    /// The same with a directory that is entered; `None` if the walk is in it already.
+    pub fn with(&self, entry: &Entry) -> Option<Above> {
+        let Some(unique) = entry.unique.clone().filter(|_| entry.is_dir()) else { return Some(self.clone()) };
+        let step = |above: &Above| above.0.clone();
+        let mut above = std::iter::successors(step(self), |at| step(&at.above));
+        match above.any(|at| at.unique == unique) {
+            true => None,
+            false => Some(Above(Some(Arc::new(Step { unique, above: self.clone() })))),
+        }
+    }
+}
 
 /// The path, relative to the root, that a link in the directory `inside` (relative to the root, empty for the root itself)
 /// leads to; `None` when that is outside. `root` is the root as the link's own side names it.
@@ -95,6 +125,20 @@ mod tests {
             let found = resolve(root.as_bytes(), inside.as_bytes(), target.as_bytes());
             assert_eq!(found.as_deref(), wanted.map(str::as_bytes), "{root} {inside} {target}");
         }
+    }
+
+    #[test]
+    fn a_directory_inside_itself() {
+        let directory = |unique: Option<&[u8]>| {
+            let unique = unique.map(<[u8]>::to_vec);
+            Entry { unique, ..Entry::new("x", crate::ftp::listing::EntryType::Directory) }
+        };
+        let top = Above::default().with(&directory(Some(b"1"))).unwrap();
+        let inner = top.with(&directory(None)).unwrap().with(&directory(Some(b"2"))).unwrap();
+        assert!(inner.with(&directory(Some(b"1"))).is_none() && inner.with(&directory(Some(b"2"))).is_none());
+        assert!(inner.with(&directory(Some(b"3"))).is_some() && top.with(&directory(Some(b"2"))).is_some());
+        let file = Entry { unique: Some(b"1".to_vec()), ..Entry::new("x", crate::ftp::listing::EntryType::File) };
+        assert!(top.with(&file).is_some(), "two names of a file are no circle");
     }
 
     #[test]

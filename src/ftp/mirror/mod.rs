@@ -20,6 +20,7 @@ use crate::ftp::transfer::Progress;
 
 pub use compare::Compare;
 pub use get::{AfterFetch, Root, Wanted, get};
+pub use link::{Above, INSIDE_ITSELF};
 pub(crate) use put::with_way_round;
 pub use put::{Mode, Offered, Source, put};
 pub use select::{Facts, Rule, Select};

@@ -1,32 +1,61 @@
 //! A local directory that is to be: opened, and made, when something first goes into it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, Weak};
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::transfer::LocalDir;
 
+/// The most directories below one root that are held open. The others are looked up again from the root, so that a tree of
+/// any number of directories takes few descriptors.
+const MAX_OPEN: usize = 32;
+
 /// A directory below a local root. Names below the root are looked up from their parent, never through a link.
 #[derive(Debug)]
 pub(super) struct Place {
-    parent: Option<(Arc<Place>, Vec<u8>)>,
     path: PathBuf,
-    dir: OnceLock<Arc<LocalDir>>,
+    dir: Held,
+    /// Shared by all that is below one root.
+    open: Arc<Open>,
+}
+
+/// How a directory is held open.
+#[derive(Debug)]
+enum Held {
+    /// A root that the user named: as long as it is used.
+    Root(OnceLock<Arc<LocalDir>>),
+    /// A directory below another: while it is among those used last.
+    Below { parent: Arc<Place>, name: Vec<u8>, dir: Mutex<Weak<LocalDir>> },
+}
+
+/// Those used last, below one root.
+#[derive(Debug, Default)]
+struct Open(Mutex<VecDeque<Arc<LocalDir>>>);
+
+impl Open {
+    fn keep(&self, dir: Arc<LocalDir>) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.len() >= MAX_OPEN {
+            kept.pop_front();
+        }
+        kept.push_back(dir);
+    }
 }
 
 impl Place {
     /// A root that the user named.
     pub(super) fn root(path: PathBuf) -> Arc<Place> {
-        Arc::new(Place { parent: None, path, dir: OnceLock::new() })
+        Arc::new(Place { path, dir: Held::Root(OnceLock::new()), open: Arc::default() })
     }
 
     /// The directory `name` below this one. The name is checked already.
     pub(super) fn below(self: &Arc<Place>, name: &[u8]) -> Arc<Place> {
         let path = self.path.join(OsStr::from_bytes(name));
-        Arc::new(Place { parent: Some((self.clone(), name.to_vec())), path, dir: OnceLock::new() })
+        let dir = Held::Below { parent: self.clone(), name: name.to_vec(), dir: Mutex::default() };
+        Arc::new(Place { path, dir, open: self.open.clone() })
     }
 
     /// Where it is, for messages.
@@ -41,32 +70,50 @@ impl Place {
 
     /// The directory, made with its parents if it is not there.
     pub(super) fn create(&self) -> Result<Arc<LocalDir>, Fault> {
-        if let Some(dir) = self.dir.get() {
-            return Ok(dir.clone());
+        if let Some(dir) = self.held() {
+            return Ok(dir);
         }
-        let dir = match &self.parent {
-            Some((parent, name)) => parent.create()?.enter(name, true)?,
-            None => LocalDir::create(&self.path)?,
+        let dir = match &self.dir {
+            Held::Below { parent, name, .. } => parent.create()?.enter(name, true)?,
+            Held::Root(_) => LocalDir::create(&self.path)?,
         };
-        Ok(self.dir.get_or_init(|| dir).clone())
+        Ok(self.hold(dir))
     }
 
     /// The directory if it is there.
     pub(super) fn find(&self) -> Result<Option<Arc<LocalDir>>, Fault> {
-        if let Some(dir) = self.dir.get() {
-            return Ok(Some(dir.clone()));
+        if let Some(dir) = self.held() {
+            return Ok(Some(dir));
         }
-        let found = match &self.parent {
-            Some((parent, name)) => match parent.find()? {
+        let found = match &self.dir {
+            Held::Below { parent, name, .. } => match parent.find()? {
                 Some(parent) => parent.enter(name, false),
                 None => return Ok(None),
             },
-            None => LocalDir::open(&self.path),
+            Held::Root(_) => LocalDir::open(&self.path),
         };
         match found {
-            Ok(dir) => Ok(Some(self.dir.get_or_init(|| dir).clone())),
+            Ok(dir) => Ok(Some(self.hold(dir))),
             Err(fault) if fault.kind == Kind::NoInput => Ok(None),
             Err(fault) => Err(fault),
+        }
+    }
+
+    fn held(&self) -> Option<Arc<LocalDir>> {
+        match &self.dir {
+            Held::Root(dir) => dir.get().cloned(),
+            Held::Below { dir, .. } => dir.lock().unwrap_or_else(PoisonError::into_inner).upgrade(),
+        }
+    }
+
+    fn hold(&self, found: Arc<LocalDir>) -> Arc<LocalDir> {
+        match &self.dir {
+            Held::Root(dir) => dir.get_or_init(|| found).clone(),
+            Held::Below { dir, .. } => {
+                *dir.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&found);
+                self.open.keep(found.clone());
+                found
+            }
         }
     }
 }
@@ -111,6 +158,18 @@ mod tests {
         let out = root.below(b"out");
         assert!(out.find().is_err() && out.below(b"x").create().is_err());
         assert!(!temp.path().join("x").exists());
+    }
+
+    #[test]
+    fn few_directories_are_held_open() {
+        let temp = tempfile::tempdir().unwrap();
+        let root = Place::root(temp.path().to_owned());
+        let many: Vec<Arc<Place>> = (0..MAX_OPEN * 2).map(|n| root.below(n.to_string().as_bytes())).collect();
+        many.iter().for_each(|place| drop(place.create().unwrap()));
+        assert_eq!(many.iter().filter(|place| place.held().is_some()).count(), MAX_OPEN);
+        assert!(many[0].held().is_none() && many[0].find().unwrap().is_some() && many[0].create().is_ok());
+        std::fs::remove_dir(temp.path().join("1")).unwrap();
+        assert!(many[1].find().unwrap().is_none());
     }
 
     #[test]

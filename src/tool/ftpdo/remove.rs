@@ -7,7 +7,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::Way;
 use crate::ftp::command::Command;
 use crate::ftp::listing::{EntryType, Line};
-use crate::ftp::mirror::MAX_DEPTH;
+use crate::ftp::mirror::{Above, MAX_DEPTH};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{Class, Reply};
 
@@ -51,7 +51,7 @@ impl Actor<'_> {
             match self.there(path).await? {
                 There::Nothing if force => {}
                 There::Nothing => return Err(Fault::new(Kind::NoInput, "nothing there")),
-                There::Directory if recursive => self.empty(path, 0, &mut removed).await?,
+                There::Directory if recursive => self.empty(path, 0, &Above::default(), &mut removed).await?,
                 There::Directory => removed.removed_directories += 1,
                 There::File => removed.removed_files += 1,
             }
@@ -74,7 +74,7 @@ impl Actor<'_> {
             There::Nothing if force => Ok(Done { removed: None, reply: None }),
             There::Nothing => Err(as_file.fault("DELE", Kind::NoInput)),
             There::Directory if recursive => {
-                self.empty(path, 0, &mut removed).await?;
+                self.empty(path, 0, &Above::default(), &mut removed).await?;
                 let reply = self.client.must(&Command::Rmd(path.argument()), Kind::Refused).await?;
                 removed.removed_directories += 1;
                 Ok(Done { removed: Some(removed), reply: Some(reply) })
@@ -103,11 +103,17 @@ impl Actor<'_> {
     }
 
     /// Removes all that is in a directory: files many at a time, then one directory after the other.
-    async fn empty(&mut self, path: &RemotePath, depth: usize, removed: &mut Removed) -> Result<(), Fault> {
+    async fn empty(
+        &mut self,
+        path: &RemotePath,
+        depth: usize,
+        above: &Above,
+        removed: &mut Removed,
+    ) -> Result<(), Fault> {
         if depth > MAX_DEPTH {
             return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
         }
-        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        let (mut files, mut directories, mut inside) = (Vec::new(), Vec::new(), Vec::new());
         let each = &mut |line: Line, _: &[u8]| match line {
             Line::Entry(entry) => {
                 check_name(&entry.name).map_err(|bad| {
@@ -117,7 +123,15 @@ impl Actor<'_> {
                 if files.len() + directories.len() >= MAX_NAMES {
                     return Err(Fault::new(Kind::Protocol, format!("more than {MAX_NAMES} entries in a directory")));
                 }
-                if entry.is_dir() { &mut directories } else { &mut files }.push(path.join(&entry.name));
+                let path = path.join(&entry.name);
+                // What is inside itself is a link that the server does not show as one.
+                match above.with(&entry).filter(|_| entry.is_dir()) {
+                    Some(above) => {
+                        directories.push(path);
+                        inside.push(above);
+                    }
+                    None => files.push(path),
+                }
                 Ok(())
             }
             Line::Nothing => Ok(()),
@@ -138,10 +152,12 @@ impl Actor<'_> {
             let replies = self.delete(&directories).await?;
             let mut links = replies.iter().map(Reply::ok);
             directories.retain(|_| !links.next().unwrap_or(false));
+            let mut links = replies.iter().map(Reply::ok);
+            inside.retain(|_| !links.next().unwrap_or(false));
             removed.removed_files += u64::try_from(replies.len() - directories.len()).unwrap_or(u64::MAX);
         }
-        for directory in directories {
-            Box::pin(self.empty(&directory, depth + 1, removed)).await?;
+        for (directory, above) in directories.into_iter().zip(inside) {
+            Box::pin(self.empty(&directory, depth + 1, &above, removed)).await?;
             if !self.dry_run {
                 let reply = self.client.call(&Command::Rmd(directory.argument())).await?;
                 if !reply.ok() {

@@ -11,7 +11,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::Client;
 use crate::ftp::glob::{Glob, Walk};
 use crate::ftp::listing::{Entry, EntryType, Line};
-use crate::ftp::mirror::{MAX_DEPTH, MAX_TREE};
+use crate::ftp::mirror::{Above, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 
@@ -39,6 +39,8 @@ struct Node {
     uncertain: bool,
     /// Its place among the sums.
     sum: usize,
+    /// The directories that it is in, as far as the server can tell them apart.
+    above: Above,
 }
 
 /// What was counted in one directory, and below it once all is done.
@@ -57,7 +59,8 @@ impl Listing<'_> {
         self.seen = 0;
         let (path, walk) = (self.url.path.clone(), self.glob.map(Glob::walk));
         let mut sums = vec![Sum::new(0, &path, b"", 0)];
-        let mut waiting = vec![Node { path, prefix: Vec::new(), depth: 0, walk, uncertain: false, sum: 0 }];
+        let mut waiting =
+            vec![Node { path, prefix: Vec::new(), depth: 0, walk, uncertain: false, sum: 0, above: Above::default() }];
         while let Some(node) = waiting.pop() {
             match self.directory(client, &node, &mut waiting, &mut sums, tally).await {
                 Ok(()) => {}
@@ -147,17 +150,21 @@ impl Listing<'_> {
         // A glob looks through links that its own components name, a tree is never left through one.
         let through = node.walk.is_some() && matches!(entry.entry_type, EntryType::Symlink | EntryType::Other);
         if enter && (entry.is_dir() || through) && self.pick.enters(&path) {
-            match check_name(&entry.name) {
-                Ok(()) => {
+            match (check_name(&entry.name), node.above.with(&entry)) {
+                (Ok(()), Some(above)) => {
                     let inner = [path.as_slice(), b"/"].concat();
                     let at = node.path.join(&entry.name);
                     let sum = if self.args.du { sums.len() } else { 0 };
                     if self.args.du {
                         sums.push(Sum::new(node.sum, &at, &inner, depth));
                     }
-                    below.push(Node { path: at, prefix: inner, depth, walk, uncertain: !entry.is_dir(), sum });
+                    let uncertain = !entry.is_dir();
+                    below.push(Node { path: at, prefix: inner, depth, walk, uncertain, sum, above });
                 }
-                Err(bad) => note(odd, format!("{}: {}", String::from_utf8_lossy(&entry.name), bad.as_str())),
+                (Ok(()), None) => {
+                    self.out.warn(&format!("{}: not entered: {INSIDE_ITSELF}", String::from_utf8_lossy(&path)))
+                }
+                (Err(bad), _) => note(odd, format!("{}: {}", String::from_utf8_lossy(&entry.name), bad.as_str())),
             }
         }
         if !meant || !self.pick.admits(&path, &entry) {

@@ -12,21 +12,21 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use super::Download;
 use super::walk::Visited;
 use crate::fault::{Fault, Kind};
-use crate::ftp::mirror::place::part_of;
+use crate::ftp::mirror::place::{Place, part_of};
 use crate::ftp::mirror::{Event, MAX_DEPTH, Outcome};
 use crate::ftp::transfer::LocalDir;
 
 /// Something local that the server does not have.
 struct Extraneous {
     root: usize,
-    dir: Arc<LocalDir>,
+    place: Arc<Place>,
     name: Vec<u8>,
     directory: bool,
 }
 
 impl Extraneous {
     fn path(&self) -> PathBuf {
-        self.dir.path().join(OsStr::from_bytes(&self.name))
+        self.place.path_of(&self.name)
     }
 }
 
@@ -67,18 +67,20 @@ impl Download {
             let target = entry.path().display().to_string();
             let event = match self.remove(&entry) {
                 Ok(outcome) => Event::Deleted { target, outcome },
-                Err(error) => Event::Failed { fault: Fault::local("deleting", &error), target },
+                Err(fault) => Event::Failed { fault, target },
             };
             self.report(entry.root, event);
         }
     }
 
-    fn remove(&self, entry: &Extraneous) -> io::Result<Outcome> {
+    fn remove(&self, entry: &Extraneous) -> Result<Outcome, Fault> {
         if self.settings.dry_run {
             return Ok(Outcome::Planned);
         }
         let flags = if entry.directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        rustix::fs::unlinkat(&entry.dir, OsStr::from_bytes(&entry.name), flags)?;
+        let Some(dir) = entry.place.find()? else { return Ok(Outcome::Same) };
+        rustix::fs::unlinkat(&dir, OsStr::from_bytes(&entry.name), flags)
+            .map_err(|errno| Fault::local("deleting", &errno.into()))?;
         Ok(Outcome::Done)
     }
 
@@ -95,7 +97,7 @@ impl Download {
                 continue;
             }
             let below = join(&visited.below, if part { &meant } else { &name });
-            self.doom(visited.root, &dir, name, directory, &below, 0, doomed)?;
+            self.doom(visited.root, &visited.place, name, directory, &below, 0, doomed)?;
         }
         Ok(())
     }
@@ -106,7 +108,7 @@ impl Download {
     fn doom(
         &self,
         root: usize,
-        dir: &Arc<LocalDir>,
+        place: &Arc<Place>,
         name: Vec<u8>,
         directory: bool,
         below: &[u8],
@@ -119,14 +121,16 @@ impl Download {
         }
         let mut all = if directory { select.enters(below) } else { select.takes(below) };
         if directory && all {
-            let inner = dir.enter(&name, false)?;
-            for (child, is_directory) in entries(&inner)? {
+            let inner = place.below(&name);
+            // It went away meanwhile: then nothing of it is to go.
+            let Some(dir) = inner.find()? else { return Ok(true) };
+            for (child, is_directory) in entries(&dir)? {
                 let path = join(below, &child);
                 all &= self.doom(root, &inner, child, is_directory, &path, depth + 1, doomed)?;
             }
         }
         if all {
-            doomed.push(Extraneous { root, dir: dir.clone(), name, directory });
+            doomed.push(Extraneous { root, place: place.clone(), name, directory });
         }
         Ok(all)
     }

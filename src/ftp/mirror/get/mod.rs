@@ -4,7 +4,7 @@ mod delete;
 mod source;
 mod walk;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -146,8 +146,9 @@ struct Download {
 #[derive(Default)]
 struct Ledger {
     /// Local directories that something went into.
-    touched: Vec<Arc<LocalDir>>,
     known: HashSet<PathBuf>,
+    /// One of them in each file system.
+    devices: HashMap<u64, Arc<LocalDir>>,
     fetched: Vec<Fetched>,
     visited: Vec<Visited>,
 }
@@ -243,18 +244,20 @@ impl Download {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Makes everything durable: once for each directory tree that files went into.
+    /// Makes everything durable: one sync serves a whole file system.
     fn sync(&self) -> Result<(), Fault> {
-        let touched = std::mem::take(&mut self.ledger().touched);
-        let mut devices = HashSet::new();
-        for dir in touched {
-            // One sync serves a whole file system.
-            let device = rustix::fs::fstat(&dir).map(|stat| stat.st_dev).ok();
-            if device.is_none_or(|device| devices.insert(device)) {
-                dir.sync_all()?;
-            }
+        let devices = std::mem::take(&mut self.ledger().devices);
+        devices.into_values().try_for_each(|dir| dir.sync_all())
+    }
+
+    /// Notes a local directory that something goes into.
+    fn touch(&self, dir: &Arc<LocalDir>) {
+        let mut ledger = self.ledger();
+        if !ledger.known.contains(dir.path()) {
+            ledger.known.insert(dir.path().to_owned());
+            let device = rustix::fs::fstat(dir).map_or(0, |stat| stat.st_dev);
+            ledger.devices.entry(device).or_insert_with(|| dir.clone());
         }
-        Ok(())
     }
 
     async fn file(&self, client: &mut Client, file: &mut FileJob, retries: u32) -> Result<(), Fault> {
@@ -309,11 +312,9 @@ impl Download {
 
     /// Notes a file that is here, for the end of the run.
     fn arrived(&self, file: &FileJob, dir: &Arc<LocalDir>, facts: Facts, verified: bool) {
-        let mut ledger = self.ledger();
-        if !self.single && ledger.known.insert(dir.path().to_owned()) {
-            ledger.touched.push(dir.clone());
+        if !self.single {
+            self.touch(dir);
         }
-        drop(ledger);
         self.fetched(file, facts, verified);
     }
 

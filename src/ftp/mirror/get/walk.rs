@@ -1,20 +1,23 @@
 //! One remote directory: what is in it, and what is to be done about each entry.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Download, FileJob, Job};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, size_of, time_of};
+use crate::ftp::client::{Client, Way, size_of, time_of};
 use crate::ftp::command::Command;
 use crate::ftp::glob::{Glob, Walk};
 use crate::ftp::listing::{Entry, EntryType, Line};
 use crate::ftp::mirror::compare::There;
 use crate::ftp::mirror::place::Place;
-use crate::ftp::mirror::{Event, Facts, Item, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, Outcome, link};
+use crate::ftp::mirror::{Above, Event, Facts, Item, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, Outcome, link};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::transfer::LocalDir;
+
+/// Why a link is neither made again nor followed to a directory.
+const UNTOLD: &str = "a symbolic link: the server does not tell where it leads";
 
 /// A directory that is to be walked.
 #[derive(Clone)]
@@ -30,6 +33,8 @@ pub(super) struct Directory {
     real: Vec<u8>,
     /// Where links were followed on the way here.
     followed: Vec<Vec<u8>>,
+    /// The directories that this one is in, as far as the server can tell them apart.
+    above: Above,
     /// The last step was a link: it may lead nowhere.
     pub(super) by_link: bool,
     /// Where its contents go.
@@ -79,6 +84,7 @@ impl Directory {
             below: Vec::new(),
             real: Vec::new(),
             followed: Vec::new(),
+            above: Above::default(),
             by_link: false,
             place,
             depth: 0,
@@ -130,6 +136,9 @@ impl Download {
         let mut found = self.list(client, directory).await?;
         let mut links = std::mem::take(&mut found.links);
         let mut jobs = Vec::new();
+        if self.settings.links != Links::Skip && links.iter().any(|link| link.link_target.is_none()) {
+            self.learn_targets(client, directory, &mut links).await?;
+        }
         if !links.is_empty() && (self.settings.links == Links::Follow || directory.glob.is_some()) {
             links = self.follow(client, directory, links, &mut found, &mut jobs).await?;
         }
@@ -141,15 +150,11 @@ impl Download {
         // From here on nothing asks the server any more.
         let eager = !self.settings.dry_run && !self.settings.select.selects() && directory.glob.is_none();
         if eager {
-            let dir = directory.place.create()?;
-            let mut ledger = self.ledger();
-            if ledger.known.insert(dir.path().to_owned()) {
-                ledger.touched.push(dir);
-            }
+            self.touch(&directory.place.create()?);
         }
         found.events.into_iter().for_each(|event| self.report(directory.root, event));
         for entry in found.directories {
-            self.go_down(directory, &entry.name, &mut jobs);
+            self.go_down(directory, &entry, &mut jobs);
         }
         for entry in links {
             let event = self.keep_link(directory, &entry);
@@ -242,6 +247,31 @@ impl Download {
         }
     }
 
+    /// MLSD of many servers says that a link is one, but not where it leads: LIST does.
+    async fn learn_targets(
+        &self,
+        client: &mut Client,
+        directory: &Directory,
+        links: &mut [Entry],
+    ) -> Result<(), Fault> {
+        let mut targets = HashMap::new();
+        let mut each = |line: Line, _: &[u8]| {
+            if let Line::Entry(Entry { name, link_target: Some(target), .. }) = line {
+                targets.insert(name, target);
+            }
+            Ok(())
+        };
+        match client.list(&directory.path, Way::List, false, &mut each).await {
+            Err(fault) if fault.temporary() || !client.usable() => return Err(fault),
+            // Then they stay links that lead nobody knows where.
+            _ => {}
+        }
+        for link in links.iter_mut().filter(|link| link.link_target.is_none()) {
+            link.link_target = targets.remove(&link.name);
+        }
+        Ok(())
+    }
+
     /// Turns links into what they lead to. Those that stay links are returned.
     async fn follow(
         &self,
@@ -283,7 +313,11 @@ impl Download {
                 rest.push(entry);
                 continue;
             }
-            let real = real.flatten().unwrap_or_else(|| join(&directory.real, &entry.name));
+            // It may lead round in a circle, or out.
+            let Some(real) = real.flatten() else {
+                found.events.push(Event::Skipped { target, why: UNTOLD });
+                continue;
+            };
             let circle = link::contains(&real, &directory.real)
                 || directory.followed.iter().any(|from| link::contains(&real, from))
                 || directory.followed.len() >= MAX_LINKS;
@@ -292,7 +326,7 @@ impl Download {
                 continue;
             }
             let before = jobs.len();
-            self.go_down(directory, &entry.name, jobs);
+            self.go_down(directory, &entry, jobs);
             if let Some(Job::Directory(below)) = jobs.get_mut(before) {
                 below.followed.push(directory.real.clone());
                 below.real = real;
@@ -377,7 +411,8 @@ impl Download {
     }
 
     /// A directory becomes a job, if the rules and the glob lead into it.
-    fn go_down(&self, directory: &Directory, name: &[u8], jobs: &mut Vec<Job>) {
+    fn go_down(&self, directory: &Directory, entry: &Entry, jobs: &mut Vec<Job>) {
+        let name = &entry.name;
         if !self.settings.select.enters(&directory.join(name)) {
             return;
         }
@@ -398,7 +433,11 @@ impl Download {
                 }
             }
         };
-        jobs.push(Job::Directory(directory.enter(name, glob)));
+        let Some(above) = directory.above.with(entry) else {
+            let target = self.url(&directory.path.join(name), true);
+            return self.report(directory.root, Event::Skipped { target, why: link::INSIDE_ITSELF });
+        };
+        jobs.push(Job::Directory(Directory { above, ..directory.enter(name, glob) }));
     }
 
     /// A link that is not followed: made again here, or left out.
@@ -409,7 +448,7 @@ impl Download {
             return Event::Skipped { target: url, why: "a symbolic link" };
         }
         let Some(leads_to) = entry.link_target.clone() else {
-            return Event::Skipped { target: url, why: "a symbolic link: the server does not tell where it leads" };
+            return Event::Skipped { target: url, why: UNTOLD };
         };
         let inside = link::resolve(b"", &directory.below, &leads_to);
         if inside.is_none() {
