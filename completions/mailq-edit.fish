@@ -6,6 +6,8 @@ complete -c mailq-edit -l reason -d 'Whose last outcome has this text' -r
 complete -c mailq-edit -l older-than -d 'Queued at least so long ago' -r
 complete -c mailq-edit -l newer-than -d 'Queued at most so long ago' -r
 complete -c mailq-edit -l to -d 'With `readdress`: the new address; with `reroute`: the next hop, or `default` for the usual way' -r
+complete -c mailq-edit -l helo -d 'With `bounce`: our name in the report (default: the host\'s)' -r
+complete -c mailq-edit -l bounce-to -d 'With `bounce`: tell ADDRESS of what cannot be returned because the sender is empty' -r
 complete -c mailq-edit -l queue-dir -d 'The queue\'s directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c mailq-edit -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
 complete -c mailq-edit -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
@@ -13,6 +15,7 @@ always\t'Always'
 never\t'Never'"
 complete -c mailq-edit -l message -d 'With `show`: print the message itself, exactly as it is queued'
 complete -c mailq-edit -l header -d 'With `show`: print the message\'s header'
+complete -c mailq-edit -l body -d 'With `show`: print the message\'s body'
 complete -c mailq-edit -s n -l dry-run -d 'Say what would be changed, and change nothing'
 complete -c mailq-edit -l json -d 'Print JSON Lines: one object a record'
 complete -c mailq-edit -s q -l quiet -d 'No progress, warnings or hints; errors stay'

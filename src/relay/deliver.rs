@@ -1,9 +1,11 @@
-//! One message to the next server over a connection that may carry many: connecting along a route, sending, and one
-//! outcome per recipient whatever happens.
+//! One message to one next server over a connection that may carry many: connecting, sending it the way the server can
+//! take it, and one outcome per recipient whatever happens. [`lane`](crate::relay::lane) goes along a route of servers.
 
 use std::borrow::Cow;
+use std::future::Future;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::pin::Pin;
+use std::time::Duration;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::downgrade::to_seven_bit;
@@ -19,11 +21,6 @@ use crate::smtp::client::{BeforeCommit, Client, Options, SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::extension::Capabilities;
 use crate::smtp::transaction::{Envelope, Outcome, RecipientResult, all_failed};
-
-/// A message with more `Received` fields than this goes round in circles (RFC 5321, section 6.3).
-pub const MAX_RECEIVED: usize = 100;
-/// Servers of one route that are tried for one message before it is deferred.
-pub const MAX_SESSIONS: usize = 5;
 
 /// What all connections of a run have in common.
 #[derive(Debug, Clone)]
@@ -72,32 +69,69 @@ pub struct Delivery {
     pub connect: Option<Duration>,
     /// How long the phases took at the last server.
     pub times: Times,
-    /// True when no server was reached at all: every other message for this route would fare the same.
-    pub unreachable: bool,
+    /// How far it came.
+    pub contact: Contact,
+}
+
+/// How far a message came on its way to the servers of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Contact {
+    /// No server was reached at all: every other message for this route would fare the same.
+    Unreached,
+    /// A server was reached, and broke off or fell silent before it had said a word about any recipient.
+    Broken,
+    /// A server spoke about the message.
+    Answered,
+}
+
+/// What is on its way.
+pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
+
+/// How servers are reached: [`Transport`], or a simulation.
+pub trait Reach: Send + Sync {
+    /// Opens a connection to one server.
+    fn connect<'a>(&'a self, hop: &'a Hop) -> Pending<'a, Result<Connection, Fault>>;
+}
+
+/// The dialogue on an open connection.
+pub trait Dialogue: Send {
+    /// True if another message can be sent.
+    fn is_open(&self) -> bool;
+    /// Sends one message: one result for each recipient, in the envelope's order.
+    fn send<'a>(
+        &'a mut self,
+        envelope: &'a Envelope,
+        content: &'a dyn Content,
+        options: &'a SendOptions<'_>,
+    ) -> Pending<'a, Vec<RecipientResult>>;
+    /// How long the phases took: of connecting, and of the last message.
+    fn times(&self) -> Times;
+    /// Says goodbye.
+    fn quit(self: Box<Self>) -> Pending<'static, ()>;
 }
 
 /// An open way to a server.
 pub struct Connection {
-    way: Way,
+    /// What is said there.
+    pub dialogue: Box<dyn Dialogue>,
     /// Facts for records.
     pub peer: Peer,
-    /// Messages sent so far.
-    pub sent: u64,
 }
 
-enum Way {
-    Smtp(Box<Client>),
-    Maildir(Maildir),
+impl Reach for Transport {
+    fn connect<'a>(&'a self, hop: &'a Hop) -> Pending<'a, Result<Connection, Fault>> {
+        Box::pin(self.dial(hop))
+    }
 }
 
 impl Transport {
     /// Opens a connection to one server. TLS that was only wanted if possible, and fails, is done without.
-    pub async fn connect(&self, hop: &Hop) -> Result<Connection, Fault> {
+    async fn dial(&self, hop: &Hop) -> Result<Connection, Fault> {
         let mut peer = Peer { host: Some(hop.name.clone()), place: Some(hop.place.to_string()), ..Peer::default() };
         if let Place::Maildir(path) = &hop.place {
             peer.is_final = true;
             let maildir = Maildir::open(path).map_err(|fault| Fault { kind: Kind::Locked, ..fault })?;
-            return Ok(Connection { way: Way::Maildir(maildir), peer, sent: 0 });
+            return Ok(Connection { dialogue: Box::new(maildir), peer });
         }
         let client = match self.open(hop, hop.policy.tls).await {
             Err(fault) if may_do_without_tls(hop, &fault) => {
@@ -115,7 +149,7 @@ impl Transport {
         peer.verified = peer.tls.is_some() && hop.policy.verify && self.tls_checked.verifies();
         peer.dsn = client.capabilities().dsn;
         peer.is_final = hop.protocol == Protocol::Lmtp;
-        Ok(Connection { way: Way::Smtp(Box::new(client)), peer, sent: 0 })
+        Ok(Connection { dialogue: Box::new(client), peer })
     }
 
     async fn open(&self, hop: &Hop, tls: TlsMode) -> Result<Client, Fault> {
@@ -135,6 +169,7 @@ impl Transport {
         );
         options.tls = tls;
         options.login.clone_from(&hop.login);
+        options.mechanism = hop.mechanism;
         options.lmtp = hop.protocol == Protocol::Lmtp;
         options.limits = self.limits;
         options.trace = self.trace.clone();
@@ -157,42 +192,49 @@ fn greeted_by(client: &Client, name: &str) -> bool {
     name.contains('.') && first.is_some_and(|greeted| greeted.eq_ignore_ascii_case(name))
 }
 
-impl Connection {
-    /// True if another message can be sent.
-    pub fn is_open(&self) -> bool {
-        match &self.way {
-            Way::Smtp(client) => client.is_open(),
-            Way::Maildir(_) => true,
-        }
+impl Dialogue for Client {
+    fn is_open(&self) -> bool {
+        Client::is_open(self)
     }
 
-    /// Sends one message.
-    pub async fn send(
-        &mut self,
-        envelope: &Envelope,
-        content: &dyn Content,
-        options: &SendOptions<'_>,
-    ) -> Vec<RecipientResult> {
-        self.sent += 1;
-        match &mut self.way {
-            Way::Smtp(client) => send_fitted(client, envelope, content, options).await,
-            Way::Maildir(maildir) => into_maildir(maildir, envelope, content, options.before_commit.as_ref()).await,
-        }
+    fn send<'a>(
+        &'a mut self,
+        envelope: &'a Envelope,
+        content: &'a dyn Content,
+        options: &'a SendOptions<'_>,
+    ) -> Pending<'a, Vec<RecipientResult>> {
+        Box::pin(send_fitted(self, envelope, content, options))
     }
 
-    /// How long the phases of the last message took.
-    pub fn times(&self) -> Times {
-        match &self.way {
-            Way::Smtp(client) => client.times(),
-            Way::Maildir(_) => Times::default(),
-        }
+    fn times(&self) -> Times {
+        Client::times(self)
     }
 
-    /// Says goodbye.
-    pub async fn quit(self) {
-        if let Way::Smtp(client) = self.way {
-            client.quit().await;
-        }
+    fn quit(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(Client::quit(*self))
+    }
+}
+
+impl Dialogue for Maildir {
+    fn is_open(&self) -> bool {
+        true
+    }
+
+    fn send<'a>(
+        &'a mut self,
+        envelope: &'a Envelope,
+        content: &'a dyn Content,
+        options: &'a SendOptions<'_>,
+    ) -> Pending<'a, Vec<RecipientResult>> {
+        Box::pin(into_maildir(self, envelope, content, options.before_commit.as_ref()))
+    }
+
+    fn times(&self) -> Times {
+        Times::default()
+    }
+
+    fn quit(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(std::future::ready(()))
     }
 }
 
@@ -217,15 +259,38 @@ fn fit<'a>(
     envelope: &'a Envelope,
     content: &dyn Content,
 ) -> Result<(Cow<'a, Envelope>, Option<Message>), Fault> {
+    let utf8 = offer.smtputf8 && envelope.smtputf8;
+    let mut envelope = if utf8 { Cow::Borrowed(envelope) } else { with_ascii_domains(envelope) };
     let mut addresses = std::iter::once(&envelope.sender).chain(envelope.recipients.iter().map(|to| &to.address));
     let letters = envelope.smtputf8 && !offer.smtputf8 && addresses.all(|address| address.is_ascii());
     let narrow = content.has_8bit() && (letters || (!offer.eight_bit && !envelope.smtputf8));
     let message = if narrow { Some(to_seven_bit(content)?) } else { None };
-    let envelope = match letters {
-        true => Cow::Owned(Envelope { smtputf8: false, ..envelope.clone() }),
-        false => Cow::Borrowed(envelope),
-    };
+    if letters {
+        envelope.to_mut().smtputf8 = false;
+    }
     Ok((envelope, message))
+}
+
+/// International domains in the form that every server understands (RFC 5890, section 2.3.2.1), where the mailbox before
+/// them is ASCII.
+fn with_ascii_domains(envelope: &Envelope) -> Cow<'_, Envelope> {
+    let ascii = |address: &str| -> Option<String> {
+        let (mailbox, domain) =
+            address.rsplit_once('@').filter(|(mailbox, domain)| mailbox.is_ascii() && !domain.is_ascii())?;
+        Some(format!("{mailbox}@{}", idna::domain_to_ascii(domain).ok()?))
+    };
+    let mut envelope = Cow::Borrowed(envelope);
+    if let Some(sender) = ascii(&envelope.sender) {
+        envelope.to_mut().sender = sender;
+    }
+    for at in 0..envelope.recipients.len() {
+        if let Some(address) = envelope.recipients.get(at).and_then(|recipient| ascii(&recipient.address))
+            && let Some(recipient) = envelope.to_mut().recipients.get_mut(at)
+        {
+            recipient.address = address;
+        }
+    }
+    envelope
 }
 
 async fn into_maildir(
@@ -264,7 +329,7 @@ async fn into_maildir(
 }
 
 /// The result for a recipient whom no server was asked about.
-fn failed(address: &str, fault: &Fault) -> RecipientResult {
+pub(super) fn failed(address: &str, fault: &Fault) -> RecipientResult {
     RecipientResult {
         address: address.to_owned(),
         outcome: if fault.temporary() || !for_good(fault) { Outcome::Deferred } else { Outcome::Refused },
@@ -278,7 +343,7 @@ fn failed(address: &str, fault: &Fault) -> RecipientResult {
 
 /// Which failures to reach a server say something about the recipient: a domain that does not exist, a loop. A broken
 /// server, a certificate or a password are somebody's to repair: the message waits.
-fn for_good(fault: &Fault) -> bool {
+pub(super) fn for_good(fault: &Fault) -> bool {
     let permanent = fault.enhanced.is_some_and(|code| code.class == 5);
     permanent && fault.code.is_none_or(|code| code < 200) && matches!(fault.kind, Kind::NoHost | Kind::Refused)
 }
@@ -287,218 +352,7 @@ fn for_good(fault: &Fault) -> bool {
 pub fn undelivered(envelope: &Envelope, fault: &Fault) -> Delivery {
     let results: Vec<_> = envelope.recipients.iter().map(|recipient| failed(&recipient.address, fault)).collect();
     let peers = vec![Peer::default(); results.len()];
-    Delivery { results, peers, connect: None, times: Times::default(), unreachable: true }
-}
-
-/// True when the header shows that the message has gone through too many servers.
-pub fn goes_in_circles(content: &dyn Content) -> bool {
-    use std::io::{BufRead as _, BufReader, Read as _};
-    const MAX_HEADER: u64 = 256 * 1024;
-    let mut count = 0;
-    if let Some(bytes) = content.in_memory() {
-        let header = memchr::memmem::find(bytes, b"\r\n\r\n").and_then(|end| bytes.get(..end + 2)).unwrap_or(bytes);
-        let first = header.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"Received:"));
-        count = usize::from(first);
-        for end in memchr::memchr_iter(b'\n', header) {
-            let name = header.get(end + 1..end + 10);
-            count += usize::from(name.is_some_and(|name| name.eq_ignore_ascii_case(b"Received:")));
-        }
-        return count > MAX_RECEIVED;
-    }
-    let Ok(reader) = content.open() else { return false };
-    for line in BufReader::new(reader.take(MAX_HEADER)).split(b'\n') {
-        match line {
-            Ok(line) if line.len() <= 1 => break,
-            Ok(line) => count += usize::from(line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"Received:"))),
-            Err(_) => break,
-        }
-    }
-    count > MAX_RECEIVED
-}
-
-/// Which servers of a route are worth trying now, across all routes of a run.
-pub trait Health: Send + Sync {
-    /// The reason why this server is not to be tried now.
-    fn down(&self, place: &Place) -> Option<Fault>;
-    /// A connection failed or came about.
-    fn note(&self, place: &Place, failed: Option<&Fault>);
-}
-
-/// A way to one destination: a route, and the connection to the server that answered last.
-pub struct Lane {
-    hops: Vec<Hop>,
-    open: Option<(usize, Connection)>,
-}
-
-impl Lane {
-    /// A lane along this route, without a connection yet.
-    pub fn new(hops: Vec<Hop>) -> Lane {
-        Lane { hops, open: None }
-    }
-
-    /// True when a connection is open.
-    pub fn is_open(&self) -> bool {
-        self.open.is_some()
-    }
-
-    /// Brings one message to the first server of the route that takes it: over the open connection if there is one, else
-    /// by order. A server that cannot be reached or says "later" is followed by the next one; recipients that one server
-    /// settled are not offered to another. `options.next` is used only where the whole message goes to one server.
-    pub async fn deliver(
-        &mut self,
-        transport: &Transport,
-        health: &dyn Health,
-        envelope: &Envelope,
-        content: &dyn Content,
-        options: &SendOptions<'_>,
-    ) -> Delivery {
-        if goes_in_circles(content) {
-            let detail = format!("more than {MAX_RECEIVED} Received fields: mail loop");
-            let fault = Fault::new(Kind::Refused, detail).with_enhanced(Some(Enhanced::new(5, 4, 6)));
-            return Delivery { unreachable: false, ..undelivered(envelope, &fault) };
-        }
-        let mut attempt = Attempt::new(envelope);
-        let mut tried_afresh = false;
-        let mut index = self.open.as_ref().map_or(0, |(index, _)| *index);
-        let mut sessions = 0;
-        while let Some(hop) = self.hops.get(index).filter(|_| sessions < MAX_SESSIONS) {
-            let began = Instant::now();
-            let reused = self.open.is_some();
-            let mut connection = match self.open.take() {
-                Some((_, connection)) => connection,
-                None => match self.connect(transport, health, hop).await {
-                    Ok(connection) => {
-                        attempt.delivery.connect = Some(began.elapsed());
-                        connection
-                    }
-                    Err(fault) => {
-                        attempt.unreached(hop, &fault);
-                        // A loop or a missing domain is not cured by the next server.
-                        if for_good(&fault) {
-                            break;
-                        }
-                        index += 1;
-                        continue;
-                    }
-                },
-            };
-            let rest = attempt.rest();
-            let whole = rest.recipients.len() == envelope.recipients.len();
-            let options = SendOptions { next: options.next.filter(|_| whole), ..options.clone() };
-            sessions += 1;
-            let results = connection.send(&rest, content, &options).await;
-            attempt.delivery.times = connection.times();
-            let broken = results.iter().any(|result| lost(result) && result.outcome == Outcome::Deferred);
-            attempt.reached(results, &connection.peer);
-            if connection.is_open() {
-                self.open = Some((index, connection));
-            } else if broken && reused && !tried_afresh {
-                // The server had closed the idle connection: the same server gets the message over a fresh one.
-                tried_afresh = true;
-                continue;
-            }
-            if attempt.is_settled() || !options_allow_another(&attempt) {
-                break;
-            }
-            if let Some((_, connection)) = self.open.take() {
-                connection.quit().await;
-            }
-            index += 1;
-        }
-        attempt.delivery
-    }
-
-    async fn connect(&self, transport: &Transport, health: &dyn Health, hop: &Hop) -> Result<Connection, Fault> {
-        if let Some(fault) = health.down(&hop.place) {
-            return Err(fault);
-        }
-        let connected = transport.connect(hop).await;
-        health.note(&hop.place, connected.as_ref().err());
-        connected
-    }
-
-    /// Says goodbye.
-    pub async fn quit(self) {
-        if let Some((_, connection)) = self.open {
-            connection.quit().await;
-        }
-    }
-}
-
-/// True when the result is about the connection, not about the recipient.
-fn lost(result: &RecipientResult) -> bool {
-    result.code == Some(421)
-        || (result.code.is_none()
-            && result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled && fault.temporary()))
-}
-
-/// No other server is asked after a stop by the lease's owner.
-fn options_allow_another(attempt: &Attempt<'_>) -> bool {
-    !attempt
-        .delivery
-        .results
-        .iter()
-        .any(|result| result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled))
-}
-
-/// One message on its way along a route.
-struct Attempt<'a> {
-    envelope: &'a Envelope,
-    delivery: Delivery,
-    /// Recipients without a final word, by their place in the envelope.
-    open: Vec<usize>,
-}
-
-impl<'a> Attempt<'a> {
-    fn new(envelope: &'a Envelope) -> Attempt<'a> {
-        let fault = Fault::new(Kind::Unreachable, "no server to try").with_enhanced(Some(Enhanced::new(4, 4, 1)));
-        Attempt { envelope, delivery: undelivered(envelope, &fault), open: (0..envelope.recipients.len()).collect() }
-    }
-
-    fn is_settled(&self) -> bool {
-        self.open.is_empty()
-    }
-
-    /// The envelope with the recipients that are still open.
-    fn rest(&self) -> Envelope {
-        let recipients = self.open.iter().filter_map(|at| self.envelope.recipients.get(*at)).cloned().collect();
-        Envelope { recipients, ..self.envelope.clone() }
-    }
-
-    fn unreached(&mut self, hop: &Hop, fault: &Fault) {
-        let fault = if fault.enhanced.is_some() {
-            fault.clone()
-        } else {
-            fault.clone().with_enhanced(Some(Enhanced::new(4, 4, 1)))
-        };
-        let fault = fault.context(format!("{} ({})", hop.name, hop.place));
-        let peer = Peer { host: Some(hop.name.clone()), place: Some(hop.place.to_string()), ..Peer::default() };
-        for at in self.open.clone() {
-            // What a server said about a recipient stays, unless nothing was said yet.
-            let silent = self.delivery.results.get(at).is_none_or(|result| result.code.is_none());
-            let address = self.envelope.recipients.get(at).map_or("", |recipient| recipient.address.as_str());
-            if let (true, Some(result), Some(known)) =
-                (silent, self.delivery.results.get_mut(at), self.delivery.peers.get_mut(at))
-            {
-                *result = failed(address, &fault);
-                *known = peer.clone();
-            }
-        }
-    }
-
-    fn reached(&mut self, results: Vec<RecipientResult>, peer: &Peer) {
-        self.delivery.unreachable = false;
-        let open = std::mem::take(&mut self.open);
-        for (at, result) in open.into_iter().zip(results) {
-            if result.outcome == Outcome::Deferred {
-                self.open.push(at);
-            }
-            if let (Some(slot), Some(known)) = (self.delivery.results.get_mut(at), self.delivery.peers.get_mut(at)) {
-                *slot = result;
-                *known = peer.clone();
-            }
-        }
-    }
+    Delivery { results, peers, connect: None, times: Times::default(), contact: Contact::Unreached }
 }
 
 #[cfg(test)]
@@ -519,6 +373,9 @@ mod tests {
             (true, false, true, "b@b.test", header, "in 7 bits"),
             (false, false, true, "b@b.test", header, "in 7 bits"),
             (true, false, true, "b@b.test", plain, "as it is"),
+            (true, false, true, "b@bücher.test", header, "in 7 bits"),
+            (true, false, false, "b@bücher.test", plain, "as it is"),
+            (true, true, true, "b@bücher.test", header, "as it is, SMTPUTF8"),
             (true, false, true, "ü@b.test", header, "as it is, SMTPUTF8"),
             (true, false, false, "b@b.test", body, "as it is"),
             (false, false, false, "b@b.test", body, "in 7 bits"),
@@ -533,6 +390,7 @@ mod tests {
             let found = match fit(&offer, &envelope, &Bytes(text.as_bytes().to_vec())) {
                 Ok((envelope, message)) => {
                     assert!(message.as_ref().is_none_or(|message| !message.has_8bit()));
+                    assert!(envelope.smtputf8 || envelope.recipients[0].address.is_ascii());
                     let utf8 = if envelope.smtputf8 { ", SMTPUTF8" } else { "" };
                     format!("{}{utf8}", if message.is_some() { "in 7 bits" } else { "as it is" })
                 }

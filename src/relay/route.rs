@@ -13,6 +13,7 @@ use crate::net::login::Login;
 use crate::net::tls::TlsMode;
 use crate::relay::policy::{self, Policy};
 use crate::smtp::address::parse_literal;
+use crate::smtp::auth::Mechanism;
 
 /// No more mail hosts of one domain than this are looked at.
 pub const MAX_HOSTS: usize = 20;
@@ -83,6 +84,8 @@ pub struct Hop {
     pub policy: Policy,
     /// What it asks of us.
     pub login: Option<Login>,
+    /// How to log in; `None` chooses the best of what it offers.
+    pub mechanism: Option<Mechanism>,
     /// True when the DNS led here, so that meeting our own name means a loop.
     pub by_mx: bool,
 }
@@ -113,6 +116,8 @@ pub enum Target {
         tls: TlsMode,
         /// What it asks of us.
         login: Option<Login>,
+        /// How to log in; `None` chooses the best of what it offers.
+        mechanism: Option<Mechanism>,
     },
     /// An LMTP server at a UNIX socket.
     Unix(PathBuf),
@@ -159,7 +164,7 @@ impl Target {
             ("", _) => None,
             (user, password) => Some(Login::new(decode(user)?, decode(password.unwrap_or_default())?)),
         };
-        Ok(Target::Server { host, port: url.port().unwrap_or(default), protocol, tls, login })
+        Ok(Target::Server { host, port: url.port().unwrap_or(default), protocol, tls, login, mechanism: None })
     }
 }
 
@@ -246,6 +251,7 @@ impl Routing {
             protocol,
             policy: Policy { tls: TlsMode::None, verify: false },
             login: None,
+            mechanism: None,
             by_mx: false,
         };
         match target {
@@ -253,7 +259,7 @@ impl Routing {
             Target::Unix(path) => Ok(vec![local(Place::Unix(path.clone()), Protocol::Lmtp)]),
             Target::Mx(other) if other.is_empty() => self.by_mx(domain, dns, dice).await,
             Target::Mx(other) => self.by_mx(&other.to_lowercase(), dns, dice).await,
-            Target::Server { host, port, protocol, tls, login } => {
+            Target::Server { host, port, protocol, tls, login, mechanism } => {
                 let addresses = match host.parse::<IpAddr>() {
                     Ok(address) => vec![address],
                     // A host that the user named may be misspelt or not up yet: this is never a reason to bounce.
@@ -272,6 +278,7 @@ impl Routing {
                         protocol: *protocol,
                         policy,
                         login: login.clone(),
+                        mechanism: *mechanism,
                         by_mx: false,
                     })
                     .collect())
@@ -291,6 +298,7 @@ impl Routing {
             protocol: Protocol::Smtp,
             policy: policy::for_mx(self.mx_tls),
             login: None,
+            mechanism: None,
             by_mx: true,
         };
         if domain.is_empty() {
@@ -332,6 +340,7 @@ impl Routing {
                     Err(fault) => {
                         // A host that does not exist is passed over; trouble with one host may not lose the domain.
                         let fault = dns_fault(fault, "address", &host);
+                        let fault = if host == ascii { fault } else { fault.context(format!("mail host of {domain}")) };
                         if trouble.as_ref().is_none_or(|known: &Fault| !known.temporary()) {
                             trouble = Some(fault);
                         }
@@ -590,7 +599,7 @@ mod tests {
             ("lmtp://127.0.0.1:2424", ("127.0.0.1", 2424, Protocol::Lmtp, TlsMode::Try)),
         ] {
             match Target::parse(text).unwrap() {
-                Target::Server { host, port, protocol, tls, login: None } => {
+                Target::Server { host, port, protocol, tls, login: None, mechanism: None } => {
                     assert_eq!((host.as_str(), port, protocol, tls), expected, "{text}");
                 }
                 other => panic!("{text}: {other:?}"),

@@ -1,7 +1,7 @@
 //! `mailq-edit VERB ID…|-`: an operator's hand on the outgoing queue, safe beside running runners.
 
 use std::collections::BTreeSet;
-use std::io::{Read as _, Write as _};
+use std::io::{BufRead, BufReader, Write as _};
 use std::process::ExitCode;
 
 use serde::Serialize;
@@ -34,11 +34,20 @@ pub struct Args {
     #[arg(long, value_name = "ADDRESS|URL")]
     to: Option<String>,
     /// With `show`: print the message itself, exactly as it is queued
-    #[arg(long, conflicts_with = "header")]
+    #[arg(long, conflicts_with_all = ["header", "body"])]
     message: bool,
     /// With `show`: print the message's header
-    #[arg(long)]
+    #[arg(long, conflicts_with = "body")]
     header: bool,
+    /// With `show`: print the message's body
+    #[arg(long)]
+    body: bool,
+    /// With `bounce`: our name in the report (default: the host's)
+    #[arg(long, value_name = "NAME")]
+    helo: Option<String>,
+    /// With `bounce`: tell ADDRESS of what cannot be returned because the sender is empty
+    #[arg(long, value_name = "ADDRESS")]
+    bounce_to: Option<String>,
     /// Say what would be changed, and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -127,6 +136,13 @@ impl Record for AttemptRecord<'_> {
     }
 }
 
+impl Args {
+    /// `show` prints bytes of the message instead of records.
+    fn prints_content(&self) -> bool {
+        self.message || self.header || self.body
+    }
+}
+
 impl cli::Tool for Args {
     const NAME: &'static str = "mailq-edit";
 
@@ -164,8 +180,11 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             return missing(&filter, &before, out);
         }
         if args.verb == Verb::Bounce {
-            let returned =
-                if args.dry_run { plan(&before, Transition::Bounce) } else { bounce_now(&store, &before).await? };
+            let returned = if args.dry_run {
+                plan(&before, Transition::Bounce)
+            } else {
+                bounce_now(&store, &before, &args).await?
+            };
             let mut tally = Tally::default();
             report(&before, &returned, &args, State::Failed, &mut tally, out)?;
             return missing(&filter, &before, out).map(|exit| if exit == Exit::OK { tally.exit() } else { exit });
@@ -194,8 +213,11 @@ fn change(args: &Args) -> Result<Option<Change>, Fault> {
         let detail = if wants_to { format!("{verb} needs --to") } else { format!("--to has no meaning with {verb}") };
         return Err(Fault::new(Kind::Usage, detail));
     }
-    if (args.message || args.header) && args.verb != Verb::Show {
-        return Err(Fault::new(Kind::Usage, "--message and --header belong to show"));
+    if args.prints_content() && args.verb != Verb::Show {
+        return Err(Fault::new(Kind::Usage, "--message, --header and --body belong to show"));
+    }
+    if (args.helo.is_some() || args.bounce_to.is_some()) && args.verb != Verb::Bounce {
+        return Err(Fault::new(Kind::Usage, "--helo and --bounce-to belong to bounce"));
     }
     Ok(Some(match (args.verb, &args.to) {
         (Verb::Hold, _) => Change::Hold,
@@ -218,11 +240,12 @@ fn change(args: &Args) -> Result<Option<Change>, Fault> {
 
 /// Returns recipients to their senders: taken from whoever has them, leased, and settled as failed together with the
 /// report. What a runner snatches in between goes its way.
-async fn bounce_now(store: &SqliteStore, entries: &[Entry]) -> Result<Edited, Fault> {
+async fn bounce_now(store: &SqliteStore, entries: &[Entry], args: &Args) -> Result<Edited, Fault> {
+    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let rules = Rules {
         schedule: Schedule::default(),
-        mta: rustix::system::uname().nodename().to_string_lossy().into_owned(),
-        bounce_to: None,
+        mta: args.helo.clone().unwrap_or_else(system),
+        bounce_to: args.bounce_to.clone(),
     };
     let mut edited = Edited::default();
     for entry in entries {
@@ -342,16 +365,30 @@ fn missing(filter: &Filter, entries: &[Entry], out: &Output) -> anyhow::Result<E
     Ok(exit)
 }
 
+/// Reads up to the empty line, which belongs to neither header nor body.
+fn skip_header(message: &mut impl BufRead) -> std::io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if message.read_until(b'\n', &mut line)? == 0 || matches!(line.as_slice(), b"\r\n" | b"\n") {
+            return Ok(());
+        }
+    }
+}
+
 async fn show(store: &SqliteStore, entries: &[Entry], args: &Args, out: &Output) -> anyhow::Result<()> {
     for entry in entries {
-        if args.message || args.header {
+        if args.prints_content() {
             let Some(body) = store.content(entry.id).await? else { continue };
             let local = |error: std::io::Error| Fault::local("the queued message", &error);
             let mut payload = out.payload()?;
-            let written = if args.header {
-                payload.write_all(&bounce::header(body.open().map_err(local)?).map_err(local)?)
-            } else {
-                std::io::copy(&mut body.open().map_err(local)?.by_ref(), &mut payload).map(drop)
+            let mut message = BufReader::new(body.open().map_err(local)?);
+            let written = match (args.header, args.body) {
+                (true, _) => payload.write_all(&bounce::header(message).map_err(local)?),
+                (_, true) => {
+                    skip_header(&mut message).and_then(|()| std::io::copy(&mut message, &mut payload).map(drop))
+                }
+                _ => std::io::copy(&mut message, &mut payload).map(drop),
             };
             written.and_then(|()| payload.flush()).map_err(|error| Fault::local("stdout", &error))?;
             continue;

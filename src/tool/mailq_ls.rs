@@ -103,6 +103,11 @@ impl SelectArgs {
         })
     }
 
+    /// True when ids come from stdin, which then nobody else may read.
+    pub fn reads_stdin(&self) -> bool {
+        self.ids.iter().any(|id| id == "-")
+    }
+
     /// True when stdin names ids, and names none: then nothing is meant, not everything.
     pub fn means_nothing(&self, filter: &Filter) -> bool {
         !self.ids.is_empty() && filter.ids.is_empty()

@@ -1,6 +1,10 @@
 //! `mailq-run`: deliver what is due in the outgoing queue.
 
+mod plan;
+mod way;
+
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +19,6 @@ use crate::cli::units;
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind};
 use crate::net::listen::Shutdown;
-use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
 use crate::queue::entry::State;
 use crate::queue::place;
 use crate::queue::runner::conclude::{Fate, Rules, Tried};
@@ -23,8 +26,7 @@ use crate::queue::runner::{self, Options, Summary};
 use crate::queue::schedule::Schedule;
 use crate::queue::sqlite::{SqliteStore, Use, now};
 use crate::queue::store::{Change, Filter, QueueStore};
-use crate::relay::deliver::Transport;
-use crate::relay::route::{Routing, Rule, Target};
+use crate::relay::route::Rule;
 use crate::tool::mailq_ls::SelectArgs;
 
 /// Deliver what is due in the outgoing mail queue.
@@ -73,8 +75,14 @@ struct WayArgs {
     #[arg(long, value_name = "DOMAIN=URL", value_parser = Rule::parse)]
     route: Vec<Rule>,
     /// Send everything that no --route names through this server; --user and its kin log in there
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "account")]
     smarthost: Option<String>,
+    /// Send everything that no --route names through the server of this account of smtpsend's accounts file
+    #[arg(long, value_name = "NAME")]
+    account: Option<String>,
+    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts)
+    #[arg(long, value_name = "FILE", requires = "account")]
+    accounts: Option<PathBuf>,
     /// Our name in EHLO and in reports (default: the host's)
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
@@ -140,6 +148,14 @@ struct AttemptRecord<'a> {
     possible_duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     connect_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    greeting_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hello_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_ms: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_ms: Option<f64>,
     envelope_ms: f64,
     content_ms: f64,
     answer_ms: f64,
@@ -156,30 +172,6 @@ impl Record for AttemptRecord<'_> {
     const TYPE: &'static str = "attempt";
 
     fn text(&self, _line: &mut TextLine) {}
-}
-
-/// Where a destination's mail would go.
-#[derive(Debug, Serialize)]
-struct RouteRecord {
-    domain: String,
-    due_at: String,
-    host: String,
-    place: String,
-    protocol: &'static str,
-    tls: &'static str,
-}
-
-impl Record for RouteRecord {
-    const TYPE: &'static str = "route";
-
-    fn text(&self, line: &mut TextLine) {
-        line.field(&self.domain)
-            .field(&self.due_at)
-            .field(&self.host)
-            .field(&self.place)
-            .field(self.protocol)
-            .field(self.tls);
-    }
 }
 
 #[derive(Debug, Serialize)]
@@ -221,8 +213,10 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         if args.net.proxy.is_some() {
             return Err(Fault::new(Kind::Usage, "--proxy: the queue is delivered directly").into());
         }
-        let routing = routing(&args, out)?;
-        let transport = transport(&args, out)?;
+        if args.login.reads_stdin() && args.select.reads_stdin() {
+            return Err(Fault::new(Kind::Usage, "stdin holds either ids or the password").into());
+        }
+        let (routing, transport) = way::way(&args, out)?;
         let resolver = match args.resolver.servers()? {
             servers if servers.is_empty() => Resolver::system()?,
             servers => Resolver::new(servers),
@@ -238,7 +232,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             return Ok(if filter.is_empty() && args.select.ids.is_empty() { Exit::OK } else { Exit::NEGATIVE });
         };
         if args.dry_run {
-            return plan(&store, &routing, &resolver, &filter, out).await;
+            return plan::show(&store, &routing, &resolver, &filter, out).await;
         }
         if args.flush || !filter.is_empty() {
             let waiting = Filter { states: vec![State::Queued], ..filter.clone() };
@@ -249,7 +243,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
         let options = Options {
             rules: rules(&args, &transport.helo),
-            transport,
+            reach: Arc::new(transport),
             routing,
             dns: Arc::new(resolver),
             concurrency: args.way.concurrency as usize,
@@ -257,7 +251,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             interval: args.way.rate,
             watch: args.watch,
             wanted: filter,
-            clock: now,
+            clock: Arc::new(now),
         };
         let shutdown = Shutdown::on_signals(Duration::from_secs(u64::from(u32::MAX)))?;
         let watcher = {
@@ -266,51 +260,6 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         };
         let summary = runner::run(Arc::new(store), options, &shutdown, Arc::new(watcher)).await?;
         finish(&summary, &place.display().to_string(), args.strict, out)
-    })
-}
-
-fn routing(args: &Args, out: &Output) -> Result<Routing, Fault> {
-    let mut rules = args.way.route.clone();
-    if let Some(url) = &args.way.smarthost {
-        let target = match Target::parse(url)? {
-            Target::Server { host, port, protocol, tls, login } => {
-                let in_url = login.as_ref();
-                let user = in_url.map(|login| login.user.as_str());
-                let password = in_url.map(|login| login.password.as_str()).filter(|password| !password.is_empty());
-                let login = args.login.login(out, &host, user, password)?;
-                let tls = args.tls.mode(tls);
-                Target::Server { host, port, protocol, tls, login }
-            }
-            other => other,
-        };
-        rules.push(Rule { pattern: "*".to_owned(), target });
-    } else if args.login.user.is_some() {
-        return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
-    }
-    let name = helo(args);
-    Ok(Routing {
-        rules,
-        mx_port: args.way.mx_port,
-        mx_tls: args.tls.mode(TlsMode::Try),
-        own_names: vec![name],
-        own_addresses: args.way.local.clone(),
-    })
-}
-
-fn helo(args: &Args) -> String {
-    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    args.way.helo.clone().unwrap_or_else(system)
-}
-
-fn transport(args: &Args, out: &Output) -> Result<Transport, Fault> {
-    let any = ClientTlsOptions { insecure: true, ..ClientTlsOptions::default() };
-    Ok(Transport {
-        dialer: args.net.dialer("smtp", "")?,
-        tls_checked: args.tls.client(out, &[])?,
-        tls_any: ClientTls::new(&any)?,
-        helo: helo(args),
-        limits: args.net.limits(),
-        trace: out.trace(),
     })
 }
 
@@ -327,6 +276,8 @@ fn rules(args: &Args, helo: &str) -> Rules {
 /// A record for every attempt; a line on stderr for what was given up.
 fn tell(tried: &Tried, out: &Output) {
     let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
+    // Parts of connecting, where this message needed a connection and the part took place.
+    let opened = |time: Duration| tried.connect.filter(|_| !time.is_zero()).map(|_| ms(time));
     let record = AttemptRecord {
         queue_id: tried.id.to_string(),
         sender: &tried.sender,
@@ -350,6 +301,10 @@ fn tell(tried: &Tried, out: &Output) {
         next_try_at: if let Fate::Deferred(due) = tried.fate { Some(due.to_string()) } else { None },
         possible_duplicate: tried.possible_duplicate,
         connect_ms: tried.connect.map(ms),
+        greeting_ms: opened(tried.times.greeting),
+        hello_ms: opened(tried.times.hello),
+        tls_ms: tried.peer.tls.as_ref().and_then(|_| opened(tried.times.tls)),
+        login_ms: opened(tried.times.login),
         envelope_ms: ms(tried.times.envelope),
         content_ms: ms(tried.times.content),
         answer_ms: ms(tried.times.answer),
@@ -388,51 +343,4 @@ fn finish(summary: &Summary, queue: &str, strict: bool, out: &Output) -> anyhow:
         (_, _) if *delivered > 0 => Exit::PARTLY,
         (_, _) => Exit::from(Kind::Refused),
     })
-}
-
-/// Where everything would go.
-async fn plan(
-    store: &SqliteStore,
-    routing: &Routing,
-    resolver: &Resolver,
-    filter: &Filter,
-    out: &Output,
-) -> anyhow::Result<Exit> {
-    let mut after = None;
-    let mut found = false;
-    loop {
-        let page = store.destinations(after.take(), filter.clone()).await?;
-        let Some(last) = page.last() else { break };
-        after = Some(last.domain.clone());
-        for destination in page {
-            found = true;
-            let hops = match routing.find(&destination.domain, resolver, &mut || getrandom::u32().unwrap_or(0)).await {
-                Ok(hops) => hops,
-                Err(fault) => {
-                    out.error(&destination.domain, &fault);
-                    continue;
-                }
-            };
-            for hop in hops {
-                out.emit(&RouteRecord {
-                    domain: destination.domain.clone(),
-                    due_at: destination.due.to_string(),
-                    host: hop.name.clone(),
-                    place: hop.place.to_string(),
-                    protocol: hop.protocol_name(),
-                    tls: tls_name(hop.policy.tls),
-                })?;
-            }
-        }
-    }
-    Ok(if found || filter.is_empty() { Exit::OK } else { Exit::NEGATIVE })
-}
-
-fn tls_name(mode: TlsMode) -> &'static str {
-    match mode {
-        TlsMode::None => "none",
-        TlsMode::Try => "try",
-        TlsMode::Starttls => "starttls",
-        TlsMode::Implicit => "implicit",
-    }
 }

@@ -10,8 +10,8 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::command::{Notify, Ret};
+use crate::tool::smtp_account::Accounts;
 
-mod account;
 mod deliver;
 mod each;
 mod edit;
@@ -27,7 +27,6 @@ mod save;
 mod sendmail;
 mod server;
 
-use account::Accounts;
 use deliver::{Messages, Run, Sendable};
 use each::Each;
 use job::Job;
@@ -396,24 +395,15 @@ fn send(args: &Args, out: &Output, results: Option<Noted>, source: Messages<'_>)
 
 /// The accounts file: the one that was named, else the user's if it is there and nothing else says where to.
 fn accounts(args: &Args, out: &Output) -> Result<Option<Accounts>, Fault> {
-    let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let usual = || {
-        let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
-        Some(base.join("applayer/accounts")).filter(|path| path.exists())
-    };
     let elsewhere = args.way.server.is_some() || args.way.queue || args.way.mx;
     let path = match &args.way.accounts {
         Some(path) => path.clone(),
         None if elsewhere => return Ok(None),
-        None => match usual() {
+        None if args.way.account.is_some() => Accounts::must_be()?,
+        None => match Accounts::usual() {
             Some(path) => path,
-            None if args.way.account.is_some() => {
-                let fault = Fault::new(Kind::Config, "no accounts file");
-                return Err(fault.with_hint("~/.config/applayer/accounts, or --accounts FILE"));
-            }
             None => return Ok(None),
         },
     };
-    out.note(&format!("accounts from {}", path.display()));
     Accounts::read(&path, out).map(Some)
 }

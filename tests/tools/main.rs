@@ -38,6 +38,7 @@ mod matrix;
 mod merge;
 mod powercut;
 mod queue;
+mod queue_way;
 mod readme;
 mod schema;
 mod smtp;

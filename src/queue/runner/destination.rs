@@ -13,19 +13,27 @@ use crate::queue::entry::Time;
 use crate::queue::runner::Run;
 use crate::queue::store::{Claim, Lease, Unit};
 use crate::queue::submit::{self, Queued};
-use crate::relay::deliver::{Lane, undelivered};
+use crate::relay::deliver::{Contact, Delivery, undelivered};
+use crate::relay::lane::Lane;
 use crate::relay::route::{Hop, Target};
 use crate::smtp::client::{BeforeCommit, SendOptions};
+use crate::smtp::transaction::Envelope;
 
-/// Recipients claimed at first, and at most at a time.
+/// Recipients claimed at first.
 const FIRST_CLAIM: usize = 16;
-const MAX_CLAIM: usize = 128;
+/// Recipients claimed at most at a time, and so the most in one transaction: what every server must take (RFC 5321, section
+/// 4.5.3.1.8).
+const MAX_CLAIM: usize = 100;
 /// What is claimed should last about so long: less leaves the connection idle, more keeps other senders waiting.
 const CLAIM_LASTS: Duration = Duration::from_millis(500);
 /// Connections to begin with.
 const FIRST_WINDOW: f64 = 2.0;
 /// How long a connection without work is kept in watch mode.
 const LINGER: Duration = Duration::from_secs(2);
+/// How long a route is followed before it is looked up again.
+const ROUTE_FOR: Duration = Duration::from_secs(300);
+/// Messages in a row that the servers broke off before a word about any recipient: after so many, the rest waits.
+const MAX_BROKEN: u32 = 3;
 
 /// A destination and its work in memory.
 pub(super) struct Destination {
@@ -42,6 +50,8 @@ pub(super) struct Destination {
     enough: AtomicBool,
     state: Mutex<State>,
     finished: AtomicBool,
+    /// When its servers are to be looked up again.
+    until: tokio::time::Instant,
     /// When the next message may begin, where there is a rate.
     next_begin: tokio::sync::Mutex<Option<tokio::time::Instant>>,
 }
@@ -60,6 +70,8 @@ struct State {
     workers: usize,
     /// Workers that have brought at least one message home.
     proven: usize,
+    /// Messages in a row that were broken off.
+    broken: u32,
     /// Why nothing more is tried.
     verdict: Option<Fault>,
 }
@@ -75,6 +87,7 @@ impl Destination {
             enough: AtomicBool::new(false),
             state: Mutex::new(State { window: FIRST_WINDOW, ..State::default() }),
             finished: AtomicBool::new(false),
+            until: tokio::time::Instant::now() + ROUTE_FOR,
             next_begin: tokio::sync::Mutex::default(),
         }
     }
@@ -98,12 +111,32 @@ impl Destination {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// True when the servers are to be looked up again, by another [`Destination`].
+    fn is_outdated(&self) -> bool {
+        tokio::time::Instant::now() >= self.until
+    }
+
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves the destination until nothing of it is due.
     pub(super) async fn serve(self: Arc<Self>, run: Arc<Run>, due_until: Option<Time>) {
+        // Where nothing is wanted, no name server is asked.
+        if let Some(first) = self.next(&run, due_until).await {
+            self.ready().push_front(first);
+            self.serve_due(&run, due_until).await;
+        }
+        // A claim in the background ends first.
+        let _claiming = self.claiming.lock().await;
+        self.finished.store(true, Ordering::Release);
+        // Workers that gave up may have left something.
+        let left: Vec<Unit> = self.ready().drain(..).collect();
+        left.into_iter().for_each(|unit| run.give_back(&unit));
+        run.changed.notify_one();
+    }
+
+    async fn serve_due(self: &Arc<Self>, run: &Arc<Run>, due_until: Option<Time>) {
         let hops = match run.route(&self.domain).await {
             Ok(hops) => hops,
             Err(fault) => {
@@ -113,7 +146,7 @@ impl Destination {
         };
         let mut workers = JoinSet::new();
         self.state().workers = 1;
-        workers.spawn(Arc::clone(&self).work(Arc::clone(&run), hops.clone(), due_until));
+        workers.spawn(Arc::clone(self).work(Arc::clone(run), hops.clone(), due_until));
         loop {
             let more = {
                 let waiting = self.ready().len();
@@ -126,7 +159,7 @@ impl Destination {
                 more
             };
             if more {
-                workers.spawn(Arc::clone(&self).work(Arc::clone(&run), hops.clone(), due_until));
+                workers.spawn(Arc::clone(self).work(Arc::clone(run), hops.clone(), due_until));
                 continue;
             }
             tokio::select! {
@@ -134,13 +167,6 @@ impl Destination {
                 () = self.grow.notified() => {}
             }
         }
-        // A claim in the background ends first.
-        let _claiming = self.claiming.lock().await;
-        self.finished.store(true, Ordering::Release);
-        // Workers that gave up may have left something.
-        let left: Vec<Unit> = self.ready().drain(..).collect();
-        left.into_iter().for_each(|unit| run.give_back(&unit));
-        run.changed.notify_one();
     }
 
     /// The next unit: one that is ready, or the first of a new claim. None: nothing is due. Before the last one is taken, the
@@ -155,12 +181,12 @@ impl Destination {
                 (ready.pop_front(), ready.len())
             };
             if unit.is_none() {
-                if !self.claim(run, due_until).await {
+                if self.is_outdated() || !self.claim(run, due_until).await {
                     return None;
                 }
                 continue;
             }
-            if left < FIRST_CLAIM && !self.enough.swap(true, Ordering::AcqRel) {
+            if left < FIRST_CLAIM && !self.is_outdated() && !self.enough.swap(true, Ordering::AcqRel) {
                 let (this, run) = (Arc::clone(self), Arc::clone(run));
                 tokio::spawn(async move {
                     this.claim(&run, due_until).await;
@@ -226,7 +252,7 @@ impl Destination {
                 Some(unit) => unit,
                 None => match self.next(&run, due_until).await {
                     Some(unit) => unit,
-                    None if run.options.watch && !run.stopping() && lane.is_open() => {
+                    None if run.options.watch && !run.stopping() && lane.is_open() && !self.is_outdated() => {
                         let woken = tokio::time::timeout(LINGER, self.work.notified()).await;
                         if woken.is_err() {
                             break;
@@ -257,10 +283,8 @@ impl Destination {
             };
             self.pace(&run).await;
             set(&leases, &unit);
-            let permit = run.permits.acquire().await;
-            let delivery = lane.deliver(&run.options.transport, &run.health, &envelope, &content, &options).await;
-            drop(permit);
-            if delivery.unreachable && self.others_get_through(proven) {
+            let delivery = bring(&run, &mut lane, &envelope, &content, &options).await;
+            if delivery.contact == Contact::Unreached && self.others_get_through(proven) {
                 // The server has enough connections: the message goes by another worker, this one ends.
                 {
                     let mut ready = self.ready();
@@ -271,23 +295,51 @@ impl Destination {
                 lane.quit().await;
                 return;
             }
-            let mut state = self.state();
-            if delivery.unreachable {
-                state.verdict = delivery.results.first().and_then(|result| result.fault.clone());
-            } else {
-                state.proven += usize::from(!proven);
-                proven = true;
-                let before = state.window;
-                state.window = (before + 1.0 / before).min(run.options.per_destination as f64);
-                if before as usize != state.window as usize {
-                    self.grow.notify_one();
-                }
-            }
-            drop(state);
+            proven |= self.learn(&delivery, proven, run.options.per_destination);
             run.record(&unit, &delivery);
+            if upcoming.is_none() && self.is_one_too_many() {
+                break;
+            }
         }
         self.leave(proven, false);
         lane.quit().await;
+    }
+
+    /// What a delivery says about the destination: it grows with success, shrinks with failure, and is given up for now
+    /// when nobody can be reached or one message after the other is broken off. True when a message came home.
+    fn learn(&self, delivery: &Delivery, proven: bool, most: usize) -> bool {
+        let mut state = self.state();
+        let fault = || delivery.results.iter().find_map(|result| result.fault.clone());
+        match delivery.contact {
+            Contact::Unreached => {
+                state.verdict = fault();
+                false
+            }
+            Contact::Broken => {
+                state.window = (state.window / 2.0).max(1.0);
+                state.broken += 1;
+                if state.broken >= MAX_BROKEN {
+                    state.verdict = fault();
+                }
+                false
+            }
+            Contact::Answered => {
+                state.broken = 0;
+                state.proven += usize::from(!proven);
+                let before = state.window;
+                state.window = (before + 1.0 / before).min(most as f64);
+                if before as usize != state.window as usize {
+                    self.grow.notify_one();
+                }
+                true
+            }
+        }
+    }
+
+    /// True when there are more workers than the destination bears.
+    fn is_one_too_many(&self) -> bool {
+        let state = self.state();
+        state.verdict.is_none() && state.workers > 1 && state.workers > state.window as usize
     }
 
     /// Waits for this message's turn where the destination has a rate.
@@ -341,16 +393,32 @@ impl Destination {
                     SendOptions { partial: true, before_commit: Some(commit.clone()), ..SendOptions::default() };
                 self.pace(run).await;
                 set(leases, &unit);
-                let permit = run.permits.acquire().await;
-                let content = Queued::of(&unit);
-                let delivery = lane.deliver(&run.options.transport, &run.health, &envelope, &content, &options).await;
-                drop(permit);
+                let delivery = bring(run, &mut lane, &envelope, &Queued::of(&unit), &options).await;
                 lane.quit().await;
                 delivery
             }
         };
         run.record(&unit, &delivery);
     }
+}
+
+/// Brings one message along a lane, when there is room for it.
+async fn bring(
+    run: &Run,
+    lane: &mut Lane,
+    envelope: &Envelope,
+    content: &Queued,
+    options: &SendOptions<'_>,
+) -> Delivery {
+    let place = lane.goes_to().cloned();
+    let probe = match &place {
+        Some(place) => run.health.probe(place).await,
+        None => None,
+    };
+    let permit = run.permits.acquire().await;
+    let delivery = lane.deliver(&*run.options.reach, &run.health, envelope, content, options).await;
+    drop((permit, probe));
+    delivery
 }
 
 /// One unit a next hop.

@@ -1,31 +1,72 @@
-//! Which servers did not answer lately: nobody waits for the same dead host twice.
+//! Which servers did not answer lately: nobody waits for the same dead host twice, and a server of which nothing is known
+//! yet is asked about two messages at a time, however many domains it serves.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
 
 use crate::fault::Fault;
-use crate::relay::deliver::Health;
+use crate::relay::lane::Health;
 use crate::relay::route::Place;
 
 /// How long a server that did not answer is left alone.
 pub const DOWN_FOR: Duration = Duration::from_secs(60);
 /// No more servers than this are remembered.
 const MAX_REMEMBERED: usize = 10_000;
+/// Messages under way at the same time at a server that has not answered to any yet: if it hangs, the others' room is not
+/// used up by waiting for it.
+const PROBES: usize = 2;
 
 /// The memory of a run.
 #[derive(Debug, Default)]
-pub struct Memory {
-    down: Mutex<HashMap<Place, (Instant, Fault)>>,
+pub struct Memory(Mutex<Known>);
+
+#[derive(Debug, Default)]
+struct Known {
+    down: HashMap<Place, (Instant, Fault)>,
+    /// Who answered to the last message.
+    alive: HashSet<Place>,
+    probes: HashMap<Place, Arc<Semaphore>>,
+}
+
+impl Memory {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for the turn to try a server of which nothing is known. To be kept until it has answered.
+    pub async fn probe(&self, place: &Place) -> Option<OwnedSemaphorePermit> {
+        loop {
+            let turn = {
+                let mut known = self.known();
+                if known.alive.contains(place) || known.down.contains_key(place) {
+                    return None;
+                }
+                if known.probes.len() >= MAX_REMEMBERED {
+                    known.probes.retain(|_, turn| turn.available_permits() < PROBES);
+                }
+                Arc::clone(known.probes.entry(place.clone()).or_insert_with(|| Arc::new(Semaphore::new(PROBES))))
+            };
+            let permit = turn.acquire_owned().await.ok()?;
+            // While we waited somebody may have found out.
+            let known = self.known();
+            if !known.alive.contains(place) && !known.down.contains_key(place) {
+                return Some(permit);
+            }
+        }
+    }
 }
 
 impl Health for Memory {
     fn down(&self, place: &Place) -> Option<Fault> {
-        let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
-        match down.get(place) {
+        let mut known = self.known();
+        match known.down.get(place) {
             Some((until, fault)) if *until > Instant::now() => Some(fault.clone()),
             Some(_) => {
-                down.remove(place);
+                known.down.remove(place);
                 None
             }
             None => None,
@@ -33,21 +74,26 @@ impl Health for Memory {
     }
 
     fn note(&self, place: &Place, failed: Option<&Fault>) {
-        let mut down = self.down.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.known();
         match failed {
             // Who answers, if only to refuse, is alive: it may just have enough connections.
             Some(fault) if fault.code.is_none() && fault.temporary() => {
-                if down.len() >= MAX_REMEMBERED {
-                    let now = Instant::now();
-                    down.retain(|_, (until, _)| *until > now);
+                known.alive.remove(place);
+                let now = Instant::now();
+                if known.down.len() >= MAX_REMEMBERED {
+                    known.down.retain(|_, (until, _)| *until > now);
                 }
-                if down.len() < MAX_REMEMBERED {
-                    down.insert(place.clone(), (Instant::now() + DOWN_FOR, fault.clone()));
+                if known.down.len() < MAX_REMEMBERED {
+                    known.down.insert(place.clone(), (now + DOWN_FOR, fault.clone()));
                 }
             }
             Some(_) => {}
             None => {
-                down.remove(place);
+                known.down.remove(place);
+                if known.alive.len() >= MAX_REMEMBERED {
+                    known.alive.clear();
+                }
+                known.alive.insert(place.clone());
             }
         }
     }
@@ -70,5 +116,23 @@ mod tests {
         assert_eq!(memory.down(&place), Some(dead));
         memory.note(&place, None);
         assert_eq!(memory.down(&place), None);
+    }
+
+    #[tokio::test]
+    async fn the_unknown_are_asked_by_two_until_one_knows() {
+        let memory = Arc::new(Memory::default());
+        let place = Place::Unix("/run/x".into());
+        let first = memory.probe(&place).await;
+        let second = memory.probe(&place).await;
+        assert!(first.is_some() && second.is_some());
+        let waiting = {
+            let (memory, place) = (Arc::clone(&memory), place.clone());
+            tokio::spawn(async move { memory.probe(&place).await.is_none() })
+        };
+        tokio::task::yield_now().await;
+        assert!(!waiting.is_finished());
+        memory.note(&place, None);
+        drop(first);
+        assert!(waiting.await.unwrap(), "no turn is needed for who is known");
     }
 }

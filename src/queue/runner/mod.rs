@@ -26,7 +26,7 @@ use crate::queue::runner::conclude::{Fate, Rules, Tried, conclude};
 use crate::queue::runner::destination::Destination;
 use crate::queue::runner::health::Memory;
 use crate::queue::store::{Filter, Lease, Outcome, QueueStore, RENEW_EVERY, Settlement, Unit};
-use crate::relay::deliver::{Delivery, Transport};
+use crate::relay::deliver::{Delivery, Reach};
 use crate::relay::route::{Hop, MailDns, Routing, Target};
 
 /// Destinations that are served at the same time.
@@ -41,7 +41,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(30);
 /// How a run is to be.
 pub struct Options {
     /// How servers are reached.
-    pub transport: Transport,
+    pub reach: Arc<dyn Reach>,
     /// How they are found.
     pub routing: Routing,
     /// Whom to ask for them.
@@ -59,7 +59,7 @@ pub struct Options {
     /// Only these.
     pub wanted: Filter,
     /// The time.
-    pub clock: fn() -> Time,
+    pub clock: Arc<dyn Fn() -> Time + Send + Sync>,
 }
 
 /// What a run did.

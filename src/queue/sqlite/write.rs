@@ -494,7 +494,10 @@ fn apply(db: &Connection, message: QueueId, n: u32, change: &Change) -> rusqlite
         }
         Change::Readdress(address, due) => {
             db.prepare_cached(
-                "UPDATE recipient SET state = 0, due = ?, address = ?, domain = ? WHERE message = ? AND n = ?",
+                // Reports name the recipient as the sender did (RFC 3461, section 5.2.1).
+                "UPDATE recipient SET state = 0, due = ?, address = ?, domain = ?,
+                   orcpt = coalesce(orcpt, iif(length(address) = octet_length(address), 'rfc822;', 'utf-8;') || address)
+                 WHERE message = ? AND n = ?",
             )?
             .execute(params![due.0, address, domain_of(address), message.0, n])?;
             Ok(())

@@ -7,7 +7,6 @@ use std::sync::{Arc, PoisonError};
 use std::task::Poll;
 use std::time::Instant;
 
-use super::account::Account;
 use super::merge::Noted;
 use super::mx::Exchangers;
 use super::queue::Queue;
@@ -22,6 +21,7 @@ use crate::net::random;
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::Outcome;
+use crate::tool::smtp_account::Account;
 
 /// A message of this size gets a progress bar.
 const PROGRESS_BYTES: u64 = 4 * 1024 * 1024;

@@ -3,7 +3,6 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::account::{Account, Accounts, Aliases};
 use super::deliver::Sendable;
 use super::edit;
 use super::merge::RowId;
@@ -20,6 +19,7 @@ use crate::mail::message::Message;
 use crate::mail::source::Source;
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, Recipient};
+use crate::tool::smtp_account::{Account, Accounts, Aliases};
 
 /// One message on its way.
 #[derive(Debug, Clone)]

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::account::Accounts;
 use super::deliver::Sendable;
 use super::results::{Results, Turn};
 use super::rows::{Row, Rows};
@@ -17,6 +16,7 @@ use crate::mail::compose::{Attachment, Draft};
 use crate::mail::scan;
 use crate::mail::source::Source;
 use crate::mail::template::{Fields, Values};
+use crate::tool::smtp_account::Accounts;
 
 /// Which row a message was made for.
 #[derive(Debug, Clone, PartialEq, Eq)]

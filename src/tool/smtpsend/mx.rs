@@ -15,7 +15,8 @@ use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind};
 use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
-use crate::relay::deliver::{Delivery, Health, Lane, Transport, undelivered};
+use crate::relay::deliver::{Contact, Delivery, Transport, undelivered};
+use crate::relay::lane::{Health, Lane};
 use crate::relay::route::{Place, Routing};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::transaction::{Envelope, Outcome};
@@ -143,7 +144,7 @@ impl Exchangers {
 }
 
 fn settle(delivery: Delivery) -> impl Iterator<Item = Settled> {
-    let reached = !delivery.unreachable;
+    let reached = delivery.contact != Contact::Unreached;
     let times = reached.then(|| TimesMs::new(delivery.connect.unwrap_or(Duration::ZERO), delivery.times));
     let results = delivery.results.into_iter().zip(delivery.peers);
     results.map(move |(result, peer)| Settled::new(result, peer, times))

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::account::{Account, Auth};
 use super::report::{Settled, TimesMs};
 use super::{Args, Job, job};
 use crate::cli::output::Output;
@@ -13,11 +12,12 @@ use crate::net::dial::Dialer;
 use crate::net::login::Login;
 use crate::net::proxy::{Proxy, ProxyKind};
 use crate::net::stream::Stream;
-use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
+use crate::net::tls::{ClientTls, TlsMode};
 use crate::relay::deliver::{Peer, send_fitted};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::client::{Client, Options, SendOptions};
 use crate::smtp::transaction::all_failed;
+use crate::tool::smtp_account::Account;
 
 /// A server's URL, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,24 +94,12 @@ impl Server {
 
     /// The server of an account.
     fn of(account: &Account) -> Result<Server, Fault> {
-        let tls = match (account.tls, account.starttls) {
-            (Some(false), _) => TlsMode::None,
-            (Some(true), Some(false)) => TlsMode::Implicit,
-            (Some(true), _) => TlsMode::Starttls,
-            (None, _) => TlsMode::Try,
-        };
-        let host = account.host.clone().or_else(|| account.socket.as_ref().map(|_| "localhost".to_owned()));
-        let host = host.ok_or_else(|| Fault::new(Kind::Config, format!("account {}: no host", account.name)))?;
-        let port = match (account.lmtp, tls) {
-            (true, _) => 24,
-            (false, TlsMode::Implicit) => 465,
-            (false, _) => 25,
-        };
+        let (host, port) = account.server()?;
         Ok(Server {
             scheme: if account.lmtp { "lmtp".into() } else { "smtp".into() },
             host,
-            port: account.port.unwrap_or(port),
-            tls: if account.socket.is_some() { TlsMode::None } else { tls },
+            port,
+            tls: account.tls(),
             socket: account.socket.clone(),
             lmtp: account.lmtp,
             user: None,
@@ -172,29 +160,7 @@ impl<'a> Way<'a> {
     /// To the server of an account; flags of the command line win over it.
     pub(super) fn to_account(account: &Account, args: &'a Args, out: &'a Output) -> Result<Way<'a>, Fault> {
         let server = Server::of(account)?;
-        let mechanism = match account.auth {
-            Auth::By(mechanism) => args.way.auth.or(Some(mechanism)),
-            _ => args.way.auth,
-        };
-        let own =
-            args.login.user.is_some() || args.login.password_file.is_some() || args.login.password_command.is_some();
-        let login = match (account.auth, &account.user, &account.password) {
-            (Auth::Off, _, _) if !own => None,
-            _ if mechanism == Some(Mechanism::External) => {
-                Some(Login::new(account.user.clone().unwrap_or_default(), ""))
-            }
-            (_, Some(user), Some(password)) if !own => Some(Login::new(user, password)),
-            (_, user, _) => {
-                let mut asked = args.login.clone();
-                if !own {
-                    asked.password_command.clone_from(&account.password_command);
-                }
-                asked.login(out, &server.host, user.as_deref(), None)?
-            }
-        };
-        if login.is_none() && matches!(account.auth, Auth::On | Auth::By(_)) {
-            return Err(Fault::new(Kind::Config, format!("account {}: auth without a user", account.name)));
-        }
+        let (login, mechanism) = account.login(&server.host, &args.login, args.way.auth, out)?;
         Way::new(server, login, mechanism, account, args, out)
     }
 
@@ -210,15 +176,7 @@ impl<'a> Way<'a> {
         if tls == TlsMode::None && login.is_some() && server.socket.is_none() && !is_loopback(&server.host) {
             out.warn("--tls none: the password travels in clear text");
         }
-        let mut options = ClientTlsOptions {
-            ca_cert: args.tls.trust.ca_cert.clone().or_else(|| account.trust_file.clone()),
-            cert: args.tls.trust.cert.clone().or_else(|| account.cert.clone()),
-            key: args.tls.trust.key.clone().or_else(|| account.key.clone()),
-            insecure: args.tls.trust.insecure || (account.check == Some(false) && account.fingerprint.is_none()),
-            fingerprint: account.fingerprint.filter(|_| !args.tls.trust.insecure),
-            tls_name: args.tls.trust.tls_name.clone().or_else(|| account.tls_name.clone()),
-            ..ClientTlsOptions::default()
-        };
+        let mut options = account.trust(&args.tls.trust);
         if options.insecure {
             out.warn("the server's certificate is not checked");
         }

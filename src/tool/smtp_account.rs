@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::cli::args::{LoginArgs, TrustArgs};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
 use crate::mail::source::Source;
+use crate::net::login::Login;
+use crate::net::tls::{ClientTlsOptions, TlsMode};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::command::{Notify, Ret};
 
@@ -63,6 +66,73 @@ impl Account {
         author.name = author.name.or_else(|| self.full_name.clone());
         Ok(Some(author))
     }
+
+    /// When TLS starts.
+    pub(super) fn tls(&self) -> TlsMode {
+        match (self.tls, self.starttls) {
+            _ if self.socket.is_some() => TlsMode::None,
+            (Some(false), _) => TlsMode::None,
+            (Some(true), Some(false)) => TlsMode::Implicit,
+            (Some(true), _) => TlsMode::Starttls,
+            (None, _) => TlsMode::Try,
+        }
+    }
+
+    /// Name and port of the server.
+    pub(super) fn server(&self) -> Result<(String, u16), Fault> {
+        let host = self.host.clone().or_else(|| self.socket.as_ref().map(|_| "localhost".to_owned()));
+        let host = host.ok_or_else(|| Fault::new(Kind::Config, format!("account {}: no host", self.name)))?;
+        let port = match (self.lmtp, self.tls()) {
+            (true, _) => 24,
+            (false, TlsMode::Implicit) => 465,
+            (false, _) => 25,
+        };
+        Ok((host, self.port.unwrap_or(port)))
+    }
+
+    /// How to log in there, and with what; what the command line says about it wins.
+    pub(super) fn login(
+        &self,
+        host: &str,
+        args: &LoginArgs,
+        mechanism: Option<Mechanism>,
+        out: &Output,
+    ) -> Result<(Option<Login>, Option<Mechanism>), Fault> {
+        let mechanism = match self.auth {
+            Auth::By(own) => mechanism.or(Some(own)),
+            _ => mechanism,
+        };
+        let own = args.user.is_some() || args.password_file.is_some() || args.password_command.is_some();
+        let login = match (self.auth, &self.user, &self.password) {
+            (Auth::Off, _, _) if !own => None,
+            _ if mechanism == Some(Mechanism::External) => Some(Login::new(self.user.clone().unwrap_or_default(), "")),
+            (_, Some(user), Some(password)) if !own => Some(Login::new(user, password)),
+            (_, user, _) => {
+                let mut asked = args.clone();
+                if !own {
+                    asked.password_command.clone_from(&self.password_command);
+                }
+                asked.login(out, host, user.as_deref(), None)?
+            }
+        };
+        if login.is_none() && matches!(self.auth, Auth::On | Auth::By(_)) {
+            return Err(Fault::new(Kind::Config, format!("account {}: auth without a user", self.name)));
+        }
+        Ok((login, mechanism))
+    }
+
+    /// Whom to believe; what the command line says about it wins.
+    pub(super) fn trust(&self, args: &TrustArgs) -> ClientTlsOptions {
+        ClientTlsOptions {
+            ca_cert: args.ca_cert.clone().or_else(|| self.trust_file.clone()),
+            cert: args.cert.clone().or_else(|| self.cert.clone()),
+            key: args.key.clone().or_else(|| self.key.clone()),
+            insecure: args.insecure || (self.check == Some(false) && self.fingerprint.is_none()),
+            fingerprint: self.fingerprint.filter(|_| !args.insecure),
+            tls_name: args.tls_name.clone().or_else(|| self.tls_name.clone()),
+            ..ClientTlsOptions::default()
+        }
+    }
 }
 
 /// Whether and how to log in.
@@ -86,8 +156,22 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
+    /// The user's accounts file, if there is one.
+    pub(super) fn usual() -> Option<PathBuf> {
+        let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
+        Some(base.join("applayer/accounts")).filter(|path| path.exists())
+    }
+
+    /// The user's accounts file, for an account that was named.
+    pub(super) fn must_be() -> Result<PathBuf, Fault> {
+        let missing = || Fault::new(Kind::Config, "no accounts file");
+        Accounts::usual().ok_or_else(|| missing().with_hint("~/.config/applayer/accounts, or --accounts FILE"))
+    }
+
     /// Reads an accounts file. One that holds a password must be its owner's alone.
     pub(super) fn read(path: &Path, out: &Output) -> Result<Accounts, Fault> {
+        out.note(&format!("accounts from {}", path.display()));
         let config = |fault: Fault| Fault { kind: Kind::Config, ..fault };
         let source = Source::path(path).map_err(config)?;
         let bytes = source.read_all("accounts", MAX_BYTES).map_err(config)?;

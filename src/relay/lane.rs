@@ -1,0 +1,286 @@
+//! A way to one destination: its servers in order, the connection to the one that answered last, and one message after
+//! the other along it until every recipient has a word.
+
+use std::time::Instant;
+
+use crate::fault::{Enhanced, Fault, Kind};
+use crate::relay::deliver::{Connection, Contact, Delivery, Peer, Reach, failed, for_good, undelivered};
+use crate::relay::route::{Hop, Place};
+use crate::smtp::client::SendOptions;
+use crate::smtp::data::Content;
+use crate::smtp::transaction::{Envelope, Outcome, RecipientResult};
+
+/// A message with more `Received` fields than this goes round in circles (RFC 5321, section 6.3).
+pub const MAX_RECEIVED: usize = 100;
+/// Servers of one route that are asked about one message before it is deferred.
+pub const MAX_SESSIONS: usize = 5;
+/// Servers of one route that are waited for in vain for one message before it is deferred.
+pub const MAX_CONNECTS: usize = 10;
+/// The most recipients of a message behind which the next one's commands go out at once: with more, the server may want
+/// the rest in another transaction.
+const MAX_BEFORE_NEXT: usize = 10;
+
+/// Which servers of a route are worth trying now, across all routes of a run.
+pub trait Health: Send + Sync {
+    /// The reason why this server is not to be tried now.
+    fn down(&self, place: &Place) -> Option<Fault>;
+    /// The server could not be reached or fell silent, or it answered.
+    fn note(&self, place: &Place, failed: Option<&Fault>);
+}
+
+/// A way to one destination: a route, and the connection to the server that answered last.
+pub struct Lane {
+    hops: Vec<Hop>,
+    open: Option<(usize, Connection)>,
+}
+
+impl Lane {
+    /// A lane along this route, without a connection yet.
+    pub fn new(hops: Vec<Hop>) -> Lane {
+        Lane { hops, open: None }
+    }
+
+    /// True when a connection is open.
+    pub fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// The server that a new connection would go to; none while one is open.
+    pub fn goes_to(&self) -> Option<&Place> {
+        self.hops.first().filter(|_| self.open.is_none()).map(|hop| &hop.place)
+    }
+
+    /// Brings one message to the first server of the route that takes it: over the open connection if there is one, else
+    /// by order. A server that cannot be reached or says "later" is followed by the next one; recipients that one server
+    /// settled are not offered to another, and those who were too many for it come in another transaction (RFC 5321,
+    /// section 4.5.3.1.10). `options.next` is used only where the whole message goes to one server.
+    pub async fn deliver(
+        &mut self,
+        reach: &dyn Reach,
+        health: &dyn Health,
+        envelope: &Envelope,
+        content: &dyn Content,
+        options: &SendOptions<'_>,
+    ) -> Delivery {
+        if goes_in_circles(content) {
+            let detail = format!("more than {MAX_RECEIVED} Received fields: mail loop");
+            let fault = Fault::new(Kind::Refused, detail).with_enhanced(Some(Enhanced::new(5, 4, 6)));
+            return Delivery { contact: Contact::Answered, ..undelivered(envelope, &fault) };
+        }
+        let mut attempt = Attempt::new(envelope);
+        let mut tried_afresh = false;
+        let mut index = self.open.as_ref().map_or(0, |(index, _)| *index);
+        let (mut sessions, mut connects) = (0, 0);
+        while let Some(hop) = self.hops.get(index).filter(|_| sessions < MAX_SESSIONS && connects < MAX_CONNECTS) {
+            let began = Instant::now();
+            let reused = self.open.is_some();
+            let mut connection = match self.open.take() {
+                Some((_, connection)) => connection,
+                None => match connect(reach, health, hop, &mut connects).await {
+                    Ok(connection) => {
+                        attempt.delivery.connect = Some(began.elapsed());
+                        connection
+                    }
+                    Err(fault) => {
+                        attempt.unreached(hop, &fault);
+                        // A loop or a missing domain is not cured by the next server.
+                        if for_good(&fault) {
+                            break;
+                        }
+                        index += 1;
+                        continue;
+                    }
+                },
+            };
+            let rest = attempt.rest();
+            let next = options.next.filter(|_| {
+                rest.recipients.len() == envelope.recipients.len() && rest.recipients.len() <= MAX_BEFORE_NEXT
+            });
+            let options = SendOptions { next, ..options.clone() };
+            sessions += 1;
+            let results = connection.dialogue.send(&rest, content, &options).await;
+            attempt.delivery.times = connection.dialogue.times();
+            let broken = results.iter().any(|result| lost(result) && result.outcome == Outcome::Deferred);
+            let silent = results.iter().find_map(|result| result.fault.as_ref().filter(|_| fell_silent(result)));
+            health.note(&hop.place, silent);
+            let too_many = attempt.reached(results, &connection.peer);
+            if connection.dialogue.is_open() {
+                self.open = Some((index, connection));
+            } else if broken && reused && !tried_afresh {
+                // The server had closed the idle connection: the same server gets the message over a fresh one.
+                tried_afresh = true;
+                continue;
+            }
+            if attempt.is_settled() || attempt.was_stopped() {
+                break;
+            }
+            if too_many && self.open.is_some() && next.is_none() {
+                // Each such round has delivered to somebody, so it comes to an end.
+                sessions -= 1;
+                continue;
+            }
+            // The last server of the route stays open for the next message.
+            if self.hops.get(index + 1).is_none() {
+                break;
+            }
+            if let Some((_, connection)) = self.open.take() {
+                connection.dialogue.quit().await;
+            }
+            index += 1;
+        }
+        attempt.delivery
+    }
+
+    /// Says goodbye.
+    pub async fn quit(self) {
+        if let Some((_, connection)) = self.open {
+            connection.dialogue.quit().await;
+        }
+    }
+}
+
+async fn connect(reach: &dyn Reach, health: &dyn Health, hop: &Hop, connects: &mut usize) -> Result<Connection, Fault> {
+    if let Some(fault) = health.down(&hop.place) {
+        return Err(fault);
+    }
+    let connected = reach.connect(hop).await;
+    if let Err(fault) = &connected {
+        *connects += 1;
+        health.note(&hop.place, Some(fault));
+    }
+    connected
+}
+
+/// True when the result is about the connection, not about the recipient.
+fn lost(result: &RecipientResult) -> bool {
+    result.code == Some(421)
+        || (result.code.is_none()
+            && result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled && fault.temporary()))
+}
+
+/// True when the server hung in the middle of the dialogue: others would wait for it as long.
+fn fell_silent(result: &RecipientResult) -> bool {
+    result.code.is_none() && result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::TimedOut)
+}
+
+/// True when the server wants this recipient in another transaction (RFC 5321, section 4.5.3.1.10): 452, or 552 as servers
+/// from before RFC 2821 say it.
+fn too_many(result: &RecipientResult) -> bool {
+    let says = result.enhanced.map(|code| (code.subject, code.detail));
+    match result.code {
+        Some(452) => matches!(says, None | Some((5, 3))),
+        Some(552) => says == Some((5, 3)),
+        _ => false,
+    }
+}
+
+/// A refusal that the server itself calls a matter of time, by its enhanced code or by its kind.
+fn for_now(result: &RecipientResult) -> bool {
+    result.outcome == Outcome::Refused && (too_many(result) || result.enhanced.is_some_and(|code| code.class == 4))
+}
+
+/// One message on its way along a route.
+struct Attempt<'a> {
+    envelope: &'a Envelope,
+    delivery: Delivery,
+    /// Recipients without a final word, by their place in the envelope.
+    open: Vec<usize>,
+}
+
+impl<'a> Attempt<'a> {
+    fn new(envelope: &'a Envelope) -> Attempt<'a> {
+        let fault = Fault::new(Kind::Unreachable, "no server to try").with_enhanced(Some(Enhanced::new(4, 4, 1)));
+        Attempt { envelope, delivery: undelivered(envelope, &fault), open: (0..envelope.recipients.len()).collect() }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// No other server is asked after a stop by the lease's owner.
+    fn was_stopped(&self) -> bool {
+        let stopped = |result: &RecipientResult| result.fault.as_ref().is_some_and(|it| it.kind == Kind::Cancelled);
+        self.delivery.results.iter().any(stopped)
+    }
+
+    /// The envelope with the recipients that are still open.
+    fn rest(&self) -> Envelope {
+        let recipients = self.open.iter().filter_map(|at| self.envelope.recipients.get(*at)).cloned().collect();
+        Envelope { recipients, ..self.envelope.clone() }
+    }
+
+    fn unreached(&mut self, hop: &Hop, fault: &Fault) {
+        let fault = if fault.enhanced.is_some() {
+            fault.clone()
+        } else {
+            fault.clone().with_enhanced(Some(Enhanced::new(4, 4, 1)))
+        };
+        let fault = fault.context(format!("{} ({})", hop.name, hop.place));
+        let peer = Peer { host: Some(hop.name.clone()), place: Some(hop.place.to_string()), ..Peer::default() };
+        for at in self.open.clone() {
+            // What a server said about a recipient stays, unless nothing was said yet.
+            let silent = self.delivery.results.get(at).is_none_or(|result| result.code.is_none());
+            let address = self.envelope.recipients.get(at).map_or("", |recipient| recipient.address.as_str());
+            if let (true, Some(result), Some(known)) =
+                (silent, self.delivery.results.get_mut(at), self.delivery.peers.get_mut(at))
+            {
+                *result = failed(address, &fault);
+                *known = peer.clone();
+            }
+        }
+    }
+
+    /// Takes what one server said; true when it took some and wants the others in another transaction.
+    fn reached(&mut self, results: Vec<RecipientResult>, peer: &Peer) -> bool {
+        let answered = results.iter().any(|result| !lost(result) && result.outcome != Outcome::Unknown);
+        self.delivery.contact = match self.delivery.contact {
+            Contact::Answered => Contact::Answered,
+            _ if answered => Contact::Answered,
+            _ => Contact::Broken,
+        };
+        let again = results.iter().any(|result| result.outcome == Outcome::Delivered) && results.iter().any(too_many);
+        let open = std::mem::take(&mut self.open);
+        for (at, mut result) in open.into_iter().zip(results) {
+            if for_now(&result) {
+                result.outcome = Outcome::Deferred;
+            }
+            if result.outcome == Outcome::Deferred {
+                self.open.push(at);
+            }
+            if let (Some(slot), Some(known)) = (self.delivery.results.get_mut(at), self.delivery.peers.get_mut(at)) {
+                *slot = result;
+                *known = peer.clone();
+            }
+        }
+        again
+    }
+}
+
+/// True when the header shows that the message has gone through too many servers.
+pub fn goes_in_circles(content: &dyn Content) -> bool {
+    use std::io::{BufRead as _, BufReader, Read as _};
+    const MAX_HEADER: u64 = 256 * 1024;
+    let mut count = 0;
+    if let Some(bytes) = content.in_memory() {
+        let header = memchr::memmem::find(bytes, b"\r\n\r\n").and_then(|end| bytes.get(..end + 2)).unwrap_or(bytes);
+        let first = header.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"Received:"));
+        count = usize::from(first);
+        for end in memchr::memchr_iter(b'\n', header) {
+            let name = header.get(end + 1..end + 10);
+            count += usize::from(name.is_some_and(|name| name.eq_ignore_ascii_case(b"Received:")));
+        }
+        return count > MAX_RECEIVED;
+    }
+    let Ok(reader) = content.open() else { return false };
+    for line in BufReader::new(reader.take(MAX_HEADER)).split(b'\n') {
+        match line {
+            Ok(line) if line.len() <= 1 => break,
+            Ok(line) => count += usize::from(line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"Received:"))),
+            Err(_) => break,
+        }
+    }
+    count > MAX_RECEIVED
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,204 @@
+use std::net::SocketAddr;
+use std::sync::Mutex;
+
+use super::*;
+use crate::net::tls::TlsMode;
+use crate::relay::deliver::{Dialogue, Pending};
+use crate::relay::policy;
+use crate::relay::route::Protocol;
+use crate::smtp::client::Times;
+use crate::smtp::data::Bytes;
+use crate::smtp::transaction::Recipient;
+
+/// What a server says to the nth recipient of a transaction: code and enhanced code; 0 hangs up, 1 falls silent.
+type Says = fn(usize) -> (u16, &'static str);
+
+/// Servers that cannot be reached (`None`) or say something, and the connections and transactions they saw.
+#[derive(Default)]
+struct World {
+    servers: Vec<Option<Says>>,
+    seen: std::sync::Arc<Mutex<Vec<String>>>,
+    known: Mutex<Vec<(String, bool)>>,
+}
+
+impl Health for World {
+    fn down(&self, _place: &Place) -> Option<Fault> {
+        None
+    }
+
+    fn note(&self, place: &Place, failed: Option<&Fault>) {
+        self.known.lock().unwrap().push((place.to_string(), failed.is_none()));
+    }
+}
+
+impl Reach for World {
+    fn connect<'a>(&'a self, hop: &'a Hop) -> Pending<'a, Result<Connection, Fault>> {
+        let index: usize = hop.name.parse().unwrap();
+        self.seen.lock().unwrap().push(format!("connect {index}"));
+        let connection = self.servers[index].map(|says| Connection {
+            dialogue: Box::new(Server { index, says, open: true, seen: self.seen.clone() }),
+            peer: Peer::default(),
+        });
+        Box::pin(std::future::ready(connection.ok_or_else(|| Fault::new(Kind::ConnectRefused, "refused"))))
+    }
+}
+
+struct Server {
+    index: usize,
+    says: Says,
+    open: bool,
+    seen: std::sync::Arc<Mutex<Vec<String>>>,
+}
+
+impl Dialogue for Server {
+    fn is_open(&self) -> bool {
+        self.open
+    }
+
+    fn send<'a>(
+        &'a mut self,
+        envelope: &'a Envelope,
+        _content: &'a dyn Content,
+        _options: &'a SendOptions<'_>,
+    ) -> Pending<'a, Vec<RecipientResult>> {
+        self.seen.lock().unwrap().push(format!("{}: {}", self.index, envelope.recipients.len()));
+        let mut results = Vec::new();
+        for (at, recipient) in envelope.recipients.iter().enumerate() {
+            let (code, enhanced) = (self.says)(at);
+            let fault = match code {
+                0 => Some(Fault::new(Kind::Disconnected, "gone")),
+                1 => Some(Fault::new(Kind::TimedOut, "silent")),
+                400..=499 => Some(Fault::new(Kind::PeerTemporary, "later").with_code(code)),
+                500..=599 => Some(Fault::new(Kind::Refused, "no").with_code(code)),
+                _ => None,
+            };
+            self.open &= code > 1;
+            results.push(RecipientResult {
+                address: recipient.address.clone(),
+                outcome: match code / 100 {
+                    2 => Outcome::Delivered,
+                    5 => Outcome::Refused,
+                    _ => Outcome::Deferred,
+                },
+                code: Some(code).filter(|code| *code > 1),
+                enhanced: Enhanced::parse(enhanced),
+                reply: String::new(),
+                fault,
+            });
+        }
+        Box::pin(std::future::ready(results))
+    }
+
+    fn times(&self) -> Times {
+        Times::default()
+    }
+
+    fn quit(self: Box<Self>) -> Pending<'static, ()> {
+        self.seen.lock().unwrap().push(format!("quit {}", self.index));
+        Box::pin(std::future::ready(()))
+    }
+}
+
+fn world(servers: &[Option<Says>]) -> (World, Lane) {
+    let hop = |index: usize| Hop {
+        name: index.to_string(),
+        place: Place::Address(SocketAddr::from(([192, 0, 2, 1], index as u16))),
+        protocol: Protocol::Smtp,
+        policy: policy::for_mx(TlsMode::Try),
+        login: None,
+        mechanism: None,
+        by_mx: true,
+    };
+    let lane = Lane::new((0..servers.len()).map(hop).collect());
+    (World { servers: servers.to_vec(), ..World::default() }, lane)
+}
+
+async fn deliver(world: &World, lane: &mut Lane, count: usize, body: &str) -> (Delivery, Vec<Outcome>) {
+    let recipients = (0..count).map(|n| Recipient::new(format!("r{n}@b.test"))).collect();
+    let envelope = Envelope { sender: "a@a.test".into(), recipients, ..Envelope::default() };
+    let content = Bytes(body.as_bytes().to_vec());
+    let delivery = lane.deliver(world, world, &envelope, &content, &SendOptions::default()).await;
+    let outcomes = delivery.results.iter().map(|result| result.outcome).collect();
+    (delivery, outcomes)
+}
+
+fn seen(world: &World) -> Vec<String> {
+    std::mem::take(&mut world.seen.lock().unwrap())
+}
+
+#[tokio::test]
+async fn who_is_too_many_comes_in_the_next_transaction() {
+    let by_three: [Says; 2] = [
+        |at| if at < 3 { (250, "2.1.5") } else { (452, "4.5.3") },
+        |at| if at < 3 { (250, "2.1.5") } else { (552, "5.5.3") },
+    ];
+    for says in by_three {
+        let (world, mut lane) = world(&[Some(says)]);
+        let (_, outcomes) = deliver(&world, &mut lane, 10, "").await;
+        assert_eq!(outcomes, [Outcome::Delivered; 10]);
+        assert_eq!(seen(&world), ["connect 0", "0: 10", "0: 7", "0: 4", "0: 1"]);
+    }
+    // Somebody's full mailbox is another matter, and a server that takes nobody is not asked for ever.
+    let (full, mut lane) = world(&[Some(|at| if at < 3 { (250, "") } else { (452, "4.2.2") })]);
+    assert_eq!(deliver(&full, &mut lane, 4, "").await.1[3], Outcome::Deferred);
+    assert_eq!(seen(&full), ["connect 0", "0: 4"]);
+    let (nobody, mut lane) = world(&[Some(|_| (452, "4.5.3"))]);
+    assert_eq!(deliver(&nobody, &mut lane, 2, "").await.1, [Outcome::Deferred; 2]);
+    assert_eq!(seen(&nobody), ["connect 0", "0: 2"]);
+}
+
+#[tokio::test]
+async fn a_refusal_that_is_a_matter_of_time_is_a_deferral() {
+    let table: [(Says, Outcome); 5] = [
+        (|_| (550, "5.1.1"), Outcome::Refused),
+        (|_| (550, ""), Outcome::Refused),
+        (|_| (550, "4.2.1"), Outcome::Deferred),
+        (|_| (450, "5.2.1"), Outcome::Deferred),
+        (|_| (552, "5.2.2"), Outcome::Refused),
+    ];
+    for (index, (says, expected)) in table.into_iter().enumerate() {
+        let (world, mut lane) = world(&[Some(says)]);
+        assert_eq!(deliver(&world, &mut lane, 1, "").await.1, [expected], "{index}");
+    }
+}
+
+#[tokio::test]
+async fn the_next_server_follows_and_the_last_stays_open() {
+    let (later, mut lane) = world(&[None, Some(|_| (451, "4.3.0")), Some(|_| (450, "4.7.1"))]);
+    let (delivery, outcomes) = deliver(&later, &mut lane, 1, "").await;
+    assert_eq!((outcomes, delivery.contact), (vec![Outcome::Deferred], Contact::Answered));
+    assert_eq!(seen(&later), ["connect 0", "connect 1", "1: 1", "quit 1", "connect 2", "2: 1"]);
+    assert!(lane.is_open() && lane.goes_to().is_none());
+    deliver(&later, &mut lane, 1, "").await;
+    assert_eq!(seen(&later), ["2: 1"], "the open connection carries the next message");
+    let dead: Vec<Option<Says>> = vec![None; 25];
+    let (dead, mut lane) = world(&dead);
+    let (delivery, _) = deliver(&dead, &mut lane, 1, "").await;
+    assert_eq!((seen(&dead).len(), delivery.contact), (MAX_CONNECTS, Contact::Unreached));
+    let talkers: Vec<Option<Says>> = vec![Some(|_| (451, "4.3.0")); 25];
+    let (talkers, mut lane) = world(&talkers);
+    deliver(&talkers, &mut lane, 1, "").await;
+    assert_eq!(seen(&talkers).iter().filter(|what| what.starts_with("connect")).count(), MAX_SESSIONS);
+}
+
+#[tokio::test]
+async fn silence_is_remembered_and_a_hang_up_is_not() {
+    let table: [(Says, bool); 2] = [(|_| (0, ""), true), (|_| (1, ""), false)];
+    for (says, alive) in table {
+        let (world, mut lane) = world(&[Some(says)]);
+        let (delivery, outcomes) = deliver(&world, &mut lane, 2, "").await;
+        assert_eq!((outcomes, delivery.contact), (vec![Outcome::Deferred; 2], Contact::Broken));
+        assert_eq!(world.known.lock().unwrap().last().unwrap().1, alive);
+        assert!(!lane.is_open());
+    }
+}
+
+#[tokio::test]
+async fn a_message_that_goes_in_circles_is_refused_here() {
+    let (world, mut lane) = world(&[Some(|_| (250, ""))]);
+    let round = |count: usize| format!("{}\r\nbody\r\n", "Received: from x by y\r\n".repeat(count));
+    assert_eq!(deliver(&world, &mut lane, 1, &round(MAX_RECEIVED)).await.1, [Outcome::Delivered]);
+    let (delivery, outcomes) = deliver(&world, &mut lane, 1, &round(MAX_RECEIVED + 1)).await;
+    assert_eq!(outcomes, [Outcome::Refused]);
+    assert_eq!(delivery.results[0].enhanced, Enhanced::parse("5.4.6"));
+}

@@ -1,0 +1,116 @@
+//! `mailq-run -n`: where everything would go.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::cli::exit::{Exit, Tally};
+use crate::cli::output::{Output, Record, TextLine};
+use crate::dns::resolve::Resolver;
+use crate::net::tls::TlsMode;
+use crate::queue::entry::{State, Time, domain_of};
+use crate::queue::sqlite::SqliteStore;
+use crate::queue::store::{Filter, MAX_BATCH, QueueStore};
+use crate::relay::route::{Routing, Target};
+
+/// Where a destination's mail would go.
+#[derive(Debug, Serialize)]
+struct RouteRecord {
+    domain: String,
+    recipients: u64,
+    due_at: String,
+    host: String,
+    place: String,
+    protocol: &'static str,
+    tls: &'static str,
+    verify: bool,
+}
+
+impl Record for RouteRecord {
+    const TYPE: &'static str = "route";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(&self.domain)
+            .field(&self.due_at)
+            .field(&self.host)
+            .field(&self.place)
+            .field(self.protocol)
+            .field(self.tls);
+    }
+}
+
+/// What waits for one domain, and how much goes by a next hop that the operator chose.
+#[derive(Debug, Default)]
+struct Waiting {
+    recipients: u64,
+    due: Option<Time>,
+}
+
+/// One record a server, in the order in which they would be tried. What has no way is an error each, and the status says so.
+pub(super) async fn show(
+    store: &SqliteStore,
+    routing: &Routing,
+    resolver: &Resolver,
+    filter: &Filter,
+    out: &Output,
+) -> anyhow::Result<Exit> {
+    let destinations = waiting(store, filter).await?;
+    let mut tally = Tally::default();
+    let mut dice = || getrandom::u32().unwrap_or(0);
+    for ((domain, chosen), waiting) in &destinations {
+        let found = match chosen.as_deref().map(Target::parse) {
+            None => routing.find(domain, resolver, &mut dice).await,
+            Some(Ok(target)) => routing.follow(&target, domain, resolver, &mut dice).await,
+            Some(Err(fault)) => Err(fault),
+        };
+        let hops = match found {
+            Ok(hops) => hops,
+            Err(fault) => {
+                out.error(domain, &fault);
+                tally.fault(&fault);
+                continue;
+            }
+        };
+        for hop in hops {
+            out.emit(&RouteRecord {
+                domain: domain.clone(),
+                recipients: waiting.recipients,
+                due_at: waiting.due.unwrap_or_default().to_string(),
+                host: hop.name.clone(),
+                place: hop.place.to_string(),
+                protocol: hop.protocol_name(),
+                tls: tls_name(hop.policy.tls),
+                verify: hop.policy.verify,
+            })?;
+        }
+    }
+    Ok(if destinations.is_empty() && !filter.is_empty() { Exit::NEGATIVE } else { tally.exit() })
+}
+
+/// What is queued, by domain and chosen next hop.
+async fn waiting(store: &SqliteStore, filter: &Filter) -> anyhow::Result<BTreeMap<(String, Option<String>), Waiting>> {
+    let mut destinations: BTreeMap<(String, Option<String>), Waiting> = BTreeMap::new();
+    let mut after = None;
+    loop {
+        let page = store.list(filter.clone(), after, MAX_BATCH).await?;
+        let Some(last) = page.last() else { return Ok(destinations) };
+        after = Some(last.id);
+        for recipient in page.iter().flat_map(|entry| &entry.recipients) {
+            if recipient.state != State::Queued {
+                continue;
+            }
+            let found = destinations.entry((domain_of(&recipient.address), recipient.route.clone())).or_default();
+            found.recipients += 1;
+            found.due = Some(found.due.map_or(recipient.due, |due| due.min(recipient.due)));
+        }
+    }
+}
+
+fn tls_name(mode: TlsMode) -> &'static str {
+    match mode {
+        TlsMode::None => "none",
+        TlsMode::Try => "try",
+        TlsMode::Starttls => "starttls",
+        TlsMode::Implicit => "implicit",
+    }
+}

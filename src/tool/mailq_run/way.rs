@@ -1,0 +1,97 @@
+//! How mail leaves: rules for domains, the smarthost, and what holds for every connection.
+
+use super::Args;
+use crate::cli::output::Output;
+use crate::fault::{Fault, Kind};
+use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
+use crate::relay::deliver::Transport;
+use crate::relay::route::{Protocol, Routing, Rule, Target};
+use crate::tool::smtp_account::{Account, Accounts};
+
+/// The way of every message, as the command line and the account it names say.
+pub(super) fn way(args: &Args, out: &Output) -> Result<(Routing, Transport), Fault> {
+    let account = match &args.way.account {
+        None => None,
+        Some(name) => {
+            let path = args.way.accounts.clone().map_or_else(Accounts::must_be, Ok)?;
+            Some(Accounts::read(&path, out)?.named(name)?.clone())
+        }
+    };
+    let transport = transport(args, account.as_ref(), out)?;
+    let mut rules = args.way.route.clone();
+    let smarthost = match (&args.way.smarthost, &account) {
+        (Some(url), _) => Some(named(url, args, out)?),
+        (None, Some(account)) => Some(of(account, args, out)?),
+        (None, None) if args.login.user.is_some() => {
+            return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
+        }
+        (None, None) => None,
+    };
+    rules.extend(smarthost.map(|target| Rule { pattern: "*".to_owned(), target }));
+    let routing = Routing {
+        rules,
+        mx_port: args.way.mx_port,
+        mx_tls: args.tls.mode(TlsMode::Try),
+        own_names: vec![transport.helo.clone()],
+        own_addresses: args.way.local.clone(),
+    };
+    Ok((routing, transport))
+}
+
+/// `--smarthost`.
+fn named(url: &str, args: &Args, out: &Output) -> Result<Target, Fault> {
+    Ok(match Target::parse(url)? {
+        Target::Server { host, port, protocol, tls, login, mechanism } => {
+            let in_url = login.as_ref();
+            let user = in_url.map(|login| login.user.as_str());
+            let password = in_url.map(|login| login.password.as_str()).filter(|password| !password.is_empty());
+            let login = args.login.login(out, &host, user, password)?;
+            Target::Server { host, port, protocol, tls: args.tls.mode(tls), login, mechanism }
+        }
+        other => other,
+    })
+}
+
+/// `--account`.
+fn of(account: &Account, args: &Args, out: &Output) -> Result<Target, Fault> {
+    if let Some(path) = &account.socket {
+        return Ok(Target::Unix(path.clone()));
+    }
+    if account.proxy_host.is_some() {
+        let detail = format!("account {}: proxy_host: the queue is delivered directly", account.name);
+        return Err(Fault::new(Kind::Config, detail));
+    }
+    let (host, port) = account.server()?;
+    let (login, mechanism) = account.login(&host, &args.login, None, out)?;
+    let protocol = if account.lmtp { Protocol::Lmtp } else { Protocol::Smtp };
+    Ok(Target::Server { host, port, protocol, tls: args.tls.mode(account.tls()), login, mechanism })
+}
+
+fn transport(args: &Args, account: Option<&Account>, out: &Output) -> Result<Transport, Fault> {
+    let any = ClientTlsOptions { insecure: true, ..ClientTlsOptions::default() };
+    let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let mut dialer = args.net.dialer("smtp", "")?;
+    let mut limits = args.net.limits();
+    let mut trust = args.tls.trust.options(out);
+    let mut helo = args.way.helo.clone();
+    if let Some(account) = account {
+        trust = account.trust(&args.tls.trust);
+        if trust.insecure && !args.tls.trust.insecure {
+            out.warn("the server's certificate is not checked");
+        }
+        helo = helo.or_else(|| account.helo.clone());
+        dialer.bind = dialer.bind.or(account.bind);
+        if let Some(time) = account.timeout {
+            dialer.connect_timeout = dialer.connect_timeout.min(time);
+            limits = limits.with_idle(args.net.timeout.min(time));
+        }
+    }
+    Ok(Transport {
+        dialer,
+        tls_checked: ClientTls::new(&trust)?,
+        tls_any: ClientTls::new(&any)?,
+        helo: helo.unwrap_or_else(system),
+        limits,
+        trace: out.trace(),
+    })
+}
