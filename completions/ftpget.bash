@@ -23,7 +23,7 @@ _ftpget() {
 
     case "${cmd}" in
         ftpget)
-            opts="-i -o -g -r -n -c -B -j -A -Q -4 -6 -q -v -0 -h -V --input --base --output --globoff --no-glob --recursive --dry-run --continue --no-resume --no-clobber --links --use-ascii --ascii --jobs --delete-source --move-source --include --exclude --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --max-delete --allow-empty --active --port-range --pasv-address --before --after --quote --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
+            opts="-i -o -g -r -n -c -B -j -A -Q -4 -6 -q -v -0 -h -V --input --base --output --globoff --no-glob --recursive --dry-run --continue --no-resume --no-clobber --links --use-ascii --ascii --range --sha256 --jobs --delete-source --move-source --include --exclude --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --max-delete --allow-empty --limit-rate --rate --verify --active --port-range --pasv-address --before --after --quote --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -50,6 +50,14 @@ _ftpget() {
                     return 0
                     ;;
                 --links)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --range)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --sha256)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -90,6 +98,14 @@ _ftpget() {
                     return 0
                     ;;
                 --max-delete)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

@@ -2,6 +2,8 @@ complete -c ftpget -s i -l input -d 'Fetch what FILE or stdin names too: a URL a
 complete -c ftpget -l base -d 'The lines of -i are paths below this URL, taken as they are' -r
 complete -c ftpget -s o -l output -d 'Where to: a file, a directory (several URLs, a glob, or a trailing `/`), or `-` for stdout; by default ./NAME' -r -F
 complete -c ftpget -l links -d 'What to do about symbolic links: skip (and say so), follow (fetch what they lead to), keep (make links)' -r
+complete -c ftpget -l range -d 'Fetch only these bytes of one file, counted from 0: 0-99, 100-, or -100 for the last hundred' -r
+complete -c ftpget -l sha256 -d 'Fetch one file that must have this SHA-256; else it does not appear, and the status is 65' -r
 complete -c ftpget -s j -l jobs -d 'Connections; chosen by the round trip and the work if not given' -r
 complete -c ftpget -l move-source -d 'Move each file at the server into DIR when it is here, verified and synced' -r
 complete -c ftpget -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
@@ -11,6 +13,7 @@ complete -c ftpget -l min-size -d 'Leave smaller files out' -r
 complete -c ftpget -l min-age -d 'Leave files out that were modified within this time: they may still be written' -r
 complete -c ftpget -l max-age -d 'Leave files out that were modified longer ago' -r
 complete -c ftpget -l max-delete -d 'Delete nothing if more than N files and directories would go' -r
+complete -c ftpget -l rate -l limit-rate -d 'No more than so many bytes a second, all connections together' -r
 complete -c ftpget -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpget -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
@@ -51,6 +54,7 @@ complete -c ftpget -l size-only -d 'Files of the same size are the same, whateve
 complete -c ftpget -l always -d 'Transfer what is the same on both sides too'
 complete -c ftpget -l delete -d 'Delete what the source does not have, after all transfers and only if every listing was complete'
 complete -c ftpget -l allow-empty -d 'Delete also where the source is an empty directory'
+complete -c ftpget -l verify -d 'Compare what was transferred with the server\'s checksum (HASH, XSHA256 ...) where it computes one, else size and time once more'
 complete -c ftpget -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
 complete -c ftpget -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpget -s 4 -l ipv4 -d 'IPv4 only'

@@ -23,7 +23,7 @@ _ftpput() {
 
     case "${cmd}" in
         ftpput)
-            opts="-r -n -a -B -j -A -Q -4 -6 -q -v -0 -h -V --recursive --dry-run --in-place --replace --append --no-resume --no-clobber --links --chmod --mode --keep-mode --use-ascii --ascii --jobs --include --exclude --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --max-delete --allow-empty --active --port-range --pasv-address --before --after --quote --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
+            opts="-r -n -a -B -j -A -Q -4 -6 -q -v -0 -h -V --recursive --dry-run --in-place --replace --append --no-resume --no-clobber --links --chmod --mode --keep-mode --use-ascii --ascii --jobs --include --exclude --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --max-delete --allow-empty --limit-rate --rate --verify --active --port-range --pasv-address --before --after --quote --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -74,6 +74,14 @@ _ftpput() {
                     return 0
                     ;;
                 --max-delete)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --limit-rate)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

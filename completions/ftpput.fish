@@ -8,6 +8,7 @@ complete -c ftpput -l min-size -d 'Leave smaller files out' -r
 complete -c ftpput -l min-age -d 'Leave files out that were modified within this time: they may still be written' -r
 complete -c ftpput -l max-age -d 'Leave files out that were modified longer ago' -r
 complete -c ftpput -l max-delete -d 'Delete nothing if more than N files and directories would go' -r
+complete -c ftpput -l rate -l limit-rate -d 'No more than so many bytes a second, all connections together' -r
 complete -c ftpput -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpput -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
@@ -49,6 +50,7 @@ complete -c ftpput -l size-only -d 'Files of the same size are the same, whateve
 complete -c ftpput -l always -d 'Transfer what is the same on both sides too'
 complete -c ftpput -l delete -d 'Delete what the source does not have, after all transfers and only if every listing was complete'
 complete -c ftpput -l allow-empty -d 'Delete also where the source is an empty directory'
+complete -c ftpput -l verify -d 'Compare what was transferred with the server\'s checksum (HASH, XSHA256 ...) where it computes one, else size and time once more'
 complete -c ftpput -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
 complete -c ftpput -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpput -s 4 -l ipv4 -d 'IPv4 only'

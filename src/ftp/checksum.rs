@@ -1,6 +1,11 @@
 //! Checksums that servers compute: HASH (draft-bryan-ftpext-hash-02), and XSHA256, XMD5, XCRC and the like, which no
 //! document describes. What to ask, and what the answers say.
 
+use std::fmt::Write as _;
+
+use md5::{Digest as _, Md5};
+use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA512};
+
 use crate::ftp::command::Command;
 use crate::ftp::reply::Reply;
 
@@ -60,6 +65,62 @@ impl Algorithm {
             Algorithm::Sha1 => 40,
             Algorithm::Md5 => 32,
             Algorithm::Crc32 => 8,
+        }
+    }
+}
+
+/// A checksum of bytes as they come.
+pub struct Digest {
+    algorithm: Algorithm,
+    state: State,
+}
+
+enum State {
+    Crc32(crc32fast::Hasher),
+    Md5(Md5),
+    Sha(Context),
+}
+
+impl Digest {
+    /// Of no bytes yet.
+    pub fn new(algorithm: Algorithm) -> Digest {
+        let state = match algorithm {
+            Algorithm::Sha512 => State::Sha(Context::new(&SHA512)),
+            Algorithm::Sha256 => State::Sha(Context::new(&SHA256)),
+            Algorithm::Sha1 => State::Sha(Context::new(&SHA1_FOR_LEGACY_USE_ONLY)),
+            Algorithm::Md5 => State::Md5(Md5::new()),
+            Algorithm::Crc32 => State::Crc32(crc32fast::Hasher::new()),
+        };
+        Digest { algorithm, state }
+    }
+
+    /// By which algorithm.
+    pub fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// More bytes.
+    pub fn update(&mut self, bytes: &[u8]) {
+        match &mut self.state {
+            State::Crc32(state) => state.update(bytes),
+            State::Md5(state) => state.update(bytes),
+            State::Sha(state) => state.update(bytes),
+        }
+    }
+
+    /// The checksum in lower-case hexadecimal.
+    pub fn finish(self) -> String {
+        let hex = |bytes: &[u8]| {
+            bytes.iter().fold(String::new(), |mut text, byte| {
+                // Writing to a string cannot fail.
+                let _ = write!(text, "{byte:02x}");
+                text
+            })
+        };
+        match self.state {
+            State::Crc32(state) => format!("{:08x}", state.finalize()),
+            State::Md5(state) => hex(&state.finalize()),
+            State::Sha(state) => hex(state.finish().as_ref()),
         }
     }
 }
@@ -154,6 +215,27 @@ mod tests {
             (250, format!("{md5}0"), Algorithm::Md5, None),
         ] {
             assert_eq!(answer(&Reply::new(code, text.as_str()), algorithm).as_deref(), found, "{text}");
+        }
+    }
+
+    #[test]
+    fn known_checksums_over_every_split() {
+        let text = b"123456789";
+        for (algorithm, wanted) in [
+            (Algorithm::Crc32, "cbf43926"),
+            (Algorithm::Md5, "25f9e794323b453885f5181f1b624d0b"),
+            (Algorithm::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
+            (Algorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
+        ] {
+            for at in 0..=text.len() {
+                let mut digest = Digest::new(algorithm);
+                digest.update(&text[..at]);
+                digest.update(&text[at..]);
+                assert_eq!(digest.finish(), wanted, "{algorithm:?}, split at {at}");
+            }
+        }
+        for algorithm in Algorithm::ALL {
+            assert_eq!(Digest::new(algorithm).finish().len(), algorithm.digits());
         }
     }
 

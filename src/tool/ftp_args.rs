@@ -2,6 +2,8 @@
 //! how a time is printed.
 
 use std::io;
+use std::num::NonZeroU64;
+use std::sync::Arc;
 
 use crate::cli::args::{LoginArgs, NetArgs, RetryArgs, TlsArgs};
 use crate::cli::output::Output;
@@ -10,6 +12,7 @@ use crate::ftp::client::{Client, Options, PortRange, tls_mode};
 use crate::ftp::listing::{EntryType, Modified, format_rfc3339};
 use crate::ftp::path::FtpUrl;
 use crate::net::deadline::Limits;
+use crate::net::pace::Pace;
 use crate::net::tls::{ClientTls, TlsMode};
 
 /// How to use an FTP server.
@@ -28,6 +31,30 @@ pub(super) struct FtpArgs {
     /// Send this command after the login (repeatable; a leading `*`: it may fail)
     #[arg(long, value_name = "CMD")]
     pub(super) before: Vec<String>,
+}
+
+/// What ftpget and ftpput share of how files are transferred.
+#[derive(Debug, Clone, clap::Args)]
+#[command(next_help_heading = "Transfers")]
+pub(super) struct TransferArgs {
+    /// No more than so many bytes a second, all connections together
+    #[arg(long, value_name = "RATE", value_parser = rate, visible_alias = "limit-rate")]
+    rate: Option<NonZeroU64>,
+    /// Compare what was transferred with the server's checksum (HASH, XSHA256 ...) where it computes one, else size and time
+    /// once more
+    #[arg(long, conflicts_with = "ascii")]
+    pub(super) verify: bool,
+}
+
+fn rate(text: &str) -> Result<NonZeroU64, String> {
+    NonZeroU64::new(crate::cli::units::size(text)?).ok_or_else(|| "nothing would move".to_owned())
+}
+
+impl TransferArgs {
+    /// The speed limit.
+    pub(super) fn pace(&self) -> Option<Arc<Pace>> {
+        self.rate.map(|rate| Arc::new(Pace::new(rate)))
+    }
 }
 
 /// Commands around the transfers.
@@ -72,6 +99,8 @@ pub(super) struct Servers<'a> {
     known: Vec<Server>,
     /// Sent after the login, besides `--before`.
     quoted: Vec<String>,
+    /// The speed limit of all of them together.
+    pace: Option<Arc<Pace>>,
 }
 
 struct Server {
@@ -84,12 +113,17 @@ impl<'a> Servers<'a> {
     /// No connection yet.
     pub(super) fn new(connecting: Connecting<'a>) -> Servers<'a> {
         let limits = connecting.net.limits();
-        Servers { connecting, limits, tls: None, known: Vec::new(), quoted: Vec::new() }
+        Servers { connecting, limits, tls: None, known: Vec::new(), quoted: Vec::new(), pace: None }
     }
 
     /// Sends these commands after each login too.
     pub(super) fn quoting(self, quoted: Vec<String>) -> Servers<'a> {
         Servers { quoted, ..self }
+    }
+
+    /// No faster than this.
+    pub(super) fn at_pace(self, pace: Option<Arc<Pace>>) -> Servers<'a> {
+        Servers { pace, ..self }
     }
 
     /// How to connect to the URL's server.
@@ -185,6 +219,7 @@ impl<'a> Servers<'a> {
         options.trace = out.trace();
         options.active = ftp.active.then(|| ftp.port_range.unwrap_or(PortRange::ANY));
         options.trust_pasv = ftp.pasv_address == "trust";
+        options.pace.clone_from(&self.pace);
         options.before = [ftp.before.as_slice(), &self.quoted].concat();
         Ok(options)
     }

@@ -44,6 +44,10 @@ pub(super) struct TransferRecord {
     mode: Option<String>,
     #[serde(skip_serializing_if = "str::is_empty")]
     verified_by: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    algorithm: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<String>,
     #[serde(skip_serializing_if = "String::is_empty")]
     reply: String,
     #[serde(skip)]
@@ -63,6 +67,7 @@ impl TransferRecord {
             modified: got.modified,
             mode: None,
             verified_by: got.verified_by,
+            checksum: got.checksum.clone(),
             elapsed: got.elapsed,
             reply: got.reply.clone(),
         };
@@ -81,6 +86,7 @@ impl TransferRecord {
             modified: None,
             mode,
             verified_by: done.verified_by,
+            checksum: done.checksum.clone(),
             elapsed: done.elapsed,
             reply: done.reply.clone(),
         };
@@ -104,6 +110,8 @@ impl TransferRecord {
             modified: item.modified.map(format_rfc3339),
             mode: item.mode.map(|mode| format!("{mode:04o}")),
             verified_by: item.verified_by,
+            algorithm: item.checksum.as_ref().map(|(algorithm, _)| algorithm.as_str()),
+            hash: item.checksum.map(|(_, hash)| hash),
             reply: item.reply,
             direction,
         }

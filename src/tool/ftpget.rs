@@ -11,11 +11,12 @@ use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::client::Way;
 use crate::ftp::mirror::{self, AfterFetch, Event, Links, Report, Root, Settings, Wanted};
 use crate::ftp::path::{FtpUrl, RemotePath};
-use crate::ftp::transfer::{Get, Got, Progress, fetch_to};
-use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, now, stdout_file};
+use crate::ftp::transfer::{Checks, Get, Got, Progress, Range, fetch_range, fetch_to};
+use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, now, stdout_file};
 use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 use plan::{Group, Plan};
@@ -60,6 +61,14 @@ pub struct Args {
     /// Transfer text: line ends become LF; the same as `;type=a` in every URL
     #[arg(short = 'B', long, visible_alias = "use-ascii")]
     ascii: bool,
+    /// Fetch only these bytes of one file, counted from 0: 0-99, 100-, or -100 for the last hundred
+    #[arg(long, value_name = "FIRST-LAST", allow_hyphen_values = true)]
+    #[arg(conflicts_with_all = ["recursive", "input", "adopt", "ascii", "verify", "sha256", "delete_source", "move_source"])]
+    range: Option<Range>,
+    /// Fetch one file that must have this SHA-256; else it does not appear, and the status is 65
+    #[arg(long, value_name = "HEX", value_parser = parse_sha256)]
+    #[arg(conflicts_with_all = ["recursive", "input", "newer", "size_only"])]
+    sha256: Option<String>,
     /// Connections; chosen by the round trip and the work if not given
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
@@ -73,6 +82,8 @@ pub struct Args {
     select: SelectArgs,
     #[command(flatten)]
     delete: DeleteArgs,
+    #[command(flatten)]
+    transfer: TransferArgs,
     #[command(flatten)]
     ftp: FtpArgs,
     #[command(flatten)]
@@ -116,6 +127,11 @@ fn parse_links(text: &str) -> Result<Links, String> {
     }
 }
 
+fn parse_sha256(text: &str) -> Result<String, String> {
+    let hex = text.len() == Algorithm::Sha256.digits() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if hex { Ok(text.to_ascii_lowercase()) } else { Err("64 hexadecimal digits, as sha256sum prints them".to_owned()) }
+}
+
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let to_stdout = args.target.as_deref() == Some(Path::new("-"));
     if to_stdout {
@@ -133,6 +149,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     crate::cli::block_on(async move {
         let Args { net, tls, login, ftp, .. } = &args;
         let servers = Servers::new(Connecting { out, net, tls, login, ftp }).quoting(args.quote.before());
+        let servers = servers.at_pace(args.transfer.pace());
         let summary = Arc::new(Mutex::new(Summary::new(args.dry_run)));
         let mut run = Run { args: &args, out, servers, summary };
         let exit = match plan {
@@ -177,7 +194,7 @@ impl Run<'_> {
         let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
         let report = reporter(self.out, &self.summary, Direction::Get, orders);
         let settings = self.settings(url, progress, report)?;
-        let wanted = Wanted { roots, after: self.after(), adopt: self.args.adopt };
+        let wanted = Wanted { roots, after: self.after(), adopt: self.args.adopt, range: self.args.range };
         let result = mirror::get(&settings, client, wanted).await;
         bar.finish();
         result?;
@@ -185,6 +202,10 @@ impl Run<'_> {
             true => self.servers.after(url, &self.args.quote.after()).await,
             false => Ok(()),
         }
+    }
+
+    fn checks(&self) -> Checks {
+        Checks { server: self.args.transfer.verify, sha256: self.args.sha256.clone() }
     }
 
     fn after(&self) -> AfterFetch {
@@ -208,6 +229,7 @@ impl Run<'_> {
             select: args.select.select()?,
             compare: args.select.compare(),
             links: args.links,
+            checks: self.checks(),
             no_clobber: args.no_clobber,
             delete: args.delete.rule(),
             dry_run: args.dry_run,
@@ -261,7 +283,7 @@ impl Run<'_> {
         });
         let settings = self.settings(url, Arc::new(|_| {}), report)?;
         let settings = Settings { dry_run: true, no_clobber: false, compare: mirror::Compare::Never, ..settings };
-        let wanted = Wanted { roots: vec![glob], after: AfterFetch::Keep, adopt: false };
+        let wanted = Wanted { roots: vec![glob], after: AfterFetch::Keep, adopt: false, range: None };
         mirror::get(&settings, client, wanted).await?;
         let mut found = std::mem::take(&mut *found.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         found.sort();
@@ -280,6 +302,7 @@ impl Run<'_> {
             size: None,
             modified: None,
             resume: false,
+            checks: self.checks(),
             progress: Arc::new(move |bytes| shown.add(bytes)),
         };
         let file = match path {
@@ -288,7 +311,10 @@ impl Run<'_> {
                 File::options().write(true).open(path).map_err(|error| Fault::local(path.display(), &error))?
             }
         };
-        let result = fetch_to(&mut client, &get, &file).await;
+        let result = match self.args.range {
+            None => fetch_to(&mut client, &get, &file).await,
+            Some(range) => fetch_range(&mut client, &get, range, &file).await,
+        };
         bar.finish();
         self.servers.give_back(url, client);
         result

@@ -13,8 +13,8 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::Way;
 use crate::ftp::mirror::{self, Links, Mode, Offered, Settings, Source, with_way_round};
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::{self, Progress, Put, Replace, store};
-use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, now};
+use crate::ftp::transfer::{self, Checks, Progress, Put, Replace, store};
+use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, now};
 use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 
@@ -66,6 +66,8 @@ pub struct Args {
     select: SelectArgs,
     #[command(flatten)]
     delete: DeleteArgs,
+    #[command(flatten)]
+    transfer: TransferArgs,
     #[command(flatten)]
     ftp: FtpArgs,
     #[command(flatten)]
@@ -148,6 +150,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     crate::cli::block_on(async move {
         let Args { net, tls, login, ftp, .. } = &args;
         let servers = Servers::new(Connecting { out, net, tls, login, ftp }).quoting(args.quote.before());
+        let servers = servers.at_pace(args.transfer.pace());
         let summary = Arc::new(Mutex::new(Summary::new(args.dry_run)));
         let mut run = Run { args: &args, out, servers, summary };
         let Plan { url, stdin, orders, sources } = plan;
@@ -258,6 +261,7 @@ impl Run<'_> {
             select: args.select.select()?,
             compare: args.select.compare(),
             links: args.links,
+            checks: Checks { server: args.transfer.verify, sha256: None },
             no_clobber: args.no_clobber,
             delete: args.delete.rule(),
             dry_run: args.dry_run,
@@ -294,7 +298,8 @@ impl Run<'_> {
             Mode::Server | Mode::Keep => None,
         };
         let (path, replace, ascii) = (&url.path, args.way_to_replace(), url.ascii);
-        let put = Put { path, replace, ascii, resume: false, mode, progress };
+        let checks = Checks { server: args.transfer.verify, sha256: None };
+        let put = Put { path, replace, ascii, resume: false, mode, checks, progress };
         let result = store(&mut client, &put, &transfer::Source { file: &file, size: None, modified: None }).await;
         bar.finish();
         self.servers.give_back(url, client);

@@ -17,7 +17,7 @@ use applayer::ftp::path::FtpUrl;
 use applayer::ftp::server::{self, Happening, Service};
 use applayer::ftp::session::Rights;
 use applayer::ftp::store::{self, Store};
-use applayer::ftp::transfer::{Get, LocalDir, Part, Put, Replace, Source, fetch_part, store};
+use applayer::ftp::transfer::{Checks, Get, LocalDir, Part, Put, Replace, Source, fetch_part, store};
 use applayer::net::deadline::Limits;
 use applayer::net::dial::Dialer;
 use applayer::net::listen::{Listeners, Shutdown};
@@ -268,6 +268,7 @@ async fn get(url: &FtpUrl, options: &Options, dir: &Path) -> Result<(), Fault> {
         size: None,
         modified: None,
         resume: true,
+        checks: Checks::default(),
         progress: Arc::new(|_| {}),
     };
     let got = fetch_part(&mut client, &get, &part).await?;
@@ -284,6 +285,7 @@ async fn put(url: &FtpUrl, options: &Options, file: &std::fs::File, size: u64) -
         ascii: false,
         resume: true,
         mode: None,
+        checks: Checks::default(),
         progress: Arc::new(|_| {}),
     };
     store(&mut client, &put, &Source { file, size: Some(size), modified: Some(1_000_000_000) }).await?;

@@ -30,6 +30,7 @@ mod ftp_get;
 mod ftp_hostile;
 mod ftp_put;
 mod ftp_server;
+mod ftp_transfer;
 mod ftp_wirecut;
 mod harness;
 mod hostile;

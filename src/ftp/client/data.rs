@@ -341,6 +341,16 @@ impl Client {
         }
     }
 
+    /// The end of a transfer of which no more was wanted: the data connection is closed and the server says something about
+    /// that, soon, or the connection is of no more use.
+    pub async fn finish_short(&mut self) -> String {
+        let limits = self.control.limits;
+        self.control.limits = limits.with_idle(EXPLANATION);
+        let reply = self.control.final_reply().await;
+        self.control.limits = limits;
+        reply.map_or_else(|_| String::new(), |reply| format!("{} {}", reply.code, reply.text()))
+    }
+
     /// Sets the representation type, if it is another than the present one.
     pub async fn set_type(&mut self, ascii: bool) -> Result<(), Fault> {
         let wanted = if ascii { TypeCode::Ascii } else { TypeCode::Image };

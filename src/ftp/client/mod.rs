@@ -1,6 +1,7 @@
 //! The client: one control connection, logged in, and the data connections that it opens.
 
 mod chain;
+mod checksum;
 mod control;
 mod data;
 mod feature;
@@ -365,15 +366,6 @@ impl Client {
         self.control.call(command).await
     }
 
-    /// As [`Client::call`] for what takes a server its time: a checksum of a large file.
-    pub async fn call_slow(&mut self, command: &Command) -> Result<Reply, Fault> {
-        let limits = self.control.limits;
-        self.control.limits = limits.with_idle(limits.idle.max(FINAL_REPLY));
-        let reply = self.control.call(command).await;
-        self.control.limits = limits;
-        reply
-    }
-
     /// Uploads nothing: the file is there afterwards.
     pub async fn store_nothing(&mut self, command: &Command) -> Result<Reply, Fault> {
         self.set_type(false).await?;
@@ -455,6 +447,11 @@ impl Client {
     /// The speed limit.
     pub fn pace(&self) -> Option<Arc<Pace>> {
         self.options.pace.clone()
+    }
+
+    /// Says something in the wire trace.
+    pub fn note(&self, text: &str) {
+        self.options.trace.note(text);
     }
 
     /// Marks the connection as of no more use, and hands the reason through.

@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fault::Fault;
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::client::{Options, Way};
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::Progress;
+use crate::ftp::transfer::{Checks, Progress};
 
 pub use compare::Compare;
 pub use get::{AfterFetch, Root, Wanted, get};
@@ -136,6 +137,8 @@ pub struct Item {
     pub mode: Option<u32>,
     /// How completeness is known; empty where nothing was transferred.
     pub verified_by: &'static str,
+    /// The checksum that was compared.
+    pub checksum: Option<(Algorithm, String)>,
     /// How long it took.
     pub elapsed: Duration,
     /// The final reply's text.
@@ -160,6 +163,7 @@ impl Item {
             modified: facts.modified,
             mode: None,
             verified_by: "",
+            checksum: None,
             elapsed: Duration::ZERO,
             reply: String::new(),
         }
@@ -213,6 +217,8 @@ pub struct Settings {
     pub compare: Compare,
     /// What is done about symbolic links.
     pub links: Links,
+    /// What is compared besides sizes when a file was transferred.
+    pub checks: Checks,
     /// Leave files alone that are there already.
     pub no_clobber: bool,
     /// Delete what the sending side does not have.

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::listing::{Entry, FactSet};
 use crate::ftp::reply::Reply;
 
@@ -152,33 +153,8 @@ pub enum Op {
     },
 }
 
-/// A digest function (draft-bryan-ftpext-hash-02, section 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Algorithm {
-    /// CRC-32 as in ISO 3309.
-    Crc32,
-    /// SHA-1.
-    Sha1,
-    /// SHA-256.
-    Sha256,
-    /// SHA-512.
-    Sha512,
-}
-
-impl Algorithm {
-    /// All, in the order in which FEAT names them.
-    pub const ALL: [Algorithm; 4] = [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Sha1, Algorithm::Crc32];
-
-    /// The name in FEAT, OPTS and the reply of HASH.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Algorithm::Crc32 => "CRC32",
-            Algorithm::Sha1 => "SHA-1",
-            Algorithm::Sha256 => "SHA-256",
-            Algorithm::Sha512 => "SHA-512",
-        }
-    }
-}
+/// The digest functions of HASH (draft-bryan-ftpext-hash-02, section 3), in the order in which FEAT names them.
+pub(super) const DIGESTS: [Algorithm; 4] = [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Sha1, Algorithm::Crc32];
 
 /// What [`Op`]s give back.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,9 +1,8 @@
 //! The commands that concern files and directories.
 
 use super::path::{quote, resolve, resolve_new, split_pattern, without_options};
-use super::{
-    Action, Algorithm, Answer, Data, Format, How, Listing, Op, Pending, Refusal, Rights, Session, Transfer, Via, What,
-};
+use super::{Action, Answer, Data, Format, How, Listing, Op, Pending, Refusal, Rights, Session, Transfer, Via, What};
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::command::{Command, parse_time};
 use crate::ftp::listing::{EntryType, FactSet, format_mdtm, format_mlsd};
 use crate::ftp::reply::Reply;
@@ -355,7 +354,7 @@ impl Session {
             }
             (Asked::Hash { plain: true, .. }, Answer::Digest(digest, _)) => self.reply(250, digest),
             (Asked::Hash { algorithm, from, path, .. }, Answer::Digest(digest, end)) => {
-                let head = format!("{} {from}-{end} {digest} ", algorithm.name());
+                let head = format!("{} {from}-{end} {digest} ", algorithm.as_str());
                 self.reply(213, [head.as_bytes(), &path].concat());
             }
             (Asked::Done(text), _) => self.reply(250, text),

@@ -12,11 +12,11 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub use action::{
-    Action, Algorithm, Answer, Event, Failure, Format, How, Listing, Op, Policy, Refusal, Rights, Secret, Transfer,
-    Via, What,
+    Action, Answer, Event, Failure, Format, How, Listing, Op, Policy, Refusal, Rights, Secret, Transfer, Via, What,
 };
 
 use crate::ftp::address::{self, EprtError};
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::command::{Command, CommandError, Epsv, MAX_COMMAND_LINE, Protection, TypeCode};
 use crate::ftp::listing::FactSet;
 use crate::ftp::reply::Reply;
@@ -536,7 +536,7 @@ impl Session {
             add(feature);
         }
         let mark = |algorithm: Algorithm| if algorithm == self.algorithm { "*" } else { "" };
-        let digests: Vec<_> = Algorithm::ALL.map(|each| format!("{}{}", each.name(), mark(each))).to_vec();
+        let digests: Vec<_> = action::DIGESTS.map(|each| format!("{}{}", each.as_str(), mark(each))).to_vec();
         add(&format!("HASH {}", digests.join(";")));
         add(&format!("MLST {}", files::fact_list(self.facts, true)));
         lines.push("End".to_owned());
@@ -564,11 +564,11 @@ impl Session {
                 self.facts = files::facts_named(value);
                 self.reply(200, format!("MLST OPTS {}", files::fact_list(self.facts, false)).trim_end().to_owned());
             }
-            ("HASH", "") => self.reply(200, self.algorithm.name()),
-            ("HASH", name) => match Algorithm::ALL.into_iter().find(|algorithm| algorithm.name() == name) {
+            ("HASH", "") => self.reply(200, self.algorithm.as_str()),
+            ("HASH", name) => match action::DIGESTS.into_iter().find(|algorithm| algorithm.as_str() == name) {
                 Some(algorithm) => {
                     self.algorithm = algorithm;
-                    self.reply(200, algorithm.name());
+                    self.reply(200, algorithm.as_str());
                 }
                 None => self.reply(504, "Unknown algorithm."),
             },

@@ -5,8 +5,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
 
 use super::*;
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::listing::{EntryType, FactSet};
-use crate::ftp::session::{Algorithm, Format, How, Listing};
+use crate::ftp::session::{Format, How, Listing};
 
 struct Tree {
     place: tempfile::TempDir,

@@ -24,6 +24,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
+use super::verify::Tap;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::{Limits, Patience};
 use crate::net::pace::Pace;
@@ -45,6 +46,17 @@ pub(super) struct Flow {
     pub(super) pace: Option<Arc<Pace>>,
     /// Told of the bytes.
     pub(super) progress: Progress,
+    /// Sees the bytes.
+    pub(super) tap: Option<Tap>,
+}
+
+impl Flow {
+    /// Shows bytes to whoever wants to see them.
+    pub(super) fn tap(&self, bytes: &[u8]) {
+        if let Some(tap) = &self.tap {
+            tap.pass(bytes);
+        }
+    }
 }
 
 /// Deadlines and speed limit of a transfer. Only what lies between [`Watch::begin`] and [`Watch::note`] is waiting for the peer.
@@ -218,7 +230,9 @@ fn write_all(mut file: &File, mut socket: &TcpStream, watch: &mut Watch) -> Resu
             Err(error) => return Err(Fault { kind: Kind::Io, ..Fault::local("input", &error) }),
         };
         watch.begin();
-        let sent = socket.write_all(buffer.get(..count).unwrap_or_default());
+        let piece = buffer.get(..count).unwrap_or_default();
+        watch.flow.tap(piece);
+        let sent = socket.write_all(piece);
         sent.map_err(|error| Fault::network("data connection", &error))?;
         total += count as u64;
         watch.note(count as u64)?;

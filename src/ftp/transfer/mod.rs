@@ -2,15 +2,19 @@
 
 mod copy;
 mod local;
+mod range;
 mod receive;
 mod send;
 mod stored;
+mod verify;
 
 pub use copy::Progress;
 pub use local::{LocalDir, Origin, Part};
-pub use receive::{Get, Got, fetch_ahead, fetch_part, fetch_to};
+pub use range::Range;
+pub use receive::{Get, Got, fetch_ahead, fetch_part, fetch_range, fetch_to};
 pub use send::{Put, PutDone, Replace, Source, store, upload, upload_ahead};
 pub use stored::Stored;
+pub use verify::Checks;
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::Client;

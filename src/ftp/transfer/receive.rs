@@ -8,7 +8,10 @@ use tokio::io::AsyncReadExt;
 
 use super::copy::{self, BUFFER, Flow, Progress, Watch};
 use super::local::{LocalDir, Origin, Part};
+use super::range::Range;
+use super::verify::{self, Checks, Tap};
 use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::client::{Ahead, Client, size_of, time_of};
 use crate::ftp::command::Command;
 use crate::ftp::path::RemotePath;
@@ -35,6 +38,8 @@ pub struct Get<'a> {
     pub modified: Option<i64>,
     /// Continue what an earlier run left.
     pub resume: bool,
+    /// What is compared besides the size.
+    pub checks: Checks,
     /// Told of the bytes.
     pub progress: Progress,
 }
@@ -50,8 +55,11 @@ pub struct Got {
     pub size: u64,
     /// The remote modification time (UTC), where the server told it.
     pub modified: Option<i64>,
-    /// How completeness is known: `size` or, if the server told none, `reply` (226 and a clean end).
+    /// How completeness is known: `sha256` (the user's), `hash` (the server's), `size_and_time` (asked again afterwards), `size`
+    /// or, if the server told none, `reply` (226 and a clean end).
     pub verified_by: &'static str,
+    /// The checksum that was compared.
+    pub checksum: Option<(Algorithm, String)>,
     /// How long it took.
     pub elapsed: Duration,
     /// The final reply's text; empty when nothing was left to be transferred.
@@ -85,7 +93,22 @@ fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii:
 }
 
 /// Fetches into a part: from its end if the same remote file is still there, else from the beginning. The caller commits.
+/// What turns out to differ is no beginning of anything: the part is empty then.
 pub async fn fetch_part(client: &mut Client, get: &Get<'_>, part: &Part) -> Result<Got, Fault> {
+    let mut got = part_by_size(client, get, part).await?;
+    if get.checks != Checks::default() {
+        let found = verify::of_file(part.file(), get.checks.algorithms(client)).await?;
+        if let Err(fault) = got.check(client, get, &found).await {
+            if matches!(fault.kind, Kind::BadData | Kind::Incomplete) {
+                part.restart()?;
+            }
+            return Err(fault);
+        }
+    }
+    Ok(got)
+}
+
+async fn part_by_size(client: &mut Client, get: &Get<'_>, part: &Part) -> Result<Got, Fault> {
     let started = Instant::now();
     let left = part.length()?;
     let (mut size, mut modified) = (get.size, get.modified);
@@ -117,6 +140,7 @@ pub async fn fetch_part(client: &mut Client, get: &Get<'_>, part: &Part) -> Resu
             size,
             modified,
             verified_by: "size",
+            checksum: None,
             elapsed: started.elapsed(),
             reply,
         });
@@ -133,12 +157,69 @@ pub async fn fetch_part(client: &mut Client, get: &Get<'_>, part: &Part) -> Resu
         }
         Ok(())
     };
-    fetch(client, get, (size, modified), part.file(), offset, started, &on_start).await
+    let to = Sink { file: part.file(), offset, most: u64::MAX, tap: None };
+    fetch(client, get, (size, modified), to, started, &on_start).await
 }
 
 /// Fetches to something that is no file of ours: stdout, a device, a FIFO.
 pub async fn fetch_to(client: &mut Client, get: &Get<'_>, file: &File) -> Result<Got, Fault> {
-    fetch(client, get, (get.size, get.modified), file, 0, Instant::now(), &|_| Ok(())).await
+    let algorithms = get.checks.algorithms(client);
+    let tap = (!algorithms.is_empty()).then(|| Tap::new(&algorithms));
+    let to = Sink { file, offset: 0, most: u64::MAX, tap: tap.clone() };
+    let mut got = fetch(client, get, (get.size, get.modified), to, Instant::now(), &|_| Ok(())).await?;
+    let found = tap.map(Tap::finish).unwrap_or_default();
+    got.check(client, get, &found).await?;
+    Ok(got)
+}
+
+/// Fetches a piece of a file. Where the server tells the size it is the whole piece, as far as the file reaches.
+pub async fn fetch_range(client: &mut Client, get: &Get<'_>, range: Range, file: &File) -> Result<Got, Fault> {
+    let started = Instant::now();
+    let (size, modified) = client.size_and_time(get.path).await?;
+    let Some((offset, most)) = range.within(size) else {
+        return Err(match size {
+            Some(size) => Fault::new(Kind::NoInput, format!("the file has {size} bytes: none of them is in the range")),
+            None => Fault::new(Kind::Unsupported, "the server tells no size: only the first bytes can be counted"),
+        });
+    };
+    let to = Sink { file, offset, most, tap: None };
+    let refused = |begun: &Known| match begun.restarted {
+        true => Err(Fault::new(Kind::Unsupported, "the server cannot begin in the middle of a file")),
+        false => Ok(()),
+    };
+    let got = fetch(client, get, (size, modified), to, started, &refused).await?;
+    Ok(Got { size: got.bytes, resumed_from: 0, ..got })
+}
+
+impl Got {
+    /// Compares what is here with more than the size.
+    async fn check(&mut self, client: &mut Client, get: &Get<'_>, found: &verify::Found) -> Result<(), Fault> {
+        let checks = &get.checks;
+        if let Some((by, checksum)) = checks.judge(client, get.path, found).await? {
+            (self.verified_by, self.checksum) = (by, Some(checksum));
+        } else if checks.server && !get.ascii {
+            let (size, modified) = client.size_and_time(get.path).await?;
+            let same = |then: Option<i64>, now: Option<i64>| then.is_none() || now.is_none() || then == now;
+            if size.is_some_and(|size| size != self.size) || !same(self.modified, modified) {
+                return Err(Fault::new(Kind::Incomplete, "the file changed while it was fetched"));
+            }
+            if size.is_some() && modified.is_some() && modified == self.modified {
+                self.verified_by = "size_and_time";
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Where the bytes go, and which.
+struct Sink<'a> {
+    file: &'a File,
+    /// Where in the remote file they begin.
+    offset: u64,
+    /// How many at most.
+    most: u64,
+    /// Sees them as they pass.
+    tap: Option<Tap>,
 }
 
 /// What is known when the first byte may come.
@@ -153,39 +234,48 @@ async fn fetch(
     client: &mut Client,
     get: &Get<'_>,
     (mut size, mut modified): (Option<u64>, Option<i64>),
-    file: &File,
-    offset: u64,
+    to: Sink<'_>,
     started: Instant,
     on_start: &(dyn Fn(&Known) -> Result<(), Fault> + Sync),
 ) -> Result<Got, Fault> {
     client.set_type(get.ascii).await?;
     let questions = questions(get.path, size, modified, get.ascii);
     let command = Command::Retr(get.path.argument());
-    let begun = client.begin(&questions, &command, offset).await?;
+    let begun = client.begin(&questions, &command, to.offset).await?;
     for (question, answer) in questions.iter().zip(&begun.answers) {
         match question {
             Command::Size(_) => size = size_of(answer),
             _ => modified = time_of(answer),
         }
     }
-    let offset = if begun.restarted { 0 } else { offset };
+    let offset = if begun.restarted { 0 } else { to.offset };
     if let Err(fault) = on_start(&Known { size, modified, restarted: begun.restarted }) {
         return Err(client.abandon(fault));
     }
     let expected = size.or_else(|| announced(&begun.opening)).map(|size| size.saturating_sub(offset));
-    let flow = Flow { limits: client.limits(), pace: client.pace(), progress: get.progress.clone() };
+    let (limits, pace, progress) = (client.limits(), client.pace(), get.progress.clone());
+    let flow = Flow { limits, pace, progress, tap: to.tap };
     let received = match begun.stream {
-        Stream::Plain(tcp) if !get.ascii => receive_plain(tcp, file, expected, u64::MAX, &flow).await,
-        stream => receive_stream(stream, file, get.ascii, u64::MAX, &flow).await,
+        // What is looked at has to pass through us.
+        Stream::Plain(tcp) if !get.ascii && flow.tap.is_none() => {
+            receive_plain(tcp, to.file, expected, to.most, &flow).await
+        }
+        stream => receive_stream(stream, to.file, get.ascii, to.most, &flow).await,
     };
     let received = match received {
         Ok(received) => received,
         Err(fault) => return Err(super::explain(client, &command, fault).await),
     };
-    let reply = client.finish(&command).await?;
     let total = offset + received.bytes;
+    // Everything that was asked for is here: what the server says about a closed data connection is no news.
+    let enough = received.bytes == to.most;
+    let reply = match enough {
+        true => client.finish_short().await,
+        false => line_of(&client.finish(&command).await?),
+    };
     // In ASCII mode bytes are converted: sizes say nothing.
     let verified_by = match size.filter(|_| !get.ascii) {
+        _ if enough => "size",
         Some(size) if size == total => "size",
         Some(size) => {
             let fault = Fault::new(Kind::Incomplete, format!("{total} bytes arrived, the server announced {size}"));
@@ -198,7 +288,7 @@ async fn fetch(
         }
     };
     let (bytes, elapsed) = (received.bytes, started.elapsed());
-    Ok(Got { bytes, resumed_from: offset, size: total, modified, verified_by, elapsed, reply: line_of(&reply) })
+    Ok(Got { bytes, resumed_from: offset, size: total, modified, verified_by, checksum: None, elapsed, reply })
 }
 
 /// Bytes that came, and whether the end was a proper one.
@@ -267,7 +357,9 @@ async fn receive_stream(
         });
         let (count, clean) = read.await?;
         if count == 0 {
-            file.write_all(lines.end()).map_err(copy::local_fault)?;
+            let rest = lines.end();
+            flow.tap(rest);
+            file.write_all(rest).map_err(copy::local_fault)?;
             if clean {
                 drop(flow.limits.io("data connection", tokio::io::AsyncWriteExt::shutdown(&mut stream)).await);
             }
@@ -275,11 +367,16 @@ async fn receive_stream(
         }
         watch.noted(count as u64).await?;
         let piece = buffer.get(..count).unwrap_or_default();
-        match ascii {
-            true => file.write_all(&lines.convert(piece)),
-            false => file.write_all(piece),
-        }
-        .map_err(copy::local_fault)?;
+        let converted;
+        let piece = match ascii {
+            true => {
+                converted = lines.convert(piece);
+                &converted
+            }
+            false => piece,
+        };
+        flow.tap(piece);
+        file.write_all(piece).map_err(copy::local_fault)?;
         bytes += count as u64;
     }
     Ok(Received { bytes, clean: true })

@@ -9,7 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::copy::{self, BUFFER, Flow, Progress, Watch};
 use super::receive::line_of;
 use super::stored::{Step, Stored};
+use super::verify::{self, Checks, Tap};
 use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::client::{Ahead, Client};
 use crate::ftp::command::Command;
 use crate::ftp::path::{MAX_NAME, RemotePath};
@@ -59,6 +61,8 @@ pub struct Put<'a> {
     pub resume: bool,
     /// Permission bits to set (SITE CHMOD).
     pub mode: Option<u32>,
+    /// What is compared besides the size.
+    pub checks: Checks,
     /// Told of the bytes.
     pub progress: Progress,
 }
@@ -70,8 +74,10 @@ pub struct PutDone {
     pub bytes: u64,
     /// Where it began: bytes of an earlier run.
     pub resumed_from: u64,
-    /// How completeness is known: `size` or `reply`.
+    /// How completeness is known: `hash` (the server's checksum), `size_and_time`, `size` or `reply`.
     pub verified_by: &'static str,
+    /// The checksum that was compared.
+    pub checksum: Option<(Algorithm, String)>,
     /// True when the server took our modification time.
     pub time_kept: bool,
     /// How long it took.
@@ -101,7 +107,9 @@ pub fn upload_ahead(put: &Put<'_>, size: u64) -> Option<Ahead> {
         Replace::Append => return None,
     };
     let command = Command::Stor(path.argument());
-    (!put.ascii && size < WORTH_RESUMING).then_some(Ahead { questions: Vec::new(), command })
+    // A checksum is asked for between the transfer and the next.
+    (!put.ascii && size < WORTH_RESUMING && put.checks == Checks::default())
+        .then_some(Ahead { questions: Vec::new(), command })
 }
 
 /// Passes the bytes of one file. What is left to be done, checking and naming, is told by [`Stored::commands`].
@@ -121,7 +129,13 @@ pub async fn upload(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> 
         (Replace::Append, _) => Command::Appe(path.argument()),
         _ => Command::Stor(path.argument()),
     };
-    let (bytes, reply) = transfer(client, put, source, &command, offset).await?;
+    let wanted = match put.ascii || put.replace == Replace::Append {
+        true => Vec::new(),
+        false => put.checks.algorithms(client),
+    };
+    // What is no file is read only once.
+    let tap = (!wanted.is_empty() && source.size.is_none()).then(|| Tap::new(&wanted));
+    let (bytes, reply) = transfer(client, put, source, (&command, offset), tap.clone()).await?;
     // Appending makes the size the sum of old and new; text is converted.
     let check = !put.ascii && put.replace != Replace::Append;
     let total = offset + bytes;
@@ -131,20 +145,38 @@ pub async fn upload(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> 
         let detail = format!("the file changed while it was sent: {total} bytes instead of {size}");
         return Err(Fault::new(Kind::BadData, detail));
     }
+    let mut proof = None;
+    if !wanted.is_empty() {
+        let found = match tap {
+            Some(tap) => tap.finish(),
+            None => verify::of_file(source.file, wanted).await?,
+        };
+        proof = match put.checks.judge(client, path, &found).await {
+            Err(fault) if fault.kind == Kind::Incomplete && temporary.is_some() => {
+                // Nothing that could be continued.
+                client.call(&Command::Dele(path.argument())).await?;
+                return Err(fault);
+            }
+            judged => judged?,
+        };
+    }
+    let verified_by = proof.as_ref().map_or("reply", |(by, _)| by);
     Ok(Stored {
         path: put.path.clone(),
+        confirm: put.checks.server && proof.is_none() && check,
         temporary,
         delete_first: put.replace == Replace::DeleteFirst,
         size: check.then_some(total),
         modified: source.modified,
         mode: put.mode,
-        step: if check { Step::Check } else { Step::Place },
+        step: if check && proof.is_none() { Step::Check } else { Step::Place },
         asked: Vec::new(),
         started,
         done: PutDone {
             bytes,
             resumed_from: offset,
-            verified_by: "reply",
+            verified_by,
+            checksum: proof.map(|(_, checksum)| checksum),
             time_kept: false,
             elapsed: Duration::ZERO,
             reply: line_of(&reply),
@@ -181,8 +213,8 @@ async fn transfer(
     client: &mut Client,
     put: &Put<'_>,
     source: &Source<'_>,
-    command: &Command,
-    offset: u64,
+    (command, offset): (&Command, u64),
+    tap: Option<Tap>,
 ) -> Result<(u64, Reply), Fault> {
     let begun = match client.begin(&[], command, offset).await {
         // A missing parent directory: servers say 550 or 553.
@@ -199,7 +231,7 @@ async fn transfer(
         return Err(client.abandon(fault.with_hint("--no-resume starts again")));
     }
     (put.progress)(offset);
-    let flow = Flow { limits: client.limits(), pace: client.pace(), progress: put.progress.clone() };
+    let flow = Flow { limits: client.limits(), pace: client.pace(), progress: put.progress.clone(), tap };
     let sent = match begun.stream {
         Stream::Plain(tcp) if !put.ascii => send_plain(tcp, source, &flow).await,
         stream => send_stream(stream, source, put.ascii, &flow).await,
@@ -233,6 +265,8 @@ async fn send_plain(mut tcp: tokio::net::TcpStream, source: &Source<'_>, flow: &
         let mut left = bytes.as_slice();
         while !left.is_empty() {
             let (piece, rest) = left.split_at(watch.piece(left.len()));
+            watch.begin();
+            flow.tap(piece);
             limits.io("data connection", tcp.write_all(piece)).await?;
             watch.noted(piece.len() as u64).await?;
             left = rest;
@@ -277,6 +311,7 @@ async fn send_stream(
         }
         let piece = buffer.get(..count).unwrap_or_default();
         watch.begin();
+        flow.tap(piece);
         match ascii {
             true => limits.io("data connection", stream.write_all(&to_network(piece, &mut before))).await?,
             false => limits.io("data connection", stream.write_all(piece)).await?,

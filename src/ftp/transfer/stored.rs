@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::send::PutDone;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, size_of};
+use crate::ftp::client::{Client, size_of, time_of};
 use crate::ftp::command::Command;
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::{Class, Reply};
@@ -17,6 +17,8 @@ pub(super) enum Step {
     Check,
     /// The name is to be given.
     Place,
+    /// It has its name: size and time are asked for once more.
+    Confirm,
     /// The name was refused, for this reason: the temporary file has to go.
     Clean(Fault),
     /// Nothing is left.
@@ -32,6 +34,7 @@ pub(super) enum Asked {
     RenameTo,
     Time,
     Mode,
+    Stamp,
     Clean,
 }
 
@@ -46,6 +49,8 @@ pub struct Stored {
     pub(super) size: Option<u64>,
     pub(super) modified: Option<i64>,
     pub(super) mode: Option<u32>,
+    /// Size and time are compared once more when all is done.
+    pub(super) confirm: bool,
     pub(super) step: Step,
     pub(super) asked: Vec<Asked>,
     pub(super) started: Instant,
@@ -70,6 +75,10 @@ impl Stored {
                     commands.push((Asked::RenameFrom, Command::Rnfr(temporary.argument())));
                     commands.push((Asked::RenameTo, Command::Rnto(name.clone())));
                 }
+            }
+            Step::Confirm => {
+                commands.push((Asked::Size, Command::Size(name.clone())));
+                commands.push((Asked::Stamp, Command::Mdtm(name.clone())));
             }
             Step::Clean(_) => {
                 let path = self.temporary.as_ref().unwrap_or(&self.path);
@@ -98,7 +107,16 @@ impl Stored {
                 let detail = format!("{size} bytes were sent, the server holds {there}");
                 return Err(Fault::new(Kind::Incomplete, detail));
             }
-            self.done.verified_by = "size";
+            if self.done.checksum.is_none() {
+                self.done.verified_by = "size";
+            }
+        }
+        if let Some(stamp) = reply(Asked::Stamp)
+            && self.done.verified_by == "size"
+            && self.done.time_kept
+            && time_of(stamp) == self.modified
+        {
+            self.done.verified_by = "size_and_time";
         }
         if let (Some(from), Some(to)) = (reply(Asked::RenameFrom), reply(Asked::RenameTo))
             && !to.ok()
@@ -118,8 +136,9 @@ impl Stored {
         let step = std::mem::replace(&mut self.step, Step::Over);
         match step {
             Step::Check if self.temporary.is_some() => self.step = Step::Place,
+            Step::Check | Step::Place if self.confirm => self.step = Step::Confirm,
             Step::Clean(fault) => return Err(fault),
-            Step::Check | Step::Place | Step::Over => {}
+            Step::Check | Step::Place | Step::Confirm | Step::Over => {}
         }
         match reply(Asked::Mode) {
             Some(reply) if !reply.ok() => {

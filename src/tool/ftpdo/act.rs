@@ -7,7 +7,7 @@ use super::script::{Act, Job};
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, Record, TextLine};
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::{self, Algorithm};
+use crate::ftp::checksum::Algorithm;
 use crate::ftp::client::Client;
 use crate::ftp::command::Command;
 use crate::ftp::path::{FtpUrl, RemotePath};
@@ -208,21 +208,10 @@ impl Actor<'_> {
     }
 
     async fn hash(&mut self, path: &RemotePath, shown: &[u8], wanted: Option<Algorithm>) -> Result<(), Fault> {
-        let offered = self.client.features().checksum().question(wanted, &path.argument());
-        let Some((algorithm, commands)) = offered else {
+        let Some((algorithm, hash)) = self.client.checksum(path, wanted).await? else {
             let what = wanted.map_or("no checksums".to_owned(), |algorithm| format!("no {}", algorithm.as_str()));
             return Err(Fault::new(Kind::Unsupported, format!("the server computes {what}")));
         };
-        let (last, first) = commands.split_last().ok_or_else(|| Fault::new(Kind::Internal, "no question"))?;
-        for command in first {
-            self.client.must(command, Kind::Refused).await?;
-        }
-        let reply = self.client.call_slow(last).await?;
-        if !reply.ok() {
-            return Err(reply.fault(last.verb(), Kind::NoInput));
-        }
-        let hash = checksum::answer(&reply, algorithm)
-            .ok_or_else(|| Fault::new(Kind::Protocol, format!("{}: no checksum in: {}", last.verb(), reply.text())))?;
         self.out.emit(&HashRecord {
             url: self.url.with_path(path.clone(), false).to_string(),
             path: path.to_text(),

@@ -49,6 +49,10 @@ pub(super) fn plan(args: &Args, out: &Output) -> Result<Plan, Fault> {
     if let Some(input) = &args.input {
         read_list(args, out, input, &mut wishes)?;
     }
+    let one = args.range.is_some() || args.sha256.is_some();
+    if one && (wishes.len() != 1 || wishes.iter().any(|wish| wish.glob.is_some())) {
+        return Err(Fault::new(Kind::Usage, "--range and --sha256 are about one file: give one URL without a glob"));
+    }
     let stdout = args.target.as_deref() == Some(Path::new("-"));
     let device = args.target.as_ref().filter(|_| !stdout && wishes.len() == 1 && !args.recursive);
     let device = device.filter(|path| std::fs::metadata(path).is_ok_and(|meta| is_device(&meta))).cloned();

@@ -17,7 +17,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, Client};
 use crate::ftp::glob::Glob;
 use crate::ftp::path::RemotePath;
-use crate::ftp::transfer::{Get, LocalDir, Origin, Part, fetch_ahead, fetch_part};
+use crate::ftp::transfer::{Checks, Get, LocalDir, Origin, Part, Range, fetch_ahead, fetch_part, fetch_range};
 use source::Fetched;
 use walk::{Directory, Visited};
 
@@ -30,6 +30,8 @@ pub struct Wanted {
     pub after: AfterFetch,
     /// Take a shorter file that stands under the final name for the beginning of the remote one.
     pub adopt: bool,
+    /// Only this piece of each file, never continued.
+    pub range: Option<Range>,
 }
 
 /// One thing to fetch.
@@ -94,6 +96,7 @@ pub async fn get(settings: &Settings, client: Client, wanted: Wanted) -> Result<
         settings: settings.clone(),
         after: wanted.after,
         adopt: wanted.adopt,
+        range: wanted.range,
         single,
         seen: AtomicU64::new(0),
         incomplete: AtomicBool::new(false),
@@ -132,6 +135,7 @@ struct Download {
     settings: Settings,
     after: AfterFetch,
     adopt: bool,
+    range: Option<Range>,
     single: bool,
     /// Entries listed so far.
     seen: AtomicU64,
@@ -188,7 +192,8 @@ impl Work for Arc<Download> {
     fn ahead(&self, job: &Job, _retries: u32) -> Option<Ahead> {
         let Job::File(file) = job else { return None };
         // What is not decided yet may have to be asked for first.
-        if file.ascii || self.settings.dry_run || self.adopt || file.compare.is_some() {
+        let asks = self.range.is_some() || self.settings.checks != Checks::default();
+        if asks || file.ascii || self.settings.dry_run || self.adopt || file.compare.is_some() {
             return None;
         }
         let dir = file.place.find().ok()?;
@@ -285,11 +290,21 @@ impl Download {
             size: file.facts.size,
             modified: file.facts.modified,
             resume: self.settings.resume || retries > 0,
+            checks: self.settings.checks.clone(),
             progress: self.settings.progress.clone(),
         };
-        let got = match fetch_part(client, &get, &part).await {
-            Ok(got) => got,
-            Err(fault) => return Err(kept(fault, &part)),
+        let got = match self.range {
+            None => fetch_part(client, &get, &part).await.map_err(|fault| kept(fault, &part))?,
+            Some(range) => {
+                part.restart()?;
+                match fetch_range(client, &get, range, part.file()).await {
+                    Ok(got) => got,
+                    Err(fault) => {
+                        part.discard();
+                        return Err(fault);
+                    }
+                }
+            }
         };
         part.commit(got.modified, self.single, !self.settings.no_clobber)?;
         let item = Item {
@@ -302,6 +317,7 @@ impl Download {
             modified: got.modified,
             mode: None,
             verified_by: got.verified_by,
+            checksum: got.checksum,
             elapsed: got.elapsed,
             reply: got.reply,
         };

@@ -404,6 +404,7 @@ impl Upload {
             ascii: job.ascii,
             resume: self.settings.resume || retries > 0,
             mode,
+            checks: self.settings.checks.clone(),
             progress: self.settings.progress.clone(),
         }
     }
@@ -423,6 +424,7 @@ impl Upload {
             modified: facts.modified.filter(|_| done.time_kept),
             mode: *mode,
             verified_by: done.verified_by,
+            checksum: done.checksum,
             elapsed: done.elapsed,
             reply: done.reply,
         };

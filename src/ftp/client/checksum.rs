@@ -1,0 +1,40 @@
+//! Checksums that the server computes.
+
+use super::{Client, FINAL_REPLY};
+use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::{self, Algorithm};
+use crate::ftp::command::Command;
+use crate::ftp::path::RemotePath;
+
+impl Client {
+    /// The algorithm that the server would use: the one that is wanted, else its strongest.
+    pub fn checksum_algorithm(&self, wanted: Option<Algorithm>) -> Option<Algorithm> {
+        self.features.checksum().question(wanted, b"").map(|(algorithm, _)| algorithm)
+    }
+
+    /// The checksum of a file in lower-case hexadecimal, by the wanted algorithm, else by the server's strongest. `None`: it
+    /// offers none such. A large file takes a server its time.
+    pub async fn checksum(
+        &mut self,
+        path: &RemotePath,
+        wanted: Option<Algorithm>,
+    ) -> Result<Option<(Algorithm, String)>, Fault> {
+        let question = self.features.checksum().question(wanted, &path.argument());
+        let Some((algorithm, commands)) = question else { return Ok(None) };
+        let limits = self.control.limits;
+        self.control.limits = limits.with_idle(limits.idle.max(FINAL_REPLY));
+        let replies = self.call_all(&commands).await;
+        self.control.limits = limits;
+        let replies = replies?;
+        if let Some((command, reply)) = commands.iter().zip(&replies).find(|(_, reply)| !reply.ok()) {
+            let kind = if matches!(command, Command::Opts(_)) { Kind::Refused } else { Kind::NoInput };
+            return Err(reply.fault(command.verb(), kind));
+        }
+        let answer = replies.last().and_then(|reply| checksum::answer(reply, algorithm));
+        let nothing = || {
+            let text = replies.last().map(|reply| reply.text()).unwrap_or_default();
+            Fault::new(Kind::Protocol, format!("no checksum in: {text}"))
+        };
+        answer.map(|hash| Some((algorithm, hash))).ok_or_else(nothing)
+    }
+}

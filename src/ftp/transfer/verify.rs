@@ -1,0 +1,121 @@
+//! More than the size: checksums that the server computes, and one that the user knows.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::copy::{self, BUFFER};
+use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::{Algorithm, Digest};
+use crate::ftp::client::Client;
+use crate::ftp::path::RemotePath;
+
+/// What is compared besides the size.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Checks {
+    /// The server's checksum (HASH, XSHA256 …) where it computes one, else its size and time once more.
+    pub server: bool,
+    /// The SHA-256 that the file must have, in lower-case hexadecimal.
+    pub sha256: Option<String>,
+}
+
+/// Checksums of what is here.
+pub(super) type Found = Vec<(Algorithm, String)>;
+
+/// Computes checksums of bytes as they pass, for what cannot be read again.
+#[derive(Clone)]
+pub(super) struct Tap(Arc<Mutex<Vec<Digest>>>);
+
+impl Tap {
+    pub(super) fn new(algorithms: &[Algorithm]) -> Tap {
+        Tap(Arc::new(Mutex::new(algorithms.iter().copied().map(Digest::new).collect())))
+    }
+
+    pub(super) fn pass(&self, bytes: &[u8]) {
+        let mut digests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        digests.iter_mut().for_each(|digest| digest.update(bytes));
+    }
+
+    pub(super) fn finish(self) -> Found {
+        finish(std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)))
+    }
+}
+
+fn finish(digests: Vec<Digest>) -> Found {
+    digests.into_iter().map(|digest| (digest.algorithm(), digest.finish())).collect()
+}
+
+impl Checks {
+    /// What has to be computed here; nothing: only sizes can be compared.
+    pub(super) fn algorithms(&self, client: &Client) -> Vec<Algorithm> {
+        let own = self.sha256.is_some().then_some(Algorithm::Sha256);
+        let server = if self.server { client.checksum_algorithm(None) } else { None };
+        let mut algorithms: Vec<Algorithm> = own.into_iter().chain(server).collect();
+        algorithms.dedup();
+        algorithms
+    }
+
+    /// Compares; returns how completeness is known then, and by which checksum. `None`: nothing could be compared.
+    pub(super) async fn judge(
+        &self,
+        client: &mut Client,
+        path: &RemotePath,
+        found: &Found,
+    ) -> Result<Option<(&'static str, (Algorithm, String))>, Fault> {
+        let ours = |wanted| found.iter().find(|(algorithm, _)| *algorithm == wanted).cloned();
+        let mut proof = None;
+        if let (Some(wanted), Some(ours)) = (&self.sha256, ours(Algorithm::Sha256)) {
+            if *wanted != ours.1 {
+                return Err(Fault::new(Kind::BadData, format!("its SHA-256 is {}, not {wanted}", ours.1)));
+            }
+            proof = Some(("sha256", ours));
+        }
+        if !self.server {
+            return Ok(proof);
+        }
+        let there = match client.checksum(path, None).await {
+            Ok(there) => there,
+            // It offers checksums and computes none of this file: too large, no right to it.
+            Err(fault) if client.usable() => {
+                client.note(&format!("no checksum of the server's: {fault}"));
+                None
+            }
+            Err(fault) => return Err(fault),
+        };
+        let Some((algorithm, there)) = there else { return Ok(proof) };
+        let Some(ours) = ours(algorithm) else { return Ok(proof) };
+        if ours.1 != there {
+            let name = algorithm.as_str();
+            let detail = format!("the copies differ: {name} here is {}, at the server {there}", ours.1);
+            return Err(Fault::new(Kind::Incomplete, detail));
+        }
+        Ok(proof.or(Some(("hash", ours))))
+    }
+}
+
+/// Checksums of a whole file, computed by a thread of its own.
+pub(super) async fn of_file(file: &File, algorithms: Vec<Algorithm>) -> Result<Found, Fault> {
+    if algorithms.is_empty() {
+        return Ok(Vec::new());
+    }
+    let file = copy::share(file)?;
+    let read = tokio::task::spawn_blocking(move || -> io::Result<Found> {
+        let mut digests: Vec<Digest> = algorithms.into_iter().map(Digest::new).collect();
+        let (mut buffer, mut at) = (vec![0; BUFFER], 0u64);
+        loop {
+            match file.read_at(&mut buffer, at) {
+                Ok(0) => return Ok(finish(digests)),
+                Ok(count) => {
+                    let piece = buffer.get(..count).unwrap_or_default();
+                    digests.iter_mut().for_each(|digest| digest.update(piece));
+                    at += count as u64;
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+    });
+    let read = read.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
+    read.map_err(|error| Fault { kind: Kind::Io, ..Fault::local("computing a checksum", &error) })
+}
