@@ -1,6 +1,7 @@
 //! The client's state machine for one question: which server to ask next and how, which answers count, when to send
 //! again, when to change to TCP, when to give up. No sockets and no clock: the caller says what came and what time it is.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::message::{Flags, Message, Rcode};
@@ -22,6 +23,8 @@ pub struct Policy {
     pub race: bool,
     /// SERVFAIL and REFUSED send the question to the next server.
     pub next_on_failure: bool,
+    /// BADCOOKIE is answered with the cookie that came with it (RFC 7873, section 5.3).
+    pub answer_bad_cookie: bool,
 }
 
 impl Default for Policy {
@@ -33,6 +36,7 @@ impl Default for Policy {
             ignore_truncation: false,
             race: false,
             next_on_failure: true,
+            answer_bad_cookie: true,
         }
     }
 }
@@ -122,6 +126,15 @@ pub struct Answer {
     pub sent: u32,
 }
 
+/// One sending that is planned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Attempt {
+    server: usize,
+    transport: Transport,
+    /// In a race those of one round are sent together.
+    round: u32,
+}
+
 /// One question on its way.
 #[derive(Debug)]
 pub struct Exchange {
@@ -130,12 +143,16 @@ pub struct Exchange {
     ids: Vec<u16>,
     policy: Policy,
     /// Attempts still to be made.
-    plan: std::collections::VecDeque<(usize, Transport)>,
+    plan: VecDeque<Attempt>,
     /// Until when to wait for what is under way; none if nothing is.
     waiting_until: Option<Duration>,
     last_sent: Duration,
-    /// Answers still possible from these servers when racing.
-    under_way: usize,
+    /// The round of the last sending.
+    round: u32,
+    /// The servers that the wait is for. What others send counts as well, if it comes.
+    awaited: Vec<usize>,
+    /// Servers whose truncated answer was followed by TCP: a copy of it does not ask once more.
+    over_tcp: Vec<usize>,
     sent: u32,
     mismatches: u32,
     answer: Option<Answer>,
@@ -145,6 +162,8 @@ pub struct Exchange {
     done: bool,
     /// EDNS was given up after a server did not understand it (RFC 6891, section 7).
     without_edns: bool,
+    /// A server wants its own cookie back (RFC 7873, section 5.3); that was done.
+    with_cookie: bool,
 }
 
 impl Exchange {
@@ -152,7 +171,8 @@ impl Exchange {
     pub fn new(query: Query, servers: &[(u16, Transport)], policy: Policy) -> Exchange {
         let ways = servers.iter().map(|(_, transport)| *transport).enumerate();
         let plan = (0..policy.tries.max(1))
-            .flat_map(|round| ways.clone().filter(move |(_, transport)| round == 0 || *transport == Transport::Udp))
+            .flat_map(|round| ways.clone().map(move |(server, transport)| Attempt { server, transport, round }))
+            .filter(|attempt| attempt.round == 0 || attempt.transport == Transport::Udp)
             .collect();
         Exchange {
             query,
@@ -161,7 +181,9 @@ impl Exchange {
             plan,
             waiting_until: None,
             last_sent: Duration::ZERO,
-            under_way: 0,
+            round: 0,
+            awaited: Vec::new(),
+            over_tcp: Vec::new(),
             sent: 0,
             mismatches: 0,
             answer: None,
@@ -169,6 +191,7 @@ impl Exchange {
             fault: None,
             done: false,
             without_edns: false,
+            with_cookie: false,
         }
     }
 
@@ -178,35 +201,31 @@ impl Exchange {
             return Action::Done;
         }
         if now >= self.policy.deadline {
-            self.give_up();
-            return Action::Done;
+            return self.give_up();
         }
-        let racing =
-            self.policy.race && self.sent > 0 && usize::try_from(self.sent).is_ok_and(|sent| sent < self.ids.len());
         if let Some(until) = self.waiting_until {
-            if now < until && !racing {
+            let together = self.policy.race && self.plan.front().is_some_and(|next| next.round == self.round);
+            if now < until && !together {
                 return Action::Wait { until: until.min(self.policy.deadline) };
             }
             if now >= until {
-                self.fault.get_or_insert_with(|| Fault::new(Kind::TimedOut, "no answer in time"));
-                self.under_way = 0;
+                self.awaited.clear();
+                self.waiting_until = None;
             }
         }
-        let Some((server, transport)) = self.plan.pop_front() else {
-            if let Some(until) = self.waiting_until.filter(|until| now < *until) {
-                return Action::Wait { until };
-            }
-            self.give_up();
-            return Action::Done;
-        };
-        let Some(&id) = self.ids.get(server) else {
-            self.give_up();
-            return Action::Done;
-        };
+        let Some(Attempt { server, transport, round }) = self.plan.pop_front() else { return self.give_up() };
+        let Some(&id) = self.ids.get(server) else { return self.give_up() };
         self.sent += 1;
-        self.under_way += 1;
+        self.round = round;
         self.last_sent = now;
         self.waiting_until = Some(now + self.policy.timeout);
+        if !self.policy.race {
+            self.awaited.clear();
+        }
+        self.awaited.push(server);
+        if transport == Transport::Udp {
+            self.over_tcp.retain(|asked| *asked != server);
+        }
         Action::Send { server, transport, wire: self.query.compose_over(id, transport) }
     }
 
@@ -239,17 +258,25 @@ impl Exchange {
             return true;
         }
         if message.flags.has(Flags::TC) && transport == Transport::Udp && !self.policy.ignore_truncation {
-            self.plan.push_front((server, Transport::Tcp));
-            self.waiting_until = None;
-            return true;
+            if self.over_tcp.contains(&server) {
+                return false;
+            }
+            self.over_tcp.push(server);
+            return self.again(server, Transport::Tcp);
         }
         let rcode = message.rcode();
         if rcode == Rcode::FORMERR && message.edns.is_none() && self.query.edns.is_some() && !self.without_edns {
             self.without_edns = true;
             self.query.edns = None;
-            self.plan.push_front((server, transport));
-            self.waiting_until = None;
-            return true;
+            return self.again(server, transport);
+        }
+        if rcode == Rcode::BADCOOKIE
+            && self.policy.answer_bad_cookie
+            && !self.with_cookie
+            && self.query.take_cookie(&message)
+        {
+            self.with_cookie = true;
+            return self.again(server, transport);
         }
         let answer = Answer {
             message,
@@ -260,14 +287,11 @@ impl Exchange {
             mismatches: self.mismatches,
             sent: self.sent,
         };
-        self.under_way = self.under_way.saturating_sub(1);
         let unwanted = matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP);
         if unwanted && self.policy.next_on_failure && self.ids.len() > 1 {
-            self.plan.retain(|(planned, _)| *planned != server);
+            self.plan.retain(|planned| planned.server != server);
             self.fallback.get_or_insert(answer);
-            if self.under_way == 0 || !self.policy.race {
-                self.waiting_until = None;
-            }
+            self.waits_no_more_for(server);
             return true;
         }
         self.answer = Some(answer);
@@ -276,10 +300,24 @@ impl Exchange {
     }
 
     /// Sending to a server or its connection failed.
-    pub fn failed(&mut self, _server: usize, fault: Fault) {
+    pub fn failed(&mut self, server: usize, fault: Fault) {
         self.fault = Some(fault);
-        self.under_way = self.under_way.saturating_sub(1);
-        if self.under_way == 0 || !self.policy.race {
+        self.waits_no_more_for(server);
+    }
+
+    /// Asks the same server again, at once.
+    fn again(&mut self, server: usize, transport: Transport) -> bool {
+        self.plan.push_front(Attempt { server, transport, round: self.round });
+        self.awaited.retain(|awaited| *awaited != server);
+        if !self.policy.race {
+            self.waiting_until = None;
+        }
+        true
+    }
+
+    fn waits_no_more_for(&mut self, server: usize) {
+        self.awaited.retain(|awaited| *awaited != server);
+        if self.awaited.is_empty() {
             self.waiting_until = None;
         }
     }
@@ -301,148 +339,13 @@ impl Exchange {
         &self.query
     }
 
-    fn give_up(&mut self) {
+    fn give_up(&mut self) -> Action {
         self.done = true;
+        Action::Done
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::dns::name::Name;
-    use crate::dns::record::Rtype;
-
-    fn exchange(servers: u16, policy: Policy) -> Exchange {
-        let query = Query::new(Name::parse("a.test").unwrap(), Rtype::A);
-        let servers: Vec<_> = (1..=servers).map(|id| (id, Transport::Udp)).collect();
-        Exchange::new(query, &servers, policy)
-    }
-
-    fn reply(id: u16, change: impl Fn(&mut Message)) -> Vec<u8> {
-        let query = Query::new(Name::parse("a.test").unwrap(), Rtype::A);
-        let mut message = Message::parse(&query.compose(id)).unwrap();
-        message.flags.set(Flags::QR, true);
-        change(&mut message);
-        message.compose(65_535)
-    }
-
-    fn seconds(count: u64) -> Duration {
-        Duration::from_secs(count)
-    }
-
-    fn sent_to(action: &Action) -> Option<(usize, Transport)> {
-        match action {
-            Action::Send { server, transport, .. } => Some((*server, *transport)),
-            _ => None,
-        }
-    }
-
-    #[test]
-    fn retransmits_and_gives_up() {
-        let mut ex = exchange(1, Policy { tries: 2, ..Policy::default() });
-        assert_eq!(sent_to(&ex.poll(seconds(0))), Some((0, Transport::Udp)));
-        assert_eq!(ex.poll(seconds(1)), Action::Wait { until: seconds(5) });
-        assert_eq!(sent_to(&ex.poll(seconds(5))), Some((0, Transport::Udp)));
-        assert_eq!(ex.poll(seconds(9)), Action::Wait { until: seconds(10) });
-        assert_eq!(ex.poll(seconds(10)), Action::Done);
-        assert_eq!(ex.outcome().unwrap_err().kind, Kind::TimedOut);
-    }
-
-    #[test]
-    fn late_answers_count_and_strangers_do_not() {
-        let mut ex = exchange(1, Policy::default());
-        ex.poll(seconds(0));
-        assert!(!ex.received(0, Transport::Udp, &reply(9, |_| {}), seconds(1)), "wrong id");
-        assert!(!ex.received(0, Transport::Udp, b"\x00\x09garbage", seconds(1)));
-        assert!(!ex.received(0, Transport::Udp, &reply(1, |m| m.question[0].rtype = Rtype::MX), seconds(1)));
-        assert_eq!(ex.poll(seconds(1)), Action::Wait { until: seconds(5) }, "still waiting");
-        ex.poll(seconds(5));
-        assert!(ex.received(0, Transport::Udp, &reply(1, |_| {}), seconds(6)), "answer to the first sending");
-        assert_eq!(ex.poll(seconds(6)), Action::Done);
-        let answer = ex.outcome().unwrap();
-        assert_eq!((answer.mismatches, answer.sent, answer.elapsed), (3, 2, seconds(1)));
-    }
-
-    #[test]
-    fn truncation_goes_to_tcp() {
-        let truncated = reply(1, |m| m.flags.set(Flags::TC, true));
-        let mut ex = exchange(1, Policy::default());
-        ex.poll(seconds(0));
-        ex.received(0, Transport::Udp, &truncated, seconds(0));
-        assert_eq!(sent_to(&ex.poll(seconds(0))), Some((0, Transport::Tcp)));
-        ex.received(0, Transport::Tcp, &reply(1, |_| {}), seconds(1));
-        assert_eq!(ex.outcome().unwrap().transport, Transport::Tcp);
-
-        let mut ex = exchange(1, Policy { ignore_truncation: true, ..Policy::default() });
-        ex.poll(seconds(0));
-        ex.received(0, Transport::Udp, &truncated, seconds(0));
-        assert_eq!(ex.poll(seconds(0)), Action::Done);
-    }
-
-    #[test]
-    fn the_next_server_after_servfail_refused_or_silence() {
-        let servfail = |id| reply(id, |m| m.flags.0 |= 2);
-        let mut ex = exchange(3, Policy::default());
-        ex.poll(seconds(0));
-        ex.received(0, Transport::Udp, &servfail(1), seconds(0));
-        assert_eq!(sent_to(&ex.poll(seconds(0))), Some((1, Transport::Udp)));
-        ex.failed(1, Fault::new(Kind::ConnectRefused, "refused"));
-        assert_eq!(sent_to(&ex.poll(seconds(0))), Some((2, Transport::Udp)));
-        ex.received(2, Transport::Udp, &reply(3, |_| {}), seconds(0));
-        assert_eq!(ex.outcome().unwrap().server, 2);
-
-        let mut ex = exchange(2, Policy { tries: 1, ..Policy::default() });
-        for server in 0..2 {
-            ex.poll(seconds(0));
-            ex.received(server, Transport::Udp, &servfail(server as u16 + 1), seconds(0));
-        }
-        assert_eq!(ex.poll(seconds(0)), Action::Done);
-        assert_eq!(ex.outcome().unwrap().message.rcode(), Rcode::SERVFAIL, "better than nothing");
-    }
-
-    #[test]
-    fn a_race_asks_everybody_at_once() {
-        let mut ex = exchange(3, Policy { race: true, tries: 1, ..Policy::default() });
-        for server in 0..3 {
-            assert_eq!(sent_to(&ex.poll(seconds(0))), Some((server, Transport::Udp)));
-        }
-        assert_eq!(ex.poll(seconds(0)), Action::Wait { until: seconds(5) });
-        ex.received(0, Transport::Udp, &reply(1, |m| m.flags.0 |= 5), seconds(0));
-        assert_eq!(ex.poll(seconds(0)), Action::Wait { until: seconds(5) }, "others may do better");
-        ex.received(2, Transport::Udp, &reply(3, |_| {}), seconds(0));
-        assert_eq!(ex.outcome().unwrap().server, 2);
-    }
-
-    #[test]
-    fn without_edns_after_formerr() {
-        let mut ex = exchange(1, Policy::default());
-        ex.poll(seconds(0));
-        let formerr = reply(1, |m| {
-            m.flags.0 |= 1;
-            m.edns = None;
-        });
-        ex.received(0, Transport::Udp, &formerr, seconds(0));
-        let Action::Send { wire, .. } = ex.poll(seconds(0)) else { panic!("sends again") };
-        assert!(Message::parse(&wire).unwrap().edns.is_none());
-        ex.received(0, Transport::Udp, &formerr, seconds(0));
-        assert_eq!(ex.outcome().unwrap().message.rcode(), Rcode::FORMERR, "only once");
-    }
-
-    #[test]
-    fn garbage_with_our_id_is_a_fault() {
-        let mut ex = exchange(1, Policy { tries: 1, ..Policy::default() });
-        ex.poll(seconds(0));
-        assert!(ex.received(0, Transport::Udp, b"\x00\x01\x80\x00\xff\xff", seconds(0)));
-        assert_eq!(ex.poll(seconds(0)), Action::Done);
-        assert_eq!(ex.outcome().unwrap_err().kind, Kind::Protocol);
-    }
-
-    #[test]
-    fn the_deadline_ends_everything() {
-        let mut ex = exchange(1, Policy { tries: 9, deadline: seconds(7), ..Policy::default() });
-        ex.poll(seconds(0));
-        ex.poll(seconds(5));
-        assert_eq!(ex.poll(seconds(6)), Action::Wait { until: seconds(7) });
-        assert_eq!(ex.poll(seconds(7)), Action::Done);
-    }
-}
+mod simulate;
+#[cfg(test)]
+mod tests;

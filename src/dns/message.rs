@@ -65,6 +65,8 @@ impl Flags {
     pub const TC: u16 = 0x0200;
     pub const RD: u16 = 0x0100;
     pub const RA: u16 = 0x0080;
+    /// Reserved; zero in queries and answers.
+    pub const Z: u16 = 0x0040;
     pub const AD: u16 = 0x0020;
     pub const CD: u16 = 0x0010;
 }
@@ -83,6 +85,11 @@ impl Flags {
     /// The operation: 0 is a query.
     pub fn opcode(self) -> u8 {
         (self.0 >> 11) as u8 & 15
+    }
+
+    /// The same flags with another operation.
+    pub fn with_opcode(self, opcode: u8) -> Flags {
+        Flags(self.0 & !0x7800 | u16::from(opcode & 15) << 11)
     }
 
     /// The mnemonics of the bits that are set, in header order.
@@ -115,6 +122,7 @@ impl Rcode {
     pub const YXDOMAIN: Rcode = Rcode(6);
     pub const NOTAUTH: Rcode = Rcode(9);
     pub const BADVERS: Rcode = Rcode(16);
+    pub const BADCOOKIE: Rcode = Rcode(23);
 }
 
 impl fmt::Display for Rcode {
@@ -146,27 +154,34 @@ impl fmt::Display for Rcode {
     }
 }
 
+const OPCODES: [&str; 16] = [
+    "QUERY",
+    "IQUERY",
+    "STATUS",
+    "RESERVED3",
+    "NOTIFY",
+    "UPDATE",
+    "DSO",
+    "RESERVED7",
+    "RESERVED8",
+    "RESERVED9",
+    "RESERVED10",
+    "RESERVED11",
+    "RESERVED12",
+    "RESERVED13",
+    "RESERVED14",
+    "RESERVED15",
+];
+
 /// The operation's name as dig prints it.
 pub fn opcode_name(opcode: u8) -> &'static str {
-    const NAMES: [&str; 16] = [
-        "QUERY",
-        "IQUERY",
-        "STATUS",
-        "RESERVED3",
-        "NOTIFY",
-        "UPDATE",
-        "DSO",
-        "RESERVED7",
-        "RESERVED8",
-        "RESERVED9",
-        "RESERVED10",
-        "RESERVED11",
-        "RESERVED12",
-        "RESERVED13",
-        "RESERVED14",
-        "RESERVED15",
-    ];
-    NAMES.get(usize::from(opcode)).copied().unwrap_or("RESERVED15")
+    OPCODES.get(usize::from(opcode)).copied().unwrap_or("RESERVED15")
+}
+
+/// An operation by name or number.
+pub fn opcode(text: &str) -> Option<u8> {
+    let named = OPCODES.iter().position(|name| name.eq_ignore_ascii_case(text)).and_then(|at| u8::try_from(at).ok());
+    named.or_else(|| text.parse().ok().filter(|number| *number < 16))
 }
 
 impl Message {

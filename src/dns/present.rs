@@ -18,7 +18,13 @@ pub struct Show {
     pub additional: bool,
     pub stats: bool,
     pub ttl: bool,
+    /// `1h30m` instead of seconds.
+    pub ttl_units: bool,
     pub class: bool,
+    /// Who answered, where it is not said anyway.
+    pub identify: bool,
+    /// The SOA record that ends a transfer is left out.
+    pub one_soa: bool,
     pub style: Style,
 }
 
@@ -33,7 +39,10 @@ impl Show {
             additional: on,
             stats: on,
             ttl: true,
+            ttl_units: false,
             class: true,
+            identify: false,
+            one_soa: false,
             style: Style::DIG,
         }
     }
@@ -86,6 +95,14 @@ pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String
         let _ = writeln!(out, ";; SERVER: {}", about.server);
         let _ = writeln!(out, ";; WHEN: {}", about.when);
         let _ = writeln!(out, ";; MSG SIZE  rcvd: {}", about.size_bytes);
+    } else if show.identify {
+        let _ = writeln!(
+            out,
+            ";; Received {} bytes from {} in {} ms",
+            about.size_bytes,
+            about.server.split(" (").next().unwrap_or_default(),
+            about.elapsed_ms
+        );
     } else {
         // The line end after the last line is the caller's.
         out.truncate(out.trim_end_matches('\n').len());
@@ -154,14 +171,45 @@ pub fn write_record(record: &Record, show: &Show, out: &mut String) {
     let mut column = 24;
     if show.ttl {
         column += 8;
-        line.put(record.ttl, column);
+        if show.ttl_units {
+            line.put(Units(record.ttl), column);
+        } else {
+            line.put(record.ttl, column);
+        }
     }
     if show.class {
         column += 8;
-        line.put(record.class, column);
+        if show.style.unknown {
+            line.put(format_args!("CLASS{}", record.class.0), column);
+        } else {
+            line.put(record.class, column);
+        }
     }
-    line.put(record.rtype, column + 8);
+    if show.style.unknown {
+        line.put(format_args!("TYPE{}", record.rtype.0), column + 8);
+    } else {
+        line.put(record.rtype, column + 8);
+    }
     text::write_rdata(record.rtype, &record.rdata, show.style, out);
+}
+
+/// A time as BIND's `$TTL` takes it: `1w2d3h4m5s`.
+struct Units(u32);
+
+impl std::fmt::Display for Units {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.0 == 0 {
+            return f.write_str("0s");
+        }
+        let mut rest = self.0;
+        for (unit, seconds) in [('w', 604_800), ('d', 86_400), ('h', 3600), ('m', 60), ('s', 1)] {
+            if rest >= seconds {
+                write!(f, "{}{unit}", rest / seconds)?;
+                rest %= seconds;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The answers alone, one datum a line (dig's `+short`).

@@ -81,8 +81,32 @@ impl Query {
         }
     }
 
-    /// True if `message` is an answer to this query with this identifier: QR, opcode, and the question byte for byte
-    /// (RFC 5452, section 9.1). Servers that cannot parse a query may answer without a question.
+    /// Puts the cookie of an answer, ours with the server's behind it, into the query (RFC 7873, section 5.3). False if there is none.
+    pub fn take_cookie(&mut self, answer: &Message) -> bool {
+        let theirs = answer.edns.as_ref().and_then(|edns| edns.option(EdnsOption::COOKIE));
+        let ours = self.edns.as_mut().and_then(|edns| edns.option_mut(EdnsOption::COOKIE));
+        match (ours, theirs) {
+            (Some(ours), Some(theirs)) if (16..=40).contains(&theirs.data.len()) => {
+                ours.data.clone_from(&theirs.data);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// False if a cookie comes back that is not ours (RFC 7873, section 5.3). Servers need not know cookies.
+    fn has_our_cookie(&self, message: &Message) -> bool {
+        let client_part = |edns: Option<&Edns>| {
+            edns.and_then(|edns| edns.option(EdnsOption::COOKIE)).map(|cookie| cookie.data.first_chunk::<8>().copied())
+        };
+        match (client_part(self.edns.as_ref()), client_part(message.edns.as_ref())) {
+            (Some(Some(ours)), Some(theirs)) => theirs == Some(ours),
+            _ => true,
+        }
+    }
+
+    /// True if `message` is an answer to this query with this identifier: QR, opcode, our cookie if there is one, and the question
+    /// byte for byte (RFC 5452, section 9.1). Servers that cannot parse a query may answer without a question.
     pub fn is_answered_by(&self, message: &Message, id: u16) -> bool {
         let same_question = match message.question.as_slice() {
             [question] => {
@@ -97,6 +121,7 @@ impl Query {
             && message.flags.has(Flags::QR)
             && message.flags.opcode() == self.flags.opcode()
             && same_question
+            && self.has_our_cookie(message)
     }
 }
 
@@ -137,6 +162,34 @@ mod tests {
             m.question.clear();
             m.flags.0 |= 1;
         }));
+    }
+
+    #[test]
+    fn cookies_are_ours_and_the_servers() {
+        let with = |data: &[u8]| {
+            let options = vec![EdnsOption::new(EdnsOption::COOKIE, data.to_vec())];
+            Query { edns: Some(Edns { options, ..Edns::default() }), ..query() }
+        };
+        let mut query = with(b"ourcooki");
+        let answer = |data: &[u8]| {
+            let mut message = Message::parse(&with(data).compose(7)).unwrap();
+            message.flags.set(Flags::QR, true);
+            message
+        };
+        for (data, counts, taken) in [
+            (&b"ourcookiservers_"[..], true, true),
+            (b"ourcooki", true, false),
+            (b"ourcookitooshrt", true, false),
+            (b"another_servers_", false, true),
+            (b"ourco", false, false),
+            (b"", false, false),
+        ] {
+            assert_eq!(query.is_answered_by(&answer(data), 7), counts, "{data:?}");
+            assert_eq!(query.clone().take_cookie(&answer(data)), taken, "{data:?}");
+        }
+        assert!(query.take_cookie(&answer(b"ourcookiservers_")));
+        assert_eq!(query.edns.as_ref().unwrap().option(EdnsOption::COOKIE).unwrap().data, b"ourcookiservers_");
+        assert!(with(b"odd").is_answered_by(&answer(b"ourcooki"), 7), "one that was typed by hand for a test");
     }
 
     #[test]

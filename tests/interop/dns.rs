@@ -84,7 +84,12 @@ fn dig_prints_every_type(peer: &Peer) -> Verdict {
     std::fs::write(dir.path().join("t.zone"), zone).unwrap();
     let server = server("dnsserve").args(["--listen", "127.0.0.1:0", "t.zone"]).dir(dir.path()).start();
     for (name, rtype) in &names {
-        for options in [&["+noall", "+answer"][..], &["+short"]] {
+        for options in [
+            &["+noall", "+answer"][..],
+            &["+short"],
+            &["+noall", "+ans", "+unknownformat"],
+            &["+noall", "+answer", "+ttlunits", "+expandaaaa"],
+        ] {
             let words = [options, &[name, rtype]].concat();
             assert_eq!(dnsq(server.addr, &words), dig(peer, server.addr, &words), "{name} {rtype} {options:?}");
         }
@@ -110,6 +115,10 @@ fn dig_prints_whole_answers(peer: &Peer) -> Verdict {
         &["elsewhere.example"],
         &["example.test", "MX", "+nocomments", "+noadditional"],
         &["example.test", "MX", "+noall", "+answer", "+additional", "+nottlid", "+nocl"],
+        &["example.test", "AXFR", "+onesoa", "+noall", "+answer"],
+        &["www.example.test", "+aaonly", "+zflag", "+raflag", "+ednsflags=0x40"],
+        &["www.example.test", "+opcode=status"],
+        &["www.example.test", "+edns=1", "+noednsneg"],
         &["a-name-long-enough-to-reach-the-next-column.wild.example.test", "TXT", "+noedns"],
     ] {
         let with_command = [&["+nocmd"], words].concat();

@@ -121,6 +121,40 @@ fn answers_out_of_order_and_connections_that_end() {
     done.exits(75).says("over tcp");
 }
 
+/// A race over connections: the first good answer wins, whoever else is silent, closed, not to be believed or without an answer.
+#[test]
+fn the_fastest_connection_wins() {
+    let (tls, https, quic) = (dot(PLAIN), doh(http_answer), doq());
+    let silent = crate::harness::hanging();
+    let closing = crate::harness::peer(drop);
+    let closed = crate::harness::refusing();
+    let stranger = dot(PLAIN);
+    for (scheme, good) in [("tls", &tls), ("https", &https), ("quic", &quic)] {
+        let servers = [
+            format!("@tcp://{}", silent.addr),
+            format!("@tls://{}", silent.addr),
+            format!("@https://{}", silent.addr),
+            format!("@tcp://{}", closed.addr),
+            format!("@tcp://{}", closing.addr),
+            // Known by another certificate than the one to trust.
+            format!("@tls://{}", stranger.addr),
+            format!("@{scheme}://{}", good.addr),
+        ];
+        let ca = good.ca.to_str().unwrap();
+        let words = ["--race", "--json", "--timeout", "20", "--ca-cert", ca, "www.example.test", "example.test", "MX"];
+        let begin = std::time::Instant::now();
+        let done = tool("dnsq").args(servers).args(words).run();
+        assert!(begin.elapsed() < std::time::Duration::from_secs(15), "it waits for nobody");
+        let records = done.silent_success().records();
+        let seen: Vec<_> = records.iter().map(|record| record["transport"].as_str().unwrap()).collect();
+        assert_eq!(seen, [scheme; 2], "{done}");
+    }
+    // Nobody answers: what went wrong last is told.
+    let servers = [format!("@tcp://{}", closed.addr), format!("@tls://{}", stranger.addr)];
+    let done = tool("dnsq").args(servers).args(["--race", "www.example.test", "--timeout", "20"]).run();
+    assert!(matches!(done.status, 75 | 77), "{done}");
+}
+
 #[test]
 fn what_http_says_is_no_answer() {
     for (script, status, says) in [

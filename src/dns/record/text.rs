@@ -12,13 +12,17 @@ use crate::dns::wire::{Cursor, Malformed};
 pub struct Style {
     /// Hexadecimal and base64 are split into pieces of this many characters; 0 = never.
     pub split: usize,
+    /// Every type as RFC 3597 writes unknown ones.
+    pub unknown: bool,
+    /// All digits of IPv6 addresses.
+    pub expand_ipv6: bool,
 }
 
 impl Style {
     /// Long fields in one piece.
-    pub const PLAIN: Style = Style { split: 0 };
+    pub const PLAIN: Style = Style { split: 0, unknown: false, expand_ipv6: false };
     /// As dig prints them.
-    pub const DIG: Style = Style { split: 56 };
+    pub const DIG: Style = Style { split: 56, ..Style::PLAIN };
 }
 
 /// The data as a zone file takes it; data that does not fit its type as RFC 3597 writes unknown ones.
@@ -31,7 +35,8 @@ pub fn rdata(rtype: Rtype, wire: &[u8], style: Style) -> String {
 /// Appends the data as text.
 pub fn write_rdata(rtype: Rtype, wire: &[u8], style: Style, out: &mut String) {
     let before = out.len();
-    let typed = table::row(rtype).filter(|row| !row.fields.is_empty()).is_some_and(|row| {
+    let row = table::row(rtype).filter(|row| !style.unknown && !row.fields.is_empty());
+    let typed = row.is_some_and(|row| {
         let mut cursor = Cursor::new(wire);
         fields(row.fields, &mut cursor, style, out).and_then(|()| cursor.finish()).is_ok()
     });
@@ -98,7 +103,13 @@ pub fn field(kind: Field, cursor: &mut Cursor<'_>, style: Style, out: &mut Strin
         }
         Field::Ipv6 => {
             let octets: [u8; 16] = cursor.take(16)?.try_into().map_err(|_| Malformed("cut short"))?;
-            write_ipv6(octets, out);
+            if style.expand_ipv6 {
+                for (at, segment) in Ipv6Addr::from(octets).segments().iter().enumerate() {
+                    let _ = write!(out, "{}{segment:04x}", if at > 0 { ":" } else { "" });
+                }
+            } else {
+                write_ipv6(octets, out);
+            }
         }
         Field::Text => quoted(cursor.string()?, out),
         Field::Tag => {

@@ -142,7 +142,14 @@ impl Job<'_> {
                 let server = server.map(|server| server.address().to_string()).unwrap_or_default();
                 template.lines(answer, &server)
             }
-            None if self.args.short => present::short(&answer.message, self.plan.show.style),
+            None if self.args.short => {
+                let mut lines = present::short(&answer.message, self.plan.show.style);
+                if let Some(server) = server.filter(|_| self.plan.show.identify) {
+                    let from = format!(" from server {} in {} ms.", server.address().ip(), answer.elapsed.as_millis());
+                    lines.iter_mut().for_each(|line| line.push_str(&from));
+                }
+                lines
+            }
             None => return self.out.emit(&Full::of(answer, &self.plan.show, server, shown)),
         };
         lines.into_iter().try_for_each(|line| self.out.emit(&Short { line: shown(line) }))

@@ -22,7 +22,6 @@ use crate::dns::bulk::write::Form;
 use crate::dns::bulk::{Health, Options};
 use crate::dns::client::Endpoint;
 use crate::dns::edns::EdnsOption;
-use crate::dns::message::Flags;
 use crate::dns::present::Show;
 use crate::fault::{Fault, Kind};
 
@@ -173,10 +172,10 @@ fn options(args: &Args, servers: usize) -> Result<Options, Fault> {
     let defaults = Options::default();
     let concurrency = args.bulk.concurrency.map(|count| count as usize);
     let query = &args.query;
-    let mut flags = Flags::default();
-    flags.set(Flags::RD, !query.no_recurse);
-    flags.set(Flags::AD, query.ad);
-    flags.set(Flags::CD, query.cd);
+    let flags = super::query::flags(query);
+    if flags.opcode() != 0 {
+        return Err(Fault::new(Kind::Usage, "with -f every question is a query: +opcode is for one"));
+    }
     // Each server gets a cookie of its own, unless there is one to be sent.
     let cookies = query.cookie.as_ref().is_some_and(String::is_empty);
     let mut edns = if query.no_edns { None } else { Some(super::query::edns(query)?) };

@@ -3,6 +3,7 @@
 mod ask;
 mod bulk;
 mod compare;
+mod dig;
 mod idn;
 mod query;
 mod records;
@@ -136,6 +137,9 @@ pub struct TransportArgs {
     /// Take SERVFAIL and REFUSED as the answer instead of asking the next server
     #[arg(long)]
     no_failover: bool,
+    /// Takes BADCOOKIE as the answer (`+nobadcookie`).
+    #[arg(skip)]
+    no_bad_cookie: bool,
     /// See names as the system does: the hosts file first, then short names with the search list
     #[arg(long)]
     search: bool,
@@ -219,6 +223,7 @@ fn policy(args: &TransportArgs) -> Policy {
         ignore_truncation: args.ignore_truncation,
         race: args.race,
         next_on_failure: !args.no_failover,
+        answer_bad_cookie: !args.no_bad_cookie,
     }
 }
 

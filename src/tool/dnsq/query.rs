@@ -56,17 +56,31 @@ pub(super) struct QueryArgs {
     /// Give letters random case, which the answer has to repeat (0x20)
     #[arg(long)]
     pub(super) mix_case: bool,
+    /// More bits of the header (`+aaflag`, `+opcode=` ...).
+    #[arg(skip)]
+    pub(super) flags: Flags,
+    /// `+edns=VERSION`.
+    #[arg(skip)]
+    pub(super) edns_version: u8,
+    /// `+ednsflags=BITS`.
+    #[arg(skip)]
+    pub(super) edns_flags: u16,
+}
+
+/// The header's flags and operation.
+pub(super) fn flags(args: &QueryArgs) -> Flags {
+    let mut flags = args.flags;
+    flags.set(Flags::RD, !args.no_recurse);
+    flags.set(Flags::CD, args.cd);
+    flags.set(Flags::AD, args.ad);
+    flags
 }
 
 /// The query for a question.
 pub(super) fn query(args: &Args, question: &Question) -> Result<Query, Fault> {
     let args = &args.query;
-    let mut flags = Flags::default();
-    flags.set(Flags::RD, !args.no_recurse);
-    flags.set(Flags::CD, args.cd);
-    flags.set(Flags::AD, args.ad);
     let edns = if args.no_edns { None } else { Some(edns(args)?) };
-    Ok(Query { question: question.clone(), flags, edns, authority: None, padding: args.padding })
+    Ok(Query { question: question.clone(), flags: flags(args), edns, authority: None, padding: args.padding })
 }
 
 /// The key to sign with, if one was named.
@@ -88,7 +102,13 @@ pub(super) fn key(args: &Args, out: &Output) -> Result<Option<Key>, Fault> {
 /// The options that the arguments ask for.
 pub(super) fn edns(args: &QueryArgs) -> Result<Edns, Fault> {
     let usage = |text: String| Fault::new(Kind::Usage, text);
-    let mut edns = Edns { udp_size: args.bufsize, dnssec_ok: args.dnssec, ..Edns::default() };
+    let mut edns = Edns {
+        udp_size: args.bufsize,
+        dnssec_ok: args.dnssec,
+        version: args.edns_version,
+        other_flags: args.edns_flags & 0x7fff,
+        ..Edns::default()
+    };
     let mut add = |code, data| edns.options.push(EdnsOption::new(code, data));
     if args.nsid {
         add(EdnsOption::NSID, Vec::new());

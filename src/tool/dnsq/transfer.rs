@@ -13,7 +13,7 @@ use crate::dns::client::Transport;
 use crate::dns::json;
 use crate::dns::message::Question;
 use crate::dns::present;
-use crate::dns::record::Rtype;
+use crate::dns::record::{Record, Rtype};
 use crate::dns::transfer::{Change, Summary, Transfer};
 use crate::fault::{Fault, Kind};
 
@@ -60,7 +60,11 @@ fn one(job: &Job<'_>, transfer: &Transfer, printed: &mut bool) -> Result<(), Fau
         })?,
         None => {
             let mut text = String::with_capacity(CHUNK_BYTES + 4096);
-            let summary = transfer.run(&mut |record, _| {
+            let mut wanted = wanted(job);
+            let summary = transfer.run(&mut |record, change| {
+                if !wanted(record, change) {
+                    return Ok(());
+                }
                 if !text.is_empty() {
                     text.push('\n');
                 }
@@ -95,7 +99,11 @@ fn to_file(job: &Job<'_>, transfer: &Transfer, path: &Path) -> Result<Summary, F
     builder.prefix(&prefix).suffix(".part");
     let mut file = builder.tempfile_in(directory).map_err(failed)?;
     let mut text = String::with_capacity(CHUNK_BYTES + 4096);
-    let summary = transfer.run(&mut |record, _| {
+    let mut wanted = wanted(job);
+    let summary = transfer.run(&mut |record, change| {
+        if !wanted(record, change) {
+            return Ok(());
+        }
         present::write_record(record, &job.plan.show, &mut text);
         text.push('\n');
         if text.len() >= CHUNK_BYTES {
@@ -109,6 +117,17 @@ fn to_file(job: &Job<'_>, transfer: &Transfer, path: &Path) -> Result<Summary, F
     file.as_file().set_permissions(mode).map_err(failed)?;
     file.persist(path).map_err(|error| failed(error.error))?;
     Ok(summary)
+}
+
+/// Which records are printed as text: all, or all but the SOA record that ends the transfer (`+onesoa`).
+fn wanted(job: &Job<'_>) -> impl FnMut(&Record, Change) -> bool {
+    let one_soa = job.plan.show.one_soa;
+    let mut begun = false;
+    move |record, change| {
+        let ends = begun && change == Change::Whole && record.rtype == Rtype::SOA;
+        begun = true;
+        !(one_soa && ends)
+    }
 }
 
 fn name_of(change: Change) -> Option<&'static str> {

@@ -2,9 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Args, class};
-use crate::cli::units;
-use crate::dns::exchange::MAX_TRIES;
+use super::{Args, class, dig};
 use crate::dns::message::Question;
 use crate::dns::name::Name;
 use crate::dns::present::Show;
@@ -59,7 +57,7 @@ pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
         if let Some(server) = word.strip_prefix('@') {
             plan.servers.push(server.to_owned());
         } else if let Some(option) = word.strip_prefix('+') {
-            dig_option(option, args, &mut plan.show)?;
+            dig::option(option, args, &mut plan.show)?;
         } else {
             match mnemonic(word).filter(|_| has_name) {
                 Some(Mnemonic::Type(rtype)) => match names.last_mut() {
@@ -116,7 +114,7 @@ pub(super) fn bulk_plan(args: &mut Args) -> Result<(Plan, Vec<Rtype>, Class), Fa
         if let Some(server) = word.strip_prefix('@') {
             plan.servers.push(server.to_owned());
         } else if let Some(option) = word.strip_prefix('+') {
-            dig_option(option, args, &mut plan.show)?;
+            dig::option(option, args, &mut plan.show)?;
         } else {
             match mnemonic(&word) {
                 Some(Mnemonic::Type(rtype)) => types.push(rtype),
@@ -152,77 +150,10 @@ fn usage(text: String) -> Fault {
     Fault::new(Kind::Usage, text)
 }
 
-/// One of dig's `+options`; the manual page lists those that are taken.
-fn dig_option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Fault> {
-    let (name, value) = option.split_once('=').map_or((option, None), |(name, value)| (name, Some(value)));
-    let (name, on) = match name.strip_prefix("no") {
-        Some(rest) if rest != "de" => (rest, false),
-        _ => (name, true),
-    };
-    let bad = || usage(format!("+{option}: bad value"));
-    let number = |text: Option<&str>| text.and_then(|text| text.parse::<u32>().ok()).ok_or_else(bad);
-    let (query, transport) = (&mut args.query, &mut args.transport);
-    match name {
-        "short" => args.short = on,
-        "json" => args.json_rfc8427 = on,
-        "tcp" | "vc" => transport.tcp = on,
-        "ignore" => transport.ignore_truncation = on,
-        "dnssec" | "do" => query.dnssec = on,
-        "recurse" | "rec" | "rdflag" => query.no_recurse = !on,
-        "cdflag" | "cd" | "cdflg" => query.cd = on,
-        "adflag" | "ad" => query.ad = on,
-        "idnout" => args.idn = on,
-        "nsid" => query.nsid = on,
-        "subnet" | "client" => query.subnet = value.filter(|_| on).map(str::to_owned),
-        "bufsize" => query.bufsize = u16::try_from(number(value)?).map_err(|_| bad())?,
-        "edns" => query.no_edns = !on,
-        "cookie" => query.cookie = on.then(|| value.unwrap_or_default().to_owned()),
-        "expire" => query.expire = on,
-        "keepalive" => query.keepalive = on,
-        "padding" => query.padding = Some(u16::try_from(number(value)?).map_err(|_| bad())?),
-        "ednsopt" => match value {
-            Some(text) => query.ednsopt.push(text.to_owned()),
-            None => query.ednsopt.clear(),
-        },
-        "time" | "timeout" => {
-            transport.timeout = Some(units::duration(value.ok_or_else(bad)?).map_err(|_| bad())?);
-        }
-        "tries" => transport.tries = Some(number(value)?.clamp(1, MAX_TRIES)),
-        "retry" => transport.tries = Some((number(value)?.saturating_add(1)).clamp(1, MAX_TRIES)),
-        "search" | "defname" => transport.search = on,
-        "ndots" => {
-            transport.search = true;
-            transport.ndots = Some(u8::try_from(number(value)?).map_err(|_| bad())?);
-        }
-        "fail" => transport.no_failover = on,
-        "trace" => args.trace.trace = on,
-        "all" => *show = Show { style: show.style, ..Show::all(on) },
-        "comments" => show.comments = on,
-        "question" => show.question = on,
-        "answer" => show.answer = on,
-        "authority" => show.authority = on,
-        "additional" => show.additional = on,
-        "stats" => show.stats = on,
-        "ttlid" | "ttl" => show.ttl = on,
-        "class" | "cl" => show.class = on,
-        "split" => show.style.split = if on { value.map_or(Ok(56), |_| number(value))? as usize / 4 * 4 } else { 0 },
-        // Nothing of it is printed anyway, or it is always so.
-        "cmd" | "idnin" | "besteffort" | "keepopen" | "qr" | "multiline"
-            if !on || matches!(name, "cmd" | "idnin" | "besteffort" | "keepopen") => {}
-        _ if super::servers::dig_option(name, value, on, &mut args.encryption)? => {}
-        _ => {
-            let hint = "dnsq(1) lists dig's options that are taken";
-            return Err(usage(format!("+{option}: not taken")).with_hint(hint));
-        }
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use clap::Parser;
-    use std::time::Duration;
 
     fn questions(line: &str) -> Result<String, Fault> {
         let mut args = Args::try_parse_from(std::iter::once("dnsq").chain(line.split_whitespace())).unwrap();
@@ -259,24 +190,9 @@ mod tests {
             "a.test +time=x",
             "-t nosuch a",
             "-c nosuch a",
-            "a.test +multiline",
             "a.test ixfr",
         ] {
             assert_eq!(questions(bad).unwrap_err().kind, Kind::Usage, "{bad}");
         }
-    }
-
-    #[test]
-    fn dig_options_change_the_arguments() {
-        let line = "dnsq x +tcp +norecurse +dnssec +nocomments +bufsize=4096 +retry=0 +time=2 +subnet=192.0.2.0/24 +noedns +edns";
-        let mut args = Args::try_parse_from(line.split_whitespace()).unwrap();
-        let plan = plan(&mut args).unwrap();
-        assert!(args.transport.tcp && args.query.no_recurse && args.query.dnssec && !args.query.no_edns);
-        assert_eq!(
-            (args.query.bufsize, args.transport.tries, args.transport.timeout),
-            (4096, Some(1), Some(Duration::from_secs(2)))
-        );
-        assert_eq!(args.query.subnet.as_deref(), Some("192.0.2.0/24"));
-        assert!(!plan.show.comments && plan.show.answer);
     }
 }
