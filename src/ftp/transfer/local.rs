@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -175,24 +176,53 @@ impl Part {
     /// What the earlier run noted.
     pub fn origin(&self) -> Option<Origin> {
         let mut buffer = [0u8; MAX_MEMORY];
-        let length = rustix::fs::fgetxattr(&self.file, ATTRIBUTE, &mut buffer[..]).ok()?;
-        let text = std::str::from_utf8(buffer.get(..length)?).ok()?;
-        let mut fields = text.splitn(3, ' ');
+        let noted = match rustix::fs::fgetxattr(&self.file, ATTRIBUTE, &mut buffer[..]) {
+            Ok(length) => buffer.get(..length)?.to_vec(),
+            Err(errno) if errno != Errno::NOTSUP => return None,
+            Err(_) => {
+                let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
+                let file = rustix::fs::openat(&self.dir, self.beside(), flags, Mode::empty()).ok()?;
+                let mut noted = Vec::new();
+                File::from(file).take(MAX_MEMORY as u64).read_to_end(&mut noted).ok()?;
+                // A note that was not written to its end is none.
+                noted.strip_suffix(b"\n")?.to_vec()
+            }
+        };
+        let mut fields = std::str::from_utf8(&noted).ok()?.splitn(3, ' ');
         let (size, modified) = (fields.next()?.parse().ok()?, fields.next()?.parse().ok()?);
         Some(Origin { size, modified, url: fields.next()?.to_owned() })
     }
 
-    /// Notes where the bytes come from. A file system without extended attributes only loses resuming.
+    /// Notes where the bytes come from: in an attribute of the part or, where the file system keeps none, in a file beside
+    /// it. Where neither can be written only resuming is lost.
     pub fn remember(&self, origin: &Origin) {
         let text = format!("{} {} {}", origin.size, origin.modified, origin.url);
-        if text.len() <= MAX_MEMORY {
-            let _ = rustix::fs::fsetxattr(&self.file, ATTRIBUTE, text.as_bytes(), XattrFlags::empty());
+        if text.len() >= MAX_MEMORY {
+            return;
         }
+        let kept = rustix::fs::fsetxattr(&self.file, ATTRIBUTE, text.as_bytes(), XattrFlags::empty());
+        if kept == Err(Errno::NOTSUP) {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = rustix::fs::openat(&self.dir, self.beside(), flags, Mode::from(0o666));
+            let _ = file.map(|file| File::from(file).write_all(format!("{text}\n").as_bytes()));
+        }
+    }
+
+    fn forget(&self) {
+        if rustix::fs::fremovexattr(&self.file, ATTRIBUTE) == Err(Errno::NOTSUP) {
+            let _ = rustix::fs::unlinkat(&self.dir, self.beside(), AtFlags::empty());
+        }
+    }
+
+    /// `.NAME.from`: what a part comes from, where the file system keeps no attributes.
+    fn beside(&self) -> PathBuf {
+        let stem = self.part.strip_suffix(b"part").unwrap_or(&self.part);
+        PathBuf::from(OsStr::from_bytes(&[stem, b"from"].concat()))
     }
 
     /// Throws away what is there.
     pub fn restart(&self) -> Result<(), Fault> {
-        let _ = rustix::fs::fremovexattr(&self.file, ATTRIBUTE);
+        self.forget();
         let fault = |error| Fault::local(self.target().display(), &error);
         self.file.set_len(0).map_err(fault)?;
         rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(0)).map_err(|errno| fault(errno.into()))?;
@@ -214,7 +244,7 @@ impl Part {
             let fault = Fault::local(target.display(), &errno.into());
             Fault { kind: if fault.kind == Kind::NoInput { Kind::CannotCreate } else { fault.kind }, ..fault }
         };
-        let _ = rustix::fs::fremovexattr(&self.file, ATTRIBUTE);
+        self.forget();
         if let Some(seconds) = modified {
             let stamp = Timespec { tv_sec: seconds, tv_nsec: 0 };
             let times = Timestamps { last_access: stamp, last_modification: stamp };
@@ -245,6 +275,7 @@ impl Part {
     fn remove(&mut self) {
         if !self.committed {
             self.committed = true;
+            self.forget();
             let _ = rustix::fs::unlinkat(&self.dir, OsStr::from_bytes(&self.part), AtFlags::empty());
         }
     }
@@ -275,7 +306,6 @@ fn part_name(name: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Write;
 
     #[test]
     fn a_file_appears_when_it_is_complete() {
@@ -308,8 +338,7 @@ mod tests {
         drop(part);
         let part = Part::open(&dir, b"x").unwrap();
         assert_eq!(part.length().unwrap(), 4);
-        // tmpfs before Linux 6.6 has no user attributes
-        assert!(part.origin().is_none_or(|found| found == origin));
+        assert_eq!(part.origin(), Some(origin));
         part.restart().unwrap();
         assert_eq!((part.length().unwrap(), part.origin()), (0, None));
     }

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use super::Download;
 use super::walk::Visited;
 use crate::fault::{Fault, Kind};
-use crate::ftp::mirror::place::{Place, part_of};
+use crate::ftp::mirror::place::{Place, begun_of};
 use crate::ftp::mirror::{Event, MAX_DEPTH, Outcome};
 use crate::ftp::transfer::LocalDir;
 
@@ -88,7 +88,7 @@ impl Download {
         let Some(dir) = visited.place.find()? else { return Ok(()) };
         for (name, directory) in entries(&dir)? {
             // A part belongs to the file that it will be.
-            let (meant, part) = match part_of(&name) {
+            let (meant, part) = match begun_of(&name) {
                 Some(whole) if !directory && visited.names.contains(whole) => continue,
                 Some(whole) => (whole.to_vec(), true),
                 None => (name.clone(), false),
