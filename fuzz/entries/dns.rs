@@ -1,19 +1,26 @@
 //! Entry points of `dns` that read a stranger's bytes: one line each, `(name, function)`.
 
+use std::future::Future;
+use std::pin::pin;
+use std::task::{Context, Poll, Waker};
+
 use applayer::dns::anchor::Anchors;
 use applayer::dns::answer::{self, Reply, Zones};
 use applayer::dns::bulk::walk::{self, Walked};
 use applayer::dns::bulk::write::{Form, Writer};
 use applayer::dns::bulk::{Done, Outcome, Server, text as bulk_text};
-use applayer::dns::exchange::Transport;
+use applayer::dns::client::connection;
+use applayer::dns::exchange::{Exchange, Policy, Transport};
 use applayer::dns::message::Message;
 use applayer::dns::name::Name;
+use applayer::dns::query::Query;
 use applayer::dns::record::words::{self, Words};
 use applayer::dns::record::{Rtype, json, parse, svcb, text};
 use applayer::dns::trace::hints;
 use applayer::dns::validate::denial::Evidence;
 use applayer::dns::validate::{Budget, Security, validate};
 use applayer::dns::zone::{Reader, Source, Zone};
+use applayer::net::http::Response;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -28,6 +35,9 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("dns_hints", dns_hints),
     ("dns_denial", dns_denial),
     ("dns_validate", dns_validate),
+    ("dns_stream", dns_stream),
+    ("dns_https", dns_https),
+    ("dns_quic", dns_quic),
 ];
 
 /// What parses can be printed, composed, and parses again to the same.
@@ -204,4 +214,63 @@ fn dns_validate(data: &[u8]) {
     let verdict =
         validate(&question, &anchors, 1_782_000_000, &mut |_| Ok(first.take().or_else(&mut next).unwrap_or_default()));
     assert!(verdict.is_ok_and(|verdict| verdict.security != Security::Secure));
+}
+
+/// The identifier under which the frames below are asked for.
+const ID: [u8; 2] = [1, 1];
+
+/// Hands a message from a transport to the exchange that waits for it: only an answer to the question comes out.
+fn to_exchange(transport: Transport, wire: &[u8]) {
+    let query = Query::new(Name::parse("a.test").expect("a name"), Rtype::A);
+    let policy = Policy { tries: 1, ..Policy::default() };
+    let mut exchange = Exchange::new(query, &[(u16::from_be_bytes(ID), transport)], policy);
+    let start = std::time::Duration::ZERO;
+    exchange.poll(start);
+    exchange.received(0, transport, wire, start);
+    for _ in 0..3 {
+        exchange.poll(policy.deadline);
+    }
+    if let Ok(answer) = exchange.outcome() {
+        assert_eq!(answer.message.id.to_be_bytes(), ID);
+        let named = answer.message.question.iter().all(|question| question.name.to_string() == "a.test.");
+        assert!(named, "{:?}", answer.message.question);
+    }
+}
+
+/// Messages on a TCP or TLS stream: each comes out whole, and nothing is read twice.
+fn dns_stream(data: &[u8]) {
+    let mut rest = data;
+    loop {
+        let before = rest;
+        // Bytes in memory are always ready.
+        let mut context = Context::from_waker(Waker::noop());
+        let Poll::Ready(Ok(message)) = pin!(connection::stream_message(&mut rest)).poll(&mut context) else { return };
+        assert_eq!(before.get(2..2 + message.len()), Some(&message[..]));
+        assert_eq!(before.len(), rest.len() + 2 + message.len());
+        to_exchange(Transport::Tls, &message);
+    }
+}
+
+/// An HTTP answer: two bytes of status, four of age, then the body.
+fn dns_https(data: &[u8]) {
+    let Some((head, body)) = data.split_first_chunk::<6>() else { return };
+    let [high, low, age @ ..] = *head;
+    let content_type = "application/dns-message".to_owned();
+    let status = u16::from_be_bytes([high, low]);
+    let response = Response { status, content_type, age: u32::from_be_bytes(age), body: body.to_vec() };
+    let Ok(message) = connection::https_answer(ID, response) else { return };
+    assert!((200..300).contains(&status) && message.len() == body.len() && message.starts_with(&ID));
+    if let (Ok(before), Ok(after)) = (Message::parse(body), Message::parse(&message)) {
+        for (older, newer) in before.answer.iter().zip(&after.answer) {
+            assert_eq!(newer.ttl, older.ttl.saturating_sub(u32::from_be_bytes(age)));
+        }
+    }
+    to_exchange(Transport::Https, &message);
+}
+
+/// What stood on a QUIC stream.
+fn dns_quic(data: &[u8]) {
+    let Ok(message) = connection::quic_answer(ID, data.to_vec()) else { return };
+    assert_eq!(message.get(2..), data.get(4..));
+    to_exchange(Transport::Quic, &message);
 }

@@ -141,14 +141,14 @@ fn kdig_asks_dnsserve(peer: &Peer) -> Verdict {
 }
 
 /// NSD with both zones.
-pub(crate) fn nsd(peer: &Peer, dir: &Path) -> Daemon {
+pub(crate) fn nsd(peer: &Peer, dir: &Path, more: &str) -> Daemon {
     // NSD knows no $GENERATE.
     let plain = tool_zone(dir);
-    nsd_with(peer, dir, &[("example.test", &plain), ("other.test", &data("other.test.zone"))])
+    nsd_with(peer, dir, &[("example.test", &plain), ("other.test", &data("other.test.zone"))], more)
 }
 
-/// NSD with these zones, which it gives away.
-pub(crate) fn nsd_with(peer: &Peer, dir: &Path, zones: &[(&str, &str)]) -> Daemon {
+/// NSD with these zones, which it gives away; `more` goes into its server options.
+pub(crate) fn nsd_with(peer: &Peer, dir: &Path, zones: &[(&str, &str)], more: &str) -> Daemon {
     let addr = free_address();
     let zones: String = zones
         .iter()
@@ -157,7 +157,7 @@ pub(crate) fn nsd_with(peer: &Peer, dir: &Path, zones: &[(&str, &str)]) -> Daemo
     let config = format!(
         "server:\n  ip-address: 127.0.0.1\n  port: {}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"\"\n  database: \"\"\n  \
          pidfile: {1}/pid\n  xfrdfile: {1}/xfrd\n  xfrdir: {1}\n  zonelistfile: {1}/list\n  server-count: 1\n  verbosity: 1\n\
-         \x20 rrl-ratelimit: 0\n  rrl-whitelist-ratelimit: 0\n\
+         \x20 rrl-ratelimit: 0\n  rrl-whitelist-ratelimit: 0\n{more}\
          remote-control:\n  control-enable: no\n{zones}",
         addr.port(),
         dir.display(),
@@ -188,8 +188,8 @@ pub(crate) fn knot_with(peer: &Peer, dir: &Path, zones: &[(&str, &str)]) -> Daem
     peer.start(command, addr)
 }
 
-/// BIND with these zones, which it gives away; `more` goes into its options.
-pub(crate) fn named(peer: &Peer, dir: &Path, zones: &[(&str, &str)], more: &str) -> Daemon {
+/// BIND with these zones, which it gives away; `more` goes into its options, and before them.
+pub(crate) fn named(peer: &Peer, dir: &Path, zones: &[(&str, &str)], (more, before): (&str, &str)) -> Daemon {
     let (addr, home) = (free_address(), dir.display());
     let zones: String = zones
         .iter()
@@ -198,7 +198,7 @@ pub(crate) fn named(peer: &Peer, dir: &Path, zones: &[(&str, &str)], more: &str)
         })
         .collect();
     let config = format!(
-        "options {{ directory \"{home}\"; listen-on port {} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; pid-file none; \
+        "{before}\noptions {{ directory \"{home}\"; listen-on port {} {{ 127.0.0.1; }}; listen-on-v6 {{ none; }}; pid-file none; \
          session-keyfile none; recursion no; allow-transfer {{ any; }}; notify no; dnssec-validation no; check-integrity no; \
          check-sibling no; {more} }};\ncontrols {{ }};\n{zones}",
         addr.port(),
@@ -211,7 +211,7 @@ pub(crate) fn named(peer: &Peer, dir: &Path, zones: &[(&str, &str)], more: &str)
 }
 
 /// The example zone without $GENERATE, as our own server gives it away.
-fn tool_zone(dir: &Path) -> String {
+pub(crate) fn tool_zone(dir: &Path) -> String {
     let text = std::fs::read_to_string(data("example.test.zone")).unwrap();
     let (head, line) = text.rsplit_once("$GENERATE").unwrap();
     let template = line.trim().strip_prefix("1-20 ").unwrap().replace("\"\\\"", "\"").replace("\\\"\"", "\"");
@@ -223,7 +223,7 @@ fn tool_zone(dir: &Path) -> String {
 
 fn nsd_answers(peer: &Peer) -> Verdict {
     let dir = temp_dir();
-    let nsd = nsd(peer, dir.path());
+    let nsd = nsd(peer, dir.path(), "");
     let ask = |words: &[&str]| tool("dnsq").arg(format!("@{}", nsd.addr)).args(words).run();
     assert_eq!(ask(&["--short", "www.example.test"]).silent_success().text(), "192.0.2.10\n");
     assert_eq!(ask(&["--short", "big.example.test", "TXT"]).silent_success().text().lines().count(), 20);
@@ -313,7 +313,7 @@ fn agree(addr: std::net::SocketAddr, pick_authority: bool) {
 
 fn nsd_and_dnsserve_agree(peer: &Peer) -> Verdict {
     let dir = temp_dir();
-    agree(nsd(peer, dir.path()).addr, true);
+    agree(nsd(peer, dir.path(), "").addr, true);
     Verdict::Ok
 }
 
@@ -332,17 +332,17 @@ pub(crate) fn knot(peer: &Peer, dir: &Path) -> Daemon {
 fn bind_and_dnsserve_agree(peer: &Peer) -> Verdict {
     let dir = temp_dir();
     let zones = [("example.test", &*data("example.test.zone")), ("other.test", &data("other.test.zone"))];
-    agree(named(peer, dir.path(), &zones, "minimal-responses yes;").addr, true);
+    agree(named(peer, dir.path(), &zones, ("minimal-responses yes;", "")).addr, true);
     Verdict::Ok
 }
 
-/// unbound, which asks dnsserve.
-pub(crate) fn unbound(peer: &Peer, dir: &Path, authority: &Server) -> Daemon {
+/// unbound, which asks dnsserve; `more` goes into its server options.
+pub(crate) fn unbound(peer: &Peer, dir: &Path, authority: &Server, more: &str) -> Daemon {
     let (addr, home) = (free_address(), dir.display());
     let config = format!(
         "server:\n  interface: 127.0.0.1@{}\n  chroot: \"\"\n  username: \"\"\n  directory: \"{home}\"\n  pidfile: \"\"\n  \
          use-syslog: no\n  do-not-query-localhost: no\n  do-daemonize: no\n  local-zone: \"test.\" nodefault\n  \
-         module-config: \"iterator\"\nremote-control:\n  control-enable: no\n\
+         module-config: \"iterator\"\n{more}remote-control:\n  control-enable: no\n\
          stub-zone:\n  name: example.test\n  stub-addr: 127.0.0.1@{1}\nstub-zone:\n  name: other.test\n  stub-addr: 127.0.0.1@{1}\n",
         addr.port(),
         authority.port(),
@@ -356,7 +356,7 @@ pub(crate) fn unbound(peer: &Peer, dir: &Path, authority: &Server) -> Daemon {
 
 fn unbound_resolves(peer: &Peer) -> Verdict {
     let (dir, authority) = (temp_dir(), example());
-    let daemon = unbound(peer, dir.path(), &authority);
+    let daemon = unbound(peer, dir.path(), &authority, "");
     let ask = |words: &[&str]| tool("dnsq").arg(format!("@{}", daemon.addr)).args(words).run();
     assert_eq!(ask(&["--short", "across.example.test"]).exits(0).text(), "www.other.test.\n198.51.100.1\n");
     assert_eq!(ask(&["--short", "big.example.test", "TXT"]).exits(0).text().lines().count(), 20);

@@ -56,7 +56,7 @@ fn dnsserve_as_dig_sees_it(dig: &Peer) -> Verdict {
 
 fn nsd_as_dig_sees_it(peer: &Peer) -> Verdict {
     let dir = temp_dir();
-    dig_agrees(&Peer::find("dig").unwrap(), nsd(peer, dir.path()).addr, false)
+    dig_agrees(&Peer::find("dig").unwrap(), nsd(peer, dir.path(), "").addr, false)
 }
 
 fn knot_as_dig_sees_it(peer: &Peer) -> Verdict {
@@ -66,7 +66,7 @@ fn knot_as_dig_sees_it(peer: &Peer) -> Verdict {
 
 fn unbound_as_dig_sees_it(peer: &Peer) -> Verdict {
     let (dir, authority) = (temp_dir(), example());
-    dig_agrees(&Peer::find("dig").unwrap(), unbound(peer, dir.path(), &authority).addr, true)
+    dig_agrees(&Peer::find("dig").unwrap(), unbound(peer, dir.path(), &authority, "").addr, true)
 }
 
 /// A random sample of every class of answer, asked in bulk, many times and mixed, so that answers pass each other and groups
@@ -149,7 +149,7 @@ fn dig_agrees(dig: &Peer, addr: SocketAddr, resolver: bool) -> Verdict {
 
 fn nsd_answers_all(peer: &Peer) -> Verdict {
     let dir = temp_dir();
-    let nsd = nsd(peer, dir.path());
+    let nsd = nsd(peer, dir.path(), "");
     let names: String = (0..20_000)
         .map(|n| match n % 4 {
             0 => format!("n{n}.wild.example.test TXT\n"),

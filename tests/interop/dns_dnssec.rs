@@ -183,7 +183,7 @@ fn nsd_serves(peer: &Peer) -> Verdict {
     let dir = signed();
     let files: Vec<(&str, String)> = zone_files(dir.path()).collect();
     let zones: Vec<(&str, &str)> = files.iter().map(|(zone, file)| (*zone, file.as_str())).collect();
-    let nsd = nsd_with(peer, dir.path(), &zones);
+    let nsd = nsd_with(peer, dir.path(), &zones, "");
     for (name, rtype, ours) in QUESTIONS {
         assert_eq!(dnsq(nsd.addr, dir.path(), name, rtype), *ours, "{name} {rtype}");
     }

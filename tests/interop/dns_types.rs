@@ -374,7 +374,7 @@ fn as_dig_prints(start: impl Fn(&Path, &str) -> Daemon, left_out: &[&str]) {
 }
 
 fn from_nsd(peer: &Peer) -> Verdict {
-    as_dig_prints(|dir, zone| nsd_with(peer, dir, &[("t.test", zone)]), &[]);
+    as_dig_prints(|dir, zone| nsd_with(peer, dir, &[("t.test", zone)], ""), &[]);
     Verdict::Ok
 }
 
@@ -385,7 +385,7 @@ fn from_knot(peer: &Peer) -> Verdict {
 
 /// BIND takes two obsolete types for errors.
 fn from_bind(peer: &Peer) -> Verdict {
-    as_dig_prints(|dir, zone| named(peer, dir, &[("t.test", zone)], ""), &["MD", "MF"]);
+    as_dig_prints(|dir, zone| named(peer, dir, &[("t.test", zone)], ("", "")), &["MD", "MF"]);
     Verdict::Ok
 }
 

@@ -16,6 +16,9 @@ mod delivery;
 mod dns;
 mod dns_bulk;
 mod dns_dnssec;
+mod dns_encrypted;
+#[path = "../tools/dns_peers.rs"]
+mod dns_peers;
 mod dns_types;
 mod ftp;
 mod ftp_clients;
@@ -39,6 +42,7 @@ fn main() -> std::process::ExitCode {
         dns::TRIALS,
         dns_bulk::TRIALS,
         dns_dnssec::TRIALS,
+        dns_encrypted::TRIALS,
         dns_types::TRIALS,
     ]
     .concat();

@@ -50,15 +50,17 @@ pub(crate) struct Dot {
 }
 
 /// A certificate and its key below a directory.
-struct Identity {
-    dir: TempDir,
-    ca: PathBuf,
-    key: PathBuf,
-    pin: String,
+pub(crate) struct Identity {
+    pub(crate) dir: TempDir,
+    pub(crate) ca: PathBuf,
+    pub(crate) key: PathBuf,
+    /// The `--pin` of the key.
+    pub(crate) pin: String,
     der: (Vec<u8>, Vec<u8>),
 }
 
-fn identity() -> Identity {
+/// A new one for `dns.test` and 127.0.0.1.
+pub(crate) fn identity() -> Identity {
     let made = rcgen::generate_simple_self_signed(["dns.test".to_owned(), "127.0.0.1".to_owned()]).unwrap();
     let dir = temp_dir();
     let (ca, key) = (dir.path().join("ca.pem"), dir.path().join("key.pem"));

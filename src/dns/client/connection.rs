@@ -12,6 +12,7 @@ use std::time::Duration;
 use base64::Engine;
 
 use super::stream::Framed;
+pub use super::stream::message as stream_message;
 use super::{Endpoint, HttpTarget};
 use crate::dns::exchange::Transport;
 use crate::dns::message::MAX_MESSAGE_BYTES;
@@ -148,6 +149,11 @@ async fn over_https(http: &Http2, authority: &str, target: &HttpTarget, query: &
         let request = Request { method: "POST", authority, path: &target.path, headers, body: &query };
         http.request(&request, MAX_MESSAGE_BYTES).await?
     };
+    https_answer(id, response)
+}
+
+/// The answer in what came over HTTPS, under its query's identifier.
+pub fn https_answer(id: [u8; 2], response: Response) -> Result<Vec<u8>, Fault> {
     with_id(id, message_of(response)?)
 }
 
@@ -185,11 +191,16 @@ async fn over_quic(quic: &Quic, query: &[u8]) -> Result<Vec<u8>, Fault> {
     let (id, query) = without_id(query)?;
     let length = u16::try_from(query.len()).map_err(|_| Fault::new(Kind::Usage, "query longer than 65535 bytes"))?;
     let request = [&length.to_be_bytes()[..], &query].concat();
-    with_id(id, framed(quic.exchange(&request, 2 + MAX_MESSAGE_BYTES).await?)?)
+    quic_answer(id, quic.exchange(&request, 2 + MAX_MESSAGE_BYTES).await?)
+}
+
+/// The answer on a stream of its own, under its query's identifier.
+pub fn quic_answer(id: [u8; 2], bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+    with_id(id, framed(bytes)?)
 }
 
 /// The one message on a DoQ stream: its length must be that of what is there (RFC 9250, section 4.2).
-pub fn framed(mut bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
+fn framed(mut bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     match bytes.split_first_chunk::<2>() {
         Some((length, rest)) if usize::from(u16::from_be_bytes(*length)) == rest.len() => {
             bytes.drain(..2);

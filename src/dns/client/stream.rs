@@ -199,7 +199,8 @@ async fn read(reader: ReadHalf<Stream>, pending: &Mutex<Pending>) -> Fault {
     }
 }
 
-async fn message(reader: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<Vec<u8>> {
+/// The next message of a stream, whatever is in it.
+pub async fn message(reader: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<Vec<u8>> {
     let length = reader.read_u16().await?;
     let mut message = vec![0; usize::from(length)];
     reader.read_exact(&mut message).await?;

@@ -1,0 +1,13 @@
+//! Generated: libFuzzer for the entry `dns_quic` of fuzz/entries/dns.rs.
+#![no_main]
+
+#[path = "../entries/dns.rs"]
+mod entries;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    for (name, entry) in entries::ENTRIES {
+        if *name == "dns_quic" {
+            entry(data);
+        }
+    }
+});
