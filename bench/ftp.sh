@@ -1,30 +1,42 @@
 #!/bin/sh
-# ftpget and ftpput beside curl, wget, lftp and ncftp, from vsftpd and pure-ftpd.
+# ftp.sh [PART...]: ftpget, ftpput and ftpls beside curl, wget, lftp, ncftp and rclone, from vsftpd and pure-ftpd.
+# Parts: big tls small disk far tiny list; all of them if none is named.
 . "$(dirname "$0")/common.sh"
 
 size=$(scaled 2048)
 files=$(scaled 5000)
 dirs=$(scaled 50)
+few=$(((dirs + 9) / 10))
+entries=$(scaled 100000)
+parts=" ${*:-big tls small disk far tiny list} "
+part() { case $parts in *" $1 "*) ;; *) return 1 ;; esac; }
+have() { command -v "$1" > /dev/null; }
 
 machine
-mkdir -p served/many back here empty
-head -c $((size * 1048576)) /dev/zero > served/big
+mkdir -p served/many served/few served/list back here empty
 head -c 16 /dev/urandom > served/tiny
-for dir in $(seq "$dirs"); do
-    mkdir "served/many/$dir"
-    for file in $(seq $((files / dirs))); do head -c 4096 /dev/zero > "served/many/$dir/$file"; done
-done
-cp served/big here/big
-cp -r served/many here/many
+if part big || part tls; then
+    head -c $((size * 1048576)) /dev/zero > served/big
+    ln served/big here/big
+fi
+if part small || part disk || part far; then
+    for dir in $(seq "$dirs"); do
+        mkdir "served/many/$dir"
+        for file in $(seq $((files / dirs))); do head -c 4096 /dev/zero > "served/many/$dir/$file"; done
+    done
+    for dir in $(seq "$few"); do cp -r "served/many/$dir" "served/few/$dir"; done
+    cp -r served/many served/few here/
+fi
+if part list; then (cd served/list && seq -f 'a-name-of-usual-length-%06.0f.txt' "$entries" | xargs touch); fi
 chmod -R a+rwX served
 
-# Anonymous, so that no contestant pays for a password hash.
-if need vsftpd vsftpd vsftpd; then
-    port=$(free_port)
-    cat > vsftpd.conf <<CONF
+# Anonymous at vsftpd, so that no contestant pays for a password hash; MD5-crypt of "secret" at pure-ftpd, so that logging in costs
+# little: pure-pw itself would choose a hash that takes seconds.
+vsftpd_conf() {
+    cat <<CONF
 listen=YES
-listen_address=127.0.0.1
-listen_port=$port
+listen_address=$1
+listen_port=$2
 background=NO
 run_as_launching_user=YES
 seccomp_sandbox=NO
@@ -42,46 +54,88 @@ secure_chroot_dir=$work/empty
 ftp_username=$(id -un)
 xferlog_enable=NO
 CONF
-    # shellcheck disable=SC2046
+}
+# shellcheck disable=SC2046,SC2016
+if need vsftpd vsftpd vsftpd; then
+    port=$(free_port)
+    vsftpd_conf 127.0.0.1 "$port" > vsftpd.conf
     background vsftpd "$port" $(peer_env vsftpd) vsftpd "$work/vsftpd.conf"
     vsftpd=127.0.0.1:$port
+    if part tls; then
+        port=$(free_port)
+        openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout key.pem -out cert.pem 2> /dev/null
+        {
+            vsftpd_conf 127.0.0.1 "$port"
+            printf 'ssl_enable=YES\nallow_anon_ssl=YES\nforce_anon_logins_ssl=YES\nforce_anon_data_ssl=YES\n'
+            printf 'require_ssl_reuse=YES\nssl_ciphers=HIGH\nrsa_cert_file=%s/cert.pem\nrsa_private_key_file=%s/key.pem\n' "$work" "$work"
+        } > tls.conf
+        background tls "$port" $(peer_env vsftpd) vsftpd "$work/tls.conf"
+        tls=127.0.0.1:$port
+    fi
 fi
+# shellcheck disable=SC2046,SC2016
 if need pure-ftpd pure-ftpd pure-ftpd pure-ftpd-common; then
     port=$(free_port)
-    # MD5-crypt of "secret", so that logging in costs little: pure-pw itself would choose a hash that takes seconds.
     hash='$1$salt$ez2vlPGdaLYkJam5pWs/Y1'
     echo "bench:$hash:1000:1000::$work/served/./::::::::::::" > passwd
-    # shellcheck disable=SC2046
     $(peer_env pure-ftpd) pure-pw mkdb "$work/pdb" -f "$work/passwd"
-    # shellcheck disable=SC2046
-    background pure "$port" $(peer_env pure-ftpd) pure-ftpd -S "127.0.0.1,$port" -E -H -A -C 60 -c 60 \
-        -l "puredb:$work/pdb" -u 1000 -g "$work/pure.pid"
+    pure_ftpd="$(peer_env pure-ftpd) pure-ftpd -E -H -A -L 200000:5 -C 60 -c 60 -l puredb:$work/pdb -u 1000 -g $work/pure.pid -S"
+    background pure "$port" $pure_ftpd "127.0.0.1,$port"
     pure=bench:secret@127.0.0.1:$port
 fi
-have() { command -v "$1" > /dev/null; }
+at_of() { eval "at=\${$1:-}"; [ -n "$at" ]; }
+# rclone_at USER:PASSWORD@HOST:PORT: the flags for that server.
+rclone_at() {
+    server=${1#*@} login=${1%@*}
+    [ "$login" != "$1" ] || login=anonymous:x
+    echo "--config /dev/null --ftp-host ${server%:*} --ftp-port ${server#*:} --ftp-user ${login%:*} --ftp-pass $(rclone obscure "${login#*:}")"
+}
 
-for server in vsftpd pure; do
-    eval "at=\${$server:-}"
-    [ -n "$at" ] || continue
+big() {
     {
         printf 'ours\tftpget -q -o back/big ftp://%s/big\trm -f back/big\n' "$at"
         printf 'curl\tcurl -s -o back/big ftp://%s/big\trm -f back/big\n' "$at"
         if have wget; then printf 'wget\twget -q -O back/big ftp://%s/big\trm -f back/big\n' "$at"; fi
         if have lftp; then printf 'lftp\tlftp -c "open ftp://%s; get big -o back/big"\trm -f back/big\n' "$at"; fi
-    } | measure "$size MiB to a file on tmpfs, from $server" --unit MiB --count "$size"
+    } | measure "FTP: $size MiB to a file on tmpfs, from $1" --unit MiB --count "$size"
     rm -f back/big
     {
         printf 'ours\tftpget -q -o - ftp://%s/big > /dev/null\n' "$at"
         printf 'curl\tcurl -s ftp://%s/big > /dev/null\n' "$at"
         if have lftp; then printf 'lftp\tlftp -c "open ftp://%s; cat big" > /dev/null\n' "$at"; fi
-    } | measure "$size MiB to stdout, from $server" --unit MiB --count "$size"
+    } | measure "FTP: $size MiB to stdout, from $1" --unit MiB --count "$size"
     {
         printf 'ours\tftpput -q here/big ftp://%s/up\trm -f served/up\n' "$at"
         printf 'ours --in-place\tftpput -q --in-place here/big ftp://%s/up\trm -f served/up\n' "$at"
         printf 'curl\tcurl -s -T here/big ftp://%s/up\trm -f served/up\n' "$at"
         if have lftp; then printf 'lftp\tlftp -c "open ftp://%s; put here/big -o up"\trm -f served/up\n' "$at"; fi
-    } | measure "$size MiB up, to $server" --unit MiB --count "$size"
+        if have ncftpput; then
+            login=${at%@*}
+            [ "$login" = "$at" ] && login= || login="-u ${login%:*} -p ${login#*:}"
+            printf 'ncftpput\tncftpput -V %s -P %s -C 127.0.0.1 here/big up\trm -f served/up\n' "$login" "${at##*:}"
+        fi
+    } | measure "FTP: $size MiB up, to $1" --unit MiB --count "$size"
     rm -f served/up
+}
+
+encrypted() {
+    {
+        printf 'ours\tftpget -q --insecure -o back/big ftpes://%s/big\trm -f back/big\n' "$at"
+        printf 'curl\tcurl -s -k --ssl-reqd -o back/big ftp://%s/big\trm -f back/big\n' "$at"
+        if have lftp; then
+            printf 'lftp\tlftp -c "set ssl:verify-certificate no; set ftp:ssl-allow-anonymous yes; set ftp:ssl-force yes; set ftp:ssl-protect-data yes; open ftp://%s; get big -o back/big"\trm -f back/big\n' "$at"
+        fi
+    } | measure "FTP: $size MiB over TLS, from vsftpd" --unit MiB --count "$size"
+    rm -f back/big
+    {
+        printf 'ours\tftpput -q --insecure here/big ftpes://%s/up\trm -f served/up\n' "$at"
+        printf 'curl\tcurl -s -k --ssl-reqd -T here/big ftp://%s/up\trm -f served/up\n' "$at"
+    } | measure "FTP: $size MiB up over TLS, to vsftpd" --unit MiB --count "$size"
+    rm -f served/up
+}
+
+# small SERVER
+small() {
     for dir in $(seq "$dirs"); do
         for file in $(seq $((files / dirs))); do
             printf 'url = "ftp://%s/many/%s/%s"\noutput = "back/tree/%s/%s"\n' "$at" "$dir" "$file" "$dir" "$file"
@@ -91,21 +145,105 @@ for server in vsftpd pure; do
         printf 'ours -r\tftpget -q -r -o back/tree ftp://%s/many/\trm -rf back/tree\n' "$at"
         if have lftp; then
             printf 'lftp mirror -P8\tlftp -c "open ftp://%s; mirror --parallel=8 many back/tree" > /dev/null 2>&1\trm -rf back/tree\n' "$at"
+            printf 'lftp mirror -P8, tuned\tlftp -c "set ftp:sync-mode off; set ftp:use-size off; set ftp:use-mdtm off; open ftp://%s; mirror --parallel=8 many back/tree" > /dev/null 2>&1\trm -rf back/tree\n' "$at"
         fi
-        printf 'curl -Z, ready list\tcurl -s -Z --parallel-max 8 --create-dirs -K urls 2> /dev/null\trm -rf back/tree\n'
-    } | measure "$files files of 4 KiB in $dirs directories, from $server" --unit files --count "$files"
+        if have rclone; then
+            printf 'rclone copy\trclone copy --transfers 8 %s :ftp:many back/tree\trm -rf back/tree\n' "$(rclone_at "$at")"
+        fi
+        printf 'curl -Z, ready list\tcurl -s -Z --parallel-max 8 --ftp-method nocwd --create-dirs -K urls 2> /dev/null\trm -rf back/tree\n'
+    } | measure "FTP: $files files of 4 KiB in $dirs directories, from $1" --unit files --count "$files"
     {
         printf 'ours -r\tftpput -q -r here/many ftp://%s/tree/\trm -rf served/tree\n' "$at"
         printf 'ours -r --in-place\tftpput -q -r --in-place here/many ftp://%s/tree/\trm -rf served/tree\n' "$at"
         if have lftp; then
             printf 'lftp mirror -R -P8\tlftp -c "open ftp://%s; mirror -R --parallel=8 here/many tree" > /dev/null 2>&1\trm -rf served/tree\n' "$at"
+            printf 'lftp mirror -R -P8, tuned\tlftp -c "set ftp:sync-mode off; open ftp://%s; mirror -R --parallel=8 here/many tree" > /dev/null 2>&1\trm -rf served/tree\n' "$at"
         fi
-    } | measure "$files files of 4 KiB in $dirs directories, to $server" --unit files --count "$files"
+    } | measure "FTP: $files files of 4 KiB in $dirs directories, to $1" --unit files --count "$files"
     rm -rf back/tree served/tree
+}
+
+# To a real disk: ours is durable when it ends, so the others are followed by a sync of that file system.
+disk() {
+    disk=$(mktemp -d "${TMPDIR:-/var/tmp}/applayer-bench.XXXXXX")
+    {
+        printf 'ours -r\tftpget -q -r -o %s/tree ftp://%s/many/\trm -rf %s/tree; sync -f %s\n' "$disk" "$at" "$disk" "$disk"
+        if have lftp; then
+            printf 'lftp mirror -P8, tuned; sync\tlftp -c "set ftp:sync-mode off; set ftp:use-size off; set ftp:use-mdtm off; open ftp://%s; mirror --parallel=8 many %s/tree" > /dev/null 2>&1; sync -f %s\trm -rf %s/tree; sync -f %s\n' "$at" "$disk" "$disk" "$disk" "$disk"
+        fi
+        if have rclone; then
+            printf 'rclone copy; sync\trclone copy --transfers 8 %s :ftp:many %s/tree; sync -f %s\trm -rf %s/tree; sync -f %s\n' "$(rclone_at "$at")" "$disk" "$disk" "$disk" "$disk"
+        fi
+    } | measure "FTP: $files files of 4 KiB in $dirs directories, from $1, durable on $(stat -f -c %T "$disk")" --unit files --count "$files"
+    rm -rf "$disk"
+}
+
+# far SERVER COMMAND: between two network namespaces whose wire takes 20 ms each way.
+far() {
+    count=$((few * files / dirs))
+    for dir in $(seq "$few"); do
+        for file in $(seq $((files / dirs))); do
+            printf 'url = "ftp://%s/few/%s/%s"\noutput = "back/tree/%s/%s"\n' "$at" "$dir" "$file" "$dir" "$file"
+        done
+    done > urls
+    {
+        printf 'ours -r\tftpget -q -r -o back/tree ftp://%s/few/\trm -rf back/tree\n' "$at"
+        if have lftp; then
+            printf 'lftp mirror -P8, tuned\tlftp -c "set ftp:sync-mode off; set ftp:use-size off; set ftp:use-mdtm off; open ftp://%s; mirror --parallel=8 few back/tree" > /dev/null 2>&1\trm -rf back/tree\n' "$at"
+        fi
+        if have rclone; then
+            printf 'rclone copy\trclone copy --transfers 8 %s :ftp:few back/tree\trm -rf back/tree\n' "$(rclone_at "$at")"
+        fi
+        printf 'curl -Z, ready list\tcurl -s -Z --parallel-max 8 --ftp-method nocwd --create-dirs -K urls 2> /dev/null\trm -rf back/tree\n'
+    } | measure "FTP: $count files of 4 KiB at 40 ms, from $1" --unit files --count "$count" --within "$work/netdelay 20000 '$2'"
+    {
+        printf 'ours -r\tftpput -q -r here/few ftp://%s/tree/\trm -rf served/tree\n' "$at"
+        printf 'ours -r --in-place\tftpput -q -r --in-place here/few ftp://%s/tree/\trm -rf served/tree\n' "$at"
+        if have lftp; then
+            printf 'lftp mirror -R -P8, tuned\tlftp -c "set ftp:sync-mode off; open ftp://%s; mirror -R --parallel=8 here/few tree" > /dev/null 2>&1\trm -rf served/tree\n' "$at"
+        fi
+    } | measure "FTP: $count files of 4 KiB at 40 ms, to $1" --unit files --count "$count" --within "$work/netdelay 20000 '$2'"
+    rm -rf back/tree served/tree
+}
+
+tiny() {
     {
         printf 'ours\tftpget -q -o back/tiny ftp://%s/tiny\trm -f back/tiny\n' "$at"
         printf 'curl\tcurl -s -o back/tiny ftp://%s/tiny\n' "$at"
         if have wget; then printf 'wget\twget -q -O back/tiny ftp://%s/tiny\n' "$at"; fi
         if have ncftpget; then printf 'ncftpget\tncftpget -V -C ftp://%s/tiny back/tiny\n' "$at"; fi
-    } | ROUNDS=21 measure "one file of 16 bytes, from $server"
+    } | ROUNDS=21 measure "FTP: one file of 16 bytes, from $1"
+}
+
+list() {
+    {
+        printf 'ours\tftpls -q ftp://%s/list/ > /dev/null\n' "$at"
+        printf 'ours --json\tftpls -q --json ftp://%s/list/ > /dev/null\n' "$at"
+        printf 'curl\tcurl -s ftp://%s/list/ > /dev/null\n' "$at"
+        if have lftp; then printf 'lftp cls\tlftp -c "open ftp://%s; cls -1 list" > /dev/null\n' "$at"; fi
+    } | measure "FTP: a listing of $entries entries, from $1" --unit entries --count "$entries"
+}
+
+for server in vsftpd pure; do
+    at_of "$server" || continue
+    if part big; then big "$server"; fi
+    if part small; then small "$server"; fi
+    if part tiny; then tiny "$server"; fi
+    if part list; then list "$server"; fi
 done
+if part tls && at_of tls; then encrypted; fi
+if part disk && at_of pure; then disk pure; fi
+if part far && [ "$(id -u)" != 0 ]; then
+    echo "far: needs root, left out" >&2
+elif part far; then
+    cc -O1 -o netdelay "$here/netdelay.c"
+    if at_of pure; then
+        at=bench:secret@10.9.0.1:2121
+        far pure "$pure_ftpd 10.9.0.1,2121"
+    fi
+    if at_of vsftpd; then
+        at=10.9.0.1:2121
+        vsftpd_conf 10.9.0.1 2121 > far.conf
+        far vsftpd "$(peer_env vsftpd) vsftpd $work/far.conf"
+    fi
+fi

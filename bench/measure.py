@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
 """Runs contestants in turn and prints a table of wall time, CPU time and memory.
 
-usage: measure.py TITLE [--unit NAME --count N] < contestants
+usage: measure.py TITLE [--unit NAME --count N] [--within WORDS] < contestants
 
 One contestant a line: NAME <TAB> SHELL COMMAND [<TAB> SHELL COMMAND run before each round, not measured].
+--within WORDS runs each command as the last argument of these words (netdelay and its server).
 Names that start with "ours" are held against the best of the others. A command that fails drops its row, saying so.
 """
 
 import os
+import shlex
 import statistics
 import subprocess
 import sys
@@ -22,14 +24,17 @@ def build(folder):
     return program
 
 
-def measure(spawn, command):
+def measure(spawn, command, within):
     """(wall seconds, CPU seconds, peak MiB) of one run, and its status."""
     # A command without shell operators is executed directly: the shell's own start is not part of the result.
     simple = not any(mark in command for mark in ";|&()<>*$'\"\\")
     argv = command.split() if simple else ["sh", "-c", command]
+    argv = [spawn, *argv]
+    if within:
+        argv = [*shlex.split(within), shlex.join(argv)]
     reader, writer = os.pipe()
     with open(reader) as report:
-        done = subprocess.run([spawn, *argv], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=False,
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, close_fds=False,
                               preexec_fn=lambda: os.dup2(writer, 3))
         os.close(writer)
         words = report.read().split()
@@ -44,6 +49,7 @@ def main():
     title, unit, count = args[0], None, 1
     if "--unit" in args:
         unit, count = args[args.index("--unit") + 1], float(args[args.index("--count") + 1])
+    within = args[args.index("--within") + 1] if "--within" in args else None
     rounds = int(os.environ.get("ROUNDS", "3"))
     contestants = [line.rstrip("\n").split("\t") for line in sys.stdin if line.strip()]
     folder = tempfile.TemporaryDirectory()
@@ -55,7 +61,7 @@ def main():
                 continue
             if before and before[0]:
                 subprocess.run(before[0], shell=True, check=True)
-            got, status = measure(spawn, command)
+            got, status = measure(spawn, command, within)
             if got is None:
                 print(f"{title}: {name} failed with status {status}: left out", file=sys.stderr)
                 results[name] = None
