@@ -155,6 +155,12 @@ impl Run {
         self
     }
 
+    /// The tool may take so much address space, in KiB; without it, it dies.
+    pub(crate) fn most_memory(mut self, kib: u64) -> Run {
+        self.limits.push(format!("ulimit -v {kib}"));
+        self
+    }
+
     fn command(&self, home: &Path) -> Command {
         let mut command = match self.limits.is_empty() {
             true => Command::new(binary(&self.name)),

@@ -18,6 +18,7 @@ mod crash_store;
 mod dns;
 mod dns_bulk;
 mod dns_encrypted;
+mod dns_hostile;
 mod dns_peers;
 mod dns_trace;
 mod dns_validate;
