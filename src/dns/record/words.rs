@@ -87,7 +87,8 @@ impl<'a> Words<'a> {
     }
 }
 
-/// Splits one line into words; comments end it. Zone files have their own reader for records over several lines.
+/// Splits one line into words; comments end it. Zone files have their own reader for records over several lines; here a
+/// parenthesis that is neither quoted nor escaped has no meaning and is refused.
 pub fn split(line: &[u8]) -> Result<Vec<Word<'_>>, TextError> {
     let mut words = Vec::new();
     let mut rest = line;
@@ -101,6 +102,7 @@ pub fn split(line: &[u8]) -> Result<Vec<Word<'_>>, TextError> {
                 words.push(Word { text, quoted: true });
                 rest = rest.get(used..).unwrap_or_default();
             }
+            Some(b'(' | b')') => return Err("a parenthesis in a single line".to_owned()),
             Some(_) => {
                 let (text, used) = take_plain(rest);
                 words.push(Word { text, quoted: false });
@@ -152,6 +154,9 @@ mod tests {
         assert_eq!(words[1].bytes().unwrap(), b"a b\"c");
         assert_eq!(words[2].bytes().unwrap(), b"x y");
         assert!(split(b"\"open").is_err());
+        assert!(split(b"1 .)alpn=h2").is_err());
+        assert!(split(b"(").is_err());
+        assert_eq!(split(b"\"(\" \\)").unwrap().len(), 2);
         assert!(split(b"").unwrap().is_empty());
         let (word, _) = take_plain(b"ends\\");
         assert_eq!(word, b"ends\\");
