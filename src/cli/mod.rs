@@ -29,6 +29,33 @@ pub trait Tool: clap::Parser {
     fn output(&self) -> &OutputArgs;
 }
 
+/// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
+macro_rules! tool {
+    ($name:literal, $args:ty) => {
+        impl crate::cli::Tool for $args {
+            const NAME: &'static str = $name;
+
+            fn output(&self) -> &crate::cli::args::OutputArgs {
+                &self.output
+            }
+        }
+
+        /// The command line, for the man page and completions.
+        pub fn command() -> clap::Command {
+            <$args as clap::CommandFactory>::command()
+        }
+    };
+    ($name:literal, $args:ty, $run:path) => {
+        crate::cli::tool!($name, $args);
+
+        /// The tool's `main`.
+        pub fn main() -> std::process::ExitCode {
+            crate::cli::main::<$args>($run)
+        }
+    };
+}
+pub(crate) use tool;
+
 /// The whole life of a tool: parse, run, report, flush, exit status. Nothing below this decides the status by itself.
 pub fn main<A: Tool>(run: impl FnOnce(A, &Output) -> anyhow::Result<Exit>) -> ExitCode {
     main_from::<A>(std::env::args_os().collect(), run)

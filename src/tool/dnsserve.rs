@@ -1,7 +1,6 @@
 //! `dnsserve`: serve DNS zones from zone files.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,23 +49,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-impl cli::Tool for Args {
-    const NAME: &'static str = "dnsserve";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// Entry point.
-pub fn main() -> ExitCode {
-    cli::main::<Args>(run)
-}
-
-/// The command line, for manual page and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("dnsserve", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let zones = read_zones(&args)?;

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
@@ -84,23 +83,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-impl crate::cli::Tool for Args {
-    const NAME: &'static str = "ftpput";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// The tool's `main`.
-pub fn main() -> ExitCode {
-    crate::cli::main::<Args>(run)
-}
-
-/// The command line, for man pages and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("ftpput", Args, run);
 
 fn parse_links(text: &str) -> Result<Links, String> {
     match text {

@@ -6,7 +6,6 @@ mod service;
 use std::net::Ipv4Addr;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -110,23 +109,7 @@ enum Tls {
     Implicit,
 }
 
-impl cli::Tool for Args {
-    const NAME: &'static str = "ftpserve";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// Entry point.
-pub fn main() -> ExitCode {
-    cli::main::<Args>(run)
-}
-
-/// The command line, for the man page and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("ftpserve", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.serve.hash_password {

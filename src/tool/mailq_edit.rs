@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write as _};
-use std::process::ExitCode;
 
 use serde::Serialize;
 
@@ -143,23 +142,7 @@ impl Args {
     }
 }
 
-impl cli::Tool for Args {
-    const NAME: &'static str = "mailq-edit";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// Entry point.
-pub fn main() -> ExitCode {
-    cli::main::<Args>(run)
-}
-
-/// The command line.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("mailq-edit", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

@@ -1,6 +1,5 @@
 //! `mailq-ls [ID…]`: what is in the outgoing queue, one recipient a line.
 
-use std::process::ExitCode;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -242,23 +241,7 @@ impl Record for DomainRecord<'_> {
     }
 }
 
-impl cli::Tool for Args {
-    const NAME: &'static str = "mailq-ls";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// Entry point.
-pub fn main() -> ExitCode {
-    cli::main::<Args>(run)
-}
-
-/// The command line.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("mailq-ls", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

@@ -5,7 +5,6 @@ mod way;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -190,23 +189,7 @@ impl Record for SummaryRecord {
     fn text(&self, _line: &mut TextLine) {}
 }
 
-impl cli::Tool for Args {
-    const NAME: &'static str = "mailq-run";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// Entry point.
-pub fn main() -> ExitCode {
-    cli::main::<Args>(run)
-}
-
-/// The command line.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("mailq-run", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

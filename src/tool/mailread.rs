@@ -1,7 +1,6 @@
 //! mailread: list, show, extract, answer and flag the messages of a Maildir, an mbox, or one message on stdin.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::ValueEnum;
 use serde::Serialize;
@@ -89,23 +88,7 @@ enum Action {
     Flag,
 }
 
-impl crate::cli::Tool for Args {
-    const NAME: &'static str = "mailread";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// Entry point.
-pub fn main() -> ExitCode {
-    crate::cli::main::<Args>(run)
-}
-
-/// The command line, for man page and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("mailread", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     args.check()?;

@@ -231,13 +231,7 @@ fn parse_ret(text: &str) -> Result<Ret, String> {
     text.parse().map_err(|()| "full or hdrs".to_owned())
 }
 
-impl crate::cli::Tool for Args {
-    const NAME: &'static str = "smtpsend";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
+crate::cli::tool!("smtpsend", Args);
 
 /// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {
@@ -268,11 +262,6 @@ fn become_other(program: &str, arguments: &[std::ffi::OsString]) -> ExitCode {
 /// True if this is an accounts file, as `--accounts` reads it: without files, commands or defaults of the system.
 pub fn is_accounts_file(text: &str) -> bool {
     Accounts::parse(text, &mut |_| Ok(String::new())).is_ok()
-}
-
-/// The command line, for man page and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
 }
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {

@@ -5,7 +5,6 @@ mod record;
 mod service;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -92,23 +91,7 @@ enum Tls {
     Implicit,
 }
 
-impl cli::Tool for Args {
-    const NAME: &'static str = "smtpserve";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// Entry point.
-pub fn main() -> ExitCode {
-    cli::main::<Args>(run)
-}
-
-/// The command line, for the man page and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("smtpserve", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.serve.hash_password {

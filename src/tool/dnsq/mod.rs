@@ -16,13 +16,12 @@ mod words;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::cli::args::OutputArgs;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
-use crate::cli::{self, units};
+use crate::cli::units;
 use crate::dns::client::{Client, Policy};
 use crate::dns::exchange::MAX_TRIES;
 use crate::dns::record::Class;
@@ -163,23 +162,7 @@ pub struct TransportArgs {
     bind: Option<IpAddr>,
 }
 
-impl cli::Tool for Args {
-    const NAME: &'static str = "dnsq";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// Entry point.
-pub fn main() -> ExitCode {
-    cli::main::<Args>(run)
-}
-
-/// The command line, for manual page and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("dnsq", Args, run);
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.bulk.is_wanted() {

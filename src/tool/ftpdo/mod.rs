@@ -8,7 +8,6 @@ mod script;
 use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
 
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
 use crate::cli::exit::{Exit, Tally};
@@ -74,23 +73,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-impl crate::cli::Tool for Args {
-    const NAME: &'static str = "ftpdo";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// The tool's `main`.
-pub fn main() -> ExitCode {
-    crate::cli::main::<Args>(run)
-}
-
-/// The command line, for man pages and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("ftpdo", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let url = FtpUrl::parse(&args.url)?;

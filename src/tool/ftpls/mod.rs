@@ -6,7 +6,6 @@ mod saved;
 mod walk;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
 use crate::cli::clock;
@@ -79,23 +78,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-impl crate::cli::Tool for Args {
-    const NAME: &'static str = "ftpls";
-
-    fn output(&self) -> &OutputArgs {
-        &self.output
-    }
-}
-
-/// The tool's `main`.
-pub fn main() -> ExitCode {
-    crate::cli::main::<Args>(run)
-}
-
-/// The command line, for man pages and completions.
-pub fn command() -> clap::Command {
-    <Args as clap::CommandFactory>::command()
-}
+crate::cli::tool!("ftpls", Args, run);
 
 fn parse_way(text: &str) -> Result<Way, String> {
     match text {
