@@ -41,22 +41,13 @@ use writer::{Log, Writer};
 /// Folder of bodies that are too large for the database.
 const BODIES: &str = "body";
 
-/// How a process uses the queue: decides when the log is copied into the database.
+/// How a process uses the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Use {
-    /// A process of a few messages: keeps the log short, because each such process reads it at its start.
+    /// A process of a few messages: now and then one of them makes the log short, because each reads it at its start.
     Brief,
-    /// A server or runner: copies seldom, much at a time.
+    /// A server or runner: copies the log into the database seldom, much at a time.
     Lasting,
-}
-
-impl Use {
-    const fn log_pages(self) -> u32 {
-        match self {
-            Use::Brief => 512,
-            Use::Lasting => 8000,
-        }
-    }
 }
 
 /// The queue in a directory.
@@ -65,7 +56,6 @@ pub struct SqliteStore {
     shared: Arc<Shared>,
     reader: Mutex<Option<Connection>>,
     writer: OnceLock<Writer>,
-    usage: Use,
 }
 
 /// What the writer thread needs too.
@@ -89,7 +79,7 @@ impl SqliteStore {
         place::check_local(place)?;
         let at = |error: io::Error| Fault::local(place.display(), &error);
         let log = Log::new(place).map_err(at)?;
-        let connection = open_or_make(place, usage)?;
+        let connection = open_or_make(place)?;
         let shared = Shared {
             place: place.to_owned(),
             owner: OnceLock::new(),
@@ -100,8 +90,8 @@ impl SqliteStore {
             running: AtomicBool::new(false),
             wake: wake::Wake::open(place).map_err(at)?,
         };
-        let writer = Writer::start(connection, log).map_err(at)?;
-        Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer: writer.into(), usage })
+        let writer = Writer::start(connection, log, usage).map_err(at)?;
+        Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer: writer.into() })
     }
 
     /// Opens the queue in this directory if there is one: reading and editing create nothing.
@@ -148,7 +138,7 @@ impl SqliteStore {
         let mut reader = lock(&self.reader);
         let connection = match reader.take() {
             Some(connection) => connection,
-            None => schema::open(&self.shared.place, self.usage.log_pages())
+            None => schema::open(&self.shared.place)
                 .and_then(|connection| connection.pragma_update(None, "query_only", true).map(|()| connection))
                 .map_err(|error| fault(&error))?,
         };
@@ -354,7 +344,7 @@ impl Shared {
             }
         }
         if !candidates.is_empty() {
-            let connection = schema::open(&self.place, 0).map_err(|error| fault(&error))?;
+            let connection = schema::open(&self.place).map_err(|error| fault(&error))?;
             let mut known =
                 connection.prepare("SELECT 1 FROM message WHERE file = ?").map_err(|error| fault(&error))?;
             for name in candidates {
@@ -368,14 +358,14 @@ impl Shared {
 }
 
 /// The database, made if there is none: one process at a time does that.
-fn open_or_make(place: &Path, usage: Use) -> Result<Connection, Fault> {
+fn open_or_make(place: &Path) -> Result<Connection, Fault> {
     let at = |error: io::Error| Fault::local(place.display(), &error);
     let sql = |error: rusqlite::Error| fault(&error).context(place.display());
     let database = place.join(schema::DATABASE);
     let mut setting_up = None;
     loop {
         if database.try_exists().map_err(at)? {
-            let connection = schema::open(place, usage.log_pages()).map_err(sql)?;
+            let connection = schema::open(place).map_err(sql)?;
             match schema::layout(&connection).map_err(sql)? {
                 schema::Layout::Ready => return Ok(connection),
                 schema::Layout::Foreign(version) => {

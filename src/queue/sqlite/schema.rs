@@ -14,6 +14,8 @@ pub(super) const LOG: &str = "queue.db-wal";
 pub(super) const VERSION: i64 = 2;
 /// Stands there until the name of the new database is on the disk.
 const UNNAMED: i64 = -1;
+/// When the log has so many pages, what is committed next is copied into the database.
+const LOG_PAGES: u32 = 8000;
 /// How long a writer waits for another process's batch.
 const BUSY: Duration = Duration::from_secs(60);
 
@@ -77,13 +79,13 @@ CREATE TABLE run (owner INTEGER PRIMARY KEY, boot TEXT NOT NULL);
 CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), seen INTEGER NOT NULL);
 ";
 
-/// Opens the database in `folder`. `pages` is the size of the log at which a commit copies it into the database.
-pub(super) fn open(folder: &Path, pages: u32) -> rusqlite::Result<Connection> {
+/// Opens the database in `folder`.
+pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(folder.join(DATABASE), flags)?;
     connection.busy_timeout(BUSY)?;
     connection.set_prepared_statement_cache_capacity(64);
-    connection.pragma_update(None, "wal_autocheckpoint", pages)?;
+    connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // The writer syncs the log itself (see writer.rs); copying it into the database syncs both.
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
@@ -109,6 +111,18 @@ pub(super) fn touch(connection: &Connection) -> rusqlite::Result<()> {
 /// The name of the database is on the disk: from now on it may be used.
 pub(super) fn finish(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)
+}
+
+/// Copies the log into the database and begins it anew in the same blocks, if no other process is in the way.
+pub(super) fn shorten(connection: &Connection) -> rusqlite::Result<()> {
+    connection.busy_timeout(Duration::ZERO)?;
+    let busy = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0));
+    connection.busy_timeout(BUSY)?;
+    if busy? == 0 {
+        // The first page of the new log ends the old one for those who read it later.
+        finish(connection)?;
+    }
+    Ok(())
 }
 
 /// What [`layout`] found.

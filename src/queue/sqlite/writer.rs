@@ -11,10 +11,14 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::fault::{Fault, Kind};
-use crate::queue::sqlite::{fault, schema};
+use crate::queue::sqlite::{Use, fault, schema};
 
 /// No more jobs than this share a commit, so that the first of them does not wait for too many others.
 const MAX_JOBS: usize = 256;
+
+/// One brief process in so many makes the log short again. Each of them reads all of the log when no other process has it open,
+/// and none can know how much of it is in the database already: that is forgotten with the last process.
+const SHORTEN_EVERY: u32 = 16;
 
 /// Does a part of the transaction; what it returns is called with the fate of the commit.
 type Work = Box<dyn FnOnce(&Connection) -> rusqlite::Result<Finish> + Send>;
@@ -36,9 +40,10 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection, log: Log) -> io::Result<Writer> {
+    pub(super) fn start(connection: Connection, log: Log, usage: Use) -> io::Result<Writer> {
         let (jobs, waiting) = channel();
-        std::thread::Builder::new().name("queue-writer".to_owned()).spawn(move || run(connection, log, &waiting))?;
+        let body = move || run(connection, log, usage, &waiting);
+        std::thread::Builder::new().name("queue-writer".to_owned()).spawn(body)?;
         Ok(Writer { jobs })
     }
 
@@ -137,7 +142,7 @@ impl Log {
     }
 }
 
-fn run(mut connection: Connection, mut log: Log, waiting: &Receiver<Job>) {
+fn run(mut connection: Connection, mut log: Log, usage: Use, waiting: &Receiver<Job>) {
     while let Ok(first) = waiting.recv() {
         let mut jobs = vec![first];
         while jobs.len() < MAX_JOBS {
@@ -151,6 +156,10 @@ fn run(mut connection: Connection, mut log: Log, waiting: &Receiver<Job>) {
         let mut result = transaction(&mut connection, jobs, &mut finishes);
         if result.is_ok() && synced {
             result = log.sync(&connection);
+            if result.is_ok() && usage == Use::Brief && getrandom::u32().is_ok_and(|bits| bits % SHORTEN_EVERY == 0) {
+                // What fails now is done by another process.
+                let _ = schema::shorten(&connection);
+            }
         }
         for finish in finishes {
             finish(result.clone());
