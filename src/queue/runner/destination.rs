@@ -26,6 +26,8 @@ const FIRST_CLAIM: usize = 16;
 const MAX_CLAIM: usize = 100;
 /// What is claimed should last about so long: less leaves the connection idle, more keeps other senders waiting.
 const CLAIM_LASTS: Duration = Duration::from_millis(500);
+/// Watching, one claim comes so long after one that found less than it asked for: what arrives in between is taken together.
+const CLAIMS_APART: Duration = Duration::from_millis(5);
 /// Connections to begin with.
 const FIRST_WINDOW: f64 = 2.0;
 /// How long a connection without work is kept in watch mode.
@@ -60,7 +62,9 @@ pub(super) struct Destination {
 struct Claims {
     /// Recipients that the next one takes.
     limit: usize,
-    last: std::time::Instant,
+    last: tokio::time::Instant,
+    /// The last one got as much as it asked for.
+    full: bool,
 }
 
 #[derive(Default)]
@@ -83,7 +87,11 @@ impl Destination {
             work: Notify::new(),
             grow: Notify::new(),
             ready: Mutex::default(),
-            claiming: tokio::sync::Mutex::new(Claims { limit: FIRST_CLAIM, last: std::time::Instant::now() }),
+            claiming: tokio::sync::Mutex::new(Claims {
+                limit: FIRST_CLAIM,
+                last: tokio::time::Instant::now(),
+                full: true,
+            }),
             enough: AtomicBool::new(false),
             state: Mutex::new(State { window: FIRST_WINDOW, ..State::default() }),
             finished: AtomicBool::new(false),
@@ -181,7 +189,7 @@ impl Destination {
                 (ready.pop_front(), ready.len())
             };
             if unit.is_none() {
-                if self.is_outdated() || !self.claim(run, due_until).await {
+                if self.is_outdated() || !self.claim(run, due_until, 1).await {
                     return None;
                 }
                 continue;
@@ -189,17 +197,20 @@ impl Destination {
             if left < FIRST_CLAIM && !self.is_outdated() && !self.enough.swap(true, Ordering::AcqRel) {
                 let (this, run) = (Arc::clone(self), Arc::clone(run));
                 tokio::spawn(async move {
-                    this.claim(&run, due_until).await;
+                    this.claim(&run, due_until, FIRST_CLAIM).await;
                 });
             }
             return unit;
         }
     }
 
-    /// Claims more, unless somebody else just did; false when there is nothing.
-    async fn claim(&self, run: &Run, due_until: Option<Time>) -> bool {
+    /// Claims more, unless somebody else just did so that `enough` is ready; false when there is nothing.
+    async fn claim(&self, run: &Run, due_until: Option<Time>, enough: usize) -> bool {
         let mut claims = self.claiming.lock().await;
-        if self.is_finished() || self.ready().len() >= FIRST_CLAIM {
+        if run.options.watch && !claims.full {
+            tokio::time::sleep_until(claims.last + CLAIMS_APART).await;
+        }
+        if self.is_finished() || self.ready().len() >= enough {
             self.enough.store(false, Ordering::Release);
             return true;
         }
@@ -208,7 +219,7 @@ impl Destination {
             true => (claims.limit * 2).min(MAX_CLAIM),
             false => (claims.limit / 2).max(FIRST_CLAIM),
         };
-        claims.last = std::time::Instant::now();
+        claims.last = tokio::time::Instant::now();
         let now = run.now();
         let claim = Claim {
             domain: self.domain.clone(),
@@ -221,6 +232,7 @@ impl Destination {
             Ok(units) => {
                 run.leased(&units);
                 let full = units.iter().map(|unit| unit.recipients.len()).sum::<usize>() >= claims.limit;
+                claims.full = full;
                 self.enough.store(!full, Ordering::Release);
                 let waiting = {
                     let mut ready = self.ready();

@@ -35,6 +35,8 @@ const MAX_DESTINATIONS: usize = 500;
 const MAX_RECORDED: usize = 64;
 /// How long an outcome waits for others, to be recorded with them.
 const RECORD_WITHIN: Duration = Duration::from_millis(5);
+/// A watching runner looks at most so often, however often it is woken.
+const LOOKS_APART: Duration = Duration::from_millis(5);
 /// A watching runner looks at least so often by itself: another runner may have died.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -195,8 +197,8 @@ async fn schedule(run: &Arc<Run>, shutdown: &Shutdown) -> Result<(), Fault> {
                 active.values().for_each(|destination| destination.stop());
             }
         }
-        if watch && !pause.is_zero() {
-            tokio::time::sleep(pause.min(Duration::from_secs(1))).await;
+        if watch {
+            tokio::time::sleep(pause.clamp(LOOKS_APART, Duration::from_secs(1))).await;
         }
     }
     while tasks.join_next().await.is_some() {}

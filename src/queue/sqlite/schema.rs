@@ -16,8 +16,10 @@ pub(super) const VERSION: i64 = 2;
 const UNNAMED: i64 = -1;
 /// When the log has so many pages, what is committed next is copied into the database.
 const LOG_PAGES: u32 = 8000;
-/// How long a writer waits for another process's batch.
-const BUSY: Duration = Duration::from_secs(60);
+/// How often, and how long each time, a writer waits for another process's batch: first about as long as one takes, then
+/// seldom, a minute in all.
+const SOON: (i32, Duration) = (50, Duration::from_micros(100));
+const LATER: (i32, Duration) = (6000, Duration::from_millis(10));
 
 /// Bodies have a table of their own, so that listing a million messages reads none of them. Only queued recipients stand
 /// in the index by destination, only active ones in the index by owner: both shrink to nothing with the work. A lane is a
@@ -82,8 +84,8 @@ CREATE TABLE clock (id INTEGER PRIMARY KEY CHECK (id = 1), seen INTEGER NOT NULL
 /// Opens the database in `folder`.
 pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(folder.join(DATABASE), flags)?;
-    connection.busy_timeout(BUSY)?;
+    let mut connection = Connection::open_with_flags(folder.join(DATABASE), flags)?;
+    connection.busy_handler(Some(wait))?;
     connection.set_prepared_statement_cache_capacity(64);
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // The writer syncs the log itself (see writer.rs); copying it into the database syncs both.
@@ -113,11 +115,18 @@ pub(super) fn finish(connection: &Connection) -> rusqlite::Result<()> {
     connection.pragma_update(None, "user_version", VERSION)
 }
 
+/// Waits for another process that writes; false when that has lasted too long. SQLite's own handler begins with a millisecond,
+/// several batches long: two busy processes would sleep most of the time.
+fn wait(tries: i32) -> bool {
+    std::thread::sleep(if tries < SOON.0 { SOON.1 } else { LATER.1 });
+    tries < SOON.0 + LATER.0
+}
+
 /// Copies the log into the database and begins it anew in the same blocks, if no other process is in the way.
-pub(super) fn shorten(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn shorten(connection: &mut Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(Duration::ZERO)?;
     let busy = connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |row| row.get::<_, i64>(0));
-    connection.busy_timeout(BUSY)?;
+    connection.busy_handler(Some(wait))?;
     if busy? == 0 {
         // The first page of the new log ends the old one for those who read it later.
         finish(connection)?;

@@ -158,7 +158,7 @@ fn run(mut connection: Connection, mut log: Log, usage: Use, waiting: &Receiver<
             result = log.sync(&connection);
             if result.is_ok() && usage == Use::Brief && getrandom::u32().is_ok_and(|bits| bits % SHORTEN_EVERY == 0) {
                 // What fails now is done by another process.
-                let _ = schema::shorten(&connection);
+                let _ = schema::shorten(&mut connection);
             }
         }
         for finish in finishes {

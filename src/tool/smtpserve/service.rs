@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::cli::output::Output;
 use crate::cli::users::Users;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
+use crate::mail::maildir::Maildir;
+use crate::queue::spool::MAX_INLINE;
 use crate::queue::store::QueueStore;
 use crate::queue::submit;
 use crate::smtp::address::{Address, unquote};
@@ -24,6 +26,9 @@ pub(super) const MAX_CONCURRENT_LOGINS: usize = 2;
 
 /// How much of a message is searched for Received fields.
 const MAX_HEADER: usize = 1024 * 1024;
+
+/// A message up to this size is queued without a thread that may wait for the disk.
+const MAX_AT_ONCE: u64 = MAX_INLINE as u64 / 2;
 
 /// What the command line decided.
 #[derive(Debug)]
@@ -195,44 +200,52 @@ impl Store {
         }
         let return_path = format!("Return-Path: <{}>\r\n", envelope.sender);
         let head = format!("{return_path}{received}").into_bytes();
-        let mailboxes = self.mailboxes.clone();
         let queue = self.queue.clone().filter(|_| !remote.is_empty());
         let outgoing = Envelope { recipients: remote, ..envelope.clone() };
-        let (max_hops, handle) = (self.policy.max_hops, tokio::runtime::Handle::current());
-        let work = move || -> Result<(Vec<PathBuf>, Option<String>), Refusal> {
-            let hops = count_received(&*content)?;
-            if hops >= max_hops {
-                return Err(Refusal::Loop(hops));
-            }
-            let mut goals = Vec::new();
-            for (address, name, domain) in &local {
-                let found = mailboxes.as_ref().map(|mailboxes| mailboxes.find(name, domain)).transpose()?.flatten();
-                let gone = || Fault::new(crate::fault::Kind::Io, format!("{address}: the mailbox is gone"));
-                let maildir = found.ok_or_else(gone)?;
-                // bob and bob+shop are one mailbox: one copy.
-                if !goals.iter().any(|goal: &crate::mail::maildir::Maildir| goal.path() == maildir.path()) {
-                    goals.push(maildir);
-                }
-            }
-            let mut staged = Vec::new();
-            for maildir in &goals {
-                let mut reader = content.open().map_err(|error| Fault::local("message", &error))?;
-                staged.push(maildir.stage(&head, &mut reader)?);
-            }
-            let mut queue_id = None;
-            if let Some(queue) = queue {
+        let max_hops = self.policy.max_hops;
+        let (files, queue_id) = match queue {
+            // All of it is in memory, and the queue has a thread of its own for its disk.
+            Some(queue) if local.is_empty() && content.in_memory().is_some() && size_bytes <= MAX_AT_ONCE => {
+                check_hops(&*content, max_hops)?;
                 let message = submit::message(&*queue, &outgoing, received.as_bytes(), &*content)?;
-                let ids = handle.block_on(queue.enqueue(vec![message]))?;
-                queue_id = ids.first().map(ToString::to_string);
+                let ids = queue.enqueue(vec![message]).await?;
+                (Vec::new(), ids.first().map(ToString::to_string))
             }
-            let mut files = Vec::new();
-            for message in staged {
-                files.push(message.commit()?.path);
+            queue => {
+                let (mailboxes, handle) = (self.mailboxes.clone(), tokio::runtime::Handle::current());
+                let work = move || -> Result<(Vec<PathBuf>, Option<String>), Refusal> {
+                    check_hops(&*content, max_hops)?;
+                    let mut goals = Vec::new();
+                    for (address, name, domain) in &local {
+                        let found = mailboxes.as_ref().map(|mailboxes| mailboxes.find(name, domain)).transpose()?;
+                        let gone = || Fault::new(Kind::Io, format!("{address}: the mailbox is gone"));
+                        let maildir = found.flatten().ok_or_else(gone)?;
+                        // bob and bob+shop are one mailbox: one copy.
+                        if !goals.iter().any(|goal: &Maildir| goal.path() == maildir.path()) {
+                            goals.push(maildir);
+                        }
+                    }
+                    let mut staged = Vec::new();
+                    for maildir in &goals {
+                        let mut reader = content.open().map_err(|error| Fault::local("message", &error))?;
+                        staged.push(maildir.stage(&head, &mut reader)?);
+                    }
+                    let mut queue_id = None;
+                    if let Some(queue) = queue {
+                        let message = submit::message(&*queue, &outgoing, received.as_bytes(), &*content)?;
+                        let ids = handle.block_on(queue.enqueue(vec![message]))?;
+                        queue_id = ids.first().map(ToString::to_string);
+                    }
+                    let mut files = Vec::new();
+                    for message in staged {
+                        files.push(message.commit()?.path);
+                    }
+                    Ok((files, queue_id))
+                };
+                let internal = |_| Fault::new(Kind::Internal, "storing a message failed");
+                tokio::task::spawn_blocking(work).await.map_err(internal)??
             }
-            Ok((files, queue_id))
         };
-        let internal = |_| Fault::new(crate::fault::Kind::Internal, "storing a message failed");
-        let (files, queue_id) = tokio::task::spawn_blocking(work).await.map_err(internal)??;
         let shown = queue_id.clone().unwrap_or_else(|| id.clone());
         let record = Message {
             id: &id,
@@ -315,6 +328,11 @@ fn new_id() -> String {
     let _ = getrandom::fill(&mut random);
     let now = jiff::Timestamp::now().as_microsecond();
     format!("{now:x}.{:08x}", u32::from_ne_bytes(random))
+}
+
+fn check_hops(content: &dyn Content, max_hops: usize) -> Result<(), Refusal> {
+    let hops = count_received(content)?;
+    if hops < max_hops { Ok(()) } else { Err(Refusal::Loop(hops)) }
 }
 
 /// How many servers had the message: the Received fields in its header.
