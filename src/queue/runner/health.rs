@@ -32,6 +32,13 @@ struct Known {
     probes: HashMap<Place, Arc<Semaphore>>,
 }
 
+impl Known {
+    /// True when nobody need find out whether this server answers.
+    fn decided(&self, place: &Place) -> bool {
+        self.alive.contains(place) || self.down.get(place).is_some_and(|(until, _)| *until > Instant::now())
+    }
+}
+
 impl Memory {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
@@ -42,7 +49,7 @@ impl Memory {
         loop {
             let turn = {
                 let mut known = self.known();
-                if known.alive.contains(place) || known.down.contains_key(place) {
+                if known.decided(place) {
                     return None;
                 }
                 if known.probes.len() >= MAX_REMEMBERED {
@@ -52,8 +59,7 @@ impl Memory {
             };
             let permit = turn.acquire_owned().await.ok()?;
             // While we waited somebody may have found out.
-            let known = self.known();
-            if !known.alive.contains(place) && !known.down.contains_key(place) {
+            if !self.known().decided(place) {
                 return Some(permit);
             }
         }

@@ -10,6 +10,8 @@
 pub mod conclude;
 mod destination;
 pub mod health;
+#[cfg(test)]
+mod simulation;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,0 +1,278 @@
+//! A queue in memory, for simulations: the same promises on a virtual clock, without a disk.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+
+use crate::fault::{Fault, Kind};
+use crate::queue::entry::{Attempt, Entry, NewMessage, NewRecipient, QueueId, State, Time, domain_of};
+use crate::queue::spool::{Body, Spool};
+use crate::queue::store::{
+    Answer, Change, Claim, Counts, Destination, DomainAges, Edited, Filter, Lease, MAX_BATCH, Outcome, QueueStore,
+    Settlement, Unit, UnitRecipient,
+};
+
+/// Tells the virtual time.
+pub(super) type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
+
+struct Stored {
+    created: Time,
+    message: NewMessage,
+    recipients: Vec<Standing>,
+}
+
+struct Standing {
+    recipient: NewRecipient,
+    state: State,
+    due: Time,
+    attempts: u32,
+    generation: u64,
+    possible_duplicate: bool,
+    warned: bool,
+}
+
+#[derive(Default)]
+struct Tables {
+    messages: BTreeMap<i64, Stored>,
+    /// What is queued, by domain and due time.
+    due: BTreeMap<String, BTreeSet<(Time, i64, u32)>>,
+    last_id: i64,
+}
+
+/// The queue.
+pub(super) struct MemoryStore {
+    tables: Mutex<Tables>,
+    clock: Clock,
+    woken: Notify,
+}
+
+fn done<T: Send + 'static>(value: T) -> Answer<'static, T> {
+    Box::pin(std::future::ready(Ok(value)))
+}
+
+fn not_here<T: Send + 'static>() -> Answer<'static, T> {
+    Box::pin(std::future::ready(Err(Fault::new(Kind::Unsupported, "the queue of a simulation is not for operators"))))
+}
+
+impl MemoryStore {
+    pub(super) fn new(clock: Clock) -> MemoryStore {
+        MemoryStore { tables: Mutex::default(), clock, woken: Notify::new() }
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Recipients that are not final, by state.
+    pub(super) fn left(&self) -> HashMap<State, usize> {
+        let mut left = HashMap::new();
+        for standing in self.tables().messages.values().flat_map(|stored| &stored.recipients) {
+            if !standing.state.is_final() {
+                *left.entry(standing.state).or_default() += 1;
+            }
+        }
+        left
+    }
+}
+
+impl Tables {
+    fn insert(&mut self, message: NewMessage, now: Time) -> QueueId {
+        self.last_id += 1;
+        let id = self.last_id;
+        let recipients = message.recipients.iter().map(|recipient| Standing {
+            recipient: recipient.clone(),
+            state: State::Queued,
+            due: now,
+            attempts: 0,
+            generation: 0,
+            possible_duplicate: false,
+            warned: false,
+        });
+        let stored = Stored { created: now, recipients: recipients.collect(), message };
+        for (n, standing) in stored.recipients.iter().enumerate() {
+            self.due.entry(domain_of(&standing.recipient.address)).or_default().insert((now, id, n as u32));
+        }
+        self.messages.insert(id, stored);
+        QueueId(id)
+    }
+
+    fn standing(&mut self, lease: &Lease) -> Option<&mut Standing> {
+        let standing = self.messages.get_mut(&lease.message.0)?.recipients.get_mut(lease.n as usize)?;
+        (standing.state == State::Active && standing.generation == lease.generation).then_some(standing)
+    }
+
+    /// Senders in turn, of each the first due first.
+    fn pick(&self, claim: &Claim) -> Vec<(Time, i64, u32)> {
+        let mut senders: BTreeMap<&str, Vec<(Time, i64, u32)>> = BTreeMap::new();
+        for key in self.due.get(&claim.domain).into_iter().flatten().take_while(|key| key.0 <= claim.due_until) {
+            let sender = self.messages.get(&key.1).map_or("", |stored| stored.message.sender.as_str());
+            senders.entry(sender).or_default().push(*key);
+        }
+        let longest = senders.values().map(Vec::len).max().unwrap_or(0);
+        let in_turn = (0..longest).flat_map(|at| senders.values().filter_map(move |keys| keys.get(at)));
+        in_turn.take(claim.limit).copied().collect()
+    }
+
+    fn claim(&mut self, claim: &Claim) -> Vec<Unit> {
+        let mut keys = self.pick(claim);
+        keys.sort_by_key(|key| (key.1, key.2));
+        let mut units: Vec<Unit> = Vec::new();
+        for key in keys {
+            self.due.entry(claim.domain.clone()).or_default().remove(&key);
+            let Some(stored) = self.messages.get_mut(&key.1) else { continue };
+            let Some(standing) = stored.recipients.get_mut(key.2 as usize) else { continue };
+            standing.state = State::Active;
+            standing.attempts += 1;
+            standing.generation += 1;
+            let recipient = UnitRecipient {
+                lease: Lease { message: QueueId(key.1), n: key.2, owner: 1, generation: standing.generation },
+                address: standing.recipient.address.clone(),
+                notify: standing.recipient.notify.clone(),
+                orcpt: standing.recipient.orcpt.clone(),
+                route: standing.recipient.route.clone(),
+                attempts: standing.attempts,
+                possible_duplicate: standing.possible_duplicate,
+                warned: standing.warned,
+            };
+            match units.last_mut().filter(|unit| unit.id.0 == key.1) {
+                Some(unit) => unit.recipients.push(recipient),
+                None => units.push(Unit {
+                    id: QueueId(key.1),
+                    created: stored.created,
+                    domain: claim.domain.clone(),
+                    sender: stored.message.sender.clone(),
+                    ret: stored.message.ret.clone(),
+                    envid: stored.message.envid.clone(),
+                    smtputf8: stored.message.smtputf8,
+                    eight_bit: stored.message.eight_bit,
+                    recipients: vec![recipient],
+                    body: match &stored.message.body {
+                        Body::Bytes(bytes) => Body::Bytes(Arc::clone(bytes)),
+                        Body::File(file) => Body::File(Arc::clone(file)),
+                    },
+                }),
+            }
+        }
+        units
+    }
+
+    fn end(&mut self, lease: &Lease, outcome: Outcome) {
+        let Some(standing) = self.standing(lease) else { return };
+        match outcome {
+            Outcome::Delivered(_) => standing.state = State::Delivered,
+            Outcome::Failed(_) => standing.state = State::Failed,
+            Outcome::Quarantined(_) => standing.state = State::Held,
+            Outcome::Deferred { due, possible_duplicate, warned, .. } => {
+                standing.state = State::Queued;
+                (standing.due, standing.possible_duplicate, standing.warned) = (due, possible_duplicate, warned);
+            }
+            Outcome::Yielded => {
+                standing.state = State::Queued;
+                standing.attempts -= 1;
+            }
+        }
+        let (state, key) = (standing.state, (standing.due, lease.message.0, lease.n));
+        let domain = domain_of(&standing.recipient.address);
+        if state == State::Queued {
+            self.due.entry(domain).or_default().insert(key);
+        }
+        let over = |stored: &Stored| stored.recipients.iter().all(|standing| standing.state.is_final());
+        if self.messages.get(&lease.message.0).is_some_and(over) {
+            self.messages.remove(&lease.message.0);
+        }
+    }
+}
+
+impl QueueStore for MemoryStore {
+    fn place(&self) -> String {
+        "memory".to_owned()
+    }
+
+    fn spool(&self) -> Result<Spool, Fault> {
+        Err(Fault::new(Kind::Unsupported, "no files in memory"))
+    }
+
+    fn enqueue(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<QueueId>> {
+        let now = (self.clock)();
+        let mut tables = self.tables();
+        let ids = messages.into_iter().map(|message| tables.insert(message, now)).collect();
+        self.woken.notify_waiters();
+        done(ids)
+    }
+
+    fn destinations(&self, after: Option<String>, _wanted: Filter) -> Answer<'_, Vec<Destination>> {
+        let tables = self.tables();
+        let later = tables.due.iter().filter(|(domain, _)| after.as_ref().is_none_or(|after| *domain > after));
+        let found = later
+            .filter_map(|(domain, keys)| keys.first().map(|key| Destination { domain: domain.clone(), due: key.0 }));
+        done(found.take(MAX_BATCH).collect())
+    }
+
+    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>> {
+        done(self.tables().claim(&claim))
+    }
+
+    fn renew(&self, leases: Vec<Lease>) -> Answer<'_, Vec<bool>> {
+        let mut tables = self.tables();
+        done(leases.iter().map(|lease| tables.standing(lease).is_some()).collect())
+    }
+
+    fn settle(&self, settlements: Vec<Settlement>) -> Answer<'_, Vec<bool>> {
+        let now = (self.clock)();
+        let mut tables = self.tables();
+        let mut held = Vec::new();
+        for settlement in settlements {
+            held.push(settlement.outcomes.iter().all(|(lease, _)| tables.standing(lease).is_some()));
+            if held.last() == Some(&true) {
+                for report in settlement.reports {
+                    tables.insert(report, now);
+                    self.woken.notify_waiters();
+                }
+                settlement.outcomes.into_iter().for_each(|(lease, outcome)| tables.end(&lease, outcome));
+            }
+        }
+        done(held)
+    }
+
+    fn rest(&self) -> Answer<'_, ()> {
+        done(())
+    }
+
+    fn recover(&self) -> Answer<'_, u64> {
+        done(0)
+    }
+
+    fn edit(&self, _wanted: Filter, _change: Change) -> Answer<'_, Edited> {
+        not_here()
+    }
+
+    fn list(&self, _wanted: Filter, _after: Option<QueueId>, _limit: usize) -> Answer<'_, Vec<Entry>> {
+        not_here()
+    }
+
+    fn count(&self, _wanted: Filter) -> Answer<'_, Counts> {
+        not_here()
+    }
+
+    fn summary(&self, _wanted: Filter, _now: Time) -> Answer<'_, Vec<DomainAges>> {
+        not_here()
+    }
+
+    fn content(&self, _id: QueueId) -> Answer<'_, Option<Body>> {
+        not_here()
+    }
+
+    fn history(&self, _id: QueueId) -> Answer<'_, Vec<(u32, Attempt)>> {
+        not_here()
+    }
+
+    fn changed(&self, at_most: Duration) -> Answer<'_, ()> {
+        let woken = self.woken.notified();
+        Box::pin(async move {
+            let _ = tokio::time::timeout(at_most, woken).await;
+            Ok(())
+        })
+    }
+}

@@ -1,0 +1,263 @@
+//! Mail servers and a DNS that exist only in memory, on tokio's paused clock: dead, slow, away for a day, full, greylisting.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::fault::{Enhanced, Fault, Kind};
+use crate::relay::deliver::{Connection, Dialogue, Peer, Pending, Reach};
+use crate::relay::route::{Hop, Lookup, MailDns};
+use crate::smtp::client::{SendOptions, Times};
+use crate::smtp::data::Content;
+use crate::smtp::transaction::{Envelope, Outcome, RecipientResult};
+
+/// How a server is at a time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mood {
+    /// Takes each message after so long.
+    Takes(Duration),
+    /// No server listens.
+    Refuses,
+    /// Packets vanish.
+    Hangs,
+    /// Greets, and says nothing to MAIL.
+    Stalls,
+    /// Says so to each recipient.
+    Says(u16, Enhanced),
+    /// The domain's name servers fail.
+    NoNames,
+}
+
+/// One server: what it is like, and what it saw.
+pub(super) struct Server {
+    mood: Box<dyn Fn(Duration) -> Mood + Send + Sync>,
+    /// The connections that it bears; more are told to come later.
+    room: usize,
+    /// Who was not seen so long before is told to come again.
+    greylist: Option<Duration>,
+    seen: HashMap<String, Duration>,
+    /// Connections that were tried, and are open.
+    pub(super) connects: Vec<Duration>,
+    pub(super) waiting: usize,
+    pub(super) open: usize,
+    /// The most there were at a time.
+    pub(super) most_waiting: usize,
+    pub(super) most_open: usize,
+    /// Recipients and when they were taken.
+    pub(super) taken: Vec<(Duration, String)>,
+}
+
+impl Server {
+    pub(super) fn new(mood: impl Fn(Duration) -> Mood + Send + Sync + 'static) -> Server {
+        Server {
+            mood: Box::new(mood),
+            room: usize::MAX,
+            greylist: None,
+            seen: HashMap::new(),
+            connects: Vec::new(),
+            waiting: 0,
+            open: 0,
+            most_waiting: 0,
+            most_open: 0,
+            taken: Vec::new(),
+        }
+    }
+
+    pub(super) fn with_room(self, room: usize) -> Server {
+        Server { room, ..self }
+    }
+
+    pub(super) fn greylisting(self, wait: Duration) -> Server {
+        Server { greylist: Some(wait), ..self }
+    }
+
+    /// What it says to a recipient at this time; `None`: taken.
+    fn says(&mut self, mood: Mood, address: &str, now: Duration) -> Option<(u16, Enhanced)> {
+        if let Mood::Says(code, enhanced) = mood {
+            return Some((code, enhanced));
+        }
+        let wait = self.greylist?;
+        let since = *self.seen.entry(address.to_owned()).or_insert(now);
+        (now - since < wait).then_some((451, Enhanced::new(4, 7, 1)))
+    }
+}
+
+/// All servers by number, and which domain has which.
+pub(super) struct World {
+    began: Instant,
+    servers: Arc<Mutex<Vec<Server>>>,
+    domains: HashMap<String, usize>,
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "World of {} domains", self.domains.len())
+    }
+}
+
+impl World {
+    pub(super) fn new() -> World {
+        World { began: Instant::now(), servers: Arc::default(), domains: HashMap::new() }
+    }
+
+    /// Adds a server for these domains.
+    pub(super) fn add(&mut self, domains: impl IntoIterator<Item = String>, server: Server) {
+        let mut servers = self.servers();
+        servers.push(server);
+        let number = servers.len() - 1;
+        drop(servers);
+        self.domains.extend(domains.into_iter().map(|domain| (domain, number)));
+    }
+
+    /// Virtual time since the beginning.
+    pub(super) fn now(&self) -> Duration {
+        self.began.elapsed()
+    }
+
+    pub(super) fn servers(&self) -> MutexGuard<'_, Vec<Server>> {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the server of a domain saw.
+    pub(super) fn of<T>(&self, domain: &str, look: impl FnOnce(&Server) -> T) -> T {
+        look(&self.servers()[self.domains[domain]])
+    }
+
+    fn mood(&self, number: usize) -> Mood {
+        let now = self.now();
+        (self.servers()[number].mood)(now)
+    }
+}
+
+impl MailDns for World {
+    fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<(u16, String)>> {
+        Box::pin(async move {
+            sleep(Duration::from_millis(5)).await;
+            let Some(number) = self.domains.get(domain) else {
+                return Err(Fault::new(Kind::NoHost, "NXDOMAIN"));
+            };
+            match self.mood(*number) {
+                Mood::NoNames => Err(Fault::new(Kind::LookupFailed, "SERVFAIL")),
+                _ => Ok(vec![(10, format!("s{number}"))]),
+            }
+        })
+    }
+
+    fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, Vec<IpAddr>> {
+        let number: u32 = host.trim_start_matches('s').parse().unwrap();
+        Box::pin(std::future::ready(Ok(vec![IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number))])))
+    }
+}
+
+impl Reach for World {
+    fn connect<'a>(&'a self, hop: &'a Hop) -> Pending<'a, Result<Connection, Fault>> {
+        Box::pin(async move {
+            let number: usize = hop.name.trim_start_matches('s').parse().unwrap();
+            {
+                let now = self.now();
+                let server = &mut self.servers()[number];
+                server.connects.push(now);
+                server.waiting += 1;
+                server.most_waiting = server.most_waiting.max(server.waiting);
+            }
+            let (wait, fault) = match self.mood(number) {
+                Mood::Refuses => (1, Some(Fault::new(Kind::ConnectRefused, "refused"))),
+                Mood::Hangs => (15_000, Some(Fault::new(Kind::TimedOut, "connect: no answer within 15 s"))),
+                _ => (40, None),
+            };
+            sleep(Duration::from_millis(wait)).await;
+            let server = &mut self.servers()[number];
+            server.waiting -= 1;
+            if let Some(fault) = fault {
+                return Err(fault);
+            }
+            if server.open >= server.room {
+                return Err(Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(421));
+            }
+            server.open += 1;
+            server.most_open = server.most_open.max(server.open);
+            let dialogue = Talk { number, began: self.began, servers: Arc::clone(&self.servers), alive: true };
+            Ok(Connection {
+                dialogue: Box::new(dialogue),
+                peer: Peer { host: Some(hop.name.clone()), ..Peer::default() },
+            })
+        })
+    }
+}
+
+/// An open connection.
+struct Talk {
+    number: usize,
+    began: Instant,
+    servers: Arc<Mutex<Vec<Server>>>,
+    alive: bool,
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        self.servers.lock().unwrap_or_else(PoisonError::into_inner)[self.number].open -= 1;
+    }
+}
+
+impl Talk {
+    async fn one(&mut self, envelope: &Envelope, options: &SendOptions<'_>) -> Vec<RecipientResult> {
+        let mood = (self.servers.lock().unwrap()[self.number].mood)(self.began.elapsed());
+        let wait = match mood {
+            Mood::Takes(wait) => wait,
+            Mood::Says(..) | Mood::NoNames => Duration::from_millis(40),
+            Mood::Stalls | Mood::Refuses | Mood::Hangs => Duration::from_secs(60),
+        };
+        sleep(wait).await;
+        self.alive = matches!(mood, Mood::Takes(_) | Mood::Says(..) | Mood::NoNames);
+        let go = match &options.before_commit {
+            Some(asked) => asked().await,
+            None => true,
+        };
+        assert!(go, "nobody takes a lease away here");
+        let now = self.began.elapsed();
+        let server = &mut self.servers.lock().unwrap()[self.number];
+        let result = |address: &String| {
+            let said = if self.alive { server.says(mood, address, now) } else { None };
+            let (outcome, code, fault) = match said {
+                _ if !self.alive => (Outcome::Deferred, None, Some(Fault::new(Kind::TimedOut, "reply: no answer"))),
+                None => (Outcome::Delivered, Some(250), None),
+                Some((code, _)) if code < 500 => {
+                    (Outcome::Deferred, Some(code), Some(Fault::new(Kind::PeerTemporary, "later")))
+                }
+                Some((code, _)) => (Outcome::Refused, Some(code), Some(Fault::new(Kind::Refused, "no"))),
+            };
+            if outcome == Outcome::Delivered {
+                server.taken.push((now, address.clone()));
+            }
+            let enhanced = said.map(|(_, enhanced)| enhanced);
+            RecipientResult { address: address.clone(), outcome, code, enhanced, reply: "said".to_owned(), fault }
+        };
+        envelope.recipients.iter().map(|recipient| &recipient.address).map(result).collect()
+    }
+}
+
+impl Dialogue for Talk {
+    fn is_open(&self) -> bool {
+        self.alive
+    }
+
+    fn send<'a>(
+        &'a mut self,
+        envelope: &'a Envelope,
+        _content: &'a dyn Content,
+        options: &'a SendOptions<'_>,
+    ) -> Pending<'a, Vec<RecipientResult>> {
+        Box::pin(self.one(envelope, options))
+    }
+
+    fn times(&self) -> Times {
+        Times::default()
+    }
+
+    fn quit(self: Box<Self>) -> Pending<'static, ()> {
+        Box::pin(std::future::ready(()))
+    }
+}
