@@ -113,56 +113,70 @@ impl Report {
     pub fn compose(&self, original: impl Read, size: u64, now: Time, unique: &str) -> io::Result<(Vec<u8>, bool)> {
         let full = self.full && size <= MAX_RETURNED && self.action == Action::Failed;
         let returned = if full { whole(original)? } else { header(original)? };
-        let boundary = format!("=_{unique}");
+        let (returned, boundary) = (ended(returned), format!("=_{unique}"));
         let mta = clean(&self.mta);
-        let mut out = String::new();
-        let mut line = |text: String| {
-            out.push_str(&text);
-            out.push_str("\r\n");
-        };
-        line(format!("From: Mail Delivery System <MAILER-DAEMON@{mta}>"));
-        line(format!("To: <{}>", clean(&self.to)));
-        line(format!("Subject: {}", self.action.subject()));
-        line(format!("Date: {}", date(now)));
-        line(format!("Message-ID: <{unique}@{mta}>"));
-        line("Auto-Submitted: auto-replied".to_owned());
-        line("MIME-Version: 1.0".to_owned());
-        let (status_type, address_type, returned_type) = if self.smtputf8 {
-            ("message/global-delivery-status", "utf-8", if full { "message/global" } else { "message/global-headers" })
+        let (status_type, returned_type) = if self.smtputf8 {
+            ("message/global-delivery-status", if full { "message/global" } else { "message/global-headers" })
         } else {
-            ("message/delivery-status", "rfc822", if full { "message/rfc822" } else { "text/rfc822-headers" })
+            ("message/delivery-status", if full { "message/rfc822" } else { "text/rfc822-headers" })
         };
-        line("Content-Type: multipart/report; report-type=delivery-status;".to_owned());
-        line(format!("\tboundary=\"{boundary}\""));
-        line(String::new());
-        line("This is a report in MIME format.".to_owned());
-        line(String::new());
-        line(format!("--{boundary}"));
-        line("Content-Type: text/plain; charset=utf-8".to_owned());
-        line("Content-Transfer-Encoding: 8bit".to_owned());
-        line(String::new());
-        line(format!("This is the mail system at {mta}."));
-        line(String::new());
-        line(self.action.says().to_owned());
+        let mut parts = Vec::new();
+        let text = self.for_people(&mta);
+        for (kind, content) in [
+            ("text/plain; charset=utf-8", text.as_bytes()),
+            (status_type, self.for_programs(&mta).as_bytes()),
+            (returned_type, &returned),
+        ] {
+            parts.extend_from_slice(format!("--{boundary}\r\nContent-Type: {kind}\r\n").as_bytes());
+            parts.extend_from_slice(encoding(content).as_bytes());
+            parts.extend_from_slice(b"\r\n");
+            parts.extend_from_slice(content);
+            parts.extend_from_slice(b"\r\n");
+        }
+        let mut bytes = format!(
+            "From: Mail Delivery System <MAILER-DAEMON@{mta}>\r\nTo: <{}>\r\nSubject: {}\r\nDate: {}\r\n\
+             Message-ID: <{unique}@{mta}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
+             Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n{}\r\n\
+             This is a report in MIME format.\r\n\r\n",
+            clean(&self.to),
+            self.action.subject(),
+            date(now),
+            encoding(&parts),
+        )
+        .into_bytes();
+        bytes.append(&mut parts);
+        bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+        let eight_bit = !bytes.is_ascii();
+        Ok((bytes, eight_bit))
+    }
+
+    /// The part for people.
+    fn for_people(&self, mta: &str) -> String {
+        let mut out = format!("This is the mail system at {mta}.\r\n\r\n{}\r\n", self.action.says());
         if let Some(until) = self.until {
-            line(format!("It is given up on {}.", date(until)));
+            out.push_str(&format!("It is given up on {}.\r\n", date(until)));
         }
         for recipient in &self.recipients {
-            line(String::new());
-            line(format!("<{}>", clean(&recipient.address)));
+            out.push_str(&format!("\r\n<{}>\r\n", clean(&recipient.address)));
             let who = recipient.host.as_deref().filter(|_| recipient.by_server);
             let said = who.map_or(String::new(), |host| format!("{} said: ", clean(host)));
             for piece in wrap(&format!("{said}{}", clean(&recipient.reply)), 76) {
-                line(format!("    {piece}"));
+                out.push_str(&format!("    {piece}\r\n"));
             }
         }
-        line(String::new());
-        line(format!("--{boundary}"));
-        line(format!("Content-Type: {status_type}"));
-        if self.smtputf8 {
-            line("Content-Transfer-Encoding: 8bit".to_owned());
-        }
-        line(String::new());
+        out
+    }
+
+    /// The part for programs (RFC 3464, section 2): 7-bit, unless the report is about international mail (RFC 6533).
+    fn for_programs(&self, mta: &str) -> String {
+        let mut out = String::new();
+        let mut line = |text: String| {
+            match self.smtputf8 {
+                true => out.push_str(&text),
+                false => out.extend(text.chars().map(|c| if c.is_ascii() { c } else { '?' })),
+            }
+            out.push_str("\r\n");
+        };
         line(format!("Reporting-MTA: dns; {mta}"));
         if let Some(envid) = &self.envid {
             line(format!("Original-Envelope-Id: {}", clean(envid)));
@@ -174,7 +188,8 @@ impl Report {
             if let Some((kind, address)) = recipient.orcpt.as_deref().and_then(|orcpt| orcpt.split_once(';')) {
                 line(format!("Original-Recipient: {}; {}", clean(kind), clean(address)));
             }
-            line(format!("Final-Recipient: {address_type}; {}", clean(&recipient.address)));
+            let kind = if self.smtputf8 { "utf-8" } else { "rfc822" };
+            line(format!("Final-Recipient: {kind}; {}", clean(&recipient.address)));
             line(format!("Action: {}", self.action.as_str()));
             line(format!("Status: {}", self.status(recipient)));
             if let Some(host) = recipient.host.as_deref().filter(|_| recipient.by_server) {
@@ -189,21 +204,7 @@ impl Report {
                 line(format!("Will-Retry-Until: {}", date(until)));
             }
         }
-        line(String::new());
-        line(format!("--{boundary}"));
-        line(format!("Content-Type: {returned_type}"));
-        if !returned.is_ascii() {
-            line("Content-Transfer-Encoding: 8bit".to_owned());
-        }
-        line(String::new());
-        let mut bytes = out.into_bytes();
-        bytes.extend_from_slice(&returned);
-        if !returned.ends_with(b"\r\n") {
-            bytes.extend_from_slice(b"\r\n");
-        }
-        bytes.extend_from_slice(format!("\r\n--{boundary}--\r\n").as_bytes());
-        let eight_bit = !bytes.is_ascii();
-        Ok((bytes, eight_bit))
+        out
     }
 
     /// The server's own code: a 4.x.x that ended a message by its age stays one, so that the reader sees that it was a
@@ -211,6 +212,19 @@ impl Report {
     fn status(&self, recipient: &Reported) -> Enhanced {
         recipient.enhanced.unwrap_or_else(|| self.action.status())
     }
+}
+
+/// The field that a part, or the whole, with bytes above 127 needs.
+fn encoding(content: &[u8]) -> &'static str {
+    if content.is_ascii() { "" } else { "Content-Transfer-Encoding: 8bit\r\n" }
+}
+
+/// The bytes with a line end at their end.
+fn ended(mut bytes: Vec<u8>) -> Vec<u8> {
+    if !bytes.ends_with(b"\r\n") {
+        bytes.extend_from_slice(b"\r\n");
+    }
+    bytes
 }
 
 /// The header of a message with CRLF line ends, without the empty line; cut at a line end if it is very long.
@@ -268,125 +282,4 @@ fn date(time: Time) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use mail_parser::{MessageParser, MimeHeaders as _};
-
-    const ORIGINAL: &[u8] = b"From: alice@alice.test\r\nSubject: hello\r\n\r\nbody\r\n--=_u1\r\n";
-
-    fn report(action: Action) -> Report {
-        Report {
-            action,
-            mta: "mail.alice.test".to_owned(),
-            to: "alice@alice.test".to_owned(),
-            envid: Some("QQ314159".to_owned()),
-            arrived: Time(1_764_000_000_000),
-            queue_id: "0000000000001".to_owned(),
-            until: None,
-            recipients: vec![Reported {
-                address: "bob@bob.test".to_owned(),
-                orcpt: Some("rfc822;Bob+x@bob.test".to_owned()),
-                enhanced: Enhanced::parse("5.1.1"),
-                host: Some("mx.bob.test".to_owned()),
-                reply: "550 5.1.1 no such\r\nX-Injected: user".to_owned(),
-                by_server: true,
-                at: Time(1_764_000_001_000),
-            }],
-            full: false,
-            smtputf8: false,
-        }
-    }
-
-    fn compose(report: &Report) -> String {
-        let (bytes, _) = report.compose(ORIGINAL, ORIGINAL.len() as u64, Time(1_764_000_002_000), "u1").unwrap();
-        String::from_utf8(bytes).unwrap()
-    }
-
-    #[test]
-    fn a_bounce_has_three_parts_and_every_required_field() {
-        let text = compose(&report(Action::Failed));
-        let message = MessageParser::default().parse(text.as_bytes()).unwrap();
-        let kind = message.content_type().unwrap();
-        assert_eq!((kind.ctype(), kind.subtype()), ("multipart", Some("report")));
-        assert_eq!(kind.attribute("report-type"), Some("delivery-status"));
-        let kinds: Vec<String> = message
-            .parts
-            .iter()
-            .skip(1)
-            .map(|part| {
-                part.content_type()
-                    .map_or(String::new(), |kind| format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("")))
-            })
-            .collect();
-        assert_eq!(kinds, ["text/plain", "message/delivery-status", "text/rfc822-headers"]);
-        for field in [
-            "To: <alice@alice.test>\r\n",
-            "Auto-Submitted: auto-replied\r\n",
-            "\r\nReporting-MTA: dns; mail.alice.test\r\nOriginal-Envelope-Id: QQ314159\r\n",
-            "\r\nArrival-Date: Mon, 24 Nov 2025 16:00:00 +0000\r\n\r\nOriginal-Recipient: rfc822; Bob+x@bob.test\r\n",
-            "Final-Recipient: rfc822; bob@bob.test\r\nAction: failed\r\nStatus: 5.1.1\r\nRemote-MTA: dns; mx.bob.test\r\n",
-            "Diagnostic-Code: smtp; 550 5.1.1 no such X-Injected: user\r\n",
-            "Last-Attempt-Date: Mon, 24 Nov 2025 16:00:01 +0000\r\n",
-        ] {
-            assert!(text.contains(field), "{field:?} in\n{text}");
-        }
-        assert!(text.contains("Subject: hello") && !text.contains("\r\nbody"), "the header alone comes back");
-    }
-
-    #[test]
-    fn ret_full_returns_all_of_it_unless_it_is_large() {
-        let full = Report { full: true, ..report(Action::Failed) };
-        assert!(compose(&full).contains("message/rfc822\r\n\r\nFrom: alice@alice.test"));
-        assert!(compose(&full).contains("\r\nbody\r\n"));
-        let (large, _) = full.compose(ORIGINAL, MAX_RETURNED + 1, Time(0), "u1").unwrap();
-        assert!(String::from_utf8(large).unwrap().contains("text/rfc822-headers"));
-        let delayed = Report { full: true, until: Some(Time(1_764_400_000_000)), ..report(Action::Delayed) };
-        let text = compose(&delayed);
-        assert!(
-            text.contains("text/rfc822-headers") && text.contains("Will-Retry-Until: Sat, 29 Nov 2025 07:06:40 +0000")
-        );
-    }
-
-    #[test]
-    fn addresses_outside_ascii_have_their_types() {
-        let report = Report { smtputf8: true, ..report(Action::Failed) };
-        let text = compose(&report);
-        assert!(text.contains("Content-Type: message/global-delivery-status\r\n"));
-        assert!(text.contains("Final-Recipient: utf-8; bob@bob.test\r\n"));
-        assert!(text.contains("Content-Type: message/global-headers\r\n"));
-    }
-
-    #[test]
-    fn our_own_words_are_no_servers_reply() {
-        let mut report = report(Action::Failed);
-        report.recipients[0].by_server = false;
-        report.recipients[0].reply = "MX of bob.test: SERVFAIL ".repeat(60);
-        let text = compose(&report);
-        assert!(!text.contains("Remote-MTA") && text.contains("Diagnostic-Code: X-Applayer; MX of bob.test"));
-        assert!(text.split("\r\n").all(|line| line.len() <= 998), "RFC 5322 section 2.1.1");
-    }
-
-    #[test]
-    fn headers_end_where_they_end() {
-        for (message, expected) in [
-            (&b"A: b\r\n\r\nbody\r\n"[..], &b"A: b\r\n"[..]),
-            (b"\r\nbody\r\n", b""),
-            (b"A: b\r\n", b"A: b\r\n"),
-            (b"", b""),
-            (b"no line end", b""),
-        ] {
-            assert_eq!(header(message).unwrap(), expected);
-        }
-        let endless = b"X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n".repeat(5000);
-        let cut = header(&endless[..]).unwrap();
-        assert!(cut.len() as u64 <= MAX_RETURNED && cut.ends_with(b"\r\n"));
-    }
-
-    #[test]
-    fn words_are_wrapped_and_cut() {
-        assert_eq!(wrap("aa bb cc", 5), ["aa bb", "cc"]);
-        assert_eq!(wrap("aaaaaaaa", 3), ["aaa", "aaa", "aa"]);
-        assert_eq!(wrap("", 3), [""]);
-        assert_eq!(wrap("ééé", 3).concat(), "ééé");
-    }
-}
+mod tests;

@@ -143,7 +143,7 @@ fn everything_arrives(url: &str, mailbox: &Path) {
 }
 
 /// The messages of a Maildir once there are so many.
-fn wait_for(mailbox: &Path, count: usize) -> Vec<PathBuf> {
+pub(crate) fn wait_for(mailbox: &Path, count: usize) -> Vec<PathBuf> {
     let deadline = Instant::now() + crate::peers::LIMIT;
     loop {
         let files: Vec<PathBuf> = messages(mailbox).collect();
@@ -155,7 +155,7 @@ fn wait_for(mailbox: &Path, count: usize) -> Vec<PathBuf> {
     }
 }
 
-fn messages(mailbox: &Path) -> impl Iterator<Item = PathBuf> {
+pub(crate) fn messages(mailbox: &Path) -> impl Iterator<Item = PathBuf> {
     std::fs::read_dir(mailbox.join("new")).into_iter().flatten().map(|entry| entry.unwrap().path())
 }
 
@@ -172,7 +172,7 @@ fn empty(mailbox: &Path) {
     }
 }
 
-fn read(message: &Path) -> serde_json::Value {
+pub(crate) fn read(message: &Path) -> serde_json::Value {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/interop/read.py");
     let mut python = Command::new("python3");
     python.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -189,7 +189,7 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn unhex(text: &str) -> Vec<u8> {
+pub(crate) fn unhex(text: &str) -> Vec<u8> {
     let digit = |byte: u8| char::from(byte).to_digit(16).unwrap() as u8;
     text.as_bytes().chunks(2).map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }

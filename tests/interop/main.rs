@@ -30,6 +30,7 @@ mod ftp_servers;
 mod harness;
 mod mail;
 mod peers;
+mod queue;
 mod servers;
 
 fn main() -> std::process::ExitCode {
@@ -39,6 +40,7 @@ fn main() -> std::process::ExitCode {
         ftp_server::TRIALS,
         mail::TRIALS,
         delivery::TRIALS,
+        queue::TRIALS,
         dns::TRIALS,
         dns_bulk::TRIALS,
         dns_dnssec::TRIALS,

@@ -15,5 +15,7 @@ print(json.dumps({
     "parts": [[part.get_content_type(), part.get_filename(), part.get_content_disposition(),
                part.get_payload(decode=True).hex()] for part in leaves],
     "ids": [part["content-id"] for part in leaves],
+    "status": [[[name.lower(), str(value)] for name, value in group.items()] for part in message.walk()
+               if part.get_content_type() == "message/delivery-status" for group in part.get_payload()],
     "defects": defects,
 }))

@@ -187,7 +187,7 @@ pub(crate) fn opensmtpd(peer: &Peer) -> (Served, PathBuf) {
 /// Exim delivering everything for b.test into one Maildir, with every extension it has.
 pub(crate) fn exim(peer: &Peer) -> (Served, PathBuf) {
     let addr = free_address();
-    let conf = "primary_hostname = exim.test\ndomainlist local_domains = b.test\nnever_users =\nkeep_environment =\n\
+    let conf = "primary_hostname = exim.test\nsmtp_accept_queue_per_connection = 0\ndomainlist local_domains = b.test\nnever_users =\nkeep_environment =\n\
                 acl_smtp_rcpt = accept\nacl_smtp_data = accept\ntls_advertise_hosts =\nchunking_advertise_hosts = *\n\
                 pipelining_advertise_hosts = *\nsmtputf8_advertise_hosts = *\ndsn_advertise_hosts = *\n\
                 begin routers\nlocal:\n  driver = accept\n  domains = +local_domains\n  transport = maildir\n\

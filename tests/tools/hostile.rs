@@ -10,7 +10,7 @@ use crate::schema::assert_records_match_schema;
 
 /// A server that plays these steps to everybody: `<` reads a line, `.` reads up to a lone dot, `~` says one byte at a time
 /// for ever, `*` repeats what follows for ever, `|` waits until the client has gone; anything else is said as it is.
-fn script(steps: &'static [&'static str]) -> Peer {
+pub(crate) fn script(steps: &'static [&'static str]) -> Peer {
     peer(move |mut conn: Conn| {
         for step in steps {
             let goes_on = match step.as_bytes() {
@@ -53,149 +53,120 @@ fn outcomes(done: &Done) -> Vec<String> {
 const EHLO: &str = "250-x.test\r\n250 PIPELINING\r\n";
 const PLAIN: &str = "250 x.test\r\n";
 
+/// A name, what the server does, and smtpsend's status and outcome.
+pub(crate) type Lie = (&'static str, &'static [&'static str], i32, &'static str);
+
+pub(crate) const LIES: &[Lie] = &[
+    ("says nothing", &["|"], 75, "deferred"),
+    ("hangs up at once", &[], 75, "deferred"),
+    ("does not want us", &["554 5.7.1 go away\r\n"], 69, "refused"),
+    ("comes later", &["421 4.3.2 later\r\n"], 75, "deferred"),
+    ("speaks HTTP", &["HTTP/1.1 400 Bad Request\r\n\r\n"], 76, "deferred"),
+    ("a code that is none", &["999 x\r\n"], 76, "deferred"),
+    ("a line that never ends", &["*220 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"], 76, "deferred"),
+    ("a greeting that never ends", &["*220-x\r\n"], 76, "deferred"),
+    ("a drip", &["~"], 75, "deferred"),
+    ("an EHLO reply that never ends", &["220 x\r\n", "<", "*250-SIZE 1\r\n"], 76, "deferred"),
+    ("EHLO, then nothing", &["220 x\r\n", "<", EHLO, "|"], 75, "deferred"),
+    ("codes that change within a reply", &["220 x\r\n", "<", "250-x\r\n500 y\r\n"], 76, "deferred"),
+    ("a NUL in a reply", &["220 x\r\n", "<", PLAIN, "<", "550 5.1.8 \0\x1b[31m no\r\n", "<"], 69, "refused"),
+    ("an escape in a reply", &["220 x\r\n", "<", PLAIN, "<", "550 5.1.8 \x1b[31m no\r\n", "<"], 69, "refused"),
+    ("too small for us", &["220 x\r\n", "<", "250-x\r\n250 SIZE 10\r\n", "|"], 69, "refused"),
+    (
+        "354 to a refused recipient",
+        &[
+            "220 x\r\n",
+            "<",
+            EHLO,
+            "<",
+            "250 a\r\n",
+            "<",
+            "550 5.1.1 no\r\n",
+            "<",
+            "354 go on\r\n",
+            ".",
+            "554 5.5.1 nobody\r\n",
+            "<",
+            "221 x\r\n",
+        ],
+        67,
+        "refused",
+    ),
+    ("354 to MAIL", &["220 x\r\n", "<", PLAIN, "<", "354 go on\r\n", "<", "250 x\r\n", "|"], 76, "deferred"),
+    ("hangs up after MAIL", &["220 x\r\n", "<", EHLO, "<", "250 a\r\n"], 75, "deferred"),
+    ("a reply too few", &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n", "|"], 75, "deferred"),
+    (
+        "an answer before the message",
+        &["220 x\r\n", "<", PLAIN, "<", "250 a\r\n", "<", "250 b\r\n", "<", "354 go on\r\n250 2.0.0 taken\r\n", "|"],
+        76,
+        "deferred",
+    ),
+    (
+        "a refusal before the message",
+        &["220 x\r\n", "<", PLAIN, "<", "250 a\r\n", "<", "250 b\r\n", "<", "354 go on\r\n552 5.3.4 too big\r\n", "|"],
+        69,
+        "refused",
+    ),
+    (
+        "421 before the message",
+        &["220 x\r\n", "<", PLAIN, "<", "250 a\r\n", "<", "250 b\r\n", "<", "354 go on\r\n421 4.3.2 ending\r\n", "|"],
+        75,
+        "deferred",
+    ),
+    (
+        "no answer to the message",
+        &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", "."],
+        3,
+        "unknown",
+    ),
+    (
+        "half an answer",
+        &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", ".", "250 2.0"],
+        3,
+        "unknown",
+    ),
+    (
+        "garbage as an answer",
+        &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", ".", "ok\r\n"],
+        3,
+        "unknown",
+    ),
+    (
+        "go on as an answer",
+        &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", ".", "354 more\r\n", "|"],
+        3,
+        "unknown",
+    ),
+    (
+        "421 as an answer",
+        &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", ".", "421 4.3.2 no\r\n"],
+        75,
+        "deferred",
+    ),
+    (
+        "an answer too many",
+        &[
+            "220 x\r\n",
+            "<",
+            EHLO,
+            "<",
+            "<",
+            "<",
+            "250 a\r\n250 b\r\n354 c\r\n",
+            ".",
+            "250 2.0.0 ok\r\n250 2.0.0 again\r\n",
+            "<",
+            "221 x\r\n",
+        ],
+        0,
+        "delivered",
+    ),
+];
+
 #[test]
 fn every_lie_has_its_outcome() {
-    let table: &[(&str, &'static [&'static str], i32, &str)] = &[
-        ("says nothing", &["|"], 75, "deferred"),
-        ("hangs up at once", &[], 75, "deferred"),
-        ("does not want us", &["554 5.7.1 go away\r\n"], 69, "refused"),
-        ("comes later", &["421 4.3.2 later\r\n"], 75, "deferred"),
-        ("speaks HTTP", &["HTTP/1.1 400 Bad Request\r\n\r\n"], 76, "deferred"),
-        ("a code that is none", &["999 x\r\n"], 76, "deferred"),
-        ("a line that never ends", &["*220 xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"], 76, "deferred"),
-        ("a greeting that never ends", &["*220-x\r\n"], 76, "deferred"),
-        ("a drip", &["~"], 75, "deferred"),
-        ("an EHLO reply that never ends", &["220 x\r\n", "<", "*250-SIZE 1\r\n"], 76, "deferred"),
-        ("EHLO, then nothing", &["220 x\r\n", "<", EHLO, "|"], 75, "deferred"),
-        ("codes that change within a reply", &["220 x\r\n", "<", "250-x\r\n500 y\r\n"], 76, "deferred"),
-        ("a NUL in a reply", &["220 x\r\n", "<", PLAIN, "<", "550 5.1.8 \0\x1b[31m no\r\n", "<"], 69, "refused"),
-        ("an escape in a reply", &["220 x\r\n", "<", PLAIN, "<", "550 5.1.8 \x1b[31m no\r\n", "<"], 69, "refused"),
-        ("too small for us", &["220 x\r\n", "<", "250-x\r\n250 SIZE 10\r\n", "|"], 69, "refused"),
-        (
-            "354 to a refused recipient",
-            &[
-                "220 x\r\n",
-                "<",
-                EHLO,
-                "<",
-                "250 a\r\n",
-                "<",
-                "550 5.1.1 no\r\n",
-                "<",
-                "354 go on\r\n",
-                ".",
-                "554 5.5.1 nobody\r\n",
-                "<",
-                "221 x\r\n",
-            ],
-            67,
-            "refused",
-        ),
-        ("354 to MAIL", &["220 x\r\n", "<", PLAIN, "<", "354 go on\r\n", "<", "250 x\r\n", "|"], 76, "deferred"),
-        ("hangs up after MAIL", &["220 x\r\n", "<", EHLO, "<", "250 a\r\n"], 75, "deferred"),
-        ("a reply too few", &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n", "|"], 75, "deferred"),
-        (
-            "an answer before the message",
-            &[
-                "220 x\r\n",
-                "<",
-                PLAIN,
-                "<",
-                "250 a\r\n",
-                "<",
-                "250 b\r\n",
-                "<",
-                "354 go on\r\n250 2.0.0 taken\r\n",
-                "|",
-            ],
-            76,
-            "deferred",
-        ),
-        (
-            "a refusal before the message",
-            &[
-                "220 x\r\n",
-                "<",
-                PLAIN,
-                "<",
-                "250 a\r\n",
-                "<",
-                "250 b\r\n",
-                "<",
-                "354 go on\r\n552 5.3.4 too big\r\n",
-                "|",
-            ],
-            69,
-            "refused",
-        ),
-        (
-            "421 before the message",
-            &[
-                "220 x\r\n",
-                "<",
-                PLAIN,
-                "<",
-                "250 a\r\n",
-                "<",
-                "250 b\r\n",
-                "<",
-                "354 go on\r\n421 4.3.2 ending\r\n",
-                "|",
-            ],
-            75,
-            "deferred",
-        ),
-        (
-            "no answer to the message",
-            &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", "."],
-            3,
-            "unknown",
-        ),
-        (
-            "half an answer",
-            &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", ".", "250 2.0"],
-            3,
-            "unknown",
-        ),
-        (
-            "garbage as an answer",
-            &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", ".", "ok\r\n"],
-            3,
-            "unknown",
-        ),
-        (
-            "go on as an answer",
-            &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", ".", "354 more\r\n", "|"],
-            3,
-            "unknown",
-        ),
-        (
-            "421 as an answer",
-            &["220 x\r\n", "<", EHLO, "<", "<", "<", "250 a\r\n250 b\r\n354 c\r\n", ".", "421 4.3.2 no\r\n"],
-            75,
-            "deferred",
-        ),
-        (
-            "an answer too many",
-            &[
-                "220 x\r\n",
-                "<",
-                EHLO,
-                "<",
-                "<",
-                "<",
-                "250 a\r\n250 b\r\n354 c\r\n",
-                ".",
-                "250 2.0.0 ok\r\n250 2.0.0 again\r\n",
-                "<",
-                "221 x\r\n",
-            ],
-            0,
-            "delivered",
-        ),
-    ];
     std::thread::scope(|scope| {
-        for (name, steps, status, outcome) in table {
+        for (name, steps, status, outcome) in LIES {
             scope.spawn(move || {
                 let server = script(steps);
                 let done = to(&server, "smtp", &[]);
@@ -207,39 +178,38 @@ fn every_lie_has_its_outcome() {
     });
 }
 
+/// A name, the URL's scheme, what the server does, and smtpsend's status.
+pub(crate) type TlsLie = (&'static str, &'static str, &'static [&'static str], i32);
+
+pub(crate) const TLS_LIES: &[TlsLie] = &[
+    ("stripped", "submission", &["220 x\r\n", "<", PLAIN, "|"], 77),
+    ("refused", "submission", &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "454 4.7.0 not now\r\n", "|"], 75),
+    (
+        "refused for good",
+        "submission",
+        &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "554 5.7.0 no\r\n", "|"],
+        69,
+    ),
+    (
+        "injected",
+        "smtp",
+        &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "220 go\r\n250-x\r\n250 AUTH PLAIN\r\n", "|"],
+        76,
+    ),
+    (
+        "no TLS behind it",
+        "submission",
+        &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "220 go\r\n", "<", "550 x\r\n", "|"],
+        76,
+    ),
+    ("hangs up", "submission", &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "220 go\r\n"], 75),
+    ("says nothing", "submission", &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "220 go\r\n", "|"], 75),
+    ("not TLS at all", "smtps", &["220 x\r\n", "|"], 76),
+];
+
 #[test]
 fn tls_that_is_taken_away_or_injected_into_is_noticed() {
-    let table: &[(&str, &str, &'static [&'static str], i32)] = &[
-        ("stripped", "submission", &["220 x\r\n", "<", PLAIN, "|"], 77),
-        (
-            "refused",
-            "submission",
-            &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "454 4.7.0 not now\r\n", "|"],
-            75,
-        ),
-        (
-            "refused for good",
-            "submission",
-            &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "554 5.7.0 no\r\n", "|"],
-            69,
-        ),
-        (
-            "injected",
-            "smtp",
-            &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "220 go\r\n250-x\r\n250 AUTH PLAIN\r\n", "|"],
-            76,
-        ),
-        (
-            "no TLS behind it",
-            "submission",
-            &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "220 go\r\n", "<", "550 x\r\n", "|"],
-            76,
-        ),
-        ("hangs up", "submission", &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "220 go\r\n"], 75),
-        ("says nothing", "submission", &["220 x\r\n", "<", "250-x\r\n250 STARTTLS\r\n", "<", "220 go\r\n", "|"], 75),
-        ("not TLS at all", "smtps", &["220 x\r\n", "|"], 76),
-    ];
-    for (name, scheme, steps, status) in table {
+    for (name, scheme, steps, status) in TLS_LIES {
         let server = script(steps);
         let done = to(&server, scheme, &[]);
         let one_of = [*status, if *status == 76 { 77 } else { *status }];
@@ -277,7 +247,7 @@ fn a_login_that_never_ends_does_end() {
 }
 
 /// The server's side of a dialogue with two recipients, one refused, cut off after so many of its bytes.
-fn cut(conn: &mut Conn, mut left: usize, acknowledged: &AtomicUsize) {
+pub(crate) fn cut(conn: &mut Conn, mut left: usize, acknowledged: &AtomicUsize) {
     let mut in_data = false;
     let mut say = |conn: &mut Conn, text: &str| {
         let now = left.min(text.len());

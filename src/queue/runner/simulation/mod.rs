@@ -169,8 +169,9 @@ async fn a_week_with_every_kind_of_server() {
     world.add(named("away.test"), Server::new(move |now| if away.contains(&now) { Mood::Refuses } else { good() }));
     world.add(named("grey.test"), Server::new(|_| good()).greylisting(5 * MINUTE));
     world.add(named("full.test"), Server::new(|_| good()).with_room(3));
-    let flaky =
-        |now: Duration| if now.as_millis() / 70 % 3 == 0 { Mood::Says(451, Enhanced::new(4, 3, 0)) } else { good() };
+    let flaky = |now: Duration| {
+        if (now.as_millis() / 70).is_multiple_of(3) { Mood::Says(451, Enhanced::new(4, 3, 0)) } else { good() }
+    };
     world.add(named("flaky.test"), Server::new(flaky));
     world.add(named("noname.test"), Server::new(|now| if now < 2 * DAY { Mood::NoNames } else { good() }));
     world.add(named("over.test"), Server::new(|_| Mood::Says(452, Enhanced::new(4, 2, 2))));
