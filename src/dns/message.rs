@@ -294,7 +294,7 @@ impl RawRecord {
     /// The record with its names uncompressed. A TTL with its highest bit set counts as 0 (RFC 2181, section 8).
     pub fn into_record(self, message: &[u8]) -> Result<Record, Malformed> {
         let rdata = record::expand(self.rtype, message, self.begin, self.end)?;
-        let ttl = if self.ttl > i32::MAX.unsigned_abs() && self.rtype != Rtype::OPT { 0 } else { self.ttl };
+        let ttl = if self.rtype == Rtype::OPT { self.ttl } else { lifetime(self.ttl) };
         Ok(Record { name: self.name, rtype: self.rtype, class: self.class, ttl, rdata })
     }
 }
@@ -346,6 +346,11 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// A time to live; one with the highest bit set means 0 (RFC 2181, section 8).
+fn lifetime(ttl: u32) -> u32 {
+    if ttl > i32::MAX.unsigned_abs() { 0 } else { ttl }
+}
+
 /// Where the TTLs of a message stand, and what they are; without OPT, which has none. Ends where the message is broken.
 pub fn ttl_places(message: &[u8]) -> Vec<(usize, u32)> {
     let mut places = Vec::new();
@@ -359,7 +364,7 @@ pub fn ttl_places(message: &[u8]) -> Vec<(usize, u32)> {
         let Ok(record) = reader.record() else { break };
         if record.rtype != Rtype::OPT {
             // The data's length stands between TTL and data.
-            places.push((record.begin - 6, record.ttl));
+            places.push((record.begin - 6, lifetime(record.ttl)));
         }
     }
     places

@@ -182,3 +182,13 @@ fn compare_says_who_disagrees() {
     compare(&["www.c.test"]).exits(1).says("lame: REFUSED");
     drop(lame);
 }
+
+#[test]
+fn one_way_at_a_time() {
+    for words in
+        [["--trace", "--validate"], ["+trace", "--validate"], ["--compare", "+trace"], ["+nssearch", "--validate"]]
+    {
+        let done = tool("dnsq").args(["@127.0.0.1", "www.example.test"]).args(words).run();
+        done.exits(64);
+    }
+}

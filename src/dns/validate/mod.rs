@@ -245,7 +245,7 @@ impl Answer<'_> {
             }
             let denied = self.message.rcode() == Rcode::NXDOMAIN || has_denial(&self.message);
             if self.message.rcode() == Rcode::YXDOMAIN {
-                return;
+                return self.overflown(walk);
             }
             if denied || !aliases_here {
                 return self.denied(walk);
@@ -289,12 +289,36 @@ impl Answer<'_> {
         true
     }
 
+    /// Takes YXDOMAIN if the DNAME above the name, which was checked, leads to a name that is too long (RFC 6672, section 2.2).
+    /// Anybody could say it otherwise.
+    fn overflown(&mut self, walk: &mut Walk<'_>) {
+        let target = |dname: &Record| dname.target().map(|target| self.name.rebase(&dname.name, &target));
+        if self.dname().is_some_and(|dname| matches!(target(dname), Some(Err(_)))) {
+            return;
+        }
+        let checked = walk.unsigned(&self.name, self.question.rtype);
+        let leaf = Leaf {
+            name: self.name.clone(),
+            what: Rcode::YXDOMAIN.to_string(),
+            security: checked.security,
+            reason: checked.reason.clone(),
+            signature: None,
+        };
+        walk.leaf(checked.zone, leaf);
+        self.worst(checked.security, checked.reason);
+    }
+
+    /// The DNAME above the name.
+    fn dname(&self) -> Option<&Record> {
+        self.message
+            .answer
+            .iter()
+            .find(|record| record.rtype == Rtype::DNAME && self.name != record.name && self.name.is_in(&record.name))
+    }
+
     /// Checks the CNAME of the name, or the DNAME above it, and gives where it leads.
     fn alias(&mut self, walk: &mut Walk<'_>) -> Option<Name> {
-        let above = |record: &&Record| {
-            record.rtype == Rtype::DNAME && self.name != record.name && self.name.is_in(&record.name)
-        };
-        if let Some(dname) = self.message.answer.iter().find(above).cloned() {
+        if let Some(dname) = self.dname().cloned() {
             let target = self.name.rebase(&dname.name, &dname.target()?).ok();
             self.set(walk, &dname.name, Rtype::DNAME);
             // The CNAME that comes with it has no signature: it must be what follows from the DNAME (RFC 6672, section 5.3.1).

@@ -239,6 +239,30 @@ fn tampering_is_found() {
             "bogus 10",
         ),
         (
+            "no room for what a DNAME makes, and no DNAME",
+            "www.example.test",
+            Rtype::A,
+            |q, m| {
+                if q.rtype == Rtype::A {
+                    m.answer.clear();
+                    m.flags.0 |= Rcode::YXDOMAIN.0;
+                }
+            },
+            "bogus 10",
+        ),
+        (
+            "the same where nothing is signed",
+            "www.insecure.test",
+            Rtype::A,
+            |q, m| {
+                if q.rtype == Rtype::A {
+                    m.answer.clear();
+                    m.flags.0 |= Rcode::YXDOMAIN.0;
+                }
+            },
+            "insecure",
+        ),
+        (
             "the proof of another name",
             "nothere.example.test",
             Rtype::A,
@@ -414,4 +438,11 @@ fn the_chain_as_text_and_json() {
     assert_eq!(leaf["signature"]["expiration"], "2027-01-01T00:00:00Z");
     let bogus = super::tests::verdict("www.expired.test", Rtype::A);
     assert!(bogus.tree.text().contains("signature expired at 2020-02-01T00:00:00Z (Signature Expired)"));
+}
+
+/// Zones that are signed by others alone are insecure (RFC 4035, section 5.2), never bogus. Ed448 is one: ring has none of it.
+#[test]
+fn algorithms_that_can_be_checked() {
+    let known: Vec<u8> = (0..=255).filter(|algorithm| super::signature::knows_algorithm(*algorithm)).collect();
+    assert_eq!(known, [5, 7, 8, 10, 13, 14, 15]);
 }

@@ -170,6 +170,12 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     let plan = words::plan(&mut args)?;
     trace::check(&args.trace)?;
+    // What clap cannot see, because dig's `+trace` and `+nssearch` are words.
+    let ways = [args.trace.trace, args.validate.validate, args.compare.compare];
+    if ways.iter().filter(|way| **way).count() > 1 {
+        let what = "--trace, --validate and --compare exclude each other";
+        return Err(Fault::new(Kind::Usage, what).into());
+    }
     // A trace begins at the root's servers unless others are named.
     let from_root = args.trace.trace && plan.servers.is_empty();
     let servers = if from_root { Vec::new() } else { servers::servers(&args, &plan, out)? };
