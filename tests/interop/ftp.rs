@@ -3,6 +3,8 @@
 use std::net::SocketAddr;
 use std::path::Path;
 
+use crate::ftp_clients::{same_tree, with_server};
+use crate::ftp_servers::Kind;
 use crate::harness::{Done, Run, Server, server, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict};
 use crate::servers::{self, How, Served};
@@ -15,6 +17,26 @@ pub(crate) const TRIALS: &[Trial] = &[
         peer: "vsftpd",
         feature: "get, put, list, change: TLS, data connections resume the session",
         run: |peer| round(&tls(peer), &[]),
+    },
+    Trial {
+        peer: "vsftpd",
+        feature: "TLS 1.2: every data connection resumes",
+        run: |peer| resumed(peer, Kind::Vsftpd, How::Tls12, "TLSv1.2"),
+    },
+    Trial {
+        peer: "vsftpd",
+        feature: "TLS 1.3: every data connection resumes",
+        run: |peer| resumed(peer, Kind::Vsftpd, How::Tls, "TLSv1.3"),
+    },
+    Trial {
+        peer: "proftpd",
+        feature: "TLS 1.2: every data connection resumes",
+        run: |peer| resumed(peer, Kind::Pro, How::Tls12, "TLSv1.2"),
+    },
+    Trial {
+        peer: "proftpd",
+        feature: "TLS 1.3: every data connection resumes",
+        run: |peer| resumed(peer, Kind::Pro, How::Tls, "TLSv1.3"),
     },
     Trial {
         peer: "vsftpd",
@@ -106,6 +128,28 @@ fn round(site: &Site, more: &[&str]) -> Verdict {
     run("ftpdo", &["-r", &site.url(""), "rm", "new", "empty"]).silent_success();
     assert_eq!(std::fs::read_dir(site.root.path()).unwrap().count(), 0, "something was left");
     Verdict::Ok
+}
+
+/// Servers that refuse a data connection without the session of its control connection: all of a tree, over several control
+/// connections, there and back.
+fn resumed(peer: &Peer, kind: Kind, how: How, version: &str) -> Verdict {
+    with_server(peer, kind, how, &[], |server| {
+        let here = temp_dir();
+        let traced = ["-v", "-r", "-j", "3", "--exclude=.*"];
+        let (up, down) = (server.url("up/"), server.url(""));
+        let got = server.run("ftpget", here.path(), &[&traced[..], &["-o", "tree", &down]].concat(), 0);
+        let put = server.run("ftpput", here.path(), &[&traced[..], &["tree", &up]].concat(), 0);
+        same_tree(&here.path().join("tree"), &server.root.join("up"), &put);
+        for done in [got, put] {
+            let connections: Vec<&str> = done.stderr.lines().filter(|line| line.contains("data connection:")).collect();
+            let right = |line: &&str| line.contains(version) && line.ends_with("resumed");
+            assert!(connections.len() > 60, "{done}");
+            // Where the tickets of a control connection are used up a fresh one takes its place.
+            let others = connections.iter().filter(|line| !right(line)).count();
+            assert_eq!(others, done.stderr.matches("no TLS session tickets are left").count(), "{done}");
+        }
+        Verdict::Ok
+    })
 }
 
 /// A tree with names that need care.

@@ -76,7 +76,11 @@ pub(crate) fn proftpd(peer: &Peer, root: &Path, how: How) -> Served {
     }
     if how.tls() {
         certificate(dir.path());
-        let options = if how == How::Implicit { "TLSOptions UseImplicitSSL\n" } else { "" };
+        let options = match how {
+            How::Implicit => "TLSOptions UseImplicitSSL\n",
+            How::Tls12 => "TLSProtocol TLSv1.2\n",
+            _ => "",
+        };
         conf.push_str(&format!(
             "LoadModule mod_tls.c\nTLSEngine on\nTLSRequired on\n{options}TLSRSACertificateFile {at}/cert.pem\n\
              TLSRSACertificateKeyFile {at}/key.pem\nTLSVerifyClient off\nTLSLog {at}/tls.log\n"

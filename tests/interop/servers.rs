@@ -15,6 +15,8 @@ pub(crate) enum How {
     Plain,
     /// AUTH TLS, and nothing else.
     Tls,
+    /// The same, no later version than TLS 1.2.
+    Tls12,
     /// TLS before the first byte.
     Implicit,
     /// Clear text over IPv6.
@@ -24,7 +26,7 @@ pub(crate) enum How {
 impl How {
     /// True with TLS of either kind.
     pub(crate) fn tls(self) -> bool {
-        matches!(self, How::Tls | How::Implicit)
+        matches!(self, How::Tls | How::Tls12 | How::Implicit)
     }
 
     /// Where to listen.
@@ -37,7 +39,7 @@ impl How {
     pub(crate) fn scheme(self) -> &'static str {
         match self {
             How::Plain | How::Ipv6 => "ftp",
-            How::Tls => "ftpes",
+            How::Tls | How::Tls12 => "ftpes",
             How::Implicit => "ftps",
         }
     }
@@ -88,6 +90,10 @@ pub(crate) fn vsftpd(peer: &Peer, root: &Path, how: How) -> Served {
     );
     if how.tls() {
         certificate(dir.path());
+        if how == How::Tls12 {
+            // Its own choice knows only RSA there, and our certificate is not of that kind.
+            conf.push_str("ssl_ciphers=HIGH\n");
+        }
         conf.push_str(&format!(
             "ssl_enable=YES\nallow_anon_ssl=YES\nrsa_cert_file={0}/cert.pem\n\
              rsa_private_key_file={0}/key.pem\nimplicit_ssl={1}\n",
@@ -99,7 +105,19 @@ pub(crate) fn vsftpd(peer: &Peer, root: &Path, how: How) -> Served {
     std::fs::write(&path, conf).expect("vsftpd.conf");
     let mut command = peer.command("vsftpd", dir.path());
     command.arg(&path);
+    if how == How::Tls12 {
+        command.env("OPENSSL_CONF", only_tls12(dir.path()));
+    }
     Served { daemon: peer.start(command, addr), dir }
+}
+
+/// A configuration of OpenSSL's that ends at TLS 1.2, for servers that cannot say so themselves.
+fn only_tls12(dir: &Path) -> std::path::PathBuf {
+    let path = dir.join("openssl.cnf");
+    let conf =
+        "openssl_conf = all\n[all]\nssl_conf = tls\n[tls]\nsystem_default = most\n[most]\nMaxProtocol = TLSv1.2\n";
+    std::fs::write(&path, conf).expect("openssl.cnf");
+    path
 }
 
 /// Who runs the tests: the user that a peer is to be, where it insists on one.
