@@ -1,6 +1,7 @@
 complete -c ftpget -s i -l input -d 'Fetch what FILE or stdin names too: a URL a line, or with --base a path a line; with -0 each ends in NUL' -r -F
 complete -c ftpget -l base -d 'The lines of -i are paths below this URL, taken as they are' -r
 complete -c ftpget -s o -l output -d 'Where to: a file, a directory (several URLs, a glob, or a trailing `/`), or `-` for stdout; by default ./NAME' -r -F
+complete -c ftpget -s C -l continue-at -d 'As -c (curl\'s `-C -`)' -r -f -a "-\t''"
 complete -c ftpget -l links -d 'What to do about symbolic links: skip (and say so), follow (fetch what they lead to), keep (make links)' -r
 complete -c ftpget -l range -d 'Fetch only these bytes of one file, counted from 0: 0-99, 100-, or -100 for the last hundred' -r
 complete -c ftpget -l sha256 -d 'Fetch one file that must have this SHA-256; else it does not appear, and the status is 65' -r
@@ -45,6 +46,7 @@ complete -c ftpget -s g -l no-glob -l globoff -d 'Take `* ? [ {` in URLs as they
 complete -c ftpget -s r -l recursive -d 'Fetch whole trees; files that have the same size and time already are left alone'
 complete -c ftpget -s n -l dry-run -d 'Only say what would be fetched, deleted, moved'
 complete -c ftpget -s c -l continue -d 'Take a shorter file of the final name for the beginning of the remote one (parts of our own are always continued)'
+complete -c ftpget -s O -l remote-name -d 'What happens anyway (curl\'s -O): a file keeps its name'
 complete -c ftpget -l no-resume -d 'Begin again instead of continuing what an earlier run left'
 complete -c ftpget -l no-clobber -d 'Never replace a file that is there; with -r and globs such files are left out, else that is an error'
 complete -c ftpget -s B -l ascii -l use-ascii -d 'Transfer text: line ends become LF; the same as `;type=a` in every URL'

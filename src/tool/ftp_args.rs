@@ -29,7 +29,7 @@ pub(super) struct FtpArgs {
     #[arg(long, value_name = "WHICH", value_parser = ["control", "trust"], default_value = "control")]
     pub(super) pasv_address: String,
     /// Send this command after the login (repeatable; a leading `*`: it may fail)
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, short_alias = 'W', value_name = "CMD")]
     pub(super) before: Vec<String>,
 }
 
@@ -62,7 +62,7 @@ impl TransferArgs {
 #[command(next_help_heading = "FTP")]
 pub(super) struct QuoteArgs {
     /// Send this command when all is done and nothing failed (repeatable; a leading `*`: it may fail)
-    #[arg(long, value_name = "CMD")]
+    #[arg(long, short_alias = 'Y', value_name = "CMD")]
     after: Vec<String>,
     /// As --before; with a leading `-` as --after (curl's -Q)
     #[arg(short = 'Q', long, value_name = "CMD", allow_hyphen_values = true)]

@@ -1,5 +1,6 @@
 //! What ftpget and ftpput say about transfers: one record a file, and a summary.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -12,6 +13,7 @@ use crate::fault::Fault;
 use crate::ftp::listing::format_rfc3339;
 use crate::ftp::mirror::{Event, Item, Outcome, Report};
 use crate::ftp::transfer::{Got, PutDone};
+use crate::tool::ftp_args::base64_unless_utf8;
 
 /// Which way files go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub(super) struct TransferRecord {
     url: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     local: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local_base64: Option<String>,
     /// `done`, `same` where nothing was to be done, or `planned` in a dry run.
     status: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,9 +101,11 @@ impl TransferRecord {
         let seconds = item.elapsed.as_secs_f64();
         let rate = (item.bytes > 0 && seconds > 0.0).then(|| (item.bytes as f64 / seconds) as u64);
         let local = (!item.local.as_os_str().is_empty()).then(|| item.local.to_string_lossy().into_owned());
+        let local_base64 = base64_unless_utf8(item.local.as_os_str().as_bytes());
         TransferRecord {
             url: item.url,
             local,
+            local_base64,
             status: outcome.as_str(),
             size_bytes: item.size,
             transferred_bytes: item.bytes,
@@ -351,6 +357,10 @@ pub(super) fn reporter(out: &Output, shared: &Shared, direction: Direction, orde
             Event::LeftOut { target, why } => {
                 summary.skipped += 1;
                 drop(out.emit(&SkippedRecord { target, why }));
+            }
+            Event::Again { target, fault, wait } => {
+                let seconds = wait.as_secs_f64();
+                out.warn(&format!("{target}: {fault}; trying again in {seconds:.1} s"));
             }
             Event::Failed { target, fault } => summary.fail(&out, order, &target, &fault),
         }

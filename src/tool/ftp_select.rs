@@ -31,10 +31,10 @@ pub(super) struct SelectArgs {
     #[arg(long, value_name = "TIME", value_parser = units::duration)]
     max_age: Option<Duration>,
     /// Transfer a file only if it is newer than the other side's, whatever the sizes (single files too)
-    #[arg(long, short_alias = 'N', visible_alias = "update", conflicts_with = "size_only")]
+    #[arg(long, short_alias = 'N', visible_alias = "update", aliases = ["only-newer", "timestamping"], conflicts_with = "size_only")]
     newer: bool,
     /// Files of the same size are the same, whatever their times (single files too)
-    #[arg(long)]
+    #[arg(long, alias = "ignore-time")]
     size_only: bool,
     /// Transfer what is the same on both sides too
     #[arg(long, conflicts_with_all = ["newer", "size_only"])]

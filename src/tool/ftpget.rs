@@ -23,6 +23,8 @@ use plan::{Group, Plan};
 /// The arguments.
 #[derive(clap::Parser)]
 #[command(name = "ftpget", version, about = "Fetch files and trees by FTP")]
+// -0 is about the input of -i too, so it goes with --json.
+#[command(mut_arg("nul", |arg| arg.conflicts_with(clap::builder::Resettable::Reset)))]
 pub struct Args {
     /// What to fetch: ftp://, ftpes:// (AUTH TLS) or ftps:// (implicit TLS); globs `* ? [a-z] {a,b}` in the path
     #[arg(required_unless_present = "input", value_name = "URL")]
@@ -48,6 +50,13 @@ pub struct Args {
     /// Take a shorter file of the final name for the beginning of the remote one (parts of our own are always continued)
     #[arg(short = 'c', long = "continue", short_alias = 'z', conflicts_with = "no_resume")]
     adopt: bool,
+    /// As -c (curl's `-C -`)
+    #[arg(short = 'C', long = "continue-at", value_name = "-", value_parser = ["-"], hide = true)]
+    #[arg(allow_hyphen_values = true, conflicts_with = "no_resume")]
+    continue_at: Option<String>,
+    /// What happens anyway (curl's -O): a file keeps its name
+    #[arg(short = 'O', long = "remote-name", hide = true, conflicts_with = "target")]
+    remote_name: bool,
     /// Begin again instead of continuing what an earlier run left
     #[arg(long, short_alias = 'Z')]
     no_resume: bool,
@@ -62,7 +71,7 @@ pub struct Args {
     ascii: bool,
     /// Fetch only these bytes of one file, counted from 0: 0-99, 100-, or -100 for the last hundred
     #[arg(long, value_name = "FIRST-LAST", allow_hyphen_values = true)]
-    #[arg(conflicts_with_all = ["recursive", "input", "adopt", "ascii", "verify", "sha256", "delete_source", "move_source"])]
+    #[arg(conflicts_with_all = ["recursive", "input", "adopt", "continue_at", "ascii", "verify", "sha256", "delete_source", "move_source"])]
     range: Option<Range>,
     /// Fetch one file that must have this SHA-256; else it does not appear, and the status is 65
     #[arg(long, value_name = "HEX", value_parser = parse_sha256)]
@@ -72,7 +81,7 @@ pub struct Args {
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
     /// Delete each file at the server when it is here, verified and synced
-    #[arg(long, conflicts_with = "delete")]
+    #[arg(long, alias = "Remove-source-files", conflicts_with = "delete")]
     delete_source: bool,
     /// Move each file at the server into DIR when it is here, verified and synced
     #[arg(long, value_name = "DIR", conflicts_with_all = ["delete_source", "delete"])]
@@ -100,6 +109,13 @@ pub struct Args {
 }
 
 crate::cli::tool!("ftpget", Args, run);
+
+impl Args {
+    /// A shorter file of the final name is the beginning of the remote one.
+    fn adopts(&self) -> bool {
+        self.adopt || self.continue_at.is_some()
+    }
+}
 
 fn parse_links(text: &str) -> Result<Links, String> {
     match text {
@@ -177,7 +193,7 @@ impl Run<'_> {
         let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
         let report = reporter(self.out, &self.summary, Direction::Get, orders);
         let settings = self.settings(url, progress, report)?;
-        let wanted = Wanted { roots, after: self.after(), adopt: self.args.adopt, range: self.args.range };
+        let wanted = Wanted { roots, after: self.after(), adopt: self.args.adopts(), range: self.args.range };
         let result = mirror::get(&settings, client, wanted).await;
         bar.finish();
         result?;

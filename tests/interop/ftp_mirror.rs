@@ -357,14 +357,18 @@ fn upload_continued(server: &Server, dir: &Path) -> Verdict {
     std::fs::write(dir.join("big"), &whole).unwrap();
     set_age(&dir.join("big"), 900);
     std::fs::create_dir(server.root.join("in")).unwrap();
-    std::fs::write(server.root.join("in/.big.part"), &whole[..1_234_567]).unwrap();
+    let part = server.root.join("in/.big.part");
+    std::fs::write(&part, &whole[..1_234_567]).unwrap();
+    // Written after the file came here.
+    let later = SystemTime::now() + Duration::from_secs(100);
+    std::fs::File::options().write(true).open(&part).unwrap().set_modified(later).unwrap();
     server.own();
     let done = server.run("ftpput", dir, &["--json", "big", &server.url("in/")], 0);
     assert_eq!(done.records()[0]["resumed_from_bytes"], 1_234_567, "{done}");
     assert!(std::fs::read(server.root.join("in/big")).unwrap() == whole, "{done}");
     assert_eq!(tree_of(&server.root.join("in")), "big");
     // The local file has changed since: the part is another's beginning.
-    std::fs::write(server.root.join("in/.big.part"), &whole[..1_234_567]).unwrap();
+    std::fs::write(&part, &whole[..1_234_567]).unwrap();
     server.own();
     let other: Vec<u8> = whole.iter().map(|byte| !byte).collect();
     std::fs::write(dir.join("big"), &other).unwrap();

@@ -146,11 +146,60 @@ fn lists_of_urls_and_paths() {
     assert_eq!(run(&["-i", "-"], twice.as_bytes()).0, 64);
     let mixed = format!("{}\n{}\nftp://127.0.0.1:1/x\n", url(&server, "nope"), url(&server, "a"));
     assert_eq!(run(&["-i", "-"], mixed.as_bytes()), (66, "a".to_owned()));
+    // -0 is about the list; records stay JSON.
+    let done =
+        tool("ftpget").args(["--json", "-0", "-i", "-", "--base", &base]).dir(work.path()).stdin("a\0sub/b c\0").run();
+    assert_eq!((done.status, summary(&done, "files")), (0, 2), "{done}");
     // What ftpls prints is what ftpget takes.
     let names = tool("ftpls").args(["-0", "-R", &base]).run();
     let files: Vec<&[u8]> =
         names.stdout.split(|byte| *byte == 0).filter(|name| !name.is_empty() && *name != b"sub").collect();
     assert_eq!(run(&["-0", "-i", "-", "--base", &base], &files.join(&0)), (0, all.to_owned()));
+}
+
+#[test]
+fn words_of_other_tools() {
+    let (root, work) = (temp_dir(), temp_dir());
+    Tree::new(root.path()).file("a", "12345");
+    let server = serve(root.path());
+    std::fs::write(work.path().join("a"), "123").unwrap();
+    let link = url(&server, "a");
+    let done = get(work.path(), &["--json", "-C", "-", "-O", &link]);
+    assert_eq!((done.status, &done.records()[0]["resumed_from_bytes"]), (0, &3.into()), "{done}");
+    for args in [&["-N"][..], &["--only-newer"], &["--timestamping"], &["--ignore-time"]] {
+        let done = get(work.path(), &[args, &["--json", &link]].concat());
+        assert_eq!((done.status, summary(&done, "same")), (0, 1), "{done}");
+    }
+    let done = get(work.path(), &["-W", "NOOP", "-Y", "DELE a", &link]);
+    assert!(done.status == 0 && !root.path().join("a").exists(), "{done}");
+    for args in [&["-C", "3"][..], &["-T", "x"], &["-P", "x"], &["-f", "x"], &["-s"], &["-m"]] {
+        assert_eq!(get(work.path(), &[args, &[&link]].concat()).status, 64, "{args:?}");
+    }
+}
+
+#[test]
+fn retries_are_told() {
+    let work = temp_dir();
+    let server = crate::harness::peer(|mut conn| {
+        conn.send("220 ready\r\n");
+        while let Some(line) = conn.line() {
+            match line.split(' ').next().unwrap_or_default() {
+                "USER" => conn.send("230 in\r\n"),
+                "RETR" => conn.send("450 busy\r\n"),
+                "TYPE" | "PASS" => conn.send("200 ok\r\n"),
+                "EPSV" => {
+                    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+                    conn.send(format!("229 passive (|||{}|)\r\n", listener.local_addr().unwrap().port()))
+                }
+                _ => conn.send("502 what?\r\n"),
+            };
+        }
+    });
+    let link = format!("ftp://{}/x", server.addr);
+    let done = get(work.path(), &["--retry=2", "--retry-delay=0.01", &link]);
+    assert_eq!((done.status, done.stderr.matches("trying again").count()), (75, 2), "{done}");
+    let done = get(work.path(), &["-q", "--retry=2", "--retry-delay=0.01", &link]);
+    assert_eq!((done.status, done.stderr.lines().count()), (75, 1), "{done}");
 }
 
 #[test]

@@ -85,6 +85,15 @@ pub enum Event {
         /// Why.
         why: &'static str,
     },
+    /// Failed for now: it is tried again.
+    Again {
+        /// Which.
+        target: String,
+        /// Why.
+        fault: Fault,
+        /// How long is waited before.
+        wait: Duration,
+    },
     /// Failed for good, or the retries are used up.
     Failed {
         /// Which.

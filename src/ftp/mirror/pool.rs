@@ -46,6 +46,9 @@ pub(super) trait Work: Send + Sync + 'static {
     /// A job failed for good.
     fn failed(&self, job: Self::Job, fault: Fault);
 
+    /// Says that a job failed for now and is done again after a while.
+    fn again(&self, job: &Self::Job, fault: &Fault, wait: Duration);
+
     /// True for a job that may be done again however far it got.
     fn repeatable(&self, _job: &Self::Job) -> bool {
         true
@@ -456,7 +459,7 @@ impl<W: Work> Pool<W> {
             Err(fault) if fault.temporary() && queued.retries < self.settings.retries => {
                 let jitter = crate::net::random::fraction();
                 let wait = crate::retry::delay(queued.retries + 1, self.settings.retry_delay, None, jitter);
-                self.settings.options.trace.note(&format!("trying again in {:.1} s: {fault}", wait.as_secs_f64()));
+                self.work.again(&queued.job, &fault, wait);
                 tokio::time::sleep(wait).await;
                 self.finish(Some(Queued { retries: queued.retries + 1, ..queued }), more);
             }

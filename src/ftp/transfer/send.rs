@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -199,7 +200,9 @@ pub(crate) fn temporary_path(path: &RemotePath) -> Result<RemotePath, Fault> {
 /// local file was modified may be another file's: only a part that is younger than the file is continued.
 async fn resume_offset(client: &mut Client, path: &RemotePath, source: &Source<'_>, size: u64) -> Result<u64, Fault> {
     let (there, sent) = client.size_and_time(path).await?;
-    let younger = sent.zip(source.modified).is_some_and(|(sent, modified)| sent > modified);
+    // The time of the content may be set, as cp -p, tar and rsync do; the time of that may not.
+    let changed = source.file.metadata().map(|meta| meta.mtime().max(meta.ctime()));
+    let younger = changed.is_ok_and(|changed| sent.is_some_and(|sent| sent > changed));
     let Some(there) = there.filter(|there| younger && *there > 0 && *there <= size) else { return Ok(0) };
     let mut file = source.file;
     // The offset must be accepted before the upload starts: without it STOR would overwrite from the beginning.

@@ -8,6 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::compare::There;
 use super::place::{Place, Places};
@@ -200,21 +201,29 @@ impl Work for Arc<Download> {
         fetch_ahead(&file.path, file.facts.size, file.facts.modified, dir.as_deref(), &file.name)
     }
 
+    fn again(&self, job: &Job, fault: &Fault, wait: Duration) {
+        let (root, target) = self.name_of(job);
+        self.report(root, Event::Again { target, fault: fault.clone(), wait });
+    }
+
     fn failed(&self, job: Job, fault: Fault) {
-        let (root, target) = match &job {
-            Job::Directory(directory) => {
-                if !directory.by_link {
-                    self.incomplete.store(true, Ordering::Relaxed);
-                }
-                (directory.root, self.url(&directory.path, true))
-            }
-            Job::File(file) => (file.root, self.url(&file.path, false)),
-        };
+        if matches!(&job, Job::Directory(directory) if !directory.by_link) {
+            self.incomplete.store(true, Ordering::Relaxed);
+        }
+        let (root, target) = self.name_of(&job);
         self.report(root, Event::Failed { target, fault });
     }
 }
 
 impl Download {
+    /// What a job is called.
+    fn name_of(&self, job: &Job) -> (usize, String) {
+        match job {
+            Job::Directory(directory) => (directory.root, self.url(&directory.path, true)),
+            Job::File(file) => (file.root, self.url(&file.path, false)),
+        }
+    }
+
     fn job(&self, number: usize, root: Root, places: &mut Places) -> Job {
         match root {
             Root::Tree { path, ascii, local } => {

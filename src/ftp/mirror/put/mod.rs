@@ -9,6 +9,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::compare::There;
 use super::pool::{self, Work};
@@ -183,19 +184,29 @@ impl Work for Arc<Upload> {
         Ok(())
     }
 
+    fn again(&self, job: &Job, fault: &Fault, wait: Duration) {
+        let (root, target) = self.name_of(job);
+        self.report(root, Event::Again { target, fault: fault.clone(), wait });
+    }
+
     fn failed(&self, job: Job, fault: Fault) {
-        let (root, target) = match &job {
-            Job::Directory { root, directory, .. } => {
-                self.incomplete.store(true, Ordering::Relaxed);
-                (*root, self.url(&directory.remote, true))
-            }
-            Job::File(file) => (file.root, self.url(&file.remote, false)),
-        };
+        if matches!(job, Job::Directory { .. }) {
+            self.incomplete.store(true, Ordering::Relaxed);
+        }
+        let (root, target) = self.name_of(&job);
         self.report(root, Event::Failed { target, fault });
     }
 }
 
 impl Upload {
+    /// What a job is called.
+    fn name_of(&self, job: &Job) -> (usize, String) {
+        match job {
+            Job::Directory { root, directory, .. } => (*root, self.url(&directory.remote, true)),
+            Job::File(file) => (file.root, self.url(&file.remote, false)),
+        }
+    }
+
     fn url(&self, path: &RemotePath, directory: bool) -> String {
         self.settings.url.with_path(path.clone(), directory).to_string()
     }
