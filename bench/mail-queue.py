@@ -327,7 +327,7 @@ def million():
         time.sleep(0.002)
     time.sleep(2)
     peak = int(re.search(r"VmHWM:\s+(\d+)", open(f"/proc/{run.pid}/status").read()).group(1)) / 1024
-    run.terminate()
+    run.kill()
     run.wait(30)
     sink.end()
     print(f"| mailq-run, its first delivery; RSS after two more seconds | {first if first else -1:.3f} | {peak:.0f} |")

@@ -441,3 +441,26 @@ fn another_layout_is_refused_and_a_missing_queue_is_none() {
         assert!(refused.detail.contains(&format!("layout {version}, this applayer has 2")), "{}", refused.detail);
     }
 }
+
+#[tokio::test]
+async fn who_comes_and_goes_leaves_the_log_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+    store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
+    drop(store);
+    let database = || std::fs::read(folder.path().join(schema::DATABASE)).unwrap();
+    let log = || std::fs::metadata(folder.path().join(schema::LOG)).map_or(0, |found| found.len());
+    let (before, length) = (database(), log());
+    assert!(length > 0);
+    for _ in 0..5 {
+        let store = SqliteStore::open(folder.path(), Use::Brief).unwrap();
+        assert_eq!(store.count(Filter::default()).await.unwrap().queued, 1);
+    }
+    assert!(database() == before && log() == length, "nobody copied the log into the database on leaving");
+    // The log is made short in its place, when its turn comes.
+    let mut connection = schema::open(folder.path()).unwrap();
+    schema::shorten(&mut connection).unwrap();
+    assert!(database() != before && log() == length);
+    let frames: i64 = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| row.get(1)).unwrap();
+    assert_eq!(frames, 1, "the first page of a new log");
+}

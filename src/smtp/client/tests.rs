@@ -216,17 +216,36 @@ async fn the_next_message_goes_out_behind_the_end_of_this_one() {
 
 #[tokio::test]
 async fn before_commit_can_stop_the_end() {
-    let (server, sink, task) = our_server(false);
-    let mut client = Client::open(Stream::Unix(server), "x", &options()).await.unwrap();
-    let stop: BeforeCommit = Arc::new(|| Box::pin(async { false }));
-    let send = SendOptions { no_chunking: true, before_commit: Some(stop), ..SendOptions::default() };
-    let results = client.send(&envelope(&["b@x"]), &Bytes(b"x\r\n".to_vec()), &send).await;
-    assert_eq!(results[0].outcome, Deferred);
-    assert_eq!(results[0].fault.as_ref().map(|fault| fault.kind), Some(Kind::Cancelled));
-    assert!(!client.is_open());
-    drop(client);
-    task.await.unwrap();
-    assert!(sink.0.lock().unwrap().is_empty());
+    for no_chunking in [true, false] {
+        let (server, sink, task) = our_server(false);
+        let mut client = Client::open(Stream::Unix(server), "x", &options()).await.unwrap();
+        let stop: BeforeCommit = Arc::new(|| Box::pin(async { false }));
+        let send = SendOptions { no_chunking, before_commit: Some(stop), ..SendOptions::default() };
+        let results = client.send(&envelope(&["b@x"]), &Bytes(b"x\r\n".to_vec()), &send).await;
+        assert_eq!(results[0].outcome, Deferred);
+        assert_eq!(results[0].fault.as_ref().map(|fault| fault.kind), Some(Kind::Cancelled));
+        assert!(!client.is_open());
+        drop(client);
+        task.await.unwrap();
+        assert!(sink.0.lock().unwrap().is_empty(), "stopped before the dot, and before the last BDAT");
+    }
+}
+
+#[tokio::test]
+async fn the_answer_to_a_message_may_take_ten_minutes() {
+    assert!(FINAL_WAIT >= Duration::from_secs(600), "RFC 5321, section 4.5.3.2.6");
+    let wait = "S: 354 go\nC*\nX 25\nW 400\nX 0 taken\\r\\n";
+    let (stream, server) = scripted(&format!("{HELLO}{GROUP}S: 250 a\nS: 250 b\n{wait}"));
+    // Elsewhere the server may not be silent so long, nor so slow.
+    let idle = Limits::default().with_idle(Duration::from_millis(100));
+    let limits = Limits { min_rate: std::num::NonZeroU64::new(1000), ..idle };
+    let mut client = Client::open(stream, "x", &Options { limits, ..options() }).await.unwrap();
+    let content = Bytes(b"x\r\n".to_vec());
+    let results = client.send(&envelope(&["b@x"]), &content, &SendOptions::default()).await;
+    assert_eq!(outcomes(&results), [Delivered], "{results:?}");
+    server.await.unwrap();
+    let (found, fault, _) = send_to(format!("{HELLO}{GROUP}S: 250 a\nX 25\nW 400\nX 0 b\\r\\n\nS: 354 go")).await;
+    assert_eq!((found, fault.unwrap().kind), (vec![Deferred], Kind::TimedOut), "the same before the message");
 }
 
 #[tokio::test]
@@ -247,7 +266,7 @@ async fn logins_in_clear_text_are_asked_for() {
 }
 
 /// A server that plays a script: `S:` lines it says, `C:` lines it must hear, `C*` hears up to the lone dot, `B n` hears
-/// so many bytes, `X` says the rest of the line without a line end. At the end it closes.
+/// so many bytes, `W n` waits so many milliseconds, `X` says the rest of the line without a line end. At the end it closes.
 fn scripted(script: &str) -> (Stream, JoinHandle<()>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let script = script.to_owned();
@@ -262,6 +281,8 @@ fn scripted(script: &str) -> (Stream, JoinHandle<()>) {
             } else if let Some(words) = line.strip_prefix("X ") {
                 let _ = stream.write_all(words.replace("\\r\\n", "\r\n").as_bytes()).await;
                 let _ = stream.flush().await;
+            } else if let Some(wait) = line.strip_prefix("W ") {
+                tokio::time::sleep(Duration::from_millis(wait.parse().unwrap())).await;
             } else if let Some(count) = line.strip_prefix("B ") {
                 let mut bytes = vec![0; count.parse().unwrap()];
                 stream.read_exact(&mut bytes).await.unwrap();
