@@ -120,6 +120,16 @@ fn the_servers_checksum_is_compared() {
     assert_eq!(lines_of(&root.path().join("up")), ["d/", "d/y", "x"]);
 }
 
+#[test]
+fn the_servers_checksum_says_nothing_of_converted_text() {
+    let (root, work) = (temp_dir(), temp_dir());
+    Tree::new(root.path()).file("text", "a\r\nb\r\n");
+    let server = serve(root.path());
+    let target = format!("{};type=a", url(&server, "text"));
+    let done = run("ftpget", work.path(), &["--json", "--verify", &target]);
+    assert_eq!((done.status, &transfer(&done)["hash"]), (0, &serde_json::Value::Null), "{done}");
+}
+
 /// What a scripted server does with its one file `x`, which holds `0123456789`.
 #[derive(Clone, Copy, Default)]
 struct Habits {

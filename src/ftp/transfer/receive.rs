@@ -194,10 +194,11 @@ pub async fn fetch_range(client: &mut Client, get: &Get<'_>, range: Range, file:
 impl Got {
     /// Compares what is here with more than the size.
     async fn check(&mut self, client: &mut Client, get: &Get<'_>, found: &verify::Found) -> Result<(), Fault> {
-        let checks = &get.checks;
+        // The server's checksum is that of its own line ends.
+        let checks = Checks { server: get.checks.server && !get.ascii, ..get.checks.clone() };
         if let Some((by, checksum)) = checks.judge(client, get.path, found).await? {
             (self.verified_by, self.checksum) = (by, Some(checksum));
-        } else if checks.server && !get.ascii {
+        } else if checks.server {
             let (size, modified) = client.size_and_time(get.path).await?;
             let same = |then: Option<i64>, now: Option<i64>| then.is_none() || now.is_none() || then == now;
             if size.is_some_and(|size| size != self.size) || !same(self.modified, modified) {
