@@ -176,7 +176,8 @@ fn nsd_answers_all(peer: &Peer) -> Verdict {
     let json = run(&["--json", "--mix-case"]);
     let summary = &json.records_of("summary")[0];
     assert_eq!((summary["asked"].as_u64(), summary["answered"].as_u64()), (Some(20_000), Some(15_000)));
-    assert_eq!(summary["servers"][0]["truncated"], 200);
+    // More where a busy machine was late: what is asked again is cut short again.
+    assert!(summary["servers"][0]["truncated"].as_u64() >= Some(200), "{summary}");
     Verdict::Ok
 }
 

@@ -6,10 +6,11 @@
 
 use std::ffi::OsStr;
 use std::fmt::Write as _;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
@@ -279,9 +280,19 @@ impl Drop for Daemon {
     }
 }
 
-/// A loopback address that was free a moment ago, for peers that cannot choose a port themselves.
+/// A loopback address that nobody listens on, for peers that cannot choose a port themselves. Its port is none of those that
+/// the kernel hands out by itself, and is given out once: a peer that is slow to start finds it still free.
 pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a loopback port")
+    const FIRST: u32 = 10_000;
+    const COUNT: u32 = 20_000;
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    // Another run at the same time begins somewhere else.
+    let start = std::process::id().wrapping_mul(613);
+    (0..COUNT)
+        .map(|_| FIRST + start.wrapping_add(GIVEN.fetch_add(1, Ordering::Relaxed)) % COUNT)
+        .map(|port| SocketAddr::from((Ipv4Addr::LOCALHOST, u16::try_from(port).expect("a port"))))
+        .find(|address| TcpListener::bind(address).is_ok() && UdpSocket::bind(address).is_ok())
+        .expect("a loopback port")
 }
 
 /// `target/peers`, or what `APPLAYER_PEERS` names.
