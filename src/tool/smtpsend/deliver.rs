@@ -70,12 +70,11 @@ impl Run<'_> {
 
     async fn work(&self) -> Result<(), Fault> {
         let mut paths: BTreeMap<String, Path<'_>> = BTreeMap::new();
-        let mut next = self.next();
-        while let Some((job, account)) = next.take() {
-            // With retries the order is not known beforehand; with a rate the time is not.
-            if self.args.retry.retry == 0 && self.args.merge.rate.is_none() {
-                next = self.next();
-            }
+        // With retries the order is not known beforehand; with a rate the time is not.
+        let ahead = self.args.retry.retry == 0 && self.args.merge.rate.is_none();
+        let mut current = self.next();
+        let mut next = if ahead { self.next() } else { None };
+        while let Some((job, account)) = current {
             let name = account.as_ref().map(|account| account.name.clone()).unwrap_or_default();
             let follows = next.as_ref().filter(|(following, other)| {
                 !following.message.has_8bit()
@@ -89,10 +88,11 @@ impl Run<'_> {
                 }
             };
             self.pace().await;
-            self.one(path, &job, follows).await?;
-            if next.is_none() {
-                next = self.next();
-            }
+            // While the server works on what it was sent, the message after the next is read.
+            let later = async { if next.is_some() { self.next() } else { None } };
+            let (sent, later) = tokio::join!(biased; self.one(path, &job, follows), later);
+            sent?;
+            current = if ahead { std::mem::replace(&mut next, later) } else { self.next() };
         }
         for path in paths.into_values() {
             path.close().await;
