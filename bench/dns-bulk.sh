@@ -54,7 +54,7 @@ background nsd "$port" taskset -c 0 $(peer_env nsd) nsd -d -c "$work/nsd.conf"
 echo "127.0.0.1:$port" > resolvers
 sed 's/$/ A/' names > queries
 head -n 20000 names > few
-head -n 100000 names > some
+head -n 400000 names > some
 few=$(wc -l < few) some=$(wc -l < some)
 ours_json='grep -c "^{.type.:.answer" out'
 

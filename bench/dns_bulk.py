@@ -50,15 +50,17 @@ def main():
     cpu = {name: statistics.median(run[1] + run[2] for run in some) for name, some in runs.items()}
     peer = next((name for name in runs if not name.startswith("ours")), None)
     print(f"\n### {title}\n")
-    print(f"| what | wall s | names/s | user s | sys s | names per CPU s | x {peer} | MiB | answered |")
-    print("|---|---|---|---|---|---|---|---|---|")
+    beside = [f"x {peer}"] if peer else []
+    columns = ["what", "wall s", "names/s", "user s", "sys s", "names per CPU s", *beside, "MiB", "answered"]
+    print(f"| {' | '.join(columns)} |")
+    print("|---" * len(columns) + "|")
     for name, some in runs.items():
         wall, user, system, rss = (statistics.median(run[at] for run in some) for at in range(4))
-        ratio = f"{cpu[peer] / cpu[name]:.2f}" if peer else "-"
+        ratio = f" {cpu[peer] / cpu[name]:.2f} |" if peer else ""
         least = min(answered[name])
         shown = "all" if least == count else f"{least:,}"
         print(f"| {name} | {wall:.2f} | {count / wall:,.0f} | {user:.2f} | {system:.2f} | {count / cpu[name]:,.0f} |"
-              f" {ratio} | {rss:.1f} | {shown} |")
+              f"{ratio} {rss:.1f} | {shown} |")
 
 
 main()
