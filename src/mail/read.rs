@@ -258,6 +258,36 @@ mod tests {
         assert_eq!(Reading::parse(header.into_bytes()).unwrap_err().kind, Kind::BadData);
     }
 
+    /// The examples of RFC 2231, sections 3, 4 and 4.1, as names of files; then our own way of writing them, back again.
+    #[test]
+    fn names_as_rfc_2231_writes_them() {
+        let name = |disposition: &str| {
+            let raw = format!("Content-Type: application/x-stuff\n{disposition}\n\nx\n");
+            Reading::parse(raw.into_bytes()).unwrap().parts[0].name.clone()
+        };
+        for (parameters, expected) in [
+            (
+                "filename*0=\"ftp://\";\n filename*1=\"cs.utk.edu/pub/moose/bulk-mailer/bulk-mailer.tar\"",
+                "ftp://cs.utk.edu/pub/moose/bulk-mailer/bulk-mailer.tar",
+            ),
+            ("filename*=us-ascii'en-us'This%20is%20%2A%2A%2Afun%2A%2A%2A", "This is ***fun***"),
+            (
+                "filename*0*=us-ascii'en'This%20is%20even%20more%20;\n filename*1*=%2A%2A%2Afun%2A%2A%2A%20;\n \
+                 filename*2=\"isn't it!\"",
+                "This is even more ***fun*** isn't it!",
+            ),
+            ("filename*=iso-8859-1''Gr%FC%DFe", "Grüße"),
+        ] {
+            let found = name(&format!("Content-Disposition: attachment;\n {parameters}"));
+            assert_eq!(found.as_deref(), Some(expected), "{parameters}");
+        }
+        for own in ["plain.txt", "a b;c=\"d\".txt", "Grüße an alle.pdf", &"長い名前".repeat(30), &"x".repeat(200)]
+        {
+            let field = crate::mail::header::with_parameters("Content-Disposition", "attachment", &[("filename", own)]);
+            assert_eq!(name(field.unwrap().trim_end()).as_deref(), Some(own));
+        }
+    }
+
     #[test]
     fn file_names_stay_where_they_belong() {
         for (name, expected) in [
