@@ -243,11 +243,18 @@ impl Folder {
     }
 
     /// `text` as encoded-words, each on what is left of its line.
-    fn encoded(&mut self, space: &str, text: &str) {
+    fn encoded(&mut self, mut space: &str, text: &str) {
+        // Blanks that leave no room for a word beside them go into the words, all but the first.
+        let whole;
+        let mut text = text;
+        if space.len() > FOLD_COLUMN / 2 {
+            let (first, more) = space.split_at(1);
+            whole = format!("{more}{text}");
+            (space, text) = (first, &whole);
+        }
         // Q stays readable; B is for text that is mostly outside ASCII (RFC 2047, section 4).
         let q_size: usize = text.bytes().map(|byte| if q_literal(byte) || byte == b' ' { 1 } else { 3 }).sum();
         let use_q = q_size * 2 <= text.len().div_ceil(3) * 4 * 3;
-        let mut space = space;
         let mut rest = text;
         while !rest.is_empty() {
             let mut room = FOLD_COLUMN.saturating_sub(self.column + space.len()).min(MAX_ENCODED_WORD);
@@ -374,6 +381,13 @@ mod tests {
         let field = unstructured("Subject", &long).unwrap();
         lines_are_fit(&field);
         assert_eq!(decoded(&field), long);
+        for blanks in [30, 38, 39, 80, 300] {
+            let value = format!("a{}ü", "\t".repeat(blanks));
+            let field = unstructured("Subject", &value).unwrap();
+            lines_are_fit(&field);
+            // (Readers fold a run of blanks into one.)
+            assert!(decoded(&field).split_whitespace().eq(["a", "ü"]), "{field}");
+        }
     }
 
     proptest! {
