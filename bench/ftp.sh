@@ -209,9 +209,10 @@ far() {
 tiny() {
     {
         printf 'ours\tftpget -q -o back/tiny ftp://%s/tiny\trm -f back/tiny\n' "$at"
-        printf 'curl\tcurl -s -o back/tiny ftp://%s/tiny\n' "$at"
-        if have wget; then printf 'wget\twget -q -O back/tiny ftp://%s/tiny\n' "$at"; fi
-        if have ncftpget; then printf 'ncftpget\tncftpget -V -C ftp://%s/tiny back/tiny\n' "$at"; fi
+        printf 'curl\tcurl -s -o back/tiny ftp://%s/tiny\trm -f back/tiny\n' "$at"
+        if have wget; then printf 'wget\twget -q -O back/tiny ftp://%s/tiny\trm -f back/tiny\n' "$at"; fi
+        # Without the rm it would find its file and transfer nothing.
+        if have ncftpget; then printf 'ncftpget\tncftpget -V -C ftp://%s/tiny back/tiny\trm -f back/tiny\n' "$at"; fi
     } | ROUNDS=21 measure "FTP: one file of 16 bytes, from $1"
 }
 

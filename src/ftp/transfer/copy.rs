@@ -10,7 +10,12 @@
 //! | read + write 256 KiB | 0.90 | 0.74 | splice, 1 MiB pipe | 1.10 | - |
 //! | read + write 64 KiB | 0.94 | - | read + write 64 KiB | 0.72 | 0.80 |
 //!
-//! fallocate, SO_RCVLOWAT and larger pipes change nothing that can be measured. sendfile costs us the least CPU time, but the
+//! Where we are faster than the peer, being woken for each segment costs both sides more than the bytes do: what is on its way
+//! is left to gather for a moment ([`GATHER`]). 2 GiB on an idle machine, seconds, without and with it: to a file 1.05 and 1.00
+//! (vsftpd), 1.19 and 0.82 (pure-ftpd), to `/dev/null` 1.08 and 0.70, 1.29 and 0.73. SO_RCVLOWAT does as well for vsftpd and
+//! nothing for pure-ftpd; MSG_WAITALL the other way round.
+//!
+//! fallocate and larger pipes change nothing that can be measured. sendfile costs us the least CPU time, but the
 //! receiver then takes every page from memory; what was just copied it finds in the cache. mmap + write is as fast as
 //! read + write and kills the process when somebody shortens the file.
 
@@ -33,6 +38,11 @@ use crate::net::pace::Pace;
 const PIECE: usize = 1 << 20;
 /// The buffer where the bytes must pass through us.
 pub(super) const BUFFER: usize = 256 * 1024;
+
+/// Less than this at once means that we wait for the peer, not the peer for us.
+const FEW: usize = 256 * 1024;
+/// So long what is on its way is left to gather then.
+const GATHER: Duration = Duration::from_micros(20);
 
 /// Told of bytes as they pass.
 pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
@@ -183,6 +193,9 @@ fn splice_all(socket: &TcpStream, file: &File, most: u64, watch: &mut Watch) -> 
             }
         }
         total += arrived as u64;
+        if arrived < FEW {
+            std::thread::sleep(GATHER);
+        }
     }
     Ok(total)
 }
