@@ -87,6 +87,8 @@ pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
     let mut connection = Connection::open_with_flags(folder.join(DATABASE), flags)?;
     connection.busy_handler(Some(wait))?;
     connection.set_prepared_statement_cache_capacity(64);
+    // Plans do not depend on bound values: otherwise each new value has its statement parsed again.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // The writer syncs the log itself (see writer.rs); copying it into the database syncs both.
     connection.pragma_update(None, "synchronous", "normal")?;
