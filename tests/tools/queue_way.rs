@@ -6,7 +6,7 @@ use std::path::Path;
 use applayer::queue::entry::{NewMessage, NewRecipient, QueueId};
 use applayer::queue::spool::Body;
 
-use crate::harness::{Done, refusing, server, temp_dir, tool};
+use crate::harness::{Done, peer, refusing, server, temp_dir, tool};
 use crate::queue::{Sink, enqueue, enqueue_all};
 use crate::schema::assert_records_match_schema;
 
@@ -312,4 +312,29 @@ fn editing_and_listing_beside_runners_loses_and_doubles_nothing() {
     wanted.sort();
     assert_eq!(subjects, wanted);
     assert_eq!(tool("mailq-ls").env("APPLAYER_QUEUE", queue.path()).run().silent_success().text(), "");
+}
+
+/// `--bind` of every client: the server sees that address, on FTP's data connections too.
+#[test]
+fn connections_come_from_the_address_that_was_bound() {
+    let echo = peer(|mut conn| {
+        let from = conn.stream().get_ref().peer_addr().unwrap().ip();
+        conn.send(format!("421 4.3.2 seen from {from}\r\n"));
+        conn.until_closed();
+    });
+    let (queue, root) = (temp_dir(), temp_dir());
+    let bound = ["--bind", "127.0.0.9"];
+    enqueue(queue.path(), &[("a@a.test", &["b@bob.test"], HELLO)]);
+    let route = format!("*=smtp://{}", echo.addr);
+    run(queue.path(), &[&bound[..], &["--route", &route, "--json"]].concat()).prints("seen from 127.0.0.9");
+    let to = format!("smtp://{}", echo.addr);
+    let message = ["--from", "a@a.test", "--to", "b@b.test", "--subject", "x", "--body", "/dev/null"];
+    tool("smtpsend").args(bound).args(["--server", &to]).args(message).run().exits(75).says("seen from 127.0.0.9");
+    let url = format!("ftp://{}/x", echo.addr);
+    tool("ftpls").args(bound).arg(&url).run().exits(75).says("seen from 127.0.0.9");
+    // ftpserve takes data connections only from where the control connection comes from.
+    std::fs::write(root.path().join("file"), "text").unwrap();
+    let ftp = server("ftpserve").arg(root.path()).start();
+    let url = format!("ftp://{}/file", ftp.addr);
+    assert_eq!(tool("ftpget").args(bound).args(["-q", "-o", "-", &url]).run().exits(0).text(), "text");
 }
