@@ -163,16 +163,17 @@ small() {
     rm -rf back/tree served/tree
 }
 
-# To a real disk: ours is durable when it ends, so the others are followed by a sync of that file system.
+# To a real disk: ours is durable when it ends, so the others are followed by a sync of that file system. What a run brought is moved away
+# and not deleted: ext4 passes by inodes that were freed in the last seconds, one by one, which would be most of what is measured.
 disk() {
     disk=$(mktemp -d "${TMPDIR:-/var/tmp}/applayer-bench.XXXXXX")
     {
-        printf 'ours -r\tftpget -q -r -o %s/tree ftp://%s/many/\trm -rf %s/tree; sync -f %s\n' "$disk" "$at" "$disk" "$disk"
+        printf 'ours -r\tftpget -q -r -o %s/tree ftp://%s/many/\tmv %s/tree %s/$(date +%%N) 2> /dev/null; sync -f %s\n' "$disk" "$at" "$disk" "$disk" "$disk"
         if have lftp; then
-            printf 'lftp mirror -P8, tuned; sync\tlftp -c "set ftp:sync-mode off; set ftp:use-size off; set ftp:use-mdtm off; open ftp://%s; mirror --parallel=8 many %s/tree" > /dev/null 2>&1; sync -f %s\trm -rf %s/tree; sync -f %s\n' "$at" "$disk" "$disk" "$disk" "$disk"
+            printf 'lftp mirror -P8, tuned; sync\tlftp -c "set ftp:sync-mode off; set ftp:use-size off; set ftp:use-mdtm off; open ftp://%s; mirror --parallel=8 many %s/tree" > /dev/null 2>&1; sync -f %s\tmv %s/tree %s/$(date +%%N) 2> /dev/null; sync -f %s\n' "$at" "$disk" "$disk" "$disk" "$disk" "$disk"
         fi
         if have rclone; then
-            printf 'rclone copy; sync\trclone copy --transfers 8 %s :ftp:many %s/tree; sync -f %s\trm -rf %s/tree; sync -f %s\n' "$(rclone_at "$at")" "$disk" "$disk" "$disk" "$disk"
+            printf 'rclone copy; sync\trclone copy --transfers 8 %s :ftp:many %s/tree; sync -f %s\tmv %s/tree %s/$(date +%%N) 2> /dev/null; sync -f %s\n' "$(rclone_at "$at")" "$disk" "$disk" "$disk" "$disk" "$disk"
         fi
     } | measure "FTP: $files files of 4 KiB in $dirs directories, from $1, durable on $(stat -f -c %T "$disk")" --unit files --count "$files"
     rm -rf "$disk"

@@ -44,6 +44,14 @@ def measure(spawn, command, within):
     return (wall, user + system, kib / 1024), 0
 
 
+def run(spawn, contestant, within):
+    """What is to be done before, and one run; see measure()."""
+    _, command, *before = contestant
+    if before and before[0]:
+        subprocess.run(before[0], shell=True, check=True)
+    return measure(spawn, command, within)
+
+
 def main():
     args = sys.argv[1:]
     title, unit, count = args[0], None, 1
@@ -55,13 +63,14 @@ def main():
     folder = tempfile.TemporaryDirectory()
     spawn = build(folder.name)
     results = {row[0]: [] for row in contestants}
+    # What the first use of memory costs is nobody's result.
+    run(spawn, contestants[0], within)
     for _ in range(rounds):
-        for name, command, *before in contestants:
+        for contestant in contestants:
+            name = contestant[0]
             if results[name] is None:
                 continue
-            if before and before[0]:
-                subprocess.run(before[0], shell=True, check=True)
-            got, status = measure(spawn, command, within)
+            got, status = run(spawn, contestant, within)
             if got is None:
                 print(f"{title}: {name} failed with status {status}: left out", file=sys.stderr)
                 results[name] = None
