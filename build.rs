@@ -1,0 +1,20 @@
+//! Links the unwinder statically where the C compiler brings it: one shared library less to load at every start.
+
+use std::env;
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    let gnu = env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|it| it == "gnu");
+    if !gnu || env::var("HOST") != env::var("TARGET") {
+        return;
+    }
+    let Ok(found) = Command::new("cc").arg("-print-file-name=libgcc_eh.a").output() else { return };
+    let found = String::from_utf8_lossy(&found.stdout);
+    // A compiler that has none says the bare name.
+    if let Some(folder) = Path::new(found.trim()).parent().filter(|folder| folder.is_absolute()) {
+        println!("cargo::rustc-link-search=native={}", folder.display());
+        println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
+    }
+}
