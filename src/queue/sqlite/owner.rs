@@ -49,9 +49,15 @@ impl Drop for Owner {
 /// True when the owner is proven dead: its file is gone or nobody holds its lock. What cannot be looked at lives.
 pub(super) fn is_dead(queue: &Path, id: u64) -> bool {
     match File::open(queue.join(FOLDER).join(id.to_string())) {
-        Ok(file) => flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok(),
+        Ok(file) => is_free(&file),
         Err(error) => error.kind() == io::ErrorKind::NotFound,
     }
+}
+
+/// True when the owner of this file does not hold it. The lock of who asks is a shared one: two who ask at the same time, or a
+/// child that was forked meanwhile and holds the file until it executes something, must not pass for the owner.
+fn is_free(file: &File) -> bool {
+    flock(file, FlockOperation::NonBlockingLockShared).is_ok()
 }
 
 /// Removes the files of owners that are dead.
@@ -59,7 +65,7 @@ pub(super) fn sweep(queue: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(queue.join(FOLDER))? {
         let path = entry?.path();
         let Ok(file) = File::open(&path) else { continue };
-        if flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        if is_free(&file) {
             // Removed under the lock: who creates it at this moment sees that its file has no name any more.
             match std::fs::remove_file(&path) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -88,6 +94,18 @@ mod tests {
         assert!(is_dead(folder.path(), id));
         assert!(!is_dead(folder.path(), other.id));
         assert!(is_dead(folder.path(), 42), "nobody ever had this number");
+    }
+
+    #[test]
+    fn who_asks_does_not_pass_for_the_owner() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(FOLDER)).unwrap();
+        let path = folder.path().join(FOLDER).join("7");
+        std::fs::write(&path, b"").unwrap();
+        let asking = File::open(&path).unwrap();
+        assert!(is_free(&asking) && is_dead(folder.path(), 7));
+        sweep(folder.path()).unwrap();
+        assert!(!path.exists());
     }
 
     #[test]
