@@ -148,19 +148,8 @@ impl<'a> Servers<'a> {
 
     /// As [`Servers::take`], tried again as the user wants it.
     pub(super) async fn take_patiently(&mut self, url: &FtpUrl, retry: &RetryArgs) -> Result<Client, Fault> {
-        let mut retries = 0;
-        loop {
-            match self.take(url).await {
-                Err(fault) if fault.temporary() && retries < retry.retry => {
-                    retries += 1;
-                    let wait = crate::retry::delay(retries, retry.retry_delay, None, crate::net::random::fraction());
-                    let seconds = wait.as_secs_f64();
-                    self.connecting.out.warn(&format!("{url}: {fault}; trying again in {seconds:.1} s"));
-                    tokio::time::sleep(wait).await;
-                }
-                result => return result,
-            }
-        }
+        let out = self.connecting.out.clone();
+        retry.run(&out, &url.to_string(), async |_| self.take(url).await).await
     }
 
     /// Sends command lines of the user's at the end of a run; one with a leading `*` may fail.

@@ -359,8 +359,7 @@ pub(super) fn reporter(out: &Output, shared: &Shared, direction: Direction, orde
                 drop(out.emit(&SkippedRecord { target, why }));
             }
             Event::Again { target, fault, wait } => {
-                let seconds = wait.as_secs_f64();
-                out.warn(&format!("{target}: {fault}; trying again in {seconds:.1} s"));
+                out.warn_again(&target, &fault, wait, None);
             }
             Event::Failed { target, fault } => summary.fail(&out, order, &target, &fault),
         }

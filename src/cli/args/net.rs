@@ -1,6 +1,5 @@
 //! Arguments of clients: connections, TLS, logins, retries.
 
-use std::future::Future;
 use std::net::IpAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -238,19 +237,19 @@ pub struct RetryArgs {
 impl RetryArgs {
     /// Runs `operation` (given the number of earlier attempts) until it succeeds, fails for good, or the retries are
     /// used up. Each retry is announced by a warning.
-    pub async fn run<T, F, Fut>(&self, out: &Output, what: &str, mut operation: F) -> Result<T, Fault>
-    where
-        F: FnMut(u32) -> Fut,
-        Fut: Future<Output = Result<T, Fault>>,
-    {
+    pub async fn run<T>(
+        &self,
+        out: &Output,
+        what: &str,
+        mut operation: impl AsyncFnMut(u32) -> Result<T, Fault>,
+    ) -> Result<T, Fault> {
         let mut attempt = 0;
         loop {
             match operation(attempt).await {
                 Err(fault) if fault.temporary() && attempt < self.retry => {
                     attempt += 1;
                     let wait = crate::retry::delay(attempt, self.retry_delay, None, random::fraction());
-                    let seconds = wait.as_secs_f64();
-                    out.warn(&format!("{what}: {fault}; trying again in {seconds:.1} s ({attempt}/{})", self.retry));
+                    out.warn_again(what, &fault, wait, Some((attempt, self.retry)));
                     tokio::time::sleep(wait).await;
                 }
                 result => return result,

@@ -327,6 +327,7 @@ impl Session {
             Err(command) => {
                 if !self.file_command(command, rights, rename_from) {
                     self.bad_commands = bad_before;
+                    // RFC 959, section 4.2.1: what to say to verbs that a server knows and does not have.
                     self.reply(502, "Command not implemented.");
                     self.bad_command();
                 }

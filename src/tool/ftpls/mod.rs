@@ -158,7 +158,7 @@ async fn list_url(mut listing: Listing<'_>, servers: &mut Servers<'_>, tally: &m
             Err(fault) if fault.temporary() && attempt < args.retry.retry && fresh => {
                 attempt += 1;
                 let wait = crate::retry::delay(attempt, args.retry.retry_delay, None, crate::net::random::fraction());
-                out.warn(&format!("{url}: {fault}; trying again in {:.1} s", wait.as_secs_f64()));
+                out.warn_again(&url.to_string(), &fault, wait, Some((attempt, args.retry.retry)));
                 tokio::time::sleep(wait).await;
             }
             Err(fault) => return Err(fault),

@@ -180,9 +180,7 @@ impl Run<'_> {
             let told = |it: &&Settled| it.result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled);
             let cause = later.iter().find(told).unwrap_or(first);
             let why = cause.result.fault.as_ref().map(|fault| fault.detail.as_str()).unwrap_or_default();
-            let (seconds, most) = (wait.as_secs_f64(), args.retry.retry);
-            let what = &cause.result.address;
-            out.warn(&format!("{what}: {why}; trying again in {seconds:.1} s ({attempt}/{most})"));
+            out.warn_again(&cause.result.address, why, wait, Some((attempt, args.retry.retry)));
             waiting.envelope.recipients.retain(|known| later.iter().any(|it| it.result.address == known.address));
             tokio::time::sleep(wait).await;
         }
