@@ -48,7 +48,7 @@ pub fn format_port(address: SocketAddrV4) -> String {
 
 /// The port of a 229 reply: `(|||port|)` with any printable delimiter (RFC 2428, section 3).
 pub fn parse_epsv(text: &[u8]) -> Option<u16> {
-    let open = memchr::memchr(b'(', text)?;
+    let open = text.iter().position(|byte| *byte == b'(')?;
     let inner = text.get(open + 1..)?;
     let (&delimiter, rest) = inner.split_first()?;
     let rest = rest.strip_prefix(&[delimiter, delimiter])?;

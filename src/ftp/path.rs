@@ -282,7 +282,7 @@ impl RemotePath {
     /// The path without its last component; `None` for the login directory and the root.
     pub fn parent(&self) -> Option<RemotePath> {
         self.name()?;
-        let end = memchr::memrchr(b'/', &self.0);
+        let end = self.0.iter().rposition(|byte| *byte == b'/');
         Some(match end {
             Some(0) => RemotePath(b"/".to_vec()),
             Some(end) => RemotePath(self.0.get(..end).unwrap_or_default().to_vec()),

@@ -162,7 +162,8 @@ impl Client {
     pub async fn open(url: &FtpUrl, options: &Options) -> Result<Client, Fault> {
         loop {
             let lock_step = Learned::get(&options.learned.lock_step);
-            match Client::connect(url, options, lock_step).await? {
+            // Boxed: a large future, done once, would make that of every command that may need a fresh connection as large.
+            match Box::pin(Client::connect(url, options, lock_step)).await? {
                 Some(client) => return Ok(client),
                 None => Learned::set(&options.learned.lock_step),
             }

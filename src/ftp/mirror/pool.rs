@@ -206,7 +206,8 @@ impl<W: Work> Pool<W> {
             let chain = lane.client.as_ref().filter(|client| client.usable()).map_or(0, Client::chain_length);
             match self.take(chain, !lane.open.is_empty()).await {
                 Taken::Jobs(jobs) => {
-                    if !self.batch(&mut lane, jobs).await {
+                    // Boxed: a task is copied several times on the stack while it is spawned.
+                    if !Box::pin(self.batch(&mut lane, jobs)).await {
                         return;
                     }
                 }
