@@ -24,7 +24,7 @@ const AT_ONCE_AFTER: Duration = Duration::from_millis(4);
 const MAX_BATCH: usize = 64 * 1024;
 
 /// Something that is printed as one line of text or one JSON object.
-pub trait Record: Serialize {
+pub trait OutputRecord: Serialize {
     /// The object's `"type"`.
     const TYPE: &'static str;
 
@@ -177,7 +177,7 @@ impl Output {
     }
 
     /// Prints a record. An error means that nobody can read any more: a one-off tool ends with it.
-    pub fn emit<R: Record>(&self, record: &R) -> Result<(), Fault> {
+    pub fn emit<R: OutputRecord>(&self, record: &R) -> Result<(), Fault> {
         let bytes = if self.0.json {
             let mut bytes = json_line(R::TYPE, record)?;
             bytes.push(b'\n');
@@ -463,7 +463,7 @@ impl<'a> ErrorRecord<'a> {
     }
 }
 
-impl Record for ErrorRecord<'_> {
+impl OutputRecord for ErrorRecord<'_> {
     const TYPE: &'static str = "error";
 
     fn text(&self, _: &mut TextLine) {}
@@ -542,7 +542,7 @@ mod tests {
         size_bytes: Option<u64>,
     }
 
-    impl Record for Sample {
+    impl OutputRecord for Sample {
         const TYPE: &'static str = "entry";
 
         fn text(&self, line: &mut TextLine) {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::cli::args::{ListenArgs, OutputArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
 use crate::dns::client::{Client, Policy, Transport};
@@ -199,7 +199,7 @@ struct Asked {
     size_bytes: usize,
 }
 
-impl Record for Asked {
+impl OutputRecord for Asked {
     const TYPE: &'static str = "query";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -219,7 +219,7 @@ impl Checked {
     }
 }
 
-impl Record for Checked {
+impl OutputRecord for Checked {
     const TYPE: &'static str = "zone";
 
     fn text(&self, line: &mut TextLine) {

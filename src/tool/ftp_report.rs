@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde::{Serialize, Serializer};
 
 use crate::cli::exit::{Exit, Tally};
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
 use crate::ftp::listing::format_rfc3339;
 use crate::ftp::mirror::{Event, Item, Outcome, Report};
@@ -124,7 +124,7 @@ impl TransferRecord {
     }
 }
 
-impl Record for TransferRecord {
+impl OutputRecord for TransferRecord {
     const TYPE: &'static str = "transfer";
 
     /// Silent on success; a dry run says what would go where.
@@ -146,7 +146,7 @@ struct SkippedRecord {
     why: &'static str,
 }
 
-impl Record for SkippedRecord {
+impl OutputRecord for SkippedRecord {
     const TYPE: &'static str = "skipped";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -183,7 +183,7 @@ impl ChangeRecord {
     }
 }
 
-impl Record for DeletedRecord {
+impl OutputRecord for DeletedRecord {
     const TYPE: &'static str = "deleted";
 
     fn text(&self, line: &mut TextLine) {
@@ -191,7 +191,7 @@ impl Record for DeletedRecord {
     }
 }
 
-impl Record for MovedRecord {
+impl OutputRecord for MovedRecord {
     const TYPE: &'static str = "moved";
 
     fn text(&self, line: &mut TextLine) {
@@ -208,7 +208,7 @@ struct LinkRecord {
     status: &'static str,
 }
 
-impl Record for LinkRecord {
+impl OutputRecord for LinkRecord {
     const TYPE: &'static str = "link";
 
     fn text(&self, line: &mut TextLine) {
@@ -301,7 +301,7 @@ fn elapsed_ms<S: Serializer>(started: &Instant, serializer: S) -> Result<S::Ok, 
     serializer.serialize_u64(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
-impl Record for Summary {
+impl OutputRecord for Summary {
     const TYPE: &'static str = "summary";
 
     fn text(&self, _line: &mut TextLine) {}

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::output::{Record, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Client, Way};
 use crate::ftp::listing::{Entry, Line};
@@ -109,7 +109,7 @@ impl UsageRecord {
     }
 }
 
-impl Record for UsageRecord {
+impl OutputRecord for UsageRecord {
     const TYPE: &'static str = "du";
 
     fn text(&self, line: &mut TextLine) {

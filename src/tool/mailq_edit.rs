@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::cli::args::{OutputArgs, QueueArgs};
 use crate::cli::exit::{Exit, Tally};
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::queue::bounce::{self, Action, Reported};
 use crate::queue::entry::{Attempt, Entry, EntryRecipient, QueueId, State, Transition, domain_of};
@@ -101,7 +101,7 @@ struct EditRecord<'a> {
     changed: bool,
 }
 
-impl Record for EditRecord<'_> {
+impl OutputRecord for EditRecord<'_> {
     const TYPE: &'static str = "edit";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -126,7 +126,7 @@ struct AttemptRecord<'a> {
     reply: &'a str,
 }
 
-impl Record for AttemptRecord<'_> {
+impl OutputRecord for AttemptRecord<'_> {
     const TYPE: &'static str = "attempt";
 
     fn text(&self, line: &mut TextLine) {

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::cli::args::{OutputArgs, QueueArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
 use crate::fault::{Fault, Kind};
 use crate::queue::entry::{Entry, EntryRecipient, QueueId, State, Time};
@@ -180,7 +180,7 @@ impl<'a> RecipientRecord<'a> {
     }
 }
 
-impl Record for RecipientRecord<'_> {
+impl OutputRecord for RecipientRecord<'_> {
     const TYPE: &'static str = "recipient";
 
     fn text(&self, line: &mut TextLine) {
@@ -206,7 +206,7 @@ struct CountRecord {
     queue: String,
 }
 
-impl Record for CountRecord {
+impl OutputRecord for CountRecord {
     const TYPE: &'static str = "count";
 
     fn text(&self, line: &mut TextLine) {
@@ -230,7 +230,7 @@ struct DomainRecord<'a> {
     ages: [u64; AGES.len() + 1],
 }
 
-impl Record for DomainRecord<'_> {
+impl OutputRecord for DomainRecord<'_> {
     const TYPE: &'static str = "destination";
 
     fn text(&self, line: &mut TextLine) {

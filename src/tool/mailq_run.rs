@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind};
@@ -167,7 +167,7 @@ struct TlsRecord {
     verified: bool,
 }
 
-impl Record for AttemptRecord<'_> {
+impl OutputRecord for AttemptRecord<'_> {
     const TYPE: &'static str = "attempt";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -183,7 +183,7 @@ struct SummaryRecord {
     queue: String,
 }
 
-impl Record for SummaryRecord {
+impl OutputRecord for SummaryRecord {
     const TYPE: &'static str = "summary";
 
     fn text(&self, _line: &mut TextLine) {}

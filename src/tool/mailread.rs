@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::cli::args::OutputArgs;
 use crate::cli::exit::{Exit, Tally};
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::mail::address::Mailbox;
 use crate::mail::read::{Reading, printable};
@@ -249,7 +249,7 @@ impl Line {
     }
 }
 
-impl Record for Line {
+impl OutputRecord for Line {
     const TYPE: &'static str = "message";
 
     fn text(&self, line: &mut TextLine) {
@@ -373,7 +373,7 @@ impl Part {
     }
 }
 
-impl Record for Shown {
+impl OutputRecord for Shown {
     const TYPE: &'static str = "message";
 
     fn text(&self, line: &mut TextLine) {

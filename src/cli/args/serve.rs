@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
 use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
@@ -132,7 +132,7 @@ struct Listening<'a> {
     port: u16,
 }
 
-impl Record for Listening<'_> {
+impl OutputRecord for Listening<'_> {
     const TYPE: &'static str = "listening";
 
     fn text(&self, line: &mut TextLine) {

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::resume::{Resume, drop_fragment};
 use super::{Args, servers, words};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::progress::Progress;
 use crate::cli::units;
 use crate::dns::bulk::collect::{Counts, Told};
@@ -344,7 +344,7 @@ fn is_none(figure: &u32) -> bool {
     *figure == 0
 }
 
-impl Record for SummaryRecord {
+impl OutputRecord for SummaryRecord {
     const TYPE: &'static str = "summary";
 
     fn text(&self, _: &mut TextLine) {}

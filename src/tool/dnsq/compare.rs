@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::ask::{Job, Verdict};
 use super::query::edns;
-use crate::cli::output::{Record as Printed, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::{Client, Endpoint, Transport};
 use crate::dns::edns::Edns;
 use crate::dns::json;
@@ -286,7 +286,7 @@ impl Compared {
     }
 }
 
-impl Printed for Compared {
+impl OutputRecord for Compared {
     const TYPE: &'static str = "server";
 
     fn text(&self, line: &mut TextLine) {
@@ -313,7 +313,7 @@ struct Summary {
     serial: Option<u32>,
 }
 
-impl Printed for Summary {
+impl OutputRecord for Summary {
     const TYPE: &'static str = "comparison";
 
     fn text(&self, _line: &mut TextLine) {}

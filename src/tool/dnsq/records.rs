@@ -4,7 +4,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::servers::Server;
-use crate::cli::output::{Record, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::Answer;
 use crate::dns::json::{self, AnswerJson};
 use crate::dns::message::Message;
@@ -41,7 +41,7 @@ impl Full {
     }
 }
 
-impl Record for Full {
+impl OutputRecord for Full {
     const TYPE: &'static str = "answer";
 
     fn text(&self, line: &mut TextLine) {
@@ -56,7 +56,7 @@ pub(super) struct Short {
     pub(super) line: String,
 }
 
-impl Record for Short {
+impl OutputRecord for Short {
     const TYPE: &'static str = "answer";
 
     fn text(&self, line: &mut TextLine) {
@@ -77,7 +77,7 @@ impl Json {
     }
 }
 
-impl Record for Json {
+impl OutputRecord for Json {
     const TYPE: &'static str = "answer";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -96,7 +96,7 @@ impl Rfc8427 {
     }
 }
 
-impl Record for Rfc8427 {
+impl OutputRecord for Rfc8427 {
     const TYPE: &'static str = "message";
 
     fn text(&self, line: &mut TextLine) {

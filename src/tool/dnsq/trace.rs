@@ -9,7 +9,7 @@ use super::ask::{Job, Verdict, verdict};
 use super::query::edns;
 use super::read_file;
 use super::servers::Server;
-use crate::cli::output::{Record as Printed, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::{Policy, Transport};
 use crate::dns::json;
 use crate::dns::message::{Message, Question};
@@ -222,7 +222,7 @@ fn telling<'m>(message: &'m Message, found: &Found) -> Vec<&'m Record> {
     }
 }
 
-impl Printed for Shown {
+impl OutputRecord for Shown {
     const TYPE: &'static str = "step";
 
     fn text(&self, line: &mut TextLine) {

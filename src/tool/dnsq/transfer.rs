@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::ask::Job;
-use crate::cli::output::{Record as Printed, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::Transport;
 use crate::dns::json;
 use crate::dns::message::Question;
@@ -144,7 +144,7 @@ struct Chunk {
     text: String,
 }
 
-impl Printed for Chunk {
+impl OutputRecord for Chunk {
     const TYPE: &'static str = "record";
 
     fn text(&self, line: &mut TextLine) {
@@ -162,7 +162,7 @@ struct Row {
     change: Option<&'static str>,
 }
 
-impl Printed for Row {
+impl OutputRecord for Row {
     const TYPE: &'static str = "record";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -201,7 +201,7 @@ impl Done {
     }
 }
 
-impl Printed for Done {
+impl OutputRecord for Done {
     const TYPE: &'static str = "transfer";
 
     fn text(&self, line: &mut TextLine) {

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::ask::{Job, Verdict, verdict};
 use super::query::edns;
 use super::read_file;
-use crate::cli::output::{Record as Printed, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::anchor::{Anchors, MAX_ANCHOR_BYTES};
 use crate::dns::client::Answer;
 use crate::dns::edns::extended_error;
@@ -162,7 +162,7 @@ impl Judged {
     }
 }
 
-impl Printed for Judged {
+impl OutputRecord for Judged {
     const TYPE: &'static str = "validation";
 
     fn text(&self, line: &mut TextLine) {

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::remove::Removed;
 use super::script::{Act, Job};
 use crate::cli::exit::Tally;
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::Algorithm;
 use crate::ftp::client::Client;
@@ -54,7 +54,7 @@ fn is_zero(line: &u64) -> bool {
     *line == 0
 }
 
-impl Record for CommandRecord {
+impl OutputRecord for CommandRecord {
     const TYPE: &'static str = "command";
 
     /// Only a raw command's reply is output; the others are silent on success, unless they only say what they would do.
@@ -84,7 +84,7 @@ struct HashRecord {
     shown: Vec<u8>,
 }
 
-impl Record for HashRecord {
+impl OutputRecord for HashRecord {
     const TYPE: &'static str = "hash";
 
     /// As sha256sum(1) prints it, so that `sha256sum -c` reads it.

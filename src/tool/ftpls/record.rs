@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::listing::Entry;
 use crate::ftp::path::url_encoded;
@@ -189,7 +189,7 @@ impl Serialize for Facts<'_> {
     }
 }
 
-impl Record for EntryRecord<'_> {
+impl OutputRecord for EntryRecord<'_> {
     const TYPE: &'static str = "entry";
 
     fn text(&self, line: &mut TextLine) {

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::cli::output::{Record, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 
 /// Who the client is.
 #[derive(Debug, Serialize)]
@@ -60,7 +60,7 @@ pub(super) struct Login<'a> {
     pub(super) accepted: bool,
 }
 
-impl Record for Login<'_> {
+impl OutputRecord for Login<'_> {
     const TYPE: &'static str = "login";
 
     fn text(&self, line: &mut TextLine) {
@@ -88,7 +88,7 @@ pub(super) struct Transfer<'a> {
     pub(super) detail: Option<String>,
 }
 
-impl Record for Transfer<'_> {
+impl OutputRecord for Transfer<'_> {
     const TYPE: &'static str = "transfer";
 
     fn text(&self, line: &mut TextLine) {
@@ -116,7 +116,7 @@ pub(super) struct Change<'a> {
     pub(super) to: Option<Target>,
 }
 
-impl Record for Change<'_> {
+impl OutputRecord for Change<'_> {
     const TYPE: &'static str = "change";
 
     fn text(&self, line: &mut TextLine) {
@@ -134,7 +134,7 @@ pub(super) struct Hash {
     pub(super) hash: String,
 }
 
-impl Record for Hash {
+impl OutputRecord for Hash {
     const TYPE: &'static str = "hash";
 
     fn text(&self, line: &mut TextLine) {

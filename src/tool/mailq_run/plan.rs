@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::cli::exit::{Exit, Tally};
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::dns::resolve::Resolver;
 use crate::net::tls::TlsMode;
 use crate::queue::entry::{State, Time, domain_of};
@@ -26,7 +26,7 @@ struct RouteRecord {
     verify: bool,
 }
 
-impl Record for RouteRecord {
+impl OutputRecord for RouteRecord {
     const TYPE: &'static str = "route";
 
     fn text(&self, line: &mut TextLine) {

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::Args;
 use super::boxes::Folder;
 use crate::cli::exit::{Exit, Tally};
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::mail::read::{Part, Reading, safe_file_name};
 
@@ -31,7 +31,7 @@ struct Extracted {
     dry_run: bool,
 }
 
-impl Record for Extracted {
+impl OutputRecord for Extracted {
     const TYPE: &'static str = "attachment";
 
     fn text(&self, line: &mut TextLine) {

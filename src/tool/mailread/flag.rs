@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::Args;
 use super::boxes::Folder;
 use crate::cli::exit::{Exit, Tally};
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 
 /// One message whose flags were looked at.
@@ -18,7 +18,7 @@ struct Flagged {
     dry_run: bool,
 }
 
-impl Record for Flagged {
+impl OutputRecord for Flagged {
     const TYPE: &'static str = "flag";
 
     fn text(&self, line: &mut TextLine) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::report::TimesMs;
 use super::server::Way;
 use crate::cli::exit::Tally;
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
 use crate::smtp::command::{Command, MailFrom, RcptTo};
 use crate::smtp::extension::Capabilities;
@@ -38,7 +38,7 @@ struct Probe {
     times_ms: TimesMs,
 }
 
-impl Record for Probe {
+impl OutputRecord for Probe {
     const TYPE: &'static str = "probe";
 
     fn text(&self, line: &mut TextLine) {
@@ -71,7 +71,7 @@ struct Asked {
     reply: String,
 }
 
-impl Record for Asked {
+impl OutputRecord for Asked {
     const TYPE: &'static str = "probe_answer";
 
     fn text(&self, line: &mut TextLine) {

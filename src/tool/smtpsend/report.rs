@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::Job;
 use crate::cli::exit::Tally;
-use crate::cli::output::{Output, Record, TextLine};
+use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::relay::deliver::Peer;
 use crate::smtp::client::Times;
@@ -119,7 +119,7 @@ pub(super) struct RecipientRecord {
     pub(super) queue_id: Option<String>,
 }
 
-impl Record for RecipientRecord {
+impl OutputRecord for RecipientRecord {
     const TYPE: &'static str = "recipient";
 
     /// Nothing: a tool that sends is silent when it succeeds, and what failed is said on stderr.
@@ -182,7 +182,7 @@ impl Summary {
     }
 }
 
-impl Record for Summary {
+impl OutputRecord for Summary {
     const TYPE: &'static str = "summary";
 
     fn text(&self, _line: &mut TextLine) {}

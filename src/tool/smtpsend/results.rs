@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::merge::RowId;
-use crate::cli::output::{Record, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 
 /// Longest line of a results file.
@@ -59,7 +59,7 @@ impl RowRecord {
     }
 }
 
-impl Record for RowRecord {
+impl OutputRecord for RowRecord {
     const TYPE: &'static str = "row";
 
     fn text(&self, _line: &mut TextLine) {}

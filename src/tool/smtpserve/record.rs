@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::output::{Record, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 
 /// A message that was taken.
 #[derive(Debug, Serialize)]
@@ -54,19 +54,19 @@ pub(super) struct Hash {
     pub(super) hash: String,
 }
 
-impl Record for Message<'_> {
+impl OutputRecord for Message<'_> {
     const TYPE: &'static str = "message";
 
     fn text(&self, _: &mut TextLine) {}
 }
 
-impl Record for Refused<'_> {
+impl OutputRecord for Refused<'_> {
     const TYPE: &'static str = "refused";
 
     fn text(&self, _: &mut TextLine) {}
 }
 
-impl Record for Hash {
+impl OutputRecord for Hash {
     const TYPE: &'static str = "hash";
 
     fn text(&self, line: &mut TextLine) {
