@@ -10,7 +10,7 @@ use crate::fault::Fault;
 use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, State, Time, Transition};
 use crate::queue::spool::{Body, Spool};
 
-/// What a store's method returns. It makes progress without being polled: dropping it does not undo the operation.
+/// What a store's method returns. What has begun is completed although the future is dropped.
 pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
 /// The most messages that one call returns.
@@ -45,11 +45,11 @@ pub trait QueueStore: Send + Sync {
 
     /// Makes everything settled so far outlast a power cut: the end of a run. Without it, what follows a power cut is
     /// marked as a possible duplicate.
-    fn rest(&self) -> Answer<'_, ()>;
+    fn sync(&self) -> Answer<'_, ()>;
 
-    /// Takes back the leases of owners that are proven dead and collects bodies that no message has; how many recipients
-    /// are queued again.
-    fn recover(&self) -> Answer<'_, u64>;
+    /// Takes back the leases of owners that are proven dead, and our own that are not in `held`: those of a claim or a settlement
+    /// that failed. Collects bodies that no message has. How many recipients are queued again. No claim may be under way.
+    fn recover(&self, held: Vec<Lease>) -> Answer<'_, u64>;
 
     /// An operator's change of all recipients that the filter lets through; when this answers it is on the disk.
     fn edit(&self, wanted: Filter, change: Change) -> Answer<'_, Edited>;
@@ -71,7 +71,7 @@ pub trait QueueStore: Send + Sync {
     fn history(&self, id: QueueId) -> Answer<'_, Vec<(u32, Attempt)>>;
 
     /// Answers when something may have become due by another's doing, or after `at_most`.
-    fn changed(&self, at_most: Duration) -> Answer<'_, ()>;
+    fn wait_for_work(&self, at_most: Duration) -> Answer<'_, ()>;
 }
 
 /// How often a waiting owner renews its leases.

@@ -104,7 +104,7 @@ impl Content for Queued {
 mod tests {
     use super::*;
     use crate::queue::entry::Time;
-    use crate::queue::sqlite::{SqliteStore, Use};
+    use crate::queue::sqlite::{Process, SqliteStore};
     use crate::queue::store::{Claim, Filter};
     use crate::smtp::command::{Notify, Ret};
 
@@ -125,7 +125,7 @@ mod tests {
     #[tokio::test]
     async fn an_envelope_comes_back_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let store = SqliteStore::open(folder.path(), Use::Brief).unwrap();
+        let store = SqliteStore::open(folder.path(), Process::OneShot).unwrap();
         for size in [10, 200_000] {
             let envelope = Envelope {
                 sender: "alice@alice.test".to_owned(),

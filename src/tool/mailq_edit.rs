@@ -15,7 +15,7 @@ use crate::queue::entry::{Attempt, Entry, EntryRecipient, QueueId, State, Transi
 use crate::queue::place;
 use crate::queue::runner::conclude::{self, Rules};
 use crate::queue::schedule::Schedule;
-use crate::queue::sqlite::{SqliteStore, Use, now};
+use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{Change, Claim, Edited, Filter, MAX_BATCH, Outcome, QueueStore, Settlement, UnitRecipient};
 use crate::relay::route::Target;
 use crate::tool::mailq_ls::{RecipientRecord, SelectArgs};
@@ -153,7 +153,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
         let change = change(&args)?;
         let place = place::find(args.queue.queue_dir.as_deref())?;
-        let store = SqliteStore::open_existing(&place, Use::Brief)?;
+        let store = SqliteStore::open_existing(&place, Process::OneShot)?;
         let (Some(store), false) = (store, args.select.means_nothing(&filter)) else {
             return missing(&filter, &[], out);
         };
@@ -271,7 +271,7 @@ async fn bounce_now(store: &SqliteStore, entries: &[Entry], args: &Args) -> Resu
         }
     }
     // What was promised to the operator outlasts a power cut.
-    store.rest().await?;
+    store.sync().await?;
     Ok(edited)
 }
 

@@ -12,7 +12,7 @@ use crate::cli::units;
 use crate::fault::{Fault, Kind};
 use crate::queue::entry::{Entry, EntryRecipient, QueueId, State, Time};
 use crate::queue::place;
-use crate::queue::sqlite::{SqliteStore, Use, now};
+use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{AGES, Counts, Filter, MAX_BATCH, QueueStore};
 
 /// List the outgoing mail queue.
@@ -247,7 +247,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {
         let place = place::find(args.queue.queue_dir.as_deref())?;
         let filter = args.select.filter(now())?;
-        let store = SqliteStore::open_existing(&place, Use::Brief)?;
+        let store = SqliteStore::open_existing(&place, Process::OneShot)?;
         let store = store.filter(|_| !args.select.means_nothing(&filter));
         if args.summary {
             let domains = match &store {

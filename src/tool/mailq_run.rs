@@ -21,9 +21,9 @@ use crate::net::listen::Shutdown;
 use crate::queue::entry::State;
 use crate::queue::place;
 use crate::queue::runner::conclude::{Fate, Rules, Tried};
-use crate::queue::runner::{self, Options, Summary};
+use crate::queue::runner::{self, Options, RunEvent, Summary};
 use crate::queue::schedule::Schedule;
-use crate::queue::sqlite::{SqliteStore, Use, now};
+use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{Change, Filter, QueueStore};
 use crate::relay::route::Rule;
 use crate::tool::mailq_ls::SelectArgs;
@@ -208,8 +208,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let filter = args.select.filter(now())?;
         // A pass over a queue that is not there finds nothing; a watcher waits for it to fill.
         let store = match args.watch {
-            true => Some(SqliteStore::open(&place, Use::Lasting)?),
-            false => SqliteStore::open_existing(&place, Use::Lasting)?,
+            true => Some(SqliteStore::open(&place, Process::LongRunning)?),
+            false => SqliteStore::open_existing(&place, Process::LongRunning)?,
         };
         let Some(store) = store.filter(|_| !args.select.means_nothing(&filter)) else {
             return Ok(if filter.is_empty() && args.select.ids.is_empty() { Exit::OK } else { Exit::NEGATIVE });
@@ -239,7 +239,10 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let shutdown = Shutdown::on_signals(Duration::from_secs(u64::from(u32::MAX)))?;
         let watcher = {
             let out = out.clone();
-            move |tried: &Tried| tell(tried, &out)
+            move |event: RunEvent<'_>| match event {
+                RunEvent::Attempt(tried) => tell(tried, &out),
+                RunEvent::Trouble(fault) => out.error("", fault),
+            }
         };
         let summary = runner::run(Arc::new(store), options, &shutdown, Arc::new(watcher)).await?;
         finish(&summary, &place.display().to_string(), args.strict, out)
@@ -318,7 +321,8 @@ fn finish(summary: &Summary, queue: &str, strict: bool, out: &Output) -> anyhow:
         queue: queue.to_owned(),
     })?;
     if let Some(fault) = trouble {
-        return Err(fault.clone().into());
+        // Its line is on stderr already.
+        return Ok(Exit::from(fault.kind));
     }
     Ok(match (failed + held, strict && *deferred > 0) {
         (0, true) => Exit::TEMPORARY,

@@ -18,7 +18,7 @@ use crate::cli::{units, users};
 use crate::fault::{Fault, Kind};
 use crate::net::listen::Shutdown;
 use crate::queue::place;
-use crate::queue::sqlite::{SqliteStore, Use};
+use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
 use crate::smtp::address;
 use crate::smtp::server::spool::{DEFAULT_MEMORY, Spool};
@@ -133,7 +133,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         true => {
             let place = place::find(args.queue.queue_dir.as_deref())?;
             out.note(&format!("the queue lies in {}", place.display()));
-            Some(Arc::new(SqliteStore::open(&place, Use::Lasting)?))
+            Some(Arc::new(SqliteStore::open(&place, Process::LongRunning)?))
         }
         false => None,
     };

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use applayer::queue::sqlite::{SqliteStore, Use};
+use applayer::queue::sqlite::{Process, SqliteStore};
 use applayer::queue::store::{Filter, QueueStore};
 
 use crate::harness::{LIMIT, binary, memory_dir, rounds, server, tool};
@@ -42,7 +42,7 @@ pub(crate) fn first_seed() -> u64 {
 /// The subjects of all that is queued; fails if a message cannot be read to its end.
 pub(crate) fn queued_subjects(queue: &Path) -> BTreeMap<String, bool> {
     block_on(async {
-        let store = SqliteStore::open(queue, Use::Brief).unwrap();
+        let store = SqliteStore::open(queue, Process::OneShot).unwrap();
         let mut subjects = BTreeMap::new();
         for entry in store.list(Filter::default(), None, 1_000_000).await.unwrap() {
             let body = store.content(entry.id).await.unwrap().expect("a body for each message");
@@ -130,13 +130,13 @@ fn crash_of_smtpserve_loses_nothing_it_said_250_to() {
 /// What a runner does first; then no body may be without a message, and no owner without a process.
 pub(crate) fn collect(queue: &Path) {
     block_on(async {
-        let store = SqliteStore::open(queue, Use::Brief).unwrap();
-        store.recover().await.unwrap();
+        let store = SqliteStore::open(queue, Process::OneShot).unwrap();
+        store.recover(Vec::new()).await.unwrap();
         let counts = store.count(Filter::default()).await.unwrap();
         assert_eq!(counts.active, 0, "all leases of the dead are back");
     });
     let large = block_on(async {
-        let store = SqliteStore::open(queue, Use::Brief).unwrap();
+        let store = SqliteStore::open(queue, Process::OneShot).unwrap();
         let entries = store.list(Filter::default(), None, 1_000_000).await.unwrap();
         entries.iter().filter(|entry| entry.size_bytes > 64 * 1024).count()
     });

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use applayer::queue::entry::{Attempt, NewMessage, NewRecipient, State, Time};
 use applayer::queue::spool::Body;
-use applayer::queue::sqlite::{SqliteStore, Use, now};
+use applayer::queue::sqlite::{Process, SqliteStore, now};
 use applayer::queue::store::{Change, Claim, Filter, Outcome, QueueStore, Settlement, Unit};
 
 use crate::crash::{Random, body, collect, first_seed, queued_subjects};
@@ -55,7 +55,7 @@ impl Driver {
 
     async fn drive(&self, role: &str, mut random: Random) {
         self.step("open");
-        let store = SqliteStore::open(Path::new(&self.queue), Use::Lasting).unwrap();
+        let store = SqliteStore::open(Path::new(&self.queue), Process::LongRunning).unwrap();
         loop {
             match role {
                 "enqueue" => self.enqueue(&store, &mut random).await,
@@ -63,7 +63,7 @@ impl Driver {
                 "edit" => self.edit(&store, &mut random).await,
                 _ => {
                     self.step("recover");
-                    store.recover().await.unwrap();
+                    store.recover(Vec::new()).await.unwrap();
                     std::thread::sleep(Duration::from_millis(2));
                 }
             }
@@ -212,7 +212,7 @@ impl Story {
         collect(queue);
         let subjects = queued_subjects(queue);
         let left: BTreeMap<String, _> = block_on(async {
-            let store = SqliteStore::open(queue, Use::Brief).unwrap();
+            let store = SqliteStore::open(queue, Process::OneShot).unwrap();
             let entries = store.list(Filter::default(), None, 1_000_000).await.unwrap();
             entries.into_iter().map(|entry| (entry.id.to_string(), entry)).collect()
         });

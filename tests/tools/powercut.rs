@@ -8,15 +8,16 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use applayer::queue::entry::{Attempt, NewMessage, NewRecipient, Time};
 use applayer::queue::spool::Body;
-use applayer::queue::sqlite::{SqliteStore, Use, now};
+use applayer::queue::sqlite::{Process, SqliteStore, now};
 use applayer::queue::store::{Change, Claim, Filter, Outcome, QueueStore, Settlement};
 
 use crate::crash::{Random, body, queued_subjects};
-use crate::harness::{memory_dir, rounds, temp_dir};
-use crate::queue::block_on;
+use crate::harness::{LIMIT, binary, memory_dir, rounds, temp_dir, tool};
+use crate::queue::{block_on, enqueue};
 
 /// The environment of the recorded process: its seed and the queue.
 const ROLE: &str = "APPLAYER_TEST_POWER_ROLE";
@@ -51,9 +52,9 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
     }
     let mut say = |line: String| said.write_all(line.as_bytes()).unwrap();
     // With a failing disk each step may fail; what it promised before stands.
-    let Ok(store) = SqliteStore::open(queue, Use::Brief) else { return };
+    let Ok(store) = SqliteStore::open(queue, Process::OneShot) else { return };
     for step in 0..120 {
-        if step % 40 == 39 && store.recover().await.is_err() {
+        if step % 40 == 39 && store.recover(Vec::new()).await.is_err() {
             continue;
         }
         match random.below(6) {
@@ -104,7 +105,7 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
 /// Many promises at once, then a run; each part ends with a line.
 async fn promise_and_run(queue: &Path, mut said: File) {
     let mut say = |line: &str| said.write_all(line.as_bytes()).unwrap();
-    let store = SqliteStore::open(queue, Use::Lasting).unwrap();
+    let store = SqliteStore::open(queue, Process::LongRunning).unwrap();
     let enqueue = |subject: &str| {
         let body = Body::Bytes(body(subject, 300).into_bytes().into());
         store.enqueue(vec![NewMessage::new("a@a.test", vec![NewRecipient::new("b@b.test")], body)])
@@ -132,7 +133,7 @@ async fn promise_and_run(queue: &Path, mut said: File) {
         units.extend(store.claim(claim()).await.unwrap());
     }
     say("delivered\n");
-    store.rest().await.unwrap();
+    store.sync().await.unwrap();
     say("rested\n");
 }
 
@@ -322,8 +323,8 @@ fn promised(said: &str) -> BTreeSet<String> {
 /// Opens what is left as the next runner does, and looks for every promise.
 fn check(image: &Path, promised: &BTreeSet<String>, story: &str) {
     block_on(async {
-        let store = SqliteStore::open(image, Use::Lasting).unwrap_or_else(|fault| panic!("{story}: {fault}"));
-        store.recover().await.unwrap_or_else(|fault| panic!("{story}: {fault}"));
+        let store = SqliteStore::open(image, Process::LongRunning).unwrap_or_else(|fault| panic!("{story}: {fault}"));
+        store.recover(Vec::new()).await.unwrap_or_else(|fault| panic!("{story}: {fault}"));
     });
     let queued = queued_subjects(image);
     let lost: Vec<_> = promised.iter().filter(|subject| !queued.contains_key(*subject)).collect();
@@ -375,4 +376,59 @@ fn crash_of_the_disk_breaks_no_promise() {
         let said = std::fs::read_to_string(queue.join("said")).unwrap_or_default();
         check(&queue, &promised(&said), &format!("errno {errno} after {after} operations"));
     }
+}
+
+/// A failed sync holds no mail back: the same watching runner says so at once and delivers everything. Bodies in files are
+/// removed after a sync, so that each message here costs at least one.
+#[test]
+fn one_failed_sync_holds_no_mail_back() {
+    std::thread::scope(|scope| {
+        for first in 1..=4 {
+            scope.spawn(move || (first..=SYNCS).step_by(4).for_each(fail_sync));
+        }
+    });
+}
+
+/// Syncs of which each fails once.
+const SYNCS: usize = 20;
+
+/// The nth sync of a runner fails.
+fn fail_sync(n: usize) {
+    let (queue, folder) = (memory_dir(), memory_dir());
+    let maildir = folder.path().join("box");
+    std::fs::create_dir(&maildir).unwrap();
+    let mut command = Command::new(binary("mailq-run"));
+    command.args(["--watch", "--helo", "us.test", "--route", &format!("b.test=maildir:{}", maildir.display())]);
+    command.arg("--queue-dir").arg(queue.path()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command.env("LD_PRELOAD", recorder()).env("IOLOG_DIR", queue.path()).env("IOLOG_FAIL_SYNC", n.to_string());
+    let count = || {
+        block_on(async {
+            let store = SqliteStore::open(queue.path(), Process::OneShot).unwrap();
+            store.count(Filter::default()).await.unwrap()
+        })
+    };
+    let mut runner = None;
+    for number in 0..SYNCS {
+        let text = body(&number.to_string(), 70_000);
+        enqueue(queue.path(), &[("a@a.test", &["b@b.test"], &text)]);
+        runner.get_or_insert_with(|| command.spawn().unwrap());
+        let began = Instant::now();
+        while count().messages > 0 {
+            assert!(began.elapsed() < LIMIT, "sync {n}: message {number} is held back: {:?}", count());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+    let runner = runner.unwrap();
+    rustix::process::kill_process(rustix::process::Pid::from_child(&runner), rustix::process::Signal::TERM).unwrap();
+    let done = runner.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    // Only the first sync is a promise: that the run has begun. Without the others a body stays for the next runner.
+    let expected = if n == 1 { "queue.db-wal: Input/output error" } else { "" };
+    assert_eq!(said.lines().count(), usize::from(n == 1), "sync {n}: {said}");
+    assert!(said.contains(expected), "sync {n}: {said}");
+    assert_eq!(done.status.code(), Some(if n == 1 { 74 } else { 0 }), "sync {n}");
+    let delivered = std::fs::read_dir(maildir.join("new")).unwrap().count();
+    assert_eq!(delivered, SYNCS, "sync {n}: each once");
+    tool("mailq-run").arg("--queue-dir").arg(queue.path()).run().silent_success();
+    assert_eq!(std::fs::read_dir(queue.path().join("body")).unwrap().count(), 0, "sync {n}: no body is left");
 }

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use applayer::queue::entry::{NewMessage, NewRecipient, QueueId, Transition};
 use applayer::queue::spool::Body;
-use applayer::queue::sqlite::{SqliteStore, Use};
+use applayer::queue::sqlite::{Process, SqliteStore};
 use applayer::queue::store::{Filter, QueueStore};
 
 use crate::harness::{Conn, Done, Peer, peer, refusing, temp_dir, tool};
@@ -133,7 +133,7 @@ pub(crate) fn enqueue(queue: &Path, messages: &[(&str, &[&str], &str)]) -> Vec<Q
 
 pub(crate) fn enqueue_all(queue: &Path, messages: Vec<NewMessage>) -> Vec<QueueId> {
     block_on(async {
-        let store = SqliteStore::open(queue, Use::Brief).unwrap();
+        let store = SqliteStore::open(queue, Process::OneShot).unwrap();
         store.enqueue(messages).await.unwrap()
     })
 }
@@ -145,7 +145,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 /// Every address in the queue with its state.
 fn waiting(queue: &Path) -> Vec<String> {
     block_on(async {
-        let store = SqliteStore::open(queue, Use::Brief).unwrap();
+        let store = SqliteStore::open(queue, Process::OneShot).unwrap();
         let entries = store.list(Filter::default(), None, 1000).await.unwrap();
         let recipients = entries.iter().flat_map(|entry| &entry.recipients);
         recipients.map(|recipient| format!("{} {}", recipient.address, recipient.state)).collect()

@@ -228,9 +228,8 @@ impl Destination {
             limit: claims.limit,
             wanted: run.options.wanted.clone(),
         };
-        match run.store.claim(claim).await {
+        match run.claim(claim).await {
             Ok(units) => {
-                run.leased(&units);
                 let full = units.iter().map(|unit| unit.recipients.len()).sum::<usize>() >= claims.limit;
                 claims.full = full;
                 self.enough.store(!full, Ordering::Release);
@@ -246,7 +245,7 @@ impl Destination {
                 waiting > 0
             }
             Err(fault) => {
-                run.trouble(fault);
+                run.troubles.report(&fault);
                 false
             }
         }

@@ -27,7 +27,7 @@ use crate::queue::entry::Time;
 use crate::queue::runner::conclude::{Fate, Rules, Tried, conclude};
 use crate::queue::runner::destination::Destination;
 use crate::queue::runner::health::Memory;
-use crate::queue::store::{Filter, Lease, Outcome, QueueStore, RENEW_EVERY, Settlement, Unit};
+use crate::queue::store::{Claim, Filter, Lease, Outcome, QueueStore, RENEW_EVERY, Settlement, Unit};
 use crate::relay::deliver::{Delivery, Reach};
 use crate::relay::route::{Hop, MailDns, Routing, Target};
 
@@ -41,6 +41,10 @@ const RECORD_WITHIN: Duration = Duration::from_millis(5);
 const LOOKS_APART: Duration = Duration::from_millis(5);
 /// A watching runner looks at least so often by itself: another runner may have died.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// How long a watching runner waits after the store failed.
+const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
+/// The same trouble is reported at most so often.
+const TROUBLE_EVERY: Duration = Duration::from_secs(300);
 
 /// How a run is to be.
 pub struct Options {
@@ -83,8 +87,17 @@ pub struct Summary {
     pub trouble: Option<Fault>,
 }
 
-/// Told of each attempt, once its outcome is recorded.
-pub type Watcher = Arc<dyn Fn(&Tried) + Send + Sync>;
+/// What a run reports while it lasts.
+#[derive(Debug, Clone, Copy)]
+pub enum RunEvent<'a> {
+    /// An attempt whose outcome is recorded.
+    Attempt(&'a Tried),
+    /// The store failed. The run goes on as well as it can.
+    Trouble(&'a Fault),
+}
+
+/// Who is told of a run's events.
+pub type Watcher = Arc<dyn Fn(RunEvent<'_>) + Send + Sync>;
 
 /// Everything that the parts of a run share.
 struct Run {
@@ -94,12 +107,40 @@ struct Run {
     permits: Semaphore,
     /// Leases in hand, to be renewed.
     leases: Mutex<HashSet<Lease>>,
+    /// Held for reading from a claim until its leases are in hand, for writing while leases are recovered.
+    claiming: tokio::sync::RwLock<()>,
     outcomes: mpsc::UnboundedSender<(Settlement, Vec<Tried>)>,
     /// A destination is done.
     changed: Notify,
     stopping: AtomicBool,
     stopped: AtomicBool,
-    trouble: Mutex<Option<Fault>>,
+    troubles: Arc<Troubles>,
+}
+
+/// Failures of the store: each is reported at once, and leases may have to be taken back.
+struct Troubles {
+    watcher: Watcher,
+    first: Mutex<Option<Fault>>,
+    reported: Mutex<Option<(std::time::Instant, String)>>,
+    unrecovered: AtomicBool,
+    changed: Notify,
+}
+
+impl Troubles {
+    fn report(&self, fault: &Fault) {
+        {
+            let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+            let known =
+                reported.as_ref().is_some_and(|(at, detail)| *detail == fault.detail && at.elapsed() < TROUBLE_EVERY);
+            if !known {
+                *reported = Some((std::time::Instant::now(), fault.detail.clone()));
+                (self.watcher)(RunEvent::Trouble(fault));
+            }
+        }
+        self.first.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert_with(|| fault.clone());
+        self.unrecovered.store(true, Ordering::Release);
+        self.changed.notify_one();
+    }
 }
 
 /// Runs the queue until nothing is due (or, watching, until `shutdown` drains).
@@ -109,7 +150,14 @@ pub async fn run(
     shutdown: &Shutdown,
     watcher: Watcher,
 ) -> Result<Summary, Fault> {
-    store.recover().await?;
+    store.recover(Vec::new()).await?;
+    let troubles = Arc::new(Troubles {
+        watcher: Arc::clone(&watcher),
+        first: Mutex::default(),
+        reported: Mutex::default(),
+        unrecovered: AtomicBool::new(false),
+        changed: Notify::new(),
+    });
     let (outcomes, recorded) = mpsc::unbounded_channel();
     let permits = Semaphore::new(options.concurrency.max(1));
     let run = Arc::new(Run {
@@ -118,13 +166,15 @@ pub async fn run(
         health: Memory::default(),
         permits,
         leases: Mutex::default(),
+        claiming: tokio::sync::RwLock::default(),
         outcomes,
         changed: Notify::new(),
         stopping: AtomicBool::new(false),
         stopped: AtomicBool::new(false),
-        trouble: Mutex::default(),
+        troubles: Arc::clone(&troubles),
     });
-    let recorder = tokio::spawn(record(Arc::clone(&store), Arc::downgrade(&run), recorded, watcher));
+    let recorder =
+        tokio::spawn(record(Arc::clone(&store), Arc::downgrade(&run), recorded, watcher, Arc::clone(&troubles)));
     let renewer = tokio::spawn(renew(Arc::clone(&run)));
     let passed = tokio::select! {
         passed = schedule(&run, shutdown) => passed,
@@ -135,12 +185,11 @@ pub async fn run(
         }
     };
     renewer.abort();
-    let trouble = run.trouble.lock().unwrap_or_else(PoisonError::into_inner).take();
     drop(run);
     passed?;
-    let mut summary = recorder.await.map_err(|_| Fault::new(Kind::Internal, "the queue's recorder ended"))??;
-    summary.trouble = summary.trouble.or(trouble);
-    store.rest().await?;
+    let mut summary = recorder.await.map_err(|_| Fault::new(Kind::Internal, "the queue's recorder ended"))?;
+    summary.trouble = troubles.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+    store.sync().await?;
     Ok(summary)
 }
 
@@ -157,8 +206,9 @@ async fn schedule(run: &Arc<Run>, shutdown: &Shutdown) -> Result<(), Fault> {
         let looked = std::time::Instant::now();
         let mut next_due = None;
         if !run.stopping() {
-            if watch && recovered.elapsed() >= LOOK_EVERY {
-                run.store.recover().await?;
+            let troubled = run.troubles.unrecovered.swap(false, Ordering::AcqRel);
+            if watch && (troubled || recovered.elapsed() >= LOOK_EVERY) {
+                run.recover().await;
                 recovered = looked;
             }
             let due_until = if watch { run.now() } else { begun };
@@ -193,14 +243,17 @@ async fn schedule(run: &Arc<Run>, shutdown: &Shutdown) -> Result<(), Fault> {
         let wait = next_due.map_or(LOOK_EVERY, |due| due.since(run.now())).max(pause).min(LOOK_EVERY);
         tokio::select! {
             () = run.changed.notified() => {}
-            changed = run.store.changed(wait), if watch => changed?,
+            () = run.troubles.changed.notified() => {}
+            work = run.store.wait_for_work(wait), if watch => work?,
             () = shutdown.draining(), if !run.stopping() => {
                 run.stopping.store(true, Ordering::Release);
                 active.values().for_each(|destination| destination.stop());
             }
         }
         if watch {
-            tokio::time::sleep(pause.clamp(LOOKS_APART, Duration::from_secs(1))).await;
+            let troubled = run.troubles.unrecovered.load(Ordering::Acquire);
+            let least = if troubled { TROUBLE_PAUSE } else { LOOKS_APART };
+            tokio::time::sleep(pause.clamp(least, TROUBLE_PAUSE)).await;
         }
     }
     while tasks.join_next().await.is_some() {}
@@ -213,7 +266,8 @@ async fn record(
     run: Weak<Run>,
     mut waiting: mpsc::UnboundedReceiver<(Settlement, Vec<Tried>)>,
     watcher: Watcher,
-) -> Result<Summary, Fault> {
+    troubles: Arc<Troubles>,
+) -> Summary {
     let mut summary = Summary::default();
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, MAX_RECORDED).await > 0 {
@@ -238,31 +292,26 @@ async fn record(
             Ok(done) => done,
             Err(fault) => {
                 // What was delivered is not known to the queue: it is tried again, as a possible duplicate.
-                summary.trouble.get_or_insert(fault);
+                troubles.report(&fault);
                 continue;
             }
         };
         for ((mut tried, outcomes), done) in tried.into_iter().zip(outcomes).zip(done) {
             if !done {
-                one_by_one(&*store, outcomes, &mut tried, &mut summary).await;
+                one_by_one(&*store, outcomes, &mut tried, &troubles).await;
             }
             for one in tried {
                 summary.count(one.fate);
-                watcher(&one);
+                watcher(RunEvent::Attempt(&one));
             }
         }
     }
-    Ok(summary)
+    summary
 }
 
 /// A settlement of which one lease was lost: the others end each by itself. A failure goes back into the queue, because
 /// its report went with the whole; it fails again, with a report.
-async fn one_by_one(
-    store: &dyn QueueStore,
-    outcomes: Vec<(Lease, Outcome)>,
-    tried: &mut [Tried],
-    summary: &mut Summary,
-) {
+async fn one_by_one(store: &dyn QueueStore, outcomes: Vec<(Lease, Outcome)>, tried: &mut [Tried], troubles: &Troubles) {
     let alone = outcomes.len() == 1;
     for (index, (lease, outcome)) in outcomes.into_iter().enumerate() {
         let outcome = if matches!(outcome, Outcome::Failed(_)) { Outcome::Yielded } else { outcome };
@@ -272,7 +321,7 @@ async fn one_by_one(
         let held = match held {
             Ok(held) => held == [true],
             Err(fault) => {
-                summary.trouble.get_or_insert(fault);
+                troubles.report(&fault);
                 false
             }
         };
@@ -299,9 +348,8 @@ impl Summary {
 async fn renew(run: Arc<Run>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
-        let leases: Vec<Lease> = run.leases.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect();
         // A lease that is lost shows before the final dot; a store that fails now is asked again.
-        let _ = run.store.renew(leases).await;
+        let _ = run.store.renew(run.held()).await;
     }
 }
 
@@ -328,9 +376,25 @@ impl Run {
         self.options.routing.follow(target, domain, &*self.options.dns, &mut random).await
     }
 
-    fn leased(&self, units: &[Unit]) {
+    /// Claims, and has the leases in hand.
+    async fn claim(&self, claim: Claim) -> Result<Vec<Unit>, Fault> {
+        let _claiming = self.claiming.read().await;
+        let units = self.store.claim(claim).await?;
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
         leases.extend(units.iter().flat_map(|unit| unit.recipients.iter().map(|recipient| recipient.lease.clone())));
+        Ok(units)
+    }
+
+    /// Takes back the leases that nobody holds.
+    async fn recover(&self) {
+        let _alone = self.claiming.write().await;
+        if let Err(fault) = self.store.recover(self.held()).await {
+            self.troubles.report(&fault);
+        }
+    }
+
+    fn held(&self) -> Vec<Lease> {
+        self.leases.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
     }
 
     /// Hands an outcome to the recorder.
@@ -344,10 +408,6 @@ impl Run {
     fn give_back(&self, unit: &Unit) {
         let outcomes = unit.recipients.iter().map(|recipient| (recipient.lease.clone(), Outcome::Yielded)).collect();
         let _ = self.outcomes.send((Settlement { outcomes, reports: Vec::new() }, Vec::new()));
-    }
-
-    fn trouble(&self, fault: Fault) {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(fault);
     }
 }
 

@@ -14,6 +14,7 @@ mod schema;
 #[cfg(test)]
 mod tests;
 mod wake;
+mod wal;
 mod write;
 mod writer;
 
@@ -21,7 +22,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -36,18 +37,19 @@ use crate::queue::store::{
 };
 
 use owner::Owner;
-use writer::{Log, Writer};
+use wal::{Durable, Synced, Wal};
+use writer::{Committed, Writer};
 
 /// Folder of bodies that are too large for the database.
 const BODIES: &str = "body";
 
 /// How a process uses the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Use {
+pub enum Process {
     /// A process of a few messages: now and then one of them makes the log short, because each reads it at its start.
-    Brief,
+    OneShot,
     /// A server or runner: copies the log into the database seldom, much at a time.
-    Lasting,
+    LongRunning,
 }
 
 /// The queue in a directory.
@@ -55,7 +57,7 @@ pub enum Use {
 pub struct SqliteStore {
     shared: Arc<Shared>,
     reader: Mutex<Option<Connection>>,
-    writer: OnceLock<Writer>,
+    writer: Writer,
 }
 
 /// What the writer thread needs too.
@@ -68,17 +70,17 @@ struct Shared {
     bodies: AtomicU64,
     /// Which sender a claim begins with.
     turn: AtomicUsize,
-    /// Our outcomes may be ahead of the disk.
-    running: AtomicBool,
+    /// Our outcomes may be ahead of the disk, and a power cut will not hide that.
+    run: tokio::sync::Mutex<Option<Durable<()>>>,
     wake: wake::Wake,
 }
 
 impl SqliteStore {
     /// Opens the queue in this directory, creating what is missing.
-    pub fn open(place: &Path, usage: Use) -> Result<SqliteStore, Fault> {
+    pub fn open(place: &Path, process: Process) -> Result<SqliteStore, Fault> {
         place::check_local(place)?;
         let at = |error: io::Error| Fault::local(place.display(), &error);
-        let log = Log::new(place).map_err(at)?;
+        let wal = Wal::new(place).map_err(at)?;
         let connection = open_or_make(place)?;
         let shared = Shared {
             place: place.to_owned(),
@@ -87,31 +89,19 @@ impl SqliteStore {
             last_id: AtomicI64::new(0),
             bodies: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
-            running: AtomicBool::new(false),
+            run: tokio::sync::Mutex::default(),
             wake: wake::Wake::open(place).map_err(at)?,
         };
-        let writer = Writer::start(connection, log, usage).map_err(at)?;
-        Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer: writer.into() })
+        let writer = Writer::start(connection, wal, process).map_err(at)?;
+        Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer })
     }
 
     /// Opens the queue in this directory if there is one: reading and editing create nothing.
-    pub fn open_existing(place: &Path, usage: Use) -> Result<Option<SqliteStore>, Fault> {
+    pub fn open_existing(place: &Path, process: Process) -> Result<Option<SqliteStore>, Fault> {
         match place.join(schema::DATABASE).try_exists() {
-            Ok(true) => SqliteStore::open(place, usage).map(Some),
+            Ok(true) => SqliteStore::open(place, process).map(Some),
             Ok(false) => Ok(None),
             Err(error) => Err(Fault::local(place.display(), &error)),
-        }
-    }
-
-    fn submit<T: Send + 'static>(
-        &self,
-        synced: bool,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-        after: impl FnOnce(&T) + Send + 'static,
-    ) -> Answer<'static, T> {
-        match self.writer.get() {
-            Some(writer) => Box::pin(writer.submit(synced, work, after)),
-            None => Box::pin(async { Err(Fault::new(Kind::Internal, "the queue has no writer")) }),
         }
     }
 
@@ -197,9 +187,16 @@ impl QueueStore for SqliteStore {
             Ok(messages) => messages,
             Err(fault) => return Box::pin(async { Err(fault) }),
         };
-        let shared = Arc::clone(&self.shared);
-        let waker = Arc::clone(&self.shared);
-        self.submit(true, move |db| write::enqueue(db, &shared, &messages), move |_| waker.wake.ring())
+        let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        let enqueued = self.writer.commit(
+            move |db| write::enqueue(db, &shared, &messages),
+            move |ids, committed| {
+                let ids = Durable::new(ids, committed.sync()?);
+                waker.wake.ring();
+                Ok(ids)
+            },
+        );
+        Box::pin(async { enqueued.await.map(Durable::into_inner) })
     }
 
     fn destinations(&self, after: Option<String>, wanted: Filter) -> Answer<'_, Vec<Destination>> {
@@ -208,20 +205,19 @@ impl QueueStore for SqliteStore {
     }
 
     fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>> {
-        let shared = Arc::clone(&self.shared);
+        let shared = &self.shared;
         let owner = match shared.owner() {
             Ok(owner) => owner,
             Err(fault) => return Box::pin(async { Err(fault) }),
         };
-        // Jobs are done in their order: the run is on the disk before its first lease.
-        let begun = (!self.shared.running.swap(true, Ordering::AcqRel))
-            .then(|| self.submit(true, move |db| write::begin_run(db, owner), |()| ()));
-        let claimed = self.submit(false, move |db| write::claim(db, &shared, owner, &claim), |_| ());
-        Box::pin(async {
-            if let Some(begun) = begun {
-                begun.await?;
+        Box::pin(async move {
+            let mut run = shared.run.lock().await;
+            if run.is_none() {
+                *run = Some(self.writer.commit_durably(move |db| write::begin_run(db, owner)).await?);
             }
-            claimed.await
+            drop(run);
+            let leasing = Arc::clone(shared);
+            self.writer.commit(move |db| write::claim(db, &leasing, owner, &claim), |units, _| Ok(units)).await
         })
     }
 
@@ -237,50 +233,54 @@ impl QueueStore for SqliteStore {
                 Err(fault) => return Box::pin(async { Err(fault) }),
             }
         }
-        let shared = Arc::clone(&self.shared);
-        let after = Arc::clone(&self.shared);
-        let settled = self.submit(
-            false,
+        let (shared, after) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        Box::pin(self.writer.commit(
             move |db| write::settle(db, &shared, &settlements),
-            move |settled: &write::Settled| after.remove_files(&settled.files),
-        );
-        Box::pin(async { Ok(settled.await?.done) })
-    }
-
-    fn rest(&self) -> Answer<'_, ()> {
-        match self.shared.owner.get() {
-            Some(owner) if self.shared.running.swap(false, Ordering::AcqRel) => {
-                let owner = owner.id;
-                self.submit(true, move |db| write::end_run(db, owner), |()| ())
-            }
-            _ => Box::pin(async { Ok(()) }),
-        }
-    }
-
-    fn recover(&self) -> Answer<'_, u64> {
-        let shared = Arc::clone(&self.shared);
-        let after = Arc::clone(&self.shared);
-        self.submit(
-            false,
-            move |db| write::recover(db, &shared.place),
-            move |_| {
-                // Bodies and owners that stay behind now are met again by the next runner.
-                let _ = after.collect();
+            move |settled, committed| {
+                after.remove_bodies(&settled.files, committed);
+                Ok(settled.done)
             },
-        )
+        ))
+    }
+
+    fn sync(&self) -> Answer<'_, ()> {
+        Box::pin(async {
+            let mut run = self.shared.run.lock().await;
+            if let (Some(_), Some(owner)) = (run.take(), self.shared.owner.get()) {
+                let owner = owner.id;
+                self.writer.commit_durably(move |db| write::end_run(db, owner)).await?;
+            }
+            Ok(())
+        })
+    }
+
+    fn recover(&self, held: Vec<Lease>) -> Answer<'_, u64> {
+        let (shared, after) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
+        Box::pin(self.writer.commit(
+            move |db| {
+                let own = shared.owner.get().map(|owner| owner.id);
+                write::recover(db, &shared.place, own, &held)
+            },
+            move |recovered, committed| {
+                // Bodies and owners that stay behind now are met again by the next runner.
+                let _ = after.collect(committed);
+                Ok(recovered)
+            },
+        ))
     }
 
     fn edit(&self, wanted: Filter, change: Change) -> Answer<'_, Edited> {
         let waker = Arc::clone(&self.shared);
-        let edited = self.submit(
-            true,
+        let edited = self.writer.commit(
             move |db| write::edit(db, &wanted, &change),
-            move |(_, files): &(Edited, Vec<String>)| {
-                waker.remove_files(files);
+            move |(edited, files), committed| {
+                let edited = Durable::new(edited, committed.sync()?);
+                waker.remove_bodies(&files, committed);
                 waker.wake.ring();
+                Ok(edited)
             },
         );
-        Box::pin(async { Ok(edited.await?.0) })
+        Box::pin(async { edited.await.map(Durable::into_inner) })
     }
 
     fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> Answer<'_, Vec<Entry>> {
@@ -308,32 +308,33 @@ impl QueueStore for SqliteStore {
         Box::pin(async { history })
     }
 
-    fn changed(&self, at_most: Duration) -> Answer<'_, ()> {
+    fn wait_for_work(&self, at_most: Duration) -> Answer<'_, ()> {
         Box::pin(self.shared.wake.heard(at_most))
     }
 }
 
 impl Shared {
-    /// Removes the bodies of messages whose rows are gone. The log is synced first: a power cut must not bring a row back
-    /// whose body is gone.
-    fn remove_files(&self, names: &[String]) {
-        if names.is_empty() || self.sync_log().is_err() {
+    /// Removes the bodies of messages whose rows are gone.
+    fn remove_bodies(&self, names: &[String], committed: &mut Committed<'_>) {
+        if names.is_empty() {
             return;
         }
-        for name in names {
-            // What cannot be removed is an orphan: the next runner collects it.
-            let _ = std::fs::remove_file(self.body_path(name));
+        if let Ok(synced) = committed.sync() {
+            for name in names {
+                // What cannot be removed is an orphan: the next runner collects it.
+                let _ = self.remove_body(name, synced);
+            }
         }
     }
 
-    /// Syncs what was committed without a sync.
-    fn sync_log(&self) -> io::Result<()> {
-        File::open(self.place.join(schema::LOG))?.sync_data()
+    /// Removes a body whose row is gone. A power cut must not bring the row back without its body: the deletion is synced.
+    fn remove_body(&self, name: &str, _row_is_gone: &Synced) -> io::Result<()> {
+        std::fs::remove_file(self.body_path(name))
     }
 
     /// Removes bodies that belong to no message and whose owner is dead, then the files of dead owners. In this order: the
     /// owner is proven dead first, so that none of its messages can appear after the look into the database.
-    fn collect(&self) -> Result<(), Fault> {
+    fn collect(&self, committed: &mut Committed<'_>) -> Result<(), Fault> {
         let at = |error: io::Error| Fault::local(self.place.display(), &error);
         let mut candidates = Vec::new();
         for entry in std::fs::read_dir(self.place.join(BODIES)).map_err(at)? {
@@ -349,7 +350,7 @@ impl Shared {
                 connection.prepare("SELECT 1 FROM message WHERE file = ?").map_err(|error| fault(&error))?;
             for name in candidates {
                 if !known.exists([&name]).map_err(|error| fault(&error))? {
-                    std::fs::remove_file(self.body_path(&name)).map_err(at)?;
+                    self.remove_body(&name, committed.sync()?).map_err(at)?;
                 }
             }
         }

@@ -11,7 +11,7 @@ const LATER: Time = Time(i64::MAX);
 
 fn store() -> (tempfile::TempDir, SqliteStore) {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path(), Use::Brief).unwrap();
+    let store = SqliteStore::open(folder.path(), Process::OneShot).unwrap();
     (folder, store)
 }
 
@@ -53,7 +53,7 @@ async fn what_was_queued_comes_back_as_it_was() {
     let id = store.enqueue(vec![new]).await.unwrap()[0];
     drop(store);
 
-    let store = SqliteStore::open_existing(folder.path(), Use::Lasting).unwrap().unwrap();
+    let store = SqliteStore::open_existing(folder.path(), Process::LongRunning).unwrap().unwrap();
     let entry = store.list(Filter::default(), None, 10).await.unwrap().remove(0);
     assert_eq!((entry.id, entry.sender.as_str(), entry.size_bytes), (id, "alice@alice.test", 21));
     assert_eq!((entry.ret.as_deref(), entry.envid.as_deref()), (Some("HDRS"), Some("e1")));
@@ -201,11 +201,11 @@ async fn a_new_address_is_a_new_destination() {
 async fn a_dead_owner_gives_its_leases_back_with_a_warning() {
     let (folder, store) = store();
     store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
-    let other = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+    let other = SqliteStore::open(folder.path(), Process::LongRunning).unwrap();
     assert_eq!(other.claim(claim("one", 10)).await.unwrap().len(), 1);
-    assert_eq!(store.recover().await.unwrap(), 0, "the other runner lives");
+    assert_eq!(store.recover(Vec::new()).await.unwrap(), 0, "the other runner lives");
     drop(other);
-    assert_eq!(store.recover().await.unwrap(), 1);
+    assert_eq!(store.recover(Vec::new()).await.unwrap(), 1);
     let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
     assert!(unit.recipients[0].possible_duplicate);
     assert_eq!(unit.recipients[0].attempts, 2);
@@ -233,18 +233,18 @@ async fn large_bodies_live_in_files_as_long_as_their_rows() {
 #[tokio::test]
 async fn orphans_go_when_no_enqueue_can_own_them() {
     let (folder, store) = store();
-    let runner = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+    let runner = SqliteStore::open(folder.path(), Process::LongRunning).unwrap();
     let files = || std::fs::read_dir(folder.path().join(BODIES)).unwrap().count();
     let mut spool = store.spool().unwrap();
     spool.write_all(&[b'x'; 100_000]).unwrap();
-    runner.recover().await.unwrap();
+    runner.recover(Vec::new()).await.unwrap();
     assert_eq!(files(), 1, "its enqueue may still come");
     let kept = NewMessage::new("a@a", vec![NewRecipient::new("x@one")], spool.finish().unwrap());
     store.enqueue(vec![kept]).await.unwrap();
     std::fs::write(folder.path().join(BODIES).join("42-0"), b"left behind by a crash").unwrap();
     assert_eq!(files(), 2);
     drop(store);
-    runner.recover().await.unwrap();
+    runner.recover(Vec::new()).await.unwrap();
     assert_eq!(files(), 1, "the queued one stays although its owner has ended");
     assert_eq!(runner.claim(claim("one", 1)).await.unwrap().len(), 1);
 }
@@ -303,7 +303,7 @@ async fn a_clock_that_was_set_back_keeps_nothing_waiting() {
     let later = |due| Outcome::Deferred { attempt: Attempt::default(), due, possible_duplicate: false, warned: false };
     store.settle(vec![all(&unit, &later(future))]).await.unwrap();
     // A runner saw the wrong time, then the clock was set right.
-    let step = |at| store.submit(false, move |db| write::after_clock_step(db, at), |_| ());
+    let step = |at| store.writer.commit(move |db| write::after_clock_step(db, at), |moved, _| Ok(moved));
     assert_eq!(step(future).await.unwrap(), 0);
     let mut due_now = claim("one", 1);
     due_now.due_until = now();
@@ -322,13 +322,14 @@ async fn what_follows_a_power_cut_says_that_it_may_be_a_duplicate() {
         let unit = store.claim(claim("one", 1)).await.unwrap().remove(0);
         store.settle(vec![all(&unit, &Outcome::Yielded)]).await.unwrap();
         if rested {
-            store.rest().await.unwrap();
+            store.sync().await.unwrap();
         }
         // The next boot of the kernel has another name.
-        store.submit(false, |db| db.execute("UPDATE run SET boot = 'before'", []), |_| ()).await.unwrap();
+        let set = |db: &Connection| db.execute("UPDATE run SET boot = 'before'", []);
+        store.writer.commit(set, |_, _| Ok(())).await.unwrap();
         drop(store);
-        let store = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
-        store.recover().await.unwrap();
+        let store = SqliteStore::open(folder.path(), Process::LongRunning).unwrap();
+        store.recover(Vec::new()).await.unwrap();
         let again = store.claim(claim("one", 1)).await.unwrap().remove(0);
         assert_eq!(again.recipients[0].possible_duplicate, !rested);
     }
@@ -390,7 +391,7 @@ async fn many_enqueue_and_claim_at_once_and_each_message_is_leased_once() {
         .collect();
     let runners: Vec<_> = (0..4)
         .map(|_| {
-            let runner = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+            let runner = SqliteStore::open(folder.path(), Process::LongRunning).unwrap();
             tokio::spawn(async move {
                 let mut mine = Vec::new();
                 for _ in 0..40 {
@@ -420,11 +421,11 @@ async fn many_enqueue_and_claim_at_once_and_each_message_is_leased_once() {
 #[tokio::test]
 async fn an_enqueue_wakes_those_who_watch() {
     let (folder, store) = store();
-    let watcher = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
-    watcher.changed(Duration::ZERO).await.unwrap();
+    let watcher = SqliteStore::open(folder.path(), Process::LongRunning).unwrap();
+    watcher.wait_for_work(Duration::ZERO).await.unwrap();
     store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
     let begun = std::time::Instant::now();
-    watcher.changed(Duration::from_secs(30)).await.unwrap();
+    watcher.wait_for_work(Duration::from_secs(30)).await.unwrap();
     assert!(begun.elapsed() < Duration::from_secs(29), "woken, not timed out");
 }
 
@@ -432,11 +433,11 @@ async fn an_enqueue_wakes_those_who_watch() {
 fn another_layout_is_refused_and_a_missing_queue_is_none() {
     let (folder, store) = store();
     drop(store);
-    assert!(SqliteStore::open_existing(&folder.path().join("none"), Use::Brief).unwrap().is_none());
+    assert!(SqliteStore::open_existing(&folder.path().join("none"), Process::OneShot).unwrap().is_none());
     let connection = Connection::open(folder.path().join(schema::DATABASE)).unwrap();
     for version in [1, 99] {
         connection.pragma_update(None, "user_version", version).unwrap();
-        let refused = SqliteStore::open(folder.path(), Use::Brief).unwrap_err();
+        let refused = SqliteStore::open(folder.path(), Process::OneShot).unwrap_err();
         assert_eq!(refused.kind, Kind::Config);
         assert!(refused.detail.contains(&format!("layout {version}, this applayer has 2")), "{}", refused.detail);
     }
@@ -445,7 +446,7 @@ fn another_layout_is_refused_and_a_missing_queue_is_none() {
 #[tokio::test]
 async fn who_comes_and_goes_leaves_the_log_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let store = SqliteStore::open(folder.path(), Use::Lasting).unwrap();
+    let store = SqliteStore::open(folder.path(), Process::LongRunning).unwrap();
     store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
     drop(store);
     let database = || std::fs::read(folder.path().join(schema::DATABASE)).unwrap();
@@ -453,7 +454,7 @@ async fn who_comes_and_goes_leaves_the_log_as_it_is() {
     let (before, length) = (database(), log());
     assert!(length > 0);
     for _ in 0..5 {
-        let store = SqliteStore::open(folder.path(), Use::Brief).unwrap();
+        let store = SqliteStore::open(folder.path(), Process::OneShot).unwrap();
         assert_eq!(store.count(Filter::default()).await.unwrap().queued, 1);
     }
     assert!(database() == before && log() == length, "nobody copied the log into the database on leaving");

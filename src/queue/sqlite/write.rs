@@ -1,5 +1,6 @@
 //! What the writer does: each function is a part of one transaction.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
@@ -433,27 +434,43 @@ pub(super) fn after_clock_step(db: &Connection, at: Time) -> rusqlite::Result<u6
     Ok(moved as u64)
 }
 
-/// Queues again what dead owners held.
-pub(super) fn recover(db: &Connection, place: &Path) -> rusqlite::Result<u64> {
+/// Queues again what dead owners held, and what is leased to `own` but not in `held`: a lease whose claim or settlement failed.
+pub(super) fn recover(db: &Connection, place: &Path, own: Option<u64>, held: &[Lease]) -> rusqlite::Result<u64> {
     after_power_cut(db, place)?;
     after_clock_step(db, now())?;
+    let held: HashSet<&Lease> = held.iter().collect();
+    let mut select = db.prepare_cached(
+        "SELECT message, n, generation FROM recipient INDEXED BY recipient_owner WHERE state = 1 AND owner = ?",
+    )?;
+    let mut queue = db.prepare_cached(
+        "UPDATE recipient SET state = 0, owner = 0, flags = flags | ?1,
+           due = CASE WHEN attempts <= ?2 THEN ?3 ELSE ?3 + (attempts - ?2) * ?4 END
+         WHERE message = ?5 AND n = ?6",
+    )?;
     let owners = db
         .prepare_cached("SELECT DISTINCT owner FROM recipient INDEXED BY recipient_owner WHERE state = 1")?
         .query_map([], |row| row.get::<_, i64>(0))?
         .collect::<rusqlite::Result<Vec<i64>>>()?;
     let mut recovered = 0;
     for owner in owners {
-        if owner::is_dead(place, owner as u64) {
-            recovered += db
-                .prepare_cached(
-                    "UPDATE recipient SET state = 0, owner = 0, flags = flags | ?1,
-                       due = CASE WHEN attempts <= ?2 THEN ?3 ELSE ?3 + (attempts - ?2) * ?4 END
-                     WHERE state = 1 AND owner = ?5",
-                )?
-                .execute([POSSIBLE_DUPLICATE, FREE_DEATHS, now().0, DEATH_WAIT, owner])?;
+        let is_own = own == Some(owner as u64);
+        if !is_own && !owner::is_dead(place, owner as u64) {
+            continue;
+        }
+        let leases = select.query_map([owner], |row| {
+            let generation = row.get::<_, i64>(2)? as u64;
+            Ok(Lease { message: QueueId(row.get(0)?), n: row.get(1)?, owner: owner as u64, generation })
+        })?;
+        for lease in leases.collect::<rusqlite::Result<Vec<Lease>>>()? {
+            if is_own && held.contains(&lease) {
+                continue;
+            }
+            let (message, n) = (lease.message.0, lease.n);
+            queue.execute(params![POSSIBLE_DUPLICATE, FREE_DEATHS, now().0, DEATH_WAIT, message, n])?;
+            recovered += 1;
         }
     }
-    Ok(recovered as u64)
+    Ok(recovered)
 }
 
 /// An operator's change, and the names of bodies that are gone with it.

@@ -1,92 +1,119 @@
 //! The one writer of this process: a thread that takes whatever waits, does it in one transaction, and commits once for
-//! all of them. A batch in which anybody promises something is synced; the others are not. The sync is ours, not SQLite's: one
-//! fdatasync of the log, which costs less than its fsync, and none of the directory.
+//! all of it. Each job learns its own fate: a batch is synced only when one of its jobs asks for that, and a sync that fails
+//! is the fault of those who asked, not of those whose work is committed.
 
-use std::fs::File;
 use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::fault::{Fault, Kind};
-use crate::queue::sqlite::{Use, fault, schema};
+use crate::queue::sqlite::wal::{Durable, Synced, Wal};
+use crate::queue::sqlite::{Process, fault, schema};
 
 /// No more jobs than this share a commit, so that the first of them does not wait for too many others.
 const MAX_JOBS: usize = 256;
 
-/// One brief process in so many makes the log short again. Each of them reads all of the log when no other process has it open,
-/// and none can know how much of it is in the database already: that is forgotten with the last process.
+/// One short-lived process in so many makes the log short again. Each of them reads all of the log when no other process has it
+/// open, and none can know how much of it is in the database already: that is forgotten with the last process.
 const SHORTEN_EVERY: u32 = 16;
 
-/// Does a part of the transaction; what it returns is called with the fate of the commit.
-type Work = Box<dyn FnOnce(&Connection) -> rusqlite::Result<Finish> + Send>;
-/// Tells the caller how it ended.
-type Finish = Box<dyn FnOnce(Result<(), Fault>) + Send>;
+/// One part of a transaction.
+trait WriteJob: Send {
+    /// Does the part; not yet committed.
+    fn work(&mut self, db: &Connection) -> rusqlite::Result<()>;
+    /// Tells the caller: the part or the whole transaction failed, or it is committed and may be synced.
+    fn answer(self: Box<Self>, end: Result<&mut Committed<'_>, Fault>);
+}
 
-struct Job {
-    work: Work,
-    /// For the case that the work itself fails.
-    refuse: Finish,
-    synced: bool,
+/// A committed batch, not synced until somebody asks for that.
+pub(super) struct Committed<'a> {
+    connection: &'a mut Connection,
+    wal: &'a mut Wal,
+    process: Process,
+    synced: Option<Result<Synced, Fault>>,
+}
+
+impl Committed<'_> {
+    /// Syncs the batch, once for all who ask.
+    pub(super) fn sync(&mut self) -> Result<&Synced, Fault> {
+        let synced = match self.synced.take() {
+            Some(known) => known,
+            None => self.try_sync(),
+        };
+        self.synced.insert(synced).as_ref().map_err(Fault::clone)
+    }
+
+    fn try_sync(&mut self) -> Result<Synced, Fault> {
+        let synced = self.wal.sync(self.connection)?;
+        if self.process == Process::OneShot && getrandom::u32().is_ok_and(|bits| bits % SHORTEN_EVERY == 0) {
+            // What fails now is done by another process.
+            let _ = schema::shorten(self.connection);
+        }
+        Ok(synced)
+    }
+}
+
+struct Job<W, V, E, T> {
+    work: Option<W>,
+    value: Option<V>,
+    ended: E,
+    answer: oneshot::Sender<Result<T, Fault>>,
+}
+
+impl<W, V, E, T> WriteJob for Job<W, V, E, T>
+where
+    W: FnOnce(&Connection) -> rusqlite::Result<V> + Send,
+    V: Send,
+    E: FnOnce(V, &mut Committed<'_>) -> Result<T, Fault> + Send,
+    T: Send,
+{
+    fn work(&mut self, db: &Connection) -> rusqlite::Result<()> {
+        if let Some(work) = self.work.take() {
+            self.value = Some(work(db)?);
+        }
+        Ok(())
+    }
+
+    fn answer(self: Box<Self>, end: Result<&mut Committed<'_>, Fault>) {
+        let result = match (end, self.value) {
+            (Ok(committed), Some(value)) => (self.ended)(value, committed),
+            (Err(fault), _) => Err(fault),
+            (Ok(_), None) => Err(Fault::new(Kind::Internal, "a job was committed that was not done")),
+        };
+        // The caller may have gone away: the work is done all the same.
+        let _ = self.answer.send(result);
+    }
 }
 
 /// The writer thread, for as long as this lives.
 #[derive(Debug)]
 pub(super) struct Writer {
-    jobs: Sender<Job>,
+    jobs: Sender<Box<dyn WriteJob>>,
 }
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection, log: Log, usage: Use) -> io::Result<Writer> {
-        if usage == Use::Lasting {
+    pub(super) fn start(connection: Connection, wal: Wal, process: Process) -> io::Result<Writer> {
+        if process == Process::LongRunning {
             keep_idle_memory();
         }
         let (jobs, waiting) = channel();
-        let body = move || run(connection, log, usage, &waiting);
+        let body = move || run(connection, wal, process, &waiting);
         std::thread::Builder::new().name("queue-writer".to_owned()).spawn(body)?;
         Ok(Writer { jobs })
     }
 
-    /// Has `work` done in the next transaction. `after` runs on the writer thread once the commit is done (and synced,
-    /// if that was asked for), before the answer.
-    pub(super) fn submit<T: Send + 'static>(
+    /// Has `work` done in the next transaction. `ended` runs on the writer thread once the transaction is committed, before the
+    /// answer.
+    pub(super) fn commit<V: Send + 'static, T: Send + 'static>(
         &self,
-        synced: bool,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
-        after: impl FnOnce(&T) + Send + 'static,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<V> + Send + 'static,
+        ended: impl FnOnce(V, &mut Committed<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> impl Future<Output = Result<T, Fault>> + Send + 'static {
         let (answer, answered) = oneshot::channel();
-        // The answer is sent by whichever of the two closures is called.
-        let answer = std::sync::Arc::new(std::sync::Mutex::new(Some(answer)));
-        let refused = std::sync::Arc::clone(&answer);
-        let reply = |to: &std::sync::Mutex<Option<oneshot::Sender<Result<T, Fault>>>>, result| {
-            if let Some(sender) = to.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take() {
-                // The caller may have gone away: the work is done all the same.
-                let _ = sender.send(result);
-            }
-        };
-        let job = Job {
-            work: Box::new(move |connection| {
-                let value = work(connection)?;
-                Ok(Box::new(move |committed: Result<(), Fault>| {
-                    let result = committed.map(|()| {
-                        after(&value);
-                        value
-                    });
-                    reply(&answer, result);
-                }) as Finish)
-            }),
-            refuse: Box::new(move |result: Result<(), Fault>| {
-                if let Err(fault) = result {
-                    reply(&refused, Err(fault));
-                }
-            }),
-            synced,
-        };
-        let gone = self.jobs.send(job).is_err();
+        let gone = self.jobs.send(Box::new(Job { work: Some(work), value: None, ended, answer })).is_err();
         async move {
             let ended = || Fault::new(Kind::Internal, "the queue's writer has ended");
             if gone {
@@ -94,6 +121,14 @@ impl Writer {
             }
             answered.await.unwrap_or_else(|_| Err(ended()))
         }
+    }
+
+    /// The same, and the transaction is on the disk when this answers.
+    pub(super) fn commit_durably<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> impl Future<Output = Result<Durable<T>, Fault>> + Send + 'static {
+        self.commit(work, |value, committed| Ok(Durable::new(value, committed.sync()?)))
     }
 }
 
@@ -104,55 +139,7 @@ fn keep_idle_memory() {
     drop(std::hint::black_box(Vec::<u8>::with_capacity(1 << 20)));
 }
 
-/// SQLite's log as far as syncs are concerned. Its locks are on other files: opening and closing this one drops none of them.
-#[derive(Debug)]
-pub(super) struct Log {
-    folder: PathBuf,
-    file: Option<File>,
-    /// The name of the log is on the disk.
-    named: bool,
-    /// A sync failed: the kernel may have forgotten what was not written, and a later sync would say nothing about it.
-    broken: bool,
-}
-
-impl Log {
-    /// To be made before the database is opened, which may create the log.
-    pub(super) fn new(folder: &Path) -> io::Result<Log> {
-        let named = folder.join(schema::LOG).try_exists()?;
-        Ok(Log { folder: folder.to_owned(), file: None, named, broken: false })
-    }
-
-    /// Everything that was committed is on the disk when this returns.
-    fn sync(&mut self, connection: &Connection) -> Result<(), Fault> {
-        if self.broken {
-            // The database gets all of it, from memory, and is synced; the log starts afresh.
-            let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
-            match busy.map_err(|error| fault(&error))? {
-                0 => self.broken = false,
-                _ => return Err(Fault::new(Kind::Io, "queue: an earlier sync of the log failed")),
-            }
-        }
-        self.try_sync().map_err(|error| {
-            self.broken = true;
-            Fault::local(self.folder.join(schema::LOG).display(), &error)
-        })
-    }
-
-    fn try_sync(&mut self) -> io::Result<()> {
-        let file = match self.file.take() {
-            Some(file) => file,
-            None => File::open(self.folder.join(schema::LOG))?,
-        };
-        self.file.insert(file).sync_data()?;
-        if !self.named {
-            File::open(&self.folder)?.sync_all()?;
-            self.named = true;
-        }
-        Ok(())
-    }
-}
-
-fn run(mut connection: Connection, mut log: Log, usage: Use, waiting: &Receiver<Job>) {
+fn run(mut connection: Connection, mut wal: Wal, process: Process, waiting: &Receiver<Box<dyn WriteJob>>) {
     while let Ok(first) = waiting.recv() {
         let mut jobs = vec![first];
         while jobs.len() < MAX_JOBS {
@@ -161,49 +148,48 @@ fn run(mut connection: Connection, mut log: Log, usage: Use, waiting: &Receiver<
                 Err(_) => break,
             }
         }
-        let synced = jobs.iter().any(|job| job.synced);
-        let mut finishes = Vec::with_capacity(jobs.len());
-        let mut result = transaction(&mut connection, jobs, &mut finishes);
-        if result.is_ok() && synced {
-            result = log.sync(&connection);
-            if result.is_ok() && usage == Use::Brief && getrandom::u32().is_ok_and(|bits| bits % SHORTEN_EVERY == 0) {
-                // What fails now is done by another process.
-                let _ = schema::shorten(&mut connection);
+        let mut done = Vec::with_capacity(jobs.len());
+        match transaction(&mut connection, jobs, &mut done) {
+            Ok(()) => {
+                let mut committed = Committed { connection: &mut connection, wal: &mut wal, process, synced: None };
+                done.into_iter().for_each(|job| job.answer(Ok(&mut committed)));
             }
-        }
-        for finish in finishes {
-            finish(result.clone());
+            Err(fault) => done.into_iter().for_each(|job| job.answer(Err(fault.clone()))),
         }
     }
 }
 
-/// One transaction for all jobs. A job that fails is undone alone and told so at once; the others share the result.
-fn transaction(connection: &mut Connection, jobs: Vec<Job>, finishes: &mut Vec<Finish>) -> Result<(), Fault> {
+/// One transaction for all jobs. A job that fails is undone alone and told so at once; the others, in `done`, share the result.
+fn transaction(
+    connection: &mut Connection,
+    jobs: Vec<Box<dyn WriteJob>>,
+    done: &mut Vec<Box<dyn WriteJob>>,
+) -> Result<(), Fault> {
     if let Err(error) = execute(connection, "BEGIN IMMEDIATE") {
-        finishes.extend(jobs.into_iter().map(|job| job.refuse));
+        *done = jobs;
         return Err(fault(&error));
     }
     let alone = jobs.len() == 1;
     let mut failed: Option<Fault> = None;
-    for job in jobs {
+    for mut job in jobs {
         if let Some(fault) = &failed {
-            (job.refuse)(Err(fault.clone()));
+            job.answer(Err(fault.clone()));
             continue;
         }
         let result = match alone {
-            true => (job.work)(connection),
-            false => execute(connection, "SAVEPOINT job").and_then(|()| (job.work)(connection)),
+            true => job.work(connection),
+            false => execute(connection, "SAVEPOINT job").and_then(|()| job.work(connection)),
         };
         match result {
-            Ok(finish) => {
-                finishes.push(finish);
+            Ok(()) => {
+                done.push(job);
                 if !alone && let Err(error) = execute(connection, "RELEASE job") {
                     failed = Some(fault(&error));
                 }
             }
             Err(error) => {
                 let told = fault(&error);
-                (job.refuse)(Err(told.clone()));
+                job.answer(Err(told.clone()));
                 // A full disk or an I/O error may have ended the whole transaction.
                 if alone || connection.is_autocommit() {
                     failed = Some(told);

@@ -6,7 +6,7 @@ use super::report::{RecipientRecord, Summary};
 use super::{Args, Job};
 use crate::cli::output::Output;
 use crate::fault::Fault;
-use crate::queue::sqlite::{SqliteStore, Use};
+use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
 use crate::queue::{place, submit};
 use crate::smtp::data::Content;
@@ -20,7 +20,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn open(args: &Args) -> Result<Queue, Fault> {
         let place = place::find(args.way.queue_args.queue_dir.as_deref())?;
-        let store = SqliteStore::open(&place, Use::Brief)?;
+        let store = SqliteStore::open(&place, Process::OneShot)?;
         Ok(Queue { store, place })
     }
 

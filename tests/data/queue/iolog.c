@@ -1,5 +1,6 @@
 /* Records what a process does to the files below $IOLOG_DIR, in order, into $IOLOG_FILE; with $IOLOG_FAIL=COUNT:ERRNO every
- * write and sync after the first COUNT of them fails; with $IOLOG_KILL=COUNT the process kills itself after so many
+ * write and sync after the first COUNT of them fails; with $IOLOG_FAIL_SYNC=NUMBER the NUMBERth sync of a file fails, and no
+ * other; with $IOLOG_KILL=COUNT the process kills itself after so many
  * operations. Loaded by LD_PRELOAD in tests/tools/crash_store.rs and in tests/tools/powercut.rs, which replays the record up
  * to each point, as after a power cut. A record: one letter, path, offset and data with their lengths.
  *   C create   W write   T truncate   S sync   D sync of a directory   U unlink   R rename, the new path as data */
@@ -26,6 +27,7 @@ static long fail_after = -1;
 static int fail_with;
 static long done;
 static long kill_at = -1;
+static long sync_to_fail;
 
 #define REAL(type, name, ...) static type (*real)(__VA_ARGS__); if (!real) *(void **)&real = dlsym(RTLD_NEXT, name)
 
@@ -37,10 +39,12 @@ static ssize_t raw_write(int fd, const void *data, size_t length) {
 __attribute__((constructor)) static void begin(void) {
     REAL(int, "open64", const char *, int, ...);
     const char *file = getenv("IOLOG_FILE"), *fail = getenv("IOLOG_FAIL"), *end = getenv("IOLOG_KILL");
+    const char *sync = getenv("IOLOG_FAIL_SYNC");
     dir = getenv("IOLOG_DIR");
     if (file) out = real(file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fail) sscanf(fail, "%ld:%d", &fail_after, &fail_with);
     if (end) kill_at = atol(end);
+    if (sync) sync_to_fail = atol(sync);
 }
 
 /* Before each operation. */
@@ -139,9 +143,11 @@ static int syncing(int fd, const char *function) {
     pthread_mutex_lock(&lock);
     die_if_due();
     int result = -1;
-    if (!fails(name)) {
+    int folder = fstat(fd, &state) == 0 && S_ISDIR(state.st_mode);
+    if (!folder && sync_to_fail > 0 && --sync_to_fail == 0) {
+        errno = EIO;
+    } else if (!fails(name)) {
         result = 0; /* the replay decides what would be on the disk */
-        int folder = fstat(fd, &state) == 0 && S_ISDIR(state.st_mode);
         record(folder ? 'D' : 'S', name, 0, NULL, 0);
     }
     pthread_mutex_unlock(&lock);

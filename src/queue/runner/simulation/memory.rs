@@ -236,11 +236,11 @@ impl QueueStore for MemoryStore {
         done(held)
     }
 
-    fn rest(&self) -> Answer<'_, ()> {
+    fn sync(&self) -> Answer<'_, ()> {
         done(())
     }
 
-    fn recover(&self) -> Answer<'_, u64> {
+    fn recover(&self, _held: Vec<Lease>) -> Answer<'_, u64> {
         done(0)
     }
 
@@ -268,7 +268,7 @@ impl QueueStore for MemoryStore {
         not_here()
     }
 
-    fn changed(&self, at_most: Duration) -> Answer<'_, ()> {
+    fn wait_for_work(&self, at_most: Duration) -> Answer<'_, ()> {
         let woken = self.woken.notified();
         Box::pin(async move {
             let _ = tokio::time::timeout(at_most, woken).await;

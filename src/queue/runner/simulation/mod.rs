@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::conclude::{Fate, Rules, Tried};
-use super::{Options, Summary, run};
+use super::conclude::{Fate, Rules};
+use super::{Options, RunEvent, Summary, run};
 use crate::fault::Enhanced;
 use crate::net::listen::Shutdown;
 use crate::queue::entry::{NewMessage, NewRecipient, State, Time};
@@ -109,7 +109,8 @@ impl Simulation {
 
     async fn run(&self, watch: bool, shutdown: &Shutdown) -> Summary {
         let (courses, world) = (Arc::clone(&self.courses), Arc::clone(&self.world));
-        let watcher = move |tried: &Tried| {
+        let watcher = move |event: RunEvent<'_>| {
+            let RunEvent::Attempt(tried) = event else { panic!("a store in memory does not fail: {event:?}") };
             let mut courses = courses.lock().unwrap();
             // Reports have no course of their own.
             let Some(course) = courses.get_mut(&tried.address) else { return };
