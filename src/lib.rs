@@ -11,7 +11,7 @@
 //!  mail        messages and mailboxes: compose, read, Maildir, mbox
 //!  ftp smtp dns   pure core + client + server; each protocol knows no other
 //!  net         dial, TLS, listen, deadlines, proxies; knows no protocol
-//!  fault line retry   pure: the one error vocabulary, bounded lines, back-off
+//!  ground      pure: the one error vocabulary (fault), bounded lines, back-off, hexadecimal digits, FNV-1a
 //! ```
 //!
 //! Inside a protocol the pure files (commands, replies, listings, sessions, zones …) name no sockets, files, clock or
@@ -20,7 +20,9 @@
 pub mod cli;
 pub mod dns;
 pub mod fault;
+pub mod fnv;
 pub mod ftp;
+pub mod hex;
 pub mod line;
 pub mod mail;
 pub mod net;

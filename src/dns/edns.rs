@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::record::text;
 use super::wire::{Cursor, Malformed};
 
 /// The UDP payload size we announce: below every common path's limit (DNS flag day 2020).
@@ -146,7 +145,7 @@ impl EdnsOption {
             Self::EXPIRE if self.data.len() == 4 => {
                 let _ = write!(out, "{}", cursor.u32()?);
             }
-            Self::COOKIE => text_hex(&self.data, &mut out),
+            Self::COOKIE => crate::hex::push_lower(&self.data, &mut out),
             Self::KEEPALIVE if self.data.len() == 2 => {
                 let tenths = cursor.u16()?;
                 let _ = write!(out, "{}.{} secs", tenths / 10, tenths % 10);
@@ -272,14 +271,6 @@ pub fn printable(bytes: &[u8]) -> String {
 fn spaced_hex(bytes: &[u8]) -> String {
     let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     pairs.join(" ")
-}
-
-fn text_hex(bytes: &[u8], out: &mut String) {
-    let at = out.len();
-    text::hex(bytes, 0, out);
-    if let Some(tail) = out.get_mut(at..) {
-        tail.make_ascii_lowercase();
-    }
 }
 
 #[cfg(test)]

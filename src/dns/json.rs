@@ -8,6 +8,7 @@ use super::edns::{Edns, EdnsOption, printable};
 use super::message::{Flags, Message};
 use super::record::{self, Record};
 use super::wire::Cursor;
+use crate::hex;
 
 /// One answer, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -97,7 +98,7 @@ pub fn edns(edns: &Edns) -> Value {
 }
 
 fn option(option: &EdnsOption) -> Value {
-    json!({ "code": option.code, "name": option.name(), "data_hex": hex(&option.data), "value": option.value() })
+    json!({ "code": option.code, "name": option.name(), "data_hex": hex::lower(&option.data), "value": option.value() })
 }
 
 fn extended_errors(message: &Message) -> Vec<Value> {
@@ -117,12 +118,6 @@ fn extended_errors(message: &Message) -> Vec<Value> {
         Some(Value::Object(map))
     });
     errors.collect()
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let mut out = String::new();
-    record::text::hex(bytes, 0, &mut out);
-    out.to_ascii_lowercase()
 }
 
 /// The message as RFC 8427 represents it (sections 2.1 to 2.4).
@@ -147,7 +142,7 @@ pub fn rfc8427(message: &Message) -> Value {
         let ttl =
             u32::from(edns.extended_rcode) << 24 | u32::from(edns.version) << 16 | u32::from(edns.dnssec_ok) << 15;
         json!({ "NAME": ".", "TYPE": 41, "TYPEname": "OPT", "CLASS": edns.udp_size,
-                "TTL": ttl | u32::from(edns.other_flags), "RDLENGTH": rdata.len(), "RDATAHEX": hex(rdata) })
+                "TTL": ttl | u32::from(edns.other_flags), "RDLENGTH": rdata.len(), "RDATAHEX": hex::lower(rdata) })
     });
     put("QDCOUNT", message.question.len().into());
     put("ANCOUNT", message.answer.len().into());
@@ -184,7 +179,7 @@ fn record_rfc8427(record: &Record) -> Value {
     put("CLASSname".to_owned(), record.class.to_string().into());
     put("TTL".to_owned(), record.ttl.into());
     put("RDLENGTH".to_owned(), record.rdata.len().into());
-    put("RDATAHEX".to_owned(), hex(&record.rdata).into());
+    put("RDATAHEX".to_owned(), hex::lower(&record.rdata).into());
     put(format!("rdata{}", record.rtype), record.rdata_text().into());
     Value::Object(map)
 }

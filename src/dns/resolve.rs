@@ -17,7 +17,8 @@ use super::query::Query;
 use super::record::{Record, Rtype};
 use super::wire::Cursor;
 use crate::fault::{Fault, Kind};
-use crate::net::dial::{Lookup, Resolve};
+use crate::net::BoxFuture;
+use crate::net::dial::Resolve;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 
 /// CNAME records followed from a name to its data.
@@ -137,7 +138,7 @@ impl Resolver {
 }
 
 impl Resolve for Resolver {
-    fn resolve<'a>(&'a self, host: &'a str) -> Lookup<'a> {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>> {
         Box::pin(async move {
             let addresses = self.addresses(host).await?;
             if addresses.is_empty() {

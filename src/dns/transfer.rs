@@ -3,7 +3,7 @@
 
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use super::client::connection::trust;
 use super::client::{Endpoint, connect, network_fault};
@@ -15,6 +15,7 @@ use super::record::{Class, Record, Rtype};
 use super::tsig::{Key, Session};
 use super::wire::Cursor;
 use crate::fault::{Fault, Kind};
+use crate::net::clock::since_1970;
 use crate::net::tls::BlockingTls;
 
 /// Records of one transfer: a zone is not larger, a server that goes on sends no zone.
@@ -196,7 +197,7 @@ impl Transfer {
             });
             read.map_err(|error| cut_short(network(&error), summary.records))?;
             if let Some(session) = &mut session {
-                session.verify(&buffer, unix_time())?;
+                session.verify(&buffer, since_1970().as_secs())?;
             }
             summary.messages += 1;
             summary.size_bytes += buffer.len() as u64;
@@ -248,7 +249,7 @@ impl Transfer {
     fn signed(&self, wire: Vec<u8>) -> (Vec<u8>, Option<Session>) {
         match &self.key {
             Some(key) => {
-                let (wire, session) = key.sign(&wire, unix_time());
+                let (wire, session) = key.sign(&wire, since_1970().as_secs());
                 (wire, Some(session))
             }
             None => (wire, None),
@@ -379,11 +380,6 @@ fn cut_short(fault: Fault, records: u64) -> Fault {
         return Fault { detail, ..fault };
     }
     fault
-}
-
-/// Seconds since 1970.
-pub(super) fn unix_time() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs())
 }
 
 #[cfg(test)]

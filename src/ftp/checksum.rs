@@ -1,13 +1,12 @@
 //! Checksums that servers compute: HASH (draft-bryan-ftpext-hash-02), and XSHA256, XMD5, XCRC and the like, which no
 //! document describes. What to ask, and what the answers say.
 
-use std::fmt::Write as _;
-
 use md5::{Digest as _, Md5};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA512};
 
 use crate::ftp::command::Command;
 use crate::ftp::reply::Reply;
+use crate::hex;
 
 /// A checksum algorithm, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -110,17 +109,10 @@ impl Digest {
 
     /// The checksum in lower-case hexadecimal.
     pub fn finish(self) -> String {
-        let hex = |bytes: &[u8]| {
-            bytes.iter().fold(String::new(), |mut text, byte| {
-                // Writing to a string cannot fail.
-                let _ = write!(text, "{byte:02x}");
-                text
-            })
-        };
         match self.state {
             State::Crc32(state) => format!("{:08x}", state.finalize()),
-            State::Md5(state) => hex(&state.finalize()),
-            State::Sha(state) => hex(state.finish().as_ref()),
+            State::Md5(state) => hex::lower(&state.finalize()),
+            State::Sha(state) => hex::lower(state.finish().as_ref()),
         }
     }
 }

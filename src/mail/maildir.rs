@@ -8,7 +8,6 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags};
 
@@ -339,7 +338,7 @@ impl UnixLines {
 /// `seconds.M<µs>P<pid>Q<count>R<random>.<host>`: unique on this host without asking the file system.
 fn unique_name() -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let now = crate::net::clock::since_1970();
     let mut random = [0u8; 8];
     // Without randomness the other parts are still unique on one host, and O_EXCL finds the rest.
     let _ = getrandom::fill(&mut random);

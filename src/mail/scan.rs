@@ -246,7 +246,7 @@ fn q_bytes(payload: &[u8]) -> Vec<u8> {
         rest = tail;
         match byte {
             b'_' => out.push(b' '),
-            b'=' => match super::transfer::hex_pair(tail) {
+            b'=' => match crate::hex::byte(tail) {
                 Some(byte) => {
                     out.push(byte);
                     rest = tail.get(2..).unwrap_or_default();

@@ -190,7 +190,7 @@ pub fn decode_quoted_printable(text: &[u8]) -> Vec<u8> {
         while let Some(at) = memchr::memchr(b'=', rest) {
             out.extend_from_slice(rest.get(..at).unwrap_or_default());
             rest = rest.get(at + 1..).unwrap_or_default();
-            match hex_pair(rest) {
+            match crate::hex::byte(rest) {
                 Some(byte) => {
                     out.push(byte);
                     rest = rest.get(2..).unwrap_or_default();
@@ -204,15 +204,6 @@ pub fn decode_quoted_printable(text: &[u8]) -> Vec<u8> {
         }
     }
     out
-}
-
-/// The byte that two hexadecimal digits at the start stand for.
-pub fn hex_pair(text: &[u8]) -> Option<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    match text {
-        [high, low, ..] => u8::try_from(digit(*high)? * 16 + digit(*low)?).ok(),
-        _ => None,
-    }
 }
 
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {

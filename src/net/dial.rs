@@ -1,9 +1,7 @@
 //! Outgoing connections: name to addresses, happy eyeballs (RFC 8305), proxies, TCP_NODELAY.
 
 use std::fmt;
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +9,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::fault::{Fault, Kind};
+use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
 use crate::net::proxy::Proxy;
 use crate::net::stream::Stream;
@@ -45,14 +44,11 @@ impl Family {
     }
 }
 
-/// The answer of a look-up, on its way.
-pub type Lookup<'a> = Pin<Box<dyn Future<Output = Result<Vec<IpAddr>, Fault>> + Send + 'a>>;
-
 /// Turns a host name into addresses. The system's resolver is one, the DNS library's another.
 pub trait Resolve: Send + Sync + fmt::Debug {
     /// The addresses of `host` in the order of preference. An unknown name is [`Kind::NoHost`], trouble on the way is
     /// [`Kind::LookupFailed`].
-    fn resolve<'a>(&'a self, host: &'a str) -> Lookup<'a>;
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>>;
 }
 
 /// The system's own resolver, getaddrinfo(3).
@@ -60,7 +56,7 @@ pub trait Resolve: Send + Sync + fmt::Debug {
 pub struct SystemResolver;
 
 impl Resolve for SystemResolver {
-    fn resolve<'a>(&'a self, host: &'a str) -> Lookup<'a> {
+    fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>> {
         Box::pin(async move {
             match tokio::net::lookup_host((host, 0)).await {
                 Ok(found) => Ok(found.map(|address| address.ip()).collect()),
@@ -239,7 +235,7 @@ mod tests {
     struct Fixed(Vec<IpAddr>);
 
     impl Resolve for Fixed {
-        fn resolve<'a>(&'a self, _: &'a str) -> Lookup<'a> {
+        fn resolve<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>> {
             Box::pin(async { Ok(self.0.clone()) })
         }
     }

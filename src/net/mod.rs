@@ -1,5 +1,7 @@
 //! Sockets, TLS, deadlines, proxies and listeners; knows no protocol.
 
+pub mod cidr;
+pub mod clock;
 pub mod datagram;
 pub mod deadline;
 pub mod dial;
@@ -16,3 +18,6 @@ pub mod tls;
 pub mod trace;
 
 mod verify;
+
+/// A future behind a pointer, for traits whose methods are asynchronous.
+pub type BoxFuture<'a, T> = std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>>;

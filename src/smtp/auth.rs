@@ -289,7 +289,7 @@ fn cram(challenge: &[u8], password: &[u8]) -> String {
     }
     let inner = Md5::new().chain_update(key.map(|byte| byte ^ 0x36)).chain_update(challenge).finalize();
     let outer = Md5::new().chain_update(key.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize();
-    outer.iter().map(|byte| format!("{byte:02x}")).collect()
+    crate::hex::lower(&outer)
 }
 
 /// What the server does next in an AUTH exchange.

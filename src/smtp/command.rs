@@ -4,6 +4,7 @@
 use std::fmt::{self, Write as _};
 
 use crate::fault::{Enhanced, Fault, Kind};
+use crate::hex;
 use crate::smtp::address::{self, Address, MAX_ADDRESS};
 
 /// The longest command line without its CRLF. RFC 5321 asks for 512, the parameters of RFC 3461 and SMTPUTF8 add to it,
@@ -528,8 +529,8 @@ pub fn from_xtext(text: &str) -> Option<String> {
     while let Some(byte) = bytes.next() {
         plain.push(match byte {
             b'+' => {
-                let digit = |byte: Option<u8>| byte.filter(|b| !b.is_ascii_lowercase()).and_then(hex);
-                digit(bytes.next())? * 16 + digit(bytes.next())?
+                let pair = [bytes.next()?, bytes.next()?];
+                hex::byte(&pair).filter(|_| !pair.iter().any(u8::is_ascii_lowercase))?
             }
             b'=' => return None,
             _ => byte,
@@ -537,10 +538,6 @@ pub fn from_xtext(text: &str) -> Option<String> {
     }
     let plain = String::from_utf8(plain).ok()?;
     (!plain.chars().any(char::is_control)).then_some(plain)
-}
-
-fn hex(byte: u8) -> Option<u8> {
-    char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok())
 }
 
 #[cfg(test)]

@@ -15,9 +15,10 @@ use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
 use crate::dns::client::{Client, Policy, Transport};
 use crate::dns::name::Name;
-use crate::dns::server::{Log, Logged, Network, Server, Sockets};
+use crate::dns::server::{Log, Logged, Server, Sockets};
 use crate::dns::zone::{Source, Zone};
 use crate::fault::{Fault, Kind};
+use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 
@@ -68,7 +69,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         .allow_transfer
         .iter()
         .map(|text| {
-            Network::parse(text).ok_or_else(|| Fault::new(Kind::Usage, format!("--allow-transfer {text}: no network")))
+            let wrong = |why| Fault::new(Kind::Usage, format!("--allow-transfer {text}: {why}"));
+            text.parse::<Network>().map_err(wrong)
         })
         .collect::<Result<_, Fault>>()?;
     let server = Server { zones, forward: forward(&args)?, transfer_to, log: log(out) };

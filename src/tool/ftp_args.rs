@@ -243,12 +243,6 @@ pub(super) fn base64_unless_utf8(name: &[u8]) -> Option<String> {
     std::str::from_utf8(name).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(name))
 }
 
-/// Seconds since 1970.
-pub(super) fn now() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
-}
-
 /// stdout as a file of its own, for payloads.
 pub(super) fn stdout_file() -> Result<std::fs::File, Fault> {
     use std::os::fd::AsFd;

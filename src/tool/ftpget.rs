@@ -15,7 +15,8 @@ use crate::ftp::client::Way;
 use crate::ftp::mirror::{self, AfterFetch, Event, Links, Report, Root, Settings, Wanted};
 use crate::ftp::path::{FtpUrl, RemotePath};
 use crate::ftp::transfer::{Checks, Get, Got, Progress, Range, fetch_range, fetch_to};
-use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, now, stdout_file};
+use crate::net::clock::unix_seconds;
+use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
 use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 use plan::{Group, Plan};
@@ -232,7 +233,7 @@ impl Run<'_> {
             no_clobber: args.no_clobber,
             delete: args.delete.rule(),
             dry_run: args.dry_run,
-            now: now(),
+            now: unix_seconds(),
             progress,
             report,
         })

@@ -13,7 +13,8 @@ use crate::ftp::client::Way;
 use crate::ftp::mirror::{self, Links, Mode, Offered, Settings, Source, with_way_round};
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, Checks, Progress, Put, Replace, store};
-use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, now};
+use crate::net::clock::unix_seconds;
+use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs};
 use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 
@@ -248,7 +249,7 @@ impl Run<'_> {
             no_clobber: args.no_clobber,
             delete: args.delete.rule(),
             dry_run: args.dry_run,
-            now: now(),
+            now: unix_seconds(),
             progress: Arc::new(move |bytes| shown.add(bytes)),
             report: reporter(self.out, &self.summary, Direction::Put, orders),
         };

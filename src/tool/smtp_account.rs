@@ -400,7 +400,7 @@ fn fingerprint(text: &str) -> Result<[u8; 32], String> {
     let mut bytes = [0; 32];
     let whole = digits.len() == 64 && digits.iter().all(u8::is_ascii_hexdigit);
     for (slot, pair) in bytes.iter_mut().zip(digits.chunks_exact(2)) {
-        *slot = crate::mail::transfer::hex_pair(pair).unwrap_or_default();
+        *slot = crate::hex::byte(pair).unwrap_or_default();
     }
     if whole { Ok(bytes) } else { Err("not a SHA-256 fingerprint (64 hexadecimal digits)".to_owned()) }
 }

@@ -16,6 +16,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{units, users};
 use crate::fault::{Fault, Kind};
+use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
 use crate::queue::place;
 use crate::queue::sqlite::{Process, SqliteStore};
@@ -47,7 +48,7 @@ pub struct Args {
     create: bool,
     /// Relay for clients of this network, ADDRESS or ADDRESS/BITS; may be repeated
     #[arg(long, value_name = "NET")]
-    relay_from: Vec<service::Network>,
+    relay_from: Vec<Network>,
     /// Our name in the greeting (default: the first domain, else the host's name)
     #[arg(long, value_name = "NAME")]
     hostname: Option<String>,

@@ -9,6 +9,7 @@ use super::terms::{Done, Outcome, Sink};
 use super::text::{push_name, push_rdata};
 use super::walk::Walked;
 use super::write::Verdict;
+use crate::fnv::fnv1a;
 
 /// Questions with this bit in their number are probes.
 const PROBE: u64 = 1 << 63;
@@ -237,11 +238,8 @@ fn fingerprint(walked: &Walked<'_>, question: &[u8]) -> u64 {
         text.clear();
         text.extend_from_slice(&place.rtype.to_be_bytes());
         push_rdata(message, &place, &mut text);
-        // FNV-1a; summed up, so that rotation does not matter.
-        let hash = text
-            .iter()
-            .fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
-        sum = sum.wrapping_add(hash);
+        // A sum, so that the order of the records does not matter.
+        sum = sum.wrapping_add(fnv1a(text.iter().copied()));
     }
     sum
 }

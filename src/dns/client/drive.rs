@@ -15,9 +15,9 @@ use super::{Client, Each, Endpoint, MAX_AT_ONCE, local, network_fault};
 use crate::dns::exchange::{Action, Answer, Exchange, Transport};
 use crate::dns::message::MAX_MESSAGE_BYTES;
 use crate::dns::query::Query;
-use crate::dns::transfer::unix_time;
 use crate::dns::tsig::Session;
 use crate::fault::{Fault, Kind};
+use crate::net::clock::since_1970;
 use crate::net::random;
 
 /// See [`Client::ask_all`].
@@ -97,7 +97,7 @@ impl Errand {
     /// Signs a query if there is a key.
     fn sign(&mut self, client: &Client, server: usize, wire: Vec<u8>) -> Vec<u8> {
         let Some(key) = &client.key else { return wire };
-        let (wire, session) = key.sign(&wire, unix_time());
+        let (wire, session) = key.sign(&wire, since_1970().as_secs());
         if let Some(slot) = self.sessions.get_mut(server) {
             *slot = Some(session);
         }
@@ -109,7 +109,7 @@ impl Errand {
     fn received(&mut self, client: &Client, server: usize, transport: Transport, wire: &[u8]) {
         let address = client.servers.get(server).map(|server| server.address);
         if let Some(Some(session)) = self.sessions.get(server)
-            && let Err(fault) = session.clone().verify(wire, unix_time())
+            && let Err(fault) = session.clone().verify(wire, since_1970().as_secs())
         {
             client.trace.note(&fault.detail);
             self.forged = Some(fault.clone());

@@ -188,12 +188,7 @@ fn filled(what: &str, bytes: Vec<u8>) -> Result<Vec<u8>, TextError> {
 
 /// Hexadecimal digits, two a byte.
 pub fn hex(text: &[u8]) -> Result<Vec<u8>, TextError> {
-    let digit = |byte: &u8| char::from(*byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
-    let pairs = text.chunks(2).map(|pair| match pair {
-        [high, low] => Some(digit(high)? << 4 | digit(low)?),
-        _ => None,
-    });
-    pairs.collect::<Option<Vec<u8>>>().ok_or_else(|| "bad hexadecimal digits".to_owned())
+    crate::hex::parse(text).ok_or_else(|| "bad hexadecimal digits".to_owned())
 }
 
 /// Base64 (RFC 4648, section 4), padding optional.

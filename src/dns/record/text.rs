@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::table::{self, Field};
 use super::{Rtype, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
+use crate::hex::push_upper;
 
 /// How long fields are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,9 +133,7 @@ pub fn field(kind: Field, cursor: &mut Cursor<'_>, style: Style, out: &mut Strin
         Field::Hex => filled(cursor.rest()).map(|bytes| hex(bytes, style.split, out))?,
         Field::HexPrefixed => {
             out.push_str("0x");
-            for byte in filled(cursor.rest())? {
-                let _ = write!(out, "{byte:02x}");
-            }
+            crate::hex::push_lower(filled(cursor.rest())?, out);
         }
         Field::HexCounted => match cursor.string()? {
             [] => out.push('-'),
@@ -236,20 +235,16 @@ pub fn escaped(bytes: &[u8], out: &mut String) {
     }
 }
 
-const HEX_DIGITS: &[u8; 16] = b"0123456789ABCDEF";
-
 /// Upper-case hexadecimal, split into pieces.
 pub fn hex(bytes: &[u8], split: usize, out: &mut String) {
-    let mut column = 0;
-    for byte in bytes {
-        if split > 0 && column >= split {
+    if split == 0 {
+        return push_upper(bytes, out);
+    }
+    for (at, piece) in bytes.chunks(split.div_ceil(2)).enumerate() {
+        if at > 0 {
             out.push(' ');
-            column = 0;
         }
-        for nibble in [byte >> 4, byte & 15] {
-            out.push(HEX_DIGITS.get(usize::from(nibble)).map_or('0', |digit| char::from(*digit)));
-        }
-        column += 2;
+        push_upper(piece, out);
     }
 }
 

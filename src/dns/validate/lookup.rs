@@ -10,8 +10,8 @@ use crate::dns::message::{Flags, Question, Rcode};
 use crate::dns::name::Name;
 use crate::dns::query::Query;
 use crate::dns::record::{Record, Rtype};
-use crate::dns::transfer::unix_time;
 use crate::fault::{Fault, Kind};
+use crate::net::clock::since_1970;
 
 /// Looks records up and says whether they are what their owner signed. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -84,7 +84,7 @@ pub fn fetch(client: &Client, question: &Question, edns: &Edns, recursion: bool)
 
 /// The time to validate for unless another is named: seconds since 1970.
 pub fn now() -> u64 {
-    unix_time()
+    since_1970().as_secs()
 }
 
 #[cfg(test)]

@@ -1,8 +1,6 @@
 //! Directory listings over a data connection (MLSD, LIST) or over the control connection (STAT), line by line as they
 //! arrive: a million entries take no more memory than one.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use tokio::io::AsyncReadExt;
 
 use super::{Client, Learned};
@@ -12,6 +10,7 @@ use crate::ftp::listing::{Line, Lister, MAX_LINE};
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::{Reply, quoted_path};
 use crate::line::{Ends, LineError, Splitter};
+use crate::net::clock::unix_seconds;
 use crate::net::deadline::Patience;
 
 /// The most lines that one listing may have.
@@ -121,16 +120,17 @@ impl Client {
                 Some(path) => [b"-a ", path.as_slice()].concat(),
                 None => b"-a".to_vec(),
             };
-            match self.list_with(Command::List(Some(argument)), Lister::list(now()), Way::List, each).await {
+            match self.list_with(Command::List(Some(argument)), Lister::list(unix_seconds()), Way::List, each).await {
                 Err(fault) if fault.code.is_some_and(|code| code >= 450) && self.usable() => {
-                    let second = self.list_with(Command::List(path), Lister::list(now()), Way::List, each).await?;
+                    let second =
+                        self.list_with(Command::List(path), Lister::list(unix_seconds()), Way::List, each).await?;
                     Learned::set(&self.options.learned.no_list_options);
                     return Ok(second);
                 }
                 other => return other,
             }
         }
-        self.list_with(Command::List(path), Lister::list(now()), Way::List, each).await
+        self.list_with(Command::List(path), Lister::list(unix_seconds()), Way::List, each).await
     }
 
     async fn list_with(
@@ -204,13 +204,13 @@ impl Client {
         };
         // Some servers put a space before each line.
         let lines = || reply.middle().map(|line| line.strip_prefix(b" ").unwrap_or(line));
-        let mut lister = Lister::list(now());
+        let mut lister = Lister::list(unix_seconds());
         // Some say in the place of an entry that there is no such directory.
         if check && !path.is_login() && !lines().any(|line| matches!(lister.line(line), Line::Entry(_))) {
             self.enter(path).await?;
             self.leave().await?;
         }
-        let (mut lister, mut unknown) = (Lister::list(now()), 0u64);
+        let (mut lister, mut unknown) = (Lister::list(unix_seconds()), 0u64);
         for line in lines() {
             let parsed = lister.line(line);
             unknown += u64::from(parsed == Line::Unknown);
@@ -250,9 +250,4 @@ const HALF: &[u8] = b"(the listing ends in the middle of an entry)";
 fn no_data_connection(fault: &Fault) -> bool {
     let network = matches!(fault.kind, Kind::ConnectRefused | Kind::Unreachable | Kind::TimedOut);
     fault.code == Some(425) || (network && fault.detail.starts_with("data connection"))
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_secs()).unwrap_or(i64::MAX))
 }

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -14,6 +14,7 @@ use super::{Direction, Happening, LOGIN_LIMIT, Moved, Shared};
 use crate::fault::{Fault, Kind};
 use crate::ftp::session::{Action, Event, Failure, How, Op, Policy, Refusal, Rights, Session, Transfer, Via, What};
 use crate::ftp::store::{Store, Upload};
+use crate::net::clock::unix_seconds;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 
@@ -302,7 +303,7 @@ impl Control<'_> {
             Op::Rename(from, to) => Some(("RNTO", from.clone(), Some(to.clone()))),
             _ => None,
         };
-        let now = now();
+        let now = unix_seconds();
         let result = match op {
             // These may take long: they get a thread, and end when the client does.
             Op::Digest { .. } | Op::List(_) => {
@@ -427,7 +428,7 @@ impl Control<'_> {
                 (Box::pin(run), None, name)
             }
             What::List(listing) => {
-                let lines = store.list(listing, now())?;
+                let lines = store.list(listing, unix_seconds())?;
                 let run = async move { Ok((copy::list(connect.await?, lines, terms).await?, None)) };
                 (Box::pin(run), None, None)
             }
@@ -534,9 +535,4 @@ fn dead_stream() -> Result<tokio::net::TcpStream, Fault> {
     let failed = |error: std::io::Error| Fault::local("socket", &error);
     let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM.nonblocking(), None);
     tokio::net::TcpStream::from_std(socket.map_err(failed)?.into()).map_err(failed)
-}
-
-/// Seconds since 1970.
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).ok().and_then(|since| i64::try_from(since.as_secs()).ok()).unwrap_or(0)
 }

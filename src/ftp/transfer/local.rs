@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, RenameFlags, T
 use rustix::io::Errno;
 
 use crate::fault::{Fault, Kind};
+use crate::fnv::fnv1a;
 use crate::ftp::path::MAX_NAME;
 
 /// The extended attribute of a `.part` file that remembers what it is a part of.
@@ -296,9 +297,7 @@ fn part_name(name: &[u8]) -> Vec<u8> {
     if name.len() + AROUND <= MAX_NAME {
         return [b".", name, b".part"].concat();
     }
-    let hash = name
-        .iter()
-        .fold(0xcbf2_9ce4_8422_2325u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let hash = fnv1a(name.iter().copied());
     let kept = name.get(..MAX_NAME - AROUND - HASH).unwrap_or(name);
     [b".", kept, format!("-{hash:016x}").as_bytes(), b".part"].concat()
 }

@@ -24,11 +24,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rusqlite::Connection;
 
 use crate::fault::{Fault, Kind};
+use crate::net::clock::unix_micros;
 use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, Time};
 use crate::queue::place;
 use crate::queue::spool::{Body, MAX_INLINE, Spool};
@@ -159,7 +160,7 @@ impl Shared {
     /// A fresh id: microseconds and ten random bits, rising within the process. The key of the table is the final judge.
     fn next_id(&self) -> QueueId {
         let random = getrandom::u32().map_or(0, |bits| i64::from(bits & 1023));
-        let candidate = QueueId::at_micros(now_us()).0 | random;
+        let candidate = QueueId::at_micros(unix_micros()).0 | random;
         let previous = self.last_id.fetch_max(candidate, Ordering::AcqRel);
         if previous < candidate {
             return QueueId(candidate);
@@ -432,11 +433,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn now_us() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(0))
-}
-
 /// The time as the queue stores it.
 pub fn now() -> Time {
-    Time(now_us() / 1000)
+    Time(unix_micros() / 1000)
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
+use crate::fnv::fnv1a;
 use crate::queue::entry::{Attempt, NewMessage, QueueId, State, Time, domain_of};
 use crate::queue::spool::Body;
 use crate::queue::sqlite::{BODIES, Shared, now, owner, read};
@@ -121,11 +122,9 @@ fn insert(db: &Connection, shared: &Shared, message: &NewMessage, at: Time) -> r
 fn lane(sender: &str) -> i64 {
     let (local, domain) = sender.rsplit_once('@').unwrap_or((sender, ""));
     let local = local.split(['+', '=']).next().unwrap_or_default();
-    // FNV-1a; case makes no other sender.
+    // Case makes no other sender.
     let bytes = local.bytes().chain(domain.bytes()).map(|byte| byte.to_ascii_lowercase());
-    let hash =
-        bytes.fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3));
-    ((hash >> 32) % LANES) as i64
+    ((fnv1a(bytes) >> 32) % LANES) as i64
 }
 
 /// Leases what is due at one destination.

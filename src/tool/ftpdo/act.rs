@@ -12,7 +12,7 @@ use crate::ftp::client::Client;
 use crate::ftp::command::Command;
 use crate::ftp::path::{FtpUrl, RemotePath};
 use crate::ftp::reply::{Class, Reply};
-use crate::tool::ftp_args::now;
+use crate::net::clock::unix_seconds;
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 use crate::tool::ftpls::EntryRecord;
 
@@ -233,7 +233,7 @@ impl Actor<'_> {
                 return Ok(true);
             }
         }
-        let time = time.unwrap_or_else(now);
+        let time = time.unwrap_or_else(unix_seconds);
         match self.client.set_time(path, time).await? {
             true => Ok(true),
             false => Err(Fault::new(Kind::Unsupported, "the server did not set the time")),

@@ -12,7 +12,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::listing::{Line, Lister, MAX_LINE};
 use crate::line::{Ends, LineError, Splitter};
-use crate::tool::ftp_args::now as today;
+use crate::net::clock::unix_seconds;
 
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
@@ -30,7 +30,7 @@ pub(super) fn list(
     let local = |error: std::io::Error| Fault::local(&label, &error);
     let mut source: Box<dyn Read> =
         if stdin { Box::new(std::io::stdin().lock()) } else { Box::new(File::open(file).map_err(local)?) };
-    let now = now.unwrap_or_else(today);
+    let now = now.unwrap_or_else(unix_seconds);
     let mut reader = Reader {
         now,
         lister: None,

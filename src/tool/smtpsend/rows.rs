@@ -33,7 +33,7 @@ impl Row {
             }
         }
         let digest = context.finish();
-        digest.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        crate::hex::lower(digest.as_ref().get(..8).unwrap_or_default())
     }
 }
 

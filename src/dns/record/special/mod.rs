@@ -116,9 +116,7 @@ fn days(year: u32, month: u32, day: u32) -> u64 {
 pub fn write_atma(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
     match bytes.split_first() {
         Some((0, address)) if !address.is_empty() => {
-            for byte in address {
-                let _ = write!(out, "{byte:02x}");
-            }
+            crate::hex::push_lower(address, out);
             Ok(())
         }
         Some((1, digits)) if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
