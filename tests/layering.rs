@@ -34,7 +34,7 @@ const IO_FILES: &[&str] = &[
     "smtp/server*",
     "dns/client*",
     "dns/server*",
-    "dns/bulk/drive*",
+    "dns/bulk/driver*",
     "dns/resolve",
     "dns/trace/drive",
     "dns/transfer",

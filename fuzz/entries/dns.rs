@@ -6,9 +6,10 @@ use std::task::{Context, Poll, Waker};
 
 use applayer::dns::anchor::Anchors;
 use applayer::dns::answer::{self, Reply, Zones};
-use applayer::dns::bulk::walk::{self, Walked};
-use applayer::dns::bulk::write::{Form, Writer};
-use applayer::dns::bulk::{Done, Outcome, Server, text as bulk_text};
+use applayer::dns::bulk::api::{FinishedQuestion, QuestionOutcome, ServerLabel};
+use applayer::dns::bulk::text as bulk_text;
+use applayer::dns::bulk::walk::{self, ResponseView};
+use applayer::dns::bulk::write::{RecordFormat, RecordWriter};
 use applayer::dns::client::connection;
 use applayer::dns::exchange::{Exchange, Policy, Transport};
 use applayer::dns::message::Message;
@@ -83,7 +84,7 @@ fn dns_bulk_answer(data: &[u8]) {
         return; // a question with a compression pointer is never ours
     }
     assert!(walk::asks(data, &asked, true));
-    let walked = Walked::new(data, length);
+    let walked = ResponseView::new(data, length);
     if message.trailing_bytes == 0 && message.edns.is_none() && !walked.is_some_and(|walked| walked.edns) {
         assert!(walked.is_some(), "the full decoder reads it");
     }
@@ -102,18 +103,18 @@ fn dns_bulk_answer(data: &[u8]) {
 }
 
 fn write_bulk(data: &[u8], length: usize) {
-    let Some(walked) = Walked::new(data, length) else { return };
+    let Some(walked) = ResponseView::new(data, length) else { return };
     let address = "127.0.0.1:53".parse().expect("an address");
-    let servers = [Server { address, name: "x".to_owned(), transport: Transport::Udp }];
+    let servers = [ServerLabel { address, name: "x".to_owned(), transport: Transport::Udp }];
     let question = b"\x01a\x00\x00\x01\x00\x01";
-    let outcome = Outcome::Answered(&walked);
-    let done = Done { number: 0, question, resolver: 0, stream: false, tries: 1, elapsed: 0, outcome };
-    for form in [Form::Json, Form::Text] {
+    let outcome = QuestionOutcome::Answered(&walked);
+    let done = FinishedQuestion { number: 0, question, resolver: 0, stream: false, tries: 1, elapsed: 0, outcome };
+    for format in [RecordFormat::Json, RecordFormat::Text] {
         let mut line = Vec::new();
-        Writer::new(form.clone(), b'\n', false, &servers).done(&done, &mut line);
+        RecordWriter::new(format.clone(), b'\n', false, &servers).write(&done, &mut line);
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert!(line.iter().all(|byte| matches!(byte, 0x20..0x7f | b'\n' | b'\t')) || walked.ede().is_some());
-        if form == Form::Json {
+        if format == RecordFormat::Json {
             serde_json::from_slice::<serde_json::Value>(&line).expect("JSON");
         }
     }

@@ -3,9 +3,8 @@
 
 use std::collections::VecDeque;
 
-use super::terms::{Done, Failure, Outcome, Sink};
-use super::wildcard::Wildcards;
-use super::write::{Verdict, Writer, detail, kind_of};
+use super::api::{FinishedQuestion, OutcomeSink, QueryFailure, QuestionOutcome, Wildcards};
+use super::write::{RecordStatus, RecordWriter, detail, kind_of};
 use crate::fault::Kind;
 
 /// Records that wait for their turn with `--ordered`, over all loops: intake stalls when so many questions lie behind the
@@ -13,15 +12,15 @@ use crate::fault::Kind;
 pub const MAX_ORDERED: u64 = 8192;
 /// How far the newest question may be ahead of the oldest open one without order.
 pub const MAX_SPREAD: u64 = 1 << 20;
-/// Failures that are told one by one; the others are only counted (each has its record).
-pub const MAX_TOLD: usize = 10;
+/// Failures that are reported one by one; the others are only counted (each has its record).
+pub const MAX_REPORTED: usize = 10;
 
 /// So much of a line that holds no question is shown.
 const MAX_SHOWN: usize = 80;
 
 /// The counts of a run.
 #[derive(Debug, Clone, Default)]
-pub struct Counts {
+pub struct BulkCounts {
     /// Questions with data.
     pub answered: u64,
     /// Questions whose answer is no.
@@ -36,7 +35,7 @@ pub struct Counts {
     pub first_permanent: Option<Kind>,
 }
 
-impl Counts {
+impl BulkCounts {
     /// All failures.
     pub fn failures(&self) -> u64 {
         self.failed.iter().map(|(_, count)| count).sum()
@@ -58,7 +57,7 @@ impl Counts {
     }
 
     /// Adds another loop's counts.
-    pub fn add(&mut self, other: &Counts) {
+    pub fn add(&mut self, other: &BulkCounts) {
         self.answered += other.answered;
         self.negative += other.negative;
         self.wildcards += other.wildcards;
@@ -73,9 +72,9 @@ impl Counts {
     }
 }
 
-/// A failure that is to be told on stderr.
+/// A failure to be reported on stderr.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Told {
+pub struct ReportedFailure {
     /// What was asked, or the line.
     pub target: String,
     /// What went wrong.
@@ -87,20 +86,20 @@ pub struct Told {
 /// Takes the outcomes and turns them into records.
 #[derive(Debug)]
 pub struct Collector {
-    writer: Writer,
+    writer: RecordWriter,
     /// Records that are ready to leave.
     pub ready: Vec<u8>,
     /// The counts so far.
-    pub counts: Counts,
-    /// Failures to be told; the caller takes them.
-    pub told: Vec<Told>,
-    told_before: usize,
-    order: Order,
+    pub counts: BulkCounts,
+    /// Failures to be reported; the caller takes them.
+    pub reported: Vec<ReportedFailure>,
+    reported_before: usize,
+    order: RecordOrder,
 }
 
 /// How far a loop is with one block of the input since it last said so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
+pub struct BlockShare {
     /// The block's number.
     pub block: u64,
     /// With order: so many bytes of the records that are ready belong to it.
@@ -113,7 +112,7 @@ pub struct Share {
 
 /// A block that was begun.
 #[derive(Debug)]
-struct Block {
+struct OpenBlock {
     number: u64,
     /// The number of its first question, and of the one behind its last, if its end was seen.
     first: u64,
@@ -124,7 +123,7 @@ struct Block {
 
 /// Which questions are done.
 #[derive(Debug)]
-struct Order {
+struct RecordOrder {
     /// The oldest question that is not done.
     oldest: u64,
     /// One bit a question, in a ring from `oldest` on.
@@ -133,14 +132,14 @@ struct Order {
     /// With order: the record of each question behind the oldest, by number modulo their count.
     waiting: Vec<Vec<u8>>,
     /// The blocks that are not known to be done, in the order of their questions.
-    blocks: VecDeque<Block>,
+    blocks: VecDeque<OpenBlock>,
 }
 
-impl Order {
-    fn new(ordered: Option<u64>) -> Order {
+impl RecordOrder {
+    fn new(ordered: Option<u64>) -> RecordOrder {
         let spread = ordered.map_or(MAX_SPREAD, |most| most.clamp(1, MAX_ORDERED).next_multiple_of(64));
         let waiting = if ordered.is_some() { vec![Vec::new(); spread as usize] } else { Vec::new() };
-        Order { oldest: 0, done: vec![0; (spread / 64) as usize], spread, waiting, blocks: VecDeque::new() }
+        RecordOrder { oldest: 0, done: vec![0; (spread / 64) as usize], spread, waiting, blocks: VecDeque::new() }
     }
 
     fn bit(&mut self, number: u64) -> Option<(&mut u64, u64)> {
@@ -182,13 +181,13 @@ impl Order {
     }
 
     /// How far the blocks are; those that are done are forgotten.
-    fn shares(&mut self, ready: usize) -> Vec<Share> {
+    fn shares(&mut self, ready: usize) -> Vec<BlockShare> {
         let (mut shares, mut begin) = (Vec::new(), 0);
         while let Some(block) = self.blocks.front().filter(|block| block.first <= self.oldest) {
             let complete = block.end.is_some_and(|end| end <= self.oldest);
             let questions = block.end.unwrap_or(self.oldest).min(self.oldest) - block.first;
             let end = block.cut.unwrap_or(ready);
-            shares.push(Share { block: block.number, bytes: end - begin, questions, complete });
+            shares.push(BlockShare { block: block.number, bytes: end - begin, questions, complete });
             begin = end;
             if !complete {
                 break;
@@ -201,14 +200,14 @@ impl Order {
 
 impl Collector {
     /// A collector for questions numbered from 0 on; with order so many records may wait for their turn.
-    pub fn new(writer: Writer, ordered: Option<u64>) -> Collector {
+    pub fn new(writer: RecordWriter, ordered: Option<u64>) -> Collector {
         Collector {
             writer,
             ready: Vec::with_capacity(512 * 1024),
-            counts: Counts::default(),
-            told: Vec::new(),
-            told_before: 0,
-            order: Order::new(ordered),
+            counts: BulkCounts::default(),
+            reported: Vec::new(),
+            reported_before: 0,
+            order: RecordOrder::new(ordered),
         }
     }
 
@@ -224,7 +223,7 @@ impl Collector {
 
     /// The question of this number will be the first of a block of the input.
     pub fn begin_block(&mut self, block: u64, first: u64) {
-        self.order.blocks.push_back(Block { number: block, first, end: None, cut: None });
+        self.order.blocks.push_back(OpenBlock { number: block, first, end: None, cut: None });
     }
 
     /// The last block ended before the question of this number.
@@ -235,14 +234,14 @@ impl Collector {
         self.order.cut(self.ready.len());
     }
 
-    /// True if a block is done that [`Collector::shares`] did not tell of.
+    /// True if a block is done that [`Collector::shares`] did not return.
     pub fn has_news(&self) -> bool {
         let oldest = self.order.blocks.front();
         oldest.is_some_and(|block| block.end.is_some_and(|end| end <= self.order.oldest))
     }
 
     /// How the records that are ready are shared out among blocks, and how far these are. The caller takes the records.
-    pub fn shares(&mut self) -> Vec<Share> {
+    pub fn shares(&mut self) -> Vec<BlockShare> {
         self.order.shares(self.ready.len())
     }
 
@@ -251,27 +250,32 @@ impl Collector {
         // What can be shown of it: enough to find it, not a megabyte.
         let shown = String::from_utf8_lossy(text.get(..MAX_SHOWN).unwrap_or(text)).into_owned();
         self.counts.failure(Kind::BadData);
-        self.tell(|| Told { target: shown.clone(), kind: Kind::BadData, detail: format!("line {line}: {why}") });
+        self.report(|| ReportedFailure {
+            target: shown.clone(),
+            kind: Kind::BadData,
+            detail: format!("line {line}: {why}"),
+        });
         self.record(number, |writer, out| writer.bad_line(line, &shown, why, out));
     }
 
     /// A question that nobody was asked.
-    pub fn unasked(&mut self, number: u64, question: &[u8], failure: Failure) {
-        let outcome = Outcome::Failed(failure, None);
-        let done = Done { number, question, resolver: u16::MAX, stream: false, tries: 0, elapsed: 0, outcome };
-        self.done(&done);
+    pub fn unasked(&mut self, number: u64, question: &[u8], failure: QueryFailure) {
+        let outcome = QuestionOutcome::Failed(failure, None);
+        let done =
+            FinishedQuestion { number, question, resolver: u16::MAX, stream: false, tries: 0, elapsed: 0, outcome };
+        self.finished(&done);
     }
 
     /// The record of a question that is not taken yet.
-    pub fn render(&self, done: &Done<'_>) -> Vec<u8> {
+    pub fn render(&self, done: &FinishedQuestion<'_>) -> Vec<u8> {
         let mut record = Vec::new();
-        self.writer.done(done, &mut record);
+        self.writer.write(done, &mut record);
         record
     }
 
-    /// What a question's record would say.
-    pub fn verdict(&self, done: &Done<'_>) -> Verdict {
-        self.writer.done(done, &mut Vec::new())
+    /// What the record of a question would say.
+    pub fn status(&self, done: &FinishedQuestion<'_>) -> RecordStatus {
+        self.writer.write(done, &mut Vec::new())
     }
 
     /// Takes a record that [`Collector::render`] made; the caller counts it.
@@ -283,15 +287,15 @@ impl Collector {
         });
     }
 
-    fn tell(&mut self, told: impl FnOnce() -> Told) {
-        if self.told_before < MAX_TOLD {
-            self.told_before += 1;
-            self.told.push(told());
+    fn report(&mut self, failure: impl FnOnce() -> ReportedFailure) {
+        if self.reported_before < MAX_REPORTED {
+            self.reported_before += 1;
+            self.reported.push(failure());
         }
     }
 
     /// Writes a record to where it belongs.
-    fn record<T>(&mut self, number: u64, write: impl FnOnce(&Writer, &mut Vec<u8>) -> T) -> T {
+    fn record<T>(&mut self, number: u64, write: impl FnOnce(&RecordWriter, &mut Vec<u8>) -> T) -> T {
         let place = (number % self.order.spread) as usize;
         let early = number != self.order.oldest;
         let value = match self.order.waiting.get_mut(place).filter(|_| early) {
@@ -303,23 +307,23 @@ impl Collector {
     }
 }
 
-impl Sink for Collector {
-    fn done(&mut self, done: &Done<'_>) {
+impl OutcomeSink for Collector {
+    fn finished(&mut self, done: &FinishedQuestion<'_>) {
         self.counts.retries += u64::from(done.tries.saturating_sub(1));
-        match self.record(done.number, |writer, out| writer.done(done, out)) {
-            Verdict::Answered => self.counts.answered += 1,
-            Verdict::Negative => self.counts.negative += 1,
-            Verdict::Failed(kind) => {
+        match self.record(done.number, |writer, out| writer.write(done, out)) {
+            RecordStatus::Answered => self.counts.answered += 1,
+            RecordStatus::Negative => self.counts.negative += 1,
+            RecordStatus::Failed(kind) => {
                 self.counts.failure(kind);
                 let failure = match done.outcome {
-                    Outcome::Failed(failure, _) if kind_of(failure) == kind => failure,
-                    _ => Failure::Malformed,
+                    QuestionOutcome::Failed(failure, _) if kind_of(failure) == kind => failure,
+                    _ => QueryFailure::Malformed,
                 };
-                self.tell(|| {
+                self.report(|| {
                     let mut name = Vec::new();
                     let _ = super::text::push_name(done.question, 0, done.question.len(), &mut name);
                     let target = String::from_utf8_lossy(&name).into_owned();
-                    Told { target, kind, detail: detail(failure).to_owned() }
+                    ReportedFailure { target, kind, detail: detail(failure).to_owned() }
                 });
             }
         }
@@ -328,16 +332,16 @@ impl Sink for Collector {
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::Form;
+    use super::super::write::RecordFormat;
     use super::*;
 
     fn collector(ordered: bool) -> Collector {
-        Collector::new(Writer::new(Form::Short, b'\n', false, &[]), ordered.then_some(MAX_ORDERED))
+        Collector::new(RecordWriter::new(RecordFormat::Short, b'\n', false, &[]), ordered.then_some(MAX_ORDERED))
     }
 
     fn fail(collector: &mut Collector, number: u64) {
         let question = [&[1, b'a' + number as u8][..], b"\0\0\x01\0\x01"].concat();
-        collector.unasked(number, &question, Failure::TimedOut);
+        collector.unasked(number, &question, QueryFailure::TimedOut);
     }
 
     fn ready(collector: &mut Collector) -> String {
@@ -366,7 +370,7 @@ mod tests {
     #[test]
     fn blocks_know_how_far_they_are() {
         let mut ordered = collector(true);
-        let share = |block, bytes, questions, complete| Share { block, bytes, questions, complete };
+        let share = |block, bytes, questions, complete| BlockShare { block, bytes, questions, complete };
         ordered.begin_block(3, 0);
         fail(&mut ordered, 1);
         assert_eq!((ordered.shares(), ordered.has_news()), (vec![share(3, 0, 0, false)], false));
@@ -394,7 +398,7 @@ mod tests {
         let question = b"\x01a\0\0\x01\0\x01";
         for block in 0..3 * MAX_ORDERED / 4 {
             for number in [3, 2, 1, 0] {
-                ordered.unasked(block * 4 + number, question, Failure::TimedOut);
+                ordered.unasked(block * 4 + number, question, QueryFailure::TimedOut);
             }
             assert_eq!(ordered.done_before(), block * 4 + 4);
         }
@@ -402,13 +406,16 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_count_and_few_are_told() {
+    fn bad_lines_count_and_few_are_reported() {
         let mut collector = collector(false);
         for line in 0..50 {
             collector.bad_line(line, line + 1, &[0xff; 1000], "name is not UTF-8");
         }
         assert_eq!(collector.counts.first_permanent, Some(Kind::BadData));
-        assert_eq!((collector.counts.done(), collector.told.len(), collector.done_before()), (50, MAX_TOLD, 50));
+        assert_eq!(
+            (collector.counts.done(), collector.reported.len(), collector.done_before()),
+            (50, MAX_REPORTED, 50)
+        );
         assert!(collector.ready.len() < 50 * 400);
     }
 }

@@ -9,18 +9,18 @@ pub const MAX_LINE: usize = 4096;
 
 /// One question as it stands in a packet: name, type, class.
 #[derive(Debug, Clone)]
-pub struct Question {
+pub struct WireQuestion {
     bytes: [u8; MAX_QUESTION],
     length: usize,
 }
 
-impl Default for Question {
-    fn default() -> Question {
-        Question { bytes: [0; MAX_QUESTION], length: 0 }
+impl Default for WireQuestion {
+    fn default() -> WireQuestion {
+        WireQuestion { bytes: [0; MAX_QUESTION], length: 0 }
     }
 }
 
-impl Question {
+impl WireQuestion {
     /// The bytes.
     pub fn as_wire(&self) -> &[u8] {
         self.bytes.get(..self.length).unwrap_or_default()
@@ -84,7 +84,7 @@ impl Question {
 
 /// The words of one line: a name, and perhaps types that replace those of the command line.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Line<'a> {
+pub struct LineWords<'a> {
     /// The name as written.
     pub name: &'a [u8],
     /// What follows it.
@@ -92,7 +92,7 @@ pub struct Line<'a> {
 }
 
 /// Splits a line at its first blank; none for a line without anything. A final CR is part of the line end.
-pub fn split(line: &[u8]) -> Option<Line<'_>> {
+pub fn split(line: &[u8]) -> Option<LineWords<'_>> {
     let line = line.trim_ascii();
     if line.is_empty() {
         return None;
@@ -105,7 +105,7 @@ pub fn split(line: &[u8]) -> Option<Line<'_>> {
         blank
     });
     let (name, types) = line.split_at(end.unwrap_or(line.len()));
-    Some(Line { name, types: types.trim_ascii() })
+    Some(LineWords { name, types: types.trim_ascii() })
 }
 
 /// The types that a line names, separated by blanks.
@@ -129,7 +129,7 @@ mod tests {
     use crate::dns::name::Name;
 
     fn wire(text: &[u8]) -> Result<Vec<u8>, &'static str> {
-        let mut question = Question::default();
+        let mut question = WireQuestion::default();
         let length = question.set_name(text)?;
         question.set_type(length, Rtype::A, 1);
         Ok(question.as_wire().to_vec())
@@ -179,8 +179,9 @@ mod tests {
 
     #[test]
     fn lines() {
-        let line =
-            |name: &'static str, types: &'static str| Some(Line { name: name.as_bytes(), types: types.as_bytes() });
+        let line = |name: &'static str, types: &'static str| {
+            Some(LineWords { name: name.as_bytes(), types: types.as_bytes() })
+        };
         for (text, expected) in [
             ("a.test", line("a.test", "")),
             ("a.test\r", line("a.test", "")),

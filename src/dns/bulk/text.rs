@@ -4,7 +4,7 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::walk::{MAX_POINTERS, Place};
+use super::walk::{MAX_POINTERS, RecordSpan};
 use crate::dns::record::text::Style;
 use crate::dns::record::{self, Rtype};
 
@@ -103,7 +103,7 @@ pub fn push_number(mut number: u64, out: &mut Vec<u8>) {
 }
 
 /// Appends the data of a record as a zone file takes it; data that does not fit its type as RFC 3597 writes unknown ones.
-pub fn push_rdata(message: &[u8], place: &Place, out: &mut Vec<u8>) {
+pub fn push_rdata(message: &[u8], place: &RecordSpan, out: &mut Vec<u8>) {
     let begin = out.len();
     if push_common(message, place, out).is_some() {
         return;
@@ -122,7 +122,7 @@ pub fn push_rdata(message: &[u8], place: &Place, out: &mut Vec<u8>) {
 }
 
 /// The types that bulk runs ask for; none for others and for data that does not fit.
-fn push_common(message: &[u8], place: &Place, out: &mut Vec<u8>) -> Option<()> {
+fn push_common(message: &[u8], place: &RecordSpan, out: &mut Vec<u8>) -> Option<()> {
     let (data, end) = (place.data, place.end);
     let bytes = message.get(data..end)?;
     let number = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
@@ -288,7 +288,7 @@ mod tests {
             (65280, b""),
         ];
         for (rtype, data) in cases {
-            let place = Place { owner: 0, rtype: *rtype, class: 1, ttl: 0, data: 0, end: data.len() };
+            let place = RecordSpan { owner: 0, rtype: *rtype, class: 1, ttl: 0, data: 0, end: data.len() };
             let mut out = b"before".to_vec();
             push_rdata(data, &place, &mut out);
             let expected = record::text::rdata(Rtype(*rtype), data, Style::PLAIN);

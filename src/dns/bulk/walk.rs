@@ -16,7 +16,7 @@ pub const MAX_POINTERS: usize = 127;
 
 /// A message that answers a query: its sections were walked once and every record lies inside it.
 #[derive(Debug, Clone, Copy)]
-pub struct Walked<'a> {
+pub struct ResponseView<'a> {
     message: &'a [u8],
     /// Where the answer section begins.
     answers: usize,
@@ -33,14 +33,14 @@ pub struct Walked<'a> {
 
 /// One record, by its places in the message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Place {
+pub struct RecordSpan {
     /// Where its owner name begins.
     pub owner: usize,
     /// Its type.
     pub rtype: u16,
     /// Its class.
     pub class: u16,
-    /// Its time to live, in seconds, as it stands there: see [`Place::seconds`].
+    /// Its time to live, in seconds, as it stands there: see [`RecordSpan::seconds`].
     pub ttl: u32,
     /// Where its data begins.
     pub data: usize,
@@ -48,7 +48,7 @@ pub struct Place {
     pub end: usize,
 }
 
-impl Place {
+impl RecordSpan {
     /// The time to live; one with the top bit set means 0 (RFC 2181, section 8), except in an EDNS record, which means
     /// something else by it.
     pub fn seconds(&self) -> u32 {
@@ -109,14 +109,14 @@ fn skip_name(message: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
-fn record_at(message: &[u8], owner: usize) -> Option<Place> {
+fn record_at(message: &[u8], owner: usize) -> Option<RecordSpan> {
     let at = skip_name(message, owner)?;
     let length = usize::from(u16_at(message, at + 8)?);
     let (data, end) = (at + 10, at + 10 + length);
     if end > message.len() {
         return None;
     }
-    Some(Place {
+    Some(RecordSpan {
         owner,
         rtype: u16_at(message, at)?,
         class: u16_at(message, at + 2)?,
@@ -126,13 +126,13 @@ fn record_at(message: &[u8], owner: usize) -> Option<Place> {
     })
 }
 
-impl<'a> Walked<'a> {
+impl<'a> ResponseView<'a> {
     /// Walks a response with one question of `question_len` bytes. None if it is malformed: a record beyond the end, a
     /// second OPT, bytes left over.
-    pub fn new(message: &'a [u8], question_len: usize) -> Option<Walked<'a>> {
+    pub fn new(message: &'a [u8], question_len: usize) -> Option<ResponseView<'a>> {
         let answers = HEADER + question_len;
         let counts = [u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
-        let mut walked = Walked {
+        let mut walked = ResponseView {
             message,
             answers,
             counts,
@@ -158,7 +158,7 @@ impl<'a> Walked<'a> {
         (at == message.len()).then_some(walked)
     }
 
-    fn opt(&mut self, place: &Place) -> Option<()> {
+    fn opt(&mut self, place: &RecordSpan) -> Option<()> {
         if self.message.get(place.owner) != Some(&0) {
             return None;
         }
@@ -193,7 +193,7 @@ impl<'a> Walked<'a> {
     }
 
     /// The records of the answer section.
-    pub fn answers(&self) -> impl Iterator<Item = Place> + use<'a> {
+    pub fn answers(&self) -> impl Iterator<Item = RecordSpan> + use<'a> {
         let (message, mut at, mut left) = (self.message, self.answers, self.counts[0]);
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
@@ -314,9 +314,9 @@ mod tests {
         let rest = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\xc0\x00\x02\x01\
             \x00\x00\x29\x04\xd0\x01\x00\x00\x00\x00\x09\x00\x0f\x00\x05\x00\x16abc";
         let message = response(0x8183, [1, 0, 1], rest);
-        let walked = Walked::new(&message, QUESTION.len()).unwrap();
+        let walked = ResponseView::new(&message, QUESTION.len()).unwrap();
         assert_eq!((walked.rcode, walked.edns, walked.ede()), (0x13, true, Some((22, &b"abc"[..]))));
-        let places: Vec<Place> = walked.answers().collect();
+        let places: Vec<RecordSpan> = walked.answers().collect();
         assert_eq!(places.len(), 1);
         assert_eq!(
             (places[0].rtype, places[0].ttl, &message[places[0].data..places[0].end]),
@@ -331,14 +331,14 @@ mod tests {
     fn every_cut_and_every_tail_is_malformed() {
         let rest = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\xc0\x00\x02\x01\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
         let message = response(0x8180, [1, 0, 1], rest);
-        assert!(Walked::new(&message, QUESTION.len()).is_some());
+        assert!(ResponseView::new(&message, QUESTION.len()).is_some());
         for end in 0..message.len() {
-            assert!(Walked::new(&message[..end], QUESTION.len()).is_none(), "cut at {end}");
+            assert!(ResponseView::new(&message[..end], QUESTION.len()).is_none(), "cut at {end}");
         }
         let longer = [&message[..], b"\0"].concat();
-        assert!(Walked::new(&longer, QUESTION.len()).is_none());
+        assert!(ResponseView::new(&longer, QUESTION.len()).is_none());
         let two_opts = response(0x8180, [0, 0, 2], &rest[16..].repeat(2));
-        assert!(Walked::new(&two_opts, QUESTION.len()).is_none(), "RFC 6891, section 6.1.1: one OPT");
+        assert!(ResponseView::new(&two_opts, QUESTION.len()).is_none(), "RFC 6891, section 6.1.1: one OPT");
     }
 
     #[test]

@@ -3,12 +3,12 @@
 
 use std::collections::HashMap;
 
+use super::api::{FinishedQuestion, OutcomeSink, QuestionOutcome, Wildcards};
 use super::collect::Collector;
-use super::ids::Random;
-use super::terms::{Done, Outcome, Sink};
+use super::engine::Random;
 use super::text::{push_name, push_rdata};
-use super::walk::Walked;
-use super::write::Verdict;
+use super::walk::ResponseView;
+use super::write::RecordStatus;
 use crate::fnv::fnv1a;
 
 /// Questions with this bit in their number are probes.
@@ -20,24 +20,15 @@ pub const MAX_HELD: usize = 20_000;
 /// A made-up label: 20 letters, some 94 bits.
 const LABEL: usize = 20;
 
-/// What to do with a wildcard's answers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Wildcards {
-    /// Print no record for them; they are counted.
-    Drop,
-    /// Say so in their record.
-    Mark,
-}
-
-/// Stands between the engine and the collector.
+/// Stands between the engine and the collector: finds the answers that a wildcard made.
 #[derive(Debug)]
-pub struct Judge {
-    /// Takes what is judged.
+pub struct WildcardFilter {
+    /// Takes what passes.
     pub collector: Collector,
     mode: Option<Wildcards>,
     random: Random,
     /// By parent and type.
-    parents: HashMap<Box<[u8]>, Parent>,
+    parents: HashMap<Box<[u8]>, ParentState>,
     /// Probes that have to be asked still, and those that were.
     waiting: Vec<u64>,
     probes: HashMap<u64, Box<[u8]>>,
@@ -46,25 +37,25 @@ pub struct Judge {
 }
 
 #[derive(Debug)]
-enum Parent {
+enum ParentState {
     /// The probe's answer as a fingerprint; none if there is no wildcard.
     Known(Option<u64>),
     /// Records that wait for the probe.
-    Probing(Vec<Held>),
+    Probing(Vec<HeldRecord>),
 }
 
 #[derive(Debug)]
-struct Held {
+struct HeldRecord {
     number: u64,
     record: Vec<u8>,
     fingerprint: u64,
     retries: u64,
 }
 
-impl Judge {
-    /// A judge that lets everything pass, unless there is something to do with wildcards.
-    pub fn new(collector: Collector, mode: Option<Wildcards>, random: Random) -> Judge {
-        Judge {
+impl WildcardFilter {
+    /// A filter that lets everything pass, unless there is something to do with wildcards.
+    pub fn new(collector: Collector, mode: Option<Wildcards>, random: Random) -> WildcardFilter {
+        WildcardFilter {
             collector,
             mode,
             random,
@@ -117,42 +108,42 @@ impl Judge {
 
     /// Forgets the names that wait for probes: they are not done.
     pub fn forget_held(&mut self) {
-        self.parents.retain(|_, parent| matches!(parent, Parent::Known(_)));
+        self.parents.retain(|_, parent| matches!(parent, ParentState::Known(_)));
         self.waiting.clear();
         self.probes.clear();
         self.held = 0;
     }
 
-    /// A name was found: its record is judged now, or waits for the probe of its parent.
-    fn found(&mut self, done: &Done<'_>, walked: &Walked<'_>, mode: Wildcards) {
+    /// A name was found: its record is compared now, or waits for the probe of its parent.
+    fn found(&mut self, done: &FinishedQuestion<'_>, walked: &ResponseView<'_>, mode: Wildcards) {
         // The parent, with type and class: the probe's question without its first label.
         let skip = done.question.first().map_or(0, |length| usize::from(*length) + 1);
         let Some(key) = done.question.get(skip..).filter(|key| labels(key) >= 2) else {
-            return self.collector.done(done);
+            return self.collector.finished(done);
         };
         let key: Box<[u8]> = key.to_ascii_lowercase().into();
         let fingerprint = fingerprint(walked, done.question);
         if self.parents.len() >= MAX_PARENTS && !self.parents.contains_key(&key) {
-            self.parents.retain(|_, parent| matches!(parent, Parent::Probing(_)));
+            self.parents.retain(|_, parent| matches!(parent, ParentState::Probing(_)));
         }
-        let held = |collector: &Collector| Held {
+        let held = |collector: &Collector| HeldRecord {
             number: done.number,
             record: collector.render(done),
             fingerprint,
             retries: u64::from(done.tries.saturating_sub(1)),
         };
         match self.parents.get_mut(&key) {
-            Some(Parent::Known(wildcard)) if *wildcard != Some(fingerprint) => self.collector.done(done),
-            Some(Parent::Known(_)) => {
+            Some(ParentState::Known(wildcard)) if *wildcard != Some(fingerprint) => self.collector.finished(done),
+            Some(ParentState::Known(_)) => {
                 let held = held(&self.collector);
                 release(&mut self.collector, held, true, mode);
             }
-            Some(Parent::Probing(waiting)) => {
+            Some(ParentState::Probing(waiting)) => {
                 waiting.push(held(&self.collector));
                 self.held += 1;
             }
             None => {
-                self.parents.insert(key.clone(), Parent::Probing(vec![held(&self.collector)]));
+                self.parents.insert(key.clone(), ParentState::Probing(vec![held(&self.collector)]));
                 self.held += 1;
                 self.probes.insert(self.next, key);
                 self.waiting.push(self.next);
@@ -164,7 +155,9 @@ impl Judge {
     /// The probe's answer is there, or there is none.
     fn probed(&mut self, number: u64, wildcard: Option<u64>) {
         let (Some(key), Some(mode)) = (self.probes.remove(&number), self.mode) else { return };
-        let Some(Parent::Probing(waiting)) = self.parents.insert(key, Parent::Known(wildcard)) else { return };
+        let Some(ParentState::Probing(waiting)) = self.parents.insert(key, ParentState::Known(wildcard)) else {
+            return;
+        };
         self.held -= waiting.len();
         for held in waiting {
             let wild = wildcard == Some(held.fingerprint);
@@ -173,7 +166,7 @@ impl Judge {
     }
 }
 
-fn release(collector: &mut Collector, held: Held, wild: bool, mode: Wildcards) {
+fn release(collector: &mut Collector, held: HeldRecord, wild: bool, mode: Wildcards) {
     collector.counts.retries += held.retries;
     if wild {
         collector.counts.wildcards += 1;
@@ -182,12 +175,12 @@ fn release(collector: &mut Collector, held: Held, wild: bool, mode: Wildcards) {
     collector.take_rendered(held.number, &held.record, wild.then_some(mode));
 }
 
-impl Sink for Judge {
-    fn done(&mut self, done: &Done<'_>) {
-        let Some(mode) = self.mode else { return self.collector.done(done) };
+impl OutcomeSink for WildcardFilter {
+    fn finished(&mut self, done: &FinishedQuestion<'_>) {
+        let Some(mode) = self.mode else { return self.collector.finished(done) };
         if done.number & PROBE != 0 {
             let wildcard = match done.outcome {
-                Outcome::Answered(walked) if is_found(walked, done.question) => {
+                QuestionOutcome::Answered(walked) if is_found(walked, done.question) => {
                     Some(fingerprint(walked, done.question))
                 }
                 _ => None,
@@ -195,19 +188,19 @@ impl Sink for Judge {
             return self.probed(done.number, wildcard);
         }
         match done.outcome {
-            Outcome::Answered(walked) if is_found(walked, done.question) => {
+            QuestionOutcome::Answered(walked) if is_found(walked, done.question) => {
                 // What cannot be written is a failure, not a find.
-                if matches!(self.collector.verdict(done), Verdict::Answered) {
+                if matches!(self.collector.status(done), RecordStatus::Answered) {
                     return self.found(done, walked, mode);
                 }
-                self.collector.done(done);
+                self.collector.finished(done);
             }
-            _ => self.collector.done(done),
+            _ => self.collector.finished(done),
         }
     }
 }
 
-fn is_found(walked: &Walked<'_>, question: &[u8]) -> bool {
+fn is_found(walked: &ResponseView<'_>, question: &[u8]) -> bool {
     let at = question.len().saturating_sub(4);
     let qtype = question.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |pair| u16::from_be_bytes(*pair));
     walked.rcode == 0 && walked.has_type(qtype)
@@ -224,7 +217,7 @@ fn labels(wire: &[u8]) -> usize {
 }
 
 /// What the records of the name itself say, whatever their order and the name: alike for all names of one wildcard.
-fn fingerprint(walked: &Walked<'_>, question: &[u8]) -> u64 {
+fn fingerprint(walked: &ResponseView<'_>, question: &[u8]) -> u64 {
     let message = walked.message();
     let mut own = Vec::new();
     let _ = push_name(question, 0, question.len(), &mut own);
@@ -246,7 +239,7 @@ fn fingerprint(walked: &Walked<'_>, question: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::write::{Form, Writer};
+    use super::super::write::{RecordFormat, RecordWriter};
     use super::*;
 
     /// A question for LABEL.x.test A and its answer with this address.
@@ -260,20 +253,28 @@ mod tests {
         (question, answer)
     }
 
-    fn done(judge: &mut Judge, number: u64, label: &str, address: u8) {
+    fn done(filter: &mut WildcardFilter, number: u64, label: &str, address: u8) {
         let (question, answer) = message(label, address);
-        let walked = Walked::new(&answer, question.len()).unwrap();
-        let outcome = Outcome::Answered(&walked);
-        judge.done(&Done { number, question: &question, resolver: 0, stream: false, tries: 1, elapsed: 0, outcome });
+        let walked = ResponseView::new(&answer, question.len()).unwrap();
+        let outcome = QuestionOutcome::Answered(&walked);
+        filter.finished(&FinishedQuestion {
+            number,
+            question: &question,
+            resolver: 0,
+            stream: false,
+            tries: 1,
+            elapsed: 0,
+            outcome,
+        });
     }
 
-    fn judge(mode: Option<Wildcards>) -> Judge {
-        let collector = Collector::new(Writer::new(Form::Short, b'\n', false, &[]), None);
-        Judge::new(collector, mode, Random::seeded(1))
+    fn filter(mode: Option<Wildcards>) -> WildcardFilter {
+        let collector = Collector::new(RecordWriter::new(RecordFormat::Short, b'\n', false, &[]), None);
+        WildcardFilter::new(collector, mode, Random::seeded(1))
     }
 
-    fn ready(judge: &Judge) -> String {
-        String::from_utf8(judge.collector.ready.clone()).unwrap()
+    fn ready(filter: &WildcardFilter) -> String {
+        String::from_utf8(filter.collector.ready.clone()).unwrap()
     }
 
     #[test]
@@ -285,12 +286,12 @@ mod tests {
             ),
             (Wildcards::Drop, "b.x.test.\t192.0.2.2\n"),
         ] {
-            let mut judge = judge(Some(mode));
-            done(&mut judge, 0, "a", 1);
-            done(&mut judge, 1, "b", 2);
-            assert_eq!(ready(&judge), "", "both wait");
+            let mut filter = filter(Some(mode));
+            done(&mut filter, 0, "a", 1);
+            done(&mut filter, 1, "b", 2);
+            assert_eq!(ready(&filter), "", "both wait");
             let mut asked = Vec::new();
-            judge.ask_probes(|number, question| {
+            filter.ask_probes(|number, question| {
                 asked.push((number, question.to_vec()));
                 true
             });
@@ -298,31 +299,31 @@ mod tests {
             assert!(
                 question[1..21].iter().all(u8::is_ascii_lowercase) && question[21..].starts_with(b"\x01x\x04test\0")
             );
-            done(&mut judge, *number, "probeprobeprobeprobe", 1);
-            done(&mut judge, 2, "c", 1);
-            assert_eq!(ready(&judge), expected);
-            assert!(judge.is_idle());
-            assert_eq!((judge.collector.counts.answered, judge.collector.counts.wildcards), (3, 2));
-            assert_eq!(judge.collector.done_before(), 3);
+            done(&mut filter, *number, "probeprobeprobeprobe", 1);
+            done(&mut filter, 2, "c", 1);
+            assert_eq!(ready(&filter), expected);
+            assert!(filter.is_idle());
+            assert_eq!((filter.collector.counts.answered, filter.collector.counts.wildcards), (3, 2));
+            assert_eq!(filter.collector.done_before(), 3);
         }
     }
 
     #[test]
     fn a_probe_without_an_answer_marks_nothing() {
-        let mut judge = judge(Some(Wildcards::Drop));
-        done(&mut judge, 0, "a", 1);
-        judge.ask_probes(|_, _| true);
-        judge.probed(PROBE, None);
-        assert_eq!(ready(&judge), "a.x.test.\t192.0.2.1\n");
+        let mut filter = filter(Some(Wildcards::Drop));
+        done(&mut filter, 0, "a", 1);
+        filter.ask_probes(|_, _| true);
+        filter.probed(PROBE, None);
+        assert_eq!(ready(&filter), "a.x.test.\t192.0.2.1\n");
     }
 
     #[test]
     fn an_end_before_the_probe_leaves_nothing_waiting() {
-        let mut told = judge(Some(Wildcards::Drop));
-        done(&mut told, 0, "a", 1);
-        told.end_probes();
-        assert_eq!((ready(&told).as_str(), told.is_idle()), ("a.x.test.\t192.0.2.1\n", true));
-        let mut undone = judge(Some(Wildcards::Drop));
+        let mut ended = filter(Some(Wildcards::Drop));
+        done(&mut ended, 0, "a", 1);
+        ended.end_probes();
+        assert_eq!((ready(&ended).as_str(), ended.is_idle()), ("a.x.test.\t192.0.2.1\n", true));
+        let mut undone = filter(Some(Wildcards::Drop));
         done(&mut undone, 0, "a", 1);
         undone.forget_held();
         assert_eq!((ready(&undone).as_str(), undone.is_idle(), undone.collector.done_before()), ("", true, 0));
@@ -330,8 +331,8 @@ mod tests {
 
     #[test]
     fn without_a_mode_nothing_waits() {
-        let mut judge = judge(None);
-        done(&mut judge, 0, "a", 1);
-        assert_eq!(ready(&judge), "a.x.test.\t192.0.2.1\n");
+        let mut filter = filter(None);
+        done(&mut filter, 0, "a", 1);
+        assert_eq!(ready(&filter), "a.x.test.\t192.0.2.1\n");
     }
 }

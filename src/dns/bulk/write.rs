@@ -2,9 +2,9 @@
 //! allocated for the answers that bulk runs are made of.
 
 use super::Micros;
-use super::terms::{self, Done, Failure, Outcome};
+use super::api::{FinishedQuestion, QueryFailure, QuestionOutcome, ServerLabel};
 use super::text::{escape_tail, push_name, push_number, push_rdata};
-use super::walk::{self, Place, Walked};
+use super::walk::{self, RecordSpan, ResponseView};
 use crate::dns::edns;
 use crate::dns::exchange::Transport;
 use crate::dns::json;
@@ -16,7 +16,7 @@ use crate::fault::Kind;
 
 /// How records are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Form {
+pub enum RecordFormat {
     /// JSON Lines.
     Json,
     /// Name, type, status and data, separated by tabs.
@@ -29,7 +29,7 @@ pub enum Form {
 
 /// What a record said, for the count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RecordStatus {
     /// Data.
     Answered,
     /// No such name, or no data of this type.
@@ -40,11 +40,11 @@ pub enum Verdict {
 
 /// Writes records.
 #[derive(Debug)]
-pub struct Writer {
-    form: Form,
+pub struct RecordWriter {
+    format: RecordFormat,
     /// Ends a record: a line feed, or NUL.
     end: u8,
-    servers: Vec<Server>,
+    servers: Vec<ServerText>,
     /// The JSON array of flag names, by the flags' bits from AA to CD.
     flags: Vec<String>,
     /// Names are written in lower case, since their case was mixed on the way.
@@ -52,15 +52,15 @@ pub struct Writer {
 }
 
 #[derive(Debug)]
-struct Server {
+struct ServerText {
     /// Members of JSON records, over the usual transport and over TCP, if that is another one.
     json: [String; 2],
     text: String,
 }
 
-impl Writer {
+impl RecordWriter {
     /// A writer for answers of these servers.
-    pub fn new(form: Form, end: u8, lower: bool, servers: &[terms::Server]) -> Writer {
+    pub fn new(format: RecordFormat, end: u8, lower: bool, servers: &[ServerLabel]) -> RecordWriter {
         let servers = servers.iter().map(|server| {
             let (address, name) = (server.address, serde_json::Value::from(server.name.as_str()));
             let usual = server.transport;
@@ -70,38 +70,42 @@ impl Writer {
                 let server = format!("{{\"address\":\"{ip}\",\"port\":{port},\"name\":{name}}}");
                 format!("\"server\":{server},\"transport\":\"{}\",", transport.name())
             });
-            Server { json, text: address.to_string() }
+            ServerText { json, text: address.to_string() }
         });
         let flags = (0..128u16).map(|bits| {
             let names = Flags(Flags::QR | bits << 4).names();
             serde_json::Value::from(names).to_string()
         });
-        Writer { form, end, servers: servers.collect(), flags: flags.collect(), lower }
+        RecordWriter { format, end, servers: servers.collect(), flags: flags.collect(), lower }
     }
 
     /// Appends the record of one question.
-    pub fn done(&self, done: &Done<'_>, out: &mut Vec<u8>) -> Verdict {
+    pub fn write(&self, done: &FinishedQuestion<'_>, out: &mut Vec<u8>) -> RecordStatus {
         let begin = out.len();
         match done.outcome {
-            Outcome::Answered(walked) => {
+            QuestionOutcome::Answered(walked) => {
                 let qtype = question_type(done.question);
-                let written = match &self.form {
-                    Form::Json => self.json_answer(done, walked, out),
-                    Form::Text => self.line_answer(done, walked, true, out),
-                    Form::Short => self.line_answer(done, walked, false, out),
-                    Form::Format(template) => self.format_answer(done, walked, template, out),
+                let written = match &self.format {
+                    RecordFormat::Json => self.json_answer(done, walked, out),
+                    RecordFormat::Text => self.line_answer(done, walked, true, out),
+                    RecordFormat::Short => self.line_answer(done, walked, false, out),
+                    RecordFormat::Format(template) => self.format_answer(done, walked, template, out),
                 };
                 if written.is_none() {
                     out.truncate(begin);
-                    return self.failed(done, Failure::Malformed, None, out);
+                    return self.failed(done, QueryFailure::Malformed, None, out);
                 }
-                if walked.rcode == 0 && walked.has_type(qtype) { Verdict::Answered } else { Verdict::Negative }
+                if walked.rcode == 0 && walked.has_type(qtype) {
+                    RecordStatus::Answered
+                } else {
+                    RecordStatus::Negative
+                }
             }
-            Outcome::Failed(failure, walked) => self.failed(done, failure, walked, out),
+            QuestionOutcome::Failed(failure, walked) => self.failed(done, failure, walked, out),
         }
     }
 
-    fn json_answer(&self, done: &Done<'_>, walked: &Walked<'_>, out: &mut Vec<u8>) -> Option<()> {
+    fn json_answer(&self, done: &FinishedQuestion<'_>, walked: &ResponseView<'_>, out: &mut Vec<u8>) -> Option<()> {
         out.extend_from_slice(b"{\"type\":\"answer\",\"v\":1,");
         self.json_question(done.question, out)?;
         out.extend_from_slice(b",\"status\":\"");
@@ -156,8 +160,8 @@ impl Writer {
         Some(())
     }
 
-    /// Server, transport, time, tries.
-    fn json_tail(&self, done: &Done<'_>, out: &mut Vec<u8>) {
+    /// ServerText, transport, time, tries.
+    fn json_tail(&self, done: &FinishedQuestion<'_>, out: &mut Vec<u8>) {
         if let Some(server) = self.servers.get(usize::from(done.resolver)) {
             let [usual, tcp] = &server.json;
             out.extend_from_slice(if done.stream { tcp } else { usual }.as_bytes());
@@ -170,7 +174,13 @@ impl Writer {
 
     /// Name, type and status (unless short), and the data of each record. Records of another type than the one asked for
     /// (a CNAME on the way) have their type before them.
-    fn line_answer(&self, done: &Done<'_>, walked: &Walked<'_>, status: bool, out: &mut Vec<u8>) -> Option<()> {
+    fn line_answer(
+        &self,
+        done: &FinishedQuestion<'_>,
+        walked: &ResponseView<'_>,
+        status: bool,
+        out: &mut Vec<u8>,
+    ) -> Option<()> {
         let qtype = self.line_begin(done.question, status, out)?;
         if status {
             let none = walked.rcode == 0 && !walked.has_type(qtype);
@@ -209,8 +219,8 @@ impl Writer {
     /// A line for each record; one with empty fields if there is none.
     fn format_answer(
         &self,
-        done: &Done<'_>,
-        walked: &Walked<'_>,
+        done: &FinishedQuestion<'_>,
+        walked: &ResponseView<'_>,
         template: &Template,
         out: &mut Vec<u8>,
     ) -> Option<()> {
@@ -233,8 +243,8 @@ impl Writer {
 
     fn format_line(
         &self,
-        done: &Done<'_>,
-        record: Option<(&[u8], &Place)>,
+        done: &FinishedQuestion<'_>,
+        record: Option<(&[u8], &RecordSpan)>,
         members: Option<&serde_json::Map<String, serde_json::Value>>,
         status: &[u8],
         template: &Template,
@@ -276,12 +286,18 @@ impl Writer {
         Some(())
     }
 
-    fn failed(&self, done: &Done<'_>, failure: Failure, walked: Option<&Walked<'_>>, out: &mut Vec<u8>) -> Verdict {
+    fn failed(
+        &self,
+        done: &FinishedQuestion<'_>,
+        failure: QueryFailure,
+        walked: Option<&ResponseView<'_>>,
+        out: &mut Vec<u8>,
+    ) -> RecordStatus {
         let kind = kind_of(failure);
-        match &self.form {
-            Form::Json => {
+        match &self.format {
+            RecordFormat::Json => {
                 push_error_begin(kind, out);
-                if let Failure::Rcode(code) = failure {
+                if let QueryFailure::Rcode(code) = failure {
                     out.extend_from_slice(b",\"code\":");
                     push_number(code.into(), out);
                 }
@@ -302,32 +318,32 @@ impl Writer {
                 self.json_tail(done, out);
                 out.extend_from_slice(b"}\n");
             }
-            Form::Text | Form::Short => {
-                let status = self.form == Form::Text;
+            RecordFormat::Text | RecordFormat::Short => {
+                let status = self.format == RecordFormat::Text;
                 let _ = self.line_begin(done.question, status, out);
                 // A semicolon begins a comment in zone files: no data looks like this.
                 out.extend_from_slice(if status { b"" } else { b"\t;" });
                 out.extend_from_slice(kind.as_str().as_bytes());
                 out.push(self.end);
             }
-            Form::Format(template) => {
+            RecordFormat::Format(template) => {
                 let _ = self.format_line(done, None, None, kind.as_str().as_bytes(), template, out);
             }
         }
-        Verdict::Failed(kind)
+        RecordStatus::Failed(kind)
     }
 
     /// Appends the record of a line that holds no question: `name` is what of it can be shown.
     pub fn bad_line(&self, line: u64, name: &str, why: &str, out: &mut Vec<u8>) {
-        match &self.form {
-            Form::Json => {
+        match &self.format {
+            RecordFormat::Json => {
                 push_error_begin(Kind::BadData, out);
                 let detail = serde_json::Value::from(format!("line {line}: {why}"));
                 let target = serde_json::Value::from(name);
                 let rest = format!(",\"detail\":{detail},\"target\":{target},\"line\":{line}}}\n");
                 out.extend_from_slice(rest.as_bytes());
             }
-            Form::Text | Form::Short | Form::Format(_) => {
+            RecordFormat::Text | RecordFormat::Short | RecordFormat::Format(_) => {
                 out.extend_from_slice(format!("; line {line}: {why}: {}", name.escape_debug()).as_bytes());
                 out.push(self.end);
             }
@@ -336,12 +352,16 @@ impl Writer {
 
     /// Appends a record with the remark that a wildcard made it.
     pub fn mark_wildcard(&self, record: &[u8], out: &mut Vec<u8>) {
-        let (remark, end): (&str, &[u8]) = match self.form {
-            Form::Json => (",\"wildcard\":true", b"}\n"),
-            Form::Text | Form::Short | Form::Format(_) => ("\t;wildcard", std::slice::from_ref(&self.end)),
+        let (remark, end): (&str, &[u8]) = match self.format {
+            RecordFormat::Json => (",\"wildcard\":true", b"}\n"),
+            RecordFormat::Text | RecordFormat::Short | RecordFormat::Format(_) => {
+                ("\t;wildcard", std::slice::from_ref(&self.end))
+            }
         };
         // A format prints several lines for several records.
-        for line in record.split_inclusive(|byte| *byte == if self.form == Form::Json { b'\n' } else { self.end }) {
+        for line in
+            record.split_inclusive(|byte| *byte == if self.format == RecordFormat::Json { b'\n' } else { self.end })
+        {
             out.extend_from_slice(line.strip_suffix(end).unwrap_or(line));
             out.extend_from_slice(remark.as_bytes());
             out.extend_from_slice(end);
@@ -358,36 +378,36 @@ impl Writer {
 }
 
 /// The failure's place in the one vocabulary.
-pub fn kind_of(failure: Failure) -> Kind {
+pub fn kind_of(failure: QueryFailure) -> Kind {
     match failure {
-        Failure::TimedOut => Kind::TimedOut,
-        Failure::Rcode(2) => Kind::PeerTemporary,
-        Failure::Rcode(1) | Failure::Malformed | Failure::Mismatched => Kind::Protocol,
-        Failure::Rcode(_) => Kind::Refused,
-        Failure::ConnectRefused => Kind::ConnectRefused,
-        Failure::Unreachable => Kind::Unreachable,
-        Failure::Disconnected => Kind::Disconnected,
-        Failure::Unfit(kind) => kind,
+        QueryFailure::TimedOut => Kind::TimedOut,
+        QueryFailure::Rcode(2) => Kind::PeerTemporary,
+        QueryFailure::Rcode(1) | QueryFailure::Malformed | QueryFailure::Mismatched => Kind::Protocol,
+        QueryFailure::Rcode(_) => Kind::Refused,
+        QueryFailure::ConnectRefused => Kind::ConnectRefused,
+        QueryFailure::Unreachable => Kind::Unreachable,
+        QueryFailure::Disconnected => Kind::Disconnected,
+        QueryFailure::Unfit(kind) => kind,
     }
 }
 
 /// The failure in a few words.
-pub fn detail(failure: Failure) -> &'static str {
+pub fn detail(failure: QueryFailure) -> &'static str {
     match failure {
-        Failure::TimedOut => "no answer in time",
-        Failure::Rcode(1) => "the servers say FORMERR",
-        Failure::Rcode(2) => "the servers say SERVFAIL",
-        Failure::Rcode(4) => "the servers say NOTIMP",
-        Failure::Rcode(5) => "the servers say REFUSED",
-        Failure::Rcode(9) => "the servers say NOTAUTH",
-        Failure::Rcode(16) => "the servers say BADVERS",
-        Failure::Rcode(_) => "the servers answer with an error",
-        Failure::Malformed => "the answer cannot be read",
-        Failure::Mismatched => "only answers to other questions came",
-        Failure::ConnectRefused => "nothing listens there",
-        Failure::Unreachable => "no way to the server",
-        Failure::Disconnected => "the connection ended",
-        Failure::Unfit(_) => "the connection is not as it should be",
+        QueryFailure::TimedOut => "no answer in time",
+        QueryFailure::Rcode(1) => "the servers say FORMERR",
+        QueryFailure::Rcode(2) => "the servers say SERVFAIL",
+        QueryFailure::Rcode(4) => "the servers say NOTIMP",
+        QueryFailure::Rcode(5) => "the servers say REFUSED",
+        QueryFailure::Rcode(9) => "the servers say NOTAUTH",
+        QueryFailure::Rcode(16) => "the servers say BADVERS",
+        QueryFailure::Rcode(_) => "the servers answer with an error",
+        QueryFailure::Malformed => "the answer cannot be read",
+        QueryFailure::Mismatched => "only answers to other questions came",
+        QueryFailure::ConnectRefused => "nothing listens there",
+        QueryFailure::Unreachable => "no way to the server",
+        QueryFailure::Disconnected => "the connection ended",
+        QueryFailure::Unfit(_) => "the connection is not as it should be",
     }
 }
 
@@ -401,7 +421,7 @@ fn push_error_begin(kind: Kind, out: &mut Vec<u8>) {
 }
 
 /// What the server told beside the answer (NSID, subnet, cookie …), if it did: that is rare enough for the full decoder.
-fn push_edns(walked: &Walked<'_>, out: &mut Vec<u8>) {
+fn push_edns(walked: &ResponseView<'_>, out: &mut Vec<u8>) {
     if walked.options
         && let Ok(message) = Message::parse(walked.message())
         && let Some(edns) = &message.edns
@@ -410,7 +430,7 @@ fn push_edns(walked: &Walked<'_>, out: &mut Vec<u8>) {
     }
 }
 
-fn push_ede(walked: &Walked<'_>, out: &mut Vec<u8>) {
+fn push_ede(walked: &ResponseView<'_>, out: &mut Vec<u8>) {
     let Some((code, text)) = walked.ede() else { return };
     let mut value = serde_json::Map::new();
     value.insert("code".to_owned(), code.into());

@@ -14,12 +14,13 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::progress::Progress;
 use crate::cli::units;
-use crate::dns::bulk::collect::{Counts, Told};
-use crate::dns::bulk::drive::{self, Settings, Status, Summary, Surroundings};
-use crate::dns::bulk::drive_input::{Input, Source};
-use crate::dns::bulk::wildcard::Wildcards;
-use crate::dns::bulk::write::Form;
-use crate::dns::bulk::{Health, Options};
+use crate::dns::bulk::api::{BulkOptions, Wildcards};
+use crate::dns::bulk::collect::{BulkCounts, MAX_REPORTED, ReportedFailure};
+use crate::dns::bulk::driver;
+use crate::dns::bulk::driver::input::{Input, NameSource};
+use crate::dns::bulk::driver::settings::{BulkProgress, BulkSettings, BulkSummary, MAX_THREADS, RunObserver};
+use crate::dns::bulk::engine::ResolverStats;
+use crate::dns::bulk::write::RecordFormat;
 use crate::dns::client::Endpoint;
 use crate::dns::edns::EdnsOption;
 use crate::dns::present::Show;
@@ -58,7 +59,7 @@ pub(super) struct BulkArgs {
     #[arg(long, value_name = "drop|mark", value_parser = wildcards, requires = "file")]
     wildcards: Option<Wildcards>,
     /// Work with N threads, which share the names, the rate and the windows
-    #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u16).range(1..=drive::MAX_THREADS as i64), default_value_t = 1)]
+    #[arg(long, value_name = "N", requires = "file", value_parser = clap::value_parser!(u16).range(1..=MAX_THREADS as i64), default_value_t = 1)]
     threads: u16,
     /// Take an interrupted run up again: FILE remembers how far it came
     #[arg(long, value_name = "FILE", requires = "file", conflicts_with = "report")]
@@ -102,26 +103,25 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if servers.len() > MAX_SERVERS {
         return Err(Fault::new(Kind::Usage, format!("more than {MAX_SERVERS} servers")).into());
     }
-    let form = match &args.format {
-        _ if out.json() => Form::Json,
-        Some(text) => Form::Format(super::template(text)?),
-        None if args.short => Form::Short,
-        None => Form::Text,
+    let format = match &args.format {
+        _ if out.json() => RecordFormat::Json,
+        Some(text) => RecordFormat::Format(super::template(text)?),
+        None if args.short => RecordFormat::Short,
+        None => RecordFormat::Text,
     };
     let type_names: Vec<String> = types.iter().map(ToString::to_string).collect();
     let resume = args.bulk.resume.clone().map(|path| Resume::open(path, &args.bulk.file, &type_names)).transpose()?;
-    let settings = Settings {
+    let settings = BulkSettings {
         options: options(&args, servers.len())?,
         types,
         class: class.0,
-        form,
+        format,
         end: out.record_end(),
         ordered: args.bulk.ordered,
         wildcards: args.bulk.wildcards,
         skip: resume.as_ref().map_or(0, |resume| resume.questions()),
         resumable: resume.is_some(),
         until: args.transport.max_time.map(|time| started + time),
-        turn: drive::TURN,
         threads: usize::from(args.bulk.threads),
         servers,
     };
@@ -134,25 +134,30 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     let input = Input::new(sources(&args.bulk.file)?)?;
     let progress = out.progress(input.total_bytes(), "names");
-    let mut around = Around { out, progress, resume };
-    let summary = drive::run(&settings, input, &mut around)?;
-    around.progress.finish();
-    finish(&settings, &summary, around.resume, out)
+    let mut observer = OutputObserver { out, progress, resume };
+    let summary = driver::run(&settings, input, &mut observer)?;
+    observer.progress.finish();
+    finish(&settings, &summary, observer.resume, out)
 }
 
-fn finish(settings: &Settings, summary: &Summary, resume: Option<Resume>, out: &Output) -> anyhow::Result<Exit> {
+fn finish(
+    settings: &BulkSettings,
+    summary: &BulkSummary,
+    resume: Option<Resume>,
+    out: &Output,
+) -> anyhow::Result<Exit> {
     let counts = &summary.counts;
-    let told = counts.failures().min(crate::dns::bulk::collect::MAX_TOLD as u64);
-    if counts.failures() > told {
+    let reported = counts.failures().min(MAX_REPORTED as u64);
+    if counts.failures() > reported {
         let kinds: Vec<String> = counts.failed.iter().map(|(kind, count)| format!("{count} {kind}")).collect();
-        let what = format!("{} more failed; in all: {}", counts.failures() - told, kinds.join(", "));
+        let what = format!("{} more failed; in all: {}", counts.failures() - reported, kinds.join(", "));
         out.tell("", &Fault::new(counts.first_permanent.unwrap_or(Kind::TimedOut), what));
     }
     if let Some(why) = summary.stopped {
         out.tell("", &Fault::new(Kind::Cancelled, format!("{why}: stopped before the end")));
     }
     if out.json() {
-        out.emit(&SummaryRecord::new(settings, summary))?;
+        out.emit(&BulkSummaryRecord::new(settings, summary))?;
     }
     if let Some(resume) = resume {
         match summary.stopped {
@@ -167,9 +172,9 @@ fn finish(settings: &Settings, summary: &Summary, resume: Option<Resume>, out: &
     })
 }
 
-fn options(args: &Args, servers: usize) -> Result<Options, Fault> {
+fn options(args: &Args, servers: usize) -> Result<BulkOptions, Fault> {
     let micros = |time: Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
-    let defaults = Options::default();
+    let defaults = BulkOptions::default();
     let concurrency = args.bulk.concurrency.map(|count| count as usize);
     let query = &args.query;
     let flags = super::query::flags(query);
@@ -187,7 +192,7 @@ fn options(args: &Args, servers: usize) -> Result<Options, Fault> {
         let what = format!("with -f EDNS options have at most {MAX_OPTIONS_BYTES} bytes, blocks {MAX_PADDING}");
         return Err(Fault::new(Kind::Usage, what));
     }
-    Ok(Options {
+    Ok(BulkOptions {
         concurrency: concurrency.unwrap_or(defaults.max_window as usize * servers).min(20_000),
         max_window: args.bulk.concurrency.unwrap_or(defaults.max_window),
         tries: args.transport.tries.map_or(defaults.tries, |tries| u8::try_from(tries).unwrap_or(u8::MAX)),
@@ -205,11 +210,11 @@ fn options(args: &Args, servers: usize) -> Result<Options, Fault> {
     })
 }
 
-fn sources(files: &[String]) -> Result<Vec<Source>, Fault> {
+fn sources(files: &[String]) -> Result<Vec<NameSource>, Fault> {
     if files.iter().filter(|file| *file == "-").count() > 1 {
         return Err(Fault::new(Kind::Usage, "-f -: stdin can be read once only"));
     }
-    let source = |file: &String| if file == "-" { Source::Stdin } else { Source::File(file.into()) };
+    let source = |file: &String| if file == "-" { NameSource::Stdin } else { NameSource::File(file.into()) };
     Ok(files.iter().map(source).collect())
 }
 
@@ -224,14 +229,14 @@ fn server_list(path: &Path) -> Result<Vec<String>, Fault> {
     Ok(lines.map(|line| line.trim_start_matches('@').to_owned()).collect())
 }
 
-/// Output, progress and the resume file around a run.
-struct Around<'a> {
+/// Output, progress and the resume file of a run.
+struct OutputObserver<'a> {
     out: &'a Output,
     progress: Progress,
     resume: Option<Resume>,
 }
 
-impl Surroundings for Around<'_> {
+impl RunObserver for OutputObserver<'_> {
     fn records(&mut self, records: &[u8], done_before: u64) -> Result<(), Fault> {
         self.out.emit_rendered(records)?;
         match &mut self.resume {
@@ -240,23 +245,23 @@ impl Surroundings for Around<'_> {
         }
     }
 
-    fn told(&mut self, told: &Told) {
-        self.out.tell(&told.target, &Fault::new(told.kind, told.detail.clone()));
+    fn report(&mut self, failure: &ReportedFailure) {
+        self.out.tell(&failure.target, &Fault::new(failure.kind, failure.detail.clone()));
     }
 
-    fn progress(&mut self, status: &Status<'_>) {
-        let (sent, vain) = status.queries;
-        let done = status.counts.done();
-        let rate = done as f64 / status.elapsed.as_secs_f64().max(0.001);
+    fn progress(&mut self, progress: &BulkProgress<'_>) {
+        let (sent, vain) = progress.queries;
+        let done = progress.counts.done();
+        let rate = done as f64 / progress.elapsed.as_secs_f64().max(0.001);
         let loss = if sent == 0 { 0.0 } else { 100.0 * vain as f64 / sent as f64 };
-        self.progress.set(status.bytes.0);
-        self.progress.say(format!("{done} names, {rate:.0}/s, {loss:.1} % lost, {} in flight", status.in_flight));
+        self.progress.set(progress.bytes.0);
+        self.progress.say(format!("{done} names, {rate:.0}/s, {loss:.1} % lost, {} in flight", progress.in_flight));
     }
 }
 
 /// The last record of a run.
 #[derive(Debug, Serialize)]
-struct SummaryRecord {
+struct BulkSummaryRecord {
     asked: u64,
     answered: u64,
     negative: u64,
@@ -287,19 +292,20 @@ struct ServerRecord {
     mismatched: u64,
     late: u64,
     unreachable: u64,
-    benched: u64,
+    #[serde(rename = "benched")]
+    quarantined: u64,
     #[serde(skip_serializing_if = "is_none")]
     limited_to: u32,
     window: u32,
     round_trip_ms: f64,
 }
 
-impl SummaryRecord {
-    fn new(settings: &Settings, summary: &Summary) -> SummaryRecord {
-        let counts: &Counts = &summary.counts;
+impl BulkSummaryRecord {
+    fn new(settings: &BulkSettings, summary: &BulkSummary) -> BulkSummaryRecord {
+        let counts: &BulkCounts = &summary.counts;
         let asked = counts.done();
         let servers = settings.servers.iter().zip(&summary.servers);
-        SummaryRecord {
+        BulkSummaryRecord {
             asked,
             answered: counts.answered,
             negative: counts.negative,
@@ -310,31 +316,31 @@ impl SummaryRecord {
             elapsed_ms: u64::try_from(summary.elapsed.as_millis()).unwrap_or(u64::MAX),
             rate: (asked as f64 / summary.elapsed.as_secs_f64().max(1e-6)).round(),
             complete: summary.stopped.is_none(),
-            servers: servers.map(|((endpoint, name), health)| ServerRecord::new(endpoint, name, health)).collect(),
+            servers: servers.map(|((endpoint, name), stats)| ServerRecord::new(endpoint, name, stats)).collect(),
         }
     }
 }
 
 impl ServerRecord {
-    fn new(endpoint: &Endpoint, name: &str, health: &Health) -> ServerRecord {
+    fn new(endpoint: &Endpoint, name: &str, stats: &ResolverStats) -> ServerRecord {
         ServerRecord {
             address: endpoint.address.ip().to_string(),
             port: endpoint.address.port(),
             transport: endpoint.transport.name(),
             name: name.to_owned(),
-            sent: health.sent,
-            answered: health.answered,
-            timed_out: health.timed_out,
-            servfail: health.servfail,
-            refused: health.refused,
-            truncated: health.truncated,
-            mismatched: health.mismatched,
-            late: health.late,
-            unreachable: health.unreachable,
-            benched: health.benched,
-            limited_to: health.limited_to,
-            window: health.window,
-            round_trip_ms: health.round_trip as f64 / 1e3,
+            sent: stats.sent,
+            answered: stats.answered,
+            timed_out: stats.timed_out,
+            servfail: stats.servfail,
+            refused: stats.refused,
+            truncated: stats.truncated,
+            mismatched: stats.mismatched,
+            late: stats.late,
+            unreachable: stats.unreachable,
+            quarantined: stats.quarantined,
+            limited_to: stats.limited_to,
+            window: stats.window,
+            round_trip_ms: stats.round_trip as f64 / 1e3,
         }
     }
 }
@@ -344,7 +350,7 @@ fn is_none(figure: &u32) -> bool {
     *figure == 0
 }
 
-impl OutputRecord for SummaryRecord {
+impl OutputRecord for BulkSummaryRecord {
     const TYPE: &'static str = "summary";
 
     fn text(&self, _: &mut TextLine) {}

@@ -5,9 +5,9 @@ use crate::dns::message::Question;
 use crate::dns::name::Name;
 use crate::dns::record::Record;
 
-fn servers() -> Vec<terms::Server> {
+fn servers() -> Vec<ServerLabel> {
     let address = "127.0.0.1:5300".parse().unwrap();
-    vec![terms::Server { address, name: "ns \"x\"".to_owned(), transport: Transport::Udp }]
+    vec![ServerLabel { address, name: "ns \"x\"".to_owned(), transport: Transport::Udp }]
 }
 
 /// A response with one record of each kind that matters here, and its question.
@@ -30,12 +30,12 @@ fn sample(rcode: u16, records: &[(&str, u16, &[u8])]) -> (Vec<u8>, Vec<u8>) {
     (message.compose(4096), [name.as_wire(), &[0, 1, 0, 1]].concat())
 }
 
-fn written(form: Form, message: &[u8], question: &[u8]) -> (String, Verdict) {
-    let walked = Walked::new(message, question.len()).unwrap();
-    let outcome = Outcome::Answered(&walked);
-    let done = Done { number: 0, question, resolver: 0, stream: false, tries: 2, elapsed: 1_234, outcome };
+fn written(form: RecordFormat, message: &[u8], question: &[u8]) -> (String, RecordStatus) {
+    let walked = ResponseView::new(message, question.len()).unwrap();
+    let outcome = QuestionOutcome::Answered(&walked);
+    let done = FinishedQuestion { number: 0, question, resolver: 0, stream: false, tries: 2, elapsed: 1_234, outcome };
     let mut out = Vec::new();
-    let class = Writer::new(form, b'\n', false, &servers()).done(&done, &mut out);
+    let class = RecordWriter::new(form, b'\n', false, &servers()).write(&done, &mut out);
     (String::from_utf8(out).unwrap(), class)
 }
 
@@ -49,8 +49,8 @@ fn json_agrees_with_the_full_decoder() {
         ("x.test", 65280, b"ab"),
     ];
     let (message, question) = sample(0, records);
-    let (text, class) = written(Form::Json, &message, &question);
-    assert_eq!(class, Verdict::Answered);
+    let (text, class) = written(RecordFormat::Json, &message, &question);
+    assert_eq!(class, RecordStatus::Answered);
     let found: serde_json::Value = serde_json::from_str(&text).unwrap();
     let answer = crate::dns::client::Answer {
         message: Message::parse(&message).unwrap(),
@@ -77,45 +77,48 @@ fn json_agrees_with_the_full_decoder() {
 fn text_forms() {
     let (message, question) = sample(0, &[("a\\.b.Test", 5, b"\x01c\x00"), ("c", 1, &[1, 2, 3, 4])]);
     let line = |form| written(form, &message, &question).0;
-    assert_eq!(line(Form::Text), "a\\.b.Test.\tA\tNOERROR\tCNAME c.\t1.2.3.4\n");
-    assert_eq!(line(Form::Short), "a\\.b.Test.\tCNAME c.\t1.2.3.4\n");
-    let form = Form::Format(Template::parse("{qname}/{type} {ttl}\\t{rdata} {{{status}}}").unwrap());
+    assert_eq!(line(RecordFormat::Text), "a\\.b.Test.\tA\tNOERROR\tCNAME c.\t1.2.3.4\n");
+    assert_eq!(line(RecordFormat::Short), "a\\.b.Test.\tCNAME c.\t1.2.3.4\n");
+    let form = RecordFormat::Format(Template::parse("{qname}/{type} {ttl}\\t{rdata} {{{status}}}").unwrap());
     assert_eq!(line(form.clone()), "a\\.b.Test./CNAME 3600\tc. {NOERROR}\na\\.b.Test./A 3600\t1.2.3.4 {NOERROR}\n");
-    let members = Form::Format(Template::parse("{address}").unwrap());
+    let members = RecordFormat::Format(Template::parse("{address}").unwrap());
     assert_eq!(line(members), "\n1.2.3.4\n");
     let (message, question) = sample(3, &[]);
-    assert_eq!(written(Form::Text, &message, &question), ("a\\.b.Test.\tA\tNXDOMAIN\n".to_owned(), Verdict::Negative));
+    assert_eq!(
+        written(RecordFormat::Text, &message, &question),
+        ("a\\.b.Test.\tA\tNXDOMAIN\n".to_owned(), RecordStatus::Negative)
+    );
     assert_eq!(written(form, &message, &question).0, "a\\.b.Test./ \t {NXDOMAIN}\n");
     let (message, question) = sample(0, &[]);
-    assert_eq!(written(Form::Text, &message, &question).0, "a\\.b.Test.\tA\tNODATA\n");
-    assert_eq!(written(Form::Short, &message, &question).0, "a\\.b.Test.\n");
+    assert_eq!(written(RecordFormat::Text, &message, &question).0, "a\\.b.Test.\tA\tNODATA\n");
+    assert_eq!(written(RecordFormat::Short, &message, &question).0, "a\\.b.Test.\n");
 }
 
 #[test]
 fn failures_are_records_too() {
     let (_, question) = sample(0, &[]);
-    let done = |failure| Done {
+    let done = |failure| FinishedQuestion {
         number: 0,
         question: &question,
         resolver: 0,
         stream: false,
         tries: 5,
         elapsed: 5_000_000,
-        outcome: Outcome::Failed(failure, None),
+        outcome: QuestionOutcome::Failed(failure, None),
     };
     let line = |form, failure| {
         let mut out = Vec::new();
-        let class = Writer::new(form, b'\n', true, &servers()).done(&done(failure), &mut out);
+        let class = RecordWriter::new(form, b'\n', true, &servers()).write(&done(failure), &mut out);
         (String::from_utf8(out).unwrap(), class)
     };
-    let (json, class) = line(Form::Json, Failure::Rcode(2));
-    assert_eq!(class, Verdict::Failed(Kind::PeerTemporary));
+    let (json, class) = line(RecordFormat::Json, QueryFailure::Rcode(2));
+    assert_eq!(class, RecordStatus::Failed(Kind::PeerTemporary));
     let value: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!((value["kind"].as_str(), value["code"].as_u64()), (Some("peer_temporary"), Some(2)));
     assert_eq!((value["target"].as_str(), value["sent"].as_u64()), (Some("a\\.b.test."), Some(5)));
-    assert_eq!(line(Form::Text, Failure::TimedOut).0, "a\\.b.test.\tA\ttimed_out\n");
-    assert_eq!(line(Form::Short, Failure::Rcode(5)).0, "a\\.b.test.\t;refused\n");
-    let writer = Writer::new(Form::Json, b'\n', false, &servers());
+    assert_eq!(line(RecordFormat::Text, QueryFailure::TimedOut).0, "a\\.b.test.\tA\ttimed_out\n");
+    assert_eq!(line(RecordFormat::Short, QueryFailure::Rcode(5)).0, "a\\.b.test.\t;refused\n");
+    let writer = RecordWriter::new(RecordFormat::Json, b'\n', false, &servers());
     let mut out = Vec::new();
     writer.bad_line(7, "a..\"b", "empty label in name", &mut out);
     let value: serde_json::Value = serde_json::from_slice(&out).unwrap();
@@ -130,8 +133,8 @@ fn an_unreadable_owner_is_a_failure() {
     assert_eq!(message[owner..owner + 3], [1, b'c', 0]);
     message[owner..owner + 3].copy_from_slice(&[0xc0, owner as u8, 0]);
     message.remove(owner + 2);
-    let (text, class) = written(Form::Json, &message, &question);
-    assert_eq!(class, Verdict::Failed(Kind::Protocol));
+    let (text, class) = written(RecordFormat::Json, &message, &question);
+    assert_eq!(class, RecordStatus::Failed(Kind::Protocol));
     let value: serde_json::Value = serde_json::from_str(&text).unwrap();
     assert_eq!((value["type"].as_str(), value["kind"].as_str()), (Some("error"), Some("protocol")));
 }

@@ -1,14 +1,24 @@
 //! The engine: takes questions, decides what to ask whom and when, believes or refuses what comes back, and says of each
 //! question exactly once what became of it. It names no socket, clock or randomness.
 //!
-//! A *lane* is one socket of one resolver; the driver opens them and carries packets between them and the engine.
+//! A *socket* is one socket of one resolver; the driver opens them and carries packets between them and the engine.
+
+mod ids;
+mod receive;
+#[cfg(test)]
+mod simulate;
+mod slots;
+mod template;
+mod window;
 
 use super::Micros;
-use super::compose::Template;
-use super::ids::{Ids, Random};
-use super::slots::{List, Slots, State, Ticket, Wheel};
-use super::terms::{Options, Outcome, Outlet, Sink, Way};
-use super::window::{Health, Resolver};
+use super::api::{BulkOptions, OutcomeSink, QuerySender, QuestionOutcome, SocketPlan};
+use ids::Ids;
+pub use ids::Random;
+use slots::{SentQuery, SlotList, SlotState, Slots, TimerWheel};
+use template::QueryTemplate;
+use window::ResolverState;
+pub use window::ResolverStats;
 
 /// Questions that may be asked and unanswered at once, over all resolvers.
 pub const MAX_CONCURRENCY: usize = 30_000;
@@ -20,101 +30,109 @@ const MAX_ON_STREAM: u32 = 256;
 const MAX_HELD: Micros = 20_000;
 /// Queries of one length that leave together.
 pub const MAX_GROUP: u32 = 64;
-/// After about so many queries a lane gets a new port.
+/// After about so many queries a socket gets a new port.
 const ROTATE_AFTER: u32 = 16_384;
 /// The first rest before the same resolver is asked again after a refusal; doubles.
-pub(super) const FIRST_REST: Micros = 100_000;
+const FIRST_REST: Micros = 100_000;
 /// How often questions that wait in line are held against their deadline.
-pub(super) const EXPIRE_EVERY: Micros = 50_000;
+const EXPIRE_EVERY: Micros = 50_000;
 
 #[derive(Debug)]
-pub(super) struct Lane {
-    pub(super) resolver: u16,
-    pub(super) stream: bool,
-    /// A stream beside UDP lanes, for truncated answers: it does not count in the window.
-    pub(super) extra: bool,
-    pub(super) sent: u32,
-    pub(super) rotate_at: u32,
-    /// Tickets that this lane may still bring back.
-    pub(super) out: u32,
+struct Socket {
+    resolver: u16,
+    stream: bool,
+    /// A stream beside UDP sockets, for truncated answers: it does not count in the window.
+    extra: bool,
+    sent: u32,
+    rotate_at: u32,
+    /// Tickets that this socket may still bring back.
+    out: u32,
     /// Takes no more queries: its port is to change.
-    pub(super) draining: bool,
+    draining: bool,
 }
 
 /// See the module.
 #[derive(Debug)]
 pub struct Engine {
-    pub(super) options: Options,
-    pub(super) random: Random,
-    pub(super) slots: Slots,
-    pub(super) wheel: Wheel,
-    pub(super) ids: Ids,
-    pub(super) lanes: Vec<Lane>,
-    pub(super) resolvers: Vec<Resolver>,
+    options: BulkOptions,
+    random: Random,
+    slots: Slots,
+    wheel: TimerWheel,
+    ids: Ids,
+    sockets: Vec<Socket>,
+    resolvers: Vec<ResolverState>,
     /// What queries to each resolver have in common.
-    pub(super) templates: Vec<Template>,
+    templates: Vec<QueryTemplate>,
     packet: Vec<u8>,
     /// Questions not asked yet, by length.
-    pub(super) lengths: Vec<List>,
-    pub(super) waiting: usize,
+    lengths: Vec<SlotList>,
+    waiting: usize,
     /// Asked at least once and not done.
-    pub(super) active: usize,
-    pub(super) turn: usize,
-    pub(super) tokens: f64,
-    pub(super) tokens_at: Micros,
-    /// The lanes that wait for a new port.
-    pub(super) rotations: Vec<u16>,
+    active: usize,
+    turn: usize,
+    tokens: f64,
+    tokens_at: Micros,
+    /// The sockets that wait for a new port.
+    rotations: Vec<u16>,
     /// When something was heard that can be believed, or there was nothing to wait for.
-    pub(super) heard: Micros,
+    last_valid_answer: Micros,
     /// When questions in line are held against their deadline next.
-    pub(super) expire_at: Micros,
+    expire_at: Micros,
 }
 
 impl Engine {
     /// An engine for resolvers with so many UDP sockets each, numbered from 0 resolver by resolver, and then one stream
     /// each. Without UDP sockets a resolver's stream carries everything, otherwise what was truncated.
-    pub fn new(options: Options, ways: &[Way], mut random: Random, now: Micros) -> Engine {
-        let options = Options {
+    pub fn new(options: BulkOptions, plans: &[SocketPlan], mut random: Random, now: Micros) -> Engine {
+        let options = BulkOptions {
             concurrency: options.concurrency.clamp(1, MAX_CONCURRENCY),
             lookahead: options.lookahead.clamp(1, MAX_LOOKAHEAD),
             tries: options.tries.max(1),
             ..options
         };
-        let mut all: Vec<Resolver> = ways.iter().map(|_| Resolver::new(options.max_window, now)).collect();
-        let templates = ways.iter().map(|way| Template::new(&options, way.encrypted, &mut random)).collect();
+        let mut all: Vec<ResolverState> = plans.iter().map(|_| ResolverState::new(options.max_window, now)).collect();
+        let templates = plans.iter().map(|plan| QueryTemplate::new(&options, plan.encrypted, &mut random)).collect();
         let mut open = Vec::new();
         for stream in [false, true] {
-            for (at, (resolver, way)) in all.iter_mut().zip(ways).enumerate() {
-                for _ in 0..if stream { 1 } else { way.sockets } {
-                    let lane = open.len() as u16;
+            for (at, (resolver, plan)) in all.iter_mut().zip(plans).enumerate() {
+                for _ in 0..if stream { 1 } else { plan.sockets } {
+                    let socket = open.len() as u16;
                     let rotate_at = ROTATE_AFTER / 2 + random.below(ROTATE_AFTER as usize) as u32;
-                    let extra = stream && way.sockets > 0;
-                    open.push(Lane { resolver: at as u16, stream, extra, sent: 0, rotate_at, out: 0, draining: false });
+                    let extra = stream && plan.sockets > 0;
+                    open.push(Socket {
+                        resolver: at as u16,
+                        stream,
+                        extra,
+                        sent: 0,
+                        rotate_at,
+                        out: 0,
+                        draining: false,
+                    });
                     if !extra {
-                        resolver.lanes.push(lane);
+                        resolver.sockets.push(socket);
                     }
                     if stream {
-                        resolver.stream_lane = Some(lane);
+                        resolver.stream_socket = Some(socket);
                     }
                 }
             }
         }
         Engine {
             slots: Slots::new(options.concurrency + options.lookahead),
-            wheel: Wheel::new(now),
+            wheel: TimerWheel::new(now),
             ids: Ids::new(&mut random),
-            lanes: open,
+            sockets: open,
             resolvers: all,
             templates,
             packet: Vec::new(),
-            lengths: vec![List::EMPTY; super::MAX_QUESTION + 1],
+            lengths: vec![SlotList::EMPTY; super::MAX_QUESTION + 1],
             waiting: 0,
             active: 0,
             turn: 0,
             tokens: 1.0,
             tokens_at: now,
             rotations: Vec::new(),
-            heard: now,
+            last_valid_answer: now,
             expire_at: now,
             options,
             random,
@@ -142,7 +160,7 @@ impl Engine {
         let Some(list) = self.lengths.get_mut(question.len()) else { return false };
         let Some(at) = self.slots.take(number, question) else { return false };
         if self.active == 0 {
-            self.heard = now;
+            self.last_valid_answer = now;
         }
         self.slots.at_mut(at).due = now + MAX_HELD;
         self.slots.push_back(list, at);
@@ -151,11 +169,11 @@ impl Engine {
     }
 
     /// Sends what windows, paces and rate allow now.
-    pub fn transmit(&mut self, now: Micros, sink: &mut impl Sink, outlet: &mut impl Outlet) {
+    pub fn transmit(&mut self, now: Micros, sink: &mut impl OutcomeSink, outlet: &mut impl QuerySender) {
         let mut budget = self.budget(now);
         let before = budget;
         self.turn = self.turn.wrapping_add(1);
-        self.empty_benches(now);
+        self.empty_quarantined(now);
         for step in 0..self.resolvers.len() {
             if budget == 0 {
                 break;
@@ -178,7 +196,14 @@ impl Engine {
         self.tokens as u32
     }
 
-    fn transmit_to(&mut self, at: u16, now: Micros, budget: &mut u32, sink: &mut impl Sink, outlet: &mut impl Outlet) {
+    fn transmit_to(
+        &mut self,
+        at: u16,
+        now: Micros,
+        budget: &mut u32,
+        sink: &mut impl OutcomeSink,
+        outlet: &mut impl QuerySender,
+    ) {
         while let Some(slot) = self.next_for_stream(at) {
             if *budget == 0 || !self.resend(slot, at, true, now, sink, outlet) {
                 break;
@@ -190,7 +215,7 @@ impl Engine {
         if room == 0 {
             return;
         }
-        let Some(lane) = self.lane_for(at) else { return };
+        let Some(socket) = self.socket_for(at) else { return };
         while room > 0 {
             let Some(resolver) = self.resolvers.get_mut(usize::from(at)) else { return };
             if let Some(slot) = self.slots.pop_front(&mut resolver.queue) {
@@ -201,7 +226,7 @@ impl Engine {
                 continue;
             }
             let fresh = room.min(self.options.concurrency.saturating_sub(self.active) as u32);
-            let sent = self.transmit_group(at, lane, now, fresh.min(MAX_GROUP), outlet);
+            let sent = self.transmit_group(at, socket, now, fresh.min(MAX_GROUP), outlet);
             if sent == 0 {
                 return;
             }
@@ -212,14 +237,14 @@ impl Engine {
 
     fn next_for_stream(&mut self, at: u16) -> Option<u32> {
         let resolver = self.resolvers.get_mut(usize::from(at))?;
-        if resolver.stream_in_flight >= MAX_ON_STREAM || resolver.stream_lane.is_none() {
+        if resolver.stream_in_flight >= MAX_ON_STREAM || resolver.stream_socket.is_none() {
             return None;
         }
         self.slots.pop_front(&mut resolver.stream_queue)
     }
 
     /// Sends new questions of one length; how many.
-    fn transmit_group(&mut self, at: u16, lane: u16, now: Micros, most: u32, outlet: &mut impl Outlet) -> u32 {
+    fn transmit_group(&mut self, at: u16, socket: u16, now: Micros, most: u32, outlet: &mut impl QuerySender) -> u32 {
         if most == 0 || self.waiting == 0 {
             return 0;
         }
@@ -233,7 +258,7 @@ impl Engine {
                 self.mix_case(slot);
             }
             self.slots.at_mut(slot).first = now;
-            self.send(slot, at, lane, now, outlet);
+            self.send(slot, at, socket, now, outlet);
             sent += 1;
         }
         sent
@@ -254,22 +279,22 @@ impl Engine {
         best.1
     }
 
-    /// The next lane of a resolver that takes queries; a lane that has been in use for long makes room for a new port,
-    /// one at a time: a question that was lost on a draining lane can always be asked again on another.
-    fn lane_for(&mut self, at: u16) -> Option<u16> {
+    /// The next socket of a resolver that takes queries; a socket that has been in use for long makes room for a new port,
+    /// one at a time: a question that was lost on a draining socket can always be asked again on another.
+    fn socket_for(&mut self, at: u16) -> Option<u16> {
         let resolver = self.resolvers.get_mut(usize::from(at))?;
-        let count = resolver.lanes.len();
+        let count = resolver.sockets.len();
         for _ in 0..count {
-            resolver.next_lane = (resolver.next_lane + 1) % count;
-            let number = *resolver.lanes.get(resolver.next_lane)?;
-            let lane = self.lanes.get_mut(usize::from(number))?;
-            if lane.draining {
+            resolver.next_socket = (resolver.next_socket + 1) % count;
+            let number = *resolver.sockets.get(resolver.next_socket)?;
+            let socket = self.sockets.get_mut(usize::from(number))?;
+            if socket.draining {
                 continue;
             }
-            if lane.sent >= lane.rotate_at && !lane.stream && count > 1 && !resolver.drains {
-                lane.draining = true;
+            if socket.sent >= socket.rotate_at && !socket.stream && count > 1 && !resolver.drains {
+                socket.draining = true;
                 resolver.drains = true;
-                if lane.out == 0 {
+                if socket.out == 0 {
                     self.rotations.push(number);
                 }
                 continue;
@@ -286,59 +311,59 @@ impl Engine {
         at: u16,
         stream: bool,
         now: Micros,
-        sink: &mut impl Sink,
-        outlet: &mut impl Outlet,
+        sink: &mut impl OutcomeSink,
+        outlet: &mut impl QuerySender,
     ) -> bool {
         let held = self.slots.at(slot);
         if now >= held.first + self.options.name_timeout {
             let failure = held.failure;
-            self.finish(slot, now, Outcome::Failed(failure, None), sink);
+            self.finish(slot, now, QuestionOutcome::Failed(failure, None), sink);
             return false;
         }
-        let lane = match self.resolvers.get(usize::from(at)).and_then(|resolver| resolver.stream_lane) {
-            Some(lane) if stream => Some(lane),
-            _ => self.lane_for(at),
+        let socket = match self.resolvers.get(usize::from(at)).and_then(|resolver| resolver.stream_socket) {
+            Some(socket) if stream => Some(socket),
+            _ => self.socket_for(at),
         };
-        match lane {
-            Some(lane) => self.send(slot, at, lane, now, outlet),
+        match socket {
+            Some(socket) => self.send(slot, at, socket, now, outlet),
             None => self.rest(slot, now, FIRST_REST),
         }
         true
     }
 
     /// Sends one query and sets its timer.
-    fn send(&mut self, slot: u32, at: u16, lane: u16, now: Micros, outlet: &mut impl Outlet) {
-        let (Some(id), Some(resolver)) = (self.ids.take(lane, slot), self.resolvers.get_mut(usize::from(at))) else {
+    fn send(&mut self, slot: u32, at: u16, socket: u16, now: Micros, outlet: &mut impl QuerySender) {
+        let (Some(id), Some(resolver)) = (self.ids.take(socket, slot), self.resolvers.get_mut(usize::from(at))) else {
             return self.rest(slot, now, FIRST_REST);
         };
         let held = self.slots.at_mut(slot);
         held.tries = held.tries.saturating_add(1);
-        held.state = State::Asked;
+        held.state = SlotState::Asked;
         held.resolver = at;
         held.live = true;
         // A stream repeats what was lost by itself: there is no use in asking twice before the time is up.
-        let stream = self.lanes.get(usize::from(lane)).is_some_and(|lane| lane.stream);
+        let stream = self.sockets.get(usize::from(socket)).is_some_and(|socket| socket.stream);
         let longest = self.options.try_timeout;
         let wait = if stream { longest } else { resolver.wait(held.tries, longest) };
         held.due = (now + wait).min(held.first + self.options.name_timeout);
-        let forgotten = held.push_ticket(Ticket { lane, id, sent: now as u32 });
+        let forgotten = held.push_sent_query(SentQuery { socket, id, sent: now as u32 });
         if let Some(template) = self.templates.get(usize::from(at)) {
             template.compose(resolver.edns, id, held.question(), &mut self.packet);
         }
-        if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
-            lane.sent += 1;
-            lane.out += 1;
-            if lane.extra {
+        if let Some(socket) = self.sockets.get_mut(usize::from(socket)) {
+            socket.sent += 1;
+            socket.out += 1;
+            if socket.extra {
                 resolver.stream_in_flight += 1;
             } else {
                 resolver.sent(now);
             }
         }
         self.wheel.set(&mut self.slots, slot);
-        if let Some(ticket) = forgotten {
-            self.release(ticket);
+        if let Some(query) = forgotten {
+            self.release(query);
         }
-        outlet.send(lane, &self.packet);
+        outlet.send(socket, &self.packet);
     }
 
     /// The next moment at which something can be done without a packet coming in.
@@ -348,8 +373,8 @@ impl Engine {
         let fresh = self.waiting > 0 && self.active < self.options.concurrency;
         for resolver in &self.resolvers {
             if fresh || !resolver.queue.is_empty() {
-                if resolver.benched_until() > now {
-                    sooner(resolver.benched_until());
+                if resolver.quarantined_until() > now {
+                    sooner(resolver.quarantined_until());
                 }
                 if let Some(time) = resolver.paced_until() {
                     sooner(time);
@@ -365,26 +390,26 @@ impl Engine {
         at
     }
 
-    /// The lanes that need a new port now: nothing is under way on them. The driver opens them afresh and says so with
+    /// The sockets that need a new port now: nothing is under way on them. The driver opens them afresh and says so with
     /// [`Engine::rotated`].
     pub fn take_rotations(&mut self) -> Vec<u16> {
         std::mem::take(&mut self.rotations)
     }
 
-    /// A lane has a new port.
-    pub fn rotated(&mut self, lane: u16) {
+    /// A socket has a new port.
+    pub fn rotated(&mut self, socket: u16) {
         let rotate_at = ROTATE_AFTER / 2 + self.random.below(ROTATE_AFTER as usize) as u32;
-        if let Some(lane) = self.lanes.get_mut(usize::from(lane)) {
-            *lane = Lane { sent: 0, rotate_at, draining: false, ..*lane };
-            if let Some(resolver) = self.resolvers.get_mut(usize::from(lane.resolver)) {
+        if let Some(socket) = self.sockets.get_mut(usize::from(socket)) {
+            *socket = Socket { sent: 0, rotate_at, draining: false, ..*socket };
+            if let Some(resolver) = self.resolvers.get_mut(usize::from(socket.resolver)) {
                 resolver.drains = false;
             }
         }
     }
 
     /// What each resolver has done so far.
-    pub fn health(&self) -> impl Iterator<Item = Health> + '_ {
-        self.resolvers.iter().map(Resolver::health)
+    pub fn stats(&self) -> impl Iterator<Item = ResolverStats> + '_ {
+        self.resolvers.iter().map(ResolverState::stats)
     }
 
     /// Mixes the case of the question's letters.
@@ -408,9 +433,10 @@ impl Engine {
 
 #[cfg(test)]
 impl Engine {
-    /// Bytes in what could grow; the lists of lanes that change their ports, a few bytes, come and go.
+    /// Bytes in what could grow; the lists of sockets that change their ports, a few bytes, come and go.
     pub(super) fn memory(&self) -> usize {
-        let sets = [self.lanes.capacity(), self.resolvers.capacity(), self.lengths.capacity(), self.packet.capacity()];
+        let sets =
+            [self.sockets.capacity(), self.resolvers.capacity(), self.lengths.capacity(), self.packet.capacity()];
         sets.iter().sum::<usize>() + self.slots.memory() + self.wheel.memory()
     }
 
@@ -418,8 +444,8 @@ impl Engine {
     pub(super) fn assert_everything_is_free(&self) {
         assert_eq!(self.ids.free(), 1 << 16, "IDs leaked");
         assert_eq!(self.slots.free(), self.slots.capacity() as usize, "slots leaked");
-        assert!(self.lanes.iter().all(|lane| lane.out == 0), "tickets leaked");
-        let in_flight = |resolver: &Resolver| resolver.in_flight + resolver.stream_in_flight;
+        assert!(self.sockets.iter().all(|socket| socket.out == 0), "sent_queries leaked");
+        let in_flight = |resolver: &ResolverState| resolver.in_flight + resolver.stream_in_flight;
         assert!(self.resolvers.iter().all(|resolver| in_flight(resolver) == 0), "windows leaked");
         assert!(self.resolvers.iter().all(|it| it.queue.is_empty() && it.stream_queue.is_empty()), "lists leaked");
     }

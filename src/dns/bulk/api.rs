@@ -1,9 +1,9 @@
-//! The words between the engine and its surroundings: what to do, what became of it, and who takes queries and outcomes.
+//! What passes between the engine and its driver: options in, queries and outcomes out.
 
 use std::net::SocketAddr;
 
 use super::Micros;
-use super::walk::Walked;
+use super::walk::ResponseView;
 use crate::dns::edns::Edns;
 use crate::dns::exchange::Transport;
 use crate::dns::message::Flags;
@@ -11,7 +11,7 @@ use crate::fault::Kind;
 
 /// What the engine is to do.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct BulkOptions {
     /// Questions asked and unanswered at once.
     pub concurrency: usize,
     /// Questions taken in before they are asked.
@@ -42,9 +42,9 @@ pub struct Options {
     pub mix_case: bool,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for BulkOptions {
+    fn default() -> BulkOptions {
+        BulkOptions {
             concurrency: 1000,
             lookahead: 2048,
             max_window: 1000,
@@ -65,7 +65,7 @@ impl Default for Options {
 
 /// How a resolver is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Way {
+pub struct SocketPlan {
     /// UDP sockets; none if a stream carries everything.
     pub sockets: usize,
     /// Nobody on the way can read along: lengths are hidden, too.
@@ -74,7 +74,7 @@ pub struct Way {
 
 /// A resolver as records name it.
 #[derive(Debug, Clone)]
-pub struct Server {
+pub struct ServerLabel {
     /// Where it is.
     pub address: SocketAddr,
     /// What the user called it.
@@ -85,7 +85,7 @@ pub struct Server {
 
 /// Why a question has no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Failure {
+pub enum QueryFailure {
     /// No answer in time.
     TimedOut,
     /// A response code that is no answer: SERVFAIL, REFUSED, NOTIMP …
@@ -106,16 +106,16 @@ pub enum Failure {
 
 /// What became of a question.
 #[derive(Debug)]
-pub enum Outcome<'a> {
+pub enum QuestionOutcome<'a> {
     /// NOERROR, NXDOMAIN or YXDOMAIN: the answer, with or without data.
-    Answered(&'a Walked<'a>),
+    Answered(&'a ResponseView<'a>),
     /// No answer after all tries; the last response, if there was one.
-    Failed(Failure, Option<&'a Walked<'a>>),
+    Failed(QueryFailure, Option<&'a ResponseView<'a>>),
 }
 
 /// One finished question.
 #[derive(Debug)]
-pub struct Done<'a> {
+pub struct FinishedQuestion<'a> {
     /// The number that the question was given.
     pub number: u64,
     /// Name, type and class as in the packet.
@@ -129,17 +129,26 @@ pub struct Done<'a> {
     /// From the first query to the end.
     pub elapsed: Micros,
     /// What became of it.
-    pub outcome: Outcome<'a>,
+    pub outcome: QuestionOutcome<'a>,
 }
 
 /// Takes the outcome of each question, once.
-pub trait Sink {
+pub trait OutcomeSink {
     /// A question is done.
-    fn done(&mut self, done: &Done<'_>);
+    fn finished(&mut self, question: &FinishedQuestion<'_>);
 }
 
 /// Takes the queries that are to leave.
-pub trait Outlet {
-    /// Sends one query on a lane. A query that cannot leave counts as lost.
-    fn send(&mut self, lane: u16, query: &[u8]);
+pub trait QuerySender {
+    /// Sends one query on a socket. A query that cannot leave counts as lost.
+    fn send(&mut self, socket: u16, query: &[u8]);
+}
+
+/// What to do with a wildcard's answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wildcards {
+    /// Print no record for them; they are counted.
+    Drop,
+    /// Say so in their record.
+    Mark,
 }

@@ -4,7 +4,11 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::{Done, Engine, Failure, Health, Micros, Options, Outcome, Outlet, Random, Sink, Way};
+use super::{Engine, Random, ResolverStats};
+use crate::dns::bulk::Micros;
+use crate::dns::bulk::api::{
+    BulkOptions, FinishedQuestion, OutcomeSink, QueryFailure, QuerySender, QuestionOutcome, SocketPlan,
+};
 
 /// How a simulated resolver behaves.
 #[derive(Debug, Clone, Copy)]
@@ -39,12 +43,12 @@ const GOOD: Nature = Nature {
     trouble: None,
 };
 
-/// An answer under way: when it arrives, its place among those of the same time, its lane, its bytes.
+/// An answer under way: when it arrives, its place among those of the same time, its socket, its bytes.
 type Packet = Reverse<(Micros, u64, u16, Vec<u8>)>;
 
 struct Network {
     natures: Vec<Nature>,
-    lanes_each: usize,
+    sockets_each: usize,
     random: Random,
     now: Micros,
     tokens: Vec<(f64, Micros)>,
@@ -60,13 +64,13 @@ impl Network {
     }
 }
 
-impl Outlet for Network {
-    fn send(&mut self, lane: u16, query: &[u8]) {
+impl QuerySender for Network {
+    fn send(&mut self, socket: u16, query: &[u8]) {
         self.sent += 1;
         let count = self.natures.len();
-        let udp = count * self.lanes_each;
-        let stream = usize::from(lane) >= udp;
-        let at = if stream { usize::from(lane) - udp } else { usize::from(lane) / self.lanes_each.max(1) };
+        let udp = count * self.sockets_each;
+        let stream = usize::from(socket) >= udp;
+        let at = if stream { usize::from(socket) - udp } else { usize::from(socket) / self.sockets_each.max(1) };
         let nature = self.natures[at];
         self.ids_seen[usize::from(u16::from_be_bytes([query[0], query[1]]))] += 1;
         let now = self.now;
@@ -110,7 +114,7 @@ impl Outlet for Network {
         for _ in 0..if self.chance(nature.doubles) { 2 } else { 1 } {
             let jitter = self.random.below(nature.jitter as usize + 1) as Micros;
             self.order += 1;
-            self.heap.push(Reverse((self.now + nature.delay + jitter, self.order, lane, answer.clone())));
+            self.heap.push(Reverse((self.now + nature.delay + jitter, self.order, socket, answer.clone())));
         }
     }
 }
@@ -122,11 +126,11 @@ struct Ledger {
     failed: u64,
     slowest: Micros,
     most_tries: u8,
-    failures: Vec<Failure>,
+    failures: Vec<QueryFailure>,
 }
 
-impl Sink for Ledger {
-    fn done(&mut self, done: &Done<'_>) {
+impl OutcomeSink for Ledger {
+    fn finished(&mut self, done: &FinishedQuestion<'_>) {
         let count = &mut self.done[done.number as usize];
         *count += 1;
         assert_eq!(*count, 1, "question {} ended twice", done.number);
@@ -134,11 +138,11 @@ impl Sink for Ledger {
         self.slowest = self.slowest.max(done.elapsed);
         self.most_tries = self.most_tries.max(done.tries);
         match done.outcome {
-            Outcome::Answered(walked) => {
+            QuestionOutcome::Answered(walked) => {
                 assert!(walked.has_type(1));
                 self.answered += 1;
             }
-            Outcome::Failed(failure, _) => {
+            QuestionOutcome::Failed(failure, _) => {
                 self.failed += 1;
                 if !self.failures.contains(&failure) {
                     self.failures.push(failure);
@@ -148,8 +152,8 @@ impl Sink for Ledger {
     }
 }
 
-fn way(sockets: usize) -> Way {
-    Way { sockets, encrypted: false }
+fn plan(sockets: usize) -> SocketPlan {
+    SocketPlan { sockets, encrypted: false }
 }
 
 /// Question number `n`: names of 15 different lengths.
@@ -163,7 +167,7 @@ fn question(n: u64) -> Vec<u8> {
 
 struct Report {
     ledger: Ledger,
-    health: Vec<Health>,
+    stats: Vec<ResolverStats>,
     seconds: f64,
     sent: u64,
     ids_seen: Vec<u32>,
@@ -171,12 +175,12 @@ struct Report {
     memory: (usize, usize),
 }
 
-fn run(count: u64, natures: &[Nature], options: Options, seed: u64) -> Report {
-    let lanes_each = 4;
-    let mut engine = Engine::new(options, &vec![way(lanes_each); natures.len()], Random::seeded(seed), 0);
+fn run(count: u64, natures: &[Nature], options: BulkOptions, seed: u64) -> Report {
+    let sockets_each = 4;
+    let mut engine = Engine::new(options, &vec![plan(sockets_each); natures.len()], Random::seeded(seed), 0);
     let mut network = Network {
         natures: natures.to_vec(),
-        lanes_each,
+        sockets_each,
         random: Random::seeded(seed + 1),
         now: 0,
         tokens: vec![(0.0, 0); natures.len()],
@@ -198,8 +202,8 @@ fn run(count: u64, natures: &[Nature], options: Options, seed: u64) -> Report {
             memory = engine.memory();
         }
         engine.transmit(network.now, &mut ledger, &mut network);
-        for lane in engine.take_rotations() {
-            engine.rotated(lane);
+        for socket in engine.take_rotations() {
+            engine.rotated(socket);
         }
         let packet = network.heap.peek().map(|Reverse((time, ..))| *time);
         if engine.unfinished() == 0 {
@@ -212,19 +216,19 @@ fn run(count: u64, natures: &[Nature], options: Options, seed: u64) -> Report {
         while let Some(Reverse((time, ..))) = network.heap.peek()
             && *time <= network.now
         {
-            let Some(Reverse((_, _, lane, answer))) = network.heap.pop() else { break };
-            engine.receive(network.now, lane, &answer, &mut ledger);
+            let Some(Reverse((_, _, socket, answer))) = network.heap.pop() else { break };
+            engine.receive(network.now, socket, &answer, &mut ledger);
         }
         engine.tick(network.now, &mut ledger);
         assert!(network.now < 3_600_000_000 * 24, "the run does not end: {} left", engine.unfinished());
     }
     assert!(ledger.done.iter().all(|count| *count == 1), "every question ends once");
     assert_eq!(engine.active(), 0);
-    let health = engine.health().collect();
+    let stats = engine.stats().collect();
     engine.assert_everything_is_free();
     let seconds = network.now as f64 / 1e6;
     let memory = (memory, engine.memory());
-    Report { ledger, health, seconds, sent: network.sent, ids_seen: network.ids_seen, memory }
+    Report { ledger, stats, seconds, sent: network.sent, ids_seen: network.ids_seen, memory }
 }
 
 #[test]
@@ -238,20 +242,20 @@ fn a_million_questions_over_a_bad_network() {
         Nature { lies: 1000, ..GOOD },
         Nature { dead: true, ..GOOD },
     ];
-    let report = run(1_000_000, &natures, Options { concurrency: 7000, ..Options::default() }, 7);
+    let report = run(1_000_000, &natures, BulkOptions { concurrency: 7000, ..BulkOptions::default() }, 7);
     assert_eq!(report.ledger.failed, 0, "{:?}", report.ledger.failures);
     assert!(report.ledger.slowest < 30_000_000);
     assert!(report.sent < 1_100_000, "{} queries", report.sent);
     let least = report.ids_seen.iter().min().copied().unwrap_or(0);
     assert!(least > 0, "all 65,536 IDs are used, again and again");
-    let (good, [_, _, liar, dead]) = report.health.split_at(3) else { panic!("seven resolvers") };
-    for health in good {
-        assert_eq!(health.benched, 0, "{health:?}");
-        assert!(health.window >= 700, "{health:?}");
+    let (good, [_, _, liar, dead]) = report.stats.split_at(3) else { panic!("seven resolvers") };
+    for stats in good {
+        assert_eq!(stats.quarantined, 0, "{stats:?}");
+        assert!(stats.window >= 700, "{stats:?}");
     }
-    assert!(liar.benched > 0 && liar.answered == 0 && liar.sent < 3_000, "{liar:?}");
-    assert!(report.health[3].limited_to > 0 && report.health[4].limited_to > 0, "{:?}", report.health);
-    assert!((1..20).contains(&dead.benched) && dead.sent < 3_000, "{dead:?}");
+    assert!(liar.quarantined > 0 && liar.answered == 0 && liar.sent < 3_000, "{liar:?}");
+    assert!(report.stats[3].limited_to > 0 && report.stats[4].limited_to > 0, "{:?}", report.stats);
+    assert!((1..20).contains(&dead.quarantined) && dead.sent < 3_000, "{dead:?}");
     assert_eq!(report.memory.0, report.memory.1, "what the engine holds does not grow");
 }
 
@@ -259,29 +263,29 @@ fn a_million_questions_over_a_bad_network() {
 #[test]
 fn loss_and_delay_do_not_slow_it_down() {
     let far = Nature { delay: 30_000, jitter: 0, loss: 10, ..GOOD };
-    let report = run(200_000, &[far], Options::default(), 3);
+    let report = run(200_000, &[far], BulkOptions::default(), 3);
     assert_eq!(report.ledger.failed, 0);
     let rate = 200_000.0 / report.seconds;
     let possible = 1000.0 / 0.030_3;
     assert!(rate > 0.9 * possible, "{rate:.0} of {possible:.0} a second");
 }
 
-/// The only resolver loses 1 %: whichever lanes change their ports when, every question is answered, and soon.
+/// The only resolver loses 1 %: whichever sockets change their ports when, every question is answered, and soon.
 #[test]
 fn ports_change_while_packets_are_lost() {
     let lossy = Nature { delay: 1_000, jitter: 500, loss: 10, ..GOOD };
     for seed in 0..20 {
-        let report = run(100_000, &[lossy], Options::default(), 100 + seed);
+        let report = run(100_000, &[lossy], BulkOptions::default(), 100 + seed);
         assert_eq!(report.ledger.failed, 0, "seed {seed}");
         assert!(report.seconds < 2.0, "seed {seed}: {} s", report.seconds);
-        assert!(report.health[0].timed_out < 1_500, "seed {seed}: {:?}", report.health);
+        assert!(report.stats[0].timed_out < 1_500, "seed {seed}: {:?}", report.stats);
     }
 }
 
 /// What waits in line for a rate has a deadline too.
 #[test]
 fn a_deadline_holds_in_line() {
-    let options = Options { rate: Some(20.0), tries: 200, name_timeout: 2_000_000, ..Options::default() };
+    let options = BulkOptions { rate: Some(20.0), tries: 200, name_timeout: 2_000_000, ..BulkOptions::default() };
     let report = run(100, &[Nature { dead: true, ..GOOD }], options, 1);
     assert_eq!(report.ledger.failed, 100);
     assert!(report.ledger.slowest <= 2_600_000, "{}", report.ledger.slowest);
@@ -290,20 +294,20 @@ fn a_deadline_holds_in_line() {
 #[test]
 fn a_dead_resolver_and_a_liar_are_benched() {
     let natures = [GOOD, Nature { dead: true, ..GOOD }, Nature { lies: 1000, ..GOOD }, GOOD];
-    let report = run(300_000, &natures, Options { concurrency: 4000, ..Options::default() }, 5);
+    let report = run(300_000, &natures, BulkOptions { concurrency: 4000, ..BulkOptions::default() }, 5);
     assert_eq!(report.ledger.failed, 0);
-    assert!(report.health[1].benched > 0 && report.health[2].benched > 0, "{:?}", report.health);
-    assert!(report.health[1].sent < 1_000 && report.health[2].sent < 2_000, "{:?}", report.health);
-    assert_eq!((report.health[0].benched, report.health[3].benched), (0, 0), "{:?}", report.health);
+    assert!(report.stats[1].quarantined > 0 && report.stats[2].quarantined > 0, "{:?}", report.stats);
+    assert!(report.stats[1].sent < 1_000 && report.stats[2].sent < 2_000, "{:?}", report.stats);
+    assert_eq!((report.stats[0].quarantined, report.stats[3].quarantined), (0, 0), "{:?}", report.stats);
 }
 
 #[test]
 fn a_rate_limit_is_met() {
     for refuses in [false, true] {
         let limited = Nature { limit: Some((2_000.0, refuses)), delay: 1_000, jitter: 100, ..GOOD };
-        let report = run(60_000, &[limited], Options { tries: 8, ..Options::default() }, 9);
+        let report = run(60_000, &[limited], BulkOptions { tries: 8, ..BulkOptions::default() }, 9);
         let rate = 60_000.0 / report.seconds;
-        assert!(rate > 1_400.0, "refuses: {refuses}: {rate:.0} a second, {:?}", report.health);
+        assert!(rate > 1_400.0, "refuses: {refuses}: {rate:.0} a second, {:?}", report.stats);
         assert!(report.sent < 90_000, "refuses: {refuses}: {} queries for 60,000 answers", report.sent);
         assert_eq!(report.ledger.failed, 0, "refuses: {refuses}: {:?}", report.ledger.failures);
     }
@@ -314,49 +318,49 @@ fn a_rate_limit_is_met() {
 fn trouble_is_soon_forgotten() {
     for (seed, last) in [(1, 300_000), (2, 1_000_000), (3, 2_000_000)] {
         let nature = Nature { trouble: Some((1_000_000, 1_000_000 + last)), ..GOOD };
-        let report = run(400_000, &[nature], Options::default(), seed);
+        let report = run(400_000, &[nature], BulkOptions::default(), seed);
         assert_eq!(report.ledger.failed, 0, "{:?}", report.ledger.failures);
         let without = 400_000.0 * 0.011_3 / 1000.0;
         let lost = report.seconds - without - last as f64 / 1e6;
-        assert!(lost < 3.0, "{lost} s more than {without} s for {last} µs of trouble: {:?}", report.health);
+        assert!(lost < 3.0, "{lost} s more than {without} s for {last} µs of trouble: {:?}", report.stats);
     }
 }
 
 #[test]
 fn a_dead_server_ends_every_question() {
-    let options = Options { tries: 3, try_timeout: 1_000_000, ..Options::default() };
+    let options = BulkOptions { tries: 3, try_timeout: 1_000_000, ..BulkOptions::default() };
     let report = run(2_000, &[Nature { dead: true, ..GOOD }], options, 1);
     assert_eq!((report.ledger.failed, report.ledger.answered), (2_000, 0));
-    assert_eq!(report.ledger.failures, [Failure::TimedOut]);
+    assert_eq!(report.ledger.failures, [QueryFailure::TimedOut]);
     assert!(report.ledger.slowest <= 30_100_000, "{}", report.ledger.slowest);
 }
 
 #[test]
 fn lies_from_everybody_are_an_outcome() {
-    let options = Options { tries: 2, ..Options::default() };
+    let options = BulkOptions { tries: 2, ..BulkOptions::default() };
     let report = run(2_000, &[Nature { lies: 1000, ..GOOD }], options, 1);
     assert_eq!(report.ledger.failed, 2_000);
-    assert!(report.ledger.failures.contains(&Failure::Mismatched), "{:?}", report.ledger.failures);
+    assert!(report.ledger.failures.contains(&QueryFailure::Mismatched), "{:?}", report.ledger.failures);
 }
 
 #[test]
 fn servfail_from_everybody_is_an_outcome() {
     let broken = Nature { servfail: 1000, ..GOOD };
-    let report = run(2_000, &[broken, broken], Options::default(), 1);
-    assert_eq!(report.ledger.failures, [Failure::Rcode(2)]);
+    let report = run(2_000, &[broken, broken], BulkOptions::default(), 1);
+    assert_eq!(report.ledger.failures, [QueryFailure::Rcode(2)]);
     assert_eq!(report.ledger.failed, 2_000);
 }
 
 #[test]
 fn a_rate_is_kept() {
-    let report = run(5_000, &[GOOD], Options { rate: Some(1_000.0), ..Options::default() }, 4);
+    let report = run(5_000, &[GOOD], BulkOptions { rate: Some(1_000.0), ..BulkOptions::default() }, 4);
     assert!((4.9..5.2).contains(&report.seconds), "{} s", report.seconds);
     assert_eq!(report.sent, 5_000);
 }
 
 #[test]
 fn a_deadline_for_the_whole_question_holds() {
-    let options = Options { tries: 200, name_timeout: 2_000_000, ..Options::default() };
+    let options = BulkOptions { tries: 200, name_timeout: 2_000_000, ..BulkOptions::default() };
     let report = run(100, &[Nature { dead: true, ..GOOD }], options, 1);
     assert_eq!(report.ledger.failed, 100);
     assert!(report.ledger.slowest <= 2_100_000, "{}", report.ledger.slowest);
@@ -365,44 +369,44 @@ fn a_deadline_for_the_whole_question_holds() {
 #[test]
 fn mixed_case_must_come_back() {
     struct Lower(Vec<(u16, Vec<u8>)>);
-    impl Outlet for Lower {
-        fn send(&mut self, lane: u16, query: &[u8]) {
-            self.0.push((lane, query.to_vec()));
+    impl QuerySender for Lower {
+        fn send(&mut self, socket: u16, query: &[u8]) {
+            self.0.push((socket, query.to_vec()));
         }
     }
     struct Count(u32);
-    impl Sink for Count {
-        fn done(&mut self, _: &Done<'_>) {
+    impl OutcomeSink for Count {
+        fn finished(&mut self, _: &FinishedQuestion<'_>) {
             self.0 += 1;
         }
     }
-    let options = Options { mix_case: true, edns: None, ..Options::default() };
-    let mut engine = Engine::new(options, &[way(1)], Random::seeded(3), 0);
+    let options = BulkOptions { mix_case: true, edns: None, ..BulkOptions::default() };
+    let mut engine = Engine::new(options, &[plan(1)], Random::seeded(3), 0);
     let asked = b"\x10abcdefghijklmnop\x04test\x00\x00\x01\x00\x01";
     assert!(engine.ask(0, 0, asked));
     let (mut sent, mut count) = (Lower(Vec::new()), Count(0));
     engine.transmit(0, &mut count, &mut sent);
-    let (lane, query) = sent.0[0].clone();
+    let (socket, query) = sent.0[0].clone();
     assert_ne!(&query[12..], asked, "seed 3 mixes some letter");
     assert!(query[12..].eq_ignore_ascii_case(asked));
     let mut answer = query.clone();
     answer[2] |= 0x80;
     answer[12..].make_ascii_lowercase();
-    engine.receive(10, lane, &answer, &mut count);
+    engine.receive(10, socket, &answer, &mut count);
     assert_eq!(count.0, 0, "an answer in another case is not believed");
     answer[12..].copy_from_slice(&query[12..]);
-    engine.receive(10, lane + 1, &answer, &mut count);
-    assert_eq!(count.0, 0, "nor one from another lane");
-    engine.receive(10, lane, &answer, &mut count);
+    engine.receive(10, socket + 1, &answer, &mut count);
+    assert_eq!(count.0, 0, "nor one from another socket");
+    engine.receive(10, socket, &answer, &mut count);
     assert_eq!(count.0, 1);
 }
 
 #[test]
 fn giving_up_ends_what_was_taken_in() {
-    let mut engine = Engine::new(Options::default(), &[way(2); 2], Random::seeded(3), 0);
+    let mut engine = Engine::new(BulkOptions::default(), &[plan(2); 2], Random::seeded(3), 0);
     let mut ledger = Ledger { done: vec![0; 500], ..Ledger::default() };
     struct Nowhere;
-    impl Outlet for Nowhere {
+    impl QuerySender for Nowhere {
         fn send(&mut self, _: u16, _: &[u8]) {}
     }
     for n in 0..500 {
@@ -412,8 +416,8 @@ fn giving_up_ends_what_was_taken_in() {
     engine.tick(1_500_000, &mut ledger);
     engine.transmit(1_500_000, &mut ledger, &mut Nowhere);
     assert_eq!(engine.silence(1_500_000), 1_500_000);
-    engine.lane_failed(1_600_000, 0, Failure::ConnectRefused, &mut ledger);
-    engine.give_up(2_000_000, Failure::TimedOut, &mut ledger);
+    engine.socket_failed(1_600_000, 0, QueryFailure::ConnectRefused, &mut ledger);
+    engine.give_up(2_000_000, QueryFailure::TimedOut, &mut ledger);
     assert_eq!((ledger.failed, engine.unfinished()), (500, 0));
     engine.assert_everything_is_free();
 }

@@ -1,5 +1,5 @@
-//! The engine's lanes as sockets: groups of equal queries out, many answers in at once, one poller for all. What goes over
-//! connections (TCP, TLS, HTTPS, QUIC) a courier carries, in a thread of its own.
+//! The sockets behind the engine's socket numbers: groups of queries of equal length out, many answers in at once, one poller
+//! for all. A thread of its own carries what goes over connections (TCP, TLS, HTTPS, QUIC).
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
@@ -11,9 +11,9 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::time::Timespec;
 
-use super::Micros;
-use super::engine::{Engine, MAX_GROUP};
-use super::terms::{Failure, Outlet, Sink};
+use crate::dns::bulk::Micros;
+use crate::dns::bulk::api::{OutcomeSink, QueryFailure, QuerySender};
+use crate::dns::bulk::engine::{Engine, MAX_GROUP};
 use crate::dns::client::Endpoint;
 use crate::dns::client::courier::{Courier, Mailbox};
 use crate::dns::exchange::Transport;
@@ -24,57 +24,57 @@ use crate::net::datagram::{Datagrams, RECEIVE_BATCH, Receiver, Sender};
 const MAX_ROUNDS: usize = 64;
 /// What leaves with one call is at most this: the kernel takes a datagram's worth.
 const MAX_GROUP_BYTES: usize = 60_000;
-/// Sockets that are reported at a time.
+/// SocketSet that are reported at a time.
 const EVENTS: usize = 64;
 /// Connections to each server, used in turn.
 const CONNECTIONS: usize = 4;
-/// Stands for the mailbox among the lanes.
+/// Stands for the mailbox among the sockets.
 const MAILBOX: u64 = u64::MAX;
 
-/// All lanes.
-pub(super) struct Sockets {
+/// All sockets of one loop.
+pub(super) struct SocketSet {
     poller: OwnedFd,
-    lanes: Vec<Lane>,
+    all: Vec<OpenSocket>,
     sender: Sender,
     receiver: Receiver,
-    group: Group,
+    group: SendGroup,
     courier: Courier,
     mailbox: Arc<Mailbox>,
     /// How long an answer over a connection may take, connecting included.
     limit: Duration,
-    /// Lanes that turned out to lead nowhere.
-    failed: Vec<(u16, Failure)>,
+    /// Sockets that reach nobody.
+    failed: Vec<(u16, QueryFailure)>,
     events: Vec<epoll::Event>,
 }
 
 #[derive(Debug)]
-enum Lane {
+enum OpenSocket {
     Udp { peer: SocketAddr, bind: Option<IpAddr>, socket: Option<Datagrams> },
     Connection(Arc<Endpoint>),
 }
 
-/// Queries of one length for one lane that will leave together.
+/// Queries of one length for one socket that will leave together.
 #[derive(Debug)]
-struct Group {
+struct SendGroup {
     bytes: Vec<u8>,
-    lane: u16,
+    socket: u16,
     length: usize,
 }
 
-impl Sockets {
-    /// So many UDP sockets for every server, and a way over connections each that is not opened yet: the lanes as the
-    /// engine numbers them. A server that cannot be reached at all is no error yet: its questions will fail.
+impl SocketSet {
+    /// Opens this number of UDP sockets for each server; its connection is opened when it is needed. They are numbered as
+    /// the engine numbers them. A server that cannot be reached at all is no error yet: its questions will fail.
     pub(super) fn open(
         servers: impl Iterator<Item = (Arc<Endpoint>, usize)> + Clone,
         limit: Duration,
         answer_size: usize,
-    ) -> io::Result<Sockets> {
-        let mut sockets = Sockets {
+    ) -> io::Result<SocketSet> {
+        let mut sockets = SocketSet {
             poller: epoll::create(epoll::CreateFlags::CLOEXEC)?,
-            lanes: Vec::new(),
+            all: Vec::new(),
             sender: Sender::default(),
             receiver: Receiver::new(answer_size),
-            group: Group { bytes: Vec::new(), lane: 0, length: 0 },
+            group: SendGroup { bytes: Vec::new(), socket: 0, length: 0 },
             courier: Courier::with_connections(CONNECTIONS),
             mailbox: Mailbox::new()?,
             limit,
@@ -85,22 +85,22 @@ impl Sockets {
         epoll::add(&sockets.poller, &*sockets.mailbox, mailbox, epoll::EventFlags::IN)?;
         for (server, each) in servers.clone() {
             for _ in 0..each {
-                sockets.lanes.push(Lane::Udp { peer: server.address, bind: server.bind, socket: None });
+                sockets.all.push(OpenSocket::Udp { peer: server.address, bind: server.bind, socket: None });
             }
         }
-        for lane in 0..sockets.lanes.len() {
-            sockets.reopen(lane as u16)?;
+        for number in 0..sockets.all.len() {
+            sockets.reopen(number as u16)?;
         }
-        sockets.lanes.extend(servers.map(|(server, _)| {
+        sockets.all.extend(servers.map(|(server, _)| {
             let tcp = || Arc::new(Endpoint { transport: Transport::Tcp, ..Endpoint::clone(&server) });
-            Lane::Connection(if server.transport == Transport::Udp { tcp() } else { server.clone() })
+            OpenSocket::Connection(if server.transport == Transport::Udp { tcp() } else { server.clone() })
         }));
         Ok(sockets)
     }
 
-    /// Gives a UDP lane a new socket, with a new port.
+    /// Replaces a UDP socket by a new one, with a new port.
     pub(super) fn reopen(&mut self, number: u16) -> io::Result<()> {
-        let Some(Lane::Udp { peer, bind, socket }) = self.lanes.get_mut(usize::from(number)) else { return Ok(()) };
+        let Some(OpenSocket::Udp { peer, bind, socket }) = self.all.get_mut(usize::from(number)) else { return Ok(()) };
         *socket = match Datagrams::connect(*peer, *bind) {
             Ok(opened) => {
                 epoll::add(&self.poller, &opened, epoll::EventData::new_u64(number.into()), epoll::EventFlags::IN)?;
@@ -116,11 +116,11 @@ impl Sockets {
 
     /// Answers that the sockets of one server can hold between two looks.
     pub(super) fn capacity(&self, each: usize) -> usize {
-        let capacity = |lane: &Lane| match lane {
-            Lane::Udp { socket: Some(socket), .. } => Some(socket.capacity()),
+        let capacity = |lane: &OpenSocket| match lane {
+            OpenSocket::Udp { socket: Some(socket), .. } => Some(socket.capacity()),
             _ => None,
         };
-        self.lanes.iter().filter_map(capacity).min().map_or(usize::MAX, |one| one * each.max(1))
+        self.all.iter().filter_map(capacity).min().map_or(usize::MAX, |one| one * each.max(1))
     }
 
     /// Lets the last group leave.
@@ -128,9 +128,9 @@ impl Sockets {
         if self.group.bytes.is_empty() {
             return;
         }
-        let number = self.group.lane;
-        let sent = match self.lanes.get(usize::from(number)) {
-            Some(Lane::Udp { socket: Some(socket), .. }) => {
+        let number = self.group.socket;
+        let sent = match self.all.get(usize::from(number)) {
+            Some(OpenSocket::Udp { socket: Some(socket), .. }) => {
                 let group = &self.group;
                 // An error may belong to an earlier datagram (ICMP): these are sent once more before they are given up.
                 let sender = &mut self.sender;
@@ -147,10 +147,10 @@ impl Sockets {
         self.group.bytes.clear();
     }
 
-    /// Tells the engine about lanes that lead nowhere.
-    pub(super) fn report_failures(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl Sink) {
-        for (lane, failure) in std::mem::take(&mut self.failed) {
-            engine.lane_failed(now, lane, failure, sink);
+    /// Reports the sockets that reach nobody to the engine.
+    pub(super) fn report_failures(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
+        for (number, failure) in std::mem::take(&mut self.failed) {
+            engine.socket_failed(now, number, failure, sink);
         }
     }
 
@@ -176,7 +176,7 @@ impl Sockets {
         &mut self,
         clock: impl Fn() -> Micros,
         engine: &mut Engine,
-        sink: &mut impl Sink,
+        sink: &mut impl OutcomeSink,
     ) -> io::Result<()> {
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         self.events.clear();
@@ -189,15 +189,15 @@ impl Sockets {
         for event in &events {
             match event.data.u64() {
                 MAILBOX => self.open_mailbox(now, engine, sink),
-                number => self.receive_lane(number as u16, now, engine, sink),
+                number => self.receive_on(number as u16, now, engine, sink),
             }
         }
         self.events = events;
         Ok(())
     }
 
-    fn receive_lane(&mut self, number: u16, now: Micros, engine: &mut Engine, sink: &mut impl Sink) {
-        let Some(Lane::Udp { socket: Some(socket), .. }) = self.lanes.get(usize::from(number)) else { return };
+    fn receive_on(&mut self, number: u16, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
+        let Some(OpenSocket::Udp { socket: Some(socket), .. }) = self.all.get(usize::from(number)) else { return };
         for _ in 0..MAX_ROUNDS {
             match self.receiver.receive(socket) {
                 Ok(datagrams) => {
@@ -207,55 +207,57 @@ impl Sockets {
                         return;
                     }
                 }
-                Err(error) => return engine.lane_failed(now, number, failure(&error), sink),
+                Err(error) => return engine.socket_failed(now, number, failure(&error), sink),
             }
         }
     }
 
-    fn open_mailbox(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl Sink) {
+    fn open_mailbox(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
         for reply in self.mailbox.take() {
-            let (lane, id) = ((reply.token >> 16) as u16, reply.token as u16);
+            let (number, id) = ((reply.token >> 16) as u16, reply.token as u16);
             match reply.result {
-                Ok(message) => engine.receive(now, lane, &message, sink),
-                Err(fault) => engine.query_failed(now, lane, id, failure_of(fault.kind), sink),
+                Ok(message) => engine.receive(now, number, &message, sink),
+                Err(fault) => engine.query_failed(now, number, id, failure_of(fault.kind), sink),
             }
         }
     }
 }
 
-impl Outlet for Sockets {
-    fn send(&mut self, lane: u16, query: &[u8]) {
-        if let (Some(Lane::Connection(endpoint)), Some(id)) = (self.lanes.get(usize::from(lane)), query.first_chunk()) {
-            let token = u64::from(lane) << 16 | u64::from(u16::from_be_bytes(*id));
+impl QuerySender for SocketSet {
+    fn send(&mut self, socket: u16, query: &[u8]) {
+        if let (Some(OpenSocket::Connection(endpoint)), Some(id)) =
+            (self.all.get(usize::from(socket)), query.first_chunk())
+        {
+            let token = u64::from(socket) << 16 | u64::from(u16::from_be_bytes(*id));
             return self.courier.send(endpoint.clone(), query.to_vec(), token, self.limit, &self.mailbox);
         }
         let group = &self.group;
-        let fits = group.lane == lane && group.length == query.len();
+        let fits = group.socket == socket && group.length == query.len();
         let full = group.bytes.len() >= group.length * MAX_GROUP as usize;
         if !fits || full || group.bytes.len() + query.len() > MAX_GROUP_BYTES {
             self.flush();
-            self.group.lane = lane;
+            self.group.socket = socket;
             self.group.length = query.len();
         }
         self.group.bytes.extend_from_slice(query);
     }
 }
 
-/// What an error of a UDP socket means for the questions on its lane.
-fn failure(error: &io::Error) -> Failure {
+/// What an error of a UDP socket means for the questions under way on it.
+fn failure(error: &io::Error) -> QueryFailure {
     match error.kind() {
-        ErrorKind::ConnectionRefused => Failure::ConnectRefused,
-        _ => Failure::Unreachable,
+        ErrorKind::ConnectionRefused => QueryFailure::ConnectRefused,
+        _ => QueryFailure::Unreachable,
     }
 }
 
 /// What a courier's fault means for its question.
-fn failure_of(kind: Kind) -> Failure {
+fn failure_of(kind: Kind) -> QueryFailure {
     match kind {
-        Kind::TimedOut => Failure::TimedOut,
-        Kind::ConnectRefused => Failure::ConnectRefused,
-        Kind::Unreachable => Failure::Unreachable,
-        Kind::Disconnected => Failure::Disconnected,
-        other => Failure::Unfit(other),
+        Kind::TimedOut => QueryFailure::TimedOut,
+        Kind::ConnectRefused => QueryFailure::ConnectRefused,
+        Kind::Unreachable => QueryFailure::Unreachable,
+        Kind::Disconnected => QueryFailure::Disconnected,
+        other => QueryFailure::Unfit(other),
     }
 }

@@ -1,14 +1,15 @@
-//! Lines into questions: one input that all loops take blocks of, and what one loop does with its block.
+//! Lines into questions: the input that all loops share, and the reader of one loop, which takes blocks of it.
 
 use std::fs::File;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::collect::Collector;
-use super::drive::Settings;
-use super::drive_input::{Block, Input, Next};
-use super::question::{self, MAX_LINE, Question};
-use super::terms::Failure;
-use super::{Engine, Micros};
+use super::input::{Input, LineBlock, NextBlock};
+use super::settings::BulkSettings;
+use crate::dns::bulk::Micros;
+use crate::dns::bulk::api::QueryFailure;
+use crate::dns::bulk::collect::Collector;
+use crate::dns::bulk::engine::Engine;
+use crate::dns::bulk::question::{self, MAX_LINE, WireQuestion};
 use crate::dns::record::Rtype;
 use crate::fault::Fault;
 
@@ -19,7 +20,7 @@ const MAX_READY: usize = 1024 * 1024;
 
 /// The input as all loops share it.
 #[derive(Debug)]
-pub(super) struct Supply {
+pub(super) struct SharedInput {
     input: Input,
     /// So many questions are done already.
     skip: u64,
@@ -29,9 +30,9 @@ pub(super) struct Supply {
     index: u64,
 }
 
-impl Supply {
-    pub(super) fn new(input: Input, settings: &Settings) -> Supply {
-        Supply { input, skip: settings.skip, types: settings.types.len() as u64, index: 0 }
+impl SharedInput {
+    pub(super) fn new(input: Input, settings: &BulkSettings) -> SharedInput {
+        SharedInput { input, skip: settings.skip, types: settings.types.len() as u64, index: 0 }
     }
 
     /// Bytes of the input that were taken, and how many there are, if that is known.
@@ -40,34 +41,34 @@ impl Supply {
     }
 
     /// The next block that holds something to be done, if its number is below `end`.
-    fn next(&mut self, block: &mut Block, end: u64) -> Result<Option<Next>, Fault> {
+    fn next(&mut self, block: &mut LineBlock, end: u64) -> Result<Option<NextBlock>, Fault> {
         if self.index >= end {
             return Ok(None);
         }
         loop {
             match self.input.next_block(block)? {
-                Next::Block => self.pass_over(block),
+                NextBlock::Filled => self.pass_over(block),
                 other => return Ok(Some(other)),
             }
             if !block.is_empty() {
                 block.index = self.index;
                 self.index += 1;
-                return Ok(Some(Next::Block));
+                return Ok(Some(NextBlock::Filled));
             }
         }
     }
 
     /// Passes over the questions that are done already.
-    fn pass_over(&mut self, block: &mut Block) {
-        let (mut question, mut types) = (Question::default(), Vec::new());
+    fn pass_over(&mut self, block: &mut LineBlock) {
+        let (mut question, mut types) = (WireQuestion::default(), Vec::new());
         while self.skip > 0 {
-            let begin = block.place();
+            let begin = block.position();
             let Some((_, line)) = block.next_line() else { return };
             let count = match read(line, &mut question, &mut types) {
-                Line::Nothing => 0,
-                Line::Bad(_) => 1,
-                Line::Name(_) if types.is_empty() => self.types,
-                Line::Name(_) => types.len() as u64,
+                ParsedLine::Nothing => 0,
+                ParsedLine::Bad(_) => 1,
+                ParsedLine::Name(_) if types.is_empty() => self.types,
+                ParsedLine::Name(_) => types.len() as u64,
             };
             if count > self.skip {
                 block.go_back(begin, std::mem::take(&mut self.skip));
@@ -80,24 +81,24 @@ impl Supply {
 
 /// What a line holds.
 #[derive(Debug, PartialEq, Eq)]
-enum Line {
+enum ParsedLine {
     Nothing,
     /// A name, this long in wire form, and perhaps types.
     Name(usize),
     Bad(&'static str),
 }
 
-fn read(line: &[u8], question: &mut Question, types: &mut Vec<Rtype>) -> Line {
+fn read(line: &[u8], question: &mut WireQuestion, types: &mut Vec<Rtype>) -> ParsedLine {
     types.clear();
     if line.len() > MAX_LINE {
-        return Line::Bad("line too long");
+        return ParsedLine::Bad("line too long");
     }
-    let Some(words) = question::split(line) else { return Line::Nothing };
+    let Some(words) = question::split(line) else { return ParsedLine::Nothing };
     if !words.types.is_empty()
         && let Err(why) = question::types(words.types, types)
     {
         types.clear();
-        return Line::Bad(why);
+        return ParsedLine::Bad(why);
     }
     let name = question.set_name(words.name).or_else(|why| {
         // Names beyond ASCII are rare: they may cost an allocation.
@@ -105,32 +106,32 @@ fn read(line: &[u8], question: &mut Question, types: &mut Vec<Rtype>) -> Line {
         question.set_name(ascii.ok_or(why)?.as_bytes())
     });
     match name {
-        Ok(length) => Line::Name(length),
+        Ok(length) => ParsedLine::Name(length),
         Err(why) => {
             types.clear();
-            Line::Bad(why)
+            ParsedLine::Bad(why)
         }
     }
 }
 
-/// One loop's blocks, lines and questions.
-pub(super) struct Intake<'a> {
-    supply: &'a Mutex<Supply>,
+/// Reads questions for one loop, line by line of its block.
+pub(super) struct QuestionReader<'a> {
+    input: &'a Mutex<SharedInput>,
     types: &'a [Rtype],
     class: u16,
-    block: Block,
+    block: LineBlock,
     /// Lines of `block` are still to come, or it has to be closed.
     has_block: bool,
     /// The number of the next question, counted in this loop.
     number: u64,
-    question: Question,
+    question: WireQuestion,
     name: usize,
     /// The types of the present line, and which of them comes next.
     line_types: Vec<Rtype>,
     next_type: usize,
     /// Nothing more comes.
     pub(super) ended: bool,
-    /// The input has nothing at present; this is to be waited for.
+    /// The input has nothing at present: wait until this file is readable.
     pub(super) waits_for: Option<Arc<File>>,
     /// Other loops are too far behind.
     pub(super) stalled: bool,
@@ -138,16 +139,16 @@ pub(super) struct Intake<'a> {
     pub(super) hopeless: bool,
 }
 
-impl<'a> Intake<'a> {
-    pub(super) fn new(supply: &'a Mutex<Supply>, settings: &'a Settings) -> Intake<'a> {
-        Intake {
-            supply,
+impl<'a> QuestionReader<'a> {
+    pub(super) fn new(input: &'a Mutex<SharedInput>, settings: &'a BulkSettings) -> QuestionReader<'a> {
+        QuestionReader {
+            input,
             types: &settings.types,
             class: settings.class,
-            block: Block::default(),
+            block: LineBlock::default(),
             has_block: false,
             number: 0,
-            question: Question::default(),
+            question: WireQuestion::default(),
             name: 0,
             line_types: Vec::new(),
             next_type: 0,
@@ -171,7 +172,7 @@ impl<'a> Intake<'a> {
             if let Some(rtype) = self.line_types.get(self.next_type).copied() {
                 self.question.set_type(self.name, rtype, self.class);
                 if self.hopeless {
-                    collector.unasked(self.number, self.question.as_wire(), Failure::TimedOut);
+                    collector.unasked(self.number, self.question.as_wire(), QueryFailure::TimedOut);
                 } else if !engine.ask(now, self.number, self.question.as_wire()) {
                     return Ok(());
                 }
@@ -197,14 +198,14 @@ impl<'a> Intake<'a> {
         let passed = self.block.take_passed();
         let Some((number, line)) = self.block.next_line().filter(|_| self.has_block) else { return false };
         match read(line, &mut self.question, &mut self.line_types) {
-            Line::Nothing => self.line_types.clear(),
-            Line::Name(length) => {
+            ParsedLine::Nothing => self.line_types.clear(),
+            ParsedLine::Name(length) => {
                 self.name = length;
                 if self.line_types.is_empty() {
                     self.line_types.extend_from_slice(self.types);
                 }
             }
-            Line::Bad(why) => {
+            ParsedLine::Bad(why) => {
                 // The name alone, where the line can be split.
                 let shown = question::split(line).map_or(line, |words| words.name);
                 collector.bad_line(self.number, number, shown, why);
@@ -220,15 +221,15 @@ impl<'a> Intake<'a> {
         if std::mem::take(&mut self.has_block) {
             collector.end_block(self.number);
         }
-        let mut supply = self.supply.lock().unwrap_or_else(PoisonError::into_inner);
-        match supply.next(&mut self.block, end)? {
-            Some(Next::Block) => {
+        let mut input = self.input.lock().unwrap_or_else(PoisonError::into_inner);
+        match input.next(&mut self.block, end)? {
+            Some(NextBlock::Filled) => {
                 collector.begin_block(self.block.index, self.number);
                 self.has_block = true;
                 return Ok(true);
             }
-            Some(Next::End) => self.ended = true,
-            Some(Next::NotNow(file)) => self.waits_for = Some(file),
+            Some(NextBlock::End) => self.ended = true,
+            Some(NextBlock::NotNow(file)) => self.waits_for = Some(file),
             None => self.stalled = true,
         }
         Ok(false)
@@ -241,15 +242,15 @@ mod tests {
 
     #[test]
     fn what_lines_hold() {
-        let (mut question, mut types) = (Question::default(), Vec::new());
+        let (mut question, mut types) = (WireQuestion::default(), Vec::new());
         for (line, expected, count) in [
-            (&b"a.test"[..], Line::Name(8), 0),
-            (b"a.test MX TXT\r", Line::Name(8), 2),
-            (b" \t\r", Line::Nothing, 0),
-            (b"a..b MX", Line::Bad("empty label in name"), 0),
-            (b"a NOSUCH", Line::Bad("unknown record type"), 0),
-            ("bücher.test".as_bytes(), Line::Name(20), 0),
-            (&[b'a'; MAX_LINE + 1], Line::Bad("line too long"), 0),
+            (&b"a.test"[..], ParsedLine::Name(8), 0),
+            (b"a.test MX TXT\r", ParsedLine::Name(8), 2),
+            (b" \t\r", ParsedLine::Nothing, 0),
+            (b"a..b MX", ParsedLine::Bad("empty label in name"), 0),
+            (b"a NOSUCH", ParsedLine::Bad("unknown record type"), 0),
+            ("bücher.test".as_bytes(), ParsedLine::Name(20), 0),
+            (&[b'a'; MAX_LINE + 1], ParsedLine::Bad("line too long"), 0),
         ] {
             assert_eq!(read(line, &mut question, &mut types), expected);
             assert_eq!(types.len(), count);

@@ -1,8 +1,8 @@
 //! How much one resolver is trusted with: a window of questions in flight that grows and shrinks with loss, a pace for
-//! those that limit rates, the time to wait for an answer, and a bench for those that do not serve.
+//! those that limit rates, the time to wait for an answer, and a quarantine for those that do not serve.
 
-use super::Micros;
-use super::slots::List;
+use super::slots::SlotList;
+use crate::dns::bulk::Micros;
 
 /// Questions in flight at the beginning.
 const START: f64 = 64.0;
@@ -28,18 +28,18 @@ const FIRST_WAIT: Micros = 1_000_000;
 const MIN_MARGIN: f64 = 20_000.0;
 /// No pace is slower than this, in queries per microsecond: 50 a second.
 const MIN_PACE: f64 = 50.0 / 1e6;
-/// The first time on the bench; doubles up to [`MAX_BENCH`].
-const FIRST_BENCH: Micros = 2_000_000;
-/// The longest time on the bench.
-const MAX_BENCH: Micros = 60_000_000;
-/// Failures of this share bench a resolver if others do better.
+/// The first time on the quarantine; doubles up to [`MAX_QUARANTINE`].
+const FIRST_QUARANTINE: Micros = 2_000_000;
+/// The longest time on the quarantine.
+const MAX_QUARANTINE: Micros = 60_000_000;
+/// Failures of this share quarantine a resolver if others do better.
 const BAD_SHARE: f64 = 0.5;
 /// Tokens saved up for a burst, in time at the present pace.
 const BURST: Micros = 20_000;
 
 /// What a resolver has done so far.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Health {
+pub struct ResolverStats {
     /// Queries sent.
     pub sent: u64,
     /// Answers taken, negative ones included.
@@ -58,8 +58,8 @@ pub struct Health {
     pub late: u64,
     /// Nothing listens there, or the network is down.
     pub unreachable: u64,
-    /// How often it sat on the bench.
-    pub benched: u64,
+    /// How often it sat on the quarantine.
+    pub quarantined: u64,
     /// The slowest pace that it was asked at because it limits rates, in queries a second; 0 = it does not seem to.
     pub limited_to: u32,
     /// The window at present.
@@ -68,9 +68,9 @@ pub struct Health {
     pub round_trip: Micros,
 }
 
-impl Health {
+impl ResolverStats {
     /// Adds what another loop saw of the same resolver.
-    pub fn add(&mut self, other: &Health) {
+    pub fn add(&mut self, other: &ResolverStats) {
         let answers = (self.answered as f64, other.answered as f64);
         if other.round_trip > 0 {
             let sum = self.round_trip as f64 * answers.0 + other.round_trip as f64 * answers.1.max(1.0);
@@ -85,7 +85,7 @@ impl Health {
         self.mismatched += other.mismatched;
         self.late += other.late;
         self.unreachable += other.unreachable;
-        self.benched += other.benched;
+        self.quarantined += other.quarantined;
         self.limited_to += other.limited_to;
         self.window += other.window;
     }
@@ -93,7 +93,7 @@ impl Health {
 
 /// What became of one query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Outcome {
+pub(super) enum QueryOutcome {
     Answered,
     Lost,
     /// An answer that is none (SERVFAIL, REFUSED …).
@@ -102,19 +102,19 @@ pub(super) enum Outcome {
 
 /// One resolver.
 #[derive(Debug)]
-pub(super) struct Resolver {
-    pub(super) health: Health,
+pub(super) struct ResolverState {
+    pub(super) stats: ResolverStats,
     /// Questions to be asked here again.
-    pub(super) queue: List,
+    pub(super) queue: SlotList,
     /// Questions to be asked here over a stream, since the answer was truncated.
-    pub(super) stream_queue: List,
+    pub(super) stream_queue: SlotList,
     pub(super) in_flight: u32,
     pub(super) stream_in_flight: u32,
-    /// The lanes in turn.
-    pub(super) lanes: Vec<u16>,
-    pub(super) next_lane: usize,
-    pub(super) stream_lane: Option<u16>,
-    /// One of its lanes waits for a new port.
+    /// The sockets in turn.
+    pub(super) sockets: Vec<u16>,
+    pub(super) next_socket: usize,
+    pub(super) stream_socket: Option<u16>,
+    /// One of its sockets waits for a new port.
     pub(super) drains: bool,
     /// It understands EDNS, as far as is known.
     pub(super) edns: bool,
@@ -134,9 +134,9 @@ pub(super) struct Resolver {
     heavy: u32,
     /// Epochs at a pace without loss in a row: each lets the pace grow faster than the one before.
     clean: u32,
-    benched_until: Micros,
-    bench_time: Micros,
-    /// Back from the bench, and not proven yet.
+    quarantined_until: Micros,
+    quarantine_time: Micros,
+    /// Back from the quarantine, and not proven yet.
     on_probation: bool,
 }
 
@@ -159,18 +159,18 @@ impl Epoch {
     }
 }
 
-impl Resolver {
-    pub(super) fn new(max_window: u32, now: Micros) -> Resolver {
+impl ResolverState {
+    pub(super) fn new(max_window: u32, now: Micros) -> ResolverState {
         let max_window = f64::from(max_window).max(1.0);
-        Resolver {
-            health: Health::default(),
-            queue: List::EMPTY,
-            stream_queue: List::EMPTY,
+        ResolverState {
+            stats: ResolverStats::default(),
+            queue: SlotList::EMPTY,
+            stream_queue: SlotList::EMPTY,
             in_flight: 0,
             stream_in_flight: 0,
-            lanes: Vec::new(),
-            next_lane: 0,
-            stream_lane: None,
+            sockets: Vec::new(),
+            next_socket: 0,
+            stream_socket: None,
             drains: false,
             edns: true,
             window: START.min(max_window),
@@ -185,15 +185,15 @@ impl Resolver {
             tokens_at: now,
             heavy: 0,
             clean: 0,
-            benched_until: 0,
-            bench_time: FIRST_BENCH,
+            quarantined_until: 0,
+            quarantine_time: FIRST_QUARANTINE,
             on_probation: false,
         }
     }
 
     /// How many queries may leave now.
     pub(super) fn room(&mut self, now: Micros) -> u32 {
-        if now < self.benched_until {
+        if now < self.quarantined_until {
             return 0;
         }
         let window = if self.on_probation { 1 } else { self.window as u32 };
@@ -217,7 +217,7 @@ impl Resolver {
         }
         self.in_flight += 1;
         self.was_limit |= f64::from(self.in_flight + 1) > self.window;
-        self.health.sent += 1;
+        self.stats.sent += 1;
         if self.pace.is_some() {
             self.tokens -= 1.0;
         }
@@ -245,24 +245,24 @@ impl Resolver {
         }
     }
 
-    /// Counts what became of a query. What comes to those on the bench was asked before: they are judged already.
-    pub(super) fn outcome(&mut self, now: Micros, outcome: Outcome) {
-        if now < self.benched_until {
+    /// BulkCounts what became of a query. What comes to those on the quarantine was asked before: they are judged already.
+    pub(super) fn outcome(&mut self, now: Micros, outcome: QueryOutcome) {
+        if now < self.quarantined_until {
             return;
         }
         match outcome {
-            Outcome::Answered => self.epoch.answered += 1,
-            Outcome::Lost => self.epoch.lost += 1,
-            Outcome::Bad => self.epoch.bad += 1,
+            QueryOutcome::Answered => self.epoch.answered += 1,
+            QueryOutcome::Lost => self.epoch.lost += 1,
+            QueryOutcome::Bad => self.epoch.bad += 1,
         }
         if self.on_probation {
             match outcome {
-                Outcome::Answered => {
+                QueryOutcome::Answered => {
                     self.on_probation = false;
-                    self.bench_time = FIRST_BENCH;
+                    self.quarantine_time = FIRST_QUARANTINE;
                     self.window = START.min(self.max_window);
                 }
-                Outcome::Lost | Outcome::Bad => self.epoch.strange = u32::MAX, // judged at once
+                QueryOutcome::Lost | QueryOutcome::Bad => self.epoch.strange = u32::MAX, // judged at once
             }
         }
     }
@@ -274,11 +274,11 @@ impl Resolver {
 
     /// Something came that was not asked for.
     pub(super) fn mismatch(&mut self) {
-        self.health.mismatched += 1;
+        self.stats.mismatched += 1;
         self.epoch.strange = self.epoch.strange.saturating_add(1);
     }
 
-    /// Judges the epoch when there is enough to judge; true if the resolver should sit on the bench, which the caller
+    /// Judges the epoch when there is enough to judge; true if the resolver should sit on the quarantine, which the caller
     /// decides, since it knows how the others do.
     #[must_use]
     pub(super) fn judge(&mut self, now: Micros) -> bool {
@@ -325,8 +325,8 @@ impl Resolver {
             let pace = self.pace.map_or(measured, |pace| (pace * 0.85).max(measured.min(pace)));
             self.pace = Some(pace.max(MIN_PACE));
             let a_second = (pace.max(MIN_PACE) * 1e6) as u32;
-            let known = self.health.limited_to;
-            self.health.limited_to = if known == 0 { a_second } else { known.min(a_second) };
+            let known = self.stats.limited_to;
+            self.stats.limited_to = if known == 0 { a_second } else { known.min(a_second) };
         } else if let Some(pace) = self.pace {
             if limit > LOSS_TOLERATED {
                 self.clean = 0;
@@ -340,25 +340,25 @@ impl Resolver {
         }
     }
 
-    /// Sends the resolver to the bench.
-    pub(super) fn bench(&mut self, now: Micros) {
-        self.benched_until = now + self.bench_time;
-        self.bench_time = (self.bench_time * 2).min(MAX_BENCH);
+    /// Sends the resolver to the quarantine.
+    pub(super) fn quarantine(&mut self, now: Micros) {
+        self.quarantined_until = now + self.quarantine_time;
+        self.quarantine_time = (self.quarantine_time * 2).min(MAX_QUARANTINE);
         self.on_probation = true;
         self.epoch = Epoch { since: now, ..Epoch::default() };
-        self.health.benched += 1;
+        self.stats.quarantined += 1;
         self.slow_start = true;
         self.pace = None;
     }
 
     /// It serves, as far as is known.
-    pub(super) fn is_healthy(&self, now: Micros) -> bool {
-        now >= self.benched_until && !self.on_probation
+    pub(super) fn serves(&self, now: Micros) -> bool {
+        now >= self.quarantined_until && !self.on_probation
     }
 
-    /// When it comes back from the bench; the past if it is not there.
-    pub(super) fn benched_until(&self) -> Micros {
-        self.benched_until
+    /// When it comes back from the quarantine; the past if it is not there.
+    pub(super) fn quarantined_until(&self) -> Micros {
+        self.quarantined_until
     }
 
     /// When the next token comes, if a pace is what holds queries back.
@@ -368,8 +368,8 @@ impl Resolver {
     }
 
     /// The figures, with the present window.
-    pub(super) fn health(&self) -> Health {
-        Health { window: self.window as u32, round_trip: self.round_trip as Micros, ..self.health }
+    pub(super) fn stats(&self) -> ResolverStats {
+        ResolverStats { window: self.window as u32, round_trip: self.round_trip as Micros, ..self.stats }
     }
 }
 
@@ -378,7 +378,7 @@ mod tests {
     use super::*;
 
     /// Runs `epochs` of full windows in which this share of queries is lost.
-    fn run(resolver: &mut Resolver, epochs: usize, lost_in_100: u32) {
+    fn run(resolver: &mut ResolverState, epochs: usize, lost_in_100: u32) {
         let mut now = 0;
         for _ in 0..epochs {
             while resolver.room(now) > 0 {
@@ -389,7 +389,7 @@ mod tests {
             for n in 0..count {
                 resolver.in_flight -= 1;
                 resolver.round_trip(10_000);
-                resolver.outcome(now, if n % 100 < lost_in_100 { Outcome::Lost } else { Outcome::Answered });
+                resolver.outcome(now, if n % 100 < lost_in_100 { QueryOutcome::Lost } else { QueryOutcome::Answered });
             }
             now += 10_000;
             let _ = resolver.judge(now);
@@ -399,43 +399,43 @@ mod tests {
     #[test]
     fn the_window_grows_without_loss_and_with_a_little() {
         for lost in [0, 1] {
-            let mut resolver = Resolver::new(1000, 0);
+            let mut resolver = ResolverState::new(1000, 0);
             run(&mut resolver, 20, lost);
-            assert_eq!(resolver.health().window, 1000, "{lost} % loss");
+            assert_eq!(resolver.stats().window, 1000, "{lost} % loss");
         }
     }
 
     #[test]
     fn heavy_loss_shrinks_it_and_sets_a_pace() {
-        let mut resolver = Resolver::new(1000, 0);
+        let mut resolver = ResolverState::new(1000, 0);
         run(&mut resolver, 20, 0);
         run(&mut resolver, 30, 40);
-        assert!(resolver.health().window < 100, "{}", resolver.health().window);
+        assert!(resolver.stats().window < 100, "{}", resolver.stats().window);
         assert!(resolver.pace.is_some());
     }
 
     #[test]
     fn the_bench_grows_and_probation_ends_it() {
-        let mut resolver = Resolver::new(1000, 0);
-        resolver.bench(0);
+        let mut resolver = ResolverState::new(1000, 0);
+        resolver.quarantine(0);
         assert_eq!((resolver.room(1_999_999), resolver.room(2_000_000)), (0, 1));
-        resolver.outcome(1_000_000, Outcome::Lost);
-        assert!(!resolver.judge(2_000_000), "what was asked before the bench does not count");
+        resolver.outcome(1_000_000, QueryOutcome::Lost);
+        assert!(!resolver.judge(2_000_000), "what was asked before the quarantine does not count");
         resolver.sent(2_000_000);
         resolver.in_flight -= 1;
-        resolver.outcome(2_500_000, Outcome::Lost);
+        resolver.outcome(2_500_000, QueryOutcome::Lost);
         assert!(resolver.judge(2_500_000), "a failed probe is judged at once");
-        resolver.bench(2_500_000);
-        assert_eq!(resolver.benched_until(), 6_500_000);
-        assert!(!resolver.is_healthy(7_000_000));
-        resolver.outcome(7_000_000, Outcome::Answered);
-        assert!(resolver.is_healthy(7_000_000));
+        resolver.quarantine(2_500_000);
+        assert_eq!(resolver.quarantined_until(), 6_500_000);
+        assert!(!resolver.serves(7_000_000));
+        resolver.outcome(7_000_000, QueryOutcome::Answered);
+        assert!(resolver.serves(7_000_000));
         assert_eq!(resolver.room(7_000_000), START as u32);
     }
 
     #[test]
     fn waiting_follows_the_round_trips() {
-        let mut resolver = Resolver::new(10, 0);
+        let mut resolver = ResolverState::new(10, 0);
         assert_eq!(resolver.wait(1, 5_000_000), FIRST_WAIT);
         for _ in 0..100 {
             resolver.round_trip(30_000);

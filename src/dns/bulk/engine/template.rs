@@ -1,7 +1,7 @@
 //! Queries from a template: header and EDNS record are made once for a resolver, the question is put between them.
 
 use super::ids::Random;
-use super::terms::Options;
+use crate::dns::bulk::api::BulkOptions;
 use crate::dns::edns::{Edns, EdnsOption};
 use crate::dns::query::PADDING_BLOCK;
 
@@ -14,7 +14,7 @@ const CLIENT_COOKIE: usize = 8;
 
 /// What all queries to one resolver have in common.
 #[derive(Debug)]
-pub(super) struct Template {
+pub(super) struct QueryTemplate {
     flags: [u8; 2],
     edns: Option<Edns>,
     /// The EDNS record as it stands in the packet.
@@ -24,9 +24,9 @@ pub(super) struct Template {
     padding: usize,
 }
 
-impl Template {
+impl QueryTemplate {
     /// The template for one resolver, with a client cookie of its own if cookies are wanted.
-    pub(super) fn new(options: &Options, encrypted: bool, random: &mut Random) -> Template {
+    pub(super) fn new(options: &BulkOptions, encrypted: bool, random: &mut Random) -> QueryTemplate {
         let mut edns = options.edns.clone();
         if options.cookies
             && let Some(edns) = &mut edns
@@ -36,7 +36,7 @@ impl Template {
         }
         let padding = usize::from(options.padding.unwrap_or(if encrypted { PADDING_BLOCK } else { 0 }));
         let mut template =
-            Template { flags: options.flags.0.to_be_bytes(), edns, opt: Vec::new(), cookie: None, padding };
+            QueryTemplate { flags: options.flags.0.to_be_bytes(), edns, opt: Vec::new(), cookie: None, padding };
         template.make_opt();
         template
     }
@@ -109,7 +109,7 @@ mod tests {
     use crate::dns::query::Query;
     use crate::dns::record::Rtype;
 
-    fn wire(template: &Template, edns: bool) -> Vec<u8> {
+    fn wire(template: &QueryTemplate, edns: bool) -> Vec<u8> {
         let name = Name::parse("a.example.test").unwrap();
         let mut packet = vec![9; 3];
         template.compose(edns, 0x1234, &[name.as_wire(), &[0, 28, 0, 1]].concat(), &mut packet);
@@ -124,8 +124,8 @@ mod tests {
         for (edns, flags) in
             [(None, Flags(0)), (Some(Edns::default()), Flags(Flags::RD)), (Some(edns), Flags(Flags::CD | Flags::AD))]
         {
-            let options = Options { edns: edns.clone(), flags, ..Options::default() };
-            let template = Template::new(&options, false, &mut Random::seeded(1));
+            let options = BulkOptions { edns: edns.clone(), flags, ..BulkOptions::default() };
+            let template = QueryTemplate::new(&options, false, &mut Random::seeded(1));
             let mut query = Query::new(Name::parse("a.example.test").unwrap(), Rtype::AAAA);
             (query.edns, query.flags) = (edns, flags);
             assert_eq!(wire(&template, true), query.compose(0x1234));
@@ -137,8 +137,8 @@ mod tests {
     #[test]
     fn padding_fills_up_to_a_block() {
         for block in [1, 64, 128, 468] {
-            let options = Options { padding: Some(block).filter(|block| *block != 128), ..Options::default() };
-            let template = Template::new(&options, block == 128, &mut Random::seeded(1));
+            let options = BulkOptions { padding: Some(block).filter(|block| *block != 128), ..BulkOptions::default() };
+            let template = QueryTemplate::new(&options, block == 128, &mut Random::seeded(1));
             let packet = wire(&template, true);
             assert_eq!(packet.len() % usize::from(block), 0);
             assert!(packet.len() < 12 + 20 + 11 + 4 + usize::from(block));
@@ -150,9 +150,9 @@ mod tests {
 
     #[test]
     fn cookies_are_learnt_from_answers_to_ours() {
-        let options = Options { cookies: true, ..Options::default() };
-        let mut template = Template::new(&options, false, &mut Random::seeded(1));
-        let sent = |template: &Template| {
+        let options = BulkOptions { cookies: true, ..BulkOptions::default() };
+        let mut template = QueryTemplate::new(&options, false, &mut Random::seeded(1));
+        let sent = |template: &QueryTemplate| {
             let message = crate::dns::message::Message::parse(&wire(template, true)).unwrap();
             message.edns.unwrap().options[0].data.clone()
         };
@@ -164,7 +164,11 @@ mod tests {
             assert!(template.learn(&whole));
             assert_eq!(sent(&template), whole);
         }
-        assert_ne!(client, sent(&Template::new(&options, false, &mut Random::seeded(2))), "each resolver has its own");
-        assert!(Template::new(&Options::default(), false, &mut Random::seeded(1)).learn(b"whatever"));
+        assert_ne!(
+            client,
+            sent(&QueryTemplate::new(&options, false, &mut Random::seeded(2))),
+            "each resolver has its own"
+        );
+        assert!(QueryTemplate::new(&BulkOptions::default(), false, &mut Random::seeded(1)).learn(b"whatever"));
     }
 }

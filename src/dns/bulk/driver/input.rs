@@ -7,7 +7,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::question::MAX_LINE;
+use crate::dns::bulk::question::MAX_LINE;
 use crate::fault::Fault;
 
 /// Bytes read at a time; a block is at most this and a line longer.
@@ -15,7 +15,7 @@ const READ: usize = 32 * 1024;
 
 /// One source of names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
+pub enum NameSource {
     /// Standard input.
     Stdin,
     /// A file.
@@ -24,9 +24,9 @@ pub enum Source {
 
 /// What comes next.
 #[derive(Debug)]
-pub enum Next {
+pub enum NextBlock {
     /// The block was filled.
-    Block,
+    Filled,
     /// Nothing now; wait until this can be read.
     NotNow(Arc<File>),
     /// Nothing any more.
@@ -36,7 +36,7 @@ pub enum Next {
 /// Some lines of the input. A line that is too long to be one of names is there in part, longer than
 /// [`MAX_LINE`] all the same.
 #[derive(Debug, Default)]
-pub struct Block {
+pub struct LineBlock {
     /// Its number; whoever hands blocks out counts them.
     pub index: u64,
     bytes: Vec<u8>,
@@ -47,7 +47,7 @@ pub struct Block {
     passed: u64,
 }
 
-impl Block {
+impl LineBlock {
     /// The next line without its end, and its number, counted through all sources.
     pub fn next_line(&mut self) -> Option<(u64, &[u8])> {
         let rest = self.bytes.get(self.at..).filter(|rest| !rest.is_empty())?;
@@ -63,13 +63,13 @@ impl Block {
     }
 
     /// Where the next line begins, and its number.
-    pub fn place(&self) -> (usize, u64) {
+    pub fn position(&self) -> (usize, u64) {
         (self.at, self.line)
     }
 
     /// Goes back to a line, of which so many questions are to be passed over.
-    pub fn go_back(&mut self, place: (usize, u64), passed: u64) {
-        (self.at, self.line) = place;
+    pub fn go_back(&mut self, position: (usize, u64), passed: u64) {
+        (self.at, self.line) = position;
         self.passed = passed;
     }
 
@@ -82,7 +82,7 @@ impl Block {
 /// All sources, one after the other.
 #[derive(Debug)]
 pub struct Input {
-    sources: VecDeque<Source>,
+    sources: VecDeque<NameSource>,
     current: Option<Arc<File>>,
     /// The current source may have nothing to say for a while.
     is_pipe: bool,
@@ -97,13 +97,17 @@ pub struct Input {
 }
 
 impl Input {
-    /// Opens nothing yet, but says now if a file is not there.
-    pub fn new(sources: Vec<Source>) -> Result<Input, Fault> {
+    /// Opens nothing yet, but asks for the size of each file.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::fault::Kind::NoInput`] and the like: a file is not there.
+    pub fn new(sources: Vec<NameSource>) -> Result<Input, Fault> {
         let mut total = Some(0);
         for source in &sources {
             let size = match source {
-                Source::Stdin => None,
-                Source::File(path) => {
+                NameSource::Stdin => None,
+                NameSource::File(path) => {
                     let data = path.metadata().map_err(|error| Fault::local(path.display(), &error))?;
                     data.is_file().then_some(data.len())
                 }
@@ -126,19 +130,23 @@ impl Input {
     }
 
     /// Fills the block with the lines that come next.
-    pub fn next_block(&mut self, block: &mut Block) -> Result<Next, Fault> {
+    ///
+    /// # Errors
+    ///
+    /// The local fault of opening or reading a source.
+    pub fn next_block(&mut self, block: &mut LineBlock) -> Result<NextBlock, Fault> {
         block.bytes.clear();
         block.bytes.append(&mut self.rest);
         loop {
-            let Some(file) = self.source()? else { return Ok(Next::End) };
+            let Some(file) = self.source()? else { return Ok(NextBlock::End) };
             if self.is_pipe && !is_readable(&file) {
                 self.rest.append(&mut block.bytes);
-                return Ok(Next::NotNow(file));
+                return Ok(NextBlock::NotNow(file));
             }
             let before = block.bytes.len();
             block.bytes.resize(before + READ, 0);
-            let place = block.bytes.get_mut(before..).unwrap_or_default();
-            let count = (&*file).read(place).map_err(|error| Fault::local("reading names", &error))?;
+            let fresh = block.bytes.get_mut(before..).unwrap_or_default();
+            let count = (&*file).read(fresh).map_err(|error| Fault::local("reading names", &error))?;
             block.bytes.truncate(before + count);
             if count == 0 {
                 self.current = None;
@@ -170,12 +178,13 @@ impl Input {
         }
     }
 
-    fn hand_out(&mut self, block: &mut Block) -> Next {
-        *block = Block { index: 0, bytes: std::mem::take(&mut block.bytes), at: 0, line: self.lines + 1, passed: 0 };
+    fn hand_out(&mut self, block: &mut LineBlock) -> NextBlock {
+        *block =
+            LineBlock { index: 0, bytes: std::mem::take(&mut block.bytes), at: 0, line: self.lines + 1, passed: 0 };
         let cut = !block.bytes.ends_with(b"\n");
         self.lines += memchr::memchr_iter(b'\n', &block.bytes).count() as u64 + u64::from(cut);
         self.taken += block.bytes.len() as u64;
-        Next::Block
+        NextBlock::Filled
     }
 
     /// The source that is being read, opened if need be; none after the last one.
@@ -185,8 +194,8 @@ impl Input {
         }
         let Some(source) = self.sources.pop_front() else { return Ok(None) };
         let (opened, name) = match &source {
-            Source::Stdin => (std::io::stdin().as_fd().try_clone_to_owned().map(File::from), "stdin".to_owned()),
-            Source::File(path) => (File::open(path), path.display().to_string()),
+            NameSource::Stdin => (std::io::stdin().as_fd().try_clone_to_owned().map(File::from), "stdin".to_owned()),
+            NameSource::File(path) => (File::open(path), path.display().to_string()),
         };
         let file = Arc::new(opened.map_err(|error| Fault::local(name, &error))?);
         self.is_pipe = !file.metadata().is_ok_and(|data| data.is_file());
@@ -208,17 +217,17 @@ mod tests {
 
     fn lines(input: &mut Input) -> Vec<(u64, usize, String)> {
         let mut found = Vec::new();
-        let mut block = Block::default();
+        let mut block = LineBlock::default();
         loop {
             match input.next_block(&mut block).unwrap() {
-                Next::Block => {
+                NextBlock::Filled => {
                     while let Some((number, line)) = block.next_line() {
                         let length = if line.len() > MAX_LINE { usize::MAX } else { line.len() };
                         found.push((number, length, String::from_utf8_lossy(line).chars().take(8).collect()));
                     }
                 }
-                Next::NotNow(_) => panic!("files are always ready"),
-                Next::End => return found,
+                NextBlock::NotNow(_) => panic!("files are always ready"),
+                NextBlock::End => return found,
             }
         }
     }
@@ -229,7 +238,7 @@ mod tests {
         let file = |name: &str, text: &[u8]| {
             let path = folder.path().join(name);
             std::fs::write(&path, text).unwrap();
-            Source::File(path)
+            NameSource::File(path)
         };
         let megabyte = [&b"x"[..], &vec![b'a'; 1 << 20], b"\nafter\n"].concat();
         let fits = [vec![b'b'; MAX_LINE], b"\n".to_vec(), vec![b'c'; MAX_LINE + 1]].concat();
@@ -249,7 +258,7 @@ mod tests {
         ];
         assert_eq!(found, expected.map(|(number, length, text)| (number, length, text.to_owned())));
         assert_eq!(total, Some(input.taken_bytes()));
-        assert!(Input::new(vec![Source::File(folder.path().join("none"))]).is_err());
+        assert!(Input::new(vec![NameSource::File(folder.path().join("none"))]).is_err());
     }
 
     /// Lines of every length around the size of the reads: none is cut, none is lost.
@@ -259,9 +268,9 @@ mod tests {
         let path = folder.path().join("names");
         let text: String = (0..2_000).map(|n| format!("{n}{}\n", "y".repeat(n % 500))).collect();
         std::fs::write(&path, &text).unwrap();
-        let mut input = Input::new(vec![Source::File(path)]).unwrap();
-        let (mut joined, mut block) = (String::new(), Block::default());
-        while let Next::Block = input.next_block(&mut block).unwrap() {
+        let mut input = Input::new(vec![NameSource::File(path)]).unwrap();
+        let (mut joined, mut block) = (String::new(), LineBlock::default());
+        while let NextBlock::Filled = input.next_block(&mut block).unwrap() {
             while let Some((_, line)) = block.next_line() {
                 joined.push_str(std::str::from_utf8(line).unwrap());
                 joined.push('\n');
@@ -277,17 +286,17 @@ mod tests {
         let mut input = Input::new(Vec::new()).unwrap();
         input.current = Some(Arc::new(File::from(std::os::fd::OwnedFd::from(reader))));
         input.is_pipe = true;
-        let mut block = Block::default();
-        assert!(matches!(input.next_block(&mut block), Ok(Next::NotNow(_))));
+        let mut block = LineBlock::default();
+        assert!(matches!(input.next_block(&mut block), Ok(NextBlock::NotNow(_))));
         writer.write_all(b"a\nb").unwrap();
-        assert!(matches!(input.next_block(&mut block), Ok(Next::Block)));
+        assert!(matches!(input.next_block(&mut block), Ok(NextBlock::Filled)));
         assert_eq!(block.next_line(), Some((1, &b"a"[..])));
         assert_eq!(block.next_line(), None);
-        assert!(matches!(input.next_block(&mut block), Ok(Next::NotNow(_))));
+        assert!(matches!(input.next_block(&mut block), Ok(NextBlock::NotNow(_))));
         writer.write_all(b"c\n").unwrap();
         drop(writer);
-        assert!(matches!(input.next_block(&mut block), Ok(Next::Block)));
+        assert!(matches!(input.next_block(&mut block), Ok(NextBlock::Filled)));
         assert_eq!(block.next_line(), Some((2, &b"bc"[..])));
-        assert!(matches!(input.next_block(&mut block), Ok(Next::End)));
+        assert!(matches!(input.next_block(&mut block), Ok(NextBlock::End)));
     }
 }

@@ -1,5 +1,5 @@
 //! Message IDs: drawn from a shuffled list of all 65,536, so that the next one cannot be guessed and none is in use
-//! twice; and the way back from (ID, lane) to the slot, by index instead of by hash.
+//! twice; and the way back from (ID, socket) to the slot, by index instead of by hash.
 
 /// Fills a block with randomness.
 type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -46,7 +46,7 @@ impl Random {
 #[cfg(test)]
 impl Random {
     /// A small generator for tests only (xorshift).
-    pub(super) fn seeded(mut state: u64) -> Random {
+    pub(in crate::dns::bulk) fn seeded(mut state: u64) -> Random {
         Random::new(move |block| {
             for byte in block {
                 state ^= state << 13;
@@ -67,7 +67,7 @@ pub(super) struct Ids {
     ring: Box<[u16]>,
     head: usize,
     free: usize,
-    /// By ID: slot + 1 in the low half, lane in the high half; 0 = free.
+    /// By ID: slot + 1 in the low half, socket in the high half; 0 = free.
     holders: Box<[u32]>,
 }
 
@@ -80,13 +80,13 @@ impl Ids {
         Ids { ring, head: 0, free: ALL, holders: vec![0; ALL].into_boxed_slice() }
     }
 
-    /// The next ID, from now on held by this slot on this lane.
-    pub(super) fn take(&mut self, lane: u16, slot: u32) -> Option<u16> {
+    /// The next ID, from now on held by this slot on this socket.
+    pub(super) fn take(&mut self, socket: u16, slot: u32) -> Option<u16> {
         if self.free == 0 {
             return None;
         }
         let id = *self.ring.get(self.head % ALL)?;
-        *self.holders.get_mut(usize::from(id))? = (u32::from(lane) << 16) | (slot + 1);
+        *self.holders.get_mut(usize::from(id))? = (u32::from(socket) << 16) | (slot + 1);
         self.head = (self.head + 1) % ALL;
         self.free -= 1;
         Some(id)
@@ -105,10 +105,10 @@ impl Ids {
         self.ring.swap(tail, other);
     }
 
-    /// The slot that holds the ID on this lane.
-    pub(super) fn holder(&self, id: u16, lane: u16) -> Option<u32> {
+    /// The slot that holds the ID on this socket.
+    pub(super) fn holder(&self, id: u16, socket: u16) -> Option<u32> {
         let holder = *self.holders.get(usize::from(id))?;
-        (holder != 0 && holder >> 16 == u32::from(lane)).then(|| (holder & 0xffff) - 1)
+        (holder != 0 && holder >> 16 == u32::from(socket)).then(|| (holder & 0xffff) - 1)
     }
 
     pub(super) fn free(&self) -> usize {
@@ -131,7 +131,7 @@ mod tests {
             let id = ids.take(7, slot).unwrap();
             assert!(out.insert(id));
             assert_eq!(ids.holder(id, 7), Some(slot));
-            assert_eq!(ids.holder(id, 8), None, "another lane's answer is nobody's");
+            assert_eq!(ids.holder(id, 8), None, "another socket's answer is nobody's");
         }
         assert_eq!(ids.take(7, 1), None);
         for id in out {

@@ -2,16 +2,17 @@
 //! allocated for a question.
 #![expect(clippy::indexing_slicing, reason = "every index is one of our own lists'; no peer can choose it")]
 
-use super::{MAX_QUESTION, Micros};
+use crate::dns::bulk::api::QueryFailure;
+use crate::dns::bulk::{MAX_QUESTION, Micros};
 
 /// No slot.
 pub(super) const NONE: u32 = u32::MAX;
 /// At most so many tries of one question stay believable at once; with more, the oldest is forgotten.
-pub(super) const MAX_TICKETS: usize = 4;
+pub(super) const MAX_SENT_QUERIES: usize = 4;
 
 /// What a slot is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum SlotState {
     /// It holds no question.
     Free,
     /// Not sent yet: in the list of its length.
@@ -24,36 +25,36 @@ pub(super) enum State {
     Queued,
 }
 
-/// One try: under which ID it left, from which lane, and when.
+/// One try: under which ID it left, from which socket, and when.
 #[derive(Debug, Clone, Copy, Default)]
-pub(super) struct Ticket {
-    pub(super) lane: u16,
+pub(super) struct SentQuery {
+    pub(super) socket: u16,
     pub(super) id: u16,
     /// The time of sending, cut to 32 bits: differences stay right for 71 minutes.
     pub(super) sent: u32,
 }
 
-/// One question under way.
+/// One question under plan.
 #[derive(Debug, Clone)]
 pub(super) struct Slot {
     next: u32,
     prev: u32,
-    pub(super) state: State,
+    pub(super) state: SlotState,
     pub(super) tries: u8,
-    /// The newest ticket is being waited for (and counted in its resolver's window).
+    /// The newest query is being waited for (and counted in its resolver's window).
     pub(super) live: bool,
     /// Something came under one of its IDs that was no answer to it.
     pub(super) mismatched: bool,
     /// UDP said "truncated": from here on over a stream.
     pub(super) stream: bool,
-    pub(super) ticket_count: u8,
+    pub(super) sent_count: u8,
     /// The resolver of the last try, or the one whose list the slot is in.
     pub(super) resolver: u16,
     pub(super) question_len: u16,
     /// The wheel's tick that the slot is listed under.
     pub(super) tick: u32,
-    pub(super) tickets: [Ticket; MAX_TICKETS],
-    pub(super) failure: super::Failure,
+    pub(super) sent_queries: [SentQuery; MAX_SENT_QUERIES],
+    pub(super) failure: QueryFailure,
     /// When the wheel wakes it.
     pub(super) due: Micros,
     /// When the first try left.
@@ -68,40 +69,40 @@ impl Slot {
         &self.question[..usize::from(self.question_len)]
     }
 
-    pub(super) fn tickets(&self) -> &[Ticket] {
-        &self.tickets[..usize::from(self.ticket_count)]
+    pub(super) fn sent_queries(&self) -> &[SentQuery] {
+        &self.sent_queries[..usize::from(self.sent_count)]
     }
 
     /// The newest try.
-    pub(super) fn last_ticket(&self) -> Option<Ticket> {
-        self.tickets().last().copied()
+    pub(super) fn last_sent_query(&self) -> Option<SentQuery> {
+        self.sent_queries().last().copied()
     }
 
     /// Adds a try; gives back the one that has to be forgotten for it.
-    pub(super) fn push_ticket(&mut self, ticket: Ticket) -> Option<Ticket> {
-        let count = usize::from(self.ticket_count);
-        if count < MAX_TICKETS {
-            self.tickets[count] = ticket;
-            self.ticket_count += 1;
+    pub(super) fn push_sent_query(&mut self, query: SentQuery) -> Option<SentQuery> {
+        let count = usize::from(self.sent_count);
+        if count < MAX_SENT_QUERIES {
+            self.sent_queries[count] = query;
+            self.sent_count += 1;
             return None;
         }
-        let oldest = self.tickets[0];
-        self.tickets.copy_within(1.., 0);
-        self.tickets[MAX_TICKETS - 1] = ticket;
+        let oldest = self.sent_queries[0];
+        self.sent_queries.copy_within(1.., 0);
+        self.sent_queries[MAX_SENT_QUERIES - 1] = query;
         Some(oldest)
     }
 }
 
 /// A list of slots, first in, first out; a slot is in one list at most.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct List {
+pub(super) struct SlotList {
     head: u32,
     tail: u32,
     len: u32,
 }
 
-impl List {
-    pub(super) const EMPTY: List = List { head: NONE, tail: NONE, len: 0 };
+impl SlotList {
+    pub(super) const EMPTY: SlotList = SlotList { head: NONE, tail: NONE, len: 0 };
 
     pub(super) fn len(&self) -> u32 {
         self.len
@@ -120,7 +121,7 @@ impl List {
 #[derive(Debug)]
 pub(super) struct Slots {
     all: Vec<Slot>,
-    free: List,
+    free: SlotList,
 }
 
 impl Slots {
@@ -128,24 +129,24 @@ impl Slots {
         let empty = Slot {
             next: NONE,
             prev: NONE,
-            state: State::Free,
+            state: SlotState::Free,
             tries: 0,
             live: false,
             mismatched: false,
             stream: false,
-            ticket_count: 0,
+            sent_count: 0,
             resolver: 0,
             question_len: 0,
             tick: 0,
-            tickets: [Ticket::default(); MAX_TICKETS],
-            failure: super::Failure::TimedOut,
+            sent_queries: [SentQuery::default(); MAX_SENT_QUERIES],
+            failure: QueryFailure::TimedOut,
             due: 0,
             first: 0,
             number: 0,
             question: [0; MAX_QUESTION],
         };
-        let mut slots = Slots { all: vec![empty; count], free: List::EMPTY };
-        let mut free = List::EMPTY;
+        let mut slots = Slots { all: vec![empty; count], free: SlotList::EMPTY };
+        let mut free = SlotList::EMPTY;
         for at in 0..count as u32 {
             slots.push_back(&mut free, at);
         }
@@ -167,14 +168,14 @@ impl Slots {
         let at = self.pop_back(&mut free)?;
         self.free = free;
         let slot = &mut self.all[at as usize];
-        slot.state = State::Waiting;
+        slot.state = SlotState::Waiting;
         slot.tries = 0;
         slot.live = false;
         slot.mismatched = false;
         slot.stream = false;
-        slot.ticket_count = 0;
+        slot.sent_count = 0;
         slot.number = number;
-        slot.failure = super::Failure::TimedOut;
+        slot.failure = QueryFailure::TimedOut;
         slot.question_len = question.len() as u16;
         slot.question[..question.len()].copy_from_slice(question);
         Some(at)
@@ -182,7 +183,7 @@ impl Slots {
 
     /// Gives a slot back. It must be in no list.
     pub(super) fn give_back(&mut self, at: u32) {
-        self.all[at as usize].state = State::Free;
+        self.all[at as usize].state = SlotState::Free;
         let mut free = self.free;
         self.push_back(&mut free, at);
         self.free = free;
@@ -201,7 +202,7 @@ impl Slots {
         &mut self.all[at as usize]
     }
 
-    pub(super) fn push_back(&mut self, list: &mut List, at: u32) {
+    pub(super) fn push_back(&mut self, list: &mut SlotList, at: u32) {
         let tail = list.tail;
         let slot = &mut self.all[at as usize];
         slot.next = NONE;
@@ -214,7 +215,7 @@ impl Slots {
         list.len += 1;
     }
 
-    pub(super) fn remove(&mut self, list: &mut List, at: u32) {
+    pub(super) fn remove(&mut self, list: &mut SlotList, at: u32) {
         let (prev, next) = (self.all[at as usize].prev, self.all[at as usize].next);
         match prev {
             NONE => list.head = next,
@@ -227,13 +228,13 @@ impl Slots {
         list.len -= 1;
     }
 
-    pub(super) fn pop_front(&mut self, list: &mut List) -> Option<u32> {
+    pub(super) fn pop_front(&mut self, list: &mut SlotList) -> Option<u32> {
         let at = list.head()?;
         self.remove(list, at);
         Some(at)
     }
 
-    fn pop_back(&mut self, list: &mut List) -> Option<u32> {
+    fn pop_back(&mut self, list: &mut SlotList) -> Option<u32> {
         let at = list.tail;
         if at == NONE {
             return None;
@@ -245,8 +246,8 @@ impl Slots {
 
 /// Timers in a wheel: one list of slots a tick. Setting and unsetting cost the same few writes at any number.
 #[derive(Debug)]
-pub(super) struct Wheel {
-    lists: Vec<List>,
+pub(super) struct TimerWheel {
+    lists: Vec<SlotList>,
     /// The next tick to be looked at.
     tick: u64,
     armed: u32,
@@ -257,9 +258,9 @@ const TICK_BITS: u32 = 10;
 /// Ticks in one turn of the wheel: 8.4 s. What is due later is listed at the far end, looked at there, and set again.
 const TICKS: u64 = 8192;
 
-impl Wheel {
-    pub(super) fn new(now: Micros) -> Wheel {
-        Wheel { lists: vec![List::EMPTY; TICKS as usize], tick: now >> TICK_BITS, armed: 0 }
+impl TimerWheel {
+    pub(super) fn new(now: Micros) -> TimerWheel {
+        TimerWheel { lists: vec![SlotList::EMPTY; TICKS as usize], tick: now >> TICK_BITS, armed: 0 }
     }
 
     /// Lists the slot under its `due`; never earlier than the next tick.
@@ -308,7 +309,7 @@ impl Wheel {
 
     #[cfg(test)]
     pub(super) fn memory(&self) -> usize {
-        self.lists.capacity() * size_of::<List>()
+        self.lists.capacity() * size_of::<SlotList>()
     }
 
     /// A time before which no timer is due, at most a turn of the wheel ahead; none if no timer is set.
@@ -330,7 +331,7 @@ mod tests {
         let mut slots = Slots::new(5);
         let taken: Vec<u32> = (0..5).map(|n| slots.take(n, b"\0\0\x01\0\x01").unwrap()).collect();
         assert_eq!(slots.take(9, b""), None);
-        let mut list = List::EMPTY;
+        let mut list = SlotList::EMPTY;
         for at in &taken {
             slots.push_back(&mut list, *at);
         }
@@ -352,16 +353,16 @@ mod tests {
         let mut slots = Slots::new(1);
         let at = slots.take(0, b"").unwrap();
         for id in 0..6 {
-            let forgotten = slots.at_mut(at).push_ticket(Ticket { lane: 0, id, sent: 0 });
-            assert_eq!(forgotten.map(|ticket| ticket.id), id.checked_sub(4));
+            let forgotten = slots.at_mut(at).push_sent_query(SentQuery { socket: 0, id, sent: 0 });
+            assert_eq!(forgotten.map(|query| query.id), id.checked_sub(4));
         }
-        assert_eq!(slots.at(at).tickets().iter().map(|ticket| ticket.id).collect::<Vec<_>>(), [2, 3, 4, 5]);
+        assert_eq!(slots.at(at).sent_queries().iter().map(|query| query.id).collect::<Vec<_>>(), [2, 3, 4, 5]);
     }
 
     #[test]
     fn every_timer_fires_once_and_never_early() {
         let mut slots = Slots::new(200);
-        let mut wheel = Wheel::new(5_000_000);
+        let mut wheel = TimerWheel::new(5_000_000);
         let dues: Vec<Micros> = (0..200).map(|n| 5_000_000 + n * n * 1_777 % 60_000_000).collect();
         for due in &dues {
             let at = slots.take(0, b"").unwrap();
@@ -385,7 +386,7 @@ mod tests {
     #[test]
     fn an_idle_wheel_can_jump() {
         let mut slots = Slots::new(1);
-        let mut wheel = Wheel::new(0);
+        let mut wheel = TimerWheel::new(0);
         assert_eq!((wheel.pop(&mut slots, 1 << 40), wheel.next_due()), (None, None));
         let at = slots.take(0, b"").unwrap();
         slots.at_mut(at).due = (1 << 40) + 3_000;
