@@ -68,16 +68,21 @@ pub struct Item {
 }
 
 impl Maildir {
-    /// Opens an existing Maildir; `cur`, `new` and `tmp` that are missing in an existing directory are made.
+    /// Opens an existing Maildir; `cur`, `new` and `tmp` that are missing in an existing directory are made, durably.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] when a directory is missing or cannot be made, opened or synced.
     pub fn open(path: &Path) -> Result<Maildir, Fault> {
         let root = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|error| local(path, error))?;
-        let inner = |name: &str| -> Result<OwnedFd, Fault> {
+        let mut made = false;
+        let mut inner = |name: &str| -> Result<OwnedFd, Fault> {
             let open = || rustix::fs::openat(&root, name, DIRECTORY | OFlags::NOFOLLOW, Mode::empty());
             match open() {
                 Ok(fd) => Ok(fd),
                 Err(rustix::io::Errno::NOENT) => {
                     match rustix::fs::mkdirat(&root, name, Mode::RWXU) {
-                        Ok(()) | Err(rustix::io::Errno::EXIST) => {}
+                        Ok(()) => made = true,
+                        Err(rustix::io::Errno::EXIST) => {}
                         Err(error) => return Err(local(path.join(name), error)),
                     }
                     open().map_err(|error| local(path.join(name), error))
@@ -85,25 +90,35 @@ impl Maildir {
                 Err(error) => Err(local(path.join(name), error)),
             }
         };
-        Ok(Maildir { path: path.to_owned(), tmp: inner("tmp")?, new: inner("new")?, cur: inner("cur")? })
+        let maildir = Maildir { path: path.to_owned(), tmp: inner("tmp")?, new: inner("new")?, cur: inner("cur")? };
+        if made {
+            rustix::fs::fsync(&root).map_err(|error| local(path, error))?;
+        }
+        Ok(maildir)
     }
 
-    /// Opens a Maildir, making it and the directories above it first where they are missing.
+    /// Opens a Maildir, making it and the directories above it first where they are missing. What was made is on disk when
+    /// this returns: a message in a mailbox that a power cut takes away would be lost.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] when a directory cannot be made, opened or synced.
     pub fn create(path: &Path) -> Result<Maildir, Fault> {
-        std::fs::create_dir_all(path).map_err(|error| Fault::local(path.display(), &error))?;
+        make_directory(path).map_err(|error| Fault::local(path.display(), &error))?;
         Maildir::open(path)
     }
 
-    /// The Maildir of a local part below `base`. `None` when the name cannot be a mailbox ([`is_safe_name`]) or no such
-    /// directory exists: both mean "no such user" to a server.
-    pub fn find(base: &Path, local_part: &str) -> Result<Option<Maildir>, Fault> {
+    /// Where the mailbox of a local part lies below `base`; only asks, makes nothing. `None` when the name cannot be a
+    /// mailbox ([`is_safe_name`]) or no such directory exists: both mean "no such user" to a server.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] when the directory cannot be looked at.
+    pub fn find(base: &Path, local_part: &str) -> Result<Option<PathBuf>, Fault> {
         if !is_safe_name(local_part) {
             return Ok(None);
         }
         let path = base.join(local_part);
         match std::fs::metadata(&path) {
-            Ok(found) if found.is_dir() => Maildir::open(&path).map(Some),
-            Ok(_) => Ok(None),
+            Ok(found) => Ok(found.is_dir().then_some(path)),
             Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
                 Ok(None)
             }
@@ -291,6 +306,20 @@ impl Item {
             .take_while(|byte| byte.is_ascii_digit())
             .fold(0u64, |seconds, digit| seconds.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
     }
+}
+
+/// Makes a directory and those above it that are missing, each durable by its parent's sync.
+fn make_directory(path: &Path) -> std::io::Result<()> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match std::fs::create_dir(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && parent != path => {
+            make_directory(parent)?;
+            return make_directory(path);
+        }
+        done => done?,
+    }
+    File::open(parent)?.sync_all()
 }
 
 /// True when a local part may name a directory: no `/`, no leading `.`, no control bytes, not empty, not too long.

@@ -1,5 +1,6 @@
 //! smtpserve, spoken to by hand.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -185,6 +186,64 @@ fn clients_of_a_trusted_network_may_relay() {
     talk.says("HELO a", "250");
     talk.says("MAIL FROM:<>", "250");
     talk.says("RCPT TO:<x@far.test>", "550 5.7.1");
+}
+
+/// Every path below a directory, with the bytes of its files.
+fn tree(directory: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(directory).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        // What is gone by now was no part of the tree.
+        found.insert(path.clone(), std::fs::read(&path).unwrap_or_default());
+        found.extend(tree(&path));
+    }
+    found
+}
+
+#[test]
+fn a_question_makes_no_mailbox_and_a_message_makes_one() {
+    let directory = mailboxes(&["mail/bob", "mail/sub.test"]);
+    let mail = directory.path().join("mail");
+    let server = server("smtpserve")
+        .args(["--domain", "bob.test", "--domain", "sub.test", "--create", "--max-recipients", "6000", "--mailboxes"])
+        .arg(&mail)
+        .start();
+    let before = tree(&mail);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO a", "250");
+    for domain in ["bob.test", "sub.test"] {
+        talk.says("MAIL FROM:<a@a.test>", "250");
+        for _ in 0..25 {
+            let names = (0..100).map(|n| format!("RCPT TO:<box{n}@{domain}>\r\n"));
+            talk.send(names.collect::<String>());
+            (0..100).for_each(|_| assert!(talk.reply().starts_with("250")));
+        }
+        for known in ["bob", "Bob+shop", "postmaster"] {
+            talk.says(&format!("RCPT TO:<{known}@{domain}>"), "250");
+        }
+        talk.says(&format!("VRFY bob@{domain}"), "252");
+        talk.says(&format!("EXPN bob@{domain}"), "502");
+        talk.says("RSET", "250");
+    }
+    assert_eq!(tree(&mail), before, "questions leave the directory as it was");
+    talk.says("MAIL FROM:<a@a.test>", "250");
+    talk.says("RCPT TO:<new@bob.test>", "250");
+    talk.says("DATA", "354");
+    talk.send("half a line\r\n".repeat(100_000));
+    drop(talk);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO a", "250");
+    talk.says("MAIL FROM:<a@a.test>", "250");
+    talk.says("RCPT TO:<gone@bob.test>", "250");
+    talk.send("BDAT 10\r\n0123456789");
+    assert!(talk.reply().starts_with("250"));
+    talk.says("RSET", "250");
+    assert_eq!(tree(&mail), before, "a message that is broken off makes nothing");
+    assert!(talk.delivers("new+x@bob.test", "x\r\n").starts_with("250"));
+    let made: Vec<PathBuf> =
+        tree(&mail).into_keys().filter(|path| !before.contains_key(path) && path.is_dir()).collect();
+    assert_eq!(made, ["new", "new/cur", "new/new", "new/tmp"].map(|name| mail.join(name)));
+    assert_eq!(files(&mail, "new/new").len(), 1);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Which Maildir a recipient's mail goes into.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
 use crate::fault::Fault;
@@ -25,24 +26,31 @@ impl Mailboxes {
         Ok(Mailboxes { base: base.to_owned(), create: true })
     }
 
-    /// The mailbox of `local@domain`: `DIR/DOMAIN/local` where DIR/DOMAIN is a directory, else `DIR/local`. The name as
-    /// written is tried first, then in lower case, then both without `+detail`. `None`: no such mailbox.
-    pub(super) fn find(&self, local: &str, domain: &str) -> Result<Option<Maildir>, Fault> {
+    /// Where the mailbox of `local@domain` lies: `DIR/DOMAIN/local` where DIR/DOMAIN is a directory, else `DIR/local`. The
+    /// name as written is tried first, then in lower case, then both without `+detail`. `None`: no such mailbox. A mailbox
+    /// that [`Mailboxes::open`] would make need not exist yet: a question makes nothing.
+    pub(super) fn find(&self, local: &str, domain: &str) -> Result<Option<PathBuf>, Fault> {
         let own = self.base.join(domain);
         let base = if is_safe_name(domain) && own.is_dir() { own } else { self.base.clone() };
         let lower = local.to_lowercase();
-        let names = [local, &lower, plain(local), plain(&lower)];
-        for name in names {
-            if let Some(maildir) = Maildir::find(&base, name)? {
-                return Ok(Some(maildir));
+        for name in [local, &lower, plain(local), plain(&lower)] {
+            if let Some(path) = Maildir::find(&base, name)? {
+                return Ok(Some(path));
             }
         }
         let name = plain(&lower);
-        // RFC 5321, section 4.5.1: every domain has a postmaster.
-        if (self.create || name == "postmaster") && is_safe_name(name) {
-            return Maildir::create(&base.join(name)).map(Some);
-        }
-        Ok(None)
+        Ok((is_safe_name(name) && self.may_make(name)).then(|| base.join(name)))
+    }
+
+    /// Opens the mailbox that [`Mailboxes::find`] found, for a message that is there.
+    pub(super) fn maildir(&self, path: &Path) -> Result<Maildir, Fault> {
+        let may_make = path.file_name().and_then(OsStr::to_str).is_some_and(|name| self.may_make(name));
+        if may_make { Maildir::create(path) } else { Maildir::open(path) }
+    }
+
+    /// RFC 5321, section 4.5.1: every domain has a postmaster.
+    fn may_make(&self, name: &str) -> bool {
+        self.create || name == "postmaster"
     }
 }
 
@@ -68,7 +76,7 @@ mod tests {
         let mailboxes = Mailboxes::open(base).unwrap();
         let find = |local: &str, domain: &str| {
             let found = mailboxes.find(local, domain).unwrap();
-            found.map(|maildir| maildir.path().strip_prefix(base).unwrap().to_string_lossy().into_owned())
+            found.map(|path| path.strip_prefix(base).unwrap().to_string_lossy().into_owned())
         };
         let table = [
             ("bob", "bob.test", Some("bob")),
@@ -93,7 +101,11 @@ mod tests {
             assert_eq!(find(local, domain).as_deref(), expected, "{local}@{domain}");
         }
         let creating = Mailboxes::create(base).unwrap();
-        assert!(creating.find("new+x", "bob.test").unwrap().unwrap().path().ends_with("new"));
+        let new = creating.find("new+x", "bob.test").unwrap().unwrap();
+        assert!(new.ends_with("new") && !new.exists() && !base.join("postmaster").exists(), "a question makes nothing");
         assert!(creating.find("../x", "bob.test").unwrap().is_none());
+        creating.maildir(&new).unwrap();
+        assert!(new.join("tmp").is_dir());
+        assert!(mailboxes.maildir(&base.join("gone")).is_err() && !base.join("gone").exists());
     }
 }

@@ -218,12 +218,12 @@ impl Store {
                     check_hops(&*content, max_hops)?;
                     let mut goals = Vec::new();
                     for (address, name, domain) in &local {
-                        let found = mailboxes.as_ref().map(|mailboxes| mailboxes.find(name, domain)).transpose()?;
                         let gone = || Fault::new(Kind::Io, format!("{address}: the mailbox is gone"));
-                        let maildir = found.flatten().ok_or_else(gone)?;
+                        let mailboxes = mailboxes.as_ref().ok_or_else(gone)?;
+                        let path = mailboxes.find(name, domain)?.ok_or_else(gone)?;
                         // bob and bob+shop are one mailbox: one copy.
-                        if !goals.iter().any(|goal: &Maildir| goal.path() == maildir.path()) {
-                            goals.push(maildir);
+                        if !goals.iter().any(|goal: &Maildir| goal.path() == path) {
+                            goals.push(mailboxes.maildir(&path)?);
                         }
                     }
                     let mut staged = Vec::new();
