@@ -13,7 +13,7 @@ const MAX_REPLY: usize = 1000;
 
 /// What a report says happened (RFC 3464, section 2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
+pub enum ReportAction {
     /// Given up.
     Failed,
     /// Still trying.
@@ -24,48 +24,50 @@ pub enum Action {
     Delivered,
 }
 
-impl Action {
+impl ReportAction {
     const fn as_str(self) -> &'static str {
         match self {
-            Action::Failed => "failed",
-            Action::Delayed => "delayed",
-            Action::Relayed => "relayed",
-            Action::Delivered => "delivered",
+            ReportAction::Failed => "failed",
+            ReportAction::Delayed => "delayed",
+            ReportAction::Relayed => "relayed",
+            ReportAction::Delivered => "delivered",
         }
     }
 
     const fn subject(self) -> &'static str {
         match self {
-            Action::Failed => "Undelivered mail returned to sender",
-            Action::Delayed => "Delayed mail (still being retried)",
-            Action::Relayed | Action::Delivered => "Successful mail delivery report",
+            ReportAction::Failed => "Undelivered mail returned to sender",
+            ReportAction::Delayed => "Delayed mail (still being retried)",
+            ReportAction::Relayed | ReportAction::Delivered => "Successful mail delivery report",
         }
     }
 
     const fn says(self) -> &'static str {
         match self {
-            Action::Failed => "Your message could not be delivered to these recipients. It is not tried again.",
-            Action::Delayed => {
+            ReportAction::Failed => "Your message could not be delivered to these recipients. It is not tried again.",
+            ReportAction::Delayed => {
                 "Your message has not reached these recipients yet. You need not send it again: it is tried further."
             }
-            Action::Relayed => "Your message was passed on to these recipients' server, which sends no further report.",
-            Action::Delivered => "Your message was delivered to these recipients.",
+            ReportAction::Relayed => {
+                "Your message was passed on to these recipients' server, which sends no further report."
+            }
+            ReportAction::Delivered => "Your message was delivered to these recipients.",
         }
     }
 
     /// The status when the server named none.
     fn status(self) -> Enhanced {
         match self {
-            Action::Failed => Enhanced::new(5, 0, 0),
-            Action::Delayed => Enhanced::new(4, 0, 0),
-            Action::Relayed | Action::Delivered => Enhanced::new(2, 0, 0),
+            ReportAction::Failed => Enhanced::new(5, 0, 0),
+            ReportAction::Delayed => Enhanced::new(4, 0, 0),
+            ReportAction::Relayed | ReportAction::Delivered => Enhanced::new(2, 0, 0),
         }
     }
 }
 
 /// One recipient in a report.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reported {
+pub struct ReportedRecipient {
     /// The address.
     pub address: String,
     /// ORCPT, decoded.
@@ -84,9 +86,9 @@ pub struct Reported {
 
 /// A report about one message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Report {
+pub struct StatusReport {
     /// What happened.
-    pub action: Action,
+    pub action: ReportAction,
     /// Our name.
     pub mta: String,
     /// The sender of the message, who reads this.
@@ -100,18 +102,18 @@ pub struct Report {
     /// When it is given up, for a delay warning.
     pub until: Option<Time>,
     /// At least one.
-    pub recipients: Vec<Reported>,
+    pub recipients: Vec<ReportedRecipient>,
     /// The message is returned whole (RET=FULL), not its header alone.
     pub full: bool,
     /// The message needed SMTPUTF8.
     pub smtputf8: bool,
 }
 
-impl Report {
+impl StatusReport {
     /// The report as a message with CRLF line ends, and whether it has bytes above 127. `original` is the message that it
     /// is about; `unique` a text for boundary and Message-ID that occurs nowhere else.
     pub fn compose(&self, original: impl Read, size: u64, now: Time, unique: &str) -> io::Result<(Vec<u8>, bool)> {
-        let full = self.full && size <= MAX_RETURNED && self.action == Action::Failed;
+        let full = self.full && size <= MAX_RETURNED && self.action == ReportAction::Failed;
         let returned = if full { whole(original)? } else { header(original)? };
         let (returned, boundary) = (ended(returned), format!("=_{unique}"));
         let mta = clean(&self.mta);
@@ -209,7 +211,7 @@ impl Report {
 
     /// The server's own code: a 4.x.x that ended a message by its age stays one, so that the reader sees that it was a
     /// matter of time.
-    fn status(&self, recipient: &Reported) -> Enhanced {
+    fn status(&self, recipient: &ReportedRecipient) -> Enhanced {
         recipient.enhanced.unwrap_or_else(|| self.action.status())
     }
 }

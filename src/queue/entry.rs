@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use crate::fault::{Enhanced, Fault, Kind};
-use crate::queue::spool::Body;
+use crate::queue::spool::QueuedBody;
 
 /// The most recipients that one queued message may have; RFC 5321 section 4.5.3.1.8 asks for at least 100.
 pub const MAX_RECIPIENTS: usize = 50_000;
@@ -13,7 +13,7 @@ pub const MAX_ADDRESS: usize = 2048;
 
 /// The state of one recipient of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum State {
+pub enum RecipientState {
     /// Waits for its due time.
     Queued,
     /// Leased by a runner; an attempt may be under way.
@@ -28,35 +28,41 @@ pub enum State {
     Removed,
 }
 
-impl State {
+impl RecipientState {
     /// Every state, in the order of applayer-queue(5).
-    pub const ALL: [State; 6] =
-        [State::Queued, State::Active, State::Held, State::Delivered, State::Failed, State::Removed];
+    pub const ALL: [RecipientState; 6] = [
+        RecipientState::Queued,
+        RecipientState::Active,
+        RecipientState::Held,
+        RecipientState::Delivered,
+        RecipientState::Failed,
+        RecipientState::Removed,
+    ];
 
     /// The name in text and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
-            State::Queued => "queued",
-            State::Active => "active",
-            State::Held => "held",
-            State::Delivered => "delivered",
-            State::Failed => "failed",
-            State::Removed => "removed",
+            RecipientState::Queued => "queued",
+            RecipientState::Active => "active",
+            RecipientState::Held => "held",
+            RecipientState::Delivered => "delivered",
+            RecipientState::Failed => "failed",
+            RecipientState::Removed => "removed",
         }
     }
 
     /// True when nothing more happens to the recipient; a message whose recipients are all final is deleted.
     pub const fn is_final(self) -> bool {
-        matches!(self, State::Delivered | State::Failed | State::Removed)
+        matches!(self, RecipientState::Delivered | RecipientState::Failed | RecipientState::Removed)
     }
 
     /// The state with this name.
-    pub fn from_name(name: &str) -> Option<State> {
-        State::ALL.into_iter().find(|state| state.as_str() == name)
+    pub fn from_name(name: &str) -> Option<RecipientState> {
+        RecipientState::ALL.into_iter().find(|state| state.as_str() == name)
     }
 }
 
-impl fmt::Display for State {
+impl fmt::Display for RecipientState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -99,9 +105,9 @@ pub struct Row {
     /// The name in the manual.
     pub name: &'static str,
     /// The states it starts from; empty: the recipient did not exist.
-    pub from: &'static [State],
+    pub from: &'static [RecipientState],
     /// The state it leads to.
-    pub to: State,
+    pub to: RecipientState,
     /// True when it is on the disk before anybody is told.
     pub synced: bool,
     /// What it means, in a few words.
@@ -128,11 +134,11 @@ impl Transition {
 
     /// Where it starts and leads, and whether it is synced.
     pub const fn row(self) -> Row {
-        use State::{Active, Delivered, Failed, Held, Queued, Removed};
+        use RecipientState::{Active, Delivered, Failed, Held, Queued, Removed};
         const fn row(
             name: &'static str,
-            from: &'static [State],
-            to: State,
+            from: &'static [RecipientState],
+            to: RecipientState,
             synced: bool,
             meaning: &'static str,
         ) -> Row {
@@ -156,7 +162,7 @@ impl Transition {
     }
 
     /// True when a recipient in `state` can take this transition.
-    pub fn allowed(self, state: State) -> bool {
+    pub fn allowed(self, state: RecipientState) -> bool {
         self.row().from.contains(&state)
     }
 }
@@ -275,12 +281,12 @@ pub struct NewMessage {
     /// Queued as held: waits for `mailq-edit release`.
     pub hold: bool,
     /// The message with CRLF line ends, not dot-stuffed.
-    pub body: Body,
+    pub body: QueuedBody,
 }
 
 impl NewMessage {
     /// A message from `sender` to `recipients` without extensions.
-    pub fn new(sender: impl Into<String>, recipients: Vec<NewRecipient>, body: Body) -> NewMessage {
+    pub fn new(sender: impl Into<String>, recipients: Vec<NewRecipient>, body: QueuedBody) -> NewMessage {
         NewMessage {
             sender: sender.into(),
             recipients,
@@ -328,7 +334,7 @@ pub fn domain_of(address: &str) -> String {
 
 /// One recipient as the queue holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EntryRecipient {
+pub struct QueuedRecipient {
     /// Its place in the message, from 0.
     pub n: u32,
     /// The address, without angle brackets.
@@ -340,7 +346,7 @@ pub struct EntryRecipient {
     /// The next hop that overrides every other choice.
     pub route: Option<String>,
     /// Its state.
-    pub state: State,
+    pub state: RecipientState,
     /// When it is due (queued only).
     pub due: Time,
     /// Attempts begun.
@@ -350,12 +356,12 @@ pub struct EntryRecipient {
     /// The sender was warned about the delay.
     pub warned: bool,
     /// The last outcome that was not a delivery.
-    pub last: Option<Attempt>,
+    pub last: Option<AttemptResult>,
 }
 
 /// One message as the queue holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct QueueEntry {
     /// Its name.
     pub id: QueueId,
     /// When it was accepted.
@@ -373,12 +379,12 @@ pub struct Entry {
     /// The body has bytes above 127.
     pub eight_bit: bool,
     /// All recipients in order, or those that the filter let through.
-    pub recipients: Vec<EntryRecipient>,
+    pub recipients: Vec<QueuedRecipient>,
 }
 
 /// How one attempt for one recipient ended, as it is kept and shown.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Attempt {
+pub struct AttemptResult {
     /// When it ended.
     pub at: Time,
     /// The server's name, if one was chosen.
@@ -421,8 +427,8 @@ mod tests {
             assert!(row.from.iter().all(|state| !state.is_final()), "{}", row.name);
             assert_eq!(Transition::ALL.iter().filter(|other| other.row().name == row.name).count(), 1, "{}", row.name);
         }
-        for state in State::ALL {
-            assert_eq!(State::from_name(state.as_str()), Some(state));
+        for state in RecipientState::ALL {
+            assert_eq!(RecipientState::from_name(state.as_str()), Some(state));
             assert_eq!(
                 Transition::ALL.iter().any(|transition| transition.allowed(state)),
                 !state.is_final(),
@@ -448,7 +454,7 @@ mod tests {
     fn envelopes_are_checked() {
         let message = |sender: &str, to: &[&str]| {
             let recipients = to.iter().map(|address| NewRecipient::new(*address)).collect();
-            NewMessage::new(sender, recipients, Body::from(Vec::new()))
+            NewMessage::new(sender, recipients, QueuedBody::from(Vec::new()))
         };
         assert!(message("", &["a@b"]).check().is_ok());
         assert_eq!(message("a@b", &[]).check().unwrap_err().kind, Kind::Usage);

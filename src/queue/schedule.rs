@@ -37,7 +37,7 @@ pub const MIN_ATTEMPTS: u32 = 3;
 
 /// What is known after a failed attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failure<'a> {
+pub struct FailedAttempt<'a> {
     /// When the message was accepted.
     pub created: Time,
     /// Now.
@@ -56,7 +56,7 @@ pub struct Failure<'a> {
 
 /// What follows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum RetryDecision {
     /// Another attempt.
     Retry {
         /// When.
@@ -70,10 +70,10 @@ pub enum Next {
 
 impl Schedule {
     /// What follows a temporary failure; `jitter` is a random number from 0 to 1.
-    pub fn after(&self, failure: &Failure<'_>, jitter: f64) -> Next {
+    pub fn after(&self, failure: &FailedAttempt<'_>, jitter: f64) -> RetryDecision {
         let age = failure.now.since(failure.created);
         if age >= self.expire_after && failure.attempts >= MIN_ATTEMPTS {
-            return Next::Expired;
+            return RetryDecision::Expired;
         }
         let wait = if failure.attempts <= 1 && greylisted(failure) {
             retry::delay(1, self.greylisted, None, jitter)
@@ -81,12 +81,12 @@ impl Schedule {
             retry::delay(failure.attempts, self.first, None, jitter)
         };
         let warn = !failure.warned && self.warn_after.is_some_and(|limit| age >= limit);
-        Next::Retry { due: failure.now.plus(wait), warn }
+        RetryDecision::Retry { due: failure.now.plus(wait), warn }
     }
 }
 
 /// True when the reply says that a later try will do: greylisting has no code of its own (RFC 6647, section 3.1).
-fn greylisted(failure: &Failure<'_>) -> bool {
+fn greylisted(failure: &FailedAttempt<'_>) -> bool {
     let code = matches!(failure.code, Some(450 | 451));
     let reply = failure.reply.to_ascii_lowercase();
     code && (reply.contains("grey") || reply.contains("gray") || failure.enhanced == Some(Enhanced::new(4, 7, 1)))
@@ -96,16 +96,16 @@ fn greylisted(failure: &Failure<'_>) -> bool {
 mod tests {
     use super::*;
 
-    fn failure(age: u64, attempts: u32) -> Failure<'static> {
+    fn failure(age: u64, attempts: u32) -> FailedAttempt<'static> {
         let created = Time(1_000_000_000);
         let now = created.plus(Duration::from_secs(age));
-        Failure { created, now, attempts, code: Some(451), enhanced: None, reply: "451 later", warned: false }
+        FailedAttempt { created, now, attempts, code: Some(451), enhanced: None, reply: "451 later", warned: false }
     }
 
-    fn wait(failure: &Failure<'_>, jitter: f64) -> u64 {
+    fn wait(failure: &FailedAttempt<'_>, jitter: f64) -> u64 {
         match Schedule::default().after(failure, jitter) {
-            Next::Retry { due, .. } => due.since(failure.now).as_secs(),
-            Next::Expired => panic!("expired"),
+            RetryDecision::Retry { due, .. } => due.since(failure.now).as_secs(),
+            RetryDecision::Expired => panic!("expired"),
         }
     }
 
@@ -119,34 +119,38 @@ mod tests {
     #[test]
     fn greylisting_is_tried_early_once() {
         for reply in ["451 4.7.1 Greylisted, try later", "450 graylisting in action"] {
-            let grey = Failure { reply, ..failure(1, 1) };
+            let grey = FailedAttempt { reply, ..failure(1, 1) };
             assert_eq!(wait(&grey, 0.5), 90, "{reply}");
-            assert_eq!(wait(&Failure { attempts: 2, ..grey }, 0.5), 600, "{reply}");
+            assert_eq!(wait(&FailedAttempt { attempts: 2, ..grey }, 0.5), 600, "{reply}");
         }
-        let by_code = Failure { enhanced: Some(Enhanced::new(4, 7, 1)), ..failure(1, 1) };
+        let by_code = FailedAttempt { enhanced: Some(Enhanced::new(4, 7, 1)), ..failure(1, 1) };
         assert_eq!(wait(&by_code, 0.5), 90);
-        let full = Failure { code: Some(452), reply: "452 grey day, disk full", ..failure(1, 1) };
+        let full = FailedAttempt { code: Some(452), reply: "452 grey day, disk full", ..failure(1, 1) };
         assert_eq!(wait(&full, 0.5), 300);
     }
 
     #[test]
     fn one_warning_then_the_end() {
-        let warns =
-            |failure: &Failure<'_>| matches!(Schedule::default().after(failure, 0.5), Next::Retry { warn: true, .. });
+        let warns = |failure: &FailedAttempt<'_>| {
+            matches!(Schedule::default().after(failure, 0.5), RetryDecision::Retry { warn: true, .. })
+        };
         assert!(!warns(&failure(4 * 3600 - 1, 5)));
         assert!(warns(&failure(4 * 3600, 5)));
-        assert!(!warns(&Failure { warned: true, ..failure(5 * 3600, 6) }));
-        assert_eq!(Schedule::default().after(&failure(5 * 86400, 100), 0.5), Next::Expired);
-        assert!(matches!(Schedule::default().after(&failure(5 * 86400 - 1, 100), 0.5), Next::Retry { .. }));
+        assert!(!warns(&FailedAttempt { warned: true, ..failure(5 * 3600, 6) }));
+        assert_eq!(Schedule::default().after(&failure(5 * 86400, 100), 0.5), RetryDecision::Expired);
+        assert!(matches!(Schedule::default().after(&failure(5 * 86400 - 1, 100), 0.5), RetryDecision::Retry { .. }));
     }
 
     #[test]
     fn clocks_that_jump_bounce_nothing() {
         for attempts in 1..MIN_ATTEMPTS {
-            assert!(matches!(Schedule::default().after(&failure(400 * 86400, attempts), 0.5), Next::Retry { .. }));
+            assert!(matches!(
+                Schedule::default().after(&failure(400 * 86400, attempts), 0.5),
+                RetryDecision::Retry { .. }
+            ));
         }
-        let back = Failure { now: Time(0), ..failure(0, 7) };
-        assert!(matches!(Schedule::default().after(&back, 0.5), Next::Retry { warn: false, .. }));
+        let back = FailedAttempt { now: Time(0), ..failure(0, 7) };
+        assert!(matches!(Schedule::default().after(&back, 0.5), RetryDecision::Retry { warn: false, .. }));
     }
 
     /// A message's attempts, warnings, and its end: the minute, and whether it was delivered.
@@ -177,7 +181,7 @@ mod tests {
                     *end = Some((minute, true));
                     continue;
                 }
-                let failure = Failure {
+                let failure = FailedAttempt {
                     created: at(0),
                     now: at(minute),
                     attempts: *attempts,
@@ -187,8 +191,8 @@ mod tests {
                     warned: *warnings > 0,
                 };
                 match schedule.after(&failure, jitter()) {
-                    Next::Expired => *end = Some((minute, false)),
-                    Next::Retry { due: next, warn } => {
+                    RetryDecision::Expired => *end = Some((minute, false)),
+                    RetryDecision::Retry { due: next, warn } => {
                         *due = next;
                         *warnings += u32::from(warn);
                     }

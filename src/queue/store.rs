@@ -2,76 +2,77 @@
 //! only [`QueueStore::enqueue`] and [`QueueStore::edit`] are on the disk before they answer; leases and outcomes may be
 //! lost in a power cut, so that a delivery is repeated, never a message lost.
 
-use std::future::Future;
-use std::pin::Pin;
 use std::time::Duration;
 
 use crate::fault::Fault;
-use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, State, Time, Transition};
-use crate::queue::spool::{Body, Spool};
-
-/// What a store's method returns. What has begun is completed although the future is dropped.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
+use crate::net::BoxFuture;
+use crate::queue::entry::{AttemptResult, NewMessage, QueueEntry, QueueId, RecipientState, Time, Transition};
+use crate::queue::spool::{BodySpool, QueuedBody};
 
 /// The most messages that one call returns.
 pub const MAX_BATCH: usize = 1000;
 
-/// The outgoing queue.
+/// The outgoing queue. What a method has begun is completed although its future is dropped.
 pub trait QueueStore: Send + Sync {
     /// Where it lies, for records: a path.
-    fn place(&self) -> String;
+    fn location(&self) -> String;
 
     /// Takes the bytes of a message of any size, in a place from which [`QueueStore::enqueue`] need not copy them.
-    fn spool(&self) -> Result<Spool, Fault>;
+    fn spool(&self) -> Result<BodySpool, Fault>;
 
     /// Takes the messages, all or none: when this answers, they are on the disk. Calls that come together share one sync.
-    fn enqueue(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<QueueId>>;
+    fn enqueue(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<QueueId>, Fault>>;
 
     /// Destinations with recipients that are queued, and when the first of each is due: at most [`MAX_BATCH`] after
     /// `after`, in the order of their names. An empty answer ends the listing.
-    fn destinations(&self, after: Option<String>, wanted: Filter) -> Answer<'_, Vec<Destination>>;
+    fn destinations(&self, after: Option<String>, wanted: Filter) -> BoxFuture<'_, Result<Vec<DueDestination>, Fault>>;
 
-    /// Leases up to `limit` recipients of one destination that are due, as units of one message each: senders in turn, of
+    /// Leases up to `limit` recipients of one destination that are due, as batches of one message each: senders in turn, of
     /// each the first due first, so that one sender's thousands do not keep another's one message waiting.
     /// Their attempt counters have risen when this answers.
-    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>>;
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Vec<DeliveryBatch>, Fault>>;
 
     /// Proves the leases again and prolongs them; `false` for each that was lost. To be asked every [`RENEW_EVERY`] while
     /// waiting, and once more immediately before the final dot or the last BDAT.
-    fn renew(&self, leases: Vec<Lease>) -> Answer<'_, Vec<bool>>;
+    fn renew(&self, leases: Vec<Lease>) -> BoxFuture<'_, Result<Vec<bool>, Fault>>;
 
     /// Ends leases: each settlement whole or, when one of its leases was lost, not at all (`false`).
-    fn settle(&self, settlements: Vec<Settlement>) -> Answer<'_, Vec<bool>>;
+    fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<bool>, Fault>>;
 
     /// Makes everything settled so far outlast a power cut: the end of a run. Without it, what follows a power cut is
     /// marked as a possible duplicate.
-    fn sync(&self) -> Answer<'_, ()>;
+    fn sync(&self) -> BoxFuture<'_, Result<(), Fault>>;
 
     /// Takes back the leases of owners that are proven dead, and our own that are not in `held`: those of a claim or a settlement
     /// that failed. Collects bodies that no message has. How many recipients are queued again. No claim may be under way.
-    fn recover(&self, held: Vec<Lease>) -> Answer<'_, u64>;
+    fn recover(&self, held: Vec<Lease>) -> BoxFuture<'_, Result<u64, Fault>>;
 
     /// An operator's change of all recipients that the filter lets through; when this answers it is on the disk.
-    fn edit(&self, wanted: Filter, change: Change) -> Answer<'_, Edited>;
+    fn edit(&self, wanted: Filter, change: QueueEdit) -> BoxFuture<'_, Result<Edited, Fault>>;
 
     /// Messages in the order of arrival, each with the recipients that the filter lets through: at most `limit` after
     /// `after`. An empty answer ends the listing.
-    fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> Answer<'_, Vec<Entry>>;
+    fn list(
+        &self,
+        wanted: Filter,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<QueueEntry>, Fault>>;
 
     /// Counts what the filter lets through.
-    fn count(&self, wanted: Filter) -> Answer<'_, Counts>;
+    fn count(&self, wanted: Filter) -> BoxFuture<'_, Result<QueueCounts, Fault>>;
 
     /// Recipients that are not final, by domain and age, most recipients first.
-    fn summary(&self, wanted: Filter, now: Time) -> Answer<'_, Vec<DomainAges>>;
+    fn summary(&self, wanted: Filter, now: Time) -> BoxFuture<'_, Result<Vec<DomainAges>, Fault>>;
 
     /// The message's bytes; `None` when it is not in the queue.
-    fn content(&self, id: QueueId) -> Answer<'_, Option<Body>>;
+    fn content(&self, id: QueueId) -> BoxFuture<'_, Result<Option<QueuedBody>, Fault>>;
 
     /// Attempts of a message's recipients that did not deliver, oldest first: recipient number and outcome.
-    fn history(&self, id: QueueId) -> Answer<'_, Vec<(u32, Attempt)>>;
+    fn history(&self, id: QueueId) -> BoxFuture<'_, Result<Vec<(u32, AttemptResult)>, Fault>>;
 
     /// Answers when something may have become due by another's doing, or after `at_most`.
-    fn wait_for_work(&self, at_most: Duration) -> Answer<'_, ()>;
+    fn wait_for_work(&self, at_most: Duration) -> BoxFuture<'_, Result<(), Fault>>;
 }
 
 /// How often a waiting owner renews its leases.
@@ -90,7 +91,7 @@ pub struct Filter {
     /// Recipients' domains, compared without case.
     pub domains: Vec<String>,
     /// States.
-    pub states: Vec<State>,
+    pub states: Vec<RecipientState>,
     /// Text within the last outcome's reply, compared without case.
     pub reason: Option<String>,
     /// Accepted at this time or before.
@@ -108,7 +109,7 @@ impl Filter {
 
 /// A destination with something queued.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Destination {
+pub struct DueDestination {
     /// The domain as [`crate::queue::entry::domain_of`] gives it.
     pub domain: String,
     /// When the first recipient is due.
@@ -145,7 +146,7 @@ pub struct Lease {
 
 /// Recipients of one message that one runner may try now.
 #[derive(Debug, Clone)]
-pub struct Unit {
+pub struct DeliveryBatch {
     /// The message.
     pub id: QueueId,
     /// When it was accepted.
@@ -163,14 +164,14 @@ pub struct Unit {
     /// The body has bytes above 127.
     pub eight_bit: bool,
     /// At least one.
-    pub recipients: Vec<UnitRecipient>,
+    pub recipients: Vec<LeasedRecipient>,
     /// The message.
-    pub body: Body,
+    pub body: QueuedBody,
 }
 
 /// A leased recipient.
 #[derive(Debug, Clone)]
-pub struct UnitRecipient {
+pub struct LeasedRecipient {
     /// The lease.
     pub lease: Lease,
     /// The address.
@@ -193,20 +194,20 @@ pub struct UnitRecipient {
 #[derive(Debug, Default)]
 pub struct Settlement {
     /// At least one.
-    pub outcomes: Vec<(Lease, Outcome)>,
+    pub outcomes: Vec<(Lease, LeaseOutcome)>,
     /// Bounces, warnings, success reports.
     pub reports: Vec<NewMessage>,
 }
 
 /// How one lease ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum LeaseOutcome {
     /// The next server took it.
-    Delivered(Attempt),
+    Delivered(AttemptResult),
     /// To be tried again.
     Deferred {
         /// The attempt.
-        attempt: Attempt,
+        attempt: AttemptResult,
         /// When.
         due: Time,
         /// The next server may have taken it.
@@ -215,16 +216,16 @@ pub enum Outcome {
         warned: bool,
     },
     /// Given up.
-    Failed(Attempt),
+    Failed(AttemptResult),
     /// Nobody can be told: held for the operator.
-    Quarantined(Attempt),
+    Quarantined(AttemptResult),
     /// Not tried: the attempt does not count.
     Yielded,
 }
 
 /// An operator's change.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Change {
+pub enum QueueEdit {
     /// Stop.
     Hold,
     /// Go on: due at once.
@@ -239,14 +240,14 @@ pub enum Change {
     Reroute(Option<String>, Time),
 }
 
-impl Change {
+impl QueueEdit {
     /// The transition that it is, for the table of what may follow what.
     pub const fn transition(&self) -> Transition {
         match self {
-            Change::Hold => Transition::Hold,
-            Change::Release(_) => Transition::Release,
-            Change::Retry(_) | Change::Readdress(..) | Change::Reroute(..) => Transition::Retry,
-            Change::Remove => Transition::Remove,
+            QueueEdit::Hold => Transition::Hold,
+            QueueEdit::Release(_) => Transition::Release,
+            QueueEdit::Retry(_) | QueueEdit::Readdress(..) | QueueEdit::Reroute(..) => Transition::Retry,
+            QueueEdit::Remove => Transition::Remove,
         }
     }
 }
@@ -257,7 +258,7 @@ pub struct Edited {
     /// Recipients changed, by message and place.
     pub changed: Vec<(QueueId, u32)>,
     /// Recipients that the filter let through but whose state does not allow the change.
-    pub refused: Vec<(QueueId, u32, State)>,
+    pub refused: Vec<(QueueId, u32, RecipientState)>,
 }
 
 /// The upper bounds of the ages that [`QueueStore::summary`] counts by, in minutes; the last class has none.
@@ -276,7 +277,7 @@ pub struct DomainAges {
 
 /// How much there is.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct QueueCounts {
     /// Messages with at least one recipient that counts.
     pub messages: u64,
     /// Recipients that wait for their time.

@@ -4,8 +4,8 @@ use std::io::{self, Read, Write as _};
 
 use crate::fault::Fault;
 use crate::queue::entry::{NewMessage, NewRecipient};
-use crate::queue::spool::Body;
-use crate::queue::store::{QueueStore, Unit};
+use crate::queue::spool::QueuedBody;
+use crate::queue::store::{DeliveryBatch, QueueStore};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, Recipient};
 
@@ -17,7 +17,7 @@ pub fn message(
     head: &[u8],
     content: &dyn Content,
 ) -> Result<NewMessage, Fault> {
-    let full = |error: io::Error| Fault::local(store.place(), &error);
+    let full = |error: io::Error| Fault::local(store.location(), &error);
     let mut spool = store.spool()?;
     spool.write_all(head).map_err(full)?;
     match content.in_memory() {
@@ -48,38 +48,38 @@ fn copy(from: &mut dyn Read, to: &mut impl io::Write) -> io::Result<()> {
     }
 }
 
-/// The envelope of a claimed unit, recipients in the order of the leases.
-pub fn envelope(unit: &Unit) -> Envelope {
-    let recipients = unit.recipients.iter().map(|recipient| Recipient {
+/// The envelope of a claimed batch, recipients in the order of the leases.
+pub fn envelope(batch: &DeliveryBatch) -> Envelope {
+    let recipients = batch.recipients.iter().map(|recipient| Recipient {
         address: recipient.address.clone(),
         notify: recipient.notify.as_deref().and_then(|notify| notify.parse().ok()),
         orcpt: recipient.orcpt.clone(),
     });
     Envelope {
-        sender: unit.sender.clone(),
+        sender: batch.sender.clone(),
         recipients: recipients.collect(),
-        smtputf8: unit.smtputf8,
-        eight_bit: unit.eight_bit,
-        ret: unit.ret.as_deref().and_then(|ret| ret.parse().ok()),
-        envid: unit.envid.clone(),
+        smtputf8: batch.smtputf8,
+        eight_bit: batch.eight_bit,
+        ret: batch.ret.as_deref().and_then(|ret| ret.parse().ok()),
+        envid: batch.envid.clone(),
     }
 }
 
 /// A queued message as SMTP sends it.
 #[derive(Debug, Clone)]
-pub struct Queued {
-    body: Body,
+pub struct QueuedContent {
+    body: QueuedBody,
     eight_bit: bool,
 }
 
-impl Queued {
-    /// The content of a claimed unit.
-    pub fn of(unit: &Unit) -> Queued {
-        Queued { body: unit.body.clone(), eight_bit: unit.eight_bit }
+impl QueuedContent {
+    /// The content of a claimed batch.
+    pub fn of(batch: &DeliveryBatch) -> QueuedContent {
+        QueuedContent { body: batch.body.clone(), eight_bit: batch.eight_bit }
     }
 }
 
-impl Content for Queued {
+impl Content for QueuedContent {
     fn size_bytes(&self) -> u64 {
         self.body.size_bytes()
     }
@@ -94,8 +94,8 @@ impl Content for Queued {
 
     fn in_memory(&self) -> Option<&[u8]> {
         match &self.body {
-            Body::Bytes(bytes) => Some(bytes),
-            Body::File(_) => None,
+            QueuedBody::Bytes(bytes) => Some(bytes),
+            QueuedBody::File(_) => None,
         }
     }
 }
@@ -152,9 +152,9 @@ mod tests {
                 limit: 9,
                 wanted: Filter::default(),
             };
-            let unit = store.claim(claim).await.unwrap().remove(0);
-            assert_eq!(super::envelope(&unit), envelope);
-            let queued = Queued::of(&unit);
+            let batch = store.claim(claim).await.unwrap().remove(0);
+            assert_eq!(super::envelope(&batch), envelope);
+            let queued = QueuedContent::of(&batch);
             assert_eq!(queued.size_bytes(), size as u64 + 17);
             let mut bytes = Vec::new();
             queued.open().unwrap().read_to_end(&mut bytes).unwrap();

@@ -1,22 +1,21 @@
 //! One message to one next server over a connection that may carry many: connecting, sending it the way the server can
-//! take it, and one outcome per recipient whatever happens. [`lane`](crate::relay::lane) goes along a route of servers.
+//! take it, and one outcome per recipient whatever happens. [`connection`](crate::relay::connection) goes along a route of servers.
 
 use std::borrow::Cow;
-use std::future::Future;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::downgrade::to_seven_bit;
 use crate::mail::maildir::Maildir;
 use crate::mail::message::Message;
+use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
 use crate::net::stream::{Stream, TlsInfo};
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::Trace;
-use crate::relay::route::{Hop, Place, Protocol};
+use crate::relay::route::{Hop, HopEndpoint, Protocol};
 use crate::smtp::client::{BeforeCommit, Client, Options, SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::extension::Capabilities;
@@ -24,13 +23,13 @@ use crate::smtp::transaction::{Envelope, Outcome, RecipientResult, all_failed};
 
 /// What all connections of a run have in common.
 #[derive(Debug, Clone)]
-pub struct Transport {
+pub struct RelayTransport {
     /// How connections are opened.
     pub dialer: Dialer,
     /// TLS that checks certificates.
-    pub tls_checked: ClientTls,
+    pub verified_tls: ClientTls,
     /// TLS with any certificate, for what would otherwise go in clear text.
-    pub tls_any: ClientTls,
+    pub opportunistic_tls: ClientTls,
     /// Our name.
     pub helo: String,
     /// How long a server may take.
@@ -41,11 +40,11 @@ pub struct Transport {
 
 /// Facts about a connection, for records.
 #[derive(Debug, Clone, Default)]
-pub struct Peer {
+pub struct NextHopFacts {
     /// The server's name.
     pub host: Option<String>,
     /// Where it is.
-    pub place: Option<String>,
+    pub endpoint: Option<String>,
     /// Its address.
     pub ip: Option<SocketAddr>,
     /// What TLS settled.
@@ -64,18 +63,18 @@ pub struct Delivery {
     /// One for each recipient, in the envelope's order.
     pub results: Vec<RecipientResult>,
     /// The server that each result is from.
-    pub peers: Vec<Peer>,
+    pub peers: Vec<NextHopFacts>,
     /// How long connecting took, if there was a new connection.
     pub connect: Option<Duration>,
     /// How long the phases took at the last server.
     pub times: Times,
     /// How far it came.
-    pub contact: Contact,
+    pub progress: RouteProgress,
 }
 
 /// How far a message came on its way to the servers of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Contact {
+pub enum RouteProgress {
     /// No server was reached at all: every other message for this route would fare the same.
     Unreached,
     /// A server was reached, and broke off or fell silent before it had said a word about any recipient.
@@ -84,17 +83,14 @@ pub enum Contact {
     Answered,
 }
 
-/// What is on its way.
-pub type Pending<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
-/// How servers are reached: [`Transport`], or a simulation.
-pub trait Reach: Send + Sync {
+/// How servers are reached: [`RelayTransport`], or a simulation.
+pub trait Connector: Send + Sync {
     /// Opens a connection to one server.
-    fn connect<'a>(&'a self, hop: &'a Hop) -> Pending<'a, Result<Connection, Fault>>;
+    fn connect<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>>;
 }
 
 /// The dialogue on an open connection.
-pub trait Dialogue: Send {
+pub trait NextHopSession: Send {
     /// True if another message can be sent.
     fn is_open(&self) -> bool;
     /// Sends one message: one result for each recipient, in the envelope's order.
@@ -103,35 +99,39 @@ pub trait Dialogue: Send {
         envelope: &'a Envelope,
         content: &'a dyn Content,
         options: &'a SendOptions<'_>,
-    ) -> Pending<'a, Vec<RecipientResult>>;
+    ) -> BoxFuture<'a, Vec<RecipientResult>>;
     /// How long the phases took: of connecting, and of the last message.
     fn times(&self) -> Times;
     /// Says goodbye.
-    fn quit(self: Box<Self>) -> Pending<'static, ()>;
+    fn quit(self: Box<Self>) -> BoxFuture<'static, ()>;
 }
 
 /// An open way to a server.
-pub struct Connection {
+pub struct NextHopConnection {
     /// What is said there.
-    pub dialogue: Box<dyn Dialogue>,
+    pub session: Box<dyn NextHopSession>,
     /// Facts for records.
-    pub peer: Peer,
+    pub peer: NextHopFacts,
 }
 
-impl Reach for Transport {
-    fn connect<'a>(&'a self, hop: &'a Hop) -> Pending<'a, Result<Connection, Fault>> {
+impl Connector for RelayTransport {
+    fn connect<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>> {
         Box::pin(self.dial(hop))
     }
 }
 
-impl Transport {
+impl RelayTransport {
     /// Opens a connection to one server. TLS that was only wanted if possible, and fails, is done without.
-    async fn dial(&self, hop: &Hop) -> Result<Connection, Fault> {
-        let mut peer = Peer { host: Some(hop.name.clone()), place: Some(hop.place.to_string()), ..Peer::default() };
-        if let Place::Maildir(path) = &hop.place {
+    async fn dial(&self, hop: &Hop) -> Result<NextHopConnection, Fault> {
+        let mut peer = NextHopFacts {
+            host: Some(hop.name.clone()),
+            endpoint: Some(hop.endpoint.to_string()),
+            ..NextHopFacts::default()
+        };
+        if let HopEndpoint::Maildir(path) = &hop.endpoint {
             peer.is_final = true;
             let maildir = Maildir::open(path).map_err(|fault| Fault { kind: Kind::Locked, ..fault })?;
-            return Ok(Connection { dialogue: Box::new(maildir), peer });
+            return Ok(NextHopConnection { session: Box::new(maildir), peer });
         }
         let client = match self.open(hop, hop.policy.tls).await {
             Err(fault) if may_do_without_tls(hop, &fault) => {
@@ -146,26 +146,26 @@ impl Transport {
         }
         peer.ip = client.stream().peer_addr();
         peer.tls = client.stream().tls_info();
-        peer.verified = peer.tls.is_some() && hop.policy.verify && self.tls_checked.verifies();
+        peer.verified = peer.tls.is_some() && hop.policy.verify && self.verified_tls.verifies();
         peer.dsn = client.capabilities().dsn;
         peer.is_final = hop.protocol == Protocol::Lmtp;
-        Ok(Connection { dialogue: Box::new(client), peer })
+        Ok(NextHopConnection { session: Box::new(client), peer })
     }
 
     async fn open(&self, hop: &Hop, tls: TlsMode) -> Result<Client, Fault> {
-        let stream = match &hop.place {
-            Place::Address(address) if !self.dialer.family.allows(address.ip()) => {
+        let stream = match &hop.endpoint {
+            HopEndpoint::Address(address) if !self.dialer.family.allows(address.ip()) => {
                 return Err(Fault::new(Kind::Unreachable, "its address family is not to be used"));
             }
-            Place::Address(address) => self.dialer.connect_addr(*address).await?,
-            Place::Unix(path) | Place::Maildir(path) => {
+            HopEndpoint::Address(address) => self.dialer.connect_addr(*address).await?,
+            HopEndpoint::Unix(path) | HopEndpoint::Maildir(path) => {
                 let limits = self.limits.with_idle(self.dialer.connect_timeout);
-                Stream::Unix(limits.io(&hop.place.to_string(), tokio::net::UnixStream::connect(path)).await?)
+                Stream::Unix(limits.io(&hop.endpoint.to_string(), tokio::net::UnixStream::connect(path)).await?)
             }
         };
         let mut options = Options::new(
             self.helo.clone(),
-            if hop.policy.verify { self.tls_checked.clone() } else { self.tls_any.clone() },
+            if hop.policy.verify { self.verified_tls.clone() } else { self.opportunistic_tls.clone() },
         );
         options.tls = tls;
         options.login.clone_from(&hop.login);
@@ -192,7 +192,7 @@ fn greeted_by(client: &Client, name: &str) -> bool {
     name.contains('.') && first.is_some_and(|greeted| greeted.eq_ignore_ascii_case(name))
 }
 
-impl Dialogue for Client {
+impl NextHopSession for Client {
     fn is_open(&self) -> bool {
         Client::is_open(self)
     }
@@ -202,7 +202,7 @@ impl Dialogue for Client {
         envelope: &'a Envelope,
         content: &'a dyn Content,
         options: &'a SendOptions<'_>,
-    ) -> Pending<'a, Vec<RecipientResult>> {
+    ) -> BoxFuture<'a, Vec<RecipientResult>> {
         Box::pin(send_fitted(self, envelope, content, options))
     }
 
@@ -210,12 +210,12 @@ impl Dialogue for Client {
         Client::times(self)
     }
 
-    fn quit(self: Box<Self>) -> Pending<'static, ()> {
+    fn quit(self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(Client::quit(*self))
     }
 }
 
-impl Dialogue for Maildir {
+impl NextHopSession for Maildir {
     fn is_open(&self) -> bool {
         true
     }
@@ -225,7 +225,7 @@ impl Dialogue for Maildir {
         envelope: &'a Envelope,
         content: &'a dyn Content,
         options: &'a SendOptions<'_>,
-    ) -> Pending<'a, Vec<RecipientResult>> {
+    ) -> BoxFuture<'a, Vec<RecipientResult>> {
         Box::pin(into_maildir(self, envelope, content, options.before_commit.as_ref()))
     }
 
@@ -233,7 +233,7 @@ impl Dialogue for Maildir {
         Times::default()
     }
 
-    fn quit(self: Box<Self>) -> Pending<'static, ()> {
+    fn quit(self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
 }
@@ -351,8 +351,8 @@ pub(super) fn for_good(fault: &Fault) -> bool {
 /// What a message fares that cannot be brought to any server.
 pub fn undelivered(envelope: &Envelope, fault: &Fault) -> Delivery {
     let results: Vec<_> = envelope.recipients.iter().map(|recipient| failed(&recipient.address, fault)).collect();
-    let peers = vec![Peer::default(); results.len()];
-    Delivery { results, peers, connect: None, times: Times::default(), contact: Contact::Unreached }
+    let peers = vec![NextHopFacts::default(); results.len()];
+    Delivery { results, peers, connect: None, times: Times::default(), progress: RouteProgress::Unreached }
 }
 
 #[cfg(test)]

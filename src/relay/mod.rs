@@ -1,7 +1,7 @@
-//! One message to the next server: [`route`] (MX), [`policy`], [`lane`] along it, [`deliver`] at one server, one
+//! One message to the next server: [`route`] (MX), [`policy`], [`connection`] along it, [`deliver`] at one server, one
 //! outcome a recipient.
 
+pub mod connection;
 pub mod deliver;
-pub mod lane;
 pub mod policy;
 pub mod route;

@@ -1,11 +1,11 @@
 //! How a next server is to be trusted. DANE (RFC 7672) and MTA-STS (RFC 8461) have their place here: each is a question
-//! about one domain and one host whose answer is a [`Policy`].
+//! about one domain and one host whose answer is a [`TlsPolicy`].
 
 use crate::net::tls::TlsMode;
 
 /// What is asked of the connection to one host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub struct TlsPolicy {
     /// Whether TLS is used.
     pub tls: TlsMode,
     /// Whether the certificate must be valid for the host's name.
@@ -14,15 +14,15 @@ pub struct Policy {
 
 /// For a host found by MX: usually TLS if it is offered, with any certificate (RFC 7435). Without a secure MX lookup a valid
 /// certificate would prove nothing that an attacker cannot get around.
-pub const fn for_mx(tls: TlsMode) -> Policy {
-    Policy { tls, verify: false }
+pub const fn for_mx(tls: TlsMode) -> TlsPolicy {
+    TlsPolicy { tls, verify: false }
 }
 
 /// For a host that the user named: its name is checked whenever TLS is used, and a password never travels without TLS.
-pub const fn for_named(tls: TlsMode, login: bool) -> Policy {
+pub const fn for_named(tls: TlsMode, login: bool) -> TlsPolicy {
     match (tls, login) {
-        (TlsMode::Try, true) => Policy { tls: TlsMode::Starttls, verify: true },
-        (tls, _) => Policy { tls, verify: true },
+        (TlsMode::Try, true) => TlsPolicy { tls: TlsMode::Starttls, verify: true },
+        (tls, _) => TlsPolicy { tls, verify: true },
     }
 }
 

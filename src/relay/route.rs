@@ -2,16 +2,15 @@
 //! instead.
 
 use std::fmt;
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
-use std::pin::Pin;
 
 use crate::dns::resolve::Resolver;
 use crate::fault::{Enhanced, Fault, Kind};
+use crate::net::BoxFuture;
 use crate::net::login::Login;
 use crate::net::tls::TlsMode;
-use crate::relay::policy::{self, Policy};
+use crate::relay::policy::{self, TlsPolicy};
 use crate::smtp::address::parse_literal;
 use crate::smtp::auth::Mechanism;
 
@@ -21,25 +20,22 @@ pub const MAX_HOSTS: usize = 20;
 pub const MAX_ADDRESSES: usize = 8;
 
 impl MailDns for Resolver {
-    fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<(u16, String)>> {
+    fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<(u16, String)>, Fault>> {
         Box::pin(Resolver::mx(self, domain))
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, Vec<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>> {
         Box::pin(Resolver::addresses(self, host))
     }
 }
-
-/// An answer from the DNS, on its way.
-pub type Lookup<'a, T> = Pin<Box<dyn Future<Output = Result<T, Fault>> + Send + 'a>>;
 
 /// What routing asks of the DNS. [`Kind::NoHost`] means that the name does not exist, [`Kind::LookupFailed`] trouble; an
 /// empty answer means that the name has nothing of the kind.
 pub trait MailDns: Send + Sync + fmt::Debug {
     /// The mail exchangers: preference and name, `.` or empty for none (RFC 7505).
-    fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<(u16, String)>>;
+    fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<(u16, String)>, Fault>>;
     /// The addresses of a host.
-    fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, Vec<IpAddr>>;
+    fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>>;
 }
 
 /// How the next server is spoken to.
@@ -53,7 +49,7 @@ pub enum Protocol {
 
 /// Where the next server is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Place {
+pub enum HopEndpoint {
     /// At an address.
     Address(SocketAddr),
     /// At a UNIX socket.
@@ -62,11 +58,11 @@ pub enum Place {
     Maildir(PathBuf),
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for HopEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Place::Address(address) => address.fmt(f),
-            Place::Unix(path) | Place::Maildir(path) => path.display().fmt(f),
+            HopEndpoint::Address(address) => address.fmt(f),
+            HopEndpoint::Unix(path) | HopEndpoint::Maildir(path) => path.display().fmt(f),
         }
     }
 }
@@ -77,11 +73,11 @@ pub struct Hop {
     /// Its name: for records, and for its certificate.
     pub name: String,
     /// Where it is.
-    pub place: Place,
+    pub endpoint: HopEndpoint,
     /// How it is spoken to.
     pub protocol: Protocol,
     /// What is asked of the connection.
-    pub policy: Policy,
+    pub policy: TlsPolicy,
     /// What it asks of us.
     pub login: Option<Login>,
     /// How to log in; `None` chooses the best of what it offers.
@@ -93,8 +89,8 @@ pub struct Hop {
 impl Hop {
     /// The protocol's name in records.
     pub const fn protocol_name(&self) -> &'static str {
-        match (&self.place, self.protocol) {
-            (Place::Maildir(_), _) => "maildir",
+        match (&self.endpoint, self.protocol) {
+            (HopEndpoint::Maildir(_), _) => "maildir",
             (_, Protocol::Smtp) => "smtp",
             (_, Protocol::Lmtp) => "lmtp",
         }
@@ -103,7 +99,7 @@ impl Hop {
 
 /// A next hop that the user named instead of the DNS.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Target {
+pub enum RouteTarget {
     /// A server.
     Server {
         /// Name or address literal.
@@ -127,21 +123,25 @@ pub enum Target {
     Mx(String),
 }
 
-impl Target {
+impl RouteTarget {
     /// Reads `smtp://`, `smtps://`, `submission://`, `lmtp://HOST:PORT`, `lmtp:/SOCKET`, `maildir:DIR`, `mx:` or `mx:DOMAIN`.
-    pub fn parse(text: &str) -> Result<Target, Fault> {
+    pub fn parse(text: &str) -> Result<RouteTarget, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("{text:?} is no next hop: {why}"));
         if let Some(path) = text.strip_prefix("maildir:") {
-            return if path.is_empty() { Err(bad("no folder")) } else { Ok(Target::Maildir(path.into())) };
+            return if path.is_empty() { Err(bad("no folder")) } else { Ok(RouteTarget::Maildir(path.into())) };
         }
         if let Some(domain) = text.strip_prefix("mx:") {
-            return Ok(Target::Mx(domain.to_owned()));
+            return Ok(RouteTarget::Mx(domain.to_owned()));
         }
         if let Some(path) = text.strip_prefix("lmtp+unix:").or_else(|| text.strip_prefix("lmtp:"))
             && (!path.starts_with("//") || path.starts_with("///"))
         {
             let path = path.strip_prefix("//").unwrap_or(path);
-            return if path.starts_with('/') { Ok(Target::Unix(path.into())) } else { Err(bad("no absolute path")) };
+            return if path.starts_with('/') {
+                Ok(RouteTarget::Unix(path.into()))
+            } else {
+                Err(bad("no absolute path"))
+            };
         }
         let url = url::Url::parse(text).map_err(|error| bad(&error.to_string()))?;
         let (protocol, tls, default) = match url.scheme() {
@@ -164,27 +164,27 @@ impl Target {
             ("", _) => None,
             (user, password) => Some(Login::new(decode(user)?, decode(password.unwrap_or_default())?)),
         };
-        Ok(Target::Server { host, port: url.port().unwrap_or(default), protocol, tls, login, mechanism: None })
+        Ok(RouteTarget::Server { host, port: url.port().unwrap_or(default), protocol, tls, login, mechanism: None })
     }
 }
 
 /// One `--route`: recipients of these domains go to that place.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Rule {
+pub struct RouteRule {
     /// A domain, `.domain` for those below it, or `*`.
     pub pattern: String,
     /// Where to.
-    pub target: Target,
+    pub target: RouteTarget,
 }
 
-impl Rule {
+impl RouteRule {
     /// Reads `PATTERN=TARGET`.
-    pub fn parse(text: &str) -> Result<Rule, Fault> {
+    pub fn parse(text: &str) -> Result<RouteRule, Fault> {
         let (pattern, target) = text
             .split_once('=')
             .filter(|(pattern, _)| !pattern.is_empty())
             .ok_or_else(|| Fault::new(Kind::Usage, format!("{text:?} is no route: write DOMAIN=URL")))?;
-        Ok(Rule { pattern: pattern.to_lowercase(), target: Target::parse(target)? })
+        Ok(RouteRule { pattern: pattern.to_lowercase(), target: RouteTarget::parse(target)? })
     }
 
     fn matches(&self, domain: &str) -> bool {
@@ -199,7 +199,7 @@ impl Rule {
 #[derive(Debug, Clone)]
 pub struct Routing {
     /// The user's rules; the first that matches wins.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<RouteRule>,
     /// The port of mail exchangers.
     pub mx_port: u16,
     /// Whether TLS is used with mail exchangers.
@@ -240,26 +240,26 @@ impl Routing {
     /// The servers of a next hop that was named.
     pub async fn follow(
         &self,
-        target: &Target,
+        target: &RouteTarget,
         domain: &str,
         dns: &dyn MailDns,
         dice: &mut (dyn FnMut() -> u32 + Send),
     ) -> Result<Vec<Hop>, Fault> {
-        let local = |place, protocol| Hop {
+        let local = |endpoint, protocol| Hop {
             name: "localhost".to_owned(),
-            place,
+            endpoint,
             protocol,
-            policy: Policy { tls: TlsMode::None, verify: false },
+            policy: TlsPolicy { tls: TlsMode::None, verify: false },
             login: None,
             mechanism: None,
             by_mx: false,
         };
         match target {
-            Target::Maildir(path) => Ok(vec![local(Place::Maildir(path.clone()), Protocol::Lmtp)]),
-            Target::Unix(path) => Ok(vec![local(Place::Unix(path.clone()), Protocol::Lmtp)]),
-            Target::Mx(other) if other.is_empty() => self.by_mx(domain, dns, dice).await,
-            Target::Mx(other) => self.by_mx(&other.to_lowercase(), dns, dice).await,
-            Target::Server { host, port, protocol, tls, login, mechanism } => {
+            RouteTarget::Maildir(path) => Ok(vec![local(HopEndpoint::Maildir(path.clone()), Protocol::Lmtp)]),
+            RouteTarget::Unix(path) => Ok(vec![local(HopEndpoint::Unix(path.clone()), Protocol::Lmtp)]),
+            RouteTarget::Mx(other) if other.is_empty() => self.by_mx(domain, dns, dice).await,
+            RouteTarget::Mx(other) => self.by_mx(&other.to_lowercase(), dns, dice).await,
+            RouteTarget::Server { host, port, protocol, tls, login, mechanism } => {
                 let addresses = match host.parse::<IpAddr>() {
                     Ok(address) => vec![address],
                     // A host that the user named may be misspelt or not up yet: this is never a reason to bounce.
@@ -274,7 +274,7 @@ impl Routing {
                     .take(MAX_ADDRESSES)
                     .map(|address| Hop {
                         name: host.clone(),
-                        place: Place::Address(SocketAddr::new(address, *port)),
+                        endpoint: HopEndpoint::Address(SocketAddr::new(address, *port)),
                         protocol: *protocol,
                         policy,
                         login: login.clone(),
@@ -294,7 +294,7 @@ impl Routing {
     ) -> Result<Vec<Hop>, Fault> {
         let hop = |name: &str, address| Hop {
             name: name.to_owned(),
-            place: Place::Address(SocketAddr::new(address, self.mx_port)),
+            endpoint: HopEndpoint::Address(SocketAddr::new(address, self.mx_port)),
             protocol: Protocol::Smtp,
             policy: policy::for_mx(self.mx_tls),
             login: None,
@@ -317,9 +317,9 @@ impl Routing {
             .map_err(|_| Fault::new(Kind::NoHost, format!("{domain}: not a domain name")).with_enhanced(BAD_DOMAIN))?;
         let found = dns.mx(&ascii).await.map_err(|fault| dns_fault(fault, "MX", &ascii))?;
         let groups = match order(found) {
-            Order::Hosts(groups) => groups,
-            Order::Implicit => vec![vec![ascii.clone()]],
-            Order::Null => {
+            MxOrder::Hosts(groups) => groups,
+            MxOrder::Implicit => vec![vec![ascii.clone()]],
+            MxOrder::Null => {
                 let detail = format!("{domain} accepts no mail (null MX)");
                 return Err(Fault::new(Kind::NoHost, detail).with_enhanced(Some(Enhanced::new(5, 1, 10))));
             }
@@ -398,7 +398,7 @@ fn loops(domain: &str) -> Fault {
 
 /// What the MX records of a domain say.
 #[derive(Debug, PartialEq, Eq)]
-enum Order {
+enum MxOrder {
     /// Hosts in groups of equal preference, best first.
     Hosts(Vec<Vec<String>>),
     /// No MX: the domain is its own mail host (RFC 5321, section 5.1).
@@ -408,14 +408,14 @@ enum Order {
 }
 
 /// Sorts MX records. A null MX beside others is ignored, as RFC 7505 section 3 forbids it.
-fn order(mut records: Vec<(u16, String)>) -> Order {
+fn order(mut records: Vec<(u16, String)>) -> MxOrder {
     if records.is_empty() {
-        return Order::Implicit;
+        return MxOrder::Implicit;
     }
     let null = |name: &str| name.is_empty() || name == ".";
     records.retain(|(_, name)| !null(name));
     if records.is_empty() {
-        return Order::Null;
+        return MxOrder::Null;
     }
     records.sort();
     records.dedup();
@@ -429,7 +429,7 @@ fn order(mut records: Vec<(u16, String)>) -> Order {
         }
         last = Some(preference);
     }
-    Order::Hosts(groups)
+    MxOrder::Hosts(groups)
 }
 
 /// Fisher and Yates.
@@ -460,13 +460,13 @@ mod tests {
     }
 
     impl MailDns for Zone {
-        fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<(u16, String)>> {
+        fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<(u16, String)>, Fault>> {
             let known = self.mx.get(domain).cloned().or_else(|| self.addresses.get(domain).map(|_| Vec::new()));
             let found = answer(domain, known);
             Box::pin(async { Ok(found?.into_iter().map(|(preference, name)| (preference, name.to_owned())).collect()) })
         }
 
-        fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, Vec<IpAddr>> {
+        fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>> {
             let known = self.addresses.get(host).cloned().or_else(|| self.mx.get(host).map(|_| Vec::new()));
             let found = answer(host, known);
             Box::pin(async { Ok(found?.iter().map(|address| address.parse().unwrap()).collect()) })
@@ -509,7 +509,7 @@ mod tests {
 
     async fn names(routing: &Routing, domain: &str, dice: u32) -> Result<Vec<String>, Fault> {
         let hops = routing.find(domain, &zone(), &mut || dice).await?;
-        Ok(hops.into_iter().map(|hop| format!("{}={}", hop.name, hop.place)).collect())
+        Ok(hops.into_iter().map(|hop| format!("{}={}", hop.name, hop.endpoint)).collect())
     }
 
     #[tokio::test]
@@ -568,28 +568,30 @@ mod tests {
             "plain.test=mx:bob.test",
             "*=smtps://u:p%40@192.0.2.50",
         ];
-        let routing = Routing { rules: rules.iter().map(|rule| Rule::parse(rule).unwrap()).collect(), ..routing() };
+        let routing =
+            Routing { rules: rules.iter().map(|rule| RouteRule::parse(rule).unwrap()).collect(), ..routing() };
         assert_eq!(names(&routing, "bob.test", 0).await.unwrap(), ["plain.test=192.0.2.4:2525"]);
         assert_eq!(names(&routing, "a.bob.test", 0).await.unwrap(), ["localhost=/run/lmtp"]);
         assert_eq!(names(&routing, "plain.test", 0).await.unwrap().len(), 4);
         let hop = routing.find("null.test", &zone(), &mut || 0).await.unwrap().remove(0);
-        assert_eq!(hop.place.to_string(), "192.0.2.50:465");
+        assert_eq!(hop.endpoint.to_string(), "192.0.2.50:465");
         assert_eq!(hop.login, Some(Login::new("u", "p@")));
         assert!(hop.policy.verify && hop.policy.tls == TlsMode::Implicit && !hop.by_mx);
-        let misspelt = Routing { rules: vec![Rule::parse("*=smtp://unknown.test").unwrap()], ..Routing::default() };
+        let misspelt =
+            Routing { rules: vec![RouteRule::parse("*=smtp://unknown.test").unwrap()], ..Routing::default() };
         assert!(names(&misspelt, "bob.test", 0).await.unwrap_err().temporary(), "a misspelt smarthost bounces nothing");
     }
 
     #[test]
     fn targets_are_read() {
         for (text, expected) in [
-            ("maildir:/var/mail/bob", Target::Maildir("/var/mail/bob".into())),
-            ("lmtp:/run/dovecot/lmtp", Target::Unix("/run/dovecot/lmtp".into())),
-            ("lmtp+unix:/run/lmtp", Target::Unix("/run/lmtp".into())),
-            ("lmtp:///run/lmtp", Target::Unix("/run/lmtp".into())),
-            ("mx:", Target::Mx(String::new())),
+            ("maildir:/var/mail/bob", RouteTarget::Maildir("/var/mail/bob".into())),
+            ("lmtp:/run/dovecot/lmtp", RouteTarget::Unix("/run/dovecot/lmtp".into())),
+            ("lmtp+unix:/run/lmtp", RouteTarget::Unix("/run/lmtp".into())),
+            ("lmtp:///run/lmtp", RouteTarget::Unix("/run/lmtp".into())),
+            ("mx:", RouteTarget::Mx(String::new())),
         ] {
-            assert_eq!(Target::parse(text).unwrap(), expected, "{text}");
+            assert_eq!(RouteTarget::parse(text).unwrap(), expected, "{text}");
         }
         for (text, expected) in [
             ("smtp://h", ("h", 25, Protocol::Smtp, TlsMode::Try)),
@@ -598,18 +600,18 @@ mod tests {
             ("smtps://h", ("h", 465, Protocol::Smtp, TlsMode::Implicit)),
             ("lmtp://127.0.0.1:2424", ("127.0.0.1", 2424, Protocol::Lmtp, TlsMode::Try)),
         ] {
-            match Target::parse(text).unwrap() {
-                Target::Server { host, port, protocol, tls, login: None, mechanism: None } => {
+            match RouteTarget::parse(text).unwrap() {
+                RouteTarget::Server { host, port, protocol, tls, login: None, mechanism: None } => {
                     assert_eq!((host.as_str(), port, protocol, tls), expected, "{text}");
                 }
                 other => panic!("{text}: {other:?}"),
             }
         }
         for bad in ["", "h", "http://h", "smtp://", "smtp://h/path", "maildir:", "lmtp:relative", "smtp://h?x"] {
-            assert_eq!(Target::parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
+            assert_eq!(RouteTarget::parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
         }
         for bad in ["bob.test", "=smtp://h", "bob.test=h"] {
-            assert!(Rule::parse(bad).is_err(), "{bad}");
+            assert!(RouteRule::parse(bad).is_err(), "{bad}");
         }
     }
 }

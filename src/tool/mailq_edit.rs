@@ -10,15 +10,17 @@ use crate::cli::args::{OutputArgs, QueueArgs};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Enhanced, Fault, Kind};
-use crate::queue::bounce::{self, Action, Reported};
-use crate::queue::entry::{Attempt, Entry, EntryRecipient, QueueId, State, Transition, domain_of};
-use crate::queue::place;
-use crate::queue::runner::conclude::{self, Rules};
+use crate::queue::bounce::{self, ReportAction, ReportedRecipient};
+use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Transition, domain_of};
+use crate::queue::queue_dir;
+use crate::queue::runner::settle::{self, SettlementRules};
 use crate::queue::schedule::Schedule;
 use crate::queue::sqlite::{Process, SqliteStore, now};
-use crate::queue::store::{Change, Claim, Edited, Filter, MAX_BATCH, Outcome, QueueStore, Settlement, UnitRecipient};
-use crate::relay::route::Target;
-use crate::tool::mailq_ls::{RecipientRecord, SelectArgs};
+use crate::queue::store::{
+    Claim, Edited, Filter, LeaseOutcome, LeasedRecipient, MAX_BATCH, QueueEdit, QueueStore, Settlement,
+};
+use crate::relay::route::RouteTarget;
+use crate::tool::mailq_ls::{QueueSelectArgs, QueuedRecipientRecord};
 
 /// Change messages in the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
@@ -26,9 +28,9 @@ use crate::tool::mailq_ls::{RecipientRecord, SelectArgs};
 pub struct Args {
     /// What to do
     #[arg(value_enum)]
-    verb: Verb,
+    verb: EditVerb,
     #[command(flatten)]
-    select: SelectArgs,
+    select: QueueSelectArgs,
     /// With `readdress`: the new address; with `reroute`: the next hop, or `default` for the usual way
     #[arg(long, value_name = "ADDRESS|URL")]
     to: Option<String>,
@@ -57,7 +59,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Verb {
+enum EditVerb {
     /// Stop: not tried until released
     Hold,
     /// Let what is held go on
@@ -76,17 +78,17 @@ enum Verb {
     Reroute,
 }
 
-impl Verb {
+impl EditVerb {
     fn name(self) -> &'static str {
         match self {
-            Verb::Hold => "hold",
-            Verb::Release => "release",
-            Verb::Retry => "retry",
-            Verb::Rm => "rm",
-            Verb::Bounce => "bounce",
-            Verb::Show => "show",
-            Verb::Readdress => "readdress",
-            Verb::Reroute => "reroute",
+            EditVerb::Hold => "hold",
+            EditVerb::Release => "release",
+            EditVerb::Retry => "retry",
+            EditVerb::Rm => "rm",
+            EditVerb::Bounce => "bounce",
+            EditVerb::Show => "show",
+            EditVerb::Readdress => "readdress",
+            EditVerb::Reroute => "reroute",
         }
     }
 }
@@ -109,7 +111,7 @@ impl OutputRecord for EditRecord<'_> {
 
 /// One attempt of the past.
 #[derive(Debug, Serialize)]
-struct AttemptRecord<'a> {
+struct PastAttemptRecord<'a> {
     queue_id: String,
     address: &'a str,
     at: String,
@@ -126,7 +128,7 @@ struct AttemptRecord<'a> {
     reply: &'a str,
 }
 
-impl OutputRecord for AttemptRecord<'_> {
+impl OutputRecord for PastAttemptRecord<'_> {
     const TYPE: &'static str = "attempt";
 
     fn text(&self, line: &mut TextLine) {
@@ -152,24 +154,24 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             return Err(fault.with_hint("mailq-ls prints the ids").into());
         }
         let change = change(&args)?;
-        let place = place::find(args.queue.queue_dir.as_deref())?;
-        let store = SqliteStore::open_existing(&place, Process::OneShot)?;
+        let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
+        let store = SqliteStore::open_existing(&queue_dir, Process::OneShot)?;
         let (Some(store), false) = (store, args.select.means_nothing(&filter)) else {
             return missing(&filter, &[], out);
         };
         let before = everything(&store, &filter).await?;
-        if args.verb == Verb::Show {
+        if args.verb == EditVerb::Show {
             show(&store, &before, &args, out).await?;
             return missing(&filter, &before, out);
         }
-        if args.verb == Verb::Bounce {
+        if args.verb == EditVerb::Bounce {
             let returned = if args.dry_run {
                 plan(&before, Transition::Bounce)
             } else {
                 bounce_now(&store, &before, &args).await?
             };
             let mut tally = Tally::default();
-            report(&before, &returned, &args, State::Failed, &mut tally, out)?;
+            report(&before, &returned, &args, RecipientState::Failed, &mut tally, out)?;
             return missing(&filter, &before, out).map(|exit| if exit == Exit::OK { tally.exit() } else { exit });
         }
         let edited = match (&change, args.dry_run) {
@@ -178,7 +180,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             (None, _) => Edited::default(),
         };
         let mut tally = Tally::default();
-        let to = change.map_or(State::Queued, |change| change.transition().row().to);
+        let to = change.map_or(RecipientState::Queued, |change| change.transition().row().to);
         report(&before, &edited, &args, to, &mut tally, out)?;
         match missing(&filter, &before, out)? {
             Exit::OK => Ok(tally.exit()),
@@ -188,44 +190,44 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
 }
 
 /// The change that the command line asks for; `None` for `show`.
-fn change(args: &Args) -> Result<Option<Change>, Fault> {
+fn change(args: &Args) -> Result<Option<QueueEdit>, Fault> {
     let now = now();
-    let wants_to = matches!(args.verb, Verb::Readdress | Verb::Reroute);
+    let wants_to = matches!(args.verb, EditVerb::Readdress | EditVerb::Reroute);
     if args.to.is_some() != wants_to {
         let verb = args.verb.name();
         let detail = if wants_to { format!("{verb} needs --to") } else { format!("--to has no meaning with {verb}") };
         return Err(Fault::new(Kind::Usage, detail));
     }
-    if args.prints_content() && args.verb != Verb::Show {
+    if args.prints_content() && args.verb != EditVerb::Show {
         return Err(Fault::new(Kind::Usage, "--message, --header and --body belong to show"));
     }
-    if (args.helo.is_some() || args.bounce_to.is_some()) && args.verb != Verb::Bounce {
+    if (args.helo.is_some() || args.bounce_to.is_some()) && args.verb != EditVerb::Bounce {
         return Err(Fault::new(Kind::Usage, "--helo and --bounce-to belong to bounce"));
     }
     Ok(Some(match (args.verb, &args.to) {
-        (Verb::Hold, _) => Change::Hold,
-        (Verb::Release, _) => Change::Release(now),
-        (Verb::Retry, _) => Change::Retry(now),
-        (Verb::Rm, _) => Change::Remove,
-        (Verb::Readdress, Some(to)) => {
+        (EditVerb::Hold, _) => QueueEdit::Hold,
+        (EditVerb::Release, _) => QueueEdit::Release(now),
+        (EditVerb::Retry, _) => QueueEdit::Retry(now),
+        (EditVerb::Rm, _) => QueueEdit::Remove,
+        (EditVerb::Readdress, Some(to)) => {
             crate::smtp::address::Address::parse(to, true)
                 .map_err(|error| Fault::new(Kind::Usage, format!("{to:?} is no address: {error}")))?;
-            Change::Readdress(to.clone(), now)
+            QueueEdit::Readdress(to.clone(), now)
         }
-        (Verb::Reroute, Some(to)) if to == "default" => Change::Reroute(None, now),
-        (Verb::Reroute, Some(to)) => {
-            Target::parse(to)?;
-            Change::Reroute(Some(to.clone()), now)
+        (EditVerb::Reroute, Some(to)) if to == "default" => QueueEdit::Reroute(None, now),
+        (EditVerb::Reroute, Some(to)) => {
+            RouteTarget::parse(to)?;
+            QueueEdit::Reroute(Some(to.clone()), now)
         }
-        (Verb::Show | Verb::Bounce | Verb::Readdress | Verb::Reroute, _) => return Ok(None),
+        (EditVerb::Show | EditVerb::Bounce | EditVerb::Readdress | EditVerb::Reroute, _) => return Ok(None),
     }))
 }
 
 /// Returns recipients to their senders: taken from whoever has them, leased, and settled as failed together with the
 /// report. What a runner snatches in between goes its way.
-async fn bounce_now(store: &SqliteStore, entries: &[Entry], args: &Args) -> Result<Edited, Fault> {
+async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) -> Result<Edited, Fault> {
     let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let rules = Rules {
+    let rules = SettlementRules {
         schedule: Schedule::default(),
         mta: args.helo.clone().unwrap_or_else(system),
         bounce_to: args.bounce_to.clone(),
@@ -234,7 +236,7 @@ async fn bounce_now(store: &SqliteStore, entries: &[Entry], args: &Args) -> Resu
     for entry in entries {
         for domain in entry.recipients.iter().map(|recipient| domain_of(&recipient.address)).collect::<BTreeSet<_>>() {
             let of_domain =
-                |recipient: &&EntryRecipient| domain_of(&recipient.address) == domain && !recipient.state.is_final();
+                |recipient: &&QueuedRecipient| domain_of(&recipient.address) == domain && !recipient.state.is_final();
             let addresses: Vec<String> =
                 entry.recipients.iter().filter(of_domain).map(|recipient| recipient.address.clone()).collect();
             if addresses.is_empty() {
@@ -242,12 +244,13 @@ async fn bounce_now(store: &SqliteStore, entries: &[Entry], args: &Args) -> Resu
             }
             let wanted = Filter { ids: vec![entry.id], recipients: addresses, ..Filter::default() };
             let now = now();
-            store.edit(wanted.clone(), Change::Hold).await?;
-            store.edit(wanted.clone(), Change::Release(now)).await?;
+            store.edit(wanted.clone(), QueueEdit::Hold).await?;
+            store.edit(wanted.clone(), QueueEdit::Release(now)).await?;
             let claim = Claim { domain, due_until: now, now, limit: MAX_BATCH, wanted };
-            for unit in store.claim(claim).await? {
-                let attempt = Attempt { at: now, reply: "returned by the operator".to_owned(), ..Attempt::default() };
-                let reported = |recipient: &UnitRecipient| Reported {
+            for batch in store.claim(claim).await? {
+                let attempt =
+                    AttemptResult { at: now, reply: "returned by the operator".to_owned(), ..AttemptResult::default() };
+                let reported = |recipient: &LeasedRecipient| ReportedRecipient {
                     address: recipient.address.clone(),
                     orcpt: recipient.orcpt.clone(),
                     enhanced: Some(Enhanced::new(5, 0, 0)),
@@ -256,16 +259,16 @@ async fn bounce_now(store: &SqliteStore, entries: &[Entry], args: &Args) -> Resu
                     by_server: false,
                     at: now,
                 };
-                let told = unit.recipients.iter().map(reported).collect();
+                let told = batch.recipients.iter().map(reported).collect();
                 let mut random = || getrandom::u32().unwrap_or(0);
-                let reports = conclude::report(&unit, Action::Failed, told, &rules, now, &mut random);
-                let leases = unit.recipients.iter().map(|recipient| recipient.lease.clone());
+                let reports = settle::report(&batch, ReportAction::Failed, told, &rules, now, &mut random);
+                let leases = batch.recipients.iter().map(|recipient| recipient.lease.clone());
                 let settlement = Settlement {
-                    outcomes: leases.map(|lease| (lease, Outcome::Failed(attempt.clone()))).collect(),
+                    outcomes: leases.map(|lease| (lease, LeaseOutcome::Failed(attempt.clone()))).collect(),
                     reports: reports.into_iter().collect(),
                 };
                 if store.settle(vec![settlement]).await? == [true] {
-                    edited.changed.extend(unit.recipients.iter().map(|recipient| (unit.id, recipient.lease.n)));
+                    edited.changed.extend(batch.recipients.iter().map(|recipient| (batch.id, recipient.lease.n)));
                 }
             }
         }
@@ -276,8 +279,8 @@ async fn bounce_now(store: &SqliteStore, entries: &[Entry], args: &Args) -> Resu
 }
 
 /// All that the filter lets through.
-async fn everything(store: &SqliteStore, filter: &Filter) -> Result<Vec<Entry>, Fault> {
-    let mut entries: Vec<Entry> = Vec::new();
+async fn everything(store: &SqliteStore, filter: &Filter) -> Result<Vec<QueueEntry>, Fault> {
+    let mut entries: Vec<QueueEntry> = Vec::new();
     loop {
         let page = store.list(filter.clone(), entries.last().map(|entry| entry.id), MAX_BATCH).await?;
         if page.is_empty() {
@@ -288,7 +291,7 @@ async fn everything(store: &SqliteStore, filter: &Filter) -> Result<Vec<Entry>, 
 }
 
 /// What an edit would do.
-fn plan(entries: &[Entry], transition: Transition) -> Edited {
+fn plan(entries: &[QueueEntry], transition: Transition) -> Edited {
     let mut edited = Edited::default();
     for entry in entries {
         for recipient in entry.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
@@ -303,10 +306,10 @@ fn plan(entries: &[Entry], transition: Transition) -> Edited {
 
 /// One record a recipient; a line on stderr for what could not be changed.
 fn report(
-    entries: &[Entry],
+    entries: &[QueueEntry],
     edited: &Edited,
     args: &Args,
-    to: State,
+    to: RecipientState,
     tally: &mut Tally,
     out: &Output,
 ) -> Result<(), Fault> {
@@ -330,7 +333,7 @@ fn report(
     for (id, n, state) in &edited.refused {
         let address = address(*id, *n);
         out.emit(&EditRecord { queue_id: id.to_string(), verb, address, state: state.as_str(), changed: false })?;
-        let kind = if *state == State::Active { Kind::Locked } else { Kind::Negative };
+        let kind = if *state == RecipientState::Active { Kind::Locked } else { Kind::Negative };
         let fault = Fault::new(kind, format!("{address}: is {state}, {verb} does not apply"));
         out.error(&id.to_string(), &fault);
         tally.fault(&fault);
@@ -339,7 +342,7 @@ fn report(
 }
 
 /// Ids that are not in the queue get a line each; a selection without any match is a "no".
-fn missing(filter: &Filter, entries: &[Entry], out: &Output) -> anyhow::Result<Exit> {
+fn missing(filter: &Filter, entries: &[QueueEntry], out: &Output) -> anyhow::Result<Exit> {
     let mut exit = if entries.is_empty() { Exit::NEGATIVE } else { Exit::OK };
     for id in filter.ids.iter().filter(|id| !entries.iter().any(|entry| entry.id == **id)) {
         out.error(&id.to_string(), &Fault::new(Kind::Negative, "not in the queue, or not selected"));
@@ -359,7 +362,7 @@ fn skip_header(message: &mut impl BufRead) -> std::io::Result<()> {
     }
 }
 
-async fn show(store: &SqliteStore, entries: &[Entry], args: &Args, out: &Output) -> anyhow::Result<()> {
+async fn show(store: &SqliteStore, entries: &[QueueEntry], args: &Args, out: &Output) -> anyhow::Result<()> {
     for entry in entries {
         if args.prints_content() {
             let Some(body) = store.content(entry.id).await? else { continue };
@@ -377,7 +380,7 @@ async fn show(store: &SqliteStore, entries: &[Entry], args: &Args, out: &Output)
             continue;
         }
         for recipient in &entry.recipients {
-            out.emit(&RecipientRecord::new(entry, recipient))?;
+            out.emit(&QueuedRecipientRecord::new(entry, recipient))?;
         }
         for (n, attempt) in store.history(entry.id).await? {
             let recipient = entry.recipients.iter().find(|recipient| recipient.n == n);
@@ -388,8 +391,8 @@ async fn show(store: &SqliteStore, entries: &[Entry], args: &Args, out: &Output)
     Ok(())
 }
 
-fn attempt_record<'a>(entry: &Entry, address: &'a str, attempt: &'a Attempt) -> AttemptRecord<'a> {
-    AttemptRecord {
+fn attempt_record<'a>(entry: &QueueEntry, address: &'a str, attempt: &'a AttemptResult) -> PastAttemptRecord<'a> {
+    PastAttemptRecord {
         queue_id: entry.id.to_string(),
         address,
         at: attempt.at.to_string(),

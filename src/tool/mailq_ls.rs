@@ -10,10 +10,10 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
 use crate::fault::{Fault, Kind};
-use crate::queue::entry::{Entry, EntryRecipient, QueueId, State, Time};
-use crate::queue::place;
+use crate::queue::entry::{QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
+use crate::queue::queue_dir;
 use crate::queue::sqlite::{Process, SqliteStore, now};
-use crate::queue::store::{AGES, Counts, Filter, MAX_BATCH, QueueStore};
+use crate::queue::store::{AGES, Filter, MAX_BATCH, QueueCounts, QueueStore};
 
 /// List the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
@@ -26,7 +26,7 @@ pub struct Args {
     #[arg(long, short = 's', conflicts_with = "count")]
     summary: bool,
     #[command(flatten)]
-    select: SelectArgs,
+    select: QueueSelectArgs,
     #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
@@ -36,7 +36,7 @@ pub struct Args {
 /// Which recipients are meant. Several values of one option are alternatives; different options must all agree.
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Selection")]
-pub struct SelectArgs {
+pub struct QueueSelectArgs {
     /// Messages by queue id; `-` reads ids from stdin, one a line
     #[arg(value_name = "ID")]
     pub ids: Vec<String>,
@@ -51,7 +51,7 @@ pub struct SelectArgs {
     pub domain: Vec<String>,
     /// In this state: queued, active or held
     #[arg(long, value_name = "STATE", value_parser = parse_state)]
-    pub state: Vec<State>,
+    pub state: Vec<RecipientState>,
     /// Whose last outcome has this text
     #[arg(long, value_name = "TEXT")]
     pub reason: Option<String>,
@@ -63,13 +63,13 @@ pub struct SelectArgs {
     pub newer_than: Option<Duration>,
 }
 
-fn parse_state(text: &str) -> Result<State, String> {
-    State::from_name(text)
+fn parse_state(text: &str) -> Result<RecipientState, String> {
+    RecipientState::from_name(text)
         .filter(|state| !state.is_final())
         .ok_or_else(|| "queued, active and held are the states of what is in the queue".to_owned())
 }
 
-impl SelectArgs {
+impl QueueSelectArgs {
     /// The selection as a filter; reads stdin if an id is `-`.
     pub fn filter(&self, now: Time) -> Result<Filter, Fault> {
         let mut ids = Vec::new();
@@ -115,7 +115,7 @@ impl SelectArgs {
 
 /// One recipient in the queue.
 #[derive(Debug, Serialize)]
-pub struct RecipientRecord<'a> {
+pub struct QueuedRecipientRecord<'a> {
     queue_id: String,
     state: &'static str,
     size_bytes: u64,
@@ -151,11 +151,11 @@ pub struct RecipientRecord<'a> {
     envid: Option<&'a str>,
 }
 
-impl<'a> RecipientRecord<'a> {
+impl<'a> QueuedRecipientRecord<'a> {
     /// The record of one recipient of a message.
-    pub fn new(entry: &'a Entry, recipient: &'a EntryRecipient) -> RecipientRecord<'a> {
+    pub fn new(entry: &'a QueueEntry, recipient: &'a QueuedRecipient) -> QueuedRecipientRecord<'a> {
         let last = recipient.last.as_ref();
-        RecipientRecord {
+        QueuedRecipientRecord {
             queue_id: entry.id.to_string(),
             state: recipient.state.as_str(),
             size_bytes: entry.size_bytes,
@@ -163,7 +163,7 @@ impl<'a> RecipientRecord<'a> {
             sender: &entry.sender,
             address: &recipient.address,
             attempts: recipient.attempts,
-            next_try_at: (recipient.state == State::Queued).then(|| recipient.due.to_string()),
+            next_try_at: (recipient.state == RecipientState::Queued).then(|| recipient.due.to_string()),
             possible_duplicate: recipient.possible_duplicate,
             route: recipient.route.as_deref(),
             last_attempt_at: last.map(|last| last.at.to_string()),
@@ -180,7 +180,7 @@ impl<'a> RecipientRecord<'a> {
     }
 }
 
-impl OutputRecord for RecipientRecord<'_> {
+impl OutputRecord for QueuedRecipientRecord<'_> {
     const TYPE: &'static str = "recipient";
 
     fn text(&self, line: &mut TextLine) {
@@ -245,9 +245,9 @@ crate::cli::tool!("mailq-ls", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {
-        let place = place::find(args.queue.queue_dir.as_deref())?;
+        let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
         let filter = args.select.filter(now())?;
-        let store = SqliteStore::open_existing(&place, Process::OneShot)?;
+        let store = SqliteStore::open_existing(&queue_dir, Process::OneShot)?;
         let store = store.filter(|_| !args.select.means_nothing(&filter));
         if args.summary {
             let domains = match &store {
@@ -261,8 +261,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             return Ok(if domains.is_empty() && asked { Exit::NEGATIVE } else { Exit::OK });
         }
         let found = match (&store, args.count) {
-            (Some(store), true) => count(store.count(filter.clone()).await?, &place.display().to_string(), out)?,
-            (None, true) => count(Counts::default(), &place.display().to_string(), out)?,
+            (Some(store), true) => count(store.count(filter.clone()).await?, &queue_dir.display().to_string(), out)?,
+            (None, true) => count(QueueCounts::default(), &queue_dir.display().to_string(), out)?,
             (Some(store), false) => list(store, &filter, out).await?,
             (None, false) => false,
         };
@@ -272,8 +272,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     })
 }
 
-fn count(counts: Counts, queue: &str, out: &Output) -> Result<bool, Fault> {
-    let Counts { messages, queued, active, held, size_bytes } = counts;
+fn count(counts: QueueCounts, queue: &str, out: &Output) -> Result<bool, Fault> {
+    let QueueCounts { messages, queued, active, held, size_bytes } = counts;
     out.emit(&CountRecord { messages, queued, active, held, size_bytes, queue: queue.to_owned() })?;
     Ok(messages > 0)
 }
@@ -288,7 +288,7 @@ async fn list(store: &SqliteStore, filter: &Filter, out: &Output) -> Result<bool
         for entry in &page {
             for recipient in entry.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
                 found = true;
-                out.emit(&RecipientRecord::new(entry, recipient))?;
+                out.emit(&QueuedRecipientRecord::new(entry, recipient))?;
             }
         }
     }

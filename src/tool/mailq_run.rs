@@ -1,7 +1,7 @@
 //! `mailq-run`: deliver what is due in the outgoing queue.
 
 mod plan;
-mod way;
+mod routing;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -18,15 +18,15 @@ use crate::cli::units;
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind};
 use crate::net::listen::Shutdown;
-use crate::queue::entry::State;
-use crate::queue::place;
-use crate::queue::runner::conclude::{Fate, Rules, Tried};
-use crate::queue::runner::{self, Options, RunEvent, Summary};
+use crate::queue::entry::RecipientState;
+use crate::queue::queue_dir;
+use crate::queue::runner::settle::{AttemptReport, Disposition, SettlementRules};
+use crate::queue::runner::{self, RunEvent, RunSummary, RunnerOptions};
 use crate::queue::schedule::Schedule;
 use crate::queue::sqlite::{Process, SqliteStore, now};
-use crate::queue::store::{Change, Filter, QueueStore};
-use crate::relay::route::Rule;
-use crate::tool::mailq_ls::SelectArgs;
+use crate::queue::store::{Filter, QueueEdit, QueueStore};
+use crate::relay::route::RouteRule;
+use crate::tool::mailq_ls::QueueSelectArgs;
 
 /// Deliver what is due in the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
@@ -45,9 +45,9 @@ pub struct Args {
     #[arg(short = 'n', long, conflicts_with_all = ["watch", "flush"])]
     dry_run: bool,
     #[command(flatten)]
-    select: SelectArgs,
+    select: QueueSelectArgs,
     #[command(flatten)]
-    way: WayArgs,
+    way: RoutingArgs,
     #[command(flatten)]
     schedule: ScheduleArgs,
     #[command(flatten)]
@@ -66,13 +66,13 @@ pub struct Args {
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Routing")]
-struct WayArgs {
+struct RoutingArgs {
     /// The port of mail exchangers
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
     /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:
-    #[arg(long, value_name = "DOMAIN=URL", value_parser = Rule::parse)]
-    route: Vec<Rule>,
+    #[arg(long, value_name = "DOMAIN=URL", value_parser = RouteRule::parse)]
+    route: Vec<RouteRule>,
     /// Send everything that no --route names through this server; --user and its kin log in there
     #[arg(long, value_name = "URL", conflicts_with = "account")]
     smarthost: Option<String>,
@@ -118,7 +118,7 @@ struct ScheduleArgs {
 
 /// One attempt for one recipient.
 #[derive(Debug, Serialize)]
-struct AttemptRecord<'a> {
+struct DeliveryAttemptRecord<'a> {
     queue_id: String,
     sender: &'a str,
     address: &'a str,
@@ -167,14 +167,14 @@ struct TlsRecord {
     verified: bool,
 }
 
-impl OutputRecord for AttemptRecord<'_> {
+impl OutputRecord for DeliveryAttemptRecord<'_> {
     const TYPE: &'static str = "attempt";
 
     fn text(&self, _line: &mut TextLine) {}
 }
 
 #[derive(Debug, Serialize)]
-struct SummaryRecord {
+struct RunSummaryRecord {
     delivered: u64,
     deferred: u64,
     failed: u64,
@@ -183,7 +183,7 @@ struct SummaryRecord {
     queue: String,
 }
 
-impl OutputRecord for SummaryRecord {
+impl OutputRecord for RunSummaryRecord {
     const TYPE: &'static str = "summary";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -199,17 +199,17 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         if args.login.reads_stdin() && args.select.reads_stdin() {
             return Err(Fault::new(Kind::Usage, "stdin holds either ids or the password").into());
         }
-        let (routing, transport) = way::way(&args, out)?;
+        let (routing, transport) = routing::routing(&args, out)?;
         let resolver = match args.resolver.servers()? {
             servers if servers.is_empty() => Resolver::system()?,
             servers => Resolver::new(servers),
         };
-        let place = place::find(args.queue.queue_dir.as_deref())?;
+        let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
         let filter = args.select.filter(now())?;
         // A pass over a queue that is not there finds nothing; a watcher waits for it to fill.
         let store = match args.watch {
-            true => Some(SqliteStore::open(&place, Process::LongRunning)?),
-            false => SqliteStore::open_existing(&place, Process::LongRunning)?,
+            true => Some(SqliteStore::open(&queue_dir, Process::LongRunning)?),
+            false => SqliteStore::open_existing(&queue_dir, Process::LongRunning)?,
         };
         let Some(store) = store.filter(|_| !args.select.means_nothing(&filter)) else {
             return Ok(if filter.is_empty() && args.select.ids.is_empty() { Exit::OK } else { Exit::NEGATIVE });
@@ -218,15 +218,15 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             return plan::show(&store, &routing, &resolver, &filter, out).await;
         }
         if args.flush || !filter.is_empty() {
-            let waiting = Filter { states: vec![State::Queued], ..filter.clone() };
-            let edited = store.edit(waiting, Change::Retry(now())).await?;
+            let waiting = Filter { states: vec![RecipientState::Queued], ..filter.clone() };
+            let edited = store.edit(waiting, QueueEdit::Retry(now())).await?;
             if edited.changed.is_empty() && !filter.is_empty() && !args.watch {
                 return Ok(Exit::NEGATIVE);
             }
         }
-        let options = Options {
+        let options = RunnerOptions {
             rules: rules(&args, &transport.helo),
-            reach: Arc::new(transport),
+            connector: Arc::new(transport),
             routing,
             dns: Arc::new(resolver),
             concurrency: args.way.concurrency as usize,
@@ -245,30 +245,30 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             }
         };
         let summary = runner::run(Arc::new(store), options, &shutdown, Arc::new(watcher)).await?;
-        finish(&summary, &place.display().to_string(), args.strict, out)
+        finish(&summary, &queue_dir.display().to_string(), args.strict, out)
     })
 }
 
-fn rules(args: &Args, helo: &str) -> Rules {
+fn rules(args: &Args, helo: &str) -> SettlementRules {
     let schedule = Schedule {
         first: args.schedule.retry_after,
         warn_after: Some(args.schedule.warn_after).filter(|wait| !wait.is_zero()),
         expire_after: args.schedule.expire,
         ..Schedule::default()
     };
-    Rules { schedule, mta: helo.to_owned(), bounce_to: args.schedule.bounce_to.clone() }
+    SettlementRules { schedule, mta: helo.to_owned(), bounce_to: args.schedule.bounce_to.clone() }
 }
 
 /// A record for every attempt; a line on stderr for what was given up.
-fn tell(tried: &Tried, out: &Output) {
+fn tell(tried: &AttemptReport, out: &Output) {
     let ms = |time: Duration| (time.as_secs_f64() * 1e6).round() / 1e3;
     // Parts of connecting, where this message needed a connection and the part took place.
     let opened = |time: Duration| tried.connect.filter(|_| !time.is_zero()).map(|_| ms(time));
-    let record = AttemptRecord {
+    let record = DeliveryAttemptRecord {
         queue_id: tried.id.to_string(),
         sender: &tried.sender,
         address: &tried.address,
-        outcome: tried.fate.as_str(),
+        outcome: tried.disposition.as_str(),
         attempts: tried.attempts,
         size_bytes: tried.size_bytes,
         at: tried.attempt.at.to_string(),
@@ -284,7 +284,7 @@ fn tell(tried: &Tried, out: &Output) {
         code: tried.attempt.code,
         enhanced: tried.attempt.enhanced.map(|code| code.to_string()),
         reply: &tried.attempt.reply,
-        next_try_at: if let Fate::Deferred(due) = tried.fate { Some(due.to_string()) } else { None },
+        next_try_at: if let Disposition::Deferred(due) = tried.disposition { Some(due.to_string()) } else { None },
         possible_duplicate: tried.possible_duplicate,
         connect_ms: tried.connect.map(ms),
         greeting_ms: opened(tried.times.greeting),
@@ -297,11 +297,11 @@ fn tell(tried: &Tried, out: &Output) {
     };
     // A reader that has gone away ends the output, not the deliveries; the status tells at the end.
     let _ = out.emit(&record);
-    if matches!(tried.fate, Fate::Failed | Fate::Expired | Fate::Held) {
+    if matches!(tried.disposition, Disposition::Failed | Disposition::Expired | Disposition::Held) {
         let kind = tried.attempt.kind.filter(|kind| !kind.temporary()).unwrap_or(Kind::Refused);
-        let why = match tried.fate {
-            Fate::Expired => "given up after too long",
-            Fate::Held => "held, because nobody can be told",
+        let why = match tried.disposition {
+            Disposition::Expired => "given up after too long",
+            Disposition::Held => "held, because nobody can be told",
             _ => "returned to its sender",
         };
         let detail = format!("{}: {why}: {}", tried.address, tried.attempt.reply);
@@ -310,9 +310,9 @@ fn tell(tried: &Tried, out: &Output) {
     }
 }
 
-fn finish(summary: &Summary, queue: &str, strict: bool, out: &Output) -> anyhow::Result<Exit> {
-    let Summary { delivered, deferred, failed, held, lost, trouble } = summary;
-    out.emit(&SummaryRecord {
+fn finish(summary: &RunSummary, queue: &str, strict: bool, out: &Output) -> anyhow::Result<Exit> {
+    let RunSummary { delivered, deferred, failed, held, lost, trouble } = summary;
+    out.emit(&RunSummaryRecord {
         delivered: *delivered,
         deferred: *deferred,
         failed: *failed,

@@ -18,7 +18,7 @@ use crate::cli::{units, users};
 use crate::fault::{Fault, Kind};
 use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
-use crate::queue::place;
+use crate::queue::queue_dir;
 use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
 use crate::smtp::address;
@@ -132,9 +132,9 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     let queue: Option<Arc<dyn QueueStore>> = match relays {
         true => {
-            let place = place::find(args.queue.queue_dir.as_deref())?;
-            out.note(&format!("the queue lies in {}", place.display()));
-            Some(Arc::new(SqliteStore::open(&place, Process::LongRunning)?))
+            let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
+            out.note(&format!("the queue lies in {}", queue_dir.display()));
+            Some(Arc::new(SqliteStore::open(&queue_dir, Process::LongRunning)?))
         }
         false => None,
     };

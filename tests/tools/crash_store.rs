@@ -9,10 +9,10 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use applayer::queue::entry::{Attempt, NewMessage, NewRecipient, State, Time};
-use applayer::queue::spool::Body;
+use applayer::queue::entry::{AttemptResult, NewMessage, NewRecipient, RecipientState, Time};
+use applayer::queue::spool::QueuedBody;
 use applayer::queue::sqlite::{Process, SqliteStore, now};
-use applayer::queue::store::{Change, Claim, Filter, Outcome, QueueStore, Settlement, Unit};
+use applayer::queue::store::{Claim, DeliveryBatch, Filter, LeaseOutcome, QueueEdit, QueueStore, Settlement};
 
 use crate::crash::{Random, body, collect, first_seed, queued_subjects};
 use crate::harness::{LIMIT, memory_dir, rounds};
@@ -98,13 +98,13 @@ impl Driver {
             return;
         };
         let (name, change) = match random.below(10) {
-            0..3 => ("hold", Change::Hold),
-            3..6 => ("release", Change::Release(now())),
-            6..9 => ("retry", Change::Retry(now())),
-            _ => ("remove", Change::Remove),
+            0..3 => ("hold", QueueEdit::Hold),
+            3..6 => ("release", QueueEdit::Release(now())),
+            6..9 => ("retry", QueueEdit::Retry(now())),
+            _ => ("remove", QueueEdit::Remove),
         };
         self.step(name);
-        if change == Change::Remove {
+        if change == QueueEdit::Remove {
             for recipient in &entry.recipients {
                 self.say(format!("removed {} {}", entry.id, recipient.n));
             }
@@ -124,50 +124,50 @@ impl Driver {
             limit: 4,
             wanted: Filter::default(),
         };
-        for unit in store.claim(claim).await.unwrap() {
-            let leases: Vec<_> = unit.recipients.iter().map(|recipient| recipient.lease.clone()).collect();
+        for batch in store.claim(claim).await.unwrap() {
+            let leases: Vec<_> = batch.recipients.iter().map(|recipient| recipient.lease.clone()).collect();
             let kind =
                 ["deliver", "deliver", "deliver", "defer", "yield", "fail", "quarantine"][random.below(7) as usize];
             // A report that fails would be followed by nothing.
-            let kind = if unit.sender.is_empty() && kind == "fail" { "deliver" } else { kind };
+            let kind = if batch.sender.is_empty() && kind == "fail" { "deliver" } else { kind };
             self.step("renew");
             if kind == "deliver" && !store.renew(leases).await.unwrap().iter().all(|held| *held) {
                 continue;
             }
-            self.settle(store, &unit, kind, random).await;
+            self.settle(store, &batch, kind, random).await;
         }
     }
 
-    async fn settle(&self, store: &SqliteStore, unit: &Unit, kind: &'static str, random: &mut Random) {
+    async fn settle(&self, store: &SqliteStore, batch: &DeliveryBatch, kind: &'static str, random: &mut Random) {
         self.step(kind);
         let mut settlement = Settlement::default();
-        for recipient in &unit.recipients {
-            let (lease, attempt) = (recipient.lease.clone(), Attempt::default());
+        for recipient in &batch.recipients {
+            let (lease, attempt) = (recipient.lease.clone(), AttemptResult::default());
             let outcome = match kind {
                 "deliver" => {
                     let mut text = String::new();
                     // The operator may have removed it by now.
-                    let Ok(body) = unit.body.open() else { return };
+                    let Ok(body) = batch.body.open() else { return };
                     body.take(100).read_to_string(&mut text).unwrap();
                     let subject = crate::crash::subject(&text);
                     let twice = u8::from(recipient.possible_duplicate);
                     self.say(format!("sent {} {} {subject} {twice}", lease.message, lease.n));
-                    Outcome::Delivered(attempt)
+                    LeaseOutcome::Delivered(attempt)
                 }
                 "defer" => {
                     let possible_duplicate = recipient.possible_duplicate;
-                    Outcome::Deferred { attempt, due: now(), possible_duplicate, warned: false }
+                    LeaseOutcome::Deferred { attempt, due: now(), possible_duplicate, warned: false }
                 }
                 "fail" => {
                     let subject = format!("{:x}", random.next());
                     let report = vec![NewRecipient::new("r0@d0.test")];
                     let bytes = body(&subject, 300).into_bytes();
-                    settlement.reports.push(NewMessage::new("", report, Body::from(bytes)));
+                    settlement.reports.push(NewMessage::new("", report, QueuedBody::from(bytes)));
                     self.say(format!("fails {} {} {subject}", lease.message, lease.n));
-                    Outcome::Failed(attempt)
+                    LeaseOutcome::Failed(attempt)
                 }
-                "quarantine" => Outcome::Quarantined(attempt),
-                _ => Outcome::Yielded,
+                "quarantine" => LeaseOutcome::Quarantined(attempt),
+                _ => LeaseOutcome::Yielded,
             };
             settlement.outcomes.push((lease, outcome));
         }
@@ -234,7 +234,7 @@ impl Story {
             assert_eq!(entry.recipients.len(), *count as usize, "seed {seed}: {id}");
             for recipient in &entry.recipients {
                 let key = (id.clone(), recipient.n);
-                assert_ne!(recipient.state, State::Active, "seed {seed}: {id}");
+                assert_ne!(recipient.state, RecipientState::Active, "seed {seed}: {id}");
                 if recipient.state.is_final() {
                     assert!(ended(&key), "seed {seed}: {id} recipient {} is lost", recipient.n);
                 } else {

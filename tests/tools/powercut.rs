@@ -10,10 +10,10 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use applayer::queue::entry::{Attempt, NewMessage, NewRecipient, Time};
-use applayer::queue::spool::Body;
+use applayer::queue::entry::{AttemptResult, NewMessage, NewRecipient, Time};
+use applayer::queue::spool::QueuedBody;
 use applayer::queue::sqlite::{Process, SqliteStore, now};
-use applayer::queue::store::{Change, Claim, Filter, Outcome, QueueStore, Settlement};
+use applayer::queue::store::{Claim, Filter, LeaseOutcome, QueueEdit, QueueStore, Settlement};
 
 use crate::crash::{Random, body, queued_subjects};
 use crate::harness::{LIMIT, binary, memory_dir, rounds, temp_dir, tool};
@@ -73,17 +73,18 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
                 let domain = "b.test".to_owned();
                 let claim =
                     Claim { domain, due_until: Time(i64::MAX), now: now(), limit: 2, wanted: Filter::default() };
-                for unit in store.claim(claim).await.unwrap_or_default() {
-                    let lease = unit.recipients[0].lease.clone();
-                    let later = Outcome::Deferred {
-                        attempt: Attempt::default(),
+                for batch in store.claim(claim).await.unwrap_or_default() {
+                    let lease = batch.recipients[0].lease.clone();
+                    let later = LeaseOutcome::Deferred {
+                        attempt: AttemptResult::default(),
                         due: now(),
                         possible_duplicate: true,
                         warned: false,
                     };
-                    let outcome = if random.below(2) == 0 { later } else { Outcome::Delivered(Attempt::default()) };
-                    if matches!(outcome, Outcome::Delivered(_)) {
-                        say(format!("gone {}\n", unit.id));
+                    let outcome =
+                        if random.below(2) == 0 { later } else { LeaseOutcome::Delivered(AttemptResult::default()) };
+                    if matches!(outcome, LeaseOutcome::Delivered(_)) {
+                        say(format!("gone {}\n", batch.id));
                     }
                     let _ =
                         store.settle(vec![Settlement { outcomes: vec![(lease, outcome)], reports: Vec::new() }]).await;
@@ -92,8 +93,8 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
             _ => {
                 let Ok(entries) = store.list(Filter::default(), None, 3).await else { continue };
                 let Some(entry) = entries.last() else { continue };
-                let change = if random.below(3) == 0 { Change::Remove } else { Change::Retry(now()) };
-                if change == Change::Remove {
+                let change = if random.below(3) == 0 { QueueEdit::Remove } else { QueueEdit::Retry(now()) };
+                if change == QueueEdit::Remove {
                     say(format!("gone {}\n", entry.id));
                 }
                 let _ = store.edit(Filter { ids: vec![entry.id], ..Filter::default() }, change).await;
@@ -107,7 +108,7 @@ async fn promise_and_run(queue: &Path, mut said: File) {
     let mut say = |line: &str| said.write_all(line.as_bytes()).unwrap();
     let store = SqliteStore::open(queue, Process::LongRunning).unwrap();
     let enqueue = |subject: &str| {
-        let body = Body::Bytes(body(subject, 300).into_bytes().into());
+        let body = QueuedBody::Bytes(body(subject, 300).into_bytes().into());
         store.enqueue(vec![NewMessage::new("a@a.test", vec![NewRecipient::new("b@b.test")], body)])
     };
     enqueue("first").await.unwrap();
@@ -125,12 +126,12 @@ async fn promise_and_run(queue: &Path, mut said: File) {
         limit: 1,
         wanted: Filter::default(),
     };
-    let mut units = store.claim(claim()).await.unwrap();
+    let mut batches = store.claim(claim()).await.unwrap();
     say("running\n");
-    while let Some(unit) = units.pop() {
-        let outcomes = vec![(unit.recipients[0].lease.clone(), Outcome::Delivered(Attempt::default()))];
+    while let Some(batch) = batches.pop() {
+        let outcomes = vec![(batch.recipients[0].lease.clone(), LeaseOutcome::Delivered(AttemptResult::default()))];
         assert_eq!(store.settle(vec![Settlement { outcomes, reports: Vec::new() }]).await.unwrap(), [true]);
-        units.extend(store.claim(claim()).await.unwrap());
+        batches.extend(store.claim(claim()).await.unwrap());
     }
     say("delivered\n");
     store.sync().await.unwrap();

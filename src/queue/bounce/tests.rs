@@ -3,8 +3,8 @@ use mail_parser::{MessageParser, MimeHeaders as _};
 
 const ORIGINAL: &[u8] = b"From: alice@alice.test\r\nSubject: hello\r\n\r\nbody\r\n--=_u1\r\n";
 
-fn report(action: Action) -> Report {
-    Report {
+fn report(action: ReportAction) -> StatusReport {
+    StatusReport {
         action,
         mta: "mail.alice.test".to_owned(),
         to: "alice@alice.test".to_owned(),
@@ -12,7 +12,7 @@ fn report(action: Action) -> Report {
         arrived: Time(1_764_000_000_000),
         queue_id: "0000000000001".to_owned(),
         until: None,
-        recipients: vec![Reported {
+        recipients: vec![ReportedRecipient {
             address: "bob@bob.test".to_owned(),
             orcpt: Some("rfc822;Bob+x@bob.test".to_owned()),
             enhanced: Enhanced::parse("5.1.1"),
@@ -26,14 +26,14 @@ fn report(action: Action) -> Report {
     }
 }
 
-fn compose(report: &Report) -> String {
+fn compose(report: &StatusReport) -> String {
     let (bytes, _) = report.compose(ORIGINAL, ORIGINAL.len() as u64, Time(1_764_000_002_000), "u1").unwrap();
     String::from_utf8(bytes).unwrap()
 }
 
 #[test]
 fn a_bounce_has_three_parts_and_every_required_field() {
-    let text = compose(&report(Action::Failed));
+    let text = compose(&report(ReportAction::Failed));
     let message = MessageParser::default().parse(text.as_bytes()).unwrap();
     let kind = message.content_type().unwrap();
     assert_eq!((kind.ctype(), kind.subtype()), ("multipart", Some("report")));
@@ -64,19 +64,19 @@ fn a_bounce_has_three_parts_and_every_required_field() {
 
 #[test]
 fn ret_full_returns_all_of_it_unless_it_is_large() {
-    let full = Report { full: true, ..report(Action::Failed) };
+    let full = StatusReport { full: true, ..report(ReportAction::Failed) };
     assert!(compose(&full).contains("message/rfc822\r\n\r\nFrom: alice@alice.test"));
     assert!(compose(&full).contains("\r\nbody\r\n"));
     let (large, _) = full.compose(ORIGINAL, MAX_RETURNED + 1, Time(0), "u1").unwrap();
     assert!(String::from_utf8(large).unwrap().contains("text/rfc822-headers"));
-    let delayed = Report { full: true, until: Some(Time(1_764_400_000_000)), ..report(Action::Delayed) };
+    let delayed = StatusReport { full: true, until: Some(Time(1_764_400_000_000)), ..report(ReportAction::Delayed) };
     let text = compose(&delayed);
     assert!(text.contains("text/rfc822-headers") && text.contains("Will-Retry-Until: Sat, 29 Nov 2025 07:06:40 +0000"));
 }
 
 #[test]
 fn addresses_outside_ascii_have_their_types() {
-    let report = Report { smtputf8: true, ..report(Action::Failed) };
+    let report = StatusReport { smtputf8: true, ..report(ReportAction::Failed) };
     let text = compose(&report);
     assert!(text.contains("Content-Type: message/global-delivery-status\r\n"));
     assert!(text.contains("Final-Recipient: utf-8; bob@bob.test\r\n"));
@@ -85,7 +85,7 @@ fn addresses_outside_ascii_have_their_types() {
 
 #[test]
 fn our_own_words_are_no_servers_reply() {
-    let mut report = report(Action::Failed);
+    let mut report = report(ReportAction::Failed);
     report.recipients[0].by_server = false;
     report.recipients[0].reply = "MX of bob.test: SERVFAIL ".repeat(60);
     let text = compose(&report);
@@ -131,12 +131,12 @@ fn status(text: &str) -> Vec<Group> {
 }
 
 /// A name, what happened, who reports, whom it is about, and the fields of each.
-type Example = (&'static str, Action, &'static str, Vec<Reported>, Vec<Vec<&'static str>>);
+type Example = (&'static str, ReportAction, &'static str, Vec<ReportedRecipient>, Vec<Vec<&'static str>>);
 
 /// RFC 3464, appendix D, as far as we are the reporter: what each example says, said by us.
 #[test]
 fn the_examples_of_rfc_3464() {
-    let one = |address: &str, enhanced: &str, host: Option<&str>, reply: &str| Reported {
+    let one = |address: &str, enhanced: &str, host: Option<&str>, reply: &str| ReportedRecipient {
         address: address.to_owned(),
         orcpt: Some(format!("rfc822;{address}")),
         enhanced: Enhanced::parse(enhanced),
@@ -150,7 +150,7 @@ fn the_examples_of_rfc_3464() {
     let table: [Example; 4] = [
         (
             "simple: a connection that timed out for too long",
-            Action::Failed,
+            ReportAction::Failed,
             "cs.utk.edu",
             vec![one("louisl@larry.slip.umd.edu", "4.4.1", None, "connection timed out")],
             vec![vec![
@@ -164,7 +164,7 @@ fn the_examples_of_rfc_3464() {
         ),
         (
             "several recipients, refused",
-            Action::Failed,
+            ReportAction::Failed,
             "cs.utk.edu",
             vec![
                 one("arathib@vnet.ibm.com", "", Some("vnet.ibm.com"), vnet),
@@ -193,7 +193,7 @@ fn the_examples_of_rfc_3464() {
         ),
         (
             "the third of them, delayed",
-            Action::Delayed,
+            ReportAction::Delayed,
             "cs.utk.edu",
             vec![one("johnh@hpnjld.njd.hp.com", "", None, "host name lookup failure")],
             vec![vec![
@@ -208,7 +208,7 @@ fn the_examples_of_rfc_3464() {
         ),
         (
             "relayed to where no reports are made",
-            Action::Relayed,
+            ReportAction::Relayed,
             "sun2.nsfnet-relay.ac.uk",
             vec![one("thomas@de-montfort.ac.uk", "2.1.5", Some("de-montfort.ac.uk"), "250 2.1.5 ok")],
             vec![vec![
@@ -223,11 +223,11 @@ fn the_examples_of_rfc_3464() {
         ),
     ];
     for (name, action, mta, recipients, expected) in table {
-        let report = Report {
+        let report = StatusReport {
             action,
             mta: mta.to_owned(),
             recipients,
-            until: (action == Action::Delayed).then_some(Time(774_047_749_000)),
+            until: (action == ReportAction::Delayed).then_some(Time(774_047_749_000)),
             ..report(action)
         };
         let found = status(&compose(&report));
@@ -244,7 +244,7 @@ fn the_examples_of_rfc_3464() {
 
 #[test]
 fn letters_outside_ascii_are_declared_and_kept_from_programs_that_know_none() {
-    let mut report = report(Action::Failed);
+    let mut report = report(ReportAction::Failed);
     let (bytes, eight_bit) = report.compose(ORIGINAL, ORIGINAL.len() as u64, Time(0), "u1").unwrap();
     assert!(!eight_bit && !String::from_utf8(bytes).unwrap().contains("8bit"));
     report.recipients[0].reply = "550 5.1.1 gibt es nicht: Löwe".to_owned();

@@ -10,12 +10,12 @@ use tokio::task::JoinSet;
 
 use crate::fault::Fault;
 use crate::queue::entry::Time;
-use crate::queue::runner::Run;
-use crate::queue::store::{Claim, Lease, Unit};
-use crate::queue::submit::{self, Queued};
-use crate::relay::deliver::{Contact, Delivery, undelivered};
-use crate::relay::lane::Lane;
-use crate::relay::route::{Hop, Target};
+use crate::queue::runner::ActiveRun;
+use crate::queue::store::{Claim, DeliveryBatch, Lease};
+use crate::queue::submit::{self, QueuedContent};
+use crate::relay::connection::RouteConnection;
+use crate::relay::deliver::{Delivery, RouteProgress, undelivered};
+use crate::relay::route::{Hop, RouteTarget};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::transaction::Envelope;
 
@@ -45,12 +45,12 @@ pub(super) struct Destination {
     /// Tells the destination that another worker may be of use.
     grow: Notify,
     /// Leased, not yet given to a worker.
-    ready: Mutex<VecDeque<Unit>>,
+    ready: Mutex<VecDeque<DeliveryBatch>>,
     /// Held over a claim: one at a time.
     claiming: tokio::sync::Mutex<Claims>,
     /// A claim in the background is under way, or would find nothing.
     enough: AtomicBool,
-    state: Mutex<State>,
+    state: Mutex<DestinationState>,
     finished: AtomicBool,
     /// When its servers are to be looked up again.
     until: tokio::time::Instant,
@@ -68,7 +68,7 @@ struct Claims {
 }
 
 #[derive(Default)]
-struct State {
+struct DestinationState {
     /// Connections it bears: grows with success, shrinks with failure.
     window: f64,
     workers: usize,
@@ -93,7 +93,7 @@ impl Destination {
                 full: true,
             }),
             enough: AtomicBool::new(false),
-            state: Mutex::new(State { window: FIRST_WINDOW, ..State::default() }),
+            state: Mutex::new(DestinationState { window: FIRST_WINDOW, ..DestinationState::default() }),
             finished: AtomicBool::new(false),
             until: tokio::time::Instant::now() + ROUTE_FOR,
             next_begin: tokio::sync::Mutex::default(),
@@ -115,7 +115,7 @@ impl Destination {
         self.finished.load(Ordering::Acquire)
     }
 
-    fn ready(&self) -> std::sync::MutexGuard<'_, VecDeque<Unit>> {
+    fn ready(&self) -> std::sync::MutexGuard<'_, VecDeque<DeliveryBatch>> {
         self.ready.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -124,12 +124,12 @@ impl Destination {
         tokio::time::Instant::now() >= self.until
     }
 
-    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+    fn state(&self) -> std::sync::MutexGuard<'_, DestinationState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Serves the destination until nothing of it is due.
-    pub(super) async fn serve(self: Arc<Self>, run: Arc<Run>, due_until: Option<Time>) {
+    pub(super) async fn serve(self: Arc<Self>, run: Arc<ActiveRun>, due_until: Option<Time>) {
         // Where nothing is wanted, no name server is asked.
         if let Some(first) = self.next(&run, due_until).await {
             self.ready().push_front(first);
@@ -139,12 +139,12 @@ impl Destination {
         let _claiming = self.claiming.lock().await;
         self.finished.store(true, Ordering::Release);
         // Workers that gave up may have left something.
-        let left: Vec<Unit> = self.ready().drain(..).collect();
-        left.into_iter().for_each(|unit| run.give_back(&unit));
+        let left: Vec<DeliveryBatch> = self.ready().drain(..).collect();
+        left.into_iter().for_each(|batch| run.give_back(&batch));
         run.changed.notify_one();
     }
 
-    async fn serve_due(self: &Arc<Self>, run: &Arc<Run>, due_until: Option<Time>) {
+    async fn serve_due(self: &Arc<Self>, run: &Arc<ActiveRun>, due_until: Option<Time>) {
         let hops = match run.route(&self.domain).await {
             Ok(hops) => hops,
             Err(fault) => {
@@ -177,18 +177,18 @@ impl Destination {
         }
     }
 
-    /// The next unit: one that is ready, or the first of a new claim. None: nothing is due. Before the last one is taken, the
+    /// The next batch: one that is ready, or the first of a new claim. None: nothing is due. Before the last one is taken, the
     /// next claim is on its way.
-    async fn next(self: &Arc<Self>, run: &Arc<Run>, due_until: Option<Time>) -> Option<Unit> {
+    async fn next(self: &Arc<Self>, run: &Arc<ActiveRun>, due_until: Option<Time>) -> Option<DeliveryBatch> {
         loop {
             if run.stopping() {
                 return None;
             }
-            let (unit, left) = {
+            let (batch, left) = {
                 let mut ready = self.ready();
                 (ready.pop_front(), ready.len())
             };
-            if unit.is_none() {
+            if batch.is_none() {
                 if self.is_outdated() || !self.claim(run, due_until, 1).await {
                     return None;
                 }
@@ -200,12 +200,12 @@ impl Destination {
                     this.claim(&run, due_until, FIRST_CLAIM).await;
                 });
             }
-            return unit;
+            return batch;
         }
     }
 
     /// Claims more, unless somebody else just did so that `enough` is ready; false when there is nothing.
-    async fn claim(&self, run: &Run, due_until: Option<Time>, enough: usize) -> bool {
+    async fn claim(&self, run: &ActiveRun, due_until: Option<Time>, enough: usize) -> bool {
         let mut claims = self.claiming.lock().await;
         if run.options.watch && !claims.full {
             tokio::time::sleep_until(claims.last + CLAIMS_APART).await;
@@ -229,13 +229,13 @@ impl Destination {
             wanted: run.options.wanted.clone(),
         };
         match run.claim(claim).await {
-            Ok(units) => {
-                let full = units.iter().map(|unit| unit.recipients.len()).sum::<usize>() >= claims.limit;
+            Ok(batches) => {
+                let full = batches.iter().map(|batch| batch.recipients.len()).sum::<usize>() >= claims.limit;
                 claims.full = full;
                 self.enough.store(!full, Ordering::Release);
                 let waiting = {
                     let mut ready = self.ready();
-                    ready.extend(units.into_iter().flat_map(by_route));
+                    ready.extend(batches.into_iter().flat_map(by_route));
                     ready.len()
                 };
                 if waiting > 1 {
@@ -252,18 +252,18 @@ impl Destination {
     }
 
     /// One worker: a connection, and one message after the other.
-    async fn work(self: Arc<Self>, run: Arc<Run>, hops: Vec<Hop>, due_until: Option<Time>) {
-        let mut lane = Lane::new(hops);
+    async fn work(self: Arc<Self>, run: Arc<ActiveRun>, hops: Vec<Hop>, due_until: Option<Time>) {
+        let mut route = RouteConnection::new(hops);
         let leases: Arc<Mutex<Vec<Lease>>> = Arc::default();
         let commit = ask_for(&run, &leases);
         let mut proven = false;
-        let mut upcoming: Option<Unit> = None;
+        let mut upcoming: Option<DeliveryBatch> = None;
         loop {
-            let unit = match upcoming.take() {
-                Some(unit) => unit,
+            let batch = match upcoming.take() {
+                Some(batch) => batch,
                 None => match self.next(&run, due_until).await {
-                    Some(unit) => unit,
-                    None if run.options.watch && !run.stopping() && lane.is_open() && !self.is_outdated() => {
+                    Some(batch) => batch,
+                    None if run.options.watch && !run.stopping() && route.is_open() && !self.is_outdated() => {
                         let woken = tokio::time::timeout(LINGER, self.work.notified()).await;
                         if woken.is_err() {
                             break;
@@ -275,17 +275,17 @@ impl Destination {
             };
             let verdict = self.state().verdict.clone();
             if let Some(fault) = verdict {
-                run.record(&unit, &undelivered(&submit::envelope(&unit), &fault));
+                run.record(&batch, &undelivered(&submit::envelope(&batch), &fault));
                 continue;
             }
-            if unit.recipients.first().is_some_and(|recipient| recipient.route.is_some()) {
-                self.by_own_route(&run, unit, &commit, &leases).await;
+            if batch.recipients.first().is_some_and(|recipient| recipient.route.is_some()) {
+                self.by_own_route(&run, batch, &commit, &leases).await;
                 continue;
             }
             upcoming = self.peek(&run);
-            let envelope = submit::envelope(&unit);
-            let content = Queued::of(&unit);
-            let next = upcoming.as_ref().map(|unit| (submit::envelope(unit), Queued::of(unit)));
+            let envelope = submit::envelope(&batch);
+            let content = QueuedContent::of(&batch);
+            let next = upcoming.as_ref().map(|batch| (submit::envelope(batch), QueuedContent::of(batch)));
             let options = SendOptions {
                 partial: true,
                 before_commit: Some(commit.clone()),
@@ -293,27 +293,27 @@ impl Destination {
                 ..SendOptions::default()
             };
             self.pace(&run).await;
-            set(&leases, &unit);
-            let delivery = bring(&run, &mut lane, &envelope, &content, &options).await;
-            if delivery.contact == Contact::Unreached && self.others_get_through(proven) {
+            set(&leases, &batch);
+            let delivery = bring(&run, &mut route, &envelope, &content, &options).await;
+            if delivery.progress == RouteProgress::Unreached && self.others_get_through(proven) {
                 // The server has enough connections: the message goes by another worker, this one ends.
                 {
                     let mut ready = self.ready();
-                    upcoming.into_iter().for_each(|unit| ready.push_front(unit));
-                    ready.push_front(unit);
+                    upcoming.into_iter().for_each(|batch| ready.push_front(batch));
+                    ready.push_front(batch);
                 }
                 self.leave(proven, true);
-                lane.quit().await;
+                route.quit().await;
                 return;
             }
             proven |= self.learn(&delivery, proven, run.options.per_destination);
-            run.record(&unit, &delivery);
+            run.record(&batch, &delivery);
             if upcoming.is_none() && self.is_one_too_many() {
                 break;
             }
         }
         self.leave(proven, false);
-        lane.quit().await;
+        route.quit().await;
     }
 
     /// What a delivery says about the destination: it grows with success, shrinks with failure, and is given up for now
@@ -321,12 +321,12 @@ impl Destination {
     fn learn(&self, delivery: &Delivery, proven: bool, most: usize) -> bool {
         let mut state = self.state();
         let fault = || delivery.results.iter().find_map(|result| result.fault.clone());
-        match delivery.contact {
-            Contact::Unreached => {
+        match delivery.progress {
+            RouteProgress::Unreached => {
                 state.verdict = fault();
                 false
             }
-            Contact::Broken => {
+            RouteProgress::Broken => {
                 state.window = (state.window / 2.0).max(1.0);
                 state.broken += 1;
                 if state.broken >= MAX_BROKEN {
@@ -334,7 +334,7 @@ impl Destination {
                 }
                 false
             }
-            Contact::Answered => {
+            RouteProgress::Answered => {
                 state.broken = 0;
                 state.proven += usize::from(!proven);
                 let before = state.window;
@@ -354,7 +354,7 @@ impl Destination {
     }
 
     /// Waits for this message's turn where the destination has a rate.
-    async fn pace(&self, run: &Run) {
+    async fn pace(&self, run: &ActiveRun) {
         let Some(interval) = run.options.interval else { return };
         let mut next = self.next_begin.lock().await;
         let now = tokio::time::Instant::now();
@@ -364,12 +364,12 @@ impl Destination {
         tokio::time::sleep_until(turn).await;
     }
 
-    /// Another unit for the same worker, so that its first commands go out behind the message before it; only when there
+    /// Another batch for the same worker, so that its first commands go out behind the message before it; only when there
     /// is enough for everybody.
-    fn peek(&self, run: &Run) -> Option<Unit> {
+    fn peek(&self, run: &ActiveRun) -> Option<DeliveryBatch> {
         let mut ready = self.ready();
         let enough = ready.len() > self.state().workers && !run.stopping();
-        let plain = ready.front().is_some_and(|unit| unit.recipients.iter().all(|one| one.route.is_none()));
+        let plain = ready.front().is_some_and(|batch| batch.recipients.iter().all(|one| one.route.is_none()));
         if enough && plain { ready.pop_front() } else { None }
     }
 
@@ -388,75 +388,81 @@ impl Destination {
         }
     }
 
-    /// A unit whose next hop the operator chose.
-    async fn by_own_route(&self, run: &Run, unit: Unit, commit: &BeforeCommit, leases: &Mutex<Vec<Lease>>) {
-        let envelope = submit::envelope(&unit);
-        let target = unit.recipients.first().and_then(|recipient| recipient.route.as_deref()).unwrap_or_default();
-        let hops = match Target::parse(target) {
+    /// A batch whose next hop the operator chose.
+    async fn by_own_route(
+        &self,
+        run: &ActiveRun,
+        batch: DeliveryBatch,
+        commit: &BeforeCommit,
+        leases: &Mutex<Vec<Lease>>,
+    ) {
+        let envelope = submit::envelope(&batch);
+        let target = batch.recipients.first().and_then(|recipient| recipient.route.as_deref()).unwrap_or_default();
+        let hops = match RouteTarget::parse(target) {
             Ok(target) => run.follow(&target, &self.domain).await,
             Err(fault) => Err(fault),
         };
         let delivery = match hops {
             Err(fault) => undelivered(&envelope, &fault),
             Ok(hops) => {
-                let mut lane = Lane::new(hops);
+                let mut route = RouteConnection::new(hops);
                 let options =
                     SendOptions { partial: true, before_commit: Some(commit.clone()), ..SendOptions::default() };
                 self.pace(run).await;
-                set(leases, &unit);
-                let delivery = bring(run, &mut lane, &envelope, &Queued::of(&unit), &options).await;
-                lane.quit().await;
+                set(leases, &batch);
+                let delivery = bring(run, &mut route, &envelope, &QueuedContent::of(&batch), &options).await;
+                route.quit().await;
                 delivery
             }
         };
-        run.record(&unit, &delivery);
+        run.record(&batch, &delivery);
     }
 }
 
 /// Brings one message along a lane, when there is room for it.
 async fn bring(
-    run: &Run,
-    lane: &mut Lane,
+    run: &ActiveRun,
+    route: &mut RouteConnection,
     envelope: &Envelope,
-    content: &Queued,
+    content: &QueuedContent,
     options: &SendOptions<'_>,
 ) -> Delivery {
-    let place = lane.goes_to().cloned();
-    let probe = match &place {
-        Some(place) => run.health.probe(place).await,
+    let endpoint = route.goes_to().cloned();
+    let probe = match &endpoint {
+        Some(endpoint) => run.health.probe(endpoint).await,
         None => None,
     };
     let permit = run.permits.acquire().await;
-    let delivery = lane.deliver(&*run.options.reach, &run.health, envelope, content, options).await;
+    let delivery = route.deliver(&*run.options.connector, &run.health, envelope, content, options).await;
     drop((permit, probe));
     delivery
 }
 
-/// One unit a next hop.
-fn by_route(unit: Unit) -> Vec<Unit> {
-    if unit.recipients.iter().all(|recipient| recipient.route.is_none()) {
-        return vec![unit];
+/// One batch a next hop.
+fn by_route(batch: DeliveryBatch) -> Vec<DeliveryBatch> {
+    if batch.recipients.iter().all(|recipient| recipient.route.is_none()) {
+        return vec![batch];
     }
-    let mut parts: Vec<Unit> = Vec::new();
-    for recipient in &unit.recipients {
+    let mut parts: Vec<DeliveryBatch> = Vec::new();
+    for recipient in &batch.recipients {
         let same =
             parts.iter_mut().find(|part| part.recipients.first().is_some_and(|first| first.route == recipient.route));
         match same {
             Some(part) => part.recipients.push(recipient.clone()),
-            None => parts.push(Unit { recipients: vec![recipient.clone()], ..unit.clone() }),
+            None => parts.push(DeliveryBatch { recipients: vec![recipient.clone()], ..batch.clone() }),
         }
     }
     parts
 }
 
-fn set(leases: &Mutex<Vec<Lease>>, unit: &Unit) {
+fn set(leases: &Mutex<Vec<Lease>>, batch: &DeliveryBatch) {
     let mut current = leases.lock().unwrap_or_else(PoisonError::into_inner);
     current.clear();
-    current.extend(unit.recipients.iter().map(|recipient| recipient.lease.clone()));
+    current.extend(batch.recipients.iter().map(|recipient| recipient.lease.clone()));
 }
 
 /// The question before each final dot: do we still hold all leases?
-fn ask_for(run: &Arc<Run>, leases: &Arc<Mutex<Vec<Lease>>>) -> BeforeCommit {
+fn ask_for(run: &Arc<ActiveRun>, leases: &Arc<Mutex<Vec<Lease>>>) -> BeforeCommit {
     let (run, leases) = (Arc::clone(run), Arc::clone(leases));
     Arc::new(move || {
         let run = Arc::clone(&run);

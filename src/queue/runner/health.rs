@@ -9,8 +9,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::fault::Fault;
-use crate::relay::lane::Health;
-use crate::relay::route::Place;
+use crate::relay::connection::ServerHealth;
+use crate::relay::route::HopEndpoint;
 
 /// How long a server that did not answer is left alone.
 pub const DOWN_FOR: Duration = Duration::from_secs(60);
@@ -22,84 +22,84 @@ const PROBES: usize = 2;
 
 /// The memory of a run.
 #[derive(Debug, Default)]
-pub struct Memory(Mutex<Known>);
+pub struct ServerMemory(Mutex<KnownServers>);
 
 #[derive(Debug, Default)]
-struct Known {
-    down: HashMap<Place, (Instant, Fault)>,
+struct KnownServers {
+    down: HashMap<HopEndpoint, (Instant, Fault)>,
     /// Who answered to the last message.
-    alive: HashSet<Place>,
-    probes: HashMap<Place, Arc<Semaphore>>,
+    alive: HashSet<HopEndpoint>,
+    probes: HashMap<HopEndpoint, Arc<Semaphore>>,
 }
 
-impl Known {
+impl KnownServers {
     /// True when nobody need find out whether this server answers.
-    fn decided(&self, place: &Place) -> bool {
-        self.alive.contains(place) || self.down.get(place).is_some_and(|(until, _)| *until > Instant::now())
+    fn decided(&self, endpoint: &HopEndpoint) -> bool {
+        self.alive.contains(endpoint) || self.down.get(endpoint).is_some_and(|(until, _)| *until > Instant::now())
     }
 }
 
-impl Memory {
-    fn known(&self) -> MutexGuard<'_, Known> {
+impl ServerMemory {
+    fn known(&self) -> MutexGuard<'_, KnownServers> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits for the turn to try a server of which nothing is known. To be kept until it has answered.
-    pub async fn probe(&self, place: &Place) -> Option<OwnedSemaphorePermit> {
+    pub async fn probe(&self, endpoint: &HopEndpoint) -> Option<OwnedSemaphorePermit> {
         loop {
             let turn = {
                 let mut known = self.known();
-                if known.decided(place) {
+                if known.decided(endpoint) {
                     return None;
                 }
                 if known.probes.len() >= MAX_REMEMBERED {
                     known.probes.retain(|_, turn| turn.available_permits() < PROBES);
                 }
-                Arc::clone(known.probes.entry(place.clone()).or_insert_with(|| Arc::new(Semaphore::new(PROBES))))
+                Arc::clone(known.probes.entry(endpoint.clone()).or_insert_with(|| Arc::new(Semaphore::new(PROBES))))
             };
             let permit = turn.acquire_owned().await.ok()?;
             // While we waited somebody may have found out.
-            if !self.known().decided(place) {
+            if !self.known().decided(endpoint) {
                 return Some(permit);
             }
         }
     }
 }
 
-impl Health for Memory {
-    fn down(&self, place: &Place) -> Option<Fault> {
+impl ServerHealth for ServerMemory {
+    fn down(&self, endpoint: &HopEndpoint) -> Option<Fault> {
         let mut known = self.known();
-        match known.down.get(place) {
+        match known.down.get(endpoint) {
             Some((until, fault)) if *until > Instant::now() => Some(fault.clone()),
             Some(_) => {
-                known.down.remove(place);
+                known.down.remove(endpoint);
                 None
             }
             None => None,
         }
     }
 
-    fn note(&self, place: &Place, failed: Option<&Fault>) {
+    fn note(&self, endpoint: &HopEndpoint, failed: Option<&Fault>) {
         let mut known = self.known();
         match failed {
             // Who answers, if only to refuse, is alive: it may just have enough connections.
             Some(fault) if fault.code.is_none() && fault.temporary() => {
-                known.alive.remove(place);
+                known.alive.remove(endpoint);
                 let now = Instant::now();
                 if known.down.len() >= MAX_REMEMBERED {
                     known.down.retain(|_, (until, _)| *until > now);
                 }
                 if known.down.len() < MAX_REMEMBERED {
-                    known.down.insert(place.clone(), (now + DOWN_FOR, fault.clone()));
+                    known.down.insert(endpoint.clone(), (now + DOWN_FOR, fault.clone()));
                 }
             }
             Some(_) => {}
             None => {
-                known.down.remove(place);
+                known.down.remove(endpoint);
                 if known.alive.len() >= MAX_REMEMBERED {
                     known.alive.clear();
                 }
-                known.alive.insert(place.clone());
+                known.alive.insert(endpoint.clone());
             }
         }
     }
@@ -112,32 +112,32 @@ mod tests {
 
     #[test]
     fn the_dead_are_remembered_and_the_busy_are_not() {
-        let memory = Memory::default();
-        let place = Place::Unix("/run/x".into());
-        assert_eq!(memory.down(&place), None);
-        memory.note(&place, Some(&Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(421)));
-        assert_eq!(memory.down(&place), None);
+        let memory = ServerMemory::default();
+        let endpoint = HopEndpoint::Unix("/run/x".into());
+        assert_eq!(memory.down(&endpoint), None);
+        memory.note(&endpoint, Some(&Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(421)));
+        assert_eq!(memory.down(&endpoint), None);
         let dead = Fault::new(Kind::ConnectRefused, "refused");
-        memory.note(&place, Some(&dead));
-        assert_eq!(memory.down(&place), Some(dead));
-        memory.note(&place, None);
-        assert_eq!(memory.down(&place), None);
+        memory.note(&endpoint, Some(&dead));
+        assert_eq!(memory.down(&endpoint), Some(dead));
+        memory.note(&endpoint, None);
+        assert_eq!(memory.down(&endpoint), None);
     }
 
     #[tokio::test]
     async fn the_unknown_are_asked_by_two_until_one_knows() {
-        let memory = Arc::new(Memory::default());
-        let place = Place::Unix("/run/x".into());
-        let first = memory.probe(&place).await;
-        let second = memory.probe(&place).await;
+        let memory = Arc::new(ServerMemory::default());
+        let endpoint = HopEndpoint::Unix("/run/x".into());
+        let first = memory.probe(&endpoint).await;
+        let second = memory.probe(&endpoint).await;
         assert!(first.is_some() && second.is_some());
         let waiting = {
-            let (memory, place) = (Arc::clone(&memory), place.clone());
-            tokio::spawn(async move { memory.probe(&place).await.is_none() })
+            let (memory, endpoint) = (Arc::clone(&memory), endpoint.clone());
+            tokio::spawn(async move { memory.probe(&endpoint).await.is_none() })
         };
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
-        memory.note(&place, None);
+        memory.note(&endpoint, None);
         drop(first);
         assert!(waiting.await.unwrap(), "no turn is needed for who is known");
     }

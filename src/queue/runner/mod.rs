@@ -7,9 +7,9 @@
 //!                      store  <-  recorder (batches)  <- conclude: outcome, next try, reports
 //! ```
 
-pub mod conclude;
 mod destination;
 pub mod health;
+pub mod settle;
 #[cfg(test)]
 mod simulation;
 
@@ -24,12 +24,12 @@ use tokio::task::JoinSet;
 use crate::fault::{Fault, Kind};
 use crate::net::listen::Shutdown;
 use crate::queue::entry::Time;
-use crate::queue::runner::conclude::{Fate, Rules, Tried, conclude};
 use crate::queue::runner::destination::Destination;
-use crate::queue::runner::health::Memory;
-use crate::queue::store::{Claim, Filter, Lease, Outcome, QueueStore, RENEW_EVERY, Settlement, Unit};
-use crate::relay::deliver::{Delivery, Reach};
-use crate::relay::route::{Hop, MailDns, Routing, Target};
+use crate::queue::runner::health::ServerMemory;
+use crate::queue::runner::settle::{AttemptReport, Disposition, SettlementRules, settle};
+use crate::queue::store::{Claim, DeliveryBatch, Filter, Lease, LeaseOutcome, QueueStore, RENEW_EVERY, Settlement};
+use crate::relay::deliver::{Connector, Delivery};
+use crate::relay::route::{Hop, MailDns, RouteTarget, Routing};
 
 /// Destinations that are served at the same time.
 const MAX_DESTINATIONS: usize = 500;
@@ -47,15 +47,15 @@ const TROUBLE_PAUSE: Duration = Duration::from_secs(1);
 const TROUBLE_EVERY: Duration = Duration::from_secs(300);
 
 /// How a run is to be.
-pub struct Options {
+pub struct RunnerOptions {
     /// How servers are reached.
-    pub reach: Arc<dyn Reach>,
+    pub connector: Arc<dyn Connector>,
     /// How they are found.
     pub routing: Routing,
     /// Whom to ask for them.
     pub dns: Arc<dyn MailDns>,
     /// What follows from outcomes.
-    pub rules: Rules,
+    pub rules: SettlementRules,
     /// Messages under way at the same time, over all destinations.
     pub concurrency: usize,
     /// Connections to one destination.
@@ -72,7 +72,7 @@ pub struct Options {
 
 /// What a run did.
 #[derive(Debug, Clone, Default)]
-pub struct Summary {
+pub struct RunSummary {
     /// Recipients delivered.
     pub delivered: u64,
     /// Recipients deferred.
@@ -91,7 +91,7 @@ pub struct Summary {
 #[derive(Debug, Clone, Copy)]
 pub enum RunEvent<'a> {
     /// An attempt whose outcome is recorded.
-    Attempt(&'a Tried),
+    Attempt(&'a AttemptReport),
     /// The store failed. The run goes on as well as it can.
     Trouble(&'a Fault),
 }
@@ -100,16 +100,16 @@ pub enum RunEvent<'a> {
 pub type Watcher = Arc<dyn Fn(RunEvent<'_>) + Send + Sync>;
 
 /// Everything that the parts of a run share.
-struct Run {
+struct ActiveRun {
     store: Arc<dyn QueueStore>,
-    options: Options,
-    health: Memory,
+    options: RunnerOptions,
+    health: ServerMemory,
     permits: Semaphore,
     /// Leases in hand, to be renewed.
     leases: Mutex<HashSet<Lease>>,
     /// Held for reading from a claim until its leases are in hand, for writing while leases are recovered.
     claiming: tokio::sync::RwLock<()>,
-    outcomes: mpsc::UnboundedSender<(Settlement, Vec<Tried>)>,
+    outcomes: mpsc::UnboundedSender<(Settlement, Vec<AttemptReport>)>,
     /// A destination is done.
     changed: Notify,
     stopping: AtomicBool,
@@ -146,10 +146,10 @@ impl Troubles {
 /// Runs the queue until nothing is due (or, watching, until `shutdown` drains).
 pub async fn run(
     store: Arc<dyn QueueStore>,
-    options: Options,
+    options: RunnerOptions,
     shutdown: &Shutdown,
     watcher: Watcher,
-) -> Result<Summary, Fault> {
+) -> Result<RunSummary, Fault> {
     store.recover(Vec::new()).await?;
     let troubles = Arc::new(Troubles {
         watcher: Arc::clone(&watcher),
@@ -160,10 +160,10 @@ pub async fn run(
     });
     let (outcomes, recorded) = mpsc::unbounded_channel();
     let permits = Semaphore::new(options.concurrency.max(1));
-    let run = Arc::new(Run {
+    let run = Arc::new(ActiveRun {
         store: Arc::clone(&store),
         options,
-        health: Memory::default(),
+        health: ServerMemory::default(),
         permits,
         leases: Mutex::default(),
         claiming: tokio::sync::RwLock::default(),
@@ -194,7 +194,7 @@ pub async fn run(
 }
 
 /// Starts a task for each destination with something due, until there is none.
-async fn schedule(run: &Arc<Run>, shutdown: &Shutdown) -> Result<(), Fault> {
+async fn schedule(run: &Arc<ActiveRun>, shutdown: &Shutdown) -> Result<(), Fault> {
     let watch = run.options.watch;
     let begun = run.now();
     let mut active: HashMap<String, Arc<Destination>> = HashMap::new();
@@ -263,12 +263,12 @@ async fn schedule(run: &Arc<Run>, shutdown: &Shutdown) -> Result<(), Fault> {
 /// Writes outcomes down in batches and tells the watcher.
 async fn record(
     store: Arc<dyn QueueStore>,
-    run: Weak<Run>,
-    mut waiting: mpsc::UnboundedReceiver<(Settlement, Vec<Tried>)>,
+    run: Weak<ActiveRun>,
+    mut waiting: mpsc::UnboundedReceiver<(Settlement, Vec<AttemptReport>)>,
     watcher: Watcher,
     troubles: Arc<Troubles>,
-) -> Summary {
-    let mut summary = Summary::default();
+) -> RunSummary {
+    let mut summary = RunSummary::default();
     let mut batch = Vec::new();
     while waiting.recv_many(&mut batch, MAX_RECORDED).await > 0 {
         let until = tokio::time::Instant::now() + RECORD_WITHIN;
@@ -279,7 +279,7 @@ async fn record(
             }
         }
         let (settlements, tried): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let outcomes: Vec<Vec<(Lease, Outcome)>> =
+        let outcomes: Vec<Vec<(Lease, LeaseOutcome)>> =
             settlements.iter().map(|settlement: &Settlement| settlement.outcomes.clone()).collect();
         let done = store.settle(settlements).await;
         if let Some(run) = run.upgrade() {
@@ -301,7 +301,7 @@ async fn record(
                 one_by_one(&*store, outcomes, &mut tried, &troubles).await;
             }
             for one in tried {
-                summary.count(one.fate);
+                summary.count(one.disposition);
                 watcher(RunEvent::Attempt(&one));
             }
         }
@@ -311,11 +311,16 @@ async fn record(
 
 /// A settlement of which one lease was lost: the others end each by itself. A failure goes back into the queue, because
 /// its report went with the whole; it fails again, with a report.
-async fn one_by_one(store: &dyn QueueStore, outcomes: Vec<(Lease, Outcome)>, tried: &mut [Tried], troubles: &Troubles) {
+async fn one_by_one(
+    store: &dyn QueueStore,
+    outcomes: Vec<(Lease, LeaseOutcome)>,
+    tried: &mut [AttemptReport],
+    troubles: &Troubles,
+) {
     let alone = outcomes.len() == 1;
     for (index, (lease, outcome)) in outcomes.into_iter().enumerate() {
-        let outcome = if matches!(outcome, Outcome::Failed(_)) { Outcome::Yielded } else { outcome };
-        let again = outcome == Outcome::Yielded;
+        let outcome = if matches!(outcome, LeaseOutcome::Failed(_)) { LeaseOutcome::Yielded } else { outcome };
+        let again = outcome == LeaseOutcome::Yielded;
         let settlement = Settlement { outcomes: vec![(lease, outcome)], reports: Vec::new() };
         let held = if alone { Ok(vec![false]) } else { store.settle(vec![settlement]).await };
         let held = match held {
@@ -326,26 +331,26 @@ async fn one_by_one(store: &dyn QueueStore, outcomes: Vec<(Lease, Outcome)>, tri
             }
         };
         if let Some(one) = tried.get_mut(index).filter(|_| !held || again) {
-            one.fate = Fate::Lost;
+            one.disposition = Disposition::Lost;
         }
     }
 }
 
-impl Summary {
-    fn count(&mut self, fate: Fate) {
-        let counter = match fate {
-            Fate::Delivered => &mut self.delivered,
-            Fate::Deferred(_) => &mut self.deferred,
-            Fate::Failed | Fate::Expired => &mut self.failed,
-            Fate::Held => &mut self.held,
-            Fate::Lost => &mut self.lost,
+impl RunSummary {
+    fn count(&mut self, disposition: Disposition) {
+        let counter = match disposition {
+            Disposition::Delivered => &mut self.delivered,
+            Disposition::Deferred(_) => &mut self.deferred,
+            Disposition::Failed | Disposition::Expired => &mut self.failed,
+            Disposition::Held => &mut self.held,
+            Disposition::Lost => &mut self.lost,
         };
         *counter += 1;
     }
 }
 
 /// Renews what is in hand, as long as the run lasts.
-async fn renew(run: Arc<Run>) {
+async fn renew(run: Arc<ActiveRun>) {
     loop {
         tokio::time::sleep(RENEW_EVERY).await;
         // A lease that is lost shows before the final dot; a store that fails now is asked again.
@@ -353,7 +358,7 @@ async fn renew(run: Arc<Run>) {
     }
 }
 
-impl Run {
+impl ActiveRun {
     fn now(&self) -> Time {
         (self.options.clock)()
     }
@@ -372,17 +377,18 @@ impl Run {
         self.options.routing.find(domain, &*self.options.dns, &mut random).await
     }
 
-    async fn follow(&self, target: &Target, domain: &str) -> Result<Vec<Hop>, Fault> {
+    async fn follow(&self, target: &RouteTarget, domain: &str) -> Result<Vec<Hop>, Fault> {
         self.options.routing.follow(target, domain, &*self.options.dns, &mut random).await
     }
 
     /// Claims, and has the leases in hand.
-    async fn claim(&self, claim: Claim) -> Result<Vec<Unit>, Fault> {
+    async fn claim(&self, claim: Claim) -> Result<Vec<DeliveryBatch>, Fault> {
         let _claiming = self.claiming.read().await;
-        let units = self.store.claim(claim).await?;
+        let batches = self.store.claim(claim).await?;
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        leases.extend(units.iter().flat_map(|unit| unit.recipients.iter().map(|recipient| recipient.lease.clone())));
-        Ok(units)
+        leases
+            .extend(batches.iter().flat_map(|batch| batch.recipients.iter().map(|recipient| recipient.lease.clone())));
+        Ok(batches)
     }
 
     /// Takes back the leases that nobody holds.
@@ -398,15 +404,16 @@ impl Run {
     }
 
     /// Hands an outcome to the recorder.
-    fn record(&self, unit: &Unit, delivery: &Delivery) {
-        let concluded = conclude(unit, delivery, &self.options.rules, self.now(), &mut random);
+    fn record(&self, batch: &DeliveryBatch, delivery: &Delivery) {
+        let settled = settle(batch, delivery, &self.options.rules, self.now(), &mut random);
         // The recorder lives as long as anybody can send.
-        let _ = self.outcomes.send(concluded);
+        let _ = self.outcomes.send(settled);
     }
 
     /// Gives unused leases back.
-    fn give_back(&self, unit: &Unit) {
-        let outcomes = unit.recipients.iter().map(|recipient| (recipient.lease.clone(), Outcome::Yielded)).collect();
+    fn give_back(&self, batch: &DeliveryBatch) {
+        let outcomes =
+            batch.recipients.iter().map(|recipient| (recipient.lease.clone(), LeaseOutcome::Yielded)).collect();
         let _ = self.outcomes.send((Settlement { outcomes, reports: Vec::new() }, Vec::new()));
     }
 }

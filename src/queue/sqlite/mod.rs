@@ -29,17 +29,19 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use crate::fault::{Fault, Kind};
+use crate::net::BoxFuture;
 use crate::net::clock::unix_micros;
-use crate::queue::entry::{Attempt, Entry, NewMessage, QueueId, Time};
-use crate::queue::place;
-use crate::queue::spool::{Body, MAX_INLINE, Spool};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueEntry, QueueId, Time};
+use crate::queue::queue_dir;
+use crate::queue::spool::{BodySpool, MAX_INLINE, QueuedBody};
 use crate::queue::store::{
-    Answer, Change, Claim, Counts, Destination, DomainAges, Edited, Filter, Lease, QueueStore, Settlement, Unit,
+    Claim, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, QueueCounts, QueueEdit, QueueStore,
+    Settlement,
 };
 
 use owner::Owner;
 use wal::{Durable, Synced, Wal};
-use writer::{Committed, Writer};
+use writer::{Committed, QueueWriter};
 
 /// Folder of bodies that are too large for the database.
 const BODIES: &str = "body";
@@ -56,15 +58,15 @@ pub enum Process {
 /// The queue in a directory.
 #[derive(Debug)]
 pub struct SqliteStore {
-    shared: Arc<Shared>,
+    shared: Arc<StoreShared>,
     reader: Mutex<Option<Connection>>,
-    writer: Writer,
+    writer: QueueWriter,
 }
 
 /// What the writer thread needs too.
 #[derive(Debug)]
-struct Shared {
-    place: PathBuf,
+struct StoreShared {
+    dir: PathBuf,
     owner: OnceLock<Owner>,
     setting_up: Mutex<()>,
     last_id: AtomicI64,
@@ -78,31 +80,31 @@ struct Shared {
 
 impl SqliteStore {
     /// Opens the queue in this directory, creating what is missing.
-    pub fn open(place: &Path, process: Process) -> Result<SqliteStore, Fault> {
-        place::check_local(place)?;
-        let at = |error: io::Error| Fault::local(place.display(), &error);
-        let wal = Wal::new(place).map_err(at)?;
-        let connection = open_or_make(place)?;
-        let shared = Shared {
-            place: place.to_owned(),
+    pub fn open(dir: &Path, process: Process) -> Result<SqliteStore, Fault> {
+        queue_dir::check_local(dir)?;
+        let at = |error: io::Error| Fault::local(dir.display(), &error);
+        let wal = Wal::new(dir).map_err(at)?;
+        let connection = open_or_make(dir)?;
+        let shared = StoreShared {
+            dir: dir.to_owned(),
             owner: OnceLock::new(),
             setting_up: Mutex::new(()),
             last_id: AtomicI64::new(0),
             bodies: AtomicU64::new(0),
             turn: AtomicUsize::new(0),
             run: tokio::sync::Mutex::default(),
-            wake: wake::Wake::open(place).map_err(at)?,
+            wake: wake::Wake::open(dir).map_err(at)?,
         };
-        let writer = Writer::start(connection, wal, process).map_err(at)?;
+        let writer = QueueWriter::start(connection, wal, process).map_err(at)?;
         Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer })
     }
 
     /// Opens the queue in this directory if there is one: reading and editing create nothing.
-    pub fn open_existing(place: &Path, process: Process) -> Result<Option<SqliteStore>, Fault> {
-        match place.join(schema::DATABASE).try_exists() {
-            Ok(true) => SqliteStore::open(place, process).map(Some),
+    pub fn open_existing(dir: &Path, process: Process) -> Result<Option<SqliteStore>, Fault> {
+        match dir.join(schema::DATABASE).try_exists() {
+            Ok(true) => SqliteStore::open(dir, process).map(Some),
             Ok(false) => Ok(None),
-            Err(error) => Err(Fault::local(place.display(), &error)),
+            Err(error) => Err(Fault::local(dir.display(), &error)),
         }
     }
 
@@ -111,11 +113,11 @@ impl SqliteStore {
         for message in &mut messages {
             message.check()?;
             let in_place = match &message.body {
-                Body::Bytes(bytes) => bytes.len() <= MAX_INLINE,
-                Body::File(file) => file.path().parent() == Some(&self.shared.place.join(BODIES)),
+                QueuedBody::Bytes(bytes) => bytes.len() <= MAX_INLINE,
+                QueuedBody::File(file) => file.path().parent() == Some(&self.shared.dir.join(BODIES)),
             };
             if !in_place {
-                let at = |error: io::Error| Fault::local(self.shared.place.display(), &error);
+                let at = |error: io::Error| Fault::local(self.shared.dir.display(), &error);
                 let mut spool = self.spool()?;
                 io::copy(&mut message.body.open().map_err(at)?, &mut spool).map_err(at)?;
                 message.body = spool.finish().map_err(at)?;
@@ -129,7 +131,7 @@ impl SqliteStore {
         let mut reader = lock(&self.reader);
         let connection = match reader.take() {
             Some(connection) => connection,
-            None => schema::open(&self.shared.place)
+            None => schema::open(&self.shared.dir)
                 .and_then(|connection| connection.pragma_update(None, "query_only", true).map(|()| connection))
                 .map_err(|error| fault(&error))?,
         };
@@ -139,7 +141,7 @@ impl SqliteStore {
     }
 }
 
-impl Shared {
+impl StoreShared {
     /// This process's number; its lock is taken when it is first needed.
     fn owner(&self) -> Result<u64, Fault> {
         if let Some(owner) = self.owner.get() {
@@ -149,12 +151,12 @@ impl Shared {
         if let Some(owner) = self.owner.get() {
             return Ok(owner.id);
         }
-        let owner = Owner::new(&self.place).map_err(|error| Fault::local(self.place.display(), &error))?;
+        let owner = Owner::new(&self.dir).map_err(|error| Fault::local(self.dir.display(), &error))?;
         Ok(self.owner.get_or_init(|| owner).id)
     }
 
     fn body_path(&self, name: &str) -> PathBuf {
-        self.place.join(BODIES).join(name)
+        self.dir.join(BODIES).join(name)
     }
 
     /// A fresh id: microseconds and ten random bits, rising within the process. The key of the table is the final judge.
@@ -170,20 +172,20 @@ impl Shared {
 }
 
 impl QueueStore for SqliteStore {
-    fn place(&self) -> String {
-        self.shared.place.display().to_string()
+    fn location(&self) -> String {
+        self.shared.dir.display().to_string()
     }
 
-    fn spool(&self) -> Result<Spool, Fault> {
+    fn spool(&self) -> Result<BodySpool, Fault> {
         let number = self.shared.bodies.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::clone(&self.shared);
-        Ok(Spool::new(move || {
+        Ok(BodySpool::new(move || {
             let owner = shared.owner().map_err(|fault| io::Error::other(fault.detail))?;
             Ok(shared.body_path(&format!("{owner}-{number}")))
         }))
     }
 
-    fn enqueue(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<QueueId>> {
+    fn enqueue(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<QueueId>, Fault>> {
         let messages = match self.adopt(messages) {
             Ok(messages) => messages,
             Err(fault) => return Box::pin(async { Err(fault) }),
@@ -200,12 +202,12 @@ impl QueueStore for SqliteStore {
         Box::pin(async { enqueued.await.map(Durable::into_inner) })
     }
 
-    fn destinations(&self, after: Option<String>, wanted: Filter) -> Answer<'_, Vec<Destination>> {
+    fn destinations(&self, after: Option<String>, wanted: Filter) -> BoxFuture<'_, Result<Vec<DueDestination>, Fault>> {
         let found = self.read(|db| read::destinations(db, after.as_deref(), &wanted));
         Box::pin(async { found })
     }
 
-    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>> {
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Vec<DeliveryBatch>, Fault>> {
         let shared = &self.shared;
         let owner = match shared.owner() {
             Ok(owner) => owner,
@@ -218,16 +220,16 @@ impl QueueStore for SqliteStore {
             }
             drop(run);
             let leasing = Arc::clone(shared);
-            self.writer.commit(move |db| write::claim(db, &leasing, owner, &claim), |units, _| Ok(units)).await
+            self.writer.commit(move |db| write::claim(db, &leasing, owner, &claim), |batches, _| Ok(batches)).await
         })
     }
 
-    fn renew(&self, leases: Vec<Lease>) -> Answer<'_, Vec<bool>> {
+    fn renew(&self, leases: Vec<Lease>) -> BoxFuture<'_, Result<Vec<bool>, Fault>> {
         let held = self.read(|db| leases.iter().map(|lease| write::holds(db, lease)).collect());
         Box::pin(async { held })
     }
 
-    fn settle(&self, mut settlements: Vec<Settlement>) -> Answer<'_, Vec<bool>> {
+    fn settle(&self, mut settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<bool>, Fault>> {
         for settlement in &mut settlements {
             match self.adopt(std::mem::take(&mut settlement.reports)) {
                 Ok(reports) => settlement.reports = reports,
@@ -244,7 +246,7 @@ impl QueueStore for SqliteStore {
         ))
     }
 
-    fn sync(&self) -> Answer<'_, ()> {
+    fn sync(&self) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async {
             let mut run = self.shared.run.lock().await;
             if let (Some(_), Some(owner)) = (run.take(), self.shared.owner.get()) {
@@ -255,12 +257,12 @@ impl QueueStore for SqliteStore {
         })
     }
 
-    fn recover(&self, held: Vec<Lease>) -> Answer<'_, u64> {
+    fn recover(&self, held: Vec<Lease>) -> BoxFuture<'_, Result<u64, Fault>> {
         let (shared, after) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
         Box::pin(self.writer.commit(
             move |db| {
                 let own = shared.owner.get().map(|owner| owner.id);
-                write::recover(db, &shared.place, own, &held)
+                write::recover(db, &shared.dir, own, &held)
             },
             move |recovered, committed| {
                 // Bodies and owners that stay behind now are met again by the next runner.
@@ -270,7 +272,7 @@ impl QueueStore for SqliteStore {
         ))
     }
 
-    fn edit(&self, wanted: Filter, change: Change) -> Answer<'_, Edited> {
+    fn edit(&self, wanted: Filter, change: QueueEdit) -> BoxFuture<'_, Result<Edited, Fault>> {
         let waker = Arc::clone(&self.shared);
         let edited = self.writer.commit(
             move |db| write::edit(db, &wanted, &change),
@@ -284,37 +286,42 @@ impl QueueStore for SqliteStore {
         Box::pin(async { edited.await.map(Durable::into_inner) })
     }
 
-    fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> Answer<'_, Vec<Entry>> {
+    fn list(
+        &self,
+        wanted: Filter,
+        after: Option<QueueId>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<QueueEntry>, Fault>> {
         let listed = self.read(|db| read::list(db, &wanted, after, limit));
         Box::pin(async { listed })
     }
 
-    fn count(&self, wanted: Filter) -> Answer<'_, Counts> {
+    fn count(&self, wanted: Filter) -> BoxFuture<'_, Result<QueueCounts, Fault>> {
         let counts = self.read(|db| read::count(db, &wanted));
         Box::pin(async { counts })
     }
 
-    fn summary(&self, wanted: Filter, now: Time) -> Answer<'_, Vec<DomainAges>> {
+    fn summary(&self, wanted: Filter, now: Time) -> BoxFuture<'_, Result<Vec<DomainAges>, Fault>> {
         let summary = self.read(|db| read::summary(db, &wanted, now));
         Box::pin(async { summary })
     }
 
-    fn content(&self, id: QueueId) -> Answer<'_, Option<Body>> {
-        let body = self.read(|db| read::content(db, &self.shared.place.join(BODIES), id));
+    fn content(&self, id: QueueId) -> BoxFuture<'_, Result<Option<QueuedBody>, Fault>> {
+        let body = self.read(|db| read::content(db, &self.shared.dir.join(BODIES), id));
         Box::pin(async { body })
     }
 
-    fn history(&self, id: QueueId) -> Answer<'_, Vec<(u32, Attempt)>> {
+    fn history(&self, id: QueueId) -> BoxFuture<'_, Result<Vec<(u32, AttemptResult)>, Fault>> {
         let history = self.read(|db| read::history(db, id));
         Box::pin(async { history })
     }
 
-    fn wait_for_work(&self, at_most: Duration) -> Answer<'_, ()> {
+    fn wait_for_work(&self, at_most: Duration) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(self.shared.wake.heard(at_most))
     }
 }
 
-impl Shared {
+impl StoreShared {
     /// Removes the bodies of messages whose rows are gone.
     fn remove_bodies(&self, names: &[String], committed: &mut Committed<'_>) {
         if names.is_empty() {
@@ -336,17 +343,17 @@ impl Shared {
     /// Removes bodies that belong to no message and whose owner is dead, then the files of dead owners. In this order: the
     /// owner is proven dead first, so that none of its messages can appear after the look into the database.
     fn collect(&self, committed: &mut Committed<'_>) -> Result<(), Fault> {
-        let at = |error: io::Error| Fault::local(self.place.display(), &error);
+        let at = |error: io::Error| Fault::local(self.dir.display(), &error);
         let mut candidates = Vec::new();
-        for entry in std::fs::read_dir(self.place.join(BODIES)).map_err(at)? {
+        for entry in std::fs::read_dir(self.dir.join(BODIES)).map_err(at)? {
             let name = entry.map_err(at)?.file_name().to_string_lossy().into_owned();
             let Some(owner) = name.split_once('-').and_then(|(owner, _)| owner.parse().ok()) else { continue };
-            if self.owner.get().is_none_or(|own| own.id != owner) && owner::is_dead(&self.place, owner) {
+            if self.owner.get().is_none_or(|own| own.id != owner) && owner::is_dead(&self.dir, owner) {
                 candidates.push(name);
             }
         }
         if !candidates.is_empty() {
-            let connection = schema::open(&self.place).map_err(|error| fault(&error))?;
+            let connection = schema::open(&self.dir).map_err(|error| fault(&error))?;
             let mut known =
                 connection.prepare("SELECT 1 FROM message WHERE file = ?").map_err(|error| fault(&error))?;
             for name in candidates {
@@ -355,25 +362,25 @@ impl Shared {
                 }
             }
         }
-        owner::sweep(&self.place).map_err(at)
+        owner::sweep(&self.dir).map_err(at)
     }
 }
 
 /// The database, made if there is none: one process at a time does that.
-fn open_or_make(place: &Path) -> Result<Connection, Fault> {
-    let at = |error: io::Error| Fault::local(place.display(), &error);
-    let sql = |error: rusqlite::Error| fault(&error).context(place.display());
-    let database = place.join(schema::DATABASE);
+fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
+    let at = |error: io::Error| Fault::local(dir.display(), &error);
+    let sql = |error: rusqlite::Error| fault(&error).context(dir.display());
+    let database = dir.join(schema::DATABASE);
     let mut setting_up = None;
     loop {
         if database.try_exists().map_err(at)? {
-            let connection = schema::open(place).map_err(sql)?;
+            let connection = schema::open(dir).map_err(sql)?;
             match schema::layout(&connection).map_err(sql)? {
                 schema::Layout::Ready => return Ok(connection),
                 schema::Layout::Foreign(version) => {
                     let detail = format!(
                         "{}: the queue has layout {version}, this applayer has {}: empty it with the version that made it",
-                        place.display(),
+                        dir.display(),
                         schema::VERSION
                     );
                     return Err(Fault::new(Kind::Config, detail));
@@ -382,11 +389,11 @@ fn open_or_make(place: &Path) -> Result<Connection, Fault> {
                     // The log has a name from its first page on. The directory's own name and those in it survive a power
                     // cut before anything is promised.
                     schema::touch(&connection).map_err(sql)?;
-                    for folder in std::path::absolute(place).map_err(at)?.ancestors() {
+                    for folder in std::path::absolute(dir).map_err(at)?.ancestors() {
                         match File::open(folder) {
                             Ok(folder) => folder.sync_all().map_err(at)?,
                             // What we may not read was there before us.
-                            Err(error) if folder == place => return Err(at(error)),
+                            Err(error) if folder == dir => return Err(at(error)),
                             Err(_) => {}
                         }
                     }
@@ -396,9 +403,9 @@ fn open_or_make(place: &Path) -> Result<Connection, Fault> {
                 schema::Layout::Unnamed => {}
             }
         } else if setting_up.is_some() {
-            let unfinished = place.join("queue.db.new");
+            let unfinished = dir.join("queue.db.new");
             for suffix in ["", "-journal", "-wal", "-shm"] {
-                match std::fs::remove_file(place.join(format!("queue.db.new{suffix}"))) {
+                match std::fs::remove_file(dir.join(format!("queue.db.new{suffix}"))) {
                     Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(error)),
                     _ => {}
                 }
@@ -407,10 +414,10 @@ fn open_or_make(place: &Path) -> Result<Connection, Fault> {
             std::fs::rename(&unfinished, &database).map_err(at)?;
             continue;
         }
-        for folder in [place.to_owned(), place.join(BODIES), place.join(owner::FOLDER)] {
+        for folder in [dir.to_owned(), dir.join(BODIES), dir.join(owner::FOLDER)] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at)?;
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(place.join("setup")).map_err(at)?;
+        let lock = File::options().create(true).truncate(false).write(true).open(dir.join("setup")).map_err(at)?;
         lock.lock().map_err(at)?;
         setting_up = Some(lock);
     }

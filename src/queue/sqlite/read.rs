@@ -7,20 +7,20 @@ use std::sync::Arc;
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
-use crate::queue::entry::{Attempt, Entry, EntryRecipient, QueueId, State, Time};
-use crate::queue::spool::{Body, BodyFile};
+use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
+use crate::queue::spool::{QueuedBody, QueuedBodyFile};
 use crate::queue::sqlite::write::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED};
-use crate::queue::store::{AGES, Counts, Destination, DomainAges, Filter, MAX_BATCH};
+use crate::queue::store::{AGES, DomainAges, DueDestination, Filter, MAX_BATCH, QueueCounts};
 
 /// A filter as a condition on `message m` and `recipient r`, with its values by name.
 #[derive(Default)]
-pub(super) struct Where {
+pub(super) struct FilterClause {
     /// The condition; empty when there is none.
     pub(super) text: String,
     values: Vec<(String, Box<dyn ToSql>)>,
 }
 
-impl Where {
+impl FilterClause {
     /// Adds the filter's fields, save the text of the reply: that there is a reply.
     pub(super) fn add(&mut self, filter: &Filter) {
         self.any("r.message", filter.ids.iter().map(|id| id.0));
@@ -59,7 +59,7 @@ impl Where {
         name
     }
 
-    /// The reply as well, where a limit follows and rows cannot be left out afterwards (see [`Reason`]).
+    /// The reply as well, where a limit follows and rows cannot be left out afterwards (see [`ReplyFilter`]).
     pub(super) fn add_reason(&mut self, filter: &Filter) {
         if let Some(reason) = &filter.reason {
             let name = self.bind(reason.to_ascii_lowercase());
@@ -80,12 +80,12 @@ impl Where {
     }
 }
 
-/// Destinations with something queued, by skipping from one name to the next in the index, and from lane to lane in each.
+/// Destinations with something queued, by skipping from one name to the next in the index, and from shard to shard in each.
 pub(super) fn destinations(
     db: &Connection,
     after: Option<&str>,
     wanted: &Filter,
-) -> rusqlite::Result<Vec<Destination>> {
+) -> rusqlite::Result<Vec<DueDestination>> {
     let mut next = db.prepare_cached(
         "SELECT domain, due, lane FROM recipient INDEXED BY recipient_due
          WHERE state = 0 AND domain > ? ORDER BY domain, lane, due LIMIT 1",
@@ -94,20 +94,20 @@ pub(super) fn destinations(
         "SELECT domain, due, lane FROM recipient INDEXED BY recipient_due WHERE state = 0 ORDER BY domain, lane, due LIMIT 1",
     )?;
     let destination = |row: &Row<'_>| {
-        let lane: i64 = row.get(2)?;
-        Ok((Destination { domain: row.get(0)?, due: Time(row.get(1)?) }, lane))
+        let shard: i64 = row.get(2)?;
+        Ok((DueDestination { domain: row.get(0)?, due: Time(row.get(1)?) }, shard))
     };
-    let mut found: Vec<Destination> = Vec::new();
+    let mut found: Vec<DueDestination> = Vec::new();
     let mut last = after.map(str::to_owned);
     while found.len() < MAX_BATCH {
         let row = match &last {
             Some(last) => next.query_row([last], destination).optional()?,
             None => first.query_row([], destination).optional()?,
         };
-        let Some((mut row, lane)) = row else { break };
+        let Some((mut row, shard)) = row else { break };
         last = Some(row.domain.clone());
         if wanted.domains.is_empty() || wanted.domains.iter().any(|domain| domain.eq_ignore_ascii_case(&row.domain)) {
-            for (_, due) in lanes(db, &row.domain, lane)? {
+            for (_, due) in shards(db, &row.domain, shard)? {
                 row.due = row.due.min(due);
             }
             found.push(row);
@@ -116,18 +116,18 @@ pub(super) fn destinations(
     Ok(found)
 }
 
-/// The lanes of a destination after `lane` in which something is queued, and when the first of each is due.
-pub(super) fn lanes(db: &Connection, domain: &str, mut lane: i64) -> rusqlite::Result<Vec<(i64, Time)>> {
+/// The shards of a destination after `shard` in which something is queued, and when the first of each is due.
+pub(super) fn shards(db: &Connection, domain: &str, mut shard: i64) -> rusqlite::Result<Vec<(i64, Time)>> {
     let mut next = db.prepare_cached(
         "SELECT lane, due FROM recipient INDEXED BY recipient_due
          WHERE state = 0 AND domain = ? AND lane > ? ORDER BY lane, due LIMIT 1",
     )?;
     let mut found = Vec::new();
     while let Some((next, due)) =
-        next.query_row(params![domain, lane], |row| Ok((row.get(0)?, Time(row.get(1)?)))).optional()?
+        next.query_row(params![domain, shard], |row| Ok((row.get(0)?, Time(row.get(1)?)))).optional()?
     {
-        lane = next;
-        found.push((lane, due));
+        shard = next;
+        found.push((shard, due));
     }
     Ok(found)
 }
@@ -152,8 +152,8 @@ pub(super) fn list(
     wanted: &Filter,
     after: Option<QueueId>,
     limit: usize,
-) -> rusqlite::Result<Vec<Entry>> {
-    let mut filter = Where::default();
+) -> rusqlite::Result<Vec<QueueEntry>> {
+    let mut filter = FilterClause::default();
     filter.add(wanted);
     filter.and("r.message > :after AND m.id > :after");
     let statement = format!("SELECT {COLUMNS} FROM {}{} ORDER BY r.message, r.n", tables(wanted), filter.clause());
@@ -162,8 +162,8 @@ pub(super) fn list(
     let mut values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
     values.push((":after", &from));
     let mut rows = statement.query(&values[..])?;
-    let mut entries: Vec<Entry> = Vec::new();
-    let reason = Reason::of(wanted);
+    let mut entries: Vec<QueueEntry> = Vec::new();
+    let reason = ReplyFilter::of(wanted);
     while let Some(row) = rows.next()? {
         if !reason.is_in(row.get_ref(22)?) {
             continue;
@@ -182,9 +182,9 @@ pub(super) fn list(
     Ok(entries)
 }
 
-fn entry(row: &Row<'_>, id: QueueId) -> rusqlite::Result<Entry> {
+fn entry(row: &Row<'_>, id: QueueId) -> rusqlite::Result<QueueEntry> {
     let flags: i64 = row.get(6)?;
-    Ok(Entry {
+    Ok(QueueEntry {
         id,
         created: Time(row.get(1)?),
         sender: row.get(2)?,
@@ -197,9 +197,9 @@ fn entry(row: &Row<'_>, id: QueueId) -> rusqlite::Result<Entry> {
     })
 }
 
-fn recipient(row: &Row<'_>) -> rusqlite::Result<EntryRecipient> {
+fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
     let flags: i64 = row.get(15)?;
-    Ok(EntryRecipient {
+    Ok(QueuedRecipient {
         n: row.get(7)?,
         address: row.get(8)?,
         notify: row.get(9)?,
@@ -215,8 +215,8 @@ fn recipient(row: &Row<'_>) -> rusqlite::Result<EntryRecipient> {
 }
 
 /// The recipients that an edit means.
-pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec<(QueueId, u32, State)>> {
-    let mut filter = Where::default();
+pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec<(QueueId, u32, RecipientState)>> {
+    let mut filter = FilterClause::default();
     filter.add(wanted);
     let statement = format!(
         "SELECT m.id, r.n, r.state, r.last_reply FROM {}{} ORDER BY r.message, r.n",
@@ -225,7 +225,7 @@ pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec
     );
     let mut statement = db.prepare_cached(&statement)?;
     let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
-    let reason = Reason::of(wanted);
+    let reason = ReplyFilter::of(wanted);
     let mut rows = statement.query(&values[..])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -253,14 +253,14 @@ pub(super) fn summary(db: &Connection, wanted: &Filter, now: Time) -> rusqlite::
         }
         return Ok(ages.sorted());
     }
-    let mut filter = Where::default();
+    let mut filter = FilterClause::default();
     filter.add(wanted);
     filter.and("r.state < 3");
     let statement = format!("SELECT r.domain, m.created, r.last_reply FROM {}{}", tables(wanted), filter.clause());
     let mut statement = db.prepare_cached(&statement)?;
     let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
     let mut rows = statement.query(&values[..])?;
-    let reason = Reason::of(wanted);
+    let reason = ReplyFilter::of(wanted);
     while let Some(row) = rows.next()? {
         if reason.is_in(row.get_ref(2)?) {
             ages.count(row.get_ref(0)?.as_str()?, Time(row.get(1)?));
@@ -300,11 +300,11 @@ impl Ages {
 
 /// The text that a reply must have, compared without case. Looked for here, row by row in the row's own bytes: SQLite would
 /// copy each of a million replies to fold its case.
-struct Reason(Option<Vec<u8>>);
+struct ReplyFilter(Option<Vec<u8>>);
 
-impl Reason {
-    fn of(filter: &Filter) -> Reason {
-        Reason(filter.reason.as_ref().map(|text| text.to_ascii_lowercase().into_bytes()))
+impl ReplyFilter {
+    fn of(filter: &Filter) -> ReplyFilter {
+        ReplyFilter(filter.reason.as_ref().map(|text| text.to_ascii_lowercase().into_bytes()))
     }
 
     fn is_in(&self, reply: ValueRef<'_>) -> bool {
@@ -318,8 +318,8 @@ impl Reason {
 }
 
 /// Counts everything, each table once.
-fn count_all(db: &Connection) -> rusqlite::Result<Counts> {
-    let mut counts = Counts::default();
+fn count_all(db: &Connection) -> rusqlite::Result<QueueCounts> {
+    let mut counts = QueueCounts::default();
     let (messages, size): (i64, i64) =
         db.query_row("SELECT count(*), coalesce(sum(size), 0) FROM message", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let one = |statement: &str| db.query_row(statement, [], |row| row.get::<_, i64>(0));
@@ -332,11 +332,11 @@ fn count_all(db: &Connection) -> rusqlite::Result<Counts> {
 }
 
 /// Counts messages, recipients by state, and bytes.
-pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<Counts> {
+pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<QueueCounts> {
     if wanted.is_empty() {
         return count_all(db);
     }
-    let mut filter = Where::default();
+    let mut filter = FilterClause::default();
     filter.add(wanted);
     let statement = format!(
         "SELECT r.message, m.size, r.state, r.last_reply FROM {}{} ORDER BY r.message",
@@ -346,9 +346,9 @@ pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<Counts
     let mut statement = db.prepare_cached(&statement)?;
     let values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
     let mut rows = statement.query(&values[..])?;
-    let mut counts = Counts::default();
+    let mut counts = QueueCounts::default();
     let mut last = None;
-    let reason = Reason::of(wanted);
+    let reason = ReplyFilter::of(wanted);
     while let Some(row) = rows.next()? {
         if !reason.is_in(row.get_ref(3)?) {
             continue;
@@ -360,32 +360,37 @@ pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<Counts
             counts.size_bytes += row.get::<_, i64>(1)? as u64;
         }
         match write::state(row.get(2)?) {
-            State::Queued => counts.queued += 1,
-            State::Active => counts.active += 1,
-            State::Held => counts.held += 1,
-            State::Delivered | State::Failed | State::Removed => {}
+            RecipientState::Queued => counts.queued += 1,
+            RecipientState::Active => counts.active += 1,
+            RecipientState::Held => counts.held += 1,
+            RecipientState::Delivered | RecipientState::Failed | RecipientState::Removed => {}
         }
     }
     Ok(counts)
 }
 
 /// A message's bytes.
-pub(super) fn content(db: &Connection, bodies: &Path, id: QueueId) -> rusqlite::Result<Option<Body>> {
+pub(super) fn content(db: &Connection, bodies: &Path, id: QueueId) -> rusqlite::Result<Option<QueuedBody>> {
     db.prepare_cached("SELECT size, file, bytes FROM message LEFT JOIN body USING (id) WHERE id = ?")?
         .query_row([id.0], |row| body(bodies, row.get(0)?, row.get(1)?, row.get_ref(2)?))
         .optional()
 }
 
 /// A body from its columns.
-pub(super) fn body(folder: &Path, size: i64, file: Option<String>, bytes: ValueRef<'_>) -> rusqlite::Result<Body> {
+pub(super) fn body(
+    folder: &Path,
+    size: i64,
+    file: Option<String>,
+    bytes: ValueRef<'_>,
+) -> rusqlite::Result<QueuedBody> {
     Ok(match file {
-        Some(name) => Body::File(Arc::new(BodyFile::stored(folder.join(name), size as u64))),
-        None => Body::Bytes(bytes.as_blob_or_null()?.unwrap_or_default().into()),
+        Some(name) => QueuedBody::File(Arc::new(QueuedBodyFile::stored(folder.join(name), size as u64))),
+        None => QueuedBody::Bytes(bytes.as_blob_or_null()?.unwrap_or_default().into()),
     })
 }
 
 /// Attempts that did not deliver.
-pub(super) fn history(db: &Connection, id: QueueId) -> rusqlite::Result<Vec<(u32, Attempt)>> {
+pub(super) fn history(db: &Connection, id: QueueId) -> rusqlite::Result<Vec<(u32, AttemptResult)>> {
     let mut select = db.prepare_cached(
         "SELECT n, at, host, ip, kind, code, enhanced, reply FROM attempt WHERE message = ? ORDER BY at, n, number",
     )?;

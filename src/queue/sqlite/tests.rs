@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 
 use super::*;
-use crate::queue::entry::{NewRecipient, State};
-use crate::queue::store::{Outcome, RENEW_EVERY};
+use crate::queue::entry::{NewRecipient, RecipientState};
+use crate::queue::store::{LeaseOutcome, RENEW_EVERY};
 
 /// A time that every test's due times have passed.
 const LATER: Time = Time(i64::MAX);
@@ -16,25 +16,25 @@ fn store() -> (tempfile::TempDir, SqliteStore) {
 }
 
 fn message(sender: &str, to: &[&str], body: &[u8]) -> NewMessage {
-    NewMessage::new(sender, to.iter().map(|to| NewRecipient::new(*to)).collect(), Body::from(body.to_vec()))
+    NewMessage::new(sender, to.iter().map(|to| NewRecipient::new(*to)).collect(), QueuedBody::from(body.to_vec()))
 }
 
 fn claim(domain: &str, limit: usize) -> Claim {
     Claim { domain: domain.to_owned(), due_until: LATER, now: now(), limit, wanted: Filter::default() }
 }
 
-fn bytes(body: &Body) -> Vec<u8> {
+fn bytes(body: &QueuedBody) -> Vec<u8> {
     let mut bytes = Vec::new();
     body.open().unwrap().read_to_end(&mut bytes).unwrap();
     bytes
 }
 
-fn all(unit: &Unit, outcome: &Outcome) -> Settlement {
-    let outcomes = unit.recipients.iter().map(|recipient| (recipient.lease.clone(), outcome.clone())).collect();
+fn all(batch: &DeliveryBatch, outcome: &LeaseOutcome) -> Settlement {
+    let outcomes = batch.recipients.iter().map(|recipient| (recipient.lease.clone(), outcome.clone())).collect();
     Settlement { outcomes, reports: Vec::new() }
 }
 
-async fn states(store: &SqliteStore) -> Vec<(String, State)> {
+async fn states(store: &SqliteStore) -> Vec<(String, RecipientState)> {
     let entries = store.list(Filter::default(), None, MAX).await.unwrap();
     entries.iter().flat_map(|entry| &entry.recipients).map(|r| (r.address.clone(), r.state)).collect()
 }
@@ -58,11 +58,11 @@ async fn what_was_queued_comes_back_as_it_was() {
     assert_eq!((entry.id, entry.sender.as_str(), entry.size_bytes), (id, "alice@alice.test", 21));
     assert_eq!((entry.ret.as_deref(), entry.envid.as_deref()), (Some("HDRS"), Some("e1")));
     assert!(entry.eight_bit && !entry.smtputf8);
-    let unit = store.claim(claim("bob.test", 10)).await.unwrap().remove(0);
-    assert_eq!(unit.recipients.len(), 1, "the other destination is another unit");
-    assert_eq!(unit.recipients[0].notify.as_deref(), Some("FAILURE,DELAY"));
-    assert_eq!(unit.recipients[0].attempts, 1, "the counter rises before the attempt");
-    assert_eq!(bytes(&unit.body), b"Subject: x\r\n\r\nhello\r\n");
+    let batch = store.claim(claim("bob.test", 10)).await.unwrap().remove(0);
+    assert_eq!(batch.recipients.len(), 1, "the other destination is another unit");
+    assert_eq!(batch.recipients[0].notify.as_deref(), Some("FAILURE,DELAY"));
+    assert_eq!(batch.recipients[0].attempts, 1, "the counter rises before the attempt");
+    assert_eq!(bytes(&batch.body), b"Subject: x\r\n\r\nhello\r\n");
     assert_eq!(bytes(&store.content(id).await.unwrap().unwrap()), b"Subject: x\r\n\r\nhello\r\n");
     assert!(store.content(QueueId(1)).await.unwrap().is_none());
 }
@@ -72,12 +72,18 @@ async fn a_message_goes_when_its_last_recipient_is_final() {
     let (_folder, store) = store();
     store.enqueue(vec![message("a@a", &["x@one", "y@two"], b"\r\n")]).await.unwrap();
     let one = store.claim(claim("one", 10)).await.unwrap().remove(0);
-    assert_eq!(store.settle(vec![all(&one, &Outcome::Delivered(Attempt::default()))]).await.unwrap(), [true]);
-    assert_eq!(states(&store).await, [("x@one".to_owned(), State::Delivered), ("y@two".to_owned(), State::Queued)]);
+    assert_eq!(
+        store.settle(vec![all(&one, &LeaseOutcome::Delivered(AttemptResult::default()))]).await.unwrap(),
+        [true]
+    );
+    assert_eq!(
+        states(&store).await,
+        [("x@one".to_owned(), RecipientState::Delivered), ("y@two".to_owned(), RecipientState::Queued)]
+    );
     let two = store.claim(claim("two", 10)).await.unwrap().remove(0);
-    store.settle(vec![all(&two, &Outcome::Failed(Attempt::default()))]).await.unwrap();
+    store.settle(vec![all(&two, &LeaseOutcome::Failed(AttemptResult::default()))]).await.unwrap();
     assert_eq!(states(&store).await, []);
-    assert_eq!(store.count(Filter::default()).await.unwrap(), Counts::default());
+    assert_eq!(store.count(Filter::default()).await.unwrap(), QueueCounts::default());
     assert!(store.content(two.id).await.unwrap().is_none());
 }
 
@@ -85,9 +91,9 @@ async fn a_message_goes_when_its_last_recipient_is_final() {
 async fn a_deferral_waits_and_is_remembered() {
     let (_folder, store) = store();
     let id = store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap()[0];
-    let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    let batch = store.claim(claim("one", 10)).await.unwrap().remove(0);
     assert!(store.claim(claim("one", 10)).await.unwrap().is_empty(), "leased");
-    let attempt = Attempt {
+    let attempt = AttemptResult {
         at: Time(5000),
         host: Some("mx.one".to_owned()),
         kind: Some(Kind::PeerTemporary),
@@ -97,14 +103,14 @@ async fn a_deferral_waits_and_is_remembered() {
         ip: None,
     };
     let due = now().plus(Duration::from_secs(300));
-    let deferred = Outcome::Deferred { attempt: attempt.clone(), due, possible_duplicate: true, warned: true };
-    store.settle(vec![all(&unit, &deferred)]).await.unwrap();
+    let deferred = LeaseOutcome::Deferred { attempt: attempt.clone(), due, possible_duplicate: true, warned: true };
+    store.settle(vec![all(&batch, &deferred)]).await.unwrap();
     let mut soon = claim("one", 10);
     soon.due_until = now();
     assert!(store.claim(soon).await.unwrap().is_empty(), "not due yet");
     assert_eq!(
         store.destinations(None, Filter::default()).await.unwrap(),
-        [Destination { domain: "one".to_owned(), due }]
+        [DueDestination { domain: "one".to_owned(), due }]
     );
     let entry = store.list(Filter::default(), None, 1).await.unwrap().remove(0);
     assert_eq!(entry.recipients[0].last.as_ref(), Some(&attempt));
@@ -112,7 +118,7 @@ async fn a_deferral_waits_and_is_remembered() {
     let again = store.claim(claim("one", 10)).await.unwrap().remove(0);
     assert!(again.recipients[0].possible_duplicate && again.recipients[0].warned);
     assert_eq!(again.recipients[0].attempts, 2);
-    store.settle(vec![all(&again, &Outcome::Yielded)]).await.unwrap();
+    store.settle(vec![all(&again, &LeaseOutcome::Yielded)]).await.unwrap();
     assert_eq!(
         store.claim(claim("one", 10)).await.unwrap()[0].recipients[0].attempts,
         2,
@@ -124,18 +130,18 @@ async fn a_deferral_waits_and_is_remembered() {
 async fn a_lost_lease_settles_nothing_and_sends_no_report() {
     let (_folder, store) = store();
     let id = store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap()[0];
-    let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
-    let lease = unit.recipients[0].lease.clone();
+    let batch = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    let lease = batch.recipients[0].lease.clone();
     assert_eq!(store.renew(vec![lease.clone()]).await.unwrap(), [true]);
     let only = Filter { ids: vec![id], ..Filter::default() };
-    assert_eq!(store.edit(only.clone(), Change::Hold).await.unwrap().changed, [(id, 0)]);
+    assert_eq!(store.edit(only.clone(), QueueEdit::Hold).await.unwrap().changed, [(id, 0)]);
     assert_eq!(store.renew(vec![lease.clone()]).await.unwrap(), [false]);
-    let mut settlement = all(&unit, &Outcome::Failed(Attempt::default()));
+    let mut settlement = all(&batch, &LeaseOutcome::Failed(AttemptResult::default()));
     settlement.reports.push(message("", &["a@a"], b"bounce\r\n"));
     assert_eq!(store.settle(vec![settlement]).await.unwrap(), [false]);
-    assert_eq!(states(&store).await, [("x@one".to_owned(), State::Held)]);
+    assert_eq!(states(&store).await, [("x@one".to_owned(), RecipientState::Held)]);
     // A later lease of the same recipient is another one.
-    store.edit(only, Change::Release(now())).await.unwrap();
+    store.edit(only, QueueEdit::Release(now())).await.unwrap();
     let later = store.claim(claim("one", 10)).await.unwrap().remove(0);
     assert_eq!(store.renew(vec![lease, later.recipients[0].lease.clone()]).await.unwrap(), [false, true]);
     assert!(RENEW_EVERY < Duration::from_secs(60));
@@ -145,31 +151,31 @@ async fn a_lost_lease_settles_nothing_and_sends_no_report() {
 async fn a_settlement_and_its_reports_are_one() {
     let (_folder, store) = store();
     store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
-    let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
-    let mut settlement = all(&unit, &Outcome::Failed(Attempt::default()));
+    let batch = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    let mut settlement = all(&batch, &LeaseOutcome::Failed(AttemptResult::default()));
     settlement.reports.push(message("", &["a@a"], b"bounce\r\n"));
     assert_eq!(store.settle(vec![settlement]).await.unwrap(), [true]);
-    assert_eq!(states(&store).await, [("a@a".to_owned(), State::Queued)]);
+    assert_eq!(states(&store).await, [("a@a".to_owned(), RecipientState::Queued)]);
 }
 
 #[tokio::test]
 async fn edits_follow_the_table() {
     use crate::queue::entry::Transition;
     let changes = [
-        (Change::Hold, Transition::Hold),
-        (Change::Release(now()), Transition::Release),
-        (Change::Retry(now()), Transition::Retry),
-        (Change::Remove, Transition::Remove),
-        (Change::Readdress("z@three".to_owned(), now()), Transition::Retry),
-        (Change::Reroute(Some("smtp://h".to_owned()), now()), Transition::Retry),
+        (QueueEdit::Hold, Transition::Hold),
+        (QueueEdit::Release(now()), Transition::Release),
+        (QueueEdit::Retry(now()), Transition::Retry),
+        (QueueEdit::Remove, Transition::Remove),
+        (QueueEdit::Readdress("z@three".to_owned(), now()), Transition::Retry),
+        (QueueEdit::Reroute(Some("smtp://h".to_owned()), now()), Transition::Retry),
     ];
     for (change, transition) in changes {
-        for from in [State::Queued, State::Active, State::Held] {
+        for from in [RecipientState::Queued, RecipientState::Active, RecipientState::Held] {
             let (_folder, store) = store();
             let mut new = message("a@a", &["x@one", "rest@two"], b"\r\n");
-            new.hold = from == State::Held;
+            new.hold = from == RecipientState::Held;
             let id = store.enqueue(vec![new]).await.unwrap()[0];
-            if from == State::Active {
+            if from == RecipientState::Active {
                 store.claim(claim("one", 1)).await.unwrap();
             }
             let wanted = Filter { recipients: vec!["X@ONE".to_owned()], ..Filter::default() };
@@ -192,7 +198,7 @@ async fn edits_follow_the_table() {
 async fn a_new_address_is_a_new_destination() {
     let (_folder, store) = store();
     store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
-    store.edit(Filter::default(), Change::Readdress("x@Two".to_owned(), now())).await.unwrap();
+    store.edit(Filter::default(), QueueEdit::Readdress("x@Two".to_owned(), now())).await.unwrap();
     assert!(store.claim(claim("one", 1)).await.unwrap().is_empty());
     assert_eq!(store.claim(claim("two", 1)).await.unwrap()[0].recipients[0].address, "x@Two");
 }
@@ -206,9 +212,9 @@ async fn a_dead_owner_gives_its_leases_back_with_a_warning() {
     assert_eq!(store.recover(Vec::new()).await.unwrap(), 0, "the other runner lives");
     drop(other);
     assert_eq!(store.recover(Vec::new()).await.unwrap(), 1);
-    let unit = store.claim(claim("one", 10)).await.unwrap().remove(0);
-    assert!(unit.recipients[0].possible_duplicate);
-    assert_eq!(unit.recipients[0].attempts, 2);
+    let batch = store.claim(claim("one", 10)).await.unwrap().remove(0);
+    assert!(batch.recipients[0].possible_duplicate);
+    assert_eq!(batch.recipients[0].attempts, 2);
 }
 
 #[tokio::test]
@@ -223,9 +229,10 @@ async fn large_bodies_live_in_files_as_long_as_their_rows() {
     // The second comes from elsewhere, in one piece that is too large for the database.
     store.enqueue(vec![spooled, message("a@a", &["y@one"], &large)]).await.unwrap();
     assert_eq!(files(), 2);
-    let units = store.claim(claim("one", 10)).await.unwrap();
-    assert!(units.iter().all(|unit| bytes(&unit.body) == large));
-    let settlements = units.iter().map(|unit| all(unit, &Outcome::Delivered(Attempt::default()))).collect();
+    let batches = store.claim(claim("one", 10)).await.unwrap();
+    assert!(batches.iter().all(|batch| bytes(&batch.body) == large));
+    let settlements =
+        batches.iter().map(|batch| all(batch, &LeaseOutcome::Delivered(AttemptResult::default()))).collect();
     store.settle(settlements).await.unwrap();
     assert_eq!(files(), 0);
 }
@@ -269,7 +276,7 @@ async fn lists_are_filtered_and_go_on() {
         (Filter { domains: vec!["d0".to_owned(), "d1".to_owned()], ..Filter::default() }, 7, 7),
         (Filter { recipients: vec!["u3@d0".to_owned()], ..Filter::default() }, 1, 1),
         (Filter { ids: vec![ids[2], ids[4]], senders: vec!["even@a".to_owned()], ..Filter::default() }, 2, 4),
-        (Filter { states: vec![State::Held], ..Filter::default() }, 0, 0),
+        (Filter { states: vec![RecipientState::Held], ..Filter::default() }, 0, 0),
         (Filter { created_until: Some(Time(1)), ..Filter::default() }, 0, 0),
         (Filter { created_from: Some(Time(1)), ..Filter::default() }, 10, 20),
         (Filter { reason: Some("refused".to_owned()), ..Filter::default() }, 0, 0),
@@ -298,10 +305,15 @@ async fn lists_are_filtered_and_go_on() {
 async fn a_clock_that_was_set_back_keeps_nothing_waiting() {
     let (_folder, store) = store();
     store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
-    let unit = store.claim(claim("one", 1)).await.unwrap().remove(0);
+    let batch = store.claim(claim("one", 1)).await.unwrap().remove(0);
     let future = now().plus(Duration::from_secs(400 * 86400));
-    let later = |due| Outcome::Deferred { attempt: Attempt::default(), due, possible_duplicate: false, warned: false };
-    store.settle(vec![all(&unit, &later(future))]).await.unwrap();
+    let later = |due| LeaseOutcome::Deferred {
+        attempt: AttemptResult::default(),
+        due,
+        possible_duplicate: false,
+        warned: false,
+    };
+    store.settle(vec![all(&batch, &later(future))]).await.unwrap();
     // A runner saw the wrong time, then the clock was set right.
     let step = |at| store.writer.commit(move |db| write::after_clock_step(db, at), |moved, _| Ok(moved));
     assert_eq!(step(future).await.unwrap(), 0);
@@ -319,8 +331,8 @@ async fn what_follows_a_power_cut_says_that_it_may_be_a_duplicate() {
     for rested in [false, true] {
         let (folder, store) = store();
         store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
-        let unit = store.claim(claim("one", 1)).await.unwrap().remove(0);
-        store.settle(vec![all(&unit, &Outcome::Yielded)]).await.unwrap();
+        let batch = store.claim(claim("one", 1)).await.unwrap().remove(0);
+        store.settle(vec![all(&batch, &LeaseOutcome::Yielded)]).await.unwrap();
         if rested {
             store.sync().await.unwrap();
         }
@@ -359,7 +371,7 @@ async fn senders_are_served_in_turn() {
     store.enqueue((0..500).map(|_| message("list@a", &["x@one"], b"\r\n")).collect()).await.unwrap();
     let first = store.claim(claim("one", 16)).await.unwrap();
     assert_eq!(first.len(), 16, "the claim is full");
-    let people = first.iter().filter(|unit| unit.sender.starts_with("person")).count();
+    let people = first.iter().filter(|batch| batch.sender.starts_with("person")).count();
     assert_eq!(people, 3, "each of the small senders has its turn at once");
     // Whoever has more gets what the others leave.
     assert_eq!(store.claim(claim("one", 600)).await.unwrap().len(), 600);
@@ -372,7 +384,7 @@ async fn claims_take_only_what_is_wanted() {
     let ids = store.enqueue((0..4).map(|i| message(&format!("s{i}@a"), &["x@one"], b"\r\n")).collect()).await.unwrap();
     let mut wanted = claim("one", 10);
     wanted.wanted = Filter { senders: vec!["s2@a".to_owned()], ..Filter::default() };
-    assert_eq!(store.claim(wanted.clone()).await.unwrap().iter().map(|unit| unit.id).collect::<Vec<_>>(), [ids[2]]);
+    assert_eq!(store.claim(wanted.clone()).await.unwrap().iter().map(|batch| batch.id).collect::<Vec<_>>(), [ids[2]]);
     wanted.wanted = Filter { reason: Some("Greylisted".to_owned()), ..Filter::default() };
     assert!(store.claim(wanted).await.unwrap().is_empty(), "nothing has a reply yet");
     assert_eq!(store.claim(claim("one", 2)).await.unwrap().len(), 2);
@@ -395,7 +407,7 @@ async fn many_enqueue_and_claim_at_once_and_each_message_is_leased_once() {
             tokio::spawn(async move {
                 let mut mine = Vec::new();
                 for _ in 0..40 {
-                    mine.extend(runner.claim(claim("one", 3)).await.unwrap().into_iter().map(|unit| unit.id));
+                    mine.extend(runner.claim(claim("one", 3)).await.unwrap().into_iter().map(|batch| batch.id));
                 }
                 (runner, mine)
             })
@@ -411,7 +423,7 @@ async fn many_enqueue_and_claim_at_once_and_each_message_is_leased_once() {
         alive.push(runner);
         claimed.extend(mine);
     }
-    claimed.extend(store.claim(claim("one", 1000)).await.unwrap().into_iter().map(|unit| unit.id));
+    claimed.extend(store.claim(claim("one", 1000)).await.unwrap().into_iter().map(|batch| batch.id));
     claimed.sort();
     let total = claimed.len();
     claimed.dedup();

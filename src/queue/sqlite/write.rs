@@ -7,10 +7,12 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use crate::fnv::fnv1a;
-use crate::queue::entry::{Attempt, NewMessage, QueueId, State, Time, domain_of};
-use crate::queue::spool::Body;
-use crate::queue::sqlite::{BODIES, Shared, now, owner, read};
-use crate::queue::store::{Change, Claim, Edited, Filter, Lease, Outcome, Settlement, Unit, UnitRecipient};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, domain_of};
+use crate::queue::spool::QueuedBody;
+use crate::queue::sqlite::{BODIES, StoreShared, now, owner, read};
+use crate::queue::store::{
+    Claim, DeliveryBatch, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, QueueEdit, Settlement,
+};
 
 /// Bits of `message.flags`.
 pub(super) const SMTPUTF8: i64 = 1;
@@ -19,7 +21,7 @@ pub(super) const EIGHT_BIT: i64 = 2;
 pub(super) const POSSIBLE_DUPLICATE: i64 = 1;
 pub(super) const WARNED: i64 = 2;
 /// Among so many the senders are divided.
-const LANES: u64 = 64;
+const SENDER_SHARDS: u64 = 64;
 /// How often a key that is taken is replaced by the next one.
 const MAX_KEY_TRIES: u32 = 100;
 /// A recipient whose owner died this often waits before it is tried again: a message that kills its runner must not stop
@@ -34,25 +36,29 @@ const CLOCK_STEP: i64 = 600_000;
 const MAX_WAIT: i64 = 2 * 3_600_000;
 
 /// The number of a state in the tables; the partial indexes know 0 and 1.
-pub(super) const fn number(state: State) -> i64 {
+pub(super) const fn number(state: RecipientState) -> i64 {
     match state {
-        State::Queued => 0,
-        State::Active => 1,
-        State::Held => 2,
-        State::Delivered => 3,
-        State::Failed => 4,
-        State::Removed => 5,
+        RecipientState::Queued => 0,
+        RecipientState::Active => 1,
+        RecipientState::Held => 2,
+        RecipientState::Delivered => 3,
+        RecipientState::Failed => 4,
+        RecipientState::Removed => 5,
     }
 }
 
-pub(super) fn state(number: i64) -> State {
-    State::ALL.into_iter().find(|state| self::number(*state) == number).unwrap_or(State::Held)
+pub(super) fn state(number: i64) -> RecipientState {
+    RecipientState::ALL.into_iter().find(|state| self::number(*state) == number).unwrap_or(RecipientState::Held)
 }
 
 /// Writes the messages. Bodies in files are in place and synced; their names are made durable here, before the rows.
-pub(super) fn enqueue(db: &Connection, shared: &Shared, messages: &[NewMessage]) -> rusqlite::Result<Vec<QueueId>> {
-    if messages.iter().any(|message| matches!(message.body, Body::File(_))) {
-        File::open(shared.place.join(BODIES)).and_then(|folder| folder.sync_all()).map_err(foreign)?;
+pub(super) fn enqueue(
+    db: &Connection,
+    shared: &StoreShared,
+    messages: &[NewMessage],
+) -> rusqlite::Result<Vec<QueueId>> {
+    if messages.iter().any(|message| matches!(message.body, QueuedBody::File(_))) {
+        File::open(shared.dir.join(BODIES)).and_then(|folder| folder.sync_all()).map_err(foreign)?;
     }
     let at = now();
     messages.iter().map(|message| insert(db, shared, message, at)).collect()
@@ -63,11 +69,11 @@ fn foreign(error: std::io::Error) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(Box::new(error))
 }
 
-fn insert(db: &Connection, shared: &Shared, message: &NewMessage, at: Time) -> rusqlite::Result<QueueId> {
+fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time) -> rusqlite::Result<QueueId> {
     let flags = if message.smtputf8 { SMTPUTF8 } else { 0 } | if message.eight_bit { EIGHT_BIT } else { 0 };
     let file = match &message.body {
-        Body::Bytes(_) => None,
-        Body::File(file) => {
+        QueuedBody::Bytes(_) => None,
+        QueuedBody::File(file) => {
             // From here on only the collector may remove it: a commit that failed may yet come back from the log.
             file.keep();
             file.path().file_name().map(|name| name.to_string_lossy().into_owned())
@@ -90,23 +96,23 @@ fn insert(db: &Connection, shared: &Shared, message: &NewMessage, at: Time) -> r
             return Err(rusqlite::Error::StatementChangedRows(0));
         }
     };
-    if let Body::Bytes(bytes) = &message.body {
+    if let QueuedBody::Bytes(bytes) = &message.body {
         db.prepare_cached("INSERT INTO body (id, bytes) VALUES (?,?)")?.execute(params![id.0, &bytes[..]])?;
     }
-    let state = if message.hold { State::Held } else { State::Queued };
+    let state = if message.hold { RecipientState::Held } else { RecipientState::Queued };
     let mut insert = db.prepare_cached(
         "INSERT INTO recipient (message, n, state, domain, lane, due, attempts, owner, generation, flags, address, notify,
            orcpt, route)
          VALUES (?,?,?,?,?,?,0,0,0,0,?,?,?,?)",
     )?;
-    let lane = lane(&message.sender);
+    let shard = shard(&message.sender);
     for (n, recipient) in (0_i64..).zip(&message.recipients) {
         insert.execute(params![
             id.0,
             n,
             number(state),
             domain_of(&recipient.address),
-            lane,
+            shard,
             at.0,
             recipient.address,
             recipient.notify,
@@ -117,27 +123,32 @@ fn insert(db: &Connection, shared: &Shared, message: &NewMessage, at: Time) -> r
     Ok(id)
 }
 
-/// The lane of a sender: which [`LANES`]th of all senders it belongs to. A sender that puts the recipient into its own address
+/// The shard of a sender: which [`SENDER_SHARDS`]th of all senders it belongs to. A sender that puts the recipient into its own address
 /// after `+` or `=` (VERP) is one sender all the same.
-fn lane(sender: &str) -> i64 {
+fn shard(sender: &str) -> i64 {
     let (local, domain) = sender.rsplit_once('@').unwrap_or((sender, ""));
     let local = local.split(['+', '=']).next().unwrap_or_default();
     // Case makes no other sender.
     let bytes = local.bytes().chain(domain.bytes()).map(|byte| byte.to_ascii_lowercase());
-    ((fnv1a(bytes) >> 32) % LANES) as i64
+    ((fnv1a(bytes) >> 32) % SENDER_SHARDS) as i64
 }
 
 /// Leases what is due at one destination.
-pub(super) fn claim(db: &Connection, shared: &Shared, owner: u64, claim: &Claim) -> rusqlite::Result<Vec<Unit>> {
+pub(super) fn claim(
+    db: &Connection,
+    shared: &StoreShared,
+    owner: u64,
+    claim: &Claim,
+) -> rusqlite::Result<Vec<DeliveryBatch>> {
     let mut lease = db.prepare_cached(
         "UPDATE recipient SET state = 1, owner = ?, generation = generation + 1, attempts = attempts + 1
          WHERE message = ? AND n = ? RETURNING generation, attempts, flags, address, notify, orcpt, route",
     )?;
-    let mut units: Vec<Unit> = Vec::new();
+    let mut batches: Vec<DeliveryBatch> = Vec::new();
     for (message, n) in due(db, shared, claim)? {
         let recipient = lease.query_row(params![owner as i64, message, n], |row| {
             let flags: i64 = row.get(2)?;
-            Ok(UnitRecipient {
+            Ok(LeasedRecipient {
                 lease: Lease { message: QueueId(message), n, owner, generation: row.get::<_, i64>(0)? as u64 },
                 attempts: row.get(1)?,
                 possible_duplicate: flags & POSSIBLE_DUPLICATE != 0,
@@ -148,29 +159,29 @@ pub(super) fn claim(db: &Connection, shared: &Shared, owner: u64, claim: &Claim)
                 route: row.get(6)?,
             })
         })?;
-        match units.last_mut() {
-            Some(unit) if unit.id == recipient.lease.message => unit.recipients.push(recipient),
-            _ => units.push(unit(db, shared, &claim.domain, recipient)?),
+        match batches.last_mut() {
+            Some(batch) if batch.id == recipient.lease.message => batch.recipients.push(recipient),
+            _ => batches.push(batch(db, shared, &claim.domain, recipient)?),
         }
     }
-    Ok(units)
+    Ok(batches)
 }
 
-/// What a claim takes: an equal share from each lane in which something is due, then what is left from those that have more.
+/// What a claim takes: an equal share from each shard in which something is due, then what is left from those that have more.
 /// By message and recipient.
-fn due(db: &Connection, shared: &Shared, claim: &Claim) -> rusqlite::Result<Vec<(i64, u32)>> {
-    let mut lanes: Vec<i64> = read::lanes(db, &claim.domain, -1)?
+fn due(db: &Connection, shared: &StoreShared, claim: &Claim) -> rusqlite::Result<Vec<(i64, u32)>> {
+    let mut shards: Vec<i64> = read::shards(db, &claim.domain, -1)?
         .into_iter()
         .filter(|(_, due)| *due <= claim.due_until)
-        .map(|(lane, _)| lane)
+        .map(|(shard, _)| shard)
         .collect();
-    if lanes.is_empty() {
+    if shards.is_empty() {
         return Ok(Vec::new());
     }
-    // With more lanes than the claim has places, each claim begins with another one.
-    let turn = shared.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % lanes.len();
-    lanes.rotate_left(turn);
-    let mut filter = read::Where::default();
+    // With more shards than the claim has places, each claim begins with another one.
+    let turn = shared.turn.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % shards.len();
+    shards.rotate_left(turn);
+    let mut filter = read::FilterClause::default();
     filter.add(&claim.wanted);
     filter.add_reason(&claim.wanted);
     let narrow = if claim.wanted.is_empty() {
@@ -183,11 +194,11 @@ fn due(db: &Connection, shared: &Shared, claim: &Claim) -> rusqlite::Result<Vec<
          WHERE state = 0 AND domain = :domain AND lane = :lane AND due <= :due{narrow} ORDER BY due LIMIT :limit OFFSET :offset"
     );
     let mut statement = db.prepare_cached(&statement)?;
-    let mut select = |lane: i64, limit: usize, offset: usize| -> rusqlite::Result<Vec<(i64, u32)>> {
+    let mut select = |shard: i64, limit: usize, offset: usize| -> rusqlite::Result<Vec<(i64, u32)>> {
         let (limit, offset) = (limit as i64, offset as i64);
         let mut values: Vec<(&str, &dyn rusqlite::ToSql)> = vec![
             (":domain", &claim.domain),
-            (":lane", &lane),
+            (":lane", &shard),
             (":due", &claim.due_until.0),
             (":limit", &limit),
             (":offset", &offset),
@@ -195,36 +206,41 @@ fn due(db: &Connection, shared: &Shared, claim: &Claim) -> rusqlite::Result<Vec<
         values.extend(filter.values());
         statement.query_map(&values[..], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
     };
-    let share = claim.limit.div_ceil(lanes.len());
+    let share = claim.limit.div_ceil(shards.len());
     let mut found = Vec::new();
     let mut more = Vec::new();
-    for lane in lanes {
+    for shard in shards {
         let share = share.min(claim.limit - found.len());
-        let part = select(lane, share, 0)?;
+        let part = select(shard, share, 0)?;
         if part.len() == share {
-            more.push((lane, share));
+            more.push((shard, share));
         }
         found.extend(part);
     }
-    for (lane, taken) in more {
+    for (shard, taken) in more {
         let left = claim.limit - found.len();
         if left == 0 {
             break;
         }
-        found.extend(select(lane, left, taken)?);
+        found.extend(select(shard, left, taken)?);
     }
     found.sort_unstable();
     Ok(found)
 }
 
-fn unit(db: &Connection, shared: &Shared, domain: &str, first: UnitRecipient) -> rusqlite::Result<Unit> {
+fn batch(
+    db: &Connection,
+    shared: &StoreShared,
+    domain: &str,
+    first: LeasedRecipient,
+) -> rusqlite::Result<DeliveryBatch> {
     let id = first.lease.message;
     let mut select = db.prepare_cached(
         "SELECT created, sender, size, flags, ret, envid, file, bytes FROM message LEFT JOIN body USING (id) WHERE id = ?",
     )?;
     select.query_row([id.0], |row| {
         let flags: i64 = row.get(3)?;
-        Ok(Unit {
+        Ok(DeliveryBatch {
             id,
             created: Time(row.get(0)?),
             domain: domain.to_owned(),
@@ -233,7 +249,7 @@ fn unit(db: &Connection, shared: &Shared, domain: &str, first: UnitRecipient) ->
             envid: row.get(5)?,
             smtputf8: flags & SMTPUTF8 != 0,
             eight_bit: flags & EIGHT_BIT != 0,
-            body: read::body(&shared.place.join(BODIES), row.get(2)?, row.get(6)?, row.get_ref(7)?)?,
+            body: read::body(&shared.dir.join(BODIES), row.get(2)?, row.get(6)?, row.get_ref(7)?)?,
             recipients: vec![first],
         })
     })
@@ -258,7 +274,7 @@ fn untouched_since(db: &Connection, lease: &Lease) -> rusqlite::Result<bool> {
 }
 
 /// What became of a batch of settlements.
-pub(super) struct Settled {
+pub(super) struct SettledBatch {
     /// Whether each was done.
     pub(super) done: Vec<bool>,
     /// Bodies whose rows are gone.
@@ -266,12 +282,16 @@ pub(super) struct Settled {
 }
 
 /// Ends leases. A settlement with a lost lease changes nothing.
-pub(super) fn settle(db: &Connection, shared: &Shared, settlements: &[Settlement]) -> rusqlite::Result<Settled> {
-    let mut settled = Settled { done: Vec::with_capacity(settlements.len()), files: Vec::new() };
+pub(super) fn settle(
+    db: &Connection,
+    shared: &StoreShared,
+    settlements: &[Settlement],
+) -> rusqlite::Result<SettledBatch> {
+    let mut settled = SettledBatch { done: Vec::with_capacity(settlements.len()), files: Vec::new() };
     for settlement in settlements {
         let mut held = true;
         for (lease, outcome) in &settlement.outcomes {
-            held &= holds(db, lease)? || (matches!(outcome, Outcome::Delivered(_)) && untouched_since(db, lease)?);
+            held &= holds(db, lease)? || (matches!(outcome, LeaseOutcome::Delivered(_)) && untouched_since(db, lease)?);
         }
         settled.done.push(held);
         if !held {
@@ -290,24 +310,24 @@ pub(super) fn settle(db: &Connection, shared: &Shared, settlements: &[Settlement
 }
 
 /// Ends one lease; true when the recipient's state is final.
-fn end(db: &Connection, lease: &Lease, outcome: &Outcome) -> rusqlite::Result<bool> {
+fn end(db: &Connection, lease: &Lease, outcome: &LeaseOutcome) -> rusqlite::Result<bool> {
     let (message, n) = (lease.message.0, lease.n);
     match outcome {
-        Outcome::Delivered(_) => {
-            move_to(db, message, n, State::Delivered)?;
+        LeaseOutcome::Delivered(_) => {
+            move_to(db, message, n, RecipientState::Delivered)?;
             Ok(true)
         }
-        Outcome::Failed(attempt) => {
+        LeaseOutcome::Failed(attempt) => {
             note(db, message, n, attempt)?;
-            move_to(db, message, n, State::Failed)?;
+            move_to(db, message, n, RecipientState::Failed)?;
             Ok(true)
         }
-        Outcome::Quarantined(attempt) => {
+        LeaseOutcome::Quarantined(attempt) => {
             note(db, message, n, attempt)?;
-            move_to(db, message, n, State::Held)?;
+            move_to(db, message, n, RecipientState::Held)?;
             Ok(false)
         }
-        Outcome::Deferred { attempt, due, possible_duplicate, warned } => {
+        LeaseOutcome::Deferred { attempt, due, possible_duplicate, warned } => {
             note(db, message, n, attempt)?;
             let flags = if *possible_duplicate { POSSIBLE_DUPLICATE } else { 0 } | if *warned { WARNED } else { 0 };
             db.prepare_cached(
@@ -316,7 +336,7 @@ fn end(db: &Connection, lease: &Lease, outcome: &Outcome) -> rusqlite::Result<bo
             .execute(params![due.0, flags, message, n])?;
             Ok(false)
         }
-        Outcome::Yielded => {
+        LeaseOutcome::Yielded => {
             db.prepare_cached(
                 "UPDATE recipient SET state = 0, owner = 0, attempts = max(attempts - 1, 0) WHERE message = ? AND n = ?",
             )?
@@ -326,7 +346,7 @@ fn end(db: &Connection, lease: &Lease, outcome: &Outcome) -> rusqlite::Result<bo
     }
 }
 
-fn move_to(db: &Connection, message: i64, n: u32, to: State) -> rusqlite::Result<()> {
+fn move_to(db: &Connection, message: i64, n: u32, to: RecipientState) -> rusqlite::Result<()> {
     db.prepare_cached("UPDATE recipient SET state = ?, owner = 0 WHERE message = ? AND n = ?")?.execute(params![
         number(to),
         message,
@@ -336,7 +356,7 @@ fn move_to(db: &Connection, message: i64, n: u32, to: State) -> rusqlite::Result
 }
 
 /// Keeps an attempt: the last one with the recipient, each in the history.
-fn note(db: &Connection, message: i64, n: u32, attempt: &Attempt) -> rusqlite::Result<()> {
+fn note(db: &Connection, message: i64, n: u32, attempt: &AttemptResult) -> rusqlite::Result<()> {
     let values = named_params! {
         ":message": message,
         ":n": n,
@@ -399,14 +419,14 @@ fn boot() -> String {
 }
 
 /// Finds runs that a power cut ended: what they delivered last may stand in the queue as if it had not been tried.
-fn after_power_cut(db: &Connection, place: &Path) -> rusqlite::Result<()> {
+fn after_power_cut(db: &Connection, dir: &Path) -> rusqlite::Result<()> {
     let runs = db
         .prepare_cached("SELECT owner, boot FROM run")?
         .query_map([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?
         .collect::<rusqlite::Result<Vec<(i64, String)>>>()?;
     let now = boot();
     for (owner, boot) in runs {
-        if !owner::is_dead(place, owner as u64) {
+        if !owner::is_dead(dir, owner as u64) {
             continue;
         }
         if boot != now {
@@ -434,8 +454,8 @@ pub(super) fn after_clock_step(db: &Connection, at: Time) -> rusqlite::Result<u6
 }
 
 /// Queues again what dead owners held, and what is leased to `own` but not in `held`: a lease whose claim or settlement failed.
-pub(super) fn recover(db: &Connection, place: &Path, own: Option<u64>, held: &[Lease]) -> rusqlite::Result<u64> {
-    after_power_cut(db, place)?;
+pub(super) fn recover(db: &Connection, dir: &Path, own: Option<u64>, held: &[Lease]) -> rusqlite::Result<u64> {
+    after_power_cut(db, dir)?;
     after_clock_step(db, now())?;
     let held: HashSet<&Lease> = held.iter().collect();
     let mut select = db.prepare_cached(
@@ -453,7 +473,7 @@ pub(super) fn recover(db: &Connection, place: &Path, own: Option<u64>, held: &[L
     let mut recovered = 0;
     for owner in owners {
         let is_own = own == Some(owner as u64);
-        if !is_own && !owner::is_dead(place, owner as u64) {
+        if !is_own && !owner::is_dead(dir, owner as u64) {
             continue;
         }
         let leases = select.query_map([owner], |row| {
@@ -473,7 +493,7 @@ pub(super) fn recover(db: &Connection, place: &Path, own: Option<u64>, held: &[L
 }
 
 /// An operator's change, and the names of bodies that are gone with it.
-pub(super) fn edit(db: &Connection, wanted: &Filter, change: &Change) -> rusqlite::Result<(Edited, Vec<String>)> {
+pub(super) fn edit(db: &Connection, wanted: &Filter, change: &QueueEdit) -> rusqlite::Result<(Edited, Vec<String>)> {
     let mut edited = Edited::default();
     let mut files = Vec::new();
     let transition = change.transition();
@@ -494,21 +514,21 @@ pub(super) fn edit(db: &Connection, wanted: &Filter, change: &Change) -> rusqlit
 }
 
 /// Changes one recipient. A runner that holds it loses its lease with the state and the owner.
-fn apply(db: &Connection, message: QueueId, n: u32, change: &Change) -> rusqlite::Result<()> {
+fn apply(db: &Connection, message: QueueId, n: u32, change: &QueueEdit) -> rusqlite::Result<()> {
     match change {
-        Change::Hold => {
+        QueueEdit::Hold => {
             // Under way, it may arrive all the same.
             db.prepare_cached("UPDATE recipient SET flags = flags | ? WHERE message = ? AND n = ? AND state = 1")?
                 .execute(params![POSSIBLE_DUPLICATE, message.0, n])?;
-            move_to(db, message.0, n, State::Held)
+            move_to(db, message.0, n, RecipientState::Held)
         }
-        Change::Remove => move_to(db, message.0, n, State::Removed),
-        Change::Release(due) | Change::Retry(due) => {
+        QueueEdit::Remove => move_to(db, message.0, n, RecipientState::Removed),
+        QueueEdit::Release(due) | QueueEdit::Retry(due) => {
             db.prepare_cached("UPDATE recipient SET state = 0, due = ? WHERE message = ? AND n = ?")?
                 .execute(params![due.0, message.0, n])?;
             Ok(())
         }
-        Change::Readdress(address, due) => {
+        QueueEdit::Readdress(address, due) => {
             db.prepare_cached(
                 // Reports name the recipient as the sender did (RFC 3461, section 5.2.1).
                 "UPDATE recipient SET state = 0, due = ?, address = ?, domain = ?,
@@ -518,7 +538,7 @@ fn apply(db: &Connection, message: QueueId, n: u32, change: &Change) -> rusqlite
             .execute(params![due.0, address, domain_of(address), message.0, n])?;
             Ok(())
         }
-        Change::Reroute(route, due) => {
+        QueueEdit::Reroute(route, due) => {
             db.prepare_cached("UPDATE recipient SET state = 0, due = ?, route = ? WHERE message = ? AND n = ?")?
                 .execute(params![due.0, route, message.0, n])?;
             Ok(())
@@ -527,9 +547,9 @@ fn apply(db: &Connection, message: QueueId, n: u32, change: &Change) -> rusqlite
 }
 
 /// The attempt in these seven columns, if there is one.
-pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<Attempt>> {
+pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<AttemptResult>> {
     let Some(at) = row.get::<_, Option<i64>>(first)? else { return Ok(None) };
-    Ok(Some(Attempt {
+    Ok(Some(AttemptResult {
         at: Time(at),
         host: row.get(first + 1)?,
         ip: row.get(first + 2)?,

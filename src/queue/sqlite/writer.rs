@@ -55,14 +55,14 @@ impl Committed<'_> {
     }
 }
 
-struct Job<W, V, E, T> {
+struct PendingWrite<W, V, E, T> {
     work: Option<W>,
     value: Option<V>,
     ended: E,
     answer: oneshot::Sender<Result<T, Fault>>,
 }
 
-impl<W, V, E, T> WriteJob for Job<W, V, E, T>
+impl<W, V, E, T> WriteJob for PendingWrite<W, V, E, T>
 where
     W: FnOnce(&Connection) -> rusqlite::Result<V> + Send,
     V: Send,
@@ -89,20 +89,20 @@ where
 
 /// The writer thread, for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Writer {
+pub(super) struct QueueWriter {
     jobs: Sender<Box<dyn WriteJob>>,
 }
 
-impl Writer {
+impl QueueWriter {
     /// Starts the thread.
-    pub(super) fn start(connection: Connection, wal: Wal, process: Process) -> io::Result<Writer> {
+    pub(super) fn start(connection: Connection, wal: Wal, process: Process) -> io::Result<QueueWriter> {
         if process == Process::LongRunning {
             keep_idle_memory();
         }
         let (jobs, waiting) = channel();
         let body = move || run(connection, wal, process, &waiting);
         std::thread::Builder::new().name("queue-writer".to_owned()).spawn(body)?;
-        Ok(Writer { jobs })
+        Ok(QueueWriter { jobs })
     }
 
     /// Has `work` done in the next transaction. `ended` runs on the writer thread once the transaction is committed, before the
@@ -113,7 +113,7 @@ impl Writer {
         ended: impl FnOnce(V, &mut Committed<'_>) -> Result<T, Fault> + Send + 'static,
     ) -> impl Future<Output = Result<T, Fault>> + Send + 'static {
         let (answer, answered) = oneshot::channel();
-        let gone = self.jobs.send(Box::new(Job { work: Some(work), value: None, ended, answer })).is_err();
+        let gone = self.jobs.send(Box::new(PendingWrite { work: Some(work), value: None, ended, answer })).is_err();
         async move {
             let ended = || Fault::new(Kind::Internal, "the queue's writer has ended");
             if gone {

@@ -8,10 +8,10 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::dns::resolve::Resolver;
 use crate::net::tls::TlsMode;
-use crate::queue::entry::{State, Time, domain_of};
+use crate::queue::entry::{RecipientState, Time, domain_of};
 use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::{Filter, MAX_BATCH, QueueStore};
-use crate::relay::route::{Routing, Target};
+use crate::relay::route::{RouteTarget, Routing};
 
 /// Where a destination's mail would go.
 #[derive(Debug, Serialize)]
@@ -41,7 +41,7 @@ impl OutputRecord for RouteRecord {
 
 /// What waits for one domain, and how much goes by a next hop that the operator chose.
 #[derive(Debug, Default)]
-struct Waiting {
+struct WaitingMail {
     recipients: u64,
     due: Option<Time>,
 }
@@ -58,7 +58,7 @@ pub(super) async fn show(
     let mut tally = Tally::default();
     let mut dice = || getrandom::u32().unwrap_or(0);
     for ((domain, chosen), waiting) in &destinations {
-        let found = match chosen.as_deref().map(Target::parse) {
+        let found = match chosen.as_deref().map(RouteTarget::parse) {
             None => routing.find(domain, resolver, &mut dice).await,
             Some(Ok(target)) => routing.follow(&target, domain, resolver, &mut dice).await,
             Some(Err(fault)) => Err(fault),
@@ -77,7 +77,7 @@ pub(super) async fn show(
                 recipients: waiting.recipients,
                 due_at: waiting.due.unwrap_or_default().to_string(),
                 host: hop.name.clone(),
-                place: hop.place.to_string(),
+                place: hop.endpoint.to_string(),
                 protocol: hop.protocol_name(),
                 tls: tls_name(hop.policy.tls),
                 verify: hop.policy.verify,
@@ -88,15 +88,18 @@ pub(super) async fn show(
 }
 
 /// What is queued, by domain and chosen next hop.
-async fn waiting(store: &SqliteStore, filter: &Filter) -> anyhow::Result<BTreeMap<(String, Option<String>), Waiting>> {
-    let mut destinations: BTreeMap<(String, Option<String>), Waiting> = BTreeMap::new();
+async fn waiting(
+    store: &SqliteStore,
+    filter: &Filter,
+) -> anyhow::Result<BTreeMap<(String, Option<String>), WaitingMail>> {
+    let mut destinations: BTreeMap<(String, Option<String>), WaitingMail> = BTreeMap::new();
     let mut after = None;
     loop {
         let page = store.list(filter.clone(), after, MAX_BATCH).await?;
         let Some(last) = page.last() else { return Ok(destinations) };
         after = Some(last.id);
         for recipient in page.iter().flat_map(|entry| &entry.recipients) {
-            if recipient.state != State::Queued {
+            if recipient.state != RecipientState::Queued {
                 continue;
             }
             let found = destinations.entry((domain_of(&recipient.address), recipient.route.clone())).or_default();

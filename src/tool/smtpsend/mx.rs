@@ -15,29 +15,29 @@ use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind};
 use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
-use crate::relay::deliver::{Contact, Delivery, Transport, undelivered};
-use crate::relay::lane::{Health, Lane};
-use crate::relay::route::{Place, Routing};
+use crate::relay::connection::{RouteConnection, ServerHealth};
+use crate::relay::deliver::{Delivery, RelayTransport, RouteProgress, undelivered};
+use crate::relay::route::{HopEndpoint, Routing};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::transaction::{Envelope, Outcome};
 
 /// The way to every domain that was met.
 pub(super) struct Exchangers {
-    transport: Transport,
+    transport: RelayTransport,
     resolver: Resolver,
     routing: Routing,
-    lanes: BTreeMap<String, Lane>,
+    lanes: BTreeMap<String, RouteConnection>,
 }
 
 /// One message does not wait long enough to remember dead hosts.
 struct NoMemory;
 
-impl Health for NoMemory {
-    fn down(&self, _place: &Place) -> Option<Fault> {
+impl ServerHealth for NoMemory {
+    fn down(&self, _place: &HopEndpoint) -> Option<Fault> {
         None
     }
 
-    fn note(&self, _place: &Place, _failed: Option<&Fault>) {}
+    fn note(&self, _place: &HopEndpoint, _failed: Option<&Fault>) {}
 }
 
 impl Exchangers {
@@ -47,10 +47,10 @@ impl Exchangers {
             named => Resolver::named(named)?,
         };
         let helo = args.way.helo.clone().unwrap_or_else(job::host_name);
-        let transport = Transport {
+        let transport = RelayTransport {
             dialer: args.net.dialer("smtp", "")?,
-            tls_checked: args.tls.client(out, &[])?,
-            tls_any: ClientTls::new(&ClientTlsOptions {
+            verified_tls: args.tls.client(out, &[])?,
+            opportunistic_tls: ClientTls::new(&ClientTlsOptions {
                 insecure: true,
                 cert: args.tls.trust.cert.clone(),
                 key: args.tls.trust.key.clone(),
@@ -81,25 +81,25 @@ impl Exchangers {
         }
         let mut ways = Vec::with_capacity(domains.len());
         for (domain, envelope) in domains {
-            let lane = self.lane(&domain).await;
-            ways.push((domain, envelope, lane));
+            let route = self.route(&domain).await;
+            ways.push((domain, envelope, route));
         }
         let side_by_side = !options.partial && ways.len() > 1;
         let start = side_by_side.then(|| Start::new(ways.len()));
         let transport = &self.transport;
-        let one = async |(domain, envelope, lane): (String, Envelope, Result<Lane, Fault>)| {
+        let one = async |(domain, envelope, route): (String, Envelope, Result<RouteConnection, Fault>)| {
             let ready = Arc::new(AtomicBool::new(false));
             let options =
                 SendOptions { before_data: start.as_ref().map(|start| start.hook(&ready)), ..options.clone() };
-            let mut lane = lane;
-            let delivery = match &mut lane {
+            let mut route = route;
+            let delivery = match &mut route {
                 Err(fault) => undelivered(&envelope, fault),
-                Ok(lane) => lane.deliver(transport, &NoMemory, &envelope, &job.message, &options).await,
+                Ok(route) => route.deliver(transport, &NoMemory, &envelope, &job.message, &options).await,
             };
             if let Some(start) = start.as_ref().filter(|_| !ready.load(Ordering::Relaxed)) {
                 start.fail();
             }
-            (domain, lane.ok(), delivery)
+            (domain, route.ok(), delivery)
         };
         let done = match side_by_side {
             true => together(ways.into_iter().map(one)).await,
@@ -112,8 +112,8 @@ impl Exchangers {
             }
         };
         let mut settled = Vec::new();
-        for (domain, lane, delivery) in done {
-            self.lanes.extend(lane.map(|lane| (domain, lane)));
+        for (domain, route, delivery) in done {
+            self.lanes.extend(route.map(|route| (domain, route)));
             settled.extend(settle(delivery));
         }
         name_the_cause(&mut settled);
@@ -121,30 +121,30 @@ impl Exchangers {
     }
 
     /// The way to a domain, found once; it comes back when the message is sent.
-    async fn lane(&mut self, domain: &str) -> Result<Lane, Fault> {
-        if let Some(lane) = self.lanes.remove(domain) {
-            return Ok(lane);
+    async fn route(&mut self, domain: &str) -> Result<RouteConnection, Fault> {
+        if let Some(route) = self.lanes.remove(domain) {
+            return Ok(route);
         }
         let mut dice = || (random::fraction() * f64::from(u32::MAX)) as u32;
         let hops = self.routing.find(domain, &self.resolver, &mut dice).await?;
         let family = self.transport.dialer.family;
-        let fits = |place: &Place| match place {
-            Place::Address(address) => family.allows(address.ip()),
+        let fits = |endpoint: &HopEndpoint| match endpoint {
+            HopEndpoint::Address(address) => family.allows(address.ip()),
             _ => true,
         };
-        let usable: Vec<_> = hops.iter().filter(|hop| fits(&hop.place)).cloned().collect();
-        Ok(Lane::new(if usable.is_empty() { hops } else { usable }))
+        let usable: Vec<_> = hops.iter().filter(|hop| fits(&hop.endpoint)).cloned().collect();
+        Ok(RouteConnection::new(if usable.is_empty() { hops } else { usable }))
     }
 
     pub(super) async fn close(self) {
-        for lane in self.lanes.into_values() {
-            lane.quit().await;
+        for route in self.lanes.into_values() {
+            route.quit().await;
         }
     }
 }
 
 fn settle(delivery: Delivery) -> impl Iterator<Item = Settled> {
-    let reached = delivery.contact != Contact::Unreached;
+    let reached = delivery.progress != RouteProgress::Unreached;
     let times = reached.then(|| TimesMs::new(delivery.connect.unwrap_or(Duration::ZERO), delivery.times));
     let results = delivery.results.into_iter().zip(delivery.peers);
     results.map(move |(result, peer)| Settled::new(result, peer, times))

@@ -8,20 +8,20 @@ use crate::cli::output::Output;
 use crate::fault::Fault;
 use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
-use crate::queue::{place, submit};
+use crate::queue::{queue_dir, submit};
 use crate::smtp::data::Content;
 
 /// The opened queue.
 pub(super) struct Queue {
     store: SqliteStore,
-    place: PathBuf,
+    queue_dir: PathBuf,
 }
 
 impl Queue {
     pub(super) fn open(args: &Args) -> Result<Queue, Fault> {
-        let place = place::find(args.way.queue_args.queue_dir.as_deref())?;
-        let store = SqliteStore::open(&place, Process::OneShot)?;
-        Ok(Queue { store, place })
+        let queue_dir = queue_dir::find(args.way.queue_args.queue_dir.as_deref())?;
+        let store = SqliteStore::open(&queue_dir, Process::OneShot)?;
+        Ok(Queue { store, queue_dir })
     }
 
     /// Places messages together: one sync for all. `why` says what kept them from being delivered at once.
@@ -45,7 +45,7 @@ impl Queue {
                     message_id: job.message_id.clone(),
                     detail: why.map(|fault| fault.detail.clone()),
                     size_bytes: job.message.size_bytes(),
-                    queue: Some(self.place.display().to_string()),
+                    queue: Some(self.queue_dir.display().to_string()),
                     queue_id: Some(id.to_string()),
                     ..RecipientRecord::default()
                 })?;

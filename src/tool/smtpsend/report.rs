@@ -8,7 +8,7 @@ use super::Job;
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
-use crate::relay::deliver::Peer;
+use crate::relay::deliver::NextHopFacts;
 use crate::smtp::client::Times;
 use crate::smtp::data::Content;
 use crate::smtp::transaction::RecipientResult;
@@ -17,12 +17,12 @@ use crate::smtp::transaction::RecipientResult;
 #[derive(Debug, Clone)]
 pub(super) struct Settled {
     pub(super) result: RecipientResult,
-    peer: Peer,
+    peer: NextHopFacts,
     times: Option<TimesMs>,
 }
 
 impl Settled {
-    pub(super) fn new(result: RecipientResult, peer: Peer, times: Option<TimesMs>) -> Settled {
+    pub(super) fn new(result: RecipientResult, peer: NextHopFacts, times: Option<TimesMs>) -> Settled {
         Settled { result, peer, times }
     }
 }

@@ -13,7 +13,7 @@ use crate::net::login::Login;
 use crate::net::proxy::{Proxy, ProxyKind};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, TlsMode};
-use crate::relay::deliver::{Peer, send_fitted};
+use crate::relay::deliver::{NextHopFacts, send_fitted};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::client::{Client, Options, SendOptions};
 use crate::smtp::transaction::all_failed;
@@ -134,7 +134,7 @@ pub(super) struct Way<'a> {
 struct Connection {
     client: Client,
     connect: Duration,
-    peer: Peer,
+    peer: NextHopFacts,
 }
 
 impl<'a> Way<'a> {
@@ -237,12 +237,12 @@ impl<'a> Way<'a> {
         };
         let client = Client::open(stream, &self.server.host, &options).await?;
         let tls = client.stream().tls_info();
-        let peer = Peer {
+        let peer = NextHopFacts {
             host: Some(self.server.host.clone()),
             ip: client.stream().peer_addr(),
             verified: tls.is_some() && self.tls_client.verifies(),
             tls,
-            ..Peer::default()
+            ..NextHopFacts::default()
         };
         Ok(Connection { client, connect, peer })
     }
@@ -259,7 +259,7 @@ impl<'a> Way<'a> {
                     Ok(current) => current,
                     Err(fault) => {
                         let host = Some(self.server.host.clone());
-                        let peer = Peer { host, ..Peer::default() };
+                        let peer = NextHopFacts { host, ..NextHopFacts::default() };
                         let results = all_failed(&job.envelope, &fault);
                         return results.into_iter().map(|it| Settled::new(it, peer.clone(), None)).collect();
                     }
@@ -277,7 +277,7 @@ impl<'a> Way<'a> {
     }
 
     /// The open dialogue, for questions; how long connecting took.
-    pub(super) async fn open(&mut self) -> Result<(&mut Client, &Peer, Duration), Fault> {
+    pub(super) async fn open(&mut self) -> Result<(&mut Client, &NextHopFacts, Duration), Fault> {
         let connection = self.connect().await?;
         let Connection { client, connect, peer } = self.connection.insert(connection);
         Ok((client, peer, *connect))

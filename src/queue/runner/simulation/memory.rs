@@ -7,11 +7,14 @@ use std::time::Duration;
 use tokio::sync::Notify;
 
 use crate::fault::{Fault, Kind};
-use crate::queue::entry::{Attempt, Entry, NewMessage, NewRecipient, QueueId, State, Time, domain_of};
-use crate::queue::spool::{Body, Spool};
+use crate::net::BoxFuture;
+use crate::queue::entry::{
+    AttemptResult, NewMessage, NewRecipient, QueueEntry, QueueId, RecipientState, Time, domain_of,
+};
+use crate::queue::spool::{BodySpool, QueuedBody};
 use crate::queue::store::{
-    Answer, Change, Claim, Counts, Destination, DomainAges, Edited, Filter, Lease, MAX_BATCH, Outcome, QueueStore,
-    Settlement, Unit, UnitRecipient,
+    Claim, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, MAX_BATCH,
+    QueueCounts, QueueEdit, QueueStore, Settlement,
 };
 
 /// Tells the virtual time.
@@ -25,7 +28,7 @@ struct Stored {
 
 struct Standing {
     recipient: NewRecipient,
-    state: State,
+    state: RecipientState,
     due: Time,
     attempts: u32,
     generation: u64,
@@ -48,11 +51,11 @@ pub(super) struct MemoryStore {
     woken: Notify,
 }
 
-fn done<T: Send + 'static>(value: T) -> Answer<'static, T> {
+fn done<T: Send + 'static>(value: T) -> BoxFuture<'static, Result<T, Fault>> {
     Box::pin(std::future::ready(Ok(value)))
 }
 
-fn not_here<T: Send + 'static>() -> Answer<'static, T> {
+fn not_here<T: Send + 'static>() -> BoxFuture<'static, Result<T, Fault>> {
     Box::pin(std::future::ready(Err(Fault::new(Kind::Unsupported, "the queue of a simulation is not for operators"))))
 }
 
@@ -66,7 +69,7 @@ impl MemoryStore {
     }
 
     /// Recipients that are not final, by state.
-    pub(super) fn left(&self) -> HashMap<State, usize> {
+    pub(super) fn left(&self) -> HashMap<RecipientState, usize> {
         let mut left = HashMap::new();
         for standing in self.tables().messages.values().flat_map(|stored| &stored.recipients) {
             if !standing.state.is_final() {
@@ -83,7 +86,7 @@ impl Tables {
         let id = self.last_id;
         let recipients = message.recipients.iter().map(|recipient| Standing {
             recipient: recipient.clone(),
-            state: State::Queued,
+            state: RecipientState::Queued,
             due: now,
             attempts: 0,
             generation: 0,
@@ -100,7 +103,7 @@ impl Tables {
 
     fn standing(&mut self, lease: &Lease) -> Option<&mut Standing> {
         let standing = self.messages.get_mut(&lease.message.0)?.recipients.get_mut(lease.n as usize)?;
-        (standing.state == State::Active && standing.generation == lease.generation).then_some(standing)
+        (standing.state == RecipientState::Active && standing.generation == lease.generation).then_some(standing)
     }
 
     /// Senders in turn, of each the first due first.
@@ -115,18 +118,18 @@ impl Tables {
         in_turn.take(claim.limit).copied().collect()
     }
 
-    fn claim(&mut self, claim: &Claim) -> Vec<Unit> {
+    fn claim(&mut self, claim: &Claim) -> Vec<DeliveryBatch> {
         let mut keys = self.pick(claim);
         keys.sort_by_key(|key| (key.1, key.2));
-        let mut units: Vec<Unit> = Vec::new();
+        let mut batches: Vec<DeliveryBatch> = Vec::new();
         for key in keys {
             self.due.entry(claim.domain.clone()).or_default().remove(&key);
             let Some(stored) = self.messages.get_mut(&key.1) else { continue };
             let Some(standing) = stored.recipients.get_mut(key.2 as usize) else { continue };
-            standing.state = State::Active;
+            standing.state = RecipientState::Active;
             standing.attempts += 1;
             standing.generation += 1;
-            let recipient = UnitRecipient {
+            let recipient = LeasedRecipient {
                 lease: Lease { message: QueueId(key.1), n: key.2, owner: 1, generation: standing.generation },
                 address: standing.recipient.address.clone(),
                 notify: standing.recipient.notify.clone(),
@@ -136,9 +139,9 @@ impl Tables {
                 possible_duplicate: standing.possible_duplicate,
                 warned: standing.warned,
             };
-            match units.last_mut().filter(|unit| unit.id.0 == key.1) {
-                Some(unit) => unit.recipients.push(recipient),
-                None => units.push(Unit {
+            match batches.last_mut().filter(|batch| batch.id.0 == key.1) {
+                Some(batch) => batch.recipients.push(recipient),
+                None => batches.push(DeliveryBatch {
                     id: QueueId(key.1),
                     created: stored.created,
                     domain: claim.domain.clone(),
@@ -149,33 +152,33 @@ impl Tables {
                     eight_bit: stored.message.eight_bit,
                     recipients: vec![recipient],
                     body: match &stored.message.body {
-                        Body::Bytes(bytes) => Body::Bytes(Arc::clone(bytes)),
-                        Body::File(file) => Body::File(Arc::clone(file)),
+                        QueuedBody::Bytes(bytes) => QueuedBody::Bytes(Arc::clone(bytes)),
+                        QueuedBody::File(file) => QueuedBody::File(Arc::clone(file)),
                     },
                 }),
             }
         }
-        units
+        batches
     }
 
-    fn end(&mut self, lease: &Lease, outcome: Outcome) {
+    fn end(&mut self, lease: &Lease, outcome: LeaseOutcome) {
         let Some(standing) = self.standing(lease) else { return };
         match outcome {
-            Outcome::Delivered(_) => standing.state = State::Delivered,
-            Outcome::Failed(_) => standing.state = State::Failed,
-            Outcome::Quarantined(_) => standing.state = State::Held,
-            Outcome::Deferred { due, possible_duplicate, warned, .. } => {
-                standing.state = State::Queued;
+            LeaseOutcome::Delivered(_) => standing.state = RecipientState::Delivered,
+            LeaseOutcome::Failed(_) => standing.state = RecipientState::Failed,
+            LeaseOutcome::Quarantined(_) => standing.state = RecipientState::Held,
+            LeaseOutcome::Deferred { due, possible_duplicate, warned, .. } => {
+                standing.state = RecipientState::Queued;
                 (standing.due, standing.possible_duplicate, standing.warned) = (due, possible_duplicate, warned);
             }
-            Outcome::Yielded => {
-                standing.state = State::Queued;
+            LeaseOutcome::Yielded => {
+                standing.state = RecipientState::Queued;
                 standing.attempts -= 1;
             }
         }
         let (state, key) = (standing.state, (standing.due, lease.message.0, lease.n));
         let domain = domain_of(&standing.recipient.address);
-        if state == State::Queued {
+        if state == RecipientState::Queued {
             self.due.entry(domain).or_default().insert(key);
         }
         let over = |stored: &Stored| stored.recipients.iter().all(|standing| standing.state.is_final());
@@ -186,15 +189,15 @@ impl Tables {
 }
 
 impl QueueStore for MemoryStore {
-    fn place(&self) -> String {
+    fn location(&self) -> String {
         "memory".to_owned()
     }
 
-    fn spool(&self) -> Result<Spool, Fault> {
+    fn spool(&self) -> Result<BodySpool, Fault> {
         Err(Fault::new(Kind::Unsupported, "no files in memory"))
     }
 
-    fn enqueue(&self, messages: Vec<NewMessage>) -> Answer<'_, Vec<QueueId>> {
+    fn enqueue(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<QueueId>, Fault>> {
         let now = (self.clock)();
         let mut tables = self.tables();
         let ids = messages.into_iter().map(|message| tables.insert(message, now)).collect();
@@ -202,24 +205,28 @@ impl QueueStore for MemoryStore {
         done(ids)
     }
 
-    fn destinations(&self, after: Option<String>, _wanted: Filter) -> Answer<'_, Vec<Destination>> {
+    fn destinations(
+        &self,
+        after: Option<String>,
+        _wanted: Filter,
+    ) -> BoxFuture<'_, Result<Vec<DueDestination>, Fault>> {
         let tables = self.tables();
         let later = tables.due.iter().filter(|(domain, _)| after.as_ref().is_none_or(|after| *domain > after));
         let found = later
-            .filter_map(|(domain, keys)| keys.first().map(|key| Destination { domain: domain.clone(), due: key.0 }));
+            .filter_map(|(domain, keys)| keys.first().map(|key| DueDestination { domain: domain.clone(), due: key.0 }));
         done(found.take(MAX_BATCH).collect())
     }
 
-    fn claim(&self, claim: Claim) -> Answer<'_, Vec<Unit>> {
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Vec<DeliveryBatch>, Fault>> {
         done(self.tables().claim(&claim))
     }
 
-    fn renew(&self, leases: Vec<Lease>) -> Answer<'_, Vec<bool>> {
+    fn renew(&self, leases: Vec<Lease>) -> BoxFuture<'_, Result<Vec<bool>, Fault>> {
         let mut tables = self.tables();
         done(leases.iter().map(|lease| tables.standing(lease).is_some()).collect())
     }
 
-    fn settle(&self, settlements: Vec<Settlement>) -> Answer<'_, Vec<bool>> {
+    fn settle(&self, settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<bool>, Fault>> {
         let now = (self.clock)();
         let mut tables = self.tables();
         let mut held = Vec::new();
@@ -236,39 +243,44 @@ impl QueueStore for MemoryStore {
         done(held)
     }
 
-    fn sync(&self) -> Answer<'_, ()> {
+    fn sync(&self) -> BoxFuture<'_, Result<(), Fault>> {
         done(())
     }
 
-    fn recover(&self, _held: Vec<Lease>) -> Answer<'_, u64> {
+    fn recover(&self, _held: Vec<Lease>) -> BoxFuture<'_, Result<u64, Fault>> {
         done(0)
     }
 
-    fn edit(&self, _wanted: Filter, _change: Change) -> Answer<'_, Edited> {
+    fn edit(&self, _wanted: Filter, _change: QueueEdit) -> BoxFuture<'_, Result<Edited, Fault>> {
         not_here()
     }
 
-    fn list(&self, _wanted: Filter, _after: Option<QueueId>, _limit: usize) -> Answer<'_, Vec<Entry>> {
+    fn list(
+        &self,
+        _wanted: Filter,
+        _after: Option<QueueId>,
+        _limit: usize,
+    ) -> BoxFuture<'_, Result<Vec<QueueEntry>, Fault>> {
         not_here()
     }
 
-    fn count(&self, _wanted: Filter) -> Answer<'_, Counts> {
+    fn count(&self, _wanted: Filter) -> BoxFuture<'_, Result<QueueCounts, Fault>> {
         not_here()
     }
 
-    fn summary(&self, _wanted: Filter, _now: Time) -> Answer<'_, Vec<DomainAges>> {
+    fn summary(&self, _wanted: Filter, _now: Time) -> BoxFuture<'_, Result<Vec<DomainAges>, Fault>> {
         not_here()
     }
 
-    fn content(&self, _id: QueueId) -> Answer<'_, Option<Body>> {
+    fn content(&self, _id: QueueId) -> BoxFuture<'_, Result<Option<QueuedBody>, Fault>> {
         not_here()
     }
 
-    fn history(&self, _id: QueueId) -> Answer<'_, Vec<(u32, Attempt)>> {
+    fn history(&self, _id: QueueId) -> BoxFuture<'_, Result<Vec<(u32, AttemptResult)>, Fault>> {
         not_here()
     }
 
-    fn wait_for_work(&self, at_most: Duration) -> Answer<'_, ()> {
+    fn wait_for_work(&self, at_most: Duration) -> BoxFuture<'_, Result<(), Fault>> {
         let woken = self.woken.notified();
         Box::pin(async move {
             let _ = tokio::time::timeout(at_most, woken).await;

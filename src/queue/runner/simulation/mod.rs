@@ -7,13 +7,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::conclude::{Fate, Rules};
-use super::{Options, RunEvent, Summary, run};
+use super::settle::{Disposition, SettlementRules};
+use super::{RunEvent, RunSummary, RunnerOptions, run};
 use crate::fault::Enhanced;
 use crate::net::listen::Shutdown;
-use crate::queue::entry::{NewMessage, NewRecipient, State, Time};
+use crate::queue::entry::{NewMessage, NewRecipient, RecipientState, Time};
 use crate::queue::schedule::Schedule;
-use crate::queue::spool::Body;
+use crate::queue::spool::QueuedBody;
 use crate::queue::store::{Filter, QueueStore as _};
 use crate::relay::route::Routing;
 use memory::{Clock, MemoryStore};
@@ -79,12 +79,12 @@ impl Simulation {
         Simulation { world, store, courses: Arc::default(), clock }
     }
 
-    fn options(&self, watch: bool) -> Options {
-        Options {
-            reach: Arc::clone(&self.world) as _,
+    fn options(&self, watch: bool) -> RunnerOptions {
+        RunnerOptions {
+            connector: Arc::clone(&self.world) as _,
             routing: Routing::default(),
             dns: Arc::clone(&self.world) as _,
-            rules: Rules { schedule: Schedule::default(), mta: "us.test".to_owned(), bounce_to: None },
+            rules: SettlementRules { schedule: Schedule::default(), mta: "us.test".to_owned(), bounce_to: None },
             concurrency: 100,
             per_destination: 20,
             interval: None,
@@ -101,13 +101,13 @@ impl Simulation {
             tokio::time::sleep(mail.at.saturating_sub(self.world.now())).await;
             let course = Course { queued: self.world.now(), ..Course::default() };
             self.courses.lock().unwrap().insert(mail.to.clone(), course);
-            let body = Body::from(b"Subject: x\r\n\r\ny\r\n".to_vec());
+            let body = QueuedBody::from(b"Subject: x\r\n\r\ny\r\n".to_vec());
             let sender = format!("sender@{HOME}");
             self.store.enqueue(vec![NewMessage::new(sender, vec![NewRecipient::new(mail.to)], body)]).await.unwrap();
         }
     }
 
-    async fn run(&self, watch: bool, shutdown: &Shutdown) -> Summary {
+    async fn run(&self, watch: bool, shutdown: &Shutdown) -> RunSummary {
         let (courses, world) = (Arc::clone(&self.courses), Arc::clone(&self.world));
         let watcher = move |event: RunEvent<'_>| {
             let RunEvent::Attempt(tried) = event else { panic!("a store in memory does not fail: {event:?}") };
@@ -116,15 +116,15 @@ impl Simulation {
             let Some(course) = courses.get_mut(&tried.address) else { return };
             assert!(course.end.is_none(), "{} goes on after its end", tried.address);
             course.attempts = tried.attempts;
-            if !matches!(tried.fate, Fate::Deferred(_)) {
-                course.end = Some((world.now(), tried.fate.as_str()));
+            if !matches!(tried.disposition, Disposition::Deferred(_)) {
+                course.end = Some((world.now(), tried.disposition.as_str()));
             }
         };
         run(Arc::clone(&self.store) as _, self.options(watch), shutdown, Arc::new(watcher)).await.unwrap()
     }
 
     /// A watching runner from now on for so long.
-    async fn watch(&self, mails: Vec<Mail>, lasts: Duration) -> Summary {
+    async fn watch(&self, mails: Vec<Mail>, lasts: Duration) -> RunSummary {
         let shutdown = Shutdown::manual();
         let ending = async {
             tokio::time::sleep(lasts).await;
@@ -305,7 +305,7 @@ async fn passes_from_cron_end_soon_whatever_hangs() {
         tokio::time::sleep((5 * MINUTE).saturating_sub(cron.world.now() - began)).await;
     }
     assert!(longest < 3 * MINUTE, "{longest:?}");
-    assert_eq!(cron.store.left(), HashMap::from([(State::Queued, 1800)]), "reports are out, the others wait");
+    assert_eq!(cron.store.left(), HashMap::from([(RecipientState::Queued, 1800)]), "reports are out, the others wait");
 }
 
 #[tokio::test(start_paused = true)]

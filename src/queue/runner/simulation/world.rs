@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::fault::{Enhanced, Fault, Kind};
-use crate::relay::deliver::{Connection, Dialogue, Peer, Pending, Reach};
-use crate::relay::route::{Hop, Lookup, MailDns};
+use crate::net::BoxFuture;
+use crate::relay::deliver::{Connector, NextHopConnection, NextHopFacts, NextHopSession};
+use crate::relay::route::{Hop, MailDns};
 use crate::smtp::client::{SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, Outcome, RecipientResult};
@@ -133,7 +134,7 @@ impl World {
 }
 
 impl MailDns for World {
-    fn mx<'a>(&'a self, domain: &'a str) -> Lookup<'a, Vec<(u16, String)>> {
+    fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<(u16, String)>, Fault>> {
         Box::pin(async move {
             sleep(Duration::from_millis(5)).await;
             let Some(number) = self.domains.get(domain) else {
@@ -146,14 +147,14 @@ impl MailDns for World {
         })
     }
 
-    fn addresses<'a>(&'a self, host: &'a str) -> Lookup<'a, Vec<IpAddr>> {
+    fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>> {
         let number: u32 = host.trim_start_matches('s').parse().unwrap();
         Box::pin(std::future::ready(Ok(vec![IpAddr::V4(Ipv4Addr::from(0x0a00_0000 + number))])))
     }
 }
 
-impl Reach for World {
-    fn connect<'a>(&'a self, hop: &'a Hop) -> Pending<'a, Result<Connection, Fault>> {
+impl Connector for World {
+    fn connect<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>> {
         Box::pin(async move {
             let number: usize = hop.name.trim_start_matches('s').parse().unwrap();
             {
@@ -179,10 +180,10 @@ impl Reach for World {
             }
             server.open += 1;
             server.most_open = server.most_open.max(server.open);
-            let dialogue = Talk { number, began: self.began, servers: Arc::clone(&self.servers), alive: true };
-            Ok(Connection {
-                dialogue: Box::new(dialogue),
-                peer: Peer { host: Some(hop.name.clone()), ..Peer::default() },
+            let session = Talk { number, began: self.began, servers: Arc::clone(&self.servers), alive: true };
+            Ok(NextHopConnection {
+                session: Box::new(session),
+                peer: NextHopFacts { host: Some(hop.name.clone()), ..NextHopFacts::default() },
             })
         })
     }
@@ -239,7 +240,7 @@ impl Talk {
     }
 }
 
-impl Dialogue for Talk {
+impl NextHopSession for Talk {
     fn is_open(&self) -> bool {
         self.alive
     }
@@ -249,7 +250,7 @@ impl Dialogue for Talk {
         envelope: &'a Envelope,
         _content: &'a dyn Content,
         options: &'a SendOptions<'_>,
-    ) -> Pending<'a, Vec<RecipientResult>> {
+    ) -> BoxFuture<'a, Vec<RecipientResult>> {
         Box::pin(self.one(envelope, options))
     }
 
@@ -257,7 +258,7 @@ impl Dialogue for Talk {
         Times::default()
     }
 
-    fn quit(self: Box<Self>) -> Pending<'static, ()> {
+    fn quit(self: Box<Self>) -> BoxFuture<'static, ()> {
         Box::pin(std::future::ready(()))
     }
 }

@@ -4,8 +4,10 @@
 use std::time::Instant;
 
 use crate::fault::{Enhanced, Fault, Kind};
-use crate::relay::deliver::{Connection, Contact, Delivery, Peer, Reach, failed, for_good, undelivered};
-use crate::relay::route::{Hop, Place};
+use crate::relay::deliver::{
+    Connector, Delivery, NextHopConnection, NextHopFacts, RouteProgress, failed, for_good, undelivered,
+};
+use crate::relay::route::{Hop, HopEndpoint};
 use crate::smtp::client::SendOptions;
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, Outcome, RecipientResult};
@@ -21,23 +23,23 @@ pub const MAX_CONNECTS: usize = 10;
 const MAX_BEFORE_NEXT: usize = 10;
 
 /// Which servers of a route are worth trying now, across all routes of a run.
-pub trait Health: Send + Sync {
+pub trait ServerHealth: Send + Sync {
     /// The reason why this server is not to be tried now.
-    fn down(&self, place: &Place) -> Option<Fault>;
+    fn down(&self, endpoint: &HopEndpoint) -> Option<Fault>;
     /// The server could not be reached or fell silent, or it answered.
-    fn note(&self, place: &Place, failed: Option<&Fault>);
+    fn note(&self, endpoint: &HopEndpoint, failed: Option<&Fault>);
 }
 
 /// A way to one destination: a route, and the connection to the server that answered last.
-pub struct Lane {
+pub struct RouteConnection {
     hops: Vec<Hop>,
-    open: Option<(usize, Connection)>,
+    open: Option<(usize, NextHopConnection)>,
 }
 
-impl Lane {
+impl RouteConnection {
     /// A lane along this route, without a connection yet.
-    pub fn new(hops: Vec<Hop>) -> Lane {
-        Lane { hops, open: None }
+    pub fn new(hops: Vec<Hop>) -> RouteConnection {
+        RouteConnection { hops, open: None }
     }
 
     /// True when a connection is open.
@@ -46,8 +48,8 @@ impl Lane {
     }
 
     /// The server that a new connection would go to; none while one is open.
-    pub fn goes_to(&self) -> Option<&Place> {
-        self.hops.first().filter(|_| self.open.is_none()).map(|hop| &hop.place)
+    pub fn goes_to(&self) -> Option<&HopEndpoint> {
+        self.hops.first().filter(|_| self.open.is_none()).map(|hop| &hop.endpoint)
     }
 
     /// Brings one message to the first server of the route that takes it: over the open connection if there is one, else
@@ -56,8 +58,8 @@ impl Lane {
     /// section 4.5.3.1.10). `options.next` is used only where the whole message goes to one server.
     pub async fn deliver(
         &mut self,
-        reach: &dyn Reach,
-        health: &dyn Health,
+        connector: &dyn Connector,
+        health: &dyn ServerHealth,
         envelope: &Envelope,
         content: &dyn Content,
         options: &SendOptions<'_>,
@@ -65,9 +67,9 @@ impl Lane {
         if goes_in_circles(content) {
             let detail = format!("more than {MAX_RECEIVED} Received fields: mail loop");
             let fault = Fault::new(Kind::Refused, detail).with_enhanced(Some(Enhanced::new(5, 4, 6)));
-            return Delivery { contact: Contact::Answered, ..undelivered(envelope, &fault) };
+            return Delivery { progress: RouteProgress::Answered, ..undelivered(envelope, &fault) };
         }
-        let mut attempt = Attempt::new(envelope);
+        let mut attempt = DeliveryInProgress::new(envelope);
         let mut tried_afresh = false;
         let mut index = self.open.as_ref().map_or(0, |(index, _)| *index);
         let (mut sessions, mut connects) = (0, 0);
@@ -76,7 +78,7 @@ impl Lane {
             let reused = self.open.is_some();
             let mut connection = match self.open.take() {
                 Some((_, connection)) => connection,
-                None => match connect(reach, health, hop, &mut connects).await {
+                None => match connect(connector, health, hop, &mut connects).await {
                     Ok(connection) => {
                         attempt.delivery.connect = Some(began.elapsed());
                         connection
@@ -98,13 +100,13 @@ impl Lane {
             });
             let options = SendOptions { next, ..options.clone() };
             sessions += 1;
-            let results = connection.dialogue.send(&rest, content, &options).await;
-            attempt.delivery.times = connection.dialogue.times();
+            let results = connection.session.send(&rest, content, &options).await;
+            attempt.delivery.times = connection.session.times();
             let broken = results.iter().any(|result| lost(result) && result.outcome == Outcome::Deferred);
             let silent = results.iter().find_map(|result| result.fault.as_ref().filter(|_| fell_silent(result)));
-            health.note(&hop.place, silent);
+            health.note(&hop.endpoint, silent);
             let too_many = attempt.reached(results, &connection.peer);
-            if connection.dialogue.is_open() {
+            if connection.session.is_open() {
                 self.open = Some((index, connection));
             } else if broken && reused && !tried_afresh {
                 // The server had closed the idle connection: the same server gets the message over a fresh one.
@@ -124,7 +126,7 @@ impl Lane {
                 break;
             }
             if let Some((_, connection)) = self.open.take() {
-                connection.dialogue.quit().await;
+                connection.session.quit().await;
             }
             index += 1;
         }
@@ -134,19 +136,24 @@ impl Lane {
     /// Says goodbye.
     pub async fn quit(self) {
         if let Some((_, connection)) = self.open {
-            connection.dialogue.quit().await;
+            connection.session.quit().await;
         }
     }
 }
 
-async fn connect(reach: &dyn Reach, health: &dyn Health, hop: &Hop, connects: &mut usize) -> Result<Connection, Fault> {
-    if let Some(fault) = health.down(&hop.place) {
+async fn connect(
+    connector: &dyn Connector,
+    health: &dyn ServerHealth,
+    hop: &Hop,
+    connects: &mut usize,
+) -> Result<NextHopConnection, Fault> {
+    if let Some(fault) = health.down(&hop.endpoint) {
         return Err(fault);
     }
-    let connected = reach.connect(hop).await;
+    let connected = connector.connect(hop).await;
     if let Err(fault) = &connected {
         *connects += 1;
-        health.note(&hop.place, Some(fault));
+        health.note(&hop.endpoint, Some(fault));
     }
     connected
 }
@@ -180,17 +187,21 @@ fn for_now(result: &RecipientResult) -> bool {
 }
 
 /// One message on its way along a route.
-struct Attempt<'a> {
+struct DeliveryInProgress<'a> {
     envelope: &'a Envelope,
     delivery: Delivery,
     /// Recipients without a final word, by their place in the envelope.
     open: Vec<usize>,
 }
 
-impl<'a> Attempt<'a> {
-    fn new(envelope: &'a Envelope) -> Attempt<'a> {
+impl<'a> DeliveryInProgress<'a> {
+    fn new(envelope: &'a Envelope) -> DeliveryInProgress<'a> {
         let fault = Fault::new(Kind::Unreachable, "no server to try").with_enhanced(Some(Enhanced::new(4, 4, 1)));
-        Attempt { envelope, delivery: undelivered(envelope, &fault), open: (0..envelope.recipients.len()).collect() }
+        DeliveryInProgress {
+            envelope,
+            delivery: undelivered(envelope, &fault),
+            open: (0..envelope.recipients.len()).collect(),
+        }
     }
 
     fn is_settled(&self) -> bool {
@@ -215,8 +226,12 @@ impl<'a> Attempt<'a> {
         } else {
             fault.clone().with_enhanced(Some(Enhanced::new(4, 4, 1)))
         };
-        let fault = fault.context(format!("{} ({})", hop.name, hop.place));
-        let peer = Peer { host: Some(hop.name.clone()), place: Some(hop.place.to_string()), ..Peer::default() };
+        let fault = fault.context(format!("{} ({})", hop.name, hop.endpoint));
+        let peer = NextHopFacts {
+            host: Some(hop.name.clone()),
+            endpoint: Some(hop.endpoint.to_string()),
+            ..NextHopFacts::default()
+        };
         for at in self.open.clone() {
             // What a server said about a recipient stays, unless nothing was said yet.
             let silent = self.delivery.results.get(at).is_none_or(|result| result.code.is_none());
@@ -231,12 +246,12 @@ impl<'a> Attempt<'a> {
     }
 
     /// Takes what one server said; true when it took some and wants the others in another transaction.
-    fn reached(&mut self, results: Vec<RecipientResult>, peer: &Peer) -> bool {
+    fn reached(&mut self, results: Vec<RecipientResult>, peer: &NextHopFacts) -> bool {
         let answered = results.iter().any(|result| !lost(result) && result.outcome != Outcome::Unknown);
-        self.delivery.contact = match self.delivery.contact {
-            Contact::Answered => Contact::Answered,
-            _ if answered => Contact::Answered,
-            _ => Contact::Broken,
+        self.delivery.progress = match self.delivery.progress {
+            RouteProgress::Answered => RouteProgress::Answered,
+            _ if answered => RouteProgress::Answered,
+            _ => RouteProgress::Broken,
         };
         let again = results.iter().any(|result| result.outcome == Outcome::Delivered) && results.iter().any(too_many);
         let open = std::mem::take(&mut self.open);

@@ -2,18 +2,18 @@
 //! of the message that a report returns.
 
 use crate::fault::{Enhanced, Fault, Kind};
-use crate::queue::bounce::{Action, Report, Reported};
-use crate::queue::entry::{Attempt, NewMessage, NewRecipient, QueueId, Time};
-use crate::queue::schedule::{Failure, Next, Schedule};
-use crate::queue::spool::Body;
-use crate::queue::store::{Outcome, Settlement, Unit, UnitRecipient};
-use crate::relay::deliver::{Delivery, Peer};
+use crate::queue::bounce::{ReportAction, ReportedRecipient, StatusReport};
+use crate::queue::entry::{AttemptResult, NewMessage, NewRecipient, QueueId, Time};
+use crate::queue::schedule::{FailedAttempt, RetryDecision, Schedule};
+use crate::queue::spool::QueuedBody;
+use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, Settlement};
+use crate::relay::deliver::{Delivery, NextHopFacts};
 use crate::smtp::command::Notify;
 use crate::smtp::transaction::{self, RecipientResult};
 
 /// What conclusions depend on beside the outcome.
 #[derive(Debug, Clone)]
-pub struct Rules {
+pub struct SettlementRules {
     /// When to retry, warn and give up.
     pub schedule: Schedule,
     /// Our name in reports.
@@ -24,7 +24,7 @@ pub struct Rules {
 
 /// What became of one recipient in one attempt.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fate {
+pub enum Disposition {
     /// The next server took it.
     Delivered,
     /// To be tried again at this time.
@@ -39,23 +39,23 @@ pub enum Fate {
     Lost,
 }
 
-impl Fate {
+impl Disposition {
     /// The name in text and JSON.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Fate::Delivered => "delivered",
-            Fate::Deferred(_) => "deferred",
-            Fate::Failed => "failed",
-            Fate::Expired => "expired",
-            Fate::Held => "held",
-            Fate::Lost => "lost",
+            Disposition::Delivered => "delivered",
+            Disposition::Deferred(_) => "deferred",
+            Disposition::Failed => "failed",
+            Disposition::Expired => "expired",
+            Disposition::Held => "held",
+            Disposition::Lost => "lost",
         }
     }
 }
 
 /// One attempt for one recipient, for those who watch the runner.
 #[derive(Debug, Clone)]
-pub struct Tried {
+pub struct AttemptReport {
     /// The message.
     pub id: QueueId,
     /// Its sender.
@@ -65,11 +65,11 @@ pub struct Tried {
     /// Size of the message.
     pub size_bytes: u64,
     /// The outcome.
-    pub fate: Fate,
+    pub disposition: Disposition,
     /// What the server said.
-    pub attempt: Attempt,
+    pub attempt: AttemptResult,
     /// Which server.
-    pub peer: Peer,
+    pub peer: NextHopFacts,
     /// Attempts begun, this one included.
     pub attempts: u32,
     /// The recipient may have, or now may get, the message twice.
@@ -81,36 +81,36 @@ pub struct Tried {
 }
 
 /// What follows from one delivery: the settlement of its leases, and a line for each recipient.
-pub fn conclude(
-    unit: &Unit,
+pub fn settle(
+    batch: &DeliveryBatch,
     delivery: &Delivery,
-    rules: &Rules,
+    rules: &SettlementRules,
     now: Time,
     random: &mut dyn FnMut() -> u32,
-) -> (Settlement, Vec<Tried>) {
+) -> (Settlement, Vec<AttemptReport>) {
     let mut settlement = Settlement::default();
-    let mut tried = Vec::with_capacity(unit.recipients.len());
+    let mut tried = Vec::with_capacity(batch.recipients.len());
     let mut failed = Vec::new();
     let mut delayed = Vec::new();
     let mut arrived = Vec::new();
-    for ((recipient, result), peer) in unit.recipients.iter().zip(&delivery.results).zip(&delivery.peers) {
+    for ((recipient, result), peer) in batch.recipients.iter().zip(&delivery.results).zip(&delivery.peers) {
         let attempt = attempt(result, peer, now);
         let reported = reported(recipient, result, &attempt);
         let notify = notify(recipient);
-        let (fate, outcome) = match result.outcome {
+        let (disposition, outcome) = match result.outcome {
             transaction::Outcome::Delivered => {
                 if notify.is_some_and(|notify| notify.success) && !peer.dsn {
                     arrived.push((reported, peer.is_final));
                 }
-                (Fate::Delivered, Outcome::Delivered(attempt.clone()))
+                (Disposition::Delivered, LeaseOutcome::Delivered(attempt.clone()))
             }
-            _ if stopped(result) => (Fate::Lost, Outcome::Yielded),
+            _ if stopped(result) => (Disposition::Lost, LeaseOutcome::Yielded),
             transaction::Outcome::Refused => {
-                give_up(unit, Fate::Failed, &attempt, reported, notify, rules, &mut failed)
+                give_up(batch, Disposition::Failed, &attempt, reported, notify, rules, &mut failed)
             }
             transaction::Outcome::Deferred | transaction::Outcome::Unknown => {
-                let failure = Failure {
-                    created: unit.created,
+                let failure = FailedAttempt {
+                    created: batch.created,
                     now,
                     attempts: recipient.attempts,
                     code: attempt.code,
@@ -120,26 +120,31 @@ pub fn conclude(
                 };
                 let unknown = result.outcome == transaction::Outcome::Unknown;
                 match rules.schedule.after(&failure, f64::from(random()) / f64::from(u32::MAX)) {
-                    Next::Expired => give_up(unit, Fate::Expired, &attempt, reported, notify, rules, &mut failed),
-                    Next::Retry { due, warn } => {
+                    RetryDecision::Expired => {
+                        give_up(batch, Disposition::Expired, &attempt, reported, notify, rules, &mut failed)
+                    }
+                    RetryDecision::Retry { due, warn } => {
                         // Without NOTIFY a warning is ours to send or not; with it, DELAY must stand there.
-                        if warn && notify.is_none_or(|notify| notify.delay) && !unit.sender.is_empty() {
+                        if warn && notify.is_none_or(|notify| notify.delay) && !batch.sender.is_empty() {
                             delayed.push(reported);
                         }
                         let possible_duplicate = recipient.possible_duplicate || unknown;
                         let warned = recipient.warned || warn;
                         let attempt = attempt.clone();
-                        (Fate::Deferred(due), Outcome::Deferred { attempt, due, possible_duplicate, warned })
+                        (
+                            Disposition::Deferred(due),
+                            LeaseOutcome::Deferred { attempt, due, possible_duplicate, warned },
+                        )
                     }
                 }
             }
         };
-        tried.push(Tried {
-            id: unit.id,
-            sender: unit.sender.clone(),
+        tried.push(AttemptReport {
+            id: batch.id,
+            sender: batch.sender.clone(),
             address: recipient.address.clone(),
-            size_bytes: unit.body.size_bytes(),
-            fate,
+            size_bytes: batch.body.size_bytes(),
+            disposition,
             attempt,
             peer: peer.clone(),
             attempts: recipient.attempts,
@@ -150,36 +155,36 @@ pub fn conclude(
         settlement.outcomes.push((recipient.lease.clone(), outcome));
     }
     let (finally, relayed): (Vec<_>, Vec<_>) = arrived.into_iter().partition(|(_, is_final)| *is_final);
-    let bare = |list: Vec<(Reported, bool)>| list.into_iter().map(|(reported, _)| reported).collect();
+    let bare = |list: Vec<(ReportedRecipient, bool)>| list.into_iter().map(|(reported, _)| reported).collect();
     for (action, recipients) in [
-        (Action::Failed, failed),
-        (Action::Delayed, delayed),
-        (Action::Relayed, bare(relayed)),
-        (Action::Delivered, bare(finally)),
+        (ReportAction::Failed, failed),
+        (ReportAction::Delayed, delayed),
+        (ReportAction::Relayed, bare(relayed)),
+        (ReportAction::Delivered, bare(finally)),
     ] {
-        settlement.reports.extend(report(unit, action, recipients, rules, now, random));
+        settlement.reports.extend(report(batch, action, recipients, rules, now, random));
     }
     (settlement, tried)
 }
 
 /// The end of a recipient: reported to the sender, or held when there is none.
 fn give_up(
-    unit: &Unit,
-    fate: Fate,
-    attempt: &Attempt,
-    reported: Reported,
+    batch: &DeliveryBatch,
+    disposition: Disposition,
+    attempt: &AttemptResult,
+    reported: ReportedRecipient,
     notify: Option<Notify>,
-    rules: &Rules,
-    failed: &mut Vec<Reported>,
-) -> (Fate, Outcome) {
+    rules: &SettlementRules,
+    failed: &mut Vec<ReportedRecipient>,
+) -> (Disposition, LeaseOutcome) {
     if notify.is_some_and(|notify| !notify.failure) {
-        return (fate, Outcome::Failed(attempt.clone()));
+        return (disposition, LeaseOutcome::Failed(attempt.clone()));
     }
-    if unit.sender.is_empty() && rules.bounce_to.is_none() {
-        return (Fate::Held, Outcome::Quarantined(attempt.clone()));
+    if batch.sender.is_empty() && rules.bounce_to.is_none() {
+        return (Disposition::Held, LeaseOutcome::Quarantined(attempt.clone()));
     }
     failed.push(reported);
-    (fate, Outcome::Failed(attempt.clone()))
+    (disposition, LeaseOutcome::Failed(attempt.clone()))
 }
 
 /// True when we stopped it ourselves before it was complete.
@@ -187,17 +192,17 @@ fn stopped(result: &RecipientResult) -> bool {
     result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled)
 }
 
-fn notify(recipient: &UnitRecipient) -> Option<Notify> {
+fn notify(recipient: &LeasedRecipient) -> Option<Notify> {
     recipient.notify.as_deref().and_then(|notify| notify.parse().ok())
 }
 
-fn attempt(result: &RecipientResult, peer: &Peer, now: Time) -> Attempt {
+fn attempt(result: &RecipientResult, peer: &NextHopFacts, now: Time) -> AttemptResult {
     let reply = if result.reply.is_empty() {
         result.fault.as_ref().map_or(String::new(), |fault: &Fault| fault.detail.clone())
     } else {
         result.reply.clone()
     };
-    Attempt {
+    AttemptResult {
         at: now,
         host: peer.host.clone(),
         ip: peer.ip.map(|address| address.ip().to_string()),
@@ -208,14 +213,14 @@ fn attempt(result: &RecipientResult, peer: &Peer, now: Time) -> Attempt {
     }
 }
 
-fn reported(recipient: &UnitRecipient, result: &RecipientResult, attempt: &Attempt) -> Reported {
+fn reported(recipient: &LeasedRecipient, result: &RecipientResult, attempt: &AttemptResult) -> ReportedRecipient {
     let by_code = attempt.code.and_then(|code| match code / 100 {
         2 => Some(Enhanced::new(2, 0, 0)),
         4 => Some(Enhanced::new(4, 0, 0)),
         5 => Some(Enhanced::new(5, 0, 0)),
         _ => None,
     });
-    Reported {
+    ReportedRecipient {
         address: recipient.address.clone(),
         orcpt: recipient.orcpt.clone(),
         enhanced: attempt.enhanced.or(by_code),
@@ -228,47 +233,47 @@ fn reported(recipient: &UnitRecipient, result: &RecipientResult, attempt: &Attem
 
 /// The message that tells the sender; none when there is nothing to tell or nobody to be told.
 pub fn report(
-    unit: &Unit,
-    action: Action,
-    recipients: Vec<Reported>,
-    rules: &Rules,
+    batch: &DeliveryBatch,
+    action: ReportAction,
+    recipients: Vec<ReportedRecipient>,
+    rules: &SettlementRules,
     now: Time,
     random: &mut dyn FnMut() -> u32,
 ) -> Option<NewMessage> {
-    let to = match (unit.sender.as_str(), &rules.bounce_to) {
-        ("", Some(postmaster)) if action == Action::Failed => postmaster.clone(),
+    let to = match (batch.sender.as_str(), &rules.bounce_to) {
+        ("", Some(postmaster)) if action == ReportAction::Failed => postmaster.clone(),
         ("", _) => return None,
         (sender, _) => sender.to_owned(),
     };
     if recipients.is_empty() {
         return None;
     }
-    let report = Report {
+    let report = StatusReport {
         action,
         mta: rules.mta.clone(),
         to: to.clone(),
-        envid: unit.envid.clone(),
-        arrived: unit.created,
-        queue_id: unit.id.to_string(),
-        until: (action == Action::Delayed).then(|| unit.created.plus(rules.schedule.expire_after)),
+        envid: batch.envid.clone(),
+        arrived: batch.created,
+        queue_id: batch.id.to_string(),
+        until: (action == ReportAction::Delayed).then(|| batch.created.plus(rules.schedule.expire_after)),
         recipients,
-        full: unit.ret.as_deref() == Some("FULL"),
-        smtputf8: unit.smtputf8,
+        full: batch.ret.as_deref() == Some("FULL"),
+        smtputf8: batch.smtputf8,
     };
-    let unique = format!("{}.{:08x}{:08x}.report", unit.id, random(), random());
+    let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
     // A message that cannot be read any more is reported all the same, without its header.
-    let opened = unit.body.open();
+    let opened = batch.body.open();
     let composed = match opened {
-        Ok(original) => report.compose(original, unit.body.size_bytes(), now, &unique),
+        Ok(original) => report.compose(original, batch.body.size_bytes(), now, &unique),
         Err(error) => Err(error),
     };
     let (bytes, eight_bit) = composed.or_else(|_| report.compose(std::io::empty(), 0, now, &unique)).ok()?;
     let mut recipient = NewRecipient::new(to);
     // The bounce of a bounce ends here.
-    recipient.notify = Some("NEVER".to_owned()).filter(|_| unit.sender.is_empty());
-    let mut message = NewMessage::new("", vec![recipient], Body::from(bytes));
+    recipient.notify = Some("NEVER".to_owned()).filter(|_| batch.sender.is_empty());
+    let mut message = NewMessage::new("", vec![recipient], QueuedBody::from(bytes));
     message.eight_bit = eight_bit;
-    message.smtputf8 = unit.smtputf8 && !report.to.is_ascii();
+    message.smtputf8 = batch.smtputf8 && !report.to.is_ascii();
     Some(message)
 }
 
@@ -283,9 +288,9 @@ mod tests {
 
     const NOW: Time = Time(1_764_000_000_000);
 
-    fn unit(sender: &str, notify: &[Option<&str>]) -> Unit {
+    fn batch(sender: &str, notify: &[Option<&str>]) -> DeliveryBatch {
         let id = QueueId(7);
-        let recipients = notify.iter().enumerate().map(|(n, notify)| UnitRecipient {
+        let recipients = notify.iter().enumerate().map(|(n, notify)| LeasedRecipient {
             lease: Lease { message: id, n: n as u32, owner: 1, generation: 1 },
             address: format!("r{n}@b.test"),
             notify: notify.map(str::to_owned),
@@ -295,7 +300,7 @@ mod tests {
             possible_duplicate: false,
             warned: false,
         });
-        Unit {
+        DeliveryBatch {
             id,
             created: NOW,
             domain: "b.test".to_owned(),
@@ -305,17 +310,17 @@ mod tests {
             smtputf8: false,
             eight_bit: false,
             recipients: recipients.collect(),
-            body: Body::from(b"Subject: x\r\n\r\ny\r\n".to_vec()),
+            body: QueuedBody::from(b"Subject: x\r\n\r\ny\r\n".to_vec()),
         }
     }
 
-    fn rules() -> Rules {
-        Rules { schedule: Schedule::default(), mta: "us.test".to_owned(), bounce_to: None }
+    fn rules() -> SettlementRules {
+        SettlementRules { schedule: Schedule::default(), mta: "us.test".to_owned(), bounce_to: None }
     }
 
     /// One result for each recipient; the peer offers DSN or not.
-    fn said(unit: &Unit, outcomes: &[Said], dsn: bool, is_final: bool) -> Delivery {
-        let mut delivery = undelivered(&crate::queue::submit::envelope(unit), &Fault::new(Kind::TimedOut, "late"));
+    fn said(batch: &DeliveryBatch, outcomes: &[Said], dsn: bool, is_final: bool) -> Delivery {
+        let mut delivery = undelivered(&crate::queue::submit::envelope(batch), &Fault::new(Kind::TimedOut, "late"));
         for ((result, peer), outcome) in delivery.results.iter_mut().zip(&mut delivery.peers).zip(outcomes) {
             result.outcome = *outcome;
             result.code = match outcome {
@@ -329,9 +334,14 @@ mod tests {
         delivery
     }
 
-    fn fates(unit: &Unit, delivery: &Delivery, rules: &Rules, now: Time) -> (Vec<&'static str>, Vec<String>) {
-        let (settlement, tried) = conclude(unit, delivery, rules, now, &mut || u32::MAX / 2);
-        assert_eq!(settlement.outcomes.len(), unit.recipients.len());
+    fn dispositions(
+        batch: &DeliveryBatch,
+        delivery: &Delivery,
+        rules: &SettlementRules,
+        now: Time,
+    ) -> (Vec<&'static str>, Vec<String>) {
+        let (settlement, tried) = settle(batch, delivery, rules, now, &mut || u32::MAX / 2);
+        assert_eq!(settlement.outcomes.len(), batch.recipients.len());
         let reports = settlement.reports.iter().map(|report| {
             let mut text = String::new();
             report.body.open().unwrap().read_to_string(&mut text).unwrap();
@@ -340,14 +350,14 @@ mod tests {
             let about = text.matches("Final-Recipient:").count();
             format!("{} {action} {about}", report.recipients[0].address)
         });
-        (tried.iter().map(|one| one.fate.as_str()).collect(), reports.collect())
+        (tried.iter().map(|one| one.disposition.as_str()).collect(), reports.collect())
     }
 
     #[test]
     fn the_sender_is_told_what_it_asked_for() {
         let later = NOW.plus(Duration::from_secs(5 * 3600));
         // (sender, NOTIFY, what the server said, it offers DSN, when, fate, report)
-        for (sender, notify, outcome, dsn, now, fate, report) in [
+        for (sender, notify, outcome, dsn, now, disposition, report) in [
             ("a@a", None, Said::Delivered, false, NOW, "delivered", None),
             ("a@a", Some("SUCCESS"), Said::Delivered, false, NOW, "delivered", Some("a@a relayed 1")),
             ("a@a", Some("SUCCESS"), Said::Delivered, true, NOW, "delivered", None),
@@ -363,65 +373,67 @@ mod tests {
             ("a@a", Some("FAILURE"), Said::Deferred, false, later, "deferred", None),
             ("", None, Said::Deferred, false, later, "deferred", None),
         ] {
-            let unit = unit(sender, &[notify]);
-            let delivery = said(&unit, &[outcome], dsn, false);
-            let (found, reports) = fates(&unit, &delivery, &rules(), now);
-            assert_eq!(found, [fate], "{sender} {notify:?} {outcome:?}");
+            let batch = batch(sender, &[notify]);
+            let delivery = said(&batch, &[outcome], dsn, false);
+            let (found, reports) = dispositions(&batch, &delivery, &rules(), now);
+            assert_eq!(found, [disposition], "{sender} {notify:?} {outcome:?}");
             assert_eq!(reports.first().map(String::as_str), report, "{sender} {notify:?} {outcome:?}");
         }
-        let unit = unit("a@a", &[Some("SUCCESS")]);
-        let (_, reports) = fates(&unit, &said(&unit, &[Said::Delivered], false, true), &rules(), NOW);
+        let batch = batch("a@a", &[Some("SUCCESS")]);
+        let (_, reports) = dispositions(&batch, &said(&batch, &[Said::Delivered], false, true), &rules(), NOW);
         assert_eq!(reports, ["a@a delivered 1"], "into the mailbox itself");
     }
 
     #[test]
     fn one_report_for_all_that_failed_together() {
-        let unit = unit("a@a", &[None, None, None]);
-        let delivery = said(&unit, &[Said::Refused, Said::Delivered, Said::Refused], false, false);
+        let batch = batch("a@a", &[None, None, None]);
+        let delivery = said(&batch, &[Said::Refused, Said::Delivered, Said::Refused], false, false);
         assert_eq!(
-            fates(&unit, &delivery, &rules(), NOW),
+            dispositions(&batch, &delivery, &rules(), NOW),
             (vec!["failed", "delivered", "failed"], vec!["a@a failed 2".to_owned()])
         );
     }
 
     #[test]
     fn double_bounces_go_to_the_postmaster_once() {
-        let rules = Rules { bounce_to: Some("postmaster@a".to_owned()), ..rules() };
-        let unit = unit("", &[None]);
-        let delivery = said(&unit, &[Said::Refused], false, false);
-        let (settlement, _) = conclude(&unit, &delivery, &rules, NOW, &mut || 1);
+        let rules = SettlementRules { bounce_to: Some("postmaster@a".to_owned()), ..rules() };
+        let batch = batch("", &[None]);
+        let delivery = said(&batch, &[Said::Refused], false, false);
+        let (settlement, _) = settle(&batch, &delivery, &rules, NOW, &mut || 1);
         assert_eq!(settlement.reports[0].recipients[0].address, "postmaster@a");
         assert_eq!(settlement.reports[0].recipients[0].notify.as_deref(), Some("NEVER"), "and ends there");
     }
 
     #[test]
     fn no_answer_is_a_possible_duplicate_from_then_on() {
-        let unit = unit("a@a", &[None]);
+        let batch = batch("a@a", &[None]);
         let (settlement, tried) =
-            conclude(&unit, &said(&unit, &[Said::Unknown], false, false), &rules(), NOW, &mut || 1);
+            settle(&batch, &said(&batch, &[Said::Unknown], false, false), &rules(), NOW, &mut || 1);
         assert!(tried[0].possible_duplicate);
-        assert!(matches!(settlement.outcomes[0].1, Outcome::Deferred { possible_duplicate: true, .. }));
-        let (settlement, _) = conclude(&unit, &said(&unit, &[Said::Deferred], false, false), &rules(), NOW, &mut || 1);
-        assert!(matches!(settlement.outcomes[0].1, Outcome::Deferred { possible_duplicate: false, .. }));
+        assert!(matches!(settlement.outcomes[0].1, LeaseOutcome::Deferred { possible_duplicate: true, .. }));
+        let (settlement, _) = settle(&batch, &said(&batch, &[Said::Deferred], false, false), &rules(), NOW, &mut || 1);
+        assert!(matches!(settlement.outcomes[0].1, LeaseOutcome::Deferred { possible_duplicate: false, .. }));
     }
 
     #[test]
     fn what_we_stopped_ourselves_does_not_count() {
-        let unit = unit("a@a", &[None]);
-        let mut delivery = said(&unit, &[Said::Deferred], false, false);
+        let batch = batch("a@a", &[None]);
+        let mut delivery = said(&batch, &[Said::Deferred], false, false);
         delivery.results[0].fault = Some(Fault::new(Kind::Cancelled, "stopped"));
-        let (settlement, tried) = conclude(&unit, &delivery, &rules(), NOW, &mut || 1);
-        assert_eq!((tried[0].fate, &settlement.outcomes[0].1), (Fate::Lost, &Outcome::Yielded));
+        let (settlement, tried) = settle(&batch, &delivery, &rules(), NOW, &mut || 1);
+        assert_eq!((tried[0].disposition, &settlement.outcomes[0].1), (Disposition::Lost, &LeaseOutcome::Yielded));
     }
 
     #[test]
     fn old_age_ends_it_and_a_lost_body_is_reported_all_the_same() {
-        let mut unit = unit("a@a", &[None]);
-        unit.recipients[0].attempts = 9;
-        unit.body =
-            Body::File(std::sync::Arc::new(crate::queue::spool::BodyFile::stored("/nonexistent/body".into(), 5)));
+        let mut batch = batch("a@a", &[None]);
+        batch.recipients[0].attempts = 9;
+        batch.body = QueuedBody::File(std::sync::Arc::new(crate::queue::spool::QueuedBodyFile::stored(
+            "/nonexistent/body".into(),
+            5,
+        )));
         let old = NOW.plus(Duration::from_secs(6 * 86400));
-        let (found, reports) = fates(&unit, &said(&unit, &[Said::Deferred], false, false), &rules(), old);
+        let (found, reports) = dispositions(&batch, &said(&batch, &[Said::Deferred], false, false), &rules(), old);
         assert_eq!((found, reports), (vec!["expired"], vec!["a@a failed 1".to_owned()]));
     }
 }

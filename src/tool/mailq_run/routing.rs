@@ -4,12 +4,12 @@ use super::Args;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
-use crate::relay::deliver::Transport;
-use crate::relay::route::{Protocol, Routing, Rule, Target};
+use crate::relay::deliver::RelayTransport;
+use crate::relay::route::{Protocol, RouteRule, RouteTarget, Routing};
 use crate::tool::smtp_account::{Account, Accounts};
 
 /// The way of every message, as the command line and the account it names say.
-pub(super) fn way(args: &Args, out: &Output) -> Result<(Routing, Transport), Fault> {
+pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransport), Fault> {
     let account = match &args.way.account {
         None => None,
         Some(name) => {
@@ -27,7 +27,7 @@ pub(super) fn way(args: &Args, out: &Output) -> Result<(Routing, Transport), Fau
         }
         (None, None) => None,
     };
-    rules.extend(smarthost.map(|target| Rule { pattern: "*".to_owned(), target }));
+    rules.extend(smarthost.map(|target| RouteRule { pattern: "*".to_owned(), target }));
     let routing = Routing {
         rules,
         mx_port: args.way.mx_port,
@@ -39,23 +39,23 @@ pub(super) fn way(args: &Args, out: &Output) -> Result<(Routing, Transport), Fau
 }
 
 /// `--smarthost`.
-fn named(url: &str, args: &Args, out: &Output) -> Result<Target, Fault> {
-    Ok(match Target::parse(url)? {
-        Target::Server { host, port, protocol, tls, login, mechanism } => {
+fn named(url: &str, args: &Args, out: &Output) -> Result<RouteTarget, Fault> {
+    Ok(match RouteTarget::parse(url)? {
+        RouteTarget::Server { host, port, protocol, tls, login, mechanism } => {
             let in_url = login.as_ref();
             let user = in_url.map(|login| login.user.as_str());
             let password = in_url.map(|login| login.password.as_str()).filter(|password| !password.is_empty());
             let login = args.login.login(out, &host, user, password)?;
-            Target::Server { host, port, protocol, tls: args.tls.mode(tls), login, mechanism }
+            RouteTarget::Server { host, port, protocol, tls: args.tls.mode(tls), login, mechanism }
         }
         other => other,
     })
 }
 
 /// `--account`.
-fn of(account: &Account, args: &Args, out: &Output) -> Result<Target, Fault> {
+fn of(account: &Account, args: &Args, out: &Output) -> Result<RouteTarget, Fault> {
     if let Some(path) = &account.socket {
-        return Ok(Target::Unix(path.clone()));
+        return Ok(RouteTarget::Unix(path.clone()));
     }
     if account.proxy_host.is_some() {
         let detail = format!("account {}: proxy_host: the queue is delivered directly", account.name);
@@ -64,10 +64,10 @@ fn of(account: &Account, args: &Args, out: &Output) -> Result<Target, Fault> {
     let (host, port) = account.server()?;
     let (login, mechanism) = account.login(&host, &args.login, None, out)?;
     let protocol = if account.lmtp { Protocol::Lmtp } else { Protocol::Smtp };
-    Ok(Target::Server { host, port, protocol, tls: args.tls.mode(account.tls()), login, mechanism })
+    Ok(RouteTarget::Server { host, port, protocol, tls: args.tls.mode(account.tls()), login, mechanism })
 }
 
-fn transport(args: &Args, account: Option<&Account>, out: &Output) -> Result<Transport, Fault> {
+fn transport(args: &Args, account: Option<&Account>, out: &Output) -> Result<RelayTransport, Fault> {
     let any = ClientTlsOptions { insecure: true, ..ClientTlsOptions::default() };
     let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut dialer = args.net.dialer("smtp", "")?;
@@ -86,10 +86,10 @@ fn transport(args: &Args, account: Option<&Account>, out: &Output) -> Result<Tra
             limits = limits.with_idle(args.net.timeout.min(time));
         }
     }
-    Ok(Transport {
+    Ok(RelayTransport {
         dialer,
-        tls_checked: ClientTls::new(&trust)?,
-        tls_any: ClientTls::new(&any)?,
+        verified_tls: ClientTls::new(&trust)?,
+        opportunistic_tls: ClientTls::new(&any)?,
         helo: helo.unwrap_or_else(system),
         limits,
         trace: out.trace(),

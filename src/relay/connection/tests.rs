@@ -2,8 +2,9 @@ use std::net::SocketAddr;
 use std::sync::Mutex;
 
 use super::*;
+use crate::net::BoxFuture;
 use crate::net::tls::TlsMode;
-use crate::relay::deliver::{Dialogue, Pending};
+use crate::relay::deliver::NextHopSession;
 use crate::relay::policy;
 use crate::relay::route::Protocol;
 use crate::smtp::client::Times;
@@ -21,23 +22,23 @@ struct World {
     known: Mutex<Vec<(String, bool)>>,
 }
 
-impl Health for World {
-    fn down(&self, _place: &Place) -> Option<Fault> {
+impl ServerHealth for World {
+    fn down(&self, _place: &HopEndpoint) -> Option<Fault> {
         None
     }
 
-    fn note(&self, place: &Place, failed: Option<&Fault>) {
-        self.known.lock().unwrap().push((place.to_string(), failed.is_none()));
+    fn note(&self, endpoint: &HopEndpoint, failed: Option<&Fault>) {
+        self.known.lock().unwrap().push((endpoint.to_string(), failed.is_none()));
     }
 }
 
-impl Reach for World {
-    fn connect<'a>(&'a self, hop: &'a Hop) -> Pending<'a, Result<Connection, Fault>> {
+impl Connector for World {
+    fn connect<'a>(&'a self, hop: &'a Hop) -> BoxFuture<'a, Result<NextHopConnection, Fault>> {
         let index: usize = hop.name.parse().unwrap();
         self.seen.lock().unwrap().push(format!("connect {index}"));
-        let connection = self.servers[index].map(|says| Connection {
-            dialogue: Box::new(Server { index, says, open: true, seen: self.seen.clone() }),
-            peer: Peer::default(),
+        let connection = self.servers[index].map(|says| NextHopConnection {
+            session: Box::new(Server { index, says, open: true, seen: self.seen.clone() }),
+            peer: NextHopFacts::default(),
         });
         Box::pin(std::future::ready(connection.ok_or_else(|| Fault::new(Kind::ConnectRefused, "refused"))))
     }
@@ -50,7 +51,7 @@ struct Server {
     seen: std::sync::Arc<Mutex<Vec<String>>>,
 }
 
-impl Dialogue for Server {
+impl NextHopSession for Server {
     fn is_open(&self) -> bool {
         self.open
     }
@@ -60,7 +61,7 @@ impl Dialogue for Server {
         envelope: &'a Envelope,
         _content: &'a dyn Content,
         _options: &'a SendOptions<'_>,
-    ) -> Pending<'a, Vec<RecipientResult>> {
+    ) -> BoxFuture<'a, Vec<RecipientResult>> {
         self.seen.lock().unwrap().push(format!("{}: {}", self.index, envelope.recipients.len()));
         let mut results = Vec::new();
         for (at, recipient) in envelope.recipients.iter().enumerate() {
@@ -93,31 +94,31 @@ impl Dialogue for Server {
         Times::default()
     }
 
-    fn quit(self: Box<Self>) -> Pending<'static, ()> {
+    fn quit(self: Box<Self>) -> BoxFuture<'static, ()> {
         self.seen.lock().unwrap().push(format!("quit {}", self.index));
         Box::pin(std::future::ready(()))
     }
 }
 
-fn world(servers: &[Option<Says>]) -> (World, Lane) {
+fn world(servers: &[Option<Says>]) -> (World, RouteConnection) {
     let hop = |index: usize| Hop {
         name: index.to_string(),
-        place: Place::Address(SocketAddr::from(([192, 0, 2, 1], index as u16))),
+        endpoint: HopEndpoint::Address(SocketAddr::from(([192, 0, 2, 1], index as u16))),
         protocol: Protocol::Smtp,
         policy: policy::for_mx(TlsMode::Try),
         login: None,
         mechanism: None,
         by_mx: true,
     };
-    let lane = Lane::new((0..servers.len()).map(hop).collect());
-    (World { servers: servers.to_vec(), ..World::default() }, lane)
+    let route = RouteConnection::new((0..servers.len()).map(hop).collect());
+    (World { servers: servers.to_vec(), ..World::default() }, route)
 }
 
-async fn deliver(world: &World, lane: &mut Lane, count: usize, body: &str) -> (Delivery, Vec<Outcome>) {
+async fn deliver(world: &World, route: &mut RouteConnection, count: usize, body: &str) -> (Delivery, Vec<Outcome>) {
     let recipients = (0..count).map(|n| Recipient::new(format!("r{n}@b.test"))).collect();
     let envelope = Envelope { sender: "a@a.test".into(), recipients, ..Envelope::default() };
     let content = Bytes(body.as_bytes().to_vec());
-    let delivery = lane.deliver(world, world, &envelope, &content, &SendOptions::default()).await;
+    let delivery = route.deliver(world, world, &envelope, &content, &SendOptions::default()).await;
     let outcomes = delivery.results.iter().map(|result| result.outcome).collect();
     (delivery, outcomes)
 }
@@ -133,17 +134,17 @@ async fn who_is_too_many_comes_in_the_next_transaction() {
         |at| if at < 3 { (250, "2.1.5") } else { (552, "5.5.3") },
     ];
     for says in by_three {
-        let (world, mut lane) = world(&[Some(says)]);
-        let (_, outcomes) = deliver(&world, &mut lane, 10, "").await;
+        let (world, mut route) = world(&[Some(says)]);
+        let (_, outcomes) = deliver(&world, &mut route, 10, "").await;
         assert_eq!(outcomes, [Outcome::Delivered; 10]);
         assert_eq!(seen(&world), ["connect 0", "0: 10", "0: 7", "0: 4", "0: 1"]);
     }
     // Somebody's full mailbox is another matter, and a server that takes nobody is not asked for ever.
-    let (full, mut lane) = world(&[Some(|at| if at < 3 { (250, "") } else { (452, "4.2.2") })]);
-    assert_eq!(deliver(&full, &mut lane, 4, "").await.1[3], Outcome::Deferred);
+    let (full, mut route) = world(&[Some(|at| if at < 3 { (250, "") } else { (452, "4.2.2") })]);
+    assert_eq!(deliver(&full, &mut route, 4, "").await.1[3], Outcome::Deferred);
     assert_eq!(seen(&full), ["connect 0", "0: 4"]);
-    let (nobody, mut lane) = world(&[Some(|_| (452, "4.5.3"))]);
-    assert_eq!(deliver(&nobody, &mut lane, 2, "").await.1, [Outcome::Deferred; 2]);
+    let (nobody, mut route) = world(&[Some(|_| (452, "4.5.3"))]);
+    assert_eq!(deliver(&nobody, &mut route, 2, "").await.1, [Outcome::Deferred; 2]);
     assert_eq!(seen(&nobody), ["connect 0", "0: 2"]);
 }
 
@@ -157,27 +158,27 @@ async fn a_refusal_that_is_a_matter_of_time_is_a_deferral() {
         (|_| (552, "5.2.2"), Outcome::Refused),
     ];
     for (index, (says, expected)) in table.into_iter().enumerate() {
-        let (world, mut lane) = world(&[Some(says)]);
-        assert_eq!(deliver(&world, &mut lane, 1, "").await.1, [expected], "{index}");
+        let (world, mut route) = world(&[Some(says)]);
+        assert_eq!(deliver(&world, &mut route, 1, "").await.1, [expected], "{index}");
     }
 }
 
 #[tokio::test]
 async fn the_next_server_follows_and_the_last_stays_open() {
-    let (later, mut lane) = world(&[None, Some(|_| (451, "4.3.0")), Some(|_| (450, "4.7.1"))]);
-    let (delivery, outcomes) = deliver(&later, &mut lane, 1, "").await;
-    assert_eq!((outcomes, delivery.contact), (vec![Outcome::Deferred], Contact::Answered));
+    let (later, mut route) = world(&[None, Some(|_| (451, "4.3.0")), Some(|_| (450, "4.7.1"))]);
+    let (delivery, outcomes) = deliver(&later, &mut route, 1, "").await;
+    assert_eq!((outcomes, delivery.progress), (vec![Outcome::Deferred], RouteProgress::Answered));
     assert_eq!(seen(&later), ["connect 0", "connect 1", "1: 1", "quit 1", "connect 2", "2: 1"]);
-    assert!(lane.is_open() && lane.goes_to().is_none());
-    deliver(&later, &mut lane, 1, "").await;
+    assert!(route.is_open() && route.goes_to().is_none());
+    deliver(&later, &mut route, 1, "").await;
     assert_eq!(seen(&later), ["2: 1"], "the open connection carries the next message");
     let dead: Vec<Option<Says>> = vec![None; 25];
-    let (dead, mut lane) = world(&dead);
-    let (delivery, _) = deliver(&dead, &mut lane, 1, "").await;
-    assert_eq!((seen(&dead).len(), delivery.contact), (MAX_CONNECTS, Contact::Unreached));
+    let (dead, mut route) = world(&dead);
+    let (delivery, _) = deliver(&dead, &mut route, 1, "").await;
+    assert_eq!((seen(&dead).len(), delivery.progress), (MAX_CONNECTS, RouteProgress::Unreached));
     let talkers: Vec<Option<Says>> = vec![Some(|_| (451, "4.3.0")); 25];
-    let (talkers, mut lane) = world(&talkers);
-    deliver(&talkers, &mut lane, 1, "").await;
+    let (talkers, mut route) = world(&talkers);
+    deliver(&talkers, &mut route, 1, "").await;
     assert_eq!(seen(&talkers).iter().filter(|what| what.starts_with("connect")).count(), MAX_SESSIONS);
 }
 
@@ -185,20 +186,20 @@ async fn the_next_server_follows_and_the_last_stays_open() {
 async fn silence_is_remembered_and_a_hang_up_is_not() {
     let table: [(Says, bool); 2] = [(|_| (0, ""), true), (|_| (1, ""), false)];
     for (says, alive) in table {
-        let (world, mut lane) = world(&[Some(says)]);
-        let (delivery, outcomes) = deliver(&world, &mut lane, 2, "").await;
-        assert_eq!((outcomes, delivery.contact), (vec![Outcome::Deferred; 2], Contact::Broken));
+        let (world, mut route) = world(&[Some(says)]);
+        let (delivery, outcomes) = deliver(&world, &mut route, 2, "").await;
+        assert_eq!((outcomes, delivery.progress), (vec![Outcome::Deferred; 2], RouteProgress::Broken));
         assert_eq!(world.known.lock().unwrap().last().unwrap().1, alive);
-        assert!(!lane.is_open());
+        assert!(!route.is_open());
     }
 }
 
 #[tokio::test]
 async fn a_message_that_goes_in_circles_is_refused_here() {
-    let (world, mut lane) = world(&[Some(|_| (250, ""))]);
+    let (world, mut route) = world(&[Some(|_| (250, ""))]);
     let round = |count: usize| format!("{}\r\nbody\r\n", "Received: from x by y\r\n".repeat(count));
-    assert_eq!(deliver(&world, &mut lane, 1, &round(MAX_RECEIVED)).await.1, [Outcome::Delivered]);
-    let (delivery, outcomes) = deliver(&world, &mut lane, 1, &round(MAX_RECEIVED + 1)).await;
+    assert_eq!(deliver(&world, &mut route, 1, &round(MAX_RECEIVED)).await.1, [Outcome::Delivered]);
+    let (delivery, outcomes) = deliver(&world, &mut route, 1, &round(MAX_RECEIVED + 1)).await;
     assert_eq!(outcomes, [Outcome::Refused]);
     assert_eq!(delivery.results[0].enhanced, Enhanced::parse("5.4.6"));
 }

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use crate::fault::{Fault, Kind};
 
 /// The queue of the machine, for those who may write there.
-pub const SYSTEM_PLACE: &str = "/var/spool/applayer";
+pub const SYSTEM_DIR: &str = "/var/spool/applayer";
 
 /// The queue's directory: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else /var/spool/applayer where the caller may
 /// write, else `$XDG_STATE_HOME/applayer/queue`. It need not exist; only local file systems are taken (78 otherwise).
 pub fn find(explicit: Option<&Path>) -> Result<PathBuf, Fault> {
-    let place = match explicit.map(Path::to_owned).or_else(|| set("APPLAYER_QUEUE")) {
-        Some(place) => place,
-        None if writable(Path::new(SYSTEM_PLACE)) => PathBuf::from(SYSTEM_PLACE),
+    let dir = match explicit.map(Path::to_owned).or_else(|| set("APPLAYER_QUEUE")) {
+        Some(dir) => dir,
+        None if writable(Path::new(SYSTEM_DIR)) => PathBuf::from(SYSTEM_DIR),
         None => match (set("XDG_STATE_HOME"), set("HOME")) {
             (Some(state), _) => state.join("applayer/queue"),
             (None, Some(home)) => home.join(".local/state/applayer/queue"),
@@ -22,8 +22,8 @@ pub fn find(explicit: Option<&Path>) -> Result<PathBuf, Fault> {
             }
         },
     };
-    check_local(&place)?;
-    Ok(place)
+    check_local(&dir)?;
+    Ok(dir)
 }
 
 /// The variable as a path, unless it is unset or empty.
@@ -32,9 +32,9 @@ fn set(name: &str) -> Option<PathBuf> {
 }
 
 /// True when the directory exists and the caller may create files in it.
-fn writable(place: &Path) -> bool {
+fn writable(dir: &Path) -> bool {
     use rustix::fs::{Access, AtFlags, CWD, accessat};
-    place.is_dir() && accessat(CWD, place, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
+    dir.is_dir() && accessat(CWD, dir, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS).is_ok()
 }
 
 /// File systems on which locks and syncs do not mean what the queue needs: magic numbers of statfs(2).
@@ -56,12 +56,12 @@ const NETWORK: &[(u32, &str)] = &[
 ];
 
 /// Refuses network file systems: the nearest directory that exists decides.
-pub(super) fn check_local(place: &Path) -> Result<(), Fault> {
-    let absolute = std::path::absolute(place).map_err(|error| Fault::local(place.display(), &error))?;
+pub(super) fn check_local(dir: &Path) -> Result<(), Fault> {
+    let absolute = std::path::absolute(dir).map_err(|error| Fault::local(dir.display(), &error))?;
     if let Some(file) = absolute.ancestors().find(|folder| folder.exists()).filter(|found| !found.is_dir()) {
         return Err(Fault::new(
             Kind::Config,
-            format!("{}: the queue is a directory, {} is none", place.display(), file.display()),
+            format!("{}: the queue is a directory, {} is none", dir.display(), file.display()),
         ));
     }
     for folder in absolute.ancestors() {
@@ -69,7 +69,7 @@ pub(super) fn check_local(place: &Path) -> Result<(), Fault> {
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "magic numbers have 32 bits")]
         return match network(state.f_type as u32) {
             None => Ok(()),
-            Some(name) => Err(Fault::new(Kind::Config, format!("{}: the queue cannot lie on {name}", place.display()))
+            Some(name) => Err(Fault::new(Kind::Config, format!("{}: the queue cannot lie on {name}", dir.display()))
                 .with_hint("locks and syncs need a local file system: choose another --queue-dir")),
         };
     }
@@ -88,9 +88,9 @@ mod tests {
     #[test]
     fn an_explicit_place_wins_and_need_not_exist() {
         let folder = tempfile::tempdir().unwrap();
-        let place = folder.path().join("not/yet/there");
-        assert_eq!(find(Some(&place)).unwrap(), place);
-        assert!(!place.exists());
+        let dir = folder.path().join("not/yet/there");
+        assert_eq!(find(Some(&dir)).unwrap(), dir);
+        assert!(!dir.exists());
     }
 
     #[test]
