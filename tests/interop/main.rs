@@ -28,13 +28,18 @@ mod ftp_server;
 mod ftp_servers;
 #[path = "../tools/harness.rs"]
 mod harness;
+mod host;
 mod mail;
 mod peers;
 mod queue;
+#[allow(unused_imports, reason = "here its pipes are pasted by other trials")]
+#[path = "../tools/readme.rs"]
+mod readme;
 mod servers;
 
 fn main() -> std::process::ExitCode {
     let mut trials = [
+        host::TRIALS,
         ftp::TRIALS,
         ftp_clients::TRIALS,
         ftp_server::TRIALS,

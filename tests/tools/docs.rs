@@ -100,11 +100,13 @@ fn options(command: &clap::Command) -> String {
     text
 }
 
-/// The section without its heading, which the page has by hand.
+/// The section without its heading, which the page has by hand, and without the definition of the string `Aq`, which
+/// belongs at a page's head: the character's own escape needs none. Characters beyond ASCII become escapes, which every
+/// roff reads, and a `.br` beside a `.sp` says nothing.
 fn body(roff: &[u8]) -> String {
-    let text = String::from_utf8(roff.to_vec()).expect("UTF-8");
-    let lines =
-        text.lines().filter(|line| !line.starts_with(".SH ") && !line.starts_with(".ie") && !line.starts_with(".el"));
+    let text = String::from_utf8(roff.to_vec()).expect("UTF-8").replace("\\*(Aq", "\\(aq").replace('…', "...");
+    let text = text.replace(".br\n\n.br\n", "\n").replace(".br\n.sp", ".sp").replace(".sp\n.br\n", ".sp\n");
+    let lines = text.lines().filter(|line| ![".SH ", ".ie ", ".el "].iter().any(|macros| line.starts_with(macros)));
     lines.map(|line| format!("{line}\n")).collect()
 }
 
@@ -163,6 +165,10 @@ fn every_page_has_every_section() {
         let found: Vec<&str> = found.iter().map(|title| title.trim_matches('"')).collect();
         let required: Vec<&str> = found.iter().copied().filter(|title| SECTIONS.contains(title)).collect();
         assert_eq!(required, SECTIONS, "{}", path.display());
+        assert!(text.is_ascii(), "{}: roff reads ASCII; other characters are escapes", path.display());
+        let version = concat!("\"applayer ", env!("CARGO_PKG_VERSION"), "\"");
+        let heading = text.lines().find(|line| line.starts_with(".TH ")).expect("a .TH line");
+        assert!(heading.contains(version), "{}: no version {version} in {heading}", path.display());
         let examples = section(&text, "EXAMPLES");
         assert!(examples.contains(" | "), "{}: no example with a pipe", path.display());
         assert!(examples.contains("cron"), "{}: no example for cron", path.display());

@@ -354,33 +354,3 @@ fn a_mirror_survives_any_crash_of_either_side() {
     }
     drop(work);
 }
-
-/// A file system without extended attributes: what a part comes from stands in a file beside it.
-#[test]
-fn a_part_is_continued_where_no_attributes_are_kept() {
-    let (root, work) = (temp_dir(), temp_dir());
-    let whole = content(9, 3_000_000);
-    write(&root.path().join("x"), &whole, 1_600_000_000);
-    let server = server("ftpserve").arg(root.path()).start();
-    // ramfs has no user attributes; it is mounted for this one process and what it starts.
-    let script = "mount -t ramfs none . && cd . || exit 99\n\
-                  (ulimit -c 0; ulimit -f 4000; exec \"$0\" -q \"$1\")\n\
-                  ls -A && \"$0\" --json \"$1\" && ls -A && cksum < x\n\
-                  (ulimit -c 0; ulimit -f 4000; exec \"$0\" -q -o y \"$1\")\n\
-                  printf '999 1 other\\n' > .y.from; \"$0\" --json -o y \"$1\" && ls -A && cksum < y";
-    let mut command = Command::new("unshare");
-    command.args(["-rm", "sh", "-c", script]).arg(binary("ftpget")).arg(format!("{}/x", server.url));
-    let output = command.current_dir(work.path()).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stdout);
-    if matches!(output.status.code(), Some(1 | 99)) && said.is_empty() {
-        eprintln!("not tested: no mounts here: {}", String::from_utf8_lossy(&output.stderr));
-        return;
-    }
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines[..2], [".x.from", ".x.part"], "{said}");
-    assert!(lines[2].contains("\"resumed_from_bytes\":2048000"), "{said}");
-    assert_eq!(lines[4], "x", "{said}");
-    // Another file's beginning is not continued, and nothing is left beside.
-    assert!(lines[6].contains("\"resumed_from_bytes\":0"), "{said}");
-    assert_eq!((lines[8..10].join(" "), lines[5]), ("x y".to_owned(), lines[10]), "{said}");
-}

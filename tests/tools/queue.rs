@@ -502,7 +502,8 @@ fn a_rate_is_kept() {
 fn the_table_of_the_manual_is_that_of_the_code() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("man/applayer-queue.5");
     let text = std::fs::read_to_string(&path).unwrap();
-    let mut rows = String::from(".TS\ntab(|);\nlb lb lb lb lb\nl l l l lx.\ntransition|from|to|synced|meaning\n_\n");
+    let mut rows =
+        String::from(".TS\nnokeep tab(|);\nlb lb lb lb lb\nl l l l lx.\ntransition|from|to|synced|meaning\n_\n");
     for transition in Transition::ALL {
         let row = transition.row();
         let from: Vec<&str> = row.from.iter().map(|state| state.as_str()).collect();

@@ -1,0 +1,128 @@
+//! What a host's own programs see: roff readers read the man pages, Python's parser reads our mail, `jq` reads our JSON,
+//! and a mount shows how a download behaves where no attributes are kept.
+
+use std::path::Path;
+
+use crate::harness::{binary, finish, server, temp_dir, tool};
+use crate::peers::{LIMIT, Peer, Trial, Verdict};
+use crate::readme::{block, paste};
+
+/// One row a program × feature.
+pub(crate) const TRIALS: &[Trial] = &[
+    Trial { peer: "groff", feature: "reads every man page without a warning", run: groff_reads_the_pages },
+    Trial { peer: "mandoc", feature: "reads every man page without a warning", run: mandoc_reads_the_pages },
+    Trial { peer: "python3", feature: "email.parser reads what smtpsend composes", run: python_reads_what_was_meant },
+    Trial { peer: "jq", feature: "selects files for a report by mail (README)", run: jq_selects_for_a_report },
+    Trial {
+        peer: "unshare",
+        feature: "a part is continued where no attributes are kept",
+        run: a_part_is_continued_where_no_attributes_are_kept,
+    },
+];
+
+/// Runs `linter` with each page and fails with all that it says.
+fn lint(linter: impl Fn(&Path) -> String) -> Verdict {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("man");
+    let pages = std::fs::read_dir(folder).unwrap().map(|page| linter(&page.unwrap().path()));
+    let said: Vec<String> = pages.collect();
+    assert!(said.len() > 13 && said.concat().is_empty(), "{}", said.concat());
+    Verdict::Ok
+}
+
+fn groff_reads_the_pages(groff: &Peer) -> Verdict {
+    lint(|page| {
+        let args = ["-ww", "-t", "-man", "-Tutf8", "-z"].map(AsRef::as_ref).into_iter().chain([page.as_os_str()]);
+        groff.run("groff", args).exits(0).stderr.clone()
+    })
+}
+
+fn mandoc_reads_the_pages(mandoc: &Peer) -> Verdict {
+    lint(|page| {
+        let args = ["-Tlint", "-Wwarning"].map(AsRef::as_ref).into_iter().chain([page.as_os_str()]);
+        let done = mandoc.run("mandoc", args);
+        format!("{}{}", done.text(), done.stderr)
+    })
+}
+
+/// Python's own parser, as strict as it gets, reads what was meant.
+fn python_reads_what_was_meant(python: &Peer) -> Verdict {
+    let script = r#"
+import sys, json, email, email.policy
+m = email.message_from_bytes(sys.stdin.buffer.read(), policy=email.policy.strict.clone(utf8=True))
+parts = [(p.get_content_type(), p.get_filename(), p.get_payload(decode=True).hex()) for p in m.walk() if not p.is_multipart()]
+defects = [str(d) for p in m.walk() for d in p.defects] + [str(d) for v in m.values() for d in v.defects]
+print(json.dumps({"subject": m["subject"], "from": str(m["from"]), "to": str(m["to"]), "x": m["x-long"],
+    "parts": parts, "defects": defects, "types": [p.get_content_type() for p in m.walk()]}))
+"#;
+    let folder = temp_dir();
+    let data: Vec<u8> = (0..100_000u32).map(|index| (index.wrapping_mul(index) >> 5) as u8).collect();
+    std::fs::write(folder.path().join("Überblick \"1\".bin"), &data).unwrap();
+    std::fs::write(folder.path().join("löwe.png"), b"\x89PNG\r\n").unwrap();
+    std::fs::write(folder.path().join("page.html"), "<p>Grüße <img src=\"cid:löwe.png\"></p>\n").unwrap();
+    let subject = "Grüße aus Köln — und ein sehr langer Betreff, der gefaltet werden muss: 数据 ☀ =?x?= Ende";
+    let long = "word ".repeat(300);
+    let sent = tool("smtpsend")
+        .args(["-n", "--from", "\"Öztürk, Jörg\" <j@a.test>", "--to", "Bob <b@b.test>, 数据 <d@b.test>", "-s", subject])
+        .args(["--html", "page.html", "--inline", "löwe.png", "--attach", "Überblick \"1\".bin", "--header"])
+        .arg(format!("X-Long: {}", long.trim_end()))
+        .dir(folder.path())
+        .run();
+    sent.silent_success();
+    let read = python.feed("python3", ["-c", script], Some(&sent.stdout));
+    let found: serde_json::Value = serde_json::from_str(read.exits(0).text()).unwrap();
+    assert_eq!(found["defects"], serde_json::json!([]), "{sent}");
+    assert_eq!(found["subject"], subject);
+    assert_eq!(found["from"], "\"Öztürk, Jörg\" <j@a.test>");
+    assert_eq!(found["to"], "Bob <b@b.test>, 数据 <d@b.test>");
+    assert_eq!(found["x"], long.trim_end());
+    let types =
+        ["multipart/mixed", "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png"];
+    assert_eq!(found["types"], serde_json::json!([&types[..], &["application/octet-stream"]].concat()));
+    let hex: String = data.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(found["parts"][3], serde_json::json!(["application/octet-stream", "Überblick \"1\".bin", hex]));
+    assert_eq!(found["parts"][2][2], "89504e470d0a");
+    assert!(found["parts"][0][2].as_str().unwrap().starts_with("4772c3bcc39f65"), "the text made from the HTML");
+    Verdict::Ok
+}
+
+fn jq_selects_for_a_report(_: &Peer) -> Verdict {
+    let dir = temp_dir();
+    let root = dir.path().join("pub/sub");
+    std::fs::create_dir_all(&root).unwrap();
+    std::fs::File::create(root.join("large.iso")).unwrap().set_len(100_000_001).unwrap();
+    std::fs::write(root.join("small"), "x").unwrap();
+    let server = server("ftpserve").arg(dir.path()).start();
+    paste(dir.path(), &block("ftpls --json -R").replace("ftp.example.net", &server.addr.to_string()));
+    let queued = paste(dir.path(), "mailq-ls --json");
+    assert!(queued.contains("ops@example.org"), "{queued}");
+    Verdict::Ok
+}
+
+/// A file system without extended attributes: the origin of a part stands in a file beside the part.
+fn a_part_is_continued_where_no_attributes_are_kept(unshare: &Peer) -> Verdict {
+    let (root, work) = (temp_dir(), temp_dir());
+    std::fs::write(root.path().join("x"), (0..3_000_000u32).map(|at| (at ^ (at >> 9)) as u8).collect::<Vec<_>>())
+        .unwrap();
+    let server = server("ftpserve").arg(root.path()).start();
+    // ramfs has no user attributes; it is mounted for this one process and what it starts.
+    let script = "mount -t ramfs none . && cd . || exit 99\n\
+                  (ulimit -c 0; ulimit -f 4000; exec \"$0\" -q \"$1\")\n\
+                  ls -A && \"$0\" --json \"$1\" && ls -A && cksum < x\n\
+                  (ulimit -c 0; ulimit -f 4000; exec \"$0\" -q -o y \"$1\")\n\
+                  printf '999 1 other\\n' > .y.from; \"$0\" --json -o y \"$1\" && ls -A && cksum < y";
+    let mut command = unshare.command("unshare", work.path());
+    command.args(["-rm", "sh", "-c", script]).arg(binary("ftpget")).arg(format!("{}/x", server.url));
+    let done = finish(command, "unshare".into(), None, LIMIT);
+    let said = String::from_utf8_lossy(&done.stdout);
+    if matches!(done.status, 1 | 99) && said.is_empty() {
+        return Verdict::Skipped(format!("no mounts here: {}", done.stderr));
+    }
+    let lines: Vec<&str> = said.lines().collect();
+    assert_eq!(lines[..2], [".x.from", ".x.part"], "{said}");
+    assert!(lines[2].contains("\"resumed_from_bytes\":2048000"), "{said}");
+    assert_eq!(lines[4], "x", "{said}");
+    // Another file's beginning is not continued, and nothing is left beside.
+    assert!(lines[6].contains("\"resumed_from_bytes\":0"), "{said}");
+    assert_eq!((lines[8..10].join(" "), lines[5]), ("x y".to_owned(), lines[10]), "{said}");
+    Verdict::Ok
+}
