@@ -237,6 +237,10 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             clock: Arc::new(now),
         };
         let shutdown = Shutdown::on_signals(Duration::from_secs(u64::from(u32::MAX)))?;
+        if args.watch {
+            // Deliveries wait for no reader of the records.
+            out.queue_all()?;
+        }
         let watcher = {
             let out = out.clone();
             move |event: RunEvent<'_>| match event {

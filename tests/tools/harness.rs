@@ -11,7 +11,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, mpsc};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -70,6 +70,7 @@ pub(crate) struct Run {
     limit: Duration,
     closed_stdout: bool,
     stdout_file: Option<PathBuf>,
+    stalled: bool,
     limits: Vec<String>,
 }
 
@@ -85,6 +86,7 @@ impl Run {
             limit: LIMIT,
             closed_stdout: false,
             stdout_file: None,
+            stalled: false,
             limits: Vec::new(),
         }
     }
@@ -140,6 +142,12 @@ impl Run {
     /// Stdout is this file, such as `/dev/full`.
     pub(crate) fn stdout_to(mut self, path: impl AsRef<Path>) -> Run {
         self.stdout_file = Some(path.as_ref().to_owned());
+        self
+    }
+
+    /// Nobody reads what the server prints after its first line, until [`Server::read_on`].
+    pub(crate) fn stalled_readers(mut self) -> Run {
+        self.stalled = true;
         self
     }
 
@@ -221,17 +229,19 @@ impl Run {
             let mut pipe = child.stdin.take().expect("stdin is piped");
             thread::spawn(move || drop(pipe.write_all(&bytes)));
         }
-        let stderr = Captured::of(child.stderr.take().expect("stderr is piped"));
+        let gate = if self.stalled { Gate::default() } else { Arc::new(OnceLock::from(())) };
+        let stderr = Captured::of(Held(gate.clone(), child.stderr.take().expect("stderr is piped")));
         let lines = Captured::default();
         let (first_line, first) = mpsc::channel();
         let mut stdout = BufReader::new(child.stdout.take().expect("stdout is piped"));
-        let kept = lines.clone();
+        let (kept, held) = (lines.clone(), gate.clone());
         thread::spawn(move || {
             let mut line = Vec::new();
             while matches!(stdout.read_until(b'\n', &mut line), Ok(count) if count > 0) {
                 kept.push(&line);
                 drop(first_line.send(String::from_utf8_lossy(&line).trim_end().to_owned()));
                 line.clear();
+                held.wait();
             }
         });
         let first = match first.recv_timeout(self.limit) {
@@ -246,7 +256,7 @@ impl Run {
             Err(_) => first,
         };
         let addr = address_in(&url).unwrap_or_else(|| panic!("{line}: {url} holds no address"));
-        Server { line, url, addr, stdout: lines, stderr, child: Some(child), _home: home }
+        Server { line, url, addr, stdout: lines, stderr, child: Some(child), gate, _home: home }
     }
 }
 
@@ -441,6 +451,19 @@ impl fmt::Display for Captured {
     }
 }
 
+/// A stream that is not read before the gate is open.
+struct Held<R>(Gate, R);
+
+/// Holds readers back until it is set.
+type Gate = Arc<OnceLock<()>>;
+
+impl<R: Read> Read for Held<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        self.0.wait();
+        self.1.read(buffer)
+    }
+}
+
 /// A running server of ours; dropping it ends it by pid.
 pub(crate) struct Server {
     line: String,
@@ -453,10 +476,16 @@ pub(crate) struct Server {
     /// All of stderr so far.
     pub(crate) stderr: Captured,
     child: Option<Child>,
+    gate: Gate,
     _home: TempDir,
 }
 
 impl Server {
+    /// Reads what nobody read so far ([`Run::stalled_readers`]).
+    pub(crate) fn read_on(&self) {
+        let _ = self.gate.set(());
+    }
+
     /// The port it listens on.
     pub(crate) fn port(&self) -> u16 {
         self.addr.port()

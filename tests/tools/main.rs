@@ -46,4 +46,5 @@ mod queue_way;
 mod readme;
 mod schema;
 mod smtp;
+mod stalled;
 mod submit;

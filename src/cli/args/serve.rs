@@ -71,15 +71,18 @@ impl ListenArgs {
     }
 
     /// Says where the server listens: the first line on stdout (or a `listening` record), the address file, and the
-    /// service manager (`NOTIFY_SOCKET`, sd_notify(3)).
+    /// service manager (`NOTIFY_SOCKET`, sd_notify(3)). From here on the server waits for no reader of its output.
+    ///
+    /// # Errors
+    ///
+    /// `CannotCreate` if the address file cannot be written; `Io` as [`Output::queue_all`].
     pub fn announce(&self, out: &Output, scheme: &str, addresses: &[SocketAddr]) -> Result<(), Fault> {
-        out.keep_serving();
+        out.queue_all()?;
         let urls: Vec<String> = addresses.iter().map(|address| format!("{scheme}://{address}")).collect();
         for (url, address) in urls.iter().zip(addresses) {
             let record = Listening { url, address: address.ip().to_string(), port: address.port() };
             out.emit(&record)?;
         }
-        out.flush()?;
         if let Some(path) = &self.address_file {
             let mut text = urls.join("\n");
             text.push('\n');

@@ -1,0 +1,328 @@
+//! The one output module: text or JSON Lines, escaping, whole records in batches, `--report`, closed pipes, the final
+//! flush. stdout is data and nothing else; stderr is `tool: what: why`, one line a problem.
+
+mod queue;
+mod record;
+mod sink;
+mod stderr;
+mod usage;
+
+pub use record::{OutputRecord, TextLine};
+pub use stderr::{hook_panics, print_fault};
+pub use usage::print_parse_result;
+
+use std::io::{self, IsTerminal};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cli::args::OutputArgs;
+use crate::cli::escape::{self, Escape};
+use crate::cli::exit::{self, Exit};
+use crate::cli::progress::{Bars, Progress};
+use crate::fault::{Fault, Kind};
+use crate::net::trace::{Direction, Trace};
+
+use queue::Notices;
+use record::{DroppedRecord, ErrorRecord, RecordForm};
+use sink::{BrokenOutput, RecordSink};
+
+/// A handle to the tool's output; cheap to clone, usable from every task.
+#[derive(Debug, Clone)]
+pub struct Output(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    tool: &'static str,
+    form: RecordForm,
+    quiet: bool,
+    verbose: bool,
+    reporting: bool,
+    records: RecordSink,
+    bars: Bars,
+}
+
+impl Output {
+    /// The output that the arguments ask for; opens the report.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` or `CannotCreate` if the report cannot be opened.
+    pub fn new(tool: &'static str, args: &OutputArgs) -> Result<Output, Fault> {
+        let report = args.report.as_deref().map(sink::open_report).transpose()?;
+        let terminal = io::stdout().is_terminal();
+        let escape = match (args.nul, terminal) {
+            (true, _) => Escape::Exact,
+            (false, true) => Escape::Terminal,
+            (false, false) => Escape::Fields,
+        };
+        let reporting = report.is_some();
+        let json = args.json || reporting;
+        Ok(Output(Arc::new(Shared {
+            tool,
+            form: RecordForm { json, nul: args.nul, colour: args.colour(terminal), escape },
+            quiet: args.quiet,
+            verbose: args.verbose > 0,
+            reporting,
+            records: RecordSink::new(report),
+            bars: Bars::default(),
+        })))
+    }
+
+    /// Prints a record.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when nobody can read any more: a one-off tool ends with it. A server gets none.
+    pub fn emit<R: OutputRecord>(&self, record: &R) -> Result<(), Fault> {
+        let bytes = self.0.form.render(record)?;
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.0.records.write(&bytes).map_err(|broken| broken.fault)
+    }
+
+    /// Prints whole records that were rendered elsewhere, in the form of [`Output::json`]. When this returns they have left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::emit`].
+    pub fn emit_rendered(&self, records: &[u8]) -> Result<(), Fault> {
+        self.0.records.write_through(records).map_err(|broken| broken.fault)
+    }
+
+    /// Prints a failed item: a JSON object of type `error`, and one line on stderr with its hint. Does not count it:
+    /// the caller's tally does.
+    pub fn error(&self, target: &str, fault: &Fault) {
+        if self.0.form.json {
+            // A closed stdout is noticed by the next record or the final flush.
+            let _ = self.emit(&ErrorRecord::new(target, fault));
+        }
+        self.tell(target, fault);
+    }
+
+    /// The line on stderr for a failed item whose record, if any, was printed already.
+    pub fn tell(&self, target: &str, fault: &Fault) {
+        let target = escape::terminal(target);
+        let separator = if target.is_empty() { "" } else { ": " };
+        self.message(&format!("{target}{separator}{}", escape::terminal(&fault.detail)), fault.hint);
+    }
+
+    /// A warning on stderr; silent with `-q`.
+    pub fn warn(&self, text: &str) {
+        if !self.0.quiet {
+            self.message(&format!("warning: {}", escape::terminal(text)), None);
+        }
+    }
+
+    /// The warning that something failed for now and is tried again after `wait`; `count` says which time of how many.
+    pub fn warn_again(&self, what: &str, why: impl std::fmt::Display, wait: Duration, count: Option<(u32, u32)>) {
+        let count = count.map_or(String::new(), |(attempt, most)| format!(" ({attempt}/{most})"));
+        self.warn(&format!("{what}: {why}; trying again in {:.1} s{count}", wait.as_secs_f64()));
+    }
+
+    /// What the user could do, on stderr; silent with `-q`.
+    pub fn hint(&self, text: &str) {
+        if !self.0.quiet {
+            self.stderr(&format!("hint: {}", escape::terminal(text)));
+        }
+    }
+
+    /// A remark of `-v`: what was chosen and from where.
+    pub fn note(&self, text: &str) {
+        if self.0.verbose {
+            self.stderr(&format!("* {}", escape::terminal(text)));
+        }
+    }
+
+    /// The wire trace that `-v` asks for; silent otherwise.
+    pub fn trace(&self) -> Trace {
+        if !self.0.verbose {
+            return Trace::default();
+        }
+        let out = self.clone();
+        Trace::new(move |direction, line| {
+            let mark = match direction {
+                Direction::Sent => '>',
+                Direction::Received => '<',
+                Direction::Note => '*',
+            };
+            out.stderr(&format!("{mark} {}", escape::terminal(line)));
+        })
+    }
+
+    /// What ends a record of text: a line feed, or NUL with `-0`.
+    pub fn record_end(&self) -> u8 {
+        self.0.form.record_end()
+    }
+
+    /// True when records are JSON.
+    pub fn json(&self) -> bool {
+        self.0.form.json
+    }
+
+    /// True when only errors are wanted on stderr.
+    pub fn quiet(&self) -> bool {
+        self.0.quiet
+    }
+
+    /// True with `-v`.
+    pub fn verbose(&self) -> bool {
+        self.0.verbose
+    }
+
+    /// A progress bar, where a terminal's stderr can show one.
+    pub fn progress(&self, total: Option<u64>, label: &str) -> Progress {
+        let wanted = !self.0.quiet && !self.0.verbose && io::stderr().is_terminal();
+        if wanted { self.0.bars.start(&escape::terminal(label), total) } else { Progress::hidden() }
+    }
+
+    /// stdout for exact bytes (a payload). Records must then go elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` for `--json` without `--report`.
+    pub fn payload(&self) -> Result<io::Stdout, Fault> {
+        if self.0.form.json && !self.0.reporting {
+            let fault = Fault::new(Kind::Usage, "stdout carries the payload, so records need another place");
+            return Err(fault.with_hint("--report FILE or --report fd:3 takes them"));
+        }
+        Ok(io::stdout())
+    }
+
+    /// What a server calls before it serves: from here on nobody waits for those who read stdout, the report and stderr.
+    /// Records and lines go through bounded queues, where what finds no room is counted and dropped; when nobody reads
+    /// any more, that is said once.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when the system gives no thread or no descriptor.
+    pub fn queue_all(&self) -> Result<(), Fault> {
+        let (form, out) = (self.0.form, self.clone());
+        let notices = Notices {
+            dropped: Box::new(move |records| form.render(&DroppedRecord { records }).unwrap_or_default()),
+            failed: Box::new(move |error| {
+                let fault = BrokenOutput::from(error).fault;
+                out.warn(&format!("{fault}; serving goes on without records"));
+            }),
+        };
+        let queued = stderr::queue(self.0.tool).and_then(|()| self.0.records.queue(notices));
+        queued.map_err(|error| Fault { kind: Kind::Io, ..Fault::local("starting the output", &error) })
+    }
+
+    /// Whether records can still leave.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::emit`].
+    pub fn check(&self) -> Result<(), Fault> {
+        self.0.records.check().map_err(|broken| broken.fault)
+    }
+
+    /// Prints why a run failed and returns its exit status.
+    pub fn fail(&self, error: &anyhow::Error) -> Exit {
+        if self.0.records.check().is_err_and(|broken| broken.pipe) {
+            return Exit::PIPE;
+        }
+        let fault = error.chain().find_map(|cause| cause.downcast_ref::<Fault>());
+        let detail = format!("{error:#}");
+        match fault {
+            // A usage error is text on stderr only.
+            Some(fault) if fault.kind == Kind::Usage => self.message(&escape::terminal(&detail), fault.hint),
+            Some(fault) => self.error("", &Fault { detail, ..fault.clone() }),
+            None => self.message(&escape::terminal(&detail), None),
+        }
+        exit::of_error(error)
+    }
+
+    /// The final flush: a status of success does not survive lost output. A server's reader that stalls is waited for
+    /// only for a moment.
+    pub fn finish(&self, exit: Exit) -> Exit {
+        let exit = match self.0.records.finish() {
+            Ok(0) => exit,
+            Ok(lost) => {
+                self.warn(&format!("up to {lost} records were not written: their reader stalls"));
+                exit
+            }
+            Err(BrokenOutput { pipe: true, .. }) => Exit::PIPE,
+            Err(BrokenOutput { fault, .. }) => {
+                self.message(&fault.detail, None);
+                Exit::from(fault.kind)
+            }
+        };
+        stderr::finish();
+        exit
+    }
+
+    fn message(&self, text: &str, hint: Option<&str>) {
+        self.stderr(&format!("{}: {text}", self.0.tool));
+        if let Some(hint) = hint {
+            self.hint(hint);
+        }
+    }
+
+    fn stderr(&self, line: &str) {
+        self.0.bars.hidden_while(|| stderr::print(line));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    use serde::Serialize;
+
+    #[derive(Serialize)]
+    struct Sample {
+        name: String,
+        size_bytes: Option<u64>,
+    }
+
+    impl OutputRecord for Sample {
+        const TYPE: &'static str = "entry";
+
+        fn text(&self, line: &mut TextLine) {
+            line.field(&self.name).field("x");
+        }
+    }
+
+    fn args(report: &std::path::Path) -> OutputArgs {
+        OutputArgs { report: Some(report.to_string_lossy().into_owned()), ..OutputArgs::default() }
+    }
+
+    #[test]
+    fn a_burst_leaves_in_time_and_in_order() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("report");
+        let out = Output::new("test", &args(&path)).unwrap();
+        for number in 0..1000 {
+            out.emit(&Sample { name: number.to_string(), size_bytes: None }).unwrap();
+        }
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while std::fs::read_to_string(&path).unwrap().lines().count() < 1000 {
+            assert!(Instant::now() < deadline, "buffered records never left");
+            std::thread::yield_now();
+        }
+        let text = std::fs::read_to_string(&path).unwrap();
+        let names: Vec<String> = text
+            .lines()
+            .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap()["name"].as_str().unwrap().to_owned())
+            .collect();
+        assert!(names.iter().enumerate().all(|(at, name)| *name == at.to_string()));
+    }
+
+    #[test]
+    fn a_full_disk_is_status_74() {
+        let out = Output::new("test", &args(std::path::Path::new("/dev/full"))).unwrap();
+        assert!(out.emit(&Sample { name: "x".into(), size_bytes: None }).is_err());
+        assert_eq!(out.finish(Exit::OK).code(), 74);
+    }
+
+    #[test]
+    fn the_report_must_be_writable() {
+        let missing = OutputArgs { report: Some("/nowhere/x".into()), ..OutputArgs::default() };
+        assert_eq!(Output::new("test", &missing).unwrap_err().kind, Kind::CannotCreate);
+        let odd = OutputArgs { report: Some("fd:x".into()), ..OutputArgs::default() };
+        assert_eq!(Output::new("test", &odd).unwrap_err().kind, Kind::Usage);
+    }
+}

@@ -1,0 +1,135 @@
+//! Output that nobody waits for: a bounded queue, and a thread that writes. Servers hand records and stderr lines to it,
+//! so that no client waits for whoever reads them; what finds the queue full is counted and dropped (as dnstap does).
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::sink::{AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT};
+
+/// What may wait for the writing thread, in bytes.
+const MAX_QUEUED: usize = 1024 * 1024;
+/// How long the end of the process waits for a reader that stalls.
+const MAX_LAST_WAIT: Duration = Duration::from_secs(2);
+
+/// Writes to one descriptor by a thread of its own.
+#[derive(Debug, Clone)]
+pub(super) struct WriteQueue(Arc<Queued>);
+
+#[derive(Debug, Default)]
+struct Queued {
+    waiting: Mutex<Waiting>,
+    /// Something was queued, or a write ended.
+    changed: Condvar,
+}
+
+/// Whole records that wait for the thread. Records are dropped from the moment when one finds no room until the thread
+/// takes everything: what is missing is one gap, and its count stands where it begins.
+#[derive(Debug, Default)]
+struct Waiting {
+    bytes: Vec<u8>,
+    records: u64,
+    dropped: u64,
+    /// Records that the thread is writing.
+    writing: u64,
+    /// Nobody can read any more.
+    failed: bool,
+}
+
+/// What the writing thread has to say by itself.
+pub(super) struct Notices {
+    /// The record that says how many are missing.
+    pub(super) dropped: Box<dyn Fn(u64) -> Vec<u8> + Send>,
+    /// Called once, when nothing can be written any more; whatever comes after it is forgotten.
+    pub(super) failed: Box<dyn FnOnce(io::Error) + Send>,
+}
+
+impl WriteQueue {
+    /// Starts the thread; it ends with the process.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread or no descriptor.
+    pub(super) fn start(name: &str, target: impl AsFd, notices: Notices) -> io::Result<WriteQueue> {
+        // A descriptor of our own: std's handles have locks, which a write that stalls would hold.
+        let target = File::from(target.as_fd().try_clone_to_owned()?);
+        let queued = Arc::new(Queued::default());
+        let shared = queued.clone();
+        std::thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_all(target, notices))?;
+        Ok(WriteQueue(queued))
+    }
+
+    /// Takes a whole record, or counts it as dropped. Never waits for the reader.
+    pub(super) fn push(&self, record: &[u8]) {
+        let mut waiting = self.0.waiting();
+        if record.is_empty() || waiting.failed {
+            return;
+        }
+        let full = !waiting.bytes.is_empty() && waiting.bytes.len() + record.len() > MAX_QUEUED;
+        if full || waiting.dropped > 0 {
+            waiting.dropped += 1;
+            return;
+        }
+        let was_empty = waiting.bytes.is_empty();
+        waiting.bytes.extend_from_slice(record);
+        waiting.records += 1;
+        if was_empty || waiting.bytes.len() >= MAX_BATCH {
+            self.0.changed.notify_all();
+        }
+    }
+
+    /// Waits until everything was written, though not long for a reader that stalls; returns how many records were lost.
+    pub(super) fn finish(&self) -> u64 {
+        let waiting = self.0.waiting();
+        let pending = |waiting: &mut Waiting| !waiting.failed && waiting.left() > 0;
+        let waited = self.0.changed.wait_timeout_while(waiting, MAX_LAST_WAIT, pending);
+        let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if waiting.failed { 0 } else { waiting.left() }
+    }
+}
+
+impl Waiting {
+    fn left(&self) -> u64 {
+        self.records + self.dropped + self.writing
+    }
+}
+
+impl Queued {
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The thread: records leave at once when none left lately, else in batches.
+    fn write_all(&self, mut target: File, notices: Notices) {
+        let mut written_at: Option<Instant> = None;
+        loop {
+            let empty = |waiting: &mut Waiting| waiting.bytes.is_empty();
+            let waited = self.changed.wait_while(self.waiting(), empty);
+            let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
+            if written_at.is_some_and(|at| at.elapsed() < AT_ONCE_AFTER) {
+                let small = |waiting: &mut Waiting| waiting.bytes.len() < MAX_BATCH;
+                let waited = self.changed.wait_timeout_while(waiting, MAX_WAIT / 2, small);
+                (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            }
+            let mut bytes = std::mem::take(&mut waiting.bytes);
+            if waiting.dropped > 0 {
+                bytes.extend_from_slice(&(notices.dropped)(waiting.dropped));
+            }
+            waiting.writing = waiting.left();
+            (waiting.records, waiting.dropped) = (0, 0);
+            drop(waiting);
+            let result = target.write_all(&bytes);
+            written_at = Some(Instant::now());
+            let mut waiting = self.waiting();
+            waiting.writing = 0;
+            waiting.failed = result.is_err();
+            self.changed.notify_all();
+            drop(waiting);
+            if let Err(error) = result {
+                return (notices.failed)(error);
+            }
+        }
+    }
+}

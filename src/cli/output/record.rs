@@ -1,0 +1,192 @@
+//! Records and their two forms: one line of text, or one JSON object.
+
+use serde::Serialize;
+
+use crate::cli::escape::{self, Escape};
+use crate::fault::{Fault, Kind};
+
+/// Something that is printed as one line of text or one JSON object.
+pub trait OutputRecord: Serialize {
+    /// The object's `"type"`.
+    const TYPE: &'static str;
+
+    /// Writes the text form; a record that writes nothing prints nothing.
+    fn text(&self, line: &mut TextLine);
+}
+
+/// One line of text output under construction.
+#[derive(Debug)]
+pub struct TextLine {
+    bytes: Vec<u8>,
+    escape: Escape,
+    /// True when the line goes to a terminal that shows colours.
+    colour: bool,
+}
+
+impl TextLine {
+    /// Appends a field: a TAB before it unless it is the first, its bytes escaped.
+    pub fn field(&mut self, bytes: impl AsRef<[u8]>) -> &mut TextLine {
+        if !self.bytes.is_empty() {
+            self.bytes.push(b'\t');
+        }
+        self.escaped(bytes)
+    }
+
+    /// Appends a peer's or user's bytes, escaped.
+    pub fn escaped(&mut self, bytes: impl AsRef<[u8]>) -> &mut TextLine {
+        escape::push(&mut self.bytes, bytes.as_ref(), self.escape);
+        self
+    }
+
+    /// Appends layout as it is (newlines too). Never a peer's bytes.
+    pub fn text(&mut self, layout: &str) -> &mut TextLine {
+        self.bytes.extend_from_slice(layout.as_bytes());
+        self
+    }
+
+    /// True when colours are wanted.
+    pub fn colour(&self) -> bool {
+        self.colour
+    }
+}
+
+/// The form in which a run prints its records.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RecordForm {
+    pub(super) json: bool,
+    /// Text records end with NUL.
+    pub(super) nul: bool,
+    pub(super) colour: bool,
+    pub(super) escape: Escape,
+}
+
+impl RecordForm {
+    /// The whole record with its end; empty if it has no text form.
+    ///
+    /// # Errors
+    ///
+    /// `Internal` if the record cannot be JSON.
+    pub(super) fn render<R: OutputRecord>(self, record: &R) -> Result<Vec<u8>, Fault> {
+        if self.json {
+            return json_line(R::TYPE, record);
+        }
+        let mut line = TextLine { bytes: Vec::new(), escape: self.escape, colour: self.colour };
+        record.text(&mut line);
+        if !line.bytes.is_empty() {
+            line.bytes.push(self.record_end());
+        }
+        Ok(line.bytes)
+    }
+
+    /// What ends a record of text.
+    pub(super) fn record_end(self) -> u8 {
+        if self.nul { 0 } else { b'\n' }
+    }
+}
+
+/// `{"type":…,"v":1,…}` and the record's own members.
+fn json_line<R: Serialize>(record_type: &'static str, record: &R) -> Result<Vec<u8>, Fault> {
+    #[derive(Serialize)]
+    struct Whole<'a, R> {
+        r#type: &'static str,
+        v: u8,
+        #[serde(flatten)]
+        record: &'a R,
+    }
+    let mut bytes = serde_json::to_vec(&Whole { r#type: record_type, v: 1, record })
+        .map_err(|error| Fault::new(Kind::Internal, format!("JSON: {error}")))?;
+    bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// A failed item.
+#[derive(Debug, Serialize)]
+pub(super) struct ErrorRecord<'a> {
+    kind: &'static str,
+    temporary: bool,
+    exit: u8,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    code: Option<u16>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    enhanced: Option<String>,
+    detail: &'a str,
+    #[serde(skip_serializing_if = "str::is_empty")]
+    target: &'a str,
+}
+
+impl<'a> ErrorRecord<'a> {
+    pub(super) fn new(target: &'a str, fault: &'a Fault) -> ErrorRecord<'a> {
+        ErrorRecord {
+            kind: fault.kind.as_str(),
+            temporary: fault.temporary(),
+            exit: fault.exit(),
+            code: fault.code,
+            enhanced: fault.enhanced.map(|code| code.to_string()),
+            detail: &fault.detail,
+            target,
+        }
+    }
+}
+
+impl OutputRecord for ErrorRecord<'_> {
+    const TYPE: &'static str = "error";
+
+    fn text(&self, _: &mut TextLine) {}
+}
+
+/// Records are missing here: their reader was too slow for a server that waits for nobody.
+#[derive(Debug, Serialize)]
+pub(super) struct DroppedRecord {
+    /// How many.
+    pub(super) records: u64,
+}
+
+impl OutputRecord for DroppedRecord {
+    const TYPE: &'static str = "dropped";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field("dropped").field(self.records.to_string());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::Enhanced;
+
+    const JSON: RecordForm = RecordForm { json: true, nul: false, colour: false, escape: Escape::Terminal };
+
+    #[derive(Serialize)]
+    struct Sample {
+        name: String,
+        size_bytes: Option<u64>,
+    }
+
+    impl OutputRecord for Sample {
+        const TYPE: &'static str = "entry";
+
+        fn text(&self, line: &mut TextLine) {
+            line.field(&self.name).field("x");
+        }
+    }
+
+    #[test]
+    fn records_and_errors_are_json_lines() {
+        let entry = JSON.render(&Sample { name: "a\n\u{1b}".into(), size_bytes: Some(3) }).unwrap();
+        assert_eq!(entry, b"{\"type\":\"entry\",\"v\":1,\"name\":\"a\\n\\u001b\",\"size_bytes\":3}\n");
+        let fault = Fault::new(Kind::NoUser, "who?").with_code(550).with_enhanced(Some(Enhanced::new(5, 1, 1)));
+        let error = String::from_utf8(JSON.render(&ErrorRecord::new("bob@b.test", &fault)).unwrap()).unwrap();
+        let expected = r#"{"type":"error","v":1,"kind":"no_user","temporary":false,"exit":67,"code":550,"enhanced":"5.1.1","detail":"who?","target":"bob@b.test"}"#;
+        assert_eq!(error, format!("{expected}\n"));
+    }
+
+    #[test]
+    fn text_fields_are_escaped() {
+        let text = RecordForm { json: false, ..JSON };
+        let sample = Sample { name: "a\tb\u{1b}".into(), size_bytes: None };
+        assert_eq!(text.render(&sample).unwrap(), b"a\\tb\\x1b\tx\n");
+        assert_eq!(RecordForm { nul: true, ..text }.render(&sample).unwrap(), b"a\\tb\\x1b\tx\0");
+        let fault = Fault::new(Kind::NoUser, "who?");
+        assert_eq!(text.render(&ErrorRecord::new("", &fault)).unwrap(), b"");
+    }
+}

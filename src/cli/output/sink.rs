@@ -1,0 +1,223 @@
+//! Where records go. A one-off tool writes by itself and goes as fast as its reader; a server queues.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use super::queue::{Notices, WriteQueue};
+use crate::fault::{Fault, Kind};
+
+/// A record leaves at the latest after this time.
+pub(super) const MAX_WAIT: Duration = Duration::from_millis(50);
+/// A record that comes this long after the last write leaves at once: nothing more seems to be ready.
+pub(super) const AT_ONCE_AFTER: Duration = Duration::from_millis(4);
+/// Records leave when this much of them is buffered, in bytes.
+pub(super) const MAX_BATCH: usize = 64 * 1024;
+
+/// Takes whole records in order. Direct until [`RecordSink::queue`], queued from then on.
+#[derive(Debug)]
+pub(super) struct RecordSink {
+    direct: Arc<DirectSink>,
+    queued: OnceLock<WriteQueue>,
+}
+
+#[derive(Debug)]
+struct DirectSink {
+    batch: Mutex<Batch>,
+    /// Wakes the flusher when a record was buffered.
+    buffered: Condvar,
+}
+
+/// Records that did not leave yet.
+#[derive(Debug)]
+struct Batch {
+    /// The report; without one, records go to stdout.
+    report: Option<File>,
+    bytes: Vec<u8>,
+    last_write: Option<Instant>,
+    flusher_runs: bool,
+    broken: Option<BrokenOutput>,
+}
+
+/// Why records cannot leave any more.
+#[derive(Debug, Clone)]
+pub(super) struct BrokenOutput {
+    /// Nobody reads any more.
+    pub(super) pipe: bool,
+    pub(super) fault: Fault,
+}
+
+impl From<io::Error> for BrokenOutput {
+    fn from(error: io::Error) -> BrokenOutput {
+        let pipe = error.kind() == io::ErrorKind::BrokenPipe;
+        BrokenOutput { pipe, fault: Fault { kind: Kind::Io, ..Fault::local("output", &error) } }
+    }
+}
+
+impl RecordSink {
+    /// A direct sink into the report, or to stdout.
+    pub(super) fn new(report: Option<File>) -> RecordSink {
+        let batch = Batch { report, bytes: Vec::new(), last_write: None, flusher_runs: false, broken: None };
+        let direct = DirectSink { batch: Mutex::new(batch), buffered: Condvar::new() };
+        RecordSink { direct: Arc::new(direct), queued: OnceLock::new() }
+    }
+
+    /// From here on nobody waits for the reader.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread or no descriptor.
+    pub(super) fn queue(&self, notices: Notices) -> io::Result<()> {
+        let mut batch = self.direct.batch();
+        batch.flush();
+        let queue = match &batch.report {
+            Some(report) => WriteQueue::start("records", report, notices),
+            None => WriteQueue::start("records", io::stdout(), notices),
+        };
+        // A sink is made queued once.
+        let _ = self.queued.set(queue?);
+        Ok(())
+    }
+
+    /// Takes a record.
+    ///
+    /// # Errors
+    ///
+    /// `Io` when nobody can read any more; never when queued.
+    pub(super) fn write(&self, record: &[u8]) -> Result<(), BrokenOutput> {
+        match self.queued.get() {
+            Some(queue) => queue.push(record),
+            None => return self.direct.write(record),
+        }
+        Ok(())
+    }
+
+    /// Takes many records; when this returns, those of a direct sink have left.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecordSink::write`].
+    pub(super) fn write_through(&self, records: &[u8]) -> Result<(), BrokenOutput> {
+        match self.queued.get() {
+            Some(queue) => queue.push(records),
+            None => {
+                let mut batch = self.direct.batch();
+                batch.flush();
+                batch.write(records);
+                return batch.result();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether records can still leave; a queue tells of that by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecordSink::write`].
+    pub(super) fn check(&self) -> Result<(), BrokenOutput> {
+        self.direct.batch().result()
+    }
+
+    /// The final flush; returns how many records are lost, since a queue's reader stalls.
+    ///
+    /// # Errors
+    ///
+    /// As [`RecordSink::write`].
+    pub(super) fn finish(&self) -> Result<u64, BrokenOutput> {
+        if let Some(queue) = self.queued.get() {
+            return Ok(queue.finish());
+        }
+        let mut batch = self.direct.batch();
+        batch.flush();
+        batch.result()?;
+        io::stdout().flush()?;
+        Ok(0)
+    }
+}
+
+impl DirectSink {
+    fn batch(&self) -> MutexGuard<'_, Batch> {
+        self.batch.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(self: &Arc<DirectSink>, record: &[u8]) -> Result<(), BrokenOutput> {
+        let mut batch = self.batch();
+        batch.bytes.extend_from_slice(record);
+        let quiet_for = batch.last_write.map(|at| at.elapsed());
+        if batch.bytes.len() >= MAX_BATCH || quiet_for.is_none_or(|quiet| quiet >= AT_ONCE_AFTER) {
+            batch.flush();
+        } else if !batch.flusher_runs {
+            batch.flusher_runs = self.start_flusher();
+            if !batch.flusher_runs {
+                batch.flush();
+            }
+        } else {
+            self.buffered.notify_one();
+        }
+        batch.result()
+    }
+
+    /// A thread that lets buffered records leave in time; it ends with the process.
+    fn start_flusher(self: &Arc<DirectSink>) -> bool {
+        let sink = Arc::downgrade(self);
+        std::thread::Builder::new().name("flush".to_owned()).spawn(move || flush_in_time(&sink)).is_ok()
+    }
+}
+
+fn flush_in_time(sink: &Weak<DirectSink>) {
+    while let Some(sink) = sink.upgrade() {
+        let batch = sink.batch();
+        if batch.bytes.is_empty() {
+            let waited = sink.buffered.wait_timeout(batch, Duration::from_secs(3600));
+            drop(waited);
+        } else {
+            drop(batch);
+            std::thread::sleep(MAX_WAIT / 2);
+            sink.batch().flush();
+        }
+    }
+}
+
+impl Batch {
+    fn flush(&mut self) {
+        let mut bytes = std::mem::take(&mut self.bytes);
+        self.write(&bytes);
+        bytes.clear();
+        self.bytes = bytes;
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.last_write = Some(Instant::now());
+        if bytes.is_empty() || self.broken.is_some() {
+            return;
+        }
+        let result = match &mut self.report {
+            Some(report) => report.write_all(bytes),
+            None => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(bytes).and_then(|()| stdout.flush())
+            }
+        };
+        self.broken = result.err().map(BrokenOutput::from);
+    }
+
+    fn result(&self) -> Result<(), BrokenOutput> {
+        self.broken.clone().map_or(Ok(()), Err)
+    }
+}
+
+/// Opens `FILE` (created or emptied) or `fd:N` (an open descriptor of ours).
+///
+/// # Errors
+///
+/// `Usage` if `fd:` names no number, `CannotCreate` if the file cannot be opened.
+pub(super) fn open_report(target: &str) -> Result<File, Fault> {
+    let result = match target.strip_prefix("fd:") {
+        Some(number) if number.parse::<u16>().is_ok() => File::options().append(true).open(format!("/dev/fd/{number}")),
+        Some(_) => return Err(Fault::new(Kind::Usage, format!("--report {target}: no descriptor number"))),
+        None => File::create(target),
+    };
+    result.map_err(|error| Fault { kind: Kind::CannotCreate, ..Fault::local(format!("report {target}"), &error) })
+}
