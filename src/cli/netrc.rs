@@ -38,10 +38,10 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
 
 /// The first entry for `host`, else `default`; with a `user` only entries of that user count.
 fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, String> {
-    let mut words = Words { rest: text };
-    let mut current: Option<Entry> = None;
+    let mut words = NetrcWords { rest: text };
+    let mut current: Option<NetrcEntry> = None;
     let mut best: Option<Login> = None;
-    let mut settle = |entry: Option<Entry>| {
+    let mut settle = |entry: Option<NetrcEntry>| {
         let Some(entry) = entry.filter(|entry| entry.matches) else { return };
         let login = entry.user.as_deref().or(user).filter(|login| user.is_none_or(|user| user == *login));
         if let (Some(login), Some(password), None) = (login, entry.password, &best) {
@@ -53,9 +53,11 @@ fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, Str
         match (word.as_str(), &mut current) {
             ("machine", _) => {
                 let name = value("machine")?;
-                settle(current.replace(Entry { matches: name.eq_ignore_ascii_case(host), ..Entry::default() }));
+                settle(
+                    current.replace(NetrcEntry { matches: name.eq_ignore_ascii_case(host), ..NetrcEntry::default() }),
+                );
             }
-            ("default", _) => settle(current.replace(Entry { matches: true, ..Entry::default() })),
+            ("default", _) => settle(current.replace(NetrcEntry { matches: true, ..NetrcEntry::default() })),
             ("login" | "user", Some(entry)) => entry.user = Some(value("login")?),
             ("password" | "passwd", Some(entry)) => entry.password = Some(value("password")?),
             ("account", Some(_)) => drop(value("account")?),
@@ -68,18 +70,18 @@ fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, Str
 }
 
 #[derive(Debug, Default)]
-struct Entry {
+struct NetrcEntry {
     matches: bool,
     user: Option<String>,
     password: Option<String>,
 }
 
-/// Words separated by white space; `"…"` with backslash escapes is one word; `#` starts a comment between words.
-struct Words<'a> {
+/// NetrcWords separated by white space; `"…"` with backslash escapes is one word; `#` starts a comment between words.
+struct NetrcWords<'a> {
     rest: &'a str,
 }
 
-impl Words<'_> {
+impl NetrcWords<'_> {
     fn next(&mut self) -> Result<Option<String>, String> {
         loop {
             self.rest = self.rest.trim_start();

@@ -17,7 +17,7 @@ pub struct Bars {
 
 impl Bars {
     /// A new bar over `total` bytes, or a spinner where the total is unknown.
-    pub fn start(&self, label: &str, total: Option<u64>) -> Progress {
+    pub fn start(&self, label: &str, total: Option<u64>) -> Bar {
         let bars = self.shown.get_or_init(MultiProgress::new);
         let bar = bars.add(match total {
             Some(total) => ProgressBar::new(total),
@@ -32,7 +32,7 @@ impl Bars {
         }
         bar.set_message(label.to_owned());
         bar.enable_steady_tick(REDRAW);
-        Progress(Some(bar))
+        Bar(Some(bar))
     }
 
     /// Runs `print` while no bar is on the screen.
@@ -47,12 +47,12 @@ impl Bars {
 
 /// One bar, or nothing where none is wanted. Dropping it clears it.
 #[derive(Debug, Clone, Default)]
-pub struct Progress(Option<ProgressBar>);
+pub struct Bar(Option<ProgressBar>);
 
-impl Progress {
+impl Bar {
     /// A progress that nobody sees.
-    pub fn hidden() -> Progress {
-        Progress(None)
+    pub fn hidden() -> Bar {
+        Bar(None)
     }
 
     /// `bytes` more are done.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use crate::cli::args::OutputArgs;
 use crate::cli::escape::{self, Escape};
 use crate::cli::exit::{self, Exit};
-use crate::cli::progress::{Bars, Progress};
+use crate::cli::progress::{Bar, Bars};
 use crate::fault::{Fault, Kind};
 use crate::net::trace::{Direction, Trace};
 
@@ -28,10 +28,10 @@ use sink::{BrokenOutput, RecordSink};
 
 /// A handle to the tool's output; cheap to clone, usable from every task.
 #[derive(Debug, Clone)]
-pub struct Output(Arc<Shared>);
+pub struct Output(Arc<OutputState>);
 
 #[derive(Debug)]
-struct Shared {
+struct OutputState {
     tool: &'static str,
     form: RecordForm,
     quiet: bool,
@@ -57,7 +57,7 @@ impl Output {
         };
         let reporting = report.is_some();
         let json = args.json || reporting;
-        Ok(Output(Arc::new(Shared {
+        Ok(Output(Arc::new(OutputState {
             tool,
             form: RecordForm { json, nul: args.nul, colour: args.colour(terminal), escape },
             quiet: args.quiet,
@@ -171,9 +171,9 @@ impl Output {
     }
 
     /// A progress bar, where a terminal's stderr can show one.
-    pub fn progress(&self, total: Option<u64>, label: &str) -> Progress {
+    pub fn progress(&self, total: Option<u64>, label: &str) -> Bar {
         let wanted = !self.0.quiet && !self.0.verbose && io::stderr().is_terminal();
-        if wanted { self.0.bars.start(&escape::terminal(label), total) } else { Progress::hidden() }
+        if wanted { self.0.bars.start(&escape::terminal(label), total) } else { Bar::hidden() }
     }
 
     /// stdout for exact bytes (a payload). Records must then go elsewhere.

@@ -16,11 +16,11 @@ const MAX_LAST_WAIT: Duration = Duration::from_secs(2);
 
 /// Writes to one descriptor by a thread of its own.
 #[derive(Debug, Clone)]
-pub(super) struct WriteQueue(Arc<Queued>);
+pub(super) struct WriteQueue(Arc<QueueState>);
 
 #[derive(Debug, Default)]
-struct Queued {
-    waiting: Mutex<Waiting>,
+struct QueueState {
+    backlog: Mutex<Backlog>,
     /// Something was queued, or a write ended.
     changed: Condvar,
 }
@@ -28,7 +28,7 @@ struct Queued {
 /// Whole records that wait for the thread. Records are dropped from the moment when one finds no room until the thread
 /// takes everything: what is missing is one gap, and its count stands where it begins.
 #[derive(Debug, Default)]
-struct Waiting {
+struct Backlog {
     bytes: Vec<u8>,
     records: u64,
     dropped: u64,
@@ -55,7 +55,7 @@ impl WriteQueue {
     pub(super) fn start(name: &str, target: impl AsFd, notices: Notices) -> io::Result<WriteQueue> {
         // A descriptor of our own: std's handles have locks, which a write that stalls would hold.
         let target = File::from(target.as_fd().try_clone_to_owned()?);
-        let queued = Arc::new(Queued::default());
+        let queued = Arc::new(QueueState::default());
         let shared = queued.clone();
         std::thread::Builder::new().name(name.to_owned()).spawn(move || shared.write_all(target, notices))?;
         Ok(WriteQueue(queued))
@@ -63,70 +63,70 @@ impl WriteQueue {
 
     /// Takes a whole record, or counts it as dropped. Never waits for the reader.
     pub(super) fn push(&self, record: &[u8]) {
-        let mut waiting = self.0.waiting();
-        if record.is_empty() || waiting.failed {
+        let mut backlog = self.0.backlog();
+        if record.is_empty() || backlog.failed {
             return;
         }
-        let full = !waiting.bytes.is_empty() && waiting.bytes.len() + record.len() > MAX_QUEUED;
-        if full || waiting.dropped > 0 {
-            waiting.dropped += 1;
+        let full = !backlog.bytes.is_empty() && backlog.bytes.len() + record.len() > MAX_QUEUED;
+        if full || backlog.dropped > 0 {
+            backlog.dropped += 1;
             return;
         }
-        let was_empty = waiting.bytes.is_empty();
-        waiting.bytes.extend_from_slice(record);
-        waiting.records += 1;
-        if was_empty || waiting.bytes.len() >= MAX_BATCH {
+        let was_empty = backlog.bytes.is_empty();
+        backlog.bytes.extend_from_slice(record);
+        backlog.records += 1;
+        if was_empty || backlog.bytes.len() >= MAX_BATCH {
             self.0.changed.notify_all();
         }
     }
 
     /// Waits until everything was written, though not long for a reader that stalls; returns how many records were lost.
     pub(super) fn finish(&self) -> u64 {
-        let waiting = self.0.waiting();
-        let pending = |waiting: &mut Waiting| !waiting.failed && waiting.left() > 0;
-        let waited = self.0.changed.wait_timeout_while(waiting, MAX_LAST_WAIT, pending);
-        let (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if waiting.failed { 0 } else { waiting.left() }
+        let backlog = self.0.backlog();
+        let pending = |backlog: &mut Backlog| !backlog.failed && backlog.left() > 0;
+        let waited = self.0.changed.wait_timeout_while(backlog, MAX_LAST_WAIT, pending);
+        let (backlog, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if backlog.failed { 0 } else { backlog.left() }
     }
 }
 
-impl Waiting {
+impl Backlog {
     fn left(&self) -> u64 {
         self.records + self.dropped + self.writing
     }
 }
 
-impl Queued {
-    fn waiting(&self) -> MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+impl QueueState {
+    fn backlog(&self) -> MutexGuard<'_, Backlog> {
+        self.backlog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The thread: records leave at once when none left lately, else in batches.
     fn write_all(&self, mut target: File, notices: Notices) {
         let mut written_at: Option<Instant> = None;
         loop {
-            let empty = |waiting: &mut Waiting| waiting.bytes.is_empty();
-            let waited = self.changed.wait_while(self.waiting(), empty);
-            let mut waiting = waited.unwrap_or_else(PoisonError::into_inner);
+            let empty = |backlog: &mut Backlog| backlog.bytes.is_empty();
+            let waited = self.changed.wait_while(self.backlog(), empty);
+            let mut backlog = waited.unwrap_or_else(PoisonError::into_inner);
             if written_at.is_some_and(|at| at.elapsed() < AT_ONCE_AFTER) {
-                let small = |waiting: &mut Waiting| waiting.bytes.len() < MAX_BATCH;
-                let waited = self.changed.wait_timeout_while(waiting, MAX_WAIT / 2, small);
-                (waiting, _) = waited.unwrap_or_else(PoisonError::into_inner);
+                let small = |backlog: &mut Backlog| backlog.bytes.len() < MAX_BATCH;
+                let waited = self.changed.wait_timeout_while(backlog, MAX_WAIT / 2, small);
+                (backlog, _) = waited.unwrap_or_else(PoisonError::into_inner);
             }
-            let mut bytes = std::mem::take(&mut waiting.bytes);
-            if waiting.dropped > 0 {
-                bytes.extend_from_slice(&(notices.dropped)(waiting.dropped));
+            let mut bytes = std::mem::take(&mut backlog.bytes);
+            if backlog.dropped > 0 {
+                bytes.extend_from_slice(&(notices.dropped)(backlog.dropped));
             }
-            waiting.writing = waiting.left();
-            (waiting.records, waiting.dropped) = (0, 0);
-            drop(waiting);
+            backlog.writing = backlog.left();
+            (backlog.records, backlog.dropped) = (0, 0);
+            drop(backlog);
             let result = target.write_all(&bytes);
             written_at = Some(Instant::now());
-            let mut waiting = self.waiting();
-            waiting.writing = 0;
-            waiting.failed = result.is_err();
+            let mut backlog = self.backlog();
+            backlog.writing = 0;
+            backlog.failed = result.is_err();
             self.changed.notify_all();
-            drop(waiting);
+            drop(backlog);
             if let Err(error) = result {
                 return (notices.failed)(error);
             }

@@ -12,7 +12,7 @@ use super::resume::{Resume, drop_fragment};
 use super::{Args, servers, words};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
-use crate::cli::progress::Progress;
+use crate::cli::progress::Bar;
 use crate::cli::units;
 use crate::dns::bulk::api::{BulkOptions, Wildcards};
 use crate::dns::bulk::collect::{BulkCounts, MAX_REPORTED, ReportedFailure};
@@ -232,7 +232,7 @@ fn server_list(path: &Path) -> Result<Vec<String>, Fault> {
 /// Output, progress and the resume file of a run.
 struct OutputObserver<'a> {
     out: &'a Output,
-    progress: Progress,
+    progress: Bar,
     resume: Option<Resume>,
 }
 
