@@ -112,6 +112,9 @@ pub struct StatusReport {
 impl StatusReport {
     /// The report as a message with CRLF line ends, and whether it has bytes above 127. `original` is the message that it
     /// is about; `unique` a text for boundary and Message-ID that occurs nowhere else.
+    ///
+    /// # Errors
+    /// Those of the reader.
     pub fn compose(&self, original: impl Read, size: u64, now: Time, unique: &str) -> io::Result<(Vec<u8>, bool)> {
         let full = self.full && size <= MAX_RETURNED && self.action == ReportAction::Failed;
         let returned = if full { whole(original)? } else { header(original)? };
@@ -230,6 +233,9 @@ fn ended(mut bytes: Vec<u8>) -> Vec<u8> {
 }
 
 /// The header of a message with CRLF line ends, without the empty line; cut at a line end if it is very long.
+///
+/// # Errors
+/// Those of the reader.
 pub fn header(message: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = whole(message)?;
     let end = match memchr::memmem::find(&bytes, b"\r\n\r\n") {

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::queue::spool::QueuedBody;
+use crate::smtp::address::domain_of;
 
 /// The most recipients that one queued message may have; RFC 5321 section 4.5.3.1.8 asks for at least 100.
 pub const MAX_RECIPIENTS: usize = 50_000;
@@ -68,25 +69,9 @@ impl fmt::Display for RecipientState {
     }
 }
 
-/// What can happen to a recipient. [`Transition::row`] is the table in applayer-queue(5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// What an operator can do to a recipient.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Transition {
-    /// Accepted into the queue.
-    Enqueue,
-    /// A runner takes a lease; the attempt counter rises before the attempt.
-    Claim,
-    /// A runner gives an unused lease back; the attempt does not count.
-    Yield,
-    /// The owner of the lease is gone without an outcome.
-    Recover,
-    /// The next server took it.
-    Deliver,
-    /// Not now: a later try has its time.
-    Defer,
-    /// Refused for good or expired.
-    Fail,
-    /// A double bounce: nobody can be told.
-    Quarantine,
     /// The operator stops it.
     Hold,
     /// The operator lets it go on.
@@ -99,71 +84,31 @@ pub enum Transition {
     Bounce,
 }
 
-/// One row of the table of transitions.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Row {
-    /// The name in the manual.
-    pub name: &'static str,
-    /// The states it starts from; empty: the recipient did not exist.
-    pub from: &'static [RecipientState],
-    /// The state it leads to.
-    pub to: RecipientState,
-    /// True when it is on the disk before anybody is told.
-    pub synced: bool,
-    /// What it means, in a few words.
-    pub meaning: &'static str,
-}
-
 impl Transition {
     /// Every transition, in the order of applayer-queue(5).
-    pub const ALL: [Transition; 13] = [
-        Transition::Enqueue,
-        Transition::Claim,
-        Transition::Yield,
-        Transition::Recover,
-        Transition::Deliver,
-        Transition::Defer,
-        Transition::Fail,
-        Transition::Quarantine,
-        Transition::Hold,
-        Transition::Release,
-        Transition::Retry,
-        Transition::Remove,
-        Transition::Bounce,
-    ];
+    pub const ALL: [Transition; 5] =
+        [Transition::Hold, Transition::Release, Transition::Retry, Transition::Remove, Transition::Bounce];
 
-    /// Where it starts and leads, and whether it is synced.
-    pub const fn row(self) -> Row {
-        use RecipientState::{Active, Delivered, Failed, Held, Queued, Removed};
-        const fn row(
-            name: &'static str,
-            from: &'static [RecipientState],
-            to: RecipientState,
-            synced: bool,
-            meaning: &'static str,
-        ) -> Row {
-            Row { name, from, to, synced, meaning }
-        }
+    /// The name in the manual, the states it starts from, and the state it leads to.
+    pub const fn row(self) -> (&'static str, &'static [RecipientState], RecipientState) {
+        use RecipientState::{Active, Failed, Held, Queued, Removed};
         match self {
-            Transition::Enqueue => row("enqueue", &[], Queued, true, "accepted: 250 or exit 0 follows"),
-            Transition::Claim => row("claim", &[Queued], Active, false, "a runner takes a lease, the attempt counts"),
-            Transition::Yield => row("yield", &[Active], Queued, false, "a lease is given back unused"),
-            Transition::Recover => row("recover", &[Active], Queued, false, "the owner of the lease is dead"),
-            Transition::Deliver => row("deliver", &[Active], Delivered, false, "the next server took it"),
-            Transition::Defer => row("defer", &[Active], Queued, false, "not now: a later try has its time"),
-            Transition::Fail => row("fail", &[Active], Failed, false, "refused for good or expired"),
-            Transition::Quarantine => row("quarantine", &[Active], Held, false, "a bounce that cannot be delivered"),
-            Transition::Hold => row("hold", &[Queued, Active], Held, true, "the operator stops it"),
-            Transition::Release => row("release", &[Held], Queued, true, "the operator lets it go on"),
-            Transition::Retry => row("retry", &[Queued, Held], Queued, true, "the operator makes it due now"),
-            Transition::Remove => row("remove", &[Queued, Active, Held], Removed, true, "the operator takes it out"),
-            Transition::Bounce => row("bounce", &[Queued, Active, Held], Failed, true, "the operator returns it"),
+            Transition::Hold => ("hold", &[Queued, Active], Held),
+            Transition::Release => ("release", &[Held], Queued),
+            Transition::Retry => ("retry", &[Queued, Held], Queued),
+            Transition::Remove => ("remove", &[Queued, Active, Held], Removed),
+            Transition::Bounce => ("bounce", &[Queued, Active, Held], Failed),
         }
     }
 
     /// True when a recipient in `state` can take this transition.
     pub fn allowed(self, state: RecipientState) -> bool {
-        self.row().from.contains(&state)
+        self.row().1.contains(&state)
+    }
+
+    /// The state that follows.
+    pub const fn to(self) -> RecipientState {
+        self.row().2
     }
 }
 
@@ -300,6 +245,9 @@ impl NewMessage {
     }
 
     /// Refuses what no queue may hold: no or too many recipients, CR, LF or NUL in any text, over-long addresses.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for the number of recipients, else [`Kind::BadData`].
     pub fn check(&self) -> Result<(), Fault> {
         if self.recipients.is_empty() || self.recipients.len() > MAX_RECIPIENTS {
             let count = self.recipients.len();
@@ -325,10 +273,10 @@ impl NewMessage {
     }
 }
 
-/// The domain of an address in the form in which the queue groups by it: lower case, without a final dot. An address
-/// without `@` belongs to the destination `""`.
-pub fn domain_of(address: &str) -> String {
-    let domain = address.rsplit_once('@').map_or("", |(_, domain)| domain);
+/// The destination of an address, by which the queue groups: its domain in lower case, without a final dot. An address without
+/// `@` belongs to the destination `""`.
+pub fn destination_of(address: &str) -> String {
+    let domain = domain_of(address).unwrap_or_default();
     domain.strip_suffix('.').unwrap_or(domain).to_lowercase()
 }
 
@@ -422,18 +370,10 @@ mod tests {
 
     #[test]
     fn no_transition_leaves_a_final_state() {
-        for transition in Transition::ALL {
-            let row = transition.row();
-            assert!(row.from.iter().all(|state| !state.is_final()), "{}", row.name);
-            assert_eq!(Transition::ALL.iter().filter(|other| other.row().name == row.name).count(), 1, "{}", row.name);
-        }
         for state in RecipientState::ALL {
             assert_eq!(RecipientState::from_name(state.as_str()), Some(state));
-            assert_eq!(
-                Transition::ALL.iter().any(|transition| transition.allowed(state)),
-                !state.is_final(),
-                "{state}"
-            );
+            let leaves = Transition::ALL.iter().any(|transition| transition.allowed(state));
+            assert_eq!(leaves, !state.is_final(), "{state}");
         }
     }
 
@@ -446,7 +386,7 @@ mod tests {
             ("postmaster", ""),
             ("a@BÜCHER.example", "bücher.example"),
         ] {
-            assert_eq!(domain_of(address), domain, "{address}");
+            assert_eq!(destination_of(address), domain, "{address}");
         }
     }
 

@@ -9,6 +9,9 @@ pub const SYSTEM_DIR: &str = "/var/spool/applayer";
 
 /// The queue's directory: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else /var/spool/applayer where the caller may
 /// write, else `$XDG_STATE_HOME/applayer/queue`. It need not exist; only local file systems are taken (78 otherwise).
+///
+/// # Errors
+/// [`Kind::Config`] when no directory is named or it lies on a network file system.
 pub fn find(explicit: Option<&Path>) -> Result<PathBuf, Fault> {
     let dir = match explicit.map(Path::to_owned).or_else(|| set("APPLAYER_QUEUE")) {
         Some(dir) => dir,

@@ -68,6 +68,9 @@ impl QueuedBody {
     }
 
     /// Reads it from the start; may be called again and again.
+    ///
+    /// # Errors
+    /// The system's, when a file cannot be opened.
     pub fn open(&self) -> io::Result<Box<dyn Read + Send>> {
         Ok(match self {
             QueuedBody::Bytes(bytes) => Box::new(Cursor::new(Arc::clone(bytes))),
@@ -91,6 +94,9 @@ impl BodySpool {
     }
 
     /// The whole body. A file is on the disk, synced, before this returns.
+    ///
+    /// # Errors
+    /// The system's, when the file cannot be synced.
     pub fn finish(self) -> io::Result<QueuedBody> {
         match self.file {
             None => Ok(QueuedBody::from(self.memory)),

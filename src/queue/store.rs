@@ -18,6 +18,9 @@ pub trait QueueStore: Send + Sync {
     fn location(&self) -> String;
 
     /// Takes the bytes of a message of any size, in a place from which [`QueueStore::enqueue`] need not copy them.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`](crate::fault::Kind::Unsupported) when the engine has no files.
     fn spool(&self) -> Result<BodySpool, Fault>;
 
     /// Takes the messages, all or none: when this answers, they are on the disk. Calls that come together share one sync.
@@ -110,7 +113,7 @@ impl Filter {
 /// A destination with something queued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueDestination {
-    /// The domain as [`crate::queue::entry::domain_of`] gives it.
+    /// The domain as [`crate::queue::entry::destination_of`] gives it.
     pub domain: String,
     /// When the first recipient is due.
     pub due: Time,

@@ -125,6 +125,9 @@ pub enum RouteTarget {
 
 impl RouteTarget {
     /// Reads `smtp://`, `smtps://`, `submission://`, `lmtp://HOST:PORT`, `lmtp:/SOCKET`, `maildir:DIR`, `mx:` or `mx:DOMAIN`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for other text.
     pub fn parse(text: &str) -> Result<RouteTarget, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("{text:?} is no next hop: {why}"));
         if let Some(path) = text.strip_prefix("maildir:") {
@@ -179,6 +182,9 @@ pub struct RouteRule {
 
 impl RouteRule {
     /// Reads `PATTERN=TARGET`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for other text.
     pub fn parse(text: &str) -> Result<RouteRule, Fault> {
         let (pattern, target) = text
             .split_once('=')
@@ -225,6 +231,9 @@ impl Default for Routing {
 impl Routing {
     /// The servers for a domain (lower case), best first; never empty. `dice` gives random numbers for hosts of equal
     /// preference. The fault is permanent only where the DNS says so with authority.
+    ///
+    /// # Errors
+    /// [`Kind::NoHost`] or [`Kind::Refused`] for good, [`Kind::LookupFailed`] for now.
     pub async fn find(
         &self,
         domain: &str,
@@ -238,6 +247,9 @@ impl Routing {
     }
 
     /// The servers of a next hop that was named.
+    ///
+    /// # Errors
+    /// Those of [`Routing::find`]; a named host that is not found is [`Kind::LookupFailed`].
     pub async fn follow(
         &self,
         target: &RouteTarget,

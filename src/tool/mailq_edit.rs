@@ -11,7 +11,9 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::queue::bounce::{self, ReportAction, ReportedRecipient};
-use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Transition, domain_of};
+use crate::queue::entry::{
+    AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Transition, destination_of,
+};
 use crate::queue::queue_dir;
 use crate::queue::runner::settle::{self, SettlementRules};
 use crate::queue::schedule::Schedule;
@@ -180,7 +182,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             (None, _) => Edited::default(),
         };
         let mut tally = Tally::default();
-        let to = change.map_or(RecipientState::Queued, |change| change.transition().row().to);
+        let to = change.map_or(RecipientState::Queued, |change| change.transition().to());
         report(&before, &edited, &args, to, &mut tally, out)?;
         match missing(&filter, &before, out)? {
             Exit::OK => Ok(tally.exit()),
@@ -234,9 +236,12 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
     };
     let mut edited = Edited::default();
     for entry in entries {
-        for domain in entry.recipients.iter().map(|recipient| domain_of(&recipient.address)).collect::<BTreeSet<_>>() {
-            let of_domain =
-                |recipient: &&QueuedRecipient| domain_of(&recipient.address) == domain && !recipient.state.is_final();
+        for domain in
+            entry.recipients.iter().map(|recipient| destination_of(&recipient.address)).collect::<BTreeSet<_>>()
+        {
+            let of_domain = |recipient: &&QueuedRecipient| {
+                destination_of(&recipient.address) == domain && !recipient.state.is_final()
+            };
             let addresses: Vec<String> =
                 entry.recipients.iter().filter(of_domain).map(|recipient| recipient.address.clone()).collect();
             if addresses.is_empty() {

@@ -71,6 +71,9 @@ fn parse_state(text: &str) -> Result<RecipientState, String> {
 
 impl QueueSelectArgs {
     /// The selection as a filter; reads stdin if an id is `-`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] or, from stdin, [`Kind::BadData`] for what is no id; what reading stdin gives.
     pub fn filter(&self, now: Time) -> Result<Filter, Fault> {
         let mut ids = Vec::new();
         for id in &self.ids {

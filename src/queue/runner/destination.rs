@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 use crate::fault::Fault;
 use crate::queue::entry::Time;
 use crate::queue::runner::ActiveRun;
+use crate::queue::runner::outgoing::{self, QueuedContent};
 use crate::queue::store::{Claim, DeliveryBatch, Lease};
-use crate::queue::submit::{self, QueuedContent};
 use crate::relay::connection::RouteConnection;
 use crate::relay::deliver::{Delivery, RouteProgress, undelivered};
 use crate::relay::route::{Hop, RouteTarget};
@@ -275,7 +275,7 @@ impl Destination {
             };
             let verdict = self.state().verdict.clone();
             if let Some(fault) = verdict {
-                run.record(&batch, &undelivered(&submit::envelope(&batch), &fault));
+                run.record(&batch, &undelivered(&outgoing::envelope(&batch), &fault));
                 continue;
             }
             if batch.recipients.first().is_some_and(|recipient| recipient.route.is_some()) {
@@ -283,9 +283,9 @@ impl Destination {
                 continue;
             }
             upcoming = self.peek(&run);
-            let envelope = submit::envelope(&batch);
+            let envelope = outgoing::envelope(&batch);
             let content = QueuedContent::of(&batch);
-            let next = upcoming.as_ref().map(|batch| (submit::envelope(batch), QueuedContent::of(batch)));
+            let next = upcoming.as_ref().map(|batch| (outgoing::envelope(batch), QueuedContent::of(batch)));
             let options = SendOptions {
                 partial: true,
                 before_commit: Some(commit.clone()),
@@ -396,7 +396,7 @@ impl Destination {
         commit: &BeforeCommit,
         leases: &Mutex<Vec<Lease>>,
     ) {
-        let envelope = submit::envelope(&batch);
+        let envelope = outgoing::envelope(&batch);
         let target = batch.recipients.first().and_then(|recipient| recipient.route.as_deref()).unwrap_or_default();
         let hops = match RouteTarget::parse(target) {
             Ok(target) => run.follow(&target, &self.domain).await,

@@ -9,6 +9,7 @@
 
 mod destination;
 pub mod health;
+mod outgoing;
 pub mod settle;
 #[cfg(test)]
 mod simulation;
@@ -144,6 +145,9 @@ impl Troubles {
 }
 
 /// Runs the queue until nothing is due (or, watching, until `shutdown` drains).
+///
+/// # Errors
+/// [`Kind::Cancelled`] after a second signal; a failure of the store without which the run cannot go on.
 pub async fn run(
     store: Arc<dyn QueueStore>,
     options: RunnerOptions,

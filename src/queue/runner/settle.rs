@@ -320,7 +320,8 @@ mod tests {
 
     /// One result for each recipient; the peer offers DSN or not.
     fn said(batch: &DeliveryBatch, outcomes: &[Said], dsn: bool, is_final: bool) -> Delivery {
-        let mut delivery = undelivered(&crate::queue::submit::envelope(batch), &Fault::new(Kind::TimedOut, "late"));
+        let mut delivery =
+            undelivered(&crate::queue::runner::outgoing::envelope(batch), &Fault::new(Kind::TimedOut, "late"));
         for ((result, peer), outcome) in delivery.results.iter_mut().zip(&mut delivery.peers).zip(outcomes) {
             result.outcome = *outcome;
             result.code = match outcome {

@@ -80,6 +80,10 @@ struct StoreShared {
 
 impl SqliteStore {
     /// Opens the queue in this directory, creating what is missing.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for what cannot be a queue of this version, [`Kind::Locked`], [`Kind::CannotCreate`] or [`Kind::Io`] for
+    /// what the system refuses.
     pub fn open(dir: &Path, process: Process) -> Result<SqliteStore, Fault> {
         queue_dir::check_local(dir)?;
         let at = |error: io::Error| Fault::local(dir.display(), &error);
@@ -100,6 +104,9 @@ impl SqliteStore {
     }
 
     /// Opens the queue in this directory if there is one: reading and editing create nothing.
+    ///
+    /// # Errors
+    /// Those of [`SqliteStore::open`].
     pub fn open_existing(dir: &Path, process: Process) -> Result<Option<SqliteStore>, Fault> {
         match dir.join(schema::DATABASE).try_exists() {
             Ok(true) => SqliteStore::open(dir, process).map(Some),

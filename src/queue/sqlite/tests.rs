@@ -184,7 +184,7 @@ async fn edits_follow_the_table() {
             if transition.allowed(from) {
                 assert_eq!(
                     (edited.changed.as_slice(), state),
-                    ([(id, 0)].as_slice(), transition.row().to),
+                    ([(id, 0)].as_slice(), transition.to()),
                     "{change:?} {from}"
                 );
             } else {

@@ -7,7 +7,7 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use crate::fnv::fnv1a;
-use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, domain_of};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, destination_of};
 use crate::queue::spool::QueuedBody;
 use crate::queue::sqlite::{BODIES, StoreShared, now, owner, read};
 use crate::queue::store::{
@@ -111,7 +111,7 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
             id.0,
             n,
             number(state),
-            domain_of(&recipient.address),
+            destination_of(&recipient.address),
             shard,
             at.0,
             recipient.address,
@@ -505,7 +505,7 @@ pub(super) fn edit(db: &Connection, wanted: &Filter, change: &QueueEdit) -> rusq
             continue;
         }
         apply(db, message, n, change)?;
-        if transition.row().to.is_final() {
+        if transition.to().is_final() {
             files.extend(close(db, message, 1)?);
         }
         edited.changed.push((message, n));
@@ -535,7 +535,7 @@ fn apply(db: &Connection, message: QueueId, n: u32, change: &QueueEdit) -> rusql
                    orcpt = coalesce(orcpt, iif(length(address) = octet_length(address), 'rfc822;', 'utf-8;') || address)
                  WHERE message = ? AND n = ?",
             )?
-            .execute(params![due.0, address, domain_of(address), message.0, n])?;
+            .execute(params![due.0, address, destination_of(address), message.0, n])?;
             Ok(())
         }
         QueueEdit::Reroute(route, due) => {

@@ -8,7 +8,7 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::dns::resolve::Resolver;
 use crate::net::tls::TlsMode;
-use crate::queue::entry::{RecipientState, Time, domain_of};
+use crate::queue::entry::{RecipientState, Time, destination_of};
 use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::{Filter, MAX_BATCH, QueueStore};
 use crate::relay::route::{RouteTarget, Routing};
@@ -102,7 +102,7 @@ async fn waiting(
             if recipient.state != RecipientState::Queued {
                 continue;
             }
-            let found = destinations.entry((domain_of(&recipient.address), recipient.route.clone())).or_default();
+            let found = destinations.entry((destination_of(&recipient.address), recipient.route.clone())).or_default();
             found.recipients += 1;
             found.due = Some(found.due.map_or(recipient.due, |due| due.min(recipient.due)));
         }

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::queue::entry::{
-    AttemptResult, NewMessage, NewRecipient, QueueEntry, QueueId, RecipientState, Time, domain_of,
+    AttemptResult, NewMessage, NewRecipient, QueueEntry, QueueId, RecipientState, Time, destination_of,
 };
 use crate::queue::spool::{BodySpool, QueuedBody};
 use crate::queue::store::{
@@ -95,7 +95,7 @@ impl Tables {
         });
         let stored = Stored { created: now, recipients: recipients.collect(), message };
         for (n, standing) in stored.recipients.iter().enumerate() {
-            self.due.entry(domain_of(&standing.recipient.address)).or_default().insert((now, id, n as u32));
+            self.due.entry(destination_of(&standing.recipient.address)).or_default().insert((now, id, n as u32));
         }
         self.messages.insert(id, stored);
         QueueId(id)
@@ -177,7 +177,7 @@ impl Tables {
             }
         }
         let (state, key) = (standing.state, (standing.due, lease.message.0, lease.n));
-        let domain = domain_of(&standing.recipient.address);
+        let domain = destination_of(&standing.recipient.address);
         if state == RecipientState::Queued {
             self.due.entry(domain).or_default().insert(key);
         }
