@@ -5,9 +5,9 @@ use applayer::smtp::auth::{ClientLogin, Credentials, Mechanism, ServerLogin};
 use applayer::smtp::command::Command;
 use applayer::smtp::data::{DotStuffer, DotUnstuffer, Piece};
 use applayer::smtp::extension::Capabilities;
-use applayer::smtp::reply::{Reply, ReplyReader};
+use applayer::smtp::reply::{SmtpReply, SmtpReplyReader};
 use applayer::smtp::session::{Config, Event, Session};
-use applayer::smtp::transaction::{Envelope, Next, Recipient, Rules, Transaction};
+use applayer::smtp::transaction::{Envelope, Recipient, Transaction, TransactionOptions, TransactionStep};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -100,14 +100,14 @@ fn data(data: &[u8]) {
 /// What a server offers can be offered again.
 fn ehlo(data: &[u8]) {
     let lines = String::from_utf8_lossy(data).split("\r\n").map(str::to_owned).collect();
-    let offer = Capabilities::from_reply(&Reply { code: 250, enhanced: None, lines });
+    let offer = Capabilities::from_reply(&SmtpReply { code: 250, enhanced: None, lines });
     assert_eq!(Capabilities::from_reply(&offer.reply()).auth, offer.auth);
 }
 
 /// However the bytes arrive, the replies are the same.
 fn reply(data: &[u8]) {
     let read = |pieces: &[&[u8]]| {
-        let mut reader = ReplyReader::default();
+        let mut reader = SmtpReplyReader::default();
         let mut replies = Vec::new();
         for piece in pieces {
             reader.push(piece);
@@ -146,14 +146,14 @@ fn session(data: &[u8]) {
         rest = &rest[used..];
         match event {
             Event::Input | Event::Close => break,
-            Event::Sender | Event::Recipient => session.verdict(Reply::status(250, 0, 0, "ok")),
+            Event::Sender | Event::Recipient => session.verdict(SmtpReply::status(250, 0, 0, "ok")),
             Event::Login => session.login_verdict(rest.len().is_multiple_of(2)),
             Event::Begin | Event::Content(_) => {}
-            Event::Message => session.message_verdict(&[Reply::status(250, 0, 0, "ok")]),
+            Event::Message => session.message_verdict(&[SmtpReply::status(250, 0, 0, "ok")]),
             Event::StartTls => session.tls_started(),
         }
     }
-    let mut reader = ReplyReader::default();
+    let mut reader = SmtpReplyReader::default();
     reader.push(session.output());
     while reader.next_reply().expect("our own replies").is_some() {}
     assert!(!reader.has_pending());
@@ -165,20 +165,21 @@ fn transaction(data: &[u8]) {
     let envelope = Envelope { sender: "s@x".to_owned(), recipients, ..Envelope::default() };
     let flags = data.first().copied().unwrap_or_default();
     let offer = Capabilities { pipelining: flags & 1 != 0, chunking: flags & 2 != 0, ..Capabilities::default() };
-    let rules = Rules { partial: flags & 4 != 0, lmtp: flags & 8 != 0, no_chunking: false, hold: flags & 16 != 0 };
-    let mut reader = ReplyReader::default();
+    let rules =
+        TransactionOptions { partial: flags & 4 != 0, lmtp: flags & 8 != 0, no_chunking: false, hold: flags & 16 != 0 };
+    let mut reader = SmtpReplyReader::default();
     reader.push(data.get(1..).unwrap_or_default());
     let mut transaction = Transaction::new(envelope, &offer, 10, false, rules).expect("a plain envelope");
     let mut out = Vec::new();
     loop {
         match transaction.next(&mut out).expect("clean arguments") {
-            Next::Done => break,
-            Next::Content(_) => {
+            TransactionStep::Done => break,
+            TransactionStep::Content(_) => {
                 transaction.commit();
                 transaction.sent(true);
             }
-            Next::Ask => transaction.released(flags & 32 == 0),
-            Next::Reply => match reader.next_reply() {
+            TransactionStep::Ask => transaction.released(flags & 32 == 0),
+            TransactionStep::Reply => match reader.next_reply() {
                 Ok(Some(reply)) => transaction.reply(&reply),
                 Ok(None) => {
                     transaction.lost(&applayer::fault::Fault::new(applayer::fault::Kind::Disconnected, "gone"));

@@ -5,12 +5,12 @@ use std::time::Instant;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::relay::deliver::{
-    Connector, Delivery, NextHopConnection, NextHopFacts, RouteProgress, failed, for_good, undelivered,
+    Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, RouteProgress, failed, for_good, undelivered,
 };
 use crate::relay::route::{Hop, HopEndpoint};
 use crate::smtp::client::SendOptions;
 use crate::smtp::data::Content;
-use crate::smtp::transaction::{Envelope, Outcome, RecipientResult};
+use crate::smtp::transaction::{Envelope, RecipientOutcome};
 
 /// A message with more `Received` fields than this goes round in circles (RFC 5321, section 6.3).
 pub const MAX_RECEIVED: usize = 100;
@@ -102,7 +102,7 @@ impl RouteConnection {
             sessions += 1;
             let results = connection.session.send(&rest, content, &options).await;
             attempt.delivery.times = connection.session.times();
-            let broken = results.iter().any(|result| lost(result) && result.outcome == Outcome::Deferred);
+            let broken = results.iter().any(|result| lost(result) && result.outcome == RecipientOutcome::Deferred);
             let silent = results.iter().find_map(|result| result.fault.as_ref().filter(|_| fell_silent(result)));
             health.note(&hop.endpoint, silent);
             let too_many = attempt.reached(results, &connection.peer);
@@ -159,20 +159,20 @@ async fn connect(
 }
 
 /// True when the result is about the connection, not about the recipient.
-fn lost(result: &RecipientResult) -> bool {
+fn lost(result: &HopResult) -> bool {
     result.code == Some(421)
         || (result.code.is_none()
             && result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled && fault.temporary()))
 }
 
 /// True when the server hung in the middle of the dialogue: others would wait for it as long.
-fn fell_silent(result: &RecipientResult) -> bool {
+fn fell_silent(result: &HopResult) -> bool {
     result.code.is_none() && result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::TimedOut)
 }
 
 /// True when the server wants this recipient in another transaction (RFC 5321, section 4.5.3.1.10): 452, or 552 as servers
 /// from before RFC 2821 say it.
-fn too_many(result: &RecipientResult) -> bool {
+fn too_many(result: &HopResult) -> bool {
     let says = result.enhanced.map(|code| (code.subject, code.detail));
     match result.code {
         Some(452) => matches!(says, None | Some((5, 3))),
@@ -182,8 +182,9 @@ fn too_many(result: &RecipientResult) -> bool {
 }
 
 /// A refusal that the server itself calls a matter of time, by its enhanced code or by its kind.
-fn for_now(result: &RecipientResult) -> bool {
-    result.outcome == Outcome::Refused && (too_many(result) || result.enhanced.is_some_and(|code| code.class == 4))
+fn for_now(result: &HopResult) -> bool {
+    result.outcome == RecipientOutcome::Refused
+        && (too_many(result) || result.enhanced.is_some_and(|code| code.class == 4))
 }
 
 /// One message on its way along a route.
@@ -210,7 +211,7 @@ impl<'a> DeliveryInProgress<'a> {
 
     /// No other server is asked after a stop by the lease's owner.
     fn was_stopped(&self) -> bool {
-        let stopped = |result: &RecipientResult| result.fault.as_ref().is_some_and(|it| it.kind == Kind::Cancelled);
+        let stopped = |result: &HopResult| result.fault.as_ref().is_some_and(|it| it.kind == Kind::Cancelled);
         self.delivery.results.iter().any(stopped)
     }
 
@@ -246,20 +247,20 @@ impl<'a> DeliveryInProgress<'a> {
     }
 
     /// Takes what one server said; true when it took some and wants the others in another transaction.
-    fn reached(&mut self, results: Vec<RecipientResult>, peer: &NextHopFacts) -> bool {
-        let answered = results.iter().any(|result| !lost(result) && result.outcome != Outcome::Unknown);
+    fn reached(&mut self, results: Vec<HopResult>, peer: &NextHopFacts) -> bool {
+        let answered = results.iter().any(|result| !lost(result) && result.outcome != RecipientOutcome::Unknown);
         self.delivery.progress = match self.delivery.progress {
             RouteProgress::Answered => RouteProgress::Answered,
             _ if answered => RouteProgress::Answered,
             _ => RouteProgress::Broken,
         };
-        let again = results.iter().any(|result| result.outcome == Outcome::Delivered) && results.iter().any(too_many);
+        let again = results.iter().any(|result| result.outcome.is_delivered()) && results.iter().any(too_many);
         let open = std::mem::take(&mut self.open);
         for (at, mut result) in open.into_iter().zip(results) {
             if for_now(&result) {
-                result.outcome = Outcome::Deferred;
+                result.outcome = RecipientOutcome::Deferred;
             }
-            if result.outcome == Outcome::Deferred {
+            if result.outcome == RecipientOutcome::Deferred {
                 self.open.push(at);
             }
             if let (Some(slot), Some(known)) = (self.delivery.results.get_mut(at), self.delivery.peers.get_mut(at)) {

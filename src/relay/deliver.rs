@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::downgrade::to_seven_bit;
-use crate::mail::maildir::Maildir;
+use crate::mail::maildir::{self, Maildir};
 use crate::mail::message::Message;
 use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
@@ -19,7 +19,7 @@ use crate::relay::route::{Hop, HopEndpoint, Protocol};
 use crate::smtp::client::{BeforeCommit, Client, Options, SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::extension::Capabilities;
-use crate::smtp::transaction::{Envelope, Outcome, RecipientResult, all_failed};
+use crate::smtp::transaction::{Accepted, Envelope, RecipientOutcome, RecipientResult, all_failed};
 
 /// What all connections of a run have in common.
 #[derive(Debug, Clone)]
@@ -57,11 +57,23 @@ pub struct NextHopFacts {
     pub is_final: bool,
 }
 
+/// What proves that a message was delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Proof {
+    /// A server accepted it.
+    Accepted(Accepted),
+    /// It is in a Maildir, synced.
+    Filed(maildir::Delivered),
+}
+
+/// The outcome for one recipient at a next server, or in a Maildir.
+pub type HopResult = RecipientResult<Proof>;
+
 /// What became of one message at one server, or at the last of several.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// One for each recipient, in the envelope's order.
-    pub results: Vec<RecipientResult>,
+    pub results: Vec<HopResult>,
     /// The server that each result is from.
     pub peers: Vec<NextHopFacts>,
     /// How long connecting took, if there was a new connection.
@@ -99,7 +111,7 @@ pub trait NextHopSession: Send {
         envelope: &'a Envelope,
         content: &'a dyn Content,
         options: &'a SendOptions<'_>,
-    ) -> BoxFuture<'a, Vec<RecipientResult>>;
+    ) -> BoxFuture<'a, Vec<HopResult>>;
     /// How long the phases took: of connecting, and of the last message.
     fn times(&self) -> Times;
     /// Says goodbye.
@@ -202,7 +214,7 @@ impl NextHopSession for Client {
         envelope: &'a Envelope,
         content: &'a dyn Content,
         options: &'a SendOptions<'_>,
-    ) -> BoxFuture<'a, Vec<RecipientResult>> {
+    ) -> BoxFuture<'a, Vec<HopResult>> {
         Box::pin(send_fitted(self, envelope, content, options))
     }
 
@@ -225,7 +237,7 @@ impl NextHopSession for Maildir {
         envelope: &'a Envelope,
         content: &'a dyn Content,
         options: &'a SendOptions<'_>,
-    ) -> BoxFuture<'a, Vec<RecipientResult>> {
+    ) -> BoxFuture<'a, Vec<HopResult>> {
         Box::pin(into_maildir(self, envelope, content, options.before_commit.as_ref()))
     }
 
@@ -244,12 +256,13 @@ pub async fn send_fitted(
     envelope: &Envelope,
     content: &dyn Content,
     options: &SendOptions<'_>,
-) -> Vec<RecipientResult> {
-    match fit(client.capabilities(), envelope, content) {
+) -> Vec<HopResult> {
+    let results = match fit(client.capabilities(), envelope, content) {
         Ok((envelope, Some(message))) => client.send(&envelope, &message, options).await,
         Ok((envelope, None)) => client.send(&envelope, content, options).await,
-        Err(fault) => all_failed(envelope, &fault),
-    }
+        Err(fault) => return all_failed(envelope, &fault),
+    };
+    results.into_iter().map(|result| result.map_proof(Proof::Accepted)).collect()
 }
 
 /// The message for a server with these capabilities, if it must be another: in 7 bits without 8BITMIME; its header in
@@ -298,41 +311,45 @@ async fn into_maildir(
     envelope: &Envelope,
     content: &dyn Content,
     commit: Option<&BeforeCommit>,
-) -> Vec<RecipientResult> {
+) -> Vec<HopResult> {
     let go = match commit {
         Some(asked) => asked().await,
         None => true,
     };
-    let fault = if !go {
-        Some(Fault::new(Kind::Cancelled, "stopped before delivery"))
+    let filed = if !go {
+        Err(Fault::new(Kind::Cancelled, "stopped before delivery"))
     } else {
         let head = format!("Return-Path: <{}>\r\n", envelope.sender);
-        let delivered = content
+        let filed = content
             .open()
             .map_err(|error| Fault::local("the queued message", &error))
             .and_then(|mut reader| maildir.deliver(head.as_bytes(), &mut *reader));
         // A full disk or a missing right today is no reason to return the mail.
-        delivered.err().map(|fault| Fault { kind: Kind::Locked, ..fault })
+        filed.map_err(|fault| Fault { kind: Kind::Locked, ..fault })
     };
-    let result = |address: &String| match &fault {
-        None => RecipientResult {
+    let result = |address: &String| match &filed {
+        Ok(delivered) => RecipientResult {
             address: address.clone(),
-            outcome: Outcome::Delivered,
+            outcome: RecipientOutcome::Delivered(Proof::Filed(delivered.clone())),
             code: None,
             enhanced: Some(Enhanced::new(2, 0, 0)),
             reply: format!("delivered to {}", maildir.path().display()),
             fault: None,
         },
-        Some(fault) => failed(address, fault),
+        Err(fault) => failed(address, fault),
     };
     envelope.recipients.iter().map(|recipient| result(&recipient.address)).collect()
 }
 
 /// The result for a recipient whom no server was asked about.
-pub(super) fn failed(address: &str, fault: &Fault) -> RecipientResult {
+pub(super) fn failed(address: &str, fault: &Fault) -> HopResult {
     RecipientResult {
         address: address.to_owned(),
-        outcome: if fault.temporary() || !for_good(fault) { Outcome::Deferred } else { Outcome::Refused },
+        outcome: if fault.temporary() || !for_good(fault) {
+            RecipientOutcome::Deferred
+        } else {
+            RecipientOutcome::Refused
+        },
         // A code of the DNS is no reply.
         code: fault.code.filter(|code| *code >= 200),
         enhanced: fault.enhanced,

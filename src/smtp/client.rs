@@ -21,8 +21,10 @@ use crate::smtp::auth::Mechanism;
 use crate::smtp::command::Command;
 use crate::smtp::data::Content;
 use crate::smtp::extension::Capabilities;
-use crate::smtp::reply::{Reply, ReplyReader};
-use crate::smtp::transaction::{Envelope, Next, RecipientResult, Rules, Transaction, all_failed};
+use crate::smtp::reply::{SmtpReply, SmtpReplyReader};
+use crate::smtp::transaction::{
+    Envelope, RecipientResult, Transaction, TransactionOptions, TransactionStep, all_failed,
+};
 
 use content::Sender;
 
@@ -114,7 +116,7 @@ pub struct Times {
 /// An open connection to a server.
 pub struct Client {
     stream: Stream,
-    reader: ReplyReader,
+    reader: SmtpReplyReader,
     input: Vec<u8>,
     /// Bytes to be sent, commands and message together.
     out: Vec<u8>,
@@ -123,7 +125,7 @@ pub struct Client {
     limits: Limits,
     trace: Trace,
     offer: Capabilities,
-    greeting: Reply,
+    greeting: SmtpReply,
     times: Times,
     /// The transaction whose commands went out behind the last message.
     ahead: Option<Transaction>,
@@ -146,7 +148,7 @@ impl Client {
         };
         let mut client = Client {
             stream,
-            reader: ReplyReader::default(),
+            reader: SmtpReplyReader::default(),
             input: Vec::with_capacity(4096),
             out: Vec::new(),
             host: host.to_owned(),
@@ -154,7 +156,7 @@ impl Client {
             limits: options.limits,
             trace: options.trace.clone(),
             offer: Capabilities::default(),
-            greeting: Reply::new(220, None, ""),
+            greeting: SmtpReply::new(220, None, ""),
             times: Times::default(),
             ahead: None,
             open: true,
@@ -182,7 +184,7 @@ impl Client {
     }
 
     /// The server's first words.
-    pub fn greeting(&self) -> &Reply {
+    pub fn greeting(&self) -> &SmtpReply {
         &self.greeting
     }
 
@@ -215,20 +217,17 @@ impl Client {
         content: &dyn Content,
         options: &SendOptions<'_>,
     ) -> Vec<RecipientResult> {
-        self.stale = false;
-        let rules = Rules {
+        self.stale = !self.open;
+        if !self.open {
+            return all_failed(envelope, &Fault::new(Kind::Disconnected, "the connection is closed"));
+        }
+        let rules = TransactionOptions {
             partial: options.partial,
             lmtp: self.lmtp,
             no_chunking: options.no_chunking,
             hold: options.before_data.is_some(),
         };
-        let ahead = self.ahead.take();
-        if ahead.is_none()
-            && let Err(fault) = self.check_idle()
-        {
-            return all_failed(envelope, &fault);
-        }
-        let mut transaction = match ahead {
+        let mut transaction = match self.ahead.take() {
             Some(ahead) if ahead.envelope() == envelope => ahead,
             Some(_) => {
                 self.open = false;
@@ -244,20 +243,17 @@ impl Client {
             }
         };
         let mut sender = Sender::new(content);
-        let mut first = None;
-        let driven = self.drive(&mut transaction, &mut sender, options, rules, &mut first).await;
-        let ended = match (&driven, first) {
-            (_, Some(code)) => code == 421,
-            (Err(fault), None) => fault.kind == Kind::Disconnected,
-            (Ok(()), None) => false,
-        };
-        self.stale = ended && self.served > 0 && !transaction.is_committed();
-        self.served += 1;
-        if let Err(fault) = driven {
-            transaction.lost(&fault);
+        match self.drive(&mut transaction, &mut sender, options, rules).await {
+            Ok(()) if transaction.is_committed() && !transaction.closing() => self.confirm(&mut transaction).await,
+            Ok(()) => {}
+            Err(fault) => transaction.lost(&fault),
         }
+        self.stale = transaction.stale() && self.served > 0;
+        self.served += 1;
         if transaction.closing() {
             self.open = false;
+        }
+        if !self.open {
             self.ahead = None;
         }
         transaction.into_results()
@@ -273,7 +269,12 @@ impl Client {
     }
 
     /// Sends a command and waits for its reply; for probes and scripts.
-    pub async fn exchange(&mut self, command: &Command) -> Result<Reply, Fault> {
+    ///
+    /// # Errors
+    /// `Protocol` when the server said something unasked before or its reply is none; `BadData` for an argument that
+    /// cannot be sent; else the kind of what ended the connection.
+    pub async fn exchange(&mut self, command: &Command) -> Result<SmtpReply, Fault> {
+        self.in_step()?;
         let from = self.out.len();
         command.wire(&mut self.out)?;
         self.trace_lines(from);
@@ -287,37 +288,36 @@ impl Client {
         transaction: &mut Transaction,
         sender: &mut Sender<'_>,
         options: &SendOptions<'_>,
-        rules: Rules,
-        first: &mut Option<u16>,
+        rules: TransactionOptions,
     ) -> Result<(), Fault> {
         let mut began = Instant::now();
         (self.times.envelope, self.times.content, self.times.answer) = Default::default();
         loop {
-            let from = self.out.len();
+            let (from, idle) = (self.out.len(), !transaction.awaits_reply());
             let next = transaction.next(&mut self.out);
             self.trace_lines(from);
             match next? {
-                Next::Done => break,
-                Next::Reply => {
+                TransactionStep::Done => break,
+                TransactionStep::Reply => {
+                    if idle && !self.out.is_empty() {
+                        self.in_step()?;
+                    }
                     self.flush("command").await?;
                     let committed = transaction.is_committed();
                     let limits =
                         if committed { self.limits.with_idle(self.limits.idle.max(FINAL_WAIT)) } else { self.limits };
                     let what = if committed { "answer to the message" } else { "reply" };
                     let reply = self.read_reply(limits, what).await?;
-                    first.get_or_insert(reply.code);
                     transaction.reply(&reply);
                 }
-                Next::Ask => {
+                TransactionStep::Ask => {
                     let go = match &options.before_data {
                         Some(asked) => asked().await,
                         None => true,
                     };
                     transaction.released(go);
                 }
-                // A chunk may go out before the replies to MAIL and RCPT, but what they say already is heeded.
-                Next::Content(_) if transaction.awaits_reply() && self.hear(transaction, first)? => {}
-                Next::Content(framing) => {
+                TransactionStep::Content(framing) => {
                     self.times.envelope += began.elapsed();
                     began = Instant::now();
                     self.send_content(transaction, framing, sender, options, rules).await?;
@@ -384,35 +384,57 @@ impl Client {
         Ok(client)
     }
 
-    /// Whether an idle connection is still good: the server may have closed it, or said something nobody asked for.
-    fn check_idle(&mut self) -> Result<(), Fault> {
-        let fault = match self.arrived() {
-            _ if !self.open => Fault::new(Kind::Disconnected, "the connection is closed"),
-            Err(fault) => fault,
-            Ok(()) => match self.next_reply() {
-                Ok(None) if !self.reader.has_pending() => return Ok(()),
-                Ok(Some(reply)) if reply.code == 421 => reply.fault("idle connection"),
-                Ok(_) => Fault::new(Kind::Protocol, "a reply that nobody asked for"),
-                Err(fault) => fault,
-            },
-        };
-        self.stale = matches!(fault.kind, Kind::Disconnected | Kind::PeerTemporary);
-        self.open = false;
-        Err(fault)
+    /// Before a command goes out, nothing may lie unread: it would be taken for that command's answer.
+    fn in_step(&mut self) -> Result<(), Fault> {
+        self.arrived()?;
+        match self.next_reply()? {
+            None if !self.reader.has_pending() => Ok(()),
+            Some(reply) if reply.code == 421 => Err(reply.fault("server")),
+            _ => Err(Fault::new(Kind::Protocol, "a reply that nobody asked for")),
+        }
     }
 
-    /// Hands the replies that are here already to the transaction; true if there were any.
-    fn hear(&mut self, transaction: &mut Transaction, first: &mut Option<u16>) -> Result<bool, Fault> {
-        let ended = self.arrived();
-        let mut any = false;
-        while transaction.awaits_reply()
-            && let Some(reply) = self.next_reply()?
-        {
-            any = true;
-            first.get_or_insert(reply.code);
-            transaction.reply(&reply);
+    /// Looks whether the answer to the message is its own. A reply too many or too few shows in what follows: in the
+    /// replies to the next message's group, whose 354 is unmistakable, or in bytes that nobody asked for. If whatever could
+    /// be the answer accepts the message, it counts all the same.
+    async fn confirm(&mut self, transaction: &mut Transaction) {
+        let Some(mut ahead) = self.ahead.take() else { return self.confirm_idle(transaction) };
+        let mut heard = false;
+        while ahead.awaits_reply() {
+            match self.read_reply(self.limits, "reply").await {
+                Ok(reply) => ahead.reply(&reply),
+                Err(fault) => {
+                    if heard || fault.kind != Kind::Disconnected {
+                        transaction.doubt(&fault);
+                    }
+                    ahead.lost(&fault);
+                }
+            }
+            heard = true;
         }
-        if any { Ok(true) } else { ended.map(|()| false) }
+        if ahead.out_of_step() && !ahead.agreed() {
+            transaction.doubt(&out_of_step());
+        }
+        self.open = !ahead.closing();
+        self.ahead = Some(ahead);
+    }
+
+    /// The same when no command followed the message: nothing may have come behind its answer but a goodbye.
+    fn confirm_idle(&mut self, transaction: &mut Transaction) {
+        // That the connection ended says nothing about the answer, and shows again when the next message is tried.
+        let _ = self.arrived();
+        loop {
+            match self.next_reply() {
+                Ok(None) => break,
+                Ok(Some(reply)) if reply.accepts() || reply.code == 421 => {}
+                Ok(Some(_)) => transaction.doubt(&out_of_step()),
+                Err(fault) => {
+                    transaction.doubt(&fault);
+                    break;
+                }
+            }
+            self.open = false;
+        }
     }
 
     /// Reads what has arrived, without waiting.
@@ -430,7 +452,7 @@ impl Client {
         }
     }
 
-    async fn timed(&mut self, slot: fn(&mut Times) -> &mut Duration, what: &str) -> Result<Reply, Fault> {
+    async fn timed(&mut self, slot: fn(&mut Times) -> &mut Duration, what: &str) -> Result<SmtpReply, Fault> {
         let began = Instant::now();
         let reply = self.read_reply(self.limits, what).await;
         *slot(&mut self.times) += began.elapsed();
@@ -438,14 +460,14 @@ impl Client {
     }
 
     /// Reads one reply. The limit is for the whole of it: a server that drips bytes gains nothing.
-    async fn read_reply(&mut self, limits: Limits, what: &str) -> Result<Reply, Fault> {
+    async fn read_reply(&mut self, limits: Limits, what: &str) -> Result<SmtpReply, Fault> {
         if let Some(reply) = self.next_reply()? {
             return Ok(reply);
         }
         limits.run(what, self.wait_for_reply(what)).await
     }
 
-    async fn wait_for_reply(&mut self, what: &str) -> Result<Reply, Fault> {
+    async fn wait_for_reply(&mut self, what: &str) -> Result<SmtpReply, Fault> {
         loop {
             self.input.clear();
             let read = self.stream.read_buf(&mut self.input).await;
@@ -459,7 +481,7 @@ impl Client {
         }
     }
 
-    fn next_reply(&mut self) -> Result<Option<Reply>, Fault> {
+    fn next_reply(&mut self) -> Result<Option<SmtpReply>, Fault> {
         let reply = self.reader.next_reply()?;
         if let (Some(reply), true) = (&reply, self.trace.is_on()) {
             let mut wire = Vec::new();
@@ -493,6 +515,13 @@ impl Client {
         }
     }
 }
+
+fn out_of_step() -> Fault {
+    Fault::new(Kind::Protocol, "the replies do not fit the commands: the server is out of step")
+}
+
+#[cfg(test)]
+mod in_step;
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 //! Service extensions: what an EHLO reply offers (RFC 5321, section 4.1.1.1), in both directions.
 
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::SmtpReply;
 
 /// The most SASL mechanisms kept from one offer.
 pub const MAX_MECHANISMS: usize = 32;
@@ -36,7 +36,7 @@ pub struct Capabilities {
 
 impl Capabilities {
     /// Reads the reply to EHLO or LHLO. Keywords may be in any case; what is malformed is not offered.
-    pub fn from_reply(reply: &Reply) -> Capabilities {
+    pub fn from_reply(reply: &SmtpReply) -> Capabilities {
         let mut lines = reply.lines.iter();
         let greeting = lines.next().map(String::as_str).unwrap_or_default();
         let mut offer =
@@ -75,7 +75,7 @@ impl Capabilities {
     }
 
     /// The reply to EHLO or LHLO that makes this offer.
-    pub fn reply(&self) -> Reply {
+    pub fn reply(&self) -> SmtpReply {
         let mut lines = vec![self.name.clone()];
         let flags = [
             (self.pipelining, "PIPELINING"),
@@ -97,7 +97,7 @@ impl Capabilities {
             lines.push(format!("AUTH {}", self.auth.join(" ")));
         }
         lines.extend(self.other.iter().cloned());
-        Reply { code: 250, enhanced: None, lines }
+        SmtpReply { code: 250, enhanced: None, lines }
     }
 
     /// True if this SASL mechanism (in upper case) is offered.
@@ -112,7 +112,7 @@ mod tests {
 
     fn offer(lines: &[&str]) -> Capabilities {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-        Capabilities::from_reply(&Reply { code: 250, enhanced: None, lines })
+        Capabilities::from_reply(&SmtpReply { code: 250, enhanced: None, lines })
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub const MAX_REPLY_LINES: usize = 256;
 
 /// One reply: a code and its lines of text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct SmtpReply {
     /// Three digits, 200 to 599.
     pub code: u16,
     /// The enhanced status code at the start of the text, if there was one whose class fits the code.
@@ -20,31 +20,26 @@ pub struct Reply {
     pub lines: Vec<String>,
 }
 
-impl Reply {
+impl SmtpReply {
     /// A reply of one line.
-    pub fn new(code: u16, enhanced: Option<Enhanced>, text: impl Into<String>) -> Reply {
-        Reply { code, enhanced, lines: vec![text.into()] }
+    pub fn new(code: u16, enhanced: Option<Enhanced>, text: impl Into<String>) -> SmtpReply {
+        SmtpReply { code, enhanced, lines: vec![text.into()] }
     }
 
-    /// A reply with an enhanced code whose class follows from the code: `Reply::status(550, 1, 1, …)` is `550 5.1.1`.
-    pub fn status(code: u16, subject: u16, detail: u16, text: impl Into<String>) -> Reply {
+    /// A reply with an enhanced code whose class follows from the code: `SmtpReply::status(550, 1, 1, …)` is `550 5.1.1`.
+    pub fn status(code: u16, subject: u16, detail: u16, text: impl Into<String>) -> SmtpReply {
         let class = u8::try_from(code / 100).unwrap_or(5);
-        Reply::new(code, Some(Enhanced::new(class, subject, detail)), text)
+        SmtpReply::new(code, Some(Enhanced::new(class, subject, detail)), text)
     }
 
-    /// 2xx: done.
-    pub fn positive(&self) -> bool {
-        self.code / 100 == 2
+    /// 2yz that can answer a command of a transaction: 220 greets, and 221 says goodbye.
+    pub fn accepts(&self) -> bool {
+        self.code / 100 == 2 && !matches!(self.code, 220 | 221)
     }
 
-    /// 3xx: go on.
-    pub fn intermediate(&self) -> bool {
-        self.code / 100 == 3
-    }
-
-    /// 4xx: later, perhaps.
-    pub fn transient(&self) -> bool {
-        self.code / 100 == 4
+    /// 4yz or 5yz: not now, or no.
+    pub fn refuses(&self) -> bool {
+        matches!(self.code / 100, 4 | 5)
     }
 
     /// 5xx: no.
@@ -99,26 +94,26 @@ impl Reply {
 
 /// Reads replies from bytes that arrive in pieces of any size.
 #[derive(Debug)]
-pub struct ReplyReader {
+pub struct SmtpReplyReader {
     splitter: Splitter,
     code: u16,
     lines: Vec<String>,
 }
 
-impl Default for ReplyReader {
-    fn default() -> ReplyReader {
-        ReplyReader { splitter: Splitter::new(Ends::Lenient, MAX_REPLY_LINE), code: 0, lines: Vec::new() }
+impl Default for SmtpReplyReader {
+    fn default() -> SmtpReplyReader {
+        SmtpReplyReader { splitter: Splitter::new(Ends::Lenient, MAX_REPLY_LINE), code: 0, lines: Vec::new() }
     }
 }
 
-impl ReplyReader {
-    /// Adds bytes as they came from the server. Callers drain [`ReplyReader::next_reply`] before pushing more.
+impl SmtpReplyReader {
+    /// Adds bytes as they came from the server. Callers drain [`SmtpReplyReader::next_reply`] before pushing more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.splitter.push(bytes);
     }
 
     /// The next whole reply, `None` when more bytes are needed. After an error the dialogue cannot be trusted any more.
-    pub fn next_reply(&mut self) -> Result<Option<Reply>, Fault> {
+    pub fn next_reply(&mut self) -> Result<Option<SmtpReply>, Fault> {
         loop {
             let line = match self.splitter.next_line() {
                 Ok(Some(line)) => line,
@@ -166,7 +161,7 @@ fn parse_line(line: &[u8]) -> Option<(u16, bool, String)> {
 }
 
 /// Takes the enhanced code off every line that carries the first line's code (RFC 2034, section 4: all of them do).
-fn finish(code: u16, mut lines: Vec<String>) -> Reply {
+fn finish(code: u16, mut lines: Vec<String>) -> SmtpReply {
     let class = code / 100;
     let enhanced = lines
         .first()
@@ -180,15 +175,15 @@ fn finish(code: u16, mut lines: Vec<String>) -> Reply {
             }
         }
     }
-    Reply { code, enhanced, lines }
+    SmtpReply { code, enhanced, lines }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read(pieces: &[&[u8]]) -> Vec<Result<Reply, Kind>> {
-        let mut reader = ReplyReader::default();
+    fn read(pieces: &[&[u8]]) -> Vec<Result<SmtpReply, Kind>> {
+        let mut reader = SmtpReplyReader::default();
         let mut replies = Vec::new();
         for piece in pieces {
             reader.push(piece);
@@ -218,17 +213,20 @@ mod tests {
                 assert_eq!(read(&pieces), whole, "split at {first} and {second}");
             }
         }
-        assert_eq!(whole[2], Ok(Reply { lines: vec!["no".into(), "user".into()], ..Reply::status(550, 1, 1, "") }));
-        assert_eq!(whole[3], Ok(Reply::new(354, None, "")));
+        assert_eq!(
+            whole[2],
+            Ok(SmtpReply { lines: vec!["no".into(), "user".into()], ..SmtpReply::status(550, 1, 1, "") })
+        );
+        assert_eq!(whole[3], Ok(SmtpReply::new(354, None, "")));
     }
 
     #[test]
     fn compose_and_parse_round_trip() {
         let replies = [
-            Reply::new(220, None, "bob.test ESMTP"),
-            Reply::new(250, None, ""),
-            Reply::status(250, 1, 5, "recipient ok"),
-            Reply { lines: vec!["one".into(), "two".into(), "three".into()], ..Reply::status(421, 3, 2, "") },
+            SmtpReply::new(220, None, "bob.test ESMTP"),
+            SmtpReply::new(250, None, ""),
+            SmtpReply::status(250, 1, 5, "recipient ok"),
+            SmtpReply { lines: vec!["one".into(), "two".into(), "three".into()], ..SmtpReply::status(421, 3, 2, "") },
         ];
         for reply in replies {
             let mut wire = Vec::new();
@@ -240,7 +238,7 @@ mod tests {
     #[test]
     fn text_never_makes_a_line() {
         let mut wire = Vec::new();
-        Reply::new(550, None, "no\r\n250 yes\0").wire(&mut wire);
+        SmtpReply::new(550, None, "no\r\n250 yes\0").wire(&mut wire);
         assert_eq!(wire, b"550 no??250 yes?\r\n");
     }
 
@@ -277,7 +275,7 @@ mod tests {
     fn enhanced_code_must_fit_the_reply() {
         let one = |wire: &[u8]| read(&[wire]).remove(0).unwrap();
         assert_eq!(one(b"250 5.1.1 odd\r\n").enhanced, None);
-        assert_eq!(one(b"550 5.1.1\r\n"), Reply::status(550, 1, 1, ""));
+        assert_eq!(one(b"550 5.1.1\r\n"), SmtpReply::status(550, 1, 1, ""));
         assert_eq!(one(b"550 5.1.10.x\r\n").enhanced, None);
         assert_eq!(one(b"250 2.0.0 ok\r\n").text(), "250 2.0.0 ok");
     }
@@ -285,13 +283,13 @@ mod tests {
     #[test]
     fn kinds_of_refusals() {
         let table = [
-            (Reply::status(450, 2, 0, ""), Kind::PeerTemporary),
-            (Reply::status(550, 1, 1, ""), Kind::NoUser),
-            (Reply::new(550, None, ""), Kind::Refused),
-            (Reply::status(535, 7, 8, ""), Kind::AuthFailed),
-            (Reply::status(554, 7, 1, ""), Kind::Refused),
-            (Reply::new(250, None, ""), Kind::Protocol),
-            (Reply::new(354, None, ""), Kind::Protocol),
+            (SmtpReply::status(450, 2, 0, ""), Kind::PeerTemporary),
+            (SmtpReply::status(550, 1, 1, ""), Kind::NoUser),
+            (SmtpReply::new(550, None, ""), Kind::Refused),
+            (SmtpReply::status(535, 7, 8, ""), Kind::AuthFailed),
+            (SmtpReply::status(554, 7, 1, ""), Kind::Refused),
+            (SmtpReply::new(250, None, ""), Kind::Protocol),
+            (SmtpReply::new(354, None, ""), Kind::Protocol),
         ];
         for (reply, kind) in table {
             assert_eq!(reply.fault("X").kind, kind, "{reply:?}");

@@ -17,7 +17,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::Trace;
 use crate::smtp::data::Content;
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::SmtpReply;
 use crate::smtp::session::{Config, Event, Session};
 use crate::smtp::transaction::{Envelope, Recipient};
 use spool::{Spool, Spooled};
@@ -55,20 +55,20 @@ pub struct Peer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
     /// The same for every recipient.
-    All(Reply),
+    All(SmtpReply),
     /// One for each recipient, in the envelope's order. SMTP has one reply only: the first that is not positive, else
     /// the first; LMTP has them all (RFC 2033, section 4.2).
-    Each(Vec<Reply>),
+    Each(Vec<SmtpReply>),
 }
 
 /// Policy and storage of a server: every decision that is not the protocol's own. A positive reply accepts, any other
 /// refuses with just these words; 421 also ends the connection.
 pub trait Service: Send + Sync {
     /// May this sender send from this peer? Called at MAIL.
-    fn sender<'a>(&'a self, peer: &'a Peer, sender: &'a str) -> Later<'a, Reply>;
+    fn sender<'a>(&'a self, peer: &'a Peer, sender: &'a str) -> Later<'a, SmtpReply>;
 
     /// Is mail for this recipient taken? Called at RCPT.
-    fn recipient<'a>(&'a self, peer: &'a Peer, sender: &'a str, recipient: &'a Recipient) -> Later<'a, Reply>;
+    fn recipient<'a>(&'a self, peer: &'a Peer, sender: &'a str, recipient: &'a Recipient) -> Later<'a, SmtpReply>;
 
     /// Is this the user's password?
     fn login<'a>(&'a self, peer: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool>;
@@ -280,9 +280,9 @@ impl Connection<'_> {
         let goodbye = match read.await {
             Some(Ok(0)) => return Ok(false),
             Some(Ok(_)) => return Ok(true),
-            Some(Err(fault)) if fault.kind == Kind::TimedOut => Reply::status(421, 4, 2, "timeout: goodbye"),
+            Some(Err(fault)) if fault.kind == Kind::TimedOut => SmtpReply::status(421, 4, 2, "timeout: goodbye"),
             Some(Err(fault)) => return Err(fault),
-            None => Reply::status(421, 3, 2, "the server is shutting down"),
+            None => SmtpReply::status(421, 3, 2, "the server is shutting down"),
         };
         self.session.close(&goodbye);
         Ok(true)
@@ -320,9 +320,9 @@ impl Connection<'_> {
     }
 }
 
-fn no_room(error: &std::io::Error) -> Reply {
+fn no_room(error: &std::io::Error) -> SmtpReply {
     let full = matches!(error.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded);
-    Reply::status(452, 3, 1, if full { "no room for the message now" } else { "cannot keep the message now" })
+    SmtpReply::status(452, 3, 1, if full { "no room for the message now" } else { "cannot keep the message now" })
 }
 
 fn tls_words(stream: &Stream) -> Option<String> {

@@ -9,7 +9,7 @@ use crate::smtp::auth::{ServerLogin, Step};
 use crate::smtp::command::{Command, CommandError, MAX_COMMAND_LINE, MailFrom, RcptTo};
 use crate::smtp::data::{BareNewline, DotUnstuffer, NewlineCheck, Piece};
 use crate::smtp::extension::Capabilities;
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::SmtpReply;
 use crate::smtp::transaction::{Envelope, Recipient};
 
 /// The most refused commands in one connection.
@@ -123,7 +123,7 @@ impl Session {
     /// A fresh session whose greeting is in the output. `tls`: the connection is inside TLS already.
     pub fn new(config: Config, tls: bool) -> Session {
         let protocol = if config.lmtp { "LMTP" } else { "ESMTP" };
-        let greeting = Reply::new(220, None, format!("{} {protocol} ready", config.name));
+        let greeting = SmtpReply::new(220, None, format!("{} {protocol} ready", config.name));
         let mut session = Session {
             config,
             mode: Mode::Command,
@@ -217,10 +217,10 @@ impl Session {
     }
 
     /// The answer to [`Event::Sender`] or [`Event::Recipient`]: a positive reply accepts.
-    pub fn verdict(&mut self, reply: Reply) {
+    pub fn verdict(&mut self, reply: SmtpReply) {
         match self.mode {
-            Mode::AwaitSender if !reply.positive() => self.envelope = None,
-            Mode::AwaitRecipient if reply.positive() => {
+            Mode::AwaitSender if !reply.accepts() => self.envelope = None,
+            Mode::AwaitRecipient if reply.accepts() => {
                 let candidate = std::mem::take(&mut self.candidate);
                 self.envelope.get_or_insert_default().recipients.push(candidate);
             }
@@ -236,21 +236,21 @@ impl Session {
         let (user, _) = std::mem::take(&mut self.credentials);
         if right {
             self.user = Some(user);
-            return self.say(&Reply::status(235, 7, 0, "logged in"));
+            return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
         }
         self.failed_logins += 1;
         if self.failed_logins >= MAX_FAILED_LOGINS {
-            return self.close(&Reply::status(421, 7, 0, "too many failed logins"));
+            return self.close(&SmtpReply::status(421, 7, 0, "too many failed logins"));
         }
-        self.say(&Reply::status(535, 7, 8, "user name or password is wrong"));
+        self.say(&SmtpReply::status(535, 7, 8, "user name or password is wrong"));
     }
 
     /// The answer to [`Event::Message`]: one reply, or with LMTP one per recipient.
-    pub fn message_verdict(&mut self, replies: &[Reply]) {
+    pub fn message_verdict(&mut self, replies: &[SmtpReply]) {
         self.mode = Mode::Command;
         let recipients = self.envelope.take().map_or(0, |envelope| envelope.recipients.len());
-        let worst = replies.iter().find(|reply| !reply.positive()).or(replies.first());
-        let missing = Reply::status(451, 3, 0, "internal error");
+        let worst = replies.iter().find(|reply| !reply.accepts()).or(replies.first());
+        let missing = SmtpReply::status(451, 3, 0, "internal error");
         if self.config.lmtp {
             for index in 0..recipients {
                 let reply = replies.get(index).or(if replies.len() == 1 { worst } else { None });
@@ -259,7 +259,7 @@ impl Session {
         } else {
             self.say(worst.unwrap_or(&missing));
         }
-        if worst.is_some_and(Reply::positive) {
+        if worst.is_some_and(SmtpReply::accepts) {
             (self.errors, self.idle_commands) = (0, 0);
         }
         self.forget_message();
@@ -275,25 +275,25 @@ impl Session {
     }
 
     /// Says goodbye by a reply of the driver's (421 at a timeout or shutdown).
-    pub fn close(&mut self, reply: &Reply) {
+    pub fn close(&mut self, reply: &SmtpReply) {
         reply.wire(&mut self.output);
         self.mode = Mode::Closed;
     }
 
-    fn say(&mut self, reply: &Reply) {
+    fn say(&mut self, reply: &SmtpReply) {
         reply.wire(&mut self.output);
         if reply.code == 421 {
             self.mode = Mode::Closed;
         } else if reply.permanent() {
             self.errors += 1;
             if self.errors >= MAX_ERRORS {
-                self.close(&Reply::status(421, 7, 0, "too many errors"));
+                self.close(&SmtpReply::status(421, 7, 0, "too many errors"));
             }
         }
     }
 
     fn refuse(&mut self, error: &CommandError) {
-        self.say(&Reply::new(error.code, Some(error.enhanced), error.text));
+        self.say(&SmtpReply::new(error.code, Some(error.enhanced), error.text));
     }
 
     /// Takes one line off the input: a command, or a response within AUTH.
@@ -310,12 +310,12 @@ impl Session {
         let whole = line.strip_suffix(b"\r").filter(|line| memchr::memchr(b'\r', line).is_none());
         let Some(line) = whole else {
             // What stands behind a bare newline may be somebody else's words: nothing of it is read.
-            self.close(&Reply::status(554, 5, 2, "bare CR or LF: lines end with CRLF"));
+            self.close(&SmtpReply::status(554, 5, 2, "bare CR or LF: lines end with CRLF"));
             return (rest.len(), Some(Event::Close));
         };
         if std::mem::take(&mut self.discarding) || line.len() > MAX_COMMAND_LINE {
             self.mode = Mode::Command;
-            self.say(&Reply::status(500, 5, 2, "line too long"));
+            self.say(&SmtpReply::status(500, 5, 2, "line too long"));
             return (step, None);
         }
         if let Mode::Auth(login) = &mut self.mode {
@@ -333,7 +333,7 @@ impl Session {
             Ok(Command::Data) => {
                 if self.may_receive(false) {
                     self.mode = Mode::Data(DotUnstuffer::default());
-                    Reply::new(354, None, "end with a dot on a line of its own").wire(&mut self.output);
+                    SmtpReply::new(354, None, "end with a dot on a line of its own").wire(&mut self.output);
                     return (step, Some(Event::Begin));
                 }
             }
@@ -357,29 +357,29 @@ impl Session {
         if !matches!(command, Command::Mail(_) | Command::Rcpt(_) | Command::Quit) {
             self.idle_commands += 1;
             if self.idle_commands > MAX_IDLE_COMMANDS {
-                return self.close(&Reply::status(421, 7, 0, "too many commands without a message"));
+                return self.close(&SmtpReply::status(421, 7, 0, "too many commands without a message"));
             }
         }
         match command {
             Command::Ehlo(name) if !self.config.lmtp => self.hello(name, true),
             Command::Lhlo(name) if self.config.lmtp => self.hello(name, true),
             Command::Helo(name) if !self.config.lmtp => self.hello(name, false),
-            Command::Ehlo(_) | Command::Helo(_) => self.say(&Reply::status(500, 5, 1, "this is LMTP: say LHLO")),
-            Command::Lhlo(_) => self.say(&Reply::status(500, 5, 1, "this is SMTP: say EHLO")),
+            Command::Ehlo(_) | Command::Helo(_) => self.say(&SmtpReply::status(500, 5, 1, "this is LMTP: say LHLO")),
+            Command::Lhlo(_) => self.say(&SmtpReply::status(500, 5, 1, "this is SMTP: say EHLO")),
             Command::Mail(mail) => self.mail(mail),
             Command::Rcpt(rcpt) => self.rcpt(rcpt),
             Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_deref()),
             Command::Rset => {
                 self.envelope = None;
                 self.forget_message();
-                self.say(&Reply::status(250, 0, 0, "forgotten"));
+                self.say(&SmtpReply::status(250, 0, 0, "forgotten"));
             }
-            Command::Noop => self.say(&Reply::status(250, 0, 0, "ok")),
+            Command::Noop => self.say(&SmtpReply::status(250, 0, 0, "ok")),
             // Whether a mailbox exists is told to who sends to it, not to who collects addresses.
-            Command::Vrfy(_) => self.say(&Reply::status(252, 5, 0, "send a message and see")),
-            Command::Expn(_) => self.say(&Reply::status(502, 5, 1, "lists are not expanded")),
-            Command::Help(_) => self.say(&Reply::status(214, 0, 0, "see RFC 5321")),
-            Command::Quit => self.close(&Reply::status(221, 0, 0, "goodbye")),
+            Command::Vrfy(_) => self.say(&SmtpReply::status(252, 5, 0, "send a message and see")),
+            Command::Expn(_) => self.say(&SmtpReply::status(502, 5, 1, "lists are not expanded")),
+            Command::Help(_) => self.say(&SmtpReply::status(214, 0, 0, "see RFC 5321")),
+            Command::Quit => self.close(&SmtpReply::status(221, 0, 0, "goodbye")),
             Command::StartTls | Command::Data | Command::Bdat { .. } => {}
         }
     }
@@ -408,7 +408,7 @@ impl Session {
             }
             .reply()
         } else {
-            Reply::new(250, None, self.config.name.clone())
+            SmtpReply::new(250, None, self.config.name.clone())
         };
         self.say(&reply);
     }
@@ -416,13 +416,13 @@ impl Session {
     fn mail(&mut self, mail: MailFrom) {
         let too_big = self.config.max_size > 0 && mail.size.is_some_and(|size| size > self.config.max_size);
         if self.helo.is_empty() {
-            return self.say(&Reply::status(503, 5, 1, "say EHLO first"));
+            return self.say(&SmtpReply::status(503, 5, 1, "say EHLO first"));
         }
         if self.envelope.is_some() {
-            return self.say(&Reply::status(503, 5, 1, "a message is under way: RSET forgets it"));
+            return self.say(&SmtpReply::status(503, 5, 1, "a message is under way: RSET forgets it"));
         }
         if too_big {
-            return self.say(&Reply::status(552, 3, 4, format!("at most {} bytes", self.config.max_size)));
+            return self.say(&SmtpReply::status(552, 3, 4, format!("at most {} bytes", self.config.max_size)));
         }
         self.envelope = Some(Envelope {
             sender: mail.sender,
@@ -437,17 +437,17 @@ impl Session {
 
     fn rcpt(&mut self, rcpt: RcptTo) {
         let Some(envelope) = &self.envelope else {
-            return self.say(&Reply::status(503, 5, 1, "say MAIL first"));
+            return self.say(&SmtpReply::status(503, 5, 1, "say MAIL first"));
         };
         if self.in_chunks {
-            return self.say(&Reply::status(503, 5, 1, "the message has begun"));
+            return self.say(&SmtpReply::status(503, 5, 1, "the message has begun"));
         }
         if envelope.recipients.len() >= self.config.max_recipients {
             let text = format!("at most {} recipients a message", self.config.max_recipients);
-            return self.say(&Reply::status(452, 5, 3, text));
+            return self.say(&SmtpReply::status(452, 5, 3, text));
         }
         if !envelope.smtputf8 && !rcpt.recipient.is_ascii() {
-            return self.say(&Reply::status(553, 6, 7, "address outside ASCII without SMTPUTF8"));
+            return self.say(&SmtpReply::status(553, 6, 7, "address outside ASCII without SMTPUTF8"));
         }
         self.candidate = Recipient { address: rcpt.recipient, notify: rcpt.notify, orcpt: rcpt.orcpt };
         self.mode = Mode::AwaitRecipient;
@@ -456,9 +456,13 @@ impl Session {
     /// DATA or BDAT: is there an envelope to receive for? Replies to DATA if not; BDAT is answered behind its chunk.
     fn may_receive(&mut self, chunk: bool) -> bool {
         let refusal = match &self.envelope {
-            None => Some(Reply::status(503, 5, 1, "say MAIL first")),
-            Some(envelope) if envelope.recipients.is_empty() => Some(Reply::status(554, 5, 1, "no valid recipients")),
-            Some(_) if self.in_chunks && !chunk => Some(Reply::status(503, 5, 1, "BDAT has begun: go on with BDAT")),
+            None => Some(SmtpReply::status(503, 5, 1, "say MAIL first")),
+            Some(envelope) if envelope.recipients.is_empty() => {
+                Some(SmtpReply::status(554, 5, 1, "no valid recipients"))
+            }
+            Some(_) if self.in_chunks && !chunk => {
+                Some(SmtpReply::status(503, 5, 1, "BDAT has begun: go on with BDAT"))
+            }
             Some(_) => None,
         };
         match refusal {
@@ -472,13 +476,13 @@ impl Session {
 
     fn start_tls(&mut self) -> bool {
         if !self.config.starttls {
-            self.say(&Reply::status(502, 5, 1, "no TLS here"));
+            self.say(&SmtpReply::status(502, 5, 1, "no TLS here"));
         } else if self.tls {
-            self.say(&Reply::status(503, 5, 1, "TLS is on"));
+            self.say(&SmtpReply::status(503, 5, 1, "TLS is on"));
         } else if self.envelope.is_some() {
-            self.say(&Reply::status(503, 5, 1, "a message is under way"));
+            self.say(&SmtpReply::status(503, 5, 1, "a message is under way"));
         } else {
-            self.say(&Reply::status(220, 0, 0, "go ahead"));
+            self.say(&SmtpReply::status(220, 0, 0, "go ahead"));
             return true;
         }
         false
@@ -486,17 +490,17 @@ impl Session {
 
     fn auth(&mut self, mechanism: &str, initial: Option<&str>) {
         let refusal = if !self.config.auth {
-            Some(Reply::status(502, 5, 1, "no logins here"))
+            Some(SmtpReply::status(502, 5, 1, "no logins here"))
         } else if self.helo.is_empty() || self.user.is_some() || self.envelope.is_some() {
-            Some(Reply::status(503, 5, 1, "not now"))
+            Some(SmtpReply::status(503, 5, 1, "not now"))
         } else if !self.tls && !self.config.auth_in_clear {
-            Some(Reply::status(538, 7, 11, "start TLS first"))
+            Some(SmtpReply::status(538, 7, 11, "start TLS first"))
         } else {
             None
         };
         match (refusal, ServerLogin::new(mechanism)) {
             (Some(refusal), _) => self.say(&refusal),
-            (None, None) => self.say(&Reply::status(504, 5, 4, "mechanism not offered")),
+            (None, None) => self.say(&SmtpReply::status(504, 5, 4, "mechanism not offered")),
             (None, Some(mut login)) => {
                 let step = login.start(initial.map(str::as_bytes));
                 self.mode = Mode::Auth(login);
@@ -507,18 +511,18 @@ impl Session {
 
     fn auth_step(&mut self, step: Step) {
         match step {
-            Step::Challenge(text) => Reply::new(334, None, text).wire(&mut self.output),
+            Step::Challenge(text) => SmtpReply::new(334, None, text).wire(&mut self.output),
             Step::Credentials { user, password } => {
                 self.credentials = (user, password);
                 self.mode = Mode::AwaitLogin;
             }
             Step::Cancelled => {
                 self.mode = Mode::Command;
-                self.say(&Reply::status(501, 7, 0, "login cancelled"));
+                self.say(&SmtpReply::status(501, 7, 0, "login cancelled"));
             }
             Step::Malformed => {
                 self.mode = Mode::Command;
-                self.say(&Reply::status(501, 5, 2, "malformed login"));
+                self.say(&SmtpReply::status(501, 5, 2, "malformed login"));
             }
         }
     }
@@ -557,11 +561,11 @@ impl Session {
         match self.spoiled {
             Some(Spoiled::OutOfOrder) => {
                 self.spoiled = None;
-                self.say(&Reply::status(503, 5, 1, "BDAT out of order"));
+                self.say(&SmtpReply::status(503, 5, 1, "BDAT out of order"));
             }
             // The reason comes with the last chunk, or now if the client would rather stop.
             Some(Spoiled::TooBig) => self.say(&self.too_big()),
-            Some(Spoiled::BareNewline) | None => self.say(&Reply::status(250, 0, 0, "chunk taken")),
+            Some(Spoiled::BareNewline) | None => self.say(&SmtpReply::status(250, 0, 0, "chunk taken")),
         }
         (0, None)
     }
@@ -596,10 +600,10 @@ impl Session {
                 self.mode = Mode::AwaitMessage;
                 return Some(Event::Message);
             }
-            Some(Spoiled::OutOfOrder) => Reply::status(503, 5, 1, "BDAT out of order"),
+            Some(Spoiled::OutOfOrder) => SmtpReply::status(503, 5, 1, "BDAT out of order"),
             Some(Spoiled::TooBig) => self.too_big(),
             Some(Spoiled::BareNewline) => {
-                Reply::new(554, Some(Enhanced::new(5, 6, 0)), "bare CR or LF in the message: lines end with CRLF")
+                SmtpReply::new(554, Some(Enhanced::new(5, 6, 0)), "bare CR or LF in the message: lines end with CRLF")
             }
         };
         let distrust = by_data && self.spoiled == Some(Spoiled::BareNewline);
@@ -617,8 +621,8 @@ impl Session {
         None
     }
 
-    fn too_big(&self) -> Reply {
-        Reply::status(552, 3, 4, format!("message too big: at most {} bytes", self.config.max_size))
+    fn too_big(&self) -> SmtpReply {
+        SmtpReply::status(552, 3, 4, format!("message too big: at most {} bytes", self.config.max_size))
     }
 
     fn forget_message(&mut self) {

@@ -1,33 +1,41 @@
 //! One message over one connection, as a state machine without sockets: what to send, what each reply means, and one
 //! outcome per recipient whatever happens.
+//!
+//! Each reply is paired with the command that it answers. A reply that its command cannot have shows that client and
+//! server are out of step: then no earlier pairing counts either, the connection is closed, and nobody has the message.
+
+mod outcome;
 
 use std::collections::VecDeque;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::smtp::address::Address;
 use crate::smtp::command::{Body, Command, MailFrom, RcptTo};
-pub use crate::smtp::envelope::{Envelope, Outcome, Recipient, RecipientResult};
+pub use crate::smtp::envelope::{Envelope, Recipient};
 use crate::smtp::extension::Capabilities;
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::SmtpReply;
+
+pub use outcome::{Accepted, RecipientOutcome, RecipientResult, all_failed};
+use outcome::{concluded, refused, unanswered};
 
 /// The most commands sent ahead of their replies. More could fill both directions' buffers and stop both sides (RFC
 /// 2920, section 3.1).
 pub const MAX_IN_FLIGHT: usize = 100;
 
-/// A message up to this size is one BDAT chunk, sent behind RCPT without waiting; of a larger one, this much is kept
-/// back for the last chunk, so that the commit comes at the end.
+/// A message up to this size goes by DATA, whose 354 no other command has: it shows that both sides are in step. A larger
+/// one goes by BDAT where it is offered, and this much is kept back for the last chunk, so that the commit comes at the end.
 pub const LAST_CHUNK: u64 = 64 * 1024;
 
 /// How a transaction is to be carried out.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Rules {
+pub struct TransactionOptions {
     /// Send to those who are accepted although others are refused.
     pub partial: bool,
     /// One final reply per accepted recipient (RFC 2033).
     pub lmtp: bool,
     /// Never use BDAT, even if it is offered.
     pub no_chunking: bool,
-    /// Ask before anything of the message is sent ([`Next::Ask`]).
+    /// Ask before anything of the message is sent ([`TransactionStep::Ask`]).
     pub hold: bool,
 }
 
@@ -42,7 +50,7 @@ pub enum Framing {
 
 /// What the driver does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Next {
+pub enum TransactionStep {
     /// Send what was put out so far and read one reply.
     Reply,
     /// Whoever is to get the message is accepted: call [`Transaction::released`] with whether it is to be sent.
@@ -60,10 +68,23 @@ enum Expect {
     Rcpt(usize),
     Data,
     Chunk,
-    /// The message: for everybody, or for one recipient (LMTP).
-    Final(Option<usize>),
+    /// The end of the message: for everybody, or for one recipient (LMTP).
+    End(Option<usize>),
     EmptyMessage,
     Rset,
+}
+
+impl Expect {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Expect::Mail => "MAIL",
+            Expect::Rcpt(_) => "RCPT",
+            Expect::Data => "DATA",
+            Expect::Chunk => "BDAT",
+            Expect::End(_) | Expect::EmptyMessage => "message",
+            Expect::Rset => "RSET",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,9 +98,11 @@ enum Stage {
 
 /// The state of one recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Standing {
+enum RecipientStanding {
     Asked,
     Accepted,
+    /// The reply to the end of the message; with LMTP it counts only together with those of all others.
+    Answered(SmtpReply),
     Settled(RecipientResult),
 }
 
@@ -88,22 +111,29 @@ enum Standing {
 #[derive(Debug)]
 pub struct Transaction {
     envelope: Envelope,
-    rules: Rules,
+    options: TransactionOptions,
     mail: MailFrom,
     dsn: bool,
     pipelining: bool,
     framing: Framing,
-    small: bool,
     stage: Stage,
     mail_sent: bool,
+    mail_refused: bool,
     next_rcpt: usize,
     expected: VecDeque<Expect>,
-    standing: Vec<Standing>,
+    standing: Vec<RecipientStanding>,
     go: bool,
-    /// The answer to [`Next::Ask`].
+    /// The answer to [`TransactionStep::Ask`].
     released: Option<bool>,
     committed: bool,
     closing: bool,
+    /// Every reply so far accepted its command.
+    agreed: bool,
+    out_of_step: bool,
+    /// The server has said something about this message.
+    heard: bool,
+    /// It ended the connection before that.
+    stale: bool,
 }
 
 impl Transaction {
@@ -114,7 +144,7 @@ impl Transaction {
         offer: &Capabilities,
         size: u64,
         has_8bit: bool,
-        rules: Rules,
+        options: TransactionOptions,
     ) -> Result<Transaction, Fault> {
         check(&envelope, offer, size, has_8bit)?;
         let mail = MailFrom {
@@ -128,28 +158,35 @@ impl Transaction {
         };
         let recipients = envelope.recipients.len();
         Ok(Transaction {
-            rules,
+            options,
             mail,
             dsn: offer.dsn,
             pipelining: offer.pipelining,
-            framing: if offer.chunking && !rules.no_chunking { Framing::Bdat } else { Framing::Dot },
-            small: size <= LAST_CHUNK,
+            framing: match offer.chunking && !options.no_chunking && size > LAST_CHUNK {
+                true => Framing::Bdat,
+                false => Framing::Dot,
+            },
             stage: if recipients == 0 { Stage::Done } else { Stage::Envelope },
             mail_sent: false,
+            mail_refused: false,
             next_rcpt: 0,
             expected: VecDeque::new(),
-            standing: vec![Standing::Asked; recipients],
+            standing: vec![RecipientStanding::Asked; recipients],
             go: false,
             released: None,
             committed: false,
             closing: false,
+            agreed: true,
+            out_of_step: false,
+            heard: false,
+            stale: false,
             envelope,
         })
     }
 
     /// Appends commands to `out` and says what to do when they are sent. Err: an argument that cannot be sent; the
     /// connection is still where it was if nothing had been put out before.
-    pub fn next(&mut self, out: &mut Vec<u8>) -> Result<Next, Fault> {
+    pub fn next(&mut self, out: &mut Vec<u8>) -> Result<TransactionStep, Fault> {
         loop {
             match self.stage {
                 Stage::Envelope => {
@@ -157,35 +194,35 @@ impl Transaction {
                         return Ok(next);
                     }
                 }
-                Stage::AwaitGo if !self.expected.is_empty() => return Ok(Next::Reply),
+                Stage::AwaitGo if !self.expected.is_empty() => return Ok(TransactionStep::Reply),
                 Stage::AwaitGo if self.go && self.may_send() => self.stage = Stage::Content,
                 Stage::AwaitGo if self.go => {
                     // Nobody was accepted and the server said 354 all the same: a lone dot (RFC 2920, section 3.1).
                     out.extend_from_slice(b".\r\n");
                     self.expected.push_back(Expect::EmptyMessage);
                     self.go = false;
-                    return Ok(Next::Reply);
+                    return Ok(TransactionStep::Reply);
                 }
                 Stage::AwaitGo => self.give_up(out)?,
-                Stage::Content => return Ok(Next::Content(self.framing)),
-                Stage::Finish if !self.expected.is_empty() => return Ok(Next::Reply),
+                Stage::Content => return Ok(TransactionStep::Content(self.framing)),
+                Stage::Finish if !self.expected.is_empty() => return Ok(TransactionStep::Reply),
                 Stage::Finish => self.stage = Stage::Done,
-                Stage::Done => return Ok(Next::Done),
+                Stage::Done => return Ok(TransactionStep::Done),
             }
         }
     }
 
     /// MAIL, RCPT and what may follow them in one group. `None`: the stage changed.
-    fn envelope_step(&mut self, out: &mut Vec<u8>) -> Result<Option<Next>, Fault> {
+    fn envelope_step(&mut self, out: &mut Vec<u8>) -> Result<Option<TransactionStep>, Fault> {
         if !self.mail_sent {
             Command::Mail(self.mail.clone()).wire(out)?;
             self.mail_sent = true;
             self.expected.push_back(Expect::Mail);
         }
         let full = if self.pipelining { MAX_IN_FLIGHT } else { 1 };
-        while let Some(recipient) = self.envelope.recipients.get(self.next_rcpt).filter(|_| !self.mail_refused()) {
+        while let Some(recipient) = self.envelope.recipients.get(self.next_rcpt).filter(|_| !self.mail_refused) {
             if self.expected.len() >= full {
-                return Ok(Some(Next::Reply));
+                return Ok(Some(TransactionStep::Reply));
             }
             let rcpt = RcptTo {
                 recipient: recipient.address.clone(),
@@ -198,20 +235,16 @@ impl Transaction {
         }
         // With several recipients and all-or-nothing, nothing may follow RCPT before its replies are known.
         let one = self.standing.len() == 1;
-        // LMTP must know who was accepted before it knows how many replies the last chunk gets.
-        let chunk = self.small && !self.rules.lmtp;
-        let eager = self.pipelining
-            && !self.rules.hold
-            && (self.rules.partial || one)
-            && (self.framing == Framing::Dot || chunk);
+        let eager =
+            self.pipelining && !self.options.hold && (self.options.partial || one) && self.framing == Framing::Dot;
         let may_follow = self.expected.is_empty() || (eager && self.unsettled() > 0);
         if !may_follow {
-            return Ok(Some(Next::Reply));
+            return Ok(Some(TransactionStep::Reply));
         }
         if self.expected.is_empty() && (!self.may_send() || self.released == Some(false)) {
             self.give_up(out)?;
-        } else if self.rules.hold && self.released.is_none() {
-            return Ok(Some(Next::Ask));
+        } else if self.options.hold && self.released.is_none() {
+            return Ok(Some(TransactionStep::Ask));
         } else if self.framing == Framing::Bdat {
             self.stage = Stage::Content;
         } else {
@@ -222,7 +255,7 @@ impl Transaction {
         Ok(None)
     }
 
-    /// The answer to [`Next::Ask`]: with `false` nobody gets the message.
+    /// The answer to [`TransactionStep::Ask`]: with `false` nobody gets the message.
     pub fn released(&mut self, go: bool) {
         self.released = Some(go);
     }
@@ -236,12 +269,12 @@ impl Transaction {
             return;
         }
         self.stage = Stage::Finish;
-        if self.rules.lmtp {
-            let accepted = |(index, standing): (usize, &Standing)| (*standing == Standing::Accepted).then_some(index);
+        if self.options.lmtp {
+            let accepted = |(index, standing): (usize, &_)| (*standing == RecipientStanding::Accepted).then_some(index);
             self.expected
-                .extend(self.standing.iter().enumerate().filter_map(accepted).map(|index| Expect::Final(Some(index))));
+                .extend(self.standing.iter().enumerate().filter_map(accepted).map(|index| Expect::End(Some(index))));
         } else {
-            self.expected.push_back(Expect::Final(None));
+            self.expected.push_back(Expect::End(None));
         }
     }
 
@@ -250,7 +283,7 @@ impl Transaction {
         self.committed = true;
     }
 
-    /// True while replies to commands that were sent are still due.
+    /// True while replies to commands that were put out are still due.
     pub fn awaits_reply(&self) -> bool {
         !self.expected.is_empty()
     }
@@ -260,49 +293,80 @@ impl Transaction {
         self.committed
     }
 
+    /// True when the group that was put out ends with DATA, whose 354 will show whether both sides are in step.
+    pub fn ends_with_data(&self) -> bool {
+        self.expected.back() == Some(&Expect::Data)
+    }
+
     /// The server broke off in the middle of the message and said why.
-    pub fn broken_off(&mut self, reply: &Reply) {
-        self.settle_all(reply, "message");
+    pub fn broken_off(&mut self, reply: &SmtpReply) {
+        if reply.refuses() {
+            self.refuse_all(reply, "message");
+        }
     }
 
     /// Takes the next reply in order.
-    pub fn reply(&mut self, reply: &Reply) {
-        let Some(expected) = self.expected.pop_front() else {
-            // A reply to nothing: the dialogue is out of step.
-            return self.lost(&reply.fault("unasked"));
-        };
+    pub fn reply(&mut self, reply: &SmtpReply) {
+        let expected = self.expected.pop_front();
+        let go_ahead = expected == Some(Expect::Data) && reply.code == 354;
+        self.agreed &= reply.accepts() || go_ahead;
         match expected {
-            Expect::Mail if !reply.positive() => self.settle_all(reply, "MAIL"),
-            Expect::Mail | Expect::Rset | Expect::EmptyMessage => {}
-            Expect::Rcpt(index) if reply.positive() => self.accept(index),
-            Expect::Rcpt(index) => self.settle(index, reply, "RCPT"),
-            Expect::Data if reply.intermediate() => self.go = true,
-            Expect::Data => self.settle_all(reply, "DATA"),
-            Expect::Chunk if reply.positive() => {}
-            Expect::Chunk => {
+            Some(Expect::Data) if go_ahead => self.go = true,
+            Some(Expect::Rcpt(index)) if reply.accepts() && !self.mail_refused => self.accept(index),
+            Some(Expect::Mail | Expect::Chunk | Expect::Rset | Expect::EmptyMessage) if reply.accepts() => {}
+            Some(Expect::End(of)) if reply.accepts() || reply.refuses() => self.answer(of, reply),
+            Some(Expect::Rcpt(index)) if reply.refuses() => self.refuse(index, reply, "RCPT"),
+            Some(expected @ (Expect::Mail | Expect::Data | Expect::Chunk)) if reply.refuses() => {
+                self.mail_refused |= expected == Expect::Mail;
                 self.go = false;
-                self.settle_all(reply, "BDAT");
+                self.refuse_all(reply, expected.as_str());
             }
-            Expect::Final(None) => self.settle_all(reply, "message"),
-            Expect::Final(Some(index)) => self.settle(index, reply, "message"),
+            Some(Expect::EmptyMessage) if reply.refuses() => {}
+            // A goodbye, or RSET refused: what was said about the recipients stands.
+            Some(Expect::Rset) if reply.code / 100 != 3 => self.closing = true,
+            other => {
+                let what = other.map_or("unasked", Expect::as_str);
+                self.out_of_step = true;
+                return self.lost(&Fault::new(Kind::Protocol, format!("{what}: unexpected reply: {}", reply.text())));
+            }
         }
         if reply.code == 421 {
             self.lost(&reply.fault("server"));
         }
+        self.heard = true;
     }
 
     /// The connection is gone, or cannot be used any more. Who has no outcome yet gets one: unknown if the message was
-    /// complete, else deferred.
+    /// complete, else deferred. Out of step, what the replies so far were taken for does not count.
     pub fn lost(&mut self, fault: &Fault) {
         let committed = self.committed;
+        let ended = fault.kind == Kind::Disconnected || fault.code == Some(421);
+        self.stale |= ended && !self.heard && !committed;
+        let out_of_step = fault.kind == Kind::Protocol;
+        let all_here = self.expected.is_empty() && !out_of_step;
         for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
-            if !matches!(standing, Standing::Settled(_)) {
-                *standing = Standing::Settled(unanswered(&recipient.address, fault, committed));
+            let counts = match standing {
+                RecipientStanding::Settled(_) => committed || !out_of_step,
+                RecipientStanding::Answered(_) => all_here,
+                RecipientStanding::Asked | RecipientStanding::Accepted => false,
+            };
+            if !counts {
+                *standing = RecipientStanding::Settled(unanswered(&recipient.address, fault, committed));
             }
         }
         self.closing = true;
         self.expected.clear();
         self.stage = Stage::Done;
+    }
+
+    /// What came behind the answer to the message makes it doubtful that the answer is its own.
+    pub fn doubt(&mut self, fault: &Fault) {
+        for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
+            if matches!(standing, RecipientStanding::Answered(_)) {
+                *standing = RecipientStanding::Settled(unanswered(&recipient.address, fault, true));
+            }
+        }
+        self.closing = true;
     }
 
     /// The end of the message was announced by [`Transaction::commit`], but its last byte never left this host.
@@ -320,63 +384,87 @@ impl Transaction {
         &self.envelope
     }
 
+    /// True if the server ended the connection before it said anything about this message.
+    pub fn stale(&self) -> bool {
+        self.stale
+    }
+
+    /// True if a reply came that its command cannot have.
+    pub fn out_of_step(&self) -> bool {
+        self.out_of_step
+    }
+
+    /// True if every reply so far accepted its command.
+    pub fn agreed(&self) -> bool {
+        self.agreed
+    }
+
     /// One result per recipient, in the envelope's order.
     pub fn into_results(mut self) -> Vec<RecipientResult> {
         if self.stage != Stage::Done {
             self.lost(&Fault::new(Kind::Cancelled, "stopped before the message was complete"));
         }
-        let settled = |standing| if let Standing::Settled(result) = standing { Some(result) } else { None };
-        self.standing.into_iter().filter_map(settled).collect()
+        let recipients = self.envelope.recipients.iter().zip(self.standing);
+        let result = |(recipient, standing): (&Recipient, _)| match standing {
+            RecipientStanding::Settled(result) => Some(result),
+            RecipientStanding::Answered(reply) => Some(concluded(&recipient.address, &reply)),
+            RecipientStanding::Asked | RecipientStanding::Accepted => None,
+        };
+        recipients.filter_map(result).collect()
     }
 
     /// True if somebody is accepted, and everybody is unless that is not asked.
     fn may_send(&self) -> bool {
-        let accepted = self.standing.iter().filter(|standing| **standing == Standing::Accepted).count();
-        accepted > 0 && (self.rules.partial || accepted == self.standing.len())
+        let accepted = self.standing.iter().filter(|standing| **standing == RecipientStanding::Accepted).count();
+        accepted > 0 && (self.options.partial || accepted == self.standing.len())
     }
 
     fn unsettled(&self) -> usize {
-        self.standing.iter().filter(|standing| !matches!(standing, Standing::Settled(_))).count()
-    }
-
-    /// MAIL was refused: everybody is settled before anybody was asked.
-    fn mail_refused(&self) -> bool {
-        self.expected.front() != Some(&Expect::Mail) && self.unsettled() == 0
+        self.standing.iter().filter(|standing| !matches!(standing, RecipientStanding::Settled(_))).count()
     }
 
     fn accept(&mut self, index: usize) {
-        if let Some(standing @ Standing::Asked) = self.standing.get_mut(index) {
-            *standing = Standing::Accepted;
+        if let Some(standing @ RecipientStanding::Asked) = self.standing.get_mut(index) {
+            *standing = RecipientStanding::Accepted;
         }
     }
 
-    fn settle(&mut self, index: usize, reply: &Reply, what: &str) {
+    /// Keeps the reply to the end of the message, for one recipient or for all that were accepted.
+    fn answer(&mut self, of: Option<usize>, reply: &SmtpReply) {
+        for (index, standing) in self.standing.iter_mut().enumerate() {
+            if *standing == RecipientStanding::Accepted && of.is_none_or(|of| of == index) {
+                *standing = RecipientStanding::Answered(reply.clone());
+            }
+        }
+    }
+
+    fn refuse(&mut self, index: usize, reply: &SmtpReply, what: &str) {
         let Some(recipient) = self.envelope.recipients.get(index) else { return };
         if let Some(standing) = self.standing.get_mut(index)
-            && !matches!(standing, Standing::Settled(_))
+            && !matches!(standing, RecipientStanding::Settled(_))
         {
-            *standing = Standing::Settled(answered(&recipient.address, reply, what, self.committed));
+            *standing = RecipientStanding::Settled(refused(&recipient.address, reply, what));
         }
     }
 
-    fn settle_all(&mut self, reply: &Reply, what: &str) {
+    fn refuse_all(&mut self, reply: &SmtpReply, what: &str) {
         for index in 0..self.standing.len() {
-            self.settle(index, reply, what);
+            self.refuse(index, reply, what);
         }
     }
 
     /// Nothing will be sent: who was accepted is told that others were refused, and the server forgets the envelope.
     fn give_up(&mut self, out: &mut Vec<u8>) -> Result<(), Fault> {
         let refused = self.standing.iter().find_map(|standing| match standing {
-            Standing::Settled(result) => Some(result.address.clone()),
+            RecipientStanding::Settled(result) => Some(result.address.clone()),
             _ => None,
         });
         let refused = refused.unwrap_or_else(|| "a recipient at another server".to_owned());
         let detail = format!("not sent: {refused} was not accepted");
         let fault = Fault::new(Kind::Cancelled, detail);
         for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
-            if !matches!(standing, Standing::Settled(_)) {
-                *standing = Standing::Settled(unanswered(&recipient.address, &fault, false));
+            if !matches!(standing, RecipientStanding::Settled(_)) {
+                *standing = RecipientStanding::Settled(unanswered(&recipient.address, &fault, false));
             }
         }
         Command::Rset.wire(out)?;
@@ -414,53 +502,6 @@ fn check(envelope: &Envelope, offer: &Capabilities, size: u64, has_8bit: bool) -
         return lacks(6, 3, "the server lacks 8BITMIME, which this message needs".to_owned());
     }
     Ok(())
-}
-
-/// The result of a reply that decided.
-fn answered(address: &str, reply: &Reply, what: &str, committed: bool) -> RecipientResult {
-    let (outcome, fault) = match reply.code / 100 {
-        2 => (Outcome::Delivered, None),
-        4 => (Outcome::Deferred, Some(reply.fault(what))),
-        5 => (Outcome::Refused, Some(reply.fault(what))),
-        // Neither yes nor no: out of step.
-        _ if committed => (Outcome::Unknown, Some(Fault { kind: Kind::Unknown, ..reply.fault(what) })),
-        _ => (Outcome::Deferred, Some(reply.fault(what))),
-    };
-    RecipientResult {
-        address: address.to_owned(),
-        outcome,
-        code: Some(reply.code),
-        enhanced: reply.enhanced,
-        reply: reply.text(),
-        fault,
-    }
-}
-
-/// The result when no reply decided. A fault that carries the peer's own words (421) keeps them.
-fn unanswered(address: &str, fault: &Fault, committed: bool) -> RecipientResult {
-    let outcome = match fault.kind {
-        _ if committed => Outcome::Unknown,
-        Kind::Unsupported | Kind::Refused | Kind::BadData => Outcome::Refused,
-        _ => Outcome::Deferred,
-    };
-    let fault = if committed {
-        Fault { kind: Kind::Unknown, ..fault.clone() }.context("no answer after the end of the message")
-    } else {
-        fault.clone()
-    };
-    RecipientResult {
-        address: address.to_owned(),
-        outcome,
-        code: fault.code,
-        enhanced: fault.enhanced,
-        reply: String::new(),
-        fault: Some(fault),
-    }
-}
-
-/// The same outcome for every recipient of a message that could not be tried at all.
-pub fn all_failed(envelope: &Envelope, fault: &Fault) -> Vec<RecipientResult> {
-    envelope.recipients.iter().map(|recipient| unanswered(&recipient.address, fault, false)).collect()
 }
 
 #[cfg(test)]

@@ -7,9 +7,9 @@ use crate::queue::entry::{AttemptResult, NewMessage, NewRecipient, QueueId, Time
 use crate::queue::schedule::{FailedAttempt, RetryDecision, Schedule};
 use crate::queue::spool::QueuedBody;
 use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, Settlement};
-use crate::relay::deliver::{Delivery, NextHopFacts};
+use crate::relay::deliver::{Delivery, HopResult, NextHopFacts};
 use crate::smtp::command::Notify;
-use crate::smtp::transaction::{self, RecipientResult};
+use crate::smtp::transaction::RecipientOutcome;
 
 /// What conclusions depend on beside the outcome.
 #[derive(Debug, Clone)]
@@ -97,18 +97,18 @@ pub fn settle(
         let attempt = attempt(result, peer, now);
         let reported = reported(recipient, result, &attempt);
         let notify = notify(recipient);
-        let (disposition, outcome) = match result.outcome {
-            transaction::Outcome::Delivered => {
+        let (disposition, outcome) = match &result.outcome {
+            RecipientOutcome::Delivered(_) => {
                 if notify.is_some_and(|notify| notify.success) && !peer.dsn {
                     arrived.push((reported, peer.is_final));
                 }
                 (Disposition::Delivered, LeaseOutcome::Delivered(attempt.clone()))
             }
             _ if stopped(result) => (Disposition::Lost, LeaseOutcome::Yielded),
-            transaction::Outcome::Refused => {
+            RecipientOutcome::Refused => {
                 give_up(batch, Disposition::Failed, &attempt, reported, notify, rules, &mut failed)
             }
-            transaction::Outcome::Deferred | transaction::Outcome::Unknown => {
+            RecipientOutcome::Deferred | RecipientOutcome::Unknown => {
                 let failure = FailedAttempt {
                     created: batch.created,
                     now,
@@ -118,7 +118,7 @@ pub fn settle(
                     reply: &attempt.reply,
                     warned: recipient.warned,
                 };
-                let unknown = result.outcome == transaction::Outcome::Unknown;
+                let unknown = result.outcome == RecipientOutcome::Unknown;
                 match rules.schedule.after(&failure, f64::from(random()) / f64::from(u32::MAX)) {
                     RetryDecision::Expired => {
                         give_up(batch, Disposition::Expired, &attempt, reported, notify, rules, &mut failed)
@@ -148,7 +148,7 @@ pub fn settle(
             attempt,
             peer: peer.clone(),
             attempts: recipient.attempts,
-            possible_duplicate: recipient.possible_duplicate || result.outcome == transaction::Outcome::Unknown,
+            possible_duplicate: recipient.possible_duplicate || result.outcome == RecipientOutcome::Unknown,
             connect: delivery.connect,
             times: delivery.times,
         });
@@ -188,7 +188,7 @@ fn give_up(
 }
 
 /// True when we stopped it ourselves before it was complete.
-fn stopped(result: &RecipientResult) -> bool {
+fn stopped(result: &HopResult) -> bool {
     result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled)
 }
 
@@ -196,7 +196,7 @@ fn notify(recipient: &LeasedRecipient) -> Option<Notify> {
     recipient.notify.as_deref().and_then(|notify| notify.parse().ok())
 }
 
-fn attempt(result: &RecipientResult, peer: &NextHopFacts, now: Time) -> AttemptResult {
+fn attempt(result: &HopResult, peer: &NextHopFacts, now: Time) -> AttemptResult {
     let reply = if result.reply.is_empty() {
         result.fault.as_ref().map_or(String::new(), |fault: &Fault| fault.detail.clone())
     } else {
@@ -213,7 +213,7 @@ fn attempt(result: &RecipientResult, peer: &NextHopFacts, now: Time) -> AttemptR
     }
 }
 
-fn reported(recipient: &LeasedRecipient, result: &RecipientResult, attempt: &AttemptResult) -> ReportedRecipient {
+fn reported(recipient: &LeasedRecipient, result: &HopResult, attempt: &AttemptResult) -> ReportedRecipient {
     let by_code = attempt.code.and_then(|code| match code / 100 {
         2 => Some(Enhanced::new(2, 0, 0)),
         4 => Some(Enhanced::new(4, 0, 0)),
@@ -281,8 +281,15 @@ pub fn report(
 mod tests {
     use super::*;
     use crate::queue::store::Lease;
+    use crate::relay::deliver::Proof;
     use crate::relay::deliver::undelivered;
-    use crate::smtp::transaction::Outcome as Said;
+    use crate::smtp::transaction::Accepted;
+
+    type Said = RecipientOutcome<Proof>;
+
+    fn delivered() -> Said {
+        Said::Delivered(Proof::Accepted(Accepted::simulated()))
+    }
     use std::io::Read as _;
     use std::time::Duration;
 
@@ -323,9 +330,9 @@ mod tests {
         let mut delivery =
             undelivered(&crate::queue::runner::outgoing::envelope(batch), &Fault::new(Kind::TimedOut, "late"));
         for ((result, peer), outcome) in delivery.results.iter_mut().zip(&mut delivery.peers).zip(outcomes) {
-            result.outcome = *outcome;
+            result.outcome = outcome.clone();
             result.code = match outcome {
-                Said::Delivered => Some(250),
+                Said::Delivered(_) => Some(250),
                 Said::Refused => Some(550),
                 Said::Deferred => Some(450),
                 Said::Unknown => None,
@@ -359,9 +366,9 @@ mod tests {
         let later = NOW.plus(Duration::from_secs(5 * 3600));
         // (sender, NOTIFY, what the server said, it offers DSN, when, fate, report)
         for (sender, notify, outcome, dsn, now, disposition, report) in [
-            ("a@a", None, Said::Delivered, false, NOW, "delivered", None),
-            ("a@a", Some("SUCCESS"), Said::Delivered, false, NOW, "delivered", Some("a@a relayed 1")),
-            ("a@a", Some("SUCCESS"), Said::Delivered, true, NOW, "delivered", None),
+            ("a@a", None, delivered(), false, NOW, "delivered", None),
+            ("a@a", Some("SUCCESS"), delivered(), false, NOW, "delivered", Some("a@a relayed 1")),
+            ("a@a", Some("SUCCESS"), delivered(), true, NOW, "delivered", None),
             ("a@a", None, Said::Refused, true, NOW, "failed", Some("a@a failed 1")),
             ("a@a", Some("FAILURE"), Said::Refused, false, NOW, "failed", Some("a@a failed 1")),
             ("a@a", Some("SUCCESS"), Said::Refused, false, NOW, "failed", None),
@@ -375,20 +382,20 @@ mod tests {
             ("", None, Said::Deferred, false, later, "deferred", None),
         ] {
             let batch = batch(sender, &[notify]);
-            let delivery = said(&batch, &[outcome], dsn, false);
+            let delivery = said(&batch, std::slice::from_ref(&outcome), dsn, false);
             let (found, reports) = dispositions(&batch, &delivery, &rules(), now);
             assert_eq!(found, [disposition], "{sender} {notify:?} {outcome:?}");
             assert_eq!(reports.first().map(String::as_str), report, "{sender} {notify:?} {outcome:?}");
         }
         let batch = batch("a@a", &[Some("SUCCESS")]);
-        let (_, reports) = dispositions(&batch, &said(&batch, &[Said::Delivered], false, true), &rules(), NOW);
+        let (_, reports) = dispositions(&batch, &said(&batch, &[delivered()], false, true), &rules(), NOW);
         assert_eq!(reports, ["a@a delivered 1"], "into the mailbox itself");
     }
 
     #[test]
     fn one_report_for_all_that_failed_together() {
         let batch = batch("a@a", &[None, None, None]);
-        let delivery = said(&batch, &[Said::Refused, Said::Delivered, Said::Refused], false, false);
+        let delivery = said(&batch, &[Said::Refused, delivered(), Said::Refused], false, false);
         assert_eq!(
             dispositions(&batch, &delivery, &rules(), NOW),
             (vec!["failed", "delivered", "failed"], vec!["a@a failed 2".to_owned()])

@@ -4,12 +4,16 @@ use std::sync::Mutex;
 use super::*;
 use crate::net::BoxFuture;
 use crate::net::tls::TlsMode;
-use crate::relay::deliver::NextHopSession;
+use crate::relay::deliver::{NextHopSession, Proof};
 use crate::relay::policy;
 use crate::relay::route::Protocol;
 use crate::smtp::client::Times;
 use crate::smtp::data::Bytes;
-use crate::smtp::transaction::Recipient;
+use crate::smtp::transaction::{Accepted, Recipient};
+
+fn delivered() -> RecipientOutcome<Proof> {
+    RecipientOutcome::Delivered(Proof::Accepted(Accepted::simulated()))
+}
 
 /// What a server says to the nth recipient of a transaction: code and enhanced code; 0 hangs up, 1 falls silent.
 type Says = fn(usize) -> (u16, &'static str);
@@ -61,7 +65,7 @@ impl NextHopSession for Server {
         envelope: &'a Envelope,
         _content: &'a dyn Content,
         _options: &'a SendOptions<'_>,
-    ) -> BoxFuture<'a, Vec<RecipientResult>> {
+    ) -> BoxFuture<'a, Vec<HopResult>> {
         self.seen.lock().unwrap().push(format!("{}: {}", self.index, envelope.recipients.len()));
         let mut results = Vec::new();
         for (at, recipient) in envelope.recipients.iter().enumerate() {
@@ -74,12 +78,12 @@ impl NextHopSession for Server {
                 _ => None,
             };
             self.open &= code > 1;
-            results.push(RecipientResult {
+            results.push(HopResult {
                 address: recipient.address.clone(),
                 outcome: match code / 100 {
-                    2 => Outcome::Delivered,
-                    5 => Outcome::Refused,
-                    _ => Outcome::Deferred,
+                    2 => delivered(),
+                    5 => RecipientOutcome::Refused,
+                    _ => RecipientOutcome::Deferred,
                 },
                 code: Some(code).filter(|code| *code > 1),
                 enhanced: Enhanced::parse(enhanced),
@@ -114,12 +118,17 @@ fn world(servers: &[Option<Says>]) -> (World, RouteConnection) {
     (World { servers: servers.to_vec(), ..World::default() }, route)
 }
 
-async fn deliver(world: &World, route: &mut RouteConnection, count: usize, body: &str) -> (Delivery, Vec<Outcome>) {
+async fn deliver(
+    world: &World,
+    route: &mut RouteConnection,
+    count: usize,
+    body: &str,
+) -> (Delivery, Vec<RecipientOutcome<Proof>>) {
     let recipients = (0..count).map(|n| Recipient::new(format!("r{n}@b.test"))).collect();
     let envelope = Envelope { sender: "a@a.test".into(), recipients, ..Envelope::default() };
     let content = Bytes(body.as_bytes().to_vec());
     let delivery = route.deliver(world, world, &envelope, &content, &SendOptions::default()).await;
-    let outcomes = delivery.results.iter().map(|result| result.outcome).collect();
+    let outcomes = delivery.results.iter().map(|result| result.outcome.clone()).collect();
     (delivery, outcomes)
 }
 
@@ -136,26 +145,26 @@ async fn who_is_too_many_comes_in_the_next_transaction() {
     for says in by_three {
         let (world, mut route) = world(&[Some(says)]);
         let (_, outcomes) = deliver(&world, &mut route, 10, "").await;
-        assert_eq!(outcomes, [Outcome::Delivered; 10]);
+        assert_eq!(outcomes, vec![delivered(); 10]);
         assert_eq!(seen(&world), ["connect 0", "0: 10", "0: 7", "0: 4", "0: 1"]);
     }
     // Somebody's full mailbox is another matter, and a server that takes nobody is not asked for ever.
     let (full, mut route) = world(&[Some(|at| if at < 3 { (250, "") } else { (452, "4.2.2") })]);
-    assert_eq!(deliver(&full, &mut route, 4, "").await.1[3], Outcome::Deferred);
+    assert_eq!(deliver(&full, &mut route, 4, "").await.1[3], RecipientOutcome::Deferred);
     assert_eq!(seen(&full), ["connect 0", "0: 4"]);
     let (nobody, mut route) = world(&[Some(|_| (452, "4.5.3"))]);
-    assert_eq!(deliver(&nobody, &mut route, 2, "").await.1, [Outcome::Deferred; 2]);
+    assert_eq!(deliver(&nobody, &mut route, 2, "").await.1, vec![RecipientOutcome::Deferred; 2]);
     assert_eq!(seen(&nobody), ["connect 0", "0: 2"]);
 }
 
 #[tokio::test]
 async fn a_refusal_that_is_a_matter_of_time_is_a_deferral() {
-    let table: [(Says, Outcome); 5] = [
-        (|_| (550, "5.1.1"), Outcome::Refused),
-        (|_| (550, ""), Outcome::Refused),
-        (|_| (550, "4.2.1"), Outcome::Deferred),
-        (|_| (450, "5.2.1"), Outcome::Deferred),
-        (|_| (552, "5.2.2"), Outcome::Refused),
+    let table: [(Says, RecipientOutcome<Proof>); 5] = [
+        (|_| (550, "5.1.1"), RecipientOutcome::Refused),
+        (|_| (550, ""), RecipientOutcome::Refused),
+        (|_| (550, "4.2.1"), RecipientOutcome::Deferred),
+        (|_| (450, "5.2.1"), RecipientOutcome::Deferred),
+        (|_| (552, "5.2.2"), RecipientOutcome::Refused),
     ];
     for (index, (says, expected)) in table.into_iter().enumerate() {
         let (world, mut route) = world(&[Some(says)]);
@@ -167,7 +176,7 @@ async fn a_refusal_that_is_a_matter_of_time_is_a_deferral() {
 async fn the_next_server_follows_and_the_last_stays_open() {
     let (later, mut route) = world(&[None, Some(|_| (451, "4.3.0")), Some(|_| (450, "4.7.1"))]);
     let (delivery, outcomes) = deliver(&later, &mut route, 1, "").await;
-    assert_eq!((outcomes, delivery.progress), (vec![Outcome::Deferred], RouteProgress::Answered));
+    assert_eq!((outcomes, delivery.progress), (vec![RecipientOutcome::Deferred], RouteProgress::Answered));
     assert_eq!(seen(&later), ["connect 0", "connect 1", "1: 1", "quit 1", "connect 2", "2: 1"]);
     assert!(route.is_open() && route.goes_to().is_none());
     deliver(&later, &mut route, 1, "").await;
@@ -188,7 +197,7 @@ async fn silence_is_remembered_and_a_hang_up_is_not() {
     for (says, alive) in table {
         let (world, mut route) = world(&[Some(says)]);
         let (delivery, outcomes) = deliver(&world, &mut route, 2, "").await;
-        assert_eq!((outcomes, delivery.progress), (vec![Outcome::Deferred; 2], RouteProgress::Broken));
+        assert_eq!((outcomes, delivery.progress), (vec![RecipientOutcome::Deferred; 2], RouteProgress::Broken));
         assert_eq!(world.known.lock().unwrap().last().unwrap().1, alive);
         assert!(!route.is_open());
     }
@@ -198,8 +207,8 @@ async fn silence_is_remembered_and_a_hang_up_is_not() {
 async fn a_message_that_goes_in_circles_is_refused_here() {
     let (world, mut route) = world(&[Some(|_| (250, ""))]);
     let round = |count: usize| format!("{}\r\nbody\r\n", "Received: from x by y\r\n".repeat(count));
-    assert_eq!(deliver(&world, &mut route, 1, &round(MAX_RECEIVED)).await.1, [Outcome::Delivered]);
+    assert_eq!(deliver(&world, &mut route, 1, &round(MAX_RECEIVED)).await.1, [delivered()]);
     let (delivery, outcomes) = deliver(&world, &mut route, 1, &round(MAX_RECEIVED + 1)).await;
-    assert_eq!(outcomes, [Outcome::Refused]);
+    assert_eq!(outcomes, [RecipientOutcome::Refused]);
     assert_eq!(delivery.results[0].enhanced, Enhanced::parse("5.4.6"));
 }

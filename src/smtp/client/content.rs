@@ -4,12 +4,12 @@ use std::io::Read;
 
 use tokio::io::AsyncWriteExt;
 
-use super::{Client, LAST_WORDS, SendOptions};
+use super::{Client, LAST_WORDS, SendOptions, out_of_step};
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::Patience;
 use crate::smtp::command::Command;
 use crate::smtp::data::{BareNewline, Content, DotStuffer, NewlineCheck};
-use crate::smtp::transaction::{Framing, LAST_CHUNK, Rules, Transaction};
+use crate::smtp::transaction::{Framing, LAST_CHUNK, Transaction, TransactionOptions};
 
 /// How much is read from the message at once.
 const PIECE: usize = 128 * 1024;
@@ -99,10 +99,6 @@ fn bare(_: BareNewline) -> Fault {
     Fault::new(Kind::BadData, "bare CR or LF in the message: lines must end with CRLF")
 }
 
-fn out_of_step() -> Fault {
-    Fault::new(Kind::Protocol, "an answer before the end of the message: the server is out of step")
-}
-
 impl Client {
     /// Sends the message or its next chunk; the transaction knows afterwards what was sent.
     pub(super) async fn send_content(
@@ -111,7 +107,7 @@ impl Client {
         framing: Framing,
         sender: &mut Sender<'_>,
         options: &SendOptions<'_>,
-        rules: Rules,
+        rules: TransactionOptions,
     ) -> Result<(), Fault> {
         match framing {
             Framing::Dot => {
@@ -125,6 +121,7 @@ impl Client {
                 stuffer.finish(&mut self.out).map_err(bare)?;
             }
             Framing::Bdat => {
+                self.in_step()?;
                 let last = sender.left <= LAST_CHUNK;
                 let mut size = if last { sender.left } else { sender.left - LAST_CHUNK / 2 };
                 let from = self.out.len();
@@ -162,16 +159,14 @@ impl Client {
         &mut self,
         transaction: &mut Transaction,
         options: &SendOptions<'_>,
-        rules: Rules,
+        rules: TransactionOptions,
     ) -> Result<(), Fault> {
         if let Some(before_commit) = &options.before_commit
             && !before_commit().await
         {
             return Err(Fault::new(Kind::Cancelled, "stopped before the end of the message"));
         }
-        if !transaction.awaits_reply() {
-            self.early(transaction)?;
-        }
+        self.early(transaction)?;
         let end = self.out.len();
         if let Some((envelope, content)) = options.next.filter(|_| self.offer.pipelining) {
             let size = content.size_bytes();
@@ -179,6 +174,7 @@ impl Client {
             // What cannot be sent fails when its turn comes.
             if let Ok(mut next) = next
                 && next.next(&mut self.out).is_ok()
+                && next.ends_with_data()
             {
                 self.trace_lines(end);
                 self.ahead = Some(next);
@@ -216,7 +212,7 @@ impl Client {
         let Some(reply) = self.next_reply()? else {
             return if self.reader.has_pending() { Err(out_of_step()) } else { arrived };
         };
-        if reply.positive() || reply.intermediate() {
+        if !reply.refuses() {
             return Err(out_of_step());
         }
         transaction.broken_off(&reply);

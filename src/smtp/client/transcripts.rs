@@ -7,7 +7,7 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::net::tls::ClientTlsOptions;
 use crate::smtp::data::Bytes;
-use crate::smtp::transaction::{Outcome, Recipient};
+use crate::smtp::transaction::Recipient;
 
 /// The client's lines and the server's, in turn.
 enum Line {
@@ -29,7 +29,7 @@ fn dialogue(text: &str) -> Vec<Line> {
 }
 
 /// The envelope and message that the RFC's client sends, and whom the server accepts.
-fn task(lines: &[Line]) -> (String, Envelope, Vec<u8>, Vec<Outcome>) {
+fn task(lines: &[Line]) -> (String, Envelope, Vec<u8>, Vec<&'static str>) {
     let (mut name, mut envelope, mut message) = (String::new(), Envelope::default(), String::new());
     let mut replies: Vec<u16> = Vec::new();
     let mut in_message = false;
@@ -65,12 +65,12 @@ fn task(lines: &[Line]) -> (String, Envelope, Vec<u8>, Vec<Outcome>) {
     let lmtp = lines.iter().any(|line| matches!(line, Line::Client(line) if line.starts_with("LHLO")));
     let mut answer = if lmtp { None } else { last.next() };
     let outcomes = replies[3..3 + count].iter().map(|code| match code {
-        500.. => Outcome::Refused,
-        _ if aborted => Outcome::Deferred,
+        500.. => "refused",
+        _ if aborted => "deferred",
         _ => match if lmtp { last.next() } else { answer.as_mut().copied() } {
-            Some(400..=499) => Outcome::Deferred,
-            Some(500..) => Outcome::Refused,
-            _ => Outcome::Delivered,
+            Some(400..=499) => "deferred",
+            Some(500..) => "refused",
+            _ => "delivered",
         },
     });
     (name, envelope, message.into_bytes(), outcomes.collect())
@@ -110,7 +110,6 @@ async fn the_examples_of_the_rfcs() {
         ("rfc2033", true),
         ("rfc2920-accepted", true),
         ("rfc2920-refused", true),
-        ("rfc3030-simple", false),
         ("rfc3461", false),
     ];
     for (name, partial) in table {
@@ -128,7 +127,7 @@ async fn the_examples_of_the_rfcs() {
         let mut client = Client::open(Stream::Unix(ours), "x", &options).await.unwrap();
         let send = SendOptions { partial, ..SendOptions::default() };
         let results = client.send(&envelope, &Bytes(message), &send).await;
-        let found: Vec<Outcome> = results.iter().map(|result| result.outcome).collect();
+        let found: Vec<&'static str> = results.iter().map(|result| result.outcome.as_str()).collect();
         assert_eq!(found, expected, "{name}: {results:?}");
         client.quit().await;
         server.await.unwrap_or_else(|error| panic!("{name}: {error}"));

@@ -1,7 +1,7 @@
 //! Plays the transcripts of `tests/data/smtp` against the server's state machine, whole and in every split.
 
 use super::*;
-use crate::smtp::reply::ReplyReader;
+use crate::smtp::reply::SmtpReplyReader;
 
 /// A server's decisions, as a transcript's `#` lines say.
 #[derive(Default)]
@@ -79,12 +79,12 @@ impl Player {
             self.input.drain(..used);
             match event {
                 Event::Input => return,
-                Event::Sender => self.session.verdict(Reply::status(250, 1, 0, "ok")),
+                Event::Sender => self.session.verdict(SmtpReply::status(250, 1, 0, "ok")),
                 Event::Recipient => {
                     let address = self.session.candidate().address.clone();
                     let code =
                         self.policy.refuse.iter().find(|(who, _)| *who == address).map_or(250, |(_, code)| *code);
-                    self.session.verdict(Reply::status(code, 1, 1, "verdict"));
+                    self.session.verdict(SmtpReply::status(code, 1, 1, "verdict"));
                 }
                 Event::Login => {
                     let right = self.policy.user.as_ref().is_some_and(|(user, password)| {
@@ -99,8 +99,8 @@ impl Player {
                     let code = |address: &String| {
                         self.policy.message.iter().find(|(who, _)| who == address).map_or(250, |(_, code)| *code)
                     };
-                    let replies: Vec<Reply> =
-                        envelope.recipients.iter().map(|to| Reply::status(code(&to.address), 0, 0, "")).collect();
+                    let replies: Vec<SmtpReply> =
+                        envelope.recipients.iter().map(|to| SmtpReply::status(code(&to.address), 0, 0, "")).collect();
                     self.session.message_verdict(&replies);
                     self.messages.push((envelope, std::mem::take(&mut self.message)));
                 }
@@ -113,8 +113,8 @@ impl Player {
         }
     }
 
-    fn replies(&mut self) -> Vec<Reply> {
-        let mut reader = ReplyReader::default();
+    fn replies(&mut self) -> Vec<SmtpReply> {
+        let mut reader = SmtpReplyReader::default();
         reader.push(&std::mem::take(self.session.output()));
         let mut replies = Vec::new();
         while let Some(reply) = reader.next_reply().unwrap() {

@@ -20,7 +20,7 @@ use crate::fault::{Fault, Kind};
 use crate::net::random;
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::data::Content;
-use crate::smtp::transaction::Outcome;
+use crate::smtp::transaction::RecipientOutcome;
 use crate::tool::smtp_account::Account;
 
 /// A message of this size gets a progress bar.
@@ -148,20 +148,21 @@ impl Run<'_> {
             let settled = path.send(&waiting, &options).await;
             let temporary = |settled: &Settled| settled.result.fault.as_ref().is_none_or(Fault::temporary);
             let again = |settled: &Settled| match settled.result.outcome {
-                Outcome::Deferred => temporary(settled),
-                Outcome::Unknown => args.retry_unknown,
-                Outcome::Delivered | Outcome::Refused => false,
+                RecipientOutcome::Deferred => temporary(settled),
+                RecipientOutcome::Unknown => args.retry_unknown,
+                RecipientOutcome::Delivered(_) | RecipientOutcome::Refused => false,
             };
             // All or nothing: one that is refused for good keeps the others from being tried again.
-            let hopeless = |settled: &Settled| settled.result.outcome == Outcome::Refused || !temporary(settled);
+            let hopeless =
+                |settled: &Settled| settled.result.outcome == RecipientOutcome::Refused || !temporary(settled);
             // (Somebody has it already where a server took back its word after the envelope, or there are several.)
-            let begun = settled.iter().any(|it| it.result.outcome == Outcome::Delivered);
+            let begun = settled.iter().any(|it| it.result.outcome.is_delivered());
             let whole = args.partial || begun || !settled.iter().any(|it| hopeless(it) && !again(it));
             let retry = attempt < args.retry.retry && whole;
             let (later, mut done): (Vec<_>, Vec<_>) = settled.into_iter().partition(|settled| retry && again(settled));
             let mut queued = Vec::new();
             if args.way.queue_on_failure && whole {
-                let for_queue = |it: &Settled| it.result.outcome == Outcome::Deferred && temporary(it);
+                let for_queue = |it: &Settled| it.result.outcome == RecipientOutcome::Deferred && temporary(it);
                 (queued, done) = done.into_iter().partition(for_queue);
             }
             tell(job, &done, &path.name(), out, &mut self.summary.borrow_mut(), &mut self.tally.borrow_mut())?;
@@ -170,7 +171,7 @@ impl Run<'_> {
             if !queued.is_empty() {
                 self.fall_back(job, &queued).await?;
             }
-            let sent = !queued.is_empty() || done.iter().any(|it| it.result.outcome == Outcome::Delivered);
+            let sent = !queued.is_empty() || done.iter().any(|it| it.result.outcome.is_delivered());
             if sent && !std::mem::replace(&mut kept, true) {
                 self.keep(job);
             }

@@ -20,7 +20,7 @@ use crate::relay::deliver::{Delivery, RelayTransport, RouteProgress, undelivered
 use crate::relay::route::{HopEndpoint, Routing};
 use crate::smtp::address::domain_of;
 use crate::smtp::client::{BeforeCommit, SendOptions};
-use crate::smtp::transaction::{Envelope, Outcome};
+use crate::smtp::transaction::Envelope;
 
 /// The way to every domain that was met.
 pub(super) struct Exchangers {
@@ -154,7 +154,7 @@ fn settle(delivery: Delivery) -> impl Iterator<Item = Settled> {
 /// Those whom another server's refusal kept from getting the message are told whose it was.
 fn name_the_cause(settled: &mut [Settled]) {
     let cancelled = |it: &Settled| it.result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled);
-    let cause = settled.iter().find(|it| it.result.outcome != Outcome::Delivered && !cancelled(it));
+    let cause = settled.iter().find(|it| !it.result.outcome.is_delivered() && !cancelled(it));
     let Some(address) = cause.map(|it| it.result.address.clone()) else { return };
     for it in settled.iter_mut().filter(|it| cancelled(it)) {
         it.result.fault = Some(Fault::new(Kind::Cancelled, format!("not sent: {address} was not accepted")));

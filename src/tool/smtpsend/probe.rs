@@ -10,7 +10,7 @@ use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
 use crate::smtp::command::{Command, MailFrom, RcptTo};
 use crate::smtp::extension::Capabilities;
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::SmtpReply;
 
 /// What a server said.
 #[derive(Debug, Serialize)]
@@ -152,7 +152,7 @@ pub(super) async fn run(
 }
 
 /// A reply as one line.
-fn words(reply: &Reply) -> String {
+fn words(reply: &SmtpReply) -> String {
     let enhanced = reply.enhanced.map(|code| format!(" {code}")).unwrap_or_default();
     format!("{}{enhanced} {}", reply.code, reply.lines.join(" ")).trim_end().to_owned()
 }

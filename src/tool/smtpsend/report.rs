@@ -8,21 +8,20 @@ use super::Job;
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
-use crate::relay::deliver::NextHopFacts;
+use crate::relay::deliver::{HopResult, NextHopFacts};
 use crate::smtp::client::Times;
 use crate::smtp::data::Content;
-use crate::smtp::transaction::RecipientResult;
 
 /// The outcome for one recipient, and whose word it is.
 #[derive(Debug, Clone)]
 pub(super) struct Settled {
-    pub(super) result: RecipientResult,
+    pub(super) result: HopResult,
     peer: NextHopFacts,
     times: Option<TimesMs>,
 }
 
 impl Settled {
-    pub(super) fn new(result: RecipientResult, peer: NextHopFacts, times: Option<TimesMs>) -> Settled {
+    pub(super) fn new(result: HopResult, peer: NextHopFacts, times: Option<TimesMs>) -> Settled {
         Settled { result, peer, times }
     }
 }

@@ -15,7 +15,7 @@ use crate::queue::store::QueueStore;
 use crate::queue::submit;
 use crate::smtp::address::{Address, unquote};
 use crate::smtp::data::Content;
-use crate::smtp::reply::Reply;
+use crate::smtp::reply::SmtpReply;
 use crate::smtp::server::{Answer, Later, Peer, Service};
 use crate::smtp::transaction::{Envelope, Recipient};
 
@@ -59,14 +59,14 @@ enum Goal {
 }
 
 impl Service for Store {
-    fn sender<'a>(&'a self, _: &'a Peer, _: &'a str) -> Later<'a, Reply> {
-        Box::pin(async { Reply::status(250, 1, 0, "sender ok") })
+    fn sender<'a>(&'a self, _: &'a Peer, _: &'a str) -> Later<'a, SmtpReply> {
+        Box::pin(async { SmtpReply::status(250, 1, 0, "sender ok") })
     }
 
-    fn recipient<'a>(&'a self, peer: &'a Peer, sender: &'a str, recipient: &'a Recipient) -> Later<'a, Reply> {
+    fn recipient<'a>(&'a self, peer: &'a Peer, sender: &'a str, recipient: &'a Recipient) -> Later<'a, SmtpReply> {
         Box::pin(async move {
             let reply = self.judge(peer, &recipient.address);
-            if !reply.positive() {
+            if !reply.accepts() {
                 self.refused("recipient", peer, Some(sender), Some(&recipient.address), &reply);
             }
             reply
@@ -128,37 +128,39 @@ impl From<Fault> for Refusal {
 
 impl Store {
     /// Stores a message and says what became of it, the same for all of its recipients.
-    async fn store(&self, peer: &Peer, envelope: Envelope, content: Arc<dyn Content>) -> Reply {
+    async fn store(&self, peer: &Peer, envelope: Envelope, content: Arc<dyn Content>) -> SmtpReply {
         let sender = envelope.sender.clone();
         let reply = match self.take(peer, envelope, content).await {
-            Ok(id) => Reply::status(250, 0, 0, format!("taken as {id}")),
+            Ok(id) => SmtpReply::status(250, 0, 0, format!("taken as {id}")),
             Err(Refusal::Loop(hops)) => {
-                Reply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
+                SmtpReply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
             }
             Err(Refusal::Fault(fault)) => {
                 self.out.error("message", &fault);
-                Reply::status(451, 3, 0, "cannot be stored now")
+                SmtpReply::status(451, 3, 0, "cannot be stored now")
             }
         };
-        if !reply.positive() {
+        if !reply.accepts() {
             self.refused("message", peer, Some(&sender), None, &reply);
         }
         reply
     }
 
     /// The answer to RCPT.
-    fn judge(&self, peer: &Peer, address: &str) -> Reply {
+    fn judge(&self, peer: &Peer, address: &str) -> SmtpReply {
         match self.goal(address) {
-            Goal::Relay if self.may_relay(peer) => Reply::status(250, 1, 5, "recipient ok, will be relayed"),
-            Goal::Relay => Reply::status(550, 7, 1, "relaying denied: not a domain of ours, and you are not logged in"),
+            Goal::Relay if self.may_relay(peer) => SmtpReply::status(250, 1, 5, "recipient ok, will be relayed"),
+            Goal::Relay => {
+                SmtpReply::status(550, 7, 1, "relaying denied: not a domain of ours, and you are not logged in")
+            }
             Goal::Mailbox { local, domain } => match &self.mailboxes {
-                None => Reply::status(550, 1, 1, "no such mailbox"),
+                None => SmtpReply::status(550, 1, 1, "no such mailbox"),
                 Some(mailboxes) => match mailboxes.find(&local, &domain) {
-                    Ok(Some(_)) => Reply::status(250, 1, 5, "recipient ok"),
-                    Ok(None) => Reply::status(550, 1, 1, "no such mailbox"),
+                    Ok(Some(_)) => SmtpReply::status(250, 1, 5, "recipient ok"),
+                    Ok(None) => SmtpReply::status(550, 1, 1, "no such mailbox"),
                     Err(fault) => {
                         self.out.error(address, &fault);
-                        Reply::status(451, 2, 0, "mailbox cannot be looked up now")
+                        SmtpReply::status(451, 2, 0, "mailbox cannot be looked up now")
                     }
                 },
             },
@@ -293,7 +295,14 @@ impl Store {
         )
     }
 
-    fn refused(&self, what: &'static str, peer: &Peer, sender: Option<&str>, recipient: Option<&str>, reply: &Reply) {
+    fn refused(
+        &self,
+        what: &'static str,
+        peer: &Peer,
+        sender: Option<&str>,
+        recipient: Option<&str>,
+        reply: &SmtpReply,
+    ) {
         self.emit_refused(&Refused {
             what,
             client: client(peer),

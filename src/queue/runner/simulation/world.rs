@@ -9,11 +9,11 @@ use tokio::time::{Instant, sleep};
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::net::BoxFuture;
-use crate::relay::deliver::{Connector, NextHopConnection, NextHopFacts, NextHopSession};
+use crate::relay::deliver::{Connector, HopResult, NextHopConnection, NextHopFacts, NextHopSession, Proof};
 use crate::relay::route::{Hop, MailDns};
 use crate::smtp::client::{SendOptions, Times};
 use crate::smtp::data::Content;
-use crate::smtp::transaction::{Envelope, Outcome, RecipientResult};
+use crate::smtp::transaction::{Accepted, Envelope, RecipientOutcome};
 
 /// How a server is at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,7 +204,7 @@ impl Drop for Talk {
 }
 
 impl Talk {
-    async fn one(&mut self, envelope: &Envelope, options: &SendOptions<'_>) -> Vec<RecipientResult> {
+    async fn one(&mut self, envelope: &Envelope, options: &SendOptions<'_>) -> Vec<HopResult> {
         let mood = (self.servers.lock().unwrap()[self.number].mood)(self.began.elapsed());
         let wait = match mood {
             Mood::Takes(wait) => wait,
@@ -223,18 +223,20 @@ impl Talk {
         let result = |address: &String| {
             let said = if self.alive { server.says(mood, address, now) } else { None };
             let (outcome, code, fault) = match said {
-                _ if !self.alive => (Outcome::Deferred, None, Some(Fault::new(Kind::TimedOut, "reply: no answer"))),
-                None => (Outcome::Delivered, Some(250), None),
-                Some((code, _)) if code < 500 => {
-                    (Outcome::Deferred, Some(code), Some(Fault::new(Kind::PeerTemporary, "later")))
+                _ if !self.alive => {
+                    (RecipientOutcome::Deferred, None, Some(Fault::new(Kind::TimedOut, "reply: no answer")))
                 }
-                Some((code, _)) => (Outcome::Refused, Some(code), Some(Fault::new(Kind::Refused, "no"))),
+                None => (RecipientOutcome::Delivered(Proof::Accepted(Accepted::simulated())), Some(250), None),
+                Some((code, _)) if code < 500 => {
+                    (RecipientOutcome::Deferred, Some(code), Some(Fault::new(Kind::PeerTemporary, "later")))
+                }
+                Some((code, _)) => (RecipientOutcome::Refused, Some(code), Some(Fault::new(Kind::Refused, "no"))),
             };
-            if outcome == Outcome::Delivered {
+            if outcome.is_delivered() {
                 server.taken.push((now, address.clone()));
             }
             let enhanced = said.map(|(_, enhanced)| enhanced);
-            RecipientResult { address: address.clone(), outcome, code, enhanced, reply: "said".to_owned(), fault }
+            HopResult { address: address.clone(), outcome, code, enhanced, reply: "said".to_owned(), fault }
         };
         envelope.recipients.iter().map(|recipient| &recipient.address).map(result).collect()
     }
@@ -250,7 +252,7 @@ impl NextHopSession for Talk {
         envelope: &'a Envelope,
         _content: &'a dyn Content,
         options: &'a SendOptions<'_>,
-    ) -> BoxFuture<'a, Vec<RecipientResult>> {
+    ) -> BoxFuture<'a, Vec<HopResult>> {
         Box::pin(self.one(envelope, options))
     }
 

@@ -1,0 +1,204 @@
+//! The client against a server that says one reply too many, one too few, or another code than it should, at every
+//! position of the dialogue: nobody counts as delivered whose message the server did not accept at its end.
+
+use std::sync::Mutex;
+
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::task::JoinSet;
+
+use super::*;
+use crate::net::tls::ClientTlsOptions;
+use crate::smtp::data::Bytes;
+use crate::smtp::transaction::{LAST_CHUNK, Recipient};
+
+/// What the server does at one of its replies.
+#[derive(Debug, Clone, Copy)]
+enum Odd {
+    Nothing,
+    /// Says this before the reply.
+    Before(u16),
+    /// Says this behind it.
+    Behind(u16),
+    Omits,
+    Says(u16),
+}
+
+/// One run: what is spoken, how the server answers the end of each message, and where it does something odd.
+#[derive(Debug, Clone, Copy)]
+struct Case {
+    lmtp: bool,
+    pipelining: bool,
+    chunking: bool,
+    ahead: bool,
+    verdict: u16,
+    odd: Odd,
+    at: usize,
+}
+
+/// A server that answers whatever it hears, and notes for whom it accepted which message.
+struct Peer {
+    case: Case,
+    stream: BufReader<UnixStream>,
+    out: Vec<u8>,
+    replies: usize,
+    recipients: Vec<String>,
+    accepted: Arc<Mutex<Vec<(String, String)>>>,
+}
+
+impl Peer {
+    /// Sends the next reply, unless this is where it does something odd. The code that was sent, if one was.
+    async fn say(&mut self, code: u16) -> std::io::Result<Option<u16>> {
+        let odd = if self.replies == self.case.at { self.case.odd } else { Odd::Nothing };
+        self.replies += 1;
+        let (codes, said) = match odd {
+            Odd::Nothing => (vec![code], Some(code)),
+            Odd::Before(other) => (vec![other, code], Some(code)),
+            Odd::Behind(other) => (vec![code, other], Some(code)),
+            Odd::Omits => (vec![], None),
+            Odd::Says(other) => (vec![other], Some(other)),
+        };
+        self.out.extend(codes.iter().flat_map(|code| format!("{code} x\r\n").into_bytes()));
+        // What answers one group goes out in one piece.
+        if self.stream.buffer().is_empty() {
+            self.stream.write_all(&std::mem::take(&mut self.out)).await?;
+        }
+        Ok(said)
+    }
+
+    async fn end_of_message(&mut self, content: &[u8]) -> std::io::Result<()> {
+        let subject = String::from_utf8_lossy(content).lines().next().unwrap_or_default().to_owned();
+        let recipients = std::mem::take(&mut self.recipients);
+        let count = if self.case.lmtp { recipients.len() } else { 1 };
+        let mut said = Vec::new();
+        for _ in 0..count {
+            said.push(self.say(self.case.verdict).await?);
+        }
+        for (at, recipient) in recipients.into_iter().enumerate() {
+            let reply = said.get(if self.case.lmtp { at } else { 0 }).copied().flatten();
+            if reply.is_some_and(|code| code / 100 == 2 && !matches!(code, 220 | 221)) {
+                self.accepted.lock().unwrap().push((subject.clone(), recipient));
+            }
+        }
+        Ok(())
+    }
+
+    async fn serve(mut self) -> std::io::Result<()> {
+        let mut content = Vec::new();
+        self.say(220).await?;
+        loop {
+            let mut line = String::new();
+            // A reply that does not come must end the run soon.
+            let read = tokio::time::timeout(Duration::from_millis(150), self.stream.read_line(&mut line)).await;
+            if read.map_or(Ok(0), |read| read)? == 0 {
+                return Ok(());
+            }
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words.first().copied().unwrap_or_default() {
+                "EHLO" | "LHLO" => {
+                    let offers = [(self.case.pipelining, "PIPELINING"), (self.case.chunking, "CHUNKING")];
+                    for (_, word) in offers.iter().filter(|(offered, _)| *offered) {
+                        self.out.extend(format!("250-{word}\r\n").into_bytes());
+                    }
+                    self.say(250).await?;
+                }
+                "MAIL" => {
+                    self.recipients.clear();
+                    content.clear();
+                    self.say(250).await?;
+                }
+                "RCPT" => {
+                    if self.say(250).await?.is_none_or(|code| code / 100 == 2) {
+                        self.recipients.push(line[9..line.len() - 3].to_owned());
+                    }
+                }
+                "DATA" if self.say(354).await? == Some(354) => {
+                    content.clear();
+                    while !content.ends_with(b"\r\n.\r\n") && content != b".\r\n" {
+                        if self.stream.read_until(b'\n', &mut content).await? == 0 {
+                            return Ok(());
+                        }
+                    }
+                    self.end_of_message(&std::mem::take(&mut content)).await?;
+                }
+                "DATA" => {}
+                "BDAT" => {
+                    let mut chunk = vec![0; words[1].parse().unwrap()];
+                    self.stream.read_exact(&mut chunk).await?;
+                    content.extend(chunk);
+                    match words.get(2) {
+                        None => drop(self.say(250).await?),
+                        Some(_) => self.end_of_message(&std::mem::take(&mut content)).await?,
+                    }
+                }
+                _ => drop(self.say(250).await?),
+            }
+        }
+    }
+}
+
+/// Runs one case. How many replies there were, and how many recipients counted as delivered.
+async fn run(case: Case) -> (usize, usize) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let accepted = Arc::new(Mutex::new(Vec::new()));
+    let stream = BufReader::with_capacity(256 * 1024, theirs);
+    let peer = Peer { case, stream, out: Vec::new(), replies: 0, recipients: Vec::new(), accepted: accepted.clone() };
+    let server = tokio::spawn(peer.serve());
+    let tls = ClientTls::new(&ClientTlsOptions::default()).unwrap();
+    let options = Options { lmtp: case.lmtp, ..Options::new("alice.test", tls) };
+    let Ok(mut client) = Client::open(Stream::Unix(ours), "x", &options).await else { return (0, 0) };
+    let recipients = [1, 2].map(|n| Recipient::new(format!("r{n}@x"))).to_vec();
+    let envelope = Envelope { sender: "a@alice.test".into(), recipients, ..Envelope::default() };
+    let size = if case.chunking { LAST_CHUNK as usize + 1 } else { 1 };
+    let messages = [1, 2].map(|n| Bytes(format!("Subject: {n}\r\n\r\n{}\r\n", "x".repeat(size)).into_bytes()));
+    let mut delivered = Vec::new();
+    for (at, message) in messages.iter().enumerate() {
+        let next = messages.get(at + 1).filter(|_| case.ahead).map(|next| (&envelope, next as &dyn Content));
+        let send = SendOptions { partial: true, next, ..SendOptions::default() };
+        let results = client.send(&envelope, message, &send).await;
+        for result in results {
+            let kind = result.fault.as_ref().map(|fault| fault.kind);
+            let out_of_step = matches!(kind, Some(Kind::Protocol | Kind::Unknown));
+            assert!(!out_of_step || !client.is_open(), "out of step and still open: {case:?}");
+            if result.outcome.is_delivered() {
+                delivered.push((format!("Subject: {}", at + 1), result.address));
+            }
+        }
+    }
+    client.quit().await;
+    let _ = server.await.unwrap();
+    let accepted = accepted.lock().unwrap();
+    for claim in &delivered {
+        assert!(accepted.contains(claim), "{claim:?} was not accepted: {case:?}");
+    }
+    (accepted.len(), delivered.len())
+}
+
+#[tokio::test]
+async fn whatever_one_reply_is_nobody_counts_as_delivered_who_is_not() {
+    const CODES: [u16; 7] = [220, 221, 250, 334, 354, 503, 550];
+    let mut runs = JoinSet::new();
+    let (mut claimed, mut count) = (0, 0);
+    for mode in 0..32usize {
+        let [lmtp, pipelining, chunking, ahead, good] = [0, 1, 2, 3, 4].map(|bit| mode & (1 << bit) != 0);
+        let verdict = if good { 250 } else { 554 };
+        let plain = Case { lmtp, pipelining, chunking, ahead, verdict, odd: Odd::Nothing, at: 0 };
+        let (accepted, delivered) = run(plain).await;
+        assert_eq!((accepted, delivered), if good { (4, 4) } else { (0, 0) }, "nothing odd: {plain:?}");
+        let odds = CODES.into_iter().flat_map(|code| [Odd::Before(code), Odd::Behind(code), Odd::Says(code)]);
+        for odd in odds.chain([Odd::Omits]) {
+            // Greeting, EHLO, two messages of MAIL, two RCPT, DATA or two BDAT, at most two answers; QUIT.
+            for at in 0..15 {
+                count += 1;
+                runs.spawn(run(Case { odd, at, ..plain }));
+                if runs.len() > 200 {
+                    claimed += runs.join_next().await.unwrap().unwrap().1;
+                }
+            }
+        }
+    }
+    while let Some(ended) = runs.join_next().await {
+        claimed += ended.unwrap().1;
+    }
+    assert!(claimed > count / 2, "many odd servers accept all the same: {claimed} in {count} runs");
+}

@@ -1,0 +1,138 @@
+//! What became of a message for each recipient, and the proof without which nothing counts as delivered.
+
+use super::{Envelope, SmtpReply};
+use crate::fault::{Enhanced, Fault, Kind};
+
+/// Proof that a server took responsibility for a message: it answered the final dot or the last BDAT by 2yz, in step. Only
+/// a [`Transaction`](super::Transaction) makes one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Accepted(());
+
+#[cfg(test)]
+impl Accepted {
+    /// A proof for a simulated server.
+    pub(crate) fn simulated() -> Accepted {
+        Accepted(())
+    }
+}
+
+/// What became of the message for one recipient; `P` proves a delivery.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RecipientOutcome<P = Accepted> {
+    /// The server took responsibility.
+    Delivered(P),
+    /// For good: 5xx, or something the server lacks.
+    Refused,
+    /// Not now: 4xx, or the connection failed before the message was complete.
+    Deferred,
+    /// The message was complete and no answer came, or none that is certainly its own: it may have been taken.
+    Unknown,
+}
+
+impl<P> RecipientOutcome<P> {
+    /// The name used in JSON.
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            RecipientOutcome::Delivered(_) => "delivered",
+            RecipientOutcome::Refused => "refused",
+            RecipientOutcome::Deferred => "deferred",
+            RecipientOutcome::Unknown => "unknown",
+        }
+    }
+
+    /// True when the message was delivered.
+    pub const fn is_delivered(&self) -> bool {
+        matches!(self, RecipientOutcome::Delivered(_))
+    }
+}
+
+/// The outcome for one recipient and the words behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecipientResult<P = Accepted> {
+    /// The forward-path as it was given.
+    pub address: String,
+    /// What became of it.
+    pub outcome: RecipientOutcome<P>,
+    /// The code of the reply that decided, if one did.
+    pub code: Option<u16>,
+    /// Its enhanced status code.
+    pub enhanced: Option<Enhanced>,
+    /// The whole reply as one line; empty if none decided. The server chose these bytes: escape them when printing.
+    pub reply: String,
+    /// Why it was not delivered; `None` exactly when it was.
+    pub fault: Option<Fault>,
+}
+
+impl<P> RecipientResult<P> {
+    /// The same with another type of proof.
+    pub fn map_proof<Q>(self, map: impl FnOnce(P) -> Q) -> RecipientResult<Q> {
+        let outcome = match self.outcome {
+            RecipientOutcome::Delivered(proof) => RecipientOutcome::Delivered(map(proof)),
+            RecipientOutcome::Refused => RecipientOutcome::Refused,
+            RecipientOutcome::Deferred => RecipientOutcome::Deferred,
+            RecipientOutcome::Unknown => RecipientOutcome::Unknown,
+        };
+        RecipientResult {
+            outcome,
+            address: self.address,
+            code: self.code,
+            enhanced: self.enhanced,
+            reply: self.reply,
+            fault: self.fault,
+        }
+    }
+}
+
+/// The result of a reply to the end of the message.
+pub(super) fn concluded(address: &str, reply: &SmtpReply) -> RecipientResult {
+    if !reply.accepts() {
+        return refused(address, reply, "message");
+    }
+    RecipientResult {
+        address: address.to_owned(),
+        outcome: RecipientOutcome::Delivered(Accepted(())),
+        code: Some(reply.code),
+        enhanced: reply.enhanced,
+        reply: reply.text(),
+        fault: None,
+    }
+}
+
+/// The result of a reply 4yz or 5yz to the command `what`.
+pub(super) fn refused(address: &str, reply: &SmtpReply, what: &str) -> RecipientResult {
+    RecipientResult {
+        address: address.to_owned(),
+        outcome: if reply.permanent() { RecipientOutcome::Refused } else { RecipientOutcome::Deferred },
+        code: Some(reply.code),
+        enhanced: reply.enhanced,
+        reply: reply.text(),
+        fault: Some(reply.fault(what)),
+    }
+}
+
+/// The result when no reply decided. A fault that carries the peer's own words (421) keeps them.
+pub(super) fn unanswered<P>(address: &str, fault: &Fault, committed: bool) -> RecipientResult<P> {
+    let outcome = match fault.kind {
+        _ if committed => RecipientOutcome::Unknown,
+        Kind::Unsupported | Kind::Refused | Kind::BadData => RecipientOutcome::Refused,
+        _ => RecipientOutcome::Deferred,
+    };
+    let fault = if committed {
+        Fault { kind: Kind::Unknown, ..fault.clone() }.context("no answer after the end of the message")
+    } else {
+        fault.clone()
+    };
+    RecipientResult {
+        address: address.to_owned(),
+        outcome,
+        code: fault.code,
+        enhanced: fault.enhanced,
+        reply: String::new(),
+        fault: Some(fault),
+    }
+}
+
+/// The same outcome for every recipient of a message that could not be tried at all.
+pub fn all_failed<P>(envelope: &Envelope, fault: &Fault) -> Vec<RecipientResult<P>> {
+    envelope.recipients.iter().map(|recipient| unanswered(&recipient.address, fault, false)).collect()
+}
