@@ -35,6 +35,8 @@ mod queue;
 #[allow(unused_imports, reason = "here its pipes are pasted by other trials")]
 #[path = "../tools/readme.rs"]
 mod readme;
+#[path = "../tools/schema.rs"]
+mod schema;
 mod servers;
 
 fn main() -> std::process::ExitCode {

@@ -214,7 +214,9 @@ impl Run {
             let file = std::fs::OpenOptions::new().append(true).open(path);
             command.stdout(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
         }
-        finish(command, line, self.stdin.take(), self.limit)
+        let done = finish(command, line, self.stdin.take(), self.limit);
+        crate::schema::assert_printed_records_match(&done.line, &done.stdout);
+        done
     }
 
     /// Starts the server and waits until it says where it listens.
@@ -527,6 +529,8 @@ impl Drop for Server {
         }
         if thread::panicking() {
             eprintln!("{self}");
+        } else {
+            crate::schema::assert_printed_records_match(&self.line, self.stdout.text().as_bytes());
         }
     }
 }
