@@ -29,5 +29,6 @@ pub mod net;
 pub mod queue;
 pub mod relay;
 pub mod retry;
+pub mod serial;
 pub mod smtp;
 pub mod tool;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the ground up. A module may name its own layer and those before it.
 const LAYERS: &[&[&str]] = &[
-    &["fault", "fnv", "hex", "line", "retry"],
+    &["fault", "fnv", "hex", "line", "retry", "serial"],
     &["net"],
     &["ftp", "smtp", "dns"],
     &["mail"],

@@ -75,7 +75,7 @@ impl Anchors {
 
     /// The anchored zone that this name lies in, the closest if there are several.
     pub fn closest(&self, name: &Name) -> Option<Name> {
-        let over = self.list.iter().map(|anchor| &anchor.zone).filter(|zone| name.is_in(zone));
+        let over = self.list.iter().map(|anchor| &anchor.zone).filter(|zone| name.is_in(*zone));
         over.max_by_key(|zone| zone.label_count()).cloned()
     }
 

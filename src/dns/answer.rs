@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use super::edns::{DEFAULT_UDP_SIZE, Edns};
 use super::message::{Flags, HEADER_BYTES, MAX_MESSAGE_BYTES, Message, Question, Rcode};
-use super::name::Name;
+use super::name::{Name, NameKey, NameRef};
+use super::record::rdata::{Mx, srv_target};
 use super::record::{Class, Record, Rtype};
-use super::wire::Cursor;
 use super::zone::{Node, Set, Zone};
 
 /// Aliases followed inside our own zones for one question.
@@ -36,21 +36,16 @@ impl Zones {
     }
 
     /// The zone that a name belongs to: the longest that it is in.
-    pub fn find(&self, name: &Name) -> Option<&Arc<Zone>> {
-        let mut candidate = Some(name.clone());
-        while let Some(name) = candidate {
-            if let Some(zone) = self.zones.get(&name) {
-                return Some(zone);
-            }
-            candidate = name.parent();
-        }
-        None
+    pub fn find<'n>(&self, name: impl Into<NameRef<'n>>) -> Option<&Arc<Zone>> {
+        std::iter::successors(Some(name.into()), |name| name.parent())
+            .find_map(|name| self.zones.get(&name as &dyn NameKey))
     }
 
     /// The zone that answers a question: DS belongs to the parent of the zone it stands for (RFC 4035, section 3.1.4.1).
     fn find_for(&self, name: &Name, rtype: Rtype) -> Option<&Arc<Zone>> {
         let own = self.find(name)?;
-        let parent = (rtype == Rtype::DS && own.origin() == name).then(|| self.find(&name.parent()?)).flatten();
+        let parent =
+            (rtype == Rtype::DS && own.origin() == name).then(|| self.find(name.borrowed().parent()?)).flatten();
         Some(parent.unwrap_or(own))
     }
 
@@ -171,7 +166,7 @@ impl Build<'_> {
     fn resolve(&mut self, mut zone: Arc<Zone>, question: &Question) -> Rcode {
         let mut name = question.name.clone();
         for _ in 0..MAX_ALIASES {
-            let next = match self.in_zone(&zone, &name, question.rtype) {
+            let next = match self.in_zone(&zone, name.borrowed(), question.rtype) {
                 Step::Done(rcode) => return rcode,
                 Step::Alias(next) => next,
             };
@@ -188,20 +183,20 @@ impl Build<'_> {
         Rcode::NOERROR
     }
 
-    fn in_zone(&mut self, zone: &Zone, name: &Name, rtype: Rtype) -> Step {
+    fn in_zone(&mut self, zone: &Zone, name: NameRef<'_>, rtype: Rtype) -> Step {
         let depth = name.label_count() - zone.origin().label_count();
         // From the zone's top down to the name: a cut or a DNAME above it decides.
-        let mut encloser = zone.origin().clone();
+        let mut encloser = zone.origin().borrowed();
         for skip in (0..=depth).rev() {
             let Some(here) = name.suffix(skip) else { continue };
-            let Some(node) = zone.node(&here) else { break };
-            encloser.clone_from(&here);
+            let Some(node) = zone.node(here) else { break };
+            encloser = here;
             let cut = node.set(Rtype::NS).filter(|_| here != *zone.origin() && !(skip == 0 && rtype == Rtype::DS));
             if let Some(ns) = cut {
-                return self.referral(zone, &here, node, ns);
+                return self.referral(zone, here, node, ns);
             }
             if let Some(dname) = node.set(Rtype::DNAME).filter(|_| skip > 0) {
-                return self.dname(&here, node, dname, name);
+                return self.dname(here, node, dname, name);
             }
         }
         self.authoritative();
@@ -210,17 +205,24 @@ impl Build<'_> {
         }
         let wildcard = encloser.prepend(b"*").ok().and_then(|name| zone.node(&name));
         match wildcard {
-            Some(node) => self.node(zone, node, name, rtype, Some(&encloser)),
+            Some(node) => self.node(zone, node, name, rtype, Some(encloser)),
             None => {
                 self.negative_soa(zone);
-                self.prove_no_name(zone, name, &encloser);
+                self.prove_no_name(zone, name, encloser);
                 Step::Done(Rcode::NXDOMAIN)
             }
         }
     }
 
     /// The name exists (or the wildcard below `encloser` stands for it): its data, an alias, or nothing of this type.
-    fn node(&mut self, zone: &Zone, node: &Node, name: &Name, rtype: Rtype, encloser: Option<&Name>) -> Step {
+    fn node(
+        &mut self,
+        zone: &Zone,
+        node: &Node,
+        name: NameRef<'_>,
+        rtype: Rtype,
+        encloser: Option<NameRef<'_>>,
+    ) -> Step {
         let exact = node.set(rtype).is_some() || (rtype == Rtype::ANY && !node.sets().is_empty());
         let alias = node.set(Rtype::CNAME).filter(|_| !exact);
         if let Some(encloser) = encloser.filter(|_| exact || alias.is_some()) {
@@ -260,7 +262,7 @@ impl Build<'_> {
         Step::Done(Rcode::NOERROR)
     }
 
-    fn answer(&mut self, node: &Node, set: &Set, owner: &Name) {
+    fn answer(&mut self, node: &Node, set: &Set, owner: NameRef<'_>) {
         let signed = self.signed(node, set);
         self.response.answer.extend(signed.flat_map(|set| set.records(owner)));
     }
@@ -283,7 +285,7 @@ impl Build<'_> {
     }
 
     /// The zone ends here: name servers of the child and their addresses (RFC 1034, section 4.2.1).
-    fn referral(&mut self, zone: &Zone, cut: &Name, node: &Node, ns: &Set) -> Step {
+    fn referral(&mut self, zone: &Zone, cut: NameRef<'_>, node: &Node, ns: &Set) -> Step {
         self.response.authority.extend(ns.records(cut));
         match node.set(Rtype::DS) {
             Some(ds) if self.dnssec_ok => {
@@ -293,17 +295,17 @@ impl Build<'_> {
             Some(_) => {}
             None => self.prove_no_data(zone, cut),
         }
-        for server in ns.rdata.iter().filter_map(|rdata| Name::from_wire(rdata).ok()) {
+        for (server, _) in ns.rdata.iter().filter_map(|rdata| NameRef::read(rdata, 0).ok()) {
             // Glue: also what stands below the cut, where we have no authority.
             if server.is_in(zone.origin()) {
-                self.addresses(zone, &server);
+                self.addresses(zone, server);
             }
         }
         Step::Done(Rcode::NOERROR)
     }
 
     /// The name is below a DNAME: the DNAME itself, and the CNAME that follows from it (RFC 6672, section 3.2).
-    fn dname(&mut self, owner: &Name, node: &Node, set: &Set, name: &Name) -> Step {
+    fn dname(&mut self, owner: NameRef<'_>, node: &Node, set: &Set, name: NameRef<'_>) -> Step {
         self.authoritative();
         self.answer(node, set, owner);
         let target = set.rdata.first().and_then(|rdata| Name::from_wire(rdata).ok());
@@ -311,7 +313,7 @@ impl Build<'_> {
             return Step::Done(Rcode::YXDOMAIN);
         };
         self.response.answer.push(Record {
-            name: name.clone(),
+            name: name.to_name(),
             rtype: Rtype::CNAME,
             class: Class::IN,
             ttl: set.ttl,
@@ -322,17 +324,18 @@ impl Build<'_> {
 
     /// The addresses of hosts that the answer names, as far as they are ours.
     fn additional(&mut self) {
-        let hosts: Vec<Name> = self.response.answer.iter().filter_map(host_of).collect();
-        for host in hosts {
-            if let Some(zone) = self.zones.find(&host).cloned() {
-                self.addresses(&zone, &host);
+        let answer = std::mem::take(&mut self.response.answer);
+        for host in answer.iter().filter_map(host_of) {
+            if let Some(zone) = self.zones.find(host) {
+                self.addresses(zone, host);
             }
         }
+        self.response.answer = answer;
     }
 
-    fn addresses(&mut self, zone: &Zone, host: &Name) {
+    fn addresses(&mut self, zone: &Zone, host: NameRef<'_>) {
         let Some(node) = zone.node(host) else { return };
-        if self.response.additional.iter().any(|record| record.name == *host) {
+        if self.response.additional.iter().any(|record| host == record.name) {
             return;
         }
         for set in [Rtype::A, Rtype::AAAA].into_iter().filter_map(|rtype| node.set(rtype)) {
@@ -353,16 +356,13 @@ enum Step {
 }
 
 /// The host in the data of NS, MX and SRV.
-fn host_of(record: &Record) -> Option<Name> {
-    let mut cursor = Cursor::new(&record.rdata);
-    let skip = match record.rtype {
-        Rtype::NS => 0,
-        Rtype::MX => 2,
-        Rtype::SRV => 6,
-        _ => return None,
-    };
-    cursor.take(skip).ok()?;
-    cursor.name().ok()
+fn host_of(record: &Record) -> Option<NameRef<'_>> {
+    match record.rtype {
+        Rtype::NS => NameRef::read(&record.rdata, 0).map(|(name, _)| name).ok(),
+        Rtype::MX => Mx::parse(&record.rdata).map(|mx| mx.exchange).ok(),
+        Rtype::SRV => srv_target(&record.rdata).ok(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]

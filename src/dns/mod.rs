@@ -1,7 +1,7 @@
 //! DNS (RFC 1035 and its extensions): pure core, client, server.
 //!
 //! ```text
-//!  wire name message edns   the wire: names, messages, EDNS options
+//!  wire message edns   the wire: names, messages, EDNS options
 //!  record              one table of field types: wire <-> text <-> JSON, for every type
 //!  query exchange      what to ask; the client state machine (match, retransmit, truncation -> TCP)
 //!  client resolve      sockets for exchange; the stub resolver that other rooms use
@@ -20,7 +20,6 @@ pub mod edns;
 pub mod exchange;
 pub mod json;
 pub mod message;
-pub mod name;
 pub mod present;
 pub mod query;
 pub mod record;
@@ -33,3 +32,5 @@ pub mod tsig;
 pub mod validate;
 pub mod wire;
 pub mod zone;
+
+pub use wire::name;

@@ -14,8 +14,8 @@ use super::edns;
 use super::message::{Message, Rcode};
 use super::name::Name;
 use super::query::Query;
+use super::record::rdata::{Mx, joined_txt};
 use super::record::{Record, Rtype};
-use super::wire::Cursor;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::dial::Resolve;
@@ -74,11 +74,8 @@ impl Resolver {
     /// none. [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
     pub async fn mx(&self, domain: &str) -> Result<Vec<(u16, String)>, Fault> {
         let records = self.records(domain, Rtype::MX).await?;
-        let exchangers = records.iter().filter_map(|record| {
-            let mut cursor = Cursor::new(&record.rdata);
-            Some((cursor.u16().ok()?, cursor.name().ok()?.to_host()))
-        });
-        Ok(exchangers.collect())
+        let exchangers = records.iter().filter_map(|record| Mx::parse(&record.rdata).ok());
+        Ok(exchangers.map(|mx| (mx.preference, mx.exchange.to_name().to_host())).collect())
     }
 
     /// The addresses of a host, IPv6 first as they came, from the hosts file or by A and AAAA questions. Empty: the name
@@ -103,15 +100,7 @@ impl Resolver {
     /// The texts of a name, each with its strings joined (RFC 7208, section 3.3). Empty: none.
     pub async fn txt(&self, name: &str) -> Result<Vec<Vec<u8>>, Fault> {
         let records = self.records(name, Rtype::TXT).await?;
-        let texts = records.iter().map(|record| {
-            let mut cursor = Cursor::new(&record.rdata);
-            let mut text = Vec::new();
-            while let Ok(string) = cursor.string() {
-                text.extend_from_slice(string);
-            }
-            text
-        });
-        Ok(texts.collect())
+        Ok(records.iter().map(|record| joined_txt(&record.rdata)).collect())
     }
 
     /// The records of one type at the end of the name's CNAME chain.

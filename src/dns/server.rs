@@ -13,7 +13,7 @@ use super::client::{Client, Transport};
 use super::message::{Composer, Flags, MAX_MESSAGE_BYTES, Message, Question, Rcode};
 use super::query::Query;
 use super::record::Rtype;
-use super::wire::Cursor;
+use super::record::rdata::Soa;
 use crate::fault::{Fault, Kind};
 use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
@@ -213,28 +213,22 @@ impl Server {
         Ok(())
     }
 
-    /// The messages of a zone transfer (RFC 5936, section 2.2), or why there is none. An IXFR gets the whole zone, or
-    /// the SOA alone if the client has it already (RFC 1995, section 4).
+    /// The messages of a zone transfer (RFC 5936, section 2.2), or why there is none. An IXFR gets the whole zone, or the
+    /// SOA alone if the client's version is the same or newer (RFC 1995, section 2). If neither is newer than the other
+    /// (RFC 1982, section 3.2) the client gets the zone, as from BIND and Knot.
     fn transfer(&self, query: &Message, peer: SocketAddr) -> Result<impl Iterator<Item = Vec<u8>>, Rcode> {
         let question = query.question.first().ok_or(Rcode::FORMERR)?.clone();
         if !self.transfer_to.iter().any(|network| network.contains(peer.ip())) {
             return Err(Rcode::REFUSED);
         }
         let zone = self.zones.get(&question.name).ok_or(Rcode::NOTAUTH)?;
-        let known = query.authority.iter().find(|record| record.rtype == Rtype::SOA).and_then(|soa| {
-            let at = soa.rdata.len().checked_sub(20)?;
-            Cursor::new(soa.rdata.get(at..)?).u32().ok()
-        });
-        let mut records = match known {
-            Some(serial) if question.rtype == Rtype::IXFR && serial == zone.serial() => vec![zone.soa().clone()],
-            _ => {
-                let mut records = zone.records();
-                records.push(zone.soa().clone());
-                records
-            }
-        }
-        .into_iter()
-        .peekable();
+        let is_current = question.rtype == Rtype::IXFR && {
+            let soa = query.authority.iter().find(|record| record.rtype == Rtype::SOA && record.name == question.name);
+            soa.and_then(|soa| Soa::parse(&soa.rdata).ok()).ok_or(Rcode::FORMERR)?.serial >= zone.serial()
+        };
+        let mut records = if is_current { Vec::new() } else { zone.records() };
+        records.push(zone.soa().clone());
+        let mut records = records.into_iter().peekable();
         let (id, mut flags) = (query.id, query.flags);
         flags.0 &= Flags::RD;
         flags.set(Flags::QR, true);

@@ -11,12 +11,13 @@ use super::exchange::Transport;
 use super::message::{Message, Question, Rcode, Reader};
 use super::name::Name;
 use super::query::Query;
+use super::record::rdata::Soa;
 use super::record::{Class, Record, Rtype};
 use super::tsig::{Key, Session};
-use super::wire::Cursor;
 use crate::fault::{Fault, Kind};
 use crate::net::clock::since_1970;
 use crate::net::tls::BlockingTls;
+use crate::serial::Serial;
 
 /// Records of one transfer: a zone is not larger, a server that goes on sends no zone.
 pub const MAX_RECORDS: u64 = 1_000_000_000;
@@ -44,7 +45,7 @@ pub struct Summary {
     /// Bytes of all messages.
     pub size_bytes: u64,
     /// The zone's serial number.
-    pub serial: u32,
+    pub serial: Serial,
     /// Only differences came (IXFR).
     pub incremental: bool,
 }
@@ -54,9 +55,9 @@ pub struct Summary {
 pub struct Sequence {
     zone: Name,
     /// The serial the client has (IXFR); none for AXFR.
-    have: Option<u32>,
+    have: Option<Serial>,
     state: State,
-    newest: u32,
+    newest: Serial,
     first_soa: Option<Record>,
     records: u64,
     incremental: bool,
@@ -71,14 +72,22 @@ enum State {
     /// Deletions from this version on.
     Deleting,
     /// Additions up to this version.
-    Adding(u32),
+    Adding(Serial),
     Done,
 }
 
 impl Sequence {
     /// The transfer of a zone; `have` is the serial of an IXFR.
-    pub fn new(zone: Name, have: Option<u32>) -> Sequence {
-        Sequence { zone, have, state: State::Start, newest: 0, first_soa: None, records: 0, incremental: false }
+    pub fn new(zone: Name, have: Option<Serial>) -> Sequence {
+        Sequence {
+            zone,
+            have,
+            state: State::Start,
+            newest: Serial::default(),
+            first_soa: None,
+            records: 0,
+            incremental: false,
+        }
     }
 
     /// Takes the next record; what it does, or why it does not belong here.
@@ -94,7 +103,10 @@ impl Sequence {
         if record.class != Class::IN || record.rtype.is_meta() {
             return wrong(format!("a record of class {} and type {}", record.class, record.rtype));
         }
-        let serial = soa_serial(record);
+        let serial = match record.rtype {
+            Rtype::SOA => Some(Soa::parse(&record.rdata)?.serial),
+            _ => None,
+        };
         if serial.is_some() && record.name != self.zone {
             return wrong(format!("an SOA record of {}", record.name));
         }
@@ -145,15 +157,18 @@ impl Sequence {
         }
     }
 
+    /// Takes the end of a message. A client with a newer version than the server's gets the server's SOA record and
+    /// nothing more (RFC 1995, section 2).
+    pub fn message_ended(&mut self) {
+        if self.state == State::First && self.have.is_some_and(|have| have > self.newest) {
+            self.state = State::Done;
+        }
+    }
+
     /// True once the last record came.
     pub fn is_done(&self) -> bool {
         self.state == State::Done
     }
-}
-
-fn soa_serial(record: &Record) -> Option<u32> {
-    let at = record.rdata.len().checked_sub(20).filter(|_| record.rtype == Rtype::SOA)?;
-    Cursor::new(record.rdata.get(at..)?).u32().ok()
 }
 
 /// A transfer to be made.
@@ -164,7 +179,7 @@ pub struct Transfer {
     /// The zone.
     pub zone: Name,
     /// For IXFR: the serial that the client has.
-    pub have: Option<u32>,
+    pub have: Option<Serial>,
     /// Signs the query and verifies every answer.
     pub key: Option<Key>,
     /// The server may stay silent for this long.
@@ -239,7 +254,7 @@ impl Transfer {
         query.flags.0 = 0;
         query.authority = self.have.map(|serial| {
             let mut rdata = vec![0, 0];
-            rdata.extend(serial.to_be_bytes());
+            rdata.extend(serial.0.to_be_bytes());
             rdata.extend([0; 16]);
             Record { name: self.zone.clone(), rtype: Rtype::SOA, class: Class::IN, ttl: 0, rdata }
         });
@@ -291,6 +306,7 @@ impl Transfer {
             let change = sequence.take(&record)?;
             each(&record, change)?;
         }
+        sequence.message_ended();
         Ok(())
     }
 }
@@ -401,8 +417,9 @@ mod tests {
     }
 
     /// The changes as one letter each, or the error.
+    /// What the records of one message do, and whether the transfer is over after it.
     fn run(have: Option<u32>, records: &[String]) -> Result<(String, bool), String> {
-        let mut sequence = Sequence::new(Name::parse("z.test").unwrap(), have);
+        let mut sequence = Sequence::new(Name::parse("z.test").unwrap(), have.map(Serial));
         let mut shown = String::new();
         for text in records {
             let change = sequence.take(&record(text)).map_err(|fault| fault.detail)?;
@@ -412,6 +429,7 @@ mod tests {
                 Change::Add => 'a',
             });
         }
+        sequence.message_ended();
         Ok((shown, sequence.is_done()))
     }
 
@@ -422,6 +440,9 @@ mod tests {
         assert_eq!(run(None, &[soa(3), a("x.z.test"), soa(3)]), done("www"));
         assert_eq!(run(None, &[soa(3), a("x.z.test")]), Ok(("ww".to_owned(), false)));
         assert_eq!(run(Some(3), &[soa(3)]), done("w"), "up to date");
+        assert_eq!(run(Some(4), &[soa(3)]), done("w"), "the server's version is older");
+        assert_eq!(run(Some(4), &[soa(3), a("x.z.test"), soa(3)]), done("www"), "older, and sent all the same");
+        assert_eq!(run(Some(1), &[soa(3)]), Ok(("w".to_owned(), false)), "more messages come");
         assert_eq!(run(Some(1), &[soa(3), a("x.z.test"), soa(3)]), done("www"), "the whole zone instead");
         let steps = [soa(3), soa(1), a("x.z.test"), soa(2), a("y.z.test"), soa(2), soa(3), a("x.z.test"), soa(3)];
         assert_eq!(run(Some(1), &steps), done("wddaadaaw"), "two steps of differences");

@@ -217,7 +217,7 @@ struct Checked {
 
 impl Checked {
     fn of(zone: &Zone) -> Checked {
-        Checked { zone: zone.origin().to_string(), serial: zone.serial(), records: zone.record_count() }
+        Checked { zone: zone.origin().to_string(), serial: zone.serial().0, records: zone.record_count() }
     }
 }
 

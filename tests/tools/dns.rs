@@ -234,6 +234,41 @@ fn forwarding_hands_other_names_on() {
     ask(&server, &["--short", "nothere.example.test"]).exits(1);
 }
 
+/// RFC 1995, section 2: the SOA alone for a client whose version is the same or newer, in the order of RFC 1982.
+#[test]
+fn an_incremental_transfer_depends_on_the_clients_serial() {
+    let server = server("dnsserve")
+        .args(["--listen", "127.0.0.1:0", "--allow-transfer", "127.0.0.1"])
+        .arg(data("other.test.zone"))
+        .start();
+    const HALF: u32 = 1 << 31;
+    const WHOLE: u32 = 5;
+    for (serial, records, why) in [
+        (0, WHOLE, "older"),
+        (1, 1, "the same"),
+        (2, 1, "newer"),
+        (HALF, 1, "the newest that is newer"),
+        (HALF + 1, WHOLE, "neither older nor newer"),
+        (HALF + 2, WHOLE, "the oldest that is older"),
+        (u32::MAX, WHOLE, "older, before it went round"),
+    ] {
+        let done = ask(&server, &["--json", "other.test", &format!("IXFR={serial}")]);
+        assert_eq!(done.silent_success().records_of("transfer")[0]["records"], records, "{serial}: {why}");
+    }
+    // Without the client's SOA record, or with that of another zone, the query is malformed (section 3).
+    let question = b"\x05other\x04test\x00\x00\xfb\x00\x01";
+    let soa = [&b"\x01x\xc0\x0c\x00\x06\x00\x01\x00\x00\x00\x00\x00\x16"[..], &[0; 22]].concat();
+    for (authority, records) in [(0, &[][..]), (1, &soa)] {
+        let header = [0, 7, 0, 0, 0, 1, 0, 0, 0, authority, 0, 0];
+        let query = [&header[..], question, records].concat();
+        let mut stream = TcpStream::connect(server.addr).unwrap();
+        stream.write_all(&[&(query.len() as u16).to_be_bytes()[..], &query].concat()).unwrap();
+        let mut answer = [0; 6];
+        stream.read_exact(&mut answer).unwrap();
+        assert_eq!((&answer[2..4], answer[5] & 15), (&[0, 7][..], 1), "FORMERR with {authority} SOA records");
+    }
+}
+
 #[test]
 fn transfers_are_whole_or_not_there() {
     let dir = temp_dir();

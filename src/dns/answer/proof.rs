@@ -2,27 +2,27 @@
 //! by NSEC (section 3.1.3) or NSEC3 (RFC 5155, section 7.2).
 
 use super::Build;
-use crate::dns::name::Name;
+use crate::dns::name::{Name, NameRef};
 use crate::dns::record::Rtype;
 use crate::dns::zone::{Denial, Hashes, Node, Zone, at_or_before};
 
 impl Build<'_> {
     /// The name does not exist; `encloser` is its longest ancestor that does.
-    pub(super) fn prove_no_name(&mut self, zone: &Zone, name: &Name, encloser: &Name) {
+    pub(super) fn prove_no_name(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         self.prove_no_closer(zone, name, encloser);
         let Ok(wildcard) = encloser.prepend(b"*") else { return };
         match self.denial(zone) {
-            Denial::Nsec(names) => self.nsec(zone, at_or_before(names, &wildcard)),
+            Denial::Nsec(names) => self.nsec(zone, at_or_before(names, wildcard.borrowed())),
             Denial::Nsec3(hashes) => {
                 self.nsec3(zone, hashes.matching(encloser));
-                self.nsec3(zone, hashes.covering(&wildcard));
+                self.nsec3(zone, hashes.covering(wildcard.borrowed()));
             }
             Denial::Unsigned => {}
         }
     }
 
     /// The name exists without data of the type that was asked for.
-    pub(super) fn prove_no_data(&mut self, zone: &Zone, name: &Name) {
+    pub(super) fn prove_no_data(&mut self, zone: &Zone, name: NameRef<'_>) {
         match self.denial(zone) {
             Denial::Nsec(names) => self.nsec(zone, at_or_before(names, name)),
             Denial::Nsec3(hashes) => match hashes.matching(name) {
@@ -35,36 +35,36 @@ impl Build<'_> {
     }
 
     /// The wildcard below `encloser` stands for the name and lacks the type.
-    pub(super) fn prove_no_wildcard_data(&mut self, zone: &Zone, name: &Name, encloser: &Name) {
+    pub(super) fn prove_no_wildcard_data(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         self.prove_no_closer(zone, name, encloser);
         let Ok(wildcard) = encloser.prepend(b"*") else { return };
         if let Denial::Nsec3(hashes) = self.denial(zone) {
             self.nsec3(zone, hashes.matching(encloser));
         }
-        self.prove_no_data(zone, &wildcard);
+        self.prove_no_data(zone, wildcard.borrowed());
     }
 
     /// Nothing closer to the name than `encloser` exists.
-    pub(super) fn prove_no_closer(&mut self, zone: &Zone, name: &Name, encloser: &Name) {
+    pub(super) fn prove_no_closer(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         match self.denial(zone) {
             Denial::Nsec(names) => self.nsec(zone, at_or_before(names, name)),
             Denial::Nsec3(hashes) => {
                 let surplus = name.label_count().saturating_sub(encloser.label_count() + 1);
                 let next_closer = name.suffix(surplus);
-                self.nsec3(zone, next_closer.and_then(|name| hashes.covering(&name)));
+                self.nsec3(zone, next_closer.and_then(|name| hashes.covering(name)));
             }
             Denial::Unsigned => {}
         }
     }
 
     /// The closest ancestor that has an NSEC3 record, and the gap for what follows.
-    fn closest_provable(&mut self, zone: &Zone, hashes: &Hashes, name: &Name) {
+    fn closest_provable(&mut self, zone: &Zone, hashes: &Hashes, name: NameRef<'_>) {
         let depth = name.label_count().saturating_sub(zone.origin().label_count());
         for skip in 1..=depth {
             let Some(ancestor) = name.suffix(skip) else { return };
-            if let Some(owner) = hashes.matching(&ancestor) {
+            if let Some(owner) = hashes.matching(ancestor) {
                 self.nsec3(zone, Some(owner));
-                self.nsec3(zone, name.suffix(skip - 1).and_then(|next| hashes.covering(&next)));
+                self.nsec3(zone, name.suffix(skip - 1).and_then(|next| hashes.covering(next)));
                 return;
             }
         }

@@ -1,8 +1,8 @@
 //! Lines of input into questions in wire form, without allocation for plain ASCII names.
 
 use super::MAX_QUESTION;
-use crate::dns::name::{MAX_LABEL_BYTES, MAX_NAME_BYTES};
 use crate::dns::record::Rtype;
+use crate::dns::wire::walk::{MAX_LABEL_BYTES, MAX_NAME_BYTES};
 
 /// The longest line that may hold a question: a name whose every byte is escaped, and its types.
 pub const MAX_LINE: usize = 4096;

@@ -4,9 +4,10 @@
 use std::io::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::walk::{MAX_POINTERS, RecordSpan};
+use super::walk::RecordSpan;
 use crate::dns::record::text::Style;
 use crate::dns::record::{self, Rtype};
+use crate::dns::wire::walk::labels;
 
 /// True for bytes of a label that stand for themselves.
 #[expect(clippy::indexing_slicing, reason = "computed by the compiler, which would say so")]
@@ -24,47 +25,15 @@ fn is_plain(byte: u8) -> bool {
     PLAIN.get(usize::from(byte)).copied().unwrap_or(false)
 }
 
-/// Appends the name at `at`, whose own bytes end before `end`; returns the place after it. None if it is malformed.
+/// Appends the name at `at`, whose own bytes end before `end`; returns the position after it. None if it is malformed.
+#[inline]
 pub fn push_name(message: &[u8], at: usize, end: usize, out: &mut Vec<u8>) -> Option<usize> {
-    let (mut here, mut limit) = (at, end);
-    let mut after = None;
-    let (mut hops, mut total) = (0, 1);
-    loop {
-        if here >= limit {
-            return None;
-        }
-        let length = *message.get(here)?;
-        match length {
-            0 => {
-                if total == 1 {
-                    out.push(b'.');
-                }
-                return Some(after.unwrap_or(here + 1));
-            }
-            1..=63 => {
-                let next = here + 1 + usize::from(length);
-                let label = message.get(here + 1..next).filter(|_| next <= limit)?;
-                total += label.len() + 1;
-                if total > 255 {
-                    return None;
-                }
-                push_label(label, out);
-                here = next;
-            }
-            192..=255 => {
-                let low = *message.get(here + 1).filter(|_| here + 1 < limit)?;
-                let target = usize::from(u16::from_be_bytes([length & 0x3f, low]));
-                after.get_or_insert(here + 2);
-                hops += 1;
-                if target >= here || hops > MAX_POINTERS {
-                    return None;
-                }
-                limit = here;
-                here = target;
-            }
-            _ => return None,
-        }
+    let begin = out.len();
+    let after = labels(message, at, end, true, |label| push_label(label.get(1..).unwrap_or_default(), out)).ok()?;
+    if out.len() == begin {
+        out.push(b'.');
     }
+    Some(after)
 }
 
 /// Appends a label and its dot (RFC 4343, section 2.1).

@@ -3,6 +3,7 @@
 
 pub mod json;
 pub mod parse;
+pub mod rdata;
 pub mod special;
 pub mod svcb;
 pub mod table;

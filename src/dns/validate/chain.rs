@@ -4,11 +4,13 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::signature::{Signature, time_text};
+use super::signature::time_text;
 use super::{Reason, Security};
 use crate::dns::edns;
 use crate::dns::name::Name;
+use crate::dns::record::rdata::Rrsig;
 use crate::dns::record::{special, text};
+use crate::serial::Serial;
 
 /// Every zone that was looked at, with what was found in it.
 #[derive(Debug, Clone, Default)]
@@ -53,12 +55,12 @@ pub(super) struct KeyInfo {
 pub(super) struct SignatureInfo {
     key_tag: u16,
     algorithm: u8,
-    inception: u32,
-    expiration: u32,
+    inception: Serial,
+    expiration: Serial,
 }
 
 impl SignatureInfo {
-    pub(super) fn of(signature: &Signature<'_>) -> SignatureInfo {
+    pub(super) fn of(signature: &Rrsig<'_>) -> SignatureInfo {
         SignatureInfo {
             key_tag: signature.key_tag,
             algorithm: signature.algorithm,

@@ -4,8 +4,8 @@
 use super::nsec3::Hashed;
 use super::{Budget, Reason, ede};
 use crate::dns::name::Name;
+use crate::dns::record::rdata::Nsec;
 use crate::dns::record::{Record, Rtype, special};
-use crate::dns::wire::Cursor;
 
 /// What the records of a negative answer prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum Cut {
 #[derive(Debug)]
 pub struct Evidence {
     zone: Name,
-    nsec: Vec<Nsec>,
+    nsec: Vec<NsecGap>,
     nsec3: Hashed,
 }
 
@@ -53,7 +53,7 @@ impl Evidence {
         let mut evidence = Evidence { zone: zone.clone(), nsec: Vec::new(), nsec3: Hashed::new(zone) };
         for record in records {
             match record.rtype {
-                Rtype::NSEC => evidence.nsec.extend(Nsec::parse(record)),
+                Rtype::NSEC => evidence.nsec.extend(NsecGap::parse(record)),
                 Rtype::NSEC3 => evidence.nsec3.add(record),
                 _ => {}
             }
@@ -193,19 +193,18 @@ impl Evidence {
     }
 }
 
-/// An NSEC record (RFC 4034, section 4).
+/// One NSEC record that is kept: a name that exists, and the gap after it (RFC 4034, section 4).
 #[derive(Debug)]
-struct Nsec {
+struct NsecGap {
     owner: Name,
     next: Name,
     types: Types,
 }
 
-impl Nsec {
-    fn parse(record: &Record) -> Option<Nsec> {
-        let mut cursor = Cursor::new(&record.rdata);
-        let next = cursor.name().ok()?;
-        Some(Nsec { owner: record.name.clone(), next, types: Types::new(cursor.rest()) })
+impl NsecGap {
+    fn parse(record: &Record) -> Option<NsecGap> {
+        let Nsec { next, types } = Nsec::parse(&record.rdata).ok()?;
+        Some(NsecGap { owner: record.name.clone(), next: next.to_name(), types: Types::new(types) })
     }
 
     /// True if the name lies in the gap after the owner.

@@ -5,10 +5,12 @@
 //!  mod        the answer: aliases, wildcards, denial; one verdict
 //!  zones      from the anchor down: DS, DNSKEY, insecure delegations
 //!  signature  one set, its signatures and keys        denial nsec3   proofs that something is not there
+//!  crypto     the algorithms, on ring
 //!  chain      the whole chain as a tree: text, JSON   lookup         the call other rooms use (sockets)
 //! ```
 
 pub mod chain;
+mod crypto;
 pub mod denial;
 pub mod lookup;
 pub(crate) mod nsec3;

@@ -1,20 +1,19 @@
 //! Hashed denial (RFC 5155): NSEC3 records of one zone with one set of parameters, and the bounded hashing that finds
 //! names among them.
 
-use domain::crypto::common::{DigestBuilder, DigestType};
-
+use super::crypto::sha1;
 use super::denial::Types;
 use super::{Budget, Reason, ede};
-use crate::dns::name::Name;
+use crate::dns::name::{Name, NameRef};
+use crate::dns::record::rdata::{Nsec3, Nsec3Param};
 use crate::dns::record::{Record, parse};
-use crate::dns::wire::Cursor;
 
 /// Iterations that are still worked off; a zone with more counts as unsigned (RFC 9276, section 3.2; CVE-2023-50868).
 pub const MAX_ITERATIONS: u16 = 100;
 
-/// One NSEC3 record.
+/// One NSEC3 record that is kept: a name that exists, and the gap after it.
 #[derive(Debug)]
-pub(super) struct Nsec3 {
+pub(super) struct Nsec3Gap {
     hash: Vec<u8>,
     next: Vec<u8>,
     pub(super) opt_out: bool,
@@ -27,7 +26,7 @@ pub(super) struct Hashed {
     zone: Name,
     iterations: u16,
     salt: Vec<u8>,
-    records: Vec<Nsec3>,
+    records: Vec<Nsec3Gap>,
 }
 
 impl Hashed {
@@ -42,19 +41,16 @@ impl Hashed {
     /// Takes a record if it is one of ours: SHA-1, no unknown flags, directly below the zone's top, the same parameters
     /// as the ones before.
     pub(super) fn add(&mut self, record: &Record) {
-        const SHA1: u8 = 1;
         const OPT_OUT: u8 = 1;
         let read = || {
-            let mut cursor = Cursor::new(&record.rdata);
-            let (algorithm, flags, iterations) = (cursor.u8().ok()?, cursor.u8().ok()?, cursor.u16().ok()?);
-            let (salt, next) = (cursor.string().ok()?, cursor.string().ok()?);
+            let Nsec3 { param: Nsec3Param { algorithm, flags, iterations, salt }, next, types } =
+                Nsec3::parse(&record.rdata).ok()?;
             let hash = parse::base32(record.name.labels().next()?)?;
-            let ours = algorithm == SHA1
+            let ours = algorithm == Nsec3Param::SHA1
                 && flags & !OPT_OUT == 0
                 && record.name.parent().as_ref() == Some(&self.zone)
                 && hash.len() == next.len();
-            let nsec3 =
-                Nsec3 { hash, next: next.to_vec(), opt_out: flags & OPT_OUT != 0, types: Types::new(cursor.rest()) };
+            let nsec3 = Nsec3Gap { hash, next: next.to_vec(), opt_out: flags & OPT_OUT != 0, types: Types::new(types) };
             ours.then_some((iterations, salt, nsec3))
         };
         let Some((iterations, salt, nsec3)) = read() else { return };
@@ -76,7 +72,7 @@ impl Hashed {
     }
 
     /// The record of this name.
-    pub(super) fn matching(&self, name: &Name, budget: &mut Budget) -> Result<Option<&Nsec3>, Reason> {
+    pub(super) fn matching(&self, name: &Name, budget: &mut Budget) -> Result<Option<&Nsec3Gap>, Reason> {
         if !name.is_in(&self.zone) || self.is_empty() {
             return Ok(None);
         }
@@ -85,12 +81,12 @@ impl Hashed {
     }
 
     /// The record in whose gap the name's hash lies: the name does not exist.
-    pub(super) fn covering(&self, name: &Name, budget: &mut Budget) -> Result<Option<&Nsec3>, Reason> {
+    pub(super) fn covering(&self, name: &Name, budget: &mut Budget) -> Result<Option<&Nsec3Gap>, Reason> {
         if !name.is_in(&self.zone) || self.is_empty() {
             return Ok(None);
         }
         let hash = self.hash(name, budget)?;
-        let inside = |record: &&Nsec3| {
+        let inside = |record: &&Nsec3Gap| {
             let (from, to) = (&record.hash, &record.next);
             if from < to { *from < hash && hash < *to } else { (hash > *from || hash < *to) && hash != *from }
         };
@@ -99,7 +95,11 @@ impl Hashed {
 
     /// The closest encloser of a name, and the record that shows that the next closer name is not there (none for the
     /// name itself). None: no proof (RFC 5155, section 8.3).
-    pub(super) fn enclose(&self, name: &Name, budget: &mut Budget) -> Result<Option<(Name, Option<&Nsec3>)>, Reason> {
+    pub(super) fn enclose(
+        &self,
+        name: &Name,
+        budget: &mut Budget,
+    ) -> Result<Option<(Name, Option<&Nsec3Gap>)>, Reason> {
         let depth = name.label_count().saturating_sub(self.zone.label_count());
         let mut below: Option<Name> = None;
         for skip in 0..=depth {
@@ -124,21 +124,15 @@ impl Hashed {
 
     fn hash(&self, name: &Name, budget: &mut Budget) -> Result<Vec<u8>, Reason> {
         budget.hash(u32::from(self.iterations) + 1)?;
-        Ok(hash(name, self.iterations, &self.salt))
+        Ok(hash(name.borrowed(), self.iterations, &self.salt))
     }
 }
 
 /// The hash of a name (RFC 5155, section 5).
-pub(crate) fn hash(name: &Name, iterations: u16, salt: &[u8]) -> Vec<u8> {
-    let round = |data: &[u8]| {
-        let mut builder = DigestBuilder::new(DigestType::Sha1);
-        builder.update(data);
-        builder.update(salt);
-        builder.finish()
-    };
-    let mut digest = round(name.to_lower().as_wire());
+pub(crate) fn hash(name: NameRef<'_>, iterations: u16, salt: &[u8]) -> Vec<u8> {
+    let mut digest = sha1(&[&name.as_wire().to_ascii_lowercase(), salt]);
     for _ in 0..iterations {
-        digest = round(digest.as_ref());
+        digest = sha1(&[digest.as_ref(), salt]);
     }
     digest.as_ref().to_vec()
 }
@@ -156,7 +150,7 @@ mod tests {
             ("*.w.example", "r53bq7cc2uvmubfu5ocmm6pers9tk9en"),
             ("2T7B4G4VSA5SMI47K61MV5BV1A22BOJR.EXAMPLE", "kohar7mbb8dc2ce8a9qvl8hon4k53uhi"),
         ] {
-            let hash = hash(&Name::parse(name).unwrap(), 12, &[0xaa, 0xbb, 0xcc, 0xdd]);
+            let hash = hash(Name::parse(name).unwrap().borrowed(), 12, &[0xaa, 0xbb, 0xcc, 0xdd]);
             assert_eq!(hash, parse::base32(expected.as_bytes()).unwrap(), "{name}");
         }
     }

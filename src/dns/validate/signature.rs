@@ -1,117 +1,76 @@
 //! Signatures over record sets (RFC 4034, sections 3 and 6; RFC 4035, section 5.3), keys and digests. Time and the work
 //! that may be spent come in from outside.
 
-use domain::base::iana::SecurityAlgorithm;
-use domain::crypto::common::{DigestBuilder, DigestType, PublicKey};
-use domain::rdata::Dnskey;
-
+use super::crypto::{self, knows_algorithm};
 use super::{Budget, Reason, ede};
 use crate::dns::name::Name;
-use crate::dns::record::{self, Record, Rtype};
-use crate::dns::wire::{Cursor, Malformed};
+use crate::dns::record::rdata::{Dnskey, Rrsig};
+use crate::dns::record::{self, Record};
+use crate::dns::wire::Malformed;
+use crate::serial::Serial;
 
 /// Keys tried for one signature: honest zones have one key a tag, seldom two (KeyTrap, CVE-2023-50387).
 pub const MAX_KEYS_PER_TAG: usize = 4;
 /// Signatures checked for one record set.
 pub const MAX_CHECKS_PER_SET: usize = 8;
 
-/// An RRSIG record taken apart.
-#[derive(Debug, Clone)]
-pub(super) struct Signature<'a> {
-    pub(super) covered: Rtype,
-    pub(super) algorithm: u8,
-    pub(super) labels: usize,
-    pub(super) expiration: u32,
-    pub(super) inception: u32,
-    pub(super) key_tag: u16,
-    pub(super) signer: Name,
-    original_ttl: u32,
-    /// The fields before the signer's name, as they are signed.
-    head: &'a [u8],
-    signature: &'a [u8],
+/// True if the set's owner came out of a wildcard (RFC 4035, section 5.3.4).
+pub(super) fn is_expanded(rrsig: &Rrsig<'_>, owner: &Name) -> bool {
+    let count = owner.label_count();
+    rrsig.labels < count && !(owner.is_wildcard() && rrsig.labels + 1 == count)
 }
 
-impl<'a> Signature<'a> {
-    pub(super) fn parse(rdata: &'a [u8]) -> Result<Signature<'a>, Malformed> {
-        let mut cursor = Cursor::new(rdata);
-        let covered = Rtype(cursor.u16()?);
-        let (algorithm, labels) = (cursor.u8()?, usize::from(cursor.u8()?));
-        let (original_ttl, expiration, inception) = (cursor.u32()?, cursor.u32()?, cursor.u32()?);
-        let key_tag = cursor.u16()?;
-        let head = rdata.get(..cursor.position()).unwrap_or_default();
-        let signer = cursor.name()?;
-        let signature = cursor.rest();
-        Ok(Signature {
-            covered,
-            algorithm,
-            labels,
-            expiration,
-            inception,
-            key_tag,
-            signer,
-            original_ttl,
-            head,
-            signature,
-        })
+/// What was signed: the RRSIG without its signature, then the records in canonical form and order (RFC 4034,
+/// section 3.1.8.1).
+pub(super) fn signed_data(rrsig: &Rrsig<'_>, set: &[&Record]) -> Option<Vec<u8>> {
+    let first = set.first()?;
+    let surplus = first.name.label_count().checked_sub(rrsig.labels)?;
+    let mut owner = first.name.suffix(surplus)?.to_lower();
+    if surplus > 0 {
+        owner = owner.prepend(b"*").ok()?;
     }
-
-    /// True if the set's owner came out of a wildcard (RFC 4035, section 5.3.4).
-    pub(super) fn is_expanded(&self, owner: &Name) -> bool {
-        let count = owner.label_count();
-        self.labels < count && !(owner.is_wildcard() && self.labels + 1 == count)
+    let mut rdata: Vec<Vec<u8>> =
+        set.iter().map(|record| record::canonical(record.rtype, &record.rdata)).collect::<Result<_, _>>().ok()?;
+    rdata.sort();
+    rdata.dedup();
+    let mut data = rrsig.head.to_vec();
+    data.extend_from_slice(rrsig.signer.to_name().to_lower().as_wire());
+    for one in rdata {
+        data.extend_from_slice(owner.as_wire());
+        data.extend(first.rtype.0.to_be_bytes());
+        data.extend(first.class.0.to_be_bytes());
+        data.extend(rrsig.original_ttl.to_be_bytes());
+        data.extend(u16::try_from(one.len()).ok()?.to_be_bytes());
+        data.extend(one);
     }
+    Some(data)
+}
 
-    /// What was signed: the RRSIG without its signature, then the records in canonical form and order (RFC 4034,
-    /// section 3.1.8.1).
-    fn signed_data(&self, set: &[&Record]) -> Option<Vec<u8>> {
-        let first = set.first()?;
-        let surplus = first.name.label_count().checked_sub(self.labels)?;
-        let mut owner = first.name.suffix(surplus)?.to_lower();
-        if surplus > 0 {
-            owner = owner.prepend(b"*").ok()?;
-        }
-        let mut rdata: Vec<Vec<u8>> =
-            set.iter().map(|record| record::canonical(record.rtype, &record.rdata)).collect::<Result<_, _>>().ok()?;
-        rdata.sort();
-        rdata.dedup();
-        let mut data = self.head.to_vec();
-        data.extend_from_slice(self.signer.to_lower().as_wire());
-        for one in rdata {
-            data.extend_from_slice(owner.as_wire());
-            data.extend(first.rtype.0.to_be_bytes());
-            data.extend(first.class.0.to_be_bytes());
-            data.extend(self.original_ttl.to_be_bytes());
-            data.extend(u16::try_from(one.len()).ok()?.to_be_bytes());
-            data.extend(one);
-        }
-        Some(data)
-    }
-
-    /// Validity in time, in the arithmetic of serial numbers (RFC 4034, section 3.1.5).
-    fn check_time(&self, at: u64) -> Result<(), Reason> {
-        let now = at as u32; // modulo 2^32 by definition
-        let before = |a: u32, b: u32| (a.wrapping_sub(b) as i32) < 0;
-        let (inception, expiration) = (time_text(self.inception), time_text(self.expiration));
-        if before(self.expiration, self.inception) {
-            Err(Reason::new(ede::EXPIRED_BEFORE_VALID, format!("signature ends ({expiration}) before it begins")))
-        } else if before(self.expiration, now) {
-            Err(Reason::new(ede::EXPIRED, format!("signature expired at {expiration}")))
-        } else if before(now, self.inception) {
-            Err(Reason::new(ede::NOT_YET_VALID, format!("signature is not valid before {inception}")))
-        } else {
-            Ok(())
-        }
+/// Validity in time, in the arithmetic of serial numbers (RFC 4034, section 3.1.5). Times that cannot be compared are no
+/// proof of validity.
+fn check_time(rrsig: &Rrsig<'_>, at: u64) -> Result<(), Reason> {
+    let now = Serial(at as u32); // modulo 2^32 by definition
+    let in_order = |earlier: Serial, later: Serial| earlier <= later;
+    let (inception, expiration) = (time_text(rrsig.inception), time_text(rrsig.expiration));
+    if !in_order(rrsig.inception, rrsig.expiration) {
+        Err(Reason::new(ede::EXPIRED_BEFORE_VALID, format!("signature ends ({expiration}) before it begins")))
+    } else if !in_order(now, rrsig.expiration) {
+        Err(Reason::new(ede::EXPIRED, format!("signature expired at {expiration}")))
+    } else if !in_order(rrsig.inception, now) {
+        Err(Reason::new(ede::NOT_YET_VALID, format!("signature is not valid before {inception}")))
+    } else {
+        Ok(())
     }
 }
 
 /// Seconds since 1970 as RFC 3339 has them.
-pub(super) fn time_text(seconds: u32) -> String {
-    jiff::Timestamp::from_second(seconds.into()).map_or_else(|_| seconds.to_string(), |time| time.to_string())
+pub(super) fn time_text(seconds: Serial) -> String {
+    jiff::Timestamp::from_second(seconds.0.into()).map_or_else(|_| seconds.to_string(), |time| time.to_string())
 }
 
-/// A DNSKEY record (RFC 4034, section 2).
+/// A DNSKEY record that is kept (RFC 4034, section 2).
 #[derive(Debug, Clone)]
-pub(super) struct Key {
+pub(super) struct ZoneKey {
     pub(super) flags: u16,
     pub(super) algorithm: u8,
     pub(super) tag: u16,
@@ -119,16 +78,13 @@ pub(super) struct Key {
     rdata: Vec<u8>,
 }
 
-impl Key {
+impl ZoneKey {
     const ZONE: u16 = 0x0100;
     const REVOKED: u16 = 0x0080;
-    /// The length of flags, protocol and algorithm.
-    const HEAD_BYTES: usize = 4;
 
-    pub(super) fn parse(rdata: &[u8]) -> Result<Key, Malformed> {
-        let mut cursor = Cursor::new(rdata);
-        let (flags, protocol, algorithm) = (cursor.u16()?, cursor.u8()?, cursor.u8()?);
-        Ok(Key { flags, algorithm, tag: key_tag(rdata), protocol, rdata: rdata.to_vec() })
+    pub(super) fn parse(rdata: &[u8]) -> Result<ZoneKey, Malformed> {
+        let Dnskey { flags, protocol, algorithm, .. } = Dnskey::parse(rdata)?;
+        Ok(ZoneKey { flags, algorithm, tag: key_tag(rdata), protocol, rdata: rdata.to_vec() })
     }
 
     /// The whole data of the record.
@@ -138,7 +94,7 @@ impl Key {
 
     /// True for keys that may sign a zone: the zone bit, the one protocol, not revoked (RFC 4034, section 2.1; RFC 5011).
     pub(super) fn is_usable(&self) -> bool {
-        self.flags & Key::ZONE != 0 && self.flags & Key::REVOKED == 0 && self.protocol == 3
+        self.flags & ZoneKey::ZONE != 0 && self.flags & ZoneKey::REVOKED == 0 && self.protocol == 3
     }
 
     /// True with the bit that marks keys which only sign keys.
@@ -148,24 +104,11 @@ impl Key {
 
     /// True if this is the digest of this key for this zone (RFC 4034, section 5.1.4).
     pub(super) fn has_digest(&self, zone: &Name, digest_type: u8, digest: &[u8]) -> bool {
-        let kind = match digest_type {
-            1 => DigestType::Sha1,
-            2 => DigestType::Sha256,
-            4 => DigestType::Sha384,
-            _ => return false,
-        };
-        let mut builder = DigestBuilder::new(kind);
-        builder.update(zone.to_lower().as_wire());
-        builder.update(&self.rdata);
-        builder.finish().as_ref() == digest
+        crypto::digest(digest_type, &[zone.to_lower().as_wire(), &self.rdata]).is_some_and(|own| own.as_ref() == digest)
     }
 
     fn verifies(&self, data: &[u8], signature: &[u8]) -> bool {
-        let material = self.rdata.get(Key::HEAD_BYTES..).unwrap_or_default();
-        // An elliptic key of the wrong length is refused by the curve's code, an RSA key by its exponent and size.
-        let key = Dnskey::new(self.flags, self.protocol, SecurityAlgorithm::from(self.algorithm), material);
-        let key = key.ok().and_then(|key| PublicKey::from_dnskey(&key).ok());
-        key.is_some_and(|key| key.verify(data, signature).is_ok())
+        Dnskey::parse(&self.rdata).is_ok_and(|key| crypto::verifies(&key, data, signature))
     }
 }
 
@@ -182,20 +125,15 @@ pub(super) fn key_tag(rdata: &[u8]) -> u16 {
     (sum.wrapping_add(sum >> 16) & 0xffff) as u16
 }
 
-/// True for the algorithms we can check: RSA, ECDSA, Ed25519 (RFC 8624, section 3.1).
-pub(super) fn knows_algorithm(algorithm: u8) -> bool {
-    matches!(algorithm, 5 | 7 | 8 | 10 | 13 | 14 | 15)
-}
-
 /// Checks a set against the keys of a zone; gives the signature that is right. What is wrong with the others is told
 /// only if none is.
 pub(super) fn check<'s, 'a>(
     set: &[&Record],
-    signatures: &'s [Signature<'a>],
-    keys: &[Key],
+    signatures: &'s [Rrsig<'a>],
+    keys: &[ZoneKey],
     at: u64,
     budget: &mut Budget,
-) -> Result<&'s Signature<'a>, Reason> {
+) -> Result<&'s Rrsig<'a>, Reason> {
     let mut why = Reason::new(ede::RRSIGS_MISSING, "no signature".to_owned());
     let mut checks = 0;
     for signature in signatures {
@@ -216,11 +154,11 @@ pub(super) fn check<'s, 'a>(
             why = Reason::new(ede::DNSKEY_MISSING, text);
             continue;
         }
-        if let Err(reason) = signature.check_time(at) {
+        if let Err(reason) = check_time(signature, at) {
             why = reason;
             continue;
         }
-        let Some(data) = signature.signed_data(set) else { continue };
+        let Some(data) = signed_data(signature, set) else { continue };
         for key in matching {
             checks += 1;
             if checks > MAX_CHECKS_PER_SET {

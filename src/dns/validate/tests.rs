@@ -443,6 +443,6 @@ fn the_chain_as_text_and_json() {
 /// Zones that are signed by others alone are insecure (RFC 4035, section 5.2), never bogus. Ed448 is one: ring has none of it.
 #[test]
 fn algorithms_that_can_be_checked() {
-    let known: Vec<u8> = (0..=255).filter(|algorithm| super::signature::knows_algorithm(*algorithm)).collect();
+    let known: Vec<u8> = (0..=255).filter(|algorithm| super::crypto::knows_algorithm(*algorithm)).collect();
     assert_eq!(known, [5, 7, 8, 10, 13, 14, 15]);
 }

@@ -4,14 +4,15 @@
 use std::collections::HashMap;
 
 use super::chain::{KeyInfo, Leaf, SignatureInfo, Tree, ZoneNode};
+use super::crypto::knows_algorithm;
 use super::denial::{Cut, Evidence, Proof};
-use super::signature::{self, Key, Signature, knows_algorithm};
+use super::signature::{self, ZoneKey};
 use super::{Ask, Budget, Reason, Security, ede};
 use crate::dns::anchor::{Anchor, Anchors, Trusted};
 use crate::dns::message::{Message, Question, Rcode};
-use crate::dns::name::Name;
+use crate::dns::name::{Name, NameRef};
+use crate::dns::record::rdata::{Ds, Rrsig};
 use crate::dns::record::{Record, Rtype};
-use crate::dns::wire::Cursor;
 use crate::fault::Fault;
 
 /// Keys of one zone that are looked at.
@@ -62,7 +63,7 @@ impl Checked {
 #[derive(Debug, Clone)]
 enum Delegation {
     /// Signed DS records of a secure parent.
-    Signed(usize, Vec<Ds>),
+    Signed(usize, Vec<Vec<u8>>),
     /// Proven to have no DS.
     Unsigned(usize, Option<Reason>),
     /// Proven to be no delegation.
@@ -77,44 +78,24 @@ enum Delegation {
     Unknown(Reason),
 }
 
-/// A DS record (RFC 4034, section 5).
-#[derive(Debug, Clone)]
-struct Ds {
-    key_tag: u16,
-    algorithm: u8,
-    digest_type: u8,
-    digest: Vec<u8>,
+/// True if the DS record is the digest of this key.
+fn is_digest_of(ds: &Ds<'_>, key: &ZoneKey, zone: &Name) -> bool {
+    ds.key_tag == key.tag && ds.algorithm == key.algorithm && key.has_digest(zone, ds.digest_type, ds.digest)
 }
 
-impl Ds {
-    fn parse(rdata: &[u8]) -> Option<Ds> {
-        let mut cursor = Cursor::new(rdata);
-        let (key_tag, algorithm, digest_type) = (cursor.u16().ok()?, cursor.u8().ok()?, cursor.u8().ok()?);
-        Some(Ds { key_tag, algorithm, digest_type, digest: cursor.rest().to_vec() })
+/// The DS records that we can check, the SHA-1 ones only if there is nothing better (RFC 4509, section 3).
+fn usable<'a>(all: &[Ds<'a>]) -> Result<Vec<Ds<'a>>, Reason> {
+    let known: Vec<Ds<'a>> = all.iter().copied().filter(|ds| knows_algorithm(ds.algorithm)).collect();
+    if known.is_empty() {
+        let text = "no algorithm of its DS records is supported".to_owned();
+        return Err(Reason::new(ede::UNSUPPORTED_ALGORITHM, text));
     }
-
-    fn is_of(&self, key: &Key, zone: &Name) -> bool {
-        self.key_tag == key.tag
-            && self.algorithm == key.algorithm
-            && key.has_digest(zone, self.digest_type, &self.digest)
-    }
-
-    /// Those that we can check, the SHA-1 ones only if there is nothing better (RFC 4509, section 3).
-    fn usable(all: &[Ds]) -> Result<Vec<&Ds>, Reason> {
-        let known: Vec<&Ds> = all.iter().filter(|ds| knows_algorithm(ds.algorithm)).collect();
-        if known.is_empty() {
-            let text = "no algorithm of its DS records is supported".to_owned();
-            return Err(Reason::new(ede::UNSUPPORTED_ALGORITHM, text));
-        }
-        let strong: Vec<&Ds> = known.iter().copied().filter(|ds| matches!(ds.digest_type, 2 | 4)).collect();
-        let weak: Vec<&Ds> = known.into_iter().filter(|ds| ds.digest_type == 1).collect();
-        match (strong.is_empty(), weak.is_empty()) {
-            (false, _) => Ok(strong),
-            (true, false) => Ok(weak),
-            (true, true) => {
-                Err(Reason::new(ede::UNSUPPORTED_DIGEST, "no digest of its DS records is supported".to_owned()))
-            }
-        }
+    let of_types =
+        |types: &[u8]| known.iter().copied().filter(|ds| types.contains(&ds.digest_type)).collect::<Vec<_>>();
+    match (of_types(&[2, 4]), of_types(&[1])) {
+        (strong, _) if !strong.is_empty() => Ok(strong),
+        (_, weak) if !weak.is_empty() => Ok(weak),
+        _ => Err(Reason::new(ede::UNSUPPORTED_DIGEST, "no digest of its DS records is supported".to_owned())),
     }
 }
 
@@ -126,7 +107,7 @@ pub(super) struct Walk<'a> {
     budget: Budget,
     tree: Tree,
     /// The usable keys, by zone.
-    keys: Vec<Vec<Key>>,
+    keys: Vec<Vec<ZoneKey>>,
     zones: HashMap<Name, usize>,
     delegations: HashMap<Name, Delegation>,
     fault: Option<Fault>,
@@ -187,24 +168,24 @@ impl<'a> Walk<'a> {
     fn set_above(&mut self, section: &[Record], name: &Name, rtype: Rtype, child: Option<&Name>) -> Option<Checked> {
         let set: Vec<&Record> = section.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
         let anchor = self.anchors.closest(name)?;
-        let counts = |signature: &Signature<'_>| {
+        let counts = |signature: &Rrsig<'_>| {
             signature.covered == rtype
-                && name.is_in(&signature.signer)
+                && name.is_in(signature.signer)
                 && signature.signer.is_in(&anchor)
-                && child.is_none_or(|child| signature.signer != *child && child.is_in(&signature.signer))
+                && child.is_none_or(|child| signature.signer != *child && child.is_in(signature.signer))
         };
-        let signatures: Vec<Signature<'_>> = section
+        let signatures: Vec<Rrsig<'_>> = section
             .iter()
             .filter(|record| record.rtype == Rtype::RRSIG && record.name == *name)
-            .filter_map(|record| Signature::parse(&record.rdata).ok())
+            .filter_map(|record| Rrsig::parse(&record.rdata).ok())
             .filter(counts)
             .collect();
-        let mut signers: Vec<&Name> = signatures.iter().map(|signature| &signature.signer).collect();
+        let mut signers: Vec<NameRef<'_>> = signatures.iter().map(|signature| signature.signer).collect();
         signers.sort_by_key(|signer| std::cmp::Reverse(signer.label_count()));
         signers.dedup();
         let mut worst = None;
         for signer in signers.into_iter().take(MAX_SIGNERS) {
-            let zone = self.zone(signer);
+            let zone = self.zone(&signer.to_name());
             let (security, reason) = self.tree.state(zone);
             if security == Security::Insecure {
                 return Some(Checked { security, reason, zone: Some(zone), ..Checked::secure() });
@@ -213,14 +194,14 @@ impl<'a> Walk<'a> {
                 worst = Some(Checked { security, reason, zone: Some(zone), ..Checked::secure() });
                 continue;
             }
-            let own: Vec<Signature<'_>> =
-                signatures.iter().filter(|signature| signature.signer == *signer).cloned().collect();
+            let own: Vec<Rrsig<'_>> =
+                signatures.iter().filter(|signature| signature.signer == signer).copied().collect();
             let keys = self.keys.get(zone).map(Vec::as_slice).unwrap_or_default();
             match signature::check(&set, &own, keys, self.at, &mut self.budget) {
                 Ok(right) => {
                     return Some(Checked {
                         zone: Some(zone),
-                        expanded: right.is_expanded(name).then_some(right.labels),
+                        expanded: signature::is_expanded(right, name).then_some(right.labels),
                         signature: Some(SignatureInfo::of(right)),
                         ..Checked::secure()
                     });
@@ -322,11 +303,11 @@ impl<'a> Walk<'a> {
         zone
     }
 
-    fn anchored(&mut self, name: &Name, anchors: &[&Anchor]) -> (ZoneNode, Vec<Key>) {
-        let ds: Vec<Ds> = anchors
+    fn anchored(&mut self, name: &Name, anchors: &[&Anchor]) -> (ZoneNode, Vec<ZoneKey>) {
+        let ds: Vec<Ds<'_>> = anchors
             .iter()
             .filter_map(|anchor| match &anchor.trusted {
-                Trusted::Ds(rdata) => Ds::parse(rdata),
+                Trusted::Ds(rdata) => Ds::parse(rdata).ok(),
                 Trusted::Key(_) => None,
             })
             .collect();
@@ -340,10 +321,13 @@ impl<'a> Walk<'a> {
         self.zone_keys(name, None, &ds, &known)
     }
 
-    fn delegated(&mut self, name: &Name) -> (ZoneNode, Vec<Key>) {
+    fn delegated(&mut self, name: &Name) -> (ZoneNode, Vec<ZoneKey>) {
         let bad = |parent, security, reason| (ZoneNode::bad(name, parent, security, reason), Vec::new());
         match self.delegation(name) {
-            Delegation::Signed(parent, ds) => self.zone_keys(name, Some(parent), &ds, &[]),
+            Delegation::Signed(parent, rdata) => {
+                let ds: Vec<Ds<'_>> = rdata.iter().filter_map(|rdata| Ds::parse(rdata).ok()).collect();
+                self.zone_keys(name, Some(parent), &ds, &[])
+            }
             Delegation::Unsigned(parent, reason) => {
                 let proven = || Reason::plain(format!("{} has no DS record for it", self.tree.name(parent)));
                 let reason = reason.unwrap_or_else(proven);
@@ -373,12 +357,12 @@ impl<'a> Walk<'a> {
         &mut self,
         name: &Name,
         parent: Option<usize>,
-        all_ds: &[Ds],
+        all_ds: &[Ds<'_>],
         known: &[&[u8]],
-    ) -> (ZoneNode, Vec<Key>) {
+    ) -> (ZoneNode, Vec<ZoneKey>) {
         let bad = |security, reason| (ZoneNode::bad(name, parent, security, reason), Vec::new());
         let bogus = |ede, text: String| bad(Security::Bogus, Reason::new(ede, text));
-        let ds = match Ds::usable(all_ds) {
+        let ds = match usable(all_ds) {
             Ok(ds) => ds,
             Err(_) if !known.is_empty() => Vec::new(),
             Err(_) if parent.is_none() => {
@@ -397,15 +381,16 @@ impl<'a> Walk<'a> {
         if set.is_empty() {
             return bogus(ede::DNSKEY_MISSING, format!("{name} has no DNSKEY"));
         }
-        let keys: Vec<Key> = set.iter().take(MAX_KEYS).filter_map(|record| Key::parse(&record.rdata).ok()).collect();
-        if !keys.iter().any(Key::is_usable) {
+        let keys: Vec<ZoneKey> =
+            set.iter().take(MAX_KEYS).filter_map(|record| ZoneKey::parse(&record.rdata).ok()).collect();
+        if !keys.iter().any(ZoneKey::is_usable) {
             return bogus(ede::NO_ZONE_KEY, format!("{name} has no key that may sign a zone"));
         }
-        let trusted: Vec<Key> = keys
+        let trusted: Vec<ZoneKey> = keys
             .iter()
             .filter(|key| {
                 key.is_usable()
-                    && (known.contains(&key.rdata()) || ds.iter().take(MAX_DS).any(|ds| ds.is_of(key, name)))
+                    && (known.contains(&key.rdata()) || ds.iter().take(MAX_DS).any(|ds| is_digest_of(ds, key, name)))
             })
             .cloned()
             .collect();
@@ -413,17 +398,17 @@ impl<'a> Walk<'a> {
             let what = if parent.is_some() { "DS record" } else { "trust anchor" };
             return bogus(ede::DNSKEY_MISSING, format!("no key of {name} has a {what} that fits"));
         }
-        let signatures: Vec<Signature<'_>> = message
+        let signatures: Vec<Rrsig<'_>> = message
             .answer
             .iter()
             .filter(here)
             .filter(|record| record.rtype == Rtype::RRSIG)
-            .filter_map(|record| Signature::parse(&record.rdata).ok())
+            .filter_map(|record| Rrsig::parse(&record.rdata).ok())
             .filter(|signature| signature.covered == Rtype::DNSKEY && signature.signer == *name)
             .collect();
         match signature::check(&set, &signatures, &trusted, self.at, &mut self.budget) {
             Ok(right) => {
-                let info = |key: &Key| KeyInfo {
+                let info = |key: &ZoneKey| KeyInfo {
                     key_tag: key.tag,
                     algorithm: key.algorithm,
                     entry_point: key.is_entry_point(),
@@ -460,7 +445,7 @@ impl<'a> Walk<'a> {
         let stands = |name: &Name, rtype| message.answer.iter().any(|r| r.rtype == rtype && r.name == *name);
         if stands(child, Rtype::DS) {
             return self.by_set(&message, child, child, Rtype::DS, |zone, set| {
-                Delegation::Signed(zone, set.iter().filter_map(|record| Ds::parse(&record.rdata)).collect())
+                Delegation::Signed(zone, set.iter().map(|record| record.rdata.clone()).collect())
             });
         }
         // An alias at the name, or one that renames all names below another: no delegation either way.

@@ -2,10 +2,10 @@
 //! hashes. Unsigned zones have neither and pay nothing.
 
 use super::Zone;
-use crate::dns::name::Name;
+use crate::dns::name::{Name, NameRef};
+use crate::dns::record::rdata::{Nsec3, Nsec3Param};
 use crate::dns::record::{Rtype, parse};
 use crate::dns::validate::nsec3;
-use crate::dns::wire::Cursor;
 
 /// Iterations with which a zone is still served: each costs time for each negative answer (RFC 5155, section 10.3 allowed
 /// no more for any key).
@@ -59,15 +59,13 @@ impl Hashes {
     /// The complete chain is the one that NSEC3PARAM names (RFC 5155, section 4).
     fn of(zone: &Zone) -> Option<Hashes> {
         let params = zone.node(&zone.origin)?.set(Rtype::NSEC3PARAM)?.rdata.iter().find_map(|rdata| {
-            let mut cursor = Cursor::new(rdata);
-            let (algorithm, flags, iterations) = (cursor.u8().ok()?, cursor.u8().ok()?, cursor.u16().ok()?);
-            let usable = algorithm == 1 && flags == 0 && iterations <= MAX_SERVED_ITERATIONS;
-            usable.then_some((iterations, cursor.string().ok()?.to_vec()))
+            let param = Nsec3Param::parse(rdata).ok()?;
+            let usable = param.algorithm == Nsec3Param::SHA1 && param.flags == 0;
+            (usable && param.iterations <= MAX_SERVED_ITERATIONS).then_some(param)
         })?;
         let with_params = |rdata: &Vec<u8>| {
-            let mut cursor = Cursor::new(rdata);
-            let skipped = cursor.u16().is_ok();
-            skipped && cursor.u16() == Ok(params.0) && cursor.string().ok() == Some(&params.1)
+            Nsec3::parse(rdata)
+                .is_ok_and(|nsec3| (nsec3.param.iterations, nsec3.param.salt) == (params.iterations, params.salt))
         };
         let mut owners: Vec<(Vec<u8>, Name)> = zone
             .hashed
@@ -76,31 +74,31 @@ impl Hashes {
             .filter_map(|(owner, _)| Some((parse::base32(owner.labels().next()?)?, owner.clone())))
             .collect();
         owners.sort();
-        (!owners.is_empty()).then_some(Hashes { iterations: params.0, salt: params.1, owners })
+        (!owners.is_empty()).then_some(Hashes { iterations: params.iterations, salt: params.salt.to_vec(), owners })
     }
 
     /// The owner of the NSEC3 record of this name.
-    pub fn matching(&self, name: &Name) -> Option<&Name> {
+    pub fn matching(&self, name: NameRef<'_>) -> Option<&Name> {
         let hash = self.hash(name);
         let at = self.owners.binary_search_by(|(known, _)| known.cmp(&hash)).ok()?;
         self.owners.get(at).map(|(_, owner)| owner)
     }
 
     /// The owner of the NSEC3 record in whose gap this name's hash lies.
-    pub fn covering(&self, name: &Name) -> Option<&Name> {
+    pub fn covering(&self, name: NameRef<'_>) -> Option<&Name> {
         let hash = self.hash(name);
         let after = self.owners.partition_point(|(known, _)| *known <= hash);
         before(&self.owners, after).map(|(_, owner)| owner)
     }
 
-    fn hash(&self, name: &Name) -> Vec<u8> {
+    fn hash(&self, name: NameRef<'_>) -> Vec<u8> {
         nsec3::hash(name, self.iterations, &self.salt)
     }
 }
 
 /// The name whose NSEC record is the one for this name or the gap that it lies in.
-pub(crate) fn at_or_before<'a>(names: &'a [Name], name: &Name) -> Option<&'a Name> {
-    before(names, names.partition_point(|known| known <= name))
+pub(crate) fn at_or_before<'a>(names: &'a [Name], name: NameRef<'_>) -> Option<&'a Name> {
+    before(names, names.partition_point(|known| known.borrowed() <= name))
 }
 
 /// The entry before a place in a circle.

@@ -11,9 +11,10 @@ pub(crate) use denial::at_or_before;
 pub use denial::{Denial, Hashes};
 pub use reader::{Entry, Load, MAX_INCLUDE_DEPTH, Reader, Source};
 
-use super::name::Name;
+use super::name::{Name, NameKey, NameRef};
+use super::record::rdata::{Rrsig, Soa};
 use super::record::{Class, Record, Rtype};
-use super::wire::Cursor;
+use crate::serial::Serial;
 use denial::Index;
 
 /// One authoritative zone in memory.
@@ -21,6 +22,7 @@ use denial::Index;
 pub struct Zone {
     origin: Name,
     soa: Record,
+    soa_data: Soa,
     /// Every name that exists, empty non-terminals too (RFC 4592, section 2.2.2).
     nodes: HashMap<Name, Node>,
     /// NSEC3 records with their signatures, whose owners are no names of the zone (RFC 5155, section 7.2.8).
@@ -128,10 +130,11 @@ impl Zone {
         if entry.record.class != Class::IN {
             return Err(entry.error(format!("class {}: only IN is served", entry.record.class)));
         }
-        let origin = entry.record.name.clone();
+        let soa_data = Soa::parse(&entry.record.rdata).map_err(|error| entry.error(format!("SOA data: {error}")))?;
         Ok(Zone {
-            origin,
+            origin: entry.record.name.clone(),
             soa: entry.record.clone(),
+            soa_data,
             nodes: HashMap::new(),
             hashed: HashMap::new(),
             denial: Index::default(),
@@ -160,7 +163,13 @@ impl Zone {
         if record.rtype == Rtype::SOA && (self.records > 0 || record.name != self.origin) {
             return Err(entry.error("a second SOA record".to_owned()));
         }
-        let covered = (record.rtype == Rtype::RRSIG).then(|| Cursor::new(&record.rdata).u16().map_or(Rtype(0), Rtype));
+        let covered = match record.rtype {
+            Rtype::RRSIG => match Rrsig::parse(&record.rdata) {
+                Ok(rrsig) => Some(rrsig.covered),
+                Err(error) => return Err(entry.error(format!("RRSIG data: {error}"))),
+            },
+            _ => None,
+        };
         let is_hashed = record.rtype == Rtype::NSEC3 || covered == Some(Rtype::NSEC3);
         // Names between this one and the origin exist too.
         let mut above = record.name.parent().filter(|_| !is_hashed);
@@ -224,24 +233,18 @@ impl Zone {
     /// The SOA record as it stands in negative answers: its TTL is at most its MINIMUM (RFC 2308, section 3).
     pub fn negative_soa(&self) -> Record {
         let mut soa = self.soa.clone();
-        soa.ttl = soa.ttl.min(self.minimum());
+        soa.ttl = soa.ttl.min(self.soa_data.minimum);
         soa
     }
 
-    fn minimum(&self) -> u32 {
-        let tail = self.soa.rdata.len().saturating_sub(4);
-        Cursor::new(self.soa.rdata.get(tail..).unwrap_or_default()).u32().unwrap_or_default()
-    }
-
     /// The zone's serial number.
-    pub fn serial(&self) -> u32 {
-        let at = self.soa.rdata.len().saturating_sub(20);
-        Cursor::new(self.soa.rdata.get(at..).unwrap_or_default()).u32().unwrap_or_default()
+    pub fn serial(&self) -> Serial {
+        self.soa_data.serial
     }
 
     /// The node of a name; none if the name does not exist.
-    pub fn node(&self, name: &Name) -> Option<&Node> {
-        self.nodes.get(name)
+    pub fn node<'n>(&self, name: impl Into<NameRef<'n>>) -> Option<&Node> {
+        self.nodes.get(&name.into() as &dyn NameKey)
     }
 
     /// How the zone proves that something is not there.
@@ -277,9 +280,10 @@ impl Zone {
 
 impl Set {
     /// The records of the set with this owner.
-    pub fn records(&self, owner: &Name) -> impl Iterator<Item = Record> {
-        self.rdata.iter().map(|rdata| Record {
-            name: owner.clone(),
+    pub fn records<'s>(&'s self, owner: impl Into<NameRef<'s>>) -> impl Iterator<Item = Record> {
+        let owner = owner.into();
+        self.rdata.iter().map(move |rdata| Record {
+            name: owner.to_name(),
             rtype: self.rtype,
             class: Class::IN,
             ttl: self.ttl,
@@ -304,7 +308,7 @@ mod tests {
         let zone =
             read(&format!("{HEAD}@ NS ns\nns A 192.0.2.1\na.b.c TXT x\nns 60 A 192.0.2.2\nns A 192.0.2.1\n")).unwrap();
         assert_eq!(zone.origin().to_string(), "example.test.");
-        assert_eq!((zone.serial(), zone.negative_soa().ttl), (1, 300));
+        assert_eq!((zone.serial(), zone.negative_soa().ttl), (Serial(1), 300));
         let name = |text: &str| Name::parse(text).unwrap();
         assert!(zone.node(&name("b.c.example.test")).unwrap().sets().is_empty(), "an empty non-terminal");
         assert!(zone.node(&name("x.example.test")).is_none());
@@ -333,6 +337,11 @@ mod tests {
             ),
             ("$ORIGIN a.\n@ 1 SOA a b 1 2 3 4 5\nx 1 CNAME y\nx 1 CNAME z\n", 4, "x.a. has several CNAME records"),
             ("$ORIGIN a.\n@ 1 CH SOA a b 1 2 3 4 5\n", 2, "class CH: only IN is served"),
+            (
+                "$ORIGIN a.\n@ 1 SOA \\# 23 0000000000010000000200000003000000040000000599\n",
+                2,
+                "SOA data: bytes left over",
+            ),
             ("$ORIGIN a.\n@ 1 SOA a b 1 2 3 4 5\n@ 1 ANY \\# 0\n", 3, "ANY records do not stand in zones"),
         ] {
             let error = read(text).unwrap_err();

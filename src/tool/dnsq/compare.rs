@@ -16,9 +16,10 @@ use crate::dns::json;
 use crate::dns::message::{Flags, Message, Question, Rcode};
 use crate::dns::name::Name;
 use crate::dns::query::Query;
+use crate::dns::record::rdata::Soa;
 use crate::dns::record::{Record, Rtype};
-use crate::dns::wire::Cursor;
 use crate::fault::{Fault, Kind};
+use crate::serial::Serial;
 
 /// Servers that are asked.
 const MAX_SERVERS: usize = 64;
@@ -169,10 +170,11 @@ fn said(client: &Client, zone: &Name, question: &Question, edns: Option<&Edns>) 
         Ok(message)
     };
     let soa = ask(Question::new(zone.clone(), Rtype::SOA))?;
-    let serial = soa.answer.iter().find(|record| record.rtype == Rtype::SOA && record.name == *zone).and_then(|soa| {
-        let at = soa.rdata.len().checked_sub(20)?;
-        Cursor::new(soa.rdata.get(at..)?).u32().ok()
-    });
+    let serial = soa
+        .answer
+        .iter()
+        .find(|record| record.rtype == Rtype::SOA && record.name == *zone)
+        .and_then(|soa| Some(Soa::parse(&soa.rdata).ok()?.serial.0));
     let serial = serial.ok_or_else(|| Fault::new(Kind::Refused, format!("lame: no SOA of {zone}")))?;
     let message = ask(question.clone())?;
     let mut answer: Vec<_> = message
@@ -195,9 +197,7 @@ fn reference(replies: &[Reply]) -> Option<Said> {
     for (said, _) in replies.iter().filter_map(|reply| reply.said.as_ref().ok()) {
         *counts.entry(said).or_default() += 1;
     }
-    // Serial numbers go round (RFC 1982, section 3.2).
-    let newer = |a: u32, b: u32| (a.wrapping_sub(b) as i32) > 0;
-    let newest = counts.keys().map(|said| said.serial).reduce(|a, b| if newer(b, a) { b } else { a })?;
+    let newest = counts.keys().map(|said| said.serial).reduce(|a, b| if Serial(b) > Serial(a) { b } else { a })?;
     let best = counts.into_iter().filter(|(said, _)| said.serial == newest).max_by_key(|(_, count)| *count);
     best.map(|(said, _)| said.clone())
 }

@@ -16,6 +16,7 @@ use crate::dns::present;
 use crate::dns::record::{Record, Rtype};
 use crate::dns::transfer::{Change, Summary, Transfer};
 use crate::fault::{Fault, Kind};
+use crate::serial::Serial;
 
 /// Text is handed on in pieces of about this size.
 const CHUNK_BYTES: usize = 64 * 1024;
@@ -31,7 +32,7 @@ pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Result<(), Fault
         let transfer = Transfer {
             server: server.endpoint.clone(),
             zone: question.name.clone(),
-            have: job.plan.serial.filter(|_| question.rtype == Rtype::IXFR),
+            have: job.plan.serial.map(Serial).filter(|_| question.rtype == Rtype::IXFR),
             key: job.client.key.clone(),
             timeout: job.client.policy.timeout,
             until,
@@ -190,7 +191,7 @@ impl Done {
             zone: transfer.zone.to_string(),
             server: transfer.server.address.to_string(),
             transport: if transfer.server.transport == Transport::Tls { "tls" } else { "tcp" },
-            serial: summary.serial,
+            serial: summary.serial.0,
             records: summary.records,
             messages: summary.messages,
             size_bytes: summary.size_bytes,

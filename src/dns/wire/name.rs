@@ -1,17 +1,12 @@
 //! Domain names (RFC 1035, section 3.1): absolute, held in wire form, compared without regard to ASCII case.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use super::wire::Malformed;
-
-/// The longest name in wire form, with its root label (RFC 1035, section 2.3.4).
-pub const MAX_NAME_BYTES: usize = 255;
-/// The longest label (RFC 1035, section 2.3.4).
-pub const MAX_LABEL_BYTES: usize = 63;
-/// Compression pointers followed in one name: a name has at most 127 labels, so an honest one needs fewer.
-pub const MAX_POINTERS: usize = 127;
+use super::error::Malformed;
+use super::walk::{self, MAX_LABEL_BYTES, MAX_NAME_BYTES};
 
 /// An absolute domain name in uncompressed wire form. The case it was written in is kept.
 #[derive(Clone)]
@@ -25,11 +20,17 @@ impl Name {
 
     /// Parses a name as people write it: labels between dots, `\.` and `\DDD` escapes, taken as absolute with or
     /// without the final dot (RFC 1035, section 5.1; RFC 4343, section 2.1).
+    ///
+    /// # Errors
+    /// The text is no name.
     pub fn parse(text: &str) -> Result<Name, NameError> {
         Name::parse_in(text.as_bytes(), Some(&Name::root()))
     }
 
     /// Parses a name of a zone file: relative ones are completed with `origin`, `@` is the origin itself.
+    ///
+    /// # Errors
+    /// The text is no name, or a relative one without an origin.
     pub fn parse_in(text: &[u8], origin: Option<&Name>) -> Result<Name, NameError> {
         if text == b"@" {
             return origin.cloned().ok_or(NameError::NoOrigin);
@@ -81,13 +82,18 @@ impl Name {
     }
 
     /// The name that these wire bytes hold, without compression and with nothing after it.
+    ///
+    /// # Errors
+    /// The bytes are no name, or more than one.
     pub fn from_wire(wire: &[u8]) -> Result<Name, Malformed> {
         let (name, used) = Name::read(wire, 0, wire.len(), false)?;
         if used == wire.len() { Ok(name) } else { Err(Malformed("bytes after the name")) }
     }
 
-    /// Reads the name at `at` in `message`, its own bytes ending before `end`; returns it and the place after it.
-    /// Pointers only go backwards and are counted, so that no message can make this loop (RFC 1035, section 4.1.4).
+    /// Reads the name at `at` in `message`, its own bytes ending before `end`; returns it and the position after it.
+    ///
+    /// # Errors
+    /// As [`walk::labels`].
     pub fn read(message: &[u8], at: usize, end: usize, pointers: bool) -> Result<(Name, usize), Malformed> {
         let mut wire = Vec::with_capacity(32);
         let after = read_into(message, at, end, pointers, &mut wire)?;
@@ -99,14 +105,19 @@ impl Name {
         &self.0
     }
 
+    /// The same name, borrowed.
+    pub fn borrowed(&self) -> NameRef<'_> {
+        NameRef(&self.0)
+    }
+
     /// The labels from left to right, without the root.
     pub fn labels(&self) -> Labels<'_> {
-        Labels { rest: &self.0 }
+        self.borrowed().labels()
     }
 
     /// How many labels, the root not counted.
     pub fn label_count(&self) -> usize {
-        self.labels().count()
+        self.borrowed().label_count()
     }
 
     /// True for `.`.
@@ -121,34 +132,28 @@ impl Name {
 
     /// The name without its first `skip` labels.
     pub fn suffix(&self, skip: usize) -> Option<Name> {
-        let mut labels = self.labels();
-        for _ in 0..skip {
-            labels.next()?;
-        }
-        Some(Name(labels.rest.into()))
-    }
-
-    /// This name below another label: `*` and `example.com.` make `*.example.com.`.
-    pub fn prepend(&self, label: &[u8]) -> Result<Name, NameError> {
-        let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length));
-        let mut wire = vec![length.ok_or(NameError::LabelTooLong)?];
-        wire.extend_from_slice(label);
-        wire.extend_from_slice(&self.0);
-        if wire.len() > MAX_NAME_BYTES { Err(NameError::TooLong) } else { Ok(Name(wire.into_boxed_slice())) }
+        self.borrowed().suffix(skip).map(NameRef::to_name)
     }
 
     /// True if this is `ancestor` or below it.
-    pub fn is_in(&self, ancestor: &Name) -> bool {
-        let (own, other) = (self.label_count(), ancestor.label_count());
-        own >= other && self.suffix(own - other).is_some_and(|suffix| suffix == *ancestor)
+    pub fn is_in<'n>(&self, ancestor: impl Into<NameRef<'n>>) -> bool {
+        self.borrowed().is_in(ancestor)
     }
 
-    /// The name with the ancestor `from` replaced by `to` (DNAME, RFC 6672, section 2.2).
+    /// This name below another label: see [`NameRef::prepend`].
+    ///
+    /// # Errors
+    /// The label or the name is too long.
+    pub fn prepend(&self, label: &[u8]) -> Result<Name, NameError> {
+        self.borrowed().prepend(label)
+    }
+
+    /// The name with the ancestor `from` replaced by `to`: see [`NameRef::rebase`].
+    ///
+    /// # Errors
+    /// The name is not below `from`, or the new one is too long.
     pub fn rebase(&self, from: &Name, to: &Name) -> Result<Name, NameError> {
-        let keep = self.0.len().checked_sub(from.0.len()).filter(|_| self.is_in(from)).ok_or(NameError::NoOrigin)?;
-        let mut wire = self.0.get(..keep).unwrap_or_default().to_vec();
-        wire.extend_from_slice(&to.0);
-        if wire.len() > MAX_NAME_BYTES { Err(NameError::TooLong) } else { Ok(Name(wire.into_boxed_slice())) }
+        self.borrowed().rebase(from.borrowed(), to)
     }
 
     /// True if the first label is `*` (RFC 4592, section 2.1.1).
@@ -189,7 +194,97 @@ impl Name {
     }
 }
 
-/// Appends the name at `at` to `wire`, uncompressed; returns the place after it in the message.
+/// A name in uncompressed wire form that belongs to somebody else: a [`Name`], a part of one, the data of a record.
+/// Nothing that is done with it allocates, save what makes a [`Name`] of it.
+#[derive(Clone, Copy)]
+pub struct NameRef<'a>(&'a [u8]);
+
+impl<'a> NameRef<'a> {
+    /// The uncompressed name at `at`, and the position after it.
+    ///
+    /// # Errors
+    /// As [`walk::labels`].
+    pub fn read(bytes: &'a [u8], at: usize) -> Result<(NameRef<'a>, usize), Malformed> {
+        let after = walk::labels(bytes, at, bytes.len(), false, |_| ())?;
+        Ok((NameRef(bytes.get(at..after).unwrap_or_default()), after))
+    }
+
+    /// The wire form, root label included.
+    pub fn as_wire(self) -> &'a [u8] {
+        self.0
+    }
+
+    /// The same name, owned.
+    pub fn to_name(self) -> Name {
+        Name(self.0.into())
+    }
+
+    /// The labels from left to right, without the root.
+    pub fn labels(self) -> Labels<'a> {
+        Labels { rest: self.0 }
+    }
+
+    /// How many labels, the root not counted.
+    pub fn label_count(self) -> usize {
+        self.labels().count()
+    }
+
+    /// The name without its first `skip` labels.
+    pub fn suffix(self, skip: usize) -> Option<NameRef<'a>> {
+        let mut labels = self.labels();
+        for _ in 0..skip {
+            labels.next()?;
+        }
+        Some(NameRef(labels.rest))
+    }
+
+    /// The name without its first label; none for the root.
+    pub fn parent(self) -> Option<NameRef<'a>> {
+        self.suffix(1)
+    }
+
+    /// True if this is `ancestor` or below it.
+    pub fn is_in<'n>(self, ancestor: impl Into<NameRef<'n>>) -> bool {
+        let ancestor = ancestor.into();
+        let mut labels = self.labels();
+        while labels.rest.len() > ancestor.0.len() && labels.next().is_some() {}
+        NameRef(labels.rest) == ancestor
+    }
+
+    /// This name below another label: `*` and `example.com.` make `*.example.com.`.
+    ///
+    /// # Errors
+    /// The label or the name is too long.
+    pub fn prepend(self, label: &[u8]) -> Result<Name, NameError> {
+        let length = u8::try_from(label.len()).ok().filter(|length| (1..=63).contains(length));
+        let mut wire = vec![length.ok_or(NameError::LabelTooLong)?];
+        wire.extend_from_slice(label);
+        wire.extend_from_slice(self.0);
+        if wire.len() > MAX_NAME_BYTES { Err(NameError::TooLong) } else { Ok(Name(wire.into_boxed_slice())) }
+    }
+
+    /// The name with the ancestor `from` replaced by `to` (DNAME, RFC 6672, section 2.2).
+    ///
+    /// # Errors
+    /// The name is not below `from`, or the new one is too long.
+    pub fn rebase(self, from: NameRef<'_>, to: &Name) -> Result<Name, NameError> {
+        let keep = self.0.len().checked_sub(from.0.len()).filter(|_| self.is_in(from)).ok_or(NameError::NoOrigin)?;
+        let mut wire = self.0.get(..keep).unwrap_or_default().to_vec();
+        wire.extend_from_slice(&to.0);
+        if wire.len() > MAX_NAME_BYTES { Err(NameError::TooLong) } else { Ok(Name(wire.into_boxed_slice())) }
+    }
+}
+
+impl<'a> From<&'a Name> for NameRef<'a> {
+    fn from(name: &'a Name) -> NameRef<'a> {
+        name.borrowed()
+    }
+}
+
+/// Appends the name at `at` to `wire`, uncompressed; returns the position after it in the message.
+///
+/// # Errors
+/// As [`walk::labels`].
 pub fn read_into(
     message: &[u8],
     at: usize,
@@ -197,51 +292,9 @@ pub fn read_into(
     pointers: bool,
     wire: &mut Vec<u8>,
 ) -> Result<usize, Malformed> {
-    const CUT: Malformed = Malformed("name cut short");
-    let begin = wire.len();
-    let mut here = at;
-    let mut limit = end;
-    let mut after = None;
-    let mut hops = 0;
-    loop {
-        let length = *message.get(here).filter(|_| here < limit).ok_or(CUT)?;
-        match length {
-            0 => {
-                wire.push(0);
-                if wire.len() - begin > MAX_NAME_BYTES {
-                    return Err(Malformed("name longer than 255 bytes"));
-                }
-                return Ok(after.unwrap_or(here + 1));
-            }
-            1..=63 => {
-                let next = here + 1 + usize::from(length);
-                if next > limit {
-                    return Err(CUT);
-                }
-                wire.extend_from_slice(message.get(here..next).ok_or(CUT)?);
-                if wire.len() - begin >= MAX_NAME_BYTES {
-                    return Err(Malformed("name longer than 255 bytes"));
-                }
-                here = next;
-            }
-            192..=255 => {
-                if !pointers {
-                    return Err(Malformed("compression where none is allowed"));
-                }
-                let low = *message.get(here + 1).filter(|_| here + 1 < limit).ok_or(CUT)?;
-                let target = usize::from(u16::from_be_bytes([length & 0x3f, low]));
-                after.get_or_insert(here + 2);
-                hops += 1;
-                if target >= here || hops > MAX_POINTERS {
-                    return Err(Malformed("compression pointer that does not go backwards"));
-                }
-                // A name that a pointer leads to may run up to where the pointer stood.
-                limit = here;
-                here = target;
-            }
-            _ => return Err(Malformed("unknown label type")),
-        }
-    }
+    let after = walk::labels(message, at, end, pointers, |label| wire.extend_from_slice(label))?;
+    wire.push(0);
+    Ok(after)
 }
 
 /// Reads what follows a backslash: three digits, or one byte that stands for itself.
@@ -305,18 +358,24 @@ impl<'a> Iterator for Labels<'a> {
     }
 }
 
-impl PartialEq for Name {
-    fn eq(&self, other: &Name) -> bool {
-        self.0.eq_ignore_ascii_case(&other.0)
+impl PartialEq for NameRef<'_> {
+    fn eq(&self, other: &NameRef<'_>) -> bool {
+        self.0.eq_ignore_ascii_case(other.0)
     }
 }
 
-impl Eq for Name {}
+impl Eq for NameRef<'_> {}
 
-impl Hash for Name {
+impl PartialEq<Name> for NameRef<'_> {
+    fn eq(&self, other: &Name) -> bool {
+        *self == other.borrowed()
+    }
+}
+
+impl Hash for NameRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         let mut lower = [0; MAX_NAME_BYTES];
-        for (to, from) in lower.iter_mut().zip(&self.0) {
+        for (to, from) in lower.iter_mut().zip(self.0) {
             *to = from.to_ascii_lowercase();
         }
         state.write(lower.get(..self.0.len()).unwrap_or_default());
@@ -325,23 +384,103 @@ impl Hash for Name {
 
 /// The canonical order of DNSSEC: by labels from the right, each as lower-case bytes (RFC 4034, section 6.1). A name
 /// stands directly before what is below it.
+impl Ord for NameRef<'_> {
+    fn cmp(&self, other: &NameRef<'_>) -> Ordering {
+        let (own, others) = (self.label_count(), other.label_count());
+        let (mut left, mut right) = (self.labels(), other.labels());
+        // The labels that only the longer name has stand at its left.
+        for _ in others..own {
+            left.next();
+        }
+        for _ in own..others {
+            right.next();
+        }
+        let compare =
+            |(a, b): (&[u8], &[u8])| a.iter().map(u8::to_ascii_lowercase).cmp(b.iter().map(u8::to_ascii_lowercase));
+        // Of the labels that differ the last one decides.
+        left.zip(right).map(compare).filter(|order| order.is_ne()).last().unwrap_or_else(|| own.cmp(&others))
+    }
+}
+
+impl PartialOrd for NameRef<'_> {
+    fn partial_cmp(&self, other: &NameRef<'_>) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Name {
+    fn eq(&self, other: &Name) -> bool {
+        self.borrowed() == other.borrowed()
+    }
+}
+
+impl Eq for Name {}
+
+impl Hash for Name {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.borrowed().hash(state);
+    }
+}
+
 impl Ord for Name {
     fn cmp(&self, other: &Name) -> Ordering {
-        let own: Vec<&[u8]> = self.labels().collect();
-        let others: Vec<&[u8]> = other.labels().collect();
-        let mut pairs = own.iter().rev().zip(others.iter().rev());
-        pairs
-            .find_map(|(a, b)| {
-                let lower = |label: &[u8]| label.to_ascii_lowercase();
-                Some(lower(a).cmp(&lower(b))).filter(|order| order.is_ne())
-            })
-            .unwrap_or_else(|| own.len().cmp(&others.len()))
+        self.borrowed().cmp(&other.borrowed())
     }
 }
 
 impl PartialOrd for Name {
     fn partial_cmp(&self, other: &Name) -> Option<Ordering> {
         Some(self.cmp(other))
+    }
+}
+
+/// What a map with [`Name`]s as keys is searched with, so that a search allocates nothing: a `NameRef` as `&dyn NameKey`.
+pub trait NameKey {
+    /// The name.
+    fn key(&self) -> NameRef<'_>;
+}
+
+impl NameKey for Name {
+    fn key(&self) -> NameRef<'_> {
+        self.borrowed()
+    }
+}
+
+impl NameKey for NameRef<'_> {
+    fn key(&self) -> NameRef<'_> {
+        *self
+    }
+}
+
+impl<'a> Borrow<dyn NameKey + 'a> for Name {
+    fn borrow(&self) -> &(dyn NameKey + 'a) {
+        self
+    }
+}
+
+impl PartialEq for dyn NameKey + '_ {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for dyn NameKey + '_ {}
+
+impl Hash for dyn NameKey + '_ {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl fmt::Display for NameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_text(self.0, f)
+    }
+}
+
+impl fmt::Debug for NameRef<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_text(self.0, f)
     }
 }
 
@@ -424,30 +563,6 @@ mod tests {
     }
 
     #[test]
-    fn pointers_only_go_backwards() {
-        let message = b"\x03www\x07example\x00\x01a\xc0\x04\xc0\x0f\xc0\x15";
-        let (name, after) = Name::read(message, 13, message.len(), true).unwrap();
-        assert_eq!((name.to_string().as_str(), after), ("a.example.", 17));
-        assert!(Name::read(message, 13, message.len(), false).is_err(), "no pointers allowed");
-        assert!(Name::read(b"\xc0\x00", 0, 2, true).is_err(), "to itself");
-        assert!(Name::read(b"\xc0\x05\x00\x00\x00\x00", 0, 6, true).is_err(), "forwards");
-        assert!(Name::read(b"\x01a\xc0\x00", 0, 4, true).is_err(), "into its own beginning");
-        assert!(Name::read(b"\x41a\x00", 0, 3, true).is_err(), "unknown label type");
-        assert!(Name::read(b"\x05ab", 0, 3, true).is_err(), "cut short");
-        let long = [[63u8; 64].concat_twice(), vec![0]].concat();
-        assert!(Name::read(&long, 0, long.len(), true).is_err(), "too long");
-    }
-
-    trait ConcatTwice {
-        fn concat_twice(&self) -> Vec<u8>;
-    }
-    impl ConcatTwice for [u8; 64] {
-        fn concat_twice(&self) -> Vec<u8> {
-            self.repeat(4)
-        }
-    }
-
-    #[test]
     fn canonical_order_of_rfc_4034() {
         let sorted = [
             "example.",
@@ -465,6 +580,26 @@ mod tests {
         shuffled.reverse();
         shuffled.sort();
         assert_eq!(shuffled, names);
+    }
+
+    /// RFC 4034, section 6.1, word for word.
+    fn canonical(name: &Name) -> Vec<Vec<u8>> {
+        let mut labels: Vec<Vec<u8>> = name.labels().map(<[u8]>::to_ascii_lowercase).collect();
+        labels.reverse();
+        labels
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn order_and_ancestry_are_those_of_the_labels(a in "([a-bA-B]{1,2}[.]){0,4}", b in "([a-bA-B]{1,2}[.]){0,4}") {
+            let name = |text: &str| Name::parse(if text.is_empty() { "." } else { text }).unwrap();
+            let (a, b) = (name(&a), name(&b));
+            proptest::prop_assert_eq!(a.cmp(&b), canonical(&a).cmp(&canonical(&b)), "{} {}", a, b);
+            proptest::prop_assert_eq!(a == b, canonical(&a) == canonical(&b));
+            proptest::prop_assert_eq!(a.is_in(&b), canonical(&a).starts_with(&canonical(&b)), "{} {}", a, b);
+            let map = std::collections::HashMap::from([(a.clone(), ())]);
+            proptest::prop_assert_eq!(map.contains_key(&b.borrowed() as &dyn NameKey), a == b);
+        }
     }
 
     #[test]

@@ -1,27 +1,7 @@
-//! A cursor over bytes of the wire, and the one error for bytes that are not what they should be.
+//! A cursor over bytes of the wire.
 
-use std::fmt;
-
-use super::name::Name;
-use crate::fault::{Fault, Kind};
-
-/// Bytes that break the format, in a few words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Malformed(pub &'static str);
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.0)
-    }
-}
-
-impl std::error::Error for Malformed {}
-
-impl From<Malformed> for Fault {
-    fn from(error: Malformed) -> Fault {
-        Fault::new(Kind::Protocol, format!("malformed DNS data: {error}"))
-    }
-}
+use super::error::Malformed;
+use super::name::{Name, NameRef};
 
 /// Reads numbers, names and strings from uncompressed bytes; never past their end.
 #[derive(Debug, Clone)]
@@ -39,6 +19,9 @@ impl<'a> Cursor<'a> {
     }
 
     /// The next `count` bytes.
+    ///
+    /// # Errors
+    /// Fewer are left.
     pub fn take(&mut self, count: usize) -> Result<&'a [u8], Malformed> {
         let end = self.at.checked_add(count).ok_or(CUT)?;
         let bytes = self.bytes.get(self.at..end).ok_or(CUT)?;
@@ -51,34 +34,60 @@ impl<'a> Cursor<'a> {
     }
 
     /// One byte.
+    ///
+    /// # Errors
+    /// None is left.
     pub fn u8(&mut self) -> Result<u8, Malformed> {
         Ok(u8::from_be_bytes(self.array()?))
     }
 
     /// Two bytes.
+    ///
+    /// # Errors
+    /// Fewer are left.
     pub fn u16(&mut self) -> Result<u16, Malformed> {
         Ok(u16::from_be_bytes(self.array()?))
     }
 
     /// Four bytes.
+    ///
+    /// # Errors
+    /// Fewer are left.
     pub fn u32(&mut self) -> Result<u32, Malformed> {
         Ok(u32::from_be_bytes(self.array()?))
     }
 
     /// Six bytes (TSIG's time, RFC 8945, section 4.2).
+    ///
+    /// # Errors
+    /// Fewer are left.
     pub fn u48(&mut self) -> Result<u64, Malformed> {
         let [a, b, c, d, e, f] = self.array()?;
         Ok(u64::from_be_bytes([0, 0, a, b, c, d, e, f]))
     }
 
     /// An uncompressed name.
+    ///
+    /// # Errors
+    /// There is none, or it is malformed.
     pub fn name(&mut self) -> Result<Name, Malformed> {
-        let (name, after) = Name::read(self.bytes, self.at, self.bytes.len(), false)?;
+        self.name_ref().map(NameRef::to_name)
+    }
+
+    /// An uncompressed name, borrowed.
+    ///
+    /// # Errors
+    /// There is none, or it is malformed.
+    pub fn name_ref(&mut self) -> Result<NameRef<'a>, Malformed> {
+        let (name, after) = NameRef::read(self.bytes, self.at)?;
         self.at = after;
         Ok(name)
     }
 
     /// A character-string (RFC 1035, section 3.3).
+    ///
+    /// # Errors
+    /// It is cut short.
     pub fn string(&mut self) -> Result<&'a [u8], Malformed> {
         let length = self.u8()?;
         self.take(usize::from(length))
@@ -107,6 +116,9 @@ impl<'a> Cursor<'a> {
     }
 
     /// Nothing may be left.
+    ///
+    /// # Errors
+    /// Bytes are left.
     pub fn finish(&self) -> Result<(), Malformed> {
         if self.is_empty() { Ok(()) } else { Err(Malformed("bytes left over")) }
     }
