@@ -85,7 +85,9 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn walk(message: &[u8], at: usize, end: usize, pointers: bool) -> Result<(Vec<u8>, usize), &'static str> {
+    type Walk = Result<(Vec<u8>, usize), &'static str>;
+
+    fn walk(message: &[u8], at: usize, end: usize, pointers: bool) -> Walk {
         let mut wire = Vec::new();
         let after = labels(message, at, end, pointers, |label| wire.extend_from_slice(label)).map_err(|e| e.0)?;
         Ok((wire, after))
@@ -97,7 +99,7 @@ mod tests {
         const BACK: &str = "compression pointer that does not go backwards";
         let message = b"\x03www\x07example\x00\x01a\xc0\x04\xc0\x0f\xc0\x15";
         let name = |wire: &[u8], after| Ok((wire.to_vec(), after));
-        let cases: &[(&[u8], usize, Result<(Vec<u8>, usize), &str>, &str)] = &[
+        let cases: &[(&[u8], usize, Walk, &str)] = &[
             (b"\x00", 0, name(b"", 1), "the root"),
             (message, 0, name(b"\x03www\x07example", 13), "no pointer"),
             (message, 13, name(b"\x01a\x07example", 17), "one pointer"),
