@@ -58,6 +58,34 @@ pub struct Begun {
     pub answers: Vec<Reply>,
 }
 
+/// A failure of a transfer, and whether the cause is that no data connection can be had (a firewall).
+#[derive(Debug)]
+pub(super) struct DataError {
+    pub(super) fault: Fault,
+    pub(super) no_connection: bool,
+}
+
+impl DataError {
+    /// Reaching the other end failed: that is no data connection, unless the failure is another one (of the lookup, of TLS).
+    fn unreached(fault: Fault) -> DataError {
+        let no_connection = matches!(fault.kind, Kind::ConnectRefused | Kind::Unreachable | Kind::TimedOut);
+        DataError { fault, no_connection }
+    }
+}
+
+impl From<Fault> for DataError {
+    /// 425 is the server's word for a data connection that it cannot open (RFC 959, section 4.2).
+    fn from(fault: Fault) -> DataError {
+        DataError { no_connection: fault.code == Some(425), fault }
+    }
+}
+
+impl From<DataError> for Fault {
+    fn from(error: DataError) -> Fault {
+        error.fault
+    }
+}
+
 /// How a data connection is being made.
 enum Waiting {
     Passive(Stream),
@@ -66,7 +94,20 @@ enum Waiting {
 
 impl Client {
     /// Starts a transfer: questions, the data connection and the transfer command go out in one packet.
+    ///
+    /// # Errors
+    /// The kind of the server's refusal (`NoInput` for 550), or of what failed on the control or the data connection.
     pub async fn begin(&mut self, questions: &[Command], command: &Command, offset: u64) -> Result<Begun, Fault> {
+        Ok(self.begin_data(questions, command, offset).await?)
+    }
+
+    /// As [`Client::begin`]; the error tells whether a data connection was what failed.
+    pub(super) async fn begin_data(
+        &mut self,
+        questions: &[Command],
+        command: &Command,
+        offset: u64,
+    ) -> Result<Begun, DataError> {
         let mut renewed = false;
         loop {
             let Some(begun) = self.attempt(questions, command, offset).await? else { continue };
@@ -86,7 +127,12 @@ impl Client {
     }
 
     /// One attempt with the way of setting up that is believed to work; `None`: it does not, another one is to be tried.
-    async fn attempt(&mut self, questions: &[Command], command: &Command, offset: u64) -> Result<Option<Begun>, Fault> {
+    async fn attempt(
+        &mut self,
+        questions: &[Command],
+        command: &Command,
+        offset: u64,
+    ) -> Result<Option<Begun>, DataError> {
         let peer = self.control.stream().peer_addr().map(|address| address.ip());
         let v6 = peer.is_some_and(|ip| matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none()));
         let listener = match self.options.active {
@@ -125,7 +171,10 @@ impl Client {
                 self.control.flush().await?;
                 Waiting::Active(listener)
             }
-            Some(_) => return self.refused_set_up(&set_up, &reply, v6).map(|()| None),
+            Some(_) => {
+                self.refused_set_up(&set_up, &reply, v6)?;
+                return Ok(None);
+            }
             None => match self.passive_address(&set_up, &reply, peer) {
                 Some(address) => Waiting::Passive(self.reach(address, command).await?),
                 None => {
@@ -136,15 +185,15 @@ impl Client {
                     let refusal = self.control.final_reply().await?;
                     if matches!(refusal.class(), Class::Completion | Class::Intermediate) {
                         let fault = refusal.fault("a transfer without a data connection", Kind::Protocol);
-                        return Err(self.control.fail(Fault { kind: Kind::Protocol, ..fault }));
+                        return Err(self.control.fail(Fault { kind: Kind::Protocol, ..fault }).into());
                     }
                     if reply.ok() {
-                        return Err(refusal.fault(command.verb(), Kind::NoInput));
+                        return Err(refusal.fault(command.verb(), Kind::NoInput).into());
                     }
                     self.refused_set_up(&set_up, &reply, v6)?;
                     return match self.control.held {
                         // The rest of the chain was sent with the same command: on a fresh connection with the other one.
-                        true => Err(self.control.fail(reply.fault(set_up.verb(), Kind::Unsupported))),
+                        true => Err(self.control.fail(reply.fault(set_up.verb(), Kind::Unsupported)).into()),
                         false => Ok(None),
                     };
                 }
@@ -216,29 +265,23 @@ impl Client {
     }
 
     /// Connects to the passive port. When that fails the server may be able to say why.
-    async fn reach(&mut self, address: SocketAddr, command: &Command) -> Result<Stream, Fault> {
+    async fn reach(&mut self, address: SocketAddr, command: &Command) -> Result<Stream, DataError> {
         let dialer = &self.options.dialer;
         let connected = match dialer.proxy {
             Some(_) => dialer.connect(&self.host, address.port()).await,
             None => dialer.connect_addr(address).await,
         };
-        match connected {
-            Ok(stream) => Ok(stream),
-            Err(fault) => {
-                let limits = self.control.limits;
-                self.control.limits = limits.with_idle(EXPLANATION);
-                let reply = self.control.final_reply().await;
-                self.control.limits = limits;
-                match reply {
-                    Ok(reply) if matches!(reply.class(), Class::Transient | Class::Permanent) && reply.code != 425 => {
-                        Err(reply.fault(command.verb(), Kind::NoInput))
-                    }
-                    _ => Err(self.control.fail(
-                        fault.context("data connection").with_hint("a firewall? --active lets the server open it"),
-                    )),
-                }
+        let fault = match connected {
+            Ok(stream) => return Ok(stream),
+            Err(fault) => fault.context("data connection"),
+        };
+        Err(match self.refusal().await {
+            Some(reply) if reply.code != 425 => reply.fault(command.verb(), Kind::NoInput).into(),
+            _ => {
+                let fault = fault.with_hint("a firewall? --active lets the server open it");
+                DataError::unreached(self.control.fail(fault))
             }
-        }
+        })
     }
 
     /// Waits for the server's go-ahead and, in active mode, for its connection, whichever comes first.
@@ -247,94 +290,82 @@ impl Client {
         waiting: Waiting,
         command: &Command,
         peer: Option<IpAddr>,
-    ) -> Result<(Stream, Reply), Fault> {
-        let refused = |reply: &Reply| reply.fault(command.verb(), Kind::NoInput);
+    ) -> Result<(Stream, Reply), DataError> {
+        let listener = match waiting {
+            Waiting::Passive(stream) => return Ok((stream, self.go_ahead(command).await?)),
+            Waiting::Active(listener) => listener,
+        };
+        // Accepting in a task of its own: the connection may come before or after the go-ahead.
         let trust = self.options.trust_pasv;
-        let limits = self.control.limits;
-        match waiting {
-            Waiting::Passive(stream) => {
-                let opening = self.control.reply().await?;
-                match opening.class() {
-                    Class::Preliminary => Ok((stream, opening)),
-                    Class::Completion | Class::Intermediate => {
-                        Err(self.control.fail(Fault::new(Kind::Protocol, "the server ended a transfer it never began")))
-                    }
-                    Class::Transient | Class::Permanent => Err(refused(&opening)),
-                }
+        let accepting = tokio::spawn(async move { accept_from(&listener, peer, trust).await });
+        let opening = match self.go_ahead(command).await {
+            Ok(opening) => opening,
+            Err(fault) => {
+                accepting.abort();
+                return Err(fault.into());
             }
-            Waiting::Active(listener) => {
-                // Accepting in a task of its own: the connection may come before or after the go-ahead.
-                let accepting = tokio::spawn(async move { accept_from(&listener, peer, trust).await });
-                let opening = self.control.reply().await;
-                let opening = match opening {
-                    Ok(opening) if opening.class() == Class::Preliminary => opening,
-                    other => {
-                        accepting.abort();
-                        let opening = other?;
-                        return Err(match opening.class() {
-                            Class::Transient | Class::Permanent => refused(&opening),
-                            _ => self
-                                .control
-                                .fail(Fault::new(Kind::Protocol, "the server ended a transfer it never began")),
-                        });
-                    }
-                };
-                let stream = limits.run("data connection from the server", async {
-                    accepting.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))?
-                });
-                match stream.await {
-                    Ok(stream) => Ok((stream, opening)),
-                    Err(fault) => Err(self.control.fail(fault)),
-                }
+        };
+        let stream = self.control.limits.run("data connection from the server", async {
+            accepting.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))?
+        });
+        match stream.await {
+            Ok(stream) => Ok((stream, opening)),
+            Err(fault) => Err(DataError::unreached(self.control.fail(fault))),
+        }
+    }
+
+    /// The preliminary reply with which a transfer begins.
+    async fn go_ahead(&mut self, command: &Command) -> Result<Reply, Fault> {
+        let opening = self.control.reply().await?;
+        match opening.class() {
+            Class::Preliminary => Ok(opening),
+            Class::Transient | Class::Permanent => Err(opening.fault(command.verb(), Kind::NoInput)),
+            Class::Completion | Class::Intermediate => {
+                Err(self.control.fail(Fault::new(Kind::Protocol, "the server ended a transfer it never began")))
             }
         }
     }
 
     /// TLS on the data connection, resuming the session of the control connection: servers demand it.
-    async fn secure(&mut self, stream: Stream) -> Result<Stream, Fault> {
+    async fn secure(&mut self, stream: Stream) -> Result<Stream, DataError> {
         let Some(tls) = &self.data_tls else { return Ok(stream) };
-        match self.control.limits.run("TLS handshake", tls.connect(stream, &self.host)).await {
+        let fault = match self.control.limits.run("TLS handshake", tls.connect(stream, &self.host)).await {
             Ok(stream) => {
                 if let (true, Some(info)) = (self.options.trace.is_on(), stream.tls_info()) {
                     let resumed = if info.resumed { "resumed" } else { "new session" };
                     self.options.trace.note(&format!("data connection: {} {}, {resumed}", info.version, info.cipher));
                 }
-                Ok(stream)
+                return Ok(stream);
             }
-            // The server may have said why on the control connection (522, 425 …).
-            Err(fault) => {
-                let limits = self.control.limits;
-                self.control.limits = limits.with_idle(EXPLANATION);
-                let reply = self.control.final_reply().await;
-                self.control.limits = limits;
-                match reply {
-                    Ok(reply) if !reply.ok() => Err(reply.fault("data connection", Kind::Refused)),
-                    _ => Err(self.control.fail(fault.context("data connection"))),
-                }
-            }
-        }
+            Err(fault) => fault.context("data connection"),
+        };
+        Err(match self.refusal().await {
+            Some(reply) => reply.fault("data connection", Kind::Refused).into(),
+            None => DataError::unreached(self.control.fail(fault)),
+        })
+    }
+
+    /// The final reply, waited for as long as `idle` says.
+    pub(super) async fn reply_within(&mut self, idle: Duration) -> Result<Reply, Fault> {
+        let limits = self.control.limits;
+        self.control.limits = limits.with_idle(idle);
+        let reply = self.control.final_reply().await;
+        self.control.limits = limits;
+        reply
+    }
+
+    /// The server's refusal of a transfer that went wrong here already (522, 426 …), if it comes soon.
+    pub async fn refusal(&mut self) -> Option<Reply> {
+        let reply = self.reply_within(EXPLANATION).await.ok()?;
+        matches!(reply.class(), Class::Transient | Class::Permanent).then_some(reply)
     }
 
     /// The reply after the last byte. The server may still be writing: it gets more time than the idle limit.
+    ///
+    /// # Errors
+    /// The kind of the server's refusal, or of what failed on the control connection.
     pub async fn finish(&mut self, command: &Command) -> Result<Reply, Fault> {
-        let limits = self.control.limits;
-        self.control.limits = limits.with_idle(limits.idle.max(FINAL_REPLY));
-        let reply = self.control.final_reply().await;
-        self.control.limits = limits;
-        let reply = reply?;
-        match reply.ok() {
-            true => Ok(reply),
-            false => Err(reply.fault(command.verb(), Kind::Refused)),
-        }
-    }
-
-    /// As [`Client::finish`] when the bytes went wrong already: waits only as long as an explanation is worth.
-    pub async fn finish_soon(&mut self, command: &Command) -> Result<Reply, Fault> {
-        let limits = self.control.limits;
-        self.control.limits = limits.with_idle(EXPLANATION);
-        let reply = self.control.final_reply().await;
-        self.control.limits = limits;
-        let reply = reply?;
+        let reply = self.reply_within(self.control.limits.idle.max(FINAL_REPLY)).await?;
         match reply.ok() {
             true => Ok(reply),
             false => Err(reply.fault(command.verb(), Kind::Refused)),
@@ -344,10 +375,7 @@ impl Client {
     /// The end of a transfer of which no more was wanted: the data connection is closed and the server says something about
     /// that, soon, or the connection is of no more use.
     pub async fn finish_short(&mut self) -> String {
-        let limits = self.control.limits;
-        self.control.limits = limits.with_idle(EXPLANATION);
-        let reply = self.control.final_reply().await;
-        self.control.limits = limits;
+        let reply = self.reply_within(EXPLANATION).await;
         reply.map_or_else(|_| String::new(), |reply| format!("{} {}", reply.code, reply.text()))
     }
 

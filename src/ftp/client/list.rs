@@ -3,6 +3,7 @@
 
 use tokio::io::AsyncReadExt;
 
+use super::data::DataError;
 use super::{Client, Learned};
 use crate::fault::{Fault, Kind};
 use crate::ftp::command::Command;
@@ -51,53 +52,60 @@ pub struct Listed {
 impl Client {
     /// Lists a directory; `each` gets every line, parsed and raw. `check` makes sure that the directory exists where LIST
     /// would print nothing (vsftpd lists what is not there as empty).
+    ///
+    /// # Errors
+    /// `NoInput`: no such directory; else the kind of the server's refusal, of what failed on a connection, or what `each` says.
     pub async fn list(&mut self, path: &RemotePath, way: Way, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
-        let mlsd = match way {
-            Way::Auto | Way::Any => {
-                (self.features.mlst || !self.features.known) && !Learned::get(&self.options.learned.no_mlsd)
-            }
-            Way::Mlsd => true,
-            Way::List => false,
-            Way::Stat => return self.list_by_stat(path, check, each).await,
-        };
-        if way == Way::Any {
-            if Learned::get(&self.options.learned.no_data) {
-                return self.list_by_stat(path, check, each).await;
-            }
-            let mut lines = false;
-            let noting = &mut |line: Line, raw: &[u8]| {
-                lines = true;
-                each(line, raw)
-            };
-            let fault = match Box::pin(self.list(path, Way::Auto, check, noting)).await {
-                Err(fault) if !lines && no_data_connection(&fault) => fault,
-                other => return other,
-            };
-            self.options.trace.note("no data connection can be had; listing by STAT");
-            if !self.usable() {
-                self.renew().await?;
-            }
-            // The first failure is the news if this does not work either.
-            let listed = self.list_by_stat(path, check, each).await.map_err(|_| fault)?;
-            Learned::set(&self.options.learned.no_data);
-            return Ok(listed);
+        let no_data = Learned::get(&self.options.learned.no_data);
+        if way == Way::Stat || (way == Way::Any && no_data) {
+            return self.list_by_stat(path, check, each).await;
         }
+        let mut lines = false;
+        let noting = &mut |line: Line, raw: &[u8]| {
+            lines = true;
+            each(line, raw)
+        };
+        let fault = match Box::pin(self.list_by_data(path, way, check, noting)).await {
+            Err(error) if way == Way::Any && error.no_connection && !lines => error.fault,
+            other => return Ok(other?),
+        };
+        self.options.trace.note("no data connection can be had; listing by STAT");
+        if !self.usable() {
+            self.renew().await?;
+        }
+        // The first failure is the news if this does not work either.
+        let listed = self.list_by_stat(path, check, each).await.map_err(|_| fault)?;
+        Learned::set(&self.options.learned.no_data);
+        Ok(listed)
+    }
+
+    /// MLSD, or LIST where the server does not know it, as far as `way` allows either.
+    async fn list_by_data(
+        &mut self,
+        path: &RemotePath,
+        way: Way,
+        check: bool,
+        each: Each<'_>,
+    ) -> Result<Listed, DataError> {
         self.set_type(false).await?;
-        if mlsd {
+        let known = self.features.mlst || !self.features.known;
+        if way == Way::Mlsd || (way != Way::List && known && !Learned::get(&self.options.learned.no_mlsd)) {
             let argument = (!path.is_login()).then(|| path.as_bytes().to_vec());
             match self.list_with(Command::Mlsd(argument), Lister::mlsd(), Way::Mlsd, each).await {
-                Err(fault) if way == Way::Auto && fault.kind == Kind::Unsupported && fault.code != Some(501) => {
+                // 501: not a directory, or nothing there (RFC 3659, section 7.2.1).
+                Err(error) if error.fault.code == Some(501) => {
+                    return Err(Fault { kind: Kind::NoInput, ..error.fault }.into());
+                }
+                Err(error) if way != Way::Mlsd && error.fault.kind == Kind::Unsupported => {
                     Learned::set(&self.options.learned.no_mlsd);
                 }
-                // 501: not a directory, or nothing there (RFC 3659, section 7.2.1).
-                Err(fault) if fault.code == Some(501) => return Err(Fault { kind: Kind::NoInput, ..fault }),
                 other => return other,
             }
         }
         self.list_by_list(path, check, each).await
     }
 
-    async fn list_by_list(&mut self, path: &RemotePath, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
+    async fn list_by_list(&mut self, path: &RemotePath, check: bool, each: Each<'_>) -> Result<Listed, DataError> {
         // Servers take globs, options and words out of LIST's argument: such a directory is entered instead.
         let odd = path.as_bytes().first() == Some(&b'-')
             || path.as_bytes().iter().any(|byte| matches!(byte, b' ' | b'*' | b'?' | b'[' | b'{' | b'~' | b'\\'));
@@ -113,7 +121,7 @@ impl Client {
     }
 
     /// `LIST -a` shows hidden files where servers know the option; one that does not is asked without.
-    async fn list_with_options(&mut self, path: Option<&RemotePath>, each: Each<'_>) -> Result<Listed, Fault> {
+    async fn list_with_options(&mut self, path: Option<&RemotePath>, each: Each<'_>) -> Result<Listed, DataError> {
         let path = path.filter(|path| !path.is_login()).map(|path| path.as_bytes().to_vec());
         if !Learned::get(&self.options.learned.no_list_options) {
             let argument = match &path {
@@ -121,9 +129,8 @@ impl Client {
                 None => b"-a".to_vec(),
             };
             match self.list_with(Command::List(Some(argument)), Lister::list(unix_seconds()), Way::List, each).await {
-                Err(fault) if fault.code.is_some_and(|code| code >= 450) && self.usable() => {
-                    let second =
-                        self.list_with(Command::List(path), Lister::list(unix_seconds()), Way::List, each).await?;
+                Err(error) if error.fault.code.is_some_and(|code| code >= 450) && self.usable() => {
+                    let second = self.list_with(Command::List(path), Lister::list(unix_seconds()), Way::List, each).await?;
                     Learned::set(&self.options.learned.no_list_options);
                     return Ok(second);
                 }
@@ -139,8 +146,8 @@ impl Client {
         mut lister: Lister,
         way: Way,
         each: Each<'_>,
-    ) -> Result<Listed, Fault> {
-        let mut begun = self.begin(&[], &command, 0).await?;
+    ) -> Result<Listed, DataError> {
+        let mut begun = self.begin_data(&[], &command, 0).await?;
         let mut splitter = Splitter::new(Ends::Lenient, MAX_LINE);
         let mut buffer = vec![0; READ];
         let (mut lines, mut unknown) = (0u64, 0u64);
@@ -179,7 +186,7 @@ impl Client {
         };
         if let Err(fault) = read.await {
             // A TLS connection cut off, a reset, too much: what was listed may not be all.
-            return Err(self.control.fail(fault));
+            return Err(self.control.fail(fault).into());
         }
         if lister.finish() == Line::Unknown {
             unknown += 1;
@@ -245,9 +252,3 @@ impl Client {
 
 /// What stands for the line of an entry of which only the first half came.
 const HALF: &[u8] = b"(the listing ends in the middle of an entry)";
-
-/// True when a listing failed because no data connection could be had, before its first byte.
-fn no_data_connection(fault: &Fault) -> bool {
-    let network = matches!(fault.kind, Kind::ConnectRefused | Kind::Unreachable | Kind::TimedOut);
-    fault.code == Some(425) || (network && fault.detail.starts_with("data connection"))
-}

@@ -575,7 +575,7 @@ fn check_type(reply: &Reply) -> Result<(), Fault> {
 /// A refused greeting or login. Servers say 530 for "too many users" too: that is for later, not for good.
 fn login_fault(what: &str, reply: &Reply) -> Fault {
     let fault = reply.fault(what, Kind::AuthFailed);
-    let text = fault.detail.to_ascii_lowercase();
+    let text = reply.text().to_ascii_lowercase();
     let crowded =
         ["too many", "maximum number", "connection limit", "server is full"].iter().any(|word| text.contains(word));
     match crowded && fault.kind != Kind::PeerTemporary {

@@ -27,8 +27,8 @@ async fn explain(client: &mut Client, command: &Command, fault: Fault) -> Fault 
     if matches!(fault.kind, Kind::Cancelled | Kind::CannotCreate | Kind::Io | Kind::Internal) {
         return client.abandon(fault);
     }
-    match client.finish_soon(command).await {
-        Err(said) if said.code.is_some() => said,
-        _ => client.abandon(fault),
+    match client.refusal().await {
+        Some(reply) => reply.fault(command.verb(), Kind::Refused),
+        None => client.abandon(fault),
     }
 }
