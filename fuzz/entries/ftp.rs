@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use applayer::ftp::address;
-use applayer::ftp::command::Command;
+use applayer::ftp::command::FtpCommand;
 use applayer::ftp::glob::Glob;
-use applayer::ftp::listing::{Dialect, FactSet, Line, Lister, format_mlsd};
+use applayer::ftp::listing::{Dialect, FactSet, Lister, ListingLine, format_mlsd};
 use applayer::ftp::path::{FtpUrl, RemotePath, check_name};
-use applayer::ftp::reply::ReplyReader;
-use applayer::ftp::session::{Action, Event, Policy, Refusal, Rights, Session};
+use applayer::ftp::reply::FtpReplyReader;
+use applayer::ftp::session::{FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreRefusal};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -32,7 +32,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
 /// However the bytes arrive, the same replies come out.
 fn ftp_reply(data: &[u8]) {
     let read = |piece: usize| {
-        let (mut reader, mut replies) = (ReplyReader::new(), Vec::new());
+        let (mut reader, mut replies) = (FtpReplyReader::new(), Vec::new());
         for piece in data.chunks(piece.max(1)) {
             reader.push(piece);
             loop {
@@ -51,13 +51,13 @@ fn ftp_reply(data: &[u8]) {
 /// Any line is an entry, nothing or unknown; an entry has a name, and an MLSD line of it is read as the same name.
 fn read_listing(mut lister: Lister, data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n') {
-        if let Line::Entry(entry) = lister.line(line) {
+        if let ListingLine::Entry(entry) = lister.line(line) {
             assert!(!entry.name.is_empty());
             if entry.name.contains(&b'\r') || matches!(entry.name.as_slice(), b"." | b"..") {
                 continue;
             }
             match Lister::mlsd().line(&format_mlsd(&entry, FactSet::default())) {
-                Line::Entry(again) => assert_eq!(again.name, entry.name),
+                ListingLine::Entry(again) => assert_eq!(again.name, entry.name),
                 other => panic!("{entry:?} became {other:?}"),
             }
         }
@@ -155,11 +155,11 @@ fn ftp_path(data: &[u8]) {
 /// What parses can be sent, and parses to the same again.
 fn ftp_command(data: &[u8]) {
     for line in data.split(|byte| *byte == b'\n') {
-        if let Ok(command) = Command::parse(line) {
+        if let Ok(command) = FtpCommand::parse(line) {
             let wire = command.encode().expect("what was parsed can be sent");
             let line = wire.strip_suffix(b"\r\n").expect("a whole line");
             assert!(!line.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)), "one command stays one");
-            assert_eq!(Command::parse(line), Ok(command));
+            assert_eq!(FtpCommand::parse(line), Ok(command));
         }
     }
 }
@@ -173,7 +173,7 @@ fn ftp_session(data: &[u8]) {
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 9));
 
 fn talk(data: &[u8], piece: usize) -> Vec<u8> {
-    let mut session = Session::new(Policy {
+    let mut session = FtpSession::new(SessionPolicy {
         greeting: "ready".to_owned(),
         tls: true,
         tls_required: false,
@@ -193,24 +193,24 @@ fn talk(data: &[u8], piece: usize) -> Vec<u8> {
     said
 }
 
-fn answer(session: &mut Session, action: Action, said: &mut Vec<u8>) {
+fn answer(session: &mut FtpSession, action: SessionAction, said: &mut Vec<u8>) {
     match action {
-        Action::Reply(reply) => {
+        SessionAction::Reply(reply) => {
             let bytes = reply.to_bytes();
             assert!(bytes.ends_with(b"\r\n"), "a whole line");
             said.extend_from_slice(&bytes);
         }
-        Action::Login { .. } => session.event(Event::Login(Some(Rights::ALL))),
-        Action::Listen => session.event(Event::Listening(Some(SocketAddr::new(CLIENT, 50_000)))),
-        Action::Store(_) => session.event(Event::Stored(Err(Refusal::NotFound))),
-        Action::Transfer(transfer) => {
-            if let applayer::ftp::session::Via::Active(target) = transfer.via {
+        SessionAction::Login { .. } => session.event(SessionEvent::Login(Some(Rights::ALL))),
+        SessionAction::Listen => session.event(SessionEvent::Listening(Some(SocketAddr::new(CLIENT, 50_000)))),
+        SessionAction::Store(_) => session.event(SessionEvent::Stored(Err(StoreRefusal::NotFound))),
+        SessionAction::Transfer(transfer) => {
+            if let applayer::ftp::session::DataMode::Active(target) = transfer.via {
                 assert!(target.ip() == CLIENT && target.port() >= 1024, "a bounce");
             }
-            session.event(Event::Opened { size: None, name: None });
-            session.event(Event::Ended(Ok(1)));
+            session.event(SessionEvent::Opened { size: None, name: None });
+            session.event(SessionEvent::Ended(Ok(1)));
         }
         // TLS never begins here: what was sent ahead is dropped, so how it is cut would matter.
-        Action::StartTls | Action::DropListener | Action::StopTransfer | Action::Close => {}
+        SessionAction::StartTls | SessionAction::DropListener | SessionAction::StopTransfer | SessionAction::Close => {}
     }
 }

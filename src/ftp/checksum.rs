@@ -4,13 +4,13 @@
 use md5::{Digest as _, Md5};
 use ring::digest::{Context, SHA1_FOR_LEGACY_USE_ONLY, SHA256, SHA512};
 
-use crate::ftp::command::Command;
-use crate::ftp::reply::Reply;
+use crate::ftp::command::FtpCommand;
+use crate::ftp::reply::FtpReply;
 use crate::hex;
 
 /// A checksum algorithm, the strongest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Algorithm {
+pub enum ChecksumAlgorithm {
     /// SHA-512.
     Sha512,
     /// SHA-256.
@@ -23,58 +23,63 @@ pub enum Algorithm {
     Crc32,
 }
 
-impl Algorithm {
+impl ChecksumAlgorithm {
     /// All, the strongest first.
-    pub const ALL: [Algorithm; 5] =
-        [Algorithm::Sha512, Algorithm::Sha256, Algorithm::Sha1, Algorithm::Md5, Algorithm::Crc32];
+    pub const ALL: [ChecksumAlgorithm; 5] = [
+        ChecksumAlgorithm::Sha512,
+        ChecksumAlgorithm::Sha256,
+        ChecksumAlgorithm::Sha1,
+        ChecksumAlgorithm::Md5,
+        ChecksumAlgorithm::Crc32,
+    ];
 
     /// Its name in HASH, in JSON and on the command line.
     pub const fn as_str(self) -> &'static str {
         match self {
-            Algorithm::Sha512 => "SHA-512",
-            Algorithm::Sha256 => "SHA-256",
-            Algorithm::Sha1 => "SHA-1",
-            Algorithm::Md5 => "MD5",
-            Algorithm::Crc32 => "CRC32",
+            ChecksumAlgorithm::Sha512 => "SHA-512",
+            ChecksumAlgorithm::Sha256 => "SHA-256",
+            ChecksumAlgorithm::Sha1 => "SHA-1",
+            ChecksumAlgorithm::Md5 => "MD5",
+            ChecksumAlgorithm::Crc32 => "CRC32",
         }
     }
 
     /// Reads a name: any case, with or without the dash.
-    pub fn parse(name: &str) -> Option<Algorithm> {
+    pub fn parse(name: &str) -> Option<ChecksumAlgorithm> {
         let plain = |text: &str| text.replace('-', "").to_ascii_uppercase();
-        Algorithm::ALL.into_iter().find(|algorithm| plain(algorithm.as_str()) == plain(name))
+        ChecksumAlgorithm::ALL.into_iter().find(|algorithm| plain(algorithm.as_str()) == plain(name))
     }
 
     /// The verbs of its own that servers have.
     const fn verbs(self) -> &'static [&'static str] {
         match self {
-            Algorithm::Sha512 => &["XSHA512"],
-            Algorithm::Sha256 => &["XSHA256"],
-            Algorithm::Sha1 => &["XSHA1", "XSHA"],
-            Algorithm::Md5 => &["XMD5"],
-            Algorithm::Crc32 => &["XCRC"],
+            ChecksumAlgorithm::Sha512 => &["XSHA512"],
+            ChecksumAlgorithm::Sha256 => &["XSHA256"],
+            ChecksumAlgorithm::Sha1 => &["XSHA1", "XSHA"],
+            ChecksumAlgorithm::Md5 => &["XMD5"],
+            ChecksumAlgorithm::Crc32 => &["XCRC"],
         }
     }
 
     /// The digits of its checksum in hexadecimal.
     pub const fn digits(self) -> usize {
         match self {
-            Algorithm::Sha512 => 128,
-            Algorithm::Sha256 => 64,
-            Algorithm::Sha1 => 40,
-            Algorithm::Md5 => 32,
-            Algorithm::Crc32 => 8,
+            ChecksumAlgorithm::Sha512 => 128,
+            ChecksumAlgorithm::Sha256 => 64,
+            ChecksumAlgorithm::Sha1 => 40,
+            ChecksumAlgorithm::Md5 => 32,
+            ChecksumAlgorithm::Crc32 => 8,
         }
     }
 }
 
 /// A checksum of bytes as they come.
 pub struct Digest {
-    algorithm: Algorithm,
-    state: State,
+    algorithm: ChecksumAlgorithm,
+    state: DigestState,
 }
 
-enum State {
+enum DigestState {
     Crc32(crc32fast::Hasher),
     Md5(Md5),
     Sha(Context),
@@ -82,44 +87,44 @@ enum State {
 
 impl Digest {
     /// Of no bytes yet.
-    pub fn new(algorithm: Algorithm) -> Digest {
+    pub fn new(algorithm: ChecksumAlgorithm) -> Digest {
         let state = match algorithm {
-            Algorithm::Sha512 => State::Sha(Context::new(&SHA512)),
-            Algorithm::Sha256 => State::Sha(Context::new(&SHA256)),
-            Algorithm::Sha1 => State::Sha(Context::new(&SHA1_FOR_LEGACY_USE_ONLY)),
-            Algorithm::Md5 => State::Md5(Md5::new()),
-            Algorithm::Crc32 => State::Crc32(crc32fast::Hasher::new()),
+            ChecksumAlgorithm::Sha512 => DigestState::Sha(Context::new(&SHA512)),
+            ChecksumAlgorithm::Sha256 => DigestState::Sha(Context::new(&SHA256)),
+            ChecksumAlgorithm::Sha1 => DigestState::Sha(Context::new(&SHA1_FOR_LEGACY_USE_ONLY)),
+            ChecksumAlgorithm::Md5 => DigestState::Md5(Md5::new()),
+            ChecksumAlgorithm::Crc32 => DigestState::Crc32(crc32fast::Hasher::new()),
         };
         Digest { algorithm, state }
     }
 
     /// By which algorithm.
-    pub fn algorithm(&self) -> Algorithm {
+    pub fn algorithm(&self) -> ChecksumAlgorithm {
         self.algorithm
     }
 
     /// More bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         match &mut self.state {
-            State::Crc32(state) => state.update(bytes),
-            State::Md5(state) => state.update(bytes),
-            State::Sha(state) => state.update(bytes),
+            DigestState::Crc32(state) => state.update(bytes),
+            DigestState::Md5(state) => state.update(bytes),
+            DigestState::Sha(state) => state.update(bytes),
         }
     }
 
     /// The checksum in lower-case hexadecimal.
     pub fn finish(self) -> String {
         match self.state {
-            State::Crc32(state) => format!("{:08x}", state.finalize()),
-            State::Md5(state) => hex::lower(&state.finalize()),
-            State::Sha(state) => hex::lower(state.finish().as_ref()),
+            DigestState::Crc32(state) => format!("{:08x}", state.finalize()),
+            DigestState::Md5(state) => hex::lower(&state.finalize()),
+            DigestState::Sha(state) => hex::lower(state.finish().as_ref()),
         }
     }
 }
 
 /// What FEAT says about checksums.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Offered<'a> {
+pub struct OfferedChecksums<'a> {
     /// The algorithm that HASH uses unless told otherwise.
     pub chosen: Option<&'a str>,
     /// All algorithms of HASH.
@@ -128,30 +133,35 @@ pub struct Offered<'a> {
     pub verbs: &'a [String],
 }
 
-impl Offered<'_> {
+impl OfferedChecksums<'_> {
     /// The commands that ask for the checksum of a file, the last of which gives it: by the algorithm that is wanted, else
     /// by the strongest. `None`: the server offers none such.
-    pub fn question(&self, wanted: Option<Algorithm>, path: &[u8]) -> Option<(Algorithm, Vec<Command>)> {
-        Algorithm::ALL.into_iter().filter(|algorithm| wanted.is_none_or(|wanted| wanted == *algorithm)).find_map(
-            |algorithm| {
-                let is = |name: &str| Algorithm::parse(name) == Some(algorithm);
+    pub fn question(
+        &self,
+        wanted: Option<ChecksumAlgorithm>,
+        path: &[u8],
+    ) -> Option<(ChecksumAlgorithm, Vec<FtpCommand>)> {
+        ChecksumAlgorithm::ALL
+            .into_iter()
+            .filter(|algorithm| wanted.is_none_or(|wanted| wanted == *algorithm))
+            .find_map(|algorithm| {
+                let is = |name: &str| ChecksumAlgorithm::parse(name) == Some(algorithm);
                 if self.hashes.iter().any(|name| is(name)) {
-                    let mut commands = vec![Command::Hash(path.to_vec())];
+                    let mut commands = vec![FtpCommand::Hash(path.to_vec())];
                     if !self.chosen.is_some_and(is) {
-                        commands.insert(0, Command::Opts(format!("HASH {}", algorithm.as_str()).into_bytes()));
+                        commands.insert(0, FtpCommand::Opts(format!("HASH {}", algorithm.as_str()).into_bytes()));
                     }
                     return Some((algorithm, commands));
                 }
                 let verb = algorithm.verbs().iter().find(|verb| self.verbs.iter().any(|offered| offered == *verb))?;
-                Some((algorithm, vec![Command::Other((*verb).to_owned(), Some(path.to_vec()))]))
-            },
-        )
+                Some((algorithm, vec![FtpCommand::Other((*verb).to_owned(), Some(path.to_vec()))]))
+            })
     }
 }
 
 /// The checksum in a reply, in lower case: `213 SHA-256 0-49 6ad9… name` (HASH), `250 6ad9…`, `213 name 6ad9…`. The name may
 /// look like a checksum, so the first word of the right form counts. A CRC may lack its leading zeros.
-pub fn answer(reply: &Reply, algorithm: Algorithm) -> Option<String> {
+pub fn answer(reply: &FtpReply, algorithm: ChecksumAlgorithm) -> Option<String> {
     if !reply.ok() {
         return None;
     }
@@ -159,7 +169,7 @@ pub fn answer(reply: &Reply, algorithm: Algorithm) -> Option<String> {
     let hex = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_hexdigit());
     let mut words = text.split_ascii_whitespace().map(|word| word.trim_matches('"')).filter(|word| hex(word));
     let found = match algorithm {
-        Algorithm::Crc32 => words.find(|word| word.len() <= algorithm.digits())?,
+        ChecksumAlgorithm::Crc32 => words.find(|word| word.len() <= algorithm.digits())?,
         _ => words.find(|word| word.len() == algorithm.digits())?,
     };
     Some(format!("{:0>width$}", found.to_ascii_lowercase(), width = algorithm.digits()))
@@ -172,41 +182,50 @@ mod tests {
     #[test]
     fn what_is_asked() {
         let own = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<String>>();
-        let lines = |offered: &Offered<'_>, wanted| {
+        let lines = |offered: &OfferedChecksums<'_>, wanted| {
             offered.question(wanted, b"a b").map(|(algorithm, commands)| {
-                let text = |command: &Command| String::from_utf8(command.encode().unwrap()).unwrap();
+                let text = |command: &FtpCommand| String::from_utf8(command.encode().unwrap()).unwrap();
                 (algorithm, commands.iter().map(text).collect::<String>())
             })
         };
         // proftpd 1.3.8 with mod_digest
         let (hashes, verbs) =
             (own(&["CRC32", "MD5", "SHA-1", "SHA-256"]), own(&["XCRC", "XMD5", "XSHA", "XSHA1", "XSHA256"]));
-        let proftpd = Offered { chosen: Some("SHA-1"), hashes: &hashes, verbs: &verbs };
-        assert_eq!(lines(&proftpd, None), Some((Algorithm::Sha256, "OPTS HASH SHA-256\r\nHASH a b\r\n".into())));
-        assert_eq!(lines(&proftpd, Some(Algorithm::Sha1)), Some((Algorithm::Sha1, "HASH a b\r\n".into())));
-        assert_eq!(lines(&proftpd, Some(Algorithm::Sha512)), None);
+        let proftpd = OfferedChecksums { chosen: Some("SHA-1"), hashes: &hashes, verbs: &verbs };
+        assert_eq!(
+            lines(&proftpd, None),
+            Some((ChecksumAlgorithm::Sha256, "OPTS HASH SHA-256\r\nHASH a b\r\n".into()))
+        );
+        assert_eq!(
+            lines(&proftpd, Some(ChecksumAlgorithm::Sha1)),
+            Some((ChecksumAlgorithm::Sha1, "HASH a b\r\n".into()))
+        );
+        assert_eq!(lines(&proftpd, Some(ChecksumAlgorithm::Sha512)), None);
         let old = own(&["XCRC", "XSHA"]);
-        let old = Offered { chosen: None, hashes: &[], verbs: &old };
-        assert_eq!(lines(&old, None), Some((Algorithm::Sha1, "XSHA a b\r\n".into())));
-        assert_eq!(lines(&old, Some(Algorithm::Crc32)), Some((Algorithm::Crc32, "XCRC a b\r\n".into())));
-        assert_eq!(lines(&Offered::default(), None), None);
+        let old = OfferedChecksums { chosen: None, hashes: &[], verbs: &old };
+        assert_eq!(lines(&old, None), Some((ChecksumAlgorithm::Sha1, "XSHA a b\r\n".into())));
+        assert_eq!(
+            lines(&old, Some(ChecksumAlgorithm::Crc32)),
+            Some((ChecksumAlgorithm::Crc32, "XCRC a b\r\n".into()))
+        );
+        assert_eq!(lines(&OfferedChecksums::default(), None), None);
     }
 
     #[test]
     fn what_is_answered() {
         let md5 = "d41d8cd98f00b204e9800998ecf8427e";
         for (code, text, algorithm, found) in [
-            (213, format!("MD5 0-49 {} a name", md5.to_uppercase()), Algorithm::Md5, Some(md5)),
-            (250, md5.to_owned(), Algorithm::Md5, Some(md5)),
-            (250, format!("\"{md5}\""), Algorithm::Md5, Some(md5)),
-            (213, format!("name.txt {md5}"), Algorithm::Md5, Some(md5)),
-            (250, "3B0".to_owned(), Algorithm::Crc32, Some("000003b0")),
-            (213, "CRC32 0-9 89abcdef x".to_owned(), Algorithm::Crc32, Some("89abcdef")),
-            (250, "ok".to_owned(), Algorithm::Md5, None),
-            (550, md5.to_owned(), Algorithm::Md5, None),
-            (250, format!("{md5}0"), Algorithm::Md5, None),
+            (213, format!("MD5 0-49 {} a name", md5.to_uppercase()), ChecksumAlgorithm::Md5, Some(md5)),
+            (250, md5.to_owned(), ChecksumAlgorithm::Md5, Some(md5)),
+            (250, format!("\"{md5}\""), ChecksumAlgorithm::Md5, Some(md5)),
+            (213, format!("name.txt {md5}"), ChecksumAlgorithm::Md5, Some(md5)),
+            (250, "3B0".to_owned(), ChecksumAlgorithm::Crc32, Some("000003b0")),
+            (213, "CRC32 0-9 89abcdef x".to_owned(), ChecksumAlgorithm::Crc32, Some("89abcdef")),
+            (250, "ok".to_owned(), ChecksumAlgorithm::Md5, None),
+            (550, md5.to_owned(), ChecksumAlgorithm::Md5, None),
+            (250, format!("{md5}0"), ChecksumAlgorithm::Md5, None),
         ] {
-            assert_eq!(answer(&Reply::new(code, text.as_str()), algorithm).as_deref(), found, "{text}");
+            assert_eq!(answer(&FtpReply::new(code, text.as_str()), algorithm).as_deref(), found, "{text}");
         }
     }
 
@@ -214,10 +233,10 @@ mod tests {
     fn known_checksums_over_every_split() {
         let text = b"123456789";
         for (algorithm, wanted) in [
-            (Algorithm::Crc32, "cbf43926"),
-            (Algorithm::Md5, "25f9e794323b453885f5181f1b624d0b"),
-            (Algorithm::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
-            (Algorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
+            (ChecksumAlgorithm::Crc32, "cbf43926"),
+            (ChecksumAlgorithm::Md5, "25f9e794323b453885f5181f1b624d0b"),
+            (ChecksumAlgorithm::Sha1, "f7c3bc1d808e04732adf679965ccc34ca7ae3441"),
+            (ChecksumAlgorithm::Sha256, "15e2b0d3c33891ebb0f1ef609ec419420c20e320ce94c65fbc8c3312448eb225"),
         ] {
             for at in 0..=text.len() {
                 let mut digest = Digest::new(algorithm);
@@ -226,17 +245,17 @@ mod tests {
                 assert_eq!(digest.finish(), wanted, "{algorithm:?}, split at {at}");
             }
         }
-        for algorithm in Algorithm::ALL {
+        for algorithm in ChecksumAlgorithm::ALL {
             assert_eq!(Digest::new(algorithm).finish().len(), algorithm.digits());
         }
     }
 
     #[test]
     fn names() {
-        for algorithm in Algorithm::ALL {
-            assert_eq!(Algorithm::parse(algorithm.as_str()), Some(algorithm));
+        for algorithm in ChecksumAlgorithm::ALL {
+            assert_eq!(ChecksumAlgorithm::parse(algorithm.as_str()), Some(algorithm));
         }
-        assert_eq!(Algorithm::parse("sha256"), Some(Algorithm::Sha256));
-        assert_eq!(Algorithm::parse("whirlpool"), None);
+        assert_eq!(ChecksumAlgorithm::parse("sha256"), Some(ChecksumAlgorithm::Sha256));
+        assert_eq!(ChecksumAlgorithm::parse("whirlpool"), None);
     }
 }

@@ -22,7 +22,7 @@ const IAC: u8 = 255;
 
 /// One command of the control connection.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Command {
+pub enum FtpCommand {
     /// `USER`: who logs in (RFC 959, section 4.1.1, as the next seven).
     User(Vec<u8>),
     /// `PASS`: the password. `Debug` and `Display` show `***`.
@@ -169,9 +169,9 @@ pub enum Protection {
     Private,
 }
 
-/// Why a line is no command. [`CommandError::code`] is the reply that it deserves.
+/// Why a line is no command. [`FtpCommandError::code`] is the reply that it deserves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CommandError {
+pub enum FtpCommandError {
     /// No verb: the line is empty, or does not begin with letters.
     NoVerb,
     /// The line holds CR, LF or NUL.
@@ -184,131 +184,131 @@ pub enum CommandError {
     Parameter,
 }
 
-impl CommandError {
+impl FtpCommandError {
     /// The reply code (RFC 959, section 4.2).
     pub const fn code(self) -> u16 {
         match self {
-            CommandError::NoVerb | CommandError::TooLong => 500,
-            CommandError::Forbidden | CommandError::Argument => 501,
-            CommandError::Parameter => 504,
+            FtpCommandError::NoVerb | FtpCommandError::TooLong => 500,
+            FtpCommandError::Forbidden | FtpCommandError::Argument => 501,
+            FtpCommandError::Parameter => 504,
         }
     }
 
     /// The text for that reply.
     pub const fn text(self) -> &'static str {
         match self {
-            CommandError::NoVerb => "No command.",
-            CommandError::Forbidden => "CR, LF and NUL are not allowed in a command.",
-            CommandError::TooLong => "Command line too long.",
-            CommandError::Argument => "Syntax error in the arguments.",
-            CommandError::Parameter => "Not implemented for that parameter.",
+            FtpCommandError::NoVerb => "No command.",
+            FtpCommandError::Forbidden => "CR, LF and NUL are not allowed in a command.",
+            FtpCommandError::TooLong => "Command line too long.",
+            FtpCommandError::Argument => "Syntax error in the arguments.",
+            FtpCommandError::Parameter => "Not implemented for that parameter.",
         }
     }
 }
 
-impl Command {
+impl FtpCommand {
     /// Reads one line without its line end.
-    pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
+    pub fn parse(line: &[u8]) -> Result<FtpCommand, FtpCommandError> {
         if line.len() > MAX_COMMAND_LINE {
-            return Err(CommandError::TooLong);
+            return Err(FtpCommandError::TooLong);
         }
         let line = without_telnet(line);
         if !line.iter().all(|byte| passes(*byte)) {
-            return Err(CommandError::Forbidden);
+            return Err(FtpCommandError::Forbidden);
         }
         let end = line.iter().position(|byte| *byte == b' ').unwrap_or(line.len());
         let (verb, rest) = line.split_at(end);
         if verb.is_empty() || verb.len() > MAX_VERB || !verb.iter().all(u8::is_ascii_alphanumeric) {
-            return Err(CommandError::NoVerb);
+            return Err(FtpCommandError::NoVerb);
         }
         let verb = String::from_utf8_lossy(verb).to_ascii_uppercase();
         // One space separates; all others belong to the argument: names may begin and end with spaces.
-        Command::from_parts(verb, rest.get(1..).unwrap_or_default())
+        FtpCommand::from_parts(verb, rest.get(1..).unwrap_or_default())
     }
 
-    fn from_parts(verb: String, arg: &[u8]) -> Result<Command, CommandError> {
-        let some = || if arg.is_empty() { Err(CommandError::Argument) } else { Ok(arg.to_vec()) };
+    fn from_parts(verb: String, arg: &[u8]) -> Result<FtpCommand, FtpCommandError> {
+        let some = || if arg.is_empty() { Err(FtpCommandError::Argument) } else { Ok(arg.to_vec()) };
         let optional = || (!arg.is_empty()).then(|| arg.to_vec());
         let text = arg.trim_ascii();
-        let none = |command| if text.is_empty() { Ok(command) } else { Err(CommandError::Argument) };
+        let none = |command| if text.is_empty() { Ok(command) } else { Err(FtpCommandError::Argument) };
         Ok(match verb.as_str() {
-            "USER" => Command::User(some()?),
-            "PASS" => Command::Pass(arg.to_vec()), // an empty password is a password
-            "ACCT" => Command::Acct(some()?),
-            "CWD" | "XCWD" => Command::Cwd(some()?),
-            "CDUP" | "XCUP" => none(Command::Cdup)?,
-            "SMNT" => Command::Smnt(some()?),
-            "REIN" => none(Command::Rein)?,
-            "QUIT" => none(Command::Quit)?,
-            "PORT" => Command::Port(some()?),
-            "PASV" => none(Command::Pasv)?,
-            "EPRT" => Command::Eprt(some()?),
-            "EPSV" => Command::Epsv(match text {
+            "USER" => FtpCommand::User(some()?),
+            "PASS" => FtpCommand::Pass(arg.to_vec()), // an empty password is a password
+            "ACCT" => FtpCommand::Acct(some()?),
+            "CWD" | "XCWD" => FtpCommand::Cwd(some()?),
+            "CDUP" | "XCUP" => none(FtpCommand::Cdup)?,
+            "SMNT" => FtpCommand::Smnt(some()?),
+            "REIN" => none(FtpCommand::Rein)?,
+            "QUIT" => none(FtpCommand::Quit)?,
+            "PORT" => FtpCommand::Port(some()?),
+            "PASV" => none(FtpCommand::Pasv)?,
+            "EPRT" => FtpCommand::Eprt(some()?),
+            "EPSV" => FtpCommand::Epsv(match text {
                 b"" => Epsv::Same,
                 _ if text.eq_ignore_ascii_case(b"ALL") => Epsv::All,
-                _ => Epsv::Protocol(number(text).and_then(|n| u16::try_from(n).ok()).ok_or(CommandError::Argument)?),
+                _ => Epsv::Protocol(number(text).and_then(|n| u16::try_from(n).ok()).ok_or(FtpCommandError::Argument)?),
             }),
-            "TYPE" => Command::Type(type_code(text)?),
-            "STRU" => Command::Stru(letter(text)?),
-            "MODE" => Command::Mode(letter(text)?),
-            "RETR" => Command::Retr(some()?),
-            "STOR" => Command::Stor(some()?),
-            "STOU" => Command::Stou(optional()),
-            "APPE" => Command::Appe(some()?),
+            "TYPE" => FtpCommand::Type(type_code(text)?),
+            "STRU" => FtpCommand::Stru(letter(text)?),
+            "MODE" => FtpCommand::Mode(letter(text)?),
+            "RETR" => FtpCommand::Retr(some()?),
+            "STOR" => FtpCommand::Stor(some()?),
+            "STOU" => FtpCommand::Stou(optional()),
+            "APPE" => FtpCommand::Appe(some()?),
             // `ALLO size R recordsize`: the second part concerns record structure, which nobody has.
             "ALLO" => {
                 let size = text.split(|byte| *byte == b' ').next().unwrap_or_default();
-                Command::Allo(number(size).ok_or(CommandError::Argument)?)
+                FtpCommand::Allo(number(size).ok_or(FtpCommandError::Argument)?)
             }
-            "REST" => Command::Rest(number(text).ok_or(CommandError::Argument)?),
-            "RNFR" => Command::Rnfr(some()?),
-            "RNTO" => Command::Rnto(some()?),
-            "ABOR" => none(Command::Abor)?,
-            "DELE" => Command::Dele(some()?),
-            "RMD" | "XRMD" => Command::Rmd(some()?),
-            "MKD" | "XMKD" => Command::Mkd(some()?),
-            "PWD" | "XPWD" => none(Command::Pwd)?,
-            "LIST" => Command::List(optional()),
-            "NLST" => Command::Nlst(optional()),
-            "SITE" => Command::Site(some()?),
-            "SYST" => none(Command::Syst)?,
-            "STAT" => Command::Stat(optional()),
-            "HELP" => Command::Help(optional()),
-            "NOOP" => Command::Noop,
-            "AUTH" if text.is_empty() => return Err(CommandError::Argument),
-            "AUTH" => Command::Auth(String::from_utf8_lossy(text).to_ascii_uppercase()),
-            "PBSZ" => Command::Pbsz(number(text).ok_or(CommandError::Argument)?),
-            "PROT" => Command::Prot(match letter(text)? {
+            "REST" => FtpCommand::Rest(number(text).ok_or(FtpCommandError::Argument)?),
+            "RNFR" => FtpCommand::Rnfr(some()?),
+            "RNTO" => FtpCommand::Rnto(some()?),
+            "ABOR" => none(FtpCommand::Abor)?,
+            "DELE" => FtpCommand::Dele(some()?),
+            "RMD" | "XRMD" => FtpCommand::Rmd(some()?),
+            "MKD" | "XMKD" => FtpCommand::Mkd(some()?),
+            "PWD" | "XPWD" => none(FtpCommand::Pwd)?,
+            "LIST" => FtpCommand::List(optional()),
+            "NLST" => FtpCommand::Nlst(optional()),
+            "SITE" => FtpCommand::Site(some()?),
+            "SYST" => none(FtpCommand::Syst)?,
+            "STAT" => FtpCommand::Stat(optional()),
+            "HELP" => FtpCommand::Help(optional()),
+            "NOOP" => FtpCommand::Noop,
+            "AUTH" if text.is_empty() => return Err(FtpCommandError::Argument),
+            "AUTH" => FtpCommand::Auth(String::from_utf8_lossy(text).to_ascii_uppercase()),
+            "PBSZ" => FtpCommand::Pbsz(number(text).ok_or(FtpCommandError::Argument)?),
+            "PROT" => FtpCommand::Prot(match letter(text)? {
                 b'C' => Protection::Clear,
                 b'S' => Protection::Safe,
                 b'E' => Protection::Confidential,
                 b'P' => Protection::Private,
-                _ => return Err(CommandError::Parameter),
+                _ => return Err(FtpCommandError::Parameter),
             }),
-            "CCC" => none(Command::Ccc)?,
-            "FEAT" => none(Command::Feat)?,
-            "OPTS" => Command::Opts(some()?),
-            "MDTM" => Command::Mdtm(some()?),
-            "SIZE" => Command::Size(some()?),
-            "MLST" => Command::Mlst(optional()),
-            "MLSD" => Command::Mlsd(optional()),
+            "CCC" => none(FtpCommand::Ccc)?,
+            "FEAT" => none(FtpCommand::Feat)?,
+            "OPTS" => FtpCommand::Opts(some()?),
+            "MDTM" => FtpCommand::Mdtm(some()?),
+            "SIZE" => FtpCommand::Size(some()?),
+            "MLST" => FtpCommand::Mlst(optional()),
+            "MLSD" => FtpCommand::Mlsd(optional()),
             "MFMT" => {
-                let space = arg.iter().position(|byte| *byte == b' ').ok_or(CommandError::Argument)?;
+                let space = arg.iter().position(|byte| *byte == b' ').ok_or(FtpCommandError::Argument)?;
                 let (time, path) = arg.split_at(space);
-                let path = path.get(1..).filter(|path| !path.is_empty()).ok_or(CommandError::Argument)?;
-                Command::Mfmt { modified: parse_time(time).ok_or(CommandError::Argument)?, path: path.to_vec() }
+                let path = path.get(1..).filter(|path| !path.is_empty()).ok_or(FtpCommandError::Argument)?;
+                FtpCommand::Mfmt { modified: parse_time(time).ok_or(FtpCommandError::Argument)?, path: path.to_vec() }
             }
-            "LANG" => Command::Lang(optional()),
-            "HOST" => Command::Host(some()?),
-            "HASH" => Command::Hash(some()?),
+            "LANG" => FtpCommand::Lang(optional()),
+            "HOST" => FtpCommand::Host(some()?),
+            "HASH" => FtpCommand::Hash(some()?),
             "RANG" => {
                 let mut ends = text.splitn(2, |byte| *byte == b' ').map(number);
                 match (ends.next().flatten(), ends.next().flatten()) {
-                    (Some(start), Some(end)) => Command::Rang(start, end),
-                    _ => return Err(CommandError::Argument),
+                    (Some(start), Some(end)) => FtpCommand::Rang(start, end),
+                    _ => return Err(FtpCommandError::Argument),
                 }
             }
-            _ => Command::Other(verb, optional()),
+            _ => FtpCommand::Other(verb, optional()),
         })
     }
 
@@ -333,7 +333,7 @@ impl Command {
         if line.len() > MAX_COMMAND_LINE {
             return refuse("the command is too long");
         }
-        if argument.is_some_and(|argument| argument.is_empty()) && !matches!(self, Command::Pass(_)) {
+        if argument.is_some_and(|argument| argument.is_empty()) && !matches!(self, FtpCommand::Pass(_)) {
             return refuse("the argument is empty");
         }
         line.extend_from_slice(b"\r\n");
@@ -342,7 +342,7 @@ impl Command {
 
     /// True for commands whose argument must not be shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self, Command::Pass(_) | Command::Acct(_))
+        matches!(self, FtpCommand::Pass(_) | FtpCommand::Acct(_))
     }
 
     fn parts(&self) -> (&str, Option<Cow<'_, [u8]>>) {
@@ -353,49 +353,49 @@ impl Command {
             (verb, Some(Cow::Owned(argument.to_vec())))
         }
         match self {
-            Command::User(arg) => some("USER", arg),
-            Command::Pass(arg) => some("PASS", arg),
-            Command::Acct(arg) => some("ACCT", arg),
-            Command::Cwd(arg) => some("CWD", arg),
-            Command::Cdup => ("CDUP", None),
-            Command::Smnt(arg) => some("SMNT", arg),
-            Command::Rein => ("REIN", None),
-            Command::Quit => ("QUIT", None),
-            Command::Port(arg) => some("PORT", arg),
-            Command::Pasv => ("PASV", None),
-            Command::Eprt(arg) => some("EPRT", arg),
-            Command::Epsv(Epsv::Same) => ("EPSV", None),
-            Command::Epsv(Epsv::All) => bytes("EPSV", b"ALL"),
-            Command::Epsv(Epsv::Protocol(protocol)) => bytes("EPSV", protocol.to_string().as_bytes()),
-            Command::Type(TypeCode::Ascii) => bytes("TYPE", b"A"),
-            Command::Type(TypeCode::Ebcdic) => bytes("TYPE", b"E"),
-            Command::Type(TypeCode::Image) => bytes("TYPE", b"I"),
-            Command::Type(TypeCode::Local(bits)) => bytes("TYPE", format!("L {bits}").as_bytes()),
-            Command::Stru(code) => bytes("STRU", &[*code]),
-            Command::Mode(code) => bytes("MODE", &[*code]),
-            Command::Retr(arg) => some("RETR", arg),
-            Command::Stor(arg) => some("STOR", arg),
-            Command::Stou(arg) => ("STOU", arg.as_deref().map(Cow::Borrowed)),
-            Command::Appe(arg) => some("APPE", arg),
-            Command::Allo(size) => bytes("ALLO", size.to_string().as_bytes()),
-            Command::Rest(offset) => bytes("REST", offset.to_string().as_bytes()),
-            Command::Rnfr(arg) => some("RNFR", arg),
-            Command::Rnto(arg) => some("RNTO", arg),
-            Command::Abor => ("ABOR", None),
-            Command::Dele(arg) => some("DELE", arg),
-            Command::Rmd(arg) => some("RMD", arg),
-            Command::Mkd(arg) => some("MKD", arg),
-            Command::Pwd => ("PWD", None),
-            Command::List(arg) => ("LIST", arg.as_deref().map(Cow::Borrowed)),
-            Command::Nlst(arg) => ("NLST", arg.as_deref().map(Cow::Borrowed)),
-            Command::Site(arg) => some("SITE", arg),
-            Command::Syst => ("SYST", None),
-            Command::Stat(arg) => ("STAT", arg.as_deref().map(Cow::Borrowed)),
-            Command::Help(arg) => ("HELP", arg.as_deref().map(Cow::Borrowed)),
-            Command::Noop => ("NOOP", None),
-            Command::Auth(mechanism) => bytes("AUTH", mechanism.as_bytes()),
-            Command::Pbsz(size) => bytes("PBSZ", size.to_string().as_bytes()),
-            Command::Prot(level) => bytes(
+            FtpCommand::User(arg) => some("USER", arg),
+            FtpCommand::Pass(arg) => some("PASS", arg),
+            FtpCommand::Acct(arg) => some("ACCT", arg),
+            FtpCommand::Cwd(arg) => some("CWD", arg),
+            FtpCommand::Cdup => ("CDUP", None),
+            FtpCommand::Smnt(arg) => some("SMNT", arg),
+            FtpCommand::Rein => ("REIN", None),
+            FtpCommand::Quit => ("QUIT", None),
+            FtpCommand::Port(arg) => some("PORT", arg),
+            FtpCommand::Pasv => ("PASV", None),
+            FtpCommand::Eprt(arg) => some("EPRT", arg),
+            FtpCommand::Epsv(Epsv::Same) => ("EPSV", None),
+            FtpCommand::Epsv(Epsv::All) => bytes("EPSV", b"ALL"),
+            FtpCommand::Epsv(Epsv::Protocol(protocol)) => bytes("EPSV", protocol.to_string().as_bytes()),
+            FtpCommand::Type(TypeCode::Ascii) => bytes("TYPE", b"A"),
+            FtpCommand::Type(TypeCode::Ebcdic) => bytes("TYPE", b"E"),
+            FtpCommand::Type(TypeCode::Image) => bytes("TYPE", b"I"),
+            FtpCommand::Type(TypeCode::Local(bits)) => bytes("TYPE", format!("L {bits}").as_bytes()),
+            FtpCommand::Stru(code) => bytes("STRU", &[*code]),
+            FtpCommand::Mode(code) => bytes("MODE", &[*code]),
+            FtpCommand::Retr(arg) => some("RETR", arg),
+            FtpCommand::Stor(arg) => some("STOR", arg),
+            FtpCommand::Stou(arg) => ("STOU", arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Appe(arg) => some("APPE", arg),
+            FtpCommand::Allo(size) => bytes("ALLO", size.to_string().as_bytes()),
+            FtpCommand::Rest(offset) => bytes("REST", offset.to_string().as_bytes()),
+            FtpCommand::Rnfr(arg) => some("RNFR", arg),
+            FtpCommand::Rnto(arg) => some("RNTO", arg),
+            FtpCommand::Abor => ("ABOR", None),
+            FtpCommand::Dele(arg) => some("DELE", arg),
+            FtpCommand::Rmd(arg) => some("RMD", arg),
+            FtpCommand::Mkd(arg) => some("MKD", arg),
+            FtpCommand::Pwd => ("PWD", None),
+            FtpCommand::List(arg) => ("LIST", arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Nlst(arg) => ("NLST", arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Site(arg) => some("SITE", arg),
+            FtpCommand::Syst => ("SYST", None),
+            FtpCommand::Stat(arg) => ("STAT", arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Help(arg) => ("HELP", arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Noop => ("NOOP", None),
+            FtpCommand::Auth(mechanism) => bytes("AUTH", mechanism.as_bytes()),
+            FtpCommand::Pbsz(size) => bytes("PBSZ", size.to_string().as_bytes()),
+            FtpCommand::Prot(level) => bytes(
                 "PROT",
                 match level {
                     Protection::Clear => b"C",
@@ -404,30 +404,30 @@ impl Command {
                     Protection::Private => b"P",
                 },
             ),
-            Command::Ccc => ("CCC", None),
-            Command::Feat => ("FEAT", None),
-            Command::Opts(arg) => some("OPTS", arg),
-            Command::Mdtm(arg) => some("MDTM", arg),
-            Command::Size(arg) => some("SIZE", arg),
-            Command::Mlst(arg) => ("MLST", arg.as_deref().map(Cow::Borrowed)),
-            Command::Mlsd(arg) => ("MLSD", arg.as_deref().map(Cow::Borrowed)),
-            Command::Mfmt { modified, path } => {
+            FtpCommand::Ccc => ("CCC", None),
+            FtpCommand::Feat => ("FEAT", None),
+            FtpCommand::Opts(arg) => some("OPTS", arg),
+            FtpCommand::Mdtm(arg) => some("MDTM", arg),
+            FtpCommand::Size(arg) => some("SIZE", arg),
+            FtpCommand::Mlst(arg) => ("MLST", arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Mlsd(arg) => ("MLSD", arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Mfmt { modified, path } => {
                 let mut argument = format_time(*modified).into_bytes();
                 argument.push(b' ');
                 argument.extend_from_slice(path);
                 ("MFMT", Some(Cow::Owned(argument)))
             }
-            Command::Lang(arg) => ("LANG", arg.as_deref().map(Cow::Borrowed)),
-            Command::Host(arg) => some("HOST", arg),
-            Command::Hash(arg) => some("HASH", arg),
-            Command::Rang(start, end) => bytes("RANG", format!("{start} {end}").as_bytes()),
-            Command::Other(verb, arg) => (verb, arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Lang(arg) => ("LANG", arg.as_deref().map(Cow::Borrowed)),
+            FtpCommand::Host(arg) => some("HOST", arg),
+            FtpCommand::Hash(arg) => some("HASH", arg),
+            FtpCommand::Rang(start, end) => bytes("RANG", format!("{start} {end}").as_bytes()),
+            FtpCommand::Other(verb, arg) => (verb, arg.as_deref().map(Cow::Borrowed)),
         }
     }
 }
 
 /// The line for a person: lossy, secrets as `***`. What a peer chose may be in it: escape it when printing.
-impl fmt::Display for Command {
+impl fmt::Display for FtpCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (verb, argument) = self.parts();
         f.write_str(verb)?;
@@ -439,7 +439,7 @@ impl fmt::Display for Command {
     }
 }
 
-impl fmt::Debug for Command {
+impl fmt::Debug for FtpCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Command({:?})", self.to_string())
     }
@@ -497,23 +497,23 @@ fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// A single letter, as upper case.
-fn letter(text: &[u8]) -> Result<u8, CommandError> {
+fn letter(text: &[u8]) -> Result<u8, FtpCommandError> {
     match text {
         [letter] if letter.is_ascii_alphabetic() => Ok(letter.to_ascii_uppercase()),
-        _ => Err(CommandError::Argument),
+        _ => Err(FtpCommandError::Argument),
     }
 }
 
-fn type_code(text: &[u8]) -> Result<TypeCode, CommandError> {
+fn type_code(text: &[u8]) -> Result<TypeCode, FtpCommandError> {
     match text.to_ascii_uppercase().as_slice() {
         b"A" | b"A N" => Ok(TypeCode::Ascii),
         b"E" | b"E N" => Ok(TypeCode::Ebcdic),
         b"I" => Ok(TypeCode::Image),
         [b'L', b' ', bits @ ..] => {
-            number(bits).and_then(|bits| u8::try_from(bits).ok()).map(TypeCode::Local).ok_or(CommandError::Argument)
+            number(bits).and_then(|bits| u8::try_from(bits).ok()).map(TypeCode::Local).ok_or(FtpCommandError::Argument)
         }
-        [b'A' | b'E', b' ', b'T' | b'C'] => Err(CommandError::Parameter),
-        _ => Err(CommandError::Argument),
+        [b'A' | b'E', b' ', b'T' | b'C'] => Err(FtpCommandError::Parameter),
+        _ => Err(FtpCommandError::Argument),
     }
 }
 

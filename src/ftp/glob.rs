@@ -25,11 +25,11 @@ enum Component {
     /// `**`: any number of directories, none included.
     Deep,
     /// One name.
-    Name(Vec<Token>),
+    Name(Vec<GlobToken>),
 }
 
 #[derive(Clone, PartialEq, Eq)]
-enum Token {
+enum GlobToken {
     /// This character.
     Is(u32),
     /// `?`
@@ -42,9 +42,9 @@ enum Token {
 
 /// How far a walk down a tree has come: which components are to be matched next.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Walk(Vec<(usize, usize)>);
+pub struct GlobWalk(Vec<(usize, usize)>);
 
-impl Walk {
+impl GlobWalk {
     /// True when nothing below can match.
     pub fn is_over(&self) -> bool {
         self.0.is_empty()
@@ -107,7 +107,7 @@ impl Glob {
 
     /// The walk that finds what the glob stands for below a directory, as shells do: each component matches the names of
     /// one directory.
-    pub fn walk(&self) -> Walk {
+    pub fn walk(&self) -> GlobWalk {
         let first = |path: &[Component]| usize::from(matches!(path.first(), Some(Component::Name(n)) if n.is_empty()));
         let states = self.alternatives.iter().enumerate().map(|(at, path)| (at, first(path)));
         self.closure(states.collect())
@@ -115,16 +115,16 @@ impl Glob {
 
     /// One name of the directory that the walk has reached: whether the glob matches it, and the walk below it, should it
     /// be a directory. A leading dot is matched by a dot only.
-    pub fn step(&self, walk: &Walk, name: &[u8]) -> (bool, Walk) {
+    pub fn step(&self, walk: &GlobWalk, name: &[u8]) -> (bool, GlobWalk) {
         self.advance(walk, name, true)
     }
 
     /// The walk below a name that is a link: only what a component of its own matches leads through it, `**` does not.
-    pub fn step_through(&self, walk: &Walk, name: &[u8]) -> Walk {
+    pub fn step_through(&self, walk: &GlobWalk, name: &[u8]) -> GlobWalk {
         self.advance(walk, name, false).1
     }
 
-    fn advance(&self, walk: &Walk, name: &[u8], deep: bool) -> (bool, Walk) {
+    fn advance(&self, walk: &GlobWalk, name: &[u8], deep: bool) -> (bool, GlobWalk) {
         let letters = characters(name);
         let hidden = name.starts_with(b".");
         let (mut matched, mut below) = (false, Vec::new());
@@ -133,7 +133,7 @@ impl Glob {
             let (found, next) = match path.get(at) {
                 Some(Component::Deep) => (deep && !hidden, at),
                 Some(Component::Name(tokens)) => {
-                    let dot = tokens.first() == Some(&Token::Is(u32::from('.')));
+                    let dot = tokens.first() == Some(&GlobToken::Is(u32::from('.')));
                     ((dot || !hidden) && name_matches(tokens, &letters), at + 1)
                 }
                 None => continue,
@@ -147,7 +147,7 @@ impl Glob {
     }
 
     /// Adds the states that `**` allows by matching nothing; drops those that have come to the end.
-    fn closure(&self, states: Vec<(usize, usize)>) -> Walk {
+    fn closure(&self, states: Vec<(usize, usize)>) -> GlobWalk {
         let mut closed = Vec::with_capacity(states.len());
         for (alternative, mut at) in states {
             let Some(path) = self.alternatives.get(alternative) else { continue };
@@ -161,7 +161,7 @@ impl Glob {
                 at += 1;
             }
         }
-        Walk(closed)
+        GlobWalk(closed)
     }
 }
 
@@ -261,12 +261,12 @@ fn component(glob: &[u32]) -> Result<Component, &'static str> {
     let mut at = 0;
     while let Some(&letter) = glob.get(at) {
         match char::from_u32(letter) {
-            Some('*') if tokens.last() == Some(&Token::Any) => {}
-            Some('*') => tokens.push(Token::Any),
-            Some('?') => tokens.push(Token::One),
+            Some('*') if tokens.last() == Some(&GlobToken::Any) => {}
+            Some('*') => tokens.push(GlobToken::Any),
+            Some('?') => tokens.push(GlobToken::One),
             Some('\\') => {
                 at += 1;
-                tokens.push(Token::Is(*glob.get(at).ok_or("nothing follows the backslash")?));
+                tokens.push(GlobToken::Is(*glob.get(at).ok_or("nothing follows the backslash")?));
             }
             Some('[') => {
                 let class = glob.get(at..).unwrap_or_default();
@@ -274,7 +274,7 @@ fn component(glob: &[u32]) -> Result<Component, &'static str> {
                 tokens.push(class_of(class.get(1..end).unwrap_or_default())?);
                 at += end;
             }
-            _ => tokens.push(Token::Is(letter)),
+            _ => tokens.push(GlobToken::Is(letter)),
         }
         at += 1;
     }
@@ -282,7 +282,7 @@ fn component(glob: &[u32]) -> Result<Component, &'static str> {
 }
 
 /// What stands between the brackets.
-fn class_of(inner: &[u32]) -> Result<Token, &'static str> {
+fn class_of(inner: &[u32]) -> Result<GlobToken, &'static str> {
     let is = |letter: Option<&u32>, wanted: char| letter == Some(&u32::from(wanted));
     let negated = is(inner.first(), '!') || is(inner.first(), '^');
     let mut letters = inner.get(usize::from(negated)..).unwrap_or_default().iter().peekable();
@@ -305,18 +305,18 @@ fn class_of(inner: &[u32]) -> Result<Token, &'static str> {
         }
         ranges.push((low, high));
     }
-    Ok(Token::Class(negated, ranges))
+    Ok(GlobToken::Class(negated, ranges))
 }
 
 /// Matches a whole name. Only the last `*` needs to be taken back, so that the effort is bounded by the product of both
 /// lengths.
-fn name_matches(tokens: &[Token], name: &[u32]) -> bool {
+fn name_matches(tokens: &[GlobToken], name: &[u32]) -> bool {
     let (mut token, mut letter) = (0, 0);
     let mut star: Option<(usize, usize)> = None;
     loop {
         match (tokens.get(token), name.get(letter)) {
             (None, None) => return true,
-            (Some(Token::Any), _) => {
+            (Some(GlobToken::Any), _) => {
                 star = Some((token + 1, letter));
                 token += 1;
                 continue;
@@ -337,12 +337,12 @@ fn name_matches(tokens: &[Token], name: &[u32]) -> bool {
     }
 }
 
-impl Token {
+impl GlobToken {
     fn takes(&self, letter: u32) -> bool {
         match self {
-            Token::Is(wanted) => *wanted == letter,
-            Token::One | Token::Any => true,
-            Token::Class(negated, ranges) => {
+            GlobToken::Is(wanted) => *wanted == letter,
+            GlobToken::One | GlobToken::Any => true,
+            GlobToken::Class(negated, ranges) => {
                 ranges.iter().any(|(low, high)| (*low..=*high).contains(&letter)) != *negated
             }
         }

@@ -1,4 +1,4 @@
-//! FTP replies (RFC 959, section 4.2): lines to [`Reply`] and back. Client and server share it.
+//! FTP replies (RFC 959, section 4.2): lines to [`FtpReply`] and back. Client and server share it.
 
 use crate::fault::{Fault, Kind};
 use crate::line::{Ends, Splitter};
@@ -14,7 +14,7 @@ pub const MAX_BYTES: usize = 16 << 20;
 
 /// One reply: a code and one or more lines of text, without the code, the separator and the line end.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Reply {
+pub struct FtpReply {
     /// The three digits.
     pub code: u16,
     /// The text, line by line: bytes, since a server puts file names in it.
@@ -23,7 +23,7 @@ pub struct Reply {
 
 /// What the first digit of a reply says (RFC 959, section 4.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Class {
+pub enum ReplyClass {
     /// 1yz: begun, another reply follows.
     Preliminary,
     /// 2yz: done.
@@ -36,35 +36,35 @@ pub enum Class {
     Permanent,
 }
 
-impl Reply {
+impl FtpReply {
     /// A reply of one line.
-    pub fn new(code: u16, text: impl Into<Vec<u8>>) -> Reply {
-        Reply { code, lines: vec![text.into()] }
+    pub fn new(code: u16, text: impl Into<Vec<u8>>) -> FtpReply {
+        FtpReply { code, lines: vec![text.into()] }
     }
 
     /// A reply of several lines; none at all gives one empty line.
-    pub fn multi<T: Into<Vec<u8>>>(code: u16, lines: impl IntoIterator<Item = T>) -> Reply {
+    pub fn multi<T: Into<Vec<u8>>>(code: u16, lines: impl IntoIterator<Item = T>) -> FtpReply {
         let mut lines: Vec<Vec<u8>> = lines.into_iter().map(Into::into).collect();
         if lines.is_empty() {
             lines.push(Vec::new());
         }
-        Reply { code, lines }
+        FtpReply { code, lines }
     }
 
     /// What its first digit says.
-    pub fn class(&self) -> Class {
+    pub fn class(&self) -> ReplyClass {
         match self.code / 100 {
-            1 => Class::Preliminary,
-            2 => Class::Completion,
-            3 => Class::Intermediate,
-            4 => Class::Transient,
-            _ => Class::Permanent,
+            1 => ReplyClass::Preliminary,
+            2 => ReplyClass::Completion,
+            3 => ReplyClass::Intermediate,
+            4 => ReplyClass::Transient,
+            _ => ReplyClass::Permanent,
         }
     }
 
     /// True for 2yz.
     pub fn ok(&self) -> bool {
-        self.class() == Class::Completion
+        self.class() == ReplyClass::Completion
     }
 
     /// The last line's text, for messages: where servers put what matters.
@@ -129,32 +129,32 @@ impl Reply {
 
 /// Makes replies of bytes that arrive in pieces of any size.
 #[derive(Debug)]
-pub struct ReplyReader {
+pub struct FtpReplyReader {
     splitter: Splitter,
-    open: Option<Reply>,
+    open: Option<FtpReply>,
     bytes: usize,
 }
 
-impl Default for ReplyReader {
-    fn default() -> ReplyReader {
-        ReplyReader::new()
+impl Default for FtpReplyReader {
+    fn default() -> FtpReplyReader {
+        FtpReplyReader::new()
     }
 }
 
-impl ReplyReader {
+impl FtpReplyReader {
     /// A reader at the start of a connection.
-    pub fn new() -> ReplyReader {
-        ReplyReader { splitter: Splitter::new(Ends::Lenient, MAX_LINE), open: None, bytes: 0 }
+    pub fn new() -> FtpReplyReader {
+        FtpReplyReader { splitter: Splitter::new(Ends::Lenient, MAX_LINE), open: None, bytes: 0 }
     }
 
-    /// Adds bytes as they came. Drain [`ReplyReader::next_reply`] before pushing more.
+    /// Adds bytes as they came. Drain [`FtpReplyReader::next_reply`] before pushing more.
     pub fn push(&mut self, bytes: &[u8]) {
         self.splitter.push(bytes);
     }
 
     /// The next whole reply, `None` when more bytes are needed. After an error the connection cannot be used on: which
     /// reply belongs to which command is no longer known.
-    pub fn next_reply(&mut self) -> Result<Option<Reply>, Fault> {
+    pub fn next_reply(&mut self) -> Result<Option<FtpReply>, Fault> {
         loop {
             let line = match self.splitter.next_line() {
                 Ok(Some(line)) => line,
@@ -171,7 +171,7 @@ impl ReplyReader {
                     Fault::new(Kind::Protocol, format!("not an FTP reply: {:?}", String::from_utf8_lossy(&shown)))
                         .with_hint("is this an FTP server? ftps:// is implicit TLS, ftpes:// is AUTH TLS")
                 })?;
-                let reply = Reply::new(code, text);
+                let reply = FtpReply::new(code, text);
                 if more {
                     self.open = Some(reply);
                     continue;
@@ -205,7 +205,7 @@ impl ReplyReader {
     }
 }
 
-fn check_count(reply: &Reply) -> Result<(), Fault> {
+fn check_count(reply: &FtpReply) -> Result<(), Fault> {
     match reply.lines.len() >= MAX_LINES {
         true => Err(Fault::new(Kind::Protocol, format!("reply of more than {MAX_LINES} lines"))),
         false => Ok(()),
@@ -261,8 +261,8 @@ pub fn quote_path(path: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    fn read(pieces: &[&[u8]]) -> Result<Vec<Reply>, Fault> {
-        let mut reader = ReplyReader::new();
+    fn read(pieces: &[&[u8]]) -> Result<Vec<FtpReply>, Fault> {
+        let mut reader = FtpReplyReader::new();
         let mut replies = Vec::new();
         for piece in pieces {
             reader.push(piece);
@@ -278,11 +278,11 @@ mod tests {
         let input =
             b"220 ready\r\n211-Features:\r\n MDTM\r\n211-REST STREAM\r\n212 not the end\r\n211 End\r\n200\r\n226 \r\n";
         let replies = read(&[input]).unwrap();
-        assert_eq!(replies[0], Reply::new(220, "ready"));
-        assert_eq!(replies[1], Reply::multi(211, ["Features:", " MDTM", "REST STREAM", "212 not the end", "End"]));
+        assert_eq!(replies[0], FtpReply::new(220, "ready"));
+        assert_eq!(replies[1], FtpReply::multi(211, ["Features:", " MDTM", "REST STREAM", "212 not the end", "End"]));
         assert_eq!(replies[1].middle().count(), 3);
         assert_eq!(replies[1].text(), "End");
-        assert_eq!(replies[2..], [Reply::new(200, ""), Reply::new(226, "")]);
+        assert_eq!(replies[2..], [FtpReply::new(200, ""), FtpReply::new(226, "")]);
         for first in 0..=input.len() {
             for second in first..=input.len() {
                 let split = read(&[&input[..first], &input[first..second], &input[second..]]).unwrap();
@@ -315,16 +315,16 @@ mod tests {
     #[test]
     fn compose_then_parse() {
         for reply in [
-            Reply::new(226, "done"),
-            Reply::multi(211, ["Features:", " MDTM", " SIZE", "End"]),
-            Reply::multi(250, ["Listing", " type=file; \u{e9} name", ""]),
-            Reply { code: 213, lines: vec![vec![0xff, b'"']] },
+            FtpReply::new(226, "done"),
+            FtpReply::multi(211, ["Features:", " MDTM", " SIZE", "End"]),
+            FtpReply::multi(250, ["Listing", " type=file; \u{e9} name", ""]),
+            FtpReply { code: 213, lines: vec![vec![0xff, b'"']] },
         ] {
             assert_eq!(read(&[&reply.to_bytes()]).unwrap(), [reply]);
         }
-        assert_eq!(Reply::multi(214, ["a", "214 evil", "b"]).to_bytes(), b"214-a\r\n 214 evil\r\n214 b\r\n");
-        assert_eq!(Reply::new(500, "x\r\n230 in").to_bytes(), b"500 x  230 in\r\n");
-        assert_eq!(Reply { code: 200, lines: vec![] }.to_bytes(), b"200 \r\n");
+        assert_eq!(FtpReply::multi(214, ["a", "214 evil", "b"]).to_bytes(), b"214-a\r\n 214 evil\r\n214 b\r\n");
+        assert_eq!(FtpReply::new(500, "x\r\n230 in").to_bytes(), b"500 x  230 in\r\n");
+        assert_eq!(FtpReply { code: 200, lines: vec![] }.to_bytes(), b"200 \r\n");
     }
 
     #[test]
@@ -340,13 +340,13 @@ mod tests {
 
     #[test]
     fn faults() {
-        let kind = |code| Reply::new(code, "x").fault("RETR", Kind::NoInput).kind;
+        let kind = |code| FtpReply::new(code, "x").fault("RETR", Kind::NoInput).kind;
         assert_eq!(kind(421), Kind::PeerTemporary);
         assert_eq!(kind(550), Kind::NoInput);
         assert_eq!(kind(530), Kind::AuthFailed);
         assert_eq!(kind(502), Kind::Unsupported);
         assert_eq!(kind(553), Kind::Refused);
         assert_eq!(kind(226), Kind::Protocol);
-        assert!(Reply::new(452, "full").fault("STOR", Kind::Refused).temporary());
+        assert!(FtpReply::new(452, "full").fault("STOR", Kind::Refused).temporary());
     }
 }

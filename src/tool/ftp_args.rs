@@ -8,7 +8,7 @@ use std::sync::Arc;
 use crate::cli::args::{LoginArgs, NetArgs, RetryArgs, TlsArgs};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, Options, PortRange, tls_mode};
+use crate::ftp::client::{FtpClient, FtpClientOptions, PortRange, tls_mode};
 use crate::ftp::listing::{EntryType, Modified, format_rfc3339};
 use crate::ftp::path::FtpUrl;
 use crate::net::deadline::Limits;
@@ -105,8 +105,8 @@ pub(super) struct Servers<'a> {
 
 struct Server {
     url: FtpUrl,
-    options: Options,
-    idle: Option<Client>,
+    options: FtpClientOptions,
+    idle: Option<FtpClient>,
 }
 
 impl<'a> Servers<'a> {
@@ -127,18 +127,18 @@ impl<'a> Servers<'a> {
     }
 
     /// How to connect to the URL's server.
-    pub(super) fn options(&mut self, url: &FtpUrl) -> Result<Options, Fault> {
+    pub(super) fn options(&mut self, url: &FtpUrl) -> Result<FtpClientOptions, Fault> {
         Ok(self.server(url)?.options.clone())
     }
 
     /// A logged-in connection: the idle one, if there is one.
-    pub(super) async fn take(&mut self, url: &FtpUrl) -> Result<Client, Fault> {
+    pub(super) async fn take(&mut self, url: &FtpUrl) -> Result<FtpClient, Fault> {
         let out = self.connecting.out.clone();
         let server = self.server(url)?;
-        if let Some(client) = server.idle.take().filter(Client::usable) {
+        if let Some(client) = server.idle.take().filter(FtpClient::usable) {
             return Ok(client);
         }
-        let client = Client::open(url, &server.options).await?;
+        let client = FtpClient::open(url, &server.options).await?;
         let secret = server.options.login.as_ref().is_some_and(|login| !login.user.eq_ignore_ascii_case("anonymous"));
         if secret && !client.is_tls() && !client.is_loopback() {
             out.warn("the password went over the network in clear text; ftpes:// or ftps:// protect it");
@@ -147,7 +147,7 @@ impl<'a> Servers<'a> {
     }
 
     /// As [`Servers::take`], tried again as the user wants it.
-    pub(super) async fn take_patiently(&mut self, url: &FtpUrl, retry: &RetryArgs) -> Result<Client, Fault> {
+    pub(super) async fn take_patiently(&mut self, url: &FtpUrl, retry: &RetryArgs) -> Result<FtpClient, Fault> {
         let out = self.connecting.out.clone();
         retry.run(&out, &url.to_string(), async |_| self.take(url).await).await
     }
@@ -166,9 +166,9 @@ impl<'a> Servers<'a> {
     }
 
     /// Keeps a connection for the next URL of its server.
-    pub(super) fn give_back(&mut self, url: &FtpUrl, client: Client) {
+    pub(super) fn give_back(&mut self, url: &FtpUrl, client: FtpClient) {
         if let Some(server) = self.known.iter_mut().find(|server| server.url.same_server(url)) {
-            server.idle = Some(client).filter(Client::usable);
+            server.idle = Some(client).filter(FtpClient::usable);
         }
     }
 
@@ -191,9 +191,9 @@ impl<'a> Servers<'a> {
         self.known.get_mut(at).ok_or_else(|| Fault::new(Kind::Internal, "a server got lost"))
     }
 
-    fn make_options(&mut self, url: &FtpUrl) -> Result<Options, Fault> {
+    fn make_options(&mut self, url: &FtpUrl) -> Result<FtpClientOptions, Fault> {
         let Connecting { out, net, tls, login, ftp } = &self.connecting;
-        let mut options = Options::new(net.dialer("ftp", &url.host)?);
+        let mut options = FtpClientOptions::new(net.dialer("ftp", &url.host)?);
         options.tls = tls.mode(tls_mode(url.scheme));
         if options.tls != TlsMode::None {
             let client = match &self.tls {

@@ -11,7 +11,7 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
 use crate::ftp::listing::format_rfc3339;
-use crate::ftp::mirror::{Event, Item, Outcome, Report};
+use crate::ftp::mirror::{MirrorEvent, MirrorOutcome, MirrorReporter, MirroredFile};
 use crate::ftp::transfer::{Got, PutDone};
 use crate::tool::ftp_args::base64_unless_utf8;
 
@@ -61,7 +61,7 @@ pub(super) struct TransferRecord {
 impl TransferRecord {
     /// A download to stdout or a device.
     pub(super) fn got(url: String, local: Option<&Path>, got: &Got, retries: u32) -> TransferRecord {
-        let item = Item {
+        let item = MirroredFile {
             url,
             local: local.unwrap_or(Path::new("")).to_owned(),
             size: Some(got.size),
@@ -75,12 +75,12 @@ impl TransferRecord {
             elapsed: got.elapsed,
             reply: got.reply.clone(),
         };
-        TransferRecord::new(item, Outcome::Done, Direction::Get)
+        TransferRecord::new(item, MirrorOutcome::Done, Direction::Get)
     }
 
     /// An upload from stdin.
     pub(super) fn put(url: String, done: &PutDone, mode: Option<u32>) -> TransferRecord {
-        let item = Item {
+        let item = MirroredFile {
             url,
             local: Path::new("").to_owned(),
             size: Some(done.resumed_from + done.bytes),
@@ -94,10 +94,10 @@ impl TransferRecord {
             elapsed: done.elapsed,
             reply: done.reply.clone(),
         };
-        TransferRecord::new(item, Outcome::Done, Direction::Put)
+        TransferRecord::new(item, MirrorOutcome::Done, Direction::Put)
     }
 
-    fn new(item: Item, outcome: Outcome, direction: Direction) -> TransferRecord {
+    fn new(item: MirroredFile, outcome: MirrorOutcome, direction: Direction) -> TransferRecord {
         let seconds = item.elapsed.as_secs_f64();
         let rate = (item.bytes > 0 && seconds > 0.0).then(|| (item.bytes as f64 / seconds) as u64);
         let local = (!item.local.as_os_str().is_empty()).then(|| item.local.to_string_lossy().into_owned());
@@ -129,7 +129,7 @@ impl OutputRecord for TransferRecord {
 
     /// Silent on success; a dry run says what would go where.
     fn text(&self, line: &mut TextLine) {
-        if self.status == Outcome::Planned.as_str() {
+        if self.status == MirrorOutcome::Planned.as_str() {
             let local = self.local.as_deref().unwrap_or("-");
             match self.direction {
                 Direction::Get => line.text("get").field(&self.url).field(local),
@@ -174,7 +174,7 @@ struct MovedRecord(ChangeRecord);
 
 impl ChangeRecord {
     fn text(&self, verb: &str, line: &mut TextLine) {
-        if self.status == Outcome::Planned.as_str() {
+        if self.status == MirrorOutcome::Planned.as_str() {
             line.text(verb).field(&self.target);
             if let Some(to) = &self.to {
                 line.field(to);
@@ -212,7 +212,7 @@ impl OutputRecord for LinkRecord {
     const TYPE: &'static str = "link";
 
     fn text(&self, line: &mut TextLine) {
-        if self.status == Outcome::Planned.as_str() {
+        if self.status == MirrorOutcome::Planned.as_str() {
             line.text("link").field(&self.url).field(&self.local).field(&self.leads_to);
         }
     }
@@ -316,52 +316,52 @@ pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, Summary> {
 }
 
 /// A callback that prints and counts what happens; `orders` has the place on the command line of each root.
-pub(super) fn reporter(out: &Output, shared: &Shared, direction: Direction, orders: Vec<usize>) -> Report {
+pub(super) fn reporter(out: &Output, shared: &Shared, direction: Direction, orders: Vec<usize>) -> MirrorReporter {
     let (out, shared) = (out.clone(), shared.clone());
     Arc::new(move |root, event| {
         let mut summary = lock(&shared);
         let order = orders.get(root).copied().unwrap_or(root);
         // A record that cannot leave (a closed pipe) is noticed by the final flush.
         match event {
-            Event::Done(item) => {
+            MirrorEvent::Done(item) => {
                 summary.add(item.bytes);
-                drop(out.emit(&TransferRecord::new(item, Outcome::Done, direction)));
+                drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Done, direction)));
             }
-            Event::Planned(item) => {
+            MirrorEvent::Planned(item) => {
                 summary.add(0);
-                drop(out.emit(&TransferRecord::new(item, Outcome::Planned, direction)));
+                drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Planned, direction)));
             }
-            Event::Same(item) => {
+            MirrorEvent::Same(item) => {
                 summary.same += 1;
-                drop(out.emit(&TransferRecord::new(item, Outcome::Same, direction)));
+                drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Same, direction)));
             }
-            Event::Linked { url, local, leads_to, outcome } => {
-                summary.links += u64::from(outcome != Outcome::Same);
+            MirrorEvent::Linked { url, local, leads_to, outcome } => {
+                summary.links += u64::from(outcome != MirrorOutcome::Same);
                 let (local, leads_to) = (local.display().to_string(), String::from_utf8_lossy(&leads_to).into_owned());
                 drop(out.emit(&LinkRecord { url, local, leads_to, status: outcome.as_str() }));
             }
-            Event::Deleted { target, outcome } => {
+            MirrorEvent::Deleted { target, outcome } => {
                 summary.deleted += 1;
                 drop(out.emit(&DeletedRecord(ChangeRecord { target, to: None, status: outcome.as_str() })));
             }
-            Event::Moved { from, to, outcome } => {
+            MirrorEvent::Moved { from, to, outcome } => {
                 summary.moved += 1;
                 let record = ChangeRecord { target: from, to: Some(to), status: outcome.as_str() };
                 drop(out.emit(&MovedRecord(record)));
             }
-            Event::Skipped { target, why } => {
+            MirrorEvent::Skipped { target, why } => {
                 summary.skipped += 1;
                 out.warn(&format!("{target}: skipped: {why}"));
                 drop(out.emit(&SkippedRecord { target, why }));
             }
-            Event::LeftOut { target, why } => {
+            MirrorEvent::LeftOut { target, why } => {
                 summary.skipped += 1;
                 drop(out.emit(&SkippedRecord { target, why }));
             }
-            Event::Again { target, fault, wait } => {
+            MirrorEvent::Again { target, fault, wait } => {
                 out.warn_again(&target, &fault, wait, None);
             }
-            Event::Failed { target, fault } => summary.fail(&out, order, &target, &fault),
+            MirrorEvent::Failed { target, fault } => summary.fail(&out, order, &target, &fault),
         }
     })
 }

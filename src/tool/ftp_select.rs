@@ -7,7 +7,7 @@ use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches};
 
 use crate::cli::units;
 use crate::fault::Fault;
-use crate::ftp::mirror::{Compare, Delete, Rule, Select};
+use crate::ftp::mirror::{Compare, Delete, Select, SelectRule};
 
 /// The most deletions of one run, unless `--max-delete` says otherwise.
 const MAX_DELETE: u64 = 1000;
@@ -44,7 +44,7 @@ pub(super) struct SelectArgs {
 impl SelectArgs {
     /// The selection.
     pub(super) fn select(&self) -> Result<Select, Fault> {
-        let rules = self.rules.0.iter().map(|(pattern, include)| Rule::new(pattern, *include));
+        let rules = self.rules.0.iter().map(|(pattern, include)| SelectRule::new(pattern, *include));
         Ok(Select {
             rules: rules.collect::<Result<_, _>>()?,
             max_size: self.max_size,

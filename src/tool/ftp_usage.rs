@@ -4,9 +4,9 @@ use serde::Serialize;
 
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, Way};
-use crate::ftp::listing::{Entry, Line};
-use crate::ftp::mirror::{Above, MAX_DEPTH, MAX_TREE};
+use crate::ftp::client::{FtpClient, ListMethod};
+use crate::ftp::listing::{ListingEntry, ListingLine};
+use crate::ftp::mirror::{Ancestors, MAX_DEPTH, MAX_TREE};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 
 /// A sum.
@@ -23,7 +23,7 @@ pub(super) struct Usage {
 
 impl Usage {
     /// One more entry.
-    pub(super) fn count(&mut self, entry: &Entry) {
+    pub(super) fn count(&mut self, entry: &ListingEntry) {
         if entry.is_dir() {
             self.directories += 1;
             return;
@@ -44,7 +44,7 @@ impl Usage {
     }
 
     /// What stands at this path and below it.
-    pub(super) async fn of(client: &mut Client, path: &RemotePath) -> Result<Usage, Fault> {
+    pub(super) async fn of(client: &mut FtpClient, path: &RemotePath) -> Result<Usage, Fault> {
         let mut usage = Usage::default();
         match client.stat(path).await? {
             None => return Err(Fault::new(Kind::NoInput, "nothing there")),
@@ -54,16 +54,18 @@ impl Usage {
             }
             Some(_) => {}
         }
-        let (mut open, mut seen) = (vec![(path.clone(), 0, Above::default())], 0u64);
+        let (mut open, mut seen) = (vec![(path.clone(), 0, Ancestors::default())], 0u64);
         while let Some((path, depth, above)) = open.pop() {
             if depth > MAX_DEPTH {
                 return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
             }
-            let each = &mut |line: Line, _: &[u8]| {
+            let each = &mut |line: ListingLine, _: &[u8]| {
                 let entry = match line {
-                    Line::Entry(entry) => entry,
-                    Line::Nothing => return Ok(()),
-                    Line::Unknown => return Err(Fault::new(Kind::BadData, "a listing line that makes no sense")),
+                    ListingLine::Entry(entry) => entry,
+                    ListingLine::Nothing => return Ok(()),
+                    ListingLine::Unknown => {
+                        return Err(Fault::new(Kind::BadData, "a listing line that makes no sense"));
+                    }
                 };
                 seen += 1;
                 if seen > MAX_TREE {
@@ -79,7 +81,7 @@ impl Usage {
                 }
                 Ok(())
             };
-            client.list(&path, Way::Any, depth == 0, each).await?;
+            client.list(&path, ListMethod::Any, depth == 0, each).await?;
         }
         Ok(usage)
     }

@@ -10,11 +10,11 @@ use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::Algorithm;
-use crate::ftp::client::Way;
-use crate::ftp::mirror::{self, AfterFetch, Event, Links, Report, Root, Settings, Wanted};
+use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::client::ListMethod;
+use crate::ftp::mirror::{self, AfterFetch, FetchRoot, Links, MirrorEvent, MirrorReporter, MirrorSettings, Wanted};
 use crate::ftp::path::{FtpUrl, RemotePath};
-use crate::ftp::transfer::{Checks, Get, Got, Progress, Range, fetch_range, fetch_to};
+use crate::ftp::transfer::{ByteProgress, Checks, Get, Got, Range, fetch_range, fetch_to};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
 use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
@@ -128,7 +128,7 @@ fn parse_links(text: &str) -> Result<Links, String> {
 }
 
 fn parse_sha256(text: &str) -> Result<String, String> {
-    let hex = text.len() == Algorithm::Sha256.digits() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let hex = text.len() == ChecksumAlgorithm::Sha256.digits() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
     if hex { Ok(text.to_ascii_lowercase()) } else { Err("64 hexadecimal digits, as sha256sum prints them".to_owned()) }
 }
 
@@ -187,11 +187,17 @@ impl Run<'_> {
         }
     }
 
-    async fn fetch(&mut self, url: &FtpUrl, label: &str, orders: Vec<usize>, roots: Vec<Root>) -> Result<(), Fault> {
+    async fn fetch(
+        &mut self,
+        url: &FtpUrl,
+        label: &str,
+        orders: Vec<usize>,
+        roots: Vec<FetchRoot>,
+    ) -> Result<(), Fault> {
         let client = self.servers.take_patiently(url, &self.args.retry).await?;
         let bar = self.out.progress(None, label);
         let shown = bar.clone();
-        let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
+        let progress: ByteProgress = Arc::new(move |bytes| shown.add(bytes));
         let report = reporter(self.out, &self.summary, Direction::Get, orders);
         let settings = self.settings(url, progress, report)?;
         let wanted = Wanted { roots, after: self.after(), adopt: self.args.adopts(), range: self.args.range };
@@ -216,12 +222,17 @@ impl Run<'_> {
         }
     }
 
-    fn settings(&mut self, url: &FtpUrl, progress: Progress, report: Report) -> Result<Settings, Fault> {
+    fn settings(
+        &mut self,
+        url: &FtpUrl,
+        progress: ByteProgress,
+        report: MirrorReporter,
+    ) -> Result<MirrorSettings, Fault> {
         let args = self.args;
-        Ok(Settings {
+        Ok(MirrorSettings {
             url: url.clone(),
             options: self.servers.options(url)?,
-            way: Way::Auto,
+            list_method: ListMethod::Auto,
             connections: args.jobs.map(usize::from),
             retries: args.retry.retry,
             retry_delay: args.retry.retry_delay,
@@ -242,7 +253,7 @@ impl Run<'_> {
     /// Files one after the other into stdout, a device or a FIFO; the status where that ends everything.
     async fn direct(
         &mut self,
-        roots: Vec<(FtpUrl, Option<Root>)>,
+        roots: Vec<(FtpUrl, Option<FetchRoot>)>,
         path: Option<&Path>,
     ) -> anyhow::Result<Option<Exit>> {
         for (order, (url, glob)) in roots.into_iter().enumerate() {
@@ -272,17 +283,17 @@ impl Run<'_> {
     }
 
     /// What a glob stands for, in order: a dry run finds it.
-    async fn expand(&mut self, url: &FtpUrl, glob: Root, order: usize) -> Result<Vec<FtpUrl>, Fault> {
+    async fn expand(&mut self, url: &FtpUrl, glob: FetchRoot, order: usize) -> Result<Vec<FtpUrl>, Fault> {
         let client = self.servers.take_patiently(url, &self.args.retry).await?;
         let found = Arc::new(Mutex::new(Vec::new()));
         let others = reporter(self.out, &self.summary, Direction::Get, vec![order]);
         let list = found.clone();
-        let report: Report = Arc::new(move |root, event| match event {
-            Event::Planned(item) => list.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(item.url),
+        let report: MirrorReporter = Arc::new(move |root, event| match event {
+            MirrorEvent::Planned(item) => list.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(item.url),
             event => others(root, event),
         });
         let settings = self.settings(url, Arc::new(|_| {}), report)?;
-        let settings = Settings { dry_run: true, no_clobber: false, compare: mirror::Compare::Never, ..settings };
+        let settings = MirrorSettings { dry_run: true, no_clobber: false, compare: mirror::Compare::Never, ..settings };
         let wanted = Wanted { roots: vec![glob], after: AfterFetch::Keep, adopt: false, range: None };
         mirror::get(&settings, client, wanted).await?;
         let mut found = std::mem::take(&mut *found.lock().unwrap_or_else(std::sync::PoisonError::into_inner));

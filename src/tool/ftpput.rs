@@ -9,10 +9,10 @@ use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::Way;
-use crate::ftp::mirror::{self, Links, Mode, Offered, Settings, Source, with_way_round};
+use crate::ftp::client::ListMethod;
+use crate::ftp::mirror::{self, FileMode, Links, MirrorSettings, PutRequest, PutSource, with_replace_hint};
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::{self, Checks, Progress, Put, Replace, store};
+use crate::ftp::transfer::{self, ByteProgress, Checks, Put, ReplaceMode, store};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs};
 use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
@@ -102,20 +102,20 @@ fn parse_mode(text: &str) -> Result<u32, String> {
 }
 
 impl Args {
-    fn way_to_replace(&self) -> Replace {
+    fn replace_mode(&self) -> ReplaceMode {
         match (self.in_place, self.replace, self.append) {
-            (true, ..) => Replace::InPlace,
-            (_, true, _) => Replace::DeleteFirst,
-            (.., true) => Replace::Append,
-            _ => Replace::Atomic,
+            (true, ..) => ReplaceMode::InPlace,
+            (_, true, _) => ReplaceMode::DeleteFirst,
+            (.., true) => ReplaceMode::Append,
+            _ => ReplaceMode::TempAndRename,
         }
     }
 
-    fn modes(&self) -> Mode {
+    fn modes(&self) -> FileMode {
         match (self.mode, self.keep_mode) {
-            (Some(mode), _) => Mode::Set(mode),
-            (None, true) => Mode::Keep,
-            (None, false) => Mode::Server,
+            (Some(mode), _) => FileMode::Set(mode),
+            (None, true) => FileMode::Keep,
+            (None, false) => FileMode::Server,
         }
     }
 }
@@ -126,7 +126,7 @@ struct Plan {
     /// What comes from stdin, and its place on the command line.
     stdin: Option<(usize, FtpUrl)>,
     orders: Vec<usize>,
-    sources: Vec<Source>,
+    sources: Vec<PutSource>,
 }
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
@@ -193,7 +193,7 @@ fn plan(args: &Args) -> Result<Plan, Fault> {
                 let detail = format!("{}: is a directory", source.display());
                 return Err(usage(detail).with_hint("-r stores its contents"));
             }
-            plan.sources.push(Source::Tree { local, remote: url.path.clone(), ascii });
+            plan.sources.push(PutSource::Tree { local, remote: url.path.clone(), ascii });
             continue;
         }
         let remote = match url.directory {
@@ -204,7 +204,7 @@ fn plan(args: &Args) -> Result<Plan, Fault> {
             false => url.path.clone(),
         };
         files += 1;
-        plan.sources.push(Source::File { local, remote, ascii, compare: args.select.compare_named() });
+        plan.sources.push(PutSource::File { local, remote, ascii, compare: args.select.compare_named() });
     }
     if files > 0 && given.len() > 1 && !url.directory {
         return Err(usage(format!("{url}: several sources need a URL that ends in a slash")));
@@ -224,19 +224,19 @@ struct Run<'a> {
 
 impl Run<'_> {
     /// Files and trees.
-    async fn files(&mut self, url: &FtpUrl, orders: Vec<usize>, sources: Vec<Source>) -> Result<(), Fault> {
+    async fn files(&mut self, url: &FtpUrl, orders: Vec<usize>, sources: Vec<PutSource>) -> Result<(), Fault> {
         let args = self.args;
         let label = match sources.as_slice() {
-            [Source::File { local, .. } | Source::Tree { local, .. }] => local.display().to_string(),
+            [PutSource::File { local, .. } | PutSource::Tree { local, .. }] => local.display().to_string(),
             _ => url.to_string(),
         };
         let client = self.servers.take_patiently(url, &args.retry).await?;
         let bar = self.out.progress(None, &label);
         let shown = bar.clone();
-        let settings = Settings {
+        let settings = MirrorSettings {
             url: url.clone(),
             options: self.servers.options(url)?,
-            way: Way::Auto,
+            list_method: ListMethod::Auto,
             connections: args.jobs.map(usize::from),
             // Appending twice would store twice.
             retries: if args.append { 0 } else { args.retry.retry },
@@ -253,7 +253,7 @@ impl Run<'_> {
             progress: Arc::new(move |bytes| shown.add(bytes)),
             report: reporter(self.out, &self.summary, Direction::Put, orders),
         };
-        let offered = Offered { sources, replace: args.way_to_replace(), mode: args.modes() };
+        let offered = PutRequest { sources, replace: args.replace_mode(), mode: args.modes() };
         let result = mirror::put(&settings, client, offered).await;
         bar.finish();
         result
@@ -268,7 +268,7 @@ impl Run<'_> {
             return Err(Fault::new(Kind::CannotCreate, "is there already"));
         }
         if args.dry_run {
-            let planned = mirror::Event::Planned(mirror::Item::planned(url.to_string()));
+            let planned = mirror::MirrorEvent::Planned(mirror::MirroredFile::planned(url.to_string()));
             reporter(self.out, &self.summary, Direction::Put, Vec::new())(0, planned);
             return Ok(());
         }
@@ -276,18 +276,18 @@ impl Run<'_> {
         let file = file.map_err(|error| Fault::local("stdin", &error))?;
         let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
         let shown = bar.clone();
-        let progress: Progress = Arc::new(move |bytes| shown.add(bytes));
+        let progress: ByteProgress = Arc::new(move |bytes| shown.add(bytes));
         let mode = match args.modes() {
-            Mode::Set(mode) => Some(mode),
-            Mode::Server | Mode::Keep => None,
+            FileMode::Set(mode) => Some(mode),
+            FileMode::Server | FileMode::Keep => None,
         };
-        let (path, replace, ascii) = (&url.path, args.way_to_replace(), url.ascii);
+        let (path, replace, ascii) = (&url.path, args.replace_mode(), url.ascii);
         let checks = Checks { server: args.transfer.verify, sha256: None };
         let put = Put { path, replace, ascii, resume: false, mode, checks, progress };
-        let result = store(&mut client, &put, &transfer::Source { file: &file, size: None, modified: None }).await;
+        let result = store(&mut client, &put, &transfer::OpenFile { file: &file, size: None, modified: None }).await;
         bar.finish();
         self.servers.give_back(url, client);
-        let done = result.map_err(|fault| with_way_round(fault, args.way_to_replace()))?;
+        let done = result.map_err(|fault| with_replace_hint(fault, args.replace_mode()))?;
         lock(&self.summary).add(done.bytes);
         self.out.emit(&TransferRecord::put(url.to_string(), &done, mode))
     }

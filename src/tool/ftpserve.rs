@@ -16,9 +16,9 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{self, units, users};
 use crate::fault::{Fault, Kind};
-use crate::ftp::server::{self, Options};
+use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::Rights;
-use crate::ftp::store::{Limits, Store};
+use crate::ftp::store::{FtpStore, UploadLimits};
 use crate::net::listen::Shutdown;
 
 use record::Hash;
@@ -119,7 +119,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
 }
 
 async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
-    let limits = Limits { max_file: args.max_file_size.unwrap_or(u64::MAX), min_free: args.min_free, sync: args.fsync };
+    let limits =
+        UploadLimits { max_file: args.max_file_size.unwrap_or(u64::MAX), min_free: args.min_free, sync: args.fsync };
     let rights = match (args.write, args.upload_only, args.drop_box) {
         (true, ..) => Rights::ALL,
         (_, true, _) => Rights::UPLOAD_ONLY,
@@ -127,7 +128,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         _ => Rights::READ_ONLY,
     };
     let dir = args.dir.as_deref().unwrap_or_else(|| std::path::Path::new("."));
-    let store = Store::open(dir, rights, limits)?;
+    let store = FtpStore::open(dir, rights, limits)?;
     let users = args.serve.users()?;
     let tls = args.serve.tls(&["ftp", "ftp-data"])?;
     if tls.is_none() && args.tls != Tls::Try {
@@ -148,7 +149,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
             .with_hint("--auth-in-clear takes them in clear text");
         return Err(fault.into());
     }
-    let options = Options {
+    let options = FtpServerOptions {
         greeting,
         tls,
         tls_required: args.tls != Tls::Try,
@@ -163,7 +164,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         max_per_address: args.max_per_address,
         keep_partial: args.keep_partial,
         trace: out.verbose().then(|| out.trace()),
-        ..Options::default()
+        ..FtpServerOptions::default()
     };
     let scheme = match args.tls {
         Tls::Try => "ftp",

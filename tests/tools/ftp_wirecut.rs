@@ -11,13 +11,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use applayer::fault::{Fault, Kind};
-use applayer::ftp::client::{Client, Options, Way};
-use applayer::ftp::listing::Line;
+use applayer::ftp::client::{FtpClient, FtpClientOptions, ListMethod};
+use applayer::ftp::listing::ListingLine;
 use applayer::ftp::path::FtpUrl;
-use applayer::ftp::server::{self, Happening, Service};
+use applayer::ftp::server::{self, FtpService, Happening};
 use applayer::ftp::session::Rights;
-use applayer::ftp::store::{self, Store};
-use applayer::ftp::transfer::{Checks, Get, LocalDir, Part, Put, Replace, Source, fetch_part, store};
+use applayer::ftp::store::{self, FtpStore};
+use applayer::ftp::transfer::{Checks, Get, LocalDir, OpenFile, PartFile, Put, ReplaceMode, fetch_part, store};
 use applayer::net::deadline::Limits;
 use applayer::net::dial::Dialer;
 use applayer::net::listen::{Listeners, Shutdown};
@@ -36,10 +36,10 @@ const DATA_PORTS: u16 = 8;
 const SOON: Duration = Duration::from_secs(20);
 
 /// Anybody may do everything.
-struct Open(Store);
+struct Open(FtpStore);
 
-impl Service for Open {
-    fn login(&self, _: &str, _: &str) -> Option<Store> {
+impl FtpService for Open {
+    fn login(&self, _: &str, _: &str) -> Option<FtpStore> {
         self.0.login(None, Rights::ALL).ok()
     }
 
@@ -176,19 +176,19 @@ impl Bench {
     async fn run<T>(
         &self,
         budget: i64,
-        dialogue: impl AsyncFnOnce(&FtpUrl, &Options) -> Result<T, Fault>,
+        dialogue: impl AsyncFnOnce(&FtpUrl, &FtpClientOptions) -> Result<T, Fault>,
     ) -> (Result<T, Fault>, bool) {
         let wire = Wire::new(budget, self.resets || budget % 2 == 1);
         let listeners = Listeners::bind(&[], "127.0.0.1:0").unwrap();
         let server = listeners.addresses()[0];
         let shutdown = Shutdown::manual();
-        let options = server::Options {
+        let options = server::FtpServerOptions {
             passive_ports: Some(self.ports.range()),
             tls: self.tls.as_ref().map(|(server, _)| server.clone()),
             tls_required: self.tls.is_some(),
-            ..server::Options::default()
+            ..server::FtpServerOptions::default()
         };
-        let tree = Store::open(self.served.path(), Rights::ALL, store::Limits::default()).unwrap();
+        let tree = FtpStore::open(self.served.path(), Rights::ALL, store::UploadLimits::default()).unwrap();
         let stop = shutdown.clone();
         let serving = tokio::spawn(async move {
             server::serve(vec![(listeners, false)], 100, &stop, options, Arc::new(Open(tree))).await;
@@ -201,7 +201,7 @@ impl Bench {
         }
         let port = self.ports.control.local_addr().unwrap().port();
         let url = FtpUrl::parse(&format!("ftp://{RELAY}:{port}/x")).unwrap();
-        let mut options = Options::new(Dialer::default());
+        let mut options = FtpClientOptions::new(Dialer::default());
         options.limits = Limits { idle: SOON, ..Limits::default() };
         if let Some((_, client)) = &self.tls {
             options.tls = TlsMode::Starttls;
@@ -221,7 +221,7 @@ impl Bench {
     async fn cut_everywhere<T>(
         &self,
         step: usize,
-        dialogue: impl AsyncFn(&FtpUrl, &Options) -> Result<T, Fault>,
+        dialogue: impl AsyncFn(&FtpUrl, &FtpClientOptions) -> Result<T, Fault>,
         check: impl Fn(Result<T, Fault>, &str),
     ) {
         for budget in (1..).step_by(step) {
@@ -258,9 +258,9 @@ fn multi_thread() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap()
 }
 
-async fn get(url: &FtpUrl, options: &Options, dir: &Path) -> Result<(), Fault> {
-    let mut client = Client::open(url, options).await?;
-    let part = Part::open(&LocalDir::open(dir)?, b"x")?;
+async fn get(url: &FtpUrl, options: &FtpClientOptions, dir: &Path) -> Result<(), Fault> {
+    let mut client = FtpClient::open(url, options).await?;
+    let part = PartFile::open(&LocalDir::open(dir)?, b"x")?;
     let get = Get {
         path: &url.path,
         url: url.to_string(),
@@ -277,18 +277,18 @@ async fn get(url: &FtpUrl, options: &Options, dir: &Path) -> Result<(), Fault> {
     Ok(())
 }
 
-async fn put(url: &FtpUrl, options: &Options, file: &std::fs::File, size: u64) -> Result<(), Fault> {
-    let mut client = Client::open(url, options).await?;
+async fn put(url: &FtpUrl, options: &FtpClientOptions, file: &std::fs::File, size: u64) -> Result<(), Fault> {
+    let mut client = FtpClient::open(url, options).await?;
     let put = Put {
         path: &url.path,
-        replace: Replace::Atomic,
+        replace: ReplaceMode::TempAndRename,
         ascii: false,
         resume: true,
         mode: None,
         checks: Checks::default(),
         progress: Arc::new(|_| {}),
     };
-    store(&mut client, &put, &Source { file, size: Some(size), modified: Some(1_000_000_000) }).await?;
+    store(&mut client, &put, &OpenFile { file, size: Some(size), modified: Some(1_000_000_000) }).await?;
     client.quit().await;
     Ok(())
 }
@@ -322,7 +322,7 @@ fn uploads(secure: bool, content: &[u8], step: usize) {
                 std::fs::remove_file(&path).unwrap();
             }
         };
-        let dialogue = async |url: &FtpUrl, options: &Options| {
+        let dialogue = async |url: &FtpUrl, options: &FtpClientOptions| {
             let file = std::fs::File::open(&source).unwrap();
             put(url, options, &file, content.len() as u64).await
         };
@@ -337,16 +337,16 @@ fn listings(secure: bool, step: usize) {
             let mut file = std::fs::File::create(bench.served.path().join(name)).unwrap();
             file.write_all(name.as_bytes()).unwrap();
         }
-        let dialogue = async |url: &FtpUrl, options: &Options| {
-            let mut client = Client::open(url, options).await?;
+        let dialogue = async |url: &FtpUrl, options: &FtpClientOptions| {
+            let mut client = FtpClient::open(url, options).await?;
             let mut names = Vec::new();
-            let mut each = |line: Line, _: &[u8]| {
-                if let Line::Entry(entry) = line {
+            let mut each = |line: ListingLine, _: &[u8]| {
+                if let ListingLine::Entry(entry) = line {
                     names.push(entry.name);
                 }
                 Ok(())
             };
-            client.list(&url.path.parent().unwrap_or_default(), Way::Auto, false, &mut each).await?;
+            client.list(&url.path.parent().unwrap_or_default(), ListMethod::Auto, false, &mut each).await?;
             client.quit().await;
             names.sort();
             Ok(names)

@@ -3,10 +3,10 @@
 //! libunftp answers out of order). One transfer ahead is safe everywhere; more only at servers that were measured to keep
 //! order in long chains. At 40 ms of round trip a chain of eight takes a third off the time of each file.
 
-use super::{Client, Learned};
+use super::{FtpClient, ServerQuirks};
 use crate::fault::Fault;
-use crate::ftp::command::{Command, Epsv};
-use crate::ftp::reply::Reply;
+use crate::ftp::command::{Epsv, FtpCommand};
+use crate::ftp::reply::FtpReply;
 
 /// The most transfers sent ahead.
 const MAX_CHAIN: usize = 8;
@@ -19,9 +19,9 @@ const SAFE: [&str; 4] = ["vsFTPd", "Pure-FTPd", "ProFTPD", "ftpserve"];
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ahead {
     /// Questions whose answers come with [`Begun::answers`](super::Begun::answers).
-    pub questions: Vec<Command>,
+    pub questions: Vec<FtpCommand>,
     /// The transfer command.
-    pub command: Command,
+    pub command: FtpCommand,
 }
 
 impl Ahead {
@@ -29,36 +29,36 @@ impl Ahead {
     pub fn length(&self) -> usize {
         /// The set-up command with its line end.
         const SET_UP: usize = 6;
-        let length = |command: &Command| command.encode().map_or(0, |line| line.len());
+        let length = |command: &FtpCommand| command.encode().map_or(0, |line| line.len());
         SET_UP + length(&self.command) + self.questions.iter().map(length).sum::<usize>()
     }
 }
 
 /// True for a server that keeps order in long chains.
-pub(super) fn is_safe(greeting: &Reply) -> bool {
+pub(super) fn is_safe(greeting: &FtpReply) -> bool {
     greeting.lines.iter().any(|line| {
         let line = String::from_utf8_lossy(line);
         SAFE.iter().any(|name| line.contains(name))
     })
 }
 
-impl Client {
+impl FtpClient {
     /// How many transfers may be sent ahead; 0 where each must be set up by itself.
     pub fn chain_length(&self) -> usize {
-        let learned = &self.options.learned;
-        if self.options.active.is_some() || Learned::get(&learned.lock_step) {
+        let quirks = &self.options.quirks;
+        if self.options.active.is_some() || ServerQuirks::get(&quirks.lock_step) {
             return 0;
         }
         // Inside TLS a data connection may need a fresh control connection.
-        match self.chains && self.data_tls.is_none() && !Learned::get(&learned.no_chain) {
+        match self.chains && self.data_tls.is_none() && !ServerQuirks::get(&quirks.no_chain) {
             true => MAX_CHAIN,
             false => 1,
         }
     }
 
     /// Sends `first` and then the questions, set-up and command of each transfer, all in one packet; returns the final replies to
-    /// `first`. [`Client::begin`] goes through with the transfers in their order; until then nothing else can be sent.
-    pub async fn send_ahead(&mut self, first: &[Command], transfers: &[Ahead]) -> Result<Vec<Reply>, Fault> {
+    /// `first`. [`FtpClient::begin`] goes through with the transfers in their order; until then nothing else can be sent.
+    pub async fn send_ahead(&mut self, first: &[FtpCommand], transfers: &[Ahead]) -> Result<Vec<FtpReply>, Fault> {
         self.set_type(false).await?;
         for command in first {
             self.control.queue(command)?;
@@ -84,7 +84,7 @@ impl Client {
         Ok(replies)
     }
 
-    async fn first_replies(&mut self, count: usize, replies: &mut Vec<Reply>) -> Result<(), Fault> {
+    async fn first_replies(&mut self, count: usize, replies: &mut Vec<FtpReply>) -> Result<(), Fault> {
         self.control.flush().await?;
         for _ in 0..count {
             replies.push(self.control.final_reply().await?);
@@ -94,7 +94,12 @@ impl Client {
 
     /// Takes the next transfer that was sent ahead, if it is this one; returns the set-up command that went with it. One that
     /// is not wanted any more ends the connection.
-    pub(super) fn take_ahead(&mut self, questions: &[Command], command: &Command, offset: u64) -> Option<Command> {
+    pub(super) fn take_ahead(
+        &mut self,
+        questions: &[FtpCommand],
+        command: &FtpCommand,
+        offset: u64,
+    ) -> Option<FtpCommand> {
         let (next, _) = self.ahead.front()?;
         if offset != 0 || next.command != *command || next.questions != questions {
             return None;
@@ -105,10 +110,10 @@ impl Client {
     }
 
     /// EPSV, or PASV where it is known not to work.
-    pub(super) fn passive_command(&self) -> Command {
-        match Learned::get(&self.options.learned.no_epsv) {
-            true => Command::Pasv,
-            false => Command::Epsv(Epsv::Same),
+    pub(super) fn passive_command(&self) -> FtpCommand {
+        match ServerQuirks::get(&self.options.quirks.no_epsv) {
+            true => FtpCommand::Pasv,
+            false => FtpCommand::Epsv(Epsv::Same),
         }
     }
 }
@@ -119,9 +124,12 @@ mod tests {
 
     #[test]
     fn greetings_of_servers_that_keep_order() {
-        assert!(is_safe(&Reply::new(220, "(vsFTPd 3.0.3)")));
-        assert!(is_safe(&Reply::multi(220, ["---------- Welcome to Pure-FTPd ----------", "You are user 1", "bye"])));
-        assert!(is_safe(&Reply::new(220, "ProFTPD Server (Debian) [::ffff:127.0.0.1]")));
-        assert!(!is_safe(&Reply::new(220, "pyftpdlib 1.5.7 ready.")));
+        assert!(is_safe(&FtpReply::new(220, "(vsFTPd 3.0.3)")));
+        assert!(is_safe(&FtpReply::multi(
+            220,
+            ["---------- Welcome to Pure-FTPd ----------", "You are user 1", "bye"]
+        )));
+        assert!(is_safe(&FtpReply::new(220, "ProFTPD Server (Debian) [::ffff:127.0.0.1]")));
+        assert!(!is_safe(&FtpReply::new(220, "pyftpdlib 1.5.7 ready.")));
     }
 }

@@ -1,14 +1,14 @@
 //! Checksums that the server computes.
 
-use super::{Client, FINAL_REPLY};
+use super::{FINAL_REPLY, FtpClient};
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::{self, Algorithm};
-use crate::ftp::command::Command;
+use crate::ftp::checksum::{self, ChecksumAlgorithm};
+use crate::ftp::command::FtpCommand;
 use crate::ftp::path::RemotePath;
 
-impl Client {
+impl FtpClient {
     /// The algorithm that the server would use: the one that is wanted, else its strongest.
-    pub fn checksum_algorithm(&self, wanted: Option<Algorithm>) -> Option<Algorithm> {
+    pub fn checksum_algorithm(&self, wanted: Option<ChecksumAlgorithm>) -> Option<ChecksumAlgorithm> {
         self.features.checksum().question(wanted, b"").map(|(algorithm, _)| algorithm)
     }
 
@@ -17,8 +17,8 @@ impl Client {
     pub async fn checksum(
         &mut self,
         path: &RemotePath,
-        wanted: Option<Algorithm>,
-    ) -> Result<Option<(Algorithm, String)>, Fault> {
+        wanted: Option<ChecksumAlgorithm>,
+    ) -> Result<Option<(ChecksumAlgorithm, String)>, Fault> {
         let question = self.features.checksum().question(wanted, &path.argument());
         let Some((algorithm, commands)) = question else { return Ok(None) };
         let limits = self.control.limits;
@@ -27,7 +27,7 @@ impl Client {
         self.control.limits = limits;
         let replies = replies?;
         if let Some((command, reply)) = commands.iter().zip(&replies).find(|(_, reply)| !reply.ok()) {
-            let kind = if matches!(command, Command::Opts(_)) { Kind::Refused } else { Kind::NoInput };
+            let kind = if matches!(command, FtpCommand::Opts(_)) { Kind::Refused } else { Kind::NoInput };
             return Err(reply.fault(command.verb(), kind));
         }
         let answer = replies.last().and_then(|reply| checksum::answer(reply, algorithm));

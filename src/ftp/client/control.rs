@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fault::{Fault, Kind};
-use crate::ftp::command::Command;
-use crate::ftp::reply::{Class, Reply, ReplyReader};
+use crate::ftp::command::FtpCommand;
+use crate::ftp::reply::{FtpReply, FtpReplyReader, ReplyClass};
 use crate::net::deadline::{Limits, Patience};
 use crate::net::stream::Stream;
 use crate::net::tls::ClientTls;
@@ -20,7 +20,7 @@ const READ: usize = 8192;
 /// What becomes of a reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Expected {
-    /// Somebody asks for it with [`Control::reply`].
+    /// Somebody asks for it with [`ControlConnection::reply`].
     Asked,
     /// Nobody: it is dropped, whatever it says.
     Dropped,
@@ -28,9 +28,9 @@ enum Expected {
 
 /// One control connection.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(super) struct ControlConnection {
     stream: Stream,
-    reader: ReplyReader,
+    reader: FtpReplyReader,
     out: Vec<u8>,
     buffer: Vec<u8>,
     expected: VecDeque<Expected>,
@@ -43,11 +43,11 @@ pub(super) struct Control {
     broken: Option<Fault>,
 }
 
-impl Control {
-    pub(super) fn new(stream: Stream, limits: Limits, trace: Trace) -> Control {
-        Control {
+impl ControlConnection {
+    pub(super) fn new(stream: Stream, limits: Limits, trace: Trace) -> ControlConnection {
+        ControlConnection {
             stream,
-            reader: ReplyReader::new(),
+            reader: FtpReplyReader::new(),
             out: Vec::new(),
             buffer: vec![0; READ],
             // The greeting is a reply that no command asked for.
@@ -64,17 +64,17 @@ impl Control {
         &self.stream
     }
 
-    /// Adds a command to the batch; its reply is the next one that [`Control::reply`] has not yet given.
-    pub(super) fn queue(&mut self, command: &Command) -> Result<(), Fault> {
+    /// Adds a command to the batch; its reply is the next one that [`ControlConnection::reply`] has not yet given.
+    pub(super) fn queue(&mut self, command: &FtpCommand) -> Result<(), Fault> {
         self.push(command, Expected::Asked)
     }
 
     /// Adds a command whose reply does not matter.
-    pub(super) fn queue_unasked(&mut self, command: &Command) -> Result<(), Fault> {
+    pub(super) fn queue_unasked(&mut self, command: &FtpCommand) -> Result<(), Fault> {
         self.push(command, Expected::Dropped)
     }
 
-    fn push(&mut self, command: &Command, expected: Expected) -> Result<(), Fault> {
+    fn push(&mut self, command: &FtpCommand, expected: Expected) -> Result<(), Fault> {
         if self.held {
             // Its reply would come after those of the transfers. The caller has changed its mind about them.
             return Err(
@@ -129,7 +129,7 @@ impl Control {
     }
 
     /// The next reply that was asked for, preliminary ones (1yz) included.
-    pub(super) async fn reply(&mut self) -> Result<Reply, Fault> {
+    pub(super) async fn reply(&mut self) -> Result<FtpReply, Fault> {
         self.check()?;
         let mut patience = Patience::new(self.limits);
         loop {
@@ -149,7 +149,7 @@ impl Control {
                 let fault = reply.fault("reply without a command", Kind::Protocol);
                 return Err(self.fail(Fault { kind: Kind::Protocol, ..fault }));
             };
-            if reply.class() == Class::Preliminary {
+            if reply.class() == ReplyClass::Preliminary {
                 self.preliminary += 1;
                 if self.preliminary > MAX_PRELIMINARY {
                     return Err(self.fail(Fault::new(Kind::Protocol, "endless preliminary replies")));
@@ -165,17 +165,17 @@ impl Control {
     }
 
     /// The next reply that is not preliminary.
-    pub(super) async fn final_reply(&mut self) -> Result<Reply, Fault> {
+    pub(super) async fn final_reply(&mut self) -> Result<FtpReply, Fault> {
         loop {
             let reply = self.reply().await?;
-            if reply.class() != Class::Preliminary {
+            if reply.class() != ReplyClass::Preliminary {
                 return Ok(reply);
             }
         }
     }
 
     /// Sends one command and waits for its final reply.
-    pub(super) async fn call(&mut self, command: &Command) -> Result<Reply, Fault> {
+    pub(super) async fn call(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         self.queue(command)?;
         self.flush().await?;
         self.final_reply().await
@@ -200,7 +200,7 @@ impl Control {
         Ok(())
     }
 
-    fn show(&self, reply: &Reply) {
+    fn show(&self, reply: &FtpReply) {
         if self.trace.is_on() {
             for line in reply.to_bytes().split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
                 self.trace.received(line.trim_ascii_end());
@@ -210,7 +210,7 @@ impl Control {
 
     /// The TLS handshake after `AUTH TLS`. What came in clear text after the reply must not pass for an answer inside TLS
     /// (CVE-2021-22947).
-    pub(super) async fn start_tls(mut self, tls: &ClientTls, host: &str) -> Result<Control, Fault> {
+    pub(super) async fn start_tls(mut self, tls: &ClientTls, host: &str) -> Result<ControlConnection, Fault> {
         if self.reader.has_pending() || !self.expected.is_empty() {
             return Err(Fault::new(Kind::Protocol, "the server sent more before the TLS handshake"));
         }
@@ -224,7 +224,7 @@ impl Control {
     /// Says goodbye without waiting: every transfer has its reply already.
     pub(super) async fn quit(mut self) {
         let clean = self.idle();
-        if clean && self.queue(&Command::Quit).is_ok() && self.flush().await.is_ok() {
+        if clean && self.queue(&FtpCommand::Quit).is_ok() && self.flush().await.is_ok() {
             let limits = self.limits.with_idle(std::time::Duration::from_millis(200));
             drop(limits.io("control connection", self.stream.shutdown()).await);
         }

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::{Client, FINAL_REPLY, Learned};
+use super::{FINAL_REPLY, FtpClient, ServerQuirks};
 use crate::fault::{Fault, Kind};
 use crate::ftp::address::{format_eprt, format_port, parse_epsv, parse_pasv};
-use crate::ftp::command::{Command, TypeCode};
-use crate::ftp::reply::{Class, Reply};
+use crate::ftp::command::{FtpCommand, TypeCode};
+use crate::ftp::reply::{FtpReply, ReplyClass};
 use crate::net::stream::Stream;
 
 /// How long a failed data connection waits for the control connection to say why.
@@ -53,9 +53,9 @@ pub struct Begun {
     /// True when the server refused the offset: the transfer runs from the beginning.
     pub restarted: bool,
     /// The 150 or 125 reply.
-    pub opening: Reply,
+    pub opening: FtpReply,
     /// Replies to the questions that went along.
-    pub answers: Vec<Reply>,
+    pub answers: Vec<FtpReply>,
 }
 
 /// A failure of a transfer, and whether the cause is that no data connection can be had (a firewall).
@@ -87,25 +87,25 @@ impl From<DataError> for Fault {
 }
 
 /// How a data connection is being made.
-enum Waiting {
+enum DataSetUp {
     Passive(Stream),
     Active(TcpListener),
 }
 
-impl Client {
+impl FtpClient {
     /// Starts a transfer: questions, the data connection and the transfer command go out in one packet.
     ///
     /// # Errors
     /// The kind of the server's refusal (`NoInput` for 550), or of what failed on the control or the data connection.
-    pub async fn begin(&mut self, questions: &[Command], command: &Command, offset: u64) -> Result<Begun, Fault> {
+    pub async fn begin(&mut self, questions: &[FtpCommand], command: &FtpCommand, offset: u64) -> Result<Begun, Fault> {
         Ok(self.begin_data(questions, command, offset).await?)
     }
 
-    /// As [`Client::begin`]; the error tells whether a data connection was what failed.
+    /// As [`FtpClient::begin`]; the error tells whether a data connection was what failed.
     pub(super) async fn begin_data(
         &mut self,
-        questions: &[Command],
-        command: &Command,
+        questions: &[FtpCommand],
+        command: &FtpCommand,
         offset: u64,
     ) -> Result<Begun, DataError> {
         let mut renewed = false;
@@ -129,8 +129,8 @@ impl Client {
     /// One attempt with the way of setting up that is believed to work; `None`: it does not, another one is to be tried.
     async fn attempt(
         &mut self,
-        questions: &[Command],
-        command: &Command,
+        questions: &[FtpCommand],
+        command: &FtpCommand,
         offset: u64,
     ) -> Result<Option<Begun>, DataError> {
         let peer = self.control.stream().peer_addr().map(|address| address.ip());
@@ -169,21 +169,21 @@ impl Client {
             Some(listener) if reply.ok() => {
                 self.queue_transfer(command, offset)?;
                 self.control.flush().await?;
-                Waiting::Active(listener)
+                DataSetUp::Active(listener)
             }
             Some(_) => {
                 self.refused_set_up(&set_up, &reply, v6)?;
                 return Ok(None);
             }
             None => match self.passive_address(&set_up, &reply, peer) {
-                Some(address) => Waiting::Passive(self.reach(address, command).await?),
+                Some(address) => DataSetUp::Passive(self.reach(address, command).await?),
                 None => {
                     // The transfer command went out already; its refusal is no news, unless the other one was none.
                     if offset > 0 {
                         self.control.final_reply().await?;
                     }
                     let refusal = self.control.final_reply().await?;
-                    if matches!(refusal.class(), Class::Completion | Class::Intermediate) {
+                    if matches!(refusal.class(), ReplyClass::Completion | ReplyClass::Intermediate) {
                         let fault = refusal.fault("a transfer without a data connection", Kind::Protocol);
                         return Err(self.control.fail(Fault { kind: Kind::Protocol, ..fault }).into());
                     }
@@ -208,25 +208,25 @@ impl Client {
         Ok(Some(Begun { stream, restarted, opening, answers }))
     }
 
-    fn active_command(&self, listener: &TcpListener, v6: bool) -> Result<Command, Fault> {
+    fn active_command(&self, listener: &TcpListener, v6: bool) -> Result<FtpCommand, Fault> {
         let address = listener.local_addr().map_err(|error| Fault::network("active mode", &error))?;
         match address {
-            SocketAddr::V4(address) if Learned::get(&self.options.learned.no_eprt) => {
-                Ok(Command::Port(format_port(address).into_bytes()))
+            SocketAddr::V4(address) if ServerQuirks::get(&self.options.quirks.no_eprt) => {
+                Ok(FtpCommand::Port(format_port(address).into_bytes()))
             }
-            _ if Learned::get(&self.options.learned.no_eprt) && v6 => {
+            _ if ServerQuirks::get(&self.options.quirks.no_eprt) && v6 => {
                 Err(Fault::new(Kind::Unsupported, "EPRT: the server knows no IPv6 data connections"))
             }
-            address => Ok(Command::Eprt(format_eprt(address).into_bytes())),
+            address => Ok(FtpCommand::Eprt(format_eprt(address).into_bytes())),
         }
     }
 
     /// Where a passive reply points to: its port at the control connection's peer, unless the user trusts the address.
-    fn passive_address(&self, set_up: &Command, reply: &Reply, peer: Option<IpAddr>) -> Option<SocketAddr> {
+    fn passive_address(&self, set_up: &FtpCommand, reply: &FtpReply, peer: Option<IpAddr>) -> Option<SocketAddr> {
         let text = reply.first();
         let own = |port| peer.map(|ip| SocketAddr::new(ip, port));
         match (set_up, reply.code) {
-            (Command::Epsv(_), 229) => own(parse_epsv(text)?),
+            (FtpCommand::Epsv(_), 229) => own(parse_epsv(text)?),
             // Some firewalls answer EPSV with 227.
             (_, 227) => {
                 let said = parse_pasv(text)?;
@@ -239,19 +239,19 @@ impl Client {
         }
     }
 
-    fn queue_transfer(&mut self, command: &Command, offset: u64) -> Result<(), Fault> {
+    fn queue_transfer(&mut self, command: &FtpCommand, offset: u64) -> Result<(), Fault> {
         if offset > 0 {
-            self.control.queue(&Command::Rest(offset))?;
+            self.control.queue(&FtpCommand::Rest(offset))?;
         }
         self.control.queue(command)
     }
 
     /// The server refused a way of setting up: an older one may be left, and what does not work is remembered.
-    fn refused_set_up(&self, set_up: &Command, reply: &Reply, v6: bool) -> Result<(), Fault> {
-        let learned = &self.options.learned;
+    fn refused_set_up(&self, set_up: &FtpCommand, reply: &FtpReply, v6: bool) -> Result<(), Fault> {
+        let quirks = &self.options.quirks;
         match set_up {
-            Command::Epsv(_) if !v6 && reply.class() == Class::Permanent => Learned::set(&learned.no_epsv),
-            Command::Eprt(_) if !v6 && reply.class() == Class::Permanent => Learned::set(&learned.no_eprt),
+            FtpCommand::Epsv(_) if !v6 && reply.class() == ReplyClass::Permanent => ServerQuirks::set(&quirks.no_epsv),
+            FtpCommand::Eprt(_) if !v6 && reply.class() == ReplyClass::Permanent => ServerQuirks::set(&quirks.no_eprt),
             _ => {
                 let fault = reply.fault(set_up.verb(), Kind::Unsupported);
                 return Err(match self.options.active {
@@ -265,7 +265,7 @@ impl Client {
     }
 
     /// Connects to the passive port. When that fails the server may be able to say why.
-    async fn reach(&mut self, address: SocketAddr, command: &Command) -> Result<Stream, DataError> {
+    async fn reach(&mut self, address: SocketAddr, command: &FtpCommand) -> Result<Stream, DataError> {
         let dialer = &self.options.dialer;
         let connected = match dialer.proxy {
             Some(_) => dialer.connect(&self.host, address.port()).await,
@@ -287,13 +287,13 @@ impl Client {
     /// Waits for the server's go-ahead and, in active mode, for its connection, whichever comes first.
     async fn opened(
         &mut self,
-        waiting: Waiting,
-        command: &Command,
+        waiting: DataSetUp,
+        command: &FtpCommand,
         peer: Option<IpAddr>,
-    ) -> Result<(Stream, Reply), DataError> {
+    ) -> Result<(Stream, FtpReply), DataError> {
         let listener = match waiting {
-            Waiting::Passive(stream) => return Ok((stream, self.go_ahead(command).await?)),
-            Waiting::Active(listener) => listener,
+            DataSetUp::Passive(stream) => return Ok((stream, self.go_ahead(command).await?)),
+            DataSetUp::Active(listener) => listener,
         };
         // Accepting in a task of its own: the connection may come before or after the go-ahead.
         let trust = self.options.trust_pasv;
@@ -315,12 +315,12 @@ impl Client {
     }
 
     /// The preliminary reply with which a transfer begins.
-    async fn go_ahead(&mut self, command: &Command) -> Result<Reply, Fault> {
+    async fn go_ahead(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         let opening = self.control.reply().await?;
         match opening.class() {
-            Class::Preliminary => Ok(opening),
-            Class::Transient | Class::Permanent => Err(opening.fault(command.verb(), Kind::NoInput)),
-            Class::Completion | Class::Intermediate => {
+            ReplyClass::Preliminary => Ok(opening),
+            ReplyClass::Transient | ReplyClass::Permanent => Err(opening.fault(command.verb(), Kind::NoInput)),
+            ReplyClass::Completion | ReplyClass::Intermediate => {
                 Err(self.control.fail(Fault::new(Kind::Protocol, "the server ended a transfer it never began")))
             }
         }
@@ -346,7 +346,7 @@ impl Client {
     }
 
     /// The final reply, waited for as long as `idle` says.
-    pub(super) async fn reply_within(&mut self, idle: Duration) -> Result<Reply, Fault> {
+    pub(super) async fn reply_within(&mut self, idle: Duration) -> Result<FtpReply, Fault> {
         let limits = self.control.limits;
         self.control.limits = limits.with_idle(idle);
         let reply = self.control.final_reply().await;
@@ -355,16 +355,16 @@ impl Client {
     }
 
     /// The server's refusal of a transfer that went wrong here already (522, 426 …), if it comes soon.
-    pub async fn refusal(&mut self) -> Option<Reply> {
+    pub async fn refusal(&mut self) -> Option<FtpReply> {
         let reply = self.reply_within(EXPLANATION).await.ok()?;
-        matches!(reply.class(), Class::Transient | Class::Permanent).then_some(reply)
+        matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent).then_some(reply)
     }
 
     /// The reply after the last byte. The server may still be writing: it gets more time than the idle limit.
     ///
     /// # Errors
     /// The kind of the server's refusal, or of what failed on the control connection.
-    pub async fn finish(&mut self, command: &Command) -> Result<Reply, Fault> {
+    pub async fn finish(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         let reply = self.reply_within(self.control.limits.idle.max(FINAL_REPLY)).await?;
         match reply.ok() {
             true => Ok(reply),
@@ -383,7 +383,7 @@ impl Client {
     pub async fn set_type(&mut self, ascii: bool) -> Result<(), Fault> {
         let wanted = if ascii { TypeCode::Ascii } else { TypeCode::Image };
         if self.type_code != wanted {
-            self.must(&Command::Type(wanted), Kind::Refused).await?;
+            self.must(&FtpCommand::Type(wanted), Kind::Refused).await?;
             self.type_code = wanted;
         }
         Ok(())

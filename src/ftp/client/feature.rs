@@ -1,7 +1,7 @@
 //! What a server says it can do: the reply to FEAT (RFC 2389, section 3).
 
-use crate::ftp::checksum::Offered;
-use crate::ftp::reply::Reply;
+use crate::ftp::checksum::OfferedChecksums;
+use crate::ftp::reply::FtpReply;
 
 /// The features that matter here.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -32,12 +32,12 @@ pub struct Features {
 
 impl Features {
     /// What is offered of checksums.
-    pub fn checksum(&self) -> Offered<'_> {
-        Offered { chosen: self.hash.as_deref(), hashes: &self.hashes, verbs: &self.checksums }
+    pub fn checksum(&self) -> OfferedChecksums<'_> {
+        OfferedChecksums { chosen: self.hash.as_deref(), hashes: &self.hashes, verbs: &self.checksums }
     }
 
     /// Reads the reply to FEAT; anything but 211 says nothing.
-    pub fn parse(reply: &Reply) -> Features {
+    pub fn parse(reply: &FtpReply) -> Features {
         let mut features = Features::default();
         if reply.code != 211 {
             return features;
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn what_servers_answer() {
         // proftpd 1.3.8 with mod_digest, shortened
-        let reply = Reply::multi(
+        let reply = FtpReply::multi(
             211,
             [
                 "Features:",
@@ -110,13 +110,13 @@ mod tests {
         assert_eq!(features.hashes.len(), 4);
         assert_eq!(features.checksums, ["XSHA256"]);
         // vsftpd 3.0.3
-        let reply = Reply::multi(
+        let reply = FtpReply::multi(
             211,
             ["Features:", " EPRT", " EPSV", " MDTM", " PASV", " REST STREAM", " SIZE", " TVFS", "End"],
         );
         let features = Features::parse(&reply);
         assert!(features.known && !features.mlst && features.size && features.rest && !features.utf8);
-        assert_eq!(Features::parse(&Reply::new(500, "Unknown command")), Features::default());
-        assert!(Features::parse(&Reply::new(211, "no features")).known);
+        assert_eq!(Features::parse(&FtpReply::new(500, "Unknown command")), Features::default());
+        assert!(Features::parse(&FtpReply::new(211, "no features")).known);
     }
 }

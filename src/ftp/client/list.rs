@@ -4,12 +4,12 @@
 use tokio::io::AsyncReadExt;
 
 use super::data::DataError;
-use super::{Client, Learned};
+use super::{FtpClient, ServerQuirks};
 use crate::fault::{Fault, Kind};
-use crate::ftp::command::Command;
-use crate::ftp::listing::{Line, Lister, MAX_LINE};
+use crate::ftp::command::FtpCommand;
+use crate::ftp::listing::{Lister, ListingLine, MAX_LINE};
 use crate::ftp::path::RemotePath;
-use crate::ftp::reply::{Reply, quoted_path};
+use crate::ftp::reply::{FtpReply, quoted_path};
 use crate::line::{Ends, LineError, Splitter};
 use crate::net::clock::unix_seconds;
 use crate::net::deadline::Patience;
@@ -20,11 +20,11 @@ pub const MAX_ENTRIES: u64 = 10_000_000;
 const READ: usize = 64 * 1024;
 
 /// Gets every line of a listing, parsed and raw; an error ends the listing.
-pub type Each<'a> = &'a mut (dyn FnMut(Line, &[u8]) -> Result<(), Fault> + Send);
+pub type EachLine<'a> = &'a mut (dyn FnMut(ListingLine, &[u8]) -> Result<(), Fault> + Send);
 
 /// How a directory is listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Way {
+pub enum ListMethod {
     /// MLSD where the server knows it, else LIST.
     #[default]
     Auto,
@@ -34,39 +34,45 @@ pub enum Way {
     List,
     /// STAT: no data connection is needed.
     Stat,
-    /// As [`Way::Auto`], and by STAT where no data connection can be had (a firewall).
+    /// As [`ListMethod::Auto`], and by STAT where no data connection can be had (a firewall).
     Any,
 }
 
 /// How a listing went.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listed {
+pub struct ListingSummary {
     /// The command that gave it.
-    pub way: Way,
+    pub method: ListMethod,
     /// Lines that were not understood.
     pub unknown: u64,
     /// The final reply.
-    pub reply: Reply,
+    pub reply: FtpReply,
 }
 
-impl Client {
+impl FtpClient {
     /// Lists a directory; `each` gets every line, parsed and raw. `check` makes sure that the directory exists where LIST
     /// would print nothing (vsftpd lists what is not there as empty).
     ///
     /// # Errors
     /// `NoInput`: no such directory; else the kind of the server's refusal, of what failed on a connection, or what `each` says.
-    pub async fn list(&mut self, path: &RemotePath, way: Way, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
-        let no_data = Learned::get(&self.options.learned.no_data);
-        if way == Way::Stat || (way == Way::Any && no_data) {
+    pub async fn list(
+        &mut self,
+        path: &RemotePath,
+        method: ListMethod,
+        check: bool,
+        each: EachLine<'_>,
+    ) -> Result<ListingSummary, Fault> {
+        let no_data = ServerQuirks::get(&self.options.quirks.no_data);
+        if method == ListMethod::Stat || (method == ListMethod::Any && no_data) {
             return self.list_by_stat(path, check, each).await;
         }
         let mut lines = false;
-        let noting = &mut |line: Line, raw: &[u8]| {
+        let noting = &mut |line: ListingLine, raw: &[u8]| {
             lines = true;
             each(line, raw)
         };
-        let fault = match Box::pin(self.list_by_data(path, way, check, noting)).await {
-            Err(error) if way == Way::Any && error.no_connection && !lines => error.fault,
+        let fault = match Box::pin(self.list_by_data(path, method, check, noting)).await {
+            Err(error) if method == ListMethod::Any && error.no_connection && !lines => error.fault,
             other => return Ok(other?),
         };
         self.options.trace.note("no data connection can be had; listing by STAT");
@@ -75,29 +81,31 @@ impl Client {
         }
         // The first failure is the news if this does not work either.
         let listed = self.list_by_stat(path, check, each).await.map_err(|_| fault)?;
-        Learned::set(&self.options.learned.no_data);
+        ServerQuirks::set(&self.options.quirks.no_data);
         Ok(listed)
     }
 
-    /// MLSD, or LIST where the server does not know it, as far as `way` allows either.
+    /// MLSD, or LIST where the server does not know it, as far as `method` allows either.
     async fn list_by_data(
         &mut self,
         path: &RemotePath,
-        way: Way,
+        method: ListMethod,
         check: bool,
-        each: Each<'_>,
-    ) -> Result<Listed, DataError> {
+        each: EachLine<'_>,
+    ) -> Result<ListingSummary, DataError> {
         self.set_type(false).await?;
         let known = self.features.mlst || !self.features.known;
-        if way == Way::Mlsd || (way != Way::List && known && !Learned::get(&self.options.learned.no_mlsd)) {
+        if method == ListMethod::Mlsd
+            || (method != ListMethod::List && known && !ServerQuirks::get(&self.options.quirks.no_mlsd))
+        {
             let argument = (!path.is_login()).then(|| path.as_bytes().to_vec());
-            match self.list_with(Command::Mlsd(argument), Lister::mlsd(), Way::Mlsd, each).await {
+            match self.list_with(FtpCommand::Mlsd(argument), Lister::mlsd(), ListMethod::Mlsd, each).await {
                 // 501: not a directory, or nothing there (RFC 3659, section 7.2.1).
                 Err(error) if error.fault.code == Some(501) => {
                     return Err(Fault { kind: Kind::NoInput, ..error.fault }.into());
                 }
-                Err(error) if way != Way::Mlsd && error.fault.kind == Kind::Unsupported => {
-                    Learned::set(&self.options.learned.no_mlsd);
+                Err(error) if method != ListMethod::Mlsd && error.fault.kind == Kind::Unsupported => {
+                    ServerQuirks::set(&self.options.quirks.no_mlsd);
                 }
                 other => return other,
             }
@@ -105,7 +113,12 @@ impl Client {
         self.list_by_list(path, check, each).await
     }
 
-    async fn list_by_list(&mut self, path: &RemotePath, check: bool, each: Each<'_>) -> Result<Listed, DataError> {
+    async fn list_by_list(
+        &mut self,
+        path: &RemotePath,
+        check: bool,
+        each: EachLine<'_>,
+    ) -> Result<ListingSummary, DataError> {
         // Servers take globs, options and words out of LIST's argument: such a directory is entered instead.
         let odd = path.as_bytes().first() == Some(&b'-')
             || path.as_bytes().iter().any(|byte| matches!(byte, b' ' | b'*' | b'?' | b'[' | b'{' | b'~' | b'\\'));
@@ -121,32 +134,41 @@ impl Client {
     }
 
     /// `LIST -a` shows hidden files where servers know the option; one that does not is asked without.
-    async fn list_with_options(&mut self, path: Option<&RemotePath>, each: Each<'_>) -> Result<Listed, DataError> {
+    async fn list_with_options(
+        &mut self,
+        path: Option<&RemotePath>,
+        each: EachLine<'_>,
+    ) -> Result<ListingSummary, DataError> {
         let path = path.filter(|path| !path.is_login()).map(|path| path.as_bytes().to_vec());
-        if !Learned::get(&self.options.learned.no_list_options) {
+        if !ServerQuirks::get(&self.options.quirks.no_list_options) {
             let argument = match &path {
                 Some(path) => [b"-a ", path.as_slice()].concat(),
                 None => b"-a".to_vec(),
             };
-            match self.list_with(Command::List(Some(argument)), Lister::list(unix_seconds()), Way::List, each).await {
+            match self
+                .list_with(FtpCommand::List(Some(argument)), Lister::list(unix_seconds()), ListMethod::List, each)
+                .await
+            {
                 Err(error) if error.fault.code.is_some_and(|code| code >= 450) && self.usable() => {
-                    let second = self.list_with(Command::List(path), Lister::list(unix_seconds()), Way::List, each).await?;
-                    Learned::set(&self.options.learned.no_list_options);
+                    let second = self
+                        .list_with(FtpCommand::List(path), Lister::list(unix_seconds()), ListMethod::List, each)
+                        .await?;
+                    ServerQuirks::set(&self.options.quirks.no_list_options);
                     return Ok(second);
                 }
                 other => return other,
             }
         }
-        self.list_with(Command::List(path), Lister::list(unix_seconds()), Way::List, each).await
+        self.list_with(FtpCommand::List(path), Lister::list(unix_seconds()), ListMethod::List, each).await
     }
 
     async fn list_with(
         &mut self,
-        command: Command,
+        command: FtpCommand,
         mut lister: Lister,
-        way: Way,
-        each: Each<'_>,
-    ) -> Result<Listed, DataError> {
+        method: ListMethod,
+        each: EachLine<'_>,
+    ) -> Result<ListingSummary, DataError> {
         let mut begun = self.begin_data(&[], &command, 0).await?;
         let mut splitter = Splitter::new(Ends::Lenient, MAX_LINE);
         let mut buffer = vec![0; READ];
@@ -157,7 +179,7 @@ impl Client {
                 return Err(Fault::new(Kind::Protocol, format!("a listing of more than {MAX_ENTRIES} lines")));
             }
             let parsed = lister.line(line);
-            unknown += u64::from(parsed == Line::Unknown);
+            unknown += u64::from(parsed == ListingLine::Unknown);
             each(parsed, line)
         };
         let mut patience = Patience::new(self.control.limits);
@@ -188,19 +210,24 @@ impl Client {
             // A TLS connection cut off, a reset, too much: what was listed may not be all.
             return Err(self.control.fail(fault).into());
         }
-        if lister.finish() == Line::Unknown {
+        if lister.finish() == ListingLine::Unknown {
             unknown += 1;
-            each(Line::Unknown, HALF)?;
+            each(ListingLine::Unknown, HALF)?;
         }
         drop(begun);
         let reply = self.finish(&command).await?;
-        Ok(Listed { way, unknown, reply })
+        Ok(ListingSummary { method, unknown, reply })
     }
 
     /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3). `check` as for
-    /// [`Client::list`]: a listing of nothing may be a directory that is not there.
-    async fn list_by_stat(&mut self, path: &RemotePath, check: bool, each: Each<'_>) -> Result<Listed, Fault> {
-        let reply = match self.must(&Command::Stat(Some(path.argument())), Kind::NoInput).await {
+    /// [`FtpClient::list`]: a listing of nothing may be a directory that is not there.
+    async fn list_by_stat(
+        &mut self,
+        path: &RemotePath,
+        check: bool,
+        each: EachLine<'_>,
+    ) -> Result<ListingSummary, Fault> {
+        let reply = match self.must(&FtpCommand::Stat(Some(path.argument())), Kind::NoInput).await {
             // proftpd says 450 for what is not there.
             Err(fault) if fault.code == Some(450) && !path.is_login() => {
                 self.enter(path).await?;
@@ -213,40 +240,40 @@ impl Client {
         let lines = || reply.middle().map(|line| line.strip_prefix(b" ").unwrap_or(line));
         let mut lister = Lister::list(unix_seconds());
         // Some say in the place of an entry that there is no such directory.
-        if check && !path.is_login() && !lines().any(|line| matches!(lister.line(line), Line::Entry(_))) {
+        if check && !path.is_login() && !lines().any(|line| matches!(lister.line(line), ListingLine::Entry(_))) {
             self.enter(path).await?;
             self.leave().await?;
         }
         let (mut lister, mut unknown) = (Lister::list(unix_seconds()), 0u64);
         for line in lines() {
             let parsed = lister.line(line);
-            unknown += u64::from(parsed == Line::Unknown);
+            unknown += u64::from(parsed == ListingLine::Unknown);
             each(parsed, line)?;
         }
-        if lister.finish() == Line::Unknown {
+        if lister.finish() == ListingLine::Unknown {
             unknown += 1;
-            each(Line::Unknown, HALF)?;
+            each(ListingLine::Unknown, HALF)?;
         }
-        let reply = Reply { code: reply.code, lines: reply.lines.last().cloned().into_iter().collect() };
-        Ok(Listed { way: Way::Stat, unknown, reply })
+        let reply = FtpReply { code: reply.code, lines: reply.lines.last().cloned().into_iter().collect() };
+        Ok(ListingSummary { method: ListMethod::Stat, unknown, reply })
     }
 
     /// Changes into a directory, after noting where the login landed.
     pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), Fault> {
         if self.login_directory.is_none() {
-            let reply = self.must(&Command::Pwd, Kind::Refused).await?;
+            let reply = self.must(&FtpCommand::Pwd, Kind::Refused).await?;
             let path = quoted_path(reply.first()).filter(|path| !path.is_empty());
             self.login_directory =
                 Some(path.ok_or_else(|| Fault::new(Kind::Protocol, format!("PWD: no path in: {}", reply.text())))?);
         }
-        self.must(&Command::Cwd(path.argument()), Kind::NoInput).await?;
+        self.must(&FtpCommand::Cwd(path.argument()), Kind::NoInput).await?;
         Ok(())
     }
 
     /// Goes back to where the login landed.
     pub(super) async fn leave(&mut self) -> Result<(), Fault> {
         let back = self.login_directory.clone().unwrap_or_default();
-        self.must(&Command::Cwd(back), Kind::Refused).await.map(drop)
+        self.must(&FtpCommand::Cwd(back), Kind::Refused).await.map(drop)
     }
 }
 

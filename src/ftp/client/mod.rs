@@ -15,10 +15,10 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 
 use crate::fault::{Fault, Kind};
-use crate::ftp::command::{Command, Protection, TypeCode};
-use crate::ftp::listing::{Entry, EntryType, Modified, parse_facts};
+use crate::ftp::command::{FtpCommand, Protection, TypeCode};
+use crate::ftp::listing::{EntryType, ListingEntry, Modified, parse_facts};
 use crate::ftp::path::{FtpUrl, RemotePath, Scheme};
-use crate::ftp::reply::{Class, Reply};
+use crate::ftp::reply::{FtpReply, ReplyClass};
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
 use crate::net::login::Login;
@@ -27,10 +27,10 @@ use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::Trace;
 
 pub use chain::{Ahead, MAX_CHAIN_BYTES};
-use control::Control;
+use control::ControlConnection;
 pub use data::{Begun, PortRange};
 pub use feature::Features;
-pub use list::{Each, Listed, MAX_ENTRIES, Way};
+pub use list::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES};
 
 /// How long the reply after the last byte of a transfer may take: servers with slow storage need a minute and more.
 pub const FINAL_REPLY: Duration = Duration::from_secs(300);
@@ -40,7 +40,7 @@ const ANONYMOUS_PASSWORD: &str = "ftp@";
 
 /// How to reach and use a server.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct FtpClientOptions {
     /// Who opens connections.
     pub dialer: Dialer,
     /// When TLS starts.
@@ -62,13 +62,13 @@ pub struct Options {
     /// The speed limit of all data connections together.
     pub pace: Option<Arc<Pace>>,
     /// What earlier connections to the same server found out.
-    pub learned: Arc<Learned>,
+    pub quirks: Arc<ServerQuirks>,
 }
 
-impl Options {
+impl FtpClientOptions {
     /// Plain options: passive, clear text, anonymous.
-    pub fn new(dialer: Dialer) -> Options {
-        Options {
+    pub fn new(dialer: Dialer) -> FtpClientOptions {
+        FtpClientOptions {
             dialer,
             tls: TlsMode::None,
             tls_client: None,
@@ -79,14 +79,14 @@ impl Options {
             trust_pasv: false,
             before: Vec::new(),
             pace: None,
-            learned: Arc::default(),
+            quirks: Arc::default(),
         }
     }
 }
 
 /// What was found out about a server; all connections to it share it.
 #[derive(Debug, Default)]
-pub struct Learned {
+pub struct ServerQuirks {
     lock_step: AtomicBool,
     no_epsv: AtomicBool,
     no_eprt: AtomicBool,
@@ -101,7 +101,7 @@ pub struct Learned {
     allowed: AtomicUsize,
 }
 
-impl Learned {
+impl ServerQuirks {
     fn get(flag: &AtomicBool) -> bool {
         flag.load(Ordering::Relaxed)
     }
@@ -122,7 +122,7 @@ impl Learned {
 
     /// Sends no more than one transfer ahead from now on.
     pub fn give_up_chains(&self) {
-        Learned::set(&self.no_chain);
+        ServerQuirks::set(&self.no_chain);
     }
 }
 
@@ -137,12 +137,12 @@ pub fn tls_mode(scheme: Scheme) -> TlsMode {
 
 /// A logged-in control connection.
 #[derive(Debug)]
-pub struct Client {
-    control: Control,
+pub struct FtpClient {
+    control: ControlConnection,
     host: String,
     /// TLS for data connections: the session store of this very control connection.
     data_tls: Option<ClientTls>,
-    options: Options,
+    options: FtpClientOptions,
     features: Features,
     type_code: TypeCode,
     round_trip: Duration,
@@ -154,23 +154,23 @@ pub struct Client {
     /// The server is known to keep order in long chains of commands.
     chains: bool,
     /// Transfers whose commands have been sent and whose replies are still to come, with the set-up command of each.
-    ahead: VecDeque<(Ahead, Command)>,
+    ahead: VecDeque<(Ahead, FtpCommand)>,
 }
 
-impl Client {
+impl FtpClient {
     /// Connects and logs in. A server whose replies come out of order is asked again in lock step.
-    pub async fn open(url: &FtpUrl, options: &Options) -> Result<Client, Fault> {
+    pub async fn open(url: &FtpUrl, options: &FtpClientOptions) -> Result<FtpClient, Fault> {
         loop {
-            let lock_step = Learned::get(&options.learned.lock_step);
+            let lock_step = ServerQuirks::get(&options.quirks.lock_step);
             // Boxed: a large future, done once, would make that of every command that may need a fresh connection as large.
-            match Box::pin(Client::connect(url, options, lock_step)).await? {
+            match Box::pin(FtpClient::connect(url, options, lock_step)).await? {
                 Some(client) => return Ok(client),
-                None => Learned::set(&options.learned.lock_step),
+                None => ServerQuirks::set(&options.quirks.lock_step),
             }
         }
     }
 
-    async fn connect(url: &FtpUrl, options: &Options, lock_step: bool) -> Result<Option<Client>, Fault> {
+    async fn connect(url: &FtpUrl, options: &FtpClientOptions, lock_step: bool) -> Result<Option<FtpClient>, Fault> {
         let limits = options.limits;
         let mut stream = options.dialer.connect(&url.host, url.port()).await?;
         if let Some(tcp) = stream.tcp() {
@@ -188,13 +188,13 @@ impl Client {
         if let (TlsMode::Implicit, Some(tls)) = (options.tls, &tls) {
             stream = limits.run("TLS handshake", tls.connect(stream, &url.host)).await?;
         }
-        let mut control = Control::new(stream, limits, options.trace.clone());
+        let mut control = ControlConnection::new(stream, limits, options.trace.clone());
         let greeting = control.final_reply().await?;
         if !greeting.ok() {
             return Err(login_fault("server", &greeting));
         }
         if let (TlsMode::Try | TlsMode::Starttls, Some(tls)) = (options.tls, &tls) {
-            let reply = control.call(&Command::Auth("TLS".to_owned())).await?;
+            let reply = control.call(&FtpCommand::Auth("TLS".to_owned())).await?;
             match reply.code {
                 234 | 334 => control = control.start_tls(tls, &url.host).await?,
                 _ if options.tls == TlsMode::Try => {
@@ -213,7 +213,7 @@ impl Client {
             }
         }
         let data_tls = tls.filter(|_| control.stream().is_tls());
-        let mut client = Client {
+        let mut client = FtpClient {
             control,
             host: url.host.clone(),
             data_tls,
@@ -240,10 +240,10 @@ impl Client {
             Some(login) => (login.user.clone(), login.password.clone()),
             None => ("anonymous".to_owned(), ANONYMOUS_PASSWORD.to_owned()),
         };
-        let user = Command::User(user.into_bytes());
-        let password = Command::Pass(password.into_bytes());
+        let user = FtpCommand::User(user.into_bytes());
+        let password = FtpCommand::Pass(password.into_bytes());
         let secure = self.data_tls.is_some();
-        let protect = [Command::Pbsz(0), Command::Prot(Protection::Private)];
+        let protect = [FtpCommand::Pbsz(0), FtpCommand::Prot(Protection::Private)];
         let started = std::time::Instant::now();
         let mut protected = !secure;
         if lock_step {
@@ -257,14 +257,14 @@ impl Client {
                 let reply = self.control.call(&password).await?;
                 check_password(&reply)?;
             }
-            check_type(&self.control.call(&Command::Type(TypeCode::Image)).await?)?;
-            self.features = Features::parse(&self.control.call(&Command::Feat).await?);
+            check_type(&self.control.call(&FtpCommand::Type(TypeCode::Image)).await?)?;
+            self.features = Features::parse(&self.control.call(&FtpCommand::Feat).await?);
         } else {
             if secure {
                 self.control.queue_unasked(&protect[0])?;
                 self.control.queue(&protect[1])?;
             }
-            for command in [&user, &password, &Command::Type(TypeCode::Image), &Command::Feat] {
+            for command in [&user, &password, &FtpCommand::Type(TypeCode::Image), &FtpCommand::Feat] {
                 self.control.queue(command)?;
             }
             self.control.flush().await?;
@@ -275,12 +275,12 @@ impl Client {
             self.round_trip = started.elapsed();
             let to_password = match self.control.final_reply().await {
                 // A server that hangs up after its refusal: the refusal is the news.
-                Err(_) if to_user.class() == Class::Permanent => return Err(login_fault("USER", &to_user)),
+                Err(_) if to_user.class() == ReplyClass::Permanent => return Err(login_fault("USER", &to_user)),
                 to_password => to_password?,
             };
             if !to_user.ok() {
                 // 331 after a refusal belongs to USER: this server answers out of order.
-                if to_user.class() == Class::Permanent && to_password.class() == Class::Intermediate {
+                if to_user.class() == ReplyClass::Permanent && to_password.class() == ReplyClass::Intermediate {
                     return Ok(false);
                 }
                 check_user(&to_user)?;
@@ -304,7 +304,7 @@ impl Client {
         }
         if self.features.utf8 {
             // Goes out with the next command; servers that speak UTF-8 anyway may refuse it.
-            self.control.queue_unasked(&Command::Opts(b"UTF8 ON".to_vec()))?;
+            self.control.queue_unasked(&FtpCommand::Opts(b"UTF8 ON".to_vec()))?;
         }
         Ok(true)
     }
@@ -313,7 +313,7 @@ impl Client {
     async fn renew(&mut self) -> Result<(), Fault> {
         self.options.trace.note("a fresh control connection: no TLS session tickets are left");
         let ascii = self.type_code == TypeCode::Ascii;
-        let fresh = Client::open(&self.url, &self.options).await?;
+        let fresh = FtpClient::open(&self.url, &self.options).await?;
         std::mem::replace(self, fresh).control.quit().await;
         self.set_type(ascii).await
     }
@@ -326,13 +326,13 @@ impl Client {
     }
 
     /// Sends a command line as the user wrote it; one with a leading `*` may fail.
-    pub async fn raw(&mut self, line: &str) -> Result<Reply, Fault> {
+    pub async fn raw(&mut self, line: &str) -> Result<FtpReply, Fault> {
         let (line, may_fail) = line.strip_prefix('*').map_or((line, false), |line| (line, true));
         let (verb, argument) = line.trim_start().split_once(' ').map_or((line.trim(), None), |(v, a)| (v, Some(a)));
-        let command = Command::Other(verb.to_ascii_uppercase(), argument.map(|a| a.as_bytes().to_vec()));
+        let command = FtpCommand::Other(verb.to_ascii_uppercase(), argument.map(|a| a.as_bytes().to_vec()));
         let reply = self.control.call(&command).await?;
         match reply.class() {
-            Class::Transient | Class::Permanent if !may_fail => Err(reply.fault(verb, Kind::Refused)),
+            ReplyClass::Transient | ReplyClass::Permanent if !may_fail => Err(reply.fault(verb, Kind::Refused)),
             _ => Ok(reply),
         }
     }
@@ -363,12 +363,12 @@ impl Client {
     }
 
     /// Sends a command and returns its final reply, whatever it says.
-    pub async fn call(&mut self, command: &Command) -> Result<Reply, Fault> {
+    pub async fn call(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         self.control.call(command).await
     }
 
     /// Uploads nothing: the file is there afterwards.
-    pub async fn store_nothing(&mut self, command: &Command) -> Result<Reply, Fault> {
+    pub async fn store_nothing(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         self.set_type(false).await?;
         let mut begun = self.begin(&[], command, 0).await?;
         let ended = self.control.limits.io("data connection", begun.stream.shutdown()).await;
@@ -378,20 +378,20 @@ impl Client {
     }
 
     /// Sends a command that must succeed; `kind_of_550` is what a 550 means here.
-    pub async fn must(&mut self, command: &Command, kind_of_550: Kind) -> Result<Reply, Fault> {
+    pub async fn must(&mut self, command: &FtpCommand, kind_of_550: Kind) -> Result<FtpReply, Fault> {
         let reply = self.control.call(command).await?;
         match reply.class() {
-            Class::Transient | Class::Permanent => Err(reply.fault(command.verb(), kind_of_550)),
+            ReplyClass::Transient | ReplyClass::Permanent => Err(reply.fault(command.verb(), kind_of_550)),
             _ => Ok(reply),
         }
     }
 
     /// Sends several commands in one packet and returns their final replies in order.
-    pub async fn call_all(&mut self, commands: &[Command]) -> Result<Vec<Reply>, Fault> {
+    pub async fn call_all(&mut self, commands: &[FtpCommand]) -> Result<Vec<FtpReply>, Fault> {
         /// More would fill the buffers of both sides while neither reads.
         const BATCH: usize = 50;
         let mut replies = Vec::with_capacity(commands.len());
-        let batch = if Learned::get(&self.options.learned.lock_step) { 1 } else { BATCH };
+        let batch = if ServerQuirks::get(&self.options.quirks.lock_step) { 1 } else { BATCH };
         for batch in commands.chunks(batch) {
             for command in batch {
                 self.control.queue(command)?;
@@ -406,15 +406,15 @@ impl Client {
 
     /// Size and modification time in one packet (RFC 3659, sections 3 and 4); what the server does not say is `None`.
     pub async fn size_and_time(&mut self, path: &RemotePath) -> Result<(Option<u64>, Option<i64>), Fault> {
-        let commands = [Command::Size(path.argument()), Command::Mdtm(path.argument())];
+        let commands = [FtpCommand::Size(path.argument()), FtpCommand::Mdtm(path.argument())];
         let replies = self.call_all(&commands).await?;
         Ok((replies.first().and_then(size_of), replies.get(1).and_then(time_of)))
     }
 
     /// What stands at a path: MLST, or what SIZE, MDTM and CWD tell. `None`: nothing.
-    pub async fn stat(&mut self, path: &RemotePath) -> Result<Option<Entry>, Fault> {
+    pub async fn stat(&mut self, path: &RemotePath) -> Result<Option<ListingEntry>, Fault> {
         if self.features.mlst {
-            let reply = self.control.call(&Command::Mlst(Some(path.argument()))).await?;
+            let reply = self.control.call(&FtpCommand::Mlst(Some(path.argument()))).await?;
             return match reply.ok() {
                 true => Ok(reply.middle().next().and_then(mlst_entry)),
                 false if reply.code == 550 || reply.code == 501 => Ok(None),
@@ -423,7 +423,7 @@ impl Client {
         }
         self.set_type(false).await?;
         let (size, modified) = self.size_and_time(path).await?;
-        let mut entry = Entry::new(path.argument(), EntryType::File);
+        let mut entry = ListingEntry::new(path.argument(), EntryType::File);
         if size.is_none() {
             // A directory lets itself be entered; where we were is restored.
             match self.enter(path).await {
@@ -474,31 +474,31 @@ impl Client {
     }
 
     /// The command that sets a file's modification time, if the server has one.
-    pub fn time_command(&self, path: &RemotePath, seconds: i64) -> Option<Command> {
+    pub fn time_command(&self, path: &RemotePath, seconds: i64) -> Option<FtpCommand> {
         let stamp = crate::ftp::listing::format_mdtm(seconds);
         let with_path = |head: String| [head.as_bytes(), b" ", &path.argument()].concat();
-        if Learned::get(&self.options.learned.no_set_time) {
+        if ServerQuirks::get(&self.options.quirks.no_set_time) {
             None
         } else if self.features.mfmt {
-            Some(Command::Other("MFMT".to_owned(), Some(with_path(stamp))))
+            Some(FtpCommand::Other("MFMT".to_owned(), Some(with_path(stamp))))
         } else if self.features.site.iter().any(|word| word == "UTIME") {
-            Some(Command::Site(with_path(format!("UTIME {stamp}"))))
+            Some(FtpCommand::Site(with_path(format!("UTIME {stamp}"))))
         } else if self.features.mdtm {
-            Some(Command::Mdtm(with_path(stamp)))
+            Some(FtpCommand::Mdtm(with_path(stamp)))
         } else {
             None
         }
     }
 
     /// Whether the server took a time; one that does not is not asked again.
-    pub fn took_time(&self, reply: &Reply) -> bool {
+    pub fn took_time(&self, reply: &FtpReply) -> bool {
         if !reply.ok() {
-            Learned::set(&self.options.learned.no_set_time);
+            ServerQuirks::set(&self.options.quirks.no_set_time);
         }
         reply.ok()
     }
 
-    /// True when the server surely keeps the times that [`Client::set_time`] sets; one that only knows MDTM may.
+    /// True when the server surely keeps the times that [`FtpClient::set_time`] sets; one that only knows MDTM may.
     pub fn keeps_times(&self) -> bool {
         self.features.mfmt || self.features.site.iter().any(|word| word == "UTIME")
     }
@@ -512,12 +512,12 @@ impl Client {
                 break;
             }
             next = parent.parent();
-            missing.push(Command::Mkd(parent.argument()));
+            missing.push(FtpCommand::Mkd(parent.argument()));
         }
         missing.reverse();
         // Those that exist refuse; only the last one tells whether the way is there now.
         let replies = self.call_all(&missing).await?;
-        Ok(replies.iter().any(Reply::ok))
+        Ok(replies.iter().any(FtpReply::ok))
     }
 
     /// Ends the session. Nothing hangs on it: every transfer has its reply.
@@ -527,11 +527,11 @@ impl Client {
 }
 
 /// The entry in a reply to MLST: its line begins with a space (RFC 3659, section 7.2).
-fn mlst_entry(line: &[u8]) -> Option<Entry> {
+fn mlst_entry(line: &[u8]) -> Option<ListingEntry> {
     let line = line.strip_prefix(b" ").unwrap_or(line);
     let space = memchr::memchr(b' ', line)?;
     let (facts, name) = (line.get(..space)?, line.get(space + 1..)?);
-    let mut entry = parse_facts(facts, name).unwrap_or_else(|| Entry::new(name, EntryType::Directory));
+    let mut entry = parse_facts(facts, name).unwrap_or_else(|| ListingEntry::new(name, EntryType::Directory));
     if entry.entry_type == EntryType::Other && facts.to_ascii_lowercase().starts_with(b"type=cdir") {
         entry.entry_type = EntryType::Directory;
     }
@@ -539,33 +539,33 @@ fn mlst_entry(line: &[u8]) -> Option<Entry> {
 }
 
 /// The size in a reply to SIZE.
-pub(crate) fn size_of(reply: &Reply) -> Option<u64> {
+pub(crate) fn size_of(reply: &FtpReply) -> Option<u64> {
     let text = reply.first().trim_ascii();
     let digits = !text.is_empty() && text.len() <= 19 && text.iter().all(u8::is_ascii_digit);
     (reply.code == 213 && digits).then(|| std::str::from_utf8(text).ok()?.parse().ok())?
 }
 
 /// The time in a reply to MDTM.
-pub(crate) fn time_of(reply: &Reply) -> Option<i64> {
+pub(crate) fn time_of(reply: &FtpReply) -> Option<i64> {
     (reply.code == 213).then(|| crate::ftp::listing::parse_mdtm(reply.first().trim_ascii()))?
 }
 
-fn check_user(reply: &Reply) -> Result<(), Fault> {
+fn check_user(reply: &FtpReply) -> Result<(), Fault> {
     match reply.class() {
-        Class::Intermediate if reply.code == 331 => Ok(()),
-        Class::Intermediate => Err(Fault { kind: Kind::AuthFailed, ..login_fault("USER", reply) }),
+        ReplyClass::Intermediate if reply.code == 331 => Ok(()),
+        ReplyClass::Intermediate => Err(Fault { kind: Kind::AuthFailed, ..login_fault("USER", reply) }),
         _ => Err(login_fault("USER", reply)),
     }
 }
 
-fn check_password(reply: &Reply) -> Result<(), Fault> {
+fn check_password(reply: &FtpReply) -> Result<(), Fault> {
     match reply.ok() {
         true => Ok(()),
         false => Err(login_fault("login", reply)),
     }
 }
 
-fn check_type(reply: &Reply) -> Result<(), Fault> {
+fn check_type(reply: &FtpReply) -> Result<(), Fault> {
     match reply.ok() {
         true => Ok(()),
         false => Err(reply.fault("TYPE I", Kind::Refused)),
@@ -573,7 +573,7 @@ fn check_type(reply: &Reply) -> Result<(), Fault> {
 }
 
 /// A refused greeting or login. Servers say 530 for "too many users" too: that is for later, not for good.
-fn login_fault(what: &str, reply: &Reply) -> Fault {
+fn login_fault(what: &str, reply: &FtpReply) -> Fault {
     let fault = reply.fault(what, Kind::AuthFailed);
     let text = reply.text().to_ascii_lowercase();
     let crowded =

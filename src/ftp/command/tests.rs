@@ -7,8 +7,8 @@ fn time(text: &str) -> Timestamp {
 }
 
 /// Every verb, as a line and as a value: parsing gives the value, encoding gives the line back.
-fn table() -> Vec<(&'static [u8], Command)> {
-    use Command as C;
+fn table() -> Vec<(&'static [u8], FtpCommand)> {
+    use FtpCommand as C;
     let path = || b"a b".to_vec();
     vec![
         (b"USER joe", C::User(b"joe".to_vec())),
@@ -86,17 +86,17 @@ fn table() -> Vec<(&'static [u8], Command)> {
 fn lines_and_values_agree_both_ways() {
     for (line, command) in table() {
         let shown = String::from_utf8_lossy(line);
-        assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{shown}");
+        assert_eq!(FtpCommand::parse(line).as_ref(), Ok(&command), "{shown}");
         assert_eq!(command.encode().unwrap(), [line, b"\r\n"].concat(), "{shown}");
         let lower = line.iter().map(u8::to_ascii_lowercase).take(command.verb().len());
         let mixed: Vec<u8> = lower.chain(line.iter().copied().skip(command.verb().len())).collect();
-        assert_eq!(Command::parse(&mixed), Ok(command), "verbs know no case: {shown}");
+        assert_eq!(FtpCommand::parse(&mixed), Ok(command), "verbs know no case: {shown}");
     }
 }
 
 #[test]
 fn old_names_and_loose_forms_are_taken() {
-    use Command as C;
+    use FtpCommand as C;
     for (line, command) in [
         (&b"XPWD"[..], C::Pwd),
         (b"XCUP", C::Cdup),
@@ -115,14 +115,14 @@ fn old_names_and_loose_forms_are_taken() {
         (b"\xff\xf4\xff\xffABOR", C::Abor),
         (b"MFMT 20240229235960 x", C::Mfmt { modified: time("2024-02-29T23:59:59Z"), path: b"x".to_vec() }),
     ] {
-        assert_eq!(Command::parse(line), Ok(command), "{}", String::from_utf8_lossy(line));
+        assert_eq!(FtpCommand::parse(line), Ok(command), "{}", String::from_utf8_lossy(line));
     }
 }
 
 #[test]
 fn bad_lines_have_their_code() {
     let longest = [b"RETR ".to_vec(), vec![b'x'; MAX_COMMAND_LINE - 5]].concat();
-    assert!(Command::parse(&longest).is_ok());
+    assert!(FtpCommand::parse(&longest).is_ok());
     let longer = [longest, b"x".to_vec()].concat();
     for (line, code) in [
         (&b""[..], 500),
@@ -161,7 +161,7 @@ fn bad_lines_have_their_code() {
         (b"RANG 1", 501),
         (b"RANG 1 2 3", 501),
     ] {
-        let error = Command::parse(line).expect_err(&String::from_utf8_lossy(line));
+        let error = FtpCommand::parse(line).expect_err(&String::from_utf8_lossy(line));
         assert_eq!(error.code(), code, "{}", String::from_utf8_lossy(line));
         assert!(!error.text().is_empty());
     }
@@ -171,29 +171,29 @@ fn bad_lines_have_their_code() {
 fn nothing_that_ends_a_line_is_sent() {
     for name in [&b"a\r\nDELE b"[..], b"a\nb", b"a\rb", b"a\0b"] {
         for command in [
-            Command::Retr(name.to_vec()),
-            Command::User(name.to_vec()),
-            Command::Pass(name.to_vec()),
-            Command::Site(name.to_vec()),
-            Command::Mfmt { modified: Timestamp::UNIX_EPOCH, path: name.to_vec() },
-            Command::Auth(String::from_utf8_lossy(name).into_owned()),
-            Command::Other("WAT".to_owned(), Some(name.to_vec())),
-            Command::Other(String::from_utf8_lossy(name).into_owned(), None),
+            FtpCommand::Retr(name.to_vec()),
+            FtpCommand::User(name.to_vec()),
+            FtpCommand::Pass(name.to_vec()),
+            FtpCommand::Site(name.to_vec()),
+            FtpCommand::Mfmt { modified: Timestamp::UNIX_EPOCH, path: name.to_vec() },
+            FtpCommand::Auth(String::from_utf8_lossy(name).into_owned()),
+            FtpCommand::Other("WAT".to_owned(), Some(name.to_vec())),
+            FtpCommand::Other(String::from_utf8_lossy(name).into_owned(), None),
         ] {
             assert_eq!(command.encode().expect_err("must be refused").kind, Kind::Usage, "{command:?}");
         }
     }
-    assert!(Command::Retr(Vec::new()).encode().is_err(), "an empty name");
-    assert!(Command::Retr(vec![b'x'; MAX_COMMAND_LINE]).encode().is_err(), "too long");
-    assert!(Command::Retr(vec![b'x'; MAX_COMMAND_LINE - 5]).encode().is_ok(), "the longest");
+    assert!(FtpCommand::Retr(Vec::new()).encode().is_err(), "an empty name");
+    assert!(FtpCommand::Retr(vec![b'x'; MAX_COMMAND_LINE]).encode().is_err(), "too long");
+    assert!(FtpCommand::Retr(vec![b'x'; MAX_COMMAND_LINE - 5]).encode().is_ok(), "the longest");
 }
 
 #[test]
 fn passwords_are_not_shown() {
-    for command in [Command::Pass(b"s3cret".to_vec()), Command::Acct(b"s3cret".to_vec())] {
+    for command in [FtpCommand::Pass(b"s3cret".to_vec()), FtpCommand::Acct(b"s3cret".to_vec())] {
         assert!(!format!("{command:?} {command}").contains("s3cret"));
     }
-    assert_eq!(Command::Retr(b"x".to_vec()).to_string(), "RETR x");
+    assert_eq!(FtpCommand::Retr(b"x".to_vec()).to_string(), "RETR x");
 }
 
 #[test]
@@ -222,18 +222,18 @@ fn times_are_exact() {
 proptest::proptest! {
     #[test]
     fn whatever_parses_is_encoded_and_parses_again(line: Vec<u8>) {
-        if let Ok(command) = Command::parse(&line) {
+        if let Ok(command) = FtpCommand::parse(&line) {
             let wire = command.encode().unwrap();
-            proptest::prop_assert_eq!(Command::parse(&wire[..wire.len() - 2]), Ok(command));
+            proptest::prop_assert_eq!(FtpCommand::parse(&wire[..wire.len() - 2]), Ok(command));
         }
     }
 
     #[test]
     fn any_verb_with_any_argument(verb in "[A-Za-z]{3,7}", argument: Vec<u8>) {
         let line = [verb.as_bytes(), b" ", &argument].concat();
-        if let Ok(command) = Command::parse(&line) {
+        if let Ok(command) = FtpCommand::parse(&line) {
             let wire = command.encode().unwrap();
-            proptest::prop_assert_eq!(Command::parse(&wire[..wire.len() - 2]), Ok(command));
+            proptest::prop_assert_eq!(FtpCommand::parse(&wire[..wire.len() - 2]), Ok(command));
         }
     }
 }

@@ -2,17 +2,17 @@
 //! and time. The order of the date is the job's setting: what it could mean in more than one way stays unknown.
 
 use super::time::{clock, short_date};
-use super::{Entry, EntryType, Line, Modified, Precision, decimal, entry_or_nothing};
+use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing};
 
 /// One line; `day_first` is what earlier lines proved.
-pub(super) fn parse_line(line: &[u8], day_first: &mut bool) -> Line {
+pub(super) fn parse_line(line: &[u8], day_first: &mut bool) -> ListingLine {
     match parse_entry(line, day_first) {
         Some(entry) => entry_or_nothing(entry),
-        None => Line::Unknown,
+        None => ListingLine::Unknown,
     }
 }
 
-fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<Entry> {
+fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
     // The type is the first word with a star; the name is what follows, spaces included.
     let star = memchr::memmem::find(line, b" *")? + 1;
     let (facts, rest) = line.split_at_checked(star)?;
@@ -31,7 +31,7 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<Entry> {
         b"*SYMLNK" => EntryType::Symlink,
         _ => EntryType::Other,
     };
-    let mut entry = Entry::new(folder.unwrap_or(name), entry_type);
+    let mut entry = ListingEntry::new(folder.unwrap_or(name), entry_type);
     let words: Vec<&[u8]> = super::split_words(facts).collect();
     let (owner, rest) = words.split_first()?;
     entry.owner = Some(owner.to_vec());

@@ -1,17 +1,17 @@
 //! MS-DOS `dir` as IIS and other Windows servers print it: `11-23-26  05:52AM       <DIR>          name`.
 
 use super::time::short_date;
-use super::{Entry, EntryType, Line, Modified, Precision, decimal, entry_or_nothing};
+use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing};
 
 /// One line of a DOS listing; `day_first` is what earlier lines proved.
-pub(super) fn parse_line(line: &[u8], day_first: &mut bool) -> Line {
+pub(super) fn parse_line(line: &[u8], day_first: &mut bool) -> ListingLine {
     match parse_entry(line, day_first) {
         Some(entry) => entry_or_nothing(entry),
-        None => Line::Unknown,
+        None => ListingLine::Unknown,
     }
 }
 
-fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<Entry> {
+fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
     let (date, rest) = word(line)?;
     let day = short_date(date, day_first)?;
     let (time, mut rest) = word(rest)?;
@@ -38,7 +38,7 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<Entry> {
         Some(_) => name.strip_prefix(b" ")?,
         None => name.trim_ascii_start(),
     };
-    let mut entry = Entry::new(name, entry_type);
+    let mut entry = ListingEntry::new(name, entry_type);
     entry.size = size;
     entry.modified = day.map(|day| Modified {
         seconds: day + i64::from(hour * 3600 + minute * 60),
@@ -77,7 +77,7 @@ fn parse_clock(text: &[u8]) -> Option<(u32, u32)> {
 }
 
 /// `name [target]`, as `dir` prints links.
-fn split_target(entry: &mut Entry) {
+fn split_target(entry: &mut ListingEntry) {
     let Some(open) = memchr::memmem::rfind(&entry.name, b" [") else { return };
     let Some(target) = entry.name.get(open + 2..).and_then(|rest| rest.strip_suffix(b"]")) else { return };
     entry.link_target = Some(target.to_vec());

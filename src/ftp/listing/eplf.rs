@@ -2,21 +2,21 @@
 //! (<https://cr.yp.to/ftp/list/eplf.html>).
 
 use super::mlsd::octal;
-use super::{Entry, EntryType, Line, Modified, decimal, entry_or_nothing};
+use super::{EntryType, ListingEntry, ListingLine, Modified, decimal, entry_or_nothing};
 
 /// One line of EPLF.
-pub(super) fn parse_line(line: &[u8]) -> Line {
+pub(super) fn parse_line(line: &[u8]) -> ListingLine {
     match parse_entry(line) {
         Some(entry) => entry_or_nothing(entry),
-        None => Line::Unknown,
+        None => ListingLine::Unknown,
     }
 }
 
-fn parse_entry(line: &[u8]) -> Option<Entry> {
+fn parse_entry(line: &[u8]) -> Option<ListingEntry> {
     let rest = line.strip_prefix(b"+")?;
     let tab = memchr::memchr(b'\t', rest)?;
     let (facts, name) = rest.split_at_checked(tab)?;
-    let mut entry = Entry::new(name.get(1..)?, EntryType::Other);
+    let mut entry = ListingEntry::new(name.get(1..)?, EntryType::Other);
     for fact in facts.split(|byte| *byte == b',').filter(|fact| !fact.is_empty()) {
         match fact {
             b"/" => entry.entry_type = EntryType::Directory,

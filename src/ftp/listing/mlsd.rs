@@ -1,6 +1,6 @@
 //! Machine listings: MLSD and MLST (RFC 3659, section 7).
 
-use super::{Entry, EntryType, Line, Modified, decimal, entry_or_nothing, format_mdtm, parse_mdtm};
+use super::{EntryType, ListingEntry, ListingLine, Modified, decimal, entry_or_nothing, format_mdtm, parse_mdtm};
 
 /// Which facts a server writes; a client chooses with `OPTS MLST` (RFC 3659, section 7.9).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,12 +27,12 @@ impl Default for FactSet {
 }
 
 /// One line of MLSD output.
-pub(super) fn parse_line(line: &[u8]) -> Line {
-    let Some((facts, name)) = split(line) else { return Line::Unknown };
+pub(super) fn parse_line(line: &[u8]) -> ListingLine {
+    let Some((facts, name)) = split(line) else { return ListingLine::Unknown };
     match parse_facts(facts, name) {
         Some(entry) => entry_or_nothing(entry),
         // `cdir` and `pdir`: the directory itself and its parent.
-        None => Line::Nothing,
+        None => ListingLine::Nothing,
     }
 }
 
@@ -44,8 +44,8 @@ fn split(line: &[u8]) -> Option<(&[u8], &[u8])> {
 }
 
 /// The entry that these facts describe, `None` for `cdir` and `pdir`. For MLST, whose name may be a whole path.
-pub fn parse_facts(facts: &[u8], name: &[u8]) -> Option<Entry> {
-    let mut entry = Entry::new(name, EntryType::Other);
+pub fn parse_facts(facts: &[u8], name: &[u8]) -> Option<ListingEntry> {
+    let mut entry = ListingEntry::new(name, EntryType::Other);
     for fact in facts.split(|byte| *byte == b';') {
         let Some(equals) = memchr::memchr(b'=', fact) else { continue };
         let (key, value) = (fact.get(..equals).unwrap_or_default(), fact.get(equals + 1..).unwrap_or_default());
@@ -74,7 +74,7 @@ pub fn parse_facts(facts: &[u8], name: &[u8]) -> Option<Entry> {
 }
 
 /// The `type` fact (RFC 3659, section 7.5.1); links are `OS.unix=slink:target` or `OS.unix=symlink`.
-fn set_type(entry: &mut Entry, value: &[u8]) -> Option<()> {
+fn set_type(entry: &mut ListingEntry, value: &[u8]) -> Option<()> {
     let lower = value.to_ascii_lowercase();
     entry.entry_type = match lower.as_slice() {
         b"cdir" | b"pdir" => return None,
@@ -103,7 +103,7 @@ pub(super) fn octal(text: &[u8]) -> Option<u32> {
 }
 
 /// One line of MLSD or MLST output without its line end; MLST puts a space before it (RFC 3659, section 7.2).
-pub fn format_mlsd(entry: &Entry, facts: FactSet) -> Vec<u8> {
+pub fn format_mlsd(entry: &ListingEntry, facts: FactSet) -> Vec<u8> {
     let mut line = Vec::with_capacity(96 + entry.name.len());
     let mut fact = |name: &str, value: &[u8]| {
         line.extend_from_slice(name.as_bytes());

@@ -1,4 +1,4 @@
-//! Directory listings: what servers print about files, to [`Entry`] and back.
+//! Directory listings: what servers print about files, to [`ListingEntry`] and back.
 //!
 //! MLSD (RFC 3659, section 7) is exact. LIST has no standard (RFC 959, section 4.1.3): [`Lister`] knows the dialects that
 //! servers print and finds out which one it reads. Where a line leaves something open (a date in an order that nobody can
@@ -47,7 +47,7 @@ impl EntryType {
 
 /// One entry of a directory. What the listing does not say is `None`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Entry {
+pub struct ListingEntry {
     /// Its name as the server wrote it: bytes, unchecked. See [`crate::ftp::path::check_name`] before it becomes a path.
     pub name: Vec<u8>,
     /// What it is.
@@ -75,10 +75,10 @@ pub struct Entry {
     pub facts: Vec<(String, Vec<u8>)>,
 }
 
-impl Entry {
+impl ListingEntry {
     /// An entry of which only name and type are known.
-    pub fn new(name: impl Into<Vec<u8>>, entry_type: EntryType) -> Entry {
-        Entry {
+    pub fn new(name: impl Into<Vec<u8>>, entry_type: EntryType) -> ListingEntry {
+        ListingEntry {
             name: name.into(),
             entry_type,
             size: None,
@@ -150,9 +150,9 @@ impl Dialect {
 /// What one line of a listing is. Short-lived: one a line, so the size of an entry does not matter.
 #[allow(clippy::large_enum_variant)]
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
+pub enum ListingLine {
     /// An entry.
-    Entry(Entry),
+    Entry(ListingEntry),
     /// The directory itself or its parent, a heading, a total, an empty line, the first half of an entry.
     Nothing,
     /// Not understood: reported, never guessed at.
@@ -204,42 +204,42 @@ impl Lister {
     }
 
     /// Reads the next line, without its line end.
-    pub fn line(&mut self, line: &[u8]) -> Line {
+    pub fn line(&mut self, line: &[u8]) -> ListingLine {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.trim_ascii().is_empty() {
-            return Line::Nothing;
+            return ListingLine::Nothing;
         }
         if let Some(dialect) = self.dialect {
             let parsed = self.parse(dialect, line);
-            if dialect == Dialect::Mlsd || parsed != Line::Unknown {
+            if dialect == Dialect::Mlsd || parsed != ListingLine::Unknown {
                 return parsed;
             }
         }
         if let Some(dialect) = mvs::heading(line) {
             self.dialect = Some(dialect);
-            return Line::Nothing;
+            return ListingLine::Nothing;
         }
         const FOUND_BY_A_LINE: [Dialect; 5] =
             [Dialect::Unix, Dialect::Dos, Dialect::Eplf, Dialect::As400, Dialect::Vms];
         let tried = self.dialect;
         for dialect in FOUND_BY_A_LINE.into_iter().filter(|dialect| tried != Some(*dialect)) {
             let parsed = self.parse(dialect, line);
-            if let Line::Entry(_) = parsed {
+            if let ListingLine::Entry(_) = parsed {
                 self.dialect = Some(dialect);
             }
-            if parsed != Line::Unknown {
+            if parsed != ListingLine::Unknown {
                 return parsed;
             }
         }
-        Line::Unknown
+        ListingLine::Unknown
     }
 
-    /// The end of the listing: [`Line::Unknown`] if an entry is only half there.
-    pub fn finish(&mut self) -> Line {
-        if self.held.take().is_some() { Line::Unknown } else { Line::Nothing }
+    /// The end of the listing: [`ListingLine::Unknown`] if an entry is only half there.
+    pub fn finish(&mut self) -> ListingLine {
+        if self.held.take().is_some() { ListingLine::Unknown } else { ListingLine::Nothing }
     }
 
-    fn parse(&mut self, dialect: Dialect, line: &[u8]) -> Line {
+    fn parse(&mut self, dialect: Dialect, line: &[u8]) -> ListingLine {
         match dialect {
             Dialect::Mlsd => mlsd::parse_line(line),
             Dialect::Unix => unix::parse_line(line, self.now),
@@ -254,11 +254,11 @@ impl Lister {
 }
 
 /// A name that stands for a directory itself or its parent is no entry.
-fn entry_or_nothing(entry: Entry) -> Line {
+fn entry_or_nothing(entry: ListingEntry) -> ListingLine {
     match entry.name.as_slice() {
-        b"." | b".." if entry.is_dir() => Line::Nothing,
-        b"" => Line::Unknown,
-        _ => Line::Entry(entry),
+        b"." | b".." if entry.is_dir() => ListingLine::Nothing,
+        b"" => ListingLine::Unknown,
+        _ => ListingLine::Entry(entry),
     }
 }
 

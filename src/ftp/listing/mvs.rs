@@ -2,7 +2,7 @@
 //! IP User's Guide, "LS"). Sizes are tracks or records, never bytes, and stay unknown as such.
 
 use super::time::{clock, day_of};
-use super::{Entry, EntryType, Line, Modified, Precision, decimal, small, split_words};
+use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, small, split_words};
 
 /// The dialect that a heading announces.
 pub(super) fn heading(line: &[u8]) -> Option<super::Dialect> {
@@ -15,15 +15,15 @@ pub(super) fn heading(line: &[u8]) -> Option<super::Dialect> {
 }
 
 /// `WPTA01 3290   2004/03/04  1    3  FB      80  3125  PO  PAULB.ZOS.JCL`, `Migrated   NAME`, `V43525 Tape   NAME`.
-pub(super) fn parse_dataset(line: &[u8]) -> Line {
+pub(super) fn parse_dataset(line: &[u8]) -> ListingLine {
     let words: Vec<&[u8]> = split_words(line).collect();
-    let Some((name, words)) = words.split_last() else { return Line::Unknown };
+    let Some((name, words)) = words.split_last() else { return ListingLine::Unknown };
     let name = name.strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'")).unwrap_or(name);
     let proper = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b".$#@-".contains(byte);
     if name.is_empty() || !name.iter().all(proper) || words.is_empty() {
-        return Line::Unknown;
+        return ListingLine::Unknown;
     }
-    let mut entry = Entry::new(name, EntryType::File);
+    let mut entry = ListingEntry::new(name, EntryType::File);
     match words {
         [b"Pseudo", b"Directory"] => entry.entry_type = EntryType::Directory,
         [b"Migrated"] => entry.fact("volume", b"Migrated"),
@@ -54,7 +54,7 @@ pub(super) fn parse_dataset(line: &[u8]) -> Line {
             entry.fact("note", &words.join(&b' '));
         }
     }
-    Line::Entry(entry)
+    ListingLine::Entry(entry)
 }
 
 /// `2004/03/04`, or `**NONE**` for a data set that nobody ever opened. It is the day of the last use, not of a change.
@@ -64,19 +64,21 @@ fn is_date(word: &[u8]) -> bool {
 
 /// ` ADMIN     01.03 2002/12/11 2003/05/21 15:33   55    30     0  TSOUSR`, or a name alone; of load modules only the name
 /// is taken.
-pub(super) fn parse_member(line: &[u8]) -> Line {
+pub(super) fn parse_member(line: &[u8]) -> ListingLine {
     let mut words = split_words(line);
-    let Some(name) = words.next() else { return Line::Unknown };
+    let Some(name) = words.next() else { return ListingLine::Unknown };
     let proper = |byte: &u8| byte.is_ascii_uppercase() || byte.is_ascii_digit() || b"$#@{".contains(byte);
     if name.len() > 8 || !name.iter().all(proper) {
-        return Line::Unknown;
+        return ListingLine::Unknown;
     }
-    let mut entry = Entry::new(name, EntryType::File);
+    let mut entry = ListingEntry::new(name, EntryType::File);
     let rest: Vec<&[u8]> = words.collect();
     if let [version, created, changed, time, size, init, modified, id @ ..] = rest.as_slice()
         && version.contains(&b'.')
     {
-        let (Some(day), Some((hour, minute, second))) = (date(changed), clock(time)) else { return Line::Unknown };
+        let (Some(day), Some((hour, minute, second))) = (date(changed), clock(time)) else {
+            return ListingLine::Unknown;
+        };
         entry.modified = Some(Modified {
             seconds: day + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59)),
             precision: if second.is_some() { Precision::Second } else { Precision::Minute },
@@ -88,7 +90,7 @@ pub(super) fn parse_member(line: &[u8]) -> Line {
             entry.fact(name, value);
         }
     }
-    Line::Entry(entry)
+    ListingLine::Entry(entry)
 }
 
 /// `2003/05/21` in seconds.

@@ -18,7 +18,7 @@ const TABLES: &[(&str, &str, Option<Dialect>)] = &[
 ];
 
 /// An entry as the tables have it.
-fn brief(entry: &Entry) -> String {
+fn brief(entry: &ListingEntry) -> String {
     let text =
         |bytes: &Option<Vec<u8>>| bytes.as_ref().map(|b| String::from_utf8_lossy(b).into_owned()).unwrap_or("-".into());
     let time = entry.modified.map(|modified| {
@@ -43,7 +43,7 @@ fn brief(entry: &Entry) -> String {
 fn every_dialect() {
     for (file, table, dialect) in TABLES {
         let (mut lister, mut checked) = (Lister::list(NOW), 0);
-        let mut given: Option<(Line, &str)> = None;
+        let mut given: Option<(ListingLine, &str)> = None;
         for row in table.lines() {
             if let Some(line) = row.strip_prefix('|') {
                 assert!(given.is_none(), "{file}: nothing is expected of {given:?}");
@@ -51,13 +51,15 @@ fn every_dialect() {
             } else if matches!(row.as_bytes().first(), Some(b'=' | b'!' | b'?')) {
                 let (found, line) = given.take().unwrap_or_else(|| panic!("{file}: no line before {row}"));
                 match (row.split_at(1), &found) {
-                    (("=", wanted), Line::Entry(entry)) => assert_eq!(brief(entry), wanted[1..], "{file}: {line}"),
-                    (("!", _), Line::Nothing) | (("?", _), Line::Unknown) => {}
+                    (("=", wanted), ListingLine::Entry(entry)) => {
+                        assert_eq!(brief(entry), wanted[1..], "{file}: {line}")
+                    }
+                    (("!", _), ListingLine::Nothing) | (("?", _), ListingLine::Unknown) => {}
                     _ => panic!("{file}: {line:?} is {found:?}, not {row}"),
                 }
                 checked += 1;
             } else if row == "list" || row == "mlsd" {
-                assert_eq!(lister.finish(), Line::Nothing, "{file}");
+                assert_eq!(lister.finish(), ListingLine::Nothing, "{file}");
                 lister = if row == "list" { Lister::list(NOW) } else { Lister::mlsd() };
             } else {
                 assert!(row.is_empty() || row.starts_with('#'), "{file}: {row:?} is no row");
@@ -87,7 +89,7 @@ fn a_saved_listing_is_recognised() {
 #[test]
 fn what_has_no_member_is_a_fact() {
     let facts = |lister: &mut Lister, line: &str| match lister.line(line.as_bytes()) {
-        Line::Entry(entry) => entry
+        ListingLine::Entry(entry) => entry
             .facts
             .into_iter()
             .map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(&value)))
@@ -110,11 +112,11 @@ fn what_has_no_member_is_a_fact() {
 #[test]
 fn half_an_entry_is_noticed() {
     let mut lister = Lister::list(NOW);
-    assert_eq!(lister.line(b"LONG-NAME.TXT;1"), Line::Nothing);
-    assert_eq!(lister.finish(), Line::Unknown);
-    assert_eq!(lister.finish(), Line::Nothing);
-    assert_eq!(lister.line(b"LONG-NAME.TXT;1"), Line::Nothing);
-    assert_eq!(lister.line(b"NEXT.TXT;1   1  2-JUL-2003 10:30"), Line::Unknown);
+    assert_eq!(lister.line(b"LONG-NAME.TXT;1"), ListingLine::Nothing);
+    assert_eq!(lister.finish(), ListingLine::Unknown);
+    assert_eq!(lister.finish(), ListingLine::Nothing);
+    assert_eq!(lister.line(b"LONG-NAME.TXT;1"), ListingLine::Nothing);
+    assert_eq!(lister.line(b"NEXT.TXT;1   1  2-JUL-2003 10:30"), ListingLine::Unknown);
 }
 
 #[test]
@@ -163,14 +165,14 @@ fn years_are_never_wrong() {
 
 #[test]
 fn compose_then_parse() {
-    let mut entry = Entry::new(*b" a;b \xff", EntryType::File);
+    let mut entry = ListingEntry::new(*b" a;b \xff", EntryType::File);
     entry.size = Some(7);
     entry.modified = Some(Modified::utc(NOW));
     entry.mode = Some(0o4750);
     entry.perm = Some("adfr".to_owned());
     entry.unique = Some(b"1g2".to_vec());
     let line = format_mlsd(&entry, FactSet::default());
-    assert_eq!(Lister::mlsd().line(&line), Line::Entry(entry.clone()));
+    assert_eq!(Lister::mlsd().line(&line), ListingLine::Entry(entry.clone()));
 
     entry.owner = Some(b"bob".to_vec());
     entry.group = Some(b"staff".to_vec());
@@ -180,15 +182,20 @@ fn compose_then_parse() {
         let unit = precision.seconds();
         entry.modified = Some(Modified { seconds: stamp.div_euclid(unit) * unit, precision, utc: false });
         let line = format_unix(&entry, NOW);
-        assert_eq!(Lister::list(NOW).line(&line), Line::Entry(entry.clone()), "{}", String::from_utf8_lossy(&line));
+        assert_eq!(
+            Lister::list(NOW).line(&line),
+            ListingLine::Entry(entry.clone()),
+            "{}",
+            String::from_utf8_lossy(&line)
+        );
     }
-    let mut link = Entry::new("l", EntryType::Symlink);
+    let mut link = ListingEntry::new("l", EntryType::Symlink);
     link.link_target = Some(b"a -> b".to_vec());
     link.size = Some(6);
     let read = Lister::list(NOW).line(&format_unix(&link, NOW));
-    let Line::Entry(read) = read else { panic!("{read:?}") };
+    let ListingLine::Entry(read) = read else { panic!("{read:?}") };
     assert_eq!((read.name, read.link_target), (link.name.clone(), link.link_target.clone()));
     let read = Lister::mlsd().line(&format_mlsd(&link, FactSet::default()));
-    let Line::Entry(read) = read else { panic!("{read:?}") };
+    let ListingLine::Entry(read) = read else { panic!("{read:?}") };
     assert_eq!(read.entry_type, EntryType::Symlink);
 }

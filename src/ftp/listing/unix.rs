@@ -1,25 +1,25 @@
 //! `ls -l` in its many dialects.
 
 use super::time::{civil, clock, day_of, month, seconds, short_date, without_year};
-use super::{Entry, EntryType, Line, Modified, Precision, decimal, entry_or_nothing, small};
+use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing, small};
 
 /// Half a year: `ls` prints the year instead of the clock time for what is older (POSIX, ls).
 const HALF_A_YEAR: i64 = 15_778_476;
 
 /// One line of `ls -l`. Owner and group may be missing or hold spaces, so the date is looked for: a number (the size)
 /// and then something that is a date. The name is everything after the one space that follows it.
-pub(super) fn parse_line(line: &[u8], now: i64) -> Line {
+pub(super) fn parse_line(line: &[u8], now: i64) -> ListingLine {
     if line.len() > 6 && line.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"total ")) {
         let rest = line.get(6..).unwrap_or_default().trim_ascii();
-        return if decimal(rest).is_some() { Line::Nothing } else { Line::Unknown };
+        return if decimal(rest).is_some() { ListingLine::Nothing } else { ListingLine::Unknown };
     }
     match parse_entry(line, now) {
         Some(entry) => entry_or_nothing(entry),
-        None => Line::Unknown,
+        None => ListingLine::Unknown,
     }
 }
 
-fn parse_entry(line: &[u8], now: i64) -> Option<Entry> {
+fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     let (entry_type, mode, device) = parse_mode(line)?;
     let words = words(line);
     // The mode is word 0. `-rw-r--r--  1 owner group size date name`: the date is at word 5, without a group at word 4, and
@@ -32,7 +32,7 @@ fn parse_entry(line: &[u8], now: i64) -> Option<Entry> {
     let (at, size, modified, used) = found?;
     let last = words.get(at + used - 1)?;
     let name = line.get(last.end + 1..).unwrap_or_default();
-    let mut entry = Entry::new(name, entry_type);
+    let mut entry = ListingEntry::new(name, entry_type);
     entry.size = size.filter(|_| !device && entry_type != EntryType::Directory);
     entry.modified = modified;
     entry.mode = mode;
@@ -91,13 +91,13 @@ fn parse_mode(line: &[u8]) -> Option<(EntryType, Option<u32>, bool)> {
 }
 
 /// A word and where it ends in its line.
-struct Word<'a> {
+struct ListingWord<'a> {
     text: &'a [u8],
     end: usize,
 }
 
 /// The first words of a line: enough for mode, links, owner, group (with spaces in both) and date.
-fn words(line: &[u8]) -> Vec<Word<'_>> {
+fn words(line: &[u8]) -> Vec<ListingWord<'_>> {
     const MAX_WORDS: usize = 16;
     let mut words = Vec::with_capacity(MAX_WORDS);
     let mut at = 0;
@@ -109,14 +109,14 @@ fn words(line: &[u8]) -> Vec<Word<'_>> {
         let start = at + skip;
         let rest = line.get(start..).unwrap_or_default();
         let length = rest.iter().position(|byte| *byte == b' ' || *byte == b'\t').unwrap_or(rest.len());
-        words.push(Word { text: rest.get(..length).unwrap_or_default(), end: start + length });
+        words.push(ListingWord { text: rest.get(..length).unwrap_or_default(), end: start + length });
         at = start + length;
     }
     words
 }
 
 /// A date at the start of these words: the time, `None` where the date could be two, and how many words it took.
-fn parse_date(words: &[Word<'_>], now: i64) -> Option<(Option<Modified>, usize)> {
+fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, usize)> {
     let word = |at: usize| words.get(at).map(|word| word.text).unwrap_or_default();
     let local = |seconds: i64, precision| Some(Modified { seconds, precision, utc: false });
     // `2026-11-23 05:52` (GNU ls --time-style=long-iso), with seconds and zone `2026-11-23 05:52:22.000000000 +0100`;
@@ -219,7 +219,7 @@ fn zone(text: &[u8]) -> Option<i64> {
 }
 
 /// Link count, owner and group are what stands between mode and size.
-fn set_owner(entry: &mut Entry, words: &[Word<'_>], device: bool) {
+fn set_owner(entry: &mut ListingEntry, words: &[ListingWord<'_>], device: bool) {
     let mut words: Vec<&[u8]> = words.iter().map(|word| word.text).collect();
     if device && words.last().is_some_and(|word| word.ends_with(b",")) {
         words.pop();
@@ -237,7 +237,7 @@ fn set_owner(entry: &mut Entry, words: &[Word<'_>], device: bool) {
 
 /// `name -> target`. Both may hold ` -> `; the size of a link is the length of its target, which settles it where the
 /// server says so.
-fn split_link(entry: &mut Entry, size: Option<u64>) {
+fn split_link(entry: &mut ListingEntry, size: Option<u64>) {
     const ARROW: &[u8] = b" -> ";
     let splits: Vec<usize> = memchr::memmem::find_iter(&entry.name, ARROW).collect();
     let exact =
@@ -250,7 +250,7 @@ fn split_link(entry: &mut Entry, size: Option<u64>) {
 
 /// One line as `ls -l` prints it, without its line end. Clients parse it, so it never varies: English months, UTC,
 /// the clock for half a year around `now` and the year otherwise.
-pub fn format_unix(entry: &Entry, now: i64) -> Vec<u8> {
+pub fn format_unix(entry: &ListingEntry, now: i64) -> Vec<u8> {
     const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
     let (letter, usual) = match entry.entry_type {
         EntryType::File => ('-', 0o644),

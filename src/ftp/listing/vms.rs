@@ -2,34 +2,34 @@
 //! any order; a long name has a line of its own. Sizes are blocks of 512 bytes, so the exact size stays unknown.
 
 use super::time::{clock, day_of, month};
-use super::{Entry, EntryType, Line, Modified, Precision, decimal, split_words};
+use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, split_words};
 
 /// One line; `held` is the name of an entry whose facts are on the next line, `last` the file listed before.
-pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec<u8>) -> Line {
+pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec<u8>) -> ListingLine {
     let mut words = split_words(line).peekable();
     if let Some(name) = held.take() {
         // Another name: the facts of the one before never came.
         let another = words.peek().is_none_or(|word| parse_name(word).is_some());
         return match parse_facts(&name, words, last).filter(|_| !another) {
-            Some(entry) => Line::Entry(entry),
-            None => Line::Unknown,
+            Some(entry) => ListingLine::Entry(entry),
+            None => ListingLine::Unknown,
         };
     }
-    let Some(name) = words.next() else { return Line::Nothing };
+    let Some(name) = words.next() else { return ListingLine::Nothing };
     if parse_name(name).is_none() {
         let heading = name == b"Directory" && words.peek().is_some_and(|place| place.contains(&b'['));
         let total =
             name == b"Total" && words.peek() == Some(&&b"of"[..]) && line.windows(5).any(|part| part == b"block");
         let grand = name == b"Grand" && words.peek() == Some(&&b"total"[..]);
-        return if heading || total || grand { Line::Nothing } else { Line::Unknown };
+        return if heading || total || grand { ListingLine::Nothing } else { ListingLine::Unknown };
     }
     if words.peek().is_none() {
         *held = Some(name.to_vec());
-        return Line::Nothing;
+        return ListingLine::Nothing;
     }
     match parse_facts(name, words, last) {
-        Some(entry) => Line::Entry(entry),
-        None => Line::Unknown,
+        Some(entry) => ListingLine::Entry(entry),
+        None => ListingLine::Unknown,
     }
 }
 
@@ -43,13 +43,13 @@ fn parse_name(word: &[u8]) -> Option<(&[u8], &[u8])> {
     (!name.is_empty() && version.len() <= 5 && decimal(version).is_some()).then_some((name, version))
 }
 
-fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mut Vec<u8>) -> Option<Entry> {
+fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mut Vec<u8>) -> Option<ListingEntry> {
     let (base, version) = parse_name(name)?;
     let mut entry = match base.strip_suffix(b".DIR").or_else(|| base.strip_suffix(b".dir")) {
-        Some(directory) if !directory.is_empty() => Entry::new(directory, EntryType::Directory),
+        Some(directory) if !directory.is_empty() => ListingEntry::new(directory, EntryType::Directory),
         // The newest version is listed first and goes by the plain name; an older one needs its number.
-        _ if *last == base => Entry::new([base, b";", version].concat(), EntryType::File),
-        _ => Entry::new(base, EntryType::File),
+        _ if *last == base => ListingEntry::new([base, b";", version].concat(), EntryType::File),
+        _ => ListingEntry::new(base, EntryType::File),
     };
     base.clone_into(last);
     entry.fact("version", version);

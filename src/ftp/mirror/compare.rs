@@ -1,6 +1,6 @@
 //! When a file is the same on both sides and need not be transferred.
 
-use super::select::Facts;
+use super::select::FileFacts;
 
 /// What two files must have in common.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -18,15 +18,15 @@ pub enum Compare {
 
 /// The receiving side of a comparison.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct There {
-    pub(super) facts: Facts,
+pub(super) struct ReceiverFacts {
+    pub(super) facts: FileFacts,
     /// It keeps the times that we set. A server that does not shows the time of the upload, which is later.
     pub(super) keeps_times: bool,
 }
 
 impl Compare {
     /// True when the exact time of `source` decides, given that only its size is known so far.
-    pub(super) fn asks_time(self, source: Facts, there: Facts) -> bool {
+    pub(super) fn asks_time(self, source: FileFacts, there: FileFacts) -> bool {
         match self {
             Compare::SizeAndTime => source.size.is_some() && source.size == there.size,
             Compare::Newer => true,
@@ -35,7 +35,7 @@ impl Compare {
     }
 
     /// True when nothing is to be transferred. `text`: line ends are converted, so sizes say nothing.
-    pub(super) fn same(self, source: Facts, there: There, text: bool) -> bool {
+    pub(super) fn same(self, source: FileFacts, there: ReceiverFacts, text: bool) -> bool {
         let sizes = text || (source.size.is_some() && source.size == there.facts.size);
         let times = source.modified.zip(there.facts.modified);
         match self {
@@ -55,9 +55,9 @@ mod tests {
 
     #[test]
     fn what_is_the_same() {
-        let facts = |size: u64, modified: Option<i64>| Facts { size: Some(size), modified };
-        let same = |compare: Compare, source: Facts, there: Facts, keeps_times: bool, text: bool| {
-            compare.same(source, There { facts: there, keeps_times }, text)
+        let facts = |size: u64, modified: Option<i64>| FileFacts { size: Some(size), modified };
+        let same = |compare: Compare, source: FileFacts, there: FileFacts, keeps_times: bool, text: bool| {
+            compare.same(source, ReceiverFacts { facts: there, keeps_times }, text)
         };
         let (old, new) = (Some(100), Some(200));
         let table = [
@@ -68,7 +68,7 @@ mod tests {
             (facts(1, old), facts(2, old), [false, false, false, true]),
             (facts(1, None), facts(1, old), [false, false, true, false]),
             (facts(1, old), facts(1, None), [false, false, true, false]),
-            (Facts { size: None, modified: old }, facts(1, old), [false, false, false, true]),
+            (FileFacts { size: None, modified: old }, facts(1, old), [false, false, false, true]),
         ];
         for (source, there, wanted) in table {
             let found = [

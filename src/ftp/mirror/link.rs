@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::ftp::listing::Entry;
+use crate::ftp::listing::ListingEntry;
 
 /// Why a link is refused.
 pub(super) const LEAVES: &str = "a symbolic link that leads out of the tree";
@@ -13,23 +13,23 @@ pub const INSIDE_ITSELF: &str = "a directory that is inside itself";
 /// The directories that a walk is in, as MLSD's `unique` fact (RFC 3659, section 7.5.2) tells them apart: servers that show
 /// a link to a directory as a directory list a tree without end, which doubles at each level with two such links.
 #[derive(Debug, Clone, Default)]
-pub struct Above(Option<Arc<Step>>);
+pub struct Ancestors(Option<Arc<Ancestor>>);
 
 #[derive(Debug)]
-struct Step {
+struct Ancestor {
     unique: Vec<u8>,
-    above: Above,
+    above: Ancestors,
 }
 
-impl Above {
+impl Ancestors {
     /// The same with a directory that is entered; `None` if the walk is in it already.
-    pub fn with(&self, entry: &Entry) -> Option<Above> {
+    pub fn with(&self, entry: &ListingEntry) -> Option<Ancestors> {
         let Some(unique) = entry.unique.clone().filter(|_| entry.is_dir()) else { return Some(self.clone()) };
-        let step = |above: &Above| above.0.clone();
+        let step = |above: &Ancestors| above.0.clone();
         let mut above = std::iter::successors(step(self), |at| step(&at.above));
         match above.any(|at| at.unique == unique) {
             true => None,
-            false => Some(Above(Some(Arc::new(Step { unique, above: self.clone() })))),
+            false => Some(Ancestors(Some(Arc::new(Ancestor { unique, above: self.clone() })))),
         }
     }
 }
@@ -131,13 +131,16 @@ mod tests {
     fn a_directory_inside_itself() {
         let directory = |unique: Option<&[u8]>| {
             let unique = unique.map(<[u8]>::to_vec);
-            Entry { unique, ..Entry::new("x", crate::ftp::listing::EntryType::Directory) }
+            ListingEntry { unique, ..ListingEntry::new("x", crate::ftp::listing::EntryType::Directory) }
         };
-        let top = Above::default().with(&directory(Some(b"1"))).unwrap();
+        let top = Ancestors::default().with(&directory(Some(b"1"))).unwrap();
         let inner = top.with(&directory(None)).unwrap().with(&directory(Some(b"2"))).unwrap();
         assert!(inner.with(&directory(Some(b"1"))).is_none() && inner.with(&directory(Some(b"2"))).is_none());
         assert!(inner.with(&directory(Some(b"3"))).is_some() && top.with(&directory(Some(b"2"))).is_some());
-        let file = Entry { unique: Some(b"1".to_vec()), ..Entry::new("x", crate::ftp::listing::EntryType::File) };
+        let file = ListingEntry {
+            unique: Some(b"1".to_vec()),
+            ..ListingEntry::new("x", crate::ftp::listing::EntryType::File)
+        };
         assert!(top.with(&file).is_some(), "two names of a file are no circle");
     }
 

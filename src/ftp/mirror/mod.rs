@@ -3,8 +3,8 @@
 
 mod compare;
 mod get;
+mod lazy_dir;
 mod link;
-mod place;
 mod pool;
 mod put;
 mod select;
@@ -14,17 +14,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fault::Fault;
-use crate::ftp::checksum::Algorithm;
-use crate::ftp::client::{Options, Way};
+use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::client::{FtpClientOptions, ListMethod};
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::{Checks, Progress};
+use crate::ftp::transfer::{ByteProgress, Checks};
 
 pub use compare::Compare;
-pub use get::{AfterFetch, Root, Wanted, get};
-pub use link::{Above, INSIDE_ITSELF};
-pub(crate) use put::with_way_round;
-pub use put::{Mode, Offered, Source, put};
-pub use select::{Facts, Rule, Select};
+pub use get::{AfterFetch, FetchRoot, Wanted, get};
+pub use link::{Ancestors, INSIDE_ITSELF};
+pub(crate) use put::with_replace_hint;
+pub use put::{FileMode, PutRequest, PutSource, put};
+pub use select::{FileFacts, Select, SelectRule};
 
 /// The deepest tree that is walked: a server that lists a directory inside itself ends here.
 pub const MAX_DEPTH: usize = 100;
@@ -37,13 +37,13 @@ pub const MAX_LINKS: usize = 16;
 
 /// What happened to one entry of a tree, or what a dry run says would happen.
 #[derive(Debug, Clone)]
-pub enum Event {
+pub enum MirrorEvent {
     /// A file was transferred.
-    Done(Item),
+    Done(MirroredFile),
     /// A file is the same on both sides already.
-    Same(Item),
+    Same(MirroredFile),
     /// A dry run: it would be transferred.
-    Planned(Item),
+    Planned(MirroredFile),
     /// A symbolic link was made like the remote one.
     Linked {
         /// Its URL.
@@ -53,14 +53,14 @@ pub enum Event {
         /// Where it leads.
         leads_to: Vec<u8>,
         /// What became of it.
-        outcome: Outcome,
+        outcome: MirrorOutcome,
     },
     /// Deleted on the receiving side because the sending side does not have it, or at the source because it was fetched.
     Deleted {
         /// A URL or a local path.
         target: String,
-        /// [`Outcome::Planned`] in a dry run.
-        outcome: Outcome,
+        /// [`MirrorOutcome::Planned`] in a dry run.
+        outcome: MirrorOutcome,
     },
     /// Moved at the source because it was fetched.
     Moved {
@@ -68,8 +68,8 @@ pub enum Event {
         from: String,
         /// The URL that it has.
         to: String,
-        /// [`Outcome::Planned`] in a dry run.
-        outcome: Outcome,
+        /// [`MirrorOutcome::Planned`] in a dry run.
+        outcome: MirrorOutcome,
     },
     /// Left alone, and why: a link, a device.
     Skipped {
@@ -105,7 +105,7 @@ pub enum Event {
 
 /// Whether something was done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
+pub enum MirrorOutcome {
     /// It was.
     Done,
     /// It was like that already.
@@ -114,20 +114,20 @@ pub enum Outcome {
     Planned,
 }
 
-impl Outcome {
+impl MirrorOutcome {
     /// The word in records (`status`).
     pub const fn as_str(self) -> &'static str {
         match self {
-            Outcome::Done => "done",
-            Outcome::Same => "same",
-            Outcome::Planned => "planned",
+            MirrorOutcome::Done => "done",
+            MirrorOutcome::Same => "same",
+            MirrorOutcome::Planned => "planned",
         }
     }
 }
 
 /// One file that was transferred or found the same.
 #[derive(Debug, Clone)]
-pub struct Item {
+pub struct MirroredFile {
     /// Its URL, without a password.
     pub url: String,
     /// Its local path.
@@ -147,22 +147,22 @@ pub struct Item {
     /// How completeness is known; empty where nothing was transferred.
     pub verified_by: &'static str,
     /// The checksum that was compared.
-    pub checksum: Option<(Algorithm, String)>,
+    pub checksum: Option<(ChecksumAlgorithm, String)>,
     /// How long it took.
     pub elapsed: Duration,
     /// The final reply's text.
     pub reply: String,
 }
 
-impl Item {
+impl MirroredFile {
     /// A file of unknown size that would come from a pipe.
-    pub fn planned(url: String) -> Item {
-        Item::untouched(url, PathBuf::new(), Facts { size: None, modified: None })
+    pub fn planned(url: String) -> MirroredFile {
+        MirroredFile::untouched(url, PathBuf::new(), FileFacts { size: None, modified: None })
     }
 
     /// A file of which nothing was transferred.
-    fn untouched(url: String, local: PathBuf, facts: Facts) -> Item {
-        Item {
+    fn untouched(url: String, local: PathBuf, facts: FileFacts) -> MirroredFile {
+        MirroredFile {
             url,
             local,
             size: facts.size,
@@ -180,7 +180,7 @@ impl Item {
 }
 
 /// Told of every event, as it happens, with the number of the root that it belongs to.
-pub type Report = Arc<dyn Fn(usize, Event) + Send + Sync>;
+pub type MirrorReporter = Arc<dyn Fn(usize, MirrorEvent) + Send + Sync>;
 
 /// What is done about symbolic links.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -205,13 +205,13 @@ pub struct Delete {
 
 /// How a tree is transferred.
 #[derive(Clone)]
-pub struct Settings {
+pub struct MirrorSettings {
     /// The server; each root has its own path.
     pub url: FtpUrl,
     /// How to connect.
-    pub options: Options,
+    pub options: FtpClientOptions,
     /// How directories are listed.
-    pub way: Way,
+    pub list_method: ListMethod,
     /// The most connections; `None` chooses by round trip.
     pub connections: Option<usize>,
     /// How often a file is tried again after a temporary failure.
@@ -237,7 +237,7 @@ pub struct Settings {
     /// The present, seconds since 1970: what ages are counted from.
     pub now: i64,
     /// Told of bytes.
-    pub progress: Progress,
+    pub progress: ByteProgress,
     /// Told of events.
-    pub report: Report,
+    pub report: MirrorReporter,
 }

@@ -9,11 +9,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use super::{MAX_CONNECTIONS, Settings};
+use super::{MAX_CONNECTIONS, MirrorSettings};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Ahead, Client, MAX_CHAIN_BYTES};
-use crate::ftp::command::Command;
-use crate::ftp::reply::Reply;
+use crate::ftp::client::{Ahead, FtpClient, MAX_CHAIN_BYTES};
+use crate::ftp::command::FtpCommand;
+use crate::ftp::reply::FtpReply;
 
 /// How many connections pay at which round trip: on one machine more only make its processes compete.
 const BY_DISTANCE: [(Duration, usize); 3] =
@@ -27,27 +27,27 @@ const MAX_LOGINS: usize = 8;
 const MAX_AGAIN: u32 = 5;
 
 /// What the jobs of a pool are.
-pub(super) trait Work: Send + Sync + 'static {
+pub(super) trait PoolWork: Send + Sync + 'static {
     /// One piece of work.
     type Job: Send + 'static;
 
-    /// Does a job; follow-up jobs go into `more`. What [`Work::closing`] still has to say may wait.
+    /// Does a job; follow-up jobs go into `more`. What [`PoolWork::finish_commands`] still has to say may wait.
     fn run(
         &self,
-        client: &mut Client,
+        client: &mut FtpClient,
         job: &mut Self::Job,
         retries: u32,
         more: &mut Vec<Self::Job>,
     ) -> impl Future<Output = Result<(), Fault>> + Send;
 
     /// True for a job that makes other jobs: it goes first.
-    fn first(&self, job: &Self::Job) -> bool;
+    fn is_expanding(&self, job: &Self::Job) -> bool;
 
     /// A job failed for good.
     fn failed(&self, job: Self::Job, fault: Fault);
 
     /// Says that a job failed for now and is done again after a while.
-    fn again(&self, job: &Self::Job, fault: &Fault, wait: Duration);
+    fn on_retry(&self, job: &Self::Job, fault: &Fault, wait: Duration);
 
     /// True for a job that may be done again however far it got.
     fn repeatable(&self, _job: &Self::Job) -> bool {
@@ -55,31 +55,37 @@ pub(super) trait Work: Send + Sync + 'static {
     }
 
     /// How a job's transfer begins, where that can be said before anything else is asked.
-    fn ahead(&self, _job: &Self::Job, _retries: u32) -> Option<Ahead> {
+    fn pipelined(&self, _job: &Self::Job, _retries: u32) -> Option<Ahead> {
         None
     }
 
     /// What is left to be said for a job that has run, best together with the next job's commands; empty when it is done.
-    fn closing(&self, _client: &Client, _job: &mut Self::Job) -> Vec<Command> {
+    fn finish_commands(&self, _client: &FtpClient, _job: &mut Self::Job) -> Vec<FtpCommand> {
         Vec::new()
     }
 
     /// The replies to that.
-    fn closed(&self, _client: &Client, _job: &mut Self::Job, _retries: u32, _replies: &[Reply]) -> Result<(), Fault> {
+    fn on_finished(
+        &self,
+        _client: &FtpClient,
+        _job: &mut Self::Job,
+        _retries: u32,
+        _replies: &[FtpReply],
+    ) -> Result<(), Fault> {
         Ok(())
     }
 }
 
-struct Queued<J> {
+struct QueuedJob<J> {
     job: J,
     retries: u32,
     /// How often it was done again without its own fault.
     again: u32,
 }
 
-impl<J> Queued<J> {
-    fn new(job: J) -> Queued<J> {
-        Queued { job, retries: 0, again: 0 }
+impl<J> QueuedJob<J> {
+    fn new(job: J) -> QueuedJob<J> {
+        QueuedJob { job, retries: 0, again: 0 }
     }
 
     fn attempts(&self) -> u32 {
@@ -87,8 +93,8 @@ impl<J> Queued<J> {
     }
 }
 
-struct State<J> {
-    waiting: VecDeque<Queued<J>>,
+struct PoolState<J> {
+    waiting: VecDeque<QueuedJob<J>>,
     /// Jobs being done: they may make more.
     running: usize,
     workers: usize,
@@ -99,26 +105,26 @@ struct State<J> {
     stopped: Option<Fault>,
 }
 
-struct Pool<W: Work> {
+struct WorkerPool<W: PoolWork> {
     work: W,
-    settings: Settings,
-    state: Mutex<State<W::Job>>,
+    settings: MirrorSettings,
+    state: Mutex<PoolState<W::Job>>,
     wake: Notify,
 }
 
 /// What one worker has.
-struct Lane<J> {
-    client: Option<Client>,
+struct Worker<J> {
+    client: Option<FtpClient>,
     /// Jobs that have run and are not closed, with what is to be said for them.
-    open: Vec<Queued<J>>,
+    open: Vec<QueuedJob<J>>,
     more: Vec<J>,
 }
 
 /// A job and what may be sent ahead for it.
-type Next<J> = (Queued<J>, Option<Ahead>);
+type PipelinedJob<J> = (QueuedJob<J>, Option<Ahead>);
 
 enum Taken<J> {
-    Jobs(VecDeque<Next<J>>),
+    Jobs(VecDeque<PipelinedJob<J>>),
     /// Nothing waits at present: time to close what is open.
     NothingYet,
     /// The worker is not needed any more, and not counted any more.
@@ -126,14 +132,19 @@ enum Taken<J> {
 }
 
 /// Runs all jobs over connections; `client` is the first one. Returns what stopped the run, if anything did.
-pub(super) async fn run<W: Work>(work: W, settings: &Settings, client: Client, jobs: Vec<W::Job>) -> Result<(), Fault> {
+pub(super) async fn run<W: PoolWork>(
+    work: W,
+    settings: &MirrorSettings,
+    client: FtpClient,
+    jobs: Vec<W::Job>,
+) -> Result<(), Fault> {
     let near = |(distance, _): &&(Duration, usize)| client.round_trip() < *distance;
     let by_distance = BY_DISTANCE.iter().find(near).map_or(1, |(_, connections)| *connections);
-    let allowed = settings.options.learned.allowed().unwrap_or(MAX_CONNECTIONS);
+    let allowed = settings.options.quirks.allowed().unwrap_or(MAX_CONNECTIONS);
     let limit = settings.connections.unwrap_or(by_distance).min(allowed).clamp(1, MAX_CONNECTIONS);
-    let waiting = jobs.into_iter().map(Queued::new).collect();
-    let state = State { waiting, running: 0, workers: 0, logins: 0, limit, stopped: None };
-    let pool = Arc::new(Pool { work, settings: settings.clone(), state: Mutex::new(state), wake: Notify::new() });
+    let waiting = jobs.into_iter().map(QueuedJob::new).collect();
+    let state = PoolState { waiting, running: 0, workers: 0, logins: 0, limit, stopped: None };
+    let pool = Arc::new(WorkerPool { work, settings: settings.clone(), state: Mutex::new(state), wake: Notify::new() });
     let mut workers = JoinSet::new();
     pool.state().workers = 1;
     workers.spawn(pool.clone().worker(Some(client)));
@@ -164,8 +175,8 @@ pub(super) async fn run<W: Work>(work: W, settings: &Settings, client: Client, j
     }
 }
 
-impl<W: Work> Pool<W> {
-    fn state(&self) -> MutexGuard<'_, State<W::Job>> {
+impl<W: PoolWork> WorkerPool<W> {
+    fn state(&self) -> MutexGuard<'_, PoolState<W::Job>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -181,18 +192,18 @@ impl<W: Work> Pool<W> {
         wanted
     }
 
-    async fn worker(self: Arc<Self>, client: Option<Client>) {
-        let mut lane = Lane { client, open: Vec::new(), more: Vec::new() };
-        if lane.client.is_none() {
+    async fn worker(self: Arc<Self>, client: Option<FtpClient>) {
+        let mut worker = Worker { client, open: Vec::new(), more: Vec::new() };
+        if worker.client.is_none() {
             // A further connection takes no job before it is there, and is given up when the others are through.
             let opened = tokio::select! {
-                opened = Client::open(&self.settings.url, &self.settings.options) => Some(opened),
+                opened = FtpClient::open(&self.settings.url, &self.settings.options) => Some(opened),
                 () = self.through() => None,
             };
             self.state().logins -= 1;
             self.wake_all();
             match opened {
-                Some(Ok(client)) => lane.client = Some(client),
+                Some(Ok(client)) => worker.client = Some(client),
                 Some(Err(fault)) if self.give_back(&fault) => return self.wake_all(),
                 // The last one left: its next attempt fails with a job.
                 Some(Err(_)) => {}
@@ -203,20 +214,20 @@ impl<W: Work> Pool<W> {
             }
         }
         loop {
-            let chain = lane.client.as_ref().filter(|client| client.usable()).map_or(0, Client::chain_length);
-            match self.take(chain, !lane.open.is_empty()).await {
+            let chain = worker.client.as_ref().filter(|client| client.usable()).map_or(0, FtpClient::chain_length);
+            match self.take(chain, !worker.open.is_empty()).await {
                 Taken::Jobs(jobs) => {
                     // Boxed: a task is copied several times on the stack while it is spawned.
-                    if !Box::pin(self.batch(&mut lane, jobs)).await {
+                    if !Box::pin(self.batch(&mut worker, jobs)).await {
                         return;
                     }
                 }
-                Taken::NothingYet => self.close(&mut lane).await,
+                Taken::NothingYet => self.close(&mut worker).await,
                 Taken::Over => break,
             }
         }
         self.wake_all();
-        if let Some(client) = lane.client {
+        if let Some(client) = worker.client {
             client.quit().await;
         }
     }
@@ -250,7 +261,7 @@ impl<W: Work> Pool<W> {
                 let first = if over { None } else { state.waiting.pop_front() };
                 if let Some(first) = first {
                     let mut jobs = VecDeque::with_capacity(chain.max(1));
-                    let command = if chain > 0 { self.work.ahead(&first.job, first.attempts()) } else { None };
+                    let command = if chain > 0 { self.work.pipelined(&first.job, first.attempts()) } else { None };
                     let chained = command.is_some();
                     let mut length = command.as_ref().map_or(0, Ahead::length);
                     jobs.push_back((first, command));
@@ -258,7 +269,8 @@ impl<W: Work> Pool<W> {
                     let share = (state.waiting.len() / (2 * state.limit) + 1).min(chain);
                     while chained && jobs.len() < share {
                         let next = state.waiting.front();
-                        let Some(command) = next.and_then(|next| self.work.ahead(&next.job, next.attempts())) else {
+                        let Some(command) = next.and_then(|next| self.work.pipelined(&next.job, next.attempts()))
+                        else {
                             break;
                         };
                         length += command.length();
@@ -283,19 +295,19 @@ impl<W: Work> Pool<W> {
     }
 
     /// Does a batch of jobs. False: the worker has given its place back.
-    async fn batch(&self, lane: &mut Lane<W::Job>, mut jobs: VecDeque<Next<W::Job>>) -> bool {
-        if lane.client.as_ref().is_none_or(|client| !client.usable()) {
-            lane.client = None;
-            self.lost_open(lane).await;
-            match Client::open(&self.settings.url, &self.settings.options).await {
-                Ok(opened) => lane.client = Some(opened),
+    async fn batch(&self, worker: &mut Worker<W::Job>, mut jobs: VecDeque<PipelinedJob<W::Job>>) -> bool {
+        if worker.client.as_ref().is_none_or(|client| !client.usable()) {
+            worker.client = None;
+            self.lost_open(worker).await;
+            match FtpClient::open(&self.settings.url, &self.settings.options).await {
+                Ok(opened) => worker.client = Some(opened),
                 Err(fault) if self.give_back(&fault) => {
                     self.put_back(jobs.into_iter().map(|(queued, _)| queued));
                     return false;
                 }
                 Err(fault) => {
                     if let Some((queued, _)) = jobs.pop_front() {
-                        self.done(queued, Err(fault), &mut lane.more).await;
+                        self.done(queued, Err(fault), &mut worker.more).await;
                     }
                     self.put_back(jobs.into_iter().map(|(queued, _)| queued));
                     return true;
@@ -305,31 +317,31 @@ impl<W: Work> Pool<W> {
         let ahead: Vec<Ahead> = jobs.iter().filter_map(|(_, ahead)| ahead.clone()).collect();
         let chained = ahead.len() > 1;
         match ahead.is_empty() {
-            true => self.close(lane).await,
-            false => self.close_and_send(lane, &ahead).await,
+            true => self.close(worker).await,
+            false => self.close_and_send(worker, &ahead).await,
         }
         while let Some((mut queued, _)) = jobs.pop_front() {
-            let Some(client) = lane.client.as_mut().filter(|client| !client.is_broken()) else {
+            let Some(client) = worker.client.as_mut().filter(|client| !client.is_broken()) else {
                 jobs.push_front((queued, None));
                 break;
             };
             let attempts = queued.attempts();
-            let result = self.work.run(client, &mut queued.job, attempts, &mut lane.more).await;
+            let result = self.work.run(client, &mut queued.job, attempts, &mut worker.more).await;
             let broken = client.is_broken();
             match result {
-                Ok(()) if broken || self.work.closing(client, &mut queued.job).is_empty() => {
-                    self.done(queued, Ok(()), &mut lane.more).await;
+                Ok(()) if broken || self.work.finish_commands(client, &mut queued.job).is_empty() => {
+                    self.done(queued, Ok(()), &mut worker.more).await;
                 }
-                Ok(()) => lane.open.push(queued),
+                Ok(()) => worker.open.push(queued),
                 Err(fault)
                     if broken && chained && (fault.kind == Kind::Protocol || self.may_repeat(&queued, &fault)) =>
                 {
                     // Perhaps the server lost its way in the chain: the same again, one by one.
                     self.settings.options.trace.note(&format!("no more chains of transfers: {fault}"));
-                    self.settings.options.learned.give_up_chains();
+                    self.settings.options.quirks.give_up_chains();
                     self.put_back([queued]);
                 }
-                Err(fault) => self.done(queued, Err(fault), &mut lane.more).await,
+                Err(fault) => self.done(queued, Err(fault), &mut worker.more).await,
             }
         }
         self.put_back(jobs.into_iter().map(|(queued, _)| queued));
@@ -337,19 +349,21 @@ impl<W: Work> Pool<W> {
     }
 
     /// One packet: what closes the open jobs, and the transfers of the next ones.
-    async fn close_and_send(&self, lane: &mut Lane<W::Job>, ahead: &[Ahead]) {
-        let Some(client) = lane.client.as_mut() else { return };
-        let open = std::mem::take(&mut lane.open);
+    async fn close_and_send(&self, worker: &mut Worker<W::Job>, ahead: &[Ahead]) {
+        let Some(client) = worker.client.as_mut() else { return };
+        let open = std::mem::take(&mut worker.open);
         let mut closing = Vec::new();
         let mut counted = Vec::with_capacity(open.len());
         for mut queued in open {
-            let commands = self.work.closing(client, &mut queued.job);
+            let commands = self.work.finish_commands(client, &mut queued.job);
             counted.push((queued, commands.len()));
             closing.extend(commands);
         }
         let replies = match client.send_ahead(&closing, ahead).await {
             Ok(replies) => replies,
-            Err(fault) => return self.lost(counted.into_iter().map(|(queued, _)| queued).collect(), fault, lane).await,
+            Err(fault) => {
+                return self.lost(counted.into_iter().map(|(queued, _)| queued).collect(), fault, worker).await;
+            }
         };
         let mut replies = replies.as_slice();
         let mut ended = Vec::new();
@@ -357,42 +371,42 @@ impl<W: Work> Pool<W> {
             let (own, rest) = replies.split_at(count.min(replies.len()));
             replies = rest;
             let attempts = queued.attempts();
-            match self.work.closed(client, &mut queued.job, attempts, own) {
-                Ok(()) if !self.work.closing(client, &mut queued.job).is_empty() => lane.open.push(queued),
+            match self.work.on_finished(client, &mut queued.job, attempts, own) {
+                Ok(()) if !self.work.finish_commands(client, &mut queued.job).is_empty() => worker.open.push(queued),
                 result => ended.push((queued, result)),
             }
         }
         for (queued, result) in ended {
-            self.done(queued, result, &mut lane.more).await;
+            self.done(queued, result, &mut worker.more).await;
         }
     }
 
     /// Closes the open jobs without sending anything ahead.
-    async fn close(&self, lane: &mut Lane<W::Job>) {
-        while !lane.open.is_empty() {
-            let usable = lane.client.as_ref().is_some_and(Client::usable);
+    async fn close(&self, worker: &mut Worker<W::Job>) {
+        while !worker.open.is_empty() {
+            let usable = worker.client.as_ref().is_some_and(FtpClient::usable);
             if !usable {
-                return self.lost_open(lane).await;
+                return self.lost_open(worker).await;
             }
-            self.close_and_send(lane, &[]).await;
+            self.close_and_send(worker, &[]).await;
         }
     }
 
     /// The connection of open jobs is gone.
-    async fn lost_open(&self, lane: &mut Lane<W::Job>) {
-        let open = std::mem::take(&mut lane.open);
+    async fn lost_open(&self, worker: &mut Worker<W::Job>) {
+        let open = std::mem::take(&mut worker.open);
         if !open.is_empty() {
             let fault = Fault::new(Kind::Disconnected, "the connection was lost before the upload was complete");
-            self.lost(open, fault, lane).await;
+            self.lost(open, fault, worker).await;
         }
     }
 
     /// The connection broke while open jobs were being closed: they are done again.
-    async fn lost(&self, open: Vec<Queued<W::Job>>, fault: Fault, lane: &mut Lane<W::Job>) {
+    async fn lost(&self, open: Vec<QueuedJob<W::Job>>, fault: Fault, worker: &mut Worker<W::Job>) {
         for queued in open {
             match self.may_repeat(&queued, &fault) {
                 true => self.put_back([queued]),
-                false => self.done(queued, Err(fault.clone()), &mut lane.more).await,
+                false => self.done(queued, Err(fault.clone()), &mut worker.more).await,
             }
         }
     }
@@ -410,14 +424,14 @@ impl<W: Work> Pool<W> {
     }
 
     /// No more than so many connections, now and later.
-    fn shrink(&self, state: &mut State<W::Job>, connections: usize, fault: &Fault) {
+    fn shrink(&self, state: &mut PoolState<W::Job>, connections: usize, fault: &Fault) {
         state.limit = connections.max(1);
-        self.settings.options.learned.allows_only(state.limit);
+        self.settings.options.quirks.allows_only(state.limit);
         self.settings.options.trace.note(&format!("no more than {} connections: {fault}", state.limit));
     }
 
     /// Jobs that were taken and could not be done: they come first, and that is no retry of theirs.
-    fn put_back(&self, jobs: impl IntoIterator<Item = Queued<W::Job>, IntoIter: DoubleEndedIterator>) {
+    fn put_back(&self, jobs: impl IntoIterator<Item = QueuedJob<W::Job>, IntoIter: DoubleEndedIterator>) {
         let mut state = self.state();
         for mut queued in jobs.into_iter().rev() {
             queued.again += 1;
@@ -428,7 +442,7 @@ impl<W: Work> Pool<W> {
         self.wake_all();
     }
 
-    fn may_repeat(&self, queued: &Queued<W::Job>, fault: &Fault) -> bool {
+    fn may_repeat(&self, queued: &QueuedJob<W::Job>, fault: &Fault) -> bool {
         fault.temporary() && queued.again < MAX_AGAIN && self.work.repeatable(&queued.job)
     }
 
@@ -450,7 +464,7 @@ impl<W: Work> Pool<W> {
         }
     }
 
-    async fn done(&self, queued: Queued<W::Job>, result: Result<(), Fault>, more: &mut Vec<W::Job>) {
+    async fn done(&self, queued: QueuedJob<W::Job>, result: Result<(), Fault>, more: &mut Vec<W::Job>) {
         match result {
             Ok(()) => self.finish(None, more),
             Err(fault) if self.may_repeat(&queued, &fault) && self.cures_itself(&fault) => {
@@ -460,9 +474,9 @@ impl<W: Work> Pool<W> {
             Err(fault) if fault.temporary() && queued.retries < self.settings.retries => {
                 let jitter = crate::net::random::fraction();
                 let wait = crate::retry::delay(queued.retries + 1, self.settings.retry_delay, None, jitter);
-                self.work.again(&queued.job, &fault, wait);
+                self.work.on_retry(&queued.job, &fault, wait);
                 tokio::time::sleep(wait).await;
-                self.finish(Some(Queued { retries: queued.retries + 1, ..queued }), more);
+                self.finish(Some(QueuedJob { retries: queued.retries + 1, ..queued }), more);
             }
             Err(fault) => {
                 let stop = ends_everything(&fault);
@@ -475,13 +489,13 @@ impl<W: Work> Pool<W> {
         }
     }
 
-    fn finish(&self, again: Option<Queued<W::Job>>, more: &mut Vec<W::Job>) {
+    fn finish(&self, again: Option<QueuedJob<W::Job>>, more: &mut Vec<W::Job>) {
         let mut state = self.state();
         state.running -= 1;
         state.waiting.extend(again);
         for job in more.drain(..) {
-            let queued = Queued::new(job);
-            match self.work.first(&queued.job) {
+            let queued = QueuedJob::new(job);
+            match self.work.is_expanding(&queued.job) {
                 true => state.waiting.push_front(queued),
                 false => state.waiting.push_back(queued),
             }

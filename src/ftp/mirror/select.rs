@@ -7,21 +7,21 @@ use crate::ftp::glob::Glob;
 
 /// One `--include` or `--exclude`.
 #[derive(Debug, Clone)]
-pub struct Rule {
+pub struct SelectRule {
     include: bool,
     /// The pattern ends in a slash: it means directories, and so all that is in them.
     directories: bool,
     glob: Glob,
 }
 
-impl Rule {
+impl SelectRule {
     /// A rule from its pattern (see [`Glob::matches`]).
-    pub fn new(pattern: &str, include: bool) -> Result<Rule, Fault> {
+    pub fn new(pattern: &str, include: bool) -> Result<SelectRule, Fault> {
         let (inner, directories) = match pattern.strip_suffix('/') {
             Some(inner) if !inner.is_empty() => (inner, true),
             _ => (pattern, false),
         };
-        Ok(Rule { include, directories, glob: Glob::new(inner)? })
+        Ok(SelectRule { include, directories, glob: Glob::new(inner)? })
     }
 
     /// True when the rule means this entry or a directory that it is in.
@@ -35,7 +35,7 @@ impl Rule {
 
 /// What is known of a file when it is to be decided about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Facts {
+pub struct FileFacts {
     /// Its size in bytes.
     pub size: Option<u64>,
     /// Its modification time, seconds since 1970 (UTC).
@@ -46,7 +46,7 @@ pub struct Facts {
 #[derive(Debug, Clone, Default)]
 pub struct Select {
     /// The first rule that means an entry decides. Where none does: taken, unless there is an `--include`.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<SelectRule>,
     /// Larger files are left out.
     pub max_size: Option<u64>,
     /// Smaller files are left out.
@@ -80,7 +80,7 @@ impl Select {
 
     /// Why a file is left out by its size or age, `now` being seconds since 1970. A size or age that nobody knows is no
     /// reason to take it.
-    pub fn refuses(&self, facts: Facts, now: i64) -> Option<&'static str> {
+    pub fn refuses(&self, facts: FileFacts, now: i64) -> Option<&'static str> {
         if self.max_size.is_some() || self.min_size.is_some() {
             match facts.size {
                 None => return Some("its size is not known"),
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     fn select(rules: &[&str]) -> Select {
-        let rule = |text: &&str| Rule::new(text.split_at(1).1, text.starts_with('+')).unwrap();
+        let rule = |text: &&str| SelectRule::new(text.split_at(1).1, text.starts_with('+')).unwrap();
         Select { rules: rules.iter().map(rule).collect(), ..Select::default() }
     }
 
@@ -139,7 +139,7 @@ mod tests {
             yes.iter().for_each(|path| assert!(filter.takes(path.as_bytes()), "{rules:?} {path}"));
             no.iter().for_each(|path| assert!(!filter.takes(path.as_bytes()), "{rules:?} {path}"));
         }
-        assert!(Rule::new("[", true).is_err());
+        assert!(SelectRule::new("[", true).is_err());
     }
 
     #[test]
@@ -160,7 +160,7 @@ mod tests {
             max_age: Some(Duration::from_secs(3600)),
             ..Select::default()
         };
-        let refuses = |size: Option<u64>, modified: Option<i64>| filter.refuses(Facts { size, modified }, 10_000);
+        let refuses = |size: Option<u64>, modified: Option<i64>| filter.refuses(FileFacts { size, modified }, 10_000);
         assert_eq!(refuses(Some(10), Some(9_940)), None);
         assert_eq!(refuses(Some(2), Some(6_400)), None);
         assert_eq!(refuses(Some(11), Some(9_000)), Some("too large"));
@@ -169,6 +169,6 @@ mod tests {
         assert_eq!(refuses(Some(5), Some(9_941)), Some("too young"));
         assert_eq!(refuses(Some(5), Some(6_399)), Some("too old"));
         assert_eq!(refuses(Some(5), None), Some("its age is not known"));
-        assert_eq!(Select::default().refuses(Facts { size: None, modified: None }, 0), None);
+        assert_eq!(Select::default().refuses(FileFacts { size: None, modified: None }, 0), None);
     }
 }

@@ -8,12 +8,15 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
-use super::copy::{self, Terms};
-use super::data::{self, Stop, Way};
-use super::{Direction, Happening, LOGIN_LIMIT, Moved, Shared};
+use super::copy::{self, TransferLimits};
+use super::data::{self, DataEndpoint, Stop};
+use super::{FinishedTransfer, FtpServerState, Happening, LOGIN_LIMIT, TransferDirection};
 use crate::fault::{Fault, Kind};
-use crate::ftp::session::{Action, Event, Failure, How, Op, Policy, Refusal, Rights, Session, Transfer, Via, What};
-use crate::ftp::store::{Store, Upload};
+use crate::ftp::session::{
+    DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreOp, StoreRefusal,
+    TransferFailure, TransferTask, UploadMode,
+};
+use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::net::clock::unix_seconds;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
@@ -27,16 +30,16 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 const MAX_TICKETS: usize = 8;
 
 /// What a transfer gives back: an upload is committed here, after a look at the control connection.
-type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<Upload>), Failure>> + Send>>;
+type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<StoreUpload>), TransferFailure>> + Send>>;
 
-struct Control<'a> {
-    shared: &'a Shared,
+struct ControlDriver<'a> {
+    shared: &'a FtpServerState,
     stream: Stream,
-    session: Session,
+    session: FtpSession,
     peer: SocketAddr,
     local: IpAddr,
     out: Vec<u8>,
-    store: Option<Store>,
+    store: Option<FtpStore>,
     listener: Option<TcpListener>,
     /// TLS with sessions of this connection's own, for its data connections.
     tls: Option<ServerTls>,
@@ -51,7 +54,7 @@ struct Control<'a> {
 struct Started {
     stop: Stop,
     at: Instant,
-    direction: Direction,
+    direction: TransferDirection,
     path: Vec<u8>,
     from: u64,
     tls: bool,
@@ -64,15 +67,20 @@ impl Drop for Started {
     }
 }
 
-enum Next {
+enum ControlEvent {
     Input(std::io::Result<usize>),
-    Ended(Result<(u64, Option<Upload>), Failure>),
+    Ended(Result<(u64, Option<StoreUpload>), TransferFailure>),
     Idle,
     Drain,
 }
 
 /// Serves one connection to its end.
-pub(super) async fn run(shared: &Shared, stream: Stream, peer: SocketAddr, implicit: bool) -> Result<(), Fault> {
+pub(super) async fn run(
+    shared: &FtpServerState,
+    stream: Stream,
+    peer: SocketAddr,
+    implicit: bool,
+) -> Result<(), Fault> {
     let options = &shared.options;
     let tls = match &options.tls {
         // Some clients use a ticket once: where each data connection needs one, they get as many as they can keep.
@@ -85,7 +93,7 @@ pub(super) async fn run(shared: &Shared, stream: Stream, peer: SocketAddr, impli
         _ => stream,
     };
     let local = stream.local_addr().map_or(peer.ip(), |address| address.ip().to_canonical());
-    let mut session = Session::new(Policy {
+    let mut session = FtpSession::new(SessionPolicy {
         greeting: options.greeting.clone(),
         tls: tls.is_some(),
         tls_required: options.tls_required,
@@ -98,7 +106,7 @@ pub(super) async fn run(shared: &Shared, stream: Stream, peer: SocketAddr, impli
     if options.trace.is_some() {
         session.keep_heard();
     }
-    let control = Control {
+    let control = ControlDriver {
         shared,
         stream,
         session,
@@ -120,14 +128,14 @@ async fn handshake(tls: &ServerTls, stream: Stream) -> Result<Stream, Fault> {
     tokio::time::timeout(LOGIN_LIMIT, tls.accept(stream)).await.map_err(|_| limit())?
 }
 
-impl Control<'_> {
+impl ControlDriver<'_> {
     async fn serve(mut self) -> Result<(), Fault> {
         let result = self.dialogue().await;
         if let Some((running, started)) = self.running.take() {
             // The transfer must not outlive its client; its thread is woken and ends by itself.
             started.stop.stop();
             let result = running.await;
-            let _ = self.conclude(&started, result.and(Err(Failure::Aborted)));
+            let _ = self.conclude(&started, result.and(Err(TransferFailure::Aborted)));
         }
         result
     }
@@ -141,7 +149,7 @@ impl Control<'_> {
         loop {
             while let Some(action) = self.session.poll() {
                 self.trace_heard();
-                if action == Action::Close {
+                if action == SessionAction::Close {
                     return self.close().await;
                 }
                 self.act(action).await?;
@@ -166,27 +174,27 @@ impl Control<'_> {
             };
             let next = self.next(&mut buffer, limit, draining).await;
             match next {
-                Next::Input(Ok(0)) => self.client_ended(),
-                Next::Input(Ok(count)) => {
+                ControlEvent::Input(Ok(0)) => self.client_ended(),
+                ControlEvent::Input(Ok(count)) => {
                     self.session.input(buffer.get(..count).unwrap_or_default());
                 }
                 // A reset, or an end of TLS without notice: nothing more comes.
-                Next::Input(Err(_)) => self.client_ended(),
-                Next::Ended(result) => {
+                ControlEvent::Input(Err(_)) => self.client_ended(),
+                ControlEvent::Ended(result) => {
                     heard_at = Instant::now();
                     self.transfer_ended(result).await;
                 }
-                Next::Idle => self.session.event(Event::Idle),
-                Next::Drain => {
+                ControlEvent::Idle => self.session.event(SessionEvent::Idle),
+                ControlEvent::Drain => {
                     draining = true;
-                    self.session.event(Event::Drain);
+                    self.session.event(SessionEvent::Drain);
                 }
             }
         }
     }
 
     /// Waits for whatever comes next.
-    async fn next(&mut self, buffer: &mut [u8], limit: Instant, draining: bool) -> Next {
+    async fn next(&mut self, buffer: &mut [u8], limit: Instant, draining: bool) -> ControlEvent {
         let reading = self.session.wants_input() && !self.ended;
         let idle = self.session.is_idle();
         let running = async {
@@ -197,10 +205,10 @@ impl Control<'_> {
         };
         tokio::select! {
             biased;
-            result = self.stream.read(buffer), if reading => Next::Input(result),
-            result = running => Next::Ended(result),
-            () = self.shared.shutdown.draining(), if !draining => Next::Drain,
-            () = tokio::time::sleep_until(limit), if idle => Next::Idle,
+            result = self.stream.read(buffer), if reading => ControlEvent::Input(result),
+            result = running => ControlEvent::Ended(result),
+            () = self.shared.shutdown.draining(), if !draining => ControlEvent::Drain,
+            () = tokio::time::sleep_until(limit), if idle => ControlEvent::Idle,
         }
     }
 
@@ -211,9 +219,9 @@ impl Control<'_> {
         // Looks at what came before the end.
         while let Some(action) = self.session.poll() {
             match action {
-                Action::Reply(reply) => reply.write_to(&mut self.out),
+                SessionAction::Reply(reply) => reply.write_to(&mut self.out),
                 // Nothing else comes while a transfer runs, and without one everything was polled before.
-                Action::StopTransfer => self.stop_transfer(),
+                SessionAction::StopTransfer => self.stop_transfer(),
                 _ => {}
             }
         }
@@ -224,36 +232,36 @@ impl Control<'_> {
         }
     }
 
-    async fn act(&mut self, action: Action) -> Result<(), Fault> {
+    async fn act(&mut self, action: SessionAction) -> Result<(), Fault> {
         match action {
-            Action::Reply(reply) => {
+            SessionAction::Reply(reply) => {
                 let from = self.out.len();
                 reply.write_to(&mut self.out);
                 if let Some(trace) = &self.shared.options.trace {
                     trace.sent(self.out.get(from..).unwrap_or_default());
                 }
             }
-            Action::StartTls => self.start_tls().await?,
-            Action::Login { user, password } => {
+            SessionAction::StartTls => self.start_tls().await?,
+            SessionAction::Login { user, password } => {
                 self.flush().await?;
                 let rights = self.login(&user, password.0).await;
-                self.session.event(Event::Login(rights));
+                self.session.event(SessionEvent::Login(rights));
             }
-            Action::Listen => {
+            SessionAction::Listen => {
                 self.listener = None;
                 let listener = data::listen(self.local, self.shared.options.passive_ports.as_ref()).ok();
                 let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
                 self.listener = listener;
-                self.session.event(Event::Listening(address));
+                self.session.event(SessionEvent::Listening(address));
             }
-            Action::DropListener => self.listener = None,
-            Action::Store(op) => {
+            SessionAction::DropListener => self.listener = None,
+            SessionAction::Store(op) => {
                 let result = self.store_op(op).await;
-                self.session.event(Event::Stored(result));
+                self.session.event(SessionEvent::Stored(result));
             }
-            Action::Transfer(transfer) => self.start(transfer),
-            Action::StopTransfer => self.stop_transfer(),
-            Action::Close => {}
+            SessionAction::Transfer(transfer) => self.start(transfer),
+            SessionAction::StopTransfer => self.stop_transfer(),
+            SessionAction::Close => {}
         }
         Ok(())
     }
@@ -278,7 +286,7 @@ impl Control<'_> {
             // Guessing is slow, and always equally slow.
             tokio::time::sleep_until(started + self.shared.options.failure_delay).await;
         }
-        let rights = store.as_ref().map(Store::rights);
+        let rights = store.as_ref().map(FtpStore::rights);
         self.store = store;
         rights
     }
@@ -288,31 +296,31 @@ impl Control<'_> {
         let Some(tls) = &self.tls else { return Ok(()) };
         let plain = std::mem::replace(&mut self.stream, Stream::Plain(dead_stream()?));
         self.stream = handshake(tls, plain).await?;
-        self.session.event(Event::Secured);
+        self.session.event(SessionEvent::Secured);
         Ok(())
     }
 
     // The tree
 
-    async fn store_op(&mut self, op: Op) -> Result<crate::ftp::session::Answer, Refusal> {
-        let Some(store) = self.store.clone() else { return Err(Refusal::Denied) };
+    async fn store_op(&mut self, op: StoreOp) -> Result<crate::ftp::session::StoreAnswer, StoreRefusal> {
+        let Some(store) = self.store.clone() else { return Err(StoreRefusal::Denied) };
         let change = match &op {
-            Op::Delete(path) => Some(("DELE", path.clone(), None)),
-            Op::MakeDirectory(path) => Some(("MKD", path.clone(), None)),
-            Op::RemoveDirectory(path) => Some(("RMD", path.clone(), None)),
-            Op::Rename(from, to) => Some(("RNTO", from.clone(), Some(to.clone()))),
+            StoreOp::Delete(path) => Some(("DELE", path.clone(), None)),
+            StoreOp::MakeDirectory(path) => Some(("MKD", path.clone(), None)),
+            StoreOp::RemoveDirectory(path) => Some(("RMD", path.clone(), None)),
+            StoreOp::Rename(from, to) => Some(("RNTO", from.clone(), Some(to.clone()))),
             _ => None,
         };
         let now = unix_seconds();
         let result = match op {
             // These may take long: they get a thread, and end when the client does.
-            Op::Digest { .. } | Op::List(_) => {
+            StoreOp::Digest { .. } | StoreOp::List(_) => {
                 let stop = Stop::default();
                 let guard = StopOnDrop(stop.clone());
                 let work = tokio::task::spawn_blocking(move || store.run(op, now, &|| !stop.is_stopped()));
                 let result = tokio::select! {
-                    result = work => result.unwrap_or_else(|_| Err(Refusal::Failed("a bug".to_owned()))),
-                    () = self.shared.shutdown.ended() => Err(Refusal::Failed("the server ends".to_owned())),
+                    result = work => result.unwrap_or_else(|_| Err(StoreRefusal::Failed("a bug".to_owned()))),
+                    () = self.shared.shutdown.ended() => Err(StoreRefusal::Failed("the server ends".to_owned())),
                 };
                 drop(guard);
                 result
@@ -335,12 +343,14 @@ impl Control<'_> {
         }
     }
 
-    fn start(&mut self, transfer: Transfer) {
+    fn start(&mut self, transfer: DataTransfer) {
         let (direction, path, from) = match &transfer.what {
-            What::Send { path, from, .. } => (Direction::Download, path.clone(), *from),
-            What::Receive { path, how: How::At(from), .. } => (Direction::Upload, path.clone(), *from),
-            What::Receive { path, .. } => (Direction::Upload, path.clone(), 0),
-            What::List(listing) => (Direction::Listing, listing.path.clone(), 0),
+            TransferTask::Send { path, from, .. } => (TransferDirection::Download, path.clone(), *from),
+            TransferTask::Receive { path, how: UploadMode::At(from), .. } => {
+                (TransferDirection::Upload, path.clone(), *from)
+            }
+            TransferTask::Receive { path, .. } => (TransferDirection::Upload, path.clone(), 0),
+            TransferTask::List(listing) => (TransferDirection::Listing, listing.path.clone(), 0),
         };
         let stop = Stop::default();
         let tls = transfer.protect;
@@ -351,58 +361,62 @@ impl Control<'_> {
                     started.path = [started.path.as_slice(), b"/", name].concat();
                 }
                 self.running = Some((running, started));
-                self.session.event(Event::Opened { size, name });
+                self.session.event(SessionEvent::Opened { size, name });
             }
             Err(refusal) => {
                 self.listener = None;
-                let failure = Failure::Refused(refusal);
+                let failure = TransferFailure::Refused(refusal);
                 self.log(&started, 0, Some(&failure));
-                self.session.event(Event::Ended(Err(failure)));
+                self.session.event(SessionEvent::Ended(Err(failure)));
             }
         }
     }
 
     /// Opens the file or directory and prepares the rest; nothing waits here.
     #[allow(clippy::type_complexity, reason = "used once")]
-    fn open(&mut self, transfer: Transfer, stop: Stop) -> Result<(Running, Option<u64>, Option<Vec<u8>>), Refusal> {
-        let store = self.store.as_ref().ok_or(Refusal::Denied)?;
+    fn open(
+        &mut self,
+        transfer: DataTransfer,
+        stop: Stop,
+    ) -> Result<(Running, Option<u64>, Option<Vec<u8>>), StoreRefusal> {
+        let store = self.store.as_ref().ok_or(StoreRefusal::Denied)?;
         let options = self.shared.options.clone();
-        let terms = Terms {
+        let terms = TransferLimits {
             ascii: transfer.ascii,
             limits: options.data_limits,
             lenient_end: options.tls_end_lenient,
             stop: stop.clone(),
         };
-        let way = match transfer.via {
-            Via::Passive => {
-                Way::Passive(self.listener.take().ok_or_else(|| Refusal::Failed("no listener".to_owned()))?)
-            }
-            Via::Active(target) => Way::Active(target, self.local),
+        let endpoint = match transfer.via {
+            DataMode::Passive => DataEndpoint::Passive(
+                self.listener.take().ok_or_else(|| StoreRefusal::Failed("no listener".to_owned()))?,
+            ),
+            DataMode::Active(target) => DataEndpoint::Active(target, self.local),
         };
         let tls = match (&transfer.what, &self.tls) {
             _ if !transfer.protect => None,
             // A client that uploads may never read. Tickets that lie unread when it closes make its system reset the
             // connection and forget the end of the file (curl 7.88 with TLS 1.3).
-            (What::Receive { .. }, Some(tls)) => Some(tls.with_tickets(0)),
+            (TransferTask::Receive { .. }, Some(tls)) => Some(tls.with_tickets(0)),
             (_, tls) => tls.clone(),
         };
         if transfer.protect && tls.is_none() {
-            return Err(Refusal::Denied);
+            return Err(StoreRefusal::Denied);
         }
         let peer = self.peer.ip();
         let keep_partial = options.keep_partial;
         let connect = async move {
             tokio::select! {
                 biased;
-                () = stop.stopped() => Err(Failure::Aborted),
-                stream = data::connect(way, peer, tls.as_ref(), &options) => stream,
+                () = stop.stopped() => Err(TransferFailure::Aborted),
+                stream = data::connect(endpoint, peer, tls.as_ref(), &options) => stream,
             }
         };
         Ok(match transfer.what {
-            What::Send { path, from, to } => {
+            TransferTask::Send { path, from, to } => {
                 let (file, size) = store.send(&path)?;
                 if from > size {
-                    return Err(Refusal::BadOffset);
+                    return Err(StoreRefusal::BadOffset);
                 }
                 let end = to.map_or(size, |to| to.min(size)).max(from);
                 let run = async move {
@@ -411,7 +425,7 @@ impl Control<'_> {
                 };
                 (Box::pin(run), Some(end - from), None)
             }
-            What::Receive { path, how, replace } => {
+            TransferTask::Receive { path, how, replace } => {
                 let (upload, name) = store.receive(&path, how, replace)?;
                 let run = async move {
                     let stream = connect.await?;
@@ -427,7 +441,7 @@ impl Control<'_> {
                 };
                 (Box::pin(run), None, name)
             }
-            What::List(listing) => {
+            TransferTask::List(listing) => {
                 let lines = store.list(listing, unix_seconds())?;
                 let run = async move { Ok((copy::list(connect.await?, lines, terms).await?, None)) };
                 (Box::pin(run), None, None)
@@ -435,7 +449,7 @@ impl Control<'_> {
         })
     }
 
-    async fn transfer_ended(&mut self, result: Result<(u64, Option<Upload>), Failure>) {
+    async fn transfer_ended(&mut self, result: Result<(u64, Option<StoreUpload>), TransferFailure>) {
         // The end of the data connection may be that of the whole client. The kernel knows, if we have not read it yet.
         if matches!(result, Ok((_, Some(_)))) && !self.ended && self.stream.peer_has_closed() {
             let mut buffer = [0; 4096];
@@ -449,17 +463,21 @@ impl Control<'_> {
         }
         let Some((_, started)) = self.running.take() else { return };
         let result = match started.stop.is_stopped() {
-            true => result.and(Err(Failure::Aborted)),
+            true => result.and(Err(TransferFailure::Aborted)),
             false => result,
         };
         let result = self.conclude(&started, result);
-        self.session.event(Event::Ended(result));
+        self.session.event(SessionEvent::Ended(result));
     }
 
     /// Commits an upload and writes the log.
-    fn conclude(&self, started: &Started, result: Result<(u64, Option<Upload>), Failure>) -> Result<u64, Failure> {
+    fn conclude(
+        &self,
+        started: &Started,
+        result: Result<(u64, Option<StoreUpload>), TransferFailure>,
+    ) -> Result<u64, TransferFailure> {
         let result = match result {
-            Ok((bytes, Some(upload))) => upload.commit().map(|()| bytes).map_err(Failure::Refused),
+            Ok((bytes, Some(upload))) => upload.commit().map(|()| bytes).map_err(TransferFailure::Refused),
             Ok((bytes, None)) => Ok(bytes),
             Err(failure) => Err(failure),
         };
@@ -467,10 +485,10 @@ impl Control<'_> {
         result
     }
 
-    fn log(&self, started: &Started, bytes: u64, failure: Option<&Failure>) {
+    fn log(&self, started: &Started, bytes: u64, failure: Option<&TransferFailure>) {
         let user = String::from_utf8_lossy(self.session.user().unwrap_or_default()).into_owned();
-        let reply = failure.map(Failure::reply);
-        self.shared.service.happened(&Happening::Transfer(Moved {
+        let reply = failure.map(TransferFailure::reply);
+        self.shared.service.happened(&Happening::Transfer(FinishedTransfer {
             peer: self.peer,
             user: &user,
             direction: started.direction,
@@ -481,7 +499,7 @@ impl Control<'_> {
             tls: started.tls,
             code: reply.as_ref().map_or(226, |reply| reply.code),
             failure: failure.map(|failure| match failure {
-                Failure::Refused(Refusal::Failed(why)) => why.clone(),
+                TransferFailure::Refused(StoreRefusal::Failed(why)) => why.clone(),
                 _ => reply.map(|reply| reply.text()).unwrap_or_default(),
             }),
         }));

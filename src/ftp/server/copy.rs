@@ -15,8 +15,8 @@ use tokio::net::TcpStream;
 
 use super::data::Stop;
 use crate::fault::{Fault, Kind};
-use crate::ftp::session::{Failure, Refusal};
-use crate::ftp::store::{Lines, Upload};
+use crate::ftp::session::{StoreRefusal, TransferFailure};
+use crate::ftp::store::{ListingLines, StoreUpload};
 use crate::net::deadline::{Limits, Patience};
 use crate::net::stream::Stream;
 
@@ -35,7 +35,7 @@ const TLS_END_LIMIT: Duration = Duration::from_secs(2);
 
 /// How a transfer is run.
 #[derive(Debug, Clone)]
-pub(super) struct Terms {
+pub(super) struct TransferLimits {
     /// Line ends change on the way.
     pub(super) ascii: bool,
     /// The longest standstill, and the lowest rate.
@@ -47,7 +47,13 @@ pub(super) struct Terms {
 }
 
 /// Sends `file` from `from` up to `end`; returns the bytes of the file that were sent.
-pub(super) async fn send(stream: Stream, file: File, from: u64, end: u64, terms: Terms) -> Result<u64, Failure> {
+pub(super) async fn send(
+    stream: Stream,
+    file: File,
+    from: u64,
+    end: u64,
+    terms: TransferLimits,
+) -> Result<u64, TransferFailure> {
     if end.saturating_sub(from) <= SMALL_BYTES {
         return stoppable(&terms.clone(), send_async(stream, &file, from, end, &terms)).await;
     }
@@ -59,7 +65,13 @@ pub(super) async fn send(stream: Stream, file: File, from: u64, end: u64, terms:
     }
 }
 
-async fn send_async(mut stream: Stream, file: &File, from: u64, end: u64, terms: &Terms) -> Result<u64, Failure> {
+async fn send_async(
+    mut stream: Stream,
+    file: &File,
+    from: u64,
+    end: u64,
+    terms: &TransferLimits,
+) -> Result<u64, TransferFailure> {
     let mut at = from;
     let mut patience = Patience::new(terms.limits);
     if let (Some(tcp), false) = (stream.tcp(), terms.ascii) {
@@ -68,7 +80,7 @@ async fn send_async(mut stream: Stream, file: &File, from: u64, end: u64, terms:
             let sent = tcp.async_io(Interest::WRITABLE, || Ok(sendfile(tcp, file, Some(&mut at), wanted)?));
             if patience.io(DATA, sent).await.map_err(failure)? == 0 {
                 // The file shrank under us: what was promised cannot be sent.
-                return Err(Failure::Refused(Refusal::Failed("the file shrank".to_owned())));
+                return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned())));
             }
         }
         return Ok(at - from);
@@ -78,10 +90,10 @@ async fn send_async(mut stream: Stream, file: &File, from: u64, end: u64, terms:
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(buffer.len()).min(buffer.len());
         let read = match file.read_at(buffer.get_mut(..wanted).unwrap_or_default(), at) {
-            Ok(0) => return Err(Failure::Refused(Refusal::Failed("the file shrank".to_owned()))),
+            Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned()))),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Failure::Refused(Refusal::Failed(error.to_string()))),
+            Err(error) => return Err(TransferFailure::Refused(StoreRefusal::Failed(error.to_string()))),
         };
         let piece = buffer.get(..read).unwrap_or_default();
         if terms.ascii {
@@ -110,7 +122,7 @@ fn to_wire(piece: &[u8], wire: &mut Vec<u8>) {
 }
 
 /// Flushes and, inside TLS, says that this was all.
-async fn finish(mut stream: Stream, terms: &Terms) -> Result<(), Failure> {
+async fn finish(mut stream: Stream, terms: &TransferLimits) -> Result<(), TransferFailure> {
     terms.limits.io(DATA, stream.flush()).await.map_err(failure)?;
     if stream.is_tls() {
         // A client that does not wait for it misses nothing.
@@ -119,7 +131,13 @@ async fn finish(mut stream: Stream, terms: &Terms) -> Result<(), Failure> {
     Ok(())
 }
 
-fn send_blocking(tcp: TcpStream, file: &File, from: u64, end: u64, terms: &Terms) -> Result<u64, Failure> {
+fn send_blocking(
+    tcp: TcpStream,
+    file: &File,
+    from: u64,
+    end: u64,
+    terms: &TransferLimits,
+) -> Result<u64, TransferFailure> {
     let socket = blocking(tcp, terms)?;
     let mut at = from;
     let mut patience = Patience::new(terms.limits);
@@ -127,22 +145,26 @@ fn send_blocking(tcp: TcpStream, file: &File, from: u64, end: u64, terms: &Terms
         let wanted = usize::try_from(end - at).unwrap_or(LARGE_CHUNK_BYTES).min(LARGE_CHUNK_BYTES);
         let began = Instant::now();
         match sendfile(&socket, file, Some(&mut at), wanted) {
-            Ok(0) => return Err(Failure::Refused(Refusal::Failed("the file shrank".to_owned()))),
+            Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned()))),
             Ok(sent) => patience.waited(DATA, began.elapsed(), sent as u64).map_err(failure)?,
             Err(Errno::INTR) => {}
             Err(error) => return Err(broken(&error.into(), terms)),
         }
         if terms.stop.is_stopped() {
-            return Err(Failure::Aborted);
+            return Err(TransferFailure::Aborted);
         }
     }
     Ok(at - from)
 }
 
 /// Receives into `upload` until the client ends the connection; the caller commits.
-pub(super) async fn receive(stream: Stream, upload: Upload, terms: Terms) -> Result<(Upload, u64), (Upload, Failure)> {
+pub(super) async fn receive(
+    stream: Stream,
+    upload: StoreUpload,
+    terms: TransferLimits,
+) -> Result<(StoreUpload, u64), (StoreUpload, TransferFailure)> {
     let patience = Patience::new(terms.limits);
-    let first = Receiver { stream, upload, terms, patience, total: 0, after_cr: false };
+    let first = UploadReceiver { stream, upload, terms, patience, total: 0, after_cr: false };
     let terms = first.terms.clone();
     let (mut receiver, done) = match first.some(SMALL_BYTES).await {
         (receiver, Ok(done)) => (receiver, done),
@@ -176,25 +198,25 @@ pub(super) async fn receive(stream: Stream, upload: Upload, terms: Terms) -> Res
     }
 }
 
-struct Receiver {
+struct UploadReceiver {
     stream: Stream,
-    upload: Upload,
-    terms: Terms,
+    upload: StoreUpload,
+    terms: TransferLimits,
     patience: Patience,
     total: u64,
     /// TYPE A: a CR was seen whose LF may come in the next piece.
     after_cr: bool,
 }
 
-impl Receiver {
+impl UploadReceiver {
     /// Receives at least `enough` bytes, or all there are: true.
-    async fn some(mut self, enough: u64) -> (Receiver, Result<bool, Failure>) {
+    async fn some(mut self, enough: u64) -> (UploadReceiver, Result<bool, TransferFailure>) {
         let terms = self.terms.clone();
         let result = stoppable(&terms, self.loop_until(enough)).await;
         (self, result)
     }
 
-    async fn loop_until(&mut self, enough: u64) -> Result<bool, Failure> {
+    async fn loop_until(&mut self, enough: u64) -> Result<bool, TransferFailure> {
         let mut buffer = vec![0; CHUNK_BYTES];
         let mut text = Vec::new();
         while self.total < enough {
@@ -243,33 +265,38 @@ fn from_wire(piece: &[u8], after_cr: &mut bool, text: &mut Vec<u8>) {
     }
 }
 
-fn write(upload: &mut Upload, piece: &[u8]) -> Result<(), Failure> {
-    upload.file().write_all(piece).map_err(|error| Failure::Refused(written(&error)))?;
-    upload.wrote(piece.len() as u64).map_err(Failure::Refused)
+fn write(upload: &mut StoreUpload, piece: &[u8]) -> Result<(), TransferFailure> {
+    upload.file().write_all(piece).map_err(|error| TransferFailure::Refused(written(&error)))?;
+    upload.wrote(piece.len() as u64).map_err(TransferFailure::Refused)
 }
 
-fn written(error: &io::Error) -> Refusal {
+fn written(error: &io::Error) -> StoreRefusal {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => Refusal::Full,
-        _ => Refusal::Failed(error.to_string()),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreRefusal::Full,
+        _ => StoreRefusal::Failed(error.to_string()),
     }
 }
 
 fn receive_blocking(
     tcp: TcpStream,
-    mut upload: Upload,
+    mut upload: StoreUpload,
     total: u64,
-    terms: &Terms,
-) -> Result<(Upload, u64), (Upload, Failure)> {
+    terms: &TransferLimits,
+) -> Result<(StoreUpload, u64), (StoreUpload, TransferFailure)> {
     match receive_spliced(tcp, &mut upload, total, terms) {
         Ok(total) => Ok((upload, total)),
         Err(failure) => Err((upload, failure)),
     }
 }
 
-fn receive_spliced(tcp: TcpStream, upload: &mut Upload, mut total: u64, terms: &Terms) -> Result<u64, Failure> {
+fn receive_spliced(
+    tcp: TcpStream,
+    upload: &mut StoreUpload,
+    mut total: u64,
+    terms: &TransferLimits,
+) -> Result<u64, TransferFailure> {
     let socket = blocking(tcp, terms)?;
-    let local = |error: Errno| Failure::Refused(written(&error.into()));
+    let local = |error: Errno| TransferFailure::Refused(written(&error.into()));
     let (source, sink) = pipe_with(PipeFlags::CLOEXEC).map_err(local)?;
     // Without it the pipe holds 64 KiB: slower, not wrong.
     let _ = fcntl_setpipe_size(&source, PIPE_BYTES);
@@ -287,31 +314,35 @@ fn receive_spliced(tcp: TcpStream, upload: &mut Upload, mut total: u64, terms: &
         let mut left = got;
         while left > 0 {
             match splice(&source, None, upload.file().as_fd(), None, left, SpliceFlags::MOVE) {
-                Ok(0) => return Err(Failure::Refused(Refusal::Failed("nothing was written".to_owned()))),
+                Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("nothing was written".to_owned()))),
                 Ok(moved) => left -= moved,
                 Err(Errno::INTR) => {}
                 Err(error) => return Err(local(error)),
             }
         }
         total += got as u64;
-        upload.wrote(got as u64).map_err(Failure::Refused)?;
+        upload.wrote(got as u64).map_err(TransferFailure::Refused)?;
     }
     // A stop closes the socket under us: that is no end of the file.
-    if terms.stop.is_stopped() { Err(Failure::Aborted) } else { Ok(total) }
+    if terms.stop.is_stopped() { Err(TransferFailure::Aborted) } else { Ok(total) }
 }
 
 /// Sends a listing; returns its bytes.
-pub(super) async fn list(stream: Stream, lines: Lines, terms: Terms) -> Result<u64, Failure> {
+pub(super) async fn list(stream: Stream, lines: ListingLines, terms: TransferLimits) -> Result<u64, TransferFailure> {
     stoppable(&terms, list_async(stream, lines, &terms)).await
 }
 
-async fn list_async(mut stream: Stream, mut lines: Lines, terms: &Terms) -> Result<u64, Failure> {
+async fn list_async(
+    mut stream: Stream,
+    mut lines: ListingLines,
+    terms: &TransferLimits,
+) -> Result<u64, TransferFailure> {
     let mut total = 0;
     let mut piece = Vec::new();
     let mut patience = Patience::new(terms.limits);
     loop {
         piece.clear();
-        let more = lines.next_piece(&mut piece).map_err(Failure::Refused)?;
+        let more = lines.next_piece(&mut piece).map_err(TransferFailure::Refused)?;
         patience.write_all(DATA, &mut stream, &piece).await.map_err(failure)?;
         total += piece.len() as u64;
         if !more {
@@ -321,19 +352,24 @@ async fn list_async(mut stream: Stream, mut lines: Lines, terms: &Terms) -> Resu
 }
 
 /// What a wait's fault means for a transfer.
-fn failure(fault: Fault) -> Failure {
-    if fault.kind == Kind::TimedOut { Failure::Stalled } else { Failure::Broken }
+fn failure(fault: Fault) -> TransferFailure {
+    if fault.kind == Kind::TimedOut { TransferFailure::Stalled } else { TransferFailure::Broken }
 }
 
-async fn stoppable<T>(terms: &Terms, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+async fn stoppable<T>(
+    terms: &TransferLimits,
+    work: impl Future<Output = Result<T, TransferFailure>>,
+) -> Result<T, TransferFailure> {
     tokio::select! {
         biased;
-        () = terms.stop.stopped() => Err(Failure::Aborted),
+        () = terms.stop.stopped() => Err(TransferFailure::Aborted),
         result = work => result,
     }
 }
 
-async fn on_thread(work: impl FnOnce() -> Result<u64, Failure> + Send + 'static) -> Result<u64, Failure> {
+async fn on_thread(
+    work: impl FnOnce() -> Result<u64, TransferFailure> + Send + 'static,
+) -> Result<u64, TransferFailure> {
     match tokio::task::spawn_blocking(work).await {
         Ok(result) => result,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -345,7 +381,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 /// The socket for a thread: it blocks, at most for the longest standstill.
-fn blocking(tcp: TcpStream, terms: &Terms) -> Result<std::net::TcpStream, Failure> {
+fn blocking(tcp: TcpStream, terms: &TransferLimits) -> Result<std::net::TcpStream, TransferFailure> {
     let prepare = || {
         let socket = tcp.into_std()?;
         socket.set_nonblocking(false)?;
@@ -357,11 +393,11 @@ fn blocking(tcp: TcpStream, terms: &Terms) -> Result<std::net::TcpStream, Failur
     prepare().map_err(|error: io::Error| broken(&error, terms))
 }
 
-fn broken(error: &io::Error, terms: &Terms) -> Failure {
+fn broken(error: &io::Error, terms: &TransferLimits) -> TransferFailure {
     match error.kind() {
-        _ if terms.stop.is_stopped() => Failure::Aborted,
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Failure::Stalled,
-        _ => Failure::Broken,
+        _ if terms.stop.is_stopped() => TransferFailure::Aborted,
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => TransferFailure::Stalled,
+        _ => TransferFailure::Broken,
     }
 }
 

@@ -10,8 +10,8 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::Notify;
 
-use super::{DATA_CONNECT_LIMIT, Options};
-use crate::ftp::session::Failure;
+use super::{DATA_CONNECT_LIMIT, FtpServerOptions};
+use crate::ftp::session::TransferFailure;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 
@@ -51,7 +51,7 @@ fn bind(address: SocketAddr, reuse: bool) -> io::Result<TcpListener> {
 }
 
 /// How a data connection comes about.
-pub(super) enum Way {
+pub(super) enum DataEndpoint {
     /// The client comes here.
     Passive(TcpListener),
     /// We go there, from this address.
@@ -60,26 +60,26 @@ pub(super) enum Way {
 
 /// Makes the data connection, within its time.
 pub(super) async fn connect(
-    way: Way,
+    endpoint: DataEndpoint,
     peer: IpAddr,
     tls: Option<&ServerTls>,
-    options: &Options,
-) -> Result<Stream, Failure> {
+    options: &FtpServerOptions,
+) -> Result<Stream, TransferFailure> {
     let made = async {
-        let tcp = match way {
-            Way::Passive(listener) => accept(&listener, peer).await,
-            Way::Active(target, local) => reach(target, local).await,
+        let tcp = match endpoint {
+            DataEndpoint::Passive(listener) => accept(&listener, peer).await,
+            DataEndpoint::Active(target, local) => reach(target, local).await,
         };
-        let tcp = tcp.map_err(|_| Failure::NoConnection)?;
+        let tcp = tcp.map_err(|_| TransferFailure::NoConnection)?;
         let stream = Stream::Plain(tcp);
         let Some(tls) = tls else { return Ok(stream) };
-        let stream = tls.accept(stream).await.map_err(|_| Failure::Tls)?;
+        let stream = tls.accept(stream).await.map_err(|_| TransferFailure::Tls)?;
         if options.tls_reuse_required && !stream.tls_info().is_some_and(|info| info.resumed) {
-            return Err(Failure::Tls);
+            return Err(TransferFailure::Tls);
         }
         Ok(stream)
     };
-    tokio::time::timeout(DATA_CONNECT_LIMIT, made).await.unwrap_or(Err(Failure::NoConnection))
+    tokio::time::timeout(DATA_CONNECT_LIMIT, made).await.unwrap_or(Err(TransferFailure::NoConnection))
 }
 
 /// Takes the client's connection and turns others away: a data connection is no door for whoever finds it first.

@@ -1,5 +1,5 @@
 //! The server: sockets, TLS, data connections and time for [`crate::ftp::session`]. What is served and who may log in is
-//! the caller's: see [`Service`].
+//! the caller's: see [`FtpService`].
 
 mod control;
 mod copy;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::Semaphore;
 
-use super::store::Store;
+use super::store::FtpStore;
 use crate::fault::Fault;
 use crate::net::deadline::Limits;
 use crate::net::listen::{Listeners, Shutdown};
@@ -22,7 +22,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::Trace;
 
-/// [`Options::login_limit`] unless it is set.
+/// [`FtpServerOptions::login_limit`] unless it is set.
 pub const LOGIN_LIMIT: Duration = Duration::from_secs(60);
 /// How long a data connection may take to come about, TLS included.
 pub const DATA_CONNECT_LIMIT: Duration = Duration::from_secs(30);
@@ -30,10 +30,10 @@ pub const DATA_CONNECT_LIMIT: Duration = Duration::from_secs(30);
 const MAX_HASHING: usize = 4;
 
 /// Who may log in, and who hears what happens.
-pub trait Service: Send + Sync + 'static {
+pub trait FtpService: Send + Sync + 'static {
     /// The tree for this login, or `None`. May take its time: it is called on a thread of its own, and a wrong name must
     /// take as long as a wrong password.
-    fn login(&self, user: &str, password: &str) -> Option<Store>;
+    fn login(&self, user: &str, password: &str) -> Option<FtpStore>;
 
     /// Something happened.
     fn happened(&self, what: &Happening<'_>);
@@ -54,7 +54,7 @@ pub enum Happening<'a> {
         tls: bool,
     },
     /// A transfer ended.
-    Transfer(Moved<'a>),
+    Transfer(FinishedTransfer<'a>),
     /// The tree was changed by a command.
     Change {
         /// From where.
@@ -81,13 +81,13 @@ pub enum Happening<'a> {
 
 /// A transfer that ended.
 #[derive(Debug)]
-pub struct Moved<'a> {
+pub struct FinishedTransfer<'a> {
     /// From where.
     pub peer: SocketAddr,
     /// Who.
     pub user: &'a str,
     /// What was moved.
-    pub direction: Direction,
+    pub direction: TransferDirection,
     /// Its path, seen from the user's root.
     pub path: &'a [u8],
     /// Bytes that passed.
@@ -106,7 +106,7 @@ pub struct Moved<'a> {
 
 /// Which way a transfer goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub enum TransferDirection {
     /// To the client.
     Download,
     /// From the client.
@@ -117,7 +117,7 @@ pub enum Direction {
 
 /// How the server behaves.
 #[derive(Debug, Clone)]
-pub struct Options {
+pub struct FtpServerOptions {
     /// The text of the 220 reply.
     pub greeting: String,
     /// TLS, if there is a certificate.
@@ -152,9 +152,9 @@ pub struct Options {
     pub trace: Option<Trace>,
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
+impl Default for FtpServerOptions {
+    fn default() -> FtpServerOptions {
+        FtpServerOptions {
             greeting: "ftpserve".to_owned(),
             tls: None,
             tls_required: false,
@@ -176,9 +176,9 @@ impl Default for Options {
 }
 
 /// What all connections share.
-struct Shared {
-    options: Options,
-    service: Arc<dyn Service>,
+struct FtpServerState {
+    options: FtpServerOptions,
+    service: Arc<dyn FtpService>,
     shutdown: Shutdown,
     hashing: Semaphore,
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -189,10 +189,10 @@ pub async fn serve(
     listeners: Vec<(Listeners, bool)>,
     max_clients: usize,
     shutdown: &Shutdown,
-    options: Options,
-    service: Arc<dyn Service>,
+    options: FtpServerOptions,
+    service: Arc<dyn FtpService>,
 ) {
-    let shared = Arc::new(Shared {
+    let shared = Arc::new(FtpServerState {
         options,
         service,
         shutdown: shutdown.clone(),
@@ -210,9 +210,9 @@ pub async fn serve(
     while tasks.join_next().await.is_some() {}
 }
 
-async fn one(shared: Arc<Shared>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
+async fn one(shared: Arc<FtpServerState>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let Some(_place) = Place::take(&shared, peer.ip()) else {
+    let Some(_place) = AddressSlot::take(&shared, peer.ip()) else {
         // Whoever does not read this had no right to it.
         let _ = stream.write_all(b"421 Too many connections from your address.\r\n").await;
         return;
@@ -223,21 +223,21 @@ async fn one(shared: Arc<Shared>, mut stream: Stream, peer: SocketAddr, implicit
 }
 
 /// A connection's place in the count of its address.
-struct Place<'a>(&'a Shared, IpAddr);
+struct AddressSlot<'a>(&'a FtpServerState, IpAddr);
 
-impl Place<'_> {
-    fn take(shared: &Shared, address: IpAddr) -> Option<Place<'_>> {
+impl AddressSlot<'_> {
+    fn take(shared: &FtpServerState, address: IpAddr) -> Option<AddressSlot<'_>> {
         let mut addresses = shared.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         let count = addresses.entry(address).or_default();
         if *count >= shared.options.max_per_address {
             return None;
         }
         *count += 1;
-        Some(Place(shared, address))
+        Some(AddressSlot(shared, address))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for AddressSlot<'_> {
     fn drop(&mut self) {
         let mut addresses = self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(count) = addresses.get_mut(&self.1) {

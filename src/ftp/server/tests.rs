@@ -8,18 +8,18 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::*;
 use crate::ftp::session::Rights;
-use crate::ftp::store::Limits;
+use crate::ftp::store::UploadLimits;
 use crate::net::tls::{ClientTls, ClientTlsOptions, ServerTlsOptions};
 
 mod tls;
 
 struct Users {
-    store: Store,
+    store: FtpStore,
     log: Mutex<Vec<String>>,
 }
 
-impl Service for Users {
-    fn login(&self, user: &str, password: &str) -> Option<Store> {
+impl FtpService for Users {
+    fn login(&self, user: &str, password: &str) -> Option<FtpStore> {
         match (user, password) {
             ("joe", "secret") => self.store.login(None, Rights::ALL).ok(),
             ("anonymous", _) => self.store.login(None, Rights::READ_ONLY).ok(),
@@ -41,15 +41,15 @@ struct Site {
 }
 
 impl Site {
-    fn start(change: impl FnOnce(&mut Options)) -> Site {
+    fn start(change: impl FnOnce(&mut FtpServerOptions)) -> Site {
         Site::start_with(false, change)
     }
 
-    fn start_with(implicit: bool, change: impl FnOnce(&mut Options)) -> Site {
+    fn start_with(implicit: bool, change: impl FnOnce(&mut FtpServerOptions)) -> Site {
         let dir = tempfile::tempdir().unwrap();
-        let store = Store::open(dir.path(), Rights::ALL, Limits::default()).unwrap();
+        let store = FtpStore::open(dir.path(), Rights::ALL, UploadLimits::default()).unwrap();
         let service = Arc::new(Users { store, log: Mutex::default() });
-        let mut options = Options { failure_delay: Duration::ZERO, ..Options::default() };
+        let mut options = FtpServerOptions { failure_delay: Duration::ZERO, ..FtpServerOptions::default() };
         change(&mut options);
         let listeners = Listeners::bind(&[], "127.0.0.1:0").unwrap();
         let address = *listeners.addresses().first().unwrap();
@@ -187,7 +187,7 @@ fn pattern(size: usize) -> Vec<u8> {
     (0..size).map(|at| (at / 256 + at) as u8).collect()
 }
 
-fn with_tls(options: &mut Options) {
+fn with_tls(options: &mut FtpServerOptions) {
     let made = ServerTlsOptions { self_signed: vec!["localhost".to_owned()], ..ServerTlsOptions::default() };
     options.tls = Some(ServerTls::new(&made).unwrap());
 }

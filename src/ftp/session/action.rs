@@ -2,33 +2,33 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use crate::ftp::checksum::Algorithm;
-use crate::ftp::listing::{Entry, FactSet};
-use crate::ftp::reply::Reply;
+use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::listing::{FactSet, ListingEntry};
+use crate::ftp::reply::FtpReply;
 
-/// What the driver is to do. Those that say so are answered by one [`Event`]; until it comes the session takes no command.
+/// What the driver is to do. Those that say so are answered by one [`SessionEvent`]; until it comes the session takes no command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum SessionAction {
     /// Send this reply.
-    Reply(Reply),
-    /// Begin TLS on the control connection, dropping what was read before; answered by [`Event::Secured`].
+    Reply(FtpReply),
+    /// Begin TLS on the control connection, dropping what was read before; answered by [`SessionEvent::Secured`].
     StartTls,
-    /// Check this login; answered by [`Event::Login`], late when it failed.
+    /// Check this login; answered by [`SessionEvent::Login`], late when it failed.
     Login {
         /// Who.
         user: Vec<u8>,
         /// The password as it came.
         password: Secret,
     },
-    /// Listen for a data connection, dropping an earlier listener; answered by [`Event::Listening`].
+    /// Listen for a data connection, dropping an earlier listener; answered by [`SessionEvent::Listening`].
     Listen,
     /// Drop the data listener.
     DropListener,
-    /// Do this to the tree; answered by [`Event::Stored`].
-    Store(Op),
-    /// Run a transfer; answered by [`Event::Opened`] (not when it is refused) and then [`Event::Ended`].
-    Transfer(Transfer),
-    /// Break the transfer off; its [`Event::Ended`] still comes.
+    /// Do this to the tree; answered by [`SessionEvent::Stored`].
+    Store(StoreOp),
+    /// Run a transfer; answered by [`SessionEvent::Opened`] (not when it is refused) and then [`SessionEvent::Ended`].
+    Transfer(DataTransfer),
+    /// Break the transfer off; its [`SessionEvent::Ended`] still comes.
     StopTransfer,
     /// Close the control connection after the replies are out.
     Close,
@@ -46,15 +46,15 @@ impl std::fmt::Debug for Secret {
 
 /// What the driver reports.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Event {
+pub enum SessionEvent {
     /// The TLS handshake of the control connection is done.
     Secured,
     /// The login is good for these rights, or for nothing.
     Login(Option<Rights>),
     /// Where the data listener is to be reached, or nowhere.
     Listening(Option<SocketAddr>),
-    /// What came of an [`Action::Store`].
-    Stored(Result<Answer, Refusal>),
+    /// What came of an [`SessionAction::Store`].
+    Stored(Result<StoreAnswer, StoreRefusal>),
     /// The file or directory of a transfer is open; the data connection comes next.
     Opened {
         /// How many bytes a download will send, if known.
@@ -63,7 +63,7 @@ pub enum Event {
         name: Option<Vec<u8>>,
     },
     /// A transfer is over, with its bytes: sent, or received and stored.
-    Ended(Result<u64, Failure>),
+    Ended(Result<u64, TransferFailure>),
     /// The server drains: no command follows the one that runs.
     Drain,
     /// No command came for too long.
@@ -98,7 +98,7 @@ impl Rights {
 
 /// How this server behaves to one client.
 #[derive(Debug, Clone)]
-pub struct Policy {
+pub struct SessionPolicy {
     /// The text of the 220 reply.
     pub greeting: String,
     /// AUTH TLS is offered.
@@ -119,12 +119,12 @@ pub struct Policy {
 
 /// A single act on the tree. Paths are absolute and normal: `/`, `/a/b`; see [`super::path::resolve`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Op {
+pub enum StoreOp {
     /// Is it a directory?
     Directory(Vec<u8>),
     /// Is there such a name (RNFR)?
     Exists(Vec<u8>),
-    /// The facts of one name: [`Answer::Entry`].
+    /// The facts of one name: [`StoreAnswer::Entry`].
     Facts(Vec<u8>),
     /// Set the modification time, seconds since 1970.
     SetModified(Vec<u8>, i64),
@@ -138,14 +138,14 @@ pub enum Op {
     RemoveDirectory(Vec<u8>),
     /// Rename; what is at the new name is replaced as by rename(2).
     Rename(Vec<u8>, Vec<u8>),
-    /// The lines of a listing: [`Answer::Lines`].
-    List(Listing),
-    /// The digest of a file's bytes: [`Answer::Digest`].
+    /// The lines of a listing: [`StoreAnswer::Lines`].
+    List(ListingRequest),
+    /// The digest of a file's bytes: [`StoreAnswer::Digest`].
     Digest {
         /// Which file.
         path: Vec<u8>,
         /// By which function.
-        algorithm: Algorithm,
+        algorithm: ChecksumAlgorithm,
         /// From this byte.
         from: u64,
         /// Up to and without this byte; the end of the file where it is `None`.
@@ -154,15 +154,16 @@ pub enum Op {
 }
 
 /// The digest functions of HASH (draft-bryan-ftpext-hash-02, section 3), in the order in which FEAT names them.
-pub(super) const DIGESTS: [Algorithm; 4] = [Algorithm::Sha256, Algorithm::Sha512, Algorithm::Sha1, Algorithm::Crc32];
+pub(super) const DIGESTS: [ChecksumAlgorithm; 4] =
+    [ChecksumAlgorithm::Sha256, ChecksumAlgorithm::Sha512, ChecksumAlgorithm::Sha1, ChecksumAlgorithm::Crc32];
 
-/// What [`Op`]s give back.
+/// What [`StoreOp`]s give back.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum StoreAnswer {
     /// Done, nothing to say.
     Done,
     /// The facts of one name.
-    Entry(Box<Entry>),
+    Entry(Box<ListingEntry>),
     /// The lines of a listing.
     Lines(Vec<Vec<u8>>),
     /// A digest in hexadecimal, and the byte where its range ends.
@@ -171,7 +172,7 @@ pub enum Answer {
 
 /// A listing: of what, and how it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listing {
+pub struct ListingRequest {
     /// A directory or a file.
     pub path: Vec<u8>,
     /// The same as the client wrote it: NLST puts it before each name, and a file is listed under it.
@@ -181,12 +182,12 @@ pub struct Listing {
     /// Names that begin with a dot too.
     pub hidden: bool,
     /// How each line is written.
-    pub format: Format,
+    pub format: ListingFormat,
 }
 
 /// How a listing is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Format {
+pub enum ListingFormat {
     /// As `ls -l` does (LIST).
     Long,
     /// Names alone (NLST), as the client may use them: what it gave as directory stands before each.
@@ -197,11 +198,11 @@ pub enum Format {
 
 /// One transfer over a data connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Transfer {
+pub struct DataTransfer {
     /// What passes.
-    pub what: What,
+    pub what: TransferTask,
     /// Who connects to whom.
-    pub via: Via,
+    pub via: DataMode,
     /// Line ends are changed on the way (TYPE A).
     pub ascii: bool,
     /// The data connection runs inside TLS (PROT P).
@@ -210,7 +211,7 @@ pub struct Transfer {
 
 /// What a transfer moves.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum TransferTask {
     /// A download (RETR).
     Send {
         /// Which file.
@@ -222,20 +223,20 @@ pub enum What {
     },
     /// An upload.
     Receive {
-        /// Which file; the directory for [`How::Unique`].
+        /// Which file; the directory for [`UploadMode::Unique`].
         path: Vec<u8>,
         /// Into what.
-        how: How,
+        how: UploadMode,
         /// A file that exists may be changed.
         replace: bool,
     },
     /// A listing.
-    List(Listing),
+    List(ListingRequest),
 }
 
 /// How an upload is stored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum UploadMode {
     /// As a whole new file that takes its name when it is complete (STOR).
     Whole,
     /// In place from this byte on (REST and STOR); what was behind it is cut off.
@@ -248,7 +249,7 @@ pub enum How {
 
 /// Who connects to whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Via {
+pub enum DataMode {
     /// The client to the listener.
     Passive,
     /// The server to this address.
@@ -257,7 +258,7 @@ pub enum Via {
 
 /// Why the tree does not do something.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refusal {
+pub enum StoreRefusal {
     /// No such file or directory, or none that may be seen.
     NotFound,
     /// The system or the policy forbids it.
@@ -282,31 +283,31 @@ pub enum Refusal {
     Failed(String),
 }
 
-impl Refusal {
+impl StoreRefusal {
     /// The reply (RFC 959, section 4.2).
-    pub fn reply(&self) -> Reply {
+    pub fn reply(&self) -> FtpReply {
         let (code, text) = match self {
-            Refusal::NotFound => (550, "No such file or directory."),
-            Refusal::Denied => (550, "Permission denied."),
-            Refusal::Exists => (550, "File exists."),
-            Refusal::NotDirectory => (550, "Not a directory."),
-            Refusal::NotFile => (550, "Not a plain file."),
-            Refusal::NotEmpty => (550, "Directory not empty."),
-            Refusal::BadName => (553, "File name not allowed."),
-            Refusal::Full => (452, "Insufficient storage space."),
-            Refusal::BadOffset => (554, "The restart point lies beyond the end of the file."),
-            Refusal::Busy => (450, "Another upload of this file is running."),
-            Refusal::Failed(_) => (451, "Local error in processing."),
+            StoreRefusal::NotFound => (550, "No such file or directory."),
+            StoreRefusal::Denied => (550, "Permission denied."),
+            StoreRefusal::Exists => (550, "File exists."),
+            StoreRefusal::NotDirectory => (550, "Not a directory."),
+            StoreRefusal::NotFile => (550, "Not a plain file."),
+            StoreRefusal::NotEmpty => (550, "Directory not empty."),
+            StoreRefusal::BadName => (553, "File name not allowed."),
+            StoreRefusal::Full => (452, "Insufficient storage space."),
+            StoreRefusal::BadOffset => (554, "The restart point lies beyond the end of the file."),
+            StoreRefusal::Busy => (450, "Another upload of this file is running."),
+            StoreRefusal::Failed(_) => (451, "Local error in processing."),
         };
-        Reply::new(code, text)
+        FtpReply::new(code, text)
     }
 }
 
 /// Why a transfer did not complete.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Failure {
+pub enum TransferFailure {
     /// The tree refused.
-    Refused(Refusal),
+    Refused(StoreRefusal),
     /// No data connection came about.
     NoConnection,
     /// The TLS handshake of the data connection failed.
@@ -319,16 +320,16 @@ pub enum Failure {
     Aborted,
 }
 
-impl Failure {
+impl TransferFailure {
     /// The reply (RFC 959, section 4.2; RFC 4217, section 9).
-    pub fn reply(&self) -> Reply {
+    pub fn reply(&self) -> FtpReply {
         match self {
-            Failure::Refused(refusal) => refusal.reply(),
-            Failure::NoConnection => Reply::new(425, "Can't open data connection."),
-            Failure::Tls => Reply::new(522, "TLS negotiation failed on the data connection."),
-            Failure::Broken => Reply::new(426, "Data connection broken; transfer incomplete."),
-            Failure::Stalled => Reply::new(426, "Data connection timed out; transfer incomplete."),
-            Failure::Aborted => Reply::new(426, "Transfer aborted."),
+            TransferFailure::Refused(refusal) => refusal.reply(),
+            TransferFailure::NoConnection => FtpReply::new(425, "Can't open data connection."),
+            TransferFailure::Tls => FtpReply::new(522, "TLS negotiation failed on the data connection."),
+            TransferFailure::Broken => FtpReply::new(426, "Data connection broken; transfer incomplete."),
+            TransferFailure::Stalled => FtpReply::new(426, "Data connection timed out; transfer incomplete."),
+            TransferFailure::Aborted => FtpReply::new(426, "Transfer aborted."),
         }
     }
 }

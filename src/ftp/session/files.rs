@@ -1,15 +1,18 @@
 //! The commands that concern files and directories.
 
 use super::path::{quote, resolve, resolve_new, split_pattern, without_options};
-use super::{Action, Answer, Data, Format, How, Listing, Op, Pending, Refusal, Rights, Session, Transfer, Via, What};
-use crate::ftp::checksum::Algorithm;
-use crate::ftp::command::{Command, parse_time};
+use super::{
+    Awaited, Data, DataMode, DataTransfer, FtpSession, ListingFormat, ListingRequest, Rights, SessionAction,
+    StoreAnswer, StoreOp, StoreRefusal, TransferTask, UploadMode,
+};
+use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::command::{FtpCommand, parse_time};
 use crate::ftp::listing::{EntryType, FactSet, format_mdtm, format_mlsd};
-use crate::ftp::reply::Reply;
+use crate::ftp::reply::FtpReply;
 
 /// What an answer of the tree is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum AwaitedAnswer {
     Cwd(Vec<u8>),
     Size,
     Mdtm,
@@ -18,22 +21,22 @@ pub(super) enum Asked {
     RenameFrom(Vec<u8>),
     MakeDirectory(Vec<u8>),
     Status(Vec<u8>),
-    Hash { algorithm: Algorithm, from: u64, path: Vec<u8>, plain: bool },
+    Hash { algorithm: ChecksumAlgorithm, from: u64, path: Vec<u8>, plain: bool },
     Done(&'static str),
 }
 
 /// The reply to something that the login does not allow; the same whether the file exists or not.
-fn denied() -> Result<(), Refusal> {
-    Err(Refusal::Denied)
+fn denied() -> Result<(), StoreRefusal> {
+    Err(StoreRefusal::Denied)
 }
 
-impl Session {
+impl FtpSession {
     /// Carries out a command on the tree; false if it is none that is known.
-    pub(super) fn file_command(&mut self, command: Command, rights: Rights, rename_from: Option<Vec<u8>>) -> bool {
+    pub(super) fn file_command(&mut self, command: FtpCommand, rights: Rights, rename_from: Option<Vec<u8>>) -> bool {
         match self.try_file_command(command, rights, rename_from) {
             Ok(known) => known,
             Err(refusal) => {
-                self.actions.push_back(Action::Reply(refusal.reply()));
+                self.actions.push_back(SessionAction::Reply(refusal.reply()));
                 true
             }
         }
@@ -41,93 +44,93 @@ impl Session {
 
     fn try_file_command(
         &mut self,
-        command: Command,
+        command: FtpCommand,
         rights: Rights,
         rename_from: Option<Vec<u8>>,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, StoreRefusal> {
         let need = |right: bool| if right { Ok(()) } else { denied() };
         match command {
-            Command::Pwd => {
+            FtpCommand::Pwd => {
                 let text = [quote(&self.cwd), b" is the current directory.".to_vec()].concat();
                 self.reply(257, text);
             }
-            Command::Cwd(path) => self.change_directory(&path)?,
-            Command::Cdup => self.change_directory(b"..")?,
-            Command::Size(_) if self.ascii => self.reply(550, "SIZE needs TYPE I."),
-            Command::Size(path) => {
+            FtpCommand::Cwd(path) => self.change_directory(&path)?,
+            FtpCommand::Cdup => self.change_directory(b"..")?,
+            FtpCommand::Size(_) if self.ascii => self.reply(550, "SIZE needs TYPE I."),
+            FtpCommand::Size(path) => {
                 need(rights.list)?;
                 let path = resolve(&self.cwd, &path)?;
-                self.ask(Op::Facts(path), Asked::Size);
+                self.ask(StoreOp::Facts(path), AwaitedAnswer::Size);
             }
-            Command::Mdtm(argument) => self.mdtm(&argument, rights)?,
-            Command::Mfmt { modified, path } => {
+            FtpCommand::Mdtm(argument) => self.mdtm(&argument, rights)?,
+            FtpCommand::Mfmt { modified, path } => {
                 need(rights.change)?;
                 self.set_modified(modified.as_second(), &path)?;
             }
-            Command::Mlst(argument) => {
+            FtpCommand::Mlst(argument) => {
                 need(rights.list)?;
                 let path = resolve(&self.cwd, &argument.unwrap_or_default())?;
-                self.ask(Op::Facts(path.clone()), Asked::Facts(path));
+                self.ask(StoreOp::Facts(path.clone()), AwaitedAnswer::Facts(path));
             }
-            Command::Stat(None) => self.status(),
-            Command::Stat(Some(argument)) => {
+            FtpCommand::Stat(None) => self.status(),
+            FtpCommand::Stat(Some(argument)) => {
                 need(rights.list)?;
-                let (listing, shown) = self.listing(&argument, Format::Long)?;
-                self.ask(Op::List(listing), Asked::Status(shown));
+                let (listing, shown) = self.listing(&argument, ListingFormat::Long)?;
+                self.ask(StoreOp::List(listing), AwaitedAnswer::Status(shown));
             }
-            Command::Dele(path) => {
+            FtpCommand::Dele(path) => {
                 need(rights.change)?;
                 let path = resolve(&self.cwd, &path)?;
-                self.ask(Op::Delete(path), Asked::Done("Deleted."));
+                self.ask(StoreOp::Delete(path), AwaitedAnswer::Done("Deleted."));
             }
-            Command::Mkd(path) => {
+            FtpCommand::Mkd(path) => {
                 need(rights.change)?;
                 let path = resolve_new(&self.cwd, &path)?;
-                self.ask(Op::MakeDirectory(path.clone()), Asked::MakeDirectory(path));
+                self.ask(StoreOp::MakeDirectory(path.clone()), AwaitedAnswer::MakeDirectory(path));
             }
-            Command::Rmd(path) => {
+            FtpCommand::Rmd(path) => {
                 need(rights.change)?;
                 let path = resolve(&self.cwd, &path)?;
-                self.ask(Op::RemoveDirectory(path), Asked::Done("Directory removed."));
+                self.ask(StoreOp::RemoveDirectory(path), AwaitedAnswer::Done("Directory removed."));
             }
-            Command::Rnfr(path) => {
+            FtpCommand::Rnfr(path) => {
                 need(rights.change)?;
                 let path = resolve(&self.cwd, &path)?;
-                self.ask(Op::Exists(path.clone()), Asked::RenameFrom(path));
+                self.ask(StoreOp::Exists(path.clone()), AwaitedAnswer::RenameFrom(path));
             }
-            Command::Rnto(path) => {
+            FtpCommand::Rnto(path) => {
                 need(rights.change)?;
                 let Some(from) = rename_from else {
                     self.reply(503, "RNFR first.");
                     return Ok(true);
                 };
                 let to = resolve_new(&self.cwd, &path)?;
-                self.ask(Op::Rename(from, to), Asked::Done("Renamed."));
+                self.ask(StoreOp::Rename(from, to), AwaitedAnswer::Done("Renamed."));
             }
-            Command::Site(argument) => self.site(&argument, rights)?,
-            Command::Rest(offset) if self.ascii && offset != 0 => self.reply(554, "REST needs TYPE I."),
-            Command::Rest(offset) => {
+            FtpCommand::Site(argument) => self.site(&argument, rights)?,
+            FtpCommand::Rest(offset) if self.ascii && offset != 0 => self.reply(554, "REST needs TYPE I."),
+            FtpCommand::Rest(offset) => {
                 self.range = (offset, None);
                 self.reply(350, format!("The next transfer starts at {offset}."));
             }
-            Command::Rang(..) if self.ascii => self.reply(551, "RANG needs TYPE I."),
+            FtpCommand::Rang(..) if self.ascii => self.reply(551, "RANG needs TYPE I."),
             // `RANG 1 0` takes a range back (draft-bryan-ftp-range-08, section 3).
-            Command::Rang(1, 0) => {
+            FtpCommand::Rang(1, 0) => {
                 self.range = (0, None);
                 self.reply(350, "No range.");
             }
-            Command::Rang(start, end) if end < start || end == u64::MAX => self.reply(501, "The range is empty."),
-            Command::Rang(start, end) => {
+            FtpCommand::Rang(start, end) if end < start || end == u64::MAX => self.reply(501, "The range is empty."),
+            FtpCommand::Rang(start, end) => {
                 self.range = (start, Some(end + 1));
                 self.reply(350, format!("The next transfer is of bytes {start} to {end}."));
             }
-            Command::Hash(path) => self.digest(self.algorithm, &path, rights, false)?,
-            Command::Other(verb, Some(path)) => {
+            FtpCommand::Hash(path) => self.digest(self.algorithm, &path, rights, false)?,
+            FtpCommand::Other(verb, Some(path)) => {
                 let algorithm = match verb.as_str() {
-                    "XCRC" => Algorithm::Crc32,
-                    "XSHA" | "XSHA1" => Algorithm::Sha1,
-                    "XSHA256" => Algorithm::Sha256,
-                    "XSHA512" => Algorithm::Sha512,
+                    "XCRC" => ChecksumAlgorithm::Crc32,
+                    "XSHA" | "XSHA1" => ChecksumAlgorithm::Sha1,
+                    "XSHA256" => ChecksumAlgorithm::Sha256,
+                    "XSHA512" => ChecksumAlgorithm::Sha512,
                     _ => return Ok(false),
                 };
                 self.digest(algorithm, &path, rights, true)?;
@@ -139,7 +142,7 @@ impl Session {
 
     // Transfers
 
-    fn transfer_command(&mut self, command: Command, rights: Rights) -> Result<bool, Refusal> {
+    fn transfer_command(&mut self, command: FtpCommand, rights: Rights) -> Result<bool, StoreRefusal> {
         // REST and RANG count for the next transfer, whether it succeeds or not.
         let range = std::mem::take(&mut self.range);
         let what = match self.what(command, rights, range) {
@@ -163,60 +166,70 @@ impl Session {
                 self.reply(425, "PASV, EPSV, PORT or EPRT first.");
                 return Ok(true);
             }
-            Data::Passive => Via::Passive,
-            Data::Active(target) => Via::Active(target),
+            Data::Passive => DataMode::Passive,
+            Data::Active(target) => DataMode::Active(target),
         };
         let (label, path) = match &what {
-            What::Send { path, .. } | What::Receive { path, .. } => ("Transfer complete.", path.clone()),
-            What::List(listing) => ("Listing complete.", listing.path.clone()),
+            TransferTask::Send { path, .. } | TransferTask::Receive { path, .. } => {
+                ("Transfer complete.", path.clone())
+            }
+            TransferTask::List(listing) => ("Listing complete.", listing.path.clone()),
         };
-        let ascii = self.ascii && !matches!(what, What::List(_));
-        self.actions.push_back(Action::Transfer(Transfer { what, via, ascii, protect: self.protect }));
-        self.pending = Pending::Transfer { opened: false, stopped: false, append_name: None, label, path };
+        let ascii = self.ascii && !matches!(what, TransferTask::List(_));
+        self.actions.push_back(SessionAction::Transfer(DataTransfer { what, via, ascii, protect: self.protect }));
+        self.pending = Awaited::Transfer { opened: false, stopped: false, append_name: None, label, path };
         Ok(true)
     }
 
     fn what(
         &mut self,
-        command: Command,
+        command: FtpCommand,
         rights: Rights,
         (from, to): (u64, Option<u64>),
-    ) -> Result<Option<What>, Refusal> {
+    ) -> Result<Option<TransferTask>, StoreRefusal> {
         let replace = rights.replace;
         let allowed = match &command {
-            Command::Retr(_) => rights.read,
-            Command::Stor(_) if from > 0 => rights.replace,
-            Command::Stor(_) | Command::Stou(_) => rights.store,
-            Command::Appe(_) => rights.replace,
-            Command::List(_) | Command::Nlst(_) | Command::Mlsd(_) => rights.list,
+            FtpCommand::Retr(_) => rights.read,
+            FtpCommand::Stor(_) if from > 0 => rights.replace,
+            FtpCommand::Stor(_) | FtpCommand::Stou(_) => rights.store,
+            FtpCommand::Appe(_) => rights.replace,
+            FtpCommand::List(_) | FtpCommand::Nlst(_) | FtpCommand::Mlsd(_) => rights.list,
             _ => return Ok(None),
         };
         if !allowed {
-            return Err(Refusal::Denied);
+            return Err(StoreRefusal::Denied);
         }
         Ok(Some(match command {
-            Command::Retr(path) => What::Send { path: resolve(&self.cwd, &path)?, from, to },
-            Command::Stor(path) => {
-                let how = if from > 0 { How::At(from) } else { How::Whole };
-                What::Receive { path: resolve_new(&self.cwd, &path)?, how, replace }
+            FtpCommand::Retr(path) => TransferTask::Send { path: resolve(&self.cwd, &path)?, from, to },
+            FtpCommand::Stor(path) => {
+                let how = if from > 0 { UploadMode::At(from) } else { UploadMode::Whole };
+                TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, how, replace }
             }
-            Command::Stou(_) => What::Receive { path: self.cwd.clone(), how: How::Unique, replace: false },
-            Command::Appe(path) => What::Receive { path: resolve_new(&self.cwd, &path)?, how: How::Append, replace },
-            Command::List(argument) => What::List(self.listing(&argument.unwrap_or_default(), Format::Long)?.0),
-            Command::Nlst(argument) => What::List(self.listing(&argument.unwrap_or_default(), Format::Names)?.0),
-            Command::Mlsd(argument) => What::List(Listing {
+            FtpCommand::Stou(_) => {
+                TransferTask::Receive { path: self.cwd.clone(), how: UploadMode::Unique, replace: false }
+            }
+            FtpCommand::Appe(path) => {
+                TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, how: UploadMode::Append, replace }
+            }
+            FtpCommand::List(argument) => {
+                TransferTask::List(self.listing(&argument.unwrap_or_default(), ListingFormat::Long)?.0)
+            }
+            FtpCommand::Nlst(argument) => {
+                TransferTask::List(self.listing(&argument.unwrap_or_default(), ListingFormat::Names)?.0)
+            }
+            FtpCommand::Mlsd(argument) => TransferTask::List(ListingRequest {
                 path: resolve(&self.cwd, &argument.unwrap_or_default())?,
                 shown: Vec::new(),
                 pattern: None,
                 hidden: true,
-                format: Format::Facts(self.facts),
+                format: ListingFormat::Facts(self.facts),
             }),
             _ => return Ok(None),
         }))
     }
 
     /// The listing that LIST, NLST or STAT names, and how the reply calls it.
-    fn listing(&self, argument: &[u8], format: Format) -> Result<(Listing, Vec<u8>), Refusal> {
+    fn listing(&self, argument: &[u8], format: ListingFormat) -> Result<(ListingRequest, Vec<u8>), StoreRefusal> {
         let (hidden, path) = without_options(argument);
         let (directory, pattern) = match split_pattern(path) {
             Some((directory, pattern)) => (directory, Some(pattern.to_vec())),
@@ -224,24 +237,24 @@ impl Session {
         };
         let shown = if path.is_empty() { b".".to_vec() } else { path.to_vec() };
         let path = resolve(&self.cwd, directory)?;
-        Ok((Listing { path, shown: directory.to_vec(), pattern, hidden, format }, shown))
+        Ok((ListingRequest { path, shown: directory.to_vec(), pattern, hidden, format }, shown))
     }
 
     // Single acts
 
-    fn ask(&mut self, op: Op, asked: Asked) {
-        self.actions.push_back(Action::Store(op));
-        self.pending = Pending::Store(asked);
+    fn ask(&mut self, op: StoreOp, asked: AwaitedAnswer) {
+        self.actions.push_back(SessionAction::Store(op));
+        self.pending = Awaited::Store(asked);
     }
 
-    fn change_directory(&mut self, path: &[u8]) -> Result<(), Refusal> {
+    fn change_directory(&mut self, path: &[u8]) -> Result<(), StoreRefusal> {
         let path = resolve(&self.cwd, path)?;
-        self.ask(Op::Directory(path.clone()), Asked::Cwd(path));
+        self.ask(StoreOp::Directory(path.clone()), AwaitedAnswer::Cwd(path));
         Ok(())
     }
 
     /// `MDTM path` asks; `MDTM time path` sets, as clients of old do (vsftpd's `mdtm_write`).
-    fn mdtm(&mut self, argument: &[u8], rights: Rights) -> Result<(), Refusal> {
+    fn mdtm(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
         if rights.change
             && let Some((time, [b' ', path @ ..])) = argument.split_at_checked(14)
             && let Some(time) = parse_time(time)
@@ -253,19 +266,19 @@ impl Session {
             return denied();
         }
         let path = resolve(&self.cwd, argument)?;
-        self.ask(Op::Facts(path), Asked::Mdtm);
+        self.ask(StoreOp::Facts(path), AwaitedAnswer::Mdtm);
         Ok(())
     }
 
-    fn set_modified(&mut self, seconds: i64, path: &[u8]) -> Result<(), Refusal> {
+    fn set_modified(&mut self, seconds: i64, path: &[u8]) -> Result<(), StoreRefusal> {
         let path_shown = path.to_vec();
         let path = resolve(&self.cwd, path)?;
-        let asked = Asked::Modify { text: format_mdtm(seconds), path: path_shown };
-        self.ask(Op::SetModified(path, seconds), asked);
+        let asked = AwaitedAnswer::Modify { text: format_mdtm(seconds), path: path_shown };
+        self.ask(StoreOp::SetModified(path, seconds), asked);
         Ok(())
     }
 
-    fn site(&mut self, argument: &[u8], rights: Rights) -> Result<(), Refusal> {
+    fn site(&mut self, argument: &[u8], rights: Rights) -> Result<(), StoreRefusal> {
         let mut words = argument.splitn(3, |byte| *byte == b' ');
         let verb = words.next().unwrap_or_default().to_ascii_uppercase();
         match (verb.as_slice(), words.next(), words.next()) {
@@ -276,7 +289,7 @@ impl Session {
                     // No setuid, setgid or sticky bit by remote control.
                     Some(mode) if mode <= 0o777 => {
                         let path = resolve(&self.cwd, path)?;
-                        self.ask(Op::SetMode(path, mode), Asked::Done("Mode set."));
+                        self.ask(StoreOp::SetMode(path, mode), AwaitedAnswer::Done("Mode set."));
                     }
                     _ => self.reply(501, "SITE CHMOD takes a mode such as 644."),
                 }
@@ -288,14 +301,23 @@ impl Session {
         Ok(())
     }
 
-    fn digest(&mut self, algorithm: Algorithm, path: &[u8], rights: Rights, plain: bool) -> Result<(), Refusal> {
+    fn digest(
+        &mut self,
+        algorithm: ChecksumAlgorithm,
+        path: &[u8],
+        rights: Rights,
+        plain: bool,
+    ) -> Result<(), StoreRefusal> {
         let (from, to) = std::mem::take(&mut self.range);
         if !rights.read {
             return denied();
         }
         let path_shown = path.to_vec();
         let path = resolve(&self.cwd, path)?;
-        self.ask(Op::Digest { path, algorithm, from, to }, Asked::Hash { algorithm, from, path: path_shown, plain });
+        self.ask(
+            StoreOp::Digest { path, algorithm, from, to },
+            AwaitedAnswer::Hash { algorithm, from, path: path_shown, plain },
+        );
         Ok(())
     }
 
@@ -310,55 +332,55 @@ impl Session {
             format!(" Data connections: {}", if self.protect { "TLS" } else { "clear" }),
             "End".to_owned(),
         ];
-        self.actions.push_back(Action::Reply(Reply::multi(211, lines)));
+        self.actions.push_back(SessionAction::Reply(FtpReply::multi(211, lines)));
     }
 
     /// Answers the command that was waiting for the tree.
-    pub(super) fn stored(&mut self, asked: Asked, result: Result<Answer, Refusal>) {
+    pub(super) fn stored(&mut self, asked: AwaitedAnswer, result: Result<StoreAnswer, StoreRefusal>) {
         let answer = match result {
             Ok(answer) => answer,
-            Err(refusal) => return self.actions.push_back(Action::Reply(refusal.reply())),
+            Err(refusal) => return self.actions.push_back(SessionAction::Reply(refusal.reply())),
         };
         match (asked, answer) {
-            (Asked::Cwd(path), _) => {
+            (AwaitedAnswer::Cwd(path), _) => {
                 self.reply(250, [quote(&path), b" is the current directory.".to_vec()].concat());
                 self.cwd = path;
             }
-            (Asked::Size, Answer::Entry(entry)) => match (entry.entry_type, entry.size) {
+            (AwaitedAnswer::Size, StoreAnswer::Entry(entry)) => match (entry.entry_type, entry.size) {
                 (EntryType::File, Some(size)) => self.reply(213, size.to_string()),
-                _ => self.actions.push_back(Action::Reply(Refusal::NotFile.reply())),
+                _ => self.actions.push_back(SessionAction::Reply(StoreRefusal::NotFile.reply())),
             },
-            (Asked::Mdtm, Answer::Entry(entry)) => match entry.modified {
+            (AwaitedAnswer::Mdtm, StoreAnswer::Entry(entry)) => match entry.modified {
                 Some(modified) => self.reply(213, format_mdtm(modified.seconds)),
-                None => self.actions.push_back(Action::Reply(Refusal::NotFound.reply())),
+                None => self.actions.push_back(SessionAction::Reply(StoreRefusal::NotFound.reply())),
             },
-            (Asked::Facts(path), Answer::Entry(mut entry)) => {
+            (AwaitedAnswer::Facts(path), StoreAnswer::Entry(mut entry)) => {
                 entry.name.clone_from(&path);
                 let facts = [b" ".to_vec(), format_mlsd(&entry, self.facts)].concat();
                 let lines = [[b"Listing ", path.as_slice()].concat(), facts, b"End".to_vec()];
-                self.actions.push_back(Action::Reply(Reply::multi(250, lines)));
+                self.actions.push_back(SessionAction::Reply(FtpReply::multi(250, lines)));
             }
-            (Asked::Modify { text, path }, _) => {
+            (AwaitedAnswer::Modify { text, path }, _) => {
                 self.reply(213, [format!("Modify={text}; ").as_bytes(), &path].concat());
             }
-            (Asked::RenameFrom(path), _) => {
+            (AwaitedAnswer::RenameFrom(path), _) => {
                 self.rename_from = Some(path);
                 self.reply(350, "RNTO, please.");
             }
-            (Asked::MakeDirectory(path), _) => self.reply(257, [quote(&path), b" created.".to_vec()].concat()),
-            (Asked::Status(shown), Answer::Lines(found)) => {
+            (AwaitedAnswer::MakeDirectory(path), _) => self.reply(257, [quote(&path), b" created.".to_vec()].concat()),
+            (AwaitedAnswer::Status(shown), StoreAnswer::Lines(found)) => {
                 let mut lines = vec![[b"Status of ", shown.as_slice()].concat()];
                 lines.extend(found);
                 lines.push(b"End of status".to_vec());
-                self.actions.push_back(Action::Reply(Reply::multi(213, lines)));
+                self.actions.push_back(SessionAction::Reply(FtpReply::multi(213, lines)));
             }
-            (Asked::Hash { plain: true, .. }, Answer::Digest(digest, _)) => self.reply(250, digest),
-            (Asked::Hash { algorithm, from, path, .. }, Answer::Digest(digest, end)) => {
+            (AwaitedAnswer::Hash { plain: true, .. }, StoreAnswer::Digest(digest, _)) => self.reply(250, digest),
+            (AwaitedAnswer::Hash { algorithm, from, path, .. }, StoreAnswer::Digest(digest, end)) => {
                 let head = format!("{} {from}-{end} {digest} ", algorithm.as_str());
                 self.reply(213, [head.as_bytes(), &path].concat());
             }
-            (Asked::Done(text), _) => self.reply(250, text),
-            (_, _) => self.actions.push_back(Action::Reply(Refusal::Failed(String::new()).reply())),
+            (AwaitedAnswer::Done(text), _) => self.reply(250, text),
+            (_, _) => self.actions.push_back(SessionAction::Reply(StoreRefusal::Failed(String::new()).reply())),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The server's side of one control connection as a state machine: bytes and [`Event`]s in, [`Action`]s out. It knows no
+//! The server's side of one control connection as a state machine: bytes and [`SessionEvent`]s in, [`SessionAction`]s out. It knows no
 //! socket, file, clock or randomness; [`crate::ftp::server`] drives it.
 //!
 //! Commands are carried out one after the other and answered in order, however many the client sends ahead. While a
@@ -12,14 +12,15 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub use action::{
-    Action, Answer, Event, Failure, Format, How, Listing, Op, Policy, Refusal, Rights, Secret, Transfer, Via, What,
+    DataMode, DataTransfer, ListingFormat, ListingRequest, Rights, Secret, SessionAction, SessionEvent, SessionPolicy,
+    StoreAnswer, StoreOp, StoreRefusal, TransferFailure, TransferTask, UploadMode,
 };
 
 use crate::ftp::address::{self, EprtError};
-use crate::ftp::checksum::Algorithm;
-use crate::ftp::command::{Command, CommandError, Epsv, MAX_COMMAND_LINE, Protection, TypeCode};
+use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::command::{Epsv, FtpCommand, FtpCommandError, MAX_COMMAND_LINE, Protection, TypeCode};
 use crate::ftp::listing::FactSet;
-use crate::ftp::reply::Reply;
+use crate::ftp::reply::FtpReply;
 use crate::line::{Ends, LineError, Splitter};
 
 /// Failed logins before the connection is closed.
@@ -39,14 +40,14 @@ const FOREIGN: [&str; 13] =
 
 /// One control connection.
 #[derive(Debug)]
-pub struct Session {
-    policy: Policy,
+pub struct FtpSession {
+    policy: SessionPolicy,
     lines: Splitter,
     /// Commands that were read ahead while a transfer runs.
-    queue: VecDeque<Result<Command, CommandError>>,
-    actions: VecDeque<Action>,
-    pending: Pending,
-    login: Login,
+    queue: VecDeque<Result<FtpCommand, FtpCommandError>>,
+    actions: VecDeque<SessionAction>,
+    pending: Awaited,
+    login: LoginState,
     /// The control connection runs inside TLS.
     secure: bool,
     buffer_size_set: bool,
@@ -60,7 +61,7 @@ pub struct Session {
     /// EPSV ALL was sent: no other way of making data connections (RFC 2428, section 4).
     only_epsv: bool,
     facts: FactSet,
-    algorithm: Algorithm,
+    algorithm: ChecksumAlgorithm,
     login_failures: u32,
     bad_commands: u32,
     draining: bool,
@@ -71,7 +72,7 @@ pub struct Session {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Login {
+enum LoginState {
     None,
     Named(Vec<u8>),
     In(Vec<u8>, Rights),
@@ -79,12 +80,12 @@ enum Login {
 
 /// What the session waits for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Pending {
+enum Awaited {
     Nothing,
     Tls,
     Login(Vec<u8>),
     Listen { extended: bool },
-    Store(files::Asked),
+    Store(files::AwaitedAnswer),
     Transfer { opened: bool, stopped: bool, append_name: Option<Vec<u8>>, label: &'static str, path: Vec<u8> },
 }
 
@@ -95,16 +96,16 @@ enum Data {
     Active(SocketAddr),
 }
 
-impl Session {
+impl FtpSession {
     /// A session that greets.
-    pub fn new(policy: Policy) -> Session {
-        let greeting = Reply::new(220, policy.greeting.as_str());
-        Session {
+    pub fn new(policy: SessionPolicy) -> FtpSession {
+        let greeting = FtpReply::new(220, policy.greeting.as_str());
+        FtpSession {
             lines: Splitter::new(Ends::Lenient, MAX_COMMAND_LINE),
             queue: VecDeque::new(),
-            actions: VecDeque::from([Action::Reply(greeting)]),
-            pending: Pending::Nothing,
-            login: Login::None,
+            actions: VecDeque::from([SessionAction::Reply(greeting)]),
+            pending: Awaited::Nothing,
+            login: LoginState::None,
             secure: policy.tls_implicit,
             buffer_size_set: policy.tls_implicit,
             protect: policy.tls_implicit,
@@ -115,7 +116,7 @@ impl Session {
             data: Data::None,
             only_epsv: false,
             facts: FactSet::default(),
-            algorithm: Algorithm::Sha256,
+            algorithm: ChecksumAlgorithm::Sha256,
             login_failures: 0,
             bad_commands: 0,
             draining: false,
@@ -138,23 +139,23 @@ impl Session {
 
     /// True when a client has nothing running and nothing asked: the idle time counts.
     pub fn is_idle(&self) -> bool {
-        self.pending == Pending::Nothing
+        self.pending == Awaited::Nothing
     }
 
     /// True once a login is good.
     pub fn is_logged_in(&self) -> bool {
-        matches!(self.login, Login::In(..))
+        matches!(self.login, LoginState::In(..))
     }
 
     /// Who is logged in.
     pub fn user(&self) -> Option<&[u8]> {
         match &self.login {
-            Login::In(user, _) => Some(user),
-            Login::None | Login::Named(_) => None,
+            LoginState::In(user, _) => Some(user),
+            LoginState::None | LoginState::Named(_) => None,
         }
     }
 
-    /// Remembers commands for [`Session::heard`].
+    /// Remembers commands for [`FtpSession::heard`].
     pub fn keep_heard(&mut self) {
         self.heard = Some(Vec::new());
     }
@@ -171,11 +172,11 @@ impl Session {
 
     /// True when the last thing that the client said was QUIT: that it closes its side then is no accident.
     pub fn has_said_quit(&self) -> bool {
-        self.closed || matches!(self.queue.back(), Some(Ok(Command::Quit)))
+        self.closed || matches!(self.queue.back(), Some(Ok(FtpCommand::Quit)))
     }
 
     /// What is to be done next; `None` until more input or an event comes.
-    pub fn poll(&mut self) -> Option<Action> {
+    pub fn poll(&mut self) -> Option<SessionAction> {
         loop {
             if let Some(action) = self.actions.pop_front() {
                 return Some(action);
@@ -184,38 +185,38 @@ impl Session {
                 return None;
             }
             match self.pending {
-                Pending::Nothing if self.draining => self.goodbye(421, "Server is shutting down."),
-                Pending::Nothing => {
+                Awaited::Nothing if self.draining => self.goodbye(421, "Server is shutting down."),
+                Awaited::Nothing => {
                     let command = self.queue.pop_front().or_else(|| self.next_line())?;
                     self.run(command);
                 }
-                Pending::Transfer { .. } => {
+                Awaited::Transfer { .. } => {
                     self.read_ahead();
                     if self.actions.is_empty() {
                         return None;
                     }
                 }
-                Pending::Tls | Pending::Login(_) | Pending::Listen { .. } | Pending::Store(_) => return None,
+                Awaited::Tls | Awaited::Login(_) | Awaited::Listen { .. } | Awaited::Store(_) => return None,
             }
         }
     }
 
     /// Takes what the driver reports.
-    pub fn event(&mut self, event: Event) {
-        match (event, std::mem::replace(&mut self.pending, Pending::Nothing)) {
-            (Event::Drain, pending) => {
+    pub fn event(&mut self, event: SessionEvent) {
+        match (event, std::mem::replace(&mut self.pending, Awaited::Nothing)) {
+            (SessionEvent::Drain, pending) => {
                 self.draining = true;
                 self.pending = pending;
             }
-            (Event::Idle, Pending::Nothing) => self.goodbye(421, "Nothing came for too long."),
-            (Event::Secured, Pending::Tls) => {
+            (SessionEvent::Idle, Awaited::Nothing) => self.goodbye(421, "Nothing came for too long."),
+            (SessionEvent::Secured, Awaited::Tls) => {
                 self.secure = true;
-                self.login = Login::None;
+                self.login = LoginState::None;
             }
-            (Event::Login(rights), Pending::Login(user)) => self.logged_in(user, rights),
-            (Event::Listening(address), Pending::Listen { extended }) => self.listening(address, extended),
-            (Event::Stored(result), Pending::Store(asked)) => self.stored(asked, result),
-            (Event::Opened { size, name }, Pending::Transfer { stopped, label, path, .. }) => {
+            (SessionEvent::Login(rights), Awaited::Login(user)) => self.logged_in(user, rights),
+            (SessionEvent::Listening(address), Awaited::Listen { extended }) => self.listening(address, extended),
+            (SessionEvent::Stored(result), Awaited::Store(asked)) => self.stored(asked, result),
+            (SessionEvent::Opened { size, name }, Awaited::Transfer { stopped, label, path, .. }) => {
                 let shown = name.as_deref().unwrap_or(&path);
                 let mut text = match &name {
                     Some(name) => [b"FILE: ", name.as_slice()].concat(),
@@ -225,16 +226,16 @@ impl Session {
                     text.extend_from_slice(format!(" ({size} bytes)").as_bytes());
                 }
                 self.reply(150, text);
-                self.pending = Pending::Transfer { opened: true, stopped, append_name: name, label, path };
+                self.pending = Awaited::Transfer { opened: true, stopped, append_name: name, label, path };
             }
-            (Event::Ended(result), Pending::Transfer { append_name, label, .. }) => {
+            (SessionEvent::Ended(result), Awaited::Transfer { append_name, label, .. }) => {
                 self.data = Data::None;
                 match (result, append_name) {
                     (Ok(_), Some(name)) => {
                         self.reply(226, [b"Transfer complete; unique file name: ", name.as_slice()].concat());
                     }
                     (Ok(_), None) => self.reply(226, label),
-                    (Err(failure), _) => self.actions.push_back(Action::Reply(failure.reply())),
+                    (Err(failure), _) => self.actions.push_back(SessionAction::Reply(failure.reply())),
                 }
             }
             // An event that nobody waits for changes nothing.
@@ -242,12 +243,12 @@ impl Session {
         }
     }
 
-    fn next_line(&mut self) -> Option<Result<Command, CommandError>> {
+    fn next_line(&mut self) -> Option<Result<FtpCommand, FtpCommandError>> {
         match self.lines.next_line() {
-            Ok(Some(line)) => Some(Command::parse(line)),
+            Ok(Some(line)) => Some(FtpCommand::parse(line)),
             Ok(None) => None,
-            Err(LineError::TooLong) => Some(Err(CommandError::TooLong)),
-            Err(LineError::BareCr | LineError::BareLf) => Some(Err(CommandError::Forbidden)),
+            Err(LineError::TooLong) => Some(Err(FtpCommandError::TooLong)),
+            Err(LineError::BareCr | LineError::BareLf) => Some(Err(FtpCommandError::Forbidden)),
         }
     }
 
@@ -256,14 +257,14 @@ impl Session {
         while self.queue.len() < MAX_QUEUED {
             let Some(command) = self.next_line() else { return };
             match command {
-                Ok(Command::Stat(None)) if self.queue.is_empty() => {
+                Ok(FtpCommand::Stat(None)) if self.queue.is_empty() => {
                     self.reply(213, "A transfer is running.");
                 }
-                Ok(Command::Abor) => {
-                    if let Pending::Transfer { stopped, .. } = &mut self.pending
+                Ok(FtpCommand::Abor) => {
+                    if let Awaited::Transfer { stopped, .. } = &mut self.pending
                         && !std::mem::replace(stopped, true)
                     {
-                        self.actions.push_back(Action::StopTransfer);
+                        self.actions.push_back(SessionAction::StopTransfer);
                     }
                     // Its own reply comes in its turn: after the 426 of the transfer.
                     self.queue.push_back(command);
@@ -273,7 +274,7 @@ impl Session {
         }
     }
 
-    fn run(&mut self, command: Result<Command, CommandError>) {
+    fn run(&mut self, command: Result<FtpCommand, FtpCommandError>) {
         self.commands += 1;
         let command = match command {
             Ok(command) => command,
@@ -289,39 +290,47 @@ impl Session {
         let rename_from = self.rename_from.take();
         let bad_before = std::mem::take(&mut self.bad_commands);
         match command {
-            Command::User(name) => self.user_named(name),
-            Command::Pass(password) => self.password(password),
-            Command::Acct(_) => self.reply(202, "No account is needed."),
-            Command::Rein => self.reinitialize(),
-            Command::Quit => self.goodbye(221, "Goodbye."),
-            Command::Noop => self.reply(200, "OK."),
-            Command::Syst => self.reply(215, "UNIX Type: L8"),
-            Command::Feat => self.features(),
-            Command::Help(_) => self.help(),
-            Command::Opts(options) => self.options(&options),
-            Command::Auth(mechanism) => self.auth(&mechanism),
-            Command::Pbsz(_) if !self.secure => self.reply(503, "AUTH first."),
-            Command::Pbsz(_) => {
+            FtpCommand::User(name) => self.user_named(name),
+            FtpCommand::Pass(password) => self.password(password),
+            FtpCommand::Acct(_) => self.reply(202, "No account is needed."),
+            FtpCommand::Rein => self.reinitialize(),
+            FtpCommand::Quit => self.goodbye(221, "Goodbye."),
+            FtpCommand::Noop => self.reply(200, "OK."),
+            FtpCommand::Syst => self.reply(215, "UNIX Type: L8"),
+            FtpCommand::Feat => self.features(),
+            FtpCommand::Help(_) => self.help(),
+            FtpCommand::Opts(options) => self.options(&options),
+            FtpCommand::Auth(mechanism) => self.auth(&mechanism),
+            FtpCommand::Pbsz(_) if !self.secure => self.reply(503, "AUTH first."),
+            FtpCommand::Pbsz(_) => {
                 self.buffer_size_set = true;
                 self.reply(200, "PBSZ=0");
             }
-            Command::Prot(level) => self.protection(level),
-            Command::Ccc => self.reply(534, "The control connection stays protected."),
-            Command::Other(verb, _) if FOREIGN.contains(&verb.as_str()) => self.goodbye(421, "This is an FTP server."),
-            Command::Other(verb, _) if verb == "CLNT" => self.reply(200, "Noted."),
-            Command::Other(..) if !self.is_logged_in() => {
+            FtpCommand::Prot(level) => self.protection(level),
+            FtpCommand::Ccc => self.reply(534, "The control connection stays protected."),
+            FtpCommand::Other(verb, _) if FOREIGN.contains(&verb.as_str()) => {
+                self.goodbye(421, "This is an FTP server.")
+            }
+            FtpCommand::Other(verb, _) if verb == "CLNT" => self.reply(200, "Noted."),
+            FtpCommand::Other(..) if !self.is_logged_in() => {
                 self.bad_commands = bad_before;
                 self.reply(530, "Please log in with USER and PASS.");
                 self.bad_command();
             }
             command => match self.login.clone() {
-                Login::In(_, rights) => self.bad_commands_after(command, rights, rename_from, bad_before),
-                Login::None | Login::Named(_) => self.reply(530, "Please log in with USER and PASS."),
+                LoginState::In(_, rights) => self.bad_commands_after(command, rights, rename_from, bad_before),
+                LoginState::None | LoginState::Named(_) => self.reply(530, "Please log in with USER and PASS."),
             },
         }
     }
 
-    fn bad_commands_after(&mut self, command: Command, rights: Rights, rename_from: Option<Vec<u8>>, bad_before: u32) {
+    fn bad_commands_after(
+        &mut self,
+        command: FtpCommand,
+        rights: Rights,
+        rename_from: Option<Vec<u8>>,
+        bad_before: u32,
+    ) {
         match self.data_command(command) {
             Ok(()) => {}
             Err(command) => {
@@ -347,15 +356,15 @@ impl Session {
         }
         self.cwd = b"/".to_vec();
         // The same answer for every name: who exists is nobody's business.
-        self.login = Login::Named(name);
+        self.login = LoginState::Named(name);
         self.reply(331, "Password, please.");
     }
 
     fn password(&mut self, password: Vec<u8>) {
-        match std::mem::replace(&mut self.login, Login::None) {
-            Login::Named(user) => {
-                self.actions.push_back(Action::Login { user: user.clone(), password: Secret(password) });
-                self.pending = Pending::Login(user);
+        match std::mem::replace(&mut self.login, LoginState::None) {
+            LoginState::Named(user) => {
+                self.actions.push_back(SessionAction::Login { user: user.clone(), password: Secret(password) });
+                self.pending = Awaited::Login(user);
             }
             other => {
                 self.login = other;
@@ -367,7 +376,7 @@ impl Session {
     fn logged_in(&mut self, user: Vec<u8>, rights: Option<Rights>) {
         if let Some(rights) = rights {
             self.login_failures = 0;
-            self.login = Login::In(user, rights);
+            self.login = LoginState::In(user, rights);
             return self.reply(230, "Logged in.");
         }
         self.login_failures += 1;
@@ -379,7 +388,7 @@ impl Session {
     }
 
     fn reinitialize(&mut self) {
-        self.login = Login::None;
+        self.login = LoginState::None;
         self.cwd = b"/".to_vec();
         self.ascii = true;
         self.range = (0, None);
@@ -403,8 +412,8 @@ impl Session {
                 drop(self.lines.take_pending());
                 self.queue.clear();
                 self.reply(234, "Begin TLS.");
-                self.actions.push_back(Action::StartTls);
-                self.pending = Pending::Tls;
+                self.actions.push_back(SessionAction::StartTls);
+                self.pending = Awaited::Tls;
             }
         }
     }
@@ -428,45 +437,45 @@ impl Session {
     // Data connections
 
     /// Commands about data connections and representation; gives back what is none.
-    fn data_command(&mut self, command: Command) -> Result<(), Command> {
+    fn data_command(&mut self, command: FtpCommand) -> Result<(), FtpCommand> {
         match command {
-            Command::Port(_) | Command::Pasv | Command::Eprt(_) if self.only_epsv => {
+            FtpCommand::Port(_) | FtpCommand::Pasv | FtpCommand::Eprt(_) if self.only_epsv => {
                 self.reply(501, "EPSV ALL was sent.");
             }
-            Command::Port(argument) => match address::parse_port(&argument) {
+            FtpCommand::Port(argument) => match address::parse_port(&argument) {
                 Some(target) => self.active(SocketAddr::V4(target)),
                 None => self.reply(501, "Syntax error in the address."),
             },
-            Command::Eprt(argument) => match address::parse_eprt(&argument) {
+            FtpCommand::Eprt(argument) => match address::parse_eprt(&argument) {
                 Ok(target) => self.active(target),
                 Err(EprtError::Syntax) => self.reply(501, "Syntax error in the address."),
                 Err(EprtError::Protocol) => self.reply(522, "Network protocol not supported, use (1,2)"),
             },
-            Command::Pasv if self.policy.peer.is_ipv6() => self.reply(425, "PASV is for IPv4: use EPSV."),
-            Command::Pasv => self.listen(false),
-            Command::Epsv(Epsv::All) => {
+            FtpCommand::Pasv if self.policy.peer.is_ipv6() => self.reply(425, "PASV is for IPv4: use EPSV."),
+            FtpCommand::Pasv => self.listen(false),
+            FtpCommand::Epsv(Epsv::All) => {
                 self.only_epsv = true;
                 self.reply(200, "EPSV it is.");
             }
-            Command::Epsv(Epsv::Protocol(protocol)) if protocol != self.protocol() => {
+            FtpCommand::Epsv(Epsv::Protocol(protocol)) if protocol != self.protocol() => {
                 self.reply(522, format!("Network protocol not supported, use ({})", self.protocol()));
             }
-            Command::Epsv(_) => self.listen(true),
-            Command::Type(TypeCode::Ascii) => {
+            FtpCommand::Epsv(_) => self.listen(true),
+            FtpCommand::Type(TypeCode::Ascii) => {
                 self.ascii = true;
                 self.reply(200, "Type is ASCII.");
             }
-            Command::Type(TypeCode::Image | TypeCode::Local(8)) => {
+            FtpCommand::Type(TypeCode::Image | TypeCode::Local(8)) => {
                 self.ascii = false;
                 self.reply(200, "Type is binary.");
             }
-            Command::Type(_) => self.reply(504, "Only types A and I are known."),
-            Command::Stru(b'F') => self.reply(200, "Structure is file."),
-            Command::Stru(_) => self.reply(504, "Only structure F is known."),
-            Command::Mode(b'S') => self.reply(200, "Mode is stream."),
-            Command::Mode(_) => self.reply(504, "Only mode S is known."),
-            Command::Allo(_) => self.reply(202, "No space needs to be reserved."),
-            Command::Abor => {
+            FtpCommand::Type(_) => self.reply(504, "Only types A and I are known."),
+            FtpCommand::Stru(b'F') => self.reply(200, "Structure is file."),
+            FtpCommand::Stru(_) => self.reply(504, "Only structure F is known."),
+            FtpCommand::Mode(b'S') => self.reply(200, "Mode is stream."),
+            FtpCommand::Mode(_) => self.reply(504, "Only mode S is known."),
+            FtpCommand::Allo(_) => self.reply(202, "No space needs to be reserved."),
+            FtpCommand::Abor => {
                 self.drop_data();
                 self.range = (0, None);
                 self.reply(226, "Nothing runs.");
@@ -497,8 +506,8 @@ impl Session {
 
     fn listen(&mut self, extended: bool) {
         self.data = Data::None;
-        self.actions.push_back(Action::Listen);
-        self.pending = Pending::Listen { extended };
+        self.actions.push_back(SessionAction::Listen);
+        self.pending = Awaited::Listen { extended };
     }
 
     fn listening(&mut self, address: Option<SocketAddr>, extended: bool) {
@@ -519,7 +528,7 @@ impl Session {
 
     fn drop_data(&mut self) {
         if std::mem::replace(&mut self.data, Data::None) == Data::Passive {
-            self.actions.push_back(Action::DropListener);
+            self.actions.push_back(SessionAction::DropListener);
         }
     }
 
@@ -536,12 +545,12 @@ impl Session {
         for feature in ["EPRT", "EPSV", "MDTM", "MFMT", "REST STREAM", "SIZE", "TVFS", "UTF8", "RANG STREAM"] {
             add(feature);
         }
-        let mark = |algorithm: Algorithm| if algorithm == self.algorithm { "*" } else { "" };
+        let mark = |algorithm: ChecksumAlgorithm| if algorithm == self.algorithm { "*" } else { "" };
         let digests: Vec<_> = action::DIGESTS.map(|each| format!("{}{}", each.as_str(), mark(each))).to_vec();
         add(&format!("HASH {}", digests.join(";")));
         add(&format!("MLST {}", files::fact_list(self.facts, true)));
         lines.push("End".to_owned());
-        self.actions.push_back(Action::Reply(Reply::multi(211, lines)));
+        self.actions.push_back(SessionAction::Reply(FtpReply::multi(211, lines)));
     }
 
     fn help(&mut self) {
@@ -552,7 +561,7 @@ impl Session {
             " SIZE STAT STOR STOU STRU SYST TYPE USER XCRC XCUP XCWD XMKD XPWD XRMD XSHA1 XSHA256 XSHA512",
             "End",
         ];
-        self.actions.push_back(Action::Reply(Reply::multi(214, lines)));
+        self.actions.push_back(SessionAction::Reply(FtpReply::multi(214, lines)));
     }
 
     fn options(&mut self, options: &[u8]) {
@@ -585,13 +594,13 @@ impl Session {
     }
 
     fn reply(&mut self, code: u16, text: impl Into<Vec<u8>>) {
-        self.actions.push_back(Action::Reply(Reply::new(code, text)));
+        self.actions.push_back(SessionAction::Reply(FtpReply::new(code, text)));
     }
 
     fn goodbye(&mut self, code: u16, text: &str) {
         self.drop_data();
         self.reply(code, text);
-        self.actions.push_back(Action::Close);
+        self.actions.push_back(SessionAction::Close);
         self.closed = true;
     }
 }

@@ -1,6 +1,6 @@
 //! Paths as a session sees them: `/` is the top of the tree that is served, `..` stops there.
 
-use super::action::Refusal;
+use super::action::StoreRefusal;
 
 /// The longest path.
 pub const MAX_PATH: usize = 4000;
@@ -11,14 +11,14 @@ pub const MAX_DEPTH: usize = 256;
 
 /// The absolute, normal form of `path` seen from `cwd`: no `.`, no `..`, no `//`, no `/` at the end. It names what it says;
 /// whether links lead out of the tree is for the store to prevent, which never trusts text.
-pub fn resolve(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub fn resolve(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
     let base: &[u8] = if path.first() == Some(&b'/') { b"" } else { cwd };
     let mut names: Vec<&[u8]> = Vec::new();
     for name in base.split(|byte| *byte == b'/').chain(path.split(|byte| *byte == b'/')) {
         match name {
             b"" | b"." => {}
             b".." => drop(names.pop()),
-            name if name.len() > MAX_NAME || name.contains(&0) => return Err(Refusal::BadName),
+            name if name.len() > MAX_NAME || name.contains(&0) => return Err(StoreRefusal::BadName),
             name => names.push(name),
         }
     }
@@ -30,16 +30,16 @@ pub fn resolve(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, Refusal> {
     if normal.is_empty() {
         normal.push(b'/');
     }
-    if names.len() > MAX_DEPTH || normal.len() > MAX_PATH { Err(Refusal::BadName) } else { Ok(normal) }
+    if names.len() > MAX_DEPTH || normal.len() > MAX_PATH { Err(StoreRefusal::BadName) } else { Ok(normal) }
 }
 
 /// The same for a name that is to be made: control bytes would be escapes on somebody's terminal.
-pub fn resolve_new(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, Refusal> {
+pub fn resolve_new(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
     if path.iter().any(u8::is_ascii_control) {
-        return Err(Refusal::BadName);
+        return Err(StoreRefusal::BadName);
     }
     match resolve(cwd, path)? {
-        top if top == b"/" => Err(Refusal::Exists),
+        top if top == b"/" => Err(StoreRefusal::Exists),
         path => Ok(path),
     }
 }
@@ -131,22 +131,22 @@ mod tests {
     #[test]
     fn lengths_have_limits() {
         assert!(resolve(b"/", &[b'x'; MAX_NAME]).is_ok());
-        assert_eq!(resolve(b"/", &[b'x'; MAX_NAME + 1]), Err(Refusal::BadName));
+        assert_eq!(resolve(b"/", &[b'x'; MAX_NAME + 1]), Err(StoreRefusal::BadName));
         let deep = |depth: usize| b"/d".repeat(depth);
         assert!(resolve(b"/", &deep(MAX_DEPTH)).is_ok());
-        assert_eq!(resolve(b"/", &deep(MAX_DEPTH + 1)), Err(Refusal::BadName));
-        assert_eq!(resolve(&deep(MAX_DEPTH), b"e"), Err(Refusal::BadName));
+        assert_eq!(resolve(b"/", &deep(MAX_DEPTH + 1)), Err(StoreRefusal::BadName));
+        assert_eq!(resolve(&deep(MAX_DEPTH), b"e"), Err(StoreRefusal::BadName));
         assert!(resolve(b"/", &deep(MAX_DEPTH + 1).iter().copied().chain(*b"/..").collect::<Vec<_>>()).is_ok());
         let long = [b"/".to_vec(), vec![b'x'; 249]].concat();
         assert!(resolve(b"/", &long.repeat(16)).is_ok());
-        assert_eq!(resolve(&long.repeat(16), b"e"), Err(Refusal::BadName), "4002 bytes");
+        assert_eq!(resolve(&long.repeat(16), b"e"), Err(StoreRefusal::BadName), "4002 bytes");
     }
 
     #[test]
     fn new_names_hold_no_control_bytes() {
-        assert_eq!(resolve_new(b"/", b"a\x1b[2J"), Err(Refusal::BadName));
-        assert_eq!(resolve_new(b"/", b"a\x7f"), Err(Refusal::BadName));
-        assert_eq!(resolve_new(b"/", b"/"), Err(Refusal::Exists));
+        assert_eq!(resolve_new(b"/", b"a\x1b[2J"), Err(StoreRefusal::BadName));
+        assert_eq!(resolve_new(b"/", b"a\x7f"), Err(StoreRefusal::BadName));
+        assert_eq!(resolve_new(b"/", b"/"), Err(StoreRefusal::Exists));
         assert_eq!(resolve_new(b"/", "grüße".as_bytes()), Ok("/grüße".as_bytes().to_vec()));
         assert_eq!(resolve_new(b"/", b"gr\xfc\xdfe"), Ok(b"/gr\xfc\xdfe".to_vec()));
     }

@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::*;
-use crate::ftp::listing::{Entry, EntryType, Modified};
+use crate::ftp::listing::{EntryType, ListingEntry, Modified};
 
 struct Player {
-    session: Session,
+    session: FtpSession,
     tree: BTreeMap<Vec<u8>, Option<u64>>,
     hold: bool,
     running: bool,
@@ -18,7 +18,7 @@ struct Player {
 }
 
 impl Player {
-    fn new(policy: Policy) -> Player {
+    fn new(policy: SessionPolicy) -> Player {
         let tree = [
             ("/", None),
             ("/docs", None),
@@ -28,17 +28,17 @@ impl Player {
             ("/full", Some(0)),
         ];
         let tree = tree.into_iter().map(|(path, size)| (path.as_bytes().to_vec(), size)).collect();
-        Player { session: Session::new(policy), tree, hold: false, running: false, ports: 50_000, log: Vec::new() }
+        Player { session: FtpSession::new(policy), tree, hold: false, running: false, ports: 50_000, log: Vec::new() }
     }
 
     fn pump(&mut self) {
         while let Some(action) = self.session.poll() {
             match action {
-                Action::Reply(reply) => {
+                SessionAction::Reply(reply) => {
                     let text = String::from_utf8(reply.to_bytes()).unwrap();
                     self.log.extend(text.lines().map(|line| format!("S: {line}")));
                 }
-                Action::Login { user, password } => {
+                SessionAction::Login { user, password } => {
                     let rights = match (user.as_slice(), password.0.as_slice()) {
                         (b"anonymous", _) => Some(Rights::READ_ONLY),
                         (b"drop", b"secret") => Some(Rights::DROP_BOX),
@@ -46,9 +46,9 @@ impl Player {
                         (b"joe", b"secret") => Some(Rights::ALL),
                         _ => None,
                     };
-                    self.session.event(Event::Login(rights));
+                    self.session.event(SessionEvent::Login(rights));
                 }
-                Action::Listen => {
+                SessionAction::Listen => {
                     self.log.push("A: listen".to_owned());
                     self.ports += 1;
                     let ip = if self.session.policy.peer.is_ipv4() {
@@ -57,103 +57,106 @@ impl Player {
                         IpAddr::V6(Ipv6Addr::LOCALHOST)
                     };
                     let address = (self.ports != 50_100).then(|| SocketAddr::new(ip, self.ports));
-                    self.session.event(Event::Listening(address));
+                    self.session.event(SessionEvent::Listening(address));
                 }
-                Action::Store(op) => {
+                SessionAction::Store(op) => {
                     let result = self.store(op);
-                    self.session.event(Event::Stored(result));
+                    self.session.event(SessionEvent::Stored(result));
                 }
-                Action::Transfer(transfer) => self.transfer(&transfer),
-                Action::StartTls => self.log.push("A: start tls".to_owned()),
-                Action::DropListener => self.log.push("A: drop listener".to_owned()),
-                Action::StopTransfer => {
+                SessionAction::Transfer(transfer) => self.transfer(&transfer),
+                SessionAction::StartTls => self.log.push("A: start tls".to_owned()),
+                SessionAction::DropListener => self.log.push("A: drop listener".to_owned()),
+                SessionAction::StopTransfer => {
                     self.log.push("A: stop".to_owned());
                     if std::mem::take(&mut self.running) {
-                        self.session.event(Event::Ended(Err(Failure::Aborted)));
+                        self.session.event(SessionEvent::Ended(Err(TransferFailure::Aborted)));
                     }
                 }
-                Action::Close => self.log.push("A: close".to_owned()),
+                SessionAction::Close => self.log.push("A: close".to_owned()),
             }
         }
     }
 
-    fn transfer(&mut self, transfer: &Transfer) {
+    fn transfer(&mut self, transfer: &DataTransfer) {
         let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
         let what = match &transfer.what {
-            What::Send { path, from, to: None } => format!("send {} {from}", text(path)),
-            What::Send { path, from, to: Some(to) } => format!("send {} {from} {to}", text(path)),
-            What::Receive { path, how, replace } => {
+            TransferTask::Send { path, from, to: None } => format!("send {} {from}", text(path)),
+            TransferTask::Send { path, from, to: Some(to) } => format!("send {} {from} {to}", text(path)),
+            TransferTask::Receive { path, how, replace } => {
                 format!("receive {} {how:?}{}", text(path), if *replace { "" } else { " new" })
             }
-            What::List(listing) => {
+            TransferTask::List(listing) => {
                 let pattern = listing.pattern.as_deref().map(|pattern| format!(" {}", text(pattern)));
                 format!("list {}{}", text(&listing.path), pattern.unwrap_or_default())
             }
         };
         let via = match transfer.via {
-            Via::Passive => "passive".to_owned(),
-            Via::Active(address) => format!("to {address}"),
+            DataMode::Passive => "passive".to_owned(),
+            DataMode::Active(address) => format!("to {address}"),
         };
         let marks = [(transfer.ascii, " ascii"), (transfer.protect, " tls")];
         let marks: String = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark).collect();
         self.log.push(format!("A: {what} {via}{marks}"));
         let (path, name) = match &transfer.what {
-            What::Send { path, .. } => (path, None),
-            What::List(listing) => (&listing.path, None),
-            What::Receive { how: How::Unique, path, .. } => (path, Some(b"unique.1".to_vec())),
-            What::Receive { path, .. } => (path, None),
+            TransferTask::Send { path, .. } => (path, None),
+            TransferTask::List(listing) => (&listing.path, None),
+            TransferTask::Receive { how: UploadMode::Unique, path, .. } => (path, Some(b"unique.1".to_vec())),
+            TransferTask::Receive { path, .. } => (path, None),
         };
         if path.ends_with(b"/full") {
-            return self.session.event(Event::Ended(Err(Failure::Refused(Refusal::Full))));
+            return self.session.event(SessionEvent::Ended(Err(TransferFailure::Refused(StoreRefusal::Full))));
         }
         let found = self.tree.get(path);
         let size = match (&transfer.what, found) {
-            (What::Send { .. }, Some(size)) => *size,
-            (What::Send { .. } | What::List(_), None) => {
-                return self.session.event(Event::Ended(Err(Failure::Refused(Refusal::NotFound))));
+            (TransferTask::Send { .. }, Some(size)) => *size,
+            (TransferTask::Send { .. } | TransferTask::List(_), None) => {
+                return self.session.event(SessionEvent::Ended(Err(TransferFailure::Refused(StoreRefusal::NotFound))));
             }
             _ => None,
         };
-        self.session.event(Event::Opened { size, name });
+        self.session.event(SessionEvent::Opened { size, name });
         self.running = self.hold;
         if !self.hold {
-            self.session.event(Event::Ended(Ok(3)));
+            self.session.event(SessionEvent::Ended(Ok(3)));
         }
     }
 
-    fn store(&mut self, op: Op) -> Result<Answer, Refusal> {
-        let get = |path: &[u8]| self.tree.get(path).copied().ok_or(Refusal::NotFound);
+    fn store(&mut self, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
+        let get = |path: &[u8]| self.tree.get(path).copied().ok_or(StoreRefusal::NotFound);
         let entry = |path: &[u8], size: Option<u64>| {
-            let mut entry = Entry::new(path, if size.is_some() { EntryType::File } else { EntryType::Directory });
+            let mut entry =
+                ListingEntry::new(path, if size.is_some() { EntryType::File } else { EntryType::Directory });
             (entry.size, entry.modified) = (size, Some(Modified::utc(1_700_000_000)));
             entry
         };
         match op {
-            Op::Directory(path) => match get(&path)? {
-                None => Ok(Answer::Done),
-                Some(_) => Err(Refusal::NotDirectory),
+            StoreOp::Directory(path) => match get(&path)? {
+                None => Ok(StoreAnswer::Done),
+                Some(_) => Err(StoreRefusal::NotDirectory),
             },
-            Op::Exists(path) | Op::SetModified(path, _) | Op::SetMode(path, _) => get(&path).map(|_| Answer::Done),
-            Op::Facts(path) => Ok(Answer::Entry(Box::new(entry(&path, get(&path)?)))),
-            Op::Delete(path) | Op::RemoveDirectory(path) => {
-                self.tree.remove(&path).map(|_| Answer::Done).ok_or(Refusal::NotFound)
+            StoreOp::Exists(path) | StoreOp::SetModified(path, _) | StoreOp::SetMode(path, _) => {
+                get(&path).map(|_| StoreAnswer::Done)
             }
-            Op::MakeDirectory(path) => match self.tree.insert(path, None) {
-                None => Ok(Answer::Done),
-                Some(_) => Err(Refusal::Exists),
+            StoreOp::Facts(path) => Ok(StoreAnswer::Entry(Box::new(entry(&path, get(&path)?)))),
+            StoreOp::Delete(path) | StoreOp::RemoveDirectory(path) => {
+                self.tree.remove(&path).map(|_| StoreAnswer::Done).ok_or(StoreRefusal::NotFound)
+            }
+            StoreOp::MakeDirectory(path) => match self.tree.insert(path, None) {
+                None => Ok(StoreAnswer::Done),
+                Some(_) => Err(StoreRefusal::Exists),
             },
-            Op::Rename(from, to) => {
-                let size = self.tree.remove(&from).ok_or(Refusal::NotFound)?;
+            StoreOp::Rename(from, to) => {
+                let size = self.tree.remove(&from).ok_or(StoreRefusal::NotFound)?;
                 self.tree.insert(to, size);
-                Ok(Answer::Done)
+                Ok(StoreAnswer::Done)
             }
-            Op::List(listing) => {
+            StoreOp::List(listing) => {
                 get(&listing.path)?;
-                Ok(Answer::Lines(vec![b"-rw-r--r-- 1 0 0 11 Nov 14  2023 readme.txt".to_vec()]))
+                Ok(StoreAnswer::Lines(vec![b"-rw-r--r-- 1 0 0 11 Nov 14  2023 readme.txt".to_vec()]))
             }
-            Op::Digest { path, from, to, .. } => {
-                let size = get(&path)?.ok_or(Refusal::NotFile)?;
-                Ok(Answer::Digest(format!("d1{from:02x}"), to.unwrap_or(size)))
+            StoreOp::Digest { path, from, to, .. } => {
+                let size = get(&path)?.ok_or(StoreRefusal::NotFile)?;
+                Ok(StoreAnswer::Digest(format!("d1{from:02x}"), to.unwrap_or(size)))
             }
         }
     }
@@ -161,25 +164,25 @@ impl Player {
     fn directive(&mut self, text: &str) {
         let end = |player: &mut Player, result| {
             player.running = false;
-            player.session.event(Event::Ended(result));
+            player.session.event(SessionEvent::Ended(result));
         };
         match text {
             "hold" => self.hold = true,
             "end" => end(self, Ok(3)),
-            "fail broken" => end(self, Err(Failure::Broken)),
-            "fail stalled" => end(self, Err(Failure::Stalled)),
-            "fail connection" => end(self, Err(Failure::NoConnection)),
-            "fail tls" => end(self, Err(Failure::Tls)),
-            "secured" => self.session.event(Event::Secured),
-            "idle" => self.session.event(Event::Idle),
-            "drain" => self.session.event(Event::Drain),
+            "fail broken" => end(self, Err(TransferFailure::Broken)),
+            "fail stalled" => end(self, Err(TransferFailure::Stalled)),
+            "fail connection" => end(self, Err(TransferFailure::NoConnection)),
+            "fail tls" => end(self, Err(TransferFailure::Tls)),
+            "secured" => self.session.event(SessionEvent::Secured),
+            "idle" => self.session.event(SessionEvent::Idle),
+            "drain" => self.session.event(SessionEvent::Drain),
             other => panic!("no such directive: {other}"),
         }
     }
 }
 
-fn policy() -> Policy {
-    Policy {
+fn policy() -> SessionPolicy {
+    SessionPolicy {
         greeting: "ready".to_owned(),
         tls: false,
         tls_required: false,
@@ -285,7 +288,7 @@ fn any_end_of_the_connection_leaves_a_session_that_takes_no_harm() {
             let mut player = Player::new(policy());
             player.session.input(&input[..end]);
             player.pump();
-            player.session.event(Event::Drain);
+            player.session.event(SessionEvent::Drain);
             player.pump();
             assert!(player.log.len() < 1000, "{name}");
         }
@@ -329,12 +332,12 @@ fn a_line_without_end_is_answered_once() {
 #[test]
 fn events_out_of_turn_change_nothing() {
     for event in [
-        Event::Secured,
-        Event::Login(Some(Rights::ALL)),
-        Event::Listening(None),
-        Event::Stored(Ok(Answer::Done)),
-        Event::Opened { size: None, name: None },
-        Event::Ended(Ok(1)),
+        SessionEvent::Secured,
+        SessionEvent::Login(Some(Rights::ALL)),
+        SessionEvent::Listening(None),
+        SessionEvent::Stored(Ok(StoreAnswer::Done)),
+        SessionEvent::Opened { size: None, name: None },
+        SessionEvent::Ended(Ok(1)),
     ] {
         let mut player = Player::new(policy());
         player.pump();
@@ -347,10 +350,10 @@ fn events_out_of_turn_change_nothing() {
 
 #[test]
 fn passwords_stay_out_of_debug_output() {
-    let mut session = Session::new(policy());
+    let mut session = FtpSession::new(policy());
     session.input(b"USER joe\r\nPASS s3cret\r\n");
     let actions: Vec<_> = std::iter::from_fn(|| session.poll()).collect();
-    assert!(actions.iter().any(|action| matches!(action, Action::Login { .. })));
+    assert!(actions.iter().any(|action| matches!(action, SessionAction::Login { .. })));
     assert!(!format!("{actions:?} {session:?}").contains("s3cret"));
 }
 

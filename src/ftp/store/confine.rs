@@ -12,14 +12,14 @@ const MAX_RACES: usize = 32;
 
 /// A directory that lookups do not leave.
 #[derive(Debug)]
-pub(super) struct Root {
+pub(super) struct StoreRoot {
     fd: OwnedFd,
-    how: Lookup,
+    how: PathLookup,
 }
 
 /// How names are looked up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Lookup {
+pub(super) enum PathLookup {
     /// By the kernel: links are followed as long as they stay below the root; absolute links and `/proc`'s magic links
     /// are not.
     Beneath,
@@ -27,26 +27,26 @@ pub(super) enum Lookup {
     NoLinks,
 }
 
-impl Root {
+impl StoreRoot {
     /// Opens `path` as a root, whatever it is a link to: whoever starts the server chose it.
-    pub(super) fn open(path: &std::path::Path) -> io::Result<Root> {
+    pub(super) fn open(path: &std::path::Path) -> io::Result<StoreRoot> {
         let fd = openat(CWD, path, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
         let how = match openat2(&fd, c".", OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), BENEATH) {
-            Ok(_) => Lookup::Beneath,
-            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => Lookup::NoLinks,
+            Ok(_) => PathLookup::Beneath,
+            Err(Errno::NOSYS | Errno::PERM | Errno::INVAL) => PathLookup::NoLinks,
             Err(error) => return Err(error.into()),
         };
-        Ok(Root { fd, how })
+        Ok(StoreRoot { fd, how })
     }
 
     /// The directory `path` below this root as a root of its own.
-    pub(super) fn below(&self, path: &[u8]) -> io::Result<Root> {
+    pub(super) fn below(&self, path: &[u8]) -> io::Result<StoreRoot> {
         let fd = self.open_at(path, OFlags::PATH | OFlags::DIRECTORY)?;
-        Ok(Root { fd, how: self.how })
+        Ok(StoreRoot { fd, how: self.how })
     }
 
     #[cfg(test)]
-    pub(super) fn with(mut self, how: Lookup) -> Root {
+    pub(super) fn with(mut self, how: PathLookup) -> StoreRoot {
         self.how = how;
         self
     }
@@ -59,7 +59,7 @@ impl Root {
             relative => relative,
         };
         match self.how {
-            Lookup::Beneath => {
+            PathLookup::Beneath => {
                 for _ in 0..MAX_RACES {
                     match openat2(&self.fd, relative, flags, Mode::empty(), BENEATH) {
                         Err(Errno::AGAIN | Errno::INTR) => {}
@@ -68,7 +68,7 @@ impl Root {
                 }
                 Err(Errno::AGAIN.into())
             }
-            Lookup::NoLinks => self.step_by_step(relative, flags),
+            PathLookup::NoLinks => self.step_by_step(relative, flags),
         }
     }
 
@@ -106,7 +106,7 @@ impl Root {
     }
 }
 
-impl AsFd for Root {
+impl AsFd for StoreRoot {
     fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
         self.fd.as_fd()
     }
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
-    fn read(root: &Root, path: &str) -> io::Result<String> {
+    fn read(root: &StoreRoot, path: &str) -> io::Result<String> {
         let file = root.open_at(path.as_bytes(), OFlags::RDONLY)?;
         io::read_to_string(std::fs::File::from(file))
     }
@@ -140,8 +140,8 @@ mod tests {
         symlink("dir/file", inside.join("good")).unwrap();
         symlink("loop", inside.join("loop")).unwrap();
         symlink(&inside, place.path().join("door")).unwrap();
-        for how in [Lookup::Beneath, Lookup::NoLinks] {
-            let root = Root::open(&place.path().join("door")).unwrap().with(how);
+        for how in [PathLookup::Beneath, PathLookup::NoLinks] {
+            let root = StoreRoot::open(&place.path().join("door")).unwrap().with(how);
             assert_eq!(read(&root, "/dir/file").unwrap(), "file", "{how:?}");
             for path in
                 ["/absolute", "/up", "/updir/secret", "/magic/Cargo.toml", "/loop", "/../outside/secret", "/dir/../up"]
@@ -149,7 +149,7 @@ mod tests {
                 assert!(read(&root, path).is_err(), "{path} {how:?}");
                 assert!(root.open_at(path.as_bytes(), OFlags::PATH).is_err(), "{path} {how:?}");
             }
-            assert_eq!(read(&root, "/good").is_ok(), how == Lookup::Beneath);
+            assert_eq!(read(&root, "/good").is_ok(), how == PathLookup::Beneath);
             assert!(root.parent(b"/updir/x").is_err(), "{how:?}");
             assert!(root.parent(b"/").is_err());
             assert_eq!(root.parent(b"/dir/x").unwrap().1, b"x");
@@ -168,7 +168,7 @@ mod tests {
         std::fs::create_dir_all(inside.join("a")).unwrap();
         std::fs::write(inside.join("a/f"), "in").unwrap();
         symlink("../outside", inside.join("b")).unwrap();
-        for how in [Lookup::Beneath, Lookup::NoLinks] {
+        for how in [PathLookup::Beneath, PathLookup::NoLinks] {
             let stop = std::sync::atomic::AtomicBool::new(false);
             std::thread::scope(|scope| {
                 scope.spawn(|| {
@@ -178,7 +178,7 @@ mod tests {
                         rustix::fs::renameat_with(CWD, &a, CWD, &b, rustix::fs::RenameFlags::EXCHANGE).unwrap();
                     }
                 });
-                let root = Root::open(&inside).unwrap().with(how);
+                let root = StoreRoot::open(&inside).unwrap().with(how);
                 let (mut tries, mut found, mut missed) = (0, 0, 0);
                 while (tries < 2000 || found == 0 || missed == 0) && tries < 1_000_000 {
                     tries += 1;

@@ -4,14 +4,14 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 
-use crate::ftp::checksum::{Algorithm, Digest};
+use crate::ftp::checksum::{ChecksumAlgorithm, Digest};
 
 const BUFFER_BYTES: usize = 128 << 10;
 
 /// The digest of the bytes from `from` up to `end`, in lower-case hexadecimal.
 pub(super) fn of(
     file: &File,
-    algorithm: Algorithm,
+    algorithm: ChecksumAlgorithm,
     from: u64,
     end: u64,
     go_on: &dyn Fn() -> bool,
@@ -44,9 +44,9 @@ mod tests {
     fn digests_of_ranges() {
         let mut file = tempfile::tempfile().unwrap();
         io::Write::write_all(&mut file, b"x123456789y").unwrap();
-        assert_eq!(of(&file, Algorithm::Crc32, 1, 10, &|| true).unwrap(), "cbf43926");
-        assert_eq!(of(&file, Algorithm::Sha512, 0, 0, &|| true).unwrap().len(), 128);
-        assert!(of(&file, Algorithm::Crc32, 0, 12, &|| true).is_err(), "beyond the end");
-        assert!(of(&file, Algorithm::Crc32, 0, 11, &|| false).is_err(), "stopped");
+        assert_eq!(of(&file, ChecksumAlgorithm::Crc32, 1, 10, &|| true).unwrap(), "cbf43926");
+        assert_eq!(of(&file, ChecksumAlgorithm::Sha512, 0, 0, &|| true).unwrap().len(), 128);
+        assert!(of(&file, ChecksumAlgorithm::Crc32, 0, 12, &|| true).is_err(), "beyond the end");
+        assert!(of(&file, ChecksumAlgorithm::Crc32, 0, 11, &|| false).is_err(), "stopped");
     }
 }

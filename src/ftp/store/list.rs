@@ -4,70 +4,70 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, Dir, FileType, OFlags, Stat, readlinkat, statat};
 
-use super::{Store, TEMPORARY_PREFIX, refusal};
-use crate::ftp::listing::{Entry, EntryType, Modified, format_mlsd, format_unix};
+use super::{FtpStore, TEMPORARY_PREFIX, refusal};
+use crate::ftp::listing::{EntryType, ListingEntry, Modified, format_mlsd, format_unix};
 use crate::ftp::session::path::matches;
-use crate::ftp::session::{Format, Listing, Refusal, Rights};
+use crate::ftp::session::{ListingFormat, ListingRequest, Rights, StoreRefusal};
 
 /// A piece is handed out when it is at least so long.
 const PIECE_BYTES: usize = 32 << 10;
 
 /// A listing on its way.
 #[derive(Debug)]
-pub struct Lines {
-    listing: Listing,
+pub struct ListingLines {
+    listing: ListingRequest,
     rights: Rights,
     now: i64,
-    from: From,
+    from: ListingSource,
 }
 
 #[derive(Debug)]
-enum From {
+enum ListingSource {
     Directory(Dir, OwnedFd),
-    File(Box<Entry>),
+    File(Box<ListingEntry>),
     Done,
 }
 
-impl Store {
+impl FtpStore {
     /// Opens a listing; `now` (seconds since 1970) decides how LIST writes times.
-    pub fn list(&self, listing: Listing, now: i64) -> Result<Lines, Refusal> {
+    pub fn list(&self, listing: ListingRequest, now: i64) -> Result<ListingLines, StoreRefusal> {
         self.check(&listing.path)?;
         let directory = self.root.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
         let from = match directory {
             Ok(fd) => {
                 let dir = Dir::read_from(&fd).map_err(|error| refusal(error.into()))?;
-                From::Directory(dir, fd)
+                ListingSource::Directory(dir, fd)
             }
             // A file lists as itself, but MLSD is for directories (RFC 3659, section 7.2.1).
             Err(error) if error.raw_os_error() == Some(rustix::io::Errno::NOTDIR.raw_os_error()) => {
-                if matches!(listing.format, Format::Facts(_)) || listing.pattern.is_some() {
-                    return Err(Refusal::NotDirectory);
+                if matches!(listing.format, ListingFormat::Facts(_)) || listing.pattern.is_some() {
+                    return Err(StoreRefusal::NotDirectory);
                 }
                 let mut entry = self.facts(&listing.path)?;
                 entry.name.clone_from(&listing.shown);
-                From::File(Box::new(entry))
+                ListingSource::File(Box::new(entry))
             }
             Err(error) => return Err(refusal(error)),
         };
-        Ok(Lines { listing, rights: self.rights, now, from })
+        Ok(ListingLines { listing, rights: self.rights, now, from })
     }
 }
 
-impl Lines {
+impl ListingLines {
     /// Appends the next lines to `out`, each with its CRLF; false when there are no more.
-    pub fn next_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, Refusal> {
+    pub fn next_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreRefusal> {
         let enough = out.len() + PIECE_BYTES;
         while out.len() < enough {
-            match std::mem::replace(&mut self.from, From::Done) {
-                From::Done => return Ok(false),
-                From::File(entry) => self.line(&entry, out),
-                From::Directory(mut dir, fd) => {
+            match std::mem::replace(&mut self.from, ListingSource::Done) {
+                ListingSource::Done => return Ok(false),
+                ListingSource::File(entry) => self.line(&entry, out),
+                ListingSource::Directory(mut dir, fd) => {
                     match dir.read() {
                         None => return Ok(false),
                         Some(Err(error)) => return Err(refusal(error.into())),
                         Some(Ok(found)) => self.found(&fd, found.file_name().to_bytes(), out),
                     }
-                    self.from = From::Directory(dir, fd);
+                    self.from = ListingSource::Directory(dir, fd);
                 }
             }
         }
@@ -87,8 +87,8 @@ impl Lines {
         {
             return;
         }
-        if self.listing.format == Format::Names {
-            return self.line(&Entry::new(name, EntryType::Other), out);
+        if self.listing.format == ListingFormat::Names {
+            return self.line(&ListingEntry::new(name, EntryType::Other), out);
         }
         // What vanished since readdir is not there.
         if let Ok(stat) = statat(fd, name, AtFlags::SYMLINK_NOFOLLOW) {
@@ -104,11 +104,11 @@ impl Lines {
         }
     }
 
-    fn line(&self, entry: &Entry, out: &mut Vec<u8>) {
+    fn line(&self, entry: &ListingEntry, out: &mut Vec<u8>) {
         match self.listing.format {
-            Format::Long => out.extend_from_slice(&format_unix(entry, self.now)),
-            Format::Facts(facts) => out.extend_from_slice(&format_mlsd(entry, facts)),
-            Format::Names => {
+            ListingFormat::Long => out.extend_from_slice(&format_unix(entry, self.now)),
+            ListingFormat::Facts(facts) => out.extend_from_slice(&format_mlsd(entry, facts)),
+            ListingFormat::Names => {
                 let shown = self.listing.shown.as_slice();
                 if !shown.is_empty() && entry.name != shown {
                     out.extend_from_slice(shown);
@@ -124,14 +124,14 @@ impl Lines {
 }
 
 /// An entry as stat(2) has it.
-pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> Entry {
+pub(super) fn entry_of(name: &[u8], stat: &Stat, rights: Rights) -> ListingEntry {
     let entry_type = match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile => EntryType::File,
         FileType::Directory => EntryType::Directory,
         FileType::Symlink => EntryType::Symlink,
         _ => EntryType::Other,
     };
-    let mut entry = Entry::new(name, entry_type);
+    let mut entry = ListingEntry::new(name, entry_type);
     entry.size = (entry_type == EntryType::File).then(|| u64::try_from(stat.st_size).unwrap_or(0));
     entry.modified = Some(Modified::utc(stat.st_mtime));
     entry.mode = Some(stat.st_mode & 0o7777);

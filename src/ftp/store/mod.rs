@@ -15,11 +15,11 @@ use std::sync::Arc;
 use rustix::fs::{AtFlags, Mode, OFlags, Timespec, Timestamps, mkdirat, renameat, statat, unlinkat};
 use rustix::io::Errno;
 
-use self::confine::Root;
-pub use self::list::Lines;
-pub use self::upload::Upload;
-use super::listing::Entry;
-use super::session::{Answer, Op, Refusal, Rights};
+use self::confine::StoreRoot;
+pub use self::list::ListingLines;
+pub use self::upload::StoreUpload;
+use super::listing::ListingEntry;
+use super::session::{Rights, StoreAnswer, StoreOp, StoreRefusal};
 use crate::fault::{Fault, Kind};
 
 /// Names that begin so are uploads on their way, on file systems without unnamed files: clients neither see nor reach them.
@@ -29,7 +29,7 @@ const MAX_STATUS_BYTES: usize = 1 << 20;
 
 /// What uploads may take, and what is done for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
+pub struct UploadLimits {
     /// The largest file, in bytes.
     pub max_file: u64,
     /// Space that must stay free on the file system, in bytes.
@@ -38,35 +38,35 @@ pub struct Limits {
     pub sync: bool,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
-        Limits { max_file: u64::MAX, min_free: 0, sync: false }
+impl Default for UploadLimits {
+    fn default() -> UploadLimits {
+        UploadLimits { max_file: u64::MAX, min_free: 0, sync: false }
     }
 }
 
 /// A tree and what a login may do in it.
 #[derive(Debug, Clone)]
-pub struct Store {
-    root: Arc<Root>,
+pub struct FtpStore {
+    root: Arc<StoreRoot>,
     rights: Rights,
-    limits: Limits,
+    limits: UploadLimits,
     /// `/proc` is there, so that an unnamed file can be given a name.
     unnamed_files: bool,
 }
 
-impl Store {
+impl FtpStore {
     /// The tree at `path`.
-    pub fn open(path: &Path, rights: Rights, limits: Limits) -> Result<Store, Fault> {
-        let root = Root::open(path).map_err(|error| {
+    pub fn open(path: &Path, rights: Rights, limits: UploadLimits) -> Result<FtpStore, Fault> {
+        let root = StoreRoot::open(path).map_err(|error| {
             Fault { kind: Kind::NoInput, ..Fault::local(path.display(), &error) }
                 .with_hint("name a directory that exists and may be read")
         })?;
         let unnamed_files = Path::new("/proc/self/fd").exists();
-        Ok(Store { root: Arc::new(root), rights, limits, unnamed_files })
+        Ok(FtpStore { root: Arc::new(root), rights, limits, unnamed_files })
     }
 
     /// The tree at `home` below this one, with these rights.
-    pub fn login(&self, home: Option<&str>, rights: Rights) -> Result<Store, Refusal> {
+    pub fn login(&self, home: Option<&str>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
         let root = match home {
             None => self.root.clone(),
             Some(home) => {
@@ -74,7 +74,7 @@ impl Store {
                 Arc::new(self.root.below(&path).map_err(refusal)?)
             }
         };
-        Ok(Store { root, rights, ..self.clone() })
+        Ok(FtpStore { root, rights, ..self.clone() })
     }
 
     /// What this login may do.
@@ -83,53 +83,57 @@ impl Store {
     }
 
     /// Opens a file for sending, and its size.
-    pub fn send(&self, path: &[u8]) -> Result<(File, u64), Refusal> {
+    pub fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
         self.check(path)?;
         // O_NONBLOCK: a FIFO must not hold us; it is refused below.
         let file: File =
             self.root.open_at(path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY).map_err(refusal)?.into();
         let metadata = file.metadata().map_err(refusal)?;
-        if metadata.is_file() { Ok((file, metadata.len())) } else { Err(Refusal::NotFile) }
+        if metadata.is_file() { Ok((file, metadata.len())) } else { Err(StoreRefusal::NotFile) }
     }
 
     /// Carries out one act. `go_on` is asked now and then during long ones.
-    pub fn run(&self, op: Op, now: i64, go_on: &dyn Fn() -> bool) -> Result<Answer, Refusal> {
+    pub fn run(&self, op: StoreOp, now: i64, go_on: &dyn Fn() -> bool) -> Result<StoreAnswer, StoreRefusal> {
         match op {
-            Op::Directory(path) => {
+            StoreOp::Directory(path) => {
                 self.reach(&path, OFlags::PATH | OFlags::DIRECTORY)?;
-                Ok(Answer::Done)
+                Ok(StoreAnswer::Done)
             }
-            Op::Exists(path) => {
+            StoreOp::Exists(path) => {
                 self.at_name(&path, |parent, name| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|_| ()))
             }
-            Op::Facts(path) => Ok(Answer::Entry(Box::new(self.facts(&path)?))),
-            Op::SetModified(path, seconds) => {
+            StoreOp::Facts(path) => Ok(StoreAnswer::Entry(Box::new(self.facts(&path)?))),
+            StoreOp::SetModified(path, seconds) => {
                 let file = self.reach(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
                 let time = Timespec { tv_sec: seconds, tv_nsec: 0 };
                 let times = Timestamps { last_access: time, last_modification: time };
                 rustix::fs::futimens(&file, &times).map_err(|error| refusal(error.into()))?;
-                Ok(Answer::Done)
+                Ok(StoreAnswer::Done)
             }
-            Op::SetMode(path, mode) => {
+            StoreOp::SetMode(path, mode) => {
                 let file = self.reach(&path, OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY)?;
                 rustix::fs::fchmod(&file, Mode::from_raw_mode(mode & 0o777)).map_err(|error| refusal(error.into()))?;
-                Ok(Answer::Done)
+                Ok(StoreAnswer::Done)
             }
-            Op::Delete(path) => self.at_name(&path, |parent, name| match unlinkat(parent, name, AtFlags::empty()) {
-                // What Linux says for a directory, and what POSIX would say.
-                Err(Errno::ISDIR | Errno::PERM) => Err(Errno::ISDIR),
-                result => result,
-            }),
-            Op::MakeDirectory(path) => {
+            StoreOp::Delete(path) => {
+                self.at_name(&path, |parent, name| match unlinkat(parent, name, AtFlags::empty()) {
+                    // What Linux says for a directory, and what POSIX would say.
+                    Err(Errno::ISDIR | Errno::PERM) => Err(Errno::ISDIR),
+                    result => result,
+                })
+            }
+            StoreOp::MakeDirectory(path) => {
                 self.at_name(&path, |parent, name| mkdirat(parent, name, Mode::from_raw_mode(0o777)))
             }
-            Op::RemoveDirectory(path) => self.at_name(&path, |parent, name| unlinkat(parent, name, AtFlags::REMOVEDIR)),
-            Op::Rename(from, to) => {
+            StoreOp::RemoveDirectory(path) => {
+                self.at_name(&path, |parent, name| unlinkat(parent, name, AtFlags::REMOVEDIR))
+            }
+            StoreOp::Rename(from, to) => {
                 self.check(&to)?;
                 let (to_parent, to_name) = self.root.parent(&to).map_err(refusal)?;
                 self.at_name(&from, |parent, name| renameat(parent, name, &to_parent, to_name))
             }
-            Op::List(listing) => {
+            StoreOp::List(listing) => {
                 let mut lines = self.list(listing, now)?;
                 let mut text = Vec::new();
                 while lines.next_piece(&mut text)? && text.len() < MAX_STATUS_BYTES && go_on() {}
@@ -143,58 +147,62 @@ impl Store {
                 if truncated {
                     lines.push(b"(too many names for STAT: use MLSD)".to_vec());
                 }
-                Ok(Answer::Lines(lines))
+                Ok(StoreAnswer::Lines(lines))
             }
-            Op::Digest { path, algorithm, from, to } => {
+            StoreOp::Digest { path, algorithm, from, to } => {
                 let (file, size) = self.send(&path)?;
                 let end = to.map_or(size, |to| to.min(size));
                 if from > end {
-                    return Err(Refusal::BadOffset);
+                    return Err(StoreRefusal::BadOffset);
                 }
                 let digest = digest::of(&file, algorithm, from, end, go_on).map_err(refusal)?;
-                Ok(Answer::Digest(digest, end))
+                Ok(StoreAnswer::Digest(digest, end))
             }
         }
     }
 
-    fn facts(&self, path: &[u8]) -> Result<Entry, Refusal> {
+    fn facts(&self, path: &[u8]) -> Result<ListingEntry, StoreRefusal> {
         let file = self.reach(path, OFlags::PATH)?;
         let stat = rustix::fs::fstat(&file).map_err(|error| refusal(error.into()))?;
         Ok(list::entry_of(path, &stat, self.rights))
     }
 
-    fn reach(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Refusal> {
+    fn reach(&self, path: &[u8], flags: OFlags) -> Result<OwnedFd, StoreRefusal> {
         self.check(path)?;
         self.root.open_at(path, flags).map_err(refusal)
     }
 
-    fn at_name(&self, path: &[u8], act: impl FnOnce(&OwnedFd, &[u8]) -> Result<(), Errno>) -> Result<Answer, Refusal> {
+    fn at_name(
+        &self,
+        path: &[u8],
+        act: impl FnOnce(&OwnedFd, &[u8]) -> Result<(), Errno>,
+    ) -> Result<StoreAnswer, StoreRefusal> {
         self.check(path)?;
         let (parent, name) = self.root.parent(path).map_err(refusal)?;
-        act(&parent, name).map(|()| Answer::Done).map_err(|error| refusal(error.into()))
+        act(&parent, name).map(|()| StoreAnswer::Done).map_err(|error| refusal(error.into()))
     }
 
     /// Refuses the names of uploads on their way.
-    fn check(&self, path: &[u8]) -> Result<(), Refusal> {
+    fn check(&self, path: &[u8]) -> Result<(), StoreRefusal> {
         match path.split(|byte| *byte == b'/').any(|name| name.starts_with(TEMPORARY_PREFIX)) {
-            true => Err(Refusal::NotFound),
+            true => Err(StoreRefusal::NotFound),
             false => Ok(()),
         }
     }
 }
 
 /// What the system's error means to a client. An escape looks like a name that is not there.
-fn refusal(error: io::Error) -> Refusal {
+fn refusal(error: io::Error) -> StoreRefusal {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOENT | Errno::XDEV | Errno::LOOP) => Refusal::NotFound,
-        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY | Errno::TXTBSY) => Refusal::Denied,
-        Some(Errno::EXIST) => Refusal::Exists,
-        Some(Errno::NOTDIR) => Refusal::NotDirectory,
-        Some(Errno::ISDIR | Errno::NXIO) => Refusal::NotFile,
-        Some(Errno::NOTEMPTY) => Refusal::NotEmpty,
-        Some(Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ) => Refusal::BadName,
-        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => Refusal::Full,
-        _ => Refusal::Failed(error.to_string()),
+        Some(Errno::NOENT | Errno::XDEV | Errno::LOOP) => StoreRefusal::NotFound,
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::BUSY | Errno::TXTBSY) => StoreRefusal::Denied,
+        Some(Errno::EXIST) => StoreRefusal::Exists,
+        Some(Errno::NOTDIR) => StoreRefusal::NotDirectory,
+        Some(Errno::ISDIR | Errno::NXIO) => StoreRefusal::NotFile,
+        Some(Errno::NOTEMPTY) => StoreRefusal::NotEmpty,
+        Some(Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ) => StoreRefusal::BadName,
+        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => StoreRefusal::Full,
+        _ => StoreRefusal::Failed(error.to_string()),
     }
 }
 

@@ -1,5 +1,5 @@
 //! An upload on its way. A whole file has no name until it is complete: it is an unnamed file (`O_TMPFILE`) that is
-//! linked to its name by [`Upload::commit`], or, where the file system has no such thing, a hidden one that is renamed.
+//! linked to its name by [`StoreUpload::commit`], or, where the file system has no such thing, a hidden one that is renamed.
 //! Whatever ends the upload early leaves the old file as it was.
 
 use std::fs::File;
@@ -12,9 +12,9 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{Store, TEMPORARY_PREFIX, refusal};
+use super::{FtpStore, TEMPORARY_PREFIX, refusal};
 use crate::ftp::session::path::MAX_NAME;
-use crate::ftp::session::{How, Refusal};
+use crate::ftp::session::{StoreRefusal, UploadMode};
 
 /// Names that STOU tries before it gives up.
 const MAX_UNIQUE_TRIES: u32 = 1000;
@@ -23,9 +23,9 @@ const FREE_CHECK_BYTES: u64 = 16 << 20;
 
 /// A file that is being received.
 #[derive(Debug)]
-pub struct Upload {
+pub struct StoreUpload {
     file: File,
-    place: Place,
+    target: UploadTarget,
     /// The size of the file when all bytes up to now are in it.
     position: u64,
     limit: u64,
@@ -35,24 +35,29 @@ pub struct Upload {
 }
 
 #[derive(Debug)]
-enum Place {
+enum UploadTarget {
     /// Written where it is.
     InPlace,
     /// Takes this name at the end.
     New { parent: OwnedFd, name: Vec<u8>, temporary: Option<Vec<u8>>, replace: bool },
 }
 
-impl Store {
-    /// Opens an upload; for [`How::Unique`] the name chosen comes back too.
-    pub fn receive(&self, path: &[u8], how: How, replace: bool) -> Result<(Upload, Option<Vec<u8>>), Refusal> {
+impl FtpStore {
+    /// Opens an upload; for [`UploadMode::Unique`] the name chosen comes back too.
+    pub fn receive(
+        &self,
+        path: &[u8],
+        how: UploadMode,
+        replace: bool,
+    ) -> Result<(StoreUpload, Option<Vec<u8>>), StoreRefusal> {
         self.check(path)?;
         match how {
-            How::Whole => {
+            UploadMode::Whole => {
                 let (parent, name) = self.root.parent(path).map_err(refusal)?;
                 let name = name.to_vec();
                 Ok((self.whole(parent, name, replace)?, None))
             }
-            How::Unique => {
+            UploadMode::Unique => {
                 let parent = self.root.open_at(path, OFlags::PATH | OFlags::DIRECTORY).map_err(refusal)?;
                 for number in 1..=MAX_UNIQUE_TRIES {
                     let name = format!("upload.{number}").into_bytes();
@@ -62,24 +67,24 @@ impl Store {
                         Err(error) => return Err(refusal(error.into())),
                     }
                 }
-                Err(Refusal::Exists)
+                Err(StoreRefusal::Exists)
             }
-            How::Append | How::At(_) => self.in_place(path, how).map(|upload| (upload, None)),
+            UploadMode::Append | UploadMode::At(_) => self.in_place(path, how).map(|upload| (upload, None)),
         }
     }
 
-    fn whole(&self, parent: OwnedFd, name: Vec<u8>, replace: bool) -> Result<Upload, Refusal> {
+    fn whole(&self, parent: OwnedFd, name: Vec<u8>, replace: bool) -> Result<StoreUpload, StoreRefusal> {
         if name.len() > MAX_NAME {
-            return Err(Refusal::BadName);
+            return Err(StoreRefusal::BadName);
         }
         let mut keep_mode = None;
         match statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
-            Ok(_) if !replace => return Err(Refusal::Exists),
+            Ok(_) if !replace => return Err(StoreRefusal::Exists),
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
-                FileType::RegularFile if stat.st_mode & 0o222 == 0 => return Err(Refusal::Denied),
+                FileType::RegularFile if stat.st_mode & 0o222 == 0 => return Err(StoreRefusal::Denied),
                 FileType::RegularFile => keep_mode = Some(Mode::from_raw_mode(stat.st_mode & 0o777)),
                 FileType::Symlink => {}
-                _ => return Err(Refusal::NotFile),
+                _ => return Err(StoreRefusal::NotFile),
             },
             Err(Errno::NOENT) => {}
             Err(error) => return Err(refusal(error.into())),
@@ -102,15 +107,15 @@ impl Store {
         if let Some(mode) = keep_mode {
             rustix::fs::fchmod(&file, mode).map_err(from_errno)?;
         }
-        self.upload(file.into(), Place::New { parent, name, temporary, replace }, 0)
+        self.upload(file.into(), UploadTarget::New { parent, name, temporary, replace }, 0)
     }
 
-    fn in_place(&self, path: &[u8], how: How) -> Result<Upload, Refusal> {
+    fn in_place(&self, path: &[u8], how: UploadMode) -> Result<StoreUpload, StoreRefusal> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file: File = match self.root.open_at(path, flags) {
             Ok(file) => file.into(),
             // APPE makes what is not there (RFC 959, section 4.1.3).
-            Err(error) if error.kind() == io::ErrorKind::NotFound && how == How::Append => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && how == UploadMode::Append => {
                 let (parent, name) = self.root.parent(path).map_err(refusal)?;
                 let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 openat(&parent, name, flags, Mode::from_raw_mode(0o666)).map_err(from_errno)?.into()
@@ -119,56 +124,56 @@ impl Store {
         };
         let metadata = file.metadata().map_err(refusal)?;
         if !metadata.is_file() {
-            return Err(Refusal::NotFile);
+            return Err(StoreRefusal::NotFile);
         }
         // A file system without locks is no reason to refuse.
         if let Err(Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            return Err(Refusal::Busy);
+            return Err(StoreRefusal::Busy);
         }
         let position = match how {
-            How::At(offset) if offset > metadata.len() => return Err(Refusal::BadOffset),
-            How::At(offset) => offset,
+            UploadMode::At(offset) if offset > metadata.len() => return Err(StoreRefusal::BadOffset),
+            UploadMode::At(offset) => offset,
             _ => metadata.len(),
         };
         io::Seek::seek(&mut &file, io::SeekFrom::Start(position)).map_err(refusal)?;
-        self.upload(file, Place::InPlace, position)
+        self.upload(file, UploadTarget::InPlace, position)
     }
 
-    fn upload(&self, file: File, place: Place, position: u64) -> Result<Upload, Refusal> {
+    fn upload(&self, file: File, target: UploadTarget, position: u64) -> Result<StoreUpload, StoreRefusal> {
         let (limit, min_free) = (self.limits.max_file, self.limits.min_free);
-        let mut upload = Upload { file, place, position, limit, min_free, checked: 0, sync: self.limits.sync };
+        let mut upload = StoreUpload { file, target, position, limit, min_free, checked: 0, sync: self.limits.sync };
         upload.check_free()?;
         Ok(upload)
     }
 }
 
-impl Upload {
+impl StoreUpload {
     /// The file to be written, at its position.
     pub fn file(&self) -> &File {
         &self.file
     }
 
-    /// How many more bytes may be written before [`Upload::wrote`] must be told.
+    /// How many more bytes may be written before [`StoreUpload::wrote`] must be told.
     pub fn allowance(&self) -> u64 {
         self.limit.saturating_sub(self.position).saturating_add(1)
     }
 
     /// Counts bytes that were written; refuses when the file is too large or the disk too full.
-    pub fn wrote(&mut self, bytes: u64) -> Result<(), Refusal> {
+    pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
         if self.position > self.limit {
-            return Err(Refusal::Full);
+            return Err(StoreRefusal::Full);
         }
         if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
     }
 
-    fn check_free(&mut self) -> Result<(), Refusal> {
+    fn check_free(&mut self) -> Result<(), StoreRefusal> {
         self.checked = 0;
         if self.min_free > 0 {
             let space = rustix::fs::fstatvfs(&self.file).map_err(from_errno)?;
             if space.f_bavail.saturating_mul(space.f_frsize) < self.min_free {
-                return Err(Refusal::Full);
+                return Err(StoreRefusal::Full);
             }
         }
         Ok(())
@@ -176,14 +181,14 @@ impl Upload {
 
     /// The upload is complete: gives the file its name. Errors that the system kept until now (a full disk behind a
     /// cache) come out here, before 226 is sent.
-    pub fn commit(mut self) -> Result<(), Refusal> {
-        if matches!(self.place, Place::InPlace) {
+    pub fn commit(mut self) -> Result<(), StoreRefusal> {
+        if matches!(self.target, UploadTarget::InPlace) {
             self.file.set_len(self.position).map_err(refusal)?;
         }
         if self.sync {
             self.file.sync_all().map_err(refusal)?;
         }
-        let Place::New { parent, name, temporary, replace } = &mut self.place else { return Ok(()) };
+        let UploadTarget::New { parent, name, temporary, replace } = &mut self.target else { return Ok(()) };
         match temporary.take() {
             Some(temporary) => rename(parent, &temporary, name, *replace),
             None => link(&self.file, parent, name, *replace),
@@ -197,7 +202,7 @@ impl Upload {
 
     /// The upload broke off: keeps what came under its name, if that is free, so that the client may resume.
     pub fn keep_partial(mut self) {
-        if let Place::New { replace, .. } = &mut self.place {
+        if let UploadTarget::New { replace, .. } = &mut self.target {
             *replace = false;
             // If it does not work out, nothing was promised.
             drop(self.commit());
@@ -205,9 +210,9 @@ impl Upload {
     }
 }
 
-impl Drop for Upload {
+impl Drop for StoreUpload {
     fn drop(&mut self) {
-        if let Place::New { parent, temporary: Some(temporary), .. } = &self.place {
+        if let UploadTarget::New { parent, temporary: Some(temporary), .. } = &self.target {
             // The name is ours alone; if it cannot be removed there is nobody to tell.
             let _ = unlinkat(parent, temporary.as_slice(), AtFlags::empty());
         }
@@ -216,7 +221,7 @@ impl Drop for Upload {
 
 /// Gives an unnamed file its name; where the name is taken, through a hidden name and a rename, so that at every instant
 /// the old file or the new one is there.
-fn link(file: &File, parent: &OwnedFd, name: &[u8], replace: bool) -> Result<(), Refusal> {
+fn link(file: &File, parent: &OwnedFd, name: &[u8], replace: bool) -> Result<(), StoreRefusal> {
     let unnamed = format!("/proc/self/fd/{}", file.as_fd().as_raw_fd());
     match linkat(CWD, unnamed.as_str(), parent, name, AtFlags::SYMLINK_FOLLOW) {
         Err(Errno::EXIST) if replace => {}
@@ -227,7 +232,7 @@ fn link(file: &File, parent: &OwnedFd, name: &[u8], replace: bool) -> Result<(),
     rename(parent, &temporary, name, true)
 }
 
-fn rename(parent: &OwnedFd, temporary: &[u8], name: &[u8], replace: bool) -> Result<(), Refusal> {
+fn rename(parent: &OwnedFd, temporary: &[u8], name: &[u8], replace: bool) -> Result<(), StoreRefusal> {
     let result = match replace {
         true => renameat(parent, temporary, parent, name),
         false => match renameat_with(parent, temporary, parent, name, RenameFlags::NOREPLACE) {
@@ -243,11 +248,11 @@ fn rename(parent: &OwnedFd, temporary: &[u8], name: &[u8], replace: bool) -> Res
     })
 }
 
-fn temporary_name() -> Result<Vec<u8>, Refusal> {
-    let number = getrandom::u64().map_err(|error| Refusal::Failed(error.to_string()))?;
+fn temporary_name() -> Result<Vec<u8>, StoreRefusal> {
+    let number = getrandom::u64().map_err(|error| StoreRefusal::Failed(error.to_string()))?;
     Ok([TEMPORARY_PREFIX, format!("{number:016x}").as_bytes()].concat())
 }
 
-fn from_errno(error: Errno) -> Refusal {
+fn from_errno(error: Errno) -> StoreRefusal {
     refusal(error.into())
 }

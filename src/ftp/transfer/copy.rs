@@ -45,7 +45,7 @@ const FEW: usize = 256 * 1024;
 const GATHER: Duration = Duration::from_micros(20);
 
 /// Told of bytes as they pass.
-pub type Progress = Arc<dyn Fn(u64) + Send + Sync>;
+pub type ByteProgress = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// What governs the flow of one transfer.
 #[derive(Clone)]
@@ -55,7 +55,7 @@ pub(super) struct Flow {
     /// The speed limit.
     pub(super) pace: Option<Arc<Pace>>,
     /// Told of the bytes.
-    pub(super) progress: Progress,
+    pub(super) progress: ByteProgress,
     /// Sees the bytes.
     pub(super) tap: Option<Tap>,
 }
@@ -135,8 +135,8 @@ pub(super) fn receive(socket: &TcpStream, file: &File, most: u64, mut watch: Wat
     prepare(socket, &watch)?;
     match splice_all(socket, file, most, &mut watch) {
         // The target cannot be spliced to (opened for appending, a terminal …): nothing has been read yet.
-        Err(Moved::Unsupported) => read_all(socket, file, most, &mut watch),
-        Err(Moved::Failed(fault)) => Err(fault),
+        Err(SpliceError::Unsupported) => read_all(socket, file, most, &mut watch),
+        Err(SpliceError::Failed(fault)) => Err(fault),
         Ok(total) => Ok(total),
     }
 }
@@ -152,15 +152,15 @@ pub(super) fn wanted(watch: &Watch, piece: usize, most: u64, total: u64) -> usiz
     watch.piece(piece).min(usize::try_from(most.saturating_sub(total)).unwrap_or(piece))
 }
 
-enum Moved {
+enum SpliceError {
     Unsupported,
     Failed(Fault),
 }
 
-fn splice_all(socket: &TcpStream, file: &File, most: u64, watch: &mut Watch) -> Result<u64, Moved> {
+fn splice_all(socket: &TcpStream, file: &File, most: u64, watch: &mut Watch) -> Result<u64, SpliceError> {
     let (reader, writer) = match rustix::pipe::pipe_with(PipeFlags::CLOEXEC) {
         Ok(pipe) => pipe,
-        Err(_) => return Err(Moved::Unsupported),
+        Err(_) => return Err(SpliceError::Unsupported),
     };
     // A smaller pipe only means more calls.
     let _ = rustix::pipe::fcntl_setpipe_size(&writer, PIECE);
@@ -173,23 +173,23 @@ fn splice_all(socket: &TcpStream, file: &File, most: u64, watch: &mut Watch) -> 
                 Ok(0) => return Ok(total),
                 Ok(count) => count,
                 Err(Errno::INTR) => continue,
-                Err(Errno::INVAL | Errno::NOSYS) if total == 0 => return Err(Moved::Unsupported),
-                Err(errno) => return Err(Moved::Failed(socket_fault(errno))),
+                Err(Errno::INVAL | Errno::NOSYS) if total == 0 => return Err(SpliceError::Unsupported),
+                Err(errno) => return Err(SpliceError::Failed(socket_fault(errno))),
             };
-        watch.note(arrived as u64).map_err(Moved::Failed)?;
+        watch.note(arrived as u64).map_err(SpliceError::Failed)?;
         let mut left = arrived;
         while left > 0 {
             match rustix::pipe::splice(&reader, None, file, None, left, SpliceFlags::MOVE) {
-                Ok(0) => return Err(Moved::Failed(local_fault(io::ErrorKind::WriteZero.into()))),
+                Ok(0) => return Err(SpliceError::Failed(local_fault(io::ErrorKind::WriteZero.into()))),
                 Ok(count) => left -= count,
                 Err(Errno::INTR) => {}
                 Err(Errno::INVAL) if total == 0 => {
-                    drain_pipe(&reader, left, file).map_err(Moved::Failed)?;
+                    drain_pipe(&reader, left, file).map_err(SpliceError::Failed)?;
                     total += arrived as u64;
                     let rest = read_all(socket, file, most - total, watch);
-                    return rest.map(|more| total + more).map_err(Moved::Failed);
+                    return rest.map(|more| total + more).map_err(SpliceError::Failed);
                 }
-                Err(errno) => return Err(Moved::Failed(local_fault(errno.into()))),
+                Err(errno) => return Err(SpliceError::Failed(local_fault(errno.into()))),
             }
         }
         total += arrived as u64;

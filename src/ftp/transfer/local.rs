@@ -102,7 +102,7 @@ impl AsFd for LocalDir {
 /// A file that is being received: `.NAME.part` in the target's directory, locked against a second run, renamed when it is
 /// complete. What is dropped before that stays for resuming, unless it is empty.
 #[derive(Debug)]
-pub struct Part {
+pub struct PartFile {
     dir: Arc<LocalDir>,
     name: Vec<u8>,
     part: Vec<u8>,
@@ -121,9 +121,9 @@ pub struct Origin {
     pub modified: i64,
 }
 
-impl Part {
+impl PartFile {
     /// Opens or creates the part of `name`. A second run that holds it is [`Kind::Locked`].
-    pub fn open(dir: &Arc<LocalDir>, name: &[u8]) -> Result<Part, Fault> {
+    pub fn open(dir: &Arc<LocalDir>, name: &[u8]) -> Result<PartFile, Fault> {
         let part = part_name(name);
         let path = dir.path.join(OsStr::from_bytes(&part));
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
@@ -149,7 +149,7 @@ impl Part {
             let now = rustix::fs::statat(dir, OsStr::from_bytes(&part), AtFlags::SYMLINK_NOFOLLOW);
             if now.is_ok_and(|now| now.st_ino == stat.st_ino && now.st_dev == stat.st_dev) {
                 let (dir, name) = (dir.clone(), name.to_vec());
-                return Ok(Part { dir, name, part, file: File::from(fd), committed: false });
+                return Ok(PartFile { dir, name, part, file: File::from(fd), committed: false });
             }
         }
     }
@@ -282,7 +282,7 @@ impl Part {
     }
 }
 
-impl Drop for Part {
+impl Drop for PartFile {
     fn drop(&mut self) {
         if self.file.metadata().is_ok_and(|meta| meta.len() == 0) {
             self.remove();
@@ -310,15 +310,15 @@ mod tests {
     fn a_file_appears_when_it_is_complete() {
         let temp = tempfile::tempdir().unwrap();
         let dir = LocalDir::open(temp.path()).unwrap();
-        let part = Part::open(&dir, b"x").unwrap();
+        let part = PartFile::open(&dir, b"x").unwrap();
         part.file().write_all(b"hello").unwrap();
         assert!(!temp.path().join("x").exists());
-        assert_eq!(Part::open(&dir, b"x").unwrap_err().kind, Kind::Locked);
+        assert_eq!(PartFile::open(&dir, b"x").unwrap_err().kind, Kind::Locked);
         part.commit(Some(1_000_000_000), true, true).unwrap();
         assert_eq!(std::fs::read(temp.path().join("x")).unwrap(), b"hello");
         assert_eq!(dir.plain_file(b"x"), Some((5, 1_000_000_000)));
         assert_eq!(std::fs::read_dir(temp.path()).unwrap().count(), 1);
-        let part = Part::open(&dir, b"x").unwrap();
+        let part = PartFile::open(&dir, b"x").unwrap();
         part.file().write_all(b"other").unwrap();
         assert_eq!(part.commit(None, false, false).unwrap_err().kind, Kind::CannotCreate);
         assert_eq!(std::fs::read(temp.path().join("x")).unwrap(), b"hello");
@@ -328,14 +328,14 @@ mod tests {
     fn a_part_stays_and_remembers() {
         let temp = tempfile::tempdir().unwrap();
         let dir = LocalDir::open(temp.path()).unwrap();
-        drop(Part::open(&dir, b"x").unwrap());
+        drop(PartFile::open(&dir, b"x").unwrap());
         assert!(!temp.path().join(".x.part").exists(), "an empty part is no use");
-        let part = Part::open(&dir, b"x").unwrap();
+        let part = PartFile::open(&dir, b"x").unwrap();
         let origin = Origin { url: "ftp://h/a b".to_owned(), size: 10, modified: -5 };
         part.file().write_all(b"half").unwrap();
         part.remember(&origin);
         drop(part);
-        let part = Part::open(&dir, b"x").unwrap();
+        let part = PartFile::open(&dir, b"x").unwrap();
         assert_eq!(part.length().unwrap(), 4);
         assert_eq!(part.origin(), Some(origin));
         part.restart().unwrap();
@@ -349,7 +349,7 @@ mod tests {
         std::os::unix::fs::symlink("/tmp", temp.path().join("a/b/out")).unwrap();
         assert_eq!(dir.enter(b"out", true).unwrap_err().kind, Kind::CannotCreate);
         std::os::unix::fs::symlink("/tmp/applayer-never-written", temp.path().join("a/b/.x.part")).unwrap();
-        assert_eq!(Part::open(&dir, b"x").unwrap_err().kind, Kind::CannotCreate);
+        assert_eq!(PartFile::open(&dir, b"x").unwrap_err().kind, Kind::CannotCreate);
         assert!(dir.enter(b"new", false).is_err());
         assert!(dir.enter(b"new", true).is_ok());
     }

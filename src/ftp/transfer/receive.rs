@@ -6,16 +6,16 @@ use std::time::{Duration, Instant};
 
 use tokio::io::AsyncReadExt;
 
-use super::copy::{self, BUFFER, Flow, Progress, Watch};
-use super::local::{LocalDir, Origin, Part};
+use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
+use super::local::{LocalDir, Origin, PartFile};
 use super::range::Range;
 use super::verify::{self, Checks, Tap};
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::Algorithm;
-use crate::ftp::client::{Ahead, Client, size_of, time_of};
-use crate::ftp::command::Command;
+use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::client::{Ahead, FtpClient, size_of, time_of};
+use crate::ftp::command::FtpCommand;
 use crate::ftp::path::RemotePath;
-use crate::ftp::reply::Reply;
+use crate::ftp::reply::FtpReply;
 use crate::net::stream::Stream;
 
 /// Up to this size a file is read by the event loop; above it a thread of its own lets the kernel copy.
@@ -41,7 +41,7 @@ pub struct Get<'a> {
     /// What is compared besides the size.
     pub checks: Checks,
     /// Told of the bytes.
-    pub progress: Progress,
+    pub progress: ByteProgress,
 }
 
 /// What arrived.
@@ -59,14 +59,14 @@ pub struct Got {
     /// or, if the server told none, `reply` (226 and a clean end).
     pub verified_by: &'static str,
     /// The checksum that was compared.
-    pub checksum: Option<(Algorithm, String)>,
+    pub checksum: Option<(ChecksumAlgorithm, String)>,
     /// How long it took.
     pub elapsed: Duration,
     /// The final reply's text; empty when nothing was left to be transferred.
     pub reply: String,
 }
 
-/// How the download of a file begins whose size is known, for [`Client::send_ahead`]; `None` where a part is to be
+/// How the download of a file begins whose size is known, for [`FtpClient::send_ahead`]; `None` where a part is to be
 /// continued, or where it is large.
 pub fn fetch_ahead(
     path: &RemotePath,
@@ -75,26 +75,26 @@ pub fn fetch_ahead(
     dir: Option<&LocalDir>,
     name: &[u8],
 ) -> Option<Ahead> {
-    let fresh = size? <= CHAINABLE && !dir.is_some_and(|dir| Part::is_there(dir, name));
-    let (questions, command) = (questions(path, size, modified, false), Command::Retr(path.argument()));
+    let fresh = size? <= CHAINABLE && !dir.is_some_and(|dir| PartFile::is_there(dir, name));
+    let (questions, command) = (questions(path, size, modified, false), FtpCommand::Retr(path.argument()));
     fresh.then_some(Ahead { questions, command })
 }
 
 /// What has to be asked along with a download.
-fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii: bool) -> Vec<Command> {
+fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii: bool) -> Vec<FtpCommand> {
     let mut questions = Vec::new();
     if size.is_none() && !ascii {
-        questions.push(Command::Size(path.argument()));
+        questions.push(FtpCommand::Size(path.argument()));
     }
     if modified.is_none() {
-        questions.push(Command::Mdtm(path.argument()));
+        questions.push(FtpCommand::Mdtm(path.argument()));
     }
     questions
 }
 
 /// Fetches into a part: from its end if the same remote file is still there, else from the beginning. The caller commits.
 /// What turns out to differ is no beginning of anything: the part is empty then.
-pub async fn fetch_part(client: &mut Client, get: &Get<'_>, part: &Part) -> Result<Got, Fault> {
+pub async fn fetch_part(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Got, Fault> {
     let mut got = part_by_size(client, get, part).await?;
     if get.checks != Checks::default() {
         let found = verify::of_file(part.file(), get.checks.algorithms(client)).await?;
@@ -108,7 +108,7 @@ pub async fn fetch_part(client: &mut Client, get: &Get<'_>, part: &Part) -> Resu
     Ok(got)
 }
 
-async fn part_by_size(client: &mut Client, get: &Get<'_>, part: &Part) -> Result<Got, Fault> {
+async fn part_by_size(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Got, Fault> {
     let started = Instant::now();
     let left = part.length()?;
     let (mut size, mut modified) = (get.size, get.modified);
@@ -146,7 +146,7 @@ async fn part_by_size(client: &mut Client, get: &Get<'_>, part: &Part) -> Result
         });
     }
     (get.progress)(offset);
-    let on_start = |begun: &Known| -> Result<(), Fault> {
+    let on_start = |begun: &RemoteFacts| -> Result<(), Fault> {
         if begun.restarted {
             part.restart()?;
         }
@@ -157,15 +157,15 @@ async fn part_by_size(client: &mut Client, get: &Get<'_>, part: &Part) -> Result
         }
         Ok(())
     };
-    let to = Sink { file: part.file(), offset, most: u64::MAX, tap: None };
+    let to = ReceiveTarget { file: part.file(), offset, most: u64::MAX, tap: None };
     fetch(client, get, (size, modified), to, started, &on_start).await
 }
 
 /// Fetches to something that is no file of ours: stdout, a device, a FIFO.
-pub async fn fetch_to(client: &mut Client, get: &Get<'_>, file: &File) -> Result<Got, Fault> {
+pub async fn fetch_to(client: &mut FtpClient, get: &Get<'_>, file: &File) -> Result<Got, Fault> {
     let algorithms = get.checks.algorithms(client);
     let tap = (!algorithms.is_empty()).then(|| Tap::new(&algorithms));
-    let to = Sink { file, offset: 0, most: u64::MAX, tap: tap.clone() };
+    let to = ReceiveTarget { file, offset: 0, most: u64::MAX, tap: tap.clone() };
     let mut got = fetch(client, get, (get.size, get.modified), to, Instant::now(), &|_| Ok(())).await?;
     let found = tap.map(Tap::finish).unwrap_or_default();
     got.check(client, get, &found).await?;
@@ -173,7 +173,7 @@ pub async fn fetch_to(client: &mut Client, get: &Get<'_>, file: &File) -> Result
 }
 
 /// Fetches a piece of a file. Where the server tells the size it is the whole piece, as far as the file reaches.
-pub async fn fetch_range(client: &mut Client, get: &Get<'_>, range: Range, file: &File) -> Result<Got, Fault> {
+pub async fn fetch_range(client: &mut FtpClient, get: &Get<'_>, range: Range, file: &File) -> Result<Got, Fault> {
     let started = Instant::now();
     let (size, modified) = client.size_and_time(get.path).await?;
     let Some((offset, most)) = range.within(size) else {
@@ -182,8 +182,8 @@ pub async fn fetch_range(client: &mut Client, get: &Get<'_>, range: Range, file:
             None => Fault::new(Kind::Unsupported, "the server tells no size: only the first bytes can be counted"),
         });
     };
-    let to = Sink { file, offset, most, tap: None };
-    let refused = |begun: &Known| match begun.restarted {
+    let to = ReceiveTarget { file, offset, most, tap: None };
+    let refused = |begun: &RemoteFacts| match begun.restarted {
         true => Err(Fault::new(Kind::Unsupported, "the server cannot begin in the middle of a file")),
         false => Ok(()),
     };
@@ -193,7 +193,12 @@ pub async fn fetch_range(client: &mut Client, get: &Get<'_>, range: Range, file:
 
 impl Got {
     /// Compares what is here with more than the size.
-    async fn check(&mut self, client: &mut Client, get: &Get<'_>, found: &verify::Found) -> Result<(), Fault> {
+    async fn check(
+        &mut self,
+        client: &mut FtpClient,
+        get: &Get<'_>,
+        found: &verify::LocalChecksums,
+    ) -> Result<(), Fault> {
         // The server's checksum is that of its own line ends.
         let checks = Checks { server: get.checks.server && !get.ascii, ..get.checks.clone() };
         if let Some((by, checksum)) = checks.judge(client, get.path, found).await? {
@@ -213,7 +218,7 @@ impl Got {
 }
 
 /// Where the bytes go, and which.
-struct Sink<'a> {
+struct ReceiveTarget<'a> {
     file: &'a File,
     /// Where in the remote file they begin.
     offset: u64,
@@ -224,7 +229,7 @@ struct Sink<'a> {
 }
 
 /// What is known when the first byte may come.
-struct Known {
+struct RemoteFacts {
     size: Option<u64>,
     modified: Option<i64>,
     /// The server refused the offset.
@@ -232,25 +237,25 @@ struct Known {
 }
 
 async fn fetch(
-    client: &mut Client,
+    client: &mut FtpClient,
     get: &Get<'_>,
     (mut size, mut modified): (Option<u64>, Option<i64>),
-    to: Sink<'_>,
+    to: ReceiveTarget<'_>,
     started: Instant,
-    on_start: &(dyn Fn(&Known) -> Result<(), Fault> + Sync),
+    on_start: &(dyn Fn(&RemoteFacts) -> Result<(), Fault> + Sync),
 ) -> Result<Got, Fault> {
     client.set_type(get.ascii).await?;
     let questions = questions(get.path, size, modified, get.ascii);
-    let command = Command::Retr(get.path.argument());
+    let command = FtpCommand::Retr(get.path.argument());
     let begun = client.begin(&questions, &command, to.offset).await?;
     for (question, answer) in questions.iter().zip(&begun.answers) {
         match question {
-            Command::Size(_) => size = size_of(answer),
+            FtpCommand::Size(_) => size = size_of(answer),
             _ => modified = time_of(answer),
         }
     }
     let offset = if begun.restarted { 0 } else { to.offset };
-    if let Err(fault) = on_start(&Known { size, modified, restarted: begun.restarted }) {
+    if let Err(fault) = on_start(&RemoteFacts { size, modified, restarted: begun.restarted }) {
         return Err(client.abandon(fault));
     }
     let expected = size.or_else(|| announced(&begun.opening)).map(|size| size.saturating_sub(offset));
@@ -410,7 +415,7 @@ impl LineEnds {
 }
 
 /// The size that many servers put into the 150 reply: `… (1234 bytes)`. Only a forecast.
-fn announced(opening: &Reply) -> Option<u64> {
+fn announced(opening: &FtpReply) -> Option<u64> {
     let text = opening.text();
     let end = text.rfind(" bytes")?;
     let head = text.get(..end)?;
@@ -418,7 +423,7 @@ fn announced(opening: &Reply) -> Option<u64> {
     head.get(start..)?.parse().ok()
 }
 
-pub(super) fn line_of(reply: &Reply) -> String {
+pub(super) fn line_of(reply: &FtpReply) -> String {
     format!("{} {}", reply.code, reply.text())
 }
 
@@ -439,7 +444,7 @@ mod tests {
 
     #[test]
     fn sizes_in_the_opening_reply() {
-        let size = |text: &str| announced(&Reply::new(150, text));
+        let size = |text: &str| announced(&FtpReply::new(150, text));
         assert_eq!(size("Opening BINARY mode data connection for x (1234 bytes)."), Some(1234));
         assert_eq!(size("Opening data connection for 5 bytes"), Some(5));
         assert_eq!(size("ok"), None);

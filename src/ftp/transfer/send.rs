@@ -7,16 +7,16 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::copy::{self, BUFFER, Flow, Progress, Watch};
+use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
 use super::receive::line_of;
-use super::stored::{Step, Stored};
+use super::stored::{PendingUpload, UploadStep};
 use super::verify::{self, Checks, Tap};
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::Algorithm;
-use crate::ftp::client::{Ahead, Client};
-use crate::ftp::command::Command;
+use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::client::{Ahead, FtpClient};
+use crate::ftp::command::FtpCommand;
 use crate::ftp::path::{MAX_NAME, RemotePath};
-use crate::ftp::reply::Reply;
+use crate::ftp::reply::FtpReply;
 use crate::net::stream::Stream;
 
 /// Up to this size a file is sent by the event loop.
@@ -28,11 +28,11 @@ const CLOSE_NOTIFY: Duration = Duration::from_secs(2);
 
 /// How an upload takes its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Replace {
+pub enum ReplaceMode {
     /// Under a temporary name, renamed when it is complete: nobody ever sees half a file.
     #[default]
-    Atomic,
-    /// As [`Replace::Atomic`], deleting the old file first, for servers that do not rename over one.
+    TempAndRename,
+    /// As [`ReplaceMode::TempAndRename`], deleting the old file first, for servers that do not rename over one.
     DeleteFirst,
     /// Written under its name at once.
     InPlace,
@@ -41,7 +41,7 @@ pub enum Replace {
 }
 
 /// Where the bytes come from.
-pub struct Source<'a> {
+pub struct OpenFile<'a> {
     /// The file, at its present position.
     pub file: &'a File,
     /// Its size, where it is a plain file.
@@ -55,7 +55,7 @@ pub struct Put<'a> {
     /// Where to.
     pub path: &'a RemotePath,
     /// How it takes its place.
-    pub replace: Replace,
+    pub replace: ReplaceMode,
     /// Text: LF becomes CRLF.
     pub ascii: bool,
     /// Continue a temporary file that an earlier run left.
@@ -65,7 +65,7 @@ pub struct Put<'a> {
     /// What is compared besides the size.
     pub checks: Checks,
     /// Told of the bytes.
-    pub progress: Progress,
+    pub progress: ByteProgress,
 }
 
 /// What was stored.
@@ -78,7 +78,7 @@ pub struct PutDone {
     /// How completeness is known: `hash` (the server's checksum), `size_and_time`, `size` or `reply`.
     pub verified_by: &'static str,
     /// The checksum that was compared.
-    pub checksum: Option<(Algorithm, String)>,
+    pub checksum: Option<(ChecksumAlgorithm, String)>,
     /// True when the server took our modification time.
     pub time_kept: bool,
     /// How long it took.
@@ -88,7 +88,7 @@ pub struct PutDone {
 }
 
 /// Stores one file. Complete means: 226 came, and the size agrees where the server tells it.
-pub async fn store(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> Result<PutDone, Fault> {
+pub async fn store(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<PutDone, Fault> {
     let mut stored = upload(client, put, source).await?;
     loop {
         let commands = stored.commands(client);
@@ -100,37 +100,37 @@ pub async fn store(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> R
     }
 }
 
-/// The command with which the upload begins, for [`Client::send_ahead`]; `None` where others come before it.
+/// The command with which the upload begins, for [`FtpClient::send_ahead`]; `None` where others come before it.
 pub fn upload_ahead(put: &Put<'_>, size: u64) -> Option<Ahead> {
     let path = match put.replace {
-        Replace::Atomic | Replace::DeleteFirst => temporary_path(put.path).ok()?,
-        Replace::InPlace => put.path.clone(),
-        Replace::Append => return None,
+        ReplaceMode::TempAndRename | ReplaceMode::DeleteFirst => temporary_path(put.path).ok()?,
+        ReplaceMode::InPlace => put.path.clone(),
+        ReplaceMode::Append => return None,
     };
-    let command = Command::Stor(path.argument());
+    let command = FtpCommand::Stor(path.argument());
     // A checksum is asked for between the transfer and the next.
     (!put.ascii && size < WORTH_RESUMING && put.checks == Checks::default())
         .then_some(Ahead { questions: Vec::new(), command })
 }
 
-/// Passes the bytes of one file. What is left to be done, checking and naming, is told by [`Stored::commands`].
-pub async fn upload(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> Result<Stored, Fault> {
+/// Passes the bytes of one file. What is left to be done, checking and naming, is told by [`PendingUpload::commands`].
+pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<PendingUpload, Fault> {
     let started = Instant::now();
     client.set_type(put.ascii).await?;
     let temporary = match put.replace {
-        Replace::Atomic | Replace::DeleteFirst => Some(temporary_path(put.path)?),
-        Replace::InPlace | Replace::Append => None,
+        ReplaceMode::TempAndRename | ReplaceMode::DeleteFirst => Some(temporary_path(put.path)?),
+        ReplaceMode::InPlace | ReplaceMode::Append => None,
     };
     let path = temporary.as_ref().unwrap_or(put.path);
-    let offset = match (put.resume && !put.ascii && put.replace != Replace::Append, source.size) {
+    let offset = match (put.resume && !put.ascii && put.replace != ReplaceMode::Append, source.size) {
         (true, Some(size)) if size >= WORTH_RESUMING => resume_offset(client, path, source, size).await?,
         _ => 0,
     };
     let command = match (put.replace, offset) {
-        (Replace::Append, _) => Command::Appe(path.argument()),
-        _ => Command::Stor(path.argument()),
+        (ReplaceMode::Append, _) => FtpCommand::Appe(path.argument()),
+        _ => FtpCommand::Stor(path.argument()),
     };
-    let wanted = match put.ascii || put.replace == Replace::Append {
+    let wanted = match put.ascii || put.replace == ReplaceMode::Append {
         true => Vec::new(),
         false => put.checks.algorithms(client),
     };
@@ -138,7 +138,7 @@ pub async fn upload(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> 
     let tap = (!wanted.is_empty() && source.size.is_none()).then(|| Tap::new(&wanted));
     let (bytes, reply) = transfer(client, put, source, (&command, offset), tap.clone()).await?;
     // Appending makes the size the sum of old and new; text is converted.
-    let check = !put.ascii && put.replace != Replace::Append;
+    let check = !put.ascii && put.replace != ReplaceMode::Append;
     let total = offset + bytes;
     if let (true, Some(size)) = (check, source.size)
         && total != size
@@ -155,22 +155,22 @@ pub async fn upload(client: &mut Client, put: &Put<'_>, source: &Source<'_>) -> 
         proof = match put.checks.judge(client, path, &found).await {
             Err(fault) if fault.kind == Kind::Incomplete && temporary.is_some() => {
                 // Nothing that could be continued.
-                client.call(&Command::Dele(path.argument())).await?;
+                client.call(&FtpCommand::Dele(path.argument())).await?;
                 return Err(fault);
             }
             judged => judged?,
         };
     }
     let verified_by = proof.as_ref().map_or("reply", |(by, _)| by);
-    Ok(Stored {
+    Ok(PendingUpload {
         path: put.path.clone(),
         confirm: put.checks.server && proof.is_none() && check,
         temporary,
-        delete_first: put.replace == Replace::DeleteFirst,
+        delete_first: put.replace == ReplaceMode::DeleteFirst,
         size: check.then_some(total),
         modified: source.modified,
         mode: put.mode,
-        step: if check && proof.is_none() { Step::Check } else { Step::Place },
+        step: if check && proof.is_none() { UploadStep::Check } else { UploadStep::Place },
         asked: Vec::new(),
         started,
         done: PutDone {
@@ -198,7 +198,12 @@ pub(crate) fn temporary_path(path: &RemotePath) -> Result<RemotePath, Fault> {
 
 /// How much of the file the server already holds; the local file is positioned behind it. Bytes that were sent before the
 /// local file was modified may be another file's: only a part that is younger than the file is continued.
-async fn resume_offset(client: &mut Client, path: &RemotePath, source: &Source<'_>, size: u64) -> Result<u64, Fault> {
+async fn resume_offset(
+    client: &mut FtpClient,
+    path: &RemotePath,
+    source: &OpenFile<'_>,
+    size: u64,
+) -> Result<u64, Fault> {
     let (there, sent) = client.size_and_time(path).await?;
     // The time of the content may be set, as cp -p, tar and rsync do; the time of that may not.
     let changed = source.file.metadata().map(|meta| meta.mtime().max(meta.ctime()));
@@ -213,12 +218,12 @@ async fn resume_offset(client: &mut Client, path: &RemotePath, source: &Source<'
 }
 
 async fn transfer(
-    client: &mut Client,
+    client: &mut FtpClient,
     put: &Put<'_>,
-    source: &Source<'_>,
-    (command, offset): (&Command, u64),
+    source: &OpenFile<'_>,
+    (command, offset): (&FtpCommand, u64),
     tap: Option<Tap>,
-) -> Result<(u64, Reply), Fault> {
+) -> Result<(u64, FtpReply), Fault> {
     let begun = match client.begin(&[], command, offset).await {
         // A missing parent directory: servers say 550 or 553.
         Err(fault) if matches!(fault.code, Some(550 | 553)) && client.usable() => {
@@ -258,7 +263,11 @@ fn refused(fault: Fault) -> Fault {
 }
 
 /// Clear text. The socket comes back open: it is closed after the final reply.
-async fn send_plain(mut tcp: tokio::net::TcpStream, source: &Source<'_>, flow: &Flow) -> Result<(u64, Stream), Fault> {
+async fn send_plain(
+    mut tcp: tokio::net::TcpStream,
+    source: &OpenFile<'_>,
+    flow: &Flow,
+) -> Result<(u64, Stream), Fault> {
     if source.size.is_some_and(|size| size <= SMALL) {
         let mut bytes = Vec::new();
         let mut file = source.file;
@@ -295,7 +304,7 @@ async fn send_plain(mut tcp: tokio::net::TcpStream, source: &Source<'_>, flow: &
 /// lose the end of the file otherwise, and their session ticket comes along.
 async fn send_stream(
     mut stream: Stream,
-    source: &Source<'_>,
+    source: &OpenFile<'_>,
     ascii: bool,
     flow: &Flow,
 ) -> Result<(u64, Stream), Fault> {

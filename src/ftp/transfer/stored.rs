@@ -5,14 +5,14 @@ use std::time::Instant;
 
 use super::send::PutDone;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, size_of, time_of};
-use crate::ftp::command::Command;
+use crate::ftp::client::{FtpClient, size_of, time_of};
+use crate::ftp::command::FtpCommand;
 use crate::ftp::path::RemotePath;
-use crate::ftp::reply::{Class, Reply};
+use crate::ftp::reply::{FtpReply, ReplyClass};
 
 /// How far it is.
 #[derive(Debug)]
-pub(super) enum Step {
+pub(super) enum UploadStep {
     /// The size is to be checked.
     Check,
     /// The name is to be given.
@@ -27,7 +27,7 @@ pub(super) enum Step {
 
 /// What a command that was sent is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum UploadQuestion {
     Size,
     Delete,
     RenameFrom,
@@ -40,7 +40,7 @@ pub(super) enum Asked {
 
 /// A file that the server has, but perhaps not yet under its name.
 #[derive(Debug)]
-pub struct Stored {
+pub struct PendingUpload {
     pub(super) path: RemotePath,
     pub(super) temporary: Option<RemotePath>,
     /// The old file is deleted before the new one gets its name.
@@ -51,58 +51,59 @@ pub struct Stored {
     pub(super) mode: Option<u32>,
     /// Size and time are compared once more when all is done.
     pub(super) confirm: bool,
-    pub(super) step: Step,
-    pub(super) asked: Vec<Asked>,
+    pub(super) step: UploadStep,
+    pub(super) asked: Vec<UploadQuestion>,
     pub(super) started: Instant,
     pub(super) done: PutDone,
 }
 
-impl Stored {
-    /// What is to be sent next, in one packet; nothing: it is complete. The replies go to [`Stored::answers`].
-    pub fn commands(&mut self, client: &Client) -> Vec<Command> {
+impl PendingUpload {
+    /// What is to be sent next, in one packet; nothing: it is complete. The replies go to [`PendingUpload::answers`].
+    pub fn commands(&mut self, client: &FtpClient) -> Vec<FtpCommand> {
         let name = self.path.argument();
         let mut commands = Vec::new();
         match &self.step {
-            Step::Check => {
+            UploadStep::Check => {
                 let path = self.temporary.as_ref().unwrap_or(&self.path);
-                commands.push((Asked::Size, Command::Size(path.argument())));
+                commands.push((UploadQuestion::Size, FtpCommand::Size(path.argument())));
             }
-            Step::Place => {
+            UploadStep::Place => {
                 if let Some(temporary) = &self.temporary {
                     if self.delete_first {
-                        commands.push((Asked::Delete, Command::Dele(name.clone())));
+                        commands.push((UploadQuestion::Delete, FtpCommand::Dele(name.clone())));
                     }
-                    commands.push((Asked::RenameFrom, Command::Rnfr(temporary.argument())));
-                    commands.push((Asked::RenameTo, Command::Rnto(name.clone())));
+                    commands.push((UploadQuestion::RenameFrom, FtpCommand::Rnfr(temporary.argument())));
+                    commands.push((UploadQuestion::RenameTo, FtpCommand::Rnto(name.clone())));
                 }
             }
-            Step::Confirm => {
-                commands.push((Asked::Size, Command::Size(name.clone())));
-                commands.push((Asked::Stamp, Command::Mdtm(name.clone())));
+            UploadStep::Confirm => {
+                commands.push((UploadQuestion::Size, FtpCommand::Size(name.clone())));
+                commands.push((UploadQuestion::Stamp, FtpCommand::Mdtm(name.clone())));
             }
-            Step::Clean(_) => {
+            UploadStep::Clean(_) => {
                 let path = self.temporary.as_ref().unwrap_or(&self.path);
-                commands.push((Asked::Clean, Command::Dele(path.argument())));
+                commands.push((UploadQuestion::Clean, FtpCommand::Dele(path.argument())));
             }
-            Step::Over => {}
+            UploadStep::Over => {}
         }
         // Without a temporary name nothing has to wait for the size.
-        let last = matches!(self.step, Step::Place) || (self.temporary.is_none() && matches!(self.step, Step::Check));
+        let last = matches!(self.step, UploadStep::Place)
+            || (self.temporary.is_none() && matches!(self.step, UploadStep::Check));
         if last {
             let time = self.modified.and_then(|seconds| client.time_command(&self.path, seconds));
-            commands.extend(time.map(|command| (Asked::Time, command)));
+            commands.extend(time.map(|command| (UploadQuestion::Time, command)));
             let mode = self.mode.map(|mode| [format!("CHMOD {mode:04o} ").as_bytes(), &name].concat());
-            commands.extend(mode.map(|words| (Asked::Mode, Command::Site(words))));
+            commands.extend(mode.map(|words| (UploadQuestion::Mode, FtpCommand::Site(words))));
         }
         self.asked = commands.iter().map(|(asked, _)| *asked).collect();
         commands.into_iter().map(|(_, command)| command).collect()
     }
 
-    /// Takes the replies to [`Stored::commands`], in their order.
-    pub fn answers(&mut self, client: &Client, replies: &[Reply]) -> Result<(), Fault> {
+    /// Takes the replies to [`PendingUpload::commands`], in their order.
+    pub fn answers(&mut self, client: &FtpClient, replies: &[FtpReply]) -> Result<(), Fault> {
         let asked = std::mem::take(&mut self.asked);
         let reply = |wanted| asked.iter().zip(replies).find(|(asked, _)| **asked == wanted).map(|(_, reply)| reply);
-        if let (Some(there), Some(size)) = (reply(Asked::Size).and_then(size_of), self.size) {
+        if let (Some(there), Some(size)) = (reply(UploadQuestion::Size).and_then(size_of), self.size) {
             if there != size {
                 let detail = format!("{size} bytes were sent, the server holds {there}");
                 return Err(Fault::new(Kind::Incomplete, detail));
@@ -111,36 +112,36 @@ impl Stored {
                 self.done.verified_by = "size";
             }
         }
-        if let Some(stamp) = reply(Asked::Stamp)
+        if let Some(stamp) = reply(UploadQuestion::Stamp)
             && self.done.verified_by == "size"
             && self.done.time_kept
             && time_of(stamp) == self.modified
         {
             self.done.verified_by = "size_and_time";
         }
-        if let (Some(from), Some(to)) = (reply(Asked::RenameFrom), reply(Asked::RenameTo))
+        if let (Some(from), Some(to)) = (reply(UploadQuestion::RenameFrom), reply(UploadQuestion::RenameTo))
             && !to.ok()
         {
             // What RNTO says after a refused RNFR is only that there was none.
-            let refusal = if from.class() == Class::Intermediate { to } else { from };
-            self.step = Step::Clean(
+            let refusal = if from.class() == ReplyClass::Intermediate { to } else { from };
+            self.step = UploadStep::Clean(
                 refusal
                     .fault("renaming the complete upload", Kind::Refused)
                     .with_hint("--replace deletes the old file first, --in-place uploads without a temporary name"),
             );
             return Ok(());
         }
-        if let Some(reply) = reply(Asked::Time) {
+        if let Some(reply) = reply(UploadQuestion::Time) {
             self.done.time_kept = client.took_time(reply);
         }
-        let step = std::mem::replace(&mut self.step, Step::Over);
+        let step = std::mem::replace(&mut self.step, UploadStep::Over);
         match step {
-            Step::Check if self.temporary.is_some() => self.step = Step::Place,
-            Step::Check | Step::Place if self.confirm => self.step = Step::Confirm,
-            Step::Clean(fault) => return Err(fault),
-            Step::Check | Step::Place | Step::Confirm | Step::Over => {}
+            UploadStep::Check if self.temporary.is_some() => self.step = UploadStep::Place,
+            UploadStep::Check | UploadStep::Place if self.confirm => self.step = UploadStep::Confirm,
+            UploadStep::Clean(fault) => return Err(fault),
+            UploadStep::Check | UploadStep::Place | UploadStep::Confirm | UploadStep::Over => {}
         }
-        match reply(Asked::Mode) {
+        match reply(UploadQuestion::Mode) {
             Some(reply) if !reply.ok() => {
                 let fault = reply.fault("stored, but its mode could not be set: SITE CHMOD", Kind::Unsupported);
                 Err(Fault { kind: if fault.temporary() { fault.kind } else { Kind::Unsupported }, ..fault })
@@ -151,7 +152,7 @@ impl Stored {
 
     /// True when nothing is left to be done.
     pub fn is_done(&self) -> bool {
-        matches!(self.step, Step::Over)
+        matches!(self.step, UploadStep::Over)
     }
 
     /// What was stored, once nothing is left to be done.

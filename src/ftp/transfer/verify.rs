@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::copy::{self, BUFFER};
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::{Algorithm, Digest};
-use crate::ftp::client::Client;
+use crate::ftp::checksum::{ChecksumAlgorithm, Digest};
+use crate::ftp::client::FtpClient;
 use crate::ftp::path::RemotePath;
 
 /// What is compared besides the size.
@@ -21,14 +21,14 @@ pub struct Checks {
 }
 
 /// Checksums of what is here.
-pub(super) type Found = Vec<(Algorithm, String)>;
+pub(super) type LocalChecksums = Vec<(ChecksumAlgorithm, String)>;
 
 /// Computes checksums of bytes as they pass, for what cannot be read again.
 #[derive(Clone)]
 pub(super) struct Tap(Arc<Mutex<Vec<Digest>>>);
 
 impl Tap {
-    pub(super) fn new(algorithms: &[Algorithm]) -> Tap {
+    pub(super) fn new(algorithms: &[ChecksumAlgorithm]) -> Tap {
         Tap(Arc::new(Mutex::new(algorithms.iter().copied().map(Digest::new).collect())))
     }
 
@@ -37,21 +37,21 @@ impl Tap {
         digests.iter_mut().for_each(|digest| digest.update(bytes));
     }
 
-    pub(super) fn finish(self) -> Found {
+    pub(super) fn finish(self) -> LocalChecksums {
         finish(std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)))
     }
 }
 
-fn finish(digests: Vec<Digest>) -> Found {
+fn finish(digests: Vec<Digest>) -> LocalChecksums {
     digests.into_iter().map(|digest| (digest.algorithm(), digest.finish())).collect()
 }
 
 impl Checks {
     /// What has to be computed here; nothing: only sizes can be compared.
-    pub(super) fn algorithms(&self, client: &Client) -> Vec<Algorithm> {
-        let own = self.sha256.is_some().then_some(Algorithm::Sha256);
+    pub(super) fn algorithms(&self, client: &FtpClient) -> Vec<ChecksumAlgorithm> {
+        let own = self.sha256.is_some().then_some(ChecksumAlgorithm::Sha256);
         let server = if self.server { client.checksum_algorithm(None) } else { None };
-        let mut algorithms: Vec<Algorithm> = own.into_iter().chain(server).collect();
+        let mut algorithms: Vec<ChecksumAlgorithm> = own.into_iter().chain(server).collect();
         algorithms.dedup();
         algorithms
     }
@@ -59,13 +59,13 @@ impl Checks {
     /// Compares; returns how completeness is known then, and by which checksum. `None`: nothing could be compared.
     pub(super) async fn judge(
         &self,
-        client: &mut Client,
+        client: &mut FtpClient,
         path: &RemotePath,
-        found: &Found,
-    ) -> Result<Option<(&'static str, (Algorithm, String))>, Fault> {
+        found: &LocalChecksums,
+    ) -> Result<Option<(&'static str, (ChecksumAlgorithm, String))>, Fault> {
         let ours = |wanted| found.iter().find(|(algorithm, _)| *algorithm == wanted).cloned();
         let mut proof = None;
-        if let (Some(wanted), Some(ours)) = (&self.sha256, ours(Algorithm::Sha256)) {
+        if let (Some(wanted), Some(ours)) = (&self.sha256, ours(ChecksumAlgorithm::Sha256)) {
             if *wanted != ours.1 {
                 return Err(Fault::new(Kind::BadData, format!("its SHA-256 is {}, not {wanted}", ours.1)));
             }
@@ -95,12 +95,12 @@ impl Checks {
 }
 
 /// Checksums of a whole file, computed by a thread of its own.
-pub(super) async fn of_file(file: &File, algorithms: Vec<Algorithm>) -> Result<Found, Fault> {
+pub(super) async fn of_file(file: &File, algorithms: Vec<ChecksumAlgorithm>) -> Result<LocalChecksums, Fault> {
     if algorithms.is_empty() {
         return Ok(Vec::new());
     }
     let file = copy::share(file)?;
-    let read = tokio::task::spawn_blocking(move || -> io::Result<Found> {
+    let read = tokio::task::spawn_blocking(move || -> io::Result<LocalChecksums> {
         let mut digests: Vec<Digest> = algorithms.into_iter().map(Digest::new).collect();
         let (mut buffer, mut at) = (vec![0; BUFFER], 0u64);
         loop {

@@ -7,18 +7,18 @@ use super::script::{Act, Job};
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::Algorithm;
-use crate::ftp::client::Client;
-use crate::ftp::command::Command;
+use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::client::FtpClient;
+use crate::ftp::command::FtpCommand;
 use crate::ftp::path::{FtpUrl, RemotePath};
-use crate::ftp::reply::{Class, Reply};
+use crate::ftp::reply::{FtpReply, ReplyClass};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 use crate::tool::ftpls::EntryRecord;
 
 /// Does commands over one connection.
 pub(super) struct Actor<'a> {
-    pub(super) client: Client,
+    pub(super) client: FtpClient,
     pub(super) out: &'a Output,
     pub(super) url: &'a FtpUrl,
     pub(super) dry_run: bool,
@@ -168,7 +168,7 @@ impl Actor<'_> {
                 if *parents {
                     self.client.make_parents(path).await?;
                 }
-                let reply = self.client.call(&Command::Mkd(path.argument())).await?;
+                let reply = self.client.call(&FtpCommand::Mkd(path.argument())).await?;
                 record.changed = reply.ok();
                 let there = reply.ok() || (*parents && self.is_directory(path).await?);
                 if !there {
@@ -177,11 +177,11 @@ impl Actor<'_> {
                 record.set_reply(Some(&reply));
             }
             Act::Rmdir { .. } => {
-                record.set_reply(Some(&self.client.must(&Command::Rmd(path.argument()), Kind::Refused).await?));
+                record.set_reply(Some(&self.client.must(&FtpCommand::Rmd(path.argument()), Kind::Refused).await?));
             }
             Act::Chmod { mode, .. } => {
                 let argument = [format!("CHMOD {mode:03o} ").as_bytes(), &path.argument()].concat();
-                let reply = self.client.call(&Command::Site(argument)).await?;
+                let reply = self.client.call(&FtpCommand::Site(argument)).await?;
                 if !reply.ok() {
                     // 550 may mean that it is not there, or that it is not allowed.
                     let there = reply.code != 550 || self.client.stat(path).await?.is_some();
@@ -207,7 +207,7 @@ impl Actor<'_> {
         self.out.emit(&EntryRecord { entry: &entry, path: &entry.name, base: &base, raw: b"", long: true })
     }
 
-    async fn hash(&mut self, path: &RemotePath, shown: &[u8], wanted: Option<Algorithm>) -> Result<(), Fault> {
+    async fn hash(&mut self, path: &RemotePath, shown: &[u8], wanted: Option<ChecksumAlgorithm>) -> Result<(), Fault> {
         let Some((algorithm, hash)) = self.client.checksum(path, wanted).await? else {
             let what = wanted.map_or("no checksums".to_owned(), |algorithm| format!("no {}", algorithm.as_str()));
             return Err(Fault::new(Kind::Unsupported, format!("the server computes {what}")));
@@ -228,7 +228,7 @@ impl Actor<'_> {
                 return Ok(false);
             }
             // APPE never empties what somebody else made in the meantime.
-            self.client.store_nothing(&Command::Appe(path.argument())).await?;
+            self.client.store_nothing(&FtpCommand::Appe(path.argument())).await?;
             if time.is_none() {
                 return Ok(true);
             }
@@ -249,11 +249,11 @@ impl Actor<'_> {
         record.to = Some(to.to_text());
         record.dry_run = self.dry_run;
         if !self.dry_run {
-            let reply = self.client.must(&Command::Rnfr(from.argument()), Kind::NoInput).await?;
-            if reply.class() != Class::Intermediate {
+            let reply = self.client.must(&FtpCommand::Rnfr(from.argument()), Kind::NoInput).await?;
+            if reply.class() != ReplyClass::Intermediate {
                 return Err(reply.fault("RNFR", Kind::Refused));
             }
-            record.set_reply(Some(&self.client.must(&Command::Rnto(to.argument()), Kind::Refused).await?));
+            record.set_reply(Some(&self.client.must(&FtpCommand::Rnto(to.argument()), Kind::Refused).await?));
         }
         self.out.emit(&record)
     }
@@ -271,9 +271,9 @@ impl Actor<'_> {
         let end = memchr::memchr(b' ', line).unwrap_or(line.len());
         let (verb, rest) = line.split_at_checked(end).unwrap_or_default();
         let verb = String::from_utf8_lossy(verb).to_ascii_uppercase();
-        let command = Command::Other(verb.clone(), rest.get(1..).map(<[u8]>::to_vec));
+        let command = FtpCommand::Other(verb.clone(), rest.get(1..).map(<[u8]>::to_vec));
         let reply = self.client.call(&command).await?;
-        if !may_fail && matches!(reply.class(), Class::Transient | Class::Permanent) {
+        if !may_fail && matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent) {
             return Err(reply.fault(verb, Kind::Refused));
         }
         record.set_reply(Some(&reply));
@@ -308,7 +308,7 @@ impl CommandRecord {
         }
     }
 
-    fn set_reply(&mut self, reply: Option<&Reply>) {
+    fn set_reply(&mut self, reply: Option<&FtpReply>) {
         let Some(reply) = reply else { return };
         self.code = Some(reply.code);
         self.reply = reply.lines.iter().map(|line| String::from_utf8_lossy(line).into_owned()).collect();

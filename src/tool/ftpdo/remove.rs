@@ -4,12 +4,12 @@ use serde::Serialize;
 
 use super::act::Actor;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::Way;
-use crate::ftp::command::Command;
-use crate::ftp::listing::{EntryType, Line};
-use crate::ftp::mirror::{Above, MAX_DEPTH};
+use crate::ftp::client::ListMethod;
+use crate::ftp::command::FtpCommand;
+use crate::ftp::listing::{EntryType, ListingLine};
+use crate::ftp::mirror::{Ancestors, MAX_DEPTH};
 use crate::ftp::path::{RemotePath, check_name};
-use crate::ftp::reply::{Class, Reply};
+use crate::ftp::reply::{FtpReply, ReplyClass};
 
 /// The most entries of one directory that is to be removed: their names are kept.
 const MAX_NAMES: usize = 1_000_000;
@@ -32,7 +32,7 @@ impl Removed {
 pub(super) struct Done {
     pub(super) removed: Option<Removed>,
     /// The reply to the last command, if one was sent.
-    pub(super) reply: Option<Reply>,
+    pub(super) reply: Option<FtpReply>,
 }
 
 /// What stands at the path that is to be removed.
@@ -51,21 +51,21 @@ impl Actor<'_> {
             match self.there(path).await? {
                 There::Nothing if force => {}
                 There::Nothing => return Err(Fault::new(Kind::NoInput, "nothing there")),
-                There::Directory if recursive => self.empty(path, 0, &Above::default(), &mut removed).await?,
+                There::Directory if recursive => self.empty(path, 0, &Ancestors::default(), &mut removed).await?,
                 There::Directory => removed.removed_directories += 1,
                 There::File => removed.removed_files += 1,
             }
             return Ok(Done { removed: Some(removed), reply: None });
         }
-        let as_file = self.client.call(&Command::Dele(path.argument())).await?;
+        let as_file = self.client.call(&FtpCommand::Dele(path.argument())).await?;
         if as_file.ok() {
             removed.removed_files += 1;
             return Ok(Done { removed: Some(removed), reply: Some(as_file) });
         }
-        if as_file.class() == Class::Transient {
+        if as_file.class() == ReplyClass::Transient {
             return Err(as_file.fault("DELE", Kind::NoInput));
         }
-        let as_directory = self.client.call(&Command::Rmd(path.argument())).await?;
+        let as_directory = self.client.call(&FtpCommand::Rmd(path.argument())).await?;
         if as_directory.ok() {
             removed.removed_directories += 1;
             return Ok(Done { removed: Some(removed), reply: Some(as_directory) });
@@ -74,8 +74,8 @@ impl Actor<'_> {
             There::Nothing if force => Ok(Done { removed: None, reply: None }),
             There::Nothing => Err(as_file.fault("DELE", Kind::NoInput)),
             There::Directory if recursive => {
-                self.empty(path, 0, &Above::default(), &mut removed).await?;
-                let reply = self.client.must(&Command::Rmd(path.argument()), Kind::Refused).await?;
+                self.empty(path, 0, &Ancestors::default(), &mut removed).await?;
+                let reply = self.client.must(&FtpCommand::Rmd(path.argument()), Kind::Refused).await?;
                 removed.removed_directories += 1;
                 Ok(Done { removed: Some(removed), reply: Some(reply) })
             }
@@ -92,13 +92,13 @@ impl Actor<'_> {
             return Ok(if entry.is_dir() { There::Directory } else { There::File });
         };
         let mut link = false;
-        let each = &mut |line: Line, _: &[u8]| {
-            if let Line::Entry(entry) = line {
+        let each = &mut |line: ListingLine, _: &[u8]| {
+            if let ListingLine::Entry(entry) = line {
                 link |= entry.name == name && entry.entry_type == EntryType::Symlink;
             }
             Ok(())
         };
-        self.client.list(&path.parent().unwrap_or_default(), Way::Any, false, each).await?;
+        self.client.list(&path.parent().unwrap_or_default(), ListMethod::Any, false, each).await?;
         Ok(if link { There::File } else { There::Directory })
     }
 
@@ -107,15 +107,15 @@ impl Actor<'_> {
         &mut self,
         path: &RemotePath,
         depth: usize,
-        above: &Above,
+        above: &Ancestors,
         removed: &mut Removed,
     ) -> Result<(), Fault> {
         if depth > MAX_DEPTH {
             return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
         }
         let (mut files, mut directories, mut inside) = (Vec::new(), Vec::new(), Vec::new());
-        let each = &mut |line: Line, _: &[u8]| match line {
-            Line::Entry(entry) => {
+        let each = &mut |line: ListingLine, _: &[u8]| match line {
+            ListingLine::Entry(entry) => {
                 check_name(&entry.name).map_err(|bad| {
                     let name = String::from_utf8_lossy(&entry.name).into_owned();
                     Fault::new(Kind::BadData, format!("{name}: {}", bad.as_str()))
@@ -134,10 +134,10 @@ impl Actor<'_> {
                 }
                 Ok(())
             }
-            Line::Nothing => Ok(()),
-            Line::Unknown => Err(Fault::new(Kind::BadData, "a listing line that makes no sense")),
+            ListingLine::Nothing => Ok(()),
+            ListingLine::Unknown => Err(Fault::new(Kind::BadData, "a listing line that makes no sense")),
         };
-        self.client.list(path, Way::Any, true, each).await?;
+        self.client.list(path, ListMethod::Any, true, each).await?;
         if self.dry_run {
             removed.removed_files += u64::try_from(files.len()).unwrap_or(u64::MAX);
         } else {
@@ -150,16 +150,16 @@ impl Actor<'_> {
             // Some servers list a link to a directory as a directory (pyftpdlib): DELE removes the link and refuses the
             // directory, so nothing is ever emptied through a link.
             let replies = self.delete(&directories).await?;
-            let mut links = replies.iter().map(Reply::ok);
+            let mut links = replies.iter().map(FtpReply::ok);
             directories.retain(|_| !links.next().unwrap_or(false));
-            let mut links = replies.iter().map(Reply::ok);
+            let mut links = replies.iter().map(FtpReply::ok);
             inside.retain(|_| !links.next().unwrap_or(false));
             removed.removed_files += u64::try_from(replies.len() - directories.len()).unwrap_or(u64::MAX);
         }
         for (directory, above) in directories.into_iter().zip(inside) {
             Box::pin(self.empty(&directory, depth + 1, &above, removed)).await?;
             if !self.dry_run {
-                let reply = self.client.call(&Command::Rmd(directory.argument())).await?;
+                let reply = self.client.call(&FtpCommand::Rmd(directory.argument())).await?;
                 if !reply.ok() {
                     return Err(reply.fault(format!("RMD {directory}"), Kind::Refused));
                 }
@@ -168,8 +168,8 @@ impl Actor<'_> {
         }
         Ok(())
     }
-    async fn delete(&mut self, paths: &[RemotePath]) -> Result<Vec<Reply>, Fault> {
-        let commands: Vec<Command> = paths.iter().map(|path| Command::Dele(path.argument())).collect();
+    async fn delete(&mut self, paths: &[RemotePath]) -> Result<Vec<FtpReply>, Fault> {
+        let commands: Vec<FtpCommand> = paths.iter().map(|path| FtpCommand::Dele(path.argument())).collect();
         self.client.call_all(&commands).await
     }
 }

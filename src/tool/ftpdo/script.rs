@@ -7,7 +7,7 @@ use clap::error::ErrorKind;
 
 use crate::cli::clock;
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::Algorithm;
+use crate::ftp::checksum::ChecksumAlgorithm;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,7 @@ pub(super) enum Act {
     Chmod { mode: u32, paths: Vec<Vec<u8>> },
     Touch { time: Option<i64>, create: bool, paths: Vec<Vec<u8>> },
     Stat { paths: Vec<Vec<u8>> },
-    Hash { algorithm: Option<Algorithm>, paths: Vec<Vec<u8>> },
+    Hash { algorithm: Option<ChecksumAlgorithm>, paths: Vec<Vec<u8>> },
     Du { paths: Vec<Vec<u8>> },
     Raw { line: Vec<u8> },
 }
@@ -96,7 +96,7 @@ enum Verb {
     },
     Hash {
         #[arg(short = 'a', long, value_parser = parse_algorithm)]
-        algorithm: Option<Algorithm>,
+        algorithm: Option<ChecksumAlgorithm>,
         paths: Vec<OsString>,
     },
     Du {
@@ -113,8 +113,8 @@ fn parse_mode(text: &str) -> Result<u32, String> {
     u32::from_str_radix(text, 8).ok().filter(|_| octal).ok_or_else(|| format!("{text:?} is no mode: write 644 or 0755"))
 }
 
-fn parse_algorithm(text: &str) -> Result<Algorithm, String> {
-    Algorithm::parse(text).ok_or_else(|| "SHA-512, SHA-256, SHA-1, MD5 or CRC32".to_owned())
+fn parse_algorithm(text: &str) -> Result<ChecksumAlgorithm, String> {
+    ChecksumAlgorithm::parse(text).ok_or_else(|| "SHA-512, SHA-256, SHA-1, MD5 or CRC32".to_owned())
 }
 
 /// The names of the verbs, for help texts.
@@ -283,7 +283,7 @@ mod tests {
             (6, Act::Touch { time: Some(5), create: true, paths: vec![path("t")] }),
             (7, Act::Rm { recursive: true, force: true, paths: vec![path("z"), path("-dash")] }),
             (8, Act::Raw { line: path("SITE HELP") }),
-            (9, Act::Hash { algorithm: Some(Algorithm::Md5), paths: vec![path("f")] }),
+            (9, Act::Hash { algorithm: Some(ChecksumAlgorithm::Md5), paths: vec![path("f")] }),
         ];
         assert_eq!(jobs, expected.map(|(line, act)| Job { line, act }));
     }

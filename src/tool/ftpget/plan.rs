@@ -11,7 +11,7 @@ use super::Args;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
-use crate::ftp::mirror::Root;
+use crate::ftp::mirror::FetchRoot;
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 
 /// The longest list that `-i` reads, in bytes.
@@ -20,7 +20,7 @@ const MAX_LIST: u64 = 1 << 30;
 /// What is to be done.
 pub(super) enum Plan {
     /// Into stdout (`None`), a device or a FIFO, one after the other.
-    Direct(Vec<(FtpUrl, Option<Root>)>, Option<PathBuf>),
+    Direct(Vec<(FtpUrl, Option<FetchRoot>)>, Option<PathBuf>),
     /// Into files, by server.
     Files(Vec<Group>),
 }
@@ -32,7 +32,7 @@ pub(super) struct Group {
     pub(super) label: String,
     /// The place of each root on the command line.
     pub(super) orders: Vec<usize>,
-    pub(super) roots: Vec<Root>,
+    pub(super) roots: Vec<FetchRoot>,
 }
 
 /// One argument or line.
@@ -145,8 +145,8 @@ fn below(args: &Args, base: &FtpUrl, line: &[u8]) -> Result<Wish, Fault> {
     Ok(Wish { url, glob: None, below: Some(names) })
 }
 
-fn glob_root(args: &Args, url: &FtpUrl, glob: Glob, local: PathBuf) -> Root {
-    Root::Glob { path: url.path.clone(), glob, ascii: url.ascii, recursive: args.recursive, local }
+fn glob_root(args: &Args, url: &FtpUrl, glob: Glob, local: PathBuf) -> FetchRoot {
+    FetchRoot::Glob { path: url.path.clone(), glob, ascii: url.ascii, recursive: args.recursive, local }
 }
 
 /// Local names that are given away already.
@@ -155,7 +155,7 @@ struct Targets {
 }
 
 impl Targets {
-    fn root(&mut self, args: &Args, wish: Wish, several: bool) -> Result<Root, Fault> {
+    fn root(&mut self, args: &Args, wish: Wish, several: bool) -> Result<FetchRoot, Fault> {
         let url = wish.url;
         if let Some(glob) = wish.glob {
             let local = args.target.clone().unwrap_or_else(|| PathBuf::from("."));
@@ -172,7 +172,7 @@ impl Targets {
                 (Some(target), false) => target.join(own_name()),
                 (None, _) => own_name(),
             };
-            return Ok(Root::Tree { path: url.path, ascii: url.ascii, local });
+            return Ok(FetchRoot::Tree { path: url.path, ascii: url.ascii, local });
         }
         let mut inside = wish.below.unwrap_or_else(|| vec![name.unwrap_or_default().to_vec()]);
         let own = inside.pop().unwrap_or_default();
@@ -185,7 +185,7 @@ impl Targets {
             return Err(Fault::new(Kind::Usage, detail));
         }
         let compare = args.select.compare_named();
-        Ok(Root::File { path: url.path, ascii: url.ascii, dir, inside, name, compare })
+        Ok(FetchRoot::File { path: url.path, ascii: url.ascii, dir, inside, name, compare })
     }
 }
 

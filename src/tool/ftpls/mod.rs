@@ -12,7 +12,7 @@ use crate::cli::clock;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::Way;
+use crate::ftp::client::ListMethod;
 use crate::ftp::glob::Glob;
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
@@ -54,7 +54,7 @@ pub struct Args {
     pick: PickArgs,
     /// How to list: auto (MLSD, else LIST, else STAT), mlsd, list, or stat (needs no data connection)
     #[arg(long, value_name = "WAY", value_parser = parse_way, default_value = "auto")]
-    way: Way,
+    way: ListMethod,
     /// The same as --way stat
     #[arg(long, conflicts_with = "way")]
     stat: bool,
@@ -80,19 +80,19 @@ pub struct Args {
 
 crate::cli::tool!("ftpls", Args, run);
 
-fn parse_way(text: &str) -> Result<Way, String> {
+fn parse_way(text: &str) -> Result<ListMethod, String> {
     match text {
-        "auto" => Ok(Way::Any),
-        "mlsd" => Ok(Way::Mlsd),
-        "list" => Ok(Way::List),
-        "stat" => Ok(Way::Stat),
+        "auto" => Ok(ListMethod::Any),
+        "mlsd" => Ok(ListMethod::Mlsd),
+        "list" => Ok(ListMethod::List),
+        "stat" => Ok(ListMethod::Stat),
         _ => Err("auto, mlsd, list or stat".to_owned()),
     }
 }
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.stat {
-        args.way = Way::Stat;
+        args.way = ListMethod::Stat;
     }
     let pick = args.pick.pick()?;
     let printer = || Printer::new(out, args.long, args.sort, args.reverse);

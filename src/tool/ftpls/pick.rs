@@ -3,7 +3,7 @@
 use crate::cli::{clock, units};
 use crate::fault::Fault;
 use crate::ftp::glob::Glob;
-use crate::ftp::listing::{Entry, EntryType, Modified};
+use crate::ftp::listing::{EntryType, ListingEntry, Modified};
 
 /// The arguments.
 #[derive(Debug, Clone, clap::Args)]
@@ -74,7 +74,7 @@ impl Pick {
     }
 
     /// True when the entry at this relative path is wanted. What the server does not tell cannot satisfy a bound.
-    pub(super) fn admits(&self, path: &[u8], entry: &Entry) -> bool {
+    pub(super) fn admits(&self, path: &[u8], entry: &ListingEntry) -> bool {
         let ((least, most), (after, before)) = (self.sizes, self.times);
         (self.names.is_empty() || self.names.iter().any(|glob| glob.matches(path)))
             && self.enters(path)
@@ -103,10 +103,10 @@ mod tests {
 
     #[test]
     fn each_bound_alone() {
-        let mut file = Entry::new("x", EntryType::File);
+        let mut file = ListingEntry::new("x", EntryType::File);
         file.size = Some(10);
         file.modified = Some(Modified { seconds: 6000, precision: Precision::Minute, utc: true });
-        let unknown = Entry::new("x", EntryType::File);
+        let unknown = ListingEntry::new("x", EntryType::File);
         let all = Pick::default();
         assert!(all.is_empty() && all.admits(b"a/x", &file) && all.admits(b"a/x", &unknown));
         let glob = |text: &str| vec![Glob::new(text).unwrap()];

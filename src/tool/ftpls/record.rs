@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
-use crate::ftp::listing::Entry;
+use crate::ftp::listing::ListingEntry;
 use crate::ftp::path::url_encoded;
 use crate::tool::ftp_args::{base64_unless_utf8, letter, time_text};
 use crate::tool::ftp_usage::UsageRecord;
@@ -41,7 +41,7 @@ pub(super) struct Printer<'a> {
 
 /// An entry that waits for its place.
 struct Collected {
-    entry: Entry,
+    entry: ListingEntry,
     path: Vec<u8>,
     base: Arc<str>,
     raw: Vec<u8>,
@@ -59,7 +59,13 @@ impl<'a> Printer<'a> {
     }
 
     /// One entry: its path below the URL, the URL of its directory and its line of the listing.
-    pub(super) fn entry(&mut self, entry: Entry, path: Vec<u8>, base: &Arc<str>, raw: &[u8]) -> Result<(), Fault> {
+    pub(super) fn entry(
+        &mut self,
+        entry: ListingEntry,
+        path: Vec<u8>,
+        base: &Arc<str>,
+        raw: &[u8],
+    ) -> Result<(), Fault> {
         self.printed += 1;
         if self.order == Order::None && !self.reverse {
             return self.print(&entry, &path, base, raw);
@@ -109,7 +115,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn print(&self, entry: &Entry, path: &[u8], base: &str, raw: &[u8]) -> Result<(), Fault> {
+    fn print(&self, entry: &ListingEntry, path: &[u8], base: &str, raw: &[u8]) -> Result<(), Fault> {
         self.out.emit(&EntryRecord { entry, path, base, raw, long: self.long })
     }
 }
@@ -117,7 +123,7 @@ impl<'a> Printer<'a> {
 /// One listed entry.
 pub(in crate::tool) struct EntryRecord<'a> {
     /// The entry.
-    pub(in crate::tool) entry: &'a Entry,
+    pub(in crate::tool) entry: &'a ListingEntry,
     /// Its path below what was listed.
     pub(in crate::tool) path: &'a [u8],
     /// The URL of its directory, with a slash at its end; empty for a saved listing.

@@ -10,7 +10,7 @@ use super::record::Printer;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::ftp::listing::{Line, Lister, MAX_LINE};
+use crate::ftp::listing::{Lister, ListingLine, MAX_LINE};
 use crate::line::{Ends, LineError, Splitter};
 use crate::net::clock::unix_seconds;
 
@@ -92,14 +92,14 @@ impl Reader<'_> {
         }
         let now = self.now;
         match self.lister.get_or_insert_with(|| Lister::saved(line, now)).line(line) {
-            Line::Entry(entry) => {
+            ListingLine::Entry(entry) => {
                 let path = [self.folder.as_slice(), &entry.name].concat();
                 if self.pick.admits(&path, &entry) {
                     self.printer.entry(entry, path, &Arc::from(""), line)?;
                 }
             }
-            Line::Nothing => {}
-            Line::Unknown => match line.strip_suffix(b":").filter(|_| heading) {
+            ListingLine::Nothing => {}
+            ListingLine::Unknown => match line.strip_suffix(b":").filter(|_| heading) {
                 // `./pub/docs:`, as `ls -lR` prints it.
                 Some(folder) => {
                     let folder = folder.strip_prefix(b"./").unwrap_or(folder);
@@ -119,7 +119,7 @@ impl Reader<'_> {
     }
 
     fn end(mut self) -> Result<Exit, Fault> {
-        if self.lister.as_mut().is_some_and(|lister| lister.finish() == Line::Unknown) {
+        if self.lister.as_mut().is_some_and(|lister| lister.finish() == ListingLine::Unknown) {
             self.unknown(b"(the listing ends in the middle of an entry)");
         }
         self.printer.finish()?;

@@ -8,10 +8,10 @@ use super::record::Printer;
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::Client;
-use crate::ftp::glob::{Glob, Walk};
-use crate::ftp::listing::{Entry, EntryType, Line};
-use crate::ftp::mirror::{Above, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE};
+use crate::ftp::client::FtpClient;
+use crate::ftp::glob::{Glob, GlobWalk};
+use crate::ftp::listing::{EntryType, ListingEntry, ListingLine};
+use crate::ftp::mirror::{Ancestors, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 
@@ -34,13 +34,13 @@ struct Node {
     prefix: Vec<u8>,
     depth: usize,
     /// Where the glob has come; `None`: everything in it is meant.
-    walk: Option<Walk>,
+    walk: Option<GlobWalk>,
     /// It may be no directory at all: a link, say.
     uncertain: bool,
     /// Its place among the sums.
     sum: usize,
     /// The directories that it is in, as far as the server can tell them apart.
-    above: Above,
+    above: Ancestors,
 }
 
 /// What was counted in one directory, and below it once all is done.
@@ -54,13 +54,20 @@ struct Sum {
 
 impl Listing<'_> {
     /// Lists the URL: what can be listed, each failure below it reported.
-    pub(super) async fn run(&mut self, client: &mut Client, tally: &mut Tally) -> Result<(), Fault> {
+    pub(super) async fn run(&mut self, client: &mut FtpClient, tally: &mut Tally) -> Result<(), Fault> {
         self.printer.forget();
         self.seen = 0;
         let (path, walk) = (self.url.path.clone(), self.glob.map(Glob::walk));
         let mut sums = vec![Sum::new(0, &path, b"", 0)];
-        let mut waiting =
-            vec![Node { path, prefix: Vec::new(), depth: 0, walk, uncertain: false, sum: 0, above: Above::default() }];
+        let mut waiting = vec![Node {
+            path,
+            prefix: Vec::new(),
+            depth: 0,
+            walk,
+            uncertain: false,
+            sum: 0,
+            above: Ancestors::default(),
+        }];
         while let Some(node) = waiting.pop() {
             match self.directory(client, &node, &mut waiting, &mut sums, tally).await {
                 Ok(()) => {}
@@ -82,7 +89,7 @@ impl Listing<'_> {
 
     async fn directory(
         &mut self,
-        client: &mut Client,
+        client: &mut FtpClient,
         node: &Node,
         waiting: &mut Vec<Node>,
         sums: &mut Vec<Sum>,
@@ -94,11 +101,11 @@ impl Listing<'_> {
         let base: Arc<str> = self.url.with_path(node.path.clone(), true).to_string().into();
         let way = self.args.way;
         let (mut below, mut odd) = (Vec::new(), Vec::new());
-        let each = &mut |line: Line, raw: &[u8]| -> Result<(), Fault> {
+        let each = &mut |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
             match line {
-                Line::Entry(entry) => self.entry(entry, node, &base, raw, &mut below, sums, &mut odd),
-                Line::Nothing => Ok(()),
-                Line::Unknown => {
+                ListingLine::Entry(entry) => self.entry(entry, node, &base, raw, &mut below, sums, &mut odd),
+                ListingLine::Nothing => Ok(()),
+                ListingLine::Unknown => {
                     let shown: Vec<u8> = raw.iter().copied().take(200).collect();
                     note(&mut odd, format!("a listing line that makes no sense: {}", String::from_utf8_lossy(&shown)));
                     Ok(())
@@ -119,7 +126,7 @@ impl Listing<'_> {
     #[allow(clippy::too_many_arguments, reason = "the state of one listing, borrowed apart")]
     fn entry(
         &mut self,
-        entry: Entry,
+        entry: ListingEntry,
         node: &Node,
         base: &Arc<str>,
         raw: &[u8],
@@ -142,7 +149,7 @@ impl Listing<'_> {
                 }
                 let lists = matched && (self.url.directory || self.goes_down(depth));
                 let walk = if lists { None } else { Some(below) };
-                let over = walk.as_ref().is_some_and(Walk::is_over);
+                let over = walk.as_ref().is_some_and(GlobWalk::is_over);
                 (matched && !self.url.directory, walk, !over)
             }
             _ => (true, None, self.goes_down(depth)),
@@ -187,7 +194,7 @@ impl Listing<'_> {
     }
 
     /// The URL may name a file: its own facts are the listing.
-    async fn single(&mut self, client: &mut Client, fault: Fault) -> Result<(), Fault> {
+    async fn single(&mut self, client: &mut FtpClient, fault: Fault) -> Result<(), Fault> {
         let parent = self.url.path.parent().unwrap_or_default();
         let base: Arc<str> = self.url.with_path(parent, true).to_string().into();
         match client.stat(&self.url.path).await {

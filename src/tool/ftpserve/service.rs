@@ -6,21 +6,21 @@ use super::record::{Change, Client, Login, Path, Target, Transfer};
 use crate::cli::output::Output;
 use crate::cli::users::{User, Users};
 use crate::fault::Kind;
-use crate::ftp::server::{Direction, Happening, Moved, Service};
+use crate::ftp::server::{FinishedTransfer, FtpService, Happening, TransferDirection};
 use crate::ftp::session::Rights;
-use crate::ftp::store::Store;
+use crate::ftp::store::FtpStore;
 
 /// The logins: the user file, anonymous, or both.
 pub(super) struct Logins {
     /// The tree with the rights of the command line.
-    pub(super) store: Store,
+    pub(super) store: FtpStore,
     pub(super) users: Option<Users>,
     pub(super) anonymous: bool,
     pub(super) out: Output,
 }
 
-impl Service for Logins {
-    fn login(&self, user: &str, password: &str) -> Option<Store> {
+impl FtpService for Logins {
+    fn login(&self, user: &str, password: &str) -> Option<FtpStore> {
         if self.anonymous && matches!(user, "anonymous" | "ftp") {
             // Beside named users, anonymous never writes.
             let rights = if self.users.is_some() { Rights::READ_ONLY } else { self.store.rights() };
@@ -44,7 +44,7 @@ impl Service for Logins {
             Happening::Login { peer, user, accepted, tls } => {
                 self.out.emit(&Login { client: client(*peer, user, *tls), accepted: *accepted })
             }
-            Happening::Transfer(moved) => self.out.emit(&transfer(moved)),
+            Happening::Transfer(finished) => self.out.emit(&transfer(finished)),
             Happening::Change { peer, user, tls, verb, path, to } => self.out.emit(&Change {
                 client: client(*peer, user, *tls),
                 verb,
@@ -80,20 +80,20 @@ fn client(peer: SocketAddr, user: &str, tls: bool) -> Client<'_> {
     Client { ip: peer.ip().to_string(), port: peer.port(), user, tls }
 }
 
-fn transfer<'a>(moved: &Moved<'a>) -> Transfer<'a> {
+fn transfer<'a>(finished: &FinishedTransfer<'a>) -> Transfer<'a> {
     Transfer {
-        client: client(moved.peer, moved.user, moved.tls),
-        direction: match moved.direction {
-            Direction::Download => "download",
-            Direction::Upload => "upload",
-            Direction::Listing => "listing",
+        client: client(finished.peer, finished.user, finished.tls),
+        direction: match finished.direction {
+            TransferDirection::Download => "download",
+            TransferDirection::Upload => "upload",
+            TransferDirection::Listing => "listing",
         },
-        path: Path::new(moved.path),
-        size_bytes: moved.bytes,
-        resumed_from: (moved.from > 0).then_some(moved.from),
-        elapsed_ms: u64::try_from(moved.elapsed.as_millis()).unwrap_or(u64::MAX),
-        code: moved.code,
-        complete: moved.failure.is_none(),
-        detail: moved.failure.clone(),
+        path: Path::new(finished.path),
+        size_bytes: finished.bytes,
+        resumed_from: (finished.from > 0).then_some(finished.from),
+        elapsed_ms: u64::try_from(finished.elapsed.as_millis()).unwrap_or(u64::MAX),
+        code: finished.code,
+        complete: finished.failure.is_none(),
+        detail: finished.failure.clone(),
     }
 }

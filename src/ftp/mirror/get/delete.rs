@@ -9,28 +9,28 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 
-use super::Download;
-use super::walk::Visited;
+use super::Downloader;
+use super::walk::ListedDirectory;
 use crate::fault::{Fault, Kind};
-use crate::ftp::mirror::place::{Place, begun_of};
-use crate::ftp::mirror::{Event, MAX_DEPTH, Outcome};
+use crate::ftp::mirror::lazy_dir::{LazyDir, begun_of};
+use crate::ftp::mirror::{MAX_DEPTH, MirrorEvent, MirrorOutcome};
 use crate::ftp::transfer::LocalDir;
 
 /// Something local that the server does not have.
-struct Extraneous {
+struct LocalDeletion {
     root: usize,
-    place: Arc<Place>,
+    place: Arc<LazyDir>,
     name: Vec<u8>,
     directory: bool,
 }
 
-impl Extraneous {
+impl LocalDeletion {
     fn path(&self) -> PathBuf {
         self.place.path_of(&self.name)
     }
 }
 
-impl Download {
+impl Downloader {
     /// Deletes what complete listings did not hold: all of it, or nothing if it is too much.
     pub(super) fn delete_extraneous(&self) {
         let Some(rule) = self.settings.delete else { return };
@@ -39,52 +39,52 @@ impl Download {
         let (root, top) = (first.root, first.place.path().display().to_string());
         if self.incomplete.load(Ordering::Relaxed) {
             let why = "nothing is deleted: a listing was not complete";
-            return self.report(root, Event::Skipped { target: top, why });
+            return self.report(root, MirrorEvent::Skipped { target: top, why });
         }
-        let mut doomed = Vec::new();
+        let mut deletions = Vec::new();
         for directory in &visited {
-            let before = doomed.len();
-            if let Err(fault) = self.extraneous(directory, &mut doomed) {
-                doomed.truncate(before);
+            let before = deletions.len();
+            if let Err(fault) = self.extraneous(directory, &mut deletions) {
+                deletions.truncate(before);
                 let target = directory.place.path().display().to_string();
-                self.report(directory.root, Event::Failed { target, fault });
+                self.report(directory.root, MirrorEvent::Failed { target, fault });
             }
-            if doomed.len() > before && directory.names.is_empty() && !rule.allow_empty {
-                doomed.truncate(before);
+            if deletions.len() > before && directory.names.is_empty() && !rule.allow_empty {
+                deletions.truncate(before);
                 let target = directory.place.path().display().to_string();
                 let why = "nothing is deleted: the other side is empty (--allow-empty believes it)";
-                self.report(directory.root, Event::Skipped { target, why });
+                self.report(directory.root, MirrorEvent::Skipped { target, why });
             }
         }
-        if doomed.len() as u64 > rule.max {
-            let (count, max) = (doomed.len(), rule.max);
+        if deletions.len() as u64 > rule.max {
+            let (count, max) = (deletions.len(), rule.max);
             let fault =
                 Fault::new(Kind::Negative, format!("{count} deletions are more than {max}: nothing is deleted"));
             let fault = fault.with_hint("--max-delete N allows more, -n shows what would go");
-            return self.report(root, Event::Failed { target: top, fault });
+            return self.report(root, MirrorEvent::Failed { target: top, fault });
         }
-        for entry in doomed {
+        for entry in deletions {
             let target = entry.path().display().to_string();
             let event = match self.remove(&entry) {
-                Ok(outcome) => Event::Deleted { target, outcome },
-                Err(fault) => Event::Failed { fault, target },
+                Ok(outcome) => MirrorEvent::Deleted { target, outcome },
+                Err(fault) => MirrorEvent::Failed { fault, target },
             };
             self.report(entry.root, event);
         }
     }
 
-    fn remove(&self, entry: &Extraneous) -> Result<Outcome, Fault> {
+    fn remove(&self, entry: &LocalDeletion) -> Result<MirrorOutcome, Fault> {
         if self.settings.dry_run {
-            return Ok(Outcome::Planned);
+            return Ok(MirrorOutcome::Planned);
         }
         let flags = if entry.directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
-        let Some(dir) = entry.place.find()? else { return Ok(Outcome::Same) };
+        let Some(dir) = entry.place.find()? else { return Ok(MirrorOutcome::Same) };
         rustix::fs::unlinkat(&dir, OsStr::from_bytes(&entry.name), flags)
             .map_err(|errno| Fault::local("deleting", &errno.into()))?;
-        Ok(Outcome::Done)
+        Ok(MirrorOutcome::Done)
     }
 
-    fn extraneous(&self, visited: &Visited, doomed: &mut Vec<Extraneous>) -> Result<(), Fault> {
+    fn extraneous(&self, visited: &ListedDirectory, deletions: &mut Vec<LocalDeletion>) -> Result<(), Fault> {
         let Some(dir) = visited.place.find()? else { return Ok(()) };
         for (name, directory) in entries(&dir)? {
             // A part belongs to the file that it will be.
@@ -97,7 +97,7 @@ impl Download {
                 continue;
             }
             let below = join(&visited.below, if part { &meant } else { &name });
-            self.doom(visited.root, &visited.place, name, directory, &below, 0, doomed)?;
+            self.plan_deletion(visited.root, &visited.place, name, directory, &below, 0, deletions)?;
         }
         Ok(())
     }
@@ -105,15 +105,15 @@ impl Download {
     /// Adds an entry with all that is in it, children first; what the rules leave out is not touched, and so keeps the
     /// directories above it. True when all of it goes.
     #[allow(clippy::too_many_arguments, reason = "one step of a recursion")]
-    fn doom(
+    fn plan_deletion(
         &self,
         root: usize,
-        place: &Arc<Place>,
+        place: &Arc<LazyDir>,
         name: Vec<u8>,
         directory: bool,
         below: &[u8],
         depth: usize,
-        doomed: &mut Vec<Extraneous>,
+        deletions: &mut Vec<LocalDeletion>,
     ) -> Result<bool, Fault> {
         let select = &self.settings.select;
         if depth > MAX_DEPTH {
@@ -126,11 +126,11 @@ impl Download {
             let Some(dir) = inner.find()? else { return Ok(true) };
             for (child, is_directory) in entries(&dir)? {
                 let path = join(below, &child);
-                all &= self.doom(root, &inner, child, is_directory, &path, depth + 1, doomed)?;
+                all &= self.plan_deletion(root, &inner, child, is_directory, &path, depth + 1, deletions)?;
             }
         }
         if all {
-            doomed.push(Extraneous { root, place: place.clone(), name, directory });
+            deletions.push(LocalDeletion { root, place: place.clone(), name, directory });
         }
         Ok(all)
     }
@@ -170,7 +170,7 @@ pub(super) fn read_link(dir: &LocalDir, name: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Makes a link under `name` in place of a file or a link, never of a directory.
-pub(super) fn place_link(dir: &LocalDir, name: &[u8], leads_to: &[u8]) -> io::Result<()> {
+pub(super) fn replace_by_link(dir: &LocalDir, name: &[u8], leads_to: &[u8]) -> io::Result<()> {
     // A file of its own until it is renamed: nobody else can be using the name, since it is never a part of a file.
     let temporary = [b".", name.get(..name.len().min(200)).unwrap_or(name), b".link.part"].concat();
     let (temporary, name) = (OsStr::from_bytes(&temporary), OsStr::from_bytes(name));

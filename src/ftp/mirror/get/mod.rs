@@ -10,23 +10,23 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::compare::There;
-use super::place::{Place, Places};
-use super::pool::{self, Work};
-use super::{Compare, Event, Facts, Item, Settings};
+use super::compare::ReceiverFacts;
+use super::lazy_dir::{LazyDir, LazyDirs};
+use super::pool::{self, PoolWork};
+use super::{Compare, FileFacts, MirrorEvent, MirrorSettings, MirroredFile};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Ahead, Client};
+use crate::ftp::client::{Ahead, FtpClient};
 use crate::ftp::glob::Glob;
 use crate::ftp::path::RemotePath;
-use crate::ftp::transfer::{Checks, Get, LocalDir, Origin, Part, Range, fetch_ahead, fetch_part, fetch_range};
+use crate::ftp::transfer::{Checks, Get, LocalDir, Origin, PartFile, Range, fetch_ahead, fetch_part, fetch_range};
 use source::Fetched;
-use walk::{Directory, Visited};
+use walk::{ListedDirectory, RemoteDirectory};
 
 /// What is to be fetched.
 #[derive(Debug)]
 pub struct Wanted {
     /// The files, globs and trees, all of one server. Their places here number the events.
-    pub roots: Vec<Root>,
+    pub roots: Vec<FetchRoot>,
     /// What becomes of the source of each file.
     pub after: AfterFetch,
     /// Take a shorter file that stands under the final name for the beginning of the remote one.
@@ -37,7 +37,7 @@ pub struct Wanted {
 
 /// One thing to fetch.
 #[derive(Debug)]
-pub enum Root {
+pub enum FetchRoot {
     /// The contents of a directory.
     Tree {
         /// The directory.
@@ -90,10 +90,10 @@ pub enum AfterFetch {
 }
 
 /// Fetches. Failures of single files are events; an error is what ended the run.
-pub async fn get(settings: &Settings, client: Client, wanted: Wanted) -> Result<(), Fault> {
+pub async fn get(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -> Result<(), Fault> {
     // One file is synced by itself; for more, one sync of the file system serves all.
-    let single = matches!(wanted.roots.as_slice(), [Root::File { .. }]);
-    let work = Download {
+    let single = matches!(wanted.roots.as_slice(), [FetchRoot::File { .. }]);
+    let work = Downloader {
         settings: settings.clone(),
         after: wanted.after,
         adopt: wanted.adopt,
@@ -106,12 +106,12 @@ pub async fn get(settings: &Settings, client: Client, wanted: Wanted) -> Result<
     };
     let work = Arc::new(work);
     let mut jobs = Vec::with_capacity(wanted.roots.len());
-    let (mut choices, mut places) = (Vec::new(), Places::default());
+    let (mut choices, mut places) = (Vec::new(), LazyDirs::default());
     for (number, root) in wanted.roots.into_iter().enumerate() {
         match &root {
-            Root::Glob { path, .. } => choices.push((number, path.clone())),
-            Root::Tree { path, .. } if settings.select.selects() => choices.push((number, path.clone())),
-            Root::Tree { .. } | Root::File { .. } => {}
+            FetchRoot::Glob { path, .. } => choices.push((number, path.clone())),
+            FetchRoot::Tree { path, .. } if settings.select.selects() => choices.push((number, path.clone())),
+            FetchRoot::Tree { .. } | FetchRoot::File { .. } => {}
         }
         jobs.push(work.job(number, root, &mut places));
     }
@@ -124,7 +124,7 @@ pub async fn get(settings: &Settings, client: Client, wanted: Wanted) -> Result<
         let nothing = work.found.get(number).is_some_and(|found| found.load(Ordering::Relaxed) == 0);
         if nothing && !work.incomplete.load(Ordering::Relaxed) {
             let fault = Fault::new(Kind::Negative, "nothing matches");
-            work.report(number, Event::Failed { target: work.url(&path, true), fault });
+            work.report(number, MirrorEvent::Failed { target: work.url(&path, true), fault });
         }
     }
     work.dispose_of_sources().await?;
@@ -132,8 +132,8 @@ pub async fn get(settings: &Settings, client: Client, wanted: Wanted) -> Result<
     Ok(())
 }
 
-struct Download {
-    settings: Settings,
+struct Downloader {
+    settings: MirrorSettings,
     after: AfterFetch,
     adopt: bool,
     range: Option<Range>,
@@ -155,43 +155,49 @@ struct Ledger {
     /// One of them in each file system.
     devices: HashMap<u64, Arc<LocalDir>>,
     fetched: Vec<Fetched>,
-    visited: Vec<Visited>,
+    visited: Vec<ListedDirectory>,
 }
 
-enum Job {
-    Directory(Directory),
-    File(FileJob),
+enum DownloadJob {
+    Directory(RemoteDirectory),
+    File(FileDownload),
 }
 
-struct FileJob {
+struct FileDownload {
     root: usize,
     path: RemotePath,
     /// Its path below the root.
     below: Vec<u8>,
-    place: Arc<Place>,
+    place: Arc<LazyDir>,
     name: Vec<u8>,
-    facts: Facts,
+    facts: FileFacts,
     ascii: bool,
     /// When it is the same already; `None`: the walk has decided.
     compare: Option<Compare>,
 }
 
-impl Work for Arc<Download> {
-    type Job = Job;
+impl PoolWork for Arc<Downloader> {
+    type Job = DownloadJob;
 
-    async fn run(&self, client: &mut Client, job: &mut Job, retries: u32, more: &mut Vec<Job>) -> Result<(), Fault> {
+    async fn run(
+        &self,
+        client: &mut FtpClient,
+        job: &mut DownloadJob,
+        retries: u32,
+        more: &mut Vec<DownloadJob>,
+    ) -> Result<(), Fault> {
         match job {
-            Job::Directory(directory) => self.directory(client, directory, more).await,
-            Job::File(file) => self.file(client, file, retries).await,
+            DownloadJob::Directory(directory) => self.directory(client, directory, more).await,
+            DownloadJob::File(file) => self.file(client, file, retries).await,
         }
     }
 
-    fn first(&self, job: &Job) -> bool {
-        matches!(job, Job::Directory(_))
+    fn is_expanding(&self, job: &DownloadJob) -> bool {
+        matches!(job, DownloadJob::Directory(_))
     }
 
-    fn ahead(&self, job: &Job, _retries: u32) -> Option<Ahead> {
-        let Job::File(file) = job else { return None };
+    fn pipelined(&self, job: &DownloadJob, _retries: u32) -> Option<Ahead> {
+        let DownloadJob::File(file) = job else { return None };
         // What is not decided yet may have to be asked for first.
         let asks = self.range.is_some() || self.settings.checks != Checks::default();
         if asks || file.ascii || self.settings.dry_run || self.adopt || file.compare.is_some() {
@@ -201,45 +207,45 @@ impl Work for Arc<Download> {
         fetch_ahead(&file.path, file.facts.size, file.facts.modified, dir.as_deref(), &file.name)
     }
 
-    fn again(&self, job: &Job, fault: &Fault, wait: Duration) {
+    fn on_retry(&self, job: &DownloadJob, fault: &Fault, wait: Duration) {
         let (root, target) = self.name_of(job);
-        self.report(root, Event::Again { target, fault: fault.clone(), wait });
+        self.report(root, MirrorEvent::Again { target, fault: fault.clone(), wait });
     }
 
-    fn failed(&self, job: Job, fault: Fault) {
-        if matches!(&job, Job::Directory(directory) if !directory.by_link) {
+    fn failed(&self, job: DownloadJob, fault: Fault) {
+        if matches!(&job, DownloadJob::Directory(directory) if !directory.by_link) {
             self.incomplete.store(true, Ordering::Relaxed);
         }
         let (root, target) = self.name_of(&job);
-        self.report(root, Event::Failed { target, fault });
+        self.report(root, MirrorEvent::Failed { target, fault });
     }
 }
 
-impl Download {
+impl Downloader {
     /// What a job is called.
-    fn name_of(&self, job: &Job) -> (usize, String) {
+    fn name_of(&self, job: &DownloadJob) -> (usize, String) {
         match job {
-            Job::Directory(directory) => (directory.root, self.url(&directory.path, true)),
-            Job::File(file) => (file.root, self.url(&file.path, false)),
+            DownloadJob::Directory(directory) => (directory.root, self.url(&directory.path, true)),
+            DownloadJob::File(file) => (file.root, self.url(&file.path, false)),
         }
     }
 
-    fn job(&self, number: usize, root: Root, places: &mut Places) -> Job {
+    fn job(&self, number: usize, root: FetchRoot, places: &mut LazyDirs) -> DownloadJob {
         match root {
-            Root::Tree { path, ascii, local } => {
-                Job::Directory(Directory::top(number, path, ascii, Place::root(local)))
+            FetchRoot::Tree { path, ascii, local } => {
+                DownloadJob::Directory(RemoteDirectory::top(number, path, ascii, LazyDir::root(local)))
             }
-            Root::Glob { path, glob, ascii, recursive, local } => {
-                let top = Directory::top(number, path, ascii, Place::root(local));
-                Job::Directory(top.with_glob(glob, recursive))
+            FetchRoot::Glob { path, glob, ascii, recursive, local } => {
+                let top = RemoteDirectory::top(number, path, ascii, LazyDir::root(local));
+                DownloadJob::Directory(top.with_glob(glob, recursive))
             }
-            Root::File { path, ascii, dir, inside, name, compare } => Job::File(FileJob {
+            FetchRoot::File { path, ascii, dir, inside, name, compare } => DownloadJob::File(FileDownload {
                 root: number,
                 below: path.name().unwrap_or_default().to_vec(),
                 path,
                 place: places.get(dir, inside),
                 name,
-                facts: Facts { size: None, modified: None },
+                facts: FileFacts { size: None, modified: None },
                 ascii,
                 compare: Some(compare),
             }),
@@ -250,7 +256,7 @@ impl Download {
         self.settings.url.with_path(path.clone(), directory).to_string()
     }
 
-    fn report(&self, root: usize, event: Event) {
+    fn report(&self, root: usize, event: MirrorEvent) {
         (self.settings.report)(root, event);
     }
 
@@ -274,7 +280,7 @@ impl Download {
         }
     }
 
-    async fn file(&self, client: &mut Client, file: &mut FileJob, retries: u32) -> Result<(), Fault> {
+    async fn file(&self, client: &mut FtpClient, file: &mut FileDownload, retries: u32) -> Result<(), Fault> {
         if let Some(compare) = file.compare
             && self.decide(client, file, compare).await?
         {
@@ -284,11 +290,11 @@ impl Download {
         let local = file.place.path_of(&file.name);
         if self.settings.dry_run {
             self.fetched(file, file.facts, true);
-            self.report(file.root, Event::Planned(Item::untouched(url, local, file.facts)));
+            self.report(file.root, MirrorEvent::Planned(MirroredFile::untouched(url, local, file.facts)));
             return Ok(());
         }
         let dir = file.place.create()?;
-        let part = Part::open(&dir, &file.name)?;
+        let part = PartFile::open(&dir, &file.name)?;
         if self.adopt {
             self.adopt(client, file, &dir, &part, &url).await?;
         }
@@ -316,7 +322,7 @@ impl Download {
             }
         };
         part.commit(got.modified, self.single, !self.settings.no_clobber)?;
-        let item = Item {
+        let item = MirroredFile {
             url,
             local,
             size: Some(got.size),
@@ -330,13 +336,18 @@ impl Download {
             elapsed: got.elapsed,
             reply: got.reply,
         };
-        self.arrived(file, &dir, Facts { size: Some(got.size), modified: got.modified }, got.verified_by != "reply");
-        self.report(file.root, Event::Done(item));
+        self.arrived(
+            file,
+            &dir,
+            FileFacts { size: Some(got.size), modified: got.modified },
+            got.verified_by != "reply",
+        );
+        self.report(file.root, MirrorEvent::Done(item));
         Ok(())
     }
 
     /// Notes a file that is here, for the end of the run.
-    fn arrived(&self, file: &FileJob, dir: &Arc<LocalDir>, facts: Facts, verified: bool) {
+    fn arrived(&self, file: &FileDownload, dir: &Arc<LocalDir>, facts: FileFacts, verified: bool) {
         if !self.single {
             self.touch(dir);
         }
@@ -344,7 +355,7 @@ impl Download {
     }
 
     /// Notes a file whose source is to go.
-    fn fetched(&self, file: &FileJob, facts: Facts, verified: bool) {
+    fn fetched(&self, file: &FileDownload, facts: FileFacts, verified: bool) {
         if self.after != AfterFetch::Keep {
             let (root, path, below) = (file.root, file.path.clone(), file.below.clone());
             self.ledger().fetched.push(Fetched { root, path, below, facts, verified });
@@ -352,7 +363,7 @@ impl Download {
     }
 
     /// A file that the user named: true when nothing is to be transferred.
-    async fn decide(&self, client: &mut Client, file: &mut FileJob, compare: Compare) -> Result<bool, Fault> {
+    async fn decide(&self, client: &mut FtpClient, file: &mut FileDownload, compare: Compare) -> Result<bool, Fault> {
         if let Some(found) = self.found.get(file.root) {
             found.fetch_add(1, Ordering::Relaxed);
         }
@@ -367,15 +378,15 @@ impl Download {
             if size.is_none() && modified.is_none() && client.stat(&file.path).await?.is_none() {
                 return Err(Fault::new(Kind::NoInput, "no such file"));
             }
-            file.facts = Facts { size, modified };
+            file.facts = FileFacts { size, modified };
         }
         let (Some((size, time)), Some(dir)) = (local, dir) else { return Ok(false) };
-        let here = There { facts: Facts { size: Some(size), modified: Some(time) }, keeps_times: true };
+        let here = ReceiverFacts { facts: FileFacts { size: Some(size), modified: Some(time) }, keeps_times: true };
         if compare.same(file.facts, here, file.ascii) {
-            let facts = Facts { size: Some(size), modified: file.facts.modified };
-            let item = Item::untouched(self.url(&file.path, false), file.place.path_of(&file.name), facts);
+            let facts = FileFacts { size: Some(size), modified: file.facts.modified };
+            let item = MirroredFile::untouched(self.url(&file.path, false), file.place.path_of(&file.name), facts);
             self.arrived(file, &dir, file.facts, compare == Compare::SizeAndTime);
-            self.report(file.root, Event::Same(item));
+            self.report(file.root, MirrorEvent::Same(item));
             return Ok(true);
         }
         Ok(false)
@@ -384,10 +395,10 @@ impl Download {
     /// Makes the bytes of a shorter file under the final name the beginning of the part.
     async fn adopt(
         &self,
-        client: &mut Client,
-        file: &mut FileJob,
+        client: &mut FtpClient,
+        file: &mut FileDownload,
         dir: &LocalDir,
-        part: &Part,
+        part: &PartFile,
         url: &str,
     ) -> Result<(), Fault> {
         let Some((have, _)) = dir.plain_file(&file.name).filter(|(have, _)| *have > 0 && !file.ascii) else {
@@ -398,7 +409,7 @@ impl Download {
         }
         let (size, modified) = client.size_and_time(&file.path).await?;
         let (Some(size), Some(modified)) = (size, modified) else { return Ok(()) };
-        file.facts = Facts { size: Some(size), modified: Some(modified) };
+        file.facts = FileFacts { size: Some(size), modified: Some(modified) };
         if have > size {
             return Ok(());
         }
@@ -411,7 +422,7 @@ impl Download {
 }
 
 /// Says that a part was kept, where it was.
-fn kept(fault: Fault, part: &Part) -> Fault {
+fn kept(fault: Fault, part: &PartFile) -> Fault {
     match fault.temporary() && part.length().is_ok_and(|length| length > 0) {
         true => fault.with_hint("what arrived is kept: the same command again continues it"),
         false => fault,

@@ -3,13 +3,13 @@
 
 use std::collections::BTreeSet;
 
-use super::{AfterFetch, Download};
+use super::{AfterFetch, Downloader};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, size_of, time_of};
-use crate::ftp::command::Command;
-use crate::ftp::mirror::{Event, Facts, Outcome};
+use crate::ftp::client::{FtpClient, size_of, time_of};
+use crate::ftp::command::FtpCommand;
+use crate::ftp::mirror::{FileFacts, MirrorEvent, MirrorOutcome};
 use crate::ftp::path::RemotePath;
-use crate::ftp::reply::{Class, Reply};
+use crate::ftp::reply::{FtpReply, ReplyClass};
 
 /// Files whose facts are asked for, and which are deleted, in one packet.
 const BATCH: usize = 20;
@@ -21,12 +21,12 @@ pub(super) struct Fetched {
     /// Its path below the root.
     pub(super) below: Vec<u8>,
     /// What the server said about it when it was fetched.
-    pub(super) facts: Facts,
+    pub(super) facts: FileFacts,
     /// Its size is known to agree.
     pub(super) verified: bool,
 }
 
-impl Download {
+impl Downloader {
     /// Deletes or moves the sources of all files that are here.
     pub(super) async fn dispose_of_sources(&self) -> Result<(), Fault> {
         let fetched = std::mem::take(&mut self.ledger().fetched);
@@ -34,14 +34,14 @@ impl Download {
             fetched.into_iter().partition(|file| file.verified && file.facts.size.is_some());
         for file in unsure {
             let why = "the source stays: the server told no size to verify the copy by";
-            self.report(file.root, Event::Skipped { target: self.url(&file.path, false), why });
+            self.report(file.root, MirrorEvent::Skipped { target: self.url(&file.path, false), why });
         }
         if sure.is_empty() {
             return Ok(());
         }
         let mut client = None;
         if !self.settings.dry_run {
-            let mut opened = Client::open(&self.settings.url, &self.settings.options).await?;
+            let mut opened = FtpClient::open(&self.settings.url, &self.settings.options).await?;
             opened.set_type(false).await?;
             client = Some(opened);
         }
@@ -51,7 +51,7 @@ impl Download {
         for batch in sure.chunks(BATCH) {
             match &mut client {
                 Some(client) => self.dispose(client, batch).await?,
-                None => batch.iter().for_each(|file| self.disposed(file, Outcome::Planned)),
+                None => batch.iter().for_each(|file| self.disposed(file, MirrorOutcome::Planned)),
             }
         }
         if let Some(client) = client {
@@ -60,11 +60,11 @@ impl Download {
         Ok(())
     }
 
-    async fn dispose(&self, client: &mut Client, batch: &[Fetched]) -> Result<(), Fault> {
+    async fn dispose(&self, client: &mut FtpClient, batch: &[Fetched]) -> Result<(), Fault> {
         let mut questions = Vec::new();
         for file in batch {
-            questions.extend([Command::Size(file.path.argument()), Command::Mdtm(file.path.argument())]);
-            questions.extend(self.target(file).map(|target| Command::Size(target.argument())));
+            questions.extend([FtpCommand::Size(file.path.argument()), FtpCommand::Mdtm(file.path.argument())]);
+            questions.extend(self.target(file).map(|target| FtpCommand::Size(target.argument())));
         }
         let replies = client.call_all(&questions).await?;
         let mut ready = Vec::new();
@@ -75,10 +75,10 @@ impl Download {
             let target = self.url(&file.path, false);
             if changed {
                 let why = "the source stays: it has changed since";
-                self.report(file.root, Event::Skipped { target, why });
+                self.report(file.root, MirrorEvent::Skipped { target, why });
             } else if replies.get(2).and_then(size_of).is_some() {
                 let fault = Fault::new(Kind::Refused, "the source stays: a file of its name is there already");
-                self.report(file.root, Event::Failed { target, fault });
+                self.report(file.root, MirrorEvent::Failed { target, fault });
             } else {
                 ready.push(file);
             }
@@ -86,25 +86,25 @@ impl Download {
         if ready.is_empty() {
             return Ok(());
         }
-        let commands: Vec<Command> = ready.iter().flat_map(|file| self.commands(file)).collect();
+        let commands: Vec<FtpCommand> = ready.iter().flat_map(|file| self.commands(file)).collect();
         let replies = client.call_all(&commands).await?;
         for (file, replies) in ready.iter().zip(replies.chunks(commands.len() / ready.len())) {
-            match replies.iter().find(|reply| matches!(reply.class(), Class::Transient | Class::Permanent)) {
-                None => self.disposed(file, Outcome::Done),
+            match replies.iter().find(|reply| matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent)) {
+                None => self.disposed(file, MirrorOutcome::Done),
                 Some(reply) => {
                     let fault =
                         reply.fault(if self.after == AfterFetch::Delete { "DELE" } else { "RNTO" }, Kind::Refused);
-                    self.report(file.root, Event::Failed { target: self.url(&file.path, false), fault });
+                    self.report(file.root, MirrorEvent::Failed { target: self.url(&file.path, false), fault });
                 }
             }
         }
         Ok(())
     }
 
-    fn commands(&self, file: &Fetched) -> Vec<Command> {
+    fn commands(&self, file: &Fetched) -> Vec<FtpCommand> {
         match self.target(file) {
-            Some(target) => vec![Command::Rnfr(file.path.argument()), Command::Rnto(target.argument())],
-            None => vec![Command::Dele(file.path.argument())],
+            Some(target) => vec![FtpCommand::Rnfr(file.path.argument()), FtpCommand::Rnto(target.argument())],
+            None => vec![FtpCommand::Dele(file.path.argument())],
         }
     }
 
@@ -116,11 +116,11 @@ impl Download {
         }
     }
 
-    fn disposed(&self, file: &Fetched, outcome: Outcome) {
+    fn disposed(&self, file: &Fetched, outcome: MirrorOutcome) {
         let from = self.url(&file.path, false);
         let event = match self.target(file) {
-            Some(target) => Event::Moved { from, to: self.url(&target, false), outcome },
-            None => Event::Deleted { target: from, outcome },
+            Some(target) => MirrorEvent::Moved { from, to: self.url(&target, false), outcome },
+            None => MirrorEvent::Deleted { target: from, outcome },
         };
         self.report(file.root, event);
     }
@@ -128,7 +128,11 @@ impl Download {
 
 /// Makes the directories that moved files go into. Those that are there refuse, and a refusal that matters shows when a
 /// file is moved.
-async fn make_directories(client: &mut Client, target: &RemotePath, files: &[Fetched]) -> Result<Vec<Reply>, Fault> {
+async fn make_directories(
+    client: &mut FtpClient,
+    target: &RemotePath,
+    files: &[Fetched],
+) -> Result<Vec<FtpReply>, Fault> {
     let mut wanted = BTreeSet::new();
     for file in files {
         let mut next = RemotePath::new(target.join(&file.below).as_bytes()).parent();
@@ -138,6 +142,6 @@ async fn make_directories(client: &mut Client, target: &RemotePath, files: &[Fet
         }
     }
     // Sorted: parents come before what is in them.
-    let commands: Vec<Command> = wanted.iter().map(|path| Command::Mkd(path.argument())).collect();
+    let commands: Vec<FtpCommand> = wanted.iter().map(|path| FtpCommand::Mkd(path.argument())).collect();
     client.call_all(&commands).await
 }

@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Download, FileJob, Job};
+use super::{DownloadJob, Downloader, FileDownload};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Client, Way, size_of, time_of};
-use crate::ftp::command::Command;
-use crate::ftp::glob::{Glob, Walk};
-use crate::ftp::listing::{Entry, EntryType, Line};
-use crate::ftp::mirror::compare::There;
-use crate::ftp::mirror::place::Place;
-use crate::ftp::mirror::{Above, Event, Facts, Item, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, Outcome, link};
+use crate::ftp::client::{FtpClient, ListMethod, size_of, time_of};
+use crate::ftp::command::FtpCommand;
+use crate::ftp::glob::{Glob, GlobWalk};
+use crate::ftp::listing::{EntryType, ListingEntry, ListingLine};
+use crate::ftp::mirror::compare::ReceiverFacts;
+use crate::ftp::mirror::lazy_dir::LazyDir;
+use crate::ftp::mirror::{
+    Ancestors, FileFacts, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile, link,
+};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::transfer::LocalDir;
 
@@ -21,7 +23,7 @@ const UNTOLD: &str = "a symbolic link: the server does not tell where it leads";
 
 /// A directory that is to be walked.
 #[derive(Clone)]
-pub(super) struct Directory {
+pub(super) struct RemoteDirectory {
     pub(super) root: usize,
     pub(super) path: RemotePath,
     ascii: bool,
@@ -34,49 +36,49 @@ pub(super) struct Directory {
     /// Where links were followed on the way here.
     followed: Vec<Vec<u8>>,
     /// The directories that this one is in, as far as the server can tell them apart.
-    above: Above,
+    above: Ancestors,
     /// The last step was a link: it may lead nowhere.
     pub(super) by_link: bool,
     /// Where its contents go.
-    place: Arc<Place>,
+    place: Arc<LazyDir>,
     depth: usize,
     /// What of it is wanted; `None`: all of it.
-    glob: Option<Step>,
+    glob: Option<GlobPosition>,
 }
 
 /// How far a glob has come.
 #[derive(Clone)]
-struct Step {
+struct GlobPosition {
     glob: Arc<Glob>,
-    walk: Walk,
+    walk: GlobWalk,
     recursive: bool,
 }
 
 /// A directory whose listing is complete, for deleting what it does not hold.
-pub(super) struct Visited {
+pub(super) struct ListedDirectory {
     pub(super) root: usize,
     pub(super) below: Vec<u8>,
-    pub(super) place: Arc<Place>,
+    pub(super) place: Arc<LazyDir>,
     /// Every name that was listed.
     pub(super) names: HashSet<Vec<u8>>,
 }
 
 /// What a listing held.
 #[derive(Default)]
-struct Found {
-    files: Vec<Entry>,
-    directories: Vec<Entry>,
-    links: Vec<Entry>,
+struct DirectoryContents {
+    files: Vec<ListingEntry>,
+    directories: Vec<ListingEntry>,
+    links: Vec<ListingEntry>,
     names: HashSet<Vec<u8>>,
-    events: Vec<Event>,
+    events: Vec<MirrorEvent>,
     lines: u64,
     unclear: bool,
 }
 
-impl Directory {
+impl RemoteDirectory {
     /// The directory of a root.
-    pub(super) fn top(root: usize, path: RemotePath, ascii: bool, place: Arc<Place>) -> Directory {
-        Directory {
+    pub(super) fn top(root: usize, path: RemotePath, ascii: bool, place: Arc<LazyDir>) -> RemoteDirectory {
+        RemoteDirectory {
             root,
             top: path.clone(),
             path,
@@ -84,7 +86,7 @@ impl Directory {
             below: Vec::new(),
             real: Vec::new(),
             followed: Vec::new(),
-            above: Above::default(),
+            above: Ancestors::default(),
             by_link: false,
             place,
             depth: 0,
@@ -93,9 +95,9 @@ impl Directory {
     }
 
     /// Only what the glob stands for, and all that is in directories that match if `recursive`.
-    pub(super) fn with_glob(self, glob: Glob, recursive: bool) -> Directory {
+    pub(super) fn with_glob(self, glob: Glob, recursive: bool) -> RemoteDirectory {
         let walk = glob.walk();
-        Directory { glob: Some(Step { glob: Arc::new(glob), walk, recursive }), ..self }
+        RemoteDirectory { glob: Some(GlobPosition { glob: Arc::new(glob), walk, recursive }), ..self }
     }
 
     fn join(&self, name: &[u8]) -> Vec<u8> {
@@ -103,8 +105,8 @@ impl Directory {
     }
 
     /// The directory `name` in this one, which the glob leads into by `glob`.
-    fn enter(&self, name: &[u8], glob: Option<Step>) -> Directory {
-        Directory {
+    fn enter(&self, name: &[u8], glob: Option<GlobPosition>) -> RemoteDirectory {
+        RemoteDirectory {
             path: self.path.join(name),
             below: self.join(name),
             real: join(&self.real, name),
@@ -121,14 +123,14 @@ fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
     if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
 }
 
-impl Download {
+impl Downloader {
     /// Lists a directory and makes jobs of what is in it. Events leave when nothing can fail any more: a retry must not
     /// repeat them.
     pub(super) async fn directory(
         &self,
-        client: &mut Client,
-        directory: &Directory,
-        more: &mut Vec<Job>,
+        client: &mut FtpClient,
+        directory: &RemoteDirectory,
+        more: &mut Vec<DownloadJob>,
     ) -> Result<(), Fault> {
         if directory.depth > MAX_DEPTH {
             return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
@@ -161,13 +163,13 @@ impl Download {
             self.report(directory.root, event);
         }
         let led_to = jobs.iter().filter(|job| match job {
-            Job::File(_) => true,
-            Job::Directory(below) => below.glob.is_none() && !self.settings.select.selects(),
+            DownloadJob::File(_) => true,
+            DownloadJob::Directory(below) => below.glob.is_none() && !self.settings.select.selects(),
         });
         self.count(directory.root, led_to.count() as u64);
         if self.settings.delete.is_some() && directory.glob.is_none() {
-            let Directory { root, below, place, .. } = directory.clone();
-            self.ledger().visited.push(Visited { root, below, place, names: found.names });
+            let RemoteDirectory { root, below, place, .. } = directory.clone();
+            self.ledger().visited.push(ListedDirectory { root, below, place, names: found.names });
         }
         more.append(&mut jobs);
         Ok(())
@@ -180,22 +182,22 @@ impl Download {
         }
     }
 
-    async fn list(&self, client: &mut Client, directory: &Directory) -> Result<Found, Fault> {
-        let mut found = Found::default();
+    async fn list(&self, client: &mut FtpClient, directory: &RemoteDirectory) -> Result<DirectoryContents, Fault> {
+        let mut found = DirectoryContents::default();
         let deletes = self.settings.delete.is_some();
-        let mut each = |line: Line, raw: &[u8]| -> Result<(), Fault> {
+        let mut each = |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
             found.lines += 1;
             if self.seen.load(Ordering::Relaxed) + found.lines > MAX_TREE {
                 return Err(Fault::new(Kind::Protocol, format!("a tree of more than {MAX_TREE} entries")));
             }
-            let bad = |detail: String| Event::Failed {
+            let bad = |detail: String| MirrorEvent::Failed {
                 target: self.url(&directory.path, true),
                 fault: Fault::new(Kind::BadData, detail),
             };
             let entry = match line {
-                Line::Entry(entry) => entry,
-                Line::Nothing => return Ok(()),
-                Line::Unknown => {
+                ListingLine::Entry(entry) => entry,
+                ListingLine::Nothing => return Ok(()),
+                ListingLine::Unknown => {
                     let shown: Vec<u8> = raw.iter().copied().take(200).collect();
                     let shown = String::from_utf8_lossy(&shown);
                     found.events.push(bad(format!("a listing line that makes no sense: {shown}")));
@@ -217,25 +219,25 @@ impl Download {
                 EntryType::Symlink if self.wanted_link(directory, &entry.name) => found.links.push(entry),
                 EntryType::Other if self.wanted(directory, &entry.name) => {
                     let target = self.url(&directory.path.join(&entry.name), false);
-                    found.events.push(Event::Skipped { target, why: "neither file nor directory" });
+                    found.events.push(MirrorEvent::Skipped { target, why: "neither file nor directory" });
                 }
                 EntryType::File | EntryType::Symlink | EntryType::Other => {}
             }
             Ok(())
         };
         let check = directory.depth == 0 || directory.by_link;
-        client.list(&directory.path, self.settings.way, check, &mut each).await?;
+        client.list(&directory.path, self.settings.list_method, check, &mut each).await?;
         Ok(found)
     }
 
     /// True when a file of this name is meant.
-    fn wanted(&self, directory: &Directory, name: &[u8]) -> bool {
+    fn wanted(&self, directory: &RemoteDirectory, name: &[u8]) -> bool {
         let by_glob = directory.glob.as_ref().is_none_or(|step| step.glob.step(&step.walk, name).0);
         by_glob && self.settings.select.takes(&directory.join(name))
     }
 
     /// True when a link of this name is meant, or may lead to a directory that is.
-    fn wanted_link(&self, directory: &Directory, name: &[u8]) -> bool {
+    fn wanted_link(&self, directory: &RemoteDirectory, name: &[u8]) -> bool {
         let below = directory.join(name);
         match &directory.glob {
             Some(step) => {
@@ -250,18 +252,18 @@ impl Download {
     /// MLSD of many servers says that a link is one, but not where it leads: LIST does.
     async fn learn_targets(
         &self,
-        client: &mut Client,
-        directory: &Directory,
-        links: &mut [Entry],
+        client: &mut FtpClient,
+        directory: &RemoteDirectory,
+        links: &mut [ListingEntry],
     ) -> Result<(), Fault> {
         let mut targets = HashMap::new();
-        let mut each = |line: Line, _: &[u8]| {
-            if let Line::Entry(Entry { name, link_target: Some(target), .. }) = line {
+        let mut each = |line: ListingLine, _: &[u8]| {
+            if let ListingLine::Entry(ListingEntry { name, link_target: Some(target), .. }) = line {
                 targets.insert(name, target);
             }
             Ok(())
         };
-        match client.list(&directory.path, Way::List, false, &mut each).await {
+        match client.list(&directory.path, ListMethod::List, false, &mut each).await {
             Err(fault) if fault.temporary() || !client.usable() => return Err(fault),
             // Then they stay links that lead nobody knows where.
             _ => {}
@@ -275,17 +277,17 @@ impl Download {
     /// Turns links into what they lead to. Those that stay links are returned.
     async fn follow(
         &self,
-        client: &mut Client,
-        directory: &Directory,
-        links: Vec<Entry>,
-        found: &mut Found,
-        jobs: &mut Vec<Job>,
-    ) -> Result<Vec<Entry>, Fault> {
+        client: &mut FtpClient,
+        directory: &RemoteDirectory,
+        links: Vec<ListingEntry>,
+        found: &mut DirectoryContents,
+        jobs: &mut Vec<DownloadJob>,
+    ) -> Result<Vec<ListingEntry>, Fault> {
         let follow = self.settings.links == Links::Follow;
-        let commands: Vec<Command> = links
+        let commands: Vec<FtpCommand> = links
             .iter()
             .map(|entry| directory.path.join(&entry.name).argument())
-            .flat_map(|path| [Command::Size(path.clone()), Command::Mdtm(path)])
+            .flat_map(|path| [FtpCommand::Size(path.clone()), FtpCommand::Mdtm(path)])
             .collect();
         let replies = client.call_all(&commands).await?;
         let mut rest = Vec::new();
@@ -296,7 +298,7 @@ impl Download {
             let real = leads.map(|to| link::resolve(directory.top.as_bytes(), &directory.real, to));
             if follow && real == Some(None) {
                 let fault = Fault::new(Kind::BadData, link::LEAVES);
-                found.events.push(Event::Failed { target, fault });
+                found.events.push(MirrorEvent::Failed { target, fault });
                 continue;
             }
             // A link that a glob names is asked for as what it leads to, if that is a file.
@@ -315,19 +317,19 @@ impl Download {
             }
             // It may lead round in a circle, or out.
             let Some(real) = real.flatten() else {
-                found.events.push(Event::Skipped { target, why: UNTOLD });
+                found.events.push(MirrorEvent::Skipped { target, why: UNTOLD });
                 continue;
             };
             let circle = link::contains(&real, &directory.real)
                 || directory.followed.iter().any(|from| link::contains(&real, from))
                 || directory.followed.len() >= MAX_LINKS;
             if circle {
-                found.events.push(Event::Skipped { target, why: "a symbolic link that leads in a circle" });
+                found.events.push(MirrorEvent::Skipped { target, why: "a symbolic link that leads in a circle" });
                 continue;
             }
             let before = jobs.len();
             self.go_down(directory, &entry, jobs);
-            if let Some(Job::Directory(below)) = jobs.get_mut(before) {
+            if let Some(DownloadJob::Directory(below)) = jobs.get_mut(before) {
                 below.followed.push(directory.real.clone());
                 below.real = real;
                 below.by_link = true;
@@ -339,11 +341,11 @@ impl Download {
     /// Compares files with what is here; what differs becomes a job.
     async fn decide_files(
         &self,
-        client: &mut Client,
-        directory: &Directory,
-        files: Vec<Entry>,
-        events: &mut Vec<Event>,
-        jobs: &mut Vec<Job>,
+        client: &mut FtpClient,
+        directory: &RemoteDirectory,
+        files: Vec<ListingEntry>,
+        events: &mut Vec<MirrorEvent>,
+        jobs: &mut Vec<DownloadJob>,
     ) -> Result<(), Fault> {
         let settings = &self.settings;
         let here = directory.place.find()?;
@@ -352,16 +354,16 @@ impl Download {
         let mut candidates = Vec::with_capacity(files.len());
         for entry in files {
             let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);
-            let facts = Facts { size: entry.size, modified };
-            let there = local(&entry.name).map(|(size, time)| Facts { size: Some(size), modified: Some(time) });
+            let facts = FileFacts { size: entry.size, modified };
+            let there = local(&entry.name).map(|(size, time)| FileFacts { size: Some(size), modified: Some(time) });
             let asks = settings.select.asks_age()
                 || there.is_some_and(|there| directory.ascii || settings.compare.asks_time(facts, there));
             candidates.push((entry.name, facts, there, asks && modified.is_none()));
         }
-        let asked: Vec<Command> = candidates
+        let asked: Vec<FtpCommand> = candidates
             .iter()
             .filter(|candidate| candidate.3)
-            .map(|(name, ..)| Command::Mdtm(directory.path.join(name).argument()))
+            .map(|(name, ..)| FtpCommand::Mdtm(directory.path.join(name).argument()))
             .collect();
         let mut times = client.call_all(&asked).await?.into_iter();
         for (name, mut facts, there, asks) in candidates {
@@ -370,15 +372,15 @@ impl Download {
             }
             let path = directory.path.join(&name);
             if let Some(why) = settings.select.refuses(facts, settings.now) {
-                events.push(Event::LeftOut { target: self.url(&path, false), why });
+                events.push(MirrorEvent::LeftOut { target: self.url(&path, false), why });
                 continue;
             }
             if settings.no_clobber && here.as_ref().is_some_and(|dir| dir.exists(&name)) {
-                events.push(Event::LeftOut { target: self.url(&path, false), why: "is there already" });
+                events.push(MirrorEvent::LeftOut { target: self.url(&path, false), why: "is there already" });
                 self.count(directory.root, 1);
                 continue;
             }
-            let file = FileJob {
+            let file = FileDownload {
                 root: directory.root,
                 below: directory.join(&name),
                 place: directory.place.clone(),
@@ -389,29 +391,29 @@ impl Download {
                 facts,
             };
             let same = there.zip(here.as_ref()).filter(|(there, _)| {
-                settings.compare.same(facts, There { facts: *there, keeps_times: true }, directory.ascii)
+                settings.compare.same(facts, ReceiverFacts { facts: *there, keeps_times: true }, directory.ascii)
             });
             match same {
                 Some((there, dir)) => {
                     self.same(&file, there, dir, events);
                     self.count(directory.root, 1);
                 }
-                None => jobs.push(Job::File(file)),
+                None => jobs.push(DownloadJob::File(file)),
             }
         }
         Ok(())
     }
 
-    fn same(&self, file: &FileJob, there: Facts, dir: &Arc<LocalDir>, events: &mut Vec<Event>) {
-        let facts = Facts { size: there.size, modified: file.facts.modified };
-        let item = Item::untouched(self.url(&file.path, false), file.place.path_of(&file.name), facts);
-        events.push(Event::Same(item));
+    fn same(&self, file: &FileDownload, there: FileFacts, dir: &Arc<LocalDir>, events: &mut Vec<MirrorEvent>) {
+        let facts = FileFacts { size: there.size, modified: file.facts.modified };
+        let item = MirroredFile::untouched(self.url(&file.path, false), file.place.path_of(&file.name), facts);
+        events.push(MirrorEvent::Same(item));
         let verified = file.facts.size.is_some() && file.facts == there;
         self.arrived(file, dir, file.facts, verified);
     }
 
     /// A directory becomes a job, if the rules and the glob lead into it.
-    fn go_down(&self, directory: &Directory, entry: &Entry, jobs: &mut Vec<Job>) {
+    fn go_down(&self, directory: &RemoteDirectory, entry: &ListingEntry, jobs: &mut Vec<DownloadJob>) {
         let name = &entry.name;
         if !self.settings.select.enters(&directory.join(name)) {
             return;
@@ -423,10 +425,10 @@ impl Download {
                 let path = directory.path.join(name);
                 match (matched, step.recursive) {
                     (true, true) => None,
-                    _ if !walk.is_over() => Some(Step { walk, ..step.clone() }),
+                    _ if !walk.is_over() => Some(GlobPosition { walk, ..step.clone() }),
                     (true, false) => {
                         let target = self.url(&path, true);
-                        self.report(directory.root, Event::Skipped { target, why: "a directory: -r fetches it" });
+                        self.report(directory.root, MirrorEvent::Skipped { target, why: "a directory: -r fetches it" });
                         return self.count(directory.root, 1);
                     }
                     (false, _) => return,
@@ -435,47 +437,47 @@ impl Download {
         };
         let Some(above) = directory.above.with(entry) else {
             let target = self.url(&directory.path.join(name), true);
-            return self.report(directory.root, Event::Skipped { target, why: link::INSIDE_ITSELF });
+            return self.report(directory.root, MirrorEvent::Skipped { target, why: link::INSIDE_ITSELF });
         };
-        jobs.push(Job::Directory(Directory { above, ..directory.enter(name, glob) }));
+        jobs.push(DownloadJob::Directory(RemoteDirectory { above, ..directory.enter(name, glob) }));
     }
 
     /// A link that is not followed: made again here, or left out.
-    fn keep_link(&self, directory: &Directory, entry: &Entry) -> Event {
+    fn keep_link(&self, directory: &RemoteDirectory, entry: &ListingEntry) -> MirrorEvent {
         let url = self.url(&directory.path.join(&entry.name), false);
         self.count(directory.root, 1);
         if self.settings.links != Links::Keep {
-            return Event::Skipped { target: url, why: "a symbolic link" };
+            return MirrorEvent::Skipped { target: url, why: "a symbolic link" };
         }
         let Some(leads_to) = entry.link_target.clone() else {
-            return Event::Skipped { target: url, why: UNTOLD };
+            return MirrorEvent::Skipped { target: url, why: UNTOLD };
         };
         let inside = link::resolve(b"", &directory.below, &leads_to);
         if inside.is_none() {
-            return Event::Failed { target: url, fault: Fault::new(Kind::BadData, link::LEAVES) };
+            return MirrorEvent::Failed { target: url, fault: Fault::new(Kind::BadData, link::LEAVES) };
         }
         let local = directory.place.path_of(&entry.name);
         match self.make_link(directory, &entry.name, &leads_to) {
-            Ok(outcome) => Event::Linked { url, local, leads_to, outcome },
-            Err(fault) => Event::Failed { target: url, fault },
+            Ok(outcome) => MirrorEvent::Linked { url, local, leads_to, outcome },
+            Err(fault) => MirrorEvent::Failed { target: url, fault },
         }
     }
 
-    fn make_link(&self, directory: &Directory, name: &[u8], leads_to: &[u8]) -> Result<Outcome, Fault> {
+    fn make_link(&self, directory: &RemoteDirectory, name: &[u8], leads_to: &[u8]) -> Result<MirrorOutcome, Fault> {
         let local = directory.place.path_of(name);
         let found = directory.place.find()?;
         let there = found.as_ref().and_then(|dir| super::delete::read_link(dir, name));
         if there.as_deref() == Some(leads_to) {
-            return Ok(Outcome::Same);
+            return Ok(MirrorOutcome::Same);
         }
         if self.settings.no_clobber && found.as_ref().is_some_and(|dir| dir.exists(name)) {
             return Err(Fault::new(Kind::CannotCreate, format!("{}: is there already", local.display())));
         }
         if self.settings.dry_run {
-            return Ok(Outcome::Planned);
+            return Ok(MirrorOutcome::Planned);
         }
         let dir = directory.place.create()?;
-        super::delete::place_link(&dir, name, leads_to).map_err(|error| Fault::local(local.display(), &error))?;
-        Ok(Outcome::Done)
+        super::delete::replace_by_link(&dir, name, leads_to).map_err(|error| Fault::local(local.display(), &error))?;
+        Ok(MirrorOutcome::Done)
     }
 }

@@ -2,21 +2,21 @@
 
 use std::sync::atomic::Ordering;
 
-use super::Upload;
+use super::Uploader;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::Client;
-use crate::ftp::command::Command;
-use crate::ftp::listing::Line;
-use crate::ftp::mirror::place::part_of;
-use crate::ftp::mirror::{Event, MAX_DEPTH, MAX_TREE, Outcome};
+use crate::ftp::client::FtpClient;
+use crate::ftp::command::FtpCommand;
+use crate::ftp::listing::ListingLine;
+use crate::ftp::mirror::lazy_dir::part_of;
+use crate::ftp::mirror::{MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome};
 use crate::ftp::path::{RemotePath, check_name};
-use crate::ftp::reply::Class;
+use crate::ftp::reply::ReplyClass;
 
 /// Deletions in one packet.
 const BATCH: usize = 50;
 
 /// A remote directory whose listing is complete.
-pub(super) struct Visited {
+pub(super) struct ComparedDirectory {
     pub(super) root: usize,
     pub(super) remote: RemotePath,
     /// Its path below the root.
@@ -28,13 +28,13 @@ pub(super) struct Visited {
 }
 
 /// Something remote that is to go; what is in a directory comes before it.
-struct Doomed {
+struct RemoteDeletion {
     root: usize,
     path: RemotePath,
     directory: bool,
 }
 
-impl Upload {
+impl Uploader {
     /// Deletes what is there and not here: all of it, or nothing if it is too much or a listing was not complete.
     pub(super) async fn delete_extraneous(&self) -> Result<(), Fault> {
         let Some(rule) = self.settings.delete else { return Ok(()) };
@@ -46,34 +46,34 @@ impl Upload {
         }
         if self.incomplete.load(Ordering::Relaxed) {
             let why = "nothing is deleted: a listing was not complete";
-            self.report(root, Event::Skipped { target: top, why });
+            self.report(root, MirrorEvent::Skipped { target: top, why });
             return Ok(());
         }
-        let mut client = Client::open(&self.settings.url, &self.settings.options).await?;
-        let mut doomed = Vec::new();
+        let mut client = FtpClient::open(&self.settings.url, &self.settings.options).await?;
+        let mut deletions = Vec::new();
         for directory in visited.iter().filter(|directory| !directory.extraneous.is_empty()) {
             if directory.empty && !rule.allow_empty {
                 let target = self.url(&directory.remote, true);
                 let why = "nothing is deleted: the other side is empty (--allow-empty believes it)";
-                self.report(directory.root, Event::Skipped { target, why });
+                self.report(directory.root, MirrorEvent::Skipped { target, why });
                 continue;
             }
             for (name, is_directory) in &directory.extraneous {
                 let meant = part_of(name).filter(|_| !is_directory).unwrap_or(name);
                 let below = join(&directory.below, meant);
                 let path = directory.remote.join(name);
-                let entry = Doomed { root: directory.root, path, directory: *is_directory };
-                Box::pin(self.doom(&mut client, entry, &below, 0, &mut doomed)).await?;
+                let entry = RemoteDeletion { root: directory.root, path, directory: *is_directory };
+                Box::pin(self.plan_deletion(&mut client, entry, &below, 0, &mut deletions)).await?;
             }
         }
-        if doomed.len() as u64 > rule.max {
-            let (count, max) = (doomed.len(), rule.max);
+        if deletions.len() as u64 > rule.max {
+            let (count, max) = (deletions.len(), rule.max);
             let fault =
                 Fault::new(Kind::Negative, format!("{count} deletions are more than {max}: nothing is deleted"));
             let fault = fault.with_hint("--max-delete N allows more, -n shows what would go");
-            self.report(root, Event::Failed { target: top, fault });
+            self.report(root, MirrorEvent::Failed { target: top, fault });
         } else {
-            self.delete(&mut client, doomed).await?;
+            self.delete(&mut client, deletions).await?;
         }
         client.quit().await;
         Ok(())
@@ -81,76 +81,82 @@ impl Upload {
 
     /// Adds an entry with all that is in it; what the rules leave out keeps the directories above it. True when all of it
     /// goes.
-    async fn doom(
+    async fn plan_deletion(
         &self,
-        client: &mut Client,
-        entry: Doomed,
+        client: &mut FtpClient,
+        entry: RemoteDeletion,
         below: &[u8],
         depth: usize,
-        doomed: &mut Vec<Doomed>,
+        deletions: &mut Vec<RemoteDeletion>,
     ) -> Result<bool, Fault> {
-        if depth > MAX_DEPTH || doomed.len() as u64 > MAX_TREE {
+        if depth > MAX_DEPTH || deletions.len() as u64 > MAX_TREE {
             return Err(Fault::new(Kind::Protocol, "too many directories, or too deep, to be deleted"));
         }
         let select = &self.settings.select;
         if !entry.directory {
             let goes = select.takes(below);
-            doomed.extend(goes.then_some(entry));
+            deletions.extend(goes.then_some(entry));
             return Ok(goes);
         }
         if !select.enters(below) {
             return Ok(false);
         }
         let mut inside = Vec::new();
-        let mut each = |line: Line, _: &[u8]| -> Result<(), Fault> {
+        let mut each = |line: ListingLine, _: &[u8]| -> Result<(), Fault> {
             match line {
-                Line::Entry(entry) if check_name(&entry.name).is_ok() => inside.push((entry.is_dir(), entry.name)),
-                Line::Nothing => {}
-                Line::Entry(_) | Line::Unknown => {
+                ListingLine::Entry(entry) if check_name(&entry.name).is_ok() => {
+                    inside.push((entry.is_dir(), entry.name))
+                }
+                ListingLine::Nothing => {}
+                ListingLine::Entry(_) | ListingLine::Unknown => {
                     return Err(Fault::new(Kind::BadData, "a listing line that makes no sense: nothing is deleted"));
                 }
             }
             Ok(())
         };
-        client.list(&entry.path, self.settings.way, false, &mut each).await?;
+        client.list(&entry.path, self.settings.list_method, false, &mut each).await?;
         let mut all = true;
         for (directory, name) in inside {
-            let child = Doomed { root: entry.root, path: entry.path.join(&name), directory };
-            all &= Box::pin(self.doom(client, child, &join(below, &name), depth + 1, doomed)).await?;
+            let child = RemoteDeletion { root: entry.root, path: entry.path.join(&name), directory };
+            all &= Box::pin(self.plan_deletion(client, child, &join(below, &name), depth + 1, deletions)).await?;
         }
-        doomed.extend(all.then_some(entry));
+        deletions.extend(all.then_some(entry));
         Ok(all)
     }
 
     /// Removes the links among the directories. Some servers list a link to a directory as a directory (pyftpdlib): DELE
     /// removes the link and refuses the directory, so nothing is ever emptied through a link. What is left to be deleted.
-    async fn delete_links(&self, client: &mut Client, doomed: Vec<Doomed>) -> Result<Vec<Doomed>, Fault> {
+    async fn delete_links(
+        &self,
+        client: &mut FtpClient,
+        deletions: Vec<RemoteDeletion>,
+    ) -> Result<Vec<RemoteDeletion>, Fault> {
         if self.settings.dry_run {
-            return Ok(doomed);
+            return Ok(deletions);
         }
         let mut links: Vec<RemotePath> = Vec::new();
         let inside = |path: &RemotePath, link: &RemotePath| {
             path.as_bytes().strip_prefix(link.as_bytes()).is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
         };
         // What is around comes before what is inside.
-        for entry in doomed.iter().rev().filter(|entry| entry.directory) {
+        for entry in deletions.iter().rev().filter(|entry| entry.directory) {
             if links.iter().any(|link| inside(&entry.path, link)) {
                 continue;
             }
-            if client.call(&Command::Dele(entry.path.argument())).await?.ok() {
+            if client.call(&FtpCommand::Dele(entry.path.argument())).await?.ok() {
                 links.push(entry.path.clone());
                 let target = self.url(&entry.path, false);
-                self.report(entry.root, Event::Deleted { target, outcome: Outcome::Done });
+                self.report(entry.root, MirrorEvent::Deleted { target, outcome: MirrorOutcome::Done });
             }
         }
-        let left = doomed.into_iter().filter(|entry| !links.iter().any(|link| inside(&entry.path, link)));
+        let left = deletions.into_iter().filter(|entry| !links.iter().any(|link| inside(&entry.path, link)));
         Ok(left.collect())
     }
 
-    async fn delete(&self, client: &mut Client, doomed: Vec<Doomed>) -> Result<(), Fault> {
-        let doomed = self.delete_links(client, doomed).await?;
-        for batch in doomed.chunks(BATCH) {
-            let commands: Vec<Command> = match self.settings.dry_run {
+    async fn delete(&self, client: &mut FtpClient, deletions: Vec<RemoteDeletion>) -> Result<(), Fault> {
+        let deletions = self.delete_links(client, deletions).await?;
+        for batch in deletions.chunks(BATCH) {
+            let commands: Vec<FtpCommand> = match self.settings.dry_run {
                 true => Vec::new(),
                 false => batch.iter().map(command).collect(),
             };
@@ -158,12 +164,12 @@ impl Upload {
             for entry in batch {
                 let target = self.url(&entry.path, entry.directory);
                 let event = match replies.next() {
-                    None => Event::Deleted { target, outcome: Outcome::Planned },
-                    Some(reply) if matches!(reply.class(), Class::Transient | Class::Permanent) => {
+                    None => MirrorEvent::Deleted { target, outcome: MirrorOutcome::Planned },
+                    Some(reply) if matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent) => {
                         let verb = if entry.directory { "RMD" } else { "DELE" };
-                        Event::Failed { target, fault: reply.fault(verb, Kind::Refused) }
+                        MirrorEvent::Failed { target, fault: reply.fault(verb, Kind::Refused) }
                     }
-                    Some(_) => Event::Deleted { target, outcome: Outcome::Done },
+                    Some(_) => MirrorEvent::Deleted { target, outcome: MirrorOutcome::Done },
                 };
                 self.report(entry.root, event);
             }
@@ -172,10 +178,10 @@ impl Upload {
     }
 }
 
-fn command(entry: &Doomed) -> Command {
+fn command(entry: &RemoteDeletion) -> FtpCommand {
     match entry.directory {
-        true => Command::Rmd(entry.path.argument()),
-        false => Command::Dele(entry.path.argument()),
+        true => FtpCommand::Rmd(entry.path.argument()),
+        false => FtpCommand::Dele(entry.path.argument()),
     }
 }
 

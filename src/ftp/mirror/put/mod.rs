@@ -11,33 +11,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::compare::There;
-use super::pool::{self, Work};
-use super::{Compare, Event, Facts, Item, MAX_TREE, Settings};
+use super::compare::ReceiverFacts;
+use super::pool::{self, PoolWork};
+use super::{Compare, FileFacts, MAX_TREE, MirrorEvent, MirrorSettings, MirroredFile};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Ahead, Client, time_of};
-use crate::ftp::command::Command;
-use crate::ftp::listing::{Entry, Line, says_missing};
+use crate::ftp::client::{Ahead, FtpClient, time_of};
+use crate::ftp::command::FtpCommand;
+use crate::ftp::listing::{ListingEntry, ListingLine, says_missing};
 use crate::ftp::path::{RemotePath, check_name};
-use crate::ftp::reply::{Class, Reply};
-use crate::ftp::transfer::{self, Put, Replace, Stored, upload, upload_ahead};
-use delete::Visited;
-use tree::{Directory, LocalFile};
+use crate::ftp::reply::{FtpReply, ReplyClass};
+use crate::ftp::transfer::{self, PendingUpload, Put, ReplaceMode, upload, upload_ahead};
+use delete::ComparedDirectory;
+use tree::{LocalDirectory, LocalFile};
 
 /// What is to be stored, all of it at one server.
 #[derive(Debug)]
-pub struct Offered {
+pub struct PutRequest {
     /// Files and directories. Their places here number the events.
-    pub sources: Vec<Source>,
+    pub sources: Vec<PutSource>,
     /// How an upload takes its place.
-    pub replace: Replace,
+    pub replace: ReplaceMode,
     /// Permission bits to set.
-    pub mode: Mode,
+    pub mode: FileMode,
 }
 
 /// One thing to store.
 #[derive(Debug)]
-pub enum Source {
+pub enum PutSource {
     /// The contents of a directory.
     Tree {
         /// The directory.
@@ -62,7 +62,7 @@ pub enum Source {
 
 /// Which permission bits a stored file gets (SITE CHMOD).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Mode {
+pub enum FileMode {
     /// What the server gives it.
     #[default]
     Server,
@@ -73,19 +73,19 @@ pub enum Mode {
 }
 
 /// Stores. Failures of single files are events; an error is what ended the run.
-pub async fn put(settings: &Settings, mut client: Client, offered: Offered) -> Result<(), Fault> {
+pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
     let (replace, mode) = (offered.replace, offered.mode);
     let work =
-        Upload { settings: settings.clone(), replace, mode, incomplete: false.into(), visited: Mutex::default() };
+        Uploader { settings: settings.clone(), replace, mode, incomplete: false.into(), visited: Mutex::default() };
     let work = Arc::new(work);
     let mut jobs = Vec::new();
     for (root, source) in offered.sources.into_iter().enumerate() {
         match source {
-            Source::Tree { local, remote, ascii } => {
+            PutSource::Tree { local, remote, ascii } => {
                 work.tree(&mut client, root, local, remote, ascii, &mut jobs).await?
             }
-            Source::File { local, remote, ascii, compare } => {
-                jobs.push(Job::File(FileJob {
+            PutSource::File { local, remote, ascii, compare } => {
+                jobs.push(UploadJob::File(FileUpload {
                     root,
                     local,
                     remote,
@@ -102,26 +102,26 @@ pub async fn put(settings: &Settings, mut client: Client, offered: Offered) -> R
     work.delete_extraneous().await
 }
 
-struct Upload {
-    settings: Settings,
-    replace: Replace,
-    mode: Mode,
+struct Uploader {
+    settings: MirrorSettings,
+    replace: ReplaceMode,
+    mode: FileMode,
     /// A listing, here or there, was not complete.
     incomplete: AtomicBool,
-    visited: Mutex<Vec<Visited>>,
+    visited: Mutex<Vec<ComparedDirectory>>,
 }
 
-enum Job {
+enum UploadJob {
     /// Compares a directory that is there with the local one.
     Directory {
         root: usize,
-        directory: Directory,
+        directory: LocalDirectory,
         ascii: bool,
     },
-    File(FileJob),
+    File(FileUpload),
 }
 
-struct FileJob {
+struct FileUpload {
     root: usize,
     local: PathBuf,
     remote: RemotePath,
@@ -138,72 +138,86 @@ struct FileJob {
 
 /// A file whose bytes have passed.
 struct Sent {
-    stored: Stored,
-    facts: Facts,
+    stored: PendingUpload,
+    facts: FileFacts,
     mode: Option<u32>,
 }
 
-impl Work for Arc<Upload> {
-    type Job = Job;
+impl PoolWork for Arc<Uploader> {
+    type Job = UploadJob;
 
-    async fn run(&self, client: &mut Client, job: &mut Job, retries: u32, more: &mut Vec<Job>) -> Result<(), Fault> {
+    async fn run(
+        &self,
+        client: &mut FtpClient,
+        job: &mut UploadJob,
+        retries: u32,
+        more: &mut Vec<UploadJob>,
+    ) -> Result<(), Fault> {
         match job {
-            Job::Directory { root, directory, ascii } => self.directory(client, *root, directory, *ascii, more).await,
-            Job::File(file) => self.file(client, file, retries).await,
+            UploadJob::Directory { root, directory, ascii } => {
+                self.directory(client, *root, directory, *ascii, more).await
+            }
+            UploadJob::File(file) => self.file(client, file, retries).await,
         }
     }
 
-    fn first(&self, job: &Job) -> bool {
-        matches!(job, Job::Directory { .. })
+    fn is_expanding(&self, job: &UploadJob) -> bool {
+        matches!(job, UploadJob::Directory { .. })
     }
 
-    fn repeatable(&self, _job: &Job) -> bool {
-        self.replace != Replace::Append
+    fn repeatable(&self, _job: &UploadJob) -> bool {
+        self.replace != ReplaceMode::Append
     }
 
-    fn ahead(&self, job: &Job, retries: u32) -> Option<Ahead> {
-        let Job::File(file) = job else { return None };
+    fn pipelined(&self, job: &UploadJob, retries: u32) -> Option<Ahead> {
+        let UploadJob::File(file) = job else { return None };
         if self.settings.dry_run || file.compare.is_some() {
             return None;
         }
         upload_ahead(&self.put(file, retries, None), file.size)
     }
 
-    fn closing(&self, client: &Client, job: &mut Job) -> Vec<Command> {
-        let Job::File(FileJob { stored: Some(sent), .. }) = job else { return Vec::new() };
+    fn finish_commands(&self, client: &FtpClient, job: &mut UploadJob) -> Vec<FtpCommand> {
+        let UploadJob::File(FileUpload { stored: Some(sent), .. }) = job else { return Vec::new() };
         sent.stored.commands(client)
     }
 
-    fn closed(&self, client: &Client, job: &mut Job, retries: u32, replies: &[Reply]) -> Result<(), Fault> {
-        let Job::File(file) = job else { return Ok(()) };
+    fn on_finished(
+        &self,
+        client: &FtpClient,
+        job: &mut UploadJob,
+        retries: u32,
+        replies: &[FtpReply],
+    ) -> Result<(), Fault> {
+        let UploadJob::File(file) = job else { return Ok(()) };
         let Some(sent) = &mut file.stored else { return Ok(()) };
-        sent.stored.answers(client, replies).map_err(|fault| with_way_round(fault, self.replace))?;
+        sent.stored.answers(client, replies).map_err(|fault| with_replace_hint(fault, self.replace))?;
         if sent.stored.is_done() {
             self.done(file, retries);
         }
         Ok(())
     }
 
-    fn again(&self, job: &Job, fault: &Fault, wait: Duration) {
+    fn on_retry(&self, job: &UploadJob, fault: &Fault, wait: Duration) {
         let (root, target) = self.name_of(job);
-        self.report(root, Event::Again { target, fault: fault.clone(), wait });
+        self.report(root, MirrorEvent::Again { target, fault: fault.clone(), wait });
     }
 
-    fn failed(&self, job: Job, fault: Fault) {
-        if matches!(job, Job::Directory { .. }) {
+    fn failed(&self, job: UploadJob, fault: Fault) {
+        if matches!(job, UploadJob::Directory { .. }) {
             self.incomplete.store(true, Ordering::Relaxed);
         }
         let (root, target) = self.name_of(&job);
-        self.report(root, Event::Failed { target, fault });
+        self.report(root, MirrorEvent::Failed { target, fault });
     }
 }
 
-impl Upload {
+impl Uploader {
     /// What a job is called.
-    fn name_of(&self, job: &Job) -> (usize, String) {
+    fn name_of(&self, job: &UploadJob) -> (usize, String) {
         match job {
-            Job::Directory { root, directory, .. } => (*root, self.url(&directory.remote, true)),
-            Job::File(file) => (file.root, self.url(&file.remote, false)),
+            UploadJob::Directory { root, directory, .. } => (*root, self.url(&directory.remote, true)),
+            UploadJob::File(file) => (file.root, self.url(&file.remote, false)),
         }
     }
 
@@ -211,23 +225,23 @@ impl Upload {
         self.settings.url.with_path(path.clone(), directory).to_string()
     }
 
-    fn report(&self, root: usize, event: Event) {
+    fn report(&self, root: usize, event: MirrorEvent) {
         (self.settings.report)(root, event);
     }
 
-    fn visited(&self) -> std::sync::MutexGuard<'_, Vec<Visited>> {
+    fn visited(&self) -> std::sync::MutexGuard<'_, Vec<ComparedDirectory>> {
         self.visited.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Walks a local tree, makes its directories, and makes jobs of what may have to be stored.
     async fn tree(
         &self,
-        client: &mut Client,
+        client: &mut FtpClient,
         root: usize,
         local: PathBuf,
         remote: RemotePath,
         ascii: bool,
-        jobs: &mut Vec<Job>,
+        jobs: &mut Vec<UploadJob>,
     ) -> Result<(), Fault> {
         let settings = &self.settings;
         let walked = tree::walk(settings, &local, &remote)?;
@@ -238,7 +252,7 @@ impl Upload {
         let mut directories = walked.directories;
         if settings.select.selects() && directories.iter().all(|directory| directory.files.is_empty()) {
             let fault = Fault::new(Kind::Negative, "nothing matches");
-            self.report(root, Event::Failed { target: local.display().to_string(), fault });
+            self.report(root, MirrorEvent::Failed { target: local.display().to_string(), fault });
         }
         let fresh = match settings.dry_run {
             true => HashSet::new(),
@@ -250,9 +264,11 @@ impl Upload {
                 continue;
             }
             if lists && !fresh.contains(&number) {
-                jobs.push(Job::Directory { root, directory, ascii });
+                jobs.push(UploadJob::Directory { root, directory, ascii });
             } else {
-                jobs.extend(directory.files.iter().map(|file| Job::File(file_job(root, &directory, file, ascii))));
+                jobs.extend(
+                    directory.files.iter().map(|file| UploadJob::File(file_job(root, &directory, file, ascii))),
+                );
             }
         }
         Ok(())
@@ -260,39 +276,39 @@ impl Upload {
 
     async fn directory(
         &self,
-        client: &mut Client,
+        client: &mut FtpClient,
         root: usize,
-        directory: &Directory,
+        directory: &LocalDirectory,
         ascii: bool,
-        more: &mut Vec<Job>,
+        more: &mut Vec<UploadJob>,
     ) -> Result<(), Fault> {
         let (mut there, mut names, mut events) = (HashMap::new(), Vec::new(), Vec::new());
         let (mut count, mut unclear) = (0u64, false);
         // What is not made yet is empty.
         let may_miss = self.settings.dry_run || !directory.made;
-        let mut each = |line: Line, raw: &[u8]| -> Result<(), Fault> {
+        let mut each = |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
             count += 1;
             if count > MAX_TREE {
                 return Err(Fault::new(Kind::Protocol, format!("a directory of more than {MAX_TREE} entries")));
             }
             match line {
-                Line::Entry(entry) if check_name(&entry.name).is_ok() => {
+                ListingLine::Entry(entry) if check_name(&entry.name).is_ok() => {
                     names.push((entry.name.clone(), entry.is_dir()));
                     there.insert(entry.name.clone(), entry);
                 }
-                Line::Nothing => {}
-                Line::Unknown if may_miss && count == 1 && says_missing(raw) => {}
-                Line::Entry(_) | Line::Unknown => {
+                ListingLine::Nothing => {}
+                ListingLine::Unknown if may_miss && count == 1 && says_missing(raw) => {}
+                ListingLine::Entry(_) | ListingLine::Unknown => {
                     unclear = true;
                     let shown: Vec<u8> = raw.iter().copied().take(200).collect();
                     let detail = format!("a listing line that makes no sense: {}", String::from_utf8_lossy(&shown));
                     let fault = Fault::new(Kind::BadData, detail);
-                    events.push(Event::Failed { target: self.url(&directory.remote, true), fault });
+                    events.push(MirrorEvent::Failed { target: self.url(&directory.remote, true), fault });
                 }
             }
             Ok(())
         };
-        match client.list(&directory.remote, self.settings.way, false, &mut each).await {
+        match client.list(&directory.remote, self.settings.list_method, false, &mut each).await {
             Ok(_) => {}
             Err(fault) if fault.kind == Kind::NoInput && client.usable() && may_miss => {}
             Err(fault) => return Err(fault),
@@ -306,7 +322,7 @@ impl Upload {
             let (remote, below) = (directory.remote.clone(), directory.below.clone());
             let extraneous = names.into_iter().filter(|(name, _)| !directory.holds(name)).collect();
             let empty = directory.names.is_empty();
-            self.visited().push(Visited { root, remote, below, extraneous, empty });
+            self.visited().push(ComparedDirectory { root, remote, below, extraneous, empty });
         }
         more.extend(jobs);
         Ok(())
@@ -315,50 +331,53 @@ impl Upload {
     /// What of a directory has to be stored.
     async fn decide(
         &self,
-        client: &mut Client,
+        client: &mut FtpClient,
         root: usize,
-        directory: &Directory,
+        directory: &LocalDirectory,
         ascii: bool,
-        there: &HashMap<Vec<u8>, Entry>,
-        events: &mut Vec<Event>,
-    ) -> Result<Vec<Job>, Fault> {
+        there: &HashMap<Vec<u8>, ListingEntry>,
+        events: &mut Vec<MirrorEvent>,
+    ) -> Result<Vec<UploadJob>, Fault> {
         let settings = &self.settings;
         let mut candidates = Vec::new();
         let mut jobs = Vec::new();
         for file in &directory.files {
             let job = file_job(root, directory, file, ascii);
             let Some(entry) = there.get(&file.name) else {
-                jobs.push(Job::File(job));
+                jobs.push(UploadJob::File(job));
                 continue;
             };
             if settings.no_clobber {
                 let target = self.url(&job.remote, false);
-                events.push(Event::LeftOut { target, why: "is there already" });
+                events.push(MirrorEvent::LeftOut { target, why: "is there already" });
                 continue;
             }
             let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);
-            let facts = Facts { size: entry.size, modified };
+            let facts = FileFacts { size: entry.size, modified };
             let asks = modified.is_none() && (ascii || settings.compare.asks_time(file.facts, facts));
             candidates.push((file, job, facts, asks));
         }
-        let asked: Vec<Command> =
-            candidates.iter().filter(|entry| entry.3).map(|entry| Command::Mdtm(entry.1.remote.argument())).collect();
+        let asked: Vec<FtpCommand> = candidates
+            .iter()
+            .filter(|entry| entry.3)
+            .map(|entry| FtpCommand::Mdtm(entry.1.remote.argument()))
+            .collect();
         let mut times = client.call_all(&asked).await?.into_iter();
         for (file, job, mut facts, asks) in candidates {
             if asks {
                 facts.modified = times.next().as_ref().and_then(time_of);
             }
-            if settings.compare.same(file.facts, There { facts, keeps_times: client.keeps_times() }, ascii) {
-                let same = Facts { size: file.facts.size, modified: facts.modified };
-                events.push(Event::Same(Item::untouched(self.url(&job.remote, false), job.local, same)));
+            if settings.compare.same(file.facts, ReceiverFacts { facts, keeps_times: client.keeps_times() }, ascii) {
+                let same = FileFacts { size: file.facts.size, modified: facts.modified };
+                events.push(MirrorEvent::Same(MirroredFile::untouched(self.url(&job.remote, false), job.local, same)));
             } else {
-                jobs.push(Job::File(job));
+                jobs.push(UploadJob::File(job));
             }
         }
         Ok(jobs)
     }
 
-    async fn file(&self, client: &mut Client, job: &mut FileJob, retries: u32) -> Result<(), Fault> {
+    async fn file(&self, client: &mut FtpClient, job: &mut FileUpload, retries: u32) -> Result<(), Fault> {
         let fault = |error: &std::io::Error| Fault::local(job.local.display(), error);
         // What was a file during the walk may be a link or a FIFO by now.
         let mut flags = rustix::fs::OFlags::NONBLOCK;
@@ -372,7 +391,7 @@ impl Upload {
             return Err(Fault::new(Kind::NoInput, detail));
         }
         let (size, modified) = (meta.len(), meta.mtime());
-        let facts = Facts { size: Some(size), modified: Some(modified) };
+        let facts = FileFacts { size: Some(size), modified: Some(modified) };
         let url = self.url(&job.remote, false);
         if let Some(compare) = job.compare
             && (compare != Compare::Never || self.settings.no_clobber)
@@ -381,25 +400,25 @@ impl Upload {
             if self.settings.no_clobber && (size.is_some() || client.stat(&job.remote).await?.is_some()) {
                 return Err(Fault::new(Kind::CannotCreate, "is there already"));
             }
-            let there = There { facts: Facts { size, modified }, keeps_times: client.keeps_times() };
+            let there = ReceiverFacts { facts: FileFacts { size, modified }, keeps_times: client.keeps_times() };
             if compare.same(facts, there, job.ascii) {
-                self.report(job.root, Event::Same(Item::untouched(url, job.local.clone(), facts)));
+                self.report(job.root, MirrorEvent::Same(MirroredFile::untouched(url, job.local.clone(), facts)));
                 return Ok(());
             }
         }
         if self.settings.dry_run {
-            self.report(job.root, Event::Planned(Item::untouched(url, job.local.clone(), facts)));
+            self.report(job.root, MirrorEvent::Planned(MirroredFile::untouched(url, job.local.clone(), facts)));
             return Ok(());
         }
-        let source = transfer::Source { file: &file, size: Some(size), modified: Some(modified) };
+        let source = transfer::OpenFile { file: &file, size: Some(size), modified: Some(modified) };
         let mode = match self.mode {
-            Mode::Server => None,
-            Mode::Keep => Some(meta.mode() & 0o777),
-            Mode::Set(mode) => Some(mode),
+            FileMode::Server => None,
+            FileMode::Keep => Some(meta.mode() & 0o777),
+            FileMode::Set(mode) => Some(mode),
         };
         (job.size, job.stored) = (size, None);
         let stored = upload(client, &self.put(job, retries, mode), &source).await;
-        let mut stored = stored.map_err(|fault| with_way_round(fault, self.replace))?;
+        let mut stored = stored.map_err(|fault| with_replace_hint(fault, self.replace))?;
         let over = stored.commands(client).is_empty();
         job.stored = Some(Box::new(Sent { stored, facts, mode }));
         if over {
@@ -408,7 +427,7 @@ impl Upload {
         Ok(())
     }
 
-    fn put<'a>(&self, job: &'a FileJob, retries: u32, mode: Option<u32>) -> Put<'a> {
+    fn put<'a>(&self, job: &'a FileUpload, retries: u32, mode: Option<u32>) -> Put<'a> {
         Put {
             path: &job.remote,
             replace: self.replace,
@@ -421,11 +440,11 @@ impl Upload {
     }
 
     /// Tells of a file that is stored and has its name.
-    fn done(&self, job: &FileJob, retries: u32) {
+    fn done(&self, job: &FileUpload, retries: u32) {
         let Some(sent) = &job.stored else { return };
         let Sent { stored, facts, mode } = &**sent;
         let done = stored.done();
-        let item = Item {
+        let item = MirroredFile {
             url: self.url(&job.remote, false),
             local: job.local.clone(),
             size: facts.size,
@@ -439,13 +458,13 @@ impl Upload {
             elapsed: done.elapsed,
             reply: done.reply,
         };
-        self.report(job.root, Event::Done(item));
+        self.report(job.root, MirrorEvent::Done(item));
     }
 }
 
-fn file_job(root: usize, directory: &Directory, file: &LocalFile, ascii: bool) -> FileJob {
+fn file_job(root: usize, directory: &LocalDirectory, file: &LocalFile, ascii: bool) -> FileUpload {
     let (remote, size) = (directory.remote.join(&file.name), file.facts.size.unwrap_or(u64::MAX));
-    FileJob {
+    FileUpload {
         root,
         local: file.path.clone(),
         remote,
@@ -458,9 +477,9 @@ fn file_job(root: usize, directory: &Directory, file: &LocalFile, ascii: bool) -
 }
 
 /// Names the ways round a server that refuses the temporary name.
-pub(crate) fn with_way_round(fault: Fault, replace: Replace) -> Fault {
+pub(crate) fn with_replace_hint(fault: Fault, replace: ReplaceMode) -> Fault {
     match (fault.kind, fault.hint, replace) {
-        (Kind::Refused, None, Replace::Atomic | Replace::DeleteFirst) => {
+        (Kind::Refused, None, ReplaceMode::TempAndRename | ReplaceMode::DeleteFirst) => {
             fault.with_hint("if it is the temporary name that is refused: --in-place uploads under the final one")
         }
         _ => fault,
@@ -470,22 +489,22 @@ pub(crate) fn with_way_round(fault: Fault, replace: Replace) -> Fault {
 /// Creates the root with its parents and everything below it, in batches; returns which directories are new, and so empty.
 /// What is there already refuses, and that is fine; what cannot be created shows when a file is stored in it.
 async fn make_directories(
-    client: &mut Client,
+    client: &mut FtpClient,
     root: &RemotePath,
-    directories: &[Directory],
+    directories: &[LocalDirectory],
 ) -> Result<HashSet<usize>, Fault> {
     if root.name().is_some() {
         client.make_parents(root).await?;
     }
-    let wanted: Vec<(usize, Command)> = directories
+    let wanted: Vec<(usize, FtpCommand)> = directories
         .iter()
         .enumerate()
         .filter(|(_, directory)| directory.made && directory.remote.name().is_some())
-        .map(|(number, directory)| (number, Command::Mkd(directory.remote.argument())))
+        .map(|(number, directory)| (number, FtpCommand::Mkd(directory.remote.argument())))
         .collect();
-    let commands: Vec<Command> = wanted.iter().map(|(_, command)| command.clone()).collect();
+    let commands: Vec<FtpCommand> = wanted.iter().map(|(_, command)| command.clone()).collect();
     let replies = client.call_all(&commands).await?;
-    if let Some(reply) = replies.iter().find(|reply| reply.class() == Class::Transient) {
+    if let Some(reply) = replies.iter().find(|reply| reply.class() == ReplyClass::Transient) {
         return Err(reply.fault("MKD", Kind::Refused));
     }
     Ok(wanted.iter().zip(&replies).filter(|(_, reply)| reply.ok()).map(|((number, _), _)| *number).collect())

@@ -7,13 +7,13 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::fault::{Fault, Kind};
-use crate::ftp::mirror::place::part_of;
-use crate::ftp::mirror::{Event, Facts, Links, MAX_DEPTH, MAX_LINKS, Settings, link};
+use crate::ftp::mirror::lazy_dir::part_of;
+use crate::ftp::mirror::{FileFacts, Links, MAX_DEPTH, MAX_LINKS, MirrorEvent, MirrorSettings, link};
 use crate::ftp::path::RemotePath;
 
 /// A directory and the files in it that are to be stored.
 #[derive(Debug)]
-pub(super) struct Directory {
+pub(super) struct LocalDirectory {
     pub(super) remote: RemotePath,
     /// Its path below the root.
     pub(super) below: Vec<u8>,
@@ -24,7 +24,7 @@ pub(super) struct Directory {
     pub(super) made: bool,
 }
 
-impl Directory {
+impl LocalDirectory {
     /// True when a remote name has its counterpart here.
     pub(super) fn holds(&self, name: &[u8]) -> bool {
         self.names.contains(name) || part_of(name).is_some_and(|whole| self.names.contains(whole))
@@ -36,27 +36,27 @@ impl Directory {
 pub(super) struct LocalFile {
     pub(super) path: PathBuf,
     pub(super) name: Vec<u8>,
-    pub(super) facts: Facts,
+    pub(super) facts: FileFacts,
     /// It is a symbolic link that is followed.
     pub(super) through_link: bool,
 }
 
 /// A local tree.
-pub(super) struct Walked {
+pub(super) struct LocalTree {
     /// Parents before their children; the root is the first.
-    pub(super) directories: Vec<Directory>,
-    pub(super) events: Vec<Event>,
+    pub(super) directories: Vec<LocalDirectory>,
+    pub(super) events: Vec<MirrorEvent>,
     /// Everything could be read.
     pub(super) complete: bool,
 }
 
 /// Walks a local tree.
-pub(super) fn walk(settings: &Settings, local: &Path, remote: &RemotePath) -> Result<Walked, Fault> {
+pub(super) fn walk(settings: &MirrorSettings, local: &Path, remote: &RemotePath) -> Result<LocalTree, Fault> {
     let fault = |error: std::io::Error| Fault::local(local.display(), &error);
     let real = local.canonicalize().map_err(fault)?;
     // The root itself must be readable; what is below fails for itself.
     std::fs::read_dir(local).map_err(fault)?;
-    let walked = Walked { directories: Vec::new(), events: Vec::new(), complete: true };
+    let walked = LocalTree { directories: Vec::new(), events: Vec::new(), complete: true };
     let mut walker = Walker { settings, real, walked };
     walker.directory(local, remote, &[], 0, &mut Vec::new());
     let mut walked = walker.walked;
@@ -67,7 +67,7 @@ pub(super) fn walk(settings: &Settings, local: &Path, remote: &RemotePath) -> Re
 }
 
 /// Directories without files below them are not made.
-fn only_with_files(directories: &mut [Directory]) {
+fn only_with_files(directories: &mut [LocalDirectory]) {
     let mut needed: HashSet<Vec<u8>> = HashSet::new();
     for directory in directories.iter_mut().rev() {
         directory.made = !directory.files.is_empty() || needed.contains(&directory.below);
@@ -79,10 +79,10 @@ fn only_with_files(directories: &mut [Directory]) {
 }
 
 struct Walker<'a> {
-    settings: &'a Settings,
+    settings: &'a MirrorSettings,
     /// The root without links in its path.
     real: PathBuf,
-    walked: Walked,
+    walked: LocalTree,
 }
 
 impl Walker<'_> {
@@ -108,7 +108,7 @@ impl Walker<'_> {
         let number = self.walked.directories.len();
         let names = entries.iter().map(|entry| entry.file_name().into_vec()).collect();
         let (remote, below) = (remote.clone(), below.to_vec());
-        self.walked.directories.push(Directory { remote, below, files: Vec::new(), names, made: true });
+        self.walked.directories.push(LocalDirectory { remote, below, files: Vec::new(), names, made: true });
         for entry in entries {
             self.entry(number, &entry, depth, above);
         }
@@ -132,9 +132,9 @@ impl Walker<'_> {
         let meta = match link {
             true if self.settings.links == Links::Follow => match self.followed(&path) {
                 Ok(meta) => meta,
-                Err(fault) => return self.walked.events.push(Event::Failed { target, fault }),
+                Err(fault) => return self.walked.events.push(MirrorEvent::Failed { target, fault }),
             },
-            true => return self.walked.events.push(Event::Skipped { target, why: "a symbolic link" }),
+            true => return self.walked.events.push(MirrorEvent::Skipped { target, why: "a symbolic link" }),
             false => match entry.metadata() {
                 Ok(meta) => meta,
                 // It went away between two system calls: then it is not there.
@@ -146,7 +146,7 @@ impl Walker<'_> {
             let identity = (meta.dev(), meta.ino());
             if link && (above.contains(&identity) || above.len() >= MAX_LINKS || self.is_above(&path, &meta)) {
                 let why = "a symbolic link that leads in a circle";
-                return self.walked.events.push(Event::Skipped { target, why });
+                return self.walked.events.push(MirrorEvent::Skipped { target, why });
             }
             if wanted.1 {
                 above.extend(link.then_some(identity));
@@ -154,18 +154,18 @@ impl Walker<'_> {
                 above.truncate(above.len() - usize::from(link));
             }
         } else if meta.is_file() {
-            let facts = Facts { size: Some(meta.len()), modified: Some(meta.mtime()) };
+            let facts = FileFacts { size: Some(meta.len()), modified: Some(meta.mtime()) };
             if !wanted.0 {
                 return;
             }
             if let Some(why) = select.refuses(facts, self.settings.now) {
-                return self.walked.events.push(Event::LeftOut { target, why });
+                return self.walked.events.push(MirrorEvent::LeftOut { target, why });
             }
             if let Some(directory) = self.walked.directories.get_mut(number) {
                 directory.files.push(LocalFile { path, name, facts, through_link: link });
             }
         } else if wanted.0 {
-            self.walked.events.push(Event::Skipped { target, why: "neither file nor directory" });
+            self.walked.events.push(MirrorEvent::Skipped { target, why: "neither file nor directory" });
         }
     }
 
@@ -188,6 +188,6 @@ impl Walker<'_> {
 
     fn failed(&mut self, target: String, fault: Fault) {
         self.walked.complete = false;
-        self.walked.events.push(Event::Failed { target, fault });
+        self.walked.events.push(MirrorEvent::Failed { target, fault });
     }
 }

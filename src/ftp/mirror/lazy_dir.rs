@@ -15,20 +15,20 @@ const MAX_OPEN: usize = 32;
 
 /// A directory below a local root. Names below the root are looked up from their parent, never through a link.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(super) struct LazyDir {
     path: PathBuf,
-    dir: Held,
+    dir: DirHandle,
     /// Shared by all that is below one root.
     open: Arc<Open>,
 }
 
 /// How a directory is held open.
 #[derive(Debug)]
-enum Held {
+enum DirHandle {
     /// A root that the user named: as long as it is used.
     Root(OnceLock<Arc<LocalDir>>),
     /// A directory below another: while it is among those used last.
-    Below { parent: Arc<Place>, name: Vec<u8>, dir: Mutex<Weak<LocalDir>> },
+    Below { parent: Arc<LazyDir>, name: Vec<u8>, dir: Mutex<Weak<LocalDir>> },
 }
 
 /// Those used last, below one root.
@@ -45,17 +45,17 @@ impl Open {
     }
 }
 
-impl Place {
+impl LazyDir {
     /// A root that the user named.
-    pub(super) fn root(path: PathBuf) -> Arc<Place> {
-        Arc::new(Place { path, dir: Held::Root(OnceLock::new()), open: Arc::default() })
+    pub(super) fn root(path: PathBuf) -> Arc<LazyDir> {
+        Arc::new(LazyDir { path, dir: DirHandle::Root(OnceLock::new()), open: Arc::default() })
     }
 
     /// The directory `name` below this one. The name is checked already.
-    pub(super) fn below(self: &Arc<Place>, name: &[u8]) -> Arc<Place> {
+    pub(super) fn below(self: &Arc<LazyDir>, name: &[u8]) -> Arc<LazyDir> {
         let path = self.path.join(OsStr::from_bytes(name));
-        let dir = Held::Below { parent: self.clone(), name: name.to_vec(), dir: Mutex::default() };
-        Arc::new(Place { path, dir, open: self.open.clone() })
+        let dir = DirHandle::Below { parent: self.clone(), name: name.to_vec(), dir: Mutex::default() };
+        Arc::new(LazyDir { path, dir, open: self.open.clone() })
     }
 
     /// Where it is, for messages.
@@ -74,8 +74,8 @@ impl Place {
             return Ok(dir);
         }
         let dir = match &self.dir {
-            Held::Below { parent, name, .. } => parent.create()?.enter(name, true)?,
-            Held::Root(_) => LocalDir::create(&self.path)?,
+            DirHandle::Below { parent, name, .. } => parent.create()?.enter(name, true)?,
+            DirHandle::Root(_) => LocalDir::create(&self.path)?,
         };
         Ok(self.hold(dir))
     }
@@ -86,11 +86,11 @@ impl Place {
             return Ok(Some(dir));
         }
         let found = match &self.dir {
-            Held::Below { parent, name, .. } => match parent.find()? {
+            DirHandle::Below { parent, name, .. } => match parent.find()? {
                 Some(parent) => parent.enter(name, false),
                 None => return Ok(None),
             },
-            Held::Root(_) => LocalDir::open(&self.path),
+            DirHandle::Root(_) => LocalDir::open(&self.path),
         };
         match found {
             Ok(dir) => Ok(Some(self.hold(dir))),
@@ -101,15 +101,15 @@ impl Place {
 
     fn held(&self) -> Option<Arc<LocalDir>> {
         match &self.dir {
-            Held::Root(dir) => dir.get().cloned(),
-            Held::Below { dir, .. } => dir.lock().unwrap_or_else(PoisonError::into_inner).upgrade(),
+            DirHandle::Root(dir) => dir.get().cloned(),
+            DirHandle::Below { dir, .. } => dir.lock().unwrap_or_else(PoisonError::into_inner).upgrade(),
         }
     }
 
     fn hold(&self, found: Arc<LocalDir>) -> Arc<LocalDir> {
         match &self.dir {
-            Held::Root(dir) => dir.get_or_init(|| found).clone(),
-            Held::Below { dir, .. } => {
+            DirHandle::Root(dir) => dir.get_or_init(|| found).clone(),
+            DirHandle::Below { dir, .. } => {
                 *dir.lock().unwrap_or_else(PoisonError::into_inner) = Arc::downgrade(&found);
                 self.open.keep(found.clone());
                 found
@@ -120,18 +120,18 @@ impl Place {
 
 /// Places of files that were named one by one: many go into the same directory.
 #[derive(Default)]
-pub(super) struct Places(HashMap<(PathBuf, Vec<Vec<u8>>), Arc<Place>>);
+pub(super) struct LazyDirs(HashMap<(PathBuf, Vec<Vec<u8>>), Arc<LazyDir>>);
 
-impl Places {
+impl LazyDirs {
     /// The place of the directory that is `inside` another.
-    pub(super) fn get(&mut self, dir: PathBuf, mut inside: Vec<Vec<u8>>) -> Arc<Place> {
+    pub(super) fn get(&mut self, dir: PathBuf, mut inside: Vec<Vec<u8>>) -> Arc<LazyDir> {
         let key = (dir.clone(), inside.clone());
         if let Some(place) = self.0.get(&key) {
             return place.clone();
         }
         let place = match inside.pop() {
             Some(name) => self.get(dir, inside).below(&name),
-            None => Place::root(dir),
+            None => LazyDir::root(dir),
         };
         self.0.entry(key).or_insert(place).clone()
     }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn made_when_needed_and_never_through_a_link() {
         let temp = tempfile::tempdir().unwrap();
-        let root = Place::root(temp.path().join("in"));
+        let root = LazyDir::root(temp.path().join("in"));
         let deep = root.below(b"a").below(b"b");
         assert!(deep.find().unwrap().is_none() && !temp.path().join("in").exists());
         deep.create().unwrap();
@@ -168,8 +168,8 @@ mod tests {
     #[test]
     fn few_directories_are_held_open() {
         let temp = tempfile::tempdir().unwrap();
-        let root = Place::root(temp.path().to_owned());
-        let many: Vec<Arc<Place>> = (0..MAX_OPEN * 2).map(|n| root.below(n.to_string().as_bytes())).collect();
+        let root = LazyDir::root(temp.path().to_owned());
+        let many: Vec<Arc<LazyDir>> = (0..MAX_OPEN * 2).map(|n| root.below(n.to_string().as_bytes())).collect();
         many.iter().for_each(|place| drop(place.create().unwrap()));
         assert_eq!(many.iter().filter(|place| place.held().is_some()).count(), MAX_OPEN);
         assert!(many[0].held().is_none() && many[0].find().unwrap().is_some() && many[0].create().is_ok());
