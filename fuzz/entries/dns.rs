@@ -108,7 +108,8 @@ fn write_bulk(data: &[u8], length: usize) {
     let servers = [ServerLabel { address, name: "x".to_owned(), transport: Transport::Udp }];
     let question = b"\x01a\x00\x00\x01\x00\x01";
     let outcome = QuestionOutcome::Answered(&walked);
-    let done = FinishedQuestion { number: 0, question, resolver: 0, stream: false, tries: 1, elapsed: 0, outcome };
+    let done =
+        FinishedQuestion { number: 0, question, resolver: None, over_connection: false, tries: 1, elapsed: 0, outcome };
     for format in [RecordFormat::Json, RecordFormat::Text] {
         let mut line = Vec::new();
         RecordWriter::new(format.clone(), b'\n', false, &servers).write(&done, &mut line);

@@ -66,11 +66,19 @@ impl Default for BulkOptions {
 /// How a resolver is reached.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SocketPlan {
-    /// UDP sockets; none if a stream carries everything.
+    /// UDP sockets; none if a connection carries everything.
     pub sockets: usize,
     /// Nobody on the way can read along: lengths are hidden, too.
     pub encrypted: bool,
 }
+
+/// One of the engine's sockets: the UDP sockets of all resolvers, resolver by resolver, then one connection each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SocketId(pub u16);
+
+/// One of the resolvers, in the order of the socket plans.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ResolverId(pub u16);
 
 /// A resolver as records name it.
 #[derive(Debug, Clone)]
@@ -120,10 +128,10 @@ pub struct FinishedQuestion<'a> {
     pub number: u64,
     /// Name, type and class as in the packet.
     pub question: &'a [u8],
-    /// The resolver that answered, or was asked last.
-    pub resolver: u16,
-    /// The answer came over a stream.
-    pub stream: bool,
+    /// The resolver that answered, or was asked last; none if none was asked.
+    pub resolver: Option<ResolverId>,
+    /// The answer came over a connection.
+    pub over_connection: bool,
     /// How often it was asked.
     pub tries: u8,
     /// From the first query to the end.
@@ -141,7 +149,7 @@ pub trait OutcomeSink {
 /// Takes the queries that are to leave.
 pub trait QuerySender {
     /// Sends one query on a socket. A query that cannot leave counts as lost.
-    fn send(&mut self, socket: u16, query: &[u8]);
+    fn send(&mut self, socket: SocketId, query: &[u8]);
 }
 
 /// What to do with a wildcard's answers.

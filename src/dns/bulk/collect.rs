@@ -261,8 +261,15 @@ impl Collector {
     /// A question that nobody was asked.
     pub fn unasked(&mut self, number: u64, question: &[u8], failure: QueryFailure) {
         let outcome = QuestionOutcome::Failed(failure, None);
-        let done =
-            FinishedQuestion { number, question, resolver: u16::MAX, stream: false, tries: 0, elapsed: 0, outcome };
+        let done = FinishedQuestion {
+            number,
+            question,
+            resolver: None,
+            over_connection: false,
+            tries: 0,
+            elapsed: 0,
+            outcome,
+        };
         self.finished(&done);
     }
 

@@ -260,8 +260,8 @@ mod tests {
         filter.finished(&FinishedQuestion {
             number,
             question: &question,
-            resolver: 0,
-            stream: false,
+            resolver: None,
+            over_connection: false,
             tries: 1,
             elapsed: 0,
             outcome,

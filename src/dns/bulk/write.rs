@@ -160,11 +160,15 @@ impl RecordWriter {
         Some(())
     }
 
-    /// ServerText, transport, time, tries.
+    fn server(&self, done: &FinishedQuestion<'_>) -> Option<&ServerText> {
+        self.servers.get(usize::from(done.resolver?.0))
+    }
+
+    /// Server, transport, time, tries.
     fn json_tail(&self, done: &FinishedQuestion<'_>, out: &mut Vec<u8>) {
-        if let Some(server) = self.servers.get(usize::from(done.resolver)) {
+        if let Some(server) = self.server(done) {
             let [usual, tcp] = &server.json;
-            out.extend_from_slice(if done.stream { tcp } else { usual }.as_bytes());
+            out.extend_from_slice(if done.over_connection { tcp } else { usual }.as_bytes());
         }
         out.extend_from_slice(b"\"elapsed_ms\":");
         push_milliseconds(done.elapsed, out);
@@ -215,8 +219,7 @@ impl RecordWriter {
         Some(qtype)
     }
 
-    /// The user's line for each record, or once with empty fields if there is none.
-    /// A line for each record; one with empty fields if there is none.
+    /// The user's line for each record; one with empty fields if there is none.
     fn format_answer(
         &self,
         done: &FinishedQuestion<'_>,
@@ -267,8 +270,7 @@ impl RecordWriter {
                 (Field::Qtype, _) => push_type(question_type(done.question), out),
                 (Field::Status, _) => out.extend_from_slice(status),
                 (Field::Server, _) => {
-                    let server = self.servers.get(usize::from(done.resolver));
-                    out.extend_from_slice(server.map_or("", |server| &server.text).as_bytes());
+                    out.extend_from_slice(self.server(done).map_or("", |server| &server.text).as_bytes());
                 }
                 (Field::Name, Some((message, place))) => {
                     push_name(message, place.owner, message.len(), out)?;

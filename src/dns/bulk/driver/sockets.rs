@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, epoll};
 use rustix::time::Timespec;
 
 use crate::dns::bulk::Micros;
-use crate::dns::bulk::api::{OutcomeSink, QueryFailure, QuerySender};
+use crate::dns::bulk::api::{OutcomeSink, QueryFailure, QuerySender, SocketId};
 use crate::dns::bulk::engine::{Engine, MAX_GROUP};
 use crate::dns::client::Endpoint;
 use crate::dns::client::courier::{Courier, Mailbox};
@@ -24,7 +24,7 @@ use crate::net::datagram::{Datagrams, RECEIVE_BATCH, Receiver, Sender};
 const MAX_ROUNDS: usize = 64;
 /// What leaves with one call is at most this: the kernel takes a datagram's worth.
 const MAX_GROUP_BYTES: usize = 60_000;
-/// SocketSet that are reported at a time.
+/// Sockets that are reported at a time.
 const EVENTS: usize = 64;
 /// Connections to each server, used in turn.
 const CONNECTIONS: usize = 4;
@@ -43,7 +43,7 @@ pub(super) struct SocketSet {
     /// How long an answer over a connection may take, connecting included.
     limit: Duration,
     /// Sockets that reach nobody.
-    failed: Vec<(u16, QueryFailure)>,
+    failed: Vec<(SocketId, QueryFailure)>,
     events: Vec<epoll::Event>,
 }
 
@@ -57,7 +57,7 @@ enum OpenSocket {
 #[derive(Debug)]
 struct SendGroup {
     bytes: Vec<u8>,
-    socket: u16,
+    socket: SocketId,
     length: usize,
 }
 
@@ -74,7 +74,7 @@ impl SocketSet {
             all: Vec::new(),
             sender: Sender::default(),
             receiver: Receiver::new(answer_size),
-            group: SendGroup { bytes: Vec::new(), socket: 0, length: 0 },
+            group: SendGroup { bytes: Vec::new(), socket: SocketId(0), length: 0 },
             courier: Courier::with_connections(CONNECTIONS),
             mailbox: Mailbox::new()?,
             limit,
@@ -89,7 +89,7 @@ impl SocketSet {
             }
         }
         for number in 0..sockets.all.len() {
-            sockets.reopen(number as u16)?;
+            sockets.reopen(SocketId(number as u16))?;
         }
         sockets.all.extend(servers.map(|(server, _)| {
             let tcp = || Arc::new(Endpoint { transport: Transport::Tcp, ..Endpoint::clone(&server) });
@@ -99,11 +99,11 @@ impl SocketSet {
     }
 
     /// Replaces a UDP socket by a new one, with a new port.
-    pub(super) fn reopen(&mut self, number: u16) -> io::Result<()> {
-        let Some(OpenSocket::Udp { peer, bind, socket }) = self.all.get_mut(usize::from(number)) else { return Ok(()) };
+    pub(super) fn reopen(&mut self, id: SocketId) -> io::Result<()> {
+        let Some(OpenSocket::Udp { peer, bind, socket }) = self.all.get_mut(usize::from(id.0)) else { return Ok(()) };
         *socket = match Datagrams::connect(*peer, *bind) {
             Ok(opened) => {
-                epoll::add(&self.poller, &opened, epoll::EventData::new_u64(number.into()), epoll::EventFlags::IN)?;
+                epoll::add(&self.poller, &opened, epoll::EventData::new_u64(id.0.into()), epoll::EventFlags::IN)?;
                 Some(opened)
             }
             // Out of descriptors, or a local address that is none: a failure of ours.
@@ -128,29 +128,29 @@ impl SocketSet {
         if self.group.bytes.is_empty() {
             return;
         }
-        let number = self.group.socket;
-        let sent = match self.all.get(usize::from(number)) {
+        let id = self.group.socket;
+        let sent = match self.all.get(usize::from(id.0)) {
             Some(OpenSocket::Udp { socket: Some(socket), .. }) => {
                 let group = &self.group;
                 // An error may belong to an earlier datagram (ICMP): these are sent once more before they are given up.
                 let sender = &mut self.sender;
                 sender.send(socket, &group.bytes, group.length).or_else(|first| {
-                    self.failed.push((number, failure(&first)));
+                    self.failed.push((id, failure(&first)));
                     sender.send(socket, &group.bytes, group.length)
                 })
             }
             _ => Err(ErrorKind::NetworkUnreachable.into()),
         };
         if let Err(error) = sent {
-            self.failed.push((number, failure(&error)));
+            self.failed.push((id, failure(&error)));
         }
         self.group.bytes.clear();
     }
 
     /// Reports the sockets that reach nobody to the engine.
     pub(super) fn report_failures(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
-        for (number, failure) in std::mem::take(&mut self.failed) {
-            engine.socket_failed(now, number, failure, sink);
+        for (id, failure) in std::mem::take(&mut self.failed) {
+            engine.socket_failed(now, id, failure, sink);
         }
     }
 
@@ -189,46 +189,46 @@ impl SocketSet {
         for event in &events {
             match event.data.u64() {
                 MAILBOX => self.open_mailbox(now, engine, sink),
-                number => self.receive_on(number as u16, now, engine, sink),
+                number => self.receive_on(SocketId(number as u16), now, engine, sink),
             }
         }
         self.events = events;
         Ok(())
     }
 
-    fn receive_on(&mut self, number: u16, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
-        let Some(OpenSocket::Udp { socket: Some(socket), .. }) = self.all.get(usize::from(number)) else { return };
+    fn receive_on(&mut self, id: SocketId, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
+        let Some(OpenSocket::Udp { socket: Some(socket), .. }) = self.all.get(usize::from(id.0)) else { return };
         for _ in 0..MAX_ROUNDS {
             match self.receiver.receive(socket) {
                 Ok(datagrams) => {
                     let count = datagrams.len();
-                    datagrams.for_each(|datagram| engine.receive(now, number, datagram, sink));
+                    datagrams.for_each(|datagram| engine.receive(now, id, datagram, sink));
                     if count < RECEIVE_BATCH {
                         return;
                     }
                 }
-                Err(error) => return engine.socket_failed(now, number, failure(&error), sink),
+                Err(error) => return engine.socket_failed(now, id, failure(&error), sink),
             }
         }
     }
 
     fn open_mailbox(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
         for reply in self.mailbox.take() {
-            let (number, id) = ((reply.token >> 16) as u16, reply.token as u16);
+            let (socket, id) = (SocketId((reply.token >> 16) as u16), reply.token as u16);
             match reply.result {
-                Ok(message) => engine.receive(now, number, &message, sink),
-                Err(fault) => engine.query_failed(now, number, id, failure_of(fault.kind), sink),
+                Ok(message) => engine.receive(now, socket, &message, sink),
+                Err(fault) => engine.query_failed(now, socket, id, failure_of(fault.kind), sink),
             }
         }
     }
 }
 
 impl QuerySender for SocketSet {
-    fn send(&mut self, socket: u16, query: &[u8]) {
+    fn send(&mut self, socket: SocketId, query: &[u8]) {
         if let (Some(OpenSocket::Connection(endpoint)), Some(id)) =
-            (self.all.get(usize::from(socket)), query.first_chunk())
+            (self.all.get(usize::from(socket.0)), query.first_chunk())
         {
-            let token = u64::from(socket) << 16 | u64::from(u16::from_be_bytes(*id));
+            let token = u64::from(socket.0) << 16 | u64::from(u16::from_be_bytes(*id));
             return self.courier.send(endpoint.clone(), query.to_vec(), token, self.limit, &self.mailbox);
         }
         let group = &self.group;

@@ -1,5 +1,9 @@
 //! Message IDs: drawn from a shuffled list of all 65,536, so that the next one cannot be guessed and none is in use
-//! twice; and the way back from (ID, socket) to the slot, by index instead of by hash.
+//! twice; and from (ID, socket) back to the slot, by index instead of by hash.
+#![expect(clippy::indexing_slicing, reason = "the tables have a place for every 16-bit ID")]
+
+use super::slots::SlotId;
+use crate::dns::bulk::api::SocketId;
 
 /// Fills a block with randomness.
 type Fill = Box<dyn FnMut(&mut [u8]) + Send>;
@@ -62,7 +66,7 @@ const ALL: usize = 1 << 16;
 
 /// The free IDs and who holds the others.
 #[derive(Debug)]
-pub(super) struct Ids {
+pub(super) struct MessageIds {
     /// A ring; the free ones stand from `head` on.
     ring: Box<[u16]>,
     head: usize,
@@ -71,22 +75,22 @@ pub(super) struct Ids {
     holders: Box<[u32]>,
 }
 
-impl Ids {
-    pub(super) fn new(random: &mut Random) -> Ids {
+impl MessageIds {
+    pub(super) fn new(random: &mut Random) -> MessageIds {
         let mut ring: Box<[u16]> = (0..=u16::MAX).collect();
         for at in (1..ALL).rev() {
             ring.swap(at, random.below(at + 1));
         }
-        Ids { ring, head: 0, free: ALL, holders: vec![0; ALL].into_boxed_slice() }
+        MessageIds { ring, head: 0, free: ALL, holders: vec![0; ALL].into_boxed_slice() }
     }
 
-    /// The next ID, from now on held by this slot on this socket.
-    pub(super) fn take(&mut self, socket: u16, slot: u32) -> Option<u16> {
+    /// The next ID, from now on held by this slot on this socket; none if all are in use.
+    pub(super) fn take(&mut self, socket: SocketId, slot: SlotId) -> Option<u16> {
         if self.free == 0 {
             return None;
         }
-        let id = *self.ring.get(self.head % ALL)?;
-        *self.holders.get_mut(usize::from(id))? = (u32::from(socket) << 16) | (slot + 1);
+        let id = self.ring[self.head];
+        self.holders[usize::from(id)] = (u32::from(socket.0) << 16) | (slot.0 + 1);
         self.head = (self.head + 1) % ALL;
         self.free -= 1;
         Some(id)
@@ -94,21 +98,19 @@ impl Ids {
 
     /// Takes an ID back and mixes it in with the free ones, so that no order comes round again.
     pub(super) fn release(&mut self, id: u16, random: &mut Random) {
-        let Some(holder) = self.holders.get_mut(usize::from(id)).filter(|holder| **holder != 0) else { return };
-        *holder = 0;
+        let holder = std::mem::take(&mut self.holders[usize::from(id)]);
+        assert!(holder != 0, "a message ID is released once");
         let tail = (self.head + self.free) % ALL;
         self.free += 1;
         let other = (self.head + random.below(self.free)) % ALL;
-        if let Some(place) = self.ring.get_mut(tail) {
-            *place = id;
-        }
+        self.ring[tail] = id;
         self.ring.swap(tail, other);
     }
 
     /// The slot that holds the ID on this socket.
-    pub(super) fn holder(&self, id: u16, socket: u16) -> Option<u32> {
-        let holder = *self.holders.get(usize::from(id))?;
-        (holder != 0 && holder >> 16 == u32::from(socket)).then(|| (holder & 0xffff) - 1)
+    pub(super) fn holder(&self, id: u16, socket: SocketId) -> Option<SlotId> {
+        let holder = self.holders[usize::from(id)];
+        (holder != 0 && holder >> 16 == u32::from(socket.0)).then(|| SlotId((holder & 0xffff) - 1))
     }
 
     pub(super) fn free(&self) -> usize {
@@ -124,33 +126,38 @@ mod tests {
     #[test]
     fn every_id_is_out_once() {
         let mut random = Random::seeded(1);
-        let mut ids = Ids::new(&mut random);
+        let mut ids = MessageIds::new(&mut random);
         let mut out = HashSet::new();
         for slot in 0..ALL as u32 {
-            let slot = slot % 1000;
-            let id = ids.take(7, slot).unwrap();
+            let slot = SlotId(slot % 1000);
+            let id = ids.take(SocketId(7), slot).unwrap();
             assert!(out.insert(id));
-            assert_eq!(ids.holder(id, 7), Some(slot));
-            assert_eq!(ids.holder(id, 8), None, "another socket's answer is nobody's");
+            assert_eq!(ids.holder(id, SocketId(7)), Some(slot));
+            assert_eq!(ids.holder(id, SocketId(8)), None, "another socket's answer is nobody's");
         }
-        assert_eq!(ids.take(7, 1), None);
+        assert_eq!(ids.take(SocketId(7), SlotId(1)), None);
         for id in out {
             ids.release(id, &mut random);
-            assert_eq!(ids.holder(id, 7), None);
+            assert_eq!(ids.holder(id, SocketId(7)), None);
         }
         assert_eq!(ids.free(), ALL);
-        ids.release(3, &mut random);
-        assert_eq!(ids.free(), ALL, "released twice counts once");
+    }
+
+    #[test]
+    #[should_panic(expected = "released once")]
+    fn an_id_released_twice_is_a_bug() {
+        let mut random = Random::seeded(1);
+        MessageIds::new(&mut random).release(3, &mut random);
     }
 
     #[test]
     fn the_order_does_not_come_round_again() {
         let mut random = Random::seeded(2);
-        let mut ids = Ids::new(&mut random);
+        let mut ids = MessageIds::new(&mut random);
         let mut round = || -> Vec<u16> {
             (0..ALL)
                 .map(|_| {
-                    let id = ids.take(0, 0).unwrap();
+                    let id = ids.take(SocketId(0), SlotId(0)).unwrap();
                     ids.release(id, &mut random);
                     id
                 })

@@ -1,218 +1,209 @@
-//! The engine's other half: what comes back, or does not, and what that means for each question.
+//! What comes back, or does not, and what that means for each question.
 
-use super::slots::{SentQuery, SlotList, SlotState};
+use super::sent::SentQuery;
+use super::slots::{SlotId, SlotState};
+use super::sockets::SocketKind;
 use super::window::QueryOutcome;
 use super::{EXPIRE_EVERY, Engine, FIRST_REST};
 use crate::dns::bulk::Micros;
-use crate::dns::bulk::api::{FinishedQuestion, OutcomeSink, QueryFailure, QuestionOutcome};
+use crate::dns::bulk::api::{FinishedQuestion, OutcomeSink, QueryFailure, QuestionOutcome, ResolverId, SocketId};
 use crate::dns::bulk::walk::{self, ResponseView};
 use crate::dns::message::Flags;
 
 /// A server wants its cookie (RFC 7873, section 5.2.3).
 const BADCOOKIE: u16 = 23;
 
+/// The query that a response answers.
+#[derive(Debug, Clone, Copy)]
+struct AnsweredQuery {
+    slot: SlotId,
+    resolver: ResolverId,
+    query: SentQuery,
+    /// It is the one that is being waited for, and not one that counted as lost.
+    newest: bool,
+}
+
 impl Engine {
     /// A packet came on a socket.
-    pub fn receive(&mut self, now: Micros, socket: u16, message: &[u8], sink: &mut impl OutcomeSink) {
-        let Some(resolver_at) = self.sockets.get(usize::from(socket)).map(|socket| socket.resolver) else { return };
-        let Some(resolver) = self.resolvers.get_mut(usize::from(resolver_at)) else { return };
+    pub fn receive(&mut self, now: Micros, socket: SocketId, message: &[u8], sink: &mut impl OutcomeSink) {
+        let at = self.sockets.resolver(socket);
+        let resolver = &mut self.resolvers[at];
         let Some(id) = walk::response_id(message) else { return resolver.mismatch() };
         let Some(slot) = self.ids.holder(id, socket) else {
-            resolver.stats.late += 1;
+            resolver.counters.late += 1;
             return;
         };
-        let held = self.slots.at(slot);
-        let question_len = usize::from(held.question_len);
+        let held = self.questions.at_mut(slot);
         // A server that could not even read the query answers with a bare header.
         let bare = message.len() == walk::HEADER && matches!(walk::flags(message) & 15, 1 | 2 | 4 | 5);
         if !bare && !walk::asks(message, held.question(), self.options.mix_case) {
-            self.slots.at_mut(slot).mismatched = true;
+            held.mismatched = true;
             return resolver.mismatch();
         }
-        let Some(query) = held.sent_queries().iter().find(|query| query.id == id && query.socket == socket).copied()
-        else {
-            return;
-        };
-        let stream = self.sockets.get(usize::from(socket)).is_some_and(|socket| socket.stream);
-        let walked = if bare { None } else { ResponseView::new(message, question_len) };
-        let learnt = walked.and_then(|walked| walked.cookie()).is_none_or(|cookie| {
-            self.templates.get_mut(usize::from(resolver_at)).is_none_or(|template| template.learn(cookie))
-        });
-        if !learnt {
+        let walked = if bare { None } else { ResponseView::new(message, held.question().len()) };
+        let cookie = walked.and_then(|walked| walked.cookie());
+        if cookie.is_some_and(|cookie| !resolver.template.learn(cookie)) {
             return resolver.mismatch();
         }
         self.last_valid_answer = now;
-        let newest = held.live && held.last_sent_query().is_some_and(|last| last.id == id && last.socket == socket);
-        resolver.round_trip(Micros::from((now as u32).wrapping_sub(query.sent)));
-        if !newest {
-            resolver.not_lost();
-        }
-        if walk::flags(message) & Flags::TC != 0 && !stream && !self.options.take_truncated {
-            return self.truncated(slot, resolver_at, query, newest, now);
+        let query = held.sent.get(id, socket);
+        let newest = held.state == SlotState::Asked && held.sent.newest() == Some(query);
+        resolver.responded(Micros::from((now as u32).wrapping_sub(query.sent)), newest);
+        let answered = AnsweredQuery { slot, resolver: at, query, newest };
+        let over_connection = self.sockets.kind(socket) != SocketKind::Udp;
+        if walk::flags(message) & Flags::TC != 0 && !over_connection && !self.options.take_truncated {
+            return self.truncated(answered, now);
         }
         match walked {
             Some(walked) if matches!(walked.rcode, 0 | 3 | 6) => {
-                resolver.stats.answered += 1;
-                resolver.outcome(now, QueryOutcome::Answered);
-                self.settle(slot);
-                self.leave_list(slot);
-                self.slots.at_mut(slot).resolver = resolver_at;
-                self.finish_on(slot, stream, now, QuestionOutcome::Answered(&walked), sink);
-                self.judge(resolver_at, now);
+                resolver.counters.answered += 1;
+                resolver.count(now, QueryOutcome::Answered);
+                self.withdraw(slot, now);
+                self.finish(slot, (Some(at), over_connection), now, QuestionOutcome::Answered(&walked), sink);
+                self.resolvers.judge(at, now);
             }
             walked => {
                 let rcode = walked.map_or(walk::flags(message) & 15, |walked| walked.rcode);
                 let failure =
                     if walked.is_none() && !bare { QueryFailure::Malformed } else { QueryFailure::Rcode(rcode) };
-                self.refused(slot, resolver_at, (query, newest), failure, walked.as_ref(), now, sink);
+                self.refused(answered, failure, walked.as_ref(), now, sink);
             }
         }
     }
 
-    /// A truncated answer: the same resolver is asked over a stream.
-    fn truncated(&mut self, slot: u32, at: u16, query: SentQuery, newest: bool, now: Micros) {
-        if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
-            resolver.stats.truncated += 1;
-            resolver.outcome(now, QueryOutcome::Answered);
-        }
+    /// A truncated answer: the same resolver is asked over a connection.
+    fn truncated(&mut self, answered: AnsweredQuery, now: Micros) {
+        let AnsweredQuery { slot, resolver: at, query, newest } = answered;
+        self.resolvers[at].counters.truncated += 1;
+        self.resolvers[at].count(now, QueryOutcome::Answered);
         if newest {
-            self.settle(slot);
-            self.leave_list(slot);
-            let held = self.slots.at_mut(slot);
-            held.stream = true;
-            held.resolver = at;
+            self.withdraw(slot, now);
+            let held = self.questions.at_mut(slot);
             // Not a try that failed: the answer is there, it only did not fit.
             held.tries = held.tries.saturating_sub(1);
-            self.queue(slot, at);
+            self.questions.put_in_queue(slot, at, true);
         }
         self.forget(slot, query);
-        self.judge(at, now);
+        self.resolvers.judge(at, now);
     }
 
     /// A response that is no answer.
-    #[expect(clippy::too_many_arguments, reason = "one story, told in one place")]
     fn refused(
         &mut self,
-        slot: u32,
-        at: u16,
-        (query, newest): (SentQuery, bool),
+        answered: AnsweredQuery,
         failure: QueryFailure,
         walked: Option<&ResponseView<'_>>,
         now: Micros,
         sink: &mut impl OutcomeSink,
     ) {
-        let Some(resolver) = self.resolvers.get_mut(usize::from(at)) else { return };
-        let mut again = false;
-        match failure {
-            QueryFailure::Rcode(2) => resolver.stats.servfail += 1,
-            // The cookie that came with it opens the door (RFC 7873, section 5.3); once, or the server goes round in circles.
-            QueryFailure::Rcode(BADCOOKIE)
-                if self.options.cookies
-                    && walked.is_some_and(|it| it.cookie().is_some())
-                    && self.slots.at(slot).tries < 3 =>
-            {
-                again = true;
-            }
-            // FORMERR or NOTIMP to a query with EDNS from a server that knows none (RFC 6891, section 7).
-            QueryFailure::Rcode(1 | 4)
-                if resolver.edns && self.options.edns.is_some() && walked.is_none_or(|it| !it.edns) =>
-            {
-                resolver.edns = false;
-                again = true;
-            }
-            QueryFailure::Rcode(_) => resolver.stats.refused += 1,
-            _ => resolver.mismatch(),
-        }
-        resolver.outcome(now, QueryOutcome::Bad);
+        let AnsweredQuery { slot, resolver: at, query, newest } = answered;
+        let again = self.is_worth_another(slot, failure, walked, at);
+        self.resolvers[at].count(now, QueryOutcome::Bad);
         if newest {
-            self.settle(slot);
-            self.leave_list(slot);
+            self.withdraw(slot, now);
+        }
+        self.forget(slot, query);
+        if newest {
             if again {
-                self.queue(slot, at);
+                let over_connection = self.questions.at(slot).over_connection;
+                self.questions.put_in_queue(slot, at, over_connection);
             } else if self.options.failover || !matches!(failure, QueryFailure::Rcode(_)) {
                 self.retry(slot, failure, walked, now, sink);
             } else {
-                self.finish(slot, now, QuestionOutcome::Failed(failure, walked), sink);
+                self.questions.at_mut(slot).failure = failure;
+                self.fail(slot, now, walked, sink);
             }
         }
-        self.forget(slot, query);
-        self.judge(at, now);
+        self.resolvers.judge(at, now);
     }
 
-    /// A query did not get anywhere on a stream.
+    /// Counts a refusal; true if the same resolver will answer the same question asked in another way.
+    fn is_worth_another(
+        &mut self,
+        slot: SlotId,
+        failure: QueryFailure,
+        walked: Option<&ResponseView<'_>>,
+        at: ResolverId,
+    ) -> bool {
+        let resolver = &mut self.resolvers[at];
+        let QueryFailure::Rcode(rcode) = failure else {
+            resolver.mismatch();
+            return false;
+        };
+        // The cookie that came with it opens the door (RFC 7873, section 5.3); once, or the server goes round in circles.
+        let has_cookie = self.options.cookies && walked.is_some_and(|it| it.cookie().is_some());
+        if rcode == BADCOOKIE && has_cookie && self.questions.at(slot).tries < 3 {
+            return true;
+        }
+        if resolver.template.drop_rejected_edns(rcode, walked.is_some_and(|it| it.edns)) {
+            return true;
+        }
+        if rcode == 2 {
+            resolver.counters.servfail += 1;
+        } else {
+            resolver.counters.refused += 1;
+        }
+        false
+    }
+
+    /// A query did not get anywhere on a connection.
     pub fn query_failed(
         &mut self,
         now: Micros,
-        socket: u16,
+        socket: SocketId,
         id: u16,
         failure: QueryFailure,
         sink: &mut impl OutcomeSink,
     ) {
         let Some(slot) = self.ids.holder(id, socket) else { return };
-        let held = self.slots.at(slot);
-        let Some(query) = held.last_sent_query().filter(|query| query.id == id && query.socket == socket) else {
-            return;
-        };
-        if held.state == SlotState::Asked && held.live {
-            let at = held.resolver;
-            self.unreachable(slot, at, query, failure, now, sink);
-            self.judge(at, now);
+        let held = self.questions.at(slot);
+        if held.state == SlotState::Asked && held.sent.newest() == Some(held.sent.get(id, socket)) {
+            self.unreachable(slot, failure, now, sink);
+            self.resolvers.judge(self.sockets.resolver(socket), now);
         }
     }
 
-    /// The newest try of a question failed before it got anywhere.
-    fn unreachable(
-        &mut self,
-        slot: u32,
-        at: u16,
-        query: SentQuery,
-        failure: QueryFailure,
-        now: Micros,
-        sink: &mut impl OutcomeSink,
-    ) {
-        if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
-            resolver.stats.unreachable += 1;
-            resolver.outcome(now, QueryOutcome::Lost);
+    /// The newest query of a question failed before it got anywhere.
+    fn unreachable(&mut self, slot: SlotId, failure: QueryFailure, now: Micros, sink: &mut impl OutcomeSink) {
+        if let Some(query) = self.withdraw(slot, now) {
+            let resolver = &mut self.resolvers[self.sockets.resolver(query.socket)];
+            resolver.counters.unreachable += 1;
+            resolver.count(now, QueryOutcome::Lost);
+            self.forget(slot, query);
         }
-        self.settle(slot);
-        self.leave_list(slot);
         self.retry(slot, failure, None, now, sink);
-        self.forget(slot, query);
     }
 
-    /// The system says that nothing listens at a socket's other end, or that there is no way to it, or that a stream
+    /// The system says that nothing listens at a socket's other end, or that there is no way to it, or that a connection
     /// ended: what is under way there will not come back.
-    pub fn socket_failed(&mut self, now: Micros, socket: u16, failure: QueryFailure, sink: &mut impl OutcomeSink) {
-        let Some(at) = self.sockets.get(usize::from(socket)).map(|socket| socket.resolver) else { return };
+    pub fn socket_failed(&mut self, now: Micros, socket: SocketId, failure: QueryFailure, sink: &mut impl OutcomeSink) {
         let mut any = false;
-        for slot in 0..self.slots.capacity() {
-            let held = self.slots.at(slot);
-            let Some(query) = held.last_sent_query().filter(|query| query.socket == socket) else { continue };
-            if held.state != SlotState::Asked || !held.live {
-                continue;
+        for slot in self.questions.ids() {
+            let held = self.questions.at(slot);
+            let waits_here = held.sent.newest().is_some_and(|query| query.socket == socket);
+            if held.state == SlotState::Asked && waits_here {
+                any = true;
+                self.unreachable(slot, failure, now, sink);
             }
-            any = true;
-            self.unreachable(slot, at, query, failure, now, sink);
         }
         if any {
-            self.judge(at, now);
+            self.resolvers.judge(self.sockets.resolver(socket), now);
         }
     }
 
     /// Wakes what is due.
     pub fn tick(&mut self, now: Micros, sink: &mut impl OutcomeSink) {
-        while let Some(slot) = self.wheel.pop(&mut self.slots, now) {
-            let (state, at) = (self.slots.at(slot).state, self.slots.at(slot).resolver);
-            if state == SlotState::Asked {
-                if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
-                    resolver.stats.timed_out += 1;
-                    resolver.outcome(now, QueryOutcome::Lost);
-                }
+        while let Some((slot, before)) = self.questions.pop_due(now) {
+            let held = self.questions.at(slot);
+            let (at, over_connection) = (held.resolver, held.over_connection);
+            if before == SlotState::Asked {
                 self.settle(slot);
+                self.resolvers[at].counters.timed_out += 1;
+                self.resolvers[at].count(now, QueryOutcome::Lost);
                 self.retry(slot, QueryFailure::TimedOut, None, now, sink);
-                self.judge(at, now);
+                self.resolvers.judge(at, now);
             } else {
-                self.queue(slot, at);
+                self.questions.put_in_queue(slot, at, over_connection);
             }
         }
         if now >= self.expire_at {
@@ -223,29 +214,23 @@ impl Engine {
 
     /// Ends questions whose time ran out while they waited for a place in a window, a pace or a rate.
     fn expire_in_line(&mut self, now: Micros, sink: &mut impl OutcomeSink) {
-        for at in 0..self.resolvers.len() {
-            for stream in [false, true] {
-                let Some(resolver) = self.resolvers.get_mut(at) else { return };
-                let list = if stream { &mut resolver.stream_queue } else { &mut resolver.queue };
-                let (mut old, mut kept) = (std::mem::replace(list, SlotList::EMPTY), SlotList::EMPTY);
-                while let Some(slot) = self.slots.pop_front(&mut old) {
-                    let held = self.slots.at(slot);
-                    if now >= held.first + self.options.name_timeout {
-                        let failure = held.failure;
-                        self.finish(slot, now, QuestionOutcome::Failed(failure, None), sink);
+        for at in self.resolvers.ids() {
+            for over_connection in [false, true] {
+                for _ in 0..self.questions.queued(at, over_connection) {
+                    let Some(slot) = self.questions.pop_queued(at, over_connection) else { break };
+                    if self.is_overdue(slot, now) {
+                        self.fail(slot, now, None, sink);
                     } else {
-                        self.slots.push_back(&mut kept, slot);
+                        self.questions.put_in_queue(slot, at, over_connection);
                     }
                 }
-                let Some(resolver) = self.resolvers.get_mut(at) else { return };
-                *if stream { &mut resolver.stream_queue } else { &mut resolver.queue } = kept;
             }
         }
     }
 
-    /// For how long no resolver has said anything that can be believed, though asked.
+    /// For how long no resolver has sent a valid answer, though asked.
     pub fn silence(&self, now: Micros) -> Micros {
-        if self.active == 0 { 0 } else { now.saturating_sub(self.last_valid_answer) }
+        if self.active() == 0 { 0 } else { now.saturating_sub(self.last_valid_answer) }
     }
 
     /// The silence begins anew: so far nobody listened.
@@ -255,209 +240,104 @@ impl Engine {
 
     /// Ends every question that was taken in.
     pub fn give_up(&mut self, now: Micros, failure: QueryFailure, sink: &mut impl OutcomeSink) {
-        for slot in 0..self.slots.capacity() {
-            let (state, length) = (self.slots.at(slot).state, usize::from(self.slots.at(slot).question_len));
-            match state {
-                SlotState::Free => continue,
-                SlotState::Waiting => {
-                    if let Some(list) = self.lengths.get_mut(length) {
-                        self.slots.remove(list, slot);
-                    }
-                    self.slots.at_mut(slot).first = now;
-                    self.waiting -= 1;
-                    self.active += 1;
-                }
-                SlotState::Asked | SlotState::Resting | SlotState::Queued => {
-                    self.settle(slot);
-                    self.leave_list(slot);
-                }
+        for slot in self.questions.ids() {
+            if self.questions.at(slot).state != SlotState::Free {
+                self.withdraw(slot, now);
+                self.questions.at_mut(slot).failure = failure;
+                self.fail(slot, now, None, sink);
             }
-            self.finish(slot, now, QuestionOutcome::Failed(failure, None), sink);
         }
     }
 
-    /// After a failed try: another resolver at once, the same one after a rest, or the end.
+    /// After a failed try of a question in hand: another resolver at once, the same one after a rest, or the end.
     fn retry(
         &mut self,
-        slot: u32,
+        slot: SlotId,
         failure: QueryFailure,
         walked: Option<&ResponseView<'_>>,
         now: Micros,
         sink: &mut impl OutcomeSink,
     ) {
-        let held = self.slots.at_mut(slot);
+        let held = self.questions.at_mut(slot);
         // The most telling failure stays: a response code says more than silence after it.
         match failure {
             QueryFailure::TimedOut if matches!(held.failure, QueryFailure::Rcode(_)) => {}
             QueryFailure::TimedOut if held.mismatched => held.failure = QueryFailure::Mismatched,
             other => held.failure = other,
         }
-        let (tries, last, first, kept) = (held.tries, held.resolver, held.first, held.failure);
-        if tries >= self.options.tries || now >= first + self.options.name_timeout {
-            let walked = walked.filter(|_| kept == failure);
-            return self.finish(slot, now, QuestionOutcome::Failed(kept, walked), sink);
+        let (tries, last, over_connection, kept) = (held.tries, held.resolver, held.over_connection, held.failure);
+        if tries >= self.options.tries || self.is_overdue(slot, now) {
+            return self.fail(slot, now, walked.filter(|_| kept == failure), sink);
         }
-        let next = self.another(last, now);
-        if next == last && matches!(failure, QueryFailure::Unfit(kind) if !kind.temporary()) {
-            return self.finish(slot, now, QuestionOutcome::Failed(kept, None), sink);
-        }
-        let held = self.slots.at_mut(slot);
-        held.resolver = next;
+        let next = self.resolvers.another(last, now, &mut self.random);
         if next != last {
-            held.stream = false;
-        }
-        if next != last || failure == QueryFailure::TimedOut {
-            self.queue(slot, next);
+            self.questions.put_in_queue(slot, next, false);
+        } else if matches!(failure, QueryFailure::Unfit(kind) if !kind.temporary()) {
+            self.fail(slot, now, None, sink);
+        } else if failure == QueryFailure::TimedOut {
+            self.questions.put_in_queue(slot, last, over_connection);
         } else {
-            self.rest(slot, now, FIRST_REST << tries.saturating_sub(1).min(6));
+            self.questions.put_to_rest(slot, now + (FIRST_REST << tries.saturating_sub(1).min(6)));
         }
     }
 
-    /// Another resolver that serves, in turn; the same one if there is none.
-    fn another(&mut self, last: u16, now: Micros) -> u16 {
-        let count = self.resolvers.len();
-        let start = self.random.below(count.max(1));
-        (0..count)
-            .map(|step| (start + step) % count)
-            .find(|at| *at != usize::from(last) && self.resolvers.get(*at).is_some_and(|it| it.serves(now)))
-            .map_or(last, |at| at as u16)
+    /// Takes a question in hand, wherever it is; its newest query, if that was in flight, leaves its window.
+    fn withdraw(&mut self, slot: SlotId, now: Micros) -> Option<SentQuery> {
+        let in_flight = self.questions.take(slot, now) == SlotState::Asked;
+        if in_flight { self.settle(slot) } else { None }
     }
 
-    /// Lists a question to be asked again at a resolver.
-    fn queue(&mut self, slot: u32, at: u16) {
-        let held = self.slots.at_mut(slot);
-        held.state = SlotState::Queued;
-        held.resolver = at;
-        let stream = held.stream;
-        if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
-            let list = if stream { &mut resolver.stream_queue } else { &mut resolver.queue };
-            self.slots.push_back(list, slot);
-        }
+    /// The newest query of a question leaves its window.
+    fn settle(&mut self, slot: SlotId) -> Option<SentQuery> {
+        let query = self.questions.at(slot).sent.newest()?;
+        let spare = self.sockets.kind(query.socket) == SocketKind::SpareConnection;
+        self.resolvers[self.sockets.resolver(query.socket)].settle(spare);
+        Some(query)
     }
 
-    /// Lets a question rest in the wheel.
-    pub(super) fn rest(&mut self, slot: u32, now: Micros, time: Micros) {
-        let held = self.slots.at_mut(slot);
-        held.state = SlotState::Resting;
-        held.due = now + time;
-        self.wheel.set(&mut self.slots, slot);
-    }
-
-    /// Takes a slot out of the list that its state puts it in.
-    fn leave_list(&mut self, slot: u32) {
-        let (state, at, stream) = {
-            let held = self.slots.at(slot);
-            (held.state, held.resolver, held.stream)
-        };
-        match state {
-            SlotState::Asked | SlotState::Resting => self.wheel.unset(&mut self.slots, slot),
-            SlotState::Queued => {
-                if let Some(resolver) = self.resolvers.get_mut(usize::from(at)) {
-                    let list = if stream { &mut resolver.stream_queue } else { &mut resolver.queue };
-                    self.slots.remove(list, slot);
-                }
-            }
-            SlotState::Free | SlotState::Waiting => {}
-        }
-    }
-
-    /// The newest try is over: it leaves its resolver's window.
-    fn settle(&mut self, slot: u32) {
-        let held = self.slots.at_mut(slot);
-        if !std::mem::take(&mut held.live) {
-            return;
-        }
-        let Some(query) = held.last_sent_query() else { return };
-        let Some(socket) = self.sockets.get(usize::from(query.socket)) else { return };
-        if let Some(resolver) = self.resolvers.get_mut(usize::from(socket.resolver)) {
-            let counter = if socket.extra { &mut resolver.stream_in_flight } else { &mut resolver.in_flight };
-            *counter = counter.saturating_sub(1);
-        }
-    }
-
-    /// Drops one query of a slot that goes on.
-    fn forget(&mut self, slot: u32, query: SentQuery) {
-        let held = self.slots.at_mut(slot);
-        if held.state == SlotState::Free {
-            return;
-        }
-        let count = usize::from(held.sent_count);
-        let Some(place) = held.sent_queries().iter().position(|it| it.id == query.id && it.socket == query.socket)
-        else {
-            return;
-        };
-        held.sent_queries.copy_within(place + 1..count, place);
-        held.sent_count -= 1;
+    /// Drops one query of a question that goes on.
+    fn forget(&mut self, slot: SlotId, query: SentQuery) {
+        self.questions.at_mut(slot).sent.remove(query);
         self.release(query);
     }
 
-    pub(super) fn release(&mut self, query: SentQuery) {
-        self.ids.release(query.id, &mut self.random);
-        if let Some(socket) = self.sockets.get_mut(usize::from(query.socket)) {
-            socket.out -= 1;
-            if socket.out == 0 && socket.draining {
-                self.rotations.push(query.socket);
-            }
-        }
-    }
-
-    pub(super) fn finish(&mut self, slot: u32, now: Micros, outcome: QuestionOutcome<'_>, sink: &mut impl OutcomeSink) {
-        self.finish_on(slot, false, now, outcome, sink);
-    }
-
-    /// Says what became of a question, and frees its slot, which must be in no list.
-    fn finish_on(
+    /// Ends a question in hand without an answer.
+    pub(super) fn fail(
         &mut self,
-        slot: u32,
-        stream: bool,
+        slot: SlotId,
+        now: Micros,
+        walked: Option<&ResponseView<'_>>,
+        sink: &mut impl OutcomeSink,
+    ) {
+        let held = self.questions.at(slot);
+        let was_asked = held.tries > 0 || held.over_connection;
+        let (resolver, failure) = (was_asked.then_some(held.resolver), held.failure);
+        self.finish(slot, (resolver, false), now, QuestionOutcome::Failed(failure, walked), sink);
+    }
+
+    /// Says what became of a question in hand, and frees its slot.
+    fn finish(
+        &mut self,
+        slot: SlotId,
+        (resolver, over_connection): (Option<ResolverId>, bool),
         now: Micros,
         outcome: QuestionOutcome<'_>,
         sink: &mut impl OutcomeSink,
     ) {
-        let held = self.slots.at(slot);
-        let elapsed = now.saturating_sub(held.first);
+        let held = self.questions.at(slot);
         sink.finished(&FinishedQuestion {
             number: held.number,
             question: held.question(),
-            resolver: held.resolver,
-            stream,
+            resolver,
+            over_connection,
             tries: held.tries,
-            elapsed,
+            elapsed: now.saturating_sub(held.first),
             outcome,
         });
-        let sent_queries = held.sent_queries;
-        for query in sent_queries.into_iter().take(usize::from(held.sent_count)) {
-            self.release(query);
+        let sent = held.sent;
+        for query in sent.as_slice() {
+            self.release(*query);
         }
-        self.slots.give_back(slot);
-        self.active -= 1;
-    }
-
-    /// Judges a resolver; one that does not serve goes to the quarantine if another one does.
-    fn judge(&mut self, at: u16, now: Micros) {
-        let others =
-            self.resolvers.iter().enumerate().any(|(other, resolver)| {
-                other != usize::from(at) && resolver.serves(now) && resolver.stats.answered > 0
-            });
-        let Some(resolver) = self.resolvers.get_mut(usize::from(at)) else { return };
-        if !resolver.judge(now) || !others {
-            return;
-        }
-        resolver.quarantine(now);
-    }
-
-    /// What waits at a resolver that does not serve is asked elsewhere, if anybody serves.
-    pub(super) fn empty_quarantined(&mut self, now: Micros) {
-        for at in 0..self.resolvers.len() as u16 {
-            let Some(resolver) = self.resolvers.get_mut(usize::from(at)) else { return };
-            if resolver.queue.is_empty() || resolver.serves(now) {
-                continue;
-            }
-            let mut queue = std::mem::replace(&mut resolver.queue, SlotList::EMPTY);
-            while let Some(slot) = self.slots.pop_front(&mut queue) {
-                let next = self.another(at, now);
-                self.queue(slot, next);
-            }
-        }
+        self.questions.put_away(slot);
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use super::{Engine, Random, ResolverStats};
 use crate::dns::bulk::Micros;
 use crate::dns::bulk::api::{
-    BulkOptions, FinishedQuestion, OutcomeSink, QueryFailure, QuerySender, QuestionOutcome, SocketPlan,
+    BulkOptions, FinishedQuestion, OutcomeSink, QueryFailure, QuerySender, QuestionOutcome, SocketId, SocketPlan,
 };
 
 /// How a simulated resolver behaves.
@@ -65,7 +65,7 @@ impl Network {
 }
 
 impl QuerySender for Network {
-    fn send(&mut self, socket: u16, query: &[u8]) {
+    fn send(&mut self, SocketId(socket): SocketId, query: &[u8]) {
         self.sent += 1;
         let count = self.natures.len();
         let udp = count * self.sockets_each;
@@ -193,7 +193,13 @@ fn run(count: u64, natures: &[Nature], options: BulkOptions, seed: u64) -> Repor
     let mut next = 0;
     let slack = 300;
     let mut memory = 0;
+    let mut round = 0;
     while next < count || engine.unfinished() > 0 {
+        // Each check looks at every slot.
+        round += 1;
+        if round % 256 == 0 {
+            engine.assert_consistent();
+        }
         while next < count && engine.room() > 0 {
             assert!(engine.ask(network.now, next, &question(next)));
             next += 1;
@@ -217,7 +223,7 @@ fn run(count: u64, natures: &[Nature], options: BulkOptions, seed: u64) -> Repor
             && *time <= network.now
         {
             let Some(Reverse((_, _, socket, answer))) = network.heap.pop() else { break };
-            engine.receive(network.now, socket, &answer, &mut ledger);
+            engine.receive(network.now, SocketId(socket), &answer, &mut ledger);
         }
         engine.tick(network.now, &mut ledger);
         assert!(network.now < 3_600_000_000 * 24, "the run does not end: {} left", engine.unfinished());
@@ -326,6 +332,16 @@ fn trouble_is_soon_forgotten() {
     }
 }
 
+/// Truncated answers that wait for a rate are asked again like all others.
+#[test]
+fn a_rate_loses_no_truncated_answer() {
+    let options = BulkOptions { rate: Some(200.0), ..BulkOptions::default() };
+    // Several come at once, and the rate allows one.
+    let report = run(300, &[Nature { truncates: 900, jitter: 200_000, ..GOOD }], options, 6);
+    assert_eq!((report.ledger.failed, report.ledger.answered), (0, 300));
+    assert!(report.seconds < 5.0, "{} s", report.seconds);
+}
+
 #[test]
 fn a_dead_server_ends_every_question() {
     let options = BulkOptions { tries: 3, try_timeout: 1_000_000, ..BulkOptions::default() };
@@ -370,7 +386,7 @@ fn a_deadline_for_the_whole_question_holds() {
 fn mixed_case_must_come_back() {
     struct Lower(Vec<(u16, Vec<u8>)>);
     impl QuerySender for Lower {
-        fn send(&mut self, socket: u16, query: &[u8]) {
+        fn send(&mut self, SocketId(socket): SocketId, query: &[u8]) {
             self.0.push((socket, query.to_vec()));
         }
     }
@@ -392,12 +408,12 @@ fn mixed_case_must_come_back() {
     let mut answer = query.clone();
     answer[2] |= 0x80;
     answer[12..].make_ascii_lowercase();
-    engine.receive(10, socket, &answer, &mut count);
+    engine.receive(10, SocketId(socket), &answer, &mut count);
     assert_eq!(count.0, 0, "an answer in another case is not believed");
     answer[12..].copy_from_slice(&query[12..]);
-    engine.receive(10, socket + 1, &answer, &mut count);
+    engine.receive(10, SocketId(socket + 1), &answer, &mut count);
     assert_eq!(count.0, 0, "nor one from another socket");
-    engine.receive(10, socket, &answer, &mut count);
+    engine.receive(10, SocketId(socket), &answer, &mut count);
     assert_eq!(count.0, 1);
 }
 
@@ -407,7 +423,7 @@ fn giving_up_ends_what_was_taken_in() {
     let mut ledger = Ledger { done: vec![0; 500], ..Ledger::default() };
     struct Nowhere;
     impl QuerySender for Nowhere {
-        fn send(&mut self, _: u16, _: &[u8]) {}
+        fn send(&mut self, _: SocketId, _: &[u8]) {}
     }
     for n in 0..500 {
         assert!(engine.ask(0, n, &question(n)));
@@ -416,7 +432,7 @@ fn giving_up_ends_what_was_taken_in() {
     engine.tick(1_500_000, &mut ledger);
     engine.transmit(1_500_000, &mut ledger, &mut Nowhere);
     assert_eq!(engine.silence(1_500_000), 1_500_000);
-    engine.socket_failed(1_600_000, 0, QueryFailure::ConnectRefused, &mut ledger);
+    engine.socket_failed(1_600_000, SocketId(0), QueryFailure::ConnectRefused, &mut ledger);
     engine.give_up(2_000_000, QueryFailure::TimedOut, &mut ledger);
     assert_eq!((ledger.failed, engine.unfinished()), (500, 0));
     engine.assert_everything_is_free();

@@ -56,9 +56,20 @@ impl QueryTemplate {
         }
     }
 
-    /// Writes a query. `edns`: the resolver knows it.
-    pub(super) fn compose(&self, edns: bool, id: u16, question: &[u8], packet: &mut Vec<u8>) {
-        let edns = edns && self.edns.is_some();
+    /// A response that rejects a query: true if the resolver knows no EDNS (FORMERR or NOTIMP without an EDNS record, RFC
+    /// 6891, section 7). From here on its queries have none.
+    pub(super) fn drop_rejected_edns(&mut self, rcode: u16, response_has_edns: bool) -> bool {
+        let rejected = self.edns.is_some() && matches!(rcode, 1 | 4) && !response_has_edns;
+        if rejected {
+            self.edns = None;
+            self.make_opt();
+        }
+        rejected
+    }
+
+    /// Writes a query.
+    pub(super) fn compose(&self, id: u16, question: &[u8], packet: &mut Vec<u8>) {
+        let edns = self.edns.is_some();
         let ([high, low], [flags, more]) = (id.to_be_bytes(), self.flags);
         packet.clear();
         packet.extend_from_slice(&[high, low, flags, more, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
@@ -109,10 +120,10 @@ mod tests {
     use crate::dns::query::Query;
     use crate::dns::record::Rtype;
 
-    fn wire(template: &QueryTemplate, edns: bool) -> Vec<u8> {
+    fn wire(template: &QueryTemplate) -> Vec<u8> {
         let name = Name::parse("a.example.test").unwrap();
         let mut packet = vec![9; 3];
-        template.compose(edns, 0x1234, &[name.as_wire(), &[0, 28, 0, 1]].concat(), &mut packet);
+        template.compose(0x1234, &[name.as_wire(), &[0, 28, 0, 1]].concat(), &mut packet);
         packet
     }
 
@@ -125,12 +136,14 @@ mod tests {
             [(None, Flags(0)), (Some(Edns::default()), Flags(Flags::RD)), (Some(edns), Flags(Flags::CD | Flags::AD))]
         {
             let options = BulkOptions { edns: edns.clone(), flags, ..BulkOptions::default() };
-            let template = QueryTemplate::new(&options, false, &mut Random::seeded(1));
+            let mut template = QueryTemplate::new(&options, false, &mut Random::seeded(1));
             let mut query = Query::new(Name::parse("a.example.test").unwrap(), Rtype::AAAA);
-            (query.edns, query.flags) = (edns, flags);
-            assert_eq!(wire(&template, true), query.compose(0x1234));
+            (query.edns, query.flags) = (edns.clone(), flags);
+            assert_eq!(wire(&template), query.compose(0x1234));
             query.edns = None;
-            assert_eq!(wire(&template, false), query.compose(0x1234));
+            assert!(!template.drop_rejected_edns(5, false) && !template.drop_rejected_edns(1, true));
+            assert_eq!(template.drop_rejected_edns(4, false), edns.is_some());
+            assert_eq!(wire(&template), query.compose(0x1234));
         }
     }
 
@@ -139,7 +152,7 @@ mod tests {
         for block in [1, 64, 128, 468] {
             let options = BulkOptions { padding: Some(block).filter(|block| *block != 128), ..BulkOptions::default() };
             let template = QueryTemplate::new(&options, block == 128, &mut Random::seeded(1));
-            let packet = wire(&template, true);
+            let packet = wire(&template);
             assert_eq!(packet.len() % usize::from(block), 0);
             assert!(packet.len() < 12 + 20 + 11 + 4 + usize::from(block));
             let message = crate::dns::message::Message::parse(&packet).unwrap();
@@ -153,7 +166,7 @@ mod tests {
         let options = BulkOptions { cookies: true, ..BulkOptions::default() };
         let mut template = QueryTemplate::new(&options, false, &mut Random::seeded(1));
         let sent = |template: &QueryTemplate| {
-            let message = crate::dns::message::Message::parse(&wire(template, true)).unwrap();
+            let message = crate::dns::message::Message::parse(&wire(template)).unwrap();
             message.edns.unwrap().options[0].data.clone()
         };
         let client = sent(&template);

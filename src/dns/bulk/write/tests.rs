@@ -1,6 +1,7 @@
 //! Bulk records against the full decoder and in every form.
 
 use super::*;
+use crate::dns::bulk::api::ResolverId;
 use crate::dns::message::Question;
 use crate::dns::name::Name;
 use crate::dns::record::Record;
@@ -33,7 +34,15 @@ fn sample(rcode: u16, records: &[(&str, u16, &[u8])]) -> (Vec<u8>, Vec<u8>) {
 fn written(form: RecordFormat, message: &[u8], question: &[u8]) -> (String, RecordStatus) {
     let walked = ResponseView::new(message, question.len()).unwrap();
     let outcome = QuestionOutcome::Answered(&walked);
-    let done = FinishedQuestion { number: 0, question, resolver: 0, stream: false, tries: 2, elapsed: 1_234, outcome };
+    let done = FinishedQuestion {
+        number: 0,
+        question,
+        resolver: Some(ResolverId(0)),
+        over_connection: false,
+        tries: 2,
+        elapsed: 1_234,
+        outcome,
+    };
     let mut out = Vec::new();
     let class = RecordWriter::new(form, b'\n', false, &servers()).write(&done, &mut out);
     (String::from_utf8(out).unwrap(), class)
@@ -100,8 +109,8 @@ fn failures_are_records_too() {
     let done = |failure| FinishedQuestion {
         number: 0,
         question: &question,
-        resolver: 0,
-        stream: false,
+        resolver: Some(ResolverId(0)),
+        over_connection: false,
         tries: 5,
         elapsed: 5_000_000,
         outcome: QuestionOutcome::Failed(failure, None),

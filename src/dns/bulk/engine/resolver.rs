@@ -1,0 +1,377 @@
+//! One resolver: its window, its round trips, what its queries have in common, and a quarantine while it does not serve.
+
+use super::ids::Random;
+use super::template::QueryTemplate;
+use super::window::{CongestionWindow, QueryOutcome};
+use crate::dns::bulk::Micros;
+use crate::dns::bulk::api::{BulkOptions, ResolverId, SocketPlan};
+
+/// A first answer is waited for so long; later on the round trips seen decide.
+const FIRST_WAIT: Micros = 1_000_000;
+/// An answer has so much more time than the round trips say, however even they are: a busy server is not a lost packet.
+const MIN_MARGIN: f64 = 20_000.0;
+/// The first quarantine; the next ones double up to [`MAX_QUARANTINE`].
+const FIRST_QUARANTINE: Micros = 2_000_000;
+/// The longest quarantine.
+const MAX_QUARANTINE: Micros = 60_000_000;
+/// Queries in flight over a connection beside UDP sockets.
+const MAX_ON_SPARE: u32 = 256;
+
+/// What a resolver has done so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct ResolverStats {
+    /// Queries sent.
+    pub sent: u64,
+    /// Answers taken, negative ones included.
+    pub answered: u64,
+    /// Queries without an answer in time.
+    pub timed_out: u64,
+    /// SERVFAIL.
+    pub servfail: u64,
+    /// REFUSED and other rcodes that are no answer.
+    pub refused: u64,
+    /// Truncated answers, asked again over TCP.
+    pub truncated: u64,
+    /// Packets that match no question that was asked: wrong ID, wrong question, unreadable. Never trusted.
+    pub mismatched: u64,
+    /// Answers after the question was done, and duplicates.
+    pub late: u64,
+    /// Nothing listens there, or the network is down.
+    pub unreachable: u64,
+    /// How often it was quarantined.
+    pub quarantined: u64,
+    /// The slowest pace that it was asked at because it limits rates, in queries a second; 0 = it does not seem to.
+    pub limited_to: u32,
+    /// The window at present.
+    pub window: u32,
+    /// The smoothed round trip, in microseconds; 0 = none seen.
+    pub round_trip: Micros,
+}
+
+impl ResolverStats {
+    /// Adds what another loop saw of the same resolver.
+    pub fn add(&mut self, other: &ResolverStats) {
+        let answers = (self.answered as f64, other.answered as f64);
+        if other.round_trip > 0 {
+            let sum = self.round_trip as f64 * answers.0 + other.round_trip as f64 * answers.1.max(1.0);
+            self.round_trip = (sum / (answers.0 + answers.1.max(1.0))) as Micros;
+        }
+        self.sent += other.sent;
+        self.answered += other.answered;
+        self.timed_out += other.timed_out;
+        self.servfail += other.servfail;
+        self.refused += other.refused;
+        self.truncated += other.truncated;
+        self.mismatched += other.mismatched;
+        self.late += other.late;
+        self.unreachable += other.unreachable;
+        self.quarantined += other.quarantined;
+        self.limited_to += other.limited_to;
+        self.window += other.window;
+    }
+}
+
+/// The smoothed round trip and its variance (RFC 6298), in microseconds; 0 = none seen.
+#[derive(Debug, Default)]
+struct RoundTrip {
+    smoothed: f64,
+    variance: f64,
+}
+
+impl RoundTrip {
+    fn sample(&mut self, micros: Micros) {
+        let sample = (micros as f64).max(1.0);
+        if self.smoothed == 0.0 {
+            self.smoothed = sample;
+            self.variance = sample / 2.0;
+        } else {
+            self.variance += ((self.smoothed - sample).abs() - self.variance) / 4.0;
+            self.smoothed += (sample - self.smoothed) / 8.0;
+        }
+    }
+
+    /// How long to wait for the answer of the `tries`th try.
+    fn timeout(&self, tries: u8, longest: Micros) -> Micros {
+        let base = if self.smoothed > 0.0 {
+            (self.smoothed + (4.0 * self.variance).max(MIN_MARGIN)) as Micros
+        } else {
+            FIRST_WAIT
+        };
+        (base << tries.saturating_sub(1).min(6)).min(longest)
+    }
+}
+
+/// After a quarantine one query at a time probes the resolver, until one is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Probation {
+    Over,
+    Probing,
+    Failed,
+}
+
+#[derive(Debug)]
+struct Quarantine {
+    until: Micros,
+    /// How long the next one will be.
+    next: Micros,
+    probation: Probation,
+}
+
+impl Quarantine {
+    fn begin(&mut self, now: Micros) {
+        self.until = now + self.next;
+        self.next = (self.next * 2).min(MAX_QUARANTINE);
+        self.probation = Probation::Probing;
+    }
+
+    fn holds(&self, now: Micros) -> bool {
+        now < self.until
+    }
+
+    /// A probe came to this end; true if it ends the probation.
+    fn probed(&mut self, outcome: QueryOutcome) -> bool {
+        let ends = self.probation != Probation::Over && outcome == QueryOutcome::Answered;
+        match self.probation {
+            Probation::Over => {}
+            _ if ends => (self.probation, self.next) = (Probation::Over, FIRST_QUARANTINE),
+            _ => self.probation = Probation::Failed,
+        }
+        ends
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct ResolverState {
+    /// Counters, on which nothing depends but the summary.
+    pub(super) counters: ResolverStats,
+    pub(super) template: QueryTemplate,
+    window: CongestionWindow,
+    /// Queries over the connection beside the UDP sockets: they do not count in the window.
+    spare_in_flight: u32,
+    round_trip: RoundTrip,
+    quarantine: Quarantine,
+}
+
+impl ResolverState {
+    pub(super) fn new(options: &BulkOptions, plan: &SocketPlan, random: &mut Random, now: Micros) -> ResolverState {
+        ResolverState {
+            counters: ResolverStats::default(),
+            template: QueryTemplate::new(options, plan.encrypted, random),
+            window: CongestionWindow::new(options.max_window, now),
+            spare_in_flight: 0,
+            round_trip: RoundTrip::default(),
+            quarantine: Quarantine { until: 0, next: FIRST_QUARANTINE, probation: Probation::Over },
+        }
+    }
+
+    /// How many queries may leave now.
+    pub(super) fn room(&mut self, now: Micros) -> u32 {
+        match self.quarantine.probation {
+            _ if self.quarantine.holds(now) => 0,
+            Probation::Over => self.window.room(now, u32::MAX),
+            Probation::Probing | Probation::Failed => self.window.room(now, 1),
+        }
+    }
+
+    /// True if a query may leave over the connection beside the UDP sockets.
+    pub(super) fn has_spare_room(&self) -> bool {
+        self.spare_in_flight < MAX_ON_SPARE
+    }
+
+    /// A query left; it is in flight until [`ResolverState::settle`].
+    pub(super) fn send(&mut self, now: Micros, spare: bool) {
+        if spare {
+            self.spare_in_flight += 1;
+        } else {
+            self.window.send(now);
+            self.counters.sent += 1;
+        }
+    }
+
+    /// A query is no longer in flight.
+    pub(super) fn settle(&mut self, spare: bool) {
+        if spare {
+            assert!(self.spare_in_flight > 0, "a query is settled once");
+            self.spare_in_flight -= 1;
+        } else {
+            self.window.settle();
+        }
+    }
+
+    /// How long to wait for the answer of the `tries`th try.
+    pub(super) fn timeout(&self, tries: u8, longest: Micros) -> Micros {
+        self.round_trip.timeout(tries, longest)
+    }
+
+    /// A valid response came after this time; `newest`: to the query that is in flight, not to one that counted as lost.
+    pub(super) fn responded(&mut self, after: Micros, newest: bool) {
+        self.round_trip.sample(after);
+        if !newest {
+            self.window.not_lost();
+        }
+    }
+
+    /// Counts what became of a query. What comes during a quarantine was asked before, and is judged already.
+    pub(super) fn count(&mut self, now: Micros, outcome: QueryOutcome) {
+        if self.quarantine.holds(now) {
+            return;
+        }
+        self.window.count(outcome);
+        if self.quarantine.probed(outcome) {
+            self.window.restart();
+        }
+    }
+
+    /// A packet came that answers no query.
+    pub(super) fn mismatch(&mut self) {
+        self.counters.mismatched += 1;
+        self.window.mismatch();
+    }
+
+    /// Judges the resolver when there is enough to judge; true if it should be quarantined. The caller decides, since it
+    /// knows how the others do.
+    #[must_use]
+    pub(super) fn judge(&mut self, now: Micros) -> bool {
+        self.quarantine.probation == Probation::Failed || self.window.judge(now, self.round_trip.smoothed as Micros)
+    }
+
+    pub(super) fn quarantine(&mut self, now: Micros) {
+        self.quarantine.begin(now);
+        self.window.forget(now);
+        self.counters.quarantined += 1;
+    }
+
+    /// It serves, as far as is known.
+    pub(super) fn serves(&self, now: Micros) -> bool {
+        !self.quarantine.holds(now) && self.quarantine.probation == Probation::Over
+    }
+
+    /// The next time at which it may be asked, if a quarantine or a pace holds queries back.
+    pub(super) fn held_back_until(&self, now: Micros) -> Option<Micros> {
+        let quarantine = Some(self.quarantine.until).filter(|until| *until > now);
+        quarantine.into_iter().chain(self.window.paced_until()).min()
+    }
+
+    /// The figures, with the present window.
+    pub(super) fn stats(&self) -> ResolverStats {
+        ResolverStats {
+            window: self.window.size(),
+            limited_to: self.window.slowest_pace(),
+            round_trip: self.round_trip.smoothed as Micros,
+            ..self.counters
+        }
+    }
+}
+
+/// All resolvers.
+#[derive(Debug)]
+pub(super) struct Resolvers(Vec<ResolverState>);
+
+impl Resolvers {
+    pub(super) fn new(options: &BulkOptions, plans: &[SocketPlan], random: &mut Random, now: Micros) -> Resolvers {
+        Resolvers(plans.iter().map(|plan| ResolverState::new(options, plan, random, now)).collect())
+    }
+
+    pub(super) fn ids(&self) -> impl ExactSizeIterator<Item = ResolverId> + use<> {
+        (0..self.0.len() as u16).map(ResolverId)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &ResolverState> {
+        self.0.iter()
+    }
+
+    /// Another resolver that serves, at random; the same one if there is none.
+    pub(super) fn another(&self, last: ResolverId, now: Micros, random: &mut Random) -> ResolverId {
+        let count = self.0.len();
+        let start = random.below(count.max(1));
+        let turn = |step| ResolverId(((start + step) % count) as u16);
+        (0..count).map(turn).find(|at| *at != last && self[*at].serves(now)).unwrap_or(last)
+    }
+
+    /// Judges a resolver; one that does not serve is quarantined if another one serves.
+    pub(super) fn judge(&mut self, at: ResolverId, now: Micros) {
+        let failed = self[at].judge(now);
+        let serves = |one: ResolverId| one != at && self[one].serves(now) && self[one].counters.answered > 0;
+        if failed && self.ids().any(serves) {
+            self[at].quarantine(now);
+        }
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "only the socket plans make resolver numbers, one for each resolver")]
+impl std::ops::Index<ResolverId> for Resolvers {
+    type Output = ResolverState;
+
+    fn index(&self, at: ResolverId) -> &ResolverState {
+        &self.0[usize::from(at.0)]
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "only the socket plans make resolver numbers, one for each resolver")]
+impl std::ops::IndexMut<ResolverId> for Resolvers {
+    fn index_mut(&mut self, at: ResolverId) -> &mut ResolverState {
+        &mut self.0[usize::from(at.0)]
+    }
+}
+
+#[cfg(test)]
+impl ResolverState {
+    /// Queries in flight: in the window, and over the connection beside it.
+    pub(super) fn in_flight(&self) -> (u32, u32) {
+        (self.window.in_flight(), self.spare_in_flight)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolver() -> ResolverState {
+        let plan = SocketPlan { sockets: 1, encrypted: false };
+        ResolverState::new(&BulkOptions::default(), &plan, &mut Random::seeded(1), 0)
+    }
+
+    #[test]
+    fn the_quarantine_grows_and_an_answered_probe_ends_it() {
+        let mut resolver = resolver();
+        let full = resolver.room(0);
+        resolver.quarantine(0);
+        assert_eq!((resolver.room(1_999_999), resolver.room(2_000_000)), (0, 1));
+        resolver.count(1_000_000, QueryOutcome::Lost);
+        assert!(!resolver.judge(2_000_000), "what was asked before the quarantine does not count");
+        resolver.send(2_000_000, false);
+        resolver.settle(false);
+        resolver.count(2_500_000, QueryOutcome::Lost);
+        assert!(resolver.judge(2_500_000), "a failed probe is judged at once");
+        resolver.quarantine(2_500_000);
+        assert_eq!(resolver.held_back_until(2_500_000), Some(6_500_000));
+        assert!(!resolver.serves(7_000_000));
+        resolver.count(7_000_000, QueryOutcome::Answered);
+        assert!(resolver.serves(7_000_000));
+        assert_eq!(resolver.room(7_000_000), full);
+    }
+
+    /// Where nobody else serves a failed probe has no consequence, and the next answer ends the probation all the same.
+    #[test]
+    fn a_failed_probe_is_forgotten_with_the_next_answer() {
+        let mut resolver = resolver();
+        resolver.quarantine(0);
+        resolver.count(2_000_000, QueryOutcome::Lost);
+        assert!(resolver.judge(2_000_000));
+        resolver.count(2_100_000, QueryOutcome::Answered);
+        assert!(!resolver.judge(3_000_000) && resolver.serves(3_000_000));
+    }
+
+    #[test]
+    fn waiting_follows_the_round_trips() {
+        let mut round_trip = RoundTrip::default();
+        assert_eq!(round_trip.timeout(1, 5_000_000), FIRST_WAIT);
+        for _ in 0..100 {
+            round_trip.sample(30_000);
+        }
+        assert_eq!(round_trip.timeout(1, 5_000_000), 50_000);
+        assert_eq!(round_trip.timeout(3, 5_000_000), 4 * 50_000, "each try waits longer");
+        assert_eq!(round_trip.timeout(200, 5_000_000), 3_200_000);
+    }
+}
