@@ -11,12 +11,13 @@
 //!  mail        messages and mailboxes: compose, read, Maildir, mbox
 //!  ftp smtp dns   pure core + client + server; each protocol knows no other
 //!  net         dial, TLS, listen, deadlines, proxies; knows no protocol
-//!  ground      pure: the one error vocabulary (fault), bounded lines, back-off, hexadecimal digits, FNV-1a
+//!  ground      the one error vocabulary (fault), bounded lines, back-off, hexadecimal digits, FNV-1a; blobs
 //! ```
 //!
 //! Inside a protocol the pure files (commands, replies, listings, sessions, zones …) name no sockets, files, clock or
 //! randomness: those come in as arguments. `tests/layering.rs` holds the arrows.
 
+pub mod blob;
 pub mod cli;
 pub mod dns;
 pub mod fault;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// The layers from the ground up. A module may name its own layer and those before it.
 const LAYERS: &[&[&str]] = &[
-    &["fault", "fnv", "hex", "line", "retry", "serial"],
+    &["blob", "fault", "fnv", "hex", "line", "retry", "serial"],
     &["net"],
     &["ftp", "smtp", "dns"],
     &["mail"],
@@ -25,6 +25,7 @@ const IO_ROOMS: &[&str] = &["net", "relay", "queue", "cli", "tool"];
 
 /// The other files that may; a `*` stands for any ending. The rest of their rooms, and the ground, is pure.
 const IO_FILES: &[&str] = &[
+    "blob/file",
     "ftp/client*",
     "ftp/server*",
     "ftp/store",
@@ -41,7 +42,6 @@ const IO_FILES: &[&str] = &[
     "dns/validate/lookup",
     "mail/maildir",
     "mail/mbox",
-    "mail/source",
 ];
 
 /// What a pure file does not name: sockets, files, clock, randomness, processes, threads, drivers.

@@ -6,8 +6,8 @@ use std::io::Read;
 use super::address::{self, Mailbox};
 use super::header;
 use super::message::{Message, Segment};
-use super::source::Source;
 use super::transfer::{MAX_LINE_BYTES, canonical_text};
+use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
 
 /// Longest header section taken.
@@ -21,8 +21,8 @@ const SCAN_BYTES: usize = 64 * 1024;
 #[derive(Debug, Clone)]
 pub struct Complete {
     fields: Vec<Field>,
-    source: Source,
-    /// Where the body begins in the source.
+    blob: Blob,
+    /// Where the body begins in the blob.
     body_at: u64,
     /// Bytes that sending bare LF as CRLF adds to the body.
     body_extra: u64,
@@ -58,10 +58,10 @@ impl Field {
 
 impl Complete {
     /// Reads a message. With `dot_ends`, a line that holds a lone dot ends it, as sendmail without `-i` has it.
-    pub fn read(source: &Source, dot_ends: bool) -> Result<Complete, Fault> {
+    pub fn read(blob: &Blob, dot_ends: bool) -> Result<Complete, Fault> {
         let mut scan = Scan::new(dot_ends);
-        let mut reader = source.open_at(0);
-        let most = usize::try_from(source.size_bytes()).unwrap_or(SCAN_BYTES).clamp(1, SCAN_BYTES);
+        let mut reader = blob.open_at(0);
+        let most = usize::try_from(blob.size_bytes()).unwrap_or(SCAN_BYTES).clamp(1, SCAN_BYTES);
         let mut buffer = vec![0; most];
         while !scan.ended {
             match reader.read(&mut buffer) {
@@ -71,7 +71,7 @@ impl Complete {
                 Err(error) => return Err(Fault::local("message", &error)),
             }
         }
-        scan.finish(source)
+        scan.finish(blob)
     }
 
     /// The first field of this name.
@@ -158,7 +158,7 @@ impl Complete {
             head.extend_from_slice(&field.raw);
         }
         head.extend_from_slice(b"\r\n");
-        if let Some(bytes) = self.source.in_memory() {
+        if let Some(bytes) = self.blob.in_memory() {
             // Small: one piece is sent with fewer copies than several.
             let body = bytes.get(usize::try_from(self.body_at).unwrap_or(usize::MAX)..).unwrap_or_default();
             if self.body_extra == 0 && !self.open_end {
@@ -169,10 +169,10 @@ impl Complete {
             return Message::new(vec![Segment::Bytes(head)], has_8bit);
         }
         let mut segments = vec![Segment::Bytes(head)];
-        if self.body_at < self.source.size_bytes() {
+        if self.body_at < self.blob.size_bytes() {
             segments.push(match self.body_extra {
-                0 => Segment::Exact(self.source, self.body_at),
-                extra => Segment::Lines(self.source, self.body_at, extra),
+                0 => Segment::Exact(self.blob, self.body_at),
+                extra => Segment::Lines(self.blob, self.body_at, extra),
             });
         }
         if self.open_end {
@@ -275,7 +275,7 @@ impl Scan {
     fn line_end(&mut self) -> Result<(), Fault> {
         let bare = self.last != b'\r';
         if self.dot_ends && self.line_length == 1 && self.line_start.first() == Some(&b'.') {
-            // The source is cut before the dot.
+            // The blob is cut before the dot.
             self.position -= if bare { 1 } else { 2 };
             self.ended = true;
             return Ok(());
@@ -340,7 +340,7 @@ impl Scan {
         Fault::new(Kind::BadData, format!("line {}: carriage return without line feed", self.line_number))
     }
 
-    fn finish(mut self, source: &Source) -> Result<Complete, Fault> {
+    fn finish(mut self, blob: &Blob) -> Result<Complete, Fault> {
         if self.last == b'\r' && !self.ended {
             return Err(self.bare_cr());
         }
@@ -364,7 +364,6 @@ impl Scan {
         if !self.in_body {
             self.body_at = self.position;
         }
-        let source = source.cut(self.position);
         Ok(Complete {
             fields: self.fields,
             body_at: self.body_at.min(self.position),
@@ -372,7 +371,7 @@ impl Scan {
             open_end,
             body_8bit: self.body_8bit,
             long_line: self.long_line,
-            source,
+            blob: blob.cut(self.position),
         })
     }
 }
@@ -390,7 +389,7 @@ mod tests {
     use crate::smtp::data::Content;
 
     fn read(text: &[u8]) -> Complete {
-        Complete::read(&Source::memory(text), false).unwrap()
+        Complete::read(&Blob::memory(text), false).unwrap()
     }
 
     fn sent(complete: Complete) -> String {
@@ -429,7 +428,7 @@ mod tests {
     #[test]
     fn every_split_scans_alike() {
         let text: &[u8] = b"From x\r\nA: b\r\n c\nBcc: x@y\n\nb\xc3\xbcdy\r\nmore\n\n.\nend";
-        let source = Source::memory(text);
+        let blob = Blob::memory(text);
         let whole = sent(read(text));
         for first in 0..=text.len() {
             for second in first..=text.len() {
@@ -437,7 +436,7 @@ mod tests {
                 for piece in [&text[..first], &text[first..second], &text[second..]] {
                     scan.feed(piece).unwrap();
                 }
-                assert_eq!(sent(scan.finish(&source).unwrap()), whole, "split at {first} and {second}");
+                assert_eq!(sent(scan.finish(&blob).unwrap()), whole, "split at {first} and {second}");
             }
         }
     }
@@ -445,18 +444,18 @@ mod tests {
     #[test]
     fn a_lone_dot_ends_only_when_asked() {
         for text in ["A: b\n\nx\n.\nrest\n", "A: b\r\n\r\nx\r\n.\r\nrest", "A: b\n\nx\n."] {
-            let cut = Complete::read(&Source::memory(text.as_bytes()), true).unwrap();
+            let cut = Complete::read(&Blob::memory(text.as_bytes()), true).unwrap();
             assert_eq!(sent(cut), "A: b\r\n\r\nx\r\n", "{text:?}");
             assert!(sent(read(text.as_bytes())).contains("\r\n.\r\n"));
         }
-        let header_only = Complete::read(&Source::memory(&b"A: b\n.\nX: y\n"[..]), true).unwrap();
+        let header_only = Complete::read(&Blob::memory(&b"A: b\n.\nX: y\n"[..]), true).unwrap();
         assert_eq!(sent(header_only), "A: b\r\n\r\n");
     }
 
     #[test]
     fn a_bare_carriage_return_names_its_line() {
         for (text, line) in [("A: b\rc\n\n", 1), ("A: b\n\nx\ry\n", 3), ("A: b\n\nx\r", 3), ("A: b\r\r\n\n", 1)] {
-            let fault = Complete::read(&Source::memory(text.as_bytes()), false).unwrap_err();
+            let fault = Complete::read(&Blob::memory(text.as_bytes()), false).unwrap_err();
             assert_eq!((fault.kind, fault.detail.contains(&format!("line {line}:"))), (Kind::BadData, true), "{fault}");
         }
     }
@@ -504,9 +503,9 @@ mod tests {
     #[test]
     fn the_header_is_bounded() {
         let of = |count: usize| format!("A: {}\n\nx\n", "y".repeat(count));
-        assert!(Complete::read(&Source::memory(of(MAX_HEADER_BYTES - 10).into_bytes()), false).is_ok());
-        assert!(Complete::read(&Source::memory(of(MAX_HEADER_BYTES + 1).into_bytes()), false).is_err());
+        assert!(Complete::read(&Blob::memory(of(MAX_HEADER_BYTES - 10).into_bytes()), false).is_ok());
+        assert!(Complete::read(&Blob::memory(of(MAX_HEADER_BYTES + 1).into_bytes()), false).is_err());
         let many = "A: b\n".repeat(MAX_HEADER_FIELDS + 1);
-        assert!(Complete::read(&Source::memory(many.into_bytes()), false).is_err());
+        assert!(Complete::read(&Blob::memory(many.into_bytes()), false).is_err());
     }
 }

@@ -5,8 +5,8 @@ use super::address::Mailbox;
 use super::header;
 use super::html;
 use super::message::{Message, Segment};
-use super::source::Source;
 use super::transfer::{Encoding, canonical_text};
+use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
 
 /// Largest text or HTML body; anything larger is an attachment.
@@ -57,7 +57,7 @@ pub struct Draft {
 #[derive(Debug, Clone)]
 pub struct Attachment {
     /// Its bytes.
-    pub source: Source,
+    pub blob: Blob,
     /// The name that the reader sees.
     pub name: Option<String>,
     /// `type/subtype`; guessed from the name if absent.
@@ -276,7 +276,7 @@ fn attachment(file: Attachment, disposition: &str, id: Option<&str>) -> Result<P
     if let Some(id) = id {
         header += &header::identifiers("Content-ID", &[format!("<{id}>")])?;
     }
-    Ok(Part::Leaf { header, body: Segment::Base64(file.source) })
+    Ok(Part::Leaf { header, body: Segment::Base64(file.blob) })
 }
 
 /// `type/subtype`, both tokens (RFC 2045, section 5.1), perhaps with `; charset=…`; never a composite type.

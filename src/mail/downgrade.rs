@@ -5,9 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 
 use super::address;
 use super::header;
-use super::message::{Message, Segment};
 use super::scan;
-use super::source::Spooler;
 use super::transfer;
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::smtp::data::Content;
@@ -19,15 +17,15 @@ pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// Longest header section converted.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
 
-/// The same message in 7 bits. It is read twice and kept in memory or a temporary file. The fault is
-/// [`Kind::Unsupported`] with 5.6.3 where it must not or cannot be converted (RFC 3463, section 3.7).
-pub fn to_seven_bit(content: &dyn Content) -> Result<Message, Fault> {
+/// Writes the same message in 7 bits. It is read twice.
+///
+/// # Errors
+/// [`Kind::Unsupported`] with 5.6.3 where it must not or cannot be converted (RFC 3463, section 3.7), the kinds of
+/// [`Fault::local`] when it cannot be read or written.
+pub fn to_seven_bit(content: &dyn Content, out: &mut dyn Write) -> Result<(), Fault> {
     let mut survey = Survey::default();
     walk(content, &mut survey)?;
-    let mut writer = Writer { needs: survey.needs, index: 0, out: Spooler::new() };
-    walk(content, &mut writer)?;
-    let source = writer.out.finish().map_err(|error| Fault::local("temporary file", &error))?;
-    Ok(Message::new(vec![Segment::Exact(source, 0)], false))
+    walk(content, &mut Converter { needs: survey.needs, index: 0, out })
 }
 
 fn cannot(why: &str) -> Fault {
@@ -225,14 +223,14 @@ impl Pass for Survey {
 }
 
 /// The second pass: writes it.
-struct Writer {
+struct Converter<'a> {
     needs: Vec<bool>,
     /// Leaves so far.
     index: usize,
-    out: Spooler,
+    out: &'a mut dyn Write,
 }
 
-impl Writer {
+impl Converter<'_> {
     fn write(&mut self, bytes: &[u8]) -> Result<(), Fault> {
         self.out.write_all(bytes).map_err(|error| Fault::local("temporary file", &error))
     }
@@ -242,7 +240,7 @@ impl Writer {
     }
 }
 
-impl Pass for Writer {
+impl Pass for Converter<'_> {
     fn header(&mut self, header: &[u8], nature: &Nature) -> Result<(), Fault> {
         self.index += usize::from(*nature == Nature::Leaf);
         let converts = *nature == Nature::Leaf && self.converts();
@@ -342,14 +340,16 @@ fn field(name: &str, raw: &[u8]) -> Result<String, Fault> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::data::Bytes;
+    use crate::smtp::data::MessageBlob;
+
+    fn convert(text: &str) -> Result<Vec<u8>, Fault> {
+        let mut out = Vec::new();
+        to_seven_bit(&MessageBlob::from(text.replace('\n', "\r\n").into_bytes()), &mut out).map(|()| out)
+    }
 
     fn seven(text: &str) -> String {
-        let message = to_seven_bit(&Bytes(text.replace('\n', "\r\n").into_bytes())).unwrap();
-        let mut bytes = Vec::new();
-        message.reader().read_to_end(&mut bytes).unwrap();
-        assert_eq!(bytes.len() as u64, message.size_bytes());
-        assert!(bytes.is_ascii() && !message.has_8bit());
+        let bytes = convert(text).unwrap();
+        assert!(bytes.is_ascii());
         String::from_utf8(bytes).unwrap().replace("\r\n", "\n")
     }
 
@@ -395,7 +395,7 @@ mod tests {
             &format!("A: b\n\n{}ü\n", "x".repeat(MAX_LINE_BYTES)),
             &format!("A: {}\n\n", "x\n ".repeat(MAX_HEADER_BYTES / 3)),
         ] {
-            let fault = to_seven_bit(&Bytes(text.replace('\n', "\r\n").into_bytes())).unwrap_err();
+            let fault = convert(text).unwrap_err();
             assert_eq!((fault.kind, fault.enhanced), (Kind::Unsupported, Some(Enhanced::new(5, 6, 3))), "{fault}");
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use super::source::Source;
+use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
 
 /// Most messages taken of one file.
@@ -37,10 +37,10 @@ pub fn looks_like_mbox(start: &[u8]) -> bool {
 }
 
 /// Finds all messages in one pass. A message begins with a `From ` line at the start or behind an empty line.
-pub fn spans(source: &Source) -> Result<Vec<Span>, Fault> {
+pub fn spans(blob: &Blob) -> Result<Vec<Span>, Fault> {
     let mut found: Vec<Span> = Vec::new();
     let mut lines = Lines { position: 0, start: 0, head: Vec::new(), empty_before: true };
-    let mut reader = source.open_at(0);
+    let mut reader = blob.open_at(0);
     let mut buffer = vec![0; SCAN_BYTES];
     loop {
         let count = match reader.read(&mut buffer) {
@@ -56,25 +56,25 @@ pub fn spans(source: &Source) -> Result<Vec<Span>, Fault> {
             return Err(Fault::new(Kind::BadData, format!("mbox: more than {MAX_MESSAGES} messages")));
         }
     }
-    lines.line_end(source.size_bytes(), &mut found);
+    lines.line_end(blob.size_bytes(), &mut found);
     if let Some(last) = found.last_mut() {
         // The empty line that ends the file belongs to the format, not to the message.
-        let tail = source.size_bytes().saturating_sub(2).max(last.start);
+        let tail = blob.size_bytes().saturating_sub(2).max(last.start);
         let mut end = Vec::new();
-        source.open_at(tail).read_to_end(&mut end).map_err(|error| Fault::local("mbox", &error))?;
-        last.end = source.size_bytes() - u64::from(end == b"\n\n");
+        blob.open_at(tail).read_to_end(&mut end).map_err(|error| Fault::local("mbox", &error))?;
+        last.end = blob.size_bytes() - u64::from(end == b"\n\n");
     }
     Ok(found)
 }
 
 /// One message of an mbox, with the `>` that quoted its `From ` lines taken away.
-pub fn read(source: &Source, span: Span, limit: usize) -> Result<Vec<u8>, Fault> {
+pub fn read(blob: &Blob, span: Span, limit: usize) -> Result<Vec<u8>, Fault> {
     let size = span.end.saturating_sub(span.start);
     if size > limit as u64 {
         return Err(Fault::new(Kind::BadData, format!("message larger than {limit} bytes")));
     }
     let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    source.open_at(span.start).read_exact(&mut bytes).map_err(|error| Fault::local("mbox", &error))?;
+    blob.open_at(span.start).read_exact(&mut bytes).map_err(|error| Fault::local("mbox", &error))?;
     Ok(unquote(&bytes))
 }
 
@@ -331,9 +331,9 @@ mod tests {
     const TIME: &str = "Mon Nov 23 05:00:00 2026";
 
     fn messages(bytes: &[u8]) -> Vec<String> {
-        let source = Source::memory(bytes);
-        let read = |span| String::from_utf8(read(&source, span, 1 << 20).unwrap()).unwrap();
-        spans(&source).unwrap().into_iter().map(read).collect()
+        let blob = Blob::memory(bytes);
+        let read = |span| String::from_utf8(read(&blob, span, 1 << 20).unwrap()).unwrap();
+        spans(&blob).unwrap().into_iter().map(read).collect()
     }
 
     #[test]
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn every_split_finds_the_same() {
         let text = format!("From a@b {TIME}\nA: 1\n\nFrom\n\nFrom c@d {TIME}\nB: 2\n\n");
-        let whole = spans(&Source::memory(text.as_bytes())).unwrap();
+        let whole = spans(&Blob::memory(text.as_bytes())).unwrap();
         assert_eq!(whole.len(), 2);
         for at in 0..=text.len() {
             let mut lines = Lines { position: 0, start: 0, head: Vec::new(), empty_before: true };

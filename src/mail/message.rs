@@ -4,8 +4,8 @@
 use std::io::{self, Read};
 use std::sync::Arc;
 
-use super::source::{Source, SourceReader};
 use super::transfer::{BASE64_LINE_INPUT, BASE64_LINE_OUTPUT, base64_lines, base64_size};
+use crate::blob::{Blob, BlobReader};
 use crate::smtp::data::Content;
 
 /// Bytes of a file read at once before they are encoded: a whole number of base64 lines.
@@ -16,21 +16,21 @@ const RAW_BYTES: usize = BASE64_LINE_INPUT * 1150;
 pub enum Segment {
     /// Bytes in their final form.
     Bytes(Vec<u8>),
-    /// A source as base64 in lines of 76 characters.
-    Base64(Source),
-    /// A source from some position on, as it is.
-    Exact(Source, u64),
-    /// A source from some position on, every bare LF sent as CRLF; `extra` bytes are added by that.
-    Lines(Source, u64, u64),
+    /// A blob as base64 in lines of 76 characters.
+    Base64(Blob),
+    /// A blob from some position on, as it is.
+    Exact(Blob, u64),
+    /// A blob from some position on, every bare LF sent as CRLF; `extra` bytes are added by that.
+    Lines(Blob, u64, u64),
 }
 
 impl Segment {
     fn size_bytes(&self) -> u64 {
         match self {
             Segment::Bytes(bytes) => bytes.len() as u64,
-            Segment::Base64(source) => base64_size(source.size_bytes()),
-            Segment::Exact(source, from) => source.size_bytes().saturating_sub(*from),
-            Segment::Lines(source, from, extra) => source.size_bytes().saturating_sub(*from) + extra,
+            Segment::Base64(blob) => base64_size(blob.size_bytes()),
+            Segment::Exact(blob, from) => blob.size_bytes().saturating_sub(*from),
+            Segment::Lines(blob, from, extra) => blob.size_bytes().saturating_sub(*from) + extra,
         }
     }
 }
@@ -94,8 +94,8 @@ pub struct MessageReader {
 enum Reading {
     Start,
     Bytes(usize),
-    Source(SourceReader),
-    Lines { source: SourceReader, after_cr: bool },
+    Blob(BlobReader),
+    Lines { blob: BlobReader, after_cr: bool },
 }
 
 impl Read for MessageReader {
@@ -115,11 +115,9 @@ impl Read for MessageReader {
             if matches!(self.reading, Reading::Start) {
                 self.reading = match segment {
                     Segment::Bytes(_) => Reading::Bytes(0),
-                    Segment::Base64(source) => Reading::Source(source.open_at(0)),
-                    Segment::Exact(source, from) => Reading::Source(source.open_at(*from)),
-                    Segment::Lines(source, from, _) => {
-                        Reading::Lines { source: source.open_at(*from), after_cr: false }
-                    }
+                    Segment::Base64(blob) => Reading::Blob(blob.open_at(0)),
+                    Segment::Exact(blob, from) => Reading::Blob(blob.open_at(*from)),
+                    Segment::Lines(blob, from, _) => Reading::Lines { blob: blob.open_at(*from), after_cr: false },
                 };
             }
             let count = match (segment, &mut self.reading) {
@@ -130,9 +128,9 @@ impl Read for MessageReader {
                     *position += count;
                     count
                 }
-                (Segment::Base64(_), Reading::Source(source)) => {
+                (Segment::Base64(_), Reading::Blob(blob)) => {
                     let lines = (buffer.len() / BASE64_LINE_OUTPUT).clamp(1, RAW_BYTES / BASE64_LINE_INPUT);
-                    let count = fill(source, &mut self.raw, lines * BASE64_LINE_INPUT)?;
+                    let count = fill(blob, &mut self.raw, lines * BASE64_LINE_INPUT)?;
                     let raw = self.raw.get(..count).unwrap_or_default();
                     let needed = base64_size(count as u64) as usize;
                     match buffer.get_mut(..needed) {
@@ -145,11 +143,11 @@ impl Read for MessageReader {
                         }
                     }
                 }
-                (_, Reading::Source(source)) => source.read(buffer)?,
-                (_, Reading::Lines { source, after_cr }) => {
+                (_, Reading::Blob(blob)) => blob.read(buffer)?,
+                (_, Reading::Lines { blob, after_cr }) => {
                     // Every byte may become two.
                     let wanted = (buffer.len() / 2).max(1);
-                    let count = fill(source, &mut self.raw, wanted)?;
+                    let count = fill(blob, &mut self.raw, wanted)?;
                     let raw = self.raw.get(..count).unwrap_or_default();
                     let mut out = Out { buffer, used: 0, carry: &mut self.carry };
                     crlf(raw, after_cr, &mut out);
@@ -203,14 +201,14 @@ fn crlf(raw: &[u8], after_cr: &mut bool, out: &mut Out<'_>) {
     }
 }
 
-/// Reads until `wanted` bytes are there or the source ends.
-fn fill(source: &mut SourceReader, raw: &mut Vec<u8>, wanted: usize) -> io::Result<usize> {
+/// Reads until `wanted` bytes are there or the blob ends.
+fn fill(blob: &mut BlobReader, raw: &mut Vec<u8>, wanted: usize) -> io::Result<usize> {
     if raw.len() < wanted {
         raw.resize(wanted, 0);
     }
     let mut count = 0;
     while let Some(room) = raw.get_mut(count..wanted).filter(|room| !room.is_empty()) {
-        match source.read(room) {
+        match blob.read(room) {
             Ok(0) => break,
             Ok(read) => count += read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -249,11 +247,11 @@ mod tests {
         let message = Message::new(
             vec![
                 Segment::Bytes(b"Subject: x\r\n\r\n".to_vec()),
-                Segment::Base64(Source::memory(data.clone())),
+                Segment::Base64(Blob::memory(data.clone())),
                 Segment::Bytes(Vec::new()),
-                Segment::Lines(Source::memory(text.clone()), 1, 2),
-                Segment::Base64(Source::memory(Vec::new())),
-                Segment::Exact(Source::memory(b"exact".to_vec()), 2),
+                Segment::Lines(Blob::memory(text.clone()), 1, 2),
+                Segment::Base64(Blob::memory(Vec::new())),
+                Segment::Exact(Blob::memory(b"exact".to_vec()), 2),
             ],
             false,
         );
@@ -270,7 +268,7 @@ mod tests {
     fn large_files_are_encoded_exactly() {
         use base64::Engine as _;
         let data: Vec<u8> = (0..300_001u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let message = Message::new(vec![Segment::Base64(Source::memory(data.clone()))], false);
+        let message = Message::new(vec![Segment::Base64(Blob::memory(data.clone()))], false);
         let mut encoded = read_by(&message, 70_000);
         assert_eq!(encoded.len() as u64, message.size_bytes());
         encoded.retain(|byte| !byte.is_ascii_whitespace());

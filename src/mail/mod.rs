@@ -12,6 +12,6 @@ pub mod mbox;
 pub mod message;
 pub mod read;
 pub mod scan;
-pub mod source;
 pub mod template;
+pub mod trace;
 pub mod transfer;

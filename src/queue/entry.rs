@@ -3,8 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::blob::Blob;
 use crate::fault::{Enhanced, Fault, Kind};
-use crate::queue::spool::QueuedBody;
 use crate::smtp::address::domain_of;
 
 /// The most recipients that one queued message may have; RFC 5321 section 4.5.3.1.8 asks for at least 100.
@@ -226,12 +226,12 @@ pub struct NewMessage {
     /// Queued as held: waits for `mailq-edit release`.
     pub hold: bool,
     /// The message with CRLF line ends, not dot-stuffed.
-    pub body: QueuedBody,
+    pub body: Blob,
 }
 
 impl NewMessage {
     /// A message from `sender` to `recipients` without extensions.
-    pub fn new(sender: impl Into<String>, recipients: Vec<NewRecipient>, body: QueuedBody) -> NewMessage {
+    pub fn new(sender: impl Into<String>, recipients: Vec<NewRecipient>, body: Blob) -> NewMessage {
         NewMessage {
             sender: sender.into(),
             recipients,
@@ -394,7 +394,7 @@ mod tests {
     fn envelopes_are_checked() {
         let message = |sender: &str, to: &[&str]| {
             let recipients = to.iter().map(|address| NewRecipient::new(*address)).collect();
-            NewMessage::new(sender, recipients, QueuedBody::from(Vec::new()))
+            NewMessage::new(sender, recipients, Blob::memory(Vec::new()))
         };
         assert!(message("", &["a@b"]).check().is_ok());
         assert_eq!(message("a@b", &[]).check().unwrap_err().kind, Kind::Usage);

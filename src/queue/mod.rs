@@ -1,14 +1,13 @@
 //! The outgoing queue: store, schedule, runner, bounces.
 //!
 //! [`entry`] has the states and transitions, [`store`] the trait every engine fulfils, [`sqlite`] the engine in a local
-//! directory, which [`queue_dir`] finds. [`spool`] takes bodies of any size. The promise is in applayer-queue(5).
+//! directory, which [`queue_dir`] finds. The promise is in applayer-queue(5).
 
 pub mod bounce;
 pub mod entry;
 pub mod queue_dir;
 pub mod runner;
 pub mod schedule;
-pub mod spool;
 pub mod sqlite;
 pub mod store;
 pub mod submit;

@@ -4,10 +4,14 @@
 
 use std::time::Duration;
 
+use crate::blob::Blob;
+use crate::blob::file::BlobWriter;
 use crate::fault::Fault;
 use crate::net::BoxFuture;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueEntry, QueueId, RecipientState, Time, Transition};
-use crate::queue::spool::{BodySpool, QueuedBody};
+
+/// Bodies up to this size are kept in the store itself, larger ones in files.
+pub const MAX_INLINE: usize = 64 * 1024;
 
 /// The most messages that one call returns.
 pub const MAX_BATCH: usize = 1000;
@@ -21,7 +25,7 @@ pub trait QueueStore: Send + Sync {
     ///
     /// # Errors
     /// [`Kind::Unsupported`](crate::fault::Kind::Unsupported) when the engine has no files.
-    fn spool(&self) -> Result<BodySpool, Fault>;
+    fn new_body(&self) -> Result<BlobWriter, Fault>;
 
     /// Takes the messages, all or none: when this answers, they are on the disk. Calls that come together share one sync.
     fn enqueue(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<QueueId>, Fault>>;
@@ -69,7 +73,7 @@ pub trait QueueStore: Send + Sync {
     fn summary(&self, wanted: Filter, now: Time) -> BoxFuture<'_, Result<Vec<DomainAges>, Fault>>;
 
     /// The message's bytes; `None` when it is not in the queue.
-    fn content(&self, id: QueueId) -> BoxFuture<'_, Result<Option<QueuedBody>, Fault>>;
+    fn content(&self, id: QueueId) -> BoxFuture<'_, Result<Option<Blob>, Fault>>;
 
     /// Attempts of a message's recipients that did not deliver, oldest first: recipient number and outcome.
     fn history(&self, id: QueueId) -> BoxFuture<'_, Result<Vec<(u32, AttemptResult)>, Fault>>;
@@ -169,7 +173,7 @@ pub struct DeliveryBatch {
     /// At least one.
     pub recipients: Vec<LeasedRecipient>,
     /// The message.
-    pub body: QueuedBody,
+    pub body: Blob,
 }
 
 /// A leased recipient.

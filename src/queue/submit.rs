@@ -2,6 +2,7 @@
 
 use std::io::{self, Read, Write as _};
 
+use crate::blob::Blob;
 use crate::fault::Fault;
 use crate::queue::entry::{NewMessage, NewRecipient};
 use crate::queue::store::QueueStore;
@@ -21,24 +22,29 @@ pub fn message(
     content: &dyn Content,
 ) -> Result<NewMessage, Fault> {
     let full = |error: io::Error| Fault::local(store.location(), &error);
-    let mut spool = store.spool()?;
-    spool.write_all(head).map_err(full)?;
+    let mut body = store.new_body()?;
+    body.write_all(head).map_err(full)?;
     match content.in_memory() {
-        Some(bytes) => spool.write_all(bytes).map_err(full)?,
-        None => copy(&mut *content.open().map_err(full)?, &mut spool).map_err(full)?,
+        Some(bytes) => body.write_all(bytes).map_err(full)?,
+        None => copy(&mut *content.open().map_err(full)?, &mut body).map_err(full)?,
     }
+    Ok(with_body(envelope, body.finish().map_err(full)?, content.has_8bit()))
+}
+
+/// The message for [`QueueStore::enqueue`] whose body is whole: one from [`QueueStore::new_body`] is not copied.
+pub fn with_body(envelope: &Envelope, body: Blob, has_8bit: bool) -> NewMessage {
     let recipients = envelope.recipients.iter().map(|recipient| NewRecipient {
         address: recipient.address.clone(),
         notify: recipient.notify.map(|notify| notify.to_string()),
         orcpt: recipient.orcpt.clone(),
         route: None,
     });
-    let mut message = NewMessage::new(envelope.sender.clone(), recipients.collect(), spool.finish().map_err(full)?);
+    let mut message = NewMessage::new(envelope.sender.clone(), recipients.collect(), body);
     message.ret = envelope.ret.map(|ret| ret.as_str().to_owned());
     message.envid.clone_from(&envelope.envid);
     message.smtputf8 = envelope.smtputf8;
-    message.eight_bit = envelope.eight_bit || content.has_8bit();
-    Ok(message)
+    message.eight_bit = envelope.eight_bit || has_8bit;
+    message
 }
 
 fn copy(from: &mut dyn Read, to: &mut impl io::Write) -> io::Result<()> {

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use crate::fault::{Enhanced, Fault, Kind};
+use crate::mail::trace::count_received;
 use crate::relay::deliver::{
     Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, RouteProgress, failed, for_good, undelivered,
 };
@@ -272,30 +273,13 @@ impl<'a> DeliveryInProgress<'a> {
     }
 }
 
-/// True when the header shows that the message has gone through too many servers.
+/// True when the header shows that the message has gone through too many servers. What cannot be read fails when it is sent.
 pub fn goes_in_circles(content: &dyn Content) -> bool {
-    use std::io::{BufRead as _, BufReader, Read as _};
-    const MAX_HEADER: u64 = 256 * 1024;
-    let mut count = 0;
-    if let Some(bytes) = content.in_memory() {
-        let header = memchr::memmem::find(bytes, b"\r\n\r\n").and_then(|end| bytes.get(..end + 2)).unwrap_or(bytes);
-        let first = header.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"Received:"));
-        count = usize::from(first);
-        for end in memchr::memchr_iter(b'\n', header) {
-            let name = header.get(end + 1..end + 10);
-            count += usize::from(name.is_some_and(|name| name.eq_ignore_ascii_case(b"Received:")));
-        }
-        return count > MAX_RECEIVED;
-    }
-    let Ok(reader) = content.open() else { return false };
-    for line in BufReader::new(reader.take(MAX_HEADER)).split(b'\n') {
-        match line {
-            Ok(line) if line.len() <= 1 => break,
-            Ok(line) => count += usize::from(line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"Received:"))),
-            Err(_) => break,
-        }
-    }
-    count > MAX_RECEIVED
+    let count = match content.in_memory() {
+        Some(bytes) => count_received(bytes),
+        None => content.open().and_then(|reader| count_received(std::io::BufReader::new(reader))),
+    };
+    count.is_ok_and(|count| count > MAX_RECEIVED)
 }
 
 #[cfg(test)]

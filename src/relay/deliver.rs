@@ -5,10 +5,10 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use crate::blob::file::BlobWriter;
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::downgrade::to_seven_bit;
 use crate::mail::maildir::{self, Maildir};
-use crate::mail::message::Message;
 use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
@@ -17,7 +17,7 @@ use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::Trace;
 use crate::relay::route::{Hop, HopEndpoint, Protocol};
 use crate::smtp::client::{BeforeCommit, Client, Options, SendOptions, Times};
-use crate::smtp::data::Content;
+use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::transaction::{Accepted, Envelope, RecipientOutcome, RecipientResult, all_failed};
 
@@ -271,13 +271,19 @@ fn fit<'a>(
     offer: &Capabilities,
     envelope: &'a Envelope,
     content: &dyn Content,
-) -> Result<(Cow<'a, Envelope>, Option<Message>), Fault> {
+) -> Result<(Cow<'a, Envelope>, Option<MessageBlob>), Fault> {
     let utf8 = offer.smtputf8 && envelope.smtputf8;
     let mut envelope = if utf8 { Cow::Borrowed(envelope) } else { with_ascii_domains(envelope) };
     let mut addresses = std::iter::once(&envelope.sender).chain(envelope.recipients.iter().map(|to| &to.address));
     let letters = envelope.smtputf8 && !offer.smtputf8 && addresses.all(|address| address.is_ascii());
     let narrow = content.has_8bit() && (letters || (!offer.eight_bit && !envelope.smtputf8));
-    let message = if narrow { Some(to_seven_bit(content)?) } else { None };
+    let mut message = None;
+    if narrow {
+        let mut seven_bit = BlobWriter::temporary();
+        to_seven_bit(content, &mut seven_bit)?;
+        let blob = seven_bit.finish().map_err(|error| Fault::local("temporary file", &error))?;
+        message = Some(MessageBlob { blob, has_8bit: false });
+    }
     if letters {
         envelope.to_mut().smtputf8 = false;
     }
@@ -375,7 +381,6 @@ pub fn undelivered(envelope: &Envelope, fault: &Fault) -> Delivery {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::data::Bytes;
     use crate::smtp::transaction::Recipient;
 
     #[test]
@@ -404,7 +409,7 @@ mod tests {
             let offer = Capabilities { eight_bit: eight, smtputf8: utf8, ..Capabilities::default() };
             let recipients = vec![Recipient::new(to)];
             let envelope = Envelope { sender: "a@a.test".into(), recipients, smtputf8: asked, ..Envelope::default() };
-            let found = match fit(&offer, &envelope, &Bytes(text.as_bytes().to_vec())) {
+            let found = match fit(&offer, &envelope, &MessageBlob::from(text.as_bytes().to_vec())) {
                 Ok((envelope, message)) => {
                     assert!(message.as_ref().is_none_or(|message| !message.has_8bit()));
                     assert!(envelope.smtputf8 || envelope.recipients[0].address.is_ascii());

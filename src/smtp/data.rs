@@ -3,6 +3,8 @@
 
 use std::io::{self, Read};
 
+use crate::blob::Blob;
+
 /// A message to be sent: canonical (every line ends with CRLF), not dot-stuffed, and readable more than once.
 pub trait Content: Send + Sync {
     /// Its length in bytes, exactly.
@@ -20,25 +22,36 @@ pub trait Content: Send + Sync {
     }
 }
 
-/// A message in memory.
+/// A message that is there as it is sent.
 #[derive(Debug, Clone)]
-pub struct Bytes(pub Vec<u8>);
+pub struct MessageBlob {
+    /// Its bytes.
+    pub blob: Blob,
+    /// True if one of them is outside ASCII.
+    pub has_8bit: bool,
+}
 
-impl Content for Bytes {
+impl From<Vec<u8>> for MessageBlob {
+    fn from(bytes: Vec<u8>) -> MessageBlob {
+        MessageBlob { has_8bit: !bytes.is_ascii(), blob: Blob::memory(bytes) }
+    }
+}
+
+impl Content for MessageBlob {
     fn size_bytes(&self) -> u64 {
-        self.0.len() as u64
+        self.blob.size_bytes()
     }
 
     fn has_8bit(&self) -> bool {
-        !self.0.is_ascii()
+        self.has_8bit
     }
 
     fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        Ok(Box::new(io::Cursor::new(self.0.clone())))
+        Ok(Box::new(self.blob.open_at(0)))
     }
 
     fn in_memory(&self) -> Option<&[u8]> {
-        Some(&self.0)
+        self.blob.in_memory()
     }
 }
 

@@ -1,26 +1,24 @@
 //! Drives [`session`](crate::smtp::session) over a connection: reads, writes, TLS, deadlines. What is accepted and where it
 //! goes is decided by a [`Service`].
 
-pub mod spool;
-
 use std::future::Future;
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::{Limits, Patience};
 use crate::net::listen::Shutdown;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::Trace;
-use crate::smtp::data::Content;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::session::{Config, Event, Session};
 use crate::smtp::transaction::{Envelope, Recipient};
-use spool::{Spool, Spooled};
 
 /// How much is read at once.
 const READ_SIZE: usize = 64 * 1024;
@@ -64,17 +62,44 @@ pub enum Answer {
 /// Policy and storage of a server: every decision that is not the protocol's own. A positive reply accepts, any other
 /// refuses with just these words; 421 also ends the connection.
 pub trait Service: Send + Sync {
+    /// What the service knows of one message while it comes: what it decided at RCPT counts at the end, too.
+    type Transaction: Default + Send;
+
     /// May this sender send from this peer? Called at MAIL.
     fn sender<'a>(&'a self, peer: &'a Peer, sender: &'a str) -> Later<'a, SmtpReply>;
 
-    /// Is mail for this recipient taken? Called at RCPT.
-    fn recipient<'a>(&'a self, peer: &'a Peer, sender: &'a str, recipient: &'a Recipient) -> Later<'a, SmtpReply>;
+    /// Is mail for this recipient taken? Called at RCPT. A recipient is in the envelope exactly if the reply is positive.
+    fn recipient<'a>(
+        &'a self,
+        peer: &'a Peer,
+        sender: &'a str,
+        recipient: &'a Recipient,
+        transaction: &'a mut Self::Transaction,
+    ) -> Later<'a, SmtpReply>;
 
     /// Is this the user's password?
     fn login<'a>(&'a self, peer: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool>;
 
+    /// Where the message is written while it arrives; what the service puts in front of it is there already. Called when
+    /// the data begins. What is broken off is dropped with the writer.
+    ///
+    /// # Errors
+    /// What the system says: the client is told to come again.
+    fn begin(
+        &self,
+        peer: &Peer,
+        envelope: &Envelope,
+        transaction: &mut Self::Transaction,
+    ) -> std::io::Result<BlobWriter>;
+
     /// Takes responsibility for a complete message: a positive answer only when it is safe on disk.
-    fn accept<'a>(&'a self, peer: &'a Peer, envelope: Envelope, content: Box<dyn Content>) -> Later<'a, Answer>;
+    fn accept<'a>(
+        &'a self,
+        peer: &'a Peer,
+        envelope: Envelope,
+        transaction: Self::Transaction,
+        message: BlobWriter,
+    ) -> Later<'a, Answer>;
 }
 
 /// How connections are served.
@@ -89,18 +114,16 @@ pub struct Options {
     /// How long to wait for the client (RFC 5321, section 4.5.3.2.7: five minutes). A command must be complete within the
     /// idle limit, a message must not come slower than the minimum rate.
     pub limits: Limits,
-    /// Where messages too big for memory lie until they are accepted.
-    pub spool: Spool,
     /// Where the dialogue is shown.
     pub trace: Trace,
 }
 
 /// Serves one connection to its end. Ok when the client said goodbye or was told why not.
-pub async fn serve(
+pub async fn serve<S: Service>(
     stream: Stream,
     address: Option<SocketAddr>,
     options: &Options,
-    service: &dyn Service,
+    service: &S,
     shutdown: &Shutdown,
 ) -> Result<(), Fault> {
     let mut config = options.config.clone();
@@ -112,21 +135,26 @@ pub async fn serve(
     let peer = Peer { address, lmtp: config.lmtp, tls: tls_words(&stream), ..Peer::default() };
     let session = Session::new(config, peer.tls.is_some());
     let input = Vec::with_capacity(READ_SIZE);
-    let (message, patience) = (options.spool.start(), Patience::new(options.limits));
-    Connection { stream, options, service, shutdown, session, peer, input, used: 0, message, patience }.run().await
+    let (transaction, patience) = (S::Transaction::default(), Patience::new(options.limits));
+    let message = None;
+    Connection { stream, options, service, shutdown, session, peer, input, used: 0, transaction, message, patience }
+        .run()
+        .await
 }
 
-struct Connection<'a> {
+struct Connection<'a, S: Service> {
     stream: Stream,
     options: &'a Options,
-    service: &'a dyn Service,
+    service: &'a S,
     shutdown: &'a Shutdown,
     session: Session,
     peer: Peer,
     /// What was read; the session has used up `used` bytes of it.
     input: Vec<u8>,
     used: usize,
-    message: Spooled,
+    transaction: S::Transaction,
+    /// What arrived of the message.
+    message: Option<BlobWriter>,
     /// With the command or message that is arriving.
     patience: Patience,
 }
@@ -144,7 +172,7 @@ enum Todo {
     Close,
 }
 
-impl Connection<'_> {
+impl<S: Service> Connection<'_, S> {
     async fn run(mut self) -> Result<(), Fault> {
         loop {
             let rest = self.input.get(self.used..).unwrap_or_default();
@@ -155,7 +183,10 @@ impl Connection<'_> {
                 Event::Recipient => Todo::Recipient,
                 Event::Login => Todo::Login,
                 Event::Begin => Todo::Begin,
-                Event::Content(data) => Todo::Stored(self.message.append(data)),
+                Event::Content(data) => Todo::Stored(match &mut self.message {
+                    Some(message) => message.write_all(data),
+                    None => Err(std::io::Error::other("message data before its beginning")),
+                }),
                 Event::Message => Todo::Message,
                 Event::StartTls => Todo::StartTls,
                 Event::Close => Todo::Close,
@@ -163,6 +194,10 @@ impl Connection<'_> {
             self.used += step;
             match todo {
                 Todo::Input => {
+                    if !self.session.is_receiving() {
+                        // Refused, or given up by RSET: nothing of it stays.
+                        self.message = None;
+                    }
                     self.flush().await?;
                     if !self.read().await? {
                         return Ok(());
@@ -171,12 +206,14 @@ impl Connection<'_> {
                 Todo::Sender => {
                     self.refresh_peer();
                     let sender = self.session.envelope().map(|envelope| envelope.sender.as_str()).unwrap_or_default();
+                    self.transaction = S::Transaction::default();
                     let reply = self.service.sender(&self.peer, sender).await;
                     self.session.verdict(reply);
                 }
                 Todo::Recipient => {
                     let sender = self.session.envelope().map(|envelope| envelope.sender.as_str()).unwrap_or_default();
-                    let reply = self.service.recipient(&self.peer, sender, self.session.candidate()).await;
+                    let (candidate, transaction) = (self.session.candidate(), &mut self.transaction);
+                    let reply = self.service.recipient(&self.peer, sender, candidate, transaction).await;
                     self.session.verdict(reply);
                 }
                 Todo::Login => {
@@ -185,7 +222,13 @@ impl Connection<'_> {
                     let right = self.service.login(&self.peer, user, password).await;
                     self.session.login_verdict(right);
                 }
-                Todo::Begin => self.message = self.options.spool.start(),
+                Todo::Begin => {
+                    let envelope = self.session.envelope().cloned().unwrap_or_default();
+                    match self.service.begin(&self.peer, &envelope, &mut self.transaction) {
+                        Ok(writer) => self.message = Some(writer),
+                        Err(error) => return self.give_up(&error).await,
+                    }
+                }
                 Todo::Stored(Ok(())) => {}
                 Todo::Stored(Err(error)) => return self.give_up(&error).await,
                 Todo::Message => self.deliver().await,
@@ -206,13 +249,13 @@ impl Connection<'_> {
 
     async fn deliver(&mut self) {
         let envelope = self.session.envelope().cloned().unwrap_or_default();
-        let message = std::mem::replace(&mut self.message, self.options.spool.start());
-        let replies = match message.finish() {
-            Ok(content) => match self.service.accept(&self.peer, envelope, Box::new(content)).await {
+        let transaction = std::mem::take(&mut self.transaction);
+        let replies = match self.message.take() {
+            Some(message) => match self.service.accept(&self.peer, envelope, transaction, message).await {
                 Answer::All(reply) => vec![reply],
                 Answer::Each(replies) => replies,
             },
-            Err(error) => vec![no_room(&error)],
+            None => vec![SmtpReply::status(451, 3, 0, "the message did not begin")],
         };
         self.session.message_verdict(&replies);
     }
@@ -295,7 +338,7 @@ impl Connection<'_> {
         self.session.close(&reply);
         self.flush().await?;
         self.linger().await?;
-        Err(Fault::local("message spool", error))
+        Err(Fault::local("message", error))
     }
 
     /// Closes so that the last reply arrives: while unread bytes wait here, the system would answer with a reset.

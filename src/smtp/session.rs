@@ -216,6 +216,11 @@ impl Session {
         self.envelope.is_none() && matches!(self.mode, Mode::Command | Mode::Auth(_))
     }
 
+    /// True while a message arrives that may still be taken.
+    pub fn is_receiving(&self) -> bool {
+        self.spoiled.is_none() && (self.in_chunks || matches!(self.mode, Mode::Data(_)))
+    }
+
     /// The answer to [`Event::Sender`] or [`Event::Recipient`]: a positive reply accepts.
     pub fn verdict(&mut self, reply: SmtpReply) {
         match self.mode {

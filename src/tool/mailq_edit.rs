@@ -373,7 +373,7 @@ async fn show(store: &SqliteStore, entries: &[QueueEntry], args: &Args, out: &Ou
             let Some(body) = store.content(entry.id).await? else { continue };
             let local = |error: std::io::Error| Fault::local("the queued message", &error);
             let mut payload = out.payload()?;
-            let mut message = BufReader::new(body.open().map_err(local)?);
+            let mut message = BufReader::new(body.open_at(0));
             let written = match (args.header, args.body) {
                 (true, _) => payload.write_all(&bounce::header(message).map_err(local)?),
                 (_, true) => {

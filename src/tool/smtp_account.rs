@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::blob::file;
 use crate::cli::args::{LoginArgs, TrustArgs};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
-use crate::mail::source::Source;
 use crate::net::login::Login;
 use crate::net::tls::{ClientTlsOptions, TlsMode};
 use crate::smtp::auth::Mechanism;
@@ -173,7 +173,7 @@ impl Accounts {
     pub(super) fn read(path: &Path, out: &Output) -> Result<Accounts, Fault> {
         out.note(&format!("accounts from {}", path.display()));
         let config = |fault: Fault| Fault { kind: Kind::Config, ..fault };
-        let source = Source::path(path).map_err(config)?;
+        let source = file::open(path).map_err(config)?;
         let bytes = source.read_all("accounts", MAX_BYTES).map_err(config)?;
         let text = String::from_utf8(bytes).map_err(|_| Fault::new(Kind::Config, "accounts: not UTF-8"))?;
         let found = Accounts::parse(&text, &mut evaluate).map_err(|fault| fault.context(path.display()))?;
@@ -429,7 +429,7 @@ pub(super) struct Aliases(std::collections::HashMap<String, Vec<Mailbox>>);
 
 impl Aliases {
     pub(super) fn read(path: &Path) -> Result<Aliases, Fault> {
-        let source = Source::path(path).map_err(|fault| Fault { kind: Kind::Config, ..fault })?;
+        let source = file::open(path).map_err(|fault| Fault { kind: Kind::Config, ..fault })?;
         let bytes = source.read_all("aliases", MAX_ALIASES_BYTES)?;
         let text = String::from_utf8(bytes).map_err(|_| Fault::new(Kind::Config, "aliases: not UTF-8"))?;
         Aliases::parse(&text).map_err(|fault| fault.context(path.display()))

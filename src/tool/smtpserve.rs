@@ -22,7 +22,6 @@ use crate::queue::queue_dir;
 use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
 use crate::smtp::address;
-use crate::smtp::server::spool::{DEFAULT_MEMORY, Spool};
 use crate::smtp::server::{self, Options};
 use crate::smtp::session::Config;
 
@@ -151,7 +150,6 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         tls,
         implicit_tls: args.tls == Tls::Implicit,
         limits: args.serve.limits(args.timeout),
-        spool: Spool { directory: std::env::temp_dir(), memory: DEFAULT_MEMORY },
         trace: out.trace(),
     };
     let service = Arc::new(Store {

@@ -9,8 +9,8 @@ use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use applayer::blob::Blob;
 use applayer::queue::entry::{AttemptResult, NewMessage, NewRecipient, RecipientState, Time};
-use applayer::queue::spool::QueuedBody;
 use applayer::queue::sqlite::{Process, SqliteStore, now};
 use applayer::queue::store::{Claim, DeliveryBatch, Filter, LeaseOutcome, QueueEdit, QueueStore, Settlement};
 
@@ -77,12 +77,12 @@ impl Driver {
         for _ in 0..=random.below(3) {
             let size = if random.below(4) == 0 { 70_000 } else { 300 };
             let subject = format!("{:x}", random.next());
-            let mut spool = store.spool().unwrap();
-            spool.write_all(body(&subject, size).as_bytes()).unwrap();
+            let mut writer = store.new_body().unwrap();
+            writer.write_all(body(&subject, size).as_bytes()).unwrap();
             let recipients: Vec<_> =
                 (0..=random.below(2)).map(|n| NewRecipient::new(format!("r{n}@d{}.test", random.below(3)))).collect();
             let count = recipients.len();
-            messages.push(((subject, count), NewMessage::new("a@a.test", recipients, spool.finish().unwrap())));
+            messages.push(((subject, count), NewMessage::new("a@a.test", recipients, writer.finish().unwrap())));
         }
         let (subjects, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
         let ids = store.enqueue(messages).await.unwrap();
@@ -163,7 +163,7 @@ impl Driver {
                     let subject = format!("{:x}", random.next());
                     let report = vec![NewRecipient::new("r0@d0.test")];
                     let bytes = body(&subject, 300).into_bytes();
-                    settlement.reports.push(NewMessage::new("", report, QueuedBody::from(bytes)));
+                    settlement.reports.push(NewMessage::new("", report, Blob::memory(bytes)));
                     self.say(format!("fails {} {} {subject}", lease.message, lease.n));
                     LeaseOutcome::Failed(attempt)
                 }

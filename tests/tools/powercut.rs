@@ -10,8 +10,8 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use applayer::blob::Blob;
 use applayer::queue::entry::{AttemptResult, NewMessage, NewRecipient, Time};
-use applayer::queue::spool::QueuedBody;
 use applayer::queue::sqlite::{Process, SqliteStore, now};
 use applayer::queue::store::{Claim, Filter, LeaseOutcome, QueueEdit, QueueStore, Settlement};
 
@@ -62,9 +62,9 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
             0..3 => {
                 let subject = format!("{:x}", random.next());
                 let size = [300, 30_000, 70_000][random.below(3) as usize];
-                let Ok(mut spool) = store.spool() else { continue };
-                let Ok(()) = spool.write_all(body(&subject, size).as_bytes()) else { continue };
-                let Ok(body) = spool.finish() else { continue };
+                let Ok(mut writer) = store.new_body() else { continue };
+                let Ok(()) = writer.write_all(body(&subject, size).as_bytes()) else { continue };
+                let Ok(body) = writer.finish() else { continue };
                 let message = NewMessage::new("a@a.test", vec![NewRecipient::new("b@b.test")], body);
                 if let Ok(ids) = store.enqueue(vec![message]).await {
                     say(format!("promised {} {subject}\n", ids[0]));
@@ -109,7 +109,7 @@ async fn promise_and_run(queue: &Path, mut said: File) {
     let mut say = |line: &str| said.write_all(line.as_bytes()).unwrap();
     let store = SqliteStore::open(queue, Process::LongRunning).unwrap();
     let enqueue = |subject: &str| {
-        let body = QueuedBody::Bytes(body(subject, 300).into_bytes().into());
+        let body = Blob::memory(body(subject, 300).into_bytes());
         store.enqueue(vec![NewMessage::new("a@a.test", vec![NewRecipient::new("b@b.test")], body)])
     };
     enqueue("first").await.unwrap();

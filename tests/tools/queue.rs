@@ -3,8 +3,8 @@
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
+use applayer::blob::Blob;
 use applayer::queue::entry::{NewMessage, NewRecipient, QueueId, Transition};
-use applayer::queue::spool::QueuedBody;
 use applayer::queue::sqlite::{Process, SqliteStore};
 use applayer::queue::store::{Filter, QueueStore};
 
@@ -126,7 +126,7 @@ fn address(line: &str) -> String {
 pub(crate) fn enqueue(queue: &Path, messages: &[(&str, &[&str], &str)]) -> Vec<QueueId> {
     let messages = messages.iter().map(|(sender, to, body)| {
         let recipients = to.iter().map(|to| NewRecipient::new(*to)).collect();
-        NewMessage::new(*sender, recipients, QueuedBody::from(body.as_bytes().to_vec()))
+        NewMessage::new(*sender, recipients, Blob::memory(body.as_bytes().to_vec()))
     });
     enqueue_all(queue, messages.collect())
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use applayer::blob::Blob;
 use applayer::queue::entry::{NewMessage, NewRecipient, QueueId};
-use applayer::queue::spool::QueuedBody;
 
 use crate::harness::{Done, peer, refusing, server, temp_dir, tool};
 use crate::queue::{Sink, enqueue, enqueue_all};
@@ -210,7 +210,7 @@ fn a_warning_is_sent_once_and_returned_mail_names_its_first_address() {
     let mut recipient = NewRecipient::new("b@b.test");
     recipient.notify = Some("DELAY".to_owned());
     let silent = NewRecipient { notify: Some("FAILURE".to_owned()), ..NewRecipient::new("c@b.test") };
-    let message = NewMessage::new("a@a.test", vec![recipient, silent], QueuedBody::from(HELLO.as_bytes().to_vec()));
+    let message = NewMessage::new("a@a.test", vec![recipient, silent], Blob::memory(HELLO.as_bytes().to_vec()));
     let id = enqueue_all(queue.path(), vec![message])[0].to_string();
     let sink = Sink::taking_all();
     let to_us = format!("a.test=smtp://{}", sink.peer.addr);

@@ -262,6 +262,73 @@ fn large_messages_arrive_whole() {
 }
 
 #[test]
+fn a_message_is_written_once_where_it_stays() {
+    let directory = mailboxes(&["bob", "eve"]);
+    let queue = directory.path().join("queue");
+    let server = server("smtpserve")
+        .args(["--domain", "bob.test", "--relay-from", "127.0.0.1", "--max-size", "9M", "--mailboxes"])
+        .arg(directory.path())
+        .arg("--queue-dir")
+        .arg(&queue)
+        .env("TMPDIR", "/nonexistent")
+        .start();
+    let written = || -> u64 {
+        let counters = std::fs::read_to_string(format!("/proc/{}/io", server.pid())).unwrap();
+        counters.lines().find_map(|line| line.strip_prefix("wchar: ")).unwrap().parse().unwrap()
+    };
+    let line = format!("{}\r\n", "x".repeat(62));
+    let body = line.repeat(8 * 1024 * 16);
+    let mut talk = Talk::to(server.addr);
+    talk.says("EHLO a", "250");
+    // A mailbox has other line ends than what arrives: its copy is the second.
+    for (recipients, times) in [
+        (vec!["a@far.test"], 1),
+        (vec!["a@far.test", "b@far.test"], 1),
+        (vec!["a@far.test", "bob@bob.test"], 2),
+        (vec!["bob@bob.test", "bob+x@bob.test"], 2),
+        (vec!["bob@bob.test", "eve@bob.test"], 3),
+    ] {
+        let before = written();
+        talk.says("MAIL FROM:<a@a.test>", "250");
+        recipients.iter().for_each(|to| talk.says(&format!("RCPT TO:<{to}>"), "250"));
+        talk.says("DATA", "354");
+        talk.send(&body);
+        talk.says(".", "250");
+        let (size, written) = (body.len() as u64, written() - before);
+        assert!(written > size * times * 9 / 10 && written < size * times + size / 2, "{recipients:?}: {written}");
+    }
+    let queued = || files(&queue, "body").len();
+    assert_eq!((queued(), files(directory.path(), "bob/new").len()), (3, 3));
+    // What is broken off leaves nothing.
+    let begin = |talk: &mut Talk| {
+        talk.says("MAIL FROM:<a@a.test>", "250");
+        talk.says("RCPT TO:<a@far.test>", "250");
+    };
+    begin(&mut talk);
+    talk.send(format!("BDAT {}\r\n{body}", body.len()));
+    assert!(talk.reply().starts_with("250"));
+    assert_eq!(queued(), 4);
+    talk.says("RSET", "250");
+    assert_eq!(queued(), 3, "given up");
+    begin(&mut talk);
+    talk.says("DATA", "354");
+    talk.send(&body);
+    talk.send(&body);
+    talk.says(".", "552");
+    assert_eq!(queued(), 3, "too big");
+    begin(&mut talk);
+    talk.says("DATA", "354");
+    talk.send(&body);
+    drop(talk);
+    let started = std::time::Instant::now();
+    while queued() != 3 {
+        assert!(started.elapsed() < Duration::from_secs(20), "a client that vanished leaves its file");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(server.stop(), 0);
+}
+
+#[test]
 fn a_message_that_goes_in_circles_is_refused() {
     let directory = mailboxes(&["bob"]);
     let server = bob(directory.path(), &["--max-hops", "5"]);

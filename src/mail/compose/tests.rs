@@ -31,7 +31,7 @@ fn written(composed: &Composed) -> Vec<u8> {
 }
 
 fn file(name: &str, bytes: &[u8]) -> Attachment {
-    Attachment { source: Source::memory(bytes.to_vec()), name: Some(name.into()), content_type: None }
+    Attachment { blob: Blob::memory(bytes.to_vec()), name: Some(name.into()), content_type: None }
 }
 
 #[test]
@@ -122,7 +122,7 @@ fn injection_is_refused_in_every_value() {
     let evil = "x\r\nBcc: evil@x.example\r\n\r\nbody";
     let named = |name: &str| Mailbox { name: Some(name.into()), address: "a@b.example".into() };
     let odd = |kind: Option<&str>, name: &str| Attachment {
-        source: Source::memory(b"x".to_vec()),
+        blob: Blob::memory(b"x".to_vec()),
         name: Some(name.into()),
         content_type: kind.map(str::to_owned),
     };

@@ -11,12 +11,13 @@ use tokio::task::JoinSet;
 use crate::fault::Fault;
 use crate::queue::entry::Time;
 use crate::queue::runner::ActiveRun;
-use crate::queue::runner::outgoing::{self, QueuedContent};
+use crate::queue::runner::outgoing;
 use crate::queue::store::{Claim, DeliveryBatch, Lease};
 use crate::relay::connection::RouteConnection;
 use crate::relay::deliver::{Delivery, RouteProgress, undelivered};
 use crate::relay::route::{Hop, RouteTarget};
 use crate::smtp::client::{BeforeCommit, SendOptions};
+use crate::smtp::data::MessageBlob;
 use crate::smtp::transaction::Envelope;
 
 /// Recipients claimed at first.
@@ -284,8 +285,8 @@ impl Destination {
             }
             upcoming = self.peek(&run);
             let envelope = outgoing::envelope(&batch);
-            let content = QueuedContent::of(&batch);
-            let next = upcoming.as_ref().map(|batch| (outgoing::envelope(batch), QueuedContent::of(batch)));
+            let content = outgoing::content(&batch);
+            let next = upcoming.as_ref().map(|batch| (outgoing::envelope(batch), outgoing::content(batch)));
             let options = SendOptions {
                 partial: true,
                 before_commit: Some(commit.clone()),
@@ -410,7 +411,7 @@ impl Destination {
                     SendOptions { partial: true, before_commit: Some(commit.clone()), ..SendOptions::default() };
                 self.pace(run).await;
                 set(leases, &batch);
-                let delivery = bring(run, &mut route, &envelope, &QueuedContent::of(&batch), &options).await;
+                let delivery = bring(run, &mut route, &envelope, &outgoing::content(&batch), &options).await;
                 route.quit().await;
                 delivery
             }
@@ -424,7 +425,7 @@ async fn bring(
     run: &ActiveRun,
     route: &mut RouteConnection,
     envelope: &Envelope,
-    content: &QueuedContent,
+    content: &MessageBlob,
     options: &SendOptions<'_>,
 ) -> Delivery {
     let endpoint = route.goes_to().cloned();

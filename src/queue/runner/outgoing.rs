@@ -1,10 +1,7 @@
 //! From a claimed batch of the queue to what SMTP sends: its envelope and its content.
 
-use std::io::{self, Read};
-
-use crate::queue::spool::QueuedBody;
 use crate::queue::store::DeliveryBatch;
-use crate::smtp::data::Content;
+use crate::smtp::data::MessageBlob;
 use crate::smtp::transaction::{Envelope, Recipient};
 
 /// The envelope of a claimed batch, recipients in the order of the leases.
@@ -24,63 +21,22 @@ pub(super) fn envelope(batch: &DeliveryBatch) -> Envelope {
     }
 }
 
-/// A queued message as SMTP sends it.
-#[derive(Debug, Clone)]
-pub(super) struct QueuedContent {
-    body: QueuedBody,
-    eight_bit: bool,
-}
-
-impl QueuedContent {
-    /// The content of a claimed batch.
-    pub(super) fn of(batch: &DeliveryBatch) -> QueuedContent {
-        QueuedContent { body: batch.body.clone(), eight_bit: batch.eight_bit }
-    }
-}
-
-impl Content for QueuedContent {
-    fn size_bytes(&self) -> u64 {
-        self.body.size_bytes()
-    }
-
-    fn has_8bit(&self) -> bool {
-        self.eight_bit
-    }
-
-    fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-        self.body.open()
-    }
-
-    fn in_memory(&self) -> Option<&[u8]> {
-        match &self.body {
-            QueuedBody::Bytes(bytes) => Some(bytes),
-            QueuedBody::File(_) => None,
-        }
-    }
+/// The content of a claimed batch as SMTP sends it.
+pub(super) fn content(batch: &DeliveryBatch) -> MessageBlob {
+    MessageBlob { blob: batch.body.clone(), has_8bit: batch.eight_bit }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
+
     use super::*;
     use crate::queue::entry::Time;
     use crate::queue::sqlite::{Process, SqliteStore};
     use crate::queue::store::{Claim, Filter, QueueStore as _};
     use crate::queue::submit;
     use crate::smtp::command::{Notify, Ret};
-
-    struct Pieces(Vec<u8>);
-
-    impl Content for Pieces {
-        fn size_bytes(&self) -> u64 {
-            self.0.len() as u64
-        }
-        fn has_8bit(&self) -> bool {
-            !self.0.is_ascii()
-        }
-        fn open(&self) -> io::Result<Box<dyn Read + Send>> {
-            Ok(Box::new(io::Cursor::new(self.0.clone())))
-        }
-    }
+    use crate::smtp::data::Content as _;
 
     #[tokio::test]
     async fn an_envelope_comes_back_as_it_was() {
@@ -102,7 +58,7 @@ mod tests {
                 ret: Some(Ret::Headers),
                 envid: Some("x1".to_owned()),
             };
-            let content = Pieces(vec![b'x'; size]);
+            let content = MessageBlob::from(vec![b'x'; size]);
             let new = submit::message(&store, &envelope, b"Received: by us\r\n", &content).unwrap();
             store.enqueue(vec![new]).await.unwrap();
             let claim = Claim {
@@ -114,7 +70,7 @@ mod tests {
             };
             let batch = store.claim(claim).await.unwrap().remove(0);
             assert_eq!(super::envelope(&batch), envelope);
-            let queued = QueuedContent::of(&batch);
+            let queued = super::content(&batch);
             assert_eq!(queued.size_bytes(), size as u64 + 17);
             let mut bytes = Vec::new();
             queued.open().unwrap().read_to_end(&mut bytes).unwrap();

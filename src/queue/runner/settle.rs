@@ -1,11 +1,11 @@
 //! From what the servers said to what the queue does: states, due times, reports to the sender. Pure but for the bytes
 //! of the message that a report returns.
 
+use crate::blob::Blob;
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::queue::bounce::{ReportAction, ReportedRecipient, StatusReport};
 use crate::queue::entry::{AttemptResult, NewMessage, NewRecipient, QueueId, Time};
 use crate::queue::schedule::{FailedAttempt, RetryDecision, Schedule};
-use crate::queue::spool::QueuedBody;
 use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, Settlement};
 use crate::relay::deliver::{Delivery, HopResult, NextHopFacts};
 use crate::smtp::command::Notify;
@@ -262,16 +262,12 @@ pub fn report(
     };
     let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
     // A message that cannot be read any more is reported all the same, without its header.
-    let opened = batch.body.open();
-    let composed = match opened {
-        Ok(original) => report.compose(original, batch.body.size_bytes(), now, &unique),
-        Err(error) => Err(error),
-    };
+    let composed = report.compose(batch.body.open_at(0), batch.body.size_bytes(), now, &unique);
     let (bytes, eight_bit) = composed.or_else(|_| report.compose(std::io::empty(), 0, now, &unique)).ok()?;
     let mut recipient = NewRecipient::new(to);
     // The bounce of a bounce ends here.
     recipient.notify = Some("NEVER".to_owned()).filter(|_| batch.sender.is_empty());
-    let mut message = NewMessage::new("", vec![recipient], QueuedBody::from(bytes));
+    let mut message = NewMessage::new("", vec![recipient], Blob::memory(bytes));
     message.eight_bit = eight_bit;
     message.smtputf8 = batch.smtputf8 && !report.to.is_ascii();
     Some(message)
@@ -317,7 +313,7 @@ mod tests {
             smtputf8: false,
             eight_bit: false,
             recipients: recipients.collect(),
-            body: QueuedBody::from(b"Subject: x\r\n\r\ny\r\n".to_vec()),
+            body: Blob::memory(b"Subject: x\r\n\r\ny\r\n".to_vec()),
         }
     }
 
@@ -352,7 +348,7 @@ mod tests {
         assert_eq!(settlement.outcomes.len(), batch.recipients.len());
         let reports = settlement.reports.iter().map(|report| {
             let mut text = String::new();
-            report.body.open().unwrap().read_to_string(&mut text).unwrap();
+            report.body.open_at(0).read_to_string(&mut text).unwrap();
             assert_eq!(report.sender, "", "a report has no sender");
             let action = text.lines().find_map(|line| line.strip_prefix("Action: ")).unwrap();
             let about = text.matches("Final-Recipient:").count();
@@ -436,10 +432,7 @@ mod tests {
     fn old_age_ends_it_and_a_lost_body_is_reported_all_the_same() {
         let mut batch = batch("a@a", &[None]);
         batch.recipients[0].attempts = 9;
-        batch.body = QueuedBody::File(std::sync::Arc::new(crate::queue::spool::QueuedBodyFile::stored(
-            "/nonexistent/body".into(),
-            5,
-        )));
+        batch.body = crate::blob::file::named("/nonexistent/body".into(), 5);
         let old = NOW.plus(Duration::from_secs(6 * 86400));
         let (found, reports) = dispositions(&batch, &said(&batch, &[Said::Deferred], false, false), &rules(), old);
         assert_eq!((found, reports), (vec!["expired"], vec!["a@a failed 1".to_owned()]));

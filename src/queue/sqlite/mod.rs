@@ -28,15 +28,16 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use crate::blob::Blob;
+use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::clock::unix_micros;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueEntry, QueueId, Time};
 use crate::queue::queue_dir;
-use crate::queue::spool::{BodySpool, MAX_INLINE, QueuedBody};
 use crate::queue::store::{
-    Claim, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, QueueCounts, QueueEdit, QueueStore,
-    Settlement,
+    Claim, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, MAX_INLINE, QueueCounts, QueueEdit,
+    QueueStore, Settlement,
 };
 
 use owner::Owner;
@@ -115,19 +116,19 @@ impl SqliteStore {
         }
     }
 
-    /// Checks the messages, and moves bodies to where their size belongs, unless they came through [`QueueStore::spool`].
+    /// Checks the messages, and moves bodies to where their size belongs, unless they came through [`QueueStore::new_body`].
     fn adopt(&self, mut messages: Vec<NewMessage>) -> Result<Vec<NewMessage>, Fault> {
         for message in &mut messages {
             message.check()?;
-            let in_place = match &message.body {
-                QueuedBody::Bytes(bytes) => bytes.len() <= MAX_INLINE,
-                QueuedBody::File(file) => file.path().parent() == Some(&self.shared.dir.join(BODIES)),
+            let in_place = match message.body.path() {
+                None => message.body.in_memory().is_some_and(|bytes| bytes.len() <= MAX_INLINE),
+                Some(path) => path.parent() == Some(&self.shared.dir.join(BODIES)),
             };
             if !in_place {
                 let at = |error: io::Error| Fault::local(self.shared.dir.display(), &error);
-                let mut spool = self.spool()?;
-                io::copy(&mut message.body.open().map_err(at)?, &mut spool).map_err(at)?;
-                message.body = spool.finish().map_err(at)?;
+                let mut body = self.new_body()?;
+                io::copy(&mut message.body.open_at(0), &mut body).map_err(at)?;
+                message.body = body.finish().map_err(at)?;
             }
         }
         Ok(messages)
@@ -183,13 +184,14 @@ impl QueueStore for SqliteStore {
         self.shared.dir.display().to_string()
     }
 
-    fn spool(&self) -> Result<BodySpool, Fault> {
+    fn new_body(&self) -> Result<BlobWriter, Fault> {
         let number = self.shared.bodies.fetch_add(1, Ordering::Relaxed);
         let shared = Arc::clone(&self.shared);
-        Ok(BodySpool::new(move || {
+        let name = move || {
             let owner = shared.owner().map_err(|fault| io::Error::other(fault.detail))?;
             Ok(shared.body_path(&format!("{owner}-{number}")))
-        }))
+        };
+        Ok(BlobWriter::named(name, MAX_INLINE))
     }
 
     fn enqueue(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<QueueId>, Fault>> {
@@ -313,7 +315,7 @@ impl QueueStore for SqliteStore {
         Box::pin(async { summary })
     }
 
-    fn content(&self, id: QueueId) -> BoxFuture<'_, Result<Option<QueuedBody>, Fault>> {
+    fn content(&self, id: QueueId) -> BoxFuture<'_, Result<Option<Blob>, Fault>> {
         let body = self.read(|db| read::content(db, &self.shared.dir.join(BODIES), id));
         Box::pin(async { body })
     }

@@ -2,13 +2,12 @@
 
 use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
+use crate::blob::{self, Blob};
 use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
-use crate::queue::spool::{QueuedBody, QueuedBodyFile};
 use crate::queue::sqlite::write::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED};
 use crate::queue::store::{AGES, DomainAges, DueDestination, Filter, MAX_BATCH, QueueCounts};
 
@@ -370,22 +369,17 @@ pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<QueueC
 }
 
 /// A message's bytes.
-pub(super) fn content(db: &Connection, bodies: &Path, id: QueueId) -> rusqlite::Result<Option<QueuedBody>> {
+pub(super) fn content(db: &Connection, bodies: &Path, id: QueueId) -> rusqlite::Result<Option<Blob>> {
     db.prepare_cached("SELECT size, file, bytes FROM message LEFT JOIN body USING (id) WHERE id = ?")?
         .query_row([id.0], |row| body(bodies, row.get(0)?, row.get(1)?, row.get_ref(2)?))
         .optional()
 }
 
 /// A body from its columns.
-pub(super) fn body(
-    folder: &Path,
-    size: i64,
-    file: Option<String>,
-    bytes: ValueRef<'_>,
-) -> rusqlite::Result<QueuedBody> {
+pub(super) fn body(folder: &Path, size: i64, file: Option<String>, bytes: ValueRef<'_>) -> rusqlite::Result<Blob> {
     Ok(match file {
-        Some(name) => QueuedBody::File(Arc::new(QueuedBodyFile::stored(folder.join(name), size as u64))),
-        None => QueuedBody::Bytes(bytes.as_blob_or_null()?.unwrap_or_default().into()),
+        Some(name) => blob::file::named(folder.join(name), size as u64),
+        None => Blob::memory(bytes.as_blob_or_null()?.unwrap_or_default()),
     })
 }
 

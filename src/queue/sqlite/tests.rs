@@ -16,16 +16,16 @@ fn store() -> (tempfile::TempDir, SqliteStore) {
 }
 
 fn message(sender: &str, to: &[&str], body: &[u8]) -> NewMessage {
-    NewMessage::new(sender, to.iter().map(|to| NewRecipient::new(*to)).collect(), QueuedBody::from(body.to_vec()))
+    NewMessage::new(sender, to.iter().map(|to| NewRecipient::new(*to)).collect(), Blob::memory(body.to_vec()))
 }
 
 fn claim(domain: &str, limit: usize) -> Claim {
     Claim { domain: domain.to_owned(), due_until: LATER, now: now(), limit, wanted: Filter::default() }
 }
 
-fn bytes(body: &QueuedBody) -> Vec<u8> {
+fn bytes(body: &Blob) -> Vec<u8> {
     let mut bytes = Vec::new();
-    body.open().unwrap().read_to_end(&mut bytes).unwrap();
+    body.open_at(0).read_to_end(&mut bytes).unwrap();
     bytes
 }
 
@@ -221,13 +221,13 @@ async fn a_dead_owner_gives_its_leases_back_with_a_warning() {
 async fn large_bodies_live_in_files_as_long_as_their_rows() {
     let (folder, store) = store();
     let large: Vec<u8> = (0..200_000).map(|i| (i % 253) as u8).collect();
-    let mut spool = store.spool().unwrap();
-    spool.write_all(&large).unwrap();
-    let spooled = NewMessage::new("a@a", vec![NewRecipient::new("x@one")], spool.finish().unwrap());
+    let mut body = store.new_body().unwrap();
+    body.write_all(&large).unwrap();
+    let written = NewMessage::new("a@a", vec![NewRecipient::new("x@one")], body.finish().unwrap());
     let files = || std::fs::read_dir(folder.path().join(BODIES)).unwrap().count();
     assert_eq!(files(), 1);
     // The second comes from elsewhere, in one piece that is too large for the database.
-    store.enqueue(vec![spooled, message("a@a", &["y@one"], &large)]).await.unwrap();
+    store.enqueue(vec![written, message("a@a", &["y@one"], &large)]).await.unwrap();
     assert_eq!(files(), 2);
     let batches = store.claim(claim("one", 10)).await.unwrap();
     assert!(batches.iter().all(|batch| bytes(&batch.body) == large));
@@ -242,11 +242,11 @@ async fn orphans_go_when_no_enqueue_can_own_them() {
     let (folder, store) = store();
     let runner = SqliteStore::open(folder.path(), Process::LongRunning).unwrap();
     let files = || std::fs::read_dir(folder.path().join(BODIES)).unwrap().count();
-    let mut spool = store.spool().unwrap();
-    spool.write_all(&[b'x'; 100_000]).unwrap();
+    let mut body = store.new_body().unwrap();
+    body.write_all(&[b'x'; 100_000]).unwrap();
     runner.recover(Vec::new()).await.unwrap();
     assert_eq!(files(), 1, "its enqueue may still come");
-    let kept = NewMessage::new("a@a", vec![NewRecipient::new("x@one")], spool.finish().unwrap());
+    let kept = NewMessage::new("a@a", vec![NewRecipient::new("x@one")], body.finish().unwrap());
     store.enqueue(vec![kept]).await.unwrap();
     std::fs::write(folder.path().join(BODIES).join("42-0"), b"left behind by a crash").unwrap();
     assert_eq!(files(), 2);

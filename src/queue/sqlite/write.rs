@@ -8,7 +8,6 @@ use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
 
 use crate::fnv::fnv1a;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, destination_of};
-use crate::queue::spool::QueuedBody;
 use crate::queue::sqlite::{BODIES, StoreShared, now, owner, read};
 use crate::queue::store::{
     Claim, DeliveryBatch, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, QueueEdit, Settlement,
@@ -57,7 +56,7 @@ pub(super) fn enqueue(
     shared: &StoreShared,
     messages: &[NewMessage],
 ) -> rusqlite::Result<Vec<QueueId>> {
-    if messages.iter().any(|message| matches!(message.body, QueuedBody::File(_))) {
+    if messages.iter().any(|message| message.body.path().is_some()) {
         File::open(shared.dir.join(BODIES)).and_then(|folder| folder.sync_all()).map_err(foreign)?;
     }
     let at = now();
@@ -71,14 +70,9 @@ fn foreign(error: std::io::Error) -> rusqlite::Error {
 
 fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time) -> rusqlite::Result<QueueId> {
     let flags = if message.smtputf8 { SMTPUTF8 } else { 0 } | if message.eight_bit { EIGHT_BIT } else { 0 };
-    let file = match &message.body {
-        QueuedBody::Bytes(_) => None,
-        QueuedBody::File(file) => {
-            // From here on only the collector may remove it: a commit that failed may yet come back from the log.
-            file.keep();
-            file.path().file_name().map(|name| name.to_string_lossy().into_owned())
-        }
-    };
+    // From here on only the collector may remove its file: a commit that failed may yet come back from the log.
+    message.body.keep();
+    let file = message.body.path().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let mut insert = db.prepare_cached(
         "INSERT OR IGNORE INTO message (id, created, sender, size, flags, ret, envid, file, open) VALUES (?,?,?,?,?,?,?,?,?)",
     )?;
@@ -96,8 +90,8 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
             return Err(rusqlite::Error::StatementChangedRows(0));
         }
     };
-    if let QueuedBody::Bytes(bytes) = &message.body {
-        db.prepare_cached("INSERT INTO body (id, bytes) VALUES (?,?)")?.execute(params![id.0, &bytes[..]])?;
+    if let Some(bytes) = message.body.in_memory() {
+        db.prepare_cached("INSERT INTO body (id, bytes) VALUES (?,?)")?.execute(params![id.0, bytes])?;
     }
     let state = if message.hold { RecipientState::Held } else { RecipientState::Queued };
     let mut insert = db.prepare_cached(

@@ -8,7 +8,7 @@ use crate::relay::deliver::{NextHopSession, Proof};
 use crate::relay::policy;
 use crate::relay::route::Protocol;
 use crate::smtp::client::Times;
-use crate::smtp::data::Bytes;
+use crate::smtp::data::MessageBlob;
 use crate::smtp::transaction::{Accepted, Recipient};
 
 fn delivered() -> RecipientOutcome<Proof> {
@@ -126,7 +126,7 @@ async fn deliver(
 ) -> (Delivery, Vec<RecipientOutcome<Proof>>) {
     let recipients = (0..count).map(|n| Recipient::new(format!("r{n}@b.test"))).collect();
     let envelope = Envelope { sender: "a@a.test".into(), recipients, ..Envelope::default() };
-    let content = Bytes(body.as_bytes().to_vec());
+    let content = MessageBlob::from(body.as_bytes().to_vec());
     let delivery = route.deliver(world, world, &envelope, &content, &SendOptions::default()).await;
     let outcomes = delivery.results.iter().map(|result| result.outcome.clone()).collect();
     (delivery, outcomes)

@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::*;
 use crate::net::tls::ClientTlsOptions;
-use crate::smtp::data::Bytes;
+use crate::smtp::data::MessageBlob;
 use crate::smtp::transaction::{LAST_CHUNK, Recipient};
 
 /// What the server does at one of its replies.
@@ -150,7 +150,8 @@ async fn run(case: Case) -> (usize, usize) {
     let recipients = [1, 2].map(|n| Recipient::new(format!("r{n}@x"))).to_vec();
     let envelope = Envelope { sender: "a@alice.test".into(), recipients, ..Envelope::default() };
     let size = if case.chunking { LAST_CHUNK as usize + 1 } else { 1 };
-    let messages = [1, 2].map(|n| Bytes(format!("Subject: {n}\r\n\r\n{}\r\n", "x".repeat(size)).into_bytes()));
+    let messages =
+        [1, 2].map(|n| MessageBlob::from(format!("Subject: {n}\r\n\r\n{}\r\n", "x".repeat(size)).into_bytes()));
     let mut delivered = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         let next = messages.get(at + 1).filter(|_| case.ahead).map(|next| (&envelope, next as &dyn Content));

@@ -7,10 +7,10 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::blob::file::BlobWriter;
 use crate::net::listen::Shutdown;
 use crate::net::tls::ClientTlsOptions;
-use crate::smtp::data::Bytes;
-use crate::smtp::server::spool::Spool;
+use crate::smtp::data::MessageBlob;
 use crate::smtp::server::{self, Answer, Later, Peer, Service};
 use crate::smtp::session::Config;
 use crate::smtp::transaction::{LAST_CHUNK, Recipient};
@@ -43,20 +43,30 @@ fn outcomes(results: &[RecipientResult]) -> Vec<&'static str> {
 struct Sink(Mutex<Vec<(Envelope, Vec<u8>)>>);
 
 impl Service for Sink {
+    type Transaction = ();
+
     fn sender<'a>(&'a self, _: &'a Peer, _: &'a str) -> Later<'a, SmtpReply> {
         Box::pin(async { SmtpReply::status(250, 1, 0, "ok") })
     }
-    fn recipient<'a>(&'a self, _: &'a Peer, _: &'a str, recipient: &'a Recipient) -> Later<'a, SmtpReply> {
+    fn recipient<'a>(
+        &'a self,
+        _: &'a Peer,
+        _: &'a str,
+        recipient: &'a Recipient,
+        _: &'a mut (),
+    ) -> Later<'a, SmtpReply> {
         let code = if recipient.address.starts_with("refused@") { 550 } else { 250 };
         Box::pin(async move { SmtpReply::status(code, 1, 1, "verdict") })
     }
     fn login<'a>(&'a self, _: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool> {
         Box::pin(async move { (user, password) == ("tim", "s3cret") })
     }
-    fn accept<'a>(&'a self, _: &'a Peer, envelope: Envelope, content: Box<dyn Content>) -> Later<'a, Answer> {
+    fn begin(&self, _: &Peer, _: &Envelope, _: &mut ()) -> std::io::Result<BlobWriter> {
+        Ok(BlobWriter::anonymous(std::env::temp_dir(), 1000))
+    }
+    fn accept<'a>(&'a self, _: &'a Peer, envelope: Envelope, _: (), message: BlobWriter) -> Later<'a, Answer> {
         Box::pin(async move {
-            let mut bytes = Vec::new();
-            std::io::Read::read_to_end(&mut content.open().unwrap(), &mut bytes).unwrap();
+            let bytes = message.finish().unwrap().read_all("message", 1 << 30).unwrap();
             self.0.lock().unwrap().push((envelope, bytes));
             Answer::All(SmtpReply::status(250, 0, 0, "taken"))
         })
@@ -83,7 +93,6 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
             tls: None,
             implicit_tls: false,
             limits: Limits::default(),
-            spool: Spool { directory: std::env::temp_dir(), memory: 1000 },
             trace: Trace::default(),
         };
         let _ = server::serve(Stream::Unix(theirs), None, &options, &*service, &Shutdown::manual()).await;
@@ -125,7 +134,7 @@ async fn counted(
     };
     let stream = Stream::Unix(wire(server, up, down));
     let envelope = envelope(&["b@x", "refused@x", "c@x"]);
-    let content = Bytes(b"Subject: x\r\n\r\n.body\r\n".to_vec());
+    let content = MessageBlob::from(b"Subject: x\r\n\r\n.body\r\n".to_vec());
     let outcomes = match Client::open(stream, "x", &Options { lmtp, ..options() }).await {
         Err(fault) => outcomes(&all_failed(&envelope, &fault)),
         Ok(mut client) => {
@@ -184,7 +193,7 @@ async fn what_is_sent_arrives_whole_by_data_and_by_bdat() {
             let counter = read.clone();
             let progress: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |count| *counter.lock().unwrap() += count);
             let send = SendOptions { no_chunking, progress: Some(progress), ..SendOptions::default() };
-            let content = Bytes(message.clone());
+            let content = MessageBlob::from(message.clone());
             for _ in 0..2 {
                 let results = client.send(&envelope(&["b@x"]), &content, &send).await;
                 assert_eq!(outcomes(&results), [DELIVERED], "{size} {no_chunking} {results:?}");
@@ -204,7 +213,8 @@ async fn the_next_message_goes_out_behind_the_end_of_this_one() {
     for no_chunking in [true, false] {
         let (server, sink, task) = our_server(false);
         let mut client = Client::open(Stream::Unix(server), "x", &options()).await.unwrap();
-        let messages: Vec<Bytes> = (0..5).map(|n| Bytes(format!("Subject: {n}\r\n\r\nx\r\n").into_bytes())).collect();
+        let messages: Vec<MessageBlob> =
+            (0..5).map(|n| MessageBlob::from(format!("Subject: {n}\r\n\r\nx\r\n").into_bytes())).collect();
         let envelopes: Vec<Envelope> = (0..5).map(|n| envelope(&[if n == 2 { "refused@x" } else { "b@x" }])).collect();
         for n in 0..5 {
             let next = envelopes.get(n + 1).zip(messages.get(n + 1)).map(|(e, m)| (e, m as &dyn Content));
@@ -225,7 +235,7 @@ async fn before_commit_can_stop_the_end() {
         let mut client = Client::open(Stream::Unix(server), "x", &options()).await.unwrap();
         let stop: BeforeCommit = Arc::new(|| Box::pin(async { false }));
         let send = SendOptions { no_chunking, before_commit: Some(stop), ..SendOptions::default() };
-        let results = client.send(&envelope(&["b@x"]), &Bytes(b"x\r\n".to_vec()), &send).await;
+        let results = client.send(&envelope(&["b@x"]), &MessageBlob::from(b"x\r\n".to_vec()), &send).await;
         assert_eq!(outcomes(&results), [DEFERRED]);
         assert_eq!(results[0].fault.as_ref().map(|fault| fault.kind), Some(Kind::Cancelled));
         assert!(!client.is_open());
@@ -244,7 +254,7 @@ async fn the_answer_to_a_message_may_take_ten_minutes() {
     let idle = Limits::default().with_idle(Duration::from_millis(100));
     let limits = Limits { min_rate: std::num::NonZeroU64::new(1000), ..idle };
     let mut client = Client::open(stream, "x", &Options { limits, ..options() }).await.unwrap();
-    let content = Bytes(b"x\r\n".to_vec());
+    let content = MessageBlob::from(b"x\r\n".to_vec());
     let results = client.send(&envelope(&["b@x"]), &content, &SendOptions::default()).await;
     assert_eq!(outcomes(&results), [DELIVERED], "{results:?}");
     server.await.unwrap();
@@ -316,7 +326,8 @@ async fn send_to(script: String) -> (Vec<&'static str>, Option<Fault>, bool) {
     let (stream, server) = scripted(&script);
     let short = Limits::default().with_idle(Duration::from_millis(200));
     let mut client = Client::open(stream, "x", &Options { limits: short, ..options() }).await.unwrap();
-    let results = client.send(&envelope(&["b@x"]), &Bytes(b"x\r\n".to_vec()), &SendOptions::default()).await;
+    let results =
+        client.send(&envelope(&["b@x"]), &MessageBlob::from(b"x\r\n".to_vec()), &SendOptions::default()).await;
     let open = client.is_open();
     drop(client);
     server.await.unwrap();
@@ -358,7 +369,7 @@ async fn a_reply_too_many_makes_the_connection_unusable() {
     let script = format!("{HELLO}{GROUP}S: 250 a\nS: 250 b\nS: 354 go\nC*\nX 250 taken\\r\\n250 again\\r\\n\nC: QUIT");
     let (stream, server) = scripted(&script);
     let mut client = Client::open(stream, "x", &options()).await.unwrap();
-    let content = Bytes(b"x\r\n".to_vec());
+    let content = MessageBlob::from(b"x\r\n".to_vec());
     let first = client.send(&envelope(&["b@x"]), &content, &SendOptions::default()).await;
     assert_eq!(outcomes(&first), [DELIVERED]);
     let second = client.send(&envelope(&["b@x"]), &content, &SendOptions::default()).await;
@@ -416,7 +427,7 @@ async fn a_connection_closed_while_idle_is_known_as_such() {
         let script = format!("{HELLO}{GROUP}S: 250 a\nS: 250 b\nS: 354 go\nC*\nS: 250 taken\n{goodbye}");
         let (stream, server) = scripted(&script);
         let mut client = Client::open(stream, "x", &options()).await.unwrap();
-        let content = Bytes(b"x\r\n".to_vec());
+        let content = MessageBlob::from(b"x\r\n".to_vec());
         let first = client.send(&envelope(&["b@x"]), &content, &SendOptions::default()).await;
         assert_eq!(outcomes(&first), [DELIVERED]);
         server.await.unwrap();
@@ -432,7 +443,7 @@ async fn a_server_that_ends_the_session_after_a_message_costs_nothing() {
     for script in [format!("{behind}S: 250 taken"), format!("{behind}S: 250 taken\nS: 421 enough")] {
         let (stream, server) = scripted(&script);
         let mut client = Client::open(stream, "x", &options()).await.unwrap();
-        let (envelope, content) = (envelope(&["b@x"]), Bytes(b"x\r\n".to_vec()));
+        let (envelope, content) = (envelope(&["b@x"]), MessageBlob::from(b"x\r\n".to_vec()));
         let next = SendOptions { next: Some((&envelope, &content)), ..SendOptions::default() };
         let first = client.send(&envelope, &content, &next).await;
         assert_eq!(outcomes(&first), [DELIVERED], "{script}");

@@ -6,7 +6,7 @@ use tokio::net::UnixStream;
 
 use super::*;
 use crate::net::tls::ClientTlsOptions;
-use crate::smtp::data::Bytes;
+use crate::smtp::data::MessageBlob;
 use crate::smtp::transaction::Recipient;
 
 /// The client's lines and the server's, in turn.
@@ -126,7 +126,7 @@ async fn the_examples_of_the_rfcs() {
         };
         let mut client = Client::open(Stream::Unix(ours), "x", &options).await.unwrap();
         let send = SendOptions { partial, ..SendOptions::default() };
-        let results = client.send(&envelope, &Bytes(message), &send).await;
+        let results = client.send(&envelope, &MessageBlob::from(message), &send).await;
         let found: Vec<&'static str> = results.iter().map(|result| result.outcome.as_str()).collect();
         assert_eq!(found, expected, "{name}: {results:?}");
         client.quit().await;

@@ -3,18 +3,18 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::blob::{Blob, file};
 use crate::fault::{Fault, Kind};
 use crate::mail::maildir::{Item, Maildir};
 use crate::mail::mbox::{self, Span};
 use crate::mail::read::MAX_MESSAGE_BYTES;
 use crate::mail::scan;
-use crate::mail::source::Source;
 
 /// An opened mailbox and what was in it then.
 pub(super) enum Folder {
     Maildir(Maildir, Vec<Item>),
-    Mbox(Source, Vec<Span>),
-    Single(Source),
+    Mbox(Blob, Vec<Span>),
+    Single(Blob),
 }
 
 /// Read first of each message: most headers fit.
@@ -36,22 +36,22 @@ impl Folder {
             let items = maildir.list()?;
             return Ok(Folder::Maildir(maildir, items));
         }
-        let source = Source::path(&path)?;
+        let blob = file::open(&path)?;
         let mut start = Vec::new();
-        let mut reader = source.open_at(0).take(1024);
+        let mut reader = blob.open_at(0).take(1024);
         reader.read_to_end(&mut start).map_err(|error| Fault::local(path.display(), &error))?;
         if mbox::looks_like_mbox(&start) {
-            let spans = mbox::spans(&source)?;
-            return Ok(Folder::Mbox(source, spans));
+            let spans = mbox::spans(&blob)?;
+            return Ok(Folder::Mbox(blob, spans));
         }
-        Ok(Folder::Single(source))
+        Ok(Folder::Single(blob))
     }
 
     pub(super) fn len(&self) -> usize {
         match self {
             Folder::Maildir(_, items) => items.len(),
             Folder::Mbox(_, spans) => spans.len(),
-            Folder::Single(source) => usize::from(source.size_bytes() > 0),
+            Folder::Single(blob) => usize::from(blob.size_bytes() > 0),
         }
     }
 
@@ -73,8 +73,8 @@ impl Folder {
                 }
                 Ok(bytes)
             }
-            Folder::Mbox(source, _) => mbox::read(source, self.span(number)?, MAX_MESSAGE_BYTES),
-            Folder::Single(source) => source.read_all("message", MAX_MESSAGE_BYTES),
+            Folder::Mbox(blob, _) => mbox::read(blob, self.span(number)?, MAX_MESSAGE_BYTES),
+            Folder::Single(blob) => blob.read_all("message", MAX_MESSAGE_BYTES),
         }
     }
 
@@ -87,12 +87,12 @@ impl Folder {
                 let mut file = maildir.open_item(item)?;
                 read_header(&mut file, header).map_err(|error| Fault::local(maildir.item_path(item).display(), &error))
             }
-            Folder::Mbox(source, _) => {
+            Folder::Mbox(blob, _) => {
                 let span = self.span(number)?;
                 let size = span.end.saturating_sub(span.start);
-                read_header(&mut source.open_at(span.start).take(size), header).map_err(problem)
+                read_header(&mut blob.open_at(span.start).take(size), header).map_err(problem)
             }
-            Folder::Single(source) => read_header(&mut source.open_at(0), header).map_err(problem),
+            Folder::Single(blob) => read_header(&mut blob.open_at(0), header).map_err(problem),
         }
     }
 
@@ -127,7 +127,7 @@ impl Folder {
                 metadata.map(|metadata| metadata.len()).unwrap_or_default()
             }
             Folder::Mbox(..) => self.span(number).map(|span| span.end.saturating_sub(span.start)).unwrap_or_default(),
-            Folder::Single(source) => source.size_bytes(),
+            Folder::Single(blob) => blob.size_bytes(),
         }
     }
 

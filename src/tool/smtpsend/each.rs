@@ -4,11 +4,11 @@ use std::collections::VecDeque;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use crate::blob::{Blob, file};
 use crate::fault::{Fault, Kind};
 use crate::mail::maildir::Maildir;
 use crate::mail::mbox::{self, Span};
 use crate::mail::read::MAX_MESSAGE_BYTES;
-use crate::mail::source::Source;
 
 /// Most messages of one run.
 const MAX_MESSAGES: usize = 10_000_000;
@@ -22,7 +22,7 @@ pub(super) struct Each {
 #[derive(Debug)]
 enum Entry {
     File(PathBuf),
-    Mbox { path: PathBuf, number: usize, source: Source, span: Span },
+    Mbox { path: PathBuf, number: usize, blob: Blob, span: Span },
 }
 
 impl Each {
@@ -66,19 +66,15 @@ impl Each {
         } else if path != Path::new("-") && !path.exists() {
             return Err(Fault::new(Kind::NoInput, format!("{}: No such file or directory", path.display())));
         }
-        let source = if regular && !mbox::looks_like_mbox(&start) { None } else { Some(Source::path(path)?) };
-        match source {
+        let blob = if regular && !mbox::looks_like_mbox(&start) { None } else { Some(file::open(path)?) };
+        match blob {
             None => self.waiting.push_back(Entry::File(path.to_owned())),
-            Some(source) => {
-                let spans = mbox::spans(&source)?;
-                let whole = Span { start: 0, end: source.size_bytes() };
-                let spans = if spans.is_empty() && source.size_bytes() > 0 { vec![whole] } else { spans };
-                let entry = |(index, span)| Entry::Mbox {
-                    path: path.to_owned(),
-                    number: index + 1,
-                    source: source.clone(),
-                    span,
-                };
+            Some(blob) => {
+                let spans = mbox::spans(&blob)?;
+                let whole = Span { start: 0, end: blob.size_bytes() };
+                let spans = if spans.is_empty() && blob.size_bytes() > 0 { vec![whole] } else { spans };
+                let entry =
+                    |(index, span)| Entry::Mbox { path: path.to_owned(), number: index + 1, blob: blob.clone(), span };
                 self.waiting.extend(spans.into_iter().enumerate().map(entry));
             }
         }
@@ -91,12 +87,12 @@ impl Each {
     }
 
     /// The next message: what it is called, and its bytes.
-    pub(super) fn next(&mut self) -> Option<(String, Result<Source, Fault>)> {
+    pub(super) fn next(&mut self) -> Option<(String, Result<Blob, Fault>)> {
         Some(match self.waiting.pop_front()? {
-            Entry::File(path) => (path.display().to_string(), Source::path(&path)),
-            Entry::Mbox { path, number, source, span } => {
-                let bytes = mbox::read(&source, span, MAX_MESSAGE_BYTES);
-                (format!("{}[{number}]", path.display()), bytes.map(Source::memory))
+            Entry::File(path) => (path.display().to_string(), file::open(&path)),
+            Entry::Mbox { path, number, blob, span } => {
+                let bytes = mbox::read(&blob, span, MAX_MESSAGE_BYTES);
+                (format!("{}[{number}]", path.display()), bytes.map(Blob::memory))
             }
         })
     }

@@ -3,12 +3,12 @@
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 
+use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
 use crate::mail::complete::Complete;
 use crate::mail::compose::{Draft, MAX_BODY_BYTES};
 use crate::mail::header::quote;
-use crate::mail::source::Source;
 
 /// Opens the editor on a draft and takes over what was changed. A file that comes back as it was means: do not send.
 pub(super) fn edit(draft: &mut Draft) -> Result<(), Fault> {
@@ -64,7 +64,7 @@ fn take_over(draft: &mut Draft, text: Vec<u8>) -> Result<(), Fault> {
     if text.len() > MAX_BODY_BYTES {
         return Err(Fault::new(Kind::BadData, format!("the text is larger than {MAX_BODY_BYTES} bytes")));
     }
-    let complete = Complete::read(&Source::memory(text.clone()), false)?;
+    let complete = Complete::read(&Blob::memory(text.clone()), false)?;
     let list = |name: &str| -> Result<Vec<Mailbox>, Fault> {
         let value = complete.field(name).map(|field| field.value()).unwrap_or_default();
         address::parse_list(&value).map_err(|fault| fault.context(name))

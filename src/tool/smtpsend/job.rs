@@ -7,6 +7,7 @@ use super::deliver::Sendable;
 use super::edit;
 use super::merge::RowId;
 use super::{Args, ComposeArgs};
+use crate::blob::{Blob, file};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
@@ -16,7 +17,6 @@ use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use crate::mail::header;
 use crate::mail::mbox;
 use crate::mail::message::Message;
-use crate::mail::source::Source;
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, Recipient};
 use crate::tool::smtp_account::{Account, Accounts, Aliases};
@@ -52,7 +52,7 @@ pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Re
     if std::io::stdin().is_terminal() {
         out.hint("reading the message from the terminal; end it with Ctrl-D");
     }
-    let (mut job, account) = take(args, accounts, &Source::path(Path::new("-"))?, "message", out)?;
+    let (mut job, account) = take(args, accounts, &file::open(Path::new("-"))?, "message", out)?;
     job.source = None;
     Ok((job, account))
 }
@@ -251,8 +251,8 @@ fn body(args: &Args, given: &ComposeArgs) -> Result<Option<Vec<u8>>, Fault> {
 }
 
 pub(super) fn read_body(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
-    let source = Source::path(path).map_err(|fault| fault.context(what))?;
-    source.read_all(what, MAX_BODY_BYTES).map_err(|fault| fault.with_hint("attach it instead: --attach FILE"))
+    let blob = file::open(path).map_err(|fault| fault.context(what))?;
+    blob.read_all(what, MAX_BODY_BYTES).map_err(|fault| fault.with_hint("attach it instead: --attach FILE"))
 }
 
 /// `FILE[;type=TYPE][;name=NAME]`. A file whose own name holds a `;` is taken whole if it exists.
@@ -277,18 +277,18 @@ pub(super) fn attachment(text: &str) -> Result<Attachment, Fault> {
         }
     }
     let own = path.file_name().filter(|_| path != Path::new("-")).map(|name| name.to_string_lossy().into_owned());
-    Ok(Attachment { source: Source::path(&path)?, name: name.or(own), content_type })
+    Ok(Attachment { blob: file::open(&path)?, name: name.or(own), content_type })
 }
 
 /// A complete message from a file or pipe, called `label` where something is to be said about it.
 pub(super) fn take(
     args: &Args,
     accounts: Option<&Accounts>,
-    source: &Source,
+    blob: &Blob,
     label: &str,
     out: &Output,
 ) -> Result<Sendable, Fault> {
-    let mut complete = Complete::read(source, args.take.dot_ends)?;
+    let mut complete = Complete::read(blob, args.take.dot_ends)?;
     let mut addresses = Vec::new();
     for text in &args.recipient {
         addresses.extend(address::parse_list(text).map_err(|fault| usage("recipient", fault))?);

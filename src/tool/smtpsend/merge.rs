@@ -8,13 +8,13 @@ use super::deliver::Sendable;
 use super::results::{Results, Turn};
 use super::rows::{Row, Rows};
 use super::{Args, ComposeArgs, job, send, with_a_way};
+use crate::blob::Blob;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::complete::Complete;
 use crate::mail::compose::{Attachment, Draft};
 use crate::mail::scan;
-use crate::mail::source::Source;
 use crate::mail::template::{Fields, Values};
 use crate::tool::smtp_account::Accounts;
 
@@ -194,8 +194,7 @@ fn read(path: &Path) -> Result<Parts, Fault> {
     if str::from_utf8(&text).is_err() {
         return Err(Fault::new(Kind::BadData, format!("{}: not UTF-8", path.display())));
     }
-    let complete =
-        Complete::read(&Source::memory(text.clone()), false).map_err(|fault| fault.context(path.display()))?;
+    let complete = Complete::read(&Blob::memory(text.clone()), false).map_err(|fault| fault.context(path.display()))?;
     let fields: Vec<_> = complete.fields().iter().map(|field| (field.name.clone(), field.value())).collect();
     let alone = fields.is_empty() && !text.starts_with(b"\n") && !text.starts_with(b"\r\n");
     let body = if alone { 0 } else { scan::header_end(&text).unwrap_or(text.len()) };

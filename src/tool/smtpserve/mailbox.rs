@@ -48,6 +48,12 @@ impl Mailboxes {
         if may_make { Maildir::create(path) } else { Maildir::open(path) }
     }
 
+    /// A directory for a nameless file, where the message for this mailbox may be written as it arrives.
+    pub(super) fn room_for(&self, path: Option<&Path>) -> PathBuf {
+        let of_mailbox = path.into_iter().flat_map(|path| [path.join("tmp"), path.to_owned()]);
+        of_mailbox.filter(|directory| directory.is_dir()).next().unwrap_or_else(|| self.base.clone())
+    }
+
     /// RFC 5321, section 4.5.1: every domain has a postmaster.
     fn may_make(&self, name: &str) -> bool {
         self.create || name == "postmaster"

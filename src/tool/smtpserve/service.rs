@@ -1,20 +1,21 @@
 //! Who may send what to whom, and where it goes.
 
-use std::io::Read;
+use std::io::{BufReader, Write as _};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::blob::Blob;
+use crate::blob::file::BlobWriter;
 use crate::cli::output::Output;
 use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
-use crate::mail::maildir::Maildir;
+use crate::mail::trace::count_received;
 use crate::net::cidr::Network;
-use crate::queue::spool::MAX_INLINE;
-use crate::queue::store::QueueStore;
+use crate::queue::store::{MAX_INLINE, QueueStore};
 use crate::queue::submit;
 use crate::smtp::address::{Address, unquote};
-use crate::smtp::data::Content;
+use crate::smtp::data::MessageBlob;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::server::{Answer, Later, Peer, Service};
 use crate::smtp::transaction::{Envelope, Recipient};
@@ -25,8 +26,8 @@ use super::record::{Client, Message, Refused};
 /// Passwords checked at once: each costs memory and some 20 ms of a processor.
 pub(super) const MAX_CONCURRENT_LOGINS: usize = 2;
 
-/// How much of a message is searched for Received fields.
-const MAX_HEADER: usize = 1024 * 1024;
+/// How much of a message for mailboxes is kept in memory while it arrives.
+const MAX_MEMORY: usize = 256 * 1024;
 
 /// A message up to this size is queued without a thread that may wait for the disk.
 const MAX_AT_ONCE: u64 = MAX_INLINE as u64 / 2;
@@ -51,25 +52,63 @@ pub(super) struct Store {
 }
 
 /// Where one recipient's mail goes.
-enum Goal {
-    /// Into the mailbox of this local part and domain.
-    Mailbox { local: String, domain: String },
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum DeliverTo {
+    /// Into the mailbox that lies here, or is made here.
+    Mailbox(PathBuf),
     /// Elsewhere, through the queue.
-    Relay,
+    Queue,
+}
+
+/// What was decided about one message while it arrived.
+#[derive(Debug, Default)]
+pub(super) struct MailTransaction {
+    /// One for each recipient of the envelope, in its order.
+    destinations: Vec<DeliverTo>,
+    /// The message's id and the length of the trace field that stands before it. Without one each recipient has its own.
+    traced: Option<(String, u64)>,
+}
+
+/// A complete message, for all or one of its recipients.
+struct Arrived {
+    id: String,
+    envelope: Envelope,
+    destinations: Vec<DeliverTo>,
+    /// The trace field, then the message, or the message alone.
+    blob: Blob,
+    /// The length of the trace field at the start of the blob.
+    trace_bytes: u64,
+    /// The trace field that is not in the blob; else empty.
+    trace: String,
 }
 
 impl Service for Store {
+    type Transaction = MailTransaction;
+
     fn sender<'a>(&'a self, _: &'a Peer, _: &'a str) -> Later<'a, SmtpReply> {
         Box::pin(async { SmtpReply::status(250, 1, 0, "sender ok") })
     }
 
-    fn recipient<'a>(&'a self, peer: &'a Peer, sender: &'a str, recipient: &'a Recipient) -> Later<'a, SmtpReply> {
+    fn recipient<'a>(
+        &'a self,
+        peer: &'a Peer,
+        sender: &'a str,
+        recipient: &'a Recipient,
+        transaction: &'a mut MailTransaction,
+    ) -> Later<'a, SmtpReply> {
         Box::pin(async move {
-            let reply = self.judge(peer, &recipient.address);
-            if !reply.accepts() {
-                self.refused("recipient", peer, Some(sender), Some(&recipient.address), &reply);
+            match self.decide(peer, &recipient.address) {
+                Ok(destination) => {
+                    let relayed = destination == DeliverTo::Queue;
+                    transaction.destinations.push(destination);
+                    let words = if relayed { "recipient ok, will be relayed" } else { "recipient ok" };
+                    SmtpReply::status(250, 1, 5, words)
+                }
+                Err(reply) => {
+                    self.refused("recipient", peer, Some(sender), Some(&recipient.address), &reply);
+                    reply
+                }
             }
-            reply
         })
     }
 
@@ -95,21 +134,80 @@ impl Service for Store {
         })
     }
 
-    fn accept<'a>(&'a self, peer: &'a Peer, envelope: Envelope, content: Box<dyn Content>) -> Later<'a, Answer> {
+    /// A message is written once, by what arrives, where it stays: with any recipient behind the queue, in the queue's own
+    /// directory (up to [`MAX_INLINE`] in memory, then it is the queue's), our trace field first. Mailboxes get their copies,
+    /// with other line ends, from there. A message for mailboxes alone that outgrows memory is in a nameless file of the
+    /// first mailbox until each has its copy. Only LMTP with several recipients, where each has a trace field and an answer
+    /// of its own, copies for the queue.
+    fn begin(
+        &self,
+        peer: &Peer,
+        envelope: &Envelope,
+        transaction: &mut MailTransaction,
+    ) -> std::io::Result<BlobWriter> {
+        let first = transaction.destinations.iter().find_map(|destination| match destination {
+            DeliverTo::Mailbox(path) => Some(path.as_path()),
+            DeliverTo::Queue => None,
+        });
+        let mut writer = match (&self.queue, &self.mailboxes) {
+            (Some(queue), _) if transaction.destinations.contains(&DeliverTo::Queue) => {
+                queue.new_body().map_err(|fault| std::io::Error::other(fault.detail))?
+            }
+            (_, Some(mailboxes)) => BlobWriter::anonymous(mailboxes.room_for(first), MAX_MEMORY),
+            _ => return Err(std::io::Error::other("neither a queue nor mailboxes")),
+        };
+        if !peer.lmtp || envelope.recipients.len() == 1 {
+            let id = new_id();
+            writer.write_all(self.received(peer, envelope, &id).as_bytes())?;
+            transaction.traced = Some((id, writer.size_bytes()));
+        }
+        Ok(writer)
+    }
+
+    fn accept<'a>(
+        &'a self,
+        peer: &'a Peer,
+        envelope: Envelope,
+        transaction: MailTransaction,
+        message: BlobWriter,
+    ) -> Later<'a, Answer> {
         Box::pin(async move {
-            let content: Arc<dyn Content> = content.into();
-            if !peer.lmtp {
-                return Answer::All(self.store(peer, envelope, content).await);
+            let blob = match finish(message).await {
+                Ok(blob) => blob,
+                Err(fault) => return Answer::All(self.not_taken(peer, &envelope.sender, fault.into())),
+            };
+            let MailTransaction { destinations, traced } = transaction;
+            if let Some((id, trace_bytes)) = traced {
+                let trace = String::new();
+                let arrived = Arrived { id, envelope, destinations, blob, trace_bytes, trace };
+                return Answer::All(self.store(peer, arrived).await);
             }
             // Each recipient's mailbox has its own word (RFC 2033, section 4.2).
             let mut replies = Vec::with_capacity(envelope.recipients.len());
-            for recipient in &envelope.recipients {
+            for (recipient, destination) in envelope.recipients.iter().zip(destinations) {
                 let alone = Envelope { recipients: vec![recipient.clone()], ..envelope.clone() };
-                replies.push(self.store(peer, alone, Arc::clone(&content)).await);
+                let id = new_id();
+                let trace = self.received(peer, &alone, &id);
+                let (destinations, blob) = (vec![destination], blob.clone());
+                let arrived = Arrived { id, envelope: alone, destinations, blob, trace_bytes: 0, trace };
+                replies.push(self.store(peer, arrived).await);
             }
             Answer::Each(replies)
         })
     }
+}
+
+/// The whole message. What lies in a file may wait for the disk.
+async fn finish(message: BlobWriter) -> Result<Blob, Fault> {
+    let finished = match message.is_in_memory() {
+        true => message.finish(),
+        false => tokio::task::spawn_blocking(|| message.finish()).await.map_err(internal)?,
+    };
+    finished.map_err(|error| Fault::local("message", &error))
+}
+
+fn internal(_: tokio::task::JoinError) -> Fault {
+    Fault::new(Kind::Internal, "storing a message failed")
 }
 
 /// Why a complete message was not taken.
@@ -128,56 +226,54 @@ impl From<Fault> for Refusal {
 
 impl Store {
     /// Stores a message and says what became of it, the same for all of its recipients.
-    async fn store(&self, peer: &Peer, envelope: Envelope, content: Arc<dyn Content>) -> SmtpReply {
-        let sender = envelope.sender.clone();
-        let reply = match self.take(peer, envelope, content).await {
+    async fn store(&self, peer: &Peer, arrived: Arrived) -> SmtpReply {
+        let sender = arrived.envelope.sender.clone();
+        match self.take(peer, arrived).await {
             Ok(id) => SmtpReply::status(250, 0, 0, format!("taken as {id}")),
-            Err(Refusal::Loop(hops)) => {
+            Err(refusal) => self.not_taken(peer, &sender, refusal),
+        }
+    }
+
+    fn not_taken(&self, peer: &Peer, sender: &str, refusal: Refusal) -> SmtpReply {
+        let reply = match refusal {
+            Refusal::Loop(hops) => {
                 SmtpReply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
             }
-            Err(Refusal::Fault(fault)) => {
+            Refusal::Fault(fault) => {
                 self.out.error("message", &fault);
                 SmtpReply::status(451, 3, 0, "cannot be stored now")
             }
         };
-        if !reply.accepts() {
-            self.refused("message", peer, Some(&sender), None, &reply);
-        }
+        self.refused("message", peer, Some(sender), None, &reply);
         reply
     }
 
-    /// The answer to RCPT.
-    fn judge(&self, peer: &Peer, address: &str) -> SmtpReply {
-        match self.goal(address) {
-            Goal::Relay if self.may_relay(peer) => SmtpReply::status(250, 1, 5, "recipient ok, will be relayed"),
-            Goal::Relay => {
-                SmtpReply::status(550, 7, 1, "relaying denied: not a domain of ours, and you are not logged in")
-            }
-            Goal::Mailbox { local, domain } => match &self.mailboxes {
-                None => SmtpReply::status(550, 1, 1, "no such mailbox"),
-                Some(mailboxes) => match mailboxes.find(&local, &domain) {
-                    Ok(Some(_)) => SmtpReply::status(250, 1, 5, "recipient ok"),
-                    Ok(None) => SmtpReply::status(550, 1, 1, "no such mailbox"),
-                    Err(fault) => {
-                        self.out.error(address, &fault);
-                        SmtpReply::status(451, 2, 0, "mailbox cannot be looked up now")
-                    }
-                },
-            },
-        }
-    }
-
-    fn goal(&self, address: &str) -> Goal {
-        let first = || self.policy.domains.first().cloned().unwrap_or_default();
-        match Address::parse(address, true) {
+    /// Where mail for this address goes, or the answer that refuses it. Makes nothing.
+    fn decide(&self, peer: &Peer, address: &str) -> Result<DeliverTo, SmtpReply> {
+        let (local, domain) = match Address::parse(address, true) {
             // Only `postmaster` comes without a domain.
-            Err(_) => Goal::Mailbox { local: unquote(address).into_owned(), domain: first() },
+            Err(_) => (unquote(address).into_owned(), self.policy.domains.first().cloned().unwrap_or_default()),
             Ok(address) => {
                 let domain = idna::domain_to_ascii(address.domain()).unwrap_or_else(|_| address.domain().to_owned());
-                match self.policy.domains.contains(&domain) {
-                    true => Goal::Mailbox { local: address.local().into_owned(), domain },
-                    false => Goal::Relay,
+                if !self.policy.domains.contains(&domain) {
+                    return match self.may_relay(peer) {
+                        true => Ok(DeliverTo::Queue),
+                        false => {
+                            let why = "relaying denied: not a domain of ours, and you are not logged in";
+                            Err(SmtpReply::status(550, 7, 1, why))
+                        }
+                    };
                 }
+                (address.local().into_owned(), domain)
+            }
+        };
+        let found = self.mailboxes.as_ref().map(|mailboxes| mailboxes.find(&local, &domain)).transpose();
+        match found.map(Option::flatten) {
+            Ok(Some(path)) => Ok(DeliverTo::Mailbox(path)),
+            Ok(None) => Err(SmtpReply::status(550, 1, 1, "no such mailbox")),
+            Err(fault) => {
+                self.out.error(address, &fault);
+                Err(SmtpReply::status(451, 2, 0, "mailbox cannot be looked up now"))
             }
         }
     }
@@ -190,52 +286,58 @@ impl Store {
 
     /// Puts the message where it belongs. When this returns Ok it is on disk everywhere: the mailboxes are staged before
     /// the queue commits, and renamed after it, so that a full disk leaves nothing anywhere.
-    async fn take(&self, peer: &Peer, envelope: Envelope, content: Arc<dyn Content>) -> Result<String, Refusal> {
-        let size_bytes = content.size_bytes();
-        let id = new_id();
-        let received = self.received(peer, &envelope, &id);
-        let (mut local, mut remote) = (Vec::new(), Vec::new());
-        for recipient in &envelope.recipients {
-            match self.goal(&recipient.address) {
-                Goal::Mailbox { local: name, domain } => local.push((recipient.address.clone(), name, domain)),
-                Goal::Relay => remote.push(recipient.clone()),
+    async fn take(&self, peer: &Peer, arrived: Arrived) -> Result<String, Refusal> {
+        let Arrived { id, envelope, destinations, blob, trace_bytes, trace } = arrived;
+        let size_bytes = blob.size_bytes().saturating_sub(trace_bytes);
+        let (mut paths, mut remote) = (Vec::new(), Vec::new());
+        for (recipient, destination) in envelope.recipients.iter().zip(destinations) {
+            match destination {
+                // bob and bob+shop are one mailbox: one copy.
+                DeliverTo::Mailbox(path) if paths.contains(&path) => {}
+                DeliverTo::Mailbox(path) => paths.push(path),
+                DeliverTo::Queue => remote.push(recipient.clone()),
             }
         }
-        let return_path = format!("Return-Path: <{}>\r\n", envelope.sender);
-        let head = format!("{return_path}{received}").into_bytes();
+        let head = format!("Return-Path: <{}>\r\n{trace}", envelope.sender).into_bytes();
         let queue = self.queue.clone().filter(|_| !remote.is_empty());
         let outgoing = Envelope { recipients: remote, ..envelope.clone() };
+        let content = MessageBlob { blob, has_8bit: envelope.eight_bit };
         let max_hops = self.policy.max_hops;
+        let check_hops = move |blob: &Blob| {
+            let hops = count_received(BufReader::new(blob.open_at(trace_bytes)));
+            match hops.map_err(|error| Fault::local("message", &error))? {
+                hops if hops >= max_hops => Err(Refusal::Loop(hops)),
+                _ => Ok(()),
+            }
+        };
+        let for_queue = move |queue: &dyn QueueStore, content: MessageBlob| match trace.is_empty() {
+            true => Ok(submit::with_body(&outgoing, content.blob, content.has_8bit)),
+            false => submit::message(queue, &outgoing, trace.as_bytes(), &content),
+        };
         let (files, queue_id) = match queue {
             // All of it is in memory, and the queue has a thread of its own for its disk.
-            Some(queue) if local.is_empty() && content.in_memory().is_some() && size_bytes <= MAX_AT_ONCE => {
-                check_hops(&*content, max_hops)?;
-                let message = submit::message(&*queue, &outgoing, received.as_bytes(), &*content)?;
-                let ids = queue.enqueue(vec![message]).await?;
+            Some(queue) if paths.is_empty() && content.blob.in_memory().is_some() && size_bytes <= MAX_AT_ONCE => {
+                check_hops(&content.blob)?;
+                let ids = queue.enqueue(vec![for_queue(&*queue, content)?]).await?;
                 (Vec::new(), ids.first().map(ToString::to_string))
             }
             queue => {
                 let (mailboxes, handle) = (self.mailboxes.clone(), tokio::runtime::Handle::current());
                 let work = move || -> Result<(Vec<PathBuf>, Option<String>), Refusal> {
-                    check_hops(&*content, max_hops)?;
-                    let mut goals = Vec::new();
-                    for (address, name, domain) in &local {
-                        let gone = || Fault::new(Kind::Io, format!("{address}: the mailbox is gone"));
-                        let mailboxes = mailboxes.as_ref().ok_or_else(gone)?;
-                        let path = mailboxes.find(name, domain)?.ok_or_else(gone)?;
-                        // bob and bob+shop are one mailbox: one copy.
-                        if !goals.iter().any(|goal: &Maildir| goal.path() == path) {
-                            goals.push(mailboxes.maildir(&path)?);
+                    check_hops(&content.blob)?;
+                    let mut maildirs = Vec::new();
+                    if let Some(mailboxes) = &mailboxes {
+                        for path in &paths {
+                            maildirs.push(mailboxes.maildir(path)?);
                         }
                     }
                     let mut staged = Vec::new();
-                    for maildir in &goals {
-                        let mut reader = content.open().map_err(|error| Fault::local("message", &error))?;
-                        staged.push(maildir.stage(&head, &mut reader)?);
+                    for maildir in &maildirs {
+                        staged.push(maildir.stage(&head, &mut content.blob.open_at(0))?);
                     }
                     let mut queue_id = None;
                     if let Some(queue) = queue {
-                        let message = submit::message(&*queue, &outgoing, received.as_bytes(), &*content)?;
+                        let message = for_queue(&*queue, content)?;
                         let ids = handle.block_on(queue.enqueue(vec![message]))?;
                         queue_id = ids.first().map(ToString::to_string);
                     }
@@ -245,7 +347,6 @@ impl Store {
                     }
                     Ok((files, queue_id))
                 };
-                let internal = |_| Fault::new(Kind::Internal, "storing a message failed");
                 tokio::task::spawn_blocking(work).await.map_err(internal)??
             }
         };
@@ -338,41 +439,4 @@ fn new_id() -> String {
     let _ = getrandom::fill(&mut random);
     let now = crate::net::clock::unix_micros();
     format!("{now:x}.{:08x}", u32::from_ne_bytes(random))
-}
-
-fn check_hops(content: &dyn Content, max_hops: usize) -> Result<(), Refusal> {
-    let hops = count_received(content)?;
-    if hops < max_hops { Ok(()) } else { Err(Refusal::Loop(hops)) }
-}
-
-/// How many servers had the message: the Received fields in its header.
-fn count_received(content: &dyn Content) -> Result<usize, Fault> {
-    let failed = |error: std::io::Error| Fault::local("message", &error);
-    let start;
-    let header = match content.in_memory() {
-        Some(bytes) => bytes,
-        None => {
-            let mut bytes = Vec::new();
-            content.open().map_err(failed)?.take(MAX_HEADER as u64).read_to_end(&mut bytes).map_err(failed)?;
-            start = bytes;
-            &start
-        }
-    };
-    let end = memchr::memmem::find(header, b"\r\n\r\n").unwrap_or(header.len()).min(MAX_HEADER);
-    let lines = header.get(..end).unwrap_or_default().split(|byte| *byte == b'\n');
-    let is_received = |line: &&[u8]| line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"received:"));
-    Ok(lines.filter(is_received).count())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::smtp::data::Bytes;
-
-    #[test]
-    fn received_fields_are_counted_in_the_header_only() {
-        let message = b"Received: a\r\n\tby b\r\nreceived: b\r\nX-Received: c\r\n\r\nReceived: body\r\n";
-        assert_eq!(count_received(&Bytes(message.to_vec())).unwrap(), 2);
-        assert_eq!(count_received(&Bytes(Vec::new())).unwrap(), 0);
-    }
 }

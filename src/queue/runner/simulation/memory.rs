@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use crate::blob::Blob;
+use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::queue::entry::{
     AttemptResult, NewMessage, NewRecipient, QueueEntry, QueueId, RecipientState, Time, destination_of,
 };
-use crate::queue::spool::{BodySpool, QueuedBody};
 use crate::queue::store::{
     Claim, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, MAX_BATCH,
     QueueCounts, QueueEdit, QueueStore, Settlement,
@@ -151,10 +152,7 @@ impl Tables {
                     smtputf8: stored.message.smtputf8,
                     eight_bit: stored.message.eight_bit,
                     recipients: vec![recipient],
-                    body: match &stored.message.body {
-                        QueuedBody::Bytes(bytes) => QueuedBody::Bytes(Arc::clone(bytes)),
-                        QueuedBody::File(file) => QueuedBody::File(Arc::clone(file)),
-                    },
+                    body: stored.message.body.clone(),
                 }),
             }
         }
@@ -193,7 +191,7 @@ impl QueueStore for MemoryStore {
         "memory".to_owned()
     }
 
-    fn spool(&self) -> Result<BodySpool, Fault> {
+    fn new_body(&self) -> Result<BlobWriter, Fault> {
         Err(Fault::new(Kind::Unsupported, "no files in memory"))
     }
 
@@ -272,7 +270,7 @@ impl QueueStore for MemoryStore {
         not_here()
     }
 
-    fn content(&self, _id: QueueId) -> BoxFuture<'_, Result<Option<QueuedBody>, Fault>> {
+    fn content(&self, _id: QueueId) -> BoxFuture<'_, Result<Option<Blob>, Fault>> {
         not_here()
     }
 

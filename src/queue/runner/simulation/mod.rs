@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use super::settle::{Disposition, SettlementRules};
 use super::{RunEvent, RunSummary, RunnerOptions, run};
+use crate::blob::Blob;
 use crate::fault::Enhanced;
 use crate::net::listen::Shutdown;
 use crate::queue::entry::{NewMessage, NewRecipient, RecipientState, Time};
 use crate::queue::schedule::Schedule;
-use crate::queue::spool::QueuedBody;
 use crate::queue::store::{Filter, QueueStore as _};
 use crate::relay::route::Routing;
 use memory::{Clock, MemoryStore};
@@ -101,7 +101,7 @@ impl Simulation {
             tokio::time::sleep(mail.at.saturating_sub(self.world.now())).await;
             let course = Course { queued: self.world.now(), ..Course::default() };
             self.courses.lock().unwrap().insert(mail.to.clone(), course);
-            let body = QueuedBody::from(b"Subject: x\r\n\r\ny\r\n".to_vec());
+            let body = Blob::memory(b"Subject: x\r\n\r\ny\r\n".to_vec());
             let sender = format!("sender@{HOME}");
             self.store.enqueue(vec![NewMessage::new(sender, vec![NewRecipient::new(mail.to)], body)]).await.unwrap();
         }

@@ -1,0 +1,136 @@
+//! One blob: the bytes of a message or of a file that a message takes along, in memory or elsewhere, to be read again and
+//! again from any position. Where the bytes outside memory come from is behind [`Backing`]: who names a blob does no I/O.
+//! [`file`] has the files of this system and the writer.
+
+pub mod file;
+
+use std::fmt::Debug;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::fault::{Fault, Kind};
+
+/// Bytes outside memory.
+pub trait Backing: Debug + Send + Sync {
+    /// Reads at a position; 0 at the end.
+    ///
+    /// # Errors
+    /// What the system says.
+    fn read_at(&self, buffer: &mut [u8], position: u64) -> io::Result<usize>;
+
+    /// The file's name, if it has one.
+    fn path(&self) -> Option<&Path>;
+
+    /// The file outlives the blob from now on.
+    fn keep(&self);
+}
+
+/// Bytes of a known number. Cloning is cheap.
+#[derive(Debug, Clone)]
+pub struct Blob {
+    bytes: BlobBytes,
+    size_bytes: u64,
+}
+
+#[derive(Debug, Clone)]
+enum BlobBytes {
+    Memory(Arc<[u8]>),
+    Outside(Arc<dyn Backing>),
+}
+
+/// One reading of a [`Blob`], from some position on.
+#[derive(Debug)]
+pub struct BlobReader {
+    blob: Blob,
+    position: u64,
+}
+
+impl Blob {
+    /// What is in memory already.
+    pub fn memory(bytes: impl Into<Arc<[u8]>>) -> Blob {
+        let bytes = bytes.into();
+        Blob { size_bytes: bytes.len() as u64, bytes: BlobBytes::Memory(bytes) }
+    }
+
+    /// The first `size_bytes` bytes of what lies elsewhere.
+    pub fn outside(backing: Arc<dyn Backing>, size_bytes: u64) -> Blob {
+        Blob { bytes: BlobBytes::Outside(backing), size_bytes }
+    }
+
+    /// The bytes themselves, if they are in memory.
+    pub fn in_memory(&self) -> Option<&[u8]> {
+        match &self.bytes {
+            BlobBytes::Memory(bytes) => bytes.get(..usize::try_from(self.size_bytes).unwrap_or(usize::MAX)),
+            BlobBytes::Outside(_) => None,
+        }
+    }
+
+    /// The name of the file that holds the bytes, if they are in one that has a name.
+    pub fn path(&self) -> Option<&Path> {
+        match &self.bytes {
+            BlobBytes::Memory(_) => None,
+            BlobBytes::Outside(backing) => backing.path(),
+        }
+    }
+
+    /// Somebody else has the file from now on: dropping the blob leaves it alone.
+    pub fn keep(&self) {
+        if let BlobBytes::Outside(backing) = &self.bytes {
+            backing.keep();
+        }
+    }
+
+    /// How many bytes a whole reading gives.
+    pub fn size_bytes(&self) -> u64 {
+        self.size_bytes
+    }
+
+    /// The same bytes, but not more than this many.
+    #[must_use]
+    pub fn cut(&self, size_bytes: u64) -> Blob {
+        Blob { bytes: self.bytes.clone(), size_bytes: self.size_bytes.min(size_bytes) }
+    }
+
+    /// A new reading from this position on.
+    pub fn open_at(&self, position: u64) -> BlobReader {
+        BlobReader { blob: self.clone(), position }
+    }
+
+    /// All bytes, if they are at most `limit`.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for a larger blob, the kinds of [`Fault::local`] when it cannot be read.
+    pub fn read_all(&self, what: &str, limit: usize) -> Result<Vec<u8>, Fault> {
+        if self.size_bytes > limit as u64 {
+            return Err(Fault::new(Kind::BadData, format!("{what}: larger than {limit} bytes")));
+        }
+        let mut all = Vec::with_capacity(usize::try_from(self.size_bytes).unwrap_or_default());
+        self.open_at(0).read_to_end(&mut all).map_err(|error| Fault::local(what, &error))?;
+        Ok(all)
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let left = self.blob.size_bytes.saturating_sub(self.position);
+        let wanted = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        let Some(room) = buffer.get_mut(..wanted).filter(|room| !room.is_empty()) else {
+            return Ok(0);
+        };
+        let count = match &self.blob.bytes {
+            BlobBytes::Memory(bytes) => {
+                let from = usize::try_from(self.position).unwrap_or(usize::MAX);
+                let available = bytes.get(from..).and_then(|tail| tail.get(..wanted)).unwrap_or_default();
+                room.copy_from_slice(available);
+                wanted
+            }
+            BlobBytes::Outside(backing) => match backing.read_at(room, self.position)? {
+                0 => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file became shorter")),
+                count => count,
+            },
+        };
+        self.position += count as u64;
+        Ok(count)
+    }
+}
