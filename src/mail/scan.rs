@@ -97,8 +97,8 @@ pub fn identifiers(value: &[u8]) -> Vec<String> {
     let text = unfold(value);
     let mut found = Vec::new();
     let mut rest = text.as_str();
-    while let Some((_, tail)) = rest.split_once('<') {
-        let Some((id, tail)) = tail.split_once('>') else { break };
+    while let Some((_, tail)) = split_once(rest, "<") {
+        let Some((id, tail)) = split_once(tail, ">") else { break };
         let id = format!("<{}>", id.trim());
         if super::header::is_message_id(&id) && found.len() < MAX_FIELDS {
             found.push(id);
@@ -153,8 +153,13 @@ fn decode_words(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut pending = Pending::default();
     let mut rest = text;
-    while let Some(at) = rest.find("=?") {
-        let (between, word) = rest.split_at(at);
+    // Behind the last end no word is searched for its end: each search would go to the end of the text.
+    let last_end = text.rfind("?=").unwrap_or_default();
+    while let Some((between, _)) = split_once(rest, "=?") {
+        let word = rest.get(between.len()..).unwrap_or_default();
+        if text.len() - word.len() >= last_end {
+            break;
+        }
         match encoded_word(word) {
             Some((charset, bytes, after)) => {
                 // White space between two encoded-words is not part of the text.
@@ -222,21 +227,29 @@ pub fn charset_text(charset: &str, bytes: &[u8]) -> String {
 /// `=?charset?encoding?text?=`: charset, decoded bytes, and what follows.
 fn encoded_word(text: &str) -> Option<(&str, Vec<u8>, &str)> {
     let inner = text.strip_prefix("=?")?;
-    let (charset, inner) = inner.split_once('?')?;
-    let (encoding, inner) = inner.split_once('?')?;
-    let (payload, after) = inner.split_once("?=")?;
+    let (charset, inner) = split_once(inner, "?")?;
+    let (encoding, inner) = split_once(inner, "?")?;
     let token = |text: &str| !text.is_empty() && text.len() <= 64 && text.bytes().all(|byte| byte.is_ascii_graphic());
-    if !token(charset) || payload.contains('?') && encoding.len() != 1 {
+    // Only what begins as a word is searched for the word's end.
+    if !token(charset) || !matches!(encoding, "B" | "b" | "Q" | "q") {
         return None;
     }
+    let (payload, after) = split_once(inner, "?=")?;
     // A language may follow the charset (RFC 2231, section 5).
     let charset = charset.split('*').next().unwrap_or_default();
     let bytes = match encoding {
         "B" | "b" => super::transfer::decode_base64(payload.as_bytes()),
-        "Q" | "q" => q_bytes(payload.as_bytes()),
-        _ => return None,
+        _ => q_bytes(payload.as_bytes()),
     };
     Some((charset, bytes, after))
+}
+
+/// [`str::split_once`], which tests count by the bytes that it looks at.
+fn split_once<'a>(text: &'a str, mark: &str) -> Option<(&'a str, &'a str)> {
+    let found = text.split_once(mark);
+    #[cfg(test)]
+    tests::SEARCHED.set(tests::SEARCHED.get() + found.map_or(text.len(), |(before, _)| before.len() + mark.len()));
+    found
 }
 
 fn q_bytes(payload: &[u8]) -> Vec<u8> {
@@ -327,15 +340,32 @@ mod tests {
         assert_eq!(identifiers(b"<a@b>\r\n <c@d> junk <bad> <e @f>"), ["<a@b>", "<c@d>"]);
     }
 
+    thread_local! {
+        /// The bytes that searches looked at.
+        pub(super) static SEARCHED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
     #[test]
     fn hostile_values_take_linear_time() {
-        for piece in ["=?utf-8?q?", "=?", "?", "=?utf-8?b?AAAA?=", "<", "(", "=?utf-8?q?=?= "] {
-            let value = piece.repeat(MAX_HEADER_BYTES / piece.len());
-            let _ = (
-                decode(value.as_bytes()).len(),
-                mailboxes(value.as_bytes()).len(),
-                identifiers(value.as_bytes()).len(),
-            );
+        for piece in [
+            "=?utf-8?q?",
+            "=?utf-8?q?x",
+            "=?a?z?x",
+            "=?",
+            "?",
+            "=?utf-8?b?AAAA?=",
+            "<",
+            "<x",
+            "(",
+            "=?utf-8?q?=?= ",
+            "=?x",
+        ] {
+            for end in ["", "?=", ">"] {
+                let value = piece.repeat((MAX_DECODED_BYTES - 8) / piece.len()) + end;
+                SEARCHED.set(0);
+                let _ = (decode(value.as_bytes()), mailboxes(value.as_bytes()), identifiers(value.as_bytes()));
+                assert!(SEARCHED.get() <= 8 * value.len(), "{piece} … {end}: {} bytes searched", SEARCHED.get());
+            }
         }
     }
 }
