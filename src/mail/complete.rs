@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::address::{self, Mailbox};
 use super::header;
-use super::message::{Message, Segment};
+use super::message::{MailMessage, Segment};
 use super::transfer::{MAX_LINE_BYTES, canonical_text};
 use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
@@ -20,7 +20,7 @@ const SCAN_BYTES: usize = 64 * 1024;
 /// A message whose header was read and whose body was looked at.
 #[derive(Debug, Clone)]
 pub struct Complete {
-    fields: Vec<Field>,
+    fields: Vec<HeaderField>,
     blob: Blob,
     /// Where the body begins in the blob.
     body_at: u64,
@@ -35,14 +35,14 @@ pub struct Complete {
 
 /// One header field as it was written: all its lines, line ends CRLF.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Field {
+pub struct HeaderField {
     /// The name as written.
     pub name: String,
     /// Name, colon, value, line ends.
     pub raw: Vec<u8>,
 }
 
-impl Field {
+impl HeaderField {
     /// The value, unfolded, without white space at its ends.
     pub fn value(&self) -> String {
         let value = self.raw.get(self.name.len()..).unwrap_or_default();
@@ -75,12 +75,12 @@ impl Complete {
     }
 
     /// The first field of this name.
-    pub fn field(&self, name: &str) -> Option<&Field> {
+    pub fn field(&self, name: &str) -> Option<&HeaderField> {
         self.fields.iter().find(|field| field.is(name))
     }
 
     /// All fields, in their order.
-    pub fn fields(&self) -> &[Field] {
+    pub fn fields(&self) -> &[HeaderField] {
         &self.fields
     }
 
@@ -118,13 +118,13 @@ impl Complete {
 
     /// The Message-ID, if there is one.
     pub fn message_id(&self) -> Option<String> {
-        self.field("message-id").map(Field::value).filter(|id| !id.is_empty())
+        self.field("message-id").map(HeaderField::value).filter(|id| !id.is_empty())
     }
 
     /// Adds a field of ours behind the others unless one of this name is there. `line` is the whole field with CRLF.
     pub fn add_missing(&mut self, name: &str, line: String) {
         if self.field(name).is_none() {
-            self.fields.push(Field { name: name.to_owned(), raw: line.into_bytes() });
+            self.fields.push(HeaderField { name: name.to_owned(), raw: line.into_bytes() });
         }
     }
 
@@ -151,7 +151,7 @@ impl Complete {
     }
 
     /// The message without its Bcc and Resent-Bcc fields.
-    pub fn into_message(self) -> Message {
+    pub fn into_message(self) -> MailMessage {
         let has_8bit = self.body_8bit || self.header_8bit();
         let mut head = Vec::new();
         for field in self.fields.iter().filter(|field| !field.is("bcc") && !field.is("resent-bcc")) {
@@ -166,7 +166,7 @@ impl Complete {
             } else {
                 head.extend_from_slice(&canonical_text(body));
             }
-            return Message::new(vec![Segment::Bytes(head)], has_8bit);
+            return MailMessage::new(vec![Segment::Bytes(head)], has_8bit);
         }
         let mut segments = vec![Segment::Bytes(head)];
         if self.body_at < self.blob.size_bytes() {
@@ -178,7 +178,7 @@ impl Complete {
         if self.open_end {
             segments.push(Segment::Bytes(b"\r\n".to_vec()));
         }
-        Message::new(segments, has_8bit)
+        MailMessage::new(segments, has_8bit)
     }
 }
 
@@ -189,7 +189,7 @@ struct Scan {
     ended: bool,
     /// The header's lines until it is complete.
     header: Vec<u8>,
-    fields: Vec<Field>,
+    fields: Vec<HeaderField>,
     in_body: bool,
     position: u64,
     body_at: u64,
@@ -311,7 +311,7 @@ impl Scan {
         } else if let Some(name) = field_name(&line) {
             let mut raw = line;
             raw.extend_from_slice(b"\r\n");
-            self.fields.push(Field { name, raw });
+            self.fields.push(HeaderField { name, raw });
             let count = self.fields.len();
             if count > MAX_HEADER_FIELDS {
                 return Err(Fault::new(Kind::BadData, format!("more than {MAX_HEADER_FIELDS} header fields")));

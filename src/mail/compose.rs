@@ -4,7 +4,7 @@
 use super::address::Mailbox;
 use super::header;
 use super::html;
-use super::message::{Message, Segment};
+use super::message::{MailMessage, Segment};
 use super::transfer::{Encoding, canonical_text};
 use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
@@ -68,7 +68,7 @@ pub struct Attachment {
 #[derive(Debug, Clone)]
 pub struct Composed {
     /// The message.
-    pub message: Message,
+    pub message: MailMessage,
     /// The author's or sender's address.
     pub sender: String,
     /// To, Cc and Bcc, each address once.
@@ -109,7 +109,7 @@ impl Draft {
         let message_id = self.message_id.clone();
         let unique = self.unique.clone();
         let root = self.body()?;
-        let mut writer = Writer { segments: Vec::new(), bytes: head.into_bytes(), unique, boundaries: 0 };
+        let mut writer = PartWriter { segments: Vec::new(), bytes: head.into_bytes(), unique, boundaries: 0 };
         writer.part(root)?;
         let message = writer.finish();
         Ok(Composed { message, sender, recipients, smtputf8, unknown_charset, message_id })
@@ -149,7 +149,7 @@ impl Draft {
         Ok(out)
     }
 
-    fn body(self) -> Result<Part, Fault> {
+    fn body(self) -> Result<MimePart, Fault> {
         let Draft { text, html, attachments, inline, unique, message_id, .. } = self;
         let domain = message_id.rsplit_once('@').map_or("localhost", |(_, domain)| domain.trim_end_matches('>'));
         let mut shown = None;
@@ -170,10 +170,10 @@ impl Draft {
                 page
             } else {
                 related.insert(0, page);
-                Part::Multi { kind: "related", parameters: vec![("type", "text/html")], parts: related }
+                MimePart::Multi { kind: "related", parameters: vec![("type", "text/html")], parts: related }
             };
             let parts = vec![text_part("text/plain", &text)?, page];
-            shown = Some(Part::Multi { kind: "alternative", parameters: vec![], parts });
+            shown = Some(MimePart::Multi { kind: "alternative", parameters: vec![], parts });
         } else {
             check_size("body", text.as_deref().unwrap_or_default())?;
             if text.is_some() || (attachments.is_empty() && inline.is_empty()) {
@@ -189,7 +189,7 @@ impl Draft {
         Ok(match (shown, loose.is_empty()) {
             (Some(shown), true) => shown,
             (shown, _) => {
-                Part::Multi { kind: "mixed", parameters: vec![], parts: shown.into_iter().chain(loose).collect() }
+                MimePart::Multi { kind: "mixed", parameters: vec![], parts: shown.into_iter().chain(loose).collect() }
             }
         })
     }
@@ -233,12 +233,12 @@ fn check_size(what: &str, text: &[u8]) -> Result<(), Fault> {
 }
 
 /// A part of the MIME tree before it is written.
-enum Part {
+enum MimePart {
     Leaf { header: String, body: Segment },
-    Multi { kind: &'static str, parameters: Vec<(&'static str, &'static str)>, parts: Vec<Part> },
+    Multi { kind: &'static str, parameters: Vec<(&'static str, &'static str)>, parts: Vec<MimePart> },
 }
 
-fn text_part(kind: &str, text: &[u8]) -> Result<Part, Fault> {
+fn text_part(kind: &str, text: &[u8]) -> Result<MimePart, Fault> {
     let charset = charset_of(text);
     let text = canonical_text(text);
     let encoding = Encoding::of_text(&text);
@@ -247,7 +247,7 @@ fn text_part(kind: &str, text: &[u8]) -> Result<Part, Fault> {
         header::with_parameters("Content-Type", kind, &[("charset", charset)])?,
         encoding.as_str()
     );
-    Ok(Part::Leaf { header, body: Segment::Bytes(encoding.encode_text(&text)) })
+    Ok(MimePart::Leaf { header, body: Segment::Bytes(encoding.encode_text(&text)) })
 }
 
 fn charset_of(text: &[u8]) -> &'static str {
@@ -258,7 +258,7 @@ fn charset_of(text: &[u8]) -> &'static str {
     }
 }
 
-fn attachment(file: Attachment, disposition: &str, id: Option<&str>) -> Result<Part, Fault> {
+fn attachment(file: Attachment, disposition: &str, id: Option<&str>) -> Result<MimePart, Fault> {
     let name = file.name.as_deref().unwrap_or_default();
     let kind = match &file.content_type {
         Some(kind) => {
@@ -276,7 +276,7 @@ fn attachment(file: Attachment, disposition: &str, id: Option<&str>) -> Result<P
     if let Some(id) = id {
         header += &header::identifiers("Content-ID", &[format!("<{id}>")])?;
     }
-    Ok(Part::Leaf { header, body: Segment::Base64(file.blob) })
+    Ok(MimePart::Leaf { header, body: Segment::Base64(file.blob) })
 }
 
 /// `type/subtype`, both tokens (RFC 2045, section 5.1), perhaps with `; charset=…`; never a composite type.
@@ -386,17 +386,17 @@ fn refer(html: &[u8], name: &str, id: &str) -> Vec<u8> {
 }
 
 /// Collects the message's pieces.
-struct Writer {
+struct PartWriter {
     segments: Vec<Segment>,
     bytes: Vec<u8>,
     unique: String,
     boundaries: usize,
 }
 
-impl Writer {
-    fn part(&mut self, part: Part) -> Result<(), Fault> {
+impl PartWriter {
+    fn part(&mut self, part: MimePart) -> Result<(), Fault> {
         match part {
-            Part::Leaf { header, body } => {
+            MimePart::Leaf { header, body } => {
                 self.bytes.extend_from_slice(header.as_bytes());
                 self.bytes.extend_from_slice(b"\r\n");
                 match body {
@@ -407,7 +407,7 @@ impl Writer {
                     }
                 }
             }
-            Part::Multi { kind, parameters, parts } => {
+            MimePart::Multi { kind, parameters, parts } => {
                 self.boundaries += 1;
                 // "=_" occurs neither in quoted-printable nor in base64 (RFC 2045, section 6.7).
                 let boundary = format!("=_{}_{}", self.boundaries, self.unique);
@@ -425,11 +425,11 @@ impl Writer {
         Ok(())
     }
 
-    fn finish(mut self) -> Message {
+    fn finish(mut self) -> MailMessage {
         self.segments.push(Segment::Bytes(self.bytes));
         let has_8bit =
             self.segments.iter().any(|segment| matches!(segment, Segment::Bytes(bytes) if !bytes.is_ascii()));
-        Message::new(self.segments, has_8bit)
+        MailMessage::new(self.segments, has_8bit)
     }
 }
 

@@ -38,11 +38,11 @@ trait Pass {
     /// A header section, without its empty line; `leaf` counts parts that are not containers.
     fn header(&mut self, header: &[u8], nature: &Nature) -> Result<(), Fault>;
     /// One line of a leaf's body or of what stands around parts, with its CRLF.
-    fn line(&mut self, line: &[u8], where_: Where) -> Result<(), Fault>;
+    fn line(&mut self, line: &[u8], where_: LineContext) -> Result<(), Fault>;
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Where {
+enum LineContext {
     /// A leaf's body.
     Body,
     /// Before the first part, behind the last, or a boundary.
@@ -65,7 +65,7 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
     let mut boundaries: Vec<Vec<u8>> = Vec::new();
     let mut depth = 0usize;
     let mut header: Option<Vec<u8>> = Some(Vec::new());
-    let mut place = Where::Around;
+    let mut place = LineContext::Around;
     let mut line = Vec::new();
     loop {
         line.clear();
@@ -87,15 +87,15 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
             let nature = nature(collected)?;
             pass.header(collected, &nature)?;
             if blank {
-                pass.line(b"\r\n", Where::Around)?;
+                pass.line(b"\r\n", LineContext::Around)?;
             }
             header = None;
-            place = Where::Body;
+            place = LineContext::Body;
             match nature {
                 Nature::Leaf => {}
                 Nature::Multipart(boundary) => {
                     boundaries.push(boundary);
-                    place = Where::Around;
+                    place = LineContext::Around;
                 }
                 Nature::Nested => {
                     depth += 1;
@@ -115,8 +115,8 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
         match delimiter {
             Some((level, closing)) => {
                 boundaries.truncate(level + usize::from(!closing));
-                pass.line(&line, Where::Around)?;
-                place = Where::Around;
+                pass.line(&line, LineContext::Around)?;
+                place = LineContext::Around;
                 header = (!closing).then(Vec::new);
             }
             None => pass.line(&line, place)?,
@@ -212,8 +212,8 @@ impl Pass for Survey {
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], where_: Where) -> Result<(), Fault> {
-        if where_ == Where::Body
+    fn line(&mut self, line: &[u8], where_: LineContext) -> Result<(), Fault> {
+        if where_ == LineContext::Body
             && let Some(last) = self.needs.last_mut()
         {
             *last |= !line.is_ascii() || line.len() > transfer::MAX_LINE_BYTES + 2;
@@ -275,9 +275,9 @@ impl Pass for Converter<'_> {
         Ok(())
     }
 
-    fn line(&mut self, line: &[u8], where_: Where) -> Result<(), Fault> {
+    fn line(&mut self, line: &[u8], where_: LineContext) -> Result<(), Fault> {
         match where_ {
-            Where::Body if self.converts() => {
+            LineContext::Body if self.converts() => {
                 let encoded = transfer::quoted_printable(line);
                 self.write(&encoded)
             }

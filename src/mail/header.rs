@@ -36,7 +36,7 @@ pub fn is_field_name(name: &str) -> bool {
 /// A field of free text, such as Subject.
 pub fn unstructured(name: &str, value: &str) -> Result<String, Fault> {
     check_value(name, value)?;
-    let mut line = Folder::new(name);
+    let mut line = LineFolder::new(name);
     let words = split_words(value);
     let last = words.len().saturating_sub(1);
     let ends_with_space = words.last().is_some_and(|(_, word)| word.is_empty());
@@ -75,7 +75,7 @@ pub fn unstructured(name: &str, value: &str) -> Result<String, Fault> {
 
 /// A field of addresses, such as To.
 pub fn addresses(name: &str, mailboxes: &[Mailbox]) -> Result<String, Fault> {
-    let mut line = Folder::new(name);
+    let mut line = LineFolder::new(name);
     for (index, mailbox) in mailboxes.iter().enumerate() {
         check_value(name, &mailbox.address)?;
         let comma = if index + 1 < mailboxes.len() { "," } else { "" };
@@ -93,7 +93,7 @@ pub fn addresses(name: &str, mailboxes: &[Mailbox]) -> Result<String, Fault> {
 
 /// A field of message identifiers, such as References.
 pub fn identifiers(name: &str, ids: &[String]) -> Result<String, Fault> {
-    let mut line = Folder::new(name);
+    let mut line = LineFolder::new(name);
     for id in ids {
         if !is_message_id(id) {
             return Err(Fault::new(Kind::Usage, format!("{name}: {id}: not a message identifier, <left@right>")));
@@ -119,7 +119,7 @@ pub fn with_parameters(name: &str, value: &str, parameters: &[(&str, &str)]) -> 
         check_value(key, text)?;
         parameter(key, text, &mut pieces);
     }
-    let mut line = Folder::new(name);
+    let mut line = LineFolder::new(name);
     let last = pieces.len();
     line.word(" ", &format!("{value}{}", if last > 0 { ";" } else { "" }));
     for (index, piece) in pieces.iter().enumerate() {
@@ -130,7 +130,7 @@ pub fn with_parameters(name: &str, value: &str, parameters: &[(&str, &str)]) -> 
 
 /// Encoded-words alone, without a field around them (a name in a template, a downgrade).
 pub fn encode_words(text: &str) -> String {
-    let mut line = Folder { out: String::new(), column: 0, fresh: true };
+    let mut line = LineFolder { out: String::new(), column: 0, fresh: true };
     line.encoded("", text);
     line.out
 }
@@ -174,7 +174,7 @@ fn parameter(key: &str, text: &str, pieces: &mut Vec<String>) {
 }
 
 /// A display name: atoms, a quoted string, or encoded-words (RFC 5322, section 3.2.5; RFC 2047, section 5).
-fn phrase(line: &mut Folder, name: &str) {
+fn phrase(line: &mut LineFolder, name: &str) {
     let printable = name.bytes().all(|byte| (b' '..=b'~').contains(&byte));
     if !printable || name.contains("=?") || name.len() > FOLD_COLUMN - 10 || name.trim() != name {
         line.encoded(" ", name);
@@ -220,16 +220,16 @@ fn split_words(value: &str) -> Vec<(&str, &str)> {
 }
 
 /// Puts words on lines.
-struct Folder {
+struct LineFolder {
     out: String,
     column: usize,
     /// Nothing but the field's name stands on the line.
     fresh: bool,
 }
 
-impl Folder {
-    fn new(name: &str) -> Folder {
-        Folder { out: format!("{name}:"), column: name.len() + 1, fresh: true }
+impl LineFolder {
+    fn new(name: &str) -> LineFolder {
+        LineFolder { out: format!("{name}:"), column: name.len() + 1, fresh: true }
     }
 
     fn word(&mut self, space: &str, word: &str) {

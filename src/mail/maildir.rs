@@ -51,7 +51,7 @@ pub struct Staged<'a> {
 
 /// Where a message of a Maildir stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Place {
+pub enum MaildirFolder {
     /// Delivered, not yet seen by any mail reader.
     New,
     /// Seen by a mail reader; carries flags.
@@ -60,9 +60,9 @@ pub enum Place {
 
 /// One message of a Maildir, by its file name.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Item {
+pub struct MaildirItem {
     /// `new` or `cur`.
-    pub place: Place,
+    pub place: MaildirFolder,
     /// The file name, flags included.
     pub name: OsString,
 }
@@ -181,16 +181,16 @@ impl Maildir {
 
     /// All messages of `new` and `cur`, in the order of their names' time, then of the name: a flag that changes does not
     /// change the order.
-    pub fn list(&self) -> Result<Vec<Item>, Fault> {
+    pub fn list(&self) -> Result<Vec<MaildirItem>, Fault> {
         let mut items = Vec::new();
-        for (place, fd) in [(Place::New, &self.new), (Place::Cur, &self.cur)] {
+        for (place, fd) in [(MaildirFolder::New, &self.new), (MaildirFolder::Cur, &self.cur)] {
             let folder = self.folder(place);
             for entry in Dir::read_from(fd).map_err(|error| local(&folder, error))? {
                 let entry = entry.map_err(|error| local(&folder, error))?;
                 let name = entry.file_name().to_bytes();
                 // Names with a leading dot are not messages.
                 if !name.starts_with(b".") && items.len() < MAX_LISTED {
-                    items.push(Item { place, name: OsString::from_vec(name.to_vec()) });
+                    items.push(MaildirItem { place, name: OsString::from_vec(name.to_vec()) });
                 }
             }
         }
@@ -201,7 +201,7 @@ impl Maildir {
     }
 
     /// Opens one message for reading. A symbolic link is refused.
-    pub fn open_item(&self, item: &Item) -> Result<File, Fault> {
+    pub fn open_item(&self, item: &MaildirItem) -> Result<File, Fault> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         rustix::fs::openat(self.fd(item.place), &item.name, flags, Mode::empty())
             .map(File::from)
@@ -209,13 +209,13 @@ impl Maildir {
     }
 
     /// The path of one message.
-    pub fn item_path(&self, item: &Item) -> PathBuf {
+    pub fn item_path(&self, item: &MaildirItem) -> PathBuf {
         self.folder(item.place).join(&item.name)
     }
 
     /// Gives a message exactly these flags (letters such as `S` seen, `R` replied, `F` flagged, `T` trashed); it moves to
     /// `cur`. Returns the message under its new name.
-    pub fn set_flags(&self, item: &Item, flags: &str) -> Result<Item, Fault> {
+    pub fn set_flags(&self, item: &MaildirItem, flags: &str) -> Result<MaildirItem, Fault> {
         if !flags.bytes().all(|flag| flag.is_ascii_alphabetic()) {
             return Err(Fault::new(Kind::Usage, format!("{flags}: a Maildir flag is a letter")));
         }
@@ -225,7 +225,7 @@ impl Maildir {
         let mut name = item.base().as_bytes().to_vec();
         name.extend_from_slice(b":2,");
         name.extend_from_slice(&letters);
-        let renamed = Item { place: Place::Cur, name: OsString::from_vec(name) };
+        let renamed = MaildirItem { place: MaildirFolder::Cur, name: OsString::from_vec(name) };
         if renamed == *item {
             return Ok(renamed);
         }
@@ -235,17 +235,17 @@ impl Maildir {
         Ok(renamed)
     }
 
-    fn fd(&self, place: Place) -> &OwnedFd {
+    fn fd(&self, place: MaildirFolder) -> &OwnedFd {
         match place {
-            Place::New => &self.new,
-            Place::Cur => &self.cur,
+            MaildirFolder::New => &self.new,
+            MaildirFolder::Cur => &self.cur,
         }
     }
 
-    fn folder(&self, place: Place) -> PathBuf {
+    fn folder(&self, place: MaildirFolder) -> PathBuf {
         self.path.join(match place {
-            Place::New => "new",
-            Place::Cur => "cur",
+            MaildirFolder::New => "new",
+            MaildirFolder::Cur => "cur",
         })
     }
 }
@@ -277,7 +277,7 @@ impl Drop for Staged<'_> {
     }
 }
 
-impl Item {
+impl MaildirItem {
     /// The name without its flags.
     pub fn base(&self) -> &OsStr {
         let bytes = self.name.as_bytes();
@@ -295,7 +295,7 @@ impl Item {
 
     /// True when no reader has marked it seen.
     pub fn is_unread(&self) -> bool {
-        self.place == Place::New || !self.flags().contains('S')
+        self.place == MaildirFolder::New || !self.flags().contains('S')
     }
 
     /// Seconds since 1970 of its delivery, as its name says; 0 when the name does not begin with a number.
@@ -458,7 +458,7 @@ mod tests {
         maildir.deliver(b"", &mut &b"x\r\n"[..]).unwrap();
         let item = maildir.list().unwrap().remove(0);
         let seen = maildir.set_flags(&item, "SFS").unwrap();
-        assert_eq!((seen.place, seen.flags().as_str(), seen.is_unread()), (Place::Cur, "FS", false));
+        assert_eq!((seen.place, seen.flags().as_str(), seen.is_unread()), (MaildirFolder::Cur, "FS", false));
         assert_eq!(maildir.list().unwrap(), vec![seen.clone()]);
         assert_eq!(maildir.set_flags(&seen, "").unwrap().flags(), "");
         assert_eq!(maildir.set_flags(&seen, "S/../x").unwrap_err().kind, Kind::Usage);

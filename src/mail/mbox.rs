@@ -39,7 +39,7 @@ pub fn looks_like_mbox(start: &[u8]) -> bool {
 /// Finds all messages in one pass. A message begins with a `From ` line at the start or behind an empty line.
 pub fn spans(blob: &Blob) -> Result<Vec<Span>, Fault> {
     let mut found: Vec<Span> = Vec::new();
-    let mut lines = Lines { position: 0, start: 0, head: Vec::new(), empty_before: true };
+    let mut lines = MboxLines { position: 0, start: 0, head: Vec::new(), empty_before: true };
     let mut reader = blob.open_at(0);
     let mut buffer = vec![0; SCAN_BYTES];
     loop {
@@ -104,7 +104,7 @@ fn is_separator(line: &[u8]) -> bool {
 }
 
 /// The first pass, in pieces of any size.
-struct Lines {
+struct MboxLines {
     position: u64,
     start: u64,
     /// The first bytes of the current line.
@@ -112,7 +112,7 @@ struct Lines {
     empty_before: bool,
 }
 
-impl Lines {
+impl MboxLines {
     const HEAD_BYTES: usize = 512;
 
     fn feed(&mut self, bytes: &[u8], found: &mut Vec<Span>) {
@@ -127,7 +127,7 @@ impl Lines {
     }
 
     fn keep(&mut self, piece: &[u8]) {
-        let room = Lines::HEAD_BYTES.saturating_sub(self.head.len());
+        let room = MboxLines::HEAD_BYTES.saturating_sub(self.head.len());
         self.head.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
     }
 
@@ -361,7 +361,7 @@ mod tests {
         let whole = spans(&Blob::memory(text.as_bytes())).unwrap();
         assert_eq!(whole.len(), 2);
         for at in 0..=text.len() {
-            let mut lines = Lines { position: 0, start: 0, head: Vec::new(), empty_before: true };
+            let mut lines = MboxLines { position: 0, start: 0, head: Vec::new(), empty_before: true };
             let mut found = Vec::new();
             lines.feed(&text.as_bytes()[..at], &mut found);
             lines.feed(&text.as_bytes()[at..], &mut found);

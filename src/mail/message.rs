@@ -37,26 +37,32 @@ impl Segment {
 
 /// A message in canonical form: every line ends with CRLF. Cloning is cheap.
 #[derive(Debug, Clone)]
-pub struct Message {
+pub struct MailMessage {
     segments: Arc<[Segment]>,
     size_bytes: u64,
     has_8bit: bool,
 }
 
-impl Message {
+impl MailMessage {
     /// A message of these pieces, in this order.
-    pub fn new(segments: Vec<Segment>, has_8bit: bool) -> Message {
+    pub fn new(segments: Vec<Segment>, has_8bit: bool) -> MailMessage {
         let size_bytes = segments.iter().map(Segment::size_bytes).sum();
-        Message { segments: segments.into(), size_bytes, has_8bit }
+        MailMessage { segments: segments.into(), size_bytes, has_8bit }
     }
 
     /// A reader from the first byte on.
     pub fn reader(&self) -> MessageReader {
-        MessageReader { message: self.clone(), index: 0, reading: Reading::Start, raw: Vec::new(), carry: Vec::new() }
+        MessageReader {
+            message: self.clone(),
+            index: 0,
+            reading: SegmentReading::Start,
+            raw: Vec::new(),
+            carry: Vec::new(),
+        }
     }
 }
 
-impl Content for Message {
+impl Content for MailMessage {
     fn size_bytes(&self) -> u64 {
         self.size_bytes
     }
@@ -77,12 +83,12 @@ impl Content for Message {
     }
 }
 
-/// One reading of a [`Message`].
+/// One reading of a [`MailMessage`].
 #[derive(Debug)]
 pub struct MessageReader {
-    message: Message,
+    message: MailMessage,
     index: usize,
-    reading: Reading,
+    reading: SegmentReading,
     /// A file's bytes before they are encoded.
     raw: Vec<u8>,
     /// Encoded bytes, end first, that did not fit into the caller's buffer.
@@ -91,7 +97,7 @@ pub struct MessageReader {
 
 /// Where in the current segment the reading stands.
 #[derive(Debug)]
-enum Reading {
+enum SegmentReading {
     Start,
     Bytes(usize),
     Blob(BlobReader),
@@ -112,23 +118,25 @@ impl Read for MessageReader {
                 return Ok(count);
             }
             let Some(segment) = self.message.segments.get(self.index) else { return Ok(0) };
-            if matches!(self.reading, Reading::Start) {
+            if matches!(self.reading, SegmentReading::Start) {
                 self.reading = match segment {
-                    Segment::Bytes(_) => Reading::Bytes(0),
-                    Segment::Base64(blob) => Reading::Blob(blob.open_at(0)),
-                    Segment::Exact(blob, from) => Reading::Blob(blob.open_at(*from)),
-                    Segment::Lines(blob, from, _) => Reading::Lines { blob: blob.open_at(*from), after_cr: false },
+                    Segment::Bytes(_) => SegmentReading::Bytes(0),
+                    Segment::Base64(blob) => SegmentReading::Blob(blob.open_at(0)),
+                    Segment::Exact(blob, from) => SegmentReading::Blob(blob.open_at(*from)),
+                    Segment::Lines(blob, from, _) => {
+                        SegmentReading::Lines { blob: blob.open_at(*from), after_cr: false }
+                    }
                 };
             }
             let count = match (segment, &mut self.reading) {
-                (Segment::Bytes(bytes), Reading::Bytes(position)) => {
+                (Segment::Bytes(bytes), SegmentReading::Bytes(position)) => {
                     let left = bytes.get(*position..).unwrap_or_default();
                     let count = left.len().min(buffer.len());
                     copy(left, buffer, count);
                     *position += count;
                     count
                 }
-                (Segment::Base64(_), Reading::Blob(blob)) => {
+                (Segment::Base64(_), SegmentReading::Blob(blob)) => {
                     let lines = (buffer.len() / BASE64_LINE_OUTPUT).clamp(1, RAW_BYTES / BASE64_LINE_INPUT);
                     let count = fill(blob, &mut self.raw, lines * BASE64_LINE_INPUT)?;
                     let raw = self.raw.get(..count).unwrap_or_default();
@@ -143,8 +151,8 @@ impl Read for MessageReader {
                         }
                     }
                 }
-                (_, Reading::Blob(blob)) => blob.read(buffer)?,
-                (_, Reading::Lines { blob, after_cr }) => {
+                (_, SegmentReading::Blob(blob)) => blob.read(buffer)?,
+                (_, SegmentReading::Lines { blob, after_cr }) => {
                     // Every byte may become two.
                     let wanted = (buffer.len() / 2).max(1);
                     let count = fill(blob, &mut self.raw, wanted)?;
@@ -165,7 +173,7 @@ impl Read for MessageReader {
                 return Ok(count);
             }
             self.index += 1;
-            self.reading = Reading::Start;
+            self.reading = SegmentReading::Start;
         }
     }
 }
@@ -229,7 +237,7 @@ mod tests {
     use super::*;
 
     /// Reads with a buffer of one size throughout.
-    fn read_by(message: &Message, size: usize) -> Vec<u8> {
+    fn read_by(message: &MailMessage, size: usize) -> Vec<u8> {
         let (mut reader, mut buffer, mut all) = (message.reader(), vec![0; size], Vec::new());
         loop {
             let count = reader.read(&mut buffer).unwrap();
@@ -244,7 +252,7 @@ mod tests {
     fn every_buffer_size_reads_the_same_bytes() {
         let data: Vec<u8> = (0..1000u32).map(|index| (index * 7 % 256) as u8).collect();
         let text = b"one\ntwo\r\n\n\r\nthree".to_vec();
-        let message = Message::new(
+        let message = MailMessage::new(
             vec![
                 Segment::Bytes(b"Subject: x\r\n\r\n".to_vec()),
                 Segment::Base64(Blob::memory(data.clone())),
@@ -268,7 +276,7 @@ mod tests {
     fn large_files_are_encoded_exactly() {
         use base64::Engine as _;
         let data: Vec<u8> = (0..300_001u32).map(|index| (index.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let message = Message::new(vec![Segment::Base64(Blob::memory(data.clone()))], false);
+        let message = MailMessage::new(vec![Segment::Base64(Blob::memory(data.clone()))], false);
         let mut encoded = read_by(&message, 70_000);
         assert_eq!(encoded.len() as u64, message.size_bytes());
         encoded.retain(|byte| !byte.is_ascii_whitespace());

@@ -22,7 +22,7 @@ pub struct Reading {
     /// Header fields: name, and value as a person reads it.
     pub headers: Vec<(String, String)>,
     /// All parts that are not multiparts, in their order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<ReadPart>,
     /// The text body; made from the HTML if there is nothing else.
     pub text: String,
     /// The HTML body, if there is one.
@@ -31,7 +31,7 @@ pub struct Reading {
 
 /// One part of a message.
 #[derive(Debug, Clone)]
-pub struct Part {
+pub struct ReadPart {
     /// Its place in the tree: `1`, `2.1` (as IMAP counts, RFC 9051, section 6.4.5.1).
     pub path: String,
     /// `type/subtype`, lower case.
@@ -114,7 +114,7 @@ impl Reading {
     }
 
     /// A part's bytes, decoded: exactly what was attached.
-    pub fn content(&self, part: &Part) -> Vec<u8> {
+    pub fn content(&self, part: &ReadPart) -> Vec<u8> {
         let bytes = self.raw.get(part.start..part.end).unwrap_or_default();
         match part.encoding {
             Encoding::Base64 => decode_base64(bytes),
@@ -124,7 +124,7 @@ impl Reading {
     }
 }
 
-fn describe(part: &mail_parser::MessagePart<'_>, path: String, shown: bool) -> Part {
+fn describe(part: &mail_parser::MessagePart<'_>, path: String, shown: bool) -> ReadPart {
     let kind = part.content_type();
     let content_type = match kind {
         Some(kind) => format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream")).to_ascii_lowercase(),
@@ -135,7 +135,7 @@ fn describe(part: &mail_parser::MessagePart<'_>, path: String, shown: bool) -> P
     };
     let disposition = part.content_disposition().map(|disposition| disposition.ctype().to_ascii_lowercase());
     let name = part.attachment_name().map(|name| scan::decode(name.as_bytes()));
-    Part {
+    ReadPart {
         path,
         charset: kind.and_then(|kind| kind.attribute("charset")).map(str::to_owned),
         is_attachment: !shown || disposition.as_deref() == Some("attachment"),

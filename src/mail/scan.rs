@@ -151,7 +151,7 @@ fn windows_1252(byte: u8) -> char {
 fn decode_words(text: &str) -> String {
     let (text, tail) = text.split_at(floor_boundary(text, MAX_DECODED_BYTES));
     let mut out = String::with_capacity(text.len());
-    let mut pending = Pending::default();
+    let mut pending = PendingWords::default();
     let mut rest = text;
     // Behind the last end no word is searched for its end: each search would go to the end of the text.
     let last_end = text.rfind("?=").unwrap_or_default();
@@ -185,13 +185,13 @@ fn decode_words(text: &str) -> String {
 }
 
 #[derive(Default)]
-struct Pending<'a> {
+struct PendingWords<'a> {
     active: bool,
     charset: &'a str,
     bytes: Vec<u8>,
 }
 
-impl<'a> Pending<'a> {
+impl<'a> PendingWords<'a> {
     fn push(&mut self, charset: &'a str, bytes: Vec<u8>, out: &mut String) {
         if self.active && !self.charset.eq_ignore_ascii_case(charset) {
             self.flush(out);

@@ -22,7 +22,7 @@ pub struct Fields {
 
 /// Where a value is put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
+enum TemplatePart {
     Text,
     Html,
 }
@@ -92,10 +92,10 @@ impl Fields {
 
     /// The text with its values.
     pub fn fill(&self, text: &str, values: Values<'_>) -> String {
-        self.put(text, values, Place::Text)
+        self.put(text, values, TemplatePart::Text)
     }
 
-    fn put(&self, text: &str, values: Values<'_>, place: Place) -> String {
+    fn put(&self, text: &str, values: Values<'_>, place: TemplatePart) -> String {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
         while let Some((before, marked)) = rest.split_once(self.mark.as_str()) {
@@ -103,8 +103,8 @@ impl Fields {
             let (index, behind) = marked.split_once('x').unwrap_or((marked, ""));
             let value = index.parse().ok().and_then(|index: usize| values.0.get(index)).map_or("", String::as_str);
             match place {
-                Place::Text => out.push_str(value),
-                Place::Html => escape(value, &mut out),
+                TemplatePart::Text => out.push_str(value),
+                TemplatePart::Html => escape(value, &mut out),
             }
             rest = behind;
         }
@@ -152,7 +152,7 @@ impl Fields {
         let lines = |what: &str, texts: &[String]| -> Result<Vec<String>, Fault> {
             texts.iter().map(|text| self.line(what, text, values)).collect()
         };
-        let body = |text: &Option<Vec<u8>>, place: Place| -> Result<Option<Vec<u8>>, Fault> {
+        let body = |text: &Option<Vec<u8>>, place: TemplatePart| -> Result<Option<Vec<u8>>, Fault> {
             let Some(bytes) = text else { return Ok(None) };
             // Without fields it may be in any charset.
             let Ok(text) = str::from_utf8(bytes) else { return Ok(Some(bytes.clone())) };
@@ -182,8 +182,8 @@ impl Fields {
             reply_to: self.mailboxes("Reply-To", &draft.reply_to, values)?,
             subject: draft.subject.as_deref().map(|text| self.line("Subject", text, values)).transpose()?,
             headers,
-            text: body(&draft.text, Place::Text)?,
-            html: body(&draft.html, Place::Html)?,
+            text: body(&draft.text, TemplatePart::Text)?,
+            html: body(&draft.html, TemplatePart::Html)?,
             attachments: files(&draft.attachments)?,
             inline: files(&draft.inline)?,
             in_reply_to: lines("In-Reply-To", &draft.in_reply_to)?,

@@ -19,7 +19,7 @@ mod flag;
 mod reply;
 mod select;
 
-use boxes::Folder;
+use boxes::OpenMailbox;
 
 /// What mailread is asked to do.
 #[derive(Debug, clap::Parser)]
@@ -27,7 +27,7 @@ use boxes::Folder;
 pub struct Args {
     /// What to do
     #[arg(value_enum)]
-    action: Action,
+    action: MailreadAction,
     /// Which messages: numbers of the list, ranges (2-5, 7-), `last`, `all`, or Message-IDs
     #[arg(value_name = "SELECTION")]
     selection: Vec<String>,
@@ -75,7 +75,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Action {
+enum MailreadAction {
     /// One line a message
     List,
     /// Headers and text
@@ -92,18 +92,18 @@ crate::cli::tool!("mailread", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     args.check()?;
-    let folder = Folder::open(args.mailbox.as_deref())?;
+    let folder = OpenMailbox::open(args.mailbox.as_deref())?;
     let chosen = select::choose(&folder, &args)?;
     if chosen.is_empty() {
         // An empty mailbox is an answer; a filter that matches nothing says no.
         return Ok(if args.filters() || !folder.is_empty() { Exit::NEGATIVE } else { Exit::OK });
     }
     match args.action {
-        Action::List => list(&folder, &chosen, out),
-        Action::Show => each(&chosen, out, |number| show(&folder, number, &args, out)),
-        Action::Extract => extract::run(&folder, &chosen, &args, out),
-        Action::Reply => each(&chosen, out, |number| reply::run(&folder, number, args.all, out)),
-        Action::Flag => flag::run(&folder, &chosen, &args, out),
+        MailreadAction::List => list(&folder, &chosen, out),
+        MailreadAction::Show => each(&chosen, out, |number| show(&folder, number, &args, out)),
+        MailreadAction::Extract => extract::run(&folder, &chosen, &args, out),
+        MailreadAction::Reply => each(&chosen, out, |number| reply::run(&folder, number, args.all, out)),
+        MailreadAction::Flag => flag::run(&folder, &chosen, &args, out),
     }
 }
 
@@ -115,13 +115,13 @@ impl Args {
     /// Flags that belong to another action are a mistake, not a detail.
     fn check(&self) -> Result<(), Fault> {
         let stray = [
-            (self.headers, "--headers", Action::Show),
-            (self.raw, "--raw", Action::Show),
-            (self.output_dir.is_some(), "--output-dir", Action::Extract),
-            (!self.part.is_empty(), "--part", Action::Extract),
-            (self.all, "--all", Action::Reply),
-            (!self.add.is_empty(), "--add", Action::Flag),
-            (!self.remove.is_empty(), "--remove", Action::Flag),
+            (self.headers, "--headers", MailreadAction::Show),
+            (self.raw, "--raw", MailreadAction::Show),
+            (self.output_dir.is_some(), "--output-dir", MailreadAction::Extract),
+            (!self.part.is_empty(), "--part", MailreadAction::Extract),
+            (self.all, "--all", MailreadAction::Reply),
+            (!self.add.is_empty(), "--add", MailreadAction::Flag),
+            (!self.remove.is_empty(), "--remove", MailreadAction::Flag),
         ];
         for (given, name, action) in stray {
             if given && self.action != action {
@@ -129,10 +129,10 @@ impl Args {
                 return Err(Fault::new(Kind::Usage, format!("{name} goes with {action} only")));
             }
         }
-        if self.dry_run && !matches!(self.action, Action::Extract | Action::Flag) {
+        if self.dry_run && !matches!(self.action, MailreadAction::Extract | MailreadAction::Flag) {
             return Err(Fault::new(Kind::Usage, "--dry-run goes with extract and flag only"));
         }
-        if self.action == Action::Flag && self.add.is_empty() && self.remove.is_empty() {
+        if self.action == MailreadAction::Flag && self.add.is_empty() && self.remove.is_empty() {
             return Err(Fault::new(Kind::Usage, "flag needs --add or --remove"));
         }
         Ok(())
@@ -154,13 +154,13 @@ fn each(chosen: &[usize], out: &Output, mut action: impl FnMut(usize) -> Result<
     Ok(tally.exit())
 }
 
-fn list(folder: &Folder, chosen: &[usize], out: &Output) -> anyhow::Result<Exit> {
+fn list(folder: &OpenMailbox, chosen: &[usize], out: &Output) -> anyhow::Result<Exit> {
     let zone = crate::cli::clock::zone();
     let mut scratch = Vec::new();
     let mut tally = Tally::default();
     for &number in chosen {
         match folder.header(number, &mut scratch) {
-            Ok(()) => out.emit(&Line::new(folder, number, &scratch, &zone, out.json()))?,
+            Ok(()) => out.emit(&MessageLine::new(folder, number, &scratch, &zone, out.json()))?,
             // Another reader may have moved it meanwhile.
             Err(fault) => {
                 out.error(&format!("message {number}"), &fault);
@@ -173,7 +173,7 @@ fn list(folder: &Folder, chosen: &[usize], out: &Output) -> anyhow::Result<Exit>
 
 /// One line of the list.
 #[derive(Debug, Serialize)]
-struct Line {
+struct MessageLine {
     number: usize,
     /// The file's name without flags, in a Maildir.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -215,8 +215,8 @@ impl From<Mailbox> for Person {
     }
 }
 
-impl Line {
-    fn new(folder: &Folder, number: usize, header: &[u8], zone: &jiff::tz::TimeZone, full: bool) -> Line {
+impl MessageLine {
+    fn new(folder: &OpenMailbox, number: usize, header: &[u8], zone: &jiff::tz::TimeZone, full: bool) -> MessageLine {
         let [from, date, subject, to, cc, id, answers] =
             scan::pick(header, ["from", "date", "subject", "to", "cc", "message-id", "in-reply-to"]);
         let people = |value: Option<&[u8]>| -> Vec<Person> {
@@ -230,7 +230,7 @@ impl Line {
             None => raw_from.map(scan::decode).unwrap_or_default(),
         };
         let shown_date = date.as_ref().map(|date| date.with_time_zone(zone.clone()).strftime("%F %H:%M").to_string());
-        Line {
+        MessageLine {
             number,
             id: folder.id(number),
             flags: folder.flags(number),
@@ -249,7 +249,7 @@ impl Line {
     }
 }
 
-impl OutputRecord for Line {
+impl OutputRecord for MessageLine {
     const TYPE: &'static str = "message";
 
     fn text(&self, line: &mut TextLine) {
@@ -259,7 +259,7 @@ impl OutputRecord for Line {
     }
 }
 
-fn show(folder: &Folder, number: usize, args: &Args, out: &Output) -> Result<(), Fault> {
+fn show(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<(), Fault> {
     let raw = folder.message(number)?;
     if args.raw {
         use std::io::Write;
@@ -267,9 +267,9 @@ fn show(folder: &Folder, number: usize, args: &Args, out: &Output) -> Result<(),
     }
     let size_bytes = raw.len() as u64;
     let reading = Reading::parse(raw)?;
-    let parts: Vec<Part> = reading.parts.iter().map(|part| Part::new(&reading, part)).collect();
+    let parts: Vec<PartRecord> = reading.parts.iter().map(|part| PartRecord::new(&reading, part)).collect();
     let header = |name: &str| reading.header(name).map(str::to_owned);
-    out.emit(&Shown {
+    out.emit(&MessageRecord {
         number,
         id: folder.id(number),
         flags: folder.flags(number),
@@ -307,7 +307,7 @@ fn people(reading: &Reading, name: &str) -> Vec<Person> {
 
 /// One message in full.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct MessageRecord {
     number: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     id: Option<String>,
@@ -326,7 +326,7 @@ struct Shown {
     in_reply_to: Option<String>,
     size_bytes: u64,
     headers: Vec<Header>,
-    parts: Vec<Part>,
+    parts: Vec<PartRecord>,
     text: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     html: Option<String>,
@@ -343,7 +343,7 @@ struct Header {
 
 /// One part that is not a multipart.
 #[derive(Debug, Serialize)]
-struct Part {
+struct PartRecord {
     part: String,
     content_type: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -358,9 +358,9 @@ struct Part {
     size_bytes: u64,
 }
 
-impl Part {
-    fn new(reading: &Reading, part: &crate::mail::read::Part) -> Part {
-        Part {
+impl PartRecord {
+    fn new(reading: &Reading, part: &crate::mail::read::ReadPart) -> PartRecord {
+        PartRecord {
             part: part.path.clone(),
             content_type: part.content_type.clone(),
             charset: part.charset.clone(),
@@ -373,7 +373,7 @@ impl Part {
     }
 }
 
-impl OutputRecord for Shown {
+impl OutputRecord for MessageRecord {
     const TYPE: &'static str = "message";
 
     fn text(&self, line: &mut TextLine) {

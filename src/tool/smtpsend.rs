@@ -28,8 +28,8 @@ mod sendmail;
 mod server;
 
 use deliver::{Messages, Run, Sendable};
-use each::Each;
-use job::Job;
+use each::EachInput;
+use job::SendJob;
 use merge::Noted;
 
 /// What smtpsend is asked to do.
@@ -46,7 +46,7 @@ pub struct Args {
     #[command(flatten)]
     merge: MergeArgs,
     #[command(flatten)]
-    way: WayArgs,
+    way: SendWayArgs,
     /// Send to those who are accepted although others are refused
     #[arg(long)]
     partial: bool,
@@ -170,7 +170,7 @@ struct TakeArgs {
 /// Where to.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where to")]
-struct WayArgs {
+struct SendWayArgs {
     /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH
     #[arg(long, value_name = "URL", conflicts_with_all = ["queue", "mx", "account"])]
     server: Option<String>,
@@ -238,8 +238,8 @@ pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
     match sendmail::read(&arguments, &job::host_name()) {
         None => crate::cli::main_from::<Args>(arguments, run),
-        Some(Ok(sendmail::Asked::Send(own))) => crate::cli::main_from::<Args>(own, run),
-        Some(Ok(sendmail::Asked::Other(program, own))) => become_other(program, &own),
+        Some(Ok(sendmail::SendmailCall::Send(own))) => crate::cli::main_from::<Args>(own, run),
+        Some(Ok(sendmail::SendmailCall::Other(program, own))) => become_other(program, &own),
         Some(Err(fault)) => {
             crate::cli::output::print_fault("smtpsend", &fault);
             Exit::from(fault.kind).into()
@@ -300,8 +300,8 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
 fn ask(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result<Exit> {
     let (sender, recipients, account) = job::questions(args, accounts)?;
     let way = match (&args.way.server, &account) {
-        (Some(url), _) => server::Way::to_url(url, args, out)?,
-        (None, Some(account)) => server::Way::to_account(account, args, out)?,
+        (Some(url), _) => server::ServerConnection::to_url(url, args, out)?,
+        (None, Some(account)) => server::ServerConnection::to_account(account, args, out)?,
         (None, None) => {
             let fault = Fault::new(Kind::Usage, "which server?");
             return Err(fault.with_hint("--server URL or an account says it").into());

@@ -26,8 +26,8 @@ use crate::smtp::server::{self, Options};
 use crate::smtp::session::Config;
 
 use mailbox::Mailboxes;
-use record::Hash;
-use service::{Policy, Store};
+use record::PasswordHash;
+use service::{MailReceiver, ReceivePolicy};
 
 /// Receive mail by SMTP or LMTP
 ///
@@ -56,7 +56,7 @@ pub struct Args {
     lmtp: bool,
     /// When TLS starts: by STARTTLS, or before the first byte
     #[arg(long, value_name = "MODE", default_value = "starttls")]
-    tls: Tls,
+    tls: SmtpTlsStart,
     /// Take passwords without TLS, too
     #[arg(long)]
     auth_in_clear: bool,
@@ -84,7 +84,7 @@ pub struct Args {
 
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Tls {
+enum SmtpTlsStart {
     /// By STARTTLS.
     Starttls,
     /// Before the first byte.
@@ -116,7 +116,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
     };
     let users = args.serve.users()?;
     let tls = args.serve.tls(&[])?;
-    if args.tls == Tls::Implicit && tls.is_none() {
+    if args.tls == SmtpTlsStart::Implicit && tls.is_none() {
         return Err(Fault::new(Kind::Usage, "--tls implicit needs --cert or --self-signed").into());
     }
     if users.is_some() && tls.is_none() && !args.auth_in_clear {
@@ -148,12 +148,12 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
             auth_in_clear: args.auth_in_clear,
         },
         tls,
-        implicit_tls: args.tls == Tls::Implicit,
+        implicit_tls: args.tls == SmtpTlsStart::Implicit,
         limits: args.serve.limits(args.timeout),
         trace: out.trace(),
     };
-    let service = Arc::new(Store {
-        policy: Policy { hostname, domains, relay_from: args.relay_from.clone(), max_hops: args.max_hops },
+    let service = Arc::new(MailReceiver {
+        policy: ReceivePolicy { hostname, domains, relay_from: args.relay_from.clone(), max_hops: args.max_hops },
         mailboxes: mailboxes.map(Arc::new),
         queue,
         users: users.map(Arc::new),
@@ -164,8 +164,8 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
     let scheme = match (args.lmtp, args.tls) {
         (true, _) => "lmtp",
-        (false, Tls::Implicit) => "smtps",
-        (false, Tls::Starttls) => "smtp",
+        (false, SmtpTlsStart::Implicit) => "smtps",
+        (false, SmtpTlsStart::Starttls) => "smtp",
     };
     args.listen.announce(out, scheme, &listeners.addresses())?;
     let (options, out, during) = (Arc::new(options), out.clone(), shutdown.clone());
@@ -203,6 +203,6 @@ fn host_name() -> String {
 fn hash_password(out: &Output) -> anyhow::Result<Exit> {
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
-    out.emit(&Hash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
+    out.emit(&PasswordHash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
     Ok(Exit::OK)
 }

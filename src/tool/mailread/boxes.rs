@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::blob::{Blob, file};
 use crate::fault::{Fault, Kind};
-use crate::mail::maildir::{Item, Maildir};
+use crate::mail::maildir::{Maildir, MaildirItem};
 use crate::mail::mbox::{self, Span};
 use crate::mail::read::MAX_MESSAGE_BYTES;
 use crate::mail::scan;
 
 /// An opened mailbox and what was in it then.
-pub(super) enum Folder {
-    Maildir(Maildir, Vec<Item>),
+pub(super) enum OpenMailbox {
+    Maildir(Maildir, Vec<MaildirItem>),
     Mbox(Blob, Vec<Span>),
     Single(Blob),
 }
@@ -20,9 +20,9 @@ pub(super) enum Folder {
 /// Read first of each message: most headers fit.
 const HEAD_BYTES: usize = 4096;
 
-impl Folder {
+impl OpenMailbox {
     /// Opens what was named, else `$MAIL`, else `~/Maildir`.
-    pub(super) fn open(named: Option<&Path>) -> Result<Folder, Fault> {
+    pub(super) fn open(named: Option<&Path>) -> Result<OpenMailbox, Fault> {
         let path = match named {
             Some(path) => path.to_owned(),
             None => default_mailbox()?,
@@ -34,7 +34,7 @@ impl Folder {
             }
             let maildir = Maildir::open(&path)?;
             let items = maildir.list()?;
-            return Ok(Folder::Maildir(maildir, items));
+            return Ok(OpenMailbox::Maildir(maildir, items));
         }
         let blob = file::open(&path)?;
         let mut start = Vec::new();
@@ -42,16 +42,16 @@ impl Folder {
         reader.read_to_end(&mut start).map_err(|error| Fault::local(path.display(), &error))?;
         if mbox::looks_like_mbox(&start) {
             let spans = mbox::spans(&blob)?;
-            return Ok(Folder::Mbox(blob, spans));
+            return Ok(OpenMailbox::Mbox(blob, spans));
         }
-        Ok(Folder::Single(blob))
+        Ok(OpenMailbox::Single(blob))
     }
 
     pub(super) fn len(&self) -> usize {
         match self {
-            Folder::Maildir(_, items) => items.len(),
-            Folder::Mbox(_, spans) => spans.len(),
-            Folder::Single(blob) => usize::from(blob.size_bytes() > 0),
+            OpenMailbox::Maildir(_, items) => items.len(),
+            OpenMailbox::Mbox(_, spans) => spans.len(),
+            OpenMailbox::Single(blob) => usize::from(blob.size_bytes() > 0),
         }
     }
 
@@ -62,7 +62,7 @@ impl Folder {
     /// The whole message.
     pub(super) fn message(&self, number: usize) -> Result<Vec<u8>, Fault> {
         match self {
-            Folder::Maildir(maildir, _) => {
+            OpenMailbox::Maildir(maildir, _) => {
                 let item = self.item(number)?;
                 let mut file = maildir.open_item(item)?.take(MAX_MESSAGE_BYTES as u64 + 1);
                 let mut bytes = Vec::new();
@@ -73,8 +73,8 @@ impl Folder {
                 }
                 Ok(bytes)
             }
-            Folder::Mbox(blob, _) => mbox::read(blob, self.span(number)?, MAX_MESSAGE_BYTES),
-            Folder::Single(blob) => blob.read_all("message", MAX_MESSAGE_BYTES),
+            OpenMailbox::Mbox(blob, _) => mbox::read(blob, self.span(number)?, MAX_MESSAGE_BYTES),
+            OpenMailbox::Single(blob) => blob.read_all("message", MAX_MESSAGE_BYTES),
         }
     }
 
@@ -82,28 +82,28 @@ impl Folder {
     pub(super) fn header(&self, number: usize, header: &mut Vec<u8>) -> Result<(), Fault> {
         let problem = |error: std::io::Error| Fault::local("message", &error);
         match self {
-            Folder::Maildir(maildir, _) => {
+            OpenMailbox::Maildir(maildir, _) => {
                 let item = self.item(number)?;
                 let mut file = maildir.open_item(item)?;
                 read_header(&mut file, header).map_err(|error| Fault::local(maildir.item_path(item).display(), &error))
             }
-            Folder::Mbox(blob, _) => {
+            OpenMailbox::Mbox(blob, _) => {
                 let span = self.span(number)?;
                 let size = span.end.saturating_sub(span.start);
                 read_header(&mut blob.open_at(span.start).take(size), header).map_err(problem)
             }
-            Folder::Single(blob) => read_header(&mut blob.open_at(0), header).map_err(problem),
+            OpenMailbox::Single(blob) => read_header(&mut blob.open_at(0), header).map_err(problem),
         }
     }
 
     /// Maildir letters; of an mbox and a single message nothing is known.
     pub(super) fn flags(&self, number: usize) -> String {
-        self.item(number).map(Item::flags).unwrap_or_default()
+        self.item(number).map(MaildirItem::flags).unwrap_or_default()
     }
 
     pub(super) fn is_unread(&self, number: usize) -> bool {
         match self {
-            Folder::Maildir(..) => self.item(number).is_ok_and(Item::is_unread),
+            OpenMailbox::Maildir(..) => self.item(number).is_ok_and(MaildirItem::is_unread),
             // Mail programs that keep mbox files note what was read in a Status field.
             _ => {
                 let mut header = Vec::new();
@@ -120,28 +120,30 @@ impl Folder {
 
     pub(super) fn size_bytes(&self, number: usize) -> u64 {
         match self {
-            Folder::Maildir(maildir, _) => {
+            OpenMailbox::Maildir(maildir, _) => {
                 let metadata = self.item(number).and_then(|item| {
                     std::fs::symlink_metadata(maildir.item_path(item)).map_err(|error| Fault::local("message", &error))
                 });
                 metadata.map(|metadata| metadata.len()).unwrap_or_default()
             }
-            Folder::Mbox(..) => self.span(number).map(|span| span.end.saturating_sub(span.start)).unwrap_or_default(),
-            Folder::Single(blob) => blob.size_bytes(),
+            OpenMailbox::Mbox(..) => {
+                self.span(number).map(|span| span.end.saturating_sub(span.start)).unwrap_or_default()
+            }
+            OpenMailbox::Single(blob) => blob.size_bytes(),
         }
     }
 
     /// The message's file, in a Maildir.
-    pub(super) fn item(&self, number: usize) -> Result<&Item, Fault> {
+    pub(super) fn item(&self, number: usize) -> Result<&MaildirItem, Fault> {
         match self {
-            Folder::Maildir(_, items) => items.get(number.wrapping_sub(1)).ok_or_else(|| missing(number)),
+            OpenMailbox::Maildir(_, items) => items.get(number.wrapping_sub(1)).ok_or_else(|| missing(number)),
             _ => Err(missing(number)),
         }
     }
 
     fn span(&self, number: usize) -> Result<Span, Fault> {
         match self {
-            Folder::Mbox(_, spans) => spans.get(number.wrapping_sub(1)).copied().ok_or_else(|| missing(number)),
+            OpenMailbox::Mbox(_, spans) => spans.get(number.wrapping_sub(1)).copied().ok_or_else(|| missing(number)),
             _ => Err(missing(number)),
         }
     }

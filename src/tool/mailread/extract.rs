@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::Args;
-use super::boxes::Folder;
+use super::boxes::OpenMailbox;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
@@ -39,7 +39,7 @@ impl OutputRecord for Extracted {
     }
 }
 
-pub(super) fn run(folder: &Folder, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
     let mut tally = Tally::default();
     let mut found = 0;
     for &number in chosen {
@@ -54,7 +54,7 @@ pub(super) fn run(folder: &Folder, chosen: &[usize], args: &Args, out: &Output) 
     Ok(if found == 0 && tally.failed() == 0 { Exit::NEGATIVE } else { tally.exit() })
 }
 
-fn message(folder: &Folder, number: usize, args: &Args, out: &Output) -> Result<usize, Fault> {
+fn message(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<usize, Fault> {
     let reading = Reading::parse(folder.message(number)?)?;
     let wanted: Vec<&Part> = if args.part.is_empty() {
         reading.parts.iter().filter(|part| part.is_attachment).collect()

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Args;
-use super::boxes::Folder;
+use super::boxes::OpenMailbox;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
@@ -29,9 +29,9 @@ impl OutputRecord for Flagged {
     }
 }
 
-pub(super) fn run(folder: &Folder, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
+pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
     let (add, remove) = (letters(&args.add)?, letters(&args.remove)?);
-    let Folder::Maildir(maildir, _) = folder else {
+    let OpenMailbox::Maildir(maildir, _) = folder else {
         return Err(Fault::new(Kind::Unsupported, "only a Maildir has flags").into());
     };
     let mut tally = Tally::default();
@@ -42,7 +42,7 @@ pub(super) fn run(folder: &Folder, chosen: &[usize], args: &Args, out: &Output) 
         flags.sort_unstable();
         flags.dedup();
         let flags: String = flags.into_iter().collect();
-        let changed = flags != item.flags() || item.place == crate::mail::maildir::Place::New;
+        let changed = flags != item.flags() || item.place == crate::mail::maildir::MaildirFolder::New;
         let result = if args.dry_run { Ok(item.clone()) } else { maildir.set_flags(item, &flags) };
         match result {
             Ok(_) => {

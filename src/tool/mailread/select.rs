@@ -1,12 +1,12 @@
 //! Which messages are meant: numbers, ranges, Message-IDs, and the filters.
 
-use super::boxes::Folder;
+use super::boxes::OpenMailbox;
 use super::{Action, Args};
 use crate::fault::{Fault, Kind};
 use crate::mail::scan;
 
 /// The numbers of the chosen messages, each once, in the order they were named.
-pub(super) fn choose(folder: &Folder, args: &Args) -> Result<Vec<usize>, Fault> {
+pub(super) fn choose(folder: &OpenMailbox, args: &Args) -> Result<Vec<usize>, Fault> {
     let mut chosen = Vec::new();
     if args.selection.is_empty() {
         if args.action != Action::List && folder.len() > 1 && !args.filters() {
@@ -33,7 +33,7 @@ pub(super) fn choose(folder: &Folder, args: &Args) -> Result<Vec<usize>, Fault> 
     Ok(chosen)
 }
 
-fn one(folder: &Folder, selection: &str, chosen: &mut Vec<usize>) -> Result<(), Fault> {
+fn one(folder: &OpenMailbox, selection: &str, chosen: &mut Vec<usize>) -> Result<(), Fault> {
     let count = folder.len();
     let bad = |why: &str| Fault::new(Kind::Usage, format!("{selection}: {why}"));
     match selection {
@@ -81,7 +81,7 @@ fn one(folder: &Folder, selection: &str, chosen: &mut Vec<usize>) -> Result<(), 
     Ok(())
 }
 
-fn matches(folder: &Folder, number: usize, args: &Args, header: &mut Vec<u8>) -> Result<bool, Fault> {
+fn matches(folder: &OpenMailbox, number: usize, args: &Args, header: &mut Vec<u8>) -> Result<bool, Fault> {
     if args.unread && !folder.is_unread(number) {
         return Ok(false);
     }

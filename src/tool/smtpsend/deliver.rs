@@ -10,10 +10,10 @@ use std::time::Instant;
 use super::merge::Noted;
 use super::mx::Exchangers;
 use super::queue::Queue;
-use super::report::{Settled, Summary, tell};
+use super::report::{SendSummary, SettledRecipient, tell};
 use super::results::{RowRecipient, RowRecord};
-use super::server::Way;
-use super::{Args, Job, save};
+use super::server::ServerConnection;
+use super::{Args, SendJob, save};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
@@ -29,17 +29,17 @@ const PROGRESS_BYTES: u64 = 4 * 1024 * 1024;
 const QUEUE_BATCH: usize = 100;
 
 /// A message and the account it goes with.
-pub(super) type Sendable = (Job, Option<Account>);
+pub(super) type Sendable = (SendJob, Option<Account>);
 
 /// Gives the next message; it has told what is wrong with those it skipped.
 pub(super) type Messages<'a> = &'a mut dyn FnMut(&mut Tally) -> Option<Sendable>;
 
 /// What all connections of a run share.
-pub(super) struct Run<'a> {
+pub(super) struct SendRun<'a> {
     pub(super) args: &'a Args,
     pub(super) out: &'a Output,
     pub(super) source: RefCell<Messages<'a>>,
-    pub(super) summary: RefCell<Summary>,
+    pub(super) summary: RefCell<SendSummary>,
     pub(super) tally: RefCell<Tally>,
     /// The first fault that ends the run.
     pub(super) broken: RefCell<Option<Fault>>,
@@ -49,7 +49,7 @@ pub(super) struct Run<'a> {
     pub(super) next_at: Cell<Option<Instant>>,
 }
 
-impl Run<'_> {
+impl SendRun<'_> {
     /// Sends everything, over at most `concurrency` connections.
     pub(super) async fn send_all(&self, concurrency: usize) -> Result<(), Fault> {
         let worker = async || {
@@ -69,7 +69,7 @@ impl Run<'_> {
     }
 
     async fn work(&self) -> Result<(), Fault> {
-        let mut paths: BTreeMap<String, Path<'_>> = BTreeMap::new();
+        let mut paths: BTreeMap<String, MessagePath<'_>> = BTreeMap::new();
         // With retries the order is not known beforehand; with a rate the time is not.
         let ahead = self.args.retry.retry == 0 && self.args.merge.rate.is_none();
         let mut current = self.next();
@@ -84,7 +84,7 @@ impl Run<'_> {
             let path = match paths.entry(name) {
                 std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
                 std::collections::btree_map::Entry::Vacant(place) => {
-                    place.insert(Path::new(self.args, account.as_ref(), self.out)?)
+                    place.insert(MessagePath::new(self.args, account.as_ref(), self.out)?)
                 }
             };
             self.pace().await;
@@ -110,7 +110,7 @@ impl Run<'_> {
     }
 
     /// What notes that a row's message is about to be complete.
-    fn mark(&self, job: &Job) -> Option<BeforeCommit> {
+    fn mark(&self, job: &SendJob) -> Option<BeforeCommit> {
         let (results, row) = (self.results.clone()?, job.row.clone()?);
         Some(Arc::new(move || {
             // What cannot be noted is not sent.
@@ -120,7 +120,7 @@ impl Run<'_> {
     }
 
     /// Says and notes what became of a row.
-    fn note(&self, job: &Job, recipients: Vec<RowRecipient>) -> Result<(), Fault> {
+    fn note(&self, job: &SendJob, recipients: Vec<RowRecipient>) -> Result<(), Fault> {
         let Some(row) = &job.row else { return Ok(()) };
         let record = RowRecord::new(row, job.message_id.as_deref(), recipients);
         if let Some(results) = &self.results {
@@ -130,7 +130,7 @@ impl Run<'_> {
     }
 
     /// One message, with its retries.
-    async fn one(&self, path: &mut Path<'_>, job: &Job, follows: Option<&Job>) -> Result<(), Fault> {
+    async fn one(&self, path: &mut MessagePath<'_>, job: &SendJob, follows: Option<&SendJob>) -> Result<(), Fault> {
         let (args, out) = (self.args, self.out);
         self.summary.borrow_mut().messages += 1;
         let size = job.message.size_bytes();
@@ -146,15 +146,15 @@ impl Run<'_> {
         let mut kept = false;
         loop {
             let settled = path.send(&waiting, &options).await;
-            let temporary = |settled: &Settled| settled.result.fault.as_ref().is_none_or(Fault::temporary);
-            let again = |settled: &Settled| match settled.result.outcome {
+            let temporary = |settled: &SettledRecipient| settled.result.fault.as_ref().is_none_or(Fault::temporary);
+            let again = |settled: &SettledRecipient| match settled.result.outcome {
                 RecipientOutcome::Deferred => temporary(settled),
                 RecipientOutcome::Unknown => args.retry_unknown,
                 RecipientOutcome::Delivered(_) | RecipientOutcome::Refused => false,
             };
             // All or nothing: one that is refused for good keeps the others from being tried again.
             let hopeless =
-                |settled: &Settled| settled.result.outcome == RecipientOutcome::Refused || !temporary(settled);
+                |settled: &SettledRecipient| settled.result.outcome == RecipientOutcome::Refused || !temporary(settled);
             // (Somebody has it already where a server took back its word after the envelope, or there are several.)
             let begun = settled.iter().any(|it| it.result.outcome.is_delivered());
             let whole = args.partial || begun || !settled.iter().any(|it| hopeless(it) && !again(it));
@@ -162,7 +162,8 @@ impl Run<'_> {
             let (later, mut done): (Vec<_>, Vec<_>) = settled.into_iter().partition(|settled| retry && again(settled));
             let mut queued = Vec::new();
             if args.way.queue_on_failure && whole {
-                let for_queue = |it: &Settled| it.result.outcome == RecipientOutcome::Deferred && temporary(it);
+                let for_queue =
+                    |it: &SettledRecipient| it.result.outcome == RecipientOutcome::Deferred && temporary(it);
                 (queued, done) = done.into_iter().partition(for_queue);
             }
             tell(job, &done, &path.name(), out, &mut self.summary.borrow_mut(), &mut self.tally.borrow_mut())?;
@@ -178,7 +179,8 @@ impl Run<'_> {
             let Some(first) = later.first() else { break };
             attempt += 1;
             let wait = crate::retry::delay(attempt, args.retry.retry_delay, None, random::fraction());
-            let told = |it: &&Settled| it.result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled);
+            let told =
+                |it: &&SettledRecipient| it.result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled);
             let cause = later.iter().find(told).unwrap_or(first);
             let why = cause.result.fault.as_ref().map(|fault| fault.detail.as_str()).unwrap_or_default();
             out.warn_again(&cause.result.address, why, wait, Some((attempt, args.retry.retry)));
@@ -192,10 +194,10 @@ impl Run<'_> {
     }
 
     /// What could not be delivered now waits in the queue.
-    async fn fall_back(&self, job: &Job, queued: &[Settled]) -> Result<(), Fault> {
+    async fn fall_back(&self, job: &SendJob, queued: &[SettledRecipient]) -> Result<(), Fault> {
         let mut rest = job.clone();
         rest.envelope.recipients.retain(|known| queued.iter().any(|it| it.result.address == known.address));
-        let told = |it: &&Settled| it.result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled);
+        let told = |it: &&SettledRecipient| it.result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled);
         let why = queued.iter().find(told).and_then(|it| it.result.fault.as_ref());
         if let Some(fault) = why {
             self.out.warn(&format!("{}; queued", fault.detail));
@@ -210,7 +212,7 @@ impl Run<'_> {
     }
 
     /// The copy for the sender. The message is on its way: that the copy failed is a fault of its own.
-    fn keep(&self, job: &Job) {
+    fn keep(&self, job: &SendJob) {
         if let Some(mailbox) = &self.args.save_to
             && let Err(fault) = save::keep(mailbox, job)
         {
@@ -252,7 +254,7 @@ impl Run<'_> {
     }
 }
 
-fn row_recipient(settled: &Settled, outcome: &str) -> RowRecipient {
+fn row_recipient(settled: &SettledRecipient, outcome: &str) -> RowRecipient {
     let result = &settled.result;
     RowRecipient::new(&result.address, outcome, result.fault.as_ref().map(|fault| fault.detail.clone()))
 }
@@ -275,39 +277,39 @@ pub(super) async fn together<T>(futures: impl IntoIterator<Item = impl Future<Ou
 }
 
 /// Where messages go, with open connections.
-enum Path<'a> {
-    Server(Box<Way<'a>>),
+enum MessagePath<'a> {
+    Server(Box<ServerConnection<'a>>),
     Mx(Box<Exchangers>),
 }
 
-impl<'a> Path<'a> {
-    fn new(args: &'a Args, account: Option<&Account>, out: &'a Output) -> Result<Path<'a>, Fault> {
+impl<'a> MessagePath<'a> {
+    fn new(args: &'a Args, account: Option<&Account>, out: &'a Output) -> Result<MessagePath<'a>, Fault> {
         Ok(match (&args.way.server, account) {
-            (Some(url), _) => Path::Server(Box::new(Way::to_url(url, args, out)?)),
-            (None, Some(account)) => Path::Server(Box::new(Way::to_account(account, args, out)?)),
-            (None, None) => Path::Mx(Box::new(Exchangers::new(args, out)?)),
+            (Some(url), _) => MessagePath::Server(Box::new(ServerConnection::to_url(url, args, out)?)),
+            (None, Some(account)) => MessagePath::Server(Box::new(ServerConnection::to_account(account, args, out)?)),
+            (None, None) => MessagePath::Mx(Box::new(Exchangers::new(args, out)?)),
         })
     }
 
-    async fn send(&mut self, job: &Job, options: &SendOptions<'_>) -> Vec<Settled> {
+    async fn send(&mut self, job: &SendJob, options: &SendOptions<'_>) -> Vec<SettledRecipient> {
         match self {
-            Path::Server(way) => way.send(job, options).await,
-            Path::Mx(exchangers) => exchangers.send(job, &SendOptions { next: None, ..options.clone() }).await,
+            MessagePath::Server(way) => way.send(job, options).await,
+            MessagePath::Mx(exchangers) => exchangers.send(job, &SendOptions { next: None, ..options.clone() }).await,
         }
     }
 
     /// Stands for faults that are not about one recipient; empty where they are about a recipient's domain.
     fn name(&self) -> String {
         match self {
-            Path::Server(way) => way.name(),
-            Path::Mx(_) => String::new(),
+            MessagePath::Server(way) => way.name(),
+            MessagePath::Mx(_) => String::new(),
         }
     }
 
     async fn close(self) {
         match self {
-            Path::Server(way) => way.close().await,
-            Path::Mx(exchangers) => exchangers.close().await,
+            MessagePath::Server(way) => way.close().await,
+            MessagePath::Mx(exchangers) => exchangers.close().await,
         }
     }
 }

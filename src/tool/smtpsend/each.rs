@@ -15,20 +15,20 @@ const MAX_MESSAGES: usize = 10_000_000;
 
 /// Messages to come.
 #[derive(Debug, Default)]
-pub(super) struct Each {
-    waiting: VecDeque<Entry>,
+pub(super) struct EachInput {
+    waiting: VecDeque<InputMessage>,
 }
 
 #[derive(Debug)]
-enum Entry {
+enum InputMessage {
     File(PathBuf),
     Mbox { path: PathBuf, number: usize, blob: Blob, span: Span },
 }
 
-impl Each {
+impl EachInput {
     /// Looks at what was named: a Maildir, a folder whose files are messages, an mbox, or a file with one message.
-    pub(super) fn new(paths: &[PathBuf]) -> Result<Each, Fault> {
-        let mut each = Each::default();
+    pub(super) fn new(paths: &[PathBuf]) -> Result<EachInput, Fault> {
+        let mut each = EachInput::default();
         for path in paths {
             each.add(path)?;
             if each.waiting.len() > MAX_MESSAGES {
@@ -42,7 +42,7 @@ impl Each {
         if path.is_dir() {
             if path.join("cur").is_dir() && path.join("new").is_dir() {
                 let maildir = Maildir::open(path)?;
-                self.waiting.extend(maildir.list()?.iter().map(|item| Entry::File(maildir.item_path(item))));
+                self.waiting.extend(maildir.list()?.iter().map(|item| InputMessage::File(maildir.item_path(item))));
                 return Ok(());
             }
             let problem = |error: std::io::Error| Fault::local(path.display(), &error);
@@ -55,7 +55,7 @@ impl Each {
                 }
             }
             files.sort();
-            self.waiting.extend(files.into_iter().map(Entry::File));
+            self.waiting.extend(files.into_iter().map(InputMessage::File));
             return Ok(());
         }
         let mut start = Vec::new();
@@ -68,13 +68,17 @@ impl Each {
         }
         let blob = if regular && !mbox::looks_like_mbox(&start) { None } else { Some(file::open(path)?) };
         match blob {
-            None => self.waiting.push_back(Entry::File(path.to_owned())),
+            None => self.waiting.push_back(InputMessage::File(path.to_owned())),
             Some(blob) => {
                 let spans = mbox::spans(&blob)?;
                 let whole = Span { start: 0, end: blob.size_bytes() };
                 let spans = if spans.is_empty() && blob.size_bytes() > 0 { vec![whole] } else { spans };
-                let entry =
-                    |(index, span)| Entry::Mbox { path: path.to_owned(), number: index + 1, blob: blob.clone(), span };
+                let entry = |(index, span)| InputMessage::Mbox {
+                    path: path.to_owned(),
+                    number: index + 1,
+                    blob: blob.clone(),
+                    span,
+                };
                 self.waiting.extend(spans.into_iter().enumerate().map(entry));
             }
         }
@@ -89,8 +93,8 @@ impl Each {
     /// The next message: what it is called, and its bytes.
     pub(super) fn next(&mut self) -> Option<(String, Result<Blob, Fault>)> {
         Some(match self.waiting.pop_front()? {
-            Entry::File(path) => (path.display().to_string(), file::open(&path)),
-            Entry::Mbox { path, number, blob, span } => {
+            InputMessage::File(path) => (path.display().to_string(), file::open(&path)),
+            InputMessage::Mbox { path, number, blob, span } => {
                 let bytes = mbox::read(&blob, span, MAX_MESSAGE_BYTES);
                 (format!("{}[{number}]", path.display()), bytes.map(Blob::memory))
             }

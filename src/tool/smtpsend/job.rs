@@ -16,16 +16,16 @@ use crate::mail::complete::Complete;
 use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use crate::mail::header;
 use crate::mail::mbox;
-use crate::mail::message::Message;
+use crate::mail::message::MailMessage;
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, Recipient};
 use crate::tool::smtp_account::{Account, Accounts, Aliases};
 
 /// One message on its way.
 #[derive(Debug, Clone)]
-pub(super) struct Job {
+pub(super) struct SendJob {
     pub(super) envelope: Envelope,
-    pub(super) message: Message,
+    pub(super) message: MailMessage,
     pub(super) message_id: Option<String>,
     /// Which of several messages it is.
     pub(super) source: Option<String>,
@@ -66,7 +66,7 @@ fn choose(args: &Args, accounts: Option<&Accounts>, author: Option<&str>) -> Res
     }
 }
 
-impl Job {
+impl SendJob {
     /// Counts that somebody has it: sending it again would be once too often, unless what became of it is noted.
     pub(super) fn count_success(&self, tally: &mut Tally) {
         match &self.row {
@@ -219,7 +219,7 @@ pub(super) fn finish(
     let eight_bit = composed.message.has_8bit();
     let envelope = envelope(args, account.as_ref(), sender, composed.recipients, composed.smtputf8, eight_bit)?;
     let job =
-        Job { envelope, message: composed.message, message_id: Some(composed.message_id), source: None, row: None };
+        SendJob { envelope, message: composed.message, message_id: Some(composed.message_id), source: None, row: None };
     Ok((job, account))
 }
 
@@ -339,7 +339,7 @@ pub(super) fn take(
     let message = complete.into_message();
     let sender = named.unwrap_or(author.address);
     let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
-    Ok((Job { envelope, message, message_id, source: Some(label.to_owned()), row: None }, account))
+    Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), row: None }, account))
 }
 
 fn aliases(account: Option<&Account>) -> Result<Aliases, Fault> {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::deliver::Sendable;
 use super::results::{Results, Turn};
-use super::rows::{Row, Rows};
+use super::rows::{MergeRow, Rows};
 use super::{Args, ComposeArgs, job, send, with_a_way};
 use crate::blob::Blob;
 use crate::cli::exit::{Exit, Tally};
@@ -134,7 +134,7 @@ impl<'a> Merge<'a> {
     }
 
     /// The message of one row; `None` if an earlier run settled it.
-    fn make(&self, number: u64, row: &Row, label: &str) -> Result<Option<Sendable>, Fault> {
+    fn make(&self, number: u64, row: &MergeRow, label: &str) -> Result<Option<Sendable>, Fault> {
         let id = RowId { number, digest: row.digest(), noted: self.results.is_some() };
         let turn = match &self.results {
             Some(results) => results.lock().unwrap_or_else(PoisonError::into_inner).turn(&id)?,

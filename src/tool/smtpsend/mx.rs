@@ -8,8 +8,8 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 use super::deliver::together;
-use super::report::{Settled, TimesMs};
-use super::{Args, Job, job};
+use super::report::{SettledRecipient, TimesMs};
+use super::{Args, SendJob, job};
 use crate::cli::output::Output;
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind};
@@ -72,7 +72,7 @@ impl Exchangers {
 
     /// Sends one message to every domain's server. Unless the user wants it `--partial`, all of them must have accepted
     /// their recipients before the first one gets the message; what a server says after that it says alone.
-    pub(super) async fn send(&mut self, job: &Job, options: &SendOptions<'_>) -> Vec<Settled> {
+    pub(super) async fn send(&mut self, job: &SendJob, options: &SendOptions<'_>) -> Vec<SettledRecipient> {
         let mut domains: BTreeMap<String, Envelope> = BTreeMap::new();
         for recipient in &job.envelope.recipients {
             let domain = domain_of(&recipient.address).unwrap_or_default().to_lowercase();
@@ -144,16 +144,16 @@ impl Exchangers {
     }
 }
 
-fn settle(delivery: Delivery) -> impl Iterator<Item = Settled> {
+fn settle(delivery: Delivery) -> impl Iterator<Item = SettledRecipient> {
     let reached = delivery.progress != RouteProgress::Unreached;
     let times = reached.then(|| TimesMs::new(delivery.connect.unwrap_or(Duration::ZERO), delivery.times));
     let results = delivery.results.into_iter().zip(delivery.peers);
-    results.map(move |(result, peer)| Settled::new(result, peer, times))
+    results.map(move |(result, peer)| SettledRecipient::new(result, peer, times))
 }
 
 /// Those whom another server's refusal kept from getting the message are told whose it was.
-fn name_the_cause(settled: &mut [Settled]) {
-    let cancelled = |it: &Settled| it.result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled);
+fn name_the_cause(settled: &mut [SettledRecipient]) {
+    let cancelled = |it: &SettledRecipient| it.result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled);
     let cause = settled.iter().find(|it| !it.result.outcome.is_delivered() && !cancelled(it));
     let Some(address) = cause.map(|it| it.result.address.clone()) else { return };
     for it in settled.iter_mut().filter(|it| cancelled(it)) {
@@ -162,10 +162,10 @@ fn name_the_cause(settled: &mut [Settled]) {
 }
 
 /// The line that all servers reach, with their recipients accepted, before the first message goes out.
-struct Start(watch::Sender<Line>);
+struct Start(watch::Sender<StartLine>);
 
 #[derive(Debug, Clone, Copy)]
-struct Line {
+struct StartLine {
     /// How many are still on their way to it.
     missing: usize,
     /// One will not come.
@@ -174,7 +174,7 @@ struct Line {
 
 impl Start {
     fn new(count: usize) -> Start {
-        Start(watch::Sender::new(Line { missing: count, failed: false }))
+        Start(watch::Sender::new(StartLine { missing: count, failed: false }))
     }
 
     /// What a server's transaction asks before the message: waits for all others. `ready` says that it was here.

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::report::TimesMs;
-use super::server::Way;
+use super::server::ServerConnection;
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
@@ -60,7 +60,7 @@ impl OutputRecord for Probe {
 
 /// The answer to MAIL or RCPT.
 #[derive(Debug, Serialize)]
-struct Asked {
+struct ProbeRecord {
     /// `MAIL` or `RCPT`.
     command: &'static str,
     address: String,
@@ -71,7 +71,7 @@ struct Asked {
     reply: String,
 }
 
-impl OutputRecord for Asked {
+impl OutputRecord for ProbeRecord {
     const TYPE: &'static str = "probe_answer";
 
     fn text(&self, line: &mut TextLine) {
@@ -81,7 +81,7 @@ impl OutputRecord for Asked {
 
 /// Runs the probe; MAIL is tried if there is a sender, RCPT for each recipient.
 pub(super) async fn run(
-    mut way: Way<'_>,
+    mut way: ServerConnection<'_>,
     sender: Option<&str>,
     recipients: &[String],
     out: &Output,
@@ -130,7 +130,7 @@ pub(super) async fn run(
     for (command, address, question) in questions {
         let reply = client.exchange(&question).await?;
         let accepted = reply.code / 100 == 2;
-        out.emit(&Asked {
+        out.emit(&ProbeRecord {
             command,
             address: address.clone(),
             accepted,

@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use super::report::{RecipientRecord, Summary};
-use super::{Args, Job};
+use super::report::{SendSummary, SentRecipientRecord};
+use super::{Args, SendJob};
 use crate::cli::output::Output;
 use crate::fault::Fault;
 use crate::queue::sqlite::{Process, SqliteStore};
@@ -27,18 +27,18 @@ impl Queue {
     /// Places messages together: one sync for all. `why` says what kept them from being delivered at once.
     pub(super) async fn place(
         &self,
-        jobs: &[Job],
+        jobs: &[SendJob],
         why: Option<&Fault>,
         out: &Output,
-        summary: &mut Summary,
+        summary: &mut SendSummary,
     ) -> Result<(), Fault> {
-        let message = |job: &Job| submit::message(&self.store, &job.envelope, b"", &job.message);
+        let message = |job: &SendJob| submit::message(&self.store, &job.envelope, b"", &job.message);
         let messages = jobs.iter().map(message).collect::<Result<Vec<_>, _>>()?;
         let ids = self.store.enqueue(messages).await?;
         for (job, id) in jobs.iter().zip(ids) {
             for recipient in &job.envelope.recipients {
                 summary.count("queued");
-                out.emit(&RecipientRecord {
+                out.emit(&SentRecipientRecord {
                     recipient: recipient.address.clone(),
                     outcome: "queued",
                     source: job.source.clone(),

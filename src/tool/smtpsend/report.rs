@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::Job;
+use super::SendJob;
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
@@ -14,32 +14,32 @@ use crate::smtp::data::Content;
 
 /// The outcome for one recipient, and whose word it is.
 #[derive(Debug, Clone)]
-pub(super) struct Settled {
+pub(super) struct SettledRecipient {
     pub(super) result: HopResult,
     peer: NextHopFacts,
     times: Option<TimesMs>,
 }
 
-impl Settled {
-    pub(super) fn new(result: HopResult, peer: NextHopFacts, times: Option<TimesMs>) -> Settled {
-        Settled { result, peer, times }
+impl SettledRecipient {
+    pub(super) fn new(result: HopResult, peer: NextHopFacts, times: Option<TimesMs>) -> SettledRecipient {
+        SettledRecipient { result, peer, times }
     }
 }
 
 /// Reports what became of one message: a record a recipient, and a line on stderr for what failed. `server` stands for
 /// what is not about one recipient.
 pub(super) fn tell(
-    job: &Job,
-    settled: &[Settled],
+    job: &SendJob,
+    settled: &[SettledRecipient],
     server: &str,
     out: &Output,
-    summary: &mut Summary,
+    summary: &mut SendSummary,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
     let mut said: Option<&Fault> = None;
-    for Settled { result, peer, times } in settled {
+    for SettledRecipient { result, peer, times } in settled {
         summary.count(result.outcome.as_str());
-        out.emit(&RecipientRecord {
+        out.emit(&SentRecipientRecord {
             recipient: result.address.clone(),
             outcome: result.outcome.as_str(),
             source: job.source.clone(),
@@ -77,7 +77,7 @@ pub(super) fn tell(
 
 /// What became of one message for one recipient.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct RecipientRecord {
+pub(super) struct SentRecipientRecord {
     pub(super) recipient: String,
     /// `delivered`, `queued`, `refused`, `deferred` or `unknown`.
     pub(super) outcome: &'static str,
@@ -118,7 +118,7 @@ pub(super) struct RecipientRecord {
     pub(super) queue_id: Option<String>,
 }
 
-impl OutputRecord for RecipientRecord {
+impl OutputRecord for SentRecipientRecord {
     const TYPE: &'static str = "recipient";
 
     /// Nothing: a tool that sends is silent when it succeeds, and what failed is said on stderr.
@@ -156,7 +156,7 @@ impl TimesMs {
 
 /// The last record.
 #[derive(Debug, Default, Serialize)]
-pub(super) struct Summary {
+pub(super) struct SendSummary {
     pub(super) messages: u64,
     pub(super) delivered: u64,
     pub(super) queued: u64,
@@ -169,7 +169,7 @@ pub(super) struct Summary {
     pub(super) elapsed_ms: f64,
 }
 
-impl Summary {
+impl SendSummary {
     pub(super) fn count(&mut self, outcome: &str) {
         match outcome {
             "delivered" => self.delivered += 1,
@@ -181,7 +181,7 @@ impl Summary {
     }
 }
 
-impl OutputRecord for Summary {
+impl OutputRecord for SendSummary {
     const TYPE: &'static str = "summary";
 
     fn text(&self, _line: &mut TextLine) {}

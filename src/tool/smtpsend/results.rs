@@ -68,7 +68,7 @@ impl OutputRecord for RowRecord {
 /// One line of the file.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Line {
+enum ResultLine {
     /// The end of the row's message is about to be sent.
     Sending { v: u32, row: u64, digest: String },
     Row {
@@ -80,7 +80,7 @@ enum Line {
 
 /// What the file knows of a row.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Known {
+struct KnownRow {
     digest: String,
     /// Nobody waits for it any more.
     done: bool,
@@ -104,7 +104,7 @@ pub(super) enum Turn {
 pub(super) struct Results {
     path: PathBuf,
     file: File,
-    known: HashMap<u64, Known>,
+    known: HashMap<u64, KnownRow>,
     /// Rows that were left out because they are settled.
     pub(super) skipped: u64,
 }
@@ -150,15 +150,15 @@ impl Results {
 
     /// Notes that the end of this row's message is about to be sent.
     pub(super) fn sending(&mut self, id: &RowId) -> Result<(), Fault> {
-        self.write(&Line::Sending { v: 1, row: id.number, digest: id.digest.clone() })
+        self.write(&ResultLine::Sending { v: 1, row: id.number, digest: id.digest.clone() })
     }
 
     /// Notes what became of a row.
     pub(super) fn done(&mut self, record: &RowRecord) -> Result<(), Fault> {
-        self.write(&Line::Row { v: 1, record: record.clone() })
+        self.write(&ResultLine::Row { v: 1, record: record.clone() })
     }
 
-    fn write(&mut self, line: &Line) -> Result<(), Fault> {
+    fn write(&mut self, line: &ResultLine) -> Result<(), Fault> {
         let mut bytes = serde_json::to_vec(line).map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
         bytes.push(b'\n');
         // One write a line: a kill cannot cut it.
@@ -167,8 +167,8 @@ impl Results {
 }
 
 /// All whole lines, and where they end.
-fn read(file: &mut File, retry_unknown: bool) -> Result<(HashMap<u64, Known>, u64), Fault> {
-    let mut known: HashMap<u64, Known> = HashMap::new();
+fn read(file: &mut File, retry_unknown: bool) -> Result<(HashMap<u64, KnownRow>, u64), Fault> {
+    let mut known: HashMap<u64, KnownRow> = HashMap::new();
     let mut reader = BufReader::with_capacity(256 * 1024, file);
     let (mut whole, mut number) = (0, 0u64);
     let mut line = Vec::new();
@@ -183,11 +183,11 @@ fn read(file: &mut File, retry_unknown: bool) -> Result<(HashMap<u64, Known>, u6
         }
         whole += count as u64;
         match serde_json::from_slice(&line).map_err(|_| malformed(number))? {
-            Line::Sending { row, digest, .. } => {
+            ResultLine::Sending { row, digest, .. } => {
                 let entry = known.entry(row).or_default();
                 (entry.digest, entry.in_flight) = (digest, true);
             }
-            Line::Row { record, .. } => {
+            ResultLine::Row { record, .. } => {
                 let entry = known.entry(record.row).or_default();
                 let settles = |outcome: &str| match outcome {
                     "unknown" => !retry_unknown,

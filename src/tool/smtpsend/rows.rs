@@ -16,9 +16,9 @@ const MAX_COLUMNS: usize = 10_000;
 
 /// One row: a value for each of its fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Row(BTreeMap<String, String>);
+pub(super) struct MergeRow(BTreeMap<String, String>);
 
-impl Row {
+impl MergeRow {
     pub(super) fn get(&self, field: &str) -> Option<&str> {
         self.0.get(field).map(String::as_str)
     }
@@ -39,12 +39,12 @@ impl Row {
 
 /// Rows to come.
 pub(super) struct Rows {
-    form: Form,
+    form: RowsForm,
     number: u64,
     ended: bool,
 }
 
-enum Form {
+enum RowsForm {
     /// One message without a row.
     One,
     Json(Box<dyn BufRead>),
@@ -58,7 +58,7 @@ enum Form {
 impl Rows {
     /// A single row without fields.
     pub(super) fn one() -> Rows {
-        Rows { form: Form::One, number: 0, ended: false }
+        Rows { form: RowsForm::One, number: 0, ended: false }
     }
 
     /// The rows of a file, or of stdin for `-`. A file is CSV by its name (`.csv`, `.tsv`), or if its first letter is not
@@ -83,11 +83,11 @@ impl Rows {
         let start = stream.fill_buf().map_err(|error| Fault::local("rows", &error))?;
         let object = start.trim_ascii_start().first() == Some(&b'{');
         let form = match ending {
-            "csv" => Form::csv(stream, b',')?,
-            "tsv" => Form::csv(stream, b'\t')?,
-            "json" | "jsonl" | "ndjson" => Form::Json(Box::new(stream)),
-            _ if object => Form::Json(Box::new(stream)),
-            _ => Form::csv(stream, b',')?,
+            "csv" => RowsForm::csv(stream, b',')?,
+            "tsv" => RowsForm::csv(stream, b'\t')?,
+            "json" | "jsonl" | "ndjson" => RowsForm::Json(Box::new(stream)),
+            _ if object => RowsForm::Json(Box::new(stream)),
+            _ => RowsForm::csv(stream, b',')?,
         };
         Ok(Rows { form, number: 0, ended: false })
     }
@@ -95,28 +95,28 @@ impl Rows {
     /// The columns, where they are known before the first row.
     pub(super) fn columns(&self) -> Option<&[String]> {
         match &self.form {
-            Form::One => Some(&[]),
-            Form::Csv { columns, .. } => Some(columns),
-            Form::Json(_) => None,
+            RowsForm::One => Some(&[]),
+            RowsForm::Csv { columns, .. } => Some(columns),
+            RowsForm::Json(_) => None,
         }
     }
 
     /// The next row and its number, from 1. A malformed one does not end the others.
-    pub(super) fn next(&mut self) -> Option<(u64, Result<Row, Fault>)> {
+    pub(super) fn next(&mut self) -> Option<(u64, Result<MergeRow, Fault>)> {
         if self.ended {
             return None;
         }
         let (row, ended) = match &mut self.form {
-            Form::One => (Some(Ok(Row::default())), true),
-            Form::Json(reader) => json(reader),
-            Form::Csv { reader, left, columns } => {
+            RowsForm::One => (Some(Ok(MergeRow::default())), true),
+            RowsForm::Json(reader) => json(reader),
+            RowsForm::Csv { reader, left, columns } => {
                 left.set(MAX_ROW_BYTES);
                 let mut record = csv::StringRecord::new();
                 match reader.read_record(&mut record) {
                     Ok(false) => (None, true),
                     Ok(true) => {
                         let pairs = columns.iter().cloned().zip(record.iter().map(str::to_owned));
-                        (Some(Ok(Row(pairs.collect()))), false)
+                        (Some(Ok(MergeRow(pairs.collect()))), false)
                     }
                     Err(error) => {
                         let over = error.is_io_error();
@@ -131,8 +131,8 @@ impl Rows {
     }
 }
 
-impl Form {
-    fn csv(stream: impl Read + 'static, delimiter: u8) -> Result<Form, Fault> {
+impl RowsForm {
+    fn csv(stream: impl Read + 'static, delimiter: u8) -> Result<RowsForm, Fault> {
         let left = Rc::new(Cell::new(MAX_ROW_BYTES));
         let stream = Bounded { stream: Box::new(stream), left: left.clone() };
         let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(stream);
@@ -147,12 +147,12 @@ impl Form {
                 return Err(bad(format!("two columns are called {name}")));
             }
         }
-        Ok(Form::Csv { reader: Box::new(reader), left, columns })
+        Ok(RowsForm::Csv { reader: Box::new(reader), left, columns })
     }
 }
 
 /// The next JSON object, and whether that was the end. Empty lines are no rows.
-fn json(reader: &mut dyn BufRead) -> (Option<Result<Row, Fault>>, bool) {
+fn json(reader: &mut dyn BufRead) -> (Option<Result<MergeRow, Fault>>, bool) {
     let mut line = Vec::new();
     let bad = |detail: String| Some(Err(Fault::new(Kind::BadData, detail)));
     loop {
@@ -182,7 +182,7 @@ fn json(reader: &mut dyn BufRead) -> (Option<Result<Row, Fault>>, bool) {
         };
         row.insert(name, text);
     }
-    (Some(Ok(Row(row))), false)
+    (Some(Ok(MergeRow(row))), false)
 }
 
 /// A stream that ends with an error when a row does not come to an end.
@@ -211,7 +211,7 @@ mod tests {
         let mut found = Vec::new();
         while let Some((number, row)) = rows.next() {
             found.push(match row {
-                Ok(Row(row)) => {
+                Ok(MergeRow(row)) => {
                     let pairs: Vec<String> = row.iter().map(|(name, value)| format!("{name}={value}")).collect();
                     format!("{number}:{}", pairs.join(","))
                 }
@@ -254,7 +254,7 @@ mod tests {
     #[test]
     fn rows_differ_by_digest() {
         let row = |pairs: &[(&str, &str)]| {
-            Row(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()).digest()
+            MergeRow(pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()).digest()
         };
         assert_eq!(row(&[("a", "b"), ("c", "d")]), row(&[("c", "d"), ("a", "b")]));
         assert_ne!(row(&[("a", "bc")]), row(&[("ab", "c")]));

@@ -2,21 +2,21 @@
 
 use std::path::Path;
 
-use super::Job;
+use super::SendJob;
 use crate::fault::Fault;
 use crate::mail::maildir::Maildir;
 use crate::mail::mbox;
 
 /// Puts the message into a mailbox: a Maildir if it is a directory or its name ends with `/`, else an mbox. It is there as
 /// it was sent, marked as read.
-pub(super) fn keep(mailbox: &Path, job: &Job) -> Result<(), Fault> {
+pub(super) fn keep(mailbox: &Path, job: &SendJob) -> Result<(), Fault> {
     let wants_maildir = mailbox.as_os_str().to_string_lossy().ends_with('/');
     let mut reader = job.message.reader();
     if mailbox.is_dir() || wants_maildir {
         let maildir = Maildir::create(mailbox)?;
         let delivered = maildir.deliver(b"", &mut reader)?;
         let name = delivered.path.file_name().map(ToOwned::to_owned).unwrap_or_default();
-        let item = crate::mail::maildir::Item { place: crate::mail::maildir::Place::New, name };
+        let item = crate::mail::maildir::MaildirItem { place: crate::mail::maildir::MaildirFolder::New, name };
         maildir.set_flags(&item, "S")?;
         return Ok(());
     }

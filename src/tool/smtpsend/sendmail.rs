@@ -8,7 +8,7 @@ use crate::fault::{Fault, Kind};
 
 /// What sendmail's words ask for.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked {
+pub(super) enum SendmailCall {
     /// Send a message: the arguments in our own words.
     Send(Vec<OsString>),
     /// Another program of the suite, with its arguments.
@@ -16,18 +16,18 @@ pub(super) enum Asked {
 }
 
 /// Reads the arguments, the program's name first. `None`: this is not sendmail's dialect.
-pub(super) fn read(arguments: &[OsString], host: &str) -> Option<Result<Asked, Fault>> {
+pub(super) fn read(arguments: &[OsString], host: &str) -> Option<Result<SendmailCall, Fault>> {
     let program = arguments.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_string_lossy())?;
     let by_flag = arguments.get(1).is_some_and(|first| first == "--sendmail");
     match &*program {
-        "mailq" => Some(Ok(Asked::Other("mailq-ls", Vec::new()))),
+        "mailq" => Some(Ok(SendmailCall::Other("mailq-ls", Vec::new()))),
         "sendmail" => Some(translate(arguments.get(1..).unwrap_or_default(), host)),
         _ if by_flag => Some(translate(arguments.get(2..).unwrap_or_default(), host)),
         _ => None,
     }
 }
 
-fn translate(arguments: &[OsString], host: &str) -> Result<Asked, Fault> {
+fn translate(arguments: &[OsString], host: &str) -> Result<SendmailCall, Fault> {
     let mut own: Vec<OsString> = ["smtpsend", "--queue", "--local-domain", host].iter().map(OsString::from).collect();
     let mut recipients = Vec::new();
     let mut dots = true;
@@ -86,10 +86,10 @@ fn translate(arguments: &[OsString], host: &str) -> Result<Asked, Fault> {
             }
             "b" => match tail {
                 "m" => {}
-                "p" => return Ok(Asked::Other("mailq-ls", Vec::new())),
+                "p" => return Ok(SendmailCall::Other("mailq-ls", Vec::new())),
                 _ => return Err(usage(text, "is not done here")),
             },
-            "q" => return Ok(Asked::Other("mailq-run", Vec::new())),
+            "q" => return Ok(SendmailCall::Other("mailq-run", Vec::new())),
             "o" => match tail {
                 "i" => dots = false,
                 // How errors come back, whether to wait, aliases, old style headers, "me too": all as it is anyway.
@@ -108,7 +108,7 @@ fn translate(arguments: &[OsString], host: &str) -> Result<Asked, Fault> {
     }
     own.push("--".into());
     own.extend(recipients);
-    Ok(Asked::Send(own))
+    Ok(SendmailCall::Send(own))
 }
 
 fn usage(flag: &str, why: &str) -> Fault {
@@ -124,8 +124,8 @@ mod tests {
         let read = super::read(&arguments, "h.test")?;
         Some(read.map_err(|fault| fault.kind).map(|asked| {
             let (program, own) = match asked {
-                Asked::Send(own) => ("send", own),
-                Asked::Other(program, own) => (program, own),
+                SendmailCall::Send(own) => ("send", own),
+                SendmailCall::Other(program, own) => (program, own),
             };
             let words = own.iter().skip(4).map(|word| word.to_string_lossy().into_owned());
             std::iter::once(program.to_owned()).chain(words).collect()

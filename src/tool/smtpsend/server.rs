@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::report::{Settled, TimesMs};
-use super::{Args, Job, job};
+use super::report::{SettledRecipient, TimesMs};
+use super::{Args, SendJob, job};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::Limits;
@@ -21,7 +21,7 @@ use crate::tool::smtp_account::Account;
 
 /// A server's URL, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Server {
+pub(super) struct ServerAddress {
     pub(super) scheme: String,
     pub(super) host: String,
     pub(super) port: u16,
@@ -33,9 +33,9 @@ pub(super) struct Server {
     pub(super) password: Option<String>,
 }
 
-impl Server {
+impl ServerAddress {
     /// `smtp://`, `smtps://`, `submission://`, `submissions://`, `lmtp://` or `lmtp+unix:PATH`.
-    pub(super) fn parse(text: &str) -> Result<Server, Fault> {
+    pub(super) fn parse(text: &str) -> Result<ServerAddress, Fault> {
         let bad = |why: &str| {
             Fault::new(Kind::Usage, format!("--server {text}: {why}"))
                 .with_hint("smtp://HOST[:PORT], smtps://, submission://, lmtp:// or lmtp+unix:/PATH")
@@ -45,7 +45,7 @@ impl Server {
             if !path.starts_with('/') {
                 return Err(bad("the path of a socket begins with /"));
             }
-            return Ok(Server {
+            return Ok(ServerAddress {
                 scheme: "lmtp+unix".into(),
                 host: "localhost".into(),
                 port: 0,
@@ -76,7 +76,7 @@ impl Server {
             Ok(decoded.into_owned())
         };
         let host = decode(host)?.trim_start_matches('[').trim_end_matches(']').to_owned();
-        Ok(Server {
+        Ok(ServerAddress {
             scheme: url.scheme().to_owned(),
             host: if host.is_ascii() {
                 host
@@ -93,9 +93,9 @@ impl Server {
     }
 
     /// The server of an account.
-    fn of(account: &Account) -> Result<Server, Fault> {
+    fn of(account: &Account) -> Result<ServerAddress, Fault> {
         let (host, port) = account.server()?;
-        Ok(Server {
+        Ok(ServerAddress {
             scheme: if account.lmtp { "lmtp".into() } else { "smtp".into() },
             host,
             port,
@@ -117,9 +117,9 @@ impl Server {
 }
 
 /// One server, and the connection to it.
-pub(super) struct Way<'a> {
+pub(super) struct ServerConnection<'a> {
     out: &'a Output,
-    server: Server,
+    server: ServerAddress,
     tls: TlsMode,
     tls_client: ClientTls,
     login: Option<Login>,
@@ -127,20 +127,20 @@ pub(super) struct Way<'a> {
     helo: Option<String>,
     dialer: Dialer,
     limits: Limits,
-    connection: Option<Connection>,
+    connection: Option<OpenConnection>,
 }
 
 /// An open connection and how long it took.
-struct Connection {
+struct OpenConnection {
     client: Client,
     connect: Duration,
     peer: NextHopFacts,
 }
 
-impl<'a> Way<'a> {
+impl<'a> ServerConnection<'a> {
     /// To the server that a URL names.
-    pub(super) fn to_url(url: &str, args: &'a Args, out: &'a Output) -> Result<Way<'a>, Fault> {
-        let server = Server::parse(url)?;
+    pub(super) fn to_url(url: &str, args: &'a Args, out: &'a Output) -> Result<ServerConnection<'a>, Fault> {
+        let server = ServerAddress::parse(url)?;
         if let (Some(asked), TlsMode::Implicit) = (args.tls.tls, server.tls)
             && asked != TlsMode::Implicit
         {
@@ -154,24 +154,28 @@ impl<'a> Way<'a> {
             }
             _ => args.login.login(out, &server.host, server.user.as_deref(), server.password.as_deref())?,
         };
-        Way::new(server, login, args.way.auth, &Account::default(), args, out)
+        ServerConnection::new(server, login, args.way.auth, &Account::default(), args, out)
     }
 
     /// To the server of an account; flags of the command line win over it.
-    pub(super) fn to_account(account: &Account, args: &'a Args, out: &'a Output) -> Result<Way<'a>, Fault> {
-        let server = Server::of(account)?;
+    pub(super) fn to_account(
+        account: &Account,
+        args: &'a Args,
+        out: &'a Output,
+    ) -> Result<ServerConnection<'a>, Fault> {
+        let server = ServerAddress::of(account)?;
         let (login, mechanism) = account.login(&server.host, &args.login, args.way.auth, out)?;
-        Way::new(server, login, mechanism, account, args, out)
+        ServerConnection::new(server, login, mechanism, account, args, out)
     }
 
     fn new(
-        server: Server,
+        server: ServerAddress,
         login: Option<Login>,
         mechanism: Option<Mechanism>,
         account: &Account,
         args: &'a Args,
         out: &'a Output,
-    ) -> Result<Way<'a>, Fault> {
+    ) -> Result<ServerConnection<'a>, Fault> {
         let tls = args.tls.tls.unwrap_or(server.tls);
         if tls == TlsMode::None && login.is_some() && server.socket.is_none() && !is_loopback(&server.host) {
             out.warn("--tls none: the password travels in clear text");
@@ -194,7 +198,7 @@ impl<'a> Way<'a> {
             dialer.proxy =
                 Some(Proxy { kind: ProxyKind::Socks5 { remote_dns: true }, host: host.clone(), port, login: None });
         }
-        Ok(Way {
+        Ok(ServerConnection {
             out,
             server,
             tls,
@@ -211,7 +215,7 @@ impl<'a> Way<'a> {
         })
     }
 
-    async fn connect(&self) -> Result<Connection, Fault> {
+    async fn connect(&self) -> Result<OpenConnection, Fault> {
         let began = Instant::now();
         let stream = match &self.server.socket {
             Some(path) => {
@@ -244,12 +248,12 @@ impl<'a> Way<'a> {
             tls,
             ..NextHopFacts::default()
         };
-        Ok(Connection { client, connect, peer })
+        Ok(OpenConnection { client, connect, peer })
     }
 
     /// Sends one message over the open connection, which is made, reused, or replaced if the server had closed it while
     /// it was idle.
-    pub(super) async fn send(&mut self, job: &Job, options: &SendOptions<'_>) -> Vec<Settled> {
+    pub(super) async fn send(&mut self, job: &SendJob, options: &SendOptions<'_>) -> Vec<SettledRecipient> {
         loop {
             let current = self.connection.take().filter(|current| current.client.is_open());
             let reused = current.is_some();
@@ -261,7 +265,7 @@ impl<'a> Way<'a> {
                         let host = Some(self.server.host.clone());
                         let peer = NextHopFacts { host, ..NextHopFacts::default() };
                         let results = all_failed(&job.envelope, &fault);
-                        return results.into_iter().map(|it| Settled::new(it, peer.clone(), None)).collect();
+                        return results.into_iter().map(|it| SettledRecipient::new(it, peer.clone(), None)).collect();
                     }
                 },
             };
@@ -271,7 +275,7 @@ impl<'a> Way<'a> {
             let peer = current.peer.clone();
             self.connection = Some(current);
             if !stale {
-                return results.into_iter().map(|it| Settled::new(it, peer.clone(), Some(times))).collect();
+                return results.into_iter().map(|it| SettledRecipient::new(it, peer.clone(), Some(times))).collect();
             }
         }
     }
@@ -279,7 +283,7 @@ impl<'a> Way<'a> {
     /// The open dialogue, for questions; how long connecting took.
     pub(super) async fn open(&mut self) -> Result<(&mut Client, &NextHopFacts, Duration), Fault> {
         let connection = self.connect().await?;
-        let Connection { client, connect, peer } = self.connection.insert(connection);
+        let OpenConnection { client, connect, peer } = self.connection.insert(connection);
         Ok((client, peer, *connect))
     }
 
@@ -318,7 +322,7 @@ mod tests {
     #[test]
     fn urls() {
         let parse = |text: &str| {
-            let server = Server::parse(text)?;
+            let server = ServerAddress::parse(text)?;
             Ok::<_, Fault>((server.host, server.port, server.lmtp, server.tls))
         };
         assert_eq!(parse("smtp://mail.test").unwrap(), ("mail.test".into(), 25, false, TlsMode::Try));
@@ -328,15 +332,15 @@ mod tests {
         assert_eq!(parse("submission://m").unwrap(), ("m".into(), 587, false, TlsMode::Starttls));
         assert_eq!(parse("submission://bücher.test").unwrap().0, "xn--bcher-kva.test");
         assert_eq!(parse("lmtp://m").unwrap(), ("m".into(), 24, true, TlsMode::Try));
-        let unix = Server::parse("lmtp+unix:/run/x").unwrap();
+        let unix = ServerAddress::parse("lmtp+unix:/run/x").unwrap();
         assert_eq!((unix.socket, unix.lmtp), (Some(PathBuf::from("/run/x")), true));
-        assert_eq!(Server::parse("lmtp+unix:///run/x").unwrap().socket, Some(PathBuf::from("/run/x")));
-        let login = Server::parse("smtps://al%40x:p%3Aw@m").unwrap();
+        assert_eq!(ServerAddress::parse("lmtp+unix:///run/x").unwrap().socket, Some(PathBuf::from("/run/x")));
+        let login = ServerAddress::parse("smtps://al%40x:p%3Aw@m").unwrap();
         assert_eq!((login.user.as_deref(), login.password.as_deref()), (Some("al@x"), Some("p:w")));
         for bad in
             ["mail.test", "http://x", "smtp://", "smtp://m/path", "lmtp+unix:run/x", "smtp://m?x", "smtp://a%0d@m"]
         {
-            assert_eq!(Server::parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
+            assert_eq!(ServerAddress::parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
         }
     }
 }

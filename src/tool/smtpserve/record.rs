@@ -6,12 +6,12 @@ use crate::cli::output::{OutputRecord, TextLine};
 
 /// A message that was taken.
 #[derive(Debug, Serialize)]
-pub(super) struct Message<'a> {
+pub(super) struct MessageTaken<'a> {
     pub(super) id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queue_id: Option<String>,
     #[serde(flatten)]
-    pub(super) client: Client<'a>,
+    pub(super) client: ClientRecord<'a>,
     pub(super) sender: &'a str,
     pub(super) recipients: Vec<&'a str>,
     /// The Maildir files written.
@@ -25,7 +25,7 @@ pub(super) struct Refused<'a> {
     /// `sender`, `recipient`, `message` or `login`.
     pub(super) what: &'static str,
     #[serde(flatten)]
-    pub(super) client: Client<'a>,
+    pub(super) client: ClientRecord<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) sender: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -38,7 +38,7 @@ pub(super) struct Refused<'a> {
 
 /// Who the client is.
 #[derive(Debug, Clone, Serialize)]
-pub(super) struct Client<'a> {
+pub(super) struct ClientRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) ip: Option<String>,
     pub(super) helo: &'a str,
@@ -50,11 +50,11 @@ pub(super) struct Client<'a> {
 
 /// A password's hash for the user file.
 #[derive(Debug, Serialize)]
-pub(super) struct Hash {
+pub(super) struct PasswordHash {
     pub(super) hash: String,
 }
 
-impl OutputRecord for Message<'_> {
+impl OutputRecord for MessageTaken<'_> {
     const TYPE: &'static str = "message";
 
     fn text(&self, _: &mut TextLine) {}
@@ -66,7 +66,7 @@ impl OutputRecord for Refused<'_> {
     fn text(&self, _: &mut TextLine) {}
 }
 
-impl OutputRecord for Hash {
+impl OutputRecord for PasswordHash {
     const TYPE: &'static str = "hash";
 
     fn text(&self, line: &mut TextLine) {

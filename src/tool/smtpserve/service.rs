@@ -21,7 +21,7 @@ use crate::smtp::server::{Answer, Later, Peer, Service};
 use crate::smtp::transaction::{Envelope, Recipient};
 
 use super::mailbox::Mailboxes;
-use super::record::{Client, Message, Refused};
+use super::record::{ClientRecord, MessageTaken, Refused};
 
 /// Passwords checked at once: each costs memory and some 20 ms of a processor.
 pub(super) const MAX_CONCURRENT_LOGINS: usize = 2;
@@ -34,7 +34,7 @@ const MAX_AT_ONCE: u64 = MAX_INLINE as u64 / 2;
 
 /// What the command line decided.
 #[derive(Debug)]
-pub(super) struct Policy {
+pub(super) struct ReceivePolicy {
     pub(super) hostname: String,
     pub(super) domains: Vec<String>,
     pub(super) relay_from: Vec<Network>,
@@ -42,8 +42,8 @@ pub(super) struct Policy {
 }
 
 /// The server's mailboxes, queue and users.
-pub(super) struct Store {
-    pub(super) policy: Policy,
+pub(super) struct MailReceiver {
+    pub(super) policy: ReceivePolicy,
     pub(super) mailboxes: Option<Arc<Mailboxes>>,
     pub(super) queue: Option<Arc<dyn QueueStore>>,
     pub(super) users: Option<Arc<Users>>,
@@ -82,7 +82,7 @@ struct Arrived {
     trace: String,
 }
 
-impl Service for Store {
+impl Service for MailReceiver {
     type Transaction = MailTransaction;
 
     fn sender<'a>(&'a self, _: &'a Peer, _: &'a str) -> Later<'a, SmtpReply> {
@@ -119,7 +119,7 @@ impl Service for Store {
             let check = tokio::task::spawn_blocking(move || users.verify(&name, &password).is_some());
             let right = check.await.unwrap_or(false);
             if !right {
-                let client = Client { user: Some(user), ..client(peer) };
+                let client = ClientRecord { user: Some(user), ..client(peer) };
                 self.emit_refused(&Refused {
                     what: "login",
                     client,
@@ -211,20 +211,20 @@ fn internal(_: tokio::task::JoinError) -> Fault {
 }
 
 /// Why a complete message was not taken.
-enum Refusal {
+enum MessageRefusal {
     /// So many Received fields.
     Loop(usize),
     /// It could not be stored.
     Fault(Fault),
 }
 
-impl From<Fault> for Refusal {
-    fn from(fault: Fault) -> Refusal {
-        Refusal::Fault(fault)
+impl From<Fault> for MessageRefusal {
+    fn from(fault: Fault) -> MessageRefusal {
+        MessageRefusal::Fault(fault)
     }
 }
 
-impl Store {
+impl MailReceiver {
     /// Stores a message and says what became of it, the same for all of its recipients.
     async fn store(&self, peer: &Peer, arrived: Arrived) -> SmtpReply {
         let sender = arrived.envelope.sender.clone();
@@ -234,12 +234,12 @@ impl Store {
         }
     }
 
-    fn not_taken(&self, peer: &Peer, sender: &str, refusal: Refusal) -> SmtpReply {
+    fn not_taken(&self, peer: &Peer, sender: &str, refusal: MessageRefusal) -> SmtpReply {
         let reply = match refusal {
-            Refusal::Loop(hops) => {
+            MessageRefusal::Loop(hops) => {
                 SmtpReply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
             }
-            Refusal::Fault(fault) => {
+            MessageRefusal::Fault(fault) => {
                 self.out.error("message", &fault);
                 SmtpReply::status(451, 3, 0, "cannot be stored now")
             }
@@ -286,7 +286,7 @@ impl Store {
 
     /// Puts the message where it belongs. When this returns Ok it is on disk everywhere: the mailboxes are staged before
     /// the queue commits, and renamed after it, so that a full disk leaves nothing anywhere.
-    async fn take(&self, peer: &Peer, arrived: Arrived) -> Result<String, Refusal> {
+    async fn take(&self, peer: &Peer, arrived: Arrived) -> Result<String, MessageRefusal> {
         let Arrived { id, envelope, destinations, blob, trace_bytes, trace } = arrived;
         let size_bytes = blob.size_bytes().saturating_sub(trace_bytes);
         let (mut paths, mut remote) = (Vec::new(), Vec::new());
@@ -306,7 +306,7 @@ impl Store {
         let check_hops = move |blob: &Blob| {
             let hops = count_received(BufReader::new(blob.open_at(trace_bytes)));
             match hops.map_err(|error| Fault::local("message", &error))? {
-                hops if hops >= max_hops => Err(Refusal::Loop(hops)),
+                hops if hops >= max_hops => Err(MessageRefusal::Loop(hops)),
                 _ => Ok(()),
             }
         };
@@ -323,7 +323,7 @@ impl Store {
             }
             queue => {
                 let (mailboxes, handle) = (self.mailboxes.clone(), tokio::runtime::Handle::current());
-                let work = move || -> Result<(Vec<PathBuf>, Option<String>), Refusal> {
+                let work = move || -> Result<(Vec<PathBuf>, Option<String>), MessageRefusal> {
                     check_hops(&content.blob)?;
                     let mut maildirs = Vec::new();
                     if let Some(mailboxes) = &mailboxes {
@@ -351,7 +351,7 @@ impl Store {
             }
         };
         let shown = queue_id.clone().unwrap_or_else(|| id.clone());
-        let record = Message {
+        let record = MessageTaken {
             id: &id,
             queue_id,
             client: client(peer),
@@ -423,8 +423,8 @@ impl Store {
     }
 }
 
-fn client(peer: &Peer) -> Client<'_> {
-    Client {
+fn client(peer: &Peer) -> ClientRecord<'_> {
+    ClientRecord {
         ip: peer.address.map(|address| address.ip().to_canonical().to_string()),
         helo: &peer.helo,
         tls: peer.tls.as_deref(),
