@@ -58,6 +58,9 @@ impl HeaderField {
 
 impl Complete {
     /// Reads a message. With `dot_ends`, a line that holds a lone dot ends it, as sendmail without `-i` has it.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for a message that breaks the limits or has a bare CR, [`Kind::Io`] when it cannot be read.
     pub fn read(blob: &Blob, dot_ends: bool) -> Result<Complete, Fault> {
         let mut scan = Scan::new(dot_ends);
         let mut reader = blob.open_at(0);
@@ -86,6 +89,9 @@ impl Complete {
 
     /// The recipients that the header names: To, Cc and Bcc, or those of the latest Resent block if there is one
     /// (RFC 5322, section 3.6.6).
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] or [`Kind::Usage`], as [`address::parse_list`] gives it, for a field that cannot be read.
     pub fn recipients(&self) -> Result<Vec<Mailbox>, Fault> {
         let resent = self.fields.iter().any(|field| field.name.to_ascii_lowercase().starts_with("resent-"));
         let mut found = Vec::new();

@@ -83,6 +83,9 @@ pub struct Composed {
 
 impl Draft {
     /// Writes the message. CR, LF and NUL in any value are refused.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a value that cannot stand in a message, [`Kind::BadData`] for a body that is too large.
     pub fn compose(mut self) -> Result<Composed, Fault> {
         for list in [&mut self.to, &mut self.cc, &mut self.bcc, &mut self.reply_to] {
             *list = list.drain(..).map(Mailbox::to_ascii_domain).collect::<Result<_, _>>()?;

@@ -18,6 +18,9 @@ pub const MAX_VALUE_BYTES: usize = 1024 * 1024;
 const PARAMETER_PIECE: usize = 60;
 
 /// Refuses CR, LF and NUL: a value that holds one would start a header of its own.
+///
+/// # Errors
+/// [`Kind::Usage`] for such a value and for one that is too long.
 pub fn check_value(what: &str, value: &str) -> Result<(), Fault> {
     if let Some(bad) = value.chars().find(|letter| matches!(letter, '\r' | '\n' | '\0')) {
         return Err(Fault::new(Kind::Usage, format!("{what}: {bad:?} is not allowed in a value")));
@@ -34,6 +37,9 @@ pub fn is_field_name(name: &str) -> bool {
 }
 
 /// A field of free text, such as Subject.
+///
+/// # Errors
+/// [`Kind::Usage`], as [`check_value`] gives it.
 pub fn unstructured(name: &str, value: &str) -> Result<String, Fault> {
     check_value(name, value)?;
     let mut line = LineFolder::new(name);
@@ -74,6 +80,9 @@ pub fn unstructured(name: &str, value: &str) -> Result<String, Fault> {
 }
 
 /// A field of addresses, such as To.
+///
+/// # Errors
+/// [`Kind::Usage`], as [`check_value`] gives it.
 pub fn addresses(name: &str, mailboxes: &[Mailbox]) -> Result<String, Fault> {
     let mut line = LineFolder::new(name);
     for (index, mailbox) in mailboxes.iter().enumerate() {
@@ -92,6 +101,9 @@ pub fn addresses(name: &str, mailboxes: &[Mailbox]) -> Result<String, Fault> {
 }
 
 /// A field of message identifiers, such as References.
+///
+/// # Errors
+/// [`Kind::Usage`] for what is no message identifier.
 pub fn identifiers(name: &str, ids: &[String]) -> Result<String, Fault> {
     let mut line = LineFolder::new(name);
     for id in ids {
@@ -112,6 +124,9 @@ pub fn is_message_id(id: &str) -> bool {
 }
 
 /// A field with parameters, such as Content-Type; `value` is written as it is (RFC 2045, section 5.1; RFC 2231).
+///
+/// # Errors
+/// [`Kind::Usage`], as [`check_value`] gives it.
 pub fn with_parameters(name: &str, value: &str, parameters: &[(&str, &str)]) -> Result<String, Fault> {
     check_value(name, value)?;
     let mut pieces = Vec::new();

@@ -133,12 +133,18 @@ impl Maildir {
 
     /// Delivers one message: `head` (trace fields such as Return-Path and Received) and then `content`, line ends stored
     /// as LF. When this returns, the message and its directory entry are on disk.
+    ///
+    /// # Errors
+    /// Those of [`Maildir::stage`] and [`Staged::commit`].
     pub fn deliver(&self, head: &[u8], content: &mut dyn Read) -> Result<Delivered, Fault> {
         self.stage(head, content)?.commit()
     }
 
     /// The first half of [`Maildir::deliver`]: everything that can fail for want of space. With several mailboxes, stage
     /// all of them before the first commit.
+    ///
+    /// # Errors
+    /// [`Kind::CannotCreate`] or [`Kind::Io`] when the message cannot be read or written; nothing stays then.
     pub fn stage(&self, head: &[u8], content: &mut dyn Read) -> Result<Staged<'_>, Fault> {
         let unique = unique_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -181,6 +187,9 @@ impl Maildir {
 
     /// All messages of `new` and `cur`, in the order of their names' time, then of the name: a flag that changes does not
     /// change the order.
+    ///
+    /// # Errors
+    /// [`Kind::Io`] and the other kinds of [`Fault::local`].
     pub fn list(&self) -> Result<Vec<MaildirItem>, Fault> {
         let mut items = Vec::new();
         for (place, fd) in [(MaildirFolder::New, &self.new), (MaildirFolder::Cur, &self.cur)] {
@@ -201,6 +210,9 @@ impl Maildir {
     }
 
     /// Opens one message for reading. A symbolic link is refused.
+    ///
+    /// # Errors
+    /// [`Kind::NoInput`] when the message is gone, else the kinds of [`Fault::local`].
     pub fn open_item(&self, item: &MaildirItem) -> Result<File, Fault> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
         rustix::fs::openat(self.fd(item.place), &item.name, flags, Mode::empty())
@@ -215,6 +227,9 @@ impl Maildir {
 
     /// Gives a message exactly these flags (letters such as `S` seen, `R` replied, `F` flagged, `T` trashed); it moves to
     /// `cur`. Returns the message under its new name.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a flag that is no letter, else the kinds of [`Fault::local`].
     pub fn set_flags(&self, item: &MaildirItem, flags: &str) -> Result<MaildirItem, Fault> {
         if !flags.bytes().all(|flag| flag.is_ascii_alphabetic()) {
             return Err(Fault::new(Kind::Usage, format!("{flags}: a Maildir flag is a letter")));
@@ -252,6 +267,9 @@ impl Maildir {
 
 impl Staged<'_> {
     /// Makes the message visible, and returns when its directory entry is on disk.
+    ///
+    /// # Errors
+    /// [`Kind::CannotCreate`] or [`Kind::Io`] when it cannot be renamed or synced.
     pub fn commit(mut self) -> Result<Delivered, Fault> {
         let Maildir { tmp, new, path, .. } = self.maildir;
         let rename = || match rustix::fs::renameat_with(tmp, &*self.temporary, new, &*self.name, RenameFlags::NOREPLACE)

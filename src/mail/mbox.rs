@@ -37,6 +37,9 @@ pub fn looks_like_mbox(start: &[u8]) -> bool {
 }
 
 /// Finds all messages in one pass. A message begins with a `From ` line at the start or behind an empty line.
+///
+/// # Errors
+/// [`Kind::BadData`] for more than [`MAX_MESSAGES`], [`Kind::Io`] when the file cannot be read.
 pub fn spans(blob: &Blob) -> Result<Vec<Span>, Fault> {
     let mut found: Vec<Span> = Vec::new();
     let mut lines = MboxLines { position: 0, start: 0, head: Vec::new(), empty_before: true };
@@ -68,6 +71,9 @@ pub fn spans(blob: &Blob) -> Result<Vec<Span>, Fault> {
 }
 
 /// One message of an mbox, with the `>` that quoted its `From ` lines taken away.
+///
+/// # Errors
+/// [`Kind::BadData`] for a message beyond the limit, [`Kind::Io`] when the file cannot be read.
 pub fn read(blob: &Blob, span: Span, limit: usize) -> Result<Vec<u8>, Fault> {
     let size = span.end.saturating_sub(span.start);
     if size > limit as u64 {
@@ -148,6 +154,9 @@ impl MboxLines {
 
 /// Appends a message to an mbox, which is made if it is missing. When this returns, it is on disk; if it fails, the file
 /// is as it was.
+///
+/// # Errors
+/// [`Kind::Locked`] when somebody else keeps it locked, [`Kind::CannotCreate`] or [`Kind::Io`] when it cannot be written.
 pub fn append(path: &Path, sender: &str, date: &str, content: &mut dyn Read) -> Result<(), Fault> {
     let problem = |error: std::io::Error| {
         let mut fault = Fault::local(path.display(), &error);
@@ -193,6 +202,9 @@ fn write_message(
 }
 
 /// Writes one message in the form of an mbox: its `From ` line, LF line ends, `From ` lines quoted, an empty line.
+///
+/// # Errors
+/// What reading and writing give.
 pub fn write(out: &mut dyn Write, sender: &str, date: &str, content: &mut dyn Read) -> std::io::Result<()> {
     // White space in the sender would end it; an mbox has no word for the null sender.
     let sender: String = sender.chars().map(|letter| if letter.is_whitespace() { '-' } else { letter }).collect();

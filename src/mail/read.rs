@@ -53,6 +53,9 @@ pub struct ReadPart {
 
 impl Reading {
     /// Takes a message apart. Whatever is in it, this ends, in linear time.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for a message beyond the limits.
     pub fn parse(raw: Vec<u8>) -> Result<Reading, Fault> {
         let header = scan::header_of(&raw)?;
         let headers = scan::fields(header)

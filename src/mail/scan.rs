@@ -118,6 +118,9 @@ pub fn date(value: &[u8]) -> Option<jiff::Zoned> {
 }
 
 /// The header section of a message, complete or [`Kind::BadData`].
+///
+/// # Errors
+/// [`Kind::BadData`] for a header beyond [`MAX_HEADER_BYTES`].
 pub fn header_of(message: &[u8]) -> Result<&[u8], Fault> {
     let end = header_end(message).unwrap_or(message.len());
     if end > MAX_HEADER_BYTES {

@@ -43,6 +43,9 @@ impl Fields {
     }
 
     /// Takes in a text: each `{{name}}` becomes a mark; `\{{` stands for two braces.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for braces that name no field.
     pub fn mark(&mut self, text: &str) -> Result<String, Fault> {
         let mut out = String::with_capacity(text.len());
         let mut rest = text;
@@ -142,6 +145,9 @@ impl Fields {
     }
 
     /// A draft whose parts hold marks, with the values of one row. Attachments keep their bytes.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for a value that cannot stand where its mark does.
     pub fn fill_draft(&self, draft: &Draft, values: Values<'_>) -> Result<Draft, Fault> {
         let one = |what: &str, mailbox: &Option<Mailbox>| -> Result<Option<Mailbox>, Fault> {
             match mailbox {

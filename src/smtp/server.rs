@@ -119,6 +119,9 @@ pub struct Options {
 }
 
 /// Serves one connection to its end. Ok when the client said goodbye or was told why not.
+///
+/// # Errors
+/// [`Kind::Disconnected`], [`Kind::TimedOut`] and what TLS or the disk say: the connection ended in the middle.
 pub async fn serve<S: Service>(
     stream: Stream,
     address: Option<SocketAddr>,
