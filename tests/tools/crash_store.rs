@@ -148,8 +148,7 @@ impl Driver {
                 "deliver" => {
                     let mut text = String::new();
                     // The operator may have removed it by now.
-                    let Ok(body) = batch.body.open() else { return };
-                    body.take(100).read_to_string(&mut text).unwrap();
+                    let Ok(_) = batch.body.open_at(0).take(100).read_to_string(&mut text) else { return };
                     let subject = crate::crash::subject(&text);
                     let twice = u8::from(recipient.possible_duplicate);
                     self.say(format!("sent {} {} {subject} {twice}", lease.message, lease.n));
