@@ -27,7 +27,7 @@ mod save;
 mod sendmail;
 mod server;
 
-use deliver::{Messages, Run, Sendable};
+use deliver::{Messages, SendRun, Sendable};
 use each::EachInput;
 use job::SendJob;
 use merge::Noted;
@@ -320,7 +320,7 @@ fn many(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Resul
     if args.compose.given() {
         return Err(Fault::new(Kind::Usage, "--each sends complete messages: nothing can be composed").into());
     }
-    let mut each = Each::new(&args.take.each)?;
+    let mut each = EachInput::new(&args.take.each)?;
     if each.len() == 0 {
         return Ok(Exit::OK);
     }
@@ -358,7 +358,7 @@ fn with_a_way(made: Sendable, args: &Args) -> Result<Sendable, Fault> {
 
 fn send(args: &Args, out: &Output, results: Option<Noted>, source: Messages<'_>) -> anyhow::Result<Exit> {
     let began = std::time::Instant::now();
-    let run = Run {
+    let run = SendRun {
         args,
         out,
         source: std::cell::RefCell::new(source),

@@ -11,7 +11,7 @@ use super::boxes::OpenMailbox;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
-use crate::mail::read::{Part, Reading, safe_file_name};
+use crate::mail::read::{ReadPart, Reading, safe_file_name};
 
 /// Most names tried beside one that is taken.
 const MAX_TRIES: usize = 10_000;
@@ -56,7 +56,7 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
 
 fn message(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<usize, Fault> {
     let reading = Reading::parse(folder.message(number)?)?;
-    let wanted: Vec<&Part> = if args.part.is_empty() {
+    let wanted: Vec<&ReadPart> = if args.part.is_empty() {
         reading.parts.iter().filter(|part| part.is_attachment).collect()
     } else {
         let find = |path: &String| {
@@ -92,7 +92,7 @@ fn message(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Re
     Ok(wanted.len())
 }
 
-fn unnamed(number: usize, part: &Part) -> String {
+fn unnamed(number: usize, part: &ReadPart) -> String {
     let ending = match part.content_type.as_str() {
         "text/plain" => ".txt",
         "text/html" => ".html",

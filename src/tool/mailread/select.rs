@@ -1,7 +1,7 @@
 //! Which messages are meant: numbers, ranges, Message-IDs, and the filters.
 
 use super::boxes::OpenMailbox;
-use super::{Action, Args};
+use super::{Args, MailreadAction};
 use crate::fault::{Fault, Kind};
 use crate::mail::scan;
 
@@ -9,7 +9,7 @@ use crate::mail::scan;
 pub(super) fn choose(folder: &OpenMailbox, args: &Args) -> Result<Vec<usize>, Fault> {
     let mut chosen = Vec::new();
     if args.selection.is_empty() {
-        if args.action != Action::List && folder.len() > 1 && !args.filters() {
+        if args.action != MailreadAction::List && folder.len() > 1 && !args.filters() {
             let fault = Fault::new(Kind::Usage, format!("which of the {} messages?", folder.len()));
             return Err(fault.with_hint("name numbers of the list, `last` or `all`"));
         }

@@ -47,7 +47,7 @@ impl Queue {
                     size_bytes: job.message.size_bytes(),
                     queue: Some(self.queue_dir.display().to_string()),
                     queue_id: Some(id.to_string()),
-                    ..RecipientRecord::default()
+                    ..SentRecipientRecord::default()
                 })?;
             }
         }

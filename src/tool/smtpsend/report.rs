@@ -57,7 +57,7 @@ pub(super) fn tell(
             detail: result.fault.as_ref().map(|fault| fault.detail.clone()),
             size_bytes: job.message.size_bytes(),
             times_ms: *times,
-            ..RecipientRecord::default()
+            ..SentRecipientRecord::default()
         })?;
         let Some(fault) = &result.fault else {
             job.count_success(tally);
