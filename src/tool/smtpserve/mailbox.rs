@@ -28,7 +28,7 @@ impl Mailboxes {
 
     /// Where the mailbox of `local@domain` lies: `DIR/DOMAIN/local` where DIR/DOMAIN is a directory, else `DIR/local`. The
     /// name as written is tried first, then in lower case, then both without `+detail`. `None`: no such mailbox. A mailbox
-    /// that [`Mailboxes::open`] would make need not exist yet: a question makes nothing.
+    /// that [`Mailboxes::maildir`] would make need not exist yet: a question makes nothing.
     pub(super) fn find(&self, local: &str, domain: &str) -> Result<Option<PathBuf>, Fault> {
         let own = self.base.join(domain);
         let base = if is_safe_name(domain) && own.is_dir() { own } else { self.base.clone() };
@@ -50,8 +50,8 @@ impl Mailboxes {
 
     /// A directory for a nameless file, where the message for this mailbox may be written as it arrives.
     pub(super) fn room_for(&self, path: Option<&Path>) -> PathBuf {
-        let of_mailbox = path.into_iter().flat_map(|path| [path.join("tmp"), path.to_owned()]);
-        of_mailbox.filter(|directory| directory.is_dir()).next().unwrap_or_else(|| self.base.clone())
+        let mut of_mailbox = path.into_iter().flat_map(|path| [path.join("tmp"), path.to_owned()]);
+        of_mailbox.find(|directory| directory.is_dir()).unwrap_or_else(|| self.base.clone())
     }
 
     /// RFC 5321, section 4.5.1: every domain has a postmaster.
