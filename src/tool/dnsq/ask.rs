@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::query::query;
 use super::records::{Full, Json, Rfc8427, Short};
-use super::servers::{Server, resolv_conf};
-use super::words::Plan;
+use super::servers::{NamedServer, resolv_conf};
+use super::words::QueryPlan;
 use super::{Args, compare, idn, trace, transfer, validate};
 use crate::cli::output::Output;
 use crate::dns::client::hosts::Hosts;
@@ -26,23 +26,23 @@ use crate::fault::{Fault, Kind};
 const NO_SERVER: usize = usize::MAX;
 
 /// What a question ended with: it was answered, or why not.
-pub(super) type Verdict = Result<(), Fault>;
+pub(super) type QuestionResult = Result<(), Fault>;
 
 /// Asks, prints, and says what it ended with. An error is one of output.
-type Way = fn(&Job<'_>, &Question) -> Result<Verdict, Fault>;
+type SpecialRun = fn(&QuestionRunner<'_>, &Question) -> Result<QuestionResult, Fault>;
 
-pub(super) struct Job<'a> {
+pub(super) struct QuestionRunner<'a> {
     pub(super) args: &'a Args,
-    pub(super) plan: &'a Plan,
-    pub(super) servers: &'a [Server],
+    pub(super) plan: &'a QueryPlan,
+    pub(super) servers: &'a [NamedServer],
     pub(super) client: &'a Client,
     pub(super) format: Option<Template>,
     pub(super) out: &'a Output,
 }
 
-impl Job<'_> {
+impl QuestionRunner<'_> {
     /// Asks everything that was asked for; the verdicts stand in the order of the questions. An error is one of output.
-    pub(super) fn run(&self) -> Result<Vec<Verdict>, Fault> {
+    pub(super) fn run(&self) -> Result<Vec<QuestionResult>, Fault> {
         let mut verdicts = Vec::new();
         let mut place = 0;
         for group in self.plan.questions.chunk_by(|a, b| self.alone(a).is_none() && self.alone(b).is_none()) {
@@ -56,7 +56,7 @@ impl Job<'_> {
     }
 
     /// What is more than one question and its answer, and has its own way.
-    fn alone(&self, question: &Question) -> Option<Way> {
+    fn alone(&self, question: &Question) -> Option<SpecialRun> {
         match question.rtype {
             Rtype::AXFR | Rtype::IXFR => Some(transfer::run),
             _ if self.args.trace.trace => Some(trace::run),
@@ -67,11 +67,12 @@ impl Job<'_> {
     }
 
     /// Asks these questions, the first of which has this place in the plan.
-    fn ask(&self, begin: usize, questions: &[Question]) -> Result<Vec<Verdict>, Fault> {
+    fn ask(&self, begin: usize, questions: &[Question]) -> Result<Vec<QuestionResult>, Fault> {
         let stub = self.args.transport.search.then(|| Stub::new(self)).transpose()?;
         // The names to try for each question, and what came of it.
         let mut chains: Vec<VecDeque<Query>> = Vec::new();
-        let mut told = Told { job: self, questions, outcomes: Vec::new(), verdicts: Vec::new(), failed: None };
+        let mut told =
+            OrderedAnswers { runner: self, questions, outcomes: Vec::new(), verdicts: Vec::new(), failed: None };
         for (place, question) in questions.iter().enumerate() {
             let known = stub.as_ref().and_then(|stub| stub.known(question));
             let candidates = match &stub {
@@ -108,7 +109,7 @@ impl Job<'_> {
     }
 
     /// Prints what came, and says what it means.
-    fn tell(&self, question: &Question, result: Result<Answer, Fault>) -> Result<Verdict, Fault> {
+    fn tell(&self, question: &Question, result: Result<Answer, Fault>) -> Result<QuestionResult, Fault> {
         let verdict = match result {
             Ok(answer) => {
                 self.print(&answer, self.servers.get(answer.server))?;
@@ -121,7 +122,7 @@ impl Job<'_> {
     }
 
     /// Says what failed. That there is no data is an answer.
-    pub(super) fn complain(&self, question: &Question, verdict: &Verdict) {
+    pub(super) fn complain(&self, question: &Question, verdict: &QuestionResult) {
         if let Err(fault) = verdict
             && fault.kind != Kind::Negative
         {
@@ -129,7 +130,7 @@ impl Job<'_> {
         }
     }
 
-    pub(super) fn print(&self, answer: &Answer, server: Option<&Server>) -> Result<(), Fault> {
+    pub(super) fn print(&self, answer: &Answer, server: Option<&NamedServer>) -> Result<(), Fault> {
         if self.args.json_rfc8427 {
             return self.out.emit(&Rfc8427::of(&answer.message));
         }
@@ -157,15 +158,15 @@ impl Job<'_> {
 }
 
 /// Outcomes that came in any order, on their way out in the order of the questions.
-struct Told<'a> {
-    job: &'a Job<'a>,
+struct OrderedAnswers<'a> {
+    runner: &'a QuestionRunner<'a>,
     questions: &'a [Question],
     outcomes: Vec<Option<Result<Answer, Fault>>>,
-    verdicts: Vec<Verdict>,
+    verdicts: Vec<QuestionResult>,
     failed: Option<Fault>,
 }
 
-impl Told<'_> {
+impl OrderedAnswers<'_> {
     fn came(&mut self, place: usize, result: Result<Answer, Fault>) -> ControlFlow<(), Option<Query>> {
         if let Some(outcome) = self.outcomes.get_mut(place) {
             *outcome = Some(result);
@@ -180,7 +181,7 @@ impl Told<'_> {
             let place = self.verdicts.len();
             let Some(result) = self.outcomes.get_mut(place).and_then(Option::take) else { return };
             let Some(question) = self.questions.get(place) else { return };
-            match self.job.tell(question, result) {
+            match self.runner.tell(question, result) {
                 Ok(verdict) => self.verdicts.push(verdict),
                 Err(fault) => self.failed = Some(fault),
             }
@@ -196,13 +197,13 @@ struct Stub {
 }
 
 impl Stub {
-    fn new(job: &Job<'_>) -> Result<Stub, Fault> {
-        let conf = resolv_conf(job.args)?;
-        let hosts = match &job.args.transport.hosts {
+    fn new(runner: &QuestionRunner<'_>) -> Result<Stub, Fault> {
+        let conf = resolv_conf(runner.args)?;
+        let hosts = match &runner.args.transport.hosts {
             Some(path) => Hosts::load(path)?,
             None => Hosts::system(),
         };
-        Ok(Stub { hosts, search: conf.search, ndots: job.args.transport.ndots.unwrap_or(conf.ndots) })
+        Ok(Stub { hosts, search: conf.search, ndots: runner.args.transport.ndots.unwrap_or(conf.ndots) })
     }
 
     /// What the hosts file knows of a question.
@@ -260,7 +261,7 @@ impl Stub {
 }
 
 /// What an answer means for a script: data, no data, or a server that did not answer the question.
-pub(super) fn verdict(answer: &Answer, rtype: Rtype) -> Verdict {
+pub(super) fn verdict(answer: &Answer, rtype: Rtype) -> QuestionResult {
     let message = &answer.message;
     let rcode = message.rcode();
     let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(rcode.0));

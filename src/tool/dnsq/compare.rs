@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::ask::{Job, Verdict};
+use super::ask::{QuestionResult, QuestionRunner};
 use super::query::edns;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::{Client, Endpoint, Transport};
@@ -35,7 +35,7 @@ pub(super) struct CompareArgs {
 
 /// One server of the zone.
 #[derive(Debug, Clone)]
-struct Server {
+struct ZoneServer {
     name: Name,
     address: SocketAddr,
 }
@@ -50,40 +50,40 @@ struct Said {
 }
 
 /// What came of asking a server.
-struct Reply {
-    server: Server,
+struct ServerReply {
+    server: ZoneServer,
     elapsed: Duration,
     said: Result<(Said, Message), Fault>,
 }
 
 /// Compares for one question.
-pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Verdict, Fault> {
-    match compare(job, question) {
-        Ok((zone, replies)) => report(job, question, &zone, &replies),
+pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<QuestionResult, Fault> {
+    match compare(runner, question) {
+        Ok((zone, replies)) => report(runner, question, &zone, &replies),
         Err(fault) => {
             let verdict = Err(fault);
-            job.complain(question, &verdict);
+            runner.complain(question, &verdict);
             Ok(verdict)
         }
     }
 }
 
-fn compare(job: &Job<'_>, question: &Question) -> Result<(Name, Vec<Reply>), Fault> {
-    let zone = zone_of(job.client, question)?;
-    let servers = servers(job, &zone)?;
-    let edns = if job.args.query.no_edns { None } else { Some(edns(&job.args.query)?) };
-    let transport = &job.args.transport;
+fn compare(runner: &QuestionRunner<'_>, question: &Question) -> Result<(Name, Vec<ServerReply>), Fault> {
+    let zone = zone_of(runner.client, question)?;
+    let servers = servers(runner, &zone)?;
+    let edns = if runner.args.query.no_edns { None } else { Some(edns(&runner.args.query)?) };
+    let transport = &runner.args.transport;
     let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
     // All at once: a silent server holds up nobody else.
     let replies = std::thread::scope(|scope| {
-        let ask = |server: Server| {
+        let ask = |server: ZoneServer| {
             let (zone, edns) = (&zone, &edns);
             scope.spawn(move || {
                 let endpoint = Endpoint { transport: way, bind: transport.bind, ..Endpoint::from(server.address) };
-                let client = Client { servers: vec![endpoint], ..job.client.clone() };
+                let client = Client { servers: vec![endpoint], ..runner.client.clone() };
                 let begin = Instant::now();
                 let said = said(&client, zone, question, edns.as_ref());
-                Reply { server, elapsed: begin.elapsed(), said }
+                ServerReply { server, elapsed: begin.elapsed(), said }
             })
         };
         let threads: Vec<_> = servers.into_iter().map(ask).collect();
@@ -114,13 +114,13 @@ fn zone_of(client: &Client, question: &Question) -> Result<Name, Fault> {
 }
 
 /// The zone's servers with their addresses.
-fn servers(job: &Job<'_>, zone: &Name) -> Result<Vec<Server>, Fault> {
-    let port = job.args.port.unwrap_or(53);
-    let transport = &job.args.transport;
-    let answer = job.client.ask(&Query::new(zone.clone(), Rtype::NS))?;
+fn servers(runner: &QuestionRunner<'_>, zone: &Name) -> Result<Vec<ZoneServer>, Fault> {
+    let port = runner.args.port.unwrap_or(53);
+    let transport = &runner.args.transport;
+    let answer = runner.client.ask(&Query::new(zone.clone(), Rtype::NS))?;
     let names: Vec<Name> =
         answer.message.answer.iter().filter(|record| record.rtype == Rtype::NS).filter_map(Record::target).collect();
-    let mut found: Vec<Server> = Vec::new();
+    let mut found: Vec<ZoneServer> = Vec::new();
     for name in names {
         let known = |rtype: Rtype, records: &[Record]| -> Vec<IpAddr> {
             let own = records.iter().filter(|record| record.rtype == rtype && record.name == name);
@@ -132,10 +132,10 @@ fn servers(job: &Job<'_>, zone: &Name) -> Result<Vec<Server>, Fault> {
             }
             let mut addresses = known(rtype, &answer.message.additional);
             if addresses.is_empty() {
-                addresses = match job.client.ask(&Query::new(name.clone(), rtype)) {
+                addresses = match runner.client.ask(&Query::new(name.clone(), rtype)) {
                     Ok(answer) => answer.message.answer.iter().filter_map(Record::address).collect(),
                     Err(fault) => {
-                        job.out.warn(&format!("address of {name}: {}", fault.detail));
+                        runner.out.warn(&format!("address of {name}: {}", fault.detail));
                         continue;
                     }
                 };
@@ -143,7 +143,7 @@ fn servers(job: &Job<'_>, zone: &Name) -> Result<Vec<Server>, Fault> {
             for address in addresses {
                 let address = SocketAddr::new(address, port);
                 if found.iter().all(|server| server.address != address) {
-                    found.push(Server { name: name.clone(), address });
+                    found.push(ZoneServer { name: name.clone(), address });
                 }
             }
         }
@@ -152,7 +152,7 @@ fn servers(job: &Job<'_>, zone: &Name) -> Result<Vec<Server>, Fault> {
         return Err(Fault::new(Kind::LookupFailed, format!("{zone} has no server with an address")));
     }
     if found.len() > MAX_SERVERS {
-        job.out.warn(&format!("{} servers; the first {MAX_SERVERS} are asked", found.len()));
+        runner.out.warn(&format!("{} servers; the first {MAX_SERVERS} are asked", found.len()));
         found.truncate(MAX_SERVERS);
     }
     Ok(found)
@@ -192,7 +192,7 @@ fn is_referral(message: &Message) -> bool {
 }
 
 /// What most servers with the newest serial say.
-fn reference(replies: &[Reply]) -> Option<Said> {
+fn reference(replies: &[ServerReply]) -> Option<Said> {
     let mut counts: BTreeMap<&Said, usize> = BTreeMap::new();
     for (said, _) in replies.iter().filter_map(|reply| reply.said.as_ref().ok()) {
         *counts.entry(said).or_default() += 1;
@@ -202,7 +202,12 @@ fn reference(replies: &[Reply]) -> Option<Said> {
     best.map(|(said, _)| said.clone())
 }
 
-fn report(job: &Job<'_>, question: &Question, zone: &Name, replies: &[Reply]) -> Result<Verdict, Fault> {
+fn report(
+    runner: &QuestionRunner<'_>,
+    question: &Question,
+    zone: &Name,
+    replies: &[ServerReply],
+) -> Result<QuestionResult, Fault> {
     let reference = reference(replies);
     let (mut disagree, mut lame, mut silent) = (0, 0, None);
     for reply in replies {
@@ -211,7 +216,7 @@ fn report(job: &Job<'_>, question: &Question, zone: &Name, replies: &[Reply]) ->
             Ok((said, message)) => {
                 let agrees = Some(said) == reference.as_ref();
                 disagree += usize::from(!agrees);
-                job.out.emit(&Compared::of(reply, said, message, reference.as_ref()))?;
+                runner.out.emit(&Compared::of(reply, said, message, reference.as_ref()))?;
             }
             Err(fault) => {
                 if fault.temporary() {
@@ -219,13 +224,13 @@ fn report(job: &Job<'_>, question: &Question, zone: &Name, replies: &[Reply]) ->
                 } else {
                     lame += 1;
                 }
-                job.out.error(&server, fault);
+                runner.out.error(&server, fault);
             }
         }
     }
     let answered = replies.iter().filter(|reply| reply.said.is_ok()).count();
     let agree = disagree == 0 && lame == 0 && silent.is_none();
-    job.out.emit(&Summary {
+    runner.out.emit(&ComparisonRecord {
         zone: zone.to_string(),
         name: question.name.to_string(),
         qtype: question.rtype.to_string(),
@@ -258,7 +263,7 @@ struct Compared {
 }
 
 impl Compared {
-    fn of(reply: &Reply, said: &Said, message: &Message, reference: Option<&Said>) -> Compared {
+    fn of(reply: &ServerReply, said: &Said, message: &Message, reference: Option<&Said>) -> Compared {
         let mut differs = Vec::new();
         if let Some(reference) = reference {
             let differences = [
@@ -301,7 +306,7 @@ impl OutputRecord for Compared {
 
 /// What came of it.
 #[derive(Debug, Serialize)]
-struct Summary {
+struct ComparisonRecord {
     zone: String,
     name: String,
     qtype: String,
@@ -313,7 +318,7 @@ struct Summary {
     serial: Option<u32>,
 }
 
-impl OutputRecord for Summary {
+impl OutputRecord for ComparisonRecord {
     const TYPE: &'static str = "comparison";
 
     fn text(&self, _line: &mut TextLine) {}

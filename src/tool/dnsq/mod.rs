@@ -27,7 +27,7 @@ use crate::dns::exchange::MAX_TRIES;
 use crate::dns::record::Class;
 use crate::dns::template::Template;
 use crate::fault::{Fault, Kind};
-use ask::Job;
+use ask::QuestionRunner;
 use query::QueryArgs;
 use servers::EncryptionArgs;
 
@@ -189,7 +189,8 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         ..Client::new(Vec::new())
     };
     let format = args.format.as_deref().map(template).transpose()?;
-    let verdicts = Job { args: &args, plan: &plan, servers: &servers, client: &client, format, out }.run()?;
+    let verdicts =
+        QuestionRunner { args: &args, plan: &plan, servers: &servers, client: &client, format, out }.run()?;
     if let [verdict] = verdicts.as_slice() {
         return Ok(verdict.as_ref().map_or_else(|fault| Exit::from(fault.kind), |()| Exit::OK));
     }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use serde_json::Value;
 
-use super::servers::Server;
+use super::servers::NamedServer;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::Answer;
 use crate::dns::json::{self, AnswerJson};
@@ -20,7 +20,12 @@ pub(super) struct Full {
 }
 
 impl Full {
-    pub(super) fn of(answer: &Answer, show: &Show, server: Option<&Server>, shown: impl Fn(String) -> String) -> Full {
+    pub(super) fn of(
+        answer: &Answer,
+        show: &Show,
+        server: Option<&NamedServer>,
+        shown: impl Fn(String) -> String,
+    ) -> Full {
         let when = if show.stats {
             crate::cli::clock::now().strftime("%a %b %d %H:%M:%S %Z %Y").to_string()
         } else {
@@ -72,7 +77,7 @@ pub(super) struct Json {
 }
 
 impl Json {
-    pub(super) fn of(answer: &Answer, server: Option<&Server>) -> Json {
+    pub(super) fn of(answer: &Answer, server: Option<&NamedServer>) -> Json {
         Json { answer: json::answer(answer, server.map(|server| (server.address(), server.name.as_str()))) }
     }
 }

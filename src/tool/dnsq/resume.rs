@@ -16,7 +16,7 @@ const SAVE_EVERY: Duration = Duration::from_millis(250);
 
 /// What the resume file holds.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct State {
+struct ResumeState {
     v: u8,
     /// So many questions, from the first on, have their records.
     questions: u64,
@@ -28,7 +28,7 @@ struct State {
 #[derive(Debug)]
 pub(super) struct Resume {
     path: PathBuf,
-    state: State,
+    state: ResumeState,
     saved: Instant,
     /// There was a run before this one.
     continues: bool,
@@ -48,7 +48,7 @@ impl Resume {
     /// Reads the file, or begins it.
     pub(super) fn open(path: PathBuf, files: &[String], types: &[String]) -> Result<Resume, Fault> {
         let mut continues = true;
-        let fresh = State { v: 1, questions: 0, files: files.to_vec(), types: types.to_vec() };
+        let fresh = ResumeState { v: 1, questions: 0, files: files.to_vec(), types: types.to_vec() };
         let state = match fs::read(&path) {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 continues = false;
@@ -56,7 +56,7 @@ impl Resume {
             }
             Err(error) => return Err(Fault::local(path.display(), &error)),
             Ok(bytes) => {
-                let found: State = serde_json::from_slice(&bytes)
+                let found: ResumeState = serde_json::from_slice(&bytes)
                     .map_err(|_| Fault::new(Kind::BadData, format!("{}: no resume file of ours", path.display())))?;
                 if (&found.files, &found.types, found.v) != (&fresh.files, &fresh.types, 1) {
                     let what = format!("{}: belongs to another run ({})", path.display(), found.files.join(" "));
@@ -89,7 +89,7 @@ impl Resume {
             kind: Kind::CannotCreate,
             ..Fault::local(format!("resume file {}", self.path.display()), error)
         };
-        let state = State { questions, ..self.state.clone() };
+        let state = ResumeState { questions, ..self.state.clone() };
         let text = serde_json::to_vec(&state).map_err(|error| Fault::new(Kind::Internal, format!("JSON: {error}")))?;
         // Always the same name, so that runs that are killed in this moment leave one at most; never through a link.
         let mut name = self.path.clone().into_os_string();

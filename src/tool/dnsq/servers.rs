@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Args;
-use super::words::Plan;
+use super::words::QueryPlan;
 use crate::cli::args::TrustArgs;
 use crate::cli::output::Output;
 use crate::dns::client::server::{ResolvConf, ServerName};
@@ -44,19 +44,19 @@ pub(super) fn parse_pin(text: &str) -> Result<[u8; 32], Fault> {
 
 /// One address of a server, with the name that the user gave it.
 #[derive(Debug, Clone)]
-pub(super) struct Server {
+pub(super) struct NamedServer {
     pub(super) name: String,
     pub(super) endpoint: Endpoint,
 }
 
-impl Server {
+impl NamedServer {
     pub(super) fn address(&self) -> SocketAddr {
         self.endpoint.address
     }
 }
 
 /// The servers of the command line, or those of resolv.conf.
-pub(super) fn servers(args: &Args, plan: &Plan, out: &Output) -> Result<Vec<Server>, Fault> {
+pub(super) fn servers(args: &Args, plan: &QueryPlan, out: &Output) -> Result<Vec<NamedServer>, Fault> {
     let transport = match args.encryption.transport {
         Some(transport) => transport,
         None if args.transport.tcp => Transport::Tcp,
@@ -93,7 +93,7 @@ pub(super) fn servers(args: &Args, plan: &Plan, out: &Output) -> Result<Vec<Serv
         }
         for mut endpoint in name.endpoints((args.port, transport), &mut tls)? {
             endpoint.bind = args.transport.bind;
-            servers.push(Server { name: name.host.clone(), endpoint });
+            servers.push(NamedServer { name: name.host.clone(), endpoint });
         }
     }
     servers.retain(|server| {

@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::ask::{Job, Verdict, verdict};
+use super::ask::{QuestionResult, QuestionRunner, verdict};
 use super::query::edns;
 use super::read_file;
-use super::servers::Server;
+use super::servers::NamedServer;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::{Policy, Transport};
 use crate::dns::json;
@@ -41,58 +41,58 @@ pub(super) fn check(args: &TraceArgs) -> Result<(), Fault> {
 }
 
 /// Traces one question; prints every step.
-pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Verdict, Fault> {
-    let transport = &job.args.transport;
+pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<QuestionResult, Fault> {
+    let transport = &runner.args.transport;
     let families: &[Rtype] = match (transport.ipv4, transport.ipv6) {
         (true, _) => &[Rtype::A],
         (_, true) => &[Rtype::AAAA],
         _ => &[Rtype::A, Rtype::AAAA],
     };
-    let policy = Policy { next_on_failure: false, race: false, ..job.client.policy };
-    let mut client = job.client.clone();
+    let policy = Policy { next_on_failure: false, race: false, ..runner.client.policy };
+    let mut client = runner.client.clone();
     client.policy = policy;
-    let edns = if job.args.query.no_edns { None } else { Some(edns(&job.args.query)?) };
-    let port = job.args.port.or(job.servers.first().map(|server| server.address().port())).unwrap_or(53);
+    let edns = if runner.args.query.no_edns { None } else { Some(edns(&runner.args.query)?) };
+    let port = runner.args.port.or(runner.servers.first().map(|server| server.address().port())).unwrap_or(53);
     let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
     let manner = Manner { client, port, transport: way, edns };
-    let trace = Trace::new(question.clone(), start(job)?, families, policy.deadline);
+    let trace = Trace::new(question.clone(), start(runner)?, families, policy.deadline);
     // With --short and --format the answer alone is of interest.
-    let steps = job.out.json() || !(job.args.short || job.format.is_some());
-    let mut each = |step: &Step<'_>| if steps { job.out.emit(&Shown::of(step, job)) } else { Ok(()) };
+    let steps = runner.out.json() || !(runner.args.short || runner.format.is_some());
+    let mut each = |step: &Step<'_>| if steps { runner.out.emit(&StepRecord::of(step, runner)) } else { Ok(()) };
     let (outcome, last) = drive::run(trace, &manner, &mut each)?;
     let result = match (outcome, last) {
         (Outcome::Failed(fault), _) => Err(fault),
         (_, None) => Err(Fault::new(Kind::Internal, "a trace without an end")),
         (_, Some((server, answer))) => {
             if !steps {
-                job.print(&answer, Some(&Server { name: server.ip().to_string(), endpoint: server.into() }))?;
+                runner.print(&answer, Some(&NamedServer { name: server.ip().to_string(), endpoint: server.into() }))?;
             }
             verdict(&answer, question.rtype)
         }
     };
-    job.complain(question, &result);
+    runner.complain(question, &result);
     Ok(result)
 }
 
 /// Where to begin.
-fn start(job: &Job<'_>) -> Result<Vec<Host>, Fault> {
-    if let Some(path) = &job.args.trace.hints {
+fn start(runner: &QuestionRunner<'_>) -> Result<Vec<Host>, Fault> {
+    if let Some(path) = &runner.args.trace.hints {
         let text = read_file(path, hints::MAX_HINTS_BYTES)?;
         return hints::parse(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())));
     }
-    if job.servers.is_empty() {
+    if runner.servers.is_empty() {
         return Ok(hints::root());
     }
-    let host = |server: &Server| {
+    let host = |server: &NamedServer| {
         let name = Name::parse(&server.name).unwrap_or_else(|_| Name::root());
         Host::new(name, vec![server.address().ip()])
     };
-    Ok(job.servers.iter().map(host).collect())
+    Ok(runner.servers.iter().map(host).collect())
 }
 
 /// One step.
 #[derive(Debug, Serialize)]
-struct Shown {
+struct StepRecord {
     number: usize,
     depth: usize,
     zone: String,
@@ -123,8 +123,8 @@ struct Shown {
     text: String,
 }
 
-impl Shown {
-    fn of(step: &Step<'_>, job: &Job<'_>) -> Shown {
+impl StepRecord {
+    fn of(step: &Step<'_>, runner: &QuestionRunner<'_>) -> StepRecord {
         let (ask, message) = (step.ask, step.answer.map(|answer| &answer.message));
         let question = json!({
             "name": ask.question.name.to_string(),
@@ -143,7 +143,7 @@ impl Shown {
             Found::Failed(fault) => (None, None, Some(fault.detail.clone())),
             Found::Data | Found::NoName | Found::NoData => (None, None, None),
         };
-        Shown {
+        StepRecord {
             number: ask.number,
             depth: ask.depth,
             zone: ask.zone.to_string(),
@@ -159,7 +159,7 @@ impl Shown {
             referral,
             alias,
             trouble,
-            text: text(step, job),
+            text: text(step, runner),
         }
     }
 }
@@ -173,7 +173,7 @@ fn referral(zone: &Name, servers: &[Host]) -> Value {
 }
 
 /// The records of a step and a line about it, in the manner of dig's `+trace`.
-fn text(step: &Step<'_>, job: &Job<'_>) -> String {
+fn text(step: &Step<'_>, runner: &QuestionRunner<'_>) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     let ask = step.ask;
@@ -182,7 +182,7 @@ fn text(step: &Step<'_>, job: &Job<'_>) -> String {
     }
     if let Some(answer) = step.answer {
         for record in telling(&answer.message, step.found) {
-            present::write_record(record, &job.plan.show, &mut out);
+            present::write_record(record, &runner.plan.show, &mut out);
             out.push('\n');
         }
     }
@@ -222,7 +222,7 @@ fn telling<'m>(message: &'m Message, found: &Found) -> Vec<&'m Record> {
     }
 }
 
-impl OutputRecord for Shown {
+impl OutputRecord for StepRecord {
     const TYPE: &'static str = "step";
 
     fn text(&self, line: &mut TextLine) {

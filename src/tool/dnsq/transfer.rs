@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ask::Job;
+use super::ask::QuestionRunner;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::Transport;
 use crate::dns::json;
@@ -23,45 +23,45 @@ const CHUNK_BYTES: usize = 64 * 1024;
 
 /// Makes the transfer from the first server that gives the zone; what was printed stays printed, so only a server that
 /// gave nothing is passed over.
-pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Result<(), Fault>, Fault> {
+pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Result<(), Fault>, Fault> {
     let target = format!("{} {}", question.name, question.rtype);
     let mut result = Err(Fault::new(Kind::Usage, "no server to ask"));
-    let until = job.args.transport.max_time.map(|time| Instant::now() + time);
-    for server in job.servers {
+    let until = runner.args.transport.max_time.map(|time| Instant::now() + time);
+    for server in runner.servers {
         let mut printed = false;
         let transfer = Transfer {
             server: server.endpoint.clone(),
             zone: question.name.clone(),
-            have: job.plan.serial.map(Serial).filter(|_| question.rtype == Rtype::IXFR),
-            key: job.client.key.clone(),
-            timeout: job.client.policy.timeout,
+            have: runner.plan.serial.map(Serial).filter(|_| question.rtype == Rtype::IXFR),
+            key: runner.client.key.clone(),
+            timeout: runner.client.policy.timeout,
             until,
         };
-        result = one(job, &transfer, &mut printed);
+        result = one(runner, &transfer, &mut printed);
         match &result {
             Err(fault) if !printed && !matches!(fault.kind, Kind::CannotCreate | Kind::Io) => {
-                job.out.note(&format!("{}: {}", server.address(), fault.detail));
+                runner.out.note(&format!("{}: {}", server.address(), fault.detail));
             }
             _ => break,
         }
     }
     if let Err(fault) = &result {
-        job.out.error(&target, fault);
+        runner.out.error(&target, fault);
     }
     Ok(result)
 }
 
-fn one(job: &Job<'_>, transfer: &Transfer, printed: &mut bool) -> Result<(), Fault> {
+fn one(runner: &QuestionRunner<'_>, transfer: &Transfer, printed: &mut bool) -> Result<(), Fault> {
     let start = Instant::now();
-    let summary = match &job.args.out {
-        Some(path) => to_file(job, transfer, path)?,
-        None if job.out.json() => transfer.run(&mut |record, change| {
+    let summary = match &runner.args.out {
+        Some(path) => to_file(runner, transfer, path)?,
+        None if runner.out.json() => transfer.run(&mut |record, change| {
             *printed = true;
-            job.out.emit(&Row { record: json::record(record), change: name_of(change) })
+            runner.out.emit(&TransferRow { record: json::record(record), change: name_of(change) })
         })?,
         None => {
             let mut text = String::with_capacity(CHUNK_BYTES + 4096);
-            let mut wanted = wanted(job);
+            let mut wanted = wanted(runner);
             let summary = transfer.run(&mut |record, change| {
                 if !wanted(record, change) {
                     return Ok(());
@@ -69,11 +69,11 @@ fn one(job: &Job<'_>, transfer: &Transfer, printed: &mut bool) -> Result<(), Fau
                 if !text.is_empty() {
                     text.push('\n');
                 }
-                present::write_record(record, &job.plan.show, &mut text);
+                present::write_record(record, &runner.plan.show, &mut text);
                 if text.len() >= CHUNK_BYTES {
                     *printed = true;
                     let chunk = Chunk { text: std::mem::take(&mut text) };
-                    job.out.emit(&chunk)?;
+                    runner.out.emit(&chunk)?;
                     text = chunk.text;
                     text.clear();
                 }
@@ -81,17 +81,17 @@ fn one(job: &Job<'_>, transfer: &Transfer, printed: &mut bool) -> Result<(), Fau
             });
             if !text.is_empty() {
                 *printed = true;
-                job.out.emit(&Chunk { text })?;
+                runner.out.emit(&Chunk { text })?;
             }
             summary?
         }
     };
     *printed = true;
-    job.out.emit(&Done::of(transfer, &summary, start, job.plan.show.stats && job.args.out.is_none()))
+    runner.out.emit(&TransferEnd::of(transfer, &summary, start, runner.plan.show.stats && runner.args.out.is_none()))
 }
 
 /// The zone as a file: it appears under its name when it is complete, and not before.
-fn to_file(job: &Job<'_>, transfer: &Transfer, path: &Path) -> Result<Summary, Fault> {
+fn to_file(runner: &QuestionRunner<'_>, transfer: &Transfer, path: &Path) -> Result<Summary, Fault> {
     let failed = |error: std::io::Error| Fault { kind: Kind::CannotCreate, ..Fault::local(path.display(), &error) };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut prefix = std::ffi::OsString::from(".");
@@ -100,12 +100,12 @@ fn to_file(job: &Job<'_>, transfer: &Transfer, path: &Path) -> Result<Summary, F
     builder.prefix(&prefix).suffix(".part");
     let mut file = builder.tempfile_in(directory).map_err(failed)?;
     let mut text = String::with_capacity(CHUNK_BYTES + 4096);
-    let mut wanted = wanted(job);
+    let mut wanted = wanted(runner);
     let summary = transfer.run(&mut |record, change| {
         if !wanted(record, change) {
             return Ok(());
         }
-        present::write_record(record, &job.plan.show, &mut text);
+        present::write_record(record, &runner.plan.show, &mut text);
         text.push('\n');
         if text.len() >= CHUNK_BYTES {
             file.write_all(text.as_bytes()).map_err(failed)?;
@@ -121,8 +121,8 @@ fn to_file(job: &Job<'_>, transfer: &Transfer, path: &Path) -> Result<Summary, F
 }
 
 /// Which records are printed as text: all, or all but the SOA record that ends the transfer (`+onesoa`).
-fn wanted(job: &Job<'_>) -> impl FnMut(&Record, Change) -> bool {
-    let one_soa = job.plan.show.one_soa;
+fn wanted(runner: &QuestionRunner<'_>) -> impl FnMut(&Record, Change) -> bool {
+    let one_soa = runner.plan.show.one_soa;
     let mut begun = false;
     move |record, change| {
         let ends = begun && change == Change::Whole && record.rtype == Rtype::SOA;
@@ -155,7 +155,7 @@ impl OutputRecord for Chunk {
 
 /// One record of a transfer.
 #[derive(Debug, Serialize)]
-struct Row {
+struct TransferRow {
     #[serde(flatten)]
     record: Value,
     /// What an incremental transfer does with it.
@@ -163,7 +163,7 @@ struct Row {
     change: Option<&'static str>,
 }
 
-impl OutputRecord for Row {
+impl OutputRecord for TransferRow {
     const TYPE: &'static str = "record";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -171,7 +171,7 @@ impl OutputRecord for Row {
 
 /// The end of a complete transfer.
 #[derive(Debug, Serialize)]
-struct Done {
+struct TransferEnd {
     zone: String,
     server: String,
     transport: &'static str,
@@ -185,9 +185,9 @@ struct Done {
     shown: bool,
 }
 
-impl Done {
-    fn of(transfer: &Transfer, summary: &Summary, start: Instant, shown: bool) -> Done {
-        Done {
+impl TransferEnd {
+    fn of(transfer: &Transfer, summary: &Summary, start: Instant, shown: bool) -> TransferEnd {
+        TransferEnd {
             zone: transfer.zone.to_string(),
             server: transfer.server.address.to_string(),
             transport: if transfer.server.transport == Transport::Tls { "tls" } else { "tcp" },
@@ -202,7 +202,7 @@ impl Done {
     }
 }
 
-impl OutputRecord for Done {
+impl OutputRecord for TransferEnd {
     const TYPE: &'static str = "transfer";
 
     fn text(&self, line: &mut TextLine) {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::ask::{Job, Verdict, verdict};
+use super::ask::{QuestionResult, QuestionRunner, verdict};
 use super::query::edns;
 use super::read_file;
 use crate::cli::output::{OutputRecord, TextLine};
@@ -53,51 +53,61 @@ fn time(text: &str) -> Result<u64, String> {
 }
 
 /// Asks one question, validates and prints.
-pub(super) fn run(job: &Job<'_>, question: &Question) -> Result<Verdict, Fault> {
-    let anchors = match &job.args.validate.anchor {
+pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<QuestionResult, Fault> {
+    let anchors = match &runner.args.validate.anchor {
         Some(path) => {
             let text = read_file(path, MAX_ANCHOR_BYTES)?;
             Anchors::parse(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())))?
         }
         None => Anchors::root(),
     };
-    let edns = edns(&job.args.query)?;
-    let recursion = !job.args.query.no_recurse;
+    let edns = edns(&runner.args.query)?;
+    let recursion = !runner.args.query.no_recurse;
     let mut first: Option<Answer> = None;
     let mut ask = |question: &Question| -> Result<Message, Fault> {
-        let answer = lookup::fetch(job.client, question, &edns, recursion)?;
+        let answer = lookup::fetch(runner.client, question, &edns, recursion)?;
         let message = answer.message.clone();
         first.get_or_insert(answer);
         Ok(message)
     };
-    let at = job.args.validate.at.unwrap_or_else(lookup::now);
+    let at = runner.args.validate.at.unwrap_or_else(lookup::now);
     let judged = validate(question, &anchors, at, &mut ask);
     let result = match (judged, first) {
         (Ok(judged), Some(first)) => {
             let answer = Answer { message: judged.message.clone(), ..first };
-            print(job, question, &judged, &answer)?;
-            conclusion(job, question, &judged, &answer)
+            print(runner, question, &judged, &answer)?;
+            conclusion(runner, question, &judged, &answer)
         }
         (Err(fault), _) => Err(fault),
         (Ok(_), None) => Err(Fault::new(Kind::Internal, "a verdict without an answer")),
     };
-    job.complain(question, &result);
+    runner.complain(question, &result);
     Ok(result)
 }
 
 /// The answer unless it is bogus (with --cd even then), and the chain.
-fn print(job: &Job<'_>, question: &Question, judged: &checked::Verdict, answer: &Answer) -> Result<(), Fault> {
-    if judged.security != Security::Bogus || job.args.query.cd {
-        job.print(answer, job.servers.get(answer.server))?;
+fn print(
+    runner: &QuestionRunner<'_>,
+    question: &Question,
+    judged: &checked::Verdict,
+    answer: &Answer,
+) -> Result<(), Fault> {
+    if judged.security != Security::Bogus || runner.args.query.cd {
+        runner.print(answer, runner.servers.get(answer.server))?;
     }
-    if !job.out.json() && (job.args.short || job.format.is_some()) {
+    if !runner.out.json() && (runner.args.short || runner.format.is_some()) {
         return Ok(());
     }
-    job.out.emit(&Judged::of(question, judged))
+    runner.out.emit(&Judged::of(question, judged))
 }
 
 /// What the verdict means for a script.
-fn conclusion(job: &Job<'_>, question: &Question, judged: &checked::Verdict, answer: &Answer) -> Result<(), Fault> {
+fn conclusion(
+    runner: &QuestionRunner<'_>,
+    question: &Question,
+    judged: &checked::Verdict,
+    answer: &Answer,
+) -> Result<(), Fault> {
     verdict(answer, question.rtype).or_else(|fault| {
         // Whether there is no such data is for the signatures to say, as well.
         if fault.kind == Kind::Negative && judged.security >= Security::Indeterminate { Ok(()) } else { Err(fault) }
@@ -110,7 +120,7 @@ fn conclusion(job: &Job<'_>, question: &Question, judged: &checked::Verdict, ans
                 Err(Fault::new(Kind::LookupFailed, words(reason.as_ref())))
             }
             None => {
-                job.out.warn(&format!("not known to be secure: {}", words(reason.as_ref())));
+                runner.out.warn(&format!("not known to be secure: {}", words(reason.as_ref())));
                 verdict(answer, question.rtype)
             }
         },

@@ -12,7 +12,7 @@ use crate::fault::{Fault, Kind};
 
 /// What is to be asked, where, and what of the answer is shown.
 #[derive(Debug)]
-pub(super) struct Plan {
+pub(super) struct QueryPlan {
     pub(super) servers: Vec<String>,
     pub(super) questions: Vec<Question>,
     pub(super) show: Show,
@@ -22,9 +22,9 @@ pub(super) struct Plan {
     absolute: HashSet<usize>,
 }
 
-impl Plan {
-    fn empty() -> Plan {
-        Plan {
+impl QueryPlan {
+    fn empty() -> QueryPlan {
+        QueryPlan {
             servers: Vec::new(),
             questions: Vec::new(),
             show: Show::all(true),
@@ -40,8 +40,8 @@ impl Plan {
 }
 
 /// Reads the words; dig's options change the arguments.
-pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
-    let mut plan = Plan::empty();
+pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
+    let mut plan = QueryPlan::empty();
     let mut default_types: Vec<Rtype> = Vec::new();
     for text in &args.types {
         default_types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);
@@ -103,8 +103,8 @@ pub(super) fn plan(args: &mut Args) -> Result<Plan, Fault> {
 }
 
 /// Reads the words of a bulk run: servers, options, and the types and the class to ask for where a line names none.
-pub(super) fn bulk_plan(args: &mut Args) -> Result<(Plan, Vec<Rtype>, Class), Fault> {
-    let mut plan = Plan::empty();
+pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, Vec<Rtype>, Class), Fault> {
+    let mut plan = QueryPlan::empty();
     let mut types: Vec<Rtype> = Vec::new();
     for text in &args.types {
         types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);

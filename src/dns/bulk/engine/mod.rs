@@ -23,13 +23,13 @@ use super::Micros;
 use super::api::{BulkOptions, OutcomeSink, QuerySender, ResolverId, SocketId, SocketPlan};
 use ids::MessageIds;
 pub use ids::Random;
-use questions::Questions;
+use questions::QuestionTable;
 use rate::RateLimit;
 pub use resolver::ResolverStats;
 use resolver::{ResolverState, Resolvers};
 use sent::SentQuery;
 use slots::SlotId;
-use sockets::{SocketKind, Sockets};
+use sockets::{SocketKind, SocketTable};
 
 /// Questions that may be asked and unanswered at once, over all resolvers.
 pub const MAX_CONCURRENCY: usize = 30_000;
@@ -47,9 +47,9 @@ const EXPIRE_EVERY: Micros = 50_000;
 pub struct Engine {
     options: BulkOptions,
     random: Random,
-    questions: Questions,
+    questions: QuestionTable,
     ids: MessageIds,
-    sockets: Sockets,
+    sockets: SocketTable,
     resolvers: Resolvers,
     rate: RateLimit,
     packet: Vec<u8>,
@@ -72,8 +72,8 @@ impl Engine {
             ..options
         };
         Engine {
-            questions: Questions::new(options.concurrency, options.lookahead, plans.len(), now),
-            sockets: Sockets::new(plans, &mut random),
+            questions: QuestionTable::new(options.concurrency, options.lookahead, plans.len(), now),
+            sockets: SocketTable::new(plans, &mut random),
             resolvers: Resolvers::new(&options, plans, &mut random, now),
             ids: MessageIds::new(&mut random),
             rate: RateLimit::new(options.rate, now),

@@ -12,7 +12,7 @@ const MAX_WAIT_FOR_COMPANY: Micros = 20_000;
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Questions {
+pub(super) struct QuestionTable {
     slots: Slots,
     wheel: TimerWheel,
     /// Not asked yet, by length.
@@ -25,9 +25,9 @@ pub(super) struct Questions {
     active: usize,
 }
 
-impl Questions {
-    pub(super) fn new(concurrency: usize, max_new: usize, resolvers: usize, now: Micros) -> Questions {
-        Questions {
+impl QuestionTable {
+    pub(super) fn new(concurrency: usize, max_new: usize, resolvers: usize, now: Micros) -> QuestionTable {
+        QuestionTable {
             slots: Slots::new(concurrency + max_new),
             wheel: TimerWheel::new(now),
             new: vec![SlotList::EMPTY; MAX_QUESTION + 1],
@@ -186,7 +186,7 @@ impl Questions {
 }
 
 #[cfg(test)]
-impl Questions {
+impl QuestionTable {
     /// Bytes in what could grow.
     pub(super) fn memory(&self) -> usize {
         let lists = self.new.capacity() + 2 * self.queues.capacity();
@@ -213,8 +213,8 @@ impl Questions {
 mod tests {
     use super::*;
 
-    fn in_hand() -> (Questions, SlotId) {
-        let mut questions = Questions::new(1, 1, 2, 0);
+    fn in_hand() -> (QuestionTable, SlotId) {
+        let mut questions = QuestionTable::new(1, 1, 2, 0);
         assert!(questions.accept(0, 7, b"\0\0\x01\0\x01"));
         let slot = questions.start(5, 10).unwrap();
         (questions, slot)

@@ -40,7 +40,7 @@ struct ResolverSockets {
 
 /// See the module.
 #[derive(Debug)]
-pub(super) struct Sockets {
+pub(super) struct SocketTable {
     all: Vec<Socket>,
     resolvers: Vec<ResolverSockets>,
     /// Sockets with nothing outstanding that wait for a new port.
@@ -51,11 +51,11 @@ fn new_port_at(random: &mut Random) -> u32 {
     NEW_PORT_AFTER / 2 + random.below(NEW_PORT_AFTER as usize) as u32
 }
 
-impl Sockets {
+impl SocketTable {
     /// The UDP sockets of all resolvers, resolver by resolver, and then one connection each.
-    pub(super) fn new(plans: &[SocketPlan], random: &mut Random) -> Sockets {
+    pub(super) fn new(plans: &[SocketPlan], random: &mut Random) -> SocketTable {
         let none = ResolverSockets { regular: Vec::new(), next: 0, connection: SocketId(0), draining: false };
-        let mut sockets = Sockets { all: Vec::new(), resolvers: vec![none; plans.len()], drained: Vec::new() };
+        let mut sockets = SocketTable { all: Vec::new(), resolvers: vec![none; plans.len()], drained: Vec::new() };
         for (at, plan) in plans.iter().enumerate() {
             for _ in 0..plan.sockets {
                 let socket = sockets.add(at, SocketKind::Udp, random);
@@ -117,7 +117,7 @@ impl Sockets {
         None
     }
 
-    /// A query leaves on a socket; it is outstanding until [`Sockets::forget`].
+    /// A query leaves on a socket; it is outstanding until [`SocketTable::forget`].
     pub(super) fn send(&mut self, socket: SocketId) {
         let socket = &mut self.all[usize::from(socket.0)];
         socket.sent += 1;
@@ -149,7 +149,7 @@ impl Sockets {
 }
 
 #[cfg(test)]
-impl Sockets {
+impl SocketTable {
     pub(super) fn memory(&self) -> usize {
         self.all.capacity() * size_of::<Socket>() + self.resolvers.capacity() * size_of::<ResolverSockets>()
     }
@@ -180,7 +180,7 @@ mod tests {
     fn ports_change_one_at_a_time_and_only_when_nothing_is_outstanding() {
         let mut random = Random::seeded(1);
         let plans = [SocketPlan { sockets: 2, encrypted: false }];
-        let mut sockets = Sockets::new(&plans, &mut random);
+        let mut sockets = SocketTable::new(&plans, &mut random);
         let mut changed = Vec::new();
         while changed.len() < 4 {
             let socket = sockets.choose(ResolverId(0)).expect("one of two always takes queries");

@@ -47,7 +47,7 @@ pub(super) struct CongestionWindow {
     /// The window or the pace held queries back since the last judgement.
     was_limit: bool,
     epoch: Epoch,
-    pace: Pace,
+    pace: QueryPace,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -72,7 +72,7 @@ impl Epoch {
 
 /// A token bucket whose rate follows the loss.
 #[derive(Debug)]
-struct Pace {
+struct QueryPace {
     /// Queries per microsecond, if limited.
     rate: Option<f64>,
     tokens: f64,
@@ -95,7 +95,7 @@ impl CongestionWindow {
             slow_start: true,
             was_limit: false,
             epoch: Epoch { since: now, ..Epoch::default() },
-            pace: Pace { rate: None, tokens: 0.0, tokens_at: now, heavy: 0, clean: 0, slowest: 0 },
+            pace: QueryPace { rate: None, tokens: 0.0, tokens_at: now, heavy: 0, clean: 0, slowest: 0 },
         }
     }
 
@@ -216,7 +216,7 @@ impl CongestionWindow {
     }
 }
 
-impl Pace {
+impl QueryPace {
     fn adapt(&mut self, epoch: &Epoch, elapsed: Micros, loss: f64, was_limit: bool) {
         // Once may be a server that stood still for a moment.
         let is_heavy = loss > LOSS_OF_A_LIMIT && epoch.answered > 0;
