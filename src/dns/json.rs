@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::client::Answer;
 use super::edns::{Edns, EdnsOption, printable};
-use super::message::{Flags, Message};
+use super::message::{Flags, Message, Question};
 use super::record::{self, Record};
 use super::wire::Cursor;
 use crate::hex;
@@ -36,22 +36,21 @@ pub struct AnswerJson {
     mismatches: u32,
 }
 
+/// The members of a question.
+pub fn question(question: &Question) -> Value {
+    json!({
+        "name": question.name.to_string(),
+        "qtype": question.rtype.to_string(),
+        "qclass": question.class.to_string(),
+    })
+}
+
 /// The members of an answer and where it came from, with the name that the user gave the server; none for one from a file.
 pub fn answer(answer: &Answer, server: Option<(std::net::SocketAddr, &str)>) -> AnswerJson {
     let message = &answer.message;
-    let question = message.question.first().map_or_else(
-        || json!({}),
-        |question| {
-            json!({
-                "name": question.name.to_string(),
-                "qtype": question.rtype.to_string(),
-                "qclass": question.class.to_string(),
-            })
-        },
-    );
     let records = |records: &[Record]| records.iter().map(record).collect();
     AnswerJson {
-        question,
+        question: message.question.first().map_or_else(|| json!({}), question),
         status: message.rcode().to_string(),
         rcode: message.rcode().0,
         opcode: super::message::opcode_name(message.flags.opcode()),
@@ -188,7 +187,6 @@ fn record_rfc8427(record: &Record) -> Value {
 mod tests {
     use super::*;
     use crate::dns::exchange::Transport;
-    use crate::dns::message::Question;
     use crate::dns::name::Name;
     use crate::dns::record::{Class, Rtype};
 

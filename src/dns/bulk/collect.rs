@@ -47,10 +47,7 @@ impl BulkCounts {
     }
 
     fn failure(&mut self, kind: Kind) {
-        match self.failed.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, count)) => *count += 1,
-            None => self.failed.push((kind, 1)),
-        }
+        self.failures_of(kind, 1);
         if !kind.temporary() {
             self.first_permanent.get_or_insert(kind);
         }
@@ -63,12 +60,16 @@ impl BulkCounts {
         self.wildcards += other.wildcards;
         self.retries += other.retries;
         for (kind, count) in &other.failed {
-            match self.failed.iter_mut().find(|(known, _)| known == kind) {
-                Some((_, sum)) => *sum += count,
-                None => self.failed.push((*kind, *count)),
-            }
+            self.failures_of(*kind, *count);
         }
         self.first_permanent = self.first_permanent.or(other.first_permanent);
+    }
+
+    fn failures_of(&mut self, kind: Kind, count: u64) {
+        match self.failed.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, sum)) => *sum += count,
+            None => self.failed.push((kind, count)),
+        }
     }
 }
 

@@ -283,21 +283,8 @@ struct ServerRecord {
     port: u16,
     transport: &'static str,
     name: String,
-    sent: u64,
-    answered: u64,
-    timed_out: u64,
-    servfail: u64,
-    refused: u64,
-    truncated: u64,
-    mismatched: u64,
-    late: u64,
-    unreachable: u64,
-    #[serde(rename = "benched")]
-    quarantined: u64,
-    #[serde(skip_serializing_if = "is_none")]
-    limited_to: u32,
-    window: u32,
-    round_trip_ms: f64,
+    #[serde(flatten)]
+    stats: ResolverStats,
 }
 
 impl BulkSummaryRecord {
@@ -328,26 +315,9 @@ impl ServerRecord {
             port: endpoint.address.port(),
             transport: endpoint.transport.name(),
             name: name.to_owned(),
-            sent: stats.sent,
-            answered: stats.answered,
-            timed_out: stats.timed_out,
-            servfail: stats.servfail,
-            refused: stats.refused,
-            truncated: stats.truncated,
-            mismatched: stats.mismatched,
-            late: stats.late,
-            unreachable: stats.unreachable,
-            quarantined: stats.quarantined,
-            limited_to: stats.limited_to,
-            window: stats.window,
-            round_trip_ms: stats.round_trip as f64 / 1e3,
+            stats: *stats,
         }
     }
-}
-
-/// For figures that are left out when there is nothing to tell.
-fn is_none(figure: &u32) -> bool {
-    *figure == 0
 }
 
 impl OutputRecord for BulkSummaryRecord {

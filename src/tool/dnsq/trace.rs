@@ -126,11 +126,6 @@ struct StepRecord {
 impl StepRecord {
     fn of(step: &Step<'_>, runner: &QuestionRunner<'_>) -> StepRecord {
         let (ask, message) = (step.ask, step.answer.map(|answer| &answer.message));
-        let question = json!({
-            "name": ask.question.name.to_string(),
-            "qtype": ask.question.rtype.to_string(),
-            "qclass": ask.question.class.to_string(),
-        });
         let server = json!({
             "address": step.server.ip().to_string(),
             "port": step.server.port(),
@@ -147,7 +142,7 @@ impl StepRecord {
             number: ask.number,
             depth: ask.depth,
             zone: ask.zone.to_string(),
-            question,
+            question: json::question(&ask.question),
             server,
             elapsed_ms: (step.elapsed.as_secs_f64() * 1e6).round() / 1e3,
             found: step.found.name(),

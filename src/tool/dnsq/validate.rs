@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::ask::{QuestionResult, QuestionRunner, verdict};
 use super::query::edns;
@@ -13,6 +13,7 @@ use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::anchor::{Anchors, MAX_ANCHOR_BYTES};
 use crate::dns::client::Answer;
 use crate::dns::edns::extended_error;
+use crate::dns::json;
 use crate::dns::message::{Message, Question};
 use crate::dns::validate::{self as checked, Reason, Security, chain, lookup, validate};
 use crate::fault::{Fault, Kind};
@@ -159,16 +160,7 @@ impl Judged {
         for line in verdict.tree.text().lines() {
             let _ = writeln!(text, ";; {line}");
         }
-        Judged {
-            question: json!({
-                "name": question.name.to_string(),
-                "qtype": question.rtype.to_string(),
-                "qclass": question.class.to_string(),
-            }),
-            judged,
-            chain: verdict.tree.json(),
-            text,
-        }
+        Judged { question: json::question(question), judged, chain: verdict.tree.json(), text }
     }
 }
 

@@ -42,10 +42,7 @@ impl QueryPlan {
 /// Reads the words; dig's options change the arguments.
 pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
     let mut plan = QueryPlan::empty();
-    let mut default_types: Vec<Rtype> = Vec::new();
-    for text in &args.types {
-        default_types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);
-    }
+    let mut default_types = rtypes(&args.types)?;
     let mut default_class = class(&args.class)?;
     let mut names: Vec<(&str, Vec<Rtype>)> = Vec::new();
     let words = std::mem::take(&mut args.words);
@@ -105,10 +102,7 @@ pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
 /// Reads the words of a bulk run: servers, options, and the types and the class to ask for where a line names none.
 pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, Vec<Rtype>, Class), Fault> {
     let mut plan = QueryPlan::empty();
-    let mut types: Vec<Rtype> = Vec::new();
-    for text in &args.types {
-        types.push(Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")))?);
-    }
+    let mut types = rtypes(&args.types)?;
     let mut asked_class = class(&args.class)?;
     for word in std::mem::take(&mut args.words) {
         if let Some(server) = word.strip_prefix('@') {
@@ -129,6 +123,11 @@ pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, Vec<Rtype>, Class
         types.push(Rtype::A);
     }
     Ok((plan, types, asked_class))
+}
+
+fn rtypes(texts: &[String]) -> Result<Vec<Rtype>, Fault> {
+    let rtype = |text: &String| Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")));
+    texts.iter().map(rtype).collect()
 }
 
 enum Mnemonic {

@@ -1,5 +1,7 @@
 //! One resolver: its window, its round trips, what its queries have in common, and a quarantine while it does not serve.
 
+use serde::{Serialize, Serializer};
+
 use super::ids::Random;
 use super::template::QueryTemplate;
 use super::window::{CongestionWindow, QueryOutcome};
@@ -18,7 +20,7 @@ const MAX_QUARANTINE: Micros = 60_000_000;
 const MAX_ON_SPARE: u32 = 256;
 
 /// What a resolver has done so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub struct ResolverStats {
     /// Queries sent.
     pub sent: u64,
@@ -39,13 +41,24 @@ pub struct ResolverStats {
     /// Nothing listens there, or the network is down.
     pub unreachable: u64,
     /// How often it was quarantined.
+    #[serde(rename = "benched")]
     pub quarantined: u64,
     /// The slowest pace that it was asked at because it limits rates, in queries a second; 0 = it does not seem to.
+    #[serde(skip_serializing_if = "is_zero")]
     pub limited_to: u32,
     /// The window at present.
     pub window: u32,
     /// The smoothed round trip, in microseconds; 0 = none seen.
+    #[serde(rename = "round_trip_ms", serialize_with = "as_milliseconds")]
     pub round_trip: Micros,
+}
+
+fn is_zero(figure: &u32) -> bool {
+    *figure == 0
+}
+
+fn as_milliseconds<S: Serializer>(micros: &Micros, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_f64(*micros as f64 / 1e3)
 }
 
 impl ResolverStats {
