@@ -30,13 +30,19 @@ pub struct Maildir {
     cur: OwnedFd,
 }
 
-/// A message that was committed to a Maildir.
+/// Proof that a message was committed to a Maildir, synced: only [`Staged::commit`] makes one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Delivered {
-    /// Its file, below `new`.
-    pub path: PathBuf,
+    path: PathBuf,
     /// Its length on disk in bytes.
     pub size_bytes: u64,
+}
+
+impl Delivered {
+    /// Its file, below `new`.
+    pub fn into_path(self) -> PathBuf {
+        self.path
+    }
 }
 
 /// A message written and synced below `tmp`, not yet visible. Dropping it removes it.

@@ -9,6 +9,7 @@ use crate::blob::file::BlobWriter;
 use crate::fault::Fault;
 use crate::net::BoxFuture;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueEntry, QueueId, RecipientState, Time, Transition};
+use crate::relay::deliver::DeliveryProof;
 
 /// Bodies up to this size are kept in the store itself, larger ones in files.
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -201,16 +202,25 @@ pub struct LeasedRecipient {
 #[derive(Debug, Default)]
 pub struct Settlement {
     /// At least one.
-    pub outcomes: Vec<(Lease, LeaseOutcome)>,
+    pub leases: Vec<SettledLease>,
     /// Bounces, warnings, success reports.
     pub reports: Vec<NewMessage>,
+}
+
+/// A lease and its end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettledLease {
+    /// The lease.
+    pub lease: Lease,
+    /// Its end.
+    pub outcome: LeaseOutcome,
 }
 
 /// How one lease ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LeaseOutcome {
-    /// The next server took it.
-    Delivered(AttemptResult),
+    /// The next server took it, or it is in its Maildir.
+    Delivered(DeliveryProof),
     /// To be tried again.
     Deferred {
         /// The attempt.

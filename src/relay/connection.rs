@@ -1,15 +1,16 @@
 //! A way to one destination: its servers in order, the connection to the one that answered last, and one message after
 //! the other along it until every recipient has a word.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::trace::count_received;
 use crate::relay::deliver::{
-    Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, RouteProgress, failed, for_good, undelivered,
+    Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, RecipientDelivery, RouteProgress, failed,
+    for_good, undelivered,
 };
 use crate::relay::route::{Hop, HopEndpoint};
-use crate::smtp::client::SendOptions;
+use crate::smtp::client::{SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, RecipientOutcome};
 
@@ -81,7 +82,7 @@ impl RouteConnection {
                 Some((_, connection)) => connection,
                 None => match connect(connector, health, hop, &mut connects).await {
                     Ok(connection) => {
-                        attempt.delivery.connect = Some(began.elapsed());
+                        attempt.connect = Some(began.elapsed());
                         connection
                     }
                     Err(fault) => {
@@ -102,7 +103,7 @@ impl RouteConnection {
             let options = SendOptions { next, ..options.clone() };
             sessions += 1;
             let results = connection.session.send(&rest, content, &options).await;
-            attempt.delivery.times = connection.session.times();
+            attempt.times = connection.session.times();
             let broken = results.iter().any(|result| lost(result) && result.outcome == RecipientOutcome::Deferred);
             let silent = results.iter().find_map(|result| result.fault.as_ref().filter(|_| fell_silent(result)));
             health.note(&hop.endpoint, silent);
@@ -131,7 +132,7 @@ impl RouteConnection {
             }
             index += 1;
         }
-        attempt.delivery
+        attempt.into_delivery()
     }
 
     /// Says goodbye.
@@ -163,7 +164,8 @@ async fn connect(
 fn lost(result: &HopResult) -> bool {
     result.code == Some(421)
         || (result.code.is_none()
-            && result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled && fault.temporary()))
+            && result.outcome != RecipientOutcome::Stopped
+            && result.fault.as_ref().is_some_and(Fault::temporary))
 }
 
 /// True when the server hung in the middle of the dialogue: others would wait for it as long.
@@ -191,34 +193,45 @@ fn for_now(result: &HopResult) -> bool {
 /// One message on its way along a route.
 struct DeliveryInProgress<'a> {
     envelope: &'a Envelope,
-    delivery: Delivery,
-    /// Recipients without a final word, by their place in the envelope.
-    open: Vec<usize>,
+    recipients: Vec<RecipientInProgress>,
+    connect: Option<Duration>,
+    times: Times,
+    progress: RouteProgress,
+}
+
+struct RecipientInProgress {
+    last: RecipientDelivery,
+    /// Without a final word.
+    open: bool,
 }
 
 impl<'a> DeliveryInProgress<'a> {
     fn new(envelope: &'a Envelope) -> DeliveryInProgress<'a> {
         let fault = Fault::new(Kind::Unreachable, "no server to try").with_enhanced(Some(Enhanced::new(4, 4, 1)));
-        DeliveryInProgress {
-            envelope,
-            delivery: undelivered(envelope, &fault),
-            open: (0..envelope.recipients.len()).collect(),
-        }
+        let Delivery { recipients, connect, times, progress } = undelivered(envelope, &fault);
+        let recipients = recipients.into_iter().map(|last| RecipientInProgress { last, open: true }).collect();
+        DeliveryInProgress { envelope, recipients, connect, times, progress }
+    }
+
+    fn into_delivery(self) -> Delivery {
+        let DeliveryInProgress { recipients, connect, times, progress, .. } = self;
+        let recipients = recipients.into_iter().map(|recipient| recipient.last).collect();
+        Delivery { recipients, connect, times, progress }
     }
 
     fn is_settled(&self) -> bool {
-        self.open.is_empty()
+        self.recipients.iter().all(|recipient| !recipient.open)
     }
 
     /// No other server is asked after a stop by the lease's owner.
     fn was_stopped(&self) -> bool {
-        let stopped = |result: &HopResult| result.fault.as_ref().is_some_and(|it| it.kind == Kind::Cancelled);
-        self.delivery.results.iter().any(stopped)
+        self.recipients.iter().any(|recipient| recipient.last.result.outcome == RecipientOutcome::Stopped)
     }
 
     /// The envelope with the recipients that are still open.
     fn rest(&self) -> Envelope {
-        let recipients = self.open.iter().filter_map(|at| self.envelope.recipients.get(*at)).cloned().collect();
+        let known = self.envelope.recipients.iter().zip(&self.recipients);
+        let recipients = known.filter(|(_, known)| known.open).map(|(recipient, _)| recipient.clone()).collect();
         Envelope { recipients, ..self.envelope.clone() }
     }
 
@@ -234,40 +247,28 @@ impl<'a> DeliveryInProgress<'a> {
             endpoint: Some(hop.endpoint.to_string()),
             ..NextHopFacts::default()
         };
-        for at in self.open.clone() {
-            // What a server said about a recipient stays, unless nothing was said yet.
-            let silent = self.delivery.results.get(at).is_none_or(|result| result.code.is_none());
-            let address = self.envelope.recipients.get(at).map_or("", |recipient| recipient.address.as_str());
-            if let (true, Some(result), Some(known)) =
-                (silent, self.delivery.results.get_mut(at), self.delivery.peers.get_mut(at))
-            {
-                *result = failed(address, &fault);
-                *known = peer.clone();
-            }
+        // What a server said about a recipient stays.
+        let known = self.envelope.recipients.iter().zip(&mut self.recipients);
+        for (recipient, known) in known.filter(|(_, known)| known.open && known.last.result.code.is_none()) {
+            known.last = RecipientDelivery { result: failed(&recipient.address, &fault), peer: peer.clone() };
         }
     }
 
     /// Takes what one server said; true when it took some and wants the others in another transaction.
     fn reached(&mut self, results: Vec<HopResult>, peer: &NextHopFacts) -> bool {
         let answered = results.iter().any(|result| !lost(result) && result.outcome != RecipientOutcome::Unknown);
-        self.delivery.progress = match self.delivery.progress {
+        self.progress = match self.progress {
             RouteProgress::Answered => RouteProgress::Answered,
             _ if answered => RouteProgress::Answered,
             _ => RouteProgress::Broken,
         };
         let again = results.iter().any(|result| result.outcome.is_delivered()) && results.iter().any(too_many);
-        let open = std::mem::take(&mut self.open);
-        for (at, mut result) in open.into_iter().zip(results) {
+        for (recipient, mut result) in self.recipients.iter_mut().filter(|recipient| recipient.open).zip(results) {
             if for_now(&result) {
                 result.outcome = RecipientOutcome::Deferred;
             }
-            if result.outcome == RecipientOutcome::Deferred {
-                self.open.push(at);
-            }
-            if let (Some(slot), Some(known)) = (self.delivery.results.get_mut(at), self.delivery.peers.get_mut(at)) {
-                *slot = result;
-                *known = peer.clone();
-            }
+            recipient.open = matches!(result.outcome, RecipientOutcome::Deferred | RecipientOutcome::Stopped);
+            recipient.last = RecipientDelivery { result, peer: peer.clone() };
         }
         again
     }

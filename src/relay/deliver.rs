@@ -19,7 +19,7 @@ use crate::relay::route::{Hop, HopEndpoint, Protocol};
 use crate::smtp::client::{BeforeCommit, Client, Options, SendOptions, Times};
 use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::extension::Capabilities;
-use crate::smtp::transaction::{Accepted, Envelope, RecipientOutcome, RecipientResult, all_failed};
+use crate::smtp::transaction::{Accepted, Envelope, Recipient, RecipientOutcome, RecipientResult, all_failed};
 
 /// What all connections of a run have in common.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ pub struct NextHopFacts {
 
 /// What proves that a message was delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
+pub enum DeliveryProof {
     /// A server accepted it.
     Accepted(Accepted),
     /// It is in a Maildir, synced.
@@ -67,15 +67,22 @@ pub enum Proof {
 }
 
 /// The outcome for one recipient at a next server, or in a Maildir.
-pub type HopResult = RecipientResult<Proof>;
+pub type HopResult = RecipientResult<DeliveryProof>;
+
+/// What became of one message for one recipient, and the server that said so.
+#[derive(Debug, Clone)]
+pub struct RecipientDelivery {
+    /// The outcome.
+    pub result: HopResult,
+    /// The server that it is from.
+    pub peer: NextHopFacts,
+}
 
 /// What became of one message at one server, or at the last of several.
 #[derive(Debug, Clone)]
 pub struct Delivery {
     /// One for each recipient, in the envelope's order.
-    pub results: Vec<HopResult>,
-    /// The server that each result is from.
-    pub peers: Vec<NextHopFacts>,
+    pub recipients: Vec<RecipientDelivery>,
     /// How long connecting took, if there was a new connection.
     pub connect: Option<Duration>,
     /// How long the phases took at the last server.
@@ -262,7 +269,7 @@ pub async fn send_fitted(
         Ok((envelope, None)) => client.send(&envelope, content, options).await,
         Err(fault) => return all_failed(envelope, &fault),
     };
-    results.into_iter().map(|result| result.map_proof(Proof::Accepted)).collect()
+    results.into_iter().map(|result| result.map_proof(DeliveryProof::Accepted)).collect()
 }
 
 /// The message for a server with these capabilities, if it must be another: in 7 bits without 8BITMIME; its header in
@@ -322,21 +329,20 @@ async fn into_maildir(
         Some(asked) => asked().await,
         None => true,
     };
-    let filed = if !go {
-        Err(Fault::new(Kind::Cancelled, "stopped before delivery"))
-    } else {
-        let head = format!("Return-Path: <{}>\r\n", envelope.sender);
-        let filed = content
-            .open()
-            .map_err(|error| Fault::local("the queued message", &error))
-            .and_then(|mut reader| maildir.deliver(head.as_bytes(), &mut *reader));
+    if !go {
+        return all_failed(envelope, &Fault::new(Kind::Cancelled, "stopped before delivery"));
+    }
+    let head = format!("Return-Path: <{}>\r\n", envelope.sender);
+    let filed = content
+        .open()
+        .map_err(|error| Fault::local("the queued message", &error))
+        .and_then(|mut reader| maildir.deliver(head.as_bytes(), &mut *reader))
         // A full disk or a missing right today is no reason to return the mail.
-        filed.map_err(|fault| Fault { kind: Kind::Locked, ..fault })
-    };
+        .map_err(|fault| Fault { kind: Kind::Locked, ..fault });
     let result = |address: &String| match &filed {
         Ok(delivered) => RecipientResult {
             address: address.clone(),
-            outcome: RecipientOutcome::Delivered(Proof::Filed(delivered.clone())),
+            outcome: RecipientOutcome::Delivered(DeliveryProof::Filed(delivered.clone())),
             code: None,
             enhanced: Some(Enhanced::new(2, 0, 0)),
             reply: format!("delivered to {}", maildir.path().display()),
@@ -373,15 +379,21 @@ pub(super) fn for_good(fault: &Fault) -> bool {
 
 /// What a message fares that cannot be brought to any server.
 pub fn undelivered(envelope: &Envelope, fault: &Fault) -> Delivery {
-    let results: Vec<_> = envelope.recipients.iter().map(|recipient| failed(&recipient.address, fault)).collect();
-    let peers = vec![NextHopFacts::default(); results.len()];
-    Delivery { results, peers, connect: None, times: Times::default(), progress: RouteProgress::Unreached }
+    let result = |recipient: &Recipient| RecipientDelivery {
+        result: failed(&recipient.address, fault),
+        peer: NextHopFacts::default(),
+    };
+    Delivery {
+        recipients: envelope.recipients.iter().map(result).collect(),
+        connect: None,
+        times: Times::default(),
+        progress: RouteProgress::Unreached,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::smtp::transaction::Recipient;
 
     #[test]
     fn a_message_is_changed_only_where_the_server_makes_it_necessary() {

@@ -19,7 +19,7 @@ use crate::queue::runner::settle::{self, SettlementRules};
 use crate::queue::schedule::Schedule;
 use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{
-    Claim, Edited, Filter, LeaseOutcome, LeasedRecipient, MAX_BATCH, QueueEdit, QueueStore, Settlement,
+    Claim, Edited, Filter, LeaseOutcome, LeasedRecipient, MAX_BATCH, QueueEdit, QueueStore, SettledLease, Settlement,
 };
 use crate::relay::route::RouteTarget;
 use crate::tool::mailq_ls::{QueueSelectArgs, QueuedRecipientRecord};
@@ -269,7 +269,9 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
                 let reports = settle::report(&batch, ReportAction::Failed, told, &rules, now, &mut random);
                 let leases = batch.recipients.iter().map(|recipient| recipient.lease.clone());
                 let settlement = Settlement {
-                    outcomes: leases.map(|lease| (lease, LeaseOutcome::Failed(attempt.clone()))).collect(),
+                    leases: leases
+                        .map(|lease| SettledLease { lease, outcome: LeaseOutcome::Failed(attempt.clone()) })
+                        .collect(),
                     reports: reports.into_iter().collect(),
                 };
                 if store.settle(vec![settlement]).await? == [true] {

@@ -12,12 +12,14 @@ use std::time::Duration;
 use applayer::blob::Blob;
 use applayer::queue::entry::{AttemptResult, NewMessage, NewRecipient, RecipientState, Time};
 use applayer::queue::sqlite::{Process, SqliteStore, now};
-use applayer::queue::store::{Claim, DeliveryBatch, Filter, LeaseOutcome, QueueEdit, QueueStore, Settlement};
+use applayer::queue::store::{
+    Claim, DeliveryBatch, Filter, LeaseOutcome, QueueEdit, QueueStore, SettledLease, Settlement,
+};
 
 use crate::crash::{Random, body, collect, first_seed, queued_subjects};
 use crate::harness::{LIMIT, memory_dir, rounds};
 use crate::powercut::recorder;
-use crate::queue::block_on;
+use crate::queue::{block_on, delivered};
 
 /// The environment of a process of the test: what it does, its seed, the queue.
 const ROLE: &str = "APPLAYER_TEST_CRASH_ROLE";
@@ -152,7 +154,7 @@ impl Driver {
                     let subject = crate::crash::subject(&text);
                     let twice = u8::from(recipient.possible_duplicate);
                     self.say(format!("sent {} {} {subject} {twice}", lease.message, lease.n));
-                    LeaseOutcome::Delivered(attempt)
+                    delivered()
                 }
                 "defer" => {
                     let possible_duplicate = recipient.possible_duplicate;
@@ -169,7 +171,7 @@ impl Driver {
                 "quarantine" => LeaseOutcome::Quarantined(attempt),
                 _ => LeaseOutcome::Yielded,
             };
-            settlement.outcomes.push((lease, outcome));
+            settlement.leases.push(SettledLease { lease, outcome });
         }
         store.settle(vec![settlement]).await.unwrap();
     }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use applayer::blob::Blob;
 use applayer::queue::entry::{AttemptResult, NewMessage, NewRecipient, Time};
 use applayer::queue::sqlite::{Process, SqliteStore, now};
-use applayer::queue::store::{Claim, Filter, LeaseOutcome, QueueEdit, QueueStore, Settlement};
+use applayer::queue::store::{Claim, Filter, LeaseOutcome, QueueEdit, QueueStore, SettledLease, Settlement};
 
 use crate::crash::{Random, body, queued_subjects};
 use crate::harness::{LIMIT, binary, memory_dir, rounds, temp_dir, tool};
-use crate::queue::{block_on, enqueue};
+use crate::queue::{block_on, delivered, enqueue};
 
 /// The environment of the recorded process: its seed and the queue.
 const ROLE: &str = "APPLAYER_TEST_POWER_ROLE";
@@ -82,13 +82,13 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
                         possible_duplicate: true,
                         warned: false,
                     };
-                    let outcome =
-                        if random.below(2) == 0 { later } else { LeaseOutcome::Delivered(AttemptResult::default()) };
+                    let outcome = if random.below(2) == 0 { later } else { delivered() };
                     if matches!(outcome, LeaseOutcome::Delivered(_)) {
                         say(format!("gone {}\n", batch.id));
                     }
-                    let _ =
-                        store.settle(vec![Settlement { outcomes: vec![(lease, outcome)], reports: Vec::new() }]).await;
+                    let _ = store
+                        .settle(vec![Settlement { leases: vec![SettledLease { lease, outcome }], reports: Vec::new() }])
+                        .await;
                 }
             }
             _ => {
@@ -130,8 +130,8 @@ async fn promise_and_run(queue: &Path, mut said: File) {
     let mut batches = store.claim(claim()).await.unwrap();
     say("running\n");
     while let Some(batch) = batches.pop() {
-        let outcomes = vec![(batch.recipients[0].lease.clone(), LeaseOutcome::Delivered(AttemptResult::default()))];
-        assert_eq!(store.settle(vec![Settlement { outcomes, reports: Vec::new() }]).await.unwrap(), [true]);
+        let leases = vec![SettledLease { lease: batch.recipients[0].lease.clone(), outcome: delivered() }];
+        assert_eq!(store.settle(vec![Settlement { leases, reports: Vec::new() }]).await.unwrap(), [true]);
         batches.extend(store.claim(claim()).await.unwrap());
     }
     say("delivered\n");

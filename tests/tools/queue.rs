@@ -1,14 +1,16 @@
 //! mailq-run, mailq-ls and mailq-edit.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use applayer::blob::Blob;
+use applayer::mail::maildir::Maildir;
 use applayer::queue::entry::{NewMessage, NewRecipient, QueueId, Transition};
 use applayer::queue::sqlite::{Process, SqliteStore};
-use applayer::queue::store::{Filter, QueueStore};
+use applayer::queue::store::{Filter, LeaseOutcome, QueueStore};
+use applayer::relay::deliver::DeliveryProof;
 
-use crate::harness::{Conn, Done, Peer, peer, refusing, temp_dir, tool};
+use crate::harness::{Conn, Done, Peer, memory_dir, peer, refusing, temp_dir, tool};
 use crate::schema::assert_records_match_schema;
 
 /// A message that a sink took.
@@ -129,6 +131,17 @@ pub(crate) fn enqueue(queue: &Path, messages: &[(&str, &[&str], &str)]) -> Vec<Q
         NewMessage::new(*sender, recipients, Blob::memory(body.as_bytes().to_vec()))
     });
     enqueue_all(queue, messages.collect())
+}
+
+/// A delivery, and its proof: a message in a Maildir.
+pub(crate) fn delivered() -> LeaseOutcome {
+    static PROOF: OnceLock<DeliveryProof> = OnceLock::new();
+    let file = || {
+        let folder = memory_dir();
+        let maildir = Maildir::open(folder.path()).unwrap();
+        DeliveryProof::Filed(maildir.deliver(b"", &mut &b"\r\n"[..]).unwrap())
+    };
+    LeaseOutcome::Delivered(PROOF.get_or_init(file).clone())
 }
 
 pub(crate) fn enqueue_all(queue: &Path, messages: Vec<NewMessage>) -> Vec<QueueId> {

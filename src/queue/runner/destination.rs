@@ -321,7 +321,7 @@ impl Destination {
     /// when nobody can be reached or one message after the other is broken off. True when a message came home.
     fn learn(&self, delivery: &Delivery, proven: bool, most: usize) -> bool {
         let mut state = self.state();
-        let fault = || delivery.results.iter().find_map(|result| result.fault.clone());
+        let fault = || delivery.recipients.iter().find_map(|recipient| recipient.result.fault.clone());
         match delivery.progress {
             RouteProgress::Unreached => {
                 state.verdict = fault();

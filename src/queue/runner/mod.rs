@@ -27,8 +27,12 @@ use crate::net::listen::Shutdown;
 use crate::queue::entry::Time;
 use crate::queue::runner::destination::Destination;
 use crate::queue::runner::health::ServerMemory;
-use crate::queue::runner::settle::{AttemptReport, Disposition, SettlementRules, settle};
-use crate::queue::store::{Claim, DeliveryBatch, Filter, Lease, LeaseOutcome, QueueStore, RENEW_EVERY, Settlement};
+use crate::queue::runner::settle::{
+    AttemptReport, DeliverySettlement, Disposition, RecipientSettlement, SettlementRules, settle,
+};
+use crate::queue::store::{
+    Claim, DeliveryBatch, Filter, Lease, LeaseOutcome, QueueStore, RENEW_EVERY, SettledLease, Settlement,
+};
 use crate::relay::deliver::{Connector, Delivery};
 use crate::relay::route::{Hop, MailDns, RouteTarget, Routing};
 
@@ -110,7 +114,7 @@ struct ActiveRun {
     leases: Mutex<HashSet<Lease>>,
     /// Held for reading from a claim until its leases are in hand, for writing while leases are recovered.
     claiming: tokio::sync::RwLock<()>,
-    outcomes: mpsc::UnboundedSender<(Settlement, Vec<AttemptReport>)>,
+    outcomes: mpsc::UnboundedSender<DeliverySettlement>,
     /// A destination is done.
     changed: Notify,
     stopping: AtomicBool,
@@ -268,7 +272,7 @@ async fn schedule(run: &Arc<ActiveRun>, shutdown: &Shutdown) -> Result<(), Fault
 async fn record(
     store: Arc<dyn QueueStore>,
     run: Weak<ActiveRun>,
-    mut waiting: mpsc::UnboundedReceiver<(Settlement, Vec<AttemptReport>)>,
+    mut waiting: mpsc::UnboundedReceiver<DeliverySettlement>,
     watcher: Watcher,
     troubles: Arc<Troubles>,
 ) -> RunSummary {
@@ -282,14 +286,16 @@ async fn record(
                 break;
             }
         }
-        let (settlements, tried): (Vec<_>, Vec<_>) = batch.drain(..).unzip();
-        let outcomes: Vec<Vec<(Lease, LeaseOutcome)>> =
-            settlements.iter().map(|settlement: &Settlement| settlement.outcomes.clone()).collect();
-        let done = store.settle(settlements).await;
+        let settlement = |one: &mut DeliverySettlement| Settlement {
+            leases: one.recipients.iter().map(|recipient| recipient.settled.clone()).collect(),
+            reports: std::mem::take(&mut one.reports),
+        };
+        let done = store.settle(batch.iter_mut().map(settlement).collect()).await;
+        let settled = batch.drain(..).map(|one| one.recipients).collect::<Vec<_>>();
         if let Some(run) = run.upgrade() {
             let mut held = run.leases.lock().unwrap_or_else(PoisonError::into_inner);
-            for (lease, _) in outcomes.iter().flatten() {
-                held.remove(lease);
+            for recipient in settled.iter().flatten() {
+                held.remove(&recipient.settled.lease);
             }
         }
         let done = match done {
@@ -300,13 +306,13 @@ async fn record(
                 continue;
             }
         };
-        for ((mut tried, outcomes), done) in tried.into_iter().zip(outcomes).zip(done) {
+        for (mut recipients, done) in settled.into_iter().zip(done) {
             if !done {
-                one_by_one(&*store, outcomes, &mut tried, &troubles).await;
+                one_by_one(&*store, &mut recipients, &troubles).await;
             }
-            for one in tried {
-                summary.count(one.disposition);
-                watcher(RunEvent::Attempt(&one));
+            for report in recipients.iter().filter_map(|recipient| recipient.report.as_ref()) {
+                summary.count(report.disposition);
+                watcher(RunEvent::Attempt(report));
             }
         }
     }
@@ -315,27 +321,22 @@ async fn record(
 
 /// A settlement of which one lease was lost: the others end each by itself. A failure goes back into the queue, because
 /// its report went with the whole; it fails again, with a report.
-async fn one_by_one(
-    store: &dyn QueueStore,
-    outcomes: Vec<(Lease, LeaseOutcome)>,
-    tried: &mut [AttemptReport],
-    troubles: &Troubles,
-) {
-    let alone = outcomes.len() == 1;
-    for (index, (lease, outcome)) in outcomes.into_iter().enumerate() {
-        let outcome = if matches!(outcome, LeaseOutcome::Failed(_)) { LeaseOutcome::Yielded } else { outcome };
-        let again = outcome == LeaseOutcome::Yielded;
-        let settlement = Settlement { outcomes: vec![(lease, outcome)], reports: Vec::new() };
+async fn one_by_one(store: &dyn QueueStore, recipients: &mut [RecipientSettlement], troubles: &Troubles) {
+    let alone = recipients.len() == 1;
+    for recipient in recipients {
+        let mut settled = recipient.settled.clone();
+        if matches!(settled.outcome, LeaseOutcome::Failed(_)) {
+            settled.outcome = LeaseOutcome::Yielded;
+        }
+        let again = settled.outcome == LeaseOutcome::Yielded;
+        let settlement = Settlement { leases: vec![settled], reports: Vec::new() };
         let held = if alone { Ok(vec![false]) } else { store.settle(vec![settlement]).await };
-        let held = match held {
-            Ok(held) => held == [true],
-            Err(fault) => {
-                troubles.report(&fault);
-                false
-            }
-        };
-        if let Some(one) = tried.get_mut(index).filter(|_| !held || again) {
-            one.disposition = Disposition::Lost;
+        let held = held.unwrap_or_else(|fault| {
+            troubles.report(&fault);
+            vec![false]
+        });
+        if let Some(report) = recipient.report.as_mut().filter(|_| held != [true] || again) {
+            report.disposition = Disposition::Lost;
         }
     }
 }
@@ -416,9 +417,11 @@ impl ActiveRun {
 
     /// Gives unused leases back.
     fn give_back(&self, batch: &DeliveryBatch) {
-        let outcomes =
-            batch.recipients.iter().map(|recipient| (recipient.lease.clone(), LeaseOutcome::Yielded)).collect();
-        let _ = self.outcomes.send((Settlement { outcomes, reports: Vec::new() }, Vec::new()));
+        let recipients = batch.recipients.iter().map(|recipient| RecipientSettlement {
+            settled: SettledLease { lease: recipient.lease.clone(), outcome: LeaseOutcome::Yielded },
+            report: None,
+        });
+        let _ = self.outcomes.send(DeliverySettlement { recipients: recipients.collect(), reports: Vec::new() });
     }
 }
 

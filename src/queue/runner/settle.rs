@@ -2,12 +2,12 @@
 //! of the message that a report returns.
 
 use crate::blob::Blob;
-use crate::fault::{Enhanced, Fault, Kind};
+use crate::fault::{Enhanced, Fault};
 use crate::queue::bounce::{ReportAction, ReportedRecipient, StatusReport};
 use crate::queue::entry::{AttemptResult, NewMessage, NewRecipient, QueueId, Time};
 use crate::queue::schedule::{FailedAttempt, RetryDecision, Schedule};
-use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, Settlement};
-use crate::relay::deliver::{Delivery, HopResult, NextHopFacts};
+use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, SettledLease};
+use crate::relay::deliver::{Delivery, HopResult, NextHopFacts, RecipientDelivery};
 use crate::smtp::command::Notify;
 use crate::smtp::transaction::RecipientOutcome;
 
@@ -80,31 +80,48 @@ pub struct AttemptReport {
     pub times: crate::smtp::client::Times,
 }
 
-/// What follows from one delivery: the settlement of its leases, and a line for each recipient.
+/// What one delivery settles.
+#[derive(Debug, Default)]
+pub struct DeliverySettlement {
+    /// One for each recipient of the batch.
+    pub recipients: Vec<RecipientSettlement>,
+    /// Bounces, warnings, success reports.
+    pub reports: Vec<NewMessage>,
+}
+
+/// What one delivery settles for one recipient.
+#[derive(Debug)]
+pub struct RecipientSettlement {
+    /// The end of the lease.
+    pub settled: SettledLease,
+    /// For those who watch; none when nothing was tried.
+    pub report: Option<AttemptReport>,
+}
+
+/// What follows from one delivery.
 pub fn settle(
     batch: &DeliveryBatch,
     delivery: &Delivery,
     rules: &SettlementRules,
     now: Time,
     random: &mut dyn FnMut() -> u32,
-) -> (Settlement, Vec<AttemptReport>) {
-    let mut settlement = Settlement::default();
-    let mut tried = Vec::with_capacity(batch.recipients.len());
+) -> DeliverySettlement {
+    let mut settlement = DeliverySettlement::default();
     let mut failed = Vec::new();
     let mut delayed = Vec::new();
     let mut arrived = Vec::new();
-    for ((recipient, result), peer) in batch.recipients.iter().zip(&delivery.results).zip(&delivery.peers) {
+    for (recipient, RecipientDelivery { result, peer }) in batch.recipients.iter().zip(&delivery.recipients) {
         let attempt = attempt(result, peer, now);
         let reported = reported(recipient, result, &attempt);
         let notify = notify(recipient);
         let (disposition, outcome) = match &result.outcome {
-            RecipientOutcome::Delivered(_) => {
+            RecipientOutcome::Delivered(proof) => {
                 if notify.is_some_and(|notify| notify.success) && !peer.dsn {
                     arrived.push((reported, peer.is_final));
                 }
-                (Disposition::Delivered, LeaseOutcome::Delivered(attempt.clone()))
+                (Disposition::Delivered, LeaseOutcome::Delivered(proof.clone()))
             }
-            _ if stopped(result) => (Disposition::Lost, LeaseOutcome::Yielded),
+            RecipientOutcome::Stopped => (Disposition::Lost, LeaseOutcome::Yielded),
             RecipientOutcome::Refused => {
                 give_up(batch, Disposition::Failed, &attempt, reported, notify, rules, &mut failed)
             }
@@ -139,7 +156,7 @@ pub fn settle(
                 }
             }
         };
-        tried.push(AttemptReport {
+        let report = AttemptReport {
             id: batch.id,
             sender: batch.sender.clone(),
             address: recipient.address.clone(),
@@ -151,8 +168,9 @@ pub fn settle(
             possible_duplicate: recipient.possible_duplicate || result.outcome == RecipientOutcome::Unknown,
             connect: delivery.connect,
             times: delivery.times,
-        });
-        settlement.outcomes.push((recipient.lease.clone(), outcome));
+        };
+        let settled = SettledLease { lease: recipient.lease.clone(), outcome };
+        settlement.recipients.push(RecipientSettlement { settled, report: Some(report) });
     }
     let (finally, relayed): (Vec<_>, Vec<_>) = arrived.into_iter().partition(|(_, is_final)| *is_final);
     let bare = |list: Vec<(ReportedRecipient, bool)>| list.into_iter().map(|(reported, _)| reported).collect();
@@ -164,7 +182,7 @@ pub fn settle(
     ] {
         settlement.reports.extend(report(batch, action, recipients, rules, now, random));
     }
-    (settlement, tried)
+    settlement
 }
 
 /// The end of a recipient: reported to the sender, or held when there is none.
@@ -185,11 +203,6 @@ fn give_up(
     }
     failed.push(reported);
     (disposition, LeaseOutcome::Failed(attempt.clone()))
-}
-
-/// True when we stopped it ourselves before it was complete.
-fn stopped(result: &HopResult) -> bool {
-    result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::Cancelled)
 }
 
 fn notify(recipient: &LeasedRecipient) -> Option<Notify> {
@@ -276,15 +289,16 @@ pub fn report(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Kind;
     use crate::queue::store::Lease;
-    use crate::relay::deliver::Proof;
+    use crate::relay::deliver::DeliveryProof;
     use crate::relay::deliver::undelivered;
     use crate::smtp::transaction::Accepted;
 
-    type Said = RecipientOutcome<Proof>;
+    type Said = RecipientOutcome<DeliveryProof>;
 
     fn delivered() -> Said {
-        Said::Delivered(Proof::Accepted(Accepted::simulated()))
+        Said::Delivered(DeliveryProof::Accepted(Accepted::simulated()))
     }
     use std::io::Read as _;
     use std::time::Duration;
@@ -325,13 +339,13 @@ mod tests {
     fn said(batch: &DeliveryBatch, outcomes: &[Said], dsn: bool, is_final: bool) -> Delivery {
         let mut delivery =
             undelivered(&crate::queue::runner::outgoing::envelope(batch), &Fault::new(Kind::TimedOut, "late"));
-        for ((result, peer), outcome) in delivery.results.iter_mut().zip(&mut delivery.peers).zip(outcomes) {
+        for (RecipientDelivery { result, peer }, outcome) in delivery.recipients.iter_mut().zip(outcomes) {
             result.outcome = outcome.clone();
             result.code = match outcome {
                 Said::Delivered(_) => Some(250),
                 Said::Refused => Some(550),
                 Said::Deferred => Some(450),
-                Said::Unknown => None,
+                Said::Unknown | Said::Stopped => None,
             };
             (peer.dsn, peer.is_final) = (dsn, is_final);
         }
@@ -344,8 +358,8 @@ mod tests {
         rules: &SettlementRules,
         now: Time,
     ) -> (Vec<&'static str>, Vec<String>) {
-        let (settlement, tried) = settle(batch, delivery, rules, now, &mut || u32::MAX / 2);
-        assert_eq!(settlement.outcomes.len(), batch.recipients.len());
+        let settlement = settle(batch, delivery, rules, now, &mut || u32::MAX / 2);
+        assert_eq!(settlement.recipients.len(), batch.recipients.len());
         let reports = settlement.reports.iter().map(|report| {
             let mut text = String::new();
             report.body.open_at(0).read_to_string(&mut text).unwrap();
@@ -354,7 +368,8 @@ mod tests {
             let about = text.matches("Final-Recipient:").count();
             format!("{} {action} {about}", report.recipients[0].address)
         });
-        (tried.iter().map(|one| one.disposition.as_str()).collect(), reports.collect())
+        let disposition = |one: &RecipientSettlement| one.report.as_ref().unwrap().disposition.as_str();
+        (settlement.recipients.iter().map(disposition).collect(), reports.collect())
     }
 
     #[test]
@@ -403,7 +418,7 @@ mod tests {
         let rules = SettlementRules { bounce_to: Some("postmaster@a".to_owned()), ..rules() };
         let batch = batch("", &[None]);
         let delivery = said(&batch, &[Said::Refused], false, false);
-        let (settlement, _) = settle(&batch, &delivery, &rules, NOW, &mut || 1);
+        let settlement = settle(&batch, &delivery, &rules, NOW, &mut || 1);
         assert_eq!(settlement.reports[0].recipients[0].address, "postmaster@a");
         assert_eq!(settlement.reports[0].recipients[0].notify.as_deref(), Some("NEVER"), "and ends there");
     }
@@ -411,21 +426,27 @@ mod tests {
     #[test]
     fn no_answer_is_a_possible_duplicate_from_then_on() {
         let batch = batch("a@a", &[None]);
-        let (settlement, tried) =
-            settle(&batch, &said(&batch, &[Said::Unknown], false, false), &rules(), NOW, &mut || 1);
-        assert!(tried[0].possible_duplicate);
-        assert!(matches!(settlement.outcomes[0].1, LeaseOutcome::Deferred { possible_duplicate: true, .. }));
-        let (settlement, _) = settle(&batch, &said(&batch, &[Said::Deferred], false, false), &rules(), NOW, &mut || 1);
-        assert!(matches!(settlement.outcomes[0].1, LeaseOutcome::Deferred { possible_duplicate: false, .. }));
+        let settlement = settle(&batch, &said(&batch, &[Said::Unknown], false, false), &rules(), NOW, &mut || 1);
+        assert!(settlement.recipients[0].report.as_ref().unwrap().possible_duplicate);
+        assert!(matches!(
+            settlement.recipients[0].settled.outcome,
+            LeaseOutcome::Deferred { possible_duplicate: true, .. }
+        ));
+        let settlement = settle(&batch, &said(&batch, &[Said::Deferred], false, false), &rules(), NOW, &mut || 1);
+        assert!(matches!(
+            settlement.recipients[0].settled.outcome,
+            LeaseOutcome::Deferred { possible_duplicate: false, .. }
+        ));
     }
 
     #[test]
     fn what_we_stopped_ourselves_does_not_count() {
         let batch = batch("a@a", &[None]);
-        let mut delivery = said(&batch, &[Said::Deferred], false, false);
-        delivery.results[0].fault = Some(Fault::new(Kind::Cancelled, "stopped"));
-        let (settlement, tried) = settle(&batch, &delivery, &rules(), NOW, &mut || 1);
-        assert_eq!((tried[0].disposition, &settlement.outcomes[0].1), (Disposition::Lost, &LeaseOutcome::Yielded));
+        let delivery = said(&batch, &[Said::Stopped], false, false);
+        let settlement = settle(&batch, &delivery, &rules(), NOW, &mut || 1);
+        let RecipientSettlement { settled, report } = &settlement.recipients[0];
+        let disposition = report.as_ref().unwrap().disposition;
+        assert_eq!((disposition, &settled.outcome), (Disposition::Lost, &LeaseOutcome::Yielded));
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::io::{Read as _, Write as _};
 
 use super::*;
 use crate::queue::entry::{NewRecipient, RecipientState};
-use crate::queue::store::{LeaseOutcome, RENEW_EVERY};
+use crate::queue::store::{LeaseOutcome, LeasedRecipient, RENEW_EVERY, SettledLease};
+use crate::relay::deliver::DeliveryProof;
+use crate::smtp::transaction::Accepted;
 
 /// A time that every test's due times have passed.
 const LATER: Time = Time(i64::MAX);
@@ -30,13 +32,18 @@ fn bytes(body: &Blob) -> Vec<u8> {
 }
 
 fn all(batch: &DeliveryBatch, outcome: &LeaseOutcome) -> Settlement {
-    let outcomes = batch.recipients.iter().map(|recipient| (recipient.lease.clone(), outcome.clone())).collect();
-    Settlement { outcomes, reports: Vec::new() }
+    let settled =
+        |recipient: &LeasedRecipient| SettledLease { lease: recipient.lease.clone(), outcome: outcome.clone() };
+    Settlement { leases: batch.recipients.iter().map(settled).collect(), reports: Vec::new() }
 }
 
 async fn states(store: &SqliteStore) -> Vec<(String, RecipientState)> {
     let entries = store.list(Filter::default(), None, MAX).await.unwrap();
     entries.iter().flat_map(|entry| &entry.recipients).map(|r| (r.address.clone(), r.state)).collect()
+}
+
+fn delivered() -> LeaseOutcome {
+    LeaseOutcome::Delivered(DeliveryProof::Accepted(Accepted::simulated()))
 }
 
 const MAX: usize = crate::queue::store::MAX_BATCH;
@@ -72,10 +79,7 @@ async fn a_message_goes_when_its_last_recipient_is_final() {
     let (_folder, store) = store();
     store.enqueue(vec![message("a@a", &["x@one", "y@two"], b"\r\n")]).await.unwrap();
     let one = store.claim(claim("one", 10)).await.unwrap().remove(0);
-    assert_eq!(
-        store.settle(vec![all(&one, &LeaseOutcome::Delivered(AttemptResult::default()))]).await.unwrap(),
-        [true]
-    );
+    assert_eq!(store.settle(vec![all(&one, &delivered())]).await.unwrap(), [true]);
     assert_eq!(
         states(&store).await,
         [("x@one".to_owned(), RecipientState::Delivered), ("y@two".to_owned(), RecipientState::Queued)]
@@ -231,8 +235,7 @@ async fn large_bodies_live_in_files_as_long_as_their_rows() {
     assert_eq!(files(), 2);
     let batches = store.claim(claim("one", 10)).await.unwrap();
     assert!(batches.iter().all(|batch| bytes(&batch.body) == large));
-    let settlements =
-        batches.iter().map(|batch| all(batch, &LeaseOutcome::Delivered(AttemptResult::default()))).collect();
+    let settlements = batches.iter().map(|batch| all(batch, &delivered())).collect();
     store.settle(settlements).await.unwrap();
     assert_eq!(files(), 0);
 }

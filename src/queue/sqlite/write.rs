@@ -10,7 +10,7 @@ use crate::fnv::fnv1a;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, destination_of};
 use crate::queue::sqlite::{BODIES, StoreShared, now, owner, read};
 use crate::queue::store::{
-    Claim, DeliveryBatch, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, QueueEdit, Settlement,
+    Claim, DeliveryBatch, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, QueueEdit, SettledLease, Settlement,
 };
 
 /// Bits of `message.flags`.
@@ -284,7 +284,7 @@ pub(super) fn settle(
     let mut settled = SettledBatch { done: Vec::with_capacity(settlements.len()), files: Vec::new() };
     for settlement in settlements {
         let mut held = true;
-        for (lease, outcome) in &settlement.outcomes {
+        for SettledLease { lease, outcome } in &settlement.leases {
             held &= holds(db, lease)? || (matches!(outcome, LeaseOutcome::Delivered(_)) && untouched_since(db, lease)?);
         }
         settled.done.push(held);
@@ -294,7 +294,7 @@ pub(super) fn settle(
         if !settlement.reports.is_empty() {
             enqueue(db, shared, &settlement.reports)?;
         }
-        for (lease, outcome) in &settlement.outcomes {
+        for SettledLease { lease, outcome } in &settlement.leases {
             if end(db, lease, outcome)? {
                 settled.files.extend(close(db, lease.message, 1)?);
             }

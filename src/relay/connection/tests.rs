@@ -4,15 +4,14 @@ use std::sync::Mutex;
 use super::*;
 use crate::net::BoxFuture;
 use crate::net::tls::TlsMode;
-use crate::relay::deliver::{NextHopSession, Proof};
+use crate::relay::deliver::{DeliveryProof, NextHopSession};
 use crate::relay::policy;
 use crate::relay::route::Protocol;
-use crate::smtp::client::Times;
 use crate::smtp::data::MessageBlob;
 use crate::smtp::transaction::{Accepted, Recipient};
 
-fn delivered() -> RecipientOutcome<Proof> {
-    RecipientOutcome::Delivered(Proof::Accepted(Accepted::simulated()))
+fn delivered() -> RecipientOutcome<DeliveryProof> {
+    RecipientOutcome::Delivered(DeliveryProof::Accepted(Accepted::simulated()))
 }
 
 /// What a server says to the nth recipient of a transaction: code and enhanced code; 0 hangs up, 1 falls silent.
@@ -123,12 +122,12 @@ async fn deliver(
     route: &mut RouteConnection,
     count: usize,
     body: &str,
-) -> (Delivery, Vec<RecipientOutcome<Proof>>) {
+) -> (Delivery, Vec<RecipientOutcome<DeliveryProof>>) {
     let recipients = (0..count).map(|n| Recipient::new(format!("r{n}@b.test"))).collect();
     let envelope = Envelope { sender: "a@a.test".into(), recipients, ..Envelope::default() };
     let content = MessageBlob::from(body.as_bytes().to_vec());
     let delivery = route.deliver(world, world, &envelope, &content, &SendOptions::default()).await;
-    let outcomes = delivery.results.iter().map(|result| result.outcome.clone()).collect();
+    let outcomes = delivery.recipients.iter().map(|one| one.result.outcome.clone()).collect();
     (delivery, outcomes)
 }
 
@@ -159,7 +158,7 @@ async fn who_is_too_many_comes_in_the_next_transaction() {
 
 #[tokio::test]
 async fn a_refusal_that_is_a_matter_of_time_is_a_deferral() {
-    let table: [(Says, RecipientOutcome<Proof>); 5] = [
+    let table: [(Says, RecipientOutcome<DeliveryProof>); 5] = [
         (|_| (550, "5.1.1"), RecipientOutcome::Refused),
         (|_| (550, ""), RecipientOutcome::Refused),
         (|_| (550, "4.2.1"), RecipientOutcome::Deferred),
@@ -210,5 +209,5 @@ async fn a_message_that_goes_in_circles_is_refused_here() {
     assert_eq!(deliver(&world, &mut route, 1, &round(MAX_RECEIVED)).await.1, [delivered()]);
     let (delivery, outcomes) = deliver(&world, &mut route, 1, &round(MAX_RECEIVED + 1)).await;
     assert_eq!(outcomes, [RecipientOutcome::Refused]);
-    assert_eq!(delivery.results[0].enhanced, Enhanced::parse("5.4.6"));
+    assert_eq!(delivery.recipients[0].result.enhanced, Enhanced::parse("5.4.6"));
 }

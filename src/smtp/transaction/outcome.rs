@@ -25,6 +25,8 @@ pub enum RecipientOutcome<P = Accepted> {
     Refused,
     /// Not now: 4xx, or the connection failed before the message was complete.
     Deferred,
+    /// We stopped it before the message was complete.
+    Stopped,
     /// The message was complete and no answer came, or none that is certainly its own: it may have been taken.
     Unknown,
 }
@@ -35,7 +37,7 @@ impl<P> RecipientOutcome<P> {
         match self {
             RecipientOutcome::Delivered(_) => "delivered",
             RecipientOutcome::Refused => "refused",
-            RecipientOutcome::Deferred => "deferred",
+            RecipientOutcome::Deferred | RecipientOutcome::Stopped => "deferred",
             RecipientOutcome::Unknown => "unknown",
         }
     }
@@ -70,6 +72,7 @@ impl<P> RecipientResult<P> {
             RecipientOutcome::Delivered(proof) => RecipientOutcome::Delivered(map(proof)),
             RecipientOutcome::Refused => RecipientOutcome::Refused,
             RecipientOutcome::Deferred => RecipientOutcome::Deferred,
+            RecipientOutcome::Stopped => RecipientOutcome::Stopped,
             RecipientOutcome::Unknown => RecipientOutcome::Unknown,
         };
         RecipientResult {
@@ -115,6 +118,7 @@ pub(super) fn unanswered<P>(address: &str, fault: &Fault, committed: bool) -> Re
     let outcome = match fault.kind {
         _ if committed => RecipientOutcome::Unknown,
         Kind::Unsupported | Kind::Refused | Kind::BadData => RecipientOutcome::Refused,
+        Kind::Cancelled => RecipientOutcome::Stopped,
         _ => RecipientOutcome::Deferred,
     };
     let fault = if committed {

@@ -148,7 +148,7 @@ impl SendRun<'_> {
             let settled = path.send(&waiting, &options).await;
             let temporary = |settled: &SettledRecipient| settled.result.fault.as_ref().is_none_or(Fault::temporary);
             let again = |settled: &SettledRecipient| match settled.result.outcome {
-                RecipientOutcome::Deferred => temporary(settled),
+                RecipientOutcome::Deferred | RecipientOutcome::Stopped => temporary(settled),
                 RecipientOutcome::Unknown => args.retry_unknown,
                 RecipientOutcome::Delivered(_) | RecipientOutcome::Refused => false,
             };
@@ -162,8 +162,10 @@ impl SendRun<'_> {
             let (later, mut done): (Vec<_>, Vec<_>) = settled.into_iter().partition(|settled| retry && again(settled));
             let mut queued = Vec::new();
             if args.way.queue_on_failure && whole {
-                let for_queue =
-                    |it: &SettledRecipient| it.result.outcome == RecipientOutcome::Deferred && temporary(it);
+                let put_off = |it: &SettledRecipient| {
+                    matches!(it.result.outcome, RecipientOutcome::Deferred | RecipientOutcome::Stopped)
+                };
+                let for_queue = |it: &SettledRecipient| put_off(it) && temporary(it);
                 (queued, done) = done.into_iter().partition(for_queue);
             }
             tell(job, &done, &path.name(), out, &mut self.summary.borrow_mut(), &mut self.tally.borrow_mut())?;

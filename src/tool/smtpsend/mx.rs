@@ -147,8 +147,7 @@ impl Exchangers {
 fn settle(delivery: Delivery) -> impl Iterator<Item = SettledRecipient> {
     let reached = delivery.progress != RouteProgress::Unreached;
     let times = reached.then(|| TimesMs::new(delivery.connect.unwrap_or(Duration::ZERO), delivery.times));
-    let results = delivery.results.into_iter().zip(delivery.peers);
-    results.map(move |(result, peer)| SettledRecipient::new(result, peer, times))
+    delivery.recipients.into_iter().map(move |one| SettledRecipient::new(one.result, one.peer, times))
 }
 
 /// Those whom another server's refusal kept from getting the message are told whose it was.

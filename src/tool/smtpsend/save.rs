@@ -15,7 +15,7 @@ pub(super) fn keep(mailbox: &Path, job: &SendJob) -> Result<(), Fault> {
     if mailbox.is_dir() || wants_maildir {
         let maildir = Maildir::create(mailbox)?;
         let delivered = maildir.deliver(b"", &mut reader)?;
-        let name = delivered.path.file_name().map(ToOwned::to_owned).unwrap_or_default();
+        let name = delivered.into_path().file_name().map(ToOwned::to_owned).unwrap_or_default();
         let item = crate::mail::maildir::MaildirItem { place: crate::mail::maildir::MaildirFolder::New, name };
         maildir.set_flags(&item, "S")?;
         return Ok(());

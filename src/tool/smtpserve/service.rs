@@ -343,7 +343,7 @@ impl MailReceiver {
                     }
                     let mut files = Vec::new();
                     for message in staged {
-                        files.push(message.commit()?.path);
+                        files.push(message.commit()?.into_path());
                     }
                     Ok((files, queue_id))
                 };

@@ -229,13 +229,13 @@ impl QueueStore for MemoryStore {
         let mut tables = self.tables();
         let mut held = Vec::new();
         for settlement in settlements {
-            held.push(settlement.outcomes.iter().all(|(lease, _)| tables.standing(lease).is_some()));
+            held.push(settlement.leases.iter().all(|one| tables.standing(&one.lease).is_some()));
             if held.last() == Some(&true) {
                 for report in settlement.reports {
                     tables.insert(report, now);
                     self.woken.notify_waiters();
                 }
-                settlement.outcomes.into_iter().for_each(|(lease, outcome)| tables.end(&lease, outcome));
+                settlement.leases.into_iter().for_each(|one| tables.end(&one.lease, one.outcome));
             }
         }
         done(held)

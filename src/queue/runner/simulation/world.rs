@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::net::BoxFuture;
-use crate::relay::deliver::{Connector, HopResult, NextHopConnection, NextHopFacts, NextHopSession, Proof};
+use crate::relay::deliver::{Connector, DeliveryProof, HopResult, NextHopConnection, NextHopFacts, NextHopSession};
 use crate::relay::route::{Hop, MailDns};
 use crate::smtp::client::{SendOptions, Times};
 use crate::smtp::data::Content;
@@ -226,7 +226,7 @@ impl Talk {
                 _ if !self.alive => {
                     (RecipientOutcome::Deferred, None, Some(Fault::new(Kind::TimedOut, "reply: no answer")))
                 }
-                None => (RecipientOutcome::Delivered(Proof::Accepted(Accepted::simulated())), Some(250), None),
+                None => (RecipientOutcome::Delivered(DeliveryProof::Accepted(Accepted::simulated())), Some(250), None),
                 Some((code, _)) if code < 500 => {
                     (RecipientOutcome::Deferred, Some(code), Some(Fault::new(Kind::PeerTemporary, "later")))
                 }
