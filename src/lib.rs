@@ -30,6 +30,7 @@ pub mod net;
 pub mod queue;
 pub mod relay;
 pub mod retry;
+pub mod secret;
 pub mod serial;
 pub mod smtp;
 pub mod tool;

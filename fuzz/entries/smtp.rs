@@ -2,11 +2,11 @@
 
 use applayer::smtp::address::Address;
 use applayer::smtp::auth::{ClientLogin, Credentials, Mechanism, ServerLogin};
-use applayer::smtp::command::Command;
+use applayer::smtp::command::SmtpCommand;
 use applayer::smtp::data::{DotStuffer, DotUnstuffer, Piece};
 use applayer::smtp::extension::Capabilities;
 use applayer::smtp::reply::{SmtpReply, SmtpReplyReader};
-use applayer::smtp::session::{Config, Event, Session};
+use applayer::smtp::session::{Config, SmtpEvent, SmtpSession};
 use applayer::smtp::transaction::{Envelope, Recipient, Transaction, TransactionOptions, TransactionStep};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
@@ -49,12 +49,12 @@ fn auth(data: &[u8]) {
 
 /// A command that parses is written in one line and parses to itself.
 fn command(data: &[u8]) {
-    if let Ok(command) = Command::parse(data) {
+    if let Ok(command) = SmtpCommand::parse(data) {
         let mut wire = Vec::new();
         if command.wire(&mut wire).is_ok() {
             let line = wire.strip_suffix(b"\r\n").expect("a line");
             assert!(!line.contains(&b'\r') && !line.contains(&b'\n'));
-            assert_eq!(Command::parse(line), Ok(command));
+            assert_eq!(SmtpCommand::parse(line), Ok(command));
         }
     }
 }
@@ -139,18 +139,20 @@ fn session(data: &[u8]) {
         auth: true,
         auth_in_clear: true,
     };
-    let mut session = Session::new(config, false);
+    let mut session = SmtpSession::new(config, false);
+    let ok = SmtpReply::status(250, 0, 0, "ok");
     let mut rest = data;
     loop {
         let (used, event) = session.next(rest);
         rest = &rest[used..];
         match event {
-            Event::Input | Event::Close => break,
-            Event::Sender | Event::Recipient => session.verdict(SmtpReply::status(250, 0, 0, "ok")),
-            Event::Login => session.login_verdict(rest.len().is_multiple_of(2)),
-            Event::Begin | Event::Content(_) => {}
-            Event::Message => session.message_verdict(&[SmtpReply::status(250, 0, 0, "ok")]),
-            Event::StartTls => session.tls_started(),
+            SmtpEvent::Input | SmtpEvent::Close => break,
+            SmtpEvent::Sender(question) => session.sender_verdict(question, &ok),
+            SmtpEvent::Recipient(question) => session.recipient_verdict(question, &ok),
+            SmtpEvent::Login(question) => session.login_verdict(question, rest.len().is_multiple_of(2)),
+            SmtpEvent::Begin | SmtpEvent::Content(_) => {}
+            SmtpEvent::Message(_, question) => session.message_verdict(question, std::slice::from_ref(&ok)),
+            SmtpEvent::StartTls => session.tls_started(),
         }
     }
     let mut reader = SmtpReplyReader::default();

@@ -125,7 +125,7 @@ mod tests {
     fn entries_are_found() {
         let text = "# mine\nmachine A.test login alice password \"p w\\\"x\"\nmachine b.test\n login bob\n password b\n\
                     machine a.test login second password 2\nmacdef init\nput x\n\ndefault login anonymous password me@\n";
-        let get = |host, user| find(text, host, user).unwrap().map(|login| (login.user, login.password));
+        let get = |host, user| find(text, host, user).unwrap().map(|login| (login.user, login.password.into_exposed()));
         let pair = |user: &str, password: &str| Some((user.to_owned(), password.to_owned()));
         assert_eq!(get("a.test", None), pair("alice", "p w\"x"));
         assert_eq!(get("a.test", Some("second")), pair("second", "2"));

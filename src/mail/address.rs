@@ -53,7 +53,7 @@ pub fn parse_list(text: &str) -> Result<Vec<Mailbox>, Fault> {
     if let Some(control) = text.chars().find(|letter| matches!(letter, '\r' | '\n' | '\0')) {
         return Err(bad(text, &format!("{control:?} in an address")));
     }
-    let mut reader = Reader { rest: text, text };
+    let mut reader = AddressReader { rest: text, text };
     let mut found = Vec::new();
     let mut in_group = false;
     loop {
@@ -61,13 +61,13 @@ pub fn parse_list(text: &str) -> Result<Vec<Mailbox>, Fault> {
         let mut bracketed = None;
         let end = loop {
             match reader.next()? {
-                Some(Token::Special('<')) if bracketed.is_none() => bracketed = Some(reader.bracketed()?),
-                Some(Token::Special(':')) if bracketed.is_none() && !in_group => {
+                Some(AddressToken::Special('<')) if bracketed.is_none() => bracketed = Some(reader.bracketed()?),
+                Some(AddressToken::Special(':')) if bracketed.is_none() && !in_group => {
                     in_group = true;
                     words.clear();
                 }
-                Some(Token::Special(end @ (',' | ';'))) => break Some(end),
-                Some(Token::Special(other)) => return Err(bad(text, &format!("unexpected {other:?}"))),
+                Some(AddressToken::Special(end @ (',' | ';'))) => break Some(end),
+                Some(AddressToken::Special(other)) => return Err(bad(text, &format!("unexpected {other:?}"))),
                 Some(word) if bracketed.is_none() => words.push(word),
                 Some(_) => return Err(bad(text, "text after the address")),
                 None => break None,
@@ -145,7 +145,7 @@ pub fn is_atext(letter: char) -> bool {
         || (!letter.is_ascii() && !letter.is_control() && !letter.is_whitespace())
 }
 
-fn mailbox(text: &str, words: Vec<Token<'_>>, bracketed: Option<String>) -> Result<Option<Mailbox>, Fault> {
+fn mailbox(text: &str, words: Vec<AddressToken<'_>>, bracketed: Option<String>) -> Result<Option<Mailbox>, Fault> {
     let address = match bracketed {
         Some(address) => {
             check(&address)?;
@@ -155,9 +155,9 @@ fn mailbox(text: &str, words: Vec<Token<'_>>, bracketed: Option<String>) -> Resu
                     name.push(' ');
                 }
                 match word {
-                    Token::Atom(atom) => name.push_str(atom),
-                    Token::Quoted(raw) => name.push_str(&unquote(raw)),
-                    Token::Special(other) => return Err(bad(text, &format!("unexpected {other:?}"))),
+                    AddressToken::Atom(atom) => name.push_str(atom),
+                    AddressToken::Quoted(raw) => name.push_str(&unquote(raw)),
+                    AddressToken::Special(other) => return Err(bad(text, &format!("unexpected {other:?}"))),
                 }
             }
             return Ok(Some(Mailbox { name: (!name.is_empty()).then_some(name), address }));
@@ -171,8 +171,10 @@ fn mailbox(text: &str, words: Vec<Token<'_>>, bracketed: Option<String>) -> Resu
     for (index, word) in address.into_iter().enumerate() {
         match word {
             // A quoted local part, and the atom that follows it: "a b"@c.
-            Token::Quoted(raw) if index == 0 => joined.push_str(raw),
-            Token::Atom(atom) if index == 0 || (index == 1 && atom.starts_with('@') && joined.starts_with('"')) => {
+            AddressToken::Quoted(raw) if index == 0 => joined.push_str(raw),
+            AddressToken::Atom(atom)
+                if index == 0 || (index == 1 && atom.starts_with('@') && joined.starts_with('"')) =>
+            {
                 joined.push_str(atom);
             }
             _ => return Err(bad(text, "not an address; a display name needs <address> behind it")),
@@ -197,7 +199,7 @@ fn unquote(raw: &str) -> String {
 }
 
 #[derive(Debug)]
-enum Token<'a> {
+enum AddressToken<'a> {
     /// A run of anything that is neither white space nor special: atoms, dots, `@`, domain literals.
     Atom(&'a str),
     /// A quoted string with its quotes.
@@ -205,24 +207,24 @@ enum Token<'a> {
     Special(char),
 }
 
-struct Reader<'a> {
+struct AddressReader<'a> {
     rest: &'a str,
     text: &'a str,
 }
 
-impl<'a> Reader<'a> {
-    fn next(&mut self) -> Result<Option<Token<'a>>, Fault> {
+impl<'a> AddressReader<'a> {
+    fn next(&mut self) -> Result<Option<AddressToken<'a>>, Fault> {
         self.skip_space_and_comments()?;
         let Some(first) = self.rest.chars().next() else { return Ok(None) };
         Ok(Some(match first {
-            '"' => Token::Quoted(self.take(self.quoted_end()?)),
+            '"' => AddressToken::Quoted(self.take(self.quoted_end()?)),
             '<' | '>' | ',' | ';' | ':' | ')' => {
                 self.take(1);
-                Token::Special(first)
+                AddressToken::Special(first)
             }
             _ => {
                 let end = self.atom_end();
-                Token::Atom(self.take(end))
+                AddressToken::Atom(self.take(end))
             }
         }))
     }
@@ -232,12 +234,12 @@ impl<'a> Reader<'a> {
         let mut address = String::new();
         loop {
             match self.next()? {
-                Some(Token::Special('>')) => break,
+                Some(AddressToken::Special('>')) => break,
                 // "<@relay1,@relay2:user@domain>": the route of RFC 5322, section 4.4, is dropped.
-                Some(Token::Special(':')) if address.starts_with('@') => address.clear(),
-                Some(Token::Special(',')) if address.is_empty() || address.starts_with('@') => {}
-                Some(Token::Atom(part) | Token::Quoted(part)) => address.push_str(part),
-                Some(Token::Special(other)) => return Err(bad(self.text, &format!("unexpected {other:?}"))),
+                Some(AddressToken::Special(':')) if address.starts_with('@') => address.clear(),
+                Some(AddressToken::Special(',')) if address.is_empty() || address.starts_with('@') => {}
+                Some(AddressToken::Atom(part) | AddressToken::Quoted(part)) => address.push_str(part),
+                Some(AddressToken::Special(other)) => return Err(bad(self.text, &format!("unexpected {other:?}"))),
                 None => return Err(bad(self.text, "no > behind the <")),
             }
         }

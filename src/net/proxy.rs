@@ -90,7 +90,7 @@ impl Proxy {
             ([5, 0], _) => {}
             ([5, 2], Some(login)) => {
                 let mut request = vec![1];
-                for part in [&login.user, &login.password] {
+                for part in [&login.user, login.password.expose()] {
                     let length = u8::try_from(part.len())
                         .map_err(|_| Fault::new(Kind::Usage, "proxy user or password longer than 255 bytes"))?;
                     request.push(length);
@@ -157,7 +157,7 @@ impl Proxy {
         let target = if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") };
         let mut request = format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
         if let Some(login) = &self.login {
-            let pair = format!("{}:{}", login.user, login.password);
+            let pair = format!("{}:{}", login.user, login.password.expose());
             let token = base64::engine::general_purpose::STANDARD.encode(pair);
             request.push_str(&format!("Proxy-Authorization: Basic {token}\r\n"));
         }

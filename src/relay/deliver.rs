@@ -16,7 +16,7 @@ use crate::net::stream::{Stream, TlsInfo};
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::Trace;
 use crate::relay::route::{Hop, HopEndpoint, Protocol};
-use crate::smtp::client::{BeforeCommit, Client, Options, SendOptions, Times};
+use crate::smtp::client::{BeforeCommit, SendOptions, SmtpClient, SmtpClientOptions, Times};
 use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::transaction::{Accepted, Envelope, Recipient, RecipientOutcome, RecipientResult, all_failed};
@@ -171,7 +171,7 @@ impl RelayTransport {
         Ok(NextHopConnection { session: Box::new(client), peer })
     }
 
-    async fn open(&self, hop: &Hop, tls: TlsMode) -> Result<Client, Fault> {
+    async fn open(&self, hop: &Hop, tls: TlsMode) -> Result<SmtpClient, Fault> {
         let stream = match &hop.endpoint {
             HopEndpoint::Address(address) if !self.dialer.family.allows(address.ip()) => {
                 return Err(Fault::new(Kind::Unreachable, "its address family is not to be used"));
@@ -182,7 +182,7 @@ impl RelayTransport {
                 Stream::Unix(limits.io(&hop.endpoint.to_string(), tokio::net::UnixStream::connect(path)).await?)
             }
         };
-        let mut options = Options::new(
+        let mut options = SmtpClientOptions::new(
             self.helo.clone(),
             if hop.policy.verify { self.verified_tls.clone() } else { self.opportunistic_tls.clone() },
         );
@@ -192,7 +192,7 @@ impl RelayTransport {
         options.lmtp = hop.protocol == Protocol::Lmtp;
         options.limits = self.limits;
         options.trace = self.trace.clone();
-        Client::open(stream, hop.name.trim_end_matches('.'), &options).await
+        SmtpClient::open(stream, hop.name.trim_end_matches('.'), &options).await
     }
 }
 
@@ -206,14 +206,14 @@ fn may_do_without_tls(hop: &Hop, fault: &Fault) -> bool {
 }
 
 /// True when the server greets with this name.
-fn greeted_by(client: &Client, name: &str) -> bool {
+fn greeted_by(client: &SmtpClient, name: &str) -> bool {
     let first = client.greeting().lines.first().and_then(|line| line.split_whitespace().next());
     name.contains('.') && first.is_some_and(|greeted| greeted.eq_ignore_ascii_case(name))
 }
 
-impl NextHopSession for Client {
+impl NextHopSession for SmtpClient {
     fn is_open(&self) -> bool {
-        Client::is_open(self)
+        SmtpClient::is_open(self)
     }
 
     fn send<'a>(
@@ -226,11 +226,11 @@ impl NextHopSession for Client {
     }
 
     fn times(&self) -> Times {
-        Client::times(self)
+        SmtpClient::times(self)
     }
 
     fn quit(self: Box<Self>) -> BoxFuture<'static, ()> {
-        Box::pin(Client::quit(*self))
+        Box::pin(SmtpClient::quit(*self))
     }
 }
 
@@ -259,7 +259,7 @@ impl NextHopSession for Maildir {
 
 /// Sends one message the way this server can take it.
 pub async fn send_fitted(
-    client: &mut Client,
+    client: &mut SmtpClient,
     envelope: &Envelope,
     content: &dyn Content,
     options: &SendOptions<'_>,

@@ -10,6 +10,7 @@ use md5::{Digest as _, Md5};
 use ring::{digest, hmac, pbkdf2};
 
 use crate::fault::{Fault, Kind};
+use crate::secret::Secret;
 
 /// The most rounds that a SCRAM server may ask for: more would be an attack on the client's time.
 pub const MAX_ITERATIONS: u32 = 1_000_000;
@@ -208,7 +209,7 @@ impl<'a> ClientLogin<'a> {
             return Err(protocol("iteration count out of bounds"));
         }
         let rounds = std::num::NonZeroU32::new(rounds).unwrap_or(std::num::NonZeroU32::MIN);
-        let hash = Hash::of(self.mechanism);
+        let hash = ScramHash::of(self.mechanism);
         let mut salted = vec![0; hash.digest.output_len()];
         pbkdf2::derive(hash.pbkdf2, rounds, &salt, self.prepared.1.as_bytes(), &mut salted);
         let client_key = hash.hmac(&salted, b"Client Key");
@@ -249,22 +250,22 @@ fn protocol(what: &str) -> Fault {
 }
 
 /// The hash functions of one SCRAM mechanism.
-struct Hash {
+struct ScramHash {
     digest: &'static digest::Algorithm,
     hmac: hmac::Algorithm,
     pbkdf2: pbkdf2::Algorithm,
 }
 
-impl Hash {
-    fn of(mechanism: Mechanism) -> Hash {
+impl ScramHash {
+    fn of(mechanism: Mechanism) -> ScramHash {
         if mechanism == Mechanism::ScramSha1 {
-            Hash {
+            ScramHash {
                 digest: &digest::SHA1_FOR_LEGACY_USE_ONLY,
                 hmac: hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY,
                 pbkdf2: pbkdf2::PBKDF2_HMAC_SHA1,
             }
         } else {
-            Hash { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256, pbkdf2: pbkdf2::PBKDF2_HMAC_SHA256 }
+            ScramHash { digest: &digest::SHA256, hmac: hmac::HMAC_SHA256, pbkdf2: pbkdf2::PBKDF2_HMAC_SHA256 }
         }
     }
 
@@ -294,7 +295,7 @@ fn cram(challenge: &[u8], password: &[u8]) -> String {
 
 /// What the server does next in an AUTH exchange.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Step {
+pub enum AuthStep {
     /// Reply 334 with this text (base64 already).
     Challenge(&'static str),
     /// Check these.
@@ -302,7 +303,7 @@ pub enum Step {
         /// The user name.
         user: String,
         /// The password.
-        password: String,
+        password: Secret,
     },
     /// The client said `*`.
     Cancelled,
@@ -320,8 +321,8 @@ pub enum ServerLogin {
 }
 
 /// `Username:` and `Password:` in base64.
-const ASK_USER: Step = Step::Challenge("VXNlcm5hbWU6");
-const ASK_PASSWORD: Step = Step::Challenge("UGFzc3dvcmQ6");
+const ASK_USER: AuthStep = AuthStep::Challenge("VXNlcm5hbWU6");
+const ASK_PASSWORD: AuthStep = AuthStep::Challenge("UGFzc3dvcmQ6");
 
 impl ServerLogin {
     /// An exchange by the mechanism of this name (upper case), if we know it.
@@ -334,48 +335,48 @@ impl ServerLogin {
     }
 
     /// The first step, with the initial response if the command had one.
-    pub fn start(&mut self, initial: Option<&[u8]>) -> Step {
+    pub fn start(&mut self, initial: Option<&[u8]>) -> AuthStep {
         match (initial, &self) {
             (Some(b"="), _) => self.decoded(Vec::new()),
             (Some(initial), _) => self.response(initial),
-            (None, ServerLogin::Plain) => Step::Challenge(""),
+            (None, ServerLogin::Plain) => AuthStep::Challenge(""),
             (None, ServerLogin::Login(_)) => ASK_USER,
         }
     }
 
     /// The client's next line, in base64.
-    pub fn response(&mut self, line: &[u8]) -> Step {
+    pub fn response(&mut self, line: &[u8]) -> AuthStep {
         if line == b"*" {
-            return Step::Cancelled;
+            return AuthStep::Cancelled;
         }
         match BASE64.decode(line) {
             Ok(bytes) => self.decoded(bytes),
-            Err(_) => Step::Malformed,
+            Err(_) => AuthStep::Malformed,
         }
     }
 
-    fn decoded(&mut self, bytes: Vec<u8>) -> Step {
-        let Some(text) = String::from_utf8(bytes).ok() else { return Step::Malformed };
+    fn decoded(&mut self, bytes: Vec<u8>) -> AuthStep {
+        let Some(text) = String::from_utf8(bytes).ok() else { return AuthStep::Malformed };
         let fits = |part: &str| !part.is_empty() && part.len() <= MAX_CREDENTIAL && !part.contains('\0');
         match self {
             ServerLogin::Plain => {
                 let mut parts = text.splitn(3, '\0');
                 let (Some(acting), Some(user), Some(password)) = (parts.next(), parts.next(), parts.next()) else {
-                    return Step::Malformed;
+                    return AuthStep::Malformed;
                 };
                 // To act as somebody else is not offered.
                 if !fits(user) || !fits(password) || !(acting.is_empty() || acting == user) {
-                    return Step::Malformed;
+                    return AuthStep::Malformed;
                 }
-                Step::Credentials { user: user.to_owned(), password: password.to_owned() }
+                AuthStep::Credentials { user: user.to_owned(), password: Secret::new(password.to_owned()) }
             }
-            ServerLogin::Login(_) if !fits(&text) => Step::Malformed,
+            ServerLogin::Login(_) if !fits(&text) => AuthStep::Malformed,
             ServerLogin::Login(user) => match user.take() {
                 None => {
                     *user = Some(text);
                     ASK_PASSWORD
                 }
-                Some(user) => Step::Credentials { user, password: text },
+                Some(user) => AuthStep::Credentials { user, password: Secret::new(text) },
             },
         }
     }
@@ -528,26 +529,26 @@ mod tests {
     #[test]
     fn server_side_plain_and_login() {
         let encode = |text: &str| BASE64.encode(text).into_bytes();
-        let tim = |password: &str| Step::Credentials { user: "tim".into(), password: password.into() };
+        let tim = |password: &str| AuthStep::Credentials { user: "tim".into(), password: Secret::new(password.into()) };
         let plain = |response: &[u8]| ServerLogin::new("PLAIN").unwrap().start(Some(response));
-        assert_eq!(ServerLogin::Plain.start(None), Step::Challenge(""));
+        assert_eq!(ServerLogin::Plain.start(None), AuthStep::Challenge(""));
         assert_eq!(plain(&encode("\0tim\0x y")), tim("x y"));
         assert_eq!(plain(&encode("tim\0tim\0x")), tim("x"));
-        assert_eq!(plain(b"*"), Step::Cancelled);
+        assert_eq!(plain(b"*"), AuthStep::Cancelled);
         let long = format!("\0tim\0{}", "x".repeat(MAX_CREDENTIAL + 1));
         for bad in ["", "tim", "\0tim", "\0tim\0", "\0\0x", "bob\0tim\0x", "\0tim\0x\0y", &long] {
-            assert_eq!(plain(&encode(bad)), Step::Malformed, "{bad:?}");
+            assert_eq!(plain(&encode(bad)), AuthStep::Malformed, "{bad:?}");
         }
-        assert_eq!(plain(b"="), Step::Malformed);
-        assert_eq!(plain(b"!!"), Step::Malformed);
-        assert_eq!(plain(&BASE64.encode(b"\0\xff\0x").into_bytes()), Step::Malformed);
+        assert_eq!(plain(b"="), AuthStep::Malformed);
+        assert_eq!(plain(b"!!"), AuthStep::Malformed);
+        assert_eq!(plain(&BASE64.encode(b"\0\xff\0x").into_bytes()), AuthStep::Malformed);
         let mut login = ServerLogin::new("LOGIN").unwrap();
         assert_eq!(login.start(None), ASK_USER);
         assert_eq!(login.response(&encode("tim")), ASK_PASSWORD);
         assert_eq!(login.response(&encode("secret")), tim("secret"));
         let mut login = ServerLogin::new("LOGIN").unwrap();
         assert_eq!(login.start(Some(&encode("tim"))), ASK_PASSWORD);
-        assert_eq!(login.response(&encode("")), Step::Malformed);
+        assert_eq!(login.response(&encode("")), AuthStep::Malformed);
         assert!(ServerLogin::new("CRAM-MD5").is_none());
     }
 }

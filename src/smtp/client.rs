@@ -3,7 +3,6 @@
 mod content;
 mod login;
 
-use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
@@ -12,13 +11,14 @@ use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt, ReadBuf};
 
 use crate::fault::{Fault, Kind};
+use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
 use crate::net::login::Login;
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::Trace;
 use crate::smtp::auth::Mechanism;
-use crate::smtp::command::Command;
+use crate::smtp::command::SmtpCommand;
 use crate::smtp::data::Content;
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::{SmtpReply, SmtpReplyReader};
@@ -26,7 +26,7 @@ use crate::smtp::transaction::{
     Envelope, RecipientResult, Transaction, TransactionOptions, TransactionStep, all_failed,
 };
 
-use content::Sender;
+use content::ContentSender;
 
 /// The least wait for the answer to a complete message (RFC 5321, section 4.5.3.2.6): who gives up earlier sends twice.
 pub const FINAL_WAIT: Duration = Duration::from_secs(600);
@@ -35,11 +35,11 @@ pub const FINAL_WAIT: Duration = Duration::from_secs(600);
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Asked immediately before the end of a message is sent; `false` stops it there.
-pub type BeforeCommit = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = bool> + Send>> + Send + Sync>;
+pub type BeforeCommit = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
 
 /// How a connection is opened.
 #[derive(Clone)]
-pub struct Options {
+pub struct SmtpClientOptions {
     /// Our name in EHLO, HELO or LHLO.
     pub helo: String,
     /// When TLS starts. With a login, [`TlsMode::Try`] is as strict as [`TlsMode::Starttls`]; [`TlsMode::None`] allows the
@@ -59,10 +59,10 @@ pub struct Options {
     pub trace: Trace,
 }
 
-impl Options {
+impl SmtpClientOptions {
     /// Plain SMTP without TLS and login.
-    pub fn new(helo: impl Into<String>, tls_client: ClientTls) -> Options {
-        Options {
+    pub fn new(helo: impl Into<String>, tls_client: ClientTls) -> SmtpClientOptions {
+        SmtpClientOptions {
             helo: helo.into(),
             tls: TlsMode::None,
             tls_client,
@@ -89,7 +89,7 @@ pub struct SendOptions<'a> {
     pub before_commit: Option<BeforeCommit>,
     /// Told of message bytes as they are sent.
     pub progress: Option<Arc<dyn Fn(u64) + Send + Sync>>,
-    /// The message that the next [`Client::send`] will bring, with the same options: its commands go out behind this
+    /// The message that the next [`SmtpClient::send`] will bring, with the same options: its commands go out behind this
     /// one's end, which saves a round trip where the server has PIPELINING.
     pub next: Option<(&'a Envelope, &'a dyn Content)>,
 }
@@ -114,7 +114,7 @@ pub struct Times {
 }
 
 /// An open connection to a server.
-pub struct Client {
+pub struct SmtpClient {
     stream: Stream,
     reader: SmtpReplyReader,
     input: Vec<u8>,
@@ -136,17 +136,17 @@ pub struct Client {
     stale: bool,
 }
 
-impl Client {
+impl SmtpClient {
     /// Opens the dialogue on a connection: greeting, EHLO (or HELO, LHLO), TLS and login as the options say. `host` is the
     /// name to check the certificate against.
-    pub async fn open(stream: Stream, host: &str, options: &Options) -> Result<Client, Fault> {
+    pub async fn open(stream: Stream, host: &str, options: &SmtpClientOptions) -> Result<SmtpClient, Fault> {
         let began = Instant::now();
         let implicit = options.tls == TlsMode::Implicit && !stream.is_tls();
         let stream = match implicit {
             true => options.limits.run("TLS handshake", options.tls_client.connect(stream, host)).await?,
             false => stream,
         };
-        let mut client = Client {
+        let mut client = SmtpClient {
             stream,
             reader: SmtpReplyReader::default(),
             input: Vec::with_capacity(4096),
@@ -242,7 +242,7 @@ impl Client {
                 }
             }
         };
-        let mut sender = Sender::new(content);
+        let mut sender = ContentSender::new(content);
         match self.drive(&mut transaction, &mut sender, options, rules).await {
             Ok(()) if transaction.is_committed() && !transaction.closing() => self.confirm(&mut transaction).await,
             Ok(()) => {}
@@ -263,7 +263,7 @@ impl Client {
     pub async fn quit(mut self) {
         if self.open && self.ahead.is_none() {
             // The goodbye is a courtesy: nothing depends on its answer.
-            let _ = tokio::time::timeout(LAST_WORDS, self.exchange(&Command::Quit)).await;
+            let _ = tokio::time::timeout(LAST_WORDS, self.exchange(&SmtpCommand::Quit)).await;
         }
         let _ = tokio::time::timeout(LAST_WORDS, self.stream.shutdown()).await;
     }
@@ -273,7 +273,7 @@ impl Client {
     /// # Errors
     /// `Protocol` when the server said something unasked before or its reply is none; `BadData` for an argument that
     /// cannot be sent; else the kind of what ended the connection.
-    pub async fn exchange(&mut self, command: &Command) -> Result<SmtpReply, Fault> {
+    pub async fn exchange(&mut self, command: &SmtpCommand) -> Result<SmtpReply, Fault> {
         self.in_step()?;
         let from = self.out.len();
         command.wire(&mut self.out)?;
@@ -286,7 +286,7 @@ impl Client {
     async fn drive(
         &mut self,
         transaction: &mut Transaction,
-        sender: &mut Sender<'_>,
+        sender: &mut ContentSender<'_>,
         options: &SendOptions<'_>,
         rules: TransactionOptions,
     ) -> Result<(), Fault> {
@@ -333,14 +333,14 @@ impl Client {
 
     async fn hello(&mut self, name: &str) -> Result<(), Fault> {
         let began = Instant::now();
-        let command = if self.lmtp { Command::Lhlo(name.to_owned()) } else { Command::Ehlo(name.to_owned()) };
+        let command = if self.lmtp { SmtpCommand::Lhlo(name.to_owned()) } else { SmtpCommand::Ehlo(name.to_owned()) };
         let verb = if self.lmtp { "LHLO" } else { "EHLO" };
         let reply = self.exchange(&command).await?;
         self.offer = match reply.code {
             250 => Capabilities::from_reply(&reply),
             500..=504 | 550 | 554 if !self.lmtp => {
                 // A server from before RFC 1425 has no extensions.
-                let reply = self.exchange(&Command::Helo(name.to_owned())).await?;
+                let reply = self.exchange(&SmtpCommand::Helo(name.to_owned())).await?;
                 if reply.code != 250 {
                     return Err(reply.fault("HELO"));
                 }
@@ -354,7 +354,7 @@ impl Client {
     }
 
     /// STARTTLS if the options ask for it.
-    async fn secure(mut self, options: &Options) -> Result<Client, Fault> {
+    async fn secure(mut self, options: &SmtpClientOptions) -> Result<SmtpClient, Fault> {
         let required = match options.tls {
             _ if self.stream.is_tls() => return Ok(self),
             TlsMode::None | TlsMode::Implicit => return Ok(self),
@@ -367,7 +367,7 @@ impl Client {
             return if required { Err(fault) } else { Ok(self) };
         }
         let began = Instant::now();
-        let reply = self.exchange(&Command::StartTls).await?;
+        let reply = self.exchange(&SmtpCommand::StartTls).await?;
         if reply.code != 220 {
             return if required { Err(reply.fault("STARTTLS")) } else { Ok(self) };
         }
@@ -378,7 +378,7 @@ impl Client {
         // Everything from before TLS is forgotten (RFC 3207, section 4.2).
         let handshake = options.tls_client.connect(self.stream, &self.host);
         let stream = options.limits.run("TLS handshake", handshake).await?;
-        let mut client = Client { stream, offer: Capabilities::default(), ..self };
+        let mut client = SmtpClient { stream, offer: Capabilities::default(), ..self };
         client.times.tls = began.elapsed();
         client.hello(&options.helo).await?;
         Ok(client)

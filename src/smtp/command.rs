@@ -19,7 +19,7 @@ pub const MAX_PARAMETERS: usize = 16;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
+pub enum SmtpCommand {
     /// `EHLO` with the client's name.
     Ehlo(String),
     /// `HELO` with the client's name.
@@ -187,7 +187,7 @@ impl std::str::FromStr for Notify {
 
 /// Why a command line is refused, as the reply that says so.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandError {
+pub struct SmtpCommandError {
     /// The reply code.
     pub code: u16,
     /// The enhanced status code.
@@ -196,52 +196,52 @@ pub struct CommandError {
     pub text: &'static str,
 }
 
-impl CommandError {
-    const fn new(code: u16, subject: u16, detail: u16, text: &'static str) -> CommandError {
-        CommandError { code, enhanced: Enhanced::new(5, subject, detail), text }
+impl SmtpCommandError {
+    const fn new(code: u16, subject: u16, detail: u16, text: &'static str) -> SmtpCommandError {
+        SmtpCommandError { code, enhanced: Enhanced::new(5, subject, detail), text }
     }
 
     /// 501 5.5.4: the arguments are malformed.
-    const fn arguments(text: &'static str) -> CommandError {
-        CommandError::new(501, 5, 4, text)
+    const fn arguments(text: &'static str) -> SmtpCommandError {
+        SmtpCommandError::new(501, 5, 4, text)
     }
 }
 
-const UNKNOWN: CommandError = CommandError::new(500, 5, 1, "command not recognised");
-const NO_ARGUMENTS: CommandError = CommandError::arguments("no arguments allowed");
-const BAD_PARAMETER: CommandError = CommandError::arguments("malformed parameter");
-const TWICE: CommandError = CommandError::arguments("parameter given twice");
-const UNKNOWN_PARAMETER: CommandError = CommandError::new(555, 5, 4, "parameter not recognised");
+const UNKNOWN: SmtpCommandError = SmtpCommandError::new(500, 5, 1, "command not recognised");
+const NO_ARGUMENTS: SmtpCommandError = SmtpCommandError::arguments("no arguments allowed");
+const BAD_PARAMETER: SmtpCommandError = SmtpCommandError::arguments("malformed parameter");
+const TWICE: SmtpCommandError = SmtpCommandError::arguments("parameter given twice");
+const UNKNOWN_PARAMETER: SmtpCommandError = SmtpCommandError::new(555, 5, 4, "parameter not recognised");
 
-impl Command {
+impl SmtpCommand {
     /// Parses one command line without its CRLF. Verbs, mechanisms and parameter names may be in any case.
-    pub fn parse(line: &[u8]) -> Result<Command, CommandError> {
+    pub fn parse(line: &[u8]) -> Result<SmtpCommand, SmtpCommandError> {
         if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
-            return Err(CommandError::new(500, 5, 2, "control character in a command"));
+            return Err(SmtpCommandError::new(500, 5, 2, "control character in a command"));
         }
         let Ok(line) = std::str::from_utf8(line) else {
-            return Err(CommandError::new(500, 5, 2, "command is not UTF-8"));
+            return Err(SmtpCommandError::new(500, 5, 2, "command is not UTF-8"));
         };
         let line = line.trim_end_matches([' ', '\t']);
         let (verb, rest) = line.split_once([' ', '\t']).unwrap_or((line, ""));
         let rest = rest.trim_start_matches([' ', '\t']);
         let bare = |command| if rest.is_empty() { Ok(command) } else { Err(NO_ARGUMENTS) };
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => hello(rest).map(Command::Ehlo),
-            "HELO" => hello(rest).map(Command::Helo),
-            "LHLO" => hello(rest).map(Command::Lhlo),
-            "MAIL" => mail(rest).map(Command::Mail),
-            "RCPT" => rcpt(rest).map(Command::Rcpt),
-            "DATA" => bare(Command::Data),
+            "EHLO" => hello(rest).map(SmtpCommand::Ehlo),
+            "HELO" => hello(rest).map(SmtpCommand::Helo),
+            "LHLO" => hello(rest).map(SmtpCommand::Lhlo),
+            "MAIL" => mail(rest).map(SmtpCommand::Mail),
+            "RCPT" => rcpt(rest).map(SmtpCommand::Rcpt),
+            "DATA" => bare(SmtpCommand::Data),
             "BDAT" => bdat(rest),
-            "RSET" => bare(Command::Rset),
-            "NOOP" => Ok(Command::Noop),
-            "VRFY" if !rest.is_empty() => Ok(Command::Vrfy(rest.to_owned())),
-            "EXPN" if !rest.is_empty() => Ok(Command::Expn(rest.to_owned())),
-            "VRFY" | "EXPN" => Err(CommandError::arguments("argument missing")),
-            "HELP" => Ok(Command::Help((!rest.is_empty()).then(|| rest.to_owned()))),
-            "QUIT" => bare(Command::Quit),
-            "STARTTLS" => bare(Command::StartTls),
+            "RSET" => bare(SmtpCommand::Rset),
+            "NOOP" => Ok(SmtpCommand::Noop),
+            "VRFY" if !rest.is_empty() => Ok(SmtpCommand::Vrfy(rest.to_owned())),
+            "EXPN" if !rest.is_empty() => Ok(SmtpCommand::Expn(rest.to_owned())),
+            "VRFY" | "EXPN" => Err(SmtpCommandError::arguments("argument missing")),
+            "HELP" => Ok(SmtpCommand::Help((!rest.is_empty()).then(|| rest.to_owned()))),
+            "QUIT" => bare(SmtpCommand::Quit),
+            "STARTTLS" => bare(SmtpCommand::StartTls),
             "AUTH" => auth(rest),
             _ => Err(UNKNOWN),
         }
@@ -256,7 +256,7 @@ impl Command {
             let verb: String = verb.chars().filter(char::is_ascii_alphabetic).collect();
             return Err(Fault::new(Kind::BadData, format!("control character in an argument of {verb}")));
         }
-        if let Command::Ehlo(name) | Command::Helo(name) | Command::Lhlo(name) = self
+        if let SmtpCommand::Ehlo(name) | SmtpCommand::Helo(name) | SmtpCommand::Lhlo(name) = self
             && (name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_graphic()))
         {
             return Err(Fault::new(Kind::BadData, format!("{name:?} is no name to introduce ourselves by")));
@@ -267,26 +267,26 @@ impl Command {
     }
 }
 
-impl fmt::Display for Command {
+impl fmt::Display for SmtpCommand {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Command::Ehlo(name) => write!(f, "EHLO {name}"),
-            Command::Helo(name) => write!(f, "HELO {name}"),
-            Command::Lhlo(name) => write!(f, "LHLO {name}"),
-            Command::Mail(mail) => mail.fmt(f),
-            Command::Rcpt(rcpt) => rcpt.fmt(f),
-            Command::Data => f.write_str("DATA"),
-            Command::Bdat { size, last } => write!(f, "BDAT {size}{}", if *last { " LAST" } else { "" }),
-            Command::Rset => f.write_str("RSET"),
-            Command::Noop => f.write_str("NOOP"),
-            Command::Vrfy(what) => write!(f, "VRFY {what}"),
-            Command::Expn(what) => write!(f, "EXPN {what}"),
-            Command::Help(None) => f.write_str("HELP"),
-            Command::Help(Some(topic)) => write!(f, "HELP {topic}"),
-            Command::Quit => f.write_str("QUIT"),
-            Command::StartTls => f.write_str("STARTTLS"),
-            Command::Auth { mechanism, initial: None } => write!(f, "AUTH {mechanism}"),
-            Command::Auth { mechanism, initial: Some(initial) } => write!(f, "AUTH {mechanism} {initial}"),
+            SmtpCommand::Ehlo(name) => write!(f, "EHLO {name}"),
+            SmtpCommand::Helo(name) => write!(f, "HELO {name}"),
+            SmtpCommand::Lhlo(name) => write!(f, "LHLO {name}"),
+            SmtpCommand::Mail(mail) => mail.fmt(f),
+            SmtpCommand::Rcpt(rcpt) => rcpt.fmt(f),
+            SmtpCommand::Data => f.write_str("DATA"),
+            SmtpCommand::Bdat { size, last } => write!(f, "BDAT {size}{}", if *last { " LAST" } else { "" }),
+            SmtpCommand::Rset => f.write_str("RSET"),
+            SmtpCommand::Noop => f.write_str("NOOP"),
+            SmtpCommand::Vrfy(what) => write!(f, "VRFY {what}"),
+            SmtpCommand::Expn(what) => write!(f, "EXPN {what}"),
+            SmtpCommand::Help(None) => f.write_str("HELP"),
+            SmtpCommand::Help(Some(topic)) => write!(f, "HELP {topic}"),
+            SmtpCommand::Quit => f.write_str("QUIT"),
+            SmtpCommand::StartTls => f.write_str("STARTTLS"),
+            SmtpCommand::Auth { mechanism, initial: None } => write!(f, "AUTH {mechanism}"),
+            SmtpCommand::Auth { mechanism, initial: Some(initial) } => write!(f, "AUTH {mechanism} {initial}"),
         }
     }
 }
@@ -333,49 +333,50 @@ impl fmt::Display for RcptTo {
     }
 }
 
-fn hello(rest: &str) -> Result<String, CommandError> {
+fn hello(rest: &str) -> Result<String, SmtpCommandError> {
     let name = rest.split([' ', '\t']).next().unwrap_or_default();
     if name.is_empty() {
-        return Err(CommandError::arguments("your name is missing"));
+        return Err(SmtpCommandError::arguments("your name is missing"));
     }
     // Names that break the grammar are common and prove nothing (RFC 5321, section 4.1.4); only what could harm a header
     // or a log is refused.
     if name.len() > address::MAX_DOMAIN || name.contains(['<', '>', '(', ')', '"', '\\']) {
-        return Err(CommandError::arguments("malformed name"));
+        return Err(SmtpCommandError::arguments("malformed name"));
     }
     Ok(name.to_owned())
 }
 
-fn bdat(rest: &str) -> Result<Command, CommandError> {
+fn bdat(rest: &str) -> Result<SmtpCommand, SmtpCommandError> {
     let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
-    let size = words.next().and_then(number).ok_or(CommandError::arguments("malformed chunk size"))?;
+    let size = words.next().and_then(number).ok_or(SmtpCommandError::arguments("malformed chunk size"))?;
     let last = match words.next() {
         None => false,
         Some(word) if word.eq_ignore_ascii_case("LAST") => true,
-        Some(_) => return Err(CommandError::arguments("LAST or nothing may follow the chunk size")),
+        Some(_) => return Err(SmtpCommandError::arguments("LAST or nothing may follow the chunk size")),
     };
     if words.next().is_some() {
-        return Err(CommandError::arguments("too many arguments"));
+        return Err(SmtpCommandError::arguments("too many arguments"));
     }
-    Ok(Command::Bdat { size, last })
+    Ok(SmtpCommand::Bdat { size, last })
 }
 
-fn auth(rest: &str) -> Result<Command, CommandError> {
+fn auth(rest: &str) -> Result<SmtpCommand, SmtpCommandError> {
     let mut words = rest.split([' ', '\t']).filter(|word| !word.is_empty());
-    let mechanism = words.next().ok_or(CommandError::arguments("mechanism missing"))?;
+    let mechanism = words.next().ok_or(SmtpCommandError::arguments("mechanism missing"))?;
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
     if mechanism.len() > 20 || !mechanism.bytes().all(allowed) {
-        return Err(CommandError::arguments("malformed mechanism"));
+        return Err(SmtpCommandError::arguments("malformed mechanism"));
     }
     let initial = words.next().map(str::to_owned);
     if words.next().is_some() {
-        return Err(CommandError::arguments("too many arguments"));
+        return Err(SmtpCommandError::arguments("too many arguments"));
     }
-    Ok(Command::Auth { mechanism: mechanism.to_ascii_uppercase(), initial })
+    Ok(SmtpCommand::Auth { mechanism: mechanism.to_ascii_uppercase(), initial })
 }
 
-fn mail(rest: &str) -> Result<MailFrom, CommandError> {
-    let (path, parameters) = path(rest, "FROM:").ok_or(CommandError::new(501, 5, 2, "syntax: MAIL FROM:<address>"))?;
+fn mail(rest: &str) -> Result<MailFrom, SmtpCommandError> {
+    let (path, parameters) =
+        path(rest, "FROM:").ok_or(SmtpCommandError::new(501, 5, 2, "syntax: MAIL FROM:<address>"))?;
     let mut mail = MailFrom::default();
     for parameter in split_parameters(parameters)? {
         let (name, value) = parameter;
@@ -402,13 +403,13 @@ fn mail(rest: &str) -> Result<MailFrom, CommandError> {
         }
     }
     if !path.is_empty() {
-        mail.sender = checked(path, mail.smtputf8, CommandError::new(553, 1, 7, "malformed sender address"))?;
+        mail.sender = checked(path, mail.smtputf8, SmtpCommandError::new(553, 1, 7, "malformed sender address"))?;
     }
     Ok(mail)
 }
 
-fn rcpt(rest: &str) -> Result<RcptTo, CommandError> {
-    let (path, parameters) = path(rest, "TO:").ok_or(CommandError::new(501, 5, 2, "syntax: RCPT TO:<address>"))?;
+fn rcpt(rest: &str) -> Result<RcptTo, SmtpCommandError> {
+    let (path, parameters) = path(rest, "TO:").ok_or(SmtpCommandError::new(501, 5, 2, "syntax: RCPT TO:<address>"))?;
     let mut rcpt = RcptTo::default();
     for (name, value) in split_parameters(parameters)? {
         match (name.as_str(), value) {
@@ -422,16 +423,16 @@ fn rcpt(rest: &str) -> Result<RcptTo, CommandError> {
         path.to_owned()
     } else {
         // Whether SMTPUTF8 was asked for is known to the session, which checks it again.
-        checked(path, true, CommandError::new(553, 1, 3, "malformed recipient address"))?
+        checked(path, true, SmtpCommandError::new(553, 1, 3, "malformed recipient address"))?
     };
     Ok(rcpt)
 }
 
-fn checked(path: &str, utf8: bool, malformed: CommandError) -> Result<String, CommandError> {
+fn checked(path: &str, utf8: bool, malformed: SmtpCommandError) -> Result<String, SmtpCommandError> {
     match Address::parse(path, utf8) {
         Ok(address) => Ok(address.as_str().to_owned()),
         Err(address::AddressError::NeedsUtf8) => {
-            Err(CommandError::new(553, 6, 7, "address outside ASCII without SMTPUTF8"))
+            Err(SmtpCommandError::new(553, 6, 7, "address outside ASCII without SMTPUTF8"))
         }
         Err(_) => Err(malformed),
     }
@@ -469,11 +470,11 @@ fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
 /// One parameter: its name in upper case, its value.
 type Parameter<'a> = (String, Option<&'a str>);
 
-fn split_parameters(text: &str) -> Result<Vec<Parameter<'_>>, CommandError> {
+fn split_parameters(text: &str) -> Result<Vec<Parameter<'_>>, SmtpCommandError> {
     let mut parameters = Vec::new();
     for word in text.split([' ', '\t']).filter(|word| !word.is_empty()) {
         if parameters.len() == MAX_PARAMETERS {
-            return Err(CommandError::arguments("too many parameters"));
+            return Err(SmtpCommandError::arguments("too many parameters"));
         }
         parameters.push(match word.split_once('=') {
             Some((name, value)) => (name.to_ascii_uppercase(), Some(value)),
@@ -483,7 +484,7 @@ fn split_parameters(text: &str) -> Result<Vec<Parameter<'_>>, CommandError> {
     Ok(parameters)
 }
 
-fn set<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), CommandError> {
+fn set<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), SmtpCommandError> {
     if slot.is_some() {
         return Err(TWICE);
     }

@@ -146,11 +146,11 @@ pub enum Piece<'a> {
 /// Takes message data off the wire: removes stuffed dots and finds the end, which is CRLF.CRLF and nothing else.
 #[derive(Debug, Default)]
 pub struct DotUnstuffer {
-    state: State,
+    state: LineState,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum LineState {
     #[default]
     LineStart,
     Text,
@@ -168,42 +168,42 @@ impl DotUnstuffer {
         let data = |from: usize, to: usize| Piece::Data(input.get(from..to).unwrap_or_default());
         while let Some(byte) = input.get(at) {
             self.state = match (self.state, byte) {
-                (State::LineStart, b'.') => {
+                (LineState::LineStart, b'.') => {
                     if at > from {
                         return (at, data(from, at));
                     }
                     (at, from) = (at + 1, at + 1);
-                    State::Dot
+                    LineState::Dot
                 }
-                (State::TextCr, b'\n') => {
+                (LineState::TextCr, b'\n') => {
                     at += 1;
-                    State::LineStart
+                    LineState::LineStart
                 }
                 // What stands before the CR goes out first: the CR itself may belong to the final line.
-                (State::Dot, b'\r') => {
+                (LineState::Dot, b'\r') => {
                     (at, from) = (at + 1, at + 1);
-                    State::DotCr
+                    LineState::DotCr
                 }
-                (State::DotCr, b'\n') => {
-                    self.state = State::LineStart;
+                (LineState::DotCr, b'\n') => {
+                    self.state = LineState::LineStart;
                     return (at + 1, Piece::End);
                 }
-                (State::TextCr | State::DotCr, _) => {
-                    self.state = State::Text;
+                (LineState::TextCr | LineState::DotCr, _) => {
+                    self.state = LineState::Text;
                     return (at, Piece::Bare);
                 }
-                (State::LineStart | State::Text | State::Dot, _) => {
+                (LineState::LineStart | LineState::Text | LineState::Dot, _) => {
                     match memchr::memchr2(b'\r', b'\n', input.get(at..).unwrap_or_default()) {
                         None => {
                             at = input.len();
-                            State::Text
+                            LineState::Text
                         }
                         Some(offset) if input.get(at + offset) == Some(&b'\r') => {
                             at += offset + 1;
-                            State::TextCr
+                            LineState::TextCr
                         }
                         Some(offset) => {
-                            self.state = State::Text;
+                            self.state = LineState::Text;
                             return (at + offset + 1, Piece::Bare);
                         }
                     }

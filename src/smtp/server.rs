@@ -1,23 +1,22 @@
 //! Drives [`session`](crate::smtp::session) over a connection: reads, writes, TLS, deadlines. What is accepted and where it
-//! goes is decided by a [`Service`].
+//! goes is decided by a [`SmtpService`].
 
-use std::future::Future;
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
+use crate::net::BoxFuture;
 use crate::net::deadline::{Limits, Patience};
 use crate::net::listen::Shutdown;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::Trace;
 use crate::smtp::reply::SmtpReply;
-use crate::smtp::session::{Config, Event, Session};
+use crate::smtp::session::{Config, SmtpEvent, SmtpSession};
 use crate::smtp::transaction::{Envelope, Recipient};
 
 /// How much is read at once.
@@ -29,12 +28,9 @@ const LINGER: Duration = Duration::from_secs(2);
 /// How many bytes it reads on at most.
 const MAX_LINGER: usize = 16 * 1024 * 1024;
 
-/// A boxed future, so that `dyn Service` works.
-pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-
 /// Who is at the other end, as far as it is known.
 #[derive(Debug, Clone, Default)]
-pub struct Peer {
+pub struct SmtpPeer {
     /// The client's address; `None` on a UNIX socket.
     pub address: Option<SocketAddr>,
     /// The name from EHLO, HELO or LHLO.
@@ -51,7 +47,7 @@ pub struct Peer {
 
 /// The answer to a whole message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
+pub enum MessageVerdict {
     /// The same for every recipient.
     All(SmtpReply),
     /// One for each recipient, in the envelope's order. SMTP has one reply only: the first that is not positive, else
@@ -61,24 +57,24 @@ pub enum Answer {
 
 /// Policy and storage of a server: every decision that is not the protocol's own. A positive reply accepts, any other
 /// refuses with just these words; 421 also ends the connection.
-pub trait Service: Send + Sync {
+pub trait SmtpService: Send + Sync {
     /// What the service knows of one message while it comes: what it decided at RCPT counts at the end, too.
     type Transaction: Default + Send;
 
     /// May this sender send from this peer? Called at MAIL.
-    fn sender<'a>(&'a self, peer: &'a Peer, sender: &'a str) -> Later<'a, SmtpReply>;
+    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a str) -> BoxFuture<'a, SmtpReply>;
 
     /// Is mail for this recipient taken? Called at RCPT. A recipient is in the envelope exactly if the reply is positive.
     fn recipient<'a>(
         &'a self,
-        peer: &'a Peer,
+        peer: &'a SmtpPeer,
         sender: &'a str,
         recipient: &'a Recipient,
         transaction: &'a mut Self::Transaction,
-    ) -> Later<'a, SmtpReply>;
+    ) -> BoxFuture<'a, SmtpReply>;
 
     /// Is this the user's password?
-    fn login<'a>(&'a self, peer: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool>;
+    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, bool>;
 
     /// Where the message is written while it arrives; what the service puts in front of it is there already. Called when
     /// the data begins. What is broken off is dropped with the writer.
@@ -87,7 +83,7 @@ pub trait Service: Send + Sync {
     /// What the system says: the client is told to come again.
     fn begin(
         &self,
-        peer: &Peer,
+        peer: &SmtpPeer,
         envelope: &Envelope,
         transaction: &mut Self::Transaction,
     ) -> std::io::Result<BlobWriter>;
@@ -95,22 +91,31 @@ pub trait Service: Send + Sync {
     /// Takes responsibility for a complete message: a positive answer only when it is safe on disk.
     fn accept<'a>(
         &'a self,
-        peer: &'a Peer,
+        peer: &'a SmtpPeer,
         envelope: Envelope,
         transaction: Self::Transaction,
         message: BlobWriter,
-    ) -> Later<'a, Answer>;
+    ) -> BoxFuture<'a, MessageVerdict>;
+}
+
+/// When a server's TLS starts, and with which certificate.
+#[derive(Clone)]
+pub enum SmtpServerTls {
+    /// Never.
+    Off,
+    /// By STARTTLS.
+    Starttls(ServerTls),
+    /// Before the first byte.
+    Implicit(ServerTls),
 }
 
 /// How connections are served.
 #[derive(Clone)]
-pub struct Options {
-    /// Name and limits of the protocol. `starttls` is switched on by `tls` and off by `implicit_tls`.
+pub struct SmtpServerOptions {
+    /// Name and limits of the protocol; `starttls` follows from `tls`.
     pub config: Config,
-    /// The certificate, if TLS can be had.
-    pub tls: Option<ServerTls>,
-    /// TLS before the first byte.
-    pub implicit_tls: bool,
+    /// When TLS starts.
+    pub tls: SmtpServerTls,
     /// How long to wait for the client (RFC 5321, section 4.5.3.2.7: five minutes). A command must be complete within the
     /// idle limit, a message must not come slower than the minimum rate.
     pub limits: Limits,
@@ -122,36 +127,36 @@ pub struct Options {
 ///
 /// # Errors
 /// [`Kind::Disconnected`], [`Kind::TimedOut`] and what TLS or the disk say: the connection ended in the middle.
-pub async fn serve<S: Service>(
+pub async fn serve<S: SmtpService>(
     stream: Stream,
     address: Option<SocketAddr>,
-    options: &Options,
+    options: &SmtpServerOptions,
     service: &S,
     shutdown: &Shutdown,
 ) -> Result<(), Fault> {
     let mut config = options.config.clone();
-    config.starttls = options.tls.is_some() && !options.implicit_tls;
+    config.starttls = matches!(options.tls, SmtpServerTls::Starttls(_));
     let stream = match &options.tls {
-        Some(tls) if options.implicit_tls => options.limits.run("TLS handshake", tls.accept(stream)).await?,
+        SmtpServerTls::Implicit(tls) => options.limits.run("TLS handshake", tls.accept(stream)).await?,
         _ => stream,
     };
-    let peer = Peer { address, lmtp: config.lmtp, tls: tls_words(&stream), ..Peer::default() };
-    let session = Session::new(config, peer.tls.is_some());
+    let peer = SmtpPeer { address, lmtp: config.lmtp, tls: tls_words(&stream), ..SmtpPeer::default() };
+    let session = SmtpSession::new(config, peer.tls.is_some());
     let input = Vec::with_capacity(READ_SIZE);
     let (transaction, patience) = (S::Transaction::default(), Patience::new(options.limits));
     let message = None;
-    Connection { stream, options, service, shutdown, session, peer, input, used: 0, transaction, message, patience }
+    SmtpConnection { stream, options, service, shutdown, session, peer, input, used: 0, transaction, message, patience }
         .run()
         .await
 }
 
-struct Connection<'a, S: Service> {
+struct SmtpConnection<'a, S: SmtpService> {
     stream: Stream,
-    options: &'a Options,
+    options: &'a SmtpServerOptions,
     service: &'a S,
     shutdown: &'a Shutdown,
-    session: Session,
-    peer: Peer,
+    session: SmtpSession,
+    peer: SmtpPeer,
     /// What was read; the session has used up `used` bytes of it.
     input: Vec<u8>,
     used: usize,
@@ -162,41 +167,15 @@ struct Connection<'a, S: Service> {
     patience: Patience,
 }
 
-/// What an event asks of the driver, without borrowing its input.
-enum Todo {
-    Input,
-    Sender,
-    Recipient,
-    Login,
-    Begin,
-    Stored(std::io::Result<()>),
-    Message,
-    StartTls,
-    Close,
-}
-
-impl<S: Service> Connection<'_, S> {
+impl<S: SmtpService> SmtpConnection<'_, S> {
     async fn run(mut self) -> Result<(), Fault> {
         loop {
             let rest = self.input.get(self.used..).unwrap_or_default();
             let (step, event) = self.session.next(rest);
-            let todo = match event {
-                Event::Input => Todo::Input,
-                Event::Sender => Todo::Sender,
-                Event::Recipient => Todo::Recipient,
-                Event::Login => Todo::Login,
-                Event::Begin => Todo::Begin,
-                Event::Content(data) => Todo::Stored(match &mut self.message {
-                    Some(message) => message.write_all(data),
-                    None => Err(std::io::Error::other("message data before its beginning")),
-                }),
-                Event::Message => Todo::Message,
-                Event::StartTls => Todo::StartTls,
-                Event::Close => Todo::Close,
-            };
+            let from = self.used;
             self.used += step;
-            match todo {
-                Todo::Input => {
+            match event {
+                SmtpEvent::Input => {
                     if !self.session.is_receiving() {
                         // Refused, or given up by RSET: nothing of it stays.
                         self.message = None;
@@ -206,43 +185,52 @@ impl<S: Service> Connection<'_, S> {
                         return Ok(());
                     }
                 }
-                Todo::Sender => {
+                SmtpEvent::Sender(question) => {
                     self.refresh_peer();
-                    let sender = self.session.envelope().map(|envelope| envelope.sender.as_str()).unwrap_or_default();
                     self.transaction = S::Transaction::default();
-                    let reply = self.service.sender(&self.peer, sender).await;
-                    self.session.verdict(reply);
+                    let reply = self.service.sender(&self.peer, question.sender()).await;
+                    self.session.sender_verdict(question, &reply);
                 }
-                Todo::Recipient => {
+                SmtpEvent::Recipient(question) => {
                     let sender = self.session.envelope().map(|envelope| envelope.sender.as_str()).unwrap_or_default();
-                    let (candidate, transaction) = (self.session.candidate(), &mut self.transaction);
+                    let (candidate, transaction) = (question.recipient(), &mut self.transaction);
                     let reply = self.service.recipient(&self.peer, sender, candidate, transaction).await;
-                    self.session.verdict(reply);
+                    self.session.recipient_verdict(question, &reply);
                 }
-                Todo::Login => {
+                SmtpEvent::Login(question) => {
                     self.refresh_peer();
-                    let (user, password) = self.session.credentials();
-                    let right = self.service.login(&self.peer, user, password).await;
-                    self.session.login_verdict(right);
+                    let right = self.service.login(&self.peer, question.user(), question.password()).await;
+                    self.session.login_verdict(question, right);
                 }
-                Todo::Begin => {
+                SmtpEvent::Begin => {
                     let envelope = self.session.envelope().cloned().unwrap_or_default();
                     match self.service.begin(&self.peer, &envelope, &mut self.transaction) {
                         Ok(writer) => self.message = Some(writer),
                         Err(error) => return self.give_up(&error).await,
                     }
                 }
-                Todo::Stored(Ok(())) => {}
-                Todo::Stored(Err(error)) => return self.give_up(&error).await,
-                Todo::Message => self.deliver().await,
-                Todo::StartTls => {
+                SmtpEvent::Content(range) => {
+                    let data = self.input.get(from + range.start..from + range.end).unwrap_or_default();
+                    let stored = match &mut self.message {
+                        Some(message) => message.write_all(data),
+                        None => Err(std::io::Error::other("message data before its beginning")),
+                    };
+                    if let Err(error) = stored {
+                        return self.give_up(&error).await;
+                    }
+                }
+                SmtpEvent::Message(envelope, question) => {
+                    let replies = self.deliver(envelope).await;
+                    self.session.message_verdict(question, &replies);
+                }
+                SmtpEvent::StartTls => {
                     self.flush().await?;
                     // What the client sent in clear text behind STARTTLS is void (CVE-2011-0411).
                     self.input.clear();
                     self.used = 0;
                     self = self.start_tls().await?;
                 }
-                Todo::Close => {
+                SmtpEvent::Close => {
                     self.flush().await?;
                     return self.linger().await;
                 }
@@ -250,26 +238,28 @@ impl<S: Service> Connection<'_, S> {
         }
     }
 
-    async fn deliver(&mut self) {
-        let envelope = self.session.envelope().cloned().unwrap_or_default();
+    async fn deliver(&mut self, envelope: Envelope) -> Vec<SmtpReply> {
         let transaction = std::mem::take(&mut self.transaction);
-        let replies = match self.message.take() {
+        match self.message.take() {
             Some(message) => match self.service.accept(&self.peer, envelope, transaction, message).await {
-                Answer::All(reply) => vec![reply],
-                Answer::Each(replies) => replies,
+                MessageVerdict::All(reply) => vec![reply],
+                MessageVerdict::Each(replies) => replies,
             },
             None => vec![SmtpReply::status(451, 3, 0, "the message did not begin")],
-        };
-        self.session.message_verdict(&replies);
+        }
     }
 
     async fn start_tls(mut self) -> Result<Self, Fault> {
-        let Some(tls) = &self.options.tls else {
+        let SmtpServerTls::Starttls(tls) = &self.options.tls else {
             return Err(Fault::new(Kind::Internal, "STARTTLS without a certificate"));
         };
         self.stream = self.options.limits.run("TLS handshake", tls.accept(self.stream)).await?;
-        self.peer =
-            Peer { address: self.peer.address, lmtp: self.peer.lmtp, tls: tls_words(&self.stream), ..Peer::default() };
+        self.peer = SmtpPeer {
+            address: self.peer.address,
+            lmtp: self.peer.lmtp,
+            tls: tls_words(&self.stream),
+            ..SmtpPeer::default()
+        };
         self.session.tls_started();
         Ok(self)
     }

@@ -1,12 +1,15 @@
 //! The server's state machine, without sockets: bytes become events, verdicts become replies (RFC 5321, section 4; RFC
 //! 2033 for LMTP).
 //!
-//! The driver calls [`Session::next`] with what it has read and does what the [`Event`] says; [`Session::output`] holds
+//! The driver calls [`SmtpSession::next`] with what it has read and does what the [`SmtpEvent`] says; [`SmtpSession::output`] holds
 //! the replies to send before the next read, so that a pipelined group (RFC 2920) gets its replies in one write.
 
+use std::ops::Range;
+
 use crate::fault::Enhanced;
-use crate::smtp::auth::{ServerLogin, Step};
-use crate::smtp::command::{Command, CommandError, MAX_COMMAND_LINE, MailFrom, RcptTo};
+use crate::secret::Secret;
+use crate::smtp::auth::{AuthStep, ServerLogin};
+use crate::smtp::command::{MAX_COMMAND_LINE, MailFrom, RcptTo, SmtpCommand, SmtpCommandError};
 use crate::smtp::data::{BareNewline, DotUnstuffer, NewlineCheck, Piece};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
@@ -43,31 +46,78 @@ pub struct Config {
     pub auth_in_clear: bool,
 }
 
-/// What the driver does next.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Event<'a> {
+/// What the driver does next. A question is answered by the verdict that takes it.
+#[derive(Debug, PartialEq, Eq)]
+pub enum SmtpEvent {
     /// Send the output, read more.
     Input,
-    /// May [`Session::envelope`]'s sender send? Answer by [`Session::verdict`].
-    Sender,
-    /// Is [`Session::candidate`] taken? Answer by [`Session::verdict`].
-    Recipient,
-    /// Are [`Session::credentials`] right? Answer by [`Session::login_verdict`].
-    Login,
+    /// May this sender send? Answer by [`SmtpSession::sender_verdict`].
+    Sender(SenderQuestion),
+    /// Is this recipient taken? Answer by [`SmtpSession::recipient_verdict`].
+    Recipient(RecipientQuestion),
+    /// Is this the user's password? Answer by [`SmtpSession::login_verdict`].
+    Login(LoginQuestion),
     /// The message begins: forget what was kept of an earlier one.
     Begin,
-    /// The next bytes of the message.
-    Content(&'a [u8]),
-    /// The message is complete. Take [`Session::envelope`] and answer by [`Session::message_verdict`].
-    Message,
-    /// Send the output, then do the TLS handshake and call [`Session::tls_started`]. Bytes read so far are void.
+    /// The next bytes of the message: this range of the input.
+    Content(Range<usize>),
+    /// The message is complete. Answer by [`SmtpSession::message_verdict`].
+    Message(Envelope, MessageQuestion),
+    /// Send the output, then do the TLS handshake and call [`SmtpSession::tls_started`]. Bytes read so far are void.
     StartTls,
     /// Send the output, then close.
     Close,
 }
 
+/// An envelope that has its sender only.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SenderQuestion(Envelope);
+
+impl SenderQuestion {
+    /// The reverse-path that is asked about; empty for the null reverse-path.
+    pub fn sender(&self) -> &str {
+        &self.0.sender
+    }
+}
+
+/// A recipient that may be added to the envelope.
+#[derive(Debug, PartialEq, Eq)]
+pub struct RecipientQuestion(Recipient);
+
+impl RecipientQuestion {
+    /// The recipient that is asked about.
+    pub fn recipient(&self) -> &Recipient {
+        &self.0
+    }
+}
+
+/// A user name and a password to be checked.
+#[derive(Debug, PartialEq, Eq)]
+pub struct LoginQuestion {
+    user: String,
+    password: Secret,
+}
+
+impl LoginQuestion {
+    /// The user name.
+    pub fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The password.
+    pub fn password(&self) -> &str {
+        self.password.expose()
+    }
+}
+
+/// A message for so many recipients whose verdict is due.
+#[derive(Debug, PartialEq, Eq)]
+pub struct MessageQuestion {
+    recipients: usize,
+}
+
 #[derive(Debug)]
-enum Mode {
+enum SessionMode {
     Command,
     /// In the middle of an AUTH exchange.
     Auth(ServerLogin),
@@ -78,12 +128,20 @@ enum Mode {
         left: u64,
         last: bool,
     },
+    /// This is to be asked next.
+    Ask(SmtpEvent),
     /// The driver owes a verdict.
-    AwaitSender,
-    AwaitRecipient,
-    AwaitLogin,
-    AwaitMessage,
+    AwaitVerdict,
     Closed,
+}
+
+/// How the client introduced itself.
+#[derive(Debug)]
+enum Greeted {
+    No,
+    Helo(String),
+    /// EHLO or LHLO.
+    Ehlo(String),
 }
 
 /// Why the message being received will be refused.
@@ -97,19 +155,16 @@ enum Spoiled {
 
 /// One connection's dialogue.
 #[derive(Debug)]
-pub struct Session {
+pub struct SmtpSession {
     config: Config,
-    mode: Mode,
+    mode: SessionMode,
     output: Vec<u8>,
     /// The line being read was too long already: the rest of it is dropped.
     discarding: bool,
-    helo: String,
-    extended: bool,
+    greeted: Greeted,
     tls: bool,
     user: Option<String>,
     envelope: Option<Envelope>,
-    candidate: Recipient,
-    credentials: (String, String),
     received: u64,
     in_chunks: bool,
     newlines: NewlineCheck,
@@ -119,23 +174,20 @@ pub struct Session {
     idle_commands: usize,
 }
 
-impl Session {
+impl SmtpSession {
     /// A fresh session whose greeting is in the output. `tls`: the connection is inside TLS already.
-    pub fn new(config: Config, tls: bool) -> Session {
+    pub fn new(config: Config, tls: bool) -> SmtpSession {
         let protocol = if config.lmtp { "LMTP" } else { "ESMTP" };
         let greeting = SmtpReply::new(220, None, format!("{} {protocol} ready", config.name));
-        let mut session = Session {
+        let mut session = SmtpSession {
             config,
-            mode: Mode::Command,
+            mode: SessionMode::Command,
             output: Vec::new(),
             discarding: false,
-            helo: String::new(),
-            extended: false,
+            greeted: Greeted::No,
             tls,
             user: None,
             envelope: None,
-            candidate: Recipient::default(),
-            credentials: Default::default(),
             received: 0,
             in_chunks: false,
             newlines: NewlineCheck::default(),
@@ -149,26 +201,36 @@ impl Session {
     }
 
     /// Looks at what was read and not yet used. Says how many of these bytes are used up now and what to do. With
-    /// [`Event::Input`] the unused rest must be handed in again, followed by more.
-    pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Event<'a>) {
+    /// [`SmtpEvent::Input`] the unused rest must be handed in again, followed by more.
+    pub fn next(&mut self, input: &[u8]) -> (usize, SmtpEvent) {
         let mut used = 0;
         loop {
             let rest = input.get(used..).unwrap_or_default();
-            let chunk_done = matches!(self.mode, Mode::Chunk { left: 0, .. });
-            let (step, event) = match &mut self.mode {
-                Mode::Closed => (rest.len(), Some(Event::Close)),
-                Mode::AwaitSender => (0, Some(Event::Sender)),
-                Mode::AwaitRecipient => (0, Some(Event::Recipient)),
-                Mode::AwaitLogin => (0, Some(Event::Login)),
-                Mode::AwaitMessage => (0, Some(Event::Message)),
-                Mode::Data(_) | Mode::Chunk { .. } if rest.is_empty() && !chunk_done => (0, Some(Event::Input)),
-                Mode::Data(unstuffer) => {
-                    let (step, piece) = unstuffer.next(rest);
-                    (step, self.piece(piece))
+            let chunk_done = matches!(self.mode, SessionMode::Chunk { left: 0, .. });
+            let (step, mut event) = match &mut self.mode {
+                SessionMode::Closed => (rest.len(), Some(SmtpEvent::Close)),
+                SessionMode::Ask(_) => match std::mem::replace(&mut self.mode, SessionMode::AwaitVerdict) {
+                    SessionMode::Ask(event) => (0, Some(event)),
+                    _ => (0, None),
+                },
+                // A driver that forgot its verdict must not take another command for the answer.
+                SessionMode::AwaitVerdict => {
+                    self.close(&SmtpReply::status(421, 3, 0, "internal error"));
+                    (0, None)
                 }
-                Mode::Chunk { .. } => self.chunk(rest),
-                Mode::Command | Mode::Auth(_) => self.line(rest),
+                SessionMode::Data(_) | SessionMode::Chunk { .. } if rest.is_empty() && !chunk_done => {
+                    (0, Some(SmtpEvent::Input))
+                }
+                SessionMode::Data(unstuffer) => {
+                    let (step, piece) = unstuffer.next(rest);
+                    (step, self.piece(step, piece))
+                }
+                SessionMode::Chunk { .. } => self.chunk(rest),
+                SessionMode::Command | SessionMode::Auth(_) => self.line(rest),
             };
+            if let Some(SmtpEvent::Content(range)) = &mut event {
+                *range = used + range.start..used + range.end;
+            }
             used += step;
             if let Some(event) = event {
                 return (used, event);
@@ -183,12 +245,15 @@ impl Session {
 
     /// The client's name from EHLO, HELO or LHLO; empty before.
     pub fn helo(&self) -> &str {
-        &self.helo
+        match &self.greeted {
+            Greeted::No => "",
+            Greeted::Helo(name) | Greeted::Ehlo(name) => name,
+        }
     }
 
     /// True after EHLO or LHLO.
     pub fn extended(&self) -> bool {
-        self.extended
+        matches!(self.greeted, Greeted::Ehlo(_))
     }
 
     /// Who logged in.
@@ -196,51 +261,42 @@ impl Session {
         self.user.as_deref()
     }
 
-    /// The envelope as far as it is known; before the sender's verdict it has only the sender.
+    /// The envelope as far as it was accepted.
     pub fn envelope(&self) -> Option<&Envelope> {
         self.envelope.as_ref()
     }
 
-    /// The recipient that waits for its verdict.
-    pub fn candidate(&self) -> &Recipient {
-        &self.candidate
-    }
-
-    /// User name and password that wait for their verdict.
-    pub fn credentials(&self) -> (&str, &str) {
-        (&self.credentials.0, &self.credentials.1)
+    /// True while a message arrives that may still be taken.
+    pub fn is_receiving(&self) -> bool {
+        self.spoiled.is_none() && (self.in_chunks || matches!(self.mode, SessionMode::Data(_)))
     }
 
     /// True between messages: nothing is lost if the server goes away now.
     pub fn is_idle(&self) -> bool {
-        self.envelope.is_none() && matches!(self.mode, Mode::Command | Mode::Auth(_))
+        self.envelope.is_none() && matches!(self.mode, SessionMode::Command | SessionMode::Auth(_))
     }
 
-    /// True while a message arrives that may still be taken.
-    pub fn is_receiving(&self) -> bool {
-        self.spoiled.is_none() && (self.in_chunks || matches!(self.mode, Mode::Data(_)))
+    /// The answer to [`SmtpEvent::Sender`]: a positive reply accepts.
+    pub fn sender_verdict(&mut self, question: SenderQuestion, reply: &SmtpReply) {
+        self.mode = SessionMode::Command;
+        self.envelope = reply.accepts().then_some(question.0);
+        self.say(reply);
     }
 
-    /// The answer to [`Event::Sender`] or [`Event::Recipient`]: a positive reply accepts.
-    pub fn verdict(&mut self, reply: SmtpReply) {
-        match self.mode {
-            Mode::AwaitSender if !reply.accepts() => self.envelope = None,
-            Mode::AwaitRecipient if reply.accepts() => {
-                let candidate = std::mem::take(&mut self.candidate);
-                self.envelope.get_or_insert_default().recipients.push(candidate);
-            }
-            _ => {}
+    /// The answer to [`SmtpEvent::Recipient`]: a positive reply accepts.
+    pub fn recipient_verdict(&mut self, question: RecipientQuestion, reply: &SmtpReply) {
+        self.mode = SessionMode::Command;
+        if let Some(envelope) = self.envelope.as_mut().filter(|_| reply.accepts()) {
+            envelope.recipients.push(question.0);
         }
-        self.mode = Mode::Command;
-        self.say(&reply);
+        self.say(reply);
     }
 
-    /// The answer to [`Event::Login`].
-    pub fn login_verdict(&mut self, right: bool) {
-        self.mode = Mode::Command;
-        let (user, _) = std::mem::take(&mut self.credentials);
+    /// The answer to [`SmtpEvent::Login`].
+    pub fn login_verdict(&mut self, question: LoginQuestion, right: bool) {
+        self.mode = SessionMode::Command;
         if right {
-            self.user = Some(user);
+            self.user = Some(question.user);
             return self.say(&SmtpReply::status(235, 7, 0, "logged in"));
         }
         self.failed_logins += 1;
@@ -250,10 +306,10 @@ impl Session {
         self.say(&SmtpReply::status(535, 7, 8, "user name or password is wrong"));
     }
 
-    /// The answer to [`Event::Message`]: one reply, or with LMTP one per recipient.
-    pub fn message_verdict(&mut self, replies: &[SmtpReply]) {
-        self.mode = Mode::Command;
-        let recipients = self.envelope.take().map_or(0, |envelope| envelope.recipients.len());
+    /// The answer to [`SmtpEvent::Message`]: one reply, or with LMTP one per recipient.
+    pub fn message_verdict(&mut self, question: MessageQuestion, replies: &[SmtpReply]) {
+        self.mode = SessionMode::Command;
+        let MessageQuestion { recipients } = question;
         let worst = replies.iter().find(|reply| !reply.accepts()).or(replies.first());
         let missing = SmtpReply::status(451, 3, 0, "internal error");
         if self.config.lmtp {
@@ -273,8 +329,7 @@ impl Session {
     /// The TLS handshake is done: everything from before it is forgotten (RFC 3207, section 4.2).
     pub fn tls_started(&mut self) {
         self.tls = true;
-        self.helo.clear();
-        self.extended = false;
+        self.greeted = Greeted::No;
         self.user = None;
         self.envelope = None;
     }
@@ -282,13 +337,13 @@ impl Session {
     /// Says goodbye by a reply of the driver's (421 at a timeout or shutdown).
     pub fn close(&mut self, reply: &SmtpReply) {
         reply.wire(&mut self.output);
-        self.mode = Mode::Closed;
+        self.mode = SessionMode::Closed;
     }
 
     fn say(&mut self, reply: &SmtpReply) {
         reply.wire(&mut self.output);
         if reply.code == 421 {
-            self.mode = Mode::Closed;
+            self.mode = SessionMode::Closed;
         } else if reply.permanent() {
             self.errors += 1;
             if self.errors >= MAX_ERRORS {
@@ -297,18 +352,18 @@ impl Session {
         }
     }
 
-    fn refuse(&mut self, error: &CommandError) {
+    fn refuse(&mut self, error: &SmtpCommandError) {
         self.say(&SmtpReply::new(error.code, Some(error.enhanced), error.text));
     }
 
     /// Takes one line off the input: a command, or a response within AUTH.
-    fn line<'a>(&mut self, rest: &'a [u8]) -> (usize, Option<Event<'a>>) {
+    fn line(&mut self, rest: &[u8]) -> (usize, Option<SmtpEvent>) {
         let Some(newline) = memchr::memchr(b'\n', rest) else {
             if rest.len() > MAX_COMMAND_LINE + 1 || self.discarding {
                 self.discarding = true;
-                return (rest.len(), Some(Event::Input));
+                return (rest.len(), Some(SmtpEvent::Input));
             }
-            return (0, Some(Event::Input));
+            return (0, Some(SmtpEvent::Input));
         };
         let step = newline + 1;
         let line = rest.get(..newline).unwrap_or_default();
@@ -316,41 +371,41 @@ impl Session {
         let Some(line) = whole else {
             // What stands behind a bare newline may be somebody else's words: nothing of it is read.
             self.close(&SmtpReply::status(554, 5, 2, "bare CR or LF: lines end with CRLF"));
-            return (rest.len(), Some(Event::Close));
+            return (rest.len(), Some(SmtpEvent::Close));
         };
         if std::mem::take(&mut self.discarding) || line.len() > MAX_COMMAND_LINE {
-            self.mode = Mode::Command;
+            self.mode = SessionMode::Command;
             self.say(&SmtpReply::status(500, 5, 2, "line too long"));
             return (step, None);
         }
-        if let Mode::Auth(login) = &mut self.mode {
+        if let SessionMode::Auth(login) = &mut self.mode {
             let next = login.response(line);
             self.auth_step(next);
             return (step, None);
         }
-        match Command::parse(line) {
+        match SmtpCommand::parse(line) {
             Err(error) => self.refuse(&error),
-            Ok(Command::StartTls) => {
+            Ok(SmtpCommand::StartTls) => {
                 if self.start_tls() {
-                    return (rest.len(), Some(Event::StartTls));
+                    return (rest.len(), Some(SmtpEvent::StartTls));
                 }
             }
-            Ok(Command::Data) => {
+            Ok(SmtpCommand::Data) => {
                 if self.may_receive(false) {
-                    self.mode = Mode::Data(DotUnstuffer::default());
+                    self.mode = SessionMode::Data(DotUnstuffer::default());
                     SmtpReply::new(354, None, "end with a dot on a line of its own").wire(&mut self.output);
-                    return (step, Some(Event::Begin));
+                    return (step, Some(SmtpEvent::Begin));
                 }
             }
-            Ok(Command::Bdat { size, last }) => {
+            Ok(SmtpCommand::Bdat { size, last }) => {
                 let first = !self.in_chunks;
                 let allowed = self.may_receive(true);
-                self.mode = Mode::Chunk { left: size, last };
+                self.mode = SessionMode::Chunk { left: size, last };
                 if !allowed {
                     self.spoiled = Some(Spoiled::OutOfOrder);
                 } else if first {
                     self.in_chunks = true;
-                    return (step, Some(Event::Begin));
+                    return (step, Some(SmtpEvent::Begin));
                 }
             }
             Ok(command) => self.command(command),
@@ -358,40 +413,41 @@ impl Session {
         (step, None)
     }
 
-    fn command(&mut self, command: Command) {
-        if !matches!(command, Command::Mail(_) | Command::Rcpt(_) | Command::Quit) {
+    fn command(&mut self, command: SmtpCommand) {
+        if !matches!(command, SmtpCommand::Mail(_) | SmtpCommand::Rcpt(_) | SmtpCommand::Quit) {
             self.idle_commands += 1;
             if self.idle_commands > MAX_IDLE_COMMANDS {
                 return self.close(&SmtpReply::status(421, 7, 0, "too many commands without a message"));
             }
         }
         match command {
-            Command::Ehlo(name) if !self.config.lmtp => self.hello(name, true),
-            Command::Lhlo(name) if self.config.lmtp => self.hello(name, true),
-            Command::Helo(name) if !self.config.lmtp => self.hello(name, false),
-            Command::Ehlo(_) | Command::Helo(_) => self.say(&SmtpReply::status(500, 5, 1, "this is LMTP: say LHLO")),
-            Command::Lhlo(_) => self.say(&SmtpReply::status(500, 5, 1, "this is SMTP: say EHLO")),
-            Command::Mail(mail) => self.mail(mail),
-            Command::Rcpt(rcpt) => self.rcpt(rcpt),
-            Command::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_deref()),
-            Command::Rset => {
+            SmtpCommand::Ehlo(name) if !self.config.lmtp => self.hello(name, true),
+            SmtpCommand::Lhlo(name) if self.config.lmtp => self.hello(name, true),
+            SmtpCommand::Helo(name) if !self.config.lmtp => self.hello(name, false),
+            SmtpCommand::Ehlo(_) | SmtpCommand::Helo(_) => {
+                self.say(&SmtpReply::status(500, 5, 1, "this is LMTP: say LHLO"))
+            }
+            SmtpCommand::Lhlo(_) => self.say(&SmtpReply::status(500, 5, 1, "this is SMTP: say EHLO")),
+            SmtpCommand::Mail(mail) => self.mail(mail),
+            SmtpCommand::Rcpt(rcpt) => self.rcpt(rcpt),
+            SmtpCommand::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_deref()),
+            SmtpCommand::Rset => {
                 self.envelope = None;
                 self.forget_message();
                 self.say(&SmtpReply::status(250, 0, 0, "forgotten"));
             }
-            Command::Noop => self.say(&SmtpReply::status(250, 0, 0, "ok")),
+            SmtpCommand::Noop => self.say(&SmtpReply::status(250, 0, 0, "ok")),
             // Whether a mailbox exists is told to who sends to it, not to who collects addresses.
-            Command::Vrfy(_) => self.say(&SmtpReply::status(252, 5, 0, "send a message and see")),
-            Command::Expn(_) => self.say(&SmtpReply::status(502, 5, 1, "lists are not expanded")),
-            Command::Help(_) => self.say(&SmtpReply::status(214, 0, 0, "see RFC 5321")),
-            Command::Quit => self.close(&SmtpReply::status(221, 0, 0, "goodbye")),
-            Command::StartTls | Command::Data | Command::Bdat { .. } => {}
+            SmtpCommand::Vrfy(_) => self.say(&SmtpReply::status(252, 5, 0, "send a message and see")),
+            SmtpCommand::Expn(_) => self.say(&SmtpReply::status(502, 5, 1, "lists are not expanded")),
+            SmtpCommand::Help(_) => self.say(&SmtpReply::status(214, 0, 0, "see RFC 5321")),
+            SmtpCommand::Quit => self.close(&SmtpReply::status(221, 0, 0, "goodbye")),
+            SmtpCommand::StartTls | SmtpCommand::Data | SmtpCommand::Bdat { .. } => {}
         }
     }
 
     fn hello(&mut self, name: String, extended: bool) {
-        self.helo = name;
-        self.extended = extended;
+        self.greeted = if extended { Greeted::Ehlo(name) } else { Greeted::Helo(name) };
         self.envelope = None;
         self.forget_message();
         let reply = if extended {
@@ -420,7 +476,7 @@ impl Session {
 
     fn mail(&mut self, mail: MailFrom) {
         let too_big = self.config.max_size > 0 && mail.size.is_some_and(|size| size > self.config.max_size);
-        if self.helo.is_empty() {
+        if matches!(self.greeted, Greeted::No) {
             return self.say(&SmtpReply::status(503, 5, 1, "say EHLO first"));
         }
         if self.envelope.is_some() {
@@ -429,15 +485,15 @@ impl Session {
         if too_big {
             return self.say(&SmtpReply::status(552, 3, 4, format!("at most {} bytes", self.config.max_size)));
         }
-        self.envelope = Some(Envelope {
+        let envelope = Envelope {
             sender: mail.sender,
             recipients: Vec::new(),
             smtputf8: mail.smtputf8,
             eight_bit: false,
             ret: mail.ret,
             envid: mail.envid,
-        });
-        self.mode = Mode::AwaitSender;
+        };
+        self.mode = SessionMode::Ask(SmtpEvent::Sender(SenderQuestion(envelope)));
     }
 
     fn rcpt(&mut self, rcpt: RcptTo) {
@@ -454,8 +510,8 @@ impl Session {
         if !envelope.smtputf8 && !rcpt.recipient.is_ascii() {
             return self.say(&SmtpReply::status(553, 6, 7, "address outside ASCII without SMTPUTF8"));
         }
-        self.candidate = Recipient { address: rcpt.recipient, notify: rcpt.notify, orcpt: rcpt.orcpt };
-        self.mode = Mode::AwaitRecipient;
+        let recipient = Recipient { address: rcpt.recipient, notify: rcpt.notify, orcpt: rcpt.orcpt };
+        self.mode = SessionMode::Ask(SmtpEvent::Recipient(RecipientQuestion(recipient)));
     }
 
     /// DATA or BDAT: is there an envelope to receive for? Replies to DATA if not; BDAT is answered behind its chunk.
@@ -496,7 +552,7 @@ impl Session {
     fn auth(&mut self, mechanism: &str, initial: Option<&str>) {
         let refusal = if !self.config.auth {
             Some(SmtpReply::status(502, 5, 1, "no logins here"))
-        } else if self.helo.is_empty() || self.user.is_some() || self.envelope.is_some() {
+        } else if matches!(self.greeted, Greeted::No) || self.user.is_some() || self.envelope.is_some() {
             Some(SmtpReply::status(503, 5, 1, "not now"))
         } else if !self.tls && !self.config.auth_in_clear {
             Some(SmtpReply::status(538, 7, 11, "start TLS first"))
@@ -508,34 +564,33 @@ impl Session {
             (None, None) => self.say(&SmtpReply::status(504, 5, 4, "mechanism not offered")),
             (None, Some(mut login)) => {
                 let step = login.start(initial.map(str::as_bytes));
-                self.mode = Mode::Auth(login);
+                self.mode = SessionMode::Auth(login);
                 self.auth_step(step);
             }
         }
     }
 
-    fn auth_step(&mut self, step: Step) {
+    fn auth_step(&mut self, step: AuthStep) {
         match step {
-            Step::Challenge(text) => SmtpReply::new(334, None, text).wire(&mut self.output),
-            Step::Credentials { user, password } => {
-                self.credentials = (user, password);
-                self.mode = Mode::AwaitLogin;
+            AuthStep::Challenge(text) => SmtpReply::new(334, None, text).wire(&mut self.output),
+            AuthStep::Credentials { user, password } => {
+                self.mode = SessionMode::Ask(SmtpEvent::Login(LoginQuestion { user, password }));
             }
-            Step::Cancelled => {
-                self.mode = Mode::Command;
+            AuthStep::Cancelled => {
+                self.mode = SessionMode::Command;
                 self.say(&SmtpReply::status(501, 7, 0, "login cancelled"));
             }
-            Step::Malformed => {
-                self.mode = Mode::Command;
+            AuthStep::Malformed => {
+                self.mode = SessionMode::Command;
                 self.say(&SmtpReply::status(501, 5, 2, "malformed login"));
             }
         }
     }
 
-    /// One piece of DATA.
-    fn piece<'a>(&mut self, piece: Piece<'a>) -> Option<Event<'a>> {
+    /// One piece of DATA, which ends `end` bytes behind the start of the input.
+    fn piece(&mut self, end: usize, piece: Piece<'_>) -> Option<SmtpEvent> {
         match piece {
-            Piece::Data(data) => self.content(data),
+            Piece::Data(data) => self.content(data, end),
             Piece::Bare => {
                 self.spoiled = Some(Spoiled::BareNewline);
                 None
@@ -545,8 +600,8 @@ impl Session {
     }
 
     /// As much of a BDAT chunk as is there.
-    fn chunk<'a>(&mut self, rest: &'a [u8]) -> (usize, Option<Event<'a>>) {
-        let Mode::Chunk { left, last } = &mut self.mode else { return (0, None) };
+    fn chunk(&mut self, rest: &[u8]) -> (usize, Option<SmtpEvent>) {
+        let SessionMode::Chunk { left, last } = &mut self.mode else { return (0, None) };
         let step = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
         *left -= step as u64;
         if step > 0 {
@@ -554,7 +609,7 @@ impl Session {
             if self.newlines.feed(data) == Err(BareNewline) && self.spoiled.is_none() {
                 self.spoiled = Some(Spoiled::BareNewline);
             }
-            return (step, self.content(data));
+            return (step, self.content(data, step));
         }
         if *last {
             if self.newlines.finish() == Err(BareNewline) && self.spoiled.is_none() {
@@ -562,7 +617,7 @@ impl Session {
             }
             return (0, self.message_end());
         }
-        self.mode = Mode::Command;
+        self.mode = SessionMode::Command;
         match self.spoiled {
             Some(Spoiled::OutOfOrder) => {
                 self.spoiled = None;
@@ -575,8 +630,9 @@ impl Session {
         (0, None)
     }
 
-    /// Counts message data and passes it on unless the message is spoiled.
-    fn content<'a>(&mut self, data: &'a [u8]) -> Option<Event<'a>> {
+    /// Counts message data, which ends `end` bytes behind the start of the input, and passes it on unless the message is
+    /// spoiled.
+    fn content(&mut self, data: &[u8], end: usize) -> Option<SmtpEvent> {
         self.received = self.received.saturating_add(data.len() as u64);
         let limit = self.config.max_size;
         if limit > 0 && self.received > limit && self.spoiled.is_none() {
@@ -585,7 +641,7 @@ impl Session {
         if self.spoiled.is_some() && self.received > limit.saturating_add(MAX_EXCESS) {
             let reply = self.too_big();
             self.close(&reply);
-            return Some(Event::Close);
+            return Some(SmtpEvent::Close);
         }
         if self.spoiled.is_some() || data.is_empty() {
             return None;
@@ -593,17 +649,19 @@ impl Session {
         if let Some(envelope) = &mut self.envelope {
             envelope.eight_bit = envelope.eight_bit || !data.is_ascii();
         }
-        Some(Event::Content(data))
+        Some(SmtpEvent::Content(end - data.len()..end))
     }
 
     /// The end of the message: a verdict is due, or the reason why it is spoiled.
-    fn message_end<'a>(&mut self) -> Option<Event<'a>> {
-        let by_data = matches!(self.mode, Mode::Data(_));
-        self.mode = Mode::Command;
+    fn message_end(&mut self) -> Option<SmtpEvent> {
+        let by_data = matches!(self.mode, SessionMode::Data(_));
+        self.mode = SessionMode::Command;
         let reply = match self.spoiled {
             None => {
-                self.mode = Mode::AwaitMessage;
-                return Some(Event::Message);
+                self.mode = SessionMode::AwaitVerdict;
+                let envelope = self.envelope.take().unwrap_or_default();
+                let question = MessageQuestion { recipients: envelope.recipients.len() };
+                return Some(SmtpEvent::Message(envelope, question));
             }
             Some(Spoiled::OutOfOrder) => SmtpReply::status(503, 5, 1, "BDAT out of order"),
             Some(Spoiled::TooBig) => self.too_big(),
@@ -620,8 +678,8 @@ impl Session {
         self.forget_message();
         if distrust {
             // Who ends lines in another way than we do may have ended the message there, too: what follows is not trusted.
-            self.mode = Mode::Closed;
-            return Some(Event::Close);
+            self.mode = SessionMode::Closed;
+            return Some(SmtpEvent::Close);
         }
         None
     }

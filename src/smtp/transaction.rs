@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::smtp::address::Address;
-use crate::smtp::command::{Body, Command, MailFrom, RcptTo};
+use crate::smtp::command::{Body, MailFrom, RcptTo, SmtpCommand};
 pub use crate::smtp::envelope::{Envelope, Recipient};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
@@ -215,7 +215,7 @@ impl Transaction {
     /// MAIL, RCPT and what may follow them in one group. `None`: the stage changed.
     fn envelope_step(&mut self, out: &mut Vec<u8>) -> Result<Option<TransactionStep>, Fault> {
         if !self.mail_sent {
-            Command::Mail(self.mail.clone()).wire(out)?;
+            SmtpCommand::Mail(self.mail.clone()).wire(out)?;
             self.mail_sent = true;
             self.expected.push_back(Expect::Mail);
         }
@@ -229,7 +229,7 @@ impl Transaction {
                 notify: recipient.notify.filter(|_| self.dsn),
                 orcpt: recipient.orcpt.clone().filter(|_| self.dsn),
             };
-            Command::Rcpt(rcpt).wire(out)?;
+            SmtpCommand::Rcpt(rcpt).wire(out)?;
             self.expected.push_back(Expect::Rcpt(self.next_rcpt));
             self.next_rcpt += 1;
         }
@@ -248,7 +248,7 @@ impl Transaction {
         } else if self.framing == Framing::Bdat {
             self.stage = Stage::Content;
         } else {
-            Command::Data.wire(out)?;
+            SmtpCommand::Data.wire(out)?;
             self.expected.push_back(Expect::Data);
             self.stage = Stage::AwaitGo;
         }
@@ -467,7 +467,7 @@ impl Transaction {
                 *standing = RecipientStanding::Settled(unanswered(&recipient.address, &fault, false));
             }
         }
-        Command::Rset.wire(out)?;
+        SmtpCommand::Rset.wire(out)?;
         self.expected.push_back(Expect::Rset);
         self.stage = Stage::Finish;
         Ok(())

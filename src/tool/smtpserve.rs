@@ -22,7 +22,7 @@ use crate::queue::queue_dir;
 use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
 use crate::smtp::address;
-use crate::smtp::server::{self, Options};
+use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls};
 use crate::smtp::session::Config;
 
 use mailbox::Mailboxes;
@@ -137,7 +137,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
         false => None,
     };
-    let options = Options {
+    let options = SmtpServerOptions {
         config: Config {
             name: hostname.clone(),
             max_size: args.max_size,
@@ -147,8 +147,11 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
             auth: users.is_some(),
             auth_in_clear: args.auth_in_clear,
         },
-        tls,
-        implicit_tls: args.tls == SmtpTlsStart::Implicit,
+        tls: match tls {
+            None => SmtpServerTls::Off,
+            Some(tls) if args.tls == SmtpTlsStart::Implicit => SmtpServerTls::Implicit(tls),
+            Some(tls) => SmtpServerTls::Starttls(tls),
+        },
         limits: args.serve.limits(args.timeout),
         trace: out.trace(),
     };

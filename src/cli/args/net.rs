@@ -200,7 +200,7 @@ impl LoginArgs {
         let Some(user) = named.map(str::to_owned).or_else(|| entry.as_ref().map(|entry| entry.user.clone())) else {
             return Ok(None);
         };
-        let login = |password: String| Ok(Some(Login { user: user.clone(), password }));
+        let login = |password: String| Ok(Some(Login::new(user.clone(), password)));
         if let Some(file) = &self.password_file {
             return login(secret::from_file(file)?);
         }
@@ -296,7 +296,7 @@ mod tests {
             ..LoginArgs::default()
         };
         let login = file.login(&quiet(), "a.test", Some("bob"), Some("url")).unwrap().unwrap();
-        assert_eq!((login.user.as_str(), login.password.as_str()), ("bob", "from file"));
+        assert_eq!((login.user.as_str(), login.password.expose().as_str()), ("bob", "from file"));
         let netrc = LoginArgs { netrc_file: Some(netrc), ..LoginArgs::default() };
         assert_eq!(netrc.login(&quiet(), "a.test", None, None).unwrap(), Some(Login::new("alice", "fromnetrc")));
         assert_eq!(netrc.login(&quiet(), "b.test", None, None).unwrap(), None);

@@ -237,7 +237,7 @@ impl FtpClient {
     /// USER, PASS, TYPE and FEAT in one packet, or one after the other. False: the replies were out of order.
     async fn log_in(&mut self, lock_step: bool) -> Result<bool, Fault> {
         let (user, password) = match &self.options.login {
-            Some(login) => (login.user.clone(), login.password.clone()),
+            Some(login) => (login.user.clone(), login.password.expose().clone()),
             None => ("anonymous".to_owned(), ANONYMOUS_PASSWORD.to_owned()),
         };
         let user = FtpCommand::User(user.into_bytes());

@@ -244,7 +244,7 @@ impl ControlDriver<'_> {
             SessionAction::StartTls => self.start_tls().await?,
             SessionAction::Login { user, password } => {
                 self.flush().await?;
-                let rights = self.login(&user, password.0).await;
+                let rights = self.login(&user, password.into_exposed()).await;
                 self.session.event(SessionEvent::Login(rights));
             }
             SessionAction::Listen => {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::{FactSet, ListingEntry};
 use crate::ftp::reply::FtpReply;
+use crate::secret::Secret;
 
 /// What the driver is to do. Those that say so are answered by one [`SessionEvent`]; until it comes the session takes no command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,7 +19,7 @@ pub enum SessionAction {
         /// Who.
         user: Vec<u8>,
         /// The password as it came.
-        password: Secret,
+        password: Secret<Vec<u8>>,
     },
     /// Listen for a data connection, dropping an earlier listener; answered by [`SessionEvent::Listening`].
     Listen,
@@ -32,16 +33,6 @@ pub enum SessionAction {
     StopTransfer,
     /// Close the control connection after the replies are out.
     Close,
-}
-
-/// Bytes that `Debug` shows as `***`.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(pub Vec<u8>);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// What the driver reports.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 
 pub use action::{
-    DataMode, DataTransfer, ListingFormat, ListingRequest, Rights, Secret, SessionAction, SessionEvent, SessionPolicy,
+    DataMode, DataTransfer, ListingFormat, ListingRequest, Rights, SessionAction, SessionEvent, SessionPolicy,
     StoreAnswer, StoreOp, StoreRefusal, TransferFailure, TransferTask, UploadMode,
 };
 
@@ -22,6 +22,7 @@ use crate::ftp::command::{Epsv, FtpCommand, FtpCommandError, MAX_COMMAND_LINE, P
 use crate::ftp::listing::FactSet;
 use crate::ftp::reply::FtpReply;
 use crate::line::{Ends, LineError, Splitter};
+use crate::secret::Secret;
 
 /// Failed logins before the connection is closed.
 pub const MAX_LOGIN_FAILURES: u32 = 3;
@@ -363,7 +364,7 @@ impl FtpSession {
     fn password(&mut self, password: Vec<u8>) {
         match std::mem::replace(&mut self.login, LoginState::None) {
             LoginState::Named(user) => {
-                self.actions.push_back(SessionAction::Login { user: user.clone(), password: Secret(password) });
+                self.actions.push_back(SessionAction::Login { user: user.clone(), password: Secret::new(password) });
                 self.pending = Awaited::Login(user);
             }
             other => {

@@ -4,10 +4,10 @@ use std::io::Read;
 
 use tokio::io::AsyncWriteExt;
 
-use super::{Client, LAST_WORDS, SendOptions, out_of_step};
+use super::{LAST_WORDS, SendOptions, SmtpClient, out_of_step};
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::Patience;
-use crate::smtp::command::Command;
+use crate::smtp::command::SmtpCommand;
 use crate::smtp::data::{BareNewline, Content, DotStuffer, NewlineCheck};
 use crate::smtp::transaction::{Framing, LAST_CHUNK, Transaction, TransactionOptions};
 
@@ -18,21 +18,21 @@ const PIECE: usize = 128 * 1024;
 const BLOCK: usize = 256 * 1024;
 
 /// The message's bytes, read as they are needed.
-pub(super) struct Sender<'a> {
+pub(super) struct ContentSender<'a> {
     content: &'a dyn Content,
-    source: Option<Source<'a>>,
+    source: Option<ContentSource<'a>>,
     left: u64,
     newlines: NewlineCheck,
 }
 
-enum Source<'a> {
+enum ContentSource<'a> {
     Memory(&'a [u8]),
     Reader { reader: Box<dyn Read + Send>, buffer: Vec<u8> },
 }
 
-impl<'a> Sender<'a> {
-    pub(super) fn new(content: &'a dyn Content) -> Sender<'a> {
-        Sender { content, source: None, left: content.size_bytes(), newlines: NewlineCheck::default() }
+impl<'a> ContentSender<'a> {
+    pub(super) fn new(content: &'a dyn Content) -> ContentSender<'a> {
+        ContentSender { content, source: None, left: content.size_bytes(), newlines: NewlineCheck::default() }
     }
 
     /// The next bytes, at most `limit` of them; `None` at the end. A message that is not as long as it said is an error:
@@ -44,12 +44,12 @@ impl<'a> Sender<'a> {
         };
         let limit = usize::try_from(limit).unwrap_or(PIECE).min(PIECE);
         let piece = match source {
-            Source::Memory(rest) => {
+            ContentSource::Memory(rest) => {
                 let (piece, behind) = rest.split_at(limit.min(rest.len()));
                 *rest = behind;
                 piece
             }
-            Source::Reader { reader, buffer } => {
+            ContentSource::Reader { reader, buffer } => {
                 let most = limit.min(buffer.len());
                 let room = buffer.get_mut(..most).unwrap_or_default();
                 let count = fill(reader, room).map_err(|error| Fault::local("message", &error))?;
@@ -65,14 +65,14 @@ impl<'a> Sender<'a> {
     }
 }
 
-fn open(content: &dyn Content) -> Result<Source<'_>, Fault> {
+fn open(content: &dyn Content) -> Result<ContentSource<'_>, Fault> {
     if let Some(bytes) = content.in_memory() {
-        return Ok(Source::Memory(bytes));
+        return Ok(ContentSource::Memory(bytes));
     }
     let reader = content.open().map_err(|error| Fault::local("message", &error))?;
     // One byte more than it should be: a message that grew shows.
     let most = usize::try_from(content.size_bytes()).unwrap_or(PIECE).saturating_add(1).min(PIECE);
-    Ok(Source::Reader { reader, buffer: vec![0; most] })
+    Ok(ContentSource::Reader { reader, buffer: vec![0; most] })
 }
 
 /// Reads until the buffer is full or the source is at its end.
@@ -99,13 +99,13 @@ fn bare(_: BareNewline) -> Fault {
     Fault::new(Kind::BadData, "bare CR or LF in the message: lines must end with CRLF")
 }
 
-impl Client {
+impl SmtpClient {
     /// Sends the message or its next chunk; the transaction knows afterwards what was sent.
     pub(super) async fn send_content(
         &mut self,
         transaction: &mut Transaction,
         framing: Framing,
-        sender: &mut Sender<'_>,
+        sender: &mut ContentSender<'_>,
         options: &SendOptions<'_>,
         rules: TransactionOptions,
     ) -> Result<(), Fault> {
@@ -125,7 +125,7 @@ impl Client {
                 let last = sender.left <= LAST_CHUNK;
                 let mut size = if last { sender.left } else { sender.left - LAST_CHUNK / 2 };
                 let from = self.out.len();
-                Command::Bdat { size, last }.wire(&mut self.out)?;
+                SmtpCommand::Bdat { size, last }.wire(&mut self.out)?;
                 self.trace_lines(from);
                 let mut patience = Patience::new(self.limits);
                 let mut newlines = std::mem::take(&mut sender.newlines);

@@ -37,7 +37,7 @@ struct Case {
 }
 
 /// A server that answers whatever it hears, and notes for whom it accepted which message.
-struct Peer {
+struct OddServer {
     case: Case,
     stream: BufReader<UnixStream>,
     out: Vec<u8>,
@@ -46,7 +46,7 @@ struct Peer {
     accepted: Arc<Mutex<Vec<(String, String)>>>,
 }
 
-impl Peer {
+impl OddServer {
     /// Sends the next reply, unless this is where it does something odd. The code that was sent, if one was.
     async fn say(&mut self, code: u16) -> std::io::Result<Option<u16>> {
         let odd = if self.replies == self.case.at { self.case.odd } else { Odd::Nothing };
@@ -142,11 +142,12 @@ async fn run(case: Case) -> (usize, usize) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let accepted = Arc::new(Mutex::new(Vec::new()));
     let stream = BufReader::with_capacity(256 * 1024, theirs);
-    let peer = Peer { case, stream, out: Vec::new(), replies: 0, recipients: Vec::new(), accepted: accepted.clone() };
+    let peer =
+        OddServer { case, stream, out: Vec::new(), replies: 0, recipients: Vec::new(), accepted: accepted.clone() };
     let server = tokio::spawn(peer.serve());
     let tls = ClientTls::new(&ClientTlsOptions::default()).unwrap();
-    let options = Options { lmtp: case.lmtp, ..Options::new("alice.test", tls) };
-    let Ok(mut client) = Client::open(Stream::Unix(ours), "x", &options).await else { return (0, 0) };
+    let options = SmtpClientOptions { lmtp: case.lmtp, ..SmtpClientOptions::new("alice.test", tls) };
+    let Ok(mut client) = SmtpClient::open(Stream::Unix(ours), "x", &options).await else { return (0, 0) };
     let recipients = [1, 2].map(|n| Recipient::new(format!("r{n}@x"))).to_vec();
     let envelope = Envelope { sender: "a@alice.test".into(), recipients, ..Envelope::default() };
     let size = if case.chunking { LAST_CHUNK as usize + 1 } else { 1 };

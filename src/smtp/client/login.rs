@@ -3,12 +3,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::{Client, Options};
+use super::{SmtpClient, SmtpClientOptions};
 use crate::fault::{Fault, Kind};
 use crate::net::login::Login;
 use crate::net::tls::TlsMode;
 use crate::smtp::auth::{ClientLogin, Credentials, Mechanism};
-use crate::smtp::command::Command;
+use crate::smtp::command::SmtpCommand;
 
 /// The longest AUTH line with an initial response: a command line is 512 bytes (RFC 4954, section 4); a longer token
 /// goes in a line of its own.
@@ -17,8 +17,8 @@ const MAX_AUTH_LINE: usize = 510;
 /// The most challenges in one exchange.
 const MAX_CHALLENGES: usize = 8;
 
-impl Client {
-    pub(super) async fn login(&mut self, login: &Login, options: &Options) -> Result<(), Fault> {
+impl SmtpClient {
+    pub(super) async fn login(&mut self, login: &Login, options: &SmtpClientOptions) -> Result<(), Fault> {
         let clear = options.tls == TlsMode::None;
         let chosen = Mechanism::choose(&self.offer.auth, options.mechanism, self.stream.is_tls(), clear);
         let mechanism = chosen.map_err(|fault| {
@@ -30,7 +30,7 @@ impl Client {
         let nonce = BASE64.encode(nonce);
         let credentials = Credentials {
             user: &login.user,
-            password: &login.password,
+            password: login.password.expose(),
             host: &self.host.clone(),
             port: self.stream.peer_addr().map_or(0, |address| address.port()),
             nonce: &nonce,
@@ -45,7 +45,7 @@ impl Client {
             late => (None, late),
         };
         self.trace.sent_secret(&format!("AUTH {name}"));
-        Command::Auth { mechanism: name.to_owned(), initial: now }.wire(&mut self.out)?;
+        SmtpCommand::Auth { mechanism: name.to_owned(), initial: now }.wire(&mut self.out)?;
         self.flush("AUTH").await?;
         for _ in 0..MAX_CHALLENGES {
             let reply = self.read_reply(self.limits, "AUTH").await?;

@@ -8,10 +8,11 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::blob::file::BlobWriter;
+use crate::net::BoxFuture;
 use crate::net::listen::Shutdown;
 use crate::net::tls::ClientTlsOptions;
 use crate::smtp::data::MessageBlob;
-use crate::smtp::server::{self, Answer, Later, Peer, Service};
+use crate::smtp::server::{self, MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::session::Config;
 use crate::smtp::transaction::{LAST_CHUNK, Recipient};
 
@@ -24,9 +25,9 @@ fn tls() -> ClientTls {
     ClientTls::new(&ClientTlsOptions::default()).unwrap()
 }
 
-fn options() -> Options {
+fn options() -> SmtpClientOptions {
     let limits = Limits::default().with_idle(Duration::from_secs(20));
-    Options { limits, ..Options::new("alice.test", tls()) }
+    SmtpClientOptions { limits, ..SmtpClientOptions::new("alice.test", tls()) }
 }
 
 fn envelope(to: &[&str]) -> Envelope {
@@ -42,33 +43,39 @@ fn outcomes(results: &[RecipientResult]) -> Vec<&'static str> {
 #[derive(Default)]
 struct Sink(Mutex<Vec<(Envelope, Vec<u8>)>>);
 
-impl Service for Sink {
+impl SmtpService for Sink {
     type Transaction = ();
 
-    fn sender<'a>(&'a self, _: &'a Peer, _: &'a str) -> Later<'a, SmtpReply> {
+    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a str) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async { SmtpReply::status(250, 1, 0, "ok") })
     }
     fn recipient<'a>(
         &'a self,
-        _: &'a Peer,
+        _: &'a SmtpPeer,
         _: &'a str,
         recipient: &'a Recipient,
         _: &'a mut (),
-    ) -> Later<'a, SmtpReply> {
+    ) -> BoxFuture<'a, SmtpReply> {
         let code = if recipient.address.starts_with("refused@") { 550 } else { 250 };
         Box::pin(async move { SmtpReply::status(code, 1, 1, "verdict") })
     }
-    fn login<'a>(&'a self, _: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool> {
+    fn login<'a>(&'a self, _: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, bool> {
         Box::pin(async move { (user, password) == ("tim", "s3cret") })
     }
-    fn begin(&self, _: &Peer, _: &Envelope, _: &mut ()) -> std::io::Result<BlobWriter> {
+    fn begin(&self, _: &SmtpPeer, _: &Envelope, _: &mut ()) -> std::io::Result<BlobWriter> {
         Ok(BlobWriter::anonymous(std::env::temp_dir(), 1000))
     }
-    fn accept<'a>(&'a self, _: &'a Peer, envelope: Envelope, _: (), message: BlobWriter) -> Later<'a, Answer> {
+    fn accept<'a>(
+        &'a self,
+        _: &'a SmtpPeer,
+        envelope: Envelope,
+        _: (),
+        message: BlobWriter,
+    ) -> BoxFuture<'a, MessageVerdict> {
         Box::pin(async move {
             let bytes = message.finish().unwrap().read_all("message", 1 << 30).unwrap();
             self.0.lock().unwrap().push((envelope, bytes));
-            Answer::All(SmtpReply::status(250, 0, 0, "taken"))
+            MessageVerdict::All(SmtpReply::status(250, 0, 0, "taken"))
         })
     }
 }
@@ -88,10 +95,9 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
             auth: true,
             auth_in_clear: true,
         };
-        let options = server::Options {
+        let options = server::SmtpServerOptions {
             config,
-            tls: None,
-            implicit_tls: false,
+            tls: server::SmtpServerTls::Off,
             limits: Limits::default(),
             trace: Trace::default(),
         };
@@ -135,7 +141,7 @@ async fn counted(
     let stream = Stream::Unix(wire(server, up, down));
     let envelope = envelope(&["b@x", "refused@x", "c@x"]);
     let content = MessageBlob::from(b"Subject: x\r\n\r\n.body\r\n".to_vec());
-    let outcomes = match Client::open(stream, "x", &Options { lmtp, ..options() }).await {
+    let outcomes = match SmtpClient::open(stream, "x", &SmtpClientOptions { lmtp, ..options() }).await {
         Err(fault) => outcomes(&all_failed(&envelope, &fault)),
         Ok(mut client) => {
             client.offer.pipelining &= pipelining;
@@ -188,7 +194,7 @@ async fn what_is_sent_arrives_whole_by_data_and_by_bdat() {
         let size = message.len();
         for no_chunking in [true, false] {
             let (server, sink, task) = our_server(false);
-            let mut client = Client::open(Stream::Unix(server), "x", &options()).await.unwrap();
+            let mut client = SmtpClient::open(Stream::Unix(server), "x", &options()).await.unwrap();
             let read = Arc::new(Mutex::new(0));
             let counter = read.clone();
             let progress: Arc<dyn Fn(u64) + Send + Sync> = Arc::new(move |count| *counter.lock().unwrap() += count);
@@ -212,7 +218,7 @@ async fn what_is_sent_arrives_whole_by_data_and_by_bdat() {
 async fn the_next_message_goes_out_behind_the_end_of_this_one() {
     for no_chunking in [true, false] {
         let (server, sink, task) = our_server(false);
-        let mut client = Client::open(Stream::Unix(server), "x", &options()).await.unwrap();
+        let mut client = SmtpClient::open(Stream::Unix(server), "x", &options()).await.unwrap();
         let messages: Vec<MessageBlob> =
             (0..5).map(|n| MessageBlob::from(format!("Subject: {n}\r\n\r\nx\r\n").into_bytes())).collect();
         let envelopes: Vec<Envelope> = (0..5).map(|n| envelope(&[if n == 2 { "refused@x" } else { "b@x" }])).collect();
@@ -232,7 +238,7 @@ async fn the_next_message_goes_out_behind_the_end_of_this_one() {
 async fn before_commit_can_stop_the_end() {
     for no_chunking in [true, false] {
         let (server, sink, task) = our_server(false);
-        let mut client = Client::open(Stream::Unix(server), "x", &options()).await.unwrap();
+        let mut client = SmtpClient::open(Stream::Unix(server), "x", &options()).await.unwrap();
         let stop: BeforeCommit = Arc::new(|| Box::pin(async { false }));
         let send = SendOptions { no_chunking, before_commit: Some(stop), ..SendOptions::default() };
         let results = client.send(&envelope(&["b@x"]), &MessageBlob::from(b"x\r\n".to_vec()), &send).await;
@@ -253,7 +259,7 @@ async fn the_answer_to_a_message_may_take_ten_minutes() {
     // Elsewhere the server may not be silent so long, nor so slow.
     let idle = Limits::default().with_idle(Duration::from_millis(100));
     let limits = Limits { min_rate: std::num::NonZeroU64::new(1000), ..idle };
-    let mut client = Client::open(stream, "x", &Options { limits, ..options() }).await.unwrap();
+    let mut client = SmtpClient::open(stream, "x", &SmtpClientOptions { limits, ..options() }).await.unwrap();
     let content = MessageBlob::from(b"x\r\n".to_vec());
     let results = client.send(&envelope(&["b@x"]), &content, &SendOptions::default()).await;
     assert_eq!(outcomes(&results), [DELIVERED], "{results:?}");
@@ -267,15 +273,17 @@ async fn logins_in_clear_text_are_asked_for() {
     let open = async |password: &str, mechanism| {
         let (server, _, _) = our_server(false);
         let login = Some(Login::new("tim", password));
-        Client::open(Stream::Unix(server), "x", &Options { login, mechanism, ..options() }).await.map(|_| ())
+        SmtpClient::open(Stream::Unix(server), "x", &SmtpClientOptions { login, mechanism, ..options() })
+            .await
+            .map(|_| ())
     };
     assert_eq!(open("s3cret", None).await, Ok(()));
     assert_eq!(open("s3cret", Some(Mechanism::Login)).await, Ok(()));
     assert_eq!(open("wrong", None).await.unwrap_err().kind, Kind::AuthFailed);
     let (server, _, _) = our_server(false);
     let login = Some(Login::new("tim", "s3cret"));
-    let options = Options { login, tls: TlsMode::Try, ..options() };
-    let fault = Client::open(Stream::Unix(server), "x", &options).await.map(|_| ()).unwrap_err();
+    let options = SmtpClientOptions { login, tls: TlsMode::Try, ..options() };
+    let fault = SmtpClient::open(Stream::Unix(server), "x", &options).await.map(|_| ()).unwrap_err();
     assert_eq!(fault.kind, Kind::TlsUntrusted, "a password does not go out because TLS was stripped");
 }
 
@@ -325,7 +333,7 @@ const GROUP: &str = "C: MAIL FROM:<a@alice.test>\nC: RCPT TO:<b@x>\nC: DATA\n";
 async fn send_to(script: String) -> (Vec<&'static str>, Option<Fault>, bool) {
     let (stream, server) = scripted(&script);
     let short = Limits::default().with_idle(Duration::from_millis(200));
-    let mut client = Client::open(stream, "x", &Options { limits: short, ..options() }).await.unwrap();
+    let mut client = SmtpClient::open(stream, "x", &SmtpClientOptions { limits: short, ..options() }).await.unwrap();
     let results =
         client.send(&envelope(&["b@x"]), &MessageBlob::from(b"x\r\n".to_vec()), &SendOptions::default()).await;
     let open = client.is_open();
@@ -368,7 +376,7 @@ async fn servers_that_misbehave() {
 async fn a_reply_too_many_makes_the_connection_unusable() {
     let script = format!("{HELLO}{GROUP}S: 250 a\nS: 250 b\nS: 354 go\nC*\nX 250 taken\\r\\n250 again\\r\\n\nC: QUIT");
     let (stream, server) = scripted(&script);
-    let mut client = Client::open(stream, "x", &options()).await.unwrap();
+    let mut client = SmtpClient::open(stream, "x", &options()).await.unwrap();
     let content = MessageBlob::from(b"x\r\n".to_vec());
     let first = client.send(&envelope(&["b@x"]), &content, &SendOptions::default()).await;
     assert_eq!(outcomes(&first), [DELIVERED]);
@@ -390,7 +398,7 @@ async fn a_drip_is_no_progress() {
         }
     });
     let limits = Limits::default().with_idle(Duration::from_millis(100));
-    let opened = Client::open(Stream::Unix(ours), "x", &Options { limits, ..options() }).await;
+    let opened = SmtpClient::open(Stream::Unix(ours), "x", &SmtpClientOptions { limits, ..options() }).await;
     assert_eq!(opened.map(|_| ()).unwrap_err().kind, Kind::TimedOut);
     server.await.unwrap();
 }
@@ -411,12 +419,12 @@ async fn openings_that_fail() {
     ];
     for (script, tls, kind) in table {
         let (stream, server) = scripted(script);
-        let opened = Client::open(stream, "x", &Options { tls, ..options() }).await;
+        let opened = SmtpClient::open(stream, "x", &SmtpClientOptions { tls, ..options() }).await;
         assert_eq!(opened.map(|_| ()).unwrap_err().kind, kind, "{script}");
         server.await.unwrap();
     }
     let (stream, server) = scripted("S: 220 mx\nC: EHLO alice.test\nS: 500 what\nC: HELO alice.test\nS: 250 mx hello");
-    let client = Client::open(stream, "x", &options()).await.unwrap();
+    let client = SmtpClient::open(stream, "x", &options()).await.unwrap();
     assert_eq!(*client.capabilities(), Capabilities { name: "mx".into(), ..Capabilities::default() });
     server.await.unwrap();
 }
@@ -426,7 +434,7 @@ async fn a_connection_closed_while_idle_is_known_as_such() {
     for goodbye in ["", "S: 421 4.4.2 idle too long"] {
         let script = format!("{HELLO}{GROUP}S: 250 a\nS: 250 b\nS: 354 go\nC*\nS: 250 taken\n{goodbye}");
         let (stream, server) = scripted(&script);
-        let mut client = Client::open(stream, "x", &options()).await.unwrap();
+        let mut client = SmtpClient::open(stream, "x", &options()).await.unwrap();
         let content = MessageBlob::from(b"x\r\n".to_vec());
         let first = client.send(&envelope(&["b@x"]), &content, &SendOptions::default()).await;
         assert_eq!(outcomes(&first), [DELIVERED]);
@@ -442,7 +450,7 @@ async fn a_server_that_ends_the_session_after_a_message_costs_nothing() {
     let behind = format!("{HELLO}{GROUP}S: 250 a\nS: 250 b\nS: 354 go\nC*\n{GROUP}");
     for script in [format!("{behind}S: 250 taken"), format!("{behind}S: 250 taken\nS: 421 enough")] {
         let (stream, server) = scripted(&script);
-        let mut client = Client::open(stream, "x", &options()).await.unwrap();
+        let mut client = SmtpClient::open(stream, "x", &options()).await.unwrap();
         let (envelope, content) = (envelope(&["b@x"]), MessageBlob::from(b"x\r\n".to_vec()));
         let next = SendOptions { next: Some((&envelope, &content)), ..SendOptions::default() };
         let first = client.send(&envelope, &content, &next).await;
@@ -459,7 +467,8 @@ async fn long_tokens_go_in_a_line_of_their_own_and_scram_wants_proof() {
     let open = async |script: String, mechanism, password: String| {
         let (stream, server) = scripted(&script);
         let login = Some(Login::new("u", password));
-        let opened = Client::open(stream, "x", &Options { login, mechanism: Some(mechanism), ..options() }).await;
+        let opened =
+            SmtpClient::open(stream, "x", &SmtpClientOptions { login, mechanism: Some(mechanism), ..options() }).await;
         let result = opened.map(|_| ()).map_err(|fault| fault.kind);
         server.abort();
         result
@@ -499,7 +508,7 @@ async fn a_message_that_changes_or_breaks_lines_is_not_finished() {
         ];
         for (content, kind) in table {
             let (server, sink, task) = our_server(false);
-            let mut client = Client::open(Stream::Unix(server), "x", &options()).await.unwrap();
+            let mut client = SmtpClient::open(Stream::Unix(server), "x", &options()).await.unwrap();
             let send = SendOptions { no_chunking, ..SendOptions::default() };
             let results = client.send(&envelope(&["b@x"]), &content, &send).await;
             assert_eq!(results[0].fault.as_ref().map(|fault| fault.kind), Some(kind), "{no_chunking}");

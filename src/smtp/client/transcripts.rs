@@ -42,18 +42,18 @@ fn task(lines: &[Line]) -> (String, Envelope, Vec<u8>, Vec<&'static str>) {
             Line::Client(line) if in_message => {
                 message.push_str(&format!("{}\r\n", line.strip_prefix('.').unwrap_or(line)));
             }
-            Line::Client(line) => match Command::parse(line.as_bytes()).unwrap() {
-                Command::Ehlo(ours) | Command::Lhlo(ours) => name = ours,
-                Command::Mail(mail) => {
+            Line::Client(line) => match SmtpCommand::parse(line.as_bytes()).unwrap() {
+                SmtpCommand::Ehlo(ours) | SmtpCommand::Lhlo(ours) => name = ours,
+                SmtpCommand::Mail(mail) => {
                     (envelope.sender, envelope.ret, envelope.envid) = (mail.sender, mail.ret, mail.envid);
                 }
-                Command::Rcpt(rcpt) => envelope.recipients.push(Recipient {
+                SmtpCommand::Rcpt(rcpt) => envelope.recipients.push(Recipient {
                     address: rcpt.recipient,
                     notify: rcpt.notify,
                     orcpt: rcpt.orcpt,
                 }),
-                Command::Data | Command::Bdat { .. } => in_message = true,
-                Command::Rset => {}
+                SmtpCommand::Data | SmtpCommand::Bdat { .. } => in_message = true,
+                SmtpCommand::Rset => {}
                 other => panic!("{other}: not what our client says"),
             },
         }
@@ -119,12 +119,12 @@ async fn the_examples_of_the_rfcs() {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let server = tokio::spawn(serve(theirs, dialogue(&text)));
         let lmtp = text.contains("LHLO");
-        let options = Options {
+        let options = SmtpClientOptions {
             lmtp,
             limits: Limits::default().with_idle(Duration::from_secs(10)),
-            ..Options::new(helo, ClientTls::new(&ClientTlsOptions::default()).unwrap())
+            ..SmtpClientOptions::new(helo, ClientTls::new(&ClientTlsOptions::default()).unwrap())
         };
-        let mut client = Client::open(Stream::Unix(ours), "x", &options).await.unwrap();
+        let mut client = SmtpClient::open(Stream::Unix(ours), "x", &options).await.unwrap();
         let send = SendOptions { partial, ..SendOptions::default() };
         let results = client.send(&envelope, &MessageBlob::from(message), &send).await;
         let found: Vec<&'static str> = results.iter().map(|result| result.outcome.as_str()).collect();

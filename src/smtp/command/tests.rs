@@ -3,7 +3,7 @@
 use super::*;
 
 fn code(line: &str) -> u16 {
-    Command::parse(line.as_bytes()).map(|command| panic!("{line:?} is {command:?}")).unwrap_or_else(|e| e.code)
+    SmtpCommand::parse(line.as_bytes()).map(|command| panic!("{line:?} is {command:?}")).unwrap_or_else(|e| e.code)
 }
 
 #[test]
@@ -11,11 +11,11 @@ fn compose_and_parse_round_trip() {
     let mail = |sender: &str| MailFrom { sender: sender.to_owned(), ..MailFrom::default() };
     let rcpt = |recipient: &str| RcptTo { recipient: recipient.to_owned(), ..RcptTo::default() };
     let commands = [
-        Command::Ehlo("alice.test".into()),
-        Command::Helo("[127.0.0.1]".into()),
-        Command::Lhlo("[IPv6:::1]".into()),
-        Command::Mail(mail("")),
-        Command::Mail(MailFrom {
+        SmtpCommand::Ehlo("alice.test".into()),
+        SmtpCommand::Helo("[127.0.0.1]".into()),
+        SmtpCommand::Lhlo("[IPv6:::1]".into()),
+        SmtpCommand::Mail(mail("")),
+        SmtpCommand::Mail(MailFrom {
             size: Some(u64::MAX),
             body: Some(Body::EightBit),
             smtputf8: true,
@@ -24,56 +24,56 @@ fn compose_and_parse_round_trip() {
             auth: Some("e+mc2=x@example.com".into()),
             ..mail("j\u{f6}rg@alice.test")
         }),
-        Command::Mail(MailFrom {
+        SmtpCommand::Mail(MailFrom {
             body: Some(Body::SevenBit),
             ret: Some(Ret::Full),
             auth: Some(String::new()),
             ..mail("srs0=abc=xx=body=8bitmime@alice.test")
         }),
-        Command::Rcpt(rcpt("\"a > b\\\" \"@bob.test")),
-        Command::Rcpt(rcpt("Postmaster")),
-        Command::Rcpt(RcptTo {
+        SmtpCommand::Rcpt(rcpt("\"a > b\\\" \"@bob.test")),
+        SmtpCommand::Rcpt(rcpt("Postmaster")),
+        SmtpCommand::Rcpt(RcptTo {
             notify: Some(Notify { success: true, failure: true, delay: true }),
             orcpt: Some("rfc822;bob+x=y@bob.test".into()),
             ..rcpt("bob@bob.test")
         }),
-        Command::Rcpt(RcptTo { notify: Some(Notify::NEVER), ..rcpt("bob@[192.0.2.1]") }),
-        Command::Data,
-        Command::Bdat { size: 0, last: true },
-        Command::Bdat { size: 86, last: false },
-        Command::Rset,
-        Command::Noop,
-        Command::Vrfy("bob".into()),
-        Command::Expn("list".into()),
-        Command::Help(None),
-        Command::Help(Some("MAIL".into())),
-        Command::Quit,
-        Command::StartTls,
-        Command::Auth { mechanism: "PLAIN".into(), initial: None },
-        Command::Auth { mechanism: "SCRAM-SHA-256".into(), initial: Some("=".into()) },
+        SmtpCommand::Rcpt(RcptTo { notify: Some(Notify::NEVER), ..rcpt("bob@[192.0.2.1]") }),
+        SmtpCommand::Data,
+        SmtpCommand::Bdat { size: 0, last: true },
+        SmtpCommand::Bdat { size: 86, last: false },
+        SmtpCommand::Rset,
+        SmtpCommand::Noop,
+        SmtpCommand::Vrfy("bob".into()),
+        SmtpCommand::Expn("list".into()),
+        SmtpCommand::Help(None),
+        SmtpCommand::Help(Some("MAIL".into())),
+        SmtpCommand::Quit,
+        SmtpCommand::StartTls,
+        SmtpCommand::Auth { mechanism: "PLAIN".into(), initial: None },
+        SmtpCommand::Auth { mechanism: "SCRAM-SHA-256".into(), initial: Some("=".into()) },
     ];
     for command in commands {
         let mut wire = Vec::new();
         command.wire(&mut wire).expect("clean arguments");
         let line = wire.strip_suffix(b"\r\n").expect("one line");
-        assert_eq!(Command::parse(line).as_ref(), Ok(&command), "{command}");
+        assert_eq!(SmtpCommand::parse(line).as_ref(), Ok(&command), "{command}");
         let lower = String::from_utf8_lossy(line).replace("MAIL FROM", "mAiL from").replace("RCPT TO", "rcpt tO");
-        assert_eq!(Command::parse(lower.as_bytes()), Ok(command));
+        assert_eq!(SmtpCommand::parse(lower.as_bytes()), Ok(command));
     }
 }
 
 #[test]
 fn case_and_space_are_tolerated() {
-    let auth = Command::parse(b"auth login dGVzdA==").unwrap();
-    assert_eq!(auth, Command::Auth { mechanism: "LOGIN".into(), initial: Some("dGVzdA==".into()) });
-    let mail = Command::parse(b"MAIL FROM: <a@b> size=1 Body=8bitmime \t").unwrap();
-    let Command::Mail(mail) = mail else { panic!("{mail:?}") };
+    let auth = SmtpCommand::parse(b"auth login dGVzdA==").unwrap();
+    assert_eq!(auth, SmtpCommand::Auth { mechanism: "LOGIN".into(), initial: Some("dGVzdA==".into()) });
+    let mail = SmtpCommand::parse(b"MAIL FROM: <a@b> size=1 Body=8bitmime \t").unwrap();
+    let SmtpCommand::Mail(mail) = mail else { panic!("{mail:?}") };
     assert_eq!((mail.sender.as_str(), mail.size, mail.body), ("a@b", Some(1), Some(Body::EightBit)));
-    assert_eq!(Command::parse(b"quit "), Ok(Command::Quit));
-    assert_eq!(Command::parse(b"bdat 10 last"), Ok(Command::Bdat { size: 10, last: true }));
-    assert_eq!(Command::parse(b"NOOP whatever you say"), Ok(Command::Noop));
-    let routed = Command::parse(b"RCPT TO:<@a.test,@b.test:bob@c.test>").unwrap();
-    assert_eq!(routed, Command::Rcpt(RcptTo { recipient: "bob@c.test".into(), ..RcptTo::default() }));
+    assert_eq!(SmtpCommand::parse(b"quit "), Ok(SmtpCommand::Quit));
+    assert_eq!(SmtpCommand::parse(b"bdat 10 last"), Ok(SmtpCommand::Bdat { size: 10, last: true }));
+    assert_eq!(SmtpCommand::parse(b"NOOP whatever you say"), Ok(SmtpCommand::Noop));
+    let routed = SmtpCommand::parse(b"RCPT TO:<@a.test,@b.test:bob@c.test>").unwrap();
+    assert_eq!(routed, SmtpCommand::Rcpt(RcptTo { recipient: "bob@c.test".into(), ..RcptTo::default() }));
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn refusals_have_the_right_code() {
     }
     assert_eq!(code(&format!("MAIL FROM:<a@b>{}", " X=1".repeat(MAX_PARAMETERS + 1))), 501);
     assert_eq!(code(&format!("MAIL FROM:<a@b> ENVID={}", "x".repeat(MAX_ENVID + 1))), 501);
-    assert!(Command::parse(b"EHLO \xff").is_err());
+    assert!(SmtpCommand::parse(b"EHLO \xff").is_err());
 }
 
 #[test]
@@ -136,17 +136,17 @@ fn nothing_smuggles_a_command() {
         let mail = MailFrom { sender: value.to_owned(), ..MailFrom::default() };
         let rcpt = RcptTo { recipient: value.to_owned(), ..RcptTo::default() };
         let orcpt = RcptTo { orcpt: Some(format!("{value};x")), ..RcptTo::default() };
-        let auth = Command::Auth { mechanism: value.to_owned(), initial: None };
-        for command in [Command::Ehlo(value.to_owned()), Command::Mail(mail), Command::Rcpt(rcpt), auth] {
+        let auth = SmtpCommand::Auth { mechanism: value.to_owned(), initial: None };
+        for command in [SmtpCommand::Ehlo(value.to_owned()), SmtpCommand::Mail(mail), SmtpCommand::Rcpt(rcpt), auth] {
             let mut out = Vec::new();
             assert_eq!(command.wire(&mut out).map_err(|fault| fault.kind), Err(Kind::BadData), "{command:?}");
             assert!(out.is_empty());
         }
-        assert!(Command::Rcpt(orcpt).wire(&mut Vec::new()).is_err());
+        assert!(SmtpCommand::Rcpt(orcpt).wire(&mut Vec::new()).is_err());
     }
     let envid = MailFrom { envid: Some("a\r\nb".into()), ..MailFrom::default() };
     let mut out = Vec::new();
-    Command::Mail(envid).wire(&mut out).expect("xtext encodes it");
+    SmtpCommand::Mail(envid).wire(&mut out).expect("xtext encodes it");
     assert_eq!(out, b"MAIL FROM:<> ENVID=a+0D+0Ab\r\n");
 }
 

@@ -48,7 +48,7 @@ fn transcript(text: &str) -> (Policy, Vec<Turn>) {
 }
 
 struct Player {
-    session: Session,
+    session: SmtpSession,
     policy: Policy,
     input: Vec<u8>,
     message: Vec<u8>,
@@ -67,7 +67,7 @@ impl Player {
             auth: policy.user.is_some(),
             auth_in_clear: true,
         };
-        let session = Session::new(config, false);
+        let session = SmtpSession::new(config, false);
         Player { session, policy, input: Vec::new(), message: Vec::new(), messages: Vec::new(), closed: false }
     }
 
@@ -78,34 +78,35 @@ impl Player {
             let (used, event) = self.session.next(&input);
             self.input.drain(..used);
             match event {
-                Event::Input => return,
-                Event::Sender => self.session.verdict(SmtpReply::status(250, 1, 0, "ok")),
-                Event::Recipient => {
-                    let address = self.session.candidate().address.clone();
+                SmtpEvent::Input => return,
+                SmtpEvent::Sender(question) => {
+                    self.session.sender_verdict(question, &SmtpReply::status(250, 1, 0, "ok"));
+                }
+                SmtpEvent::Recipient(question) => {
+                    let address = question.recipient().address.clone();
                     let code =
                         self.policy.refuse.iter().find(|(who, _)| *who == address).map_or(250, |(_, code)| *code);
-                    self.session.verdict(SmtpReply::status(code, 1, 1, "verdict"));
+                    self.session.recipient_verdict(question, &SmtpReply::status(code, 1, 1, "verdict"));
                 }
-                Event::Login => {
+                SmtpEvent::Login(question) => {
                     let right = self.policy.user.as_ref().is_some_and(|(user, password)| {
-                        self.session.credentials() == (user.as_str(), password.as_str())
+                        (question.user(), question.password()) == (user.as_str(), password.as_str())
                     });
-                    self.session.login_verdict(right);
+                    self.session.login_verdict(question, right);
                 }
-                Event::Begin => self.message.clear(),
-                Event::Content(data) => self.message.extend_from_slice(data),
-                Event::Message => {
-                    let envelope = self.session.envelope().unwrap().clone();
+                SmtpEvent::Begin => self.message.clear(),
+                SmtpEvent::Content(range) => self.message.extend_from_slice(&input[range]),
+                SmtpEvent::Message(envelope, question) => {
                     let code = |address: &String| {
                         self.policy.message.iter().find(|(who, _)| who == address).map_or(250, |(_, code)| *code)
                     };
                     let replies: Vec<SmtpReply> =
                         envelope.recipients.iter().map(|to| SmtpReply::status(code(&to.address), 0, 0, "")).collect();
-                    self.session.message_verdict(&replies);
+                    self.session.message_verdict(question, &replies);
                     self.messages.push((envelope, std::mem::take(&mut self.message)));
                 }
-                Event::StartTls => panic!("no TLS in transcripts"),
-                Event::Close => {
+                SmtpEvent::StartTls => panic!("no TLS in transcripts"),
+                SmtpEvent::Close => {
                     self.closed = true;
                     return;
                 }
@@ -202,10 +203,10 @@ fn starttls_forgets_everything_and_drops_what_came_before() {
         auth: true,
         auth_in_clear: false,
     };
-    let mut session = Session::new(config(true), false);
+    let mut session = SmtpSession::new(config(true), false);
     let input = b"EHLO a\r\nAUTH PLAIN AGEAYg==\r\nSTARTTLS now\r\nSTARTTLS\r\nMAIL FROM:<evil@x>\r\nRCPT";
     let (used, event) = session.next(input);
-    assert_eq!((used, event), (input.len(), Event::StartTls), "the rest is void");
+    assert_eq!((used, event), (input.len(), SmtpEvent::StartTls), "the rest is void");
     let output = String::from_utf8(std::mem::take(session.output())).unwrap();
     let codes: Vec<&str> = output.lines().filter(|line| line.as_bytes()[3] == b' ').map(|line| &line[..3]).collect();
     assert_eq!(codes, ["220", "250", "538", "501", "220"]);
@@ -213,7 +214,7 @@ fn starttls_forgets_everything_and_drops_what_came_before() {
     session.tls_started();
     assert_eq!(session.helo(), "");
     let (_, event) = session.next(b"MAIL FROM:<a@x>\r\nSTARTTLS\r\nEHLO a\r\n");
-    assert_eq!(event, Event::Input);
+    assert_eq!(event, SmtpEvent::Input);
     let output = String::from_utf8(std::mem::take(session.output())).unwrap();
     assert!(output.starts_with("503") && output.contains("\r\n503 "), "{output}");
     assert!(!output.contains("250-STARTTLS") && output.contains("AUTH PLAIN LOGIN"), "{output}");

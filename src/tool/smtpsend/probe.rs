@@ -8,7 +8,7 @@ use super::server::ServerConnection;
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
-use crate::smtp::command::{Command, MailFrom, RcptTo};
+use crate::smtp::command::{MailFrom, RcptTo, SmtpCommand};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 
@@ -121,11 +121,11 @@ pub(super) async fn run(
             envid: None,
             auth: None,
         };
-        questions.push(("MAIL", sender.to_owned(), Command::Mail(mail)));
+        questions.push(("MAIL", sender.to_owned(), SmtpCommand::Mail(mail)));
     }
     for recipient in recipients {
         let rcpt = RcptTo { recipient: recipient.clone(), notify: None, orcpt: None };
-        questions.push(("RCPT", recipient.clone(), Command::Rcpt(rcpt)));
+        questions.push(("RCPT", recipient.clone(), SmtpCommand::Rcpt(rcpt)));
     }
     for (command, address, question) in questions {
         let reply = client.exchange(&question).await?;

@@ -15,7 +15,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::relay::deliver::{NextHopFacts, send_fitted};
 use crate::smtp::auth::Mechanism;
-use crate::smtp::client::{Client, Options, SendOptions};
+use crate::smtp::client::{SendOptions, SmtpClient, SmtpClientOptions};
 use crate::smtp::transaction::all_failed;
 use crate::tool::smtp_account::Account;
 
@@ -132,7 +132,7 @@ pub(super) struct ServerConnection<'a> {
 
 /// An open connection and how long it took.
 struct OpenConnection {
-    client: Client,
+    client: SmtpClient,
     connect: Duration,
     peer: NextHopFacts,
 }
@@ -230,16 +230,16 @@ impl<'a> ServerConnection<'a> {
             Some(name) => name.clone(),
             None => helo(&stream),
         };
-        let options = Options {
+        let options = SmtpClientOptions {
             tls: self.tls,
             login: self.login.clone(),
             mechanism: self.mechanism,
             lmtp: self.server.lmtp,
             limits: self.limits,
             trace: self.out.trace(),
-            ..Options::new(helo, self.tls_client.clone())
+            ..SmtpClientOptions::new(helo, self.tls_client.clone())
         };
-        let client = Client::open(stream, &self.server.host, &options).await?;
+        let client = SmtpClient::open(stream, &self.server.host, &options).await?;
         let tls = client.stream().tls_info();
         let peer = NextHopFacts {
             host: Some(self.server.host.clone()),
@@ -281,7 +281,7 @@ impl<'a> ServerConnection<'a> {
     }
 
     /// The open dialogue, for questions; how long connecting took.
-    pub(super) async fn open(&mut self) -> Result<(&mut Client, &NextHopFacts, Duration), Fault> {
+    pub(super) async fn open(&mut self) -> Result<(&mut SmtpClient, &NextHopFacts, Duration), Fault> {
         let connection = self.connect().await?;
         let OpenConnection { client, connect, peer } = self.connection.insert(connection);
         Ok((client, peer, *connect))

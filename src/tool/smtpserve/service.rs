@@ -11,13 +11,14 @@ use crate::cli::output::Output;
 use crate::cli::users::Users;
 use crate::fault::{Fault, Kind};
 use crate::mail::trace::count_received;
+use crate::net::BoxFuture;
 use crate::net::cidr::Network;
 use crate::queue::store::{MAX_INLINE, QueueStore};
 use crate::queue::submit;
 use crate::smtp::address::{Address, unquote};
 use crate::smtp::data::MessageBlob;
 use crate::smtp::reply::SmtpReply;
-use crate::smtp::server::{Answer, Later, Peer, Service};
+use crate::smtp::server::{MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::transaction::{Envelope, Recipient};
 
 use super::mailbox::Mailboxes;
@@ -82,20 +83,20 @@ struct Arrived {
     trace: String,
 }
 
-impl Service for MailReceiver {
+impl SmtpService for MailReceiver {
     type Transaction = MailTransaction;
 
-    fn sender<'a>(&'a self, _: &'a Peer, _: &'a str) -> Later<'a, SmtpReply> {
+    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a str) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async { SmtpReply::status(250, 1, 0, "sender ok") })
     }
 
     fn recipient<'a>(
         &'a self,
-        peer: &'a Peer,
+        peer: &'a SmtpPeer,
         sender: &'a str,
         recipient: &'a Recipient,
         transaction: &'a mut MailTransaction,
-    ) -> Later<'a, SmtpReply> {
+    ) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async move {
             match self.decide(peer, &recipient.address) {
                 Ok(destination) => {
@@ -112,7 +113,7 @@ impl Service for MailReceiver {
         })
     }
 
-    fn login<'a>(&'a self, peer: &'a Peer, user: &'a str, password: &'a str) -> Later<'a, bool> {
+    fn login<'a>(&'a self, peer: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, bool> {
         Box::pin(async move {
             let (Some(users), Ok(_permit)) = (self.users.clone(), self.logins.acquire().await) else { return false };
             let (name, password) = (user.to_owned(), password.to_owned());
@@ -141,7 +142,7 @@ impl Service for MailReceiver {
     /// of its own, copies for the queue.
     fn begin(
         &self,
-        peer: &Peer,
+        peer: &SmtpPeer,
         envelope: &Envelope,
         transaction: &mut MailTransaction,
     ) -> std::io::Result<BlobWriter> {
@@ -166,21 +167,21 @@ impl Service for MailReceiver {
 
     fn accept<'a>(
         &'a self,
-        peer: &'a Peer,
+        peer: &'a SmtpPeer,
         envelope: Envelope,
         transaction: MailTransaction,
         message: BlobWriter,
-    ) -> Later<'a, Answer> {
+    ) -> BoxFuture<'a, MessageVerdict> {
         Box::pin(async move {
             let blob = match finish(message).await {
                 Ok(blob) => blob,
-                Err(fault) => return Answer::All(self.not_taken(peer, &envelope.sender, fault.into())),
+                Err(fault) => return MessageVerdict::All(self.not_taken(peer, &envelope.sender, fault.into())),
             };
             let MailTransaction { destinations, traced } = transaction;
             if let Some((id, trace_bytes)) = traced {
                 let trace = String::new();
                 let arrived = Arrived { id, envelope, destinations, blob, trace_bytes, trace };
-                return Answer::All(self.store(peer, arrived).await);
+                return MessageVerdict::All(self.store(peer, arrived).await);
             }
             // Each recipient's mailbox has its own word (RFC 2033, section 4.2).
             let mut replies = Vec::with_capacity(envelope.recipients.len());
@@ -192,7 +193,7 @@ impl Service for MailReceiver {
                 let arrived = Arrived { id, envelope: alone, destinations, blob, trace_bytes: 0, trace };
                 replies.push(self.store(peer, arrived).await);
             }
-            Answer::Each(replies)
+            MessageVerdict::Each(replies)
         })
     }
 }
@@ -226,7 +227,7 @@ impl From<Fault> for MessageRefusal {
 
 impl MailReceiver {
     /// Stores a message and says what became of it, the same for all of its recipients.
-    async fn store(&self, peer: &Peer, arrived: Arrived) -> SmtpReply {
+    async fn store(&self, peer: &SmtpPeer, arrived: Arrived) -> SmtpReply {
         let sender = arrived.envelope.sender.clone();
         match self.take(peer, arrived).await {
             Ok(id) => SmtpReply::status(250, 0, 0, format!("taken as {id}")),
@@ -234,7 +235,7 @@ impl MailReceiver {
         }
     }
 
-    fn not_taken(&self, peer: &Peer, sender: &str, refusal: MessageRefusal) -> SmtpReply {
+    fn not_taken(&self, peer: &SmtpPeer, sender: &str, refusal: MessageRefusal) -> SmtpReply {
         let reply = match refusal {
             MessageRefusal::Loop(hops) => {
                 SmtpReply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
@@ -249,7 +250,7 @@ impl MailReceiver {
     }
 
     /// Where mail for this address goes, or the answer that refuses it. Makes nothing.
-    fn decide(&self, peer: &Peer, address: &str) -> Result<DeliverTo, SmtpReply> {
+    fn decide(&self, peer: &SmtpPeer, address: &str) -> Result<DeliverTo, SmtpReply> {
         let (local, domain) = match Address::parse(address, true) {
             // Only `postmaster` comes without a domain.
             Err(_) => (unquote(address).into_owned(), self.policy.domains.first().cloned().unwrap_or_default()),
@@ -278,7 +279,7 @@ impl MailReceiver {
         }
     }
 
-    fn may_relay(&self, peer: &Peer) -> bool {
+    fn may_relay(&self, peer: &SmtpPeer) -> bool {
         let from = peer.address.map(|address| address.ip().to_canonical());
         let trusted = from.is_some_and(|ip| self.policy.relay_from.iter().any(|network| network.contains(ip)));
         self.queue.is_some() && (peer.user.is_some() || trusted)
@@ -286,7 +287,7 @@ impl MailReceiver {
 
     /// Puts the message where it belongs. When this returns Ok it is on disk everywhere: the mailboxes are staged before
     /// the queue commits, and renamed after it, so that a full disk leaves nothing anywhere.
-    async fn take(&self, peer: &Peer, arrived: Arrived) -> Result<String, MessageRefusal> {
+    async fn take(&self, peer: &SmtpPeer, arrived: Arrived) -> Result<String, MessageRefusal> {
         let Arrived { id, envelope, destinations, blob, trace_bytes, trace } = arrived;
         let size_bytes = blob.size_bytes().saturating_sub(trace_bytes);
         let (mut paths, mut remote) = (Vec::new(), Vec::new());
@@ -368,7 +369,7 @@ impl MailReceiver {
     }
 
     /// The trace field (RFC 5321, section 4.4; the protocol's name by RFC 3848 and 6531).
-    fn received(&self, peer: &Peer, envelope: &Envelope, id: &str) -> String {
+    fn received(&self, peer: &SmtpPeer, envelope: &Envelope, id: &str) -> String {
         let base = match (peer.lmtp, envelope.smtputf8, peer.extended) {
             (true, true, _) => "UTF8LMTP",
             (true, false, _) => "LMTP",
@@ -399,7 +400,7 @@ impl MailReceiver {
     fn refused(
         &self,
         what: &'static str,
-        peer: &Peer,
+        peer: &SmtpPeer,
         sender: Option<&str>,
         recipient: Option<&str>,
         reply: &SmtpReply,
@@ -423,7 +424,7 @@ impl MailReceiver {
     }
 }
 
-fn client(peer: &Peer) -> ClientRecord<'_> {
+fn client(peer: &SmtpPeer) -> ClientRecord<'_> {
     ClientRecord {
         ip: peer.address.map(|address| address.ip().to_canonical().to_string()),
         helo: &peer.helo,
