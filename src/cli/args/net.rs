@@ -212,7 +212,7 @@ impl LoginArgs {
             return login(password.to_owned());
         }
         if let Some(entry) = entry {
-            return login(entry.password);
+            return login(entry.password.into_exposed());
         }
         if super::can_ask() {
             return login(secret::from_terminal(&format!("password for {user} at {host}: "))?);

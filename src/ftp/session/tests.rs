@@ -39,7 +39,7 @@ impl Player {
                     self.log.extend(text.lines().map(|line| format!("S: {line}")));
                 }
                 SessionAction::Login { user, password } => {
-                    let rights = match (user.as_slice(), password.0.as_slice()) {
+                    let rights = match (user.as_slice(), password.expose().as_slice()) {
                         (b"anonymous", _) => Some(Rights::READ_ONLY),
                         (b"drop", b"secret") => Some(Rights::DROP_BOX),
                         (b"up", b"secret") => Some(Rights::UPLOAD_ONLY),
