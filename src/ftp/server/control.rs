@@ -344,9 +344,9 @@ impl ControlDriver<'_> {
     }
 
     fn start(&mut self, transfer: DataTransfer) {
-        let (direction, path, from) = match &transfer.what {
+        let (direction, path, from) = match &transfer.task {
             TransferTask::Send { path, from, .. } => (TransferDirection::Download, path.clone(), *from),
-            TransferTask::Receive { path, how: UploadMode::At(from), .. } => {
+            TransferTask::Receive { path, mode: UploadMode::At(from), .. } => {
                 (TransferDirection::Upload, path.clone(), *from)
             }
             TransferTask::Receive { path, .. } => (TransferDirection::Upload, path.clone(), 0),
@@ -393,7 +393,7 @@ impl ControlDriver<'_> {
             ),
             DataMode::Active(target) => DataEndpoint::Active(target, self.local),
         };
-        let tls = match (&transfer.what, &self.tls) {
+        let tls = match (&transfer.task, &self.tls) {
             _ if !transfer.protect => None,
             // A client that uploads may never read. Tickets that lie unread when it closes make its system reset the
             // connection and forget the end of the file (curl 7.88 with TLS 1.3).
@@ -412,7 +412,7 @@ impl ControlDriver<'_> {
                 stream = data::connect(endpoint, peer, tls.as_ref(), &options) => stream,
             }
         };
-        Ok(match transfer.what {
+        Ok(match transfer.task {
             TransferTask::Send { path, from, to } => {
                 let (file, size) = store.send(&path)?;
                 if from > size {
@@ -425,8 +425,8 @@ impl ControlDriver<'_> {
                 };
                 (Box::pin(run), Some(end - from), None)
             }
-            TransferTask::Receive { path, how, replace } => {
-                let (upload, name) = store.receive(&path, how, replace)?;
+            TransferTask::Receive { path, mode, replace } => {
+                let (upload, name) = store.receive(&path, mode, replace)?;
                 let run = async move {
                     let stream = connect.await?;
                     match copy::receive(stream, upload, terms).await {

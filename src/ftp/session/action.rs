@@ -191,7 +191,7 @@ pub enum ListingFormat {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataTransfer {
     /// What passes.
-    pub what: TransferTask,
+    pub task: TransferTask,
     /// Who connects to whom.
     pub via: DataMode,
     /// Line ends are changed on the way (TYPE A).
@@ -217,7 +217,7 @@ pub enum TransferTask {
         /// Which file; the directory for [`UploadMode::Unique`].
         path: Vec<u8>,
         /// Into what.
-        how: UploadMode,
+        mode: UploadMode,
         /// A file that exists may be changed.
         replace: bool,
     },

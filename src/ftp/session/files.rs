@@ -145,8 +145,8 @@ impl FtpSession {
     fn transfer_command(&mut self, command: FtpCommand, rights: Rights) -> Result<bool, StoreRefusal> {
         // REST and RANG count for the next transfer, whether it succeeds or not.
         let range = std::mem::take(&mut self.range);
-        let what = match self.what(command, rights, range) {
-            Ok(Some(what)) => what,
+        let task = match self.task(command, rights, range) {
+            Ok(Some(task)) => task,
             Ok(None) => {
                 self.range = range;
                 return Ok(false);
@@ -169,19 +169,19 @@ impl FtpSession {
             Data::Passive => DataMode::Passive,
             Data::Active(target) => DataMode::Active(target),
         };
-        let (label, path) = match &what {
+        let (label, path) = match &task {
             TransferTask::Send { path, .. } | TransferTask::Receive { path, .. } => {
                 ("Transfer complete.", path.clone())
             }
             TransferTask::List(listing) => ("Listing complete.", listing.path.clone()),
         };
-        let ascii = self.ascii && !matches!(what, TransferTask::List(_));
-        self.actions.push_back(SessionAction::Transfer(DataTransfer { what, via, ascii, protect: self.protect }));
+        let ascii = self.ascii && !matches!(task, TransferTask::List(_));
+        self.actions.push_back(SessionAction::Transfer(DataTransfer { task, via, ascii, protect: self.protect }));
         self.pending = Awaited::Transfer { opened: false, stopped: false, append_name: None, label, path };
         Ok(true)
     }
 
-    fn what(
+    fn task(
         &mut self,
         command: FtpCommand,
         rights: Rights,
@@ -202,14 +202,14 @@ impl FtpSession {
         Ok(Some(match command {
             FtpCommand::Retr(path) => TransferTask::Send { path: resolve(&self.cwd, &path)?, from, to },
             FtpCommand::Stor(path) => {
-                let how = if from > 0 { UploadMode::At(from) } else { UploadMode::Whole };
-                TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, how, replace }
+                let mode = if from > 0 { UploadMode::At(from) } else { UploadMode::Whole };
+                TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, mode, replace }
             }
             FtpCommand::Stou(_) => {
-                TransferTask::Receive { path: self.cwd.clone(), how: UploadMode::Unique, replace: false }
+                TransferTask::Receive { path: self.cwd.clone(), mode: UploadMode::Unique, replace: false }
             }
             FtpCommand::Appe(path) => {
-                TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, how: UploadMode::Append, replace }
+                TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, mode: UploadMode::Append, replace }
             }
             FtpCommand::List(argument) => {
                 TransferTask::List(self.listing(&argument.unwrap_or_default(), ListingFormat::Long)?.0)

@@ -79,11 +79,11 @@ impl Player {
 
     fn transfer(&mut self, transfer: &DataTransfer) {
         let text = |path: &[u8]| String::from_utf8_lossy(path).into_owned();
-        let what = match &transfer.what {
+        let task = match &transfer.task {
             TransferTask::Send { path, from, to: None } => format!("send {} {from}", text(path)),
             TransferTask::Send { path, from, to: Some(to) } => format!("send {} {from} {to}", text(path)),
-            TransferTask::Receive { path, how, replace } => {
-                format!("receive {} {how:?}{}", text(path), if *replace { "" } else { " new" })
+            TransferTask::Receive { path, mode, replace } => {
+                format!("receive {} {mode:?}{}", text(path), if *replace { "" } else { " new" })
             }
             TransferTask::List(listing) => {
                 let pattern = listing.pattern.as_deref().map(|pattern| format!(" {}", text(pattern)));
@@ -96,18 +96,18 @@ impl Player {
         };
         let marks = [(transfer.ascii, " ascii"), (transfer.protect, " tls")];
         let marks: String = marks.into_iter().filter(|(on, _)| *on).map(|(_, mark)| mark).collect();
-        self.log.push(format!("A: {what} {via}{marks}"));
-        let (path, name) = match &transfer.what {
+        self.log.push(format!("A: {task} {via}{marks}"));
+        let (path, name) = match &transfer.task {
             TransferTask::Send { path, .. } => (path, None),
             TransferTask::List(listing) => (&listing.path, None),
-            TransferTask::Receive { how: UploadMode::Unique, path, .. } => (path, Some(b"unique.1".to_vec())),
+            TransferTask::Receive { mode: UploadMode::Unique, path, .. } => (path, Some(b"unique.1".to_vec())),
             TransferTask::Receive { path, .. } => (path, None),
         };
         if path.ends_with(b"/full") {
             return self.session.event(SessionEvent::Ended(Err(TransferFailure::Refused(StoreRefusal::Full))));
         }
         let found = self.tree.get(path);
-        let size = match (&transfer.what, found) {
+        let size = match (&transfer.task, found) {
             (TransferTask::Send { .. }, Some(size)) => *size,
             (TransferTask::Send { .. } | TransferTask::List(_), None) => {
                 return self.session.event(SessionEvent::Ended(Err(TransferFailure::Refused(StoreRefusal::NotFound))));
@@ -357,15 +357,121 @@ fn passwords_stay_out_of_debug_output() {
     assert!(!format!("{actions:?} {session:?}").contains("s3cret"));
 }
 
+/// A driver that holds the session to what it may ask for. The login `joe` with `secret` may do everything.
+struct Watcher {
+    session: FtpSession,
+    granted: bool,
+    codes: Vec<u16>,
+}
+
+impl Watcher {
+    fn line(&mut self, line: &[u8]) {
+        self.codes.clear();
+        self.session.input(line);
+        self.session.input(b"\r\n");
+        self.poll();
+    }
+
+    fn poll(&mut self) {
+        while let Some(action) = self.session.poll() {
+            self.answer(action);
+        }
+    }
+
+    fn answer(&mut self, action: SessionAction) {
+        let inside = |path: &[u8]| {
+            let normal = path.starts_with(b"/") && path.split(|byte| *byte == b'/').all(|name| name != b"..");
+            assert!(normal, "a path outside the root: {}", String::from_utf8_lossy(path));
+        };
+        match action {
+            SessionAction::Reply(reply) => {
+                // USER, REIN and AUTH end a login.
+                self.granted &= !matches!(reply.code, 220 | 234 | 331);
+                self.codes.push(reply.code);
+            }
+            SessionAction::Login { password, .. } => {
+                self.granted = password.0 == b"secret";
+                self.session.event(SessionEvent::Login(self.granted.then_some(Rights::ALL)));
+            }
+            SessionAction::StartTls => self.session.event(SessionEvent::Secured),
+            SessionAction::Listen => {
+                assert!(self.granted, "a listener without a login");
+                let address = SocketAddr::from(([192, 0, 2, 1], 50_000));
+                self.session.event(SessionEvent::Listening(Some(address)));
+            }
+            SessionAction::Store(op) => {
+                assert!(self.granted, "without a login: {op:?}");
+                match &op {
+                    StoreOp::Rename(from, to) => [from, to].into_iter().for_each(|path| inside(path)),
+                    StoreOp::List(listing) => inside(&listing.path),
+                    StoreOp::Directory(path)
+                    | StoreOp::Exists(path)
+                    | StoreOp::Facts(path)
+                    | StoreOp::SetModified(path, _)
+                    | StoreOp::SetMode(path, _)
+                    | StoreOp::Delete(path)
+                    | StoreOp::MakeDirectory(path)
+                    | StoreOp::RemoveDirectory(path)
+                    | StoreOp::Digest { path, .. } => inside(path),
+                }
+                let missing = op.clone() == StoreOp::Directory(b"/missing".to_vec());
+                let result = if missing { Err(StoreRefusal::NotFound) } else { Ok(StoreAnswer::Done) };
+                self.session.event(SessionEvent::Stored(result));
+            }
+            SessionAction::Transfer(transfer) => {
+                assert!(self.granted, "without a login: {transfer:?}");
+                match &transfer.task {
+                    TransferTask::Send { path, .. } | TransferTask::Receive { path, .. } => inside(path),
+                    TransferTask::List(listing) => inside(&listing.path),
+                }
+                self.session.event(SessionEvent::Opened { size: None, name: None });
+                self.session.event(SessionEvent::Ended(Ok(1)));
+            }
+            SessionAction::DropListener | SessionAction::StopTransfer | SessionAction::Close => {}
+        }
+    }
+}
+
+/// Any bytes, or a known verb with an argument that may matter to it.
+fn lines() -> impl proptest::strategy::Strategy<Value = Vec<Vec<u8>>> {
+    use proptest::prelude::*;
+    let verbs = "USER PASS REIN AUTH PBSZ PROT CWD CDUP PWD TYPE REST RANG PASV EPSV PORT EPRT RETR STOR STOU APPE LIST \
+                 NLST MLSD MLST STAT SIZE MDTM MFMT DELE MKD RMD RNFR RNTO SITE HASH OPTS ABOR NOOP";
+    let arguments =
+        ["", "joe", "secret", "../..", "/../x", "missing", "a/../../b", "A", "I", "ALL", "TLS", "0", "P", "1 5"];
+    let verbs: Vec<&str> = verbs.split_whitespace().collect();
+    let known = (prop::sample::select(verbs), prop::sample::select(arguments.to_vec()))
+        .prop_map(|(verb, argument)| format!("{verb} {argument}").trim_end().as_bytes().to_vec());
+    let bytes = prop::collection::vec(any::<u8>().prop_filter("no line end", |byte| !b"\r\n".contains(byte)), 0..40);
+    prop::collection::vec(prop_oneof![4 => known, 1 => bytes], 0..40)
+}
+
 proptest::proptest! {
     #[test]
-    fn no_input_does_harm(pieces: Vec<Vec<u8>>) {
-        let mut player = Player::new(policy());
-        player.session.input(b"USER joe\r\nPASS secret\r\n");
-        for piece in pieces {
-            player.session.input(&piece);
-            player.session.input(b"\r\n");
-            player.pump();
+    fn no_input_does_harm(lines in lines(), login: bool) {
+        let mut watcher = Watcher { session: FtpSession::new(policy()), granted: false, codes: Vec::new() };
+        watcher.poll();
+        assert_eq!(watcher.codes, [220]);
+        let login = if login { vec![b"USER joe".to_vec(), b"PASS secret".to_vec()] } else { Vec::new() };
+        for line in login.into_iter().chain(lines) {
+            let state = |session: &FtpSession| {
+                let user = session.user().map(<[u8]>::to_vec);
+                (user, session.cwd.clone(), session.ascii, session.protect, session.only_epsv)
+            };
+            let before = state(&watcher.session);
+            watcher.line(&line);
+            let (codes, shown) = (&watcher.codes, String::from_utf8_lossy(&line));
+            assert!(codes.iter().all(|code| (100..600).contains(code)), "{shown:?}: {codes:?}");
+            let last: Vec<u16> = codes.iter().copied().filter(|code| *code >= 200).collect();
+            if watcher.session.closed {
+                assert!(matches!(last.as_slice(), [221 | 421] | [_, 421]), "{shown:?}: {codes:?}");
+                return Ok(());
+            }
+            assert_eq!(last.len(), 1, "one final reply to {shown:?}: {codes:?}");
+            assert_eq!(codes.last(), last.last(), "nothing after the final reply to {shown:?}: {codes:?}");
+            if last[0] >= 400 {
+                assert_eq!(before, state(&watcher.session), "{shown:?} was refused: {codes:?}");
+            }
         }
     }
 }

@@ -43,8 +43,8 @@ impl Tree {
         self.store.run(op, 1_700_000_000, &|| true)
     }
 
-    fn put(&self, path: &str, how: UploadMode, replace: bool, bytes: &[u8]) -> Result<(), StoreRefusal> {
-        let (mut upload, _) = self.store.receive(path.as_bytes(), how, replace)?;
+    fn put(&self, path: &str, mode: UploadMode, replace: bool, bytes: &[u8]) -> Result<(), StoreRefusal> {
+        let (mut upload, _) = self.store.receive(path.as_bytes(), mode, replace)?;
         upload.file().write_all(bytes).unwrap();
         upload.wrote(bytes.len() as u64)?;
         upload.commit()

@@ -47,11 +47,11 @@ impl FtpStore {
     pub fn receive(
         &self,
         path: &[u8],
-        how: UploadMode,
+        mode: UploadMode,
         replace: bool,
     ) -> Result<(StoreUpload, Option<Vec<u8>>), StoreRefusal> {
         self.check(path)?;
-        match how {
+        match mode {
             UploadMode::Whole => {
                 let (parent, name) = self.root.parent(path).map_err(refusal)?;
                 let name = name.to_vec();
@@ -69,7 +69,7 @@ impl FtpStore {
                 }
                 Err(StoreRefusal::Exists)
             }
-            UploadMode::Append | UploadMode::At(_) => self.in_place(path, how).map(|upload| (upload, None)),
+            UploadMode::Append | UploadMode::At(_) => self.in_place(path, mode).map(|upload| (upload, None)),
         }
     }
 
@@ -110,12 +110,12 @@ impl FtpStore {
         self.upload(file.into(), UploadTarget::New { parent, name, temporary, replace }, 0)
     }
 
-    fn in_place(&self, path: &[u8], how: UploadMode) -> Result<StoreUpload, StoreRefusal> {
+    fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file: File = match self.root.open_at(path, flags) {
             Ok(file) => file.into(),
             // APPE makes what is not there (RFC 959, section 4.1.3).
-            Err(error) if error.kind() == io::ErrorKind::NotFound && how == UploadMode::Append => {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && mode == UploadMode::Append => {
                 let (parent, name) = self.root.parent(path).map_err(refusal)?;
                 let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
                 openat(&parent, name, flags, Mode::from_raw_mode(0o666)).map_err(from_errno)?.into()
@@ -130,7 +130,7 @@ impl FtpStore {
         if let Err(Errno::WOULDBLOCK) = flock(&file, FlockOperation::NonBlockingLockExclusive) {
             return Err(StoreRefusal::Busy);
         }
-        let position = match how {
+        let position = match mode {
             UploadMode::At(offset) if offset > metadata.len() => return Err(StoreRefusal::BadOffset),
             UploadMode::At(offset) => offset,
             _ => metadata.len(),
