@@ -1,23 +1,8 @@
 //! Moving the bytes. A large transfer in clear text owns a blocking thread; TLS and small files go through a buffer of the
 //! event loop.
 //!
-//! Measured on two cores, loopback, 512 MiB between tmpfs and vsftpd or pure-ftpd, medians of interleaved runs, seconds:
-//!
-//! | download | vsftpd | pure-ftpd | upload | vsftpd | pure-ftpd |
-//! |---|---|---|---|---|---|
-//! | splice, 1 MiB pipe (chosen) | 0.66 | 0.61 | read + write 256 KiB (chosen) | 0.75 | 0.62 |
-//! | splice, 256 KiB pipe | 0.76 | 0.65 | sendfile, 1 MiB | 1.01 | 0.95 |
-//! | read + write 256 KiB | 0.90 | 0.74 | splice, 1 MiB pipe | 1.10 | - |
-//! | read + write 64 KiB | 0.94 | - | read + write 64 KiB | 0.72 | 0.80 |
-//!
-//! Where we are faster than the peer, being woken for each segment costs both sides more than the bytes do: what is on its way
-//! is left to gather for a moment ([`GATHER`]). 2 GiB on an idle machine, seconds, without and with it: to a file 1.05 and 1.00
-//! (vsftpd), 1.19 and 0.82 (pure-ftpd), to `/dev/null` 1.08 and 0.70, 1.29 and 0.73. SO_RCVLOWAT does as well for vsftpd and
-//! nothing for pure-ftpd; MSG_WAITALL the other way round.
-//!
-//! fallocate and larger pipes change nothing that can be measured; a second thread that empties the pipe costs a third. sendfile costs us the least CPU time, but the
-//! receiver then takes every page from memory; what was just copied it finds in the cache. mmap + write is as fast as
-//! read + write and kills the process when somebody shortens the file.
+//! Downloads are spliced, uploads read and written: what the receiver then reads is still in the cache, which pages sent by
+//! sendfile are not (bench/RESULTS.md has the figures).
 
 use std::fs::File;
 use std::io::{self, Read, Write};
@@ -41,7 +26,7 @@ pub(super) const BUFFER: usize = 256 * 1024;
 
 /// Less than this at once means that we wait for the peer, not the peer for us.
 const FEW: usize = 256 * 1024;
-/// So long what is on its way is left to gather then.
+/// So long what is on its way is left to gather then: being woken for each segment costs both sides more than the bytes do.
 const GATHER: Duration = Duration::from_micros(20);
 
 /// Told of bytes as they pass.
