@@ -1,7 +1,7 @@
 //! What ftpget and ftpput say about transfers: one record a file, and a summary.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -10,9 +10,10 @@ use serde::{Serialize, Serializer};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
+use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::listing::format_rfc3339;
 use crate::ftp::mirror::{MirrorEvent, MirrorOutcome, MirrorReporter, MirroredFile};
-use crate::ftp::transfer::{Got, PutDone};
+use crate::ftp::transfer::Transferred;
 use crate::tool::ftp_args::base64_unless_utf8;
 
 /// Which way files go.
@@ -59,66 +60,39 @@ pub(super) struct TransferRecord {
 }
 
 impl TransferRecord {
-    /// A download to stdout or a device.
-    pub(super) fn got(url: String, local: Option<&Path>, got: &Got, retries: u32) -> TransferRecord {
-        let item = MirroredFile {
-            url,
-            local: local.unwrap_or(Path::new("")).to_owned(),
-            size: Some(got.size),
-            bytes: got.bytes,
-            resumed_from: got.resumed_from,
-            retries,
-            modified: got.modified,
-            mode: None,
-            verified_by: got.verified_by,
-            checksum: got.checksum.clone(),
-            elapsed: got.elapsed,
-            reply: got.reply.clone(),
-        };
-        TransferRecord::new(item, MirrorOutcome::Done, Direction::Get)
+    /// One file that no tree was walked for: stdin, stdout, a device.
+    pub(super) fn single(
+        url: String,
+        local: PathBuf,
+        transferred: Transferred,
+        direction: Direction,
+    ) -> TransferRecord {
+        let file = MirroredFile { url, local, retries: 0, transferred };
+        TransferRecord::new(file, MirrorOutcome::Done, direction)
     }
 
-    /// An upload from stdin.
-    pub(super) fn put(url: String, done: &PutDone, mode: Option<u32>) -> TransferRecord {
-        let item = MirroredFile {
-            url,
-            local: Path::new("").to_owned(),
-            size: Some(done.resumed_from + done.bytes),
-            bytes: done.bytes,
-            resumed_from: done.resumed_from,
-            retries: 0,
-            modified: None,
-            mode,
-            verified_by: done.verified_by,
-            checksum: done.checksum.clone(),
-            elapsed: done.elapsed,
-            reply: done.reply.clone(),
-        };
-        TransferRecord::new(item, MirrorOutcome::Done, Direction::Put)
-    }
-
-    fn new(item: MirroredFile, outcome: MirrorOutcome, direction: Direction) -> TransferRecord {
-        let seconds = item.elapsed.as_secs_f64();
-        let rate = (item.bytes > 0 && seconds > 0.0).then(|| (item.bytes as f64 / seconds) as u64);
-        let local = (!item.local.as_os_str().is_empty()).then(|| item.local.to_string_lossy().into_owned());
-        let local_base64 = base64_unless_utf8(item.local.as_os_str().as_bytes());
+    fn new(file: MirroredFile, outcome: MirrorOutcome, direction: Direction) -> TransferRecord {
+        let MirroredFile { url, local, retries, transferred } = file;
+        let seconds = transferred.elapsed.as_secs_f64();
+        let rate = (transferred.bytes > 0 && seconds > 0.0).then(|| (transferred.bytes as f64 / seconds) as u64);
+        let (algorithm, hash) = transferred.checksum.unzip();
         TransferRecord {
-            url: item.url,
-            local,
-            local_base64,
+            url,
+            local: (!local.as_os_str().is_empty()).then(|| local.to_string_lossy().into_owned()),
+            local_base64: base64_unless_utf8(local.as_os_str().as_bytes()),
             status: outcome.as_str(),
-            size_bytes: item.size,
-            transferred_bytes: item.bytes,
-            resumed_from_bytes: item.resumed_from,
-            retries: item.retries,
-            elapsed_ms: u64::try_from(item.elapsed.as_millis()).unwrap_or(u64::MAX),
+            size_bytes: transferred.size,
+            transferred_bytes: transferred.bytes,
+            resumed_from_bytes: transferred.resumed_from,
+            retries,
+            elapsed_ms: u64::try_from(transferred.elapsed.as_millis()).unwrap_or(u64::MAX),
             rate_bytes_per_s: rate,
-            modified: item.modified.map(format_rfc3339),
-            mode: item.mode.map(|mode| format!("{mode:04o}")),
-            verified_by: item.verified_by,
-            algorithm: item.checksum.as_ref().map(|(algorithm, _)| algorithm.as_str()),
-            hash: item.checksum.map(|(_, hash)| hash),
-            reply: item.reply,
+            modified: transferred.modified.map(format_rfc3339),
+            mode: transferred.mode.map(|mode| format!("{mode:04o}")),
+            verified_by: transferred.proof.as_str(),
+            algorithm: algorithm.map(ChecksumAlgorithm::as_str),
+            hash,
+            reply: transferred.reply,
             direction,
         }
     }
@@ -324,7 +298,7 @@ pub(super) fn reporter(out: &Output, shared: &Shared, direction: Direction, orde
         // A record that cannot leave (a closed pipe) is noticed by the final flush.
         match event {
             MirrorEvent::Done(item) => {
-                summary.add(item.bytes);
+                summary.add(item.transferred.bytes);
                 drop(out.emit(&TransferRecord::new(item, MirrorOutcome::Done, direction)));
             }
             MirrorEvent::Planned(item) => {

@@ -14,7 +14,7 @@ use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::ListMethod;
 use crate::ftp::mirror::{self, AfterFetch, FetchRoot, Links, MirrorEvent, MirrorReporter, MirrorSettings, Wanted};
 use crate::ftp::path::{FtpUrl, RemotePath};
-use crate::ftp::transfer::{ByteProgress, Checks, Get, Got, Range, fetch_range, fetch_to};
+use crate::ftp::transfer::{ByteProgress, Checks, Get, Range, Transferred, fetch_range, fetch_to};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
 use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
@@ -271,7 +271,8 @@ impl Run<'_> {
                 match self.stream(&url, path).await {
                     Ok(got) => {
                         lock(&self.summary).add(got.bytes);
-                        self.out.emit(&TransferRecord::got(url.to_string(), path, &got, 0))?;
+                        let local = path.map(Path::to_owned).unwrap_or_default();
+                        self.out.emit(&TransferRecord::single(url.to_string(), local, got, Direction::Get))?;
                     }
                     // The reader of our stdout has gone: nobody wants the rest.
                     Err(fault) if fault.kind == Kind::Cancelled && path.is_none() => return Ok(Some(Exit::PIPE)),
@@ -302,7 +303,7 @@ impl Run<'_> {
         found.iter().map(|text| FtpUrl::parse(text).map(login)).collect()
     }
 
-    async fn stream(&mut self, url: &FtpUrl, path: Option<&Path>) -> Result<Got, Fault> {
+    async fn stream(&mut self, url: &FtpUrl, path: Option<&Path>) -> Result<Transferred, Fault> {
         let mut client = self.servers.take_patiently(url, &self.args.retry).await?;
         let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
         let shown = bar.clone();

@@ -17,6 +17,8 @@ pub use mlsd::{FactSet, format_mlsd, parse_facts};
 pub use time::{Modified, Precision, format_mdtm, format_rfc3339, parse_mdtm};
 pub use unix::format_unix;
 
+use crate::fault::{Fault, Kind};
+
 /// The longest listing line that is taken; the caller's line splitter holds it.
 pub const MAX_LINE: usize = 8192;
 
@@ -103,6 +105,14 @@ impl ListingEntry {
     pub fn is_dir(&self) -> bool {
         self.entry_type == EntryType::Directory
     }
+}
+
+/// The fault that a line is which is [`ListingLine::Unknown`]; `detail` is the line, cut to what a message can show, or what
+/// follows from it, or nothing.
+pub fn unknown_line(detail: &[u8]) -> Fault {
+    let shown = String::from_utf8_lossy(detail.get(..200).unwrap_or(detail)).into_owned();
+    let separator = if shown.is_empty() { "" } else { ": " };
+    Fault::new(Kind::BadData, format!("a listing line that makes no sense{separator}{shown}"))
 }
 
 /// True for what a server that runs `ls` prints instead of a listing where nothing is there.

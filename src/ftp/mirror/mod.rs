@@ -14,10 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::fault::Fault;
-use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::{FtpClientOptions, ListMethod};
 use crate::ftp::path::FtpUrl;
-use crate::ftp::transfer::{ByteProgress, Checks};
+use crate::ftp::transfer::{ByteProgress, Checks, Transferred};
 
 pub use compare::Compare;
 pub use get::{AfterFetch, FetchRoot, Wanted, get};
@@ -132,26 +131,10 @@ pub struct MirroredFile {
     pub url: String,
     /// Its local path.
     pub local: PathBuf,
-    /// Its size, where it is known.
-    pub size: Option<u64>,
-    /// Bytes that went over the wire.
-    pub bytes: u64,
-    /// Bytes of an earlier run.
-    pub resumed_from: u64,
     /// How often it was tried again.
     pub retries: u32,
-    /// The modification time that was kept.
-    pub modified: Option<i64>,
-    /// The permission bits that were set at the server.
-    pub mode: Option<u32>,
-    /// How completeness is known; empty where nothing was transferred.
-    pub verified_by: &'static str,
-    /// The checksum that was compared.
-    pub checksum: Option<(ChecksumAlgorithm, String)>,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// The final reply's text.
-    pub reply: String,
+    /// What is told of its transfer.
+    pub transferred: Transferred,
 }
 
 impl MirroredFile {
@@ -162,20 +145,8 @@ impl MirroredFile {
 
     /// A file of which nothing was transferred.
     fn untouched(url: String, local: PathBuf, facts: FileFacts) -> MirroredFile {
-        MirroredFile {
-            url,
-            local,
-            size: facts.size,
-            bytes: 0,
-            resumed_from: 0,
-            retries: 0,
-            modified: facts.modified,
-            mode: None,
-            verified_by: "",
-            checksum: None,
-            elapsed: Duration::ZERO,
-            reply: String::new(),
-        }
+        let transferred = Transferred { size: facts.size, modified: facts.modified, ..Transferred::default() };
+        MirroredFile { url, local, retries: 0, transferred }
     }
 }
 

@@ -11,14 +11,72 @@ mod verify;
 pub use copy::ByteProgress;
 pub use local::{LocalDir, Origin, PartFile};
 pub use range::Range;
-pub use receive::{Get, Got, fetch_ahead, fetch_part, fetch_range, fetch_to};
-pub use send::{OpenFile, Put, PutDone, ReplaceMode, store, upload, upload_ahead};
+pub use receive::{Get, fetch_ahead, fetch_part, fetch_range, fetch_to};
+pub use send::{OpenFile, Put, ReplaceMode, store, upload, upload_ahead};
 pub use stored::PendingUpload;
 pub use verify::Checks;
 
+use std::time::Duration;
+
 use crate::fault::{Fault, Kind};
+use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::FtpClient;
 use crate::ftp::command::FtpCommand;
+
+/// How it is known that a transfer is complete; the strongest last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Proof {
+    /// Nothing was transferred.
+    #[default]
+    Nothing,
+    /// 226 and a clean end: the server tells no size.
+    Reply,
+    /// The sizes agree.
+    Size,
+    /// Size and time, asked for again afterwards, agree.
+    SizeAndTime,
+    /// The server's checksum.
+    Hash,
+    /// The SHA-256 that the user gave.
+    Sha256,
+}
+
+impl Proof {
+    /// The word in records (`verified_by`); empty where nothing was transferred.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Proof::Nothing => "",
+            Proof::Reply => "reply",
+            Proof::Size => "size",
+            Proof::SizeAndTime => "size_and_time",
+            Proof::Hash => "hash",
+            Proof::Sha256 => "sha256",
+        }
+    }
+}
+
+/// What is told of one transfer.
+#[derive(Debug, Clone, Default)]
+pub struct Transferred {
+    /// The size of the whole file, where it is known.
+    pub size: Option<u64>,
+    /// Bytes that went over the wire.
+    pub bytes: u64,
+    /// Bytes of an earlier run.
+    pub resumed_from: u64,
+    /// The modification time (UTC) that the copy has of the original.
+    pub modified: Option<i64>,
+    /// The permission bits that were set at the server.
+    pub mode: Option<u32>,
+    /// How completeness is known.
+    pub proof: Proof,
+    /// The checksum that was compared.
+    pub checksum: Option<(ChecksumAlgorithm, String)>,
+    /// How long it took.
+    pub elapsed: Duration,
+    /// The final reply's text; empty when nothing was left to be transferred.
+    pub reply: String,
+}
 
 /// Ends the transfer of `command` after its bytes went wrong: the server's own explanation is worth more than ours, if it
 /// comes soon. The connection is of no use afterwards.

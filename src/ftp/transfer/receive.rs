@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 
@@ -10,8 +10,8 @@ use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
 use super::local::{LocalDir, Origin, PartFile};
 use super::range::Range;
 use super::verify::{self, Checks, Tap};
+use super::{Proof, Transferred};
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::{Ahead, FtpClient, size_of, time_of};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::path::RemotePath;
@@ -44,28 +44,6 @@ pub struct Get<'a> {
     pub progress: ByteProgress,
 }
 
-/// What arrived.
-#[derive(Debug, Clone)]
-pub struct Got {
-    /// Bytes of this run.
-    pub bytes: u64,
-    /// Where it began: bytes of an earlier run.
-    pub resumed_from: u64,
-    /// The size of the whole, in bytes.
-    pub size: u64,
-    /// The remote modification time (UTC), where the server told it.
-    pub modified: Option<i64>,
-    /// How completeness is known: `sha256` (the user's), `hash` (the server's), `size_and_time` (asked again afterwards), `size`
-    /// or, if the server told none, `reply` (226 and a clean end).
-    pub verified_by: &'static str,
-    /// The checksum that was compared.
-    pub checksum: Option<(ChecksumAlgorithm, String)>,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// The final reply's text; empty when nothing was left to be transferred.
-    pub reply: String,
-}
-
 /// How the download of a file begins whose size is known, for [`FtpClient::send_ahead`]; `None` where a part is to be
 /// continued, or where it is large.
 pub fn fetch_ahead(
@@ -94,7 +72,7 @@ fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii:
 
 /// Fetches into a part: from its end if the same remote file is still there, else from the beginning. The caller commits.
 /// What turns out to differ is no beginning of anything: the part is empty then.
-pub async fn fetch_part(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Got, Fault> {
+pub async fn fetch_part(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Transferred, Fault> {
     let mut got = part_by_size(client, get, part).await?;
     if get.checks != Checks::default() {
         let found = verify::of_file(part.file(), get.checks.algorithms(client)).await?;
@@ -108,7 +86,7 @@ pub async fn fetch_part(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) 
     Ok(got)
 }
 
-async fn part_by_size(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Got, Fault> {
+async fn part_by_size(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Transferred, Fault> {
     let started = Instant::now();
     let left = part.length()?;
     let (mut size, mut modified) = (get.size, get.modified);
@@ -132,17 +110,15 @@ async fn part_by_size(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) ->
     if let (Some(size), true) = (size, offset > 0)
         && offset == size
     {
-        let reply = String::new();
         (get.progress)(size);
-        return Ok(Got {
-            bytes: 0,
+        let (proof, elapsed) = (Proof::Size, started.elapsed());
+        return Ok(Transferred {
+            size: Some(size),
             resumed_from: size,
-            size,
             modified,
-            verified_by: "size",
-            checksum: None,
-            elapsed: started.elapsed(),
-            reply,
+            proof,
+            elapsed,
+            ..Transferred::default()
         });
     }
     (get.progress)(offset);
@@ -162,7 +138,7 @@ async fn part_by_size(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) ->
 }
 
 /// Fetches to something that is no file of ours: stdout, a device, a FIFO.
-pub async fn fetch_to(client: &mut FtpClient, get: &Get<'_>, file: &File) -> Result<Got, Fault> {
+pub async fn fetch_to(client: &mut FtpClient, get: &Get<'_>, file: &File) -> Result<Transferred, Fault> {
     let algorithms = get.checks.algorithms(client);
     let tap = (!algorithms.is_empty()).then(|| Tap::new(&algorithms));
     let to = ReceiveTarget { file, offset: 0, most: u64::MAX, tap: tap.clone() };
@@ -173,7 +149,12 @@ pub async fn fetch_to(client: &mut FtpClient, get: &Get<'_>, file: &File) -> Res
 }
 
 /// Fetches a piece of a file. Where the server tells the size it is the whole piece, as far as the file reaches.
-pub async fn fetch_range(client: &mut FtpClient, get: &Get<'_>, range: Range, file: &File) -> Result<Got, Fault> {
+pub async fn fetch_range(
+    client: &mut FtpClient,
+    get: &Get<'_>,
+    range: Range,
+    file: &File,
+) -> Result<Transferred, Fault> {
     let started = Instant::now();
     let (size, modified) = client.size_and_time(get.path).await?;
     let Some((offset, most)) = range.within(size) else {
@@ -188,10 +169,10 @@ pub async fn fetch_range(client: &mut FtpClient, get: &Get<'_>, range: Range, fi
         false => Ok(()),
     };
     let got = fetch(client, get, (size, modified), to, started, &refused).await?;
-    Ok(Got { size: got.bytes, resumed_from: 0, ..got })
+    Ok(Transferred { size: Some(got.bytes), resumed_from: 0, ..got })
 }
 
-impl Got {
+impl Transferred {
     /// Compares what is here with more than the size.
     async fn check(
         &mut self,
@@ -202,15 +183,15 @@ impl Got {
         // The server's checksum is that of its own line ends.
         let checks = Checks { server: get.checks.server && !get.ascii, ..get.checks.clone() };
         if let Some((by, checksum)) = checks.judge(client, get.path, found).await? {
-            (self.verified_by, self.checksum) = (by, Some(checksum));
+            (self.proof, self.checksum) = (by, Some(checksum));
         } else if checks.server {
             let (size, modified) = client.size_and_time(get.path).await?;
             let same = |then: Option<i64>, now: Option<i64>| then.is_none() || now.is_none() || then == now;
-            if size.is_some_and(|size| size != self.size) || !same(self.modified, modified) {
+            if (size.is_some() && size != self.size) || !same(self.modified, modified) {
                 return Err(Fault::new(Kind::Incomplete, "the file changed while it was fetched"));
             }
             if size.is_some() && modified.is_some() && modified == self.modified {
-                self.verified_by = "size_and_time";
+                self.proof = Proof::SizeAndTime;
             }
         }
         Ok(())
@@ -243,7 +224,7 @@ async fn fetch(
     to: ReceiveTarget<'_>,
     started: Instant,
     on_start: &(dyn Fn(&RemoteFacts) -> Result<(), Fault> + Sync),
-) -> Result<Got, Fault> {
+) -> Result<Transferred, Fault> {
     client.set_type(get.ascii).await?;
     let questions = questions(get.path, size, modified, get.ascii);
     let command = FtpCommand::Retr(get.path.argument());
@@ -280,21 +261,29 @@ async fn fetch(
         false => line_of(&client.finish(&command).await?),
     };
     // In ASCII mode bytes are converted: sizes say nothing.
-    let verified_by = match size.filter(|_| !get.ascii) {
-        _ if enough => "size",
-        Some(size) if size == total => "size",
+    let proof = match size.filter(|_| !get.ascii) {
+        _ if enough => Proof::Size,
+        Some(size) if size == total => Proof::Size,
         Some(size) => {
             let fault = Fault::new(Kind::Incomplete, format!("{total} bytes arrived, the server announced {size}"));
             return Err(fault);
         }
-        None if received.clean => "reply",
+        None if received.clean => Proof::Reply,
         None => {
             let fault = "the TLS data connection was cut off, and the server told no size";
             return Err(Fault::new(Kind::Incomplete, fault));
         }
     };
-    let (bytes, elapsed) = (received.bytes, started.elapsed());
-    Ok(Got { bytes, resumed_from: offset, size: total, modified, verified_by, checksum: None, elapsed, reply })
+    Ok(Transferred {
+        size: Some(total),
+        bytes: received.bytes,
+        resumed_from: offset,
+        modified,
+        proof,
+        elapsed: started.elapsed(),
+        reply,
+        ..Transferred::default()
+    })
 }
 
 /// Bytes that came, and whether the end was a proper one.

@@ -11,8 +11,8 @@ use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
 use super::receive::line_of;
 use super::stored::{PendingUpload, UploadStep};
 use super::verify::{self, Checks, Tap};
+use super::{Proof, Transferred};
 use crate::fault::{Fault, Kind};
-use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::{Ahead, FtpClient};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::path::{MAX_NAME, RemotePath};
@@ -68,27 +68,8 @@ pub struct Put<'a> {
     pub progress: ByteProgress,
 }
 
-/// What was stored.
-#[derive(Debug, Clone)]
-pub struct PutDone {
-    /// Bytes of this run.
-    pub bytes: u64,
-    /// Where it began: bytes of an earlier run.
-    pub resumed_from: u64,
-    /// How completeness is known: `hash` (the server's checksum), `size_and_time`, `size` or `reply`.
-    pub verified_by: &'static str,
-    /// The checksum that was compared.
-    pub checksum: Option<(ChecksumAlgorithm, String)>,
-    /// True when the server took our modification time.
-    pub time_kept: bool,
-    /// How long it took.
-    pub elapsed: Duration,
-    /// The final reply's text.
-    pub reply: String,
-}
-
 /// Stores one file. Complete means: 226 came, and the size agrees where the server tells it.
-pub async fn store(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<PutDone, Fault> {
+pub async fn store(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<Transferred, Fault> {
     let mut stored = upload(client, put, source).await?;
     loop {
         let commands = stored.commands(client);
@@ -161,26 +142,26 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
             judged => judged?,
         };
     }
-    let verified_by = proof.as_ref().map_or("reply", |(by, _)| by);
+    let (proof, checksum) = proof.map_or((Proof::Reply, None), |(proof, checksum)| (proof, Some(checksum)));
     Ok(PendingUpload {
         path: put.path.clone(),
-        confirm: put.checks.server && proof.is_none() && check,
+        confirm: put.checks.server && checksum.is_none() && check,
         temporary,
         delete_first: put.replace == ReplaceMode::DeleteFirst,
         size: check.then_some(total),
         modified: source.modified,
-        mode: put.mode,
-        step: if check && proof.is_none() { UploadStep::Check } else { UploadStep::Place },
+        step: if check && checksum.is_none() { UploadStep::Check } else { UploadStep::Place },
         asked: Vec::new(),
         started,
-        done: PutDone {
+        done: Transferred {
+            size: Some(source.size.unwrap_or(total)),
             bytes,
             resumed_from: offset,
-            verified_by,
-            checksum: proof.map(|(_, checksum)| checksum),
-            time_kept: false,
-            elapsed: Duration::ZERO,
+            mode: put.mode,
+            proof,
+            checksum,
             reply: line_of(&reply),
+            ..Transferred::default()
         },
     })
 }

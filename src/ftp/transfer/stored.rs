@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use super::send::PutDone;
+use super::{Proof, Transferred};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, size_of, time_of};
 use crate::ftp::command::FtpCommand;
@@ -48,13 +48,12 @@ pub struct PendingUpload {
     /// How large it must be, where that can be compared.
     pub(super) size: Option<u64>,
     pub(super) modified: Option<i64>,
-    pub(super) mode: Option<u32>,
     /// Size and time are compared once more when all is done.
     pub(super) confirm: bool,
     pub(super) step: UploadStep,
     pub(super) asked: Vec<UploadQuestion>,
     pub(super) started: Instant,
-    pub(super) done: PutDone,
+    pub(super) done: Transferred,
 }
 
 impl PendingUpload {
@@ -92,7 +91,7 @@ impl PendingUpload {
         if last {
             let time = self.modified.and_then(|seconds| client.time_command(&self.path, seconds));
             commands.extend(time.map(|command| (UploadQuestion::Time, command)));
-            let mode = self.mode.map(|mode| [format!("CHMOD {mode:04o} ").as_bytes(), &name].concat());
+            let mode = self.done.mode.map(|mode| [format!("CHMOD {mode:04o} ").as_bytes(), &name].concat());
             commands.extend(mode.map(|words| (UploadQuestion::Mode, FtpCommand::Site(words))));
         }
         self.asked = commands.iter().map(|(asked, _)| *asked).collect();
@@ -109,15 +108,15 @@ impl PendingUpload {
                 return Err(Fault::new(Kind::Incomplete, detail));
             }
             if self.done.checksum.is_none() {
-                self.done.verified_by = "size";
+                self.done.proof = Proof::Size;
             }
         }
         if let Some(stamp) = reply(UploadQuestion::Stamp)
-            && self.done.verified_by == "size"
-            && self.done.time_kept
+            && self.done.proof == Proof::Size
+            && self.done.modified.is_some()
             && time_of(stamp) == self.modified
         {
-            self.done.verified_by = "size_and_time";
+            self.done.proof = Proof::SizeAndTime;
         }
         if let (Some(from), Some(to)) = (reply(UploadQuestion::RenameFrom), reply(UploadQuestion::RenameTo))
             && !to.ok()
@@ -132,7 +131,7 @@ impl PendingUpload {
             return Ok(());
         }
         if let Some(reply) = reply(UploadQuestion::Time) {
-            self.done.time_kept = client.took_time(reply);
+            self.done.modified = self.modified.filter(|_| client.took_time(reply));
         }
         let step = std::mem::replace(&mut self.step, UploadStep::Over);
         match step {
@@ -156,7 +155,7 @@ impl PendingUpload {
     }
 
     /// What was stored, once nothing is left to be done.
-    pub fn done(&self) -> PutDone {
-        PutDone { elapsed: self.started.elapsed(), ..self.done.clone() }
+    pub fn done(&self) -> Transferred {
+        Transferred { elapsed: self.started.elapsed(), ..self.done.clone() }
     }
 }

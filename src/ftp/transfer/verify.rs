@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::Proof;
 use super::copy::{self, BUFFER};
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::{ChecksumAlgorithm, Digest};
@@ -62,14 +63,14 @@ impl Checks {
         client: &mut FtpClient,
         path: &RemotePath,
         found: &LocalChecksums,
-    ) -> Result<Option<(&'static str, (ChecksumAlgorithm, String))>, Fault> {
+    ) -> Result<Option<(Proof, (ChecksumAlgorithm, String))>, Fault> {
         let ours = |wanted| found.iter().find(|(algorithm, _)| *algorithm == wanted).cloned();
         let mut proof = None;
         if let (Some(wanted), Some(ours)) = (&self.sha256, ours(ChecksumAlgorithm::Sha256)) {
             if *wanted != ours.1 {
                 return Err(Fault::new(Kind::BadData, format!("its SHA-256 is {}, not {wanted}", ours.1)));
             }
-            proof = Some(("sha256", ours));
+            proof = Some((Proof::Sha256, ours));
         }
         if !self.server {
             return Ok(proof);
@@ -90,7 +91,7 @@ impl Checks {
             let detail = format!("the copies differ: {name} here is {}, at the server {there}", ours.1);
             return Err(Fault::new(Kind::Incomplete, detail));
         }
-        Ok(proof.or(Some(("hash", ours))))
+        Ok(proof.or(Some((Proof::Hash, ours))))
     }
 }
 

@@ -6,7 +6,7 @@ use super::act::Actor;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{EntryType, ListingLine};
+use crate::ftp::listing::{EntryType, ListingLine, unknown_line};
 use crate::ftp::mirror::{Ancestors, MAX_DEPTH};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{FtpReply, ReplyClass};
@@ -135,7 +135,7 @@ impl Actor<'_> {
                 Ok(())
             }
             ListingLine::Nothing => Ok(()),
-            ListingLine::Unknown => Err(Fault::new(Kind::BadData, "a listing line that makes no sense")),
+            ListingLine::Unknown => Err(unknown_line(b"")),
         };
         self.client.list(path, ListMethod::Any, true, each).await?;
         if self.dry_run {

@@ -10,7 +10,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::FtpClient;
 use crate::ftp::glob::{Glob, GlobWalk};
-use crate::ftp::listing::{EntryType, ListingEntry, ListingLine};
+use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
 use crate::ftp::mirror::{Ancestors, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 use crate::tool::ftp_usage::{Usage, UsageRecord};
@@ -106,8 +106,7 @@ impl Listing<'_> {
                 ListingLine::Entry(entry) => self.entry(entry, node, &base, raw, &mut below, sums, &mut odd),
                 ListingLine::Nothing => Ok(()),
                 ListingLine::Unknown => {
-                    let shown: Vec<u8> = raw.iter().copied().take(200).collect();
-                    note(&mut odd, format!("a listing line that makes no sense: {}", String::from_utf8_lossy(&shown)));
+                    note(&mut odd, unknown_line(raw).detail);
                     Ok(())
                 }
             }

@@ -18,7 +18,9 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, FtpClient};
 use crate::ftp::glob::Glob;
 use crate::ftp::path::RemotePath;
-use crate::ftp::transfer::{Checks, Get, LocalDir, Origin, PartFile, Range, fetch_ahead, fetch_part, fetch_range};
+use crate::ftp::transfer::{
+    Checks, Get, LocalDir, Origin, PartFile, Proof, Range, fetch_ahead, fetch_part, fetch_range,
+};
 use source::Fetched;
 use walk::{ListedDirectory, RemoteDirectory};
 
@@ -322,27 +324,9 @@ impl Downloader {
             }
         };
         part.commit(got.modified, self.single, !self.settings.no_clobber)?;
-        let item = MirroredFile {
-            url,
-            local,
-            size: Some(got.size),
-            bytes: got.bytes,
-            resumed_from: got.resumed_from,
-            retries,
-            modified: got.modified,
-            mode: None,
-            verified_by: got.verified_by,
-            checksum: got.checksum,
-            elapsed: got.elapsed,
-            reply: got.reply,
-        };
-        self.arrived(
-            file,
-            &dir,
-            FileFacts { size: Some(got.size), modified: got.modified },
-            got.verified_by != "reply",
-        );
-        self.report(file.root, MirrorEvent::Done(item));
+        let facts = FileFacts { size: got.size, modified: got.modified };
+        self.arrived(file, &dir, facts, got.proof != Proof::Reply);
+        self.report(file.root, MirrorEvent::Done(MirroredFile { url, local, retries, transferred: got }));
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, ListMethod, size_of, time_of};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::glob::{Glob, GlobWalk};
-use crate::ftp::listing::{EntryType, ListingEntry, ListingLine};
+use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
 use crate::ftp::mirror::compare::ReceiverFacts;
 use crate::ftp::mirror::lazy_dir::LazyDir;
 use crate::ftp::mirror::{
@@ -190,24 +190,19 @@ impl Downloader {
             if self.seen.load(Ordering::Relaxed) + found.lines > MAX_TREE {
                 return Err(Fault::new(Kind::Protocol, format!("a tree of more than {MAX_TREE} entries")));
             }
-            let bad = |detail: String| MirrorEvent::Failed {
-                target: self.url(&directory.path, true),
-                fault: Fault::new(Kind::BadData, detail),
-            };
+            let bad = |fault: Fault| MirrorEvent::Failed { target: self.url(&directory.path, true), fault };
             let entry = match line {
                 ListingLine::Entry(entry) => entry,
                 ListingLine::Nothing => return Ok(()),
                 ListingLine::Unknown => {
-                    let shown: Vec<u8> = raw.iter().copied().take(200).collect();
-                    let shown = String::from_utf8_lossy(&shown);
-                    found.events.push(bad(format!("a listing line that makes no sense: {shown}")));
+                    found.events.push(bad(unknown_line(raw)));
                     found.unclear = true;
                     return Ok(());
                 }
             };
             if let Err(why) = check_name(&entry.name) {
                 let name = String::from_utf8_lossy(&entry.name).into_owned();
-                found.events.push(bad(format!("{name}: {}", why.as_str())));
+                found.events.push(bad(Fault::new(Kind::BadData, format!("{name}: {}", why.as_str()))));
                 return Ok(());
             }
             if deletes {

@@ -6,7 +6,7 @@ use super::Uploader;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::FtpClient;
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::ListingLine;
+use crate::ftp::listing::{ListingLine, unknown_line};
 use crate::ftp::mirror::lazy_dir::part_of;
 use crate::ftp::mirror::{MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome};
 use crate::ftp::path::{RemotePath, check_name};
@@ -109,7 +109,7 @@ impl Uploader {
                 }
                 ListingLine::Nothing => {}
                 ListingLine::Entry(_) | ListingLine::Unknown => {
-                    return Err(Fault::new(Kind::BadData, "a listing line that makes no sense: nothing is deleted"));
+                    return Err(unknown_line(b"nothing is deleted"));
                 }
             }
             Ok(())

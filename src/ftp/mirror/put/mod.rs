@@ -17,7 +17,7 @@ use super::{Compare, FileFacts, MAX_TREE, MirrorEvent, MirrorSettings, MirroredF
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, FtpClient, time_of};
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{ListingEntry, ListingLine, says_missing};
+use crate::ftp::listing::{ListingEntry, ListingLine, says_missing, unknown_line};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{FtpReply, ReplyClass};
 use crate::ftp::transfer::{self, PendingUpload, Put, ReplaceMode, upload, upload_ahead};
@@ -133,14 +133,7 @@ struct FileUpload {
     /// How large it was when it was seen last.
     size: u64,
     /// What the server has of it, until it is closed.
-    stored: Option<Box<Sent>>,
-}
-
-/// A file whose bytes have passed.
-struct Sent {
-    stored: PendingUpload,
-    facts: FileFacts,
-    mode: Option<u32>,
+    stored: Option<Box<PendingUpload>>,
 }
 
 impl PoolWork for Arc<Uploader> {
@@ -178,8 +171,8 @@ impl PoolWork for Arc<Uploader> {
     }
 
     fn finish_commands(&self, client: &FtpClient, job: &mut UploadJob) -> Vec<FtpCommand> {
-        let UploadJob::File(FileUpload { stored: Some(sent), .. }) = job else { return Vec::new() };
-        sent.stored.commands(client)
+        let UploadJob::File(FileUpload { stored: Some(stored), .. }) = job else { return Vec::new() };
+        stored.commands(client)
     }
 
     fn on_finished(
@@ -190,9 +183,9 @@ impl PoolWork for Arc<Uploader> {
         replies: &[FtpReply],
     ) -> Result<(), Fault> {
         let UploadJob::File(file) = job else { return Ok(()) };
-        let Some(sent) = &mut file.stored else { return Ok(()) };
-        sent.stored.answers(client, replies).map_err(|fault| with_replace_hint(fault, self.replace))?;
-        if sent.stored.is_done() {
+        let Some(stored) = &mut file.stored else { return Ok(()) };
+        stored.answers(client, replies).map_err(|fault| with_replace_hint(fault, self.replace))?;
+        if stored.is_done() {
             self.done(file, retries);
         }
         Ok(())
@@ -300,9 +293,7 @@ impl Uploader {
                 ListingLine::Unknown if may_miss && count == 1 && says_missing(raw) => {}
                 ListingLine::Entry(_) | ListingLine::Unknown => {
                     unclear = true;
-                    let shown: Vec<u8> = raw.iter().copied().take(200).collect();
-                    let detail = format!("a listing line that makes no sense: {}", String::from_utf8_lossy(&shown));
-                    let fault = Fault::new(Kind::BadData, detail);
+                    let fault = unknown_line(raw);
                     events.push(MirrorEvent::Failed { target: self.url(&directory.remote, true), fault });
                 }
             }
@@ -420,7 +411,7 @@ impl Uploader {
         let stored = upload(client, &self.put(job, retries, mode), &source).await;
         let mut stored = stored.map_err(|fault| with_replace_hint(fault, self.replace))?;
         let over = stored.commands(client).is_empty();
-        job.stored = Some(Box::new(Sent { stored, facts, mode }));
+        job.stored = Some(Box::new(stored));
         if over {
             self.done(job, retries);
         }
@@ -441,24 +432,9 @@ impl Uploader {
 
     /// Tells of a file that is stored and has its name.
     fn done(&self, job: &FileUpload, retries: u32) {
-        let Some(sent) = &job.stored else { return };
-        let Sent { stored, facts, mode } = &**sent;
-        let done = stored.done();
-        let item = MirroredFile {
-            url: self.url(&job.remote, false),
-            local: job.local.clone(),
-            size: facts.size,
-            bytes: done.bytes,
-            resumed_from: done.resumed_from,
-            retries,
-            modified: facts.modified.filter(|_| done.time_kept),
-            mode: *mode,
-            verified_by: done.verified_by,
-            checksum: done.checksum,
-            elapsed: done.elapsed,
-            reply: done.reply,
-        };
-        self.report(job.root, MirrorEvent::Done(item));
+        let Some(stored) = &job.stored else { return };
+        let (url, local) = (self.url(&job.remote, false), job.local.clone());
+        self.report(job.root, MirrorEvent::Done(MirroredFile { url, local, retries, transferred: stored.done() }));
     }
 }
 
