@@ -5,22 +5,23 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use applayer::dns::anchor::Anchors;
-use applayer::dns::answer::{self, Reply, Zones};
+use applayer::dns::answer::{self, ServerReply, Zones};
 use applayer::dns::bulk::api::{FinishedQuestion, QuestionOutcome, ServerLabel};
 use applayer::dns::bulk::text as bulk_text;
 use applayer::dns::bulk::walk::{self, ResponseView};
 use applayer::dns::bulk::write::{RecordFormat, RecordWriter};
 use applayer::dns::client::connection;
-use applayer::dns::exchange::{Exchange, Policy, Transport};
+use applayer::dns::exchange::{Exchange, ExchangePolicy};
 use applayer::dns::message::Message;
 use applayer::dns::name::Name;
 use applayer::dns::query::Query;
-use applayer::dns::record::words::{self, Words};
+use applayer::dns::record::words::{self, RdataWords};
 use applayer::dns::record::{Rtype, json, parse, svcb, text};
 use applayer::dns::trace::hints;
+use applayer::dns::transport::Transport;
 use applayer::dns::validate::denial::Evidence;
 use applayer::dns::validate::{Budget, Security, validate};
-use applayer::dns::zone::{Reader, Source, Zone};
+use applayer::dns::zone::{Zone, ZoneReader, ZoneSource};
 use applayer::net::http::Response;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
@@ -60,9 +61,9 @@ fn dns_message(data: &[u8]) {
 fn dns_answer(data: &[u8]) {
     let mut zones = Zones::default();
     let source =
-        Source { name: "z".to_owned(), text: include_bytes!("../../tests/data/dns/example.test.zone").to_vec() };
+        ZoneSource { name: "z".to_owned(), text: include_bytes!("../../tests/data/dns/example.test.zone").to_vec() };
     zones.add(Zone::read(source, None, &mut |_| Err(String::new())).expect("the zone"));
-    if let Reply::Send(response) | Reply::Elsewhere(response) = answer::answer(&zones, data, true) {
+    if let ServerReply::Send(response) | ServerReply::Elsewhere(response) = answer::answer(&zones, data, true) {
         assert!(response.wire.len() <= 1232);
         Message::parse(&response.wire).expect("our own answer");
     }
@@ -127,7 +128,7 @@ fn dns_rdata_text(data: &[u8]) {
     let rtype = Rtype(u16::from_be_bytes(*number));
     let root = Name::root();
     let Ok(words) = words::split(rest) else { return };
-    let Ok(wire) = parse::rdata(rtype, &mut Words::new(&words, Some(&root))) else { return };
+    let Ok(wire) = parse::rdata(rtype, &mut RdataWords::new(&words, Some(&root))) else { return };
     round_trip(rtype, &wire);
 }
 
@@ -145,7 +146,7 @@ fn round_trip(rtype: Rtype, wire: &[u8]) {
     let text = text::rdata(rtype, wire, text::Style::PLAIN);
     assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text:?}");
     let words = words::split(text.as_bytes()).expect("our own text has words");
-    let again = parse::rdata(rtype, &mut Words::new(&words, None));
+    let again = parse::rdata(rtype, &mut RdataWords::new(&words, None));
     assert_eq!(again.as_deref(), Ok(wire), "{rtype} {text}");
 }
 
@@ -156,8 +157,8 @@ fn dns_svcb(data: &[u8]) {
 
 /// A zone file of any bytes gives entries or an error with a line, and ends.
 fn dns_zone(data: &[u8]) {
-    let source = Source { name: "z".to_owned(), text: data.to_vec() };
-    let mut reader = Reader::new(source, Some(Name::root()));
+    let source = ZoneSource { name: "z".to_owned(), text: data.to_vec() };
+    let mut reader = ZoneReader::new(source, Some(Name::root()));
     let mut count = 0;
     while let Ok(Some(entry)) = reader.next(&mut |_| Err("no files".to_owned())) {
         assert!(entry.line > 0);
@@ -224,7 +225,7 @@ const ID: [u8; 2] = [1, 1];
 /// Hands a message from a transport to the exchange that waits for it: only an answer to the question comes out.
 fn to_exchange(transport: Transport, wire: &[u8]) {
     let query = Query::new(Name::parse("a.test").expect("a name"), Rtype::A);
-    let policy = Policy { tries: 1, ..Policy::default() };
+    let policy = ExchangePolicy { tries: 1, ..ExchangePolicy::default() };
     let mut exchange = Exchange::new(query, &[(u16::from_be_bytes(ID), transport)], policy);
     let start = std::time::Duration::ZERO;
     exchange.poll(start);

@@ -3,9 +3,9 @@
 //! `trust-anchor:` lines, and from root-anchors.xml (RFC 9718).
 
 use super::name::Name;
-use super::record::words::{Word, Words};
+use super::record::words::{RdataWords, ZoneWord};
 use super::record::{Rtype, parse};
-use super::zone::{Reader, Source};
+use super::zone::{ZoneReader, ZoneSource};
 
 /// Anchors taken from one file.
 pub const MAX_ANCHORS: usize = 64;
@@ -126,7 +126,7 @@ fn records(text: &str) -> Result<Vec<Anchor>, String> {
     }
     // The times to live do not matter here; zone files need them.
     let text = format!("$TTL 0\n{plain}").into_bytes();
-    let mut reader = Reader::new(Source { name: "anchors".to_owned(), text }, Some(Name::root()));
+    let mut reader = ZoneReader::new(ZoneSource { name: "anchors".to_owned(), text }, Some(Name::root()));
     let mut list = Vec::new();
     loop {
         let entry = reader.next(&mut |_| Err("no files inside".to_owned()));
@@ -182,8 +182,8 @@ fn bind_anchor(statement: &[&str]) -> Result<Anchor, String> {
         ["static-ds" | "initial-ds", rest @ ..] => (Rtype::DS, rest),
         rest => (Rtype::DNSKEY, rest),
     };
-    let words: Vec<Word<'_>> = rest.iter().map(|word| Word { text: word.as_bytes(), quoted: false }).collect();
-    let rdata = parse::rdata(rtype, &mut Words::new(&words, None)).map_err(|why| format!("{zone}: {why}"))?;
+    let words: Vec<ZoneWord<'_>> = rest.iter().map(|word| ZoneWord { text: word.as_bytes(), quoted: false }).collect();
+    let rdata = parse::rdata(rtype, &mut RdataWords::new(&words, None)).map_err(|why| format!("{zone}: {why}"))?;
     Anchor::of(zone, rtype, rdata).ok_or_else(bad)
 }
 
@@ -231,8 +231,9 @@ fn xml(text: &str) -> Result<Vec<Anchor>, String> {
     for digest in root.children().filter(|node| node.has_tag_name("KeyDigest")).take(MAX_ANCHORS + 1) {
         let fields = ["KeyTag", "Algorithm", "DigestType", "Digest"];
         let texts = fields.map(|name| child(digest, name)).into_iter().collect::<Result<Vec<_>, _>>()?;
-        let words: Vec<Word<'_>> = texts.iter().map(|text| Word { text: text.as_bytes(), quoted: false }).collect();
-        let rdata = parse::rdata(Rtype::DS, &mut Words::new(&words, None)).map_err(|why| format!("XML: {why}"))?;
+        let words: Vec<ZoneWord<'_>> =
+            texts.iter().map(|text| ZoneWord { text: text.as_bytes(), quoted: false }).collect();
+        let rdata = parse::rdata(Rtype::DS, &mut RdataWords::new(&words, None)).map_err(|why| format!("XML: {why}"))?;
         let time = |name: &str| {
             let parse = |text: &str| {
                 let time: jiff::Timestamp = text.parse().map_err(|_| format!("XML: {name} is no time"))?;

@@ -11,7 +11,7 @@ use super::message::{Flags, HEADER_BYTES, MAX_MESSAGE_BYTES, Message, Question, 
 use super::name::{Name, NameKey, NameRef};
 use super::record::rdata::{Mx, srv_target};
 use super::record::{Class, Record, Rtype};
-use super::zone::{Node, Set, Zone};
+use super::zone::{NameNode, Set, Zone};
 
 /// Aliases followed inside our own zones for one question.
 pub const MAX_ALIASES: usize = 12;
@@ -62,20 +62,20 @@ impl Zones {
 
 /// What came of a query.
 #[derive(Debug, Clone)]
-pub enum Reply {
+pub enum ServerReply {
     /// Send this.
-    Send(Response),
+    Send(DnsResponse),
     /// A transfer of this zone was asked for: the server decides whether and how.
     Transfer(Box<Message>),
     /// Not for our zones, and recursion was desired: the server may forward it; else it sends the response.
-    Elsewhere(Response),
+    Elsewhere(DnsResponse),
     /// Say nothing: it was no query (RFC 1035 says nothing else; answering responses makes loops).
     Drop,
 }
 
 /// A response with what a log wants to know.
 #[derive(Debug, Clone)]
-pub struct Response {
+pub struct DnsResponse {
     /// The message.
     pub wire: Vec<u8>,
     /// Its code.
@@ -85,19 +85,19 @@ pub struct Response {
 }
 
 /// Answers one message. `udp`: it came in a datagram, so that the response must fit into what the client takes.
-pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> Reply {
-    let Some(header) = query.get(..HEADER_BYTES) else { return Reply::Drop };
+pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> ServerReply {
+    let Some(header) = query.get(..HEADER_BYTES) else { return ServerReply::Drop };
     let (id, flags) = match header {
         [a, b, c, d, ..] => (u16::from_be_bytes([*a, *b]), Flags(u16::from_be_bytes([*c, *d]))),
-        _ => return Reply::Drop,
+        _ => return ServerReply::Drop,
     };
     if flags.has(Flags::QR) {
-        return Reply::Drop;
+        return ServerReply::Drop;
     }
     let mut response = Message { id, flags: Flags(flags.0 & (Flags::RD | Flags::CD | 0x7800)), ..Message::default() };
     response.flags.set(Flags::QR, true);
     let Ok(message) = Message::parse(query) else {
-        return Reply::Send(finish(response, Rcode::FORMERR, MIN_UDP_SIZE.into(), None));
+        return ServerReply::Send(finish(response, Rcode::FORMERR, MIN_UDP_SIZE.into(), None));
     };
     let limit = match &message.edns {
         _ if !udp => MAX_MESSAGE_BYTES,
@@ -108,37 +108,37 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> Reply {
     response.edns = message.edns.as_ref().map(|_| Edns { dnssec_ok, ..Edns::default() });
     response.question.clone_from(&message.question);
     if message.edns.as_ref().is_some_and(|edns| edns.version != 0) {
-        return Reply::Send(finish(response, Rcode::BADVERS, limit, None));
+        return ServerReply::Send(finish(response, Rcode::BADVERS, limit, None));
     }
     if flags.opcode() != 0 {
-        return Reply::Send(finish(response, Rcode::NOTIMP, limit, None));
+        return ServerReply::Send(finish(response, Rcode::NOTIMP, limit, None));
     }
     let [question] = message.question.as_slice() else {
-        return Reply::Send(finish(response, Rcode::FORMERR, limit, None));
+        return ServerReply::Send(finish(response, Rcode::FORMERR, limit, None));
     };
     let question = question.clone();
     match question.rtype {
-        Rtype::AXFR | Rtype::IXFR => return Reply::Transfer(Box::new(message)),
+        Rtype::AXFR | Rtype::IXFR => return ServerReply::Transfer(Box::new(message)),
         Rtype(0) | Rtype::OPT | Rtype::TSIG | Rtype::TKEY => {
-            return Reply::Send(finish(response, Rcode::FORMERR, limit, Some(question)));
+            return ServerReply::Send(finish(response, Rcode::FORMERR, limit, Some(question)));
         }
         _ => {}
     }
     if question.class != Class::IN {
-        return Reply::Send(finish(response, Rcode::REFUSED, limit, Some(question)));
+        return ServerReply::Send(finish(response, Rcode::REFUSED, limit, Some(question)));
     }
     let Some(zone) = zones.find_for(&question.name, question.rtype) else {
         let refused = finish(response, Rcode::REFUSED, limit, Some(question));
-        return if flags.has(Flags::RD) { Reply::Elsewhere(refused) } else { Reply::Send(refused) };
+        return if flags.has(Flags::RD) { ServerReply::Elsewhere(refused) } else { ServerReply::Send(refused) };
     };
-    let mut build = Build { zones, response, dnssec_ok, udp };
+    let mut build = ResponseBuilder { zones, response, dnssec_ok, udp };
     let rcode = build.resolve(zone.clone(), &question);
     build.additional();
-    Reply::Send(finish(build.response, rcode, limit, Some(question)))
+    ServerReply::Send(finish(build.response, rcode, limit, Some(question)))
 }
 
 /// The response to a query that is answered with a code alone.
-pub fn refuse(query: &Message, rcode: Rcode) -> Response {
+pub fn refuse(query: &Message, rcode: Rcode) -> DnsResponse {
     let mut response = Message { id: query.id, flags: Flags(query.flags.0 & Flags::RD), ..Message::default() };
     response.flags.set(Flags::QR, true);
     response.question.clone_from(&query.question);
@@ -146,29 +146,29 @@ pub fn refuse(query: &Message, rcode: Rcode) -> Response {
     finish(response, rcode, MIN_UDP_SIZE.into(), query.question.first().cloned())
 }
 
-fn finish(mut response: Message, rcode: Rcode, limit: usize, question: Option<Question>) -> Response {
+fn finish(mut response: Message, rcode: Rcode, limit: usize, question: Option<Question>) -> DnsResponse {
     response.flags.0 |= rcode.0 & 15;
     if let Some(edns) = &mut response.edns {
         edns.extended_rcode = (rcode.0 >> 4) as u8;
     }
-    Response { wire: response.compose(limit), rcode, question }
+    DnsResponse { wire: response.compose(limit), rcode, question }
 }
 
-struct Build<'a> {
+struct ResponseBuilder<'a> {
     zones: &'a Zones,
     response: Message,
     dnssec_ok: bool,
     udp: bool,
 }
 
-impl Build<'_> {
+impl ResponseBuilder<'_> {
     /// Walks from zone to zone along aliases; fills the sections and gives the code.
     fn resolve(&mut self, mut zone: Arc<Zone>, question: &Question) -> Rcode {
         let mut name = question.name.clone();
         for _ in 0..MAX_ALIASES {
             let next = match self.in_zone(&zone, name.borrowed(), question.rtype) {
-                Step::Done(rcode) => return rcode,
-                Step::Alias(next) => next,
+                ZoneStep::Done(rcode) => return rcode,
+                ZoneStep::Alias(next) => next,
             };
             // A loop inside the answer has been shown; following it again shows nothing new.
             if self.response.answer.iter().any(|record| record.rtype == Rtype::CNAME && record.name == next) {
@@ -183,7 +183,7 @@ impl Build<'_> {
         Rcode::NOERROR
     }
 
-    fn in_zone(&mut self, zone: &Zone, name: NameRef<'_>, rtype: Rtype) -> Step {
+    fn in_zone(&mut self, zone: &Zone, name: NameRef<'_>, rtype: Rtype) -> ZoneStep {
         let depth = name.label_count() - zone.origin().label_count();
         // From the zone's top down to the name: a cut or a DNAME above it decides.
         let mut encloser = zone.origin().borrowed();
@@ -209,7 +209,7 @@ impl Build<'_> {
             None => {
                 self.negative_soa(zone);
                 self.prove_no_name(zone, name, encloser);
-                Step::Done(Rcode::NXDOMAIN)
+                ZoneStep::Done(Rcode::NXDOMAIN)
             }
         }
     }
@@ -218,11 +218,11 @@ impl Build<'_> {
     fn node(
         &mut self,
         zone: &Zone,
-        node: &Node,
+        node: &NameNode,
         name: NameRef<'_>,
         rtype: Rtype,
         encloser: Option<NameRef<'_>>,
-    ) -> Step {
+    ) -> ZoneStep {
         let exact = node.set(rtype).is_some() || (rtype == Rtype::ANY && !node.sets().is_empty());
         let alias = node.set(Rtype::CNAME).filter(|_| !exact);
         if let Some(encloser) = encloser.filter(|_| exact || alias.is_some()) {
@@ -234,24 +234,24 @@ impl Build<'_> {
             for set in data.take(if self.udp { 1 } else { usize::MAX }) {
                 self.answer(node, set, name);
             }
-            return Step::Done(Rcode::NOERROR);
+            return ZoneStep::Done(Rcode::NOERROR);
         }
         if rtype == Rtype::RRSIG && exact {
             // As with ANY: those of one set, or all.
             let signatures = node.sets().iter().filter(|set| set.covered.is_some());
             let count = if self.udp { 1 } else { usize::MAX };
             self.response.answer.extend(signatures.take(count).flat_map(|set| set.records(name)));
-            return Step::Done(Rcode::NOERROR);
+            return ZoneStep::Done(Rcode::NOERROR);
         }
         if let Some(set) = node.set(rtype) {
             self.answer(node, set, name);
-            return Step::Done(Rcode::NOERROR);
+            return ZoneStep::Done(Rcode::NOERROR);
         }
         if let Some(set) = alias {
             self.answer(node, set, name);
             return match set.rdata.first().and_then(|rdata| Name::from_wire(rdata).ok()) {
-                Some(target) => Step::Alias(target),
-                None => Step::Done(Rcode::SERVFAIL),
+                Some(target) => ZoneStep::Alias(target),
+                None => ZoneStep::Done(Rcode::SERVFAIL),
             };
         }
         self.negative_soa(zone);
@@ -259,16 +259,16 @@ impl Build<'_> {
             Some(encloser) => self.prove_no_wildcard_data(zone, name, encloser),
             None => self.prove_no_data(zone, name),
         }
-        Step::Done(Rcode::NOERROR)
+        ZoneStep::Done(Rcode::NOERROR)
     }
 
-    fn answer(&mut self, node: &Node, set: &Set, owner: NameRef<'_>) {
+    fn answer(&mut self, node: &NameNode, set: &Set, owner: NameRef<'_>) {
         let signed = self.signed(node, set);
         self.response.answer.extend(signed.flat_map(|set| set.records(owner)));
     }
 
     /// A set, and its signatures for those who want them.
-    fn signed<'n>(&self, node: &'n Node, set: &'n Set) -> impl Iterator<Item = &'n Set> + use<'n> {
+    fn signed<'n>(&self, node: &'n NameNode, set: &'n Set) -> impl Iterator<Item = &'n Set> + use<'n> {
         let signatures = node.signatures(set.rtype).filter(|_| self.dnssec_ok);
         std::iter::once(set).chain(signatures)
     }
@@ -285,7 +285,7 @@ impl Build<'_> {
     }
 
     /// The zone ends here: name servers of the child and their addresses (RFC 1034, section 4.2.1).
-    fn referral(&mut self, zone: &Zone, cut: NameRef<'_>, node: &Node, ns: &Set) -> Step {
+    fn referral(&mut self, zone: &Zone, cut: NameRef<'_>, node: &NameNode, ns: &Set) -> ZoneStep {
         self.response.authority.extend(ns.records(cut));
         match node.set(Rtype::DS) {
             Some(ds) if self.dnssec_ok => {
@@ -301,16 +301,16 @@ impl Build<'_> {
                 self.addresses(zone, server);
             }
         }
-        Step::Done(Rcode::NOERROR)
+        ZoneStep::Done(Rcode::NOERROR)
     }
 
     /// The name is below a DNAME: the DNAME itself, and the CNAME that follows from it (RFC 6672, section 3.2).
-    fn dname(&mut self, owner: NameRef<'_>, node: &Node, set: &Set, name: NameRef<'_>) -> Step {
+    fn dname(&mut self, owner: NameRef<'_>, node: &NameNode, set: &Set, name: NameRef<'_>) -> ZoneStep {
         self.authoritative();
         self.answer(node, set, owner);
         let target = set.rdata.first().and_then(|rdata| Name::from_wire(rdata).ok());
         let Some(next) = target.and_then(|target| name.rebase(owner, &target).ok()) else {
-            return Step::Done(Rcode::YXDOMAIN);
+            return ZoneStep::Done(Rcode::YXDOMAIN);
         };
         self.response.answer.push(Record {
             name: name.to_name(),
@@ -319,7 +319,7 @@ impl Build<'_> {
             ttl: set.ttl,
             rdata: next.as_wire().to_vec(),
         });
-        Step::Alias(next)
+        ZoneStep::Alias(next)
     }
 
     /// The addresses of hosts that the answer names, as far as they are ours.
@@ -350,7 +350,7 @@ impl Build<'_> {
     }
 }
 
-enum Step {
+enum ZoneStep {
     Done(Rcode),
     Alias(Name),
 }

@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::message::{Flags, Message, Rcode};
 use super::query::Query;
+use super::transport::Transport;
 use crate::fault::{Fault, Kind};
 
 /// How patient and how stubborn a client is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
+pub struct ExchangePolicy {
     /// How long to wait for each answer.
     pub timeout: Duration,
     /// How often each server is asked over UDP; over a connection, which does not lose messages, once.
@@ -27,9 +28,9 @@ pub struct Policy {
     pub answer_bad_cookie: bool,
 }
 
-impl Default for Policy {
-    fn default() -> Policy {
-        Policy {
+impl Default for ExchangePolicy {
+    fn default() -> ExchangePolicy {
+        ExchangePolicy {
             timeout: Duration::from_secs(5),
             tries: 3,
             deadline: Duration::from_secs(60),
@@ -44,51 +45,9 @@ impl Default for Policy {
 /// Most tries that may be asked for.
 pub const MAX_TRIES: u32 = 100;
 
-/// What carried a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Transport {
-    /// Datagrams.
-    Udp,
-    /// A connection; length-prefixed messages.
-    Tcp,
-    /// The same inside TLS (RFC 7858).
-    Tls,
-    /// HTTP/2 inside TLS (RFC 8484).
-    Https,
-    /// A QUIC stream for each question (RFC 9250).
-    Quic,
-}
-
-impl Transport {
-    /// The name in JSON and URLs.
-    pub fn name(self) -> &'static str {
-        match self {
-            Transport::Udp => "udp",
-            Transport::Tcp => "tcp",
-            Transport::Tls => "tls",
-            Transport::Https => "https",
-            Transport::Quic => "quic",
-        }
-    }
-
-    /// The port where servers listen for it.
-    pub fn port(self) -> u16 {
-        match self {
-            Transport::Udp | Transport::Tcp => 53,
-            Transport::Tls | Transport::Quic => 853,
-            Transport::Https => 443,
-        }
-    }
-
-    /// True if others on the way see the length of messages at most.
-    pub fn is_encrypted(self) -> bool {
-        matches!(self, Transport::Tls | Transport::Https | Transport::Quic)
-    }
-}
-
 /// What the driver has to do next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum ExchangeAction {
     /// Send these bytes to a server, and report what comes or fails.
     Send {
         /// Which server, by its place in the list.
@@ -109,7 +68,7 @@ pub enum Action {
 
 /// An answer that counts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Answer {
+pub struct ExchangeAnswer {
     /// The message.
     pub message: Message,
     /// Its bytes.
@@ -141,7 +100,7 @@ pub struct Exchange {
     query: Query,
     /// One identifier a server, kept over retransmissions so that a late answer still counts.
     ids: Vec<u16>,
-    policy: Policy,
+    policy: ExchangePolicy,
     /// Attempts still to be made.
     plan: VecDeque<Attempt>,
     /// Until when to wait for what is under way; none if nothing is.
@@ -155,9 +114,9 @@ pub struct Exchange {
     over_tcp: Vec<usize>,
     sent: u32,
     mismatches: u32,
-    answer: Option<Answer>,
+    answer: Option<ExchangeAnswer>,
     /// The best of the answers that nobody wants (SERVFAIL, REFUSED).
-    fallback: Option<Answer>,
+    fallback: Option<ExchangeAnswer>,
     fault: Option<Fault>,
     done: bool,
     /// EDNS was given up after a server did not understand it (RFC 6891, section 7).
@@ -168,7 +127,7 @@ pub struct Exchange {
 
 impl Exchange {
     /// A question for these servers, each with the identifier it gets and the way it is asked.
-    pub fn new(query: Query, servers: &[(u16, Transport)], policy: Policy) -> Exchange {
+    pub fn new(query: Query, servers: &[(u16, Transport)], policy: ExchangePolicy) -> Exchange {
         let ways = servers.iter().map(|(_, transport)| *transport).enumerate();
         let plan = (0..policy.tries.max(1))
             .flat_map(|round| ways.clone().map(move |(server, transport)| Attempt { server, transport, round }))
@@ -196,9 +155,9 @@ impl Exchange {
     }
 
     /// What to do now.
-    pub fn poll(&mut self, now: Duration) -> Action {
+    pub fn poll(&mut self, now: Duration) -> ExchangeAction {
         if self.done {
-            return Action::Done;
+            return ExchangeAction::Done;
         }
         if now >= self.policy.deadline {
             return self.give_up();
@@ -206,7 +165,7 @@ impl Exchange {
         if let Some(until) = self.waiting_until {
             let together = self.policy.race && self.plan.front().is_some_and(|next| next.round == self.round);
             if now < until && !together {
-                return Action::Wait { until: until.min(self.policy.deadline) };
+                return ExchangeAction::Wait { until: until.min(self.policy.deadline) };
             }
             if now >= until {
                 self.awaited.clear();
@@ -226,7 +185,7 @@ impl Exchange {
         if transport == Transport::Udp {
             self.over_tcp.retain(|asked| *asked != server);
         }
-        Action::Send { server, transport, wire: self.query.compose_over(id, transport) }
+        ExchangeAction::Send { server, transport, wire: self.query.compose_over(id, transport) }
     }
 
     /// A message came from a server. True if it ended the exchange or changed its course.
@@ -278,7 +237,7 @@ impl Exchange {
             self.with_cookie = true;
             return self.again(server, transport);
         }
-        let answer = Answer {
+        let answer = ExchangeAnswer {
             message,
             wire: wire.to_vec(),
             server,
@@ -323,7 +282,7 @@ impl Exchange {
     }
 
     /// How it ended. SERVFAIL and REFUSED are answers here; the caller decides what they mean.
-    pub fn outcome(self) -> Result<Answer, Fault> {
+    pub fn outcome(self) -> Result<ExchangeAnswer, Fault> {
         let mismatches = self.mismatches;
         self.answer.or(self.fallback).ok_or_else(|| {
             let mut fault = self.fault.unwrap_or_else(|| Fault::new(Kind::TimedOut, "no answer in time"));
@@ -339,9 +298,9 @@ impl Exchange {
         &self.query
     }
 
-    fn give_up(&mut self) -> Action {
+    fn give_up(&mut self) -> ExchangeAction {
         self.done = true;
-        Action::Done
+        ExchangeAction::Done
     }
 }
 

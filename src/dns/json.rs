@@ -3,8 +3,8 @@
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::client::Answer;
 use super::edns::{Edns, EdnsOption, printable};
+use super::exchange::ExchangeAnswer;
 use super::message::{Flags, Message, Question};
 use super::record::{self, Record};
 use super::wire::Cursor;
@@ -46,7 +46,7 @@ pub fn question(question: &Question) -> Value {
 }
 
 /// The members of an answer and where it came from, with the name that the user gave the server; none for one from a file.
-pub fn answer(answer: &Answer, server: Option<(std::net::SocketAddr, &str)>) -> AnswerJson {
+pub fn answer(answer: &ExchangeAnswer, server: Option<(std::net::SocketAddr, &str)>) -> AnswerJson {
     let message = &answer.message;
     let records = |records: &[Record]| records.iter().map(record).collect();
     AnswerJson {
@@ -186,9 +186,9 @@ fn record_rfc8427(record: &Record) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::exchange::Transport;
     use crate::dns::name::Name;
     use crate::dns::record::{Class, Rtype};
+    use crate::dns::transport::Transport;
 
     fn sample() -> Message {
         let name = Name::parse("bob.test").unwrap();
@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn our_members() {
         let wire = sample().compose(512);
-        let whole = Answer {
+        let whole = ExchangeAnswer {
             message: sample(),
             wire,
             server: 0,

@@ -188,7 +188,7 @@ impl Message {
     /// Parses a message. Two OPT records, names that loop and counts that lie are errors; bytes after the end are only
     /// counted.
     pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
-        let mut reader = Reader::new(bytes)?;
+        let mut reader = DnsMessageReader::new(bytes)?;
         let mut message = Message { id: reader.id, flags: reader.flags, ..Message::default() };
         for _ in 0..reader.counts.question {
             message.question.push(reader.question()?);
@@ -247,7 +247,7 @@ impl Message {
 
 /// Takes the parts of a message one after the other, without keeping them: for streams of records.
 #[derive(Debug)]
-pub struct Reader<'a> {
+pub struct DnsMessageReader<'a> {
     bytes: &'a [u8],
     at: usize,
     /// Identifier.
@@ -299,9 +299,9 @@ impl RawRecord {
     }
 }
 
-impl<'a> Reader<'a> {
+impl<'a> DnsMessageReader<'a> {
     /// Reads the header.
-    pub fn new(bytes: &'a [u8]) -> Result<Reader<'a>, Malformed> {
+    pub fn new(bytes: &'a [u8]) -> Result<DnsMessageReader<'a>, Malformed> {
         let header = bytes.get(..HEADER_BYTES).ok_or(Malformed("shorter than a header"))?;
         let mut words = header.chunks_exact(2).map(|pair| u16::from_be_bytes(pair.try_into().unwrap_or_default()));
         let mut word = || words.next().unwrap_or_default();
@@ -312,7 +312,7 @@ impl<'a> Reader<'a> {
         if least > bytes.len() {
             return Err(Malformed("more records announced than the message can hold"));
         }
-        Ok(Reader { bytes, at: HEADER_BYTES, id, flags, counts })
+        Ok(DnsMessageReader { bytes, at: HEADER_BYTES, id, flags, counts })
     }
 
     /// The next question.
@@ -354,7 +354,7 @@ fn lifetime(ttl: u32) -> u32 {
 /// Where the TTLs of a message stand, and what they are; without OPT, which has none. Ends where the message is broken.
 pub fn ttl_places(message: &[u8]) -> Vec<(usize, u32)> {
     let mut places = Vec::new();
-    let Ok(mut reader) = Reader::new(message) else { return places };
+    let Ok(mut reader) = DnsMessageReader::new(message) else { return places };
     let counts = reader.counts;
     if (0..counts.question).any(|_| reader.question().is_err()) {
         return places;
@@ -448,11 +448,11 @@ impl Composer {
 
     /// Only the types of RFC 1035 may have their names compressed (RFC 3597, section 4).
     fn rdata(&mut self, record: &Record) {
-        let row = table::row(record.rtype).filter(|row| row.fields.iter().any(|(_, f)| *f == table::Field::Name));
+        let row = table::row(record.rtype).filter(|row| row.fields.iter().any(|(_, f)| *f == table::RdataField::Name));
         let mut rest = record.rdata.as_slice();
         for (_, field) in row.map(|row| row.fields).unwrap_or_default() {
             let size = match field {
-                table::Field::Name => match Name::read(rest, 0, rest.len(), false) {
+                table::RdataField::Name => match Name::read(rest, 0, rest.len(), false) {
                     Ok((name, used)) => {
                         self.name(&name, true);
                         rest = rest.get(used..).unwrap_or_default();
@@ -460,7 +460,7 @@ impl Composer {
                     }
                     Err(_) => break,
                 },
-                table::Field::U16 => 2,
+                table::RdataField::U16 => 2,
                 _ => break,
             };
             let Some((bytes, tail)) = rest.split_at_checked(size) else { break };

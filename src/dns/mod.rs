@@ -3,7 +3,7 @@
 //! ```text
 //!  wire message edns   the wire: names, messages, EDNS options
 //!  record              one table of field types: wire <-> text <-> JSON, for every type
-//!  query exchange      what to ask; the client state machine (match, retransmit, truncation -> TCP)
+//!  query transport exchange   what to ask, over what; the client state machine (match, retransmit, truncation -> TCP)
 //!  client resolve      sockets for exchange; the stub resolver that other rooms use
 //!  zone answer server  zone files, (zones, query bytes) -> response bytes, sockets for it
 //!  anchor validate     trust anchors; DNSSEC: the walk from an anchor to the data, one verdict
@@ -28,6 +28,7 @@ pub mod server;
 pub mod template;
 pub mod trace;
 pub mod transfer;
+pub mod transport;
 pub mod tsig;
 pub mod validate;
 pub mod wire;

@@ -1,10 +1,10 @@
 //! What to ask: a question with its flags and EDNS options, turned into bytes.
 
 use super::edns::{Edns, EdnsOption};
-use super::exchange::Transport;
 use super::message::{Composer, Flags, Message, Question};
 use super::name::Name;
 use super::record::{Record, Rtype};
+use super::transport::Transport;
 
 /// One question with everything that goes into its message.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,13 +9,14 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::client::hosts::Hosts;
 use super::client::server::{ResolvConf, ServerName};
-use super::client::{Client, Policy, Transport};
+use super::client::{DnsClient, ExchangePolicy};
 use super::edns;
 use super::message::{Message, Rcode};
 use super::name::Name;
 use super::query::Query;
 use super::record::rdata::{Mx, joined_txt};
 use super::record::{Record, Rtype};
+use super::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::dial::Resolve;
@@ -31,7 +32,7 @@ const MAX_LOOKUPS: usize = 128;
 /// Looks names up. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Resolver {
-    client: Arc<Client>,
+    client: Arc<DnsClient>,
     /// The hosts file; empty if servers were named explicitly.
     hosts: Arc<Hosts>,
     /// Room for threads.
@@ -42,18 +43,28 @@ impl Resolver {
     /// The system's: servers of /etc/resolv.conf, and /etc/hosts for addresses.
     pub fn system() -> Result<Resolver, Fault> {
         let conf = ResolvConf::system()?;
-        let policy = Policy { timeout: conf.timeout, tries: conf.attempts, deadline: MAX_LOOKUP, ..Policy::default() };
-        let client = Client { policy, ..Client::new(conf.servers) };
+        let policy = ExchangePolicy {
+            timeout: conf.timeout,
+            tries: conf.attempts,
+            deadline: MAX_LOOKUP,
+            ..ExchangePolicy::default()
+        };
+        let client = DnsClient { policy, ..DnsClient::new(conf.servers) };
         Ok(Resolver { hosts: Arc::new(Hosts::system()), ..Resolver::of(client) })
     }
 
     /// These servers alone, asked in this order; no hosts file.
     pub fn new(servers: Vec<SocketAddr>) -> Resolver {
-        let policy = Policy { timeout: Duration::from_secs(2), tries: 3, deadline: MAX_LOOKUP, ..Policy::default() };
-        Resolver::of(Client { policy, ..Client::new(servers) })
+        let policy = ExchangePolicy {
+            timeout: Duration::from_secs(2),
+            tries: 3,
+            deadline: MAX_LOOKUP,
+            ..ExchangePolicy::default()
+        };
+        Resolver::of(DnsClient { policy, ..DnsClient::new(servers) })
     }
 
-    fn of(client: Client) -> Resolver {
+    fn of(client: DnsClient) -> Resolver {
         let lookups = Arc::new(Semaphore::new(MAX_LOOKUPS));
         Resolver { client: Arc::new(client), hosts: Arc::default(), lookups }
     }
@@ -67,7 +78,7 @@ impl Resolver {
             endpoints.extend(ServerName::parse(server.as_ref())?.endpoints((None, Transport::Udp), &mut tls)?);
         }
         let policy = Resolver::new(Vec::new()).client.policy;
-        Ok(Resolver::of(Client { policy, servers: endpoints, ..Client::new(Vec::new()) }))
+        Ok(Resolver::of(DnsClient { policy, servers: endpoints, ..DnsClient::new(Vec::new()) }))
     }
 
     /// The mail exchangers of a domain with their preferences, as the answer had them. Empty: the name exists and has
@@ -148,7 +159,7 @@ pub fn ascii_name(text: &str) -> Result<Name, String> {
 }
 
 /// Asks, and asks again for the end of a CNAME chain that the server did not complete.
-fn lookup(client: &Client, query: &Query) -> Result<Vec<Record>, Fault> {
+fn lookup(client: &DnsClient, query: &Query) -> Result<Vec<Record>, Fault> {
     let mut query = query.clone();
     let mut steps = 0;
     loop {
@@ -220,7 +231,7 @@ mod tests {
         use super::super::record::{Class, parse, words};
         let words = words::split(text.as_bytes()).unwrap();
         let root = Name::root();
-        let rdata = parse::rdata(rtype, &mut words::Words::new(&words, Some(&root))).unwrap();
+        let rdata = parse::rdata(rtype, &mut words::RdataWords::new(&words, Some(&root))).unwrap();
         Record { name: Name::parse(owner).unwrap(), rtype, class: Class::IN, ttl: 1, rdata }
     }
 

@@ -8,12 +8,13 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
-use super::answer::{self, Reply, Response, Zones};
-use super::client::{Client, Transport};
+use super::answer::{self, DnsResponse, ServerReply, Zones};
+use super::client::DnsClient;
 use super::message::{Composer, Flags, MAX_MESSAGE_BYTES, Message, Question, Rcode};
 use super::query::Query;
 use super::record::Rtype;
 use super::record::rdata::Soa;
+use super::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
@@ -51,20 +52,20 @@ pub struct Logged<'a> {
 pub type Log = dyn Fn(&Logged<'_>) + Send + Sync;
 
 /// What a name server serves, and to whom.
-pub struct Server {
+pub struct NameServer {
     /// The zones it answers for.
     pub zones: Zones,
     /// Where questions for other names go, if anywhere.
-    pub forward: Option<Client>,
+    pub forward: Option<DnsClient>,
     /// Who may transfer zones; nobody if empty.
     pub transfer_to: Vec<Network>,
     /// Told about every question.
     pub log: Option<Arc<Log>>,
 }
 
-impl std::fmt::Debug for Server {
+impl std::fmt::Debug for NameServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Server").field("zones", &self.zones.iter().count()).finish_non_exhaustive()
+        f.debug_struct("NameServer").field("zones", &self.zones.iter().count()).finish_non_exhaustive()
     }
 }
 
@@ -110,7 +111,7 @@ fn bind_udp(address: SocketAddr) -> Result<UdpSocket, Fault> {
     open().map_err(|error| Fault { kind: Kind::CannotCreate, ..Fault::local(format!("UDP {address}"), &error) })
 }
 
-impl Server {
+impl NameServer {
     /// Serves until the shutdown.
     pub async fn serve(self, sockets: Sockets, max_clients: usize, shutdown: &Shutdown) {
         let server = Arc::new(self);
@@ -138,7 +139,7 @@ impl Server {
         tasks.shutdown().await;
     }
 
-    async fn datagrams(self: Arc<Server>, socket: Arc<UdpSocket>, forwards: Arc<Semaphore>) {
+    async fn datagrams(self: Arc<NameServer>, socket: Arc<UdpSocket>, forwards: Arc<Semaphore>) {
         let mut buffer = vec![0; MAX_MESSAGE_BYTES];
         loop {
             let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
@@ -148,8 +149,8 @@ impl Server {
             };
             let query = buffer.get(..length).unwrap_or_default();
             match answer::answer(&self.zones, query, true) {
-                Reply::Send(response) => self.send_datagram(&socket, peer, &response).await,
-                Reply::Transfer(message) => {
+                ServerReply::Send(response) => self.send_datagram(&socket, peer, &response).await,
+                ServerReply::Transfer(message) => {
                     let code = if message.question.first().is_some_and(|q| q.rtype == Rtype::IXFR) {
                         Rcode::REFUSED
                     } else {
@@ -157,7 +158,7 @@ impl Server {
                     };
                     self.send_datagram(&socket, peer, &answer::refuse(&message, code)).await;
                 }
-                Reply::Elsewhere(refused) => {
+                ServerReply::Elsewhere(refused) => {
                     if self.forward.is_none() {
                         self.send_datagram(&socket, peer, &refused).await;
                         continue;
@@ -169,12 +170,12 @@ impl Server {
                         server.send_datagram(&socket, peer, &response).await;
                     });
                 }
-                Reply::Drop => {}
+                ServerReply::Drop => {}
             }
         }
     }
 
-    async fn send_datagram(&self, socket: &UdpSocket, peer: SocketAddr, response: &Response) {
+    async fn send_datagram(&self, socket: &UdpSocket, peer: SocketAddr, response: &DnsResponse) {
         // A datagram that cannot be sent is one that was lost.
         let _ = socket.send_to(&response.wire, peer).await;
         self.log(peer, Transport::Udp, response.question.as_ref(), response.rcode, response.wire.len());
@@ -190,10 +191,10 @@ impl Server {
             query.resize(usize::from(u16::from_be_bytes(length)), 0);
             within(MAX_TCP_IDLE, stream.read_exact(&mut query)).await?;
             let response = match answer::answer(&self.zones, &query, false) {
-                Reply::Send(response) => response,
-                Reply::Elsewhere(refused) if self.forward.is_none() => refused,
-                Reply::Elsewhere(refused) => self.forwarded(query.clone(), refused, false, &forwards).await,
-                Reply::Transfer(message) => match self.transfer(&message, peer) {
+                ServerReply::Send(response) => response,
+                ServerReply::Elsewhere(refused) if self.forward.is_none() => refused,
+                ServerReply::Elsewhere(refused) => self.forwarded(query.clone(), refused, false, &forwards).await,
+                ServerReply::Transfer(message) => match self.transfer(&message, peer) {
                     Ok(messages) => {
                         let mut size = 0;
                         for wire in messages {
@@ -205,7 +206,7 @@ impl Server {
                     }
                     Err(rcode) => answer::refuse(&message, rcode),
                 },
-                Reply::Drop => return Ok(()),
+                ServerReply::Drop => return Ok(()),
             };
             send(&mut stream, &response.wire).await?;
             self.log(peer, transport, response.question.as_ref(), response.rcode, response.wire.len());
@@ -250,7 +251,7 @@ impl Server {
     }
 
     /// Hands a question on and gives the answer back under the client's identifier.
-    async fn forwarded(&self, query: Vec<u8>, refused: Response, udp: bool, forwards: &Semaphore) -> Response {
+    async fn forwarded(&self, query: Vec<u8>, refused: DnsResponse, udp: bool, forwards: &Semaphore) -> DnsResponse {
         let (Ok(message), Some(client)) = (Message::parse(&query), self.forward.clone()) else { return refused };
         let Some(question) = message.question.first().cloned() else { return refused };
         let Ok(_permit) = forwards.try_acquire() else { return answer::refuse(&message, Rcode::SERVFAIL) };
@@ -272,7 +273,7 @@ impl Server {
         };
         let rcode = reply.rcode();
         reply.edns = reply.edns.filter(|_| message.edns.is_some());
-        Response { wire: reply.compose(limit), rcode, question: Some(question) }
+        DnsResponse { wire: reply.compose(limit), rcode, question: Some(question) }
     }
 
     fn log(&self, client: SocketAddr, transport: Transport, question: Option<&Question>, rcode: Rcode, size: usize) {

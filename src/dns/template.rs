@@ -1,25 +1,25 @@
 //! `--format TEMPLATE`: a line for each record, made of the parts that the user names.
 
-use super::exchange::Answer;
+use super::exchange::ExchangeAnswer;
 use super::record::{Record, json, table};
 use serde_json::{Map, Value};
 
 /// A template that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<Part>);
+pub struct Template(Vec<TemplatePart>);
 
 /// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+pub enum TemplatePart {
     /// Text as it stands.
     Text(String),
     /// What stands between braces.
-    Field(Field),
+    Field(TemplateField),
 }
 
 /// A field of a template.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Field {
+pub enum TemplateField {
     /// The owner of the record.
     Name,
     /// Its time to live.
@@ -43,24 +43,24 @@ pub enum Field {
 }
 
 /// The fields that every record has.
-const FIELDS: [(&str, Field); 10] = [
-    ("name", Field::Name),
-    ("ttl", Field::Ttl),
-    ("class", Field::Class),
-    ("type", Field::Rtype),
-    ("rtype", Field::Rtype),
-    ("rdata", Field::Rdata),
-    ("qname", Field::Qname),
-    ("qtype", Field::Qtype),
-    ("status", Field::Status),
-    ("server", Field::Server),
+const FIELDS: [(&str, TemplateField); 10] = [
+    ("name", TemplateField::Name),
+    ("ttl", TemplateField::Ttl),
+    ("class", TemplateField::Class),
+    ("type", TemplateField::Rtype),
+    ("rtype", TemplateField::Rtype),
+    ("rdata", TemplateField::Rdata),
+    ("qname", TemplateField::Qname),
+    ("qtype", TemplateField::Qtype),
+    ("status", TemplateField::Status),
+    ("server", TemplateField::Server),
 ];
 
-impl Field {
-    fn parse(name: &str) -> Option<Field> {
+impl TemplateField {
+    fn parse(name: &str) -> Option<TemplateField> {
         let members = || table::TABLE.iter().flat_map(|row| row.fields).map(|(member, _)| *member);
         let common = FIELDS.iter().find(|(field, _)| *field == name).map(|(_, field)| *field);
-        common.or_else(|| members().find(|member| *member == name).map(Field::Member))
+        common.or_else(|| members().find(|member| *member == name).map(TemplateField::Member))
     }
 }
 
@@ -86,47 +86,51 @@ impl Template {
                             None => return Err(format!("{text}: {{ without }}")),
                         }
                     }
-                    let field = Field::parse(&name).ok_or_else(|| format!("no field {{{name}}}"))?;
+                    let field = TemplateField::parse(&name).ok_or_else(|| format!("no field {{{name}}}"))?;
                     if !literal.is_empty() {
-                        parts.push(Part::Text(std::mem::take(&mut literal)));
+                        parts.push(TemplatePart::Text(std::mem::take(&mut literal)));
                     }
-                    parts.push(Part::Field(field));
+                    parts.push(TemplatePart::Field(field));
                 }
                 ('}', _) => return Err(format!("{text}: }} without {{")),
                 _ => literal.push(c),
             }
         }
         if !literal.is_empty() {
-            parts.push(Part::Text(literal));
+            parts.push(TemplatePart::Text(literal));
         }
         Ok(Template(parts))
     }
 
     /// Its parts.
-    pub fn parts(&self) -> &[Part] {
+    pub fn parts(&self) -> &[TemplatePart] {
         &self.0
     }
 
     /// The lines of an answer, one a record.
-    pub fn lines(&self, answer: &Answer, server: &str) -> Vec<String> {
+    pub fn lines(&self, answer: &ExchangeAnswer, server: &str) -> Vec<String> {
         answer.message.answer.iter().map(|record| self.line(record, answer, server)).collect()
     }
 
-    fn line(&self, record: &Record, answer: &Answer, server: &str) -> String {
+    fn line(&self, record: &Record, answer: &ExchangeAnswer, server: &str) -> String {
         let members = json::members(record.rtype, &record.rdata);
         let question = answer.message.question.first();
-        let value = |part: &Part| match part {
-            Part::Text(text) => text.clone(),
-            Part::Field(Field::Name) => record.name.to_string(),
-            Part::Field(Field::Ttl) => record.ttl.to_string(),
-            Part::Field(Field::Class) => record.class.to_string(),
-            Part::Field(Field::Rtype) => record.rtype.to_string(),
-            Part::Field(Field::Rdata) => record.rdata_text(),
-            Part::Field(Field::Qname) => question.map(|question| question.name.to_string()).unwrap_or_default(),
-            Part::Field(Field::Qtype) => question.map(|question| question.rtype.to_string()).unwrap_or_default(),
-            Part::Field(Field::Status) => answer.message.rcode().to_string(),
-            Part::Field(Field::Server) => server.to_owned(),
-            Part::Field(Field::Member(name)) => member(members.as_ref(), name),
+        let value = |part: &TemplatePart| match part {
+            TemplatePart::Text(text) => text.clone(),
+            TemplatePart::Field(TemplateField::Name) => record.name.to_string(),
+            TemplatePart::Field(TemplateField::Ttl) => record.ttl.to_string(),
+            TemplatePart::Field(TemplateField::Class) => record.class.to_string(),
+            TemplatePart::Field(TemplateField::Rtype) => record.rtype.to_string(),
+            TemplatePart::Field(TemplateField::Rdata) => record.rdata_text(),
+            TemplatePart::Field(TemplateField::Qname) => {
+                question.map(|question| question.name.to_string()).unwrap_or_default()
+            }
+            TemplatePart::Field(TemplateField::Qtype) => {
+                question.map(|question| question.rtype.to_string()).unwrap_or_default()
+            }
+            TemplatePart::Field(TemplateField::Status) => answer.message.rcode().to_string(),
+            TemplatePart::Field(TemplateField::Server) => server.to_owned(),
+            TemplatePart::Field(TemplateField::Member(name)) => member(members.as_ref(), name),
         };
         self.0.iter().map(value).collect()
     }
@@ -152,10 +156,15 @@ mod tests {
     #[test]
     fn templates() {
         let parts = |text: &str| Template::parse(text).map(|template| template.0);
-        let text = |text: &str| Part::Text(text.to_owned());
+        let text = |text: &str| TemplatePart::Text(text.to_owned());
         assert_eq!(
             parts("{name} {{x}} {preference}\\t\\\\").unwrap(),
-            [Part::Field(Field::Name), text(" {x} "), Part::Field(Field::Member("preference")), text("\t\\")]
+            [
+                TemplatePart::Field(TemplateField::Name),
+                text(" {x} "),
+                TemplatePart::Field(TemplateField::Member("preference")),
+                text("\t\\")
+            ]
         );
         assert_eq!(parts("{rtype}"), parts("{type}"));
         assert_eq!(parts("").unwrap(), []);

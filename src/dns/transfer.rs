@@ -5,15 +5,14 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use super::client::connection::trust;
-use super::client::{Endpoint, connect, network_fault};
-use super::exchange::Transport;
-use super::message::{Message, Question, Rcode, Reader};
+use super::client::endpoint::{Endpoint, connect, network_fault};
+use super::message::{DnsMessageReader, Message, Question, Rcode};
 use super::name::Name;
 use super::query::Query;
 use super::record::rdata::Soa;
 use super::record::{Class, Record, Rtype};
-use super::tsig::{Key, Session};
+use super::transport::Transport;
+use super::tsig::{TsigKey, TsigSession};
 use crate::fault::{Fault, Kind};
 use crate::net::clock::since_1970;
 use crate::net::tls::BlockingTls;
@@ -26,7 +25,7 @@ const READ_BYTES: usize = 256 * 1024;
 
 /// What a record of an incremental transfer does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
+pub enum ZoneChange {
     /// It is part of the zone (AXFR, or an IXFR answered with the whole zone).
     Whole,
     /// It is taken away.
@@ -37,7 +36,7 @@ pub enum Change {
 
 /// What a transfer was, once it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Summary {
+pub struct TransferSummary {
     /// Records, the SOA records at begin and end included.
     pub records: u64,
     /// Messages.
@@ -56,7 +55,7 @@ pub struct Sequence {
     zone: Name,
     /// The serial the client has (IXFR); none for AXFR.
     have: Option<Serial>,
-    state: State,
+    state: SequenceState,
     newest: Serial,
     first_soa: Option<Record>,
     records: u64,
@@ -64,7 +63,7 @@ pub struct Sequence {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum SequenceState {
     Start,
     /// The first SOA came.
     First,
@@ -82,7 +81,7 @@ impl Sequence {
         Sequence {
             zone,
             have,
-            state: State::Start,
+            state: SequenceState::Start,
             newest: Serial::default(),
             first_soa: None,
             records: 0,
@@ -91,7 +90,7 @@ impl Sequence {
     }
 
     /// Takes the next record; what it does, or why it does not belong here.
-    pub fn take(&mut self, record: &Record) -> Result<Change, Fault> {
+    pub fn take(&mut self, record: &Record) -> Result<ZoneChange, Fault> {
         let wrong = |why: String| Err(Fault::new(Kind::Protocol, format!("transfer of {}: {why}", self.zone)));
         self.records += 1;
         if self.records > MAX_RECORDS {
@@ -111,69 +110,69 @@ impl Sequence {
             return wrong(format!("an SOA record of {}", record.name));
         }
         match (self.state, serial) {
-            (State::Start, Some(serial)) => {
-                (self.newest, self.state) = (serial, State::First);
+            (SequenceState::Start, Some(serial)) => {
+                (self.newest, self.state) = (serial, SequenceState::First);
                 self.first_soa = Some(record.clone());
                 // The client has this version already: this record is all (RFC 1995, section 2).
                 if self.have == Some(serial) {
-                    self.state = State::Done;
+                    self.state = SequenceState::Done;
                 }
-                Ok(Change::Whole)
+                Ok(ZoneChange::Whole)
             }
-            (State::Start, None) => wrong("it does not begin with the SOA record".to_owned()),
-            (State::First, Some(serial)) if self.have == Some(serial) && serial != self.newest => {
-                (self.state, self.incremental) = (State::Deleting, true);
-                Ok(Change::Delete)
+            (SequenceState::Start, None) => wrong("it does not begin with the SOA record".to_owned()),
+            (SequenceState::First, Some(serial)) if self.have == Some(serial) && serial != self.newest => {
+                (self.state, self.incremental) = (SequenceState::Deleting, true);
+                Ok(ZoneChange::Delete)
             }
-            (State::First | State::Whole, Some(_)) => {
+            (SequenceState::First | SequenceState::Whole, Some(_)) => {
                 if self.first_soa.as_ref().is_none_or(|first| first.rdata != record.rdata) {
                     return wrong("the SOA records at its begin and end differ".to_owned());
                 }
-                self.state = State::Done;
-                Ok(Change::Whole)
+                self.state = SequenceState::Done;
+                Ok(ZoneChange::Whole)
             }
-            (State::First | State::Whole, None) => {
-                self.state = State::Whole;
-                Ok(Change::Whole)
+            (SequenceState::First | SequenceState::Whole, None) => {
+                self.state = SequenceState::Whole;
+                Ok(ZoneChange::Whole)
             }
-            (State::Deleting, Some(serial)) => {
-                self.state = State::Adding(serial);
-                Ok(Change::Add)
+            (SequenceState::Deleting, Some(serial)) => {
+                self.state = SequenceState::Adding(serial);
+                Ok(ZoneChange::Add)
             }
-            (State::Deleting, None) => Ok(Change::Delete),
-            (State::Adding(version), Some(serial)) => {
+            (SequenceState::Deleting, None) => Ok(ZoneChange::Delete),
+            (SequenceState::Adding(version), Some(serial)) => {
                 if serial != version {
                     return wrong(format!("differences jump from serial {version} to {serial}"));
                 }
                 if version == self.newest {
-                    self.state = State::Done;
-                    return Ok(Change::Whole);
+                    self.state = SequenceState::Done;
+                    return Ok(ZoneChange::Whole);
                 }
-                self.state = State::Deleting;
-                Ok(Change::Delete)
+                self.state = SequenceState::Deleting;
+                Ok(ZoneChange::Delete)
             }
-            (State::Adding(_), None) => Ok(Change::Add),
-            (State::Done, _) => wrong("records after its end".to_owned()),
+            (SequenceState::Adding(_), None) => Ok(ZoneChange::Add),
+            (SequenceState::Done, _) => wrong("records after its end".to_owned()),
         }
     }
 
     /// Takes the end of a message. A client with a newer version than the server's gets the server's SOA record and
     /// nothing more (RFC 1995, section 2).
     pub fn message_ended(&mut self) {
-        if self.state == State::First && self.have.is_some_and(|have| have > self.newest) {
-            self.state = State::Done;
+        if self.state == SequenceState::First && self.have.is_some_and(|have| have > self.newest) {
+            self.state = SequenceState::Done;
         }
     }
 
     /// True once the last record came.
     pub fn is_done(&self) -> bool {
-        self.state == State::Done
+        self.state == SequenceState::Done
     }
 }
 
 /// A transfer to be made.
 #[derive(Debug, Clone)]
-pub struct Transfer {
+pub struct ZoneTransfer {
     /// The server; asked over TCP, or over TLS if that is its transport (RFC 9103).
     pub server: Endpoint,
     /// The zone.
@@ -181,16 +180,19 @@ pub struct Transfer {
     /// For IXFR: the serial that the client has.
     pub have: Option<Serial>,
     /// Signs the query and verifies every answer.
-    pub key: Option<Key>,
+    pub key: Option<TsigKey>,
     /// The server may stay silent for this long.
     pub timeout: Duration,
     /// When all of it must be over.
     pub until: Option<Instant>,
 }
 
-impl Transfer {
+impl ZoneTransfer {
     /// Makes the transfer; each record is handed on as it comes. Only `Ok` means that the zone is complete.
-    pub fn run(&self, each: &mut dyn FnMut(&Record, Change) -> Result<(), Fault>) -> Result<Summary, Fault> {
+    pub fn run(
+        &self,
+        each: &mut dyn FnMut(&Record, ZoneChange) -> Result<(), Fault>,
+    ) -> Result<TransferSummary, Fault> {
         let network = |error: &io::Error| network_fault(self.server.address, Transport::Tcp, error);
         let mut id = [0; 2];
         crate::net::random::fill(&mut id)?;
@@ -202,7 +204,7 @@ impl Transfer {
         stream.write_all(&framed).and_then(|()| stream.flush()).map_err(|error| network(&error))?;
         let mut input = io::BufReader::with_capacity(READ_BYTES, stream);
         let mut sequence = Sequence::new(self.zone.clone(), self.have);
-        let mut summary = Summary::default();
+        let mut summary = TransferSummary::default();
         let mut buffer = Vec::new();
         while !sequence.is_done() {
             let mut length = [0; 2];
@@ -226,7 +228,7 @@ impl Transfer {
         Ok(summary)
     }
 
-    fn connect(&self) -> Result<Carrier, Fault> {
+    fn connect(&self) -> Result<TransferStream, Fault> {
         let (address, transport) = (self.server.address, self.server.transport);
         let network = |error: io::Error| network_fault(address, Transport::Tcp, &error);
         let left = |limit: Duration| match self.until {
@@ -240,12 +242,12 @@ impl Transfer {
         let stream = connect(self.server.bind, address, left(self.timeout)).map_err(network)?;
         stream.set_nodelay(true).map_err(network)?;
         if transport != Transport::Tls {
-            return Ok(Carrier::Tcp(stream));
+            return Ok(TransferStream::Tcp(stream));
         }
         let limits = stream.set_read_timeout(Some(left(self.timeout)));
         limits.and_then(|()| stream.set_write_timeout(Some(left(self.timeout)))).map_err(network)?;
-        let tls = trust(&self.server)?.with_alpn(&["dot"]).connect_blocking(stream, &self.server.host);
-        Ok(Carrier::Tls(tls.map_err(|fault| fault.context(format_args!("{address} over tls")))?))
+        let tls = self.server.trust()?.with_alpn(&["dot"]).connect_blocking(stream, &self.server.host);
+        Ok(TransferStream::Tls(tls.map_err(|fault| fault.context(format_args!("{address} over tls")))?))
     }
 
     fn query(&self) -> Query {
@@ -261,7 +263,7 @@ impl Transfer {
         query
     }
 
-    fn signed(&self, wire: Vec<u8>) -> (Vec<u8>, Option<Session>) {
+    fn signed(&self, wire: Vec<u8>) -> (Vec<u8>, Option<TsigSession>) {
         match &self.key {
             Some(key) => {
                 let (wire, session) = key.sign(&wire, since_1970().as_secs());
@@ -278,9 +280,9 @@ impl Transfer {
         question: &Question,
         first: bool,
         sequence: &mut Sequence,
-        each: &mut dyn FnMut(&Record, Change) -> Result<(), Fault>,
+        each: &mut dyn FnMut(&Record, ZoneChange) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        let mut reader = Reader::new(wire)?;
+        let mut reader = DnsMessageReader::new(wire)?;
         if reader.id != id || !reader.flags.has(super::message::Flags::QR) {
             return Err(Fault::new(Kind::Protocol, "the answer is not to our question"));
         }
@@ -313,7 +315,7 @@ impl Transfer {
 
 /// What carries a transfer.
 #[derive(Debug)]
-enum Carrier {
+enum TransferStream {
     Tcp(TcpStream),
     Tls(BlockingTls),
 }
@@ -321,7 +323,7 @@ enum Carrier {
 /// A limit of time for each wait, and one for all of them: a server that sends a byte now and then meets the second.
 #[derive(Debug)]
 struct Timed {
-    stream: Carrier,
+    stream: TransferStream,
     timeout: Duration,
     until: Option<Instant>,
 }
@@ -340,8 +342,8 @@ impl Timed {
             limit = limit.min(left);
         }
         let socket = match &self.stream {
-            Carrier::Tcp(stream) => stream,
-            Carrier::Tls(tls) => tls.socket(),
+            TransferStream::Tcp(stream) => stream,
+            TransferStream::Tls(tls) => tls.socket(),
         };
         socket.set_read_timeout(Some(limit.max(SHORTEST)))?;
         socket.set_write_timeout(Some(limit.max(SHORTEST)))
@@ -352,8 +354,8 @@ impl Read for Timed {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         self.limit()?;
         let read = match &mut self.stream {
-            Carrier::Tcp(stream) => stream.read(buffer),
-            Carrier::Tls(tls) => tls.read(buffer),
+            TransferStream::Tcp(stream) => stream.read(buffer),
+            TransferStream::Tls(tls) => tls.read(buffer),
         };
         match read {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -369,15 +371,15 @@ impl Write for Timed {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.limit()?;
         match &mut self.stream {
-            Carrier::Tcp(stream) => stream.write(bytes),
-            Carrier::Tls(tls) => tls.write(bytes),
+            TransferStream::Tcp(stream) => stream.write(bytes),
+            TransferStream::Tls(tls) => tls.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match &mut self.stream {
-            Carrier::Tcp(stream) => stream.flush(),
-            Carrier::Tls(tls) => tls.flush(),
+            TransferStream::Tcp(stream) => stream.flush(),
+            TransferStream::Tls(tls) => tls.flush(),
         }
     }
 }
@@ -408,7 +410,7 @@ mod tests {
         let (rtype, rdata) = rest.split_once(' ').unwrap();
         let (rtype, root) = (Rtype::parse(rtype).unwrap(), Name::root());
         let words = words::split(rdata.as_bytes()).unwrap();
-        let rdata = parse::rdata(rtype, &mut words::Words::new(&words, Some(&root))).unwrap();
+        let rdata = parse::rdata(rtype, &mut words::RdataWords::new(&words, Some(&root))).unwrap();
         Record { name: Name::parse(owner).unwrap(), rtype, class: Class::IN, ttl: 1, rdata }
     }
 
@@ -424,9 +426,9 @@ mod tests {
         for text in records {
             let change = sequence.take(&record(text)).map_err(|fault| fault.detail)?;
             shown.push(match change {
-                Change::Whole => 'w',
-                Change::Delete => 'd',
-                Change::Add => 'a',
+                ZoneChange::Whole => 'w',
+                ZoneChange::Delete => 'd',
+                ZoneChange::Add => 'a',
             });
         }
         sequence.message_ended();

@@ -3,9 +3,9 @@
 
 use ring::hmac;
 
-use super::message::{Rcode, Reader};
+use super::message::{DnsMessageReader, Rcode};
 use super::name::Name;
-use super::record::parse::base64;
+use super::record::atoms::from_base64;
 use super::record::{Class, Rtype};
 use super::wire::Cursor;
 use crate::fault::{Fault, Kind};
@@ -17,13 +17,13 @@ pub const MAX_UNSIGNED: u32 = 99;
 
 /// A shared key.
 #[derive(Clone)]
-pub struct Key {
+pub struct TsigKey {
     name: Name,
-    algorithm: Algorithm,
+    algorithm: TsigAlgorithm,
     key: hmac::Key,
 }
 
-impl std::fmt::Debug for Key {
+impl std::fmt::Debug for TsigKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Key({} {} ***)", self.name, self.algorithm.0)
     }
@@ -31,28 +31,28 @@ impl std::fmt::Debug for Key {
 
 /// Name and function of each algorithm (section 6).
 #[derive(Debug, Clone, Copy)]
-struct Algorithm(&'static str, hmac::Algorithm);
+struct TsigAlgorithm(&'static str, hmac::Algorithm);
 
-const ALGORITHMS: [Algorithm; 4] = [
-    Algorithm("hmac-sha256", hmac::HMAC_SHA256),
-    Algorithm("hmac-sha384", hmac::HMAC_SHA384),
-    Algorithm("hmac-sha512", hmac::HMAC_SHA512),
-    Algorithm("hmac-sha1", hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
+const ALGORITHMS: [TsigAlgorithm; 4] = [
+    TsigAlgorithm("hmac-sha256", hmac::HMAC_SHA256),
+    TsigAlgorithm("hmac-sha384", hmac::HMAC_SHA384),
+    TsigAlgorithm("hmac-sha512", hmac::HMAC_SHA512),
+    TsigAlgorithm("hmac-sha1", hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
 ];
 
-impl Key {
+impl TsigKey {
     /// A key as dig's `-y` takes it: `[ALGORITHM:]NAME:BASE64`, hmac-sha256 if no algorithm is named.
-    pub fn parse(text: &str) -> Result<Key, String> {
+    pub fn parse(text: &str) -> Result<TsigKey, String> {
         let parts: Vec<&str> = text.split(':').collect();
         match parts.as_slice() {
-            [name, secret] => Key::new("hmac-sha256", name, secret),
-            [algorithm, name, secret] => Key::new(algorithm, name, secret),
+            [name, secret] => TsigKey::new("hmac-sha256", name, secret),
+            [algorithm, name, secret] => TsigKey::new(algorithm, name, secret),
             _ => Err("[ALGORITHM:]NAME:BASE64 expected".to_owned()),
         }
     }
 
     /// The first key of a file in BIND's form: `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`.
-    pub fn from_file(text: &str) -> Result<Key, String> {
+    pub fn from_file(text: &str) -> Result<TsigKey, String> {
         let without_comments: String = text
             .lines()
             .map(|line| line.split("//").next().unwrap_or_default().split('#').next().unwrap_or_default())
@@ -63,21 +63,21 @@ impl Key {
         let after =
             |word: &str| words.iter().position(|found| *found == word).and_then(|at| words.get(at + 1)).copied();
         match (after("key"), after("algorithm"), after("secret")) {
-            (Some(name), Some(algorithm), Some(secret)) => Key::new(algorithm, name, secret),
+            (Some(name), Some(algorithm), Some(secret)) => TsigKey::new(algorithm, name, secret),
             _ => Err("no key with algorithm and secret in it".to_owned()),
         }
     }
 
-    fn new(algorithm: &str, name: &str, secret: &str) -> Result<Key, String> {
+    fn new(algorithm: &str, name: &str, secret: &str) -> Result<TsigKey, String> {
         let wanted = algorithm.trim_end_matches('.').to_ascii_lowercase();
         let algorithm = ALGORITHMS.into_iter().find(|known| known.0 == wanted);
         let algorithm = algorithm.ok_or_else(|| format!("unknown algorithm {wanted:?}"))?;
         let name = Name::parse(name).map_err(|error| format!("key name: {error}"))?;
-        let secret = base64(secret.as_bytes()).map_err(|_| "the secret is not base64".to_owned())?;
+        let secret = from_base64(secret.as_bytes()).map_err(|_| "the secret is not base64".to_owned())?;
         if secret.is_empty() {
             return Err("the secret is empty".to_owned());
         }
-        Ok(Key { name, algorithm, key: hmac::Key::new(algorithm.1, &secret) })
+        Ok(TsigKey { name, algorithm, key: hmac::Key::new(algorithm.1, &secret) })
     }
 
     fn algorithm_name(&self) -> Name {
@@ -103,20 +103,20 @@ impl Key {
     }
 
     /// Appends a signature to a query; returns it and its code, which the answer's signature covers.
-    pub fn sign(&self, query: &[u8], now: u64) -> (Vec<u8>, Session) {
+    pub fn sign(&self, query: &[u8], now: u64) -> (Vec<u8>, TsigSession) {
         let mut context = hmac::Context::with_key(&self.key);
         context.update(query);
         context.update(&self.variables(now, FUDGE, Some((0, &[]))));
         let mac = context.sign().as_ref().to_vec();
         let mut wire = query.to_vec();
         append(&mut wire, self, now, &mac);
-        let session = Session { key: self.clone(), mac, pending: Vec::new(), unsigned: 0, first: true };
+        let session = TsigSession { key: self.clone(), mac, pending: Vec::new(), unsigned: 0, first: true };
         (wire, session)
     }
 }
 
 /// Appends the TSIG record (section 4.2) and counts it.
-fn append(wire: &mut Vec<u8>, key: &Key, now: u64, mac: &[u8]) {
+fn append(wire: &mut Vec<u8>, key: &TsigKey, now: u64, mac: &[u8]) {
     let id = [wire.first().copied().unwrap_or_default(), wire.get(1).copied().unwrap_or_default()];
     let mut rdata = key.algorithm_name().as_wire().to_vec();
     rdata.extend(now.to_be_bytes().iter().skip(2));
@@ -137,8 +137,8 @@ fn append(wire: &mut Vec<u8>, key: &Key, now: u64, mac: &[u8]) {
 
 /// The signatures of the answers to one query.
 #[derive(Debug, Clone)]
-pub struct Session {
-    key: Key,
+pub struct TsigSession {
+    key: TsigKey,
     /// The code of the query or of the last signed answer.
     mac: Vec<u8>,
     /// Unsigned messages since then.
@@ -147,8 +147,8 @@ pub struct Session {
     first: bool,
 }
 
-impl Session {
-    /// Checks one answer. In a stream some messages may come unsigned; [`Session::finish`] says whether the last was.
+impl TsigSession {
+    /// Checks one answer. In a stream some messages may come unsigned; [`TsigSession::finish`] says whether the last was.
     pub fn verify(&mut self, answer: &[u8], now: u64) -> Result<(), Fault> {
         let bad = |why: &str| Fault::new(Kind::AuthFailed, format!("TSIG: {why}"));
         let Some(found) = find(answer).map_err(Fault::from)? else {
@@ -197,7 +197,7 @@ impl Session {
     }
 }
 
-struct Found {
+struct TsigRecord {
     begin: usize,
     name: Name,
     algorithm: Name,
@@ -210,8 +210,8 @@ struct Found {
 }
 
 /// The TSIG record: the last of the additional section, or none.
-fn find(message: &[u8]) -> Result<Option<Found>, super::wire::Malformed> {
-    let mut reader = Reader::new(message)?;
+fn find(message: &[u8]) -> Result<Option<TsigRecord>, super::wire::Malformed> {
+    let mut reader = DnsMessageReader::new(message)?;
     for _ in 0..reader.counts.question {
         reader.question()?;
     }
@@ -239,7 +239,17 @@ fn find(message: &[u8]) -> Result<Option<Found>, super::wire::Malformed> {
         let other = cursor.take(length.into())?.to_vec();
         cursor.finish()?;
         let begin = record.owner_begin;
-        return Ok(Some(Found { begin, name: record.name, algorithm, time, fudge, mac, original_id, error, other }));
+        return Ok(Some(TsigRecord {
+            begin,
+            name: record.name,
+            algorithm,
+            time,
+            fudge,
+            mac,
+            original_id,
+            error,
+            other,
+        }));
     }
     Ok(None)
 }
@@ -252,7 +262,7 @@ mod tests {
     const NOW: u64 = 1_800_000_000;
 
     /// What a server that has the key answers: the signature covers the query's code, and in streams the code before.
-    fn answer(key: &Key, query_mac: &[u8], first: bool, before: &[u8], body: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    fn answer(key: &TsigKey, query_mac: &[u8], first: bool, before: &[u8], body: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let mut signed = (query_mac.len() as u16).to_be_bytes().to_vec();
         signed.extend_from_slice(query_mac);
         signed.extend_from_slice(before);
@@ -273,18 +283,18 @@ mod tests {
     #[test]
     fn keys_in_both_forms() {
         let file = "key \"k.test\" {\n  algorithm hmac-sha512; // x\n  secret \"c2VjcmV0\";\n};\n";
-        assert_eq!(format!("{:?}", Key::from_file(file).unwrap()), "Key(k.test. hmac-sha512 ***)");
-        assert_eq!(format!("{:?}", Key::parse("k:c2VjcmV0").unwrap()), "Key(k. hmac-sha256 ***)");
+        assert_eq!(format!("{:?}", TsigKey::from_file(file).unwrap()), "Key(k.test. hmac-sha512 ***)");
+        assert_eq!(format!("{:?}", TsigKey::parse("k:c2VjcmV0").unwrap()), "Key(k. hmac-sha256 ***)");
         for bad in ["k", "md5:k:c2VjcmV0", "k:!", "k:", "hmac-sha256:k..a:c2VjcmV0", "a:b:c:d"] {
-            assert!(Key::parse(bad).is_err(), "{bad}");
+            assert!(TsigKey::parse(bad).is_err(), "{bad}");
         }
-        assert!(Key::from_file("key k { };").is_err());
+        assert!(TsigKey::from_file("key k { };").is_err());
     }
 
     #[test]
     fn answers_are_verified() {
         for algorithm in ["hmac-sha1", "hmac-sha256", "hmac-sha384", "hmac-sha512"] {
-            let key = Key::parse(&format!("{algorithm}:k.test:c2VjcmV0")).unwrap();
+            let key = TsigKey::parse(&format!("{algorithm}:k.test:c2VjcmV0")).unwrap();
             let (query, session) = key.sign(&body(), NOW);
             let own = find(&query).unwrap().unwrap();
             assert_eq!((own.time, own.mac.len()), (NOW, session.mac.len()));
@@ -297,14 +307,14 @@ mod tests {
                 bad[at] ^= 4;
                 assert!(session.clone().verify(&bad, NOW).is_err() || at < 2, "changed byte {at}");
             }
-            let other = Key::parse("k.test:b3RoZXI=").unwrap();
+            let other = TsigKey::parse("k.test:b3RoZXI=").unwrap();
             assert!(session.clone().verify(&answer(&other, &session.mac, true, &[], &body()).0, NOW).is_err());
         }
     }
 
     #[test]
     fn streams_may_leave_some_unsigned_but_not_the_last() {
-        let key = Key::parse("k.test:c2VjcmV0").unwrap();
+        let key = TsigKey::parse("k.test:c2VjcmV0").unwrap();
         let (_, mut session) = key.sign(&body(), NOW);
         assert!(session.finish().is_err());
         let (first, mac) = answer(&key, &session.mac, true, &[], &body());

@@ -13,10 +13,11 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
-use crate::dns::client::{Client, Policy, Transport};
+use crate::dns::client::{DnsClient, ExchangePolicy};
 use crate::dns::name::Name;
-use crate::dns::server::{Log, Logged, Server, Sockets};
-use crate::dns::zone::{Source, Zone};
+use crate::dns::server::{Log, Logged, NameServer, Sockets};
+use crate::dns::transport::Transport;
+use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::{Fault, Kind};
 use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
@@ -58,7 +59,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let mut all: Vec<_> = zones.iter().collect();
         all.sort_by(|a, b| a.origin().cmp(b.origin()));
         for zone in all {
-            out.emit(&Checked::of(zone))?;
+            out.emit(&CheckedZone::of(zone))?;
         }
         return Ok(Exit::OK);
     }
@@ -73,7 +74,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             text.parse::<Network>().map_err(wrong)
         })
         .collect::<Result<_, Fault>>()?;
-    let server = Server { zones, forward: forward(&args)?, transfer_to, log: log(out) };
+    let server = NameServer { zones, forward: forward(&args)?, transfer_to, log: log(out) };
     cli::block_on_threads(async move {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         let sockets = Sockets::bind(|| args.listen.bind("127.0.0.1:53"))?;
@@ -83,7 +84,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     })
 }
 
-fn forward(args: &Args) -> Result<Option<Client>, Fault> {
+fn forward(args: &Args) -> Result<Option<DnsClient>, Fault> {
     if args.forward.is_empty() {
         return Ok(None);
     }
@@ -93,9 +94,13 @@ fn forward(args: &Args) -> Result<Option<Client>, Fault> {
         let mut tls = || ClientTls::new(&ClientTlsOptions::default());
         servers.extend(ServerName::parse(name)?.endpoints(default, &mut tls)?);
     }
-    let policy =
-        Policy { timeout: Duration::from_secs(2), tries: 2, deadline: Duration::from_secs(8), ..Policy::default() };
-    Ok(Some(Client { policy, servers, ..Client::new(Vec::new()) }))
+    let policy = ExchangePolicy {
+        timeout: Duration::from_secs(2),
+        tries: 2,
+        deadline: Duration::from_secs(8),
+        ..ExchangePolicy::default()
+    };
+    Ok(Some(DnsClient { policy, servers, ..DnsClient::new(Vec::new()) }))
 }
 
 fn read_zones(args: &Args) -> anyhow::Result<Zones> {
@@ -133,7 +138,7 @@ fn read_zone(file: &Path, origin: Option<Name>) -> anyhow::Result<Zone> {
         read_file(&path).map_err(|fault| fault.detail)
     };
     let without_origin = origin.is_none();
-    let source = Source { name: file.display().to_string(), text };
+    let source = ZoneSource { name: file.display().to_string(), text };
     Zone::read(source, origin, &mut load)
         .map_err(|error| {
             let relative = without_origin && error.why.contains("without an origin");
@@ -169,7 +174,7 @@ fn log(out: &Output) -> Option<Arc<Log>> {
     }
     let out = out.clone();
     Some(Arc::new(move |logged: &Logged<'_>| {
-        let record = Asked {
+        let record = QuestionRecord {
             client: logged.client.to_string(),
             transport: logged.transport.name(),
             name: logged.question.map(|question| question.name.to_string()),
@@ -190,7 +195,7 @@ fn log(out: &Output) -> Option<Arc<Log>> {
 
 /// One question in the log.
 #[derive(Debug, Serialize)]
-struct Asked {
+struct QuestionRecord {
     client: String,
     transport: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -201,7 +206,7 @@ struct Asked {
     size_bytes: usize,
 }
 
-impl OutputRecord for Asked {
+impl OutputRecord for QuestionRecord {
     const TYPE: &'static str = "query";
 
     fn text(&self, _line: &mut TextLine) {}
@@ -209,19 +214,19 @@ impl OutputRecord for Asked {
 
 /// One zone that was checked.
 #[derive(Debug, Serialize)]
-struct Checked {
+struct CheckedZone {
     zone: String,
     serial: u32,
     records: usize,
 }
 
-impl Checked {
-    fn of(zone: &Zone) -> Checked {
-        Checked { zone: zone.origin().to_string(), serial: zone.serial().0, records: zone.record_count() }
+impl CheckedZone {
+    fn of(zone: &Zone) -> CheckedZone {
+        CheckedZone { zone: zone.origin().to_string(), serial: zone.serial().0, records: zone.record_count() }
     }
 }
 
-impl OutputRecord for Checked {
+impl OutputRecord for CheckedZone {
     const TYPE: &'static str = "zone";
 
     fn text(&self, line: &mut TextLine) {

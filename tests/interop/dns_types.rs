@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use applayer::dns::name::Name;
-use applayer::dns::record::table::{self, Field};
+use applayer::dns::record::table::{self, RdataField};
 use applayer::dns::record::text::{Style, generic};
 use applayer::dns::record::{Record, Rtype};
-use applayer::dns::zone::{Reader, Source};
+use applayer::dns::zone::{ZoneReader, ZoneSource};
 
 use crate::dns::{data, knot_with, named, nsd_with, sample_zone};
 use crate::harness::{temp_dir, tool};
@@ -132,7 +132,7 @@ fn counted(text: &[u8]) -> Vec<u8> {
 }
 
 /// Valid data of one type; every form that its fields can take.
-fn rdata(row: &table::Row, chance: &mut Chance) -> Vec<u8> {
+fn rdata(row: &table::TypeRow, chance: &mut Chance) -> Vec<u8> {
     let mut wire = Vec::new();
     for (name, kind) in row.fields {
         field(row, name, *kind, chance, &mut wire);
@@ -140,56 +140,61 @@ fn rdata(row: &table::Row, chance: &mut Chance) -> Vec<u8> {
     wire
 }
 
-fn field(row: &table::Row, name: &str, kind: Field, chance: &mut Chance, wire: &mut Vec<u8>) {
+fn field(row: &table::TypeRow, name: &str, kind: RdataField, chance: &mut Chance, wire: &mut Vec<u8>) {
     match kind {
-        Field::Name | Field::OldName | Field::PlainName => wire.extend(chance.name()),
-        Field::PlainNames => (0..chance.below(3)).for_each(|_| wire.extend(chance.name())),
+        RdataField::Name | RdataField::OldName | RdataField::PlainName => wire.extend(chance.name()),
         // Hash and digest types fix lengths of what follows; unknown ones do not.
-        Field::U8 if matches!(name, "digest_type" | "fingerprint_type" | "scheme" | "hash_algorithm") => {
+        RdataField::U8 if matches!(name, "digest_type" | "fingerprint_type" | "scheme" | "hash_algorithm") => {
             wire.push(if row.name.starts_with("NSEC3") { 1 } else { 200 + chance.below(40) as u8 });
         }
-        Field::U8 if name == "gateway_type" => wire.push(chance.below(4) as u8),
-        Field::U8 if name == "protocol" => wire.push(3),
+        RdataField::U8 if name == "gateway_type" => wire.push(chance.below(4) as u8),
+        RdataField::U8 if name == "protocol" => wire.push(3),
         // dig now and then refuses few labels, kdig an IPSECKEY with a key and no algorithm.
-        Field::U8 if name == "labels" => wire.push(5 + chance.below(200) as u8),
-        Field::Algorithm | Field::U8 if name == "algorithm" && row.name == "IPSECKEY" => wire.push(2),
-        Field::U8 => wire.push(chance.byte()),
+        RdataField::U8 if name == "labels" => wire.push(5 + chance.below(200) as u8),
+        RdataField::Algorithm | RdataField::U8 if name == "algorithm" && row.name == "IPSECKEY" => wire.push(2),
+        RdataField::U8 => wire.push(chance.byte()),
         // 253 and 254 have names or object identifiers in the key.
-        Field::Algorithm | Field::AlgorithmName => wire.push(*chance.pick(&[3, 5, 7, 8, 10, 13, 14, 15, 16, 100])),
-        Field::SyncScheme => wire.push(1),
-        Field::U16 if name == "flags" && matches!(row.name, "KEY" | "RKEY") => wire.extend([0, 0]),
-        Field::U16 if name == "flags" => wire.extend([1, chance.below(2) as u8]),
-        Field::U16 | Field::CertType => wire.extend(chance.bytes(2, 2)),
+        RdataField::Algorithm | RdataField::AlgorithmName => {
+            wire.push(*chance.pick(&[3, 5, 7, 8, 10, 13, 14, 15, 16, 100]))
+        }
+        RdataField::SyncScheme => wire.push(1),
+        RdataField::U16 if name == "flags" && matches!(row.name, "KEY" | "RKEY") => wire.extend([0, 0]),
+        RdataField::U16 if name == "flags" => wire.extend([1, chance.below(2) as u8]),
+        RdataField::U16 | RdataField::CertType => wire.extend(chance.bytes(2, 2)),
         // Servers may take it for the record's own time to live, whose highest bit means 0.
-        Field::U32 if name == "original_ttl" => wire.extend((chance.next() as u32 >> 1).to_be_bytes()),
-        Field::U32 => wire.extend(chance.bytes(4, 4)),
-        Field::Ttl => wire.extend((chance.next() as u32 >> 1).to_be_bytes()),
-        Field::Time => wire.extend((chance.next() as u32 >> 1).to_be_bytes()),
+        RdataField::U32 if name == "original_ttl" => wire.extend((chance.next() as u32 >> 1).to_be_bytes()),
+        RdataField::U32 => wire.extend(chance.bytes(4, 4)),
+        RdataField::Ttl => wire.extend((chance.next() as u32 >> 1).to_be_bytes()),
+        RdataField::Time => wire.extend((chance.next() as u32 >> 1).to_be_bytes()),
         // BIND has rules of its own for what covers keys.
-        Field::Type => wire.extend([0, *chance.pick(&[1u8, 2, 6, 15, 16, 28])]),
-        Field::Ipv4 => wire.extend(chance.bytes(4, 4)),
-        Field::Ipv6 if chance.below(3) == 0 => wire.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4]),
-        Field::Ipv6 => wire.extend(chance.bytes(16, 16).iter().map(|byte| if byte & 1 == 0 { 0 } else { *byte })),
-        Field::Text if row.name == "GPOS" => wire.extend(counted(chance.pick(&["-22.6882", "0", "45.25"]).as_bytes())),
-        Field::Text if row.name == "X25" => wire.extend(counted(b"311061700956")),
-        Field::Text if name == "regexp" => wire.extend(counted(chance.pick(&["", "!^.*$!sip:a@b.test!"]).as_bytes())),
-        Field::Text if name == "flags" => wire.extend(counted(chance.pick(&["", "U", "s"]).as_bytes())),
-        Field::Text => wire.extend(chance.string()),
-        Field::Tag => wire.extend(counted(chance.pick(&["issue", "issuewild", "iodef", "X1"]).as_bytes())),
-        Field::Texts if row.name == "ISDN" => wire.extend(counted(b"150862028003217")),
-        Field::Texts => (0..=chance.below(4)).for_each(|_| wire.extend(chance.string())),
-        Field::LongText => wire.extend(&chance.string()[1..]),
+        RdataField::Type => wire.extend([0, *chance.pick(&[1u8, 2, 6, 15, 16, 28])]),
+        RdataField::Ipv4 => wire.extend(chance.bytes(4, 4)),
+        RdataField::Ipv6 if chance.below(3) == 0 => wire.extend([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 1, 2, 3, 4]),
+        RdataField::Ipv6 => wire.extend(chance.bytes(16, 16).iter().map(|byte| if byte & 1 == 0 { 0 } else { *byte })),
+        RdataField::Text if row.name == "GPOS" => {
+            wire.extend(counted(chance.pick(&["-22.6882", "0", "45.25"]).as_bytes()))
+        }
+        RdataField::Text if row.name == "X25" => wire.extend(counted(b"311061700956")),
+        RdataField::Text if name == "regexp" => {
+            wire.extend(counted(chance.pick(&["", "!^.*$!sip:a@b.test!"]).as_bytes()))
+        }
+        RdataField::Text if name == "flags" => wire.extend(counted(chance.pick(&["", "U", "s"]).as_bytes())),
+        RdataField::Text => wire.extend(chance.string()),
+        RdataField::Tag => wire.extend(counted(chance.pick(&["issue", "issuewild", "iodef", "X1"]).as_bytes())),
+        RdataField::Texts if row.name == "ISDN" => wire.extend(counted(b"150862028003217")),
+        RdataField::Texts => (0..=chance.below(4)).for_each(|_| wire.extend(chance.string())),
+        RdataField::LongText => wire.extend(&chance.string()[1..]),
         // No digest of a zone is shorter (RFC 8976, section 2.2.4).
-        Field::Hex if row.name == "ZONEMD" => wire.extend(chance.bytes(12, 64)),
-        Field::Hex | Field::HexPrefixed | Field::Base64 | Field::Base64OrDash => wire.extend(chance.bytes(1, 120)),
-        Field::HexCounted => wire.extend(counted(&chance.bytes(0, 20))),
+        RdataField::Hex if row.name == "ZONEMD" => wire.extend(chance.bytes(12, 64)),
+        RdataField::Hex | RdataField::Base64 | RdataField::Base64OrDash => wire.extend(chance.bytes(1, 120)),
+        RdataField::HexCounted => wire.extend(counted(&chance.bytes(0, 20))),
         // SHA-1, the one hash that NSEC3 has.
-        Field::Base32Counted => wire.extend(counted(&chance.bytes(20, 20))),
-        Field::Types => wire.extend(chance.types()),
-        Field::OldTypes => wire.extend([0x62, 0x01, 0x00, 0x02]),
-        Field::Eui48 => wire.extend(chance.bytes(6, 6)),
-        Field::Eui64 | Field::Nid => wire.extend(chance.bytes(8, 8)),
-        Field::Loc => {
+        RdataField::Base32Counted => wire.extend(counted(&chance.bytes(20, 20))),
+        RdataField::Types => wire.extend(chance.types()),
+        RdataField::OldTypes => wire.extend([0x62, 0x01, 0x00, 0x02]),
+        RdataField::Eui48 => wire.extend(chance.bytes(6, 6)),
+        RdataField::Eui64 | RdataField::Nid => wire.extend(chance.bytes(8, 8)),
+        RdataField::Loc => {
             let size = |chance: &mut Chance| (chance.below(9) as u8 + 1) << 4 | chance.below(9) as u8;
             wire.extend([0, size(chance), size(chance), size(chance)]);
             for half in [90, 180] {
@@ -199,7 +204,7 @@ fn field(row: &table::Row, name: &str, kind: Field, chance: &mut Chance, wire: &
             }
             wire.extend((chance.next() as u32).to_be_bytes());
         }
-        Field::Apl => {
+        RdataField::Apl => {
             for _ in 0..chance.below(4) {
                 let (family, most) = *chance.pick(&[(1u8, 4usize), (2, 16)]);
                 let mut part = chance.bytes(0, most);
@@ -211,45 +216,24 @@ fn field(row: &table::Row, name: &str, kind: Field, chance: &mut Chance, wire: &
                 wire.extend(part);
             }
         }
-        Field::Wks => {
-            wire.push(*chance.pick(&[6, 17]));
-            let mut map = chance.bytes(0, 30);
-            while map.last() == Some(&0) {
-                map.pop();
-            }
-            wire.extend(map);
-        }
-        Field::Gateway => {
+        RdataField::Gateway => {
             // The gateway's type stands one byte before the algorithm.
             let kind = wire[wire.len() - 2];
             wire.extend(chance.address_of(kind));
             wire.extend(chance.bytes(1, 60));
         }
-        Field::Relay => {
+        RdataField::Relay => {
             let kind = 1 + chance.below(3) as u8;
             wire.push(kind | if chance.below(2) == 0 { 0x80 } else { 0 });
             wire.extend(chance.address_of(kind));
         }
-        Field::Hip => {
+        RdataField::Hip => {
             let (tag, key) = (chance.bytes(1, 32), chance.bytes(1, 90));
             wire.extend([tag.len() as u8, chance.byte(), 0, key.len() as u8]);
             wire.extend([tag, key].concat());
             (0..chance.below(3)).for_each(|_| wire.extend(chance.name()));
         }
-        Field::A6 => {
-            // Of 128 bits none is left, which dig prints as two blanks.
-            let length = *chance.pick(&[0u8, 64]);
-            wire.push(length);
-            wire.extend(chance.bytes((128 - usize::from(length)) / 8, (128 - usize::from(length)) / 8));
-            if length > 0 {
-                wire.extend(chance.name());
-            }
-        }
-        Field::Atma => {
-            wire.push(0);
-            wire.extend(chance.bytes(1, 20));
-        }
-        Field::SvcParams => {
+        RdataField::SvcParams => {
             // An alias (priority 0) has none.
             if wire[..2] == [0, 0] {
                 return;
@@ -308,8 +292,8 @@ fn add(label: &str, rtype: Rtype, rdata: Vec<u8>, records: &mut Vec<Record>, tex
 
 /// Records that text holds, sorted; the zone's own (SOA, NS) left out.
 fn read(text: &str) -> Vec<(String, u16, Vec<u8>)> {
-    let source = Source { name: "text".to_owned(), text: text.as_bytes().to_vec() };
-    let mut reader = Reader::new(source, Some(Name::root()));
+    let source = ZoneSource { name: "text".to_owned(), text: text.as_bytes().to_vec() };
+    let mut reader = ZoneReader::new(source, Some(Name::root()));
     let mut found = Vec::new();
     while let Some(entry) = reader.next(&mut |_| Err(String::new())).unwrap_or_else(|error| panic!("{error}")) {
         let record = entry.record;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use applayer::dns::answer::{self, Reply, Zones};
-use applayer::dns::zone::{Source, Zone};
+use applayer::dns::answer::{self, ServerReply, Zones};
+use applayer::dns::zone::{Zone, ZoneSource};
 use applayer::net::stream::Stream;
 use applayer::net::tls::{ServerTls, ServerTlsOptions};
 use bytes::Bytes;
@@ -82,7 +82,7 @@ fn spki(key: &rcgen::KeyPair) -> Vec<u8> {
 /// Answers from the example zones.
 pub(crate) fn answer_of(zones: &Zones, query: &[u8]) -> Vec<u8> {
     match answer::answer(zones, query, false) {
-        Reply::Send(response) | Reply::Elsewhere(response) => response.wire,
+        ServerReply::Send(response) | ServerReply::Elsewhere(response) => response.wire,
         _ => panic!("a query to be answered"),
     }
 }
@@ -91,7 +91,7 @@ pub(crate) fn zones() -> Zones {
     let mut zones = Zones::default();
     for name in ["example.test", "other.test"] {
         let path = format!("{}/tests/data/dns/{name}.zone", env!("CARGO_MANIFEST_DIR"));
-        let source = Source { name: name.to_owned(), text: std::fs::read(path).unwrap() };
+        let source = ZoneSource { name: name.to_owned(), text: std::fs::read(path).unwrap() };
         zones.add(Zone::read(source, None, &mut |_| Err(String::new())).unwrap());
     }
     zones

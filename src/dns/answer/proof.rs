@@ -4,9 +4,9 @@
 use super::Build;
 use crate::dns::name::{Name, NameRef};
 use crate::dns::record::Rtype;
-use crate::dns::zone::{Denial, Hashes, Node, Zone, at_or_before};
+use crate::dns::zone::{Denial, Hashes, NameNode, Zone, at_or_before};
 
-impl Build<'_> {
+impl ResponseBuilder<'_> {
     /// The name does not exist; `encloser` is its longest ancestor that does.
     pub(super) fn prove_no_name(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         self.prove_no_closer(zone, name, encloser);
@@ -87,7 +87,7 @@ impl Build<'_> {
     }
 
     /// One record with its signatures, once.
-    fn proof(&mut self, owner: &Name, node: &Node, rtype: Rtype) {
+    fn proof(&mut self, owner: &Name, node: &NameNode, rtype: Rtype) {
         let authority = &mut self.response.authority;
         if authority.iter().any(|record| record.rtype == rtype && record.name == *owner) {
             return;

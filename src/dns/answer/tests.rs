@@ -1,6 +1,6 @@
 use super::*;
 use crate::dns::query::Query;
-use crate::dns::zone::Source;
+use crate::dns::zone::ZoneSource;
 
 fn zones() -> Zones {
     let mut zones = Zones::default();
@@ -8,7 +8,7 @@ fn zones() -> Zones {
         include_str!("../../../tests/data/dns/example.test.zone"),
         include_str!("../../../tests/data/dns/other.test.zone"),
     ] {
-        let source = Source { name: "z".to_owned(), text: text.as_bytes().to_vec() };
+        let source = ZoneSource { name: "z".to_owned(), text: text.as_bytes().to_vec() };
         assert!(zones.add(Zone::read(source, None, &mut |_| Err(String::new())).unwrap()));
     }
     zones

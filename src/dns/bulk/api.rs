@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use super::Micros;
 use super::walk::ResponseView;
 use crate::dns::edns::Edns;
-use crate::dns::exchange::Transport;
 use crate::dns::message::Flags;
+use crate::dns::transport::Transport;
 use crate::fault::Kind;
 
 /// What the engine is to do.

@@ -6,12 +6,12 @@ use super::api::{FinishedQuestion, QueryFailure, QuestionOutcome, ServerLabel};
 use super::text::{escape_tail, push_name, push_number, push_rdata};
 use super::walk::{self, RecordSpan, ResponseView};
 use crate::dns::edns;
-use crate::dns::exchange::Transport;
 use crate::dns::json;
 use crate::dns::message::{Flags, Message, Rcode};
 use crate::dns::record::json::members;
 use crate::dns::record::{Class, Rtype, table};
-use crate::dns::template::{Field, Part, Template, member};
+use crate::dns::template::{Template, TemplateField, TemplatePart, member};
+use crate::dns::transport::Transport;
 use crate::fault::Kind;
 
 /// How records are written.
@@ -230,7 +230,7 @@ impl RecordWriter {
         let mut status = Vec::new();
         push_rcode(walked.rcode, &mut status);
         // Members of the data are the full decoder's.
-        let is_member = |part: &Part| matches!(part, Part::Field(Field::Member(_)));
+        let is_member = |part: &TemplatePart| matches!(part, TemplatePart::Field(TemplateField::Member(_)));
         let wanted = template.parts().iter().any(is_member);
         let decoded = wanted.then(|| Message::parse(walked.message()).ok()).flatten();
         let decoded = |at: usize| decoded.as_ref().and_then(|message| message.answer.get(at));
@@ -256,32 +256,39 @@ impl RecordWriter {
         for part in template.parts() {
             let begin = out.len();
             let field = match part {
-                Part::Text(text) => {
+                TemplatePart::Text(text) => {
                     out.extend_from_slice(text.as_bytes());
                     continue;
                 }
-                Part::Field(field) => field,
+                TemplatePart::Field(field) => field,
             };
             match (field, record) {
-                (Field::Qname, _) => {
+                (TemplateField::Qname, _) => {
                     push_name(done.question, 0, done.question.len(), out)?;
                     self.lower_tail(begin, out);
                 }
-                (Field::Qtype, _) => push_type(question_type(done.question), out),
-                (Field::Status, _) => out.extend_from_slice(status),
-                (Field::Server, _) => {
+                (TemplateField::Qtype, _) => push_type(question_type(done.question), out),
+                (TemplateField::Status, _) => out.extend_from_slice(status),
+                (TemplateField::Server, _) => {
                     out.extend_from_slice(self.server(done).map_or("", |server| &server.text).as_bytes());
                 }
-                (Field::Name, Some((message, place))) => {
+                (TemplateField::Name, Some((message, place))) => {
                     push_name(message, place.owner, message.len(), out)?;
                     self.lower_tail(begin, out);
                 }
-                (Field::Ttl, Some((_, place))) => push_number(place.seconds().into(), out),
-                (Field::Class, Some((_, place))) => push_class(place.class, out),
-                (Field::Rtype, Some((_, place))) => push_type(place.rtype, out),
-                (Field::Rdata, Some((message, place))) => push_rdata(message, place, out),
-                (Field::Member(name), _) => out.extend_from_slice(member(members, name).as_bytes()),
-                (Field::Name | Field::Ttl | Field::Class | Field::Rtype | Field::Rdata, None) => {}
+                (TemplateField::Ttl, Some((_, place))) => push_number(place.seconds().into(), out),
+                (TemplateField::Class, Some((_, place))) => push_class(place.class, out),
+                (TemplateField::Rtype, Some((_, place))) => push_type(place.rtype, out),
+                (TemplateField::Rdata, Some((message, place))) => push_rdata(message, place, out),
+                (TemplateField::Member(name), _) => out.extend_from_slice(member(members, name).as_bytes()),
+                (
+                    TemplateField::Name
+                    | TemplateField::Ttl
+                    | TemplateField::Class
+                    | TemplateField::Rtype
+                    | TemplateField::Rdata,
+                    None,
+                ) => {}
             }
         }
         out.push(self.end);

@@ -1,26 +1,25 @@
 //! One connection to one server that answers many questions at once: TCP (RFC 7766), TLS (RFC 7858), HTTPS (RFC 8484)
-//! and QUIC (RFC 9250) behind three verbs: [`Connection::open`], [`Connection::ask`] (through a shared reference, as often and as
-//! many at a time as wanted), [`Connection::close`].
+//! and QUIC (RFC 9250) behind three verbs: [`ServerConnection::open`], [`ServerConnection::ask`] (through a shared reference, as often and as
+//! many at a time as wanted), [`ServerConnection::close`].
 //!
 //! Messages go in and come out whole, each answer under the identifier of its query; what the transport does to
 //! identifiers and lengths in between is its own affair. Whether an answer is to the question is for the caller to see
-//! ([`crate::dns::exchange`], [`crate::dns::bulk`]). Callers without a runtime use a [`super::courier::Courier`], which pools connections.
+//! ([`crate::dns::exchange`], [`crate::dns::bulk`]). Callers without a runtime use a [`super::pool::ConnectionPool`], which pools connections.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
 
+use super::endpoint::{Endpoint, HttpTarget};
 use super::stream::Framed;
 pub use super::stream::message as stream_message;
-use super::{Endpoint, HttpTarget};
-use crate::dns::exchange::Transport;
 use crate::dns::message::MAX_MESSAGE_BYTES;
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::Dialer;
 use crate::net::http::{self, Http2, Request, Response};
 use crate::net::quic::Quic;
-use crate::net::tls::ClientTls;
 
 /// What DoH carries (RFC 8484, section 6).
 const MEDIA_TYPE: &str = "application/dns-message";
@@ -29,7 +28,7 @@ const DOQ_NO_ERROR: u32 = 0;
 
 /// A connection. Dropping it ends it without farewell.
 #[derive(Debug)]
-pub struct Connection {
+pub struct ServerConnection {
     kind: Carrier,
     /// Answers over HTTPS and QUIC.
     answered: AtomicU32,
@@ -42,13 +41,13 @@ enum Carrier {
     Quic(Quic),
 }
 
-impl Connection {
+impl ServerConnection {
     /// Connects, shakes hands, and checks who answers. `limit` is for all of it.
-    pub async fn open(endpoint: &Endpoint, limit: Duration) -> Result<Connection, Fault> {
+    pub async fn open(endpoint: &Endpoint, limit: Duration) -> Result<ServerConnection, Fault> {
         let opened = tokio::time::timeout(limit, carrier(endpoint, limit)).await;
         let what = || format!("{} over {}", endpoint.address, endpoint.transport.name());
         match opened {
-            Ok(Ok(kind)) => Ok(Connection { kind, answered: AtomicU32::new(0) }),
+            Ok(Ok(kind)) => Ok(ServerConnection { kind, answered: AtomicU32::new(0) }),
             Ok(Err(fault)) => Err(fault.context(what())),
             Err(_) => Err(Fault::new(Kind::TimedOut, format!("{}: no connection in time", what()))),
         }
@@ -105,7 +104,7 @@ async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault>
         Transport::Https => http::ALPN,
         Transport::Quic => "doq",
     };
-    let tls = trust(endpoint)?.with_alpn(&[protocol]);
+    let tls = endpoint.trust()?.with_alpn(&[protocol]);
     if endpoint.transport == Transport::Quic {
         return Ok(Carrier::Quic(Quic::connect(&tls, endpoint.address, &endpoint.host, endpoint.bind).await?));
     }
@@ -115,11 +114,6 @@ async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault>
     }
     let authority = authority(endpoint);
     Ok(Carrier::Https { http: Http2::start(stream).await?, authority, target: endpoint.http.clone() })
-}
-
-/// Whom to believe on an encrypted way to this server.
-pub(crate) fn trust(endpoint: &Endpoint) -> Result<&ClientTls, Fault> {
-    endpoint.tls.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "encryption without certificates to believe in"))
 }
 
 /// The authority of a DoH server's URI.

@@ -1,5 +1,5 @@
-//! Moves exchanges on: one loop with poll(2) for any number of questions, their UDP sockets, and the mailbox of a courier
-//! once one of them needs a connection.
+//! Moves exchanges on: one loop with poll(2) for any number of questions, their UDP sockets, and the completions of the
+//! pool once one of them needs a connection.
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,40 +10,42 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::courier::Mailbox;
-use super::{Client, Each, Endpoint, MAX_AT_ONCE, local, network_fault};
-use crate::dns::exchange::{Action, Answer, Exchange, Transport};
+use super::endpoint::{Endpoint, local, network_fault};
+use super::pool::Completions;
+use super::{DnsClient, MAX_AT_ONCE, OnOutcome};
+use crate::dns::exchange::{Exchange, ExchangeAction, ExchangeAnswer};
 use crate::dns::message::MAX_MESSAGE_BYTES;
 use crate::dns::query::Query;
-use crate::dns::tsig::Session;
+use crate::dns::transport::Transport;
+use crate::dns::tsig::TsigSession;
 use crate::fault::{Fault, Kind};
 use crate::net::clock::since_1970;
 use crate::net::random;
 
-/// See [`Client::ask_all`].
-pub(super) fn ask_all(client: &Client, queries: &[Query], each: &mut Each<'_>) -> Result<(), Fault> {
+/// See [`DnsClient::ask_all`].
+pub(super) fn ask_all(client: &DnsClient, queries: &[Query], each: &mut OnOutcome<'_>) -> Result<(), Fault> {
     if client.servers.is_empty() {
         return Err(Fault::new(Kind::Usage, "no server to ask"));
     }
-    let mut drive = Drive { client, running: Vec::new(), mailbox: None, buffer: vec![0; MAX_MESSAGE_BYTES] };
+    let mut drive = Drive { client, running: Vec::new(), completions: None, buffer: vec![0; MAX_MESSAGE_BYTES] };
     let mut next = queries.iter().cloned().enumerate();
     loop {
         while drive.running.len() < MAX_AT_ONCE {
             let Some((place, query)) = next.next() else { break };
-            drive.running.push(Errand::new(client, place, query)?);
+            drive.running.push(InFlight::new(client, place, query)?);
         }
         let until = drive.act()?;
         let mut at = 0;
         let mut ended = false;
-        while let Some(errand) = drive.running.get(at) {
-            if !errand.done {
+        while let Some(in_flight) = drive.running.get(at) {
+            if !in_flight.done {
                 at += 1;
                 continue;
             }
-            let errand = drive.running.swap_remove(at);
-            let place = errand.place;
-            match each(place, errand.outcome(client)) {
-                ControlFlow::Continue(Some(query)) => drive.running.push(Errand::new(client, place, query)?),
+            let in_flight = drive.running.swap_remove(at);
+            let place = in_flight.place;
+            match each(place, in_flight.outcome(client)) {
+                ControlFlow::Continue(Some(query)) => drive.running.push(InFlight::new(client, place, query)?),
                 ControlFlow::Continue(None) => {}
                 ControlFlow::Break(()) => return Ok(()),
             }
@@ -61,20 +63,20 @@ pub(super) fn ask_all(client: &Client, queries: &[Query], each: &mut Each<'_>) -
 
 /// One question on its way, with its sockets: connected, so that the kernel drops what comes from elsewhere, and kept until
 /// the end, so that a late answer still counts.
-struct Errand {
+struct InFlight {
     place: usize,
     exchange: Exchange,
     start: Instant,
     sockets: Vec<(usize, SocketAddr, UdpSocket)>,
     /// What verifies the answers, by server.
-    sessions: Vec<Option<Session>>,
+    sessions: Vec<Option<TsigSession>>,
     /// The last answer that was signed wrongly.
     forged: Option<Fault>,
     done: bool,
 }
 
-impl Errand {
-    fn new(client: &Client, place: usize, mut query: Query) -> Result<Errand, Fault> {
+impl InFlight {
+    fn new(client: &DnsClient, place: usize, mut query: Query) -> Result<InFlight, Fault> {
         let mut random = vec![0; client.servers.len() * 2 + 32];
         random::fill(&mut random)?;
         let (for_ids, for_case) = random.split_at(client.servers.len() * 2);
@@ -83,7 +85,7 @@ impl Errand {
         if client.mix_case {
             query.mix_case(for_case);
         }
-        Ok(Errand {
+        Ok(InFlight {
             place,
             exchange: Exchange::new(query, &servers, client.policy),
             start: Instant::now(),
@@ -95,7 +97,7 @@ impl Errand {
     }
 
     /// Signs a query if there is a key.
-    fn sign(&mut self, client: &Client, server: usize, wire: Vec<u8>) -> Vec<u8> {
+    fn sign(&mut self, client: &DnsClient, server: usize, wire: Vec<u8>) -> Vec<u8> {
         let Some(key) = &client.key else { return wire };
         let (wire, session) = key.sign(&wire, since_1970().as_secs());
         if let Some(slot) = self.sessions.get_mut(server) {
@@ -106,7 +108,7 @@ impl Errand {
 
     /// Takes a message that came from a server, if no signature was asked for or it is right. A wrong one is like no answer
     /// (RFC 8945, section 5.3).
-    fn received(&mut self, client: &Client, server: usize, transport: Transport, wire: &[u8]) {
+    fn received(&mut self, client: &DnsClient, server: usize, transport: Transport, wire: &[u8]) {
         let address = client.servers.get(server).map(|server| server.address);
         if let Some(Some(session)) = self.sessions.get(server)
             && let Err(fault) = session.clone().verify(wire, since_1970().as_secs())
@@ -124,7 +126,7 @@ impl Errand {
         }
     }
 
-    fn send(&mut self, client: &Client, server: usize, address: SocketAddr, wire: &[u8]) -> io::Result<()> {
+    fn send(&mut self, client: &DnsClient, server: usize, address: SocketAddr, wire: &[u8]) -> io::Result<()> {
         if let Some((_, _, socket)) = self.sockets.iter().find(|(known, _, _)| *known == server) {
             return socket.send(wire).map(drop);
         }
@@ -137,7 +139,7 @@ impl Errand {
     }
 
     /// Reads what came on its sockets.
-    fn receive(&mut self, client: &Client, buffer: &mut [u8]) {
+    fn receive(&mut self, client: &DnsClient, buffer: &mut [u8]) {
         for at in 0..self.sockets.len() {
             let Some((server, address, socket)) = self.sockets.get(at) else { continue };
             let (server, address) = (*server, *address);
@@ -151,7 +153,7 @@ impl Errand {
         }
     }
 
-    fn outcome(self, client: &Client) -> Result<Answer, Fault> {
+    fn outcome(self, client: &DnsClient) -> Result<ExchangeAnswer, Fault> {
         let forged = self.forged;
         self.exchange.outcome().map_err(|mut fault| {
             if let Some(forged) = forged {
@@ -167,7 +169,7 @@ impl Errand {
 }
 
 /// The servers in a few words, for a fault that concerns all of them.
-fn first(client: &Client) -> String {
+fn first(client: &DnsClient) -> String {
     match client.servers.as_slice() {
         [only] => only.address.to_string(),
         [first, ..] => format!("{} and others", first.address),
@@ -176,9 +178,9 @@ fn first(client: &Client) -> String {
 }
 
 struct Drive<'a> {
-    client: &'a Client,
-    running: Vec<Errand>,
-    mailbox: Option<Arc<Mailbox>>,
+    client: &'a DnsClient,
+    running: Vec<InFlight>,
+    completions: Option<Arc<Completions>>,
     buffer: Vec<u8>,
 }
 
@@ -186,33 +188,33 @@ impl Drive<'_> {
     /// Does what the exchanges want done now. The time until which nothing more is to be done.
     fn act(&mut self) -> Result<Duration, Fault> {
         let mut longest = Duration::MAX;
-        for errand in &mut self.running {
+        for in_flight in &mut self.running {
             loop {
-                match errand.exchange.poll(errand.start.elapsed()) {
-                    Action::Send { server, transport, wire } => {
+                match in_flight.exchange.poll(in_flight.start.elapsed()) {
+                    ExchangeAction::Send { server, transport, wire } => {
                         let Some(endpoint) = self.client.servers.get(server) else { continue };
                         let address = endpoint.address;
                         self.client.trace.note(&format!("asking {address} over {}", transport.name()));
-                        let wire = errand.sign(self.client, server, wire);
+                        let wire = in_flight.sign(self.client, server, wire);
                         if transport == Transport::Udp {
-                            if let Err(error) = errand.send(self.client, server, address, &wire) {
+                            if let Err(error) = in_flight.send(self.client, server, address, &wire) {
                                 self.client.trace.note(&format!("{address}: {error}"));
-                                errand.exchange.failed(server, network_fault(address, transport, &error));
+                                in_flight.exchange.failed(server, network_fault(address, transport, &error));
                             }
                             continue;
                         }
                         let endpoint = Endpoint { transport, bind: self.client.bind, ..endpoint.clone() };
-                        let token = token(errand.place, server);
+                        let token = token(in_flight.place, server);
                         let limit = self.client.policy.timeout;
-                        let mailbox = mailbox(&mut self.mailbox)?;
-                        self.client.courier.send(Arc::new(endpoint), wire, token, limit, mailbox);
+                        let completions = completions(&mut self.completions)?;
+                        self.client.pool.send(Arc::new(endpoint), wire, token, limit, completions);
                     }
-                    Action::Wait { until } => {
-                        longest = longest.min(until.saturating_sub(errand.start.elapsed()));
+                    ExchangeAction::Wait { until } => {
+                        longest = longest.min(until.saturating_sub(in_flight.start.elapsed()));
                         break;
                     }
-                    Action::Done => {
-                        errand.done = true;
+                    ExchangeAction::Done => {
+                        in_flight.done = true;
                         break;
                     }
                 }
@@ -227,36 +229,38 @@ impl Drive<'_> {
             tv_sec: i64::try_from(longest.as_secs()).unwrap_or(i64::MAX),
             tv_nsec: i64::from(longest.subsec_nanos()),
         };
-        let sockets = self.running.iter().flat_map(|errand| errand.sockets.iter().map(|(_, _, socket)| socket.as_fd()));
-        let all: Vec<BorrowedFd<'_>> = sockets.chain(self.mailbox.iter().map(|mailbox| mailbox.as_fd())).collect();
+        let sockets =
+            self.running.iter().flat_map(|in_flight| in_flight.sockets.iter().map(|(_, _, socket)| socket.as_fd()));
+        let all: Vec<BorrowedFd<'_>> =
+            sockets.chain(self.completions.iter().map(|completions| completions.as_fd())).collect();
         let mut polled: Vec<PollFd<'_>> = all.iter().map(|fd| PollFd::new(fd, PollFlags::IN)).collect();
         // An interrupted or failed poll comes back to the machine, which looks at the clock.
         let _ = rustix::event::poll(&mut polled, Some(&timeout));
-        for errand in &mut self.running {
-            errand.receive(self.client, &mut self.buffer);
+        for in_flight in &mut self.running {
+            in_flight.receive(self.client, &mut self.buffer);
         }
-        for reply in self.mailbox.iter().flat_map(|mailbox| mailbox.take()) {
-            let (place, server) = of_token(reply.token);
-            let Some(errand) = self.running.iter_mut().find(|errand| errand.place == place) else { continue };
+        for completion in self.completions.iter().flat_map(|completions| completions.take()) {
+            let (place, server) = of_token(completion.token);
+            let Some(in_flight) = self.running.iter_mut().find(|in_flight| in_flight.place == place) else { continue };
             let Some(endpoint) = self.client.servers.get(server) else { continue };
             // After a truncated answer it came over TCP.
             let transport = if endpoint.transport == Transport::Udp { Transport::Tcp } else { endpoint.transport };
-            match reply.result {
-                Ok(wire) => errand.received(self.client, server, transport, &wire),
+            match completion.result {
+                Ok(wire) => in_flight.received(self.client, server, transport, &wire),
                 Err(fault) => {
                     self.client.trace.note(&fault.detail);
-                    errand.exchange.failed(server, fault);
+                    in_flight.exchange.failed(server, fault);
                 }
             }
         }
     }
 }
 
-fn mailbox(slot: &mut Option<Arc<Mailbox>>) -> Result<&Arc<Mailbox>, Fault> {
+fn completions(slot: &mut Option<Arc<Completions>>) -> Result<&Arc<Completions>, Fault> {
     if slot.is_none() {
-        *slot = Some(Mailbox::new().map_err(|error| Fault::local("eventfd", &error))?);
+        *slot = Some(Completions::new().map_err(|error| Fault::local("eventfd", &error))?);
     }
-    slot.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "no mailbox"))
+    slot.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "no completions"))
 }
 
 /// Question and server of a query in one number.

@@ -6,8 +6,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{Endpoint, HttpTarget};
-use crate::dns::exchange::Transport;
 use crate::dns::name::Name;
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::tls::ClientTls;
 

@@ -22,13 +22,13 @@ const MAX_BATCH_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub(super) struct Framed {
     outgoing: mpsc::UnboundedSender<Vec<u8>>,
-    pending: Arc<Mutex<Pending>>,
+    pending: Arc<Mutex<PendingQueries>>,
     tasks: [JoinHandle<()>; 2],
 }
 
 /// Who waits for which identifier.
 #[derive(Debug, Default)]
-struct Pending {
+struct PendingQueries {
     waiting: HashMap<u16, oneshot::Sender<Vec<u8>>>,
     /// How many were answered.
     answered: u32,
@@ -43,7 +43,7 @@ impl Framed {
         // NSD (4.6) reads one message of a TLS record and comes back to the others when more arrives: a record each.
         let batch = if matches!(stream, Stream::Tls(_)) { 1 } else { MAX_BATCH_BYTES };
         let (reader, writer) = tokio::io::split(stream);
-        let pending: Arc<Mutex<Pending>> = Arc::default();
+        let pending: Arc<Mutex<PendingQueries>> = Arc::default();
         let (outgoing, queue) = mpsc::unbounded_channel();
         let tasks = [
             tokio::spawn(write_on(pending.clone(), writer, queue, batch)),
@@ -111,13 +111,13 @@ impl Drop for Framed {
     }
 }
 
-impl Pending {
+impl PendingQueries {
     fn reason(&self) -> Fault {
         self.ended.clone().unwrap_or_else(|| Fault::new(Kind::Disconnected, "the connection is closed"))
     }
 }
 
-fn lock(pending: &Mutex<Pending>) -> MutexGuard<'_, Pending> {
+fn lock(pending: &Mutex<PendingQueries>) -> MutexGuard<'_, PendingQueries> {
     // Nothing panics while it holds the lock.
     pending.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -135,7 +135,7 @@ impl Drop for Ticket<'_> {
 }
 
 /// Reads to the end, which is the end for everybody who still waits.
-async fn read_on(pending: Arc<Mutex<Pending>>, reader: ReadHalf<Stream>) {
+async fn read_on(pending: Arc<Mutex<PendingQueries>>, reader: ReadHalf<Stream>) {
     let fault = read(reader, &pending).await;
     let mut pending = lock(&pending);
     pending.ended.get_or_insert(fault);
@@ -145,7 +145,7 @@ async fn read_on(pending: Arc<Mutex<Pending>>, reader: ReadHalf<Stream>) {
 /// Writes until that fails. A peer that takes no more may have answered before it closed: those who wait go on waiting until
 /// everything is read.
 async fn write_on(
-    pending: Arc<Mutex<Pending>>,
+    pending: Arc<Mutex<PendingQueries>>,
     writer: WriteHalf<Stream>,
     queue: mpsc::UnboundedReceiver<Vec<u8>>,
     most: usize,
@@ -172,7 +172,7 @@ async fn write(mut writer: WriteHalf<Stream>, mut queue: mpsc::UnboundedReceiver
     Fault::new(Kind::Cancelled, "the connection is not needed any more")
 }
 
-async fn read(reader: ReadHalf<Stream>, pending: &Mutex<Pending>) -> Fault {
+async fn read(reader: ReadHalf<Stream>, pending: &Mutex<PendingQueries>) -> Fault {
     let mut reader = tokio::io::BufReader::with_capacity(2 + MAX_MESSAGE_BYTES, reader);
     loop {
         let message = match message(&mut reader).await {

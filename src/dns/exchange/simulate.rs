@@ -90,7 +90,7 @@ struct Story {
     sends: Vec<(Duration, usize, Transport)>,
     mismatched: u32,
     end: Duration,
-    outcome: Result<Answer, Fault>,
+    outcome: Result<ExchangeAnswer, Fault>,
 }
 
 const GENUINE: [u8; 4] = [192, 0, 2, 1];
@@ -112,7 +112,7 @@ fn answer_to(query: &[u8], address: [u8; 4]) -> Message {
 }
 
 impl World {
-    fn random(seed: u64) -> (World, Policy) {
+    fn random(seed: u64) -> (World, ExchangePolicy) {
         let mut dice = Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
         let servers = (0..1 + dice.below(4))
             .map(|_| {
@@ -120,7 +120,7 @@ impl World {
                 (temper, Duration::from_millis(1 + dice.below(7000)))
             })
             .collect();
-        let policy = Policy {
+        let policy = ExchangePolicy {
             timeout: Duration::from_millis(1 + dice.below(6000)),
             tries: 1 + dice.below(4) as u32,
             deadline: Duration::from_millis(1 + dice.below(40_000)),
@@ -173,7 +173,7 @@ impl World {
         message.compose(65_535)
     }
 
-    fn run(mut self, policy: Policy) -> Story {
+    fn run(mut self, policy: ExchangePolicy) -> Story {
         let ids: Vec<(u16, Transport)> =
             (0..self.servers.len()).map(|server| (1000 + server as u16, Transport::Udp)).collect();
         let mut exchange = Exchange::new(question(), &ids, policy);
@@ -182,14 +182,14 @@ impl World {
         for step in 0.. {
             assert!(step < MAX_STEPS, "does not end");
             match exchange.poll(self.now) {
-                Action::Send { server, transport, wire } => {
+                ExchangeAction::Send { server, transport, wire } => {
                     sends.push((self.now, server, transport));
                     self.send(server, transport, &wire);
                 }
-                Action::Wait { until } => {
+                ExchangeAction::Wait { until } => {
                     assert!(until > self.now, "waits for the past");
                     assert!(until <= policy.deadline, "waits beyond the deadline");
-                    assert_eq!(exchange.poll(self.now), Action::Wait { until }, "asking twice changes nothing");
+                    assert_eq!(exchange.poll(self.now), ExchangeAction::Wait { until }, "asking twice changes nothing");
                     match self.coming.pop() {
                         Some(Reverse((when, server, event))) if when <= until => {
                             self.now = self.now.max(when);
@@ -201,10 +201,10 @@ impl World {
                         }
                     }
                 }
-                Action::Done => break,
+                ExchangeAction::Done => break,
             }
         }
-        assert_eq!(exchange.poll(self.now), Action::Done, "over is over");
+        assert_eq!(exchange.poll(self.now), ExchangeAction::Done, "over is over");
         let id = ids[0].0;
         let late = answer_to(&question().compose(id), FORGED).compose(65_535);
         assert!(!exchange.received(0, Transport::Udp, &late, self.now), "what comes after the end does not count");
@@ -321,13 +321,13 @@ fn whatever_happens_it_ends_in_time_and_believes_no_forgery() {
 type End = (usize, Transport, u64, usize);
 
 /// What it shows, how patient the client is, the servers, the end.
-type Known<'a> = (&'a str, Policy, &'a [(Temper, u64)], Option<End>);
+type Known<'a> = (&'a str, ExchangePolicy, &'a [(Temper, u64)], Option<End>);
 
 #[test]
 fn known_worlds_end_as_they_should() {
     use Temper::*;
-    let usual = Policy::default();
-    let race = Policy { race: true, ..usual };
+    let usual = ExchangePolicy::default();
+    let race = ExchangePolicy { race: true, ..usual };
     let table: &[Known<'_>] = &[
         ("the first answers", usual, &[(Good, 20), (Good, 10)], Some((0, Transport::Udp, 20, 1))),
         ("the first is silent", usual, &[(Silent, 0), (Good, 10)], Some((1, Transport::Udp, 5010, 2))),

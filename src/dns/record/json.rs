@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::table::{self, Field};
+use super::atoms::push_escaped;
+use super::table::{self, RdataField};
 use super::text::{self, Style};
 use super::{Rtype, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
@@ -19,34 +20,36 @@ pub fn members(rtype: Rtype, wire: &[u8]) -> Option<Map<String, Value>> {
     Some(map)
 }
 
-fn field(name: &str, kind: Field, cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {
+fn field(name: &str, kind: RdataField, cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {
     let value = match kind {
-        Field::U8 | Field::Algorithm | Field::AlgorithmName | Field::SyncScheme => cursor.u8()?.into(),
-        Field::U16 | Field::CertType => cursor.u16()?.into(),
-        Field::U32 | Field::Ttl => cursor.u32()?.into(),
-        Field::Text | Field::Tag => unquoted(cursor.string()?),
-        Field::LongText => unquoted(cursor.rest()),
-        Field::Texts => {
+        RdataField::U8 | RdataField::Algorithm | RdataField::AlgorithmName | RdataField::SyncScheme => {
+            cursor.u8()?.into()
+        }
+        RdataField::U16 | RdataField::CertType => cursor.u16()?.into(),
+        RdataField::U32 | RdataField::Ttl => cursor.u32()?.into(),
+        RdataField::Text | RdataField::Tag => unquoted(cursor.string()?),
+        RdataField::LongText => unquoted(cursor.rest()),
+        RdataField::Texts => {
             let mut texts = Vec::new();
             while !cursor.is_empty() {
                 texts.push(unquoted(cursor.string()?));
             }
             Value::Array(texts)
         }
-        Field::Time => special::json_time(cursor.u32()?),
-        Field::SvcParams => svcb::json(cursor.rest())?,
-        Field::Types | Field::OldTypes | Field::Apl | Field::PlainNames => {
+        RdataField::Time => special::json_time(cursor.u32()?),
+        RdataField::SvcParams => svcb::json(cursor.rest())?,
+        RdataField::Types | RdataField::OldTypes | RdataField::Apl => {
             let text = as_text(kind, cursor)?;
             Value::Array(text.split_whitespace().map(Value::from).collect())
         }
-        Field::Loc => return special::json_loc(cursor, map),
+        RdataField::Loc => return special::json_loc(cursor, map),
         _ => as_text(kind, cursor)?.into(),
     };
     map.insert(name.to_owned(), value);
     Ok(())
 }
 
-fn as_text(kind: Field, cursor: &mut Cursor<'_>) -> Result<String, Malformed> {
+fn as_text(kind: RdataField, cursor: &mut Cursor<'_>) -> Result<String, Malformed> {
     let mut out = String::new();
     text::field(kind, cursor, Style::PLAIN, &mut out)?;
     Ok(out)
@@ -55,7 +58,7 @@ fn as_text(kind: Field, cursor: &mut Cursor<'_>) -> Result<String, Malformed> {
 /// Strings with DNS escapes for what is not printable ASCII, so that every byte can be had back.
 fn unquoted(bytes: &[u8]) -> Value {
     let mut out = String::new();
-    text::escaped(bytes, &mut out);
+    push_escaped(bytes, &mut out);
     out.replace("\\\"", "\"").into()
 }
 

@@ -1,6 +1,7 @@
 //! Resource records. One declarative table ([`table`]) says which fields each type has; it drives wire, text and JSON,
 //! for answers and for zone files alike. Types without a row are written as RFC 3597 says.
 
+pub mod atoms;
 pub mod json;
 pub mod parse;
 pub mod rdata;
@@ -15,7 +16,7 @@ use std::net::IpAddr;
 
 use super::name::{self, Name};
 use super::wire::Malformed;
-use table::Field;
+use table::RdataField;
 
 /// One resource record (RFC 1035, section 4.1.3); names in `rdata` are uncompressed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -212,10 +213,10 @@ fn copy(rtype: Rtype, message: &[u8], at: usize, end: usize, lower: bool) -> Res
         }
         let rest = message.get(here..end).unwrap_or_default();
         let size = match field {
-            Field::U8 | Field::Algorithm => 1,
-            Field::U16 | Field::Type => 2,
-            Field::U32 | Field::Ttl | Field::Time => 4,
-            Field::Text => 1 + usize::from(*rest.first().ok_or(Malformed("record data cut short"))?),
+            RdataField::U8 | RdataField::Algorithm => 1,
+            RdataField::U16 | RdataField::Type => 2,
+            RdataField::U32 | RdataField::Ttl | RdataField::Time => 4,
+            RdataField::Text => 1 + usize::from(*rest.first().ok_or(Malformed("record data cut short"))?),
             _ => rest.len(),
         };
         wire.extend_from_slice(rest.get(..size).ok_or(Malformed("record data cut short"))?);

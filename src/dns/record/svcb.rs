@@ -6,9 +6,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::{Map, Value};
 
-use super::parse::{base64, string};
-use super::text;
-use super::words::{TextError, Word, Words};
+use super::atoms::{from_base64, push_base64, push_escaped, push_quoted, string};
+use super::words::{RdataWords, TextError, ZoneWord};
 use crate::dns::wire::{Cursor, Malformed};
 
 const KEYS: &[(u16, &str)] = &[
@@ -81,7 +80,7 @@ pub fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
                     }
                 }
                 out.push('=');
-                text::quoted(&list, out);
+                push_quoted(&list, out);
             }
             2 | 8 if value.is_empty() => {}
             2 | 8 => return Err(Malformed("value where none is allowed")),
@@ -95,12 +94,12 @@ pub fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
             5 | 7 if value.is_empty() => return Err(Malformed("empty value")),
             5 => {
                 out.push('=');
-                text::base64(value, 0, out);
+                push_base64(value, 0, out);
             }
             _ if key > 7 && value.is_empty() => {}
             _ => {
                 out.push('=');
-                text::quoted(value, out);
+                push_quoted(value, out);
             }
         }
         Ok(())
@@ -112,7 +111,7 @@ pub fn json(bytes: &[u8]) -> Result<Value, Malformed> {
     let mut map = Map::new();
     let lossless = |value: &[u8]| {
         let mut out = String::new();
-        text::escaped(value, &mut out);
+        push_escaped(value, &mut out);
         Value::from(out)
     };
     for_each(bytes, |key, value| {
@@ -124,7 +123,7 @@ pub fn json(bytes: &[u8]) -> Result<Value, Malformed> {
             4 | 6 => hints(key, value)?.into(),
             5 => {
                 let mut out = String::new();
-                text::base64(value, 0, &mut out);
+                push_base64(value, 0, &mut out);
                 out.into()
             }
             _ => lossless(value),
@@ -182,7 +181,7 @@ fn hints(key: u16, value: &[u8]) -> Result<Vec<String>, Malformed> {
 }
 
 /// The parameters from text, sorted by key as the wire wants them.
-pub fn parse(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub fn parse(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut params: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
     while !words.is_empty() {
         let word = words.next("parameter")?;
@@ -199,7 +198,7 @@ pub fn parse(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError>
             }
             other => other,
         };
-        let value = value.map(|text| Word { text, quoted: true }.bytes()).transpose()?;
+        let value = value.map(|text| ZoneWord { text, quoted: true }.bytes()).transpose()?;
         let bytes = value_of(key, value.as_deref()).map_err(|error| format!("{name}: {error}"))?;
         if params.insert(key, bytes).is_some() {
             return Err(format!("{name} stands twice"));
@@ -263,7 +262,7 @@ fn value_of(key: u16, value: Option<&[u8]>) -> Result<Vec<u8>, TextError> {
             let list: Result<Vec<Ipv6Addr>, _> = as_text()?.split(',').map(str::parse).collect();
             Ok(list.map_err(|_| "bad address")?.into_iter().flat_map(|address| address.octets()).collect())
         }
-        5 => base64(needed()?),
+        5 => from_base64(needed()?),
         7 => needed().map(<[u8]>::to_vec),
         _ => Ok(value.unwrap_or_default().to_vec()),
     }
@@ -297,7 +296,7 @@ mod tests {
     fn read(text: &str) -> Result<Vec<u8>, TextError> {
         let words = words::split(text.as_bytes())?;
         let mut wire = Vec::new();
-        parse(&mut Words::new(&words, None), &mut wire).map(|()| wire)
+        parse(&mut RdataWords::new(&words, None), &mut wire).map(|()| wire)
     }
 
     /// The vectors of RFC 9460, appendix D.

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use super::table::{self, Field};
+use super::atoms::{push_base32, push_base64, push_hex, push_ipv6, push_list, push_mnemonic, push_quoted};
+use super::table::{self, RdataField};
 use super::{Rtype, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
-use crate::hex::push_upper;
 
 /// How long fields are laid out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,12 +52,12 @@ pub fn generic(wire: &[u8], style: Style, out: &mut String) {
     let _ = write!(out, "\\# {}", wire.len());
     if !wire.is_empty() {
         out.push(' ');
-        hex(wire, style.split, out);
+        push_hex(wire, style.split, out);
     }
 }
 
 fn fields(
-    fields: &[(&'static str, Field)],
+    fields: &[(&'static str, RdataField)],
     cursor: &mut Cursor<'_>,
     style: Style,
     out: &mut String,
@@ -77,208 +77,84 @@ fn fields(
 }
 
 /// Appends one field as text.
-pub fn field(kind: Field, cursor: &mut Cursor<'_>, style: Style, out: &mut String) -> Result<(), Malformed> {
+pub fn field(kind: RdataField, cursor: &mut Cursor<'_>, style: Style, out: &mut String) -> Result<(), Malformed> {
     let number = |out: &mut String, value: u64| {
         let _ = write!(out, "{value}");
     };
     match kind {
-        Field::Name | Field::OldName | Field::PlainName => {
+        RdataField::Name | RdataField::OldName | RdataField::PlainName => {
             let _ = write!(out, "{}", cursor.name()?);
         }
-        Field::PlainNames => list(out, cursor, |out, cursor| {
-            let _ = write!(out, "{}", cursor.name()?);
-            Ok(())
-        })?,
-        Field::U8 | Field::Algorithm => number(out, cursor.u8()?.into()),
-        Field::U16 => number(out, cursor.u16()?.into()),
-        Field::U32 | Field::Ttl => number(out, cursor.u32()?.into()),
-        Field::Time => special::write_time(cursor.u32()?, out),
-        Field::AlgorithmName => mnemonic(cursor.u8()?.into(), special::ALGORITHMS, out),
-        Field::CertType => mnemonic(cursor.u16()?, special::CERT_TYPES, out),
-        Field::SyncScheme => mnemonic(cursor.u8()?.into(), special::SYNC_SCHEMES, out),
-        Field::Type => {
+        RdataField::U8 | RdataField::Algorithm => number(out, cursor.u8()?.into()),
+        RdataField::U16 => number(out, cursor.u16()?.into()),
+        RdataField::U32 | RdataField::Ttl => number(out, cursor.u32()?.into()),
+        RdataField::Time => special::write_time(cursor.u32()?, out),
+        RdataField::AlgorithmName => push_mnemonic(cursor.u8()?.into(), special::ALGORITHMS, out),
+        RdataField::CertType => push_mnemonic(cursor.u16()?, special::CERT_TYPES, out),
+        RdataField::SyncScheme => push_mnemonic(cursor.u8()?.into(), special::SYNC_SCHEMES, out),
+        RdataField::Type => {
             let _ = write!(out, "{}", Rtype(cursor.u16()?));
         }
-        Field::Ipv4 => {
+        RdataField::Ipv4 => {
             let _ = write!(out, "{}", Ipv4Addr::from_bits(cursor.u32()?));
         }
-        Field::Ipv6 => {
+        RdataField::Ipv6 => {
             let octets: [u8; 16] = cursor.take(16)?.try_into().map_err(|_| Malformed("cut short"))?;
             if style.expand_ipv6 {
                 for (at, segment) in Ipv6Addr::from(octets).segments().iter().enumerate() {
                     let _ = write!(out, "{}{segment:04x}", if at > 0 { ":" } else { "" });
                 }
             } else {
-                write_ipv6(octets, out);
+                push_ipv6(octets, out);
             }
         }
-        Field::Text => quoted(cursor.string()?, out),
-        Field::Tag => {
+        RdataField::Text => push_quoted(cursor.string()?, out),
+        RdataField::Tag => {
             let tag = cursor.string()?;
             if tag.is_empty() || !tag.iter().all(u8::is_ascii_alphanumeric) {
                 return Err(Malformed("bad tag"));
             }
             out.extend(tag.iter().copied().map(char::from));
         }
-        Field::Texts => {
+        RdataField::Texts => {
             if cursor.is_empty() {
                 return Err(Malformed("no string"));
             }
-            list(out, cursor, |out, cursor| {
-                quoted(cursor.string()?, out);
+            push_list(out, cursor, |out, cursor| {
+                push_quoted(cursor.string()?, out);
                 Ok(())
             })?;
         }
-        Field::LongText => quoted(cursor.rest(), out),
-        Field::Hex => filled(cursor.rest()).map(|bytes| hex(bytes, style.split, out))?,
-        Field::HexPrefixed => {
-            out.push_str("0x");
-            crate::hex::push_lower(filled(cursor.rest())?, out);
-        }
-        Field::HexCounted => match cursor.string()? {
+        RdataField::LongText => push_quoted(cursor.rest(), out),
+        RdataField::Hex => filled(cursor.rest()).map(|bytes| push_hex(bytes, style.split, out))?,
+        RdataField::HexCounted => match cursor.string()? {
             [] => out.push('-'),
-            bytes => hex(bytes, 0, out),
+            bytes => push_hex(bytes, 0, out),
         },
-        Field::Base32Counted => filled(cursor.string()?).map(|bytes| base32(bytes, out))?,
-        Field::Base64 => base64(cursor.rest(), style.split, out),
-        Field::Base64OrDash => match cursor.rest() {
+        RdataField::Base32Counted => filled(cursor.string()?).map(|bytes| push_base32(bytes, out))?,
+        RdataField::Base64 => push_base64(cursor.rest(), style.split, out),
+        RdataField::Base64OrDash => match cursor.rest() {
             [] => out.push('-'),
             // In one piece, as dig prints it.
-            bytes => base64(bytes, 0, out),
+            bytes => push_base64(bytes, 0, out),
         },
-        Field::Types => special::write_types(cursor.rest(), out)?,
-        Field::OldTypes => special::write_old_types(cursor.rest(), out)?,
-        Field::Eui48 => pairs(cursor.take(6)?, out),
-        Field::Eui64 => pairs(cursor.take(8)?, out),
-        Field::Nid => {
+        RdataField::Types => special::write_types(cursor.rest(), out)?,
+        RdataField::OldTypes => special::write_old_types(cursor.rest(), out)?,
+        RdataField::Eui48 => pairs(cursor.take(6)?, out),
+        RdataField::Eui64 => pairs(cursor.take(8)?, out),
+        RdataField::Nid => {
             for part in 0..4 {
                 let _ = write!(out, "{}{:x}", if part > 0 { ":" } else { "" }, cursor.u16()?);
             }
         }
-        Field::Loc => special::write_loc(cursor, out)?,
-        Field::Apl => special::write_apl(cursor, out)?,
-        Field::Wks => special::write_wks(cursor, out)?,
-        Field::Gateway => special::write_gateway(cursor, style, out)?,
-        Field::Relay => special::write_relay(cursor, out)?,
-        Field::Hip => special::write_hip(cursor, out)?,
-        Field::A6 => special::write_a6(cursor, out)?,
-        Field::Atma => special::write_atma(cursor.rest(), out)?,
-        Field::SvcParams => svcb::write(cursor.rest(), out)?,
+        RdataField::Loc => special::write_loc(cursor, out)?,
+        RdataField::Apl => special::write_apl(cursor, out)?,
+        RdataField::Gateway => special::write_gateway(cursor, style.split, out)?,
+        RdataField::Relay => special::write_relay(cursor, out)?,
+        RdataField::Hip => special::write_hip(cursor, out)?,
+        RdataField::SvcParams => svcb::write(cursor.rest(), out)?,
     }
     Ok(())
-}
-
-/// Items up to the end, one space between them.
-pub fn list(
-    out: &mut String,
-    cursor: &mut Cursor<'_>,
-    mut item: impl FnMut(&mut String, &mut Cursor<'_>) -> Result<(), Malformed>,
-) -> Result<(), Malformed> {
-    let mut first = true;
-    while !cursor.is_empty() {
-        if !std::mem::take(&mut first) {
-            out.push(' ');
-        }
-        item(out, cursor)?;
-    }
-    Ok(())
-}
-
-fn filled(bytes: &[u8]) -> Result<&[u8], Malformed> {
-    if bytes.is_empty() { Err(Malformed("empty field")) } else { Ok(bytes) }
-}
-
-/// The IPv6 form that dig prints: Rust's, except that RFC 5952 asks for mixed notation only where it is known to hold
-/// an IPv4 address (`::ffff:a.b.c.d`), and the C library also writes `::a.b.c.d`.
-pub fn write_ipv6(octets: [u8; 16], out: &mut String) {
-    let address = Ipv6Addr::from(octets);
-    match address.segments() {
-        [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
-            let _ = write!(out, "::{}", Ipv4Addr::from_bits(u32::from(high) << 16 | u32::from(low)));
-        }
-        _ => {
-            let _ = write!(out, "{address}");
-        }
-    }
-}
-
-/// A number by its mnemonic if it has one.
-pub fn mnemonic(value: u16, names: &[(u16, &str)], out: &mut String) {
-    match names.iter().find(|(number, _)| *number == value) {
-        Some((_, name)) => out.push_str(name),
-        None => {
-            let _ = write!(out, "{value}");
-        }
-    }
-}
-
-/// Bytes between quotes, with `"` and `\` escaped and what is not printable ASCII as `\DDD`.
-pub fn quoted(bytes: &[u8], out: &mut String) {
-    out.push('"');
-    escaped(bytes, out);
-    out.push('"');
-}
-
-/// The same without the quotes.
-pub fn escaped(bytes: &[u8], out: &mut String) {
-    for &byte in bytes {
-        match byte {
-            b'"' | b'\\' => {
-                out.push('\\');
-                out.push(char::from(byte));
-            }
-            0x20..=0x7e => out.push(char::from(byte)),
-            other => {
-                let _ = write!(out, "\\{other:03}");
-            }
-        }
-    }
-}
-
-/// Upper-case hexadecimal, split into pieces.
-pub fn hex(bytes: &[u8], split: usize, out: &mut String) {
-    if split == 0 {
-        return push_upper(bytes, out);
-    }
-    for (at, piece) in bytes.chunks(split.div_ceil(2)).enumerate() {
-        if at > 0 {
-            out.push(' ');
-        }
-        push_upper(piece, out);
-    }
-}
-
-/// Base64 (RFC 4648, section 4), split into pieces.
-pub fn base64(bytes: &[u8], split: usize, out: &mut String) {
-    use base64::Engine;
-    if split == 0 {
-        base64::engine::general_purpose::STANDARD.encode_string(bytes, out);
-        return;
-    }
-    for (at, piece) in bytes.chunks(split / 4 * 3).enumerate() {
-        if at > 0 {
-            out.push(' ');
-        }
-        base64::engine::general_purpose::STANDARD.encode_string(piece, out);
-    }
-}
-
-/// Base32 with the extended hex alphabet, no padding, upper case as dig prints it (RFC 4648, section 7).
-pub fn base32(bytes: &[u8], out: &mut String) {
-    const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHIJKLMNOPQRSTUV";
-    let (mut buffer, mut bits) = (0u32, 0);
-    let mut push = |value: u32| out.push(DIGITS.get(value as usize & 31).map_or('0', |digit| char::from(*digit)));
-    for &byte in bytes {
-        buffer = buffer << 8 | u32::from(byte);
-        bits += 8;
-        while bits >= 5 {
-            bits -= 5;
-            push(buffer >> bits);
-        }
-    }
-    if bits > 0 {
-        push(buffer << (5 - bits));
-    }
 }
 
 /// `00-1b-44`.
@@ -286,6 +162,10 @@ fn pairs(bytes: &[u8], out: &mut String) {
     for (at, byte) in bytes.iter().enumerate() {
         let _ = write!(out, "{}{byte:02x}", if at > 0 { "-" } else { "" });
     }
+}
+
+fn filled(bytes: &[u8]) -> Result<&[u8], Malformed> {
+    if bytes.is_empty() { Err(Malformed("empty field")) } else { Ok(bytes) }
 }
 
 #[cfg(test)]
@@ -307,7 +187,7 @@ mod tests {
         let text = rdata(Rtype::DS, &wire, Style::DIG);
         assert_eq!(text, format!("1 8 2 {} {}", "AB".repeat(28), "AB".repeat(4)));
         let mut out = String::new();
-        base32(b"foobar", &mut out);
+        push_base32(b"foobar", &mut out);
         assert_eq!(out, "CPNMUOJ1E8", "RFC 4648, section 10, without padding");
     }
 }

@@ -7,14 +7,14 @@ pub type TextError = String;
 
 /// One word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Word<'a> {
+pub struct ZoneWord<'a> {
     /// Its bytes without the quotes, escapes as written.
     pub text: &'a [u8],
     /// It stood between quotes.
     pub quoted: bool,
 }
 
-impl Word<'_> {
+impl ZoneWord<'_> {
     /// The bytes that are meant, escapes resolved.
     pub fn bytes(&self) -> Result<Vec<u8>, TextError> {
         let mut out = Vec::with_capacity(self.text.len());
@@ -33,32 +33,32 @@ impl Word<'_> {
 
 /// The words of one record's data, read from left to right.
 #[derive(Debug, Clone)]
-pub struct Words<'a> {
-    words: &'a [Word<'a>],
+pub struct RdataWords<'a> {
+    words: &'a [ZoneWord<'a>],
     /// Completes relative names.
     pub origin: Option<&'a Name>,
 }
 
-impl<'a> Words<'a> {
+impl<'a> RdataWords<'a> {
     /// Words with the origin for relative names.
-    pub fn new(words: &'a [Word<'a>], origin: Option<&'a Name>) -> Words<'a> {
-        Words { words, origin }
+    pub fn new(words: &'a [ZoneWord<'a>], origin: Option<&'a Name>) -> RdataWords<'a> {
+        RdataWords { words, origin }
     }
 
     /// The next word; `what` was expected.
-    pub fn next(&mut self, what: &str) -> Result<Word<'a>, TextError> {
+    pub fn next(&mut self, what: &str) -> Result<ZoneWord<'a>, TextError> {
         let (first, rest) = self.words.split_first().ok_or_else(|| format!("{what} is missing"))?;
         self.words = rest;
         Ok(*first)
     }
 
     /// The next word, left in place.
-    pub fn peek(&self) -> Option<Word<'a>> {
+    pub fn peek(&self) -> Option<ZoneWord<'a>> {
         self.words.first().copied()
     }
 
     /// All that is left.
-    pub fn rest(&mut self) -> &'a [Word<'a>] {
+    pub fn rest(&mut self) -> &'a [ZoneWord<'a>] {
         std::mem::take(&mut self.words)
     }
 
@@ -89,7 +89,7 @@ impl<'a> Words<'a> {
 
 /// Splits one line into words; comments end it. Zone files have their own reader for records over several lines; here a
 /// parenthesis that is neither quoted nor escaped has no meaning and is refused.
-pub fn split(line: &[u8]) -> Result<Vec<Word<'_>>, TextError> {
+pub fn split(line: &[u8]) -> Result<Vec<ZoneWord<'_>>, TextError> {
     let mut words = Vec::new();
     let mut rest = line;
     loop {
@@ -99,13 +99,13 @@ pub fn split(line: &[u8]) -> Result<Vec<Word<'_>>, TextError> {
             None | Some(b';') => return Ok(words),
             Some(b'"') => {
                 let (text, used) = take_quoted(rest).ok_or("quote without an end")?;
-                words.push(Word { text, quoted: true });
+                words.push(ZoneWord { text, quoted: true });
                 rest = rest.get(used..).unwrap_or_default();
             }
             Some(b'(' | b')') => return Err("a parenthesis in a single line".to_owned()),
             Some(_) => {
                 let (text, used) = take_plain(rest);
-                words.push(Word { text, quoted: false });
+                words.push(ZoneWord { text, quoted: false });
                 rest = rest.get(used..).unwrap_or_default();
             }
         }
@@ -165,9 +165,9 @@ mod tests {
     #[test]
     fn numbers_are_plain() {
         let words = split(b"+1").unwrap();
-        assert!(Words::new(&words, None).number::<u16>("port").is_err());
+        assert!(RdataWords::new(&words, None).number::<u16>("port").is_err());
         let words = split(b"65536").unwrap();
-        assert_eq!(Words::new(&words, None).number::<u16>("port").unwrap_err(), "port: bad number \"65536\"");
-        assert_eq!(Words::new(&[], None).number::<u16>("port").unwrap_err(), "port is missing");
+        assert_eq!(RdataWords::new(&words, None).number::<u16>("port").unwrap_err(), "port: bad number \"65536\"");
+        assert_eq!(RdataWords::new(&[], None).number::<u16>("port").unwrap_err(), "port is missing");
     }
 }

@@ -3,24 +3,25 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Ask, Found, Next, Outcome, Trace};
-use crate::dns::client::{Answer, Client, Endpoint, Transport};
+use super::{DelegationTrace, Finding, TraceAction, TraceEnd, TraceQuestion};
+use crate::dns::client::{DnsClient, Endpoint, ExchangeAnswer};
 use crate::dns::edns::Edns;
 use crate::dns::message::Flags;
 use crate::dns::query::Query;
+use crate::dns::transport::Transport;
 use crate::fault::Fault;
 
 /// One step that was made.
 #[derive(Debug)]
-pub struct Step<'a> {
+pub struct TraceStep<'a> {
     /// What was asked, and whom.
-    pub ask: &'a Ask,
+    pub ask: &'a TraceQuestion,
     /// Where, with the port.
     pub server: SocketAddr,
     /// What came back.
-    pub answer: Option<&'a Answer>,
+    pub answer: Option<&'a ExchangeAnswer>,
     /// What it means.
-    pub found: &'a Found,
+    pub found: &'a Finding,
     /// Time for this step.
     pub elapsed: Duration,
 }
@@ -29,7 +30,7 @@ pub struct Step<'a> {
 #[derive(Debug, Clone)]
 pub struct Manner {
     /// Patience, local address and the like; its servers are not used.
-    pub client: Client,
+    pub client: DnsClient,
     /// The port of every server.
     pub port: u16,
     /// UDP, or TCP from the beginning.
@@ -40,18 +41,18 @@ pub struct Manner {
 
 /// Makes the trace; `each` is told every step. Gives the end, and the last answer if it was one about the question.
 pub fn run(
-    mut trace: Trace,
+    mut trace: DelegationTrace,
     manner: &Manner,
-    each: &mut dyn FnMut(&Step<'_>) -> Result<(), Fault>,
-) -> Result<(Outcome, Option<(SocketAddr, Answer)>), Fault> {
+    each: &mut dyn FnMut(&TraceStep<'_>) -> Result<(), Fault>,
+) -> Result<(TraceEnd, Option<(SocketAddr, ExchangeAnswer)>), Fault> {
     let start = Instant::now();
     let whole = manner.client.policy.deadline;
     let (mut last, mut aliases) = (None, Vec::new());
-    while let Next::Ask(ask) = trace.next(start.elapsed()) {
+    while let TraceAction::Ask(ask) = trace.next(start.elapsed()) {
         let server = SocketAddr::new(ask.address, manner.port);
         let bind = manner.client.bind;
         let endpoint = Endpoint { transport: manner.transport, bind, ..Endpoint::from(server) };
-        let mut client = Client { servers: vec![endpoint], ..manner.client.clone() };
+        let mut client = DnsClient { servers: vec![endpoint], ..manner.client.clone() };
         client.policy.deadline = whole.saturating_sub(start.elapsed());
         let query = Query {
             question: ask.question.clone(),
@@ -64,10 +65,10 @@ pub fn run(
         let reply = client.ask(&query);
         let elapsed = begin.elapsed();
         let found = trace.answered(reply.as_ref().map(|answer| &answer.message).map_err(Fault::clone));
-        each(&Step { ask: &ask, server, answer: reply.as_ref().ok(), found: &found, elapsed })?;
+        each(&TraceStep { ask: &ask, server, answer: reply.as_ref().ok(), found: &found, elapsed })?;
         if let (0, Ok(mut answer)) = (ask.depth, reply) {
             // What led here belongs to the answer, as a resolver would have it; what a zone says of others does not.
-            if let Found::Alias(_) = found {
+            if let Finding::Alias(_) = found {
                 aliases.extend(answer.message.answer.into_iter().filter(|record| record.name.is_in(&ask.zone)));
             } else {
                 answer.message.answer.splice(0..0, aliases.iter().cloned());
@@ -76,6 +77,6 @@ pub fn run(
         }
     }
     let outcome = trace.outcome();
-    let last = last.filter(|_| !matches!(outcome, Outcome::Failed(_)));
+    let last = last.filter(|_| !matches!(outcome, TraceEnd::Failed(_)));
     Ok((outcome, last))
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::Host;
 use crate::dns::name::Name;
 use crate::dns::record::Rtype;
-use crate::dns::zone::{Reader, Source};
+use crate::dns::zone::{ZoneReader, ZoneSource};
 
 /// Records taken from a hints file.
 pub const MAX_HINTS: usize = 512;
@@ -44,8 +44,8 @@ pub fn parse(text: &[u8]) -> Result<Vec<Host>, String> {
     if text.len() > MAX_HINTS_BYTES {
         return Err(format!("larger than {MAX_HINTS_BYTES} bytes"));
     }
-    let source = Source { name: "hints".to_owned(), text: [b"$TTL 0\n", text].concat() };
-    let mut reader = Reader::new(source, Some(Name::root()));
+    let source = ZoneSource { name: "hints".to_owned(), text: [b"$TTL 0\n", text].concat() };
+    let mut reader = ZoneReader::new(source, Some(Name::root()));
     let (mut names, mut addresses): (Vec<Name>, Vec<(Name, IpAddr)>) = (Vec::new(), Vec::new());
     for count in 0.. {
         let entry = reader.next(&mut |_| Err("no files inside".to_owned()));

@@ -45,16 +45,16 @@ impl Host {
 
 /// What is to be done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Next {
-    /// Ask this, and tell [`Trace::answered`] what came of it.
-    Ask(Ask),
-    /// It is over: see [`Trace::outcome`].
+pub enum TraceAction {
+    /// Ask this, and tell [`DelegationTrace::answered`] what came of it.
+    Ask(TraceQuestion),
+    /// It is over: see [`DelegationTrace::outcome`].
     Done,
 }
 
 /// One question to one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ask {
+pub struct TraceQuestion {
     /// Counted from 1.
     pub number: usize,
     /// 0 for the question itself, 1 for the address of a name server, and so on.
@@ -71,7 +71,7 @@ pub struct Ask {
 
 /// What one answer meant.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
+pub enum Finding {
     /// The zone below knows: its servers, with the addresses that came as glue.
     Referral {
         /// The zone below.
@@ -93,24 +93,24 @@ pub enum Found {
     Failed(Fault),
 }
 
-impl Found {
+impl Finding {
     /// The word for it.
     pub fn name(&self) -> &'static str {
         match self {
-            Found::Referral { .. } => "referral",
-            Found::Data => "answer",
-            Found::Alias(_) => "alias",
-            Found::NoName => "no_name",
-            Found::NoData => "no_data",
-            Found::Lame(_) => "lame",
-            Found::Failed(_) => "failed",
+            Finding::Referral { .. } => "referral",
+            Finding::Data => "answer",
+            Finding::Alias(_) => "alias",
+            Finding::NoName => "no_name",
+            Finding::NoData => "no_data",
+            Finding::Lame(_) => "lame",
+            Finding::Failed(_) => "failed",
         }
     }
 }
 
 /// How a trace ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
+pub enum TraceEnd {
     /// There is data.
     Data,
     /// The name exists without such data.
@@ -148,7 +148,7 @@ struct Candidate {
 
 /// One trace.
 #[derive(Debug)]
-pub struct Trace {
+pub struct DelegationTrace {
     /// Those below look up the address of a server for the one above them.
     frames: Vec<Frame>,
     /// Zones and their servers, as referrals told them; the starting point first.
@@ -156,15 +156,15 @@ pub struct Trace {
     families: Vec<Rtype>,
     deadline: Duration,
     asked: usize,
-    pending: Option<Ask>,
-    outcome: Option<Outcome>,
+    pending: Option<TraceQuestion>,
+    outcome: Option<TraceEnd>,
 }
 
-impl Trace {
+impl DelegationTrace {
     /// A trace from these servers of the root. `families`: the types of addresses that can be reached, in order of
     /// preference; `deadline`: for everything.
-    pub fn new(question: Question, root: Vec<Host>, families: &[Rtype], deadline: Duration) -> Trace {
-        let mut trace = Trace {
+    pub fn new(question: Question, root: Vec<Host>, families: &[Rtype], deadline: Duration) -> DelegationTrace {
+        let mut trace = DelegationTrace {
             frames: Vec::new(),
             cuts: vec![(Name::root(), root)],
             families: families.to_vec(),
@@ -178,7 +178,7 @@ impl Trace {
     }
 
     /// What to do at this time since the beginning.
-    pub fn next(&mut self, now: Duration) -> Next {
+    pub fn next(&mut self, now: Duration) -> TraceAction {
         while self.outcome.is_none() {
             if now >= self.deadline {
                 self.fail(Fault::new(Kind::TimedOut, "the time for the whole trace is over"));
@@ -191,42 +191,42 @@ impl Trace {
             if let Some(ask) = self.choose() {
                 self.asked += 1;
                 self.pending = Some(ask.clone());
-                return Next::Ask(ask);
+                return TraceAction::Ask(ask);
             }
             if !self.look_up() {
                 self.give_up();
             }
         }
-        Next::Done
+        TraceAction::Done
     }
 
-    /// What came of the question that [`Trace::next`] gave out last, and what it means.
-    pub fn answered(&mut self, reply: Result<&Message, Fault>) -> Found {
+    /// What came of the question that [`DelegationTrace::next`] gave out last, and what it means.
+    pub fn answered(&mut self, reply: Result<&Message, Fault>) -> Finding {
         let Some(ask) = self.pending.take() else {
-            return Found::Failed(Fault::new(Kind::Internal, "an answer to no question"));
+            return Finding::Failed(Fault::new(Kind::Internal, "an answer to no question"));
         };
         let (found, addresses) = match reply {
             Ok(message) => (meaning(&ask, message), addresses(&message.answer, None)),
-            Err(fault) => (Found::Failed(fault), Vec::new()),
+            Err(fault) => (Finding::Failed(fault), Vec::new()),
         };
         match &found {
-            Found::Referral { zone, servers } => self.descend(zone.clone(), servers.clone()),
-            Found::Alias(target) => self.alias(target.clone()),
-            Found::Data => self.finish(Outcome::Data, addresses),
-            Found::NoName => self.finish(Outcome::NoName, Vec::new()),
-            Found::NoData => self.finish(Outcome::NoData, Vec::new()),
-            Found::Lame(why) => {
+            Finding::Referral { zone, servers } => self.descend(zone.clone(), servers.clone()),
+            Finding::Alias(target) => self.alias(target.clone()),
+            Finding::Data => self.finish(TraceEnd::Data, addresses),
+            Finding::NoName => self.finish(TraceEnd::NoName, Vec::new()),
+            Finding::NoData => self.finish(TraceEnd::NoData, Vec::new()),
+            Finding::Lame(why) => {
                 let what = format!("{} ({}) is lame for {}: {why}", ask.address, ask.server, ask.zone);
                 self.trouble(Fault::new(Kind::LookupFailed, what));
             }
-            Found::Failed(fault) => self.trouble(fault.clone()),
+            Finding::Failed(fault) => self.trouble(fault.clone()),
         }
         found
     }
 
     /// How it ended; a fault if it did not.
-    pub fn outcome(self) -> Outcome {
-        self.outcome.unwrap_or_else(|| Outcome::Failed(Fault::new(Kind::Cancelled, "not finished")))
+    pub fn outcome(self) -> TraceEnd {
+        self.outcome.unwrap_or_else(|| TraceEnd::Failed(Fault::new(Kind::Cancelled, "not finished")))
     }
 
     /// How many questions were asked.
@@ -235,7 +235,7 @@ impl Trace {
     }
 
     /// The next address of the present zone that was not asked yet.
-    fn choose(&mut self) -> Option<Ask> {
+    fn choose(&mut self) -> Option<TraceQuestion> {
         let (number, depth) = (self.asked + 1, self.frames.len().saturating_sub(1));
         let families = &self.families;
         let frame = self.frames.last_mut()?;
@@ -246,7 +246,7 @@ impl Trace {
         order.sort_by_key(rank);
         let address = *order.get(candidate.tried)?;
         candidate.tried += 1;
-        Some(Ask {
+        Some(TraceQuestion {
             number,
             depth,
             zone: frame.zone.clone(),
@@ -298,7 +298,7 @@ impl Trace {
     }
 
     fn fail(&mut self, fault: Fault) {
-        self.outcome.get_or_insert(Outcome::Failed(fault));
+        self.outcome.get_or_insert(TraceEnd::Failed(fault));
     }
 
     fn trouble(&mut self, fault: Fault) {
@@ -308,7 +308,7 @@ impl Trace {
     }
 
     /// Ends the last question: with addresses for the one above it, or as the end of everything.
-    fn finish(&mut self, outcome: Outcome, addresses: Vec<IpAddr>) {
+    fn finish(&mut self, outcome: TraceEnd, addresses: Vec<IpAddr>) {
         let Some(done) = self.frames.pop() else { return };
         let Some(above) = self.frames.last_mut() else {
             self.outcome = Some(outcome);
@@ -316,7 +316,7 @@ impl Trace {
         };
         // The name of the look-up may have been an alias: the server is the one that is waited for.
         let name = done.origin;
-        let gone = outcome == Outcome::NoName;
+        let gone = outcome == TraceEnd::NoName;
         for candidate in above.hosts.iter_mut().filter(|candidate| candidate.host.name == name) {
             candidate.host.addresses.extend(addresses.iter().take(MAX_ADDRESSES));
             if gone {
@@ -374,10 +374,10 @@ impl Trace {
 }
 
 /// What an answer means to somebody who asked a server of this zone. Only what the zone may speak about counts.
-fn meaning(ask: &Ask, message: &Message) -> Found {
+fn meaning(ask: &TraceQuestion, message: &Message) -> Finding {
     let rcode = message.rcode();
     if !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN) {
-        return Found::Lame(rcode.to_string());
+        return Finding::Lame(rcode.to_string());
     }
     let mut name = ask.question.name.clone();
     let authoritative = message.flags.has(Flags::AA);
@@ -388,7 +388,7 @@ fn meaning(ask: &Ask, message: &Message) -> Found {
             let mut here = message.answer.iter().filter(in_zone).filter(|record| record.name == name);
             let wanted = |record: &Record| record.rtype == ask.question.rtype || ask.question.rtype == Rtype::ANY;
             if here.clone().any(wanted) {
-                return Found::Data;
+                return Finding::Data;
             }
             match here.find(|record| record.rtype == Rtype::CNAME).and_then(Record::target) {
                 Some(target) => name = target,
@@ -398,35 +398,35 @@ fn meaning(ask: &Ask, message: &Message) -> Found {
         if name != ask.question.name {
             let denied = message.authority.iter().any(|record| record.rtype == Rtype::SOA);
             return match rcode {
-                _ if !name.is_in(&ask.zone) => Found::Alias(name),
-                Rcode::NXDOMAIN => Found::NoName,
-                _ if denied => Found::NoData,
-                _ => Found::Alias(name),
+                _ if !name.is_in(&ask.zone) => Finding::Alias(name),
+                Rcode::NXDOMAIN => Finding::NoName,
+                _ if denied => Finding::NoData,
+                _ => Finding::Alias(name),
             };
         }
         if rcode != Rcode::NOERROR {
-            return Found::NoName;
+            return Finding::NoName;
         }
     }
     if let Some(found) = referral(ask, message) {
         return found;
     }
     match (authoritative, rcode) {
-        (true, _) => Found::NoData,
-        (false, Rcode::NXDOMAIN) => Found::Lame("says that there is no such name, and is no authority".to_owned()),
-        (false, _) if message.answer.is_empty() => Found::Lame("neither an answer nor a referral".to_owned()),
-        (false, _) => Found::Lame("answers, and is no authority".to_owned()),
+        (true, _) => Finding::NoData,
+        (false, Rcode::NXDOMAIN) => Finding::Lame("says that there is no such name, and is no authority".to_owned()),
+        (false, _) if message.answer.is_empty() => Finding::Lame("neither an answer nor a referral".to_owned()),
+        (false, _) => Finding::Lame("answers, and is no authority".to_owned()),
     }
 }
 
 /// A referral to the zone below, with glue as far as the zone may give it.
-fn referral(ask: &Ask, message: &Message) -> Option<Found> {
+fn referral(ask: &TraceQuestion, message: &Message) -> Option<Finding> {
     let ns = |record: &&Record| record.rtype == Rtype::NS && ask.question.name.is_in(&record.name);
     let zone = message.authority.iter().find(ns)?.name.clone();
     if zone == ask.zone || !zone.is_in(&ask.zone) {
         // The zone's own servers stand beside its answers as well.
         let upwards = !message.flags.has(Flags::AA);
-        return upwards.then(|| Found::Lame(format!("refers to {zone} instead of downwards")));
+        return upwards.then(|| Finding::Lame(format!("refers to {zone} instead of downwards")));
     }
     let mut servers: Vec<Host> = Vec::new();
     for name in message.authority.iter().filter(ns).filter(|record| record.name == zone).filter_map(Record::target) {
@@ -437,7 +437,7 @@ fn referral(ask: &Ask, message: &Message) -> Option<Found> {
         glue.truncate(MAX_ADDRESSES);
         servers.push(Host::new(name, glue));
     }
-    Some(Found::Referral { zone, servers })
+    Some(Finding::Referral { zone, servers })
 }
 
 /// The addresses among records, all or those of one host.

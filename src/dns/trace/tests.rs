@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 
 use super::*;
-use crate::dns::answer::{Reply, Zones, answer};
+use crate::dns::answer::{ServerReply, Zones, answer};
 use crate::dns::query::Query;
-use crate::dns::zone::{Source, Zone};
+use crate::dns::zone::{Zone, ZoneSource};
 
 /// A server of the simulation: given a question, its answer and the time it takes. None: silence.
 type Server = Box<dyn Fn(&Question) -> Option<Message>>;
@@ -30,12 +30,12 @@ fn address(text: &str) -> IpAddr {
 fn serves(files: &[&str]) -> Server {
     let mut zones = Zones::default();
     for text in files {
-        let source = Source { name: "z".to_owned(), text: text.as_bytes().to_vec() };
+        let source = ZoneSource { name: "z".to_owned(), text: text.as_bytes().to_vec() };
         assert!(
             zones.add(
                 Zone::read(source, Some(Name::root()), &mut |_| Err(String::new()))
                     .or_else(|_| {
-                        let source = Source { name: "z".to_owned(), text: text.as_bytes().to_vec() };
+                        let source = ZoneSource { name: "z".to_owned(), text: text.as_bytes().to_vec() };
                         Zone::read(source, None, &mut |_| Err(String::new()))
                     })
                     .unwrap()
@@ -45,7 +45,7 @@ fn serves(files: &[&str]) -> Server {
     Box::new(move |question| {
         let query = Query { flags: Flags::default(), ..Query::new(question.name.clone(), question.rtype) };
         match answer(&zones, &query.compose(1), true) {
-            Reply::Send(response) | Reply::Elsewhere(response) => Message::parse(&response.wire).ok(),
+            ServerReply::Send(response) | ServerReply::Elsewhere(response) => Message::parse(&response.wire).ok(),
             _ => None,
         }
     })
@@ -71,11 +71,11 @@ fn world() -> World {
 }
 
 impl World {
-    fn trace(&mut self, text: &str, rtype: Rtype) -> Outcome {
+    fn trace(&mut self, text: &str, rtype: Rtype) -> TraceEnd {
         let root = vec![Host::new(name("a"), vec![address("10.0.0.1"), address("::1")])];
         let question = Question::new(name(text), rtype);
-        let mut trace = Trace::new(question, root, &[Rtype::A], Duration::from_secs(30));
-        while let Next::Ask(ask) = trace.next(self.now) {
+        let mut trace = DelegationTrace::new(question, root, &[Rtype::A], Duration::from_secs(30));
+        while let TraceAction::Ask(ask) = trace.next(self.now) {
             let reply = self.servers.get(&ask.address).and_then(|server| server(&ask.question));
             self.now += if reply.is_some() { Duration::from_millis(10) } else { PATIENCE };
             let silence = Fault::new(Kind::TimedOut, "no answer in time");
@@ -91,7 +91,7 @@ impl World {
 #[test]
 fn from_the_root_to_the_answer() {
     let mut world = world();
-    assert_eq!(world.trace("www.example.test", Rtype::A), Outcome::Data);
+    assert_eq!(world.trace("www.example.test", Rtype::A), TraceEnd::Data);
     assert_eq!(
         world.steps,
         [
@@ -101,11 +101,11 @@ fn from_the_root_to_the_answer() {
         ]
     );
     for (text, rtype, outcome) in [
-        ("www.example.test", Rtype::MX, Outcome::NoData),
-        ("nothere.example.test", Rtype::A, Outcome::NoName),
-        ("nothere", Rtype::A, Outcome::NoName),
-        ("alias.example.test", Rtype::A, Outcome::Data),
-        ("example.test", Rtype::NS, Outcome::Data),
+        ("www.example.test", Rtype::MX, TraceEnd::NoData),
+        ("nothere.example.test", Rtype::A, TraceEnd::NoName),
+        ("nothere", Rtype::A, TraceEnd::NoName),
+        ("alias.example.test", Rtype::A, TraceEnd::Data),
+        ("example.test", Rtype::NS, TraceEnd::Data),
     ] {
         assert_eq!(super::tests::world().trace(text, rtype), outcome, "{text}");
     }
@@ -114,7 +114,7 @@ fn from_the_root_to_the_answer() {
 #[test]
 fn an_alias_goes_elsewhere_and_a_server_without_glue_is_looked_up() {
     let mut world = world();
-    assert_eq!(world.trace("away.example.test", Rtype::A), Outcome::Data);
+    assert_eq!(world.trace("away.example.test", Rtype::A), TraceEnd::Data);
     assert_eq!(
         world.steps[2..],
         [
@@ -125,13 +125,13 @@ fn an_alias_goes_elsewhere_and_a_server_without_glue_is_looked_up() {
             "far. host.far. A answer",
         ]
     );
-    assert!(matches!(world.trace("to-loop.example.test", Rtype::A), Outcome::Failed(_)), "a loop of aliases ends");
+    assert!(matches!(world.trace("to-loop.example.test", Rtype::A), TraceEnd::Failed(_)), "a loop of aliases ends");
 }
 
 #[test]
 fn lame_and_silent_servers_are_passed_over() {
     let mut world = world();
-    assert_eq!(world.trace("www.lame.test", Rtype::A), Outcome::Data);
+    assert_eq!(world.trace("www.lame.test", Rtype::A), TraceEnd::Data);
     assert!(world.steps.contains(&"lame.test. www.lame.test. A lame".to_owned()), "{:?}", world.steps);
 
     // The only good server of example.test is silent: the fault is the time-out, after one wait a server.
@@ -139,7 +139,7 @@ fn lame_and_silent_servers_are_passed_over() {
     world.servers.remove(&address("10.0.0.3"));
     world.now = Duration::ZERO;
     let outcome = world.trace("www.example.test", Rtype::A);
-    assert!(matches!(&outcome, Outcome::Failed(fault) if fault.kind == Kind::TimedOut), "{outcome:?}");
+    assert!(matches!(&outcome, TraceEnd::Failed(fault) if fault.kind == Kind::TimedOut), "{outcome:?}");
     assert!(world.now >= 2 * PATIENCE && world.now < 3 * PATIENCE);
 }
 
@@ -148,7 +148,7 @@ fn a_server_that_only_its_own_zone_knows_is_no_server() {
     let mut world = world();
     for text in ["www.lost.test", "www.self.test"] {
         let outcome = world.trace(text, Rtype::A);
-        assert!(matches!(&outcome, Outcome::Failed(fault) if fault.kind == Kind::LookupFailed), "{outcome:?}");
+        assert!(matches!(&outcome, TraceEnd::Failed(fault) if fault.kind == Kind::LookupFailed), "{outcome:?}");
     }
 }
 
@@ -157,14 +157,15 @@ fn the_deadline_is_for_everything() {
     let mut world = world();
     world.servers.clear();
     let hosts = (0..40).map(|n| Host::new(name("x"), vec![IpAddr::from([10, 9, 9, n])])).collect();
-    let mut trace = Trace::new(Question::new(name("a"), Rtype::A), hosts, &[Rtype::A], Duration::from_secs(12));
+    let mut trace =
+        DelegationTrace::new(Question::new(name("a"), Rtype::A), hosts, &[Rtype::A], Duration::from_secs(12));
     let mut now = Duration::ZERO;
-    while let Next::Ask(_) = trace.next(now) {
+    while let TraceAction::Ask(_) = trace.next(now) {
         now += PATIENCE;
         trace.answered(Err(Fault::new(Kind::TimedOut, "no answer in time")));
     }
     assert_eq!((now, trace.asked()), (Duration::from_secs(15), 3));
-    assert!(matches!(trace.outcome(), Outcome::Failed(fault) if fault.kind == Kind::TimedOut));
+    assert!(matches!(trace.outcome(), TraceEnd::Failed(fault) if fault.kind == Kind::TimedOut));
 }
 
 /// NXNS: every referral names many servers without glue, in zones that refer on in the same way.
@@ -184,7 +185,7 @@ fn hostile_referrals_end() {
     let mut world = world();
     world.servers.insert(address("10.0.0.1"), Box::new(refer));
     let outcome = world.trace("www.victim.test", Rtype::A);
-    assert!(matches!(outcome, Outcome::Failed(_)));
+    assert!(matches!(outcome, TraceEnd::Failed(_)));
     assert!(world.steps.len() <= MAX_QUESTIONS, "{}", world.steps.len());
 
     // Glue for names that the referring zone has no say in is not believed.
@@ -205,5 +206,5 @@ fn hostile_referrals_end() {
     let mut world = super::tests::world();
     world.servers.insert(address("10.0.0.3"), Box::new(lie));
     world.servers.insert(address("10.6.6.6"), Box::new(|_| panic!("the liar's address was asked")));
-    assert!(matches!(world.trace("www.sub.example.test", Rtype::A), Outcome::Failed(_) | Outcome::NoName));
+    assert!(matches!(world.trace("www.sub.example.test", Rtype::A), TraceEnd::Failed(_) | TraceEnd::NoName));
 }

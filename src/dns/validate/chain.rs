@@ -9,7 +9,7 @@ use super::{Reason, Security};
 use crate::dns::edns;
 use crate::dns::name::Name;
 use crate::dns::record::rdata::Rrsig;
-use crate::dns::record::{special, text};
+use crate::dns::record::{atoms, special};
 use crate::serial::Serial;
 
 /// Every zone that was looked at, with what was found in it.
@@ -232,6 +232,6 @@ fn finish_line(signature: Option<&SignatureInfo>, reason: Option<&Reason>, out: 
 
 fn algorithm(number: u8) -> String {
     let mut name = String::new();
-    text::mnemonic(number.into(), special::ALGORITHMS, &mut name);
+    atoms::push_mnemonic(number.into(), special::ALGORITHMS, &mut name);
     name
 }

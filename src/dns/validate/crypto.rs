@@ -93,13 +93,13 @@ mod tests {
     use super::*;
     use crate::dns::name::Name;
     use crate::dns::record::rdata::{Ds, Rrsig};
-    use crate::dns::record::words::{self, Words};
+    use crate::dns::record::words::{self, RdataWords};
     use crate::dns::record::{Class, Record, Rtype, parse};
     use crate::dns::validate::signature::{ZoneKey, signed_data};
 
     fn record(owner: &str, rtype: Rtype, text: &str) -> Record {
         let (words, root) = (words::split(text.as_bytes()).unwrap(), Name::root());
-        let rdata = parse::rdata(rtype, &mut Words::new(&words, Some(&root))).unwrap();
+        let rdata = parse::rdata(rtype, &mut RdataWords::new(&words, Some(&root))).unwrap();
         Record { name: Name::parse(owner).unwrap(), rtype, class: Class::IN, ttl: 3600, rdata }
     }
 

@@ -1,15 +1,16 @@
 //! Authenticated denial of existence: what NSEC (RFC 4035, section 5.4; RFC 6840, section 4) and NSEC3 records (RFC 5155,
 //! section 8) prove. Their signatures were checked before; nothing here is taken on trust but the bit maps.
 
+use super::bitmap::TypeBitmap;
 use super::nsec3::Hashed;
 use super::{Budget, Reason, ede};
 use crate::dns::name::Name;
 use crate::dns::record::rdata::Nsec;
-use crate::dns::record::{Record, Rtype, special};
+use crate::dns::record::{Record, Rtype};
 
 /// What the records of a negative answer prove.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Proof {
+pub enum DenialProof {
     /// What was claimed.
     Proven,
     /// What was claimed, but unsigned delegations may hide in the gap (opt-out, RFC 5155, section 6).
@@ -20,13 +21,13 @@ pub enum Proof {
     Insecure(Reason),
 }
 
-impl Proof {
-    fn missing(text: &str) -> Proof {
-        Proof::Unproven(Reason::new(ede::NSEC_MISSING, text.to_owned()))
+impl DenialProof {
+    fn missing(text: &str) -> DenialProof {
+        DenialProof::Unproven(Reason::new(ede::NSEC_MISSING, text.to_owned()))
     }
 
-    fn of(proven: bool, otherwise: &str) -> Proof {
-        if proven { Proof::Proven } else { Proof::missing(otherwise) }
+    fn of(proven: bool, otherwise: &str) -> DenialProof {
+        if proven { DenialProof::Proven } else { DenialProof::missing(otherwise) }
     }
 }
 
@@ -67,19 +68,19 @@ impl Evidence {
     }
 
     /// The name does not exist, and no wildcard stands for it.
-    pub fn no_name(&self, name: &Name, budget: &mut Budget) -> Proof {
+    pub fn no_name(&self, name: &Name, budget: &mut Budget) -> DenialProof {
         let gap = self.nsec.iter().find(|nsec| nsec.denies(name, &self.zone));
         let wildcard = gap.and_then(|gap| gap.closest_encloser(name).prepend(b"*").ok());
         if wildcard.is_some_and(|wildcard| self.nsec.iter().any(|nsec| nsec.denies(&wildcard, &self.zone))) {
-            return Proof::Proven;
+            return DenialProof::Proven;
         }
         if self.nsec3.is_empty() {
-            return Proof::missing("no NSEC record shows that neither the name nor a wildcard for it exists");
+            return DenialProof::missing("no NSEC record shows that neither the name nor a wildcard for it exists");
         }
         self.hashed(|hashed| {
             let found = hashed.enclose(name, budget)?;
             let Some((encloser, gap)) = found.filter(|(encloser, _)| encloser != name) else {
-                return Ok(Proof::missing("no NSEC3 record shows that the name does not exist"));
+                return Ok(DenialProof::missing("no NSEC3 record shows that the name does not exist"));
             };
             let wildcard = encloser.prepend(b"*").ok();
             let denied = match wildcard {
@@ -87,79 +88,86 @@ impl Evidence {
                 None => true, // longer than a name can be
             };
             Ok(match gap {
-                _ if !denied => Proof::missing("no NSEC3 record shows that there is no wildcard"),
-                Some(gap) if gap.opt_out => Proof::OptOut,
-                Some(_) => Proof::Proven,
-                None => Proof::missing("no NSEC3 record shows that the name does not exist"),
+                _ if !denied => DenialProof::missing("no NSEC3 record shows that there is no wildcard"),
+                Some(gap) if gap.opt_out => DenialProof::OptOut,
+                Some(_) => DenialProof::Proven,
+                None => DenialProof::missing("no NSEC3 record shows that the name does not exist"),
             })
         })
     }
 
     /// The name exists, or a wildcard stands for it, without this type.
-    pub fn no_data(&self, name: &Name, rtype: Rtype, budget: &mut Budget) -> Proof {
+    pub fn no_data(&self, name: &Name, rtype: Rtype, budget: &mut Budget) -> DenialProof {
         if let Some(nsec) = self.nsec.iter().find(|nsec| nsec.owner == *name) {
-            return Proof::of(nsec.types.denies(rtype, &nsec.owner), "the NSEC record says that this type exists");
+            return DenialProof::of(
+                nsec.types.denies(rtype, &nsec.owner),
+                "the NSEC record says that this type exists",
+            );
         }
         if let Some(gap) = self.nsec.iter().find(|nsec| nsec.covers(name, &self.zone)) {
             if gap.next.is_in(name) {
-                return Proof::Proven; // the name exists because something is below it
+                return DenialProof::Proven; // the name exists because something is below it
             }
             let wildcard = gap.closest_encloser(name).prepend(b"*").ok();
             let at_wildcard = wildcard.and_then(|wildcard| self.nsec.iter().find(|nsec| nsec.owner == wildcard));
             if at_wildcard.is_some_and(|nsec| nsec.types.denies(rtype, &nsec.owner)) {
-                return Proof::Proven;
+                return DenialProof::Proven;
             }
         }
         if self.nsec3.is_empty() {
-            return Proof::missing("no NSEC record shows that the name lacks this type");
+            return DenialProof::missing("no NSEC record shows that the name lacks this type");
         }
         self.hashed(|hashed| {
             if let Some(record) = hashed.matching(name, budget)? {
                 let denied = record.types.denies(rtype, name);
-                return Ok(Proof::of(denied, "the NSEC3 record says that this type exists"));
+                return Ok(DenialProof::of(denied, "the NSEC3 record says that this type exists"));
             }
             let Some((encloser, gap)) = hashed.enclose(name, budget)? else {
-                return Ok(Proof::missing("no NSEC3 record shows which part of the name exists"));
+                return Ok(DenialProof::missing("no NSEC3 record shows which part of the name exists"));
             };
             if let Ok(wildcard) = encloser.prepend(b"*")
                 && gap.is_some()
                 && let Some(record) = hashed.matching(&wildcard, budget)?
             {
                 let denied = record.types.denies(rtype, &wildcard);
-                return Ok(Proof::of(denied, "the NSEC3 record of the wildcard says that this type exists"));
+                return Ok(DenialProof::of(denied, "the NSEC3 record of the wildcard says that this type exists"));
             }
             Ok(match gap {
-                Some(gap) if gap.opt_out => Proof::OptOut,
-                _ => Proof::missing("no NSEC3 record shows that the name lacks this type"),
+                Some(gap) if gap.opt_out => DenialProof::OptOut,
+                _ => DenialProof::missing("no NSEC3 record shows that the name lacks this type"),
             })
         })
     }
 
     /// Nothing closer to the name exists than the wildcard below an ancestor with `labels` labels, which made the answer.
-    pub fn no_closer(&self, name: &Name, labels: usize, budget: &mut Budget) -> Proof {
+    pub fn no_closer(&self, name: &Name, labels: usize, budget: &mut Budget) -> DenialProof {
         let gap = self.nsec.iter().find(|nsec| nsec.denies(name, &self.zone));
         if gap.is_some_and(|gap| gap.closest_encloser(name).label_count() <= labels) {
-            return Proof::Proven;
+            return DenialProof::Proven;
         }
         let surplus = name.label_count().saturating_sub(labels + 1);
         let Some(next_closer) = name.suffix(surplus).filter(|_| !self.nsec3.is_empty()) else {
-            return Proof::missing("nothing shows that the wildcard may stand for the name");
+            return DenialProof::missing("nothing shows that the wildcard may stand for the name");
         };
         self.hashed(|hashed| {
             Ok(match hashed.covering(&next_closer, budget)? {
-                Some(gap) if gap.opt_out => Proof::OptOut,
-                Some(_) => Proof::Proven,
-                None => Proof::missing("no NSEC3 record shows that the wildcard may stand for the name"),
+                Some(gap) if gap.opt_out => DenialProof::OptOut,
+                Some(_) => DenialProof::Proven,
+                None => DenialProof::missing("no NSEC3 record shows that the wildcard may stand for the name"),
             })
         })
     }
 
     /// There is no DS at this name (RFC 4035, section 5.2; RFC 5155, section 8.6): is it a delegation?
-    pub fn no_ds(&self, name: &Name, budget: &mut Budget) -> Result<Cut, Proof> {
-        let cut = |types: &Types| if types.has(Rtype::NS) { Cut::Unsigned } else { Cut::None };
+    pub fn no_ds(&self, name: &Name, budget: &mut Budget) -> Result<Cut, DenialProof> {
+        let cut = |types: &TypeBitmap| if types.has(Rtype::NS) { Cut::Unsigned } else { Cut::None };
         if let Some(nsec) = self.nsec.iter().find(|nsec| nsec.owner == *name) {
             let denied = nsec.types.denies(Rtype::DS, name);
-            return if denied { Ok(cut(&nsec.types)) } else { Err(Proof::missing("the NSEC record is no proof here")) };
+            return if denied {
+                Ok(cut(&nsec.types))
+            } else {
+                Err(DenialProof::missing("the NSEC record is no proof here"))
+            };
         }
         if self.nsec.iter().any(|nsec| nsec.covers(name, &self.zone)) {
             return Ok(Cut::None); // the name does not exist, or only as a part of longer ones
@@ -169,26 +177,26 @@ impl Evidence {
             if let Some(record) = hashed.matching(name, budget)? {
                 if record.types.denies(Rtype::DS, name) {
                     found = Some(cut(&record.types));
-                    return Ok(Proof::Proven);
+                    return Ok(DenialProof::Proven);
                 }
-                return Ok(Proof::missing("the NSEC3 record is no proof here"));
+                return Ok(DenialProof::missing("the NSEC3 record is no proof here"));
             }
             Ok(match hashed.enclose(name, budget)? {
                 Some((_, Some(gap))) => {
                     found = Some(if gap.opt_out { Cut::Unsigned } else { Cut::None });
-                    Proof::Proven
+                    DenialProof::Proven
                 }
-                _ => Proof::missing("nothing shows that there is no DS record"),
+                _ => DenialProof::missing("nothing shows that there is no DS record"),
             })
         });
         found.ok_or(proof)
     }
 
     /// Runs a proof on the NSEC3 records: iterations over the limit make the zone an unsigned one.
-    fn hashed(&self, prove: impl FnOnce(&Hashed) -> Result<Proof, Reason>) -> Proof {
+    fn hashed(&self, prove: impl FnOnce(&Hashed) -> Result<DenialProof, Reason>) -> DenialProof {
         match self.nsec3.excess() {
-            Some(reason) => Proof::Insecure(reason),
-            None => prove(&self.nsec3).unwrap_or_else(Proof::Unproven),
+            Some(reason) => DenialProof::Insecure(reason),
+            None => prove(&self.nsec3).unwrap_or_else(DenialProof::Unproven),
         }
     }
 }
@@ -198,13 +206,13 @@ impl Evidence {
 struct NsecGap {
     owner: Name,
     next: Name,
-    types: Types,
+    types: TypeBitmap,
 }
 
 impl NsecGap {
     fn parse(record: &Record) -> Option<NsecGap> {
         let Nsec { next, types } = Nsec::parse(&record.rdata).ok()?;
-        Some(NsecGap { owner: record.name.clone(), next: next.to_name(), types: Types::new(types) })
+        Some(NsecGap { owner: record.name.clone(), next: next.to_name(), types: TypeBitmap::new(types) })
     }
 
     /// True if the name lies in the gap after the owner.
@@ -234,37 +242,6 @@ impl NsecGap {
     }
 }
 
-/// A bit map of types (RFC 4034, section 4.1.2).
-#[derive(Debug, Clone)]
-pub(super) struct Types(Vec<u8>);
-
-impl Types {
-    pub(super) fn new(bitmap: &[u8]) -> Types {
-        Types(bitmap.to_vec())
-    }
-
-    /// True if the type is in the map.
-    pub(super) fn has(&self, rtype: Rtype) -> bool {
-        special::types_contain(&self.0, rtype)
-    }
-
-    /// True if the record at this owner shows that the type is not there: not as data, not behind an alias, and said by
-    /// the side of a delegation that knows (RFC 6840, sections 4.1 and 4.3).
-    fn denies(&self, rtype: Rtype, owner: &Name) -> bool {
-        let right_side = match rtype {
-            Rtype::DS => !self.has(Rtype::SOA) || owner.is_root(),
-            _ => !self.has(Rtype::NS) || self.has(Rtype::SOA),
-        };
-        right_side && !self.has(rtype) && !self.has(Rtype::CNAME)
-    }
-
-    /// True if names below the owner belong to somebody else: it is a delegation, or a DNAME renames them all.
-    pub(super) fn end_authority(&self, owner: &Name, name: &Name) -> bool {
-        let ends = self.has(Rtype::DNAME) || (self.has(Rtype::NS) && !self.has(Rtype::SOA));
-        ends && name != owner && name.is_in(owner)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,7 +250,7 @@ mod tests {
     fn record(owner: &str, rtype: Rtype, text: &str) -> Record {
         let words = words::split(text.as_bytes()).unwrap();
         let root = Name::root();
-        let rdata = parse::rdata(rtype, &mut words::Words::new(&words, Some(&root))).unwrap();
+        let rdata = parse::rdata(rtype, &mut words::RdataWords::new(&words, Some(&root))).unwrap();
         Record { name: name(owner), rtype, class: Class::IN, ttl: 1, rdata }
     }
 
@@ -312,11 +289,11 @@ mod tests {
             ("q.w.z", false),       // the wildcard stands for it
             ("other", false),
         ] {
-            assert_eq!(zone().no_name(&name(text), &mut budget) == Proof::Proven, proven, "{text}");
+            assert_eq!(zone().no_name(&name(text), &mut budget) == DenialProof::Proven, proven, "{text}");
         }
         // The gap alone is not enough: a wildcard could stand for the name.
         let alone = evidence(&[("a.z", "d.z A RRSIG NSEC")]);
-        assert!(matches!(alone.no_name(&name("b.z"), &mut budget), Proof::Unproven(_)));
+        assert!(matches!(alone.no_name(&name("b.z"), &mut budget), DenialProof::Unproven(_)));
     }
 
     #[test]
@@ -334,17 +311,21 @@ mod tests {
             ("q.w.z", Rtype::TXT, false),
             ("b.z", Rtype::A, false), // does not exist: that is another claim
         ] {
-            assert_eq!(zone().no_data(&name(text), rtype, &mut budget) == Proof::Proven, proven, "{text} {rtype}");
+            assert_eq!(
+                zone().no_data(&name(text), rtype, &mut budget) == DenialProof::Proven,
+                proven,
+                "{text} {rtype}"
+            );
         }
     }
 
     #[test]
     fn wildcards_and_delegations() {
         let mut budget = Budget::default();
-        assert_eq!(zone().no_closer(&name("q.w.z"), 2, &mut budget), Proof::Proven);
-        assert_eq!(zone().no_closer(&name("b.z"), 1, &mut budget), Proof::Proven);
-        assert!(matches!(zone().no_closer(&name("y.e.z"), 1, &mut budget), Proof::Unproven(_)), "e.z is closer");
-        assert!(matches!(zone().no_closer(&name("a.z"), 1, &mut budget), Proof::Unproven(_)), "exists itself");
+        assert_eq!(zone().no_closer(&name("q.w.z"), 2, &mut budget), DenialProof::Proven);
+        assert_eq!(zone().no_closer(&name("b.z"), 1, &mut budget), DenialProof::Proven);
+        assert!(matches!(zone().no_closer(&name("y.e.z"), 1, &mut budget), DenialProof::Unproven(_)), "e.z is closer");
+        assert!(matches!(zone().no_closer(&name("a.z"), 1, &mut budget), DenialProof::Unproven(_)), "exists itself");
         let cut = |text: &str, budget: &mut Budget| zone().no_ds(&name(text), budget).ok();
         assert_eq!(cut("sub.z", &mut budget), Some(Cut::Unsigned));
         assert_eq!(cut("a.z", &mut budget), Some(Cut::None));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Security, validate};
 use crate::dns::anchor::Anchors;
-use crate::dns::client::{Answer, Client};
+use crate::dns::client::{DnsClient, ExchangeAnswer};
 use crate::dns::edns::Edns;
 use crate::dns::message::{Flags, Question, Rcode};
 use crate::dns::name::Name;
@@ -17,7 +17,7 @@ use crate::net::clock::since_1970;
 #[derive(Debug, Clone)]
 pub struct Validator {
     /// Who is asked: a resolver, or servers that know the whole chain.
-    pub client: Arc<Client>,
+    pub client: Arc<DnsClient>,
     /// Where trust begins.
     pub anchors: Arc<Anchors>,
     /// The time to validate for, in seconds since 1970; none: now.
@@ -38,7 +38,7 @@ pub struct Validated {
 
 impl Validator {
     /// A validator with the root's anchors, as of now.
-    pub fn new(client: Client) -> Validator {
+    pub fn new(client: DnsClient) -> Validator {
         Validator { client: Arc::new(client), anchors: Arc::new(Anchors::root()), at: None }
     }
 
@@ -75,7 +75,7 @@ impl Validator {
 }
 
 /// Asks one of the questions of a validation: with DNSSEC records, unchecked. `recursion`: as one asks a resolver.
-pub fn fetch(client: &Client, question: &Question, edns: &Edns, recursion: bool) -> Result<Answer, Fault> {
+pub fn fetch(client: &DnsClient, question: &Question, edns: &Edns, recursion: bool) -> Result<ExchangeAnswer, Fault> {
     let mut flags = Flags(Flags::CD);
     flags.set(Flags::RD, recursion);
     let edns = Some(Edns { dnssec_ok: true, ..edns.clone() });
@@ -90,7 +90,7 @@ pub fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::answer::{Reply, answer};
+    use crate::dns::answer::{ServerReply, answer};
     use crate::dns::validate::tests::{AT, anchors, hierarchy};
 
     /// A server of the signed hierarchy in a thread; it fails for names that begin with `broken`.
@@ -102,7 +102,7 @@ mod tests {
             let mut buffer = [0; 1500];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let query = &buffer[..length];
-                let Reply::Send(mut response) = answer(&zones, query, true) else { continue };
+                let ServerReply::Send(mut response) = answer(&zones, query, true) else { continue };
                 if query[12..].starts_with(b"\x06broken") {
                     response.wire[3] = response.wire[3] & 0xf0 | 2;
                 }
@@ -114,7 +114,7 @@ mod tests {
 
     #[tokio::test]
     async fn are_these_records_secure() {
-        let client = Client::new(vec![server()]);
+        let client = DnsClient::new(vec![server()]);
         let validator = Validator { anchors: Arc::new(anchors()), at: Some(AT), ..Validator::new(client) };
         let look = async |name: &str, rtype: Rtype| validator.records(&Name::parse(name).unwrap(), rtype).await;
         for (name, rtype, count, exists, secure) in [

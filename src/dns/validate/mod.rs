@@ -9,6 +9,7 @@
 //!  chain      the whole chain as a tree: text, JSON   lookup         the call other rooms use (sockets)
 //! ```
 
+mod bitmap;
 pub mod chain;
 mod crypto;
 pub mod denial;
@@ -26,8 +27,8 @@ use super::name::Name;
 use super::record::{Record, Rtype};
 use crate::fault::Fault;
 use chain::{Leaf, Tree};
-use denial::{Evidence, Proof};
-use zones::{Checked, Walk};
+use denial::{DenialProof, Evidence};
+use zones::{CheckedSet, ZoneWalk};
 
 pub use nsec3::MAX_ITERATIONS;
 pub use signature::{MAX_CHECKS_PER_SET, MAX_KEYS_PER_TAG};
@@ -117,11 +118,11 @@ impl Reason {
 }
 
 /// Gives the answer to a question, with DNSSEC records and unchecked (DO and CD set).
-pub type Ask<'a> = dyn FnMut(&Question) -> Result<Message, Fault> + 'a;
+pub type FetchAnswer<'a> = dyn FnMut(&Question) -> Result<Message, Fault> + 'a;
 
 /// What came of a validation.
 #[derive(Debug, Clone)]
-pub struct Verdict {
+pub struct ValidationVerdict {
     /// The worst that was found on the way.
     pub security: Security,
     /// Why it is not secure.
@@ -136,7 +137,7 @@ pub struct Verdict {
     pub tree: Tree,
 }
 
-impl Verdict {
+impl ValidationVerdict {
     /// The data asked for: the set at the end of the aliases. Empty if there are none.
     pub fn records(&self) -> Vec<Record> {
         let rtype = self.message.question.first().map(|question| question.rtype);
@@ -147,10 +148,15 @@ impl Verdict {
 
 /// Asks a question and validates the answer as of `at`, in seconds since 1970. An error: the question itself got no
 /// answer.
-pub fn validate(question: &Question, anchors: &Anchors, at: u64, ask: &mut Ask<'_>) -> Result<Verdict, Fault> {
+pub fn validate(
+    question: &Question,
+    anchors: &Anchors,
+    at: u64,
+    ask: &mut FetchAnswer<'_>,
+) -> Result<ValidationVerdict, Fault> {
     let message = ask(question)?;
-    let mut walk = Walk::new(anchors, at, ask);
-    let mut answer = Answer {
+    let mut walk = ZoneWalk::new(anchors, at, ask);
+    let mut answer = AnswerValidation {
         question,
         name: question.name.clone(),
         whole: message.clone(),
@@ -161,7 +167,7 @@ pub fn validate(question: &Question, anchors: &Anchors, at: u64, ask: &mut Ask<'
     };
     answer.follow(&mut walk);
     let (tree, fault) = walk.finish();
-    Ok(Verdict {
+    Ok(ValidationVerdict {
         security: answer.security,
         reason: answer.reason,
         fault,
@@ -210,22 +216,22 @@ impl Budget {
 }
 
 /// Denial records that are signed rightly, and the zone they are of.
-type Known = (usize, Rc<Evidence>);
+type ZoneEvidence = (usize, Rc<Evidence>);
 
 /// One answer on its way from the question to its data.
-struct Answer<'q> {
+struct AnswerValidation<'q> {
     question: &'q Question,
     name: Name,
     message: Message,
     whole: Message,
     /// The denial records of `message`, once looked at.
-    evidence: Option<Result<Known, Option<Checked>>>,
+    evidence: Option<Result<ZoneEvidence, Option<CheckedSet>>>,
     security: Security,
     reason: Option<Reason>,
 }
 
-impl Answer<'_> {
-    fn follow(&mut self, walk: &mut Walk<'_>) {
+impl AnswerValidation<'_> {
+    fn follow(&mut self, walk: &mut ZoneWalk<'_>) {
         let mut seen = vec![self.name.clone()];
         let mut aliases_here = false;
         for _ in 0..=MAX_ALIASES {
@@ -268,7 +274,7 @@ impl Answer<'_> {
     }
 
     /// Checks the set that was asked for; false if it is not there.
-    fn data(&mut self, walk: &mut Walk<'_>) -> bool {
+    fn data(&mut self, walk: &mut ZoneWalk<'_>) -> bool {
         let mut types: Vec<Rtype> = Vec::new();
         for record in self.message.answer.iter().filter(|record| record.name == self.name) {
             let any = self.question.rtype == Rtype::ANY && record.rtype != Rtype::RRSIG;
@@ -293,7 +299,7 @@ impl Answer<'_> {
 
     /// Takes YXDOMAIN if the DNAME above the name, which was checked, leads to a name that is too long (RFC 6672, section 2.2).
     /// Anybody could say it otherwise.
-    fn overflown(&mut self, walk: &mut Walk<'_>) {
+    fn overflown(&mut self, walk: &mut ZoneWalk<'_>) {
         let target = |dname: &Record| dname.target().map(|target| self.name.rebase(&dname.name, &target));
         if self.dname().is_some_and(|dname| matches!(target(dname), Some(Err(_)))) {
             return;
@@ -319,7 +325,7 @@ impl Answer<'_> {
     }
 
     /// Checks the CNAME of the name, or the DNAME above it, and gives where it leads.
-    fn alias(&mut self, walk: &mut Walk<'_>) -> Option<Name> {
+    fn alias(&mut self, walk: &mut ZoneWalk<'_>) -> Option<Name> {
         if let Some(dname) = self.dname().cloned() {
             let target = self.name.rebase(&dname.name, &dname.target()?).ok();
             self.set(walk, &dname.name, Rtype::DNAME);
@@ -342,7 +348,7 @@ impl Answer<'_> {
     }
 
     /// Checks one set of the answer, and if a wildcard made it, that it was allowed to.
-    fn set(&mut self, walk: &mut Walk<'_>, name: &Name, rtype: Rtype) {
+    fn set(&mut self, walk: &mut ZoneWalk<'_>, name: &Name, rtype: Rtype) {
         let mut checked = match walk.set(&self.message.answer, name, rtype) {
             Some(checked) => checked,
             None => walk.unsigned(name, rtype),
@@ -352,9 +358,9 @@ impl Answer<'_> {
                 Ok((_, evidence)) => evidence.no_closer(name, labels, walk.budget()),
                 Err(Some(bad)) => {
                     (checked.security, checked.reason) = (bad.security, bad.reason);
-                    Proof::Proven
+                    DenialProof::Proven
                 }
-                Err(None) => Proof::Unproven(Reason::new(
+                Err(None) => DenialProof::Unproven(Reason::new(
                     ede::NSEC_MISSING,
                     format!("{name} came from a wildcard without a proof that it may"),
                 )),
@@ -373,12 +379,12 @@ impl Answer<'_> {
     }
 
     /// Checks that the name, or its data of this type, are not there.
-    fn denied(&mut self, walk: &mut Walk<'_>) {
+    fn denied(&mut self, walk: &mut ZoneWalk<'_>) {
         let (name, rtype) = (self.name.clone(), self.question.rtype);
         let gone = self.message.rcode() == Rcode::NXDOMAIN;
         let mut checked = match self.evidence(walk) {
             Ok((zone, evidence)) => {
-                let mut checked = Checked { zone: Some(zone), ..Checked::secure() };
+                let mut checked = CheckedSet { zone: Some(zone), ..CheckedSet::secure() };
                 let proof = if gone {
                     evidence.no_name(&name, walk.budget())
                 } else {
@@ -410,7 +416,7 @@ impl Answer<'_> {
     }
 
     /// The signed denial records of the message. `Err(None)`: there are none; `Err(Some)`: none that is right.
-    fn evidence(&mut self, walk: &mut Walk<'_>) -> Result<Known, Option<Checked>> {
+    fn evidence(&mut self, walk: &mut ZoneWalk<'_>) -> Result<ZoneEvidence, Option<CheckedSet>> {
         if self.evidence.is_none() {
             let found = walk.evidence(&self.message).map(|(zone, evidence)| (zone, Rc::new(evidence)));
             self.evidence = Some(found);

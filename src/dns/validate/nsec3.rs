@@ -1,12 +1,12 @@
 //! Hashed denial (RFC 5155): NSEC3 records of one zone with one set of parameters, and the bounded hashing that finds
 //! names among them.
 
+use super::bitmap::TypeBitmap;
 use super::crypto::sha1;
-use super::denial::Types;
 use super::{Budget, Reason, ede};
 use crate::dns::name::{Name, NameRef};
 use crate::dns::record::rdata::{Nsec3, Nsec3Param};
-use crate::dns::record::{Record, parse};
+use crate::dns::record::{Record, atoms};
 
 /// Iterations that are still worked off; a zone with more counts as unsigned (RFC 9276, section 3.2; CVE-2023-50868).
 pub const MAX_ITERATIONS: u16 = 100;
@@ -17,7 +17,7 @@ pub(super) struct Nsec3Gap {
     hash: Vec<u8>,
     next: Vec<u8>,
     pub(super) opt_out: bool,
-    pub(super) types: Types,
+    pub(super) types: TypeBitmap,
 }
 
 /// The NSEC3 records of an answer that share zone and parameters (RFC 5155, section 8.2).
@@ -45,12 +45,13 @@ impl Hashed {
         let read = || {
             let Nsec3 { param: Nsec3Param { algorithm, flags, iterations, salt }, next, types } =
                 Nsec3::parse(&record.rdata).ok()?;
-            let hash = parse::base32(record.name.labels().next()?)?;
+            let hash = atoms::from_base32(record.name.labels().next()?)?;
             let ours = algorithm == Nsec3Param::SHA1
                 && flags & !OPT_OUT == 0
                 && record.name.parent().as_ref() == Some(&self.zone)
                 && hash.len() == next.len();
-            let nsec3 = Nsec3Gap { hash, next: next.to_vec(), opt_out: flags & OPT_OUT != 0, types: Types::new(types) };
+            let nsec3 =
+                Nsec3Gap { hash, next: next.to_vec(), opt_out: flags & OPT_OUT != 0, types: TypeBitmap::new(types) };
             ours.then_some((iterations, salt, nsec3))
         };
         let Some((iterations, salt, nsec3)) = read() else { return };
@@ -151,7 +152,7 @@ mod tests {
             ("2T7B4G4VSA5SMI47K61MV5BV1A22BOJR.EXAMPLE", "kohar7mbb8dc2ce8a9qvl8hon4k53uhi"),
         ] {
             let hash = hash(Name::parse(name).unwrap().borrowed(), 12, &[0xaa, 0xbb, 0xcc, 0xdd]);
-            assert_eq!(hash, parse::base32(expected.as_bytes()).unwrap(), "{name}");
+            assert_eq!(hash, atoms::from_base32(expected.as_bytes()).unwrap(), "{name}");
         }
     }
 }

@@ -4,11 +4,11 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::dns::answer::{Reply, Zones, answer};
+use crate::dns::answer::{ServerReply, Zones, answer};
 use crate::dns::edns::Edns;
 use crate::dns::message::Flags;
 use crate::dns::query::Query;
-use crate::dns::zone::{Source, Zone};
+use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::Kind;
 
 /// Midsummer 2026, when the signatures hold.
@@ -40,7 +40,7 @@ const ZONES: &[&str] = &[
 pub(super) fn hierarchy() -> Zones {
     let mut zones = Zones::default();
     for name in ZONES {
-        let source = Source { name: (*name).to_owned(), text: data(&format!("{name}.zone")) };
+        let source = ZoneSource { name: (*name).to_owned(), text: data(&format!("{name}.zone")) };
         let origin = if *name == "root" { Name::root() } else { Name::parse(name).unwrap() };
         assert!(zones.add(Zone::read(source, Some(origin), &mut |_| Err(String::new())).unwrap()));
     }
@@ -55,7 +55,7 @@ fn serve(zones: &Zones, question: &Question) -> Message {
     let edns = Some(Edns { dnssec_ok: true, ..Edns::default() });
     let query = Query { question: question.clone(), flags: Flags(Flags::CD), edns, authority: None, padding: None };
     match answer(zones, &query.compose(1), false) {
-        Reply::Send(response) | Reply::Elsewhere(response) => Message::parse(&response.wire).unwrap(),
+        ServerReply::Send(response) | ServerReply::Elsewhere(response) => Message::parse(&response.wire).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -67,7 +67,7 @@ fn verdict_with(
     anchors: &Anchors,
     at: u64,
     tamper: impl Fn(&Question, &mut Message),
-) -> Result<Verdict, Fault> {
+) -> Result<ValidationVerdict, Fault> {
     let zones = hierarchy();
     let mut ask = |question: &Question| {
         let mut message = serve(&zones, question);
@@ -77,11 +77,11 @@ fn verdict_with(
     validate(&Question::new(Name::parse(name).unwrap(), rtype), anchors, at, &mut ask)
 }
 
-fn verdict(name: &str, rtype: Rtype) -> Verdict {
+fn verdict(name: &str, rtype: Rtype) -> ValidationVerdict {
     verdict_with(name, rtype, &anchors(), AT, |_, _| {}).unwrap()
 }
 
-fn shown(verdict: &Verdict) -> String {
+fn shown(verdict: &ValidationVerdict) -> String {
     let ede = verdict.reason.as_ref().and_then(|reason| reason.ede);
     format!("{}{}", verdict.security, ede.map_or_else(String::new, |code| format!(" {code}")))
 }

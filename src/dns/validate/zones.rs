@@ -5,9 +5,9 @@ use std::collections::HashMap;
 
 use super::chain::{KeyInfo, Leaf, SignatureInfo, Tree, ZoneNode};
 use super::crypto::knows_algorithm;
-use super::denial::{Cut, Evidence, Proof};
+use super::denial::{Cut, DenialProof, Evidence};
 use super::signature::{self, ZoneKey};
-use super::{Ask, Budget, Reason, Security, ede};
+use super::{Budget, FetchAnswer, Reason, Security, ede};
 use crate::dns::anchor::{Anchor, Anchors, Trusted};
 use crate::dns::message::{Message, Question, Rcode};
 use crate::dns::name::{Name, NameRef};
@@ -26,7 +26,7 @@ const MAX_DENIAL_SETS: usize = 10;
 
 /// What a check of one set found.
 #[derive(Debug, Clone)]
-pub(super) struct Checked {
+pub(super) struct CheckedSet {
     pub(super) security: Security,
     pub(super) reason: Option<Reason>,
     /// The zone that it belongs to, or that decided.
@@ -36,25 +36,25 @@ pub(super) struct Checked {
     pub(super) expanded: Option<usize>,
 }
 
-impl Checked {
-    pub(super) fn secure() -> Checked {
-        Checked { security: Security::Secure, reason: None, zone: None, signature: None, expanded: None }
+impl CheckedSet {
+    pub(super) fn secure() -> CheckedSet {
+        CheckedSet { security: Security::Secure, reason: None, zone: None, signature: None, expanded: None }
     }
 
-    fn not(security: Security, reason: Reason, zone: Option<usize>) -> Checked {
-        Checked { security, reason: Some(reason), zone, ..Checked::secure() }
+    fn not(security: Security, reason: Reason, zone: Option<usize>) -> CheckedSet {
+        CheckedSet { security, reason: Some(reason), zone, ..CheckedSet::secure() }
     }
 
     /// What a proof makes of it.
-    pub(super) fn judge(&mut self, proof: Proof) {
+    pub(super) fn judge(&mut self, proof: DenialProof) {
         match proof {
-            Proof::Proven => {}
-            Proof::OptOut => {
+            DenialProof::Proven => {}
+            DenialProof::OptOut => {
                 self.security = Security::Insecure;
                 self.reason = Some(Reason::plain("unsigned delegations may hide here (NSEC3 opt-out)".to_owned()));
             }
-            Proof::Insecure(reason) => (self.security, self.reason) = (Security::Insecure, Some(reason)),
-            Proof::Unproven(reason) => (self.security, self.reason) = (Security::Bogus, Some(reason)),
+            DenialProof::Insecure(reason) => (self.security, self.reason) = (Security::Insecure, Some(reason)),
+            DenialProof::Unproven(reason) => (self.security, self.reason) = (Security::Bogus, Some(reason)),
         }
     }
 }
@@ -100,10 +100,10 @@ fn usable<'a>(all: &[Ds<'a>]) -> Result<Vec<Ds<'a>>, Reason> {
 }
 
 /// The walk through the zones: what was found is kept, so that nothing is asked or checked twice.
-pub(super) struct Walk<'a> {
+pub(super) struct ZoneWalk<'a> {
     anchors: &'a Anchors,
     at: u64,
-    ask: &'a mut Ask<'a>,
+    ask: &'a mut FetchAnswer<'a>,
     budget: Budget,
     tree: Tree,
     /// The usable keys, by zone.
@@ -113,9 +113,9 @@ pub(super) struct Walk<'a> {
     fault: Option<Fault>,
 }
 
-impl<'a> Walk<'a> {
-    pub(super) fn new(anchors: &'a Anchors, at: u64, ask: &'a mut Ask<'_>) -> Walk<'a> {
-        Walk {
+impl<'a> ZoneWalk<'a> {
+    pub(super) fn new(anchors: &'a Anchors, at: u64, ask: &'a mut FetchAnswer<'_>) -> ZoneWalk<'a> {
+        ZoneWalk {
             anchors,
             at,
             ask,
@@ -159,13 +159,13 @@ impl<'a> Walk<'a> {
     }
 
     /// Checks one set of a section. None: it has no signature that could count.
-    pub(super) fn set(&mut self, section: &[Record], name: &Name, rtype: Rtype) -> Option<Checked> {
+    pub(super) fn set(&mut self, section: &[Record], name: &Name, rtype: Rtype) -> Option<CheckedSet> {
         let child = (rtype == Rtype::DS && !name.is_root()).then_some(name);
         self.set_above(section, name, rtype, child)
     }
 
     /// The same; if there is a child zone, only what a zone above it signed counts.
-    fn set_above(&mut self, section: &[Record], name: &Name, rtype: Rtype, child: Option<&Name>) -> Option<Checked> {
+    fn set_above(&mut self, section: &[Record], name: &Name, rtype: Rtype, child: Option<&Name>) -> Option<CheckedSet> {
         let set: Vec<&Record> = section.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
         let anchor = self.anchors.closest(name)?;
         let counts = |signature: &Rrsig<'_>| {
@@ -188,10 +188,10 @@ impl<'a> Walk<'a> {
             let zone = self.zone(&signer.to_name());
             let (security, reason) = self.tree.state(zone);
             if security == Security::Insecure {
-                return Some(Checked { security, reason, zone: Some(zone), ..Checked::secure() });
+                return Some(CheckedSet { security, reason, zone: Some(zone), ..CheckedSet::secure() });
             }
             if security != Security::Secure {
-                worst = Some(Checked { security, reason, zone: Some(zone), ..Checked::secure() });
+                worst = Some(CheckedSet { security, reason, zone: Some(zone), ..CheckedSet::secure() });
                 continue;
             }
             let own: Vec<Rrsig<'_>> =
@@ -199,16 +199,16 @@ impl<'a> Walk<'a> {
             let keys = self.keys.get(zone).map(Vec::as_slice).unwrap_or_default();
             match signature::check(&set, &own, keys, self.at, &mut self.budget) {
                 Ok(right) => {
-                    return Some(Checked {
+                    return Some(CheckedSet {
                         zone: Some(zone),
                         expanded: signature::is_expanded(right, name).then_some(right.labels),
                         signature: Some(SignatureInfo::of(right)),
-                        ..Checked::secure()
+                        ..CheckedSet::secure()
                     });
                 }
                 Err(reason) => {
                     let reason = Reason { text: format!("{name} {rtype}: {}", reason.text), ..reason };
-                    worst = Some(Checked::not(Security::Bogus, reason, Some(zone)));
+                    worst = Some(CheckedSet::not(Security::Bogus, reason, Some(zone)));
                 }
             }
         }
@@ -216,10 +216,10 @@ impl<'a> Walk<'a> {
     }
 
     /// A set without signatures: either the way down to it ends in an unsigned delegation, or it should have one.
-    pub(super) fn unsigned(&mut self, name: &Name, rtype: Rtype) -> Checked {
+    pub(super) fn unsigned(&mut self, name: &Name, rtype: Rtype) -> CheckedSet {
         let Some(anchor) = self.anchors.closest(name) else {
             let text = format!("no trust anchor for {name}");
-            return Checked::not(Security::Indeterminate, Reason::new(ede::INDETERMINATE, text), None);
+            return CheckedSet::not(Security::Indeterminate, Reason::new(ede::INDETERMINATE, text), None);
         };
         let mut zone = self.zone(&anchor);
         // What stands at a cut belongs to the child, save DS.
@@ -233,23 +233,23 @@ impl<'a> Walk<'a> {
                     Delegation::None => continue,
                     Delegation::Silent => {
                         let text = format!("nothing signed tells whether {here} is a delegation");
-                        return Checked::not(Security::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone));
+                        return CheckedSet::not(Security::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone));
                     }
-                    Delegation::Bogus(_, reason) => return Checked::not(Security::Bogus, reason, Some(zone)),
-                    Delegation::Unknown(reason) => return Checked::not(Security::Indeterminate, reason, Some(zone)),
+                    Delegation::Bogus(_, reason) => return CheckedSet::not(Security::Bogus, reason, Some(zone)),
+                    Delegation::Unknown(reason) => return CheckedSet::not(Security::Indeterminate, reason, Some(zone)),
                 }
             }
             let (security, reason) = self.tree.state(zone);
             if security != Security::Secure {
-                return Checked { security, reason, zone: Some(zone), ..Checked::secure() };
+                return CheckedSet { security, reason, zone: Some(zone), ..CheckedSet::secure() };
             }
         }
         let text = format!("{name} {rtype}: no signature, though {} is signed", self.tree.name(zone));
-        Checked::not(Security::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone))
+        CheckedSet::not(Security::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone))
     }
 
     /// The denial records of an answer that are signed rightly, and their zone. `Err(None)`: there are none.
-    pub(super) fn evidence(&mut self, message: &Message) -> Result<(usize, Evidence), Option<Checked>> {
+    pub(super) fn evidence(&mut self, message: &Message) -> Result<(usize, Evidence), Option<CheckedSet>> {
         self.evidence_above(message, None)
     }
 
@@ -257,7 +257,7 @@ impl<'a> Walk<'a> {
         &mut self,
         message: &Message,
         child: Option<&Name>,
-    ) -> Result<(usize, Evidence), Option<Checked>> {
+    ) -> Result<(usize, Evidence), Option<CheckedSet>> {
         let mut sets: Vec<(&Name, Rtype)> = Vec::new();
         for record in &message.authority {
             let key = (&record.name, record.rtype);
@@ -463,14 +463,14 @@ impl<'a> Walk<'a> {
             Ok((zone, evidence)) => match evidence.no_ds(child, &mut self.budget) {
                 Ok(Cut::Unsigned) => Delegation::Unsigned(zone, None),
                 Ok(Cut::None) => Delegation::None,
-                Err(Proof::Insecure(reason)) => Delegation::Unsigned(zone, Some(reason)),
-                Err(Proof::Unproven(reason)) => {
+                Err(DenialProof::Insecure(reason)) => Delegation::Unsigned(zone, Some(reason)),
+                Err(DenialProof::Unproven(reason)) => {
                     let reason = Reason { text: format!("{child} DS: {}", reason.text), ..reason };
                     Delegation::Bogus(Some(zone), reason)
                 }
-                Err(Proof::Proven | Proof::OptOut) => Delegation::Silent,
+                Err(DenialProof::Proven | DenialProof::OptOut) => Delegation::Silent,
             },
-            Err(Some(checked)) => Walk::not_secure(checked),
+            Err(Some(checked)) => ZoneWalk::not_secure(checked),
             Err(None) => Delegation::Silent,
         }
     }
@@ -486,16 +486,16 @@ impl<'a> Walk<'a> {
     ) -> Delegation {
         match self.set_above(&message.answer, name, rtype, Some(child)) {
             None => Delegation::Silent,
-            Some(Checked { security: Security::Secure, zone: Some(zone), .. }) => {
+            Some(CheckedSet { security: Security::Secure, zone: Some(zone), .. }) => {
                 let set: Vec<&Record> =
                     message.answer.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
                 secure(zone, &set)
             }
-            Some(checked) => Walk::not_secure(checked),
+            Some(checked) => ZoneWalk::not_secure(checked),
         }
     }
 
-    fn not_secure(checked: Checked) -> Delegation {
+    fn not_secure(checked: CheckedSet) -> Delegation {
         let reason = checked.reason.unwrap_or_else(|| Reason::plain("not secure".to_owned()));
         match (checked.security, checked.zone) {
             (Security::Insecure, Some(zone)) => Delegation::Inherited(zone),

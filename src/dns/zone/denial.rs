@@ -4,7 +4,7 @@
 use super::Zone;
 use crate::dns::name::{Name, NameRef};
 use crate::dns::record::rdata::{Nsec3, Nsec3Param};
-use crate::dns::record::{Rtype, parse};
+use crate::dns::record::{Rtype, atoms};
 use crate::dns::validate::nsec3;
 
 /// Iterations with which a zone is still served: each costs time for each negative answer (RFC 5155, section 10.3 allowed
@@ -71,7 +71,7 @@ impl Hashes {
             .hashed
             .iter()
             .filter(|(_, node)| node.set(Rtype::NSEC3).is_some_and(|set| set.rdata.iter().any(with_params)))
-            .filter_map(|(owner, _)| Some((parse::base32(owner.labels().next()?)?, owner.clone())))
+            .filter_map(|(owner, _)| Some((atoms::from_base32(owner.labels().next()?)?, owner.clone())))
             .collect();
         owners.sort();
         (!owners.is_empty()).then_some(Hashes { iterations: params.iterations, salt: params.salt.to_vec(), owners })

@@ -1,6 +1,6 @@
 //! `$GENERATE start-stop[/step] owner [ttl] [class] type data`: BIND's way to write many similar records in one line.
 
-use crate::dns::record::words::Word;
+use crate::dns::record::words::ZoneWord;
 
 /// Records of one directive.
 const MAX_GENERATED: u64 = 65_536;
@@ -17,7 +17,7 @@ pub(super) struct Generate {
 }
 
 impl Generate {
-    pub(super) fn parse(words: &[Word<'_>]) -> Result<Generate, String> {
+    pub(super) fn parse(words: &[ZoneWord<'_>]) -> Result<Generate, String> {
         let (range, rest) = words.split_first().ok_or("$GENERATE: range is missing")?;
         let text = range.str()?;
         let bad = || format!("$GENERATE: bad range {text:?}");

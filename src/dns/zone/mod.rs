@@ -9,7 +9,7 @@ use std::fmt;
 
 pub(crate) use denial::at_or_before;
 pub use denial::{Denial, Hashes};
-pub use reader::{Entry, Load, MAX_INCLUDE_DEPTH, Reader, Source};
+pub use reader::{Load, MAX_INCLUDE_DEPTH, ZoneEntry, ZoneReader, ZoneSource};
 
 use super::name::{Name, NameKey, NameRef};
 use super::record::rdata::{Rrsig, Soa};
@@ -24,16 +24,16 @@ pub struct Zone {
     soa: Record,
     soa_data: Soa,
     /// Every name that exists, empty non-terminals too (RFC 4592, section 2.2.2).
-    nodes: HashMap<Name, Node>,
+    nodes: HashMap<Name, NameNode>,
     /// NSEC3 records with their signatures, whose owners are no names of the zone (RFC 5155, section 7.2.8).
-    hashed: HashMap<Name, Node>,
+    hashed: HashMap<Name, NameNode>,
     denial: Index,
     records: usize,
 }
 
 /// The records of one name.
 #[derive(Debug, Clone, Default)]
-pub struct Node {
+pub struct NameNode {
     sets: Vec<Set>,
 }
 
@@ -50,7 +50,7 @@ pub struct Set {
     pub rdata: Vec<Vec<u8>>,
 }
 
-impl Node {
+impl NameNode {
     /// The set of this type.
     pub fn set(&self, rtype: Rtype) -> Option<&Set> {
         self.sets.iter().find(|set| set.rtype == rtype)
@@ -98,12 +98,12 @@ impl From<ZoneError> for crate::fault::Fault {
 impl Zone {
     /// Reads a zone file. `origin` completes relative names until the file says otherwise; the zone is what the SOA
     /// record stands at.
-    pub fn read(source: Source, origin: Option<Name>, load: &mut Load<'_>) -> Result<Zone, ZoneError> {
+    pub fn read(source: ZoneSource, origin: Option<Name>, load: &mut Load<'_>) -> Result<Zone, ZoneError> {
         let file = source.name.clone();
         let whole = |why: String| ZoneError { file: file.clone(), line: 0, why };
         let wanted = origin.clone();
-        let mut reader = Reader::new(source, origin);
-        let mut early: Vec<Entry> = Vec::new();
+        let mut reader = ZoneReader::new(source, origin);
+        let mut early: Vec<ZoneEntry> = Vec::new();
         let mut zone: Option<Zone> = None;
         while let Some(entry) = reader.next(load)? {
             match &mut zone {
@@ -126,7 +126,7 @@ impl Zone {
         Ok(zone)
     }
 
-    fn empty(entry: &Entry) -> Result<Zone, ZoneError> {
+    fn empty(entry: &ZoneEntry) -> Result<Zone, ZoneError> {
         if entry.record.class != Class::IN {
             return Err(entry.error(format!("class {}: only IN is served", entry.record.class)));
         }
@@ -142,7 +142,7 @@ impl Zone {
         })
     }
 
-    fn add(&mut self, entry: Entry) -> Result<(), ZoneError> {
+    fn add(&mut self, entry: ZoneEntry) -> Result<(), ZoneError> {
         let record = &entry.record;
         if !record.name.is_in(&self.origin) {
             return Err(entry.error(format!("{} is not in the zone {}", record.name, self.origin)));
@@ -175,7 +175,7 @@ impl Zone {
         let mut above = record.name.parent().filter(|_| !is_hashed);
         while let Some(name) = above.filter(|name| name.is_in(&self.origin) && !self.nodes.contains_key(name)) {
             above = name.parent();
-            self.nodes.insert(name, Node::default());
+            self.nodes.insert(name, NameNode::default());
         }
         let nodes = if is_hashed { &mut self.hashed } else { &mut self.nodes };
         let node = nodes.entry(record.name.clone()).or_default();
@@ -243,7 +243,7 @@ impl Zone {
     }
 
     /// The node of a name; none if the name does not exist.
-    pub fn node<'n>(&self, name: impl Into<NameRef<'n>>) -> Option<&Node> {
+    pub fn node<'n>(&self, name: impl Into<NameRef<'n>>) -> Option<&NameNode> {
         self.nodes.get(&name.into() as &dyn NameKey)
     }
 
@@ -253,7 +253,7 @@ impl Zone {
     }
 
     /// The node of an NSEC3 record.
-    pub fn hashed_node(&self, owner: &Name) -> Option<&Node> {
+    pub fn hashed_node(&self, owner: &Name) -> Option<&NameNode> {
         self.hashed.get(owner)
     }
 
@@ -264,7 +264,7 @@ impl Zone {
 
     /// All records, the SOA first, then by name in canonical order: the order of a zone transfer.
     pub fn records(&self) -> Vec<Record> {
-        let mut nodes: Vec<(&Name, &Node)> = self.nodes.iter().chain(&self.hashed).collect();
+        let mut nodes: Vec<(&Name, &NameNode)> = self.nodes.iter().chain(&self.hashed).collect();
         nodes.sort_by_key(|(name, _)| *name);
         let mut records = vec![self.soa.clone()];
         for (name, node) in nodes {
@@ -297,7 +297,7 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Result<Zone, ZoneError> {
-        let source = Source { name: "z".to_owned(), text: text.as_bytes().to_vec() };
+        let source = ZoneSource { name: "z".to_owned(), text: text.as_bytes().to_vec() };
         Zone::read(source, None, &mut |_| Err("no files here".to_owned()))
     }
 

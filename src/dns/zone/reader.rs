@@ -4,7 +4,8 @@
 use super::ZoneError;
 use super::generate::Generate;
 use crate::dns::name::Name;
-use crate::dns::record::words::{self, Word, Words};
+use crate::dns::record::atoms;
+use crate::dns::record::words::{self, RdataWords, ZoneWord};
 use crate::dns::record::{Class, Record, Rtype, parse};
 
 /// Files inside files.
@@ -17,7 +18,7 @@ pub type Load<'a> = dyn FnMut(&str) -> Result<Vec<u8>, String> + 'a;
 
 /// The text of one file.
 #[derive(Debug, Clone)]
-pub struct Source {
+pub struct ZoneSource {
     /// Its name, for errors.
     pub name: String,
     /// What it holds.
@@ -26,7 +27,7 @@ pub struct Source {
 
 /// One record with the place where it stood.
 #[derive(Debug, Clone)]
-pub struct Entry {
+pub struct ZoneEntry {
     /// The record.
     pub record: Record,
     /// The file.
@@ -35,7 +36,7 @@ pub struct Entry {
     pub line: usize,
 }
 
-impl Entry {
+impl ZoneEntry {
     /// An error at this place.
     pub fn error(&self, why: String) -> ZoneError {
         ZoneError { file: self.file.to_string(), line: self.line, why }
@@ -44,7 +45,7 @@ impl Entry {
 
 /// Reads entries from a file and those it includes.
 #[derive(Debug)]
-pub struct Reader {
+pub struct ZoneReader {
     /// The file being read is the last one.
     files: Vec<File>,
     ttl: Option<u32>,
@@ -66,24 +67,30 @@ struct File {
 }
 
 /// The words of one entry.
-struct Line<'a> {
-    words: Vec<Word<'a>>,
+struct ZoneLine<'a> {
+    words: Vec<ZoneWord<'a>>,
     /// It begins with a blank: the owner is the one before.
     indented: bool,
     /// Its first line.
     line: usize,
 }
 
-impl Reader {
+impl ZoneReader {
     /// A reader at the beginning of a file.
-    pub fn new(source: Source, origin: Option<Name>) -> Reader {
-        let mut reader =
-            Reader { files: Vec::new(), ttl: None, last_ttl: None, owner: None, class: Class::IN, generating: None };
+    pub fn new(source: ZoneSource, origin: Option<Name>) -> ZoneReader {
+        let mut reader = ZoneReader {
+            files: Vec::new(),
+            ttl: None,
+            last_ttl: None,
+            owner: None,
+            class: Class::IN,
+            generating: None,
+        };
         reader.open(source, origin);
         reader
     }
 
-    fn open(&mut self, source: Source, origin: Option<Name>) {
+    fn open(&mut self, source: ZoneSource, origin: Option<Name>) {
         self.files.push(File {
             name: source.name.into(),
             text: source.text.into(),
@@ -95,7 +102,7 @@ impl Reader {
     }
 
     /// The next record; none at the end.
-    pub fn next(&mut self, load: &mut Load<'_>) -> Result<Option<Entry>, ZoneError> {
+    pub fn next(&mut self, load: &mut Load<'_>) -> Result<Option<ZoneEntry>, ZoneError> {
         loop {
             if let Some((generate, line)) = &mut self.generating {
                 let line = *line;
@@ -139,8 +146,8 @@ impl Reader {
         }
     }
 
-    fn entry(&self, record: Record, line: usize) -> Entry {
-        Entry { record, file: self.files.last().map_or("".into(), |file| file.name.clone()), line }
+    fn entry(&self, record: Record, line: usize) -> ZoneEntry {
+        ZoneEntry { record, file: self.files.last().map_or("".into(), |file| file.name.clone()), line }
     }
 
     fn error(&self, line: usize, why: String) -> ZoneError {
@@ -153,11 +160,11 @@ impl Reader {
     }
 
     /// `$ORIGIN`, `$TTL`, `$INCLUDE`, `$GENERATE`.
-    fn directive(&mut self, line: &Line<'_>, load: &mut Load<'_>) -> Result<(), String> {
+    fn directive(&mut self, line: &ZoneLine<'_>, load: &mut Load<'_>) -> Result<(), String> {
         let (first, rest) = line.words.split_first().ok_or("empty line")?;
         let name = first.str()?.to_ascii_uppercase();
         let origin = self.origin().cloned();
-        let mut words = Words::new(rest, origin.as_ref());
+        let mut words = RdataWords::new(rest, origin.as_ref());
         match name.as_str() {
             "$ORIGIN" => {
                 let new = words.name("$ORIGIN")?;
@@ -176,7 +183,7 @@ impl Reader {
                     return Err(format!("more than {MAX_INCLUDE_DEPTH} files inside each other"));
                 }
                 let text = load(&path)?;
-                self.open(Source { name: path, text }, origin);
+                self.open(ZoneSource { name: path, text }, origin);
                 return Ok(());
             }
             "$GENERATE" => {
@@ -189,9 +196,9 @@ impl Reader {
     }
 
     /// `[owner] [ttl] [class] type data`, TTL and class in either order.
-    fn record(&mut self, words: &[Word<'_>], indented: bool) -> Result<Record, String> {
+    fn record(&mut self, words: &[ZoneWord<'_>], indented: bool) -> Result<Record, String> {
         let origin = self.origin().cloned();
-        let mut words = Words::new(words, origin.as_ref());
+        let mut words = RdataWords::new(words, origin.as_ref());
         if !indented {
             self.owner = Some(words.name("owner")?);
         }
@@ -224,12 +231,12 @@ impl Reader {
 
 /// A time up to 2^31 - 1 (RFC 2181, section 8).
 fn ttl(text: &[u8]) -> Option<u32> {
-    parse::ttl(text).filter(|ttl| *ttl <= i32::MAX.unsigned_abs())
+    atoms::ttl(text).filter(|ttl| *ttl <= i32::MAX.unsigned_abs())
 }
 
 impl File {
     /// The words of the next entry, over several lines if parentheses say so; none at the end of the file.
-    fn line<'a>(&mut self, text: &'a [u8]) -> Result<Option<Line<'a>>, String> {
+    fn line<'a>(&mut self, text: &'a [u8]) -> Result<Option<ZoneLine<'a>>, String> {
         let mut words = Vec::new();
         let mut depth = 0usize;
         let mut indented = matches!(text.get(self.at), Some(b' ' | b'\t'));
@@ -239,13 +246,13 @@ impl File {
             let used = match rest.first() {
                 None if depth > 0 => return Err("parenthesis without an end".to_owned()),
                 None if words.is_empty() => return Ok(None),
-                None => return Ok(Some(Line { words, indented, line: begin })),
+                None => return Ok(Some(ZoneLine { words, indented, line: begin })),
                 Some(b'\n') => {
                     self.line += 1;
                     self.at += 1;
                     if depth == 0 {
                         if !words.is_empty() {
-                            return Ok(Some(Line { words, indented, line: begin }));
+                            return Ok(Some(ZoneLine { words, indented, line: begin }));
                         }
                         indented = matches!(text.get(self.at), Some(b' ' | b'\t'));
                         begin = self.line;
@@ -265,13 +272,13 @@ impl File {
                 Some(b'"') => {
                     let (word, used) = words::take_quoted(rest).ok_or("quote without an end")?;
                     self.line += memchr::memchr_iter(b'\n', word).count();
-                    words.push(Word { text: word, quoted: true });
+                    words.push(ZoneWord { text: word, quoted: true });
                     used
                 }
                 Some(_) => {
                     let (word, used) = words::take_plain(rest);
                     self.line += memchr::memchr_iter(b'\n', word).count();
-                    words.push(Word { text: word, quoted: false });
+                    words.push(ZoneWord { text: word, quoted: false });
                     used.max(1)
                 }
             };
@@ -288,8 +295,8 @@ mod tests {
     use super::*;
 
     fn entries(text: &str) -> Result<Vec<String>, ZoneError> {
-        let source = Source { name: "z".to_owned(), text: text.as_bytes().to_vec() };
-        let mut reader = Reader::new(source, Name::parse("o.test").ok());
+        let source = ZoneSource { name: "z".to_owned(), text: text.as_bytes().to_vec() };
+        let mut reader = ZoneReader::new(source, Name::parse("o.test").ok());
         let mut load = |path: &str| match path {
             "self" => Ok(b"$INCLUDE self\n".to_vec()),
             "sub" => Ok(b"x A 192.0.2.9\n$ORIGIN other.test.\ny A 192.0.2.8\n".to_vec()),

@@ -12,7 +12,7 @@ use super::words::QueryPlan;
 use super::{Args, compare, idn, trace, transfer, validate};
 use crate::cli::output::Output;
 use crate::dns::client::hosts::Hosts;
-use crate::dns::client::{Answer, Client, Transport};
+use crate::dns::client::{DnsClient, ExchangeAnswer};
 use crate::dns::edns::EdnsOption;
 use crate::dns::message::{Flags, Message, Question, Rcode};
 use crate::dns::name::Name;
@@ -20,6 +20,7 @@ use crate::dns::present;
 use crate::dns::query::Query;
 use crate::dns::record::{Class, Record, Rtype};
 use crate::dns::template::Template;
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
 /// Stands for the hosts file.
@@ -35,7 +36,7 @@ pub(super) struct QuestionRunner<'a> {
     pub(super) args: &'a Args,
     pub(super) plan: &'a QueryPlan,
     pub(super) servers: &'a [NamedServer],
-    pub(super) client: &'a Client,
+    pub(super) client: &'a DnsClient,
     pub(super) format: Option<Template>,
     pub(super) out: &'a Output,
 }
@@ -109,7 +110,7 @@ impl QuestionRunner<'_> {
     }
 
     /// Prints what came, and says what it means.
-    fn tell(&self, question: &Question, result: Result<Answer, Fault>) -> Result<QuestionResult, Fault> {
+    fn tell(&self, question: &Question, result: Result<ExchangeAnswer, Fault>) -> Result<QuestionResult, Fault> {
         let verdict = match result {
             Ok(answer) => {
                 self.print(&answer, self.servers.get(answer.server))?;
@@ -130,7 +131,7 @@ impl QuestionRunner<'_> {
         }
     }
 
-    pub(super) fn print(&self, answer: &Answer, server: Option<&NamedServer>) -> Result<(), Fault> {
+    pub(super) fn print(&self, answer: &ExchangeAnswer, server: Option<&NamedServer>) -> Result<(), Fault> {
         if self.args.json_rfc8427 {
             return self.out.emit(&Rfc8427::of(&answer.message));
         }
@@ -161,13 +162,13 @@ impl QuestionRunner<'_> {
 struct OrderedAnswers<'a> {
     runner: &'a QuestionRunner<'a>,
     questions: &'a [Question],
-    outcomes: Vec<Option<Result<Answer, Fault>>>,
+    outcomes: Vec<Option<Result<ExchangeAnswer, Fault>>>,
     verdicts: Vec<QuestionResult>,
     failed: Option<Fault>,
 }
 
 impl OrderedAnswers<'_> {
-    fn came(&mut self, place: usize, result: Result<Answer, Fault>) -> ControlFlow<(), Option<Query>> {
+    fn came(&mut self, place: usize, result: Result<ExchangeAnswer, Fault>) -> ControlFlow<(), Option<Query>> {
         if let Some(outcome) = self.outcomes.get_mut(place) {
             *outcome = Some(result);
         }
@@ -207,7 +208,7 @@ impl Stub {
     }
 
     /// What the hosts file knows of a question.
-    fn known(&self, question: &Question) -> Option<Answer> {
+    fn known(&self, question: &Question) -> Option<ExchangeAnswer> {
         let record = |rdata: Vec<u8>| Record {
             name: question.name.clone(),
             rtype: question.rtype,
@@ -238,7 +239,7 @@ impl Stub {
             answer,
             ..Message::default()
         };
-        Some(Answer {
+        Some(ExchangeAnswer {
             message,
             wire: Vec::new(),
             server: NO_SERVER,
@@ -261,7 +262,7 @@ impl Stub {
 }
 
 /// What an answer means for a script: data, no data, or a server that did not answer the question.
-pub(super) fn verdict(answer: &Answer, rtype: Rtype) -> QuestionResult {
+pub(super) fn verdict(answer: &ExchangeAnswer, rtype: Rtype) -> QuestionResult {
     let message = &answer.message;
     let rcode = message.rcode();
     let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(rcode.0));
@@ -279,7 +280,7 @@ pub(super) fn verdict(answer: &Answer, rtype: Rtype) -> QuestionResult {
 }
 
 /// The code with the extended error's words, if the server sent some.
-fn with_words(answer: &Answer, code: &str) -> String {
+fn with_words(answer: &ExchangeAnswer, code: &str) -> String {
     let options = answer.message.edns.iter().flat_map(|edns| &edns.options);
     let words: Vec<String> =
         options.filter(|option| option.code == EdnsOption::EXTENDED_ERROR).map(EdnsOption::value).collect();

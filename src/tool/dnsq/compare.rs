@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::ask::{QuestionResult, QuestionRunner};
 use super::query::edns;
 use crate::cli::output::{OutputRecord, TextLine};
-use crate::dns::client::{Client, Endpoint, Transport};
+use crate::dns::client::{DnsClient, Endpoint};
 use crate::dns::edns::Edns;
 use crate::dns::json;
 use crate::dns::message::{Flags, Message, Question, Rcode};
@@ -18,6 +18,7 @@ use crate::dns::name::Name;
 use crate::dns::query::Query;
 use crate::dns::record::rdata::Soa;
 use crate::dns::record::{Record, Rtype};
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::serial::Serial;
 
@@ -80,7 +81,7 @@ fn compare(runner: &QuestionRunner<'_>, question: &Question) -> Result<(Name, Ve
             let (zone, edns) = (&zone, &edns);
             scope.spawn(move || {
                 let endpoint = Endpoint { transport: way, bind: transport.bind, ..Endpoint::from(server.address) };
-                let client = Client { servers: vec![endpoint], ..runner.client.clone() };
+                let client = DnsClient { servers: vec![endpoint], ..runner.client.clone() };
                 let begin = Instant::now();
                 let said = said(&client, zone, question, edns.as_ref());
                 ServerReply { server, elapsed: begin.elapsed(), said }
@@ -93,7 +94,7 @@ fn compare(runner: &QuestionRunner<'_>, question: &Question) -> Result<(Name, Ve
 }
 
 /// The zone that the name lies in, as the resolver has it.
-fn zone_of(client: &Client, question: &Question) -> Result<Name, Fault> {
+fn zone_of(client: &DnsClient, question: &Question) -> Result<Name, Fault> {
     let query = Query::new(question.name.clone(), Rtype::SOA);
     let answer = client.ask(&query)?;
     let message = &answer.message;
@@ -159,7 +160,7 @@ fn servers(runner: &QuestionRunner<'_>, zone: &Name) -> Result<Vec<ZoneServer>, 
 }
 
 /// Asks one server for its serial and for the answer, as an authority.
-fn said(client: &Client, zone: &Name, question: &Question, edns: Option<&Edns>) -> Result<(Said, Message), Fault> {
+fn said(client: &DnsClient, zone: &Name, question: &Question, edns: Option<&Edns>) -> Result<(Said, Message), Fault> {
     let ask = |question: Question| -> Result<Message, Fault> {
         let query = Query { question, flags: Flags::default(), edns: edns.cloned(), authority: None, padding: None };
         let message = client.ask(&query)?.message;

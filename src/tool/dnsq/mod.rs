@@ -22,7 +22,7 @@ use crate::cli::args::OutputArgs;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::cli::units;
-use crate::dns::client::{Client, Policy};
+use crate::dns::client::{DnsClient, ExchangePolicy};
 use crate::dns::exchange::MAX_TRIES;
 use crate::dns::record::Class;
 use crate::dns::template::Template;
@@ -179,14 +179,14 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     // A trace begins at the root's servers unless others are named.
     let from_root = args.trace.trace && plan.servers.is_empty();
     let servers = if from_root { Vec::new() } else { servers::servers(&args, &plan, out)? };
-    let client = Client {
+    let client = DnsClient {
         servers: servers.iter().map(|server| server.endpoint.clone()).collect(),
         policy: policy(&args.transport),
         bind: args.transport.bind,
         mix_case: args.query.mix_case,
         key: query::key(&args, out)?,
         trace: out.trace(),
-        ..Client::new(Vec::new())
+        ..DnsClient::new(Vec::new())
     };
     let format = args.format.as_deref().map(template).transpose()?;
     let verdicts =
@@ -205,8 +205,8 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     Ok(tally.exit())
 }
 
-fn policy(args: &TransportArgs) -> Policy {
-    Policy {
+fn policy(args: &TransportArgs) -> ExchangePolicy {
+    ExchangePolicy {
         timeout: args.timeout.unwrap_or(Duration::from_secs(5)),
         tries: args.tries.unwrap_or(3),
         deadline: args.max_time.unwrap_or(Duration::from_secs(60)),

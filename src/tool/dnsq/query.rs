@@ -7,7 +7,7 @@ use crate::cli::output::Output;
 use crate::dns::edns::{Edns, EdnsOption};
 use crate::dns::message::{Flags, Question};
 use crate::dns::query::Query;
-use crate::dns::tsig::Key;
+use crate::dns::tsig::TsigKey;
 use crate::fault::{Fault, Kind};
 
 /// What stands in the query beside the question.
@@ -84,15 +84,15 @@ pub(super) fn query(args: &Args, question: &Question) -> Result<Query, Fault> {
 }
 
 /// The key to sign with, if one was named.
-pub(super) fn key(args: &Args, out: &Output) -> Result<Option<Key>, Fault> {
+pub(super) fn key(args: &Args, out: &Output) -> Result<Option<TsigKey>, Fault> {
     let parsed = match (&args.tsig, &args.key_file) {
         (Some(text), _) => {
             out.warn("the key is visible in the list of processes: -k FILE is not");
-            Key::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("-y: {why}")))
+            TsigKey::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("-y: {why}")))
         }
         (None, Some(path)) => {
             let text = std::fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;
-            Key::from_file(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())))
+            TsigKey::from_file(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())))
         }
         (None, None) => return Ok(None),
     };
@@ -149,6 +149,6 @@ pub(super) fn edns(args: &QueryArgs) -> Result<Edns, Fault> {
 }
 
 fn hex(text: &str) -> Result<Vec<u8>, Fault> {
-    crate::dns::record::parse::hex(text.as_bytes())
+    crate::dns::record::atoms::from_hex(text.as_bytes())
         .map_err(|error| Fault::new(Kind::Usage, format!("{text:?}: {error}")))
 }

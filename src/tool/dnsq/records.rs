@@ -5,7 +5,7 @@ use serde_json::Value;
 
 use super::servers::NamedServer;
 use crate::cli::output::{OutputRecord, TextLine};
-use crate::dns::client::Answer;
+use crate::dns::client::ExchangeAnswer;
 use crate::dns::json::{self, AnswerJson};
 use crate::dns::message::Message;
 use crate::dns::present::{self, Circumstances, Show};
@@ -21,7 +21,7 @@ pub(super) struct Full {
 
 impl Full {
     pub(super) fn of(
-        answer: &Answer,
+        answer: &ExchangeAnswer,
         show: &Show,
         server: Option<&NamedServer>,
         shown: impl Fn(String) -> String,
@@ -77,7 +77,7 @@ pub(super) struct Json {
 }
 
 impl Json {
-    pub(super) fn of(answer: &Answer, server: Option<&NamedServer>) -> Json {
+    pub(super) fn of(answer: &ExchangeAnswer, server: Option<&NamedServer>) -> Json {
         Json { answer: json::answer(answer, server.map(|server| (server.address(), server.name.as_str()))) }
     }
 }

@@ -8,8 +8,9 @@ use super::words::QueryPlan;
 use crate::cli::args::TrustArgs;
 use crate::cli::output::Output;
 use crate::dns::client::server::{ResolvConf, ServerName};
-use crate::dns::client::{Endpoint, HttpTarget, Transport};
-use crate::dns::record::parse;
+use crate::dns::client::{Endpoint, HttpTarget};
+use crate::dns::record::atoms;
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 
@@ -33,7 +34,7 @@ pub(super) struct EncryptionArgs {
 
 fn pin(text: &str) -> Result<[u8; 32], String> {
     let digest = text.strip_prefix("sha256//").unwrap_or(text);
-    let bytes = parse::base64(digest.as_bytes())?;
+    let bytes = atoms::from_base64(digest.as_bytes())?;
     bytes.try_into().map_err(|_| "a SHA-256 digest has 32 bytes".to_owned())
 }
 

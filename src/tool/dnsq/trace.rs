@@ -10,14 +10,15 @@ use super::query::edns;
 use super::read_file;
 use super::servers::NamedServer;
 use crate::cli::output::{OutputRecord, TextLine};
-use crate::dns::client::{Policy, Transport};
+use crate::dns::client::ExchangePolicy;
 use crate::dns::json;
 use crate::dns::message::{Message, Question};
 use crate::dns::name::Name;
 use crate::dns::present;
 use crate::dns::record::{Record, Rtype};
-use crate::dns::trace::drive::{self, Manner, Step};
-use crate::dns::trace::{Found, Host, Outcome, Trace, hints};
+use crate::dns::trace::drive::{self, Manner, TraceStep};
+use crate::dns::trace::{DelegationTrace, Finding, Host, TraceEnd, hints};
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
 /// The flags of tracing.
@@ -48,20 +49,20 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
         (_, true) => &[Rtype::AAAA],
         _ => &[Rtype::A, Rtype::AAAA],
     };
-    let policy = Policy { next_on_failure: false, race: false, ..runner.client.policy };
+    let policy = ExchangePolicy { next_on_failure: false, race: false, ..runner.client.policy };
     let mut client = runner.client.clone();
     client.policy = policy;
     let edns = if runner.args.query.no_edns { None } else { Some(edns(&runner.args.query)?) };
     let port = runner.args.port.or(runner.servers.first().map(|server| server.address().port())).unwrap_or(53);
     let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
     let manner = Manner { client, port, transport: way, edns };
-    let trace = Trace::new(question.clone(), start(runner)?, families, policy.deadline);
+    let trace = DelegationTrace::new(question.clone(), start(runner)?, families, policy.deadline);
     // With --short and --format the answer alone is of interest.
     let steps = runner.out.json() || !(runner.args.short || runner.format.is_some());
-    let mut each = |step: &Step<'_>| if steps { runner.out.emit(&StepRecord::of(step, runner)) } else { Ok(()) };
+    let mut each = |step: &TraceStep<'_>| if steps { runner.out.emit(&StepRecord::of(step, runner)) } else { Ok(()) };
     let (outcome, last) = drive::run(trace, &manner, &mut each)?;
     let result = match (outcome, last) {
-        (Outcome::Failed(fault), _) => Err(fault),
+        (TraceEnd::Failed(fault), _) => Err(fault),
         (_, None) => Err(Fault::new(Kind::Internal, "a trace without an end")),
         (_, Some((server, answer))) => {
             if !steps {
@@ -124,7 +125,7 @@ struct StepRecord {
 }
 
 impl StepRecord {
-    fn of(step: &Step<'_>, runner: &QuestionRunner<'_>) -> StepRecord {
+    fn of(step: &TraceStep<'_>, runner: &QuestionRunner<'_>) -> StepRecord {
         let (ask, message) = (step.ask, step.answer.map(|answer| &answer.message));
         let server = json!({
             "address": step.server.ip().to_string(),
@@ -132,11 +133,11 @@ impl StepRecord {
             "name": ask.server.to_string(),
         });
         let (referral, alias, trouble) = match step.found {
-            Found::Referral { zone, servers } => (Some(referral(zone, servers)), None, None),
-            Found::Alias(target) => (None, Some(target.to_string()), None),
-            Found::Lame(why) => (None, None, Some(why.clone())),
-            Found::Failed(fault) => (None, None, Some(fault.detail.clone())),
-            Found::Data | Found::NoName | Found::NoData => (None, None, None),
+            Finding::Referral { zone, servers } => (Some(referral(zone, servers)), None, None),
+            Finding::Alias(target) => (None, Some(target.to_string()), None),
+            Finding::Lame(why) => (None, None, Some(why.clone())),
+            Finding::Failed(fault) => (None, None, Some(fault.detail.clone())),
+            Finding::Data | Finding::NoName | Finding::NoData => (None, None, None),
         };
         StepRecord {
             number: ask.number,
@@ -168,7 +169,7 @@ fn referral(zone: &Name, servers: &[Host]) -> Value {
 }
 
 /// The records of a step and a line about it, in the manner of dig's `+trace`.
-fn text(step: &Step<'_>, runner: &QuestionRunner<'_>) -> String {
+fn text(step: &TraceStep<'_>, runner: &QuestionRunner<'_>) -> String {
     use std::fmt::Write;
     let mut out = String::new();
     let ask = step.ask;
@@ -192,27 +193,27 @@ fn text(step: &Step<'_>, runner: &QuestionRunner<'_>) -> String {
         }
     }
     let _ = match step.found {
-        Found::Referral { zone, servers } => {
+        Finding::Referral { zone, servers } => {
             let glue = servers.iter().filter(|host| !host.addresses.is_empty()).count();
             let plural = if servers.len() == 1 { "" } else { "s" };
             write!(out, "referral to {zone}, {} server{plural}, {glue} with glue", servers.len())
         }
-        Found::Data => write!(out, "answer"),
-        Found::Alias(target) => write!(out, "alias, on to {target}"),
-        Found::NoName => write!(out, "no such name"),
-        Found::NoData => write!(out, "no such data"),
-        Found::Lame(why) => write!(out, "lame for {}: {why}", ask.zone),
-        Found::Failed(fault) => write!(out, "{}", fault.detail),
+        Finding::Data => write!(out, "answer"),
+        Finding::Alias(target) => write!(out, "alias, on to {target}"),
+        Finding::NoName => write!(out, "no such name"),
+        Finding::NoData => write!(out, "no such data"),
+        Finding::Lame(why) => write!(out, "lame for {}: {why}", ask.zone),
+        Finding::Failed(fault) => write!(out, "{}", fault.detail),
     };
     out.push('\n');
     out
 }
 
 /// The records that a step is about.
-fn telling<'m>(message: &'m Message, found: &Found) -> Vec<&'m Record> {
+fn telling<'m>(message: &'m Message, found: &Finding) -> Vec<&'m Record> {
     match found {
-        Found::Referral { .. } => message.authority.iter().chain(&message.additional).collect(),
-        Found::NoName | Found::NoData => message.answer.iter().chain(&message.authority).collect(),
+        Finding::Referral { .. } => message.authority.iter().chain(&message.additional).collect(),
+        Finding::NoName | Finding::NoData => message.answer.iter().chain(&message.authority).collect(),
         _ => message.answer.iter().collect(),
     }
 }

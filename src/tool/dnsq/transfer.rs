@@ -9,12 +9,12 @@ use serde_json::Value;
 
 use super::ask::QuestionRunner;
 use crate::cli::output::{OutputRecord, TextLine};
-use crate::dns::client::Transport;
 use crate::dns::json;
 use crate::dns::message::Question;
 use crate::dns::present;
 use crate::dns::record::{Record, Rtype};
-use crate::dns::transfer::{Change, Summary, Transfer};
+use crate::dns::transfer::{TransferSummary, ZoneChange, ZoneTransfer};
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::serial::Serial;
 
@@ -29,7 +29,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Re
     let until = runner.args.transport.max_time.map(|time| Instant::now() + time);
     for server in runner.servers {
         let mut printed = false;
-        let transfer = Transfer {
+        let transfer = ZoneTransfer {
             server: server.endpoint.clone(),
             zone: question.name.clone(),
             have: runner.plan.serial.map(Serial).filter(|_| question.rtype == Rtype::IXFR),
@@ -51,7 +51,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Re
     Ok(result)
 }
 
-fn one(runner: &QuestionRunner<'_>, transfer: &Transfer, printed: &mut bool) -> Result<(), Fault> {
+fn one(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, printed: &mut bool) -> Result<(), Fault> {
     let start = Instant::now();
     let summary = match &runner.args.out {
         Some(path) => to_file(runner, transfer, path)?,
@@ -91,7 +91,7 @@ fn one(runner: &QuestionRunner<'_>, transfer: &Transfer, printed: &mut bool) -> 
 }
 
 /// The zone as a file: it appears under its name when it is complete, and not before.
-fn to_file(runner: &QuestionRunner<'_>, transfer: &Transfer, path: &Path) -> Result<Summary, Fault> {
+fn to_file(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, path: &Path) -> Result<TransferSummary, Fault> {
     let failed = |error: std::io::Error| Fault { kind: Kind::CannotCreate, ..Fault::local(path.display(), &error) };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut prefix = std::ffi::OsString::from(".");
@@ -121,21 +121,21 @@ fn to_file(runner: &QuestionRunner<'_>, transfer: &Transfer, path: &Path) -> Res
 }
 
 /// Which records are printed as text: all, or all but the SOA record that ends the transfer (`+onesoa`).
-fn wanted(runner: &QuestionRunner<'_>) -> impl FnMut(&Record, Change) -> bool {
+fn wanted(runner: &QuestionRunner<'_>) -> impl FnMut(&Record, ZoneChange) -> bool {
     let one_soa = runner.plan.show.one_soa;
     let mut begun = false;
     move |record, change| {
-        let ends = begun && change == Change::Whole && record.rtype == Rtype::SOA;
+        let ends = begun && change == ZoneChange::Whole && record.rtype == Rtype::SOA;
         begun = true;
         !(one_soa && ends)
     }
 }
 
-fn name_of(change: Change) -> Option<&'static str> {
+fn name_of(change: ZoneChange) -> Option<&'static str> {
     match change {
-        Change::Whole => None,
-        Change::Delete => Some("delete"),
-        Change::Add => Some("add"),
+        ZoneChange::Whole => None,
+        ZoneChange::Delete => Some("delete"),
+        ZoneChange::Add => Some("add"),
     }
 }
 
@@ -185,9 +185,9 @@ struct TransferEnd {
     shown: bool,
 }
 
-impl TransferEnd {
-    fn of(transfer: &Transfer, summary: &Summary, start: Instant, shown: bool) -> TransferEnd {
-        TransferEnd {
+impl Done {
+    fn of(transfer: &ZoneTransfer, summary: &TransferSummary, start: Instant, shown: bool) -> Done {
+        Done {
             zone: transfer.zone.to_string(),
             server: transfer.server.address.to_string(),
             transport: if transfer.server.transport == Transport::Tls { "tls" } else { "tcp" },

@@ -11,7 +11,7 @@ use super::query::edns;
 use super::read_file;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::anchor::{Anchors, MAX_ANCHOR_BYTES};
-use crate::dns::client::Answer;
+use crate::dns::client::ExchangeAnswer;
 use crate::dns::edns::extended_error;
 use crate::dns::json;
 use crate::dns::message::{Message, Question};
@@ -64,7 +64,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
     };
     let edns = edns(&runner.args.query)?;
     let recursion = !runner.args.query.no_recurse;
-    let mut first: Option<Answer> = None;
+    let mut first: Option<ExchangeAnswer> = None;
     let mut ask = |question: &Question| -> Result<Message, Fault> {
         let answer = lookup::fetch(runner.client, question, &edns, recursion)?;
         let message = answer.message.clone();
@@ -75,7 +75,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
     let judged = validate(question, &anchors, at, &mut ask);
     let result = match (judged, first) {
         (Ok(judged), Some(first)) => {
-            let answer = Answer { message: judged.message.clone(), ..first };
+            let answer = ExchangeAnswer { message: judged.message.clone(), ..first };
             print(runner, question, &judged, &answer)?;
             conclusion(runner, question, &judged, &answer)
         }
@@ -87,12 +87,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
 }
 
 /// The answer unless it is bogus (with --cd even then), and the chain.
-fn print(
-    runner: &QuestionRunner<'_>,
-    question: &Question,
-    judged: &checked::Verdict,
-    answer: &Answer,
-) -> Result<(), Fault> {
+fn print(runner: &QuestionRunner<'_>, question: &Question, judged: &checked::QuestionResult, answer: &ExchangeAnswer) -> Result<(), Fault> {
     if judged.security != Security::Bogus || runner.args.query.cd {
         runner.print(answer, runner.servers.get(answer.server))?;
     }
@@ -106,8 +101,8 @@ fn print(
 fn conclusion(
     runner: &QuestionRunner<'_>,
     question: &Question,
-    judged: &checked::Verdict,
-    answer: &Answer,
+    judged: &checked::QuestionResult,
+    answer: &ExchangeAnswer,
 ) -> Result<(), Fault> {
     verdict(answer, question.rtype).or_else(|fault| {
         // Whether there is no such data is for the signatures to say, as well.

@@ -15,7 +15,7 @@ use crate::dns::bulk::engine::{Engine, Random, ResolverStats};
 use crate::dns::bulk::wildcard::WildcardFilter;
 use crate::dns::bulk::write::RecordWriter;
 use crate::dns::client::Endpoint;
-use crate::dns::exchange::Transport;
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
 /// When no server sends a valid answer for this long, the run ends: whatever is left fails as unanswered.

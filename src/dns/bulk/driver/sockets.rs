@@ -15,8 +15,8 @@ use crate::dns::bulk::Micros;
 use crate::dns::bulk::api::{OutcomeSink, QueryFailure, QuerySender, SocketId};
 use crate::dns::bulk::engine::{Engine, MAX_GROUP};
 use crate::dns::client::Endpoint;
-use crate::dns::client::courier::{Courier, Mailbox};
-use crate::dns::exchange::Transport;
+use crate::dns::client::pool::{Completions, ConnectionPool};
+use crate::dns::transport::Transport;
 use crate::fault::Kind;
 use crate::net::datagram::{Datagrams, RECEIVE_BATCH, Receiver, Sender};
 
@@ -28,8 +28,8 @@ const MAX_GROUP_BYTES: usize = 60_000;
 const EVENTS: usize = 64;
 /// Connections to each server, used in turn.
 const CONNECTIONS: usize = 4;
-/// Stands for the mailbox among the sockets.
-const MAILBOX: u64 = u64::MAX;
+/// Stands for the completions among the sockets.
+const COMPLETIONS: u64 = u64::MAX;
 
 /// All sockets of one loop.
 pub(super) struct SocketSet {
@@ -38,8 +38,8 @@ pub(super) struct SocketSet {
     sender: Sender,
     receiver: Receiver,
     group: SendGroup,
-    courier: Courier,
-    mailbox: Arc<Mailbox>,
+    pool: ConnectionPool,
+    completions: Arc<Completions>,
     /// How long an answer over a connection may take, connecting included.
     limit: Duration,
     /// Sockets that reach nobody.
@@ -75,14 +75,14 @@ impl SocketSet {
             sender: Sender::default(),
             receiver: Receiver::new(answer_size),
             group: SendGroup { bytes: Vec::new(), socket: SocketId(0), length: 0 },
-            courier: Courier::with_connections(CONNECTIONS),
-            mailbox: Mailbox::new()?,
+            pool: ConnectionPool::with_connections(CONNECTIONS),
+            completions: Completions::new()?,
             limit,
             failed: Vec::new(),
             events: Vec::with_capacity(EVENTS),
         };
-        let mailbox = epoll::EventData::new_u64(MAILBOX);
-        epoll::add(&sockets.poller, &*sockets.mailbox, mailbox, epoll::EventFlags::IN)?;
+        let completions = epoll::EventData::new_u64(COMPLETIONS);
+        epoll::add(&sockets.poller, &*sockets.completions, completions, epoll::EventFlags::IN)?;
         for (server, each) in servers.clone() {
             for _ in 0..each {
                 sockets.all.push(OpenSocket::Udp { peer: server.address, bind: server.bind, socket: None });
@@ -188,7 +188,7 @@ impl SocketSet {
         let events = std::mem::take(&mut self.events);
         for event in &events {
             match event.data.u64() {
-                MAILBOX => self.open_mailbox(now, engine, sink),
+                COMPLETIONS => self.take_completions(now, engine, sink),
                 number => self.receive_on(SocketId(number as u16), now, engine, sink),
             }
         }
@@ -212,10 +212,10 @@ impl SocketSet {
         }
     }
 
-    fn open_mailbox(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
-        for reply in self.mailbox.take() {
-            let (socket, id) = (SocketId((reply.token >> 16) as u16), reply.token as u16);
-            match reply.result {
+    fn take_completions(&mut self, now: Micros, engine: &mut Engine, sink: &mut impl OutcomeSink) {
+        for completion in self.completions.take() {
+            let (socket, id) = (SocketId((completion.token >> 16) as u16), completion.token as u16);
+            match completion.result {
                 Ok(message) => engine.receive(now, socket, &message, sink),
                 Err(fault) => engine.query_failed(now, socket, id, failure_of(fault.kind), sink),
             }
@@ -229,7 +229,7 @@ impl QuerySender for SocketSet {
             (self.all.get(usize::from(socket.0)), query.first_chunk())
         {
             let token = u64::from(socket.0) << 16 | u64::from(u16::from_be_bytes(*id));
-            return self.courier.send(endpoint.clone(), query.to_vec(), token, self.limit, &self.mailbox);
+            return self.pool.send(endpoint.clone(), query.to_vec(), token, self.limit, &self.completions);
         }
         let group = &self.group;
         let fits = group.socket == socket && group.length == query.len();
@@ -251,7 +251,7 @@ fn failure(error: &io::Error) -> QueryFailure {
     }
 }
 
-/// What a courier's fault means for its question.
+/// What a connection's fault means for its question.
 fn failure_of(kind: Kind) -> QueryFailure {
     match kind {
         Kind::TimedOut => QueryFailure::TimedOut,

@@ -61,11 +61,11 @@ fn json_agrees_with_the_full_decoder() {
     let (text, class) = written(RecordFormat::Json, &message, &question);
     assert_eq!(class, RecordStatus::Answered);
     let found: serde_json::Value = serde_json::from_str(&text).unwrap();
-    let answer = crate::dns::client::Answer {
+    let answer = crate::dns::client::ExchangeAnswer {
         message: Message::parse(&message).unwrap(),
         wire: message.clone(),
         server: 0,
-        transport: crate::dns::exchange::Transport::Udp,
+        transport: crate::dns::transport::Transport::Udp,
         elapsed: std::time::Duration::from_micros(1_234),
         mismatches: 0,
         sent: 2,

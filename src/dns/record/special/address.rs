@@ -1,16 +1,15 @@
-//! Fields that hold addresses in ways of their own: APL, WKS, A6, and the gateways of IPSECKEY, AMTRELAY and HIP.
+//! Fields that hold addresses in ways of their own: APL, and the gateways of IPSECKEY, AMTRELAY and HIP.
 
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::dns::record::parse::{address, base64, hex};
-use crate::dns::record::text::{self, Style};
-use crate::dns::record::words::{TextError, Words};
+use crate::dns::record::atoms::{address, from_base64, from_hex, push_base64, push_hex, push_ipv6, push_list};
+use crate::dns::record::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
 
 /// `1:192.0.2.0/24 !2:2001:db8::/32` (RFC 3123, section 5).
 pub fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
-    text::list(out, cursor, |out, cursor| {
+    push_list(out, cursor, |out, cursor| {
         let (family, prefix, length) = (cursor.u16()?, cursor.u8()?, cursor.u8()?);
         let bytes = cursor.take(usize::from(length & 0x7f))?;
         if bytes.last() == Some(&0) {
@@ -22,7 +21,7 @@ pub fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malfor
             1 if prefix <= 32 => {
                 let _ = write!(out, "{}", Ipv4Addr::from(padded::<4>(bytes)?));
             }
-            2 if prefix <= 128 => text::write_ipv6(padded(bytes)?, out),
+            2 if prefix <= 128 => push_ipv6(padded(bytes)?, out),
             _ => return Err(Malformed("unknown APL address")),
         }
         let _ = write!(out, "/{prefix}");
@@ -31,7 +30,7 @@ pub fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malfor
 }
 
 /// Address prefixes from text.
-pub fn parse_apl(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub fn parse_apl(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     while !words.is_empty() {
         let word = words.next("prefix")?;
         let text = word.str()?;
@@ -63,100 +62,23 @@ fn padded<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
     Ok(whole)
 }
 
-/// Protocol number and ports (RFC 1035, section 3.4.2).
-pub fn write_wks(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
-    let _ = write!(out, "{}", cursor.u8()?);
-    let map = cursor.rest();
-    if map.len() > 8192 || map.last() == Some(&0) {
-        return Err(Malformed("bad WKS bit map"));
-    }
-    for (at, byte) in (0u32..).zip(map) {
-        for bit in (0..8).filter(|bit| byte & (0x80 >> bit) != 0) {
-            let _ = write!(out, " {}", at * 8 + bit);
-        }
-    }
-    Ok(())
-}
-
-/// Protocol (`tcp`, `udp` or a number) and port numbers.
-pub fn parse_wks(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
-    let word = words.next("protocol")?;
-    wire.push(match word.str()?.to_ascii_lowercase().as_str() {
-        "tcp" => 6,
-        "udp" => 17,
-        number => number.parse().map_err(|_| format!("unknown protocol {number:?}"))?,
-    });
-    let mut map = Vec::new();
-    while !words.is_empty() {
-        let port: u16 = words.number("port")?;
-        let at = usize::from(port >> 3);
-        map.resize(map.len().max(at + 1), 0u8);
-        *map.get_mut(at).ok_or("bad port")? |= 0x80 >> (port & 7);
-    }
-    wire.append(&mut map);
-    Ok(())
-}
-
-/// Prefix length, address suffix, and the name of the prefix (RFC 2874, section 3.1).
-pub fn write_a6(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
-    let prefix = cursor.u8()?;
-    if prefix > 128 {
-        return Err(Malformed("A6 prefix over 128"));
-    }
-    let _ = write!(out, "{prefix}");
-    if prefix < 128 {
-        let bytes = cursor.take(usize::from((128 - prefix).div_ceil(8)))?;
-        let mut octets = [0; 16];
-        octets.get_mut(16 - bytes.len()..).ok_or(Malformed("address too long"))?.copy_from_slice(bytes);
-        if prefix > 0 && u128::from_be_bytes(octets) & !(u128::MAX >> prefix) != 0 {
-            return Err(Malformed("A6 suffix overlaps its prefix"));
-        }
-        out.push(' ');
-        text::write_ipv6(octets, out);
-    }
-    if prefix > 0 {
-        let _ = write!(out, " {}", cursor.name()?);
-    }
-    Ok(())
-}
-
-/// The chain from text.
-pub fn parse_a6(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
-    let prefix: u8 = words.number("prefix length")?;
-    if prefix > 128 {
-        return Err("prefix length over 128".to_owned());
-    }
-    wire.push(prefix);
-    if prefix < 128 {
-        let mut bits = address::<Ipv6Addr>("address suffix", words)?.to_bits();
-        if prefix > 0 {
-            bits &= u128::MAX >> prefix;
-        }
-        wire.extend(bits.to_be_bytes().iter().skip(usize::from(prefix / 8)));
-    }
-    if prefix > 0 {
-        wire.extend_from_slice(words.name("prefix name")?.as_wire());
-    }
-    Ok(())
-}
-
 /// Gateway of the type in the second byte, then the key (RFC 4025, section 3.1).
-pub fn write_gateway(cursor: &mut Cursor<'_>, style: Style, out: &mut String) -> Result<(), Malformed> {
+pub fn write_gateway(cursor: &mut Cursor<'_>, split: usize, out: &mut String) -> Result<(), Malformed> {
     let kind = cursor.whole().get(1).copied().unwrap_or_default();
     write_relayed(kind, cursor, out)?;
     let key = cursor.rest();
     if !key.is_empty() {
         out.push(' ');
-        text::base64(key, style.split, out);
+        push_base64(key, split, out);
     }
     Ok(())
 }
 
 /// Gateway and key from text.
-pub fn parse_gateway(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub fn parse_gateway(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let kind = wire.get(1).copied().unwrap_or_default();
     parse_relayed(kind, words, wire)?;
-    wire.extend(base64(&words.joined())?);
+    wire.extend(from_base64(&words.joined())?);
     Ok(())
 }
 
@@ -168,7 +90,7 @@ pub fn write_relay(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malf
 }
 
 /// The same from text.
-pub fn parse_relay(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub fn parse_relay(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let discovery: u8 = words.number("discovery")?;
     let kind: u8 = words.number("relay type")?;
     if discovery > 1 || kind > 127 {
@@ -184,7 +106,7 @@ fn write_relayed(kind: u8, cursor: &mut Cursor<'_>, out: &mut String) -> Result<
         1 => {
             let _ = write!(out, "{}", Ipv4Addr::from_bits(cursor.u32()?));
         }
-        2 => text::write_ipv6(padded(cursor.take(16)?)?, out),
+        2 => push_ipv6(padded(cursor.take(16)?)?, out),
         3 => {
             let _ = write!(out, "{}", cursor.name()?);
         }
@@ -193,7 +115,7 @@ fn write_relayed(kind: u8, cursor: &mut Cursor<'_>, out: &mut String) -> Result<
     Ok(())
 }
 
-fn parse_relayed(kind: u8, words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+fn parse_relayed(kind: u8, words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     match kind {
         0 => match words.next("gateway")?.text {
             b"." => Ok(()),
@@ -222,9 +144,9 @@ pub fn write_hip(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malfor
         return Err(Malformed("empty HIP field"));
     }
     let _ = write!(out, "{algorithm} ");
-    text::hex(cursor.take(usize::from(tag_length))?, 0, out);
+    push_hex(cursor.take(usize::from(tag_length))?, 0, out);
     out.push(' ');
-    text::base64(cursor.take(usize::from(key_length))?, 0, out);
+    push_base64(cursor.take(usize::from(key_length))?, 0, out);
     while !cursor.is_empty() {
         let _ = write!(out, " {}", cursor.name()?);
     }
@@ -232,10 +154,10 @@ pub fn write_hip(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malfor
 }
 
 /// The same from text.
-pub fn parse_hip(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub fn parse_hip(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let algorithm: u8 = words.number("algorithm")?;
-    let tag = hex(words.next("identity tag")?.text)?;
-    let key = base64(words.next("key")?.text)?;
+    let tag = from_hex(words.next("identity tag")?.text)?;
+    let key = from_base64(words.next("key")?.text)?;
     let tag_length = u8::try_from(tag.len()).map_err(|_| "identity tag too long")?;
     let key_length = u16::try_from(key.len()).map_err(|_| "key too long")?;
     if tag_length == 0 || key_length == 0 {

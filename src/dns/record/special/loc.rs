@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::dns::record::words::{TextError, Words};
+use crate::dns::record::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
 
 /// The equator and the prime meridian on the wire (section 2).
@@ -79,7 +79,7 @@ pub fn json_loc(cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result
 }
 
 /// From text: `d [m [s]] N|S d [m [s]] E|W altitude[m] [size [horizontal [vertical]]]`.
-pub fn parse_loc(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub fn parse_loc(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let latitude = angle(words, 90, 'N', 'S')?;
     let longitude = angle(words, 180, 'E', 'W')?;
     let altitude = metres(words.next("altitude")?.str()?)?;
@@ -110,7 +110,7 @@ fn precision(centimetres: u64) -> Option<u8> {
     (power <= 9).then_some(u8::try_from(mantissa).ok()? << 4 | power)
 }
 
-fn angle(words: &mut Words<'_>, most: u64, plus: char, minus: char) -> Result<u32, TextError> {
+fn angle(words: &mut RdataWords<'_>, most: u64, plus: char, minus: char) -> Result<u32, TextError> {
     let mut thousandths = 0u64;
     for (unit, limit) in [(3_600_000u64, most), (60_000, 59), (1000, 59), (0, 0)] {
         let word = words.next("direction")?;

@@ -4,18 +4,11 @@ mod address;
 mod loc;
 mod types;
 
-pub use address::{
-    parse_a6, parse_apl, parse_gateway, parse_hip, parse_relay, parse_wks, write_a6, write_apl, write_gateway,
-    write_hip, write_relay, write_wks,
-};
+pub use address::{parse_apl, parse_gateway, parse_hip, parse_relay, write_apl, write_gateway, write_hip, write_relay};
 pub use loc::{json_loc, parse_loc, write_loc};
 pub use types::{parse_old_types, parse_types, types_contain, write_old_types, write_types};
 
 use std::fmt::Write;
-
-use super::parse;
-use super::words::{TextError, Words};
-use crate::dns::wire::Malformed;
 
 /// DNSSEC algorithms (IANA, DNS Security Algorithm Numbers).
 pub const ALGORITHMS: &[(u16, &str)] = &[
@@ -110,40 +103,6 @@ fn days(year: u32, month: u32, day: u32) -> u64 {
     let (era, year_of_era) = (year / 400, year % 400);
     let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day.saturating_sub(1);
     (era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + of_year).saturating_sub(719_468)
-}
-
-/// An ATM address: format 0 is hexadecimal, format 1 digits of E.164 after `+`.
-pub fn write_atma(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
-    match bytes.split_first() {
-        Some((0, address)) if !address.is_empty() => {
-            crate::hex::push_lower(address, out);
-            Ok(())
-        }
-        Some((1, digits)) if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
-            out.push('+');
-            out.extend(digits.iter().copied().map(char::from));
-            Ok(())
-        }
-        _ => Err(Malformed("bad ATM address")),
-    }
-}
-
-/// The ATM address from text.
-pub fn parse_atma(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
-    let word = words.next("address")?;
-    match word.text.strip_prefix(b"+") {
-        Some(digits) if !digits.is_empty() && digits.iter().all(u8::is_ascii_digit) => {
-            wire.push(1);
-            wire.extend_from_slice(digits);
-        }
-        Some(_) => return Err("E.164 address: digits expected".to_owned()),
-        None => {
-            let digits: Vec<u8> = word.text.iter().copied().filter(|byte| *byte != b'.').collect();
-            wire.push(0);
-            wire.extend(parse::hex(&digits)?);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

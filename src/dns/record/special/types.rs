@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use crate::dns::record::Rtype;
-use crate::dns::record::words::{TextError, Words};
+use crate::dns::record::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
 
 /// The types of a windowed bit map, by mnemonic.
@@ -43,7 +43,7 @@ fn for_each(bytes: &[u8], mut found: impl FnMut(Rtype)) -> Result<(), Malformed>
 }
 
 /// The bit map of a list of mnemonics.
-pub fn parse_types(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub fn parse_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut types = BTreeSet::new();
     while !words.is_empty() {
         let word = words.next("type")?;
@@ -89,7 +89,7 @@ pub fn write_old_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> 
 }
 
 /// The single bit map from mnemonics.
-pub fn parse_old_types(words: &mut Words<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub fn parse_old_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut map = [0u8; 16];
     let mut used = 0;
     while !words.is_empty() {
@@ -112,7 +112,7 @@ mod tests {
     fn bit_maps_of_rfc_4034() {
         let words = words::split(b"A MX RRSIG NSEC TYPE1234").unwrap();
         let mut wire = Vec::new();
-        parse_types(&mut Words::new(&words, None), &mut wire).unwrap();
+        parse_types(&mut RdataWords::new(&words, None), &mut wire).unwrap();
         let expected = [&[0, 6, 0x40, 1, 0, 0, 0, 3, 4, 27][..], &[0; 26], &[0x20]].concat();
         assert_eq!(wire, expected);
         let mut text = String::new();

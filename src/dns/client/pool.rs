@@ -1,6 +1,6 @@
 //! Carries messages over connections in a thread with a runtime of its own, for loops that wait with poll(2) and know no
-//! runtime: put a query in with [`Courier::send`], wait until the [`Mailbox`] can be read, take replies out. Nothing is started
-//! before the first query. Connections are pooled by server: opened when needed, shared by all questions, opened anew when
+//! runtime: put a query in with [`ConnectionPool::send`], wait until the [`Completions`] can be read, take them out. Nothing is started
+//! before the first query. There is one connection a server: opened when needed, shared by all questions, opened anew when
 //! a server has closed them.
 
 use std::collections::{HashMap, VecDeque};
@@ -13,7 +13,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{OnceCell, mpsc};
 
-use super::connection::Connection;
+use super::connection::ServerConnection;
 use super::{Endpoint, Transport};
 use crate::fault::{Fault, Kind};
 
@@ -22,101 +22,108 @@ const MAX_FAREWELL: Duration = Duration::from_millis(200);
 
 /// A handle; clones use the same thread and connections.
 #[derive(Debug, Clone)]
-pub struct Courier {
-    thread: Arc<OnceLock<Thread>>,
+pub struct ConnectionPool {
+    thread: Arc<OnceLock<PoolThread>>,
     connections: usize,
 }
 
-impl Default for Courier {
-    fn default() -> Courier {
-        Courier::with_connections(1)
+impl Default for ConnectionPool {
+    fn default() -> ConnectionPool {
+        ConnectionPool::with_connections(1)
     }
 }
 
 #[derive(Debug)]
-struct Thread {
-    jobs: Option<mpsc::UnboundedSender<Job>>,
+struct PoolThread {
+    queries: Option<mpsc::UnboundedSender<PooledQuery>>,
     /// Disconnects when the thread has ended.
     ended: Mutex<std::sync::mpsc::Receiver<()>>,
 }
 
 /// One query on its way.
 #[derive(Debug)]
-struct Job {
+struct PooledQuery {
     endpoint: Arc<Endpoint>,
-    query: Vec<u8>,
+    wire: Vec<u8>,
     token: u64,
     limit: Duration,
-    mailbox: Arc<Mailbox>,
+    completions: Arc<Completions>,
 }
 
 /// What became of a query.
 #[derive(Debug)]
-pub struct Reply {
+pub struct Completion {
     /// The number that its sender gave it.
     pub token: u64,
     /// The answer, under the query's identifier.
     pub result: Result<Vec<u8>, Fault>,
 }
 
-/// Where replies arrive. Its descriptor can be read while some are there.
+/// Queries that are over. Its descriptor can be read while there are some.
 #[derive(Debug)]
-pub struct Mailbox {
-    bell: OwnedFd,
-    replies: Mutex<VecDeque<Reply>>,
+pub struct Completions {
+    eventfd: OwnedFd,
+    queue: Mutex<VecDeque<Completion>>,
 }
 
-impl Mailbox {
+impl Completions {
     /// An empty one.
-    pub fn new() -> io::Result<Arc<Mailbox>> {
-        let bell = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Arc::new(Mailbox { bell, replies: Mutex::default() }))
+    pub fn new() -> io::Result<Arc<Completions>> {
+        let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Arc::new(Completions { eventfd, queue: Mutex::default() }))
     }
 
     /// Everything that has come.
-    pub fn take(&self) -> VecDeque<Reply> {
-        // Silence the bell first: what comes in between rings it again.
-        let _ = rustix::io::read(&self.bell, &mut [0; 8]);
-        std::mem::take(&mut *self.replies.lock().unwrap_or_else(PoisonError::into_inner))
+    pub fn take(&self) -> VecDeque<Completion> {
+        // The descriptor is reset first: what comes in between makes it readable again.
+        let _ = rustix::io::read(&self.eventfd, &mut [0; 8]);
+        std::mem::take(&mut *self.queue.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn put(&self, reply: Reply) {
-        self.replies.lock().unwrap_or_else(PoisonError::into_inner).push_back(reply);
+    fn put(&self, completion: Completion) {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner).push_back(completion);
         // The counter cannot run over: it is set back with each look.
-        let _ = rustix::io::write(&self.bell, &1u64.to_ne_bytes());
+        let _ = rustix::io::write(&self.eventfd, &1u64.to_ne_bytes());
     }
 }
 
-impl AsFd for Mailbox {
+impl AsFd for Completions {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.bell.as_fd()
+        self.eventfd.as_fd()
     }
 }
 
-impl Courier {
-    /// A courier with so many connections to each server, used in turn: for bulk work, where one connection is one queue.
-    pub fn with_connections(count: usize) -> Courier {
-        Courier { thread: Arc::default(), connections: count.max(1) }
+impl ConnectionPool {
+    /// A pool with so many connections to each server, used in turn: for bulk work, where one connection is one queue.
+    pub fn with_connections(count: usize) -> ConnectionPool {
+        ConnectionPool { thread: Arc::default(), connections: count.max(1) }
     }
 
-    /// Sends a query off; its reply comes into the mailbox under `token`, within `limit` (connecting included). Never waits.
-    pub fn send(&self, endpoint: Arc<Endpoint>, query: Vec<u8>, token: u64, limit: Duration, mailbox: &Arc<Mailbox>) {
-        let job = Job { endpoint, query, token, limit, mailbox: mailbox.clone() };
-        let thread = self.thread.get_or_init(|| Thread::start(self.connections));
-        let refused = match &thread.jobs {
-            Some(jobs) => jobs.send(job).err().map(|refused| refused.0),
-            None => Some(job),
+    /// Sends a query off; its completion comes under `token`, within `limit` (connecting included). Never waits.
+    pub fn send(
+        &self,
+        endpoint: Arc<Endpoint>,
+        query: Vec<u8>,
+        token: u64,
+        limit: Duration,
+        completions: &Arc<Completions>,
+    ) {
+        let query = PooledQuery { endpoint, wire: query, token, limit, completions: completions.clone() };
+        let thread = self.thread.get_or_init(|| PoolThread::start(self.connections));
+        let refused = match &thread.queries {
+            Some(queries) => queries.send(query).err().map(|refused| refused.0),
+            None => Some(query),
         };
-        if let Some(job) = refused {
+        if let Some(query) = refused {
             let fault = Fault::new(Kind::Internal, "no thread for connections");
-            job.mailbox.put(Reply { token: job.token, result: Err(fault) });
+            query.completions.put(Completion { token: query.token, result: Err(fault) });
         }
     }
 }
 
-impl Thread {
-    fn start(width: usize) -> Thread {
-        let (jobs, queue) = mpsc::unbounded_channel();
+impl OpenConnectionsThread {
+    fn start(width: usize) -> PoolThread {
+        let (queries, queue) = mpsc::unbounded_channel();
         let (end, ended) = std::sync::mpsc::channel();
         let started = std::thread::Builder::new().name("connections".to_owned()).spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -125,13 +132,13 @@ impl Thread {
             }
             drop(end);
         });
-        Thread { jobs: started.is_ok().then_some(jobs), ended: Mutex::new(ended) }
+        PoolThread { queries: started.is_ok().then_some(queries), ended: Mutex::new(ended) }
     }
 }
 
-impl Drop for Thread {
+impl Drop for PoolThread {
     fn drop(&mut self) {
-        self.jobs = None;
+        self.queries = None;
         // The other side never sends: this ends when the thread does, or when it has taken too long.
         let ended = self.ended.get_mut().unwrap_or_else(PoisonError::into_inner);
         let _ = ended.recv_timeout(MAX_FAREWELL);
@@ -140,24 +147,24 @@ impl Drop for Thread {
 
 /// Which connection a query takes.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Key {
+struct ConnectionKey {
     address: SocketAddr,
     transport: Transport,
     host: String,
-    lane: usize,
+    number: usize,
 }
 
 /// One opening, which everybody who came in the meantime shares, failure included.
-type Opening = Arc<OnceCell<Result<Connection, Fault>>>;
+type Opening = Arc<OnceCell<Result<ServerConnection, Fault>>>;
 
 #[derive(Debug)]
-struct Pool {
-    open: Mutex<HashMap<Key, Opening>>,
+struct OpenConnections {
+    open: Mutex<HashMap<ConnectionKey, Opening>>,
 }
 
-impl Pool {
+impl OpenConnections {
     /// The connection for a key: one that stands or is being opened, otherwise a new one.
-    fn get(&self, key: &Key) -> Opening {
+    fn get(&self, key: &ConnectionKey) -> Opening {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         let usable = |opening: &Opening| match opening.get() {
             None => true,
@@ -175,17 +182,17 @@ impl Pool {
     }
 }
 
-async fn work(mut queue: mpsc::UnboundedReceiver<Job>, width: usize) {
-    let pool = Arc::new(Pool { open: Mutex::default() });
+async fn work(mut queue: mpsc::UnboundedReceiver<PooledQuery>, width: usize) {
+    let pool = Arc::new(OpenConnections { open: Mutex::default() });
     let mut turn = 0;
-    while let Some(job) = queue.recv().await {
+    while let Some(query) = queue.recv().await {
         let pool = pool.clone();
         turn += 1;
-        let lane = turn % width;
+        let number = turn % width;
         tokio::spawn(async move {
-            let carried = tokio::time::timeout(job.limit, carry(&pool, &job, lane)).await;
+            let carried = tokio::time::timeout(query.limit, carry(&pool, &query, number)).await;
             let result = carried.unwrap_or_else(|_| Err(Fault::new(Kind::TimedOut, "no answer in time")));
-            job.mailbox.put(Reply { token: job.token, result });
+            query.completions.put(Completion { token: query.token, result });
         });
     }
     let open: Vec<Opening> =
@@ -203,14 +210,15 @@ async fn work(mut queue: mpsc::UnboundedReceiver<Job>, width: usize) {
 
 /// Asks on the server's connection, and again on a new one if it ended after it had answered others: those are limited in
 /// number, time or idleness, and the question had no part in it.
-async fn carry(pool: &Pool, job: &Job, lane: usize) -> Result<Vec<u8>, Fault> {
-    let endpoint = &job.endpoint;
-    let key = Key { address: endpoint.address, transport: endpoint.transport, host: endpoint.host.clone(), lane };
+async fn carry(pool: &OpenConnections, query: &PooledQuery, number: usize) -> Result<Vec<u8>, Fault> {
+    let endpoint = &query.endpoint;
+    let key =
+        ConnectionKey { address: endpoint.address, transport: endpoint.transport, host: endpoint.host.clone(), number };
     loop {
         let opening = pool.get(&key);
-        let opened = opening.get_or_init(|| Connection::open(endpoint, job.limit)).await;
+        let opened = opening.get_or_init(|| ServerConnection::open(endpoint, query.limit)).await;
         let connection = opened.as_ref().map_err(Clone::clone)?;
-        match connection.ask(&job.query).await {
+        match connection.ask(&query.wire).await {
             Err(fault) if fault.kind == Kind::Disconnected && !connection.is_open() && connection.answered() > 0 => {}
             Err(fault) => {
                 return Err(fault.context(format_args!("{} over {}", endpoint.address, endpoint.transport.name())));

@@ -1,0 +1,35 @@
+//! The types of a denial record, and what they say of its owner.
+
+use crate::dns::name::Name;
+use crate::dns::record::{Rtype, special};
+
+/// A bit map of types (RFC 4034, section 4.1.2).
+#[derive(Debug, Clone)]
+pub(super) struct TypeBitmap(Vec<u8>);
+
+impl TypeBitmap {
+    pub(super) fn new(bitmap: &[u8]) -> TypeBitmap {
+        TypeBitmap(bitmap.to_vec())
+    }
+
+    /// True if the type is in the map.
+    pub(super) fn has(&self, rtype: Rtype) -> bool {
+        special::types_contain(&self.0, rtype)
+    }
+
+    /// True if the record at this owner shows that the type is not there: not as data, not behind an alias, and said by
+    /// the side of a delegation that knows (RFC 6840, sections 4.1 and 4.3).
+    pub(super) fn denies(&self, rtype: Rtype, owner: &Name) -> bool {
+        let right_side = match rtype {
+            Rtype::DS => !self.has(Rtype::SOA) || owner.is_root(),
+            _ => !self.has(Rtype::NS) || self.has(Rtype::SOA),
+        };
+        right_side && !self.has(rtype) && !self.has(Rtype::CNAME)
+    }
+
+    /// True if names below the owner belong to somebody else: it is a delegation, or a DNAME renames them all.
+    pub(super) fn end_authority(&self, owner: &Name, name: &Name) -> bool {
+        let ends = self.has(Rtype::DNAME) || (self.has(Rtype::NS) && !self.has(Rtype::SOA));
+        ends && name != owner && name.is_in(owner)
+    }
+}
