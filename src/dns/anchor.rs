@@ -53,6 +53,9 @@ impl Anchors {
     }
 
     /// Reads a file of any of the forms; errors say the line where there is one.
+    ///
+    /// # Errors
+    /// The file has none of the forms, or no anchor.
     pub fn parse(text: &[u8]) -> Result<Anchors, String> {
         if text.len() > MAX_ANCHOR_BYTES {
             return Err(format!("larger than {MAX_ANCHOR_BYTES} bytes"));

@@ -172,6 +172,9 @@ impl EdnsOption {
 
 impl Edns {
     /// Reads an OPT record from its class, TTL and data fields (RFC 6891, section 6.1.3).
+    ///
+    /// # Errors
+    /// An option is cut short, or there are more than [`MAX_OPTIONS`].
     pub fn parse(class: u16, ttl: u32, rdata: &[u8]) -> Result<Edns, Malformed> {
         let [extended_rcode, version, high, low] = ttl.to_be_bytes();
         let flags = u16::from_be_bytes([high, low]);

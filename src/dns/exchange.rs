@@ -282,6 +282,9 @@ impl Exchange {
     }
 
     /// How it ended. SERVFAIL and REFUSED are answers here; the caller decides what they mean.
+    ///
+    /// # Errors
+    /// What kept every server from answering, with its kind.
     pub fn outcome(self) -> Result<ExchangeAnswer, Fault> {
         let mismatches = self.mismatches;
         self.answer.or(self.fallback).ok_or_else(|| {

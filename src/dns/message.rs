@@ -187,6 +187,9 @@ pub fn opcode(text: &str) -> Option<u8> {
 impl Message {
     /// Parses a message. Two OPT records, names that loop and counts that lie are errors; bytes after the end are only
     /// counted.
+    ///
+    /// # Errors
+    /// The bytes are no message.
     pub fn parse(bytes: &[u8]) -> Result<Message, Malformed> {
         let mut reader = DnsMessageReader::new(bytes)?;
         let mut message = Message { id: reader.id, flags: reader.flags, ..Message::default() };
@@ -292,6 +295,9 @@ pub struct RawRecord {
 
 impl RawRecord {
     /// The record with its names uncompressed. A TTL with its highest bit set counts as 0 (RFC 2181, section 8).
+    ///
+    /// # Errors
+    /// The data does not fit its type.
     pub fn into_record(self, message: &[u8]) -> Result<Record, Malformed> {
         let rdata = record::expand(self.rtype, message, self.begin, self.end)?;
         let ttl = if self.rtype == Rtype::OPT { self.ttl } else { lifetime(self.ttl) };
@@ -301,6 +307,9 @@ impl RawRecord {
 
 impl<'a> DnsMessageReader<'a> {
     /// Reads the header.
+    ///
+    /// # Errors
+    /// The header is cut short, or its counts cannot be.
     pub fn new(bytes: &'a [u8]) -> Result<DnsMessageReader<'a>, Malformed> {
         let header = bytes.get(..HEADER_BYTES).ok_or(Malformed("shorter than a header"))?;
         let mut words = header.chunks_exact(2).map(|pair| u16::from_be_bytes(pair.try_into().unwrap_or_default()));
@@ -316,6 +325,9 @@ impl<'a> DnsMessageReader<'a> {
     }
 
     /// The next question.
+    ///
+    /// # Errors
+    /// It is malformed.
     pub fn question(&mut self) -> Result<Question, Malformed> {
         let (name, at) = Name::read(self.bytes, self.at, self.bytes.len(), true)?;
         self.at = at;
@@ -323,6 +335,9 @@ impl<'a> DnsMessageReader<'a> {
     }
 
     /// The next record.
+    ///
+    /// # Errors
+    /// It is malformed.
     pub fn record(&mut self) -> Result<RawRecord, Malformed> {
         let owner_begin = self.at;
         let (name, at) = Name::read(self.bytes, self.at, self.bytes.len(), true)?;

@@ -41,6 +41,9 @@ pub struct Resolver {
 
 impl Resolver {
     /// The system's: servers of /etc/resolv.conf, and /etc/hosts for addresses.
+    ///
+    /// # Errors
+    /// resolv.conf cannot be read.
     pub fn system() -> Result<Resolver, Fault> {
         let conf = ResolvConf::system()?;
         let policy = ExchangePolicy {
@@ -71,6 +74,9 @@ impl Resolver {
 
     /// The servers named on a command line: addresses with an optional port (`127.0.0.1:5300`, `::1#53`), or URLs
     /// (`dns://…`, `tls://…`).
+    ///
+    /// # Errors
+    /// [`Kind::Usage`]: no server's name, or one without an address.
     pub fn named<S: AsRef<str>>(servers: &[S]) -> Result<Resolver, Fault> {
         let mut endpoints = Vec::new();
         for server in servers {
@@ -83,6 +89,9 @@ impl Resolver {
 
     /// The mail exchangers of a domain with their preferences, as the answer had them. Empty: the name exists and has
     /// none. [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
+    ///
+    /// # Errors
+    /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
     pub async fn mx(&self, domain: &str) -> Result<Vec<(u16, String)>, Fault> {
         let records = self.records(domain, Rtype::MX).await?;
         let exchangers = records.iter().filter_map(|record| Mx::parse(&record.rdata).ok());
@@ -91,6 +100,9 @@ impl Resolver {
 
     /// The addresses of a host, IPv6 first as they came, from the hosts file or by A and AAAA questions. Empty: the name
     /// exists and has none.
+    ///
+    /// # Errors
+    /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
         if let Ok(address) = host.parse() {
             return Ok(vec![address]);
@@ -109,12 +121,18 @@ impl Resolver {
     }
 
     /// The texts of a name, each with its strings joined (RFC 7208, section 3.3). Empty: none.
+    ///
+    /// # Errors
+    /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
     pub async fn txt(&self, name: &str) -> Result<Vec<Vec<u8>>, Fault> {
         let records = self.records(name, Rtype::TXT).await?;
         Ok(records.iter().map(|record| joined_txt(&record.rdata)).collect())
     }
 
     /// The records of one type at the end of the name's CNAME chain.
+    ///
+    /// # Errors
+    /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
     pub async fn records(&self, name: &str, rtype: Rtype) -> Result<Vec<Record>, Fault> {
         let text = name.to_owned();
         let ascii = ascii_name(&text).map_err(|error| Fault::new(Kind::NoHost, format!("{text}: {error}")))?;
@@ -150,6 +168,9 @@ impl Resolve for Resolver {
 }
 
 /// A name as people write it, Unicode labels as IDNA wants them (RFC 5891). Everything ASCII is taken literally.
+///
+/// # Errors
+/// The text is no name.
 pub fn ascii_name(text: &str) -> Result<Name, String> {
     if text.is_ascii() {
         return Name::parse(text).map_err(|error| error.to_string());

@@ -78,6 +78,9 @@ pub struct Sockets {
 
 impl Sockets {
     /// Binds both kinds; a free port (0) is one that is free for both.
+    ///
+    /// # Errors
+    /// [`Kind::CannotCreate`]: no such socket.
     pub fn bind(bind_tcp: impl Fn() -> Result<Listeners, Fault>) -> Result<Sockets, Fault> {
         let mut tries = 0;
         loop {

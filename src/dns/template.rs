@@ -66,6 +66,9 @@ impl TemplateField {
 
 impl Template {
     /// Reads a template: `{field}`, `{{` and `}}` for braces, `\t`, `\n` and `\\`. The error says what is wrong with it.
+    ///
+    /// # Errors
+    /// What is wrong with the template.
     pub fn parse(text: &str) -> Result<Template, String> {
         let mut parts = Vec::new();
         let mut literal = String::new();

@@ -90,6 +90,9 @@ impl Sequence {
     }
 
     /// Takes the next record; what it does, or why it does not belong here.
+    ///
+    /// # Errors
+    /// [`Kind::Protocol`]: the record does not belong here.
     pub fn take(&mut self, record: &Record) -> Result<ZoneChange, Fault> {
         let wrong = |why: String| Err(Fault::new(Kind::Protocol, format!("transfer of {}: {why}", self.zone)));
         self.records += 1;
@@ -189,6 +192,9 @@ pub struct ZoneTransfer {
 
 impl ZoneTransfer {
     /// Makes the transfer; each record is handed on as it comes. Only `Ok` means that the zone is complete.
+    ///
+    /// # Errors
+    /// The transfer is not complete: [`Kind::Refused`], [`Kind::Protocol`], or what the network said.
     pub fn run(
         &self,
         each: &mut dyn FnMut(&Record, ZoneChange) -> Result<(), Fault>,

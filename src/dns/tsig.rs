@@ -42,6 +42,9 @@ const ALGORITHMS: [TsigAlgorithm; 4] = [
 
 impl TsigKey {
     /// A key as dig's `-y` takes it: `[ALGORITHM:]NAME:BASE64`, hmac-sha256 if no algorithm is named.
+    ///
+    /// # Errors
+    /// The text is no key.
     pub fn parse(text: &str) -> Result<TsigKey, String> {
         let parts: Vec<&str> = text.split(':').collect();
         match parts.as_slice() {
@@ -52,6 +55,9 @@ impl TsigKey {
     }
 
     /// The first key of a file in BIND's form: `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`.
+    ///
+    /// # Errors
+    /// The file has no key.
     pub fn from_file(text: &str) -> Result<TsigKey, String> {
         let without_comments: String = text
             .lines()
@@ -149,6 +155,9 @@ pub struct TsigSession {
 
 impl TsigSession {
     /// Checks one answer. In a stream some messages may come unsigned; [`TsigSession::finish`] says whether the last was.
+    ///
+    /// # Errors
+    /// [`Kind::AuthFailed`]: not signed with this key.
     pub fn verify(&mut self, answer: &[u8], now: u64) -> Result<(), Fault> {
         let bad = |why: &str| Fault::new(Kind::AuthFailed, format!("TSIG: {why}"));
         let Some(found) = find(answer).map_err(Fault::from)? else {
@@ -189,6 +198,9 @@ impl TsigSession {
     }
 
     /// At the end of a stream: its last message must have been signed (section 5.3.1).
+    ///
+    /// # Errors
+    /// [`Kind::AuthFailed`]: the last message was not signed.
     pub fn finish(&self) -> Result<(), Fault> {
         if self.first || self.unsigned > 0 {
             return Err(Fault::new(Kind::AuthFailed, "TSIG: the end of the transfer is not signed"));

@@ -43,6 +43,9 @@ enum Carrier {
 
 impl ServerConnection {
     /// Connects, shakes hands, and checks who answers. `limit` is for all of it.
+    ///
+    /// # Errors
+    /// No connection, or not to the server that was meant.
     pub async fn open(endpoint: &Endpoint, limit: Duration) -> Result<ServerConnection, Fault> {
         let opened = tokio::time::timeout(limit, carrier(endpoint, limit)).await;
         let what = || format!("{} over {}", endpoint.address, endpoint.transport.name());
@@ -54,6 +57,9 @@ impl ServerConnection {
     }
 
     /// Sends a query and waits for its answer. There is no limit of time: drop the future to give the question up.
+    ///
+    /// # Errors
+    /// [`Kind::Disconnected`]: the connection ended before the answer.
     pub async fn ask(&self, query: &[u8]) -> Result<Vec<u8>, Fault> {
         let answer = match &self.kind {
             Carrier::Stream(framed) => framed.ask(query).await,

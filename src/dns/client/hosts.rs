@@ -26,6 +26,9 @@ impl Hosts {
     }
 
     /// This file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn load(path: &Path) -> Result<Hosts, Fault> {
         use std::io::Read;
         let mut bytes = Vec::new();

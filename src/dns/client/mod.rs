@@ -69,6 +69,9 @@ impl DnsClient {
     }
 
     /// Asks and waits for the answer: over UDP with a change to TCP if it was truncated, from one server after the other.
+    ///
+    /// # Errors
+    /// No server answered: the fault of the last.
     pub fn ask(&self, query: &Query) -> Result<ExchangeAnswer, Fault> {
         let mut outcome = Err(Fault::new(Kind::Internal, "no outcome"));
         self.ask_all(std::slice::from_ref(query), &mut |_, result| {
@@ -81,6 +84,9 @@ impl DnsClient {
     /// Asks several questions, up to [`MAX_AT_ONCE`] at a time; on a connection they are all under way together. `each`
     /// gets the place of a question and its outcome, in the order of arrival, and may name another question to ask
     /// instead (the next name of a search list) or break off. The result is about this host (no descriptors, no randomness).
+    ///
+    /// # Errors
+    /// This host has no descriptors or no randomness.
     pub fn ask_all(&self, queries: &[Query], each: &mut OnOutcome<'_>) -> Result<(), Fault> {
         drive::ask_all(self, queries, each)
     }

@@ -68,6 +68,9 @@ pub struct Completions {
 
 impl Completions {
     /// An empty one.
+    ///
+    /// # Errors
+    /// No descriptor is left.
     pub fn new() -> io::Result<Arc<Completions>> {
         let eventfd = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
         Ok(Arc::new(Completions { eventfd, queue: Mutex::default() }))

@@ -27,6 +27,9 @@ pub struct ServerName {
 
 impl ServerName {
     /// Parses a server's name.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`]: no server's name.
     pub fn parse(text: &str) -> Result<ServerName, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("server {text:?}: {why}"));
         let (transport, rest) = match text.split_once("://") {
@@ -77,6 +80,9 @@ impl ServerName {
 
     /// The server as something to ask, once for each of its addresses; `default` is the port and the transport where the
     /// name fixes none, `tls` whom to believe on encrypted ways.
+    ///
+    /// # Errors
+    /// The server has no address, or TLS is not to be had.
     pub fn endpoints(
         &self,
         default: (Option<u16>, Transport),
@@ -96,6 +102,9 @@ impl ServerName {
     }
 
     /// The addresses of the server; a name is looked up with the system's resolver.
+    ///
+    /// # Errors
+    /// [`Kind::NoHost`]: the name has no address.
     pub fn addresses(&self, default_port: u16) -> Result<Vec<SocketAddr>, Fault> {
         let port = self.port_or(default_port);
         if let Ok(address) = self.host.parse::<IpAddr>() {
@@ -133,11 +142,17 @@ const MAX_FILE_BYTES: usize = 65_536;
 
 impl ResolvConf {
     /// The system's file. A missing one means the local server.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn system() -> Result<ResolvConf, Fault> {
         ResolvConf::load(Path::new("/etc/resolv.conf"))
     }
 
     /// This file.
+    ///
+    /// # Errors
+    /// The file cannot be read.
     pub fn load(path: &Path) -> Result<ResolvConf, Fault> {
         match std::fs::read(path) {
             Ok(bytes) => Ok(ResolvConf::parse(&String::from_utf8_lossy(bytes.get(..MAX_FILE_BYTES).unwrap_or(&bytes)))),

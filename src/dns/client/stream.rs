@@ -200,6 +200,9 @@ async fn read(reader: ReadHalf<Stream>, pending: &Mutex<PendingQueries>) -> Faul
 }
 
 /// The next message of a stream, whatever is in it.
+///
+/// # Errors
+/// The stream ended or failed.
 pub async fn message(reader: &mut (impl AsyncReadExt + Unpin)) -> std::io::Result<Vec<u8>> {
     let length = reader.read_u16().await?;
     let mut message = vec![0; usize::from(length)];

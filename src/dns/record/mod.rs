@@ -1,11 +1,11 @@
 //! Resource records. One declarative table ([`table`]) says which fields each type has; it drives wire, text and JSON,
 //! for answers and for zone files alike. Types without a row are written as RFC 3597 says.
 
-pub mod atoms;
+pub(crate) mod atoms;
 pub mod json;
 pub mod parse;
 pub mod rdata;
-pub mod special;
+pub(crate) mod special;
 pub mod svcb;
 pub mod table;
 pub mod text;
@@ -181,12 +181,18 @@ fn numbered(text: &str, prefix: &str) -> Option<u16> {
 
 /// Takes the data of a record out of a message, with its names uncompressed (RFC 3597, section 4: compression is
 /// understood in the types of RFC 1035 and a few old ones, and nowhere else).
+///
+/// # Errors
+/// The data does not fit its type.
 pub fn expand(rtype: Rtype, message: &[u8], at: usize, end: usize) -> Result<Vec<u8>, Malformed> {
     copy(rtype, message, at, end, false)
 }
 
 /// Record data in the canonical form of DNSSEC: the names of the old types in lower case (RFC 4034, section 6.2, with
 /// RFC 6840, section 5.1), everything else as it is.
+///
+/// # Errors
+/// The data does not fit its type.
 pub fn canonical(rtype: Rtype, rdata: &[u8]) -> Result<Vec<u8>, Malformed> {
     if rtype == Rtype::NSAP_PTR {
         return Ok(rdata.to_vec()); // the one old type that is not on the list

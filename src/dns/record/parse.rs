@@ -11,6 +11,9 @@ use super::{Rtype, special, svcb};
 pub const MAX_RDATA_BYTES: usize = 65_535;
 
 /// Reads the data of a record of this type; `\# length hex` works for every type (RFC 3597, section 5).
+///
+/// # Errors
+/// The words are not the data of this type.
 pub fn rdata(rtype: Rtype, words: &mut RdataWords<'_>) -> Result<Vec<u8>, TextError> {
     let mut wire = Vec::new();
     if words.peek().is_some_and(|word| !word.quoted && word.text == b"\\#") {

@@ -53,6 +53,9 @@ fn for_each<'a>(
 }
 
 /// The parameters as text.
+///
+/// # Errors
+/// The bytes are no parameters.
 pub fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
     let mut first = true;
     consistent(bytes)?;
@@ -107,6 +110,9 @@ pub fn write(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
 }
 
 /// The parameters as JSON members.
+///
+/// # Errors
+/// The bytes are no parameters.
 pub fn json(bytes: &[u8]) -> Result<Value, Malformed> {
     let mut map = Map::new();
     let lossless = |value: &[u8]| {
@@ -181,6 +187,9 @@ fn hints(key: u16, value: &[u8]) -> Result<Vec<String>, Malformed> {
 }
 
 /// The parameters from text, sorted by key as the wire wants them.
+///
+/// # Errors
+/// The words are no parameters.
 pub fn parse(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut params: BTreeMap<u16, Vec<u8>> = BTreeMap::new();
     while !words.is_empty() {

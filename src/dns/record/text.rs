@@ -77,7 +77,12 @@ fn fields(
 }
 
 /// Appends one field as text.
-pub fn field(kind: RdataField, cursor: &mut Cursor<'_>, style: Style, out: &mut String) -> Result<(), Malformed> {
+pub(super) fn field(
+    kind: RdataField,
+    cursor: &mut Cursor<'_>,
+    style: Style,
+    out: &mut String,
+) -> Result<(), Malformed> {
     let number = |out: &mut String, value: u64| {
         let _ = write!(out, "{value}");
     };

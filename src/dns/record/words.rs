@@ -16,6 +16,9 @@ pub struct ZoneWord<'a> {
 
 impl ZoneWord<'_> {
     /// The bytes that are meant, escapes resolved.
+    ///
+    /// # Errors
+    /// It has a bad escape.
     pub fn bytes(&self) -> Result<Vec<u8>, TextError> {
         let mut out = Vec::with_capacity(self.text.len());
         let mut bytes = self.text.iter().copied();
@@ -26,6 +29,9 @@ impl ZoneWord<'_> {
     }
 
     /// The word as text, for numbers and mnemonics.
+    ///
+    /// # Errors
+    /// It is not ASCII.
     pub fn str(&self) -> Result<&str, TextError> {
         std::str::from_utf8(self.text).map_err(|_| "not ASCII".to_owned())
     }
@@ -46,6 +52,9 @@ impl<'a> RdataWords<'a> {
     }
 
     /// The next word; `what` was expected.
+    ///
+    /// # Errors
+    /// No word is left.
     pub fn next(&mut self, what: &str) -> Result<ZoneWord<'a>, TextError> {
         let (first, rest) = self.words.split_first().ok_or_else(|| format!("{what} is missing"))?;
         self.words = rest;
@@ -68,6 +77,9 @@ impl<'a> RdataWords<'a> {
     }
 
     /// The next word as a decimal number.
+    ///
+    /// # Errors
+    /// No word is left, or it is no number of this size.
     pub fn number<T: std::str::FromStr>(&mut self, what: &str) -> Result<T, TextError> {
         let word = self.next(what)?;
         let text = word.str()?;
@@ -76,6 +88,9 @@ impl<'a> RdataWords<'a> {
     }
 
     /// The next word as a name.
+    ///
+    /// # Errors
+    /// No word is left, or it is no name.
     pub fn name(&mut self, what: &str) -> Result<Name, TextError> {
         let word = self.next(what)?;
         Name::parse_in(word.text, self.origin).map_err(|error| format!("{what}: {error}"))
@@ -89,6 +104,9 @@ impl<'a> RdataWords<'a> {
 
 /// Splits one line into words; comments end it. Zone files have their own reader for records over several lines; here a
 /// parenthesis that is neither quoted nor escaped has no meaning and is refused.
+///
+/// # Errors
+/// A quote is not closed.
 pub fn split(line: &[u8]) -> Result<Vec<ZoneWord<'_>>, TextError> {
     let mut words = Vec::new();
     let mut rest = line;

@@ -40,6 +40,9 @@ pub struct Manner {
 }
 
 /// Makes the trace; `each` is told every step. Gives the end, and the last answer if it was one about the question.
+///
+/// # Errors
+/// What `each` said.
 pub fn run(
     mut trace: DelegationTrace,
     manner: &Manner,

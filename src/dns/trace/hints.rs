@@ -40,6 +40,9 @@ pub fn root() -> Vec<Host> {
 }
 
 /// Reads a hints file: NS records of the root, and addresses of the servers that they name.
+///
+/// # Errors
+/// The file is no zone file, or names no server with an address.
 pub fn parse(text: &[u8]) -> Result<Vec<Host>, String> {
     if text.len() > MAX_HINTS_BYTES {
         return Err(format!("larger than {MAX_HINTS_BYTES} bytes"));

@@ -159,6 +159,9 @@ impl Evidence {
     }
 
     /// There is no DS at this name (RFC 4035, section 5.2; RFC 5155, section 8.6): is it a delegation?
+    ///
+    /// # Errors
+    /// What the records prove instead.
     pub fn no_ds(&self, name: &Name, budget: &mut Budget) -> Result<Cut, DenialProof> {
         let cut = |types: &TypeBitmap| if types.has(Rtype::NS) { Cut::Unsigned } else { Cut::None };
         if let Some(nsec) = self.nsec.iter().find(|nsec| nsec.owner == *name) {

@@ -44,6 +44,9 @@ impl Validator {
 
     /// These records, and are they secure? The call for TLSA and MX (RFC 7672, section 2). Bogus data is an error of kind
     /// [`Kind::Bogus`], a chain that could not be fetched one of kind [`Kind::LookupFailed`].
+    ///
+    /// # Errors
+    /// [`Kind::Bogus`] and [`Kind::LookupFailed`].
     pub async fn records(&self, name: &Name, rtype: Rtype) -> Result<Validated, Fault> {
         let (validator, question) = (self.clone(), Question::new(name.clone(), rtype));
         let work = tokio::task::spawn_blocking(move || validator.blocking(&question));
@@ -51,6 +54,9 @@ impl Validator {
     }
 
     /// The same for callers that may block.
+    ///
+    /// # Errors
+    /// As [`Validator::records`].
     pub fn blocking(&self, question: &Question) -> Result<Validated, Fault> {
         let context = |fault: Fault| fault.context(format!("looking up {} of {}", question.rtype, question.name));
         let mut ask = |question: &Question| Ok(fetch(&self.client, question, &Edns::default(), true)?.message);
@@ -75,6 +81,9 @@ impl Validator {
 }
 
 /// Asks one of the questions of a validation: with DNSSEC records, unchecked. `recursion`: as one asks a resolver.
+///
+/// # Errors
+/// No server answered.
 pub fn fetch(client: &DnsClient, question: &Question, edns: &Edns, recursion: bool) -> Result<ExchangeAnswer, Fault> {
     let mut flags = Flags(Flags::CD);
     flags.set(Flags::RD, recursion);

@@ -148,6 +148,9 @@ impl ValidationVerdict {
 
 /// Asks a question and validates the answer as of `at`, in seconds since 1970. An error: the question itself got no
 /// answer.
+///
+/// # Errors
+/// The question itself got no answer.
 pub fn validate(
     question: &Question,
     anchors: &Anchors,

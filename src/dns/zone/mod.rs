@@ -98,6 +98,9 @@ impl From<ZoneError> for crate::fault::Fault {
 impl Zone {
     /// Reads a zone file. `origin` completes relative names until the file says otherwise; the zone is what the SOA
     /// record stands at.
+    ///
+    /// # Errors
+    /// The text is no zone.
     pub fn read(source: ZoneSource, origin: Option<Name>, load: &mut Load<'_>) -> Result<Zone, ZoneError> {
         let file = source.name.clone();
         let whole = |why: String| ZoneError { file: file.clone(), line: 0, why };

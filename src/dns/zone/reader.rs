@@ -102,6 +102,9 @@ impl ZoneReader {
     }
 
     /// The next record; none at the end.
+    ///
+    /// # Errors
+    /// The entry is malformed.
     pub fn next(&mut self, load: &mut Load<'_>) -> Result<Option<ZoneEntry>, ZoneError> {
         loop {
             if let Some((generate, line)) = &mut self.generating {
