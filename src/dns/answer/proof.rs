@@ -1,7 +1,7 @@
 //! What a server adds for those who check: signatures (RFC 4035, section 3.1.1) and proofs that something is not there,
 //! by NSEC (section 3.1.3) or NSEC3 (RFC 5155, section 7.2).
 
-use super::Build;
+use super::ResponseBuilder;
 use crate::dns::name::{Name, NameRef};
 use crate::dns::record::Rtype;
 use crate::dns::zone::{Denial, Hashes, NameNode, Zone, at_or_before};

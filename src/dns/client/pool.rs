@@ -13,8 +13,9 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{OnceCell, mpsc};
 
+use super::Endpoint;
 use super::connection::ServerConnection;
-use super::{Endpoint, Transport};
+use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
 /// How long the end may wait for farewells to leave.
@@ -124,7 +125,7 @@ impl ConnectionPool {
     }
 }
 
-impl OpenConnectionsThread {
+impl PoolThread {
     fn start(width: usize) -> PoolThread {
         let (queries, queue) = mpsc::unbounded_channel();
         let (end, ended) = std::sync::mpsc::channel();

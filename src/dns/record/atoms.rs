@@ -9,10 +9,7 @@ use crate::dns::wire::{Cursor, Malformed};
 use crate::hex::push_upper;
 
 /// Items up to the end, one space between them.
-///
-/// # Errors
-/// An item is malformed.
-pub fn push_list(
+pub(crate) fn push_list(
     out: &mut String,
     cursor: &mut Cursor<'_>,
     mut item: impl FnMut(&mut String, &mut Cursor<'_>) -> Result<(), Malformed>,
@@ -29,7 +26,7 @@ pub fn push_list(
 
 /// The IPv6 form that dig prints: Rust's, except that RFC 5952 asks for mixed notation only where it is known to hold
 /// an IPv4 address (`::ffff:a.b.c.d`), and the C library also writes `::a.b.c.d`.
-pub fn push_ipv6(octets: [u8; 16], out: &mut String) {
+pub(crate) fn push_ipv6(octets: [u8; 16], out: &mut String) {
     let address = Ipv6Addr::from(octets);
     match address.segments() {
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 => {
@@ -42,7 +39,7 @@ pub fn push_ipv6(octets: [u8; 16], out: &mut String) {
 }
 
 /// A number by its mnemonic if it has one.
-pub fn push_mnemonic(value: u16, names: &[(u16, &str)], out: &mut String) {
+pub(crate) fn push_mnemonic(value: u16, names: &[(u16, &str)], out: &mut String) {
     match names.iter().find(|(number, _)| *number == value) {
         Some((_, name)) => out.push_str(name),
         None => {
@@ -52,14 +49,14 @@ pub fn push_mnemonic(value: u16, names: &[(u16, &str)], out: &mut String) {
 }
 
 /// Bytes between quotes, with `"` and `\` escaped and what is not printable ASCII as `\DDD`.
-pub fn push_quoted(bytes: &[u8], out: &mut String) {
+pub(crate) fn push_quoted(bytes: &[u8], out: &mut String) {
     out.push('"');
     push_escaped(bytes, out);
     out.push('"');
 }
 
 /// The same without the quotes.
-pub fn push_escaped(bytes: &[u8], out: &mut String) {
+pub(crate) fn push_escaped(bytes: &[u8], out: &mut String) {
     for &byte in bytes {
         match byte {
             b'"' | b'\\' => {
@@ -75,7 +72,7 @@ pub fn push_escaped(bytes: &[u8], out: &mut String) {
 }
 
 /// Upper-case hexadecimal, split into pieces.
-pub fn push_hex(bytes: &[u8], split: usize, out: &mut String) {
+pub(crate) fn push_hex(bytes: &[u8], split: usize, out: &mut String) {
     if split == 0 {
         return push_upper(bytes, out);
     }
@@ -88,7 +85,7 @@ pub fn push_hex(bytes: &[u8], split: usize, out: &mut String) {
 }
 
 /// Base64 (RFC 4648, section 4), split into pieces.
-pub fn push_base64(bytes: &[u8], split: usize, out: &mut String) {
+pub(crate) fn push_base64(bytes: &[u8], split: usize, out: &mut String) {
     use base64::Engine;
     if split == 0 {
         base64::engine::general_purpose::STANDARD.encode_string(bytes, out);
@@ -103,7 +100,7 @@ pub fn push_base64(bytes: &[u8], split: usize, out: &mut String) {
 }
 
 /// Base32 with the extended hex alphabet, no padding, upper case as dig prints it (RFC 4648, section 7).
-pub fn push_base32(bytes: &[u8], out: &mut String) {
+pub(crate) fn push_base32(bytes: &[u8], out: &mut String) {
     const DIGITS: &[u8; 32] = b"0123456789ABCDEFGHIJKLMNOPQRSTUV";
     let (mut buffer, mut bits) = (0u32, 0);
     let mut push = |value: u32| out.push(DIGITS.get(value as usize & 31).map_or('0', |digit| char::from(*digit)));
@@ -121,7 +118,7 @@ pub fn push_base32(bytes: &[u8], out: &mut String) {
 }
 
 /// Seconds, plain or with units: `3600`, `1h`, `1w2d3h4m5s` (BIND's notation).
-pub fn ttl(text: &[u8]) -> Option<u32> {
+pub(crate) fn ttl(text: &[u8]) -> Option<u32> {
     if text.iter().all(u8::is_ascii_digit) {
         return std::str::from_utf8(text).ok()?.parse().ok();
     }
@@ -145,10 +142,7 @@ pub fn ttl(text: &[u8]) -> Option<u32> {
 }
 
 /// A number or one of the mnemonics.
-///
-/// # Errors
-/// The word is missing or neither.
-pub fn named(what: &str, words: &mut RdataWords<'_>, names: &[(u16, &str)]) -> Result<u16, TextError> {
+pub(crate) fn named(what: &str, words: &mut RdataWords<'_>, names: &[(u16, &str)]) -> Result<u16, TextError> {
     let word = words.next(what)?;
     let text = word.str()?;
     let known = names.iter().find(|(_, name)| name.eq_ignore_ascii_case(text)).map(|(number, _)| *number);
@@ -157,19 +151,13 @@ pub fn named(what: &str, words: &mut RdataWords<'_>, names: &[(u16, &str)]) -> R
 }
 
 /// An address of one family.
-///
-/// # Errors
-/// The word is missing or no address.
-pub fn address<T: std::str::FromStr>(what: &str, words: &mut RdataWords<'_>) -> Result<T, TextError> {
+pub(crate) fn address<T: std::str::FromStr>(what: &str, words: &mut RdataWords<'_>) -> Result<T, TextError> {
     let word = words.next(what)?;
     word.str()?.parse().map_err(|_| format!("{what}: bad address {:?}", lossy(word.text)))
 }
 
 /// Appends a character-string (RFC 1035, section 3.3).
-///
-/// # Errors
-/// It is longer than 255 bytes.
-pub fn string(bytes: &[u8], wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub(crate) fn string(bytes: &[u8], wire: &mut Vec<u8>) -> Result<(), TextError> {
     let length = u8::try_from(bytes.len()).map_err(|_| "string longer than 255 bytes".to_owned())?;
     wire.push(length);
     wire.extend_from_slice(bytes);
@@ -177,18 +165,12 @@ pub fn string(bytes: &[u8], wire: &mut Vec<u8>) -> Result<(), TextError> {
 }
 
 /// Hexadecimal digits, two a byte.
-///
-/// # Errors
-/// The text is something else.
-pub fn from_hex(text: &[u8]) -> Result<Vec<u8>, TextError> {
+pub(crate) fn from_hex(text: &[u8]) -> Result<Vec<u8>, TextError> {
     crate::hex::parse(text).ok_or_else(|| "bad hexadecimal digits".to_owned())
 }
 
 /// Base64 (RFC 4648, section 4), padding optional.
-///
-/// # Errors
-/// The text is something else.
-pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, TextError> {
+pub(crate) fn from_base64(text: &[u8]) -> Result<Vec<u8>, TextError> {
     use base64::Engine;
     use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
     const CONFIG: GeneralPurposeConfig =
@@ -198,7 +180,7 @@ pub fn from_base64(text: &[u8]) -> Result<Vec<u8>, TextError> {
 }
 
 /// Base32 with the extended hex alphabet, without padding (RFC 4648, section 7).
-pub fn from_base32(text: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn from_base32(text: &[u8]) -> Option<Vec<u8>> {
     let mut out = Vec::with_capacity(text.len() * 5 / 8);
     let (mut buffer, mut bits) = (0u32, 0);
     for byte in text {
@@ -214,6 +196,6 @@ pub fn from_base32(text: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// A word as an error message shows it.
-pub fn lossy(text: &[u8]) -> String {
+pub(crate) fn lossy(text: &[u8]) -> String {
     String::from_utf8_lossy(text).into_owned()
 }

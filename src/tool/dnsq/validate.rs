@@ -87,7 +87,12 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
 }
 
 /// The answer unless it is bogus (with --cd even then), and the chain.
-fn print(runner: &QuestionRunner<'_>, question: &Question, judged: &checked::QuestionResult, answer: &ExchangeAnswer) -> Result<(), Fault> {
+fn print(
+    runner: &QuestionRunner<'_>,
+    question: &Question,
+    judged: &checked::ValidationVerdict,
+    answer: &ExchangeAnswer,
+) -> Result<(), Fault> {
     if judged.security != Security::Bogus || runner.args.query.cd {
         runner.print(answer, runner.servers.get(answer.server))?;
     }
@@ -101,7 +106,7 @@ fn print(runner: &QuestionRunner<'_>, question: &Question, judged: &checked::Que
 fn conclusion(
     runner: &QuestionRunner<'_>,
     question: &Question,
-    judged: &checked::QuestionResult,
+    judged: &checked::ValidationVerdict,
     answer: &ExchangeAnswer,
 ) -> Result<(), Fault> {
     verdict(answer, question.rtype).or_else(|fault| {
@@ -144,7 +149,7 @@ struct Judged {
 }
 
 impl Judged {
-    fn of(question: &Question, verdict: &checked::Verdict) -> Judged {
+    fn of(question: &Question, verdict: &checked::ValidationVerdict) -> Judged {
         let mut judged = Map::new();
         chain::judged(verdict.security, verdict.reason.as_ref(), &mut judged);
         let mut text = format!(";; VALIDATION: {}", verdict.security);

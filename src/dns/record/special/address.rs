@@ -8,7 +8,7 @@ use crate::dns::record::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
 
 /// `1:192.0.2.0/24 !2:2001:db8::/32` (RFC 3123, section 5).
-pub fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+pub(crate) fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     push_list(out, cursor, |out, cursor| {
         let (family, prefix, length) = (cursor.u16()?, cursor.u8()?, cursor.u8()?);
         let bytes = cursor.take(usize::from(length & 0x7f))?;
@@ -30,7 +30,7 @@ pub fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malfor
 }
 
 /// Address prefixes from text.
-pub fn parse_apl(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub(crate) fn parse_apl(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     while !words.is_empty() {
         let word = words.next("prefix")?;
         let text = word.str()?;
@@ -63,7 +63,7 @@ fn padded<const N: usize>(bytes: &[u8]) -> Result<[u8; N], Malformed> {
 }
 
 /// Gateway of the type in the second byte, then the key (RFC 4025, section 3.1).
-pub fn write_gateway(cursor: &mut Cursor<'_>, split: usize, out: &mut String) -> Result<(), Malformed> {
+pub(crate) fn write_gateway(cursor: &mut Cursor<'_>, split: usize, out: &mut String) -> Result<(), Malformed> {
     let kind = cursor.whole().get(1).copied().unwrap_or_default();
     write_relayed(kind, cursor, out)?;
     let key = cursor.rest();
@@ -75,7 +75,7 @@ pub fn write_gateway(cursor: &mut Cursor<'_>, split: usize, out: &mut String) ->
 }
 
 /// Gateway and key from text.
-pub fn parse_gateway(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub(crate) fn parse_gateway(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let kind = wire.get(1).copied().unwrap_or_default();
     parse_relayed(kind, words, wire)?;
     wire.extend(from_base64(&words.joined())?);
@@ -83,14 +83,14 @@ pub fn parse_gateway(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(
 }
 
 /// Discovery bit, relay type, relay (RFC 8777, section 4.2).
-pub fn write_relay(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+pub(crate) fn write_relay(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     let byte = cursor.u8()?;
     let _ = write!(out, "{} {} ", byte >> 7, byte & 0x7f);
     write_relayed(byte & 0x7f, cursor, out)
 }
 
 /// The same from text.
-pub fn parse_relay(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub(crate) fn parse_relay(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let discovery: u8 = words.number("discovery")?;
     let kind: u8 = words.number("relay type")?;
     if discovery > 1 || kind > 127 {
@@ -138,7 +138,7 @@ fn parse_relayed(kind: u8, words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Re
 }
 
 /// Algorithm, identity tag, key, rendezvous servers (RFC 8005, section 6).
-pub fn write_hip(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+pub(crate) fn write_hip(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     let (tag_length, algorithm, key_length) = (cursor.u8()?, cursor.u8()?, cursor.u16()?);
     if tag_length == 0 || key_length == 0 {
         return Err(Malformed("empty HIP field"));
@@ -154,7 +154,7 @@ pub fn write_hip(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malfor
 }
 
 /// The same from text.
-pub fn parse_hip(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub(crate) fn parse_hip(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let algorithm: u8 = words.number("algorithm")?;
     let tag = from_hex(words.next("identity tag")?.text)?;
     let key = from_base64(words.next("key")?.text)?;

@@ -44,7 +44,7 @@ fn read(cursor: &mut Cursor<'_>) -> Result<Loc, Malformed> {
 }
 
 /// As text.
-pub fn write_loc(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
+pub(crate) fn write_loc(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {
     let loc = read(cursor)?;
     for (angle, names) in [(loc.latitude, ['N', 'S']), (loc.longitude, ['E', 'W'])] {
         let value = angle.unsigned_abs();
@@ -66,7 +66,7 @@ pub fn write_loc(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malfor
 }
 
 /// As numbers: degrees and metres.
-pub fn json_loc(cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {
+pub(crate) fn json_loc(cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result<(), Malformed> {
     let loc = read(cursor)?;
     let mut put = |name: &str, value: f64| map.insert(name.to_owned(), value.into());
     put("latitude", loc.latitude as f64 / 3_600_000.0);
@@ -79,7 +79,7 @@ pub fn json_loc(cursor: &mut Cursor<'_>, map: &mut Map<String, Value>) -> Result
 }
 
 /// From text: `d [m [s]] N|S d [m [s]] E|W altitude[m] [size [horizontal [vertical]]]`.
-pub fn parse_loc(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub(crate) fn parse_loc(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let latitude = angle(words, 90, 'N', 'S')?;
     let longitude = angle(words, 180, 'E', 'W')?;
     let altitude = metres(words.next("altitude")?.str()?)?;

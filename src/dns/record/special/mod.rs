@@ -4,14 +4,16 @@ mod address;
 mod loc;
 mod types;
 
-pub use address::{parse_apl, parse_gateway, parse_hip, parse_relay, write_apl, write_gateway, write_hip, write_relay};
-pub use loc::{json_loc, parse_loc, write_loc};
-pub use types::{parse_old_types, parse_types, types_contain, write_old_types, write_types};
+pub(crate) use address::{
+    parse_apl, parse_gateway, parse_hip, parse_relay, write_apl, write_gateway, write_hip, write_relay,
+};
+pub(crate) use loc::{json_loc, parse_loc, write_loc};
+pub(crate) use types::{parse_old_types, parse_types, types_contain, write_old_types, write_types};
 
 use std::fmt::Write;
 
 /// DNSSEC algorithms (IANA, DNS Security Algorithm Numbers).
-pub const ALGORITHMS: &[(u16, &str)] = &[
+pub(crate) const ALGORITHMS: &[(u16, &str)] = &[
     (1, "RSAMD5"),
     (2, "DH"),
     (3, "DSA"),
@@ -31,7 +33,7 @@ pub const ALGORITHMS: &[(u16, &str)] = &[
 ];
 
 /// Certificate types (RFC 4398, section 2.1).
-pub const CERT_TYPES: &[(u16, &str)] = &[
+pub(crate) const CERT_TYPES: &[(u16, &str)] = &[
     (1, "PKIX"),
     (2, "SPKI"),
     (3, "PGP"),
@@ -45,10 +47,10 @@ pub const CERT_TYPES: &[(u16, &str)] = &[
 ];
 
 /// Schemes of DSYNC (RFC 9859, section 2.1).
-pub const SYNC_SCHEMES: &[(u16, &str)] = &[(1, "NOTIFY")];
+pub(crate) const SYNC_SCHEMES: &[(u16, &str)] = &[(1, "NOTIFY")];
 
 /// `YYYYMMDDHHmmSS` (RFC 4034, section 3.2).
-pub fn write_time(seconds: u32, out: &mut String) {
+pub(crate) fn write_time(seconds: u32, out: &mut String) {
     let (year, month, day) = civil(seconds / 86_400);
     let of_day = seconds % 86_400;
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
@@ -56,7 +58,7 @@ pub fn write_time(seconds: u32, out: &mut String) {
 }
 
 /// The same as RFC 3339 has it.
-pub fn json_time(seconds: u32) -> serde_json::Value {
+pub(crate) fn json_time(seconds: u32) -> serde_json::Value {
     let (year, month, day) = civil(seconds / 86_400);
     let of_day = seconds % 86_400;
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
@@ -64,7 +66,7 @@ pub fn json_time(seconds: u32) -> serde_json::Value {
 }
 
 /// `YYYYMMDDHHmmSS`, or plain seconds since 1970 (RFC 4034, section 3.2).
-pub fn parse_time(text: &str) -> Option<u32> {
+pub(crate) fn parse_time(text: &str) -> Option<u32> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }

@@ -8,7 +8,7 @@ use crate::dns::record::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
 
 /// The types of a windowed bit map, by mnemonic.
-pub fn write_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
+pub(crate) fn write_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
     let mut first = true;
     for_each(bytes, |rtype| {
         let _ = write!(out, "{}{rtype}", if std::mem::take(&mut first) { "" } else { " " });
@@ -16,7 +16,7 @@ pub fn write_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
 }
 
 /// True if the bit map has this type. A malformed map has nothing.
-pub fn types_contain(bytes: &[u8], wanted: Rtype) -> bool {
+pub(crate) fn types_contain(bytes: &[u8], wanted: Rtype) -> bool {
     let mut found = false;
     for_each(bytes, |rtype| found |= rtype == wanted).is_ok() && found
 }
@@ -43,7 +43,7 @@ fn for_each(bytes: &[u8], mut found: impl FnMut(Rtype)) -> Result<(), Malformed>
 }
 
 /// The bit map of a list of mnemonics.
-pub fn parse_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub(crate) fn parse_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut types = BTreeSet::new();
     while !words.is_empty() {
         let word = words.next("type")?;
@@ -74,7 +74,7 @@ pub fn parse_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(),
 }
 
 /// The types below 128 of NXT's single bit map.
-pub fn write_old_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
+pub(crate) fn write_old_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> {
     let ends_in_zero = bytes.last() == Some(&0);
     if bytes.len() > 16 || ends_in_zero || bytes.first().is_some_and(|byte| byte & 0x80 != 0) {
         return Err(Malformed("bad type bit map"));
@@ -89,7 +89,7 @@ pub fn write_old_types(bytes: &[u8], out: &mut String) -> Result<(), Malformed> 
 }
 
 /// The single bit map from mnemonics.
-pub fn parse_old_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
+pub(crate) fn parse_old_types(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextError> {
     let mut map = [0u8; 16];
     let mut used = 0;
     while !words.is_empty() {
