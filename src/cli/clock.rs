@@ -30,6 +30,10 @@ pub fn now() -> Zoned {
 
 /// A moment on the command line, in seconds since 1970: `2026-11-23T05:52:22Z`, `2026-11-23 05:52` and `2026-11-23` in the
 /// local zone, `@1795413142`, or a duration such as `2d`: that long ago.
+///
+/// # Errors
+///
+/// What is wrong with the text.
 pub fn moment(text: &str) -> Result<i64, String> {
     if let Ok(ago) = crate::cli::units::duration(text) {
         let ago = i64::try_from(ago.as_secs()).unwrap_or(i64::MAX);

@@ -87,11 +87,19 @@ pub fn main_from<A: Tool>(
 }
 
 /// Runs a future on a runtime of this thread: what one-off tools use. Starting it costs well under a millisecond.
+///
+/// # Errors
+///
+/// The error of the future, or the fault of starting the runtime.
 pub fn block_on<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     runtime(tokio::runtime::Builder::new_current_thread())?.block_on(future)
 }
 
 /// Runs a future on as many threads as there are processors: what servers use.
+///
+/// # Errors
+///
+/// The error of the future, or the fault of starting the runtime.
 pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     runtime(tokio::runtime::Builder::new_multi_thread())?.block_on(future)
 }

@@ -12,6 +12,10 @@ const MAX_FILE: u64 = 1024 * 1024;
 
 /// The login for `host` (and for `user`, if one was named) from `explicit`, `$NETRC` or `~/.netrc`. A file that was
 /// not named explicitly may be absent.
+///
+/// # Errors
+///
+/// `Config` if the file is too large or malformed; its I/O fault if it cannot be read.
 pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&str>) -> Result<Option<Login>, Fault> {
     let variable = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     let named = explicit.map(Path::to_path_buf).or_else(|| variable("NETRC"));

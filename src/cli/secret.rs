@@ -9,6 +9,10 @@ use crate::fault::{Fault, Kind};
 const MAX_SECRET: u64 = 64 * 1024;
 
 /// The first line of `path`, or of stdin for `-`.
+///
+/// # Errors
+///
+/// `Config` if the first line is no password; the I/O fault of the file.
 pub fn from_file(path: &str) -> Result<String, Fault> {
     if path == "-" {
         return first_line(std::io::stdin().lock(), "stdin");
@@ -18,6 +22,10 @@ pub fn from_file(path: &str) -> Result<String, Fault> {
 }
 
 /// The first line that `command` prints, run by `sh -c`.
+///
+/// # Errors
+///
+/// `Config` if the command fails or its first line is no password.
 pub fn from_command(command: &str) -> Result<String, Fault> {
     let failed = |why: String| Fault::new(Kind::Config, format!("password command: {why}"));
     let output = Command::new("sh")
@@ -34,6 +42,10 @@ pub fn from_command(command: &str) -> Result<String, Fault> {
 }
 
 /// Asked for on the terminal, without echo.
+///
+/// # Errors
+///
+/// The I/O fault of the terminal.
 pub fn from_terminal(prompt: &str) -> Result<String, Fault> {
     rpassword::prompt_password(prompt).map_err(|error| Fault::local("terminal", &error))
 }

@@ -3,6 +3,10 @@
 use std::time::Duration;
 
 /// Parses `30`, `1.5s`, `500ms`, `10m`, `2h`, `1d`, `1w` and sums such as `1h30m`. At most 100 years.
+///
+/// # Errors
+///
+/// What is wrong with the text.
 pub fn duration(text: &str) -> Result<Duration, String> {
     const LONGEST: f64 = 100.0 * 366.0 * 86_400.0;
     let bad = || format!("{text:?} is no duration (30, 1.5s, 500ms, 10m, 2h, 1d)");
@@ -29,6 +33,10 @@ pub fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Parses `4096`, `64K`, `4M`, `1.5G`, `2T`, also `KiB`, `MiB` …: powers of 1024, in bytes.
+///
+/// # Errors
+///
+/// What is wrong with the text.
 pub fn size(text: &str) -> Result<u64, String> {
     let bad = || format!("{text:?} is no size (4096, 64K, 4M, 1G)");
     let (number, unit, after) = split(text).ok_or_else(bad)?;
@@ -49,6 +57,10 @@ pub fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Parses `100/1h` or `5/s`: the time between two of them.
+///
+/// # Errors
+///
+/// What is wrong with the text.
 pub fn interval(text: &str) -> Result<Duration, String> {
     let bad = || format!("{text:?} is no rate (100/1h, 5/s)");
     let (count, time) = text.split_once('/').ok_or_else(bad)?;

@@ -96,14 +96,14 @@ pub(super) struct Servers<'a> {
     connecting: Connecting<'a>,
     limits: Limits,
     tls: Option<ClientTls>,
-    known: Vec<Server>,
+    known: Vec<KnownServer>,
     /// Sent after the login, besides `--before`.
     quoted: Vec<String>,
     /// The speed limit of all of them together.
     pace: Option<Arc<Pace>>,
 }
 
-struct Server {
+struct KnownServer {
     url: FtpUrl,
     options: FtpClientOptions,
     idle: Option<FtpClient>,
@@ -179,12 +179,12 @@ impl<'a> Servers<'a> {
         }
     }
 
-    fn server(&mut self, url: &FtpUrl) -> Result<&mut Server, Fault> {
+    fn server(&mut self, url: &FtpUrl) -> Result<&mut KnownServer, Fault> {
         let at = match self.known.iter().position(|server| server.url.same_server(url)) {
             Some(at) => at,
             None => {
                 let options = self.make_options(url)?;
-                self.known.push(Server { url: url.clone(), options, idle: None });
+                self.known.push(KnownServer { url: url.clone(), options, idle: None });
                 self.known.len() - 1
             }
         };

@@ -18,7 +18,7 @@ use crate::tool::ftp_args::base64_unless_utf8;
 
 /// Which way files go.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Direction {
+pub(super) enum MirrorDirection {
     /// To us.
     Get,
     /// To the server.
@@ -56,7 +56,7 @@ pub(super) struct TransferRecord {
     #[serde(skip_serializing_if = "String::is_empty")]
     reply: String,
     #[serde(skip)]
-    direction: Direction,
+    direction: MirrorDirection,
 }
 
 impl TransferRecord {
@@ -65,13 +65,13 @@ impl TransferRecord {
         url: String,
         local: PathBuf,
         transferred: Transferred,
-        direction: Direction,
+        direction: MirrorDirection,
     ) -> TransferRecord {
         let file = MirroredFile { url, local, retries: 0, transferred };
         TransferRecord::new(file, MirrorOutcome::Done, direction)
     }
 
-    fn new(file: MirroredFile, outcome: MirrorOutcome, direction: Direction) -> TransferRecord {
+    fn new(file: MirroredFile, outcome: MirrorOutcome, direction: MirrorDirection) -> TransferRecord {
         let MirroredFile { url, local, retries, transferred } = file;
         let seconds = transferred.elapsed.as_secs_f64();
         let rate = (transferred.bytes > 0 && seconds > 0.0).then(|| (transferred.bytes as f64 / seconds) as u64);
@@ -106,8 +106,8 @@ impl OutputRecord for TransferRecord {
         if self.status == MirrorOutcome::Planned.as_str() {
             let local = self.local.as_deref().unwrap_or("-");
             match self.direction {
-                Direction::Get => line.text("get").field(&self.url).field(local),
-                Direction::Put => line.text("put").field(local).field(&self.url),
+                MirrorDirection::Get => line.text("get").field(&self.url).field(local),
+                MirrorDirection::Put => line.text("put").field(local).field(&self.url),
             };
         }
     }
@@ -194,7 +194,7 @@ impl OutputRecord for LinkRecord {
 
 /// The whole run.
 #[derive(Serialize)]
-pub(super) struct Summary {
+pub(super) struct TransferSummary {
     /// Files that were transferred; in a dry run those that would be.
     files: u64,
     /// Files that were the same already.
@@ -221,10 +221,10 @@ pub(super) struct Summary {
     started: Instant,
 }
 
-impl Summary {
+impl TransferSummary {
     /// Nothing done yet.
-    pub(super) fn new(dry_run: bool) -> Summary {
-        Summary {
+    pub(super) fn new(dry_run: bool) -> TransferSummary {
+        TransferSummary {
             files: 0,
             same: 0,
             links: 0,
@@ -275,22 +275,27 @@ fn elapsed_ms<S: Serializer>(started: &Instant, serializer: S) -> Result<S::Ok, 
     serializer.serialize_u64(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX))
 }
 
-impl OutputRecord for Summary {
+impl OutputRecord for TransferSummary {
     const TYPE: &'static str = "summary";
 
     fn text(&self, _line: &mut TextLine) {}
 }
 
 /// A summary that the event callbacks of a run share.
-pub(super) type Shared = Arc<Mutex<Summary>>;
+pub(super) type SharedSummary = Arc<Mutex<TransferSummary>>;
 
 /// The summary, whatever happened to another holder.
-pub(super) fn lock(shared: &Shared) -> MutexGuard<'_, Summary> {
+pub(super) fn lock(shared: &SharedSummary) -> MutexGuard<'_, TransferSummary> {
     shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// A callback that prints and counts what happens; `orders` has the place on the command line of each root.
-pub(super) fn reporter(out: &Output, shared: &Shared, direction: Direction, orders: Vec<usize>) -> MirrorReporter {
+pub(super) fn reporter(
+    out: &Output,
+    shared: &SharedSummary,
+    direction: MirrorDirection,
+    orders: Vec<usize>,
+) -> MirrorReporter {
     let (out, shared) = (out.clone(), shared.clone());
     Arc::new(move |root, event| {
         let mut summary = lock(&shared);

@@ -17,7 +17,7 @@ const MAX_DELETE: u64 = 1000;
 #[command(next_help_heading = "Choosing files (with -r and globs)")]
 pub(super) struct SelectArgs {
     #[command(flatten)]
-    rules: Rules,
+    rules: FilterRules,
     /// Leave larger files out
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
@@ -94,13 +94,13 @@ impl DeleteArgs {
 
 /// `--include` and `--exclude` in the order of the command line: the pattern, and whether it includes.
 #[derive(Debug, Clone, Default)]
-struct Rules(Vec<(String, bool)>);
+struct FilterRules(Vec<(String, bool)>);
 
 const INCLUDE: &str = "include";
 const EXCLUDE: &str = "exclude";
 
-impl FromArgMatches for Rules {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Rules, clap::Error> {
+impl FromArgMatches for FilterRules {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<FilterRules, clap::Error> {
         let mut found: Vec<(usize, String, bool)> = Vec::new();
         for (id, include) in [(INCLUDE, true), (EXCLUDE, false)] {
             let values = matches.get_many::<String>(id).into_iter().flatten();
@@ -108,16 +108,16 @@ impl FromArgMatches for Rules {
             found.extend(indices.zip(values).map(|(index, value)| (index, value.clone(), include)));
         }
         found.sort();
-        Ok(Rules(found.into_iter().map(|(_, value, include)| (value, include)).collect()))
+        Ok(FilterRules(found.into_iter().map(|(_, value, include)| (value, include)).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Rules::from_arg_matches(matches)?;
+        *self = FilterRules::from_arg_matches(matches)?;
         Ok(())
     }
 }
 
-impl Args for Rules {
+impl Args for FilterRules {
     fn augment_args(command: Command) -> Command {
         let rule = |id: &'static str, help: &'static str| {
             let arg = Arg::new(id).long(id).value_name("GLOB").action(ArgAction::Append).help(help);
@@ -129,7 +129,7 @@ impl Args for Rules {
     }
 
     fn augment_args_for_update(command: Command) -> Command {
-        Rules::augment_args(command)
+        FilterRules::augment_args(command)
     }
 }
 

@@ -17,9 +17,9 @@ use crate::ftp::path::{FtpUrl, RemotePath};
 use crate::ftp::transfer::{ByteProgress, Checks, Get, Range, Transferred, fetch_range, fetch_to};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
-use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
+use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
-use plan::{Group, Plan};
+use plan::{FetchGroup, FetchPlan};
 
 /// The arguments.
 #[derive(clap::Parser)]
@@ -150,11 +150,11 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let Args { net, tls, login, ftp, .. } = &args;
         let servers = Servers::new(Connecting { out, net, tls, login, ftp }).quoting(args.quote.before());
         let servers = servers.at_pace(args.transfer.pace());
-        let summary = Arc::new(Mutex::new(Summary::new(args.dry_run)));
-        let mut run = Run { args: &args, out, servers, summary };
+        let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run)));
+        let mut run = FtpgetRun { args: &args, out, servers, summary };
         let exit = match plan {
-            Plan::Direct(urls, path) => run.direct(urls, path.as_deref()).await?,
-            Plan::Files(groups) => {
+            FetchPlan::Direct(urls, path) => run.direct(urls, path.as_deref()).await?,
+            FetchPlan::Files(groups) => {
                 for group in groups {
                     run.group(group).await;
                 }
@@ -170,17 +170,17 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     })
 }
 
-struct Run<'a> {
+struct FtpgetRun<'a> {
     args: &'a Args,
     out: &'a Output,
     servers: Servers<'a>,
-    summary: Shared,
+    summary: SharedSummary,
 }
 
-impl Run<'_> {
+impl FtpgetRun<'_> {
     /// Files and trees of one server.
-    async fn group(&mut self, group: Group) {
-        let Group { url, label, orders, roots } = group;
+    async fn group(&mut self, group: FetchGroup) {
+        let FetchGroup { url, label, orders, roots } = group;
         let first = orders.first().copied().unwrap_or_default();
         if let Err(fault) = self.fetch(&url, &label, orders, roots).await {
             lock(&self.summary).fail(self.out, first, &label, &fault);
@@ -198,7 +198,7 @@ impl Run<'_> {
         let bar = self.out.progress(None, label);
         let shown = bar.clone();
         let progress: ByteProgress = Arc::new(move |bytes| shown.add(bytes));
-        let report = reporter(self.out, &self.summary, Direction::Get, orders);
+        let report = reporter(self.out, &self.summary, MirrorDirection::Get, orders);
         let settings = self.settings(url, progress, report)?;
         let wanted = Wanted { roots, after: self.after(), adopt: self.args.adopts(), range: self.args.range };
         let result = mirror::get(&settings, client, wanted).await;
@@ -287,7 +287,7 @@ impl Run<'_> {
     async fn expand(&mut self, url: &FtpUrl, glob: FetchRoot, order: usize) -> Result<Vec<FtpUrl>, Fault> {
         let client = self.servers.take_patiently(url, &self.args.retry).await?;
         let found = Arc::new(Mutex::new(Vec::new()));
-        let others = reporter(self.out, &self.summary, Direction::Get, vec![order]);
+        let others = reporter(self.out, &self.summary, MirrorDirection::Get, vec![order]);
         let list = found.clone();
         let report: MirrorReporter = Arc::new(move |root, event| match event {
             MirrorEvent::Planned(item) => list.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(item.url),

@@ -15,7 +15,7 @@ use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, ByteProgress, Checks, Put, ReplaceMode, store};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs};
-use crate::tool::ftp_report::{Direction, Shared, Summary, TransferRecord, lock, reporter};
+use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 
 /// The arguments.
@@ -121,7 +121,7 @@ impl Args {
 }
 
 /// What is to be done, in this order.
-struct Plan {
+struct StorePlan {
     url: FtpUrl,
     /// What comes from stdin, and its place on the command line.
     stdin: Option<(usize, FtpUrl)>,
@@ -135,9 +135,9 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let Args { net, tls, login, ftp, .. } = &args;
         let servers = Servers::new(Connecting { out, net, tls, login, ftp }).quoting(args.quote.before());
         let servers = servers.at_pace(args.transfer.pace());
-        let summary = Arc::new(Mutex::new(Summary::new(args.dry_run)));
-        let mut run = Run { args: &args, out, servers, summary };
-        let Plan { url, stdin, orders, sources } = plan;
+        let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run)));
+        let mut run = FtpputRun { args: &args, out, servers, summary };
+        let StorePlan { url, stdin, orders, sources } = plan;
         if let Some((order, url)) = stdin
             && let Err(fault) = run.stdin(&url).await
         {
@@ -162,7 +162,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
 }
 
 /// Decides where each source goes, and that it is there, before anything is sent.
-fn plan(args: &Args) -> Result<Plan, Fault> {
+fn plan(args: &Args) -> Result<StorePlan, Fault> {
     let usage = |detail: String| Fault::new(Kind::Usage, detail);
     let (last, given) = args.sources.split_last().ok_or_else(|| usage("nothing to store".to_owned()))?;
     if given.is_empty() {
@@ -174,7 +174,7 @@ fn plan(args: &Args) -> Result<Plan, Fault> {
     if given.iter().filter(|source| source.as_os_str() == "-").count() + usize::from(args.login.reads_stdin()) > 1 {
         return Err(usage("stdin can be read only once".to_owned()));
     }
-    let mut plan = Plan { url: url.clone(), stdin: None, orders: Vec::new(), sources: Vec::new() };
+    let mut plan = StorePlan { url: url.clone(), stdin: None, orders: Vec::new(), sources: Vec::new() };
     let mut files = 0;
     for (order, source) in given.iter().enumerate() {
         if source.as_os_str() == "-" {
@@ -215,14 +215,14 @@ fn plan(args: &Args) -> Result<Plan, Fault> {
     Ok(plan)
 }
 
-struct Run<'a> {
+struct FtpputRun<'a> {
     args: &'a Args,
     out: &'a Output,
     servers: Servers<'a>,
-    summary: Shared,
+    summary: SharedSummary,
 }
 
-impl Run<'_> {
+impl FtpputRun<'_> {
     /// Files and trees.
     async fn files(&mut self, url: &FtpUrl, orders: Vec<usize>, sources: Vec<PutSource>) -> Result<(), Fault> {
         let args = self.args;
@@ -251,7 +251,7 @@ impl Run<'_> {
             dry_run: args.dry_run,
             now: unix_seconds(),
             progress: Arc::new(move |bytes| shown.add(bytes)),
-            report: reporter(self.out, &self.summary, Direction::Put, orders),
+            report: reporter(self.out, &self.summary, MirrorDirection::Put, orders),
         };
         let offered = PutRequest { sources, replace: args.replace_mode(), mode: args.modes() };
         let result = mirror::put(&settings, client, offered).await;
@@ -269,7 +269,7 @@ impl Run<'_> {
         }
         if args.dry_run {
             let planned = mirror::MirrorEvent::Planned(mirror::MirroredFile::planned(url.to_string()));
-            reporter(self.out, &self.summary, Direction::Put, Vec::new())(0, planned);
+            reporter(self.out, &self.summary, MirrorDirection::Put, Vec::new())(0, planned);
             return Ok(());
         }
         let file = std::io::stdin().as_fd().try_clone_to_owned().map(File::from);

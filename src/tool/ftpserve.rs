@@ -14,14 +14,13 @@ use clap::{Parser, ValueEnum};
 use crate::cli::args::{ListenArgs, OutputArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
-use crate::cli::{self, units, users};
+use crate::cli::{self, units};
 use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::Rights;
 use crate::ftp::store::{FtpStore, UploadLimits};
 use crate::net::listen::Shutdown;
 
-use record::Hash;
 use service::Logins;
 
 /// Serve a directory by FTP
@@ -47,7 +46,7 @@ pub struct Args {
     anonymous: bool,
     /// When TLS starts, if there is a certificate: if the client asks (AUTH TLS), always (AUTH TLS), or before the first byte
     #[arg(long, value_name = "MODE", default_value = "try")]
-    tls: Tls,
+    tls: TlsStart,
     /// Take passwords without TLS from other hosts, too
     #[arg(long)]
     auth_in_clear: bool,
@@ -100,7 +99,7 @@ pub struct Args {
 
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Tls {
+enum TlsStart {
     /// If the client asks for it.
     Try,
     /// By AUTH TLS, before anything else.
@@ -113,7 +112,7 @@ crate::cli::tool!("ftpserve", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.serve.hash_password {
-        return hash_password(out);
+        return cli::args::print_password_hash(out);
     }
     cli::block_on_threads(serve(args, out))
 }
@@ -131,7 +130,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let store = FtpStore::open(dir, rights, limits)?;
     let users = args.serve.users()?;
     let tls = args.serve.tls(&["ftp", "ftp-data"])?;
-    if tls.is_none() && args.tls != Tls::Try {
+    if tls.is_none() && args.tls != TlsStart::Try {
         return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
     }
     let greeting = args.greeting.clone();
@@ -152,7 +151,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let options = FtpServerOptions {
         greeting,
         tls,
-        tls_required: args.tls != Tls::Try,
+        tls_required: args.tls != TlsStart::Try,
         clear_passwords: args.auth_in_clear,
         tls_reuse_required: args.require_tls_reuse,
         tls_end_lenient: args.lenient_tls_end,
@@ -167,23 +166,16 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         ..FtpServerOptions::default()
     };
     let scheme = match args.tls {
-        Tls::Try => "ftp",
-        Tls::Starttls => "ftpes",
-        Tls::Implicit => "ftps",
+        TlsStart::Try => "ftp",
+        TlsStart::Starttls => "ftpes",
+        TlsStart::Implicit => "ftps",
     };
     let anonymous = users.is_none() || args.anonymous;
     let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
     args.listen.announce(out, scheme, &addresses)?;
-    let listeners = vec![(listeners, args.tls == Tls::Implicit)];
+    let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
     server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await;
-    Ok(Exit::OK)
-}
-
-fn hash_password(out: &Output) -> anyhow::Result<Exit> {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
-    out.emit(&Hash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
     Ok(Exit::OK)
 }
 

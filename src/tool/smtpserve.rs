@@ -10,11 +10,10 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli;
 use crate::cli::args::{ListenArgs, OutputArgs, QueueArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
-use crate::cli::{units, users};
+use crate::cli::{self, units};
 use crate::fault::{Fault, Kind};
 use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
@@ -26,7 +25,6 @@ use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls};
 use crate::smtp::session::Config;
 
 use mailbox::Mailboxes;
-use record::PasswordHash;
 use service::{MailReceiver, ReceivePolicy};
 
 /// Receive mail by SMTP or LMTP
@@ -95,7 +93,7 @@ crate::cli::tool!("smtpserve", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.serve.hash_password {
-        return hash_password(out);
+        return cli::args::print_password_hash(out);
     }
     cli::block_on_threads(serve(args, out))
 }
@@ -200,12 +198,4 @@ fn local_domain(name: &str) -> Result<String, Fault> {
 fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
     if address::check_domain(&name).is_ok() { name } else { "localhost".to_owned() }
-}
-
-/// `--hash-password`: a line for the user file.
-fn hash_password(out: &Output) -> anyhow::Result<Exit> {
-    let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
-    out.emit(&PasswordHash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
-    Ok(Exit::OK)
 }

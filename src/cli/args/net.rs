@@ -48,6 +48,10 @@ pub struct NetArgs {
 impl NetArgs {
     /// A dialer for `host` under the URL scheme `scheme`: the `--proxy` flag, else `SCHEME_proxy` and `all_proxy`
     /// unless `no_proxy` covers the host.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` if the proxy is no URL of one.
     pub fn dialer(&self, scheme: &str, host: &str) -> Result<Dialer, Fault> {
         let family = match (self.ipv4, self.ipv6) {
             (true, _) => Family::V4,
@@ -135,6 +139,10 @@ impl TlsArgs {
     }
 
     /// The client side that these arguments describe, offering `alpn`; warns about `--insecure`.
+    ///
+    /// # Errors
+    ///
+    /// `Usage`, `NoInput` or `Config` if a certificate, key or authority cannot be read.
     pub fn client(&self, out: &Output, alpn: &[&str]) -> Result<ClientTls, Fault> {
         let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         ClientTls::new(&ClientTlsOptions { alpn, ..self.trust.options(out) })
@@ -185,6 +193,10 @@ impl LoginArgs {
     /// The login for `host`: user from `--user`, the URL or netrc, password from `--password-file`,
     /// `--password-command`, the URL (with a warning: `ps` shows it), netrc, or asked for on a terminal. `None` when
     /// nobody named a user.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` if there is no password; the fault of the file, command or terminal that should give one.
     pub fn login(
         &self,
         out: &Output,
@@ -237,6 +249,10 @@ pub struct RetryArgs {
 impl RetryArgs {
     /// Runs `operation` (given the number of earlier attempts) until it succeeds, fails for good, or the retries are
     /// used up. Each retry is announced by a warning.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the last attempt.
     pub async fn run<T>(
         &self,
         out: &Output,
@@ -248,13 +264,18 @@ impl RetryArgs {
             match operation(attempt).await {
                 Err(fault) if fault.temporary() && attempt < self.retry => {
                     attempt += 1;
-                    let wait = crate::retry::delay(attempt, self.retry_delay, None, random::fraction());
-                    out.warn_again(what, &fault, wait, Some((attempt, self.retry)));
-                    tokio::time::sleep(wait).await;
+                    self.pause(out, what, &fault, attempt).await;
                 }
                 result => return result,
             }
         }
+    }
+
+    /// Says why the `attempt`th retry comes, and waits for its time.
+    pub async fn pause(&self, out: &Output, what: &str, why: impl std::fmt::Display, attempt: u32) {
+        let wait = crate::retry::delay(attempt, self.retry_delay, None, random::fraction());
+        out.warn_again(what, why, wait, Some((attempt, self.retry)));
+        tokio::time::sleep(wait).await;
     }
 }
 

@@ -8,9 +8,10 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
-use crate::cli::users::Users;
+use crate::cli::users::{self, Users};
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::Limits;
 use crate::net::listen::Listeners;
@@ -66,6 +67,10 @@ pub struct ServeArgs {
 
 impl ListenArgs {
     /// Binds what `--listen` says, else `default`. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` for an address that is none, `Locked`, `AuthFailed` or `Config` if it cannot be bound.
     pub fn bind(&self, default: &str) -> Result<Listeners, Fault> {
         Listeners::bind(&self.listen, default)
     }
@@ -99,6 +104,10 @@ impl ListenArgs {
 
 impl ServeArgs {
     /// The TLS side, if a certificate was named or is to be made.
+    ///
+    /// # Errors
+    ///
+    /// The fault of the certificate or its key; `CannotCreate` for `--cert-out`.
     pub fn tls(&self, alpn: &[&str]) -> Result<Option<ServerTls>, Fault> {
         if self.cert.is_none() && self.self_signed.is_empty() {
             return Ok(None);
@@ -122,8 +131,38 @@ impl ServeArgs {
     }
 
     /// The user file, read and checked.
+    ///
+    /// # Errors
+    ///
+    /// As [`Users::read`].
     pub fn users(&self) -> Result<Option<Users>, Fault> {
         self.user_file.as_deref().map(Users::read).transpose()
+    }
+}
+
+/// `--hash-password`: a line for the user file.
+///
+/// # Errors
+///
+/// The fault of stdin, or of the hashing.
+pub fn print_password_hash(out: &Output) -> anyhow::Result<Exit> {
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
+    out.emit(&PasswordHash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
+    Ok(Exit::OK)
+}
+
+/// A password's hash for the user file.
+#[derive(Debug, Serialize)]
+struct PasswordHash {
+    hash: String,
+}
+
+impl OutputRecord for PasswordHash {
+    const TYPE: &'static str = "hash";
+
+    fn text(&self, line: &mut TextLine) {
+        line.field(&self.hash);
     }
 }
 
@@ -188,6 +227,10 @@ pub struct ResolverArgs {
 impl ResolverArgs {
     /// The servers that were named; the port is 53 where none is given (`ADDR`, `ADDR:PORT`, `ADDR#PORT`,
     /// `dns://ADDR:PORT`, `[V6]:PORT`).
+    ///
+    /// # Errors
+    ///
+    /// `Usage` for what is no address.
     pub fn servers(&self) -> Result<Vec<SocketAddr>, Fault> {
         self.resolver.iter().map(|text| parse_server(text)).collect()
     }

@@ -7,8 +7,12 @@ use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use super::sink::{AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT};
-
+/// A record leaves at the latest after this time.
+pub(super) const MAX_WAIT: Duration = Duration::from_millis(50);
+/// A record that comes this long after the last write leaves at once: nothing more seems to be ready.
+pub(super) const AT_ONCE_AFTER: Duration = Duration::from_millis(4);
+/// Records leave when this much of them is buffered, in bytes.
+pub(super) const MAX_BATCH: usize = 64 * 1024;
 /// What may wait for the writing thread, in bytes.
 const MAX_QUEUED: usize = 1024 * 1024;
 /// How long the end of the process waits for a reader that stalls.

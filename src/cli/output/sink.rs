@@ -5,15 +5,8 @@ use std::io::{self, Write};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use super::queue::{Notices, WriteQueue};
+use super::queue::{AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
 use crate::fault::{Fault, Kind};
-
-/// A record leaves at the latest after this time.
-pub(super) const MAX_WAIT: Duration = Duration::from_millis(50);
-/// A record that comes this long after the last write leaves at once: nothing more seems to be ready.
-pub(super) const AT_ONCE_AFTER: Duration = Duration::from_millis(4);
-/// Records leave when this much of them is buffered, in bytes.
-pub(super) const MAX_BATCH: usize = 64 * 1024;
 
 /// Takes whole records in order. Direct until [`RecordSink::queue`], queued from then on.
 #[derive(Debug)]

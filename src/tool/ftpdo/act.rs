@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::remove::Removed;
-use super::script::{Act, Job};
+use super::script::{Act, ScriptCommand};
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
@@ -95,18 +95,18 @@ impl OutputRecord for HashRecord {
 
 impl Actor<'_> {
     /// Does one command, for each of its paths; failures are reported and counted. An error is lost output.
-    pub(super) async fn job(&mut self, job: &Job) -> Result<(), Fault> {
-        let Some(words) = job.paths() else {
-            let (target, result) = match &job.act {
+    pub(super) async fn run(&mut self, command: &ScriptCommand) -> Result<(), Fault> {
+        let Some(words) = command.paths() else {
+            let (target, result) = match &command.act {
                 Act::Mv { from, to } => {
                     let (from, to) = (self.resolve(from), self.resolve(to));
-                    let result = self.rename(&from, &to, job.line).await;
+                    let result = self.rename(&from, &to, command.line).await;
                     (self.url.with_path(from, false), result)
                 }
-                Act::Raw { line } => (self.url.clone(), self.raw(line, job.line).await),
+                Act::Raw { line } => (self.url.clone(), self.raw(line, command.line).await),
                 _ => return Ok(()),
             };
-            return self.settle(job, &target, result);
+            return self.settle(command, &target, result);
         };
         let paths = match words {
             [] => vec![self.url.path.clone()],
@@ -114,8 +114,8 @@ impl Actor<'_> {
         };
         for (at, path) in paths.iter().enumerate() {
             let shown = words.get(at).map_or(b".".as_slice(), Vec::as_slice);
-            let result = self.path(&job.act, path, shown, job.line).await;
-            self.settle(job, &self.url.with_path(path.clone(), false), result)?;
+            let result = self.path(&command.act, path, shown, command.line).await;
+            self.settle(command, &self.url.with_path(path.clone(), false), result)?;
             if !self.client.usable() {
                 break;
             }
@@ -124,13 +124,14 @@ impl Actor<'_> {
     }
 
     /// Counts how a command went. An error is lost output, not what the server refused.
-    fn settle(&mut self, job: &Job, target: &FtpUrl, result: Result<(), Fault>) -> Result<(), Fault> {
+    fn settle(&mut self, command: &ScriptCommand, target: &FtpUrl, result: Result<(), Fault>) -> Result<(), Fault> {
         match result {
-            Ok(()) if self.dry_run || job.act.may_be_repeated() => self.tally.success(),
+            Ok(()) if self.dry_run || command.act.may_be_repeated() => self.tally.success(),
             Ok(()) => self.tally.success_once(),
             Err(fault) => {
                 self.out.check()?;
-                let place = if job.line > 0 { format!("line {}: {target}", job.line) } else { target.to_string() };
+                let place =
+                    if command.line > 0 { format!("line {}: {target}", command.line) } else { target.to_string() };
                 self.out.error(&place, &fault);
                 self.tally.fault(&fault);
             }

@@ -17,7 +17,7 @@ use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
 
 use act::Actor;
-use script::Job;
+use script::ScriptCommand;
 
 /// The longest script.
 const MAX_SCRIPT: u64 = 64 << 20;
@@ -77,7 +77,7 @@ crate::cli::tool!("ftpdo", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let url = FtpUrl::parse(&args.url)?;
-    let jobs = jobs(&args, &url)?;
+    let commands = commands(&args, &url)?;
     crate::cli::block_on(async move {
         let Args { net, tls, login, ftp, .. } = &args;
         let mut servers = Servers::new(Connecting { out, net, tls, login, ftp });
@@ -92,11 +92,11 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             }
         };
         let mut actor = Actor { client, out, url: &url, dry_run: args.dry_run, tally };
-        for job in &jobs {
+        for command in &commands {
             let failed = actor.tally.failed();
-            actor.job(job).await?;
+            actor.run(command).await?;
             let lost = !actor.client.usable();
-            if lost || (actor.tally.failed() > failed && job.line > 0 && !args.keep_going) {
+            if lost || (actor.tally.failed() > failed && command.line > 0 && !args.keep_going) {
                 break;
             }
         }
@@ -107,7 +107,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
 }
 
 /// What is to be done, all of it read and understood before anything is.
-fn jobs(args: &Args, url: &FtpUrl) -> Result<Vec<Job>, Fault> {
+fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
     let verb = args.verb.as_deref().filter(|verb| *verb != "-");
     let Some(verb) = verb else {
         if !args.words.is_empty() {

@@ -29,7 +29,7 @@ impl Removed {
 }
 
 /// How a removal ended.
-pub(super) struct Done {
+pub(super) struct Removal {
     pub(super) removed: Option<Removed>,
     /// The reply to the last command, if one was sent.
     pub(super) reply: Option<FtpReply>,
@@ -37,7 +37,7 @@ pub(super) struct Done {
 
 /// What stands at the path that is to be removed.
 #[derive(PartialEq, Eq)]
-enum There {
+enum RemovalTarget {
     Nothing,
     Directory,
     File,
@@ -45,22 +45,24 @@ enum There {
 
 impl Actor<'_> {
     /// Removes what stands at a path.
-    pub(super) async fn remove(&mut self, path: &RemotePath, recursive: bool, force: bool) -> Result<Done, Fault> {
+    pub(super) async fn remove(&mut self, path: &RemotePath, recursive: bool, force: bool) -> Result<Removal, Fault> {
         let mut removed = Removed::default();
         if self.dry_run {
             match self.there(path).await? {
-                There::Nothing if force => {}
-                There::Nothing => return Err(Fault::new(Kind::NoInput, "nothing there")),
-                There::Directory if recursive => self.empty(path, 0, &Ancestors::default(), &mut removed).await?,
-                There::Directory => removed.removed_directories += 1,
-                There::File => removed.removed_files += 1,
+                RemovalTarget::Nothing if force => {}
+                RemovalTarget::Nothing => return Err(Fault::new(Kind::NoInput, "nothing there")),
+                RemovalTarget::Directory if recursive => {
+                    self.empty(path, 0, &Ancestors::default(), &mut removed).await?
+                }
+                RemovalTarget::Directory => removed.removed_directories += 1,
+                RemovalTarget::File => removed.removed_files += 1,
             }
-            return Ok(Done { removed: Some(removed), reply: None });
+            return Ok(Removal { removed: Some(removed), reply: None });
         }
         let as_file = self.client.call(&FtpCommand::Dele(path.argument())).await?;
         if as_file.ok() {
             removed.removed_files += 1;
-            return Ok(Done { removed: Some(removed), reply: Some(as_file) });
+            return Ok(Removal { removed: Some(removed), reply: Some(as_file) });
         }
         if as_file.class() == ReplyClass::Transient {
             return Err(as_file.fault("DELE", Kind::NoInput));
@@ -68,28 +70,30 @@ impl Actor<'_> {
         let as_directory = self.client.call(&FtpCommand::Rmd(path.argument())).await?;
         if as_directory.ok() {
             removed.removed_directories += 1;
-            return Ok(Done { removed: Some(removed), reply: Some(as_directory) });
+            return Ok(Removal { removed: Some(removed), reply: Some(as_directory) });
         }
         match self.there(path).await? {
-            There::Nothing if force => Ok(Done { removed: None, reply: None }),
-            There::Nothing => Err(as_file.fault("DELE", Kind::NoInput)),
-            There::Directory if recursive => {
+            RemovalTarget::Nothing if force => Ok(Removal { removed: None, reply: None }),
+            RemovalTarget::Nothing => Err(as_file.fault("DELE", Kind::NoInput)),
+            RemovalTarget::Directory if recursive => {
                 self.empty(path, 0, &Ancestors::default(), &mut removed).await?;
                 let reply = self.client.must(&FtpCommand::Rmd(path.argument()), Kind::Refused).await?;
                 removed.removed_directories += 1;
-                Ok(Done { removed: Some(removed), reply: Some(reply) })
+                Ok(Removal { removed: Some(removed), reply: Some(reply) })
             }
-            There::Directory => Err(as_directory.fault("RMD", Kind::Refused).with_hint("-r removes what is in it")),
-            There::File => Err(as_file.fault("DELE", Kind::Refused)),
+            RemovalTarget::Directory => {
+                Err(as_directory.fault("RMD", Kind::Refused).with_hint("-r removes what is in it"))
+            }
+            RemovalTarget::File => Err(as_file.fault("DELE", Kind::Refused)),
         }
     }
 
     /// What stands at a path. A server without MLST cannot tell a directory from a link to one, but its parent's listing
     /// can: what a link points to is not ours to empty.
-    async fn there(&mut self, path: &RemotePath) -> Result<There, Fault> {
-        let Some(entry) = self.client.stat(path).await? else { return Ok(There::Nothing) };
+    async fn there(&mut self, path: &RemotePath) -> Result<RemovalTarget, Fault> {
+        let Some(entry) = self.client.stat(path).await? else { return Ok(RemovalTarget::Nothing) };
         let (true, false, Some(name)) = (entry.is_dir(), self.client.features().mlst, path.name()) else {
-            return Ok(if entry.is_dir() { There::Directory } else { There::File });
+            return Ok(if entry.is_dir() { RemovalTarget::Directory } else { RemovalTarget::File });
         };
         let mut link = false;
         let each = &mut |line: ListingLine, _: &[u8]| {
@@ -99,7 +103,7 @@ impl Actor<'_> {
             Ok(())
         };
         self.client.list(&path.parent().unwrap_or_default(), ListMethod::Any, false, each).await?;
-        Ok(if link { There::File } else { There::Directory })
+        Ok(if link { RemovalTarget::File } else { RemovalTarget::Directory })
     }
 
     /// Removes all that is in a directory: files many at a time, then one directory after the other.

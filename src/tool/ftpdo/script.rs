@@ -11,7 +11,7 @@ use crate::ftp::checksum::ChecksumAlgorithm;
 
 /// One command.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Job {
+pub(super) struct ScriptCommand {
     /// Its line of the script; 0 for the command line.
     pub(super) line: u64,
     pub(super) act: Act,
@@ -53,7 +53,7 @@ impl Act {
 /// The grammar of one command, without the program's name.
 #[derive(clap::Parser)]
 #[command(name = "", no_binary_name = true, disable_help_flag = true, disable_help_subcommand = true)]
-struct Words {
+struct CommandGrammar {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -121,12 +121,13 @@ fn parse_algorithm(text: &str) -> Result<ChecksumAlgorithm, String> {
 pub(super) const VERBS: &str = "mkdir, rm, rmdir, mv, chmod, touch, stat, hash, du, raw";
 
 /// Reads one command from its words. `here`: the URL names a path that stands for a missing PATH.
-pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<Job, Fault> {
+pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCommand, Fault> {
     let usage = |detail: String| match line {
         0 => Fault::new(Kind::Usage, detail),
         _ => Fault::new(Kind::Usage, format!("line {line}: {detail}")),
     };
-    let parsed = <Words as clap::Parser>::try_parse_from(words.iter().map(|word| OsString::from_vec(word.clone())));
+    let parsed =
+        <CommandGrammar as clap::Parser>::try_parse_from(words.iter().map(|word| OsString::from_vec(word.clone())));
     let verb = parsed.map(|words| words.verb).map_err(|error| {
         let name = words.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
         match error.kind() {
@@ -149,14 +150,16 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<Job, Fau
         Verb::Du { paths } => Act::Du { paths: bytes(paths) },
         Verb::Raw { words } => Act::Raw { line: bytes(words).join(&b' ') },
     };
-    let job = Job { line, act };
-    match job.paths() {
+    let command = ScriptCommand { line, act };
+    match command.paths() {
         // What changes something in a script names it; on the command line the URL may.
-        Some([]) if !matches!(job.act, Act::Stat { .. } | Act::Du { .. }) && (line > 0 || !here) => {
-            Err(usage(format!("{} needs a path", job.act.verb())))
+        Some([]) if !matches!(command.act, Act::Stat { .. } | Act::Du { .. }) && (line > 0 || !here) => {
+            Err(usage(format!("{} needs a path", command.act.verb())))
         }
-        _ if job.paths().is_some_and(|paths| paths.iter().any(Vec::is_empty)) => Err(usage("an empty path".to_owned())),
-        _ => Ok(job),
+        _ if command.paths().is_some_and(|paths| paths.iter().any(Vec::is_empty)) => {
+            Err(usage("an empty path".to_owned()))
+        }
+        _ => Ok(command),
     }
 }
 
@@ -165,7 +168,7 @@ fn first_line(text: &str) -> String {
     line.strip_prefix("error: ").unwrap_or(line).to_owned()
 }
 
-impl Job {
+impl ScriptCommand {
     /// The paths of a verb that takes any number of them.
     pub(super) fn paths(&self) -> Option<&[Vec<u8>]> {
         match &self.act {
@@ -183,17 +186,17 @@ impl Job {
 }
 
 /// Reads a script: a command a line, `#` begins a comment where a word could begin, empty lines say nothing.
-pub(super) fn read(script: &[u8]) -> Result<Vec<Job>, Fault> {
-    let mut jobs = Vec::new();
+pub(super) fn read(script: &[u8]) -> Result<Vec<ScriptCommand>, Fault> {
+    let mut commands = Vec::new();
     for (at, line) in script.split(|byte| *byte == b'\n').enumerate() {
         let number = u64::try_from(at).unwrap_or(u64::MAX).saturating_add(1);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         let words = split(line).map_err(|why| Fault::new(Kind::Usage, format!("line {number}: {why}")))?;
         if !words.is_empty() {
-            jobs.push(parse(&words, number, false)?);
+            commands.push(parse(&words, number, false)?);
         }
     }
-    Ok(jobs)
+    Ok(commands)
 }
 
 /// The words of a line, quoted as in sh(1): `'…'` is exact; in `"…"` and outside of quotes `\` makes the next character mean
@@ -274,7 +277,7 @@ mod tests {
     #[test]
     fn scripts() {
         let script = b"mkdir -p a/b\r\n\n# nothing\nmv 'a b' c\nchmod 644 x y\ntouch -d @5 t\nrm -rf z -- -dash\nraw SITE  HELP\nhash -a md5 f";
-        let jobs = read(script).unwrap();
+        let commands = read(script).unwrap();
         let path = |text: &str| text.as_bytes().to_vec();
         let expected = [
             (1, Act::Mkdir { parents: true, paths: vec![path("a/b")] }),
@@ -285,7 +288,7 @@ mod tests {
             (8, Act::Raw { line: path("SITE HELP") }),
             (9, Act::Hash { algorithm: Some(ChecksumAlgorithm::Md5), paths: vec![path("f")] }),
         ];
-        assert_eq!(jobs, expected.map(|(line, act)| Job { line, act }));
+        assert_eq!(commands, expected.map(|(line, act)| ScriptCommand { line, act }));
     }
 
     #[test]

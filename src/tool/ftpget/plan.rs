@@ -18,15 +18,15 @@ use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 const MAX_LIST: u64 = 1 << 30;
 
 /// What is to be done.
-pub(super) enum Plan {
+pub(super) enum FetchPlan {
     /// Into stdout (`None`), a device or a FIFO, one after the other.
     Direct(Vec<(FtpUrl, Option<FetchRoot>)>, Option<PathBuf>),
     /// Into files, by server.
-    Files(Vec<Group>),
+    Files(Vec<FetchGroup>),
 }
 
 /// What is wanted of one server.
-pub(super) struct Group {
+pub(super) struct FetchGroup {
     pub(super) url: FtpUrl,
     /// What it is called in messages.
     pub(super) label: String,
@@ -44,7 +44,7 @@ struct Wish {
 }
 
 /// Settles what goes where.
-pub(super) fn plan(args: &Args, out: &Output) -> Result<Plan, Fault> {
+pub(super) fn plan(args: &Args, out: &Output) -> Result<FetchPlan, Fault> {
     let mut wishes = args.urls.iter().map(|text| wish(args, text)).collect::<Result<Vec<Wish>, Fault>>()?;
     if let Some(input) = &args.input {
         read_list(args, out, input, &mut wishes)?;
@@ -61,10 +61,10 @@ pub(super) fn plan(args: &Args, out: &Output) -> Result<Plan, Fault> {
             Some(glob) => (wish.url.clone(), Some(glob_root(args, &wish.url, glob, PathBuf::new()))),
             None => (wish.url, None),
         });
-        return Ok(Plan::Direct(direct.collect(), device));
+        return Ok(FetchPlan::Direct(direct.collect(), device));
     }
     let several = wishes.len() > 1 || args.input.is_some();
-    let mut groups: Vec<Group> = Vec::new();
+    let mut groups: Vec<FetchGroup> = Vec::new();
     let mut targets = Targets { taken: HashSet::new() };
     for (order, wish) in wishes.into_iter().enumerate() {
         let label = wish.url.to_string();
@@ -75,10 +75,10 @@ pub(super) fn plan(args: &Args, out: &Output) -> Result<Plan, Fault> {
                 group.roots.push(root);
                 group.label.clone_from(&group.url.with_path(RemotePath::default(), true).to_string());
             }
-            None => groups.push(Group { url, label, orders: vec![order], roots: vec![root] }),
+            None => groups.push(FetchGroup { url, label, orders: vec![order], roots: vec![root] }),
         }
     }
-    Ok(Plan::Files(groups))
+    Ok(FetchPlan::Files(groups))
 }
 
 fn is_device(meta: &std::fs::Metadata) -> bool {

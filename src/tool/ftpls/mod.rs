@@ -20,7 +20,7 @@ use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
 use pick::PickArgs;
 pub(super) use record::EntryRecord;
 use record::{Order, Printer};
-use walk::Listing;
+use walk::UrlListing;
 
 /// The arguments.
 #[derive(clap::Parser)]
@@ -114,7 +114,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         let mut tally = Tally::default();
         for ((url, glob), text) in urls.iter().zip(&args.urls) {
             let listing =
-                Listing { args: &args, out, pick: &pick, url, glob: glob.as_ref(), printer: printer(), seen: 0 };
+                UrlListing { args: &args, out, pick: &pick, url, glob: glob.as_ref(), printer: printer(), seen: 0 };
             match list_url(listing, &mut servers, &mut tally).await {
                 Ok(()) => tally.success(),
                 Err(fault) => {
@@ -140,31 +140,18 @@ fn without_login(text: &str, url: &FtpUrl) -> String {
 }
 
 /// Lists one URL. A failure is tried again only as long as nothing was printed.
-async fn list_url(mut listing: Listing<'_>, servers: &mut Servers<'_>, tally: &mut Tally) -> Result<(), Fault> {
+async fn list_url(mut listing: UrlListing<'_>, servers: &mut Servers<'_>, tally: &mut Tally) -> Result<(), Fault> {
     let (args, out, url) = (listing.args, listing.out, listing.url);
-    let mut attempt = 0;
-    loop {
+    let shown = url.to_string();
+    let listed = args.retry.run(out, &shown, async |_| {
         let failed = tally.failed();
-        let result = match servers.take(url).await {
-            Ok(mut client) => {
-                let result = listing.run(&mut client, tally).await;
-                servers.give_back(url, client);
-                result
-            }
-            Err(fault) => Err(fault),
-        };
+        let mut client = servers.take(url).await?;
+        let result = listing.run(&mut client, tally).await;
+        servers.give_back(url, client);
         let fresh = listing.printer.printed() == 0 && tally.failed() == failed;
-        match result {
-            Err(fault) if fault.temporary() && attempt < args.retry.retry && fresh => {
-                attempt += 1;
-                let wait = crate::retry::delay(attempt, args.retry.retry_delay, None, crate::net::random::fraction());
-                out.warn_again(&url.to_string(), &fault, wait, Some((attempt, args.retry.retry)));
-                tokio::time::sleep(wait).await;
-            }
-            Err(fault) => return Err(fault),
-            Ok(()) => break,
-        }
-    }
+        if fresh { result.map(Ok) } else { Ok(result) }
+    });
+    listed.await??;
     listing.printer.finish()?;
     let asked = listing.glob.is_some() || !listing.pick.is_empty();
     if asked && listing.printer.printed() == 0 && tally.failed() == 0 {

@@ -177,7 +177,7 @@ impl Serialize for EntryRecord<'_> {
             map.serialize_entry("perm", perm)?;
         }
         if !entry.facts.is_empty() {
-            map.serialize_entry("facts", &Facts(&entry.facts))?;
+            map.serialize_entry("facts", &FactsMap(&entry.facts))?;
         }
         if !self.raw.is_empty() {
             map.serialize_entry("raw", &String::from_utf8_lossy(self.raw))?;
@@ -187,9 +187,9 @@ impl Serialize for EntryRecord<'_> {
 }
 
 /// Facts as an object.
-struct Facts<'a>(&'a [(String, Vec<u8>)]);
+struct FactsMap<'a>(&'a [(String, Vec<u8>)]);
 
-impl Serialize for Facts<'_> {
+impl Serialize for FactsMap<'_> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.0.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
     }

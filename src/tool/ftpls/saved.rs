@@ -31,7 +31,7 @@ pub(super) fn list(
     let mut source: Box<dyn Read> =
         if stdin { Box::new(std::io::stdin().lock()) } else { Box::new(File::open(file).map_err(local)?) };
     let now = now.unwrap_or_else(unix_seconds);
-    let mut reader = Reader {
+    let mut reader = SavedListing {
         now,
         lister: None,
         folder: Vec::new(),
@@ -67,7 +67,7 @@ pub(super) fn list(
     reader.end()
 }
 
-struct Reader<'a> {
+struct SavedListing<'a> {
     now: i64,
     lister: Option<Lister>,
     /// The directory that a heading of `ls -lR` named.
@@ -82,7 +82,7 @@ struct Reader<'a> {
     tally: Tally,
 }
 
-impl Reader<'_> {
+impl SavedListing<'_> {
     fn line(&mut self, line: &[u8]) -> Result<(), Fault> {
         self.number += 1;
         let gap = line.trim_ascii().is_empty();

@@ -16,7 +16,7 @@ use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 
 /// The listing of one URL.
-pub(super) struct Listing<'a> {
+pub(super) struct UrlListing<'a> {
     pub(super) args: &'a Args,
     pub(super) out: &'a Output,
     pub(super) pick: &'a Pick,
@@ -28,7 +28,7 @@ pub(super) struct Listing<'a> {
 }
 
 /// A directory that is to be listed.
-struct Node {
+struct UrlDirectory {
     path: RemotePath,
     /// Its path below the URL, with a slash at its end unless it is the URL's directory.
     prefix: Vec<u8>,
@@ -52,14 +52,14 @@ struct Sum {
     usage: Usage,
 }
 
-impl Listing<'_> {
+impl UrlListing<'_> {
     /// Lists the URL: what can be listed, each failure below it reported.
     pub(super) async fn run(&mut self, client: &mut FtpClient, tally: &mut Tally) -> Result<(), Fault> {
         self.printer.forget();
         self.seen = 0;
         let (path, walk) = (self.url.path.clone(), self.glob.map(Glob::walk));
         let mut sums = vec![Sum::new(0, &path, b"", 0)];
-        let mut waiting = vec![Node {
+        let mut waiting = vec![UrlDirectory {
             path,
             prefix: Vec::new(),
             depth: 0,
@@ -90,8 +90,8 @@ impl Listing<'_> {
     async fn directory(
         &mut self,
         client: &mut FtpClient,
-        node: &Node,
-        waiting: &mut Vec<Node>,
+        node: &UrlDirectory,
+        waiting: &mut Vec<UrlDirectory>,
         sums: &mut Vec<Sum>,
         tally: &mut Tally,
     ) -> Result<(), Fault> {
@@ -126,10 +126,10 @@ impl Listing<'_> {
     fn entry(
         &mut self,
         entry: ListingEntry,
-        node: &Node,
+        node: &UrlDirectory,
         base: &Arc<str>,
         raw: &[u8],
-        below: &mut Vec<Node>,
+        below: &mut Vec<UrlDirectory>,
         sums: &mut Vec<Sum>,
         odd: &mut Vec<Fault>,
     ) -> Result<(), Fault> {
@@ -165,7 +165,7 @@ impl Listing<'_> {
                         sums.push(Sum::new(node.sum, &at, &inner, depth));
                     }
                     let uncertain = !entry.is_dir();
-                    below.push(Node { path: at, prefix: inner, depth, walk, uncertain, sum, above });
+                    below.push(UrlDirectory { path: at, prefix: inner, depth, walk, uncertain, sum, above });
                 }
                 (Ok(()), None) => {
                     self.out.warn(&format!("{}: not entered: {INSIDE_ITSELF}", String::from_utf8_lossy(&path)))

@@ -8,7 +8,7 @@ use crate::cli::output::{OutputRecord, TextLine};
 
 /// Who the client is.
 #[derive(Debug, Serialize)]
-pub(super) struct Client<'a> {
+pub(super) struct ClientMembers<'a> {
     pub(super) ip: String,
     pub(super) port: u16,
     pub(super) user: &'a str,
@@ -17,31 +17,31 @@ pub(super) struct Client<'a> {
 
 /// A path: what cannot be said in UTF-8 comes in base64 too.
 #[derive(Debug, Serialize)]
-pub(super) struct Path {
+pub(super) struct PathMembers {
     path: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     path_base64: Option<String>,
 }
 
-impl Path {
-    pub(super) fn new(path: &[u8]) -> Path {
+impl PathMembers {
+    pub(super) fn new(path: &[u8]) -> PathMembers {
         let (text, exact) = lossy(path);
-        Path { path: text, path_base64: exact }
+        PathMembers { path: text, path_base64: exact }
     }
 }
 
 /// Where something was renamed to.
 #[derive(Debug, Serialize)]
-pub(super) struct Target {
+pub(super) struct RenamedTo {
     to: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     to_base64: Option<String>,
 }
 
-impl Target {
-    pub(super) fn new(path: &[u8]) -> Target {
+impl RenamedTo {
+    pub(super) fn new(path: &[u8]) -> RenamedTo {
         let (text, exact) = lossy(path);
-        Target { to: text, to_base64: exact }
+        RenamedTo { to: text, to_base64: exact }
     }
 }
 
@@ -54,13 +54,13 @@ fn lossy(path: &[u8]) -> (String, Option<String>) {
 
 /// A login, good or not.
 #[derive(Debug, Serialize)]
-pub(super) struct Login<'a> {
+pub(super) struct LoginRecord<'a> {
     #[serde(flatten)]
-    pub(super) client: Client<'a>,
+    pub(super) client: ClientMembers<'a>,
     pub(super) accepted: bool,
 }
 
-impl OutputRecord for Login<'_> {
+impl OutputRecord for LoginRecord<'_> {
     const TYPE: &'static str = "login";
 
     fn text(&self, line: &mut TextLine) {
@@ -71,13 +71,13 @@ impl OutputRecord for Login<'_> {
 
 /// A transfer that ended.
 #[derive(Debug, Serialize)]
-pub(super) struct Transfer<'a> {
+pub(super) struct ServedTransferRecord<'a> {
     #[serde(flatten)]
-    pub(super) client: Client<'a>,
+    pub(super) client: ClientMembers<'a>,
     /// `download`, `upload` or `listing`.
     pub(super) direction: &'static str,
     #[serde(flatten)]
-    pub(super) path: Path,
+    pub(super) path: PathMembers,
     pub(super) size_bytes: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) resumed_from: Option<u64>,
@@ -88,7 +88,7 @@ pub(super) struct Transfer<'a> {
     pub(super) detail: Option<String>,
 }
 
-impl OutputRecord for Transfer<'_> {
+impl OutputRecord for ServedTransferRecord<'_> {
     const TYPE: &'static str = "transfer";
 
     fn text(&self, line: &mut TextLine) {
@@ -106,17 +106,17 @@ impl OutputRecord for Transfer<'_> {
 
 /// A change of the tree by a command.
 #[derive(Debug, Serialize)]
-pub(super) struct Change<'a> {
+pub(super) struct TreeChangeRecord<'a> {
     #[serde(flatten)]
-    pub(super) client: Client<'a>,
+    pub(super) client: ClientMembers<'a>,
     pub(super) verb: &'static str,
     #[serde(flatten)]
-    pub(super) path: Path,
+    pub(super) path: PathMembers,
     #[serde(flatten)]
-    pub(super) to: Option<Target>,
+    pub(super) to: Option<RenamedTo>,
 }
 
-impl OutputRecord for Change<'_> {
+impl OutputRecord for TreeChangeRecord<'_> {
     const TYPE: &'static str = "change";
 
     fn text(&self, line: &mut TextLine) {
@@ -125,19 +125,5 @@ impl OutputRecord for Change<'_> {
             line.field(&to.to);
         }
         line.field(self.client.user).field(&self.client.ip);
-    }
-}
-
-/// A password's hash for the user file.
-#[derive(Debug, Serialize)]
-pub(super) struct Hash {
-    pub(super) hash: String,
-}
-
-impl OutputRecord for Hash {
-    const TYPE: &'static str = "hash";
-
-    fn text(&self, line: &mut TextLine) {
-        line.field(&self.hash);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::record::{Change, Client, Login, Path, Target, Transfer};
+use super::record::{ClientMembers, LoginRecord, PathMembers, RenamedTo, ServedTransferRecord, TreeChangeRecord};
 use crate::cli::output::Output;
 use crate::cli::users::{User, Users};
 use crate::fault::Kind;
@@ -42,14 +42,14 @@ impl FtpService for Logins {
         // Output counts its own failures; a server goes on.
         let _ = match what {
             Happening::Login { peer, user, accepted, tls } => {
-                self.out.emit(&Login { client: client(*peer, user, *tls), accepted: *accepted })
+                self.out.emit(&LoginRecord { client: client(*peer, user, *tls), accepted: *accepted })
             }
             Happening::Transfer(finished) => self.out.emit(&transfer(finished)),
-            Happening::Change { peer, user, tls, verb, path, to } => self.out.emit(&Change {
+            Happening::Change { peer, user, tls, verb, path, to } => self.out.emit(&TreeChangeRecord {
                 client: client(*peer, user, *tls),
                 verb,
-                path: Path::new(path),
-                to: to.map(Target::new),
+                path: PathMembers::new(path),
+                to: to.map(RenamedTo::new),
             }),
             Happening::Fault { peer, fault } => {
                 match fault.kind {
@@ -76,19 +76,19 @@ fn rights_of(user: &User, default: Rights) -> Rights {
     })
 }
 
-fn client(peer: SocketAddr, user: &str, tls: bool) -> Client<'_> {
-    Client { ip: peer.ip().to_string(), port: peer.port(), user, tls }
+fn client(peer: SocketAddr, user: &str, tls: bool) -> ClientMembers<'_> {
+    ClientMembers { ip: peer.ip().to_string(), port: peer.port(), user, tls }
 }
 
-fn transfer<'a>(finished: &FinishedTransfer<'a>) -> Transfer<'a> {
-    Transfer {
+fn transfer<'a>(finished: &FinishedTransfer<'a>) -> ServedTransferRecord<'a> {
+    ServedTransferRecord {
         client: client(finished.peer, finished.user, finished.tls),
         direction: match finished.direction {
             TransferDirection::Download => "download",
             TransferDirection::Upload => "upload",
             TransferDirection::Listing => "listing",
         },
-        path: Path::new(finished.path),
+        path: PathMembers::new(finished.path),
         size_bytes: finished.bytes,
         resumed_from: (finished.from > 0).then_some(finished.from),
         elapsed_ms: u64::try_from(finished.elapsed.as_millis()).unwrap_or(u64::MAX),

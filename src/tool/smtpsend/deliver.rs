@@ -17,7 +17,6 @@ use super::{Args, SendJob, save};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::net::random;
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::RecipientOutcome;
@@ -180,14 +179,12 @@ impl SendRun<'_> {
             }
             let Some(first) = later.first() else { break };
             attempt += 1;
-            let wait = crate::retry::delay(attempt, args.retry.retry_delay, None, random::fraction());
             let told =
                 |it: &&SettledRecipient| it.result.fault.as_ref().is_some_and(|fault| fault.kind != Kind::Cancelled);
             let cause = later.iter().find(told).unwrap_or(first);
             let why = cause.result.fault.as_ref().map(|fault| fault.detail.as_str()).unwrap_or_default();
-            out.warn_again(&cause.result.address, why, wait, Some((attempt, args.retry.retry)));
             waiting.envelope.recipients.retain(|known| later.iter().any(|it| it.result.address == known.address));
-            tokio::time::sleep(wait).await;
+            args.retry.pause(out, &cause.result.address, why, attempt).await;
         }
         if let Some(bar) = bar {
             bar.finish();

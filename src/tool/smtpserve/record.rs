@@ -48,12 +48,6 @@ pub(super) struct ClientRecord<'a> {
     pub(super) user: Option<&'a str>,
 }
 
-/// A password's hash for the user file.
-#[derive(Debug, Serialize)]
-pub(super) struct PasswordHash {
-    pub(super) hash: String,
-}
-
 impl OutputRecord for MessageTaken<'_> {
     const TYPE: &'static str = "message";
 
@@ -64,12 +58,4 @@ impl OutputRecord for Refused<'_> {
     const TYPE: &'static str = "refused";
 
     fn text(&self, _: &mut TextLine) {}
-}
-
-impl OutputRecord for PasswordHash {
-    const TYPE: &'static str = "hash";
-
-    fn text(&self, line: &mut TextLine) {
-        line.field(&self.hash);
-    }
 }
