@@ -272,7 +272,7 @@ impl FtpgetRun<'_> {
                     Ok(got) => {
                         lock(&self.summary).add(got.bytes);
                         let local = path.map(Path::to_owned).unwrap_or_default();
-                        self.out.emit(&TransferRecord::single(url.to_string(), local, got, Direction::Get))?;
+                        self.out.emit(&TransferRecord::single(url.to_string(), local, got, MirrorDirection::Get))?;
                     }
                     // The reader of our stdout has gone: nobody wants the rest.
                     Err(fault) if fault.kind == Kind::Cancelled && path.is_none() => return Ok(Some(Exit::PIPE)),

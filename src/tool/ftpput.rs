@@ -289,6 +289,6 @@ impl FtpputRun<'_> {
         self.servers.give_back(url, client);
         let done = result.map_err(|fault| with_replace_hint(fault, args.replace_mode()))?;
         lock(&self.summary).add(done.bytes);
-        self.out.emit(&TransferRecord::single(url.to_string(), PathBuf::new(), done, Direction::Put))
+        self.out.emit(&TransferRecord::single(url.to_string(), PathBuf::new(), done, MirrorDirection::Put))
     }
 }
