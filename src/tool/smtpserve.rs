@@ -158,7 +158,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         mailboxes: mailboxes.map(Arc::new),
         queue,
         users: users.map(Arc::new),
-        logins: tokio::sync::Semaphore::new(service::MAX_CONCURRENT_LOGINS),
+        logins: tokio::sync::Semaphore::new(users::MAX_CONCURRENT_CHECKS),
         out: out.clone(),
     });
     let listeners = args.listen.bind("127.0.0.1:2525")?;

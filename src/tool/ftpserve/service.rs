@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use super::record::{ClientMembers, LoginRecord, PathMembers, RenamedTo, ServedTransferRecord, TreeChangeRecord};
 use crate::cli::output::Output;
-use crate::cli::users::{User, Users};
+use crate::cli::users::{User, UserFlag, Users};
 use crate::fault::Kind;
 use crate::ftp::server::{FinishedTransfer, FtpService, Happening, TransferDirection};
 use crate::ftp::session::Rights;
@@ -65,15 +65,15 @@ impl FtpService for Logins {
     }
 }
 
-/// The rights that a user's flags name, else those of the command line.
+/// The rights that a user's flag names, else those of the command line.
 fn rights_of(user: &User, default: Rights) -> Rights {
-    user.flags.iter().fold(default, |rights, flag| match flag.as_str() {
-        "read" => Rights::READ_ONLY,
-        "write" => Rights::ALL,
-        "upload" => Rights::UPLOAD_ONLY,
-        "drop" => Rights::DROP_BOX,
-        _ => rights,
-    })
+    match user.flag {
+        Some(UserFlag::Read) => Rights::READ_ONLY,
+        Some(UserFlag::Write) => Rights::ALL,
+        Some(UserFlag::Upload) => Rights::UPLOAD_ONLY,
+        Some(UserFlag::Drop) => Rights::DROP_BOX,
+        None => default,
+    }
 }
 
 fn client(peer: SocketAddr, user: &str, tls: bool) -> ClientMembers<'_> {

@@ -24,9 +24,6 @@ use crate::smtp::transaction::{Envelope, Recipient};
 use super::mailbox::Mailboxes;
 use super::record::{ClientRecord, MessageTaken, Refused};
 
-/// Passwords checked at once: each costs memory and some 20 ms of a processor.
-pub(super) const MAX_CONCURRENT_LOGINS: usize = 2;
-
 /// How much of a message for mailboxes is kept in memory while it arrives.
 const MAX_MEMORY: usize = 256 * 1024;
 
