@@ -100,6 +100,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("todo!", &[]),
     ("unimplemented!", &[]),
     ("unsafe", &["net/sys"]),
+    ("libc", &["net/sys"]),
 ];
 
 /// A longer file tells more than one story.

@@ -22,7 +22,7 @@ use applayer::dns::transport::Transport;
 use applayer::dns::validate::denial::Evidence;
 use applayer::dns::validate::{Budget, Security, validate};
 use applayer::dns::zone::{Zone, ZoneReader, ZoneSource};
-use applayer::net::http::Response;
+use applayer::net::http::HttpResponse;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -260,7 +260,7 @@ fn dns_https(data: &[u8]) {
     let [high, low, age @ ..] = *head;
     let content_type = "application/dns-message".to_owned();
     let status = u16::from_be_bytes([high, low]);
-    let response = Response { status, content_type, age: u32::from_be_bytes(age), body: body.to_vec() };
+    let response = HttpResponse { status, content_type, age: u32::from_be_bytes(age), body: body.to_vec() };
     let Ok(message) = connection::https_answer(ID, response) else { return };
     assert!((200..300).contains(&status) && message.len() == body.len() && message.starts_with(&ID));
     if let (Ok(before), Ok(after)) = (Message::parse(body), Message::parse(&message)) {

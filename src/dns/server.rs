@@ -16,6 +16,7 @@ use super::record::Rtype;
 use super::record::rdata::Soa;
 use super::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::stream::Stream;
@@ -77,11 +78,30 @@ pub struct Sockets {
 }
 
 impl Sockets {
-    /// Binds both kinds; a free port (0) is one that is free for both.
+    /// The sockets that the service manager passed, else what `bind_tcp` binds and UDP on the same addresses; a free port
+    /// (0) is one that is free for both. Where sockets of one kind alone were passed, the other kind is bound beside them.
     ///
     /// # Errors
-    /// [`Kind::CannotCreate`]: no such socket.
-    pub fn bind(bind_tcp: impl Fn() -> Result<Listeners, Fault>) -> Result<Sockets, Fault> {
+    /// Those of `bind_tcp`; [`Kind::CannotCreate`] for a UDP port that is taken; [`Kind::Config`] for passed sockets that
+    /// cannot be watched.
+    pub fn bind(
+        activated: ActivatedSockets,
+        bind_tcp: impl Fn() -> Result<Listeners, Fault>,
+    ) -> Result<Sockets, Fault> {
+        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {error}"));
+        let (tcp, udp) = activated.tcp_and_udp();
+        let udp = udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
+        if !tcp.is_empty() {
+            let tcp = Listeners::activated(tcp)?;
+            let beside = || tcp.addresses().into_iter().map(bind_udp).collect::<Result<_, Fault>>();
+            let udp = if udp.is_empty() { beside()? } else { udp };
+            return Ok(Sockets { tcp, udp });
+        }
+        if !udp.is_empty() {
+            let addresses = udp.iter().filter_map(|socket| socket.local_addr().ok());
+            let addresses: Vec<String> = addresses.map(|address| address.to_string()).collect();
+            return Ok(Sockets { tcp: Listeners::bind(&addresses, "")?, udp });
+        }
         let mut tries = 0;
         loop {
             tries += 1;

@@ -62,7 +62,7 @@ impl AsFd for Datagrams {
 
 /// How a group of datagrams leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+enum SendPath {
     /// The kernel cuts one buffer into datagrams of equal length (UDP_SEGMENT): one walk through its network code.
     Segments,
     /// One call for many datagrams.
@@ -73,17 +73,17 @@ enum Way {
 
 /// Gathers datagrams of equal length and sends them together, by the best way that the system has.
 #[derive(Debug)]
-pub struct Sender {
-    way: Way,
+pub struct DatagramSender {
+    path: SendPath,
 }
 
-impl Default for Sender {
-    fn default() -> Sender {
-        Sender { way: Way::Segments }
+impl Default for DatagramSender {
+    fn default() -> DatagramSender {
+        DatagramSender { path: SendPath::Segments }
     }
 }
 
-impl Sender {
+impl DatagramSender {
     /// Sends datagrams of `length` bytes each, at most [`SEND_BATCH`] of them, that stand one behind the other. What the
     /// socket's buffer cannot take is dropped, as the network might have: an error means that the peer or the way to
     /// it is gone, or was: it may be a late report about earlier datagrams.
@@ -91,15 +91,15 @@ impl Sender {
         if datagrams.len() <= length {
             return dropped(socket.send(datagrams));
         }
-        if self.way == Way::Segments {
+        if self.path == SendPath::Segments {
             match send_segments(socket, datagrams, length) {
-                Err(error) if is_unsupported(&error) => self.way = Way::Many,
+                Err(error) if is_unsupported(&error) => self.path = SendPath::Many,
                 result => return dropped(result),
             }
         }
-        if self.way == Way::Many {
+        if self.path == SendPath::Many {
             match send_many(socket, datagrams, length) {
-                Err(error) if is_unsupported(&error) => self.way = Way::Single,
+                Err(error) if is_unsupported(&error) => self.path = SendPath::Single,
                 result => return dropped(result),
             }
         }
@@ -143,23 +143,23 @@ fn send_many(socket: &Datagrams, datagrams: &[u8], length: usize) -> io::Result<
 }
 
 /// Fixed buffers that many datagrams are received into at once.
-pub struct Receiver {
+pub struct DatagramReceiver {
     headers: MultiHeaders<()>,
     buffer: Vec<u8>,
     size: usize,
     lengths: [usize; RECEIVE_BATCH],
 }
 
-impl std::fmt::Debug for Receiver {
+impl std::fmt::Debug for DatagramReceiver {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Receiver({RECEIVE_BATCH} × {})", self.size)
+        write!(f, "DatagramReceiver({RECEIVE_BATCH} × {})", self.size)
     }
 }
 
-impl Receiver {
+impl DatagramReceiver {
     /// Buffers for datagrams of up to `size` bytes.
-    pub fn new(size: usize) -> Receiver {
-        Receiver {
+    pub fn new(size: usize) -> DatagramReceiver {
+        DatagramReceiver {
             headers: MultiHeaders::preallocate(RECEIVE_BATCH, None),
             buffer: vec![0; RECEIVE_BATCH * size],
             size,
@@ -215,9 +215,9 @@ mod tests {
 
     #[test]
     fn a_group_arrives_as_single_datagrams_by_every_way() {
-        for way in [Way::Segments, Way::Many, Way::Single] {
+        for path in [SendPath::Segments, SendPath::Many, SendPath::Single] {
             let (client, server) = pair();
-            let mut sender = Sender { way };
+            let mut sender = DatagramSender { path };
             let group: Vec<u8> = (0..SEND_BATCH).flat_map(|n| [n as u8; 40]).collect();
             sender.send(&client, &group, 40).unwrap();
             for n in 0..SEND_BATCH {
@@ -225,7 +225,7 @@ mod tests {
                 assert_eq!(server.recv(&mut buffer).unwrap(), 40, "{way:?}");
                 assert_eq!(buffer[..40], [n as u8; 40]);
             }
-            assert!(sender.way == way || way == Way::Segments);
+            assert!(sender.path == path || path == SendPath::Segments);
         }
     }
 
@@ -234,7 +234,7 @@ mod tests {
         let (client, server) = pair();
         client.send(b"x").unwrap();
         let (_, from) = server.recv_from(&mut [0; 8]).unwrap();
-        let mut receiver = Receiver::new(32);
+        let mut receiver = DatagramReceiver::new(32);
         assert_eq!(receiver.receive(&client).unwrap().len(), 0);
         for n in 0..RECEIVE_BATCH + 6 {
             server.send_to(&vec![n as u8; n % 40], from).unwrap();
@@ -256,7 +256,7 @@ mod tests {
         stranger.send_to(b"lie", from).unwrap();
         server.send_to(b"truth", from).unwrap();
         wait_readable(&client);
-        let mut receiver = Receiver::new(32);
+        let mut receiver = DatagramReceiver::new(32);
         assert_eq!(receiver.receive(&client).unwrap().next(), Some(&b"truth"[..]));
         drop(server);
         client.send(b"x").unwrap();

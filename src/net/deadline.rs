@@ -20,7 +20,7 @@ pub struct Limits {
     /// When the whole dialogue must be over.
     pub until: Option<Instant>,
     /// The slowest peer that is still waited for, in bytes a second; none: any byte restores the whole idle limit. See
-    /// [`Patience`].
+    /// [`RateDeadline`].
     pub min_rate: Option<NonZeroU64>,
 }
 
@@ -78,22 +78,22 @@ fn silence(idle: Duration) -> String {
     format!("no answer within {} s", (idle.as_millis() as f64) / 1000.0)
 }
 
-/// What is left of the patience with one peer. Waiting for it uses patience up, bytes from or to it earn some back, so
+/// The time that a peer has left. Waiting for the peer uses the time up, bytes from or to the peer earn some back, so
 /// that neither silence nor a drip can hold us: at least [`Limits::min_rate`] bytes a second, with [`Limits::idle`] to
 /// spare. What happens on our own side (a slow disk, a reader of our output that pauses) costs the peer nothing.
 #[derive(Debug, Clone)]
-pub struct Patience {
+pub struct RateDeadline {
     limits: Limits,
     left: Duration,
 }
 
-impl Patience {
-    /// Full patience.
-    pub fn new(limits: Limits) -> Patience {
-        Patience { limits, left: limits.idle }
+impl RateDeadline {
+    /// The whole time.
+    pub fn new(limits: Limits) -> RateDeadline {
+        RateDeadline { limits, left: limits.idle }
     }
 
-    /// Full patience again: the peer has completed something, a command or a reply.
+    /// The whole time again: the peer has completed something, a command or a reply.
     pub fn renew(&mut self) {
         self.left = self.limits.idle;
     }
@@ -113,7 +113,7 @@ impl Patience {
         self.waited(what, began.elapsed(), moved as u64).map(|()| moved)
     }
 
-    /// Writes all of `bytes`; each part that the peer takes earns patience.
+    /// Writes all of `bytes`; each part that the peer takes earns time.
     pub async fn write_all<W: AsyncWrite + Unpin>(
         &mut self,
         what: &str,
@@ -176,52 +176,52 @@ mod tests {
 
     #[test]
     fn a_drip_uses_patience_up() {
-        let mut patience = Patience::new(limits(60, 100));
+        let mut deadline = RateDeadline::new(limits(60, 100));
         // 50 bytes a second for 100 seconds: half of the time is earned back.
         for _ in 0..99 {
-            patience.waited("x", Duration::from_secs(1), 50).unwrap();
+            deadline.waited("x", Duration::from_secs(1), 50).unwrap();
         }
-        assert_eq!(patience.left, Duration::from_millis(60_000 - 99 * 500));
-        let fault = patience.waited("x", Duration::from_secs(11), 50).unwrap_err();
+        assert_eq!(deadline.left, Duration::from_millis(60_000 - 99 * 500));
+        let fault = deadline.waited("x", Duration::from_secs(11), 50).unwrap_err();
         assert_eq!(fault.detail, "x: slower than 100 bytes a second for too long");
-        patience.renew();
-        assert_eq!(patience.left, Duration::from_secs(60));
+        deadline.renew();
+        assert_eq!(deadline.left, Duration::from_secs(60));
     }
 
     #[test]
     fn patience_never_grows_beyond_the_idle_limit() {
-        let mut patience = Patience::new(limits(60, 100));
-        patience.waited("x", Duration::from_secs(59), u64::MAX).unwrap();
-        assert_eq!(patience.left, Duration::from_secs(60));
-        assert_eq!(patience.waited("x", Duration::from_secs(61), 0).unwrap_err().kind, Kind::TimedOut);
+        let mut deadline = RateDeadline::new(limits(60, 100));
+        deadline.waited("x", Duration::from_secs(59), u64::MAX).unwrap();
+        assert_eq!(deadline.left, Duration::from_secs(60));
+        assert_eq!(deadline.waited("x", Duration::from_secs(61), 0).unwrap_err().kind, Kind::TimedOut);
     }
 
     #[test]
     fn without_a_minimum_rate_any_byte_will_do() {
-        let mut patience = Patience::new(limits(60, 0));
+        let mut deadline = RateDeadline::new(limits(60, 0));
         for _ in 0..100 {
-            patience.waited("x", Duration::from_secs(59), 1).unwrap();
+            deadline.waited("x", Duration::from_secs(59), 1).unwrap();
         }
-        patience.waited("x", Duration::from_secs(59), 0).unwrap();
-        assert!(patience.waited("x", Duration::from_secs(2), 0).is_err());
+        deadline.waited("x", Duration::from_secs(59), 0).unwrap();
+        assert!(deadline.waited("x", Duration::from_secs(2), 0).is_err());
     }
 
     #[tokio::test]
     async fn waiting_for_a_socket_ends() {
-        let mut patience = Patience::new(Limits { until: Some(Instant::now()), ..limits(60, 100) });
-        let fault = patience.io("reply", std::future::pending()).await.unwrap_err();
+        let mut deadline = RateDeadline::new(Limits { until: Some(Instant::now()), ..limits(60, 100) });
+        let fault = deadline.io("reply", std::future::pending()).await.unwrap_err();
         assert_eq!(fault.detail, "reply: the whole run's time is over");
-        let mut patience = Patience::new(Limits { idle: Duration::from_millis(5), ..limits(0, 100) });
-        let fault = patience.io("reply", std::future::pending()).await.unwrap_err();
+        let mut deadline = RateDeadline::new(Limits { idle: Duration::from_millis(5), ..limits(0, 100) });
+        let fault = deadline.io("reply", std::future::pending()).await.unwrap_err();
         assert_eq!(fault.detail, "reply: no answer within 0.005 s");
-        let mut patience = Patience::new(limits(60, 100));
+        let mut deadline = RateDeadline::new(limits(60, 100));
         let (mut near, mut far) = tokio::io::duplex(10);
         let reader = tokio::spawn(async move {
             let mut all = Vec::new();
             tokio::io::AsyncReadExt::read_to_end(&mut far, &mut all).await.unwrap();
             all
         });
-        patience.write_all("data", &mut near, &[7; 100]).await.unwrap();
+        deadline.write_all("data", &mut near, &[7; 100]).await.unwrap();
         drop(near);
         assert_eq!(reader.await.unwrap(), [7; 100]);
     }

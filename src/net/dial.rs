@@ -13,6 +13,7 @@ use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
 use crate::net::proxy::Proxy;
 use crate::net::stream::Stream;
+use crate::net::sys;
 
 /// How long one address may stay silent before the next one is tried beside it (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -58,20 +59,23 @@ pub struct SystemResolver;
 impl Resolve for SystemResolver {
     fn resolve<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>> {
         Box::pin(async move {
-            match tokio::net::lookup_host((host, 0)).await {
-                Ok(found) => Ok(found.map(|address| address.ip()).collect()),
-                Err(error) => Err(lookup_fault(host, &error.to_string())),
-            }
+            let name = host.to_owned();
+            let found = tokio::task::spawn_blocking(move || system_addresses(&name)).await;
+            let found = found.unwrap_or_else(|_| Err(Fault::new(Kind::LookupFailed, format!("{host}: interrupted"))));
+            found.map(|found| found.iter().map(SocketAddr::ip).collect::<Vec<IpAddr>>())
         })
     }
 }
 
-/// getaddrinfo's failure as a fault: only "not known" is for good, everything else may pass.
-fn lookup_fault(host: &str, error: &str) -> Fault {
-    let reason = error.strip_prefix("failed to lookup address information: ").unwrap_or(error);
-    let gone = reason.contains("not known") || reason.contains("No address associated");
-    let kind = if gone { Kind::NoHost } else { Kind::LookupFailed };
-    Fault::new(kind, format!("{host}: {reason}"))
+/// The addresses that the system knows of a host, with port 0. Blocks.
+///
+/// # Errors
+/// [`Kind::NoHost`] if the name does not exist or has no address, [`Kind::LookupFailed`] if it may have one later.
+pub fn system_addresses(host: &str) -> Result<Vec<SocketAddr>, Fault> {
+    sys::addresses(host).map_err(|error| {
+        let kind = if error.for_good { Kind::NoHost } else { Kind::LookupFailed };
+        Fault::new(kind, format!("{host}: {}", error.reason))
+    })
 }
 
 /// How connections are opened; cheap to clone.
@@ -273,16 +277,5 @@ mod tests {
         let shown: Vec<String> = mixed.iter().map(ToString::to_string).collect();
         assert_eq!(shown, ["::1", "127.0.0.1", "::2"]);
         assert_eq!(dialer(&[]).lookup("[::1]").await.unwrap(), ["::1".parse::<IpAddr>().unwrap()]);
-    }
-
-    #[test]
-    fn only_an_unknown_name_is_for_good() {
-        let prefix = "failed to lookup address information: ";
-        assert_eq!(lookup_fault("x", &format!("{prefix}Name or service not known")).kind, Kind::NoHost);
-        let passing = lookup_fault("x", &format!("{prefix}Temporary failure in name resolution"));
-        assert_eq!(
-            (passing.kind, passing.detail.as_str()),
-            (Kind::LookupFailed, "x: Temporary failure in name resolution")
-        );
     }
 }

@@ -31,7 +31,7 @@ pub struct Request<'a> {
 
 /// An answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Response {
+pub struct HttpResponse {
     /// Status code.
     pub status: u16,
     /// `content-type`, without parameters, in lower case; empty if there is none.
@@ -66,7 +66,7 @@ impl Http2 {
     }
 
     /// Sends a request and reads the answer, whose body may have `max_body` bytes.
-    pub async fn request(&self, request: &Request<'_>, max_body: usize) -> Result<Response, Fault> {
+    pub async fn request(&self, request: &Request<'_>, max_body: usize) -> Result<HttpResponse, Fault> {
         let bad = |error: http::Error| Fault::new(Kind::Usage, format!("HTTP request: {error}"));
         let uri = Uri::builder().scheme("https").authority(request.authority).path_and_query(request.path);
         let mut head = Head::builder().method(request.method).uri(uri.build().map_err(bad)?);
@@ -82,7 +82,7 @@ impl Http2 {
         let (head, mut body) = answer.await.map_err(|error| fault(&error))?.into_parts();
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let content_type = header("content-type").split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-        let mut response = Response {
+        let mut response = HttpResponse {
             status: head.status.as_u16(),
             content_type,
             age: header("age").parse().unwrap_or(0),

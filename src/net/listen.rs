@@ -26,17 +26,27 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds each of `addresses` (`HOST:PORT`, `[V6]:PORT`, `PORT`, or `:PORT` for all interfaces), or `default` when
-    /// there are none. Sockets that the service manager passed (`LISTEN_FDS`) replace them all.
+    /// there are none. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for text that is no address, [`Kind::Locked`] for an address that is taken,
+    /// [`Kind::AuthFailed`] for one that takes privileges, [`Kind::Config`] for one that is not ours.
     pub fn bind(addresses: &[String], default: &str) -> Result<Listeners, Fault> {
-        let passed = passed()?;
-        if !passed.is_empty() {
-            return Ok(Listeners { sockets: passed });
-        }
         let default = [default.to_owned()];
         let wanted = if addresses.is_empty() { &default[..] } else { addresses };
         let sockets: Result<Vec<_>, Fault> =
             wanted.iter().map(|text| parse_listen(text).and_then(|address| bind_tcp(text, address))).collect();
         Ok(Listeners { sockets: sockets? })
+    }
+
+    /// The listeners that the service manager passed. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] if one cannot be watched.
+    pub fn activated(sockets: Vec<std::net::TcpListener>) -> Result<Listeners, Fault> {
+        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {error}"));
+        let sockets = sockets.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>().map_err(wrong)?;
+        Ok(Listeners { sockets })
     }
 
     /// Where they really listen (port 0 was replaced by the system's choice).
@@ -132,20 +142,6 @@ fn bind_tcp(text: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
     socket.bind(&address.into()).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)?;
     TcpListener::from_std(socket.into()).map_err(failed)
-}
-
-fn passed() -> Result<Vec<TcpListener>, Fault> {
-    let variable = |name| std::env::var(name).ok();
-    let (pid, count) = (variable("LISTEN_PID"), variable("LISTEN_FDS"));
-    let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {error}"));
-    crate::net::sys::passed_listeners(pid.as_deref(), count.as_deref(), std::process::id())
-        .into_iter()
-        .map(|fd| {
-            let listener = std::net::TcpListener::from(fd);
-            listener.set_nonblocking(true).map_err(wrong)?;
-            TcpListener::from_std(listener).map_err(wrong)
-        })
-        .collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Sockets, TLS, deadlines, proxies and listeners; knows no protocol.
 
+pub mod activation;
 pub mod cidr;
 pub mod clock;
 pub mod datagram;

@@ -1,24 +1,139 @@
 //! System calls that need `unsafe`: the only home of it in this crate.
 #![allow(unsafe_code)]
 
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ffi::{CStr, CString, c_int};
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rustix::io::FdFlags;
 
 /// The first descriptor of socket activation (sd_listen_fds(3)).
 const FIRST_PASSED: RawFd = 3;
-/// More than this many passed listeners are not believed.
+/// More descriptors than this are not believed.
 const MAX_PASSED: RawFd = 64;
+/// What the service manager sets for this process, and not for its children.
+const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// The listening sockets that the service manager passed to this very process: `LISTEN_FDS` of them from descriptor 3
-/// on, if `LISTEN_PID` names us (sd_listen_fds(3)). Call it once, before anything else opens descriptors.
-pub fn passed_listeners(listen_pid: Option<&str>, listen_fds: Option<&str>, own_pid: u32) -> Vec<OwnedFd> {
-    let ours = listen_pid.and_then(|pid| pid.parse::<u32>().ok()) == Some(own_pid);
-    let count = listen_fds.and_then(|count| count.parse::<RawFd>().ok()).unwrap_or(0);
-    if !ours || !(1..=MAX_PASSED).contains(&count) {
-        return Vec::new();
+/// A descriptor that `LISTEN_FDS` announces.
+#[derive(Debug)]
+pub struct Inherited {
+    /// Its number.
+    pub number: RawFd,
+    /// The descriptor, unless it is closed or was opened by this process.
+    pub fd: Option<OwnedFd>,
+}
+
+/// The descriptors that the service manager passed to this very process. Only the first call finds any.
+///
+/// # Errors
+/// Why `LISTEN_FDS` is no count.
+pub fn inherited() -> Result<Vec<Inherited>, String> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let variable = |name| std::env::var(name).ok();
+    let count = passed_count(variable("LISTEN_PID").as_deref(), variable("LISTEN_FDS").as_deref(), std::process::id())?;
+    if count == 0 || TAKEN.swap(true, Ordering::SeqCst) {
+        return Ok(Vec::new());
     }
-    // SAFETY: the service manager promises, by LISTEN_PID naming this process, that these descriptors are open and ours
-    // alone; nobody else in this process takes ownership of them.
-    (FIRST_PASSED..FIRST_PASSED + count).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }).collect()
+    let found = (FIRST_PASSED..FIRST_PASSED + count).map(|number| Inherited { number, fd: adopt(number) }).collect();
+    if std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1) {
+        // SAFETY: this thread is the only one, so that none reads the environment at the same time.
+        VARIABLES.iter().for_each(|name| unsafe { std::env::remove_var(name) });
+    }
+    Ok(found)
+}
+
+/// Takes ownership of a descriptor that was open when this process began.
+fn adopt(number: RawFd) -> Option<OwnedFd> {
+    // SAFETY: the borrow ends with the next line, and fcntl(2) answers EBADF for a number that is not open.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(number) };
+    let flags = rustix::io::fcntl_getfd(borrowed).ok()?;
+    // What came through exec has no FD_CLOEXEC; the standard library and every crate here open with it.
+    let passed = !flags.contains(FdFlags::CLOEXEC);
+    // SAFETY: the descriptor is open, nobody in this process opened it, and `inherited` takes each number once; the
+    // service manager promises, by LISTEN_PID naming this process, that it is meant for it.
+    passed.then(|| unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+fn passed_count(listen_pid: Option<&str>, listen_fds: Option<&str>, own_pid: u32) -> Result<RawFd, String> {
+    match (listen_pid.and_then(|pid| pid.parse::<u32>().ok()), listen_fds) {
+        (Some(pid), Some(count)) if pid == own_pid => (count.parse().ok())
+            .filter(|count| (0..=MAX_PASSED).contains(count))
+            .ok_or_else(|| format!("{count:?} is no number from 0 to {MAX_PASSED}")),
+        _ => Ok(0),
+    }
+}
+
+/// Why the system's resolver has no addresses for a name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NoAddresses {
+    /// True if the name does not exist or has no address; else it may have some later.
+    pub for_good: bool,
+    /// The system's words.
+    pub reason: String,
+}
+
+/// The addresses of a host, in the system's order, with port 0 (getaddrinfo(3)). Blocks.
+///
+/// # Errors
+/// [`NoAddresses`] with the meaning of getaddrinfo's number.
+pub fn addresses(host: &str) -> Result<Vec<SocketAddr>, NoAddresses> {
+    let Ok(name) = CString::new(host) else { return Err(no_addresses(libc::EAI_NONAME)) };
+    let hints = libc::addrinfo {
+        ai_flags: 0,
+        ai_family: libc::AF_UNSPEC,
+        ai_socktype: libc::SOCK_STREAM,
+        ai_protocol: 0,
+        ai_addrlen: 0,
+        ai_addr: std::ptr::null_mut(),
+        ai_canonname: std::ptr::null_mut(),
+        ai_next: std::ptr::null_mut(),
+    };
+    let mut list = std::ptr::null_mut();
+    // SAFETY: the pointers are to values that outlive the call; `list` is set if the result is 0.
+    let code = unsafe { libc::getaddrinfo(name.as_ptr(), std::ptr::null(), &raw const hints, &raw mut list) };
+    if code != 0 {
+        return Err(no_addresses(code));
+    }
+    let (mut found, mut next) = (Vec::new(), list);
+    // SAFETY: the list ends with a null pointer and lives until freeaddrinfo(3).
+    while let Some(entry) = unsafe { next.as_ref() } {
+        // SAFETY: ai_addr points to the structure that ai_family names.
+        found.extend(unsafe { socket_address(entry) });
+        next = entry.ai_next;
+    }
+    // SAFETY: `list` came from getaddrinfo(3), is given back once, and nothing borrows from it any more.
+    unsafe { libc::freeaddrinfo(list) };
+    Ok(found)
+}
+
+/// # Safety
+/// `ai_addr` points to a structure of the family that `ai_family` names.
+unsafe fn socket_address(entry: &libc::addrinfo) -> Option<SocketAddr> {
+    match entry.ai_family {
+        libc::AF_INET => {
+            // SAFETY: the caller's promise.
+            let address = unsafe { &*entry.ai_addr.cast::<libc::sockaddr_in>() };
+            Some(SocketAddrV4::new(Ipv4Addr::from_bits(u32::from_be(address.sin_addr.s_addr)), 0).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: the caller's promise.
+            let address = unsafe { &*entry.ai_addr.cast::<libc::sockaddr_in6>() };
+            Some(SocketAddrV6::new(Ipv6Addr::from(address.sin6_addr.s6_addr), 0, 0, address.sin6_scope_id).into())
+        }
+        _ => None,
+    }
+}
+
+fn no_addresses(code: c_int) -> NoAddresses {
+    let reason = if code == libc::EAI_SYSTEM {
+        io::Error::last_os_error().to_string()
+    } else {
+        // SAFETY: gai_strerror(3) returns a static string for every number.
+        unsafe { CStr::from_ptr(libc::gai_strerror(code)) }.to_string_lossy().into_owned()
+    };
+    NoAddresses { for_good: matches!(code, libc::EAI_NONAME | libc::EAI_NODATA), reason }
 }
 
 #[cfg(test)]
@@ -26,11 +141,38 @@ mod tests {
     use super::*;
 
     #[test]
+    fn only_a_name_without_addresses_is_for_good() {
+        for (code, for_good) in [
+            (libc::EAI_NONAME, true),
+            (libc::EAI_NODATA, true),
+            (libc::EAI_AGAIN, false),
+            (libc::EAI_FAIL, false),
+            (libc::EAI_MEMORY, false),
+            (libc::EAI_SYSTEM, false),
+        ] {
+            let error = no_addresses(code);
+            assert!(error.for_good == for_good && !error.reason.is_empty(), "{code} {error:?}");
+        }
+    }
+
+    #[test]
+    fn the_system_knows_addresses_and_names() {
+        assert!(addresses("a\0b").unwrap_err().for_good);
+        assert_eq!(addresses("127.0.0.9"), Ok(vec![SocketAddr::from(([127, 0, 0, 9], 0))]));
+        assert_eq!(addresses("::1"), Ok(vec![SocketAddr::from((Ipv6Addr::LOCALHOST, 0))]));
+        let [SocketAddr::V6(scoped)] = addresses("fe80::1%1").unwrap()[..] else { panic!("one IPv6 address") };
+        assert_eq!(scoped.scope_id(), 1);
+    }
+
+    #[test]
     fn sockets_for_somebody_else_are_left_alone() {
-        assert!(passed_listeners(None, Some("1"), 7).is_empty());
-        assert!(passed_listeners(Some("8"), Some("1"), 7).is_empty());
-        assert!(passed_listeners(Some("7"), Some("0"), 7).is_empty());
-        assert!(passed_listeners(Some("7"), Some("-1"), 7).is_empty());
-        assert!(passed_listeners(Some("7"), Some("65"), 7).is_empty());
+        assert_eq!(passed_count(None, Some("1"), 7), Ok(0));
+        assert_eq!(passed_count(Some("8"), Some("x"), 7), Ok(0));
+        assert_eq!(passed_count(Some("7"), None, 7), Ok(0));
+        assert_eq!(passed_count(Some("7"), Some("0"), 7), Ok(0));
+        assert_eq!(passed_count(Some("7"), Some("64"), 7), Ok(64));
+        for bad in ["-1", "65", "", "one"] {
+            assert!(passed_count(Some("7"), Some(bad), 7).is_err(), "{bad}");
+        }
     }
 }

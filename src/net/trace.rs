@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 /// Which way a line went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Direction {
+pub enum TraceDirection {
     /// From us to the peer.
     Sent,
     /// From the peer to us.
@@ -15,15 +15,15 @@ pub enum Direction {
     Note,
 }
 
-type Sink = dyn Fn(Direction, &[u8]) + Send + Sync;
+type TraceSink = dyn Fn(TraceDirection, &[u8]) + Send + Sync;
 
 /// A handle to the trace; cheap to clone, silent by default. The sink escapes what it prints.
 #[derive(Clone, Default)]
-pub struct Trace(Option<Arc<Sink>>);
+pub struct Trace(Option<Arc<TraceSink>>);
 
 impl Trace {
     /// A trace that hands every line (without its line end) to `sink`.
-    pub fn new(sink: impl Fn(Direction, &[u8]) + Send + Sync + 'static) -> Trace {
+    pub fn new(sink: impl Fn(TraceDirection, &[u8]) + Send + Sync + 'static) -> Trace {
         Trace(Some(Arc::new(sink)))
     }
 
@@ -34,28 +34,28 @@ impl Trace {
 
     /// A line that was sent.
     pub fn sent(&self, line: &[u8]) {
-        self.emit(Direction::Sent, line);
+        self.emit(TraceDirection::Sent, line);
     }
 
     /// A line that was sent and holds a secret: only `verb` is shown, followed by `***`.
     pub fn sent_secret(&self, verb: &str) {
         if self.is_on() {
             let shown = if verb.is_empty() { "***".to_owned() } else { format!("{verb} ***") };
-            self.emit(Direction::Sent, shown.as_bytes());
+            self.emit(TraceDirection::Sent, shown.as_bytes());
         }
     }
 
     /// A line that was received.
     pub fn received(&self, line: &[u8]) {
-        self.emit(Direction::Received, line);
+        self.emit(TraceDirection::Received, line);
     }
 
     /// A remark: which address was chosen, where a setting came from.
     pub fn note(&self, text: &str) {
-        self.emit(Direction::Note, text.as_bytes());
+        self.emit(TraceDirection::Note, text.as_bytes());
     }
 
-    fn emit(&self, direction: Direction, line: &[u8]) {
+    fn emit(&self, direction: TraceDirection, line: &[u8]) {
         if let Some(sink) = &self.0 {
             sink(direction, line);
         }

@@ -10,7 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
-use crate::net::deadline::{Limits, Patience};
+use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::listen::Shutdown;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
@@ -143,9 +143,9 @@ pub async fn serve<S: SmtpService>(
     let peer = SmtpPeer { address, lmtp: config.lmtp, tls: tls_words(&stream), ..SmtpPeer::default() };
     let session = SmtpSession::new(config, peer.tls.is_some());
     let input = Vec::with_capacity(READ_SIZE);
-    let (transaction, patience) = (S::Transaction::default(), Patience::new(options.limits));
+    let (transaction, deadline) = (S::Transaction::default(), RateDeadline::new(options.limits));
     let message = None;
-    SmtpConnection { stream, options, service, shutdown, session, peer, input, used: 0, transaction, message, patience }
+    SmtpConnection { stream, options, service, shutdown, session, peer, input, used: 0, transaction, message, deadline }
         .run()
         .await
 }
@@ -164,7 +164,7 @@ struct SmtpConnection<'a, S: SmtpService> {
     /// What arrived of the message.
     message: Option<BlobWriter>,
     /// With the command or message that is arriving.
-    patience: Patience,
+    deadline: RateDeadline,
 }
 
 impl<S: SmtpService> SmtpConnection<'_, S> {
@@ -291,7 +291,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         written.await?;
         output.clear();
         // A reply is due when something is complete.
-        self.patience.renew();
+        self.deadline.renew();
         Ok(())
     }
 
@@ -304,11 +304,11 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         }
         self.used = 0;
         let idle = self.session.is_idle();
-        let (stream, input, patience) = (&mut self.stream, &mut self.input, &mut self.patience);
+        let (stream, input, deadline) = (&mut self.stream, &mut self.input, &mut self.deadline);
         let read = async {
             tokio::select! {
                 biased;
-                read = patience.io("command", stream.read_buf(input)) => Some(read),
+                read = deadline.io("command", stream.read_buf(input)) => Some(read),
                 () = self.shutdown.draining(), if idle => None,
                 () = self.shutdown.ended() => None,
             }

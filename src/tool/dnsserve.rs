@@ -19,8 +19,9 @@ use crate::dns::server::{Log, Logged, NameServer, Sockets};
 use crate::dns::transport::Transport;
 use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::{Fault, Kind};
+use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
-use crate::net::listen::Shutdown;
+use crate::net::listen::{Listeners, Shutdown};
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 
 /// The largest zone file that is read.
@@ -51,9 +52,15 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("dnsserve", Args, run);
+crate::cli::tool!("dnsserve", Args);
 
-fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+/// The tool's `main`.
+pub fn main() -> std::process::ExitCode {
+    let activated = ActivatedSockets::take();
+    cli::main::<Args>(|args, out| run(args, out, activated?))
+}
+
+fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     let zones = read_zones(&args)?;
     if args.check {
         let mut all: Vec<_> = zones.iter().collect();
@@ -77,7 +84,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let server = NameServer { zones, forward: forward(&args)?, transfer_to, log: log(out) };
     cli::block_on_threads(async move {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
-        let sockets = Sockets::bind(|| args.listen.bind("127.0.0.1:53"))?;
+        let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
         args.listen.announce(out, "dns", &sockets.addresses())?;
         server.serve(sockets, args.listen.max_clients, &shutdown).await;
         Ok(Exit::OK)

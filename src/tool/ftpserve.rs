@@ -19,6 +19,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::Rights;
 use crate::ftp::store::{FtpStore, UploadLimits};
+use crate::net::activation::ActivatedSockets;
 use crate::net::listen::Shutdown;
 
 use service::Logins;
@@ -108,16 +109,22 @@ enum TlsStart {
     Implicit,
 }
 
-crate::cli::tool!("ftpserve", Args, run);
+crate::cli::tool!("ftpserve", Args);
 
-fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+/// The tool's `main`.
+pub fn main() -> std::process::ExitCode {
+    let activated = ActivatedSockets::take();
+    cli::main::<Args>(|args, out| run(args, out, activated?))
+}
+
+fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.serve.hash_password {
         return cli::args::print_password_hash(out);
     }
-    cli::block_on_threads(serve(args, out))
+    cli::block_on_threads(serve(args, out, activated))
 }
 
-async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
+async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     let limits =
         UploadLimits { max_file: args.max_file_size.unwrap_or(u64::MAX), min_free: args.min_free, sync: args.fsync };
     let rights = match (args.write, args.upload_only, args.drop_box) {
@@ -137,7 +144,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
     if greeting.chars().any(char::is_control) {
         return Err(Fault::new(Kind::Usage, "--greeting is one line of text").into());
     }
-    let listeners = args.listen.bind("127.0.0.1:2121")?;
+    let listeners = args.listen.bind("127.0.0.1:2121", activated)?;
     let addresses = listeners.addresses();
     if users.is_some()
         && tls.is_none()

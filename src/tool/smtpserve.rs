@@ -15,6 +15,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{self, units};
 use crate::fault::{Fault, Kind};
+use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
 use crate::queue::queue_dir;
@@ -89,16 +90,22 @@ enum SmtpTlsStart {
     Implicit,
 }
 
-crate::cli::tool!("smtpserve", Args, run);
+crate::cli::tool!("smtpserve", Args);
 
-fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
+/// The tool's `main`.
+pub fn main() -> std::process::ExitCode {
+    let activated = ActivatedSockets::take();
+    cli::main::<Args>(|args, out| run(args, out, activated?))
+}
+
+fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.serve.hash_password {
         return cli::args::print_password_hash(out);
     }
-    cli::block_on_threads(serve(args, out))
+    cli::block_on_threads(serve(args, out, activated))
 }
 
-async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
+async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     let mut domains = Vec::new();
     for domain in &args.domain {
         domains.push(local_domain(domain)?);
@@ -161,7 +168,7 @@ async fn serve(args: Args, out: &Output) -> anyhow::Result<Exit> {
         logins: tokio::sync::Semaphore::new(users::MAX_CONCURRENT_CHECKS),
         out: out.clone(),
     });
-    let listeners = args.listen.bind("127.0.0.1:2525")?;
+    let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
     let scheme = match (args.lmtp, args.tls) {
         (true, _) => "lmtp",

@@ -12,6 +12,7 @@
 )]
 
 mod accounts;
+mod activation;
 mod corpus;
 mod crash;
 mod crash_store;
@@ -48,3 +49,4 @@ mod schema;
 mod smtp;
 mod stalled;
 mod submit;
+mod users;

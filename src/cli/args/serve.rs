@@ -13,6 +13,7 @@ use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
 use crate::cli::users::{self, Users};
 use crate::fault::{Fault, Kind};
+use crate::net::activation::ActivatedSockets;
 use crate::net::deadline::Limits;
 use crate::net::listen::Listeners;
 use crate::net::tls::{ServerTls, ServerTlsOptions};
@@ -66,13 +67,16 @@ pub struct ServeArgs {
 }
 
 impl ListenArgs {
-    /// Binds what `--listen` says, else `default`. Needs a running tokio runtime.
+    /// The sockets that the service manager passed, else what `--listen` says, else `default`. Needs a running tokio
+    /// runtime.
     ///
     /// # Errors
-    ///
-    /// `Usage` for an address that is none, `Locked`, `AuthFailed` or `Config` if it cannot be bound.
-    pub fn bind(&self, default: &str) -> Result<Listeners, Fault> {
-        Listeners::bind(&self.listen, default)
+    /// [`Kind::Config`] for passed sockets that are not TCP; as [`Listeners::bind`].
+    pub fn bind(&self, default: &str, activated: ActivatedSockets) -> Result<Listeners, Fault> {
+        match activated.tcp_only()? {
+            none if none.is_empty() => Listeners::bind(&self.listen, default),
+            passed => Listeners::activated(passed),
+        }
     }
 
     /// Says where the server listens: the first line on stdout (or a `listening` record), the address file, and the

@@ -20,7 +20,7 @@ use crate::cli::escape::{self, Escape};
 use crate::cli::exit::{self, Exit};
 use crate::cli::progress::{Bar, Bars};
 use crate::fault::{Fault, Kind};
-use crate::net::trace::{Direction, Trace};
+use crate::net::trace::{Trace, TraceDirection};
 
 use queue::Notices;
 use record::{DroppedRecord, ErrorRecord, RecordForm};
@@ -142,9 +142,9 @@ impl Output {
         let out = self.clone();
         Trace::new(move |direction, line| {
             let mark = match direction {
-                Direction::Sent => '>',
-                Direction::Received => '<',
-                Direction::Note => '*',
+                TraceDirection::Sent => '>',
+                TraceDirection::Received => '<',
+                TraceDirection::Note => '*',
             };
             out.stderr(&format!("{mark} {}", escape::terminal(line)));
         })

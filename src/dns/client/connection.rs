@@ -18,7 +18,7 @@ use crate::dns::message::MAX_MESSAGE_BYTES;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::Dialer;
-use crate::net::http::{self, Http2, Request, Response};
+use crate::net::http::{self, Http2, HttpResponse, Request};
 use crate::net::quic::Quic;
 
 /// What DoH carries (RFC 8484, section 6).
@@ -153,12 +153,12 @@ async fn over_https(http: &Http2, authority: &str, target: &HttpTarget, query: &
 }
 
 /// The answer in what came over HTTPS, under its query's identifier.
-pub fn https_answer(id: [u8; 2], response: Response) -> Result<Vec<u8>, Fault> {
+pub fn https_answer(id: [u8; 2], response: HttpResponse) -> Result<Vec<u8>, Fault> {
     with_id(id, message_of(response)?)
 }
 
 /// The message in an HTTP answer, or what its status means (RFC 8484, section 4.2.1).
-fn message_of(response: Response) -> Result<Vec<u8>, Fault> {
+fn message_of(response: HttpResponse) -> Result<Vec<u8>, Fault> {
     let status = response.status;
     let kind = match status {
         200..=299 if response.content_type == MEDIA_TYPE => return Ok(aged(response.body, response.age)),
@@ -237,7 +237,7 @@ mod tests {
     fn http_answers() {
         let answer = |status, content_type: &str| {
             let body = b"\0\0message".to_vec();
-            message_of(Response { status, content_type: content_type.to_owned(), age: 0, body }).map_err(|f| f.kind)
+            message_of(HttpResponse { status, content_type: content_type.to_owned(), age: 0, body }).map_err(|f| f.kind)
         };
         assert_eq!(answer(200, MEDIA_TYPE), Ok(b"\0\0message".to_vec()));
         for (status, content_type, kind) in [

@@ -1,7 +1,7 @@
 //! How people name a server: `192.0.2.1`, `192.0.2.1:5300`, `192.0.2.1#5300`, `[2001:db8::1]:53`, `dns.example`,
 //! `udp://…`, `tcp://…`, `tls://…`, `https://…`, `quic://…`, `dns://…`, and what `/etc/resolv.conf` says.
 
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use super::{Endpoint, HttpTarget};
 use crate::dns::name::Name;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::net::dial::system_addresses;
 use crate::net::tls::ClientTls;
 
 /// A server as it was named.
@@ -110,13 +111,10 @@ impl ServerName {
         if let Ok(address) = self.host.parse::<IpAddr>() {
             return Ok(vec![SocketAddr::new(address, port)]);
         }
-        let found = (self.host.as_str(), port).to_socket_addrs().map_err(|error| {
-            let reason = error.to_string();
-            let gone = reason.contains("not known") || reason.contains("No address associated");
-            let kind = if gone { Kind::NoHost } else { Kind::LookupFailed };
-            Fault::new(kind, format!("server {}: {}", self.host, reason.rsplit(": ").next().unwrap_or("not found")))
-        })?;
-        Ok(found.collect())
+        let mut found = system_addresses(&self.host)
+            .map_err(|fault| Fault { detail: format!("server {}", fault.detail), ..fault })?;
+        found.iter_mut().for_each(|address| address.set_port(port));
+        Ok(found)
     }
 }
 

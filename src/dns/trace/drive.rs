@@ -29,7 +29,7 @@ pub struct TraceStep<'a> {
 /// How servers are asked.
 #[derive(Debug, Clone)]
 pub struct Manner {
-    /// Patience, local address and the like; its servers are not used.
+    /// Timeouts, local address and the like; its servers are not used.
     pub client: DnsClient,
     /// The port of every server.
     pub port: u16,

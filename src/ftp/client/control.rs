@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use crate::fault::{Fault, Kind};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::reply::{FtpReply, FtpReplyReader, ReplyClass};
-use crate::net::deadline::{Limits, Patience};
+use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::stream::Stream;
 use crate::net::tls::ClientTls;
 use crate::net::trace::Trace;
@@ -131,12 +131,12 @@ impl ControlConnection {
     /// The next reply that was asked for, preliminary ones (1yz) included.
     pub(super) async fn reply(&mut self) -> Result<FtpReply, Fault> {
         self.check()?;
-        let mut patience = Patience::new(self.limits);
+        let mut deadline = RateDeadline::new(self.limits);
         loop {
             let reply = match self.reader.next_reply() {
                 Ok(Some(reply)) => reply,
                 Ok(None) => {
-                    self.fill(&mut patience).await?;
+                    self.fill(&mut deadline).await?;
                     continue;
                 }
                 Err(fault) => return Err(self.fail(fault)),
@@ -181,9 +181,9 @@ impl ControlConnection {
         self.final_reply().await
     }
 
-    async fn fill(&mut self, patience: &mut Patience) -> Result<(), Fault> {
+    async fn fill(&mut self, deadline: &mut RateDeadline) -> Result<(), Fault> {
         let (stream, buffer) = (&mut self.stream, &mut self.buffer);
-        let count = match patience.io("control connection", stream.read(buffer)).await {
+        let count = match deadline.io("control connection", stream.read(buffer)).await {
             Ok(count) => count,
             Err(fault) => return Err(self.fail(fault)),
         };

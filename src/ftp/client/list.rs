@@ -12,7 +12,7 @@ use crate::ftp::path::RemotePath;
 use crate::ftp::reply::{FtpReply, quoted_path};
 use crate::line::{Ends, LineError, Splitter};
 use crate::net::clock::unix_seconds;
-use crate::net::deadline::Patience;
+use crate::net::deadline::RateDeadline;
 
 /// The most lines that one listing may have.
 pub const MAX_ENTRIES: u64 = 10_000_000;
@@ -182,10 +182,10 @@ impl FtpClient {
             unknown += u64::from(parsed == ListingLine::Unknown);
             each(parsed, line)
         };
-        let mut patience = Patience::new(self.control.limits);
+        let mut deadline = RateDeadline::new(self.control.limits);
         let read = async {
             loop {
-                let count = patience.io("listing", begun.stream.read(&mut buffer)).await?;
+                let count = deadline.io("listing", begun.stream.read(&mut buffer)).await?;
                 if count == 0 {
                     break;
                 }

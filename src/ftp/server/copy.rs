@@ -17,7 +17,7 @@ use super::data::Stop;
 use crate::fault::{Fault, Kind};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
 use crate::ftp::store::{ListingLines, StoreUpload};
-use crate::net::deadline::{Limits, Patience};
+use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::stream::Stream;
 
 /// What is larger than this gets a thread.
@@ -73,12 +73,12 @@ async fn send_async(
     terms: &TransferLimits,
 ) -> Result<u64, TransferFailure> {
     let mut at = from;
-    let mut patience = Patience::new(terms.limits);
+    let mut deadline = RateDeadline::new(terms.limits);
     if let (Some(tcp), false) = (stream.tcp(), terms.ascii) {
         while at < end {
             let wanted = usize::try_from(end - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
             let sent = tcp.async_io(Interest::WRITABLE, || Ok(sendfile(tcp, file, Some(&mut at), wanted)?));
-            if patience.io(DATA, sent).await.map_err(failure)? == 0 {
+            if deadline.io(DATA, sent).await.map_err(failure)? == 0 {
                 // The file shrank under us: what was promised cannot be sent.
                 return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned())));
             }
@@ -98,9 +98,9 @@ async fn send_async(
         let piece = buffer.get(..read).unwrap_or_default();
         if terms.ascii {
             to_wire(piece, &mut wire);
-            patience.write_all(DATA, &mut stream, &wire).await.map_err(failure)?;
+            deadline.write_all(DATA, &mut stream, &wire).await.map_err(failure)?;
         } else {
-            patience.write_all(DATA, &mut stream, piece).await.map_err(failure)?;
+            deadline.write_all(DATA, &mut stream, piece).await.map_err(failure)?;
         }
         at += read as u64;
     }
@@ -140,13 +140,13 @@ fn send_blocking(
 ) -> Result<u64, TransferFailure> {
     let socket = blocking(tcp, terms)?;
     let mut at = from;
-    let mut patience = Patience::new(terms.limits);
+    let mut deadline = RateDeadline::new(terms.limits);
     while at < end {
         let wanted = usize::try_from(end - at).unwrap_or(LARGE_CHUNK_BYTES).min(LARGE_CHUNK_BYTES);
         let began = Instant::now();
         match sendfile(&socket, file, Some(&mut at), wanted) {
             Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned()))),
-            Ok(sent) => patience.waited(DATA, began.elapsed(), sent as u64).map_err(failure)?,
+            Ok(sent) => deadline.waited(DATA, began.elapsed(), sent as u64).map_err(failure)?,
             Err(Errno::INTR) => {}
             Err(error) => return Err(broken(&error.into(), terms)),
         }
@@ -163,8 +163,8 @@ pub(super) async fn receive(
     upload: StoreUpload,
     terms: TransferLimits,
 ) -> Result<(StoreUpload, u64), (StoreUpload, TransferFailure)> {
-    let patience = Patience::new(terms.limits);
-    let first = UploadReceiver { stream, upload, terms, patience, total: 0, after_cr: false };
+    let deadline = RateDeadline::new(terms.limits);
+    let first = UploadReceiver { stream, upload, terms, deadline, total: 0, after_cr: false };
     let terms = first.terms.clone();
     let (mut receiver, done) = match first.some(SMALL_BYTES).await {
         (receiver, Ok(done)) => (receiver, done),
@@ -202,7 +202,7 @@ struct UploadReceiver {
     stream: Stream,
     upload: StoreUpload,
     terms: TransferLimits,
-    patience: Patience,
+    deadline: RateDeadline,
     total: u64,
     /// TYPE A: a CR was seen whose LF may come in the next piece.
     after_cr: bool,
@@ -227,7 +227,7 @@ impl UploadReceiver {
                     read => read,
                 }
             };
-            let read = self.patience.io(DATA, reading).await.map_err(failure)?;
+            let read = self.deadline.io(DATA, reading).await.map_err(failure)?;
             if read == 0 {
                 if self.after_cr {
                     write(&mut self.upload, b"\r")?;
@@ -300,7 +300,7 @@ fn receive_spliced(
     let (source, sink) = pipe_with(PipeFlags::CLOEXEC).map_err(local)?;
     // Without it the pipe holds 64 KiB: slower, not wrong.
     let _ = fcntl_setpipe_size(&source, PIPE_BYTES);
-    let mut patience = Patience::new(terms.limits);
+    let mut deadline = RateDeadline::new(terms.limits);
     loop {
         let wanted = usize::try_from(upload.allowance()).unwrap_or(PIPE_BYTES).clamp(1, PIPE_BYTES);
         let began = Instant::now();
@@ -310,7 +310,7 @@ fn receive_spliced(
             Err(Errno::INTR) => continue,
             Err(error) => return Err(broken(&error.into(), terms)),
         };
-        patience.waited(DATA, began.elapsed(), got as u64).map_err(failure)?;
+        deadline.waited(DATA, began.elapsed(), got as u64).map_err(failure)?;
         let mut left = got;
         while left > 0 {
             match splice(&source, None, upload.file().as_fd(), None, left, SpliceFlags::MOVE) {
@@ -339,11 +339,11 @@ async fn list_async(
 ) -> Result<u64, TransferFailure> {
     let mut total = 0;
     let mut piece = Vec::new();
-    let mut patience = Patience::new(terms.limits);
+    let mut deadline = RateDeadline::new(terms.limits);
     loop {
         piece.clear();
         let more = lines.next_piece(&mut piece).map_err(TransferFailure::Refused)?;
-        patience.write_all(DATA, &mut stream, &piece).await.map_err(failure)?;
+        deadline.write_all(DATA, &mut stream, &piece).await.map_err(failure)?;
         total += piece.len() as u64;
         if !more {
             return finish(stream, terms).await.map(|()| total);

@@ -16,7 +16,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 
 use super::verify::Tap;
 use crate::fault::{Fault, Kind};
-use crate::net::deadline::{Limits, Patience};
+use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::pace::Pace;
 
 /// How much the kernel moves at once, and how much a pipe between two descriptors holds.
@@ -57,7 +57,7 @@ impl Flow {
 /// Deadlines and speed limit of a transfer. Only what lies between [`Watch::begin`] and [`Watch::note`] is waiting for the peer.
 pub(super) struct Watch {
     until: Option<Instant>,
-    patience: Patience,
+    deadline: RateDeadline,
     began: Instant,
     idle: Duration,
     flow: Flow,
@@ -68,8 +68,8 @@ impl Watch {
         let limits = &flow.limits;
         let now = Instant::now();
         let idle = limits.until.map_or(limits.idle, |until| limits.idle.min(until.saturating_duration_since(now)));
-        let (patience, idle) = (Patience::new(*limits), idle.max(Duration::from_millis(1)));
-        Watch { until: limits.until, patience, began: now, idle, flow: flow.clone() }
+        let (deadline, idle) = (RateDeadline::new(*limits), idle.max(Duration::from_millis(1)));
+        Watch { until: limits.until, deadline, began: now, idle, flow: flow.clone() }
     }
 
     /// How many bytes may move at once, `most` at most.
@@ -111,7 +111,7 @@ impl Watch {
         if self.until.is_some_and(|until| now >= until) {
             return Err(Fault::new(Kind::TimedOut, "the whole run's time is over"));
         }
-        self.patience.waited("data connection", now.saturating_duration_since(self.began), bytes)
+        self.deadline.waited("data connection", now.saturating_duration_since(self.began), bytes)
     }
 }
 

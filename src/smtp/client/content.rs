@@ -6,7 +6,7 @@ use tokio::io::AsyncWriteExt;
 
 use super::{LAST_WORDS, SendOptions, SmtpClient, out_of_step};
 use crate::fault::{Fault, Kind};
-use crate::net::deadline::Patience;
+use crate::net::deadline::RateDeadline;
 use crate::smtp::command::SmtpCommand;
 use crate::smtp::data::{BareNewline, Content, DotStuffer, NewlineCheck};
 use crate::smtp::transaction::{Framing, LAST_CHUNK, Transaction, TransactionOptions};
@@ -112,11 +112,11 @@ impl SmtpClient {
         match framing {
             Framing::Dot => {
                 let mut stuffer = DotStuffer::default();
-                let mut patience = Patience::new(self.limits);
+                let mut deadline = RateDeadline::new(self.limits);
                 while let Some(piece) = sender.next(u64::MAX)? {
                     stuffer.stuff(piece, &mut self.out).map_err(bare)?;
                     passed(piece.len(), options);
-                    self.send_block(transaction, &mut patience).await?;
+                    self.send_block(transaction, &mut deadline).await?;
                 }
                 stuffer.finish(&mut self.out).map_err(bare)?;
             }
@@ -127,7 +127,7 @@ impl SmtpClient {
                 let from = self.out.len();
                 SmtpCommand::Bdat { size, last }.wire(&mut self.out)?;
                 self.trace_lines(from);
-                let mut patience = Patience::new(self.limits);
+                let mut deadline = RateDeadline::new(self.limits);
                 let mut newlines = std::mem::take(&mut sender.newlines);
                 while size > 0 {
                     let Some(piece) = sender.next(size)? else { break };
@@ -135,7 +135,7 @@ impl SmtpClient {
                     size -= piece.len() as u64;
                     self.out.extend_from_slice(piece);
                     passed(piece.len(), options);
-                    self.send_block(transaction, &mut patience).await?;
+                    self.send_block(transaction, &mut deadline).await?;
                 }
                 sender.newlines = newlines;
                 if !last {
@@ -220,11 +220,11 @@ impl SmtpClient {
     }
 
     /// Sends a full block; a small rest waits for the end of the message.
-    async fn send_block(&mut self, transaction: &mut Transaction, patience: &mut Patience) -> Result<(), Fault> {
+    async fn send_block(&mut self, transaction: &mut Transaction, deadline: &mut RateDeadline) -> Result<(), Fault> {
         if self.out.len() < BLOCK {
             return Ok(());
         }
-        let sent = patience.write_all("message", &mut self.stream, &self.out).await;
+        let sent = deadline.write_all("message", &mut self.stream, &self.out).await;
         self.out.clear();
         let Err(fault) = sent else { return Ok(()) };
         // A server that breaks off may have said why.

@@ -18,7 +18,7 @@ use crate::dns::client::Endpoint;
 use crate::dns::client::pool::{Completions, ConnectionPool};
 use crate::dns::transport::Transport;
 use crate::fault::Kind;
-use crate::net::datagram::{Datagrams, RECEIVE_BATCH, Receiver, Sender};
+use crate::net::datagram::{DatagramReceiver, DatagramSender, Datagrams, RECEIVE_BATCH};
 
 /// Receives from one socket before the others get their turn.
 const MAX_ROUNDS: usize = 64;
@@ -35,8 +35,8 @@ const COMPLETIONS: u64 = u64::MAX;
 pub(super) struct SocketSet {
     poller: OwnedFd,
     all: Vec<OpenSocket>,
-    sender: Sender,
-    receiver: Receiver,
+    sender: DatagramSender,
+    receiver: DatagramReceiver,
     group: SendGroup,
     pool: ConnectionPool,
     completions: Arc<Completions>,
@@ -72,8 +72,8 @@ impl SocketSet {
         let mut sockets = SocketSet {
             poller: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             all: Vec::new(),
-            sender: Sender::default(),
-            receiver: Receiver::new(answer_size),
+            sender: DatagramSender::default(),
+            receiver: DatagramReceiver::new(answer_size),
             group: SendGroup { bytes: Vec::new(), socket: SocketId(0), length: 0 },
             pool: ConnectionPool::with_connections(CONNECTIONS),
             completions: Completions::new()?,

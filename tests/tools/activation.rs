@@ -1,0 +1,201 @@
+//! Socket activation (sd_listen_fds(3)): a shell takes the place of the service manager. It gets the sockets as its stdin
+//! and stderr, moves them to the descriptors 3 and 4, and becomes the server.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::harness::{Done, LIMIT, binary, finish, temp_dir, tool, wait};
+
+const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
+
+/// The server with these descriptors from 3 on; its stderr goes to `dir/stderr`.
+fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Command {
+    let script = format!(
+        "exec {} 0</dev/null 2>stderr; export {variables}; exec \"$0\" \"$@\"",
+        ["", "3<&0", "3<&0 4<&2"][passed.len()]
+    );
+    let mut command = Command::new("sh");
+    command.arg("-c").arg(script).arg(binary(name)).current_dir(dir).stdout(Stdio::piped());
+    command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir).stdin(Stdio::null());
+    let mut passed = passed.into_iter();
+    passed.next().into_iter().for_each(|fd| drop(command.stdin(fd)));
+    passed.next().into_iter().for_each(|fd| drop(command.stderr(fd)));
+    std::fs::create_dir_all(dir.join("mail/bob/new")).unwrap();
+    std::fs::write(dir.join("zone"), "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n").unwrap();
+    match name {
+        "ftpserve" => command.arg("mail"),
+        "smtpserve" => command.args(["--domain", "a.test", "--mailboxes", "mail"]),
+        _ => command.args(["--zone", "a.test=zone"]),
+    };
+    command
+}
+
+struct Activated {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Activated {
+    fn start(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Activated {
+        let mut child = command(dir, name, variables, passed).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        Activated { child, lines }
+    }
+
+    /// The next address it says it serves.
+    fn address(&mut self) -> SocketAddr {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).unwrap();
+        crate::harness::address_in(line.trim_end()).unwrap_or_else(|| panic!("no address in {line:?}"))
+    }
+
+    fn stop(self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        assert!(wait(self.child, LIMIT).0.success());
+    }
+}
+
+fn fails(name: &str, variables: &str, passed: Vec<OwnedFd>, why: &str) {
+    let dir = temp_dir();
+    let done: Done = finish(command(dir.path(), name, variables, passed), format!("{name} {variables}"), None, LIMIT);
+    done.exits(78);
+    let stderr = std::fs::read_to_string(dir.path().join("stderr")).unwrap();
+    assert!(stderr.contains(&format!("LISTEN_FDS: {why}")), "{name} {variables}: {stderr}");
+}
+
+/// The server behind the address answers.
+fn answers(name: &str, address: SocketAddr) {
+    if name == "dnsserve" {
+        let server = format!("@{address}");
+        for args in
+            [&[server.as_str(), "--short", "ns.a.test", "A", "--tcp"][..], &[&server, "--short", "ns.a.test", "A"]]
+        {
+            tool("dnsq").args(args).run().exits(0).prints("192.0.2.1");
+        }
+        return;
+    }
+    let mut greeting = [0; 3];
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(LIMIT)).unwrap();
+    stream.read_exact(&mut greeting).unwrap();
+    assert_eq!(&greeting, b"220", "{name}");
+    drop(stream.write_all(b"QUIT\r\n"));
+}
+
+fn listener() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").unwrap()
+}
+
+/// A TCP and a UDP socket on one port.
+fn pair() -> (TcpListener, UdpSocket) {
+    std::iter::repeat_with(listener)
+        .take(50)
+        .find_map(|tcp| UdpSocket::bind(tcp.local_addr().unwrap()).ok().map(|udp| (tcp, udp)))
+        .expect("a port that is free for both")
+}
+
+#[test]
+fn one_tcp_socket() {
+    for name in SERVERS {
+        let dir = temp_dir();
+        let (tcp, udp) = pair();
+        drop(udp);
+        let address = tcp.local_addr().unwrap();
+        let mut server = Activated::start(dir.path(), name, "LISTEN_PID=$$ LISTEN_FDS=1", vec![tcp.into()]);
+        assert_eq!(server.address(), address, "{name}");
+        answers(name, address);
+        let info = std::fs::read_to_string(format!("/proc/{}/fdinfo/3", server.child.id())).unwrap();
+        let flags = info.lines().find_map(|line| line.strip_prefix("flags:")).unwrap().trim();
+        let wanted = (rustix::fs::OFlags::CLOEXEC | rustix::fs::OFlags::NONBLOCK).bits();
+        assert_eq!(u32::from_str_radix(flags, 8).unwrap() & wanted, wanted, "{name}: {flags}");
+        server.stop();
+    }
+}
+
+#[test]
+fn a_name_server_takes_a_tcp_and_a_udp_socket_in_either_order() {
+    for order in [0, 1] {
+        let dir = temp_dir();
+        let (tcp, udp) = pair();
+        let address = tcp.local_addr().unwrap();
+        let mut passed: Vec<OwnedFd> = vec![tcp.into(), udp.into()];
+        passed.rotate_left(order);
+        let variables = "LISTEN_PID=$$ LISTEN_FDS=2 LISTEN_FDNAMES=dns:dns";
+        let mut server = Activated::start(dir.path(), "dnsserve", variables, passed);
+        assert_eq!(server.address(), address);
+        answers("dnsserve", address);
+        server.stop();
+    }
+}
+
+#[test]
+fn a_name_server_with_a_udp_socket_binds_tcp_beside_it() {
+    let dir = temp_dir();
+    let (tcp, udp) = pair();
+    drop(tcp);
+    let address = udp.local_addr().unwrap();
+    let mut server = Activated::start(dir.path(), "dnsserve", "LISTEN_PID=$$ LISTEN_FDS=1", vec![udp.into()]);
+    assert_eq!(server.address(), address);
+    answers("dnsserve", address);
+    server.stop();
+}
+
+#[test]
+fn two_tcp_sockets() {
+    for name in SERVERS {
+        let dir = temp_dir();
+        let ((first, one), (second, two)) = (pair(), pair());
+        drop((one, two));
+        let addresses = [first.local_addr().unwrap(), second.local_addr().unwrap()];
+        let passed = vec![first.into(), second.into()];
+        let mut server = Activated::start(dir.path(), name, "LISTEN_PID=$$ LISTEN_FDS=2", passed);
+        assert_eq!([server.address(), server.address()], addresses, "{name}");
+        addresses.into_iter().for_each(|address| answers(name, address));
+        server.stop();
+    }
+}
+
+#[test]
+fn what_is_no_socket_to_serve_is_refused() {
+    let one = "LISTEN_PID=$$ LISTEN_FDS=1";
+    let udp = || UdpSocket::bind("127.0.0.1:0").unwrap();
+    fails("ftpserve", one, vec![udp().into()], "descriptor 3: a UDP socket, and this server speaks TCP");
+    fails("smtpserve", one, vec![udp().into()], "descriptor 3: a UDP socket, and this server speaks TCP");
+    for name in SERVERS {
+        let tcp = listener();
+        let connected = TcpStream::connect(tcp.local_addr().unwrap()).unwrap();
+        fails(name, one, vec![connected.into()], "descriptor 3: a TCP socket that does not listen");
+        let dir = temp_dir();
+        let unix = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        fails(name, one, vec![unix.into()], "descriptor 3: a Unix socket");
+        let file = std::fs::File::open("/dev/null").unwrap();
+        fails(name, one, vec![file.into()], "descriptor 3: no socket");
+        fails(name, "LISTEN_PID=$$ LISTEN_FDS=2", vec![tcp.into()], "descriptor 4: not open");
+        fails(name, "LISTEN_PID=$$ LISTEN_FDS=some", Vec::new(), "\"some\" is no number");
+        let connected = udp();
+        connected.connect("127.0.0.1:9").unwrap();
+        fails(name, one, vec![connected.into()], "descriptor 3: a UDP socket that is connected");
+    }
+}
+
+#[test]
+fn sockets_for_another_process_are_left_alone() {
+    for name in SERVERS {
+        let dir = temp_dir();
+        let tcp = listener();
+        let address = tcp.local_addr().unwrap();
+        let mut start = command(dir.path(), name, "LISTEN_PID=1 LISTEN_FDS=1", vec![tcp.into()]);
+        let mut child = start.args(["--listen", "127.0.0.1:0"]).spawn().unwrap();
+        drop(start);
+        let lines = BufReader::new(child.stdout.take().unwrap());
+        let mut server = Activated { child, lines };
+        let own = server.address();
+        assert_ne!(own, address, "{name}");
+        answers(name, own);
+        server.stop();
+    }
+}
