@@ -114,21 +114,33 @@ impl HashMemory {
         HashMemory { blocks, free, returned: Condvar::new() }
     }
 
-    /// Waits for an area and runs `work` on it.
-    fn with<T>(&self, work: impl FnOnce(&mut [Block]) -> T) -> T {
+    /// Waits for an area.
+    fn take(&self) -> HashArea<'_> {
         let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut area = loop {
+        let mut blocks = loop {
             match free.pop() {
-                Some(area) => break area,
+                Some(blocks) => break blocks,
                 None => free = self.returned.wait(free).unwrap_or_else(PoisonError::into_inner),
             }
         };
         drop(free);
-        area.resize(self.blocks, Block::new());
-        let result = work(&mut area);
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).push(area);
-        self.returned.notify_one();
-        result
+        blocks.resize(self.blocks, Block::new());
+        HashArea { memory: self, blocks }
+    }
+}
+
+/// One area of the memory. It goes back when this is dropped, after a panic too.
+#[derive(Debug)]
+struct HashArea<'a> {
+    memory: &'a HashMemory,
+    blocks: Vec<Block>,
+}
+
+impl Drop for HashArea<'_> {
+    fn drop(&mut self) {
+        let blocks = std::mem::take(&mut self.blocks);
+        self.memory.free.lock().unwrap_or_else(PoisonError::into_inner).push(blocks);
+        self.memory.returned.notify_one();
     }
 }
 
@@ -183,7 +195,7 @@ impl Users {
         }
         let known = self.by_name.get(name);
         let (hash, _) = known.or_else(|| self.by_name.values().next())?;
-        let matches = self.memory.with(|memory| hash.matches(password, memory));
+        let matches = hash.matches(password, &mut self.memory.take().blocks);
         known.filter(|_| matches).map(|(_, user)| user.clone())
     }
 }

@@ -214,7 +214,7 @@ mod tests {
     }
 
     #[test]
-    fn a_group_arrives_as_single_datagrams_by_every_way() {
+    fn a_group_arrives_as_single_datagrams_on_every_path() {
         for path in [SendPath::Segments, SendPath::Many, SendPath::Single] {
             let (client, server) = pair();
             let mut sender = DatagramSender { path };
@@ -222,7 +222,7 @@ mod tests {
             sender.send(&client, &group, 40).unwrap();
             for n in 0..SEND_BATCH {
                 let mut buffer = [0; 100];
-                assert_eq!(server.recv(&mut buffer).unwrap(), 40, "{way:?}");
+                assert_eq!(server.recv(&mut buffer).unwrap(), 40, "{path:?}");
                 assert_eq!(buffer[..40], [n as u8; 40]);
             }
             assert!(sender.path == path || path == SendPath::Segments);

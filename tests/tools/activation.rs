@@ -21,8 +21,12 @@ fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Com
     command.arg("-c").arg(script).arg(binary(name)).current_dir(dir).stdout(Stdio::piped());
     command.env_clear().env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", dir).stdin(Stdio::null());
     let mut passed = passed.into_iter();
-    passed.next().into_iter().for_each(|fd| drop(command.stdin(fd)));
-    passed.next().into_iter().for_each(|fd| drop(command.stderr(fd)));
+    if let Some(fd) = passed.next() {
+        command.stdin(fd);
+    }
+    if let Some(fd) = passed.next() {
+        command.stderr(fd);
+    }
     std::fs::create_dir_all(dir.join("mail/bob/new")).unwrap();
     std::fs::write(dir.join("zone"), "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n").unwrap();
     match name {
