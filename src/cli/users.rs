@@ -277,6 +277,19 @@ mod tests {
     }
 
     #[test]
+    fn a_panic_gives_the_memory_back() {
+        let memory = HashMemory::new(1);
+        for _ in 0..=MAX_CONCURRENT_CHECKS {
+            let panics = || {
+                let _area = memory.take();
+                std::panic::resume_unwind(Box::new(()));
+            };
+            assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(panics)).is_err());
+        }
+        assert_eq!(memory.free.lock().unwrap().len(), MAX_CONCURRENT_CHECKS);
+    }
+
+    #[test]
     fn bad_lines_are_named() {
         let hash = hash_password("x").unwrap();
         let with = |from: &str, to: &str| {

@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_drip_uses_patience_up() {
+    fn a_drip_uses_the_time_up() {
         let mut deadline = RateDeadline::new(limits(60, 100));
         // 50 bytes a second for 100 seconds: half of the time is earned back.
         for _ in 0..99 {
@@ -189,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn patience_never_grows_beyond_the_idle_limit() {
+    fn the_time_never_grows_beyond_the_idle_limit() {
         let mut deadline = RateDeadline::new(limits(60, 100));
         deadline.waited("x", Duration::from_secs(59), u64::MAX).unwrap();
         assert_eq!(deadline.left, Duration::from_secs(60));

@@ -13,8 +13,6 @@ use rustix::io::FdFlags;
 const FIRST_PASSED: RawFd = 3;
 /// More descriptors than this are not believed.
 const MAX_PASSED: RawFd = 64;
-/// What the service manager sets for this process, and not for its children.
-const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// A descriptor that `LISTEN_FDS` announces.
 #[derive(Debug)]
@@ -36,12 +34,7 @@ pub fn inherited() -> Result<Vec<Inherited>, String> {
     if count == 0 || TAKEN.swap(true, Ordering::SeqCst) {
         return Ok(Vec::new());
     }
-    let found = (FIRST_PASSED..FIRST_PASSED + count).map(|number| Inherited { number, fd: adopt(number) }).collect();
-    if std::fs::read_dir("/proc/self/task").is_ok_and(|threads| threads.count() == 1) {
-        // SAFETY: this thread is the only one, so that none reads the environment at the same time.
-        VARIABLES.iter().for_each(|name| unsafe { std::env::remove_var(name) });
-    }
-    Ok(found)
+    Ok((FIRST_PASSED..FIRST_PASSED + count).map(|number| Inherited { number, fd: adopt(number) }).collect())
 }
 
 /// Takes ownership of a descriptor that was open when this process began.

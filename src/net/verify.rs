@@ -64,10 +64,12 @@ fn system_verifier() -> Result<Arc<WebPkiServerVerifier>, String> {
     chain_verifier(roots)
 }
 
-/// webpki's word for a certificate that may sign others and is shown by a server, which `openssl req -x509` makes unless
-/// told otherwise. Its dates were found good before that is said.
+/// webpki's error for a certificate that may sign others and is shown by a server, which `openssl req -x509` makes unless
+/// told otherwise. Its dates were found good before that is said. rustls has no variant for this error and does not export
+/// webpki's type, so that the name that `Debug` derives is all that tells them apart. It is compared whole: a release that
+/// names it otherwise refuses such certificates.
 fn is_authority_as_server(error: &Error) -> bool {
-    matches!(error, Error::InvalidCertificate(CertificateError::Other(other)) if format!("{other:?}").contains("CaUsedAsEndEntity"))
+    matches!(error, Error::InvalidCertificate(CertificateError::Other(other)) if format!("{:?}", other.0) == "CaUsedAsEndEntity")
 }
 
 impl ServerCertVerifier for Trust {
