@@ -138,7 +138,8 @@ impl Resolver {
         let ascii = ascii_name(&text).map_err(|error| Fault::new(Kind::NoHost, format!("{text}: {error}")))?;
         let client = self.client.clone();
         let query = Query::new(ascii, rtype);
-        let broken = || Fault::new(Kind::Internal, "look-up: no thread for it");
+        let question = format!("looking up {rtype} of {text}");
+        let broken = || Fault::new(Kind::Internal, format!("{question}: no thread for it"));
         let permit = self.lookups.clone().acquire_owned().await.map_err(|_| broken())?;
         let (done, result) = oneshot::channel();
         // A thread of its own, and none of the runtime's: whoever loses interest ends without waiting for it.
@@ -148,10 +149,7 @@ impl Resolver {
         };
         std::thread::Builder::new().name("look-up".to_owned()).spawn(work).map_err(|_| broken())?;
         let lookup = result.await.map_err(|_| broken())?;
-        lookup.map_err(|mut fault| {
-            fault.detail = format!("looking up {rtype} of {text}: {}", fault.detail);
-            fault
-        })
+        lookup.map_err(|fault| fault.context(question))
     }
 }
 

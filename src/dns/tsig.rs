@@ -57,19 +57,22 @@ impl TsigKey {
     /// The first key of a file in BIND's form: `key "NAME" { algorithm hmac-sha256; secret "BASE64"; };`.
     ///
     /// # Errors
-    /// The file has no key.
+    /// What is wrong with the key, or that there is none.
     pub fn from_file(text: &str) -> Result<TsigKey, String> {
-        let without_comments: String = text
-            .lines()
-            .map(|line| line.split("//").next().unwrap_or_default().split('#').next().unwrap_or_default())
-            .collect::<Vec<_>>()
-            .join(" ");
-        let spaced = without_comments.replace(['{', '}', ';', '"'], " ");
-        let words: Vec<&str> = spaced.split_whitespace().collect();
-        let after =
-            |word: &str| words.iter().position(|found| *found == word).and_then(|at| words.get(at + 1)).copied();
-        match (after("key"), after("algorithm"), after("secret")) {
-            (Some(name), Some(algorithm), Some(secret)) => TsigKey::new(algorithm, name, secret),
+        let words = config_words(text).ok_or("a comment or a string without an end")?;
+        let key = words.iter().position(|word| *word == "key").and_then(|at| words.get(at + 1..));
+        let Some([name, "{", settings @ ..]) = key else { return Err("no key in it".to_owned()) };
+        let (mut algorithm, mut secret) = (None, None);
+        for setting in settings.split(|word| *word == "}").next().unwrap_or_default().split(|word| *word == ";") {
+            match setting {
+                [] => {}
+                ["algorithm", value] => algorithm = Some(*value),
+                ["secret", value] => secret = Some(*value),
+                [word, ..] => return Err(format!("{word:?} where algorithm or secret and one value was expected")),
+            }
+        }
+        match (algorithm, secret) {
+            (Some(algorithm), Some(secret)) => TsigKey::new(algorithm, name, secret),
             _ => Err("no key with algorithm and secret in it".to_owned()),
         }
     }
@@ -119,6 +122,28 @@ impl TsigKey {
         let session = TsigSession { key: self.clone(), mac, pending: Vec::new(), unsigned: 0, first: true };
         (wire, session)
     }
+}
+
+/// The words of a file in BIND's form without its three kinds of comments. `None` for a comment or a string without an end.
+fn config_words(text: &str) -> Option<Vec<&str>> {
+    let (mut words, mut rest) = (Vec::new(), text.trim_start());
+    while let Some(first) = rest.chars().next() {
+        let (word, after) = if first == '#' || rest.starts_with("//") {
+            (None, rest.split_once('\n').map_or("", |(_, after)| after))
+        } else if let Some(comment) = rest.strip_prefix("/*") {
+            (None, comment.split_once("*/")?.1)
+        } else if let Some(string) = rest.strip_prefix('"') {
+            let (word, after) = string.split_once('"')?;
+            (Some(word), after)
+        } else {
+            let end = rest.find(|letter: char| letter.is_whitespace() || "{};\"".contains(letter));
+            let (word, after) = rest.split_at(end.unwrap_or(rest.len()).max(first.len_utf8()));
+            (Some(word), after)
+        };
+        words.extend(word);
+        rest = after.trim_start();
+    }
+    Some(words)
 }
 
 /// Appends the TSIG record (section 4.2) and counts it.
@@ -300,7 +325,19 @@ mod tests {
         for bad in ["k", "md5:k:c2VjcmV0", "k:!", "k:", "hmac-sha256:k..a:c2VjcmV0", "a:b:c:d"] {
             assert!(TsigKey::parse(bad).is_err(), "{bad}");
         }
-        assert!(TsigKey::from_file("key k { };").is_err());
+        for bad in [
+            "key k { };",
+            "key k { algorithm hmac-sha256; } key l { secret c2VjcmV0; };",
+            "key k { algorithm hmac-sha256; secret c2VjcmV0; expires never; };",
+            "key k { algorithm hmac-sha256; secret c2Vj cmV0; };",
+            "key k { algorithm hmac-sha256; secret \"c2VjcmV0; };",
+            "/* key k { algorithm hmac-sha256; secret c2VjcmV0; };",
+        ] {
+            assert!(TsigKey::from_file(bad).is_err(), "{bad}");
+        }
+        let commented = "/* key old { algorithm hmac-sha1; secret b2xk; }; */ # key older\nkey k.test { secret \"AA//AA==\"; \
+                         algorithm hmac-sha384; };";
+        assert_eq!(format!("{:?}", TsigKey::from_file(commented).unwrap()), "Key(k.test. hmac-sha384 ***)");
     }
 
     #[test]

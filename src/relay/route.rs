@@ -30,7 +30,7 @@ impl MailDns for Resolver {
 }
 
 /// What routing asks of the DNS. [`Kind::NoHost`] means that the name does not exist, [`Kind::LookupFailed`] trouble; an
-/// empty answer means that the name has nothing of the kind.
+/// empty answer means that the name has nothing of the kind. A fault's detail names the question.
 pub trait MailDns: Send + Sync + fmt::Debug {
     /// The mail exchangers: preference and name, `.` or empty for none (RFC 7505).
     fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<(u16, String)>, Fault>>;
@@ -327,7 +327,7 @@ impl Routing {
         }
         let ascii = idna::domain_to_ascii(domain)
             .map_err(|_| Fault::new(Kind::NoHost, format!("{domain}: not a domain name")).with_enhanced(BAD_DOMAIN))?;
-        let found = dns.mx(&ascii).await.map_err(|fault| dns_fault(fault, "MX", &ascii))?;
+        let found = dns.mx(&ascii).await.map_err(dns_fault)?;
         let groups = match order(found) {
             MxOrder::Hosts(groups) => groups,
             MxOrder::Implicit => vec![vec![ascii.clone()]],
@@ -351,7 +351,7 @@ impl Routing {
                     Ok(addresses) => addresses,
                     Err(fault) => {
                         // A host that does not exist is passed over; trouble with one host may not lose the domain.
-                        let fault = dns_fault(fault, "address", &host);
+                        let fault = dns_fault(fault);
                         let fault = if host == ascii { fault } else { fault.context(format!("mail host of {domain}")) };
                         if trouble.as_ref().is_none_or(|known: &Fault| !known.temporary()) {
                             trouble = Some(fault);
@@ -389,10 +389,9 @@ impl Routing {
 
 const BAD_DOMAIN: Option<Enhanced> = Some(Enhanced::new(5, 1, 2));
 
-/// A lookup's fault as the sender will read it: which question failed, with a code that says whether for good.
-fn dns_fault(fault: Fault, what: &str, name: &str) -> Fault {
+/// A lookup's fault as the sender will read it: with a code that says whether for good.
+fn dns_fault(fault: Fault) -> Fault {
     let enhanced = if fault.kind == Kind::NoHost { BAD_DOMAIN } else { Some(Enhanced::new(4, 4, 3)) };
-    let fault = if fault.detail.contains(name) { fault } else { fault.context(format!("looking up {what} of {name}")) };
     fault.with_enhanced(enhanced)
 }
 
@@ -464,23 +463,24 @@ mod tests {
         addresses: HashMap<&'static str, Vec<&'static str>>,
     }
 
-    fn answer<T>(name: &str, found: Option<T>) -> Result<T, Fault> {
+    fn answer<T>(name: &str, what: &str, found: Option<T>) -> Result<T, Fault> {
+        let fault = |kind, why: &str| Fault::new(kind, format!("looking up {what} of {name}: {why}"));
         match name.contains("trouble") {
-            true => Err(Fault::new(Kind::LookupFailed, "SERVFAIL from 192.0.2.53")),
-            false => found.ok_or_else(|| Fault::new(Kind::NoHost, "NXDOMAIN")),
+            true => Err(fault(Kind::LookupFailed, "SERVFAIL from 192.0.2.53")),
+            false => found.ok_or_else(|| fault(Kind::NoHost, "NXDOMAIN")),
         }
     }
 
     impl MailDns for Zone {
         fn mx<'a>(&'a self, domain: &'a str) -> BoxFuture<'a, Result<Vec<(u16, String)>, Fault>> {
             let known = self.mx.get(domain).cloned().or_else(|| self.addresses.get(domain).map(|_| Vec::new()));
-            let found = answer(domain, known);
+            let found = answer(domain, "MX", known);
             Box::pin(async { Ok(found?.into_iter().map(|(preference, name)| (preference, name.to_owned())).collect()) })
         }
 
         fn addresses<'a>(&'a self, host: &'a str) -> BoxFuture<'a, Result<Vec<IpAddr>, Fault>> {
             let known = self.addresses.get(host).cloned().or_else(|| self.mx.get(host).map(|_| Vec::new()));
-            let found = answer(host, known);
+            let found = answer(host, "address", known);
             Box::pin(async { Ok(found?.iter().map(|address| address.parse().unwrap()).collect()) })
         }
     }
