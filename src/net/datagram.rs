@@ -23,6 +23,9 @@ pub struct Datagrams {
 
 impl Datagrams {
     /// A socket with a port of the system's choice (random, RFC 6056), connected to `peer`.
+    ///
+    /// # Errors
+    /// The system's error, if there is no socket or no such local address.
     pub fn connect(peer: SocketAddr, bind: Option<IpAddr>) -> io::Result<Datagrams> {
         let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
@@ -42,6 +45,9 @@ impl Datagrams {
     }
 
     /// Sends one datagram.
+    ///
+    /// # Errors
+    /// The system's error: the buffer is full, or an earlier datagram was refused.
     pub fn send(&self, datagram: &[u8]) -> io::Result<()> {
         rustix::net::send(&self.socket, datagram, SendFlags::empty())?;
         Ok(())
@@ -87,6 +93,9 @@ impl DatagramSender {
     /// Sends datagrams of `length` bytes each, at most [`SEND_BATCH`] of them, that stand one behind the other. What the
     /// socket's buffer cannot take is dropped, as the network might have: an error means that the peer or the way to
     /// it is gone, or was: it may be a late report about earlier datagrams.
+    ///
+    /// # Errors
+    /// The system's error for a peer that cannot be reached.
     pub fn send(&mut self, socket: &Datagrams, datagrams: &[u8], length: usize) -> io::Result<()> {
         if datagrams.len() <= length {
             return dropped(socket.send(datagrams));
@@ -168,6 +177,9 @@ impl DatagramReceiver {
     }
 
     /// Takes what has come, at most [`RECEIVE_BATCH`] datagrams; none if nothing has. Longer ones are cut.
+    ///
+    /// # Errors
+    /// The system's error, which may be about an earlier datagram.
     pub fn receive(&mut self, socket: &Datagrams) -> io::Result<impl ExactSizeIterator<Item = &[u8]>> {
         let mut chunks = self.buffer.chunks_exact_mut(self.size);
         let mut slices: [[IoSliceMut<'_>; 1]; RECEIVE_BATCH] =

@@ -47,11 +47,17 @@ impl Limits {
     }
 
     /// Waits for a socket operation within the limits; its error becomes a network fault.
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`] when the limits end the wait; else what [`Fault::network`] makes of the operation's error.
     pub async fn io<T>(&self, what: &str, operation: impl Future<Output = io::Result<T>>) -> Result<T, Fault> {
         self.run(what, async { operation.await.map_err(|error| Fault::network(what, &error)) }).await
     }
 
     /// Waits for an operation within the limits.
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`] when the limits end the wait; else the operation's fault.
     pub async fn run<T>(&self, what: &str, operation: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
         let allowed = self.allowed(Instant::now());
         match tokio::time::timeout(allowed, operation).await {
@@ -99,6 +105,9 @@ impl RateDeadline {
     }
 
     /// Waits for an operation that moves as many bytes as it returns.
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`] when no time is left; else what [`Fault::network`] makes of the operation's error.
     pub async fn io(&mut self, what: &str, operation: impl Future<Output = io::Result<usize>>) -> Result<usize, Fault> {
         let began = Instant::now();
         let until = self.limits.until.map(|until| until.saturating_duration_since(began));
@@ -114,6 +123,9 @@ impl RateDeadline {
     }
 
     /// Writes all of `bytes`; each part that the peer takes earns time.
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`] when no time is left; else what [`Fault::network`] makes of the stream's error.
     pub async fn write_all<W: AsyncWrite + Unpin>(
         &mut self,
         what: &str,
@@ -131,6 +143,9 @@ impl RateDeadline {
     }
 
     /// Notes that the peer was waited for so long, and that so many bytes moved; for those who wait by themselves.
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`] when no time is left.
     pub fn waited(&mut self, what: &str, waited: Duration, bytes: u64) -> Result<(), Fault> {
         let Some(left) = self.left.checked_sub(waited) else { return Err(self.passed(what)) };
         self.left = match self.limits.min_rate {

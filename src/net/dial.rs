@@ -108,12 +108,18 @@ impl Default for Dialer {
 impl Dialer {
     /// Connects to `host` (a name or an address literal, IPv6 with or without brackets) and `port`, through the proxy
     /// if there is one.
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`] after the connect timeout; else the fault of the look-up, of the last attempt or of the proxy.
     pub async fn connect(&self, host: &str, port: u16) -> Result<Stream, Fault> {
         let limits = Limits::default().with_idle(self.connect_timeout);
         limits.run(&format!("connecting to {host} port {port}"), self.connect_unbounded(host, port)).await
     }
 
     /// Connects to one address, without look-up or proxy (FTP data connections).
+    ///
+    /// # Errors
+    /// [`Kind::TimedOut`] after the connect timeout; else what [`Fault::network`] makes of the attempt's error.
     pub async fn connect_addr(&self, address: SocketAddr) -> Result<Stream, Fault> {
         let limits = Limits::default().with_idle(self.connect_timeout);
         let what = format!("connecting to {address}");
@@ -122,6 +128,9 @@ impl Dialer {
     }
 
     /// The addresses of `host` that the family allows.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] without a name, [`Kind::Unreachable`] without an address of the family; else the resolver's fault.
     pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let mut found = match host.parse::<IpAddr>() {

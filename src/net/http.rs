@@ -51,6 +51,9 @@ pub struct Http2 {
 
 impl Http2 {
     /// Sends the preface and settings. The stream must have agreed on [`ALPN`]: what a server without it says is no HTTP/2.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] when TLS agreed on another protocol; else the fault of the connection.
     pub async fn start(stream: Stream) -> Result<Http2, Fault> {
         if stream.tls_info().is_some_and(|tls| tls.alpn.as_deref() != Some(ALPN)) {
             return Err(Fault::new(Kind::Unsupported, "the server does not speak HTTP/2"));
@@ -66,6 +69,10 @@ impl Http2 {
     }
 
     /// Sends a request and reads the answer, whose body may have `max_body` bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a request that is none, [`Kind::Protocol`] for a body over `max_body`; else the fault of the
+    /// connection.
     pub async fn request(&self, request: &Request<'_>, max_body: usize) -> Result<HttpResponse, Fault> {
         let bad = |error: http::Error| Fault::new(Kind::Usage, format!("HTTP request: {error}"));
         let uri = Uri::builder().scheme("https").authority(request.authority).path_and_query(request.path);

@@ -111,6 +111,9 @@ where
 }
 
 /// Parses a `--listen` address: `HOST:PORT`, `[V6]:PORT`, `:PORT` or `PORT` (all interfaces).
+///
+/// # Errors
+/// [`Kind::Usage`] for another form.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
     let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let bad = || Fault::new(Kind::Usage, format!("{text:?} is no address to listen on (ADDRESS:PORT)"));
@@ -164,6 +167,9 @@ impl Shutdown {
     }
 
     /// A shutdown by INT and TERM; the drain takes at most `drain`. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// What [`Fault::local`] makes of the system's error.
     pub fn on_signals(drain: Duration) -> Result<Shutdown, Fault> {
         use tokio::signal::unix::{SignalKind, signal};
         let shutdown = Shutdown::manual();

@@ -11,16 +11,16 @@ const MIN_PIECE: usize = 512;
 
 /// At most so many bytes a second, all connections together. Pure: the caller says when it is, and waits.
 #[derive(Debug)]
-pub struct Pace {
+pub struct TransferPace {
     rate: NonZeroU64,
     /// When everything that has passed is paid for.
     paid: Mutex<Option<Instant>>,
 }
 
-impl Pace {
+impl TransferPace {
     /// `rate` bytes a second.
-    pub fn new(rate: NonZeroU64) -> Pace {
-        Pace { rate, paid: Mutex::new(None) }
+    pub fn new(rate: NonZeroU64) -> TransferPace {
+        TransferPace { rate, paid: Mutex::new(None) }
     }
 
     /// How many bytes may move at once, `most` at most.
@@ -46,7 +46,7 @@ mod tests {
 
     #[test]
     fn connections_share_the_rate() {
-        let pace = Pace::new(NonZeroU64::new(1000).unwrap());
+        let pace = TransferPace::new(NonZeroU64::new(1000).unwrap());
         let start = Instant::now();
         assert_eq!(pace.passed(500, start), Duration::from_millis(500));
         assert_eq!(pace.passed(500, start), Duration::from_secs(1));
@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn pieces_are_a_fraction_of_the_rate() {
-        let piece = |rate: u64, most| Pace::new(NonZeroU64::new(rate).unwrap()).piece(most);
+        let piece = |rate: u64, most| TransferPace::new(NonZeroU64::new(rate).unwrap()).piece(most);
         assert_eq!(piece(80_000, 1 << 20), 10_000);
         assert_eq!(piece(1, 1 << 20), MIN_PIECE);
         assert_eq!(piece(1, 100), 100);

@@ -40,6 +40,9 @@ pub struct Proxy {
 impl Proxy {
     /// Parses `socks5://`, `socks5h://` or `http://[user:password@]host[:port]`; without a scheme HTTP is meant, as in
     /// the `*_proxy` variables.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a text that is none of these.
     pub fn parse(text: &str) -> Result<Proxy, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("proxy {text:?}: {why}"));
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
@@ -64,6 +67,10 @@ impl Proxy {
     }
 
     /// Asks the proxy at the other end of `stream` for a connection to `host`:`port`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a host or login that the protocol cannot carry, [`Kind::AuthFailed`] for a refused login; else what
+    /// the proxy answers, or the fault of the connection.
     pub async fn handshake(&self, stream: &mut TcpStream, host: &str, port: u16) -> Result<(), Fault> {
         let broken = |error: std::io::Error| Fault::network(format!("proxy {}", self.host), &error);
         if host.bytes().any(|byte| byte.is_ascii_control() || byte == b' ') {

@@ -22,6 +22,10 @@ pub struct Quic {
 
 impl Quic {
     /// Connects to a server whose certificate must hold `host`; the application protocols are those of `tls`.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a name that no certificate can hold, [`Kind::TlsUntrusted`] for a certificate that is not believed;
+    /// else the fault of the connection.
     pub async fn connect(
         tls: &ClientTls,
         address: SocketAddr,
@@ -50,6 +54,9 @@ impl Quic {
     }
 
     /// Sends a request on a stream of its own, ends it, and reads the answer to its end: at most `most` bytes.
+    ///
+    /// # Errors
+    /// [`Kind::Protocol`] for an answer over `most` bytes; else the fault of the connection.
     pub async fn exchange(&self, request: &[u8], most: usize) -> Result<Vec<u8>, Fault> {
         let (mut sending, mut receiving) = self.connection.open_bi().await.map_err(|error| fault(&error))?;
         let gone = |error: &dyn std::fmt::Display| Fault::new(Kind::Disconnected, format!("QUIC: {error}"));

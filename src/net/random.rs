@@ -6,6 +6,9 @@ pub fn fraction() -> f64 {
 }
 
 /// Fills a buffer with random bytes fit for secrets and identifiers.
+///
+/// # Errors
+/// [`Io`](crate::fault::Kind::Io) when the system has no randomness.
 pub fn fill(buffer: &mut [u8]) -> Result<(), crate::fault::Fault> {
     getrandom::fill(buffer)
         .map_err(|error| crate::fault::Fault::new(crate::fault::Kind::Io, format!("no randomness: {error}")))

@@ -67,6 +67,9 @@ impl fmt::Debug for ClientTls {
 
 impl ClientTls {
     /// Reads the certificates that the options name. The system's roots are read only when a handshake needs them.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a file that cannot be read or does not serve as certificate or key.
     pub fn new(options: &ClientTlsOptions) -> Result<ClientTls, Fault> {
         let builder = ClientConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
@@ -124,6 +127,9 @@ impl ClientTls {
     }
 
     /// The handshake with blocking calls, for work that needs no runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a name that no certificate can hold; else the fault of the handshake.
     pub fn connect_blocking(&self, mut tcp: std::net::TcpStream, host: &str) -> Result<BlockingTls, Fault> {
         let mut session = ClientConnection::new(self.config.clone(), self.name_of(host)?)
             .map_err(|error| Fault::new(Kind::Internal, format!("TLS: {error}")))?;
@@ -139,6 +145,10 @@ impl ClientTls {
     }
 
     /// The handshake as a client over a plain TCP stream; `host` is the name to check unless `tls_name` was set.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a name that no certificate can hold, [`Kind::Unsupported`] over TLS; else the fault of the
+    /// handshake.
     pub async fn connect(&self, stream: Stream, host: &str) -> Result<Stream, Fault> {
         let Stream::Plain(tcp) = stream else {
             return Err(Fault::new(Kind::Unsupported, "TLS needs a plain TCP connection"));
@@ -213,6 +223,9 @@ impl fmt::Debug for ServerTls {
 
 impl ServerTls {
     /// Reads or makes the certificate that the options name.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for a file that cannot be read or does not serve; else the fault of making a certificate.
     pub fn new(options: &ServerTlsOptions) -> Result<ServerTls, Fault> {
         let (chain, key, certificate_pem) = match &options.cert {
             Some(cert) => {
@@ -250,6 +263,9 @@ impl ServerTls {
 
     /// The same configuration with session tickets and a session cache of its own: what resumes there belongs to the very
     /// connection that this was made for (FTP data connections, RFC 4217, section 10.2).
+    ///
+    /// # Errors
+    /// [`Kind::Internal`] when no ticket key can be made.
     pub fn own_sessions(&self) -> Result<ServerTls, Fault> {
         let mut config = ServerConfig::clone(&self.config);
         config.ticketer = rustls::crypto::ring::Ticketer::new()
@@ -268,6 +284,9 @@ impl ServerTls {
     }
 
     /// The handshake as a server over a plain TCP stream.
+    ///
+    /// # Errors
+    /// [`Kind::Unsupported`] over TLS; else the fault of the handshake.
     pub async fn accept(&self, stream: Stream) -> Result<Stream, Fault> {
         let Stream::Plain(tcp) = stream else {
             return Err(Fault::new(Kind::Unsupported, "TLS needs a plain TCP connection"));

@@ -19,12 +19,12 @@ type TraceSink = dyn Fn(TraceDirection, &[u8]) + Send + Sync;
 
 /// A handle to the trace; cheap to clone, silent by default. The sink escapes what it prints.
 #[derive(Clone, Default)]
-pub struct Trace(Option<Arc<TraceSink>>);
+pub struct ProtocolTrace(Option<Arc<TraceSink>>);
 
-impl Trace {
+impl ProtocolTrace {
     /// A trace that hands every line (without its line end) to `sink`.
-    pub fn new(sink: impl Fn(TraceDirection, &[u8]) + Send + Sync + 'static) -> Trace {
-        Trace(Some(Arc::new(sink)))
+    pub fn new(sink: impl Fn(TraceDirection, &[u8]) + Send + Sync + 'static) -> ProtocolTrace {
+        ProtocolTrace(Some(Arc::new(sink)))
     }
 
     /// True when somebody listens: lets callers skip work.
@@ -62,9 +62,9 @@ impl Trace {
     }
 }
 
-impl fmt::Debug for Trace {
+impl fmt::Debug for ProtocolTrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.is_on() { "Trace(on)" } else { "Trace(off)" })
+        f.write_str(if self.is_on() { "ProtocolTrace(on)" } else { "ProtocolTrace(off)" })
     }
 }
 
@@ -77,13 +77,13 @@ mod tests {
     fn secrets_never_reach_the_sink() {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let copy = seen.clone();
-        let trace = Trace::new(move |direction, line| copy.lock().unwrap().push((direction, line.to_vec())));
+        let trace = ProtocolTrace::new(move |direction, line| copy.lock().unwrap().push((direction, line.to_vec())));
         trace.sent(b"USER bob");
         trace.sent_secret("PASS");
         trace.sent_secret("");
         trace.received(b"230 in");
         let lines: Vec<String> = seen.lock().unwrap().iter().map(|l| String::from_utf8_lossy(&l.1).into()).collect();
         assert_eq!(lines, ["USER bob", "PASS ***", "***", "230 in"]);
-        Trace::default().sent(b"nobody listens");
+        ProtocolTrace::default().sent(b"nobody listens");
     }
 }

@@ -14,7 +14,7 @@ use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
 use crate::net::stream::{Stream, TlsInfo};
 use crate::net::tls::{ClientTls, TlsMode};
-use crate::net::trace::Trace;
+use crate::net::trace::ProtocolTrace;
 use crate::relay::route::{Hop, HopEndpoint, Protocol};
 use crate::smtp::client::{BeforeCommit, SendOptions, SmtpClient, SmtpClientOptions, Times};
 use crate::smtp::data::{Content, MessageBlob};
@@ -35,7 +35,7 @@ pub struct RelayTransport {
     /// How long a server may take.
     pub limits: Limits,
     /// Where the dialogue is shown.
-    pub trace: Trace,
+    pub trace: ProtocolTrace,
 }
 
 /// Facts about a connection, for records.

@@ -16,7 +16,7 @@ use crate::net::deadline::Limits;
 use crate::net::login::Login;
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, TlsMode};
-use crate::net::trace::Trace;
+use crate::net::trace::ProtocolTrace;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::command::SmtpCommand;
 use crate::smtp::data::Content;
@@ -56,7 +56,7 @@ pub struct SmtpClientOptions {
     /// How long the server may take.
     pub limits: Limits,
     /// Where the dialogue is shown.
-    pub trace: Trace,
+    pub trace: ProtocolTrace,
 }
 
 impl SmtpClientOptions {
@@ -70,7 +70,7 @@ impl SmtpClientOptions {
             mechanism: None,
             lmtp: false,
             limits: Limits::default(),
-            trace: Trace::default(),
+            trace: ProtocolTrace::default(),
         }
     }
 }
@@ -123,7 +123,7 @@ pub struct SmtpClient {
     host: String,
     lmtp: bool,
     limits: Limits,
-    trace: Trace,
+    trace: ProtocolTrace,
     offer: Capabilities,
     greeting: SmtpReply,
     times: Times,

@@ -14,7 +14,7 @@ use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::listen::Shutdown;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
-use crate::net::trace::Trace;
+use crate::net::trace::ProtocolTrace;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::session::{Config, SmtpEvent, SmtpSession};
 use crate::smtp::transaction::{Envelope, Recipient};
@@ -120,7 +120,7 @@ pub struct SmtpServerOptions {
     /// idle limit, a message must not come slower than the minimum rate.
     pub limits: Limits,
     /// Where the dialogue is shown.
-    pub trace: Trace,
+    pub trace: ProtocolTrace,
 }
 
 /// Serves one connection to its end. Ok when the client said goodbye or was told why not.

@@ -12,7 +12,7 @@ use crate::ftp::client::{FtpClient, FtpClientOptions, PortRange, tls_mode};
 use crate::ftp::listing::{EntryType, Modified, format_rfc3339};
 use crate::ftp::path::FtpUrl;
 use crate::net::deadline::Limits;
-use crate::net::pace::Pace;
+use crate::net::pace::TransferPace;
 use crate::net::tls::{ClientTls, TlsMode};
 
 /// How to use an FTP server.
@@ -52,8 +52,8 @@ fn rate(text: &str) -> Result<NonZeroU64, String> {
 
 impl TransferArgs {
     /// The speed limit.
-    pub(super) fn pace(&self) -> Option<Arc<Pace>> {
-        self.rate.map(|rate| Arc::new(Pace::new(rate)))
+    pub(super) fn pace(&self) -> Option<Arc<TransferPace>> {
+        self.rate.map(|rate| Arc::new(TransferPace::new(rate)))
     }
 }
 
@@ -100,7 +100,7 @@ pub(super) struct Servers<'a> {
     /// Sent after the login, besides `--before`.
     quoted: Vec<String>,
     /// The speed limit of all of them together.
-    pace: Option<Arc<Pace>>,
+    pace: Option<Arc<TransferPace>>,
 }
 
 struct KnownServer {
@@ -122,7 +122,7 @@ impl<'a> Servers<'a> {
     }
 
     /// No faster than this.
-    pub(super) fn at_pace(self, pace: Option<Arc<Pace>>) -> Servers<'a> {
+    pub(super) fn at_pace(self, pace: Option<Arc<TransferPace>>) -> Servers<'a> {
         Servers { pace, ..self }
     }
 

@@ -20,7 +20,7 @@ use crate::cli::escape::{self, Escape};
 use crate::cli::exit::{self, Exit};
 use crate::cli::progress::{Bar, Bars};
 use crate::fault::{Fault, Kind};
-use crate::net::trace::{Trace, TraceDirection};
+use crate::net::trace::{ProtocolTrace, TraceDirection};
 
 use queue::Notices;
 use record::{DroppedRecord, ErrorRecord, RecordForm};
@@ -135,12 +135,12 @@ impl Output {
     }
 
     /// The wire trace that `-v` asks for; silent otherwise.
-    pub fn trace(&self) -> Trace {
+    pub fn trace(&self) -> ProtocolTrace {
         if !self.0.verbose {
-            return Trace::default();
+            return ProtocolTrace::default();
         }
         let out = self.clone();
-        Trace::new(move |direction, line| {
+        ProtocolTrace::new(move |direction, line| {
             let mark = match direction {
                 TraceDirection::Sent => '>',
                 TraceDirection::Received => '<',

@@ -25,7 +25,7 @@ pub use super::exchange::{ExchangeAnswer, ExchangePolicy};
 use super::query::Query;
 use super::tsig::TsigKey;
 use crate::fault::{Fault, Kind};
-use crate::net::trace::Trace;
+use crate::net::trace::ProtocolTrace;
 pub use endpoint::{Endpoint, HttpTarget};
 use pool::ConnectionPool;
 
@@ -49,7 +49,7 @@ pub struct DnsClient {
     /// Signs queries and verifies answers.
     pub key: Option<TsigKey>,
     /// Says what goes to and fro.
-    pub trace: Trace,
+    pub trace: ProtocolTrace,
     /// Carries what does not go over UDP.
     pub pool: ConnectionPool,
 }
@@ -63,7 +63,7 @@ impl DnsClient {
             bind: None,
             mix_case: false,
             key: None,
-            trace: Trace::default(),
+            trace: ProtocolTrace::default(),
             pool: ConnectionPool::default(),
         }
     }

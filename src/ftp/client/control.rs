@@ -10,7 +10,7 @@ use crate::ftp::reply::{FtpReply, FtpReplyReader, ReplyClass};
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::stream::Stream;
 use crate::net::tls::ClientTls;
-use crate::net::trace::Trace;
+use crate::net::trace::ProtocolTrace;
 
 /// The most preliminary replies (1yz) that one command may get.
 const MAX_PRELIMINARY: usize = 64;
@@ -38,13 +38,13 @@ pub(super) struct ControlConnection {
     /// Transfers were sent ahead: nothing else may be sent until they are over.
     pub(super) held: bool,
     pub(super) limits: Limits,
-    pub(super) trace: Trace,
+    pub(super) trace: ProtocolTrace,
     /// Why the connection cannot be used any more.
     broken: Option<Fault>,
 }
 
 impl ControlConnection {
-    pub(super) fn new(stream: Stream, limits: Limits, trace: Trace) -> ControlConnection {
+    pub(super) fn new(stream: Stream, limits: Limits, trace: ProtocolTrace) -> ControlConnection {
         ControlConnection {
             stream,
             reader: FtpReplyReader::new(),

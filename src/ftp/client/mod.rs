@@ -22,9 +22,9 @@ use crate::ftp::reply::{FtpReply, ReplyClass};
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
 use crate::net::login::Login;
-use crate::net::pace::Pace;
+use crate::net::pace::TransferPace;
 use crate::net::tls::{ClientTls, TlsMode};
-use crate::net::trace::Trace;
+use crate::net::trace::ProtocolTrace;
 
 pub use chain::{Ahead, MAX_CHAIN_BYTES};
 use control::ControlConnection;
@@ -52,7 +52,7 @@ pub struct FtpClientOptions {
     /// Deadlines.
     pub limits: Limits,
     /// The wire trace.
-    pub trace: Trace,
+    pub trace: ProtocolTrace,
     /// Active mode (PORT, EPRT), listening on a port of this range.
     pub active: Option<PortRange>,
     /// Believe the address in a 227 reply instead of taking the control connection's.
@@ -60,7 +60,7 @@ pub struct FtpClientOptions {
     /// Commands to send after the login; one with a leading `*` may fail.
     pub before: Vec<String>,
     /// The speed limit of all data connections together.
-    pub pace: Option<Arc<Pace>>,
+    pub pace: Option<Arc<TransferPace>>,
     /// What earlier connections to the same server found out.
     pub quirks: Arc<ServerQuirks>,
 }
@@ -74,7 +74,7 @@ impl FtpClientOptions {
             tls_client: None,
             login: None,
             limits: Limits::default(),
-            trace: Trace::default(),
+            trace: ProtocolTrace::default(),
             active: None,
             trust_pasv: false,
             before: Vec::new(),
@@ -446,7 +446,7 @@ impl FtpClient {
     }
 
     /// The speed limit.
-    pub fn pace(&self) -> Option<Arc<Pace>> {
+    pub fn pace(&self) -> Option<Arc<TransferPace>> {
         self.options.pace.clone()
     }
 

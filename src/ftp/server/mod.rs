@@ -20,7 +20,7 @@ use crate::net::deadline::Limits;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
-use crate::net::trace::Trace;
+use crate::net::trace::ProtocolTrace;
 
 /// [`FtpServerOptions::login_limit`] unless it is set.
 pub const LOGIN_LIMIT: Duration = Duration::from_secs(60);
@@ -149,7 +149,7 @@ pub struct FtpServerOptions {
     /// What came of an upload that broke off stays under its name, if that was free.
     pub keep_partial: bool,
     /// The dialogue, for `-v`.
-    pub trace: Option<Trace>,
+    pub trace: Option<ProtocolTrace>,
 }
 
 impl Default for FtpServerOptions {

@@ -17,7 +17,7 @@ use rustix::pipe::{PipeFlags, SpliceFlags};
 use super::verify::Tap;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::{Limits, RateDeadline};
-use crate::net::pace::Pace;
+use crate::net::pace::TransferPace;
 
 /// How much the kernel moves at once, and how much a pipe between two descriptors holds.
 const PIECE: usize = 1 << 20;
@@ -38,7 +38,7 @@ pub(super) struct Flow {
     /// Deadlines.
     pub(super) limits: Limits,
     /// The speed limit.
-    pub(super) pace: Option<Arc<Pace>>,
+    pub(super) pace: Option<Arc<TransferPace>>,
     /// Told of the bytes.
     pub(super) progress: ByteProgress,
     /// Sees the bytes.

@@ -99,7 +99,7 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
             config,
             tls: server::SmtpServerTls::Off,
             limits: Limits::default(),
-            trace: Trace::default(),
+            trace: ProtocolTrace::default(),
         };
         let _ = server::serve(Stream::Unix(theirs), None, &options, &*service, &Shutdown::manual()).await;
     });
