@@ -4,7 +4,7 @@
 #   make test       every hermetic test
 #   make interop    against real peers, fetched as Debian packages below target/peers (nothing is installed)
 #   make bench      side by side with the peers; medians and ratios
-#   make fuzz       each fuzz target for FUZZ_SECONDS (60)
+#   make fuzz       each fuzz entry for FUZZ_SECONDS (60)
 #   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion
 #   make install    PREFIX (/usr/local), DESTDIR
 
@@ -45,10 +45,9 @@ fuzz:
 soak:
 	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test tools -- crash --nocapture
 
-# The generated parts of man pages, completions and fuzz targets.
+# The generated parts of man pages and completions.
 docs:
 	UPDATE_DOCS=1 $(CARGO) test --locked --test tools docs
-	UPDATE_DOCS=1 $(CARGO) test --locked --test tools fuzz_targets
 
 install: build
 	install -d "$(DESTDIR)$(PREFIX)/bin" "$(DESTDIR)$(PREFIX)/share/man/man1" "$(DESTDIR)$(PREFIX)/share/man/man5" \

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Runs each fuzz target for FUZZ_SECONDS (60). The stable toolchain will do: RUSTC_BOOTSTRAP lets it instrument.
+# Runs each fuzz entry for FUZZ_SECONDS (60). The stable toolchain will do: RUSTC_BOOTSTRAP lets it instrument.
 # The code is safe Rust, so no sanitizer is needed: panics, time and memory are what is looked for.
 # New inputs go to fuzz/target/corpus, crashes to fuzz/artifacts; the committed seeds are only read.
 set -eu
@@ -15,11 +15,13 @@ fi
 PATH=$tools/bin:$PATH
 export PATH
 
-for file in fuzz/fuzz_targets/*.rs; do
-    [ -e "$file" ] || { echo "no fuzz targets" >&2; exit 1; }
-    target=$(basename "$file" .rs)
-    echo "== $target, $seconds s"
-    mkdir -p "fuzz/target/corpus/$target"
-    cargo-fuzz run --sanitizer none "$target" "fuzz/target/corpus/$target" "fuzz/corpus/$target" -- \
+# Each entry has a folder of seeds; a test holds the two lists together.
+for seeds in fuzz/corpus/*; do
+    FUZZ_ENTRY=$(basename "$seeds")
+    export FUZZ_ENTRY
+    echo "== $FUZZ_ENTRY, $seconds s"
+    mkdir -p "fuzz/target/corpus/$FUZZ_ENTRY" fuzz/artifacts
+    cargo-fuzz run --sanitizer none entry "fuzz/target/corpus/$FUZZ_ENTRY" "$seeds" -- \
+        -artifact_prefix="fuzz/artifacts/$FUZZ_ENTRY-" \
         -max_total_time="$seconds" -timeout=10 -rss_limit_mb=2048 -verbosity=0 -print_final_stats=1
 done

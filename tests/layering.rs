@@ -2,6 +2,7 @@
 //! sources as text (`use` trees and paths, without comments, strings and test modules) and names file and line.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may fail by panic")]
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::{Path, PathBuf};
 
 /// The layers from the ground up. A module may name its own layer and those before it.
@@ -116,6 +117,100 @@ fn arrows_point_down_and_pure_files_are_pure() {
 }
 
 #[test]
+fn no_files_import_each_other_in_a_circle() {
+    let files: BTreeMap<String, String> =
+        sources("src").into_iter().filter_map(|(path, text)| Some((place(&path)?, text))).collect();
+    let arrows = files.iter().map(|(place, text)| (place.clone(), imports(place, text, &files))).collect();
+    let circles = circles(&arrows);
+    assert!(circles.is_empty(), "\n{}", circles.join("\n"));
+}
+
+/// The files that the file at `own` names. A folder's `mod.rs` and the files below are one: what a parent shares with its
+/// children is theirs in common.
+fn imports(own: &str, text: &str, files: &BTreeMap<String, String>) -> BTreeSet<String> {
+    let code = without_tests(&without_words(text));
+    let named = names(&code, own).into_iter().filter_map(|(_, name)| {
+        let mut path = name.strip_prefix("crate::")?.replace("::", "/");
+        while !files.contains_key(&path) {
+            path.truncate(path.rfind('/')?);
+        }
+        Some(path)
+    });
+    named.filter(|other| !covers(other, own) && !covers(own, other)).collect()
+}
+
+/// The shortest circle through each file that lies on one, each circle once.
+fn circles(arrows: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let mut found = BTreeMap::new();
+    for start in arrows.keys() {
+        let mut ways: VecDeque<Vec<&String>> = VecDeque::from([vec![start]]);
+        let mut seen = BTreeSet::new();
+        while let Some(way) = ways.pop_front() {
+            let last = way[way.len() - 1];
+            if way.len() > 1 && last == start {
+                let rooms: BTreeSet<&String> = way.iter().copied().collect();
+                found
+                    .entry(rooms)
+                    .or_insert_with(|| way.iter().map(|file| file.as_str()).collect::<Vec<_>>().join(" -> "));
+                break;
+            }
+            let next = arrows[last].iter().filter(|next| seen.insert(*next));
+            ways.extend(next.map(|next| way.iter().copied().chain([next]).collect::<Vec<_>>()));
+        }
+    }
+    found.into_values().collect()
+}
+
+#[test]
+fn each_type_has_one_meaning() {
+    let mut homes: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (path, text) in sources("src").iter().filter(|(path, _)| place(path).is_some_and(|place| !is_test_help(&place)))
+    {
+        for (line, name) in types(&without_tests(&without_words(text))) {
+            homes.entry(name).or_default().push(format!("{path}:{line}"));
+        }
+    }
+    // Every tool has its arguments.
+    homes.remove("Args");
+    assert!(homes.contains_key("Fault"), "no type was found");
+    let several: Vec<String> =
+        homes.iter().filter(|(_, at)| at.len() > 1).map(|(name, at)| format!("{name}: {}", at.join(", "))).collect();
+    assert!(several.is_empty(), "a name for each, that says which:\n{}", several.join("\n"));
+    let glossary = glossary();
+    assert!((10..=30).contains(&glossary.len()), "a glossary of at most 30 terms: {glossary:?}");
+    let unknown: Vec<&String> = glossary.iter().filter(|term| !homes.contains_key(*term)).collect();
+    assert!(unknown.is_empty(), "in the glossary of ARCHITECTURE.md and no type: {unknown:?}");
+}
+
+/// Simulations stand in files of their own and are compiled for tests alone.
+fn is_test_help(place: &str) -> bool {
+    place.split('/').any(|part| matches!(part, "simulation" | "simulate" | "transcripts"))
+}
+
+/// The types that a text defines, with their lines; associated types, which are indented, are none.
+fn types(code: &str) -> Vec<(usize, String)> {
+    let defined = code.lines().enumerate().filter_map(|(at, line)| {
+        let line = line.strip_prefix("pub").map_or(line, |rest| match rest.strip_prefix('(') {
+            Some(rest) => rest.split_once(')').map_or(rest, |(_, rest)| rest),
+            None => rest,
+        });
+        let words = ["struct ", "enum ", "trait ", "union ", "type "];
+        let rest = words.iter().find_map(|word| line.trim_start().strip_prefix(word))?;
+        let end = rest.find(|next: char| !next.is_alphanumeric() && next != '_').unwrap_or(rest.len());
+        let indented = code.lines().nth(at)?.starts_with(' ');
+        (!indented && end > 0).then(|| (at + 1, rest[..end].to_owned()))
+    });
+    defined.collect()
+}
+
+/// The terms of the glossary in ARCHITECTURE.md: its table's first column.
+fn glossary() -> Vec<String> {
+    let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("ARCHITECTURE.md")).unwrap();
+    let table = text.split("## Glossary").nth(1).unwrap_or_default().split("\n## ").next().unwrap_or_default();
+    table.lines().filter_map(|line| line.strip_prefix("| `")?.split('`').next().map(str::to_owned)).collect()
+}
+
+#[test]
 fn files_are_short() {
     let mut long = Vec::new();
     for (path, text) in ["src", "tests", "fuzz/entries"].iter().flat_map(|folder| sources(folder)) {
@@ -217,9 +312,13 @@ fn complaint(place: &str, name: &str) -> Option<String> {
         let homes = if homes.is_empty() { "nowhere".to_owned() } else { format!("only in {}", homes.join(", ")) };
         return Some(format!("`{path}` is at home {homes}"));
     }
-    let does_io = IO_ROOMS.contains(&room) || IO_FILES.iter().any(|rule| covers(rule, place));
+    let io_file = |place: &str| IO_FILES.iter().any(|rule| covers(rule, place));
+    let does_io = IO_ROOMS.contains(&room) || io_file(place);
     if !does_io && IMPURE.iter().any(|path| within(path)) && !PURE_AFTER_ALL.iter().any(|path| within(path)) {
         return Some(format!("`{name}` in a pure file"));
+    }
+    if !does_io && name.strip_prefix("crate::").is_some_and(|path| io_file(&path.replace("::", "/"))) {
+        return Some(format!("`{name}` in a pure file: that file does I/O"));
     }
     None
 }
@@ -461,6 +560,8 @@ fn each_rule_can_fail() {
         ("src/dns/zone.rs", "use std::net::{IpAddr, UdpSocket as Socket};", "`std::net::UdpSocket` in a pure file"),
         ("src/smtp/session.rs", "use crate::net::stream::Stream;", "in a pure file"),
         ("src/mail/compose.rs", "use getrandom::fill;", "in a pure file"),
+        ("src/dns/json.rs", "use super::client::Client;", "that file does I/O"),
+        ("src/mail/compose.rs", "use crate::mail::maildir::Maildir;", "that file does I/O"),
         ("src/line.rs", "use std::time::Instant;", "in a pure file"),
         ("src/ftp/server.rs", "use rustls::ServerConfig;", "only in net"),
         ("src/queue/store.rs", "use clap::Parser;", "only in cli, tool"),

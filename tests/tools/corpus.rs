@@ -21,15 +21,9 @@ type Entry = (&'static str, fn(&[u8]));
 /// At most so many places of a seed are mutated; a longer seed is mutated at evenly spread places.
 const MAX_PLACES: usize = 512;
 
-/// Each module of `fuzz/entries` with its entries.
-fn modules() -> [(&'static str, &'static [Entry]); 5] {
-    [
-        ("net", net::ENTRIES),
-        ("ftp", ftp::ENTRIES),
-        ("smtp", smtp::ENTRIES),
-        ("dns", dns::ENTRIES),
-        ("mail", mail::ENTRIES),
-    ]
+/// Every entry of `fuzz/entries`.
+fn entries() -> impl Iterator<Item = &'static Entry> {
+    [net::ENTRIES, ftp::ENTRIES, smtp::ENTRIES, dns::ENTRIES, mail::ENTRIES].into_iter().flatten()
 }
 
 fn fuzz_folder() -> PathBuf {
@@ -77,14 +71,12 @@ fn first_panic(entry: fn(&[u8]), seed: &[u8]) -> Option<Vec<u8>> {
 
 #[test]
 fn the_corpus_and_its_mutations_panic_nowhere() {
-    for (_, entries) in modules() {
-        for (name, entry) in entries {
-            let mut inputs = seeds(name);
-            inputs.push((PathBuf::from("(built in)"), b"\0\x01\xff a\r\n.\r\n".to_vec()));
-            for (path, seed) in inputs {
-                if let Some(input) = first_panic(*entry, &seed) {
-                    panic!("{name} panics on a mutation of {}: {}", path.display(), input.escape_ascii());
-                }
+    for (name, entry) in entries() {
+        let mut inputs = seeds(name);
+        inputs.push((PathBuf::from("(built in)"), b"\0\x01\xff a\r\n.\r\n".to_vec()));
+        for (path, seed) in inputs {
+            if let Some(input) = first_panic(*entry, &seed) {
+                panic!("{name} panics on a mutation of {}: {}", path.display(), input.escape_ascii());
             }
         }
     }
@@ -99,8 +91,7 @@ fn a_panic_is_found() {
 
 #[test]
 fn names_are_unique_and_every_entry_has_seeds() {
-    let mut names: Vec<&str> =
-        modules().iter().flat_map(|(_, entries)| entries.iter().map(|(name, _)| *name)).collect();
+    let mut names: Vec<&str> = entries().map(|(name, _)| *name).collect();
     names.sort_unstable();
     for pair in names.windows(2) {
         assert_ne!(pair[0], pair[1], "two entries of one name");
@@ -112,50 +103,5 @@ fn names_are_unique_and_every_entry_has_seeds() {
     for folder in folders {
         let folder = folder.expect("a corpus folder").file_name().into_string().expect("a plain name");
         assert!(names.contains(&folder.as_str()), "fuzz/corpus/{folder}/ belongs to no entry");
-    }
-}
-
-/// `fuzz/fuzz_targets/<entry>.rs` and its place in `fuzz/Cargo.toml`, one for each entry: with UPDATE_DOCS=1 they are
-/// written, without it they must be what would be written.
-#[test]
-fn fuzz_targets_are_the_entries() {
-    let folder = fuzz_folder();
-    let head = "[package]\nname = \"applayer-fuzz\"\nversion = \"0.0.0\"\nedition = \"2024\"\npublish = false\n\n\
-        [package.metadata]\ncargo-fuzz = true\n\n[workspace]\n\n[dependencies]\n\
-        applayer = { path = \"..\" }\nlibfuzzer-sys = \"0.4.13\"\nserde_json = \"1\"\n";
-    let mut manifest =
-        format!("# Generated from fuzz/entries (UPDATE_DOCS=1 cargo test --test tools fuzz_targets).\n{head}");
-    let mut wanted = Vec::new();
-    for (module, entries) in modules() {
-        for (name, _) in entries {
-            manifest.push_str(&format!(
-                "\n[[bin]]\nname = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"\ntest = false\ndoc = false\nbench = false\n"
-            ));
-            let target = format!(
-                "//! Generated: libFuzzer for the entry `{name}` of fuzz/entries/{module}.rs.\n#![no_main]\n\n\
-                 #[path = \"../entries/{module}.rs\"]\nmod entries;\n\n\
-                 libfuzzer_sys::fuzz_target!(|data: &[u8]| {{\n    \
-                 for (name, entry) in entries::ENTRIES {{\n        if *name == \"{name}\" {{\n            entry(data);\n        \
-                 }}\n    }}\n}});\n"
-            );
-            wanted.push((folder.join("fuzz_targets").join(format!("{name}.rs")), target));
-        }
-    }
-    wanted.push((folder.join("Cargo.toml"), manifest));
-    let update = std::env::var_os("UPDATE_DOCS").is_some();
-    for (path, text) in &wanted {
-        if update {
-            std::fs::create_dir_all(path.parent().expect("a folder")).expect("fuzz_targets/");
-            std::fs::write(path, text).expect("a generated file");
-        }
-        let found = std::fs::read_to_string(path).unwrap_or_default();
-        assert!(found == *text, "{} is not what the entries say; run with UPDATE_DOCS=1", path.display());
-    }
-    for file in std::fs::read_dir(folder.join("fuzz_targets")).into_iter().flatten() {
-        let path = file.expect("a target").path();
-        if !wanted.iter().any(|(known, _)| *known == path) {
-            assert!(update, "{} belongs to no entry", path.display());
-            std::fs::remove_file(&path).expect("a stale target");
-        }
     }
 }
