@@ -165,7 +165,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         mailboxes: mailboxes.map(Arc::new),
         queue,
         users: users.map(Arc::new),
-        logins: tokio::sync::Semaphore::new(users::MAX_CONCURRENT_CHECKS),
+        logins: tokio::sync::Semaphore::new(crate::cli::users::MAX_CONCURRENT_CHECKS),
         out: out.clone(),
     });
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;

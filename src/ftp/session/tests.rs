@@ -390,7 +390,7 @@ impl Watcher {
                 self.codes.push(reply.code);
             }
             SessionAction::Login { password, .. } => {
-                self.granted = password.0 == b"secret";
+                self.granted = password.expose() == b"secret";
                 self.session.event(SessionEvent::Login(self.granted.then_some(Rights::ALL)));
             }
             SessionAction::StartTls => self.session.event(SessionEvent::Secured),

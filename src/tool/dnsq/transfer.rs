@@ -185,9 +185,9 @@ struct TransferEnd {
     shown: bool,
 }
 
-impl Done {
-    fn of(transfer: &ZoneTransfer, summary: &TransferSummary, start: Instant, shown: bool) -> Done {
-        Done {
+impl TransferEnd {
+    fn of(transfer: &ZoneTransfer, summary: &TransferSummary, start: Instant, shown: bool) -> TransferEnd {
+        TransferEnd {
             zone: transfer.zone.to_string(),
             server: transfer.server.address.to_string(),
             transport: if transfer.server.transport == Transport::Tls { "tls" } else { "tcp" },
