@@ -62,7 +62,7 @@ impl Zones {
 
 /// What came of a query.
 #[derive(Debug, Clone)]
-pub enum ServerReply {
+pub enum AnswerAction {
     /// Send this.
     Send(DnsResponse),
     /// A transfer of this zone was asked for: the server decides whether and how.
@@ -85,19 +85,19 @@ pub struct DnsResponse {
 }
 
 /// Answers one message. `udp`: it came in a datagram, so that the response must fit into what the client takes.
-pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> ServerReply {
-    let Some(header) = query.get(..HEADER_BYTES) else { return ServerReply::Drop };
+pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
+    let Some(header) = query.get(..HEADER_BYTES) else { return AnswerAction::Drop };
     let (id, flags) = match header {
         [a, b, c, d, ..] => (u16::from_be_bytes([*a, *b]), Flags(u16::from_be_bytes([*c, *d]))),
-        _ => return ServerReply::Drop,
+        _ => return AnswerAction::Drop,
     };
     if flags.has(Flags::QR) {
-        return ServerReply::Drop;
+        return AnswerAction::Drop;
     }
     let mut response = Message { id, flags: Flags(flags.0 & (Flags::RD | Flags::CD | 0x7800)), ..Message::default() };
     response.flags.set(Flags::QR, true);
     let Ok(message) = Message::parse(query) else {
-        return ServerReply::Send(finish(response, Rcode::FORMERR, MIN_UDP_SIZE.into(), None));
+        return AnswerAction::Send(finish(response, Rcode::FORMERR, MIN_UDP_SIZE.into(), None));
     };
     let limit = match &message.edns {
         _ if !udp => MAX_MESSAGE_BYTES,
@@ -108,33 +108,33 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> ServerReply {
     response.edns = message.edns.as_ref().map(|_| Edns { dnssec_ok, ..Edns::default() });
     response.question.clone_from(&message.question);
     if message.edns.as_ref().is_some_and(|edns| edns.version != 0) {
-        return ServerReply::Send(finish(response, Rcode::BADVERS, limit, None));
+        return AnswerAction::Send(finish(response, Rcode::BADVERS, limit, None));
     }
     if flags.opcode() != 0 {
-        return ServerReply::Send(finish(response, Rcode::NOTIMP, limit, None));
+        return AnswerAction::Send(finish(response, Rcode::NOTIMP, limit, None));
     }
     let [question] = message.question.as_slice() else {
-        return ServerReply::Send(finish(response, Rcode::FORMERR, limit, None));
+        return AnswerAction::Send(finish(response, Rcode::FORMERR, limit, None));
     };
     let question = question.clone();
     match question.rtype {
-        Rtype::AXFR | Rtype::IXFR => return ServerReply::Transfer(Box::new(message)),
+        Rtype::AXFR | Rtype::IXFR => return AnswerAction::Transfer(Box::new(message)),
         Rtype(0) | Rtype::OPT | Rtype::TSIG | Rtype::TKEY => {
-            return ServerReply::Send(finish(response, Rcode::FORMERR, limit, Some(question)));
+            return AnswerAction::Send(finish(response, Rcode::FORMERR, limit, Some(question)));
         }
         _ => {}
     }
     if question.class != Class::IN {
-        return ServerReply::Send(finish(response, Rcode::REFUSED, limit, Some(question)));
+        return AnswerAction::Send(finish(response, Rcode::REFUSED, limit, Some(question)));
     }
     let Some(zone) = zones.find_for(&question.name, question.rtype) else {
         let refused = finish(response, Rcode::REFUSED, limit, Some(question));
-        return if flags.has(Flags::RD) { ServerReply::Elsewhere(refused) } else { ServerReply::Send(refused) };
+        return if flags.has(Flags::RD) { AnswerAction::Elsewhere(refused) } else { AnswerAction::Send(refused) };
     };
     let mut build = ResponseBuilder { zones, response, dnssec_ok, udp };
     let rcode = build.resolve(zone.clone(), &question);
     build.additional();
-    ServerReply::Send(finish(build.response, rcode, limit, Some(question)))
+    AnswerAction::Send(finish(build.response, rcode, limit, Some(question)))
 }
 
 /// The response to a query that is answered with a code alone.

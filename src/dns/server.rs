@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
-use super::answer::{self, DnsResponse, ServerReply, Zones};
+use super::answer::{self, AnswerAction, DnsResponse, Zones};
 use super::client::DnsClient;
 use super::message::{Composer, Flags, MAX_MESSAGE_BYTES, Message, Question, Rcode};
 use super::query::Query;
@@ -172,8 +172,8 @@ impl NameServer {
             };
             let query = buffer.get(..length).unwrap_or_default();
             match answer::answer(&self.zones, query, true) {
-                ServerReply::Send(response) => self.send_datagram(&socket, peer, &response).await,
-                ServerReply::Transfer(message) => {
+                AnswerAction::Send(response) => self.send_datagram(&socket, peer, &response).await,
+                AnswerAction::Transfer(message) => {
                     let code = if message.question.first().is_some_and(|q| q.rtype == Rtype::IXFR) {
                         Rcode::REFUSED
                     } else {
@@ -181,7 +181,7 @@ impl NameServer {
                     };
                     self.send_datagram(&socket, peer, &answer::refuse(&message, code)).await;
                 }
-                ServerReply::Elsewhere(refused) => {
+                AnswerAction::Elsewhere(refused) => {
                     if self.forward.is_none() {
                         self.send_datagram(&socket, peer, &refused).await;
                         continue;
@@ -193,7 +193,7 @@ impl NameServer {
                         server.send_datagram(&socket, peer, &response).await;
                     });
                 }
-                ServerReply::Drop => {}
+                AnswerAction::Drop => {}
             }
         }
     }
@@ -214,10 +214,10 @@ impl NameServer {
             query.resize(usize::from(u16::from_be_bytes(length)), 0);
             within(MAX_TCP_IDLE, stream.read_exact(&mut query)).await?;
             let response = match answer::answer(&self.zones, &query, false) {
-                ServerReply::Send(response) => response,
-                ServerReply::Elsewhere(refused) if self.forward.is_none() => refused,
-                ServerReply::Elsewhere(refused) => self.forwarded(query.clone(), refused, false, &forwards).await,
-                ServerReply::Transfer(message) => match self.transfer(&message, peer) {
+                AnswerAction::Send(response) => response,
+                AnswerAction::Elsewhere(refused) if self.forward.is_none() => refused,
+                AnswerAction::Elsewhere(refused) => self.forwarded(query.clone(), refused, false, &forwards).await,
+                AnswerAction::Transfer(message) => match self.transfer(&message, peer) {
                     Ok(messages) => {
                         let mut size = 0;
                         for wire in messages {
@@ -229,7 +229,7 @@ impl NameServer {
                     }
                     Err(rcode) => answer::refuse(&message, rcode),
                 },
-                ServerReply::Drop => return Ok(()),
+                AnswerAction::Drop => return Ok(()),
             };
             send(&mut stream, &response.wire).await?;
             self.log(peer, transport, response.question.as_ref(), response.rcode, response.wire.len());

@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 
 /// A template that was read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Template(Vec<TemplatePart>);
+pub struct Template(Vec<FormatPart>);
 
 /// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TemplatePart {
+pub enum FormatPart {
     /// Text as it stands.
     Text(String),
     /// What stands between braces.
@@ -91,22 +91,22 @@ impl Template {
                     }
                     let field = TemplateField::parse(&name).ok_or_else(|| format!("no field {{{name}}}"))?;
                     if !literal.is_empty() {
-                        parts.push(TemplatePart::Text(std::mem::take(&mut literal)));
+                        parts.push(FormatPart::Text(std::mem::take(&mut literal)));
                     }
-                    parts.push(TemplatePart::Field(field));
+                    parts.push(FormatPart::Field(field));
                 }
                 ('}', _) => return Err(format!("{text}: }} without {{")),
                 _ => literal.push(c),
             }
         }
         if !literal.is_empty() {
-            parts.push(TemplatePart::Text(literal));
+            parts.push(FormatPart::Text(literal));
         }
         Ok(Template(parts))
     }
 
     /// Its parts.
-    pub fn parts(&self) -> &[TemplatePart] {
+    pub fn parts(&self) -> &[FormatPart] {
         &self.0
     }
 
@@ -118,22 +118,22 @@ impl Template {
     fn line(&self, record: &Record, answer: &ExchangeAnswer, server: &str) -> String {
         let members = json::members(record.rtype, &record.rdata);
         let question = answer.message.question.first();
-        let value = |part: &TemplatePart| match part {
-            TemplatePart::Text(text) => text.clone(),
-            TemplatePart::Field(TemplateField::Name) => record.name.to_string(),
-            TemplatePart::Field(TemplateField::Ttl) => record.ttl.to_string(),
-            TemplatePart::Field(TemplateField::Class) => record.class.to_string(),
-            TemplatePart::Field(TemplateField::Rtype) => record.rtype.to_string(),
-            TemplatePart::Field(TemplateField::Rdata) => record.rdata_text(),
-            TemplatePart::Field(TemplateField::Qname) => {
+        let value = |part: &FormatPart| match part {
+            FormatPart::Text(text) => text.clone(),
+            FormatPart::Field(TemplateField::Name) => record.name.to_string(),
+            FormatPart::Field(TemplateField::Ttl) => record.ttl.to_string(),
+            FormatPart::Field(TemplateField::Class) => record.class.to_string(),
+            FormatPart::Field(TemplateField::Rtype) => record.rtype.to_string(),
+            FormatPart::Field(TemplateField::Rdata) => record.rdata_text(),
+            FormatPart::Field(TemplateField::Qname) => {
                 question.map(|question| question.name.to_string()).unwrap_or_default()
             }
-            TemplatePart::Field(TemplateField::Qtype) => {
+            FormatPart::Field(TemplateField::Qtype) => {
                 question.map(|question| question.rtype.to_string()).unwrap_or_default()
             }
-            TemplatePart::Field(TemplateField::Status) => answer.message.rcode().to_string(),
-            TemplatePart::Field(TemplateField::Server) => server.to_owned(),
-            TemplatePart::Field(TemplateField::Member(name)) => member(members.as_ref(), name),
+            FormatPart::Field(TemplateField::Status) => answer.message.rcode().to_string(),
+            FormatPart::Field(TemplateField::Server) => server.to_owned(),
+            FormatPart::Field(TemplateField::Member(name)) => member(members.as_ref(), name),
         };
         self.0.iter().map(value).collect()
     }
@@ -159,13 +159,13 @@ mod tests {
     #[test]
     fn templates() {
         let parts = |text: &str| Template::parse(text).map(|template| template.0);
-        let text = |text: &str| TemplatePart::Text(text.to_owned());
+        let text = |text: &str| FormatPart::Text(text.to_owned());
         assert_eq!(
             parts("{name} {{x}} {preference}\\t\\\\").unwrap(),
             [
-                TemplatePart::Field(TemplateField::Name),
+                FormatPart::Field(TemplateField::Name),
                 text(" {x} "),
-                TemplatePart::Field(TemplateField::Member("preference")),
+                FormatPart::Field(TemplateField::Member("preference")),
                 text("\t\\")
             ]
         );

@@ -36,7 +36,7 @@ pub enum ZoneChange {
 
 /// What a transfer was, once it is complete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct TransferSummary {
+pub struct ZoneTransferSummary {
     /// Records, the SOA records at begin and end included.
     pub records: u64,
     /// Messages.
@@ -198,7 +198,7 @@ impl ZoneTransfer {
     pub fn run(
         &self,
         each: &mut dyn FnMut(&Record, ZoneChange) -> Result<(), Fault>,
-    ) -> Result<TransferSummary, Fault> {
+    ) -> Result<ZoneTransferSummary, Fault> {
         let network = |error: &io::Error| network_fault(self.server.address, Transport::Tcp, error);
         let mut id = [0; 2];
         crate::net::random::fill(&mut id)?;
@@ -210,7 +210,7 @@ impl ZoneTransfer {
         stream.write_all(&framed).and_then(|()| stream.flush()).map_err(|error| network(&error))?;
         let mut input = io::BufReader::with_capacity(READ_BYTES, stream);
         let mut sequence = Sequence::new(self.zone.clone(), self.have);
-        let mut summary = TransferSummary::default();
+        let mut summary = ZoneTransferSummary::default();
         let mut buffer = Vec::new();
         while !sequence.is_done() {
             let mut length = [0; 2];

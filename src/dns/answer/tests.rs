@@ -18,7 +18,7 @@ fn ask_with(name: &str, rtype: &str, change: impl Fn(&mut Query), udp: bool) -> 
     let mut query = Query::new(Name::parse(name).unwrap(), Rtype::parse(rtype).unwrap());
     change(&mut query);
     match answer(&zones(), &query.compose(7), udp) {
-        ServerReply::Send(response) | ServerReply::Elsewhere(response) => Message::parse(&response.wire).unwrap(),
+        AnswerAction::Send(response) | AnswerAction::Elsewhere(response) => Message::parse(&response.wire).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -174,10 +174,10 @@ fn yxdomain_when_a_dname_makes_the_name_too_long() {
 fn strange_queries() {
     let zones = zones();
     let code = |wire: &[u8]| match answer(&zones, wire, true) {
-        ServerReply::Send(response) => Message::parse(&response.wire).unwrap().rcode().to_string(),
-        ServerReply::Elsewhere(_) => "elsewhere".to_owned(),
-        ServerReply::Transfer(_) => "transfer".to_owned(),
-        ServerReply::Drop => "drop".to_owned(),
+        AnswerAction::Send(response) => Message::parse(&response.wire).unwrap().rcode().to_string(),
+        AnswerAction::Elsewhere(_) => "elsewhere".to_owned(),
+        AnswerAction::Transfer(_) => "transfer".to_owned(),
+        AnswerAction::Drop => "drop".to_owned(),
     };
     let query = |change: &dyn Fn(&mut Query)| {
         let mut query = Query::new(Name::parse("www.example.test").unwrap(), Rtype::A);

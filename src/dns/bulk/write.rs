@@ -10,7 +10,7 @@ use crate::dns::json;
 use crate::dns::message::{Flags, Message, Rcode};
 use crate::dns::record::json::members;
 use crate::dns::record::{Class, Rtype, table};
-use crate::dns::template::{Template, TemplateField, TemplatePart, member};
+use crate::dns::template::{FormatPart, Template, TemplateField, member};
 use crate::dns::transport::Transport;
 use crate::fault::Kind;
 
@@ -230,7 +230,7 @@ impl RecordWriter {
         let mut status = Vec::new();
         push_rcode(walked.rcode, &mut status);
         // Members of the data are the full decoder's.
-        let is_member = |part: &TemplatePart| matches!(part, TemplatePart::Field(TemplateField::Member(_)));
+        let is_member = |part: &FormatPart| matches!(part, FormatPart::Field(TemplateField::Member(_)));
         let wanted = template.parts().iter().any(is_member);
         let decoded = wanted.then(|| Message::parse(walked.message()).ok()).flatten();
         let decoded = |at: usize| decoded.as_ref().and_then(|message| message.answer.get(at));
@@ -256,11 +256,11 @@ impl RecordWriter {
         for part in template.parts() {
             let begin = out.len();
             let field = match part {
-                TemplatePart::Text(text) => {
+                FormatPart::Text(text) => {
                     out.extend_from_slice(text.as_bytes());
                     continue;
                 }
-                TemplatePart::Field(field) => field,
+                FormatPart::Field(field) => field,
             };
             match (field, record) {
                 (TemplateField::Qname, _) => {

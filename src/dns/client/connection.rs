@@ -1,6 +1,6 @@
 //! One connection to one server that answers many questions at once: TCP (RFC 7766), TLS (RFC 7858), HTTPS (RFC 8484)
-//! and QUIC (RFC 9250) behind three verbs: [`ServerConnection::open`], [`ServerConnection::ask`] (through a shared reference, as often and as
-//! many at a time as wanted), [`ServerConnection::close`].
+//! and QUIC (RFC 9250) behind three verbs: [`DnsConnection::open`], [`DnsConnection::ask`] (through a shared reference, as often and as
+//! many at a time as wanted), [`DnsConnection::close`].
 //!
 //! Messages go in and come out whole, each answer under the identifier of its query; what the transport does to
 //! identifiers and lengths in between is its own affair. Whether an answer is to the question is for the caller to see
@@ -28,7 +28,7 @@ const DOQ_NO_ERROR: u32 = 0;
 
 /// A connection. Dropping it ends it without farewell.
 #[derive(Debug)]
-pub struct ServerConnection {
+pub struct DnsConnection {
     kind: Carrier,
     /// Answers over HTTPS and QUIC.
     answered: AtomicU32,
@@ -41,16 +41,16 @@ enum Carrier {
     Quic(Quic),
 }
 
-impl ServerConnection {
+impl DnsConnection {
     /// Connects, shakes hands, and checks who answers. `limit` is for all of it.
     ///
     /// # Errors
     /// No connection, or not to the server that was meant.
-    pub async fn open(endpoint: &Endpoint, limit: Duration) -> Result<ServerConnection, Fault> {
+    pub async fn open(endpoint: &Endpoint, limit: Duration) -> Result<DnsConnection, Fault> {
         let opened = tokio::time::timeout(limit, carrier(endpoint, limit)).await;
         let what = || format!("{} over {}", endpoint.address, endpoint.transport.name());
         match opened {
-            Ok(Ok(kind)) => Ok(ServerConnection { kind, answered: AtomicU32::new(0) }),
+            Ok(Ok(kind)) => Ok(DnsConnection { kind, answered: AtomicU32::new(0) }),
             Ok(Err(fault)) => Err(fault.context(what())),
             Err(_) => Err(Fault::new(Kind::TimedOut, format!("{}: no connection in time", what()))),
         }

@@ -14,7 +14,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use tokio::sync::{OnceCell, mpsc};
 
 use super::Endpoint;
-use super::connection::ServerConnection;
+use super::connection::DnsConnection;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
@@ -159,7 +159,7 @@ struct ConnectionKey {
 }
 
 /// One opening, which everybody who came in the meantime shares, failure included.
-type Opening = Arc<OnceCell<Result<ServerConnection, Fault>>>;
+type Opening = Arc<OnceCell<Result<DnsConnection, Fault>>>;
 
 #[derive(Debug)]
 struct OpenConnections {
@@ -220,7 +220,7 @@ async fn carry(pool: &OpenConnections, query: &PooledQuery, number: usize) -> Re
         ConnectionKey { address: endpoint.address, transport: endpoint.transport, host: endpoint.host.clone(), number };
     loop {
         let opening = pool.get(&key);
-        let opened = opening.get_or_init(|| ServerConnection::open(endpoint, query.limit)).await;
+        let opened = opening.get_or_init(|| DnsConnection::open(endpoint, query.limit)).await;
         let connection = opened.as_ref().map_err(Clone::clone)?;
         match connection.ask(&query.wire).await {
             Err(fault) if fault.kind == Kind::Disconnected && !connection.is_open() && connection.answered() > 0 => {}

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::dns::answer::{ServerReply, Zones, answer};
+use crate::dns::answer::{AnswerAction, Zones, answer};
 use crate::dns::edns::Edns;
 use crate::dns::message::Flags;
 use crate::dns::query::Query;
@@ -55,7 +55,7 @@ fn serve(zones: &Zones, question: &Question) -> Message {
     let edns = Some(Edns { dnssec_ok: true, ..Edns::default() });
     let query = Query { question: question.clone(), flags: Flags(Flags::CD), edns, authority: None, padding: None };
     match answer(zones, &query.compose(1), false) {
-        ServerReply::Send(response) | ServerReply::Elsewhere(response) => Message::parse(&response.wire).unwrap(),
+        AnswerAction::Send(response) | AnswerAction::Elsewhere(response) => Message::parse(&response.wire).unwrap(),
         other => panic!("{other:?}"),
     }
 }

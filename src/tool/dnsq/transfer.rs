@@ -13,7 +13,7 @@ use crate::dns::json;
 use crate::dns::message::Question;
 use crate::dns::present;
 use crate::dns::record::{Record, Rtype};
-use crate::dns::transfer::{TransferSummary, ZoneChange, ZoneTransfer};
+use crate::dns::transfer::{ZoneChange, ZoneTransfer, ZoneTransferSummary};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::serial::Serial;
@@ -91,7 +91,7 @@ fn one(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, printed: &mut bool)
 }
 
 /// The zone as a file: it appears under its name when it is complete, and not before.
-fn to_file(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, path: &Path) -> Result<TransferSummary, Fault> {
+fn to_file(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, path: &Path) -> Result<ZoneTransferSummary, Fault> {
     let failed = |error: std::io::Error| Fault { kind: Kind::CannotCreate, ..Fault::local(path.display(), &error) };
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut prefix = std::ffi::OsString::from(".");
@@ -186,7 +186,7 @@ struct TransferEnd {
 }
 
 impl TransferEnd {
-    fn of(transfer: &ZoneTransfer, summary: &TransferSummary, start: Instant, shown: bool) -> TransferEnd {
+    fn of(transfer: &ZoneTransfer, summary: &ZoneTransferSummary, start: Instant, shown: bool) -> TransferEnd {
         TransferEnd {
             zone: transfer.zone.to_string(),
             server: transfer.server.address.to_string(),
