@@ -12,7 +12,7 @@ cd "$root/packages"
 apt-cache depends --recurse --no-recommends --no-suggests --no-conflicts --no-breaks --no-replaces --no-enhances "$@" |
     grep -v -e '^[ |<]' -e : | sort -u > tree
 dpkg-query -W -f '${db:Status-Abbrev}${Package}\n' | sed -n 's/^ii *//p' | sort -u > installed
-comm -23 tree installed | grep -E -e '^lib' -e '^python3-' -e '-common$' > missing || true
+comm -23 tree installed | grep -E -e '^lib' -e '^python3-' -e '-common$' -e '-libs$' > missing || true
 printf '%s\n' "$@" >> missing
 sort -u missing | xargs apt-get -q download > download.log 2>&1 || { tail -n 3 download.log >&2; exit 1; }
 for archive in *.deb; do
