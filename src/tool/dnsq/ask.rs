@@ -6,40 +6,23 @@ use std::ops::ControlFlow;
 use std::time::Duration;
 
 use super::query::query;
-use super::records::{Full, Json, Rfc8427, Short};
-use super::servers::{NamedServer, resolv_conf};
-use super::words::QueryPlan;
-use super::{Args, compare, idn, trace, transfer, validate};
-use crate::cli::output::Output;
+use super::runner::{QuestionResult, QuestionRunner, verdict};
+use super::servers::resolv_conf;
+use super::{compare, trace, transfer, validate};
+use crate::dns::client::ExchangeAnswer;
 use crate::dns::client::hosts::Hosts;
-use crate::dns::client::{DnsClient, ExchangeAnswer};
-use crate::dns::edns::EdnsOption;
 use crate::dns::message::{Flags, Message, Question, Rcode};
 use crate::dns::name::Name;
-use crate::dns::present;
 use crate::dns::query::Query;
 use crate::dns::record::{Class, Record, Rtype};
-use crate::dns::template::Template;
 use crate::dns::transport::Transport;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 
 /// Stands for the hosts file.
 const NO_SERVER: usize = usize::MAX;
 
-/// What a question ended with: it was answered, or why not.
-pub(super) type QuestionResult = Result<(), Fault>;
-
 /// Asks, prints, and says what it ended with. An error is one of output.
 type SpecialRun = fn(&QuestionRunner<'_>, &Question) -> Result<QuestionResult, Fault>;
-
-pub(super) struct QuestionRunner<'a> {
-    pub(super) args: &'a Args,
-    pub(super) plan: &'a QueryPlan,
-    pub(super) servers: &'a [NamedServer],
-    pub(super) client: &'a DnsClient,
-    pub(super) format: Option<Template>,
-    pub(super) out: &'a Output,
-}
 
 impl QuestionRunner<'_> {
     /// Asks everything that was asked for; the verdicts stand in the order of the questions. An error is one of output.
@@ -120,41 +103,6 @@ impl QuestionRunner<'_> {
         };
         self.complain(question, &verdict);
         Ok(verdict)
-    }
-
-    /// Says what failed. That there is no data is an answer.
-    pub(super) fn complain(&self, question: &Question, verdict: &QuestionResult) {
-        if let Err(fault) = verdict
-            && fault.kind != Kind::Negative
-        {
-            self.out.error(&format!("{} {}", question.name, question.rtype), fault);
-        }
-    }
-
-    pub(super) fn print(&self, answer: &ExchangeAnswer, server: Option<&NamedServer>) -> Result<(), Fault> {
-        if self.args.json_rfc8427 {
-            return self.out.emit(&Rfc8427::of(&answer.message));
-        }
-        if self.out.json() {
-            return self.out.emit(&Json::of(answer, server));
-        }
-        let shown = |text: String| if self.args.idn { idn::unicode(&text) } else { text };
-        let lines: Vec<String> = match &self.format {
-            Some(template) => {
-                let server = server.map(|server| server.address().to_string()).unwrap_or_default();
-                template.lines(answer, &server)
-            }
-            None if self.args.short => {
-                let mut lines = present::short(&answer.message, self.plan.show.style);
-                if let Some(server) = server.filter(|_| self.plan.show.identify) {
-                    let from = format!(" from server {} in {} ms.", server.address().ip(), answer.elapsed.as_millis());
-                    lines.iter_mut().for_each(|line| line.push_str(&from));
-                }
-                lines
-            }
-            None => return self.out.emit(&Full::of(answer, &self.plan.show, server, shown)),
-        };
-        lines.into_iter().try_for_each(|line| self.out.emit(&Short { line: shown(line) }))
     }
 }
 
@@ -259,30 +207,4 @@ impl Stub {
         names.insert(at, name.clone());
         names
     }
-}
-
-/// What an answer means for a script: data, no data, or a server that did not answer the question.
-pub(super) fn verdict(answer: &ExchangeAnswer, rtype: Rtype) -> QuestionResult {
-    let message = &answer.message;
-    let rcode = message.rcode();
-    let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(rcode.0));
-    match rcode {
-        Rcode::NOERROR => {
-            let typed = message.answer.iter().any(|record| record.rtype == rtype || rtype == Rtype::ANY);
-            // An alias whose end the server does not know is data; one that ends in an SOA has none (RFC 2308).
-            let denied = message.authority.iter().any(|record| record.rtype == Rtype::SOA);
-            if typed || (!message.answer.is_empty() && !denied) { Ok(()) } else { fault(Kind::Negative, "no data") }
-        }
-        Rcode::NXDOMAIN | Rcode::YXDOMAIN => fault(Kind::Negative, "no such name"),
-        Rcode::SERVFAIL => fault(Kind::PeerTemporary, &with_words(answer, "SERVFAIL")),
-        other => fault(Kind::Refused, &with_words(answer, &other.to_string())),
-    }
-}
-
-/// The code with the extended error's words, if the server sent some.
-fn with_words(answer: &ExchangeAnswer, code: &str) -> String {
-    let options = answer.message.edns.iter().flat_map(|edns| &edns.options);
-    let words: Vec<String> =
-        options.filter(|option| option.code == EdnsOption::EXTENDED_ERROR).map(EdnsOption::value).collect();
-    if words.is_empty() { code.to_owned() } else { format!("{code}: {}", words.join("; ")) }
 }

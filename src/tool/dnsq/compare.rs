@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::ask::{QuestionResult, QuestionRunner};
 use super::query::edns;
+use super::runner::{QuestionResult, QuestionRunner};
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::{DnsClient, Endpoint};
 use crate::dns::edns::Edns;

@@ -8,6 +8,7 @@ mod idn;
 mod query;
 mod records;
 mod resume;
+mod runner;
 mod servers;
 mod trace;
 mod transfer;
@@ -27,8 +28,9 @@ use crate::dns::exchange::MAX_TRIES;
 use crate::dns::record::Class;
 use crate::dns::template::Template;
 use crate::fault::{Fault, Kind};
-use ask::QuestionRunner;
+
 use query::QueryArgs;
+use runner::QuestionRunner;
 use servers::EncryptionArgs;
 
 /// What `--help` says beyond the list of options.

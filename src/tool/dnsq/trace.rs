@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::ask::{QuestionResult, QuestionRunner, verdict};
 use super::query::edns;
 use super::read_file;
+use super::runner::{QuestionResult, QuestionRunner, verdict};
 use super::servers::NamedServer;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::ExchangePolicy;

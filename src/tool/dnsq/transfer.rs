@@ -7,7 +7,7 @@ use std::time::Instant;
 use serde::Serialize;
 use serde_json::Value;
 
-use super::ask::QuestionRunner;
+use super::runner::QuestionRunner;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::json;
 use crate::dns::message::Question;

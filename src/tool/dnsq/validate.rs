@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use super::ask::{QuestionResult, QuestionRunner, verdict};
 use super::query::edns;
 use super::read_file;
+use super::runner::{QuestionResult, QuestionRunner, verdict};
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::anchor::{Anchors, MAX_ANCHOR_BYTES};
 use crate::dns::client::ExchangeAnswer;
