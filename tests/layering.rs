@@ -109,7 +109,6 @@ const CIRCLES_LEFT: &[&str] = &[
     "ftp/mirror/get/delete -> ftp/mirror/get/walk -> ftp/mirror/get/delete",
     "ftp/transfer/copy -> ftp/transfer/verify -> ftp/transfer/copy",
     "queue/sqlite/read -> queue/sqlite/write -> queue/sqlite/read",
-    "tool/dnsq/dig -> tool/dnsq/servers -> tool/dnsq/words -> tool/dnsq/dig",
     "tool/ftpdo/act -> tool/ftpdo/remove -> tool/ftpdo/act",
     "tool/smtpsend/server -> tool/smtpsend/job -> tool/smtpsend/deliver -> tool/smtpsend/server",
     "tool/smtpsend/deliver -> tool/smtpsend/merge -> tool/smtpsend/deliver",

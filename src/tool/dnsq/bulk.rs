@@ -96,7 +96,7 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         let fault = Fault::new(Kind::Usage, "with -f each question has one line, whatever dig prints");
         return Err(fault.with_hint("--short and --format choose what it says").into());
     }
-    let servers: Vec<_> = servers::servers(&args, &plan, out)?
+    let servers: Vec<_> = servers::servers(&args, &plan.servers, out)?
         .into_iter()
         .map(|server| (Arc::new(server.endpoint), server.name))
         .collect();

@@ -180,7 +180,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     // A trace begins at the root's servers unless others are named.
     let from_root = args.trace.trace && plan.servers.is_empty();
-    let servers = if from_root { Vec::new() } else { servers::servers(&args, &plan, out)? };
+    let servers = if from_root { Vec::new() } else { servers::servers(&args, &plan.servers, out)? };
     let client = DnsClient {
         servers: servers.iter().map(|server| server.endpoint.clone()).collect(),
         policy: policy(&args.transport),

@@ -4,7 +4,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Args;
-use super::words::QueryPlan;
 use crate::cli::args::TrustArgs;
 use crate::cli::output::Output;
 use crate::dns::client::server::{ResolvConf, ServerName};
@@ -56,15 +55,15 @@ impl NamedServer {
     }
 }
 
-/// The servers of the command line, or those of resolv.conf.
-pub(super) fn servers(args: &Args, plan: &QueryPlan, out: &Output) -> Result<Vec<NamedServer>, Fault> {
+/// The servers with these names, those of the command line, or those of resolv.conf.
+pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec<NamedServer>, Fault> {
     let transport = match args.encryption.transport {
         Some(transport) => transport,
         None if args.transport.tcp => Transport::Tcp,
         None => Transport::Udp,
     };
     let mut names = Vec::new();
-    for name in &plan.servers {
+    for name in named {
         let mut server = ServerName::parse(name)?;
         // `--tcp` and `+tcp` are about what would go over UDP.
         if server.transport == Some(Transport::Udp) && args.transport.tcp {
