@@ -108,7 +108,6 @@ const HOMES: &[(&str, &[&str])] = &[
 const CIRCLES_LEFT: &[&str] = &[
     "ftp/mirror/get/delete -> ftp/mirror/get/walk -> ftp/mirror/get/delete",
     "ftp/transfer/copy -> ftp/transfer/verify -> ftp/transfer/copy",
-    "queue/sqlite/read -> queue/sqlite/write -> queue/sqlite/read",
     "tool/ftpdo/act -> tool/ftpdo/remove -> tool/ftpdo/act",
     "tool/smtpsend/server -> tool/smtpsend/job -> tool/smtpsend/deliver -> tool/smtpsend/server",
     "tool/smtpsend/deliver -> tool/smtpsend/merge -> tool/smtpsend/deliver",

@@ -8,6 +8,7 @@
 //! setup                    locked while the database is made
 //! ```
 
+mod columns;
 mod owner;
 mod read;
 mod schema;

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use crate::blob::{self, Blob};
 use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
-use crate::queue::sqlite::write::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED};
+use crate::queue::sqlite::columns::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED};
 use crate::queue::store::{AGES, DomainAges, DueDestination, Filter, MAX_BATCH, QueueCounts};
 
 /// A filter as a condition on `message m` and `recipient r`, with its values by name.
@@ -26,7 +26,7 @@ impl FilterClause {
         self.any("lower(m.sender)", filter.senders.iter().map(|text| text.to_lowercase()));
         self.any("lower(r.address)", filter.recipients.iter().map(|text| text.to_lowercase()));
         self.any("r.domain", filter.domains.iter().map(|text| text.to_lowercase()));
-        self.any("r.state", filter.states.iter().map(|state| write::number(*state)));
+        self.any("r.state", filter.states.iter().map(|state| columns::number(*state)));
         if filter.reason.is_some() {
             self.and("r.last_reply IS NOT NULL");
         }
@@ -204,12 +204,12 @@ fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
         notify: row.get(9)?,
         orcpt: row.get(10)?,
         route: row.get(11)?,
-        state: write::state(row.get(12)?),
+        state: columns::state(row.get(12)?),
         due: Time(row.get(13)?),
         attempts: row.get(14)?,
         possible_duplicate: flags & POSSIBLE_DUPLICATE != 0,
         warned: flags & WARNED != 0,
-        last: write::attempt(row, 16)?,
+        last: columns::attempt(row, 16)?,
     })
 }
 
@@ -229,7 +229,7 @@ pub(super) fn selected(db: &Connection, wanted: &Filter) -> rusqlite::Result<Vec
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         if reason.is_in(row.get_ref(3)?) {
-            found.push((QueueId(row.get(0)?), row.get(1)?, write::state(row.get(2)?)));
+            found.push((QueueId(row.get(0)?), row.get(1)?, columns::state(row.get(2)?)));
         }
     }
     Ok(found)
@@ -358,7 +358,7 @@ pub(super) fn count(db: &Connection, wanted: &Filter) -> rusqlite::Result<QueueC
             counts.messages += 1;
             counts.size_bytes += row.get::<_, i64>(1)? as u64;
         }
-        match write::state(row.get(2)?) {
+        match columns::state(row.get(2)?) {
             RecipientState::Queued => counts.queued += 1,
             RecipientState::Active => counts.active += 1,
             RecipientState::Held => counts.held += 1,
@@ -388,6 +388,6 @@ pub(super) fn history(db: &Connection, id: QueueId) -> rusqlite::Result<Vec<(u32
     let mut select = db.prepare_cached(
         "SELECT n, at, host, ip, kind, code, enhanced, reply FROM attempt WHERE message = ? ORDER BY at, n, number",
     )?;
-    let rows = select.query_map(params![id.0], |row| Ok((row.get(0)?, write::attempt(row, 1)?)))?;
+    let rows = select.query_map(params![id.0], |row| Ok((row.get(0)?, columns::attempt(row, 1)?)))?;
     rows.filter_map(|row| row.map(|(n, attempt)| attempt.map(|attempt| (n, attempt))).transpose()).collect()
 }

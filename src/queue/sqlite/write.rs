@@ -4,21 +4,16 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, named_params, params};
+use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use crate::fnv::fnv1a;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, destination_of};
+use crate::queue::sqlite::columns::{EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED, number};
 use crate::queue::sqlite::{BODIES, StoreShared, now, owner, read};
 use crate::queue::store::{
     Claim, DeliveryBatch, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, QueueEdit, SettledLease, Settlement,
 };
 
-/// Bits of `message.flags`.
-pub(super) const SMTPUTF8: i64 = 1;
-pub(super) const EIGHT_BIT: i64 = 2;
-/// Bits of `recipient.flags`.
-pub(super) const POSSIBLE_DUPLICATE: i64 = 1;
-pub(super) const WARNED: i64 = 2;
 /// Among so many the senders are divided.
 const SENDER_SHARDS: u64 = 64;
 /// How often a key that is taken is replaced by the next one.
@@ -33,22 +28,6 @@ const DEATH_WAIT: i64 = 300_000;
 const CLOCK_STEP: i64 = 600_000;
 /// No schedule waits longer than this, in milliseconds.
 const MAX_WAIT: i64 = 2 * 3_600_000;
-
-/// The number of a state in the tables; the partial indexes know 0 and 1.
-pub(super) const fn number(state: RecipientState) -> i64 {
-    match state {
-        RecipientState::Queued => 0,
-        RecipientState::Active => 1,
-        RecipientState::Held => 2,
-        RecipientState::Delivered => 3,
-        RecipientState::Failed => 4,
-        RecipientState::Removed => 5,
-    }
-}
-
-pub(super) fn state(number: i64) -> RecipientState {
-    RecipientState::ALL.into_iter().find(|state| self::number(*state) == number).unwrap_or(RecipientState::Held)
-}
 
 /// Writes the messages. Bodies in files are in place and synced; their names are made durable here, before the rows.
 pub(super) fn enqueue(
@@ -538,18 +517,4 @@ fn apply(db: &Connection, message: QueueId, n: u32, change: &QueueEdit) -> rusql
             Ok(())
         }
     }
-}
-
-/// The attempt in these seven columns, if there is one.
-pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<AttemptResult>> {
-    let Some(at) = row.get::<_, Option<i64>>(first)? else { return Ok(None) };
-    Ok(Some(AttemptResult {
-        at: Time(at),
-        host: row.get(first + 1)?,
-        ip: row.get(first + 2)?,
-        kind: row.get_ref(first + 3)?.as_str_or_null()?.and_then(crate::fault::Kind::from_name),
-        code: row.get(first + 4)?,
-        enhanced: row.get_ref(first + 5)?.as_str_or_null()?.and_then(crate::fault::Enhanced::parse),
-        reply: row.get::<_, Option<String>>(first + 6)?.unwrap_or_default(),
-    }))
 }
