@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, SpliceFlags};
 
-use super::verify::Tap;
+use super::tap::Tap;
 use crate::fault::{Fault, Kind};
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::pace::TransferPace;

@@ -6,6 +6,7 @@ mod range;
 mod receive;
 mod send;
 mod stored;
+mod tap;
 mod verify;
 
 pub use copy::ByteProgress;

@@ -9,7 +9,8 @@ use tokio::io::AsyncReadExt;
 use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
 use super::local::{LocalDir, Origin, PartFile};
 use super::range::Range;
-use super::verify::{self, Checks, Tap};
+use super::tap::{LocalChecksums, Tap};
+use super::verify::{self, Checks};
 use super::{Proof, Transferred};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, FtpClient, size_of, time_of};
@@ -174,12 +175,7 @@ pub async fn fetch_range(
 
 impl Transferred {
     /// Compares what is here with more than the size.
-    async fn check(
-        &mut self,
-        client: &mut FtpClient,
-        get: &Get<'_>,
-        found: &verify::LocalChecksums,
-    ) -> Result<(), Fault> {
+    async fn check(&mut self, client: &mut FtpClient, get: &Get<'_>, found: &LocalChecksums) -> Result<(), Fault> {
         // The server's checksum is that of its own line ends.
         let checks = Checks { server: get.checks.server && !get.ascii, ..get.checks.clone() };
         if let Some((by, checksum)) = checks.judge(client, get.path, found).await? {

@@ -3,10 +3,10 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Proof;
 use super::copy::{self, BUFFER};
+use super::tap::{LocalChecksums, finish};
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::{ChecksumAlgorithm, Digest};
 use crate::ftp::client::FtpClient;
@@ -19,32 +19,6 @@ pub struct Checks {
     pub server: bool,
     /// The SHA-256 that the file must have, in lower-case hexadecimal.
     pub sha256: Option<String>,
-}
-
-/// Checksums of what is here.
-pub(super) type LocalChecksums = Vec<(ChecksumAlgorithm, String)>;
-
-/// Computes checksums of bytes as they pass, for what cannot be read again.
-#[derive(Clone)]
-pub(super) struct Tap(Arc<Mutex<Vec<Digest>>>);
-
-impl Tap {
-    pub(super) fn new(algorithms: &[ChecksumAlgorithm]) -> Tap {
-        Tap(Arc::new(Mutex::new(algorithms.iter().copied().map(Digest::new).collect())))
-    }
-
-    pub(super) fn pass(&self, bytes: &[u8]) {
-        let mut digests = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        digests.iter_mut().for_each(|digest| digest.update(bytes));
-    }
-
-    pub(super) fn finish(self) -> LocalChecksums {
-        finish(std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner)))
-    }
-}
-
-fn finish(digests: Vec<Digest>) -> LocalChecksums {
-    digests.into_iter().map(|digest| (digest.algorithm(), digest.finish())).collect()
 }
 
 impl Checks {
