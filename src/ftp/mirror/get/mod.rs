@@ -1,6 +1,7 @@
 //! Remote files, globs and trees to local ones.
 
 mod delete;
+mod local;
 mod source;
 mod walk;
 
@@ -398,7 +399,7 @@ impl Downloader {
             return Ok(());
         }
         let fault = |error: std::io::Error| Fault::local(file.place.path_of(&file.name).display(), &error);
-        let mut old = delete::open_file(dir, &file.name).map_err(fault)?;
+        let mut old = local::open_file(dir, &file.name).map_err(fault)?;
         std::io::copy(&mut old, &mut part.file()).map_err(fault)?;
         part.remember(&Origin { url: url.to_owned(), size, modified });
         Ok(())

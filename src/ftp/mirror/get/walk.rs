@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{DownloadJob, Downloader, FileDownload};
+use super::{DownloadJob, Downloader, FileDownload, local};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, ListMethod, size_of, time_of};
 use crate::ftp::command::FtpCommand;
@@ -461,7 +461,7 @@ impl Downloader {
     fn make_link(&self, directory: &RemoteDirectory, name: &[u8], leads_to: &[u8]) -> Result<MirrorOutcome, Fault> {
         let local = directory.place.path_of(name);
         let found = directory.place.find()?;
-        let there = found.as_ref().and_then(|dir| super::delete::read_link(dir, name));
+        let there = found.as_ref().and_then(|dir| local::read_link(dir, name));
         if there.as_deref() == Some(leads_to) {
             return Ok(MirrorOutcome::Same);
         }
@@ -472,7 +472,7 @@ impl Downloader {
             return Ok(MirrorOutcome::Planned);
         }
         let dir = directory.place.create()?;
-        super::delete::replace_by_link(&dir, name, leads_to).map_err(|error| Fault::local(local.display(), &error))?;
+        local::replace_by_link(&dir, name, leads_to).map_err(|error| Fault::local(local.display(), &error))?;
         Ok(MirrorOutcome::Done)
     }
 }
