@@ -2,28 +2,18 @@
 
 use serde::Serialize;
 
+use super::actor::Actor;
 use super::remove::Removed;
 use super::script::{Act, ScriptCommand};
-use crate::cli::exit::Tally;
-use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
-use crate::ftp::client::FtpClient;
 use crate::ftp::command::FtpCommand;
 use crate::ftp::path::{FtpUrl, RemotePath};
 use crate::ftp::reply::{FtpReply, ReplyClass};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 use crate::tool::ftpls::EntryRecord;
-
-/// Does commands over one connection.
-pub(super) struct Actor<'a> {
-    pub(super) client: FtpClient,
-    pub(super) out: &'a Output,
-    pub(super) url: &'a FtpUrl,
-    pub(super) dry_run: bool,
-    pub(super) tally: Tally,
-}
 
 /// One command that was done.
 #[derive(Serialize)]

@@ -2,6 +2,7 @@
 //! script of them over one connection.
 
 mod act;
+mod actor;
 mod remove;
 mod script;
 
@@ -16,7 +17,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
 
-use act::Actor;
+use actor::Actor;
 use script::ScriptCommand;
 
 /// The longest script.

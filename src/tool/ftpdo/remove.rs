@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::act::Actor;
+use super::actor::Actor;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::command::FtpCommand;
