@@ -26,11 +26,12 @@ mod rows;
 mod save;
 mod sendmail;
 mod server;
+mod together;
 
-use deliver::{Messages, SendRun, Sendable};
+use deliver::{Messages, SendRun};
 use each::EachInput;
-use job::SendJob;
-use merge::Noted;
+use job::{SendJob, Sendable};
+use results::Noted;
 
 /// What smtpsend is asked to do.
 #[derive(Debug, clap::Parser)]

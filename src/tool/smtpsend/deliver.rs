@@ -2,17 +2,16 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, PoisonError};
-use std::task::Poll;
 use std::time::Instant;
 
-use super::merge::Noted;
+use super::job::Sendable;
 use super::mx::Exchangers;
 use super::queue::Queue;
 use super::report::{SendSummary, SettledRecipient, tell};
-use super::results::{RowRecipient, RowRecord};
+use super::results::{Noted, RowRecipient, RowRecord};
 use super::server::ServerConnection;
+use super::together::together;
 use super::{Args, SendJob, save};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
@@ -26,9 +25,6 @@ use crate::tool::smtp_account::Account;
 const PROGRESS_BYTES: u64 = 4 * 1024 * 1024;
 /// Messages that go into the queue together.
 const QUEUE_BATCH: usize = 100;
-
-/// A message and the account it goes with.
-pub(super) type Sendable = (SendJob, Option<Account>);
 
 /// Gives the next message; it has told what is wrong with those it skipped.
 pub(super) type Messages<'a> = &'a mut dyn FnMut(&mut Tally) -> Option<Sendable>;
@@ -256,23 +252,6 @@ impl SendRun<'_> {
 fn row_recipient(settled: &SettledRecipient, outcome: &str) -> RowRecipient {
     let result = &settled.result;
     RowRecipient::new(&result.address, outcome, result.fault.as_ref().map(|fault| fault.detail.clone()))
-}
-
-/// Runs futures side by side and gives what came of each, in their order.
-pub(super) async fn together<T>(futures: impl IntoIterator<Item = impl Future<Output = T>>) -> Vec<T> {
-    let mut running: Vec<_> = futures.into_iter().map(|future| (Box::pin(future), None)).collect();
-    std::future::poll_fn(|context| {
-        let mut waiting = false;
-        for (future, done) in running.iter_mut().filter(|(_, done)| done.is_none()) {
-            match future.as_mut().poll(context) {
-                Poll::Ready(value) => *done = Some(value),
-                Poll::Pending => waiting = true,
-            }
-        }
-        if waiting { Poll::Pending } else { Poll::Ready(()) }
-    })
-    .await;
-    running.into_iter().filter_map(|(_, done)| done).collect()
 }
 
 /// Where messages go, with open connections.

@@ -3,9 +3,8 @@
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 
-use super::deliver::Sendable;
 use super::edit;
-use super::merge::RowId;
+use super::results::RowId;
 use super::{Args, ComposeArgs};
 use crate::blob::{Blob, file};
 use crate::cli::exit::Tally;
@@ -32,6 +31,9 @@ pub(super) struct SendJob {
     /// The row it was made for.
     pub(super) row: Option<RowId>,
 }
+
+/// A message and the account it goes with.
+pub(super) type Sendable = (SendJob, Option<Account>);
 
 /// Composes the message or takes the complete one, and finds the account it is sent with.
 pub(super) fn make(args: &Args, accounts: Option<&Accounts>, out: &Output) -> Result<Sendable, Fault> {

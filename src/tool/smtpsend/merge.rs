@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::deliver::Sendable;
-use super::results::{Results, Turn};
+use super::job::{self, Sendable};
+use super::results::{Noted, Results, RowId, Turn};
 use super::rows::{MergeRow, Rows};
-use super::{Args, ComposeArgs, job, send, with_a_way};
+use super::{Args, ComposeArgs, send, with_a_way};
 use crate::blob::Blob;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
@@ -17,20 +17,6 @@ use crate::mail::compose::{Attachment, Draft};
 use crate::mail::scan;
 use crate::mail::template::{Fields, Values};
 use crate::tool::smtp_account::Accounts;
-
-/// Which row a message was made for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct RowId {
-    /// From 1.
-    pub(super) number: u64,
-    /// Of its values.
-    pub(super) digest: String,
-    /// What becomes of it is noted: the same command again repeats nothing that succeeded.
-    pub(super) noted: bool,
-}
-
-/// The results file, shared by whoever sends.
-pub(super) type Noted = Arc<Mutex<Results>>;
 
 /// Sends a message for each row, or one message if there are no rows.
 pub(super) fn run(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result<Exit> {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-use super::deliver::together;
 use super::report::{SettledRecipient, TimesMs};
+use super::together::together;
 use super::{Args, SendJob, job};
 use crate::cli::output::Output;
 use crate::dns::resolve::Resolver;

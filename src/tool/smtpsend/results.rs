@@ -6,15 +6,29 @@ use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
-use super::merge::RowId;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 
 /// Longest line of a results file.
 const MAX_LINE_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Which row a message was made for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct RowId {
+    /// From 1.
+    pub(super) number: u64,
+    /// Of its values.
+    pub(super) digest: String,
+    /// What becomes of it is noted: the same command again repeats nothing that succeeded.
+    pub(super) noted: bool,
+}
+
+/// The results file, shared by whoever sends.
+pub(super) type Noted = Arc<Mutex<Results>>;
 
 /// What became of one row: a record, and a line of the results file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
