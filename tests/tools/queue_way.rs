@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use applayer::blob::Blob;
-use applayer::queue::entry::{NewMessage, NewRecipient, QueueId};
+use applayer::queue::entry::{NewMessage, QueueId};
 
 use crate::harness::{Done, peer, refusing, server, temp_dir, tool};
-use crate::queue::{Sink, enqueue, enqueue_all};
+use crate::queue::{Sink, enqueue, enqueue_all, envelope};
 use crate::schema::assert_records_match_schema;
 
 const HELLO: &str = "Subject: hello\r\n\r\nhello\r\n";
@@ -207,10 +207,10 @@ fn a_warning_is_sent_once_and_returned_mail_names_its_first_address() {
     let queue = temp_dir();
     let dead = refusing();
     let route = format!("b.test=smtp://{}", dead.addr);
-    let mut recipient = NewRecipient::new("b@b.test");
-    recipient.notify = Some("DELAY".to_owned());
-    let silent = NewRecipient { notify: Some("FAILURE".to_owned()), ..NewRecipient::new("c@b.test") };
-    let message = NewMessage::new("a@a.test", vec![recipient, silent], Blob::memory(HELLO.as_bytes().to_vec()));
+    let mut envelope = envelope("a@a.test", &["b@b.test", "c@b.test"]);
+    envelope.recipients[0].notify = "DELAY".parse().ok();
+    envelope.recipients[1].notify = "FAILURE".parse().ok();
+    let message = NewMessage::new(envelope, Blob::memory(HELLO.as_bytes().to_vec()));
     let id = enqueue_all(queue.path(), vec![message])[0].to_string();
     let sink = Sink::taking_all();
     let to_us = format!("a.test=smtp://{}", sink.peer.addr);
