@@ -4,7 +4,7 @@ use std::io::{Read as _, Write as _};
 
 use super::*;
 use crate::queue::entry::RecipientState;
-use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, RENEW_EVERY, SettledLease};
+use crate::queue::store::{DamagedEntry, DeliveryBatch, LeaseOutcome, LeasedRecipient, RENEW_EVERY, SettledLease};
 use crate::relay::deliver::DeliveryProof;
 use crate::smtp::envelope::{Envelope, Envid, Recipient, Ret};
 use crate::smtp::transaction::Accepted;
@@ -82,6 +82,62 @@ async fn what_was_queued_comes_back_as_it_was() {
     assert_eq!(bytes(&batch.body), b"Subject: x\r\n\r\nhello\r\n");
     assert_eq!(bytes(&store.content(id).await.unwrap().unwrap()), b"Subject: x\r\n\r\nhello\r\n");
     assert!(store.content(QueueId(1)).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_row_that_cannot_be_read_is_held_and_named_and_the_others_go_on() {
+    // Table, column, SQL value; what is said of it; whether it is the whole message.
+    for (table, column, value, said) in [
+        ("recipient", "address", "'a@b@c'", "address \"a@b@c\": the part after the @ is not a domain"),
+        ("recipient", "address", "x'00ff'", "address"),
+        ("recipient", "notify", "'SOMETIMES'", "NOTIFY \"SOMETIMES\": never, or a list of"),
+        ("recipient", "notify", "7", "NOTIFY \"7\""),
+        ("recipient", "orcpt", "'bob'", "ORCPT \"bob\""),
+        ("recipient", "orcpt", "'rfc822;b' || char(10)", "ORCPT \"rfc822;b\\n\""),
+        ("recipient", "route", "'gopher://x'", "route \"gopher://x\""),
+        ("recipient", "flags", "'many'", "flags"),
+        ("message", "sender", "'a b@c'", "sender \"a b@c\": ' ' before the @ needs quoting"),
+        ("message", "ret", "'SOME'", "RET \"SOME\": full or hdrs"),
+        ("message", "envid", "''", "ENVID \"\""),
+        ("message", "envid", "x'ff'", "envid"),
+    ] {
+        let (_folder, store) = store();
+        let mut ids = Vec::new();
+        for to in [&["x@one"][..], &["y@one", "z@one"], &["w@one"]] {
+            ids.extend(store.enqueue(vec![message("a@a", to, b"\r\n")]).await.unwrap());
+        }
+        let (id, key) = (ids[1], if table == "message" { "id" } else { "n = 0 AND message" });
+        let spoil = format!("UPDATE {table} SET {column} = {value} WHERE {key} = {}", id.0);
+        store.writer.commit(move |db| db.execute(&spoil, []), |_, _| Ok(())).await.unwrap();
+        let whole = table == "message";
+        let place = if whole { String::new() } else { ", recipient 0".to_owned() };
+        let is_named = |damaged: &[DamagedEntry]| {
+            for DamagedEntry { id: found, fault } in damaged {
+                assert_eq!((*found, fault.kind), (id, Kind::BadData));
+                assert!(fault.detail.contains(said), "{said} in {}", fault.detail);
+            }
+            assert!(damaged[0].fault.detail.starts_with(&format!("queue entry {id}")), "{:?}", damaged[0]);
+        };
+
+        let page = store.list(Filter::default(), None, MAX).await.unwrap();
+        is_named(&page.damaged);
+        assert!(page.damaged[0].fault.detail.contains(&format!("{id}{place}: ")));
+        let shown: usize = page.entries.iter().map(|entry| entry.recipients.len()).sum();
+        assert_eq!((page.last, shown), (Some(ids[2]), if whole { 2 } else { 3 }), "{column}");
+
+        let claimed = store.claim(claim("one", 10)).await.unwrap();
+        is_named(&claimed.damaged);
+        assert_eq!(claimed.damaged.len(), if whole { 2 } else { 1 });
+        let sent: usize = claimed.batches.iter().map(|batch| batch.recipients.len()).sum();
+        assert_eq!(sent, shown, "the others go on: {column}");
+        let held = Filter { states: vec![RecipientState::Held], ..Filter::default() };
+        assert_eq!(store.count(held.clone()).await.unwrap().held, claimed.damaged.len() as u64);
+        assert_eq!(store.claim(claim("one", 10)).await.unwrap().damaged, [], "and are in nobody's way again");
+        assert!(store.history(id).await.unwrap()[0].1.reply.contains(said));
+        // The operator can still take it out.
+        let removed = store.edit(held, QueueEdit::Remove).await.unwrap().changed.len();
+        assert_eq!(removed, claimed.damaged.len());
+    }
 }
 
 #[tokio::test]
