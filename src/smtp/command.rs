@@ -118,6 +118,9 @@ const UNKNOWN_PARAMETER: SmtpCommandError = SmtpCommandError::new(555, 5, 4, "pa
 
 impl SmtpCommand {
     /// Parses one command line without its CRLF. Verbs, mechanisms and parameter names may be in any case.
+    ///
+    /// # Errors
+    /// The reply that refuses the line.
     pub fn parse(line: &[u8]) -> Result<SmtpCommand, SmtpCommandError> {
         if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(SmtpCommandError::new(500, 5, 2, "control character in a command"));
@@ -152,6 +155,9 @@ impl SmtpCommand {
 
     /// Appends the command line with its CRLF. Refuses CR, LF, NUL and every other control character in any argument, so
     /// that no value can smuggle a command.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`]; then nothing was appended.
     pub fn wire(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
         let line = self.to_string();
         if line.bytes().any(|byte| byte.is_ascii_control()) {

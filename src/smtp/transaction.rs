@@ -137,8 +137,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Prepares a message of `size` bytes for a server with these capabilities. Err: what the server lacks or the
-    /// envelope violates; nothing may be sent.
+    /// Prepares a message of `size` bytes for a server with these capabilities.
+    ///
+    /// # Errors
+    /// What the server lacks ([`Kind::Unsupported`]) or refuses ([`Kind::Refused`]: its size), or the envelope violates
+    /// ([`Kind::BadData`]); nothing may be sent.
     pub fn new(
         envelope: Envelope,
         offer: &Capabilities,
@@ -184,8 +187,11 @@ impl Transaction {
         })
     }
 
-    /// Appends commands to `out` and says what to do when they are sent. Err: an argument that cannot be sent; the
-    /// connection is still where it was if nothing had been put out before.
+    /// Appends commands to `out` and says what to do when they are sent.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for an argument that cannot be sent; the connection is still where it was if nothing had been put out
+    /// before.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<TransactionStep, Fault> {
         loop {
             match self.stage {
