@@ -8,6 +8,7 @@ use applayer::mail::compose::Draft;
 use applayer::mail::read::Reading;
 use applayer::mail::template::{Fields, Values};
 use applayer::mail::{address, header, html, mbox, scan, transfer};
+use applayer::smtp::address::Address;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -59,7 +60,7 @@ fn template(bytes: &[u8]) {
     let count = to.len();
     let values = vec![value.to_owned(); fields.names().len()];
     let draft = Draft {
-        from: Some(address::Mailbox { name: None, address: "a@a.test".to_owned() }),
+        from: Some(address::Mailbox { name: None, address: Address::parse_lenient("a@a.test").unwrap() }),
         to,
         subject: Some(line.clone()),
         headers: vec![("X-Field".to_owned(), line)],
@@ -105,8 +106,8 @@ fn address(bytes: &[u8]) {
     let Ok(list) = address::parse_list(text) else { return };
     let Ok(field) = header::addresses("To", &list) else { return };
     let value = field.strip_prefix("To:").unwrap_or_default().trim_end().replace("\r\n", "");
-    let again: Vec<String> = scan::mailboxes(value.as_bytes()).into_iter().map(|mailbox| mailbox.address).collect();
-    let before: Vec<String> = list.into_iter().map(|mailbox| mailbox.address).collect();
+    let again: Vec<Address> = scan::mailboxes(value.as_bytes()).into_iter().map(|mailbox| mailbox.address).collect();
+    let before: Vec<Address> = list.into_iter().map(|mailbox| mailbox.address).collect();
     assert_eq!(before, again, "{value}");
 }
 

@@ -469,7 +469,7 @@ mod tests {
     #[test]
     fn recipients_and_sender_come_from_the_header() {
         let addresses = |text: &str| -> Vec<String> {
-            read(text.as_bytes()).recipients().unwrap().into_iter().map(|mailbox| mailbox.address).collect()
+            read(text.as_bytes()).recipients().unwrap().into_iter().map(|mailbox| mailbox.address.to_string()).collect()
         };
         assert_eq!(
             addresses("To: a@b,\n C <c@d>\nCc: e@f\nBcc: g@h\nto: i@j\n\n"),
@@ -480,7 +480,7 @@ mod tests {
             ["n@w", "m@w"]
         );
         assert!(read(b"To: a b c\n\n").recipients().is_err());
-        let sender = |text: &str| read(text.as_bytes()).sender().map(|mailbox| mailbox.address);
+        let sender = |text: &str| read(text.as_bytes()).sender().map(|mailbox| mailbox.address.to_string());
         assert_eq!(sender("From: A <a@b>\n\n").as_deref(), Some("a@b"));
         assert_eq!(sender("From: a@b\nSender: s@b\n\n").as_deref(), Some("s@b"));
         assert_eq!(sender("X: y\n\n"), None);

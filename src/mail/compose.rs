@@ -8,6 +8,7 @@ use super::message::{MailMessage, Segment};
 use super::transfer::{Encoding, canonical_text};
 use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
+use crate::smtp::address::Address;
 
 /// Largest text or HTML body; anything larger is an attachment.
 pub const MAX_BODY_BYTES: usize = 64 * 1024 * 1024;
@@ -70,9 +71,9 @@ pub struct Composed {
     /// The message.
     pub message: MailMessage,
     /// The author's or sender's address.
-    pub sender: String,
+    pub sender: Address,
     /// To, Cc and Bcc, each address once.
-    pub recipients: Vec<String>,
+    pub recipients: Vec<Address>,
     /// An address has letters outside ASCII before the `@`, in the envelope or in a field: SMTPUTF8 is needed (RFC 6531).
     pub smtputf8: bool,
     /// The text was not UTF-8; it is labelled `unknown-8bit` (RFC 1428).
@@ -100,7 +101,7 @@ impl Draft {
         }
         let head = self.header(&from, sender.as_ref())?;
         let unknown_charset = [&self.text, &self.html].into_iter().flatten().any(|text| str::from_utf8(text).is_err());
-        let mut recipients: Vec<String> = Vec::new();
+        let mut recipients: Vec<Address> = Vec::new();
         let mut seen = std::collections::HashSet::new();
         for mailbox in self.to.iter().chain(&self.cc).chain(&self.bcc) {
             if seen.insert(&mailbox.address) {
@@ -108,7 +109,7 @@ impl Draft {
             }
         }
         let sender = sender.unwrap_or(from).address;
-        let smtputf8 = !head.is_ascii() || !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
+        let smtputf8 = !head.is_ascii() || !sender.is_ascii() || !recipients.iter().all(Address::is_ascii);
         let message_id = self.message_id.clone();
         let unique = self.unique.clone();
         let root = self.body()?;

@@ -6,6 +6,7 @@ use super::address::{self, Mailbox};
 use super::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use super::header;
 use crate::fault::{Fault, Kind};
+use crate::smtp::address::Address;
 
 /// Most different fields of a template.
 pub const MAX_FIELDS: usize = 10_000;
@@ -127,15 +128,16 @@ impl Fields {
             Some(name) => Some(self.line(what, name, values)?.trim().to_owned()).filter(|name| !name.is_empty()),
             None => None,
         };
-        if !self.is_in(&mailbox.address) {
+        if !self.is_in(mailbox.address.as_str()) {
             return Ok(Some(Mailbox { name, address: mailbox.address.clone() }));
         }
-        let address = self.line(what, &mailbox.address, values)?.trim().to_owned();
+        let address = self.line(what, mailbox.address.as_str(), values)?.trim().to_owned();
         if address.is_empty() {
             return Ok(None);
         }
         // One address and nothing else, whatever stands in the row.
-        address::check(&address).map_err(|fault| row_fault(fault.context(what)))?;
+        let parsed = Address::parse_lenient(&address);
+        let address = parsed.map_err(|error| row_fault(address::no_address(&address, error).context(what)))?;
         Ok(Some(Mailbox { name, address }))
     }
 

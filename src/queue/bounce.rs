@@ -5,6 +5,8 @@ use std::io::{self, Read};
 
 use crate::fault::Enhanced;
 use crate::queue::entry::Time;
+use crate::smtp::address::Address;
+use crate::smtp::envelope::{Envid, Orcpt};
 
 /// The most of a returned message's header, and of a message returned whole, in bytes.
 pub const MAX_RETURNED: u64 = 50_000;
@@ -69,9 +71,9 @@ impl ReportAction {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReportedRecipient {
     /// The address.
-    pub address: String,
-    /// ORCPT, decoded.
-    pub orcpt: Option<String>,
+    pub address: Address,
+    /// The recipient as the sender first named it.
+    pub orcpt: Option<Orcpt>,
     /// The enhanced code.
     pub enhanced: Option<Enhanced>,
     /// The server that answered.
@@ -92,9 +94,9 @@ pub struct StatusReport {
     /// Our name.
     pub mta: String,
     /// The sender of the message, who reads this.
-    pub to: String,
-    /// ENVID, decoded.
-    pub envid: Option<String>,
+    pub to: Address,
+    /// The sender's name for the transaction.
+    pub envid: Option<Envid>,
     /// When the message was accepted.
     pub arrived: Time,
     /// The queue's name of the message.
@@ -143,7 +145,7 @@ impl StatusReport {
              Message-ID: <{unique}@{mta}>\r\nAuto-Submitted: auto-replied\r\nMIME-Version: 1.0\r\n\
              Content-Type: multipart/report; report-type=delivery-status;\r\n\tboundary=\"{boundary}\"\r\n{}\r\n\
              This is a report in MIME format.\r\n\r\n",
-            clean(&self.to),
+            self.to,
             self.action.subject(),
             date(now),
             encoding(&parts),
@@ -162,7 +164,7 @@ impl StatusReport {
             out.push_str(&format!("It is given up on {}.\r\n", date(until)));
         }
         for recipient in &self.recipients {
-            out.push_str(&format!("\r\n<{}>\r\n", clean(&recipient.address)));
+            out.push_str(&format!("\r\n<{}>\r\n", recipient.address));
             let who = recipient.host.as_deref().filter(|_| recipient.by_server);
             let said = who.map_or(String::new(), |host| format!("{} said: ", clean(host)));
             for piece in wrap(&format!("{said}{}", clean(&recipient.reply)), 76) {
@@ -184,17 +186,17 @@ impl StatusReport {
         };
         line(format!("Reporting-MTA: dns; {mta}"));
         if let Some(envid) = &self.envid {
-            line(format!("Original-Envelope-Id: {}", clean(envid)));
+            line(format!("Original-Envelope-Id: {}", envid.as_str()));
         }
         line(format!("X-Applayer-Queue-Id: {}", clean(&self.queue_id)));
         line(format!("Arrival-Date: {}", date(self.arrived)));
         for recipient in &self.recipients {
             line(String::new());
-            if let Some((kind, address)) = recipient.orcpt.as_deref().and_then(|orcpt| orcpt.split_once(';')) {
-                line(format!("Original-Recipient: {}; {}", clean(kind), clean(address)));
+            if let Some(orcpt) = &recipient.orcpt {
+                line(format!("Original-Recipient: {}; {}", orcpt.address_type(), orcpt.address()));
             }
             let kind = if self.smtputf8 { "utf-8" } else { "rfc822" };
-            line(format!("Final-Recipient: {kind}; {}", clean(&recipient.address)));
+            line(format!("Final-Recipient: {kind}; {}", recipient.address));
             line(format!("Action: {}", self.action.as_str()));
             line(format!("Status: {}", self.status(recipient)));
             if let Some(host) = recipient.host.as_deref().filter(|_| recipient.by_server) {

@@ -5,12 +5,12 @@ use std::str::FromStr;
 
 use crate::blob::Blob;
 use crate::fault::{Enhanced, Fault, Kind};
-use crate::smtp::address::domain_of;
+use crate::relay::route::RouteOverride;
+use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::envelope::{Envelope, Envid, Recipient, Ret};
 
 /// The most recipients that one queued message may have; RFC 5321 section 4.5.3.1.8 asks for at least 100.
 pub const MAX_RECIPIENTS: usize = 50_000;
-/// The longest address that is stored, in bytes: far above RFC 5321 section 4.5.3.1.3, so that VERP and UTF-8 fit.
-pub const MAX_ADDRESS: usize = 2048;
 
 /// The state of one recipient of one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -188,41 +188,11 @@ impl FromStr for QueueId {
     }
 }
 
-/// A recipient of a message that is about to be queued.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewRecipient {
-    /// The address, without angle brackets.
-    pub address: String,
-    /// NOTIFY as on the wire: `NEVER`, or a list of `SUCCESS`, `FAILURE`, `DELAY` (RFC 3461, section 4.1).
-    pub notify: Option<String>,
-    /// ORCPT, decoded: `rfc822;bob@example.com` (RFC 3461, section 4.2).
-    pub orcpt: Option<String>,
-    /// A next hop for this recipient that overrides every other choice, in the syntax of `mailq-run --route`.
-    pub route: Option<String>,
-}
-
-impl NewRecipient {
-    /// A recipient without delivery status wishes.
-    pub fn new(address: impl Into<String>) -> NewRecipient {
-        NewRecipient { address: address.into(), notify: None, orcpt: None, route: None }
-    }
-}
-
 /// A message that is about to be queued.
 #[derive(Debug)]
 pub struct NewMessage {
-    /// The reverse-path without angle brackets; empty for the null reverse-path.
-    pub sender: String,
-    /// At least one, at most [`MAX_RECIPIENTS`].
-    pub recipients: Vec<NewRecipient>,
-    /// RET as on the wire: `FULL` or `HDRS` (RFC 3461, section 4.3).
-    pub ret: Option<String>,
-    /// ENVID, decoded (RFC 3461, section 4.4).
-    pub envid: Option<String>,
-    /// The message needs SMTPUTF8 (RFC 6531).
-    pub smtputf8: bool,
-    /// The body has bytes above 127 (RFC 6152).
-    pub eight_bit: bool,
+    /// Who sends it to whom: at least one recipient, at most [`MAX_RECIPIENTS`].
+    pub envelope: Envelope,
     /// Queued as held: waits for `mailq-edit release`.
     pub hold: bool,
     /// The message with CRLF line ends, not dot-stuffed.
@@ -230,53 +200,30 @@ pub struct NewMessage {
 }
 
 impl NewMessage {
-    /// A message from `sender` to `recipients` without extensions.
-    pub fn new(sender: impl Into<String>, recipients: Vec<NewRecipient>, body: Blob) -> NewMessage {
-        NewMessage {
-            sender: sender.into(),
-            recipients,
-            ret: None,
-            envid: None,
-            smtputf8: false,
-            eight_bit: false,
-            hold: false,
-            body,
-        }
+    /// A message that is not held.
+    pub fn new(envelope: Envelope, body: Blob) -> NewMessage {
+        NewMessage { envelope, hold: false, body }
     }
 
-    /// Refuses what no queue may hold: no or too many recipients, CR, LF or NUL in any text, over-long addresses.
+    /// Refuses no recipients, and too many.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for the number of recipients, else [`Kind::BadData`].
+    /// [`Kind::Usage`] for the number of recipients.
     pub fn check(&self) -> Result<(), Fault> {
-        if self.recipients.is_empty() || self.recipients.len() > MAX_RECIPIENTS {
-            let count = self.recipients.len();
-            return Err(Fault::new(
-                Kind::Usage,
-                format!("{count} recipients; between 1 and {MAX_RECIPIENTS} are allowed"),
-            ));
-        }
-        let texts = [Some(&self.sender), self.ret.as_ref(), self.envid.as_ref()];
-        let of_recipients = self
-            .recipients
-            .iter()
-            .flat_map(|r| [Some(&r.address), r.notify.as_ref(), r.orcpt.as_ref(), r.route.as_ref()]);
-        for text in texts.into_iter().chain(of_recipients).flatten() {
-            if text.len() > MAX_ADDRESS || text.bytes().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-                return Err(Fault::new(Kind::BadData, format!("not a value for an envelope: {text:?}")));
+        match self.envelope.recipients.len() {
+            1..=MAX_RECIPIENTS => Ok(()),
+            count => {
+                let detail = format!("{count} recipients; between 1 and {MAX_RECIPIENTS} are allowed");
+                Err(Fault::new(Kind::Usage, detail))
             }
-        }
-        match self.recipients.iter().find(|recipient| recipient.address.is_empty()) {
-            Some(_) => Err(Fault::new(Kind::BadData, "a recipient's address is empty")),
-            None => Ok(()),
         }
     }
 }
 
 /// The destination of an address, by which the queue groups: its domain in lower case, without a final dot. An address without
-/// `@` belongs to the destination `""`.
-pub fn destination_of(address: &str) -> String {
-    let domain = domain_of(address).unwrap_or_default();
+/// a domain belongs to the destination `""`.
+pub fn destination_of(address: &Address) -> String {
+    let domain = address.domain().unwrap_or_default();
     domain.strip_suffix('.').unwrap_or(domain).to_lowercase()
 }
 
@@ -285,14 +232,10 @@ pub fn destination_of(address: &str) -> String {
 pub struct QueuedRecipient {
     /// Its place in the message, from 0.
     pub n: u32,
-    /// The address, without angle brackets.
-    pub address: String,
-    /// NOTIFY as on the wire.
-    pub notify: Option<String>,
-    /// ORCPT, decoded.
-    pub orcpt: Option<String>,
+    /// Its address and the wishes about notices.
+    pub to: Recipient,
     /// The next hop that overrides every other choice.
-    pub route: Option<String>,
+    pub route: Option<RouteOverride>,
     /// Its state.
     pub state: RecipientState,
     /// When it is due (queued only).
@@ -314,14 +257,14 @@ pub struct QueueEntry {
     pub id: QueueId,
     /// When it was accepted.
     pub created: Time,
-    /// The reverse-path; empty for the null reverse-path.
-    pub sender: String,
+    /// The reverse-path.
+    pub sender: ReversePath,
     /// Size of the message in bytes.
     pub size_bytes: u64,
-    /// RET as on the wire.
-    pub ret: Option<String>,
-    /// ENVID, decoded.
-    pub envid: Option<String>,
+    /// How much of the message a failure notice returns.
+    pub ret: Option<Ret>,
+    /// The sender's name for the transaction.
+    pub envid: Option<Envid>,
     /// The message needs SMTPUTF8.
     pub smtputf8: bool,
     /// The body has bytes above 127.
@@ -386,28 +329,17 @@ mod tests {
             ("postmaster", ""),
             ("a@BÜCHER.example", "bücher.example"),
         ] {
-            assert_eq!(destination_of(address), domain, "{address}");
+            assert_eq!(destination_of(&address.into()), domain, "{address}");
         }
     }
 
     #[test]
-    fn envelopes_are_checked() {
-        let message = |sender: &str, to: &[&str]| {
-            let recipients = to.iter().map(|address| NewRecipient::new(*address)).collect();
-            NewMessage::new(sender, recipients, Blob::memory(Vec::new()))
-        };
-        assert!(message("", &["a@b"]).check().is_ok());
-        assert_eq!(message("a@b", &[]).check().unwrap_err().kind, Kind::Usage);
-        for (sender, to) in [("a\r\nb", "c@d"), ("a@b", "c\n@d"), ("a@b", ""), ("a\0b", "c@d")] {
-            assert_eq!(message(sender, &[to]).check().unwrap_err().kind, Kind::BadData, "{sender:?} {to:?}");
+    fn recipients_are_counted() {
+        for (count, good) in [(0, false), (1, true), (MAX_RECIPIENTS, true), (MAX_RECIPIENTS + 1, false)] {
+            let envelope = Envelope::new("", vec![Recipient::new("a@b"); count]);
+            let checked = NewMessage::new(envelope, Blob::memory(Vec::new())).check();
+            assert_eq!(checked.is_ok(), good, "{count}");
         }
-        let long = "x".repeat(MAX_ADDRESS);
-        assert!(message("", &[&long]).check().is_ok());
-        assert!(message("", &[&format!("{long}x")]).check().is_err());
-        let full = vec!["a@b"; MAX_RECIPIENTS];
-        assert!(message("", &full).check().is_ok());
-        let over = vec!["a@b"; MAX_RECIPIENTS + 1];
-        assert!(message("", &over).check().is_err());
     }
 
     #[test]

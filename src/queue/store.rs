@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueEntry, QueueId, RecipientState, Time, Transition};
 use crate::relay::deliver::DeliveryProof;
+use crate::relay::route::RouteOverride;
+use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::envelope::{Envid, Recipient, Ret};
 
 /// Bodies up to this size are kept in the store itself, larger ones in files.
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -37,8 +40,8 @@ pub trait QueueStore: Send + Sync {
 
     /// Leases up to `limit` recipients of one destination that are due, as batches of one message each: senders in turn, of
     /// each the first due first, so that one sender's thousands do not keep another's one message waiting.
-    /// Their attempt counters have risen when this answers.
-    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Vec<DeliveryBatch>, Fault>>;
+    /// Their attempt counters have risen when this answers. What cannot be read is held, and named in the answer.
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Claimed, Fault>>;
 
     /// Proves the leases again and prolongs them; `false` for each that was lost. To be asked every [`RENEW_EVERY`] while
     /// waiting, and once more immediately before the final dot or the last BDAT.
@@ -59,13 +62,8 @@ pub trait QueueStore: Send + Sync {
     fn edit(&self, wanted: Filter, change: QueueEdit) -> BoxFuture<'_, Result<Edited, Fault>>;
 
     /// Messages in the order of arrival, each with the recipients that the filter lets through: at most `limit` after
-    /// `after`. An empty answer ends the listing.
-    fn list(
-        &self,
-        wanted: Filter,
-        after: Option<QueueId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<QueueEntry>, Fault>>;
+    /// `after`.
+    fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> BoxFuture<'_, Result<QueuePage, Fault>>;
 
     /// Counts what the filter lets through.
     fn count(&self, wanted: Filter) -> BoxFuture<'_, Result<QueueCounts, Fault>>;
@@ -152,6 +150,44 @@ pub struct Lease {
     pub generation: u64,
 }
 
+/// A message or one of its recipients whose row in the store cannot be read: another program wrote there, or the disk did.
+/// It keeps nothing else waiting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamagedEntry {
+    /// The message.
+    pub id: QueueId,
+    /// [`Kind::BadData`]: names the message, the recipient if it is one, and the value.
+    pub fault: Fault,
+}
+
+impl DamagedEntry {
+    /// The message (or its recipient `n`), and what cannot be read.
+    pub fn new(id: QueueId, n: Option<u32>, what: &str) -> DamagedEntry {
+        let place = n.map_or(String::new(), |n| format!(", recipient {n}"));
+        DamagedEntry { id, fault: Fault::new(Kind::BadData, format!("queue entry {id}{place}: {what}")) }
+    }
+}
+
+/// One page of a listing.
+#[derive(Debug, Default)]
+pub struct QueuePage {
+    /// What could be read.
+    pub entries: Vec<QueueEntry>,
+    /// What could not.
+    pub damaged: Vec<DamagedEntry>,
+    /// The last message of the page; `None` ends the listing.
+    pub last: Option<QueueId>,
+}
+
+/// What a claim found.
+#[derive(Debug, Default)]
+pub struct Claimed {
+    /// Recipients to be tried, by message.
+    pub batches: Vec<DeliveryBatch>,
+    /// Recipients that cannot be read: they are held from now on, as after an attempt that says why.
+    pub damaged: Vec<DamagedEntry>,
+}
+
 /// Recipients of one message that one runner may try now.
 #[derive(Debug, Clone)]
 pub struct DeliveryBatch {
@@ -162,11 +198,11 @@ pub struct DeliveryBatch {
     /// The destination.
     pub domain: String,
     /// The reverse-path.
-    pub sender: String,
-    /// RET as on the wire.
-    pub ret: Option<String>,
-    /// ENVID, decoded.
-    pub envid: Option<String>,
+    pub sender: ReversePath,
+    /// How much of the message a failure notice returns.
+    pub ret: Option<Ret>,
+    /// The sender's name for the transaction.
+    pub envid: Option<Envid>,
     /// The message needs SMTPUTF8.
     pub smtputf8: bool,
     /// The body has bytes above 127.
@@ -182,14 +218,10 @@ pub struct DeliveryBatch {
 pub struct LeasedRecipient {
     /// The lease.
     pub lease: Lease,
-    /// The address.
-    pub address: String,
-    /// NOTIFY as on the wire.
-    pub notify: Option<String>,
-    /// ORCPT, decoded.
-    pub orcpt: Option<String>,
+    /// Its address and the wishes about notices.
+    pub to: Recipient,
     /// The next hop that overrides every other choice.
-    pub route: Option<String>,
+    pub route: Option<RouteOverride>,
     /// Attempts begun, this one included.
     pub attempts: u32,
     /// An earlier attempt ended without an answer.
@@ -252,9 +284,9 @@ pub enum QueueEdit {
     /// Out, without a word.
     Remove,
     /// A new address for the recipient; due at once.
-    Readdress(String, Time),
+    Readdress(Address, Time),
     /// A next hop that overrides every other choice (`None`: back to the rule); due at once.
-    Reroute(Option<String>, Time),
+    Reroute(Option<RouteOverride>, Time),
 }
 
 impl QueueEdit {

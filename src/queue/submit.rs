@@ -4,7 +4,7 @@ use std::io::{self, Read, Write as _};
 
 use crate::blob::Blob;
 use crate::fault::Fault;
-use crate::queue::entry::{NewMessage, NewRecipient};
+use crate::queue::entry::NewMessage;
 use crate::queue::store::QueueStore;
 use crate::smtp::data::Content;
 use crate::smtp::transaction::Envelope;
@@ -33,18 +33,8 @@ pub fn message(
 
 /// The message for [`QueueStore::enqueue`] whose body is whole: one from [`QueueStore::new_body`] is not copied.
 pub fn with_body(envelope: &Envelope, body: Blob, has_8bit: bool) -> NewMessage {
-    let recipients = envelope.recipients.iter().map(|recipient| NewRecipient {
-        address: recipient.address.clone(),
-        notify: recipient.notify.map(|notify| notify.to_string()),
-        orcpt: recipient.orcpt.clone(),
-        route: None,
-    });
-    let mut message = NewMessage::new(envelope.sender.clone(), recipients.collect(), body);
-    message.ret = envelope.ret.map(|ret| ret.as_str().to_owned());
-    message.envid.clone_from(&envelope.envid);
-    message.smtputf8 = envelope.smtputf8;
-    message.eight_bit = envelope.eight_bit || has_8bit;
-    message
+    let eight_bit = envelope.eight_bit || has_8bit;
+    NewMessage::new(Envelope { eight_bit, ..envelope.clone() }, body)
 }
 
 fn copy(from: &mut dyn Read, to: &mut impl io::Write) -> io::Result<()> {

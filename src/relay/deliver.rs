@@ -16,6 +16,7 @@ use crate::net::stream::{Stream, TlsInfo};
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::ProtocolTrace;
 use crate::relay::route::{Hop, HopEndpoint, Protocol};
+use crate::smtp::address::Address;
 use crate::smtp::client::{BeforeCommit, SendOptions, SmtpClient, SmtpClientOptions, Times};
 use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::extension::Capabilities;
@@ -281,8 +282,7 @@ fn fit<'a>(
 ) -> Result<(Cow<'a, Envelope>, Option<MessageBlob>), Fault> {
     let utf8 = offer.smtputf8 && envelope.smtputf8;
     let mut envelope = if utf8 { Cow::Borrowed(envelope) } else { with_ascii_domains(envelope) };
-    let mut addresses = std::iter::once(&envelope.sender).chain(envelope.recipients.iter().map(|to| &to.address));
-    let letters = envelope.smtputf8 && !offer.smtputf8 && addresses.all(|address| address.is_ascii());
+    let letters = envelope.smtputf8 && !offer.smtputf8 && envelope.is_ascii();
     let narrow = content.has_8bit() && (letters || (!offer.eight_bit && !envelope.smtputf8));
     let mut message = None;
     if narrow {
@@ -300,14 +300,13 @@ fn fit<'a>(
 /// International domains in the form that every server understands (RFC 5890, section 2.3.2.1), where the mailbox before
 /// them is ASCII.
 fn with_ascii_domains(envelope: &Envelope) -> Cow<'_, Envelope> {
-    let ascii = |address: &str| -> Option<String> {
-        let (mailbox, domain) =
-            address.rsplit_once('@').filter(|(mailbox, domain)| mailbox.is_ascii() && !domain.is_ascii())?;
-        Some(format!("{mailbox}@{}", idna::domain_to_ascii(domain).ok()?))
+    let ascii = |address: &Address| -> Option<Address> {
+        let international = address.local_wire().is_ascii() && !address.is_ascii();
+        international.then(|| address.to_ascii_domain().ok()).flatten()
     };
     let mut envelope = Cow::Borrowed(envelope);
-    if let Some(sender) = ascii(&envelope.sender) {
-        envelope.to_mut().sender = sender;
+    if let Some(sender) = envelope.sender.address().and_then(ascii) {
+        envelope.to_mut().sender = sender.into();
     }
     for at in 0..envelope.recipients.len() {
         if let Some(address) = envelope.recipients.get(at).and_then(|recipient| ascii(&recipient.address))
@@ -339,7 +338,7 @@ async fn into_maildir(
         .and_then(|mut reader| maildir.deliver(head.as_bytes(), &mut *reader))
         // A full disk or a missing right today is no reason to return the mail.
         .map_err(|fault| Fault { kind: Kind::Locked, ..fault });
-    let result = |address: &String| match &filed {
+    let result = |address: &Address| match &filed {
         Ok(delivered) => RecipientResult {
             address: address.clone(),
             outcome: RecipientOutcome::Delivered(DeliveryProof::Filed(delivered.clone())),
@@ -354,9 +353,9 @@ async fn into_maildir(
 }
 
 /// The result for a recipient whom no server was asked about.
-pub(super) fn failed(address: &str, fault: &Fault) -> HopResult {
+pub(super) fn failed(address: &Address, fault: &Fault) -> HopResult {
     RecipientResult {
-        address: address.to_owned(),
+        address: address.clone(),
         outcome: if fault.temporary() || !for_good(fault) {
             RecipientOutcome::Deferred
         } else {

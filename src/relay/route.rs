@@ -4,6 +4,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::dns::resolve::Resolver;
 use crate::fault::{Enhanced, Fault, Kind};
@@ -168,6 +170,34 @@ impl RouteTarget {
             (user, password) => Some(Login::new(decode(user)?, decode(password.unwrap_or_default())?)),
         };
         Ok(RouteTarget::Server { host, port: url.port().unwrap_or(default), protocol, tls, login, mechanism: None })
+    }
+}
+
+/// A next hop that the operator chose for one recipient, before every other rule; kept as it was written. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RouteOverride {
+    text: Arc<str>,
+    target: Arc<RouteTarget>,
+}
+
+impl RouteOverride {
+    /// As it was written.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// What it means.
+    pub fn target(&self) -> &RouteTarget {
+        &self.target
+    }
+}
+
+impl FromStr for RouteOverride {
+    type Err = Fault;
+
+    /// As [`RouteTarget::parse`] reads it.
+    fn from_str(text: &str) -> Result<RouteOverride, Fault> {
+        Ok(RouteOverride { text: text.into(), target: Arc::new(RouteTarget::parse(text)?) })
     }
 }
 

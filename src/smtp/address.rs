@@ -1,11 +1,13 @@
-//! Mailbox addresses as the envelope carries them (RFC 5321, section 4.1.2; UTF-8 by RFC 6531, section 3.3).
+//! Addresses of mail (RFC 5321, section 4.1.2; UTF-8 by RFC 6531, section 3.3): parsed once, where they come in, and carried
+//! as a type from there on.
 
 use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 
-/// The longest address taken. RFC 5321 asks for 256 octets (section 4.5.3.1.3); senders that encode the recipient into the
-/// reverse-path (VERP, SRS) go beyond its 64 octets of local part, so only the whole is bounded.
+/// The longest address taken, in bytes. RFC 5321 asks for 256 octets (section 4.5.3.1.3); senders that encode the recipient
+/// into the reverse-path (VERP, SRS) go beyond its 64 octets of local part, so only the whole is bounded.
 pub const MAX_ADDRESS: usize = 512;
 
 /// The longest domain (RFC 5321, section 4.5.3.1.2).
@@ -14,10 +16,12 @@ pub const MAX_DOMAIN: usize = 255;
 /// The longest label of a domain name (RFC 1035, section 2.3.4).
 pub const MAX_LABEL: usize = 63;
 
-/// An address that passed the grammar: `local@domain`, kept as it was written.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+/// An address that passed one of two grammars, kept as it was written: `local@domain`, or a local part alone. Whichever it
+/// was, nothing in it can end a command or a header field. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Address {
-    wire: String,
+    text: Arc<str>,
+    /// The length of the local part.
     at: usize,
 }
 
@@ -28,10 +32,18 @@ pub enum AddressError {
     TooLong,
     /// No `@` outside quotes.
     NoDomain,
-    /// The part before the `@` breaks the grammar.
-    LocalPart,
+    /// Nothing before the `@`.
+    NoLocalPart,
+    /// A dot at an end of the local part, or two in a row.
+    Dots,
+    /// A character that a local part may only have inside quotes, or not at all.
+    Character(char),
+    /// The quoted string before the `@` is not closed, or has a control character.
+    Quoted,
     /// The part behind the `@` breaks the grammar.
     Domain,
+    /// The domain is no internationalised name (RFC 5891).
+    NotIdna,
     /// Outside ASCII, and SMTPUTF8 was not asked for.
     NeedsUtf8,
 }
@@ -39,11 +51,15 @@ pub enum AddressError {
 impl fmt::Display for AddressError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            AddressError::TooLong => "address too long",
-            AddressError::NoDomain => "address without domain",
-            AddressError::LocalPart => "malformed local part of the address",
-            AddressError::Domain => "malformed domain of the address",
-            AddressError::NeedsUtf8 => "address outside ASCII without SMTPUTF8",
+            AddressError::TooLong => "too long for an address",
+            AddressError::NoDomain => "no domain",
+            AddressError::NoLocalPart => "nothing before the @",
+            AddressError::Dots => "the part before the @ begins or ends with a dot, or has two in a row",
+            AddressError::Character(found) => return write!(f, "{found:?} before the @ needs quoting"),
+            AddressError::Quoted => "the quoted part is not well formed",
+            AddressError::Domain => "the part after the @ is not a domain",
+            AddressError::NotIdna => "the domain is not a valid internationalised name",
+            AddressError::NeedsUtf8 => "outside ASCII without SMTPUTF8",
         })
     }
 }
@@ -51,32 +67,83 @@ impl fmt::Display for AddressError {
 impl std::error::Error for AddressError {}
 
 impl Address {
-    /// Parses `local@domain`; bytes outside ASCII only with `utf8`.
+    /// The strict grammar, what a server takes: `Mailbox` of RFC 5321, section 4.1.2. Bytes outside ASCII only with `utf8`.
+    ///
+    /// # Errors
+    /// The rule that the text breaks.
     pub fn parse(text: &str, utf8: bool) -> Result<Address, AddressError> {
-        if text.len() > MAX_ADDRESS {
-            return Err(AddressError::TooLong);
+        let address = Address::parse_lenient(text)?;
+        let local = address.local_wire();
+        if !local.starts_with('"') && local.split('.').any(str::is_empty) {
+            return Err(AddressError::Dots);
         }
-        let at = local_part_end(text).ok_or(AddressError::LocalPart)?;
-        let domain = match text.get(at..).and_then(|rest| rest.strip_prefix('@')) {
-            Some(domain) => domain,
-            None if at == text.len() => return Err(AddressError::NoDomain),
-            None => return Err(AddressError::LocalPart),
-        };
-        check_domain(domain)?;
+        check_domain(address.domain().ok_or(AddressError::NoDomain)?)?;
         if !utf8 && !text.is_ascii() {
             return Err(AddressError::NeedsUtf8);
         }
-        Ok(Address { wire: text.to_owned(), at })
+        Ok(address)
+    }
+
+    /// The lenient grammar, what a client may write to: such mailboxes exist, and only their own server knows them. Beyond the
+    /// strict one it takes dots anywhere in the local part (`obs-local-part` of RFC 5322, section 4.4, and more), a local part
+    /// alone, a domain with a final dot, any labels of letters, digits, `-` and `_`, and literals of unknown kinds.
+    ///
+    /// # Errors
+    /// The rule that the text breaks.
+    pub fn parse_lenient(text: &str) -> Result<Address, AddressError> {
+        if text.len() > MAX_ADDRESS {
+            return Err(AddressError::TooLong);
+        }
+        let at = local_part_end(text)?;
+        let behind = text.get(at..).unwrap_or_default();
+        match behind.strip_prefix('@') {
+            Some(domain) => check_lenient_domain(domain)?,
+            None if behind.is_empty() => {}
+            None if text.starts_with('"') => return Err(AddressError::Quoted),
+            None => return Err(behind.chars().next().map_or(AddressError::NoLocalPart, AddressError::Character)),
+        }
+        Ok(Address { text: text.into(), at })
+    }
+
+    /// The same local part at this domain, by the lenient grammar.
+    ///
+    /// # Errors
+    /// What is wrong with the domain, or with the length of both.
+    pub fn with_domain(&self, domain: &str) -> Result<Address, AddressError> {
+        check_lenient_domain(domain)?;
+        let text = format!("{}@{domain}", self.local_wire());
+        if text.len() > MAX_ADDRESS {
+            return Err(AddressError::TooLong);
+        }
+        Ok(Address { text: text.into(), at: self.at })
+    }
+
+    /// The address with its domain in A-labels, which every server understands (RFC 5890, section 2.3.2.1).
+    ///
+    /// # Errors
+    /// [`AddressError::NotIdna`].
+    pub fn to_ascii_domain(&self) -> Result<Address, AddressError> {
+        match self.domain() {
+            Some(domain) if !domain.is_ascii() => {
+                self.with_domain(&idna::domain_to_ascii(domain).map_err(|_| AddressError::NotIdna)?)
+            }
+            _ => Ok(self.clone()),
+        }
     }
 
     /// The address as it was written.
     pub fn as_str(&self) -> &str {
-        &self.wire
+        &self.text
+    }
+
+    /// True if all of it is ASCII: it can go to a server without SMTPUTF8.
+    pub fn is_ascii(&self) -> bool {
+        self.text.is_ascii()
     }
 
     /// The local part as it was written, with its quotes.
     pub fn local_wire(&self) -> &str {
-        self.wire.get(..self.at).unwrap_or_default()
+        self.text.get(..self.at).unwrap_or_default()
     }
 
     /// The local part as it is meant: without quotes and backslashes.
@@ -84,33 +151,103 @@ impl Address {
         unquote(self.local_wire())
     }
 
-    /// The domain as it was written; an address literal with its brackets.
-    pub fn domain(&self) -> &str {
-        self.wire.get(self.at + 1..).unwrap_or_default()
-    }
-
-    /// The IP address, if the domain is an address literal (RFC 5321, section 4.1.3).
-    pub fn literal(&self) -> Option<IpAddr> {
-        parse_literal(self.domain())
+    /// The domain as it was written, an address literal with its brackets; `None` for a local part alone.
+    pub fn domain(&self) -> Option<&str> {
+        self.text.get(self.at + 1..)
     }
 }
 
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.wire)
+        f.write_str(&self.text)
     }
 }
 
-/// The domain of an address that was checked before; `None` for the null reverse-path and for a bare `postmaster`.
-pub fn domain_of(address: &str) -> Option<&str> {
-    let at = local_part_end(address)?;
-    address.get(at..)?.strip_prefix('@')
+impl fmt::Debug for Address {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.as_str(), f)
+    }
 }
 
-/// A local part without quotes and backslashes: `"a\ b"` is `a b`.
-pub fn unquote(local: &str) -> Cow<'_, str> {
-    let Some(inner) = local.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
-        return Cow::Borrowed(local);
+impl PartialEq<str> for Address {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Address {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
+/// Tests write addresses as text.
+#[cfg(test)]
+impl<T: AsRef<str>> From<T> for Address {
+    fn from(text: T) -> Address {
+        let text = text.as_ref();
+        Address::parse_lenient(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+}
+
+/// Who gets notices about a message (RFC 5321, section 4.1.1.2).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub enum ReversePath {
+    /// `<>`: nobody. Notices themselves have it.
+    #[default]
+    Null,
+    /// The sender.
+    Address(Address),
+}
+
+impl ReversePath {
+    /// Reads what stands between the angle brackets, by the lenient grammar.
+    ///
+    /// # Errors
+    /// As [`Address::parse_lenient`].
+    pub fn parse_lenient(text: &str) -> Result<ReversePath, AddressError> {
+        if text.is_empty() { Ok(ReversePath::Null) } else { Address::parse_lenient(text).map(ReversePath::Address) }
+    }
+
+    /// The address; `None` for the null reverse-path.
+    pub const fn address(&self) -> Option<&Address> {
+        match self {
+            ReversePath::Null => None,
+            ReversePath::Address(address) => Some(address),
+        }
+    }
+
+    /// What stands between the angle brackets: empty for the null reverse-path.
+    pub fn as_str(&self) -> &str {
+        self.address().map_or("", Address::as_str)
+    }
+}
+
+impl From<Address> for ReversePath {
+    fn from(address: Address) -> ReversePath {
+        ReversePath::Address(address)
+    }
+}
+
+impl fmt::Display for ReversePath {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Tests write reverse-paths as text.
+#[cfg(test)]
+impl<T: AsRef<str>> From<T> for ReversePath {
+    fn from(text: T) -> ReversePath {
+        let text = text.as_ref();
+        ReversePath::parse_lenient(text).unwrap_or_else(|error| panic!("{text}: {error}"))
+    }
+}
+
+/// A quoted string without quotes and backslashes: `"a\ b"` is `a b`; other text as it is.
+pub fn unquote(quoted: &str) -> Cow<'_, str> {
+    let Some(inner) = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) else {
+        return Cow::Borrowed(quoted);
     };
     if !inner.contains('\\') {
         return Cow::Borrowed(inner);
@@ -123,39 +260,65 @@ pub fn unquote(local: &str) -> Cow<'_, str> {
     Cow::Owned(plain)
 }
 
-/// Where the local part ends: behind a dot-string or a quoted string (RFC 5321, section 4.1.2). `None` if the text starts
-/// with neither.
-fn local_part_end(text: &str) -> Option<usize> {
-    if let Some(quoted) = text.strip_prefix('"') {
-        let mut characters = quoted.char_indices();
-        while let Some((index, character)) = characters.next() {
-            match character {
-                '"' => return Some(index + 2),
-                '\\' => {
-                    let (_, escaped) = characters.next()?;
-                    if escaped.is_control() {
-                        return None;
-                    }
-                }
-                _ if character.is_control() => return None,
-                _ => {}
-            }
+/// Where the local part ends: behind atoms and dots, or behind a quoted string (RFC 5321, section 4.1.2).
+fn local_part_end(text: &str) -> Result<usize, AddressError> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find(|character: char| !(is_atext(character) || character == '.')).unwrap_or(text.len());
+        return if end == 0 && matches!(text.chars().next(), None | Some('@')) {
+            Err(AddressError::NoLocalPart)
+        } else {
+            Ok(end)
+        };
+    };
+    let mut escaped = false;
+    for (index, character) in quoted.char_indices() {
+        match character {
+            _ if character.is_control() => break,
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => return Ok(index + 2),
+            _ => {}
         }
-        return None;
     }
-    let end = text.find(|character: char| !(is_atext(character) || character == '.')).unwrap_or(text.len());
-    let local = text.get(..end)?;
-    (!local.is_empty() && local.split('.').all(|atom| !atom.is_empty())).then_some(end)
+    Err(AddressError::Quoted)
 }
 
-/// `atext` of RFC 5322, section 3.2.3, widened by RFC 6531.
-fn is_atext(character: char) -> bool {
-    character.is_ascii_alphanumeric()
-        || "!#$%&'*+-/=?^_`{|}~".contains(character)
-        || (!character.is_ascii() && !character.is_control())
+/// `atext` of RFC 5322, section 3.2.3, widened by RFC 6531, section 3.3.
+pub fn is_atext(character: char) -> bool {
+    character.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_`{|}~".contains(character) || is_letter_beyond_ascii(character)
 }
 
-/// Checks a domain name or address literal, as after `@` and in EHLO.
+/// `UTF8-non-ascii` of RFC 6531 without what would look like the end of an address.
+fn is_letter_beyond_ascii(character: char) -> bool {
+    !character.is_ascii() && !character.is_control() && !character.is_whitespace()
+}
+
+/// The underscore is no host name, but such names send mail and exist in the DNS.
+fn is_of_label(character: char) -> bool {
+    character.is_ascii_alphanumeric() || matches!(character, '-' | '_') || is_letter_beyond_ascii(character)
+}
+
+/// A domain by the lenient grammar.
+fn check_lenient_domain(domain: &str) -> Result<(), AddressError> {
+    if domain.len() > MAX_DOMAIN {
+        return Err(AddressError::TooLong);
+    }
+    let good = match domain.strip_prefix('[') {
+        Some(literal) => literal.strip_suffix(']').is_some_and(|inner| {
+            !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".:-".contains(&byte))
+        }),
+        None => {
+            let labels = domain.strip_suffix('.').unwrap_or(domain);
+            labels.split('.').all(|label| !label.is_empty() && label.chars().all(is_of_label))
+        }
+    };
+    if good { Ok(()) } else { Err(AddressError::Domain) }
+}
+
+/// Checks a domain name or address literal by the strict grammar, as after `@` and in EHLO.
+///
+/// # Errors
+/// [`AddressError::TooLong`] or [`AddressError::Domain`].
 pub fn check_domain(domain: &str) -> Result<(), AddressError> {
     if domain.len() > MAX_DOMAIN {
         return Err(AddressError::TooLong);
@@ -164,9 +327,7 @@ pub fn check_domain(domain: &str) -> Result<(), AddressError> {
         return parse_literal(domain).map(|_| ()).ok_or(AddressError::Domain);
     }
     for label in domain.split('.') {
-        // The underscore is no host name, but such names send mail and exist in the DNS.
-        let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_' || (!c.is_ascii() && !c.is_control());
-        if label.is_empty() || label.starts_with('-') || label.ends_with('-') || !label.chars().all(allowed) {
+        if label.is_empty() || label.starts_with('-') || label.ends_with('-') || !label.chars().all(is_of_label) {
             return Err(AddressError::Domain);
         }
         if label.is_ascii() && label.len() > MAX_LABEL {
@@ -211,8 +372,7 @@ mod tests {
             let address = Address::parse(text, true).unwrap_or_else(|error| panic!("{text}: {error}"));
             assert_eq!(address.as_str(), text);
             if !domain.is_empty() {
-                assert_eq!((address.local().as_ref(), address.domain()), (local, domain), "{text}");
-                assert_eq!(domain_of(text), Some(domain));
+                assert_eq!((address.local().as_ref(), address.domain()), (local, Some(domain)), "{text}");
             }
         }
     }
@@ -224,20 +384,20 @@ mod tests {
         let long_domain = format!("u@{}", ["abcdefg"; 33].join("."));
         let long = format!("{}@x", "u".repeat(MAX_ADDRESS - 1));
         let table: [(&str, AddressError); 24] = [
-            ("", LocalPart),
+            ("", NoLocalPart),
             ("bob", NoDomain),
-            ("@x", LocalPart),
+            ("@x", NoLocalPart),
             ("bob@", Domain),
-            (".bob@x", LocalPart),
-            ("bob.@x", LocalPart),
-            ("a..b@x", LocalPart),
-            ("a b@x", LocalPart),
-            ("a\r\nRCPT@x", LocalPart),
-            ("a\0b@x", LocalPart),
-            ("\"a\r\n\"@x", LocalPart),
-            ("\"a\\\r\"@x", LocalPart),
-            ("\"a@x", LocalPart),
-            ("\"a\"b@x", LocalPart),
+            (".bob@x", Dots),
+            ("bob.@x", Dots),
+            ("a..b@x", Dots),
+            ("a b@x", Character(' ')),
+            ("a\r\nRCPT@x", Character('\r')),
+            ("a\0b@x", Character('\0')),
+            ("\"a\r\n\"@x", Quoted),
+            ("\"a\\\r\"@x", Quoted),
+            ("\"a@x", Quoted),
+            ("\"a\"b@x", Quoted),
             ("a@b@c", Domain),
             ("a@x..y", Domain),
             ("a@x.", Domain),
@@ -256,9 +416,70 @@ mod tests {
     }
 
     #[test]
+    fn the_lenient_grammar_takes_what_the_strict_one_refuses_and_no_more() {
+        let table: [(&str, &str, Option<&str>); 9] = [
+            ("a..b@x", "a..b", Some("x")),
+            (".a.@x.test", ".a.", Some("x.test")),
+            ("postmaster", "postmaster", None),
+            ("\"a@b\"", "a@b", None),
+            ("a@x.", "a", Some("x.")),
+            ("a@-x", "a", Some("-x")),
+            ("a@[::1]", "a", Some("[::1]")),
+            ("a@[x-tag:abc]", "a", Some("[x-tag:abc]")),
+            (
+                "\u{7528}\u{6237}@\u{4f8b}\u{5b50}.\u{6d4b}\u{8bd5}",
+                "\u{7528}\u{6237}",
+                Some("\u{4f8b}\u{5b50}.\u{6d4b}\u{8bd5}"),
+            ),
+        ];
+        for (text, local, domain) in table {
+            let address = Address::parse_lenient(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((address.as_str(), address.local().as_ref(), address.domain()), (text, local, domain));
+        }
+        let nowhere =
+            ["", "@b", "a@", "a@b@c", "a@b..c", "a@[", "a@[1.2.3.4", "a@[]", "a@b c", "a b@c", "\"a@b", "\"a\"b@c"];
+        let harmful = [
+            "a\r\n@b",
+            "a@b\r",
+            "a\0@b",
+            "\"a\n\"@b",
+            "a>@b",
+            "<a@b>",
+            "a\u{85}b@c",
+            "a\u{2028}@c",
+            "a@b\u{a0}c",
+            "a@[\r]",
+        ];
+        for text in nowhere.into_iter().chain(harmful) {
+            assert!(Address::parse_lenient(text).is_err() && Address::parse(text, true).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_null_reverse_path_is_no_address() {
+        let null = ReversePath::parse_lenient("").unwrap();
+        assert_eq!((&null, null.address(), null.as_str()), (&ReversePath::Null, None, ""));
+        let some = ReversePath::parse_lenient("a@b").unwrap();
+        assert_eq!(some.address().map(Address::as_str), Some("a@b"));
+        assert!(ReversePath::parse_lenient("<>").is_err() && Address::parse_lenient("").is_err());
+    }
+
+    #[test]
+    fn domains_become_ascii() {
+        let ascii = |text: &str| Address::from(text).to_ascii_domain().map(|address| address.to_string());
+        assert_eq!(ascii("x@b\u{fc}cher.example").as_deref(), Ok("x@xn--bcher-kva.example"));
+        assert_eq!(ascii("x@Example.COM").as_deref(), Ok("x@Example.COM"));
+        assert_eq!(ascii("gr\u{fc}n@gr\u{fc}n.example").as_deref(), Ok("gr\u{fc}n@xn--grn-ioa.example"));
+        assert_eq!(ascii("x@\u{fffd}.example"), Err(AddressError::NotIdna));
+        assert_eq!(ascii("x"), Ok("x".to_owned()));
+    }
+
+    #[test]
     fn limits_are_exact() {
         let longest = format!("{}@x", "u".repeat(MAX_ADDRESS - 2));
-        assert!(Address::parse(&longest, false).is_ok());
+        assert!(Address::parse(&longest, false).is_ok() && Address::parse_lenient(&longest).is_ok());
+        assert_eq!(Address::parse_lenient(&format!("u{longest}")), Err(AddressError::TooLong));
+        assert_eq!(Address::from("u".repeat(400)).with_domain(&"x.".repeat(60)), Err(AddressError::TooLong));
         let label = format!("u@{}", "a".repeat(MAX_LABEL));
         assert!(Address::parse(&label, false).is_ok());
         let domain = format!("u@{}.abcdefg", ["abcdefg"; 31].join("."));

@@ -84,6 +84,9 @@ impl Mechanism {
     }
 
     /// The mechanism to use with a server that offers these (upper case). `clear` allows to send the secret outside TLS.
+    ///
+    /// # Errors
+    /// [`Kind::AuthFailed`] when none fits: not offered, or it would show the password outside TLS.
     pub fn choose(offered: &[String], wanted: Option<Mechanism>, tls: bool, clear: bool) -> Result<Mechanism, Fault> {
         let is_offered = |mechanism: &Mechanism| offered.iter().any(|name| name == mechanism.as_str());
         let allowed = |mechanism: &Mechanism| tls || clear || !mechanism.shows_secret();
@@ -134,6 +137,9 @@ pub struct ClientLogin<'a> {
 
 impl<'a> ClientLogin<'a> {
     /// An exchange by this mechanism. Err: a user name or password that cannot be sent.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for control characters in user name or password.
     pub fn new(mechanism: Mechanism, credentials: Credentials<'a>) -> Result<ClientLogin<'a>, Fault> {
         let forbidden = |text: &str| text.contains(['\0', '\u{1}', '\r', '\n']);
         if forbidden(credentials.user) || forbidden(credentials.password) {
@@ -168,6 +174,10 @@ impl<'a> ClientLogin<'a> {
     }
 
     /// The response to a challenge (334).
+    ///
+    /// # Errors
+    /// [`Kind::AuthFailed`] or [`Kind::Protocol`] for a challenge that the mechanism cannot have, and for a server that does not
+    /// prove that it knows the password.
     pub fn respond(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
         self.turn = self.turn.saturating_add(1);
         let Credentials { user, password, .. } = self.credentials;

@@ -139,6 +139,10 @@ pub struct SmtpClient {
 impl SmtpClient {
     /// Opens the dialogue on a connection: greeting, EHLO (or HELO, LHLO), TLS and login as the options say. `host` is the
     /// name to check the certificate against.
+    ///
+    /// # Errors
+    /// What the server refuses, by its reply; [`Kind::TlsUntrusted`] for TLS that is required and not to be had; [`Kind::Protocol`]
+    /// for words out of turn; what ended the connection.
     pub async fn open(stream: Stream, host: &str, options: &SmtpClientOptions) -> Result<SmtpClient, Fault> {
         let began = Instant::now();
         let implicit = options.tls == TlsMode::Implicit && !stream.is_tls();

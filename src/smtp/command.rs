@@ -1,18 +1,16 @@
 //! Commands between wire text and types, in both directions (RFC 5321, section 4.1.1, with the parameters of RFC 1870,
 //! 6152, 6531, 3461, 4954, 3030 and the LHLO of RFC 2033).
 
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use crate::fault::{Enhanced, Fault, Kind};
-use crate::hex;
-use crate::smtp::address::{self, Address, MAX_ADDRESS};
+use crate::smtp::address::{self, Address, AddressError, MAX_ADDRESS, ReversePath};
+use crate::smtp::envelope::{Envid, Orcpt, Recipient, Ret};
+use crate::smtp::xtext;
 
 /// The longest command line without its CRLF. RFC 5321 asks for 512, the parameters of RFC 3461 and SMTPUTF8 add to it,
 /// and AUTH responses (RFC 4954, section 4) go to 12,288.
 pub const MAX_COMMAND_LINE: usize = 12_288;
-
-/// The longest ENVID after decoding (RFC 3461, section 4.4).
-pub const MAX_ENVID: usize = 100;
 
 /// The most ESMTP parameters in one MAIL or RCPT.
 pub const MAX_PARAMETERS: usize = 16;
@@ -29,7 +27,7 @@ pub enum SmtpCommand {
     /// `MAIL FROM`.
     Mail(MailFrom),
     /// `RCPT TO`.
-    Rcpt(RcptTo),
+    Rcpt(Recipient),
     /// `DATA`.
     Data,
     /// `BDAT size [LAST]`: so many bytes follow the line.
@@ -65,8 +63,8 @@ pub enum SmtpCommand {
 /// `MAIL FROM` and its parameters.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MailFrom {
-    /// The reverse-path; empty for `<>`.
-    pub sender: String,
+    /// The reverse-path.
+    pub sender: ReversePath,
     /// `SIZE` in bytes (RFC 1870).
     pub size: Option<u64>,
     /// `BODY` (RFC 6152).
@@ -75,21 +73,10 @@ pub struct MailFrom {
     pub smtputf8: bool,
     /// `RET` (RFC 3461).
     pub ret: Option<Ret>,
-    /// `ENVID`, decoded (RFC 3461).
-    pub envid: Option<String>,
+    /// `ENVID` (RFC 3461).
+    pub envid: Option<Envid>,
     /// `AUTH`, decoded; empty for `<>` (RFC 4954, section 5).
     pub auth: Option<String>,
-}
-
-/// `RCPT TO` and its parameters.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct RcptTo {
-    /// The forward-path: `local@domain`, or `postmaster` without a domain (RFC 5321, section 4.1.1.3).
-    pub recipient: String,
-    /// `NOTIFY` (RFC 3461).
-    pub notify: Option<Notify>,
-    /// `ORCPT`, decoded: `rfc822;bob@example.com` (RFC 3461).
-    pub orcpt: Option<String>,
 }
 
 /// The `BODY` parameter (RFC 6152, section 3).
@@ -99,90 +86,6 @@ pub enum Body {
     SevenBit,
     /// `8BITMIME`
     EightBit,
-}
-
-/// The `RET` parameter: how much of the message a failure notice returns (RFC 3461, section 4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ret {
-    /// `FULL`: the whole message.
-    Full,
-    /// `HDRS`: its headers.
-    Headers,
-}
-
-impl Ret {
-    /// As on the wire.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Ret::Full => "FULL",
-            Ret::Headers => "HDRS",
-        }
-    }
-}
-
-impl std::str::FromStr for Ret {
-    type Err = ();
-
-    /// `FULL` or `HDRS`, in any case.
-    fn from_str(text: &str) -> Result<Ret, ()> {
-        match text.to_ascii_uppercase().as_str() {
-            "FULL" => Ok(Ret::Full),
-            "HDRS" => Ok(Ret::Headers),
-            _ => Err(()),
-        }
-    }
-}
-
-/// The `NOTIFY` parameter: when the sender wants a notice (RFC 3461, section 4.1). All false is `NEVER`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Notify {
-    /// `SUCCESS`
-    pub success: bool,
-    /// `FAILURE`
-    pub failure: bool,
-    /// `DELAY`
-    pub delay: bool,
-}
-
-impl Notify {
-    /// `NEVER`
-    pub const NEVER: Notify = Notify { success: false, failure: false, delay: false };
-}
-
-impl fmt::Display for Notify {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Notify::NEVER {
-            return f.write_str("NEVER");
-        }
-        let words = [(self.success, "SUCCESS"), (self.failure, "FAILURE"), (self.delay, "DELAY")];
-        let mut separator = "";
-        for (_, word) in words.into_iter().filter(|(set, _)| *set) {
-            write!(f, "{separator}{word}")?;
-            separator = ",";
-        }
-        Ok(())
-    }
-}
-
-impl std::str::FromStr for Notify {
-    type Err = ();
-
-    /// `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY`, in any case.
-    fn from_str(text: &str) -> Result<Notify, ()> {
-        if text.eq_ignore_ascii_case("NEVER") {
-            return Ok(Notify::NEVER);
-        }
-        let mut notify = Notify::NEVER;
-        for word in text.split(',') {
-            match word.to_ascii_uppercase().as_str() {
-                "SUCCESS" => notify.success = true,
-                "FAILURE" => notify.failure = true,
-                "DELAY" => notify.delay = true,
-                _ => return Err(()),
-            }
-        }
-        Ok(notify)
-    }
 }
 
 /// Why a command line is refused, as the reply that says so.
@@ -215,6 +118,9 @@ const UNKNOWN_PARAMETER: SmtpCommandError = SmtpCommandError::new(555, 5, 4, "pa
 
 impl SmtpCommand {
     /// Parses one command line without its CRLF. Verbs, mechanisms and parameter names may be in any case.
+    ///
+    /// # Errors
+    /// The reply that refuses the line.
     pub fn parse(line: &[u8]) -> Result<SmtpCommand, SmtpCommandError> {
         if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(SmtpCommandError::new(500, 5, 2, "control character in a command"));
@@ -249,6 +155,9 @@ impl SmtpCommand {
 
     /// Appends the command line with its CRLF. Refuses CR, LF, NUL and every other control character in any argument, so
     /// that no value can smuggle a command.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`]; then nothing was appended.
     pub fn wire(&self, out: &mut Vec<u8>) -> Result<(), Fault> {
         let line = self.to_string();
         if line.bytes().any(|byte| byte.is_ascii_control()) {
@@ -274,7 +183,7 @@ impl fmt::Display for SmtpCommand {
             SmtpCommand::Helo(name) => write!(f, "HELO {name}"),
             SmtpCommand::Lhlo(name) => write!(f, "LHLO {name}"),
             SmtpCommand::Mail(mail) => mail.fmt(f),
-            SmtpCommand::Rcpt(rcpt) => rcpt.fmt(f),
+            SmtpCommand::Rcpt(recipient) => rcpt_line(recipient, f),
             SmtpCommand::Data => f.write_str("DATA"),
             SmtpCommand::Bdat { size, last } => write!(f, "BDAT {size}{}", if *last { " LAST" } else { "" }),
             SmtpCommand::Rset => f.write_str("RSET"),
@@ -309,28 +218,25 @@ impl fmt::Display for MailFrom {
             write!(f, " RET={}", ret.as_str())?;
         }
         if let Some(envid) = &self.envid {
-            write!(f, " ENVID={}", xtext(envid))?;
+            write!(f, " ENVID={}", xtext::encode(envid.as_str()))?;
         }
         match self.auth.as_deref() {
             Some("") => f.write_str(" AUTH=<>"),
-            Some(auth) => write!(f, " AUTH={}", xtext(auth)),
+            Some(auth) => write!(f, " AUTH={}", xtext::encode(auth)),
             None => Ok(()),
         }
     }
 }
 
-impl fmt::Display for RcptTo {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "RCPT TO:<{}>", self.recipient)?;
-        if let Some(notify) = self.notify {
-            write!(f, " NOTIFY={notify}")?;
-        }
-        if let Some(orcpt) = &self.orcpt {
-            let (kind, original) = orcpt.split_once(';').unwrap_or(("rfc822", orcpt));
-            write!(f, " ORCPT={kind};{}", xtext(original))?;
-        }
-        Ok(())
+fn rcpt_line(recipient: &Recipient, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    write!(f, "RCPT TO:<{}>", recipient.address)?;
+    if let Some(notify) = recipient.notify {
+        write!(f, " NOTIFY={notify}")?;
     }
+    if let Some(orcpt) = &recipient.orcpt {
+        write!(f, " ORCPT={};{}", orcpt.address_type(), xtext::encode(orcpt.address()))?;
+    }
+    Ok(())
 }
 
 fn hello(rest: &str) -> Result<String, SmtpCommandError> {
@@ -393,49 +299,45 @@ fn mail(rest: &str) -> Result<MailFrom, SmtpCommandError> {
             ("SMTPUTF8", None) if mail.smtputf8 => return Err(TWICE),
             ("SMTPUTF8", None) => mail.smtputf8 = true,
             ("RET", Some(value)) => set(&mut mail.ret, value.parse().ok())?,
-            ("ENVID", Some(value)) => {
-                set(&mut mail.envid, from_xtext(value).filter(|id| !id.is_empty() && id.len() <= MAX_ENVID))?;
-            }
+            ("ENVID", Some(value)) => set(&mut mail.envid, Envid::from_wire(value))?,
             ("AUTH", Some("<>")) => set(&mut mail.auth, Some(String::new()))?,
-            ("AUTH", Some(value)) => set(&mut mail.auth, from_xtext(value).filter(|id| id.len() <= MAX_ADDRESS))?,
+            ("AUTH", Some(value)) => set(&mut mail.auth, xtext::decode(value).filter(|id| id.len() <= MAX_ADDRESS))?,
             ("SIZE" | "BODY" | "SMTPUTF8" | "RET" | "ENVID" | "AUTH", _) => return Err(BAD_PARAMETER),
             _ => return Err(UNKNOWN_PARAMETER),
         }
     }
     if !path.is_empty() {
-        mail.sender = checked(path, mail.smtputf8, SmtpCommandError::new(553, 1, 7, "malformed sender address"))?;
+        let malformed = SmtpCommandError::new(553, 1, 7, "malformed sender address");
+        mail.sender = checked(path, mail.smtputf8, malformed)?.into();
     }
     Ok(mail)
 }
 
-fn rcpt(rest: &str) -> Result<RcptTo, SmtpCommandError> {
+fn rcpt(rest: &str) -> Result<Recipient, SmtpCommandError> {
     let (path, parameters) = path(rest, "TO:").ok_or(SmtpCommandError::new(501, 5, 2, "syntax: RCPT TO:<address>"))?;
-    let mut rcpt = RcptTo::default();
+    let (mut notify, mut orcpt) = (None, None);
     for (name, value) in split_parameters(parameters)? {
         match (name.as_str(), value) {
-            ("NOTIFY", Some(value)) => set(&mut rcpt.notify, value.parse().ok())?,
-            ("ORCPT", Some(value)) => set(&mut rcpt.orcpt, original_recipient(value))?,
+            ("NOTIFY", Some(value)) => set(&mut notify, value.parse().ok())?,
+            ("ORCPT", Some(value)) => set(&mut orcpt, Orcpt::from_wire(value))?,
             ("NOTIFY" | "ORCPT", None) => return Err(BAD_PARAMETER),
             _ => return Err(UNKNOWN_PARAMETER),
         }
     }
-    rcpt.recipient = if path.eq_ignore_ascii_case("postmaster") {
-        path.to_owned()
-    } else {
+    let malformed = SmtpCommandError::new(553, 1, 3, "malformed recipient address");
+    let address = match path.eq_ignore_ascii_case("postmaster") {
+        true => Address::parse_lenient(path).map_err(|_| malformed)?,
         // Whether SMTPUTF8 was asked for is known to the session, which checks it again.
-        checked(path, true, SmtpCommandError::new(553, 1, 3, "malformed recipient address"))?
+        false => checked(path, true, malformed)?,
     };
-    Ok(rcpt)
+    Ok(Recipient { address, notify, orcpt })
 }
 
-fn checked(path: &str, utf8: bool, malformed: SmtpCommandError) -> Result<String, SmtpCommandError> {
-    match Address::parse(path, utf8) {
-        Ok(address) => Ok(address.as_str().to_owned()),
-        Err(address::AddressError::NeedsUtf8) => {
-            Err(SmtpCommandError::new(553, 6, 7, "address outside ASCII without SMTPUTF8"))
-        }
-        Err(_) => Err(malformed),
-    }
+fn checked(path: &str, utf8: bool, malformed: SmtpCommandError) -> Result<Address, SmtpCommandError> {
+    Address::parse(path, utf8).map_err(|error| match error {
+        AddressError::NeedsUtf8 => SmtpCommandError::new(553, 6, 7, "address outside ASCII without SMTPUTF8"),
+        _ => malformed,
+    })
 }
 
 /// Splits `FROM:<path> parameters` at the bracket that ends the path; a source route before the address is dropped (RFC
@@ -496,49 +398,6 @@ fn set<T>(slot: &mut Option<T>, value: Option<T>) -> Result<(), SmtpCommandError
 fn number(text: &str) -> Option<u64> {
     (matches!(text.len(), 1..=20) && text.bytes().all(|byte| byte.is_ascii_digit()))
         .then(|| text.parse().unwrap_or(u64::MAX))
-}
-
-fn original_recipient(value: &str) -> Option<String> {
-    let (kind, original) = value.split_once(';')?;
-    let atom = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
-    if kind.is_empty() || kind.len() > 32 || !kind.bytes().all(atom) {
-        return None;
-    }
-    let original = from_xtext(original).filter(|text| !text.is_empty() && text.len() <= MAX_ADDRESS)?;
-    Some(format!("{kind};{original}"))
-}
-
-/// Encodes as `xtext` (RFC 3461, section 4): everything outside `!`..`~`, `+` and `=` becomes `+XX`.
-pub fn xtext(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'!'..=b'~' if byte != b'+' && byte != b'=' => encoded.push(char::from(byte)),
-            _ => {
-                // Writing to a String cannot fail.
-                let _ = write!(encoded, "+{byte:02X}");
-            }
-        }
-    }
-    encoded
-}
-
-/// Decodes `xtext`. `None` for what is malformed or hides a control character or bytes that are no UTF-8.
-pub fn from_xtext(text: &str) -> Option<String> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        plain.push(match byte {
-            b'+' => {
-                let pair = [bytes.next()?, bytes.next()?];
-                hex::byte(&pair).filter(|_| !pair.iter().any(u8::is_ascii_lowercase))?
-            }
-            b'=' => return None,
-            _ => byte,
-        });
-    }
-    let plain = String::from_utf8(plain).ok()?;
-    (!plain.chars().any(char::is_control)).then_some(plain)
 }
 
 #[cfg(test)]

@@ -14,6 +14,9 @@ pub trait Content: Send + Sync {
     fn has_8bit(&self) -> bool;
 
     /// A fresh reader from its first byte.
+    ///
+    /// # Errors
+    /// What the system says of the file.
     fn open(&self) -> io::Result<Box<dyn Read + Send>>;
 
     /// The whole message, if it lies in memory: saves a copy.
@@ -68,6 +71,9 @@ pub struct NewlineCheck {
 
 impl NewlineCheck {
     /// Looks at the next piece.
+    ///
+    /// # Errors
+    /// [`BareNewline`] for CR without LF or LF without CR.
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), BareNewline> {
         let mut rest = piece;
         loop {
@@ -87,6 +93,9 @@ impl NewlineCheck {
     }
 
     /// Call at the end of the data: a last CR without LF is bare too.
+    ///
+    /// # Errors
+    /// [`BareNewline`] for CR without LF or LF without CR.
     pub fn finish(&self) -> Result<(), BareNewline> {
         if self.after_cr { Err(BareNewline) } else { Ok(()) }
     }
@@ -107,6 +116,9 @@ impl Default for DotStuffer {
 
 impl DotStuffer {
     /// Appends the next piece of the message to `out`, stuffed. After an error the message cannot be sent.
+    ///
+    /// # Errors
+    /// [`BareNewline`] for CR without LF or LF without CR.
     pub fn stuff(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Result<(), BareNewline> {
         self.check.feed(piece)?;
         let Some(last) = piece.last() else { return Ok(()) };
@@ -125,6 +137,9 @@ impl DotStuffer {
     }
 
     /// Appends the end of data: the dot on its own line, after a CRLF if the message lacks its last one.
+    ///
+    /// # Errors
+    /// [`BareNewline`] for CR without LF or LF without CR.
     pub fn finish(self, out: &mut Vec<u8>) -> Result<(), BareNewline> {
         self.check.finish()?;
         out.extend_from_slice(if self.line_start { b".\r\n" } else { b"\r\n.\r\n" });

@@ -1,12 +1,23 @@
-//! What goes into a transaction: who sends what to whom.
+//! What goes into a transaction: who sends what to whom, with the parameters of RFC 3461 as types.
 
-use crate::smtp::command::{Notify, Ret};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use crate::smtp::address::{Address, MAX_ADDRESS, ReversePath};
+use crate::smtp::xtext;
+
+/// The longest ENVID, decoded (RFC 3461, section 4.4).
+pub const MAX_ENVID: usize = 100;
+
+/// The longest name of an address type in ORCPT: `rfc822`, `utf-8` and `x400` are the ones in use.
+const MAX_ADDRESS_TYPE: usize = 32;
 
 /// Who sends what to whom (RFC 5321, section 2.3.1), with the options of RFC 3461 and RFC 6531.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Envelope {
-    /// The reverse-path; empty for the null reverse-path `<>`.
-    pub sender: String,
+    /// The reverse-path.
+    pub sender: ReversePath,
     /// At least one.
     pub recipients: Vec<Recipient>,
     /// Addresses or header fields are outside ASCII (RFC 6531).
@@ -15,24 +26,243 @@ pub struct Envelope {
     pub eight_bit: bool,
     /// How much of the message a failure notice returns.
     pub ret: Option<Ret>,
-    /// The sender's name for this transaction, decoded.
-    pub envid: Option<String>,
+    /// The sender's name for this transaction.
+    pub envid: Option<Envid>,
 }
 
-/// One recipient of an [`Envelope`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+impl Envelope {
+    /// An envelope without options.
+    pub fn new(sender: impl Into<ReversePath>, recipients: Vec<Recipient>) -> Envelope {
+        Envelope { sender: sender.into(), recipients, ..Envelope::default() }
+    }
+
+    /// True if none of its addresses is outside ASCII.
+    pub fn is_ascii(&self) -> bool {
+        let sender = self.sender.address().into_iter();
+        sender.chain(self.recipients.iter().map(|recipient| &recipient.address)).all(Address::is_ascii)
+    }
+}
+
+/// One recipient of an [`Envelope`], and what `RCPT TO` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recipient {
-    /// The forward-path: `local@domain`.
-    pub address: String,
+    /// The forward-path: `local@domain`; from a client also `postmaster` without a domain (RFC 5321, section 4.1.1.3).
+    pub address: Address,
     /// When the sender wants a notice.
     pub notify: Option<Notify>,
-    /// The original recipient, decoded: `rfc822;bob@example.com`.
-    pub orcpt: Option<String>,
+    /// The recipient as the sender first named it.
+    pub orcpt: Option<Orcpt>,
 }
 
 impl Recipient {
     /// A recipient without options.
-    pub fn new(address: impl Into<String>) -> Recipient {
+    pub fn new(address: impl Into<Address>) -> Recipient {
         Recipient { address: address.into(), notify: None, orcpt: None }
+    }
+}
+
+/// Why a text is no value of a parameter: what it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DsnParameterError(&'static str);
+
+impl fmt::Display for DsnParameterError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl std::error::Error for DsnParameterError {}
+
+/// The `RET` parameter: how much of the message a failure notice returns (RFC 3461, section 4.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ret {
+    /// `FULL`: the whole message.
+    Full,
+    /// `HDRS`: its headers.
+    Headers,
+}
+
+impl Ret {
+    /// As on the wire.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Ret::Full => "FULL",
+            Ret::Headers => "HDRS",
+        }
+    }
+}
+
+impl FromStr for Ret {
+    type Err = DsnParameterError;
+
+    /// `FULL` or `HDRS`, in any case.
+    fn from_str(text: &str) -> Result<Ret, DsnParameterError> {
+        let found = [Ret::Full, Ret::Headers].into_iter().find(|ret| text.eq_ignore_ascii_case(ret.as_str()));
+        found.ok_or(DsnParameterError("full or hdrs"))
+    }
+}
+
+/// The `NOTIFY` parameter: when the sender wants a notice (RFC 3461, section 4.1). All false is `NEVER`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Notify {
+    /// `SUCCESS`
+    pub success: bool,
+    /// `FAILURE`
+    pub failure: bool,
+    /// `DELAY`
+    pub delay: bool,
+}
+
+impl Notify {
+    /// `NEVER`
+    pub const NEVER: Notify = Notify { success: false, failure: false, delay: false };
+}
+
+impl fmt::Display for Notify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if *self == Notify::NEVER {
+            return f.write_str("NEVER");
+        }
+        let words = [(self.success, "SUCCESS"), (self.failure, "FAILURE"), (self.delay, "DELAY")];
+        let mut separator = "";
+        for (_, word) in words.into_iter().filter(|(set, _)| *set) {
+            write!(f, "{separator}{word}")?;
+            separator = ",";
+        }
+        Ok(())
+    }
+}
+
+impl FromStr for Notify {
+    type Err = DsnParameterError;
+
+    /// `NEVER`, or a list of `SUCCESS`, `FAILURE` and `DELAY`, in any case.
+    fn from_str(text: &str) -> Result<Notify, DsnParameterError> {
+        if text.eq_ignore_ascii_case("NEVER") {
+            return Ok(Notify::NEVER);
+        }
+        let mut notify = Notify::NEVER;
+        for word in text.split(',') {
+            match word.to_ascii_uppercase().as_str() {
+                "SUCCESS" => notify.success = true,
+                "FAILURE" => notify.failure = true,
+                "DELAY" => notify.delay = true,
+                _ => return Err(DsnParameterError("never, or a list of success, failure and delay")),
+            }
+        }
+        Ok(notify)
+    }
+}
+
+/// The `ENVID` parameter, decoded: the sender's name for a transaction, which notices repeat (RFC 3461, section 4.4). Not empty,
+/// at most [`MAX_ENVID`] bytes, without control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envid(Arc<str>);
+
+impl Envid {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Reads the value as it stands on the wire.
+    pub fn from_wire(value: &str) -> Option<Envid> {
+        xtext::decode(value)?.parse().ok()
+    }
+}
+
+impl FromStr for Envid {
+    type Err = DsnParameterError;
+
+    /// Any decoded text within the limits.
+    fn from_str(text: &str) -> Result<Envid, DsnParameterError> {
+        if text.is_empty() || text.len() > MAX_ENVID || text.contains(char::is_control) {
+            return Err(DsnParameterError("1 to 100 bytes without control characters"));
+        }
+        Ok(Envid(text.into()))
+    }
+}
+
+/// The `ORCPT` parameter, decoded: the recipient as the sender first named it, with the type of that address (RFC 3461, section
+/// 4.2): `rfc822;bob@example.com`. The address is not empty, at most [`MAX_ADDRESS`] bytes, without control characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Orcpt {
+    text: Arc<str>,
+    /// The length of the address type.
+    at: usize,
+}
+
+impl Orcpt {
+    /// Type, semicolon and address.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The type of the address, an atom such as `rfc822`.
+    pub fn address_type(&self) -> &str {
+        self.text.get(..self.at).unwrap_or_default()
+    }
+
+    /// The address.
+    pub fn address(&self) -> &str {
+        self.text.get(self.at + 1..).unwrap_or_default()
+    }
+
+    /// Reads the value as it stands on the wire.
+    pub fn from_wire(value: &str) -> Option<Orcpt> {
+        let (kind, address) = value.split_once(';')?;
+        format!("{kind};{}", xtext::decode(address)?).parse().ok()
+    }
+}
+
+impl FromStr for Orcpt {
+    type Err = DsnParameterError;
+
+    /// `type;address`, decoded.
+    fn from_str(text: &str) -> Result<Orcpt, DsnParameterError> {
+        let atom = |kind: &str| kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        match text.split_once(';') {
+            Some((kind, address))
+                if (1..=MAX_ADDRESS_TYPE).contains(&kind.len())
+                    && atom(kind)
+                    && (1..=MAX_ADDRESS).contains(&address.len())
+                    && !address.contains(char::is_control) =>
+            {
+                Ok(Orcpt { at: kind.len(), text: text.into() })
+            }
+            _ => Err(DsnParameterError("an address type, a semicolon and an address")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_come_back_as_text_and_from_the_wire() {
+        for text in ["NEVER", "SUCCESS", "FAILURE,DELAY", "SUCCESS,FAILURE,DELAY"] {
+            assert_eq!(text.parse::<Notify>().unwrap().to_string(), text);
+            assert_eq!(text.to_lowercase().parse::<Notify>().unwrap().to_string(), text);
+        }
+        for bad in ["", "NEVER,SUCCESS", "SUCCESS,", "sometimes", "SUCCESS, DELAY"] {
+            assert!(bad.parse::<Notify>().is_err(), "{bad:?}");
+        }
+        for ret in [Ret::Full, Ret::Headers] {
+            assert_eq!(ret.as_str().to_lowercase().parse(), Ok(ret));
+        }
+        assert!("HDR".parse::<Ret>().is_err());
+        assert_eq!(Envid::from_wire("QQ+2B31").as_ref().map(Envid::as_str), Some("QQ+31"));
+        assert!("x".repeat(MAX_ENVID).parse::<Envid>().is_ok());
+        for bad in ["", "a\tb", "a\r\nb", "\u{85}", &"x".repeat(MAX_ENVID + 1)] {
+            assert!(bad.parse::<Envid>().is_err() && Envid::from_wire(&xtext::encode(bad)).is_none(), "{bad:?}");
+        }
+        let orcpt = Orcpt::from_wire("rfc822;Bob+2Bx@bob.test").unwrap();
+        assert_eq!((orcpt.address_type(), orcpt.address()), ("rfc822", "Bob+x@bob.test"));
+        assert_eq!(orcpt.as_str().parse(), Ok(orcpt));
+        let long = format!("rfc822;{}", "x".repeat(MAX_ADDRESS + 1));
+        for bad in ["", "bob", ";bob", "rfc822;", "rfc 822;bob", "rfc822;b\nob", long.as_str()] {
+            assert!(bad.parse::<Orcpt>().is_err(), "{bad:?}");
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! SMTP (RFC 5321 and its extensions) and LMTP (RFC 2033): pure core, client, server.
 //!
-//! [`command`], [`reply`], [`address`], [`extension`], [`auth`] and [`data`] turn wire text into types and back;
+//! [`command`], [`reply`], [`address`], [`envelope`], [`extension`], [`auth`] and [`data`] turn wire text into types and back;
 //! [`session`] is the server's state machine and [`transaction`] the client's, both without sockets or clock.
 //! [`server`] and [`client`] drive them.
 #![warn(clippy::indexing_slicing)]
@@ -16,3 +16,4 @@ pub mod reply;
 pub mod server;
 pub mod session;
 pub mod transaction;
+pub mod xtext;

@@ -113,6 +113,9 @@ impl SmtpReplyReader {
     }
 
     /// The next whole reply, `None` when more bytes are needed. After an error the dialogue cannot be trusted any more.
+    ///
+    /// # Errors
+    /// [`Kind::Protocol`] for what is no reply, or too long for one.
     pub fn next_reply(&mut self) -> Result<Option<SmtpReply>, Fault> {
         loop {
             let line = match self.splitter.next_line() {

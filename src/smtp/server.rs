@@ -15,6 +15,7 @@ use crate::net::listen::Shutdown;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
+use crate::smtp::address::ReversePath;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::session::{Config, SmtpEvent, SmtpSession};
 use crate::smtp::transaction::{Envelope, Recipient};
@@ -62,13 +63,13 @@ pub trait SmtpService: Send + Sync {
     type Transaction: Default + Send;
 
     /// May this sender send from this peer? Called at MAIL.
-    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a str) -> BoxFuture<'a, SmtpReply>;
+    fn sender<'a>(&'a self, peer: &'a SmtpPeer, sender: &'a ReversePath) -> BoxFuture<'a, SmtpReply>;
 
     /// Is mail for this recipient taken? Called at RCPT. A recipient is in the envelope exactly if the reply is positive.
     fn recipient<'a>(
         &'a self,
         peer: &'a SmtpPeer,
-        sender: &'a str,
+        sender: &'a ReversePath,
         recipient: &'a Recipient,
         transaction: &'a mut Self::Transaction,
     ) -> BoxFuture<'a, SmtpReply>;
@@ -192,7 +193,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                     self.session.sender_verdict(question, &reply);
                 }
                 SmtpEvent::Recipient(question) => {
-                    let sender = self.session.envelope().map(|envelope| envelope.sender.as_str()).unwrap_or_default();
+                    let sender = self.session.envelope().map_or(&ReversePath::Null, |envelope| &envelope.sender);
                     let (candidate, transaction) = (question.recipient(), &mut self.transaction);
                     let reply = self.service.recipient(&self.peer, sender, candidate, transaction).await;
                     self.session.recipient_verdict(question, &reply);

@@ -8,8 +8,9 @@ use std::ops::Range;
 
 use crate::fault::Enhanced;
 use crate::secret::Secret;
+use crate::smtp::address::ReversePath;
 use crate::smtp::auth::{AuthStep, ServerLogin};
-use crate::smtp::command::{MAX_COMMAND_LINE, MailFrom, RcptTo, SmtpCommand, SmtpCommandError};
+use crate::smtp::command::{MAX_COMMAND_LINE, MailFrom, SmtpCommand, SmtpCommandError};
 use crate::smtp::data::{BareNewline, DotUnstuffer, NewlineCheck, Piece};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
@@ -74,8 +75,8 @@ pub enum SmtpEvent {
 pub struct SenderQuestion(Envelope);
 
 impl SenderQuestion {
-    /// The reverse-path that is asked about; empty for the null reverse-path.
-    pub fn sender(&self) -> &str {
+    /// The reverse-path that is asked about.
+    pub fn sender(&self) -> &ReversePath {
         &self.0.sender
     }
 }
@@ -429,7 +430,7 @@ impl SmtpSession {
             }
             SmtpCommand::Lhlo(_) => self.say(&SmtpReply::status(500, 5, 1, "this is SMTP: say EHLO")),
             SmtpCommand::Mail(mail) => self.mail(mail),
-            SmtpCommand::Rcpt(rcpt) => self.rcpt(rcpt),
+            SmtpCommand::Rcpt(recipient) => self.rcpt(recipient),
             SmtpCommand::Auth { mechanism, initial } => self.auth(&mechanism, initial.as_deref()),
             SmtpCommand::Rset => {
                 self.envelope = None;
@@ -496,7 +497,7 @@ impl SmtpSession {
         self.mode = SessionMode::Ask(SmtpEvent::Sender(SenderQuestion(envelope)));
     }
 
-    fn rcpt(&mut self, rcpt: RcptTo) {
+    fn rcpt(&mut self, recipient: Recipient) {
         let Some(envelope) = &self.envelope else {
             return self.say(&SmtpReply::status(503, 5, 1, "say MAIL first"));
         };
@@ -507,10 +508,9 @@ impl SmtpSession {
             let text = format!("at most {} recipients a message", self.config.max_recipients);
             return self.say(&SmtpReply::status(452, 5, 3, text));
         }
-        if !envelope.smtputf8 && !rcpt.recipient.is_ascii() {
+        if !envelope.smtputf8 && !recipient.address.is_ascii() {
             return self.say(&SmtpReply::status(553, 6, 7, "address outside ASCII without SMTPUTF8"));
         }
-        let recipient = Recipient { address: rcpt.recipient, notify: rcpt.notify, orcpt: rcpt.orcpt };
         self.mode = SessionMode::Ask(SmtpEvent::Recipient(RecipientQuestion(recipient)));
     }
 

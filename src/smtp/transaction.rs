@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::smtp::address::Address;
-use crate::smtp::command::{Body, MailFrom, RcptTo, SmtpCommand};
+use crate::smtp::command::{Body, MailFrom, SmtpCommand};
 pub use crate::smtp::envelope::{Envelope, Recipient};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
@@ -137,8 +137,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Prepares a message of `size` bytes for a server with these capabilities. Err: what the server lacks or the
-    /// envelope violates; nothing may be sent.
+    /// Prepares a message of `size` bytes for a server with these capabilities.
+    ///
+    /// # Errors
+    /// What the server lacks ([`Kind::Unsupported`]) or refuses ([`Kind::Refused`]: its size), or the envelope violates
+    /// ([`Kind::BadData`]); nothing may be sent.
     pub fn new(
         envelope: Envelope,
         offer: &Capabilities,
@@ -184,8 +187,11 @@ impl Transaction {
         })
     }
 
-    /// Appends commands to `out` and says what to do when they are sent. Err: an argument that cannot be sent; the
-    /// connection is still where it was if nothing had been put out before.
+    /// Appends commands to `out` and says what to do when they are sent.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for an argument that cannot be sent; the connection is still where it was if nothing had been put out
+    /// before.
     pub fn next(&mut self, out: &mut Vec<u8>) -> Result<TransactionStep, Fault> {
         loop {
             match self.stage {
@@ -224,8 +230,8 @@ impl Transaction {
             if self.expected.len() >= full {
                 return Ok(Some(TransactionStep::Reply));
             }
-            let rcpt = RcptTo {
-                recipient: recipient.address.clone(),
+            let rcpt = Recipient {
+                address: recipient.address.clone(),
                 notify: recipient.notify.filter(|_| self.dsn),
                 orcpt: recipient.orcpt.clone().filter(|_| self.dsn),
             };
@@ -459,7 +465,7 @@ impl Transaction {
             RecipientStanding::Settled(result) => Some(result.address.clone()),
             _ => None,
         });
-        let refused = refused.unwrap_or_else(|| "a recipient at another server".to_owned());
+        let refused = refused.as_ref().map_or("a recipient at another server", Address::as_str);
         let detail = format!("not sent: {refused} was not accepted");
         let fault = Fault::new(Kind::Cancelled, detail);
         for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
@@ -483,17 +489,10 @@ fn check(envelope: &Envelope, offer: &Capabilities, size: u64, has_8bit: bool) -
         let what = format!("message of {size} bytes is larger than the server's limit of {limit}");
         return Err(Fault::new(Kind::Refused, what).with_enhanced(Some(Enhanced::new(5, 3, 4))));
     }
-    let addresses = std::iter::once(&envelope.sender).chain(envelope.recipients.iter().map(|to| &to.address));
-    for address in addresses {
-        if !address.is_ascii() && !envelope.smtputf8 {
-            return Err(Fault::new(Kind::BadData, format!("address outside ASCII without SMTPUTF8: {address}")));
-        }
-        // Beyond the grammar nothing more is refused than what could change the command (RFC 5321 wants senders strict, but
-        // such mailboxes exist and only their own server knows them).
-        let harmless = |c: char| !c.is_control() && !c.is_whitespace() && c != '<' && c != '>';
-        if Address::parse(address, true).is_err() && !address.chars().all(harmless) {
-            return Err(Fault::new(Kind::BadData, format!("malformed address: {address}")));
-        }
+    let recipients = envelope.recipients.iter().map(|recipient| &recipient.address);
+    let mut addresses = envelope.sender.address().into_iter().chain(recipients);
+    if let Some(address) = addresses.find(|address| !address.is_ascii() && !envelope.smtputf8) {
+        return Err(Fault::new(Kind::BadData, format!("address outside ASCII without SMTPUTF8: {address}")));
     }
     if envelope.smtputf8 && !offer.smtputf8 {
         return lacks(6, 7, "the server lacks SMTPUTF8, which this message needs".to_owned());

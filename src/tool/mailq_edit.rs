@@ -19,9 +19,10 @@ use crate::queue::runner::settle::{self, SettlementRules};
 use crate::queue::schedule::Schedule;
 use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{
-    Claim, Edited, Filter, LeaseOutcome, LeasedRecipient, MAX_BATCH, QueueEdit, QueueStore, SettledLease, Settlement,
+    Claim, Edited, Filter, LeaseOutcome, LeasedRecipient, MAX_BATCH, QueueEdit, QueuePage, QueueStore, SettledLease,
+    Settlement,
 };
-use crate::relay::route::RouteTarget;
+use crate::smtp::address::Address;
 use crate::tool::mailq_ls::{QueueSelectArgs, QueuedRecipientRecord};
 
 /// Change messages in the outgoing mail queue.
@@ -49,8 +50,8 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
     /// With `bounce`: tell ADDRESS of what cannot be returned because the sender is empty
-    #[arg(long, value_name = "ADDRESS")]
-    bounce_to: Option<String>,
+    #[arg(long, value_name = "ADDRESS", value_parser = Address::parse_lenient)]
+    bounce_to: Option<Address>,
     /// Say what would be changed, and change nothing
     #[arg(short = 'n', long)]
     dry_run: bool,
@@ -159,31 +160,31 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
         let store = SqliteStore::open_existing(&queue_dir, Process::OneShot)?;
         let (Some(store), false) = (store, args.select.means_nothing(&filter)) else {
-            return missing(&filter, &[], out);
+            return missing(&filter, &QueuePage::default(), out);
         };
         let before = everything(&store, &filter).await?;
         if args.verb == EditVerb::Show {
-            show(&store, &before, &args, out).await?;
+            show(&store, &before.entries, &args, out).await?;
             return missing(&filter, &before, out);
         }
         if args.verb == EditVerb::Bounce {
             let returned = if args.dry_run {
-                plan(&before, Transition::Bounce)
+                plan(&before.entries, Transition::Bounce)
             } else {
-                bounce_now(&store, &before, &args).await?
+                bounce_now(&store, &before.entries, &args).await?
             };
             let mut tally = Tally::default();
-            report(&before, &returned, &args, RecipientState::Failed, &mut tally, out)?;
+            report(&before.entries, &returned, &args, RecipientState::Failed, &mut tally, out)?;
             return missing(&filter, &before, out).map(|exit| if exit == Exit::OK { tally.exit() } else { exit });
         }
         let edited = match (&change, args.dry_run) {
             (Some(change), false) => store.edit(filter.clone(), change.clone()).await?,
-            (Some(change), true) => plan(&before, change.transition()),
+            (Some(change), true) => plan(&before.entries, change.transition()),
             (None, _) => Edited::default(),
         };
         let mut tally = Tally::default();
         let to = change.map_or(RecipientState::Queued, |change| change.transition().to());
-        report(&before, &edited, &args, to, &mut tally, out)?;
+        report(&before.entries, &edited, &args, to, &mut tally, out)?;
         match missing(&filter, &before, out)? {
             Exit::OK => Ok(tally.exit()),
             other => Ok(other),
@@ -212,15 +213,12 @@ fn change(args: &Args) -> Result<Option<QueueEdit>, Fault> {
         (EditVerb::Retry, _) => QueueEdit::Retry(now),
         (EditVerb::Rm, _) => QueueEdit::Remove,
         (EditVerb::Readdress, Some(to)) => {
-            crate::smtp::address::Address::parse(to, true)
+            let address = Address::parse(to, true)
                 .map_err(|error| Fault::new(Kind::Usage, format!("{to:?} is no address: {error}")))?;
-            QueueEdit::Readdress(to.clone(), now)
+            QueueEdit::Readdress(address, now)
         }
         (EditVerb::Reroute, Some(to)) if to == "default" => QueueEdit::Reroute(None, now),
-        (EditVerb::Reroute, Some(to)) => {
-            RouteTarget::parse(to)?;
-            QueueEdit::Reroute(Some(to.clone()), now)
-        }
+        (EditVerb::Reroute, Some(to)) => QueueEdit::Reroute(Some(to.parse()?), now),
         (EditVerb::Show | EditVerb::Bounce | EditVerb::Readdress | EditVerb::Reroute, _) => return Ok(None),
     }))
 }
@@ -237,13 +235,13 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
     let mut edited = Edited::default();
     for entry in entries {
         for domain in
-            entry.recipients.iter().map(|recipient| destination_of(&recipient.address)).collect::<BTreeSet<_>>()
+            entry.recipients.iter().map(|recipient| destination_of(&recipient.to.address)).collect::<BTreeSet<_>>()
         {
             let of_domain = |recipient: &&QueuedRecipient| {
-                destination_of(&recipient.address) == domain && !recipient.state.is_final()
+                destination_of(&recipient.to.address) == domain && !recipient.state.is_final()
             };
-            let addresses: Vec<String> =
-                entry.recipients.iter().filter(of_domain).map(|recipient| recipient.address.clone()).collect();
+            let of_domain = entry.recipients.iter().filter(of_domain);
+            let addresses: Vec<String> = of_domain.map(|recipient| recipient.to.address.to_string()).collect();
             if addresses.is_empty() {
                 continue;
             }
@@ -252,12 +250,12 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
             store.edit(wanted.clone(), QueueEdit::Hold).await?;
             store.edit(wanted.clone(), QueueEdit::Release(now)).await?;
             let claim = Claim { domain, due_until: now, now, limit: MAX_BATCH, wanted };
-            for batch in store.claim(claim).await? {
+            for batch in store.claim(claim).await?.batches {
                 let attempt =
                     AttemptResult { at: now, reply: "returned by the operator".to_owned(), ..AttemptResult::default() };
                 let reported = |recipient: &LeasedRecipient| ReportedRecipient {
-                    address: recipient.address.clone(),
-                    orcpt: recipient.orcpt.clone(),
+                    address: recipient.to.address.clone(),
+                    orcpt: recipient.to.orcpt.clone(),
                     enhanced: Some(Enhanced::new(5, 0, 0)),
                     host: None,
                     reply: attempt.reply.clone(),
@@ -285,15 +283,17 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
     Ok(edited)
 }
 
-/// All that the filter lets through.
-async fn everything(store: &SqliteStore, filter: &Filter) -> Result<Vec<QueueEntry>, Fault> {
-    let mut entries: Vec<QueueEntry> = Vec::new();
+/// All that the filter lets through, in one page.
+async fn everything(store: &SqliteStore, filter: &Filter) -> Result<QueuePage, Fault> {
+    let mut all = QueuePage::default();
     loop {
-        let page = store.list(filter.clone(), entries.last().map(|entry| entry.id), MAX_BATCH).await?;
-        if page.is_empty() {
-            return Ok(entries);
+        let page = store.list(filter.clone(), all.last, MAX_BATCH).await?;
+        if page.last.is_none() {
+            return Ok(all);
         }
-        entries.extend(page);
+        all.entries.extend(page.entries);
+        all.damaged.extend(page.damaged);
+        all.last = page.last;
     }
 }
 
@@ -323,7 +323,7 @@ fn report(
     let address = |id: QueueId, n: u32| {
         let entry = entries.iter().find(|entry| entry.id == id);
         let recipient = entry.and_then(|entry| entry.recipients.iter().find(|recipient| recipient.n == n));
-        recipient.map_or("", |recipient| recipient.address.as_str())
+        recipient.map_or("", |recipient| recipient.to.address.as_str())
     };
     let verb = args.verb.name();
     for (id, n) in &edited.changed {
@@ -348,10 +348,16 @@ fn report(
     Ok(())
 }
 
-/// Ids that are not in the queue get a line each; a selection without any match is a "no".
-fn missing(filter: &Filter, entries: &[QueueEntry], out: &Output) -> anyhow::Result<Exit> {
-    let mut exit = if entries.is_empty() { Exit::NEGATIVE } else { Exit::OK };
-    for id in filter.ids.iter().filter(|id| !entries.iter().any(|entry| entry.id == **id)) {
+/// Ids that are not in the queue get a line each, and so does what cannot be read; a selection without any match is a "no".
+fn missing(filter: &Filter, found: &QueuePage, out: &Output) -> anyhow::Result<Exit> {
+    let QueuePage { entries, damaged, .. } = found;
+    let mut exit = if entries.is_empty() && damaged.is_empty() { Exit::NEGATIVE } else { Exit::OK };
+    for entry in damaged {
+        out.error("", &entry.fault);
+        exit = entry.fault.kind.into();
+    }
+    let known = |id: QueueId| entries.iter().any(|it| it.id == id) || damaged.iter().any(|it| it.id == id);
+    for id in filter.ids.iter().filter(|id| !known(**id)) {
         out.error(&id.to_string(), &Fault::new(Kind::Negative, "not in the queue, or not selected"));
         exit = Exit::NEGATIVE;
     }
@@ -392,7 +398,7 @@ async fn show(store: &SqliteStore, entries: &[QueueEntry], args: &Args, out: &Ou
         for (n, attempt) in store.history(entry.id).await? {
             let recipient = entry.recipients.iter().find(|recipient| recipient.n == n);
             let Some(recipient) = recipient else { continue };
-            out.emit(&attempt_record(entry, &recipient.address, &attempt))?;
+            out.emit(&attempt_record(entry, recipient.to.address.as_str(), &attempt))?;
         }
     }
     Ok(())

@@ -14,6 +14,8 @@ use crate::queue::entry::{QueueEntry, QueueId, QueuedRecipient, RecipientState, 
 use crate::queue::queue_dir;
 use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{AGES, Filter, MAX_BATCH, QueueCounts, QueueStore};
+use crate::relay::route::RouteOverride;
+use crate::smtp::envelope::{Envid, Orcpt, Ret};
 
 /// List the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
@@ -145,7 +147,7 @@ pub struct QueuedRecipientRecord<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     reply: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    notify: Option<&'a str>,
+    notify: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     orcpt: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -163,22 +165,22 @@ impl<'a> QueuedRecipientRecord<'a> {
             state: recipient.state.as_str(),
             size_bytes: entry.size_bytes,
             queued_at: entry.created.to_string(),
-            sender: &entry.sender,
-            address: &recipient.address,
+            sender: entry.sender.as_str(),
+            address: recipient.to.address.as_str(),
             attempts: recipient.attempts,
             next_try_at: (recipient.state == RecipientState::Queued).then(|| recipient.due.to_string()),
             possible_duplicate: recipient.possible_duplicate,
-            route: recipient.route.as_deref(),
+            route: recipient.route.as_ref().map(RouteOverride::as_str),
             last_attempt_at: last.map(|last| last.at.to_string()),
             host: last.and_then(|last| last.host.as_deref()),
             kind: last.and_then(|last| last.kind).map(Kind::as_str),
             code: last.and_then(|last| last.code),
             enhanced: last.and_then(|last| last.enhanced).map(|code| code.to_string()),
             reply: last.map(|last| last.reply.as_str()),
-            notify: recipient.notify.as_deref(),
-            orcpt: recipient.orcpt.as_deref(),
-            ret: entry.ret.as_deref(),
-            envid: entry.envid.as_deref(),
+            notify: recipient.to.notify.map(|notify| notify.to_string()),
+            orcpt: recipient.to.orcpt.as_ref().map(Orcpt::as_str),
+            ret: entry.ret.map(Ret::as_str),
+            envid: entry.envid.as_ref().map(Envid::as_str),
         }
     }
 }
@@ -266,7 +268,10 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let found = match (&store, args.count) {
             (Some(store), true) => count(store.count(filter.clone()).await?, &queue_dir.display().to_string(), out)?,
             (None, true) => count(QueueCounts::default(), &queue_dir.display().to_string(), out)?,
-            (Some(store), false) => list(store, &filter, out).await?,
+            (Some(store), false) => match list(store, &filter, out).await? {
+                (_, Some(exit)) => return Ok(exit),
+                (found, None) => found,
+            },
             (None, false) => false,
         };
         // An empty queue is as it should be; a filter that matches nothing is a "no".
@@ -281,14 +286,21 @@ fn count(counts: QueueCounts, queue: &str, out: &Output) -> Result<bool, Fault> 
     Ok(messages > 0)
 }
 
-async fn list(store: &SqliteStore, filter: &Filter, out: &Output) -> Result<bool, Fault> {
+/// Lists what the filter lets through, and says what cannot be read: whether there was anything, and the status if that is bad.
+async fn list(store: &SqliteStore, filter: &Filter, out: &Output) -> Result<(bool, Option<Exit>), Fault> {
     let mut after = None;
-    let mut found = false;
+    let (mut found, mut bad) = (false, None);
     loop {
         let page = store.list(filter.clone(), after, MAX_BATCH).await?;
-        let Some(last) = page.last() else { return Ok(found) };
-        after = Some(last.id);
-        for entry in &page {
+        if page.last.is_none() {
+            return Ok((found, bad));
+        }
+        after = page.last;
+        for damaged in &page.damaged {
+            out.error("", &damaged.fault);
+            bad = Some(damaged.fault.kind.into());
+        }
+        for entry in &page.entries {
             for recipient in entry.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
                 found = true;
                 out.emit(&QueuedRecipientRecord::new(entry, recipient))?;

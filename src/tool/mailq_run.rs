@@ -26,6 +26,7 @@ use crate::queue::schedule::Schedule;
 use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{Filter, QueueEdit, QueueStore};
 use crate::relay::route::RouteRule;
+use crate::smtp::address::Address;
 use crate::tool::mailq_ls::QueueSelectArgs;
 
 /// Deliver what is due in the outgoing mail queue.
@@ -112,8 +113,8 @@ struct ScheduleArgs {
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5d")]
     expire: Duration,
     /// Tell ADDRESS of failures that cannot be returned because the sender is empty; without it such mail is held
-    #[arg(long, value_name = "ADDRESS")]
-    bounce_to: Option<String>,
+    #[arg(long, value_name = "ADDRESS", value_parser = Address::parse_lenient)]
+    bounce_to: Option<Address>,
 }
 
 /// One attempt for one recipient.
@@ -270,8 +271,8 @@ fn tell(tried: &AttemptReport, out: &Output) {
     let opened = |time: Duration| tried.connect.filter(|_| !time.is_zero()).map(|_| ms(time));
     let record = DeliveryAttemptRecord {
         queue_id: tried.id.to_string(),
-        sender: &tried.sender,
-        address: &tried.address,
+        sender: tried.sender.as_str(),
+        address: tried.address.as_str(),
         outcome: tried.disposition.as_str(),
         attempts: tried.attempts,
         size_bytes: tried.size_bytes,

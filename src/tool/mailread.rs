@@ -211,7 +211,7 @@ struct Person {
 
 impl From<Mailbox> for Person {
     fn from(mailbox: Mailbox) -> Person {
-        Person { name: mailbox.name, address: mailbox.address }
+        Person { name: mailbox.name, address: mailbox.address.to_string() }
     }
 }
 

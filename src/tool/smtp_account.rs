@@ -15,7 +15,7 @@ use crate::mail::address::{self, Mailbox};
 use crate::net::login::Login;
 use crate::net::tls::{ClientTlsOptions, TlsMode};
 use crate::smtp::auth::Mechanism;
-use crate::smtp::command::{Notify, Ret};
+use crate::smtp::envelope::{Notify, Ret};
 
 /// Largest accounts file.
 pub(super) const MAX_BYTES: usize = 1024 * 1024;
@@ -325,14 +325,14 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
         "dsn_notify" => {
             account.notify = match value {
                 "off" | "" => None,
-                when => Some(when.parse().map_err(|()| format!("{value}: never, or failure, delay, success"))?),
+                when => Some(when.parse().map_err(|error| format!("{value}: {error}"))?),
             }
         }
         "dsn_return" => {
             account.ret = match value {
                 "off" | "" => None,
                 "headers" => Some(Ret::Headers),
-                what => Some(what.parse().map_err(|()| format!("{value}: headers or full"))?),
+                what => Some(what.parse().map_err(|error| format!("{value}: {error}, or headers"))?),
             }
         }
         "aliases" => account.aliases = path()?,
@@ -461,11 +461,11 @@ impl Aliases {
         if depth > MAX_ALIAS_DEPTH || out.len() > address::MAX_ADDRESSES {
             return Err(Fault::new(Kind::Config, format!("{}: the alias leads nowhere", mailbox.address)));
         }
-        if mailbox.domain().is_some() {
+        if mailbox.address.domain().is_some() {
             out.push(mailbox);
             return Ok(());
         }
-        match self.0.get(&mailbox.address.to_lowercase()).or_else(|| self.0.get("default")) {
+        match self.0.get(&mailbox.address.as_str().to_lowercase()).or_else(|| self.0.get("default")) {
             Some(list) => list.iter().try_for_each(|one| self.follow(one.clone(), depth + 1, out)),
             None => {
                 out.push(mailbox);
@@ -575,7 +575,7 @@ account default : work
             Aliases::parse("root: admin, Ops <ops@x.test>\nadmin: a@x.test # the boss\nloop: loop\n").unwrap();
         let resolve = |text: &str| -> Result<Vec<String>, Fault> {
             let found = aliases.resolve(Mailbox::parse(text).unwrap())?;
-            Ok(found.into_iter().map(|mailbox| mailbox.address).collect())
+            Ok(found.into_iter().map(|mailbox| mailbox.address.to_string()).collect())
         };
         assert_eq!(resolve("Root").unwrap(), ["a@x.test", "ops@x.test"]);
         assert_eq!(resolve("b@y.test").unwrap(), ["b@y.test"]);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::str::FromStr as _;
 use std::sync::PoisonError;
 
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, RetryArgs, TlsArgs};
@@ -9,7 +10,7 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::smtp::auth::Mechanism;
-use crate::smtp::command::{Notify, Ret};
+use crate::smtp::envelope::{Envid, Notify, Ret};
 use crate::tool::smtp_account::Accounts;
 
 mod deliver;
@@ -203,22 +204,18 @@ struct SendWayArgs {
     #[arg(long, value_name = "NAME")]
     helo: Option<String>,
     /// Ask for notices: never, or a list of success, failure and delay
-    #[arg(long, value_name = "WHEN", value_parser = parse_notify)]
+    #[arg(long, value_name = "WHEN", value_parser = Notify::from_str)]
     notify: Option<Notify>,
     /// What notices return: full or hdrs
-    #[arg(long, value_name = "WHAT", value_parser = parse_ret)]
+    #[arg(long, value_name = "WHAT", value_parser = Ret::from_str)]
     ret: Option<Ret>,
     /// The name of this transaction in notices
-    #[arg(long, value_name = "TEXT")]
-    envid: Option<String>,
+    #[arg(long, value_name = "TEXT", value_parser = Envid::from_str)]
+    envid: Option<Envid>,
     #[command(flatten)]
     queue_args: QueueArgs,
     #[command(flatten)]
     resolver: ResolverArgs,
-}
-
-fn parse_notify(text: &str) -> Result<Notify, String> {
-    text.parse().map_err(|()| "never, or a list of success, failure and delay".to_owned())
 }
 
 fn parse_mechanism(text: &str) -> Result<Mechanism, String> {
@@ -226,10 +223,6 @@ fn parse_mechanism(text: &str) -> Result<Mechanism, String> {
         let known: Vec<String> = Mechanism::ALL.iter().map(|it| it.as_str().to_lowercase()).collect();
         known.join(", ")
     })
-}
-
-fn parse_ret(text: &str) -> Result<Ret, String> {
-    text.parse().map_err(|()| "full or hdrs".to_owned())
 }
 
 crate::cli::tool!("smtpsend", Args);
@@ -310,7 +303,7 @@ fn ask(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result
     };
     let mut tally = Tally::default();
     crate::cli::block_on(async {
-        probe::run(way, sender.as_deref(), &recipients, out, &mut tally).await?;
+        probe::run(way, sender, recipients, out, &mut tally).await?;
         Ok(())
     })?;
     Ok(tally.exit())

@@ -44,7 +44,7 @@ pub(crate) fn queued_subjects(queue: &Path) -> BTreeMap<String, bool> {
     block_on(async {
         let store = SqliteStore::open(queue, Process::OneShot).unwrap();
         let mut subjects = BTreeMap::new();
-        for entry in store.list(Filter::default(), None, 1_000_000).await.unwrap() {
+        for entry in store.list(Filter::default(), None, 1_000_000).await.unwrap().entries {
             let body = store.content(entry.id).await.unwrap().expect("a body for each message");
             let mut text = String::new();
             body.open_at(0).read_to_string(&mut text).unwrap();
@@ -137,7 +137,7 @@ pub(crate) fn collect(queue: &Path) {
     });
     let large = block_on(async {
         let store = SqliteStore::open(queue, Process::OneShot).unwrap();
-        let entries = store.list(Filter::default(), None, 1_000_000).await.unwrap();
+        let entries = store.list(Filter::default(), None, 1_000_000).await.unwrap().entries;
         entries.iter().filter(|entry| entry.size_bytes > 64 * 1024).count()
     });
     let count = |folder: &str| std::fs::read_dir(queue.join(folder)).unwrap().count();

@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use applayer::blob::Blob;
-use applayer::queue::entry::{AttemptResult, NewMessage, NewRecipient, RecipientState, Time};
+use applayer::queue::entry::{AttemptResult, NewMessage, RecipientState, Time};
 use applayer::queue::sqlite::{Process, SqliteStore, now};
 use applayer::queue::store::{
     Claim, DeliveryBatch, Filter, LeaseOutcome, QueueEdit, QueueStore, SettledLease, Settlement,
@@ -19,7 +19,10 @@ use applayer::queue::store::{
 use crate::crash::{Random, body, collect, first_seed, queued_subjects};
 use crate::harness::{LIMIT, memory_dir, rounds};
 use crate::powercut::recorder;
-use crate::queue::{block_on, delivered};
+use applayer::smtp::address::ReversePath;
+use applayer::smtp::envelope::Envelope;
+
+use crate::queue::{block_on, delivered, envelope, to};
 
 /// The environment of a process of the test: what it does, its seed, the queue.
 const ROLE: &str = "APPLAYER_TEST_CRASH_ROLE";
@@ -81,10 +84,10 @@ impl Driver {
             let subject = format!("{:x}", random.next());
             let mut writer = store.new_body().unwrap();
             writer.write_all(body(&subject, size).as_bytes()).unwrap();
-            let recipients: Vec<_> =
-                (0..=random.below(2)).map(|n| NewRecipient::new(format!("r{n}@d{}.test", random.below(3)))).collect();
-            let count = recipients.len();
-            messages.push(((subject, count), NewMessage::new("a@a.test", recipients, writer.finish().unwrap())));
+            let recipients = (0..=random.below(2)).map(|n| to(format!("r{n}@d{}.test", random.below(3)))).collect();
+            let envelope = Envelope { recipients, ..envelope("a@a.test", &[]) };
+            let count = envelope.recipients.len();
+            messages.push(((subject, count), NewMessage::new(envelope, writer.finish().unwrap())));
         }
         let (subjects, messages): (Vec<_>, Vec<_>) = messages.into_iter().unzip();
         let ids = store.enqueue(messages).await.unwrap();
@@ -95,9 +98,10 @@ impl Driver {
 
     async fn edit(&self, store: &SqliteStore, random: &mut Random) {
         self.step("list");
-        let entries = store.list(Filter::default(), None, 20).await.unwrap();
+        let entries = store.list(Filter::default(), None, 20).await.unwrap().entries;
         // Reports are left alone: they are followed by their subject.
-        let Some(entry) = entries.get(random.below(20) as usize).filter(|entry| !entry.sender.is_empty()) else {
+        let Some(entry) = entries.get(random.below(20) as usize).filter(|entry| entry.sender != ReversePath::Null)
+        else {
             return;
         };
         let (name, change) = match random.below(10) {
@@ -127,12 +131,12 @@ impl Driver {
             limit: 4,
             wanted: Filter::default(),
         };
-        for batch in store.claim(claim).await.unwrap() {
+        for batch in store.claim(claim).await.unwrap().batches {
             let leases: Vec<_> = batch.recipients.iter().map(|recipient| recipient.lease.clone()).collect();
             let kind =
                 ["deliver", "deliver", "deliver", "defer", "yield", "fail", "quarantine"][random.below(7) as usize];
             // A report that fails would be followed by nothing.
-            let kind = if batch.sender.is_empty() && kind == "fail" { "deliver" } else { kind };
+            let kind = if batch.sender == ReversePath::Null && kind == "fail" { "deliver" } else { kind };
             self.step("renew");
             if kind == "deliver" && !store.renew(leases).await.unwrap().iter().all(|held| *held) {
                 continue;
@@ -162,9 +166,8 @@ impl Driver {
                 }
                 "fail" => {
                     let subject = format!("{:x}", random.next());
-                    let report = vec![NewRecipient::new("r0@d0.test")];
-                    let bytes = body(&subject, 300).into_bytes();
-                    settlement.reports.push(NewMessage::new("", report, Blob::memory(bytes)));
+                    let report = Blob::memory(body(&subject, 300).into_bytes());
+                    settlement.reports.push(NewMessage::new(envelope("", &["r0@d0.test"]), report));
                     self.say(format!("fails {} {} {subject}", lease.message, lease.n));
                     LeaseOutcome::Failed(attempt)
                 }
@@ -215,7 +218,7 @@ impl Story {
         let subjects = queued_subjects(queue);
         let left: BTreeMap<String, _> = block_on(async {
             let store = SqliteStore::open(queue, Process::OneShot).unwrap();
-            let entries = store.list(Filter::default(), None, 1_000_000).await.unwrap();
+            let entries = store.list(Filter::default(), None, 1_000_000).await.unwrap().entries;
             entries.into_iter().map(|entry| (entry.id.to_string(), entry)).collect()
         });
         // A recipient that is no longer there was sent, removed, or its report is there or was sent.

@@ -11,13 +11,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use applayer::blob::Blob;
-use applayer::queue::entry::{AttemptResult, NewMessage, NewRecipient, Time};
+use applayer::queue::entry::{AttemptResult, NewMessage, Time};
 use applayer::queue::sqlite::{Process, SqliteStore, now};
 use applayer::queue::store::{Claim, Filter, LeaseOutcome, QueueEdit, QueueStore, SettledLease, Settlement};
 
 use crate::crash::{Random, body, queued_subjects};
 use crate::harness::{LIMIT, binary, memory_dir, rounds, temp_dir, tool};
-use crate::queue::{block_on, delivered, enqueue};
+use crate::queue::{block_on, delivered, enqueue, envelope};
 
 /// The environment of the recorded process: its seed and the queue.
 const ROLE: &str = "APPLAYER_TEST_POWER_ROLE";
@@ -65,7 +65,7 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
                 let Ok(mut writer) = store.new_body() else { continue };
                 let Ok(()) = writer.write_all(body(&subject, size).as_bytes()) else { continue };
                 let Ok(body) = writer.finish() else { continue };
-                let message = NewMessage::new("a@a.test", vec![NewRecipient::new("b@b.test")], body);
+                let message = NewMessage::new(envelope("a@a.test", &["b@b.test"]), body);
                 if let Ok(ids) = store.enqueue(vec![message]).await {
                     say(format!("promised {} {subject}\n", ids[0]));
                 }
@@ -74,7 +74,7 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
                 let domain = "b.test".to_owned();
                 let claim =
                     Claim { domain, due_until: Time(i64::MAX), now: now(), limit: 2, wanted: Filter::default() };
-                for batch in store.claim(claim).await.unwrap_or_default() {
+                for batch in store.claim(claim).await.unwrap_or_default().batches {
                     let lease = batch.recipients[0].lease.clone();
                     let later = LeaseOutcome::Deferred {
                         attempt: AttemptResult::default(),
@@ -92,8 +92,8 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
                 }
             }
             _ => {
-                let Ok(entries) = store.list(Filter::default(), None, 3).await else { continue };
-                let Some(entry) = entries.last() else { continue };
+                let Ok(page) = store.list(Filter::default(), None, 3).await else { continue };
+                let Some(entry) = page.entries.last() else { continue };
                 let change = if random.below(3) == 0 { QueueEdit::Remove } else { QueueEdit::Retry(now()) };
                 if change == QueueEdit::Remove {
                     say(format!("gone {}\n", entry.id));
@@ -110,7 +110,7 @@ async fn promise_and_run(queue: &Path, mut said: File) {
     let store = SqliteStore::open(queue, Process::LongRunning).unwrap();
     let enqueue = |subject: &str| {
         let body = Blob::memory(body(subject, 300).into_bytes());
-        store.enqueue(vec![NewMessage::new("a@a.test", vec![NewRecipient::new("b@b.test")], body)])
+        store.enqueue(vec![NewMessage::new(envelope("a@a.test", &["b@b.test"]), body)])
     };
     enqueue("first").await.unwrap();
     say("opened\n");
@@ -127,12 +127,12 @@ async fn promise_and_run(queue: &Path, mut said: File) {
         limit: 1,
         wanted: Filter::default(),
     };
-    let mut batches = store.claim(claim()).await.unwrap();
+    let mut batches = store.claim(claim()).await.unwrap().batches;
     say("running\n");
     while let Some(batch) = batches.pop() {
         let leases = vec![SettledLease { lease: batch.recipients[0].lease.clone(), outcome: delivered() }];
         assert_eq!(store.settle(vec![Settlement { leases, reports: Vec::new() }]).await.unwrap(), [true]);
-        batches.extend(store.claim(claim()).await.unwrap());
+        batches.extend(store.claim(claim()).await.unwrap().batches);
     }
     say("delivered\n");
     store.sync().await.unwrap();

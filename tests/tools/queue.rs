@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, OnceLock};
 
 use applayer::blob::Blob;
 use applayer::mail::maildir::Maildir;
-use applayer::queue::entry::{NewMessage, NewRecipient, QueueId, Transition};
+use applayer::queue::entry::{NewMessage, QueueId, Transition};
 use applayer::queue::sqlite::{Process, SqliteStore};
 use applayer::queue::store::{Filter, LeaseOutcome, QueueStore};
 use applayer::relay::deliver::DeliveryProof;
+use applayer::smtp::address::{Address, ReversePath};
+use applayer::smtp::envelope::{Envelope, Recipient};
 
 use crate::harness::{Conn, Done, Peer, memory_dir, peer, refusing, temp_dir, tool};
 use crate::schema::assert_records_match_schema;
@@ -124,12 +126,21 @@ fn address(line: &str) -> String {
     line.split(['<', '>']).nth(1).unwrap_or_default().to_owned()
 }
 
+/// A recipient without options.
+pub(crate) fn to(address: impl AsRef<str>) -> Recipient {
+    Recipient::new(Address::parse_lenient(address.as_ref()).unwrap())
+}
+
+/// An envelope without options.
+pub(crate) fn envelope(sender: &str, recipients: &[&str]) -> Envelope {
+    Envelope::new(ReversePath::parse_lenient(sender).unwrap(), recipients.iter().map(to).collect())
+}
+
 /// A queue with these messages: sender, recipients, body.
 pub(crate) fn enqueue(queue: &Path, messages: &[(&str, &[&str], &str)]) -> Vec<QueueId> {
-    let messages = messages.iter().map(|(sender, to, body)| {
-        let recipients = to.iter().map(|to| NewRecipient::new(*to)).collect();
-        NewMessage::new(*sender, recipients, Blob::memory(body.as_bytes().to_vec()))
-    });
+    let messages = messages
+        .iter()
+        .map(|(sender, to, body)| NewMessage::new(envelope(sender, to), Blob::memory(body.as_bytes().to_vec())));
     enqueue_all(queue, messages.collect())
 }
 
@@ -159,9 +170,9 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 fn waiting(queue: &Path) -> Vec<String> {
     block_on(async {
         let store = SqliteStore::open(queue, Process::OneShot).unwrap();
-        let entries = store.list(Filter::default(), None, 1000).await.unwrap();
-        let recipients = entries.iter().flat_map(|entry| &entry.recipients);
-        recipients.map(|recipient| format!("{} {}", recipient.address, recipient.state)).collect()
+        let page = store.list(Filter::default(), None, 1000).await.unwrap();
+        let recipients = page.entries.iter().flat_map(|entry| &entry.recipients);
+        recipients.map(|recipient| format!("{} {}", recipient.to.address, recipient.state)).collect()
     })
 }
 

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use applayer::blob::Blob;
-use applayer::queue::entry::{NewMessage, NewRecipient, QueueId};
+use applayer::queue::entry::{NewMessage, QueueId};
 
 use crate::harness::{Done, peer, refusing, server, temp_dir, tool};
-use crate::queue::{Sink, enqueue, enqueue_all};
+use crate::queue::{Sink, enqueue, enqueue_all, envelope};
 use crate::schema::assert_records_match_schema;
 
 const HELLO: &str = "Subject: hello\r\n\r\nhello\r\n";
@@ -207,10 +207,10 @@ fn a_warning_is_sent_once_and_returned_mail_names_its_first_address() {
     let queue = temp_dir();
     let dead = refusing();
     let route = format!("b.test=smtp://{}", dead.addr);
-    let mut recipient = NewRecipient::new("b@b.test");
-    recipient.notify = Some("DELAY".to_owned());
-    let silent = NewRecipient { notify: Some("FAILURE".to_owned()), ..NewRecipient::new("c@b.test") };
-    let message = NewMessage::new("a@a.test", vec![recipient, silent], Blob::memory(HELLO.as_bytes().to_vec()));
+    let mut envelope = envelope("a@a.test", &["b@b.test", "c@b.test"]);
+    envelope.recipients[0].notify = "DELAY".parse().ok();
+    envelope.recipients[1].notify = "FAILURE".parse().ok();
+    let message = NewMessage::new(envelope, Blob::memory(HELLO.as_bytes().to_vec()));
     let id = enqueue_all(queue.path(), vec![message])[0].to_string();
     let sink = Sink::taking_all();
     let to_us = format!("a.test=smtp://{}", sink.peer.addr);
@@ -337,4 +337,32 @@ fn connections_come_from_the_address_that_was_bound() {
     let ftp = server("ftpserve").arg(root.path()).start();
     let url = format!("ftp://{}/file", ftp.addr);
     assert_eq!(tool("ftpget").args(bound).args(["-q", "-o", "-", &url]).run().exits(0).text(), "text");
+}
+
+#[test]
+fn a_damaged_row_is_named_and_held_and_the_rest_of_the_queue_goes_on() {
+    let queue = temp_dir();
+    let messages: [(&str, &[&str], &str); 2] =
+        [("a@a.test", &["b@b.test", "c@b.test"], HELLO), ("", &["d@b.test"], HELLO)];
+    let ids = enqueue(queue.path(), &messages);
+    let database = rusqlite::Connection::open(queue.path().join("queue.db")).unwrap();
+    database.execute("UPDATE recipient SET notify = 'NEVERMORE' WHERE message = ? AND n = 1", [ids[0].0]).unwrap();
+    let sink = Sink::taking_all();
+    let said = format!("queue entry {}, recipient 1: NOTIFY \"NEVERMORE\"", ids[0]);
+    let list = |args: &[&str]| tool("mailq-ls").arg("--queue-dir").arg(queue.path()).args(args).run();
+    let listed = list(&["--json"]);
+    listed.exits(65).says(&said).prints("b@b.test").prints("d@b.test").prints("\"kind\":\"bad_data\"");
+    assert_records_match_schema("mailq-ls", &listed);
+    run(queue.path(), &["-n", "--route", &sink.route()]).exits(65).says(&said).prints("b.test");
+    let id = ids[0].to_string();
+    edit(queue.path(), &["show", &id]).exits(65).says(&said).prints("b@b.test");
+    run(queue.path(), &["--route", &sink.route()]).exits(65).says(&said);
+    assert_eq!(sink.mails().len(), 2, "the others are delivered");
+    run(queue.path(), &["--route", &sink.route()]).silent_success();
+    list(&["--count"]).exits(0).prints("1 held");
+    database.execute("UPDATE recipient SET notify = 'NEVER'", []).unwrap();
+    list(&[]).exits(0).prints("c@b.test").prints(&said);
+    edit(queue.path(), &["release", &id]).silent_success();
+    run(queue.path(), &["--route", &sink.route()]).silent_success();
+    assert_eq!(sink.mails().len(), 3, "mended, it goes");
 }

@@ -7,14 +7,14 @@ fn report(action: ReportAction) -> StatusReport {
     StatusReport {
         action,
         mta: "mail.alice.test".to_owned(),
-        to: "alice@alice.test".to_owned(),
-        envid: Some("QQ314159".to_owned()),
+        to: "alice@alice.test".into(),
+        envid: "QQ314159".parse().ok(),
         arrived: Time(1_764_000_000_000),
         queue_id: "0000000000001".to_owned(),
         until: None,
         recipients: vec![ReportedRecipient {
-            address: "bob@bob.test".to_owned(),
-            orcpt: Some("rfc822;Bob+x@bob.test".to_owned()),
+            address: "bob@bob.test".into(),
+            orcpt: "rfc822;Bob+x@bob.test".parse().ok(),
             enhanced: Enhanced::parse("5.1.1"),
             host: Some("mx.bob.test".to_owned()),
             reply: "550 5.1.1 no such\r\nX-Injected: user".to_owned(),
@@ -137,8 +137,8 @@ type Example = (&'static str, ReportAction, &'static str, Vec<ReportedRecipient>
 #[test]
 fn the_examples_of_rfc_3464() {
     let one = |address: &str, enhanced: &str, host: Option<&str>, reply: &str| ReportedRecipient {
-        address: address.to_owned(),
-        orcpt: Some(format!("rfc822;{address}")),
+        address: address.into(),
+        orcpt: format!("rfc822;{address}").parse().ok(),
         enhanced: Enhanced::parse(enhanced),
         host: host.map(str::to_owned),
         reply: reply.to_owned(),

@@ -12,13 +12,13 @@ use crate::fault::Fault;
 use crate::queue::entry::Time;
 use crate::queue::runner::ActiveRun;
 use crate::queue::runner::outgoing;
-use crate::queue::store::{Claim, DeliveryBatch, Lease};
+use crate::queue::store::{Claim, Claimed, DeliveryBatch, Lease};
 use crate::relay::connection::RouteConnection;
 use crate::relay::deliver::{Delivery, RouteProgress, undelivered};
-use crate::relay::route::{Hop, RouteTarget};
+use crate::relay::route::{Hop, RouteOverride};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::data::MessageBlob;
-use crate::smtp::transaction::Envelope;
+use crate::smtp::envelope::Envelope;
 
 /// Recipients claimed at first.
 const FIRST_CLAIM: usize = 16;
@@ -230,7 +230,8 @@ impl Destination {
             wanted: run.options.wanted.clone(),
         };
         match run.claim(claim).await {
-            Ok(batches) => {
+            Ok(Claimed { batches, damaged }) => {
+                damaged.iter().for_each(|entry| run.troubles.report(&entry.fault));
                 let full = batches.iter().map(|batch| batch.recipients.len()).sum::<usize>() >= claims.limit;
                 claims.full = full;
                 self.enough.store(!full, Ordering::Release);
@@ -279,8 +280,8 @@ impl Destination {
                 run.record(&batch, &undelivered(&outgoing::envelope(&batch), &fault));
                 continue;
             }
-            if batch.recipients.first().is_some_and(|recipient| recipient.route.is_some()) {
-                self.by_own_route(&run, batch, &commit, &leases).await;
+            if let Some(route) = batch.recipients.first().and_then(|recipient| recipient.route.clone()) {
+                self.by_own_route(&run, batch, &route, &commit, &leases).await;
                 continue;
             }
             upcoming = self.peek(&run);
@@ -394,16 +395,12 @@ impl Destination {
         &self,
         run: &ActiveRun,
         batch: DeliveryBatch,
+        route: &RouteOverride,
         commit: &BeforeCommit,
         leases: &Mutex<Vec<Lease>>,
     ) {
         let envelope = outgoing::envelope(&batch);
-        let target = batch.recipients.first().and_then(|recipient| recipient.route.as_deref()).unwrap_or_default();
-        let hops = match RouteTarget::parse(target) {
-            Ok(target) => run.follow(&target, &self.domain).await,
-            Err(fault) => Err(fault),
-        };
-        let delivery = match hops {
+        let delivery = match run.follow(route.target(), &self.domain).await {
             Err(fault) => undelivered(&envelope, &fault),
             Ok(hops) => {
                 let mut route = RouteConnection::new(hops);

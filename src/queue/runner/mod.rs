@@ -31,7 +31,7 @@ use crate::queue::runner::settle::{
     AttemptReport, DeliverySettlement, Disposition, RecipientSettlement, SettlementRules, settle,
 };
 use crate::queue::store::{
-    Claim, DeliveryBatch, Filter, Lease, LeaseOutcome, QueueStore, RENEW_EVERY, SettledLease, Settlement,
+    Claim, Claimed, DeliveryBatch, Filter, Lease, LeaseOutcome, QueueStore, RENEW_EVERY, SettledLease, Settlement,
 };
 use crate::relay::deliver::{Connector, Delivery};
 use crate::relay::route::{Hop, MailDns, RouteTarget, Routing};
@@ -97,7 +97,7 @@ pub struct RunSummary {
 pub enum RunEvent<'a> {
     /// An attempt whose outcome is recorded.
     Attempt(&'a AttemptReport),
-    /// The store failed. The run goes on as well as it can.
+    /// The store failed, or holds something that cannot be read. The run goes on as well as it can.
     Trouble(&'a Fault),
 }
 
@@ -387,13 +387,14 @@ impl ActiveRun {
     }
 
     /// Claims, and has the leases in hand.
-    async fn claim(&self, claim: Claim) -> Result<Vec<DeliveryBatch>, Fault> {
+    async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
         let _claiming = self.claiming.read().await;
-        let batches = self.store.claim(claim).await?;
+        let claimed = self.store.claim(claim).await?;
+        let recipients = claimed.batches.iter().flat_map(|batch| &batch.recipients);
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
-        leases
-            .extend(batches.iter().flat_map(|batch| batch.recipients.iter().map(|recipient| recipient.lease.clone())));
-        Ok(batches)
+        leases.extend(recipients.map(|recipient| recipient.lease.clone()));
+        drop(leases);
+        Ok(claimed)
     }
 
     /// Takes back the leases that nobody holds.

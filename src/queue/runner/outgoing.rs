@@ -2,21 +2,16 @@
 
 use crate::queue::store::DeliveryBatch;
 use crate::smtp::data::MessageBlob;
-use crate::smtp::transaction::{Envelope, Recipient};
+use crate::smtp::envelope::Envelope;
 
 /// The envelope of a claimed batch, recipients in the order of the leases.
 pub(super) fn envelope(batch: &DeliveryBatch) -> Envelope {
-    let recipients = batch.recipients.iter().map(|recipient| Recipient {
-        address: recipient.address.clone(),
-        notify: recipient.notify.as_deref().and_then(|notify| notify.parse().ok()),
-        orcpt: recipient.orcpt.clone(),
-    });
     Envelope {
         sender: batch.sender.clone(),
-        recipients: recipients.collect(),
+        recipients: batch.recipients.iter().map(|recipient| recipient.to.clone()).collect(),
         smtputf8: batch.smtputf8,
         eight_bit: batch.eight_bit,
-        ret: batch.ret.as_deref().and_then(|ret| ret.parse().ok()),
+        ret: batch.ret,
         envid: batch.envid.clone(),
     }
 }
@@ -35,8 +30,8 @@ mod tests {
     use crate::queue::sqlite::{Process, SqliteStore};
     use crate::queue::store::{Claim, Filter, QueueStore as _};
     use crate::queue::submit;
-    use crate::smtp::command::{Notify, Ret};
     use crate::smtp::data::Content as _;
+    use crate::smtp::envelope::{Notify, Recipient, Ret};
 
     #[tokio::test]
     async fn an_envelope_comes_back_as_it_was() {
@@ -44,19 +39,19 @@ mod tests {
         let store = SqliteStore::open(folder.path(), Process::OneShot).unwrap();
         for size in [10, 200_000] {
             let envelope = Envelope {
-                sender: "alice@alice.test".to_owned(),
+                sender: "alice@alice.test".into(),
                 recipients: vec![
                     Recipient {
-                        address: "bob@bob.test".to_owned(),
+                        address: "bob@bob.test".into(),
                         notify: Some(Notify { success: true, failure: true, delay: false }),
-                        orcpt: Some("rfc822;b@bob.test".to_owned()),
+                        orcpt: "rfc822;b@bob.test".parse().ok(),
                     },
                     Recipient { notify: Some(Notify::NEVER), ..Recipient::new("carol@bob.test") },
                 ],
                 smtputf8: true,
                 eight_bit: true,
                 ret: Some(Ret::Headers),
-                envid: Some("x1".to_owned()),
+                envid: "x1".parse().ok(),
             };
             let content = MessageBlob::from(vec![b'x'; size]);
             let new = submit::message(&store, &envelope, b"Received: by us\r\n", &content).unwrap();
@@ -68,7 +63,7 @@ mod tests {
                 limit: 9,
                 wanted: Filter::default(),
             };
-            let batch = store.claim(claim).await.unwrap().remove(0);
+            let batch = store.claim(claim).await.unwrap().batches.remove(0);
             assert_eq!(super::envelope(&batch), envelope);
             let queued = super::content(&batch);
             assert_eq!(queued.size_bytes(), size as u64 + 17);

@@ -4,11 +4,12 @@
 use crate::blob::Blob;
 use crate::fault::{Enhanced, Fault};
 use crate::queue::bounce::{ReportAction, ReportedRecipient, StatusReport};
-use crate::queue::entry::{AttemptResult, NewMessage, NewRecipient, QueueId, Time};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueId, Time};
 use crate::queue::schedule::{FailedAttempt, RetryDecision, Schedule};
 use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, SettledLease};
 use crate::relay::deliver::{Delivery, HopResult, NextHopFacts, RecipientDelivery};
-use crate::smtp::command::Notify;
+use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::envelope::{Envelope, Notify, Recipient, Ret};
 use crate::smtp::transaction::RecipientOutcome;
 
 /// What conclusions depend on beside the outcome.
@@ -19,7 +20,7 @@ pub struct SettlementRules {
     /// Our name in reports.
     pub mta: String,
     /// Who is told of what cannot be returned because the reverse-path is empty; without it such mail is held.
-    pub bounce_to: Option<String>,
+    pub bounce_to: Option<Address>,
 }
 
 /// What became of one recipient in one attempt.
@@ -59,9 +60,9 @@ pub struct AttemptReport {
     /// The message.
     pub id: QueueId,
     /// Its sender.
-    pub sender: String,
+    pub sender: ReversePath,
     /// The recipient.
-    pub address: String,
+    pub address: Address,
     /// Size of the message.
     pub size_bytes: u64,
     /// The outcome.
@@ -113,7 +114,7 @@ pub fn settle(
     for (recipient, RecipientDelivery { result, peer }) in batch.recipients.iter().zip(&delivery.recipients) {
         let attempt = attempt(result, peer, now);
         let reported = reported(recipient, result, &attempt);
-        let notify = notify(recipient);
+        let notify = recipient.to.notify;
         let (disposition, outcome) = match &result.outcome {
             RecipientOutcome::Delivered(proof) => {
                 if notify.is_some_and(|notify| notify.success) && !peer.dsn {
@@ -142,7 +143,7 @@ pub fn settle(
                     }
                     RetryDecision::Retry { due, warn } => {
                         // Without NOTIFY a warning is ours to send or not; with it, DELAY must stand there.
-                        if warn && notify.is_none_or(|notify| notify.delay) && !batch.sender.is_empty() {
+                        if warn && notify.is_none_or(|notify| notify.delay) && batch.sender != ReversePath::Null {
                             delayed.push(reported);
                         }
                         let possible_duplicate = recipient.possible_duplicate || unknown;
@@ -159,7 +160,7 @@ pub fn settle(
         let report = AttemptReport {
             id: batch.id,
             sender: batch.sender.clone(),
-            address: recipient.address.clone(),
+            address: recipient.to.address.clone(),
             size_bytes: batch.body.size_bytes(),
             disposition,
             attempt,
@@ -198,15 +199,11 @@ fn give_up(
     if notify.is_some_and(|notify| !notify.failure) {
         return (disposition, LeaseOutcome::Failed(attempt.clone()));
     }
-    if batch.sender.is_empty() && rules.bounce_to.is_none() {
+    if batch.sender == ReversePath::Null && rules.bounce_to.is_none() {
         return (Disposition::Held, LeaseOutcome::Quarantined(attempt.clone()));
     }
     failed.push(reported);
     (disposition, LeaseOutcome::Failed(attempt.clone()))
-}
-
-fn notify(recipient: &LeasedRecipient) -> Option<Notify> {
-    recipient.notify.as_deref().and_then(|notify| notify.parse().ok())
 }
 
 fn attempt(result: &HopResult, peer: &NextHopFacts, now: Time) -> AttemptResult {
@@ -234,8 +231,8 @@ fn reported(recipient: &LeasedRecipient, result: &HopResult, attempt: &AttemptRe
         _ => None,
     });
     ReportedRecipient {
-        address: recipient.address.clone(),
-        orcpt: recipient.orcpt.clone(),
+        address: recipient.to.address.clone(),
+        orcpt: recipient.to.orcpt.clone(),
         enhanced: attempt.enhanced.or(by_code),
         host: attempt.host.clone(),
         reply: attempt.reply.clone(),
@@ -253,10 +250,10 @@ pub fn report(
     now: Time,
     random: &mut dyn FnMut() -> u32,
 ) -> Option<NewMessage> {
-    let to = match (batch.sender.as_str(), &rules.bounce_to) {
-        ("", Some(postmaster)) if action == ReportAction::Failed => postmaster.clone(),
-        ("", _) => return None,
-        (sender, _) => sender.to_owned(),
+    let to = match (&batch.sender, &rules.bounce_to) {
+        (ReversePath::Address(sender), _) => sender,
+        (ReversePath::Null, Some(postmaster)) if action == ReportAction::Failed => postmaster,
+        (ReversePath::Null, _) => return None,
     };
     if recipients.is_empty() {
         return None;
@@ -270,20 +267,19 @@ pub fn report(
         queue_id: batch.id.to_string(),
         until: (action == ReportAction::Delayed).then(|| batch.created.plus(rules.schedule.expire_after)),
         recipients,
-        full: batch.ret.as_deref() == Some("FULL"),
+        full: batch.ret == Some(Ret::Full),
         smtputf8: batch.smtputf8,
     };
     let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
     // A message that cannot be read any more is reported all the same, without its header.
     let composed = report.compose(batch.body.open_at(0), batch.body.size_bytes(), now, &unique);
     let (bytes, eight_bit) = composed.or_else(|_| report.compose(std::io::empty(), 0, now, &unique)).ok()?;
-    let mut recipient = NewRecipient::new(to);
+    let mut recipient = Recipient::new(to.clone());
     // The bounce of a bounce ends here.
-    recipient.notify = Some("NEVER".to_owned()).filter(|_| batch.sender.is_empty());
-    let mut message = NewMessage::new("", vec![recipient], Blob::memory(bytes));
-    message.eight_bit = eight_bit;
-    message.smtputf8 = batch.smtputf8 && !report.to.is_ascii();
-    Some(message)
+    recipient.notify = (batch.sender == ReversePath::Null).then_some(Notify::NEVER);
+    let smtputf8 = batch.smtputf8 && !to.is_ascii();
+    let envelope = Envelope { smtputf8, eight_bit, ..Envelope::new(ReversePath::Null, vec![recipient]) };
+    Some(NewMessage::new(envelope, Blob::memory(bytes)))
 }
 
 #[cfg(test)]
@@ -309,9 +305,10 @@ mod tests {
         let id = QueueId(7);
         let recipients = notify.iter().enumerate().map(|(n, notify)| LeasedRecipient {
             lease: Lease { message: id, n: n as u32, owner: 1, generation: 1 },
-            address: format!("r{n}@b.test"),
-            notify: notify.map(str::to_owned),
-            orcpt: None,
+            to: Recipient {
+                notify: notify.map(|notify| notify.parse().unwrap()),
+                ..Recipient::new(format!("r{n}@b.test"))
+            },
             route: None,
             attempts: 1,
             possible_duplicate: false,
@@ -321,7 +318,7 @@ mod tests {
             id,
             created: NOW,
             domain: "b.test".to_owned(),
-            sender: sender.to_owned(),
+            sender: sender.into(),
             ret: None,
             envid: None,
             smtputf8: false,
@@ -363,10 +360,10 @@ mod tests {
         let reports = settlement.reports.iter().map(|report| {
             let mut text = String::new();
             report.body.open_at(0).read_to_string(&mut text).unwrap();
-            assert_eq!(report.sender, "", "a report has no sender");
+            assert_eq!(report.envelope.sender, ReversePath::Null, "a report has no sender");
             let action = text.lines().find_map(|line| line.strip_prefix("Action: ")).unwrap();
             let about = text.matches("Final-Recipient:").count();
-            format!("{} {action} {about}", report.recipients[0].address)
+            format!("{} {action} {about}", report.envelope.recipients[0].address)
         });
         let disposition = |one: &RecipientSettlement| one.report.as_ref().unwrap().disposition.as_str();
         (settlement.recipients.iter().map(disposition).collect(), reports.collect())
@@ -415,12 +412,12 @@ mod tests {
 
     #[test]
     fn double_bounces_go_to_the_postmaster_once() {
-        let rules = SettlementRules { bounce_to: Some("postmaster@a".to_owned()), ..rules() };
+        let rules = SettlementRules { bounce_to: Some("postmaster@a".into()), ..rules() };
         let batch = batch("", &[None]);
         let delivery = said(&batch, &[Said::Refused], false, false);
         let settlement = settle(&batch, &delivery, &rules, NOW, &mut || 1);
-        assert_eq!(settlement.reports[0].recipients[0].address, "postmaster@a");
-        assert_eq!(settlement.reports[0].recipients[0].notify.as_deref(), Some("NEVER"), "and ends there");
+        let [to] = settlement.reports[0].envelope.recipients.as_slice() else { panic!("one recipient") };
+        assert_eq!((&to.address, to.notify), (&"postmaster@a".into(), Some(Notify::NEVER)), "and ends there");
     }
 
     #[test]

@@ -1,8 +1,17 @@
-//! Columns of the tables that are read and written: flags, states, attempts.
+//! Columns of the tables that are read and written: the envelope's types, flags, states, attempts.
 
-use rusqlite::Row;
+use std::fmt::Display;
+
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, ValueRef};
+use rusqlite::{Error, Row};
 
 use crate::queue::entry::{AttemptResult, RecipientState, Time};
+use crate::relay::route::RouteOverride;
+use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::envelope::{Envid, Notify, Orcpt, Ret};
+
+/// The most of a value that cannot be read which is shown, in characters.
+const MAX_SHOWN: usize = 100;
 
 /// Bits of `message.flags`.
 pub(super) const SMTPUTF8: i64 = 1;
@@ -39,4 +48,54 @@ pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<At
         enhanced: row.get_ref(first + 5)?.as_str_or_null()?.and_then(crate::fault::Enhanced::parse),
         reply: row.get::<_, Option<String>>(first + 6)?.unwrap_or_default(),
     }))
+}
+
+/// A row's values; what cannot be read of them is the row's own fault (`Err`), any other error the database's.
+pub(super) fn undamaged<T>(row: rusqlite::Result<T>) -> rusqlite::Result<Result<T, String>> {
+    match row {
+        Ok(values) => Ok(Ok(values)),
+        Err(Error::FromSqlConversionFailure(_, _, why)) => Ok(Err(why.to_string())),
+        Err(why @ (Error::InvalidColumnType(..) | Error::IntegralValueOutOfRange(..))) => Ok(Err(why.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
+/// A text that is a value of `what`.
+fn parsed<T, E: Display>(
+    what: &str,
+    value: ValueRef<'_>,
+    parse: impl FnOnce(&str) -> Result<T, E>,
+) -> FromSqlResult<T> {
+    let text = value.as_str()?;
+    parse(text).map_err(|error| {
+        let shown: String = text.chars().take(MAX_SHOWN).collect();
+        FromSqlError::Other(format!("{what} {shown:?}: {error}").into())
+    })
+}
+
+/// Types whose column is text: what it is called, how it is read, how it is written.
+macro_rules! text_columns {
+    ($($type:ty, $what:literal, $read:path, $write:ident;)*) => {$(
+        impl FromSql for $type {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                parsed($what, value, $read)
+            }
+        }
+
+        impl ToSql for $type {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.$write().into())
+            }
+        }
+    )*};
+}
+
+text_columns! {
+    Address, "address", Address::parse_lenient, as_str;
+    ReversePath, "sender", ReversePath::parse_lenient, as_str;
+    Notify, "NOTIFY", str::parse, to_string;
+    Ret, "RET", str::parse, as_str;
+    Envid, "ENVID", str::parse, as_str;
+    Orcpt, "ORCPT", str::parse, as_str;
+    RouteOverride, "route", str::parse, as_str;
 }

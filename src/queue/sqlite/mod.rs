@@ -34,10 +34,10 @@ use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::clock::unix_micros;
-use crate::queue::entry::{AttemptResult, NewMessage, QueueEntry, QueueId, Time};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueId, Time};
 use crate::queue::queue_dir;
 use crate::queue::store::{
-    Claim, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, MAX_INLINE, QueueCounts, QueueEdit,
+    Claim, Claimed, DomainAges, DueDestination, Edited, Filter, Lease, MAX_INLINE, QueueCounts, QueueEdit, QueuePage,
     QueueStore, Settlement,
 };
 
@@ -217,7 +217,7 @@ impl QueueStore for SqliteStore {
         Box::pin(async { found })
     }
 
-    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Vec<DeliveryBatch>, Fault>> {
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Claimed, Fault>> {
         let shared = &self.shared;
         let owner = match shared.owner() {
             Ok(owner) => owner,
@@ -230,7 +230,7 @@ impl QueueStore for SqliteStore {
             }
             drop(run);
             let leasing = Arc::clone(shared);
-            self.writer.commit(move |db| write::claim(db, &leasing, owner, &claim), |batches, _| Ok(batches)).await
+            self.writer.commit(move |db| write::claim(db, &leasing, owner, &claim), |claimed, _| Ok(claimed)).await
         })
     }
 
@@ -296,12 +296,7 @@ impl QueueStore for SqliteStore {
         Box::pin(async { edited.await.map(Durable::into_inner) })
     }
 
-    fn list(
-        &self,
-        wanted: Filter,
-        after: Option<QueueId>,
-        limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<QueueEntry>, Fault>> {
+    fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> BoxFuture<'_, Result<QueuePage, Fault>> {
         let listed = self.read(|db| read::list(db, &wanted, after, limit));
         Box::pin(async { listed })
     }

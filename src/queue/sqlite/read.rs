@@ -9,7 +9,8 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 use crate::blob::{self, Blob};
 use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
 use crate::queue::sqlite::columns::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED};
-use crate::queue::store::{AGES, DomainAges, DueDestination, Filter, MAX_BATCH, QueueCounts};
+use crate::queue::store::{AGES, DamagedEntry, DomainAges, DueDestination, Filter, MAX_BATCH, QueueCounts, QueuePage};
+use crate::smtp::envelope::Recipient;
 
 /// A filter as a condition on `message m` and `recipient r`, with its values by name.
 #[derive(Default)]
@@ -151,7 +152,7 @@ pub(super) fn list(
     wanted: &Filter,
     after: Option<QueueId>,
     limit: usize,
-) -> rusqlite::Result<Vec<QueueEntry>> {
+) -> rusqlite::Result<QueuePage> {
     let mut filter = FilterClause::default();
     filter.add(wanted);
     filter.and("r.message > :after AND m.id > :after");
@@ -161,24 +162,33 @@ pub(super) fn list(
     let mut values: Vec<(&str, &dyn ToSql)> = filter.values().collect();
     values.push((":after", &from));
     let mut rows = statement.query(&values[..])?;
-    let mut entries: Vec<QueueEntry> = Vec::new();
+    let mut page = QueuePage::default();
+    let mut listed = 0;
     let reason = ReplyFilter::of(wanted);
     while let Some(row) = rows.next()? {
         if !reason.is_in(row.get_ref(22)?) {
             continue;
         }
         let id = QueueId(row.get(0)?);
-        if entries.last().is_none_or(|entry| entry.id != id) {
-            if entries.len() >= limit {
+        if page.last != Some(id) {
+            if listed >= limit {
                 break;
             }
-            entries.push(entry(row, id)?);
+            listed += 1;
+            page.last = Some(id);
+            match columns::undamaged(entry(row, id))? {
+                Ok(entry) => page.entries.push(entry),
+                Err(what) => page.damaged.push(DamagedEntry::new(id, None, &what)),
+            }
         }
-        if let Some(entry) = entries.last_mut() {
-            entry.recipients.push(recipient(row)?);
+        // The recipients of a message that cannot be read are not shown.
+        let Some(entry) = page.entries.last_mut().filter(|entry| entry.id == id) else { continue };
+        match columns::undamaged(recipient(row))? {
+            Ok(recipient) => entry.recipients.push(recipient),
+            Err(what) => page.damaged.push(DamagedEntry::new(id, row.get(7).ok(), &what)),
         }
     }
-    Ok(entries)
+    Ok(page)
 }
 
 fn entry(row: &Row<'_>, id: QueueId) -> rusqlite::Result<QueueEntry> {
@@ -200,9 +210,7 @@ fn recipient(row: &Row<'_>) -> rusqlite::Result<QueuedRecipient> {
     let flags: i64 = row.get(15)?;
     Ok(QueuedRecipient {
         n: row.get(7)?,
-        address: row.get(8)?,
-        notify: row.get(9)?,
-        orcpt: row.get(10)?,
+        to: Recipient { address: row.get(8)?, notify: row.get(9)?, orcpt: row.get(10)? },
         route: row.get(11)?,
         state: columns::state(row.get(12)?),
         due: Time(row.get(13)?),

@@ -6,13 +6,17 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
+use crate::fault::Kind;
 use crate::fnv::fnv1a;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, destination_of};
-use crate::queue::sqlite::columns::{EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED, number};
+use crate::queue::sqlite::columns::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED, number};
 use crate::queue::sqlite::{BODIES, StoreShared, now, owner, read};
 use crate::queue::store::{
-    Claim, DeliveryBatch, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, QueueEdit, SettledLease, Settlement,
+    Claim, Claimed, DamagedEntry, DeliveryBatch, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, QueueEdit,
+    SettledLease, Settlement,
 };
+use crate::smtp::address::ReversePath;
+use crate::smtp::envelope::Recipient;
 
 /// Among so many the senders are divided.
 const SENDER_SHARDS: u64 = 64;
@@ -48,7 +52,8 @@ fn foreign(error: std::io::Error) -> rusqlite::Error {
 }
 
 fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time) -> rusqlite::Result<QueueId> {
-    let flags = if message.smtputf8 { SMTPUTF8 } else { 0 } | if message.eight_bit { EIGHT_BIT } else { 0 };
+    let envelope = &message.envelope;
+    let flags = if envelope.smtputf8 { SMTPUTF8 } else { 0 } | if envelope.eight_bit { EIGHT_BIT } else { 0 };
     // From here on only the collector may remove its file: a commit that failed may yet come back from the log.
     message.body.keep();
     let file = message.body.path().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
@@ -58,10 +63,9 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
     let mut tries = 0;
     let id = loop {
         let id = shared.next_id();
-        let (size, open) = (message.body.size_bytes() as i64, message.recipients.len() as i64);
-        if insert.execute(params![id.0, at.0, message.sender, size, flags, message.ret, message.envid, file, open])?
-            == 1
-        {
+        let (size, open) = (message.body.size_bytes() as i64, envelope.recipients.len() as i64);
+        let (sender, ret, envid) = (&envelope.sender, envelope.ret, &envelope.envid);
+        if insert.execute(params![id.0, at.0, sender, size, flags, ret, envid, file, open])? == 1 {
             break id;
         }
         tries += 1;
@@ -75,11 +79,11 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
     let state = if message.hold { RecipientState::Held } else { RecipientState::Queued };
     let mut insert = db.prepare_cached(
         "INSERT INTO recipient (message, n, state, domain, lane, due, attempts, owner, generation, flags, address, notify,
-           orcpt, route)
-         VALUES (?,?,?,?,?,?,0,0,0,0,?,?,?,?)",
+           orcpt)
+         VALUES (?,?,?,?,?,?,0,0,0,0,?,?,?)",
     )?;
-    let shard = shard(&message.sender);
-    for (n, recipient) in (0_i64..).zip(&message.recipients) {
+    let shard = shard(&envelope.sender);
+    for (n, recipient) in (0_i64..).zip(&envelope.recipients) {
         insert.execute(params![
             id.0,
             n,
@@ -89,8 +93,7 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
             at.0,
             recipient.address,
             recipient.notify,
-            recipient.orcpt,
-            recipient.route
+            recipient.orcpt
         ])?;
     }
     Ok(id)
@@ -98,8 +101,8 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
 
 /// The shard of a sender: which [`SENDER_SHARDS`]th of all senders it belongs to. A sender that puts the recipient into its own address
 /// after `+` or `=` (VERP) is one sender all the same.
-fn shard(sender: &str) -> i64 {
-    let (local, domain) = sender.rsplit_once('@').unwrap_or((sender, ""));
+fn shard(sender: &ReversePath) -> i64 {
+    let (local, domain) = sender.address().map_or(("", ""), |it| (it.local_wire(), it.domain().unwrap_or_default()));
     let local = local.split(['+', '=']).next().unwrap_or_default();
     // Case makes no other sender.
     let bytes = local.bytes().chain(domain.bytes()).map(|byte| byte.to_ascii_lowercase());
@@ -107,37 +110,41 @@ fn shard(sender: &str) -> i64 {
 }
 
 /// Leases what is due at one destination.
-pub(super) fn claim(
-    db: &Connection,
-    shared: &StoreShared,
-    owner: u64,
-    claim: &Claim,
-) -> rusqlite::Result<Vec<DeliveryBatch>> {
+pub(super) fn claim(db: &Connection, shared: &StoreShared, owner: u64, claim: &Claim) -> rusqlite::Result<Claimed> {
     let mut lease = db.prepare_cached(
         "UPDATE recipient SET state = 1, owner = ?, generation = generation + 1, attempts = attempts + 1
          WHERE message = ? AND n = ? RETURNING generation, attempts, flags, address, notify, orcpt, route",
     )?;
-    let mut batches: Vec<DeliveryBatch> = Vec::new();
+    let mut claimed = Claimed::default();
     for (message, n) in due(db, shared, claim)? {
-        let recipient = lease.query_row(params![owner as i64, message, n], |row| {
+        let leased = lease.query_row(params![owner as i64, message, n], |row| {
             let flags: i64 = row.get(2)?;
             Ok(LeasedRecipient {
                 lease: Lease { message: QueueId(message), n, owner, generation: row.get::<_, i64>(0)? as u64 },
                 attempts: row.get(1)?,
                 possible_duplicate: flags & POSSIBLE_DUPLICATE != 0,
                 warned: flags & WARNED != 0,
-                address: row.get(3)?,
-                notify: row.get(4)?,
-                orcpt: row.get(5)?,
+                to: Recipient { address: row.get(3)?, notify: row.get(4)?, orcpt: row.get(5)? },
                 route: row.get(6)?,
             })
-        })?;
-        match batches.last_mut() {
-            Some(batch) if batch.id == recipient.lease.message => batch.recipients.push(recipient),
-            _ => batches.push(batch(db, shared, &claim.domain, recipient)?),
+        });
+        let added = leased.and_then(|recipient| match claimed.batches.last_mut() {
+            Some(batch) if batch.id == recipient.lease.message => {
+                batch.recipients.push(recipient);
+                Ok(())
+            }
+            _ => batch(db, shared, &claim.domain, recipient).map(|batch| claimed.batches.push(batch)),
+        });
+        if let Err(what) = columns::undamaged(added)? {
+            // Nobody can send it, and tried again it would only be in the way.
+            let damaged = DamagedEntry::new(QueueId(message), Some(n), &what);
+            let (kind, reply) = (Some(Kind::BadData), damaged.fault.detail.clone());
+            note(db, message, n, &AttemptResult { at: claim.now, kind, reply, ..AttemptResult::default() })?;
+            move_to(db, message, n, RecipientState::Held)?;
+            claimed.damaged.push(damaged);
         }
     }
-    Ok(batches)
+    Ok(claimed)
 }
 
 /// What a claim takes: an equal share from each shard in which something is due, then what is left from those that have more.
@@ -336,7 +343,7 @@ fn note(db: &Connection, message: i64, n: u32, attempt: &AttemptResult) -> rusql
         ":at": attempt.at.0,
         ":host": attempt.host,
         ":ip": attempt.ip,
-        ":kind": attempt.kind.map(crate::fault::Kind::as_str),
+        ":kind": attempt.kind.map(Kind::as_str),
         ":code": attempt.code,
         ":enhanced": attempt.enhanced.map(|code| code.to_string()),
         ":reply": attempt.reply,

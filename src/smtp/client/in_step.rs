@@ -163,7 +163,7 @@ async fn run(case: Case) -> (usize, usize) {
             let out_of_step = matches!(kind, Some(Kind::Protocol | Kind::Unknown));
             assert!(!out_of_step || !client.is_open(), "out of step and still open: {case:?}");
             if result.outcome.is_delivered() {
-                delivered.push((format!("Subject: {}", at + 1), result.address));
+                delivered.push((format!("Subject: {}", at + 1), result.address.to_string()));
             }
         }
     }

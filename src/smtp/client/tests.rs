@@ -11,6 +11,7 @@ use crate::blob::file::BlobWriter;
 use crate::net::BoxFuture;
 use crate::net::listen::Shutdown;
 use crate::net::tls::ClientTlsOptions;
+use crate::smtp::address::ReversePath;
 use crate::smtp::data::MessageBlob;
 use crate::smtp::server::{self, MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::session::Config;
@@ -46,17 +47,17 @@ struct Sink(Mutex<Vec<(Envelope, Vec<u8>)>>);
 impl SmtpService for Sink {
     type Transaction = ();
 
-    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a str) -> BoxFuture<'a, SmtpReply> {
+    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a ReversePath) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async { SmtpReply::status(250, 1, 0, "ok") })
     }
     fn recipient<'a>(
         &'a self,
         _: &'a SmtpPeer,
-        _: &'a str,
+        _: &'a ReversePath,
         recipient: &'a Recipient,
         _: &'a mut (),
     ) -> BoxFuture<'a, SmtpReply> {
-        let code = if recipient.address.starts_with("refused@") { 550 } else { 250 };
+        let code = if recipient.address.as_str().starts_with("refused@") { 550 } else { 250 };
         Box::pin(async move { SmtpReply::status(code, 1, 1, "verdict") })
     }
     fn login<'a>(&'a self, _: &'a SmtpPeer, user: &'a str, password: &'a str) -> BoxFuture<'a, bool> {

@@ -7,7 +7,6 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::net::tls::ClientTlsOptions;
 use crate::smtp::data::MessageBlob;
-use crate::smtp::transaction::Recipient;
 
 /// The client's lines and the server's, in turn.
 enum Line {
@@ -47,11 +46,7 @@ fn task(lines: &[Line]) -> (String, Envelope, Vec<u8>, Vec<&'static str>) {
                 SmtpCommand::Mail(mail) => {
                     (envelope.sender, envelope.ret, envelope.envid) = (mail.sender, mail.ret, mail.envid);
                 }
-                SmtpCommand::Rcpt(rcpt) => envelope.recipients.push(Recipient {
-                    address: rcpt.recipient,
-                    notify: rcpt.notify,
-                    orcpt: rcpt.orcpt,
-                }),
+                SmtpCommand::Rcpt(recipient) => envelope.recipients.push(recipient),
                 SmtpCommand::Data | SmtpCommand::Bdat { .. } => in_message = true,
                 SmtpCommand::Rset => {}
                 other => panic!("{other}: not what our client says"),

@@ -2,6 +2,7 @@
 
 use super::{Envelope, SmtpReply};
 use crate::fault::{Enhanced, Fault, Kind};
+use crate::smtp::address::Address;
 
 /// Proof that a server took responsibility for a message: it answered the final dot or the last BDAT by 2yz, in step. Only
 /// a [`Transaction`](super::Transaction) makes one.
@@ -52,7 +53,7 @@ impl<P> RecipientOutcome<P> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecipientResult<P = Accepted> {
     /// The forward-path as it was given.
-    pub address: String,
+    pub address: Address,
     /// What became of it.
     pub outcome: RecipientOutcome<P>,
     /// The code of the reply that decided, if one did.
@@ -87,12 +88,12 @@ impl<P> RecipientResult<P> {
 }
 
 /// The result of a reply to the end of the message.
-pub(super) fn concluded(address: &str, reply: &SmtpReply) -> RecipientResult {
+pub(super) fn concluded(address: &Address, reply: &SmtpReply) -> RecipientResult {
     if !reply.accepts() {
         return refused(address, reply, "message");
     }
     RecipientResult {
-        address: address.to_owned(),
+        address: address.clone(),
         outcome: RecipientOutcome::Delivered(Accepted(())),
         code: Some(reply.code),
         enhanced: reply.enhanced,
@@ -102,9 +103,9 @@ pub(super) fn concluded(address: &str, reply: &SmtpReply) -> RecipientResult {
 }
 
 /// The result of a reply 4yz or 5yz to the command `what`.
-pub(super) fn refused(address: &str, reply: &SmtpReply, what: &str) -> RecipientResult {
+pub(super) fn refused(address: &Address, reply: &SmtpReply, what: &str) -> RecipientResult {
     RecipientResult {
-        address: address.to_owned(),
+        address: address.clone(),
         outcome: if reply.permanent() { RecipientOutcome::Refused } else { RecipientOutcome::Deferred },
         code: Some(reply.code),
         enhanced: reply.enhanced,
@@ -114,7 +115,7 @@ pub(super) fn refused(address: &str, reply: &SmtpReply, what: &str) -> Recipient
 }
 
 /// The result when no reply decided. A fault that carries the peer's own words (421) keeps them.
-pub(super) fn unanswered<P>(address: &str, fault: &Fault, committed: bool) -> RecipientResult<P> {
+pub(super) fn unanswered<P>(address: &Address, fault: &Fault, committed: bool) -> RecipientResult<P> {
     let outcome = match fault.kind {
         _ if committed => RecipientOutcome::Unknown,
         Kind::Unsupported | Kind::Refused | Kind::BadData => RecipientOutcome::Refused,
@@ -127,7 +128,7 @@ pub(super) fn unanswered<P>(address: &str, fault: &Fault, committed: bool) -> Re
         fault.clone()
     };
     RecipientResult {
-        address: address.to_owned(),
+        address: address.clone(),
         outcome,
         code: fault.code,
         enhanced: fault.enhanced,

@@ -1,7 +1,7 @@
 //! Plays transactions against scripts of reply codes.
 
 use super::*;
-use crate::smtp::command::{Notify, Ret};
+use crate::smtp::envelope::{Notify, Ret};
 
 const ALL: &str = "PIPELINING CHUNKING 8BITMIME SMTPUTF8 DSN SIZE";
 
@@ -242,9 +242,9 @@ fn parameters_only_when_offered() {
     let mut full = envelope(&["b@x"]);
     full.smtputf8 = true;
     full.ret = Some(Ret::Headers);
-    full.envid = Some("id 1".into());
+    full.envid = "id 1".parse().ok();
     full.recipients[0].notify = Some(Notify::NEVER);
-    full.recipients[0].orcpt = Some("rfc822;bob@x".into());
+    full.recipients[0].orcpt = "rfc822;bob@x".parse().ok();
     let with = |keywords: &str, envelope: &Envelope, has_8bit| {
         let mut out = Vec::new();
         Transaction::new(envelope.clone(), &offer(keywords), 7, has_8bit, WHOLE)?.next(&mut out)?;
@@ -267,10 +267,8 @@ fn what_cannot_be_sent_is_refused_before_anything_is() {
     let fault = Transaction::new(envelope(&["b@x"]), &limited, 10, false, WHOLE).map(|_| ()).unwrap_err();
     assert_eq!(fault.enhanced, Some(Enhanced::new(5, 3, 4)));
     assert!(Transaction::new(envelope(&["b@x"]), &limited, 9, false, WHOLE).is_ok());
-    for bad in ["b@x>\r\nRCPT TO:<c@x", "b@x> NOTIFY=NEVER", "b x@x", "b\0@x", "j\u{f6}rg@x"] {
-        let result = Transaction::new(envelope(&[bad]), &offer("DSN"), 1, false, WHOLE);
-        assert_eq!(result.map(|_| ()).map_err(|fault| fault.kind), Err(Kind::BadData), "{bad:?}");
-    }
+    let result = Transaction::new(envelope(&["b@x", "j\u{f6}rg@x"]), &offer("DSN"), 1, false, WHOLE);
+    assert_eq!(result.map(|_| ()).map_err(|fault| fault.kind), Err(Kind::BadData), "needs SMTPUTF8");
     assert!(Transaction::new(envelope(&["a..b@x", "\"a b\"@x"]), &offer(""), 1, false, WHOLE).is_ok());
     let none = Transaction::new(envelope(&[]), &offer(""), 1, false, WHOLE).unwrap();
     assert!(play(none, &[]).is_empty());

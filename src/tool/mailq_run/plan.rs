@@ -11,7 +11,7 @@ use crate::net::tls::TlsMode;
 use crate::queue::entry::{RecipientState, Time, destination_of};
 use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::{Filter, MAX_BATCH, QueueStore};
-use crate::relay::route::{RouteTarget, Routing};
+use crate::relay::route::{RouteOverride, Routing};
 
 /// Where a destination's mail would go.
 #[derive(Debug, Serialize)]
@@ -44,6 +44,7 @@ impl OutputRecord for RouteRecord {
 struct WaitingMail {
     recipients: u64,
     due: Option<Time>,
+    route: Option<RouteOverride>,
 }
 
 /// One record a server, in the order in which they would be tried. What has no way is an error each, and the status says so.
@@ -54,14 +55,13 @@ pub(super) async fn show(
     filter: &Filter,
     out: &Output,
 ) -> anyhow::Result<Exit> {
-    let destinations = waiting(store, filter).await?;
     let mut tally = Tally::default();
+    let destinations = waiting(store, filter, out, &mut tally).await?;
     let mut dice = || getrandom::u32().unwrap_or(0);
-    for ((domain, chosen), waiting) in &destinations {
-        let found = match chosen.as_deref().map(RouteTarget::parse) {
+    for ((domain, _), waiting) in &destinations {
+        let found = match &waiting.route {
             None => routing.find(domain, resolver, &mut dice).await,
-            Some(Ok(target)) => routing.follow(&target, domain, resolver, &mut dice).await,
-            Some(Err(fault)) => Err(fault),
+            Some(route) => routing.follow(route.target(), domain, resolver, &mut dice).await,
         };
         let hops = match found {
             Ok(hops) => hops,
@@ -87,22 +87,32 @@ pub(super) async fn show(
     Ok(if destinations.is_empty() && !filter.is_empty() { Exit::NEGATIVE } else { tally.exit() })
 }
 
-/// What is queued, by domain and chosen next hop.
+/// What is queued, by domain and chosen next hop; what cannot be read is an error each.
 async fn waiting(
     store: &SqliteStore,
     filter: &Filter,
+    out: &Output,
+    tally: &mut Tally,
 ) -> anyhow::Result<BTreeMap<(String, Option<String>), WaitingMail>> {
     let mut destinations: BTreeMap<(String, Option<String>), WaitingMail> = BTreeMap::new();
     let mut after = None;
     loop {
         let page = store.list(filter.clone(), after, MAX_BATCH).await?;
-        let Some(last) = page.last() else { return Ok(destinations) };
-        after = Some(last.id);
-        for recipient in page.iter().flat_map(|entry| &entry.recipients) {
+        if page.last.is_none() {
+            return Ok(destinations);
+        }
+        after = page.last;
+        for damaged in &page.damaged {
+            out.error("", &damaged.fault);
+            tally.fault(&damaged.fault);
+        }
+        for recipient in page.entries.iter().flat_map(|entry| &entry.recipients) {
             if recipient.state != RecipientState::Queued {
                 continue;
             }
-            let found = destinations.entry((destination_of(&recipient.address), recipient.route.clone())).or_default();
+            let chosen = recipient.route.as_ref().map(|route| route.as_str().to_owned());
+            let found = destinations.entry((destination_of(&recipient.to.address), chosen)).or_default();
+            found.route.clone_from(&recipient.route);
             found.recipients += 1;
             found.due = Some(found.due.map_or(recipient.due, |due| due.min(recipient.due)));
         }

@@ -38,7 +38,9 @@ fn skeleton(reading: &Reading, all: bool) -> Result<String, Fault> {
         let others: Vec<Mailbox> = list(to)
             .into_iter()
             .chain(list(cc))
-            .filter(|other| !recipients.iter().any(|known| known.address.eq_ignore_ascii_case(&other.address)))
+            .filter(|other| {
+                !recipients.iter().any(|known| known.address.as_str().eq_ignore_ascii_case(other.address.as_str()))
+            })
             .collect();
         if !others.is_empty() {
             out += &header::addresses("Cc", &others)?;
@@ -59,7 +61,7 @@ fn skeleton(reading: &Reading, all: bool) -> Result<String, Fault> {
     out += "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
     let mut out = out.replace("\r\n", "\n");
     out.push('\n');
-    let who = author.first().map(|author| author.name.clone().unwrap_or_else(|| author.address.clone()));
+    let who = author.first().map(|author| author.name.clone().unwrap_or_else(|| author.address.to_string()));
     let who = printable(&who.unwrap_or_else(|| "somebody".to_owned())).replace('\n', " ");
     match date.and_then(scan::date) {
         Some(date) => out.push_str(&format!("On {}, {who} wrote:\n", date.strftime("%F %H:%M %:z"))),

@@ -16,6 +16,7 @@ use super::{Args, SendJob, save};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::smtp::address::Address;
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::RecipientOutcome;
@@ -180,7 +181,7 @@ impl SendRun<'_> {
             let cause = later.iter().find(told).unwrap_or(first);
             let why = cause.result.fault.as_ref().map(|fault| fault.detail.as_str()).unwrap_or_default();
             waiting.envelope.recipients.retain(|known| later.iter().any(|it| it.result.address == known.address));
-            args.retry.pause(out, &cause.result.address, why, attempt).await;
+            args.retry.pause(out, cause.result.address.as_str(), why, attempt).await;
         }
         if let Some(bar) = bar {
             bar.finish();
@@ -241,7 +242,7 @@ impl SendRun<'_> {
             placed?;
             for job in &batch {
                 job.count_success(&mut self.tally.borrow_mut());
-                let queued = |address: &String| RowRecipient::new(address, "queued", None);
+                let queued = |address: &Address| RowRecipient::new(address.as_str(), "queued", None);
                 self.note(job, job.envelope.recipients.iter().map(|to| queued(&to.address)).collect())?;
                 self.keep(job);
             }
@@ -251,7 +252,7 @@ impl SendRun<'_> {
 
 fn row_recipient(settled: &SettledRecipient, outcome: &str) -> RowRecipient {
     let result = &settled.result;
-    RowRecipient::new(&result.address, outcome, result.fault.as_ref().map(|fault| fault.detail.clone()))
+    RowRecipient::new(result.address.as_str(), outcome, result.fault.as_ref().map(|fault| fault.detail.clone()))
 }
 
 /// Where messages go, with open connections.

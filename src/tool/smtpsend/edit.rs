@@ -44,7 +44,7 @@ fn written(draft: &Draft) -> Vec<u8> {
     let list = |mailboxes: &[Mailbox]| -> String {
         let one = |mailbox: &Mailbox| match &mailbox.name {
             Some(name) => format!("{} <{}>", quote(name), mailbox.address),
-            None => mailbox.address.clone(),
+            None => mailbox.address.to_string(),
         };
         mailboxes.iter().map(one).collect::<Vec<_>>().join(", ")
     };

@@ -16,8 +16,9 @@ use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use crate::mail::header;
 use crate::mail::mbox;
 use crate::mail::message::MailMessage;
+use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::data::Content;
-use crate::smtp::transaction::{Envelope, Recipient};
+use crate::smtp::envelope::{Envelope, Recipient};
 use crate::tool::smtp_account::{Account, Accounts, Aliases};
 
 /// One message on its way.
@@ -82,7 +83,7 @@ impl SendJob {
         let problem = |error: std::io::Error| Fault::local("stdout", &error);
         let mut stdout = std::io::BufWriter::new(out.payload()?);
         let date = jiff::Timestamp::now().strftime(mbox::DATE).to_string();
-        mbox::write(&mut stdout, &self.envelope.sender, &date, &mut self.message.reader()).map_err(problem)?;
+        mbox::write(&mut stdout, self.envelope.sender.as_str(), &date, &mut self.message.reader()).map_err(problem)?;
         stdout.flush().map_err(problem)?;
         self.note(out);
         Ok(())
@@ -205,7 +206,7 @@ pub(super) fn finish(
     for list in [&mut draft.to, &mut draft.cc, &mut draft.bcc] {
         let resolved = list.drain(..).map(|mailbox| aliases.resolve(mailbox)).collect::<Result<Vec<_>, _>>()?;
         *list = resolved.concat();
-        list.iter_mut().for_each(|mailbox| qualify(mailbox, args.take.local_domain.as_deref()));
+        list.iter_mut().try_for_each(|mailbox| qualify(mailbox, args.take.local_domain.as_deref()))?;
     }
     let composed = draft.compose()?;
     if composed.recipients.is_empty() {
@@ -216,7 +217,7 @@ pub(super) fn finish(
     }
     let sender = match &args.take.envelope_from {
         Some(sender) => envelope_sender(sender, args)?,
-        None => composed.sender,
+        None => composed.sender.into(),
     };
     let eight_bit = composed.message.has_8bit();
     let envelope = envelope(args, account.as_ref(), sender, composed.recipients, composed.smtputf8, eight_bit)?;
@@ -300,13 +301,17 @@ pub(super) fn take(
     }
     let named = args.take.envelope_from.as_deref().map(|sender| envelope_sender(sender, args)).transpose()?;
     let author = complete.sender();
-    let account = choose(args, accounts, author.as_ref().map(|it| it.address.as_str()).or(named.as_deref()))?;
+    let account = choose(
+        args,
+        accounts,
+        author.as_ref().map(|it| it.address.as_str()).or(named.as_ref().map(ReversePath::as_str)),
+    )?;
     let aliases = aliases(account.as_ref())?;
-    let mut recipients: Vec<String> = Vec::new();
+    let mut recipients: Vec<Address> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for mailbox in addresses {
         for mut mailbox in aliases.resolve(mailbox)? {
-            qualify(&mut mailbox, args.take.local_domain.as_deref());
+            qualify(&mut mailbox, args.take.local_domain.as_deref())?;
             let address = mailbox.to_ascii_domain()?.address;
             if seen.insert(address.clone()) {
                 recipients.push(address);
@@ -320,8 +325,8 @@ pub(super) fn take(
         Some(author) => author.to_ascii_domain()?,
         None => {
             let of_account = account.as_ref().map(Account::author).transpose()?.flatten();
-            let mut author = match (named.as_deref().filter(|sender| !sender.is_empty()), of_account) {
-                (Some(sender), _) => Mailbox { name: None, address: sender.to_owned() },
+            let mut author = match (named.as_ref().and_then(ReversePath::address), of_account) {
+                (Some(sender), _) => Mailbox { name: None, address: sender.clone() },
                 (None, Some(author)) => author,
                 (None, None) => default_from(None)?,
             };
@@ -339,7 +344,7 @@ pub(super) fn take(
     let message_id = complete.message_id();
     let letters = complete.header_utf8();
     let message = complete.into_message();
-    let sender = named.unwrap_or(author.address);
+    let sender = named.unwrap_or(author.address.into());
     let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
     Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), row: None }, account))
 }
@@ -354,51 +359,45 @@ fn aliases(account: Option<&Account>) -> Result<Aliases, Fault> {
 fn envelope(
     args: &Args,
     account: Option<&Account>,
-    sender: String,
-    recipients: Vec<String>,
+    sender: ReversePath,
+    recipients: Vec<Address>,
     letters: bool,
     eight_bit: bool,
 ) -> Result<Envelope, Fault> {
-    for address in recipients.iter().chain(Some(&sender).filter(|sender| !sender.is_empty())) {
-        if !address.contains('@') {
-            return Err(Fault::new(Kind::Usage, format!("{address}: no domain")).with_hint("name@example.org"));
-        }
+    if let Some(address) = recipients.iter().chain(sender.address()).find(|address| address.domain().is_none()) {
+        return Err(Fault::new(Kind::Usage, format!("{address}: no domain")).with_hint("name@example.org"));
     }
-    let smtputf8 = letters || !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
     let notify = args.way.notify.or_else(|| account.and_then(|account| account.notify));
-    let recipient = |address: String| Recipient { notify, ..Recipient::new(address) };
-    if let Some(envid) = &args.way.envid {
-        header::check_value("--envid", envid)?;
-    }
-    Ok(Envelope {
-        sender,
-        recipients: recipients.into_iter().map(recipient).collect(),
-        smtputf8,
-        eight_bit,
-        ret: args.way.ret.or_else(|| account.and_then(|account| account.ret)),
-        envid: args.way.envid.clone(),
-    })
+    let recipient = |address: Address| Recipient { notify, ..Recipient::new(address) };
+    let mut envelope = Envelope::new(sender, recipients.into_iter().map(recipient).collect());
+    envelope.smtputf8 = letters || !envelope.is_ascii();
+    envelope.eight_bit = eight_bit;
+    envelope.ret = args.way.ret.or_else(|| account.and_then(|account| account.ret));
+    envelope.envid.clone_from(&args.way.envid);
+    Ok(envelope)
 }
 
 /// `-f`: an address, or nothing, or `<>`.
-fn envelope_sender(text: &str, args: &Args) -> Result<String, Fault> {
+fn envelope_sender(text: &str, args: &Args) -> Result<ReversePath, Fault> {
     if matches!(text.trim(), "" | "<>") {
-        return Ok(String::new());
+        return Ok(ReversePath::Null);
     }
     let mut mailbox = Mailbox::parse(text).map_err(|fault| usage("-f", fault))?;
-    qualify(&mut mailbox, args.take.local_domain.as_deref());
-    Ok(mailbox.to_ascii_domain()?.address)
+    qualify(&mut mailbox, args.take.local_domain.as_deref())?;
+    Ok(mailbox.to_ascii_domain()?.address.into())
 }
 
 /// Completes an address without a domain.
-fn qualify(mailbox: &mut Mailbox, domain: Option<&str>) {
-    if let (None, Some(domain)) = (mailbox.domain(), domain) {
-        mailbox.address = format!("{}@{domain}", mailbox.address);
+fn qualify(mailbox: &mut Mailbox, domain: Option<&str>) -> Result<(), Fault> {
+    if let (None, Some(domain)) = (mailbox.address.domain(), domain) {
+        let wrong = |error| usage("--local-domain", address::no_address(domain, error));
+        mailbox.address = mailbox.address.with_domain(domain).map_err(wrong)?;
     }
+    Ok(())
 }
 
 /// What `--probe` asks: the sender of MAIL, the recipients of RCPT, and the account whose server it is.
-type Questions = (Option<String>, Vec<String>, Option<Account>);
+type Questions = (Option<ReversePath>, Vec<Address>, Option<Account>);
 
 /// Whom `--probe` asks about: a sender if one was named or somebody is to receive, and the recipients.
 pub(super) fn questions(args: &Args, accounts: Option<&Accounts>) -> Result<Questions, Fault> {
@@ -409,15 +408,15 @@ pub(super) fn questions(args: &Args, accounts: Option<&Accounts>) -> Result<Ques
     let mut recipients = Vec::new();
     for text in given.to.iter().chain(&given.cc).chain(&given.bcc).chain(&args.recipient) {
         for mut mailbox in address::parse_list(text).map_err(|fault| usage("recipient", fault))? {
-            qualify(&mut mailbox, args.take.local_domain.as_deref());
+            qualify(&mut mailbox, args.take.local_domain.as_deref())?;
             recipients.push(mailbox.to_ascii_domain()?.address);
         }
     }
     let sender = match (&args.take.envelope_from, author) {
         (Some(sender), _) => Some(envelope_sender(sender, args)?),
-        (None, Some(author)) => Some(author.to_ascii_domain()?.address),
+        (None, Some(author)) => Some(author.to_ascii_domain()?.address.into()),
         // The null reverse-path asks without pretending to be anybody.
-        (None, None) => (!recipients.is_empty()).then(String::new),
+        (None, None) => (!recipients.is_empty()).then_some(ReversePath::Null),
     };
     Ok((sender, recipients, account))
 }
@@ -431,7 +430,8 @@ fn default_from(name: Option<String>) -> Result<Mailbox, Fault> {
     let user = variable("LOGNAME").or_else(|| variable("USER")).or_else(user_of_this_process);
     let user = user.ok_or_else(|| Fault::new(Kind::Usage, "no author").with_hint("--from ADDRESS"))?;
     let address = format!("{user}@{}", host_name());
-    address::check(&address).map_err(|fault| usage("author", fault))?;
+    let parsed = Address::parse_lenient(&address);
+    let address = parsed.map_err(|error| usage("author", address::no_address(&address, error)))?;
     Ok(Mailbox { name, address })
 }
 
@@ -469,7 +469,7 @@ pub(super) fn unique() -> Result<String, Fault> {
 }
 
 fn message_id(unique: &str, author: &Mailbox) -> String {
-    let domain = author.clone().to_ascii_domain().ok().and_then(|author| author.domain().map(str::to_owned));
+    let domain = author.clone().to_ascii_domain().ok().and_then(|author| author.address.domain().map(str::to_owned));
     let domain = domain.filter(|domain| domain.is_ascii() && !domain.starts_with('[')).unwrap_or_else(host_name);
     format!("<{unique}@{domain}>")
 }

@@ -144,7 +144,7 @@ impl<'a> Merge<'a> {
             |fault: Fault| if fault.kind == Kind::Usage { Fault { kind: Kind::BadData, ..fault } } else { fault };
         let made = job::finish(self.args, self.accounts, draft, self.out).map_err(of_row)?;
         let (mut job, account) = with_a_way(made, self.args)?;
-        job.envelope.recipients.retain(|recipient| !settled.contains(&recipient.address));
+        job.envelope.recipients.retain(|recipient| !settled.iter().any(|known| recipient.address == known.as_str()));
         if job.envelope.recipients.is_empty() {
             return Ok(None);
         }

@@ -18,7 +18,6 @@ use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
 use crate::relay::connection::{RouteConnection, ServerHealth};
 use crate::relay::deliver::{Delivery, RelayTransport, RouteProgress, undelivered};
 use crate::relay::route::{HopEndpoint, Routing};
-use crate::smtp::address::domain_of;
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::transaction::Envelope;
 
@@ -75,7 +74,7 @@ impl Exchangers {
     pub(super) async fn send(&mut self, job: &SendJob, options: &SendOptions<'_>) -> Vec<SettledRecipient> {
         let mut domains: BTreeMap<String, Envelope> = BTreeMap::new();
         for recipient in &job.envelope.recipients {
-            let domain = domain_of(&recipient.address).unwrap_or_default().to_lowercase();
+            let domain = recipient.address.domain().unwrap_or_default().to_lowercase();
             let envelope =
                 domains.entry(domain).or_insert_with(|| Envelope { recipients: Vec::new(), ..job.envelope.clone() });
             envelope.recipients.push(recipient.clone());

@@ -8,7 +8,9 @@ use super::server::ServerConnection;
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
-use crate::smtp::command::{MailFrom, RcptTo, SmtpCommand};
+use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::command::{MailFrom, SmtpCommand};
+use crate::smtp::envelope::Recipient;
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 
@@ -82,8 +84,8 @@ impl OutputRecord for ProbeRecord {
 /// Runs the probe; MAIL is tried if there is a sender, RCPT for each recipient.
 pub(super) async fn run(
     mut way: ServerConnection<'_>,
-    sender: Option<&str>,
-    recipients: &[String],
+    sender: Option<ReversePath>,
+    recipients: Vec<Address>,
     out: &Output,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
@@ -111,9 +113,10 @@ pub(super) async fn run(
     })?;
     let mut questions = Vec::new();
     if let Some(sender) = sender {
-        let utf8 = !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
+        let utf8 = !sender.address().into_iter().chain(&recipients).all(Address::is_ascii);
+        let address = sender.to_string();
         let mail = MailFrom {
-            sender: sender.to_owned(),
+            sender,
             size: None,
             body: None,
             smtputf8: utf8 && offer.smtputf8,
@@ -121,11 +124,10 @@ pub(super) async fn run(
             envid: None,
             auth: None,
         };
-        questions.push(("MAIL", sender.to_owned(), SmtpCommand::Mail(mail)));
+        questions.push(("MAIL", address, SmtpCommand::Mail(mail)));
     }
     for recipient in recipients {
-        let rcpt = RcptTo { recipient: recipient.clone(), notify: None, orcpt: None };
-        questions.push(("RCPT", recipient.clone(), SmtpCommand::Rcpt(rcpt)));
+        questions.push(("RCPT", recipient.to_string(), SmtpCommand::Rcpt(Recipient::new(recipient))));
     }
     for (command, address, question) in questions {
         let reply = client.exchange(&question).await?;

@@ -39,7 +39,7 @@ impl Queue {
             for recipient in &job.envelope.recipients {
                 summary.count("queued");
                 out.emit(&SentRecipientRecord {
-                    recipient: recipient.address.clone(),
+                    recipient: recipient.address.to_string(),
                     outcome: "queued",
                     source: job.source.clone(),
                     message_id: job.message_id.clone(),

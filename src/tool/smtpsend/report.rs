@@ -40,7 +40,7 @@ pub(super) fn tell(
     for SettledRecipient { result, peer, times } in settled {
         summary.count(result.outcome.as_str());
         out.emit(&SentRecipientRecord {
-            recipient: result.address.clone(),
+            recipient: result.address.to_string(),
             outcome: result.outcome.as_str(),
             source: job.source.clone(),
             message_id: job.message_id.clone(),
@@ -67,7 +67,10 @@ pub(super) fn tell(
         // the one that was refused.
         let follows = fault.kind == Kind::Cancelled && settled.iter().any(|other| other.result.code.is_some());
         if said != Some(fault) && !follows {
-            out.error(if result.code.is_none() && !server.is_empty() { server } else { &result.address }, fault);
+            out.error(
+                if result.code.is_none() && !server.is_empty() { server } else { result.address.as_str() },
+                fault,
+            );
         }
         said = Some(fault);
         tally.fault(fault);

@@ -21,5 +21,5 @@ pub(super) fn keep(mailbox: &Path, job: &SendJob) -> Result<(), Fault> {
         return Ok(());
     }
     let date = jiff::Timestamp::now().strftime(mbox::DATE).to_string();
-    mbox::append(mailbox, &job.envelope.sender, &date, &mut reader)
+    mbox::append(mailbox, job.envelope.sender.as_str(), &date, &mut reader)
 }

@@ -15,7 +15,7 @@ use crate::net::BoxFuture;
 use crate::net::cidr::Network;
 use crate::queue::store::{MAX_INLINE, QueueStore};
 use crate::queue::submit;
-use crate::smtp::address::{Address, unquote};
+use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::data::MessageBlob;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::server::{MessageVerdict, SmtpPeer, SmtpService};
@@ -83,14 +83,14 @@ struct Arrived {
 impl SmtpService for MailReceiver {
     type Transaction = MailTransaction;
 
-    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a str) -> BoxFuture<'a, SmtpReply> {
+    fn sender<'a>(&'a self, _: &'a SmtpPeer, _: &'a ReversePath) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async { SmtpReply::status(250, 1, 0, "sender ok") })
     }
 
     fn recipient<'a>(
         &'a self,
         peer: &'a SmtpPeer,
-        sender: &'a str,
+        sender: &'a ReversePath,
         recipient: &'a Recipient,
         transaction: &'a mut MailTransaction,
     ) -> BoxFuture<'a, SmtpReply> {
@@ -232,7 +232,7 @@ impl MailReceiver {
         }
     }
 
-    fn not_taken(&self, peer: &SmtpPeer, sender: &str, refusal: MessageRefusal) -> SmtpReply {
+    fn not_taken(&self, peer: &SmtpPeer, sender: &ReversePath, refusal: MessageRefusal) -> SmtpReply {
         let reply = match refusal {
             MessageRefusal::Loop(hops) => {
                 SmtpReply::status(554, 4, 6, format!("{hops} servers had this message: it goes round in circles"))
@@ -247,12 +247,12 @@ impl MailReceiver {
     }
 
     /// Where mail for this address goes, or the answer that refuses it. Makes nothing.
-    fn decide(&self, peer: &SmtpPeer, address: &str) -> Result<DeliverTo, SmtpReply> {
-        let (local, domain) = match Address::parse(address, true) {
+    fn decide(&self, peer: &SmtpPeer, address: &Address) -> Result<DeliverTo, SmtpReply> {
+        let domain = match address.domain() {
             // Only `postmaster` comes without a domain.
-            Err(_) => (unquote(address).into_owned(), self.policy.domains.first().cloned().unwrap_or_default()),
-            Ok(address) => {
-                let domain = idna::domain_to_ascii(address.domain()).unwrap_or_else(|_| address.domain().to_owned());
+            None => self.policy.domains.first().cloned().unwrap_or_default(),
+            Some(domain) => {
+                let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned());
                 if !self.policy.domains.contains(&domain) {
                     return match self.may_relay(peer) {
                         true => Ok(DeliverTo::Queue),
@@ -262,15 +262,15 @@ impl MailReceiver {
                         }
                     };
                 }
-                (address.local().into_owned(), domain)
+                domain
             }
         };
-        let found = self.mailboxes.as_ref().map(|mailboxes| mailboxes.find(&local, &domain)).transpose();
+        let found = self.mailboxes.as_ref().map(|mailboxes| mailboxes.find(&address.local(), &domain)).transpose();
         match found.map(Option::flatten) {
             Ok(Some(path)) => Ok(DeliverTo::Mailbox(path)),
             Ok(None) => Err(SmtpReply::status(550, 1, 1, "no such mailbox")),
             Err(fault) => {
-                self.out.error(address, &fault);
+                self.out.error(address.as_str(), &fault);
                 Err(SmtpReply::status(451, 2, 0, "mailbox cannot be looked up now"))
             }
         }
@@ -353,7 +353,7 @@ impl MailReceiver {
             id: &id,
             queue_id,
             client: client(peer),
-            sender: &envelope.sender,
+            sender: envelope.sender.as_str(),
             recipients: envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect(),
             files: files.iter().map(|file| file.to_string_lossy().into_owned()).collect(),
             size_bytes,
@@ -398,15 +398,15 @@ impl MailReceiver {
         &self,
         what: &'static str,
         peer: &SmtpPeer,
-        sender: Option<&str>,
-        recipient: Option<&str>,
+        sender: Option<&ReversePath>,
+        recipient: Option<&Address>,
         reply: &SmtpReply,
     ) {
         self.emit_refused(&Refused {
             what,
             client: client(peer),
-            sender,
-            recipient,
+            sender: sender.map(ReversePath::as_str),
+            recipient: recipient.map(Address::as_str),
             code: reply.code,
             enhanced: reply.enhanced.map(|enhanced| enhanced.to_string()),
             reply: reply.text(),

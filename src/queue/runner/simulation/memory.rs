@@ -10,13 +10,12 @@ use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
-use crate::queue::entry::{
-    AttemptResult, NewMessage, NewRecipient, QueueEntry, QueueId, RecipientState, Time, destination_of,
-};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, destination_of};
 use crate::queue::store::{
-    Claim, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient, MAX_BATCH,
-    QueueCounts, QueueEdit, QueueStore, Settlement,
+    Claim, Claimed, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient,
+    MAX_BATCH, QueueCounts, QueueEdit, QueuePage, QueueStore, Settlement,
 };
+use crate::smtp::envelope::Recipient;
 
 /// Tells the virtual time.
 pub(super) type Clock = Arc<dyn Fn() -> Time + Send + Sync>;
@@ -28,7 +27,7 @@ struct Stored {
 }
 
 struct Standing {
-    recipient: NewRecipient,
+    to: Recipient,
     state: RecipientState,
     due: Time,
     attempts: u32,
@@ -85,8 +84,8 @@ impl Tables {
     fn insert(&mut self, message: NewMessage, now: Time) -> QueueId {
         self.last_id += 1;
         let id = self.last_id;
-        let recipients = message.recipients.iter().map(|recipient| Standing {
-            recipient: recipient.clone(),
+        let recipients = message.envelope.recipients.iter().map(|to| Standing {
+            to: to.clone(),
             state: RecipientState::Queued,
             due: now,
             attempts: 0,
@@ -96,7 +95,7 @@ impl Tables {
         });
         let stored = Stored { created: now, recipients: recipients.collect(), message };
         for (n, standing) in stored.recipients.iter().enumerate() {
-            self.due.entry(destination_of(&standing.recipient.address)).or_default().insert((now, id, n as u32));
+            self.due.entry(destination_of(&standing.to.address)).or_default().insert((now, id, n as u32));
         }
         self.messages.insert(id, stored);
         QueueId(id)
@@ -111,7 +110,7 @@ impl Tables {
     fn pick(&self, claim: &Claim) -> Vec<(Time, i64, u32)> {
         let mut senders: BTreeMap<&str, Vec<(Time, i64, u32)>> = BTreeMap::new();
         for key in self.due.get(&claim.domain).into_iter().flatten().take_while(|key| key.0 <= claim.due_until) {
-            let sender = self.messages.get(&key.1).map_or("", |stored| stored.message.sender.as_str());
+            let sender = self.messages.get(&key.1).map_or("", |stored| stored.message.envelope.sender.as_str());
             senders.entry(sender).or_default().push(*key);
         }
         let longest = senders.values().map(Vec::len).max().unwrap_or(0);
@@ -132,10 +131,8 @@ impl Tables {
             standing.generation += 1;
             let recipient = LeasedRecipient {
                 lease: Lease { message: QueueId(key.1), n: key.2, owner: 1, generation: standing.generation },
-                address: standing.recipient.address.clone(),
-                notify: standing.recipient.notify.clone(),
-                orcpt: standing.recipient.orcpt.clone(),
-                route: standing.recipient.route.clone(),
+                to: standing.to.clone(),
+                route: None,
                 attempts: standing.attempts,
                 possible_duplicate: standing.possible_duplicate,
                 warned: standing.warned,
@@ -146,11 +143,11 @@ impl Tables {
                     id: QueueId(key.1),
                     created: stored.created,
                     domain: claim.domain.clone(),
-                    sender: stored.message.sender.clone(),
-                    ret: stored.message.ret.clone(),
-                    envid: stored.message.envid.clone(),
-                    smtputf8: stored.message.smtputf8,
-                    eight_bit: stored.message.eight_bit,
+                    sender: stored.message.envelope.sender.clone(),
+                    ret: stored.message.envelope.ret,
+                    envid: stored.message.envelope.envid.clone(),
+                    smtputf8: stored.message.envelope.smtputf8,
+                    eight_bit: stored.message.envelope.eight_bit,
                     recipients: vec![recipient],
                     body: stored.message.body.clone(),
                 }),
@@ -175,7 +172,7 @@ impl Tables {
             }
         }
         let (state, key) = (standing.state, (standing.due, lease.message.0, lease.n));
-        let domain = destination_of(&standing.recipient.address);
+        let domain = destination_of(&standing.to.address);
         if state == RecipientState::Queued {
             self.due.entry(domain).or_default().insert(key);
         }
@@ -215,8 +212,8 @@ impl QueueStore for MemoryStore {
         done(found.take(MAX_BATCH).collect())
     }
 
-    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Vec<DeliveryBatch>, Fault>> {
-        done(self.tables().claim(&claim))
+    fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Claimed, Fault>> {
+        done(Claimed { batches: self.tables().claim(&claim), damaged: Vec::new() })
     }
 
     fn renew(&self, leases: Vec<Lease>) -> BoxFuture<'_, Result<Vec<bool>, Fault>> {
@@ -253,12 +250,7 @@ impl QueueStore for MemoryStore {
         not_here()
     }
 
-    fn list(
-        &self,
-        _wanted: Filter,
-        _after: Option<QueueId>,
-        _limit: usize,
-    ) -> BoxFuture<'_, Result<Vec<QueueEntry>, Fault>> {
+    fn list(&self, _wanted: Filter, _after: Option<QueueId>, _limit: usize) -> BoxFuture<'_, Result<QueuePage, Fault>> {
         not_here()
     }
 

@@ -12,10 +12,11 @@ use super::{RunEvent, RunSummary, RunnerOptions, run};
 use crate::blob::Blob;
 use crate::fault::Enhanced;
 use crate::net::listen::Shutdown;
-use crate::queue::entry::{NewMessage, NewRecipient, RecipientState, Time};
+use crate::queue::entry::{NewMessage, RecipientState, Time};
 use crate::queue::schedule::Schedule;
 use crate::queue::store::{Filter, QueueStore as _};
 use crate::relay::route::Routing;
+use crate::smtp::envelope::{Envelope, Recipient};
 use memory::{Clock, MemoryStore};
 use world::{Mood, Server, World};
 
@@ -103,7 +104,8 @@ impl Simulation {
             self.courses.lock().unwrap().insert(mail.to.clone(), course);
             let body = Blob::memory(b"Subject: x\r\n\r\ny\r\n".to_vec());
             let sender = format!("sender@{HOME}");
-            self.store.enqueue(vec![NewMessage::new(sender, vec![NewRecipient::new(mail.to)], body)]).await.unwrap();
+            let envelope = Envelope::new(sender, vec![Recipient::new(mail.to)]);
+            self.store.enqueue(vec![NewMessage::new(envelope, body)]).await.unwrap();
         }
     }
 
@@ -113,7 +115,7 @@ impl Simulation {
             let RunEvent::Attempt(tried) = event else { panic!("a store in memory does not fail: {event:?}") };
             let mut courses = courses.lock().unwrap();
             // Reports have no course of their own.
-            let Some(course) = courses.get_mut(&tried.address) else { return };
+            let Some(course) = courses.get_mut(tried.address.as_str()) else { return };
             assert!(course.end.is_none(), "{} goes on after its end", tried.address);
             course.attempts = tried.attempts;
             if !matches!(tried.disposition, Disposition::Deferred(_)) {

@@ -11,6 +11,7 @@ use crate::fault::{Enhanced, Fault, Kind};
 use crate::net::BoxFuture;
 use crate::relay::deliver::{Connector, DeliveryProof, HopResult, NextHopConnection, NextHopFacts, NextHopSession};
 use crate::relay::route::{Hop, MailDns};
+use crate::smtp::address::Address;
 use crate::smtp::client::{SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Accepted, Envelope, RecipientOutcome};
@@ -220,8 +221,8 @@ impl Talk {
         assert!(go, "nobody takes a lease away here");
         let now = self.began.elapsed();
         let server = &mut self.servers.lock().unwrap()[self.number];
-        let result = |address: &String| {
-            let said = if self.alive { server.says(mood, address, now) } else { None };
+        let result = |address: &Address| {
+            let said = if self.alive { server.says(mood, address.as_str(), now) } else { None };
             let (outcome, code, fault) = match said {
                 _ if !self.alive => {
                     (RecipientOutcome::Deferred, None, Some(Fault::new(Kind::TimedOut, "reply: no answer")))
@@ -233,7 +234,7 @@ impl Talk {
                 Some((code, _)) => (RecipientOutcome::Refused, Some(code), Some(Fault::new(Kind::Refused, "no"))),
             };
             if outcome.is_delivered() {
-                server.taken.push((now, address.clone()));
+                server.taken.push((now, address.to_string()));
             }
             let enhanced = said.map(|(_, enhanced)| enhanced);
             HopResult { address: address.clone(), outcome, code, enhanced, reply: "said".to_owned(), fault }
