@@ -19,6 +19,9 @@ pub const MAX_NAME_BYTES: usize = 255;
 /// Most messages listed of one Maildir.
 pub const MAX_LISTED: usize = 10_000_000;
 
+/// The directories of every Maildir.
+pub const INNER: [&str; 3] = ["cur", "new", "tmp"];
+
 const COPY_BYTES: usize = 64 * 1024;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
@@ -60,7 +63,7 @@ pub struct Staged {
 }
 
 /// Which file or directory it is, whatever its names: device and inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct FileIdentity {
     device: u64,
     inode: u64,
@@ -141,22 +144,41 @@ impl Maildir {
     }
 
     /// Where the mailbox of a local part lies below `base`; only asks, makes nothing. `None` when the name cannot be a
-    /// mailbox ([`is_safe_name`]) or no such directory exists: both mean "no such user" to a server.
+    /// mailbox ([`is_safe_name`]), or there is nothing of this name, or no directory that is or can become a Maildir: it has
+    /// one of `cur`, `new` and `tmp`, or no directory at all but hidden ones.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when the directory cannot be looked at.
+    /// The kinds of [`Fault::local`] when it cannot be looked at; so for a link whose target is away.
     pub fn find(base: &Path, local_part: &str) -> Result<Option<PathBuf>, Fault> {
         if !is_safe_name(local_part) {
             return Ok(None);
         }
         let path = base.join(local_part);
+        let local = |error: std::io::Error| Fault::local(path.display(), &error);
         match std::fs::metadata(&path) {
-            Ok(found) => Ok(found.is_dir().then_some(path)),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-                Ok(None)
+            Ok(found) if !found.is_dir() => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
+                return Ok(None);
             }
-            Err(error) => Err(Fault::local(path.display(), &error)),
+            Err(error) => return Err(local(error)),
         }
+        if INNER.iter().any(|name| path.join(name).is_dir()) {
+            return Ok(Some(path));
+        }
+        for entry in std::fs::read_dir(&path).map_err(local)? {
+            let entry = entry.map_err(local)?;
+            if !entry.file_name().as_bytes().starts_with(b".") && entry.path().is_dir() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(path))
+    }
+
+    /// True if a directory has all that makes a Maildir.
+    pub fn is_complete(path: &Path) -> bool {
+        INNER.iter().all(|name| path.join(name).is_dir())
     }
 
     /// Where it lies.
@@ -543,6 +565,14 @@ mod tests {
         assert!(Maildir::find(home.path(), "bob").unwrap().is_none());
         std::fs::create_dir(home.path().join("bob")).unwrap();
         assert!(Maildir::find(home.path(), "bob").unwrap().is_some());
+        std::fs::create_dir(home.path().join("bob/.Sent")).unwrap();
+        assert!(Maildir::find(home.path(), "bob").unwrap().is_some());
+        std::fs::create_dir(home.path().join("bob/eve")).unwrap();
+        assert!(Maildir::find(home.path(), "bob").unwrap().is_none(), "a directory of mailboxes");
+        std::fs::create_dir(home.path().join("bob/tmp")).unwrap();
+        assert!(Maildir::find(home.path(), "bob").unwrap().is_some());
+        std::os::unix::fs::symlink("away", home.path().join("eve")).unwrap();
+        assert!(Maildir::find(home.path(), "eve").is_err(), "away is not the same as never there");
     }
 
     #[test]

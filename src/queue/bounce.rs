@@ -3,8 +3,9 @@
 
 use std::io::{self, Read};
 
+use crate::blob::Blob;
 use crate::fault::Enhanced;
-use crate::queue::entry::Time;
+use crate::queue::entry::{NewMessage, NewRecipient, Time};
 
 /// The most of a returned message's header, and of a message returned whole, in bytes.
 pub const MAX_RETURNED: u64 = 50_000;
@@ -153,6 +154,17 @@ impl StatusReport {
         bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
         let eight_bit = !bytes.is_ascii();
         Ok((bytes, eight_bit))
+    }
+
+    /// The report as a message for the queue. A message that cannot be read any more is reported all the same, without its
+    /// header. `None` only if not even that can be composed.
+    pub fn for_queue(&self, original: &Blob, now: Time, unique: &str) -> Option<NewMessage> {
+        let composed = self.compose(original.open_at(0), original.size_bytes(), now, unique);
+        let (bytes, eight_bit) = composed.or_else(|_| self.compose(io::empty(), 0, now, unique)).ok()?;
+        let mut message = NewMessage::new("", vec![NewRecipient::new(self.to.clone())], Blob::memory(bytes));
+        message.eight_bit = eight_bit;
+        message.smtputf8 = self.smtputf8 && !self.to.is_ascii();
+        Some(message)
     }
 
     /// The part for people.

@@ -1,6 +1,9 @@
 //! `smtpserve`: receive mail into Maildirs, and relay for those who may through the durable queue.
 
+mod copies;
 mod mailbox;
+mod names;
+mod notice;
 mod record;
 mod service;
 
@@ -141,8 +144,8 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         None => host_name(),
     };
     let mailboxes = match &args.mailboxes {
-        Some(directory) if args.create => Some(Mailboxes::create(directory)?),
-        Some(directory) => Some(Mailboxes::open(directory)?),
+        Some(directory) if args.create => Some(Mailboxes::create(directory, &domains)?),
+        Some(directory) => Some(Mailboxes::open(directory, &domains)?),
         None => None,
     };
     let users = args.serve.users()?;

@@ -1,10 +1,9 @@
 //! From what the servers said to what the queue does: states, due times, reports to the sender. Pure but for the bytes
 //! of the message that a report returns.
 
-use crate::blob::Blob;
 use crate::fault::{Enhanced, Fault};
 use crate::queue::bounce::{ReportAction, ReportedRecipient, StatusReport};
-use crate::queue::entry::{AttemptResult, NewMessage, NewRecipient, QueueId, Time};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueId, Time};
 use crate::queue::schedule::{FailedAttempt, RetryDecision, Schedule};
 use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, SettledLease};
 use crate::relay::deliver::{Delivery, HopResult, NextHopFacts, RecipientDelivery};
@@ -264,7 +263,7 @@ pub fn report(
     let report = StatusReport {
         action,
         mta: rules.mta.clone(),
-        to: to.clone(),
+        to,
         envid: batch.envid.clone(),
         arrived: batch.created,
         queue_id: batch.id.to_string(),
@@ -274,21 +273,18 @@ pub fn report(
         smtputf8: batch.smtputf8,
     };
     let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
-    // A message that cannot be read any more is reported all the same, without its header.
-    let composed = report.compose(batch.body.open_at(0), batch.body.size_bytes(), now, &unique);
-    let (bytes, eight_bit) = composed.or_else(|_| report.compose(std::io::empty(), 0, now, &unique)).ok()?;
-    let mut recipient = NewRecipient::new(to);
-    // The bounce of a bounce ends here.
-    recipient.notify = Some("NEVER".to_owned()).filter(|_| batch.sender.is_empty());
-    let mut message = NewMessage::new("", vec![recipient], Blob::memory(bytes));
-    message.eight_bit = eight_bit;
-    message.smtputf8 = batch.smtputf8 && !report.to.is_ascii();
+    let mut message = report.for_queue(&batch.body, now, &unique)?;
+    if batch.sender.is_empty() {
+        // The bounce of a bounce ends here.
+        message.recipients.iter_mut().for_each(|recipient| recipient.notify = Some("NEVER".to_owned()));
+    }
     Some(message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::Blob;
     use crate::fault::Kind;
     use crate::queue::store::Lease;
     use crate::relay::deliver::DeliveryProof;

@@ -62,20 +62,9 @@ fn canonical(text: &str, origin: &str) -> Option<String> {
     }
     // The root's dot is no part of a domain in mail.
     let domain = domain.strip_suffix('.').unwrap_or(&domain);
-    let plain = format!("{local}@{domain}");
-    let is_plain = !local.contains(['"', '\\']) && Address::parse(&plain, true).is_ok();
-    Some(if is_plain { plain } else { format!("{}@{domain}", quoted(&local)?) })
-}
-
-/// A local part as a quoted string (RFC 5321, section 4.1.2).
-fn quoted(local: &str) -> Option<String> {
-    let mut quoted = String::from('"');
-    for character in local.chars() {
-        quoted.extend(matches!(character, '"' | '\\').then_some('\\'));
-        quoted.push(character);
-    }
-    quoted.push('"');
-    (!local.is_empty()).then_some(quoted)
+    let address = Address::of(&local, domain).ok()?;
+    // Dots alone are no local part of any grammar.
+    (!local.chars().all(|character| character == '.')).then(|| address.to_string())
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -245,8 +234,12 @@ mod tests {
             "<a@b.test,c@d.test>",
             "a@b.test,c@d.test",
             "<bob@x.test;>",
+            "..@x.test",
+            "<.@x.test>",
             "<\"\"@>",
             "<bob\\@x.test>",
+            "..@x.test",
+            "<.@x.test>",
         ] {
             let refused = recipient(text, &liberal());
             assert!(matches!(refused, Err(501 | 553)), "{text}: {refused:?}");
