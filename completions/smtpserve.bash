@@ -23,7 +23,7 @@ _smtpserve() {
 
     case "${cmd}" in
         smtpserve)
-            opts="-q -v -0 -h -V --domain --mailboxes --create --relay-from --hostname --lmtp --tls --auth-in-clear --max-size --max-recipients --max-hops --timeout --listen --max-clients --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --queue-dir --json --report --quiet --verbose --null --color --help --version"
+            opts="-q -v -0 -h -V --domain --mailboxes --create --relay-from --hostname --lmtp --tls --auth-in-clear --max-size --max-recipients --max-hops --strict-syntax --newlines --timeout --listen --max-clients --address-file --drain --cert --key --self-signed --cert-out --client-ca --min-rate --user-file --hash-password --queue-dir --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -59,6 +59,10 @@ _smtpserve() {
                     ;;
                 --max-hops)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --newlines)
+                    COMPREPLY=($(compgen -W "reject normalize" -- "${cur}"))
                     return 0
                     ;;
                 --timeout)

@@ -7,6 +7,8 @@ implicit\t'Before the first byte'"
 complete -c smtpserve -l max-size -d 'The largest message taken' -r
 complete -c smtpserve -l max-recipients -d 'The most recipients of one message' -r
 complete -c smtpserve -l max-hops -d 'Refuse a message that went through this many servers: it goes round in circles' -r
+complete -c smtpserve -l newlines -d 'What becomes of a line that ends with LF alone' -r -f -a "reject\t'The message is refused and the connection ends'
+normalize\t'It counts as CRLF, except at the end of a message'"
 complete -c smtpserve -l timeout -d 'How long to wait for a silent client' -r
 complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
 complete -c smtpserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
@@ -27,6 +29,7 @@ never\t'Never'"
 complete -c smtpserve -l create -d 'Make a mailbox for whoever gets mail'
 complete -c smtpserve -l lmtp -d 'Speak LMTP (RFC 2033): one answer a recipient'
 complete -c smtpserve -l auth-in-clear -d 'Take passwords without TLS, too'
+complete -c smtpserve -l strict-syntax -d 'Refuse commands that break the grammar of RFC 5321: addresses without <>, with comments or a dot too many, names in EHLO'
 complete -c smtpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
 complete -c smtpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'

@@ -11,7 +11,8 @@
 //!  mail        messages and mailboxes: compose, read, Maildir, mbox
 //!  ftp smtp dns   pure core + client + server; each protocol knows no other
 //!  net         dial, TLS, listen, deadlines, proxies; knows no protocol
-//!  ground      the one error vocabulary (fault), bounded lines, back-off, hexadecimal digits, FNV-1a; blobs
+//!  ground      the one error vocabulary (fault), bounded lines, back-off, hexadecimal digits, FNV-1a; blobs;
+//!               first words of foreign protocols
 //! ```
 //!
 //! Inside a protocol the pure files (commands, replies, listings, sessions, zones …) name no sockets, files, clock or
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod dns;
 pub mod fault;
 pub mod fnv;
+pub mod foreign;
 pub mod ftp;
 pub mod hex;
 pub mod line;

@@ -2,8 +2,8 @@
 
 use applayer::smtp::address::Address;
 use applayer::smtp::auth::{ClientLogin, Credentials, Mechanism, ServerLogin};
-use applayer::smtp::command::SmtpCommand;
-use applayer::smtp::data::{DotStuffer, DotUnstuffer, Piece};
+use applayer::smtp::command::{CommandSyntax, SmtpCommand};
+use applayer::smtp::data::{BareLf, DotStuffer, DotUnstuffer, Piece};
 use applayer::smtp::extension::Capabilities;
 use applayer::smtp::reply::{SmtpReply, SmtpReplyReader};
 use applayer::smtp::session::{Config, SmtpEvent, SmtpSession};
@@ -63,8 +63,8 @@ fn command(data: &[u8]) {
 
 /// Wherever the bytes are cut, the same message comes off the wire; what is put on the wire comes back.
 fn data(data: &[u8]) {
-    let take = |pieces: &[&[u8]]| {
-        let mut unstuffer = DotUnstuffer::default();
+    let take_as = |bare_lf: BareLf, pieces: &[&[u8]]| {
+        let mut unstuffer = DotUnstuffer::new(bare_lf);
         let (mut message, mut bare, mut end) = (Vec::new(), false, false);
         for piece in pieces {
             let mut rest = *piece;
@@ -73,6 +73,7 @@ fn data(data: &[u8]) {
                 rest = &rest[used..];
                 match found {
                     Piece::Data(data) => message.extend_from_slice(data),
+                    Piece::LineEnd => message.extend_from_slice(b"\r\n"),
                     Piece::End => end = true,
                     Piece::Bare => bare = true,
                 }
@@ -80,14 +81,18 @@ fn data(data: &[u8]) {
         }
         (message, bare, end)
     };
-    let whole = take(&[data]);
     let (first, second) = data.split_at(data.len() / 2);
-    // A spoiled message is thrown away: only that it is spoiled must not depend on the cut.
-    let cut = take(&[first, second]);
-    assert_eq!((whole.1, whole.2), (cut.1, cut.2));
-    if !whole.1 {
-        assert_eq!(whole.0, cut.0);
+    for bare_lf in [BareLf::Reject, BareLf::Normalize] {
+        // A spoiled message is thrown away: only that it is spoiled must not depend on the cut.
+        let (whole, cut) = (take_as(bare_lf, &[data]), take_as(bare_lf, &[first, second]));
+        assert_eq!((whole.1, whole.2), (cut.1, cut.2));
+        if !whole.1 {
+            assert_eq!(whole.0, cut.0);
+            // What is taken can be sent on.
+            assert!(DotStuffer::default().stuff(&whole.0, &mut Vec::new()).is_ok());
+        }
     }
+    let take = |pieces: &[&[u8]]| take_as(BareLf::Reject, pieces);
     let mut stuffer = DotStuffer::default();
     let mut wire = Vec::new();
     if stuffer.stuff(first, &mut wire).is_ok()
@@ -140,6 +145,9 @@ fn session(data: &[u8]) {
         starttls: true,
         auth: true,
         auth_in_clear: true,
+        dsn: true,
+        syntax: CommandSyntax::Liberal { origin: "mx.test".to_owned() },
+        bare_lf: if data.len().is_multiple_of(2) { BareLf::Reject } else { BareLf::Normalize },
     };
     let mut session = SmtpSession::new(config, false);
     let ok = SmtpReply::status(250, 0, 0, "ok");
@@ -152,7 +160,7 @@ fn session(data: &[u8]) {
             SmtpEvent::Sender(question) => session.sender_verdict(question, &ok),
             SmtpEvent::Recipient(question) => session.recipient_verdict(question, &ok),
             SmtpEvent::Login(question) => session.login_verdict(question, rest.len().is_multiple_of(2)),
-            SmtpEvent::Begin | SmtpEvent::Content(_) => {}
+            SmtpEvent::Begin | SmtpEvent::Content(_) | SmtpEvent::LineEnd => {}
             SmtpEvent::Message(_, question) => session.message_verdict(question, std::slice::from_ref(&ok)),
             SmtpEvent::StartTls => session.tls_started(),
         }

@@ -20,6 +20,9 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 
+/// The most descriptors that a tool asks for: programs that it starts inherit the limit, and some close as many at start.
+const MAX_DESCRIPTORS: u64 = 1 << 20;
+
 /// What a tool's arguments must tell, so that [`main`] can run it.
 pub trait Tool: clap::Parser {
     /// The tool's name as it stands before every message.
@@ -67,6 +70,7 @@ pub fn main_from<A: Tool>(
     run: impl FnOnce(A, &Output) -> anyhow::Result<Exit>,
 ) -> ExitCode {
     output::hook_panics(A::NAME);
+    raise_descriptor_limit();
     let args = match A::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => return output::print_parse_result(A::NAME, &error).into(),
@@ -84,6 +88,18 @@ pub fn main_from<A: Tool>(
         Err(_) => Exit::from(Kind::Internal),
     };
     out.finish(exit).into()
+}
+
+/// Descriptors are what every tool needs most of: the soft limit, which is for programs that use select(2), is raised to
+/// the hard one, as far as [`MAX_DESCRIPTORS`].
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let current = Some(limit.maximum.unwrap_or(MAX_DESCRIPTORS).min(MAX_DESCRIPTORS)).max(limit.current);
+    // A failure leaves the old limit; what finds no descriptor will report it. `None` is no limit at all.
+    if limit.current.is_some() && current != limit.current {
+        let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
+    }
 }
 
 /// Runs a future on a runtime of this thread: what one-off tools use. Starting it costs well under a millisecond.
@@ -140,6 +156,9 @@ mod tests {
         assert_eq!(status(&[], || Ok(Exit::OK)), expected(Exit::OK));
         assert_eq!(status(&[], || panic!("on purpose")), expected(Exit::from(Kind::Internal)));
         assert_eq!(status(&[], || Err(Fault::new(Kind::NoHost, "gone").into())), expected(Exit::from(Kind::NoHost)));
+        let descriptors = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+        let highest = descriptors.maximum.map_or(MAX_DESCRIPTORS, |hard| hard.min(MAX_DESCRIPTORS));
+        assert!(descriptors.current.is_none_or(|soft| soft >= highest), "the soft limit is raised");
         assert_eq!(status(&["--no-such-flag"], || Ok(Exit::OK)), expected(Exit::from(Kind::Usage)));
     }
 }

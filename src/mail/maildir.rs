@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,6 +18,9 @@ use crate::fault::{Fault, Kind};
 pub const MAX_NAME_BYTES: usize = 255;
 /// Most messages listed of one Maildir.
 pub const MAX_LISTED: usize = 10_000_000;
+
+/// The directories of every Maildir.
+pub const INNER: [&str; 3] = ["cur", "new", "tmp"];
 
 const COPY_BYTES: usize = 64 * 1024;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
@@ -45,14 +49,40 @@ impl Delivered {
     }
 }
 
-/// A message written and synced below `tmp`, not yet visible. Dropping it removes it.
+/// A message written and synced below `tmp`, not yet visible. Dropping it removes it. It holds no descriptor, so that one
+/// message may be staged in any number of mailboxes.
 #[derive(Debug)]
-pub struct Staged<'a> {
-    maildir: &'a Maildir,
+pub struct Staged {
+    path: PathBuf,
+    /// Its file below `tmp`, wherever the path leads by then.
+    identity: FileIdentity,
     temporary: String,
     name: String,
     size_bytes: u64,
     committed: bool,
+}
+
+/// Which file or directory it is, whatever its names: device and inode.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct FileIdentity {
+    device: u64,
+    inode: u64,
+}
+
+impl From<rustix::fs::Stat> for FileIdentity {
+    fn from(stat: rustix::fs::Stat) -> FileIdentity {
+        FileIdentity { device: stat.st_dev, inode: stat.st_ino }
+    }
+}
+
+impl FileIdentity {
+    /// Of what lies here, through links.
+    ///
+    /// # Errors
+    /// What the system says: there is none, or it may not be looked at.
+    pub fn of(path: &Path) -> std::io::Result<FileIdentity> {
+        Ok(rustix::fs::stat(path)?.into())
+    }
 }
 
 /// Where a message of a Maildir stands.
@@ -114,22 +144,41 @@ impl Maildir {
     }
 
     /// Where the mailbox of a local part lies below `base`; only asks, makes nothing. `None` when the name cannot be a
-    /// mailbox ([`is_safe_name`]) or no such directory exists: both mean "no such user" to a server.
+    /// mailbox ([`is_safe_name`]), or there is nothing of this name, or no directory that is or can become a Maildir: it has
+    /// one of `cur`, `new` and `tmp`, or no directory at all but hidden ones.
     ///
     /// # Errors
-    /// The kinds of [`Fault::local`] when the directory cannot be looked at.
+    /// The kinds of [`Fault::local`] when it cannot be looked at; so for a link whose target is away.
     pub fn find(base: &Path, local_part: &str) -> Result<Option<PathBuf>, Fault> {
         if !is_safe_name(local_part) {
             return Ok(None);
         }
         let path = base.join(local_part);
+        let local = |error: std::io::Error| Fault::local(path.display(), &error);
         match std::fs::metadata(&path) {
-            Ok(found) => Ok(found.is_dir().then_some(path)),
-            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
-                Ok(None)
+            Ok(found) if !found.is_dir() => return Ok(None),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::NotADirectory => return Ok(None),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && path.symlink_metadata().is_err() => {
+                return Ok(None);
             }
-            Err(error) => Err(Fault::local(path.display(), &error)),
+            Err(error) => return Err(local(error)),
         }
+        if INNER.iter().any(|name| path.join(name).is_dir()) {
+            return Ok(Some(path));
+        }
+        for entry in std::fs::read_dir(&path).map_err(local)? {
+            let entry = entry.map_err(local)?;
+            if !entry.file_name().as_bytes().starts_with(b".") && entry.path().is_dir() {
+                return Ok(None);
+            }
+        }
+        Ok(Some(path))
+    }
+
+    /// True if a directory has all that makes a Maildir.
+    pub fn is_complete(path: &Path) -> bool {
+        INNER.iter().all(|name| path.join(name).is_dir())
     }
 
     /// Where it lies.
@@ -151,13 +200,20 @@ impl Maildir {
     ///
     /// # Errors
     /// [`Kind::CannotCreate`] or [`Kind::Io`] when the message cannot be read or written; nothing stays then.
-    pub fn stage(&self, head: &[u8], content: &mut dyn Read) -> Result<Staged<'_>, Fault> {
+    pub fn stage(&self, head: &[u8], content: &mut dyn Read) -> Result<Staged, Fault> {
         let unique = unique_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = rustix::fs::openat(&self.tmp, unique.as_str(), flags, Mode::RUSR | Mode::WUSR)
             .map_err(|error| writing(self.path.join("tmp"), error.into()))?;
-        let mut staged =
-            Staged { maildir: self, temporary: unique.clone(), name: unique, size_bytes: 0, committed: false };
+        let identity = rustix::fs::fstat(&fd).map_err(|error| writing(&self.path, error.into()))?.into();
+        let mut staged = Staged {
+            path: self.path.clone(),
+            identity,
+            temporary: unique.clone(),
+            name: unique,
+            size_bytes: 0,
+            committed: false,
+        };
         let mut file = File::from(fd);
         let mut write = || -> std::io::Result<u64> {
             let mut lines = UnixLines::default();
@@ -271,13 +327,19 @@ impl Maildir {
     }
 }
 
-impl Staged<'_> {
+impl Staged {
     /// Makes the message visible, and returns when its directory entry is on disk.
     ///
     /// # Errors
-    /// [`Kind::CannotCreate`] or [`Kind::Io`] when it cannot be renamed or synced.
+    /// [`Kind::CannotCreate`] or [`Kind::Io`] when it cannot be renamed or synced, or is no longer where it was written.
     pub fn commit(mut self) -> Result<Delivered, Fault> {
-        let Maildir { tmp, new, path, .. } = self.maildir;
+        let maildir = Maildir::open(&self.path)?;
+        let Maildir { tmp, new, path, .. } = &maildir;
+        let found = rustix::fs::statat(tmp, &*self.temporary, AtFlags::SYMLINK_NOFOLLOW);
+        let found = FileIdentity::from(found.map_err(|error| writing(path, error.into()))?);
+        if found != self.identity {
+            return Err(writing(path, std::io::Error::other("another mailbox has taken the place of this one")));
+        }
         let rename = || match rustix::fs::renameat_with(tmp, &*self.temporary, new, &*self.name, RenameFlags::NOREPLACE)
         {
             // Not every file system knows NOREPLACE; the name is unique all the same.
@@ -293,10 +355,12 @@ impl Staged<'_> {
     }
 }
 
-impl Drop for Staged<'_> {
+impl Drop for Staged {
     fn drop(&mut self) {
-        if !self.committed {
-            let _ = rustix::fs::unlinkat(&self.maildir.tmp, &*self.temporary, AtFlags::empty());
+        if !self.committed
+            && let Ok(tmp) = rustix::fs::open(self.path.join("tmp"), DIRECTORY | OFlags::NOFOLLOW, Mode::empty())
+        {
+            let _ = rustix::fs::unlinkat(&tmp, &*self.temporary, AtFlags::empty());
         }
     }
 }
@@ -332,10 +396,10 @@ impl MaildirItem {
     }
 }
 
-/// Makes a directory and those above it that are missing, each durable by its parent's sync.
+/// Makes a directory and those above it that are missing, each for its owner alone and durable by its parent's sync.
 fn make_directory(path: &Path) -> std::io::Result<()> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    match std::fs::create_dir(path) {
+    match std::fs::DirBuilder::new().mode(0o700).create(path) {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path.is_dir() => return Ok(()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && parent != path => {
             make_directory(parent)?;
@@ -501,6 +565,37 @@ mod tests {
         assert!(Maildir::find(home.path(), "bob").unwrap().is_none());
         std::fs::create_dir(home.path().join("bob")).unwrap();
         assert!(Maildir::find(home.path(), "bob").unwrap().is_some());
+        std::fs::create_dir(home.path().join("bob/.Sent")).unwrap();
+        assert!(Maildir::find(home.path(), "bob").unwrap().is_some());
+        std::fs::create_dir(home.path().join("bob/eve")).unwrap();
+        assert!(Maildir::find(home.path(), "bob").unwrap().is_none(), "a directory of mailboxes");
+        std::fs::create_dir(home.path().join("bob/tmp")).unwrap();
+        assert!(Maildir::find(home.path(), "bob").unwrap().is_some());
+        std::os::unix::fs::symlink("away", home.path().join("eve")).unwrap();
+        assert!(Maildir::find(home.path(), "eve").is_err(), "away is not the same as never there");
+    }
+
+    #[test]
+    fn what_is_staged_holds_no_descriptor_and_goes_into_its_own_mailbox() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("box");
+        let staged: Vec<Staged> =
+            (0..4).map(|_| Maildir::create(&path).unwrap().stage(b"", &mut &b"x"[..]).unwrap()).collect();
+        let held =
+            std::fs::read_dir("/proc/self/fd").unwrap().filter_map(|fd| std::fs::read_link(fd.ok()?.path()).ok());
+        assert_eq!(held.filter(|file| file.starts_with(home.path())).count(), 0);
+        std::fs::rename(&path, home.path().join("old")).unwrap();
+        Maildir::create(&path).unwrap();
+        for (number, staged) in staged.into_iter().enumerate() {
+            let other = path.join("tmp").join(&staged.temporary);
+            if number % 2 == 0 {
+                std::fs::write(other, "another").unwrap();
+            }
+            assert!(staged.commit().is_err());
+        }
+        assert_eq!(empty(&path.join("new")), 0);
+        let mode = std::fs::metadata(&path).unwrap().permissions();
+        assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o700);
     }
 
     #[test]

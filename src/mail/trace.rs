@@ -1,4 +1,4 @@
-//! Trace fields (RFC 5321, section 4.4): how many servers a message went through.
+//! Trace fields (RFC 5321, section 4.4): how many servers a message went through, and what claims to be one of ours.
 
 use std::io::BufRead;
 
@@ -20,9 +20,60 @@ pub fn count_received(message: impl BufRead) -> std::io::Result<usize> {
     }
 }
 
+/// The header of a message without the Return-Path fields in it, and its length as it came: only the server of the final
+/// delivery writes that field (RFC 5321, section 4.4), so one that is there is somebody's claim. The empty line is no part of
+/// it; a header beyond [`MAX_HEADER_BYTES`] is looked at no further.
+///
+/// # Errors
+/// What reading says.
+pub fn without_return_path(message: impl BufRead) -> std::io::Result<(Vec<u8>, u64)> {
+    let mut header = message.take(MAX_HEADER_BYTES as u64);
+    let (mut kept, mut read, mut line, mut dropping) = (Vec::new(), 0, Vec::new(), false);
+    loop {
+        line.clear();
+        if header.read_until(b'\n', &mut line)? == 0 || matches!(line.as_slice(), b"\r\n" | b"\n") {
+            return Ok((kept, read));
+        }
+        read += line.len() as u64;
+        let folded = line.starts_with(b" ") || line.starts_with(b"\t");
+        dropping = if folded { dropping } else { is_return_path(&line) };
+        if !dropping {
+            kept.extend_from_slice(&line);
+        }
+    }
+}
+
+/// True for a line that begins a Return-Path field; space before the colon is obsolete syntax (RFC 5322, section 4.5).
+fn is_return_path(line: &[u8]) -> bool {
+    const NAME: &[u8] = b"return-path";
+    let (name, behind) = line.split_at_checked(NAME.len()).unwrap_or_default();
+    name.eq_ignore_ascii_case(NAME) && behind.trim_ascii_start().starts_with(b":")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claimed_return_paths_go() {
+        let table: [(&str, &str, u64); 8] = [
+            ("A: 1\r\nReturn-Path: <x@y>\r\nB: 2\r\n\r\nReturn-Path: body\r\n", "A: 1\r\nB: 2\r\n", 32),
+            ("return-path : <x>\n\t<y>\n \n z\nB: 2\n\n", "B: 2\n", 33),
+            ("RETURN-PATH:\r\nReturn-Path:x\r\n\r\n", "", 29),
+            ("Return-Paths: x\r\nX-Return-Path: y\r\n\r\n", "Return-Paths: x\r\nX-Return-Path: y\r\n", 35),
+            ("A: 1\r\n Return-Path: x\r\n\r\n", "A: 1\r\n Return-Path: x\r\n", 23),
+            ("\r\nReturn-Path: body\r\n", "", 0),
+            ("Return-Path: x", "", 14),
+            ("", "", 0),
+        ];
+        for (message, header, read) in table {
+            let (kept, found) = without_return_path(message.as_bytes()).unwrap();
+            assert_eq!((String::from_utf8(kept).unwrap().as_str(), found), (header, read), "{message:?}");
+        }
+        let long = b"A: b\r\n".repeat(MAX_HEADER_BYTES / 6 + 1000);
+        let (kept, read) = without_return_path(&*long).unwrap();
+        assert_eq!((kept.len(), read), (MAX_HEADER_BYTES, MAX_HEADER_BYTES as u64));
+    }
 
     #[test]
     fn received_fields_are_counted_in_the_header_only() {

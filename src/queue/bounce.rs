@@ -3,10 +3,11 @@
 
 use std::io::{self, Read};
 
+use crate::blob::Blob;
 use crate::fault::Enhanced;
-use crate::queue::entry::Time;
-use crate::smtp::address::Address;
-use crate::smtp::envelope::{Envid, Orcpt};
+use crate::queue::entry::{NewMessage, Time};
+use crate::smtp::address::{Address, ReversePath};
+use crate::smtp::envelope::{Envelope, Envid, Orcpt, Recipient};
 
 /// The most of a returned message's header, and of a message returned whole, in bytes.
 pub const MAX_RETURNED: u64 = 50_000;
@@ -155,6 +156,17 @@ impl StatusReport {
         bytes.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
         let eight_bit = !bytes.is_ascii();
         Ok((bytes, eight_bit))
+    }
+
+    /// The report as a message for the queue. A message that cannot be read any more is reported all the same, without its
+    /// header. `None` only if not even that can be composed.
+    pub fn for_queue(&self, original: &Blob, now: Time, unique: &str) -> Option<NewMessage> {
+        let composed = self.compose(original.open_at(0), original.size_bytes(), now, unique);
+        let (bytes, eight_bit) = composed.or_else(|_| self.compose(io::empty(), 0, now, unique)).ok()?;
+        let smtputf8 = self.smtputf8 && !self.to.is_ascii();
+        let recipients = vec![Recipient::new(self.to.clone())];
+        let envelope = Envelope { smtputf8, eight_bit, ..Envelope::new(ReversePath::Null, recipients) };
+        Some(NewMessage::new(envelope, Blob::memory(bytes)))
     }
 
     /// The part for people.

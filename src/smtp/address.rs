@@ -157,6 +157,22 @@ impl Address {
     }
 }
 
+impl Address {
+    /// The address of a local part as it is meant, which gets quotes where it must have them.
+    ///
+    /// # Errors
+    /// Why there is no such address.
+    pub fn of(local: &str, domain: &str) -> Result<Address, AddressError> {
+        if !local.contains(['"', '\\'])
+            && let Ok(plain) = Address::parse(&format!("{local}@{domain}"), true)
+        {
+            return Ok(plain);
+        }
+        let escaped = local.replace('\\', "\\\\").replace('"', "\\\"");
+        Address::parse(&format!("\"{escaped}\"@{domain}"), true)
+    }
+}
+
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -472,6 +488,24 @@ mod tests {
         assert_eq!(ascii("gr\u{fc}n@gr\u{fc}n.example").as_deref(), Ok("gr\u{fc}n@xn--grn-ioa.example"));
         assert_eq!(ascii("x@\u{fffd}.example"), Err(AddressError::NotIdna));
         assert_eq!(ascii("x"), Ok("x".to_owned()));
+    }
+
+    #[test]
+    fn what_is_meant_is_written_rightly() {
+        for (local, written) in [
+            ("bob", Some("bob@x.test")),
+            ("a..b.", Some("\"a..b.\"@x.test")),
+            ("a b", Some("\"a b\"@x.test")),
+            ("a@b", Some("\"a@b\"@x.test")),
+            ("\"q\"", Some("\"\\\"q\\\"\"@x.test")),
+            ("a\\b", Some("\"a\\\\b\"@x.test")),
+            ("", Some("\"\"@x.test")),
+            ("a\r\nb", None),
+        ] {
+            let address = Address::of(local, "x.test").ok();
+            assert_eq!(address.as_ref().map(Address::as_str), written, "{local:?}");
+            assert!(address.is_none_or(|address| address.local() == local));
+        }
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! Commands between wire text and types, in both directions (RFC 5321, section 4.1.1, with the parameters of RFC 1870,
 //! 6152, 6531, 3461, 4954, 3030 and the LHLO of RFC 2033).
 
+use std::borrow::Cow;
 use std::fmt;
 
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::smtp::address::{self, Address, AddressError, MAX_ADDRESS, ReversePath};
 use crate::smtp::envelope::{Envid, Orcpt, Recipient, Ret};
 use crate::smtp::xtext;
+
+mod liberal;
+
+pub use liberal::CommandSyntax;
 
 /// The longest command line without its CRLF. RFC 5321 asks for 512, the parameters of RFC 3461 and SMTPUTF8 add to it,
 /// and AUTH responses (RFC 4954, section 4) go to 12,288.
@@ -117,11 +122,19 @@ const TWICE: SmtpCommandError = SmtpCommandError::arguments("parameter given twi
 const UNKNOWN_PARAMETER: SmtpCommandError = SmtpCommandError::new(555, 5, 4, "parameter not recognised");
 
 impl SmtpCommand {
-    /// Parses one command line without its CRLF. Verbs, mechanisms and parameter names may be in any case.
+    /// Parses one command line without its CRLF, strictly. Verbs, mechanisms and parameter names may be in any case.
     ///
     /// # Errors
     /// The reply that refuses the line.
     pub fn parse(line: &[u8]) -> Result<SmtpCommand, SmtpCommandError> {
+        SmtpCommand::parse_as(line, &CommandSyntax::Strict)
+    }
+
+    /// As [`SmtpCommand::parse`], as strictly as is asked for.
+    ///
+    /// # Errors
+    /// Why the line is no such command.
+    pub fn parse_as(line: &[u8], syntax: &CommandSyntax) -> Result<SmtpCommand, SmtpCommandError> {
         if line.iter().any(|byte| byte.is_ascii_control() && *byte != b'\t') {
             return Err(SmtpCommandError::new(500, 5, 2, "control character in a command"));
         }
@@ -133,11 +146,11 @@ impl SmtpCommand {
         let rest = rest.trim_start_matches([' ', '\t']);
         let bare = |command| if rest.is_empty() { Ok(command) } else { Err(NO_ARGUMENTS) };
         match verb.to_ascii_uppercase().as_str() {
-            "EHLO" => hello(rest).map(SmtpCommand::Ehlo),
-            "HELO" => hello(rest).map(SmtpCommand::Helo),
-            "LHLO" => hello(rest).map(SmtpCommand::Lhlo),
-            "MAIL" => mail(rest).map(SmtpCommand::Mail),
-            "RCPT" => rcpt(rest).map(SmtpCommand::Rcpt),
+            "EHLO" => hello(rest, syntax).map(SmtpCommand::Ehlo),
+            "HELO" => hello(rest, syntax).map(SmtpCommand::Helo),
+            "LHLO" => hello(rest, syntax).map(SmtpCommand::Lhlo),
+            "MAIL" => mail(rest, syntax).map(SmtpCommand::Mail),
+            "RCPT" => rcpt(rest, syntax).map(SmtpCommand::Rcpt),
             "DATA" => bare(SmtpCommand::Data),
             "BDAT" => bdat(rest),
             "RSET" => bare(SmtpCommand::Rset),
@@ -239,17 +252,15 @@ fn rcpt_line(recipient: &Recipient, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     Ok(())
 }
 
-fn hello(rest: &str) -> Result<String, SmtpCommandError> {
-    let name = rest.split([' ', '\t']).next().unwrap_or_default();
-    if name.is_empty() {
+fn hello(rest: &str, syntax: &CommandSyntax) -> Result<String, SmtpCommandError> {
+    if rest.is_empty() {
         return Err(SmtpCommandError::arguments("your name is missing"));
     }
-    // Names that break the grammar are common and prove nothing (RFC 5321, section 4.1.4); only what could harm a header
-    // or a log is refused.
-    if name.len() > address::MAX_DOMAIN || name.contains(['<', '>', '(', ')', '"', '\\']) {
-        return Err(SmtpCommandError::arguments("malformed name"));
+    match syntax {
+        CommandSyntax::Strict if rest.is_ascii() && address::check_domain(rest).is_ok() => Ok(rest.to_owned()),
+        CommandSyntax::Strict => Err(SmtpCommandError::arguments("malformed name")),
+        CommandSyntax::Liberal { .. } => Ok(liberal::client_name(rest)),
     }
-    Ok(name.to_owned())
 }
 
 fn bdat(rest: &str) -> Result<SmtpCommand, SmtpCommandError> {
@@ -280,9 +291,9 @@ fn auth(rest: &str) -> Result<SmtpCommand, SmtpCommandError> {
     Ok(SmtpCommand::Auth { mechanism: mechanism.to_ascii_uppercase(), initial })
 }
 
-fn mail(rest: &str) -> Result<MailFrom, SmtpCommandError> {
+fn mail(rest: &str, syntax: &CommandSyntax) -> Result<MailFrom, SmtpCommandError> {
     let (path, parameters) =
-        path(rest, "FROM:").ok_or(SmtpCommandError::new(501, 5, 2, "syntax: MAIL FROM:<address>"))?;
+        path(rest, "FROM:", syntax).ok_or(SmtpCommandError::new(501, 5, 2, "syntax: MAIL FROM:<address>"))?;
     let mut mail = MailFrom::default();
     for parameter in split_parameters(parameters)? {
         let (name, value) = parameter;
@@ -308,13 +319,13 @@ fn mail(rest: &str) -> Result<MailFrom, SmtpCommandError> {
     }
     if !path.is_empty() {
         let malformed = SmtpCommandError::new(553, 1, 7, "malformed sender address");
-        mail.sender = checked(path, mail.smtputf8, malformed)?.into();
+        mail.sender = checked(&path, mail.smtputf8, malformed)?.into();
     }
     Ok(mail)
 }
 
-fn rcpt(rest: &str) -> Result<Recipient, SmtpCommandError> {
-    let (path, parameters) = path(rest, "TO:").ok_or(SmtpCommandError::new(501, 5, 2, "syntax: RCPT TO:<address>"))?;
+fn rcpt(rest: &str, syntax: &CommandSyntax) -> Result<Recipient, SmtpCommandError> {
+    let (path, parameters) = path(rest, "TO:", syntax).ok_or(SmtpCommandError::new(501, 5, 2, "syntax: RCPT TO:<address>"))?;
     let (mut notify, mut orcpt) = (None, None);
     for (name, value) in split_parameters(parameters)? {
         match (name.as_str(), value) {
@@ -326,9 +337,9 @@ fn rcpt(rest: &str) -> Result<Recipient, SmtpCommandError> {
     }
     let malformed = SmtpCommandError::new(553, 1, 3, "malformed recipient address");
     let address = match path.eq_ignore_ascii_case("postmaster") {
-        true => Address::parse_lenient(path).map_err(|_| malformed)?,
+        true => Address::parse_lenient(&path).map_err(|_| malformed)?,
         // Whether SMTPUTF8 was asked for is known to the session, which checks it again.
-        false => checked(path, true, malformed)?,
+        false => checked(&path, true, malformed)?,
     };
     Ok(Recipient { address, notify, orcpt })
 }
@@ -342,10 +353,13 @@ fn checked(path: &str, utf8: bool, malformed: SmtpCommandError) -> Result<Addres
 
 /// Splits `FROM:<path> parameters` at the bracket that ends the path; a source route before the address is dropped (RFC
 /// 5321, section 4.1.1.3 and appendix C).
-fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
+fn path<'a>(rest: &'a str, keyword: &str, syntax: &CommandSyntax) -> Option<(Cow<'a, str>, &'a str)> {
     let (head, tail) = rest.split_at_checked(keyword.len())?;
     if !head.eq_ignore_ascii_case(keyword) {
         return None;
+    }
+    if let CommandSyntax::Liberal { origin } = syntax {
+        return liberal::path(tail, origin).map(|(path, parameters)| (Cow::Owned(path), parameters));
     }
     let inner = tail.trim_start_matches([' ', '\t']).strip_prefix('<')?;
     let (mut quoted, mut escaped, mut end) = (false, false, None);
@@ -366,7 +380,7 @@ fn path<'a>(rest: &'a str, keyword: &str) -> Option<(&'a str, &'a str)> {
         Some(route) => route.split_once(':')?.1,
         None => path,
     };
-    (parameters.is_empty() || parameters.starts_with([' ', '\t'])).then_some((path, parameters))
+    (parameters.is_empty() || parameters.starts_with([' ', '\t'])).then_some((Cow::Borrowed(path), parameters))
 }
 
 /// One parameter: its name in upper case, its value.

@@ -63,31 +63,62 @@ impl Content for MessageBlob {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BareNewline;
 
+/// What a server does with a LF that has no CR before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BareLf {
+    /// The message or command is refused.
+    #[default]
+    Reject,
+    /// It ends a line as CRLF does, but never the message. A bare CR is refused all the same.
+    Normalize,
+}
+
 /// Finds bare CR and LF in data that arrives in pieces of any size.
 #[derive(Debug, Clone, Default)]
 pub struct NewlineCheck {
     after_cr: bool,
+    bare_lf: BareLf,
 }
 
 impl NewlineCheck {
+    /// A check before the first byte of a message.
+    pub fn new(bare_lf: BareLf) -> NewlineCheck {
+        NewlineCheck { after_cr: false, bare_lf }
+    }
+
     /// Looks at the next piece.
     ///
     /// # Errors
     /// [`BareNewline`] for CR without LF or LF without CR.
     pub fn feed(&mut self, piece: &[u8]) -> Result<(), BareNewline> {
-        let mut rest = piece;
+        if matches!(self.next(piece), (_, Piece::Bare)) { Err(BareNewline) } else { Ok(()) }
+    }
+
+    /// Looks at the bytes that came; says how many it used and what they are, never [`Piece::End`]. Call again with the rest
+    /// while there is some.
+    pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Piece<'a>) {
+        let mut at = 0;
         loop {
-            if self.after_cr {
-                match rest.split_first() {
-                    Some((b'\n', behind)) => (self.after_cr, rest) = (false, behind),
-                    Some(_) => return Err(BareNewline),
-                    None => return Ok(()),
+            if self.after_cr
+                && let Some(byte) = input.get(at)
+            {
+                self.after_cr = false;
+                if *byte != b'\n' {
+                    return (at, Piece::Bare);
                 }
+                at += 1;
             }
+            let rest = input.get(at..).unwrap_or_default();
             match memchr::memchr2(b'\r', b'\n', rest) {
-                None => return Ok(()),
-                Some(at) if rest.get(at) == Some(&b'\n') => return Err(BareNewline),
-                Some(at) => (self.after_cr, rest) = (true, rest.get(at + 1..).unwrap_or_default()),
+                None => return (input.len(), Piece::Data(input)),
+                Some(offset) if rest.get(offset) == Some(&b'\r') => {
+                    at += offset + 1;
+                    self.after_cr = true;
+                    if at == input.len() {
+                        return (at, Piece::Data(input));
+                    }
+                }
+                Some(offset) => return bare_lf(self.bare_lf, input, 0, at + offset),
             }
         }
     }
@@ -98,6 +129,15 @@ impl NewlineCheck {
     /// [`BareNewline`] for CR without LF or LF without CR.
     pub fn finish(&self) -> Result<(), BareNewline> {
         if self.after_cr { Err(BareNewline) } else { Ok(()) }
+    }
+}
+
+/// What the bytes from `from` up to a bare LF at `at` are: data, and with the next call the LF itself.
+fn bare_lf(policy: BareLf, input: &[u8], from: usize, at: usize) -> (usize, Piece<'_>) {
+    match policy {
+        BareLf::Reject => (at + 1, Piece::Bare),
+        BareLf::Normalize if at > from => (at, Piece::Data(input.get(from..at).unwrap_or_default())),
+        BareLf::Normalize => (at + 1, Piece::LineEnd),
     }
 }
 
@@ -152,6 +192,8 @@ impl DotStuffer {
 pub enum Piece<'a> {
     /// Message data, dots removed; perhaps empty.
     Data(&'a [u8]),
+    /// A line end that did not come as CRLF, or whose CR was held back: CRLF belongs to the message.
+    LineEnd,
     /// The line with the lone dot: the message is complete.
     End,
     /// A bare CR or LF. The bytes behind it are still part of the data up to the real end, but none of it may be used.
@@ -162,6 +204,9 @@ pub enum Piece<'a> {
 #[derive(Debug, Default)]
 pub struct DotUnstuffer {
     state: LineState,
+    bare_lf: BareLf,
+    /// The line before this one ended with a bare LF: a lone dot here is no end.
+    after_bare: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -175,6 +220,11 @@ enum LineState {
 }
 
 impl DotUnstuffer {
+    /// Before the first byte of a message.
+    pub fn new(bare_lf: BareLf) -> DotUnstuffer {
+        DotUnstuffer { bare_lf, ..DotUnstuffer::default() }
+    }
+
     /// Looks at the bytes that came; says how many it used and what they are. Call again with the rest while there is
     /// some; after [`Piece::End`] the rest belongs to the next command.
     pub fn next<'a>(&mut self, input: &'a [u8]) -> (usize, Piece<'a>) {
@@ -192,6 +242,7 @@ impl DotUnstuffer {
                 }
                 (LineState::TextCr, b'\n') => {
                     at += 1;
+                    self.after_bare = false;
                     LineState::LineStart
                 }
                 // What stands before the CR goes out first: the CR itself may belong to the final line.
@@ -201,7 +252,8 @@ impl DotUnstuffer {
                 }
                 (LineState::DotCr, b'\n') => {
                     self.state = LineState::LineStart;
-                    return (at + 1, Piece::End);
+                    let ends = !std::mem::take(&mut self.after_bare);
+                    return (at + 1, if ends { Piece::End } else { Piece::LineEnd });
                 }
                 (LineState::TextCr | LineState::DotCr, _) => {
                     self.state = LineState::Text;
@@ -218,8 +270,10 @@ impl DotUnstuffer {
                             LineState::TextCr
                         }
                         Some(offset) => {
-                            self.state = LineState::Text;
-                            return (at + offset + 1, Piece::Bare);
+                            let (used, piece) = bare_lf(self.bare_lf, input, from, at + offset);
+                            self.after_bare = piece == Piece::LineEnd;
+                            self.state = if self.after_bare { LineState::LineStart } else { LineState::Text };
+                            return (used, piece);
                         }
                     }
                 }
@@ -245,7 +299,10 @@ mod tests {
 
     /// Message, whether a bare newline was met, and what stood behind the end (`None`: no end).
     fn unstuffed(pieces: &[&[u8]]) -> (Vec<u8>, bool, Option<Vec<u8>>) {
-        let mut unstuffer = DotUnstuffer::default();
+        unstuffed_by(DotUnstuffer::default(), pieces)
+    }
+
+    fn unstuffed_by(mut unstuffer: DotUnstuffer, pieces: &[&[u8]]) -> (Vec<u8>, bool, Option<Vec<u8>>) {
         let (mut message, mut bare, mut end) = (Vec::new(), false, None::<Vec<u8>>);
         for piece in pieces {
             let mut rest = *piece;
@@ -258,6 +315,7 @@ mod tests {
                 rest = &rest[used..];
                 match found {
                     Piece::Data(data) => message.extend_from_slice(data),
+                    Piece::LineEnd => message.extend_from_slice(b"\r\n"),
                     Piece::End => end = Some(Vec::new()),
                     Piece::Bare => bare = true,
                 }
@@ -307,6 +365,73 @@ mod tests {
                 let (_, bare, end) = unstuffed(&pieces);
                 assert_eq!(end.as_deref(), Some(&b"NOOP\r\n"[..]), "{middle:?} in {pieces:?}");
                 assert_eq!(bare, middle != "\r\n.\0\r\n", "{middle:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_bare_lf_that_is_normalized_ends_lines_and_never_the_message() {
+        // (behind "a", the message behind "a"; none: a bare CR)
+        let table: [(&str, Option<&str>); 17] = [
+            ("\nb\n", Some("\r\nb\r\n")),
+            ("\n\n", Some("\r\n\r\n")),
+            ("\n.\n", Some("\r\n\r\n")),
+            ("\n.\r\n", Some("\r\n\r\n")),
+            ("\r\n.\n", Some("\r\n\r\n")),
+            ("\n..\n..\r\n", Some("\r\n.\r\n.\r\n")),
+            ("\n.b\nc\r\n", Some("\r\nb\r\nc\r\n")),
+            ("\n.\n.\n.\n", Some("\r\n\r\n\r\n\r\n")),
+            ("\n.\r\nMAIL\r\n", Some("\r\n\r\nMAIL\r\n")),
+            ("\n\r\n", Some("\r\n\r\n")),
+            ("b\nc", Some("b\r\nc")),
+            ("\n\r", None),
+            ("\r.\r", None),
+            ("\r.\r\n", None),
+            ("\n.\r\r\n", None),
+            ("\r\n.\r", None),
+            ("\r\r\n", None),
+        ];
+        for (middle, expected) in table {
+            let input = format!("a{middle}\r\nx\r\n.\r\nNOOP\r\n");
+            for pieces in splits(input.as_bytes()) {
+                let (message, bare, end) = unstuffed_by(DotUnstuffer::new(BareLf::Normalize), &pieces);
+                assert_eq!(end.as_deref(), Some(&b"NOOP\r\n"[..]), "{middle:?} in {pieces:?}");
+                assert_eq!(bare, expected.is_none(), "{middle:?} in {pieces:?}");
+                if let Some(expected) = expected {
+                    assert_eq!(String::from_utf8(message).unwrap(), format!("a{expected}\r\nx\r\n"), "{pieces:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn chunks_are_normalized_alike() {
+        for (input, expected) in [
+            ("a\nb\r\n\n.\n.\r\nc", Some("a\r\nb\r\n\r\n.\r\n.\r\nc")),
+            ("\n\n", Some("\r\n\r\n")),
+            ("a\r", None),
+            ("a\rb\n", None),
+            ("\r\r\n", None),
+        ] {
+            for pieces in splits(input.as_bytes()) {
+                let (mut check, mut message, mut bare) = (NewlineCheck::new(BareLf::Normalize), Vec::new(), false);
+                for mut rest in pieces {
+                    while !rest.is_empty() {
+                        let (used, piece) = check.next(rest);
+                        rest = &rest[used..];
+                        match piece {
+                            Piece::Data(data) => message.extend_from_slice(data),
+                            Piece::LineEnd => message.extend_from_slice(b"\r\n"),
+                            Piece::Bare => bare = true,
+                            Piece::End => panic!("a chunk has no end of its own"),
+                        }
+                    }
+                }
+                bare |= check.finish().is_err();
+                assert_eq!(bare, expected.is_none(), "{pieces:?}");
+                if let Some(expected) = expected {
+                    assert_eq!(String::from_utf8(message).unwrap(), expected, "{pieces:?}");
+                }
             }
         }
     }

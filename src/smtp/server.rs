@@ -212,11 +212,12 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
                 }
                 SmtpEvent::Content(range) => {
                     let data = self.input.get(from + range.start..from + range.end).unwrap_or_default();
-                    let stored = match &mut self.message {
-                        Some(message) => message.write_all(data),
-                        None => Err(std::io::Error::other("message data before its beginning")),
-                    };
-                    if let Err(error) = stored {
+                    if let Err(error) = store(&mut self.message, data) {
+                        return self.give_up(&error).await;
+                    }
+                }
+                SmtpEvent::LineEnd => {
+                    if let Err(error) = store(&mut self.message, b"\r\n") {
                         return self.give_up(&error).await;
                     }
                 }
@@ -354,6 +355,14 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
         // Whether the client waits for the end or not is its own affair.
         let _ = tokio::time::timeout(LINGER, drain).await;
         Ok(())
+    }
+}
+
+/// Writes the next bytes of a message where it is kept.
+fn store(message: &mut Option<BlobWriter>, data: &[u8]) -> std::io::Result<()> {
+    match message {
+        Some(message) => message.write_all(data),
+        None => Err(std::io::Error::other("message data before its beginning")),
     }
 }
 

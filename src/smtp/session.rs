@@ -4,14 +4,16 @@
 //! The driver calls [`SmtpSession::next`] with what it has read and does what the [`SmtpEvent`] says; [`SmtpSession::output`] holds
 //! the replies to send before the next read, so that a pipelined group (RFC 2920) gets its replies in one write.
 
+mod receive;
+
 use std::ops::Range;
 
-use crate::fault::Enhanced;
+use crate::foreign::{self, SpokenProtocol};
 use crate::secret::Secret;
 use crate::smtp::address::ReversePath;
 use crate::smtp::auth::{AuthStep, ServerLogin};
-use crate::smtp::command::{MAX_COMMAND_LINE, MailFrom, SmtpCommand, SmtpCommandError};
-use crate::smtp::data::{BareNewline, DotUnstuffer, NewlineCheck, Piece};
+use crate::smtp::command::{CommandSyntax, MAX_COMMAND_LINE, MailFrom, SmtpCommand, SmtpCommandError};
+use crate::smtp::data::{BareLf, DotUnstuffer, NewlineCheck};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 use crate::smtp::transaction::{Envelope, Recipient};
@@ -27,6 +29,9 @@ pub const MAX_IDLE_COMMANDS: usize = 200;
 
 /// How far beyond the size limit message data is read (and thrown away) so that the client hears the reason.
 pub const MAX_EXCESS: u64 = 64 * 1024 * 1024;
+
+/// What helps who sends LF alone.
+const CURE: &str = ": lines end with CRLF (curl: add --crlf)";
 
 /// What a server is called and what it allows.
 #[derive(Debug, Clone)]
@@ -45,6 +50,12 @@ pub struct Config {
     pub auth: bool,
     /// Take passwords in clear text.
     pub auth_in_clear: bool,
+    /// Offer delivery status notifications (RFC 3461): somebody sends them.
+    pub dsn: bool,
+    /// How closely commands must keep to the grammar.
+    pub syntax: CommandSyntax,
+    /// What becomes of a LF without CR.
+    pub bare_lf: BareLf,
 }
 
 /// What the driver does next. A question is answered by the verdict that takes it.
@@ -62,6 +73,8 @@ pub enum SmtpEvent {
     Begin,
     /// The next bytes of the message: this range of the input.
     Content(Range<usize>),
+    /// The next bytes of the message are CRLF, which did not come as such.
+    LineEnd,
     /// The message is complete. Answer by [`SmtpSession::message_verdict`].
     Message(Envelope, MessageQuestion),
     /// Send the output, then do the TLS handshake and call [`SmtpSession::tls_started`]. Bytes read so far are void.
@@ -150,6 +163,8 @@ enum Greeted {
 enum Spoiled {
     TooBig,
     BareNewline,
+    /// RFC 5321, section 4.5.2, and RFC 6152 allow every octet but NUL.
+    Nul,
     /// BDAT where it may not be: its bytes are read, since they are coming, and thrown away.
     OutOfOrder,
 }
@@ -180,6 +195,7 @@ impl SmtpSession {
     pub fn new(config: Config, tls: bool) -> SmtpSession {
         let protocol = if config.lmtp { "LMTP" } else { "ESMTP" };
         let greeting = SmtpReply::new(220, None, format!("{} {protocol} ready", config.name));
+        let newlines = NewlineCheck::new(config.bare_lf);
         let mut session = SmtpSession {
             config,
             mode: SessionMode::Command,
@@ -191,7 +207,7 @@ impl SmtpSession {
             envelope: None,
             received: 0,
             in_chunks: false,
-            newlines: NewlineCheck::default(),
+            newlines,
             spoiled: None,
             errors: 0,
             failed_logins: 0,
@@ -368,10 +384,10 @@ impl SmtpSession {
         };
         let step = newline + 1;
         let line = rest.get(..newline).unwrap_or_default();
-        let whole = line.strip_suffix(b"\r").filter(|line| memchr::memchr(b'\r', line).is_none());
-        let Some(line) = whole else {
+        let ended = line.strip_suffix(b"\r").or((self.config.bare_lf == BareLf::Normalize).then_some(line));
+        let Some(line) = ended.filter(|line| memchr::memchr(b'\r', line).is_none()) else {
             // What stands behind a bare newline may be somebody else's words: nothing of it is read.
-            self.close(&SmtpReply::status(554, 5, 2, "bare CR or LF: lines end with CRLF"));
+            self.close(&SmtpReply::status(554, 5, 2, format!("bare CR or LF{CURE}")));
             return (rest.len(), Some(SmtpEvent::Close));
         };
         if std::mem::take(&mut self.discarding) || line.len() > MAX_COMMAND_LINE {
@@ -384,7 +400,12 @@ impl SmtpSession {
             self.auth_step(next);
             return (step, None);
         }
-        match SmtpCommand::parse(line) {
+        if foreign::is_foreign_line(line, SpokenProtocol::Smtp) {
+            // A web page can make a browser say what it likes behind its first lines (CVE-2021-3618).
+            self.close(&SmtpReply::status(421, 7, 0, "this is a mail server: goodbye"));
+            return (rest.len(), Some(SmtpEvent::Close));
+        }
+        match SmtpCommand::parse_as(line, &self.config.syntax) {
             Err(error) => self.refuse(&error),
             Ok(SmtpCommand::StartTls) => {
                 if self.start_tls() {
@@ -393,7 +414,7 @@ impl SmtpSession {
             }
             Ok(SmtpCommand::Data) => {
                 if self.may_receive(false) {
-                    self.mode = SessionMode::Data(DotUnstuffer::default());
+                    self.mode = SessionMode::Data(DotUnstuffer::new(self.config.bare_lf));
                     SmtpReply::new(354, None, "end with a dot on a line of its own").wire(&mut self.output);
                     return (step, Some(SmtpEvent::Begin));
                 }
@@ -460,7 +481,7 @@ impl SmtpSession {
                 chunking: true,
                 eight_bit: true,
                 smtputf8: true,
-                dsn: true,
+                dsn: self.config.dsn,
                 enhanced: true,
                 starttls: self.config.starttls && !self.tls,
                 vrfy: false,
@@ -482,6 +503,9 @@ impl SmtpSession {
         }
         if self.envelope.is_some() {
             return self.say(&SmtpReply::status(503, 5, 1, "a message is under way: RSET forgets it"));
+        }
+        if !self.config.dsn && (mail.ret.is_some() || mail.envid.is_some()) {
+            return self.say(&no_dsn());
         }
         if too_big {
             return self.say(&SmtpReply::status(552, 3, 4, format!("at most {} bytes", self.config.max_size)));
@@ -507,6 +531,9 @@ impl SmtpSession {
         if envelope.recipients.len() >= self.config.max_recipients {
             let text = format!("at most {} recipients a message", self.config.max_recipients);
             return self.say(&SmtpReply::status(452, 5, 3, text));
+        }
+        if !self.config.dsn && (recipient.notify.is_some() || recipient.orcpt.is_some()) {
+            return self.say(&no_dsn());
         }
         if !envelope.smtputf8 && !recipient.address.is_ascii() {
             return self.say(&SmtpReply::status(553, 6, 7, "address outside ASCII without SMTPUTF8"));
@@ -586,114 +613,11 @@ impl SmtpSession {
             }
         }
     }
+}
 
-    /// One piece of DATA, which ends `end` bytes behind the start of the input.
-    fn piece(&mut self, end: usize, piece: Piece<'_>) -> Option<SmtpEvent> {
-        match piece {
-            Piece::Data(data) => self.content(data, end),
-            Piece::Bare => {
-                self.spoiled = Some(Spoiled::BareNewline);
-                None
-            }
-            Piece::End => self.message_end(),
-        }
-    }
-
-    /// As much of a BDAT chunk as is there.
-    fn chunk(&mut self, rest: &[u8]) -> (usize, Option<SmtpEvent>) {
-        let SessionMode::Chunk { left, last } = &mut self.mode else { return (0, None) };
-        let step = usize::try_from(*left).unwrap_or(usize::MAX).min(rest.len());
-        *left -= step as u64;
-        if step > 0 {
-            let data = rest.get(..step).unwrap_or_default();
-            if self.newlines.feed(data) == Err(BareNewline) && self.spoiled.is_none() {
-                self.spoiled = Some(Spoiled::BareNewline);
-            }
-            return (step, self.content(data, step));
-        }
-        if *last {
-            if self.newlines.finish() == Err(BareNewline) && self.spoiled.is_none() {
-                self.spoiled = Some(Spoiled::BareNewline);
-            }
-            return (0, self.message_end());
-        }
-        self.mode = SessionMode::Command;
-        match self.spoiled {
-            Some(Spoiled::OutOfOrder) => {
-                self.spoiled = None;
-                self.say(&SmtpReply::status(503, 5, 1, "BDAT out of order"));
-            }
-            // The reason comes with the last chunk, or now if the client would rather stop.
-            Some(Spoiled::TooBig) => self.say(&self.too_big()),
-            Some(Spoiled::BareNewline) | None => self.say(&SmtpReply::status(250, 0, 0, "chunk taken")),
-        }
-        (0, None)
-    }
-
-    /// Counts message data, which ends `end` bytes behind the start of the input, and passes it on unless the message is
-    /// spoiled.
-    fn content(&mut self, data: &[u8], end: usize) -> Option<SmtpEvent> {
-        self.received = self.received.saturating_add(data.len() as u64);
-        let limit = self.config.max_size;
-        if limit > 0 && self.received > limit && self.spoiled.is_none() {
-            self.spoiled = Some(Spoiled::TooBig);
-        }
-        if self.spoiled.is_some() && self.received > limit.saturating_add(MAX_EXCESS) {
-            let reply = self.too_big();
-            self.close(&reply);
-            return Some(SmtpEvent::Close);
-        }
-        if self.spoiled.is_some() || data.is_empty() {
-            return None;
-        }
-        if let Some(envelope) = &mut self.envelope {
-            envelope.eight_bit = envelope.eight_bit || !data.is_ascii();
-        }
-        Some(SmtpEvent::Content(end - data.len()..end))
-    }
-
-    /// The end of the message: a verdict is due, or the reason why it is spoiled.
-    fn message_end(&mut self) -> Option<SmtpEvent> {
-        let by_data = matches!(self.mode, SessionMode::Data(_));
-        self.mode = SessionMode::Command;
-        let reply = match self.spoiled {
-            None => {
-                self.mode = SessionMode::AwaitVerdict;
-                let envelope = self.envelope.take().unwrap_or_default();
-                let question = MessageQuestion { recipients: envelope.recipients.len() };
-                return Some(SmtpEvent::Message(envelope, question));
-            }
-            Some(Spoiled::OutOfOrder) => SmtpReply::status(503, 5, 1, "BDAT out of order"),
-            Some(Spoiled::TooBig) => self.too_big(),
-            Some(Spoiled::BareNewline) => {
-                SmtpReply::new(554, Some(Enhanced::new(5, 6, 0)), "bare CR or LF in the message: lines end with CRLF")
-            }
-        };
-        let distrust = by_data && self.spoiled == Some(Spoiled::BareNewline);
-        let recipients = self.envelope.take().map_or(0, |envelope| envelope.recipients.len());
-        let count = if self.config.lmtp { recipients.max(1) } else { 1 };
-        for _ in 0..count {
-            self.say(&reply);
-        }
-        self.forget_message();
-        if distrust {
-            // Who ends lines in another way than we do may have ended the message there, too: what follows is not trusted.
-            self.mode = SessionMode::Closed;
-            return Some(SmtpEvent::Close);
-        }
-        None
-    }
-
-    fn too_big(&self) -> SmtpReply {
-        SmtpReply::status(552, 3, 4, format!("message too big: at most {} bytes", self.config.max_size))
-    }
-
-    fn forget_message(&mut self) {
-        self.received = 0;
-        self.in_chunks = false;
-        self.spoiled = None;
-        self.newlines = NewlineCheck::default();
-    }
+/// The answer to a parameter of an extension that was not offered (RFC 5321, section 4.1.1.11).
+fn no_dsn() -> SmtpReply {
+    SmtpReply::status(555, 5, 4, "no notifications here: parameter not recognised")
 }
 
 #[cfg(test)]

@@ -1,6 +1,9 @@
 //! `smtpserve`: receive mail into Maildirs, and relay for those who may through the durable queue.
 
+mod copies;
 mod mailbox;
+mod names;
+mod notice;
 mod record;
 mod service;
 
@@ -22,6 +25,8 @@ use crate::queue::queue_dir;
 use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
 use crate::smtp::address;
+use crate::smtp::command::CommandSyntax;
+use crate::smtp::data::BareLf;
 use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls};
 use crate::smtp::session::Config;
 
@@ -68,6 +73,12 @@ pub struct Args {
     /// Refuse a message that went through this many servers: it goes round in circles
     #[arg(long, value_name = "N", default_value_t = 100)]
     max_hops: usize,
+    /// Refuse commands that break the grammar of RFC 5321: addresses without <>, with comments or a dot too many, names in EHLO
+    #[arg(long)]
+    strict_syntax: bool,
+    /// What becomes of a line that ends with LF alone
+    #[arg(long, value_name = "WHAT", default_value = "reject")]
+    newlines: LoneLf,
     /// How long to wait for a silent client
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
     timeout: Duration,
@@ -88,6 +99,24 @@ enum SmtpTlsStart {
     Starttls,
     /// Before the first byte.
     Implicit,
+}
+
+/// What becomes of a line that ends with LF alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LoneLf {
+    /// The message is refused and the connection ends.
+    Reject,
+    /// It counts as CRLF, except at the end of a message.
+    Normalize,
+}
+
+impl From<LoneLf> for BareLf {
+    fn from(lone: LoneLf) -> BareLf {
+        match lone {
+            LoneLf::Reject => BareLf::Reject,
+            LoneLf::Normalize => BareLf::Normalize,
+        }
+    }
 }
 
 crate::cli::tool!("smtpserve", Args);
@@ -115,12 +144,12 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         None => host_name(),
     };
     let mailboxes = match &args.mailboxes {
-        Some(directory) if args.create => Some(Mailboxes::create(directory)?),
-        Some(directory) => Some(Mailboxes::open(directory)?),
+        Some(directory) if args.create => Some(Mailboxes::create(directory, &domains)?),
+        Some(directory) => Some(Mailboxes::open(directory, &domains)?),
         None => None,
     };
     let users = args.serve.users()?;
-    let tls = args.serve.tls(&[])?;
+    let tls = args.serve.tls(&["smtp", "lmtp"])?;
     if args.tls == SmtpTlsStart::Implicit && tls.is_none() {
         return Err(Fault::new(Kind::Usage, "--tls implicit needs --cert or --self-signed").into());
     }
@@ -151,6 +180,12 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
             starttls: false,
             auth: users.is_some(),
             auth_in_clear: args.auth_in_clear,
+            dsn: queue.is_some(),
+            syntax: match args.strict_syntax {
+                true => CommandSyntax::Strict,
+                false => CommandSyntax::Liberal { origin: domains.first().unwrap_or(&hostname).clone() },
+            },
+            bare_lf: args.newlines.into(),
         },
         tls: match tls {
             None => SmtpServerTls::Off,

@@ -47,6 +47,7 @@ mod queue_way;
 mod readme;
 mod schema;
 mod smtp;
+mod smtp_receive;
 mod stalled;
 mod submit;
 mod users;

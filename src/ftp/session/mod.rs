@@ -16,6 +16,7 @@ pub use action::{
     StoreAnswer, StoreOp, StoreRefusal, TransferFailure, TransferTask, UploadMode,
 };
 
+use crate::foreign::{self, SpokenProtocol};
 use crate::ftp::address::{self, EprtError};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::command::{Epsv, FtpCommand, FtpCommandError, MAX_COMMAND_LINE, Protection, TypeCode};
@@ -34,10 +35,6 @@ pub const MAX_QUEUED: usize = 256;
 pub const MAX_READ_AHEAD: usize = 64 << 10;
 /// The longest user name, in bytes.
 pub const MAX_USER: usize = 255;
-
-/// Verbs of HTTP and SMTP: a browser or mail client that was tricked into talking to us (CVE-2021-3618, "ALPACA").
-const FOREIGN: [&str; 13] =
-    ["GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT", "DELETE", "TRACE", "PATCH", "EHLO", "HELO", "RCPT", "DATA"];
 
 /// One control connection.
 #[derive(Debug)]
@@ -309,7 +306,7 @@ impl FtpSession {
             }
             FtpCommand::Prot(level) => self.protection(level),
             FtpCommand::Ccc => self.reply(534, "The control connection stays protected."),
-            FtpCommand::Other(verb, _) if FOREIGN.contains(&verb.as_str()) => {
+            FtpCommand::Other(verb, _) if foreign::is_foreign_verb(&verb, SpokenProtocol::Ftp) => {
                 self.goodbye(421, "This is an FTP server.")
             }
             FtpCommand::Other(verb, _) if verb == "CLNT" => self.reply(200, "Noted."),

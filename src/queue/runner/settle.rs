@@ -1,7 +1,6 @@
 //! From what the servers said to what the queue does: states, due times, reports to the sender. Pure but for the bytes
 //! of the message that a report returns.
 
-use crate::blob::Blob;
 use crate::fault::{Enhanced, Fault};
 use crate::queue::bounce::{ReportAction, ReportedRecipient, StatusReport};
 use crate::queue::entry::{AttemptResult, NewMessage, QueueId, Time};
@@ -9,7 +8,7 @@ use crate::queue::schedule::{FailedAttempt, RetryDecision, Schedule};
 use crate::queue::store::{DeliveryBatch, LeaseOutcome, LeasedRecipient, SettledLease};
 use crate::relay::deliver::{Delivery, HopResult, NextHopFacts, RecipientDelivery};
 use crate::smtp::address::{Address, ReversePath};
-use crate::smtp::envelope::{Envelope, Notify, Recipient, Ret};
+use crate::smtp::envelope::{Notify, Ret};
 use crate::smtp::transaction::RecipientOutcome;
 
 /// What conclusions depend on beside the outcome.
@@ -271,24 +270,23 @@ pub fn report(
         smtputf8: batch.smtputf8,
     };
     let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
-    // A message that cannot be read any more is reported all the same, without its header.
-    let composed = report.compose(batch.body.open_at(0), batch.body.size_bytes(), now, &unique);
-    let (bytes, eight_bit) = composed.or_else(|_| report.compose(std::io::empty(), 0, now, &unique)).ok()?;
-    let mut recipient = Recipient::new(to.clone());
-    // The bounce of a bounce ends here.
-    recipient.notify = (batch.sender == ReversePath::Null).then_some(Notify::NEVER);
-    let smtputf8 = batch.smtputf8 && !to.is_ascii();
-    let envelope = Envelope { smtputf8, eight_bit, ..Envelope::new(ReversePath::Null, vec![recipient]) };
-    Some(NewMessage::new(envelope, Blob::memory(bytes)))
+    let mut message = report.for_queue(&batch.body, now, &unique)?;
+    if batch.sender == ReversePath::Null {
+        // The bounce of a bounce ends here.
+        message.envelope.recipients.iter_mut().for_each(|recipient| recipient.notify = Some(Notify::NEVER));
+    }
+    Some(message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::blob::Blob;
     use crate::fault::Kind;
     use crate::queue::store::Lease;
     use crate::relay::deliver::DeliveryProof;
     use crate::relay::deliver::undelivered;
+    use crate::smtp::envelope::Recipient;
     use crate::smtp::transaction::Accepted;
 
     type Said = RecipientOutcome<DeliveryProof>;

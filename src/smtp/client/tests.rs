@@ -12,7 +12,8 @@ use crate::net::BoxFuture;
 use crate::net::listen::Shutdown;
 use crate::net::tls::ClientTlsOptions;
 use crate::smtp::address::ReversePath;
-use crate::smtp::data::MessageBlob;
+use crate::smtp::command::CommandSyntax;
+use crate::smtp::data::{BareLf, MessageBlob};
 use crate::smtp::server::{self, MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::session::Config;
 use crate::smtp::transaction::{LAST_CHUNK, Recipient};
@@ -95,6 +96,9 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
             starttls: false,
             auth: true,
             auth_in_clear: true,
+            dsn: true,
+            syntax: CommandSyntax::Strict,
+            bare_lf: BareLf::Reject,
         };
         let options = server::SmtpServerOptions {
             config,

@@ -6,13 +6,30 @@ use crate::smtp::envelope::Envid;
 use crate::smtp::reply::SmtpReplyReader;
 
 /// A server's decisions, as a transcript's `#` lines say.
-#[derive(Default)]
 struct Policy {
     lmtp: bool,
+    no_dsn: bool,
+    syntax: CommandSyntax,
+    bare_lf: BareLf,
     max_size: u64,
     refuse: Vec<(String, u16)>,
     message: Vec<(String, u16)>,
     user: Option<(String, String)>,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            lmtp: false,
+            no_dsn: false,
+            syntax: CommandSyntax::Liberal { origin: "mx.test".into() },
+            bare_lf: BareLf::Reject,
+            max_size: 0,
+            refuse: Vec::new(),
+            message: Vec::new(),
+            user: None,
+        }
+    }
 }
 
 /// One turn: the bytes that the client sends, the reply codes that it gets.
@@ -27,7 +44,7 @@ fn transcript(text: &str) -> (Policy, Vec<Turn>) {
                 turns.push((Vec::new(), Vec::new()));
             }
             let sent = rest.strip_prefix(' ').unwrap_or(rest);
-            let sent = sent.replace("\\n", "\n").replace("\\r", "\r").replace("\\u{f6}", "\u{f6}");
+            let sent = sent.replace("\\n", "\n").replace("\\r", "\r").replace("\\0", "\0").replace("\\u{f6}", "\u{f6}");
             turns.last_mut().unwrap().0.extend_from_slice(format!("{sent}\r\n").as_bytes());
         } else if let Some(reply) = line.strip_prefix("S: ") {
             if reply.as_bytes()[3] == b' ' {
@@ -37,6 +54,9 @@ fn transcript(text: &str) -> (Policy, Vec<Turn>) {
             let words: Vec<&str> = line.split(' ').collect();
             match words[..] {
                 ["#", "lmtp"] => policy.lmtp = true,
+                ["#", "no", "dsn"] => policy.no_dsn = true,
+                ["#", "strict"] => policy.syntax = CommandSyntax::Strict,
+                ["#", "normalize"] => policy.bare_lf = BareLf::Normalize,
                 ["#", "size", limit] => policy.max_size = limit.parse().unwrap(),
                 ["#", "refuse", who, code] => policy.refuse.push((who.to_owned(), code.parse().unwrap())),
                 ["#", "message", who, code] => policy.message.push((who.to_owned(), code.parse().unwrap())),
@@ -68,6 +88,9 @@ impl Player {
             starttls: false,
             auth: policy.user.is_some(),
             auth_in_clear: true,
+            dsn: !policy.no_dsn,
+            syntax: policy.syntax.clone(),
+            bare_lf: policy.bare_lf,
         };
         let session = SmtpSession::new(config, false);
         Player { session, policy, input: Vec::new(), message: Vec::new(), messages: Vec::new(), closed: false }
@@ -102,6 +125,7 @@ impl Player {
                 }
                 SmtpEvent::Begin => self.message.clear(),
                 SmtpEvent::Content(range) => self.message.extend_from_slice(&input[range]),
+                SmtpEvent::LineEnd => self.message.extend_from_slice(b"\r\n"),
                 SmtpEvent::Message(envelope, question) => {
                     let code = |address: &Address| {
                         self.policy
@@ -206,6 +230,46 @@ fn what_arrives_is_what_was_sent() {
 }
 
 #[test]
+fn what_was_normalized_arrives_with_crlf() {
+    let mut player = session(|policy| policy.bare_lf = BareLf::Normalize);
+    player.feed(b"EHLO a\nMAIL FROM:<>\nRCPT TO:<b@x>\nDATA\nSubject: x\n\n..a\n.\n.\r\nb\r\n\r\n.\r\n");
+    player.feed(b"MAIL FROM:<c@x>\r\nRCPT TO:<b@x>\r\nBDAT 4\r\na\n.\nBDAT 3 LAST\r\n\r\nb");
+    assert_eq!(player.codes(), [250, 250, 250, 354, 250, 250, 250, 250, 250]);
+    let messages: Vec<&[u8]> = player.messages.iter().map(|(_, message)| message.as_slice()).collect();
+    assert_eq!(messages, [&b"Subject: x\r\n\r\n.a\r\n\r\n\r\nb\r\n\r\n"[..], b"a\r\n.\r\n\r\nb"]);
+    // What LF adds counts for the limit.
+    player.feed(&[b"MAIL FROM:<>\nRCPT TO:<b@x>\nDATA\n".as_slice(), &b"\n".repeat(501), b"\r\n.\r\n"].concat());
+    assert_eq!(player.codes(), [250, 250, 354, 552]);
+}
+
+#[test]
+fn the_cure_for_a_bare_lf_is_named() {
+    let mut player = session(|_| {});
+    player.feed(b"EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@x>\r\nDATA\r\na\n.\r\n\r\n.\r\n");
+    let replies = player.replies();
+    assert!(replies.last().unwrap().text().contains("--crlf"), "{replies:?}");
+    let mut player = session(|_| {});
+    player.feed(b"EHLO a\n");
+    assert!(player.replies().last().unwrap().text().contains("--crlf"));
+}
+
+#[test]
+fn a_foreign_dialogue_ends_before_its_words_count() {
+    for first in
+        ["POST / HTTP/1.1", "GET /", "CONNECT a:25 HTTP/1.1", "<x>", "\u{16}\u{3}", "USER bob", "-", "SSH-2.0-a"]
+    {
+        for before in ["", "EHLO a\r\n", "EHLO a\r\nMAIL FROM:<>\r\nRCPT TO:<b@x>\r\n"] {
+            let mut player = session(|_| {});
+            let rest = "EHLO b\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n";
+            player.feed(format!("{before}{first}\r\n{rest}").as_bytes());
+            let codes = player.codes();
+            assert_eq!((codes.last(), codes.len()), (Some(&421), before.matches('\n').count() + 1), "{first}");
+            assert!(player.closed && player.messages.is_empty());
+        }
+    }
+}
+
+#[test]
 fn starttls_forgets_everything_and_drops_what_came_before() {
     let config = |starttls| Config {
         name: "x".into(),
@@ -215,6 +279,9 @@ fn starttls_forgets_everything_and_drops_what_came_before() {
         starttls,
         auth: true,
         auth_in_clear: false,
+        dsn: true,
+        syntax: CommandSyntax::Strict,
+        bare_lf: BareLf::Reject,
     };
     let mut session = SmtpSession::new(config(true), false);
     let input = b"EHLO a\r\nAUTH PLAIN AGEAYg==\r\nSTARTTLS now\r\nSTARTTLS\r\nMAIL FROM:<evil@x>\r\nRCPT";

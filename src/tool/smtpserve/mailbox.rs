@@ -1,51 +1,122 @@
 //! Which Maildir a recipient's mail goes into.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
-use crate::fault::Fault;
-use crate::mail::maildir::{Maildir, is_safe_name};
+use unicode_normalization::UnicodeNormalization as _;
+
+use crate::fault::{Fault, Kind};
+use crate::mail::maildir::{FileIdentity, INNER, Maildir, is_safe_name};
+
+use super::names::is_plain_name;
 
 /// The directory of the mailboxes.
 #[derive(Debug)]
 pub(super) struct Mailboxes {
     base: PathBuf,
     create: bool,
+    /// The domains that mail is taken for, as A-labels in lower case: none of their directories is a user's.
+    domains: Vec<String>,
+    /// The directories of mailboxes as they were found: one that is another now and empty, or gone, is not mounted.
+    seen: Mutex<HashMap<PathBuf, FileIdentity>>,
+}
+
+/// A mailbox that there is, or that is made when a message is there for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct FoundMailbox {
+    pub(super) path: PathBuf,
+    /// The name that was found, with its `+detail`: where the mail is delivered, in one spelling.
+    pub(super) local: String,
+    /// What stands behind the `+`; empty if nothing does.
+    pub(super) detail: String,
 }
 
 impl Mailboxes {
-    /// The mailboxes that exist in this directory.
-    pub(super) fn open(base: &Path) -> Result<Mailboxes, Fault> {
+    /// The mailboxes that exist in this directory, for these domains.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] when it is not there.
+    pub(super) fn open(base: &Path, domains: &[String]) -> Result<Mailboxes, Fault> {
         std::fs::read_dir(base).map_err(|error| Fault::local(base.display(), &error))?;
-        Ok(Mailboxes { base: base.to_owned(), create: false })
+        let (base, domains) = (base.to_owned(), domains.to_vec());
+        let mailboxes = Mailboxes { base, create: false, domains, seen: Mutex::default() };
+        for place in std::iter::once(mailboxes.base.clone())
+            .chain(mailboxes.domains.iter().map(|domain| mailboxes.base.join(domain)))
+        {
+            if let (true, Ok(identity)) = (place.is_dir(), FileIdentity::of(&place)) {
+                mailboxes.remember(&place, identity);
+            }
+        }
+        Ok(mailboxes)
     }
 
     /// Mailboxes are made in this directory as mail comes for them.
-    pub(super) fn create(base: &Path) -> Result<Mailboxes, Fault> {
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`] when it is not there and cannot be made.
+    pub(super) fn create(base: &Path, domains: &[String]) -> Result<Mailboxes, Fault> {
         std::fs::create_dir_all(base).map_err(|error| Fault::local(base.display(), &error))?;
-        Ok(Mailboxes { base: base.to_owned(), create: true })
+        Ok(Mailboxes { create: true, ..Mailboxes::open(base, domains)? })
     }
 
-    /// Where the mailbox of `local@domain` lies: `DIR/DOMAIN/local` where DIR/DOMAIN is a directory, else `DIR/local`. The
-    /// name as written is tried first, then in lower case, then both without `+detail`. `None`: no such mailbox. A mailbox
-    /// that [`Mailboxes::maildir`] would make need not exist yet: a question makes nothing.
-    pub(super) fn find(&self, local: &str, domain: &str) -> Result<Option<PathBuf>, Fault> {
-        let own = self.base.join(domain);
-        let base = if is_safe_name(domain) && own.is_dir() { own } else { self.base.clone() };
+    /// The mailbox of `local@domain`, in `DIR/DOMAIN` where that is a directory, else in `DIR`. The name as written is
+    /// tried first, then in lower case, then both without `+detail`, each composed (NFC) before decomposed. `None`: no such
+    /// mailbox. A mailbox that [`Mailboxes::maildir`] would make need not exist yet: a question makes nothing.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`], and [`Kind::LookupFailed`] while the directory is gone: what is not found then may
+    /// exist all the same.
+    pub(super) fn find(&self, local: &str, domain: &str) -> Result<Option<FoundMailbox>, Fault> {
+        let place = self.place(domain)?;
         let lower = local.to_lowercase();
-        for name in [local, &lower, plain(local), plain(&lower)] {
-            if let Some(path) = Maildir::find(&base, name)? {
-                return Ok(Some(path));
+        let (plain, detail) = split_detail(local);
+        let (plain_lower, detail_lower) = split_detail(&lower);
+        for (name, detail) in [(local, ""), (lower.as_str(), ""), (plain, detail), (plain_lower, detail_lower)] {
+            let forms = match name.is_ascii() {
+                true => vec![name.to_owned()],
+                false => vec![name.nfc().collect(), name.nfd().collect(), name.to_owned()],
+            };
+            for form in forms {
+                if !self.is_reserved(&place, &form)
+                    && let Some(path) = Maildir::find(&place, &form)?
+                {
+                    return Ok(Some(FoundMailbox::new(path, &name.nfc().collect::<String>(), detail)));
+                }
             }
         }
-        let name = plain(&lower);
-        Ok((is_safe_name(name) && self.may_make(name)).then(|| base.join(name)))
+        self.check(&place)?;
+        let name: String = plain_lower.nfc().collect();
+        let path = place.join(&name);
+        let free = is_safe_name(&name) && !self.is_reserved(&place, &name) && path.symlink_metadata().is_err();
+        Ok((free && self.may_make(&name)).then(|| FoundMailbox::new(path, &name, detail_lower)))
     }
 
     /// Opens the mailbox that [`Mailboxes::find`] found, for a message that is there.
+    ///
+    /// # Errors
+    /// The kinds of [`Fault::local`], and [`Kind::LookupFailed`] while the directory of the mailboxes is gone.
     pub(super) fn maildir(&self, path: &Path) -> Result<Maildir, Fault> {
         let may_make = path.file_name().and_then(OsStr::to_str).is_some_and(|name| self.may_make(name));
-        if may_make { Maildir::create(path) } else { Maildir::open(path) }
+        if may_make && path.symlink_metadata().is_err() {
+            if let Some(place) = path.parent() {
+                self.check(place)?;
+            }
+            return Maildir::create(path);
+        }
+        Maildir::open(path)
+    }
+
+    /// Which directory a mailbox is, whatever it is called; it is made if need be.
+    ///
+    /// # Errors
+    /// Those of [`Mailboxes::maildir`].
+    pub(super) fn identity(&self, path: &Path) -> Result<FileIdentity, Fault> {
+        FileIdentity::of(path).or_else(|_| {
+            self.maildir(path)?;
+            FileIdentity::of(path).map_err(|error| Fault::local(path.display(), &error))
+        })
     }
 
     /// A directory for a nameless file, where the message for this mailbox may be written as it arrives.
@@ -54,45 +125,124 @@ impl Mailboxes {
         of_mailbox.find(|directory| directory.is_dir()).unwrap_or_else(|| self.base.clone())
     }
 
+    /// The directory that a domain's mailboxes are in.
+    fn place(&self, domain: &str) -> Result<PathBuf, Fault> {
+        let own = self.base.join(domain);
+        if !is_safe_name(domain) {
+            return Ok(self.base.clone());
+        }
+        match std::fs::metadata(&own) {
+            Ok(found) if found.is_dir() => {
+                if !self.seen().contains_key(&own)
+                    && let Ok(identity) = FileIdentity::of(&own)
+                {
+                    self.remember(&own, identity);
+                }
+                Ok(own)
+            }
+            // It was there, or a link to it still is.
+            _ if self.seen().contains_key(&own) || own.is_symlink() => Err(away(&own)),
+            Ok(_) => Ok(self.base.clone()),
+            Err(error) if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {
+                Ok(self.base.clone())
+            }
+            Err(error) => Err(Fault::local(own.display(), &error)),
+        }
+    }
+
+    /// Is the directory still the one that it was, so that what is not in it does not exist? The directory below a file
+    /// system that is not mounted is another one, and empty.
+    fn check(&self, place: &Path) -> Result<(), Fault> {
+        let Some(identity) = FileIdentity::of(place).ok().filter(|_| place.is_dir()) else { return Err(away(place)) };
+        let before = self.seen().get(place).copied();
+        if before == Some(identity) {
+            return Ok(());
+        }
+        let mut entries = std::fs::read_dir(place).map_err(|error| Fault::local(place.display(), &error))?;
+        if before.is_some() && entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found")) {
+            return Err(away(place));
+        }
+        self.remember(place, identity);
+        Ok(())
+    }
+
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, FileIdentity>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remember(&self, place: &Path, identity: FileIdentity) {
+        self.seen().insert(place.to_owned(), identity);
+    }
+
+    /// True for what lies among the mailboxes and is none: the directory of a domain of ours, and where the directory of
+    /// the mailboxes is itself a Maildir, what belongs to that.
+    fn is_reserved(&self, place: &Path, name: &str) -> bool {
+        let is_domain = || idna::domain_to_ascii(name).is_ok_and(|name| self.domains.contains(&name));
+        let is_inner =
+            || INNER.contains(&name) && Maildir::is_complete(place) && !Maildir::is_complete(&place.join(name));
+        (place == self.base && is_domain()) || is_inner()
+    }
+
     /// RFC 5321, section 4.5.1: every domain has a postmaster.
     fn may_make(&self, name: &str) -> bool {
-        self.create || name == "postmaster"
+        (self.create && is_plain_name(name)) || name == "postmaster"
     }
 }
 
-/// The local part without its `+detail`.
-fn plain(local: &str) -> &str {
-    match local.split_once('+') {
-        Some((name, _)) if !name.is_empty() => name,
-        _ => local,
+impl FoundMailbox {
+    fn new(path: PathBuf, name: &str, detail: &str) -> FoundMailbox {
+        let local = if detail.is_empty() { name.to_owned() } else { format!("{name}+{detail}") };
+        FoundMailbox { path, local, detail: detail.to_lowercase().nfc().collect() }
     }
+}
+
+fn away(place: &Path) -> Fault {
+    Fault::new(Kind::LookupFailed, format!("{}: the directory of the mailboxes is gone or empty", place.display()))
+        .with_hint("mail is answered 451 until it is back: is its file system mounted?")
+}
+
+/// The local part without its `+detail`, and the detail.
+fn split_detail(local: &str) -> (&str, &str) {
+    local.split_once('+').filter(|(name, _)| !name.is_empty()).unwrap_or((local, ""))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn domains() -> Vec<String> {
+        ["bob.test", "other.test", "xn--bcher-kva.test"].map(str::to_owned).to_vec()
+    }
+
+    fn directories(base: &Path, names: &[&str]) {
+        names.iter().for_each(|name| std::fs::create_dir_all(base.join(name)).unwrap());
+    }
+
     #[test]
     fn names_and_details() {
         let directory = tempfile::tempdir().unwrap();
         let base = directory.path();
-        for name in ["bob", "Eve", "list+all", "other.test/bob"] {
-            std::fs::create_dir_all(base.join(name)).unwrap();
-        }
-        let mailboxes = Mailboxes::open(base).unwrap();
+        directories(base, &["bob", "Eve", "list+all", "other.test/bob", "queue/body", "j\u{f6}rg", "o\u{308}re"]);
+        let mailboxes = Mailboxes::open(base, &domains()).unwrap();
         let find = |local: &str, domain: &str| {
-            let found = mailboxes.find(local, domain).unwrap();
-            found.map(|path| path.strip_prefix(base).unwrap().to_string_lossy().into_owned())
+            let found = mailboxes.find(local, domain).unwrap()?;
+            let path = found.path.strip_prefix(base).unwrap().to_string_lossy().into_owned();
+            Some((path, found.local, found.detail))
         };
         let table = [
-            ("bob", "bob.test", Some("bob")),
-            ("BOB", "bob.test", Some("bob")),
-            ("bob+shop", "bob.test", Some("bob")),
-            ("Bob+Shop+x", "bob.test", Some("bob")),
-            ("Eve", "bob.test", Some("Eve")),
-            ("list+all", "bob.test", Some("list+all")),
-            ("bob", "other.test", Some("other.test/bob")),
-            ("postmaster", "bob.test", Some("postmaster")),
+            ("bob", "bob.test", Some(("bob", "bob", ""))),
+            ("BOB", "bob.test", Some(("bob", "bob", ""))),
+            ("bob+shop", "bob.test", Some(("bob", "bob+shop", "shop"))),
+            ("Bob+Shop+x", "bob.test", Some(("bob", "bob+shop+x", "shop+x"))),
+            ("Eve", "bob.test", Some(("Eve", "Eve", ""))),
+            ("Eve+Y", "bob.test", Some(("Eve", "Eve+Y", "y"))),
+            ("list+all", "bob.test", Some(("list+all", "list+all", ""))),
+            ("bob", "other.test", Some(("other.test/bob", "bob", ""))),
+            ("postmaster", "bob.test", Some(("postmaster", "postmaster", ""))),
+            ("j\u{f6}rg", "bob.test", Some(("j\u{f6}rg", "j\u{f6}rg", ""))),
+            ("JO\u{308}RG+x", "bob.test", Some(("j\u{f6}rg", "j\u{f6}rg+x", "x"))),
+            ("\u{d6}RE", "bob.test", Some(("o\u{308}re", "\u{f6}re", ""))),
+            ("o\u{308}re", "bob.test", Some(("o\u{308}re", "\u{f6}re", ""))),
             ("eve", "bob.test", None),
             ("nobody", "bob.test", None),
             ("Eve", "other.test", None),
@@ -102,16 +252,86 @@ mod tests {
             (".", "bob.test", None),
             ("other.test/bob", "bob.test", None),
             ("", "bob.test", None),
+            ("other.test", "bob.test", None),
+            ("OTHER.test+x", "bob.test", None),
+            ("queue", "bob.test", None),
         ];
         for (local, domain, expected) in table {
-            assert_eq!(find(local, domain).as_deref(), expected, "{local}@{domain}");
+            let expected = expected.map(|(path, name, detail)| (path.to_owned(), name.to_owned(), detail.to_owned()));
+            assert_eq!(find(local, domain), expected, "{local}@{domain}");
         }
-        let creating = Mailboxes::create(base).unwrap();
-        let new = creating.find("new+x", "bob.test").unwrap().unwrap();
+        let creating = Mailboxes::create(base, &domains()).unwrap();
+        let new = creating.find("new+x", "bob.test").unwrap().unwrap().path;
         assert!(new.ends_with("new") && !new.exists() && !base.join("postmaster").exists(), "a question makes nothing");
-        assert!(creating.find("../x", "bob.test").unwrap().is_none());
         creating.maildir(&new).unwrap();
         assert!(new.join("tmp").is_dir());
+        let made = creating.find("KO\u{308}NIG", "bob.test").unwrap().unwrap().path;
+        assert!(made.ends_with("k\u{f6}nig"));
         assert!(mailboxes.maildir(&base.join("gone")).is_err() && !base.join("gone").exists());
+        let never =
+            ["../x", "bob.test", "Other.Test", "b\u{fc}cher.test", "queue", "\u{202e}bob", "b\u{200b}b", " bob"];
+        for name in never {
+            assert_eq!(creating.find(name, "bob.test").unwrap(), None, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn the_inside_of_a_maildir_is_no_mailbox() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path();
+        directories(
+            base,
+            &["cur", "new", "tmp", "new/new", "bob", "other.test/tmp/cur", "other.test/tmp/new", "other.test/tmp/tmp"],
+        );
+        for mailboxes in [Mailboxes::open(base, &domains()).unwrap(), Mailboxes::create(base, &domains()).unwrap()] {
+            for name in ["cur", "new", "tmp", "NEW+x"] {
+                assert_eq!(mailboxes.find(name, "bob.test").unwrap(), None, "{name}");
+            }
+            assert!(mailboxes.find("bob", "bob.test").unwrap().is_some());
+            assert!(mailboxes.find("tmp", "other.test").unwrap().is_some(), "a mailbox of this name");
+        }
+    }
+
+    #[test]
+    fn what_is_away_is_not_missing() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = &directory.path().join("mail");
+        directories(base, &["bob", "other.test/bob"]);
+        std::os::unix::fs::symlink(directory.path().join("disk"), base.join("eve")).unwrap();
+        for create in [false, true] {
+            let open = if create { Mailboxes::create } else { Mailboxes::open };
+            let mailboxes = open(base, &domains()).unwrap();
+            let asked = |name: &str, domain: &str| {
+                mailboxes.find(name, domain).map(|found| found.is_some()).map_err(|fault| fault.kind)
+            };
+            assert_eq!(asked("nobody", "bob.test"), Ok(create));
+            assert!(asked("eve", "bob.test").is_err(), "a link that leads nowhere");
+            // The disk of a domain, then that of all.
+            let other = base.join("other.test");
+            std::fs::rename(&other, directory.path().join("other")).unwrap();
+            assert_eq!(asked("bob", "other.test"), Err(Kind::LookupFailed));
+            std::fs::create_dir(&other).unwrap();
+            assert_eq!(asked("bob", "other.test"), Err(Kind::LookupFailed), "an empty mount point");
+            assert_eq!(asked("bob", "bob.test"), Ok(true));
+            std::fs::remove_dir(&other).unwrap();
+            std::fs::rename(directory.path().join("other"), &other).unwrap();
+            assert_eq!(asked("bob", "other.test"), Ok(true));
+            let away = directory.path().join("away");
+            std::fs::rename(base, &away).unwrap();
+            for name in ["bob", "nobody", "postmaster"] {
+                assert_eq!(asked(name, "bob.test"), Err(Kind::LookupFailed));
+                assert!(mailboxes.maildir(&base.join(name)).is_err() && !base.exists(), "nothing is made");
+            }
+            std::fs::create_dir(base).unwrap();
+            for name in ["bob", "nobody", "postmaster"] {
+                assert_eq!(asked(name, "bob.test"), Err(Kind::LookupFailed));
+                assert!(mailboxes.maildir(&base.join(name)).is_err());
+            }
+            std::fs::write(base.join("x"), "").unwrap();
+            assert_eq!(asked("nobody", "bob.test"), Ok(create), "another directory that holds something");
+            std::fs::remove_dir_all(base).unwrap();
+            std::fs::rename(&away, base).unwrap();
+            assert_eq!((asked("bob", "bob.test"), asked("nobody", "bob.test")), (Ok(true), Ok(create)), "it is back");
+        }
     }
 }

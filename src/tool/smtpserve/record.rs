@@ -10,6 +10,9 @@ pub(super) struct MessageTaken<'a> {
     pub(super) id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) queue_id: Option<String>,
+    /// The queue's name of the notice of its delivery.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) notice_id: Option<String>,
     #[serde(flatten)]
     pub(super) client: ClientRecord<'a>,
     pub(super) sender: &'a str,

@@ -21,7 +21,9 @@ use crate::smtp::reply::SmtpReply;
 use crate::smtp::server::{MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::transaction::{Envelope, Recipient};
 
+use super::copies::{self, LocalRecipient};
 use super::mailbox::Mailboxes;
+use super::notice;
 use super::record::{ClientRecord, MessageTaken, Refused};
 
 /// How much of a message for mailboxes is kept in memory while it arrives.
@@ -50,10 +52,10 @@ pub(super) struct MailReceiver {
 }
 
 /// Where one recipient's mail goes.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 enum DeliverTo {
-    /// Into the mailbox that lies here, or is made here.
-    Mailbox(PathBuf),
+    /// Into a mailbox of ours.
+    Mailbox(LocalRecipient),
     /// Elsewhere, through the queue.
     Queue,
 }
@@ -95,9 +97,9 @@ impl SmtpService for MailReceiver {
         transaction: &'a mut MailTransaction,
     ) -> BoxFuture<'a, SmtpReply> {
         Box::pin(async move {
-            match self.decide(peer, &recipient.address) {
+            match self.decide(peer, &recipient.address).await {
                 Ok(destination) => {
-                    let relayed = destination == DeliverTo::Queue;
+                    let relayed = matches!(destination, DeliverTo::Queue);
                     transaction.destinations.push(destination);
                     let words = if relayed { "recipient ok, will be relayed" } else { "recipient ok" };
                     SmtpReply::status(250, 1, 5, words)
@@ -144,13 +146,12 @@ impl SmtpService for MailReceiver {
         transaction: &mut MailTransaction,
     ) -> std::io::Result<BlobWriter> {
         let first = transaction.destinations.iter().find_map(|destination| match destination {
-            DeliverTo::Mailbox(path) => Some(path.as_path()),
+            DeliverTo::Mailbox(local) => Some(local.mailbox.path.as_path()),
             DeliverTo::Queue => None,
         });
+        let relayed = transaction.destinations.iter().any(|destination| matches!(destination, DeliverTo::Queue));
         let mut writer = match (&self.queue, &self.mailboxes) {
-            (Some(queue), _) if transaction.destinations.contains(&DeliverTo::Queue) => {
-                queue.new_body().map_err(|fault| std::io::Error::other(fault.detail))?
-            }
+            (Some(queue), _) if relayed => queue.new_body().map_err(|fault| std::io::Error::other(fault.detail))?,
             (_, Some(mailboxes)) => BlobWriter::anonymous(mailboxes.room_for(first), MAX_MEMORY),
             _ => return Err(std::io::Error::other("neither a queue nor mailboxes")),
         };
@@ -247,7 +248,7 @@ impl MailReceiver {
     }
 
     /// Where mail for this address goes, or the answer that refuses it. Makes nothing.
-    fn decide(&self, peer: &SmtpPeer, address: &Address) -> Result<DeliverTo, SmtpReply> {
+    async fn decide(&self, peer: &SmtpPeer, address: &Address) -> Result<DeliverTo, SmtpReply> {
         let domain = match address.domain() {
             // Only `postmaster` comes without a domain.
             None => self.policy.domains.first().cloned().unwrap_or_default(),
@@ -265,9 +266,20 @@ impl MailReceiver {
                 domain
             }
         };
-        let found = self.mailboxes.as_ref().map(|mailboxes| mailboxes.find(&address.local(), &domain)).transpose();
-        match found.map(Option::flatten) {
-            Ok(Some(path)) => Ok(DeliverTo::Mailbox(path)),
+        let Some(mailboxes) = self.mailboxes.clone() else {
+            return Err(SmtpReply::status(550, 1, 1, "no such mailbox"));
+        };
+        let (local, asked) = (address.local().into_owned(), domain.clone());
+        // A file system that hangs must not hold up other clients.
+        let find = tokio::task::spawn_blocking(move || mailboxes.find(&local, &asked));
+        match find.await.unwrap_or_else(|error| Err(internal(error))) {
+            Ok(Some(mailbox)) => {
+                let address = match address.domain() {
+                    Some(_) => address.to_string(),
+                    None => format!("{address}@{domain}"),
+                };
+                Ok(DeliverTo::Mailbox(LocalRecipient { address, domain, mailbox }))
+            }
             Ok(None) => Err(SmtpReply::status(550, 1, 1, "no such mailbox")),
             Err(fault) => {
                 self.out.error(address.as_str(), &fault);
@@ -287,16 +299,18 @@ impl MailReceiver {
     async fn take(&self, peer: &SmtpPeer, arrived: Arrived) -> Result<String, MessageRefusal> {
         let Arrived { id, envelope, destinations, blob, trace_bytes, trace } = arrived;
         let size_bytes = blob.size_bytes().saturating_sub(trace_bytes);
-        let (mut paths, mut remote) = (Vec::new(), Vec::new());
+        let (mut locals, mut local_recipients, mut remote) = (Vec::new(), Vec::new(), Vec::new());
         for (recipient, destination) in envelope.recipients.iter().zip(destinations) {
             match destination {
-                // bob and bob+shop are one mailbox: one copy.
-                DeliverTo::Mailbox(path) if paths.contains(&path) => {}
-                DeliverTo::Mailbox(path) => paths.push(path),
+                DeliverTo::Mailbox(local) => {
+                    locals.push(local);
+                    local_recipients.push(recipient.clone());
+                }
                 DeliverTo::Queue => remote.push(recipient.clone()),
             }
         }
-        let head = format!("Return-Path: <{}>\r\n{trace}", envelope.sender).into_bytes();
+        let notice = notice::delivered(&envelope, &local_recipients, &id, &self.policy.hostname, &blob);
+        let notice = notice.zip(self.queue.clone());
         let queue = self.queue.clone().filter(|_| !remote.is_empty());
         let outgoing = Envelope { recipients: remote, ..envelope.clone() };
         let content = MessageBlob { blob, has_8bit: envelope.eight_bit };
@@ -308,34 +322,29 @@ impl MailReceiver {
                 _ => Ok(()),
             }
         };
-        let for_queue = move |queue: &dyn QueueStore, content: MessageBlob| match trace.is_empty() {
+        let for_queue = move |queue: &dyn QueueStore, content: MessageBlob, trace: &str| match trace.is_empty() {
             true => Ok(submit::with_body(&outgoing, content.blob, content.has_8bit)),
             false => submit::message(queue, &outgoing, trace.as_bytes(), &content),
         };
         let (files, queue_id) = match queue {
             // All of it is in memory, and the queue has a thread of its own for its disk.
-            Some(queue) if paths.is_empty() && content.blob.in_memory().is_some() && size_bytes <= MAX_AT_ONCE => {
+            Some(queue) if locals.is_empty() && content.blob.in_memory().is_some() && size_bytes <= MAX_AT_ONCE => {
                 check_hops(&content.blob)?;
-                let ids = queue.enqueue(vec![for_queue(&*queue, content)?]).await?;
+                let ids = queue.enqueue(vec![for_queue(&*queue, content, &trace)?]).await?;
                 (Vec::new(), ids.first().map(ToString::to_string))
             }
             queue => {
                 let (mailboxes, handle) = (self.mailboxes.clone(), tokio::runtime::Handle::current());
+                let sender = envelope.sender.clone();
                 let work = move || -> Result<(Vec<PathBuf>, Option<String>), MessageRefusal> {
                     check_hops(&content.blob)?;
-                    let mut maildirs = Vec::new();
-                    if let Some(mailboxes) = &mailboxes {
-                        for path in &paths {
-                            maildirs.push(mailboxes.maildir(path)?);
-                        }
-                    }
-                    let mut staged = Vec::new();
-                    for maildir in &maildirs {
-                        staged.push(maildir.stage(&head, &mut content.blob.open_at(0))?);
-                    }
+                    let staged = match &mailboxes {
+                        Some(mailboxes) => copies::stage(mailboxes, &locals, sender.as_str(), &trace, &content.blob)?,
+                        None => Vec::new(),
+                    };
                     let mut queue_id = None;
                     if let Some(queue) = queue {
-                        let message = for_queue(&*queue, content)?;
+                        let message = for_queue(&*queue, content, &trace)?;
                         let ids = handle.block_on(queue.enqueue(vec![message]))?;
                         queue_id = ids.first().map(ToString::to_string);
                     }
@@ -348,10 +357,19 @@ impl MailReceiver {
                 tokio::task::spawn_blocking(work).await.map_err(internal)??
             }
         };
+        let mut notice_id = None;
+        if let Some((notice, queue)) = notice {
+            match queue.enqueue(vec![notice]).await {
+                Ok(ids) => notice_id = ids.first().map(ToString::to_string),
+                // The message is delivered, whoever hears of it.
+                Err(fault) => self.out.error("delivery notice", &fault),
+            }
+        }
         let shown = queue_id.clone().unwrap_or_else(|| id.clone());
         let record = MessageTaken {
             id: &id,
             queue_id,
+            notice_id,
             client: client(peer),
             sender: envelope.sender.as_str(),
             recipients: envelope.recipients.iter().map(|recipient| recipient.address.as_str()).collect(),

@@ -33,7 +33,6 @@ pub fn run<O: RunObserver + Send>(
 ) -> Result<BulkSummary, Fault> {
     let started = Instant::now();
     let threads = settings.threads.clamp(1, MAX_THREADS.min(settings.options.concurrency.max(1)));
-    raise_descriptor_limit();
     let input = Mutex::new(SharedInput::new(input, settings));
     let merger = OutputMerger::new(observer, threads, settings.ordered, settings.skip);
     let run = |number| {
@@ -78,14 +77,6 @@ fn share_of(options: &BulkOptions, threads: usize) -> BulkOptions {
         rate: options.rate.map(|rate| rate / threads as f64),
         ..options.clone()
     }
-}
-
-/// Many servers need many sockets: the soft limit on descriptors is raised to the hard one.
-fn raise_descriptor_limit() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let limit = getrlimit(Resource::Nofile);
-    // A failure leaves the old limit; opening a socket will report it.
-    let _ = setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit });
 }
 
 #[cfg(test)]

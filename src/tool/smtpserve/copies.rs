@@ -1,0 +1,140 @@
+//! One message for several mailboxes: how many files it becomes, and what each says of its recipients.
+
+use std::collections::HashMap;
+use std::io::{BufReader, Read as _};
+use std::path::PathBuf;
+
+use crate::blob::Blob;
+use crate::fault::Fault;
+use crate::mail::maildir::{FileIdentity, Staged};
+use crate::mail::trace::without_return_path;
+use crate::smtp::address::Address;
+
+use super::mailbox::{FoundMailbox, Mailboxes};
+
+/// The most copies of one message in one mailbox; what has more recipients there is one file for the rest of them.
+const MAX_COPIES: usize = 16;
+
+/// One recipient of ours.
+#[derive(Debug, Clone)]
+pub(super) struct LocalRecipient {
+    /// As the client named it.
+    pub(super) address: String,
+    /// The domain that it is compared with.
+    pub(super) domain: String,
+    pub(super) mailbox: FoundMailbox,
+}
+
+impl LocalRecipient {
+    /// The address that mail for this mailbox is delivered to, in one spelling.
+    fn delivered_to(&self) -> String {
+        Address::of(&self.mailbox.local, &self.domain)
+            .map_or_else(|_| self.address.clone(), |address| address.to_string())
+    }
+}
+
+/// One file: a mailbox, and whose copy it is.
+struct MailboxCopy<'a> {
+    path: &'a PathBuf,
+    detail: &'a str,
+    recipients: Vec<&'a LocalRecipient>,
+}
+
+/// Which copies there are: one for a mailbox, whatever names lead to it, and for each `+detail` in it.
+fn copies<'a>(mailboxes: &Mailboxes, locals: &'a [LocalRecipient]) -> Result<Vec<MailboxCopy<'a>>, Fault> {
+    let mut copies: Vec<MailboxCopy<'a>> = Vec::new();
+    let mut of_mailbox: HashMap<FileIdentity, Vec<usize>> = HashMap::new();
+    for local in locals {
+        let FoundMailbox { path, detail, .. } = &local.mailbox;
+        let known = of_mailbox.entry(mailboxes.identity(path)?).or_default();
+        let same = known.iter().copied().find(|at| copies.get(*at).is_some_and(|copy| copy.detail == detail));
+        let last = known.last().copied().filter(|_| known.len() == MAX_COPIES);
+        match same.or(last).and_then(|at| copies.get_mut(at)) {
+            Some(copy) => copy.recipients.push(local),
+            None => {
+                known.push(copies.len());
+                copies.push(MailboxCopy { path, detail, recipients: vec![local] });
+            }
+        }
+    }
+    Ok(copies)
+}
+
+impl MailboxCopy<'_> {
+    /// The fields of final delivery (RFC 5321, section 4.4; Delivered-To: RFC 9228), the newest first.
+    fn head(&self, sender: &str) -> String {
+        let mut head = format!("Return-Path: <{sender}>\r\n");
+        let mut named: Vec<&str> = Vec::new();
+        for recipient in &self.recipients {
+            if !named.contains(&recipient.address.as_str()) && named.len() < MAX_COPIES {
+                named.push(&recipient.address);
+                head.push_str(&format!("X-Original-To: {}\r\n", recipient.address));
+            }
+        }
+        if let Some(first) = self.recipients.first() {
+            head.push_str(&format!("Delivered-To: {}\r\n", first.delivered_to()));
+        }
+        head
+    }
+}
+
+/// Writes the message below every mailbox, each behind its own fields and `trace`, without what claims to be a Return-Path.
+///
+/// # Errors
+/// Why one of them cannot be written; nothing stays then.
+pub(super) fn stage(
+    mailboxes: &Mailboxes,
+    locals: &[LocalRecipient],
+    sender: &str,
+    trace: &str,
+    message: &Blob,
+) -> Result<Vec<Staged>, Fault> {
+    if locals.is_empty() {
+        return Ok(Vec::new());
+    }
+    let header = without_return_path(BufReader::new(message.open_at(0)));
+    let (header, length) = header.map_err(|error| Fault::local("message", &error))?;
+    let stage = |copy: MailboxCopy<'_>| {
+        let head = format!("{}{trace}", copy.head(sender));
+        let mut content = header.as_slice().chain(message.open_at(length));
+        mailboxes.maildir(copy.path)?.stage(head.as_bytes(), &mut content)
+    };
+    copies(mailboxes, locals)?.into_iter().map(stage).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_file_for_a_mailbox_and_a_detail() {
+        let directory = tempfile::tempdir().unwrap();
+        let base = directory.path();
+        ["bob", "eve"].iter().for_each(|name| std::fs::create_dir(base.join(name)).unwrap());
+        std::os::unix::fs::symlink("bob", base.join("rob")).unwrap();
+        let mailboxes = Mailboxes::open(base, &["x.test".to_owned()]).unwrap();
+        let local = |address: &str| LocalRecipient {
+            address: format!("{address}@X.test"),
+            domain: "x.test".to_owned(),
+            mailbox: mailboxes.find(address, "x.test").unwrap().unwrap(),
+        };
+        let heads = |names: &[&str]| -> Vec<String> {
+            let locals: Vec<LocalRecipient> = names.iter().map(|name| local(name)).collect();
+            let found = copies(&mailboxes, &locals).unwrap();
+            found.iter().map(|copy| copy.head("a@b").replace("\r\n", "|").replace("@X.test", "")).collect()
+        };
+        assert_eq!(
+            heads(&["Bob", "bob", "rob", "eve", "bob+A", "Rob+a", "bob+b"]),
+            [
+                "Return-Path: <a@b>|X-Original-To: Bob|X-Original-To: bob|X-Original-To: rob|Delivered-To: bob@x.test|",
+                "Return-Path: <a@b>|X-Original-To: eve|Delivered-To: eve@x.test|",
+                "Return-Path: <a@b>|X-Original-To: bob+A|X-Original-To: Rob+a|Delivered-To: bob+A@x.test|",
+                "Return-Path: <a@b>|X-Original-To: bob+b|Delivered-To: bob+b@x.test|",
+            ]
+        );
+        let many: Vec<String> = (0..100).map(|n| format!("bob+{n}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        let found = heads(&many);
+        assert_eq!((found.len(), found[MAX_COPIES - 1].matches("X-Original-To").count()), (MAX_COPIES, MAX_COPIES));
+    }
+}
