@@ -6,8 +6,7 @@ use std::str::FromStr;
 use crate::blob::Blob;
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::relay::route::RouteOverride;
-use crate::smtp::address::{Address, ReversePath};
-use crate::smtp::envelope::{Envelope, Envid, Recipient, Ret};
+use crate::smtp::envelope::{Envelope, Recipient};
 
 /// The most recipients that one queued message may have; RFC 5321 section 4.5.3.1.8 asks for at least 100.
 pub const MAX_RECIPIENTS: usize = 50_000;
@@ -220,13 +219,6 @@ impl NewMessage {
     }
 }
 
-/// The destination of an address, by which the queue groups: its domain in lower case, without a final dot. An address without
-/// a domain belongs to the destination `""`.
-pub fn destination_of(address: &Address) -> String {
-    let domain = address.domain().unwrap_or_default();
-    domain.strip_suffix('.').unwrap_or(domain).to_lowercase()
-}
-
 /// One recipient as the queue holds it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueuedRecipient {
@@ -257,20 +249,10 @@ pub struct QueueEntry {
     pub id: QueueId,
     /// When it was accepted.
     pub created: Time,
-    /// The reverse-path.
-    pub sender: ReversePath,
     /// Size of the message in bytes.
     pub size_bytes: u64,
-    /// How much of the message a failure notice returns.
-    pub ret: Option<Ret>,
-    /// The sender's name for the transaction.
-    pub envid: Option<Envid>,
-    /// The message needs SMTPUTF8.
-    pub smtputf8: bool,
-    /// The body has bytes above 127.
-    pub eight_bit: bool,
-    /// All recipients in order, or those that the filter let through.
-    pub recipients: Vec<QueuedRecipient>,
+    /// Its envelope with all recipients in order, or those that the filter let through.
+    pub envelope: Envelope<QueuedRecipient>,
 }
 
 /// How one attempt for one recipient ended, as it is kept and shown.
@@ -317,19 +299,6 @@ mod tests {
             assert_eq!(RecipientState::from_name(state.as_str()), Some(state));
             let leaves = Transition::ALL.iter().any(|transition| transition.allowed(state));
             assert_eq!(leaves, !state.is_final(), "{state}");
-        }
-    }
-
-    #[test]
-    fn domains_are_grouped() {
-        for (address, domain) in [
-            ("a@Bob.Test", "bob.test"),
-            ("a@bob.test.", "bob.test"),
-            ("\"a@b\"@[127.0.0.1]", "[127.0.0.1]"),
-            ("postmaster", ""),
-            ("a@BÜCHER.example", "bücher.example"),
-        ] {
-            assert_eq!(destination_of(&address.into()), domain, "{address}");
         }
     }
 

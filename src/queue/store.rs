@@ -11,8 +11,9 @@ use crate::net::BoxFuture;
 use crate::queue::entry::{AttemptResult, NewMessage, QueueEntry, QueueId, RecipientState, Time, Transition};
 use crate::relay::deliver::DeliveryProof;
 use crate::relay::route::RouteOverride;
-use crate::smtp::address::{Address, ReversePath};
-use crate::smtp::envelope::{Envid, Recipient, Ret};
+use crate::smtp::address::Address;
+use crate::smtp::data::MessageBlob;
+use crate::smtp::envelope::{Envelope, Recipient};
 
 /// Bodies up to this size are kept in the store itself, larger ones in files.
 pub const MAX_INLINE: usize = 64 * 1024;
@@ -116,7 +117,7 @@ impl Filter {
 /// A destination with something queued.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DueDestination {
-    /// The domain as [`crate::queue::entry::destination_of`] gives it.
+    /// The domain as [`Address::destination`] gives it.
     pub domain: String,
     /// When the first recipient is due.
     pub due: Time,
@@ -197,20 +198,22 @@ pub struct DeliveryBatch {
     pub created: Time,
     /// The destination.
     pub domain: String,
-    /// The reverse-path.
-    pub sender: ReversePath,
-    /// How much of the message a failure notice returns.
-    pub ret: Option<Ret>,
-    /// The sender's name for the transaction.
-    pub envid: Option<Envid>,
-    /// The message needs SMTPUTF8.
-    pub smtputf8: bool,
-    /// The body has bytes above 127.
-    pub eight_bit: bool,
-    /// At least one.
-    pub recipients: Vec<LeasedRecipient>,
+    /// Its envelope with at least one recipient.
+    pub envelope: Envelope<LeasedRecipient>,
     /// The message.
     pub body: Blob,
+}
+
+impl DeliveryBatch {
+    /// The envelope as SMTP sends it, recipients in the order of the leases.
+    pub fn to_send(&self) -> Envelope {
+        self.envelope.with_recipients(self.envelope.recipients.iter().map(|recipient| recipient.to.clone()).collect())
+    }
+
+    /// The content as SMTP sends it.
+    pub fn content(&self) -> MessageBlob {
+        MessageBlob { blob: self.body.clone(), has_8bit: self.envelope.eight_bit }
+    }
 }
 
 /// A leased recipient.

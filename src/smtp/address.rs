@@ -155,6 +155,12 @@ impl Address {
     pub fn domain(&self) -> Option<&str> {
         self.text.get(self.at + 1..)
     }
+
+    /// The domain as mail is grouped by it: in lower case, without a final dot; empty for a local part alone.
+    pub fn destination(&self) -> String {
+        let domain = self.domain().unwrap_or_default();
+        domain.strip_suffix('.').unwrap_or(domain).to_lowercase()
+    }
 }
 
 impl Address {
@@ -468,6 +474,19 @@ mod tests {
         ];
         for text in nowhere.into_iter().chain(harmful) {
             assert!(Address::parse_lenient(text).is_err() && Address::parse(text, true).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn mail_is_grouped_by_domain() {
+        for (address, destination) in [
+            ("a@Bob.Test", "bob.test"),
+            ("a@bob.test.", "bob.test"),
+            ("\"a@b\"@[127.0.0.1]", "[127.0.0.1]"),
+            ("postmaster", ""),
+            ("a@B\u{dc}CHER.example", "b\u{fc}cher.example"),
+        ] {
+            assert_eq!(Address::from(address).destination(), destination, "{address}");
         }
     }
 

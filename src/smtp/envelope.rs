@@ -13,13 +13,14 @@ pub const MAX_ENVID: usize = 100;
 /// The longest name of an address type in ORCPT: `rfc822`, `utf-8` and `x400` are the ones in use.
 const MAX_ADDRESS_TYPE: usize = 32;
 
-/// Who sends what to whom (RFC 5321, section 2.3.1), with the options of RFC 3461 and RFC 6531.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Envelope {
+/// Who sends what to whom (RFC 5321, section 2.3.1), with the options of RFC 3461 and RFC 6531. The queue knows more of each
+/// recipient: an `R` that holds a [`Recipient`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope<R = Recipient> {
     /// The reverse-path.
     pub sender: ReversePath,
     /// At least one.
-    pub recipients: Vec<Recipient>,
+    pub recipients: Vec<R>,
     /// Addresses or header fields are outside ASCII (RFC 6531).
     pub smtputf8: bool,
     /// The body is outside ASCII (RFC 6152).
@@ -30,12 +31,26 @@ pub struct Envelope {
     pub envid: Option<Envid>,
 }
 
-impl Envelope {
+impl<R> Default for Envelope<R> {
+    fn default() -> Envelope<R> {
+        Envelope::new(ReversePath::Null, Vec::new())
+    }
+}
+
+impl<R> Envelope<R> {
     /// An envelope without options.
-    pub fn new(sender: impl Into<ReversePath>, recipients: Vec<Recipient>) -> Envelope {
-        Envelope { sender: sender.into(), recipients, ..Envelope::default() }
+    pub fn new(sender: impl Into<ReversePath>, recipients: Vec<R>) -> Envelope<R> {
+        Envelope { sender: sender.into(), recipients, smtputf8: false, eight_bit: false, ret: None, envid: None }
     }
 
+    /// The same envelope for these recipients.
+    pub fn with_recipients<T>(&self, recipients: Vec<T>) -> Envelope<T> {
+        let Envelope { smtputf8, eight_bit, ret, .. } = *self;
+        Envelope { sender: self.sender.clone(), recipients, smtputf8, eight_bit, ret, envid: self.envid.clone() }
+    }
+}
+
+impl Envelope {
     /// True if none of its addresses is outside ASCII.
     pub fn is_ascii(&self) -> bool {
         let sender = self.sender.address().into_iter();

@@ -11,9 +11,7 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::queue::bounce::{self, ReportAction, ReportedRecipient};
-use crate::queue::entry::{
-    AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Transition, destination_of,
-};
+use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Transition};
 use crate::queue::queue_dir;
 use crate::queue::runner::settle::{self, SettlementRules};
 use crate::queue::schedule::Schedule;
@@ -234,13 +232,17 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
     };
     let mut edited = Edited::default();
     for entry in entries {
-        for domain in
-            entry.recipients.iter().map(|recipient| destination_of(&recipient.to.address)).collect::<BTreeSet<_>>()
+        for domain in entry
+            .envelope
+            .recipients
+            .iter()
+            .map(|recipient| recipient.to.address.destination())
+            .collect::<BTreeSet<_>>()
         {
             let of_domain = |recipient: &&QueuedRecipient| {
-                destination_of(&recipient.to.address) == domain && !recipient.state.is_final()
+                recipient.to.address.destination() == domain && !recipient.state.is_final()
             };
-            let of_domain = entry.recipients.iter().filter(of_domain);
+            let of_domain = entry.envelope.recipients.iter().filter(of_domain);
             let addresses: Vec<String> = of_domain.map(|recipient| recipient.to.address.to_string()).collect();
             if addresses.is_empty() {
                 continue;
@@ -262,10 +264,10 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
                     by_server: false,
                     at: now,
                 };
-                let told = batch.recipients.iter().map(reported).collect();
+                let told = batch.envelope.recipients.iter().map(reported).collect();
                 let mut random = || getrandom::u32().unwrap_or(0);
                 let reports = settle::report(&batch, ReportAction::Failed, told, &rules, now, &mut random);
-                let leases = batch.recipients.iter().map(|recipient| recipient.lease.clone());
+                let leases = batch.envelope.recipients.iter().map(|recipient| recipient.lease.clone());
                 let settlement = Settlement {
                     leases: leases
                         .map(|lease| SettledLease { lease, outcome: LeaseOutcome::Failed(attempt.clone()) })
@@ -273,7 +275,9 @@ async fn bounce_now(store: &SqliteStore, entries: &[QueueEntry], args: &Args) ->
                     reports: reports.into_iter().collect(),
                 };
                 if store.settle(vec![settlement]).await? == [true] {
-                    edited.changed.extend(batch.recipients.iter().map(|recipient| (batch.id, recipient.lease.n)));
+                    edited
+                        .changed
+                        .extend(batch.envelope.recipients.iter().map(|recipient| (batch.id, recipient.lease.n)));
                 }
             }
         }
@@ -301,7 +305,7 @@ async fn everything(store: &SqliteStore, filter: &Filter) -> Result<QueuePage, F
 fn plan(entries: &[QueueEntry], transition: Transition) -> Edited {
     let mut edited = Edited::default();
     for entry in entries {
-        for recipient in entry.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
+        for recipient in entry.envelope.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
             match transition.allowed(recipient.state) {
                 true => edited.changed.push((entry.id, recipient.n)),
                 false => edited.refused.push((entry.id, recipient.n, recipient.state)),
@@ -322,7 +326,7 @@ fn report(
 ) -> Result<(), Fault> {
     let address = |id: QueueId, n: u32| {
         let entry = entries.iter().find(|entry| entry.id == id);
-        let recipient = entry.and_then(|entry| entry.recipients.iter().find(|recipient| recipient.n == n));
+        let recipient = entry.and_then(|entry| entry.envelope.recipients.iter().find(|recipient| recipient.n == n));
         recipient.map_or("", |recipient| recipient.to.address.as_str())
     };
     let verb = args.verb.name();
@@ -392,11 +396,11 @@ async fn show(store: &SqliteStore, entries: &[QueueEntry], args: &Args, out: &Ou
             written.and_then(|()| payload.flush()).map_err(|error| Fault::local("stdout", &error))?;
             continue;
         }
-        for recipient in &entry.recipients {
+        for recipient in &entry.envelope.recipients {
             out.emit(&QueuedRecipientRecord::new(entry, recipient))?;
         }
         for (n, attempt) in store.history(entry.id).await? {
-            let recipient = entry.recipients.iter().find(|recipient| recipient.n == n);
+            let recipient = entry.envelope.recipients.iter().find(|recipient| recipient.n == n);
             let Some(recipient) = recipient else { continue };
             out.emit(&attempt_record(entry, recipient.to.address.as_str(), &attempt))?;
         }

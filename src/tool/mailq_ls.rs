@@ -165,7 +165,7 @@ impl<'a> QueuedRecipientRecord<'a> {
             state: recipient.state.as_str(),
             size_bytes: entry.size_bytes,
             queued_at: entry.created.to_string(),
-            sender: entry.sender.as_str(),
+            sender: entry.envelope.sender.as_str(),
             address: recipient.to.address.as_str(),
             attempts: recipient.attempts,
             next_try_at: (recipient.state == RecipientState::Queued).then(|| recipient.due.to_string()),
@@ -179,8 +179,8 @@ impl<'a> QueuedRecipientRecord<'a> {
             reply: last.map(|last| last.reply.as_str()),
             notify: recipient.to.notify.map(|notify| notify.to_string()),
             orcpt: recipient.to.orcpt.as_ref().map(Orcpt::as_str),
-            ret: entry.ret.map(Ret::as_str),
-            envid: entry.envid.as_ref().map(Envid::as_str),
+            ret: entry.envelope.ret.map(Ret::as_str),
+            envid: entry.envelope.envid.as_ref().map(Envid::as_str),
         }
     }
 }
@@ -301,7 +301,7 @@ async fn list(store: &SqliteStore, filter: &Filter, out: &Output) -> Result<(boo
             bad = Some(damaged.fault.kind.into());
         }
         for entry in &page.entries {
-            for recipient in entry.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
+            for recipient in entry.envelope.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
                 found = true;
                 out.emit(&QueuedRecipientRecord::new(entry, recipient))?;
             }

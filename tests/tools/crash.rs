@@ -51,7 +51,7 @@ pub(crate) fn queued_subjects(queue: &Path) -> BTreeMap<String, bool> {
             assert_eq!(text.len() as u64, entry.size_bytes, "{} is whole", entry.id);
             assert!(text.ends_with("END\r\n"), "{} is whole", entry.id);
             let subject = text.lines().find_map(|line| line.strip_prefix("Subject: ")).unwrap_or_default();
-            let duplicate = entry.recipients.iter().any(|recipient| recipient.possible_duplicate);
+            let duplicate = entry.envelope.recipients.iter().any(|recipient| recipient.possible_duplicate);
             subjects.insert(subject.to_owned(), duplicate);
         }
         subjects

@@ -100,7 +100,8 @@ impl Driver {
         self.step("list");
         let entries = store.list(Filter::default(), None, 20).await.unwrap().entries;
         // Reports are left alone: they are followed by their subject.
-        let Some(entry) = entries.get(random.below(20) as usize).filter(|entry| entry.sender != ReversePath::Null)
+        let Some(entry) =
+            entries.get(random.below(20) as usize).filter(|entry| entry.envelope.sender != ReversePath::Null)
         else {
             return;
         };
@@ -112,7 +113,7 @@ impl Driver {
         };
         self.step(name);
         if change == QueueEdit::Remove {
-            for recipient in &entry.recipients {
+            for recipient in &entry.envelope.recipients {
                 self.say(format!("removed {} {}", entry.id, recipient.n));
             }
         }
@@ -132,11 +133,11 @@ impl Driver {
             wanted: Filter::default(),
         };
         for batch in store.claim(claim).await.unwrap().batches {
-            let leases: Vec<_> = batch.recipients.iter().map(|recipient| recipient.lease.clone()).collect();
+            let leases: Vec<_> = batch.envelope.recipients.iter().map(|recipient| recipient.lease.clone()).collect();
             let kind =
                 ["deliver", "deliver", "deliver", "defer", "yield", "fail", "quarantine"][random.below(7) as usize];
             // A report that fails would be followed by nothing.
-            let kind = if batch.sender == ReversePath::Null && kind == "fail" { "deliver" } else { kind };
+            let kind = if batch.envelope.sender == ReversePath::Null && kind == "fail" { "deliver" } else { kind };
             self.step("renew");
             if kind == "deliver" && !store.renew(leases).await.unwrap().iter().all(|held| *held) {
                 continue;
@@ -148,7 +149,7 @@ impl Driver {
     async fn settle(&self, store: &SqliteStore, batch: &DeliveryBatch, kind: &'static str, random: &mut Random) {
         self.step(kind);
         let mut settlement = Settlement::default();
-        for recipient in &batch.recipients {
+        for recipient in &batch.envelope.recipients {
             let (lease, attempt) = (recipient.lease.clone(), AttemptResult::default());
             let outcome = match kind {
                 "deliver" => {
@@ -236,8 +237,8 @@ impl Story {
                 continue;
             };
             assert!(subjects.contains_key(subject), "seed {seed}: {id} has another body");
-            assert_eq!(entry.recipients.len(), *count as usize, "seed {seed}: {id}");
-            for recipient in &entry.recipients {
+            assert_eq!(entry.envelope.recipients.len(), *count as usize, "seed {seed}: {id}");
+            for recipient in &entry.envelope.recipients {
                 let key = (id.clone(), recipient.n);
                 assert_ne!(recipient.state, RecipientState::Active, "seed {seed}: {id}");
                 if recipient.state.is_final() {

@@ -75,7 +75,7 @@ async fn drive(queue: &Path, mut random: Random, mut said: File) {
                 let claim =
                     Claim { domain, due_until: Time(i64::MAX), now: now(), limit: 2, wanted: Filter::default() };
                 for batch in store.claim(claim).await.unwrap_or_default().batches {
-                    let lease = batch.recipients[0].lease.clone();
+                    let lease = batch.envelope.recipients[0].lease.clone();
                     let later = LeaseOutcome::Deferred {
                         attempt: AttemptResult::default(),
                         due: now(),
@@ -130,7 +130,7 @@ async fn promise_and_run(queue: &Path, mut said: File) {
     let mut batches = store.claim(claim()).await.unwrap().batches;
     say("running\n");
     while let Some(batch) = batches.pop() {
-        let leases = vec![SettledLease { lease: batch.recipients[0].lease.clone(), outcome: delivered() }];
+        let leases = vec![SettledLease { lease: batch.envelope.recipients[0].lease.clone(), outcome: delivered() }];
         assert_eq!(store.settle(vec![Settlement { leases, reports: Vec::new() }]).await.unwrap(), [true]);
         batches.extend(store.claim(claim()).await.unwrap().batches);
     }

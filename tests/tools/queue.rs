@@ -171,7 +171,7 @@ fn waiting(queue: &Path) -> Vec<String> {
     block_on(async {
         let store = SqliteStore::open(queue, Process::OneShot).unwrap();
         let page = store.list(Filter::default(), None, 1000).await.unwrap();
-        let recipients = page.entries.iter().flat_map(|entry| &entry.recipients);
+        let recipients = page.entries.iter().flat_map(|entry| &entry.envelope.recipients);
         recipients.map(|recipient| format!("{} {}", recipient.to.address, recipient.state)).collect()
     })
 }

@@ -11,7 +11,6 @@ use tokio::task::JoinSet;
 use crate::fault::Fault;
 use crate::queue::entry::Time;
 use crate::queue::runner::ActiveRun;
-use crate::queue::runner::outgoing;
 use crate::queue::store::{Claim, Claimed, DeliveryBatch, Lease};
 use crate::relay::connection::RouteConnection;
 use crate::relay::deliver::{Delivery, RouteProgress, undelivered};
@@ -232,7 +231,7 @@ impl Destination {
         match run.claim(claim).await {
             Ok(Claimed { batches, damaged }) => {
                 damaged.iter().for_each(|entry| run.troubles.report(&entry.fault));
-                let full = batches.iter().map(|batch| batch.recipients.len()).sum::<usize>() >= claims.limit;
+                let full = batches.iter().map(|batch| batch.envelope.recipients.len()).sum::<usize>() >= claims.limit;
                 claims.full = full;
                 self.enough.store(!full, Ordering::Release);
                 let waiting = {
@@ -277,17 +276,17 @@ impl Destination {
             };
             let verdict = self.state().verdict.clone();
             if let Some(fault) = verdict {
-                run.record(&batch, &undelivered(&outgoing::envelope(&batch), &fault));
+                run.record(&batch, &undelivered(&batch.to_send(), &fault));
                 continue;
             }
-            if let Some(route) = batch.recipients.first().and_then(|recipient| recipient.route.clone()) {
+            if let Some(route) = batch.envelope.recipients.first().and_then(|recipient| recipient.route.clone()) {
                 self.by_own_route(&run, batch, &route, &commit, &leases).await;
                 continue;
             }
             upcoming = self.peek(&run);
-            let envelope = outgoing::envelope(&batch);
-            let content = outgoing::content(&batch);
-            let next = upcoming.as_ref().map(|batch| (outgoing::envelope(batch), outgoing::content(batch)));
+            let envelope = batch.to_send();
+            let content = batch.content();
+            let next = upcoming.as_ref().map(|batch| (batch.to_send(), batch.content()));
             let options = SendOptions {
                 partial: true,
                 before_commit: Some(commit.clone()),
@@ -371,7 +370,7 @@ impl Destination {
     fn peek(&self, run: &ActiveRun) -> Option<DeliveryBatch> {
         let mut ready = self.ready();
         let enough = ready.len() > self.state().workers && !run.stopping();
-        let plain = ready.front().is_some_and(|batch| batch.recipients.iter().all(|one| one.route.is_none()));
+        let plain = ready.front().is_some_and(|batch| batch.envelope.recipients.iter().all(|one| one.route.is_none()));
         if enough && plain { ready.pop_front() } else { None }
     }
 
@@ -399,7 +398,7 @@ impl Destination {
         commit: &BeforeCommit,
         leases: &Mutex<Vec<Lease>>,
     ) {
-        let envelope = outgoing::envelope(&batch);
+        let envelope = batch.to_send();
         let delivery = match run.follow(route.target(), &self.domain).await {
             Err(fault) => undelivered(&envelope, &fault),
             Ok(hops) => {
@@ -408,7 +407,7 @@ impl Destination {
                     SendOptions { partial: true, before_commit: Some(commit.clone()), ..SendOptions::default() };
                 self.pace(run).await;
                 set(leases, &batch);
-                let delivery = bring(run, &mut route, &envelope, &outgoing::content(&batch), &options).await;
+                let delivery = bring(run, &mut route, &envelope, &batch.content(), &options).await;
                 route.quit().await;
                 delivery
             }
@@ -438,16 +437,22 @@ async fn bring(
 
 /// One batch a next hop.
 fn by_route(batch: DeliveryBatch) -> Vec<DeliveryBatch> {
-    if batch.recipients.iter().all(|recipient| recipient.route.is_none()) {
+    if batch.envelope.recipients.iter().all(|recipient| recipient.route.is_none()) {
         return vec![batch];
     }
     let mut parts: Vec<DeliveryBatch> = Vec::new();
-    for recipient in &batch.recipients {
-        let same =
-            parts.iter_mut().find(|part| part.recipients.first().is_some_and(|first| first.route == recipient.route));
+    for recipient in &batch.envelope.recipients {
+        let same = parts
+            .iter_mut()
+            .find(|part| part.envelope.recipients.first().is_some_and(|first| first.route == recipient.route));
         match same {
-            Some(part) => part.recipients.push(recipient.clone()),
-            None => parts.push(DeliveryBatch { recipients: vec![recipient.clone()], ..batch.clone() }),
+            Some(part) => part.envelope.recipients.push(recipient.clone()),
+            None => parts.push(DeliveryBatch {
+                envelope: batch.envelope.with_recipients(vec![recipient.clone()]),
+                domain: batch.domain.clone(),
+                body: batch.body.clone(),
+                ..batch
+            }),
         }
     }
     parts
@@ -456,7 +461,7 @@ fn by_route(batch: DeliveryBatch) -> Vec<DeliveryBatch> {
 fn set(leases: &Mutex<Vec<Lease>>, batch: &DeliveryBatch) {
     let mut current = leases.lock().unwrap_or_else(PoisonError::into_inner);
     current.clear();
-    current.extend(batch.recipients.iter().map(|recipient| recipient.lease.clone()));
+    current.extend(batch.envelope.recipients.iter().map(|recipient| recipient.lease.clone()));
 }
 
 /// The question before each final dot: do we still hold all leases?

@@ -9,7 +9,6 @@
 
 mod destination;
 pub mod health;
-mod outgoing;
 pub mod settle;
 #[cfg(test)]
 mod simulation;
@@ -390,7 +389,7 @@ impl ActiveRun {
     async fn claim(&self, claim: Claim) -> Result<Claimed, Fault> {
         let _claiming = self.claiming.read().await;
         let claimed = self.store.claim(claim).await?;
-        let recipients = claimed.batches.iter().flat_map(|batch| &batch.recipients);
+        let recipients = claimed.batches.iter().flat_map(|batch| &batch.envelope.recipients);
         let mut leases = self.leases.lock().unwrap_or_else(PoisonError::into_inner);
         leases.extend(recipients.map(|recipient| recipient.lease.clone()));
         drop(leases);
@@ -418,7 +417,7 @@ impl ActiveRun {
 
     /// Gives unused leases back.
     fn give_back(&self, batch: &DeliveryBatch) {
-        let recipients = batch.recipients.iter().map(|recipient| RecipientSettlement {
+        let recipients = batch.envelope.recipients.iter().map(|recipient| RecipientSettlement {
             settled: SettledLease { lease: recipient.lease.clone(), outcome: LeaseOutcome::Yielded },
             report: None,
         });

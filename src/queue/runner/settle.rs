@@ -110,7 +110,7 @@ pub fn settle(
     let mut failed = Vec::new();
     let mut delayed = Vec::new();
     let mut arrived = Vec::new();
-    for (recipient, RecipientDelivery { result, peer }) in batch.recipients.iter().zip(&delivery.recipients) {
+    for (recipient, RecipientDelivery { result, peer }) in batch.envelope.recipients.iter().zip(&delivery.recipients) {
         let attempt = attempt(result, peer, now);
         let reported = reported(recipient, result, &attempt);
         let notify = recipient.to.notify;
@@ -142,7 +142,10 @@ pub fn settle(
                     }
                     RetryDecision::Retry { due, warn } => {
                         // Without NOTIFY a warning is ours to send or not; with it, DELAY must stand there.
-                        if warn && notify.is_none_or(|notify| notify.delay) && batch.sender != ReversePath::Null {
+                        if warn
+                            && notify.is_none_or(|notify| notify.delay)
+                            && batch.envelope.sender != ReversePath::Null
+                        {
                             delayed.push(reported);
                         }
                         let possible_duplicate = recipient.possible_duplicate || unknown;
@@ -158,7 +161,7 @@ pub fn settle(
         };
         let report = AttemptReport {
             id: batch.id,
-            sender: batch.sender.clone(),
+            sender: batch.envelope.sender.clone(),
             address: recipient.to.address.clone(),
             size_bytes: batch.body.size_bytes(),
             disposition,
@@ -198,7 +201,7 @@ fn give_up(
     if notify.is_some_and(|notify| !notify.failure) {
         return (disposition, LeaseOutcome::Failed(attempt.clone()));
     }
-    if batch.sender == ReversePath::Null && rules.bounce_to.is_none() {
+    if batch.envelope.sender == ReversePath::Null && rules.bounce_to.is_none() {
         return (Disposition::Held, LeaseOutcome::Quarantined(attempt.clone()));
     }
     failed.push(reported);
@@ -249,7 +252,7 @@ pub fn report(
     now: Time,
     random: &mut dyn FnMut() -> u32,
 ) -> Option<NewMessage> {
-    let to = match (&batch.sender, &rules.bounce_to) {
+    let to = match (&batch.envelope.sender, &rules.bounce_to) {
         (ReversePath::Address(sender), _) => sender,
         (ReversePath::Null, Some(postmaster)) if action == ReportAction::Failed => postmaster,
         (ReversePath::Null, _) => return None,
@@ -261,17 +264,17 @@ pub fn report(
         action,
         mta: rules.mta.clone(),
         to: to.clone(),
-        envid: batch.envid.clone(),
+        envid: batch.envelope.envid.clone(),
         arrived: batch.created,
         queue_id: batch.id.to_string(),
         until: (action == ReportAction::Delayed).then(|| batch.created.plus(rules.schedule.expire_after)),
         recipients,
-        full: batch.ret == Some(Ret::Full),
-        smtputf8: batch.smtputf8,
+        full: batch.envelope.ret == Some(Ret::Full),
+        smtputf8: batch.envelope.smtputf8,
     };
     let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
     let mut message = report.for_queue(&batch.body, now, &unique)?;
-    if batch.sender == ReversePath::Null {
+    if batch.envelope.sender == ReversePath::Null {
         // The bounce of a bounce ends here.
         message.envelope.recipients.iter_mut().for_each(|recipient| recipient.notify = Some(Notify::NEVER));
     }
@@ -316,12 +319,7 @@ mod tests {
             id,
             created: NOW,
             domain: "b.test".to_owned(),
-            sender: sender.into(),
-            ret: None,
-            envid: None,
-            smtputf8: false,
-            eight_bit: false,
-            recipients: recipients.collect(),
+            envelope: Envelope::new(sender, recipients.collect()),
             body: Blob::memory(b"Subject: x\r\n\r\ny\r\n".to_vec()),
         }
     }
@@ -332,8 +330,7 @@ mod tests {
 
     /// One result for each recipient; the peer offers DSN or not.
     fn said(batch: &DeliveryBatch, outcomes: &[Said], dsn: bool, is_final: bool) -> Delivery {
-        let mut delivery =
-            undelivered(&crate::queue::runner::outgoing::envelope(batch), &Fault::new(Kind::TimedOut, "late"));
+        let mut delivery = undelivered(&batch.to_send(), &Fault::new(Kind::TimedOut, "late"));
         for (RecipientDelivery { result, peer }, outcome) in delivery.recipients.iter_mut().zip(outcomes) {
             result.outcome = outcome.clone();
             result.code = match outcome {
@@ -354,7 +351,7 @@ mod tests {
         now: Time,
     ) -> (Vec<&'static str>, Vec<String>) {
         let settlement = settle(batch, delivery, rules, now, &mut || u32::MAX / 2);
-        assert_eq!(settlement.recipients.len(), batch.recipients.len());
+        assert_eq!(settlement.recipients.len(), batch.envelope.recipients.len());
         let reports = settlement.reports.iter().map(|report| {
             let mut text = String::new();
             report.body.open_at(0).read_to_string(&mut text).unwrap();
@@ -447,7 +444,7 @@ mod tests {
     #[test]
     fn old_age_ends_it_and_a_lost_body_is_reported_all_the_same() {
         let mut batch = batch("a@a", &[None]);
-        batch.recipients[0].attempts = 9;
+        batch.envelope.recipients[0].attempts = 9;
         batch.body = crate::blob::file::named("/nonexistent/body".into(), 5);
         let old = NOW.plus(Duration::from_secs(6 * 86400));
         let (found, reports) = dispositions(&batch, &said(&batch, &[Said::Deferred], false, false), &rules(), old);

@@ -8,7 +8,7 @@ use rusqlite::{Error, Row};
 use crate::queue::entry::{AttemptResult, RecipientState, Time};
 use crate::relay::route::RouteOverride;
 use crate::smtp::address::{Address, ReversePath};
-use crate::smtp::envelope::{Envid, Notify, Orcpt, Ret};
+use crate::smtp::envelope::{Envelope, Envid, Notify, Orcpt, Ret};
 
 /// The most of a value that cannot be read which is shown, in characters.
 const MAX_SHOWN: usize = 100;
@@ -48,6 +48,19 @@ pub(super) fn attempt(row: &Row<'_>, first: usize) -> rusqlite::Result<Option<At
         enhanced: row.get_ref(first + 5)?.as_str_or_null()?.and_then(crate::fault::Enhanced::parse),
         reply: row.get::<_, Option<String>>(first + 6)?.unwrap_or_default(),
     }))
+}
+
+/// The envelope in these four columns (sender, flags, ret, envid), for these recipients.
+pub(super) fn envelope<R>(row: &Row<'_>, first: usize, recipients: Vec<R>) -> rusqlite::Result<Envelope<R>> {
+    let flags: i64 = row.get(first + 1)?;
+    Ok(Envelope {
+        sender: row.get(first)?,
+        recipients,
+        smtputf8: flags & SMTPUTF8 != 0,
+        eight_bit: flags & EIGHT_BIT != 0,
+        ret: row.get(first + 2)?,
+        envid: row.get(first + 3)?,
+    })
 }
 
 /// A row's values; what cannot be read of them is the row's own fault (`Err`), any other error the database's.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, ToSql, params};
 
 use crate::blob::{self, Blob};
 use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
-use crate::queue::sqlite::columns::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED};
+use crate::queue::sqlite::columns::{self, POSSIBLE_DUPLICATE, WARNED};
 use crate::queue::store::{AGES, DamagedEntry, DomainAges, DueDestination, Filter, MAX_BATCH, QueueCounts, QueuePage};
 use crate::smtp::envelope::Recipient;
 
@@ -142,7 +142,7 @@ fn tables(filter: &Filter) -> &'static str {
     }
 }
 
-const COLUMNS: &str = "m.id, m.created, m.sender, m.size, m.ret, m.envid, m.flags, \
+const COLUMNS: &str = "m.id, m.created, m.size, m.sender, m.flags, m.ret, m.envid, \
     r.n, r.address, r.notify, r.orcpt, r.route, r.state, r.due, r.attempts, r.flags, \
     r.last_at, r.last_host, r.last_ip, r.last_kind, r.last_code, r.last_enhanced, r.last_reply";
 
@@ -184,7 +184,7 @@ pub(super) fn list(
         // The recipients of a message that cannot be read are not shown.
         let Some(entry) = page.entries.last_mut().filter(|entry| entry.id == id) else { continue };
         match columns::undamaged(recipient(row))? {
-            Ok(recipient) => entry.recipients.push(recipient),
+            Ok(recipient) => entry.envelope.recipients.push(recipient),
             Err(what) => page.damaged.push(DamagedEntry::new(id, row.get(7).ok(), &what)),
         }
     }
@@ -192,17 +192,11 @@ pub(super) fn list(
 }
 
 fn entry(row: &Row<'_>, id: QueueId) -> rusqlite::Result<QueueEntry> {
-    let flags: i64 = row.get(6)?;
     Ok(QueueEntry {
         id,
         created: Time(row.get(1)?),
-        sender: row.get(2)?,
-        size_bytes: row.get::<_, i64>(3)? as u64,
-        ret: row.get(4)?,
-        envid: row.get(5)?,
-        smtputf8: flags & SMTPUTF8 != 0,
-        eight_bit: flags & EIGHT_BIT != 0,
-        recipients: Vec::new(),
+        size_bytes: row.get::<_, i64>(2)? as u64,
+        envelope: columns::envelope(row, 3, Vec::new())?,
     })
 }
 

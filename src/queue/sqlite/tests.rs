@@ -5,8 +5,10 @@ use std::io::{Read as _, Write as _};
 use super::*;
 use crate::queue::entry::RecipientState;
 use crate::queue::store::{DamagedEntry, DeliveryBatch, LeaseOutcome, LeasedRecipient, RENEW_EVERY, SettledLease};
+use crate::queue::submit;
 use crate::relay::deliver::DeliveryProof;
-use crate::smtp::envelope::{Envelope, Envid, Recipient, Ret};
+use crate::smtp::data::{Content as _, MessageBlob};
+use crate::smtp::envelope::{Envelope, Notify, Recipient, Ret};
 use crate::smtp::transaction::Accepted;
 
 /// A time that every test's due times have passed.
@@ -36,7 +38,7 @@ fn bytes(body: &Blob) -> Vec<u8> {
 fn all(batch: &DeliveryBatch, outcome: &LeaseOutcome) -> Settlement {
     let settled =
         |recipient: &LeasedRecipient| SettledLease { lease: recipient.lease.clone(), outcome: outcome.clone() };
-    Settlement { leases: batch.recipients.iter().map(settled).collect(), reports: Vec::new() }
+    Settlement { leases: batch.envelope.recipients.iter().map(settled).collect(), reports: Vec::new() }
 }
 
 /// What a claim leases, where nothing is damaged.
@@ -48,7 +50,7 @@ async fn leased(store: &SqliteStore, claim: Claim) -> Vec<DeliveryBatch> {
 
 async fn states(store: &SqliteStore) -> Vec<(String, RecipientState)> {
     let entries = store.list(Filter::default(), None, MAX).await.unwrap().entries;
-    entries.iter().flat_map(|entry| &entry.recipients).map(|r| (r.to.address.to_string(), r.state)).collect()
+    entries.iter().flat_map(|entry| &entry.envelope.recipients).map(|r| (r.to.address.to_string(), r.state)).collect()
 }
 
 fn delivered() -> LeaseOutcome {
@@ -59,29 +61,46 @@ const MAX: usize = crate::queue::store::MAX_BATCH;
 
 #[tokio::test]
 async fn what_was_queued_comes_back_as_it_was() {
-    let (folder, store) = store();
-    let mut new = message("alice@alice.test", &["bob@Bob.test", "carol@carol.test"], b"Subject: x\r\n\r\nhello\r\n");
-    new.envelope.ret = Some(Ret::Headers);
-    new.envelope.envid = "e1".parse().ok();
-    new.envelope.eight_bit = true;
-    new.envelope.recipients[0].notify = "FAILURE,DELAY".parse().ok();
-    new.envelope.recipients[0].orcpt = "rfc822;bob@bob.test".parse().ok();
-    let bob = new.envelope.recipients[0].clone();
-    let id = store.enqueue(vec![new]).await.unwrap()[0];
-    drop(store);
+    for size in [10, 200_000] {
+        let (folder, store) = store();
+        let envelope = Envelope {
+            smtputf8: true,
+            eight_bit: true,
+            ret: Some(Ret::Headers),
+            envid: "x1".parse().ok(),
+            ..Envelope::new(
+                "alice@alice.test",
+                vec![
+                    Recipient {
+                        notify: "SUCCESS,FAILURE".parse().ok(),
+                        orcpt: "rfc822;b@bob.test".parse().ok(),
+                        ..Recipient::new("bob@Bob.test")
+                    },
+                    Recipient { notify: Some(Notify::NEVER), ..Recipient::new("carol@bob.test") },
+                ],
+            )
+        };
+        let content = MessageBlob::from(vec![b'x'; size]);
+        let new = submit::message(&store, &envelope, b"Received: by us\r\n", &content).unwrap();
+        let elsewhere = message("alice@alice.test", &["dave@dave.test"], b"\r\n");
+        let id = store.enqueue(vec![new, elsewhere]).await.unwrap()[0];
+        drop(store);
 
-    let store = SqliteStore::open_existing(folder.path(), Process::LongRunning).unwrap().unwrap();
-    let entry = store.list(Filter::default(), None, 10).await.unwrap().entries.remove(0);
-    assert_eq!((entry.id, entry.sender.as_str(), entry.size_bytes), (id, "alice@alice.test", 21));
-    assert_eq!((entry.ret, entry.envid.as_ref().map(Envid::as_str)), (Some(Ret::Headers), Some("e1")));
-    assert!(entry.eight_bit && !entry.smtputf8);
-    let batch = leased(&store, claim("bob.test", 10)).await.remove(0);
-    assert_eq!(batch.recipients.len(), 1, "the other destination is another unit");
-    assert_eq!(batch.recipients[0].to, bob);
-    assert_eq!(batch.recipients[0].attempts, 1, "the counter rises before the attempt");
-    assert_eq!(bytes(&batch.body), b"Subject: x\r\n\r\nhello\r\n");
-    assert_eq!(bytes(&store.content(id).await.unwrap().unwrap()), b"Subject: x\r\n\r\nhello\r\n");
-    assert!(store.content(QueueId(1)).await.unwrap().is_none());
+        let store = SqliteStore::open_existing(folder.path(), Process::LongRunning).unwrap().unwrap();
+        let entry = store.list(Filter::default(), None, 10).await.unwrap().entries.remove(0);
+        assert_eq!((entry.id, entry.size_bytes), (id, size as u64 + 17));
+        let shown = entry.envelope.recipients.iter().map(|recipient| recipient.to.clone()).collect();
+        assert_eq!(entry.envelope.with_recipients(shown), envelope);
+        let batch = leased(&store, claim("bob.test", 10)).await.remove(0);
+        assert_eq!(batch.to_send(), envelope);
+        assert_eq!(batch.envelope.recipients[0].attempts, 1, "the counter rises before the attempt");
+        let queued = batch.content();
+        assert_eq!((queued.size_bytes(), queued.in_memory().is_some()), (size as u64 + 17, size == 10));
+        let text = bytes(&batch.body);
+        assert!(text.starts_with(b"Received: by us\r\nxxxx") && text.len() == size + 17);
+        assert_eq!(bytes(&store.content(id).await.unwrap().unwrap()), text);
+        assert!(store.content(QueueId(1)).await.unwrap().is_none());
+    }
 }
 
 #[tokio::test]
@@ -122,13 +141,13 @@ async fn a_row_that_cannot_be_read_is_held_and_named_and_the_others_go_on() {
         let page = store.list(Filter::default(), None, MAX).await.unwrap();
         is_named(&page.damaged);
         assert!(page.damaged[0].fault.detail.contains(&format!("{id}{place}: ")));
-        let shown: usize = page.entries.iter().map(|entry| entry.recipients.len()).sum();
+        let shown: usize = page.entries.iter().map(|entry| entry.envelope.recipients.len()).sum();
         assert_eq!((page.last, shown), (Some(ids[2]), if whole { 2 } else { 3 }), "{column}");
 
         let claimed = store.claim(claim("one", 10)).await.unwrap();
         is_named(&claimed.damaged);
         assert_eq!(claimed.damaged.len(), if whole { 2 } else { 1 });
-        let sent: usize = claimed.batches.iter().map(|batch| batch.recipients.len()).sum();
+        let sent: usize = claimed.batches.iter().map(|batch| batch.envelope.recipients.len()).sum();
         assert_eq!(sent, shown, "the others go on: {column}");
         let held = Filter { states: vec![RecipientState::Held], ..Filter::default() };
         assert_eq!(store.count(held.clone()).await.unwrap().held, claimed.damaged.len() as u64);
@@ -183,13 +202,17 @@ async fn a_deferral_waits_and_is_remembered() {
         [DueDestination { domain: "one".to_owned(), due }]
     );
     let entry = store.list(Filter::default(), None, 1).await.unwrap().entries.remove(0);
-    assert_eq!(entry.recipients[0].last.as_ref(), Some(&attempt));
+    assert_eq!(entry.envelope.recipients[0].last.as_ref(), Some(&attempt));
     assert_eq!(store.history(id).await.unwrap(), [(0, attempt)]);
     let again = leased(&store, claim("one", 10)).await.remove(0);
-    assert!(again.recipients[0].possible_duplicate && again.recipients[0].warned);
-    assert_eq!(again.recipients[0].attempts, 2);
+    assert!(again.envelope.recipients[0].possible_duplicate && again.envelope.recipients[0].warned);
+    assert_eq!(again.envelope.recipients[0].attempts, 2);
     store.settle(vec![all(&again, &LeaseOutcome::Yielded)]).await.unwrap();
-    assert_eq!(leased(&store, claim("one", 10)).await[0].recipients[0].attempts, 2, "an unused lease does not count");
+    assert_eq!(
+        leased(&store, claim("one", 10)).await[0].envelope.recipients[0].attempts,
+        2,
+        "an unused lease does not count"
+    );
 }
 
 #[tokio::test]
@@ -197,7 +220,7 @@ async fn a_lost_lease_settles_nothing_and_sends_no_report() {
     let (_folder, store) = store();
     let id = store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap()[0];
     let batch = leased(&store, claim("one", 10)).await.remove(0);
-    let lease = batch.recipients[0].lease.clone();
+    let lease = batch.envelope.recipients[0].lease.clone();
     assert_eq!(store.renew(vec![lease.clone()]).await.unwrap(), [true]);
     let only = Filter { ids: vec![id], ..Filter::default() };
     assert_eq!(store.edit(only.clone(), QueueEdit::Hold).await.unwrap().changed, [(id, 0)]);
@@ -209,7 +232,7 @@ async fn a_lost_lease_settles_nothing_and_sends_no_report() {
     // A later lease of the same recipient is another one.
     store.edit(only, QueueEdit::Release(now())).await.unwrap();
     let later = leased(&store, claim("one", 10)).await.remove(0);
-    assert_eq!(store.renew(vec![lease, later.recipients[0].lease.clone()]).await.unwrap(), [false, true]);
+    assert_eq!(store.renew(vec![lease, later.envelope.recipients[0].lease.clone()]).await.unwrap(), [false, true]);
     assert!(RENEW_EVERY < Duration::from_secs(60));
 }
 
@@ -266,7 +289,7 @@ async fn a_new_address_is_a_new_destination() {
     store.enqueue(vec![message("a@a", &["x@one"], b"\r\n")]).await.unwrap();
     store.edit(Filter::default(), QueueEdit::Readdress("x@Two".into(), now())).await.unwrap();
     assert!(leased(&store, claim("one", 1)).await.is_empty());
-    assert_eq!(leased(&store, claim("two", 1)).await[0].recipients[0].to.address, "x@Two");
+    assert_eq!(leased(&store, claim("two", 1)).await[0].envelope.recipients[0].to.address, "x@Two");
 }
 
 #[tokio::test]
@@ -279,8 +302,8 @@ async fn a_dead_owner_gives_its_leases_back_with_a_warning() {
     drop(other);
     assert_eq!(store.recover(Vec::new()).await.unwrap(), 1);
     let batch = leased(&store, claim("one", 10)).await.remove(0);
-    assert!(batch.recipients[0].possible_duplicate);
-    assert_eq!(batch.recipients[0].attempts, 2);
+    assert!(batch.envelope.recipients[0].possible_duplicate);
+    assert_eq!(batch.envelope.recipients[0].attempts, 2);
 }
 
 #[tokio::test]
@@ -359,7 +382,7 @@ async fn lists_are_filtered_and_go_on() {
             break;
         }
         after = page.last;
-        seen.extend(page.entries.iter().map(|entry| (entry.id, entry.recipients.len())));
+        seen.extend(page.entries.iter().map(|entry| (entry.id, entry.envelope.recipients.len())));
     }
     assert_eq!(seen, ids.iter().map(|id| (*id, 2)).collect::<Vec<_>>());
     let destinations: Vec<String> =
@@ -410,7 +433,7 @@ async fn what_follows_a_power_cut_says_that_it_may_be_a_duplicate() {
         let store = SqliteStore::open(folder.path(), Process::LongRunning).unwrap();
         store.recover(Vec::new()).await.unwrap();
         let again = leased(&store, claim("one", 1)).await.remove(0);
-        assert_eq!(again.recipients[0].possible_duplicate, !rested);
+        assert_eq!(again.envelope.recipients[0].possible_duplicate, !rested);
     }
 }
 
@@ -438,7 +461,7 @@ async fn senders_are_served_in_turn() {
     store.enqueue((0..500).map(|_| message("list@a", &["x@one"], b"\r\n")).collect()).await.unwrap();
     let first = leased(&store, claim("one", 16)).await;
     assert_eq!(first.len(), 16, "the claim is full");
-    let people = first.iter().filter(|batch| batch.sender.as_str().starts_with("person")).count();
+    let people = first.iter().filter(|batch| batch.envelope.sender.as_str().starts_with("person")).count();
     assert_eq!(people, 3, "each of the small senders has its turn at once");
     // Whoever has more gets what the others leave.
     assert_eq!(leased(&store, claim("one", 600)).await.len(), 600);

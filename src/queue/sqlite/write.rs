@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, named_params, params};
 
 use crate::fault::Kind;
 use crate::fnv::fnv1a;
-use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, destination_of};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time};
 use crate::queue::sqlite::columns::{self, EIGHT_BIT, POSSIBLE_DUPLICATE, SMTPUTF8, WARNED, number};
 use crate::queue::sqlite::{BODIES, StoreShared, now, owner, read};
 use crate::queue::store::{
@@ -88,7 +88,7 @@ fn insert(db: &Connection, shared: &StoreShared, message: &NewMessage, at: Time)
             id.0,
             n,
             number(state),
-            destination_of(&recipient.address),
+            recipient.address.destination(),
             shard,
             at.0,
             recipient.address,
@@ -130,7 +130,7 @@ pub(super) fn claim(db: &Connection, shared: &StoreShared, owner: u64, claim: &C
         });
         let added = leased.and_then(|recipient| match claimed.batches.last_mut() {
             Some(batch) if batch.id == recipient.lease.message => {
-                batch.recipients.push(recipient);
+                batch.envelope.recipients.push(recipient);
                 Ok(())
             }
             _ => batch(db, shared, &claim.domain, recipient).map(|batch| claimed.batches.push(batch)),
@@ -216,21 +216,15 @@ fn batch(
 ) -> rusqlite::Result<DeliveryBatch> {
     let id = first.lease.message;
     let mut select = db.prepare_cached(
-        "SELECT created, sender, size, flags, ret, envid, file, bytes FROM message LEFT JOIN body USING (id) WHERE id = ?",
+        "SELECT created, size, file, bytes, sender, flags, ret, envid FROM message LEFT JOIN body USING (id) WHERE id = ?",
     )?;
     select.query_row([id.0], |row| {
-        let flags: i64 = row.get(3)?;
         Ok(DeliveryBatch {
             id,
             created: Time(row.get(0)?),
             domain: domain.to_owned(),
-            sender: row.get(1)?,
-            ret: row.get(4)?,
-            envid: row.get(5)?,
-            smtputf8: flags & SMTPUTF8 != 0,
-            eight_bit: flags & EIGHT_BIT != 0,
-            body: read::body(&shared.dir.join(BODIES), row.get(2)?, row.get(6)?, row.get_ref(7)?)?,
-            recipients: vec![first],
+            envelope: columns::envelope(row, 4, vec![first])?,
+            body: read::body(&shared.dir.join(BODIES), row.get(1)?, row.get(2)?, row.get_ref(3)?)?,
         })
     })
 }
@@ -515,7 +509,7 @@ fn apply(db: &Connection, message: QueueId, n: u32, change: &QueueEdit) -> rusql
                    orcpt = coalesce(orcpt, iif(length(address) = octet_length(address), 'rfc822;', 'utf-8;') || address)
                  WHERE message = ? AND n = ?",
             )?
-            .execute(params![due.0, address, destination_of(address), message.0, n])?;
+            .execute(params![due.0, address, address.destination(), message.0, n])?;
             Ok(())
         }
         QueueEdit::Reroute(route, due) => {

@@ -8,7 +8,7 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::dns::resolve::Resolver;
 use crate::net::tls::TlsMode;
-use crate::queue::entry::{RecipientState, Time, destination_of};
+use crate::queue::entry::{RecipientState, Time};
 use crate::queue::sqlite::SqliteStore;
 use crate::queue::store::{Filter, MAX_BATCH, QueueStore};
 use crate::relay::route::{RouteOverride, Routing};
@@ -106,12 +106,12 @@ async fn waiting(
             out.error("", &damaged.fault);
             tally.fault(&damaged.fault);
         }
-        for recipient in page.entries.iter().flat_map(|entry| &entry.recipients) {
+        for recipient in page.entries.iter().flat_map(|entry| &entry.envelope.recipients) {
             if recipient.state != RecipientState::Queued {
                 continue;
             }
             let chosen = recipient.route.as_ref().map(|route| route.as_str().to_owned());
-            let found = destinations.entry((destination_of(&recipient.to.address), chosen)).or_default();
+            let found = destinations.entry((recipient.to.address.destination(), chosen)).or_default();
             found.route.clone_from(&recipient.route);
             found.recipients += 1;
             found.due = Some(found.due.map_or(recipient.due, |due| due.min(recipient.due)));

@@ -74,7 +74,7 @@ impl Exchangers {
     pub(super) async fn send(&mut self, job: &SendJob, options: &SendOptions<'_>) -> Vec<SettledRecipient> {
         let mut domains: BTreeMap<String, Envelope> = BTreeMap::new();
         for recipient in &job.envelope.recipients {
-            let domain = recipient.address.domain().unwrap_or_default().to_lowercase();
+            let domain = recipient.address.destination();
             let envelope =
                 domains.entry(domain).or_insert_with(|| Envelope { recipients: Vec::new(), ..job.envelope.clone() });
             envelope.recipients.push(recipient.clone());

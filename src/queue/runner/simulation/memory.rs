@@ -10,7 +10,7 @@ use crate::blob::Blob;
 use crate::blob::file::BlobWriter;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
-use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time, destination_of};
+use crate::queue::entry::{AttemptResult, NewMessage, QueueId, RecipientState, Time};
 use crate::queue::store::{
     Claim, Claimed, DeliveryBatch, DomainAges, DueDestination, Edited, Filter, Lease, LeaseOutcome, LeasedRecipient,
     MAX_BATCH, QueueCounts, QueueEdit, QueuePage, QueueStore, Settlement,
@@ -95,7 +95,7 @@ impl Tables {
         });
         let stored = Stored { created: now, recipients: recipients.collect(), message };
         for (n, standing) in stored.recipients.iter().enumerate() {
-            self.due.entry(destination_of(&standing.to.address)).or_default().insert((now, id, n as u32));
+            self.due.entry(standing.to.address.destination()).or_default().insert((now, id, n as u32));
         }
         self.messages.insert(id, stored);
         QueueId(id)
@@ -138,17 +138,12 @@ impl Tables {
                 warned: standing.warned,
             };
             match batches.last_mut().filter(|batch| batch.id.0 == key.1) {
-                Some(batch) => batch.recipients.push(recipient),
+                Some(batch) => batch.envelope.recipients.push(recipient),
                 None => batches.push(DeliveryBatch {
                     id: QueueId(key.1),
                     created: stored.created,
                     domain: claim.domain.clone(),
-                    sender: stored.message.envelope.sender.clone(),
-                    ret: stored.message.envelope.ret,
-                    envid: stored.message.envelope.envid.clone(),
-                    smtputf8: stored.message.envelope.smtputf8,
-                    eight_bit: stored.message.envelope.eight_bit,
-                    recipients: vec![recipient],
+                    envelope: stored.message.envelope.with_recipients(vec![recipient]),
                     body: stored.message.body.clone(),
                 }),
             }
@@ -172,7 +167,7 @@ impl Tables {
             }
         }
         let (state, key) = (standing.state, (standing.due, lease.message.0, lease.n));
-        let domain = destination_of(&standing.to.address);
+        let domain = standing.to.address.destination();
         if state == RecipientState::Queued {
             self.due.entry(domain).or_default().insert(key);
         }
