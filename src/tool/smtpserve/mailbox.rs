@@ -19,8 +19,25 @@ pub(super) struct Mailboxes {
     create: bool,
     /// The domains that mail is taken for, as A-labels in lower case: none of their directories is a user's.
     domains: Vec<String>,
-    /// The directories of mailboxes as they were found: one that is another now and empty, or gone, is not mounted.
-    seen: Mutex<HashMap<PathBuf, FileIdentity>>,
+    /// The directories of mailboxes as they were found: one that is gone now, or empty, is not mounted.
+    seen: Mutex<HashMap<PathBuf, SeenPlace>>,
+}
+
+/// A directory of mailboxes as it was last found.
+#[derive(Debug, Clone, Copy)]
+struct SeenPlace {
+    identity: FileIdentity,
+    filled: bool,
+}
+
+impl SeenPlace {
+    /// What there is now. `None` without a directory.
+    fn of(path: &Path) -> Result<Option<SeenPlace>, Fault> {
+        let Some(identity) = FileIdentity::of(path).ok().filter(|_| path.is_dir()) else { return Ok(None) };
+        let mut entries = std::fs::read_dir(path).map_err(|error| Fault::local(path.display(), &error))?;
+        let empty = entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found"));
+        Ok(Some(SeenPlace { identity, filled: !empty }))
+    }
 }
 
 /// A mailbox that there is, or that is made when a message is there for it.
@@ -40,16 +57,14 @@ impl Mailboxes {
     /// The kinds of [`Fault::local`] when it is not there.
     pub(super) fn open(base: &Path, domains: &[String]) -> Result<Mailboxes, Fault> {
         std::fs::read_dir(base).map_err(|error| Fault::local(base.display(), &error))?;
-        let (base, domains) = (base.to_owned(), domains.to_vec());
-        let mailboxes = Mailboxes { base, create: false, domains, seen: Mutex::default() };
-        for place in std::iter::once(mailboxes.base.clone())
-            .chain(mailboxes.domains.iter().map(|domain| mailboxes.base.join(domain)))
-        {
-            if let (true, Ok(identity)) = (place.is_dir(), FileIdentity::of(&place)) {
-                mailboxes.remember(&place, identity);
+        let own = domains.iter().map(|domain| base.join(domain));
+        let mut seen = HashMap::new();
+        for place in std::iter::once(base.to_owned()).chain(own) {
+            if let Some(found) = SeenPlace::of(&place)? {
+                seen.insert(place, found);
             }
         }
-        Ok(mailboxes)
+        Ok(Mailboxes { base: base.to_owned(), create: false, domains: domains.to_vec(), seen: Mutex::new(seen) })
     }
 
     /// Mailboxes are made in this directory as mail comes for them.
@@ -134,9 +149,9 @@ impl Mailboxes {
         match std::fs::metadata(&own) {
             Ok(found) if found.is_dir() => {
                 if !self.seen().contains_key(&own)
-                    && let Ok(identity) = FileIdentity::of(&own)
+                    && let Some(found) = SeenPlace::of(&own)?
                 {
-                    self.remember(&own, identity);
+                    self.seen().insert(own.clone(), found);
                 }
                 Ok(own)
             }
@@ -150,28 +165,20 @@ impl Mailboxes {
         }
     }
 
-    /// Is the directory still the one that it was, so that what is not in it does not exist? The directory below a file
-    /// system that is not mounted is another one, and empty.
+    /// Is what is not in the directory sure not to exist? The directory below a file system that is not mounted is empty:
+    /// such a one is trusted only where mailboxes are made, and if it was the same and empty before.
     fn check(&self, place: &Path) -> Result<(), Fault> {
-        let Some(identity) = FileIdentity::of(place).ok().filter(|_| place.is_dir()) else { return Err(away(place)) };
-        let before = self.seen().get(place).copied();
-        if before == Some(identity) {
-            return Ok(());
-        }
-        let mut entries = std::fs::read_dir(place).map_err(|error| Fault::local(place.display(), &error))?;
-        if before.is_some() && entries.all(|entry| entry.is_ok_and(|entry| entry.file_name() == "lost+found")) {
+        let found = SeenPlace::of(place)?.ok_or_else(|| away(place))?;
+        let known = self.seen().get(place).is_none_or(|before| !before.filled && before.identity == found.identity);
+        if !found.filled && !(self.create && known) {
             return Err(away(place));
         }
-        self.remember(place, identity);
+        self.seen().insert(place.to_owned(), found);
         Ok(())
     }
 
-    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, FileIdentity>> {
+    fn seen(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, SeenPlace>> {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn remember(&self, place: &Path, identity: FileIdentity) {
-        self.seen().insert(place.to_owned(), identity);
     }
 
     /// True for what lies among the mailboxes and is none: the directory of a domain of ours, and where the directory of
@@ -293,6 +300,15 @@ mod tests {
     }
 
     #[test]
+    fn an_empty_directory_is_trusted_by_who_fills_it() {
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["nobody", "postmaster"] {
+            assert!(Mailboxes::open(directory.path(), &domains()).unwrap().find(name, "bob.test").is_err());
+            assert!(Mailboxes::create(directory.path(), &domains()).unwrap().find(name, "bob.test").unwrap().is_some());
+        }
+    }
+
+    #[test]
     fn what_is_away_is_not_missing() {
         let directory = tempfile::tempdir().unwrap();
         let base = &directory.path().join("mail");
@@ -329,6 +345,8 @@ mod tests {
             }
             std::fs::write(base.join("x"), "").unwrap();
             assert_eq!(asked("nobody", "bob.test"), Ok(create), "another directory that holds something");
+            std::fs::remove_file(base.join("x")).unwrap();
+            assert_eq!(asked("nobody", "bob.test"), Err(Kind::LookupFailed), "the same directory that holds nothing");
             std::fs::remove_dir_all(base).unwrap();
             std::fs::rename(&away, base).unwrap();
             assert_eq!((asked("bob", "bob.test"), asked("nobody", "bob.test")), (Ok(true), Ok(create)), "it is back");
