@@ -289,7 +289,7 @@ mod tests {
     use crate::queue::store::Lease;
     use crate::relay::deliver::DeliveryProof;
     use crate::relay::deliver::undelivered;
-    use crate::smtp::envelope::Recipient;
+    use crate::smtp::envelope::{Envelope, Recipient};
     use crate::smtp::transaction::Accepted;
 
     type Said = RecipientOutcome<DeliveryProof>;
