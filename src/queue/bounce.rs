@@ -1,10 +1,12 @@
 //! Messages about messages: failure notices, delay warnings and success reports as multipart/report (RFC 3464, RFC 6522;
 //! RFC 6533 for addresses outside ASCII). Pure: name, time and boundary come in as arguments.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use crate::fault::Enhanced;
 use crate::queue::entry::Time;
+use crate::smtp::address::with_ascii_domain;
 
 /// The most of a returned message's header, and of a message returned whole, in bytes.
 pub const MAX_RETURNED: u64 = 50_000;
@@ -105,8 +107,6 @@ pub struct StatusReport {
     pub recipients: Vec<ReportedRecipient>,
     /// The message is returned whole (RET=FULL), not its header alone.
     pub full: bool,
-    /// The message needed SMTPUTF8.
-    pub smtputf8: bool,
 }
 
 impl StatusReport {
@@ -120,7 +120,8 @@ impl StatusReport {
         let returned = if full { whole(original)? } else { header(original)? };
         let (returned, boundary) = (ended(returned), format!("=_{unique}"));
         let mta = clean(&self.mta);
-        let (status_type, returned_type) = if self.smtputf8 {
+        // Programs look for what RFC 3464 names: the types of RFC 6533 only where there is something that needs them.
+        let (status_type, returned_type) = if self.is_international() {
             ("message/global-delivery-status", if full { "message/global" } else { "message/global-headers" })
         } else {
             ("message/delivery-status", if full { "message/rfc822" } else { "text/rfc822-headers" })
@@ -155,6 +156,12 @@ impl StatusReport {
         Ok((bytes, eight_bit))
     }
 
+    /// True when an address cannot be written in ASCII.
+    fn is_international(&self) -> bool {
+        let original = |recipient: &ReportedRecipient| recipient.orcpt.as_ref().is_some_and(|orcpt| !orcpt.is_ascii());
+        self.recipients.iter().any(|recipient| !ascii(&recipient.address).is_ascii() || original(recipient))
+    }
+
     /// The part for people.
     fn for_people(&self, mta: &str) -> String {
         let mut out = format!("This is the mail system at {mta}.\r\n\r\n{}\r\n", self.action.says());
@@ -175,8 +182,9 @@ impl StatusReport {
     /// The part for programs (RFC 3464, section 2): 7-bit, unless the report is about international mail (RFC 6533).
     fn for_programs(&self, mta: &str) -> String {
         let mut out = String::new();
+        let international = self.is_international();
         let mut line = |text: String| {
-            match self.smtputf8 {
+            match international {
                 true => out.push_str(&text),
                 false => out.extend(text.chars().map(|c| if c.is_ascii() { c } else { '?' })),
             }
@@ -193,8 +201,9 @@ impl StatusReport {
             if let Some((kind, address)) = recipient.orcpt.as_deref().and_then(|orcpt| orcpt.split_once(';')) {
                 line(format!("Original-Recipient: {}; {}", clean(kind), clean(address)));
             }
-            let kind = if self.smtputf8 { "utf-8" } else { "rfc822" };
-            line(format!("Final-Recipient: {kind}; {}", clean(&recipient.address)));
+            let address = ascii(&recipient.address);
+            let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
+            line(format!("Final-Recipient: {kind}; {}", clean(&address)));
             line(format!("Action: {}", self.action.as_str()));
             line(format!("Status: {}", self.status(recipient)));
             if let Some(host) = recipient.host.as_deref().filter(|_| recipient.by_server) {
@@ -217,6 +226,11 @@ impl StatusReport {
     fn status(&self, recipient: &ReportedRecipient) -> Enhanced {
         recipient.enhanced.unwrap_or_else(|| self.action.status())
     }
+}
+
+/// An address with its domain in ASCII, where the mailbox is.
+fn ascii(address: &str) -> Cow<'_, str> {
+    with_ascii_domain(address).map_or(Cow::Borrowed(address), Cow::Owned)
 }
 
 /// The field that a part, or the whole, with bytes above 127 needs.

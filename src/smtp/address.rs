@@ -155,6 +155,14 @@ fn is_atext(character: char) -> bool {
         || (!character.is_ascii() && !character.is_control())
 }
 
+/// An address whose domain alone is international, in the form that every server understands (RFC 5890, section 2.3.2.1);
+/// `None` for others.
+pub fn with_ascii_domain(address: &str) -> Option<String> {
+    let (mailbox, domain) = address.rsplit_once('@')?;
+    let fits = mailbox.is_ascii() && !domain.is_ascii();
+    Some(format!("{mailbox}@{}", idna::domain_to_ascii(domain).ok().filter(|_| fits)?))
+}
+
 /// Checks a domain name or address literal, as after `@` and in EHLO.
 pub fn check_domain(domain: &str) -> Result<(), AddressError> {
     if domain.len() > MAX_DOMAIN {

@@ -271,7 +271,6 @@ pub fn report(
         until: (action == ReportAction::Delayed).then(|| batch.created.plus(rules.schedule.expire_after)),
         recipients,
         full: batch.ret.as_deref() == Some("FULL"),
-        smtputf8: batch.smtputf8,
     };
     let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
     // A message that cannot be read any more is reported all the same, without its header.
