@@ -113,6 +113,18 @@ pub(super) fn refused(address: &str, reply: &SmtpReply, what: &str) -> Recipient
     }
 }
 
+/// The result of a recipient that the server took no more of at a time.
+pub(super) fn put_off(address: &str, reply: Option<&SmtpReply>) -> RecipientResult {
+    let later = |fault: Fault| Fault { kind: Kind::PeerTemporary, ..fault };
+    match reply {
+        Some(reply) => {
+            let fault = Some(later(reply.fault("RCPT")));
+            RecipientResult { outcome: RecipientOutcome::Deferred, fault, ..refused(address, reply, "RCPT") }
+        }
+        None => unanswered(address, &Fault::new(Kind::PeerTemporary, "too many recipients at a time"), false),
+    }
+}
+
 /// The result when no reply decided. A fault that carries the peer's own words (421) keeps them.
 pub(super) fn unanswered<P>(address: &str, fault: &Fault, committed: bool) -> RecipientResult<P> {
     let outcome = match fault.kind {
