@@ -104,8 +104,8 @@ impl RouteConnection {
             let results = connection.session.send(&rest, content, &options).await;
             attempt.times = connection.session.times();
             let broken = results.iter().any(|result| lost(result) && result.outcome == RecipientOutcome::Deferred);
-            let silent = results.iter().find_map(|result| result.fault.as_ref().filter(|_| fell_silent(result)));
-            health.note(hop, silent);
+            let trouble = results.iter().find(|result| fell_silent(result) || (!hop.by_mx && wants_login(result)));
+            health.note(hop, trouble.and_then(|result| result.fault.as_ref()));
             attempt.reached(results, hop, &connection.peer);
             if connection.session.is_open() {
                 self.open = Some((index, connection));
@@ -167,17 +167,21 @@ fn fell_silent(result: &HopResult) -> bool {
     result.code.is_none() && result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::TimedOut)
 }
 
+/// True when the server wants a login, or another one, before it takes mail.
+fn wants_login(result: &HopResult) -> bool {
+    result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::AuthFailed)
+}
+
 /// A refusal that is a matter of time, or of how we came: the server itself calls it so by its enhanced code or says "too
 /// many", it wants a login where the operator named it, or TLS, or trust, where TLS had just failed.
 fn for_now(result: &HopResult, hop: &Hop, peer: &NextHopFacts) -> bool {
     let says = result.enhanced.map(|code| (code.class, code.subject, code.detail));
     let too_many = result.code == Some(552) && matches!(says, Some((_, 5, 3)));
-    let wants_login = result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::AuthFailed);
     let wants_tls = matches!(result.code, Some(523 | 530 | 538)) || matches!(says, Some((_, 7, _)));
     result.outcome == RecipientOutcome::Refused
         && (too_many
             || matches!(says, Some((4, _, _)))
-            || (wants_login && !hop.by_mx)
+            || (wants_login(result) && !hop.by_mx)
             || (wants_tls && peer.tls_failed.is_some()))
 }
 

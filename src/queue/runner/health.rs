@@ -148,7 +148,8 @@ impl ServerHealth for ServerMemory {
             return;
         };
         let wait = match fault.kind {
-            Kind::AuthFailed => REFUSED_FOR,
+            // (530 is said to who did not try.)
+            Kind::AuthFailed if fault.code != Some(530) => REFUSED_FOR,
             // Who answers, if only to refuse, is alive: it may just have enough connections.
             _ if fault.code.is_none() && fault.temporary() => DOWN_FOR,
             _ => return,
