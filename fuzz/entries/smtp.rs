@@ -178,8 +178,13 @@ fn transaction(data: &[u8]) {
     let envelope = Envelope { sender: to("s@x").address.into(), recipients, ..Envelope::default() };
     let flags = data.first().copied().unwrap_or_default();
     let offer = Capabilities { pipelining: flags & 1 != 0, chunking: flags & 2 != 0, ..Capabilities::default() };
-    let rules =
-        TransactionOptions { partial: flags & 4 != 0, lmtp: flags & 8 != 0, no_chunking: false, hold: flags & 16 != 0 };
+    let rules = TransactionOptions {
+        partial: flags & 4 != 0,
+        lmtp: flags & 8 != 0,
+        no_chunking: false,
+        hold: flags & 16 != 0,
+        most_recipients: (flags & 64 != 0).then_some(2),
+    };
     let mut reader = SmtpReplyReader::default();
     reader.push(data.get(1..).unwrap_or_default());
     let mut transaction = Transaction::new(envelope, &offer, 10, false, rules).expect("a plain envelope");

@@ -9,7 +9,7 @@ use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
-use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
+use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::fault::{Fault, Kind};
@@ -134,7 +134,7 @@ impl ClientTls {
         let mut session = ClientConnection::new(self.config.clone(), self.name_of(host)?)
             .map_err(|error| Fault::new(Kind::Internal, format!("TLS: {error}")))?;
         while session.is_handshaking() {
-            session.complete_io(&mut tcp).map_err(|error| handshake_fault(&error))?;
+            session.complete_io(&mut tcp).map_err(|error| fault_of("TLS", &error))?;
         }
         Ok(BlockingTls(Box::new(StreamOwned::new(session, tcp))))
     }
@@ -157,7 +157,7 @@ impl ClientTls {
         let connector = TlsConnector::from(self.config.clone());
         match connector.connect(name, tcp).await {
             Ok(tls) => Ok(Stream::Tls(Box::new(TlsStream::Client(tls)))),
-            Err(error) => Err(handshake_fault(&error)),
+            Err(error) => Err(fault_of("TLS", &error)),
         }
     }
 }
@@ -293,7 +293,7 @@ impl ServerTls {
         };
         match TlsAcceptor::from(self.config.clone()).accept(tcp).await {
             Ok(tls) => Ok(Stream::Tls(Box::new(TlsStream::Server(tls)))),
-            Err(error) => Err(handshake_fault(&error)),
+            Err(error) => Err(fault_of("TLS", &error)),
         }
     }
 }
@@ -302,17 +302,40 @@ fn unusable(path: &Path, error: &dyn fmt::Display) -> Fault {
     Fault::new(Kind::Config, format!("{}: {error}", path.display()))
 }
 
-/// A failed handshake: an untrusted certificate is for good, a broken connection is not.
-fn handshake_fault(error: &std::io::Error) -> Fault {
-    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-    match inner {
+/// The fault of a handshake, or of reading behind it: in TLS 1.3 a server refuses the client's certificate only there. `what`
+/// names what was done, where TLS itself is not at fault.
+pub fn fault_of(what: &str, error: &io::Error) -> Fault {
+    match error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
         Some(rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented) => {
             Fault::new(Kind::TlsUntrusted, format!("TLS: {error}"))
                 .with_hint("--ca-cert FILE trusts another authority, --tls-name NAME checks another name")
         }
-        Some(rustls::Error::AlertReceived(_)) => Fault::new(Kind::TlsUntrusted, format!("TLS: {error}")),
+        Some(rustls::Error::AlertReceived(alert)) => Fault::new(kind_of_alert(*alert), format!("TLS: {error}")),
         Some(_) => Fault::new(Kind::Protocol, format!("TLS: {error}")),
-        None => Fault::network("TLS", error),
+        None => Fault::network(what, error),
+    }
+}
+
+/// What an alert of the peer says (RFC 8446, section 6): it does not believe a certificate or wants one, it has trouble of
+/// its own, it leaves, or the two sides do not come to terms.
+fn kind_of_alert(alert: AlertDescription) -> Kind {
+    use AlertDescription as A;
+    match alert {
+        A::NoCertificate
+        | A::BadCertificate
+        | A::UnsupportedCertificate
+        | A::CertificateRevoked
+        | A::CertificateExpired
+        | A::CertificateUnknown
+        | A::UnknownCA
+        | A::AccessDenied
+        | A::CertificateUnobtainable
+        | A::BadCertificateStatusResponse
+        | A::BadCertificateHashValue
+        | A::CertificateRequired => Kind::TlsUntrusted,
+        A::InternalError => Kind::PeerTemporary,
+        A::CloseNotify | A::UserCanceled => Kind::Disconnected,
+        _ => Kind::Protocol,
     }
 }
 
@@ -433,6 +456,37 @@ mod tests {
             tcp.write_all(b"220 plain text here\r\n").await
         });
         assert_eq!(result.unwrap_err().kind, Kind::Protocol);
+    }
+
+    /// The kind of a handshake in which the peer answers with these bytes and goes.
+    async fn answered_by(bytes: &[u8]) -> Kind {
+        let (near, far) = pair().await;
+        let client = ClientTls::new(&ClientTlsOptions::default()).unwrap();
+        let (result, ()) = tokio::join!(client.connect(near, "a.test"), async {
+            let Stream::Plain(mut tcp) = far else { unreachable!() };
+            // The whole hello: bytes left unread would turn the end into a reset.
+            let mut head = [0; 5];
+            tcp.read_exact(&mut head).await.unwrap();
+            let mut hello = vec![0; usize::from(u16::from_be_bytes([head[3], head[4]]))];
+            tcp.read_exact(&mut hello).await.unwrap();
+            tcp.write_all(bytes).await.unwrap();
+        });
+        result.unwrap_err().kind
+    }
+
+    #[tokio::test]
+    async fn an_alert_is_permanent_only_when_it_is_about_certificates() {
+        for alert in 0..=255u8 {
+            let expected = match alert {
+                41..=46 | 48 | 49 | 111 | 113 | 114 | 116 => Kind::TlsUntrusted,
+                80 => Kind::PeerTemporary,
+                0 | 90 => Kind::Disconnected,
+                _ => Kind::Protocol,
+            };
+            assert_eq!(answered_by(&[21, 3, 3, 0, 2, 2, alert]).await, expected, "alert {alert}");
+        }
+        assert_eq!(answered_by(b"").await, Kind::Disconnected);
+        assert_eq!(answered_by(b"\x16\x03\x03\x40\x00cut").await, Kind::Disconnected);
     }
 
     #[test]

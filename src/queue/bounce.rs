@@ -1,6 +1,7 @@
 //! Messages about messages: failure notices, delay warnings and success reports as multipart/report (RFC 3464, RFC 6522;
 //! RFC 6533 for addresses outside ASCII). Pure: name, time and boundary come in as arguments.
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
 use crate::blob::Blob;
@@ -108,8 +109,6 @@ pub struct StatusReport {
     pub recipients: Vec<ReportedRecipient>,
     /// The message is returned whole (RET=FULL), not its header alone.
     pub full: bool,
-    /// The message needed SMTPUTF8.
-    pub smtputf8: bool,
 }
 
 impl StatusReport {
@@ -123,7 +122,8 @@ impl StatusReport {
         let returned = if full { whole(original)? } else { header(original)? };
         let (returned, boundary) = (ended(returned), format!("=_{unique}"));
         let mta = clean(&self.mta);
-        let (status_type, returned_type) = if self.smtputf8 {
+        // Programs look for what RFC 3464 names: the types of RFC 6533 only where there is something that needs them.
+        let (status_type, returned_type) = if self.is_international() {
             ("message/global-delivery-status", if full { "message/global" } else { "message/global-headers" })
         } else {
             ("message/delivery-status", if full { "message/rfc822" } else { "text/rfc822-headers" })
@@ -163,10 +163,16 @@ impl StatusReport {
     pub fn for_queue(&self, original: &Blob, now: Time, unique: &str) -> Option<NewMessage> {
         let composed = self.compose(original.open_at(0), original.size_bytes(), now, unique);
         let (bytes, eight_bit) = composed.or_else(|_| self.compose(io::empty(), 0, now, unique)).ok()?;
-        let smtputf8 = self.smtputf8 && !self.to.is_ascii();
+        let smtputf8 = !ascii(&self.to).is_ascii();
         let recipients = vec![Recipient::new(self.to.clone())];
         let envelope = Envelope { smtputf8, eight_bit, ..Envelope::new(ReversePath::Null, recipients) };
         Some(NewMessage::new(envelope, Blob::memory(bytes)))
+    }
+
+    /// True when an address cannot be written in ASCII.
+    fn is_international(&self) -> bool {
+        let original = |recipient: &ReportedRecipient| recipient.orcpt.as_ref().is_some_and(|orcpt| !orcpt.address().is_ascii());
+        self.recipients.iter().any(|recipient| !ascii(&recipient.address).is_ascii() || original(recipient))
     }
 
     /// The part for people.
@@ -189,8 +195,9 @@ impl StatusReport {
     /// The part for programs (RFC 3464, section 2): 7-bit, unless the report is about international mail (RFC 6533).
     fn for_programs(&self, mta: &str) -> String {
         let mut out = String::new();
+        let international = self.is_international();
         let mut line = |text: String| {
-            match self.smtputf8 {
+            match international {
                 true => out.push_str(&text),
                 false => out.extend(text.chars().map(|c| if c.is_ascii() { c } else { '?' })),
             }
@@ -207,8 +214,9 @@ impl StatusReport {
             if let Some(orcpt) = &recipient.orcpt {
                 line(format!("Original-Recipient: {}; {}", orcpt.address_type(), orcpt.address()));
             }
-            let kind = if self.smtputf8 { "utf-8" } else { "rfc822" };
-            line(format!("Final-Recipient: {kind}; {}", recipient.address));
+            let address = ascii(&recipient.address);
+            let kind = if address.is_ascii() { "rfc822" } else { "utf-8" };
+            line(format!("Final-Recipient: {kind}; {address}"));
             line(format!("Action: {}", self.action.as_str()));
             line(format!("Status: {}", self.status(recipient)));
             if let Some(host) = recipient.host.as_deref().filter(|_| recipient.by_server) {
@@ -231,6 +239,11 @@ impl StatusReport {
     fn status(&self, recipient: &ReportedRecipient) -> Enhanced {
         recipient.enhanced.unwrap_or_else(|| self.action.status())
     }
+}
+
+/// An address with its domain in ASCII, where the mailbox is.
+fn ascii(address: &Address) -> Cow<'_, Address> {
+    address.with_ascii_domain().map_or(Cow::Borrowed(address), Cow::Owned)
 }
 
 /// The field that a part, or the whole, with bytes above 127 needs.

@@ -9,7 +9,7 @@ use crate::relay::deliver::{
     Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, RecipientDelivery, RouteProgress, failed,
     for_good, undelivered,
 };
-use crate::relay::route::{Hop, HopEndpoint};
+use crate::relay::route::Hop;
 use crate::smtp::client::{SendOptions, Times};
 use crate::smtp::data::Content;
 use crate::smtp::transaction::{Envelope, RecipientOutcome};
@@ -20,16 +20,13 @@ pub const MAX_RECEIVED: usize = 100;
 pub const MAX_SESSIONS: usize = 5;
 /// Servers of one route that are waited for in vain for one message before it is deferred.
 pub const MAX_CONNECTS: usize = 10;
-/// The most recipients of a message behind which the next one's commands go out at once: with more, the server may want
-/// the rest in another transaction.
-const MAX_BEFORE_NEXT: usize = 10;
 
 /// Which servers of a route are worth trying now, across all routes of a run.
 pub trait ServerHealth: Send + Sync {
     /// The reason why this server is not to be tried now.
-    fn down(&self, endpoint: &HopEndpoint) -> Option<Fault>;
-    /// The server could not be reached or fell silent, or it answered.
-    fn note(&self, endpoint: &HopEndpoint, failed: Option<&Fault>);
+    fn down(&self, hop: &Hop) -> Option<Fault>;
+    /// The server could not be reached or used, or it fell silent, or it answered.
+    fn note(&self, hop: &Hop, failed: Option<&Fault>);
 }
 
 /// A way to one destination: a route, and the connection to the server that answered last.
@@ -50,14 +47,13 @@ impl RouteConnection {
     }
 
     /// The server that a new connection would go to; none while one is open.
-    pub fn goes_to(&self) -> Option<&HopEndpoint> {
-        self.hops.first().filter(|_| self.open.is_none()).map(|hop| &hop.endpoint)
+    pub fn goes_to(&self) -> Option<&Hop> {
+        self.hops.first().filter(|_| self.open.is_none())
     }
 
     /// Brings one message to the first server of the route that takes it: over the open connection if there is one, else
     /// by order. A server that cannot be reached or says "later" is followed by the next one; recipients that one server
-    /// settled are not offered to another, and those who were too many for it come in another transaction (RFC 5321,
-    /// section 4.5.3.1.10). `options.next` is used only where the whole message goes to one server.
+    /// settled are not offered to another. `options.next` is used only where the whole message goes to one server.
     pub async fn deliver(
         &mut self,
         connector: &dyn Connector,
@@ -92,22 +88,25 @@ impl RouteConnection {
                             break;
                         }
                         index += 1;
+                        // Each failed login may count against the account: no other address of that server gets it.
+                        let same = |next: &Hop| (&next.name, &next.login) == (&hop.name, &hop.login);
+                        while fault.kind == Kind::AuthFailed && self.hops.get(index).is_some_and(same) {
+                            index += 1;
+                        }
                         continue;
                     }
                 },
             };
             let rest = attempt.rest();
-            let next = options.next.filter(|_| {
-                rest.recipients.len() == envelope.recipients.len() && rest.recipients.len() <= MAX_BEFORE_NEXT
-            });
+            let next = options.next.filter(|_| rest.recipients.len() == envelope.recipients.len());
             let options = SendOptions { next, ..options.clone() };
             sessions += 1;
             let results = connection.session.send(&rest, content, &options).await;
             attempt.times = connection.session.times();
             let broken = results.iter().any(|result| lost(result) && result.outcome == RecipientOutcome::Deferred);
-            let silent = results.iter().find_map(|result| result.fault.as_ref().filter(|_| fell_silent(result)));
-            health.note(&hop.endpoint, silent);
-            let too_many = attempt.reached(results, &connection.peer);
+            let trouble = results.iter().find(|result| fell_silent(result) || (!hop.by_mx && wants_login(result)));
+            health.note(hop, trouble.and_then(|result| result.fault.as_ref()));
+            attempt.reached(results, hop, &connection.peer);
             if connection.session.is_open() {
                 self.open = Some((index, connection));
             } else if broken && reused && !tried_afresh {
@@ -117,11 +116,6 @@ impl RouteConnection {
             }
             if attempt.is_settled() || attempt.was_stopped() {
                 break;
-            }
-            if too_many && self.open.is_some() && next.is_none() {
-                // Each such round has delivered to somebody, so it comes to an end.
-                sessions -= 1;
-                continue;
             }
             // The last server of the route stays open for the next message.
             if self.hops.get(index + 1).is_none() {
@@ -149,13 +143,13 @@ async fn connect(
     hop: &Hop,
     connects: &mut usize,
 ) -> Result<NextHopConnection, Fault> {
-    if let Some(fault) = health.down(&hop.endpoint) {
+    if let Some(fault) = health.down(hop) {
         return Err(fault);
     }
     let connected = connector.connect(hop).await;
     if let Err(fault) = &connected {
         *connects += 1;
-        health.note(&hop.endpoint, Some(fault));
+        health.note(hop, Some(fault));
     }
     connected
 }
@@ -173,21 +167,22 @@ fn fell_silent(result: &HopResult) -> bool {
     result.code.is_none() && result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::TimedOut)
 }
 
-/// True when the server wants this recipient in another transaction (RFC 5321, section 4.5.3.1.10): 452, or 552 as servers
-/// from before RFC 2821 say it.
-fn too_many(result: &HopResult) -> bool {
-    let says = result.enhanced.map(|code| (code.subject, code.detail));
-    match result.code {
-        Some(452) => matches!(says, None | Some((5, 3))),
-        Some(552) => says == Some((5, 3)),
-        _ => false,
-    }
+/// True when the server wants a login, or another one, before it takes mail.
+fn wants_login(result: &HopResult) -> bool {
+    result.fault.as_ref().is_some_and(|fault| fault.kind == Kind::AuthFailed)
 }
 
-/// A refusal that the server itself calls a matter of time, by its enhanced code or by its kind.
-fn for_now(result: &HopResult) -> bool {
+/// A refusal that is a matter of time, or of how we came: the server itself calls it so by its enhanced code or says "too
+/// many", it wants a login where the operator named it, or TLS, or trust, where TLS had just failed.
+fn for_now(result: &HopResult, hop: &Hop, peer: &NextHopFacts) -> bool {
+    let says = result.enhanced.map(|code| (code.class, code.subject, code.detail));
+    let too_many = result.code == Some(552) && matches!(says, Some((_, 5, 3)));
+    let wants_tls = matches!(result.code, Some(523 | 530 | 538)) || matches!(says, Some((_, 7, _)));
     result.outcome == RecipientOutcome::Refused
-        && (too_many(result) || result.enhanced.is_some_and(|code| code.class == 4))
+        && (too_many
+            || matches!(says, Some((4, _, _)))
+            || (wants_login(result) && !hop.by_mx)
+            || (wants_tls && peer.tls_failed.is_some()))
 }
 
 /// One message on its way along a route.
@@ -241,7 +236,7 @@ impl<'a> DeliveryInProgress<'a> {
         } else {
             fault.clone().with_enhanced(Some(Enhanced::new(4, 4, 1)))
         };
-        let fault = fault.context(format!("{} ({})", hop.name, hop.endpoint));
+        let fault = fault.context(hop);
         let peer = NextHopFacts {
             host: Some(hop.name.clone()),
             endpoint: Some(hop.endpoint.to_string()),
@@ -254,23 +249,21 @@ impl<'a> DeliveryInProgress<'a> {
         }
     }
 
-    /// Takes what one server said; true when it took some and wants the others in another transaction.
-    fn reached(&mut self, results: Vec<HopResult>, peer: &NextHopFacts) -> bool {
+    /// Takes what one server said.
+    fn reached(&mut self, results: Vec<HopResult>, hop: &Hop, peer: &NextHopFacts) {
         let answered = results.iter().any(|result| !lost(result) && result.outcome != RecipientOutcome::Unknown);
         self.progress = match self.progress {
             RouteProgress::Answered => RouteProgress::Answered,
             _ if answered => RouteProgress::Answered,
             _ => RouteProgress::Broken,
         };
-        let again = results.iter().any(|result| result.outcome.is_delivered()) && results.iter().any(too_many);
         for (recipient, mut result) in self.recipients.iter_mut().filter(|recipient| recipient.open).zip(results) {
-            if for_now(&result) {
+            if for_now(&result, hop, peer) {
                 result.outcome = RecipientOutcome::Deferred;
             }
             recipient.open = matches!(result.outcome, RecipientOutcome::Deferred | RecipientOutcome::Stopped);
             recipient.last = RecipientDelivery { result, peer: peer.clone() };
         }
-        again
     }
 }
 

@@ -17,7 +17,7 @@ use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::ProtocolTrace;
 use crate::relay::route::{Hop, HopEndpoint, Protocol};
 use crate::smtp::address::Address;
-use crate::smtp::client::{BeforeCommit, SendOptions, SmtpClient, SmtpClientOptions, Times};
+use crate::smtp::client::{BeforeCommit, OpeningFault, SendOptions, SmtpClient, SmtpClientOptions, Times};
 use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::extension::Capabilities;
 use crate::smtp::transaction::{Accepted, Envelope, Recipient, RecipientOutcome, RecipientResult, all_failed};
@@ -52,6 +52,8 @@ pub struct NextHopFacts {
     pub tls: Option<TlsInfo>,
     /// True when the certificate was checked.
     pub verified: bool,
+    /// Why the server's TLS did not come about, where it was done without.
+    pub tls_failed: Option<String>,
     /// True when the server takes over the sender's wish for reports (RFC 3461).
     pub dsn: bool,
     /// True when the message has come to its mailbox.
@@ -154,11 +156,15 @@ impl RelayTransport {
             return Ok(NextHopConnection { session: Box::new(maildir), peer });
         }
         let client = match self.open(hop, hop.policy.tls).await {
-            Err(fault) if may_do_without_tls(hop, &fault) => {
+            Err(OpeningFault { fault, in_tls: true }) if hop.policy.may_do_without() => {
                 self.trace.note(&format!("{}: {}; trying without TLS", hop.name, fault.detail));
-                self.open(hop, TlsMode::None).await?
+                let afresh = self.open(hop, TlsMode::None).await;
+                let context = |second: Fault| second.context(format!("without TLS, which failed ({})", fault.detail));
+                let client = afresh.map_err(|failed| context(failed.fault))?;
+                peer.tls_failed = Some(fault.detail);
+                client
             }
-            other => other?,
+            other => other.map_err(|failed| failed.fault)?,
         };
         if hop.by_mx && greeted_by(&client, &self.helo) {
             let detail = format!("{} greets with our own name: mail loops back to this host", hop.name);
@@ -167,15 +173,17 @@ impl RelayTransport {
         peer.ip = client.stream().peer_addr();
         peer.tls = client.stream().tls_info();
         peer.verified = peer.tls.is_some() && hop.policy.verify && self.verified_tls.verifies();
+        peer.tls_failed =
+            peer.tls_failed.or_else(|| client.tls_refusal().map(|reply| format!("STARTTLS: {}", reply.text())));
         peer.dsn = client.capabilities().dsn;
         peer.is_final = hop.protocol == Protocol::Lmtp;
         Ok(NextHopConnection { session: Box::new(client), peer })
     }
 
-    async fn open(&self, hop: &Hop, tls: TlsMode) -> Result<SmtpClient, Fault> {
+    async fn open(&self, hop: &Hop, tls: TlsMode) -> Result<SmtpClient, OpeningFault> {
         let stream = match &hop.endpoint {
             HopEndpoint::Address(address) if !self.dialer.family.allows(address.ip()) => {
-                return Err(Fault::new(Kind::Unreachable, "its address family is not to be used"));
+                return Err(Fault::new(Kind::Unreachable, "its address family is not to be used").into());
             }
             HopEndpoint::Address(address) => self.dialer.connect_addr(*address).await?,
             HopEndpoint::Unix(path) | HopEndpoint::Maildir(path) => {
@@ -193,17 +201,8 @@ impl RelayTransport {
         options.lmtp = hop.protocol == Protocol::Lmtp;
         options.limits = self.limits;
         options.trace = self.trace.clone();
-        SmtpClient::open(stream, hop.name.trim_end_matches('.'), &options).await
+        SmtpClient::establish(stream, hop.name.trim_end_matches('.'), &options).await
     }
-}
-
-/// Opportunistic TLS that does not come about is no reason to keep the message (RFC 7435).
-fn may_do_without_tls(hop: &Hop, fault: &Fault) -> bool {
-    hop.policy.tls == TlsMode::Try
-        && !hop.policy.verify
-        && hop.login.is_none()
-        && fault.code.is_none()
-        && matches!(fault.kind, Kind::TlsUntrusted | Kind::Protocol)
 }
 
 /// True when the server greets with this name.
@@ -300,16 +299,12 @@ fn fit<'a>(
 /// International domains in the form that every server understands (RFC 5890, section 2.3.2.1), where the mailbox before
 /// them is ASCII.
 fn with_ascii_domains(envelope: &Envelope) -> Cow<'_, Envelope> {
-    let ascii = |address: &Address| -> Option<Address> {
-        let international = address.local_wire().is_ascii() && !address.is_ascii();
-        international.then(|| address.to_ascii_domain().ok()).flatten()
-    };
     let mut envelope = Cow::Borrowed(envelope);
-    if let Some(sender) = envelope.sender.address().and_then(ascii) {
+    if let Some(sender) = envelope.sender.address().and_then(Address::with_ascii_domain) {
         envelope.to_mut().sender = sender.into();
     }
     for at in 0..envelope.recipients.len() {
-        if let Some(address) = envelope.recipients.get(at).and_then(|recipient| ascii(&recipient.address))
+        if let Some(address) = envelope.recipients.get(at).and_then(|recipient| recipient.address.with_ascii_domain())
             && let Some(recipient) = envelope.to_mut().recipients.get_mut(at)
         {
             recipient.address = address;

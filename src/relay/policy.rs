@@ -12,6 +12,14 @@ pub struct TlsPolicy {
     pub verify: bool,
 }
 
+impl TlsPolicy {
+    /// True where TLS that does not come about is no reason to keep the message (RFC 7435): it was only to be tried, and no
+    /// certificate is asked for.
+    pub const fn may_do_without(self) -> bool {
+        matches!(self.tls, TlsMode::Try) && !self.verify
+    }
+}
+
 /// For a host found by MX: usually TLS if it is offered, with any certificate (RFC 7435). Without a secure MX lookup a valid
 /// certificate would prove nothing that an attacker cannot get around.
 pub const fn for_mx(tls: TlsMode) -> TlsPolicy {
@@ -36,5 +44,13 @@ mod tests {
         assert_eq!(for_named(TlsMode::Try, false).tls, TlsMode::Try);
         assert_eq!(for_named(TlsMode::Implicit, true).tls, TlsMode::Implicit);
         assert!(for_named(TlsMode::Try, false).verify && !for_mx(TlsMode::Try).verify);
+    }
+
+    #[test]
+    fn only_opportunistic_tls_is_done_without() {
+        for mode in [TlsMode::None, TlsMode::Try, TlsMode::Starttls, TlsMode::Implicit] {
+            assert_eq!(for_mx(mode).may_do_without(), mode == TlsMode::Try);
+            assert!(!for_named(mode, false).may_do_without() && !for_named(mode, true).may_do_without());
+        }
     }
 }

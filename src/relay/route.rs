@@ -88,6 +88,12 @@ pub struct Hop {
     pub by_mx: bool,
 }
 
+impl fmt::Display for Hop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.name, self.endpoint)
+    }
+}
+
 impl Hop {
     /// The protocol's name in records.
     pub const fn protocol_name(&self) -> &'static str {
@@ -259,6 +265,11 @@ impl Default for Routing {
 }
 
 impl Routing {
+    /// What a rule names for a domain (lower case).
+    pub fn named(&self, domain: &str) -> Option<&RouteTarget> {
+        self.rules.iter().find(|rule| rule.matches(domain)).map(|rule| &rule.target)
+    }
+
     /// The servers for a domain (lower case), best first; never empty. `dice` gives random numbers for hosts of equal
     /// preference. The fault is permanent only where the DNS says so with authority.
     ///
@@ -270,8 +281,8 @@ impl Routing {
         dns: &dyn MailDns,
         dice: &mut (dyn FnMut() -> u32 + Send),
     ) -> Result<Vec<Hop>, Fault> {
-        match self.rules.iter().find(|rule| rule.matches(domain)) {
-            Some(rule) => self.follow(&rule.target, domain, dns, dice).await,
+        match self.named(domain) {
+            Some(target) => self.follow(target, domain, dns, dice).await,
             None => self.by_mx(domain, dns, dice).await,
         }
     }
@@ -279,7 +290,7 @@ impl Routing {
     /// The servers of a next hop that was named.
     ///
     /// # Errors
-    /// Those of [`Routing::find`]; a named host that is not found is [`Kind::LookupFailed`].
+    /// Those of [`Routing::find`]; the enhanced code 4.4.3 of a named host that does not exist says that it is not for good.
     pub async fn follow(
         &self,
         target: &RouteTarget,
@@ -425,11 +436,9 @@ fn dns_fault(fault: Fault) -> Fault {
     fault.with_enhanced(enhanced)
 }
 
-/// A failed lookup of a host that the user named.
+/// A failed lookup of a host that the user named: whatever the DNS says, the code says that the message waits.
 fn not_for_good(fault: Fault, host: &str) -> Fault {
-    Fault { kind: Kind::LookupFailed, ..fault }
-        .context(format!("address of {host}"))
-        .with_enhanced(Some(Enhanced::new(4, 4, 3)))
+    fault.context(format!("address of {host}")).with_enhanced(Some(Enhanced::new(4, 4, 3)))
 }
 
 fn loops(domain: &str) -> Fault {
@@ -621,7 +630,8 @@ mod tests {
         assert!(hop.policy.verify && hop.policy.tls == TlsMode::Implicit && !hop.by_mx);
         let misspelt =
             Routing { rules: vec![RouteRule::parse("*=smtp://unknown.test").unwrap()], ..Routing::default() };
-        assert!(names(&misspelt, "bob.test", 0).await.unwrap_err().temporary(), "a misspelt smarthost bounces nothing");
+        let fault = names(&misspelt, "bob.test", 0).await.unwrap_err();
+        assert!(!crate::relay::deliver::for_good(&fault), "a misspelt smarthost bounces nothing: {fault:?}");
     }
 
     #[test]

@@ -131,6 +131,12 @@ impl Address {
         }
     }
 
+    /// The address with its domain in ASCII, if only its domain is international; `None` for others.
+    pub fn with_ascii_domain(&self) -> Option<Address> {
+        let international = self.local_wire().is_ascii() && !self.is_ascii();
+        international.then(|| self.to_ascii_domain().ok()).flatten()
+    }
+
     /// The address as it was written.
     pub fn as_str(&self) -> &str {
         &self.text

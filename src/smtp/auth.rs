@@ -78,16 +78,31 @@ impl Mechanism {
         Mechanism::ALL.into_iter().find(|mechanism| mechanism.as_str().eq_ignore_ascii_case(name))
     }
 
+    /// The same for a command line.
+    ///
+    /// # Errors
+    /// The names that there are.
+    pub fn parse(name: &str) -> Result<Mechanism, String> {
+        let names = || Mechanism::ALL.map(|it| it.as_str().to_lowercase()).join(", ");
+        Mechanism::from_name(name).ok_or_else(names)
+    }
+
     /// True if the password itself goes over the wire.
     pub const fn shows_secret(self) -> bool {
         matches!(self, Mechanism::Plain | Mechanism::Login | Mechanism::OauthBearer | Mechanism::Xoauth2)
     }
 
-    /// The mechanism to use with a server that offers these (upper case). `clear` allows to send the secret outside TLS.
+    /// The mechanisms to try with a server that offers these (upper case), best first, at least one. `clear` allows to send
+    /// the secret outside TLS.
     ///
     /// # Errors
-    /// [`Kind::AuthFailed`] when none fits: not offered, or it would show the password outside TLS.
-    pub fn choose(offered: &[String], wanted: Option<Mechanism>, tls: bool, clear: bool) -> Result<Mechanism, Fault> {
+    /// [`Kind::AuthFailed`] when none can be used.
+    pub fn choose(
+        offered: &[String],
+        wanted: Option<Mechanism>,
+        tls: bool,
+        clear: bool,
+    ) -> Result<Vec<Mechanism>, Fault> {
         let is_offered = |mechanism: &Mechanism| offered.iter().any(|name| name == mechanism.as_str());
         let allowed = |mechanism: &Mechanism| tls || clear || !mechanism.shows_secret();
         let refused = |detail: String| Err(Fault::new(Kind::AuthFailed, detail));
@@ -98,13 +113,64 @@ impl Mechanism {
             Some(mechanism) if !is_offered(&mechanism) => {
                 refused(format!("the server does not offer AUTH {}", mechanism.as_str()))
             }
-            Some(mechanism) => Ok(mechanism),
+            Some(mechanism) => Ok(vec![mechanism]),
             None if offered.is_empty() => refused("the server does not offer AUTH".to_owned()),
-            None => match Mechanism::BY_PASSWORD.into_iter().filter(is_offered).find(allowed) {
-                Some(mechanism) => Ok(mechanism),
-                None => refused(format!("no AUTH mechanism in common: the server offers {}", offered.join(" "))),
-            },
+            None => {
+                let usable: Vec<_> = Mechanism::BY_PASSWORD.into_iter().filter(is_offered).filter(allowed).collect();
+                match usable.is_empty() {
+                    false => Ok(usable),
+                    true => refused(format!("no AUTH mechanism in common: the server offers {}", offered.join(" "))),
+                }
+            }
         }
+    }
+}
+
+/// What a failed AUTH exchange says about other mechanisms.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AuthFailure {
+    /// No other may be tried: the connection is done for, or the server is not who it says.
+    Ends,
+    /// The server could not carry this mechanism out. Nobody looked at the password.
+    Mechanism,
+    /// The server looked at user and password, or says so. Each such failure may count against the account.
+    Judged,
+}
+
+/// What is left to try with one server. A password is judged twice at most: by a mechanism that hides it, which a server
+/// that has only its hash cannot carry out although it offers it, and by one that shows it.
+#[derive(Debug)]
+pub struct AuthAttempts {
+    /// Best first.
+    left: Vec<Mechanism>,
+    judged: bool,
+}
+
+impl AuthAttempts {
+    /// These mechanisms, best first.
+    pub fn new(mechanisms: Vec<Mechanism>) -> AuthAttempts {
+        AuthAttempts { left: mechanisms, judged: false }
+    }
+
+    /// The first mechanism, or the next one after `failed`; inside TLS only: outside, somebody on the way may have broken
+    /// the first one to see a weaker one.
+    pub fn next(&mut self, failed: Option<(Mechanism, AuthFailure)>, tls: bool) -> Option<Mechanism> {
+        match failed {
+            None => {}
+            Some(_) if !tls => return None,
+            Some((_, AuthFailure::Ends)) => return None,
+            Some((_, AuthFailure::Mechanism)) => {}
+            Some((mechanism, AuthFailure::Judged)) => {
+                if self.judged || mechanism.shows_secret() {
+                    return None;
+                }
+                self.judged = true;
+                if self.left.iter().any(|left| left.shows_secret()) {
+                    self.left.retain(|left| left.shows_secret());
+                }
+            }
+        }
+        if self.left.is_empty() { None } else { Some(self.left.remove(0)) }
     }
 }
 
@@ -133,6 +199,8 @@ pub struct ClientLogin<'a> {
     first_bare: String,
     /// What the server must prove at the end of SCRAM.
     server_signature: Option<Vec<u8>>,
+    /// It tried to, and does not know the password.
+    impostor: bool,
 }
 
 impl<'a> ClientLogin<'a> {
@@ -149,7 +217,16 @@ impl<'a> ClientLogin<'a> {
             Mechanism::ScramSha1 | Mechanism::ScramSha256 => (prepare(credentials.user), prepare(credentials.password)),
             _ => Default::default(),
         };
-        Ok(ClientLogin { mechanism, credentials, prepared, turn: 0, first_bare: String::new(), server_signature: None })
+        let first_bare = String::new();
+        Ok(ClientLogin {
+            mechanism,
+            credentials,
+            prepared,
+            turn: 0,
+            first_bare,
+            server_signature: None,
+            impostor: false,
+        })
     }
 
     /// The initial response, if the mechanism begins with the client.
@@ -182,6 +259,8 @@ impl<'a> ClientLogin<'a> {
         self.turn = self.turn.saturating_add(1);
         let Credentials { user, password, .. } = self.credentials;
         match (self.mechanism, self.turn) {
+            // A server that overlooked the initial response asks for it.
+            (Mechanism::Plain, 1) if challenge.is_empty() => Ok(format!("\0{user}\0{password}").into_bytes()),
             (Mechanism::Login, 1) => Ok(user.as_bytes().to_vec()),
             (Mechanism::Login, 2) => Ok(password.as_bytes().to_vec()),
             (Mechanism::CramMd5, 1) => Ok(format!("{user} {}", cram(challenge, password.as_bytes())).into_bytes()),
@@ -200,6 +279,11 @@ impl<'a> ClientLogin<'a> {
             Mechanism::ScramSha1 | Mechanism::ScramSha256 => self.turn == 2,
             _ => true,
         }
+    }
+
+    /// True when the server failed to prove that it knows the password: it must not get it by another mechanism.
+    pub fn is_impostor(&self) -> bool {
+        self.impostor
     }
 
     fn scram_final(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
@@ -234,13 +318,21 @@ impl<'a> ClientLogin<'a> {
     }
 
     fn scram_verify(&mut self, challenge: &[u8]) -> Result<Vec<u8>, Fault> {
+        // RFC 5802, section 7: what a server has to say instead of a proof.
+        if let Some(error) = challenge.strip_prefix(b"e=") {
+            let error: String = String::from_utf8_lossy(error).chars().take(80).collect();
+            return Err(Fault::new(Kind::AuthFailed, format!("SCRAM: {error}")));
+        }
         let signature = challenge.strip_prefix(b"v=").and_then(|rest| {
             let end = rest.iter().position(|byte| *byte == b',').unwrap_or(rest.len());
             BASE64.decode(rest.get(..end)?).ok()
         });
         match (signature, &self.server_signature) {
             (Some(theirs), Some(ours)) if theirs == *ours => Ok(Vec::new()),
-            _ => Err(Fault::new(Kind::AuthFailed, "the server does not know the password: it is not who it says")),
+            _ => {
+                self.impostor = true;
+                Err(Fault::new(Kind::AuthFailed, "the server does not know the password: it is not who it says"))
+            }
         }
     }
 }
@@ -256,7 +348,7 @@ fn prepare(text: &str) -> Cow<'_, str> {
 }
 
 fn protocol(what: &str) -> Fault {
-    Fault::new(Kind::Protocol, format!("AUTH: {what}"))
+    Fault::new(Kind::Protocol, what)
 }
 
 /// The hash functions of one SCRAM mechanism.
@@ -516,7 +608,7 @@ mod tests {
     fn choice_of_mechanism() {
         let choose = |offered: &str, wanted, tls, clear| {
             let offered: Vec<String> = offered.split_whitespace().map(str::to_owned).collect();
-            Mechanism::choose(&offered, wanted, tls, clear).map_err(|fault| fault.kind)
+            Mechanism::choose(&offered, wanted, tls, clear).map(|usable| usable[0]).map_err(|fault| fault.kind)
         };
         assert_eq!(
             choose("LOGIN PLAIN CRAM-MD5 SCRAM-SHA-1 SCRAM-SHA-256", None, true, false),
@@ -533,6 +625,36 @@ mod tests {
         assert_eq!(choose("", None, true, true), Err(Kind::AuthFailed));
         for mechanism in Mechanism::ALL {
             assert_eq!(Mechanism::from_name(&mechanism.as_str().to_lowercase()), Some(mechanism));
+        }
+    }
+
+    #[test]
+    fn a_password_is_judged_twice_at_most_and_never_again_outside_tls() {
+        use AuthFailure::{Ends, Judged, Mechanism as Broken};
+        // What is offered, inside TLS, how each attempt fails, and what is tried.
+        let table: [(&str, bool, &[AuthFailure], &str); 12] = [
+            ("SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5", true, &[Judged, Judged], "SCRAM-SHA-256 PLAIN"),
+            ("SCRAM-SHA-256 SCRAM-SHA-1 LOGIN", true, &[Judged, Judged], "SCRAM-SHA-256 LOGIN"),
+            ("SCRAM-SHA-256 SCRAM-SHA-1 CRAM-MD5", true, &[Judged, Judged], "SCRAM-SHA-256 SCRAM-SHA-1"),
+            ("SCRAM-SHA-1 PLAIN LOGIN", true, &[Judged, Broken, Judged], "SCRAM-SHA-1 PLAIN LOGIN"),
+            ("SCRAM-SHA-256 SCRAM-SHA-1 PLAIN", true, &[Broken, Broken, Judged], "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN"),
+            ("SCRAM-SHA-256 SCRAM-SHA-1 PLAIN", true, &[Broken, Judged, Judged], "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN"),
+            ("PLAIN LOGIN CRAM-MD5", true, &[Judged], "PLAIN"),
+            ("PLAIN LOGIN CRAM-MD5", true, &[Broken, Broken, Broken], "PLAIN LOGIN CRAM-MD5"),
+            ("SCRAM-SHA-256 PLAIN", true, &[Ends], "SCRAM-SHA-256"),
+            ("SCRAM-SHA-256 PLAIN", false, &[Judged], "SCRAM-SHA-256"),
+            ("SCRAM-SHA-256 PLAIN", false, &[Broken], "SCRAM-SHA-256"),
+            ("CRAM-MD5 LOGIN", false, &[Broken], "LOGIN"),
+        ];
+        for (offered, tls, failures, expected) in table {
+            let offered: Vec<String> = offered.split_whitespace().map(str::to_owned).collect();
+            let mut attempts = AuthAttempts::new(Mechanism::choose(&offered, None, tls, true).unwrap());
+            let mut tried: Vec<Mechanism> = attempts.next(None, tls).into_iter().collect();
+            for failure in failures {
+                tried.extend(attempts.next(Some((*tried.last().unwrap(), *failure)), tls));
+            }
+            let tried: Vec<&str> = tried.into_iter().map(Mechanism::as_str).collect();
+            assert_eq!(tried.join(" "), expected, "{offered:?} {failures:?}");
         }
     }
 

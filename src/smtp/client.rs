@@ -15,7 +15,7 @@ use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
 use crate::net::login::Login;
 use crate::net::stream::Stream;
-use crate::net::tls::{ClientTls, TlsMode};
+use crate::net::tls::{self, ClientTls, TlsMode};
 use crate::net::trace::ProtocolTrace;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::command::SmtpCommand;
@@ -33,6 +33,12 @@ pub const FINAL_WAIT: Duration = Duration::from_secs(600);
 
 /// How long a server that broke off in the middle of a message may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+
+const CLEAR_WITH_PASSWORD: &str = "--tls none sends in clear text, the password too";
+
+/// The most recipients of a message behind which the next one's commands go out at once: with more, the server may want
+/// the rest in another transaction.
+const MAX_BEFORE_NEXT: usize = 10;
 
 /// Asked immediately before the end of a message is sent; `false` stops it there.
 pub type BeforeCommit = Arc<dyn Fn() -> BoxFuture<'static, bool> + Send + Sync>;
@@ -113,6 +119,32 @@ pub struct Times {
     pub answer: Duration,
 }
 
+/// Why a dialogue did not come about.
+#[derive(Debug, Clone)]
+pub struct OpeningFault {
+    /// What went wrong.
+    pub fault: Fault,
+    /// True when it was TLS that did not come about: the handshake, or the words just before and behind it.
+    pub in_tls: bool,
+}
+
+impl OpeningFault {
+    fn in_tls(mut fault: Fault, options: &SmtpClientOptions) -> OpeningFault {
+        fault.hint.get_or_insert(match options.tls {
+            TlsMode::Implicit => "smtps:// begins with TLS; submission:// and smtp:// begin without it",
+            _ if options.login.is_some() => CLEAR_WITH_PASSWORD,
+            _ => "--tls none sends in clear text",
+        });
+        OpeningFault { fault, in_tls: true }
+    }
+}
+
+impl From<Fault> for OpeningFault {
+    fn from(fault: Fault) -> OpeningFault {
+        OpeningFault { fault, in_tls: false }
+    }
+}
+
 /// An open connection to a server.
 pub struct SmtpClient {
     stream: Stream,
@@ -126,6 +158,10 @@ pub struct SmtpClient {
     trace: ProtocolTrace,
     offer: Capabilities,
     greeting: SmtpReply,
+    /// The answer to STARTTLS of a server that offered it.
+    tls_refusal: Option<SmtpReply>,
+    /// How many recipients the server took before it wanted the others in another transaction.
+    most_recipients: Option<usize>,
     times: Times,
     /// The transaction whose commands went out behind the last message.
     ahead: Option<Transaction>,
@@ -144,10 +180,25 @@ impl SmtpClient {
     /// What the server refuses, by its reply; [`Kind::TlsUntrusted`] for TLS that is required and not to be had; [`Kind::Protocol`]
     /// for words out of turn; what ended the connection.
     pub async fn open(stream: Stream, host: &str, options: &SmtpClientOptions) -> Result<SmtpClient, Fault> {
+        SmtpClient::establish(stream, host, options).await.map_err(|failed| failed.fault)
+    }
+
+    /// The same for who may do without TLS.
+    ///
+    /// # Errors
+    /// Those of [`SmtpClient::open`], and whether it was TLS that failed.
+    pub async fn establish(
+        stream: Stream,
+        host: &str,
+        options: &SmtpClientOptions,
+    ) -> Result<SmtpClient, OpeningFault> {
         let began = Instant::now();
         let implicit = options.tls == TlsMode::Implicit && !stream.is_tls();
         let stream = match implicit {
-            true => options.limits.run("TLS handshake", options.tls_client.connect(stream, host)).await?,
+            true => {
+                let handshake = options.limits.run("TLS handshake", options.tls_client.connect(stream, host)).await;
+                handshake.map_err(|fault| OpeningFault::in_tls(fault, options))?
+            }
             false => stream,
         };
         let mut client = SmtpClient {
@@ -161,6 +212,8 @@ impl SmtpClient {
             trace: options.trace.clone(),
             offer: Capabilities::default(),
             greeting: SmtpReply::new(220, None, ""),
+            tls_refusal: None,
+            most_recipients: None,
             times: Times::default(),
             ahead: None,
             open: true,
@@ -170,7 +223,7 @@ impl SmtpClient {
         client.times.tls = began.elapsed();
         client.greeting = client.timed(|times| &mut times.greeting, "greeting").await?;
         if client.greeting.code != 220 {
-            return Err(client.greeting.fault("greeting"));
+            return Err(client.greeting.fault("greeting").into());
         }
         client.hello(&options.helo).await?;
         let mut client = client.secure(options).await?;
@@ -190,6 +243,11 @@ impl SmtpClient {
     /// The server's first words.
     pub fn greeting(&self) -> &SmtpReply {
         &self.greeting
+    }
+
+    /// Why the server does not do TLS that it offered, if it said so; the dialogue goes on in clear text.
+    pub fn tls_refusal(&self) -> Option<&SmtpReply> {
+        self.tls_refusal.as_ref()
     }
 
     /// The connection below, for its addresses and what TLS settled.
@@ -214,35 +272,65 @@ impl SmtpClient {
     }
 
     /// Sends one message and says what became of it for each recipient, in the envelope's order. Never fails as a whole:
-    /// what breaks the connection is in the results.
+    /// what breaks the connection is in the results. Who is too many for the server comes in further transactions (RFC
+    /// 5321, section 4.5.3.1.10).
     pub async fn send(
         &mut self,
         envelope: &Envelope,
         content: &dyn Content,
         options: &SendOptions<'_>,
     ) -> Vec<RecipientResult> {
+        let before_next = self.most_recipients.map_or(MAX_BEFORE_NEXT, |most| most.min(MAX_BEFORE_NEXT));
+        let next = options.next.filter(|_| envelope.recipients.len() <= before_next);
+        let mut options = SendOptions { next, ..options.clone() };
+        let (mut results, mut surplus) = self.transact(envelope, content, &options).await;
+        options.progress = None;
+        options.next = None;
+        while !surplus.is_empty() && self.open && self.ahead.is_none() {
+            let recipients = surplus.iter().filter_map(|index| envelope.recipients.get(*index).cloned()).collect();
+            let rest = Envelope { recipients, ..envelope.clone() };
+            let (settled, left) = self.transact(&rest, content, &options).await;
+            for (index, result) in surplus.iter().zip(settled) {
+                if let Some(known) = results.get_mut(*index) {
+                    *known = result;
+                }
+            }
+            surplus = left.into_iter().filter_map(|index| surplus.get(index).copied()).collect();
+        }
+        results
+    }
+
+    /// One transaction: the results, and which recipients, fewer than there were, the server wants in another one.
+    async fn transact(
+        &mut self,
+        envelope: &Envelope,
+        content: &dyn Content,
+        options: &SendOptions<'_>,
+    ) -> (Vec<RecipientResult>, Vec<usize>) {
         self.stale = !self.open;
         if !self.open {
-            return all_failed(envelope, &Fault::new(Kind::Disconnected, "the connection is closed"));
+            let fault = Fault::new(Kind::Disconnected, "the connection is closed");
+            return (all_failed(envelope, &fault), Vec::new());
         }
         let rules = TransactionOptions {
             partial: options.partial,
             lmtp: self.lmtp,
             no_chunking: options.no_chunking,
             hold: options.before_data.is_some(),
+            most_recipients: self.most_recipients,
         };
         let mut transaction = match self.ahead.take() {
             Some(ahead) if ahead.envelope() == envelope => ahead,
             Some(_) => {
                 self.open = false;
                 let fault = Fault::new(Kind::Cancelled, "the connection was prepared for another message");
-                return all_failed(envelope, &fault);
+                return (all_failed(envelope, &fault), Vec::new());
             }
             None => {
                 let size = content.size_bytes();
                 match Transaction::new(envelope.clone(), &self.offer, size, content.has_8bit(), rules) {
                     Ok(transaction) => transaction,
-                    Err(fault) => return all_failed(envelope, &fault),
+                    Err(fault) => return (all_failed(envelope, &fault), Vec::new()),
                 }
             }
         };
@@ -260,7 +348,12 @@ impl SmtpClient {
         if !self.open {
             self.ahead = None;
         }
-        transaction.into_results()
+        self.most_recipients = transaction.most_recipients().or(self.most_recipients);
+        let (committed, surplus) = (transaction.is_committed(), transaction.surplus());
+        let results = transaction.into_results();
+        // A message that was refused as such would be refused again.
+        let worth_while = !committed || results.iter().any(|result| result.outcome.is_delivered());
+        (results, if worth_while { surplus } else { Vec::new() })
     }
 
     /// Says goodbye and closes.
@@ -358,41 +451,45 @@ impl SmtpClient {
     }
 
     /// STARTTLS if the options ask for it.
-    async fn secure(mut self, options: &SmtpClientOptions) -> Result<SmtpClient, Fault> {
+    async fn secure(mut self, options: &SmtpClientOptions) -> Result<SmtpClient, OpeningFault> {
         let required = match options.tls {
             _ if self.stream.is_tls() => return Ok(self),
             TlsMode::None | TlsMode::Implicit => return Ok(self),
             TlsMode::Try => options.login.is_some(),
             TlsMode::Starttls => true,
         };
+        let failed = |fault| OpeningFault::in_tls(fault, options);
         if !self.offer.starttls {
-            let fault = Fault::new(Kind::TlsUntrusted, "the server does not offer STARTTLS")
-                .with_hint("--tls none sends in clear text, the password too");
-            return if required { Err(fault) } else { Ok(self) };
+            let fault = Fault::new(Kind::TlsUntrusted, "the server does not offer STARTTLS");
+            return if required { Err(failed(fault.with_hint(CLEAR_WITH_PASSWORD))) } else { Ok(self) };
         }
         let began = Instant::now();
-        let reply = self.exchange(&SmtpCommand::StartTls).await?;
+        let reply = self.exchange(&SmtpCommand::StartTls).await.map_err(failed)?;
+        if reply.refuses() && reply.code != 421 && !required {
+            self.tls_refusal = Some(reply);
+            return Ok(self);
+        }
         if reply.code != 220 {
-            return if required { Err(reply.fault("STARTTLS")) } else { Ok(self) };
+            return Err(failed(reply.fault("STARTTLS")));
         }
         if self.reader.has_pending() {
             let detail = "bytes in clear text behind the answer to STARTTLS: somebody may be injecting them";
-            return Err(Fault::new(Kind::Protocol, detail));
+            return Err(failed(Fault::new(Kind::Protocol, detail)));
         }
         // Everything from before TLS is forgotten (RFC 3207, section 4.2).
         let handshake = options.tls_client.connect(self.stream, &self.host);
-        let stream = options.limits.run("TLS handshake", handshake).await?;
+        let stream = options.limits.run("TLS handshake", handshake).await.map_err(failed)?;
         let mut client = SmtpClient { stream, offer: Capabilities::default(), ..self };
         client.times.tls = began.elapsed();
-        client.hello(&options.helo).await?;
+        client.hello(&options.helo).await.map_err(failed)?;
         Ok(client)
     }
 
     /// Before a command goes out, nothing may lie unread: it would be taken for that command's answer.
     fn in_step(&mut self) -> Result<(), Fault> {
-        self.arrived()?;
+        let arrived = self.arrived();
         match self.next_reply()? {
-            None if !self.reader.has_pending() => Ok(()),
+            None if !self.reader.has_pending() => arrived,
             Some(reply) if reply.code == 421 => Err(reply.fault("server")),
             _ => Err(Fault::new(Kind::Protocol, "a reply that nobody asked for")),
         }
@@ -403,18 +500,17 @@ impl SmtpClient {
     /// be the answer accepts the message, it counts all the same.
     async fn confirm(&mut self, transaction: &mut Transaction) {
         let Some(mut ahead) = self.ahead.take() else { return self.confirm_idle(transaction) };
-        let mut heard = false;
         while ahead.awaits_reply() {
             match self.read_reply(self.limits, "reply").await {
                 Ok(reply) => ahead.reply(&reply),
                 Err(fault) => {
-                    if heard || fault.kind != Kind::Disconnected {
+                    // That a server falls silent or goes says nothing about the answer, as long as all that came accepts.
+                    if fault.kind == Kind::Protocol || !ahead.agreed() {
                         transaction.doubt(&fault);
                     }
                     ahead.lost(&fault);
                 }
             }
-            heard = true;
         }
         if ahead.out_of_step() && !ahead.agreed() {
             transaction.doubt(&out_of_step());
@@ -475,7 +571,7 @@ impl SmtpClient {
         loop {
             self.input.clear();
             let read = self.stream.read_buf(&mut self.input).await;
-            if read.map_err(|error| Fault::network(what, &error))? == 0 {
+            if read.map_err(|error| tls::fault_of(what, &error))? == 0 {
                 return Err(Fault::new(Kind::Disconnected, format!("{what}: the server closed the connection")));
             }
             self.reader.push(&self.input);

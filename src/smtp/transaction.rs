@@ -16,7 +16,7 @@ use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 
 pub use outcome::{Accepted, RecipientOutcome, RecipientResult, all_failed};
-use outcome::{concluded, refused, unanswered};
+use outcome::{concluded, put_off, refused, unanswered};
 
 /// The most commands sent ahead of their replies. More could fill both directions' buffers and stop both sides (RFC
 /// 2920, section 3.1).
@@ -37,6 +37,8 @@ pub struct TransactionOptions {
     pub no_chunking: bool,
     /// Ask before anything of the message is sent ([`TransactionStep::Ask`]).
     pub hold: bool,
+    /// Ask for no more recipients than this; the others are [`Transaction::surplus`].
+    pub most_recipients: Option<usize>,
 }
 
 /// How the message itself is put on the wire.
@@ -101,6 +103,8 @@ enum Stage {
 enum RecipientStanding {
     Asked,
     Accepted,
+    /// Not one of those that the server takes at a time: its word for that, if it was asked.
+    Surplus(Option<SmtpReply>),
     /// The reply to the end of the message; with LMTP it counts only together with those of all others.
     Answered(SmtpReply),
     Settled(RecipientResult),
@@ -120,6 +124,8 @@ pub struct Transaction {
     mail_sent: bool,
     mail_refused: bool,
     next_rcpt: usize,
+    /// How many recipients the server takes at a time, as far as that is known.
+    most_recipients: Option<usize>,
     expected: VecDeque<Expect>,
     standing: Vec<RecipientStanding>,
     go: bool,
@@ -173,6 +179,7 @@ impl Transaction {
             mail_sent: false,
             mail_refused: false,
             next_rcpt: 0,
+            most_recipients: options.most_recipients,
             expected: VecDeque::new(),
             standing: vec![RecipientStanding::Asked; recipients],
             go: false,
@@ -226,7 +233,9 @@ impl Transaction {
             self.expected.push_back(Expect::Mail);
         }
         let full = if self.pipelining { MAX_IN_FLIGHT } else { 1 };
-        while let Some(recipient) = self.envelope.recipients.get(self.next_rcpt).filter(|_| !self.mail_refused) {
+        let most = self.most_recipients.unwrap_or(usize::MAX);
+        let more = |at: usize| at < most && !self.mail_refused;
+        while let Some(recipient) = self.envelope.recipients.get(self.next_rcpt).filter(|_| more(self.next_rcpt)) {
             if self.expected.len() >= full {
                 return Ok(Some(TransactionStep::Reply));
             }
@@ -239,11 +248,16 @@ impl Transaction {
             self.expected.push_back(Expect::Rcpt(self.next_rcpt));
             self.next_rcpt += 1;
         }
+        self.standing.iter_mut().skip(self.next_rcpt).for_each(|rest| {
+            if *rest == RecipientStanding::Asked {
+                *rest = RecipientStanding::Surplus(None);
+            }
+        });
         // With several recipients and all-or-nothing, nothing may follow RCPT before its replies are known.
         let one = self.standing.len() == 1;
         let eager =
             self.pipelining && !self.options.hold && (self.options.partial || one) && self.framing == Framing::Dot;
-        let may_follow = self.expected.is_empty() || (eager && self.unsettled() > 0);
+        let may_follow = self.expected.is_empty() || (eager && self.is_wanted());
         if !may_follow {
             return Ok(Some(TransactionStep::Reply));
         }
@@ -321,7 +335,10 @@ impl Transaction {
             Some(Expect::Rcpt(index)) if reply.accepts() && !self.mail_refused => self.accept(index),
             Some(Expect::Mail | Expect::Chunk | Expect::Rset | Expect::EmptyMessage) if reply.accepts() => {}
             Some(Expect::End(of)) if reply.accepts() || reply.refuses() => self.answer(of, reply),
-            Some(Expect::Rcpt(index)) if reply.refuses() => self.refuse(index, reply, "RCPT"),
+            Some(Expect::Rcpt(index)) if reply.refuses() => match self.accepted() {
+                count if too_many(reply, count) => self.put_off(index, reply, count),
+                _ => self.refuse(index, reply, "RCPT"),
+            },
             Some(expected @ (Expect::Mail | Expect::Data | Expect::Chunk)) if reply.refuses() => {
                 self.mail_refused |= expected == Expect::Mail;
                 self.go = false;
@@ -352,7 +369,7 @@ impl Transaction {
         let all_here = self.expected.is_empty() && !out_of_step;
         for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
             let counts = match standing {
-                RecipientStanding::Settled(_) => committed || !out_of_step,
+                RecipientStanding::Settled(_) | RecipientStanding::Surplus(_) => committed || !out_of_step,
                 RecipientStanding::Answered(_) => all_here,
                 RecipientStanding::Asked | RecipientStanding::Accepted => false,
             };
@@ -405,6 +422,18 @@ impl Transaction {
         self.agreed
     }
 
+    /// The recipients, by their place in the envelope, that the server wants in another transaction.
+    pub fn surplus(&self) -> Vec<usize> {
+        let is_surplus =
+            |(index, standing): (usize, &_)| matches!(standing, RecipientStanding::Surplus(_)).then_some(index);
+        self.standing.iter().enumerate().filter_map(is_surplus).collect()
+    }
+
+    /// How many recipients the server takes in one transaction, as far as that is known.
+    pub fn most_recipients(&self) -> Option<usize> {
+        self.most_recipients
+    }
+
     /// One result per recipient, in the envelope's order.
     pub fn into_results(mut self) -> Vec<RecipientResult> {
         if self.stage != Stage::Done {
@@ -414,19 +443,34 @@ impl Transaction {
         let result = |(recipient, standing): (&Recipient, _)| match standing {
             RecipientStanding::Settled(result) => Some(result),
             RecipientStanding::Answered(reply) => Some(concluded(&recipient.address, &reply)),
+            RecipientStanding::Surplus(reply) => Some(put_off(&recipient.address, reply.as_ref())),
             RecipientStanding::Asked | RecipientStanding::Accepted => None,
         };
         recipients.filter_map(result).collect()
     }
 
-    /// True if somebody is accepted, and everybody is unless that is not asked.
+    /// True if somebody is accepted, and everybody whom the server takes at a time is unless that is not asked.
     fn may_send(&self) -> bool {
-        let accepted = self.standing.iter().filter(|standing| **standing == RecipientStanding::Accepted).count();
-        accepted > 0 && (self.options.partial || accepted == self.standing.len())
+        let accepted = self.accepted();
+        accepted > 0 && (self.options.partial || accepted + self.surplus().len() == self.standing.len())
     }
 
-    fn unsettled(&self) -> usize {
-        self.standing.iter().filter(|standing| !matches!(standing, RecipientStanding::Settled(_))).count()
+    fn accepted(&self) -> usize {
+        self.standing.iter().filter(|standing| **standing == RecipientStanding::Accepted).count()
+    }
+
+    /// True while somebody is accepted or may yet be.
+    fn is_wanted(&self) -> bool {
+        let wanted = |it: &_| matches!(it, RecipientStanding::Asked | RecipientStanding::Accepted);
+        self.standing.iter().any(wanted)
+    }
+
+    /// The server has `count` recipients and takes no more now: no others are asked for.
+    fn put_off(&mut self, index: usize, reply: &SmtpReply, count: usize) {
+        self.most_recipients = Some(count);
+        if let Some(standing @ RecipientStanding::Asked) = self.standing.get_mut(index) {
+            *standing = RecipientStanding::Surplus(Some(reply.clone()));
+        }
     }
 
     fn accept(&mut self, index: usize) {
@@ -468,9 +512,13 @@ impl Transaction {
         let refused = refused.as_ref().map_or("a recipient at another server", Address::as_str);
         let detail = format!("not sent: {refused} was not accepted");
         let fault = Fault::new(Kind::Cancelled, detail);
+        // With `partial`, those whom nobody was asked about have their turn in another transaction.
+        let their_turn = self.options.partial && self.released != Some(false);
         for (recipient, standing) in self.envelope.recipients.iter().zip(&mut self.standing) {
-            if !matches!(standing, RecipientStanding::Settled(_)) {
-                *standing = RecipientStanding::Settled(unanswered(&recipient.address, &fault, false));
+            match standing {
+                RecipientStanding::Settled(_) => {}
+                RecipientStanding::Surplus(_) if their_turn => {}
+                _ => *standing = RecipientStanding::Settled(unanswered(&recipient.address, &fault, false)),
             }
         }
         SmtpCommand::Rset.wire(out)?;
@@ -478,6 +526,17 @@ impl Transaction {
         self.stage = Stage::Finish;
         Ok(())
     }
+}
+
+/// True when a server that has accepted so many recipients wants this one in another transaction: 452, or 552 as servers
+/// from before RFC 2821 say it (RFC 5321, section 4.5.3.1.10), or the enhanced code for it (X.5.3, RFC 3463).
+fn too_many(reply: &SmtpReply, accepted: usize) -> bool {
+    accepted > 0
+        && reply.code != 421
+        && match reply.enhanced {
+            Some(code) => (code.subject, code.detail) == (5, 3),
+            None => matches!(reply.code, 452 | 552),
+        }
 }
 
 /// What this server cannot carry at all.

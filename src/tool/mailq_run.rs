@@ -27,6 +27,7 @@ use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{Filter, QueueEdit, QueueStore};
 use crate::relay::route::RouteRule;
 use crate::smtp::address::Address;
+use crate::smtp::auth::Mechanism;
 use crate::tool::mailq_ls::QueueSelectArgs;
 
 /// Deliver what is due in the outgoing mail queue.
@@ -77,6 +78,9 @@ struct RoutingArgs {
     /// Send everything that no --route names through this server; --user and its kin log in there
     #[arg(long, value_name = "URL", conflicts_with = "account")]
     smarthost: Option<String>,
+    /// Log in at the --smarthost by this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …
+    #[arg(long, value_name = "MECHANISM", value_parser = Mechanism::parse)]
+    auth: Option<Mechanism>,
     /// Send everything that no --route names through the server of this account of smtpsend's accounts file
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
@@ -135,6 +139,8 @@ struct DeliveryAttemptRecord<'a> {
     port: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls: Option<TlsRecord>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_failed: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -285,6 +291,7 @@ fn tell(tried: &AttemptReport, out: &Output) {
             cipher: tls.cipher.clone(),
             verified: tried.peer.verified,
         }),
+        tls_failed: tried.peer.tls_failed.as_deref(),
         kind: tried.attempt.kind.map(Kind::as_str),
         code: tried.attempt.code,
         enhanced: tried.attempt.enhanced.map(|code| code.to_string()),

@@ -198,7 +198,7 @@ struct SendWayArgs {
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
     /// Log in by this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …
-    #[arg(long, value_name = "MECHANISM", value_parser = parse_mechanism)]
+    #[arg(long, value_name = "MECHANISM", value_parser = Mechanism::parse)]
     auth: Option<Mechanism>,
     /// Our name in EHLO (default: this host's)
     #[arg(long, value_name = "NAME")]
@@ -216,13 +216,6 @@ struct SendWayArgs {
     queue_args: QueueArgs,
     #[command(flatten)]
     resolver: ResolverArgs,
-}
-
-fn parse_mechanism(text: &str) -> Result<Mechanism, String> {
-    Mechanism::from_name(text).ok_or_else(|| {
-        let known: Vec<String> = Mechanism::ALL.iter().map(|it| it.as_str().to_lowercase()).collect();
-        known.join(", ")
-    })
 }
 
 crate::cli::tool!("smtpsend", Args);

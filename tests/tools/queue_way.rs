@@ -195,7 +195,7 @@ fn a_smarthost_gets_the_login_of_an_account() {
     enqueue(queue.path(), &[("a@a.test", &["x@elsewhere.test"], HELLO)]);
     let way = ["--account", "work", "--accounts", accounts, "--json"];
     let done = run(queue.path(), &way);
-    let attempt = &done.exits(0).records_of("attempt")[0];
+    let attempt = &done.exits(77).says("AUTH LOGIN: 535").records_of("attempt")[0];
     assert_eq!((&attempt["outcome"], &attempt["kind"]), (&"deferred".into(), &"auth_failed".into()), "{done}");
     run(queue.path(), &["--account", "home", "--accounts", accounts]).exits(78);
     run(queue.path(), &["--account", "work", "--smarthost", "smtp://x"]).exits(64);

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use crate::harness::{Conn, Peer, binary, peer, server, temp_dir, tool};
 use crate::mail::sink;
+use crate::tls_peer::TlsConn;
 
 /// A server inside TLS that wants a client certificate of this authority, offers EXTERNAL, and keeps what it hears.
 fn external(dir: &Path) -> (Peer, Arc<Mutex<Vec<String>>>) {
@@ -31,38 +32,14 @@ fn external(dir: &Path) -> (Peer, Arc<Mutex<Vec<String>>>) {
     let (config, heard) = (Arc::new(config), Arc::new(Mutex::new(Vec::new())));
     let kept = Arc::clone(&heard);
     let peer = peer(move |mut conn: Conn| {
-        let tcp = conn.stream().get_ref().try_clone().unwrap();
-        let tls = rustls::ServerConnection::new(Arc::clone(&config)).unwrap();
-        let mut stream = BufReader::new(rustls::StreamOwned::new(tls, tcp));
-        let say = |stream: &mut BufReader<_>, text: &str| {
-            let stream: &mut rustls::StreamOwned<rustls::ServerConnection, TcpStream> = stream.get_mut();
-            stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok()
+        let mut tls = TlsConn::new(&mut conn, &config);
+        let answer = |line: &str| match line {
+            line if line.starts_with("EHLO") => Some("250-x\r\n250 AUTH EXTERNAL PLAIN".to_owned()),
+            line if line.starts_with("AUTH") => Some("235 2.7.0 you are who you are".to_owned()),
+            _ => None,
         };
-        if !say(&mut stream, "220 x\r\n") {
-            return;
-        }
-        let mut in_data = false;
-        let mut line = String::new();
-        while matches!({ line.clear(); stream.read_line(&mut line) }, Ok(count) if count > 0) {
-            let text = line.trim_end();
-            kept.lock().unwrap().push(text.to_owned());
-            let reply = match text {
-                "." => {
-                    in_data = false;
-                    "250 2.0.0 taken\r\n"
-                }
-                _ if in_data => continue,
-                "DATA" => {
-                    in_data = true;
-                    "354 go\r\n"
-                }
-                text if text.starts_with("EHLO") => "250-x\r\n250 AUTH EXTERNAL PLAIN\r\n",
-                text if text.starts_with("AUTH") => "235 2.7.0 you are who you are\r\n",
-                _ => "250 ok\r\n",
-            };
-            if !say(&mut stream, reply) {
-                return;
-            }
+        if tls.send("220 x\r\n") {
+            tls.serve(&answer, &mut |line| kept.lock().unwrap().push(line.to_owned()));
         }
     });
     (peer, heard)

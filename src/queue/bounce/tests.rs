@@ -22,7 +22,6 @@ fn report(action: ReportAction) -> StatusReport {
             at: Time(1_764_000_001_000),
         }],
         full: false,
-        smtputf8: false,
     }
 }
 
@@ -75,12 +74,36 @@ fn ret_full_returns_all_of_it_unless_it_is_large() {
 }
 
 #[test]
-fn addresses_outside_ascii_have_their_types() {
-    let report = StatusReport { smtputf8: true, ..report(ReportAction::Failed) };
+fn the_types_of_international_mail_only_where_something_needs_them() {
+    const PLAIN: &str = "message/delivery-status";
+    const GLOBAL: &str = "message/global-delivery-status";
+    // Address, ORCPT, a word of the message's header; the type of the report, the recipient's line.
+    for (address, orcpt, subject, kind, line) in [
+        ("bob@bob.test", None, "hello", PLAIN, "rfc822; bob@bob.test"),
+        ("bob@bob.test", None, "grün", PLAIN, "rfc822; bob@bob.test"),
+        ("bob@bücher.test", None, "hello", PLAIN, "rfc822; bob@xn--bcher-kva.test"),
+        ("jörg@bob.test", None, "hello", GLOBAL, "utf-8; jörg@bob.test"),
+        ("jörg@bücher.test", None, "grün", GLOBAL, "utf-8; jörg@bücher.test"),
+        ("bob@bob.test", Some("utf-8;jörg@bob.test"), "hello", GLOBAL, "rfc822; bob@bob.test"),
+    ] {
+        let mut report = report(ReportAction::Failed);
+        report.recipients[0].address = address.into();
+        report.recipients[0].orcpt = orcpt.map(|orcpt| orcpt.parse().unwrap());
+        let original = format!("Subject: {subject}\r\n\r\nbody\r\n");
+        let (bytes, _) = report.compose(original.as_bytes(), 0, Time(0), "u1").unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(text.contains(&format!("Content-Type: {kind}\r\n")), "{address} {subject}\n{text}");
+        assert!(text.contains(&format!("Final-Recipient: {line}\r\n")), "{address} {subject}\n{text}");
+        let returned = if kind == GLOBAL { "message/global-headers" } else { "text/rfc822-headers" };
+        assert!(text.contains(&format!("Content-Type: {returned}\r\n")), "{address} {subject}\n{text}");
+    }
+    // Beside one that needs it the others keep their type.
+    let mut report = report(ReportAction::Failed);
+    let mut other = report.recipients[0].clone();
+    other.address = "jörg@bob.test".into();
+    report.recipients.push(other);
     let text = compose(&report);
-    assert!(text.contains("Content-Type: message/global-delivery-status\r\n"));
-    assert!(text.contains("Final-Recipient: utf-8; bob@bob.test\r\n"));
-    assert!(text.contains("Content-Type: message/global-headers\r\n"));
+    assert!(text.contains("rfc822; bob@bob.test\r\n") && text.contains("utf-8; jörg@bob.test\r\n"), "{text}");
 }
 
 #[test]

@@ -424,9 +424,8 @@ async fn bring(
     content: &MessageBlob,
     options: &SendOptions<'_>,
 ) -> Delivery {
-    let endpoint = route.goes_to().cloned();
-    let probe = match &endpoint {
-        Some(endpoint) => run.health.probe(endpoint).await,
+    let probe = match route.goes_to() {
+        Some(hop) => run.health.probe(hop).await,
         None => None,
     };
     let permit = run.permits.acquire().await;

@@ -87,7 +87,7 @@ pub struct RunSummary {
     pub held: u64,
     /// Recipients whose lease was lost.
     pub lost: u64,
-    /// The first local fault, if any: then the pass may be incomplete.
+    /// The first local fault, or a named server that cannot be used, if any: then the pass may be incomplete.
     pub trouble: Option<Fault>,
 }
 
@@ -170,7 +170,10 @@ pub async fn run(
     let run = Arc::new(ActiveRun {
         store: Arc::clone(&store),
         options,
-        health: ServerMemory::default(),
+        health: ServerMemory::new({
+            let watcher = Arc::clone(&watcher);
+            move |fault| watcher(RunEvent::Trouble(fault))
+        }),
         permits,
         leases: Mutex::default(),
         claiming: tokio::sync::RwLock::default(),
@@ -192,10 +195,11 @@ pub async fn run(
         }
     };
     renewer.abort();
+    let unusable = run.health.unusable();
     drop(run);
     passed?;
     let mut summary = recorder.await.map_err(|_| Fault::new(Kind::Internal, "the queue's recorder ended"))?;
-    summary.trouble = troubles.first.lock().unwrap_or_else(PoisonError::into_inner).take();
+    summary.trouble = troubles.first.lock().unwrap_or_else(PoisonError::into_inner).take().or(unusable);
     store.sync().await?;
     Ok(summary)
 }
@@ -378,11 +382,18 @@ impl ActiveRun {
     }
 
     async fn route(&self, domain: &str) -> Result<Vec<Hop>, Fault> {
-        self.options.routing.find(domain, &*self.options.dns, &mut random).await
+        match self.options.routing.named(domain) {
+            Some(target) => self.follow(target, domain).await,
+            None => self.options.routing.find(domain, &*self.options.dns, &mut random).await,
+        }
     }
 
     async fn follow(&self, target: &RouteTarget, domain: &str) -> Result<Vec<Hop>, Fault> {
-        self.options.routing.follow(target, domain, &*self.options.dns, &mut random).await
+        let found = self.options.routing.follow(target, domain, &*self.options.dns, &mut random).await;
+        if let RouteTarget::Server { host, .. } = target {
+            self.health.looked_up(host, found.as_ref().err());
+        }
+        found
     }
 
     /// Claims, and has the leases in hand.

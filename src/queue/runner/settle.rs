@@ -270,7 +270,6 @@ pub fn report(
         until: (action == ReportAction::Delayed).then(|| batch.created.plus(rules.schedule.expire_after)),
         recipients,
         full: batch.envelope.ret == Some(Ret::Full),
-        smtputf8: batch.envelope.smtputf8,
     };
     let unique = format!("{}.{:08x}{:08x}.report", batch.id, random(), random());
     let mut message = report.for_queue(&batch.body, now, &unique)?;

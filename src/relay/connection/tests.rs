@@ -6,7 +6,7 @@ use crate::net::BoxFuture;
 use crate::net::tls::TlsMode;
 use crate::relay::deliver::{DeliveryProof, NextHopSession};
 use crate::relay::policy;
-use crate::relay::route::Protocol;
+use crate::relay::route::{HopEndpoint, Protocol};
 use crate::smtp::data::MessageBlob;
 use crate::smtp::transaction::{Accepted, Recipient};
 
@@ -26,12 +26,12 @@ struct World {
 }
 
 impl ServerHealth for World {
-    fn down(&self, _place: &HopEndpoint) -> Option<Fault> {
+    fn down(&self, _hop: &Hop) -> Option<Fault> {
         None
     }
 
-    fn note(&self, endpoint: &HopEndpoint, failed: Option<&Fault>) {
-        self.known.lock().unwrap().push((endpoint.to_string(), failed.is_none()));
+    fn note(&self, hop: &Hop, failed: Option<&Fault>) {
+        self.known.lock().unwrap().push((hop.endpoint.to_string(), failed.is_none()));
     }
 }
 
@@ -136,34 +136,15 @@ fn seen(world: &World) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn who_is_too_many_comes_in_the_next_transaction() {
-    let by_three: [Says; 2] = [
-        |at| if at < 3 { (250, "2.1.5") } else { (452, "4.5.3") },
-        |at| if at < 3 { (250, "2.1.5") } else { (552, "5.5.3") },
-    ];
-    for says in by_three {
-        let (world, mut route) = world(&[Some(says)]);
-        let (_, outcomes) = deliver(&world, &mut route, 10, "").await;
-        assert_eq!(outcomes, vec![delivered(); 10]);
-        assert_eq!(seen(&world), ["connect 0", "0: 10", "0: 7", "0: 4", "0: 1"]);
-    }
-    // Somebody's full mailbox is another matter, and a server that takes nobody is not asked for ever.
-    let (full, mut route) = world(&[Some(|at| if at < 3 { (250, "") } else { (452, "4.2.2") })]);
-    assert_eq!(deliver(&full, &mut route, 4, "").await.1[3], RecipientOutcome::Deferred);
-    assert_eq!(seen(&full), ["connect 0", "0: 4"]);
-    let (nobody, mut route) = world(&[Some(|_| (452, "4.5.3"))]);
-    assert_eq!(deliver(&nobody, &mut route, 2, "").await.1, vec![RecipientOutcome::Deferred; 2]);
-    assert_eq!(seen(&nobody), ["connect 0", "0: 2"]);
-}
-
-#[tokio::test]
 async fn a_refusal_that_is_a_matter_of_time_is_a_deferral() {
-    let table: [(Says, RecipientOutcome<DeliveryProof>); 5] = [
+    let table: [(Says, RecipientOutcome<DeliveryProof>); 7] = [
         (|_| (550, "5.1.1"), RecipientOutcome::Refused),
         (|_| (550, ""), RecipientOutcome::Refused),
         (|_| (550, "4.2.1"), RecipientOutcome::Deferred),
         (|_| (450, "5.2.1"), RecipientOutcome::Deferred),
         (|_| (552, "5.2.2"), RecipientOutcome::Refused),
+        (|_| (552, "5.5.3"), RecipientOutcome::Deferred),
+        (|_| (530, "5.7.0"), RecipientOutcome::Refused),
     ];
     for (index, (says, expected)) in table.into_iter().enumerate() {
         let (world, mut route) = world(&[Some(says)]);

@@ -22,6 +22,9 @@ enum Odd {
     Behind(u16),
     Omits,
     Says(u16),
+    /// Says nothing any more, and keeps the connection.
+    Stalls,
+    HangsUp,
 }
 
 /// One run: what is spoken, how the server answers the end of each message, and where it does something odd.
@@ -31,6 +34,7 @@ struct Case {
     pipelining: bool,
     chunking: bool,
     ahead: bool,
+    login: bool,
     verdict: u16,
     odd: Odd,
     at: usize,
@@ -56,9 +60,17 @@ impl OddServer {
             Odd::Before(other) => (vec![other, code], Some(code)),
             Odd::Behind(other) => (vec![code, other], Some(code)),
             Odd::Omits => (vec![], None),
+            Odd::Stalls => {
+                // Longer than the client waits for anything but the answer to a message.
+                let mut bytes = [0; 4096];
+                let until_closed = async { while self.stream.read(&mut bytes).await.is_ok_and(|count| count > 0) {} };
+                let _ = tokio::time::timeout(Duration::from_millis(700), until_closed).await;
+                return Err(std::io::ErrorKind::UnexpectedEof.into());
+            }
+            Odd::HangsUp => return Err(std::io::ErrorKind::UnexpectedEof.into()),
             Odd::Says(other) => (vec![other], Some(other)),
         };
-        self.out.extend(codes.iter().flat_map(|code| format!("{code} x\r\n").into_bytes()));
+        self.out.extend(codes.iter().flat_map(|code| format!("{code} eA==\r\n").into_bytes()));
         // What answers one group goes out in one piece.
         if self.stream.buffer().is_empty() {
             self.stream.write_all(&std::mem::take(&mut self.out)).await?;
@@ -86,13 +98,7 @@ impl OddServer {
     async fn serve(mut self) -> std::io::Result<()> {
         let mut content = Vec::new();
         self.say(220).await?;
-        loop {
-            let mut line = String::new();
-            // A reply that does not come must end the run soon.
-            let read = tokio::time::timeout(Duration::from_millis(150), self.stream.read_line(&mut line)).await;
-            if read.map_or(Ok(0), |read| read)? == 0 {
-                return Ok(());
-            }
+        while let Some(line) = self.line().await? {
             let words: Vec<&str> = line.split_whitespace().collect();
             match words.first().copied().unwrap_or_default() {
                 "EHLO" | "LHLO" => {
@@ -100,8 +106,20 @@ impl OddServer {
                     for (_, word) in offers.iter().filter(|(offered, _)| *offered) {
                         self.out.extend(format!("250-{word}\r\n").into_bytes());
                     }
+                    if self.case.login {
+                        self.out.extend(b"250-AUTH LOGIN\r\n");
+                    }
                     self.say(250).await?;
                 }
+                "AUTH" if self.say(334).await? == Some(334) => {
+                    for code in [334, 235] {
+                        if self.line().await?.is_none() {
+                            return Ok(());
+                        }
+                        self.say(code).await?;
+                    }
+                }
+                "AUTH" => {}
                 "MAIL" => {
                     self.recipients.clear();
                     content.clear();
@@ -134,6 +152,14 @@ impl OddServer {
                 _ => drop(self.say(250).await?),
             }
         }
+        Ok(())
+    }
+
+    /// The next line; a reply that does not come must end the run soon.
+    async fn line(&mut self) -> std::io::Result<Option<String>> {
+        let mut line = String::new();
+        let read = tokio::time::timeout(Duration::from_millis(150), self.stream.read_line(&mut line)).await;
+        Ok(if read.map_or(Ok(0), |read| read)? == 0 { None } else { Some(line) })
     }
 }
 
@@ -146,7 +172,10 @@ async fn run(case: Case) -> (usize, usize) {
         OddServer { case, stream, out: Vec::new(), replies: 0, recipients: Vec::new(), accepted: accepted.clone() };
     let server = tokio::spawn(peer.serve());
     let tls = ClientTls::new(&ClientTlsOptions::default()).unwrap();
-    let options = SmtpClientOptions { lmtp: case.lmtp, ..SmtpClientOptions::new("alice.test", tls) };
+    let login = case.login.then(|| Login::new("u", "p"));
+    let idle = if matches!(case.odd, Odd::Stalls) { Duration::from_millis(300) } else { Duration::from_secs(60) };
+    let limits = Limits::default().with_idle(idle);
+    let options = SmtpClientOptions { lmtp: case.lmtp, login, limits, ..SmtpClientOptions::new("alice.test", tls) };
     let Ok(mut client) = SmtpClient::open(Stream::Unix(ours), "x", &options).await else { return (0, 0) };
     let recipients = [1, 2].map(|n| Recipient::new(format!("r{n}@x"))).to_vec();
     let envelope = Envelope { sender: "a@alice.test".into(), recipients, ..Envelope::default() };
@@ -168,7 +197,7 @@ async fn run(case: Case) -> (usize, usize) {
         }
     }
     client.quit().await;
-    let _ = server.await.unwrap();
+    drop(server.await.unwrap());
     let accepted = accepted.lock().unwrap();
     for claim in &delivered {
         assert!(accepted.contains(claim), "{claim:?} was not accepted: {case:?}");
@@ -178,19 +207,22 @@ async fn run(case: Case) -> (usize, usize) {
 
 #[tokio::test]
 async fn whatever_one_reply_is_nobody_counts_as_delivered_who_is_not() {
-    const CODES: [u16; 7] = [220, 221, 250, 334, 354, 503, 550];
+    const CODES: [u16; 10] = [220, 221, 235, 250, 334, 354, 421, 450, 503, 550];
     let mut runs = JoinSet::new();
     let (mut claimed, mut count) = (0, 0);
-    for mode in 0..32usize {
+    for mode in 0..36usize {
         let [lmtp, pipelining, chunking, ahead, good] = [0, 1, 2, 3, 4].map(|bit| mode & (1 << bit) != 0);
+        // A login does not depend on how the messages go.
+        let login = mode >= 32;
+        let (pipelining, good) = (pipelining || login, good || login);
         let verdict = if good { 250 } else { 554 };
-        let plain = Case { lmtp, pipelining, chunking, ahead, verdict, odd: Odd::Nothing, at: 0 };
+        let plain = Case { lmtp, pipelining, chunking, ahead, login, verdict, odd: Odd::Nothing, at: 0 };
         let (accepted, delivered) = run(plain).await;
         assert_eq!((accepted, delivered), if good { (4, 4) } else { (0, 0) }, "nothing odd: {plain:?}");
         let odds = CODES.into_iter().flat_map(|code| [Odd::Before(code), Odd::Behind(code), Odd::Says(code)]);
-        for odd in odds.chain([Odd::Omits]) {
-            // Greeting, EHLO, two messages of MAIL, two RCPT, DATA or two BDAT, at most two answers; QUIT.
-            for at in 0..15 {
+        for odd in odds.chain([Odd::Omits, Odd::Stalls, Odd::HangsUp]) {
+            // Greeting, EHLO, three of AUTH, two messages of MAIL, two RCPT, DATA or two BDAT, at most two answers; QUIT.
+            for at in 0..if login { 18 } else { 15 } {
                 count += 1;
                 runs.spawn(run(Case { odd, at, ..plain }));
                 if runs.len() > 200 {

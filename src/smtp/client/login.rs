@@ -7,8 +7,9 @@ use super::{SmtpClient, SmtpClientOptions};
 use crate::fault::{Fault, Kind};
 use crate::net::login::Login;
 use crate::net::tls::TlsMode;
-use crate::smtp::auth::{ClientLogin, Credentials, Mechanism};
+use crate::smtp::auth::{AuthAttempts, AuthFailure, ClientLogin, Credentials, Mechanism};
 use crate::smtp::command::SmtpCommand;
+use crate::smtp::reply::SmtpReply;
 
 /// The longest AUTH line with an initial response: a command line is 512 bytes (RFC 4954, section 4); a longer token
 /// goes in a line of its own.
@@ -17,16 +18,55 @@ const MAX_AUTH_LINE: usize = 510;
 /// The most challenges in one exchange.
 const MAX_CHALLENGES: usize = 8;
 
+/// One AUTH exchange that failed.
+struct FailedExchange {
+    fault: Fault,
+    failure: AuthFailure,
+}
+
+impl FailedExchange {
+    fn ends(fault: Fault) -> FailedExchange {
+        FailedExchange { fault, failure: AuthFailure::Ends }
+    }
+}
+
 impl SmtpClient {
+    /// AUTH by the best mechanism, and by another one where that may help.
+    ///
+    /// # Errors
+    /// The fault of the last attempt; its detail names all.
     pub(super) async fn login(&mut self, login: &Login, options: &SmtpClientOptions) -> Result<(), Fault> {
-        let clear = options.tls == TlsMode::None;
-        let chosen = Mechanism::choose(&self.offer.auth, options.mechanism, self.stream.is_tls(), clear);
-        let mechanism = chosen.map_err(|fault| {
+        let (tls, clear) = (self.stream.is_tls(), options.tls == TlsMode::None);
+        let usable = Mechanism::choose(&self.offer.auth, options.mechanism, tls, clear).map_err(|fault| {
             let hint = "--tls none allows the password in clear text";
-            if self.stream.is_tls() || clear { fault } else { fault.with_hint(hint) }
+            if tls || clear { fault } else { fault.with_hint(hint) }
         })?;
+        let several = usable.len() > 1;
+        let mut attempts = AuthAttempts::new(usable);
+        let mut details: Vec<String> = Vec::new();
+        let (mut failed, mut last) = (None, Fault::new(Kind::AuthFailed, "no AUTH mechanism"));
+        while let Some(mechanism) = attempts.next(failed, tls) {
+            match self.authenticate(mechanism, login).await {
+                Ok(()) => return Ok(()),
+                Err(FailedExchange { fault, failure }) => {
+                    details.push(fault.detail.clone());
+                    (failed, last) = (Some((mechanism, failure)), fault);
+                }
+            }
+        }
+        last.detail = details.join("; ");
+        if several {
+            last.hint.get_or_insert("--auth MECHANISM chooses one of those that the server offers");
+        }
+        Err(last)
+    }
+
+    /// One AUTH exchange. Whatever fails short of the connection, it is over and the next one may begin.
+    async fn authenticate(&mut self, mechanism: Mechanism, login: &Login) -> Result<(), FailedExchange> {
+        let name = mechanism.as_str();
         let mut nonce = [0; 18];
-        getrandom::fill(&mut nonce).map_err(|error| Fault::new(Kind::Io, format!("no randomness: {error}")))?;
+        getrandom::fill(&mut nonce)
+            .map_err(|error| FailedExchange::ends(Fault::new(Kind::Io, format!("no randomness: {error}"))))?;
         let nonce = BASE64.encode(nonce);
         let credentials = Credentials {
             user: &login.user,
@@ -35,8 +75,7 @@ impl SmtpClient {
             port: self.stream.peer_addr().map_or(0, |address| address.port()),
             nonce: &nonce,
         };
-        let mut exchange = ClientLogin::new(mechanism, credentials)?;
-        let name = mechanism.as_str();
+        let mut exchange = ClientLogin::new(mechanism, credentials).map_err(FailedExchange::ends)?;
         let encode = |bytes: Vec<u8>| if bytes.is_empty() { "=".to_owned() } else { BASE64.encode(bytes) };
         let initial = exchange.initial().map(encode);
         let fits = |initial: &String| "AUTH  ".len() + name.len() + initial.len() <= MAX_AUTH_LINE;
@@ -44,46 +83,74 @@ impl SmtpClient {
             Some(initial) if fits(&initial) => (Some(initial), None),
             late => (None, late),
         };
-        self.trace.sent_secret(&format!("AUTH {name}"));
-        SmtpCommand::Auth { mechanism: name.to_owned(), initial: now }.wire(&mut self.out)?;
-        self.flush("AUTH").await?;
+        let mut line = Vec::new();
+        let command = SmtpCommand::Auth { mechanism: name.to_owned(), initial: now };
+        command.wire(&mut line).map_err(FailedExchange::ends)?;
+        let mut said = format!("AUTH {name}");
         for _ in 0..MAX_CHALLENGES {
-            let reply = self.read_reply(self.limits, "AUTH").await?;
+            let reply = self.say_secret(&said, &line).await.map_err(FailedExchange::ends)?;
+            said.clear();
             match reply.code {
                 235 if exchange.server_proved() => return Ok(()),
                 235 => {
                     let detail = "the server took the login without proof that it knows the password";
-                    return Err(Fault::new(Kind::AuthFailed, detail));
+                    return Err(FailedExchange::ends(Fault::new(Kind::AuthFailed, format!("AUTH {name}: {detail}"))));
                 }
                 334 => {}
-                // A refusal that is not temporary is about who we are, whatever code the server found.
-                500..=599 => {
-                    let mut fault = reply.fault(&format!("AUTH {name}"));
-                    fault.kind = Kind::AuthFailed;
-                    return Err(fault);
-                }
-                _ => return Err(reply.fault(&format!("AUTH {name}"))),
+                _ => return Err(refused(&reply, name)),
             }
             let response = match later.take() {
-                Some(initial) => initial,
+                Some(initial) => Ok(initial),
                 None => {
                     let text = reply.lines.first().map(String::as_str).unwrap_or_default();
-                    match BASE64.decode(text.trim()).ok().map(|challenge| exchange.respond(&challenge)) {
-                        Some(Ok(response)) => BASE64.encode(response),
-                        failed => {
-                            self.out.extend_from_slice(b"*\r\n");
-                            self.flush("AUTH").await?;
-                            let malformed = || Fault::new(Kind::Protocol, "AUTH: challenge is not base64");
-                            return Err(failed.and_then(Result::err).unwrap_or_else(malformed));
-                        }
-                    }
+                    let malformed = |_| Fault::new(Kind::Protocol, "challenge is not base64");
+                    let challenge = BASE64.decode(text.trim()).map_err(malformed);
+                    challenge.and_then(|challenge| exchange.respond(&challenge)).map(|bytes| BASE64.encode(bytes))
                 }
             };
-            self.trace.sent_secret("");
-            self.out.extend_from_slice(response.as_bytes());
-            self.out.extend_from_slice(b"\r\n");
-            self.flush("AUTH").await?;
+            match response {
+                Ok(response) => line = format!("{response}\r\n").into_bytes(),
+                Err(fault) => {
+                    let failure = match fault.kind {
+                        _ if exchange.is_impostor() => AuthFailure::Ends,
+                        Kind::AuthFailed => AuthFailure::Judged,
+                        _ => AuthFailure::Mechanism,
+                    };
+                    let fault = fault.context(format!("AUTH {name}"));
+                    // The exchange is called off (RFC 4954, section 4): 501, and the next command may come.
+                    return match self.say_secret("*", b"*\r\n").await {
+                        Ok(reply) if reply.refuses() && reply.code != 421 => Err(FailedExchange { fault, failure }),
+                        _ => Err(FailedExchange::ends(fault)),
+                    };
+                }
+            }
         }
-        Err(Fault::new(Kind::Protocol, "AUTH: the server does not come to an end"))
+        let detail = format!("AUTH {name}: the server does not come to an end");
+        Err(FailedExchange::ends(Fault::new(Kind::Protocol, detail)))
     }
+
+    /// Sends one line of an exchange, which the trace shows as `said`, and waits for the reply.
+    async fn say_secret(&mut self, said: &str, line: &[u8]) -> Result<SmtpReply, Fault> {
+        self.in_step()?;
+        self.trace.sent_secret(said);
+        self.out.extend_from_slice(line);
+        self.flush("AUTH").await?;
+        self.read_reply(self.limits, "AUTH").await
+    }
+}
+
+/// A reply that ends the exchange without a login.
+fn refused(reply: &SmtpReply, name: &str) -> FailedExchange {
+    let mut fault = reply.fault(&format!("AUTH {name}"));
+    // A refusal that is not temporary is about who we are, whatever code the server found.
+    if reply.permanent() {
+        fault.kind = Kind::AuthFailed;
+    }
+    let failure = match reply.code {
+        421 => AuthFailure::Ends,
+        500..=504 | 534 => AuthFailure::Mechanism,
+        _ if reply.refuses() => AuthFailure::Judged,
+        _ => AuthFailure::Ends,
+    };
+    FailedExchange { fault, failure }
 }

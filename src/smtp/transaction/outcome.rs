@@ -114,6 +114,18 @@ pub(super) fn refused(address: &Address, reply: &SmtpReply, what: &str) -> Recip
     }
 }
 
+/// The result of a recipient that the server took no more of at a time.
+pub(super) fn put_off(address: &Address, reply: Option<&SmtpReply>) -> RecipientResult {
+    let later = |fault: Fault| Fault { kind: Kind::PeerTemporary, ..fault };
+    match reply {
+        Some(reply) => {
+            let fault = Some(later(reply.fault("RCPT")));
+            RecipientResult { outcome: RecipientOutcome::Deferred, fault, ..refused(address, reply, "RCPT") }
+        }
+        None => unanswered(address, &Fault::new(Kind::PeerTemporary, "too many recipients at a time"), false),
+    }
+}
+
 /// The result when no reply decided. A fault that carries the peer's own words (421) keeps them.
 pub(super) fn unanswered<P>(address: &Address, fault: &Fault, committed: bool) -> RecipientResult<P> {
     let outcome = match fault.kind {

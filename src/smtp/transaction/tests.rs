@@ -67,9 +67,10 @@ fn large(keywords: &str, to: &[&str], options: TransactionOptions) -> Transactio
     Transaction::new(envelope(to), &offer(keywords), LAST_CHUNK + 1, false, options).expect("can be sent")
 }
 
-const PARTIAL: TransactionOptions = TransactionOptions { partial: true, lmtp: false, no_chunking: false, hold: false };
-const WHOLE: TransactionOptions = TransactionOptions { partial: false, lmtp: false, no_chunking: false, hold: false };
-const LMTP: TransactionOptions = TransactionOptions { partial: true, lmtp: true, no_chunking: false, hold: false };
+const WHOLE: TransactionOptions =
+    TransactionOptions { partial: false, lmtp: false, no_chunking: false, hold: false, most_recipients: None };
+const PARTIAL: TransactionOptions = TransactionOptions { partial: true, ..WHOLE };
+const LMTP: TransactionOptions = TransactionOptions { lmtp: true, ..PARTIAL };
 const DELIVERED: &str = "delivered";
 const REFUSED: &str = "refused";
 const DEFERRED: &str = "deferred";

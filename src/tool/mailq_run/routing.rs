@@ -42,6 +42,7 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
 fn named(url: &str, args: &Args, out: &Output) -> Result<RouteTarget, Fault> {
     Ok(match RouteTarget::parse(url)? {
         RouteTarget::Server { host, port, protocol, tls, login, mechanism } => {
+            let mechanism = args.way.auth.or(mechanism);
             let in_url = login.as_ref();
             let user = in_url.map(|login| login.user.as_str());
             let password = in_url.map(|login| login.password.expose().as_str()).filter(|password| !password.is_empty());
@@ -62,7 +63,7 @@ fn of(account: &Account, args: &Args, out: &Output) -> Result<RouteTarget, Fault
         return Err(Fault::new(Kind::Config, detail));
     }
     let (host, port) = account.server()?;
-    let (login, mechanism) = account.login(&host, &args.login, None, out)?;
+    let (login, mechanism) = account.login(&host, &args.login, args.way.auth, out)?;
     let protocol = if account.lmtp { Protocol::Lmtp } else { Protocol::Smtp };
     Ok(RouteTarget::Server { host, port, protocol, tls: args.tls.mode(account.tls()), login, mechanism })
 }

@@ -17,7 +17,7 @@ use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
 use crate::relay::connection::{RouteConnection, ServerHealth};
 use crate::relay::deliver::{Delivery, RelayTransport, RouteProgress, undelivered};
-use crate::relay::route::{HopEndpoint, Routing};
+use crate::relay::route::{Hop, HopEndpoint, Routing};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::transaction::Envelope;
 
@@ -33,11 +33,11 @@ pub(super) struct Exchangers {
 struct NoMemory;
 
 impl ServerHealth for NoMemory {
-    fn down(&self, _place: &HopEndpoint) -> Option<Fault> {
+    fn down(&self, _hop: &Hop) -> Option<Fault> {
         None
     }
 
-    fn note(&self, _place: &HopEndpoint, _failed: Option<&Fault>) {}
+    fn note(&self, _hop: &Hop, _failed: Option<&Fault>) {}
 }
 
 impl Exchangers {

@@ -131,7 +131,7 @@ pub(super) async fn run(
     }
     for (command, address, question) in questions {
         let reply = client.exchange(&question).await?;
-        let accepted = reply.code / 100 == 2;
+        let accepted = reply.accepts();
         out.emit(&ProbeRecord {
             command,
             address: address.clone(),

@@ -49,6 +49,7 @@ pub(super) fn tell(
             port: peer.ip.map(|address| address.port()),
             tls_version: peer.tls.as_ref().map(|tls| tls.version),
             tls_verified: peer.tls.as_ref().map(|_| peer.verified),
+            tls_failed: peer.tls_failed.clone(),
             code: result.code,
             enhanced: result.enhanced.map(|code| code.to_string()),
             reply: Some(result.reply.clone()).filter(|reply| !reply.is_empty() && result.code.is_some()),
@@ -99,6 +100,9 @@ pub(super) struct SentRecipientRecord {
     pub(super) tls_version: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) tls_verified: Option<bool>,
+    /// Why TLS that the server offered was done without.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) tls_failed: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) code: Option<u16>,
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -245,6 +245,7 @@ impl<'a> ServerConnection<'a> {
             host: Some(self.server.host.clone()),
             ip: client.stream().peer_addr(),
             verified: tls.is_some() && self.tls_client.verifies(),
+            tls_failed: client.tls_refusal().map(|reply| format!("STARTTLS: {}", reply.text())),
             tls,
             ..NextHopFacts::default()
         };

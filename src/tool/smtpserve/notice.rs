@@ -29,7 +29,6 @@ pub(super) fn delivered(
         until: None,
         recipients,
         full: envelope.ret == Some(Ret::Full),
-        smtputf8: envelope.smtputf8,
     };
     report.for_queue(message, now, &format!("{id}.report"))
 }
