@@ -2,14 +2,17 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod charset;
 pub mod complete;
 pub mod compose;
 pub mod downgrade;
+pub mod encoded_word;
 pub mod header;
 pub mod html;
 pub mod maildir;
 pub mod mbox;
 pub mod message;
+pub mod parameter;
 pub mod read;
 pub mod scan;
 pub mod template;
