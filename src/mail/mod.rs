@@ -8,6 +8,7 @@ pub mod compose;
 pub mod downgrade;
 pub mod encoded_word;
 pub mod header;
+pub mod header_line;
 pub mod html;
 pub mod maildir;
 pub mod mbox;

@@ -4,56 +4,21 @@
 use super::address::{self, Mailbox};
 pub use super::encoded_word::decode_text as decode;
 use super::encoded_word::{decode_words, unfold};
+use super::header_line;
 use crate::fault::{Fault, Kind};
 
 /// Longest header section looked at; what stands behind is not seen.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
 /// Most fields taken of one header.
 pub const MAX_FIELDS: usize = 20_000;
-/// Where the header ends: the offset behind its empty line. `None` if it is not in these bytes.
+/// Where the body begins, if that is within these complete lines.
 pub fn header_end(bytes: &[u8]) -> Option<usize> {
-    if bytes.starts_with(b"\n") {
-        return Some(1);
-    }
-    if bytes.starts_with(b"\r\n") {
-        return Some(2);
-    }
-    memchr::memchr_iter(b'\n', bytes).find_map(|at| match bytes.get(at + 1..) {
-        Some([b'\n', ..]) => Some(at + 2),
-        Some([b'\r', b'\n', ..]) => Some(at + 3),
-        _ => None,
-    })
+    header_line::find_end(bytes).map(|end| end.body)
 }
 
-/// The fields of a header section: name, and value as written (folded, without its last line end).
+/// The fields of a header section within the bounds: name, and value as written (folded, without its last line end).
 pub fn fields(header: &[u8]) -> impl Iterator<Item = (&[u8], &[u8])> {
-    let mut rest = header.get(..header.len().min(MAX_HEADER_BYTES)).unwrap_or_default();
-    std::iter::from_fn(move || {
-        loop {
-            let field;
-            (field, rest) = split_field(rest)?;
-            let Some(colon) = memchr::memchr(b':', field) else { continue };
-            let (name, value) = field.split_at(colon);
-            let value = value.get(1..).unwrap_or_default();
-            let value = value.strip_suffix(b"\n").unwrap_or(value);
-            let value = value.strip_suffix(b"\r").unwrap_or(value);
-            return Some((name.trim_ascii_end(), value));
-        }
-    })
-    .take(MAX_FIELDS)
-}
-
-/// The first field with its continuation lines, and the rest; `None` at the end or at the empty line.
-fn split_field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
-    if bytes.is_empty() || bytes.starts_with(b"\n") || bytes.starts_with(b"\r\n") {
-        return None;
-    }
-    for at in memchr::memchr_iter(b'\n', bytes) {
-        if !matches!(bytes.get(at + 1), Some(b' ' | b'\t')) {
-            return bytes.split_at_checked(at + 1);
-        }
-    }
-    Some((bytes, b""))
+    header_line::fields(header.get(..header.len().min(MAX_HEADER_BYTES)).unwrap_or_default()).take(MAX_FIELDS)
 }
 
 /// The values of the wanted fields, the first of each name, in the order of `wanted`.
@@ -115,7 +80,7 @@ pub fn date(value: &[u8]) -> Option<jiff::Zoned> {
 /// # Errors
 /// [`Kind::BadData`] for a header beyond [`MAX_HEADER_BYTES`].
 pub fn header_of(message: &[u8]) -> Result<&[u8], Fault> {
-    let end = header_end(message).unwrap_or(message.len());
+    let end = header_line::end_of(message).body;
     if end > MAX_HEADER_BYTES {
         return Err(Fault::new(Kind::BadData, format!("header longer than {MAX_HEADER_BYTES} bytes")));
     }
@@ -128,7 +93,7 @@ mod tests {
 
     #[test]
     fn fields_of_a_header() {
-        let header = b"From x\nA: 1\r\nB : 2\n 3\r\n\t4\nbroken\nC:\n\nD: body\n";
+        let header = b"From x\nA: 1\r\nB : 2\n 3\r\n\t4\nC:\n\nD: body\n";
         let found: Vec<(String, String)> = fields(header)
             .map(|(name, value)| (String::from_utf8_lossy(name).into(), String::from_utf8_lossy(value).into()))
             .collect();
