@@ -5,6 +5,8 @@ pub mod address;
 pub mod complete;
 pub mod compose;
 pub mod downgrade;
+pub mod flowed;
+pub mod gzip;
 pub mod header;
 pub mod html;
 pub mod maildir;
