@@ -112,9 +112,9 @@ fn address(bytes: &[u8]) {
 
 fn mbox(bytes: &[u8]) {
     let blob = Blob::memory(bytes);
-    for span in mbox::spans(&blob).unwrap_or_default() {
+    for span in mbox::spans::find(&blob).ok().flatten().unwrap_or_default() {
         assert!(span.start <= span.end && span.end <= bytes.len() as u64);
-        let _ = mbox::read(&blob, span, 1 << 20);
+        let _ = mbox::spans::read(&blob, span, 1 << 20);
     }
 }
 

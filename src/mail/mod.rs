@@ -7,6 +7,8 @@ pub mod complete;
 pub mod compose;
 pub mod downgrade;
 pub mod encoded_word;
+pub mod flowed;
+pub mod gzip;
 pub mod header;
 pub mod header_line;
 pub mod html;

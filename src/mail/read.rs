@@ -3,9 +3,9 @@
 
 use mail_parser::{Encoding, MessageParser, MimeHeaders, PartType};
 
-use super::html;
 use super::scan;
 use super::transfer::{decode_base64, decode_quoted_printable};
+use super::{flowed, html};
 use crate::fault::{Fault, Kind};
 
 /// Largest message read.
@@ -52,11 +52,20 @@ pub struct ReadPart {
 }
 
 impl Reading {
-    /// Takes a message apart. Whatever is in it, this ends, in linear time.
+    /// Takes a message apart. Whatever is in it, this ends, in linear time. Text that was sent as format=flowed
+    /// (RFC 3676) gets its paragraphs back.
     ///
     /// # Errors
     /// [`Kind::BadData`] for a message beyond the limits.
     pub fn parse(raw: Vec<u8>) -> Result<Reading, Fault> {
+        Reading::parse_with(raw, true)
+    }
+
+    /// [`Reading::parse`], which leaves format=flowed as it was sent unless `reflow`.
+    ///
+    /// # Errors
+    /// [`Kind::BadData`] for a message beyond the limits.
+    pub fn parse_with(raw: Vec<u8>, reflow: bool) -> Result<Reading, Fault> {
         let header = scan::header_of(&raw)?;
         let headers = scan::fields(header)
             .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), scan::decode(value)))
@@ -88,8 +97,11 @@ impl Reading {
             }
             for part in message.text_bodies() {
                 match &part.body {
-                    PartType::Text(body) => text.push_str(body),
-                    PartType::Html(body) => text.push_str(&html::to_text(body)),
+                    PartType::Text(body) => match delsp(part).filter(|_| reflow) {
+                        Some(delsp) => flowed::append(&mut text, &flowed::unflow(body, delsp)),
+                        None => flowed::append(&mut text, body),
+                    },
+                    PartType::Html(body) => flowed::append(&mut text, &html::to_text(body)),
                     _ => {}
                 }
             }
@@ -125,6 +137,14 @@ impl Reading {
             Encoding::None => bytes.to_vec(),
         }
     }
+}
+
+/// Whether soft line ends take their space with them, of a part that has any (RFC 3676, section 4).
+fn delsp(part: &mail_parser::MessagePart<'_>) -> Option<bool> {
+    let kind =
+        part.content_type().filter(|kind| kind.subtype().is_some_and(|kind| kind.eq_ignore_ascii_case("plain")))?;
+    let says = |name, value| kind.attribute(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
+    says("format", "flowed").then(|| says("delsp", "yes"))
 }
 
 fn describe(part: &mail_parser::MessagePart<'_>, path: String, shown: bool) -> ReadPart {
