@@ -2,6 +2,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod bodies;
 pub mod charset;
 pub mod complete;
 pub mod compose;
@@ -18,6 +19,8 @@ pub mod message;
 pub mod parameter;
 pub mod read;
 pub mod scan;
+pub mod structure;
 pub mod template;
 pub mod trace;
 pub mod transfer;
+pub mod uuencode;

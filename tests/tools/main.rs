@@ -39,6 +39,7 @@ mod hostile;
 mod hostile_queue;
 mod mail;
 mod mailread;
+mod mailread_parts;
 mod matrix;
 mod merge;
 mod powercut;

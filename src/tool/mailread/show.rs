@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::boxes::OpenMailbox;
-use super::{Args, Person, select};
+use super::{Args, Person, extract, select};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
@@ -55,6 +55,9 @@ fn show(
     let size_bytes = raw.len() as u64;
     let reading = Reading::parse_with(raw, !args.no_reflow)?;
     let parts: Vec<PartRecord> = reading.parts.iter().map(|part| PartRecord::new(&reading, part)).collect();
+    for part in parts.iter().filter(|part| part.damaged) {
+        extract::warn_of_damage(number, &part.part, out);
+    }
     let header = |name: &str| reading.header(name).map(str::to_owned);
     out.emit(&MessageRecord {
         number,
@@ -147,10 +150,17 @@ struct PartRecord {
     content_id: Option<String>,
     attachment: bool,
     size_bytes: u64,
+    /// It was not as its encoding makes it, or cut off.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
+    /// It has a line below the text.
+    #[serde(skip)]
+    listed: bool,
 }
 
 impl PartRecord {
     fn new(reading: &Reading, part: &crate::mail::read::ReadPart) -> PartRecord {
+        let content = reading.content(part);
         PartRecord {
             part: part.path.clone(),
             content_type: part.content_type.clone(),
@@ -159,7 +169,9 @@ impl PartRecord {
             name: part.name.clone(),
             content_id: part.content_id.clone(),
             attachment: part.is_attachment,
-            size_bytes: reading.content(part).len() as u64,
+            size_bytes: content.bytes.len() as u64,
+            damaged: content.damaged,
+            listed: part.is_listed,
         }
     }
 }
@@ -178,18 +190,19 @@ impl OutputRecord for MessageRecord {
         }
         line.text("\n");
         line.text(printable(&self.text).trim_end_matches('\n'));
-        let mut attachments = self.parts.iter().filter(|part| part.attachment).peekable();
-        if attachments.peek().is_some() {
+        let mut listed = self.parts.iter().filter(|part| part.listed).peekable();
+        if listed.peek().is_some() {
             line.text("\n");
         }
-        for part in attachments {
+        for part in listed {
             let name = part.name.as_deref().map(|name| printable(name).replace('\n', " "));
             let kind = printable(&part.content_type);
             line.text(&format!(
-                "\n[{} {} {kind}, {} bytes]",
+                "\n[{} {} {kind}, {} bytes{}]",
                 part.part,
                 name.as_deref().unwrap_or("-"),
-                part.size_bytes
+                part.size_bytes,
+                if part.damaged { ", damaged" } else { "" }
             ));
         }
     }
