@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::bodies::Bodies;
-use super::structure::{MimePart, PartRole, Structure};
+use super::structure::{PartRole, Structure, StructurePart};
 use super::transfer::Decoded;
 use super::{charset, flowed, html, scan, uuencode};
 use crate::fault::Fault;
@@ -123,7 +123,7 @@ impl Reading {
 }
 
 impl ReadPart {
-    fn new(part: &MimePart, place: usize, shown: bool, attached: bool) -> ReadPart {
+    fn new(part: &StructurePart, place: usize, shown: bool, attached: bool) -> ReadPart {
         let is_file = part.name.is_some() || part.disposition.as_deref() == Some("attachment");
         let attached_text = attached && part.content_type.starts_with("text/");
         ReadPart {
@@ -141,7 +141,7 @@ impl ReadPart {
 }
 
 /// A text part's characters, without the files that stand in it.
-fn text_of(structure: &Structure, part: &MimePart) -> String {
+fn text_of(structure: &Structure, part: &StructurePart) -> String {
     let content = structure.content(part).bytes;
     let charset = part.parameters.get("charset").unwrap_or_default();
     if part.children.is_empty() {
@@ -158,7 +158,7 @@ fn text_of(structure: &Structure, part: &MimePart) -> String {
 }
 
 /// Whether soft line ends take their space with them, of a part that has any (RFC 3676, section 4).
-fn flow_of(part: &MimePart) -> Option<bool> {
+fn flow_of(part: &StructurePart) -> Option<bool> {
     let says = |name, value| part.parameters.get(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
     (part.content_type == "text/plain" && says("format", "flowed")).then(|| says("delsp", "yes"))
 }

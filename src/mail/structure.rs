@@ -46,7 +46,7 @@ pub enum PartRole {
 
 /// One part.
 #[derive(Debug)]
-pub struct MimePart {
+pub struct StructurePart {
     /// Its place: `1`, `2.1` (as IMAP counts, RFC 9051, section 6.4.5.1); of a message's outermost multipart, the message's.
     pub path: String,
     /// `type/subtype`, lower case.
@@ -75,7 +75,7 @@ pub struct MimePart {
 #[derive(Debug)]
 pub struct Structure {
     /// In the order of their beginnings, the message's own first; files in a text follow all others.
-    pub parts: Vec<MimePart>,
+    pub parts: Vec<StructurePart>,
     /// What parts were found in: the message, then decoded contents.
     sources: Vec<Vec<u8>>,
 }
@@ -112,7 +112,7 @@ impl Structure {
     }
 
     /// A part's content, decoded.
-    pub fn content(&self, part: &MimePart) -> Decoded {
+    pub fn content(&self, part: &StructurePart) -> Decoded {
         let source = self.sources.get(part.source).map_or(&[][..], Vec::as_slice);
         let bytes = source.get(part.body.clone()).unwrap_or_default();
         let mut decoded = match part.encoding {
@@ -180,7 +180,7 @@ impl Structure {
             }
             let path = part.path.clone();
             for (number, block) in blocks.into_iter().enumerate() {
-                let file = MimePart {
+                let file = StructurePart {
                     path: format!("{path}.{}", number + 1),
                     content_type: "application/octet-stream".to_owned(),
                     parameters: Parameters::default(),
@@ -224,7 +224,7 @@ struct OpenPart {
 }
 
 struct PartWalk<'a> {
-    parts: &'a mut Vec<MimePart>,
+    parts: &'a mut Vec<StructurePart>,
     bytes: &'a [u8],
     source: usize,
     /// Of what holds this source.
@@ -388,7 +388,7 @@ impl PartWalk<'_> {
     }
 
     /// What a header says, and the boundaries of a multipart.
-    fn describe(&self, header: &[u8], digest: bool) -> (MimePart, Vec<Vec<u8>>) {
+    fn describe(&self, header: &[u8], digest: bool) -> (StructurePart, Vec<Vec<u8>>) {
         touched(header.len());
         let mut types: Vec<(String, Parameters)> = Vec::new();
         let (mut disposition, mut encoding, mut content_id) = (None, None, None);
@@ -425,7 +425,7 @@ impl PartWalk<'_> {
         };
         let file_name = disposition.as_ref().and_then(|(_, parameters)| parameters.get("filename"));
         let name = file_name.or_else(|| parameters.get("name")).filter(|name| !name.trim().is_empty());
-        let mut part = MimePart {
+        let mut part = StructurePart {
             path: String::new(),
             content_type,
             parameters,
@@ -462,7 +462,7 @@ fn boundary((_, parameters): &(String, Parameters)) -> Option<Vec<u8>> {
     parameters.get("boundary").map(|boundary| boundary.trim_end().as_bytes().to_vec())
 }
 
-fn is_message(part: &MimePart) -> bool {
+fn is_message(part: &StructurePart) -> bool {
     matches!(part.content_type.as_str(), "message/rfc822" | "message/global" | "message/news")
 }
 
