@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use super::address::{self, Mailbox};
-use super::header;
+use super::header_line::{HeaderLine, HeaderLines};
 use super::message::{MailMessage, Segment};
 use super::transfer::{MAX_LINE_BYTES, canonical_text};
 use crate::blob::Blob;
@@ -195,6 +195,7 @@ struct Scan {
     ended: bool,
     /// The header's lines until it is complete.
     header: Vec<u8>,
+    lines: HeaderLines,
     fields: Vec<HeaderField>,
     in_body: bool,
     position: u64,
@@ -215,6 +216,7 @@ impl Scan {
             dot_ends,
             ended: false,
             header: Vec::new(),
+            lines: HeaderLines::default(),
             fields: Vec::new(),
             in_body: false,
             position: 0,
@@ -302,30 +304,34 @@ impl Scan {
     /// Takes the line that `header` holds: a field, a continuation, the empty line, or already body.
     fn header_line(&mut self, bare: bool) -> Result<(), Fault> {
         let line = std::mem::take(&mut self.header);
-        if line.is_empty() {
-            self.in_body = true;
-            // Known once the LF is counted.
-            self.body_at = u64::MAX;
-            return Ok(());
-        }
-        if matches!(line.first(), Some(b' ' | b'\t')) && !line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
-            if let Some(field) = self.fields.last_mut() {
-                field.raw.extend_from_slice(&line);
-                field.raw.extend_from_slice(b"\r\n");
+        match self.lines.line(&line) {
+            HeaderLine::Separator => {
+                self.in_body = true;
+                // Known once the LF is counted.
+                self.body_at = u64::MAX;
+                return Ok(());
+            }
+            HeaderLine::Continuation => {
+                // Where other programs would end the header, a line of white space alone must not be written.
+                if let Some(field) = self.fields.last_mut().filter(|_| !line.trim_ascii().is_empty()) {
+                    field.raw.extend_from_slice(&line);
+                    field.raw.extend_from_slice(b"\r\n");
+                }
                 return self.check_header();
             }
-        } else if let Some(name) = field_name(&line) {
-            let mut raw = line;
-            raw.extend_from_slice(b"\r\n");
-            self.fields.push(HeaderField { name, raw });
-            let count = self.fields.len();
-            if count > MAX_HEADER_FIELDS {
-                return Err(Fault::new(Kind::BadData, format!("more than {MAX_HEADER_FIELDS} header fields")));
+            HeaderLine::Field(length) => {
+                let name = String::from_utf8_lossy(line.get(..length).unwrap_or_default()).into_owned();
+                let mut raw = line;
+                raw.extend_from_slice(b"\r\n");
+                self.fields.push(HeaderField { name, raw });
+                let count = self.fields.len();
+                if count > MAX_HEADER_FIELDS {
+                    return Err(Fault::new(Kind::BadData, format!("more than {MAX_HEADER_FIELDS} header fields")));
+                }
+                return self.check_header();
             }
-            return self.check_header();
-        } else if self.line_number == 1 && line.starts_with(b"From ") {
-            // The separator of an mbox is not part of the message.
-            return Ok(());
+            HeaderLine::MboxFrom => return Ok(()),
+            HeaderLine::Body => {}
         }
         // No field and no empty line: the body begins here, as with sendmail.
         self.in_body = true;
@@ -382,13 +388,6 @@ impl Scan {
     }
 }
 
-/// The name of a field's first line. White space before the colon is taken (RFC 5322, section 4.5).
-fn field_name(line: &[u8]) -> Option<String> {
-    let colon = memchr::memchr(b':', line)?;
-    let name = str::from_utf8(line.get(..colon)?).ok()?.trim_end_matches([' ', '\t']);
-    header::is_field_name(name).then(|| name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,7 +424,8 @@ mod tests {
             ("A: b\n\n.\n..\n", "A: b\r\n\r\n.\r\n..\r\n"),
             ("A : b\n\nx", "A : b\r\n\r\nx\r\n"),
             (" folded first\n", "\r\n folded first\r\n"),
-            ("A: b\n \nx\n", "A: b\r\n\r\n \r\nx\r\n"),
+            ("A: b\n \nx\n", "A: b\r\n\r\nx\r\n"),
+            ("A: b,\n \t\n c\nBcc: x@y,\n \n z@w\n\nx\n", "A: b,\r\n c\r\n\r\nx\r\n"),
         ] {
             assert_eq!(sent(read(text.as_bytes())), expected, "{text:?}");
         }

@@ -39,6 +39,8 @@ mod harness;
 mod hostile;
 mod hostile_queue;
 mod mail;
+mod mailread;
+mod mailread_parts;
 mod matrix;
 mod merge;
 mod powercut;

@@ -2,6 +2,7 @@
 
 use std::io::Write;
 
+use super::Args;
 use super::boxes::OpenMailbox;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
@@ -12,9 +13,9 @@ use crate::mail::{header, scan};
 /// Identifiers kept in References: the first, and this many of the last (the field must not grow for ever).
 const MAX_REFERENCES: usize = 20;
 
-pub(super) fn run(folder: &OpenMailbox, number: usize, all: bool, out: &Output) -> Result<(), Fault> {
-    let reading = Reading::parse(folder.message(number)?)?;
-    let text = skeleton(&reading, all)?;
+pub(super) fn run(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<(), Fault> {
+    let reading = Reading::parse_with(folder.message(number)?, !args.no_reflow)?;
+    let text = skeleton(&reading, args.all)?;
     out.payload()?.write_all(text.as_bytes()).map_err(|error| Fault::local("stdout", &error))
 }
 
