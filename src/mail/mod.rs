@@ -2,9 +2,11 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod address_list;
 pub mod charset;
 pub mod complete;
 pub mod compose;
+pub mod date;
 pub mod downgrade;
 pub mod encoded_word;
 pub mod header;

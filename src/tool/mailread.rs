@@ -10,12 +10,15 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::mail::address::Mailbox;
+use crate::mail::address_list::AddressList;
 use crate::mail::read::{Reading, printable};
 use crate::mail::scan;
 
 mod boxes;
+mod delivered;
 mod extract;
 mod flag;
+mod recipients;
 mod reply;
 mod select;
 
@@ -61,6 +64,9 @@ pub struct Args {
     /// reply: to everybody
     #[arg(short = 'a', long)]
     all: bool,
+    /// reply: an address of mine, which is not answered; `*` stands for anything; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    me: Vec<String>,
     /// flag: set these: seen, replied, flagged, trashed, draft, passed, or Maildir letters
     #[arg(long, value_name = "FLAGS")]
     add: Vec<String>,
@@ -102,7 +108,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         MailreadAction::List => list(&folder, &chosen, out),
         MailreadAction::Show => each(&chosen, out, |number| show(&folder, number, &args, out)),
         MailreadAction::Extract => extract::run(&folder, &chosen, &args, out),
-        MailreadAction::Reply => each(&chosen, out, |number| reply::run(&folder, number, args.all, out)),
+        MailreadAction::Reply => each(&chosen, out, |number| reply::run(&folder, number, &args, out)),
         MailreadAction::Flag => flag::run(&folder, &chosen, &args, out),
     }
 }
@@ -120,6 +126,7 @@ impl Args {
             (self.output_dir.is_some(), "--output-dir", MailreadAction::Extract),
             (!self.part.is_empty(), "--part", MailreadAction::Extract),
             (self.all, "--all", MailreadAction::Reply),
+            (!self.me.is_empty(), "--me", MailreadAction::Reply),
             (!self.add.is_empty(), "--add", MailreadAction::Flag),
             (!self.remove.is_empty(), "--remove", MailreadAction::Flag),
         ];
@@ -182,11 +189,17 @@ struct MessageLine {
     unread: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
+    /// Where the date is from, if it is not the Date field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date_source: Option<&'static str>,
     from: Vec<Person>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     to: Vec<Person>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cc: Vec<Person>,
+    /// What stands in From, To and Cc and is no address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unparsed: Vec<String>,
     subject: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<String>,
@@ -217,17 +230,13 @@ impl From<Mailbox> for Person {
 
 impl MessageLine {
     fn new(folder: &OpenMailbox, number: usize, header: &[u8], zone: &jiff::tz::TimeZone, full: bool) -> MessageLine {
-        let [from, date, subject, to, cc, id, answers] =
-            scan::pick(header, ["from", "date", "subject", "to", "cc", "message-id", "in-reply-to"]);
-        let people = |value: Option<&[u8]>| -> Vec<Person> {
-            value.map(scan::mailboxes).unwrap_or_default().into_iter().map(Person::from).collect()
-        };
-        let raw_from = from;
-        let from = people(from);
-        let date = date.and_then(scan::date);
-        let shown_from = match from.first() {
+        let [from, subject, id, answers] = scan::pick(header, ["from", "subject", "message-id", "in-reply-to"]);
+        let read = |name: &str| if full { scan::addresses(header, name) } else { AddressList::default() };
+        let (authors, to, cc) = (scan::addresses(header, "from"), read("to"), read("cc"));
+        let (date, date_source) = delivered::date_of(folder, number, header);
+        let shown_from = match authors.mailboxes.first() {
             Some(person) => person.name.clone().unwrap_or_else(|| person.address.clone()),
-            None => raw_from.map(scan::decode).unwrap_or_default(),
+            None => from.map(|from| scan::text(header, from)).unwrap_or_default(),
         };
         let shown_date = date.as_ref().map(|date| date.with_time_zone(zone.clone()).strftime("%F %H:%M").to_string());
         MessageLine {
@@ -236,10 +245,12 @@ impl MessageLine {
             flags: folder.flags(number),
             unread: folder.is_unread(number),
             date: date.filter(|_| full).map(|date| date.timestamp().to_string()),
-            from,
-            to: if full { people(to) } else { Vec::new() },
-            cc: if full { people(cc) } else { Vec::new() },
-            subject: subject.map(scan::decode).unwrap_or_default(),
+            date_source,
+            unparsed: unparsed([&authors, &to, &cc]),
+            from: people(authors),
+            to: people(to),
+            cc: people(cc),
+            subject: subject.map(|subject| scan::text(header, subject)).unwrap_or_default(),
             message_id: id.filter(|_| full).and_then(|id| scan::identifiers(id).into_iter().next()),
             in_reply_to: answers.filter(|_| full).and_then(|id| scan::identifiers(id).into_iter().next()),
             size_bytes: if full { folder.size_bytes(number) } else { 0 },
@@ -269,18 +280,20 @@ fn show(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Resul
     let reading = Reading::parse(raw)?;
     let parts: Vec<PartRecord> = reading.parts.iter().map(|part| PartRecord::new(&reading, part)).collect();
     let header = |name: &str| reading.header(name).map(str::to_owned);
+    let head = scan::header_of(reading.raw())?;
+    let (date, date_source) = delivered::date_of(folder, number, head);
+    let [from, to, cc] = ["from", "to", "cc"].map(|name| scan::addresses(head, name));
     out.emit(&MessageRecord {
         number,
         id: folder.id(number),
         flags: folder.flags(number),
         unread: folder.is_unread(number),
-        date: reading
-            .header("date")
-            .and_then(|date| scan::date(date.as_bytes()))
-            .map(|date| date.timestamp().to_string()),
-        from: people(&reading, "from"),
-        to: people(&reading, "to"),
-        cc: people(&reading, "cc"),
+        date: date.map(|date| date.timestamp().to_string()),
+        date_source,
+        unparsed: unparsed([&from, &to, &cc]),
+        from: people(from),
+        to: people(to),
+        cc: people(cc),
         subject: header("subject").unwrap_or_default(),
         message_id: header("message-id"),
         in_reply_to: header("in-reply-to"),
@@ -297,12 +310,12 @@ fn show(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Resul
     })
 }
 
-fn people(reading: &Reading, name: &str) -> Vec<Person> {
-    let value = scan::header_of(reading.raw()).ok().and_then(|header| {
-        let [value] = scan::pick(header, [name]);
-        value.map(scan::mailboxes)
-    });
-    value.unwrap_or_default().into_iter().map(Person::from).collect()
+fn people(list: AddressList) -> Vec<Person> {
+    list.mailboxes.into_iter().map(Person::from).collect()
+}
+
+fn unparsed<const N: usize>(lists: [&AddressList; N]) -> Vec<String> {
+    lists.into_iter().flat_map(|list| list.unparsed.iter().cloned()).collect()
 }
 
 /// One message in full.
@@ -315,10 +328,16 @@ struct MessageRecord {
     unread: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
+    /// Where the date is from, if it is not the Date field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date_source: Option<&'static str>,
     from: Vec<Person>,
     to: Vec<Person>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cc: Vec<Person>,
+    /// What stands in From, To and Cc and is no address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unparsed: Vec<String>,
     subject: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<String>,
