@@ -38,6 +38,7 @@ mod harness;
 mod hostile;
 mod hostile_queue;
 mod mail;
+mod mail_headers;
 mod matrix;
 mod merge;
 mod powercut;
