@@ -41,7 +41,8 @@ const IO_FILES: &[&str] = &[
     "dns/trace/drive",
     "dns/transfer",
     "dns/validate/lookup",
-    "mail/maildir",
+    "mail/gzip",
+    "mail/maildir*",
     "mail/mbox",
 ];
 
@@ -85,6 +86,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("h2", &["net/http"]),
     ("quinn", &["net/quic"]),
     ("rusqlite", &["queue"]),
+    ("flate2", &["mail/gzip"]),
     ("clap", &["cli", "tool"]),
     ("anyhow", &["cli", "tool"]),
     ("indicatif", &["cli"]),

@@ -1,11 +1,16 @@
-//! Escaping for text output: one record stays one line, and a peer's bytes never steer a terminal.
+//! Escaping for output: one record stays one line, and a peer's bytes never steer a terminal, whichever pipe they take to it.
+
+use std::io::{self, Write};
+
+use serde_json::ser::Formatter;
 
 /// How much has to be escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Escape {
-    /// For pipes and files: only what would break records apart (CR, LF, TAB, NUL) and the backslash itself.
-    Fields,
-    /// For terminals and stderr: every control character and every bidirectional override as well.
+    /// For pipes and files: the backslash, control characters, and what turns or hides text. Bytes that are not UTF-8
+    /// stay: file names need not be UTF-8, and scripts hand them on.
+    Pipe,
+    /// For terminals and stderr: bytes that are not UTF-8 as well.
     Terminal,
     /// Nothing: exact bytes (`-0`).
     Exact,
@@ -13,82 +18,98 @@ pub enum Escape {
 
 /// Appends `bytes` to `line`, escaped.
 pub fn push(line: &mut Vec<u8>, bytes: &[u8], how: Escape) {
-    match how {
-        Escape::Exact => line.extend_from_slice(bytes),
-        Escape::Fields => push_fields(line, bytes),
-        Escape::Terminal => push_terminal(line, bytes),
+    if how == Escape::Exact {
+        line.extend_from_slice(bytes);
+        return;
+    }
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            match character {
+                '\\' => line.extend_from_slice(b"\\\\"),
+                '\n' => line.extend_from_slice(b"\\n"),
+                '\r' => line.extend_from_slice(b"\\r"),
+                '\t' => line.extend_from_slice(b"\\t"),
+                '\0' => line.extend_from_slice(b"\\0"),
+                _ if character.is_ascii_control() => {
+                    line.extend_from_slice(format!("\\x{:02x}", character as u32).as_bytes());
+                }
+                _ if steers(character) => {
+                    line.extend_from_slice(format!("\\u{{{:x}}}", character as u32).as_bytes());
+                }
+                _ => line.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        match how {
+            Escape::Pipe => line.extend_from_slice(chunk.invalid()),
+            _ => chunk.invalid().iter().for_each(|byte| line.extend_from_slice(format!("\\x{byte:02x}").as_bytes())),
+        }
     }
 }
 
 /// `text` made safe for a terminal and for stderr.
 pub fn terminal(text: impl AsRef<[u8]>) -> String {
     let mut line = Vec::new();
-    push_terminal(&mut line, text.as_ref());
+    push(&mut line, text.as_ref(), Escape::Terminal);
     String::from_utf8_lossy(&line).into_owned()
 }
 
-/// The escapes that every text output has; true if `byte` was one of them.
-fn push_basic(line: &mut Vec<u8>, byte: u8) -> bool {
-    let escaped: &[u8] = match byte {
-        b'\\' => b"\\\\",
-        b'\n' => b"\\n",
-        b'\r' => b"\\r",
-        b'\t' => b"\\t",
-        0 => b"\\0",
-        _ => return false,
-    };
-    line.extend_from_slice(escaped);
-    true
+/// Control characters, and those that reorder or hide what a person sees (Unicode's bidirectional controls, characters
+/// without width, separators of lines, tags). Not the two joiners: Persian, Hindi and emoji are written with them.
+fn steers(character: char) -> bool {
+    character.is_control()
+        || matches!(character, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-fn push_fields(line: &mut Vec<u8>, bytes: &[u8]) {
-    for byte in bytes {
-        if !push_basic(line, *byte) {
-            line.push(*byte);
-        }
-    }
-}
+/// Compact JSON in which every character that steers a terminal is `\u`-escaped: it reads back as the same text.
+pub struct SafeJson;
 
-fn push_terminal(line: &mut Vec<u8>, bytes: &[u8]) {
-    for chunk in bytes.utf8_chunks() {
-        for character in chunk.valid().chars() {
-            if character.is_ascii() && push_basic(line, character as u8) {
-                continue;
+impl Formatter for SafeJson {
+    fn write_string_fragment<W: ?Sized + Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        let mut from = 0;
+        for (at, character) in fragment.char_indices().filter(|(_, character)| steers(*character)) {
+            writer.write_all(fragment.get(from..at).unwrap_or_default().as_bytes())?;
+            for unit in character.encode_utf16(&mut [0; 2]) {
+                write!(writer, "\\u{unit:04x}")?;
             }
-            if character.is_ascii_control() {
-                line.extend_from_slice(format!("\\x{:02x}", character as u32).as_bytes());
-            } else if character.is_control() || is_bidi_control(character) {
-                line.extend_from_slice(format!("\\u{{{:x}}}", character as u32).as_bytes());
-            } else {
-                line.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
-            }
+            from = at + character.len_utf8();
         }
-        for byte in chunk.invalid() {
-            line.extend_from_slice(format!("\\x{byte:02x}").as_bytes());
-        }
+        writer.write_all(fragment.get(from..).unwrap_or_default().as_bytes())
     }
-}
-
-/// Characters that reorder or hide what a person sees (Unicode 6.3 bidi controls, zero-width characters, separators).
-fn is_bidi_control(character: char) -> bool {
-    matches!(character, '\u{061c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}')
 }
 
 #[cfg(test)]
 mod tests {
+    use serde::Serialize as _;
+
     use super::*;
 
     #[test]
     fn three_strengths() {
-        let input = b"a\tb\\c\x1b[31m\x00\xff\r\n\xc2\x9b\xe2\x80\xaex";
+        let input = b"a\tb\\c\x1b[31m\x00\xff\r\n\xc2\x9b\xe2\x80\xaex\x7f\x9b";
         let with = |how| {
             let mut line = Vec::new();
             push(&mut line, input, how);
             line
         };
         assert_eq!(with(Escape::Exact), input);
-        assert_eq!(with(Escape::Fields), b"a\\tb\\\\c\x1b[31m\\0\xff\\r\\n\xc2\x9b\xe2\x80\xaex");
-        assert_eq!(with(Escape::Terminal), b"a\\tb\\\\c\\x1b[31m\\0\\xff\\r\\n\\u{9b}\\u{202e}x");
-        assert_eq!(terminal("h\u{e9}\u{2066}"), "h\u{e9}\\u{2066}");
+        assert_eq!(with(Escape::Pipe), b"a\\tb\\\\c\\x1b[31m\\0\xff\\r\\n\\u{9b}\\u{202e}x\\x7f\x9b");
+        assert_eq!(with(Escape::Terminal), b"a\\tb\\\\c\\x1b[31m\\0\\xff\\r\\n\\u{9b}\\u{202e}x\\x7f\\x9b");
+        assert_eq!(terminal("h\u{e9}\u{2066}\u{200d}"), "h\u{e9}\\u{2066}\u{200d}");
+    }
+
+    #[test]
+    fn json_steers_nothing_and_reads_back_the_same() {
+        let all: String = (0..=0x10_ffff).filter_map(char::from_u32).collect();
+        let mut bytes = Vec::new();
+        all.serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson)).unwrap();
+        let text = String::from_utf8(bytes).unwrap();
+        assert!(!text.chars().any(steers));
+        assert!(serde_json::from_str::<String>(&text).unwrap() == all);
+        let mut bytes = Vec::new();
+        "ü\u{9b}\u{202e}\u{7f}\u{e0041}"
+            .serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))
+            .unwrap();
+        assert_eq!(bytes, "\"ü\\u009b\\u202e\\u007f\\udb40\\udc41\"".as_bytes());
     }
 }

@@ -1,33 +1,32 @@
-//! Maildir: durable delivery, listing, flags. A message is written below `tmp`, synced, renamed into `new` and the
-//! directory is synced; it is there whole or not at all, without any lock (cr.yp.to/proto/maildir.html).
+//! Maildir: durable delivery here, listing, reading and flags in [`reader`]. A message is written below `tmp`, synced,
+//! renamed into `new` and the directory is synced; it is there whole or not at all, without any lock
+//! (cr.yp.to/proto/maildir.html).
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Dir, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags};
 
 use crate::fault::{Fault, Kind};
 
+pub mod reader;
+
 /// Longest name of one mailbox directory (NAME_MAX of every usual file system).
 pub const MAX_NAME_BYTES: usize = 255;
-/// Most messages listed of one Maildir.
-pub const MAX_LISTED: usize = 10_000_000;
 
 const COPY_BYTES: usize = 64 * 1024;
 const DIRECTORY: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// An opened Maildir. Its three directories are held open: a link that is swapped in later leads nowhere.
+/// A Maildir opened for delivery. Its directories are held open: a link that is swapped in later leads nowhere.
 #[derive(Debug)]
 pub struct Maildir {
     path: PathBuf,
     tmp: OwnedFd,
     new: OwnedFd,
-    cur: OwnedFd,
 }
 
 /// Proof that a message was committed to a Maildir, synced: only [`Staged::commit`] makes one.
@@ -55,24 +54,6 @@ pub struct Staged<'a> {
     committed: bool,
 }
 
-/// Where a message of a Maildir stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum MaildirFolder {
-    /// Delivered, not yet seen by any mail reader.
-    New,
-    /// Seen by a mail reader; carries flags.
-    Cur,
-}
-
-/// One message of a Maildir, by its file name.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MaildirItem {
-    /// `new` or `cur`.
-    pub place: MaildirFolder,
-    /// The file name, flags included.
-    pub name: OsString,
-}
-
 impl Maildir {
     /// Opens an existing Maildir; `cur`, `new` and `tmp` that are missing in an existing directory are made, durably.
     ///
@@ -96,7 +77,8 @@ impl Maildir {
                 Err(error) => Err(local(path.join(name), error)),
             }
         };
-        let maildir = Maildir { path: path.to_owned(), tmp: inner("tmp")?, new: inner("new")?, cur: inner("cur")? };
+        let maildir = Maildir { path: path.to_owned(), tmp: inner("tmp")?, new: inner("new")? };
+        inner("cur")?;
         if made {
             rustix::fs::fsync(&root).map_err(|error| local(path, error))?;
         }
@@ -190,85 +172,6 @@ impl Maildir {
         staged.name = format!("{},S={}", staged.temporary, staged.size_bytes);
         Ok(staged)
     }
-
-    /// All messages of `new` and `cur`, in the order of their names' time, then of the name: a flag that changes does not
-    /// change the order.
-    ///
-    /// # Errors
-    /// [`Kind::Io`] and the other kinds of [`Fault::local`].
-    pub fn list(&self) -> Result<Vec<MaildirItem>, Fault> {
-        let mut items = Vec::new();
-        for (place, fd) in [(MaildirFolder::New, &self.new), (MaildirFolder::Cur, &self.cur)] {
-            let folder = self.folder(place);
-            for entry in Dir::read_from(fd).map_err(|error| local(&folder, error))? {
-                let entry = entry.map_err(|error| local(&folder, error))?;
-                let name = entry.file_name().to_bytes();
-                // Names with a leading dot are not messages.
-                if !name.starts_with(b".") && items.len() < MAX_LISTED {
-                    items.push(MaildirItem { place, name: OsString::from_vec(name.to_vec()) });
-                }
-            }
-        }
-        items.sort_by(|one, other| {
-            one.delivered_at().cmp(&other.delivered_at()).then_with(|| one.base().cmp(other.base()))
-        });
-        Ok(items)
-    }
-
-    /// Opens one message for reading. A symbolic link is refused.
-    ///
-    /// # Errors
-    /// [`Kind::NoInput`] when the message is gone, else the kinds of [`Fault::local`].
-    pub fn open_item(&self, item: &MaildirItem) -> Result<File, Fault> {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        rustix::fs::openat(self.fd(item.place), &item.name, flags, Mode::empty())
-            .map(File::from)
-            .map_err(|error| local(self.item_path(item), error))
-    }
-
-    /// The path of one message.
-    pub fn item_path(&self, item: &MaildirItem) -> PathBuf {
-        self.folder(item.place).join(&item.name)
-    }
-
-    /// Gives a message exactly these flags (letters such as `S` seen, `R` replied, `F` flagged, `T` trashed); it moves to
-    /// `cur`. Returns the message under its new name.
-    ///
-    /// # Errors
-    /// [`Kind::Usage`] for a flag that is no letter, else the kinds of [`Fault::local`].
-    pub fn set_flags(&self, item: &MaildirItem, flags: &str) -> Result<MaildirItem, Fault> {
-        if !flags.bytes().all(|flag| flag.is_ascii_alphabetic()) {
-            return Err(Fault::new(Kind::Usage, format!("{flags}: a Maildir flag is a letter")));
-        }
-        let mut letters: Vec<u8> = flags.bytes().collect();
-        letters.sort_unstable();
-        letters.dedup();
-        let mut name = item.base().as_bytes().to_vec();
-        name.extend_from_slice(b":2,");
-        name.extend_from_slice(&letters);
-        let renamed = MaildirItem { place: MaildirFolder::Cur, name: OsString::from_vec(name) };
-        if renamed == *item {
-            return Ok(renamed);
-        }
-        let from = self.fd(item.place);
-        rustix::fs::renameat(from, &item.name, &self.cur, &renamed.name)
-            .map_err(|error| local(self.item_path(item), error))?;
-        Ok(renamed)
-    }
-
-    fn fd(&self, place: MaildirFolder) -> &OwnedFd {
-        match place {
-            MaildirFolder::New => &self.new,
-            MaildirFolder::Cur => &self.cur,
-        }
-    }
-
-    fn folder(&self, place: MaildirFolder) -> PathBuf {
-        self.path.join(match place {
-            MaildirFolder::New => "new",
-            MaildirFolder::Cur => "cur",
-        })
-    }
 }
 
 impl Staged<'_> {
@@ -278,15 +181,8 @@ impl Staged<'_> {
     /// [`Kind::CannotCreate`] or [`Kind::Io`] when it cannot be renamed or synced.
     pub fn commit(mut self) -> Result<Delivered, Fault> {
         let Maildir { tmp, new, path, .. } = self.maildir;
-        let rename = || match rustix::fs::renameat_with(tmp, &*self.temporary, new, &*self.name, RenameFlags::NOREPLACE)
-        {
-            // Not every file system knows NOREPLACE; the name is unique all the same.
-            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                rustix::fs::renameat(tmp, &*self.temporary, new, &*self.name)
-            }
-            other => other,
-        };
-        rename().map_err(|error| writing(path, error.into()))?;
+        rename_to_new(tmp, self.temporary.as_ref(), new, self.name.as_ref())
+            .map_err(|error| writing(path, error.into()))?;
         self.committed = true;
         rustix::fs::fsync(new).map_err(|error| writing(path, error.into()))?;
         Ok(Delivered { path: path.join("new").join(&self.name), size_bytes: self.size_bytes })
@@ -301,34 +197,12 @@ impl Drop for Staged<'_> {
     }
 }
 
-impl MaildirItem {
-    /// The name without its flags.
-    pub fn base(&self) -> &OsStr {
-        let bytes = self.name.as_bytes();
-        let end = memchr::memmem::find(bytes, b":2,").unwrap_or(bytes.len());
-        OsStr::from_bytes(bytes.get(..end).unwrap_or(bytes))
-    }
-
-    /// The flag letters after `:2,`.
-    pub fn flags(&self) -> String {
-        let bytes = self.name.as_bytes();
-        let start = memchr::memmem::find(bytes, b":2,").map_or(bytes.len(), |at| at + 3);
-        let letters = bytes.get(start..).unwrap_or_default();
-        letters.iter().filter(|letter| letter.is_ascii_alphabetic()).map(|letter| char::from(*letter)).collect()
-    }
-
-    /// True when no reader has marked it seen.
-    pub fn is_unread(&self) -> bool {
-        self.place == MaildirFolder::New || !self.flags().contains('S')
-    }
-
-    /// Seconds since 1970 of its delivery, as its name says; 0 when the name does not begin with a number.
-    pub fn delivered_at(&self) -> u64 {
-        self.name
-            .as_bytes()
-            .iter()
-            .take_while(|byte| byte.is_ascii_digit())
-            .fold(0u64, |seconds, digit| seconds.saturating_mul(10).saturating_add(u64::from(digit - b'0')))
+/// Renames without replacing what has the new name already.
+fn rename_to_new(from: &OwnedFd, old: &OsStr, to: &OwnedFd, new: &OsStr) -> rustix::io::Result<()> {
+    match rustix::fs::renameat_with(from, old, to, new, RenameFlags::NOREPLACE) {
+        // Not every file system knows NOREPLACE; the names are unique all the same.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => rustix::fs::renameat(from, old, to, new),
+        other => other,
     }
 }
 
@@ -439,10 +313,11 @@ mod tests {
         assert_eq!(stored, b"Return-Path: <a@b>\nSubject: x\n\none\rtwo\n\r");
         assert_eq!(done.size_bytes, stored.len() as u64);
         assert_eq!(empty(&maildir.path().join("tmp")), 0);
-        let items = maildir.list().unwrap();
+        let reader = reader::ReadableMaildir::open(maildir.path()).unwrap();
+        let items = reader.list().unwrap();
         assert_eq!(items.len(), 1);
         assert!(items[0].is_unread());
-        assert_eq!(maildir.item_path(&items[0]), done.path);
+        assert_eq!(reader.item_path(&items[0]), done.path);
     }
 
     #[test]
@@ -473,19 +348,6 @@ mod tests {
         assert_eq!(maildir.deliver(b"", &mut Broken).unwrap_err().kind, Kind::Io);
         drop(maildir.stage(b"", &mut &b"x"[..]).unwrap());
         assert_eq!(empty(&home.path().join("tmp")) + empty(&home.path().join("new")), 0);
-    }
-
-    #[test]
-    fn flags_move_to_cur_and_are_sorted() {
-        let home = tempfile::tempdir().unwrap();
-        let maildir = Maildir::create(home.path()).unwrap();
-        maildir.deliver(b"", &mut &b"x\r\n"[..]).unwrap();
-        let item = maildir.list().unwrap().remove(0);
-        let seen = maildir.set_flags(&item, "SFS").unwrap();
-        assert_eq!((seen.place, seen.flags().as_str(), seen.is_unread()), (MaildirFolder::Cur, "FS", false));
-        assert_eq!(maildir.list().unwrap(), vec![seen.clone()]);
-        assert_eq!(maildir.set_flags(&seen, "").unwrap().flags(), "");
-        assert_eq!(maildir.set_flags(&seen, "S/../x").unwrap_err().kind, Kind::Usage);
     }
 
     #[test]

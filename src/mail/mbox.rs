@@ -1,4 +1,4 @@
-//! mbox files (RFC 4155, in the mboxrd form): finding the messages, reading one, appending one under lock.
+//! mbox files (RFC 4155, in the mboxrd form): appending and writing here, finding and reading the messages in [`spans`].
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -8,149 +8,18 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
 
-/// Most messages taken of one file.
-pub const MAX_MESSAGES: usize = 10_000_000;
 /// How long to wait for somebody else's lock.
 pub const LOCK_WAIT: Duration = Duration::from_secs(10);
+
+pub mod spans;
 
 /// The date of a `From ` line, for strftime.
 pub const DATE: &str = "%a %b %e %H:%M:%S %Y";
 
 const SCAN_BYTES: usize = 256 * 1024;
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
-
-/// Where one message of an mbox lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Span {
-    /// The first byte of its header, behind its `From ` line.
-    pub start: u64,
-    /// Behind its last byte; the empty line before the next `From ` is not part of it.
-    pub end: u64,
-}
-
-/// True if these first bytes of a file are those of an mbox.
-pub fn looks_like_mbox(start: &[u8]) -> bool {
-    is_separator(start.split(|byte| *byte == b'\n').next().unwrap_or_default())
-}
-
-/// Finds all messages in one pass. A message begins with a `From ` line at the start or behind an empty line.
-///
-/// # Errors
-/// [`Kind::BadData`] for more than [`MAX_MESSAGES`], [`Kind::Io`] when the file cannot be read.
-pub fn spans(blob: &Blob) -> Result<Vec<Span>, Fault> {
-    let mut found: Vec<Span> = Vec::new();
-    let mut lines = MboxLines { position: 0, start: 0, head: Vec::new(), empty_before: true };
-    let mut reader = blob.open_at(0);
-    let mut buffer = vec![0; SCAN_BYTES];
-    loop {
-        let count = match reader.read(&mut buffer) {
-            Ok(count) => count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(Fault::local("mbox", &error)),
-        };
-        if count == 0 {
-            break;
-        }
-        lines.feed(buffer.get(..count).unwrap_or_default(), &mut found);
-        if found.len() > MAX_MESSAGES {
-            return Err(Fault::new(Kind::BadData, format!("mbox: more than {MAX_MESSAGES} messages")));
-        }
-    }
-    lines.line_end(blob.size_bytes(), &mut found);
-    if let Some(last) = found.last_mut() {
-        // The empty line that ends the file belongs to the format, not to the message.
-        let tail = blob.size_bytes().saturating_sub(2).max(last.start);
-        let mut end = Vec::new();
-        blob.open_at(tail).read_to_end(&mut end).map_err(|error| Fault::local("mbox", &error))?;
-        last.end = blob.size_bytes() - u64::from(end == b"\n\n");
-    }
-    Ok(found)
-}
-
-/// One message of an mbox, with the `>` that quoted its `From ` lines taken away.
-///
-/// # Errors
-/// [`Kind::BadData`] for a message beyond the limit, [`Kind::Io`] when the file cannot be read.
-pub fn read(blob: &Blob, span: Span, limit: usize) -> Result<Vec<u8>, Fault> {
-    let size = span.end.saturating_sub(span.start);
-    if size > limit as u64 {
-        return Err(Fault::new(Kind::BadData, format!("message larger than {limit} bytes")));
-    }
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or_default()];
-    blob.open_at(span.start).read_exact(&mut bytes).map_err(|error| Fault::local("mbox", &error))?;
-    Ok(unquote(&bytes))
-}
-
-fn unquote(bytes: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(bytes.len());
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        let quoted = line.starts_with(b">") && after_marks(line).starts_with(b"From ");
-        out.extend_from_slice(if quoted { line.get(1..).unwrap_or_default() } else { line });
-    }
-    out
-}
-
-fn after_marks(line: &[u8]) -> &[u8] {
-    let marks = line.iter().take_while(|byte| **byte == b'>').count();
-    line.get(marks..).unwrap_or_default()
-}
-
-/// `From sender Mon Nov 23 05:00:00 2026`: a sender, and a time of day with colons behind it.
-fn is_separator(line: &[u8]) -> bool {
-    let Some(rest) = line.strip_prefix(b"From ") else { return false };
-    let rest = rest.trim_ascii();
-    let time = rest.iter().position(|byte| *byte == b' ').and_then(|at| rest.get(at..)).unwrap_or_default();
-    let colons = time
-        .windows(3)
-        .filter(|three| matches!(three, [before, b':', after] if before.is_ascii_digit() && after.is_ascii_digit()));
-    colons.count() >= 1
-}
-
-/// The first pass, in pieces of any size.
-struct MboxLines {
-    position: u64,
-    start: u64,
-    /// The first bytes of the current line.
-    head: Vec<u8>,
-    empty_before: bool,
-}
-
-impl MboxLines {
-    const HEAD_BYTES: usize = 512;
-
-    fn feed(&mut self, bytes: &[u8], found: &mut Vec<Span>) {
-        let mut from = 0;
-        for at in memchr::memchr_iter(b'\n', bytes) {
-            self.keep(bytes.get(from..at).unwrap_or_default());
-            self.line_end(self.position + at as u64 + 1, found);
-            from = at + 1;
-        }
-        self.keep(bytes.get(from..).unwrap_or_default());
-        self.position += bytes.len() as u64;
-    }
-
-    fn keep(&mut self, piece: &[u8]) {
-        let room = MboxLines::HEAD_BYTES.saturating_sub(self.head.len());
-        self.head.extend_from_slice(piece.get(..room.min(piece.len())).unwrap_or_default());
-    }
-
-    /// The line ends before `next`.
-    fn line_end(&mut self, next: u64, found: &mut Vec<Span>) {
-        if self.empty_before && is_separator(&self.head) {
-            if let Some(previous) = found.last_mut() {
-                previous.end = self.start.saturating_sub(1).max(previous.start);
-            }
-            found.push(Span { start: next, end: next });
-        }
-        let line = self.head.strip_suffix(b"\r").unwrap_or(&self.head);
-        self.empty_before = line.is_empty();
-        self.head.clear();
-        self.start = next;
-    }
-}
 
 /// Appends a message to an mbox, which is made if it is missing. When this returns, it is on disk; if it fails, the file
 /// is as it was.
@@ -206,8 +75,8 @@ fn write_message(
 /// # Errors
 /// What reading and writing give.
 pub fn write(out: &mut dyn Write, sender: &str, date: &str, content: &mut dyn Read) -> std::io::Result<()> {
-    // White space in the sender would end it; an mbox has no word for the null sender.
-    let sender: String = sender.chars().map(|letter| if letter.is_whitespace() { '-' } else { letter }).collect();
+    // White space in the sender would end it, readers take ASCII alone, and an mbox has no word for the null sender.
+    let sender: String = sender.chars().map(|letter| if letter.is_ascii_graphic() { letter } else { '-' }).collect();
     let sender = if sender.is_empty() { "MAILER-DAEMON" } else { &sender };
     out.write_all(format!("From {sender} {date}\n").as_bytes())?;
     let mut quoting = Quoting::default();
@@ -278,6 +147,11 @@ impl Quoting {
     }
 }
 
+fn after_marks(line: &[u8]) -> &[u8] {
+    let marks = line.iter().take_while(|byte| **byte == b'>').count();
+    line.get(marks..).unwrap_or_default()
+}
+
 /// Waits for the kernel's lock on an open file.
 fn lock(file: &File, path: &Path) -> Result<(), Fault> {
     let end = Instant::now() + LOCK_WAIT;
@@ -342,48 +216,6 @@ mod tests {
 
     const TIME: &str = "Mon Nov 23 05:00:00 2026";
 
-    fn messages(bytes: &[u8]) -> Vec<String> {
-        let blob = Blob::memory(bytes);
-        let read = |span| String::from_utf8(read(&blob, span, 1 << 20).unwrap()).unwrap();
-        spans(&blob).unwrap().into_iter().map(read).collect()
-    }
-
-    #[test]
-    fn messages_are_found_behind_empty_lines_only() {
-        let text = format!(
-            "From a@b {TIME}\nA: 1\n\nbody\nFrom here it is text {TIME}\n\nFrom me to you\n\n>From x\n>>From y\n> From z\n\
-             \nFrom c@d {TIME}\nB: 2\n\nend\n\n"
-        );
-        assert_eq!(
-            messages(text.as_bytes()),
-            [
-                format!("A: 1\n\nbody\nFrom here it is text {TIME}\n\nFrom me to you\n\nFrom x\n>From y\n> From z\n"),
-                "B: 2\n\nend\n".to_owned()
-            ]
-        );
-        assert!(messages(b"").is_empty());
-        assert!(messages(b"A: b\n\nno mbox\n").is_empty());
-        assert_eq!(messages(format!("From x {TIME}").as_bytes()), [""]);
-        assert_eq!(messages(format!("From x {TIME}\r\nA: b\r\n\r\nc\r\n\r\nFrom y {TIME}\r\n").as_bytes()).len(), 2);
-    }
-
-    #[test]
-    fn every_split_finds_the_same() {
-        let text = format!("From a@b {TIME}\nA: 1\n\nFrom\n\nFrom c@d {TIME}\nB: 2\n\n");
-        let whole = spans(&Blob::memory(text.as_bytes())).unwrap();
-        assert_eq!(whole.len(), 2);
-        for at in 0..=text.len() {
-            let mut lines = MboxLines { position: 0, start: 0, head: Vec::new(), empty_before: true };
-            let mut found = Vec::new();
-            lines.feed(&text.as_bytes()[..at], &mut found);
-            lines.feed(&text.as_bytes()[at..], &mut found);
-            assert_eq!(
-                found.iter().map(|span| span.start).collect::<Vec<_>>(),
-                whole.iter().map(|span| span.start).collect::<Vec<_>>()
-            );
-        }
-    }
-
     #[test]
     fn what_is_appended_reads_back() {
         let folder = tempfile::tempdir().unwrap();
@@ -393,9 +225,29 @@ mod tests {
             append(&path, "a b@c", TIME, &mut body.as_bytes()).unwrap();
         }
         let bytes = std::fs::read(&path).unwrap();
-        assert_eq!(messages(&bytes), ["A: 1\n\nFrom x\n>From y\n", "B: 2\n\nno end\n", "C: 3\n\n\n\n"]);
+        assert_eq!(spans::tests::messages(&bytes), ["A: 1\n\nFrom x\n>From y\n", "B: 2\n\nno end\n", "C: 3\n\n\n\n"]);
         assert!(bytes.starts_with(b"From a-b@c Mon"));
         assert!(!path.with_extension("lock").exists() && !folder.path().join("box.lock").exists());
+    }
+
+    proptest::proptest! {
+        /// Whatever stands in messages, they come back as many and as they were, with LF line ends.
+        #[test]
+        fn what_is_written_reads_back(
+            messages in proptest::collection::vec(
+                proptest::collection::vec("(From |>From |From|>|-|a@b|Mon Nov 23 05:00:00 2026|A: b|\r\n|\n|\n\n|x)", 0..12),
+                0..6,
+            ),
+        ) {
+            let messages: Vec<String> = messages.iter().map(|pieces| pieces.concat()).collect();
+            let mut out = Vec::new();
+            for message in &messages {
+                write(&mut out, "x", TIME, &mut message.as_bytes()).unwrap();
+            }
+            let with_end = |text: String| if text.is_empty() || text.ends_with('\n') { text } else { text + "\n" };
+            let expected: Vec<String> = messages.iter().map(|message| with_end(message.replace("\r\n", "\n"))).collect();
+            proptest::prop_assert_eq!(spans::tests::messages(&out), expected);
+        }
     }
 
     #[test]

@@ -3,12 +3,15 @@
 
 pub mod address;
 pub mod address_list;
+pub mod bodies;
 pub mod charset;
 pub mod complete;
 pub mod compose;
 pub mod date;
 pub mod downgrade;
 pub mod encoded_word;
+pub mod flowed;
+pub mod gzip;
 pub mod header;
 pub mod header_line;
 pub mod html;
@@ -18,6 +21,8 @@ pub mod message;
 pub mod parameter;
 pub mod read;
 pub mod scan;
+pub mod structure;
 pub mod template;
 pub mod trace;
 pub mod transfer;
+pub mod uuencode;

@@ -11,7 +11,6 @@ use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::mail::address::Mailbox;
 use crate::mail::address_list::AddressList;
-use crate::mail::read::{Reading, printable};
 use crate::mail::scan;
 
 mod boxes;
@@ -21,6 +20,7 @@ mod flag;
 mod recipients;
 mod reply;
 mod select;
+mod show;
 
 use boxes::OpenMailbox;
 
@@ -52,9 +52,12 @@ pub struct Args {
     /// show: all header fields
     #[arg(short = 'H', long)]
     headers: bool,
-    /// show: the message exactly as it is stored
+    /// show: the message exactly as it is stored; several as an mbox
     #[arg(long, conflicts_with = "headers")]
     raw: bool,
+    /// show, reply: leave the line ends of format=flowed text as they were sent
+    #[arg(long, conflicts_with = "raw")]
+    no_reflow: bool,
     /// extract: write the files into DIR (default: the working directory); `-` writes one part to stdout
     #[arg(short = 'o', long, value_name = "DIR|-")]
     output_dir: Option<PathBuf>,
@@ -106,7 +109,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     }
     match args.action {
         MailreadAction::List => list(&folder, &chosen, out),
-        MailreadAction::Show => each(&chosen, out, |number| show(&folder, number, &args, out)),
+        MailreadAction::Show => show::run(&folder, &chosen, &args, out),
         MailreadAction::Extract => extract::run(&folder, &chosen, &args, out),
         MailreadAction::Reply => each(&chosen, out, |number| reply::run(&folder, number, &args, out)),
         MailreadAction::Flag => flag::run(&folder, &chosen, &args, out),
@@ -138,6 +141,9 @@ impl Args {
         }
         if self.dry_run && !matches!(self.action, MailreadAction::Extract | MailreadAction::Flag) {
             return Err(Fault::new(Kind::Usage, "--dry-run goes with extract and flag only"));
+        }
+        if self.no_reflow && !matches!(self.action, MailreadAction::Show | MailreadAction::Reply) {
+            return Err(Fault::new(Kind::Usage, "--no-reflow goes with show and reply only"));
         }
         if self.action == MailreadAction::Flag && self.add.is_empty() && self.remove.is_empty() {
             return Err(Fault::new(Kind::Usage, "flag needs --add or --remove"));
@@ -270,154 +276,10 @@ impl OutputRecord for MessageLine {
     }
 }
 
-fn show(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<(), Fault> {
-    let raw = folder.message(number)?;
-    if args.raw {
-        use std::io::Write;
-        return out.payload()?.write_all(&raw).map_err(|error| Fault::local("stdout", &error));
-    }
-    let size_bytes = raw.len() as u64;
-    let reading = Reading::parse(raw)?;
-    let parts: Vec<PartRecord> = reading.parts.iter().map(|part| PartRecord::new(&reading, part)).collect();
-    let header = |name: &str| reading.header(name).map(str::to_owned);
-    let head = scan::header_of(reading.raw())?;
-    let (date, date_source) = delivered::date_of(folder, number, head);
-    let [from, to, cc] = ["from", "to", "cc"].map(|name| scan::addresses(head, name));
-    out.emit(&MessageRecord {
-        number,
-        id: folder.id(number),
-        flags: folder.flags(number),
-        unread: folder.is_unread(number),
-        date: date.map(|date| date.timestamp().to_string()),
-        date_source,
-        unparsed: unparsed([&from, &to, &cc]),
-        from: people(from),
-        to: people(to),
-        cc: people(cc),
-        subject: header("subject").unwrap_or_default(),
-        message_id: header("message-id"),
-        in_reply_to: header("in-reply-to"),
-        size_bytes,
-        headers: reading
-            .headers
-            .iter()
-            .map(|(name, value)| Header { name: name.clone(), value: value.clone() })
-            .collect(),
-        parts,
-        text: reading.text,
-        html: reading.html,
-        all_headers: args.headers,
-    })
-}
-
 fn people(list: AddressList) -> Vec<Person> {
     list.mailboxes.into_iter().map(Person::from).collect()
 }
 
 fn unparsed<const N: usize>(lists: [&AddressList; N]) -> Vec<String> {
     lists.into_iter().flat_map(|list| list.unparsed.iter().cloned()).collect()
-}
-
-/// One message in full.
-#[derive(Debug, Serialize)]
-struct MessageRecord {
-    number: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: Option<String>,
-    flags: String,
-    unread: bool,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    date: Option<String>,
-    /// Where the date is from, if it is not the Date field.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    date_source: Option<&'static str>,
-    from: Vec<Person>,
-    to: Vec<Person>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    cc: Vec<Person>,
-    /// What stands in From, To and Cc and is no address.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    unparsed: Vec<String>,
-    subject: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    message_id: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    in_reply_to: Option<String>,
-    size_bytes: u64,
-    headers: Vec<Header>,
-    parts: Vec<PartRecord>,
-    text: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    html: Option<String>,
-    #[serde(skip)]
-    all_headers: bool,
-}
-
-/// One header field.
-#[derive(Debug, Serialize)]
-struct Header {
-    name: String,
-    value: String,
-}
-
-/// One part that is not a multipart.
-#[derive(Debug, Serialize)]
-struct PartRecord {
-    part: String,
-    content_type: String,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    charset: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    disposition: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content_id: Option<String>,
-    attachment: bool,
-    size_bytes: u64,
-}
-
-impl PartRecord {
-    fn new(reading: &Reading, part: &crate::mail::read::ReadPart) -> PartRecord {
-        PartRecord {
-            part: part.path.clone(),
-            content_type: part.content_type.clone(),
-            charset: part.charset.clone(),
-            disposition: part.disposition.clone(),
-            name: part.name.clone(),
-            content_id: part.content_id.clone(),
-            attachment: part.is_attachment,
-            size_bytes: reading.content(part).len() as u64,
-        }
-    }
-}
-
-impl OutputRecord for MessageRecord {
-    const TYPE: &'static str = "message";
-
-    fn text(&self, line: &mut TextLine) {
-        const USUAL: &[&str] = &["date", "from", "reply-to", "to", "cc", "subject"];
-        for header in &self.headers {
-            if self.all_headers || USUAL.contains(&header.name.to_ascii_lowercase().as_str()) {
-                let value = printable(&header.value).replace('\n', " ");
-                line.text(&format!("{}: {value}\n", printable(&header.name)));
-            }
-        }
-        line.text("\n");
-        line.text(printable(&self.text).trim_end_matches('\n'));
-        let mut attachments = self.parts.iter().filter(|part| part.attachment).peekable();
-        if attachments.peek().is_some() {
-            line.text("\n");
-        }
-        for part in attachments {
-            let name = part.name.as_deref().map(|name| printable(name).replace('\n', " "));
-            let kind = printable(&part.content_type);
-            line.text(&format!(
-                "\n[{} {} {kind}, {} bytes]",
-                part.part,
-                name.as_deref().unwrap_or("-"),
-                part.size_bytes
-            ));
-        }
-    }
 }

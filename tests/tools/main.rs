@@ -39,6 +39,8 @@ mod hostile;
 mod hostile_queue;
 mod mail;
 mod mail_headers;
+mod mailread;
+mod mailread_parts;
 mod matrix;
 mod merge;
 mod powercut;

@@ -53,7 +53,7 @@ impl Output {
         let escape = match (args.nul, terminal) {
             (true, _) => Escape::Exact,
             (false, true) => Escape::Terminal,
-            (false, false) => Escape::Fields,
+            (false, false) => Escape::Pipe,
         };
         let reporting = report.is_some();
         let json = args.json || reporting;

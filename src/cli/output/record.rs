@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::escape::{self, Escape};
+use crate::cli::escape::{self, Escape, SafeJson};
 use crate::fault::{Fault, Kind};
 
 /// Something that is printed as one line of text or one JSON object.
@@ -93,7 +93,9 @@ fn json_line<R: Serialize>(record_type: &'static str, record: &R) -> Result<Vec<
         #[serde(flatten)]
         record: &'a R,
     }
-    let mut bytes = serde_json::to_vec(&Whole { r#type: record_type, v: 1, record })
+    let mut bytes = Vec::with_capacity(256);
+    Whole { r#type: record_type, v: 1, record }
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut bytes, SafeJson))
         .map_err(|error| Fault::new(Kind::Internal, format!("JSON: {error}")))?;
     bytes.push(b'\n');
     Ok(bytes)

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use crate::blob::{Blob, file};
 use crate::fault::{Fault, Kind};
-use crate::mail::maildir::{Maildir, MaildirItem};
-use crate::mail::mbox::{self, Span};
+use crate::mail::gzip;
+use crate::mail::maildir::reader::{MaildirItem, ReadableMaildir};
+use crate::mail::mbox::spans::{self, Span};
 use crate::mail::read::MAX_MESSAGE_BYTES;
 use crate::mail::scan;
 
 /// An opened mailbox and what was in it then.
 pub(super) enum OpenMailbox {
-    Maildir(Maildir, Vec<MaildirItem>),
+    Maildir(ReadableMaildir, Vec<MaildirItem>),
     Mbox(Blob, Vec<Span>),
     Single(Blob),
 }
@@ -28,23 +29,15 @@ impl OpenMailbox {
             None => default_mailbox()?,
         };
         if path.is_dir() {
-            if ["cur", "new"].iter().all(|name| !path.join(name).is_dir()) {
-                let fault = Fault::new(Kind::NoInput, format!("{}: not a Maildir", path.display()));
-                return Err(fault.with_hint("a Maildir holds cur, new and tmp"));
-            }
-            let maildir = Maildir::open(&path)?;
+            let maildir = ReadableMaildir::open(&path)?;
             let items = maildir.list()?;
             return Ok(OpenMailbox::Maildir(maildir, items));
         }
-        let blob = file::open(&path)?;
-        let mut start = Vec::new();
-        let mut reader = blob.open_at(0).take(1024);
-        reader.read_to_end(&mut start).map_err(|error| Fault::local(path.display(), &error))?;
-        if mbox::looks_like_mbox(&start) {
-            let spans = mbox::spans(&blob)?;
-            return Ok(OpenMailbox::Mbox(blob, spans));
-        }
-        Ok(OpenMailbox::Single(blob))
+        let blob = gzip::unpacked(&path.to_string_lossy(), file::open(&path)?)?;
+        Ok(match spans::find(&blob)? {
+            Some(spans) => OpenMailbox::Mbox(blob, spans),
+            None => OpenMailbox::Single(blob),
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -73,7 +66,7 @@ impl OpenMailbox {
                 }
                 Ok(bytes)
             }
-            OpenMailbox::Mbox(blob, _) => mbox::read(blob, self.span(number)?, MAX_MESSAGE_BYTES),
+            OpenMailbox::Mbox(blob, _) => spans::read(blob, self.span(number)?, MAX_MESSAGE_BYTES),
             OpenMailbox::Single(blob) => blob.read_all("message", MAX_MESSAGE_BYTES),
         }
     }
@@ -121,10 +114,7 @@ impl OpenMailbox {
     pub(super) fn size_bytes(&self, number: usize) -> u64 {
         match self {
             OpenMailbox::Maildir(maildir, _) => {
-                let metadata = self.item(number).and_then(|item| {
-                    std::fs::symlink_metadata(maildir.item_path(item)).map_err(|error| Fault::local("message", &error))
-                });
-                metadata.map(|metadata| metadata.len()).unwrap_or_default()
+                self.item(number).and_then(|item| maildir.size_bytes(item)).unwrap_or_default()
             }
             OpenMailbox::Mbox(..) => {
                 self.span(number).map(|span| span.end.saturating_sub(span.start)).unwrap_or_default()

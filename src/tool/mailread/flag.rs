@@ -7,6 +7,7 @@ use super::boxes::OpenMailbox;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
+use crate::mail::maildir::reader::MaildirFolder;
 
 /// One message whose flags were looked at.
 #[derive(Debug, Serialize)]
@@ -37,12 +38,20 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
     let mut tally = Tally::default();
     for &number in chosen {
         let item = folder.item(number)?;
+        if maildir.is_link(item) {
+            let path = maildir.item_path(item);
+            out.warn(&format!("message {number}: {}: a link keeps its name, so its flags stay", path.display()));
+            let (id, flags) = (folder.id(number).unwrap_or_default(), item.flags());
+            out.emit(&Flagged { number, id, flags, changed: false, dry_run: args.dry_run })?;
+            tally.success();
+            continue;
+        }
         let mut flags: Vec<char> =
             item.flags().chars().chain(add.chars()).filter(|letter| !remove.contains(*letter)).collect();
         flags.sort_unstable();
         flags.dedup();
         let flags: String = flags.into_iter().collect();
-        let changed = flags != item.flags() || item.place == crate::mail::maildir::MaildirFolder::New;
+        let changed = flags != item.flags() || item.place == MaildirFolder::New;
         let result = if args.dry_run { Ok(item.clone()) } else { maildir.set_flags(item, &flags) };
         match result {
             Ok(_) => {

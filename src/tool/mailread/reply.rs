@@ -15,7 +15,7 @@ use crate::tool::smtp_account::Accounts;
 const MAX_REFERENCES: usize = 20;
 
 pub(super) fn run(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<(), Fault> {
-    let reading = Reading::parse(folder.message(number)?)?;
+    let reading = Reading::parse_with(folder.message(number)?, !args.no_reflow)?;
     let mut own = args.me.clone();
     if let Some(path) = Accounts::usual() {
         // Whom an account writes as is a help here, not a need.

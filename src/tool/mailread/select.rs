@@ -33,6 +33,15 @@ pub(super) fn choose(folder: &OpenMailbox, args: &Args) -> Result<Vec<usize>, Fa
     Ok(chosen)
 }
 
+/// Whether the words of the command line can name more than one message, however many they do.
+pub(super) fn may_be_several(args: &Args) -> bool {
+    match args.selection.as_slice() {
+        [] => args.filters(),
+        [one] => one != "last" && !one.starts_with('<') && one.parse::<usize>().is_err(),
+        _ => true,
+    }
+}
+
 fn one(folder: &OpenMailbox, selection: &str, chosen: &mut Vec<usize>) -> Result<(), Fault> {
     let count = folder.len();
     let bad = |why: &str| Fault::new(Kind::Usage, format!("{selection}: {why}"));

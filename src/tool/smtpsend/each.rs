@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 
 use crate::blob::{Blob, file};
 use crate::fault::{Fault, Kind};
-use crate::mail::maildir::Maildir;
-use crate::mail::mbox::{self, Span};
+use crate::mail::gzip;
+use crate::mail::maildir::reader::ReadableMaildir;
+use crate::mail::mbox::spans::{self, Span};
 use crate::mail::read::MAX_MESSAGE_BYTES;
 
 /// Most messages of one run.
@@ -22,6 +23,7 @@ pub(super) struct EachInput {
 #[derive(Debug)]
 enum InputMessage {
     File(PathBuf),
+    Whole(PathBuf, Blob),
     Mbox { path: PathBuf, number: usize, blob: Blob, span: Span },
 }
 
@@ -40,8 +42,8 @@ impl EachInput {
 
     fn add(&mut self, path: &Path) -> Result<(), Fault> {
         if path.is_dir() {
-            if path.join("cur").is_dir() && path.join("new").is_dir() {
-                let maildir = Maildir::open(path)?;
+            if path.join("cur").is_dir() || path.join("new").is_dir() {
+                let maildir = ReadableMaildir::open(path)?;
                 self.waiting.extend(maildir.list()?.iter().map(|item| InputMessage::File(maildir.item_path(item))));
                 return Ok(());
             }
@@ -66,22 +68,19 @@ impl EachInput {
         } else if path != Path::new("-") && !path.exists() {
             return Err(Fault::new(Kind::NoInput, format!("{}: No such file or directory", path.display())));
         }
-        let blob = if regular && !mbox::looks_like_mbox(&start) { None } else { Some(file::open(path)?) };
-        match blob {
-            None => self.waiting.push_back(InputMessage::File(path.to_owned())),
-            Some(blob) => {
-                let spans = mbox::spans(&blob)?;
-                let whole = Span { start: 0, end: blob.size_bytes() };
-                let spans = if spans.is_empty() && blob.size_bytes() > 0 { vec![whole] } else { spans };
-                let entry = |(index, span)| InputMessage::Mbox {
-                    path: path.to_owned(),
-                    number: index + 1,
-                    blob: blob.clone(),
-                    span,
-                };
-                self.waiting.extend(spans.into_iter().enumerate().map(entry));
-            }
+        let one_message = regular && !spans::looks_like_mbox(&start) && !gzip::is_gzip(&start);
+        if one_message {
+            self.waiting.push_back(InputMessage::File(path.to_owned()));
+            return Ok(());
         }
+        let blob = gzip::unpacked(&path.to_string_lossy(), file::open(path)?)?;
+        let Some(spans) = spans::find(&blob)? else {
+            self.waiting.extend((blob.size_bytes() > 0).then(|| InputMessage::Whole(path.to_owned(), blob)));
+            return Ok(());
+        };
+        let entry =
+            |(index, span)| InputMessage::Mbox { path: path.to_owned(), number: index + 1, blob: blob.clone(), span };
+        self.waiting.extend(spans.into_iter().enumerate().map(entry));
         Ok(())
     }
 
@@ -94,8 +93,9 @@ impl EachInput {
     pub(super) fn next(&mut self) -> Option<(String, Result<Blob, Fault>)> {
         Some(match self.waiting.pop_front()? {
             InputMessage::File(path) => (path.display().to_string(), file::open(&path)),
+            InputMessage::Whole(path, blob) => (path.display().to_string(), Ok(blob)),
             InputMessage::Mbox { path, number, blob, span } => {
-                let bytes = mbox::read(&blob, span, MAX_MESSAGE_BYTES);
+                let bytes = spans::read(&blob, span, MAX_MESSAGE_BYTES);
                 (format!("{}[{number}]", path.display()), bytes.map(Blob::memory))
             }
         })

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::SendJob;
 use crate::fault::Fault;
 use crate::mail::maildir::Maildir;
+use crate::mail::maildir::reader::{MaildirFolder, MaildirItem, ReadableMaildir};
 use crate::mail::mbox;
 
 /// Puts the message into a mailbox: a Maildir if it is a directory or its name ends with `/`, else an mbox. It is there as
@@ -16,8 +17,7 @@ pub(super) fn keep(mailbox: &Path, job: &SendJob) -> Result<(), Fault> {
         let maildir = Maildir::create(mailbox)?;
         let delivered = maildir.deliver(b"", &mut reader)?;
         let name = delivered.into_path().file_name().map(ToOwned::to_owned).unwrap_or_default();
-        let item = crate::mail::maildir::MaildirItem { place: crate::mail::maildir::MaildirFolder::New, name };
-        maildir.set_flags(&item, "S")?;
+        ReadableMaildir::open(mailbox)?.set_flags(&MaildirItem { place: MaildirFolder::New, name }, "S")?;
         return Ok(());
     }
     let date = jiff::Timestamp::now().strftime(mbox::DATE).to_string();

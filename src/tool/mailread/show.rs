@@ -1,0 +1,209 @@
+//! Showing messages: header fields, text and attachments for people, everything as JSON, or the stored bytes.
+
+use std::io::Write;
+
+use serde::Serialize;
+
+use super::boxes::OpenMailbox;
+use super::{Args, Person, delivered, extract, people, select, unparsed};
+use crate::cli::exit::Exit;
+use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::fault::Fault;
+use crate::mail::read::{Reading, printable};
+use crate::mail::{mbox, scan};
+
+pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Output) -> anyhow::Result<Exit> {
+    // What the words can name decides, not how many there are today: a script gets one form.
+    let several = chosen.len() > 1 || select::may_be_several(args);
+    let mut is_first = true;
+    super::each(chosen, out, |number| {
+        let raw = folder.message(number)?;
+        if args.raw {
+            return write_raw(folder, number, &raw, several, out);
+        }
+        let title = several.then(|| format!("{}==> message {number} <==\n", if is_first { "" } else { "\n" }));
+        is_first = false;
+        show(folder, number, raw, args, title, out)
+    })
+}
+
+/// The stored bytes of one message; of several as an mbox that mail programs read again.
+fn write_raw(folder: &OpenMailbox, number: usize, raw: &[u8], several: bool, out: &Output) -> Result<(), Fault> {
+    let mut stdout = out.payload()?;
+    let written = if several {
+        let head = scan::header_of(raw)?;
+        let sender =
+            ["return-path", "from"].iter().find_map(|name| scan::addresses(head, name).mailboxes.into_iter().next());
+        let sender = sender.map(|sender| sender.address).unwrap_or_default();
+        let date = delivered::in_mailbox(folder, number).or_else(|| delivered::date_of(folder, number, head).0);
+        let date = date.map(|date| date.timestamp()).unwrap_or_default();
+        mbox::write(&mut stdout, &sender, &date.strftime(mbox::DATE).to_string(), &mut &raw[..])
+    } else {
+        stdout.write_all(raw)
+    };
+    written.map_err(|error| Fault::local("stdout", &error))
+}
+
+fn show(
+    folder: &OpenMailbox,
+    number: usize,
+    raw: Vec<u8>,
+    args: &Args,
+    title: Option<String>,
+    out: &Output,
+) -> Result<(), Fault> {
+    let size_bytes = raw.len() as u64;
+    let reading = Reading::parse_with(raw, !args.no_reflow)?;
+    let parts: Vec<PartRecord> = reading.parts.iter().map(|part| PartRecord::new(&reading, part)).collect();
+    for part in parts.iter().filter(|part| part.damaged) {
+        extract::warn_of_damage(number, &part.part, out);
+    }
+    let header = |name: &str| reading.header(name).map(str::to_owned);
+    let head = scan::header_of(reading.raw())?;
+    let (date, date_source) = delivered::date_of(folder, number, head);
+    let [from, to, cc] = ["from", "to", "cc"].map(|name| scan::addresses(head, name));
+    out.emit(&MessageRecord {
+        number,
+        id: folder.id(number),
+        flags: folder.flags(number),
+        unread: folder.is_unread(number),
+        date: date.map(|date| date.timestamp().to_string()),
+        date_source,
+        unparsed: unparsed([&from, &to, &cc]),
+        from: people(from),
+        to: people(to),
+        cc: people(cc),
+        subject: header("subject").unwrap_or_default(),
+        message_id: header("message-id"),
+        in_reply_to: header("in-reply-to"),
+        size_bytes,
+        headers: reading
+            .headers
+            .iter()
+            .map(|(name, value)| Header { name: name.clone(), value: value.clone() })
+            .collect(),
+        parts,
+        text: reading.text,
+        html: reading.html,
+        all_headers: args.headers,
+        title,
+    })
+}
+
+/// One message in full.
+#[derive(Debug, Serialize)]
+struct MessageRecord {
+    number: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<String>,
+    flags: String,
+    unread: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date: Option<String>,
+    /// Where the date is from, if it is not the Date field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date_source: Option<&'static str>,
+    from: Vec<Person>,
+    to: Vec<Person>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    cc: Vec<Person>,
+    /// What stands in From, To and Cc and is no address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unparsed: Vec<String>,
+    subject: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    message_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    in_reply_to: Option<String>,
+    size_bytes: u64,
+    headers: Vec<Header>,
+    parts: Vec<PartRecord>,
+    text: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    html: Option<String>,
+    #[serde(skip)]
+    all_headers: bool,
+    /// What stands above it among several, for text.
+    #[serde(skip)]
+    title: Option<String>,
+}
+
+/// One header field.
+#[derive(Debug, Serialize)]
+struct Header {
+    name: String,
+    value: String,
+}
+
+/// One part that is not a multipart.
+#[derive(Debug, Serialize)]
+struct PartRecord {
+    part: String,
+    content_type: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    charset: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    disposition: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content_id: Option<String>,
+    attachment: bool,
+    size_bytes: u64,
+    /// It was not as its encoding makes it, or cut off.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
+    /// It has a line below the text.
+    #[serde(skip)]
+    listed: bool,
+}
+
+impl PartRecord {
+    fn new(reading: &Reading, part: &crate::mail::read::ReadPart) -> PartRecord {
+        let content = reading.content(part);
+        PartRecord {
+            part: part.path.clone(),
+            content_type: part.content_type.clone(),
+            charset: part.charset.clone(),
+            disposition: part.disposition.clone(),
+            name: part.name.clone(),
+            content_id: part.content_id.clone(),
+            attachment: part.is_attachment,
+            size_bytes: content.bytes.len() as u64,
+            damaged: content.damaged,
+            listed: part.is_listed,
+        }
+    }
+}
+
+impl OutputRecord for MessageRecord {
+    const TYPE: &'static str = "message";
+
+    fn text(&self, line: &mut TextLine) {
+        line.text(self.title.as_deref().unwrap_or_default());
+        const USUAL: &[&str] = &["date", "from", "reply-to", "to", "cc", "subject"];
+        for header in &self.headers {
+            if self.all_headers || USUAL.contains(&header.name.to_ascii_lowercase().as_str()) {
+                let value = printable(&header.value).replace('\n', " ");
+                line.text(&format!("{}: {value}\n", printable(&header.name)));
+            }
+        }
+        line.text("\n");
+        line.text(printable(&self.text).trim_end_matches('\n'));
+        let mut listed = self.parts.iter().filter(|part| part.listed).peekable();
+        if listed.peek().is_some() {
+            line.text("\n");
+        }
+        for part in listed {
+            let name = part.name.as_deref().map(|name| printable(name).replace('\n', " "));
+            let kind = printable(&part.content_type);
+            line.text(&format!(
+                "\n[{} {} {kind}, {} bytes{}]",
+                part.part,
+                name.as_deref().unwrap_or("-"),
+                part.size_bytes,
+                if part.damaged { ", damaged" } else { "" }
+            ));
+        }
+    }
+}
