@@ -7,7 +7,7 @@ use applayer::mail::complete::Complete;
 use applayer::mail::compose::Draft;
 use applayer::mail::read::Reading;
 use applayer::mail::template::{Fields, Values};
-use applayer::mail::{address, charset, header, html, mbox, scan, transfer, uuencode};
+use applayer::mail::{address, address_list, charset, date, header, html, mbox, parameter, scan, transfer, uuencode};
 use applayer::smtp::address::Address;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
@@ -18,6 +18,9 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_transfer", transfer_encodings),
     ("mail_scan", scan),
     ("mail_address", address),
+    ("mail_address_list", address_list),
+    ("mail_parameter", parameter),
+    ("mail_date", date),
     ("mail_mbox", mbox),
     ("mail_html", html),
     ("mail_encode", encode),
@@ -120,7 +123,7 @@ fn scan(bytes: &[u8]) {
     for (_, value) in scan::fields(bytes) {
         let text = scan::decode(value);
         assert!(!text.contains(['\r', '\n']), "a value is one line");
-        let _ = (scan::mailboxes(value), scan::identifiers(value), scan::date(value));
+        let _ = (address_list::read(value), scan::identifiers(value), scan::date(value));
     }
 }
 
@@ -130,9 +133,43 @@ fn address(bytes: &[u8]) {
     let Ok(list) = address::parse_list(text) else { return };
     let Ok(field) = header::addresses("To", &list) else { return };
     let value = field.strip_prefix("To:").unwrap_or_default().trim_end().replace("\r\n", "");
-    let again: Vec<Address> = scan::mailboxes(value.as_bytes()).into_iter().map(|mailbox| mailbox.address).collect();
+    let again: Vec<Address> = read_addresses(value.as_bytes());
     let before: Vec<Address> = list.into_iter().map(|mailbox| mailbox.address).collect();
     assert_eq!(before, again, "{value}");
+}
+
+fn read_addresses(value: &[u8]) -> Vec<Address> {
+    address_list::read(value).mailboxes.into_iter().map(|mailbox| mailbox.address).collect()
+}
+
+/// What is read of a stranger's list is an address list that anybody can read.
+fn address_list(bytes: &[u8]) {
+    let list = address_list::read(bytes);
+    let Ok(field) = header::addresses("To", &list.mailboxes) else { return };
+    let value = field.strip_prefix("To:").unwrap_or_default();
+    let before: Vec<Address> = list.mailboxes.into_iter().map(|mailbox| mailbox.address).collect();
+    assert_eq!(before, read_addresses(value.as_bytes()), "{value}");
+}
+
+/// Every parameter that was read is written as a field that reads back the same.
+fn parameter(bytes: &[u8]) {
+    let (_, parameters) = parameter::parse(bytes);
+    for name in parameters.names() {
+        let text = parameters.get(name).unwrap_or_default();
+        let Ok(field) = header::with_parameters("Content-Disposition", "attachment", &[("filename", &text)]) else {
+            continue;
+        };
+        let value = field.strip_prefix("Content-Disposition:").unwrap_or_default();
+        assert_eq!(parameter::parse(value.as_bytes()).1.get("filename"), Some(text), "{value}");
+    }
+}
+
+/// A date of any form is one that the standard form says as well.
+fn date(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Some(found) = date::parse(text) else { return };
+    let again = date::parse(&found.strftime("%a, %d %b %Y %H:%M:%S %z").to_string());
+    assert_eq!(again.map(|again| again.timestamp()), Some(found.timestamp()));
 }
 
 fn mbox(bytes: &[u8]) {

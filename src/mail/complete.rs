@@ -4,7 +4,8 @@
 use std::io::Read;
 
 use super::address::{self, Mailbox};
-use super::header_line::{HeaderLine, HeaderLines};
+use super::downgrade;
+use super::header_line::{self, HeaderLine, HeaderLines};
 use super::message::{MailMessage, Segment};
 use super::transfer::{MAX_LINE_BYTES, canonical_text};
 use crate::blob::Blob;
@@ -149,6 +150,22 @@ impl Complete {
     pub fn header_utf8(&self) -> bool {
         let mut sent = self.fields.iter().filter(|field| !field.is("bcc") && !field.is("resent-bcc")).map(|it| &it.raw);
         sent.clone().any(|raw| !raw.is_ascii()) && sent.all(|raw| str::from_utf8(raw).is_ok())
+    }
+
+    /// Writes raw UTF-8 in header fields as encoded-words (RFC 2047), so that every server on the way takes the message. What
+    /// is signed stays as it is, and so does a field with an address outside ASCII.
+    pub fn encode_header(&mut self) {
+        const SIGNATURES: &[&str] = &["dkim-signature", "domainkey-signature", "arc-message-signature", "arc-seal"];
+        if SIGNATURES.iter().any(|name| self.field(name).is_some()) {
+            return;
+        }
+        for field in self.fields.iter_mut().filter(|field| !field.raw.is_ascii() && str::from_utf8(&field.raw).is_ok())
+        {
+            let value = header_line::value_of(field.name.as_bytes(), &field.raw);
+            if let Ok(encoded) = downgrade::seven_bit_field(&field.name, value) {
+                field.raw = encoded.into_bytes();
+            }
+        }
     }
 
     /// The number of the first line that is longer than 998 bytes, which servers may break or refuse.
@@ -504,6 +521,28 @@ mod tests {
         assert!(both.header_8bit() && both.body_8bit());
         let none = read(b"A: b\n\nc\n");
         assert!(!none.header_8bit() && !none.body_8bit() && !none.into_message().has_8bit());
+    }
+
+    #[test]
+    fn raw_letters_are_encoded_where_nothing_forbids_it() {
+        let encoded = |text: &str| {
+            let mut complete = read(text.as_bytes());
+            complete.encode_header();
+            (complete.header_utf8(), sent(complete))
+        };
+        let text = "From: J\u{f6}rg <a@b>, c@d (\u{dc})\nSubject : \u{fc}\n x\nX: y\nContent-Type: text/plain; name=\"\u{fc};\"\n\n\u{fc}\n";
+        assert_eq!(
+            encoded(text),
+            (
+                false,
+                "From: =?UTF-8?Q?J=C3=B6rg?= <a@b>, =?UTF-8?Q?=C3=9C?= <c@d>\r\nSubject: =?UTF-8?Q?=C3=BC?= x\r\nX: y\r\n\
+                 Content-Type: text/plain; name*=UTF-8''%C3%BC%3B\r\n\r\n\u{fc}\r\n"
+                    .to_owned()
+            )
+        );
+        for kept in ["DKIM-Signature: v=1\nSubject: \u{fc}\n\n", "To: \u{fc}@b.test\n\n", "To: \u{fc} b c\n\n"] {
+            assert_eq!(encoded(kept), (true, kept.replace('\n', "\r\n")));
+        }
     }
 
     #[test]

@@ -3,7 +3,8 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 
-use super::address;
+use super::address::Mailbox;
+use super::address_list;
 use super::header;
 use super::header_line::{self, HeaderLine, HeaderLines};
 use super::parameter;
@@ -235,7 +236,7 @@ impl Pass for Converter<'_> {
             if raw.is_ascii() {
                 self.write(raw)?;
             } else {
-                self.write(field(name, value)?.as_bytes())?;
+                self.write(seven_bit_field(name, value)?.as_bytes())?;
             }
         }
         if converts && !said {
@@ -264,8 +265,10 @@ impl Pass for Converter<'_> {
 }
 
 /// A field whose value has raw letters beyond ASCII, written as RFC 2047 and 2231 want it.
-fn field(name: &str, raw: &[u8]) -> Result<String, Fault> {
-    let value: String = scan::decode(raw).chars().filter(|letter| *letter != '\0').collect();
+///
+/// # Errors
+/// [`Kind::Unsupported`] with 5.6.3 where an address is outside ASCII or cannot be read.
+pub fn seven_bit_field(name: &str, raw: &[u8]) -> Result<String, Fault> {
     let lower = name.to_ascii_lowercase();
     if matches!(lower.as_str(), "content-type" | "content-disposition") {
         let (essence, parameters) = parameter::parse(raw);
@@ -275,16 +278,18 @@ fn field(name: &str, raw: &[u8]) -> Result<String, Fault> {
             return header::with_parameters(name, &essence, &pairs);
         }
     }
-    let people = ["from", "to", "cc", "sender", "reply-to", "resent-from", "resent-to", "resent-cc", "resent-sender"];
-    if people.contains(&lower.as_str()) {
-        let list = address::parse_list(&value).and_then(|list| {
-            list.into_iter().map(address::Mailbox::to_ascii_domain).collect::<Result<Vec<_>, Fault>>()
-        });
-        return match list {
-            Ok(list) if list.iter().all(|mailbox| mailbox.address.is_ascii()) => header::addresses(name, &list),
+    const PEOPLE: &[&str] = &["from", "to", "cc", "sender", "reply-to", "mail-followup-to", "mail-reply-to"];
+    if PEOPLE.contains(&lower.strip_prefix("resent-").unwrap_or(&lower)) {
+        let list = address_list::read(raw);
+        let mailboxes = list.mailboxes.into_iter().map(Mailbox::to_ascii_domain).collect::<Result<Vec<_>, Fault>>();
+        return match mailboxes {
+            Ok(list_ascii) if list.unparsed.is_empty() && list_ascii.iter().all(|it| it.address.is_ascii()) => {
+                header::addresses(name, &list_ascii)
+            }
             _ => Err(cannot("an address is outside ASCII")),
         };
     }
+    let value: String = scan::decode(raw).chars().filter(|letter| *letter != '\0').collect();
     header::unstructured(name, &value)
 }
 

@@ -4,7 +4,7 @@ use super::charset;
 use super::transfer::decode_base64;
 
 /// Longest text decoded; the rest of it is shown as it is.
-pub const MAX_DECODED_BYTES: usize = 256 * 1024;
+pub const MAX_DECODED_BYTES: usize = 1024 * 1024;
 
 /// A header value as a person reads it: unfolded, raw 8-bit bytes read once, encoded-words decoded.
 pub fn decode_text(value: &[u8]) -> String {
@@ -15,9 +15,19 @@ pub fn decode_text(value: &[u8]) -> String {
 /// A header value on one line (RFC 5322, section 2.2.3), without white space at its ends; encoded-words are left as they
 /// stand. Bytes that are not UTF-8 are read as [`charset::decode_unlabelled`] does.
 pub fn unfold(value: &[u8]) -> String {
-    let text = charset::decode_unlabelled(value);
+    let text = decode_piece(None, value);
     let text = if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "") } else { text };
     text.trim_matches([' ', '\t']).to_owned()
+}
+
+/// A piece of a header value as text. It is the middle of something: a byte order mark is a letter of it.
+pub(super) fn decode_piece(label: Option<&str>, bytes: &[u8]) -> String {
+    match (label, str::from_utf8(bytes)) {
+        (None, Ok(text)) => text.to_owned(),
+        (Some(label), Ok(text)) if label.eq_ignore_ascii_case("utf-8") => text.to_owned(),
+        (None, Err(_)) => charset::decode_unlabelled(bytes),
+        (Some(label), _) => charset::decode(label, bytes),
+    }
 }
 
 /// Decodes the encoded-words of a text (RFC 2047, section 6). Neighbours of one charset are joined before their bytes
@@ -77,9 +87,9 @@ impl<'a> PendingWords<'a> {
     fn flush(&mut self, out: &mut String) {
         if std::mem::take(&mut self.active) {
             let bytes = std::mem::take(&mut self.bytes);
-            let text = charset::decode(self.charset, &bytes);
-            // A line end that was encoded is no line end here.
-            out.extend(text.chars().filter(|letter| !matches!(letter, '\r' | '\n')));
+            let text = decode_piece(Some(self.charset), &bytes);
+            // A line end that was encoded is no line end here, and nothing can be done with a NUL.
+            out.extend(text.chars().filter(|letter| !matches!(letter, '\r' | '\n' | '\0')));
         }
     }
 }

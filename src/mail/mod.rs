@@ -2,10 +2,12 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod address_list;
 pub mod bodies;
 pub mod charset;
 pub mod complete;
 pub mod compose;
+pub mod date;
 pub mod downgrade;
 pub mod encoded_word;
 pub mod flowed;

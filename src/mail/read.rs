@@ -66,7 +66,7 @@ impl Reading {
     pub fn parse_with(raw: Vec<u8>, reflow: bool) -> Result<Reading, Fault> {
         let header = scan::header_of(&raw)?;
         let headers = scan::fields(header)
-            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), scan::decode(value)))
+            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), scan::text(header, value)))
             .collect();
         let structure = Structure::parse(raw)?;
         let bodies = Bodies::choose(&structure.parts);

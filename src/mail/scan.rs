@@ -1,10 +1,15 @@
 //! Reading header sections: our own bounded scan, fast enough to list tens of thousands of messages, and the decoding of
 //! what stands in them (RFC 2047). What a stranger wrote never makes it fail; it shows what can be shown.
 
-use super::address::{self, Mailbox};
+use std::borrow::Cow;
+
+use super::address_list::{self, AddressList};
+use super::charset;
+use super::date;
 pub use super::encoded_word::decode_text as decode;
-use super::encoded_word::{decode_words, unfold};
+use super::encoded_word::unfold;
 use super::header_line;
+use super::parameter;
 use crate::fault::{Fault, Kind};
 
 /// Longest header section looked at; what stands behind is not seen.
@@ -39,15 +44,46 @@ pub fn pick<'a, const N: usize>(header: &'a [u8], wanted: [&str; N]) -> [Option<
     found
 }
 
-/// The mailboxes of an address field, names decoded. What cannot be read is left out.
-pub fn mailboxes(value: &[u8]) -> Vec<Mailbox> {
-    let mut list = address::parse_list(&unfold(value)).unwrap_or_default();
-    for name in list.iter_mut().filter_map(|mailbox| mailbox.name.as_mut()) {
-        if name.contains("=?") {
-            *name = decode_words(name);
-        }
+/// The values of all fields of this name.
+pub fn all<'a>(header: &'a [u8], wanted: &str) -> impl Iterator<Item = &'a [u8]> {
+    fields(header).filter(move |(name, _)| name.eq_ignore_ascii_case(wanted.as_bytes())).map(|(_, value)| value)
+}
+
+/// The addresses of all fields of this name.
+pub fn addresses(header: &[u8], wanted: &str) -> AddressList {
+    let mut list = AddressList::default();
+    for value in all(header, wanted) {
+        let more = address_list::read(&utf8(header, value));
+        list.mailboxes.extend(more.mailboxes);
+        list.unparsed.extend(more.unparsed);
     }
     list
+}
+
+/// A value of this header as a person reads it: [`decode`], with raw bytes in the charset of the message's text where they
+/// are not UTF-8.
+pub fn text(header: &[u8], value: &[u8]) -> String {
+    decode(&utf8(header, value))
+}
+
+/// Raw bytes of an older charset as UTF-8. Headers have no charset of their own; who writes such bytes writes the text in
+/// the same one.
+fn utf8<'a>(header: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
+    let shifted = value.contains(&0x1b);
+    if !shifted && str::from_utf8(value).is_ok() {
+        return Cow::Borrowed(value);
+    }
+    let [kind] = pick(header, ["content-type"]);
+    let label = kind.and_then(|kind| parameter::parse(kind).1.get("charset")).unwrap_or_default().to_ascii_lowercase();
+    // Escape sequences are letters only in the charsets that shift; of what takes several bytes a letter no header is made.
+    if label.is_empty()
+        || label.starts_with("ut")
+        || label.starts_with("ucs")
+        || shifted != label.starts_with("iso-2022")
+    {
+        return Cow::Borrowed(value);
+    }
+    Cow::Owned(charset::decode(&label, value).into_bytes())
 }
 
 /// The message identifiers in a value, in their order.
@@ -57,7 +93,8 @@ pub fn identifiers(value: &[u8]) -> Vec<String> {
     let mut rest = text.as_str();
     while let Some((_, tail)) = rest.split_once('<') {
         let Some((id, tail)) = tail.split_once('>') else { break };
-        let id = format!("<{}>", id.trim());
+        // White space in it is that of RFC 5322, section 4.5.4, or of a fold in the wrong place.
+        let id: String = format!("<{id}>").split_whitespace().collect();
         if super::header::is_message_id(&id) && found.len() < MAX_FIELDS {
             found.push(id);
         }
@@ -66,13 +103,9 @@ pub fn identifiers(value: &[u8]) -> Vec<String> {
     found
 }
 
-/// A Date field (RFC 5322, section 3.3, with the old zones).
+/// A Date field, as [`date::parse`] reads it.
 pub fn date(value: &[u8]) -> Option<jiff::Zoned> {
-    let text = unfold(value);
-    // "Mon, 23 Nov 2026 05:00:00 +0000 (UTC)": the comment says nothing.
-    let text = text.split('(').next().unwrap_or_default().trim();
-    let parser = jiff::fmt::rfc2822::DateTimeParser::new().relaxed_weekday(true);
-    parser.parse_zoned(text).ok()
+    date::parse(&unfold(value))
 }
 
 /// The header section of a message, complete or [`Kind::BadData`].
@@ -109,18 +142,35 @@ mod tests {
     }
 
     #[test]
-    fn mailboxes_dates_identifiers() {
-        let list = mailboxes(b" =?utf-8?q?J=C3=B6rg=2C_X?= <a@b>,\n \"Q, R\" <c@d>, e@f");
-        let names: Vec<Option<&str>> = list.iter().map(|mailbox| mailbox.name.as_deref()).collect();
-        assert_eq!(names, [Some("Jörg, X"), Some("Q, R"), None]);
-        for (text, expected) in [
-            ("Mon, 23 Nov 2026 05:00:00 +0000 (UTC)", Some("2026-11-23T05:00:00Z")),
-            (" 23 Nov 2026 06:00 +0100", Some("2026-11-23T05:00:00Z")),
-            ("Tue, 23 Nov 2026 05:00:00 GMT", Some("2026-11-23T05:00:00Z")),
-            ("yesterday", None),
+    fn raw_bytes_are_read_once_in_the_charset_of_the_text() {
+        let raw = |header: &[u8]| {
+            let [subject] = pick(header, ["subject"]);
+            text(header, subject.unwrap())
+        };
+        let (gb, shifted) = (b"\xb2\xe2\xca\xd4", b"\x1b$B$\"\x1b(B");
+        for (subject, kind, expected) in [
+            (&gb[..], "text/plain; charset=gb18030", "\u{6d4b}\u{8bd5}"),
+            (b"=?utf-8?q?=C3=BC?= \xfc", "text/plain; charset=iso-8859-1", "\u{fc} \u{fc}"),
+            ("\u{fc}".as_bytes(), "text/plain; charset=iso-8859-1", "\u{fc}"),
+            (b"\xfc", "text/plain; charset=utf-8", "\u{fc}"),
+            (b"\xfc", "text/plain", "\u{fc}"),
+            (shifted, "text/plain; charset=ISO-2022-JP", "\u{3042}"),
+            (shifted, "text/plain; charset=us-ascii", "\u{1b}$B$\"\u{1b}(B"),
         ] {
-            assert_eq!(date(text.as_bytes()).map(|date| date.timestamp().to_string()).as_deref(), expected, "{text}");
+            let header = [b"Subject: ", subject, b"\nContent-Type: ", kind.as_bytes(), b"\n\n"].concat();
+            assert_eq!(raw(&header), expected, "{kind}");
         }
-        assert_eq!(identifiers(b"<a@b>\r\n <c@d> junk <bad> <e @f>"), ["<a@b>", "<c@d>"]);
+    }
+
+    #[test]
+    fn addresses_of_all_fields_and_identifiers() {
+        let list = addresses(
+            b"To: =?utf-8?q?J=C3=B6rg=2C_X?= <a@b>,\n \"Q, R\" <c@d>\nCc: no\nto: e@f, g h\n\nTo: i@j\n",
+            "to",
+        );
+        let names: Vec<Option<&str>> = list.mailboxes.iter().map(|mailbox| mailbox.name.as_deref()).collect();
+        assert_eq!(names, [Some("J\u{f6}rg, X"), Some("Q, R"), None]);
+        assert_eq!(list.unparsed, ["g h"]);
+        assert_eq!(identifiers(b"<a@b>\r\n <c@d> junk <bad> <e\r\n\t@f>"), ["<a@b>", "<c@d>", "<e@f>"]);
     }
 }

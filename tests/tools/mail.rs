@@ -71,7 +71,7 @@ pub(crate) fn send(server: &Peer, args: &[&str]) -> crate::harness::Run {
 }
 
 /// A Maildir with these messages.
-fn maildir(messages: &[&str]) -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn maildir(messages: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let folder = temp_dir();
     let path = folder.path().join("box");
     for name in ["cur", "new", "tmp"] {
@@ -83,7 +83,7 @@ fn maildir(messages: &[&str]) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-fn read(args: &[&str], mailbox: &Path) -> Done {
+pub(crate) fn read(args: &[&str], mailbox: &Path) -> Done {
     tool("mailread").args(args).arg("-m").arg(mailbox).run()
 }
 
@@ -343,7 +343,7 @@ fn mailboxes_of_every_kind() {
     let mbox = "From a@x.test Mon Nov 23 05:00:00 2026\nFrom: a@x.test\nSubject: one\nStatus: RO\n\n>From me\n\n\
         From b@x.test Mon Nov 23 05:00:01 2026\nFrom: b@x.test\nSubject: two\n\ny\n\n";
     let done = tool("mailread").args(["list", "-m", "-", "-u"]).stdin(mbox).run();
-    assert_eq!(done.silent_success().text(), "2\tN\t-\tb@x.test\ttwo\n");
+    assert_eq!(done.silent_success().text(), "2\tN\t2026-11-23 05:00\tb@x.test\ttwo\n");
     let raw = tool("mailread").args(["show", "--raw", "1", "-m", "-"]).stdin(mbox).run();
     assert!(raw.silent_success().text().ends_with("\n\nFrom me\n"));
     let single = tool("mailread").args(["show", "-m", "-"]).stdin("Subject: x\n\nlone\n").run();

@@ -39,6 +39,7 @@ mod harness;
 mod hostile;
 mod hostile_queue;
 mod mail;
+mod mail_headers;
 mod mailread;
 mod mailread_parts;
 mod matrix;
