@@ -4,6 +4,7 @@ complete -c mailread -l to -d 'Only messages whose To or Cc holds TEXT' -r
 complete -c mailread -l subject -d 'Only messages whose Subject holds TEXT' -r
 complete -c mailread -s o -l output-dir -d 'extract: write the files into DIR (default: the working directory); `-` writes one part to stdout' -r -F
 complete -c mailread -l part -d 'extract: these parts (1, 2.1 …) instead of all attachments; may be repeated' -r
+complete -c mailread -l me -d 'reply: an address of mine, which is not answered; `*` stands for anything; may be repeated' -r
 complete -c mailread -l add -d 'flag: set these: seen, replied, flagged, trashed, draft, passed, or Maildir letters' -r
 complete -c mailread -l remove -d 'flag: take these away' -r
 complete -c mailread -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r

@@ -7,7 +7,7 @@ complete -c smtpsend -s s -l subject -d 'The subject' -r
 complete -c smtpsend -l header -d 'A further header field, \'Name: value\'' -r
 complete -c smtpsend -l body -d 'The text; `-` is stdin, which is also read when there is no --body, --html, --attach or --inline' -r -F
 complete -c smtpsend -l html -d 'The HTML body; a text is made from it unless --body gives one' -r -F
-complete -c smtpsend -l attach -d 'A file to attach: FILE[;type=TYPE][;name=NAME]' -r
+complete -c smtpsend -l attach -d 'A file to attach: FILE[;type=TYPE][;name=NAME]; a name with a `;` stands in double quotes' -r
 complete -c smtpsend -l inline -d 'A file that the HTML shows as cid:NAME' -r
 complete -c smtpsend -l template -d 'A message with {{fields}}: header fields, an empty line, the text; flags win over its fields' -r -F
 complete -c smtpsend -l in-reply-to -d 'The Message-ID of what this answers' -r

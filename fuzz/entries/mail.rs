@@ -7,7 +7,7 @@ use applayer::mail::complete::Complete;
 use applayer::mail::compose::Draft;
 use applayer::mail::read::Reading;
 use applayer::mail::template::{Fields, Values};
-use applayer::mail::{address, flowed, gzip, header, html, mbox, scan, transfer};
+use applayer::mail::{address, address_list, date, flowed, gzip, header, html, mbox, parameter, scan, transfer};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -15,6 +15,9 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_read", read),
     ("mail_scan", scan),
     ("mail_address", address),
+    ("mail_address_list", address_list),
+    ("mail_parameter", parameter),
+    ("mail_date", date),
     ("mail_mbox", mbox),
     ("mail_gzip", gzip),
     ("mail_flowed", flowed),
@@ -97,7 +100,7 @@ fn scan(bytes: &[u8]) {
     for (_, value) in scan::fields(bytes) {
         let text = scan::decode(value);
         assert!(!text.contains(['\r', '\n']), "a value is one line");
-        let _ = (scan::mailboxes(value), scan::identifiers(value), scan::date(value));
+        let _ = (address_list::read(value), scan::identifiers(value), scan::date(value));
     }
 }
 
@@ -107,9 +110,43 @@ fn address(bytes: &[u8]) {
     let Ok(list) = address::parse_list(text) else { return };
     let Ok(field) = header::addresses("To", &list) else { return };
     let value = field.strip_prefix("To:").unwrap_or_default().trim_end().replace("\r\n", "");
-    let again: Vec<String> = scan::mailboxes(value.as_bytes()).into_iter().map(|mailbox| mailbox.address).collect();
+    let again: Vec<String> = read_addresses(value.as_bytes());
     let before: Vec<String> = list.into_iter().map(|mailbox| mailbox.address).collect();
     assert_eq!(before, again, "{value}");
+}
+
+fn read_addresses(value: &[u8]) -> Vec<String> {
+    address_list::read(value).mailboxes.into_iter().map(|mailbox| mailbox.address).collect()
+}
+
+/// What is read of a stranger's list is an address list that anybody can read.
+fn address_list(bytes: &[u8]) {
+    let list = address_list::read(bytes);
+    let Ok(field) = header::addresses("To", &list.mailboxes) else { return };
+    let value = field.strip_prefix("To:").unwrap_or_default();
+    let before: Vec<String> = list.mailboxes.into_iter().map(|mailbox| mailbox.address).collect();
+    assert_eq!(before, read_addresses(value.as_bytes()), "{value}");
+}
+
+/// Every parameter that was read is written as a field that reads back the same.
+fn parameter(bytes: &[u8]) {
+    let (_, parameters) = parameter::parse(bytes);
+    for name in parameters.names() {
+        let text = parameters.get(name).unwrap_or_default();
+        let Ok(field) = header::with_parameters("Content-Disposition", "attachment", &[("filename", &text)]) else {
+            continue;
+        };
+        let value = field.strip_prefix("Content-Disposition:").unwrap_or_default();
+        assert_eq!(parameter::parse(value.as_bytes()).1.get("filename"), Some(text), "{value}");
+    }
+}
+
+/// A date of any form is one that the standard form says as well.
+fn date(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let Some(found) = date::parse(text) else { return };
+    let again = date::parse(&found.strftime("%a, %d %b %Y %H:%M:%S %z").to_string());
+    assert_eq!(again.map(|again| again.timestamp()), Some(found.timestamp()));
 }
 
 fn mbox(bytes: &[u8]) {

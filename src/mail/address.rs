@@ -188,7 +188,7 @@ fn mailbox(text: &str, words: Vec<AddressToken<'_>>, bracketed: Option<String>) 
 }
 
 /// The text of a quoted string without quotes and backslashes.
-fn unquote(raw: &str) -> String {
+pub fn unquote(raw: &str) -> String {
     let inner = raw.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(raw);
     let mut out = String::with_capacity(inner.len());
     let mut letters = inner.chars();

@@ -4,7 +4,8 @@
 use std::io::Read;
 
 use super::address::{self, Mailbox};
-use super::header;
+use super::downgrade;
+use super::header_line::{self, HeaderLine, HeaderLines};
 use super::message::{MailMessage, Segment};
 use super::transfer::{MAX_LINE_BYTES, canonical_text};
 use crate::blob::Blob;
@@ -151,6 +152,22 @@ impl Complete {
         sent.clone().any(|raw| !raw.is_ascii()) && sent.all(|raw| str::from_utf8(raw).is_ok())
     }
 
+    /// Writes raw UTF-8 in header fields as encoded-words (RFC 2047), so that every server on the way takes the message. What
+    /// is signed stays as it is, and so does a field with an address outside ASCII.
+    pub fn encode_header(&mut self) {
+        const SIGNATURES: &[&str] = &["dkim-signature", "domainkey-signature", "arc-message-signature", "arc-seal"];
+        if SIGNATURES.iter().any(|name| self.field(name).is_some()) {
+            return;
+        }
+        for field in self.fields.iter_mut().filter(|field| !field.raw.is_ascii() && str::from_utf8(&field.raw).is_ok())
+        {
+            let value = header_line::value_of(field.name.as_bytes(), &field.raw);
+            if let Ok(encoded) = downgrade::seven_bit_field(&field.name, value) {
+                field.raw = encoded.into_bytes();
+            }
+        }
+    }
+
     /// The number of the first line that is longer than 998 bytes, which servers may break or refuse.
     pub fn long_line(&self) -> Option<u64> {
         self.long_line
@@ -195,6 +212,7 @@ struct Scan {
     ended: bool,
     /// The header's lines until it is complete.
     header: Vec<u8>,
+    lines: HeaderLines,
     fields: Vec<HeaderField>,
     in_body: bool,
     position: u64,
@@ -215,6 +233,7 @@ impl Scan {
             dot_ends,
             ended: false,
             header: Vec::new(),
+            lines: HeaderLines::default(),
             fields: Vec::new(),
             in_body: false,
             position: 0,
@@ -302,30 +321,34 @@ impl Scan {
     /// Takes the line that `header` holds: a field, a continuation, the empty line, or already body.
     fn header_line(&mut self, bare: bool) -> Result<(), Fault> {
         let line = std::mem::take(&mut self.header);
-        if line.is_empty() {
-            self.in_body = true;
-            // Known once the LF is counted.
-            self.body_at = u64::MAX;
-            return Ok(());
-        }
-        if matches!(line.first(), Some(b' ' | b'\t')) && !line.iter().all(|byte| matches!(byte, b' ' | b'\t')) {
-            if let Some(field) = self.fields.last_mut() {
-                field.raw.extend_from_slice(&line);
-                field.raw.extend_from_slice(b"\r\n");
+        match self.lines.line(&line) {
+            HeaderLine::Separator => {
+                self.in_body = true;
+                // Known once the LF is counted.
+                self.body_at = u64::MAX;
+                return Ok(());
+            }
+            HeaderLine::Continuation => {
+                // Where other programs would end the header, a line of white space alone must not be written.
+                if let Some(field) = self.fields.last_mut().filter(|_| !line.trim_ascii().is_empty()) {
+                    field.raw.extend_from_slice(&line);
+                    field.raw.extend_from_slice(b"\r\n");
+                }
                 return self.check_header();
             }
-        } else if let Some(name) = field_name(&line) {
-            let mut raw = line;
-            raw.extend_from_slice(b"\r\n");
-            self.fields.push(HeaderField { name, raw });
-            let count = self.fields.len();
-            if count > MAX_HEADER_FIELDS {
-                return Err(Fault::new(Kind::BadData, format!("more than {MAX_HEADER_FIELDS} header fields")));
+            HeaderLine::Field(length) => {
+                let name = String::from_utf8_lossy(line.get(..length).unwrap_or_default()).into_owned();
+                let mut raw = line;
+                raw.extend_from_slice(b"\r\n");
+                self.fields.push(HeaderField { name, raw });
+                let count = self.fields.len();
+                if count > MAX_HEADER_FIELDS {
+                    return Err(Fault::new(Kind::BadData, format!("more than {MAX_HEADER_FIELDS} header fields")));
+                }
+                return self.check_header();
             }
-            return self.check_header();
-        } else if self.line_number == 1 && line.starts_with(b"From ") {
-            // The separator of an mbox is not part of the message.
-            return Ok(());
+            HeaderLine::MboxFrom => return Ok(()),
+            HeaderLine::Body => {}
         }
         // No field and no empty line: the body begins here, as with sendmail.
         self.in_body = true;
@@ -382,13 +405,6 @@ impl Scan {
     }
 }
 
-/// The name of a field's first line. White space before the colon is taken (RFC 5322, section 4.5).
-fn field_name(line: &[u8]) -> Option<String> {
-    let colon = memchr::memchr(b':', line)?;
-    let name = str::from_utf8(line.get(..colon)?).ok()?.trim_end_matches([' ', '\t']);
-    header::is_field_name(name).then(|| name.to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,7 +441,8 @@ mod tests {
             ("A: b\n\n.\n..\n", "A: b\r\n\r\n.\r\n..\r\n"),
             ("A : b\n\nx", "A : b\r\n\r\nx\r\n"),
             (" folded first\n", "\r\n folded first\r\n"),
-            ("A: b\n \nx\n", "A: b\r\n\r\n \r\nx\r\n"),
+            ("A: b\n \nx\n", "A: b\r\n\r\nx\r\n"),
+            ("A: b,\n \t\n c\nBcc: x@y,\n \n z@w\n\nx\n", "A: b,\r\n c\r\n\r\nx\r\n"),
         ] {
             assert_eq!(sent(read(text.as_bytes())), expected, "{text:?}");
         }
@@ -504,6 +521,28 @@ mod tests {
         assert!(both.header_8bit() && both.body_8bit());
         let none = read(b"A: b\n\nc\n");
         assert!(!none.header_8bit() && !none.body_8bit() && !none.into_message().has_8bit());
+    }
+
+    #[test]
+    fn raw_letters_are_encoded_where_nothing_forbids_it() {
+        let encoded = |text: &str| {
+            let mut complete = read(text.as_bytes());
+            complete.encode_header();
+            (complete.header_utf8(), sent(complete))
+        };
+        let text = "From: J\u{f6}rg <a@b>, c@d (\u{dc})\nSubject : \u{fc}\n x\nX: y\nContent-Type: text/plain; name=\"\u{fc};\"\n\n\u{fc}\n";
+        assert_eq!(
+            encoded(text),
+            (
+                false,
+                "From: =?UTF-8?Q?J=C3=B6rg?= <a@b>, =?UTF-8?Q?=C3=9C?= <c@d>\r\nSubject: =?UTF-8?Q?=C3=BC?= x\r\nX: y\r\n\
+                 Content-Type: text/plain; name*=UTF-8''%C3%BC%3B\r\n\r\n\u{fc}\r\n"
+                    .to_owned()
+            )
+        );
+        for kept in ["DKIM-Signature: v=1\nSubject: \u{fc}\n\n", "To: \u{fc}@b.test\n\n", "To: \u{fc} b c\n\n"] {
+            assert_eq!(encoded(kept), (true, kept.replace('\n', "\r\n")));
+        }
     }
 
     #[test]

@@ -3,8 +3,11 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 
-use super::address;
+use super::address::Mailbox;
+use super::address_list;
 use super::header;
+use super::header_line::{self, HeaderLine, HeaderLines};
+use super::parameter;
 use super::scan;
 use super::transfer;
 use crate::fault::{Enhanced, Fault, Kind};
@@ -64,7 +67,7 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
     let mut reader = BufReader::with_capacity(64 * 1024, content.open().map_err(read)?);
     let mut boundaries: Vec<Vec<u8>> = Vec::new();
     let mut depth = 0usize;
-    let mut header: Option<Vec<u8>> = Some(Vec::new());
+    let mut header: Option<(Vec<u8>, HeaderLines)> = Some(Default::default());
     let mut place = LineContext::Around;
     let mut line = Vec::new();
     loop {
@@ -75,9 +78,10 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
         }
         let end = count == 0;
         let delimiter = if end { None } else { delimiter(&line, &boundaries) };
-        if let Some(collected) = header.as_mut() {
-            let blank = line == b"\r\n" || line == b"\n";
-            if !end && !blank && delimiter.is_none() {
+        if let Some((collected, lines)) = header.as_mut() {
+            let kind = if end || delimiter.is_some() { HeaderLine::Body } else { lines.line(&line) };
+            let blank = kind == HeaderLine::Separator;
+            if !blank && kind != HeaderLine::Body {
                 if collected.len() + line.len() > MAX_HEADER_BYTES {
                     return Err(cannot("a header is too long"));
                 }
@@ -86,7 +90,7 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
             }
             let nature = nature(collected)?;
             pass.header(collected, &nature)?;
-            if blank {
+            if blank || !end && delimiter.is_none() {
                 pass.line(b"\r\n", LineContext::Around)?;
             }
             header = None;
@@ -99,7 +103,7 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
                 }
                 Nature::Nested => {
                     depth += 1;
-                    header = Some(Vec::new());
+                    header = Some(Default::default());
                 }
             }
             if boundaries.len() + depth > MAX_DEPTH {
@@ -117,7 +121,7 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
                 boundaries.truncate(level + usize::from(!closing));
                 pass.line(&line, LineContext::Around)?;
                 place = LineContext::Around;
-                header = (!closing).then(Vec::new);
+                header = (!closing).then(Default::default);
             }
             None => pass.line(&line, place)?,
         }
@@ -142,15 +146,13 @@ fn nature(header: &[u8]) -> Result<Nature, Fault> {
     if signature.is_some() || smime.is_some() {
         return Err(cannot("it is signed"));
     }
-    let kind = kind.map(scan::decode).unwrap_or_default();
-    let essence = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let (essence, parameters) = parameter::parse(kind.unwrap_or_default());
     if matches!(essence.as_str(), "multipart/signed" | "multipart/encrypted") {
         return Err(cannot("it is signed"));
     }
     if essence.starts_with("multipart/") {
-        let boundary = parameters(&kind).into_iter().find(|(name, _)| name.eq_ignore_ascii_case("boundary"));
-        return Ok(match boundary {
-            Some((_, boundary)) if !boundary.is_empty() => Nature::Multipart(boundary.into_bytes()),
+        return Ok(match parameters.get("boundary") {
+            Some(boundary) if !boundary.is_empty() => Nature::Multipart(boundary.into_bytes()),
             _ => Nature::Leaf,
         });
     }
@@ -158,38 +160,6 @@ fn nature(header: &[u8]) -> Result<Nature, Fault> {
         "message/rfc822" | "message/global" | "message/news" => Nature::Nested,
         _ => Nature::Leaf,
     })
-}
-
-/// The parameters behind the first `;` of a value, unquoted.
-fn parameters(value: &str) -> Vec<(String, String)> {
-    let mut found = Vec::new();
-    let Some((_, mut rest)) = value.split_once(';') else { return found };
-    while let Some((name, tail)) = rest.split_once('=') {
-        let tail = tail.trim_start();
-        let mut text = String::new();
-        if let Some(quoted) = tail.strip_prefix('"') {
-            let mut letters = quoted.char_indices();
-            let mut end = quoted.len();
-            while let Some((at, letter)) = letters.next() {
-                match letter {
-                    '"' => {
-                        end = at + 1;
-                        break;
-                    }
-                    '\\' => text.extend(letters.next().map(|(_, escaped)| escaped)),
-                    letter => text.push(letter),
-                }
-            }
-            rest = quoted.get(end..).unwrap_or_default();
-            rest = rest.split_once(';').map_or("", |(_, tail)| tail);
-        } else {
-            let (token, tail) = tail.split_once(';').unwrap_or((tail, ""));
-            text.push_str(token.trim());
-            rest = tail;
-        }
-        found.push((name.trim().to_owned(), text));
-    }
-    found
 }
 
 /// The first pass: which leaves have 8-bit bytes.
@@ -246,11 +216,14 @@ impl Pass for Converter<'_> {
         let converts = *nature == Nature::Leaf && self.converts();
         let mut said = false;
         let mut typed = false;
-        for (name, raw) in fields(header) {
+        for (name, raw) in header_line::whole_fields(header) {
+            let value = header_line::value_of(name, raw);
+            // A field's name is ASCII.
+            let name = str::from_utf8(name).unwrap_or_default();
             let is = |wanted: &str| name.eq_ignore_ascii_case(wanted);
             typed |= is("content-type");
             if is("content-transfer-encoding") {
-                let value = scan::decode(raw.get(name.len() + 1..).unwrap_or_default()).to_ascii_lowercase();
+                let value = scan::decode(value).to_ascii_lowercase();
                 let eight = matches!(value.as_str(), "8bit" | "binary");
                 if converts || eight {
                     let now = if converts { "quoted-printable" } else { "7bit" };
@@ -263,7 +236,7 @@ impl Pass for Converter<'_> {
             if raw.is_ascii() {
                 self.write(raw)?;
             } else {
-                self.write(field(name, raw)?.as_bytes())?;
+                self.write(seven_bit_field(name, value)?.as_bytes())?;
             }
         }
         if converts && !said {
@@ -291,49 +264,32 @@ impl Pass for Converter<'_> {
     }
 }
 
-/// The fields of a header section as they stand, all their lines: name and whole field. Lines that are no field come with
-/// an empty name.
-fn fields(header: &[u8]) -> impl Iterator<Item = (&str, &[u8])> {
-    let mut rest = header;
-    std::iter::from_fn(move || {
-        if rest.is_empty() {
-            return None;
-        }
-        let mut ends = memchr::memchr_iter(b'\n', rest).map(|at| at + 1);
-        let end = ends.find(|end| !matches!(rest.get(*end), Some(b' ' | b'\t'))).unwrap_or(rest.len());
-        let (field, tail) = rest.split_at(end);
-        rest = tail;
-        let name = memchr::memchr(b':', field).and_then(|at| str::from_utf8(field.get(..at)?).ok());
-        Some((name.filter(|name| header::is_field_name(name)).unwrap_or_default(), field))
-    })
-}
-
-/// A field with raw letters beyond ASCII, written as RFC 2047 and 2231 want it.
-fn field(name: &str, raw: &[u8]) -> Result<String, Fault> {
-    let value = scan::decode(raw.get(name.len() + 1..).unwrap_or_default());
-    let value: String = value.chars().filter(|letter| *letter != '\0').collect();
+/// A field whose value has raw letters beyond ASCII, written as RFC 2047 and 2231 want it.
+///
+/// # Errors
+/// [`Kind::Unsupported`] with 5.6.3 where an address is outside ASCII or cannot be read.
+pub fn seven_bit_field(name: &str, raw: &[u8]) -> Result<String, Fault> {
     let lower = name.to_ascii_lowercase();
-    if name.is_empty() {
-        return Err(cannot("a header line is no field"));
-    }
     if matches!(lower.as_str(), "content-type" | "content-disposition") {
-        let essence = value.split(';').next().unwrap_or_default().trim();
-        let found = parameters(&value);
-        let pairs: Vec<(&str, &str)> = found.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        let (essence, parameters) = parameter::parse(raw);
+        let texts: Vec<String> = parameters.names().map(|name| parameters.get(name).unwrap_or_default()).collect();
+        let pairs: Vec<(&str, &str)> = parameters.names().zip(texts.iter().map(String::as_str)).collect();
         if essence.is_ascii() && pairs.iter().all(|(name, _)| name.is_ascii()) {
-            return header::with_parameters(name, essence, &pairs);
+            return header::with_parameters(name, &essence, &pairs);
         }
     }
-    let people = ["from", "to", "cc", "sender", "reply-to", "resent-from", "resent-to", "resent-cc", "resent-sender"];
-    if people.contains(&lower.as_str()) {
-        let list = address::parse_list(&value).and_then(|list| {
-            list.into_iter().map(address::Mailbox::to_ascii_domain).collect::<Result<Vec<_>, Fault>>()
-        });
-        return match list {
-            Ok(list) if list.iter().all(|mailbox| mailbox.address.is_ascii()) => header::addresses(name, &list),
+    const PEOPLE: &[&str] = &["from", "to", "cc", "sender", "reply-to", "mail-followup-to", "mail-reply-to"];
+    if PEOPLE.contains(&lower.strip_prefix("resent-").unwrap_or(&lower)) {
+        let list = address_list::read(raw);
+        let mailboxes = list.mailboxes.into_iter().map(Mailbox::to_ascii_domain).collect::<Result<Vec<_>, Fault>>();
+        return match mailboxes {
+            Ok(list_ascii) if list.unparsed.is_empty() && list_ascii.iter().all(|it| it.address.is_ascii()) => {
+                header::addresses(name, &list_ascii)
+            }
             _ => Err(cannot("an address is outside ASCII")),
         };
     }
+    let value: String = scan::decode(raw).chars().filter(|letter| *letter != '\0').collect();
     header::unstructured(name, &value)
 }
 
@@ -404,14 +360,5 @@ mod tests {
     fn long_lines_are_broken_as_well() {
         let long = format!("A: b\n\nü{}\n", "x".repeat(5000));
         assert!(seven(&long).lines().all(|line| line.len() <= 76));
-    }
-
-    #[test]
-    fn parameters_are_read() {
-        let pairs = |text: &str| -> Vec<String> {
-            parameters(text).into_iter().map(|(name, value)| format!("{name}={value}")).collect()
-        };
-        assert_eq!(pairs("a/b; x=y ;z=\"q;\\\"r\" ; w=\"open"), ["x=y", "z=q;\"r", "w=open"]);
-        assert!(pairs("a/b").is_empty());
     }
 }

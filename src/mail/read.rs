@@ -68,7 +68,7 @@ impl Reading {
     pub fn parse_with(raw: Vec<u8>, reflow: bool) -> Result<Reading, Fault> {
         let header = scan::header_of(&raw)?;
         let headers = scan::fields(header)
-            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), scan::decode(value)))
+            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), scan::text(header, value)))
             .collect();
         let parsed = MessageParser::default().parse(&raw);
         let (mut parts, mut text, mut html) = (Vec::new(), String::new(), None);

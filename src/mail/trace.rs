@@ -2,6 +2,7 @@
 
 use std::io::BufRead;
 
+use super::header_line::{HeaderLine, HeaderLines};
 use super::scan::MAX_HEADER_BYTES;
 
 /// Counts the Received fields in the header of a message, as far as [`MAX_HEADER_BYTES`] reach.
@@ -11,12 +12,19 @@ use super::scan::MAX_HEADER_BYTES;
 pub fn count_received(message: impl BufRead) -> std::io::Result<usize> {
     let mut header = message.take(MAX_HEADER_BYTES as u64);
     let (mut count, mut line) = (0, Vec::new());
+    let mut lines = HeaderLines::default();
     loop {
         line.clear();
-        if header.read_until(b'\n', &mut line)? == 0 || matches!(line.as_slice(), b"\r\n" | b"\n") {
+        if header.read_until(b'\n', &mut line)? == 0 {
             return Ok(count);
         }
-        count += usize::from(line.get(..9).is_some_and(|name| name.eq_ignore_ascii_case(b"received:")));
+        match lines.line(&line) {
+            HeaderLine::Field(length) => {
+                count += usize::from(line.get(..length).is_some_and(|name| name.eq_ignore_ascii_case(b"received")));
+            }
+            HeaderLine::Continuation | HeaderLine::MboxFrom => {}
+            HeaderLine::Separator | HeaderLine::Body => return Ok(count),
+        }
     }
 }
 

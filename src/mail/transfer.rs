@@ -71,8 +71,8 @@ impl Encoding {
 pub fn canonical_text(text: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(text.len() + text.len() / 32 + 2);
     for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let line = line.strip_suffix(b"\n").unwrap_or(line);
-        out.extend_from_slice(line.strip_suffix(b"\r").unwrap_or(line));
+        let ended = line.strip_suffix(b"\n").map(|text| text.strip_suffix(b"\r").unwrap_or(text));
+        out.extend_from_slice(ended.unwrap_or(line));
         out.extend_from_slice(b"\r\n");
     }
     out
@@ -295,9 +295,15 @@ mod tests {
 
     #[test]
     fn line_ends_become_crlf() {
-        for (text, expected) in
-            [("", ""), ("a", "a\r\n"), ("a\nb\r\n\nc\rd", "a\r\nb\r\n\r\nc\rd\r\n"), ("\n", "\r\n"), ("a\r", "a\r\n")]
-        {
+        for (text, expected) in [
+            ("", ""),
+            ("a", "a\r\n"),
+            ("a\nb\r\n\nc\rd", "a\r\nb\r\n\r\nc\rd\r\n"),
+            ("\n", "\r\n"),
+            ("a\r", "a\r\r\n"),
+            ("a\r\r\n", "a\r\r\n"),
+            ("\r", "\r\r\n"),
+        ] {
             assert_eq!(canonical_text(text.as_bytes()), expected.as_bytes(), "{text:?}");
         }
     }

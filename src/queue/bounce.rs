@@ -4,6 +4,7 @@
 use std::io::{self, Read};
 
 use crate::fault::Enhanced;
+use crate::mail::header_line;
 use crate::queue::entry::Time;
 
 /// The most of a returned message's header, and of a message returned whole, in bytes.
@@ -238,11 +239,9 @@ fn ended(mut bytes: Vec<u8>) -> Vec<u8> {
 /// Those of the reader.
 pub fn header(message: impl Read) -> io::Result<Vec<u8>> {
     let mut bytes = whole(message)?;
-    let end = match memchr::memmem::find(&bytes, b"\r\n\r\n") {
-        _ if bytes.starts_with(b"\r\n") => 0,
-        Some(at) => at + 2,
-        None => memchr::memmem::rfind(&bytes, b"\r\n").map_or(0, |at| at + 2),
-    };
+    // Cut short or without text, it has no end of its own.
+    let end = header_line::find_end(&bytes).map(|end| end.fields);
+    let end = end.unwrap_or_else(|| memchr::memrchr(b'\n', &bytes).map_or(0, |at| at + 1));
     bytes.truncate(end);
     Ok(bytes)
 }

@@ -10,11 +10,14 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::mail::address::Mailbox;
+use crate::mail::address_list::AddressList;
 use crate::mail::scan;
 
 mod boxes;
+mod delivered;
 mod extract;
 mod flag;
+mod recipients;
 mod reply;
 mod select;
 mod show;
@@ -64,6 +67,9 @@ pub struct Args {
     /// reply: to everybody
     #[arg(short = 'a', long)]
     all: bool,
+    /// reply: an address of mine, which is not answered; `*` stands for anything; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    me: Vec<String>,
     /// flag: set these: seen, replied, flagged, trashed, draft, passed, or Maildir letters
     #[arg(long, value_name = "FLAGS")]
     add: Vec<String>,
@@ -123,6 +129,7 @@ impl Args {
             (self.output_dir.is_some(), "--output-dir", MailreadAction::Extract),
             (!self.part.is_empty(), "--part", MailreadAction::Extract),
             (self.all, "--all", MailreadAction::Reply),
+            (!self.me.is_empty(), "--me", MailreadAction::Reply),
             (!self.add.is_empty(), "--add", MailreadAction::Flag),
             (!self.remove.is_empty(), "--remove", MailreadAction::Flag),
         ];
@@ -188,11 +195,17 @@ struct MessageLine {
     unread: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
+    /// Where the date is from, if it is not the Date field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date_source: Option<&'static str>,
     from: Vec<Person>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     to: Vec<Person>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cc: Vec<Person>,
+    /// What stands in From, To and Cc and is no address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unparsed: Vec<String>,
     subject: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<String>,
@@ -223,17 +236,13 @@ impl From<Mailbox> for Person {
 
 impl MessageLine {
     fn new(folder: &OpenMailbox, number: usize, header: &[u8], zone: &jiff::tz::TimeZone, full: bool) -> MessageLine {
-        let [from, date, subject, to, cc, id, answers] =
-            scan::pick(header, ["from", "date", "subject", "to", "cc", "message-id", "in-reply-to"]);
-        let people = |value: Option<&[u8]>| -> Vec<Person> {
-            value.map(scan::mailboxes).unwrap_or_default().into_iter().map(Person::from).collect()
-        };
-        let raw_from = from;
-        let from = people(from);
-        let date = date.and_then(scan::date);
-        let shown_from = match from.first() {
+        let [from, subject, id, answers] = scan::pick(header, ["from", "subject", "message-id", "in-reply-to"]);
+        let read = |name: &str| if full { scan::addresses(header, name) } else { AddressList::default() };
+        let (authors, to, cc) = (scan::addresses(header, "from"), read("to"), read("cc"));
+        let (date, date_source) = delivered::date_of(folder, number, header);
+        let shown_from = match authors.mailboxes.first() {
             Some(person) => person.name.clone().unwrap_or_else(|| person.address.clone()),
-            None => raw_from.map(scan::decode).unwrap_or_default(),
+            None => from.map(|from| scan::text(header, from)).unwrap_or_default(),
         };
         let shown_date = date.as_ref().map(|date| date.with_time_zone(zone.clone()).strftime("%F %H:%M").to_string());
         MessageLine {
@@ -242,10 +251,12 @@ impl MessageLine {
             flags: folder.flags(number),
             unread: folder.is_unread(number),
             date: date.filter(|_| full).map(|date| date.timestamp().to_string()),
-            from,
-            to: if full { people(to) } else { Vec::new() },
-            cc: if full { people(cc) } else { Vec::new() },
-            subject: subject.map(scan::decode).unwrap_or_default(),
+            date_source,
+            unparsed: unparsed([&authors, &to, &cc]),
+            from: people(authors),
+            to: people(to),
+            cc: people(cc),
+            subject: subject.map(|subject| scan::text(header, subject)).unwrap_or_default(),
             message_id: id.filter(|_| full).and_then(|id| scan::identifiers(id).into_iter().next()),
             in_reply_to: answers.filter(|_| full).and_then(|id| scan::identifiers(id).into_iter().next()),
             size_bytes: if full { folder.size_bytes(number) } else { 0 },
@@ -263,4 +274,12 @@ impl OutputRecord for MessageLine {
         line.field(self.number.to_string()).field(marks).field(&self.shown_date).field(&self.shown_from);
         line.field(&self.subject);
     }
+}
+
+fn people(list: AddressList) -> Vec<Person> {
+    list.mailboxes.into_iter().map(Person::from).collect()
+}
+
+fn unparsed<const N: usize>(lists: [&AddressList; N]) -> Vec<String> {
+    lists.into_iter().flat_map(|list| list.unparsed.iter().cloned()).collect()
 }

@@ -189,6 +189,16 @@ impl Accounts {
         Ok(found)
     }
 
+    /// The addresses and patterns that the accounts of a file write from. No command in it is run.
+    ///
+    /// # Errors
+    /// What opening the file gives, [`Kind::Config`] for one that cannot be read.
+    pub(super) fn authors(path: &Path) -> Result<Vec<String>, Fault> {
+        let bytes = file::open(path)?.read_all("accounts", MAX_BYTES)?;
+        let found = Accounts::parse(&String::from_utf8_lossy(&bytes), &mut |_| Ok("logfile".to_owned()))?;
+        Ok(found.accounts.into_iter().filter_map(|account| account.from).collect())
+    }
+
     /// Reads the text of an accounts file; `eval` is asked for the line that a command prints.
     pub(super) fn parse(text: &str, eval: &mut dyn FnMut(&str) -> Result<String, Fault>) -> Result<Accounts, Fault> {
         let mut found = Accounts::default();
@@ -406,7 +416,7 @@ fn fingerprint(text: &str) -> Result<[u8; 32], String> {
 }
 
 /// A `from` of an account: an address, perhaps with `*` for any run of letters, in any case.
-fn matches(pattern: &str, address: &str) -> bool {
+pub(super) fn matches(pattern: &str, address: &str) -> bool {
     let (pattern, address) = (pattern.to_lowercase(), address.to_lowercase());
     let mut pieces = pattern.split('*');
     let first = pieces.next().unwrap_or_default();

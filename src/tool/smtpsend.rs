@@ -103,7 +103,7 @@ struct ComposeArgs {
     /// The HTML body; a text is made from it unless --body gives one
     #[arg(long, value_name = "FILE|-")]
     html: Option<PathBuf>,
-    /// A file to attach: FILE[;type=TYPE][;name=NAME]
+    /// A file to attach: FILE[;type=TYPE][;name=NAME]; a name with a `;` stands in double quotes
     #[arg(long, value_name = "FILE")]
     attach: Vec<String>,
     /// A file that the HTML shows as cid:NAME

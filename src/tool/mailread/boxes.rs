@@ -111,11 +111,6 @@ impl OpenMailbox {
         self.item(number).ok().map(|item| item.base().to_string_lossy().into_owned())
     }
 
-    /// When it was delivered, in seconds since 1970, if the mailbox says so.
-    pub(super) fn delivered_at(&self, number: usize) -> Option<u64> {
-        self.item(number).ok().map(MaildirItem::delivered_at).filter(|seconds| *seconds > 0)
-    }
-
     pub(super) fn size_bytes(&self, number: usize) -> u64 {
         match self {
             OpenMailbox::Maildir(maildir, _) => {

@@ -4,48 +4,48 @@ use std::io::Write;
 
 use super::Args;
 use super::boxes::OpenMailbox;
+use super::recipients::Recipients;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::mail::address::Mailbox;
 use crate::mail::read::{Reading, printable};
 use crate::mail::{header, scan};
+use crate::tool::smtp_account::Accounts;
 
 /// Identifiers kept in References: the first, and this many of the last (the field must not grow for ever).
 const MAX_REFERENCES: usize = 20;
 
 pub(super) fn run(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Result<(), Fault> {
     let reading = Reading::parse_with(folder.message(number)?, !args.no_reflow)?;
-    let text = skeleton(&reading, args.all)?;
+    let mut own = args.me.clone();
+    if let Some(path) = Accounts::usual() {
+        // Whom an account writes as is a help here, not a need.
+        match Accounts::authors(&path) {
+            Ok(authors) => own.extend(authors),
+            Err(fault) => out.warn(&format!("{}: {}; own addresses are not known", path.display(), fault.detail)),
+        }
+    }
+    let (text, doubts) = skeleton(&reading, args.all, &own)?;
+    for doubt in doubts {
+        out.warn(&format!("message {number}: {doubt}"));
+    }
     out.payload()?.write_all(text.as_bytes()).map_err(|error| Fault::local("stdout", &error))
 }
 
-fn skeleton(reading: &Reading, all: bool) -> Result<String, Fault> {
+/// The answer's beginning, and what the user should look at.
+fn skeleton(reading: &Reading, all: bool, own: &[String]) -> Result<(String, Vec<String>), Fault> {
     let head = scan::header_of(reading.raw())?;
-    let [from, reply_to, to, cc, subject, date, id, references, answers] = scan::pick(
-        head,
-        ["from", "reply-to", "to", "cc", "subject", "date", "message-id", "references", "in-reply-to"],
-    );
-    let list = |value: Option<&[u8]>| value.map(scan::mailboxes).unwrap_or_default();
-    let author = list(from);
-    let mut recipients = list(reply_to);
-    if recipients.is_empty() {
-        recipients.clone_from(&author);
+    let [from, subject, date, id, references, answers] =
+        scan::pick(head, ["from", "subject", "date", "message-id", "references", "in-reply-to"]);
+    let Recipients { to, cc, doubts } = Recipients::of(head, all, own);
+    if to.is_empty() {
+        let from = from.map(|from| scan::text(head, from)).unwrap_or_default();
+        return Err(Fault::new(Kind::BadData, format!("no address to reply to; From: {from}")));
     }
-    if recipients.is_empty() {
-        return Err(Fault::new(Kind::BadData, "no address to reply to"));
+    let mut out = header::addresses("To", &to)?;
+    if !cc.is_empty() {
+        out += &header::addresses("Cc", &cc)?;
     }
-    let mut out = header::addresses("To", &recipients)?;
-    if all {
-        let others: Vec<Mailbox> = list(to)
-            .into_iter()
-            .chain(list(cc))
-            .filter(|other| !recipients.iter().any(|known| known.address.eq_ignore_ascii_case(&other.address)))
-            .collect();
-        if !others.is_empty() {
-            out += &header::addresses("Cc", &others)?;
-        }
-    }
-    out += &header::unstructured("Subject", &subject_of(subject))?;
+    out += &header::unstructured("Subject", &subject_of(subject.map(|subject| scan::text(head, subject))))?;
     let ids = id.map(scan::identifiers).unwrap_or_default();
     if let Some(id) = ids.first() {
         out += &header::identifiers("In-Reply-To", std::slice::from_ref(id))?;
@@ -60,7 +60,8 @@ fn skeleton(reading: &Reading, all: bool) -> Result<String, Fault> {
     out += "MIME-Version: 1.0\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n";
     let mut out = out.replace("\r\n", "\n");
     out.push('\n');
-    let who = author.first().map(|author| author.name.clone().unwrap_or_else(|| author.address.clone()));
+    let author = scan::addresses(head, "from").mailboxes.into_iter().next();
+    let who = author.map(|author| author.name.unwrap_or(author.address));
     let who = printable(&who.unwrap_or_else(|| "somebody".to_owned())).replace('\n', " ");
     match date.and_then(scan::date) {
         Some(date) => out.push_str(&format!("On {}, {who} wrote:\n", date.strftime("%F %H:%M %:z"))),
@@ -73,12 +74,11 @@ fn skeleton(reading: &Reading, all: bool) -> Result<String, Fault> {
         out.push('\n');
     }
     out.push('\n');
-    Ok(out)
+    Ok((out, doubts))
 }
 
-fn subject_of(subject: Option<&[u8]>) -> String {
-    let subject: String =
-        subject.map(scan::decode).unwrap_or_default().chars().filter(|letter| *letter != '\0').collect();
+fn subject_of(subject: Option<String>) -> String {
+    let subject: String = subject.unwrap_or_default().chars().filter(|letter| *letter != '\0').collect();
     let answered = subject.get(..3).is_some_and(|start| start.eq_ignore_ascii_case("re:"));
     if answered { subject } else { format!("Re: {subject}").trim_end().to_owned() }
 }
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     fn reply(text: &str, all: bool) -> String {
-        skeleton(&Reading::parse(text.as_bytes().to_vec()).unwrap(), all).unwrap()
+        skeleton(&Reading::parse(text.as_bytes().to_vec()).unwrap(), all, &[]).unwrap().0
     }
 
     #[test]
@@ -120,7 +120,7 @@ mod tests {
         for (subject, expected) in
             [("x", "Re: x"), ("RE: x", "RE: x"), ("re: x", "re: x"), ("", "Re:"), ("ré", "Re: ré")]
         {
-            assert_eq!(subject_of(Some(subject.as_bytes())), expected);
+            assert_eq!(subject_of(Some(subject.to_owned())), expected);
         }
     }
 

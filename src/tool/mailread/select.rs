@@ -62,7 +62,7 @@ fn one(folder: &OpenMailbox, selection: &str, chosen: &mut Vec<usize>) -> Result
         for number in 1..=count {
             folder.header(number, &mut header)?;
             let [id] = scan::pick(&header, ["message-id"]);
-            if id.is_some_and(|id| scan::decode(id) == selection) {
+            if id.is_some_and(|id| scan::identifiers(id).iter().any(|id| id == selection)) {
                 chosen.push(number);
             }
         }
@@ -98,11 +98,10 @@ fn matches(folder: &OpenMailbox, number: usize, args: &Args, header: &mut Vec<u8
         return Ok(true);
     }
     folder.header(number, header)?;
-    let [from, to, cc, subject] = scan::pick(header, ["from", "to", "cc", "subject"]);
-    let holds = |value: Option<&[u8]>, wanted: &str| {
-        value.is_some_and(|value| scan::decode(value).to_lowercase().contains(&wanted.to_lowercase()))
+    let holds = |name: &str, wanted: &str| {
+        scan::all(header, name).any(|value| scan::text(header, value).to_lowercase().contains(&wanted.to_lowercase()))
     };
-    Ok(args.from.as_deref().is_none_or(|wanted| holds(from, wanted))
-        && args.to.as_deref().is_none_or(|wanted| holds(to, wanted) || holds(cc, wanted))
-        && args.subject.as_deref().is_none_or(|wanted| holds(subject, wanted)))
+    Ok(args.from.as_deref().is_none_or(|wanted| holds("from", wanted))
+        && args.to.as_deref().is_none_or(|wanted| holds("to", wanted) || holds("cc", wanted))
+        && args.subject.as_deref().is_none_or(|wanted| holds("subject", wanted)))
 }

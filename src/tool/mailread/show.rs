@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::boxes::OpenMailbox;
-use super::{Args, Person, select};
+use super::{Args, Person, delivered, people, select, unparsed};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
@@ -31,12 +31,12 @@ pub(super) fn run(folder: &OpenMailbox, chosen: &[usize], args: &Args, out: &Out
 fn write_raw(folder: &OpenMailbox, number: usize, raw: &[u8], several: bool, out: &Output) -> Result<(), Fault> {
     let mut stdout = out.payload()?;
     let written = if several {
-        let [return_path, from, date] = scan::pick(scan::header_of(raw)?, ["return-path", "from", "date"]);
-        let sender = return_path.or(from).map(scan::mailboxes).unwrap_or_default();
-        let sender = sender.first().map(|sender| sender.address.as_str()).unwrap_or_default();
-        let delivered = folder.delivered_at(number).and_then(|seconds| i64::try_from(seconds).ok());
-        let delivered = delivered.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
-        let date = delivered.or_else(|| date.and_then(scan::date).map(|date| date.timestamp())).unwrap_or_default();
+        let head = scan::header_of(raw)?;
+        let [return_path] = scan::pick(head, ["return-path"]);
+        let sender = scan::addresses(head, if return_path.is_some() { "return-path" } else { "from" });
+        let sender = sender.mailboxes.first().map(|sender| sender.address.as_str()).unwrap_or_default();
+        let date = delivered::delivered(folder, number).or_else(|| delivered::date_of(folder, number, head).0);
+        let date = date.map(|date| date.timestamp()).unwrap_or_default();
         mbox::write(&mut stdout, sender, &date.strftime(mbox::DATE).to_string(), &mut &raw[..])
     } else {
         stdout.write_all(raw)
@@ -56,18 +56,20 @@ fn show(
     let reading = Reading::parse_with(raw, !args.no_reflow)?;
     let parts: Vec<PartRecord> = reading.parts.iter().map(|part| PartRecord::new(&reading, part)).collect();
     let header = |name: &str| reading.header(name).map(str::to_owned);
+    let head = scan::header_of(reading.raw())?;
+    let (date, date_source) = delivered::date_of(folder, number, head);
+    let [from, to, cc] = ["from", "to", "cc"].map(|name| scan::addresses(head, name));
     out.emit(&MessageRecord {
         number,
         id: folder.id(number),
         flags: folder.flags(number),
         unread: folder.is_unread(number),
-        date: reading
-            .header("date")
-            .and_then(|date| scan::date(date.as_bytes()))
-            .map(|date| date.timestamp().to_string()),
-        from: people(&reading, "from"),
-        to: people(&reading, "to"),
-        cc: people(&reading, "cc"),
+        date: date.map(|date| date.timestamp().to_string()),
+        date_source,
+        unparsed: unparsed([&from, &to, &cc]),
+        from: people(from),
+        to: people(to),
+        cc: people(cc),
         subject: header("subject").unwrap_or_default(),
         message_id: header("message-id"),
         in_reply_to: header("in-reply-to"),
@@ -85,14 +87,6 @@ fn show(
     })
 }
 
-fn people(reading: &Reading, name: &str) -> Vec<Person> {
-    let value = scan::header_of(reading.raw()).ok().and_then(|header| {
-        let [value] = scan::pick(header, [name]);
-        value.map(scan::mailboxes)
-    });
-    value.unwrap_or_default().into_iter().map(Person::from).collect()
-}
-
 /// One message in full.
 #[derive(Debug, Serialize)]
 struct MessageRecord {
@@ -103,10 +97,16 @@ struct MessageRecord {
     unread: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     date: Option<String>,
+    /// Where the date is from, if it is not the Date field.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    date_source: Option<&'static str>,
     from: Vec<Person>,
     to: Vec<Person>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     cc: Vec<Person>,
+    /// What stands in From, To and Cc and is no address.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    unparsed: Vec<String>,
     subject: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     message_id: Option<String>,

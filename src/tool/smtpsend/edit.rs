@@ -9,6 +9,7 @@ use crate::mail::address::{self, Mailbox};
 use crate::mail::complete::Complete;
 use crate::mail::compose::{Draft, MAX_BODY_BYTES};
 use crate::mail::header::quote;
+use crate::mail::header_line;
 
 /// Opens the editor on a draft and takes over what was changed. A file that comes back as it was means: do not send.
 pub(super) fn edit(draft: &mut Draft) -> Result<(), Fault> {
@@ -80,7 +81,7 @@ fn take_over(draft: &mut Draft, text: Vec<u8>) -> Result<(), Fault> {
             draft.headers.push((field.name.clone(), field.value()));
         }
     }
-    let body = crate::mail::scan::header_end(&text).unwrap_or(text.len());
+    let body = header_line::end_of(&text).body;
     draft.text = Some(text.get(body..).unwrap_or_default().to_vec());
     Ok(())
 }

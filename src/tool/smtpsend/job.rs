@@ -257,29 +257,57 @@ pub(super) fn read_body(what: &str, path: &Path) -> Result<Vec<u8>, Fault> {
     blob.read_all(what, MAX_BODY_BYTES).map_err(|fault| fault.with_hint("attach it instead: --attach FILE"))
 }
 
-/// `FILE[;type=TYPE][;name=NAME]`. A file whose own name holds a `;` is taken whole if it exists.
+/// `FILE[;type=TYPE][;name=NAME]`, where what holds a `;` stands in quotes as in RFC 2045, section 5.1. A file whose own
+/// name is all of it is taken whole.
 pub(super) fn attachment(text: &str) -> Result<Attachment, Fault> {
-    let whole = Path::new(text);
-    let (path, options) = match text.split_once(';') {
-        Some((path, options)) if !whole.exists() => (PathBuf::from(path), options),
-        _ => (whole.to_owned(), ""),
+    let hint = "FILE;type=application/pdf;name=report.pdf; what holds a ; stands in quotes: \"a;b.txt\"";
+    let bad = |why: &str| Fault::new(Kind::Usage, format!("{text}: {why}")).with_hint(hint);
+    let (path, mut options) = if Path::new(text).exists() {
+        (text.to_owned(), "")
+    } else {
+        unquoted(text).ok_or_else(|| bad("the quotes do not fit"))?
     };
     let (mut content_type, mut name) = (None, None);
-    for option in options.split(';').filter(|option| !option.trim().is_empty()) {
-        match option.trim().split_once('=') {
-            Some(("type", value)) => content_type = Some(value.to_owned()),
-            Some(("charset", value)) => {
-                content_type = content_type.map(|kind: String| format!("{kind}; charset={value}"));
+    while let Some(rest) = options.strip_prefix(';') {
+        let (key, rest) = rest.split_at(rest.find(['=', ';']).unwrap_or(rest.len()));
+        let Some(rest) = rest.strip_prefix('=') else {
+            if !key.trim().is_empty() {
+                return Err(bad(&format!("{key:?} is not known")));
             }
-            Some(("name" | "filename", value)) => name = Some(value.to_owned()),
-            _ => {
-                let fault = Fault::new(Kind::Usage, format!("{text}: {option:?} is not known"));
-                return Err(fault.with_hint("FILE;type=application/pdf;name=report.pdf"));
-            }
+            options = rest;
+            continue;
+        };
+        let value;
+        (value, options) = unquoted(rest).ok_or_else(|| bad("the quotes do not fit"))?;
+        match key.trim() {
+            "type" => content_type = Some(value),
+            "charset" => content_type = content_type.map(|kind: String| format!("{kind}; charset={value}")),
+            "name" | "filename" => name = Some(value),
+            _ => return Err(bad(&format!("{key:?} is not known"))),
         }
     }
+    let path = PathBuf::from(path);
     let own = path.file_name().filter(|_| path != Path::new("-")).map(|name| name.to_string_lossy().into_owned());
     Ok(Attachment { blob: file::open(&path)?, name: name.or(own), content_type })
+}
+
+/// A value up to the next `;`, in quotes or without, and the rest; `None` if quotes are open or text stands behind them.
+fn unquoted(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.trim_start().strip_prefix('"') else {
+        let (value, rest) = text.split_at(text.find(';').unwrap_or(text.len()));
+        return Some((value.to_owned(), rest));
+    };
+    let mut value = String::new();
+    let mut letters = quoted.chars();
+    loop {
+        match letters.next()? {
+            '"' => break,
+            '\\' => value.push(letters.next()?),
+            letter => value.push(letter),
+        }
+    }
+    let rest = letters.as_str().trim_start();
+    (rest.is_empty() || rest.starts_with(';')).then_some((value, rest))
 }
 
 /// A complete message from a file or pipe, called `label` where something is to be said about it.
@@ -337,9 +365,12 @@ pub(super) fn take(
         out.warn(&format!("{label}: line {line} is longer than 998 bytes: a server may refuse or break it"));
     }
     let message_id = complete.message_id();
+    let sender = named.unwrap_or(author.address);
+    if sender.is_ascii() && recipients.iter().all(|address| address.is_ascii()) {
+        complete.encode_header();
+    }
     let letters = complete.header_utf8();
     let message = complete.into_message();
-    let sender = named.unwrap_or(author.address);
     let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
     Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), row: None }, account))
 }

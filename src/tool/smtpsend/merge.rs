@@ -14,7 +14,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::complete::Complete;
 use crate::mail::compose::{Attachment, Draft};
-use crate::mail::scan;
+use crate::mail::header_line;
 use crate::mail::template::{Fields, Values};
 use crate::tool::smtp_account::Accounts;
 
@@ -182,8 +182,7 @@ fn read(path: &Path) -> Result<Parts, Fault> {
     }
     let complete = Complete::read(&Blob::memory(text.clone()), false).map_err(|fault| fault.context(path.display()))?;
     let fields: Vec<_> = complete.fields().iter().map(|field| (field.name.clone(), field.value())).collect();
-    let alone = fields.is_empty() && !text.starts_with(b"\n") && !text.starts_with(b"\r\n");
-    let body = if alone { 0 } else { scan::header_end(&text).unwrap_or(text.len()) };
+    let body = header_line::end_of(&text).body;
     Ok((fields, text.get(body..).unwrap_or_default().to_vec()))
 }
 

@@ -1,0 +1,40 @@
+//! The date of a message: what its header says, else when it was delivered.
+
+use std::io::Read;
+
+use jiff::{Timestamp, Zoned, tz::TimeZone};
+
+use super::boxes::OpenMailbox;
+use crate::mail::{date, scan};
+
+/// Longest `From ` line looked at.
+const MAX_SEPARATOR: u64 = 1024;
+
+/// The date, and `delivery` as its source if the Date field holds none that can be read.
+pub(super) fn date_of(folder: &OpenMailbox, number: usize, header: &[u8]) -> (Option<Zoned>, Option<&'static str>) {
+    let [written, received] = scan::pick(header, ["date", "received"]);
+    if let Some(date) = written.and_then(scan::date) {
+        return (Some(date), None);
+    }
+    // The last server to take it says when, behind the last semicolon (RFC 5321, section 4.4).
+    let stamped = || date::parse(scan::decode(received?).rsplit_once(';')?.1);
+    let delivered = delivered(folder, number).or_else(stamped);
+    let source = delivered.as_ref().map(|_| "delivery");
+    (delivered, source)
+}
+
+/// When the mailbox says that it came: by the file's name in a Maildir, by the `From ` line in an mbox, in UTC.
+pub(super) fn delivered(folder: &OpenMailbox, number: usize) -> Option<Zoned> {
+    if let OpenMailbox::Mbox(blob, spans) = folder {
+        let end = spans.get(number.checked_sub(1)?)?.start;
+        let start = end.saturating_sub(MAX_SEPARATOR);
+        let mut before = Vec::new();
+        blob.open_at(start).take(end - start).read_to_end(&mut before).ok()?;
+        let line = before.trim_ascii_end().rsplit(|byte| *byte == b'\n').next()?;
+        // "From sender date": a sender has no blanks.
+        let line = String::from_utf8_lossy(line.strip_prefix(b"From ")?).into_owned();
+        return date::parse(line.trim_start().split_once(' ')?.1);
+    }
+    let seconds = i64::try_from(folder.item(number).ok()?.delivered_at()).ok().filter(|seconds| *seconds > 0)?;
+    Some(Timestamp::from_second(seconds).ok()?.to_zoned(TimeZone::UTC))
+}
