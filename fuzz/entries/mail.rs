@@ -7,12 +7,16 @@ use applayer::mail::complete::Complete;
 use applayer::mail::compose::Draft;
 use applayer::mail::read::Reading;
 use applayer::mail::template::{Fields, Values};
-use applayer::mail::{address, address_list, date, flowed, gzip, header, html, mbox, parameter, scan, transfer};
+use applayer::mail::{
+    address, address_list, charset, date, flowed, gzip, header, html, mbox, parameter, scan, transfer, uuencode,
+};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_complete", complete),
     ("mail_read", read),
+    ("mail_charset", charset),
+    ("mail_transfer", transfer_encodings),
     ("mail_scan", scan),
     ("mail_address", address),
     ("mail_address_list", address_list),
@@ -86,13 +90,35 @@ fn template(bytes: &[u8]) {
     assert_eq!(names, 8, "Date, From, To, Subject, Message-ID, X-Field, MIME-Version, Content-Type");
 }
 
+/// Every part has a number of its own, and a content that is not longer than the message.
 fn read(bytes: &[u8]) {
     let Ok(reading) = Reading::parse(bytes.to_vec()) else { return };
+    let mut numbers = std::collections::HashSet::new();
     for part in &reading.parts {
-        let _ = reading.content(part);
+        assert!(reading.content(part).bytes.len() <= bytes.len(), "a content grew");
+        assert!(numbers.insert(&part.path), "two parts {}", part.path);
         if let Some(name) = part.name.as_deref().and_then(applayer::mail::read::safe_file_name) {
             assert!(!name.contains('/') && !name.starts_with('.') && !name.chars().any(char::is_control));
         }
+    }
+}
+
+/// The first line is a label, the rest is text in its charset.
+fn charset(bytes: &[u8]) {
+    let (label, text) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()));
+    let decoded = charset::decode(&String::from_utf8_lossy(label), text);
+    assert!(decoded.len() <= 4 * text.len() + 4, "a text grew");
+}
+
+/// No transfer encoding makes more of a content than it was.
+fn transfer_encodings(bytes: &[u8]) {
+    for decode in [transfer::base64_content, transfer::quoted_printable_content, uuencode::decode] {
+        assert!(decode(bytes).bytes.len() <= bytes.len(), "a content grew");
+    }
+    let mut last = 0;
+    for block in uuencode::blocks(bytes, 100) {
+        assert!(last <= block.span.start && block.span.start < block.span.end && block.span.end <= bytes.len());
+        last = block.span.end;
     }
 }
 

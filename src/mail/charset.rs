@@ -54,7 +54,11 @@ pub fn decode(label: &str, bytes: &[u8]) -> String {
         CharsetKind::Utf7 => utf_7(bytes),
         CharsetKind::Johab => johab(bytes),
         CharsetKind::Utf32(order) => utf_32(order, bytes),
-        CharsetKind::Utf16 => utf_16_order(bytes).decode(bytes).0.into_owned(),
+        CharsetKind::Utf16 => {
+            // The line end that a mailer put behind it is one byte.
+            let bytes = bytes.strip_suffix(b"\n").filter(|even| even.len() % 2 == 0).unwrap_or(bytes);
+            utf_16_order(bytes).decode(bytes).0.into_owned()
+        }
         CharsetKind::Web(encoding) if encoding == UTF_8 => decode_utf8(bytes),
         CharsetKind::Web(encoding) if [WINDOWS_1252, ISO_8859_15].contains(&encoding) && is_utf8_text(bytes) => {
             decode_unlabelled(bytes)

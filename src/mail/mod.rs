@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod address_list;
+pub mod bodies;
 pub mod charset;
 pub mod complete;
 pub mod compose;
@@ -20,6 +21,8 @@ pub mod message;
 pub mod parameter;
 pub mod read;
 pub mod scan;
+pub mod structure;
 pub mod template;
 pub mod trace;
 pub mod transfer;
+pub mod uuencode;

@@ -1,27 +1,24 @@
-//! Reading one message's MIME structure (RFC 2045 to 2049) for showing and extracting: mail-parser behind our own type
-//! and limits. Attachments come out byte for byte; text comes out as text.
+//! Reading one message for showing and extracting: its structure and its texts behind one type with limits. Attachments
+//! come out byte for byte; text comes out as text.
 
-use mail_parser::{Encoding, MessageParser, MimeHeaders, PartType};
+use std::collections::HashSet;
 
-use super::scan;
-use super::transfer::{decode_base64, decode_quoted_printable};
-use super::{flowed, html};
-use crate::fault::{Fault, Kind};
+use super::bodies::Bodies;
+use super::structure::{MimePart, PartRole, Structure};
+use super::transfer::Decoded;
+use super::{charset, flowed, html, scan, uuencode};
+use crate::fault::Fault;
 
 /// Largest message read.
 pub const MAX_MESSAGE_BYTES: usize = 512 * 1024 * 1024;
-/// Most parts shown.
-pub const MAX_PARTS: usize = 10_000;
-/// Deepest nesting shown.
-pub const MAX_DEPTH: usize = 100;
 
 /// A message taken apart.
 #[derive(Debug)]
 pub struct Reading {
-    raw: Vec<u8>,
+    structure: Structure,
     /// Header fields: name, and value as a person reads it.
     pub headers: Vec<(String, String)>,
-    /// All parts that are not multiparts, in their order.
+    /// All parts that are not multiparts, in their order; those of an attached message follow it.
     pub parts: Vec<ReadPart>,
     /// The text body; made from the HTML if there is nothing else.
     pub text: String,
@@ -44,11 +41,12 @@ pub struct ReadPart {
     pub name: Option<String>,
     /// The Content-ID without its brackets.
     pub content_id: Option<String>,
-    /// True for what a reader saves: everything but the bodies that are shown.
+    /// True for what a reader saves: everything but the texts that are shown, and those of attached messages.
     pub is_attachment: bool,
-    encoding: Encoding,
-    start: usize,
-    end: usize,
+    /// True for what a reader lists beside the text.
+    pub is_listed: bool,
+    /// Where it is in the structure.
+    place: usize,
 }
 
 impl Reading {
@@ -56,7 +54,7 @@ impl Reading {
     /// (RFC 3676) gets its paragraphs back.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for a message beyond the limits.
+    /// [`crate::fault::Kind::BadData`] for a message beyond the limits.
     pub fn parse(raw: Vec<u8>) -> Result<Reading, Fault> {
         Reading::parse_with(raw, true)
     }
@@ -64,62 +62,52 @@ impl Reading {
     /// [`Reading::parse`], which leaves format=flowed as it was sent unless `reflow`.
     ///
     /// # Errors
-    /// [`Kind::BadData`] for a message beyond the limits.
+    /// [`crate::fault::Kind::BadData`] for a message beyond the limits.
     pub fn parse_with(raw: Vec<u8>, reflow: bool) -> Result<Reading, Fault> {
         let header = scan::header_of(&raw)?;
         let headers = scan::fields(header)
             .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), scan::text(header, value)))
             .collect();
-        let parsed = MessageParser::default().parse(&raw);
-        let (mut parts, mut text, mut html) = (Vec::new(), String::new(), None);
-        if let Some(message) = &parsed {
-            // Depth first, without recursion: (part, path, depth).
-            let mut waiting = vec![(0u32, String::new(), 0usize)];
-            while let Some((id, path, depth)) = waiting.pop() {
-                let Some(part) = message.part(id) else { continue };
-                if let PartType::Multipart(children) = &part.body {
-                    if depth >= MAX_DEPTH {
-                        return Err(Fault::new(Kind::BadData, format!("parts nested deeper than {MAX_DEPTH}")));
-                    }
-                    for (index, child) in children.iter().enumerate().rev() {
-                        let number = index + 1;
-                        let path = if path.is_empty() { number.to_string() } else { format!("{path}.{number}") };
-                        waiting.push((*child, path, depth + 1));
-                    }
-                    continue;
-                }
-                if parts.len() >= MAX_PARTS {
-                    return Err(Fault::new(Kind::BadData, format!("more than {MAX_PARTS} parts")));
-                }
-                let path = if path.is_empty() { "1".to_owned() } else { path };
-                let shown = message.text_body.contains(&id) || message.html_body.contains(&id);
-                parts.push(describe(part, path, shown));
-            }
-            for part in message.text_bodies() {
-                match &part.body {
-                    PartType::Text(body) => match delsp(part).filter(|_| reflow) {
-                        Some(delsp) => flowed::append(&mut text, &flowed::unflow(body, delsp)),
-                        None => flowed::append(&mut text, body),
-                    },
-                    PartType::Html(body) => flowed::append(&mut text, &html::to_text(body)),
-                    _ => {}
-                }
-            }
-            let pages: Vec<&str> = message
-                .html_bodies()
-                .filter_map(|part| match &part.body {
-                    PartType::Html(body) => Some(body.as_ref()),
-                    _ => None,
-                })
-                .collect();
-            html = (!pages.is_empty()).then(|| pages.concat());
+        let structure = Structure::parse(raw)?;
+        let bodies = Bodies::choose(&structure.parts);
+        let shown = |place: &usize| structure.parts.get(*place);
+        let mut pages = String::new();
+        for part in bodies.html.iter().filter_map(shown) {
+            flowed::append(&mut pages, &text_of(&structure, part));
         }
-        Ok(Reading { headers, parts, text, html, raw })
+        let mut text = String::new();
+        for part in bodies.text.iter().filter_map(shown) {
+            let sent = text_of(&structure, part);
+            let readable = match flow_of(part).filter(|_| reflow) {
+                Some(delsp) => flowed::unflow(&sent, delsp),
+                None if part.content_type == "text/html" => html::to_text(&sent),
+                None => sent,
+            };
+            flowed::append(&mut text, &readable);
+        }
+        if text.trim().is_empty() && !pages.trim().is_empty() {
+            // The plain alternative was left empty.
+            text = html::to_text(&pages);
+        }
+        let html = (!bodies.html.is_empty()).then_some(pages);
+        let shown: HashSet<usize> = bodies.text.into_iter().chain(bodies.html).collect();
+        let mut parts = Vec::new();
+        // Depth first; true for what is in an attached message.
+        let mut waiting = vec![(0, false)];
+        while let Some((place, attached)) = waiting.pop() {
+            let Some(part) = structure.parts.get(place) else { continue };
+            let inside = attached || part.role == PartRole::Message && place != 0;
+            waiting.extend(part.children.iter().rev().map(|child| (*child, inside)));
+            if part.role != PartRole::Multipart {
+                parts.push(ReadPart::new(part, place, shown.contains(&place), attached));
+            }
+        }
+        Ok(Reading { headers, parts, text, html, structure })
     }
 
     /// The message as it is stored.
     pub fn raw(&self) -> &[u8] {
-        &self.raw
+        self.structure.message()
     }
 
     /// The first header of this name.
@@ -128,48 +116,51 @@ impl Reading {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// A part's bytes, decoded: exactly what was attached.
-    pub fn content(&self, part: &ReadPart) -> Vec<u8> {
-        let bytes = self.raw.get(part.start..part.end).unwrap_or_default();
-        match part.encoding {
-            Encoding::Base64 => decode_base64(bytes),
-            Encoding::QuotedPrintable => decode_quoted_printable(bytes),
-            Encoding::None => bytes.to_vec(),
+    /// A part's bytes, decoded: exactly what was attached, unless it is damaged.
+    pub fn content(&self, part: &ReadPart) -> Decoded {
+        self.structure.parts.get(part.place).map(|part| self.structure.content(part)).unwrap_or_default()
+    }
+}
+
+impl ReadPart {
+    fn new(part: &MimePart, place: usize, shown: bool, attached: bool) -> ReadPart {
+        let is_file = part.name.is_some() || part.disposition.as_deref() == Some("attachment");
+        let attached_text = attached && part.content_type.starts_with("text/");
+        ReadPart {
+            path: part.path.clone(),
+            content_type: part.content_type.clone(),
+            charset: part.parameters.get("charset").filter(|_| part.content_type.starts_with("text/")),
+            disposition: part.disposition.clone(),
+            name: part.name.clone(),
+            content_id: part.content_id.clone(),
+            is_attachment: is_file || !shown && !attached_text,
+            is_listed: is_file || !shown,
+            place,
         }
     }
 }
 
-/// Whether soft line ends take their space with them, of a part that has any (RFC 3676, section 4).
-fn delsp(part: &mail_parser::MessagePart<'_>) -> Option<bool> {
-    let kind =
-        part.content_type().filter(|kind| kind.subtype().is_some_and(|kind| kind.eq_ignore_ascii_case("plain")))?;
-    let says = |name, value| kind.attribute(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
-    says("format", "flowed").then(|| says("delsp", "yes"))
+/// A text part's characters, without the files that stand in it.
+fn text_of(structure: &Structure, part: &MimePart) -> String {
+    let content = structure.content(part).bytes;
+    let charset = part.parameters.get("charset").unwrap_or_default();
+    if part.children.is_empty() {
+        return charset::decode(&charset, &content);
+    }
+    let mut kept = Vec::with_capacity(content.len());
+    let mut at = 0;
+    for block in uuencode::blocks(&content, part.children.len()) {
+        kept.extend_from_slice(content.get(at..block.span.start).unwrap_or_default());
+        at = block.span.end;
+    }
+    kept.extend_from_slice(content.get(at..).unwrap_or_default());
+    charset::decode(&charset, &kept)
 }
 
-fn describe(part: &mail_parser::MessagePart<'_>, path: String, shown: bool) -> ReadPart {
-    let kind = part.content_type();
-    let content_type = match kind {
-        Some(kind) => format!("{}/{}", kind.ctype(), kind.subtype().unwrap_or("octet-stream")).to_ascii_lowercase(),
-        None => match part.body {
-            PartType::Message(_) => "message/rfc822".to_owned(),
-            _ => "text/plain".to_owned(),
-        },
-    };
-    let disposition = part.content_disposition().map(|disposition| disposition.ctype().to_ascii_lowercase());
-    let name = part.attachment_name().map(|name| scan::decode(name.as_bytes()));
-    ReadPart {
-        path,
-        charset: kind.and_then(|kind| kind.attribute("charset")).map(str::to_owned),
-        is_attachment: !shown || disposition.as_deref() == Some("attachment"),
-        content_type,
-        disposition,
-        name,
-        content_id: part.content_id().map(str::to_owned),
-        encoding: part.encoding,
-        start: part.offset_body as usize,
-        end: part.offset_end as usize,
-    }
+/// Whether soft line ends take their space with them, of a part that has any (RFC 3676, section 4).
+fn flow_of(part: &MimePart) -> Option<bool> {
+    let says = |name, value| part.parameters.get(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
+    (part.content_type == "text/plain" && says("format", "flowed")).then(|| says("delsp", "yes"))
 }
 
 /// A file name that stays in its directory and shows what it is: no `/`, no `\`, no leading `.`, `~` or `-`, no control
@@ -222,6 +213,8 @@ pub fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Kind;
+    use crate::mail::structure::{MAX_DEPTH, MAX_PARTS};
 
     const MIXED: &[u8] = b"Subject: =?utf-8?q?=C3=BC?=\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\
         Content-Type: multipart/alternative; boundary=c\n\n--c\n\nplain\n--c\nContent-Type: text/html\n\n<p>html</p>\n--c--\n\
@@ -248,8 +241,8 @@ mod tests {
         );
         assert_eq!(reading.text.trim(), "plain");
         assert_eq!(reading.html.as_deref().map(str::trim), Some("<p>html</p>"));
-        assert_eq!(reading.content(&reading.parts[2]), b"\xe4;b", "exact bytes, not the charset's characters");
-        assert_eq!(reading.content(&reading.parts[3]), b"raw\n");
+        assert_eq!(reading.content(&reading.parts[2]).bytes, b"\xe4;b", "exact bytes, not the charset's characters");
+        assert_eq!(reading.content(&reading.parts[3]).bytes, b"raw\n");
         assert_eq!(reading.parts[2].name.as_deref().and_then(safe_file_name).as_deref(), Some("x.csv"));
     }
 
@@ -265,7 +258,7 @@ mod tests {
         }
         let lone = Reading::parse(b"Content-Type: image/png\nContent-Transfer-Encoding: base64\n\niVBORw==\n".to_vec())
             .unwrap();
-        assert_eq!((lone.parts[0].path.as_str(), lone.content(&lone.parts[0])), ("1", b"\x89PNG".to_vec()));
+        assert_eq!((lone.parts[0].path.as_str(), lone.content(&lone.parts[0]).bytes), ("1", b"\x89PNG".to_vec()));
     }
 
     #[test]

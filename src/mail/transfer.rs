@@ -3,6 +3,10 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+mod decode;
+
+pub use decode::{Decoded, base64_content, decode_base64, decode_quoted_printable, quoted_printable_content};
+
 /// Longest line of a message without its line end (RFC 5322, section 2.1.1).
 pub const MAX_LINE_BYTES: usize = 998;
 /// Longest quoted-printable line without its line end (RFC 2045, section 6.7).
@@ -143,69 +147,6 @@ pub fn base64_lines(input: &[u8], out: &mut [u8]) -> usize {
     written
 }
 
-/// The bytes of base64 text as it is met: line ends and foreign bytes are skipped, padding may be missing, and what
-/// cannot be a whole byte at the end is dropped (RFC 2045, section 6.8).
-pub fn decode_base64(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len() / 4 * 3 + 3);
-    let (mut bits, mut count) = (0u32, 0u32);
-    for &byte in text {
-        let value = match byte {
-            b'A'..=b'Z' => byte - b'A',
-            b'a'..=b'z' => byte - b'a' + 26,
-            b'0'..=b'9' => byte - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            b'=' => {
-                // Padding ends a run; what follows begins anew.
-                (bits, count) = (0, 0);
-                continue;
-            }
-            _ => continue,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            out.push((bits >> count & 0xff) as u8);
-        }
-    }
-    out
-}
-
-/// The bytes of quoted-printable text (RFC 2045, section 6.7). White space at line ends was added on the way and goes;
-/// an `=` that is not followed by two digits stands for itself. Line ends stay as they are.
-pub fn decode_quoted_printable(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    for line in text.split_inclusive(|byte| *byte == b'\n') {
-        let (content, end) = match line {
-            [content @ .., b'\r', b'\n'] => (content, &b"\r\n"[..]),
-            [content @ .., b'\n'] => (content, &b"\n"[..]),
-            content => (content, &b""[..]),
-        };
-        let content = content.trim_ascii_end();
-        let (mut rest, soft) = match content.strip_suffix(b"=") {
-            Some(content) => (content, true),
-            None => (content, false),
-        };
-        while let Some(at) = memchr::memchr(b'=', rest) {
-            out.extend_from_slice(rest.get(..at).unwrap_or_default());
-            rest = rest.get(at + 1..).unwrap_or_default();
-            match crate::hex::byte(rest) {
-                Some(byte) => {
-                    out.push(byte);
-                    rest = rest.get(2..).unwrap_or_default();
-                }
-                None => out.push(b'='),
-            }
-        }
-        out.extend_from_slice(rest);
-        if !soft {
-            out.extend_from_slice(end);
-        }
-    }
-    out
-}
-
 fn lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
     text.split(|byte| *byte == b'\n').map(|line| line.strip_suffix(b"\r").unwrap_or(line))
 }
@@ -290,6 +231,57 @@ mod tests {
             ("=", ""),
         ] {
             assert_eq!(decode_quoted_printable(text.as_bytes()), expected.as_bytes(), "{text}");
+        }
+    }
+
+    /// Contents with irregularities of the wild: what comes out, and whether it says that something is wrong.
+    #[test]
+    fn damaged_contents() {
+        // 57 bytes make one whole line.
+        let line = STANDARD.encode([b'x'; 57]);
+        let whole = format!("{line}\r\n{line}\r\naGk=\r\n");
+        let bytes = format!("{}hi", "x".repeat(114));
+        let spoilt = whole.replacen("eHh4", "e!Hh4", 1);
+        let quoted = whole.replacen(&line, &format!("> from the archive\n{line}"), 1);
+        for (text, expected, damaged) in [
+            (whole.as_str(), bytes.as_str(), false),
+            ("", "", false),
+            ("aGk", "hi", false),
+            ("a G k =", "hi", false),
+            ("aGkg\n\naGk=\n", "hi hi", false),
+            (" aGk=\n", "hi", false),
+            ("aGk=\n\n____\nBob mailing list\nlist@a.test\n", "hi", true),
+            ("aGk=\nlist\n", "hi", true),
+            ("aGkh\n-- \nlist\nBerlin\nsome more\n", "hi!", true),
+            ("aGkh\nThe list\n", "hi!", true),
+            ("aGk=aGk=", "hihi", true),
+            ("aGk=\naGk=\n", "hihi", true),
+            ("aGkhh", "hi!", true),
+            (&spoilt, &bytes, true),
+            (&quoted, &bytes, true),
+            ("This was never encoded.\nReally.\n", "This was never encoded.\nReally.\n", true),
+        ] {
+            let found = base64_content(text.as_bytes());
+            assert_eq!(
+                (String::from_utf8(found.bytes).unwrap().as_str(), found.damaged),
+                (expected, damaged),
+                "{text:?}"
+            );
+        }
+        for (text, expected, damaged) in [
+            ("=C3=BC=\n x \n", "ü x\n", false),
+            ("=c3=bc", "ü", false),
+            ("soft=", "soft", false),
+            ("a=zz", "a=zz", true),
+            ("cut =C", "cut =C", true),
+            ("50% = half", "50% = half", true),
+        ] {
+            let found = quoted_printable_content(text.as_bytes());
+            assert_eq!(
+                (String::from_utf8(found.bytes).unwrap().as_str(), found.damaged),
+                (expected, damaged),
+                "{text:?}"
+            );
         }
     }
 

@@ -71,7 +71,7 @@ pub(crate) fn send(server: &Peer, args: &[&str]) -> crate::harness::Run {
 }
 
 /// A Maildir with these messages.
-fn maildir(messages: &[&str]) -> (tempfile::TempDir, PathBuf) {
+pub(crate) fn maildir(messages: &[&str]) -> (tempfile::TempDir, PathBuf) {
     let folder = temp_dir();
     let path = folder.path().join("box");
     for name in ["cur", "new", "tmp"] {
@@ -83,7 +83,7 @@ fn maildir(messages: &[&str]) -> (tempfile::TempDir, PathBuf) {
     (folder, path)
 }
 
-fn read(args: &[&str], mailbox: &Path) -> Done {
+pub(crate) fn read(args: &[&str], mailbox: &Path) -> Done {
     tool("mailread").args(args).arg("-m").arg(mailbox).run()
 }
 

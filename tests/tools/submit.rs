@@ -310,7 +310,7 @@ fn as_sendmail_and_mailq_it_is_found_by_its_name() {
 }
 
 #[test]
-fn raw_letters_in_a_header_ask_for_smtputf8_or_are_encoded() {
+fn raw_letters_in_a_header_are_encoded_unless_signed() {
     let message = "From: a@a.test\nTo: b@b.test\nSubject: Grüße\n\nGrüße\n";
     let asked: Arc<Mutex<Vec<String>>> = Arc::default();
     let offering = |lines: &'static str| {
@@ -322,18 +322,28 @@ fn raw_letters_in_a_header_ask_for_smtputf8_or_are_encoded() {
     };
     let send = |server: &Peer, message: &str| crate::mail::send(server, &["-t"]).stdin(message).run();
     let mail = || asked.lock().unwrap().iter().rfind(|line| line.starts_with("MAIL")).cloned().unwrap();
-    let (server, taken) = offering("250-x\r\n250-8BITMIME\r\n250 SMTPUTF8");
+    let all = "250-x\r\n250-8BITMIME\r\n250 SMTPUTF8";
+    let signed = format!("DKIM-Signature: v=1; b=x\n{message}");
+    let foreign = message.replace("To: b@b.test", "To: b@b.test\nCc: ü@b.test");
+    // What is signed, and what has an address of such letters, needs a server that takes it as it is.
+    for text in [&signed, &foreign] {
+        let (server, taken) = offering(all);
+        send(&server, text).silent_success();
+        assert!(mail().ends_with(" BODY=8BITMIME SMTPUTF8"), "{}", mail());
+        assert!(String::from_utf8(taken.lock().unwrap()[0].message.clone()).unwrap().contains("Subject: Grüße\r\n"));
+    }
+    let (server, taken) = offering(all);
     send(&server, message).silent_success();
-    assert!(mail().ends_with(" BODY=8BITMIME SMTPUTF8"), "{}", mail());
-    assert!(String::from_utf8(taken.lock().unwrap()[0].message.clone()).unwrap().contains("Subject: Grüße\r\n"));
-    for offer in ["250-x\r\n250 8BITMIME", "250 x"] {
+    assert!(mail().ends_with(" BODY=8BITMIME"), "{}", mail());
+    let text = String::from_utf8(taken.lock().unwrap()[0].message.clone()).unwrap();
+    assert!(text.contains("Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\r\n") && text.ends_with("\r\n\r\nGrüße\r\n"), "{text}");
+    for (offer, eight) in [("250-x\r\n250 8BITMIME", true), ("250 x", false)] {
         let (server, taken) = offering(offer);
         send(&server, message).silent_success();
-        assert!(!mail().contains("SMTPUTF8") && !mail().contains("BODY"), "{}", mail());
+        assert!(!mail().contains("SMTPUTF8") && mail().contains("BODY=8BITMIME") == eight, "{}", mail());
         let text = String::from_utf8(taken.lock().unwrap()[0].message.clone()).unwrap();
-        assert!(text.is_ascii() && text.contains("Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\r\n"), "{text}");
-        assert!(text.contains("quoted-printable") && text.ends_with("Gr=C3=BC=C3=9Fe\r\n"), "{text}");
-        let signed = format!("DKIM-Signature: v=1; b=x\n{message}");
+        assert!(text.contains("Subject: =?UTF-8?Q?Gr=C3=BC=C3=9Fe?=\r\n") && text.is_ascii() != eight, "{text}");
+        assert!(eight || text.contains("quoted-printable") && text.ends_with("Gr=C3=BC=C3=9Fe\r\n"), "{text}");
         send(&server, &signed).exits(69).says("8-bit");
     }
     // Letters of an older charset ask for nothing that a server could offer.

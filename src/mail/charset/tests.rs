@@ -168,6 +168,7 @@ const KNOWN: &[(&str, &[u8], &str)] = &[
     ("iso-2022-kr", b"\x1b$)C\x0e>H\nab", "안\nab"),
     ("iso-2022-cn", b"\x1b$)A\x0e;c\x0f.", "汇."),
     ("hz", b"~{;c\nab~~", "汇\nab~"),
+    ("utf-16", b"\xff\xfeG\0\n", "G"),
     ("utf-7", b"+AGE", "a"),
     ("utf-7", b"+-+", "++"),
 ];

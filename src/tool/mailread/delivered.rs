@@ -18,13 +18,13 @@ pub(super) fn date_of(folder: &OpenMailbox, number: usize, header: &[u8]) -> (Op
     }
     // The last server to take it says when, behind the last semicolon (RFC 5321, section 4.4).
     let stamped = || date::parse(scan::decode(received?).rsplit_once(';')?.1);
-    let delivered = delivered(folder, number).or_else(stamped);
+    let delivered = in_mailbox(folder, number).or_else(stamped);
     let source = delivered.as_ref().map(|_| "delivery");
     (delivered, source)
 }
 
 /// When the mailbox says that it came: by the file's name in a Maildir, by the `From ` line in an mbox, in UTC.
-pub(super) fn delivered(folder: &OpenMailbox, number: usize) -> Option<Zoned> {
+pub(super) fn in_mailbox(folder: &OpenMailbox, number: usize) -> Option<Zoned> {
     if let OpenMailbox::Mbox(blob, spans) = folder {
         let end = spans.get(number.checked_sub(1)?)?.start;
         let start = end.saturating_sub(MAX_SEPARATOR);

@@ -12,6 +12,7 @@ use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::mail::read::{ReadPart, Reading, safe_file_name};
+use crate::mail::transfer::Decoded;
 
 /// Most names tried beside one that is taken.
 const MAX_TRIES: usize = 10_000;
@@ -28,6 +29,9 @@ struct Extracted {
     /// Where it was written.
     path: String,
     size_bytes: u64,
+    /// It was not as its encoding makes it, or cut off; what could be decoded was written.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
     dry_run: bool,
 }
 
@@ -70,26 +74,41 @@ fn message(folder: &OpenMailbox, number: usize, args: &Args, out: &Output) -> Re
             let fault = Fault::new(Kind::Usage, format!("{} parts cannot go to stdout", wanted.len()));
             return Err(fault.with_hint("--part N chooses one"));
         };
-        let written = out.payload()?.write_all(&reading.content(one));
+        let written = out.payload()?.write_all(&content(&reading, number, one, out).bytes);
         written.map_err(|error| Fault::local("stdout", &error))?;
         return Ok(1);
     }
     let folder = args.output_dir.as_deref().unwrap_or(Path::new("."));
     for part in &wanted {
         let name = part.name.as_deref().and_then(safe_file_name).unwrap_or_else(|| unnamed(number, part));
-        let content = reading.content(part);
-        let path = if args.dry_run { folder.join(&name) } else { write(folder, &name, &content)? };
+        let content = content(&reading, number, part, out);
+        let path = if args.dry_run { folder.join(&name) } else { write(folder, &name, &content.bytes)? };
         out.emit(&Extracted {
             number,
             part: part.path.clone(),
             content_type: part.content_type.clone(),
             name: part.name.clone(),
             path: path.to_string_lossy().into_owned(),
-            size_bytes: content.len() as u64,
+            size_bytes: content.bytes.len() as u64,
+            damaged: content.damaged,
             dry_run: args.dry_run,
         })?;
     }
     Ok(wanted.len())
+}
+
+/// A part's bytes; says on stderr if they are damaged.
+fn content(reading: &Reading, number: usize, part: &ReadPart, out: &Output) -> Decoded {
+    let content = reading.content(part);
+    if content.damaged {
+        warn_of_damage(number, &part.path, out);
+    }
+    content
+}
+
+/// The warning that belongs to `damaged`.
+pub(super) fn warn_of_damage(number: usize, part: &str, out: &Output) {
+    out.warn(&format!("message {number}: part {part} is damaged; what could be decoded is there"));
 }
 
 fn unnamed(number: usize, part: &ReadPart) -> String {

@@ -5,7 +5,7 @@ use std::io::Write;
 use serde::Serialize;
 
 use super::boxes::OpenMailbox;
-use super::{Args, Person, delivered, people, select, unparsed};
+use super::{Args, Person, delivered, extract, people, select, unparsed};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
@@ -32,12 +32,13 @@ fn write_raw(folder: &OpenMailbox, number: usize, raw: &[u8], several: bool, out
     let mut stdout = out.payload()?;
     let written = if several {
         let head = scan::header_of(raw)?;
+        // A bounce's Return-Path names nobody, and that is what its line says.
         let [return_path] = scan::pick(head, ["return-path"]);
         let sender = scan::addresses(head, if return_path.is_some() { "return-path" } else { "from" });
-        let sender = sender.mailboxes.first().map(|sender| sender.address.as_str()).unwrap_or_default();
-        let date = delivered::delivered(folder, number).or_else(|| delivered::date_of(folder, number, head).0);
+        let sender = sender.mailboxes.into_iter().next().map(|sender| sender.address).unwrap_or_default();
+        let date = delivered::in_mailbox(folder, number).or_else(|| delivered::date_of(folder, number, head).0);
         let date = date.map(|date| date.timestamp()).unwrap_or_default();
-        mbox::write(&mut stdout, sender, &date.strftime(mbox::DATE).to_string(), &mut &raw[..])
+        mbox::write(&mut stdout, &sender, &date.strftime(mbox::DATE).to_string(), &mut &raw[..])
     } else {
         stdout.write_all(raw)
     };
@@ -55,6 +56,9 @@ fn show(
     let size_bytes = raw.len() as u64;
     let reading = Reading::parse_with(raw, !args.no_reflow)?;
     let parts: Vec<PartRecord> = reading.parts.iter().map(|part| PartRecord::new(&reading, part)).collect();
+    for part in parts.iter().filter(|part| part.damaged) {
+        extract::warn_of_damage(number, &part.part, out);
+    }
     let header = |name: &str| reading.header(name).map(str::to_owned);
     let head = scan::header_of(reading.raw())?;
     let (date, date_source) = delivered::date_of(folder, number, head);
@@ -147,10 +151,17 @@ struct PartRecord {
     content_id: Option<String>,
     attachment: bool,
     size_bytes: u64,
+    /// It was not as its encoding makes it, or cut off.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    damaged: bool,
+    /// It has a line below the text.
+    #[serde(skip)]
+    listed: bool,
 }
 
 impl PartRecord {
     fn new(reading: &Reading, part: &crate::mail::read::ReadPart) -> PartRecord {
+        let content = reading.content(part);
         PartRecord {
             part: part.path.clone(),
             content_type: part.content_type.clone(),
@@ -159,7 +170,9 @@ impl PartRecord {
             name: part.name.clone(),
             content_id: part.content_id.clone(),
             attachment: part.is_attachment,
-            size_bytes: reading.content(part).len() as u64,
+            size_bytes: content.bytes.len() as u64,
+            damaged: content.damaged,
+            listed: part.is_listed,
         }
     }
 }
@@ -178,18 +191,19 @@ impl OutputRecord for MessageRecord {
         }
         line.text("\n");
         line.text(printable(&self.text).trim_end_matches('\n'));
-        let mut attachments = self.parts.iter().filter(|part| part.attachment).peekable();
-        if attachments.peek().is_some() {
+        let mut listed = self.parts.iter().filter(|part| part.listed).peekable();
+        if listed.peek().is_some() {
             line.text("\n");
         }
-        for part in attachments {
+        for part in listed {
             let name = part.name.as_deref().map(|name| printable(name).replace('\n', " "));
             let kind = printable(&part.content_type);
             line.text(&format!(
-                "\n[{} {} {kind}, {} bytes]",
+                "\n[{} {} {kind}, {} bytes{}]",
                 part.part,
                 name.as_deref().unwrap_or("-"),
-                part.size_bytes
+                part.size_bytes,
+                if part.damaged { ", damaged" } else { "" }
             ));
         }
     }

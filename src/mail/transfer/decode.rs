@@ -1,0 +1,203 @@
+//! Undoing transfer encodings as they are met: what is there comes out, and whether something was wrong.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+/// A line with foreign bytes is base64 that suffered, not text, from this length on …
+const MIN_SUFFERED_BYTES: usize = 20;
+/// … if at most one byte in so many is foreign.
+const SUFFERED_SHARE: usize = 10;
+
+/// The bytes of an encoded content.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decoded {
+    /// What could be decoded.
+    pub bytes: Vec<u8>,
+    /// The content was not as its encoding makes it, so that bytes may be missing or wrong.
+    pub damaged: bool,
+}
+
+/// Bits of base64 digits on their way to bytes.
+#[derive(Default)]
+struct Base64Run {
+    out: Vec<u8>,
+    bits: u32,
+    count: u32,
+    /// Padding was the last that came.
+    padded: bool,
+    /// Digits came behind padding, or one digit was left over.
+    irregular: bool,
+}
+
+impl Base64Run {
+    /// Takes digits and padding; false for any other byte, which is passed over.
+    fn push(&mut self, byte: u8) -> bool {
+        let value = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            b'=' => {
+                // Padding ends a run; what follows begins anew.
+                self.end();
+                self.padded = true;
+                return true;
+            }
+            _ => return false,
+        };
+        self.irregular |= std::mem::take(&mut self.padded);
+        self.bits = self.bits << 6 | u32::from(value);
+        self.count += 6;
+        if self.count >= 8 {
+            self.count -= 8;
+            self.out.push((self.bits >> self.count & 0xff) as u8);
+        }
+        true
+    }
+
+    /// A line without anything odd, at the border of a group; false if it is none.
+    fn push_line(&mut self, line: &[u8]) -> bool {
+        let before = self.out.len();
+        if self.count != 0 || self.padded || STANDARD.decode_vec(line, &mut self.out).is_err() {
+            self.out.truncate(before);
+            return false;
+        }
+        self.padded = line.ends_with(b"=");
+        true
+    }
+
+    fn end(&mut self) {
+        // Six bits of a byte were there: the rest of it is lost.
+        self.irregular |= self.count == 6;
+        (self.bits, self.count) = (0, 0);
+    }
+}
+
+/// The bytes of base64 text as it is met: line ends and foreign bytes are skipped, padding may be missing, and what
+/// cannot be a whole byte at the end is dropped (RFC 2045, section 6.8).
+pub fn decode_base64(text: &[u8]) -> Vec<u8> {
+    let mut run = Base64Run { out: Vec::with_capacity(text.len() / 4 * 3 + 3), ..Base64Run::default() };
+    for &byte in text {
+        run.push(byte);
+    }
+    run.out
+}
+
+/// The content of a base64 part. Lines that are no base64, as the footer of a mailing list, are left out; a content that
+/// has none at all was never encoded, and is what it is.
+pub fn base64_content(text: &[u8]) -> Decoded {
+    let mut run = Base64Run { out: Vec::with_capacity(text.len() / 4 * 3 + 3), ..Base64Run::default() };
+    let mut lines = Base64Lines::default();
+    for line in text.split(|byte| *byte == b'\n') {
+        let line = line.trim_ascii();
+        if line.is_empty() || lines.foreign_seen == 0 && run.push_line(line) {
+            lines.note(line);
+            continue;
+        }
+        if !lines.is_base64(line, run.padded) {
+            lines.foreign_seen += 1;
+            lines.after_base64 = false;
+            if run.padded {
+                break;
+            }
+            continue;
+        }
+        lines.note(line);
+        for &byte in line {
+            run.irregular |= !run.push(byte) && !byte.is_ascii_whitespace();
+        }
+    }
+    run.end();
+    if run.out.is_empty() && lines.foreign_seen > 0 {
+        return Decoded { bytes: text.to_vec(), damaged: true };
+    }
+    Decoded { bytes: run.out, damaged: run.irregular || lines.foreign_seen > 0 }
+}
+
+/// Which lines of a content are base64.
+#[derive(Default)]
+struct Base64Lines {
+    /// The first line's length, and whether it had blanks in it.
+    first: Option<(usize, bool)>,
+    /// Lines that were none.
+    foreign_seen: usize,
+    /// The line before was base64.
+    after_base64: bool,
+}
+
+impl Base64Lines {
+    fn note(&mut self, line: &[u8]) {
+        if !line.is_empty() {
+            self.first.get_or_insert_with(|| (line.len(), has_blanks(line)));
+            self.after_base64 = true;
+        }
+    }
+
+    fn is_base64(&self, line: &[u8], padded: bool) -> bool {
+        let digit = |byte: &&u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+        let (digits, blanks) = (line.iter().filter(digit).count(), has_blanks(line));
+        let foreign = line.iter().filter(|byte| !byte.is_ascii_whitespace()).count() - digits;
+        if foreign > 0 {
+            return !padded && line.len() >= MIN_SUFFERED_BYTES && (line.len() - digits) * SUFFERED_SHARE <= line.len();
+        }
+        let Some((width, first_blanks)) = self.first else { return true };
+        let groups = !blanks && line.len() % 4 == 0;
+        if padded {
+            // One encoded content behind the other; words of a footer have other lengths.
+            return groups && (line.len() == width && width >= MIN_SUFFERED_BYTES || line.ends_with(b"="));
+        }
+        if self.foreign_seen > 0 {
+            let long = line.len() == width || groups && self.after_base64 && line.len() < width;
+            return !blanks && width >= MIN_SUFFERED_BYTES && long;
+        }
+        !blanks || first_blanks
+    }
+}
+
+fn has_blanks(line: &[u8]) -> bool {
+    line.iter().any(u8::is_ascii_whitespace)
+}
+
+/// The bytes of quoted-printable text (RFC 2045, section 6.7). White space at line ends was added on the way and goes;
+/// an `=` that is not followed by two digits stands for itself. Line ends stay as they are.
+pub fn decode_quoted_printable(text: &[u8]) -> Vec<u8> {
+    quoted_printable_content(text).bytes
+}
+
+/// The content of a quoted-printable part, as [`decode_quoted_printable`].
+pub fn quoted_printable_content(text: &[u8]) -> Decoded {
+    let mut out = Vec::with_capacity(text.len());
+    let mut damaged = false;
+    for line in text.split_inclusive(|byte| *byte == b'\n') {
+        let (content, end) = match line {
+            [content @ .., b'\r', b'\n'] => (content, &b"\r\n"[..]),
+            [content @ .., b'\n'] => (content, &b"\n"[..]),
+            content => (content, &b""[..]),
+        };
+        let content = content.trim_ascii_end();
+        let (mut rest, soft) = match content.strip_suffix(b"=") {
+            Some(content) => (content, true),
+            None => (content, false),
+        };
+        while let Some(at) = memchr::memchr(b'=', rest) {
+            out.extend_from_slice(rest.get(..at).unwrap_or_default());
+            rest = rest.get(at + 1..).unwrap_or_default();
+            match crate::hex::byte(rest) {
+                Some(byte) => {
+                    out.push(byte);
+                    rest = rest.get(2..).unwrap_or_default();
+                }
+                None => {
+                    out.push(b'=');
+                    damaged = true;
+                }
+            }
+        }
+        out.extend_from_slice(rest);
+        if !soft {
+            out.extend_from_slice(end);
+        }
+    }
+    Decoded { bytes: out, damaged }
+}
