@@ -142,7 +142,7 @@ impl Base64Lines {
             return !padded && line.len() >= MIN_SUFFERED_BYTES && (line.len() - digits) * SUFFERED_SHARE <= line.len();
         }
         let Some((width, first_blanks)) = self.first else { return true };
-        let groups = !blanks && line.len() % 4 == 0;
+        let groups = !blanks && line.len().is_multiple_of(4);
         if padded {
             // One encoded content behind the other; words of a footer have other lengths.
             return groups && (line.len() == width && width >= MIN_SUFFERED_BYTES || line.ends_with(b"="));
