@@ -3,6 +3,7 @@
 
 pub mod address;
 pub mod bodies;
+mod boundary;
 pub mod charset;
 pub mod complete;
 pub mod compose;
