@@ -1,6 +1,6 @@
 //! Which parts of a message are its text: what a reader shows, while everything else is a file.
 
-use super::structure::{MimePart, PartRole};
+use super::structure::{PartRole, StructurePart};
 
 /// Media types that are shown as text.
 const SHOWN: &[&str] =
@@ -18,7 +18,7 @@ pub struct Bodies {
 impl Bodies {
     /// Chooses among the parts of a message. A text with a file name, or that is marked as an attachment, is a file; if
     /// there is no other text, the first one with a name is shown as well.
-    pub fn choose(parts: &[MimePart]) -> Bodies {
+    pub fn choose(parts: &[StructurePart]) -> Bodies {
         let chosen = choose(parts, 0, false);
         if chosen.text.is_empty() {
             let mut named = choose(parts, 0, true);
@@ -37,7 +37,7 @@ impl Bodies {
 }
 
 /// The texts in one part, which is nested [`super::structure::MAX_DEPTH`] deep at most.
-fn choose(parts: &[MimePart], place: usize, named: bool) -> Bodies {
+fn choose(parts: &[StructurePart], place: usize, named: bool) -> Bodies {
     let Some(part) = parts.get(place) else { return Bodies::default() };
     let mut inside = part.children.iter().map(|child| choose(parts, *child, named));
     match (part.role, part.content_type.as_str()) {

@@ -56,7 +56,7 @@ pub fn decode(label: &str, bytes: &[u8]) -> String {
         CharsetKind::Utf32(order) => utf_32(order, bytes),
         CharsetKind::Utf16 => {
             // The line end that a mailer put behind it is one byte.
-            let bytes = bytes.strip_suffix(b"\n").filter(|even| even.len() % 2 == 0).unwrap_or(bytes);
+            let bytes = bytes.strip_suffix(b"\n").filter(|even| even.len().is_multiple_of(2)).unwrap_or(bytes);
             utf_16_order(bytes).decode(bytes).0.into_owned()
         }
         CharsetKind::Web(encoding) if encoding == UTF_8 => decode_utf8(bytes),

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use super::bodies::Bodies;
-use super::structure::{MimePart, PartRole, Structure};
+use super::structure::{PartRole, Structure, StructurePart};
 use super::transfer::Decoded;
 use super::{charset, flowed, html, scan, uuencode};
 use crate::fault::Fault;
@@ -124,7 +124,7 @@ impl Reading {
 }
 
 impl ReadPart {
-    fn new(part: &MimePart, place: usize, shown: bool, attached: bool) -> ReadPart {
+    fn new(part: &StructurePart, place: usize, shown: bool, attached: bool) -> ReadPart {
         let is_file = part.name.is_some() || part.disposition.as_deref() == Some("attachment");
         let attached_text = attached && part.content_type.starts_with("text/");
         ReadPart {
@@ -142,9 +142,9 @@ impl ReadPart {
 }
 
 /// A text part's characters, without the files that stand in it.
-fn text_of(structure: &Structure, part: &MimePart) -> String {
+fn text_of(structure: &Structure, part: &StructurePart) -> String {
     let content = structure.content(part).bytes;
-    let charset = part.parameters.get("charset").unwrap_or_default();
+    let charset = part.parameters.get("charset").or_else(|| charset_in_page(part, &content)).unwrap_or_default();
     if part.children.is_empty() {
         return charset::decode(&charset, &content);
     }
@@ -158,8 +158,26 @@ fn text_of(structure: &Structure, part: &MimePart) -> String {
     charset::decode(&charset, &kept)
 }
 
+/// The charset that an HTML page names in a `meta` element, where the part says none.
+fn charset_in_page(part: &StructurePart, page: &[u8]) -> Option<String> {
+    const MAX_PROLOGUE_BYTES: usize = 1024;
+    if part.content_type != "text/html" || str::from_utf8(page).is_ok() {
+        return None;
+    }
+    let start = page.get(..page.len().min(MAX_PROLOGUE_BYTES)).unwrap_or_default().to_ascii_lowercase();
+    let meta = start.get(memchr::memmem::find(&start, b"<meta")?..)?;
+    let label = meta.get(memchr::memmem::find(meta, b"charset=")? + 8..)?;
+    let label: Vec<u8> = label
+        .iter()
+        .copied()
+        .filter(|byte| !matches!(byte, b'"' | b'\''))
+        .take_while(|byte| byte.is_ascii_graphic() && !matches!(byte, b'>' | b';' | b'/'))
+        .collect();
+    String::from_utf8(label).ok()
+}
+
 /// Whether soft line ends take their space with them, of a part that has any (RFC 3676, section 4).
-fn flow_of(part: &MimePart) -> Option<bool> {
+fn flow_of(part: &StructurePart) -> Option<bool> {
     let says = |name, value| part.parameters.get(name).is_some_and(|found| found.eq_ignore_ascii_case(value));
     (part.content_type == "text/plain" && says("format", "flowed")).then(|| says("delsp", "yes"))
 }
@@ -252,6 +270,9 @@ mod tests {
         for (raw, text) in [
             (&b"A: b\n\nhello\n"[..], "hello\n"),
             (b"Content-Type: text/html\n\n<b>x</b> y", "x y\n"),
+            (b"Content-Type: text/html\n\n<meta charset=\"gb2312\"><p>\xbb\xe3", "\u{6c47}\n"),
+            (b"Content-Type: text/html\n\n<META content='text/html; charset=koi8-r'>\xf0", "\u{41f}\n"),
+            (b"Content-Type: text/html\n\n<p>charset=koi8-r \xf0", "charset=koi8-r \u{f0}\n"),
             (b"A: b\n", ""),
             (b"", ""),
         ] {

@@ -99,7 +99,7 @@ fn everything_but_the_text_is_listed_and_saved() {
              Content-Type: text/calendar\n\nBEGIN\n--b--\n"
                 .to_owned(),
             &["[3 - text/calendar, 5 bytes]"],
-            &[("message1-part3.bin", "BEGIN")],
+            &[("message1-part3.ics", "BEGIN")],
         ),
         (
             "an attached message and what is in it",

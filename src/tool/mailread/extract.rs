@@ -113,14 +113,17 @@ pub(super) fn warn_of_damage(number: usize, part: &str, out: &Output) {
 
 fn unnamed(number: usize, part: &ReadPart) -> String {
     let ending = match part.content_type.as_str() {
-        "text/plain" => ".txt",
         "text/html" => ".html",
+        "text/calendar" => ".ics",
+        "text/csv" => ".csv",
         "message/rfc822" => ".eml",
         "image/png" => ".png",
         "image/jpeg" => ".jpg",
         "image/gif" => ".gif",
+        "image/tiff" => ".tif",
         "application/pdf" => ".pdf",
         "application/zip" => ".zip",
+        kind if kind.starts_with("text/") || kind.starts_with("message/") => ".txt",
         _ => ".bin",
     };
     format!("message{number}-part{}{ending}", part.path)
