@@ -7,7 +7,9 @@ use applayer::mail::complete::Complete;
 use applayer::mail::compose::Draft;
 use applayer::mail::read::Reading;
 use applayer::mail::template::{Fields, Values};
-use applayer::mail::{address, address_list, charset, date, header, html, mbox, parameter, scan, transfer, uuencode};
+use applayer::mail::{
+    address, address_list, charset, date, flowed, gzip, header, html, mbox, parameter, scan, transfer, uuencode,
+};
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
 pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
@@ -21,6 +23,8 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("mail_parameter", parameter),
     ("mail_date", date),
     ("mail_mbox", mbox),
+    ("mail_gzip", gzip),
+    ("mail_flowed", flowed),
     ("mail_html", html),
     ("mail_encode", encode),
     ("mail_downgrade", downgrade),
@@ -176,6 +180,24 @@ fn mbox(bytes: &[u8]) {
     for span in mbox::spans::find(&blob).ok().flatten().unwrap_or_default() {
         assert!(span.start <= span.end && span.end <= bytes.len() as u64);
         let _ = mbox::spans::read(&blob, span, 1 << 20);
+    }
+}
+
+/// What comes out of a packed mailbox is within its bound, or an error.
+fn gzip(bytes: &[u8]) {
+    let most = gzip::MAX_SMALL_BYTES.max(bytes.len() as u64 * gzip::MAX_RATIO);
+    if let Ok(blob) = gzip::unpacked("fuzz", Blob::memory(bytes)) {
+        assert!(blob.size_bytes() <= most);
+    }
+}
+
+/// Paragraphs of format=flowed: nothing but line ends, marks and spaces is lost or added.
+fn flowed(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    let kept =
+        |text: &str| -> String { text.chars().filter(|letter| !matches!(letter, '\n' | '\r' | ' ' | '>')).collect() };
+    for delsp in [false, true] {
+        assert_eq!(kept(&flowed::unflow(text, delsp)), kept(text));
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use crate::harness::{binary, finish, server, temp_dir, tool};
+use crate::harness::{Done, binary, finish, server, temp_dir, tool};
 use crate::peers::{LIMIT, Peer, Trial, Verdict};
 use crate::readme::{block, paste};
 
@@ -12,6 +12,8 @@ pub(crate) const TRIALS: &[Trial] = &[
     Trial { peer: "groff", feature: "reads every man page without a warning", run: groff_reads_the_pages },
     Trial { peer: "mandoc", feature: "reads every man page without a warning", run: mandoc_reads_the_pages },
     Trial { peer: "python3", feature: "email.parser reads what smtpsend composes", run: python_reads_what_was_meant },
+    Trial { peer: "python3", feature: "mailbox.mbox finds what mailread finds and writes", run: python_reads_mboxes },
+    Trial { peer: "s-nail", feature: "finds what mailread finds in an mbox and writes", run: s_nail_reads_mboxes },
     Trial { peer: "jq", feature: "selects files for a report by mail (README)", run: jq_selects_for_a_report },
     Trial {
         peer: "unshare",
@@ -41,6 +43,50 @@ fn mandoc_reads_the_pages(mandoc: &Peer) -> Verdict {
         let args = ["-Tlint", "-Wwarning"].map(AsRef::as_ref).into_iter().chain([page.as_os_str()]);
         let done = mandoc.run("mandoc", args);
         format!("{}{}", done.text(), done.stderr)
+    })
+}
+
+/// Writes mboxes with separators of the wild, and what `mailread show --raw all` makes of each: `subjects` and mailread
+/// find the same messages in all of them.
+fn mboxes_are_read_alike(subjects: impl Fn(&Path) -> Vec<String>) -> Verdict {
+    let folder = temp_dir();
+    let path = folder.path().join("mbox");
+    let time = "Mon Nov 23 05:00:00 2026";
+    for separator in
+        ["-", "MAILER-DAEMON", "root", "1844347792267117879@xxx", "me at x.test  TIME", "\"a b\"@x TIME", "x TIME"]
+    {
+        let message = |number: usize| {
+            let text = "body\nFrom here on prose:\n>From x\n";
+            format!("From {separator}\nFrom: a@b\nSubject: s{number}\n\n{text}\n").replace("TIME", time)
+        };
+        std::fs::write(&path, format!("\nFrom x {time}\nSubject: s0\n\n\n{}{}", message(1), message(2))).unwrap();
+        let listed = || tool("mailread").args(["list", "-m"]).arg(&path).run();
+        let lines = |done: &Done| -> Vec<String> {
+            done.exits(0).text().lines().map(|line| line.rsplit('\t').next().unwrap().to_owned()).collect()
+        };
+        assert_eq!(lines(&listed()), ["s0", "s1", "s2"], "{separator}");
+        // Python takes every line that begins so; what we write has them quoted.
+        let written = tool("mailread").args(["show", "--raw", "all", "-m"]).arg(&path).run();
+        std::fs::write(&path, &written.exits(0).stdout).unwrap();
+        assert_eq!(subjects(&path), lines(&listed()), "{separator}\n{written}");
+    }
+    Verdict::Ok
+}
+
+fn python_reads_mboxes(python: &Peer) -> Verdict {
+    let script = "import mailbox, sys\nfor m in mailbox.mbox(sys.argv[1]): print(m['subject'], bool(m.get_from()))";
+    mboxes_are_read_alike(|path| {
+        let read = python.run("python3", ["-c".as_ref(), script.as_ref(), path.as_os_str()]);
+        read.exits(0).text().lines().map(|line| line.trim_end_matches(" True").to_owned()).collect()
+    })
+}
+
+fn s_nail_reads_mboxes(s_nail: &Peer) -> Verdict {
+    mboxes_are_read_alike(|path| {
+        let args = ["-:/", "-S", "headline=%s", "-S", "crt=", "-Rf"].map(AsRef::as_ref);
+        let read = s_nail.feed("s-nail", args.into_iter().chain([path.as_os_str()]), Some(b"exit\n"));
+        let last = |line: &str| line.split_whitespace().last().unwrap_or_default().to_owned();
+        read.exits(0).text().lines().map(last).filter(|word| word.starts_with('s') && word.len() == 2).collect()
     })
 }
 

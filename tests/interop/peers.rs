@@ -52,6 +52,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("bind9", "named", &["bind9", "bind9-utils"]),
     ("dnsmasq", "dnsmasq", &["dnsmasq-base"]),
     ("python3", "python3", &["python3"]),
+    ("s-nail", "s-nail", &["s-nail"]),
     ("groff", "groff", &["groff-base"]),
     ("mandoc", "mandoc", &["mandoc"]),
     ("jq", "jq", &["jq"]),

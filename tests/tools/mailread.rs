@@ -273,6 +273,31 @@ fn nothing_that_was_sent_steers_a_terminal_behind_a_pipe() {
     assert!(json.records()[0]["subject"].as_str().unwrap().contains('\u{9b}'), "JSON reads back the same");
 }
 
+#[test]
+fn a_message_without_an_empty_line_shows_what_is_there() {
+    for (text, shown) in [
+        (
+            "From: a@b.test\nSubject: nob\nhello body line\nsecond: line\n",
+            "Subject: nob\n\nhello body line\nsecond: line\n",
+        ),
+        ("From: a@b.test\nSubject: s\n \n\t\nbody\n", "Subject: s\n\nbody\n"),
+        ("no header at all\nline two\n", "\nno header at all\nline two\n"),
+        ("Subject: only a header", "Subject: only a header\n\n\n"),
+    ] {
+        let run = |args: &[&str]| tool("mailread").args(args).args(["-m", "-"]).stdin(text).run();
+        run(&["show"]).silent_success();
+        assert!(run(&["show"]).text().ends_with(shown), "{}", run(&["show"]));
+        assert_eq!(run(&["list"]).silent_success().text().lines().count(), 1);
+        assert_eq!(run(&["show", "--raw"]).silent_success().text(), text);
+        let json = run(&["show", "--json"]);
+        assert_records_match_schema("mailread", &json);
+        assert_eq!(
+            json.records()[0]["text"].as_str().unwrap().trim(),
+            shown.split_once("\n\n").unwrap_or(("", shown)).1.trim()
+        );
+    }
+}
+
 fn cannot_steer(done: &Done) {
     for text in [done.text(), &done.stderr] {
         let found = text.chars().find(|letter| {

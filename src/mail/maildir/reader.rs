@@ -48,8 +48,8 @@ impl ReadableMaildir {
     /// # Errors
     /// [`Kind::NoInput`] when it holds none of them, the kinds of [`Fault::local`] when one cannot be opened.
     pub fn open(path: &Path) -> Result<ReadableMaildir, Fault> {
-        let root = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|error| local(path, error))?;
-        let inner = |name: &str| open_folder(&root, name).map_err(|error| local(path.join(name), error));
+        let root = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(|error| reading(path, error))?;
+        let inner = |name: &str| open_folder(&root, name).map_err(|error| reading(path.join(name), error));
         let (new, cur) = (inner("new")?, inner("cur")?);
         if new.is_none() && cur.is_none() && !path.join("tmp").is_dir() {
             let fault = Fault::new(Kind::NoInput, format!("{}: not a Maildir", path.display()));
@@ -69,8 +69,8 @@ impl ReadableMaildir {
         for (place, fd) in [(MaildirFolder::New, &self.new), (MaildirFolder::Cur, &self.cur)] {
             let Some(fd) = fd else { continue };
             let folder = self.folder(place);
-            for entry in Dir::read_from(fd).map_err(|error| local(&folder, error))? {
-                let entry = entry.map_err(|error| local(&folder, error))?;
+            for entry in Dir::read_from(fd).map_err(|error| reading(&folder, error))? {
+                let entry = entry.map_err(|error| reading(&folder, error))?;
                 let name = OsStr::from_bytes(entry.file_name().to_bytes());
                 let is_message = match entry.file_type() {
                     _ if name.as_bytes().starts_with(b".") => false,
@@ -94,7 +94,7 @@ impl ReadableMaildir {
     /// # Errors
     /// [`Kind::NoInput`] when the message is gone or is no message any more, else the kinds of [`Fault::local`].
     pub fn open_item(&self, item: &MaildirItem) -> Result<File, Fault> {
-        let problem = |error| local(self.item_path(item), error);
+        let problem = |error| reading(self.item_path(item), error);
         // What became a FIFO since it was listed keeps nobody waiting.
         let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
         let fd = self.fd(item)?;
@@ -124,7 +124,7 @@ impl ReadableMaildir {
     /// [`Kind::NoInput`] when the message is gone, else the kinds of [`Fault::local`].
     pub fn size_bytes(&self, item: &MaildirItem) -> Result<u64, Fault> {
         let found = rustix::fs::statat(self.fd(item)?, &item.name, AtFlags::empty());
-        found.map(|found| found.st_size as u64).map_err(|error| local(self.item_path(item), error))
+        found.map(|found| found.st_size as u64).map_err(|error| reading(self.item_path(item), error))
     }
 
     /// True when a message is a symbolic link: its name is somebody's bookkeeping, not flags.
@@ -187,7 +187,7 @@ impl ReadableMaildir {
             MaildirFolder::New => &self.new,
             MaildirFolder::Cur => &self.cur,
         };
-        fd.as_ref().ok_or_else(|| local(self.item_path(item), rustix::io::Errno::NOENT))
+        fd.as_ref().ok_or_else(|| reading(self.item_path(item), rustix::io::Errno::NOENT))
     }
 
     fn folder(&self, place: MaildirFolder) -> PathBuf {
@@ -196,6 +196,15 @@ impl ReadableMaildir {
             MaildirFolder::Cur => "cur",
         })
     }
+}
+
+/// A failure to read: whatever is in the way, the input is not there.
+fn reading(path: impl AsRef<Path>, error: rustix::io::Errno) -> Fault {
+    let mut fault = local(path, error);
+    if fault.kind == Kind::CannotCreate {
+        fault.kind = Kind::NoInput;
+    }
+    fault
 }
 
 fn open_folder(root: &OwnedFd, name: &str) -> rustix::io::Result<Option<OwnedFd>> {

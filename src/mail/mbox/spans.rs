@@ -96,8 +96,14 @@ enum FromLine {
 impl FromLine {
     fn of(line: &[u8]) -> Option<FromLine> {
         let rest = line.strip_prefix(b"From ")?;
+        // A quoted local part may hold spaces.
+        let mut quoted = false;
+        let ends_word = |byte: &u8| {
+            quoted ^= *byte == b'"';
+            byte.is_ascii_whitespace() && !quoted
+        };
         let words: Vec<&[u8]> =
-            rest.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty()).take(FromLine::MAX_WORDS).collect();
+            rest.split(ends_word).filter(|word| !word.is_empty()).take(FromLine::MAX_WORDS).collect();
         let (sender, behind) = words.split_first()?;
         if is_dated(&words) || is_dated(behind) || matches!(behind, [b"at", _, date @ ..] if is_dated(date)) {
             return Some(FromLine::Dated);
@@ -295,6 +301,7 @@ pub(super) mod tests {
             "me at mutt.org  Mon Nov 23 05:00:00 2026",
             "Mon Nov 23 05:00:00 2026",
             "mon Mon Nov 23 5:00:00 2026",
+            "\"a b\"@x.test Mon Nov 23 05:00:00 2026",
             "MAILER-DAEMON Mon Nov 23 05:00:00 2026\r",
         ];
         for from in dated.map(|rest| format!("From {rest}")) {

@@ -32,9 +32,10 @@ fn write_raw(folder: &OpenMailbox, number: usize, raw: &[u8], several: bool, out
     let mut stdout = out.payload()?;
     let written = if several {
         let head = scan::header_of(raw)?;
-        let sender =
-            ["return-path", "from"].iter().find_map(|name| scan::addresses(head, name).mailboxes.into_iter().next());
-        let sender = sender.map(|sender| sender.address).unwrap_or_default();
+        // A bounce's Return-Path names nobody, and that is what its line says.
+        let [return_path] = scan::pick(head, ["return-path"]);
+        let sender = scan::addresses(head, if return_path.is_some() { "return-path" } else { "from" });
+        let sender = sender.mailboxes.into_iter().next().map(|sender| sender.address).unwrap_or_default();
         let date = delivered::in_mailbox(folder, number).or_else(|| delivered::date_of(folder, number, head).0);
         let date = date.map(|date| date.timestamp()).unwrap_or_default();
         mbox::write(&mut stdout, &sender, &date.strftime(mbox::DATE).to_string(), &mut &raw[..])
