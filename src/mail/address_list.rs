@@ -24,24 +24,32 @@ pub fn read(value: &[u8]) -> AddressList {
         let start = tokens.position;
         let token = tokens.next();
         match token {
-            Some(ListToken::Word(word)) if item.bracketed => item.address.push_str(word),
-            Some(ListToken::Quoted(raw)) if item.bracketed => item.address.push_str(raw),
-            Some(ListToken::Word(word)) => item.words.push(ListWord::Atom(word)),
-            Some(ListToken::Quoted(raw)) => item.words.push(ListWord::Quoted(raw)),
+            Some(ListToken::Word(raw) | ListToken::Quoted(raw)) if item.bracketed => join(&mut item.address, raw),
+            Some(ListToken::Word(word)) => item.word(ListWord::Atom(word), start),
+            Some(ListToken::Quoted(raw)) => item.word(ListWord::Quoted(raw), start),
             Some(ListToken::Comment(text)) => item.comment = item.comment.or(Some(text)),
-            Some(ListToken::Special('<')) if item.brackets == 0 => (item.brackets, item.bracketed) = (1, true),
-            Some(ListToken::Special('<')) => item.brackets += 1,
+            Some(ListToken::Special('<')) if item.bracketed => item.address.push('<'),
+            Some(ListToken::Special('<')) => {
+                if item.has_address {
+                    // The comma is missing.
+                    item = item.split(&text, start, &mut list);
+                }
+                (item.has_address, item.bracketed) = (true, true);
+            }
             Some(ListToken::Special('>')) => item.bracketed = false,
             // "<@relay:user@domain>", and "<mailto:user@domain>".
             Some(ListToken::Special(':')) if item.bracketed => item.address.clear(),
             Some(ListToken::Special(',')) if item.bracketed && item.address.starts_with('@') => {}
             Some(ListToken::Special(':')) => {
                 // The name of a group goes; an address before a colon is none.
-                let lost = item.words.iter().any(|word| word.raw().contains('@')) || item.brackets > 0;
+                let lost = item.words.iter().any(|word| word.raw().contains('@')) || item.has_address;
                 item.end(&text, start, lost, &mut list);
                 item.start = tokens.position;
             }
             Some(ListToken::Special(_)) | None => {
+                if item.behind.iter().any(|word| word.raw().contains('@')) {
+                    item = item.split(&text, start, &mut list);
+                }
                 item.end(&text, start, true, &mut list);
                 item.start = tokens.position;
                 if token.is_none() {
@@ -71,11 +79,15 @@ struct ListItem<'a> {
     start: usize,
     words: Vec<ListWord<'a>>,
     comment: Option<&'a str>,
-    address: String,
-    /// How many `<` there were.
-    brackets: usize,
+    /// There was a `<`.
+    has_address: bool,
     /// Between `<` and `>`.
     bracketed: bool,
+    /// What stands there.
+    address: String,
+    /// The words behind the `>`, and where they begin.
+    behind: Vec<ListWord<'a>>,
+    behind_start: usize,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -99,10 +111,28 @@ impl<'a> ListWord<'a> {
 }
 
 impl<'a> ListItem<'a> {
+    fn word(&mut self, word: ListWord<'a>, start: usize) {
+        if !self.has_address {
+            return self.words.push(word);
+        }
+        if self.behind.is_empty() {
+            self.behind_start = start;
+        }
+        self.behind.push(word);
+    }
+
+    /// Ends the item at its `>`; the words behind that begin the next one.
+    fn split(mut self, text: &'a str, end: usize, list: &mut AddressList) -> ListItem<'a> {
+        let words = std::mem::take(&mut self.behind);
+        let start = if words.is_empty() { end } else { self.behind_start };
+        self.end(text, start, true, list);
+        ListItem { start, words, ..ListItem::default() }
+    }
+
     /// Takes what was collected for a mailbox, or notes its text if it is none and that matters.
     fn end(&mut self, text: &'a str, end: usize, noted: bool, list: &mut AddressList) {
         let item = std::mem::take(self);
-        if item.words.is_empty() && item.brackets == 0 {
+        if item.words.is_empty() && !item.has_address {
             return;
         }
         let raw = text.get(item.start..end).unwrap_or_default().trim();
@@ -116,13 +146,16 @@ impl<'a> ListItem<'a> {
     }
 
     fn mailbox(&self) -> Option<Mailbox> {
-        if self.brackets > 1 {
-            return None;
-        }
-        let (address, name) = if self.brackets == 1 {
-            (self.address.clone(), named(self.words.iter().copied()))
+        let (address, name) = if self.has_address {
+            let words = if self.words.is_empty() { &self.behind } else { &self.words };
+            (self.address.clone(), named(words.iter().copied()))
         } else {
             self.without_brackets()?
+        };
+        // Some programs write 'user@domain'.
+        let address = match address.strip_prefix('\'').and_then(|rest| rest.strip_suffix('\'')) {
+            Some(inner) => inner.to_owned(),
+            None => address,
         };
         let address = Address::parse_lenient(&address).ok()?;
         let comment = || self.comment.map(|comment| decode_words(&unescaped(comment)));
@@ -160,6 +193,15 @@ impl<'a> ListItem<'a> {
         let others = runs.iter().enumerate().filter(|(index, _)| *index != at).flat_map(|(_, (_, words))| words.iter());
         Some((address.clone(), named(others.copied())))
     }
+}
+
+/// Puts the next word of an address behind the others: white space may stand around its dots and its @ (RFC 5322, section
+/// 4.4), and nowhere else.
+fn join(address: &mut String, raw: &str) {
+    if !(address.is_empty() || address.ends_with(['.', '@']) || raw.starts_with(['.', '@'])) {
+        address.push(' ');
+    }
+    address.push_str(raw);
 }
 
 /// Words as a name, decoded.
@@ -392,7 +434,12 @@ mod tests {
             ("Pat Doe", &[], &["Pat Doe"]),
             ("\"Pat\"", &[], &["\"Pat\""]),
             ("<>", &[], &["<>"]),
-            ("A <a@b> <c@d>, e@f", &["e@f"], &["A <a@b> <c@d>"]),
+            ("A <a@b> <c@d>, e@f", &["A <a@b>", "c@d", "e@f"], &[]),
+            ("A <a@b> C D <c@d> e@f", &["A <a@b>", "C D <c@d>", "e@f"], &[]),
+            ("A <a@b> c d@e f@g, h@i", &["A <a@b>", "h@i"], &["c d@e f@g"]),
+            ("John <john smith@a.test>, x@y", &["x@y"], &["John <john smith@a.test>"]),
+            ("<<a@b>>, x@y", &["x@y"], &["<<a@b>>"]),
+            ("'a@b', 'c@d' <c@d>", &["a@b", "'c@d' <c@d>"], &[]),
             ("a@b@c@, x@y", &["x@y"], &["a@b@c@"]),
             ("@", &[], &["@"]),
             ("a b@c d, x@y", &["x@y"], &["a b@c d"]),
@@ -436,6 +483,17 @@ mod tests {
             "a..b.@c",
         ] {
             assert_eq!(read(text.as_bytes()).mailboxes, crate::mail::address::parse_list(text).unwrap(), "{text}");
+        }
+    }
+
+    proptest::proptest! {
+        /// What was read of anything is a list that reads back the same.
+        #[test]
+        fn anything_reads_back(pieces in proptest::collection::vec("a@b|[a-z]{1,3}|[ \t]|[\"(),.:;<>@\\[\\]\\\\'\0]|=\\?utf-8\\?q\\?=C3=BC,\\?=|=\\?|\\?=|ü|\\PC", 0..20)) {
+            let list = read(pieces.concat().as_bytes());
+            let field = crate::mail::header::addresses("To", &list.mailboxes).unwrap();
+            let again = read(field.strip_prefix("To:").unwrap().as_bytes());
+            proptest::prop_assert_eq!((again.mailboxes, again.unparsed), (list.mailboxes, Vec::<String>::new()), "{}", field);
         }
     }
 

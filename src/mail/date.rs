@@ -322,6 +322,17 @@ mod tests {
         assert_eq!(parse("Thu, 14 Aug 2025 14:15:52 +0200").map(|date| date.offset().seconds()), Some(7200));
     }
 
+    proptest::proptest! {
+        /// A date of any form is one that the standard form says as well.
+        #[test]
+        fn what_is_read_can_be_written(words in proptest::collection::vec("[0-9]{1,4}|[0-9]{2}:[0-9]{2}|aug|sept|[+-][0-9]{1,5}|[a-z]{1,4}|[-+.:/(), tz]|\\PC| ", 0..14)) {
+            if let Some(date) = parse(&words.concat()) {
+                let written = date.strftime("%a, %d %b %Y %H:%M:%S %z").to_string();
+                proptest::prop_assert_eq!(parse(&written).map(|again| again.timestamp()), Some(date.timestamp()));
+            }
+        }
+    }
+
     #[test]
     fn what_is_no_date_is_none() {
         for text in [

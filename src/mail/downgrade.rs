@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 
 use super::address::Mailbox;
 use super::address_list;
+use super::boundary::{self, OpenBoundaries};
 use super::header;
 use super::header_line::{self, HeaderLine, HeaderLines};
 use super::parameter;
@@ -56,7 +57,8 @@ enum LineContext {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Nature {
     Leaf,
-    Multipart(Vec<u8>),
+    /// With its boundaries.
+    Multipart(Vec<Vec<u8>>),
     /// A message of its own: another header follows.
     Nested,
 }
@@ -65,7 +67,8 @@ enum Nature {
 fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
     let read = |error: std::io::Error| Fault::local("message", &error);
     let mut reader = BufReader::with_capacity(64 * 1024, content.open().map_err(read)?);
-    let mut boundaries: Vec<Vec<u8>> = Vec::new();
+    let mut boundaries = OpenBoundaries::default();
+    let mut level = 0usize;
     let mut depth = 0usize;
     let mut header: Option<(Vec<u8>, HeaderLines)> = Some(Default::default());
     let mut place = LineContext::Around;
@@ -77,7 +80,7 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
             return Err(cannot("a line is too long"));
         }
         let end = count == 0;
-        let delimiter = if end { None } else { delimiter(&line, &boundaries) };
+        let delimiter = if end { None } else { boundaries.delimiter(&line) };
         if let Some((collected, lines)) = header.as_mut() {
             let kind = if end || delimiter.is_some() { HeaderLine::Body } else { lines.line(&line) };
             let blank = kind == HeaderLine::Separator;
@@ -97,8 +100,9 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
             place = LineContext::Body;
             match nature {
                 Nature::Leaf => {}
-                Nature::Multipart(boundary) => {
-                    boundaries.push(boundary);
+                Nature::Multipart(named) => {
+                    boundaries.open(level, named);
+                    level += 1;
                     place = LineContext::Around;
                 }
                 Nature::Nested => {
@@ -106,7 +110,7 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
                     header = Some(Default::default());
                 }
             }
-            if boundaries.len() + depth > MAX_DEPTH {
+            if level + depth > MAX_DEPTH {
                 return Err(cannot("its parts are nested too deeply"));
             }
             if blank {
@@ -117,8 +121,9 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
             return Ok(());
         }
         match delimiter {
-            Some((level, closing)) => {
-                boundaries.truncate(level + usize::from(!closing));
+            Some((at, closing)) => {
+                level = at + usize::from(!closing);
+                boundaries.close(level);
                 pass.line(&line, LineContext::Around)?;
                 place = LineContext::Around;
                 header = (!closing).then(Default::default);
@@ -128,35 +133,21 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
     }
 }
 
-/// Whether a line is one of these boundaries: its level, and whether it closes (RFC 2046, section 5.1.1).
-fn delimiter(line: &[u8], boundaries: &[Vec<u8>]) -> Option<(usize, bool)> {
-    let rest = line.strip_prefix(b"--")?.trim_ascii_end();
-    boundaries.iter().enumerate().rev().find_map(|(level, boundary)| {
-        let tail = rest.strip_prefix(boundary.as_slice())?;
-        match tail {
-            b"" => Some((level, false)),
-            b"--" => Some((level, true)),
-            _ => None,
-        }
-    })
-}
-
 fn nature(header: &[u8]) -> Result<Nature, Fault> {
-    let [kind, signature, smime] = scan::pick(header, ["content-type", "dkim-signature", "arc-message-signature"]);
+    let [signature, smime] = scan::pick(header, ["dkim-signature", "arc-message-signature"]);
     if signature.is_some() || smime.is_some() {
         return Err(cannot("it is signed"));
     }
-    let (essence, parameters) = parameter::parse(kind.unwrap_or_default());
-    if matches!(essence.as_str(), "multipart/signed" | "multipart/encrypted") {
+    let types = boundary::content_types(header);
+    let essence = types.first().map_or("", |(essence, _)| essence.as_str());
+    if matches!(essence, "multipart/signed" | "multipart/encrypted") {
         return Err(cannot("it is signed"));
     }
-    if essence.starts_with("multipart/") {
-        return Ok(match parameters.get("boundary") {
-            Some(boundary) if !boundary.is_empty() => Nature::Multipart(boundary.into_bytes()),
-            _ => Nature::Leaf,
-        });
+    let named = boundary::boundaries(&types);
+    if !named.is_empty() {
+        return Ok(Nature::Multipart(named));
     }
-    Ok(match essence.as_str() {
+    Ok(match essence {
         "message/rfc822" | "message/global" | "message/news" => Nature::Nested,
         _ => Nature::Leaf,
     })

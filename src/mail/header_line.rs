@@ -190,6 +190,20 @@ mod tests {
                 let reading = Reading::parse(bytes.to_vec()).unwrap();
                 let read: Vec<&str> = reading.headers.iter().map(|(name, _)| name.as_str()).collect();
                 assert_eq!(read, *expected, "{text:?}");
+                assert_eq!(
+                    reading.text.replace("\r\n", "\n").trim_end(),
+                    body.replace("\r\n", "\n").trim_end(),
+                    "{text:?}"
+                );
+                // The same as a part of another message.
+                let outer = format!("Content-Type: multipart/digest; boundary=q\n\n--q\n\n{text}\n--q--\n");
+                let outer = Reading::parse(outer.into_bytes()).unwrap();
+                let inner = outer.content(outer.parts.first().unwrap()).bytes;
+                assert_eq!(
+                    inner.get(end_of(&inner).body..).unwrap().trim_ascii_end(),
+                    body.trim_end().as_bytes(),
+                    "{text:?}"
+                );
                 // smtpsend.
                 let complete = Complete::read(&Blob::memory(bytes), false).unwrap();
                 let taken: Vec<&str> = complete.fields().iter().map(|field| field.name.as_str()).collect();

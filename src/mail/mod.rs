@@ -4,6 +4,7 @@
 pub mod address;
 pub mod address_list;
 pub mod bodies;
+mod boundary;
 pub mod charset;
 pub mod complete;
 pub mod compose;

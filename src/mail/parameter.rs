@@ -385,6 +385,20 @@ mod tests {
         assert_eq!(parameters.names().collect::<Vec<_>>(), ["b", "a"]);
     }
 
+    proptest::proptest! {
+        /// Whatever was read is written as a field that reads back the same.
+        #[test]
+        fn anything_reads_back(pieces in proptest::collection::vec("x=|x\\*=|x\\*[0-2]\\*?=|[a-z]{1,3}|[ \t]|[\"(),;=%'\\\\]|=\\?utf-8\\?q\\?=C3=BC\\?=|utf-8''|%C3%BC|ü|\\PC", 0..20)) {
+            let (_, parameters) = parse(pieces.concat().as_bytes());
+            for name in parameters.names() {
+                let text = parameters.get(name).unwrap();
+                let field = crate::mail::header::with_parameters("A", "b", &[("c", &text)]).unwrap();
+                let again = parse(field.strip_prefix("A:").unwrap().as_bytes()).1.get("c");
+                proptest::prop_assert_eq!(again, Some(text), "{}", field);
+            }
+        }
+    }
+
     /// Time is not measured here; that a million of each ends at all within a test says that it is not quadratic.
     #[test]
     fn millions_of_pieces_end() {

@@ -65,8 +65,9 @@ impl Reading {
     /// [`crate::fault::Kind::BadData`] for a message beyond the limits.
     pub fn parse_with(raw: Vec<u8>, reflow: bool) -> Result<Reading, Fault> {
         let header = scan::header_of(&raw)?;
+        let charset = scan::HeaderCharset::of(header);
         let headers = scan::fields(header)
-            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), scan::text(header, value)))
+            .map(|(name, value)| (String::from_utf8_lossy(name).into_owned(), charset.text(value)))
             .collect();
         let structure = Structure::parse(raw)?;
         let bodies = Bodies::choose(&structure.parts);

@@ -2,6 +2,7 @@
 //! what stands in them (RFC 2047). What a stranger wrote never makes it fail; it shows what can be shown.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use super::address_list::{self, AddressList};
 use super::charset;
@@ -51,39 +52,57 @@ pub fn all<'a>(header: &'a [u8], wanted: &str) -> impl Iterator<Item = &'a [u8]>
 
 /// The addresses of all fields of this name.
 pub fn addresses(header: &[u8], wanted: &str) -> AddressList {
-    let mut list = AddressList::default();
+    let (charset, mut list) = (HeaderCharset::of(header), AddressList::default());
     for value in all(header, wanted) {
-        let more = address_list::read(&utf8(header, value));
+        let more = address_list::read(&charset.utf8(value));
         list.mailboxes.extend(more.mailboxes);
         list.unparsed.extend(more.unparsed);
     }
     list
 }
 
-/// A value of this header as a person reads it: [`decode`], with raw bytes in the charset of the message's text where they
-/// are not UTF-8.
+/// A value of this header as a person reads it, as [`HeaderCharset::text`] gives it.
 pub fn text(header: &[u8], value: &[u8]) -> String {
-    decode(&utf8(header, value))
+    HeaderCharset::of(header).text(value)
 }
 
-/// Raw bytes of an older charset as UTF-8. Headers have no charset of their own; who writes such bytes writes the text in
-/// the same one.
-fn utf8<'a>(header: &[u8], value: &'a [u8]) -> Cow<'a, [u8]> {
-    let shifted = value.contains(&0x1b);
-    if !shifted && str::from_utf8(value).is_ok() {
-        return Cow::Borrowed(value);
+/// What raw bytes of a header are that are not UTF-8. Headers have no charset of their own; who writes such bytes writes
+/// the text in the same one. Looked for when the first such value is met, and once.
+#[derive(Debug)]
+pub struct HeaderCharset<'a> {
+    header: &'a [u8],
+    label: OnceCell<String>,
+}
+
+impl<'a> HeaderCharset<'a> {
+    /// The charset of this header.
+    pub fn of(header: &'a [u8]) -> HeaderCharset<'a> {
+        HeaderCharset { header, label: OnceCell::new() }
     }
-    let [kind] = pick(header, ["content-type"]);
-    let label = kind.and_then(|kind| parameter::parse(kind).1.get("charset")).unwrap_or_default().to_ascii_lowercase();
-    // Escape sequences are letters only in the charsets that shift; of what takes several bytes a letter no header is made.
-    if label.is_empty()
-        || label.starts_with("ut")
-        || label.starts_with("ucs")
-        || shifted != label.starts_with("iso-2022")
-    {
-        return Cow::Borrowed(value);
+
+    /// A value as a person reads it: [`decode`], with raw bytes in the charset of the message's text where they are not
+    /// UTF-8.
+    pub fn text(&self, value: &[u8]) -> String {
+        decode(&self.utf8(value))
     }
-    Cow::Owned(charset::decode(&label, value).into_bytes())
+
+    fn utf8<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+        let shifted = value.contains(&0x1b);
+        if !shifted && str::from_utf8(value).is_ok() {
+            return Cow::Borrowed(value);
+        }
+        let label = self.label.get_or_init(|| {
+            let [kind] = pick(self.header, ["content-type"]);
+            let label = kind.and_then(|kind| parameter::parse(kind).1.get("charset"));
+            label.unwrap_or_default().to_ascii_lowercase()
+        });
+        // Escape sequences are letters only in the charsets that shift; what takes several bytes a letter makes no header.
+        let unfit = label.is_empty() || label.starts_with("ut") || label.starts_with("ucs");
+        if unfit || shifted != label.starts_with("iso-2022") {
+            return Cow::Borrowed(value);
+        }
+        Cow::Owned(charset::decode(label, value).into_bytes())
+    }
 }
 
 /// The message identifiers in a value, in their order.

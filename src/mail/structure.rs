@@ -4,9 +4,9 @@
 //! without an end takes nothing from the outer one. Each line is looked up once, whatever the depth: the time is linear in
 //! the bytes for every input.
 
-use std::collections::HashMap;
 use std::ops::Range;
 
+use super::boundary::{self, OpenBoundaries};
 use super::header_line::{self, HeaderLine, HeaderLines};
 use super::parameter::{self, Parameters};
 use super::transfer::{self, Decoded};
@@ -17,8 +17,6 @@ use crate::fault::{Fault, Kind};
 pub const MAX_PARTS: usize = 10_000;
 /// Deepest nesting of multiparts and messages.
 pub const MAX_DEPTH: usize = 100;
-/// Most fields Content-Type of one part that are looked at.
-const MAX_REPEATED_FIELDS: usize = 4;
 
 /// How a part's content travels.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -138,11 +136,10 @@ impl Structure {
             source: self.sources.len(),
             depth,
             open: Vec::new(),
-            boundaries: HashMap::new(),
-            longest: 0,
+            boundaries: OpenBoundaries::default(),
         };
         if let Some(owner) = owner {
-            walk.open.push(OpenPart { part: owner, boundaries: Vec::new(), message: true, holder: true });
+            walk.open.push(OpenPart { part: owner, message: true, holder: true });
         }
         walk.run()?;
         self.sources.push(source);
@@ -215,8 +212,6 @@ enum WalkState {
 /// A part whose end was not met yet.
 struct OpenPart {
     part: usize,
-    /// The boundaries of a multipart: more than one where Content-Type is repeated.
-    boundaries: Vec<Vec<u8>>,
     /// It is a message.
     message: bool,
     /// The content has a source of its own, so that its end is known.
@@ -230,10 +225,7 @@ struct PartWalk<'a> {
     /// Of what holds this source.
     depth: usize,
     open: Vec<OpenPart>,
-    /// By boundary, the levels that have it; the innermost is last.
-    boundaries: HashMap<Vec<u8>, Vec<usize>>,
-    /// The longest boundary met.
-    longest: usize,
+    boundaries: OpenBoundaries,
 }
 
 impl PartWalk<'_> {
@@ -253,13 +245,12 @@ impl PartWalk<'_> {
             let end = at + memchr::memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
             let line = self.bytes.get(at..end).unwrap_or_default();
             touched(line.len());
-            if let Some((level, last)) = self.delimiter(line) {
+            if let Some((level, last)) = self.boundaries.delimiter(line) {
                 if let WalkState::Header { start, digest, .. } = state {
                     self.begin(start..at, at, digest)?;
                 }
-                self.close_above(level, Some(at));
+                self.close_above(level + usize::from(!last), Some(at));
                 state = if last {
-                    self.close_above(level - 1, Some(at));
                     WalkState::Content
                 } else {
                     let multipart = self.open.last().and_then(|open| self.parts.get(open.part));
@@ -306,7 +297,7 @@ impl PartWalk<'_> {
         if self.depth + self.open.len() > MAX_DEPTH {
             return Err(Fault::new(Kind::BadData, format!("parts nested deeper than {MAX_DEPTH}")));
         }
-        let (mut part, mut boundaries) = self.describe(self.bytes.get(header).unwrap_or_default(), digest);
+        let (mut part, boundaries) = self.describe(self.bytes.get(header).unwrap_or_default(), digest);
         part.body = body..self.bytes.len();
         let place = self.parts.len();
         part.path = match self.open.last().and_then(|open| self.parts.get_mut(open.part)) {
@@ -324,46 +315,19 @@ impl PartWalk<'_> {
         };
         let role = part.role;
         self.parts.push(part);
-        let level = self.open.len();
-        boundaries.retain(|boundary| !boundary.is_empty());
-        for boundary in &boundaries {
-            self.longest = self.longest.max(boundary.len());
-            self.boundaries.entry(boundary.clone()).or_default().push(level);
-        }
-        self.open.push(OpenPart { part: place, boundaries, message: role == PartRole::Message, holder: false });
+        self.boundaries.open(self.open.len(), boundaries);
+        self.open.push(OpenPart { part: place, message: role == PartRole::Message, holder: false });
         Ok(match role {
             PartRole::Message => WalkState::Header { start: body, lines: HeaderLines::default(), digest: false },
             PartRole::Leaf | PartRole::Multipart => WalkState::Content,
         })
     }
 
-    /// A boundary line of an open multipart: its level, and whether it is the last one. White space may follow (RFC 2046,
-    /// section 5.1.1), anything else makes it a line of text.
-    fn delimiter(&self, line: &[u8]) -> Option<(usize, bool)> {
-        let token = line.strip_prefix(b"--")?.trim_ascii_end();
-        if token.len() > self.longest + 2 {
-            return None;
-        }
-        let level = |boundary: &[u8]| self.boundaries.get(boundary)?.last().copied();
-        // Levels count from 1 for what closes them.
-        match level(token) {
-            Some(level) => Some((level + 1, false)),
-            None => Some((level(token.strip_suffix(b"--")?)? + 1, true)),
-        }
-    }
-
     /// Closes all parts but the outermost `level`, before the line that begins at `end` or at the end of the source.
     fn close_above(&mut self, level: usize, end: Option<usize>) {
         while self.open.len() > level {
             let Some(open) = self.open.pop() else { break };
-            for boundary in &open.boundaries {
-                if let Some(levels) = self.boundaries.get_mut(boundary) {
-                    levels.pop();
-                    if levels.is_empty() {
-                        self.boundaries.remove(boundary);
-                    }
-                }
-            }
+            self.boundaries.close(self.open.len());
             let Some(part) = self.parts.get_mut(open.part).filter(|_| !open.holder) else { continue };
             if let Some(at) = end {
                 // The line end before a boundary belongs to the boundary; a message ends with one in any case.
@@ -373,7 +337,7 @@ impl PartWalk<'_> {
                 let shared = part.role == PartRole::Message && !content.ends_with(b"\n");
                 part.body.end = part.body.start + if shared { whole.len() } else { content.len() };
             } else if part.role != PartRole::Multipart {
-                part.cut_off = self.open.iter().any(|outer| !outer.boundaries.is_empty());
+                part.cut_off = !self.boundaries.is_empty();
             }
             if part.role == PartRole::Multipart && part.children.is_empty() {
                 // No boundary was met: it can only be shown as it is.
@@ -390,13 +354,12 @@ impl PartWalk<'_> {
     /// What a header says, and the boundaries of a multipart.
     fn describe(&self, header: &[u8], digest: bool) -> (StructurePart, Vec<Vec<u8>>) {
         touched(header.len());
-        let mut types: Vec<(String, Parameters)> = Vec::new();
+        let types = boundary::content_types(header);
+        let boundaries = boundary::boundaries(&types);
         let (mut disposition, mut encoding, mut content_id) = (None, None, None);
         for (name, value) in header_line::fields(header).take(scan::MAX_FIELDS) {
             let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
-            if is(b"content-type") && types.len() < MAX_REPEATED_FIELDS {
-                types.push(parameter::parse(value));
-            } else if is(b"content-disposition") && disposition.is_none() {
+            if is(b"content-disposition") && disposition.is_none() {
                 disposition = Some(parameter::parse(value));
             } else if is(b"content-transfer-encoding") && encoding.is_none() {
                 encoding = Some(encoding_of(value));
@@ -405,15 +368,6 @@ impl PartWalk<'_> {
                 content_id = Some(id.trim_matches(['<', '>', ' ']).to_owned()).filter(|id| !id.is_empty());
             }
         }
-        let is_multipart = |(kind, parameters): &(String, Parameters)| {
-            kind.starts_with("multipart") && parameters.get("boundary").is_some()
-        };
-        let boundaries = match types.first() {
-            Some(first) if is_multipart(first) => {
-                types.iter().filter(|kind| is_multipart(kind)).filter_map(boundary).collect()
-            }
-            _ => Vec::new(),
-        };
         let given = types.into_iter().next();
         let default = if digest { "message/rfc822" } else { "text/plain" };
         let (content_type, parameters) = given.unwrap_or_else(|| (default.to_owned(), Parameters::default()));
@@ -456,10 +410,6 @@ impl PartWalk<'_> {
 fn touched(_bytes: usize) {
     #[cfg(test)]
     tests::TOUCHED.set(tests::TOUCHED.get() + _bytes);
-}
-
-fn boundary((_, parameters): &(String, Parameters)) -> Option<Vec<u8>> {
-    parameters.get("boundary").map(|boundary| boundary.trim_end().as_bytes().to_vec())
 }
 
 fn is_message(part: &StructurePart) -> bool {

@@ -5,6 +5,7 @@ use std::io::Read;
 
 use crate::blob::Blob;
 use crate::fault::{Fault, Kind};
+use crate::mail::header_line::{HeaderLine, HeaderLines};
 
 /// Most messages taken of one file.
 pub const MAX_MESSAGES: usize = 10_000_000;
@@ -154,9 +155,7 @@ fn is_time(word: &[u8]) -> bool {
 
 /// The beginning of a header field, or of the `>From ` lines that UUCP put above the header.
 fn is_header_line(line: &[u8]) -> bool {
-    let name = line.iter().take_while(|byte| byte.is_ascii_graphic() && **byte != b':').count();
-    let behind = line.get(name..).unwrap_or_default().trim_ascii_start();
-    name > 0 && behind.starts_with(b":") || line.starts_with(b">From ")
+    matches!(HeaderLines::default().line(line), HeaderLine::Field(_)) || line.starts_with(b">From ")
 }
 
 /// The pass over the lines, in pieces of any size.

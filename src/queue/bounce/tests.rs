@@ -122,6 +122,8 @@ fn headers_end_where_they_end() {
         (&b"A: b\r\n\r\nbody\r\n"[..], &b"A: b\r\n"[..]),
         (b"\r\nbody\r\n", b""),
         (b"A: b\r\n", b"A: b\r\n"),
+        (b"A: b\r\n \r\n c\r\nD: e\r\n\r\nbody\r\n", b"A: b\r\n \r\n c\r\nD: e\r\n"),
+        (b"A: b\r\nbody at once\r\n\r\nD: e\r\n", b"A: b\r\n"),
         (b"", b""),
         (b"no line end", b""),
     ] {

@@ -98,8 +98,9 @@ fn matches(folder: &OpenMailbox, number: usize, args: &Args, header: &mut Vec<u8
         return Ok(true);
     }
     folder.header(number, header)?;
+    let charset = scan::HeaderCharset::of(header);
     let holds = |name: &str, wanted: &str| {
-        scan::all(header, name).any(|value| scan::text(header, value).to_lowercase().contains(&wanted.to_lowercase()))
+        scan::all(header, name).any(|value| charset.text(value).to_lowercase().contains(&wanted.to_lowercase()))
     };
     Ok(args.from.as_deref().is_none_or(|wanted| holds("from", wanted))
         && args.to.as_deref().is_none_or(|wanted| holds("to", wanted) || holds("cc", wanted))
