@@ -59,6 +59,20 @@ fn command(data: &[u8]) {
             assert_eq!(SmtpCommand::parse(line), Ok(command));
         }
     }
+    let liberal = CommandSyntax::Liberal { origin: "mx.test".to_owned() };
+    match SmtpCommand::parse_as(data, &liberal) {
+        Ok(SmtpCommand::Ehlo(name) | SmtpCommand::Helo(name) | SmtpCommand::Lhlo(name)) => {
+            assert!(name.bytes().all(|byte| byte.is_ascii_graphic() && !b"<>()\"\\;".contains(&byte)));
+        }
+        // Whatever form an address came in, it leaves in the strict one.
+        Ok(command) => {
+            let mut wire = Vec::new();
+            if command.wire(&mut wire).is_ok() {
+                assert_eq!(SmtpCommand::parse(wire.strip_suffix(b"\r\n").expect("a line")), Ok(command));
+            }
+        }
+        Err(_) => {}
+    }
 }
 
 /// Wherever the bytes are cut, the same message comes off the wire; what is put on the wire comes back.

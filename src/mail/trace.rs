@@ -29,8 +29,8 @@ pub fn count_received(message: impl BufRead) -> std::io::Result<usize> {
 }
 
 /// The header of a message without the Return-Path fields in it, and its length as it came: only the server of the final
-/// delivery writes that field (RFC 5321, section 4.4), so one that is there is somebody's claim. The empty line is no part of
-/// it; a header beyond [`MAX_HEADER_BYTES`] is looked at no further.
+/// delivery writes that field (RFC 5321, section 4.4), so one that is there is somebody's claim. The empty line that ends the
+/// header is the last that is read; a header beyond [`MAX_HEADER_BYTES`] is looked at no further.
 ///
 /// # Errors
 /// What reading says.
@@ -39,10 +39,11 @@ pub fn without_return_path(message: impl BufRead) -> std::io::Result<(Vec<u8>, u
     let (mut kept, mut read, mut line, mut dropping) = (Vec::new(), 0, Vec::new(), false);
     loop {
         line.clear();
-        if header.read_until(b'\n', &mut line)? == 0 || matches!(line.as_slice(), b"\r\n" | b"\n") {
+        read += header.read_until(b'\n', &mut line)? as u64;
+        if matches!(line.as_slice(), b"" | b"\r\n" | b"\n") {
+            kept.extend_from_slice(&line);
             return Ok((kept, read));
         }
-        read += line.len() as u64;
         let folded = line.starts_with(b" ") || line.starts_with(b"\t");
         dropping = if folded { dropping } else { is_return_path(&line) };
         if !dropping {
@@ -65,12 +66,12 @@ mod tests {
     #[test]
     fn claimed_return_paths_go() {
         let table: [(&str, &str, u64); 8] = [
-            ("A: 1\r\nReturn-Path: <x@y>\r\nB: 2\r\n\r\nReturn-Path: body\r\n", "A: 1\r\nB: 2\r\n", 32),
-            ("return-path : <x>\n\t<y>\n \n z\nB: 2\n\n", "B: 2\n", 33),
-            ("RETURN-PATH:\r\nReturn-Path:x\r\n\r\n", "", 29),
-            ("Return-Paths: x\r\nX-Return-Path: y\r\n\r\n", "Return-Paths: x\r\nX-Return-Path: y\r\n", 35),
-            ("A: 1\r\n Return-Path: x\r\n\r\n", "A: 1\r\n Return-Path: x\r\n", 23),
-            ("\r\nReturn-Path: body\r\n", "", 0),
+            ("A: 1\r\nReturn-Path: <x@y>\r\nB: 2\r\n\r\nReturn-Path: body\r\n", "A: 1\r\nB: 2\r\n\r\n", 34),
+            ("return-path : <x>\n\t<y>\n \n z\nB: 2\n\n", "B: 2\n\n", 34),
+            ("RETURN-PATH:\r\nReturn-Path:x\r\n\r\n", "\r\n", 31),
+            ("Return-Paths: x\r\nX-Return-Path: y\r\n\r\n", "Return-Paths: x\r\nX-Return-Path: y\r\n\r\n", 37),
+            ("A: 1\r\n Return-Path: x\r\n\r\n", "A: 1\r\n Return-Path: x\r\n\r\n", 25),
+            ("\r\nReturn-Path: body\r\n", "\r\n", 2),
             ("Return-Path: x", "", 14),
             ("", "", 0),
         ];

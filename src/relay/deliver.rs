@@ -2,6 +2,7 @@
 //! take it, and one outcome per recipient whatever happens. [`connection`](crate::relay::connection) goes along a route of servers.
 
 use std::borrow::Cow;
+use std::io::{BufReader, Read as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use crate::blob::file::BlobWriter;
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::downgrade::to_seven_bit;
 use crate::mail::maildir::{self, Maildir};
+use crate::mail::trace::without_return_path;
 use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
 use crate::net::dial::Dialer;
@@ -326,11 +328,17 @@ async fn into_maildir(
     if !go {
         return all_failed(envelope, &Fault::new(Kind::Cancelled, "stopped before delivery"));
     }
-    let head = format!("Return-Path: <{}>\r\n", envelope.sender);
-    let filed = content
-        .open()
+    let mut head = format!("Return-Path: <{}>\r\n", envelope.sender);
+    for recipient in &envelope.recipients {
+        head.push_str(&format!("X-Original-To: {}\r\n", recipient.address));
+    }
+    let opened = content.open().and_then(|reader| {
+        let mut reader = BufReader::new(reader);
+        Ok((without_return_path(&mut reader)?.0, reader))
+    });
+    let filed = opened
         .map_err(|error| Fault::local("the queued message", &error))
-        .and_then(|mut reader| maildir.deliver(head.as_bytes(), &mut *reader))
+        .and_then(|(header, reader)| maildir.deliver(head.as_bytes(), &mut header.as_slice().chain(reader)))
         // A full disk or a missing right today is no reason to return the mail.
         .map_err(|fault| Fault { kind: Kind::Locked, ..fault });
     let result = |address: &Address| match &filed {

@@ -431,10 +431,14 @@ fn mail_goes_into_a_maildir_and_over_a_socket() {
     for folder in ["tmp", "new", "cur"] {
         std::fs::create_dir_all(maildir.join(folder)).unwrap();
     }
-    enqueue(queue.path(), &[("a@a.test", &["b@b.test"], HELLO)]);
+    let forged = format!("Return-Path: <forged@a.test>\r\n{HELLO}");
+    enqueue(queue.path(), &[("a@a.test", &["b@b.test", "c@b.test"], &forged)]);
     run(queue.path(), &["--route", &format!("b.test=maildir:{}", maildir.display())]).silent_success();
     let files: Vec<_> = std::fs::read_dir(maildir.join("new")).unwrap().collect();
     assert_eq!(files.len(), 1);
+    let filed = std::fs::read_to_string(files[0].as_ref().unwrap().path()).unwrap();
+    let head = "Return-Path: <a@a.test>\nX-Original-To: b@b.test\nX-Original-To: c@b.test\n";
+    assert_eq!(filed, format!("{head}{}", HELLO.replace("\r\n", "\n")));
     assert!(waiting(queue.path()).is_empty());
     enqueue(queue.path(), &[("a@a.test", &["b@b.test"], HELLO)]);
     run(queue.path(), &["--route", "b.test=maildir:/nonexistent/box", "--strict"]).exits(75);

@@ -29,7 +29,7 @@ pub(super) fn client_name(text: &str) -> String {
 /// Splits what follows `FROM:` or `TO:` into the path, as RFC 5321 writes it, and the parameters. `None` if there is no
 /// path. What cannot be understood is left as it is, for the parser of addresses to refuse.
 pub(super) fn path<'a>(text: &'a str, origin: &str) -> Option<(String, &'a str)> {
-    let text = text.trim_start_matches([' ', '\t']);
+    let text = behind_comments(text);
     let open = find(text, &['<']);
     // `Bob <bob@bob.test>` has a phrase before the bracket, `bob@bob.test AUTH=<>` has not.
     let open = open.filter(|at| text.get(..*at).is_some_and(|before| find(before, &['@', '=']).is_none()));
@@ -42,8 +42,19 @@ pub(super) fn path<'a>(text: &'a str, origin: &str) -> Option<(String, &'a str)>
         None => text.split_at_checked(find(text, &[' ', '\t']).unwrap_or(text.len()))?,
     };
     let path = canonical(inner, origin).unwrap_or_else(|| inner.to_owned());
-    let whole = (open.is_some() || !inner.is_empty()) && (parameters.is_empty() || parameters.starts_with([' ', '\t']));
-    whole.then_some((path, parameters))
+    let separate = parameters.is_empty() || parameters.starts_with([' ', '\t', '(']);
+    (separate && (open.is_some() || !inner.is_empty())).then_some((path, behind_comments(parameters)))
+}
+
+/// The text behind space and comments.
+fn behind_comments(mut text: &str) -> &str {
+    loop {
+        text = text.trim_start_matches([' ', '\t']);
+        match unit(text).filter(|_| text.starts_with('(')).and_then(|length| text.get(length..)) {
+            Some(behind) => text = behind,
+            None => return text,
+        }
+    }
 }
 
 /// The address as RFC 5321 writes it, without source route, comments and space; empty for the null path.
@@ -183,6 +194,10 @@ mod tests {
             ("\"Jones, Bob <b@c>\" <bob@x.test>", "bob@x.test"),
             ("(who) <bob@x.test>", "bob@x.test"),
             ("<bob(a (nested\\) one))@x.test>", "bob@x.test"),
+            ("(who) bob@x.test", "bob@x.test"),
+            ("bob@x.test (my (nested) name)", "bob@x.test"),
+            ("<bob@x.test> (name) (again)", "bob@x.test"),
+            ("<bob@x.test>(name)", "bob@x.test"),
             ("<bob @ x . test>", "bob@x.test"),
             ("bob@x.test(home)", "bob@x.test"),
             ("<@a.test,@b.test:bob@x.test>", "bob@x.test"),
