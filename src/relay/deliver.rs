@@ -16,7 +16,7 @@ use crate::net::stream::{Stream, TlsInfo};
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::ProtocolTrace;
 use crate::relay::route::{Hop, HopEndpoint, Protocol};
-use crate::smtp::address::Address;
+use crate::smtp::address::{Address, ReversePath};
 use crate::smtp::client::{BeforeCommit, SendOptions, SmtpClient, SmtpClientOptions, Times};
 use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::extension::Capabilities;
@@ -300,22 +300,22 @@ fn fit<'a>(
 /// International domains in the form that every server understands (RFC 5890, section 2.3.2.1), where the mailbox before
 /// them is ASCII.
 fn with_ascii_domains(envelope: &Envelope) -> Cow<'_, Envelope> {
-    let ascii = |address: &Address| -> Option<Address> {
-        let international = address.local_wire().is_ascii() && !address.is_ascii();
-        international.then(|| address.to_ascii_domain().ok()).flatten()
-    };
-    let mut envelope = Cow::Borrowed(envelope);
-    if let Some(sender) = envelope.sender.address().and_then(ascii) {
-        envelope.to_mut().sender = sender.into();
+    if envelope.is_ascii() {
+        return Cow::Borrowed(envelope);
     }
-    for at in 0..envelope.recipients.len() {
-        if let Some(address) = envelope.recipients.get(at).and_then(|recipient| ascii(&recipient.address))
-            && let Some(recipient) = envelope.to_mut().recipients.get_mut(at)
+    let ascii = |address: &mut Address| {
+        if address.local_wire().is_ascii()
+            && let Ok(with_ascii_domain) = address.to_ascii_domain()
         {
-            recipient.address = address;
+            *address = with_ascii_domain;
         }
+    };
+    let mut envelope = envelope.clone();
+    if let ReversePath::Address(sender) = &mut envelope.sender {
+        ascii(sender);
     }
-    envelope
+    envelope.recipients.iter_mut().for_each(|recipient| ascii(&mut recipient.address));
+    Cow::Owned(envelope)
 }
 
 async fn into_maildir(
