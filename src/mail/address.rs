@@ -296,6 +296,7 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_an_address() {
+        // What is no address by itself is tested beside its grammar.
         for text in [
             "a b@c",
             "Alice a@b",
@@ -305,21 +306,14 @@ mod tests {
             "\"open <a@b>",
             "a@b (open",
             "a@b\r\nBcc: x@y",
-            "a@b\nX",
             "a\0@b",
             "@b",
-            "a@",
-            "a@b..c",
             "a@b c",
             "<a b@c> x",
             "<a@b> x",
-            "a@[",
-            "a@[1.2.3.4",
-            "a@[]",
             "\"name\"",
             "a@b@c d",
             "<a@b><c@d>",
-            "a\u{85}b@c",
         ] {
             assert!(parse_list(text).is_err(), "{text:?} gave {:?}", parse_list(text));
         }

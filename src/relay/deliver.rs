@@ -301,18 +301,19 @@ fn fit<'a>(
 /// International domains in the form that every server understands (RFC 5890, section 2.3.2.1), where the mailbox before
 /// them is ASCII.
 fn with_ascii_domains(envelope: &Envelope) -> Cow<'_, Envelope> {
-    let mut envelope = Cow::Borrowed(envelope);
-    if let Some(sender) = envelope.sender.address().and_then(Address::with_ascii_domain) {
-        envelope.to_mut().sender = sender.into();
+    if envelope.is_ascii() {
+        return Cow::Borrowed(envelope);
     }
-    for at in 0..envelope.recipients.len() {
-        if let Some(address) = envelope.recipients.get(at).and_then(|recipient| recipient.address.with_ascii_domain())
-            && let Some(recipient) = envelope.to_mut().recipients.get_mut(at)
-        {
+    let mut envelope = envelope.clone();
+    if let Some(sender) = envelope.sender.address().and_then(Address::with_ascii_domain) {
+        envelope.sender = sender.into();
+    }
+    for recipient in &mut envelope.recipients {
+        if let Some(address) = recipient.address.with_ascii_domain() {
             recipient.address = address;
         }
     }
-    envelope
+    Cow::Owned(envelope)
 }
 
 async fn into_maildir(

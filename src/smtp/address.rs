@@ -18,7 +18,7 @@ pub const MAX_LABEL: usize = 63;
 
 /// An address that passed one of two grammars, kept as it was written: `local@domain`, or a local part alone. Whichever it
 /// was, nothing in it can end a command or a header field. Cheap to clone.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {
     text: Arc<str>,
     /// The length of the local part.
@@ -188,18 +188,6 @@ impl Address {
 impl fmt::Display for Address {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
-    }
-}
-
-impl fmt::Debug for Address {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(self.as_str(), f)
-    }
-}
-
-impl PartialEq<str> for Address {
-    fn eq(&self, other: &str) -> bool {
-        self.as_str() == other
     }
 }
 
@@ -406,80 +394,71 @@ mod tests {
     }
 
     #[test]
-    fn bad_addresses() {
+    fn what_the_strict_grammar_refuses_and_the_lenient_one_takes() {
         use AddressError::*;
         let long_label = format!("u@{}.test", "a".repeat(64));
+        // The text, what the strict grammar says, and the parts that the lenient one finds.
+        let table: [(&str, AddressError, &str, Option<&str>); 12] = [
+            (".bob@x", Dots, ".bob", Some("x")),
+            ("bob.@x", Dots, "bob.", Some("x")),
+            ("a..b@x", Dots, "a..b", Some("x")),
+            ("postmaster", NoDomain, "postmaster", None),
+            ("\"a@b\"", NoDomain, "a@b", None),
+            ("a@x.", Domain, "a", Some("x.")),
+            ("a@-x", Domain, "a", Some("-x")),
+            ("a@x-.test", Domain, "a", Some("x-.test")),
+            ("a@[1.2.3]", Domain, "a", Some("[1.2.3]")),
+            ("a@[::1]", Domain, "a", Some("[::1]")),
+            ("a@[x-tag:abc]", Domain, "a", Some("[x-tag:abc]")),
+            (&long_label, TooLong, "u", long_label.get(2..)),
+        ];
+        for (text, error, local, domain) in table {
+            assert_eq!(Address::parse(text, true), Err(error), "{text:?}");
+            let address = Address::parse_lenient(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!((address.as_str(), address.local().as_ref(), address.domain()), (text, local, domain));
+        }
+        assert_eq!(Address::parse("j\u{f6}rg@x", false), Err(NeedsUtf8));
+    }
+
+    #[test]
+    fn what_both_grammars_refuse() {
+        use AddressError::*;
         let long_domain = format!("u@{}", ["abcdefg"; 33].join("."));
         let long = format!("{}@x", "u".repeat(MAX_ADDRESS - 1));
-        let table: [(&str, AddressError); 24] = [
+        let table: [(&str, AddressError); 26] = [
             ("", NoLocalPart),
-            ("bob", NoDomain),
             ("@x", NoLocalPart),
             ("bob@", Domain),
-            (".bob@x", Dots),
-            ("bob.@x", Dots),
-            ("a..b@x", Dots),
             ("a b@x", Character(' ')),
+            ("a>@b", Character('>')),
+            ("<a@b>", Character('<')),
             ("a\r\nRCPT@x", Character('\r')),
             ("a\0b@x", Character('\0')),
+            ("a\u{85}b@c", Character('\u{85}')),
+            ("a\u{2028}@c", Character('\u{2028}')),
             ("\"a\r\n\"@x", Quoted),
             ("\"a\\\r\"@x", Quoted),
             ("\"a@x", Quoted),
             ("\"a\"b@x", Quoted),
             ("a@b@c", Domain),
             ("a@x..y", Domain),
-            ("a@x.", Domain),
-            ("a@-x", Domain),
             ("a@x y", Domain),
-            ("a@[1.2.3]", Domain),
-            ("a@[::1]", Domain),
-            (&long_label, TooLong),
+            ("a@b\r", Domain),
+            ("a@b>", Domain),
+            ("a@b\u{a0}c", Domain),
+            ("a@[", Domain),
+            ("a@[1.2.3.4", Domain),
+            ("a@[]", Domain),
+            ("a@[\r]", Domain),
             (&long_domain, TooLong),
             (&long, TooLong),
         ];
         for (text, error) in table {
-            assert_eq!(Address::parse(text, true), Err(error), "{text:?}");
-        }
-        assert_eq!(Address::parse("j\u{f6}rg@x", false), Err(NeedsUtf8));
-    }
-
-    #[test]
-    fn the_lenient_grammar_takes_what_the_strict_one_refuses_and_no_more() {
-        let table: [(&str, &str, Option<&str>); 9] = [
-            ("a..b@x", "a..b", Some("x")),
-            (".a.@x.test", ".a.", Some("x.test")),
-            ("postmaster", "postmaster", None),
-            ("\"a@b\"", "a@b", None),
-            ("a@x.", "a", Some("x.")),
-            ("a@-x", "a", Some("-x")),
-            ("a@[::1]", "a", Some("[::1]")),
-            ("a@[x-tag:abc]", "a", Some("[x-tag:abc]")),
-            (
-                "\u{7528}\u{6237}@\u{4f8b}\u{5b50}.\u{6d4b}\u{8bd5}",
-                "\u{7528}\u{6237}",
-                Some("\u{4f8b}\u{5b50}.\u{6d4b}\u{8bd5}"),
-            ),
-        ];
-        for (text, local, domain) in table {
-            let address = Address::parse_lenient(text).unwrap_or_else(|error| panic!("{text}: {error}"));
-            assert_eq!((address.as_str(), address.local().as_ref(), address.domain()), (text, local, domain));
-        }
-        let nowhere =
-            ["", "@b", "a@", "a@b@c", "a@b..c", "a@[", "a@[1.2.3.4", "a@[]", "a@b c", "a b@c", "\"a@b", "\"a\"b@c"];
-        let harmful = [
-            "a\r\n@b",
-            "a@b\r",
-            "a\0@b",
-            "\"a\n\"@b",
-            "a>@b",
-            "<a@b>",
-            "a\u{85}b@c",
-            "a\u{2028}@c",
-            "a@b\u{a0}c",
-            "a@[\r]",
-        ];
-        for text in nowhere.into_iter().chain(harmful) {
-            assert!(Address::parse_lenient(text).is_err() && Address::parse(text, true).is_err(), "{text:?}");
+            assert_eq!(
+                (Address::parse(text, true), Address::parse_lenient(text)),
+                (Err(error), Err(error)),
+                "{text:?}"
+            );
         }
     }
 

@@ -161,36 +161,33 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             return missing(&filter, &QueuePage::default(), out);
         };
         let before = everything(&store, &filter).await?;
+        let (entries, mut tally) = (&before.entries, Tally::default());
+        if args.dry_run || matches!(args.verb, EditVerb::Show | EditVerb::Bounce) {
+            // The rest can be done to what cannot be read.
+            for damaged in &before.damaged {
+                out.error("", &damaged.fault);
+                tally.fault(&damaged.fault);
+            }
+        }
         if args.verb == EditVerb::Show {
-            show(&store, &before.entries, &args, out).await?;
-            return missing(&filter, &before, out);
-        }
-        if args.verb == EditVerb::Bounce {
-            let returned = if args.dry_run {
-                plan(&before.entries, Transition::Bounce)
-            } else {
-                bounce_now(&store, &before.entries, &args).await?
+            show(&store, entries, &args, out).await?;
+        } else {
+            let transition = change.as_ref().map_or(Transition::Bounce, QueueEdit::transition);
+            let edited = match change {
+                _ if args.dry_run => plan(entries, transition),
+                Some(change) => store.edit(filter.clone(), change).await?,
+                None => bounce_now(&store, entries, &args).await?,
             };
-            let mut tally = Tally::default();
-            report(&before.entries, &returned, &args, RecipientState::Failed, &mut tally, out)?;
-            return missing(&filter, &before, out).map(|exit| if exit == Exit::OK { tally.exit() } else { exit });
+            report(entries, &edited, &args, transition.to(), &mut tally, out)?;
         }
-        let edited = match (&change, args.dry_run) {
-            (Some(change), false) => store.edit(filter.clone(), change.clone()).await?,
-            (Some(change), true) => plan(&before.entries, change.transition()),
-            (None, _) => Edited::default(),
-        };
-        let mut tally = Tally::default();
-        let to = change.map_or(RecipientState::Queued, |change| change.transition().to());
-        report(&before.entries, &edited, &args, to, &mut tally, out)?;
-        match missing(&filter, &before, out)? {
-            Exit::OK => Ok(tally.exit()),
-            other => Ok(other),
-        }
+        Ok(match missing(&filter, &before, out)? {
+            Exit::OK => tally.exit(),
+            other => other,
+        })
     })
 }
 
-/// The change that the command line asks for; `None` for `show`.
+/// The change that the command line asks for; `None` for `show` and `bounce`.
 fn change(args: &Args) -> Result<Option<QueueEdit>, Fault> {
     let now = now();
     let wants_to = matches!(args.verb, EditVerb::Readdress | EditVerb::Reroute);
@@ -352,14 +349,10 @@ fn report(
     Ok(())
 }
 
-/// Ids that are not in the queue get a line each, and so does what cannot be read; a selection without any match is a "no".
+/// Ids that are not in the queue get a line each; a selection without any match is a "no".
 fn missing(filter: &Filter, found: &QueuePage, out: &Output) -> anyhow::Result<Exit> {
     let QueuePage { entries, damaged, .. } = found;
     let mut exit = if entries.is_empty() && damaged.is_empty() { Exit::NEGATIVE } else { Exit::OK };
-    for entry in damaged {
-        out.error("", &entry.fault);
-        exit = entry.fault.kind.into();
-    }
     let known = |id: QueueId| entries.iter().any(|it| it.id == id) || damaged.iter().any(|it| it.id == id);
     for id in filter.ids.iter().filter(|id| !known(**id)) {
         out.error(&id.to_string(), &Fault::new(Kind::Negative, "not in the queue, or not selected"));

@@ -84,8 +84,9 @@ fn submit(address: SocketAddr, client: usize, size: usize, promised: &mpsc::Send
     expect("250")?;
     for number in 0.. {
         let subject = format!("{client}-{number}");
-        stream.write_all(b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nDATA\r\n").ok()?;
-        (expect("250"), expect("250"), expect("354")).2?;
+        let group = b"MAIL FROM:<a@a.test>\r\nRCPT TO:<b@b.test>\r\nRCPT TO:<bob@bob.test>\r\nDATA\r\n";
+        stream.write_all(group).ok()?;
+        (expect("250"), expect("250"), expect("250"), expect("354")).3?;
         stream.write_all(format!("{}.\r\n", body(&subject, size)).as_bytes()).ok()?;
         expect("250")?;
         promised.send(subject).ok()?;
@@ -97,9 +98,16 @@ fn submit(address: SocketAddr, client: usize, size: usize, promised: &mpsc::Send
 fn crash_of_smtpserve_loses_nothing_it_said_250_to() {
     for seed in rounds(4, 10).map(|round| first_seed() + round as u64) {
         let mut random = Random(seed);
-        let queue = memory_dir();
-        let smtpserve =
-            server("smtpserve").args(["--relay-from", "127.0.0.0/8", "--queue-dir"]).arg(queue.path()).start();
+        let (queue, mail) = (memory_dir(), memory_dir());
+        for folder in ["tmp", "new", "cur"] {
+            std::fs::create_dir_all(mail.path().join("bob").join(folder)).unwrap();
+        }
+        let smtpserve = server("smtpserve")
+            .args(["--relay-from", "127.0.0.0/8", "--domain", "bob.test", "--queue-dir"])
+            .arg(queue.path())
+            .arg("--mailboxes")
+            .arg(mail.path())
+            .start();
         let (promise, promised) = mpsc::channel();
         let clients: Vec<_> = (0..4)
             .map(|client| {
@@ -121,6 +129,14 @@ fn crash_of_smtpserve_loses_nothing_it_said_250_to() {
         let queued = queued_subjects(queue.path());
         let lost: Vec<_> = kept.iter().filter(|subject| !queued.contains_key(*subject)).collect();
         assert!(lost.is_empty(), "seed {seed}: promised and lost: {lost:?}");
+        let mut delivered = BTreeSet::new();
+        for file in std::fs::read_dir(mail.path().join("bob/new")).unwrap() {
+            let text = std::fs::read_to_string(file.unwrap().path()).unwrap();
+            assert!(text.ends_with("\nEND\n"), "seed {seed}: half a message: {} bytes", text.len());
+            delivered.insert(subject(&text));
+        }
+        let lost: Vec<_> = kept.iter().filter(|subject| !delivered.contains(*subject)).collect();
+        assert!(lost.is_empty(), "seed {seed}: promised to the mailbox and lost: {lost:?}");
         // The next runner clears up what the dead server left, and nothing else.
         collect(queue.path());
         assert_eq!(queued_subjects(queue.path()), queued, "seed {seed}");

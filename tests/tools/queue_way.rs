@@ -360,6 +360,10 @@ fn a_damaged_row_is_named_and_held_and_the_rest_of_the_queue_goes_on() {
     assert_eq!(sink.mails().len(), 2, "the others are delivered");
     run(queue.path(), &["--route", &sink.route()]).silent_success();
     list(&["--count"]).exits(0).prints("1 held");
+    edit(queue.path(), &["bounce", &id]).exits(65).says(&said);
+    edit(queue.path(), &["hold", "-n", &id]).exits(65).says(&said);
+    edit(queue.path(), &["release", &id]).silent_success();
+    edit(queue.path(), &["hold", &id]).silent_success();
     database.execute("UPDATE recipient SET notify = 'NEVER'", []).unwrap();
     list(&[]).exits(0).prints("c@b.test").prints(&said);
     edit(queue.path(), &["release", &id]).silent_success();

@@ -198,7 +198,7 @@ impl QueueStore for SqliteStore {
     fn enqueue(&self, messages: Vec<NewMessage>) -> BoxFuture<'_, Result<Vec<QueueId>, Fault>> {
         let messages = match self.adopt(messages) {
             Ok(messages) => messages,
-            Err(fault) => return Box::pin(async { Err(fault) }),
+            Err(fault) => return answered(Err(fault)),
         };
         let (shared, waker) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
         let enqueued = self.writer.commit(
@@ -213,15 +213,14 @@ impl QueueStore for SqliteStore {
     }
 
     fn destinations(&self, after: Option<String>, wanted: Filter) -> BoxFuture<'_, Result<Vec<DueDestination>, Fault>> {
-        let found = self.read(|db| read::destinations(db, after.as_deref(), &wanted));
-        Box::pin(async { found })
+        answered(self.read(|db| read::destinations(db, after.as_deref(), &wanted)))
     }
 
     fn claim(&self, claim: Claim) -> BoxFuture<'_, Result<Claimed, Fault>> {
         let shared = &self.shared;
         let owner = match shared.owner() {
             Ok(owner) => owner,
-            Err(fault) => return Box::pin(async { Err(fault) }),
+            Err(fault) => return answered(Err(fault)),
         };
         Box::pin(async move {
             let mut run = shared.run.lock().await;
@@ -235,15 +234,14 @@ impl QueueStore for SqliteStore {
     }
 
     fn renew(&self, leases: Vec<Lease>) -> BoxFuture<'_, Result<Vec<bool>, Fault>> {
-        let held = self.read(|db| leases.iter().map(|lease| write::holds(db, lease)).collect());
-        Box::pin(async { held })
+        answered(self.read(|db| leases.iter().map(|lease| write::holds(db, lease)).collect()))
     }
 
     fn settle(&self, mut settlements: Vec<Settlement>) -> BoxFuture<'_, Result<Vec<bool>, Fault>> {
         for settlement in &mut settlements {
             match self.adopt(std::mem::take(&mut settlement.reports)) {
                 Ok(reports) => settlement.reports = reports,
-                Err(fault) => return Box::pin(async { Err(fault) }),
+                Err(fault) => return answered(Err(fault)),
             }
         }
         let (shared, after) = (Arc::clone(&self.shared), Arc::clone(&self.shared));
@@ -297,28 +295,23 @@ impl QueueStore for SqliteStore {
     }
 
     fn list(&self, wanted: Filter, after: Option<QueueId>, limit: usize) -> BoxFuture<'_, Result<QueuePage, Fault>> {
-        let listed = self.read(|db| read::list(db, &wanted, after, limit));
-        Box::pin(async { listed })
+        answered(self.read(|db| read::list(db, &wanted, after, limit)))
     }
 
     fn count(&self, wanted: Filter) -> BoxFuture<'_, Result<QueueCounts, Fault>> {
-        let counts = self.read(|db| read::count(db, &wanted));
-        Box::pin(async { counts })
+        answered(self.read(|db| read::count(db, &wanted)))
     }
 
     fn summary(&self, wanted: Filter, now: Time) -> BoxFuture<'_, Result<Vec<DomainAges>, Fault>> {
-        let summary = self.read(|db| read::summary(db, &wanted, now));
-        Box::pin(async { summary })
+        answered(self.read(|db| read::summary(db, &wanted, now)))
     }
 
     fn content(&self, id: QueueId) -> BoxFuture<'_, Result<Option<Blob>, Fault>> {
-        let body = self.read(|db| read::content(db, &self.shared.dir.join(BODIES), id));
-        Box::pin(async { body })
+        answered(self.read(|db| read::content(db, &self.shared.dir.join(BODIES), id)))
     }
 
     fn history(&self, id: QueueId) -> BoxFuture<'_, Result<Vec<(u32, AttemptResult)>, Fault>> {
-        let history = self.read(|db| read::history(db, id));
-        Box::pin(async { history })
+        answered(self.read(|db| read::history(db, id)))
     }
 
     fn wait_for_work(&self, at_most: Duration) -> BoxFuture<'_, Result<(), Fault>> {
@@ -426,6 +419,11 @@ fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
         lock.lock().map_err(at)?;
         setting_up = Some(lock);
     }
+}
+
+/// An answer that is there already.
+fn answered<T: Send + 'static>(answer: Result<T, Fault>) -> BoxFuture<'static, Result<T, Fault>> {
+    Box::pin(std::future::ready(answer))
 }
 
 /// SQLite's error as a fault: a full disk, a lock, damage.
