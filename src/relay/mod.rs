@@ -5,3 +5,4 @@ pub mod connection;
 pub mod deliver;
 pub mod policy;
 pub mod route;
+pub mod server_url;

@@ -13,6 +13,7 @@ use crate::net::BoxFuture;
 use crate::net::login::Login;
 use crate::net::tls::TlsMode;
 use crate::relay::policy::{self, TlsPolicy};
+use crate::relay::server_url::with_scheme;
 use crate::smtp::address::parse_literal;
 use crate::smtp::auth::Mechanism;
 
@@ -132,7 +133,7 @@ pub enum RouteTarget {
 }
 
 impl RouteTarget {
-    /// Reads `smtp://`, `smtps://`, `submission://`, `lmtp://HOST:PORT`, `lmtp:/SOCKET`, `maildir:DIR`, `mx:` or `mx:DOMAIN`.
+    /// Reads `HOST[:PORT]`, `smtp://`, `smtps://`, `submission://`, `lmtp://HOST:PORT`, `lmtp:/SOCKET`, `maildir:DIR`, `mx:` or `mx:DOMAIN`.
     ///
     /// # Errors
     /// [`Kind::Usage`] for other text.
@@ -154,7 +155,7 @@ impl RouteTarget {
                 Err(bad("no absolute path"))
             };
         }
-        let url = url::Url::parse(text).map_err(|error| bad(&error.to_string()))?;
+        let url = url::Url::parse(&with_scheme(text)).map_err(|error| bad(&error.to_string()))?;
         let (protocol, tls, default) = match url.scheme() {
             "smtp" => (Protocol::Smtp, TlsMode::Try, 25),
             "submission" => (Protocol::Smtp, TlsMode::Starttls, 587),
@@ -265,9 +266,10 @@ impl Default for Routing {
 }
 
 impl Routing {
-    /// What a rule names for a domain (lower case).
-    pub fn named(&self, domain: &str) -> Option<&RouteTarget> {
-        self.rules.iter().find(|rule| rule.matches(domain)).map(|rule| &rule.target)
+    /// What the rules name for a domain (lower case): the first that matches, and after it those of the same pattern.
+    fn named(&self, domain: &str) -> Vec<&RouteTarget> {
+        let first = self.rules.iter().find(|rule| rule.matches(domain)).map(|rule| &rule.pattern);
+        self.rules.iter().filter(|rule| first == Some(&rule.pattern)).map(|rule| &rule.target).collect()
     }
 
     /// The servers for a domain (lower case), best first; never empty. `dice` gives random numbers for hosts of equal
@@ -281,10 +283,37 @@ impl Routing {
         dns: &dyn MailDns,
         dice: &mut (dyn FnMut() -> u32 + Send),
     ) -> Result<Vec<Hop>, Fault> {
-        match self.named(domain) {
-            Some(target) => self.follow(target, domain, dns, dice).await,
-            None => self.by_mx(domain, dns, dice).await,
+        self.find_noting(domain, dns, dice, &|_, _| ()).await
+    }
+
+    /// The same; `note` hears of each named next hop whether it was found.
+    ///
+    /// # Errors
+    /// Those of [`Routing::find`].
+    pub async fn find_noting(
+        &self,
+        domain: &str,
+        dns: &dyn MailDns,
+        dice: &mut (dyn FnMut() -> u32 + Send),
+        note: &(dyn Fn(&RouteTarget, Option<&Fault>) + Sync),
+    ) -> Result<Vec<Hop>, Fault> {
+        let targets = self.named(domain);
+        if targets.is_empty() {
+            return self.by_mx(domain, dns, dice).await;
         }
+        let (mut hops, mut trouble) = (Vec::new(), None);
+        let waits = |fault: &Fault| fault.enhanced.is_some_and(|code| code.class == 4);
+        for target in targets {
+            let found = self.follow(target, domain, dns, dice).await;
+            note(target, found.as_ref().err());
+            match found {
+                Ok(more) => hops.extend(more),
+                // As long as one may yet be found, nothing is for good.
+                Err(fault) if trouble.as_ref().is_some_and(waits) => drop(fault),
+                Err(fault) => trouble = Some(fault),
+            }
+        }
+        trouble.filter(|_| hops.is_empty()).map_or(Ok(hops), Err)
     }
 
     /// The servers of a next hop that was named.
@@ -630,8 +659,13 @@ mod tests {
         assert!(hop.policy.verify && hop.policy.tls == TlsMode::Implicit && !hop.by_mx);
         let misspelt =
             Routing { rules: vec![RouteRule::parse("*=smtp://unknown.test").unwrap()], ..Routing::default() };
+        // Several of one pattern are tried in turn; one that is not found keeps nobody from the others.
+        let rules = ["*=smtp://nowhere.test", "*=smtp://plain.test", "x.test=smtp://192.0.2.9", "*=192.0.2.51:587"];
+        let several = Routing { rules: rules.iter().map(|rule| RouteRule::parse(rule).unwrap()).collect(), ..routing };
+        let found = names(&several, "bob.test", 0).await.unwrap();
+        assert_eq!(found, ["plain.test=192.0.2.4:25", "192.0.2.51=192.0.2.51:587"]);
         let fault = names(&misspelt, "bob.test", 0).await.unwrap_err();
-        assert!(!crate::relay::deliver::for_good(&fault), "a misspelt smarthost bounces nothing: {fault:?}");
+        assert_eq!(fault.enhanced, Enhanced::parse("4.4.3"), "a misspelt smarthost bounces nothing");
     }
 
     #[test]
@@ -649,6 +683,12 @@ mod tests {
             ("smtp://h", ("h", 25, Protocol::Smtp, TlsMode::Try)),
             ("smtp://[::1]:26/", ("::1", 26, Protocol::Smtp, TlsMode::Try)),
             ("submission://h", ("h", 587, Protocol::Smtp, TlsMode::Starttls)),
+            ("h", ("h", 25, Protocol::Smtp, TlsMode::Try)),
+            ("mail.example.org:2525", ("mail.example.org", 2525, Protocol::Smtp, TlsMode::Try)),
+            ("h:587", ("h", 587, Protocol::Smtp, TlsMode::Starttls)),
+            ("127.0.0.1:465", ("127.0.0.1", 465, Protocol::Smtp, TlsMode::Implicit)),
+            ("[::1]:587", ("::1", 587, Protocol::Smtp, TlsMode::Starttls)),
+            ("[2001:db8::1]", ("2001:db8::1", 25, Protocol::Smtp, TlsMode::Try)),
             ("smtps://h", ("h", 465, Protocol::Smtp, TlsMode::Implicit)),
             ("lmtp://127.0.0.1:2424", ("127.0.0.1", 2424, Protocol::Lmtp, TlsMode::Try)),
         ] {
@@ -659,10 +699,21 @@ mod tests {
                 other => panic!("{text}: {other:?}"),
             }
         }
-        for bad in ["", "h", "http://h", "smtp://", "smtp://h/path", "maildir:", "lmtp:relative", "smtp://h?x"] {
+        for bad in [
+            "",
+            "h:x",
+            "-h",
+            "maildr:/x",
+            "http://h",
+            "smtp://",
+            "smtp://h/path",
+            "maildir:",
+            "lmtp:relative",
+            "smtp://h?x",
+        ] {
             assert_eq!(RouteTarget::parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
         }
-        for bad in ["bob.test", "=smtp://h", "bob.test=h"] {
+        for bad in ["bob.test", "=smtp://h", "bob.test=h:"] {
             assert!(RouteRule::parse(bad).is_err(), "{bad}");
         }
     }

@@ -2,6 +2,7 @@
 
 mod content;
 mod login;
+mod opening;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -27,14 +28,13 @@ use crate::smtp::transaction::{
 };
 
 use content::ContentSender;
+pub use opening::OpeningFault;
 
 /// The least wait for the answer to a complete message (RFC 5321, section 4.5.3.2.6): who gives up earlier sends twice.
 pub const FINAL_WAIT: Duration = Duration::from_secs(600);
 
 /// How long a server that broke off in the middle of a message may take to say why.
 const LAST_WORDS: Duration = Duration::from_secs(2);
-
-const CLEAR_WITH_PASSWORD: &str = "--tls none sends in clear text, the password too";
 
 /// The most recipients of a message behind which the next one's commands go out at once: with more, the server may want
 /// the rest in another transaction.
@@ -119,32 +119,6 @@ pub struct Times {
     pub answer: Duration,
 }
 
-/// Why a dialogue did not come about.
-#[derive(Debug, Clone)]
-pub struct OpeningFault {
-    /// What went wrong.
-    pub fault: Fault,
-    /// True when it was TLS that did not come about: the handshake, or the words just before and behind it.
-    pub in_tls: bool,
-}
-
-impl OpeningFault {
-    fn in_tls(mut fault: Fault, options: &SmtpClientOptions) -> OpeningFault {
-        fault.hint.get_or_insert(match options.tls {
-            TlsMode::Implicit => "smtps:// begins with TLS; submission:// and smtp:// begin without it",
-            _ if options.login.is_some() => CLEAR_WITH_PASSWORD,
-            _ => "--tls none sends in clear text",
-        });
-        OpeningFault { fault, in_tls: true }
-    }
-}
-
-impl From<Fault> for OpeningFault {
-    fn from(fault: Fault) -> OpeningFault {
-        OpeningFault { fault, in_tls: false }
-    }
-}
-
 /// An open connection to a server.
 pub struct SmtpClient {
     stream: Stream,
@@ -173,68 +147,6 @@ pub struct SmtpClient {
 }
 
 impl SmtpClient {
-    /// Opens the dialogue on a connection: greeting, EHLO (or HELO, LHLO), TLS and login as the options say. `host` is the
-    /// name to check the certificate against.
-    ///
-    /// # Errors
-    /// What the server refuses, by its reply; [`Kind::TlsUntrusted`] for TLS that is required and not to be had; [`Kind::Protocol`]
-    /// for words out of turn; what ended the connection.
-    pub async fn open(stream: Stream, host: &str, options: &SmtpClientOptions) -> Result<SmtpClient, Fault> {
-        SmtpClient::establish(stream, host, options).await.map_err(|failed| failed.fault)
-    }
-
-    /// The same for who may do without TLS.
-    ///
-    /// # Errors
-    /// Those of [`SmtpClient::open`], and whether it was TLS that failed.
-    pub async fn establish(
-        stream: Stream,
-        host: &str,
-        options: &SmtpClientOptions,
-    ) -> Result<SmtpClient, OpeningFault> {
-        let began = Instant::now();
-        let implicit = options.tls == TlsMode::Implicit && !stream.is_tls();
-        let stream = match implicit {
-            true => {
-                let handshake = options.limits.run("TLS handshake", options.tls_client.connect(stream, host)).await;
-                handshake.map_err(|fault| OpeningFault::in_tls(fault, options))?
-            }
-            false => stream,
-        };
-        let mut client = SmtpClient {
-            stream,
-            reader: SmtpReplyReader::default(),
-            input: Vec::with_capacity(4096),
-            out: Vec::new(),
-            host: host.to_owned(),
-            lmtp: options.lmtp,
-            limits: options.limits,
-            trace: options.trace.clone(),
-            offer: Capabilities::default(),
-            greeting: SmtpReply::new(220, None, ""),
-            tls_refusal: None,
-            most_recipients: None,
-            times: Times::default(),
-            ahead: None,
-            open: true,
-            served: 0,
-            stale: false,
-        };
-        client.times.tls = began.elapsed();
-        client.greeting = client.timed(|times| &mut times.greeting, "greeting").await?;
-        if client.greeting.code != 220 {
-            return Err(client.greeting.fault("greeting").into());
-        }
-        client.hello(&options.helo).await?;
-        let mut client = client.secure(options).await?;
-        if let Some(login) = &options.login {
-            let began = Instant::now();
-            client.login(login, options).await?;
-            client.times.login = began.elapsed();
-        }
-        Ok(client)
-    }
-
     /// What the server offers now.
     pub fn capabilities(&self) -> &Capabilities {
         &self.offer
@@ -428,63 +340,6 @@ impl SmtpClient {
         Ok(())
     }
 
-    async fn hello(&mut self, name: &str) -> Result<(), Fault> {
-        let began = Instant::now();
-        let command = if self.lmtp { SmtpCommand::Lhlo(name.to_owned()) } else { SmtpCommand::Ehlo(name.to_owned()) };
-        let verb = if self.lmtp { "LHLO" } else { "EHLO" };
-        let reply = self.exchange(&command).await?;
-        self.offer = match reply.code {
-            250 => Capabilities::from_reply(&reply),
-            500..=504 | 550 | 554 if !self.lmtp => {
-                // A server from before RFC 1425 has no extensions.
-                let reply = self.exchange(&SmtpCommand::Helo(name.to_owned())).await?;
-                if reply.code != 250 {
-                    return Err(reply.fault("HELO"));
-                }
-                let name = reply.lines.first().and_then(|line| line.split(' ').next()).unwrap_or_default();
-                Capabilities { name: name.to_owned(), ..Capabilities::default() }
-            }
-            _ => return Err(reply.fault(verb)),
-        };
-        self.times.hello += began.elapsed();
-        Ok(())
-    }
-
-    /// STARTTLS if the options ask for it.
-    async fn secure(mut self, options: &SmtpClientOptions) -> Result<SmtpClient, OpeningFault> {
-        let required = match options.tls {
-            _ if self.stream.is_tls() => return Ok(self),
-            TlsMode::None | TlsMode::Implicit => return Ok(self),
-            TlsMode::Try => options.login.is_some(),
-            TlsMode::Starttls => true,
-        };
-        let failed = |fault| OpeningFault::in_tls(fault, options);
-        if !self.offer.starttls {
-            let fault = Fault::new(Kind::TlsUntrusted, "the server does not offer STARTTLS");
-            return if required { Err(failed(fault.with_hint(CLEAR_WITH_PASSWORD))) } else { Ok(self) };
-        }
-        let began = Instant::now();
-        let reply = self.exchange(&SmtpCommand::StartTls).await.map_err(failed)?;
-        if reply.refuses() && reply.code != 421 && !required {
-            self.tls_refusal = Some(reply);
-            return Ok(self);
-        }
-        if reply.code != 220 {
-            return Err(failed(reply.fault("STARTTLS")));
-        }
-        if self.reader.has_pending() {
-            let detail = "bytes in clear text behind the answer to STARTTLS: somebody may be injecting them";
-            return Err(failed(Fault::new(Kind::Protocol, detail)));
-        }
-        // Everything from before TLS is forgotten (RFC 3207, section 4.2).
-        let handshake = options.tls_client.connect(self.stream, &self.host);
-        let stream = options.limits.run("TLS handshake", handshake).await.map_err(failed)?;
-        let mut client = SmtpClient { stream, offer: Capabilities::default(), ..self };
-        client.times.tls = began.elapsed();
-        client.hello(&options.helo).await.map_err(failed)?;
-        Ok(client)
-    }
-
     /// Before a command goes out, nothing may lie unread: it would be taken for that command's answer.
     fn in_step(&mut self) -> Result<(), Fault> {
         let arrived = self.arrived();
@@ -552,13 +407,6 @@ impl SmtpClient {
         }
     }
 
-    async fn timed(&mut self, slot: fn(&mut Times) -> &mut Duration, what: &str) -> Result<SmtpReply, Fault> {
-        let began = Instant::now();
-        let reply = self.read_reply(self.limits, what).await;
-        *slot(&mut self.times) += began.elapsed();
-        reply
-    }
-
     /// Reads one reply. The limit is for the whole of it: a server that drips bytes gains nothing.
     async fn read_reply(&mut self, limits: Limits, what: &str) -> Result<SmtpReply, Fault> {
         if let Some(reply) = self.next_reply()? {
@@ -622,6 +470,9 @@ fn out_of_step() -> Fault {
 
 #[cfg(test)]
 mod in_step;
+
+#[cfg(test)]
+mod recipient_limit;
 
 #[cfg(test)]
 mod tests;

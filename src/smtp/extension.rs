@@ -100,6 +100,15 @@ impl Capabilities {
         SmtpReply { code: 250, enhanced: None, lines }
     }
 
+    /// The most recipients of one transaction, where the server says it: RCPTMAX of LIMITS (RFC 9422, section 4.2).
+    pub fn most_recipients(&self) -> Option<usize> {
+        let words = |line: &str| line.to_ascii_uppercase().split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        let limits =
+            self.other.iter().map(|line| words(line)).find(|words| words.first().is_some_and(|it| it == "LIMITS"));
+        let most = limits?.iter().find_map(|word| word.strip_prefix("RCPTMAX=")?.parse().ok());
+        most.filter(|most| *most > 0)
+    }
+
     /// True if this SASL mechanism (in upper case) is offered.
     pub fn offers(&self, mechanism: &str) -> bool {
         self.auth.iter().any(|offered| offered == mechanism)
@@ -109,6 +118,23 @@ impl Capabilities {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_of_rfc_9422() {
+        for (line, most) in [
+            ("LIMITS RCPTMAX=20 MAILMAX=5", Some(20)),
+            ("limits mailmax=5 rcptmax=1", Some(1)),
+            ("LIMITS RCPTMAX=0", None),
+            ("LIMITS RCPTMAX=many", None),
+            ("LIMITS RCPTMAX=99999999999999999999999", None),
+            ("LIMITS", None),
+            ("XLIMITS RCPTMAX=3", None),
+        ] {
+            let lines = vec!["x.test".to_owned(), line.to_owned()];
+            let offer = Capabilities::from_reply(&SmtpReply { code: 250, enhanced: None, lines });
+            assert_eq!(offer.most_recipients(), most, "{line}");
+        }
+    }
 
     fn offer(lines: &[&str]) -> Capabilities {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();

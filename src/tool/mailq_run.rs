@@ -75,9 +75,10 @@ struct RoutingArgs {
     /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:
     #[arg(long, value_name = "DOMAIN=URL", value_parser = RouteRule::parse)]
     route: Vec<RouteRule>,
-    /// Send everything that no --route names through this server; --user and its kin log in there
+    /// Send everything that no --route names through this server; --user and its kin log in there; of several each is tried
+    /// when those before it could not be reached or said "later"
     #[arg(long, value_name = "URL", conflicts_with = "account")]
-    smarthost: Option<String>,
+    smarthost: Vec<String>,
     /// Log in at the --smarthost by this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …
     #[arg(long, value_name = "MECHANISM", value_parser = Mechanism::parse)]
     auth: Option<Mechanism>,

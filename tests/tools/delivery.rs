@@ -450,3 +450,46 @@ fn more_recipients_than_the_server_takes_come_in_further_transactions() {
     assert_eq!(outcomes, ["delivered", "delivered", "delivered", "deferred", "refused"], "{done}");
     assert_eq!(sink.mails().len(), 1, "{done}");
 }
+
+#[test]
+fn smarthosts_are_tried_in_turn() {
+    let dir = temp_dir();
+    let (broken, _) = submission(dir.path(), "PLAIN", saslauthd);
+    let away = crate::harness::refusing();
+    let later = Sink::new(|line| line.starts_with("RCPT").then(|| "451 4.3.0 later".to_owned()));
+    let good = Sink::taking_all();
+    let queue = temp_dir();
+    let ca = dir.path().join("ca.pem");
+    let login = ["--ca-cert", ca.to_str().unwrap(), "--tls-name", "x", "--password-command", "echo wrong"];
+    let urls = [
+        format!("smtps://u@{}", broken.addr),
+        away.addr.to_string(),
+        later.peer.addr.to_string(),
+        good.peer.addr.to_string(),
+    ];
+    let smarthosts: Vec<&str> = urls.iter().flat_map(|url| ["--smarthost", url.as_str()]).collect();
+    for status in [77, 0] {
+        enqueue(queue.path(), &[("a@a.test", &["b@b.test", "c@c.test"], HELLO)]);
+        let args = if status == 0 { &smarthosts[2..] } else { &smarthosts[..] };
+        let done = run(queue.path(), &[args, &login].concat());
+        assert_eq!(done.exits(status).records_of("summary")[0]["delivered"], 2, "{done}");
+    }
+    assert_eq!(good.mails().len(), 4);
+    // The same with routes of one pattern.
+    let routes: Vec<String> = urls[1..].iter().map(|url| format!("b.test={url}")).collect();
+    let routes: Vec<&str> = routes.iter().flat_map(|route| ["--route", route.as_str()]).collect();
+    enqueue(queue.path(), &[("a@a.test", &["b@b.test"], HELLO)]);
+    assert_eq!(run(queue.path(), &routes).exits(0).records_of("summary")[0]["delivered"], 1);
+    let done = tool("mailq-run").args(&smarthosts).args(["--user", "u", "--password-file", "-"]).stdin("p\n").run();
+    done.exits(64).says("one --smarthost");
+}
+
+#[test]
+fn a_limit_that_the_server_announces_is_kept() {
+    let sink = Sink::new(|line| {
+        line.starts_with("EHLO").then(|| "250-x\r\n250-PIPELINING\r\n250 LIMITS MAILMAX=9 RCPTMAX=2".to_owned())
+    });
+    let server = sink.peer.addr.to_string();
+    send(&["--server", &server, "--to", "r1@b.test, r2@b.test, r3@b.test, r4@b.test, r5@b.test"]).exits(0);
+    assert_eq!(sink.mails().iter().map(|mail| mail.to.len()).collect::<Vec<_>>(), [2, 2, 1]);
+}

@@ -30,11 +30,11 @@ pub struct ServerMemory {
 }
 
 /// A server, and as whom it is spoken to.
-type ServerLogin = (HopEndpoint, Option<String>);
+type EndpointUser = (HopEndpoint, Option<String>);
 
 #[derive(Debug, Default)]
 struct KnownServers {
-    down: HashMap<ServerLogin, (Instant, Fault)>,
+    down: HashMap<EndpointUser, (Instant, Fault)>,
     /// Who answered to the last message.
     alive: HashSet<HopEndpoint>,
     probes: HashMap<HopEndpoint, Arc<Semaphore>>,
@@ -42,7 +42,7 @@ struct KnownServers {
     unusable: HashMap<String, Fault>,
 }
 
-fn key(hop: &Hop) -> ServerLogin {
+fn key(hop: &Hop) -> EndpointUser {
     (hop.endpoint.clone(), hop.login.as_ref().map(|login| login.user.clone()))
 }
 

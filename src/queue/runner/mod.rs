@@ -382,18 +382,20 @@ impl ActiveRun {
     }
 
     async fn route(&self, domain: &str) -> Result<Vec<Hop>, Fault> {
-        match self.options.routing.named(domain) {
-            Some(target) => self.follow(target, domain).await,
-            None => self.options.routing.find(domain, &*self.options.dns, &mut random).await,
-        }
+        let note = |target: &RouteTarget, failed: Option<&Fault>| self.note_lookup(target, failed);
+        self.options.routing.find_noting(domain, &*self.options.dns, &mut random, &note).await
     }
 
     async fn follow(&self, target: &RouteTarget, domain: &str) -> Result<Vec<Hop>, Fault> {
         let found = self.options.routing.follow(target, domain, &*self.options.dns, &mut random).await;
-        if let RouteTarget::Server { host, .. } = target {
-            self.health.looked_up(host, found.as_ref().err());
-        }
+        self.note_lookup(target, found.as_ref().err());
         found
+    }
+
+    fn note_lookup(&self, target: &RouteTarget, failed: Option<&Fault>) {
+        if let RouteTarget::Server { host, .. } = target {
+            self.health.looked_up(host, failed);
+        }
     }
 
     /// Claims, and has the leases in hand.

@@ -154,3 +154,6 @@ fn refused(reply: &SmtpReply, name: &str) -> FailedExchange {
     };
     FailedExchange { fault, failure }
 }
+
+#[cfg(test)]
+mod tests;

@@ -18,26 +18,26 @@ use crate::smtp::server::{self, MessageVerdict, SmtpPeer, SmtpService};
 use crate::smtp::session::Config;
 use crate::smtp::transaction::{LAST_CHUNK, Recipient};
 
-const DELIVERED: &str = "delivered";
-const REFUSED: &str = "refused";
-const DEFERRED: &str = "deferred";
+pub(super) const DELIVERED: &str = "delivered";
+pub(super) const REFUSED: &str = "refused";
+pub(super) const DEFERRED: &str = "deferred";
 const UNKNOWN: &str = "unknown";
 
 fn tls() -> ClientTls {
     ClientTls::new(&ClientTlsOptions::default()).unwrap()
 }
 
-fn options() -> SmtpClientOptions {
+pub(super) fn options() -> SmtpClientOptions {
     let limits = Limits::default().with_idle(Duration::from_secs(20));
     SmtpClientOptions { limits, ..SmtpClientOptions::new("alice.test", tls()) }
 }
 
-fn envelope(to: &[&str]) -> Envelope {
+pub(super) fn envelope(to: &[&str]) -> Envelope {
     let recipients = to.iter().map(|address| Recipient::new(*address)).collect();
     Envelope { sender: "a@alice.test".into(), recipients, ..Envelope::default() }
 }
 
-fn outcomes(results: &[RecipientResult]) -> Vec<&'static str> {
+pub(super) fn outcomes(results: &[RecipientResult]) -> Vec<&'static str> {
     results.iter().map(|result| result.outcome.as_str()).collect()
 }
 
@@ -294,7 +294,7 @@ async fn logins_in_clear_text_are_asked_for() {
 
 /// A server that plays a script: `S:` lines it says, `C:` lines it must hear, `C*` hears up to the lone dot, `B n` hears
 /// so many bytes, `W n` waits so many milliseconds, `X` says the rest of the line without a line end. At the end it closes.
-fn scripted(script: &str) -> (Stream, JoinHandle<()>) {
+pub(super) fn scripted(script: &str) -> (Stream, JoinHandle<()>) {
     let (ours, theirs) = UnixStream::pair().unwrap();
     let script = script.to_owned();
     let server = tokio::spawn(async move {
@@ -522,268 +522,5 @@ async fn a_message_that_changes_or_breaks_lines_is_not_finished() {
             task.await.unwrap();
             assert!(sink.0.lock().unwrap().is_empty());
         }
-    }
-}
-
-/// A server that takes so many recipients in one transaction, says the rest `more`, and refuses `refused@…`; what it took.
-fn taking(most: usize, more: &'static str) -> (Stream, JoinHandle<Vec<Vec<String>>>) {
-    use tokio::io::AsyncBufReadExt;
-    let (ours, theirs) = UnixStream::pair().unwrap();
-    let server = tokio::spawn(async move {
-        let mut stream = tokio::io::BufReader::new(theirs);
-        let (mut taken, mut now, mut data) = (Vec::new(), Vec::new(), false);
-        let mut reply = "220 mx".to_owned();
-        loop {
-            if stream.write_all(format!("{reply}\r\n").as_bytes()).await.is_err() {
-                return taken;
-            }
-            let mut line = String::new();
-            while data && line != ".\r\n" {
-                line.clear();
-                stream.read_line(&mut line).await.unwrap();
-            }
-            if data {
-                (data, reply) = (false, "250 taken".to_owned());
-                taken.push(std::mem::take(&mut now));
-                continue;
-            }
-            if stream.read_line(&mut line).await.unwrap_or(0) == 0 {
-                return taken;
-            }
-            let path = line.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
-            reply = match line.split(' ').next().unwrap_or_default().trim_end() {
-                "EHLO" => "250-mx\r\n250 PIPELINING".to_owned(),
-                "RCPT" if path.starts_with("refused@") => "550 5.1.1 no".to_owned(),
-                "RCPT" if now.len() >= most => more.to_owned(),
-                "RCPT" => {
-                    now.push(path);
-                    "250 ok".to_owned()
-                }
-                "DATA" if now.is_empty() => "503 nobody".to_owned(),
-                "DATA" => {
-                    data = true;
-                    "354 go".to_owned()
-                }
-                "MAIL" | "RSET" => {
-                    now.clear();
-                    "250 ok".to_owned()
-                }
-                _ => "250 ok".to_owned(),
-            };
-        }
-    });
-    (Stream::Unix(ours), server)
-}
-
-#[tokio::test]
-async fn who_is_too_many_comes_in_further_transactions() {
-    let content = MessageBlob::from(b"x\r\n".to_vec());
-    for more in [
-        "452 4.5.3 too many",
-        "452 too many",
-        "552 too many",
-        "552 5.5.3 too many",
-        "450 4.5.3 enough",
-        "550 5.5.3 enough",
-    ] {
-        for (partial, pipelining) in [(true, true), (true, false), (false, true), (false, false)] {
-            let (stream, server) = taking(3, more);
-            let mut client = SmtpClient::open(stream, "x", &options()).await.unwrap();
-            client.offer.pipelining &= pipelining;
-            let to: Vec<String> = (0..10).map(|n| format!("r{n}@x")).collect();
-            let to: Vec<&str> = to.iter().map(String::as_str).collect();
-            let send = SendOptions { partial, ..SendOptions::default() };
-            let results = client.send(&envelope(&to), &content, &send).await;
-            assert_eq!(outcomes(&results), [DELIVERED; 10], "{more} {partial} {pipelining} {results:?}");
-            let addresses: Vec<&str> = results.iter().map(|result| result.address.as_str()).collect();
-            assert_eq!(addresses, to, "in the envelope's order");
-            client.quit().await;
-            let taken = server.await.unwrap();
-            assert_eq!(taken.iter().map(Vec::len).collect::<Vec<_>>(), [3, 3, 3, 1]);
-            assert_eq!(taken.concat(), to, "each of them once");
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_limit_on_recipients_is_told_from_a_refusal() {
-    let content = MessageBlob::from(b"x\r\n".to_vec());
-    let run = async |most, more, to: &[&str], partial| {
-        let (stream, server) = taking(most, more);
-        let mut client = SmtpClient::open(stream, "x", &options()).await.unwrap();
-        let send = SendOptions { partial, ..SendOptions::default() };
-        let results = client.send(&envelope(to), &content, &send).await;
-        client.quit().await;
-        (outcomes(&results), server.await.unwrap().len())
-    };
-    let many = ["a@x", "b@x", "c@x", "d@x"];
-    // A full mailbox, a full disk and whatever else a server says of one recipient.
-    for more in ["552 5.2.2 full", "550 5.1.1 no", "552 5.3.4 too big"] {
-        assert_eq!(run(3, more, &many, true).await, (vec![DELIVERED, DELIVERED, DELIVERED, REFUSED], 1), "{more}");
-        assert_eq!(run(3, more, &many, false).await.1, 0, "all or nothing: {more}");
-    }
-    for more in ["452 4.2.2 full", "452 4.3.1 disk", "450 4.7.1 greylisted", "451 later"] {
-        assert_eq!(run(3, more, &many, true).await, (vec![DELIVERED, DELIVERED, DELIVERED, DEFERRED], 1), "{more}");
-        assert_eq!(run(3, more, &many, false).await.1, 0, "all or nothing: {more}");
-    }
-    // Nobody before it: 552 is what it says.
-    assert_eq!(run(0, "552 too many", &["a@x", "b@x"], true).await, (vec![REFUSED; 2], 0));
-    assert_eq!(run(0, "452 4.5.3 too many", &["a@x", "b@x"], true).await, (vec![DEFERRED; 2], 0));
-    // Refusals beside it: without `partial` nothing is sent as long as nothing has been.
-    let mixed = ["a@x", "refused@x", "b@x", "c@x", "d@x", "e@x"];
-    let expected = [DELIVERED, REFUSED, DELIVERED, DELIVERED, DELIVERED, DELIVERED];
-    assert_eq!(run(2, "452 4.5.3 too many", &mixed, true).await, (expected.to_vec(), 3));
-    let (found, transactions) = run(3, "452 4.5.3 too many", &mixed, false).await;
-    assert_eq!((found.iter().filter(|it| **it == DEFERRED).count(), transactions), (5, 0), "{found:?}");
-    // A known limit, and then only refusals at the front.
-    let front = ["a@x", "b@x", "refused@x", "refused@y", "c@x"];
-    let expected = [DELIVERED, DELIVERED, REFUSED, REFUSED, DELIVERED];
-    assert_eq!(run(1, "452 4.5.3 too many", &front, true).await, (expected.to_vec(), 3));
-}
-
-#[tokio::test]
-async fn a_limit_once_known_is_kept_and_the_next_message_does_not_hinder() {
-    let content = MessageBlob::from(b"x\r\n".to_vec());
-    let (stream, server) = taking(2, "452 4.5.3 too many");
-    let mut client = SmtpClient::open(stream, "x", &options()).await.unwrap();
-    let (three, two) = (envelope(&["a@x", "b@x", "c@x"]), envelope(&["d@x", "e@x"]));
-    let send = SendOptions { partial: true, ..SendOptions::default() };
-    assert_eq!(outcomes(&client.send(&three, &content, &send).await), [DELIVERED; 3]);
-    let next = SendOptions { next: Some((&two, &content)), ..send.clone() };
-    assert_eq!(outcomes(&client.send(&three, &content, &next).await), [DELIVERED; 3]);
-    assert!(client.ahead.is_none(), "more than it takes at a time: nothing goes out behind it");
-    let next = SendOptions { next: Some((&three, &content)), ..send.clone() };
-    assert_eq!(outcomes(&client.send(&two, &content, &next).await), [DELIVERED; 2]);
-    assert_eq!(outcomes(&client.send(&three, &content, &send).await), [DELIVERED; 3]);
-    client.quit().await;
-    assert_eq!(server.await.unwrap().iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 2, 1, 2, 2, 1]);
-}
-
-/// A server inside TLS that plays a script (see [`scripted`]), and who trusts it.
-async fn scripted_in_tls(script: &str) -> (Stream, ClientTls, JoinHandle<()>) {
-    use crate::net::tls::{ServerTls, ServerTlsOptions};
-    let names = vec!["x".to_owned()];
-    let server = ServerTls::new(&ServerTlsOptions { self_signed: names, ..Default::default() }).unwrap();
-    let trust = ClientTls::new(&ClientTlsOptions { insecure: true, ..Default::default() }).unwrap();
-    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let near = tokio::net::TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-    let (far, _) = listener.accept().await.unwrap();
-    let (inner, played) = scripted(script);
-    let task = tokio::spawn(async move {
-        let mut outer = server.accept(Stream::Plain(far)).await.unwrap();
-        let mut inner = inner;
-        let _ = tokio::io::copy_bidirectional(&mut outer, &mut inner).await;
-        // Whatever the script did not expect to hear fails here.
-        played.await.unwrap();
-    });
-    (Stream::Plain(near), trust, task)
-}
-
-#[tokio::test]
-async fn a_broken_mechanism_is_followed_by_another_inside_tls_only() {
-    const PLAIN: &str = "C: AUTH PLAIN AHUAcA==\n";
-    const LOGIN: &str = "C: AUTH LOGIN\nS: 334 VXNlcm5hbWU6\nC: dQ==\nS: 334 UGFzc3dvcmQ6\nC: cA==\n";
-    const CRAM: &str = "C: AUTH CRAM-MD5\n";
-    let offer = |list: &str| format!("S: 220 mx\nC: EHLO alice.test\nS: 250-mx\nS: 250 AUTH {list}\n");
-    let scram = |size: usize, says: &str| format!("B {size}\n{says}\n");
-    // AUTH SCRAM-SHA-256 and AUTH SCRAM-SHA-1 with the initial response to a nonce of 24 letters.
-    let (big, small) = ("AUTH SCRAM-SHA-256 ".len() + 44 + 2, "AUTH SCRAM-SHA-1 ".len() + 44 + 2);
-    let malformed = "S: 334 AAAA\nC: *\nS: 501 off";
-    let denied = "S: 334 ZT1vdGhlci1lcnJvcg==\nC: *\nS: 501 off";
-    let goes_on = format!("{PLAIN}S: 235 in\nC: QUIT");
-    let mut table: Vec<(String, Result<(), Kind>, &str)> = Vec::new();
-    for first in [
-        "S: 535 5.7.8 no",
-        "S: 504 5.5.4 no",
-        "S: 534 5.7.9 weak",
-        "S: 554 no",
-        "S: 454 4.7.0 broken",
-        malformed,
-        denied,
-        "S: 334 !!\nC: *\nS: 501 off",
-    ] {
-        table.push((offer("SCRAM-SHA-256 PLAIN LOGIN") + &scram(big, first) + &goes_on, Ok(()), ""));
-    }
-    let (both, all) = (
-        "SCRAM-SHA-256 SCRAM-SHA-1 PLAIN LOGIN CRAM-MD5",
-        "AUTH SCRAM-SHA-256: 535 5.7.8 no; AUTH PLAIN: 535 5.7.8 no",
-    );
-    let wrong = offer(both) + &scram(big, "S: 535 5.7.8 no") + PLAIN + "S: 535 5.7.8 no";
-    table.push((wrong, Err(Kind::AuthFailed), all));
-    let unknown = offer(both)
-        + &scram(big, "S: 504 no")
-        + &scram(small, "S: 504 no")
-        + PLAIN
-        + "S: 504 no\n"
-        + LOGIN
-        + "S: 235 in\nC: QUIT";
-    table.push((unknown, Ok(()), ""));
-    table.push((offer("PLAIN LOGIN CRAM-MD5") + PLAIN + "S: 535 no", Err(Kind::AuthFailed), "AUTH PLAIN: 535 no"));
-    table.push((
-        offer("PLAIN CRAM-MD5") + PLAIN + "S: 501 what\n" + CRAM + "S: 535 no",
-        Err(Kind::AuthFailed),
-        "AUTH PLAIN: 501 what; AUTH CRAM-MD5: 535 no",
-    ));
-    table.push((
-        offer("SCRAM-SHA-256 PLAIN") + &scram(big, "S: 421 bye"),
-        Err(Kind::PeerTemporary),
-        "AUTH SCRAM-SHA-256: 421 bye",
-    ));
-    table.push((
-        offer("SCRAM-SHA-256 PLAIN") + &scram(big, "S: 235 in"),
-        Err(Kind::AuthFailed),
-        "AUTH SCRAM-SHA-256: the server took the login without proof that it knows the password",
-    ));
-    table.push((
-        offer("SCRAM-SHA-256 PLAIN") + &scram(big, "S: 334 AAAA\nC: *\nS: 250 ok"),
-        Err(Kind::Protocol),
-        "AUTH SCRAM-SHA-256: malformed challenge",
-    ));
-    table.push((
-        offer("SCRAM-SHA-256 PLAIN") + &scram(big, "S: 535 no") + PLAIN + "S: 454 later",
-        Err(Kind::PeerTemporary),
-        "AUTH SCRAM-SHA-256: 535 no; AUTH PLAIN: 454 later",
-    ));
-    table.push((offer("PLAIN") + PLAIN + "S: 334 \nC: AHUAcA==\nS: 235 in\nC: QUIT", Ok(()), ""));
-    for (script, expected, detail) in table {
-        let (stream, tls_client, server) = scripted_in_tls(&script).await;
-        let login = Some(Login::new("u", "p"));
-        let options = SmtpClientOptions { login, tls_client, tls: TlsMode::Implicit, ..options() };
-        match (SmtpClient::open(stream, "x", &options).await, expected) {
-            (Ok(client), Ok(())) => client.quit().await,
-            (Err(fault), Err(kind)) => {
-                assert_eq!((fault.kind, fault.detail.as_str()), (kind, detail), "{script}");
-                assert_eq!(
-                    fault.hint.is_some_and(|hint| hint.contains("--auth")),
-                    !script.contains("AUTH PLAIN\n"),
-                    "{script}"
-                );
-            }
-            (found, _) => panic!("{script}: {:?}", found.map(|_| ())),
-        }
-        server.await.unwrap();
-    }
-    // Outside TLS, and where the user named the mechanism, there is one attempt.
-    let script = offer("SCRAM-SHA-256 PLAIN LOGIN") + &scram(big, "S: 504 5.5.4 no");
-    for mechanism in [None, Some(Mechanism::ScramSha256)] {
-        let (stream, server) = scripted(&script);
-        let login = Some(Login::new("u", "p"));
-        let opened = SmtpClient::open(stream, "x", &SmtpClientOptions { login, mechanism, ..options() }).await;
-        let fault = opened.map(|_| ()).unwrap_err();
-        assert_eq!(fault.detail, "AUTH SCRAM-SHA-256: 504 5.5.4 no");
-        assert_eq!(fault.hint.is_some(), mechanism.is_none());
-        server.await.unwrap();
-    }
-}
-
-#[tokio::test]
-async fn a_reply_too_many_during_the_login_is_not_taken_for_the_next() {
-    for behind in ["X 334 VXNlcm5hbWU6\\r\\n235 in\\r\\n", "X 334 VXNlcm5hbWU6\\r\\n334 UGFz\\r\\n"] {
-        let script = format!("S: 220 mx\nC: EHLO alice.test\nS: 250-mx\nS: 250 AUTH LOGIN\nC: AUTH LOGIN\n{behind}");
-        let (stream, server) = scripted(&script);
-        let login = Some(Login::new("u", "p"));
-        let opened = SmtpClient::open(stream, "x", &SmtpClientOptions { login, ..options() }).await;
-        assert_eq!(opened.map(|_| ()).unwrap_err().kind, Kind::Protocol, "{behind}");
-        server.await.unwrap();
     }
 }

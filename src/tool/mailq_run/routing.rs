@@ -19,15 +19,17 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
     };
     let transport = transport(args, account.as_ref(), out)?;
     let mut rules = args.way.route.clone();
-    let smarthost = match (&args.way.smarthost, &account) {
-        (Some(url), _) => Some(named(url, args, out)?),
-        (None, Some(account)) => Some(of(account, args, out)?),
-        (None, None) if args.login.user.is_some() => {
+    let smarthosts = match (args.way.smarthost.as_slice(), &account) {
+        ([], Some(account)) => vec![of(account, args, out)?],
+        ([], None) if args.login.user.is_some() => {
             return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
         }
-        (None, None) => None,
+        ([_, _, ..], _) if args.login.reads_stdin() => {
+            return Err(Fault::new(Kind::Usage, "stdin holds the password of one --smarthost"));
+        }
+        (urls, _) => urls.iter().map(|url| named(url, args, out)).collect::<Result<_, _>>()?,
     };
-    rules.extend(smarthost.map(|target| RouteRule { pattern: "*".to_owned(), target }));
+    rules.extend(smarthosts.into_iter().map(|target| RouteRule { pattern: "*".to_owned(), target }));
     let routing = Routing {
         rules,
         mx_port: args.way.mx_port,

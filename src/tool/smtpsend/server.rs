@@ -14,6 +14,7 @@ use crate::net::proxy::{Proxy, ProxyKind};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::relay::deliver::{NextHopFacts, send_fitted};
+use crate::relay::server_url::with_scheme;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::client::{SendOptions, SmtpClient, SmtpClientOptions};
 use crate::smtp::transaction::all_failed;
@@ -34,11 +35,11 @@ pub(super) struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// `smtp://`, `smtps://`, `submission://`, `submissions://`, `lmtp://` or `lmtp+unix:PATH`.
+    /// `HOST[:PORT]`, `smtp://`, `smtps://`, `submission://`, `submissions://`, `lmtp://` or `lmtp+unix:PATH`.
     pub(super) fn parse(text: &str) -> Result<ServerAddress, Fault> {
         let bad = |why: &str| {
             Fault::new(Kind::Usage, format!("--server {text}: {why}"))
-                .with_hint("smtp://HOST[:PORT], smtps://, submission://, lmtp:// or lmtp+unix:/PATH")
+                .with_hint("HOST[:PORT], smtp://, smtps://, submission://, lmtp:// or lmtp+unix:/PATH")
         };
         if let Some(path) = text.strip_prefix("lmtp+unix:") {
             let path = path.strip_prefix("//").filter(|path| path.starts_with('/')).unwrap_or(path);
@@ -56,7 +57,7 @@ impl ServerAddress {
                 password: None,
             });
         }
-        let url = url::Url::parse(text).map_err(|error| bad(&error.to_string()))?;
+        let url = url::Url::parse(&with_scheme(text)).map_err(|error| bad(&error.to_string()))?;
         let (port, lmtp, tls) = match url.scheme() {
             "smtp" => (25, false, TlsMode::Try),
             "smtps" | "submissions" => (465, false, TlsMode::Implicit),
@@ -327,6 +328,9 @@ mod tests {
             Ok::<_, Fault>((server.host, server.port, server.lmtp, server.tls))
         };
         assert_eq!(parse("smtp://mail.test").unwrap(), ("mail.test".into(), 25, false, TlsMode::Try));
+        assert_eq!(parse("mail.test").unwrap(), ("mail.test".into(), 25, false, TlsMode::Try));
+        assert_eq!(parse("mail.test:587").unwrap(), ("mail.test".into(), 587, false, TlsMode::Starttls));
+        assert_eq!(parse("bücher.test:465").unwrap(), ("xn--bcher-kva.test".into(), 465, false, TlsMode::Implicit));
         assert_eq!(parse("smtp://127.0.0.1:2525/").unwrap(), ("127.0.0.1".into(), 2525, false, TlsMode::Try));
         assert_eq!(parse("smtp://[::1]:2525").unwrap(), ("::1".into(), 2525, false, TlsMode::Try));
         assert_eq!(parse("smtps://m").unwrap(), ("m".into(), 465, false, TlsMode::Implicit));
@@ -338,9 +342,16 @@ mod tests {
         assert_eq!(ServerAddress::parse("lmtp+unix:///run/x").unwrap().socket, Some(PathBuf::from("/run/x")));
         let login = ServerAddress::parse("smtps://al%40x:p%3Aw@m").unwrap();
         assert_eq!((login.user.as_deref(), login.password.as_deref()), (Some("al@x"), Some("p:w")));
-        for bad in
-            ["mail.test", "http://x", "smtp://", "smtp://m/path", "lmtp+unix:run/x", "smtp://m?x", "smtp://a%0d@m"]
-        {
+        for bad in [
+            "mail.test:",
+            "mail.test:99999",
+            "http://x",
+            "smtp://",
+            "smtp://m/path",
+            "lmtp+unix:run/x",
+            "smtp://m?x",
+            "smtp://a%0d@m",
+        ] {
             assert_eq!(ServerAddress::parse(bad).unwrap_err().kind, Kind::Usage, "{bad}");
         }
     }
