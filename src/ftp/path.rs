@@ -6,6 +6,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
+use crate::secret::Secret;
 
 /// The longest name of a file that is taken from a listing (NAME_MAX of Linux).
 pub const MAX_NAME: usize = 255;
@@ -67,7 +68,7 @@ pub struct FtpUrl {
     /// The user in the URL.
     pub user: Option<String>,
     /// The password in the URL.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// The host: a name in ASCII, or an address without brackets.
     pub host: String,
     /// The port in the URL.
@@ -108,7 +109,7 @@ impl FtpUrl {
         };
         let (user, password) =
             match login.map(|login| login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)))) {
-                Some((user, password)) => (Some(decode(user)?), password.map(decode).transpose()?),
+                Some((user, password)) => (Some(decode(user)?), password.map(decode).transpose()?.map(Secret::new)),
                 None => (None, None),
             };
         let (host, port) = split_port(host_port).ok_or_else(|| bad("the port is not a number from 1 to 65535"))?;
@@ -430,7 +431,10 @@ mod tests {
             assert_eq!(again.path, url.path, "{text}");
         }
         let url = FtpUrl::parse("ftp://u%3A:p%2Fq@h:21/").unwrap();
-        assert_eq!((url.user.as_deref(), url.password.as_deref(), url.port()), (Some("u:"), Some("p/q"), 21));
+        assert_eq!(
+            (url.user.as_deref(), url.password.as_ref().map(|p| p.expose().as_str()), url.port()),
+            (Some("u:"), Some("p/q"), 21)
+        );
         assert!(!format!("{url:?}{url}").contains("p/q"));
     }
 

@@ -1,6 +1,6 @@
 //! FTP replies (RFC 959, section 4.2): lines to [`FtpReply`] and back. Client and server share it.
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::line::{Ends, Splitter};
 
 /// The longest reply line that is taken, line end not counted. RFC 959 names no limit; a STAT listing puts one path in it.
@@ -95,7 +95,7 @@ impl FtpReply {
             500..=599 => Kind::Refused,
             _ => Kind::Protocol,
         };
-        Fault::new(kind, format!("{what}: {} {}", self.code, self.text())).with_code(self.code)
+        Fault::new(kind, format!("{what}: {} {}", self.code, self.text())).with_code(PeerCode::Reply(self.code))
     }
 
     /// Appends the wire form (RFC 959, section 4.2): `ddd-first`, lines between as they are (one that begins with a digit

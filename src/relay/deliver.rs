@@ -201,7 +201,7 @@ fn may_do_without_tls(hop: &Hop, fault: &Fault) -> bool {
     hop.policy.tls == TlsMode::Try
         && !hop.policy.verify
         && hop.login.is_none()
-        && fault.code.is_none()
+        && fault.reply_code().is_none()
         && matches!(fault.kind, Kind::TlsUntrusted | Kind::Protocol)
 }
 
@@ -362,8 +362,7 @@ pub(super) fn failed(address: &str, fault: &Fault) -> HopResult {
         } else {
             RecipientOutcome::Refused
         },
-        // A code of the DNS is no reply.
-        code: fault.code.filter(|code| *code >= 200),
+        code: fault.reply_code(),
         enhanced: fault.enhanced,
         reply: fault.detail.clone(),
         fault: Some(fault.clone()),
@@ -374,7 +373,7 @@ pub(super) fn failed(address: &str, fault: &Fault) -> HopResult {
 /// server, a certificate or a password are somebody's to repair: the message waits.
 pub(super) fn for_good(fault: &Fault) -> bool {
     let permanent = fault.enhanced.is_some_and(|code| code.class == 5);
-    permanent && fault.code.is_none_or(|code| code < 200) && matches!(fault.kind, Kind::NoHost | Kind::Refused)
+    permanent && fault.reply_code().is_none() && matches!(fault.kind, Kind::NoHost | Kind::Refused)
 }
 
 /// What a message fares that cannot be brought to any server.

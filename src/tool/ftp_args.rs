@@ -203,7 +203,7 @@ impl<'a> Servers<'a> {
             self.tls = Some(client.clone());
             options.tls_client = Some(client);
         }
-        options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_deref())?;
+        options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_ref())?;
         options.limits = self.limits;
         options.trace = out.trace();
         options.active = ftp.active.then(|| ftp.port_range.unwrap_or(PortRange::ANY));

@@ -16,7 +16,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
 use crate::dns::resolve::Resolver;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::listen::Shutdown;
 use crate::queue::entry::RecipientState;
 use crate::queue::queue_dir;
@@ -309,7 +309,11 @@ fn tell(tried: &AttemptReport, out: &Output) {
             _ => "returned to its sender",
         };
         let detail = format!("{}: {why}: {}", tried.address, tried.attempt.reply);
-        let fault = Fault { code: tried.attempt.code, enhanced: tried.attempt.enhanced, ..Fault::new(kind, detail) };
+        let fault = Fault {
+            code: tried.attempt.code.map(PeerCode::Reply),
+            enhanced: tried.attempt.enhanced,
+            ..Fault::new(kind, detail)
+        };
         out.error(&tried.id.to_string(), &fault);
     }
 }

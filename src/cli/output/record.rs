@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::escape::{self, Escape};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 
 /// Something that is printed as one line of text or one JSON object.
 pub trait OutputRecord: Serialize {
@@ -120,7 +120,7 @@ impl<'a> ErrorRecord<'a> {
             kind: fault.kind.as_str(),
             temporary: fault.temporary(),
             exit: fault.exit(),
-            code: fault.code,
+            code: fault.code.map(PeerCode::number),
             enhanced: fault.enhanced.map(|code| code.to_string()),
             detail: &fault.detail,
             target,
@@ -174,7 +174,9 @@ mod tests {
     fn records_and_errors_are_json_lines() {
         let entry = JSON.render(&Sample { name: "a\n\u{1b}".into(), size_bytes: Some(3) }).unwrap();
         assert_eq!(entry, b"{\"type\":\"entry\",\"v\":1,\"name\":\"a\\n\\u001b\",\"size_bytes\":3}\n");
-        let fault = Fault::new(Kind::NoUser, "who?").with_code(550).with_enhanced(Some(Enhanced::new(5, 1, 1)));
+        let fault = Fault::new(Kind::NoUser, "who?")
+            .with_code(PeerCode::Reply(550))
+            .with_enhanced(Some(Enhanced::new(5, 1, 1)));
         let error = String::from_utf8(JSON.render(&ErrorRecord::new("bob@b.test", &fault)).unwrap()).unwrap();
         let expected = r#"{"type":"error","v":1,"kind":"no_user","temporary":false,"exit":67,"code":550,"enhanced":"5.1.1","detail":"who?","target":"bob@b.test"}"#;
         assert_eq!(error, format!("{expected}\n"));

@@ -16,7 +16,7 @@ use super::stream::Framed;
 pub use super::stream::message as stream_message;
 use crate::dns::message::MAX_MESSAGE_BYTES;
 use crate::dns::transport::Transport;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::dial::Dialer;
 use crate::net::http::{self, Http2, HttpResponse, Request};
 use crate::net::quic::Quic;
@@ -171,7 +171,7 @@ fn message_of(response: HttpResponse) -> Result<Vec<u8>, Fault> {
         404 | 405 | 406 | 415 => Kind::Unsupported,
         _ => Kind::Refused,
     };
-    Err(Fault::new(kind, format!("HTTP status {status}")).with_code(status))
+    Err(Fault::new(kind, format!("HTTP status {status}")).with_code(PeerCode::Http(status)))
 }
 
 /// Takes the seconds that a cache held an answer off its TTLs (RFC 8484, section 5.1).

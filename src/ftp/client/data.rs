@@ -76,7 +76,7 @@ impl DataError {
 impl From<Fault> for DataError {
     /// 425 is the server's word for a data connection that it cannot open (RFC 959, section 4.2).
     fn from(fault: Fault) -> DataError {
-        DataError { no_connection: fault.code == Some(425), fault }
+        DataError { no_connection: fault.reply_code() == Some(425), fault }
     }
 }
 

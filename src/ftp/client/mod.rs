@@ -25,6 +25,7 @@ use crate::net::login::Login;
 use crate::net::pace::TransferPace;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::ProtocolTrace;
+use crate::secret::Secret;
 
 pub use chain::{Ahead, MAX_CHAIN_BYTES};
 use control::ControlConnection;
@@ -236,12 +237,9 @@ impl FtpClient {
 
     /// USER, PASS, TYPE and FEAT in one packet, or one after the other. False: the replies were out of order.
     async fn log_in(&mut self, lock_step: bool) -> Result<bool, Fault> {
-        let (user, password) = match &self.options.login {
-            Some(login) => (login.user.clone(), login.password.expose().clone()),
-            None => ("anonymous".to_owned(), ANONYMOUS_PASSWORD.to_owned()),
-        };
-        let user = FtpCommand::User(user.into_bytes());
-        let password = FtpCommand::Pass(password.into_bytes());
+        let login = self.options.login.clone().unwrap_or_else(|| Login::new("anonymous", ANONYMOUS_PASSWORD));
+        let user = FtpCommand::User(login.user.into_bytes());
+        let password = FtpCommand::Pass(Secret::new(login.password.into_exposed().into_bytes()));
         let secure = self.data_tls.is_some();
         let protect = [FtpCommand::Pbsz(0), FtpCommand::Prot(Protection::Private)];
         let started = std::time::Instant::now();

@@ -208,7 +208,7 @@ async fn transfer(
 ) -> Result<(u64, FtpReply), Fault> {
     let begun = match client.begin(&[], command, offset).await {
         // A missing parent directory: servers say 550 or 553.
-        Err(fault) if matches!(fault.code, Some(550 | 553)) && client.usable() => {
+        Err(fault) if matches!(fault.reply_code(), Some(550 | 553)) && client.usable() => {
             if !client.make_parents(put.path).await? {
                 return Err(Fault { kind: Kind::Refused, ..fault });
             }

@@ -83,7 +83,7 @@ impl ServerHealth for ServerMemory {
         let mut known = self.known();
         match failed {
             // Who answers, if only to refuse, is alive: it may just have enough connections.
-            Some(fault) if fault.code.is_none() && fault.temporary() => {
+            Some(fault) if fault.reply_code().is_none() && fault.temporary() => {
                 known.alive.remove(endpoint);
                 let now = Instant::now();
                 if known.down.len() >= MAX_REMEMBERED {
@@ -108,14 +108,17 @@ impl ServerHealth for ServerMemory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fault::Kind;
+    use crate::fault::{Kind, PeerCode};
 
     #[test]
     fn the_dead_are_remembered_and_the_busy_are_not() {
         let memory = ServerMemory::default();
         let endpoint = HopEndpoint::Unix("/run/x".into());
         assert_eq!(memory.down(&endpoint), None);
-        memory.note(&endpoint, Some(&Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(421)));
+        memory.note(
+            &endpoint,
+            Some(&Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(PeerCode::Reply(421))),
+        );
         assert_eq!(memory.down(&endpoint), None);
         let dead = Fault::new(Kind::ConnectRefused, "refused");
         memory.note(&endpoint, Some(&dead));

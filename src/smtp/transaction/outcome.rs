@@ -129,7 +129,7 @@ pub(super) fn unanswered<P>(address: &str, fault: &Fault, committed: bool) -> Re
     RecipientResult {
         address: address.to_owned(),
         outcome,
-        code: fault.code,
+        code: fault.reply_code(),
         enhanced: fault.enhanced,
         reply: String::new(),
         fault: Some(fault),

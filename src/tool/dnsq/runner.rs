@@ -11,7 +11,7 @@ use crate::dns::message::{Question, Rcode};
 use crate::dns::present;
 use crate::dns::record::Rtype;
 use crate::dns::template::Template;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 
 /// What a question ended with: it was answered, or why not.
 pub(super) type QuestionResult = Result<(), Fault>;
@@ -66,7 +66,7 @@ impl QuestionRunner<'_> {
 pub(super) fn verdict(answer: &ExchangeAnswer, rtype: Rtype) -> QuestionResult {
     let message = &answer.message;
     let rcode = message.rcode();
-    let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(rcode.0));
+    let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(PeerCode::Rcode(rcode.0)));
     match rcode {
         Rcode::NOERROR => {
             let typed = message.answer.iter().any(|record| record.rtype == rtype || rtype == Rtype::ANY);
