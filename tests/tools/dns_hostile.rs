@@ -6,7 +6,6 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use crate::harness::{Conn, Done, Peer, Run, peer, temp_dir, tool, udp_peer};
-use crate::schema::assert_records_match_schema;
 
 /// What an answer claims to hold, and what stands behind its question.
 struct Claims {
@@ -174,7 +173,7 @@ fn lies_are_found() {
         done.exits(status).prints(says);
         assert_eq!(status == 0, done.stderr.is_empty(), "{what}: {done}");
         let json = dnsq(server, &["--json", "x.test"]).run();
-        assert_records_match_schema("dnsq", json.exits(status));
+        json.exits(status);
     }
 }
 
@@ -191,7 +190,6 @@ fn lies_upset_nothing_that_asks() {
                     let begun = Instant::now();
                     let done = dnsq(server, &[words, &["--json", "x.test"]].concat()).run();
                     ends_well(what, &done, begun);
-                    assert_records_match_schema("dnsq", &done);
                 }
                 let begun = Instant::now();
                 let done = dnsq(server, &["-f", "-", "--json"]).stdin("x.test\ny.test\n").run();

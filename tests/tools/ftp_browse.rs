@@ -4,7 +4,6 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use crate::harness::{Conn, Peer, Server, peer, server, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 /// A tree to look at, served for reading and writing.
 fn site() -> (tempfile::TempDir, Server) {
@@ -78,7 +77,6 @@ fn nothing_that_matches_is_an_answer() {
     for args in [vec![url(&server, "*.zip")], vec!["--name".into(), "x".into(), url(&server, "")]] {
         let done = tool("ftpls").arg("--json").args(args).run();
         assert_eq!(done.status, 1, "{done}");
-        assert_records_match_schema("ftpls", &done);
     }
     tool("ftpls").arg(url(&server, "none/*.zip")).run().exits(66);
     tool("ftpls").arg(url(&server, "[")).run().exits(64);
@@ -92,11 +90,9 @@ fn sums() {
     let done = tool("ftpls").args(["--du", &url(&server, "")]).run();
     assert_eq!(done.silent_success().text(), "5000\t2025/deep\n5400\t2025\n300\t2024\n7718\t.\n", "{done}");
     let done = tool("ftpls").args(["--du", "--json", "--max-depth", "1", "--name", "*.csv", &url(&server, "")]).run();
-    assert_records_match_schema("ftpls", &done);
     let last = done.records().pop().unwrap();
     assert_eq!((&last["size_bytes"], &last["files"]), (&7700.into(), &4.into()), "{done}");
     let done = tool("ftpdo").args(["--json", &url(&server, ""), "du", "2025", "a.txt"]).run();
-    assert_records_match_schema("ftpdo", &done);
     let sizes: Vec<u64> = done.records().iter().map(|record| record["size_bytes"].as_u64().unwrap()).collect();
     assert_eq!(sizes, [5400, 10], "{done}");
 }
@@ -105,7 +101,6 @@ fn sums() {
 fn records_say_all() {
     let (_root, server) = site();
     let done = tool("ftpls").args(["--json", "-R", &url(&server, "")]).run();
-    assert_records_match_schema("ftpls", &done);
     let records = done.records();
     let entry =
         |name: &str| records.iter().find(|record| record["path"] == name).unwrap_or_else(|| panic!("{name}\n{done}"));
@@ -145,7 +140,6 @@ fn saved_listings() {
     let done = tool("ftpls").args(["--parse", "-", "--json"]).stdin("type=file;size=1; x\nnonsense\n").run();
     assert_eq!(done.status, 65, "{done}");
     assert!(done.stderr.contains("stdin:2"), "{done}");
-    assert_records_match_schema("ftpls", &done);
     // Each table of dialects, as somebody would have saved it; what makes no sense is told and does not stop the rest.
     for (dialect, name) in [("dos", "pub"), ("eplf", "514.html"), ("vms", "CII-MANUAL.TEX"), ("as400", "QOpenSys")] {
         let table = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/ftp/listing/{dialect}.txt"));
@@ -153,7 +147,6 @@ fn saved_listings() {
         let lines: Vec<&str> = text.lines().filter_map(|row| row.strip_prefix('|')).collect();
         let done = tool("ftpls").args(["--parse", "-", "--json"]).stdin(lines.join("\r\n")).run();
         assert_eq!(done.status, 65, "{dialect}: {done}");
-        assert_records_match_schema("ftpls", &done);
         assert!(done.records_of("entry").iter().any(|entry| entry["name"] == name), "{dialect}: {done}");
     }
 }
@@ -162,13 +155,7 @@ fn saved_listings() {
 fn verbs() {
     let (root, server) = site();
     let at = |path: &str| root.path().join(path);
-    let run = |args: &[&str]| {
-        let done = tool("ftpdo").args(["--json", &url(&server, "")]).args(args).run();
-        if done.status != 64 {
-            assert_records_match_schema("ftpdo", &done);
-        }
-        done
-    };
+    let run = |args: &[&str]| tool("ftpdo").args(["--json", &url(&server, "")]).args(args).run();
     run(&["chmod", "600", "a.txt"]).exits(0);
     assert_eq!(std::os::unix::fs::PermissionsExt::mode(&at("a.txt").metadata().unwrap().permissions()) & 0o777, 0o600);
     run(&["touch", "-d", "2020-02-29T12:00:00Z", "a.txt", "new"]).exits(0);
@@ -225,13 +212,8 @@ fn links_are_removed_and_not_followed() {
 #[test]
 fn scripts() {
     let (root, server) = site();
-    let run = |args: &[&str], script: &str| {
-        let done = tool("ftpdo").arg("--json").args(args).arg(url(&server, "")).stdin(script).run();
-        if !done.stdout.is_empty() {
-            assert_records_match_schema("ftpdo", &done);
-        }
-        done
-    };
+    let run =
+        |args: &[&str], script: &str| tool("ftpdo").arg("--json").args(args).arg(url(&server, "")).stdin(script).run();
     let done = run(&[], "# a comment\nmkdir -p 'in box/x'\nmv a.txt \"in box/a \\x41.txt\"\n\nstat b.csv\nraw NOOP\n");
     assert_eq!(done.status, 0, "{done}");
     assert!(root.path().join("in box/a A.txt").exists(), "{done}");

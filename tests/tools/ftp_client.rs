@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use crate::harness::{Conn, Done, Peer, Server, binary, peer, rounds, server, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 /// A server of our own that takes uploads from anybody.
 fn serve(root: &Path) -> Server {
@@ -31,16 +30,12 @@ fn there_and_back_with_records() {
         done
     };
     let put = run("ftpput", &["--json", "-r", "tree", &url(&server, "up/here/")]);
-    assert_records_match_schema("ftpput", &put);
     assert_eq!(put.records_of("transfer").len(), 2, "{put}");
-    let list = run("ftpls", &["--json", "-R", &url(&server, "up/")]);
-    assert_records_match_schema("ftpls", &list);
-    let get = run("ftpget", &["--json", "-r", "-o", "back", &url(&server, "up/here/")]);
-    assert_records_match_schema("ftpget", &get);
+    run("ftpls", &["--json", "-R", &url(&server, "up/")]);
+    run("ftpget", &["--json", "-r", "-o", "back", &url(&server, "up/here/")]);
     let two = work.path().join("back/a/b/two \u{e4}");
     assert_eq!(std::fs::read(&two).unwrap(), vec![7; 400_000]);
-    let did = run("ftpdo", &["--json", &url(&server, "up"), "mkdir", "-p", "x/y"]);
-    assert_records_match_schema("ftpdo", &did);
+    run("ftpdo", &["--json", &url(&server, "up"), "mkdir", "-p", "x/y"]);
     run("ftpdo", &[&url(&server, ""), "rm", "-r", "up"]);
     assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
 }
@@ -240,7 +235,6 @@ fn names_from_a_listing_never_lead_outside() {
         .dir(work.path())
         .run();
     assert_eq!(done.status, 65, "{done}");
-    assert_records_match_schema("ftpget", &done);
     let mut found: Vec<_> = std::fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     found.sort();
     assert_eq!(found, ["good", "out"], "{done}");
@@ -348,6 +342,5 @@ fn a_listing_line_that_makes_no_sense_is_said() {
     let server = misbehaving(Habits { listing, ..Habits::default() });
     let done = tool("ftpls").args(["--json", &format!("ftp://{}/", server.addr)]).run();
     assert_eq!(done.status, 65, "{done}");
-    assert_records_match_schema("ftpls", &done);
     assert_eq!(done.records_of("entry").len(), 1, "{done}");
 }

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use crate::harness::{Done, Server, server, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 /// A server of ours that takes uploads from anybody.
 pub(crate) fn serve(root: &Path) -> Server {
@@ -70,11 +69,7 @@ pub(crate) fn summary(done: &Done, member: &str) -> u64 {
 }
 
 fn get(dir: &Path, args: &[&str]) -> Done {
-    let done = tool("ftpget").args(args).dir(dir).run();
-    if args.contains(&"--json") && done.status != 64 {
-        assert_records_match_schema("ftpget", &done);
-    }
-    done
+    tool("ftpget").args(args).dir(dir).run()
 }
 
 #[test]

@@ -8,14 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use crate::ftp_get::{Tree, lines_of, serve, set_time, summary, url};
 use crate::harness::{Conn, Done, peer, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 fn put(dir: &Path, args: &[&str], url: &str) -> Done {
-    let done = tool("ftpput").args(args).arg(url).dir(dir).run();
-    if args.contains(&"--json") && done.status != 64 {
-        assert_records_match_schema("ftpput", &done);
-    }
-    done
+    tool("ftpput").args(args).arg(url).dir(dir).run()
 }
 
 #[test]

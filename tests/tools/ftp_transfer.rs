@@ -9,17 +9,12 @@ use std::time::Duration;
 
 use crate::ftp_get::{Tree, lines_of, serve, summary, url};
 use crate::harness::{Conn, Done, Peer, peer, server, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 /// `printf '%s' 0123456789 | sha256sum`.
 const DIGITS_SHA256: &str = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882";
 
 fn run(name: &str, dir: &Path, args: &[&str]) -> Done {
-    let done = tool(name).args(args).dir(dir).run();
-    if args.contains(&"--json") && done.status != 64 {
-        assert_records_match_schema(name, &done);
-    }
-    done
+    tool(name).args(args).dir(dir).run()
 }
 
 /// The transfer's record.

@@ -215,7 +215,9 @@ impl Run {
             command.stdout(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
         }
         let done = finish(command, line, self.stdin.take(), self.limit);
-        crate::schema::assert_printed_records_match(&done.line, &done.stdout);
+        if !self.closed_stdout && self.stdout_file.is_none() {
+            crate::schema::assert_printed_records_match(&done.line, &done.stdout, done.status);
+        }
         done
     }
 
@@ -530,7 +532,7 @@ impl Drop for Server {
         if thread::panicking() {
             eprintln!("{self}");
         } else {
-            crate::schema::assert_printed_records_match(&self.line, self.stdout.text().as_bytes());
+            crate::schema::assert_printed_records_match(&self.line, self.stdout.text().as_bytes(), 0);
         }
     }
 }

@@ -8,7 +8,6 @@ use applayer::queue::entry::{NewMessage, NewRecipient, QueueId};
 
 use crate::harness::{Done, peer, refusing, server, temp_dir, tool};
 use crate::queue::{Sink, enqueue, enqueue_all};
-use crate::schema::assert_records_match_schema;
 
 const HELLO: &str = "Subject: hello\r\n\r\nhello\r\n";
 
@@ -56,7 +55,6 @@ fn mail_goes_where_the_names_say() {
     let plan = run(queue.path(), &[&way[..], &["-n"]].concat());
     // The first that has no way for good decides, in the order of the domains.
     plan.exits(68);
-    assert_records_match_schema("mailq-run", &plan);
     let routes = plan.records_of("route");
     let found: Vec<_> =
         routes.iter().map(|it| (it["domain"].as_str().unwrap(), it["host"].as_str().unwrap())).collect();
@@ -183,7 +181,6 @@ fn a_smarthost_gets_the_login_of_an_account() {
         .args(["--account", "work", "--accounts", accounts, "--json"])
         .run();
     let attempt = &done.exits(0).records_of("attempt")[0];
-    assert_records_match_schema("mailq-run", &done);
     assert_eq!((&attempt["outcome"], &attempt["tls"]["verified"]), (&"delivered".into(), &true.into()), "{done}");
     for phase in ["connect_ms", "greeting_ms", "hello_ms", "tls_ms", "login_ms"] {
         assert!(attempt[phase].as_f64().is_some_and(|ms| ms > 0.0), "{phase}: {done}");
