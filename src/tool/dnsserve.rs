@@ -52,13 +52,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("dnsserve", Args);
-
-/// The tool's `main`.
-pub fn main() -> std::process::ExitCode {
-    let activated = ActivatedSockets::take();
-    cli::main::<Args>(|args, out| run(args, out, activated?))
-}
+crate::cli::tool!("dnsserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     let zones = read_zones(&args)?;
@@ -215,8 +209,6 @@ struct QuestionRecord {
 
 impl OutputRecord for QuestionRecord {
     const TYPE: &'static str = "query";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// One zone that was checked.

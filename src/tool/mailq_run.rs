@@ -13,7 +13,7 @@ use serde::Serialize;
 use crate::cli;
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::output::{Output, OutputRecord};
 use crate::cli::units;
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
@@ -169,8 +169,6 @@ struct TlsRecord {
 
 impl OutputRecord for DeliveryAttemptRecord<'_> {
     const TYPE: &'static str = "attempt";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 #[derive(Debug, Serialize)]
@@ -185,8 +183,6 @@ struct RunSummaryRecord {
 
 impl OutputRecord for RunSummaryRecord {
     const TYPE: &'static str = "summary";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 crate::cli::tool!("mailq-run", Args, run);

@@ -90,13 +90,7 @@ enum SmtpTlsStart {
     Implicit,
 }
 
-crate::cli::tool!("smtpserve", Args);
-
-/// The tool's `main`.
-pub fn main() -> std::process::ExitCode {
-    let activated = ActivatedSockets::take();
-    cli::main::<Args>(|args, out| run(args, out, activated?))
-}
+crate::cli::tool!("smtpserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.serve.hash_password {

@@ -5,16 +5,12 @@ use std::net::{TcpStream, UdpSocket};
 
 use crate::harness::{Done, Server, refusing, server, temp_dir, tool, udp_peer};
 
-fn data(name: &str) -> String {
+pub(crate) fn data(name: &str) -> String {
     format!("{}/tests/data/dns/{name}", env!("CARGO_MANIFEST_DIR"))
 }
 
-fn example() -> Server {
-    server("dnsserve")
-        .args(["--listen", "127.0.0.1:0"])
-        .arg(data("example.test.zone"))
-        .arg(data("other.test.zone"))
-        .start()
+pub(crate) fn example() -> Server {
+    server("dnsserve").arg(data("example.test.zone")).arg(data("other.test.zone")).start()
 }
 
 fn ask(server: &Server, args: &[&str]) -> Done {

@@ -8,15 +8,8 @@ use std::sync::{Arc, Mutex};
 use applayer::dns::edns::EdnsOption;
 use applayer::dns::message::{Flags, Message};
 
-use crate::harness::{Done, Server, binary, rounds, server, temp_dir, tool, udp_peer};
-
-fn data(name: &str) -> String {
-    format!("{}/tests/data/dns/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn example() -> Server {
-    server("dnsserve").arg(data("example.test.zone")).arg(data("other.test.zone")).start()
-}
+use crate::dns::example;
+use crate::harness::{Done, Server, binary, rounds, temp_dir, tool, udp_peer};
 
 fn bulk(server: &Server, names: impl Into<Vec<u8>>, args: &[&str]) -> Done {
     tool("dnsq").arg(format!("@{}", server.addr)).args(["-f", "-"]).args(args).stdin(names).run()

@@ -1,9 +1,10 @@
 //! ftpls and ftpdo by their command lines: against ftpserve, and against servers that print odd listings.
 
-use std::net::TcpListener;
 use std::path::Path;
 
-use crate::harness::{Conn, Peer, Server, peer, server, temp_dir, tool};
+use crate::ftp_get::url;
+use crate::ftp_peer::{FtpPeer, ftp_peer};
+use crate::harness::{Server, server, temp_dir, tool};
 
 /// A tree to look at, served for reading and writing.
 fn site() -> (tempfile::TempDir, Server) {
@@ -26,10 +27,6 @@ fn site() -> (tempfile::TempDir, Server) {
     std::os::unix::fs::symlink("2025", root.path().join("latest")).unwrap();
     let server = server("ftpserve").arg("--write").arg(root.path()).start();
     (root, server)
-}
-
-fn url(server: &Server, path: &str) -> String {
-    format!("ftp://{}/{path}", server.addr)
 }
 
 #[test]
@@ -242,29 +239,22 @@ fn scripts() {
 }
 
 /// A server that knows neither MLSD nor data connections: LIST is refused as `data` says, STAT lists.
-fn without_data(passive: bool, stat: &'static str) -> Peer {
-    peer(move |mut conn: Conn| {
-        conn.send("220 ready\r\n");
-        // A port where nobody listens.
-        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        while let Some(line) = conn.line() {
-            let reply = match line.split(' ').next().unwrap_or_default() {
-                "USER" => "331 password\r\n".to_owned(),
-                "PASS" => "230 in\r\n".to_owned(),
-                "FEAT" => "211-Features:\r\n SIZE\r\n211 End\r\n".to_owned(),
-                "TYPE" | "CWD" => "200 ok\r\n".to_owned(),
-                "PWD" => "257 \"/\" is it\r\n".to_owned(),
-                "EPSV" if passive => format!("229 passive (|||{closed}|)\r\n"),
-                "EPSV" => "425 no ports left\r\n".to_owned(),
-                "LIST" => "425 no data connection\r\n".to_owned(),
-                "STAT" => stat.to_owned(),
-                "QUIT" => return,
-                _ => "500 what?\r\n".to_owned(),
-            };
-            if !conn.send(reply) {
-                return;
+fn without_data(passive: bool, stat: &'static str) -> FtpPeer {
+    ftp_peer(move |session, verb, _| {
+        let reply = match verb {
+            "FEAT" => "211-Features:\r\n SIZE\r\n211 End\r\n",
+            "EPSV" if passive => {
+                let reply = format!("229 passive (|||{}|)\r\n", session.listen());
+                // Nobody listens there any more.
+                session.passive = None;
+                return Some(reply);
             }
-        }
+            "EPSV" => "425 no ports left\r\n",
+            "LIST" => "425 no data connection\r\n",
+            "STAT" => stat,
+            _ => return None,
+        };
+        Some(reply.to_owned())
     })
 }
 
@@ -274,13 +264,13 @@ fn without_data_connections_stat_lists() {
                 drwxr-xr-x    2 0        0            4096 Nov 23  2020 b\r\n213 End\r\n";
     for passive in [true, false] {
         let server = without_data(passive, stat);
-        let done = tool("ftpls").arg(format!("ftp://{}/", server.addr)).run();
+        let done = tool("ftpls").arg(server.url("")).run();
         assert_eq!(done.silent_success().text(), "a.txt\nb\n", "{done}");
-        let done = tool("ftpls").args(["--way", "list", &format!("ftp://{}/", server.addr)]).run();
+        let done = tool("ftpls").args(["--way", "list", &server.url("")]).run();
         assert_eq!(done.status, 75, "{done}");
     }
     // What STAT cannot do either: the first failure is the news.
     let server = without_data(true, "502 no\r\n");
-    let done = tool("ftpls").arg(format!("ftp://{}/", server.addr)).run();
+    let done = tool("ftpls").arg(server.url("")).run();
     assert!(done.status == 75 && done.stderr.contains("data connection"), "{done}");
 }

@@ -164,7 +164,7 @@ fn waiting(queue: &Path) -> Vec<String> {
     })
 }
 
-fn run(queue: &Path, args: &[&str]) -> Done {
+pub(crate) fn run(queue: &Path, args: &[&str]) -> Done {
     tool("mailq-run").args(["--queue-dir"]).arg(queue).args(["--helo", "client.test"]).args(args).run()
 }
 

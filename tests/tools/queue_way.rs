@@ -7,13 +7,9 @@ use applayer::blob::Blob;
 use applayer::queue::entry::{NewMessage, NewRecipient, QueueId};
 
 use crate::harness::{Done, peer, refusing, server, temp_dir, tool};
-use crate::queue::{Sink, enqueue, enqueue_all};
+use crate::queue::{Sink, enqueue, enqueue_all, run};
 
 const HELLO: &str = "Subject: hello\r\n\r\nhello\r\n";
-
-fn run(queue: &Path, args: &[&str]) -> Done {
-    tool("mailq-run").args(["--queue-dir"]).arg(queue).args(["--helo", "client.test"]).args(args).run()
-}
 
 fn edit(queue: &Path, args: &[&str]) -> Done {
     tool("mailq-edit").env("APPLAYER_QUEUE", queue).args(args).run()

@@ -11,7 +11,7 @@ pub trait OutputRecord: Serialize {
     const TYPE: &'static str;
 
     /// Writes the text form; a record that writes nothing prints nothing.
-    fn text(&self, line: &mut TextLine);
+    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// One line of text output under construction.
@@ -130,8 +130,6 @@ impl<'a> ErrorRecord<'a> {
 
 impl OutputRecord for ErrorRecord<'_> {
     const TYPE: &'static str = "error";
-
-    fn text(&self, _: &mut TextLine) {}
 }
 
 /// Records are missing here: their reader was too slow for a server that waits for nobody.

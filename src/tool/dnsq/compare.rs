@@ -321,6 +321,4 @@ struct ComparisonRecord {
 
 impl OutputRecord for ComparisonRecord {
     const TYPE: &'static str = "comparison";
-
-    fn text(&self, _line: &mut TextLine) {}
 }

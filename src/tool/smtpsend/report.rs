@@ -183,6 +183,4 @@ impl SendSummary {
 
 impl OutputRecord for SendSummary {
     const TYPE: &'static str = "summary";
-
-    fn text(&self, _line: &mut TextLine) {}
 }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::mirror::lazy_dir::part_of;
-use crate::ftp::mirror::{FileFacts, Links, MAX_DEPTH, MAX_LINKS, MirrorEvent, MirrorSettings, link};
+use crate::ftp::mirror::{FileFacts, Links, MAX_DEPTH, MAX_LINKS, MirrorEvent, MirrorSettings, join, link};
 use crate::ftp::path::RemotePath;
 
 /// A directory and the files in it that are to be stored.
@@ -117,10 +117,7 @@ impl Walker<'_> {
     fn entry(&mut self, number: usize, entry: &DirEntry, depth: usize, above: &mut Vec<(u64, u64)>) {
         let Some(directory) = self.walked.directories.get(number) else { return };
         let name = entry.file_name().into_vec();
-        let below = match directory.below.as_slice() {
-            b"" => name.clone(),
-            path => [path, b"/", &name].concat(),
-        };
+        let below = join(&directory.below, &name);
         let (remote, path) = (directory.remote.join(&name), entry.path());
         let target = path.display().to_string();
         let select = &self.settings.select;
