@@ -350,6 +350,7 @@ impl<W: PoolWork> WorkerPool<W> {
 
     /// One packet: what closes the open jobs, and the transfers of the next ones.
     async fn close_and_send(&self, worker: &mut Worker<W::Job>, ahead: &[Ahead]) {
+        // Whoever calls has made sure of a connection; without one the jobs stay open, and are done again as lost ones.
         let Some(client) = worker.client.as_mut() else { return };
         let open = std::mem::take(&mut worker.open);
         let mut closing = Vec::new();

@@ -462,6 +462,7 @@ impl ControlDriver<'_> {
             }
             self.client_ended();
         }
+        // A transfer ends once: nobody waits for a second end.
         let Some((_, started)) = self.running.take() else { return };
         let result = match started.stop.is_stopped() {
             true => result.and(Err(TransferFailure::Aborted)),

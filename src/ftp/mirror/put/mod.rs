@@ -430,7 +430,7 @@ impl Uploader {
         }
     }
 
-    /// Tells of a file that is stored and has its name.
+    /// Tells of a file that is stored and has its name: of nothing before that.
     fn done(&self, job: &FileUpload, retries: u32) {
         let Some(stored) = &job.stored else { return };
         let (url, local) = (self.url(&job.remote, false), job.local.clone());
