@@ -156,7 +156,7 @@ fn zone_files_that_are_wrong() {
         std::fs::write(dir.path().join("z"), text).unwrap();
         tool("dnsserve").args(args).dir(dir.path()).run()
     };
-    serve("$TTL 1\n@ SOA a b 1 2 3 4 5\n", &["z"]).exits(65).says("z:2: ").says("--zone NAME=FILE");
+    serve("$TTL 1\n@ SOA a b 1 2 3 4 5\n", &["z"]).exits(65).says("z:2: ").says("$ORIGIN sets one");
     serve("$ORIGIN a.\n$TTL 1\n@ SOA a b 1 2 3 4 5\nx A 1.2.3\n", &["z"])
         .exits(65)
         .says("z:4: A record of x.a.: address: bad address");

@@ -526,7 +526,7 @@ impl fmt::Display for NameError {
             NameError::LabelTooLong => "label longer than 63 bytes",
             NameError::TooLong => "name longer than 255 bytes",
             NameError::BadEscape => "bad escape in name",
-            NameError::NoOrigin => "relative name without an origin",
+            NameError::NoOrigin => "relative name without an origin ($ORIGIN sets one)",
         })
     }
 }

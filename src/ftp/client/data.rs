@@ -438,6 +438,7 @@ fn rand_u16() -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::PeerCode;
 
     #[test]
     fn port_ranges() {
@@ -445,6 +446,27 @@ mod tests {
         assert_eq!("50000".parse(), Ok(PortRange { first: 50000, last: 50000 }));
         for bad in ["", "0", "2-1", "a-b", "1-70000", "1-2-3", "-"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");
+        }
+    }
+
+    /// Whether a listing goes on by STAT hangs on this: on the kind and the code, whatever the words are.
+    #[test]
+    fn no_data_connection_is_told_by_kind_and_code() {
+        for kind in Kind::ALL {
+            let firewall = matches!(kind, Kind::ConnectRefused | Kind::Unreachable | Kind::TimedOut);
+            for words in ["data connection: no", "LIST: 425 no data connection", ""] {
+                assert_eq!(DataError::unreached(Fault::new(kind, words)).no_connection, firewall, "{kind} {words}");
+                assert!(!DataError::from(Fault::new(kind, words)).no_connection, "{kind} {words}");
+            }
+        }
+        for (code, expected) in [
+            (PeerCode::Reply(425), true),
+            (PeerCode::Reply(426), false),
+            (PeerCode::Rcode(425), false),
+            (PeerCode::Http(425), false),
+        ] {
+            let fault = Fault::new(Kind::PeerTemporary, "data connection: no").with_code(code);
+            assert_eq!(DataError::from(fault).no_connection, expected, "{code:?}");
         }
     }
 }
