@@ -209,6 +209,9 @@ impl FtpCommandError {
 
 impl FtpCommand {
     /// Reads one line without its line end.
+    ///
+    /// # Errors
+    /// Which reply refuses the line.
     pub fn parse(line: &[u8]) -> Result<FtpCommand, FtpCommandError> {
         if line.len() > MAX_COMMAND_LINE {
             return Err(FtpCommandError::TooLong);
@@ -318,8 +321,11 @@ impl FtpCommand {
         self.parts().0
     }
 
-    /// The bytes for the wire, CRLF included. Refuses CR, LF and NUL in an argument, an empty argument where one is
-    /// needed, and a line that is too long: what a user or a listing names must not become a second command.
+    /// The bytes for the wire, CRLF included.
+    ///
+    /// # Errors
+    /// `Usage` for CR, LF and NUL in an argument, an empty argument where one is needed, and a line that is too long: what
+    /// a user or a listing names must not become a second command.
     pub fn encode(&self) -> Result<Vec<u8>, Fault> {
         let (verb, argument) = self.parts();
         let mut line = verb.as_bytes().to_vec();

@@ -83,6 +83,9 @@ pub struct FtpUrl {
 
 impl FtpUrl {
     /// Parses `ftp[s|es]://[user[:password]@]host[:port][/path][;type=a|i|d]`.
+    ///
+    /// # Errors
+    /// `Usage`: what is wrong with the URL, which is told without its password.
     pub fn parse(text: &str) -> Result<FtpUrl, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("{}: {why}", without_password(text)));
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
@@ -146,6 +149,9 @@ impl FtpUrl {
 
     /// Parses a URL whose path may hold globs: the URL of the last directory before them, and the glob below it. `%2A`,
     /// `%3F`, `%5B` and `%7B` mean the characters themselves. Without a glob the URL is that of [`FtpUrl::parse`].
+    ///
+    /// # Errors
+    /// As [`FtpUrl::parse`] and [`Glob::new`].
     pub fn parse_glob(text: &str) -> Result<(FtpUrl, Option<Glob>), Fault> {
         let host = text.find("://").map_or(0, |at| at + 3);
         let path = text.get(host..).and_then(|rest| rest.find('/')).map_or(text.len(), |at| host + at + 1);
@@ -340,6 +346,9 @@ impl BadName {
 
 /// Checks a name from a listing before it becomes part of a local path or of a command. Servers must not choose where we
 /// write (CVE-2002-1344, CVE-2010-2252, CVE-2018-10916).
+///
+/// # Errors
+/// What makes the name bad.
 pub fn check_name(name: &[u8]) -> Result<(), BadName> {
     match name {
         b"" | b"." | b".." => Err(BadName::NotAName),

@@ -152,8 +152,11 @@ impl FtpReplyReader {
         self.splitter.push(bytes);
     }
 
-    /// The next whole reply, `None` when more bytes are needed. After an error the connection cannot be used on: which
-    /// reply belongs to which command is no longer known.
+    /// The next whole reply, `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// `Protocol` for what is no reply. The connection cannot be used on then: which reply belongs to which command is no
+    /// longer known.
     pub fn next_reply(&mut self) -> Result<Option<FtpReply>, Fault> {
         loop {
             let line = match self.splitter.next_line() {

@@ -153,6 +153,9 @@ async fn over_https(http: &Http2, authority: &str, target: &HttpTarget, query: &
 }
 
 /// The answer in what came over HTTPS, under its query's identifier.
+///
+/// # Errors
+/// The kind that the status means (RFC 8484, section 4.2.1); `Protocol` for another media type.
 pub fn https_answer(id: [u8; 2], response: HttpResponse) -> Result<Vec<u8>, Fault> {
     with_id(id, message_of(response)?)
 }
@@ -195,6 +198,9 @@ async fn over_quic(quic: &Quic, query: &[u8]) -> Result<Vec<u8>, Fault> {
 }
 
 /// The answer on a stream of its own, under its query's identifier.
+///
+/// # Errors
+/// No DNS message of the length that stands before it.
 pub fn quic_answer(id: [u8; 2], bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     with_id(id, framed(bytes)?)
 }

@@ -380,6 +380,9 @@ impl FtpClient {
     }
 
     /// Sets the representation type, if it is another than the present one.
+    ///
+    /// # Errors
+    /// The kind of the server's refusal, or of what failed on the connection.
     pub async fn set_type(&mut self, ascii: bool) -> Result<(), Fault> {
         let wanted = if ascii { TypeCode::Ascii } else { TypeCode::Image };
         if self.type_code != wanted {

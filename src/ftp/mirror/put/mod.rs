@@ -72,7 +72,10 @@ pub enum FileMode {
     Set(u32),
 }
 
-/// Stores. Failures of single files are events; an error is what ended the run.
+/// Stores.
+///
+/// # Errors
+/// What ended the run; failures of single files are events.
 pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
     let (replace, mode) = (offered.replace, offered.mode);
     let work =
