@@ -360,6 +360,16 @@ mod tests {
     }
 
     #[test]
+    fn only_a_reply_has_a_reply_code() {
+        for (code, reply) in
+            [(PeerCode::Reply(421), Some(421)), (PeerCode::Rcode(421), None), (PeerCode::Http(421), None)]
+        {
+            let fault = Fault::new(Kind::PeerTemporary, "later").with_code(code);
+            assert_eq!((fault.reply_code(), code.number()), (reply, 421));
+        }
+    }
+
+    #[test]
     fn system_errors_map_to_kinds() {
         let error = |kind| std::io::Error::from(kind);
         use std::io::ErrorKind as E;

@@ -247,19 +247,6 @@ pub fn quoted_path(text: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// The text of a 257 reply for this path, quotes doubled.
-pub fn quote_path(path: &[u8]) -> Vec<u8> {
-    let mut text = vec![b'"'];
-    for byte in path {
-        if *byte == b'"' {
-            text.push(b'"');
-        }
-        text.push(*byte);
-    }
-    text.push(b'"');
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -333,7 +320,7 @@ mod tests {
     #[test]
     fn paths_in_quotes() {
         for path in ["/", "/a b", "/say \"hi\"", "", "\""] {
-            let text = [&quote_path(path.as_bytes())[..], b" is cwd"].concat();
+            let text = [&crate::ftp::session::path::quote(path.as_bytes())[..], b" is cwd"].concat();
             assert_eq!(quoted_path(&text).unwrap(), path.as_bytes());
         }
         assert_eq!(quoted_path(b"no quotes"), None);

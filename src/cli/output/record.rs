@@ -148,16 +148,16 @@ impl OutputRecord for DroppedRecord {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::fault::Enhanced;
 
     const JSON: RecordForm = RecordForm { json: true, nul: false, colour: false, escape: Escape::Terminal };
 
     #[derive(Serialize)]
-    struct Sample {
-        name: String,
-        size_bytes: Option<u64>,
+    pub(in super::super) struct Sample {
+        pub(in super::super) name: String,
+        pub(in super::super) size_bytes: Option<u64>,
     }
 
     impl OutputRecord for Sample {
