@@ -19,8 +19,6 @@ complete -c ftpget -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpget -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
 complete -c ftpget -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
-complete -c ftpget -l after -d 'Send this command when all is done and nothing failed (repeatable; a leading `*`: it may fail)' -r
-complete -c ftpget -s Q -l quote -d 'As --before; with a leading `-` as --after (curl\'s -Q)' -r
 complete -c ftpget -l user -d 'Log in as NAME' -r
 complete -c ftpget -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
 complete -c ftpget -l password-command -d 'Read the password from the first line that CMD prints' -r
@@ -38,6 +36,8 @@ complete -c ftpget -l max-time -d 'End the whole run after this time' -r
 complete -c ftpget -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
 complete -c ftpget -l retry -d 'Try again up to N times after a temporary failure' -r
 complete -c ftpget -l retry-delay -d 'Wait this long before the first retry, twice as long before each further one' -r
+complete -c ftpget -l after -d 'Send this command when all is done and nothing failed (repeatable; a leading `*`: it may fail)' -r
+complete -c ftpget -s Q -l quote -d 'As --before; with a leading `-` as --after (curl\'s -Q)' -r
 complete -c ftpget -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
 complete -c ftpget -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'

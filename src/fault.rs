@@ -192,13 +192,33 @@ impl fmt::Display for Enhanced {
     }
 }
 
+/// The number with which a peer says what went wrong. Each protocol has its own, so 421 means nothing without it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PeerCode {
+    /// The three digits of an FTP or SMTP reply (RFC 959, section 4.2; RFC 5321, section 4.2).
+    Reply(u16),
+    /// A DNS response code (RFC 1035, section 4.1.1; RFC 6895, section 2.3).
+    Rcode(u16),
+    /// The status of an HTTP response (RFC 9110, section 15).
+    Http(u16),
+}
+
+impl PeerCode {
+    /// The number alone, for the JSON.
+    pub const fn number(self) -> u16 {
+        match self {
+            PeerCode::Reply(code) | PeerCode::Rcode(code) | PeerCode::Http(code) => code,
+        }
+    }
+}
+
 /// One failure, as a driver reports it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fault {
     /// What went wrong; decides retry, exit status and JSON.
     pub kind: Kind,
-    /// The peer's reply code, if it gave one (FTP and SMTP 3 digits, DNS rcode).
-    pub code: Option<u16>,
+    /// The number that the peer gave, if it gave one.
+    pub code: Option<PeerCode>,
     /// The peer's enhanced status code (SMTP).
     pub enhanced: Option<Enhanced>,
     /// One line for a person. May hold bytes that a peer chose: escape it when printing.
@@ -213,9 +233,9 @@ impl Fault {
         Fault { kind, code: None, enhanced: None, detail: detail.into(), hint: None }
     }
 
-    /// The same with the peer's reply code.
+    /// The same with the peer's number.
     #[must_use]
-    pub fn with_code(mut self, code: u16) -> Fault {
+    pub fn with_code(mut self, code: PeerCode) -> Fault {
         self.code = Some(code);
         self
     }
@@ -239,6 +259,14 @@ impl Fault {
     pub fn context(mut self, what: impl fmt::Display) -> Fault {
         self.detail = format!("{what}: {}", self.detail);
         self
+    }
+
+    /// The code of the FTP or SMTP reply behind this, if there is one.
+    pub fn reply_code(&self) -> Option<u16> {
+        match self.code {
+            Some(PeerCode::Reply(code)) => Some(code),
+            _ => None,
+        }
     }
 
     /// True when the same action may succeed later (see [`Kind::temporary`]).
@@ -328,6 +356,16 @@ mod tests {
         }
         for bad in ["", "5", "5.1", "5.1.1.1", "3.1.1", "5.1000.1", "5..1", "5.1.1 ", "+5.1.1", "5.-1.1", "05.01.1.x"] {
             assert_eq!(Enhanced::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn only_a_reply_has_a_reply_code() {
+        for (code, reply) in
+            [(PeerCode::Reply(421), Some(421)), (PeerCode::Rcode(421), None), (PeerCode::Http(421), None)]
+        {
+            let fault = Fault::new(Kind::PeerTemporary, "later").with_code(code);
+            assert_eq!((fault.reply_code(), code.number()), (reply, 421));
         }
     }
 

@@ -66,9 +66,11 @@ impl Splitter {
         self.buffer.extend_from_slice(bytes);
     }
 
-    /// The next whole line without its end, `None` when more bytes are needed. After an error for a bare CR or LF the
-    /// offending line is consumed, so that the caller may go on; after [`LineError::TooLong`] everything up to its line end
-    /// is.
+    /// The next whole line without its end, `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// A bare CR or LF: the offending line is consumed, so that the caller may go on. [`LineError::TooLong`]: everything
+    /// up to its line end is.
     pub fn next_line(&mut self) -> Result<Option<&[u8]>, LineError> {
         if self.discarding && !self.discard() {
             return Ok(None);

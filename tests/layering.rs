@@ -294,6 +294,9 @@ fn complaints(path: &str, text: &str) -> Vec<String> {
         .into_iter()
         .filter_map(|(line, name)| Some(format!("{path}:{line}: {}", complaint(&place, &name)?)))
         .collect();
+    found.extend(
+        worded(&code).map(|line| format!("{path}:{line}: decided by words: a kind, a code or a type does that")),
+    );
     found.dedup();
     found
 }
@@ -305,6 +308,23 @@ fn binary_complaints(path: &str, text: &str) -> Vec<String> {
     );
     let hands_over = names(&without_words(text), "bin").iter().any(|(_, name)| *name == tool);
     if hands_over { Vec::new() } else { vec![format!("{path}:1: does not hand over to {tool}")] }
+}
+
+/// The lines that look into an error's words, or into those of anything that is printed.
+fn worded(code: &str) -> impl Iterator<Item = usize> {
+    const WORDS: [&str; 2] = ["detail", "why"];
+    const LOOKS: [&str; 6] = ["contains", "starts_with", "ends_with", "find", "strip_prefix", "strip_suffix"];
+    let found = tokens(code);
+    let text = |at: usize| found.get(at).map_or("", |(_, token)| *token);
+    let lines: Vec<usize> = (0..found.len())
+        .filter(|at| text(*at) == "." && LOOKS.contains(&text(at + 1)) && text(at + 2) == "(")
+        .filter(|at| {
+            let printed = *at > 3 && (text(at - 3), text(at - 2), text(at - 1)) == ("to_string", "(", ")");
+            printed || (*at > 1 && text(at - 2) == "." && WORDS.contains(&text(at - 1)))
+        })
+        .map(|at| found[at + 1].0)
+        .collect();
+    lines.into_iter()
 }
 
 /// What is wrong with the file at `place` naming `name`.
@@ -589,6 +609,9 @@ fn each_rule_can_fail() {
         ("src/ftp/store.rs", "use tokio::fs::File;", "nowhere"),
         ("src/dns/server.rs", "fn f() { todo!() }", "nowhere"),
         ("src/bin/ftpls.rs", "fn main() { applayer::tool::ftpget::main() }", "does not hand over"),
+        ("src/ftp/client.rs", "fn f() { fault.detail.starts_with(\"data connection\") }", "decided by words"),
+        ("src/tool/dnsserve.rs", "fn f() { error.why.contains(\"an origin\") }", "decided by words"),
+        ("src/net/dial.rs", "fn f() { error.to_string().contains(\"not known\") }", "decided by words"),
     ];
     for (path, code, reason) in cases {
         let found = complaints(path, code);

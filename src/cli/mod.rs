@@ -56,6 +56,16 @@ macro_rules! tool {
             crate::cli::main::<$args>($run)
         }
     };
+    ($name:literal, $args:ty, activated $run:path) => {
+        crate::cli::tool!($name, $args);
+
+        /// The tool's `main`.
+        pub fn main() -> std::process::ExitCode {
+            // Before anything opens a descriptor.
+            let activated = crate::net::activation::ActivatedSockets::take();
+            crate::cli::main::<$args>(|args, out| $run(args, out, activated?))
+        }
+    };
 }
 pub(crate) use tool;
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::net::login::Login;
+use crate::secret::Secret;
 
 /// A larger file is no netrc, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -40,7 +41,8 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
     Ok(found)
 }
 
-/// The first entry for `host`, else `default`; with a `user` only entries of that user count.
+/// The first entry in the file's order that fits, as with ftp(1) and curl(1): `default` fits every host, so entries
+/// below it are never reached. With a `user` only entries of that user count.
 fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, String> {
     let mut words = NetrcWords { rest: text };
     let mut current: Option<NetrcEntry> = None;
@@ -49,7 +51,7 @@ fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, Str
         let Some(entry) = entry.filter(|entry| entry.matches) else { return };
         let login = entry.user.as_deref().or(user).filter(|login| user.is_none_or(|user| user == *login));
         if let (Some(login), Some(password), None) = (login, entry.password, &best) {
-            best = Some(Login::new(login, password));
+            best = Some(Login { user: login.to_owned(), password });
         }
     };
     while let Some(word) = words.next()? {
@@ -63,7 +65,7 @@ fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, Str
             }
             ("default", _) => settle(current.replace(NetrcEntry { matches: true, ..NetrcEntry::default() })),
             ("login" | "user", Some(entry)) => entry.user = Some(value("login")?),
-            ("password" | "passwd", Some(entry)) => entry.password = Some(value("password")?),
+            ("password" | "passwd", Some(entry)) => entry.password = Some(Secret::new(value("password")?)),
             ("account", Some(_)) => drop(value("account")?),
             ("macdef", _) => words.skip_macro(),
             (other, _) => return Err(format!("{other:?} where machine, login or password was expected")),
@@ -77,7 +79,7 @@ fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, Str
 struct NetrcEntry {
     matches: bool,
     user: Option<String>,
-    password: Option<String>,
+    password: Option<Secret>,
 }
 
 /// NetrcWords separated by white space; `"…"` with backslash escapes is one word; `#` starts a comment between words.
@@ -136,6 +138,12 @@ mod tests {
         assert_eq!(get("b.test", None), pair("bob", "b"));
         assert_eq!(get("c.test", None), pair("anonymous", "me@"));
         assert_eq!(get("c.test", Some("x")), None);
+        let early = "default login d password 1\nmachine a login m password 2";
+        assert_eq!(
+            find(early, "a", None).unwrap(),
+            Some(Login::new("d", "1")),
+            "default matches first where it stands first"
+        );
         assert_eq!(find("machine a password p", "a", Some("u")).unwrap(), Some(Login::new("u", "p")));
     }
 

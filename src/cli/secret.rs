@@ -4,6 +4,7 @@ use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
 
 use crate::fault::{Fault, Kind};
+use crate::secret::Secret;
 
 /// The longest secret that is read, in bytes: OAuth tokens are long, but not this long.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -13,7 +14,7 @@ const MAX_SECRET: u64 = 64 * 1024;
 /// # Errors
 ///
 /// `Config` if the first line is no password; the I/O fault of the file.
-pub fn from_file(path: &str) -> Result<String, Fault> {
+pub fn from_file(path: &str) -> Result<Secret, Fault> {
     if path == "-" {
         return first_line(std::io::stdin().lock(), "stdin");
     }
@@ -26,7 +27,7 @@ pub fn from_file(path: &str) -> Result<String, Fault> {
 /// # Errors
 ///
 /// `Config` if the command fails or its first line is no password.
-pub fn from_command(command: &str) -> Result<String, Fault> {
+pub fn from_command(command: &str) -> Result<Secret, Fault> {
     let failed = |why: String| Fault::new(Kind::Config, format!("password command: {why}"));
     let output = Command::new("sh")
         .arg("-c")
@@ -46,11 +47,11 @@ pub fn from_command(command: &str) -> Result<String, Fault> {
 /// # Errors
 ///
 /// The I/O fault of the terminal.
-pub fn from_terminal(prompt: &str) -> Result<String, Fault> {
-    rpassword::prompt_password(prompt).map_err(|error| Fault::local("terminal", &error))
+pub fn from_terminal(prompt: &str) -> Result<Secret, Fault> {
+    rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| Fault::local("terminal", &error))
 }
 
-fn first_line(input: impl BufRead, what: &str) -> Result<String, Fault> {
+fn first_line(input: impl BufRead, what: &str) -> Result<Secret, Fault> {
     let mut line = Vec::new();
     input.take(MAX_SECRET + 1).read_until(b'\n', &mut line).map_err(|error| Fault::local(what, &error))?;
     let bad = |why: &str| Fault::new(Kind::Config, format!("{what}: {why}"));
@@ -66,7 +67,7 @@ fn first_line(input: impl BufRead, what: &str) -> Result<String, Fault> {
     if line.iter().any(|byte| matches!(byte, 0 | b'\r')) {
         return Err(bad("the password holds a control byte"));
     }
-    String::from_utf8(line).map_err(|_| bad("the password is not UTF-8"))
+    String::from_utf8(line).map(Secret::new).map_err(|_| bad("the password is not UTF-8"))
 }
 
 #[cfg(test)]
@@ -75,8 +76,8 @@ mod tests {
 
     #[test]
     fn the_first_line_counts() {
-        assert_eq!(first_line(&b"p w\r\nrest"[..], "x").unwrap(), "p w");
-        assert_eq!(first_line(&b"last"[..], "x").unwrap(), "last");
+        assert_eq!(first_line(&b"p w\r\nrest"[..], "x").unwrap().expose(), "p w");
+        assert_eq!(first_line(&b"last"[..], "x").unwrap().expose(), "last");
         for bad in [&b""[..], b"\nx", b"a\0b\n", b"a\rb\n", b"\xff\n", &vec![b'x'; 70_000]] {
             assert_eq!(first_line(bad, "x").unwrap_err().kind, Kind::Config);
         }
@@ -84,7 +85,7 @@ mod tests {
 
     #[test]
     fn commands_that_fail_are_said() {
-        assert_eq!(from_command("printf 's\\n'").unwrap(), "s");
+        assert_eq!(from_command("printf 's\\n'").unwrap().expose(), "s");
         assert_eq!(from_command("exit 3").unwrap_err().detail, "password command: exit status: 3");
         assert_eq!(from_file("/nowhere/x").unwrap_err().kind, Kind::NoInput);
     }

@@ -281,6 +281,11 @@ impl Exchange {
         }
     }
 
+    /// True while no server has answered and nothing else went wrong.
+    pub fn is_silent(&self) -> bool {
+        self.answer.is_none() && self.fallback.is_none() && self.fault.is_none()
+    }
+
     /// How it ended. SERVFAIL and REFUSED are answers here; the caller decides what they mean.
     ///
     /// # Errors

@@ -17,7 +17,7 @@ use super::query::Query;
 use super::record::rdata::{Mx, joined_txt};
 use super::record::{Record, Rtype};
 use super::transport::Transport;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::BoxFuture;
 use crate::net::dial::Resolve;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
@@ -189,7 +189,9 @@ fn lookup(client: &DnsClient, query: &Query) -> Result<Vec<Record>, Fault> {
             _ => {
                 let words = answer.message.edns.as_ref().and_then(|edns| edns.option(edns::EdnsOption::EXTENDED_ERROR));
                 let words = words.map(|option| format!(", {}", option.value())).unwrap_or_default();
-                return Err(Fault::new(Kind::LookupFailed, format!("{rcode}{words}")).with_code(rcode.0));
+                return Err(
+                    Fault::new(Kind::LookupFailed, format!("{rcode}{words}")).with_code(PeerCode::Rcode(rcode.0))
+                );
             }
         }
         let (end, records) = follow(&answer.message, &query.question.name, query.question.rtype, &mut steps)
@@ -198,7 +200,7 @@ fn lookup(client: &DnsClient, query: &Query) -> Result<Vec<Record>, Fault> {
             return Ok(records);
         }
         if rcode == Rcode::NXDOMAIN {
-            return Err(Fault::new(Kind::NoHost, "NXDOMAIN").with_code(rcode.0));
+            return Err(Fault::new(Kind::NoHost, "NXDOMAIN").with_code(PeerCode::Rcode(rcode.0)));
         }
         if end == query.question.name || answer.message.authority.iter().any(|record| record.rtype == Rtype::SOA) {
             return Ok(Vec::new());
@@ -286,7 +288,7 @@ mod tests {
         assert!(resolver.mx("nothing.test").await.unwrap().is_empty());
         assert_eq!(resolver.mx("gone.test").await.unwrap_err().kind, Kind::NoHost);
         let broken = resolver.mx("broken.test").await.unwrap_err();
-        assert_eq!((broken.kind, broken.code), (Kind::LookupFailed, Some(2)));
+        assert_eq!((broken.kind, broken.code), (Kind::LookupFailed, Some(PeerCode::Rcode(2))));
         assert!(broken.detail.contains("MX of broken.test") && broken.detail.contains("SERVFAIL"), "{broken}");
         assert_eq!(resolver.addresses("loop.test").await.unwrap_err().kind, Kind::LookupFailed);
         assert_eq!(resolver.resolve("nothing.test").await.unwrap_err().kind, Kind::NoHost);

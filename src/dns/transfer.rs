@@ -13,7 +13,7 @@ use super::record::rdata::Soa;
 use super::record::{Class, Record, Rtype};
 use super::transport::Transport;
 use super::tsig::{TsigKey, TsigSession};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::clock::since_1970;
 use crate::net::tls::BlockingTls;
 use crate::serial::Serial;
@@ -394,7 +394,7 @@ impl Write for Timed {
 fn refusal(rcode: Rcode, message: Option<Message>) -> Fault {
     let rcode = message.map_or(rcode, |message| message.rcode());
     let kind = if rcode == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused };
-    Fault::new(kind, format!("transfer: {rcode}")).with_code(rcode.0)
+    Fault::new(kind, format!("transfer: {rcode}")).with_code(PeerCode::Rcode(rcode.0))
 }
 
 /// A connection that ends before the zone does.

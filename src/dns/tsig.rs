@@ -8,7 +8,7 @@ use super::name::Name;
 use super::record::atoms::from_base64;
 use super::record::{Class, Rtype};
 use super::wire::Cursor;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 
 /// Seconds that the clocks of both sides may differ (section 10).
 pub const FUDGE: u16 = 300;
@@ -197,7 +197,7 @@ impl TsigSession {
             return Err(bad("signed with another key"));
         }
         if found.error != 0 {
-            return Err(bad(&format!("the server says {}", Rcode(found.error))).with_code(found.error));
+            return Err(bad(&format!("the server says {}", Rcode(found.error))).with_code(PeerCode::Rcode(found.error)));
         }
         let mut message = answer.get(..found.begin).unwrap_or_default().to_vec();
         if let (Some(id), Some(count)) = (message.get(..2).map(<[u8]>::to_vec), message.get_mut(10..12)) {

@@ -66,6 +66,9 @@ pub fn format_epsv(port: u16) -> String {
 }
 
 /// The argument of EPRT: `|1|192.0.2.1|6275|` or `|2|2001:db8::1|6275|` (RFC 2428, section 2).
+///
+/// # Errors
+/// Which reply refuses the argument.
 pub fn parse_eprt(argument: &[u8]) -> Result<SocketAddr, EprtError> {
     let text = std::str::from_utf8(argument).map_err(|_| EprtError::Syntax)?.trim_ascii();
     let delimiter = text.chars().next().filter(|byte| byte.is_ascii_graphic() && !byte.is_ascii_digit());

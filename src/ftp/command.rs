@@ -11,6 +11,7 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use crate::fault::{Fault, Kind};
+use crate::secret::Secret;
 
 /// The longest command line that is taken or sent, without its CRLF: the longest path of Linux and some room.
 pub const MAX_COMMAND_LINE: usize = 4096 + 256;
@@ -25,10 +26,10 @@ const IAC: u8 = 255;
 pub enum FtpCommand {
     /// `USER`: who logs in (RFC 959, section 4.1.1, as the next seven).
     User(Vec<u8>),
-    /// `PASS`: the password. `Debug` and `Display` show `***`.
-    Pass(Vec<u8>),
-    /// `ACCT`: the account. `Debug` and `Display` show `***`.
-    Acct(Vec<u8>),
+    /// `PASS`: the password.
+    Pass(Secret<Vec<u8>>),
+    /// `ACCT`: the account, as secret as a password.
+    Acct(Secret<Vec<u8>>),
     /// `CWD` (and `XCWD`, RFC 775).
     Cwd(Vec<u8>),
     /// `CDUP` (and `XCUP`).
@@ -208,6 +209,9 @@ impl FtpCommandError {
 
 impl FtpCommand {
     /// Reads one line without its line end.
+    ///
+    /// # Errors
+    /// Which reply refuses the line.
     pub fn parse(line: &[u8]) -> Result<FtpCommand, FtpCommandError> {
         if line.len() > MAX_COMMAND_LINE {
             return Err(FtpCommandError::TooLong);
@@ -233,8 +237,8 @@ impl FtpCommand {
         let none = |command| if text.is_empty() { Ok(command) } else { Err(FtpCommandError::Argument) };
         Ok(match verb.as_str() {
             "USER" => FtpCommand::User(some()?),
-            "PASS" => FtpCommand::Pass(arg.to_vec()), // an empty password is a password
-            "ACCT" => FtpCommand::Acct(some()?),
+            "PASS" => FtpCommand::Pass(Secret::new(arg.to_vec())), // an empty password is a password
+            "ACCT" => FtpCommand::Acct(Secret::new(some()?)),
             "CWD" | "XCWD" => FtpCommand::Cwd(some()?),
             "CDUP" | "XCUP" => none(FtpCommand::Cdup)?,
             "SMNT" => FtpCommand::Smnt(some()?),
@@ -317,8 +321,11 @@ impl FtpCommand {
         self.parts().0
     }
 
-    /// The bytes for the wire, CRLF included. Refuses CR, LF and NUL in an argument, an empty argument where one is
-    /// needed, and a line that is too long: what a user or a listing names must not become a second command.
+    /// The bytes for the wire, CRLF included.
+    ///
+    /// # Errors
+    /// `Usage` for CR, LF and NUL in an argument, an empty argument where one is needed, and a line that is too long: what
+    /// a user or a listing names must not become a second command.
     pub fn encode(&self) -> Result<Vec<u8>, Fault> {
         let (verb, argument) = self.parts();
         let mut line = verb.as_bytes().to_vec();
@@ -354,8 +361,8 @@ impl FtpCommand {
         }
         match self {
             FtpCommand::User(arg) => some("USER", arg),
-            FtpCommand::Pass(arg) => some("PASS", arg),
-            FtpCommand::Acct(arg) => some("ACCT", arg),
+            FtpCommand::Pass(arg) => some("PASS", arg.expose()),
+            FtpCommand::Acct(arg) => some("ACCT", arg.expose()),
             FtpCommand::Cwd(arg) => some("CWD", arg),
             FtpCommand::Cdup => ("CDUP", None),
             FtpCommand::Smnt(arg) => some("SMNT", arg),

@@ -52,12 +52,18 @@ impl GlobWalk {
 }
 
 impl Glob {
-    /// Reads a glob. Errors are usage errors: a brace or bracket that is not closed, too long, too many alternatives.
+    /// Reads a glob.
+    ///
+    /// # Errors
+    /// `Usage`: a brace or bracket that is not closed, too long, too many alternatives.
     pub fn new(text: &str) -> Result<Glob, Fault> {
         Glob::from_bytes(text.as_bytes())
     }
 
     /// The same from bytes that need not be UTF-8.
+    ///
+    /// # Errors
+    /// As [`Glob::new`].
     pub fn from_bytes(text: &[u8]) -> Result<Glob, Fault> {
         let shown = String::from_utf8_lossy(text).into_owned();
         let bad = |why: &str| Fault::new(Kind::Usage, format!("glob {shown:?}: {why}"));

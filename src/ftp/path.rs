@@ -6,6 +6,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
+use crate::secret::Secret;
 
 /// The longest name of a file that is taken from a listing (NAME_MAX of Linux).
 pub const MAX_NAME: usize = 255;
@@ -67,7 +68,7 @@ pub struct FtpUrl {
     /// The user in the URL.
     pub user: Option<String>,
     /// The password in the URL.
-    pub password: Option<String>,
+    pub password: Option<Secret>,
     /// The host: a name in ASCII, or an address without brackets.
     pub host: String,
     /// The port in the URL.
@@ -82,6 +83,9 @@ pub struct FtpUrl {
 
 impl FtpUrl {
     /// Parses `ftp[s|es]://[user[:password]@]host[:port][/path][;type=a|i|d]`.
+    ///
+    /// # Errors
+    /// `Usage`: what is wrong with the URL, which is told without its password.
     pub fn parse(text: &str) -> Result<FtpUrl, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("{}: {why}", without_password(text)));
         let (scheme, rest) = text.split_once("://").ok_or_else(|| {
@@ -108,7 +112,7 @@ impl FtpUrl {
         };
         let (user, password) =
             match login.map(|login| login.split_once(':').map_or((login, None), |(u, p)| (u, Some(p)))) {
-                Some((user, password)) => (Some(decode(user)?), password.map(decode).transpose()?),
+                Some((user, password)) => (Some(decode(user)?), password.map(decode).transpose()?.map(Secret::new)),
                 None => (None, None),
             };
         let (host, port) = split_port(host_port).ok_or_else(|| bad("the port is not a number from 1 to 65535"))?;
@@ -145,6 +149,9 @@ impl FtpUrl {
 
     /// Parses a URL whose path may hold globs: the URL of the last directory before them, and the glob below it. `%2A`,
     /// `%3F`, `%5B` and `%7B` mean the characters themselves. Without a glob the URL is that of [`FtpUrl::parse`].
+    ///
+    /// # Errors
+    /// As [`FtpUrl::parse`] and [`Glob::new`].
     pub fn parse_glob(text: &str) -> Result<(FtpUrl, Option<Glob>), Fault> {
         let host = text.find("://").map_or(0, |at| at + 3);
         let path = text.get(host..).and_then(|rest| rest.find('/')).map_or(text.len(), |at| host + at + 1);
@@ -339,6 +346,9 @@ impl BadName {
 
 /// Checks a name from a listing before it becomes part of a local path or of a command. Servers must not choose where we
 /// write (CVE-2002-1344, CVE-2010-2252, CVE-2018-10916).
+///
+/// # Errors
+/// What makes the name bad.
 pub fn check_name(name: &[u8]) -> Result<(), BadName> {
     match name {
         b"" | b"." | b".." => Err(BadName::NotAName),
@@ -430,7 +440,10 @@ mod tests {
             assert_eq!(again.path, url.path, "{text}");
         }
         let url = FtpUrl::parse("ftp://u%3A:p%2Fq@h:21/").unwrap();
-        assert_eq!((url.user.as_deref(), url.password.as_deref(), url.port()), (Some("u:"), Some("p/q"), 21));
+        assert_eq!(
+            (url.user.as_deref(), url.password.as_ref().map(|p| p.expose().as_str()), url.port()),
+            (Some("u:"), Some("p/q"), 21)
+        );
         assert!(!format!("{url:?}{url}").contains("p/q"));
     }
 

@@ -1,6 +1,6 @@
 //! FTP replies (RFC 959, section 4.2): lines to [`FtpReply`] and back. Client and server share it.
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::line::{Ends, Splitter};
 
 /// The longest reply line that is taken, line end not counted. RFC 959 names no limit; a STAT listing puts one path in it.
@@ -95,7 +95,7 @@ impl FtpReply {
             500..=599 => Kind::Refused,
             _ => Kind::Protocol,
         };
-        Fault::new(kind, format!("{what}: {} {}", self.code, self.text())).with_code(self.code)
+        Fault::new(kind, format!("{what}: {} {}", self.code, self.text())).with_code(PeerCode::Reply(self.code))
     }
 
     /// Appends the wire form (RFC 959, section 4.2): `ddd-first`, lines between as they are (one that begins with a digit
@@ -152,8 +152,11 @@ impl FtpReplyReader {
         self.splitter.push(bytes);
     }
 
-    /// The next whole reply, `None` when more bytes are needed. After an error the connection cannot be used on: which
-    /// reply belongs to which command is no longer known.
+    /// The next whole reply, `None` when more bytes are needed.
+    ///
+    /// # Errors
+    /// `Protocol` for what is no reply. The connection cannot be used on then: which reply belongs to which command is no
+    /// longer known.
     pub fn next_reply(&mut self) -> Result<Option<FtpReply>, Fault> {
         loop {
             let line = match self.splitter.next_line() {
@@ -244,19 +247,6 @@ pub fn quoted_path(text: &[u8]) -> Option<Vec<u8>> {
     None
 }
 
-/// The text of a 257 reply for this path, quotes doubled.
-pub fn quote_path(path: &[u8]) -> Vec<u8> {
-    let mut text = vec![b'"'];
-    for byte in path {
-        if *byte == b'"' {
-            text.push(b'"');
-        }
-        text.push(*byte);
-    }
-    text.push(b'"');
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,7 +320,7 @@ mod tests {
     #[test]
     fn paths_in_quotes() {
         for path in ["/", "/a b", "/say \"hi\"", "", "\""] {
-            let text = [&quote_path(path.as_bytes())[..], b" is cwd"].concat();
+            let text = [&crate::ftp::session::path::quote(path.as_bytes())[..], b" is cwd"].concat();
             assert_eq!(quoted_path(&text).unwrap(), path.as_bytes());
         }
         assert_eq!(quoted_path(b"no quotes"), None);

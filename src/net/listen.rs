@@ -206,11 +206,6 @@ impl Shutdown {
         self.phase.send_replace(Phase::Ended);
     }
 
-    /// True once the drain began.
-    pub fn is_draining(&self) -> bool {
-        *self.phase.borrow() != Phase::Running
-    }
-
     /// Returns when the drain begins.
     pub async fn draining(&self) {
         self.reached(|phase| phase != Phase::Running).await;

@@ -6,7 +6,7 @@ use base64::Engine as _;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::login::Login;
 
 /// The longest header block a proxy may send.
@@ -186,7 +186,7 @@ impl Proxy {
             500..=599 => Err(Fault::new(Kind::Unreachable, format!("proxy {}: answers {status}", self.host))),
             _ => Err(Fault::new(Kind::Refused, format!("proxy {}: answers {status}", self.host))),
         }
-        .map_err(|fault: Fault| fault.with_code(status))
+        .map_err(|fault: Fault| fault.with_code(PeerCode::Http(status)))
     }
 }
 

@@ -172,7 +172,8 @@ impl StatusReport {
 
     /// True when an address cannot be written in ASCII.
     fn is_international(&self) -> bool {
-        let original = |recipient: &ReportedRecipient| recipient.orcpt.as_ref().is_some_and(|orcpt| !orcpt.address().is_ascii());
+        let original =
+            |recipient: &ReportedRecipient| recipient.orcpt.as_ref().is_some_and(|orcpt| !orcpt.address().is_ascii());
         self.recipients.iter().any(|recipient| !ascii(&recipient.address).is_ascii() || original(recipient))
     }
 

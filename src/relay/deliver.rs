@@ -365,8 +365,7 @@ pub(super) fn failed(address: &Address, fault: &Fault) -> HopResult {
         } else {
             RecipientOutcome::Refused
         },
-        // A code of the DNS is no reply.
-        code: fault.code.filter(|code| *code >= 200),
+        code: fault.reply_code(),
         enhanced: fault.enhanced,
         reply: fault.detail.clone(),
         fault: Some(fault.clone()),
@@ -377,7 +376,7 @@ pub(super) fn failed(address: &Address, fault: &Fault) -> HopResult {
 /// server, a certificate or a password are somebody's to repair: the message waits.
 pub(super) fn for_good(fault: &Fault) -> bool {
     let permanent = fault.enhanced.is_some_and(|code| code.class == 5);
-    permanent && fault.code.is_none_or(|code| code < 200) && matches!(fault.kind, Kind::NoHost | Kind::Refused)
+    permanent && fault.reply_code().is_none() && matches!(fault.kind, Kind::NoHost | Kind::Refused)
 }
 
 /// What a message fares that cannot be brought to any server.

@@ -325,7 +325,8 @@ fn mail(rest: &str, syntax: &CommandSyntax) -> Result<MailFrom, SmtpCommandError
 }
 
 fn rcpt(rest: &str, syntax: &CommandSyntax) -> Result<Recipient, SmtpCommandError> {
-    let (path, parameters) = path(rest, "TO:", syntax).ok_or(SmtpCommandError::new(501, 5, 2, "syntax: RCPT TO:<address>"))?;
+    let (path, parameters) =
+        path(rest, "TO:", syntax).ok_or(SmtpCommandError::new(501, 5, 2, "syntax: RCPT TO:<address>"))?;
     let (mut notify, mut orcpt) = (None, None);
     for (name, value) in split_parameters(parameters)? {
         match (name.as_str(), value) {

@@ -1,6 +1,6 @@
 //! Replies between wire text and types (RFC 5321, section 4.2; enhanced status codes by RFC 2034).
 
-use crate::fault::{Enhanced, Fault, Kind};
+use crate::fault::{Enhanced, Fault, Kind, PeerCode};
 use crate::line::{Ends, Splitter};
 
 /// The longest reply line taken from a server. RFC 5321 says 512 (section 4.5.3.1.5); real servers print whole policies.
@@ -88,7 +88,7 @@ impl SmtpReply {
             Kind::Protocol => format!("{what}: unexpected reply: {}", self.text()),
             _ => format!("{what}: {}", self.text()),
         };
-        Fault::new(kind, detail).with_code(self.code).with_enhanced(self.enhanced)
+        Fault::new(kind, detail).with_code(PeerCode::Reply(self.code)).with_enhanced(self.enhanced)
     }
 }
 

@@ -363,7 +363,7 @@ impl Transaction {
     /// complete, else deferred. Out of step, what the replies so far were taken for does not count.
     pub fn lost(&mut self, fault: &Fault) {
         let committed = self.committed;
-        let ended = fault.kind == Kind::Disconnected || fault.code == Some(421);
+        let ended = fault.kind == Kind::Disconnected || fault.reply_code() == Some(421);
         self.stale |= ended && !self.heard && !committed;
         let out_of_step = fault.kind == Kind::Protocol;
         let all_here = self.expected.is_empty() && !out_of_step;

@@ -52,13 +52,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("dnsserve", Args);
-
-/// The tool's `main`.
-pub fn main() -> std::process::ExitCode {
-    let activated = ActivatedSockets::take();
-    cli::main::<Args>(|args, out| run(args, out, activated?))
-}
+crate::cli::tool!("dnsserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     let zones = read_zones(&args)?;
@@ -144,19 +138,8 @@ fn read_zone(file: &Path, origin: Option<Name>) -> anyhow::Result<Zone> {
         let path = directory.join(path);
         read_file(&path).map_err(|fault| fault.detail)
     };
-    let without_origin = origin.is_none();
     let source = ZoneSource { name: file.display().to_string(), text };
-    Zone::read(source, origin, &mut load)
-        .map_err(|error| {
-            let relative = without_origin && error.why.contains("without an origin");
-            let fault = Fault::from(error);
-            if relative {
-                fault.with_hint("write $ORIGIN at the top of the file, or name the zone: --zone NAME=FILE")
-            } else {
-                fault
-            }
-        })
-        .map_err(anyhow::Error::from)
+    Ok(Zone::read(source, origin, &mut load).map_err(Fault::from)?)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
@@ -215,8 +198,6 @@ struct QuestionRecord {
 
 impl OutputRecord for QuestionRecord {
     const TYPE: &'static str = "query";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// One zone that was checked.

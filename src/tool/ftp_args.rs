@@ -11,7 +11,6 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, FtpClientOptions, PortRange, tls_mode};
 use crate::ftp::listing::{EntryType, Modified, format_rfc3339};
 use crate::ftp::path::FtpUrl;
-use crate::net::deadline::Limits;
 use crate::net::pace::TransferPace;
 use crate::net::tls::{ClientTls, TlsMode};
 
@@ -82,19 +81,25 @@ impl QuoteArgs {
     }
 }
 
-/// The arguments that make a connection.
-pub(super) struct Connecting<'a> {
-    pub(super) out: &'a Output,
-    pub(super) net: &'a NetArgs,
-    pub(super) tls: &'a TlsArgs,
-    pub(super) login: &'a LoginArgs,
-    pub(super) ftp: &'a FtpArgs,
+/// What every FTP client is told of the server and the way there.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct FtpClientArgs {
+    #[command(flatten)]
+    ftp: FtpArgs,
+    #[command(flatten)]
+    pub(super) login: LoginArgs,
+    #[command(flatten)]
+    tls: TlsArgs,
+    #[command(flatten)]
+    net: NetArgs,
+    #[command(flatten)]
+    pub(super) retry: RetryArgs,
 }
 
 /// Connections by server: several URLs of one server share the login and the connection.
 pub(super) struct Servers<'a> {
-    connecting: Connecting<'a>,
-    limits: Limits,
+    out: &'a Output,
+    args: &'a FtpClientArgs,
     tls: Option<ClientTls>,
     known: Vec<KnownServer>,
     /// Sent after the login, besides `--before`.
@@ -111,9 +116,8 @@ struct KnownServer {
 
 impl<'a> Servers<'a> {
     /// No connection yet.
-    pub(super) fn new(connecting: Connecting<'a>) -> Servers<'a> {
-        let limits = connecting.net.limits();
-        Servers { connecting, limits, tls: None, known: Vec::new(), quoted: Vec::new(), pace: None }
+    pub(super) fn new(out: &'a Output, args: &'a FtpClientArgs) -> Servers<'a> {
+        Servers { out, args, tls: None, known: Vec::new(), quoted: Vec::new(), pace: None }
     }
 
     /// Sends these commands after each login too.
@@ -133,7 +137,7 @@ impl<'a> Servers<'a> {
 
     /// A logged-in connection: the idle one, if there is one.
     pub(super) async fn take(&mut self, url: &FtpUrl) -> Result<FtpClient, Fault> {
-        let out = self.connecting.out.clone();
+        let out = self.out;
         let server = self.server(url)?;
         if let Some(client) = server.idle.take().filter(FtpClient::usable) {
             return Ok(client);
@@ -147,9 +151,9 @@ impl<'a> Servers<'a> {
     }
 
     /// As [`Servers::take`], tried again as the user wants it.
-    pub(super) async fn take_patiently(&mut self, url: &FtpUrl, retry: &RetryArgs) -> Result<FtpClient, Fault> {
-        let out = self.connecting.out.clone();
-        retry.run(&out, &url.to_string(), async |_| self.take(url).await).await
+    pub(super) async fn take_patiently(&mut self, url: &FtpUrl) -> Result<FtpClient, Fault> {
+        let (out, args) = (self.out, self.args);
+        args.retry.run(out, &url.to_string(), async |_| self.take(url).await).await
     }
 
     /// Sends command lines of the user's at the end of a run; one with a leading `*` may fail.
@@ -192,7 +196,7 @@ impl<'a> Servers<'a> {
     }
 
     fn make_options(&mut self, url: &FtpUrl) -> Result<FtpClientOptions, Fault> {
-        let Connecting { out, net, tls, login, ftp } = &self.connecting;
+        let (out, FtpClientArgs { ftp, login, tls, net, .. }) = (self.out, self.args);
         let mut options = FtpClientOptions::new(net.dialer("ftp", &url.host)?);
         options.tls = tls.mode(tls_mode(url.scheme));
         if options.tls != TlsMode::None {
@@ -203,8 +207,8 @@ impl<'a> Servers<'a> {
             self.tls = Some(client.clone());
             options.tls_client = Some(client);
         }
-        options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_deref())?;
-        options.limits = self.limits;
+        options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_ref())?;
+        options.limits = net.limits();
         options.trace = out.trace();
         options.active = ftp.active.then(|| ftp.port_range.unwrap_or(PortRange::ANY));
         options.trust_pasv = ftp.pasv_address == "trust";

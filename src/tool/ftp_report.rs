@@ -122,8 +122,6 @@ struct SkippedRecord {
 
 impl OutputRecord for SkippedRecord {
     const TYPE: &'static str = "skipped";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// Something other than a file's bytes was changed, or would be.
@@ -277,8 +275,6 @@ fn elapsed_ms<S: Serializer>(started: &Instant, serializer: S) -> Result<S::Ok, 
 
 impl OutputRecord for TransferSummary {
     const TYPE: &'static str = "summary";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// A summary that the event callbacks of a run share.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
+use crate::cli::args::OutputArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
@@ -16,7 +16,7 @@ use crate::ftp::mirror::{self, AfterFetch, FetchRoot, Links, MirrorEvent, Mirror
 use crate::ftp::path::{FtpUrl, RemotePath};
 use crate::ftp::transfer::{ByteProgress, Checks, Get, Range, Transferred, fetch_range, fetch_to};
 use crate::net::clock::unix_seconds;
-use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
+use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
 use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 use plan::{FetchGroup, FetchPlan};
@@ -94,17 +94,9 @@ pub struct Args {
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
-    ftp: FtpArgs,
+    client: FtpClientArgs,
     #[command(flatten)]
     quote: QuoteArgs,
-    #[command(flatten)]
-    login: LoginArgs,
-    #[command(flatten)]
-    tls: TlsArgs,
-    #[command(flatten)]
-    net: NetArgs,
-    #[command(flatten)]
-    retry: RetryArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -147,8 +139,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     // All names are settled before the first byte moves.
     let plan = plan::plan(&args, out)?;
     crate::cli::block_on(async move {
-        let Args { net, tls, login, ftp, .. } = &args;
-        let servers = Servers::new(Connecting { out, net, tls, login, ftp }).quoting(args.quote.before());
+        let servers = Servers::new(out, &args.client).quoting(args.quote.before());
         let servers = servers.at_pace(args.transfer.pace());
         let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run)));
         let mut run = FtpgetRun { args: &args, out, servers, summary };
@@ -194,7 +185,7 @@ impl FtpgetRun<'_> {
         orders: Vec<usize>,
         roots: Vec<FetchRoot>,
     ) -> Result<(), Fault> {
-        let client = self.servers.take_patiently(url, &self.args.retry).await?;
+        let client = self.servers.take_patiently(url).await?;
         let bar = self.out.progress(None, label);
         let shown = bar.clone();
         let progress: ByteProgress = Arc::new(move |bytes| shown.add(bytes));
@@ -234,8 +225,8 @@ impl FtpgetRun<'_> {
             options: self.servers.options(url)?,
             list_method: ListMethod::Auto,
             connections: args.jobs.map(usize::from),
-            retries: args.retry.retry,
-            retry_delay: args.retry.retry_delay,
+            retries: args.client.retry.retry,
+            retry_delay: args.client.retry.retry_delay,
             resume: !args.no_resume,
             select: args.select.select()?,
             compare: args.select.compare(),
@@ -285,7 +276,7 @@ impl FtpgetRun<'_> {
 
     /// What a glob stands for, in order: a dry run finds it.
     async fn expand(&mut self, url: &FtpUrl, glob: FetchRoot, order: usize) -> Result<Vec<FtpUrl>, Fault> {
-        let client = self.servers.take_patiently(url, &self.args.retry).await?;
+        let client = self.servers.take_patiently(url).await?;
         let found = Arc::new(Mutex::new(Vec::new()));
         let others = reporter(self.out, &self.summary, MirrorDirection::Get, vec![order]);
         let list = found.clone();
@@ -304,7 +295,7 @@ impl FtpgetRun<'_> {
     }
 
     async fn stream(&mut self, url: &FtpUrl, path: Option<&Path>) -> Result<Transferred, Fault> {
-        let mut client = self.servers.take_patiently(url, &self.args.retry).await?;
+        let mut client = self.servers.take_patiently(url).await?;
         let bar = self.out.progress(None, &String::from_utf8_lossy(url.path.name().unwrap_or_default()));
         let shown = bar.clone();
         let get = Get {

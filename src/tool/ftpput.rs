@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
+use crate::cli::args::OutputArgs;
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
@@ -14,7 +14,7 @@ use crate::ftp::mirror::{self, FileMode, Links, MirrorSettings, PutRequest, PutS
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, ByteProgress, Checks, Put, ReplaceMode, store};
 use crate::net::clock::unix_seconds;
-use crate::tool::ftp_args::{Connecting, FtpArgs, QuoteArgs, Servers, TransferArgs};
+use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs};
 use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 
@@ -69,17 +69,9 @@ pub struct Args {
     #[command(flatten)]
     transfer: TransferArgs,
     #[command(flatten)]
-    ftp: FtpArgs,
+    client: FtpClientArgs,
     #[command(flatten)]
     quote: QuoteArgs,
-    #[command(flatten)]
-    login: LoginArgs,
-    #[command(flatten)]
-    tls: TlsArgs,
-    #[command(flatten)]
-    net: NetArgs,
-    #[command(flatten)]
-    retry: RetryArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -132,8 +124,7 @@ struct StorePlan {
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let plan = plan(&args)?;
     crate::cli::block_on(async move {
-        let Args { net, tls, login, ftp, .. } = &args;
-        let servers = Servers::new(Connecting { out, net, tls, login, ftp }).quoting(args.quote.before());
+        let servers = Servers::new(out, &args.client).quoting(args.quote.before());
         let servers = servers.at_pace(args.transfer.pace());
         let summary = Arc::new(Mutex::new(TransferSummary::new(args.dry_run)));
         let mut run = FtpputRun { args: &args, out, servers, summary };
@@ -171,7 +162,9 @@ fn plan(args: &Args) -> Result<StorePlan, Fault> {
     let text = last.to_str().ok_or_else(|| usage("the URL is not UTF-8: write %XX".to_owned()))?;
     let mut url = FtpUrl::parse(text)?;
     url.ascii |= args.ascii;
-    if given.iter().filter(|source| source.as_os_str() == "-").count() + usize::from(args.login.reads_stdin()) > 1 {
+    if given.iter().filter(|source| source.as_os_str() == "-").count() + usize::from(args.client.login.reads_stdin())
+        > 1
+    {
         return Err(usage("stdin can be read only once".to_owned()));
     }
     let mut plan = StorePlan { url: url.clone(), stdin: None, orders: Vec::new(), sources: Vec::new() };
@@ -230,7 +223,7 @@ impl FtpputRun<'_> {
             [PutSource::File { local, .. } | PutSource::Tree { local, .. }] => local.display().to_string(),
             _ => url.to_string(),
         };
-        let client = self.servers.take_patiently(url, &args.retry).await?;
+        let client = self.servers.take_patiently(url).await?;
         let bar = self.out.progress(None, &label);
         let shown = bar.clone();
         let settings = MirrorSettings {
@@ -239,8 +232,8 @@ impl FtpputRun<'_> {
             list_method: ListMethod::Auto,
             connections: args.jobs.map(usize::from),
             // Appending twice would store twice.
-            retries: if args.append { 0 } else { args.retry.retry },
-            retry_delay: args.retry.retry_delay,
+            retries: if args.append { 0 } else { args.client.retry.retry },
+            retry_delay: args.client.retry.retry_delay,
             resume: !args.no_resume,
             select: args.select.select()?,
             compare: args.select.compare(),
@@ -263,7 +256,7 @@ impl FtpputRun<'_> {
     async fn stdin(&mut self, url: &FtpUrl) -> Result<(), Fault> {
         use std::os::fd::AsFd;
         let args = self.args;
-        let mut client = self.servers.take_patiently(url, &args.retry).await?;
+        let mut client = self.servers.take_patiently(url).await?;
         if args.no_clobber && client.stat(&url.path).await?.is_some() {
             return Err(Fault::new(Kind::CannotCreate, "is there already"));
         }

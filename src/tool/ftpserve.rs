@@ -109,13 +109,7 @@ enum TlsStart {
     Implicit,
 }
 
-crate::cli::tool!("ftpserve", Args);
-
-/// The tool's `main`.
-pub fn main() -> std::process::ExitCode {
-    let activated = ActivatedSockets::take();
-    cli::main::<Args>(|args, out| run(args, out, activated?))
-}
+crate::cli::tool!("ftpserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.serve.hash_password {

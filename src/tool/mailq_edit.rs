@@ -106,8 +106,6 @@ struct EditRecord<'a> {
 
 impl OutputRecord for EditRecord<'_> {
     const TYPE: &'static str = "edit";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// One attempt of the past.

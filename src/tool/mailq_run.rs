@@ -13,10 +13,10 @@ use serde::Serialize;
 use crate::cli;
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::output::{Output, OutputRecord};
 use crate::cli::units;
 use crate::dns::resolve::Resolver;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::listen::Shutdown;
 use crate::queue::entry::RecipientState;
 use crate::queue::queue_dir;
@@ -177,8 +177,6 @@ struct TlsRecord {
 
 impl OutputRecord for DeliveryAttemptRecord<'_> {
     const TYPE: &'static str = "attempt";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 #[derive(Debug, Serialize)]
@@ -193,8 +191,6 @@ struct RunSummaryRecord {
 
 impl OutputRecord for RunSummaryRecord {
     const TYPE: &'static str = "summary";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 crate::cli::tool!("mailq-run", Args, run);
@@ -318,7 +314,11 @@ fn tell(tried: &AttemptReport, out: &Output) {
             _ => "returned to its sender",
         };
         let detail = format!("{}: {why}: {}", tried.address, tried.attempt.reply);
-        let fault = Fault { code: tried.attempt.code, enhanced: tried.attempt.enhanced, ..Fault::new(kind, detail) };
+        let fault = Fault {
+            code: tried.attempt.code.map(PeerCode::Reply),
+            enhanced: tried.attempt.enhanced,
+            ..Fault::new(kind, detail)
+        };
         out.error(&tried.id.to_string(), &fault);
     }
 }

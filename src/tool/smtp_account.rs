@@ -14,6 +14,7 @@ use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
 use crate::net::login::Login;
 use crate::net::tls::{ClientTlsOptions, TlsMode};
+use crate::secret::Secret;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::envelope::{Notify, Ret};
 
@@ -38,7 +39,7 @@ pub(super) struct Account {
     pub(super) full_name: Option<String>,
     pub(super) auth: Auth,
     pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) password: Option<Secret>,
     pub(super) password_command: Option<String>,
     pub(super) helo: Option<String>,
     pub(super) tls: Option<bool>,
@@ -106,7 +107,7 @@ impl Account {
         let login = match (self.auth, &self.user, &self.password) {
             (Auth::Off, _, _) if !own => None,
             _ if mechanism == Some(Mechanism::External) => Some(Login::new(self.user.clone().unwrap_or_default(), "")),
-            (_, Some(user), Some(password)) if !own => Some(Login::new(user, password)),
+            (_, Some(user), Some(password)) if !own => Some(Login { user: user.clone(), password: password.clone() }),
             (_, user, _) => {
                 let mut asked = args.clone();
                 if !own {
@@ -238,6 +239,9 @@ impl Accounts {
                     if name.is_empty() {
                         return Err(bad("an account needs a name"));
                     }
+                    if found.accounts.iter().any(|account| account.name == name) {
+                        return Err(bad(&format!("account {name} is there already")));
+                    }
                     let mut account = defaults.clone();
                     for base in bases.split(',').map(str::trim).filter(|base| !base.is_empty()) {
                         let known = found.accounts.iter().find(|account| account.name == base);
@@ -312,7 +316,7 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
             }
         }
         "user" => account.user = text()?,
-        "password" => account.password = text()?,
+        "password" => account.password = text()?.map(Secret::new),
         "passwordeval" => account.password_command = text()?,
         "domain" => account.helo = text()?,
         "tls" => account.tls = Some(switch()?),
@@ -535,6 +539,8 @@ account default : work
         assert_eq!(by(Some("x@else.example")).as_deref(), Some("mail.work.example"), "the default");
         assert_eq!(by(None).as_deref(), Some("mail.work.example"));
         assert_eq!(accounts.named("none").unwrap_err().kind, Kind::Config);
+        let twice = parse("account a\nhost x\naccount b\naccount a : b\n").unwrap_err();
+        assert_eq!((twice.kind, twice.detail.as_str()), (Kind::Config, "line 4: account a is there already"));
         assert!(parse("").unwrap().by_author(Some("a@b")).is_none());
     }
 

@@ -119,13 +119,7 @@ impl From<LoneLf> for BareLf {
     }
 }
 
-crate::cli::tool!("smtpserve", Args);
-
-/// The tool's `main`.
-pub fn main() -> std::process::ExitCode {
-    let activated = ActivatedSockets::take();
-    cli::main::<Args>(|args, out| run(args, out, activated?))
-}
+crate::cli::tool!("smtpserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.serve.hash_password {

@@ -6,19 +6,19 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::{LIMIT, finish, temp_dir, tool};
-use crate::peers::{Peer, Trial, Verdict};
+use crate::peers::{Peer, Trial, Verdict, trial};
 use crate::servers::{self, Served};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "postfix", feature: "delivers what smtpsend meant, byte for byte", run: postfix },
-    Trial { peer: "opensmtpd", feature: "delivers what smtpsend meant, byte for byte", run: opensmtpd },
-    Trial { peer: "exim4", feature: "delivers what smtpsend meant, byte for byte", run: exim },
-    Trial { peer: "dovecot", feature: "LMTP delivers what smtpsend meant, byte for byte", run: dovecot },
-    Trial { peer: "aiosmtpd", feature: "delivers what smtpsend meant, byte for byte", run: aiosmtpd },
-    Trial { peer: "postfix", feature: "smtp-sink fails at every command in every way", run: sink_fails_everywhere },
-    Trial { peer: "postfix", feature: "smtp-sink is slow", run: sink_is_slow },
-    Trial { peer: "postfix", feature: "smtp-sink hides what it can", run: sink_hides },
+    trial("postfix", "delivers what smtpsend meant, byte for byte", postfix),
+    trial("opensmtpd", "delivers what smtpsend meant, byte for byte", opensmtpd),
+    trial("exim4", "delivers what smtpsend meant, byte for byte", exim),
+    trial("dovecot", "LMTP delivers what smtpsend meant, byte for byte", dovecot),
+    trial("aiosmtpd", "delivers what smtpsend meant, byte for byte", aiosmtpd),
+    trial("postfix", "smtp-sink fails at every command in every way", sink_fails_everywhere),
+    trial("postfix", "smtp-sink is slow", sink_is_slow),
+    trial("postfix", "smtp-sink hides what it can", sink_hides),
 ];
 
 const ROOT_ONLY: &str = "this server starts as root only";

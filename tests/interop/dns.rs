@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use crate::harness::{Server, server, temp_dir, tool};
-use crate::peers::{Daemon, Peer, Trial, Verdict, free_address};
+use crate::peers::{Daemon, Peer, Trial, Verdict, free_address, trial};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "dig", feature: "asks dnsserve: the zone, TCP, transfer", run: dig_asks_dnsserve },
-    Trial { peer: "dig", feature: "prints every record type as dnsq does", run: dig_prints_every_type },
-    Trial { peer: "dig", feature: "prints whole answers as dnsq does", run: dig_prints_whole_answers },
-    Trial { peer: "kdig", feature: "asks dnsserve, prints data as dnsq does", run: kdig_asks_dnsserve },
-    Trial { peer: "nsd", feature: "answers dnsq", run: nsd_answers },
-    Trial { peer: "nsd", feature: "answers as dnsserve does", run: nsd_and_dnsserve_agree },
-    Trial { peer: "nsd", feature: "gives its zones, signed with TSIG", run: nsd_transfers },
-    Trial { peer: "knot", feature: "answers as dnsserve does", run: knot_and_dnsserve_agree },
-    Trial { peer: "bind9", feature: "answers as dnsserve does", run: bind_and_dnsserve_agree },
-    Trial { peer: "unbound", feature: "resolves from dnsserve for dnsq", run: unbound_resolves },
+    trial("dig", "asks dnsserve: the zone, TCP, transfer", dig_asks_dnsserve),
+    trial("dig", "prints every record type as dnsq does", dig_prints_every_type),
+    trial("dig", "prints whole answers as dnsq does", dig_prints_whole_answers),
+    trial("kdig", "asks dnsserve, prints data as dnsq does", kdig_asks_dnsserve),
+    trial("nsd", "answers dnsq", nsd_answers),
+    trial("nsd", "answers as dnsserve does", nsd_and_dnsserve_agree),
+    trial("nsd", "gives its zones, signed with TSIG", nsd_transfers),
+    trial("knot", "answers as dnsserve does", knot_and_dnsserve_agree),
+    trial("bind9", "answers as dnsserve does", bind_and_dnsserve_agree),
+    trial("unbound", "resolves from dnsserve for dnsq", unbound_resolves),
 ];
 
 pub(crate) fn data(name: &str) -> String {

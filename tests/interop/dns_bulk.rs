@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 
 use crate::dns::{data, example, knot, nsd, unbound};
 use crate::harness::{temp_dir, tool};
-use crate::peers::{Peer, Trial, Verdict, free_address};
+use crate::peers::{Peer, Trial, Verdict, free_address, trial};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "dig", feature: "says of dnsserve's answers what dnsq -f says", run: dnsserve_as_dig_sees_it },
-    Trial { peer: "nsd", feature: "dig says of its answers what dnsq -f says", run: nsd_as_dig_sees_it },
-    Trial { peer: "knot", feature: "dig says of its answers what dnsq -f says", run: knot_as_dig_sees_it },
-    Trial { peer: "unbound", feature: "dig says of its answers what dnsq -f says", run: unbound_as_dig_sees_it },
-    Trial { peer: "nsd", feature: "answers dnsq -f, each name once", run: nsd_answers_all },
-    Trial { peer: "nsd", feature: "answers dnsq -f over TLS", run: nsd_answers_over_tls },
+    trial("dig", "says of dnsserve's answers what dnsq -f says", dnsserve_as_dig_sees_it),
+    trial("nsd", "dig says of its answers what dnsq -f says", nsd_as_dig_sees_it),
+    trial("knot", "dig says of its answers what dnsq -f says", knot_as_dig_sees_it),
+    trial("unbound", "dig says of its answers what dnsq -f says", unbound_as_dig_sees_it),
+    trial("nsd", "answers dnsq -f, each name once", nsd_answers_all),
+    trial("nsd", "answers dnsq -f over TLS", nsd_answers_over_tls),
 ];
 
 /// Questions of every class: data, aliases, wildcards, referrals, no data, no name, too large for UDP, refused.

@@ -9,13 +9,13 @@ use tempfile::TempDir;
 
 use crate::dns::{data, nsd_with};
 use crate::harness::{Done, Server, finish, server, temp_dir, tool};
-use crate::peers::{LIMIT, Peer, Trial, Verdict};
+use crate::peers::{LIMIT, Peer, Trial, Verdict, trial};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "delv", feature: "reaches dnsq's verdicts, served by dnsserve", run: delv_agrees },
-    Trial { peer: "unbound-host", feature: "reaches dnsq's verdicts, served by dnsserve", run: unbound_agrees },
-    Trial { peer: "nsd", feature: "serves a signed hierarchy to dnsq --validate", run: nsd_serves },
+    trial("delv", "reaches dnsq's verdicts, served by dnsserve", delv_agrees),
+    trial("unbound-host", "reaches dnsq's verdicts, served by dnsserve", unbound_agrees),
+    trial("nsd", "serves a signed hierarchy to dnsq --validate", nsd_serves),
 ];
 
 /// Questions and their verdicts.

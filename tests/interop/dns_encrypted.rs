@@ -5,16 +5,16 @@ use std::net::SocketAddr;
 use crate::dns::{data, example, named, nsd, unbound};
 use crate::dns_peers::{Identity, identity};
 use crate::harness::{Done, temp_dir, tool};
-use crate::peers::{Peer, Trial, Verdict, free_address};
+use crate::peers::{Peer, Trial, Verdict, free_address, trial};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "bind9", feature: "answers dnsq over TLS and HTTPS, gives its zone over TLS", run: bind_encrypted },
-    Trial { peer: "unbound", feature: "answers dnsq over TLS and HTTPS", run: unbound_encrypted },
-    Trial { peer: "nsd", feature: "answers dnsq over TLS, gives its zone over TLS", run: nsd_encrypted },
-    Trial { peer: "knot", feature: "answers dnsq over TLS and QUIC", run: knot_encrypted },
-    Trial { peer: "kdig", feature: "asks over TLS and HTTPS what dnsq asks", run: kdig_encrypted },
-    Trial { peer: "dnsmasq", feature: "answers dnsq: hosts, records, forwarding, EDNS", run: dnsmasq_answers },
+    trial("bind9", "answers dnsq over TLS and HTTPS, gives its zone over TLS", bind_encrypted),
+    trial("unbound", "answers dnsq over TLS and HTTPS", unbound_encrypted),
+    trial("nsd", "answers dnsq over TLS, gives its zone over TLS", nsd_encrypted),
+    trial("knot", "answers dnsq over TLS and QUIC", knot_encrypted),
+    trial("kdig", "asks over TLS and HTTPS what dnsq asks", kdig_encrypted),
+    trial("dnsmasq", "answers dnsq: hosts, records, forwarding, EDNS", dnsmasq_answers),
 ];
 
 fn dnsq(url: &str, words: &[&str]) -> Done {

@@ -12,15 +12,15 @@ use applayer::dns::zone::{ZoneReader, ZoneSource};
 
 use crate::dns::{data, knot_with, named, nsd_with, sample_zone};
 use crate::harness::{temp_dir, tool};
-use crate::peers::{Daemon, Peer, Trial, Verdict};
+use crate::peers::{Daemon, Peer, Trial, Verdict, trial};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "nsd", feature: "every type in random forms, as dig prints it", run: from_nsd },
-    Trial { peer: "knot", feature: "every type in random forms, as dig prints it", run: from_knot },
-    Trial { peer: "bind9", feature: "every type in random forms, as dig prints it", run: from_bind },
-    Trial { peer: "kdig", feature: "every type in random forms reads back to the same bytes", run: kdig_reads_back },
-    Trial { peer: "bind9", feature: "named-compilezone reads zone files as we do", run: compiled_zones },
+    trial("nsd", "every type in random forms, as dig prints it", from_nsd),
+    trial("knot", "every type in random forms, as dig prints it", from_knot),
+    trial("bind9", "every type in random forms, as dig prints it", from_bind),
+    trial("kdig", "every type in random forms reads back to the same bytes", kdig_reads_back),
+    trial("bind9", "named-compilezone reads zone files as we do", compiled_zones),
 ];
 
 /// How many records of each type.

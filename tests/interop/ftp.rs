@@ -6,52 +6,30 @@ use std::path::Path;
 use crate::ftp_clients::{same_tree, with_server};
 use crate::ftp_servers::Kind;
 use crate::harness::{Done, Run, Server, server, temp_dir, tool};
-use crate::peers::{Peer, Trial, Verdict};
+use crate::peers::{Peer, Trial, Verdict, trial};
 use crate::servers::{self, How, Served};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "vsftpd", feature: "get, put, list, change: passive", run: |peer| round(&plain(peer), &[]) },
-    Trial { peer: "vsftpd", feature: "get, put, list, change: active", run: |peer| round(&plain(peer), &["--active"]) },
-    Trial {
-        peer: "vsftpd",
-        feature: "get, put, list, change: TLS, data connections resume the session",
-        run: |peer| round(&tls(peer), &[]),
-    },
-    Trial {
-        peer: "vsftpd",
-        feature: "TLS 1.2: every data connection resumes",
-        run: |peer| resumed(peer, Kind::Vsftpd, How::Tls12, "TLSv1.2"),
-    },
-    Trial {
-        peer: "vsftpd",
-        feature: "TLS 1.3: every data connection resumes",
-        run: |peer| resumed(peer, Kind::Vsftpd, How::Tls, "TLSv1.3"),
-    },
-    Trial {
-        peer: "proftpd",
-        feature: "TLS 1.2: every data connection resumes",
-        run: |peer| resumed(peer, Kind::Pro, How::Tls12, "TLSv1.2"),
-    },
-    Trial {
-        peer: "proftpd",
-        feature: "TLS 1.3: every data connection resumes",
-        run: |peer| resumed(peer, Kind::Pro, How::Tls, "TLSv1.3"),
-    },
-    Trial {
-        peer: "vsftpd",
-        feature: "get, put, list, change: TLS, active",
-        run: |peer| round(&tls(peer), &["--active"]),
-    },
-    Trial { peer: "vsftpd", feature: "a tree there and back", run: |peer| tree(&plain(peer)) },
-    Trial { peer: "vsftpd", feature: "a tree there and back: TLS", run: |peer| tree(&tls(peer)) },
-    Trial { peer: "vsftpd", feature: "an untrusted certificate is refused (77)", run: untrusted },
-    Trial { peer: "vsftpd", feature: "a missing file is 66, a missing directory too", run: missing },
-    Trial { peer: "curl", feature: "ftpserve: get, put, list, resume, delete; passive and active", run: curl_plain },
-    Trial { peer: "curl", feature: "ftpserve: the same over TLS, certificate checked", run: curl_tls },
-    Trial { peer: "curl", feature: "ftpserve: anonymous may read and not write", run: curl_anonymous },
-    Trial { peer: "lftp", feature: "ftpserve: mirror there and back", run: lftp_plain },
-    Trial { peer: "lftp", feature: "ftpserve: mirror there and back, TLS", run: lftp_tls },
+    trial("vsftpd", "get, put, list, change: passive", |peer| round(&plain(peer), &[])),
+    trial("vsftpd", "get, put, list, change: active", |peer| round(&plain(peer), &["--active"])),
+    trial("vsftpd", "get, put, list, change: TLS, data connections resume the session", |peer| round(&tls(peer), &[])),
+    trial("vsftpd", "TLS 1.2: every data connection resumes", |peer| {
+        resumed(peer, Kind::Vsftpd, How::Tls12, "TLSv1.2")
+    }),
+    trial("vsftpd", "TLS 1.3: every data connection resumes", |peer| resumed(peer, Kind::Vsftpd, How::Tls, "TLSv1.3")),
+    trial("proftpd", "TLS 1.2: every data connection resumes", |peer| resumed(peer, Kind::Pro, How::Tls12, "TLSv1.2")),
+    trial("proftpd", "TLS 1.3: every data connection resumes", |peer| resumed(peer, Kind::Pro, How::Tls, "TLSv1.3")),
+    trial("vsftpd", "get, put, list, change: TLS, active", |peer| round(&tls(peer), &["--active"])),
+    trial("vsftpd", "a tree there and back", |peer| tree(&plain(peer))),
+    trial("vsftpd", "a tree there and back: TLS", |peer| tree(&tls(peer))),
+    trial("vsftpd", "an untrusted certificate is refused (77)", untrusted),
+    trial("vsftpd", "a missing file is 66, a missing directory too", missing),
+    trial("curl", "ftpserve: get, put, list, resume, delete; passive and active", curl_plain),
+    trial("curl", "ftpserve: the same over TLS, certificate checked", curl_tls),
+    trial("curl", "ftpserve: anonymous may read and not write", curl_anonymous),
+    trial("lftp", "ftpserve: mirror there and back", lftp_plain),
+    trial("lftp", "ftpserve: mirror there and back, TLS", lftp_tls),
 ];
 
 /// A server that serves `root`, and how to reach it.

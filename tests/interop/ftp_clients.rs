@@ -4,109 +4,37 @@ use std::path::{Path, PathBuf};
 
 use crate::ftp_servers::{Kind, own, start};
 use crate::harness::{Done, Run, temp_dir, tool};
-use crate::peers::{Peer, Trial, Verdict};
+use crate::peers::{Peer, Trial, Verdict, trial};
 use crate::servers::{How, Served};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "vsftpd", feature: "clients, plain", run: |peer| plain_job(peer, Kind::Vsftpd, How::Plain, PASSIVE) },
-    Trial { peer: "vsftpd", feature: "clients, active", run: |peer| plain_job(peer, Kind::Vsftpd, How::Plain, ACTIVE) },
-    Trial { peer: "vsftpd", feature: "clients, IPv6", run: |peer| plain_job(peer, Kind::Vsftpd, How::Ipv6, PASSIVE) },
-    Trial {
-        peer: "vsftpd",
-        feature: "clients, IPv6, active",
-        run: |peer| plain_job(peer, Kind::Vsftpd, How::Ipv6, ACTIVE),
-    },
-    Trial {
-        peer: "vsftpd",
-        feature: "clients, TLS with session reuse",
-        run: |peer| plain_job(peer, Kind::Vsftpd, How::Tls, PASSIVE),
-    },
-    Trial {
-        peer: "vsftpd",
-        feature: "clients, TLS, active",
-        run: |peer| plain_job(peer, Kind::Vsftpd, How::Tls, ACTIVE),
-    },
-    Trial {
-        peer: "vsftpd",
-        feature: "clients, implicit TLS",
-        run: |peer| plain_job(peer, Kind::Vsftpd, How::Implicit, PASSIVE),
-    },
-    Trial {
-        peer: "pure-ftpd",
-        feature: "clients, plain",
-        run: |peer| plain_job(peer, Kind::Pure, How::Plain, PASSIVE),
-    },
-    Trial {
-        peer: "pure-ftpd",
-        feature: "clients, active",
-        run: |peer| plain_job(peer, Kind::Pure, How::Plain, ACTIVE),
-    },
-    Trial { peer: "pure-ftpd", feature: "clients, IPv6", run: |peer| plain_job(peer, Kind::Pure, How::Ipv6, PASSIVE) },
-    Trial {
-        peer: "pure-ftpd",
-        feature: "clients, IPv6, active",
-        run: |peer| plain_job(peer, Kind::Pure, How::Ipv6, ACTIVE),
-    },
-    Trial { peer: "pure-ftpd", feature: "clients, TLS", run: |peer| plain_job(peer, Kind::Pure, How::Tls, PASSIVE) },
-    Trial {
-        peer: "pure-ftpd",
-        feature: "clients, implicit TLS",
-        run: |peer| plain_job(peer, Kind::Pure, How::Implicit, PASSIVE),
-    },
-    Trial { peer: "proftpd", feature: "clients, plain", run: |peer| plain_job(peer, Kind::Pro, How::Plain, PASSIVE) },
-    Trial { peer: "proftpd", feature: "clients, active", run: |peer| plain_job(peer, Kind::Pro, How::Plain, ACTIVE) },
-    Trial { peer: "proftpd", feature: "clients, IPv6", run: |peer| plain_job(peer, Kind::Pro, How::Ipv6, PASSIVE) },
-    Trial {
-        peer: "proftpd",
-        feature: "clients, IPv6, active",
-        run: |peer| plain_job(peer, Kind::Pro, How::Ipv6, ACTIVE),
-    },
-    Trial {
-        peer: "proftpd",
-        feature: "clients, TLS with session reuse",
-        run: |peer| plain_job(peer, Kind::Pro, How::Tls, PASSIVE),
-    },
-    Trial {
-        peer: "proftpd",
-        feature: "clients, implicit TLS",
-        run: |peer| plain_job(peer, Kind::Pro, How::Implicit, PASSIVE),
-    },
-    Trial {
-        peer: "python3",
-        feature: "pyftpdlib: clients, plain",
-        run: |peer| plain_job(peer, Kind::Python, How::Plain, PASSIVE),
-    },
-    Trial {
-        peer: "python3",
-        feature: "pyftpdlib: clients, active",
-        run: |peer| plain_job(peer, Kind::Python, How::Plain, ACTIVE),
-    },
-    Trial {
-        peer: "python3",
-        feature: "pyftpdlib: clients, IPv6",
-        run: |peer| plain_job(peer, Kind::Python, How::Ipv6, PASSIVE),
-    },
-    Trial {
-        peer: "python3",
-        feature: "pyftpdlib: clients, TLS",
-        run: |peer| plain_job(peer, Kind::Python, How::Tls, PASSIVE),
-    },
-    Trial {
-        peer: "inetutils-ftpd",
-        feature: "clients, plain",
-        run: |peer| plain_job(peer, Kind::Inetutils, How::Plain, PASSIVE),
-    },
-    Trial {
-        peer: "inetutils-ftpd",
-        feature: "clients, active",
-        run: |peer| plain_job(peer, Kind::Inetutils, How::Plain, ACTIVE),
-    },
-    Trial {
-        peer: "inetutils-ftpd",
-        feature: "clients, IPv6",
-        run: |peer| plain_job(peer, Kind::Inetutils, How::Ipv6, PASSIVE),
-    },
+    trial("vsftpd", "clients, plain", |peer| plain_job(peer, Kind::Vsftpd, How::Plain, PASSIVE)),
+    trial("vsftpd", "clients, active", |peer| plain_job(peer, Kind::Vsftpd, How::Plain, ACTIVE)),
+    trial("vsftpd", "clients, IPv6", |peer| plain_job(peer, Kind::Vsftpd, How::Ipv6, PASSIVE)),
+    trial("vsftpd", "clients, IPv6, active", |peer| plain_job(peer, Kind::Vsftpd, How::Ipv6, ACTIVE)),
+    trial("vsftpd", "clients, TLS with session reuse", |peer| plain_job(peer, Kind::Vsftpd, How::Tls, PASSIVE)),
+    trial("vsftpd", "clients, TLS, active", |peer| plain_job(peer, Kind::Vsftpd, How::Tls, ACTIVE)),
+    trial("vsftpd", "clients, implicit TLS", |peer| plain_job(peer, Kind::Vsftpd, How::Implicit, PASSIVE)),
+    trial("pure-ftpd", "clients, plain", |peer| plain_job(peer, Kind::Pure, How::Plain, PASSIVE)),
+    trial("pure-ftpd", "clients, active", |peer| plain_job(peer, Kind::Pure, How::Plain, ACTIVE)),
+    trial("pure-ftpd", "clients, IPv6", |peer| plain_job(peer, Kind::Pure, How::Ipv6, PASSIVE)),
+    trial("pure-ftpd", "clients, IPv6, active", |peer| plain_job(peer, Kind::Pure, How::Ipv6, ACTIVE)),
+    trial("pure-ftpd", "clients, TLS", |peer| plain_job(peer, Kind::Pure, How::Tls, PASSIVE)),
+    trial("pure-ftpd", "clients, implicit TLS", |peer| plain_job(peer, Kind::Pure, How::Implicit, PASSIVE)),
+    trial("proftpd", "clients, plain", |peer| plain_job(peer, Kind::Pro, How::Plain, PASSIVE)),
+    trial("proftpd", "clients, active", |peer| plain_job(peer, Kind::Pro, How::Plain, ACTIVE)),
+    trial("proftpd", "clients, IPv6", |peer| plain_job(peer, Kind::Pro, How::Ipv6, PASSIVE)),
+    trial("proftpd", "clients, IPv6, active", |peer| plain_job(peer, Kind::Pro, How::Ipv6, ACTIVE)),
+    trial("proftpd", "clients, TLS with session reuse", |peer| plain_job(peer, Kind::Pro, How::Tls, PASSIVE)),
+    trial("proftpd", "clients, implicit TLS", |peer| plain_job(peer, Kind::Pro, How::Implicit, PASSIVE)),
+    trial("python3", "pyftpdlib: clients, plain", |peer| plain_job(peer, Kind::Python, How::Plain, PASSIVE)),
+    trial("python3", "pyftpdlib: clients, active", |peer| plain_job(peer, Kind::Python, How::Plain, ACTIVE)),
+    trial("python3", "pyftpdlib: clients, IPv6", |peer| plain_job(peer, Kind::Python, How::Ipv6, PASSIVE)),
+    trial("python3", "pyftpdlib: clients, TLS", |peer| plain_job(peer, Kind::Python, How::Tls, PASSIVE)),
+    trial("inetutils-ftpd", "clients, plain", |peer| plain_job(peer, Kind::Inetutils, How::Plain, PASSIVE)),
+    trial("inetutils-ftpd", "clients, active", |peer| plain_job(peer, Kind::Inetutils, How::Plain, ACTIVE)),
+    trial("inetutils-ftpd", "clients, IPv6", |peer| plain_job(peer, Kind::Inetutils, How::Ipv6, PASSIVE)),
 ];
 
 const PASSIVE: &[&str] = &[];

@@ -5,65 +5,39 @@ use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
 use crate::harness::{Done, Server, server, temp_dir};
-use crate::peers::{Peer, Trial, Verdict};
+use crate::peers::{Peer, Trial, Verdict, trial};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "curl", feature: "ftpserve: passive", run: |peer| curl(peer, &Site::plain(), &[]) },
-    Trial { peer: "curl", feature: "ftpserve: PASV", run: |peer| curl(peer, &Site::plain(), &["--disable-epsv"]) },
-    Trial { peer: "curl", feature: "ftpserve: active", run: |peer| curl(peer, &Site::plain(), &["--ftp-port", "-"]) },
-    Trial {
-        peer: "curl",
-        feature: "ftpserve: active by PORT",
-        run: |peer| curl(peer, &Site::plain(), &["--ftp-port", "-", "--disable-eprt"]),
-    },
-    Trial {
-        peer: "curl",
-        feature: "ftpserve: AUTH TLS",
-        run: |peer| curl(peer, &Site::starttls(&[]), &["--ssl-reqd"]),
-    },
-    Trial {
-        peer: "curl",
-        feature: "ftpserve: AUTH TLS, session reuse required",
-        run: |peer| curl(peer, &Site::starttls(&["--require-tls-reuse"]), &["--ssl-reqd"]),
-    },
-    Trial {
-        peer: "curl",
-        feature: "ftpserve: AUTH TLS up to 1.2, session reuse required",
-        run: |peer| curl(peer, &Site::starttls(&["--require-tls-reuse"]), &["--ssl-reqd", "--tls-max", "1.2"]),
-    },
-    Trial { peer: "curl", feature: "ftpserve: implicit TLS", run: |peer| curl(peer, &Site::implicit(), &[]) },
-    Trial { peer: "curl", feature: "ftpserve: refusals have their status", run: curl_refused },
-    Trial { peer: "lftp", feature: "ftpserve: passive", run: |peer| lftp(peer, &Site::plain(), "") },
-    Trial {
-        peer: "lftp",
-        feature: "ftpserve: active",
-        run: |peer| lftp(peer, &Site::plain(), "set ftp:passive-mode off;"),
-    },
-    Trial {
-        peer: "lftp",
-        feature: "ftpserve: commands sent ahead",
-        run: |peer| lftp(peer, &Site::plain(), "set ftp:sync-mode off;"),
-    },
-    Trial {
-        peer: "lftp",
-        feature: "ftpserve: LIST instead of MLSD",
-        run: |peer| lftp(peer, &Site::plain(), "set ftp:use-mlsd no;"),
-    },
-    Trial { peer: "lftp", feature: "ftpserve: AUTH TLS", run: |peer| lftp(peer, &Site::starttls(&[]), FORCE_TLS) },
-    Trial {
-        peer: "lftp",
-        feature: "ftpserve: AUTH TLS, session reuse required",
-        run: |peer| lftp(peer, &Site::starttls(&["--require-tls-reuse"]), FORCE_TLS),
-    },
-    Trial { peer: "lftp", feature: "ftpserve: implicit TLS", run: |peer| lftp(peer, &Site::implicit(), FORCE_TLS) },
-    Trial { peer: "wget", feature: "ftpserve: one file, a tree, resume", run: wget },
-    Trial { peer: "python3", feature: "ftpserve: ftplib", run: |peer| ftplib(peer, &Site::plain(), "FTP()") },
-    Trial {
-        peer: "python3",
-        feature: "ftpserve: ftplib, AUTH TLS",
-        run: |peer| ftplib(peer, &Site::starttls(&[]), "FTP_TLS(context=context)"),
-    },
+    trial("curl", "ftpserve: passive", |peer| curl(peer, &Site::plain(), &[])),
+    trial("curl", "ftpserve: PASV", |peer| curl(peer, &Site::plain(), &["--disable-epsv"])),
+    trial("curl", "ftpserve: active", |peer| curl(peer, &Site::plain(), &["--ftp-port", "-"])),
+    trial("curl", "ftpserve: active by PORT", |peer| {
+        curl(peer, &Site::plain(), &["--ftp-port", "-", "--disable-eprt"])
+    }),
+    trial("curl", "ftpserve: AUTH TLS", |peer| curl(peer, &Site::starttls(&[]), &["--ssl-reqd"])),
+    trial("curl", "ftpserve: AUTH TLS, session reuse required", |peer| {
+        curl(peer, &Site::starttls(&["--require-tls-reuse"]), &["--ssl-reqd"])
+    }),
+    trial("curl", "ftpserve: AUTH TLS up to 1.2, session reuse required", |peer| {
+        curl(peer, &Site::starttls(&["--require-tls-reuse"]), &["--ssl-reqd", "--tls-max", "1.2"])
+    }),
+    trial("curl", "ftpserve: implicit TLS", |peer| curl(peer, &Site::implicit(), &[])),
+    trial("curl", "ftpserve: refusals have their status", curl_refused),
+    trial("lftp", "ftpserve: passive", |peer| lftp(peer, &Site::plain(), "")),
+    trial("lftp", "ftpserve: active", |peer| lftp(peer, &Site::plain(), "set ftp:passive-mode off;")),
+    trial("lftp", "ftpserve: commands sent ahead", |peer| lftp(peer, &Site::plain(), "set ftp:sync-mode off;")),
+    trial("lftp", "ftpserve: LIST instead of MLSD", |peer| lftp(peer, &Site::plain(), "set ftp:use-mlsd no;")),
+    trial("lftp", "ftpserve: AUTH TLS", |peer| lftp(peer, &Site::starttls(&[]), FORCE_TLS)),
+    trial("lftp", "ftpserve: AUTH TLS, session reuse required", |peer| {
+        lftp(peer, &Site::starttls(&["--require-tls-reuse"]), FORCE_TLS)
+    }),
+    trial("lftp", "ftpserve: implicit TLS", |peer| lftp(peer, &Site::implicit(), FORCE_TLS)),
+    trial("wget", "ftpserve: one file, a tree, resume", wget),
+    trial("python3", "ftpserve: ftplib", |peer| ftplib(peer, &Site::plain(), "FTP()")),
+    trial("python3", "ftpserve: ftplib, AUTH TLS", |peer| {
+        ftplib(peer, &Site::starttls(&[]), "FTP_TLS(context=context)")
+    }),
 ];
 
 const FORCE_TLS: &str = "set ftp:ssl-allow-anonymous yes; set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ftp:ssl-protect-list yes;";

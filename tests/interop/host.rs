@@ -4,22 +4,22 @@
 use std::path::Path;
 
 use crate::harness::{Done, binary, finish, server, temp_dir, tool};
-use crate::peers::{LIMIT, Peer, Trial, Verdict};
+use crate::peers::{LIMIT, Peer, Trial, Verdict, trial};
 use crate::readme::{block, paste};
 
 /// One row a program × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "groff", feature: "reads every man page without a warning", run: groff_reads_the_pages },
-    Trial { peer: "mandoc", feature: "reads every man page without a warning", run: mandoc_reads_the_pages },
-    Trial { peer: "python3", feature: "email.parser reads what smtpsend composes", run: python_reads_what_was_meant },
-    Trial { peer: "python3", feature: "mailbox.mbox finds what mailread finds and writes", run: python_reads_mboxes },
-    Trial { peer: "s-nail", feature: "finds what mailread finds in an mbox and writes", run: s_nail_reads_mboxes },
-    Trial { peer: "jq", feature: "selects files for a report by mail (README)", run: jq_selects_for_a_report },
-    Trial {
-        peer: "unshare",
-        feature: "a part is continued where no attributes are kept",
-        run: a_part_is_continued_where_no_attributes_are_kept,
-    },
+    trial("groff", "reads every man page without a warning", groff_reads_the_pages),
+    trial("mandoc", "reads every man page without a warning", mandoc_reads_the_pages),
+    trial("python3", "email.parser reads what smtpsend composes", python_reads_what_was_meant),
+    trial("python3", "mailbox.mbox finds what mailread finds and writes", python_reads_mboxes),
+    trial("s-nail", "finds what mailread finds in an mbox and writes", s_nail_reads_mboxes),
+    trial("jq", "selects files for a report by mail (README)", jq_selects_for_a_report),
+    trial(
+        "unshare",
+        "a part is continued where no attributes are kept",
+        a_part_is_continued_where_no_attributes_are_kept,
+    ),
 ];
 
 /// Runs `linter` with each page and fails with all that it says.

@@ -3,20 +3,20 @@
 use std::path::Path;
 
 use crate::harness::{Done, Server, server, temp_dir, tool};
-use crate::peers::{Peer, Trial, Verdict};
+use crate::peers::{Peer, Trial, Verdict, trial};
 use crate::servers;
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "swaks", feature: "delivers into a Maildir of smtpserve", run: swaks_delivers },
-    Trial { peer: "swaks", feature: "STARTTLS and AUTH, then relays through smtpserve", run: swaks_relays },
-    Trial { peer: "swaks", feature: "is refused by smtpserve without a login", run: swaks_is_refused },
-    Trial { peer: "curl", feature: "submits to smtpserve", run: curl_submits },
-    Trial { peer: "msmtp", feature: "submits to smtpserve with STARTTLS and AUTH", run: msmtp_submits },
-    Trial { peer: "postfix", feature: "smtp-sink takes what smtpsend composes", run: sink_takes },
-    Trial { peer: "postfix", feature: "smtp-sink refuses, defers and hangs up: smtpsend says which", run: sink_fails },
-    Trial { peer: "postfix", feature: "smtp-sink without extensions gets 7-bit mail", run: sink_is_old },
-    Trial { peer: "postfix", feature: "smtp-sink takes what mailq-run delivers", run: sink_takes_from_the_queue },
+    trial("swaks", "delivers into a Maildir of smtpserve", swaks_delivers),
+    trial("swaks", "STARTTLS and AUTH, then relays through smtpserve", swaks_relays),
+    trial("swaks", "is refused by smtpserve without a login", swaks_is_refused),
+    trial("curl", "submits to smtpserve", curl_submits),
+    trial("msmtp", "submits to smtpserve with STARTTLS and AUTH", msmtp_submits),
+    trial("postfix", "smtp-sink takes what smtpsend composes", sink_takes),
+    trial("postfix", "smtp-sink refuses, defers and hangs up: smtpsend says which", sink_fails),
+    trial("postfix", "smtp-sink without extensions gets 7-bit mail", sink_is_old),
+    trial("postfix", "smtp-sink takes what mailq-run delivers", sink_takes_from_the_queue),
 ];
 
 /// A user file for `alice` with the password `secret`.

@@ -70,6 +70,11 @@ pub(crate) struct Trial {
     pub(crate) run: fn(&Peer) -> Verdict,
 }
 
+/// A trial, as it stands in the tables.
+pub(crate) const fn trial(peer: &'static str, feature: &'static str, run: fn(&Peer) -> Verdict) -> Trial {
+    Trial { peer, feature, run }
+}
+
 /// What a trial found.
 pub(crate) enum Verdict {
     /// It works together.

@@ -6,19 +6,19 @@ use std::path::Path;
 
 use crate::delivery::{messages, read, wait_for};
 use crate::harness::{Done, temp_dir, tool};
-use crate::peers::{Peer, Trial, Verdict};
+use crate::peers::{Peer, Trial, Verdict, trial};
 use crate::servers::{self, Served};
 
 /// One row a peer × feature.
 pub(crate) const TRIALS: &[Trial] = &[
-    Trial { peer: "postfix", feature: "takes a queue over several connections", run: postfix },
-    Trial { peer: "opensmtpd", feature: "takes a queue over several connections", run: opensmtpd },
-    Trial { peer: "exim4", feature: "takes a queue over several connections", run: exim },
-    Trial { peer: "dovecot", feature: "LMTP takes a queue over several connections", run: dovecot },
-    Trial { peer: "opensmtpd", feature: "refuses; its words come back in a bounce", run: opensmtpd_refuses },
-    Trial { peer: "postfix", feature: "smtp-sink fails at every command: a state for each recipient", run: sink_fails },
-    Trial { peer: "postfix", feature: "smtp-sink hides what it can from the queue", run: sink_hides },
-    Trial { peer: "python3", feature: "email reads bounces, warnings and receipts strictly", run: python_reads },
+    trial("postfix", "takes a queue over several connections", postfix),
+    trial("opensmtpd", "takes a queue over several connections", opensmtpd),
+    trial("exim4", "takes a queue over several connections", exim),
+    trial("dovecot", "LMTP takes a queue over several connections", dovecot),
+    trial("opensmtpd", "refuses; its words come back in a bounce", opensmtpd_refuses),
+    trial("postfix", "smtp-sink fails at every command: a state for each recipient", sink_fails),
+    trial("postfix", "smtp-sink hides what it can from the queue", sink_hides),
+    trial("python3", "email reads bounces, warnings and receipts strictly", python_reads),
 ];
 
 fn enqueue(queue: &Path, args: &[&str], body: &str) {

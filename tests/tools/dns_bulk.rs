@@ -8,16 +8,8 @@ use std::sync::{Arc, Mutex};
 use applayer::dns::edns::EdnsOption;
 use applayer::dns::message::{Flags, Message};
 
-use crate::harness::{Done, Server, binary, rounds, server, temp_dir, tool, udp_peer};
-use crate::schema::assert_records_match_schema;
-
-fn data(name: &str) -> String {
-    format!("{}/tests/data/dns/{name}", env!("CARGO_MANIFEST_DIR"))
-}
-
-fn example() -> Server {
-    server("dnsserve").arg(data("example.test.zone")).arg(data("other.test.zone")).start()
-}
+use crate::dns::example;
+use crate::harness::{Done, Server, binary, rounds, temp_dir, tool, udp_peer};
 
 fn bulk(server: &Server, names: impl Into<Vec<u8>>, args: &[&str]) -> Done {
     tool("dnsq").arg(format!("@{}", server.addr)).args(["-f", "-"]).args(args).stdin(names).run()
@@ -33,7 +25,7 @@ fn names(count: usize) -> String {
 fn every_question_has_one_record() {
     let server = example();
     let done = bulk(&server, names(2_000), &["--json"]);
-    assert_records_match_schema("dnsq", &done.silent_success().first_lines(40));
+    done.silent_success();
     let mut asked = BTreeMap::<String, usize>::new();
     for record in done.records_of("answer") {
         *asked.entry(record["question"]["name"].as_str().unwrap().to_owned()).or_default() += 1;
@@ -108,7 +100,6 @@ fn bad_lines_have_one_error_each_and_the_run_goes_on() {
     input.extend_from_slice("bücher.example.test\nwww.example.test".as_bytes());
     let done = bulk(&server, input, &["--json"]);
     done.exits(65).says("line 3: empty label in name");
-    assert_records_match_schema("dnsq", &done);
     let mut lines: Vec<u64> = done.records_of("error").iter().map(|error| error["line"].as_u64().unwrap()).collect();
     lines.sort_unstable();
     assert_eq!(lines, [3, 4, 5, 6, 7, 8]);
@@ -239,7 +230,6 @@ fn wildcards_are_marked_or_dropped() {
     assert!(!dropped.silent_success().text().contains("wild\""), "{dropped}");
     dropped.prints("www.example.test.\t192.0.2.10\n").prints("none.example.test.\n");
     let json = bulk(&server, names, &["--wildcards", "mark", "--json", "TXT"]);
-    assert_records_match_schema("dnsq", &json);
     assert_eq!(json.records_of("summary")[0]["wildcards"], 2);
     assert_eq!(json.records_of("answer").iter().filter(|answer| answer["wildcard"] == true).count(), 2);
 }
@@ -333,7 +323,6 @@ fn query_flags_count_in_bulk() {
     ];
     let done = tool("dnsq").arg(format!("@{peer}")).args(flags).stdin("a.test\nbb.test\n").run();
     done.silent_success();
-    assert_records_match_schema("dnsq", &done);
     assert_eq!(done.records()[0]["edns"]["options"][1]["name"], "NSID", "{done}");
     for query in seen.lock().unwrap().iter() {
         let message = Message::parse(query).unwrap();

@@ -2,7 +2,6 @@
 
 use crate::dns_peers::{Dot, SecurePeer, answer_of, doh, doq, dot, zones};
 use crate::harness::{Done, tool};
-use crate::schema::assert_records_match_schema;
 
 const PLAIN: Dot = Dot { batch: 1, answers: usize::MAX };
 
@@ -40,7 +39,7 @@ fn every_encrypted_transport_answers_many_questions_on_one_connection() {
         let before = peer.connections();
         let names = ["www.example.test", "example.test", "MX", "TXT", "nothere.example.test", "www.other.test"];
         let done = ask(scheme, peer, path, &[&names[..], &["--json"]].concat());
-        assert_records_match_schema("dnsq", done.silent_success());
+        done.silent_success();
         let records = done.records();
         let seen: Vec<_> = records.iter().map(|record| record["answers"][0]["rdata"].as_str()).collect();
         assert_eq!(
@@ -175,7 +174,6 @@ fn what_http_says_is_no_answer() {
         let peer = doh(script);
         let done = ask("https", &peer, "", &["a.test", "--json", "--timeout", "20"]);
         done.exits(status).says(says);
-        assert_records_match_schema("dnsq", &done);
     }
     let not_http = dot(PLAIN);
     ask("https", &not_http, "", &["a.test"]).exits(77);

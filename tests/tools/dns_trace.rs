@@ -3,7 +3,6 @@
 use std::net::{TcpListener, UdpSocket};
 
 use crate::harness::{Done, Server, server, temp_dir, tool, udp_peer};
-use crate::schema::assert_records_match_schema;
 
 /// A file of the signed hierarchy; `make.sh` beside it says what is in it.
 pub(crate) fn signed(name: &str) -> String {
@@ -70,7 +69,6 @@ fn steps_from_the_root_to_the_answer() {
         .prints(": answer\n");
     let json = world.trace(&["--json", "www.example.test", "AAAA"]);
     json.silent_success();
-    assert_records_match_schema("dnsq", &json);
     let steps = json.records();
     let zones: Vec<&str> = steps.iter().map(|step| step["zone"].as_str().unwrap()).collect();
     assert_eq!(zones, [".", "test.", "example.test."]);
@@ -89,7 +87,6 @@ fn aliases_lame_servers_and_servers_without_addresses() {
     let world = world();
     let found = |words: &[&str]| -> Vec<String> {
         let done = world.trace(&[&["--json"], words].concat());
-        assert_records_match_schema("dnsq", &done);
         done.records_of("step").iter().map(|step| step["found"].as_str().unwrap().to_owned()).collect()
     };
     assert_eq!(found(&["www.lame.test"]), ["referral", "referral", "lame", "answer"]);
@@ -166,7 +163,6 @@ fn compare_says_who_disagrees() {
         compare(&["www.c.test"]).exits(1).prints("\tns2.c.test.\t6\tNOERROR\tdiffers: serial, answers\n");
         let done = compare(&["--json", "www.c.test"]);
         done.exits(1);
-        assert_records_match_schema("dnsq", &done);
         let summary = &done.records_of("comparison")[0];
         assert_eq!((summary["agree"].as_bool(), summary["disagree"].as_u64()), (Some(false), Some(1)));
         assert_eq!((summary["serial"].as_u64(), summary["zone"].as_str()), (Some(7), Some("c.test.")));

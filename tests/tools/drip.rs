@@ -1,11 +1,12 @@
 //! Peers that drip: each byte comes well within the idle limit, all of them far too slowly. Both sides let go of them.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::{Conn, peer, server, temp_dir, tool};
+use crate::ftp_peer::{FtpSession, OPENING, ftp_peer};
+use crate::harness::{server, temp_dir, tool};
 
 /// Between two bytes of a drip; the pace is the point.
 const PACE: Duration = Duration::from_millis(40);
@@ -111,52 +112,32 @@ fn ended(gone: bool) -> String {
 }
 
 /// An FTP server whose data connections drip.
-fn dripping(conn: &mut Conn) {
-    let mut passive: Option<TcpListener> = None;
-    conn.send("220 ready\r\n");
-    while let Some(line) = conn.line() {
-        let reply = match line.split(' ').next().unwrap_or_default() {
-            "USER" => "230 in\r\n".to_owned(),
-            "EPSV" => {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                let port = listener.local_addr().unwrap().port();
-                passive = Some(listener);
-                format!("229 passive (|||{port}|)\r\n")
-            }
-            "SIZE" if line == "SIZE x" => "213 1000000\r\n".to_owned(),
-            "RETR" => {
-                conn.send("150 drop by drop\r\n");
-                let (mut data, _) = passive.take().unwrap().accept().unwrap();
-                ended(drip(&mut data, b'x'))
-            }
-            "STOR" => {
-                conn.send("150 sip by sip\r\n");
-                let (mut data, _) = passive.take().unwrap().accept().unwrap();
-                let gone = (0..DROPS).any(|_| {
-                    thread::sleep(PACE);
-                    !matches!(data.read(&mut [0]), Ok(1))
-                });
-                ended(gone)
-            }
-            "TYPE" => "200 ok\r\n".to_owned(),
-            _ => "500 what?\r\n".to_owned(),
-        };
-        if !conn.send(reply) {
-            return;
+fn dripping(session: &mut FtpSession, verb: &str, path: &str) -> Option<String> {
+    match verb {
+        "SIZE" if path == "x" => Some("213 1000000\r\n".to_owned()),
+        "RETR" => Some(ended(drip(&mut session.data(OPENING)?, b'x'))),
+        "STOR" => {
+            let mut data = session.data(OPENING)?;
+            let gone = (0..DROPS).any(|_| {
+                thread::sleep(PACE);
+                !matches!(data.read(&mut [0]), Ok(1))
+            });
+            Some(ended(gone))
         }
+        _ => None,
     }
 }
 
 #[test]
 fn the_ftp_clients_give_up_a_server_that_drips() {
-    let server = peer(|mut conn| dripping(&mut conn));
-    let (work, url) = (temp_dir(), format!("ftp://{}/x", server.addr));
+    let server = ftp_peer(dripping);
+    let (work, url) = (temp_dir(), server.url("x"));
     let done = tool("ftpget").args(LIMITS).arg(&url).dir(work.path()).run();
     done.exits(75).says("426 the client has gone");
     assert!(!work.path().join("x").exists());
     // More than the kernel's buffers hold.
     std::fs::write(work.path().join("big"), vec![7; 32 << 20]).unwrap();
-    let other = format!("ftp://{}/y", server.addr);
+    let other = server.url("y");
     tool("ftpput").args(LIMITS).args(["--in-place", "big", &other]).dir(work.path()).run().exits(75);
     // Where only silence counts, the drip is awaited to its end.
     let done = tool("ftpget").args(["--timeout", "0.4", "--min-rate", "0"]).arg(&url).dir(work.path()).run();

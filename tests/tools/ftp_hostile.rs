@@ -2,11 +2,11 @@
 //! of the target, no hang.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
 
-use crate::harness::{Conn, Done, Peer, peer, temp_dir, tool};
+use crate::ftp_peer::{FtpPeer, FtpSession, OPENING, READY, greeting_peer};
+use crate::harness::{Done, peer, temp_dir, tool};
 
 /// What the server does; the rest is as it should be. Every path is a file `x` of two bytes or a directory with `listing`.
 #[derive(Clone, Default)]
@@ -31,79 +31,59 @@ struct Manner {
     lines: u32,
     /// DELE and RMD refuse.
     keeps: bool,
+    /// What SIZE says of every file.
+    size: Option<u64>,
+    /// The reply to AUTH TLS.
+    auth: Option<&'static str>,
+    /// The control connection ends after this many bytes.
+    budget: Option<usize>,
 }
 
-/// The server, and what it heard.
-struct Foe {
-    peer: Peer,
-    heard: Arc<Mutex<Vec<String>>>,
+fn foe(manner: Manner) -> FtpPeer {
+    let (greeting, budget) = (manner.greeting.unwrap_or(READY), manner.budget.unwrap_or(usize::MAX));
+    greeting_peer(greeting, budget, move |session, verb, path| answer(session, &manner, verb, path))
 }
 
-fn foe(manner: Manner) -> Foe {
-    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
-    let log = heard.clone();
-    Foe { peer: peer(move |mut conn| session(&mut conn, &manner, &log).unwrap_or_default()), heard }
-}
-
-/// One control connection; `None` ends it.
-fn session(conn: &mut Conn, manner: &Manner, heard: &Mutex<Vec<String>>) -> Option<()> {
-    let say = |conn: &mut Conn, text: &str| conn.send(text).then_some(());
-    say(conn, manner.greeting.unwrap_or("220 ready\r\n"))?;
-    let mut passive: Option<TcpListener> = None;
-    loop {
-        let line = conn.line()?;
-        heard.lock().unwrap().push(line.clone());
-        let (verb, path) = line.split_once(' ').unwrap_or((&line, ""));
-        let name = path.rsplit('/').next().unwrap_or_default();
-        match verb {
-            "USER" => say(conn, "331 password\r\n")?,
-            "PASS" => say(conn, "230 in\r\n")?,
-            "FEAT" if manner.old => say(conn, "211-Features:\r\n SIZE\r\n REST STREAM\r\n211 End\r\n")?,
-            "FEAT" => say(conn, "211-Features:\r\n MLST type*;size*;\r\n SIZE\r\n REST STREAM\r\n211 End\r\n")?,
-            "EPSV" | "PASV" if (verb == "PASV") == manner.pasv.is_some() => {
-                let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-                let port = listener.local_addr().unwrap().port();
-                let reply = match manner.pasv {
-                    None => format!("229 passive (|||{port}|)\r\n"),
-                    Some(text) => text.replace("PORT", &format!("{},{}", port >> 8, port & 255)),
-                };
-                let reached = !manner.closed_port && manner.pasv.is_none_or(|text| text.contains("PORT"));
-                passive = reached.then_some(listener);
-                say(conn, &reply)?;
-            }
-            "MLSD" if manner.old => say(conn, "500 what?\r\n")?,
-            "RETR" | "STOR" | "APPE" | "MLSD" | "LIST" => {
-                let Some(listener) = passive.take() else {
-                    say(conn, "425 no data connection\r\n")?;
-                    continue;
-                };
-                say(conn, manner.opening.unwrap_or("150 here it comes\r\n"))?;
-                let (mut data, _) = listener.accept().ok()?;
-                if manner.mute {
-                    conn.until_closed();
-                    return None;
-                }
-                transfer(&mut data, verb, manner);
-                drop(data);
-                match manner.closing {
-                    Some("") => return None,
-                    Some(reply) => say(conn, reply)?,
-                    None => say(conn, "226 done\r\n")?,
-                }
-            }
-            "SIZE" if manner.old && name != "x" => say(conn, "550 not a plain file\r\n")?,
-            "SIZE" => say(conn, "213 2\r\n")?,
-            "MLST" if name == "x" => say(conn, "250-Facts\r\n type=file;size=2; x\r\n250 End\r\n")?,
-            "MLST" if !manner.old => say(conn, &format!("250-Facts\r\n type=dir; {name}\r\n250 End\r\n"))?,
-            "PWD" => say(conn, manner.pwd.unwrap_or("257 \"/\" is it\r\n"))?,
-            "STAT" => say(conn, manner.stat.unwrap_or("502 no\r\n"))?,
-            "DELE" | "RMD" if manner.keeps => say(conn, "550 no\r\n")?,
-            "TYPE" | "OPTS" | "CWD" | "DELE" | "RMD" | "RNTO" | "MKD" => say(conn, "250 ok\r\n")?,
-            "REST" | "RNFR" => say(conn, "350 go on\r\n")?,
-            "QUIT" => return say(conn, "221 bye\r\n"),
-            _ => say(conn, "500 what?\r\n")?,
+fn answer(session: &mut FtpSession, manner: &Manner, verb: &str, path: &str) -> Option<String> {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let reply = match verb {
+        "FEAT" if manner.old => "211-Features:\r\n SIZE\r\n REST STREAM\r\n211 End\r\n",
+        "AUTH" => manner.auth?,
+        "EPSV" if manner.pasv.is_some() => "500 what?\r\n",
+        "EPSV" if manner.closed_port => {
+            let reply = format!("229 passive (|||{}|)\r\n", session.listen());
+            session.passive = None;
+            return Some(reply);
         }
-    }
+        "PASV" => {
+            let port = session.listen();
+            let reply = manner.pasv?.replace("PORT", &format!("{},{}", port >> 8, port & 255));
+            session.passive = session.passive.take().filter(|_| manner.pasv.is_some_and(|text| text.contains("PORT")));
+            return Some(reply);
+        }
+        "MLSD" if manner.old => "500 what?\r\n",
+        "RETR" | "STOR" | "APPE" | "MLSD" | "LIST" => {
+            if session.passive.is_none() {
+                return Some("425 no data connection\r\n".to_owned());
+            }
+            let Some(mut data) = session.data(manner.opening.unwrap_or(OPENING)) else { return Some(String::new()) };
+            if manner.mute {
+                session.conn.until_closed();
+                return Some(String::new());
+            }
+            transfer(&mut data, verb, manner);
+            manner.closing.unwrap_or("226 done\r\n")
+        }
+        "SIZE" if manner.old && name != "x" => "550 not a plain file\r\n",
+        "SIZE" => return Some(format!("213 {}\r\n", manner.size.unwrap_or(2))),
+        "MLST" if name == "x" => "250-Facts\r\n type=file;size=2; x\r\n250 End\r\n",
+        "MLST" if !manner.old => return Some(format!("250-Facts\r\n type=dir; {name}\r\n250 End\r\n")),
+        "PWD" => manner.pwd?,
+        "STAT" => manner.stat.unwrap_or("502 no\r\n"),
+        "DELE" | "RMD" if manner.keeps => "550 no\r\n",
+        _ => return None,
+    };
+    Some(reply.to_owned())
 }
 
 fn transfer(data: &mut TcpStream, verb: &str, manner: &Manner) {
@@ -134,14 +114,10 @@ const JOBS: [(&str, &[&str]); 5] = [
     ("ftpdo", &["URL/", "du"]),
 ];
 
-fn run(foe: &Foe, dir: &Path, name: &str, args: &[&str]) -> Done {
+fn run(foe: &FtpPeer, dir: &Path, name: &str, args: &[&str]) -> Done {
     std::fs::write(dir.join("given"), "hi").unwrap();
-    let server = format!("ftp://{}", foe.peer.addr);
-    tool(name)
-        .args(["--timeout", "1", "--connect-timeout", "2"])
-        .args(args.iter().map(|arg| arg.replace("URL", &server)))
-        .dir(dir)
-        .run()
+    let args = args.iter().map(|arg| arg.replace("URL/", &foe.url("")));
+    tool(name).args(["--timeout", "1", "--connect-timeout", "2"]).args(args).dir(dir).run()
 }
 
 /// Runs all jobs; their statuses must be these.
@@ -151,7 +127,7 @@ fn all(what: &str, manner: Manner, statuses: [i32; 5]) {
     for ((name, args), status) in JOBS.into_iter().zip(statuses) {
         let work = temp_dir();
         let done = run(&foe, work.path(), name, args);
-        assert_eq!(done.status, status, "{what}: {done}\nheard: {:?}", foe.heard.lock().unwrap());
+        assert_eq!(done.status, status, "{what}: {done}\nheard: {:?}", foe.heard());
         assert!(!done.stderr.contains('\x1b'), "{what}: {done}");
         if status != 0 {
             assert!(!work.path().join("got").exists() && !work.path().join("tree/x").exists(), "{what}: {done}");
@@ -268,8 +244,8 @@ fn the_login_directory_in_odd_quotes() {
         let done = run(&foe, work.path(), "ftpls", &["URL/a%20b/"]);
         assert_eq!(done.status, status, "{pwd:?}: {done}");
         if pwd.contains("\"\"b") {
-            let back = foe.heard.lock().unwrap().iter().any(|line| line == "CWD /a \"b\"");
-            assert!(back, "{:?}", foe.heard.lock().unwrap());
+            let back = foe.heard().iter().any(|line| line == "CWD /a \"b\"");
+            assert!(back, "{:?}", foe.heard());
         }
     }
 }
@@ -324,7 +300,7 @@ fn names_that_would_be_more() {
     assert_eq!(done.status, 65, "{done}");
     let done = run(&foe, work.path(), "ftpget", &["-j1", "-r", "-o", "in/tree", "URL/"]);
     assert_eq!(done.status, 65, "{done}");
-    let heard = foe.heard.lock().unwrap();
+    let heard = foe.heard();
     let bad =
         |line: &&String| line.contains("..") || line.contains("etc") || line.contains('~') || line.contains("DELE x");
     assert_eq!(heard.iter().find(bad), None, "{heard:?}");
@@ -345,4 +321,92 @@ fn replies_without_end() {
             assert_eq!(done.status, 76, "{flood:?}: {done}");
         }
     }
+}
+
+#[test]
+fn names_from_a_listing_never_lead_outside() {
+    let work = temp_dir();
+    let target = work.path().join("in/target");
+    std::fs::create_dir_all(&target).unwrap();
+    std::os::unix::fs::symlink(work.path(), target.join("out")).unwrap();
+    let listing = "type=file;size=2; ../up\r\ntype=file;size=2; /abs\r\ntype=file;size=2; ..\r\ntype=file;size=2; a/b\r\n\
+                   type=file;size=2; ~tilde\r\ntype=file;size=2; esc\x1b[2J\r\ntype=file;size=2; nul\0x\r\n\
+                   type=file;size=2; good\r\ntype=file;size=2; out\r\ntype=dir; ../dir\r\ntype=dir; out\r\n";
+    let foe = foe(Manner { listing: Some(listing), ..Manner::default() });
+    let done = run(&foe, work.path(), "ftpget", &["--json", "-j1", "-r", "-o", target.to_str().unwrap(), "URL/"]);
+    assert_eq!(done.status, 65, "{done}");
+    let mut found: Vec<_> = std::fs::read_dir(&target).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    found.sort();
+    assert_eq!(found, ["good", "out"], "{done}");
+    assert_eq!(std::fs::read_dir(work.path()).unwrap().count(), 2, "only `in` and `given` are there\n{done}");
+    assert!(!done.stderr.contains('\x1b'), "{done}");
+    assert_eq!(done.records_of("transfer").len(), 2, "good, and the file called out\n{done}");
+}
+
+#[test]
+fn what_is_not_complete_is_no_success() {
+    let closing = |closing| Manner { closing: Some(closing), ..Manner::default() };
+    let cases = [
+        (closing(""), 75),
+        (Manner { size: Some(5), ..Manner::default() }, 75),
+        (Manner { size: Some(1), ..Manner::default() }, 75),
+        (
+            closing(
+                "451 disk trouble
+",
+            ),
+            75,
+        ),
+        (
+            closing(
+                "551 page type
+",
+            ),
+            69,
+        ),
+        (Manner { opening: Some(""), ..Manner::default() }, 76),
+    ];
+    for (number, (manner, status)) in cases.into_iter().enumerate() {
+        let work = temp_dir();
+        let foe = foe(manner);
+        let done = run(&foe, work.path(), "ftpget", &["URL/x"]);
+        assert_eq!(done.status, status, "case {number}: {done}");
+        assert!(!work.path().join("x").exists(), "case {number}: {done}");
+        let done = run(&foe, work.path(), "ftpget", &["-o", "-", "URL/x"]);
+        assert_ne!(done.status, 0, "case {number}, to stdout: {done}");
+    }
+}
+
+#[test]
+fn the_control_connection_ends_after_every_byte() {
+    // The whole dialogue is some 400 bytes.
+    for budget in (1..420).step_by(7) {
+        let work = temp_dir();
+        let foe = foe(Manner { budget: Some(budget), ..Manner::default() });
+        let done = run(&foe, work.path(), "ftpget", &["URL/x"]);
+        match done.status {
+            0 => assert_eq!(std::fs::read(work.path().join("x")).unwrap(), b"hi", "after {budget} bytes: {done}"),
+            75 => assert!(!work.path().join("x").exists(), "after {budget} bytes: {done}"),
+            _ => panic!("after {budget} bytes: {done}"),
+        }
+    }
+}
+
+#[test]
+fn tls_that_was_asked_for_is_not_given_up() {
+    for (auth, status) in
+        [("500 no\r\n", 77), ("421 later\r\n", 75), ("234 go\r\n230 you are in\r\n", 76), ("200 what\r\n", 77)]
+    {
+        let foe = foe(Manner { auth: Some(auth), ..Manner::default() });
+        let done = tool("ftpget").args(["-o", "-", &foe.url("x").replace("ftp:", "ftpes:")]).run();
+        assert_eq!((done.status, done.stdout.len()), (status, 0), "{auth:?}: {done}");
+    }
+}
+
+#[test]
+fn a_listing_line_that_makes_no_sense_is_said() {
+    let foe = foe(Manner { listing: Some("type=file;size=2; good\r\nwhat is this\r\n"), ..Manner::default() });
+    let done = tool("ftpls").args(["--json", &foe.url("")]).run();
+    assert_eq!(done.status, 65, "{done}");
+    assert_eq!(done.records_of("entry").len(), 1, "{done}");
 }

@@ -1,25 +1,20 @@
 //! How ftpget and ftpput transfer: speed limit, ranges, checksums, patience with slow and silent servers, several connections.
 
 use std::io::{Read as _, Write as _};
-use std::net::TcpListener;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::ftp_get::{Tree, lines_of, serve, summary, url};
-use crate::harness::{Conn, Done, Peer, peer, server, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
+use crate::ftp_peer::{FtpPeer, OPENING, ftp_peer};
+use crate::harness::{Conn, Done, server, temp_dir, tool};
 
 /// `printf '%s' 0123456789 | sha256sum`.
 const DIGITS_SHA256: &str = "84d89877f0d4041efb6bf91a16f0248f2fd573e6af05c19f96bedb9f882f7882";
 
 fn run(name: &str, dir: &Path, args: &[&str]) -> Done {
-    let done = tool(name).args(args).dir(dir).run();
-    if args.contains(&"--json") && done.status != 64 {
-        assert_records_match_schema(name, &done);
-    }
-    done
+    tool(name).args(args).dir(dir).run()
 }
 
 /// The transfer's record.
@@ -143,45 +138,29 @@ struct Habits {
     late: Duration,
 }
 
-/// Serves uploads and downloads of `x` like that; returns the server and what it heard.
-fn habitual(habits: Habits) -> Peer {
-    peer(move |mut conn| {
-        conn.send("220 ready\r\n");
-        let (mut passive, mut over) = (None, 0);
-        while let Some(line) = conn.line() {
-            let reply = match line.split(' ').next().unwrap_or_default() {
-                "USER" => "230 in\r\n".to_owned(),
-                "FEAT" => format!("211-Features:\r\n{}211 End\r\n", habits.features),
-                "EPSV" => listen(&mut passive),
-                "SIZE" => "213 10\r\n".to_owned(),
-                "MDTM" => habits.times[over].to_owned(),
-                "HASH" => habits.hash.to_owned(),
-                "RETR" | "STOR" => {
-                    conn.send("150 go\r\n");
-                    let (mut data, _) = passive.take().unwrap().accept().unwrap();
-                    match line.starts_with("RETR") {
-                        true => drop(data.write_all(b"0123456789")),
-                        false => drop(data.read_to_end(&mut Vec::new())),
-                    }
-                    drop(data);
-                    over = 1;
-                    std::thread::sleep(habits.late);
-                    "226 done\r\n".to_owned()
+/// Serves uploads and downloads of `x` like that.
+fn habitual(habits: Habits) -> FtpPeer {
+    ftp_peer(move |session, verb, _| {
+        let reply = match verb {
+            "FEAT" => return Some(format!("211-Features:\r\n{}211 End\r\n", habits.features)),
+            "SIZE" => "213 10\r\n",
+            "MDTM" => habits.times[session.memory as usize],
+            "HASH" => habits.hash,
+            "RETR" | "STOR" => {
+                let mut data = session.data(OPENING)?;
+                match verb {
+                    "RETR" => drop(data.write_all(b"0123456789")),
+                    _ => drop(data.read_to_end(&mut Vec::new())),
                 }
-                "RNFR" => "350 to\r\n".to_owned(),
-                "TYPE" | "RNTO" | "DELE" | "MFMT" | "OPTS" => "250 ok\r\n".to_owned(),
-                _ => "500 what?\r\n".to_owned(),
-            };
-            conn.send(reply);
-        }
+                drop(data);
+                session.memory = 1;
+                std::thread::sleep(habits.late);
+                "226 done\r\n"
+            }
+            _ => return None,
+        };
+        Some(reply.to_owned())
     })
-}
-
-fn listen(passive: &mut Option<TcpListener>) -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    *passive = Some(listener);
-    format!("229 passive (|||{port}|)\r\n")
 }
 
 #[test]
@@ -202,7 +181,7 @@ fn what_the_servers_answers_prove() {
         let (server, work) = (habitual(Habits { features, hash, times, ..Habits::default() }), temp_dir());
         std::fs::write(work.path().join("given"), "0123456789").unwrap();
         crate::ftp_get::set_time(&work.path().join("given"), 1_582_977_600);
-        let target = format!("ftp://{}/x", server.addr);
+        let target = server.url("x");
         for (done, wanted) in [
             (run("ftpget", work.path(), &["--json", "--verify", &target]), get),
             (run("ftpput", work.path(), &["--json", "--verify", "given", &target]), put),
@@ -222,7 +201,7 @@ fn the_final_reply_may_be_late() {
     let times = ["500 no\r\n"; 2];
     let server = habitual(Habits { times, late: Duration::from_millis(1500), ..Habits::default() });
     let work = temp_dir();
-    let target = format!("ftp://{}/x", server.addr);
+    let target = server.url("x");
     run("ftpget", work.path(), &["--timeout", "0.5", &target]).silent_success();
     assert_eq!(std::fs::read(work.path().join("x")).unwrap(), b"0123456789");
     run("ftpput", work.path(), &["--timeout", "0.5", "x", &target]).silent_success();
@@ -231,41 +210,35 @@ fn the_final_reply_may_be_late() {
 /// Bytes of the file that stalls, and how many of them come the first time.
 const STALLS: (usize, usize) = (400_000, 300_000);
 
-/// A server whose first download stands still half-way; `offsets` collects what later ones begin at.
-fn stalling(conn: &mut Conn, downloads: &AtomicUsize, continued: &AtomicUsize) {
+/// A server whose first download stands still half-way; `continued` gets what the later one begins at.
+fn stalling(downloads: Arc<AtomicUsize>, continued: Arc<AtomicUsize>) -> FtpPeer {
     let file: Vec<u8> = (0..STALLS.0).map(|at| (at % 251) as u8).collect();
-    let (mut passive, mut offset) = (None, 0);
-    conn.send("220 ready\r\n");
-    while let Some(line) = conn.line() {
-        let (verb, argument) = line.split_once(' ').unwrap_or((&line, ""));
+    ftp_peer(move |session, verb, argument| {
         let reply = match verb {
-            "USER" => "230 in\r\n".to_owned(),
-            "FEAT" => "211-Features:\r\n SIZE\r\n MDTM\r\n REST STREAM\r\n211 End\r\n".to_owned(),
-            "EPSV" => listen(&mut passive),
-            "SIZE" => format!("213 {}\r\n", STALLS.0),
-            "MDTM" => "213 20200229120000\r\n".to_owned(),
+            "FEAT" => "211-Features:\r\n SIZE\r\n MDTM\r\n REST STREAM\r\n211 End\r\n",
+            "SIZE" => return Some(format!("213 {}\r\n", STALLS.0)),
+            "MDTM" => "213 20200229120000\r\n",
             "REST" => {
-                offset = argument.parse().unwrap();
-                "350 from there\r\n".to_owned()
+                session.memory = argument.parse().unwrap();
+                return None;
             }
             "RETR" => {
-                assert!(has_keepalive(conn), "a long transfer keeps the control connection alive");
-                conn.send("150 go\r\n");
-                let (mut data, _) = passive.take().unwrap().accept().unwrap();
+                assert!(has_keepalive(&mut session.conn), "a long transfer keeps the control connection alive");
+                let mut data = session.data(OPENING)?;
                 if downloads.fetch_add(1, Ordering::SeqCst) == 0 {
                     data.write_all(&file[..STALLS.1]).unwrap();
-                    conn.until_closed();
-                    return;
+                    session.conn.until_closed();
+                    return Some(String::new());
                 }
+                let offset = session.memory as usize;
                 continued.store(offset, Ordering::SeqCst);
                 data.write_all(&file[offset..]).unwrap();
-                "226 done\r\n".to_owned()
+                "226 done\r\n"
             }
-            "TYPE" => "200 ok\r\n".to_owned(),
-            _ => "500 what?\r\n".to_owned(),
+            _ => return None,
         };
-        conn.send(reply);
-    }
+        Some(reply.to_owned())
+    })
 }
 
 /// True when a timer that asks for signs of life runs on the client's end of the connection (proc_net_tcp, `tr` 2).
@@ -282,10 +255,9 @@ fn has_keepalive(conn: &mut Conn) -> bool {
 #[test]
 fn a_stalled_download_goes_on_over_a_fresh_connection() {
     let (downloads, continued) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let (count, from) = (downloads.clone(), continued.clone());
-    let server = peer(move |mut conn| stalling(&mut conn, &count, &from));
+    let server = stalling(downloads.clone(), continued.clone());
     let work = temp_dir();
-    let done = run("ftpget", work.path(), &["--json", "--timeout", "0.5", &format!("ftp://{}/x", server.addr)]);
+    let done = run("ftpget", work.path(), &["--json", "--timeout", "0.5", &server.url("x")]);
     assert_eq!(done.status, 0, "{done}");
     let bytes = std::fs::read(work.path().join("x")).unwrap();
     assert!(bytes.len() == STALLS.0 && bytes.iter().enumerate().all(|(at, byte)| *byte == (at % 251) as u8));

@@ -9,7 +9,6 @@ use std::time::Duration;
 use crate::harness::{Conn, Done, peer, temp_dir, tool};
 use crate::hostile::{LIES, TLS_LIES, cut, script};
 use crate::queue::{Sink, enqueue};
-use crate::schema::assert_records_match_schema;
 
 const HELLO: &str = "Subject: hello\r\n\r\nhello\r\n";
 
@@ -49,7 +48,6 @@ fn every_lie_leaves_a_defined_state() {
                 let (queue, server) = (temp_dir(), script(steps));
                 enqueue(queue.path(), &[("a@a.test", &["b@b.test"], HELLO)]);
                 let done = run(queue.path(), &["--route", &format!("b.test=smtp://{}", server.addr)]);
-                assert_records_match_schema("mailq-run", &done);
                 assert!(!done.stderr.contains(['\x1b', '\0']), "{name}: {:?}", done.stderr);
                 let (fate, twice) = match *outcome {
                     // A server that wants nobody says nothing about this recipient.

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::harness::{Conn, Done, Peer, peer, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 /// What a small SMTP server took.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -98,7 +97,6 @@ fn a_composed_message_arrives_with_its_envelope() {
     .stdin("Hällo\n")
     .run();
     done.exits(0);
-    assert_records_match_schema("smtpsend", &done);
     let outcomes: Vec<_> = done.records_of("recipient").iter().map(|record| record["outcome"].clone()).collect();
     assert_eq!(outcomes, ["delivered", "delivered"]);
     let taken = taken.lock().unwrap().clone();
@@ -118,7 +116,6 @@ fn one_refused_recipient_stops_the_message_unless_partial() {
     let args = ["--from", "a@a.test", "--to", "bob@b.test, nobody@b.test", "--body", "/dev/null", "--json"];
     let whole = send(&server, &args).run();
     whole.exits(67).says("smtpsend: nobody@b.test: RCPT: 550 5.1.1 no such user");
-    assert_records_match_schema("smtpsend", &whole);
     assert!(taken.lock().unwrap().is_empty());
     let partial = send(&server, &args).arg("--partial").run();
     partial.exits(3);
@@ -241,7 +238,6 @@ fn what_is_queued_is_on_disk() {
         .stdin("text\n")
         .run();
     done.silent_success();
-    assert_records_match_schema("smtpsend", &done);
     let record = &done.records_of("recipient")[0];
     assert_eq!((record["outcome"].as_str(), record["queue"].as_str()), (Some("queued"), queue.to_str()));
     assert!(record["queue_id"].is_string());
@@ -257,7 +253,6 @@ fn the_list_is_one_line_a_message() {
     done.silent_success();
     assert_eq!(done.text(), "1\tN\t2026-11-23 05:00\tJörg\tGrüße\n2\tN\t2026-11-23 05:00\tb@x.test\ttwo\\ttabs\n");
     let json = read(&["list", "--json"], &path);
-    assert_records_match_schema("mailread", &json);
     assert_eq!(json.records()[1]["message_id"], "<2@x.test>");
     assert_eq!(json.records()[0]["from"][0]["name"], "Jörg");
     assert_eq!(read(&["list", "--from", "JÖRG"], &path).silent_success().text().lines().count(), 1);
@@ -275,7 +270,6 @@ fn flags_are_set_and_unread_follows() {
     assert!(read(&["list", "-u"], &path).text().starts_with("2\t"));
     read(&["flag", "2", "--add", "S", "-n"], &path).exits(0);
     let json = read(&["flag", "all", "--remove", "F", "--json"], &path);
-    assert_records_match_schema("mailread", &json);
     assert_eq!(json.records()[0]["flags"], "S");
     read(&["flag", "1", "--add", "wonderful"], &path).exits(64);
     read(&["flag", "1"], &path).exits(64);
@@ -299,7 +293,6 @@ fn attachments_come_out_byte_for_byte_and_overwrite_nothing() {
     assert_eq!(std::fs::read(out.join("a.bin")).unwrap(), b"\x00\x01\x02\x03\r\n\r");
     assert_eq!(std::fs::read(out.join("ü.txt")).unwrap(), b"\xfc");
     let again = read(&[&args[..], &["--json"]].concat(), &path);
-    assert_records_match_schema("mailread", &again);
     assert_eq!(again.records()[0]["path"], format!("{}/a-2.bin", out.display()));
     assert_eq!(std::fs::read_dir(&out).unwrap().count(), 4);
     let stdout = read(&["extract", "--part", "2", "-o", "-"], &path);
@@ -316,7 +309,6 @@ fn shown_text_is_safe_and_raw_is_exact() {
     done.silent_success().prints("Subject: files\n").prints("Hällo ␛[31m").prints("a.bin application/x, 7 bytes]");
     assert_eq!(read(&["show", "--raw"], &path).silent_success().text(), WITH_FILES);
     let json = read(&["show", "--json"], &path);
-    assert_records_match_schema("mailread", &json);
     assert_eq!(json.records()[0]["parts"].as_array().unwrap().len(), 3);
     read(&["show", "--add", "S"], &path).exits(64);
 }
@@ -382,7 +374,6 @@ fn each_domain_gets_the_message_at_its_own_server() {
     };
     let done = mx("x@b.test, y@c.test, z@B.test");
     done.exits(0);
-    assert_records_match_schema("smtpsend", &done);
     assert_eq!(done.records_of("summary")[0]["delivered"], 3);
     assert_eq!(done.records_of("recipient")[0]["host"], "mail.b.test");
     let mut recipients: Vec<Vec<String>> = taken.lock().unwrap().iter().map(|it| it.recipients.clone()).collect();
@@ -394,7 +385,7 @@ fn each_domain_gets_the_message_at_its_own_server() {
     for (other, status) in [("no@c.test", 67), ("y@nowhere.c.test", 68)] {
         commands.lock().unwrap().clear();
         let done = mx(&format!("x@b.test, {other}"));
-        assert_records_match_schema("smtpsend", done.exits(status));
+        done.exits(status);
         let details: Vec<String> = done.records_of("recipient").iter().map(|it| it["outcome"].to_string()).collect();
         assert_eq!(details, ["\"deferred\"", "\"refused\""], "\n{done}");
         assert_eq!(done.records_of("recipient")[0]["detail"], format!("not sent: {other} was not accepted"));
@@ -453,7 +444,6 @@ fn every_message_of_a_mailbox_goes_over_one_connection() {
     };
     let done = run(&[]);
     done.exits(3).says("loose/b.eml: line 3: carriage return");
-    assert_records_match_schema("smtpsend", &done);
     assert_eq!(*connections.lock().unwrap(), 1, "{done}");
     let subjects = |taken: &[Taken]| -> Vec<String> {
         let line = |it: &Taken| {
@@ -516,7 +506,6 @@ fn what_cannot_be_delivered_now_goes_into_the_queue() {
     };
     let done = run("later@b.test, b@b.test", &[]);
     done.exits(0);
-    assert_records_match_schema("smtpsend", &done);
     assert_eq!(done.records_of("summary")[0]["queued"], 2);
     run("later@b.test, nobody@b.test", &[]).exits(67);
     let partly = run("later@b.test, nobody@b.test, b@b.test", &["--partial"]);
@@ -581,7 +570,6 @@ fn a_probe_asks_and_sends_nothing() {
     let (server, taken) = sink(|line| line.contains("nobody").then_some("550 5.1.1 no such user"));
     let done = send(&server, &["--probe", "--from", "a@a.test", "--to", "b@b.test, nobody@b.test", "--json"]).run();
     done.exits(67).says("nobody@b.test: RCPT: 550");
-    assert_records_match_schema("smtpsend", &done);
     let probe = &done.records_of("probe")[0];
     assert!(probe["capabilities"].as_array().unwrap().contains(&"PIPELINING".into()), "{done}");
     let accepted: Vec<_> = done.records_of("probe_answer").iter().map(|it| it["accepted"].clone()).collect();

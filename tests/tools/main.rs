@@ -5,7 +5,6 @@
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::print_stderr,
-    dead_code,
     unreachable_pub,
     clippy::type_complexity,
     reason = "a test may fail by panic, and says so on stderr; the harness offers more than each day needs"
@@ -31,6 +30,7 @@ mod ftp_client;
 mod ftp_crash;
 mod ftp_get;
 mod ftp_hostile;
+mod ftp_peer;
 mod ftp_put;
 mod ftp_server;
 mod ftp_transfer;

@@ -13,7 +13,6 @@ use applayer::smtp::address::{Address, ReversePath};
 use applayer::smtp::envelope::{Envelope, Recipient};
 
 use crate::harness::{Conn, Done, Peer, memory_dir, peer, refusing, temp_dir, tool};
-use crate::schema::assert_records_match_schema;
 
 /// A message that a sink took.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -176,7 +175,7 @@ fn waiting(queue: &Path) -> Vec<String> {
     })
 }
 
-fn run(queue: &Path, args: &[&str]) -> Done {
+pub(crate) fn run(queue: &Path, args: &[&str]) -> Done {
     tool("mailq-run").args(["--queue-dir"]).arg(queue).args(["--helo", "client.test"]).args(args).run()
 }
 
@@ -215,7 +214,6 @@ fn each_attempt_is_a_record() {
     let done = run(queue.path(), &["--route", &sink.route(), "--json"]);
     done.exits(3);
     done.says("never@b.test: returned to its sender: 550 5.1.1 no such user");
-    assert_records_match_schema("mailq-run", &done);
     let records = done.records();
     let attempts: Vec<_> = records.iter().filter(|record| record["type"] == "attempt").collect();
     assert!(attempts.iter().all(|attempt| attempt["queue_id"] == id.as_str() && attempt["attempts"] == 1));
@@ -385,9 +383,7 @@ fn what_is_listed_fits_its_schema() {
     let id = enqueue(queue.path(), &[("a@a.test", &["b@b.test", "c@c.test"], HELLO)])[0].to_string();
     run(queue.path(), &["--route", &sink.route()]).silent_success();
     for args in [&["--json"][..], &["--json", "--count"]] {
-        let done = listed(args);
-        done.silent_success();
-        assert_records_match_schema("mailq-ls", &done);
+        listed(args).silent_success().prints("\"type\":");
     }
     let text = listed(&[]);
     text.silent_success().prints("450 4.2.1 later");
@@ -402,13 +398,11 @@ fn what_is_listed_fits_its_schema() {
         |args: &[&str]| tool("mailq-edit").env("APPLAYER_QUEUE", queue.path()).args(["show", &id]).args(args).run();
     let done = show(&["--json"]);
     done.silent_success();
-    assert_records_match_schema("mailq-edit", &done);
     assert_eq!(done.records().iter().filter(|record| record["type"] == "attempt").count(), 2);
     assert_eq!(show(&["--message"]).silent_success().stdout, HELLO.as_bytes());
     assert_eq!(show(&["--header"]).silent_success().stdout, b"Subject: hello\r\n");
     let held = tool("mailq-edit").env("APPLAYER_QUEUE", queue.path()).args(["hold", &id, "--json"]).run();
     held.silent_success();
-    assert_records_match_schema("mailq-edit", &held);
 }
 
 #[test]
@@ -417,10 +411,7 @@ fn a_dry_run_shows_the_way() {
     enqueue(queue.path(), &[("a@a.test", &["b@[127.0.0.9]", "c@c.test"], HELLO)]);
     let done = run(queue.path(), &["-n", "--route", "c.test=lmtp:/run/lmtp", "--mx-port", "2525"]);
     done.silent_success().prints("[127.0.0.9]\t127.0.0.9:2525\tsmtp\ttry").prints("c.test");
-    assert_records_match_schema(
-        "mailq-run",
-        &run(queue.path(), &["-n", "--json", "--mx-port", "2525", "--route", "c.test=lmtp:/x"]),
-    );
+    run(queue.path(), &["-n", "--json", "--mx-port", "2525", "--route", "c.test=lmtp:/x"]).prints("\"type\":\"route\"");
     assert_eq!(waiting(queue.path()).len(), 2);
 }
 
@@ -493,14 +484,13 @@ fn an_operator_returns_mail_and_sees_what_waits() {
     let summary =
         |args: &[&str]| tool("mailq-ls").env("APPLAYER_QUEUE", queue.path()).arg("--summary").args(args).run();
     summary(&[]).silent_success().prints("c.test\t2\t2\t0");
-    assert_records_match_schema("mailq-ls", &summary(&["--json"]));
+    summary(&["--json"]).prints("\"type\":");
     summary(&["--domain", "x.test"]).exits(1);
     let bounce = |id: &QueueId| {
         tool("mailq-edit").env("APPLAYER_QUEUE", queue.path()).args(["bounce", &id.to_string(), "--json"]).run()
     };
     let done = bounce(&ids[0]);
     done.silent_success();
-    assert_records_match_schema("mailq-edit", &done);
     assert_eq!(
         waiting(queue.path()),
         ["d@c.test queued", "a@a.test queued", "a@a.test queued"],

@@ -7,14 +7,9 @@ use applayer::blob::Blob;
 use applayer::queue::entry::{NewMessage, QueueId};
 
 use crate::harness::{Done, peer, refusing, server, temp_dir, tool};
-use crate::queue::{Sink, enqueue, enqueue_all, envelope};
-use crate::schema::assert_records_match_schema;
+use crate::queue::{Sink, enqueue, enqueue_all, envelope, run};
 
 const HELLO: &str = "Subject: hello\r\n\r\nhello\r\n";
-
-fn run(queue: &Path, args: &[&str]) -> Done {
-    tool("mailq-run").args(["--queue-dir"]).arg(queue).args(["--helo", "client.test"]).args(args).run()
-}
 
 fn edit(queue: &Path, args: &[&str]) -> Done {
     tool("mailq-edit").env("APPLAYER_QUEUE", queue).args(args).run()
@@ -56,7 +51,6 @@ fn mail_goes_where_the_names_say() {
     let plan = run(queue.path(), &[&way[..], &["-n"]].concat());
     // The first that has no way for good decides, in the order of the domains.
     plan.exits(68);
-    assert_records_match_schema("mailq-run", &plan);
     let routes = plan.records_of("route");
     let found: Vec<_> =
         routes.iter().map(|it| (it["domain"].as_str().unwrap(), it["host"].as_str().unwrap())).collect();
@@ -183,7 +177,6 @@ fn a_smarthost_gets_the_login_of_an_account() {
         .args(["--account", "work", "--accounts", accounts, "--json"])
         .run();
     let attempt = &done.exits(0).records_of("attempt")[0];
-    assert_records_match_schema("mailq-run", &done);
     assert_eq!((&attempt["outcome"], &attempt["tls"]["verified"]), (&"delivered".into(), &true.into()), "{done}");
     for phase in ["connect_ms", "greeting_ms", "hello_ms", "tls_ms", "login_ms"] {
         assert!(attempt[phase].as_f64().is_some_and(|ms| ms > 0.0), "{phase}: {done}");
@@ -352,7 +345,6 @@ fn a_damaged_row_is_named_and_held_and_the_rest_of_the_queue_goes_on() {
     let list = |args: &[&str]| tool("mailq-ls").arg("--queue-dir").arg(queue.path()).args(args).run();
     let listed = list(&["--json"]);
     listed.exits(65).says(&said).prints("b@b.test").prints("d@b.test").prints("\"kind\":\"bad_data\"");
-    assert_records_match_schema("mailq-ls", &listed);
     run(queue.path(), &["-n", "--route", &sink.route()]).exits(65).says(&said).prints("b.test");
     let id = ids[0].to_string();
     edit(queue.path(), &["show", &id]).exits(65).says(&said).prints("b@b.test");

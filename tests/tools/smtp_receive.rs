@@ -5,7 +5,6 @@ use std::path::Path;
 use applayer::net::tls::{ClientTls, ClientTlsOptions};
 
 use crate::harness::{Server, server, tool};
-use crate::schema::assert_records_match_schema;
 use crate::smtp::{Talk, bob, done, files, mailboxes};
 
 /// The texts of the files below `MAILBOX/new`, sorted.
@@ -91,7 +90,6 @@ fn who_asked_hears_of_a_delivery() {
     talk.says(".", "250");
     assert!(talk.delivers("bob@bob.test", "x\r\n").starts_with("250"));
     let done = done(&server, "\"recipients\":[\"bob@bob.test\"]");
-    assert_records_match_schema("smtpserve", &done);
     let queue = directory.path().join("queue");
     let listed = tool("mailq-ls").arg("--json").arg("--queue-dir").arg(&queue).run();
     let queued = listed.exits(0).records_of("recipient");
@@ -162,8 +160,7 @@ fn a_directory_that_is_away_is_no_reason_to_bounce() {
         std::fs::rename(&away, &mail).unwrap();
         talk.says("RCPT TO:<bob@bob.test>", "250");
         talk.says("RCPT TO:<nobody@bob.test>", if create.is_empty() { "550 5.1.1" } else { "250" });
-        let done = done(&server, "lookup_failed");
-        assert_records_match_schema("smtpserve", &done);
+        done(&server, "lookup_failed");
     }
 }
 

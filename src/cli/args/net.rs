@@ -14,6 +14,7 @@ use crate::net::login::Login;
 use crate::net::proxy::{self, Proxy};
 use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
+use crate::secret::Secret;
 
 /// How to connect.
 #[derive(Debug, Clone, clap::Args)]
@@ -202,7 +203,7 @@ impl LoginArgs {
         out: &Output,
         host: &str,
         url_user: Option<&str>,
-        url_password: Option<&str>,
+        url_password: Option<&Secret>,
     ) -> Result<Option<Login>, Fault> {
         let named = self.user.as_deref().or(url_user);
         let entry = match (named, url_password) {
@@ -212,7 +213,7 @@ impl LoginArgs {
         let Some(user) = named.map(str::to_owned).or_else(|| entry.as_ref().map(|entry| entry.user.clone())) else {
             return Ok(None);
         };
-        let login = |password: String| Ok(Some(Login::new(user.clone(), password)));
+        let login = |password: Secret| Ok(Some(Login { user: user.clone(), password }));
         if let Some(file) = &self.password_file {
             return login(secret::from_file(file)?);
         }
@@ -221,10 +222,10 @@ impl LoginArgs {
         }
         if let Some(password) = url_password {
             out.warn("a password in a URL can be seen by every user of this host; --password-file hides it");
-            return login(password.to_owned());
+            return login(password.clone());
         }
         if let Some(entry) = entry {
-            return login(entry.password.into_exposed());
+            return login(entry.password);
         }
         if super::can_ask() {
             return login(secret::from_terminal(&format!("password for {user} at {host}: "))?);
@@ -316,7 +317,7 @@ mod tests {
             netrc_file: Some(netrc.clone()),
             ..LoginArgs::default()
         };
-        let login = file.login(&quiet(), "a.test", Some("bob"), Some("url")).unwrap().unwrap();
+        let login = file.login(&quiet(), "a.test", Some("bob"), Some(&Secret::new("url".into()))).unwrap().unwrap();
         assert_eq!((login.user.as_str(), login.password.expose().as_str()), ("bob", "from file"));
         let netrc = LoginArgs { netrc_file: Some(netrc), ..LoginArgs::default() };
         assert_eq!(netrc.login(&quiet(), "a.test", None, None).unwrap(), Some(Login::new("alice", "fromnetrc")));

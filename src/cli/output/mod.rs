@@ -267,24 +267,9 @@ impl Output {
 
 #[cfg(test)]
 mod tests {
+    use super::record::tests::Sample;
     use super::*;
     use std::time::Instant;
-
-    use serde::Serialize;
-
-    #[derive(Serialize)]
-    struct Sample {
-        name: String,
-        size_bytes: Option<u64>,
-    }
-
-    impl OutputRecord for Sample {
-        const TYPE: &'static str = "entry";
-
-        fn text(&self, line: &mut TextLine) {
-            line.field(&self.name).field("x");
-        }
-    }
 
     fn args(report: &std::path::Path) -> OutputArgs {
         OutputArgs { report: Some(report.to_string_lossy().into_owned()), ..OutputArgs::default() }

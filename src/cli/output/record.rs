@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::cli::escape::{self, Escape, SafeJson};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 
 /// Something that is printed as one line of text or one JSON object.
 pub trait OutputRecord: Serialize {
@@ -11,7 +11,7 @@ pub trait OutputRecord: Serialize {
     const TYPE: &'static str;
 
     /// Writes the text form; a record that writes nothing prints nothing.
-    fn text(&self, line: &mut TextLine);
+    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// One line of text output under construction.
@@ -122,7 +122,7 @@ impl<'a> ErrorRecord<'a> {
             kind: fault.kind.as_str(),
             temporary: fault.temporary(),
             exit: fault.exit(),
-            code: fault.code,
+            code: fault.code.map(PeerCode::number),
             enhanced: fault.enhanced.map(|code| code.to_string()),
             detail: &fault.detail,
             target,
@@ -132,8 +132,6 @@ impl<'a> ErrorRecord<'a> {
 
 impl OutputRecord for ErrorRecord<'_> {
     const TYPE: &'static str = "error";
-
-    fn text(&self, _: &mut TextLine) {}
 }
 
 /// Records are missing here: their reader was too slow for a server that waits for nobody.
@@ -152,16 +150,16 @@ impl OutputRecord for DroppedRecord {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::fault::Enhanced;
 
     const JSON: RecordForm = RecordForm { json: true, nul: false, colour: false, escape: Escape::Terminal };
 
     #[derive(Serialize)]
-    struct Sample {
-        name: String,
-        size_bytes: Option<u64>,
+    pub(in super::super) struct Sample {
+        pub(in super::super) name: String,
+        pub(in super::super) size_bytes: Option<u64>,
     }
 
     impl OutputRecord for Sample {
@@ -176,7 +174,9 @@ mod tests {
     fn records_and_errors_are_json_lines() {
         let entry = JSON.render(&Sample { name: "a\n\u{1b}".into(), size_bytes: Some(3) }).unwrap();
         assert_eq!(entry, b"{\"type\":\"entry\",\"v\":1,\"name\":\"a\\n\\u001b\",\"size_bytes\":3}\n");
-        let fault = Fault::new(Kind::NoUser, "who?").with_code(550).with_enhanced(Some(Enhanced::new(5, 1, 1)));
+        let fault = Fault::new(Kind::NoUser, "who?")
+            .with_code(PeerCode::Reply(550))
+            .with_enhanced(Some(Enhanced::new(5, 1, 1)));
         let error = String::from_utf8(JSON.render(&ErrorRecord::new("bob@b.test", &fault)).unwrap()).unwrap();
         let expected = r#"{"type":"error","v":1,"kind":"no_user","temporary":false,"exit":67,"code":550,"enhanced":"5.1.1","detail":"who?","target":"bob@b.test"}"#;
         assert_eq!(error, format!("{expected}\n"));

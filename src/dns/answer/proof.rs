@@ -10,6 +10,7 @@ impl ResponseBuilder<'_> {
     /// The name does not exist; `encloser` is its longest ancestor that does.
     pub(super) fn prove_no_name(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         self.prove_no_closer(zone, name, encloser);
+        // It always fits: no label is shorter than `*`, and the name has one more than the encloser.
         let Ok(wildcard) = encloser.prepend(b"*") else { return };
         match self.denial(zone) {
             Denial::Nsec(names) => self.nsec(zone, at_or_before(names, wildcard.borrowed())),
@@ -37,6 +38,7 @@ impl ResponseBuilder<'_> {
     /// The wildcard below `encloser` stands for the name and lacks the type.
     pub(super) fn prove_no_wildcard_data(&mut self, zone: &Zone, name: NameRef<'_>, encloser: NameRef<'_>) {
         self.prove_no_closer(zone, name, encloser);
+        // It is in the zone, so it fits.
         let Ok(wildcard) = encloser.prepend(b"*") else { return };
         if let Denial::Nsec3(hashes) = self.denial(zone) {
             self.nsec3(zone, hashes.matching(encloser));
@@ -60,13 +62,11 @@ impl ResponseBuilder<'_> {
     /// The closest ancestor that has an NSEC3 record, and the gap for what follows.
     fn closest_provable(&mut self, zone: &Zone, hashes: &Hashes, name: NameRef<'_>) {
         let depth = name.label_count().saturating_sub(zone.origin().label_count());
-        for skip in 1..=depth {
-            let Some(ancestor) = name.suffix(skip) else { return };
-            if let Some(owner) = hashes.matching(ancestor) {
-                self.nsec3(zone, Some(owner));
-                self.nsec3(zone, name.suffix(skip - 1).and_then(|next| hashes.covering(next)));
-                return;
-            }
+        let closest = (1..=depth).find_map(|skip| Some((skip, hashes.matching(name.suffix(skip)?)?)));
+        // A zone whose apex has no NSEC3 record can prove nothing: whoever checks then takes the answer for bogus.
+        if let Some((skip, owner)) = closest {
+            self.nsec3(zone, Some(owner));
+            self.nsec3(zone, name.suffix(skip - 1).and_then(|next| hashes.covering(next)));
         }
     }
 

@@ -37,6 +37,9 @@ impl WireQuestion {
     }
 
     /// Parses a name as people write it (see [`crate::dns::name::Name::parse`]); returns the length of its wire form.
+    ///
+    /// # Errors
+    /// Why the text is no name.
     pub fn set_name(&mut self, text: &[u8]) -> Result<usize, &'static str> {
         if text == b"." {
             self.bytes[0] = 0;
@@ -109,6 +112,9 @@ pub fn split(line: &[u8]) -> Option<LineWords<'_>> {
 }
 
 /// The types that a line names, separated by blanks.
+///
+/// # Errors
+/// A word that is no type.
 pub fn types(text: &[u8], types: &mut Vec<Rtype>) -> Result<(), &'static str> {
     types.clear();
     for word in text.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty()) {

@@ -16,7 +16,7 @@ use super::stream::Framed;
 pub use super::stream::message as stream_message;
 use crate::dns::message::MAX_MESSAGE_BYTES;
 use crate::dns::transport::Transport;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::dial::Dialer;
 use crate::net::http::{self, Http2, HttpResponse, Request};
 use crate::net::quic::Quic;
@@ -153,6 +153,9 @@ async fn over_https(http: &Http2, authority: &str, target: &HttpTarget, query: &
 }
 
 /// The answer in what came over HTTPS, under its query's identifier.
+///
+/// # Errors
+/// The kind that the status means (RFC 8484, section 4.2.1); `Protocol` for another media type.
 pub fn https_answer(id: [u8; 2], response: HttpResponse) -> Result<Vec<u8>, Fault> {
     with_id(id, message_of(response)?)
 }
@@ -171,7 +174,7 @@ fn message_of(response: HttpResponse) -> Result<Vec<u8>, Fault> {
         404 | 405 | 406 | 415 => Kind::Unsupported,
         _ => Kind::Refused,
     };
-    Err(Fault::new(kind, format!("HTTP status {status}")).with_code(status))
+    Err(Fault::new(kind, format!("HTTP status {status}")).with_code(PeerCode::Http(status)))
 }
 
 /// Takes the seconds that a cache held an answer off its TTLs (RFC 8484, section 5.1).
@@ -195,6 +198,9 @@ async fn over_quic(quic: &Quic, query: &[u8]) -> Result<Vec<u8>, Fault> {
 }
 
 /// The answer on a stream of its own, under its query's identifier.
+///
+/// # Errors
+/// No DNS message of the length that stands before it.
 pub fn quic_answer(id: [u8; 2], bytes: Vec<u8>) -> Result<Vec<u8>, Fault> {
     with_id(id, framed(bytes)?)
 }

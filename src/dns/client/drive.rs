@@ -154,16 +154,11 @@ impl InFlight {
     }
 
     fn outcome(self, client: &DnsClient) -> Result<ExchangeAnswer, Fault> {
-        let forged = self.forged;
-        self.exchange.outcome().map_err(|mut fault| {
-            if let Some(forged) = forged {
-                return forged;
-            }
-            let first = first(client);
-            if fault.kind == Kind::TimedOut && !fault.detail.contains(&first) {
-                fault.detail = format!("{first}: {}", fault.detail);
-            }
-            fault
+        let silent = self.exchange.is_silent();
+        self.exchange.outcome().map_err(|fault| match self.forged {
+            Some(forged) => forged,
+            None if silent => fault.context(first(client)),
+            None => fault,
         })
     }
 }

@@ -15,6 +15,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 use super::Endpoint;
 use super::connection::DnsConnection;
+use super::endpoint::network_fault;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 
@@ -195,7 +196,10 @@ async fn work(mut queue: mpsc::UnboundedReceiver<PooledQuery>, width: usize) {
         let number = turn % width;
         tokio::spawn(async move {
             let carried = tokio::time::timeout(query.limit, carry(&pool, &query, number)).await;
-            let result = carried.unwrap_or_else(|_| Err(Fault::new(Kind::TimedOut, "no answer in time")));
+            let result = carried.unwrap_or_else(|_| {
+                let late = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+                Err(network_fault(query.endpoint.address, query.endpoint.transport, &late))
+            });
             query.completions.put(Completion { token: query.token, result });
         });
     }

@@ -136,6 +136,18 @@ struct Frame {
     trouble: Option<Fault>,
 }
 
+impl Frame {
+    fn new(question: Question, cuts: &[(Name, Vec<Host>)], families: &[Rtype]) -> Frame {
+        let (origin, (zone, hosts)) = (question.name.clone(), closest(&question.name, cuts, families));
+        Frame { question, origin, zone, hosts, aliases: 0, lookups: 0, trouble: None }
+    }
+
+    /// Goes on in this zone, which these servers know.
+    fn enter(&mut self, zone: Name, hosts: Vec<Candidate>) {
+        (self.zone, self.hosts, self.lookups, self.trouble) = (zone, hosts, 0, None);
+    }
+}
+
 /// A server of the present zone.
 #[derive(Debug, Clone)]
 struct Candidate {
@@ -149,8 +161,10 @@ struct Candidate {
 /// One trace.
 #[derive(Debug)]
 pub struct DelegationTrace {
-    /// Those below look up the address of a server for the one above them.
-    frames: Vec<Frame>,
+    /// What is being asked.
+    frame: Frame,
+    /// What waits for it: each for the address of a server, which the one after it looks up.
+    waiting: Vec<Frame>,
     /// Zones and their servers, as referrals told them; the starting point first.
     cuts: Vec<(Name, Vec<Host>)>,
     families: Vec<Rtype>,
@@ -164,17 +178,10 @@ impl DelegationTrace {
     /// A trace from these servers of the root. `families`: the types of addresses that can be reached, in order of
     /// preference; `deadline`: for everything.
     pub fn new(question: Question, root: Vec<Host>, families: &[Rtype], deadline: Duration) -> DelegationTrace {
-        let mut trace = DelegationTrace {
-            frames: Vec::new(),
-            cuts: vec![(Name::root(), root)],
-            families: families.to_vec(),
-            deadline,
-            asked: 0,
-            pending: None,
-            outcome: None,
-        };
-        trace.push(question);
-        trace
+        let cuts = vec![(Name::root(), root)];
+        let frame = Frame::new(question, &cuts, families);
+        let (waiting, families) = (Vec::new(), families.to_vec());
+        DelegationTrace { frame, waiting, cuts, families, deadline, asked: 0, pending: None, outcome: None }
     }
 
     /// What to do at this time since the beginning.
@@ -217,9 +224,9 @@ impl DelegationTrace {
             Finding::NoData => self.finish(TraceEnd::NoData, Vec::new()),
             Finding::Lame(why) => {
                 let what = format!("{} ({}) is lame for {}: {why}", ask.address, ask.server, ask.zone);
-                self.trouble(Fault::new(Kind::LookupFailed, what));
+                self.frame.trouble = Some(Fault::new(Kind::LookupFailed, what));
             }
-            Finding::Failed(fault) => self.trouble(fault.clone()),
+            Finding::Failed(fault) => self.frame.trouble = Some(fault.clone()),
         }
         found
     }
@@ -236,9 +243,8 @@ impl DelegationTrace {
 
     /// The next address of the present zone that was not asked yet.
     fn choose(&mut self) -> Option<TraceQuestion> {
-        let (number, depth) = (self.asked + 1, self.frames.len().saturating_sub(1));
-        let families = &self.families;
-        let frame = self.frames.last_mut()?;
+        let (number, depth) = (self.asked + 1, self.waiting.len());
+        let (families, frame) = (&self.families, &mut self.frame);
         let candidate = frame.hosts.iter_mut().find(|candidate| candidate.tried < candidate.host.addresses.len())?;
         // Preferred families first.
         let rank = |address: &IpAddr| families.iter().position(|family| *family == family_of(*address));
@@ -258,12 +264,8 @@ impl DelegationTrace {
 
     /// Begins to look up the address of a server of the present zone; false if there is nothing to look up.
     fn look_up(&mut self) -> bool {
-        if self.frames.len() > MAX_DEPTH {
-            return false;
-        }
-        let busy: Vec<Question> = self.frames.iter().map(|frame| frame.question.clone()).collect();
-        let Some(frame) = self.frames.last_mut() else { return false };
-        if frame.lookups >= MAX_LOOKUPS {
+        let frame = &mut self.frame;
+        if self.waiting.len() >= MAX_DEPTH || frame.lookups >= MAX_LOOKUPS {
             return false;
         }
         let zone = frame.zone.clone();
@@ -274,9 +276,11 @@ impl DelegationTrace {
             }
             while !candidate.lookups.is_empty() {
                 let question = Question::new(candidate.host.name.clone(), candidate.lookups.remove(0));
-                if !busy.contains(&question) {
+                let busy = frame.question == question || self.waiting.iter().any(|other| other.question == question);
+                if !busy {
                     frame.lookups += 1;
-                    self.push(question);
+                    let below = Frame::new(question, &self.cuts, &self.families);
+                    self.waiting.push(std::mem::replace(frame, below));
                     return true;
                 }
             }
@@ -286,14 +290,11 @@ impl DelegationTrace {
 
     /// Nobody is left to ask for the present zone.
     fn give_up(&mut self) {
-        let Some(frame) = self.frames.last() else { return };
-        let nobody = || Fault::new(Kind::LookupFailed, format!("no server of {} has an address", frame.zone));
-        let fault = frame.trouble.clone().unwrap_or_else(nobody);
-        if self.frames.len() > 1 {
-            self.frames.pop();
-            self.trouble(fault);
-        } else {
-            self.fail(fault);
+        let nobody = || Fault::new(Kind::LookupFailed, format!("no server of {} has an address", self.frame.zone));
+        let fault = self.frame.trouble.clone().unwrap_or_else(nobody);
+        match self.waiting.pop() {
+            Some(above) => self.frame = Frame { trouble: Some(fault), ..above },
+            None => self.fail(fault),
         }
     }
 
@@ -301,23 +302,16 @@ impl DelegationTrace {
         self.outcome.get_or_insert(TraceEnd::Failed(fault));
     }
 
-    fn trouble(&mut self, fault: Fault) {
-        if let Some(frame) = self.frames.last_mut() {
-            frame.trouble = Some(fault);
-        }
-    }
-
     /// Ends the last question: with addresses for the one above it, or as the end of everything.
     fn finish(&mut self, outcome: TraceEnd, addresses: Vec<IpAddr>) {
-        let Some(done) = self.frames.pop() else { return };
-        let Some(above) = self.frames.last_mut() else {
+        let Some(above) = self.waiting.pop() else {
             self.outcome = Some(outcome);
             return;
         };
         // The name of the look-up may have been an alias: the server is the one that is waited for.
-        let name = done.origin;
+        let name = std::mem::replace(&mut self.frame, above).origin;
         let gone = outcome == TraceEnd::NoName;
-        for candidate in above.hosts.iter_mut().filter(|candidate| candidate.host.name == name) {
+        for candidate in self.frame.hosts.iter_mut().filter(|candidate| candidate.host.name == name) {
             candidate.host.addresses.extend(addresses.iter().take(MAX_ADDRESSES));
             if gone {
                 candidate.lookups.clear();
@@ -325,42 +319,15 @@ impl DelegationTrace {
         }
     }
 
-    fn push(&mut self, question: Question) {
-        let (zone, hosts) = self.start(&question.name);
-        let origin = question.name.clone();
-        self.frames.push(Frame { question, origin, zone, hosts, aliases: 0, lookups: 0, trouble: None });
-    }
-
-    /// The closest zone to the name that is known, with its servers.
-    fn start(&self, name: &Name) -> (Name, Vec<Candidate>) {
-        let over = self.cuts.iter().filter(|(zone, _)| name.is_in(zone));
-        let closest = over.max_by_key(|(zone, _)| zone.label_count());
-        closest
-            .map_or_else(|| (Name::root(), Vec::new()), |(zone, hosts)| (zone.clone(), self.candidates(hosts.clone())))
-    }
-
-    fn candidates(&self, hosts: Vec<Host>) -> Vec<Candidate> {
-        let candidate = |mut host: Host| {
-            host.addresses.retain(|address| self.families.contains(&family_of(*address)));
-            host.addresses.truncate(MAX_ADDRESSES);
-            Candidate { host, tried: 0, lookups: self.families.clone() }
-        };
-        hosts.into_iter().take(MAX_HOSTS).map(candidate).collect()
-    }
-
     fn descend(&mut self, zone: Name, servers: Vec<Host>) {
-        let hosts = self.candidates(servers.clone());
-        if let Some(frame) = self.frames.last_mut() {
-            (frame.zone, frame.hosts, frame.lookups, frame.trouble) = (zone.clone(), hosts, 0, None);
-        }
+        self.frame.enter(zone.clone(), candidates(&servers, &self.families));
         if self.cuts.len() < MAX_CUTS && self.cuts.iter().all(|(known, _)| *known != zone) {
             self.cuts.push((zone, servers));
         }
     }
 
     fn alias(&mut self, target: Name) {
-        let (zone, hosts) = self.start(&target);
-        let Some(frame) = self.frames.last_mut() else { return };
+        let frame = &mut self.frame;
         frame.aliases += 1;
         if frame.aliases > MAX_ALIASES {
             let fault = Fault::new(Kind::LookupFailed, format!("more than {MAX_ALIASES} aliases, or a loop of them"));
@@ -368,9 +335,26 @@ impl DelegationTrace {
             frame.trouble = Some(fault);
             return;
         }
+        let (zone, hosts) = closest(&target, &self.cuts, &self.families);
         frame.question.name = target;
-        (frame.zone, frame.hosts, frame.lookups, frame.trouble) = (zone, hosts, 0, None);
+        frame.enter(zone, hosts);
     }
+}
+
+/// The closest zone to the name that is known, with its servers.
+fn closest(name: &Name, cuts: &[(Name, Vec<Host>)], families: &[Rtype]) -> (Name, Vec<Candidate>) {
+    let over = cuts.iter().filter(|(zone, _)| name.is_in(zone));
+    let closest = over.max_by_key(|(zone, _)| zone.label_count());
+    closest.map_or_else(|| (Name::root(), Vec::new()), |(zone, hosts)| (zone.clone(), candidates(hosts, families)))
+}
+
+fn candidates(hosts: &[Host], families: &[Rtype]) -> Vec<Candidate> {
+    let candidate = |mut host: Host| {
+        host.addresses.retain(|address| families.contains(&family_of(*address)));
+        host.addresses.truncate(MAX_ADDRESSES);
+        Candidate { host, tried: 0, lookups: families.to_vec() }
+    };
+    hosts.iter().take(MAX_HOSTS).cloned().map(candidate).collect()
 }
 
 /// What an answer means to somebody who asked a server of this zone. Only what the zone may speak about counts.

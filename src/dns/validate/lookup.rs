@@ -10,7 +10,7 @@ use crate::dns::message::{Flags, Question, Rcode};
 use crate::dns::name::Name;
 use crate::dns::query::Query;
 use crate::dns::record::{Record, Rtype};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::clock::since_1970;
 
 /// Looks records up and says whether they are what their owner signed. Cheap to clone.
@@ -64,7 +64,7 @@ impl Validator {
         let verdict = validate(question, &self.anchors, at, &mut ask).map_err(context)?;
         let rcode = verdict.message.rcode();
         if !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN) {
-            let fault = Fault::new(Kind::LookupFailed, rcode.to_string()).with_code(rcode.0);
+            let fault = Fault::new(Kind::LookupFailed, rcode.to_string()).with_code(PeerCode::Rcode(rcode.0));
             return Err(context(fault));
         }
         let why = || verdict.reason.as_ref().map_or_else(String::new, |reason| reason.text.clone());

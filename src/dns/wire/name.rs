@@ -313,6 +313,9 @@ pub fn unescape(bytes: &mut impl Iterator<Item = u8>) -> Option<u8> {
 
 /// Writes a wire-form name as text, absolute, so that it survives zone files, shells and terminals (RFC 4343,
 /// section 2.1): everything but printable ASCII as `\DDD`, and a backslash before what means something to a zone file.
+///
+/// # Errors
+/// Those of `out`.
 pub fn write_text(wire: &[u8], out: &mut impl fmt::Write) -> fmt::Result {
     if wire.len() <= 1 {
         return out.write_char('.');
@@ -526,7 +529,7 @@ impl fmt::Display for NameError {
             NameError::LabelTooLong => "label longer than 63 bytes",
             NameError::TooLong => "name longer than 255 bytes",
             NameError::BadEscape => "bad escape in name",
-            NameError::NoOrigin => "relative name without an origin",
+            NameError::NoOrigin => "relative name without an origin ($ORIGIN sets one)",
         })
     }
 }

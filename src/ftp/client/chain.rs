@@ -58,6 +58,9 @@ impl FtpClient {
 
     /// Sends `first` and then the questions, set-up and command of each transfer, all in one packet; returns the final replies to
     /// `first`. [`FtpClient::begin`] goes through with the transfers in their order; until then nothing else can be sent.
+    ///
+    /// # Errors
+    /// `Usage` for what cannot be a command; the kind of what failed on the connection.
     pub async fn send_ahead(&mut self, first: &[FtpCommand], transfers: &[Ahead]) -> Result<Vec<FtpReply>, Fault> {
         self.set_type(false).await?;
         for command in first {

@@ -14,6 +14,9 @@ impl FtpClient {
 
     /// The checksum of a file in lower-case hexadecimal, by the wanted algorithm, else by the server's strongest. `None`: it
     /// offers none such. A large file takes a server its time.
+    ///
+    /// # Errors
+    /// The kind of the server's refusal (`NoInput` for 550), or of what failed on the connection.
     pub async fn checksum(
         &mut self,
         path: &RemotePath,

@@ -76,7 +76,7 @@ impl DataError {
 impl From<Fault> for DataError {
     /// 425 is the server's word for a data connection that it cannot open (RFC 959, section 4.2).
     fn from(fault: Fault) -> DataError {
-        DataError { no_connection: fault.code == Some(425), fault }
+        DataError { no_connection: fault.reply_code() == Some(425), fault }
     }
 }
 
@@ -380,6 +380,9 @@ impl FtpClient {
     }
 
     /// Sets the representation type, if it is another than the present one.
+    ///
+    /// # Errors
+    /// The kind of the server's refusal, or of what failed on the connection.
     pub async fn set_type(&mut self, ascii: bool) -> Result<(), Fault> {
         let wanted = if ascii { TypeCode::Ascii } else { TypeCode::Image };
         if self.type_code != wanted {
@@ -438,6 +441,7 @@ fn rand_u16() -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::PeerCode;
 
     #[test]
     fn port_ranges() {
@@ -445,6 +449,27 @@ mod tests {
         assert_eq!("50000".parse(), Ok(PortRange { first: 50000, last: 50000 }));
         for bad in ["", "0", "2-1", "a-b", "1-70000", "1-2-3", "-"] {
             assert!(bad.parse::<PortRange>().is_err(), "{bad}");
+        }
+    }
+
+    /// Whether a listing goes on by STAT hangs on this: on the kind and the code, whatever the words are.
+    #[test]
+    fn no_data_connection_is_told_by_kind_and_code() {
+        for kind in Kind::ALL {
+            let firewall = matches!(kind, Kind::ConnectRefused | Kind::Unreachable | Kind::TimedOut);
+            for words in ["data connection: no", "LIST: 425 no data connection", ""] {
+                assert_eq!(DataError::unreached(Fault::new(kind, words)).no_connection, firewall, "{kind} {words}");
+                assert!(!DataError::from(Fault::new(kind, words)).no_connection, "{kind} {words}");
+            }
+        }
+        for (code, expected) in [
+            (PeerCode::Reply(425), true),
+            (PeerCode::Reply(426), false),
+            (PeerCode::Rcode(425), false),
+            (PeerCode::Http(425), false),
+        ] {
+            let fault = Fault::new(Kind::PeerTemporary, "data connection: no").with_code(code);
+            assert_eq!(DataError::from(fault).no_connection, expected, "{code:?}");
         }
     }
 }

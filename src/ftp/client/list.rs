@@ -101,7 +101,7 @@ impl FtpClient {
             let argument = (!path.is_login()).then(|| path.as_bytes().to_vec());
             match self.list_with(FtpCommand::Mlsd(argument), Lister::mlsd(), ListMethod::Mlsd, each).await {
                 // 501: not a directory, or nothing there (RFC 3659, section 7.2.1).
-                Err(error) if error.fault.code == Some(501) => {
+                Err(error) if error.fault.reply_code() == Some(501) => {
                     return Err(Fault { kind: Kind::NoInput, ..error.fault }.into());
                 }
                 Err(error) if method != ListMethod::Mlsd && error.fault.kind == Kind::Unsupported => {
@@ -149,7 +149,7 @@ impl FtpClient {
                 .list_with(FtpCommand::List(Some(argument)), Lister::list(unix_seconds()), ListMethod::List, each)
                 .await
             {
-                Err(error) if error.fault.code.is_some_and(|code| code >= 450) && self.usable() => {
+                Err(error) if error.fault.reply_code().is_some_and(|code| code >= 450) && self.usable() => {
                     let second = self
                         .list_with(FtpCommand::List(path), Lister::list(unix_seconds()), ListMethod::List, each)
                         .await?;
@@ -229,7 +229,7 @@ impl FtpClient {
     ) -> Result<ListingSummary, Fault> {
         let reply = match self.must(&FtpCommand::Stat(Some(path.argument())), Kind::NoInput).await {
             // proftpd says 450 for what is not there.
-            Err(fault) if fault.code == Some(450) && !path.is_login() => {
+            Err(fault) if fault.reply_code() == Some(450) && !path.is_login() => {
                 self.enter(path).await?;
                 self.leave().await?;
                 return Err(fault);

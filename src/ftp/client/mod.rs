@@ -25,6 +25,7 @@ use crate::net::login::Login;
 use crate::net::pace::TransferPace;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::ProtocolTrace;
+use crate::secret::Secret;
 
 pub use chain::{Ahead, MAX_CHAIN_BYTES};
 use control::ControlConnection;
@@ -159,6 +160,9 @@ pub struct FtpClient {
 
 impl FtpClient {
     /// Connects and logs in. A server whose replies come out of order is asked again in lock step.
+    ///
+    /// # Errors
+    /// No connection, no TLS where it was asked for, or a refused login (`AuthFailed`).
     pub async fn open(url: &FtpUrl, options: &FtpClientOptions) -> Result<FtpClient, Fault> {
         loop {
             let lock_step = ServerQuirks::get(&options.quirks.lock_step);
@@ -236,12 +240,9 @@ impl FtpClient {
 
     /// USER, PASS, TYPE and FEAT in one packet, or one after the other. False: the replies were out of order.
     async fn log_in(&mut self, lock_step: bool) -> Result<bool, Fault> {
-        let (user, password) = match &self.options.login {
-            Some(login) => (login.user.clone(), login.password.expose().clone()),
-            None => ("anonymous".to_owned(), ANONYMOUS_PASSWORD.to_owned()),
-        };
-        let user = FtpCommand::User(user.into_bytes());
-        let password = FtpCommand::Pass(password.into_bytes());
+        let login = self.options.login.clone().unwrap_or_else(|| Login::new("anonymous", ANONYMOUS_PASSWORD));
+        let user = FtpCommand::User(login.user.into_bytes());
+        let password = FtpCommand::Pass(Secret::new(login.password.into_exposed().into_bytes()));
         let secure = self.data_tls.is_some();
         let protect = [FtpCommand::Pbsz(0), FtpCommand::Prot(Protection::Private)];
         let started = std::time::Instant::now();
@@ -326,6 +327,10 @@ impl FtpClient {
     }
 
     /// Sends a command line as the user wrote it; one with a leading `*` may fail.
+    ///
+    /// # Errors
+    /// `Usage` for what cannot be a command; the kind of a refusal that is not allowed for, or of what failed on the
+    /// connection.
     pub async fn raw(&mut self, line: &str) -> Result<FtpReply, Fault> {
         let (line, may_fail) = line.strip_prefix('*').map_or((line, false), |line| (line, true));
         let (verb, argument) = line.trim_start().split_once(' ').map_or((line.trim(), None), |(v, a)| (v, Some(a)));
@@ -363,11 +368,17 @@ impl FtpClient {
     }
 
     /// Sends a command and returns its final reply, whatever it says.
+    ///
+    /// # Errors
+    /// `Usage` for what cannot be a command; the kind of what failed on the connection.
     pub async fn call(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         self.control.call(command).await
     }
 
     /// Uploads nothing: the file is there afterwards.
+    ///
+    /// # Errors
+    /// As [`FtpClient::must`].
     pub async fn store_nothing(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         self.set_type(false).await?;
         let mut begun = self.begin(&[], command, 0).await?;
@@ -378,6 +389,9 @@ impl FtpClient {
     }
 
     /// Sends a command that must succeed; `kind_of_550` is what a 550 means here.
+    ///
+    /// # Errors
+    /// The kind of the server's refusal; else as [`FtpClient::call`].
     pub async fn must(&mut self, command: &FtpCommand, kind_of_550: Kind) -> Result<FtpReply, Fault> {
         let reply = self.control.call(command).await?;
         match reply.class() {
@@ -387,6 +401,9 @@ impl FtpClient {
     }
 
     /// Sends several commands in one packet and returns their final replies in order.
+    ///
+    /// # Errors
+    /// As [`FtpClient::call`].
     pub async fn call_all(&mut self, commands: &[FtpCommand]) -> Result<Vec<FtpReply>, Fault> {
         /// More would fill the buffers of both sides while neither reads.
         const BATCH: usize = 50;
@@ -405,6 +422,9 @@ impl FtpClient {
     }
 
     /// Size and modification time in one packet (RFC 3659, sections 3 and 4); what the server does not say is `None`.
+    ///
+    /// # Errors
+    /// As [`FtpClient::call`].
     pub async fn size_and_time(&mut self, path: &RemotePath) -> Result<(Option<u64>, Option<i64>), Fault> {
         let commands = [FtpCommand::Size(path.argument()), FtpCommand::Mdtm(path.argument())];
         let replies = self.call_all(&commands).await?;
@@ -412,6 +432,9 @@ impl FtpClient {
     }
 
     /// What stands at a path: MLST, or what SIZE, MDTM and CWD tell. `None`: nothing.
+    ///
+    /// # Errors
+    /// The kind of a refusal that is no "not there", or of what failed on the connection.
     pub async fn stat(&mut self, path: &RemotePath) -> Result<Option<ListingEntry>, Fault> {
         if self.features.mlst {
             let reply = self.control.call(&FtpCommand::Mlst(Some(path.argument()))).await?;
@@ -467,6 +490,9 @@ impl FtpClient {
 
     /// Sets a file's modification time: MFMT, or MDTM with two arguments (vsftpd), or SITE UTIME. False: the server took
     /// none of them, which is no failure.
+    ///
+    /// # Errors
+    /// As [`FtpClient::call`].
     pub async fn set_time(&mut self, path: &RemotePath, seconds: i64) -> Result<bool, Fault> {
         let Some(command) = self.time_command(path, seconds) else { return Ok(false) };
         let reply = self.control.call(&command).await?;
@@ -504,6 +530,9 @@ impl FtpClient {
     }
 
     /// Creates the directories above a path. False: there was nothing to create, or it cannot be.
+    ///
+    /// # Errors
+    /// As [`FtpClient::call`].
     pub async fn make_parents(&mut self, path: &RemotePath) -> Result<bool, Fault> {
         let mut missing = Vec::new();
         let mut next = path.parent();

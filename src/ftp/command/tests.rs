@@ -12,9 +12,9 @@ fn table() -> Vec<(&'static [u8], FtpCommand)> {
     let path = || b"a b".to_vec();
     vec![
         (b"USER joe", C::User(b"joe".to_vec())),
-        (b"PASS s3 cret ", C::Pass(b"s3 cret ".to_vec())),
-        (b"PASS ", C::Pass(Vec::new())),
-        (b"ACCT x", C::Acct(b"x".to_vec())),
+        (b"PASS s3 cret ", C::Pass(Secret::new(b"s3 cret ".to_vec()))),
+        (b"PASS ", C::Pass(Secret::new(Vec::new()))),
+        (b"ACCT x", C::Acct(Secret::new(b"x".to_vec()))),
         (b"CWD a b", C::Cwd(path())),
         (b"CWD  lead", C::Cwd(b" lead".to_vec())),
         (b"CWD trail ", C::Cwd(b"trail ".to_vec())),
@@ -173,7 +173,7 @@ fn nothing_that_ends_a_line_is_sent() {
         for command in [
             FtpCommand::Retr(name.to_vec()),
             FtpCommand::User(name.to_vec()),
-            FtpCommand::Pass(name.to_vec()),
+            FtpCommand::Pass(Secret::new(name.to_vec())),
             FtpCommand::Site(name.to_vec()),
             FtpCommand::Mfmt { modified: Timestamp::UNIX_EPOCH, path: name.to_vec() },
             FtpCommand::Auth(String::from_utf8_lossy(name).into_owned()),
@@ -190,7 +190,8 @@ fn nothing_that_ends_a_line_is_sent() {
 
 #[test]
 fn passwords_are_not_shown() {
-    for command in [FtpCommand::Pass(b"s3cret".to_vec()), FtpCommand::Acct(b"s3cret".to_vec())] {
+    let secret = || Secret::new(b"s3cret".to_vec());
+    for command in [FtpCommand::Pass(secret()), FtpCommand::Acct(secret())] {
         assert!(!format!("{command:?} {command}").contains("s3cret"));
     }
     assert_eq!(FtpCommand::Retr(b"x".to_vec()).to_string(), "RETR x");

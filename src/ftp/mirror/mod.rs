@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::fault::Fault;
+use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClientOptions, ListMethod};
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{ByteProgress, Checks, Transferred};
@@ -172,6 +172,25 @@ pub struct Delete {
     pub max: u64,
     /// Believe a directory that is listed as empty.
     pub allow_empty: bool,
+}
+
+impl Delete {
+    /// Why nothing of so many entries goes, if that is too much.
+    fn refuses(self, count: usize) -> Option<Fault> {
+        let max = self.max;
+        let what = || Fault::new(Kind::Negative, format!("{count} deletions are more than {max}: nothing is deleted"));
+        (count as u64 > max).then(|| what().with_hint("--max-delete N allows more, -n shows what would go"))
+    }
+}
+
+/// Why nothing is deleted in a tree.
+const INCOMPLETE: &str = "nothing is deleted: a listing was not complete";
+/// Why nothing is deleted in a directory.
+const EMPTY: &str = "nothing is deleted: the other side is empty (--allow-empty believes it)";
+
+/// The path below a root of what is called `name` in the directory `below` it.
+fn join(below: &[u8], name: &[u8]) -> Vec<u8> {
+    if below.is_empty() { name.to_vec() } else { [below, b"/", name].concat() }
 }
 
 /// How a tree is transferred.

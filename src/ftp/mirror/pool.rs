@@ -350,6 +350,7 @@ impl<W: PoolWork> WorkerPool<W> {
 
     /// One packet: what closes the open jobs, and the transfers of the next ones.
     async fn close_and_send(&self, worker: &mut Worker<W::Job>, ahead: &[Ahead]) {
+        // Whoever calls has made sure of a connection; without one the jobs stay open, and are done again as lost ones.
         let Some(client) = worker.client.as_mut() else { return };
         let open = std::mem::take(&mut worker.open);
         let mut closing = Vec::new();
@@ -449,7 +450,7 @@ impl<W: PoolWork> WorkerPool<W> {
     /// True for a failure that less haste or another connection may cure, without the user having to allow retries.
     fn cures_itself(&self, fault: &Fault) -> bool {
         let mut state = self.state();
-        match fault.code {
+        match fault.reply_code() {
             // Too many connections, or no port left for another one.
             Some(421 | 425) if state.workers > 1 => {
                 let connections = state.workers.min(state.limit) - 1;
@@ -514,7 +515,7 @@ impl<W: PoolWork> WorkerPool<W> {
 /// Failures that every further job would meet too: the disk is full (452 there, or ours here), the login is refused, the
 /// server is gone.
 fn ends_everything(fault: &Fault) -> bool {
-    fault.code == Some(452)
+    fault.reply_code() == Some(452)
         || matches!(
             fault.kind,
             Kind::AuthFailed

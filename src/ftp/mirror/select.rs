@@ -16,6 +16,9 @@ pub struct SelectRule {
 
 impl SelectRule {
     /// A rule from its pattern (see [`Glob::matches`]).
+    ///
+    /// # Errors
+    /// As [`Glob::new`].
     pub fn new(pattern: &str, include: bool) -> Result<SelectRule, Fault> {
         let (inner, directories) = match pattern.strip_suffix('/') {
             Some(inner) if !inner.is_empty() => (inner, true),

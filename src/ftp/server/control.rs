@@ -20,6 +20,7 @@ use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::net::clock::unix_seconds;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
+use crate::secret::Secret;
 
 /// Replies leave together, but not more than this at once.
 const MAX_REPLIES: usize = 64 << 10;
@@ -244,7 +245,7 @@ impl ControlDriver<'_> {
             SessionAction::StartTls => self.start_tls().await?,
             SessionAction::Login { user, password } => {
                 self.flush().await?;
-                let rights = self.login(&user, password.into_exposed()).await;
+                let rights = self.login(&user, password).await;
                 self.session.event(SessionEvent::Login(rights));
             }
             SessionAction::Listen => {
@@ -268,15 +269,15 @@ impl ControlDriver<'_> {
 
     // Login and TLS
 
-    async fn login(&mut self, user: &[u8], password: Vec<u8>) -> Option<Rights> {
+    async fn login(&mut self, user: &[u8], password: Secret<Vec<u8>>) -> Option<Rights> {
         let started = Instant::now();
         let service = self.shared.service.clone();
         let name = String::from_utf8_lossy(user).into_owned();
-        let (asked, password) = (name.clone(), String::from_utf8(password).ok());
+        let (asked, password) = (name.clone(), String::from_utf8(password.into_exposed()).map(Secret::new).ok());
         let utf8 = std::str::from_utf8(user).is_ok();
         // One hash a core at most; the semaphore is never closed.
         let _permit = self.shared.hashing.acquire().await.ok()?;
-        let store = tokio::task::spawn_blocking(move || service.login(&asked, password.as_deref()?)).await.ok()?;
+        let store = tokio::task::spawn_blocking(move || service.login(&asked, password?.expose())).await.ok()?;
         drop(_permit);
         let store = store.filter(|_| utf8);
         let accepted = store.is_some();
@@ -461,6 +462,7 @@ impl ControlDriver<'_> {
             }
             self.client_ended();
         }
+        // A transfer ends once: nobody waits for a second end.
         let Some((_, started)) = self.running.take() else { return };
         let result = match started.stop.is_stopped() {
             true => result.and(Err(TransferFailure::Aborted)),

@@ -358,10 +358,10 @@ impl FtpSession {
         self.reply(331, "Password, please.");
     }
 
-    fn password(&mut self, password: Vec<u8>) {
+    fn password(&mut self, password: Secret<Vec<u8>>) {
         match std::mem::replace(&mut self.login, LoginState::None) {
             LoginState::Named(user) => {
-                self.actions.push_back(SessionAction::Login { user: user.clone(), password: Secret::new(password) });
+                self.actions.push_back(SessionAction::Login { user: user.clone(), password });
                 self.pending = Awaited::Login(user);
             }
             other => {

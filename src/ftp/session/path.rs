@@ -11,6 +11,9 @@ pub const MAX_DEPTH: usize = 256;
 
 /// The absolute, normal form of `path` seen from `cwd`: no `.`, no `..`, no `//`, no `/` at the end. It names what it says;
 /// whether links lead out of the tree is for the store to prevent, which never trusts text.
+///
+/// # Errors
+/// `BadName`: a NUL, or too long or too deep.
 pub fn resolve(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
     let base: &[u8] = if path.first() == Some(&b'/') { b"" } else { cwd };
     let mut names: Vec<&[u8]> = Vec::new();
@@ -34,6 +37,9 @@ pub fn resolve(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
 }
 
 /// The same for a name that is to be made: control bytes would be escapes on somebody's terminal.
+///
+/// # Errors
+/// As [`resolve`]; `BadName` for control bytes, `Exists` for the root.
 pub fn resolve_new(cwd: &[u8], path: &[u8]) -> Result<Vec<u8>, StoreRefusal> {
     if path.iter().any(u8::is_ascii_control) {
         return Err(StoreRefusal::BadName);

@@ -30,6 +30,9 @@ enum ListingSource {
 
 impl FtpStore {
     /// Opens a listing; `now` (seconds since 1970) decides how LIST writes times.
+    ///
+    /// # Errors
+    /// What is not there, or not to be seen.
     pub fn list(&self, listing: ListingRequest, now: i64) -> Result<ListingLines, StoreRefusal> {
         self.check(&listing.path)?;
         let directory = self.root.open_at(&listing.path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NONBLOCK);
@@ -55,6 +58,9 @@ impl FtpStore {
 
 impl ListingLines {
     /// Appends the next lines to `out`, each with its CRLF; false when there are no more.
+    ///
+    /// # Errors
+    /// The directory cannot be read on.
     pub fn next_piece(&mut self, out: &mut Vec<u8>) -> Result<bool, StoreRefusal> {
         let enough = out.len() + PIECE_BYTES;
         while out.len() < enough {

@@ -56,6 +56,9 @@ pub struct FtpStore {
 
 impl FtpStore {
     /// The tree at `path`.
+    ///
+    /// # Errors
+    /// The fault of the directory.
     pub fn open(path: &Path, rights: Rights, limits: UploadLimits) -> Result<FtpStore, Fault> {
         let root = StoreRoot::open(path).map_err(|error| {
             Fault { kind: Kind::NoInput, ..Fault::local(path.display(), &error) }
@@ -66,6 +69,9 @@ impl FtpStore {
     }
 
     /// The tree at `home` below this one, with these rights.
+    ///
+    /// # Errors
+    /// The home cannot be opened below this tree.
     pub fn login(&self, home: Option<&str>, rights: Rights) -> Result<FtpStore, StoreRefusal> {
         let root = match home {
             None => self.root.clone(),
@@ -83,6 +89,9 @@ impl FtpStore {
     }
 
     /// Opens a file for sending, and its size.
+    ///
+    /// # Errors
+    /// What is no plain file, not there, or not to be read.
     pub fn send(&self, path: &[u8]) -> Result<(File, u64), StoreRefusal> {
         self.check(path)?;
         // O_NONBLOCK: a FIFO must not hold us; it is refused below.
@@ -93,6 +102,9 @@ impl FtpStore {
     }
 
     /// Carries out one act. `go_on` is asked now and then during long ones.
+    ///
+    /// # Errors
+    /// What the rights or the file system refuse.
     pub fn run(&self, op: StoreOp, now: i64, go_on: &dyn Fn() -> bool) -> Result<StoreAnswer, StoreRefusal> {
         match op {
             StoreOp::Directory(path) => {

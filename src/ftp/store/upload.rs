@@ -44,6 +44,9 @@ enum UploadTarget {
 
 impl FtpStore {
     /// Opens an upload; for [`UploadMode::Unique`] the name chosen comes back too.
+    ///
+    /// # Errors
+    /// What the rights, the limits or the file system refuse.
     pub fn receive(
         &self,
         path: &[u8],
@@ -158,7 +161,10 @@ impl StoreUpload {
         self.limit.saturating_sub(self.position).saturating_add(1)
     }
 
-    /// Counts bytes that were written; refuses when the file is too large or the disk too full.
+    /// Counts bytes that were written.
+    ///
+    /// # Errors
+    /// The file is too large or the disk too full.
     pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
@@ -179,8 +185,11 @@ impl StoreUpload {
         Ok(())
     }
 
-    /// The upload is complete: gives the file its name. Errors that the system kept until now (a full disk behind a
-    /// cache) come out here, before 226 is sent.
+    /// The upload is complete: gives the file its name.
+    ///
+    /// # Errors
+    /// The name cannot be given. Errors that the system kept until now (a full disk behind a cache) come out here, too,
+    /// before 226 is sent.
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
         if matches!(self.target, UploadTarget::InPlace) {
             self.file.set_len(self.position).map_err(refusal)?;

@@ -37,6 +37,9 @@ fn failed(path: &Path, errno: Errno) -> Fault {
 
 impl LocalDir {
     /// Opens a directory that the user named; symbolic links in it are followed.
+    ///
+    /// # Errors
+    /// The fault of the directory.
     pub fn open(path: &Path) -> Result<Arc<LocalDir>, Fault> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Mode::empty()).map_err(|errno| failed(path, errno))?;
@@ -44,6 +47,9 @@ impl LocalDir {
     }
 
     /// Creates a directory that the user named, with its parents, and opens it.
+    ///
+    /// # Errors
+    /// The fault of the directory, or of one above it.
     pub fn create(path: &Path) -> Result<Arc<LocalDir>, Fault> {
         std::fs::create_dir_all(path).map_err(|error| {
             let fault = Fault::local(path.display(), &error);
@@ -52,8 +58,11 @@ impl LocalDir {
         LocalDir::open(path)
     }
 
-    /// Opens a directory below this one, made if it is not there. A symbolic link of that name is refused: it would lead
-    /// outside the target (CVE-2014-4877).
+    /// Opens a directory below this one, made if it is not there.
+    ///
+    /// # Errors
+    /// The fault of the directory. A symbolic link of that name is refused: it would lead outside the target
+    /// (CVE-2014-4877).
     pub fn enter(&self, name: &[u8], create: bool) -> Result<Arc<LocalDir>, Fault> {
         let os = OsStr::from_bytes(name);
         let path = self.path.join(os);
@@ -88,6 +97,9 @@ impl LocalDir {
     }
 
     /// Makes everything written in this file system durable: once for many files.
+    ///
+    /// # Errors
+    /// `Io` if the disk cannot keep it.
     pub fn sync_all(&self) -> Result<(), Fault> {
         rustix::fs::syncfs(&self.fd).map_err(|errno| Fault { kind: Kind::Io, ..failed(&self.path, errno) })
     }
@@ -122,7 +134,10 @@ pub struct Origin {
 }
 
 impl PartFile {
-    /// Opens or creates the part of `name`. A second run that holds it is [`Kind::Locked`].
+    /// Opens or creates the part of `name`.
+    ///
+    /// # Errors
+    /// `Locked` where another run holds it; else the fault of the file.
     pub fn open(dir: &Arc<LocalDir>, name: &[u8]) -> Result<PartFile, Fault> {
         let part = part_name(name);
         let path = dir.path.join(OsStr::from_bytes(&part));
@@ -170,6 +185,9 @@ impl PartFile {
     }
 
     /// Bytes that an earlier run left.
+    ///
+    /// # Errors
+    /// The I/O fault of the file.
     pub fn length(&self) -> Result<u64, Fault> {
         self.file.metadata().map(|meta| meta.len()).map_err(|error| Fault::local(self.target().display(), &error))
     }
@@ -222,6 +240,9 @@ impl PartFile {
     }
 
     /// Throws away what is there.
+    ///
+    /// # Errors
+    /// The I/O fault of the file.
     pub fn restart(&self) -> Result<(), Fault> {
         self.forget();
         let fault = |error| Fault::local(self.target().display(), &error);
@@ -231,6 +252,9 @@ impl PartFile {
     }
 
     /// Goes to the end of what is there.
+    ///
+    /// # Errors
+    /// The I/O fault of the file.
     pub fn append(&self) -> Result<(), Fault> {
         rustix::fs::seek(&self.file, rustix::fs::SeekFrom::End(0))
             .map(drop)
@@ -239,6 +263,9 @@ impl PartFile {
 
     /// Gives the file its name: complete, with its modification time, durable before the rename if `sync`. `replace`
     /// false never overwrites.
+    ///
+    /// # Errors
+    /// The I/O fault of the file; `CannotCreate` if the name is taken and may not be replaced.
     pub fn commit(mut self, modified: Option<i64>, sync: bool, replace: bool) -> Result<(), Fault> {
         let target = self.target();
         let fault = |errno: Errno| {

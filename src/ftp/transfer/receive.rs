@@ -73,6 +73,9 @@ fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii:
 
 /// Fetches into a part: from its end if the same remote file is still there, else from the beginning. The caller commits.
 /// What turns out to differ is no beginning of anything: the part is empty then.
+///
+/// # Errors
+/// What the server refuses, what failed on a connection or on the disk, or `Incomplete`.
 pub async fn fetch_part(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Transferred, Fault> {
     let mut got = part_by_size(client, get, part).await?;
     if get.checks != Checks::default() {
@@ -139,6 +142,9 @@ async fn part_by_size(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) ->
 }
 
 /// Fetches to something that is no file of ours: stdout, a device, a FIFO.
+///
+/// # Errors
+/// As [`fetch_part`].
 pub async fn fetch_to(client: &mut FtpClient, get: &Get<'_>, file: &File) -> Result<Transferred, Fault> {
     let algorithms = get.checks.algorithms(client);
     let tap = (!algorithms.is_empty()).then(|| Tap::new(&algorithms));
@@ -150,6 +156,9 @@ pub async fn fetch_to(client: &mut FtpClient, get: &Get<'_>, file: &File) -> Res
 }
 
 /// Fetches a piece of a file. Where the server tells the size it is the whole piece, as far as the file reaches.
+///
+/// # Errors
+/// As [`fetch_part`].
 pub async fn fetch_range(
     client: &mut FtpClient,
     get: &Get<'_>,

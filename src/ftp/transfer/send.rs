@@ -70,6 +70,9 @@ pub struct Put<'a> {
 }
 
 /// Stores one file. Complete means: 226 came, and the size agrees where the server tells it.
+///
+/// # Errors
+/// What the server refuses, what failed on a connection, or `Incomplete` where the sizes differ.
 pub async fn store(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<Transferred, Fault> {
     let mut stored = upload(client, put, source).await?;
     loop {
@@ -96,6 +99,9 @@ pub fn upload_ahead(put: &Put<'_>, size: u64) -> Option<Ahead> {
 }
 
 /// Passes the bytes of one file. What is left to be done, checking and naming, is told by [`PendingUpload::commands`].
+///
+/// # Errors
+/// What the server refuses, or what failed on a connection or in reading the file.
 pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<PendingUpload, Fault> {
     let started = Instant::now();
     client.set_type(put.ascii).await?;
@@ -208,7 +214,7 @@ async fn transfer(
 ) -> Result<(u64, FtpReply), Fault> {
     let begun = match client.begin(&[], command, offset).await {
         // A missing parent directory: servers say 550 or 553.
-        Err(fault) if matches!(fault.code, Some(550 | 553)) && client.usable() => {
+        Err(fault) if matches!(fault.reply_code(), Some(550 | 553)) && client.usable() => {
             if !client.make_parents(put.path).await? {
                 return Err(Fault { kind: Kind::Refused, ..fault });
             }

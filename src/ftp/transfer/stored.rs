@@ -99,6 +99,9 @@ impl PendingUpload {
     }
 
     /// Takes the replies to [`PendingUpload::commands`], in their order.
+    ///
+    /// # Errors
+    /// A refusal that matters, or copies that differ.
     pub fn answers(&mut self, client: &FtpClient, replies: &[FtpReply]) -> Result<(), Fault> {
         let asked = std::mem::take(&mut self.asked);
         let reply = |wanted| asked.iter().zip(replies).find(|(asked, _)| **asked == wanted).map(|(_, reply)| reply);

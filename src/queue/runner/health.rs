@@ -149,9 +149,9 @@ impl ServerHealth for ServerMemory {
         };
         let wait = match fault.kind {
             // (530 is said to who did not try.)
-            Kind::AuthFailed if fault.code != Some(530) => REFUSED_FOR,
+            Kind::AuthFailed if fault.reply_code() != Some(530) => REFUSED_FOR,
             // Who answers, if only to refuse, is alive: it may just have enough connections.
-            _ if fault.code.is_none() && fault.temporary() => DOWN_FOR,
+            _ if fault.reply_code().is_none() && fault.temporary() => DOWN_FOR,
             _ => return,
         };
         if wait == DOWN_FOR {
@@ -195,7 +195,7 @@ mod tests {
             move |fault| told.lock().unwrap().push(fault.detail.clone())
         });
         let heard = || std::mem::take(&mut *told.lock().unwrap());
-        let password = |id: u32| Fault::new(Kind::AuthFailed, format!("535 no {id}")).with_code(535);
+        let password = |id: u32| Fault::new(Kind::AuthFailed, format!("535 no {id}")).with_code(PeerCode::Reply(535));
         let alice = hop("alice", false);
         memory.note(&alice, Some(&password(1)));
         assert_eq!(heard(), ["relay.test (/run/x): 535 no 1"]);
@@ -222,7 +222,7 @@ mod tests {
     async fn a_refused_login_is_not_tried_again_soon() {
         let memory = ServerMemory::new(|_| ());
         let (alice, bob) = (hop("alice", false), hop("bob", false));
-        memory.note(&alice, Some(&Fault::new(Kind::AuthFailed, "535").with_code(535)));
+        memory.note(&alice, Some(&Fault::new(Kind::AuthFailed, "535").with_code(PeerCode::Reply(535))));
         assert!(memory.down(&alice).is_some() && memory.down(&bob).is_none());
         memory.note(&bob, None);
         tokio::time::advance(REFUSED_FOR - Duration::from_secs(1)).await;
@@ -230,13 +230,17 @@ mod tests {
         tokio::time::advance(Duration::from_secs(1)).await;
         assert!(memory.down(&alice).is_none());
     }
+    use crate::fault::PeerCode;
 
     #[test]
     fn the_dead_are_remembered_and_the_busy_are_not() {
         let memory = ServerMemory::new(|_| ());
         let endpoint = hop("", true);
         assert_eq!(memory.down(&endpoint), None);
-        memory.note(&endpoint, Some(&Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(421)));
+        memory.note(
+            &endpoint,
+            Some(&Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(PeerCode::Reply(421))),
+        );
         assert_eq!(memory.down(&endpoint), None);
         let dead = Fault::new(Kind::ConnectRefused, "refused");
         memory.note(&endpoint, Some(&dead));

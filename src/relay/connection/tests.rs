@@ -72,8 +72,10 @@ impl NextHopSession for Server {
             let fault = match code {
                 0 => Some(Fault::new(Kind::Disconnected, "gone")),
                 1 => Some(Fault::new(Kind::TimedOut, "silent")),
-                400..=499 => Some(Fault::new(Kind::PeerTemporary, "later").with_code(code)),
-                500..=599 => Some(Fault::new(Kind::Refused, "no").with_code(code)),
+                400..=499 => {
+                    Some(Fault::new(Kind::PeerTemporary, "later").with_code(crate::fault::PeerCode::Reply(code)))
+                }
+                500..=599 => Some(Fault::new(Kind::Refused, "no").with_code(crate::fault::PeerCode::Reply(code))),
                 _ => None,
             };
             self.open &= code > 1;

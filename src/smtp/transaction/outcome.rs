@@ -142,7 +142,7 @@ pub(super) fn unanswered<P>(address: &Address, fault: &Fault, committed: bool) -
     RecipientResult {
         address: address.clone(),
         outcome,
-        code: fault.code,
+        code: fault.reply_code(),
         enhanced: fault.enhanced,
         reply: String::new(),
         fault: Some(fault),

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::resume::{Resume, drop_fragment};
 use super::{Args, servers, words};
 use crate::cli::exit::Exit;
-use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::output::{Output, OutputRecord};
 use crate::cli::progress::Bar;
 use crate::cli::units;
 use crate::dns::bulk::api::{BulkOptions, Wildcards};
@@ -322,8 +322,6 @@ impl ServerRecord {
 
 impl OutputRecord for BulkSummaryRecord {
     const TYPE: &'static str = "summary";
-
-    fn text(&self, _: &mut TextLine) {}
 }
 
 #[cfg(test)]

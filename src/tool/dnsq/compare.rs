@@ -19,7 +19,7 @@ use crate::dns::query::Query;
 use crate::dns::record::rdata::Soa;
 use crate::dns::record::{Record, Rtype};
 use crate::dns::transport::Transport;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 use crate::serial::Serial;
 
 /// Servers that are asked.
@@ -108,7 +108,7 @@ fn zone_of(client: &DnsClient, question: &Question) -> Result<Name, Fault> {
             }
             _ => {
                 let what = format!("zone of {}: {}", question.name, message.rcode());
-                Err(Fault::new(Kind::LookupFailed, what).with_code(message.rcode().0))
+                Err(Fault::new(Kind::LookupFailed, what).with_code(PeerCode::Rcode(message.rcode().0)))
             }
         },
     }
@@ -166,7 +166,7 @@ fn said(client: &DnsClient, zone: &Name, question: &Question, edns: Option<&Edns
         let message = client.ask(&query)?.message;
         if !message.flags.has(Flags::AA) && !is_referral(&message) {
             let what = format!("lame: {}, and no authority for {zone}", message.rcode());
-            return Err(Fault::new(Kind::Refused, what).with_code(message.rcode().0));
+            return Err(Fault::new(Kind::Refused, what).with_code(PeerCode::Rcode(message.rcode().0)));
         }
         Ok(message)
     };
@@ -321,6 +321,4 @@ struct ComparisonRecord {
 
 impl OutputRecord for ComparisonRecord {
     const TYPE: &'static str = "comparison";
-
-    fn text(&self, _line: &mut TextLine) {}
 }

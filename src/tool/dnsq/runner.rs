@@ -1,17 +1,18 @@
 //! What every kind of question shares: the arguments, the servers, the output and the verdict.
 
-use super::records::{Full, Json, Rfc8427, Short};
+use super::records::{AnswerText, Rfc8427, full};
 use super::servers::NamedServer;
 use super::words::QueryPlan;
 use super::{Args, idn};
 use crate::cli::output::Output;
 use crate::dns::client::{DnsClient, ExchangeAnswer};
 use crate::dns::edns::EdnsOption;
+use crate::dns::json;
 use crate::dns::message::{Question, Rcode};
 use crate::dns::present;
 use crate::dns::record::Rtype;
 use crate::dns::template::Template;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, PeerCode};
 
 /// What a question ended with: it was answered, or why not.
 pub(super) type QuestionResult = Result<(), Fault>;
@@ -37,10 +38,10 @@ impl QuestionRunner<'_> {
 
     pub(super) fn print(&self, answer: &ExchangeAnswer, server: Option<&NamedServer>) -> Result<(), Fault> {
         if self.args.json_rfc8427 {
-            return self.out.emit(&Rfc8427::of(&answer.message));
+            return self.out.emit(&Rfc8427(json::rfc8427(&answer.message)));
         }
         if self.out.json() {
-            return self.out.emit(&Json::of(answer, server));
+            return self.out.emit(&json::answer(answer, server.map(|server| (server.address(), server.name.as_str()))));
         }
         let shown = |text: String| if self.args.idn { idn::unicode(&text) } else { text };
         let lines: Vec<String> = match &self.format {
@@ -56,9 +57,9 @@ impl QuestionRunner<'_> {
                 }
                 lines
             }
-            None => return self.out.emit(&Full::of(answer, &self.plan.show, server, shown)),
+            None => vec![full(answer, &self.plan.show, server)],
         };
-        lines.into_iter().try_for_each(|line| self.out.emit(&Short { line: shown(line) }))
+        lines.into_iter().try_for_each(|line| self.out.emit(&AnswerText(shown(line))))
     }
 }
 
@@ -66,7 +67,7 @@ impl QuestionRunner<'_> {
 pub(super) fn verdict(answer: &ExchangeAnswer, rtype: Rtype) -> QuestionResult {
     let message = &answer.message;
     let rcode = message.rcode();
-    let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(rcode.0));
+    let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(PeerCode::Rcode(rcode.0)));
     match rcode {
         Rcode::NOERROR => {
             let typed = message.answer.iter().any(|record| record.rtype == rtype || rtype == Rtype::ANY);

@@ -165,8 +165,6 @@ struct TransferRow {
 
 impl OutputRecord for TransferRow {
     const TYPE: &'static str = "record";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// The end of a complete transfer.

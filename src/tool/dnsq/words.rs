@@ -23,16 +23,6 @@ pub(super) struct QueryPlan {
 }
 
 impl QueryPlan {
-    fn empty() -> QueryPlan {
-        QueryPlan {
-            servers: Vec::new(),
-            questions: Vec::new(),
-            show: Show::all(true),
-            serial: None,
-            absolute: HashSet::new(),
-        }
-    }
-
     /// True for a question (by its place) whose name no search list completes.
     pub(super) fn is_absolute(&self, place: usize) -> bool {
         self.absolute.contains(&place)
@@ -41,36 +31,23 @@ impl QueryPlan {
 
 /// Reads the words; dig's options change the arguments.
 pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
-    let mut plan = QueryPlan::empty();
     let mut default_types = rtypes(&args.types)?;
     let mut default_class = class(&args.class)?;
     let mut names: Vec<(&str, Vec<Rtype>)> = Vec::new();
-    let words = std::mem::take(&mut args.words);
+    let (mut plan, words) = servers_and_options(args)?;
     // `dnsq a` asks for the name "a": a type needs a name beside it.
-    let has_name = !args.name.is_empty()
-        || !args.reverse.is_empty()
-        || words.iter().any(|word| !word.starts_with(['@', '+']) && mnemonic(word).is_none());
+    let has_name =
+        !args.name.is_empty() || !args.reverse.is_empty() || words.iter().any(|word| mnemonic(word).is_none());
     for word in &words {
-        if let Some(server) = word.strip_prefix('@') {
-            plan.servers.push(server.to_owned());
-        } else if let Some(option) = word.strip_prefix('+') {
-            dig::option(option, args, &mut plan.show)?;
-        } else {
-            match mnemonic(word).filter(|_| has_name) {
-                Some(Mnemonic::Type(rtype)) => match names.last_mut() {
-                    Some((_, types)) => types.push(rtype),
-                    None => default_types.push(rtype),
-                },
-                Some(Mnemonic::Class(class)) => default_class = class,
-                Some(Mnemonic::Ixfr(serial)) => {
-                    plan.serial = Some(serial);
-                    match names.last_mut() {
-                        Some((_, types)) => types.push(Rtype::IXFR),
-                        None => default_types.push(Rtype::IXFR),
-                    }
-                }
-                None => names.push((word, Vec::new())),
+        let types = names.last_mut().map_or(&mut default_types, |(_, types)| types);
+        match mnemonic(word).filter(|_| has_name) {
+            Some(Mnemonic::Type(rtype)) => types.push(rtype),
+            Some(Mnemonic::Class(class)) => default_class = class,
+            Some(Mnemonic::Ixfr(serial)) => {
+                plan.serial = Some(serial);
+                types.push(Rtype::IXFR);
             }
+            None => names.push((word, Vec::new())),
         }
     }
     names.extend(args.name.iter().map(|name| (name.as_str(), Vec::new())));
@@ -101,21 +78,15 @@ pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
 
 /// Reads the words of a bulk run: servers, options, and the types and the class to ask for where a line names none.
 pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, Vec<Rtype>, Class), Fault> {
-    let mut plan = QueryPlan::empty();
     let mut types = rtypes(&args.types)?;
     let mut asked_class = class(&args.class)?;
-    for word in std::mem::take(&mut args.words) {
-        if let Some(server) = word.strip_prefix('@') {
-            plan.servers.push(server.to_owned());
-        } else if let Some(option) = word.strip_prefix('+') {
-            dig::option(option, args, &mut plan.show)?;
-        } else {
-            match mnemonic(&word) {
-                Some(Mnemonic::Type(rtype)) => types.push(rtype),
-                Some(Mnemonic::Class(class)) => asked_class = class,
-                Some(Mnemonic::Ixfr(_)) | None => {
-                    return Err(usage(format!("{word:?}: with -f the words are types; names come from the file")));
-                }
+    let (plan, words) = servers_and_options(args)?;
+    for word in words {
+        match mnemonic(&word) {
+            Some(Mnemonic::Type(rtype)) => types.push(rtype),
+            Some(Mnemonic::Class(class)) => asked_class = class,
+            Some(Mnemonic::Ixfr(_)) | None => {
+                return Err(usage(format!("{word:?}: with -f the words are types; names come from the file")));
             }
         }
     }
@@ -123,6 +94,23 @@ pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, Vec<Rtype>, Class
         types.push(Rtype::A);
     }
     Ok((plan, types, asked_class))
+}
+
+/// Takes the servers and dig's options out of the words; the others are returned in their order.
+fn servers_and_options(args: &mut Args) -> Result<(QueryPlan, Vec<String>), Fault> {
+    let (show, absolute) = (Show::all(true), HashSet::new());
+    let mut plan = QueryPlan { servers: Vec::new(), questions: Vec::new(), show, serial: None, absolute };
+    let mut others = Vec::new();
+    for word in std::mem::take(&mut args.words) {
+        if let Some(server) = word.strip_prefix('@') {
+            plan.servers.push(server.to_owned());
+        } else if let Some(option) = word.strip_prefix('+') {
+            dig::option(option, args, &mut plan.show)?;
+        } else {
+            others.push(word);
+        }
+    }
+    Ok((plan, others))
 }
 
 fn rtypes(texts: &[String]) -> Result<Vec<Rtype>, Fault> {

@@ -10,12 +10,12 @@ use std::ffi::OsString;
 use std::io::Read;
 use std::os::unix::ffi::OsStringExt;
 
-use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
+use crate::cli::args::OutputArgs;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::path::FtpUrl;
-use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
+use crate::tool::ftp_args::{FtpClientArgs, Servers};
 
 use actor::Actor;
 use script::ScriptCommand;
@@ -61,15 +61,7 @@ pub struct Args {
     #[arg(short = 'n', long)]
     dry_run: bool,
     #[command(flatten)]
-    ftp: FtpArgs,
-    #[command(flatten)]
-    login: LoginArgs,
-    #[command(flatten)]
-    tls: TlsArgs,
-    #[command(flatten)]
-    net: NetArgs,
-    #[command(flatten)]
-    retry: RetryArgs,
+    client: FtpClientArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -80,11 +72,10 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let url = FtpUrl::parse(&args.url)?;
     let commands = commands(&args, &url)?;
     crate::cli::block_on(async move {
-        let Args { net, tls, login, ftp, .. } = &args;
-        let mut servers = Servers::new(Connecting { out, net, tls, login, ftp });
+        let mut servers = Servers::new(out, &args.client);
         let mut tally = Tally::default();
         // Only connecting is tried again: a command may have been done although its reply got lost.
-        let client = match servers.take_patiently(&url, &args.retry).await {
+        let client = match servers.take_patiently(&url).await {
             Ok(client) => client,
             Err(fault) => {
                 out.error(&url.to_string(), &fault);
@@ -114,7 +105,7 @@ fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
         if !args.words.is_empty() {
             return Err(Fault::new(Kind::Usage, "a script takes no arguments"));
         }
-        if args.login.reads_stdin() {
+        if args.client.login.reads_stdin() {
             return Err(Fault::new(Kind::Usage, "stdin can be read only once: the script or the password"));
         }
         let mut script = Vec::new();

@@ -117,7 +117,7 @@ impl Actor<'_> {
         if depth > MAX_DEPTH {
             return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
         }
-        let (mut files, mut directories, mut inside) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
         let each = &mut |line: ListingLine, _: &[u8]| match line {
             ListingLine::Entry(entry) => {
                 check_name(&entry.name).map_err(|bad| {
@@ -130,10 +130,7 @@ impl Actor<'_> {
                 let path = path.join(&entry.name);
                 // What is inside itself is a link that the server does not show as one.
                 match above.with(&entry).filter(|_| entry.is_dir()) {
-                    Some(above) => {
-                        directories.push(path);
-                        inside.push(above);
-                    }
+                    Some(above) => directories.push((path, above)),
                     None => files.push(path),
                 }
                 Ok(())
@@ -145,7 +142,7 @@ impl Actor<'_> {
         if self.dry_run {
             removed.removed_files += u64::try_from(files.len()).unwrap_or(u64::MAX);
         } else {
-            for (reply, path) in self.delete(&files).await?.iter().zip(&files) {
+            for (reply, path) in self.delete(files.iter()).await?.iter().zip(&files) {
                 if !reply.ok() {
                     return Err(reply.fault(format!("DELE {path}"), Kind::Refused));
                 }
@@ -153,14 +150,12 @@ impl Actor<'_> {
             }
             // Some servers list a link to a directory as a directory (pyftpdlib): DELE removes the link and refuses the
             // directory, so nothing is ever emptied through a link.
-            let replies = self.delete(&directories).await?;
+            let replies = self.delete(directories.iter().map(|(path, _)| path)).await?;
             let mut links = replies.iter().map(FtpReply::ok);
             directories.retain(|_| !links.next().unwrap_or(false));
-            let mut links = replies.iter().map(FtpReply::ok);
-            inside.retain(|_| !links.next().unwrap_or(false));
             removed.removed_files += u64::try_from(replies.len() - directories.len()).unwrap_or(u64::MAX);
         }
-        for (directory, above) in directories.into_iter().zip(inside) {
+        for (directory, above) in directories {
             Box::pin(self.empty(&directory, depth + 1, &above, removed)).await?;
             if !self.dry_run {
                 let reply = self.client.call(&FtpCommand::Rmd(directory.argument())).await?;
@@ -172,8 +167,9 @@ impl Actor<'_> {
         }
         Ok(())
     }
-    async fn delete(&mut self, paths: &[RemotePath]) -> Result<Vec<FtpReply>, Fault> {
-        let commands: Vec<FtpCommand> = paths.iter().map(|path| FtpCommand::Dele(path.argument())).collect();
+
+    async fn delete(&mut self, paths: impl Iterator<Item = &RemotePath>) -> Result<Vec<FtpReply>, Fault> {
+        let commands: Vec<FtpCommand> = paths.map(|path| FtpCommand::Dele(path.argument())).collect();
         self.client.call_all(&commands).await
     }
 }

@@ -102,7 +102,7 @@ fn wish(args: &Args, text: &str) -> Result<Wish, Fault> {
 /// Reads `-i`: a URL a line, or a path below `--base`. Empty lines say nothing.
 fn read_list(args: &Args, out: &Output, input: &Path, wishes: &mut Vec<Wish>) -> Result<(), Fault> {
     let stdin = input == Path::new("-");
-    if stdin && args.login.reads_stdin() {
+    if stdin && args.client.login.reads_stdin() {
         return Err(Fault::new(Kind::Usage, "stdin can be read only once"));
     }
     let fault =

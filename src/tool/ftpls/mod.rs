@@ -7,7 +7,7 @@ mod walk;
 
 use std::path::PathBuf;
 
-use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, RetryArgs, TlsArgs};
+use crate::cli::args::OutputArgs;
 use crate::cli::clock;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
@@ -15,7 +15,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::glob::Glob;
 use crate::ftp::path::FtpUrl;
-use crate::tool::ftp_args::{Connecting, FtpArgs, Servers};
+use crate::tool::ftp_args::{FtpClientArgs, Servers};
 
 use pick::PickArgs;
 pub(super) use record::EntryRecord;
@@ -65,15 +65,7 @@ pub struct Args {
     #[arg(long, value_name = "TIME", value_parser = clock::moment)]
     now: Option<i64>,
     #[command(flatten)]
-    ftp: FtpArgs,
-    #[command(flatten)]
-    login: LoginArgs,
-    #[command(flatten)]
-    tls: TlsArgs,
-    #[command(flatten)]
-    net: NetArgs,
-    #[command(flatten)]
-    retry: RetryArgs,
+    client: FtpClientArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -109,8 +101,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     };
     let urls: Vec<(FtpUrl, Option<Glob>)> = args.urls.iter().map(parse).collect::<Result<_, Fault>>()?;
     crate::cli::block_on(async {
-        let Args { net, tls, login, ftp, .. } = &args;
-        let mut servers = Servers::new(Connecting { out, net, tls, login, ftp });
+        let mut servers = Servers::new(out, &args.client);
         let mut tally = Tally::default();
         for ((url, glob), text) in urls.iter().zip(&args.urls) {
             let listing =
@@ -143,7 +134,7 @@ fn without_login(text: &str, url: &FtpUrl) -> String {
 async fn list_url(mut listing: UrlListing<'_>, servers: &mut Servers<'_>, tally: &mut Tally) -> Result<(), Fault> {
     let (args, out, url) = (listing.args, listing.out, listing.url);
     let shown = url.to_string();
-    let listed = args.retry.run(out, &shown, async |_| {
+    let listed = args.client.retry.run(out, &shown, async |_| {
         let failed = tally.failed();
         let mut client = servers.take(url).await?;
         let result = listing.run(&mut client, tally).await;

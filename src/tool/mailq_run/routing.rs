@@ -47,7 +47,7 @@ fn named(url: &str, args: &Args, out: &Output) -> Result<RouteTarget, Fault> {
             let mechanism = args.way.auth.or(mechanism);
             let in_url = login.as_ref();
             let user = in_url.map(|login| login.user.as_str());
-            let password = in_url.map(|login| login.password.expose().as_str()).filter(|password| !password.is_empty());
+            let password = in_url.map(|login| &login.password).filter(|password| !password.expose().is_empty());
             let login = args.login.login(out, &host, user, password)?;
             RouteTarget::Server { host, port, protocol, tls: args.tls.mode(tls), login, mechanism }
         }

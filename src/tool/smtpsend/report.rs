@@ -190,6 +190,4 @@ impl SendSummary {
 
 impl OutputRecord for SendSummary {
     const TYPE: &'static str = "summary";
-
-    fn text(&self, _line: &mut TextLine) {}
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex};
 
 use serde::{Deserialize, Serialize};
 
-use crate::cli::output::{OutputRecord, TextLine};
+use crate::cli::output::OutputRecord;
 use crate::fault::{Fault, Kind};
 
 /// Longest line of a results file.
@@ -75,8 +75,6 @@ impl RowRecord {
 
 impl OutputRecord for RowRecord {
     const TYPE: &'static str = "row";
-
-    fn text(&self, _line: &mut TextLine) {}
 }
 
 /// One line of the file.

@@ -15,6 +15,7 @@ use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::relay::deliver::{NextHopFacts, send_fitted};
 use crate::relay::server_url::with_scheme;
+use crate::secret::Secret;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::client::{SendOptions, SmtpClient, SmtpClientOptions};
 use crate::smtp::transaction::all_failed;
@@ -31,7 +32,7 @@ pub(super) struct ServerAddress {
     pub(super) lmtp: bool,
     pub(super) tls: TlsMode,
     pub(super) user: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) password: Option<Secret>,
 }
 
 impl ServerAddress {
@@ -89,7 +90,7 @@ impl ServerAddress {
             lmtp,
             tls,
             user: Some(decode(url.username())?).filter(|user| !user.is_empty()),
-            password: url.password().map(decode).transpose()?,
+            password: url.password().map(decode).transpose()?.map(Secret::new),
         })
     }
 
@@ -153,7 +154,7 @@ impl<'a> ServerConnection<'a> {
                 let user = args.login.user.clone().or_else(|| server.user.clone());
                 Some(Login::new(user.unwrap_or_default(), ""))
             }
-            _ => args.login.login(out, &server.host, server.user.as_deref(), server.password.as_deref())?,
+            _ => args.login.login(out, &server.host, server.user.as_deref(), server.password.as_ref())?,
         };
         ServerConnection::new(server, login, args.way.auth, &Account::default(), args, out)
     }
@@ -341,7 +342,8 @@ mod tests {
         assert_eq!((unix.socket, unix.lmtp), (Some(PathBuf::from("/run/x")), true));
         assert_eq!(ServerAddress::parse("lmtp+unix:///run/x").unwrap().socket, Some(PathBuf::from("/run/x")));
         let login = ServerAddress::parse("smtps://al%40x:p%3Aw@m").unwrap();
-        assert_eq!((login.user.as_deref(), login.password.as_deref()), (Some("al@x"), Some("p:w")));
+        assert_eq!(login.user.as_deref(), Some("al@x"));
+        assert_eq!(login.password.as_ref().map(|password| password.expose().as_str()), Some("p:w"));
         for bad in [
             "mail.test:",
             "mail.test:99999",

@@ -170,7 +170,7 @@ impl Mailboxes {
     fn check(&self, place: &Path) -> Result<(), Fault> {
         let found = SeenPlace::of(place)?.ok_or_else(|| away(place))?;
         let known = self.seen().get(place).is_none_or(|before| !before.filled && before.identity == found.identity);
-        if !found.filled && !(self.create && known) {
+        if !(found.filled || self.create && known) {
             return Err(away(place));
         }
         self.seen().insert(place.to_owned(), found);

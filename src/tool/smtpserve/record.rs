@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::output::{OutputRecord, TextLine};
+use crate::cli::output::OutputRecord;
 
 /// A message that was taken.
 #[derive(Debug, Serialize)]
@@ -53,12 +53,8 @@ pub(super) struct ClientRecord<'a> {
 
 impl OutputRecord for MessageTaken<'_> {
     const TYPE: &'static str = "message";
-
-    fn text(&self, _: &mut TextLine) {}
 }
 
 impl OutputRecord for Refused<'_> {
     const TYPE: &'static str = "refused";
-
-    fn text(&self, _: &mut TextLine) {}
 }

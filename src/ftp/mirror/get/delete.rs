@@ -12,7 +12,7 @@ use super::Downloader;
 use super::walk::ListedDirectory;
 use crate::fault::{Fault, Kind};
 use crate::ftp::mirror::lazy_dir::{LazyDir, begun_of};
-use crate::ftp::mirror::{MAX_DEPTH, MirrorEvent, MirrorOutcome};
+use crate::ftp::mirror::{EMPTY, INCOMPLETE, MAX_DEPTH, MirrorEvent, MirrorOutcome, join};
 use crate::ftp::transfer::LocalDir;
 
 /// Something local that the server does not have.
@@ -37,8 +37,7 @@ impl Downloader {
         let Some(first) = visited.first() else { return };
         let (root, top) = (first.root, first.place.path().display().to_string());
         if self.incomplete.load(Ordering::Relaxed) {
-            let why = "nothing is deleted: a listing was not complete";
-            return self.report(root, MirrorEvent::Skipped { target: top, why });
+            return self.report(root, MirrorEvent::Skipped { target: top, why: INCOMPLETE });
         }
         let mut deletions = Vec::new();
         for directory in &visited {
@@ -51,15 +50,10 @@ impl Downloader {
             if deletions.len() > before && directory.names.is_empty() && !rule.allow_empty {
                 deletions.truncate(before);
                 let target = directory.place.path().display().to_string();
-                let why = "nothing is deleted: the other side is empty (--allow-empty believes it)";
-                self.report(directory.root, MirrorEvent::Skipped { target, why });
+                self.report(directory.root, MirrorEvent::Skipped { target, why: EMPTY });
             }
         }
-        if deletions.len() as u64 > rule.max {
-            let (count, max) = (deletions.len(), rule.max);
-            let fault =
-                Fault::new(Kind::Negative, format!("{count} deletions are more than {max}: nothing is deleted"));
-            let fault = fault.with_hint("--max-delete N allows more, -n shows what would go");
+        if let Some(fault) = rule.refuses(deletions.len()) {
             return self.report(root, MirrorEvent::Failed { target: top, fault });
         }
         for entry in deletions {
@@ -133,10 +127,6 @@ impl Downloader {
         }
         Ok(all)
     }
-}
-
-fn join(below: &[u8], name: &[u8]) -> Vec<u8> {
-    if below.is_empty() { name.to_vec() } else { [below, b"/", name].concat() }
 }
 
 /// The names in a directory and whether they are directories, in order.

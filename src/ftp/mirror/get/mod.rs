@@ -92,7 +92,10 @@ pub enum AfterFetch {
     Move(RemotePath),
 }
 
-/// Fetches. Failures of single files are events; an error is what ended the run.
+/// Fetches.
+///
+/// # Errors
+/// What ended the run; failures of single files are events.
 pub async fn get(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -> Result<(), Fault> {
     // One file is synced by itself; for more, one sync of the file system serves all.
     let single = matches!(wanted.roots.as_slice(), [FetchRoot::File { .. }]);

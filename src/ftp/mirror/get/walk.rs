@@ -13,7 +13,7 @@ use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
 use crate::ftp::mirror::compare::ReceiverFacts;
 use crate::ftp::mirror::lazy_dir::LazyDir;
 use crate::ftp::mirror::{
-    Ancestors, FileFacts, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile, link,
+    Ancestors, FileFacts, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile, join, link,
 };
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::transfer::LocalDir;
@@ -117,10 +117,6 @@ impl RemoteDirectory {
             ..self.clone()
         }
     }
-}
-
-fn join(path: &[u8], name: &[u8]) -> Vec<u8> {
-    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
 }
 
 impl Downloader {

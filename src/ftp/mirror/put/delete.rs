@@ -8,7 +8,7 @@ use crate::ftp::client::FtpClient;
 use crate::ftp::command::FtpCommand;
 use crate::ftp::listing::{ListingLine, unknown_line};
 use crate::ftp::mirror::lazy_dir::part_of;
-use crate::ftp::mirror::{MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome};
+use crate::ftp::mirror::{EMPTY, INCOMPLETE, MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome, join};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::ReplyClass;
 
@@ -45,8 +45,7 @@ impl Uploader {
             return Ok(());
         }
         if self.incomplete.load(Ordering::Relaxed) {
-            let why = "nothing is deleted: a listing was not complete";
-            self.report(root, MirrorEvent::Skipped { target: top, why });
+            self.report(root, MirrorEvent::Skipped { target: top, why: INCOMPLETE });
             return Ok(());
         }
         let mut client = FtpClient::open(&self.settings.url, &self.settings.options).await?;
@@ -54,8 +53,7 @@ impl Uploader {
         for directory in visited.iter().filter(|directory| !directory.extraneous.is_empty()) {
             if directory.empty && !rule.allow_empty {
                 let target = self.url(&directory.remote, true);
-                let why = "nothing is deleted: the other side is empty (--allow-empty believes it)";
-                self.report(directory.root, MirrorEvent::Skipped { target, why });
+                self.report(directory.root, MirrorEvent::Skipped { target, why: EMPTY });
                 continue;
             }
             for (name, is_directory) in &directory.extraneous {
@@ -66,11 +64,7 @@ impl Uploader {
                 Box::pin(self.plan_deletion(&mut client, entry, &below, 0, &mut deletions)).await?;
             }
         }
-        if deletions.len() as u64 > rule.max {
-            let (count, max) = (deletions.len(), rule.max);
-            let fault =
-                Fault::new(Kind::Negative, format!("{count} deletions are more than {max}: nothing is deleted"));
-            let fault = fault.with_hint("--max-delete N allows more, -n shows what would go");
+        if let Some(fault) = rule.refuses(deletions.len()) {
             self.report(root, MirrorEvent::Failed { target: top, fault });
         } else {
             self.delete(&mut client, deletions).await?;
@@ -183,8 +177,4 @@ fn command(entry: &RemoteDeletion) -> FtpCommand {
         true => FtpCommand::Rmd(entry.path.argument()),
         false => FtpCommand::Dele(entry.path.argument()),
     }
-}
-
-fn join(below: &[u8], name: &[u8]) -> Vec<u8> {
-    if below.is_empty() { name.to_vec() } else { [below, b"/", name].concat() }
 }

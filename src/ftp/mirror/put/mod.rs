@@ -72,7 +72,10 @@ pub enum FileMode {
     Set(u32),
 }
 
-/// Stores. Failures of single files are events; an error is what ended the run.
+/// Stores.
+///
+/// # Errors
+/// What ended the run; failures of single files are events.
 pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
     let (replace, mode) = (offered.replace, offered.mode);
     let work =
@@ -430,7 +433,7 @@ impl Uploader {
         }
     }
 
-    /// Tells of a file that is stored and has its name.
+    /// Tells of a file that is stored and has its name: of nothing before that.
     fn done(&self, job: &FileUpload, retries: u32) {
         let Some(stored) = &job.stored else { return };
         let (url, local) = (self.url(&job.remote, false), job.local.clone());

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::mirror::lazy_dir::part_of;
-use crate::ftp::mirror::{FileFacts, Links, MAX_DEPTH, MAX_LINKS, MirrorEvent, MirrorSettings, link};
+use crate::ftp::mirror::{FileFacts, Links, MAX_DEPTH, MAX_LINKS, MirrorEvent, MirrorSettings, join, link};
 use crate::ftp::path::RemotePath;
 
 /// A directory and the files in it that are to be stored.
@@ -78,6 +78,14 @@ fn only_with_files(directories: &mut [LocalDirectory]) {
     }
 }
 
+/// A directory in another one.
+struct Subdirectory {
+    path: PathBuf,
+    name: Vec<u8>,
+    /// What the link leads to, if it is a link that is followed.
+    linked: Option<(u64, u64)>,
+}
+
 struct Walker<'a> {
     settings: &'a MirrorSettings,
     /// The root without links in its path.
@@ -105,23 +113,30 @@ impl Walker<'_> {
             Err(error) => return self.failed(target(), Fault::local("directory", &error)),
         };
         entries.sort_by_key(DirEntry::file_name);
-        let number = self.walked.directories.len();
         let names = entries.iter().map(|entry| entry.file_name().into_vec()).collect();
         let (remote, below) = (remote.clone(), below.to_vec());
-        self.walked.directories.push(LocalDirectory { remote, below, files: Vec::new(), names, made: true });
-        for entry in entries {
-            self.entry(number, &entry, depth, above);
+        let mut directory = LocalDirectory { remote, below, files: Vec::new(), names, made: true };
+        let mut inside = Vec::new();
+        entries.iter().for_each(|entry| self.entry(&mut directory, entry, above, &mut inside));
+        let (remote, below) = (directory.remote.clone(), directory.below.clone());
+        self.walked.directories.push(directory);
+        for Subdirectory { path, name, linked } in inside {
+            above.extend(linked);
+            self.directory(&path, &remote.join(&name), &join(&below, &name), depth + 1, above);
+            above.truncate(above.len() - usize::from(linked.is_some()));
         }
     }
 
-    fn entry(&mut self, number: usize, entry: &DirEntry, depth: usize, above: &mut Vec<(u64, u64)>) {
-        let Some(directory) = self.walked.directories.get(number) else { return };
+    /// Looks at one entry of a directory; one that is to be walked goes into `inside`.
+    fn entry(
+        &mut self,
+        directory: &mut LocalDirectory,
+        entry: &DirEntry,
+        above: &[(u64, u64)],
+        inside: &mut Vec<Subdirectory>,
+    ) {
         let name = entry.file_name().into_vec();
-        let below = match directory.below.as_slice() {
-            b"" => name.clone(),
-            path => [path, b"/", &name].concat(),
-        };
-        let (remote, path) = (directory.remote.join(&name), entry.path());
+        let (below, path) = (join(&directory.below, &name), entry.path());
         let target = path.display().to_string();
         let select = &self.settings.select;
         let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
@@ -149,9 +164,7 @@ impl Walker<'_> {
                 return self.walked.events.push(MirrorEvent::Skipped { target, why });
             }
             if wanted.1 {
-                above.extend(link.then_some(identity));
-                self.directory(&path, &remote, &below, depth + 1, above);
-                above.truncate(above.len() - usize::from(link));
+                inside.push(Subdirectory { path, name, linked: link.then_some(identity) });
             }
         } else if meta.is_file() {
             let facts = FileFacts { size: Some(meta.len()), modified: Some(meta.mtime()) };
@@ -161,9 +174,7 @@ impl Walker<'_> {
             if let Some(why) = select.refuses(facts, self.settings.now) {
                 return self.walked.events.push(MirrorEvent::LeftOut { target, why });
             }
-            if let Some(directory) = self.walked.directories.get_mut(number) {
-                directory.files.push(LocalFile { path, name, facts, through_link: link });
-            }
+            directory.files.push(LocalFile { path, name, facts, through_link: link });
         } else if wanted.0 {
             self.walked.events.push(MirrorEvent::Skipped { target, why: "neither file nor directory" });
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::fault::{Enhanced, Fault, Kind};
+use crate::fault::{Enhanced, Fault, Kind, PeerCode};
 use crate::net::BoxFuture;
 use crate::relay::deliver::{Connector, DeliveryProof, HopResult, NextHopConnection, NextHopFacts, NextHopSession};
 use crate::relay::route::{Hop, MailDns};
@@ -177,7 +177,7 @@ impl Connector for World {
                 return Err(fault);
             }
             if server.open >= server.room {
-                return Err(Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(421));
+                return Err(Fault::new(Kind::PeerTemporary, "421 too many connections").with_code(PeerCode::Reply(421)));
             }
             server.open += 1;
             server.most_open = server.most_open.max(server.open);
