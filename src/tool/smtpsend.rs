@@ -160,9 +160,12 @@ struct TakeArgs {
     /// A line with a lone dot ends the message
     #[arg(long, conflicts_with = "ignore_dots")]
     dot_ends: bool,
-    /// Complete addresses without a domain by this one
+    /// Complete addresses without a domain by this one, in the envelope and in the header
     #[arg(long, value_name = "DOMAIN")]
     local_domain: Option<String>,
+    /// Take a message of any form and make it legal: bare CRs, NULs, long lines, 8-bit text without MIME fields
+    #[arg(long)]
+    mend: bool,
     /// The author's name, where From is missing
     #[arg(short = 'F', value_name = "NAME")]
     full_name: Option<String>,
@@ -184,6 +187,9 @@ struct SendWayArgs {
     /// Put it into the outgoing queue, for mailq-run
     #[arg(long, conflicts_with = "mx")]
     queue: bool,
+    /// The queue of the machine, or its drop directory for who may not open it; never one of this user
+    #[arg(long, requires = "queue")]
+    system_queue: bool,
     /// Put into the queue what a server does not take now
     #[arg(long, conflicts_with = "queue")]
     queue_on_failure: bool,
@@ -237,7 +243,7 @@ crate::cli::tool!("smtpsend", Args);
 /// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    match sendmail::read(&arguments, &job::host_name()) {
+    match sendmail::read(&arguments, &job::host_name(), job::calling_user) {
         None => crate::cli::main_from::<Args>(arguments, run),
         Some(Ok(sendmail::SendmailCall::Send(own))) => crate::cli::main_from::<Args>(own, run),
         Some(Ok(sendmail::SendmailCall::Other(program, own))) => become_other(program, &own),

@@ -46,6 +46,7 @@ mod queue_dsn;
 mod queue_way;
 mod readme;
 mod schema;
+mod sendmail;
 mod smtp;
 mod stalled;
 mod submit;

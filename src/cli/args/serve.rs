@@ -214,8 +214,10 @@ fn notify_ready(socket: &std::ffi::OsStr) -> std::io::Result<()> {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Queue")]
 pub struct QueueArgs {
-    /// The queue's directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)
-    #[arg(long, value_name = "DIR", env = "APPLAYER_QUEUE")]
+    // The variable is read where it is used: clap takes an empty one for a missing value, and it is unset.
+    /// The queue's directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below
+    /// $XDG_STATE_HOME)
+    #[arg(long, value_name = "DIR")]
     pub queue_dir: Option<PathBuf>,
 }
 

@@ -6,17 +6,18 @@ use std::path::{Path, PathBuf};
 use super::edit;
 use super::results::RowId;
 use super::{Args, ComposeArgs};
+use crate::blob::file::BlobWriter;
 use crate::blob::{Blob, file};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
-use crate::mail::complete::Complete;
+use crate::mail::complete::{self, Complete, Rewritten};
 use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use crate::mail::header;
 use crate::mail::mbox;
-use crate::mail::message::MailMessage;
-use crate::smtp::data::Content;
+use crate::mail::message::{MailMessage, Segment};
+use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::transaction::{Envelope, Recipient};
 use crate::tool::smtp_account::{Account, Accounts, Aliases};
 
@@ -202,10 +203,12 @@ pub(super) fn finish(
     draft.date = now();
     draft.from = Some(from);
     let aliases = aliases(account.as_ref())?;
+    let domain = args.take.local_domain.as_deref();
+    draft.from.iter_mut().chain(&mut draft.reply_to).for_each(|mailbox| qualify(mailbox, domain));
     for list in [&mut draft.to, &mut draft.cc, &mut draft.bcc] {
         let resolved = list.drain(..).map(|mailbox| aliases.resolve(mailbox)).collect::<Result<Vec<_>, _>>()?;
         *list = resolved.concat();
-        list.iter_mut().for_each(|mailbox| qualify(mailbox, args.take.local_domain.as_deref()));
+        list.iter_mut().for_each(|mailbox| qualify(mailbox, domain));
     }
     let composed = draft.compose()?;
     if composed.recipients.is_empty() {
@@ -290,7 +293,8 @@ pub(super) fn take(
     label: &str,
     out: &Output,
 ) -> Result<Sendable, Fault> {
-    let mut complete = Complete::read(blob, args.take.dot_ends)?;
+    let read = if args.take.mend { Complete::read_any } else { Complete::read };
+    let mut complete = read(blob, args.take.dot_ends)?;
     let mut addresses = Vec::new();
     for text in &args.recipient {
         addresses.extend(address::parse_list(text).map_err(|fault| usage("recipient", fault))?);
@@ -299,6 +303,9 @@ pub(super) fn take(
         addresses.extend(complete.recipients()?);
     }
     let named = args.take.envelope_from.as_deref().map(|sender| envelope_sender(sender, args)).transpose()?;
+    if let Some(domain) = &args.take.local_domain {
+        complete.qualify(domain);
+    }
     let author = complete.sender();
     let account = choose(args, accounts, author.as_ref().map(|it| it.address.as_str()).or(named.as_deref()))?;
     let aliases = aliases(account.as_ref())?;
@@ -333,15 +340,63 @@ pub(super) fn take(
     complete.add_missing("Date", format!("Date: {}\r\n", now()));
     let id = message_id(&unique()?, &author);
     complete.add_missing("Message-ID", format!("Message-ID: {id}\r\n"));
-    if let Some(line) = complete.long_line() {
+    let message_id = complete.message_id();
+    let rewrites = args.take.mend && complete.mend();
+    if let Some(line) = complete.long_line().filter(|_| !args.take.mend) {
         out.warn(&format!("{label}: line {line} is longer than 998 bytes: a server may refuse or break it"));
     }
-    let message_id = complete.message_id();
     let letters = complete.header_utf8();
-    let message = complete.into_message();
+    let message = if rewrites { rewritten(&complete, label, out)? } else { complete.into_message() };
     let sender = named.unwrap_or(author.address);
     let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
     Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), row: None }, account))
+}
+
+/// The message with a body that may travel.
+fn rewritten(complete: &Complete, label: &str, out: &Output) -> Result<MailMessage, Fault> {
+    let problem = |error: std::io::Error| Fault::local("temporary file", &error);
+    let mut canonical = BlobWriter::temporary();
+    complete.write_canonical(&mut canonical).map_err(problem)?;
+    let canonical = MessageBlob { blob: canonical.finish().map_err(problem)?, has_8bit: true };
+    let mut legal = Restartable(BlobWriter::temporary());
+    if complete::rewrite(&canonical, &mut legal)? {
+        out.warn(&format!("{label}: it is signed or cannot be encoded: lines were broken"));
+    }
+    let legal = legal.0.finish().map_err(problem)?;
+    let has_8bit = has_8bit(&legal).map_err(problem)?;
+    Ok(MailMessage::new(vec![Segment::Exact(legal, 0)], has_8bit))
+}
+
+/// A blob that can be begun anew.
+struct Restartable(BlobWriter);
+
+impl Write for Restartable {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Rewritten for Restartable {
+    fn restart(&mut self) -> std::io::Result<()> {
+        self.0 = BlobWriter::temporary();
+        Ok(())
+    }
+}
+
+fn has_8bit(blob: &Blob) -> std::io::Result<bool> {
+    let (mut reader, mut buffer) = (blob.open_at(0), vec![0; 64 * 1024]);
+    loop {
+        let count = reader.read(&mut buffer)?;
+        match buffer.get(..count).unwrap_or_default() {
+            b"" => return Ok(false),
+            piece if !piece.is_ascii() => return Ok(true),
+            _ => {}
+        }
+    }
 }
 
 fn aliases(account: Option<&Account>) -> Result<Aliases, Fault> {
@@ -361,7 +416,8 @@ fn envelope(
 ) -> Result<Envelope, Fault> {
     for address in recipients.iter().chain(Some(&sender).filter(|sender| !sender.is_empty())) {
         if !address.contains('@') {
-            return Err(Fault::new(Kind::Usage, format!("{address}: no domain")).with_hint("name@example.org"));
+            return Err(Fault::new(Kind::Usage, format!("{address}: no domain"))
+                .with_hint("name@example.org; --local-domain completes such names"));
         }
     }
     let smtputf8 = letters || !sender.is_ascii() || recipients.iter().any(|address| !address.is_ascii());
@@ -444,6 +500,14 @@ fn user_of_this_process() -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)? == id).then(|| name.to_owned())
     })
+}
+
+/// The calling user, for the envelope of what comes by the name sendmail: as the system knows him, whatever a variable says.
+pub(super) fn calling_user() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = user_of_this_process().or_else(|| variable("LOGNAME")).or_else(|| variable("USER"));
+    let fits = user.filter(|user| !user.contains('@') && address::check(user).is_ok());
+    fits.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()))
 }
 
 /// This host's name, `localhost` if it has none that may stand in an address.

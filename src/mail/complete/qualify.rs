@@ -1,0 +1,214 @@
+//! Addresses without a domain in a header get one, as RFC 6409, section 8.4 lets the server of a submission do: put in where
+//! it belongs, with names, comments and folding left as they are.
+
+use super::Complete;
+use crate::mail::address;
+
+/// The fields that hold addresses, Resent-… aside.
+const FIELDS: &[&str] = &[
+    "from",
+    "sender",
+    "reply-to",
+    "to",
+    "cc",
+    "bcc",
+    "errors-to",
+    "return-receipt-to",
+    "disposition-notification-to",
+    "mail-followup-to",
+    "mail-reply-to",
+];
+
+impl Complete {
+    /// Completes every address of the header that has no domain by this one.
+    pub fn qualify(&mut self, domain: &str) {
+        for field in &mut self.fields {
+            let lower = field.name.to_ascii_lowercase();
+            if !FIELDS.contains(&lower.strip_prefix("resent-").unwrap_or(&lower)) {
+                continue;
+            }
+            let Some(colon) = memchr::memchr(b':', &field.raw) else { continue };
+            for at in places(field.raw.get(colon + 1..).unwrap_or_default()).into_iter().rev() {
+                let at = colon + 1 + at;
+                field.raw.splice(at..at, [b"@", domain.as_bytes()].concat());
+            }
+        }
+    }
+}
+
+/// One mailbox while it is read.
+#[derive(Debug, Default)]
+struct MailboxScan {
+    /// How many words stand outside of comments and brackets, and where the last of them lies.
+    words: usize,
+    last: (usize, usize),
+    has_at: bool,
+    /// What stands in brackets.
+    bracketed: Option<Box<MailboxScan>>,
+}
+
+impl MailboxScan {
+    fn word(&mut self, value: &[u8], start: usize, end: usize) {
+        self.words += 1;
+        self.last = (start, end);
+        self.has_at |= memchr::memchr(b'@', value.get(start..end).unwrap_or_default()).is_some();
+    }
+
+    /// Where its domain belongs, if it is a local part alone.
+    fn place(&self, value: &[u8]) -> Option<usize> {
+        let inner = self.bracketed.as_deref().unwrap_or(self);
+        let word = value.get(inner.last.0..inner.last.1)?;
+        // A quoted string without brackets is a name.
+        let is_name = word.starts_with(b"\"") && self.bracketed.is_none();
+        let is_local = inner.words == 1 && !inner.has_at && !is_name && str::from_utf8(word).is_ok_and(is_local_part);
+        is_local.then_some(inner.last.1)
+    }
+}
+
+fn is_local_part(word: &str) -> bool {
+    address::check(word).is_ok()
+}
+
+/// Where a list of addresses lacks domains: positions in it, rising. Nothing for what is not well formed.
+fn places(value: &[u8]) -> Vec<usize> {
+    let mut found = Vec::new();
+    let mut mailbox = MailboxScan::default();
+    let mut in_brackets = false;
+    let mut at = 0;
+    while let Some(&byte) = value.get(at) {
+        let start = at;
+        at += 1;
+        match byte {
+            b' ' | b'\t' | b'\r' | b'\n' => {}
+            b'(' => match comment_end(value, start) {
+                Some(end) => at = end,
+                None => return Vec::new(),
+            },
+            b'<' => {
+                in_brackets = true;
+                mailbox.bracketed = Some(Box::default());
+            }
+            b'>' => in_brackets = false,
+            // A route within brackets holds commas and a colon; its address has a domain.
+            b',' | b';' | b':' if !in_brackets => {
+                let whole = std::mem::take(&mut mailbox);
+                // What stands before a colon is the name of a group.
+                found.extend(whole.place(value).filter(|_| byte != b':'));
+            }
+            b',' | b';' | b':' => {}
+            _ => {
+                let end = if byte == b'"' { quoted_end(value, start) } else { Some(word_end(value, at)) };
+                let Some(end) = end else { return Vec::new() };
+                at = end;
+                match mailbox.bracketed.as_deref_mut().filter(|_| in_brackets) {
+                    Some(inner) => inner.word(value, start, end),
+                    None => mailbox.word(value, start, end),
+                }
+            }
+        }
+    }
+    if in_brackets {
+        return Vec::new();
+    }
+    found.extend(mailbox.place(value));
+    found
+}
+
+/// Behind the comment that begins here.
+fn comment_end(value: &[u8], start: usize) -> Option<usize> {
+    let mut depth = 0usize;
+    let mut at = start;
+    loop {
+        match value.get(at)? {
+            b'(' => depth += 1,
+            b')' => depth -= 1,
+            b'\\' => at += 1,
+            _ => {}
+        }
+        at += 1;
+        if depth == 0 {
+            return Some(at);
+        }
+    }
+}
+
+/// Behind the quoted string that begins here.
+fn quoted_end(value: &[u8], start: usize) -> Option<usize> {
+    let mut at = start + 1;
+    loop {
+        match value.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Behind the atom or domain literal that goes on here.
+fn word_end(value: &[u8], from: usize) -> usize {
+    let mut literal = value.get(from - 1) == Some(&b'[');
+    let rest = value.get(from..).unwrap_or_default();
+    let end = rest.iter().position(|byte| {
+        match byte {
+            b'[' => literal = true,
+            b']' => literal = false,
+            _ => {}
+        }
+        b" \t\r\n\"<>(,;".contains(byte) || (*byte == b':' && !literal)
+    });
+    from + end.unwrap_or(rest.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::blob::Blob;
+
+    fn qualified(field: &str) -> String {
+        let text = format!("{}\n\n", field.replace("\r\n", "\n"));
+        let mut complete = Complete::read(&Blob::memory(text.into_bytes()), false).unwrap();
+        complete.qualify("h.test");
+        String::from_utf8(complete.fields[0].raw.clone()).unwrap().trim_end().to_owned()
+    }
+
+    #[test]
+    fn what_programs_write_gets_a_domain() {
+        for (field, expected) in [
+            ("From: root (Cron Daemon)", "From: root@h.test (Cron Daemon)"),
+            ("From: \"(Cron Daemon)\" <root>", "From: \"(Cron Daemon)\" <root@h.test>"),
+            ("From: mdadm monitoring <root>", "From: mdadm monitoring <root@h.test>"),
+            ("From: \"www-data\" <www-data>", "From: \"www-data\" <www-data@h.test>"),
+            ("Sender: root", "Sender: root@h.test"),
+            ("To: root, a@b,\r\n\tpostmaster", "To: root@h.test, a@b,\r\n\tpostmaster@h.test"),
+            ("Cc: ops: root, \"x, y\" <z>;, w", "Cc: ops: root@h.test, \"x, y\" <z@h.test>;, w@h.test"),
+            ("Reply-To: < root (x) >", "Reply-To: < root@h.test (x) >"),
+            ("Resent-To: \"odd, name\" <\"a b\">", "Resent-To: \"odd, name\" <\"a b\"@h.test>"),
+            ("to:root", "to:root@h.test"),
+        ] {
+            assert_eq!(qualified(field), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_complete_or_no_address_stays() {
+        for field in [
+            "From: a@b (c, d)",
+            "From: \"x@y\" <a@b>",
+            "To: undisclosed-recipients:;",
+            "To: <@x,@y:a@b>",
+            "To: a@[IPv6:::1], b @ c, d@ e",
+            "To: Bob Smith",
+            "To: \"only a name\"",
+            "To: <>",
+            "To: (only a comment)",
+            "To: broken (comment, root",
+            "To: broken <root",
+            "To: \"broken, root",
+            "To: a..[b",
+            "Subject: root",
+            "X-To: root",
+        ] {
+            assert_eq!(qualified(field), field);
+        }
+    }
+}
