@@ -19,7 +19,7 @@ complete -c mailq-run -l retry-after -d 'The wait after the first failed attempt
 complete -c mailq-run -l warn-after -d 'Warn the sender when a message is this old; 0 never warns' -r
 complete -c mailq-run -l expire -d 'Return a message to its sender when it is this old' -r
 complete -c mailq-run -l bounce-to -d 'Tell ADDRESS of failures that cannot be returned because the sender is empty; without it such mail is held' -r
-complete -c mailq-run -l queue-dir -d 'The queue\'s directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c mailq-run -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c mailq-run -l resolver -d 'Ask this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
 complete -c mailq-run -l bind -d 'Connect from this local address' -r
 complete -c mailq-run -l connect-timeout -d 'Give up connecting after this time' -r

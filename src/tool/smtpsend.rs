@@ -16,6 +16,7 @@ mod deliver;
 mod each;
 mod edit;
 mod job;
+mod local;
 mod merge;
 mod mx;
 mod probe;
@@ -46,6 +47,8 @@ pub struct Args {
     take: TakeArgs,
     #[command(flatten)]
     merge: MergeArgs,
+    #[command(flatten)]
+    local: LocalArgs,
     #[command(flatten)]
     way: SendWayArgs,
     /// Send to those who are accepted although others are refused
@@ -160,9 +163,6 @@ struct TakeArgs {
     /// A line with a lone dot ends the message
     #[arg(long, conflicts_with = "ignore_dots")]
     dot_ends: bool,
-    /// Complete addresses without a domain by this one, in the envelope and in the header
-    #[arg(long, value_name = "DOMAIN")]
-    local_domain: Option<String>,
     /// Take a message of any form and make it legal: bare CRs, NULs, long lines, 8-bit text without MIME fields
     #[arg(long)]
     mend: bool,
@@ -171,11 +171,29 @@ struct TakeArgs {
     full_name: Option<String>,
 }
 
+/// What becomes of addresses of this host.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Addresses of this host")]
+struct LocalArgs {
+    /// Complete addresses without a domain by this one, in the envelope and in the header
+    #[arg(long, value_name = "DOMAIN")]
+    local_domain: Option<String>,
+    /// What names without a domain stand for, as in /etc/aliases: addresses, no programs and no files
+    #[arg(long, value_name = "FILE")]
+    aliases: Option<PathBuf>,
+    /// Senders of this host (--local-domain, its name, localhost) have this domain
+    #[arg(long, value_name = "DOMAIN")]
+    masquerade: Option<String>,
+    /// Mail for names of this host that no alias knows goes to this address
+    #[arg(long, value_name = "ADDRESS")]
+    admin_address: Option<String>,
+}
+
 /// Where to.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where to")]
 struct SendWayArgs {
-    /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH
+    /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT], lmtp+unix:PATH, or HOST[:PORT] alone
     #[arg(long, value_name = "URL", conflicts_with_all = ["queue", "mx", "account"])]
     server: Option<String>,
     /// The account of this name in the accounts file (default: the one whose `from` is the author)
@@ -206,7 +224,7 @@ struct SendWayArgs {
     #[arg(long, value_name = "MECHANISM", value_parser = parse_mechanism)]
     auth: Option<Mechanism>,
     /// Our name in EHLO (default: this host's)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "ehlo", value_name = "NAME")]
     helo: Option<String>,
     /// Ask for notices: never, or a list of success, failure and delay
     #[arg(long, value_name = "WHEN", value_parser = parse_notify)]

@@ -491,6 +491,43 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 }
 
 #[test]
+fn addresses_of_this_host_follow_the_administrators_rules() {
+    let folder = temp_dir();
+    let aliases = folder.path().join("aliases");
+    std::fs::write(&aliases, "# as in /etc\npostmaster: root\nroot: admin@b.test,\n\tops@b.test\n").unwrap();
+    let message = "From: Cron <root>\nTo: root, me@h.test, x@far.test\nSubject: x\n\nx\n";
+    let (server, taken) = crate::mail::sink(|_| None);
+    let sent = |args: &[&str]| {
+        let base = ["--tls", "none", "--local-domain", "h.test", "-f", "root"];
+        // A server without a scheme.
+        tool("smtpsend")
+            .arg("--server")
+            .arg(server.addr.to_string())
+            .args(base)
+            .args(args)
+            .stdin(message)
+            .run()
+            .silent_success();
+        let taken = taken.lock().unwrap().pop().unwrap();
+        (taken.sender.clone(), taken.recipients.clone(), String::from_utf8(taken.message).unwrap())
+    };
+    let file = aliases.display().to_string();
+    let (sender, recipients, text) = sent(&["-t", "--aliases", &file, "--masquerade", "example.org"]);
+    assert_eq!(
+        (sender.as_str(), recipients.join(" ").as_str()),
+        ("root@example.org", "admin@b.test ops@b.test me@h.test x@far.test")
+    );
+    assert!(text.contains("From: Cron <root@example.org>\r\nTo: root@h.test, me@h.test, x@far.test\r\n"), "{text}");
+    let (_, recipients, _) = sent(&["-t", "--admin-address", "boss@example.org"]);
+    assert_eq!(recipients, ["boss@example.org", "x@far.test"]);
+    let (_, recipients, _) = sent(&["--aliases", &file, "--admin-address", "boss@example.org", "postmaster", "else"]);
+    assert_eq!(recipients, ["admin@b.test", "ops@b.test", "boss@example.org"]);
+    std::fs::write(&aliases, "root: a@b.test\nbin: |/bin/cat\n").unwrap();
+    let refused = tool("smtpsend").args(["-n", "-f", "a@a.test", "root", "--aliases", &file]).stdin(message).run();
+    refused.exits(78).says("line 2").says("program");
+}
+
+#[test]
 fn without_a_queue_of_the_machine_it_is_loud() {
     let folder = temp_dir();
     let file = folder.path().join("file");

@@ -1,5 +1,7 @@
-//! Addresses without a domain in a header get one, as RFC 6409, section 8.4 lets the server of a submission do: put in where
-//! it belongs, with names, comments and folding left as they are.
+//! Addresses without a domain in a header get one, and those of this host another, as RFC 6409, section 8.4 lets the server of a
+//! submission do: put in where it belongs, with names, comments and folding left as they are.
+
+use std::ops::Range;
 
 use super::Complete;
 use crate::mail::address;
@@ -22,15 +24,34 @@ const FIELDS: &[&str] = &[
 impl Complete {
     /// Completes every address of the header that has no domain by this one.
     pub fn qualify(&mut self, domain: &str) {
+        self.rewrite_addresses(FIELDS, |word| {
+            let is_local = !word.contains('@') && address::check(word).is_ok();
+            is_local.then(|| format!("{word}@{domain}"))
+        });
+    }
+
+    /// Gives the senders in the header that have one of these domains another one.
+    pub fn masquerade(&mut self, hosts: &[String], domain: &str) {
+        self.rewrite_addresses(&["from", "sender", "reply-to"], |word| {
+            let (local, found) = word.rsplit_once('@')?;
+            hosts.iter().any(|host| host.eq_ignore_ascii_case(found)).then(|| format!("{local}@{domain}"))
+        });
+    }
+
+    /// Puts another address where the function has one.
+    fn rewrite_addresses(&mut self, names: &[&str], other: impl Fn(&str) -> Option<String>) {
         for field in &mut self.fields {
             let lower = field.name.to_ascii_lowercase();
-            if !FIELDS.contains(&lower.strip_prefix("resent-").unwrap_or(&lower)) {
+            if !names.contains(&lower.strip_prefix("resent-").unwrap_or(&lower)) {
                 continue;
             }
             let Some(colon) = memchr::memchr(b':', &field.raw) else { continue };
-            for at in places(field.raw.get(colon + 1..).unwrap_or_default()).into_iter().rev() {
-                let at = colon + 1 + at;
-                field.raw.splice(at..at, [b"@", domain.as_bytes()].concat());
+            for place in places(field.raw.get(colon + 1..).unwrap_or_default()).into_iter().rev() {
+                let place = place.start + colon + 1..place.end + colon + 1;
+                let word = field.raw.get(place.clone()).and_then(|word| str::from_utf8(word).ok());
+                if let Some(address) = word.and_then(&other) {
+                    field.raw.splice(place, address.into_bytes());
+                }
             }
         }
     }
@@ -41,36 +62,28 @@ impl Complete {
 struct MailboxScan {
     /// How many words stand outside of comments and brackets, and where the last of them lies.
     words: usize,
-    last: (usize, usize),
-    has_at: bool,
+    last: Range<usize>,
     /// What stands in brackets.
     bracketed: Option<Box<MailboxScan>>,
 }
 
 impl MailboxScan {
-    fn word(&mut self, value: &[u8], start: usize, end: usize) {
+    fn word(&mut self, place: Range<usize>) {
         self.words += 1;
-        self.last = (start, end);
-        self.has_at |= memchr::memchr(b'@', value.get(start..end).unwrap_or_default()).is_some();
+        self.last = place;
     }
 
-    /// Where its domain belongs, if it is a local part alone.
-    fn place(&self, value: &[u8]) -> Option<usize> {
+    /// Where its address lies, if that is one word.
+    fn place(&self, value: &[u8]) -> Option<Range<usize>> {
         let inner = self.bracketed.as_deref().unwrap_or(self);
-        let word = value.get(inner.last.0..inner.last.1)?;
         // A quoted string without brackets is a name.
-        let is_name = word.starts_with(b"\"") && self.bracketed.is_none();
-        let is_local = inner.words == 1 && !inner.has_at && !is_name && str::from_utf8(word).is_ok_and(is_local_part);
-        is_local.then_some(inner.last.1)
+        let is_name = value.get(inner.last.start) == Some(&b'"') && self.bracketed.is_none();
+        (inner.words == 1 && !is_name).then(|| inner.last.clone())
     }
 }
 
-fn is_local_part(word: &str) -> bool {
-    address::check(word).is_ok()
-}
-
-/// Where a list of addresses lacks domains: positions in it, rising. Nothing for what is not well formed.
-fn places(value: &[u8]) -> Vec<usize> {
+/// Where in a list the addresses lie that are one word, in their order. Nothing for what is not well formed.
+fn places(value: &[u8]) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     let mut mailbox = MailboxScan::default();
     let mut in_brackets = false;
@@ -101,8 +114,8 @@ fn places(value: &[u8]) -> Vec<usize> {
                 let Some(end) = end else { return Vec::new() };
                 at = end;
                 match mailbox.bracketed.as_deref_mut().filter(|_| in_brackets) {
-                    Some(inner) => inner.word(value, start, end),
-                    None => mailbox.word(value, start, end),
+                    Some(inner) => inner.word(start..end),
+                    None => mailbox.word(start..end),
                 }
             }
         }
@@ -187,6 +200,21 @@ mod tests {
         ] {
             assert_eq!(qualified(field), expected);
         }
+    }
+
+    #[test]
+    fn senders_of_this_host_get_another_domain() {
+        let text =
+            "From: Root <root@H.test> (x)\nSender: cron@sub.h.test\nReply-To: a@h.test, b@x.test\nTo: c@h.test\n\n";
+        let mut complete = Complete::read(&Blob::memory(text.as_bytes()), false).unwrap();
+        complete.masquerade(&["h.test".to_owned()], "example.org");
+        let header: String =
+            complete.fields.iter().map(|field| String::from_utf8_lossy(&field.raw).into_owned()).collect();
+        assert_eq!(
+            header,
+            "From: Root <root@example.org> (x)\r\nSender: cron@sub.h.test\r\nReply-To: a@example.org, b@x.test\r\n\
+             To: c@h.test\r\n"
+        );
     }
 
     #[test]

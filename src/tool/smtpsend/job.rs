@@ -19,7 +19,7 @@ use crate::mail::mbox;
 use crate::mail::message::{MailMessage, Segment};
 use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::transaction::{Envelope, Recipient};
-use crate::tool::smtp_account::{Account, Accounts, Aliases};
+use crate::tool::smtp_account::{Account, Accounts};
 
 /// One message on its way.
 #[derive(Debug, Clone)]
@@ -202,13 +202,11 @@ pub(super) fn finish(
     draft.message_id = message_id(&draft.unique, &from);
     draft.date = now();
     draft.from = Some(from);
-    let aliases = aliases(account.as_ref())?;
-    let domain = args.take.local_domain.as_deref();
-    draft.from.iter_mut().chain(&mut draft.reply_to).for_each(|mailbox| qualify(mailbox, domain));
+    let rules = args.local.rules(account.as_ref())?;
+    draft.from.iter_mut().chain(&mut draft.reply_to).for_each(|mailbox| args.local.sender(mailbox));
     for list in [&mut draft.to, &mut draft.cc, &mut draft.bcc] {
-        let resolved = list.drain(..).map(|mailbox| aliases.resolve(mailbox)).collect::<Result<Vec<_>, _>>()?;
+        let resolved = list.drain(..).map(|mailbox| rules.recipients(mailbox)).collect::<Result<Vec<_>, _>>()?;
         *list = resolved.concat();
-        list.iter_mut().for_each(|mailbox| qualify(mailbox, domain));
     }
     let composed = draft.compose()?;
     if composed.recipients.is_empty() {
@@ -303,17 +301,14 @@ pub(super) fn take(
         addresses.extend(complete.recipients()?);
     }
     let named = args.take.envelope_from.as_deref().map(|sender| envelope_sender(sender, args)).transpose()?;
-    if let Some(domain) = &args.take.local_domain {
-        complete.qualify(domain);
-    }
+    args.local.rewrite(&mut complete);
     let author = complete.sender();
     let account = choose(args, accounts, author.as_ref().map(|it| it.address.as_str()).or(named.as_deref()))?;
-    let aliases = aliases(account.as_ref())?;
+    let rules = args.local.rules(account.as_ref())?;
     let mut recipients: Vec<String> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for mailbox in addresses {
-        for mut mailbox in aliases.resolve(mailbox)? {
-            qualify(&mut mailbox, args.take.local_domain.as_deref());
+        for mailbox in rules.recipients(mailbox)? {
             let address = mailbox.to_ascii_domain()?.address;
             if seen.insert(address.clone()) {
                 recipients.push(address);
@@ -399,13 +394,6 @@ fn has_8bit(blob: &Blob) -> std::io::Result<bool> {
     }
 }
 
-fn aliases(account: Option<&Account>) -> Result<Aliases, Fault> {
-    match account.and_then(|account| account.aliases.as_deref()) {
-        Some(path) => Aliases::read(path),
-        None => Ok(Aliases::default()),
-    }
-}
-
 fn envelope(
     args: &Args,
     account: Option<&Account>,
@@ -442,15 +430,8 @@ fn envelope_sender(text: &str, args: &Args) -> Result<String, Fault> {
         return Ok(String::new());
     }
     let mut mailbox = Mailbox::parse(text).map_err(|fault| usage("-f", fault))?;
-    qualify(&mut mailbox, args.take.local_domain.as_deref());
+    args.local.sender(&mut mailbox);
     Ok(mailbox.to_ascii_domain()?.address)
-}
-
-/// Completes an address without a domain.
-fn qualify(mailbox: &mut Mailbox, domain: Option<&str>) {
-    if let (None, Some(domain)) = (mailbox.domain(), domain) {
-        mailbox.address = format!("{}@{domain}", mailbox.address);
-    }
 }
 
 /// What `--probe` asks: the sender of MAIL, the recipients of RCPT, and the account whose server it is.
@@ -465,7 +446,7 @@ pub(super) fn questions(args: &Args, accounts: Option<&Accounts>) -> Result<Ques
     let mut recipients = Vec::new();
     for text in given.to.iter().chain(&given.cc).chain(&given.bcc).chain(&args.recipient) {
         for mut mailbox in address::parse_list(text).map_err(|fault| usage("recipient", fault))? {
-            qualify(&mut mailbox, args.take.local_domain.as_deref());
+            args.local.qualify(&mut mailbox);
             recipients.push(mailbox.to_ascii_domain()?.address);
         }
     }

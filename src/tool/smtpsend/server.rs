@@ -34,7 +34,8 @@ pub(super) struct ServerAddress {
 }
 
 impl ServerAddress {
-    /// `smtp://`, `smtps://`, `submission://`, `submissions://`, `lmtp://` or `lmtp+unix:PATH`.
+    /// `smtp://`, `smtps://`, `submission://`, `submissions://`, `lmtp://`, `lmtp+unix:PATH`, or a host and port alone: then the
+    /// port says which it is.
     pub(super) fn parse(text: &str) -> Result<ServerAddress, Fault> {
         let bad = |why: &str| {
             Fault::new(Kind::Usage, format!("--server {text}: {why}"))
@@ -56,7 +57,18 @@ impl ServerAddress {
                 password: None,
             });
         }
-        let url = url::Url::parse(text).map_err(|error| bad(&error.to_string()))?;
+        let with_scheme = match text.contains("://") {
+            true => text.to_owned(),
+            false => {
+                let scheme = match text.rsplit_once(':') {
+                    Some((_, "465")) => "smtps",
+                    Some((_, "587")) => "submission",
+                    _ => "smtp",
+                };
+                format!("{scheme}://{text}")
+            }
+        };
+        let url = url::Url::parse(&with_scheme).map_err(|error| bad(&error.to_string()))?;
         let (port, lmtp, tls) = match url.scheme() {
             "smtp" => (25, false, TlsMode::Try),
             "smtps" | "submissions" => (465, false, TlsMode::Implicit),
