@@ -6,10 +6,10 @@ complete -c mailq-run -l reason -d 'Whose last outcome has this text' -r
 complete -c mailq-run -l older-than -d 'Queued at least so long ago' -r
 complete -c mailq-run -l newer-than -d 'Queued at most so long ago' -r
 complete -c mailq-run -l mx-port -d 'The port of mail exchangers' -r
-complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:' -r
-complete -c mailq-run -l smarthost -d 'Send everything that no --route names through this server; --user and its kin log in there' -r
+complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:; several of one domain are tried in turn' -r
+complete -c mailq-run -l smarthost -d 'Send everything that no --route names through this server; --user and its kin log in there; several are tried in turn' -r
 complete -c mailq-run -l account -d 'Send everything that no --route names through the server of this account of smtpsend\'s accounts file' -r
-complete -c mailq-run -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts)' -r -F
+complete -c mailq-run -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)' -r -F
 complete -c mailq-run -l helo -d 'Our name in EHLO and in reports (default: the host\'s)' -r
 complete -c mailq-run -l local -d 'An address of ours: a mail exchanger there would be a loop; may be repeated' -r
 complete -c mailq-run -l concurrency -d 'Messages under way at the same time' -r

@@ -25,7 +25,7 @@ complete -c smtpsend -l masquerade -d 'Senders of this host (--local-domain, its
 complete -c smtpsend -l admin-address -d 'Mail for names of this host that no alias knows goes to this address' -r
 complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT], lmtp+unix:PATH, or HOST[:PORT] alone' -r
 complete -c smtpsend -s A -l account -d 'The account of this name in the accounts file (default: the one whose `from` is the author)' -r
-complete -c smtpsend -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts)' -r -F
+complete -c smtpsend -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)' -r -F
 complete -c smtpsend -l mx-port -d 'The port of servers found by DNS' -r
 complete -c smtpsend -l auth -d 'Log in by this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …' -r
 complete -c smtpsend -l helo -l ehlo -d 'Our name in EHLO (default: this host\'s)' -r

@@ -268,6 +268,13 @@ impl Fault {
         Fault::new(kind, format!("{what}: {}", plain(error)))
     }
 
+    /// An output that cannot be created: whatever is missing or in the way, nothing was to be read. A full disk is one all the same.
+    pub fn creating(what: impl fmt::Display, error: &std::io::Error) -> Fault {
+        let fault = Fault::local(what, error);
+        let kind = if fault.kind == Kind::StorageFull { fault.kind } else { Kind::CannotCreate };
+        Fault { kind, ..fault }
+    }
+
     /// A failure of a network connection: the kind follows from the system's error.
     pub fn network(what: impl fmt::Display, error: &std::io::Error) -> Fault {
         use std::io::ErrorKind as E;
@@ -343,7 +350,9 @@ mod tests {
         assert_eq!(Fault::local("x", &error(E::NotFound)).kind, Kind::NoInput);
         for full in [E::StorageFull, E::QuotaExceeded] {
             assert_eq!(Fault::local("x", &error(full)).exit(), 75);
+            assert_eq!(Fault::creating("x", &error(full)).exit(), 75);
         }
+        assert_eq!(Fault::creating("x", &error(E::NotFound)).kind, Kind::CannotCreate);
         let text = Fault::local("/x", &std::io::Error::from_raw_os_error(2)).detail;
         assert_eq!(text, "/x: No such file or directory");
     }

@@ -204,7 +204,7 @@ impl RouteRule {
 /// How messages find their way.
 #[derive(Debug, Clone)]
 pub struct Routing {
-    /// The user's rules; the first that matches wins.
+    /// The user's rules; the first that matches wins, together with the others of its pattern: their servers are tried in turn.
     pub rules: Vec<RouteRule>,
     /// The port of mail exchangers.
     pub mx_port: u16,
@@ -240,9 +240,23 @@ impl Routing {
         dns: &dyn MailDns,
         dice: &mut (dyn FnMut() -> u32 + Send),
     ) -> Result<Vec<Hop>, Fault> {
-        match self.rules.iter().find(|rule| rule.matches(domain)) {
-            Some(rule) => self.follow(&rule.target, domain, dns, dice).await,
-            None => self.by_mx(domain, dns, dice).await,
+        let Some(first) = self.rules.iter().find(|rule| rule.matches(domain)) else {
+            return self.by_mx(domain, dns, dice).await;
+        };
+        let (mut hops, mut trouble) = (Vec::new(), None);
+        for rule in self.rules.iter().filter(|rule| rule.pattern == first.pattern) {
+            match self.follow(&rule.target, domain, dns, dice).await {
+                Ok(found) => hops.extend(found),
+                // What is wrong with one server for now keeps no mail from the next one.
+                Err(fault) if fault.temporary() => {
+                    trouble.get_or_insert(fault);
+                }
+                Err(fault) => return if hops.is_empty() { Err(fault) } else { Ok(hops) },
+            }
+        }
+        match trouble {
+            Some(fault) if hops.is_empty() => Err(fault),
+            _ => Ok(hops),
         }
     }
 

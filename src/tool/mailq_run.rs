@@ -74,16 +74,17 @@ struct RoutingArgs {
     /// The port of mail exchangers
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
-    /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:
+    /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:;
+    /// several of one domain are tried in turn
     #[arg(long, value_name = "DOMAIN=URL", value_parser = RouteRule::parse)]
     route: Vec<RouteRule>,
-    /// Send everything that no --route names through this server; --user and its kin log in there
+    /// Send everything that no --route names through this server; --user and its kin log in there; several are tried in turn
     #[arg(long, value_name = "URL", conflicts_with = "account")]
-    smarthost: Option<String>,
+    smarthost: Vec<String>,
     /// Send everything that no --route names through the server of this account of smtpsend's accounts file
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
-    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts)
+    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
     #[arg(long, value_name = "FILE", requires = "account")]
     accounts: Option<PathBuf>,
     /// Our name in EHLO and in reports (default: the host's)

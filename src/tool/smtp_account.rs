@@ -156,17 +156,20 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// The user's accounts file, if there is one.
+    /// The user's accounts file, else that of the machine, if there is one.
     pub(super) fn usual() -> Option<PathBuf> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
-        Some(base.join("applayer/accounts")).filter(|path| path.exists())
+        let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+        let places = base.into_iter().chain([PathBuf::from("/etc")]);
+        places.map(|base| base.join("applayer/accounts")).find(|path| path.exists())
     }
 
-    /// The user's accounts file, for an account that was named.
+    /// The same, for an account that was named.
     pub(super) fn must_be() -> Result<PathBuf, Fault> {
         let missing = || Fault::new(Kind::Config, "no accounts file");
-        Accounts::usual().ok_or_else(|| missing().with_hint("~/.config/applayer/accounts, or --accounts FILE"))
+        Accounts::usual().ok_or_else(|| {
+            missing().with_hint("~/.config/applayer/accounts, /etc/applayer/accounts, or --accounts FILE")
+        })
     }
 
     /// Reads an accounts file. One that holds a password must be its owner's alone.

@@ -199,7 +199,7 @@ struct SendWayArgs {
     /// The account of this name in the accounts file (default: the one whose `from` is the author)
     #[arg(short = 'A', long, value_name = "NAME", conflicts_with_all = ["queue", "mx"])]
     account: Option<String>,
-    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts)
+    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
     /// Put it into the outgoing queue, for mailq-run

@@ -528,6 +528,27 @@ fn addresses_of_this_host_follow_the_administrators_rules() {
 }
 
 #[test]
+fn smarthosts_are_tried_in_turn() {
+    let (server, taken) = crate::mail::sink(|_| None);
+    let good = format!("smtp://{}", server.addr);
+    let dead = "smtp://127.0.0.1:1";
+    for ways in [
+        ["--smarthost", dead, "--smarthost", &good],
+        ["--smarthost", "smtp://nowhere.invalid", "--smarthost", &good],
+        ["--route", &format!("*={dead}"), "--route", &format!("*={good}")],
+        ["--route", &format!("b.test={dead}"), "--route", &format!("b.test={good}")],
+        ["--route", &format!("*={good}"), "--smarthost", dead],
+    ] {
+        let host = Host::new();
+        host.sendmail(&["-i", "x@b.test"], "Subject: x\n\nx\n").silent_success();
+        let run =
+            host.run("mailq-run").args(["--tls", "none", "--resolver", "127.0.0.1:1", "--strict"]).args(ways).run();
+        run.silent_success();
+        assert_eq!(taken.lock().unwrap().drain(..).count(), 1, "{run}");
+    }
+}
+
+#[test]
 fn without_a_queue_of_the_machine_it_is_loud() {
     let folder = temp_dir();
     let file = folder.path().join("file");

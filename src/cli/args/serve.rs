@@ -188,7 +188,7 @@ impl OutputRecord for Listening<'_> {
 
 /// Writes a small file so that a reader sees all of it or nothing.
 fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Fault> {
-    let failed = |error: std::io::Error| Fault { kind: Kind::CannotCreate, ..Fault::local(path.display(), &error) };
+    let failed = |error: std::io::Error| Fault::creating(path.display(), &error);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(std::path::Path::new("."))).map_err(failed)?;
     file.write_all(content).map_err(failed)?;

@@ -19,15 +19,21 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
     };
     let transport = transport(args, account.as_ref(), out)?;
     let mut rules = args.way.route.clone();
-    let smarthost = match (&args.way.smarthost, &account) {
-        (Some(url), _) => Some(named(url, args, out)?),
-        (None, Some(account)) => Some(of(account, args, out)?),
-        (None, None) if args.login.user.is_some() => {
+    let smarthosts = match (args.way.smarthost.as_slice(), &account) {
+        ([], Some(account)) => vec![of(account, args, out)?],
+        ([], None) if args.login.user.is_some() => {
             return Err(Fault::new(Kind::Usage, "--user: there is no --smarthost to log in at"));
         }
-        (None, None) => None,
+        (urls, _) if urls.len() > 1 && args.login.reads_stdin() => {
+            let fault = Fault::new(Kind::Usage, "stdin holds one password: several smarthosts need another way");
+            return Err(fault.with_hint("--password-file, --password-command or --netrc-file"));
+        }
+        (urls, _) => urls.iter().map(|url| named(url, args, out)).collect::<Result<Vec<_>, _>>()?,
     };
-    rules.extend(smarthost.map(|target| RouteRule { pattern: "*".to_owned(), target }));
+    // They are for what no rule names.
+    if !rules.iter().any(|rule| rule.pattern == "*") {
+        rules.extend(smarthosts.into_iter().map(|target| RouteRule { pattern: "*".to_owned(), target }));
+    }
     let routing = Routing {
         rules,
         mx_port: args.way.mx_port,
