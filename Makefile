@@ -7,10 +7,12 @@
 #   make fuzz       each fuzz entry for FUZZ_SECONDS (60)
 #   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion
 #   make install    PREFIX (/usr/local), DESTDIR
+#   make install-sendmail   the names sendmail and mailq, and the queue of the machine in SPOOLDIR (/var/spool)
 
 CARGO ?= cargo
 PREFIX ?= /usr/local
 DESTDIR ?=
+SPOOLDIR ?= /var/spool
 FUZZ_SECONDS ?= 60
 SOAK_ROUNDS ?= 10000
 
@@ -65,8 +67,11 @@ install: build
 	install -m 644 man/applayer-queue.5 "$(DESTDIR)$(PREFIX)/share/man/man5/"
 	install -m 644 man/applayer.7 "$(DESTDIR)$(PREFIX)/share/man/man7/"
 
-# Optional: the names that other programs call. Not part of install, since another mail system may own them.
+# Optional: the names that other programs call. Not part of install, since another mail system may own them. The queue is for
+# who runs mailq-run; every user may make a folder in the drop directory, and nobody else lists it.
 install-sendmail: install
+	install -d -m 700 "$(DESTDIR)$(SPOOLDIR)/applayer"
+	install -d -m 1733 "$(DESTDIR)$(SPOOLDIR)/applayer-drop"
 	install -d "$(DESTDIR)$(PREFIX)/sbin"
 	ln -sf ../bin/smtpsend "$(DESTDIR)$(PREFIX)/sbin/sendmail"
 	ln -sf smtpsend "$(DESTDIR)$(PREFIX)/bin/mailq"

@@ -10,7 +10,7 @@ complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those belo
 complete -c mailq-run -l smarthost -d 'Send everything that no --route names through this server; --user and its kin log in there; of several each is tried when those before it could not be reached or said "later"' -r
 complete -c mailq-run -l auth -d 'Log in at the --smarthost by this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …' -r
 complete -c mailq-run -l account -d 'Send everything that no --route names through the server of this account of smtpsend\'s accounts file' -r
-complete -c mailq-run -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts)' -r -F
+complete -c mailq-run -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)' -r -F
 complete -c mailq-run -l helo -d 'Our name in EHLO and in reports (default: the host\'s)' -r
 complete -c mailq-run -l local -d 'An address of ours: a mail exchanger there would be a loop; may be repeated' -r
 complete -c mailq-run -l concurrency -d 'Messages under way at the same time' -r
@@ -20,7 +20,7 @@ complete -c mailq-run -l retry-after -d 'The wait after the first failed attempt
 complete -c mailq-run -l warn-after -d 'Warn the sender when a message is this old; 0 never warns' -r
 complete -c mailq-run -l expire -d 'Return a message to its sender when it is this old' -r
 complete -c mailq-run -l bounce-to -d 'Tell ADDRESS of failures that cannot be returned because the sender is empty; without it such mail is held' -r
-complete -c mailq-run -l queue-dir -d 'The queue\'s directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c mailq-run -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c mailq-run -l resolver -d 'Ask this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
 complete -c mailq-run -l bind -d 'Connect from this local address' -r
 complete -c mailq-run -l connect-timeout -d 'Give up connecting after this time' -r

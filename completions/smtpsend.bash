@@ -23,7 +23,7 @@ _smtpsend() {
 
     case "${cmd}" in
         smtpsend)
-            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --edit --template --in-reply-to --each --concurrency --dot-ends --local-domain --merge --set --results --rate --server --account --accounts --queue --queue-on-failure --probe --mx --mx-port --auth --helo --notify --ret --envid --queue-dir --resolver --partial --save-to --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --help --version"
+            opts="-s -t -i -f -F -A -n -4 -6 -q -v -0 -h -V --from --to --cc --bcc --reply-to --subject --header --body --html --attach --inline --edit --template --in-reply-to --each --concurrency --dot-ends --mend --merge --set --results --rate --local-domain --aliases --masquerade --admin-address --server --account --accounts --queue --system-queue --queue-on-failure --probe --mx --mx-port --auth --ehlo --helo --notify --ret --envid --queue-dir --resolver --partial --save-to --dry-run --retry-unknown --retry --retry-delay --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --tls --ca-cert --cert --key --insecure --tls-name --user --password-file --password-command --netrc-file --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -97,10 +97,6 @@ _smtpsend() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
-                --local-domain)
-                    COMPREPLY=($(compgen -f "${cur}"))
-                    return 0
-                    ;;
                 -F)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -118,6 +114,22 @@ _smtpsend() {
                     return 0
                     ;;
                 --rate)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --local-domain)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --aliases)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --masquerade)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --admin-address)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
@@ -146,6 +158,10 @@ _smtpsend() {
                     return 0
                     ;;
                 --helo)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ehlo)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

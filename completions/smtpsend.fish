@@ -14,22 +14,25 @@ complete -c smtpsend -l in-reply-to -d 'The Message-ID of what this answers' -r
 complete -c smtpsend -l each -d 'Send every message of a file, a folder, an mbox or a Maildir over one connection; may be repeated' -r -F
 complete -c smtpsend -l concurrency -d 'Use up to N connections for --each or --merge' -r
 complete -c smtpsend -s f -d 'The envelope\'s sender; \'<>\' for none' -r
-complete -c smtpsend -l local-domain -d 'Complete addresses without a domain by this one' -r
 complete -c smtpsend -s F -d 'The author\'s name, where From is missing' -r
 complete -c smtpsend -l merge -d 'Compose a message for each row of this file; {{fields}} in the template and in the flags are the row\'s values' -r -F
 complete -c smtpsend -l set -d 'The value of a field for rows that have none' -r
 complete -c smtpsend -l results -d 'Note in this file what became of each row; rows that it knows are not sent again' -r -F
 complete -c smtpsend -l rate -d 'Send at most so many messages in so much time' -r
-complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH' -r
+complete -c smtpsend -l local-domain -d 'Complete addresses without a domain by this one, in the envelope and in the header' -r
+complete -c smtpsend -l aliases -d 'What names without a domain stand for, as in /etc/aliases: addresses, no programs and no files' -r -F
+complete -c smtpsend -l masquerade -d 'Senders of this host (--local-domain, its name, localhost) have this domain' -r
+complete -c smtpsend -l admin-address -d 'Mail for names of this host that no alias knows goes to this address' -r
+complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT], lmtp+unix:PATH, or HOST[:PORT] alone' -r
 complete -c smtpsend -s A -l account -d 'The account of this name in the accounts file (default: the one whose `from` is the author)' -r
-complete -c smtpsend -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts)' -r -F
+complete -c smtpsend -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)' -r -F
 complete -c smtpsend -l mx-port -d 'The port of servers found by DNS' -r
 complete -c smtpsend -l auth -d 'Log in by this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …' -r
-complete -c smtpsend -l helo -d 'Our name in EHLO (default: this host\'s)' -r
+complete -c smtpsend -l helo -l ehlo -d 'Our name in EHLO (default: this host\'s)' -r
 complete -c smtpsend -l notify -d 'Ask for notices: never, or a list of success, failure and delay' -r
 complete -c smtpsend -l ret -d 'What notices return: full or hdrs' -r
 complete -c smtpsend -l envid -d 'The name of this transaction in notices' -r
-complete -c smtpsend -l queue-dir -d 'The queue\'s directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
+complete -c smtpsend -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c smtpsend -l resolver -d 'Ask this name server, ADDRESS[:PORT] (default: the system\'s); may be repeated' -r
 complete -c smtpsend -l save-to -d 'Keep a copy in this mailbox: a Maildir (a directory, or a name that ends with /) or an mbox' -r -F
 complete -c smtpsend -l retry -d 'Try again up to N times after a temporary failure' -r
@@ -57,7 +60,9 @@ complete -c smtpsend -l edit -d 'Write recipients, subject and text in $VISUAL o
 complete -c smtpsend -s t -d 'Take the recipients from the header; Bcc is removed'
 complete -c smtpsend -s i -d 'A line with a lone dot does not end the message (it never does; for those used to sendmail)'
 complete -c smtpsend -l dot-ends -d 'A line with a lone dot ends the message'
+complete -c smtpsend -l mend -d 'Take a message of any form and make it legal: bare CRs, NULs, long lines, 8-bit text without MIME fields'
 complete -c smtpsend -l queue -d 'Put it into the outgoing queue, for mailq-run'
+complete -c smtpsend -l system-queue -d 'The queue of the machine, or its drop directory for who may not open it; never one of this user'
 complete -c smtpsend -l queue-on-failure -d 'Put into the queue what a server does not take now'
 complete -c smtpsend -l probe -d 'Ask the server what it offers and whether it takes --from and the recipients, and send nothing'
 complete -c smtpsend -l mx -d 'Find each recipient\'s server by DNS'

@@ -24,8 +24,10 @@ pub enum Kind {
     Unsupported,
     /// A bug in applayer.
     Internal,
-    /// An output file cannot be created or written (permission, disk full).
+    /// An output file cannot be created or written (permission, read-only file system).
     CannotCreate,
+    /// The disk is full, or a quota.
+    StorageFull,
     /// A local read, write or flush failed.
     Io,
     /// Nothing listens: connection refused.
@@ -62,7 +64,7 @@ pub enum Kind {
 
 impl Kind {
     /// Every kind, in the order in which applayer(7) prints them.
-    pub const ALL: [Kind; 26] = [
+    pub const ALL: [Kind; 27] = [
         Kind::Negative,
         Kind::Usage,
         Kind::BadData,
@@ -81,6 +83,7 @@ impl Kind {
         Kind::PeerTemporary,
         Kind::LookupFailed,
         Kind::Locked,
+        Kind::StorageFull,
         Kind::Incomplete,
         Kind::Cancelled,
         Kind::Protocol,
@@ -127,6 +130,7 @@ impl Kind {
             Kind::PeerTemporary => ("peer_temporary", 75, "the peer says: later"),
             Kind::LookupFailed => ("lookup_failed", 75, "a name could not be looked up now"),
             Kind::Locked => ("locked", 75, "another process holds the lock"),
+            Kind::StorageFull => ("storage_full", 75, "the disk or a quota is full"),
             Kind::Incomplete => ("incomplete", 75, "a transfer stopped half-way, kept for resuming"),
             Kind::Cancelled => ("cancelled", 75, "stopped before it was done"),
             Kind::Protocol => ("protocol", 76, "the peer broke the protocol"),
@@ -284,13 +288,19 @@ impl Fault {
         use std::io::ErrorKind as E;
         let kind = match error.kind() {
             E::NotFound => Kind::NoInput,
-            E::PermissionDenied | E::AlreadyExists | E::StorageFull | E::QuotaExceeded | E::ReadOnlyFilesystem => {
-                Kind::CannotCreate
-            }
+            E::PermissionDenied | E::AlreadyExists | E::ReadOnlyFilesystem => Kind::CannotCreate,
+            E::StorageFull | E::QuotaExceeded => Kind::StorageFull,
             E::WouldBlock => Kind::Locked,
             _ => Kind::Io,
         };
         Fault::new(kind, format!("{what}: {}", plain(error)))
+    }
+
+    /// An output that cannot be created: whatever is missing or in the way, nothing was to be read. A full disk is one all the same.
+    pub fn creating(what: impl fmt::Display, error: &std::io::Error) -> Fault {
+        let fault = Fault::local(what, error);
+        let kind = if fault.kind == Kind::StorageFull { fault.kind } else { Kind::CannotCreate };
+        Fault { kind, ..fault }
     }
 
     /// A failure of a network connection: the kind follows from the system's error.
@@ -376,7 +386,11 @@ mod tests {
         assert_eq!(Fault::network("x", &error(E::ConnectionRefused)).kind, Kind::ConnectRefused);
         assert_eq!(Fault::network("x", &error(E::UnexpectedEof)).kind, Kind::Disconnected);
         assert_eq!(Fault::local("x", &error(E::NotFound)).kind, Kind::NoInput);
-        assert_eq!(Fault::local("x", &error(E::StorageFull)).kind, Kind::CannotCreate);
+        for full in [E::StorageFull, E::QuotaExceeded] {
+            assert_eq!(Fault::local("x", &error(full)).exit(), 75);
+            assert_eq!(Fault::creating("x", &error(full)).exit(), 75);
+        }
+        assert_eq!(Fault::creating("x", &error(E::NotFound)).kind, Kind::CannotCreate);
         let text = Fault::local("/x", &std::io::Error::from_raw_os_error(2)).detail;
         assert_eq!(text, "/x: No such file or directory");
     }

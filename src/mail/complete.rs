@@ -1,20 +1,28 @@
 //! A complete message as somebody else wrote it (`smtpsend -t`, a saved file): byte for byte but for line ends, save that
-//! Bcc fields go and what every message must have is added. One bounded pass looks at it, a second one sends it.
+//! Bcc fields go and what every message must have is added. One bounded pass looks at it, a second one sends it. Under the
+//! name sendmail nothing is refused for its form: [`Complete::read_any`] takes it, [`Complete::mend`] makes it legal.
+
+mod first_pass;
+mod mend;
+mod qualify;
 
 use std::io::Read;
 
 use super::address::{self, Mailbox};
 use super::downgrade;
-use super::header_line::{self, HeaderLine, HeaderLines};
+use super::header_line;
 use super::message::{MailMessage, Segment};
-use super::transfer::{MAX_LINE_BYTES, canonical_text};
+use super::transfer::canonical_text;
 use crate::blob::Blob;
-use crate::fault::{Fault, Kind};
+use crate::fault::Fault;
 
 /// Longest header section taken.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
 /// Most header fields taken.
 pub const MAX_HEADER_FIELDS: usize = 20_000;
+
+use first_pass::Scan;
+pub use mend::{Rewritten, rewrite};
 
 const SCAN_BYTES: usize = 64 * 1024;
 
@@ -30,6 +38,10 @@ pub struct Complete {
     /// The body's last line has no line end.
     open_end: bool,
     body_8bit: bool,
+    /// The body's bytes above 127 are UTF-8. Known only of a message taken in any form.
+    body_utf8: bool,
+    /// The body has what no message may hold: a bare CR, CRCRLF, NUL, a line longer than 998 bytes. Found in any form only.
+    body_irregular: bool,
     /// The first line longer than 998 bytes, if any.
     long_line: Option<u64>,
 }
@@ -52,6 +64,17 @@ impl HeaderField {
         text.replace("\r\n", "").trim().to_owned()
     }
 
+    /// Writes raw letters beyond ASCII as encoded-words (RFC 2047, 2231), where that can be done.
+    fn encode(&mut self) {
+        if self.raw.is_ascii() {
+            return;
+        }
+        let value = header_line::value_of(self.name.as_bytes(), &self.raw);
+        if let Ok(encoded) = downgrade::seven_bit_field(&self.name, value) {
+            self.raw = encoded.into_bytes();
+        }
+    }
+
     fn is(&self, name: &str) -> bool {
         self.name.eq_ignore_ascii_case(name)
     }
@@ -63,7 +86,19 @@ impl Complete {
     /// # Errors
     /// [`Kind::BadData`] for a message that breaks the limits or has a bare CR, [`Kind::Io`] when it cannot be read.
     pub fn read(blob: &Blob, dot_ends: bool) -> Result<Complete, Fault> {
-        let mut scan = Scan::new(dot_ends);
+        Complete::scan(blob, Scan::new(dot_ends, false))
+    }
+
+    /// Reads a message of any form, as sendmail does. In the header a bare CR becomes a space and NUL goes; a header beyond the
+    /// limits goes on as body; the body stays as it is until [`Complete::mend`].
+    ///
+    /// # Errors
+    /// [`Kind::Io`] when it cannot be read.
+    pub fn read_any(blob: &Blob, dot_ends: bool) -> Result<Complete, Fault> {
+        Complete::scan(blob, Scan::new(dot_ends, true))
+    }
+
+    fn scan(blob: &Blob, mut scan: Scan) -> Result<Complete, Fault> {
         let mut reader = blob.open_at(0);
         let most = usize::try_from(blob.size_bytes()).unwrap_or(SCAN_BYTES).clamp(1, SCAN_BYTES);
         let mut buffer = vec![0; most];
@@ -152,19 +187,20 @@ impl Complete {
         sent.clone().any(|raw| !raw.is_ascii()) && sent.all(|raw| str::from_utf8(raw).is_ok())
     }
 
+    /// True when a signature of the header would break if a field of it were written otherwise.
+    fn is_signed(&self) -> bool {
+        const SIGNATURES: &[&str] = &["dkim-signature", "domainkey-signature", "arc-message-signature", "arc-seal"];
+        SIGNATURES.iter().any(|name| self.field(name).is_some())
+    }
+
     /// Writes raw UTF-8 in header fields as encoded-words (RFC 2047), so that every server on the way takes the message. What
     /// is signed stays as it is, and so does a field with an address outside ASCII.
     pub fn encode_header(&mut self) {
-        const SIGNATURES: &[&str] = &["dkim-signature", "domainkey-signature", "arc-message-signature", "arc-seal"];
-        if SIGNATURES.iter().any(|name| self.field(name).is_some()) {
+        if self.is_signed() {
             return;
         }
-        for field in self.fields.iter_mut().filter(|field| !field.raw.is_ascii() && str::from_utf8(&field.raw).is_ok())
-        {
-            let value = header_line::value_of(field.name.as_bytes(), &field.raw);
-            if let Ok(encoded) = downgrade::seven_bit_field(&field.name, value) {
-                field.raw = encoded.into_bytes();
-            }
+        for field in self.fields.iter_mut().filter(|field| str::from_utf8(&field.raw).is_ok()) {
+            field.encode();
         }
     }
 
@@ -173,14 +209,18 @@ impl Complete {
         self.long_line
     }
 
+    /// The header as it is sent, with its empty line.
+    fn head(&self) -> Vec<u8> {
+        let sent = self.fields.iter().filter(|field| !field.is("bcc") && !field.is("resent-bcc"));
+        let mut head = sent.map(|field| field.raw.as_slice()).collect::<Vec<_>>().concat();
+        head.extend_from_slice(b"\r\n");
+        head
+    }
+
     /// The message without its Bcc and Resent-Bcc fields.
     pub fn into_message(self) -> MailMessage {
         let has_8bit = self.body_8bit || self.header_8bit();
-        let mut head = Vec::new();
-        for field in self.fields.iter().filter(|field| !field.is("bcc") && !field.is("resent-bcc")) {
-            head.extend_from_slice(&field.raw);
-        }
-        head.extend_from_slice(b"\r\n");
+        let mut head = self.head();
         if let Some(bytes) = self.blob.in_memory() {
             // Small: one piece is sent with fewer copies than several.
             let body = bytes.get(usize::try_from(self.body_at).unwrap_or(usize::MAX)..).unwrap_or_default();
@@ -205,209 +245,10 @@ impl Complete {
     }
 }
 
-/// The first pass over a message, in pieces of any size.
-struct Scan {
-    dot_ends: bool,
-    /// A lone dot was met; what follows is not part of the message.
-    ended: bool,
-    /// The header's lines until it is complete.
-    header: Vec<u8>,
-    lines: HeaderLines,
-    fields: Vec<HeaderField>,
-    in_body: bool,
-    position: u64,
-    body_at: u64,
-    body_extra: u64,
-    body_8bit: bool,
-    line_number: u64,
-    line_length: usize,
-    /// The first two bytes of the current line.
-    line_start: [u8; 2],
-    last: u8,
-    long_line: Option<u64>,
-}
-
-impl Scan {
-    fn new(dot_ends: bool) -> Scan {
-        Scan {
-            dot_ends,
-            ended: false,
-            header: Vec::new(),
-            lines: HeaderLines::default(),
-            fields: Vec::new(),
-            in_body: false,
-            position: 0,
-            body_at: 0,
-            body_extra: 0,
-            body_8bit: false,
-            line_number: 1,
-            line_length: 0,
-            line_start: [0; 2],
-            last: b'\n',
-            long_line: None,
-        }
-    }
-
-    fn feed(&mut self, mut bytes: &[u8]) -> Result<(), Fault> {
-        while !bytes.is_empty() && !self.ended {
-            let end = memchr::memchr2(b'\n', b'\r', bytes);
-            let (text, rest) = bytes.split_at(end.unwrap_or(bytes.len()));
-            if !text.is_empty() {
-                self.text(text)?;
-            }
-            let Some((&special, rest)) = rest.split_first() else { return Ok(()) };
-            bytes = rest;
-            if self.last == b'\r' && special != b'\n' {
-                return Err(self.bare_cr());
-            }
-            if special == b'\n' {
-                self.line_end()?;
-                if self.ended {
-                    return Ok(());
-                }
-            }
-            self.last = special;
-            self.position += 1;
-            if special == b'\n' && self.in_body && self.body_at == u64::MAX {
-                self.body_at = self.position;
-            }
-        }
-        Ok(())
-    }
-
-    fn text(&mut self, text: &[u8]) -> Result<(), Fault> {
-        if self.last == b'\r' {
-            return Err(self.bare_cr());
-        }
-        for (slot, byte) in self.line_start.iter_mut().skip(self.line_length).zip(text) {
-            *slot = *byte;
-        }
-        self.line_length += text.len();
-        if self.in_body {
-            self.body_8bit |= !text.is_ascii();
-        } else {
-            if self.header.len() + text.len() > MAX_HEADER_BYTES {
-                return Err(Fault::new(Kind::BadData, format!("header longer than {MAX_HEADER_BYTES} bytes")));
-            }
-            self.header.extend_from_slice(text);
-        }
-        self.last = b'x';
-        self.position += text.len() as u64;
-        Ok(())
-    }
-
-    /// A line is complete; its LF was not counted yet.
-    fn line_end(&mut self) -> Result<(), Fault> {
-        let bare = self.last != b'\r';
-        if self.dot_ends && self.line_length == 1 && self.line_start.first() == Some(&b'.') {
-            // The blob is cut before the dot.
-            self.position -= if bare { 1 } else { 2 };
-            self.ended = true;
-            return Ok(());
-        }
-        if self.line_length > MAX_LINE_BYTES && self.long_line.is_none() {
-            self.long_line = Some(self.line_number);
-        }
-        if self.in_body {
-            self.body_extra += u64::from(bare);
-        } else {
-            self.header_line(bare)?;
-        }
-        self.line_number += 1;
-        self.line_length = 0;
-        Ok(())
-    }
-
-    /// Takes the line that `header` holds: a field, a continuation, the empty line, or already body.
-    fn header_line(&mut self, bare: bool) -> Result<(), Fault> {
-        let line = std::mem::take(&mut self.header);
-        match self.lines.line(&line) {
-            HeaderLine::Separator => {
-                self.in_body = true;
-                // Known once the LF is counted.
-                self.body_at = u64::MAX;
-                return Ok(());
-            }
-            HeaderLine::Continuation => {
-                // Where other programs would end the header, a line of white space alone must not be written.
-                if let Some(field) = self.fields.last_mut().filter(|_| !line.trim_ascii().is_empty()) {
-                    field.raw.extend_from_slice(&line);
-                    field.raw.extend_from_slice(b"\r\n");
-                }
-                return self.check_header();
-            }
-            HeaderLine::Field(length) => {
-                let name = String::from_utf8_lossy(line.get(..length).unwrap_or_default()).into_owned();
-                let mut raw = line;
-                raw.extend_from_slice(b"\r\n");
-                self.fields.push(HeaderField { name, raw });
-                let count = self.fields.len();
-                if count > MAX_HEADER_FIELDS {
-                    return Err(Fault::new(Kind::BadData, format!("more than {MAX_HEADER_FIELDS} header fields")));
-                }
-                return self.check_header();
-            }
-            HeaderLine::MboxFrom => return Ok(()),
-            HeaderLine::Body => {}
-        }
-        // No field and no empty line: the body begins here, as with sendmail.
-        self.in_body = true;
-        self.body_8bit |= !line.is_ascii();
-        self.body_at = self.position - line.len() as u64 - u64::from(!bare);
-        self.body_extra += u64::from(bare);
-        Ok(())
-    }
-
-    fn check_header(&self) -> Result<(), Fault> {
-        if self.position > MAX_HEADER_BYTES as u64 {
-            return Err(Fault::new(Kind::BadData, format!("header longer than {MAX_HEADER_BYTES} bytes")));
-        }
-        Ok(())
-    }
-
-    fn bare_cr(&self) -> Fault {
-        Fault::new(Kind::BadData, format!("line {}: carriage return without line feed", self.line_number))
-    }
-
-    fn finish(mut self, blob: &Blob) -> Result<Complete, Fault> {
-        if self.last == b'\r' && !self.ended {
-            return Err(self.bare_cr());
-        }
-        let mut open_end = false;
-        if self.line_length > 0 && !self.ended {
-            if self.dot_ends && self.line_length == 1 && self.line_start.first() == Some(&b'.') {
-                self.position -= 1;
-            } else {
-                open_end = true;
-                if self.line_length > MAX_LINE_BYTES && self.long_line.is_none() {
-                    self.long_line = Some(self.line_number);
-                }
-                if !self.in_body {
-                    // As if an LF followed: the line is sent with one.
-                    self.header_line(true)?;
-                    self.body_extra = 0;
-                    open_end = self.in_body;
-                }
-            }
-        }
-        if !self.in_body {
-            self.body_at = self.position;
-        }
-        Ok(Complete {
-            fields: self.fields,
-            body_at: self.body_at.min(self.position),
-            body_extra: self.body_extra,
-            open_end,
-            body_8bit: self.body_8bit,
-            long_line: self.long_line,
-            blob: blob.cut(self.position),
-        })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fault::Kind;
     use crate::smtp::data::Content;
 
     fn read(text: &[u8]) -> Complete {
@@ -455,7 +296,7 @@ mod tests {
         let whole = sent(read(text));
         for first in 0..=text.len() {
             for second in first..=text.len() {
-                let mut scan = Scan::new(false);
+                let mut scan = Scan::new(false, false);
                 for piece in [&text[..first], &text[first..second], &text[second..]] {
                     scan.feed(piece).unwrap();
                 }

@@ -1,5 +1,6 @@
 //! From 8-bit to 7-bit, for a server without 8BITMIME (RFC 6152, section 3): parts that need it become quoted-printable,
-//! raw letters in headers become encoded-words. Never of signed mail: the signature would break.
+//! raw letters in headers become encoded-words. So do parts with bare CRs, NULs or long lines. Never of signed mail: the
+//! signature would break.
 
 use std::io::{BufRead, BufReader, Read, Write};
 
@@ -16,7 +17,7 @@ use crate::smtp::data::Content;
 
 /// Deepest nesting of parts converted.
 pub const MAX_DEPTH: usize = 100;
-/// Longest line converted.
+/// Longest line of a header or around parts; a body's longer ones are converted in pieces of this size.
 pub const MAX_LINE_BYTES: usize = 1024 * 1024;
 /// Longest header section converted.
 pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
@@ -29,7 +30,9 @@ pub const MAX_HEADER_BYTES: usize = 1024 * 1024;
 pub fn to_seven_bit(content: &dyn Content, out: &mut dyn Write) -> Result<(), Fault> {
     let mut survey = Survey::default();
     walk(content, &mut survey)?;
-    walk(content, &mut Converter { needs: survey.needs, index: 0, out })
+    let mut converter = Converter { needs: survey.needs, index: 0, coding: LeafCoding::Text, column: 0, out };
+    walk(content, &mut converter)?;
+    converter.end_base64()
 }
 
 fn cannot(why: &str) -> Fault {
@@ -41,7 +44,8 @@ fn cannot(why: &str) -> Fault {
 trait Pass {
     /// A header section, without its empty line; `leaf` counts parts that are not containers.
     fn header(&mut self, header: &[u8], nature: &Nature) -> Result<(), Fault>;
-    /// One line of a leaf's body or of what stands around parts, with its CRLF.
+    /// One line of a leaf's body or of what stands around parts, with its CRLF; a piece of a line that is too long comes
+    /// without it.
     fn line(&mut self, line: &[u8], where_: LineContext) -> Result<(), Fault>;
 }
 
@@ -73,14 +77,23 @@ fn walk(content: &dyn Content, pass: &mut dyn Pass) -> Result<(), Fault> {
     let mut header: Option<(Vec<u8>, HeaderLines)> = Some(Default::default());
     let mut place = LineContext::Around;
     let mut line = Vec::new();
+    // The line goes on that the piece before this began; the CR of its end came alone.
+    let (mut goes_on, mut held_cr) = (false, false);
     loop {
         line.clear();
-        let count = (&mut reader).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).map_err(read)?;
-        if count > MAX_LINE_BYTES {
+        line.extend(std::mem::take(&mut held_cr).then_some(b'\r'));
+        (&mut reader).take(MAX_LINE_BYTES as u64 + 1).read_until(b'\n', &mut line).map_err(read)?;
+        let too_long = line.len() > MAX_LINE_BYTES;
+        if too_long && (header.is_some() || place != LineContext::Body) {
             return Err(cannot("a line is too long"));
         }
-        let end = count == 0;
-        let delimiter = if end { None } else { boundaries.delimiter(&line) };
+        let end = line.is_empty();
+        let delimiter = if end || goes_on { None } else { boundaries.delimiter(&line) };
+        goes_on = too_long && !line.ends_with(b"\n");
+        held_cr = goes_on && line.ends_with(b"\r");
+        if held_cr {
+            line.pop();
+        }
         if let Some((collected, lines)) = header.as_mut() {
             let kind = if end || delimiter.is_some() { HeaderLine::Body } else { lines.line(&line) };
             let blank = kind == HeaderLine::Separator;
@@ -177,7 +190,9 @@ impl Pass for Survey {
         if where_ == LineContext::Body
             && let Some(last) = self.needs.last_mut()
         {
-            *last |= !line.is_ascii() || line.len() > transfer::MAX_LINE_BYTES + 2;
+            let text = line.strip_suffix(b"\r\n").unwrap_or(line);
+            *last |=
+                !line.is_ascii() || text.len() > transfer::MAX_LINE_BYTES || memchr::memchr2(b'\r', 0, text).is_some();
         }
         Ok(())
     }
@@ -188,7 +203,19 @@ struct Converter<'a> {
     needs: Vec<bool>,
     /// Leaves so far.
     index: usize,
+    /// How the current leaf comes, where it is converted.
+    coding: LeafCoding,
+    /// Where the line of base64 stands that is written.
+    column: usize,
     out: &'a mut dyn Write,
+}
+
+/// The transfer encoding in which a leaf that is converted comes, and in which it stays if it has one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LeafCoding {
+    Text,
+    QuotedPrintable,
+    Base64,
 }
 
 impl Converter<'_> {
@@ -199,11 +226,39 @@ impl Converter<'_> {
     fn converts(&self) -> bool {
         self.index > 0 && self.needs.get(self.index - 1).copied().unwrap_or_default()
     }
+
+    /// Base64 in lines of its own length, whatever stood between its letters.
+    fn base64(&mut self, line: &[u8]) -> Result<(), Fault> {
+        let mut letters: &[u8] = &line
+            .iter()
+            .copied()
+            .filter(|byte| byte.is_ascii_alphanumeric() || b"+/=".contains(byte))
+            .collect::<Vec<_>>();
+        while !letters.is_empty() {
+            let room = transfer::QP_LINE_BYTES - self.column;
+            let (first, rest) = letters.split_at_checked(room).unwrap_or((letters, b""));
+            self.write(first)?;
+            self.column += first.len();
+            letters = rest;
+            if self.column == transfer::QP_LINE_BYTES {
+                self.end_base64()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn end_base64(&mut self) -> Result<(), Fault> {
+        match std::mem::take(&mut self.column) {
+            0 => Ok(()),
+            _ => self.write(b"\r\n"),
+        }
+    }
 }
 
 impl Pass for Converter<'_> {
     fn header(&mut self, header: &[u8], nature: &Nature) -> Result<(), Fault> {
         self.index += usize::from(*nature == Nature::Leaf);
+        self.coding = LeafCoding::Text;
         let converts = *nature == Nature::Leaf && self.converts();
         let mut said = false;
         let mut typed = false;
@@ -216,7 +271,14 @@ impl Pass for Converter<'_> {
             if is("content-transfer-encoding") {
                 let value = scan::decode(value).to_ascii_lowercase();
                 let eight = matches!(value.as_str(), "8bit" | "binary");
-                if converts || eight {
+                self.coding = match value.as_str() {
+                    "base64" => LeafCoding::Base64,
+                    "quoted-printable" => LeafCoding::QuotedPrintable,
+                    _ => LeafCoding::Text,
+                };
+                if self.coding != LeafCoding::Text {
+                    said = true;
+                } else if converts || eight {
                     let now = if converts { "quoted-printable" } else { "7bit" };
                     if !std::mem::replace(&mut said, true) {
                         self.write(format!("{name}: {now}\r\n").as_bytes())?;
@@ -242,12 +304,22 @@ impl Pass for Converter<'_> {
     fn line(&mut self, line: &[u8], where_: LineContext) -> Result<(), Fault> {
         match where_ {
             LineContext::Body if self.converts() => {
-                let encoded = transfer::quoted_printable(line);
-                self.write(&encoded)
+                let encoded = match self.coding {
+                    LeafCoding::Base64 => return self.base64(line),
+                    LeafCoding::QuotedPrintable => transfer::quoted_printable(&transfer::decode_quoted_printable(line)),
+                    LeafCoding::Text => transfer::quoted_printable(line),
+                };
+                self.write(&encoded)?;
+                // A soft line break: the line goes on.
+                if encoded.ends_with(b"\n") { Ok(()) } else { self.write(b"=\r\n") }
             }
-            _ if line.is_ascii() => self.write(line),
+            _ if line.is_ascii() => {
+                self.end_base64()?;
+                self.write(line)
+            }
             // Around parts there is nothing that a reader shows.
             _ => {
+                self.end_base64()?;
                 let plain: Vec<u8> = line.iter().map(|byte| if byte.is_ascii() { *byte } else { b'?' }).collect();
                 self.write(&plain)
             }
@@ -339,7 +411,7 @@ mod tests {
             "To: ü@x.test\n\nx\n",
             "Content-Type: message/rfc822\nContent-Transfer-Encoding: base64\n\nü\n",
             &deep,
-            &format!("A: b\n\n{}ü\n", "x".repeat(MAX_LINE_BYTES)),
+            &format!("A: {}ü\n\n", "x".repeat(MAX_LINE_BYTES)),
             &format!("A: {}\n\n", "x\n ".repeat(MAX_HEADER_BYTES / 3)),
         ] {
             let fault = convert(text).unwrap_err();
@@ -349,7 +421,40 @@ mod tests {
 
     #[test]
     fn long_lines_are_broken_as_well() {
-        let long = format!("A: b\n\nü{}\n", "x".repeat(5000));
-        assert!(seven(&long).lines().all(|line| line.len() <= 76));
+        for (count, end) in
+            [(5000, "\n"), (MAX_LINE_BYTES, "\n"), (MAX_LINE_BYTES - 1, "\rx\n"), (MAX_LINE_BYTES - 3, "\n")]
+        {
+            let long = format!("A: b\n\nü{}{end}y\n", "x".repeat(count));
+            let short = seven(&long);
+            assert!(short.lines().all(|line| line.len() <= 76), "{count}");
+            let (_, body) = short.split_once("\n\n").unwrap();
+            assert_eq!(transfer::decode_quoted_printable(body.as_bytes()), long.as_bytes()[6..], "{count}");
+        }
+    }
+
+    #[test]
+    fn what_is_encoded_stays_so_and_gets_legal_lines() {
+        let data: Vec<u8> = (0..3000u32).map(|at| (at * 7 % 256) as u8).collect();
+        let unbroken: String = {
+            let encoded = transfer::Encoding::Base64.encode_text(&data);
+            encoded.iter().filter(|byte| !byte.is_ascii_whitespace()).map(|byte| char::from(*byte)).collect()
+        };
+        let printable = format!("{}=C3=BC", "x=3D".repeat(600));
+        let text = format!(
+            "Content-Type: multipart/mixed; boundary=b\n\n--b\nContent-Transfer-Encoding: base64\n\n{unbroken}\n--b\n\
+             Content-Transfer-Encoding: Quoted-Printable\n\n{printable}\nsoft=\nline\n--b\n\none\rtwo\0\n--b--\n"
+        );
+        let mended = seven(&text);
+        assert!(mended.lines().all(|line| line.len() <= 76), "{mended}");
+        let parts: Vec<&str> = mended.split("--b").collect();
+        let body = |index: usize| parts[index].split_once("\n\n").unwrap().1.as_bytes();
+        assert_eq!(transfer::decode_base64(body(1)), data);
+        let decoded = transfer::decode_quoted_printable(body(2));
+        assert_eq!(String::from_utf8(decoded).unwrap(), format!("{}ü\nsoftline\n", "x=".repeat(600)));
+        assert!(
+            parts[1].contains("Encoding: base64\n") && parts[2].contains("Encoding: Quoted-Printable\n"),
+            "{mended}"
+        );
+        assert!(parts[3].ends_with("Encoding: quoted-printable\n\none=0Dtwo=00\n"), "{mended}");
     }
 }

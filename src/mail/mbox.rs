@@ -187,11 +187,7 @@ impl DotLock {
                 }
                 Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
                 Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => return Ok(DotLock(None)),
-                Err(error) => {
-                    let mut fault = Fault::local(name.display(), &error);
-                    fault.kind = Kind::CannotCreate;
-                    return Err(fault);
-                }
+                Err(error) => return Err(Fault::creating(name.display(), &error)),
             }
             if Instant::now() > end {
                 return Err(Fault::new(Kind::Locked, format!("{}: locked by {}", path.display(), name.display()))

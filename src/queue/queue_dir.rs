@@ -1,11 +1,102 @@
 //! Where the queue lies.
 
+use std::ffi::OsString;
+use std::fs::{File, Permissions};
+use std::io::ErrorKind;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use super::drop_dir;
 use crate::fault::{Fault, Kind};
 
 /// The queue of the machine, for those who may write there.
 pub const SYSTEM_DIR: &str = "/var/spool/applayer";
+
+/// How the calling user reaches the queue of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum QueueAccess {
+    /// He may open it.
+    Direct(PathBuf),
+    /// He submits to its drop directory.
+    Drop(PathBuf),
+}
+
+/// The queue of the machine, for the calling user: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else [`SYSTEM_DIR`].
+/// Never a queue of one user, that nobody serves.
+///
+/// # Errors
+/// [`Kind::Config`] when he may neither open it nor submit to it.
+pub fn of_system(explicit: Option<&Path>) -> Result<QueueAccess, Fault> {
+    let named = explicit.map(Path::to_owned).or_else(|| set("APPLAYER_QUEUE"));
+    let dir = named.clone().unwrap_or_else(|| PathBuf::from(SYSTEM_DIR));
+    let drop = drop_dir::beside(&dir);
+    let has_drop = std::fs::symlink_metadata(&drop).is_ok_and(|found| found.is_dir());
+    let own = std::fs::metadata(&dir).map(|found| found.uid() == rustix::process::geteuid().as_raw());
+    let is_new = named.is_some() && own.as_ref().is_err_and(|error| error.kind() == ErrorKind::NotFound);
+    if writable(&dir) && (own.unwrap_or_default() || !has_drop) || is_new && !has_drop {
+        check_local(&dir)?;
+        return Ok(QueueAccess::Direct(dir));
+    }
+    if has_drop {
+        return Ok(QueueAccess::Drop(drop));
+    }
+    let detail = format!("{}: this user can neither write there nor submit to {}", dir.display(), drop.display());
+    Err(Fault::new(Kind::Config, detail)
+        .with_hint("`make install-sendmail` sets both up; or name a queue: --queue-dir, APPLAYER_QUEUE"))
+}
+
+/// Keeps others out of a queue's directory and out of the files in it. What they could only read is mended, and said in the
+/// answer; where they could write nothing can be trusted.
+///
+/// # Errors
+/// [`Kind::Config`] for a directory in which others may write, that holds links, or that is not a queue's own.
+pub(super) fn protect(dir: &Path) -> Result<Option<String>, Fault> {
+    let at = |error: std::io::Error| Fault::local(dir.display(), &error);
+    let found = match std::fs::metadata(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(at)?,
+    };
+    let wrong = |why: &str| {
+        Fault::new(Kind::Config, format!("{}: {why}", dir.display()))
+            .with_hint("a queue needs a directory of its own that only its owner can enter: chmod 700")
+    };
+    let is_open = found.mode() & 0o077 != 0;
+    if is_open {
+        let names: Vec<_> = std::fs::read_dir(dir).map_err(at)?.map(|entry| entry.map(|it| it.file_name())).collect();
+        if found.mode() & 0o022 != 0 && !names.is_empty() {
+            return Err(wrong("others may write in it, and may have put into it what they like"));
+        }
+        let is_ours =
+            |name: &OsString| name.to_str().is_some_and(|name| name.starts_with("queue.db") || NAMES.contains(&name));
+        if found.mode() & 0o1000 != 0 || !names.iter().flatten().all(is_ours) {
+            return Err(wrong("others can enter it, and it holds more than a queue"));
+        }
+        std::fs::set_permissions(dir, Permissions::from_mode(0o700))
+            .map_err(|error| wrong(&format!("others can enter it: {error}")))?;
+    }
+    for name in ["queue.db", "queue.db-wal", "queue.db-shm"].iter().chain(NAMES) {
+        let path = dir.join(name);
+        let Ok(found) = std::fs::symlink_metadata(&path) else { continue };
+        if found.is_symlink() {
+            return Err(wrong(&format!("{name} is a symbolic link")));
+        }
+        if found.mode() & 0o077 != 0 {
+            let mode = if found.is_dir() { 0o700 } else { 0o600 };
+            std::fs::set_permissions(&path, Permissions::from_mode(mode)).map_err(at)?;
+        }
+    }
+    Ok(is_open.then(|| format!("{}: others could enter it; its mode is 700 now", dir.display())))
+}
+
+/// What stands in a queue's directory beside the database.
+const NAMES: &[&str] = &["body", "owners", "apart", "wake", "setup"];
+
+/// Opens or makes a file that only its owner may use, for writing. A link is not followed.
+pub(super) fn open_private(path: &Path) -> std::io::Result<File> {
+    let mut options = File::options();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    options.custom_flags(rustix::fs::OFlags::NOFOLLOW.bits().cast_signed()).open(path)
+}
 
 /// The queue's directory: `explicit` (from `--queue-dir` or `$APPLAYER_QUEUE`), else /var/spool/applayer where the caller may
 /// write, else `$XDG_STATE_HOME/applayer/queue`. It need not exist; only local file systems are taken (78 otherwise).
@@ -94,6 +185,63 @@ mod tests {
         let dir = folder.path().join("not/yet/there");
         assert_eq!(find(Some(&dir)).unwrap(), dir);
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn others_are_kept_out_or_the_directory_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let made = |name: &str, mode: u32, inside: &[&str]| {
+            let dir = folder.path().join(name);
+            std::fs::create_dir(&dir).unwrap();
+            for file in inside {
+                std::fs::write(dir.join(file), "x").unwrap();
+                std::fs::set_permissions(dir.join(file), Permissions::from_mode(0o666)).unwrap();
+            }
+            std::fs::set_permissions(&dir, Permissions::from_mode(mode)).unwrap();
+            dir
+        };
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o7777;
+        for (name, mode_before, inside, is_said) in [
+            ("private", 0o700, &["queue.db"][..], false),
+            ("entered", 0o755, &["queue.db", "wake"], true),
+            ("new", 0o777, &[], true),
+            ("old", 0o750, &["queue.db-wal", "queue.db-shm", "setup"], true),
+        ] {
+            let dir = made(name, mode_before, inside);
+            assert_eq!(protect(&dir).unwrap().is_some(), is_said, "{name}");
+            assert_eq!(mode(&dir), 0o700, "{name}");
+            assert!(inside.iter().all(|file| mode(&dir.join(file)) == 0o600), "{name}");
+            assert_eq!(protect(&dir).unwrap(), None, "{name}: once");
+        }
+        for (name, mode_before, inside) in
+            [("shared", 0o770, &["queue.db"][..]), ("tmp", 0o1777, &[]), ("home", 0o755, &["letter", "queue.db"])]
+        {
+            let dir = made(name, mode_before, inside);
+            assert_eq!(protect(&dir).unwrap_err().kind, Kind::Config, "{name}");
+            assert_eq!(mode(&dir), mode_before, "{name}: left as it is");
+        }
+        for link in ["queue.db", "queue.db-wal", "wake", "setup", "body", "owners"] {
+            let dir = made(&format!("link-{link}"), 0o700, &[]);
+            let target = folder.path().join(format!("target-{link}"));
+            std::os::unix::fs::symlink(&target, dir.join(link)).unwrap();
+            assert_eq!(protect(&dir).unwrap_err().kind, Kind::Config, "{link}");
+            assert!(open_private(&dir.join(link)).is_err() && !target.exists(), "{link}");
+        }
+    }
+
+    #[test]
+    fn the_system_has_one_queue_and_nobody_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let dir = folder.path().join("queue");
+        assert_eq!(of_system(Some(&dir)).unwrap(), QueueAccess::Direct(dir.clone()), "named and new: made");
+        let drop = folder.path().join("queue-drop");
+        std::fs::create_dir(&drop).unwrap();
+        assert_eq!(of_system(Some(&dir)).unwrap(), QueueAccess::Drop(drop));
+        std::fs::create_dir(&dir).unwrap();
+        assert_eq!(of_system(Some(&dir)).unwrap(), QueueAccess::Direct(dir), "its owner");
+        let file = folder.path().join("file");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(of_system(Some(&file)).unwrap_err().kind, Kind::Config);
     }
 
     #[test]

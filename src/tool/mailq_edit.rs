@@ -12,16 +12,16 @@ use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::queue::bounce::{self, ReportAction, ReportedRecipient};
 use crate::queue::entry::{AttemptResult, QueueEntry, QueueId, QueuedRecipient, RecipientState, Transition};
-use crate::queue::queue_dir;
 use crate::queue::runner::settle::{self, SettlementRules};
 use crate::queue::schedule::Schedule;
-use crate::queue::sqlite::{Process, SqliteStore, now};
+use crate::queue::sqlite::{SqliteStore, now};
 use crate::queue::store::{
     Claim, Edited, Filter, LeaseOutcome, LeasedRecipient, MAX_BATCH, QueueEdit, QueuePage, QueueStore, SettledLease,
     Settlement,
 };
 use crate::smtp::address::Address;
 use crate::tool::mailq_ls::{QueueSelectArgs, QueuedRecipientRecord};
+use crate::tool::queue_open;
 
 /// Change messages in the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
@@ -153,8 +153,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             return Err(fault.with_hint("mailq-ls prints the ids").into());
         }
         let change = change(&args)?;
-        let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
-        let store = SqliteStore::open_existing(&queue_dir, Process::OneShot)?;
+        let (_, store) = queue_open::open_named(&args.queue, out)?;
         let (Some(store), false) = (store, args.select.means_nothing(&filter)) else {
             return missing(&filter, &QueuePage::default(), out);
         };

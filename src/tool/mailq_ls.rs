@@ -1,5 +1,8 @@
 //! `mailq-ls [ID…]`: what is in the outgoing queue, one recipient a line.
 
+mod postfix;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -10,12 +13,14 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::units;
 use crate::fault::{Fault, Kind};
+use crate::queue::drop_dir::{self, Submission};
 use crate::queue::entry::{QueueEntry, QueueId, QueuedRecipient, RecipientState, Time};
-use crate::queue::queue_dir;
+use crate::queue::queue_dir::{self, QueueAccess};
 use crate::queue::sqlite::{Process, SqliteStore, now};
 use crate::queue::store::{AGES, Filter, MAX_BATCH, QueueCounts, QueueStore};
 use crate::relay::route::RouteOverride;
 use crate::smtp::envelope::{Envid, Orcpt, Ret};
+use crate::tool::queue_open;
 
 /// List the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
@@ -27,6 +32,12 @@ pub struct Args {
     /// Print how many recipients of which age there are for each domain, instead of a list
     #[arg(long, short = 's', conflicts_with = "count")]
     summary: bool,
+    /// The queue of the machine, or what the calling user submitted to it if he may not open it
+    #[arg(long)]
+    system_queue: bool,
+    /// Print the list as Postfix's mailq does
+    #[arg(long, conflicts_with_all = ["count", "summary", "json", "report"])]
+    postfix: bool,
     #[command(flatten)]
     select: QueueSelectArgs,
     #[command(flatten)]
@@ -119,7 +130,7 @@ impl QueueSelectArgs {
 }
 
 /// One recipient in the queue.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Default, Serialize)]
 pub struct QueuedRecipientRecord<'a> {
     queue_id: String,
     state: &'static str,
@@ -181,6 +192,21 @@ impl<'a> QueuedRecipientRecord<'a> {
             orcpt: recipient.to.orcpt.as_ref().map(Orcpt::as_str),
             ret: entry.envelope.ret.map(Ret::as_str),
             envid: entry.envelope.envid.as_ref().map(Envid::as_str),
+        }
+    }
+}
+
+impl<'a> QueuedRecipientRecord<'a> {
+    /// The record of one recipient of a message that waits in the drop directory.
+    fn submitted(submission: &'a Submission, address: &'a str) -> QueuedRecipientRecord<'a> {
+        QueuedRecipientRecord {
+            queue_id: submission.name.clone(),
+            state: "submitted",
+            size_bytes: submission.size_bytes,
+            queued_at: submission.time().to_string(),
+            sender: &submission.sender,
+            address,
+            ..QueuedRecipientRecord::default()
         }
     }
 }
@@ -250,10 +276,18 @@ crate::cli::tool!("mailq-ls", Args, run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {
-        let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
         let filter = args.select.filter(now())?;
-        let store = SqliteStore::open_existing(&queue_dir, Process::OneShot)?;
+        // An empty queue is as it should be; a filter that matches nothing is a "no".
+        let asked = !filter.is_empty() || !args.select.ids.is_empty();
+        let (queue_dir, store, mut submitted) = open(&args, out)?;
         let store = store.filter(|_| !args.select.means_nothing(&filter));
+        if asked {
+            submitted.clear();
+        }
+        if args.postfix {
+            let (found, bad) = postfix::list(store.as_ref(), &filter, &submitted, out).await?;
+            return Ok(bad.unwrap_or(if found || !asked { Exit::OK } else { Exit::NEGATIVE }));
+        }
         if args.summary {
             let domains = match &store {
                 Some(store) => store.summary(filter.clone(), now()).await?,
@@ -262,22 +296,56 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             for domain in &domains {
                 out.emit(&DomainRecord { domain: &domain.domain, recipients: domain.recipients, ages: domain.ages })?;
             }
-            let asked = !filter.is_empty() || !args.select.ids.is_empty();
             return Ok(if domains.is_empty() && asked { Exit::NEGATIVE } else { Exit::OK });
         }
-        let found = match (&store, args.count) {
-            (Some(store), true) => count(store.count(filter.clone()).await?, &queue_dir.display().to_string(), out)?,
-            (None, true) => count(QueueCounts::default(), &queue_dir.display().to_string(), out)?,
-            (Some(store), false) => match list(store, &filter, out).await? {
-                (_, Some(exit)) => return Ok(exit),
-                (found, None) => found,
-            },
-            (None, false) => false,
-        };
-        // An empty queue is as it should be; a filter that matches nothing is a "no".
-        let asked = !filter.is_empty() || !args.select.ids.is_empty();
+        if args.count {
+            let mut counts = match &store {
+                Some(store) => store.count(filter.clone()).await?,
+                None => QueueCounts::default(),
+            };
+            for submission in &submitted {
+                counts.messages += 1;
+                counts.queued += submission.recipients.len() as u64;
+                counts.size_bytes += submission.size_bytes;
+            }
+            let found = count(counts, &queue_dir.display().to_string(), out)?;
+            return Ok(if found || !asked { Exit::OK } else { Exit::NEGATIVE });
+        }
+        let (mut found, mut bad) = (false, None);
+        if let Some(store) = &store {
+            bad = each_page(store, &filter, out, |entry, recipients| {
+                found |= !recipients.is_empty();
+                recipients.iter().try_for_each(|recipient| out.emit(&QueuedRecipientRecord::new(entry, recipient)))
+            })
+            .await?;
+        }
+        for submission in &submitted {
+            for address in &submission.recipients {
+                out.emit(&QueuedRecipientRecord::submitted(submission, address))?;
+            }
+        }
+        if let Some(exit) = bad {
+            return Ok(exit);
+        }
         Ok(if found || !asked { Exit::OK } else { Exit::NEGATIVE })
     })
+}
+
+/// The queue, and what was submitted to it and not taken up yet: everybody's for who may open it, else the calling user's own.
+fn open(args: &Args, out: &Output) -> Result<(PathBuf, Option<SqliteStore>, Vec<Submission>), Fault> {
+    let access = match args.system_queue {
+        true => queue_dir::of_system(args.queue.queue_dir.as_deref())?,
+        false => QueueAccess::Direct(queue_dir::find(args.queue.queue_dir.as_deref())?),
+    };
+    match access {
+        QueueAccess::Drop(drop) => drop_dir::own(&drop).map(|own| (drop, None, own)),
+        QueueAccess::Direct(dir) => {
+            queue_open::check_named(&args.queue, &dir)?;
+            let store = queue_open::open_existing(&dir, Process::OneShot, out)?;
+            let submitted = drop_dir::everybodys(&drop_dir::beside(&dir))?;
+            Ok((dir, store, submitted))
+        }
+    }
 }
 
 fn count(counts: QueueCounts, queue: &str, out: &Output) -> Result<bool, Fault> {
@@ -286,14 +354,19 @@ fn count(counts: QueueCounts, queue: &str, out: &Output) -> Result<bool, Fault> 
     Ok(messages > 0)
 }
 
-/// Lists what the filter lets through, and says what cannot be read: whether there was anything, and the status if that is bad.
-async fn list(store: &SqliteStore, filter: &Filter, out: &Output) -> Result<(bool, Option<Exit>), Fault> {
-    let mut after = None;
-    let (mut found, mut bad) = (false, None);
+/// Goes over the messages of the queue, each with its recipients that are not final, and says what cannot be read: the status
+/// if there was any of that.
+async fn each_page(
+    store: &SqliteStore,
+    filter: &Filter,
+    out: &Output,
+    mut tell: impl FnMut(&QueueEntry, &[&QueuedRecipient]) -> Result<(), Fault>,
+) -> Result<Option<Exit>, Fault> {
+    let (mut after, mut bad) = (None, None);
     loop {
         let page = store.list(filter.clone(), after, MAX_BATCH).await?;
         if page.last.is_none() {
-            return Ok((found, bad));
+            return Ok(bad);
         }
         after = page.last;
         for damaged in &page.damaged {
@@ -301,10 +374,9 @@ async fn list(store: &SqliteStore, filter: &Filter, out: &Output) -> Result<(boo
             bad = Some(damaged.fault.kind.into());
         }
         for entry in &page.entries {
-            for recipient in entry.envelope.recipients.iter().filter(|recipient| !recipient.state.is_final()) {
-                found = true;
-                out.emit(&QueuedRecipientRecord::new(entry, recipient))?;
-            }
+            let open: Vec<_> =
+                entry.envelope.recipients.iter().filter(|recipient| !recipient.state.is_final()).collect();
+            tell(entry, &open)?;
         }
     }
 }

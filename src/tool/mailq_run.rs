@@ -1,5 +1,6 @@
 //! `mailq-run`: deliver what is due in the outgoing queue.
 
+mod pickup;
 mod plan;
 mod routing;
 
@@ -19,16 +20,19 @@ use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::listen::Shutdown;
 use crate::queue::entry::RecipientState;
-use crate::queue::queue_dir;
 use crate::queue::runner::settle::{AttemptReport, Disposition, SettlementRules};
 use crate::queue::runner::{self, RunEvent, RunSummary, RunnerOptions};
 use crate::queue::schedule::Schedule;
-use crate::queue::sqlite::{Process, SqliteStore, now};
+use crate::queue::sqlite::{Process, now};
 use crate::queue::store::{Filter, QueueEdit, QueueStore};
+use crate::queue::{drop_dir, queue_dir};
 use crate::relay::route::RouteRule;
 use crate::smtp::address::Address;
 use crate::smtp::auth::Mechanism;
 use crate::tool::mailq_ls::QueueSelectArgs;
+use crate::tool::queue_open;
+
+use pickup::Pickup;
 
 /// Deliver what is due in the outgoing mail queue.
 #[derive(Debug, clap::Parser)]
@@ -72,7 +76,8 @@ struct RoutingArgs {
     /// The port of mail exchangers
     #[arg(long, value_name = "PORT", default_value_t = 25)]
     mx_port: u16,
-    /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:
+    /// Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:;
+    /// several of one domain are tried in turn
     #[arg(long, value_name = "DOMAIN=URL", value_parser = RouteRule::parse)]
     route: Vec<RouteRule>,
     /// Send everything that no --route names through this server; --user and its kin log in there; of several each is tried
@@ -85,7 +90,7 @@ struct RoutingArgs {
     /// Send everything that no --route names through the server of this account of smtpsend's accounts file
     #[arg(long, value_name = "NAME")]
     account: Option<String>,
-    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts)
+    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
     #[arg(long, value_name = "FILE", requires = "account")]
     accounts: Option<PathBuf>,
     /// Our name in EHLO and in reports (default: the host's)
@@ -210,10 +215,12 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         };
         let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
         let filter = args.select.filter(now())?;
+        let pickup =
+            Pickup { drop: drop_dir::beside(&queue_dir), queue_dir: queue_dir.clone(), host: transport.helo.clone() };
         // A pass over a queue that is not there finds nothing; a watcher waits for it to fill.
-        let store = match args.watch {
-            true => Some(SqliteStore::open(&queue_dir, Process::LongRunning)?),
-            false => SqliteStore::open_existing(&queue_dir, Process::LongRunning)?,
+        let store = match args.watch || pickup.drop.is_dir() {
+            true => Some(queue_open::open(&queue_dir, Process::LongRunning, out)?),
+            false => queue_open::open_existing(&queue_dir, Process::LongRunning, out)?,
         };
         let Some(store) = store.filter(|_| !args.select.means_nothing(&filter)) else {
             return Ok(if filter.is_empty() && args.select.ids.is_empty() { Exit::OK } else { Exit::NEGATIVE });
@@ -221,6 +228,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         if args.dry_run {
             return plan::show(&store, &routing, &resolver, &filter, out).await;
         }
+        pickup.pass(&store, out).await;
         if args.flush || !filter.is_empty() {
             let waiting = Filter { states: vec![RecipientState::Queued], ..filter.clone() };
             let edited = store.edit(waiting, QueueEdit::Retry(now())).await?;
@@ -252,7 +260,13 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
                 RunEvent::Trouble(fault) => out.error("", fault),
             }
         };
-        let summary = runner::run(Arc::new(store), options, &shutdown, Arc::new(watcher)).await?;
+        let store = Arc::new(store);
+        let picking_up = args.watch.then(|| tokio::spawn(pickup.watch(Arc::clone(&store), out.clone())));
+        let summary = runner::run(store, options, &shutdown, Arc::new(watcher)).await;
+        if let Some(task) = picking_up {
+            task.abort();
+        }
+        let summary = summary?;
         finish(&summary, &queue_dir.display().to_string(), args.strict, out)
     })
 }

@@ -15,6 +15,7 @@ pub mod mailq_edit;
 pub mod mailq_ls;
 pub mod mailq_run;
 pub mod mailread;
+mod queue_open;
 mod smtp_account;
 pub mod smtpsend;
 pub mod smtpserve;

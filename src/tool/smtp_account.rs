@@ -157,17 +157,20 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// The user's accounts file, if there is one.
+    /// The user's accounts file, else that of the machine, if there is one.
     pub(super) fn usual() -> Option<PathBuf> {
         let set = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")))?;
-        Some(base.join("applayer/accounts")).filter(|path| path.exists())
+        let base = set("XDG_CONFIG_HOME").or_else(|| set("HOME").map(|home| home.join(".config")));
+        let places = base.into_iter().chain([PathBuf::from("/etc")]);
+        places.map(|base| base.join("applayer/accounts")).find(|path| path.exists())
     }
 
-    /// The user's accounts file, for an account that was named.
+    /// The same, for an account that was named.
     pub(super) fn must_be() -> Result<PathBuf, Fault> {
         let missing = || Fault::new(Kind::Config, "no accounts file");
-        Accounts::usual().ok_or_else(|| missing().with_hint("~/.config/applayer/accounts, or --accounts FILE"))
+        Accounts::usual().ok_or_else(|| {
+            missing().with_hint("~/.config/applayer/accounts, /etc/applayer/accounts, or --accounts FILE")
+        })
     }
 
     /// Reads an accounts file. One that holds a password must be its owner's alone.
@@ -450,16 +453,31 @@ impl Aliases {
     }
 
     pub(super) fn parse(text: &str) -> Result<Aliases, Fault> {
-        let mut found = std::collections::HashMap::new();
+        // A line that begins with white space goes on with the one before it.
+        let mut entries: Vec<(usize, String)> = Vec::new();
         for (index, line) in text.lines().enumerate() {
+            let goes_on = line.starts_with([' ', '\t']);
             let line = line.split('#').next().unwrap_or_default().trim();
-            if line.is_empty() {
-                continue;
+            match entries.last_mut().filter(|_| goes_on) {
+                _ if line.is_empty() => {}
+                Some((_, entry)) => {
+                    entry.push(' ');
+                    entry.push_str(line);
+                }
+                None => entries.push((index + 1, line.to_owned())),
             }
-            let bad = |why: String| Fault::new(Kind::Config, format!("line {}: {why}", index + 1));
+        }
+        let mut found = std::collections::HashMap::new();
+        for (number, line) in entries {
+            let bad = |why: String| Fault::new(Kind::Config, format!("line {number}: {why}"));
             let (name, list) = line.split_once(':').ok_or_else(|| bad("no colon".to_owned()))?;
+            // sendmail's other targets: programs, files and lists in files.
+            let is_program = |one: &str| one.trim().trim_start_matches('"').starts_with(['|', '/', ':']);
+            if list.split(',').any(is_program) {
+                return Err(bad("an alias stands for addresses here, not for a program or a file".to_owned()));
+            }
             let list = address::parse_list(list).map_err(|fault| bad(fault.detail))?;
-            found.insert(name.trim().to_lowercase(), list);
+            found.insert(name.trim().trim_matches('"').to_lowercase(), list);
         }
         Ok(Aliases(found))
     }
@@ -599,7 +617,18 @@ account default : work
         assert!(resolve("loop").is_err());
         let fallback = Aliases::parse("default: all@x.test").unwrap();
         assert_eq!(fallback.resolve(Mailbox::parse("nobody").unwrap()).unwrap()[0].address, "all@x.test");
-        for bad in ["no colon", "a: b c d", "a: <"] {
+        let long = Aliases::parse("\"Ops\": a@x.test,\n\tb@x.test # both\n\n  , c@x.test\nlast: ops\n").unwrap();
+        assert_eq!(long.resolve(Mailbox::parse("last").unwrap()).unwrap().len(), 3);
+        for bad in [
+            "no colon",
+            "a: b c d",
+            "a: <",
+            "a: |/bin/prog",
+            "a: b@x.test, \"|prog -x\"",
+            "a: /var/mail/a",
+            "a: \"/var/mail/a\"",
+            "a: :include:/etc/list",
+        ] {
             assert_eq!(Aliases::parse(bad).unwrap_err().kind, Kind::Config, "{bad}");
         }
     }

@@ -17,6 +17,7 @@ mod deliver;
 mod each;
 mod edit;
 mod job;
+mod local;
 mod merge;
 mod mx;
 mod probe;
@@ -47,6 +48,8 @@ pub struct Args {
     take: TakeArgs,
     #[command(flatten)]
     merge: MergeArgs,
+    #[command(flatten)]
+    local: LocalArgs,
     #[command(flatten)]
     way: SendWayArgs,
     /// Send to those who are accepted although others are refused
@@ -161,30 +164,51 @@ struct TakeArgs {
     /// A line with a lone dot ends the message
     #[arg(long, conflicts_with = "ignore_dots")]
     dot_ends: bool,
-    /// Complete addresses without a domain by this one
-    #[arg(long, value_name = "DOMAIN")]
-    local_domain: Option<String>,
+    /// Take a message of any form and make it legal: bare CRs, NULs, long lines, 8-bit text without MIME fields
+    #[arg(long)]
+    mend: bool,
     /// The author's name, where From is missing
     #[arg(short = 'F', value_name = "NAME")]
     full_name: Option<String>,
+}
+
+/// What becomes of addresses of this host.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Addresses of this host")]
+struct LocalArgs {
+    /// Complete addresses without a domain by this one, in the envelope and in the header
+    #[arg(long, value_name = "DOMAIN")]
+    local_domain: Option<String>,
+    /// What names without a domain stand for, as in /etc/aliases: addresses, no programs and no files
+    #[arg(long, value_name = "FILE")]
+    aliases: Option<PathBuf>,
+    /// Senders of this host (--local-domain, its name, localhost) have this domain
+    #[arg(long, value_name = "DOMAIN")]
+    masquerade: Option<String>,
+    /// Mail for names of this host that no alias knows goes to this address
+    #[arg(long, value_name = "ADDRESS")]
+    admin_address: Option<String>,
 }
 
 /// Where to.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Where to")]
 struct SendWayArgs {
-    /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT] or lmtp+unix:PATH
+    /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT], lmtp+unix:PATH, or HOST[:PORT] alone
     #[arg(long, value_name = "URL", conflicts_with_all = ["queue", "mx", "account"])]
     server: Option<String>,
     /// The account of this name in the accounts file (default: the one whose `from` is the author)
     #[arg(short = 'A', long, value_name = "NAME", conflicts_with_all = ["queue", "mx"])]
     account: Option<String>,
-    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts)
+    /// The accounts file, in msmtp's words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)
     #[arg(long, value_name = "FILE")]
     accounts: Option<PathBuf>,
     /// Put it into the outgoing queue, for mailq-run
     #[arg(long, conflicts_with = "mx")]
     queue: bool,
+    /// The queue of the machine, or its drop directory for who may not open it; never one of this user
+    #[arg(long, requires = "queue")]
+    system_queue: bool,
     /// Put into the queue what a server does not take now
     #[arg(long, conflicts_with = "queue")]
     queue_on_failure: bool,
@@ -201,7 +225,7 @@ struct SendWayArgs {
     #[arg(long, value_name = "MECHANISM", value_parser = Mechanism::parse)]
     auth: Option<Mechanism>,
     /// Our name in EHLO (default: this host's)
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, visible_alias = "ehlo", value_name = "NAME")]
     helo: Option<String>,
     /// Ask for notices: never, or a list of success, failure and delay
     #[arg(long, value_name = "WHEN", value_parser = Notify::from_str)]
@@ -223,7 +247,7 @@ crate::cli::tool!("smtpsend", Args);
 /// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    match sendmail::read(&arguments, &job::host_name()) {
+    match sendmail::read(&arguments, &job::host_name(), job::calling_user) {
         None => crate::cli::main_from::<Args>(arguments, run),
         Some(Ok(sendmail::SendmailCall::Send(own))) => crate::cli::main_from::<Args>(own, run),
         Some(Ok(sendmail::SendmailCall::Other(program, own))) => become_other(program, &own),

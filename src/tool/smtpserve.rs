@@ -22,13 +22,14 @@ use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
 use crate::queue::queue_dir;
-use crate::queue::sqlite::{Process, SqliteStore};
+use crate::queue::sqlite::Process;
 use crate::queue::store::QueueStore;
 use crate::smtp::address;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::BareLf;
 use crate::smtp::server::{self, SmtpServerOptions, SmtpServerTls};
 use crate::smtp::session::Config;
+use crate::tool::queue_open;
 
 use mailbox::Mailboxes;
 use service::{MailReceiver, ReceivePolicy};
@@ -161,7 +162,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         true => {
             let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
             out.note(&format!("the queue lies in {}", queue_dir.display()));
-            Some(Arc::new(SqliteStore::open(&queue_dir, Process::LongRunning)?))
+            Some(Arc::new(queue_open::open(&queue_dir, Process::LongRunning, out)?))
         }
         false => None,
     };

@@ -20,6 +20,8 @@ pub(crate) const TRIALS: &[Trial] = &[
         "a part is continued where no attributes are kept",
         a_part_is_continued_where_no_attributes_are_kept,
     ),
+    trial("unshare", "a full disk is temporary for the queue", a_full_disk_is_temporary),
+    trial("setpriv", "users without rights submit to the queue of the machine", users_without_rights_submit),
 ];
 
 /// Runs `linter` with each page and fails with all that it says.
@@ -170,5 +172,86 @@ fn a_part_is_continued_where_no_attributes_are_kept(unshare: &Peer) -> Verdict {
     // Another file's beginning is not continued, and nothing is left beside.
     assert!(lines[6].contains("\"resumed_from_bytes\":0"), "{said}");
     assert_eq!((lines[8..10].join(" "), lines[5]), ("x y".to_owned(), lines[10]), "{said}");
+    Verdict::Ok
+}
+
+/// A disk without room: nothing is promised, nothing half written is taken up, and trying again is right.
+fn a_full_disk_is_temporary(unshare: &Peer) -> Verdict {
+    let work = temp_dir();
+    let script = "mount -t tmpfs -o size=200k none . && cd . || exit 99\n\
+                  head -c 400000 /dev/zero | tr '\\0' x | fold > m\n\
+                  mkdir drop-drop && APPLAYER_QUEUE=drop \"$0\" --sendmail c@d.test < m; echo $?\n\
+                  \"$0\" --queue --queue-dir queue -f a@b.test c@d.test < m; echo $?\n\
+                  find drop-drop queue -type f -name '[0-9]*'";
+    let mut command = unshare.command("unshare", work.path());
+    command.args(["-rm", "sh", "-c", script]).arg(binary("smtpsend"));
+    let done = finish(command, "unshare".into(), None, LIMIT);
+    if done.status == 99 || done.status == 1 {
+        return Verdict::Skipped(format!("no mounts here: {}", done.stderr));
+    }
+    assert_eq!(done.text(), "75\n75\n", "{}", done.stderr);
+    Verdict::Ok
+}
+
+/// As nobody, without HOME, as a web server's user and a service's.
+fn users_without_rights_submit(setpriv: &Peer) -> Verdict {
+    use std::os::unix::fs::PermissionsExt as _;
+    if !rustix::process::geteuid().is_root() {
+        return Verdict::Skipped("only root becomes another user".to_owned());
+    }
+    let host = temp_dir();
+    let path = |name: &str, mode: u32| {
+        let path = host.path().join(name);
+        std::fs::create_dir_all(&path).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path
+    };
+    let queue = path("queue", 0o700);
+    // Programs may lie where nobody can go.
+    std::fs::copy(binary("smtpsend"), host.path().join("sendmail")).unwrap();
+    std::fs::copy(binary("mailq-ls"), host.path().join("mailq-ls")).unwrap();
+    path("", 0o711);
+    let as_user = |user: u32, args: &[&str], input: &str| {
+        let mut command = setpriv.command("setpriv", host.path());
+        let id = user.to_string();
+        command.args(["--reuid", &id, "--regid", &id, "--clear-groups", "env", "-i"]);
+        command.arg(format!("APPLAYER_QUEUE={}", queue.display())).arg(host.path().join("sendmail")).args(args);
+        command.stdin(std::process::Stdio::piped());
+        finish(command, format!("as {user}: sendmail {args:?}"), Some(input.into()), LIMIT)
+    };
+    // Before the administrator has set it up: loud, and nothing is made.
+    as_user(65534, &["-i", "root"], "x\n").exits(78).says("install-sendmail");
+    let drop = path("queue-drop", 0o1733);
+    as_user(65534, &["-t"], "To: root\nSubject: nobody's\n\nx\n").silent_success();
+    as_user(33, &["-i", "ops@b.test"], "Subject: another's\n\nx\n").silent_success();
+    // Each sees his own; neither lists the directory.
+    let listed = as_user(65534, &["-bp"], "");
+    assert!(listed.exits(0).text().contains(" root@") && !listed.text().contains("ops@"), "{listed}");
+    assert!(as_user(33, &["-bp"], "").exits(0).text().contains("ops@b.test"));
+    let mut peek = setpriv.command("setpriv", host.path());
+    peek.args([
+        "--reuid",
+        "33",
+        "--regid",
+        "33",
+        "--clear-groups",
+        "sh",
+        "-c",
+        "ls \"$0\" \"$0\"/65534; cat \"$0\"/65534/*",
+    ])
+    .arg(&drop);
+    let peeked = finish(peek, "ls".into(), None, LIMIT);
+    assert!(peeked.stdout.is_empty() && peeked.status != 0, "{peeked}");
+    // Somebody took the name of another's folder.
+    std::fs::create_dir(drop.join("4242")).unwrap();
+    as_user(4242, &["-i", "late@b.test"], "Subject: late\n\nx\n").silent_success();
+    let run = tool("mailq-run").args(["--smarthost", "smtp://127.0.0.1:1", "--queue-dir"]).arg(&queue).run();
+    run.exits(0);
+    let queued = tool("mailq-ls").arg("--queue-dir").arg(&queue).run();
+    for address in [" root@", "ops@b.test", "late@b.test"] {
+        assert!(queued.exits(0).text().replace('\t', " ").contains(address), "{address}: {queued}\n{run}");
+    }
+    let mine = tool("mailq-edit").args(["show", "--message", "--domain", "b.test", "--recipient", "ops@b.test"]);
+    mine.arg("--queue-dir").arg(&queue).run().exits(0).prints("from userid 33);");
     Verdict::Ok
 }

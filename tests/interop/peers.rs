@@ -57,6 +57,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("mandoc", "mandoc", &["mandoc"]),
     ("jq", "jq", &["jq"]),
     ("unshare", "unshare", &["util-linux"]),
+    ("setpriv", "setpriv", &["util-linux"]),
 ];
 
 /// One cell of the matrix: a feature, shown with one peer.

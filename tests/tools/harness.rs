@@ -150,6 +150,12 @@ impl Run {
         self
     }
 
+    /// The tool's umask is 0.
+    pub(crate) fn umask(mut self) -> Run {
+        self.limits.push("umask 0".to_owned());
+        self
+    }
+
     /// The tool may hold so many descriptors.
     pub(crate) fn most_open_files(mut self, count: u64) -> Run {
         self.limits.push(format!("ulimit -n {count}"));

@@ -50,6 +50,7 @@ mod queue_dsn;
 mod queue_way;
 mod readme;
 mod schema;
+mod sendmail;
 mod smtp;
 mod smtp_receive;
 mod stalled;

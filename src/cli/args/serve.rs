@@ -188,7 +188,7 @@ impl OutputRecord for Listening<'_> {
 
 /// Writes a small file so that a reader sees all of it or nothing.
 fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Fault> {
-    let failed = |error: std::io::Error| Fault { kind: Kind::CannotCreate, ..Fault::local(path.display(), &error) };
+    let failed = |error: std::io::Error| Fault::creating(path.display(), &error);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
     let mut file = tempfile::NamedTempFile::new_in(directory.unwrap_or(std::path::Path::new("."))).map_err(failed)?;
     file.write_all(content).map_err(failed)?;
@@ -214,8 +214,10 @@ fn notify_ready(socket: &std::ffi::OsStr) -> std::io::Result<()> {
 #[derive(Debug, Clone, Default, clap::Args)]
 #[command(next_help_heading = "Queue")]
 pub struct QueueArgs {
-    /// The queue's directory (default: /var/spool/applayer where you may write, else below $XDG_STATE_HOME)
-    #[arg(long, value_name = "DIR", env = "APPLAYER_QUEUE")]
+    // The variable is read where it is used: clap takes an empty one for a missing value, and it is unset.
+    /// The queue's directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below
+    /// $XDG_STATE_HOME)
+    #[arg(long, value_name = "DIR")]
     pub queue_dir: Option<PathBuf>,
 }
 

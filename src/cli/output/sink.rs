@@ -212,5 +212,5 @@ pub(super) fn open_report(target: &str) -> Result<File, Fault> {
         Some(_) => return Err(Fault::new(Kind::Usage, format!("--report {target}: no descriptor number"))),
         None => File::create(target),
     };
-    result.map_err(|error| Fault { kind: Kind::CannotCreate, ..Fault::local(format!("report {target}"), &error) })
+    result.map_err(|error| Fault::creating(format!("report {target}"), &error))
 }

@@ -259,7 +259,10 @@ pub(super) fn local_fault(error: io::Error) -> Fault {
         return Fault::new(Kind::Cancelled, "the reader of the output has gone");
     }
     let fault = Fault::local("output", &error);
-    Fault { kind: if fault.kind == Kind::CannotCreate { Kind::CannotCreate } else { Kind::Io }, ..fault }
+    match fault.kind {
+        Kind::CannotCreate | Kind::StorageFull => fault,
+        _ => Fault { kind: Kind::Io, ..fault },
+    }
 }
 
 /// A duplicate of a file's descriptor, sharing its position, for a thread of its own.

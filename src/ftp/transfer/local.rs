@@ -51,10 +51,7 @@ impl LocalDir {
     /// # Errors
     /// The fault of the directory, or of one above it.
     pub fn create(path: &Path) -> Result<Arc<LocalDir>, Fault> {
-        std::fs::create_dir_all(path).map_err(|error| {
-            let fault = Fault::local(path.display(), &error);
-            Fault { kind: Kind::CannotCreate, ..fault }
-        })?;
+        std::fs::create_dir_all(path).map_err(|error| Fault::creating(path.display(), &error))?;
         LocalDir::open(path)
     }
 
@@ -146,7 +143,10 @@ impl PartFile {
             let fd = rustix::fs::openat(dir, OsStr::from_bytes(&part), flags, Mode::from(0o666));
             let fd = fd.map_err(|errno| {
                 let fault = failed(&path, errno);
-                Fault { kind: if fault.kind == Kind::Io { Kind::Io } else { Kind::CannotCreate }, ..fault }
+                match fault.kind {
+                    Kind::Io | Kind::StorageFull => fault,
+                    _ => Fault { kind: Kind::CannotCreate, ..fault },
+                }
             })?;
             match rustix::fs::flock(&fd, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => {}

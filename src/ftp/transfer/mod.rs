@@ -83,7 +83,7 @@ pub struct Transferred {
 /// comes soon. The connection is of no use afterwards.
 async fn explain(client: &mut FtpClient, command: &FtpCommand, fault: Fault) -> Fault {
     // What failed here, on our disk or at our pipe, is no news of the server's.
-    if matches!(fault.kind, Kind::Cancelled | Kind::CannotCreate | Kind::Io | Kind::Internal) {
+    if matches!(fault.kind, Kind::Cancelled | Kind::CannotCreate | Kind::StorageFull | Kind::Io | Kind::Internal) {
         return client.abandon(fault);
     }
     match client.refusal().await {

@@ -63,6 +63,7 @@ pub struct SqliteStore {
     shared: Arc<StoreShared>,
     reader: Mutex<Option<Connection>>,
     writer: QueueWriter,
+    mended: Option<String>,
 }
 
 /// What the writer thread needs too.
@@ -89,6 +90,7 @@ impl SqliteStore {
     pub fn open(dir: &Path, process: Process) -> Result<SqliteStore, Fault> {
         queue_dir::check_local(dir)?;
         let at = |error: io::Error| Fault::local(dir.display(), &error);
+        let mended = queue_dir::protect(dir)?;
         let wal = Wal::new(dir).map_err(at)?;
         let connection = open_or_make(dir)?;
         let shared = StoreShared {
@@ -102,7 +104,7 @@ impl SqliteStore {
             wake: wake::Wake::open(dir).map_err(at)?,
         };
         let writer = QueueWriter::start(connection, wal, process).map_err(at)?;
-        Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer })
+        Ok(SqliteStore { shared: Arc::new(shared), reader: Mutex::new(None), writer, mended })
     }
 
     /// Opens the queue in this directory if there is one: reading and editing create nothing.
@@ -115,6 +117,11 @@ impl SqliteStore {
             Ok(false) => Ok(None),
             Err(error) => Err(Fault::local(dir.display(), &error)),
         }
+    }
+
+    /// What others could do in the directory until this process took it from them, for the administrator.
+    pub fn mended(&self) -> Option<&str> {
+        self.mended.as_deref()
     }
 
     /// Checks the messages, and moves bodies to where their size belongs, unless they came through [`QueueStore::new_body`].
@@ -415,7 +422,7 @@ fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
         for folder in [dir.to_owned(), dir.join(BODIES), dir.join(owner::FOLDER)] {
             std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(at)?;
         }
-        let lock = File::options().create(true).truncate(false).write(true).open(dir.join("setup")).map_err(at)?;
+        let lock = queue_dir::open_private(&dir.join("setup")).map_err(at)?;
         lock.lock().map_err(at)?;
         setting_up = Some(lock);
     }
@@ -431,7 +438,8 @@ fn fault(error: &rusqlite::Error) -> Fault {
     use rusqlite::ErrorCode as Code;
     let kind = match error.sqlite_error_code() {
         Some(Code::DatabaseBusy | Code::DatabaseLocked) => Kind::Locked,
-        Some(Code::DiskFull | Code::ReadOnly | Code::PermissionDenied | Code::CannotOpen) => Kind::CannotCreate,
+        Some(Code::DiskFull) => Kind::StorageFull,
+        Some(Code::ReadOnly | Code::PermissionDenied | Code::CannotOpen) => Kind::CannotCreate,
         Some(Code::SystemIoFailure) => Kind::Io,
         Some(Code::DatabaseCorrupt | Code::NotADatabase) => Kind::Config,
         _ => Kind::Internal,

@@ -3,6 +3,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, flock};
@@ -26,7 +27,7 @@ impl Owner {
         loop {
             let id = getrandom::u64().map_err(io::Error::other)? >> 1;
             let path = queue.join(FOLDER).join(id.to_string());
-            let file = match File::create_new(&path) {
+            let file = match File::options().write(true).create_new(true).mode(0o600).open(&path) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 other => other?,
             };

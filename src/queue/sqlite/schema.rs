@@ -1,10 +1,12 @@
 //! The tables, and how a connection to them is opened.
 
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 
 /// The file of the database in the queue's directory.
 pub(super) const DATABASE: &str = "queue.db";
@@ -99,12 +101,20 @@ pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
 /// Makes an empty database at this path, complete and synced: it then gets its name, so that nobody
 /// ever meets a half of it.
 pub(super) fn make(path: &Path) -> rusqlite::Result<()> {
+    // SQLite gives the log and the shared memory the mode of the database.
+    let private = File::options().write(true).create_new(true).mode(0o600).open(path);
+    private.map_err(|error| cannot_open(&error))?;
     let connection = Connection::open(path)?;
     connection.pragma_update(None, "page_size", 4096)?;
     connection.pragma_update(None, "synchronous", "full")?;
     connection.execute_batch(&format!("BEGIN; {TABLES} PRAGMA user_version = {UNNAMED}; COMMIT;"))?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.close().map_err(|(_, error)| error)
+}
+
+fn cannot_open(error: &std::io::Error) -> rusqlite::Error {
+    let code = if error.kind() == std::io::ErrorKind::StorageFull { ffi::SQLITE_FULL } else { ffi::SQLITE_CANTOPEN };
+    rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(error.to_string()))
 }
 
 /// Writes something, so that the log is there.

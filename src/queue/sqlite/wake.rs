@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,6 +11,7 @@ use rustix::fs::inotify;
 use tokio::net::unix::pipe;
 
 use crate::fault::Fault;
+use crate::queue::queue_dir;
 
 #[derive(Debug)]
 pub(super) struct Wake {
@@ -22,7 +23,7 @@ pub(super) struct Wake {
 impl Wake {
     pub(super) fn open(queue: &Path) -> io::Result<Wake> {
         let path = queue.join("wake");
-        let file = File::options().create(true).truncate(false).write(true).mode(0o600).open(&path)?;
+        let file = queue_dir::open_private(&path)?;
         Ok(Wake { path, file, watch: OnceLock::new() })
     }
 

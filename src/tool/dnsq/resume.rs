@@ -85,10 +85,7 @@ impl Resume {
 
     /// Writes the file, in one step.
     pub(super) fn save(&self, questions: u64) -> Result<(), Fault> {
-        let failed = |error: &std::io::Error| Fault {
-            kind: Kind::CannotCreate,
-            ..Fault::local(format!("resume file {}", self.path.display()), error)
-        };
+        let failed = |error: &std::io::Error| Fault::creating(format!("resume file {}", self.path.display()), error);
         let state = ResumeState { questions, ..self.state.clone() };
         let text = serde_json::to_vec(&state).map_err(|error| Fault::new(Kind::Internal, format!("JSON: {error}")))?;
         // Always the same name, so that runs that are killed in this moment leave one at most; never through a link.

@@ -39,7 +39,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Re
         };
         result = one(runner, &transfer, &mut printed);
         match &result {
-            Err(fault) if !printed && !matches!(fault.kind, Kind::CannotCreate | Kind::Io) => {
+            Err(fault) if !printed && !matches!(fault.kind, Kind::CannotCreate | Kind::StorageFull | Kind::Io) => {
                 runner.out.note(&format!("{}: {}", server.address(), fault.detail));
             }
             _ => break,
@@ -92,7 +92,7 @@ fn one(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, printed: &mut bool)
 
 /// The zone as a file: it appears under its name when it is complete, and not before.
 fn to_file(runner: &QuestionRunner<'_>, transfer: &ZoneTransfer, path: &Path) -> Result<ZoneTransferSummary, Fault> {
-    let failed = |error: std::io::Error| Fault { kind: Kind::CannotCreate, ..Fault::local(path.display(), &error) };
+    let failed = |error: std::io::Error| Fault::creating(path.display(), &error);
     let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let mut prefix = std::ffi::OsString::from(".");
     prefix.push(path.file_name().unwrap_or_default());

@@ -132,9 +132,8 @@ fn unnamed(number: usize, part: &ReadPart) -> String {
 /// Writes beside its final name, syncs, and moves it there unless the name is taken; then `name-2.ext` is tried, and so on.
 fn write(folder: &Path, name: &str, content: &[u8]) -> Result<PathBuf, Fault> {
     let problem = |error: std::io::Error| {
-        let mut fault = Fault::local(folder.join(name).display(), &error);
-        fault.kind = if fault.kind == Kind::Io { Kind::Io } else { Kind::CannotCreate };
-        fault
+        let fault = Fault::local(folder.join(name).display(), &error);
+        if fault.kind == Kind::Io { fault } else { Fault::creating(folder.join(name).display(), &error) }
     };
     let mut file = tempfile::Builder::new()
         .prefix(".mailread-")

@@ -198,7 +198,7 @@ impl SendRun<'_> {
         if let Some(fault) = why {
             self.out.warn(&format!("{}; queued", fault.detail));
         }
-        let queue = Queue::open(self.args)?;
+        let queue = Queue::open(self.args, self.out)?;
         let mut summary = std::mem::take(&mut *self.summary.borrow_mut());
         let placed = queue.place(std::slice::from_ref(&rest), why, self.out, &mut summary).await;
         *self.summary.borrow_mut() = summary;
@@ -219,7 +219,7 @@ impl SendRun<'_> {
 
     /// Puts everything into the queue.
     pub(super) async fn queue_all(&self) -> Result<(), Fault> {
-        let queue = Queue::open(self.args)?;
+        let queue = Queue::open(self.args, self.out)?;
         loop {
             let mut batch = Vec::new();
             while let Some((job, _)) = self.next() {

@@ -6,20 +6,21 @@ use std::path::{Path, PathBuf};
 use super::edit;
 use super::results::RowId;
 use super::{Args, ComposeArgs};
+use crate::blob::file::BlobWriter;
 use crate::blob::{Blob, file};
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
-use crate::mail::complete::Complete;
+use crate::mail::complete::{self, Complete, Rewritten};
 use crate::mail::compose::{Attachment, Draft, MAX_BODY_BYTES};
 use crate::mail::header;
 use crate::mail::mbox;
-use crate::mail::message::MailMessage;
+use crate::mail::message::{MailMessage, Segment};
 use crate::smtp::address::{Address, ReversePath};
-use crate::smtp::data::Content;
+use crate::smtp::data::{Content, MessageBlob};
 use crate::smtp::envelope::{Envelope, Recipient};
-use crate::tool::smtp_account::{Account, Accounts, Aliases};
+use crate::tool::smtp_account::{Account, Accounts};
 
 /// One message on its way.
 #[derive(Debug, Clone)]
@@ -202,11 +203,11 @@ pub(super) fn finish(
     draft.message_id = message_id(&draft.unique, &from);
     draft.date = now();
     draft.from = Some(from);
-    let aliases = aliases(account.as_ref())?;
+    let rules = args.local.rules(account.as_ref())?;
+    draft.from.iter_mut().chain(&mut draft.reply_to).try_for_each(|mailbox| args.local.sender(mailbox))?;
     for list in [&mut draft.to, &mut draft.cc, &mut draft.bcc] {
-        let resolved = list.drain(..).map(|mailbox| aliases.resolve(mailbox)).collect::<Result<Vec<_>, _>>()?;
+        let resolved = list.drain(..).map(|mailbox| rules.recipients(mailbox)).collect::<Result<Vec<_>, _>>()?;
         *list = resolved.concat();
-        list.iter_mut().try_for_each(|mailbox| qualify(mailbox, args.take.local_domain.as_deref()))?;
     }
     let composed = draft.compose()?;
     if composed.recipients.is_empty() {
@@ -319,7 +320,8 @@ pub(super) fn take(
     label: &str,
     out: &Output,
 ) -> Result<Sendable, Fault> {
-    let mut complete = Complete::read(blob, args.take.dot_ends)?;
+    let read = if args.take.mend { Complete::read_any } else { Complete::read };
+    let mut complete = read(blob, args.take.dot_ends)?;
     let mut addresses = Vec::new();
     for text in &args.recipient {
         addresses.extend(address::parse_list(text).map_err(|fault| usage("recipient", fault))?);
@@ -328,18 +330,18 @@ pub(super) fn take(
         addresses.extend(complete.recipients()?);
     }
     let named = args.take.envelope_from.as_deref().map(|sender| envelope_sender(sender, args)).transpose()?;
+    args.local.rewrite(&mut complete);
     let author = complete.sender();
     let account = choose(
         args,
         accounts,
         author.as_ref().map(|it| it.address.as_str()).or(named.as_ref().map(ReversePath::as_str)),
     )?;
-    let aliases = aliases(account.as_ref())?;
+    let rules = args.local.rules(account.as_ref())?;
     let mut recipients: Vec<Address> = Vec::new();
     let mut seen = std::collections::HashSet::new();
     for mailbox in addresses {
-        for mut mailbox in aliases.resolve(mailbox)? {
-            qualify(&mut mailbox, args.take.local_domain.as_deref())?;
+        for mailbox in rules.recipients(mailbox)? {
             let address = mailbox.to_ascii_domain()?.address;
             if seen.insert(address.clone()) {
                 recipients.push(address);
@@ -366,24 +368,65 @@ pub(super) fn take(
     complete.add_missing("Date", format!("Date: {}\r\n", now()));
     let id = message_id(&unique()?, &author);
     complete.add_missing("Message-ID", format!("Message-ID: {id}\r\n"));
-    if let Some(line) = complete.long_line() {
-        out.warn(&format!("{label}: line {line} is longer than 998 bytes: a server may refuse or break it"));
-    }
     let message_id = complete.message_id();
     let sender = named.unwrap_or(author.address.into());
-    if sender.as_str().is_ascii() && recipients.iter().all(|address| address.is_ascii()) {
+    if sender.as_str().is_ascii() && recipients.iter().all(Address::is_ascii) {
         complete.encode_header();
     }
+    let rewrites = args.take.mend && complete.mend();
+    if let Some(line) = complete.long_line().filter(|_| !args.take.mend) {
+        out.warn(&format!("{label}: line {line} is longer than 998 bytes: a server may refuse or break it"));
+    }
     let letters = complete.header_utf8();
-    let message = complete.into_message();
+    let message = if rewrites { rewritten(&complete, label, out)? } else { complete.into_message() };
     let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
     Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), row: None }, account))
 }
 
-fn aliases(account: Option<&Account>) -> Result<Aliases, Fault> {
-    match account.and_then(|account| account.aliases.as_deref()) {
-        Some(path) => Aliases::read(path),
-        None => Ok(Aliases::default()),
+/// The message with a body that may travel.
+fn rewritten(complete: &Complete, label: &str, out: &Output) -> Result<MailMessage, Fault> {
+    let problem = |error: std::io::Error| Fault::local("temporary file", &error);
+    let mut canonical = BlobWriter::temporary();
+    complete.write_canonical(&mut canonical).map_err(problem)?;
+    let canonical = MessageBlob { blob: canonical.finish().map_err(problem)?, has_8bit: true };
+    let mut legal = Restartable(BlobWriter::temporary());
+    if complete::rewrite(&canonical, &mut legal)? {
+        out.warn(&format!("{label}: it is signed or cannot be encoded: lines were broken"));
+    }
+    let legal = legal.0.finish().map_err(problem)?;
+    let has_8bit = has_8bit(&legal).map_err(problem)?;
+    Ok(MailMessage::new(vec![Segment::Exact(legal, 0)], has_8bit))
+}
+
+/// A blob that can be begun anew.
+struct Restartable(BlobWriter);
+
+impl Write for Restartable {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.0.flush()
+    }
+}
+
+impl Rewritten for Restartable {
+    fn restart(&mut self) -> std::io::Result<()> {
+        self.0 = BlobWriter::temporary();
+        Ok(())
+    }
+}
+
+fn has_8bit(blob: &Blob) -> std::io::Result<bool> {
+    let (mut reader, mut buffer) = (blob.open_at(0), vec![0; 64 * 1024]);
+    loop {
+        let count = reader.read(&mut buffer)?;
+        match buffer.get(..count).unwrap_or_default() {
+            b"" => return Ok(false),
+            piece if !piece.is_ascii() => return Ok(true),
+            _ => {}
+        }
     }
 }
 
@@ -396,7 +439,8 @@ fn envelope(
     eight_bit: bool,
 ) -> Result<Envelope, Fault> {
     if let Some(address) = recipients.iter().chain(sender.address()).find(|address| address.domain().is_none()) {
-        return Err(Fault::new(Kind::Usage, format!("{address}: no domain")).with_hint("name@example.org"));
+        return Err(Fault::new(Kind::Usage, format!("{address}: no domain"))
+            .with_hint("name@example.org; --local-domain completes such names"));
     }
     let notify = args.way.notify.or_else(|| account.and_then(|account| account.notify));
     let recipient = |address: Address| Recipient { notify, ..Recipient::new(address) };
@@ -414,17 +458,8 @@ fn envelope_sender(text: &str, args: &Args) -> Result<ReversePath, Fault> {
         return Ok(ReversePath::Null);
     }
     let mut mailbox = Mailbox::parse(text).map_err(|fault| usage("-f", fault))?;
-    qualify(&mut mailbox, args.take.local_domain.as_deref())?;
+    args.local.sender(&mut mailbox)?;
     Ok(mailbox.to_ascii_domain()?.address.into())
-}
-
-/// Completes an address without a domain.
-fn qualify(mailbox: &mut Mailbox, domain: Option<&str>) -> Result<(), Fault> {
-    if let (None, Some(domain)) = (mailbox.address.domain(), domain) {
-        let wrong = |error| usage("--local-domain", address::no_address(domain, error));
-        mailbox.address = mailbox.address.with_domain(domain).map_err(wrong)?;
-    }
-    Ok(())
 }
 
 /// What `--probe` asks: the sender of MAIL, the recipients of RCPT, and the account whose server it is.
@@ -439,7 +474,7 @@ pub(super) fn questions(args: &Args, accounts: Option<&Accounts>) -> Result<Ques
     let mut recipients = Vec::new();
     for text in given.to.iter().chain(&given.cc).chain(&given.bcc).chain(&args.recipient) {
         for mut mailbox in address::parse_list(text).map_err(|fault| usage("recipient", fault))? {
-            qualify(&mut mailbox, args.take.local_domain.as_deref())?;
+            args.local.qualify(&mut mailbox)?;
             recipients.push(mailbox.to_ascii_domain()?.address);
         }
     }
@@ -475,6 +510,14 @@ fn user_of_this_process() -> Option<String> {
         let name = fields.next()?;
         (fields.nth(1)? == id).then(|| name.to_owned())
     })
+}
+
+/// The calling user, for the envelope of what comes by the name sendmail: as the system knows him, whatever a variable says.
+pub(super) fn calling_user() -> String {
+    let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let user = user_of_this_process().or_else(|| variable("LOGNAME")).or_else(|| variable("USER"));
+    let fits = user.filter(|user| Address::parse_lenient(user).is_ok_and(|address| address.domain().is_none()));
+    fits.unwrap_or_else(|| format!("uid{}", rustix::process::getuid().as_raw()))
 }
 
 /// This host's name, `localhost` if it has none that may stand in an address.

@@ -1,27 +1,38 @@
 //! Into the outgoing queue: when this returns, the message is on disk and will be tried until it is delivered or expires.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::report::{SendSummary, SentRecipientRecord};
 use super::{Args, SendJob};
 use crate::cli::output::Output;
 use crate::fault::Fault;
+use crate::queue::queue_dir::{self, QueueAccess};
 use crate::queue::sqlite::{Process, SqliteStore};
 use crate::queue::store::QueueStore;
-use crate::queue::{queue_dir, submit};
+use crate::queue::{drop_dir, submit};
 use crate::smtp::data::Content;
+use crate::tool::queue_open;
 
-/// The opened queue.
-pub(super) struct Queue {
-    store: SqliteStore,
-    queue_dir: PathBuf,
+/// The opened queue, or the way to it.
+pub(super) enum Queue {
+    Open { store: Box<SqliteStore>, queue_dir: PathBuf },
+    Drop(PathBuf),
 }
 
 impl Queue {
-    pub(super) fn open(args: &Args) -> Result<Queue, Fault> {
-        let queue_dir = queue_dir::find(args.way.queue_args.queue_dir.as_deref())?;
-        let store = SqliteStore::open(&queue_dir, Process::OneShot)?;
-        Ok(Queue { store, queue_dir })
+    pub(super) fn open(args: &Args, out: &Output) -> Result<Queue, Fault> {
+        let explicit = args.way.queue_args.queue_dir.as_deref();
+        let access = match args.way.system_queue {
+            true => queue_dir::of_system(explicit)?,
+            false => QueueAccess::Direct(queue_dir::find(explicit)?),
+        };
+        Ok(match access {
+            QueueAccess::Direct(queue_dir) => {
+                let store = Box::new(queue_open::open(&queue_dir, Process::OneShot, out)?);
+                Queue::Open { store, queue_dir }
+            }
+            QueueAccess::Drop(drop) => Queue::Drop(drop),
+        })
     }
 
     /// Places messages together: one sync for all. `why` says what kept them from being delivered at once.
@@ -32,9 +43,18 @@ impl Queue {
         out: &Output,
         summary: &mut SendSummary,
     ) -> Result<(), Fault> {
-        let message = |job: &SendJob| submit::message(&self.store, &job.envelope, b"", &job.message);
-        let messages = jobs.iter().map(message).collect::<Result<Vec<_>, _>>()?;
-        let ids = self.store.enqueue(messages).await?;
+        let (ids, place): (Vec<String>, &Path) = match self {
+            Queue::Open { store, queue_dir } => {
+                let message = |job: &SendJob| submit::message(&**store, &job.envelope, b"", &job.message);
+                let messages = jobs.iter().map(message).collect::<Result<Vec<_>, _>>()?;
+                let ids = store.enqueue(messages).await?;
+                (ids.iter().map(ToString::to_string).collect(), queue_dir)
+            }
+            Queue::Drop(drop) => {
+                let submit = |job: &SendJob| drop_dir::submit(drop, &job.envelope, &job.message);
+                (jobs.iter().map(submit).collect::<Result<_, _>>()?, drop)
+            }
+        };
         for (job, id) in jobs.iter().zip(ids) {
             for recipient in &job.envelope.recipients {
                 summary.count("queued");
@@ -45,8 +65,8 @@ impl Queue {
                     message_id: job.message_id.clone(),
                     detail: why.map(|fault| fault.detail.clone()),
                     size_bytes: job.message.size_bytes(),
-                    queue: Some(self.queue_dir.display().to_string()),
-                    queue_id: Some(id.to_string()),
+                    queue: Some(place.display().to_string()),
+                    queue_id: Some(id.clone()),
                     ..SentRecipientRecord::default()
                 })?;
             }

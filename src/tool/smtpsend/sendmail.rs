@@ -15,20 +15,37 @@ pub(super) enum SendmailCall {
     Other(&'static str, Vec<OsString>),
 }
 
-/// Reads the arguments, the program's name first. `None`: this is not sendmail's dialect.
-pub(super) fn read(arguments: &[OsString], host: &str) -> Option<Result<SendmailCall, Fault>> {
+/// Reads the arguments, the program's name first. `None`: this is not sendmail's dialect. `user` finds the calling user's name,
+/// who is the sender unless `-f` names one.
+pub(super) fn read(
+    arguments: &[OsString],
+    host: &str,
+    user: impl FnOnce() -> String,
+) -> Option<Result<SendmailCall, Fault>> {
     let program = arguments.first().map(|name| Path::new(name).file_name().unwrap_or_default().to_string_lossy())?;
     let by_flag = arguments.get(1).is_some_and(|first| first == "--sendmail");
     match &*program {
-        "mailq" => Some(Ok(SendmailCall::Other("mailq-ls", Vec::new()))),
-        "sendmail" => Some(translate(arguments.get(1..).unwrap_or_default(), host)),
-        _ if by_flag => Some(translate(arguments.get(2..).unwrap_or_default(), host)),
+        "mailq" => Some(Ok(list(arguments.get(1..).unwrap_or_default()))),
+        "sendmail" => Some(translate(arguments.get(1..).unwrap_or_default(), host, user)),
+        _ if by_flag => Some(translate(arguments.get(2..).unwrap_or_default(), host, user)),
         _ => None,
     }
 }
 
-fn translate(arguments: &[OsString], host: &str) -> Result<SendmailCall, Fault> {
-    let mut own: Vec<OsString> = ["smtpsend", "--queue", "--local-domain", host].iter().map(OsString::from).collect();
+/// The queue's list, in Postfix's form unless another was asked for.
+fn list(arguments: &[OsString]) -> SendmailCall {
+    // -Ac and -Am name sendmail's own two queues.
+    let own = arguments.iter().filter(|argument| !argument.to_string_lossy().starts_with("-A"));
+    let form = (!arguments.iter().any(|argument| argument == "--json" || argument == "-c" || argument == "-s"))
+        .then(|| "--postfix".into());
+    let system = Some("--system-queue".into());
+    SendmailCall::Other("mailq-ls", system.into_iter().chain(form).chain(own.cloned()).collect())
+}
+
+fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) -> Result<SendmailCall, Fault> {
+    let words = ["smtpsend", "--queue", "--system-queue", "--mend", "--local-domain", host];
+    let mut own: Vec<OsString> = words.iter().map(OsString::from).collect();
+    let mut sender = None;
     let mut recipients = Vec::new();
     let mut dots = true;
     let mut rest = arguments.iter();
@@ -65,8 +82,7 @@ fn translate(arguments: &[OsString], host: &str) -> Result<SendmailCall, Fault> 
         };
         match letter {
             "f" | "r" => {
-                let sender = value()?;
-                own.extend(["-f".into(), sender]);
+                sender = Some(value()?);
             }
             "F" => {
                 let name = value()?;
@@ -86,26 +102,27 @@ fn translate(arguments: &[OsString], host: &str) -> Result<SendmailCall, Fault> 
             }
             "b" => match tail {
                 "m" => {}
-                "p" => return Ok(SendmailCall::Other("mailq-ls", Vec::new())),
+                "p" => return Ok(list(&[])),
                 _ => return Err(usage(text, "is not done here")),
             },
             "q" => return Ok(SendmailCall::Other("mailq-run", Vec::new())),
             "o" => match tail {
                 "i" => dots = false,
-                // How errors come back, whether to wait, aliases, old style headers, "me too": all as it is anyway.
-                _ if tail
-                    .starts_with(['e', 'd', 'm', 'o', 'A', '7', '8', 'Q', 'T', 'L', 'X', 'S', 'p', 'r', 'c', 's']) => {}
-                _ => return Err(usage(text, "is not known")),
+                "" => drop(value()?),
+                // How errors come back, whether to wait, aliases, macros, the body's type: all as it is anyway.
+                _ => {}
             },
             // Body type, hop count, class, configuration, options, log file, label: nothing depends on them.
             "B" | "h" | "C" | "O" | "X" | "L" | "p" => drop(value()?),
-            "e" | "x" => {}
+            "e" | "x" | "A" | "d" => {}
             _ => return Err(usage(text, "is not known")),
         }
     }
     if dots {
         own.push("--dot-ends".into());
     }
+    let sender = sender.unwrap_or_else(|| format!("{}@{host}", user()).into());
+    own.extend(["-f".into(), sender]);
     own.push("--".into());
     own.extend(recipients);
     Ok(SendmailCall::Send(own))
@@ -121,13 +138,14 @@ mod tests {
 
     fn asked(line: &str) -> Option<Result<Vec<String>, Kind>> {
         let arguments: Vec<OsString> = line.split(' ').map(OsString::from).collect();
-        let read = super::read(&arguments, "h.test")?;
+        let read = super::read(&arguments, "h.test", || "me".to_owned())?;
         Some(read.map_err(|fault| fault.kind).map(|asked| {
             let (program, own) = match asked {
                 SendmailCall::Send(own) => ("send", own),
                 SendmailCall::Other(program, own) => (program, own),
             };
-            let words = own.iter().skip(4).map(|word| word.to_string_lossy().into_owned());
+            let fixed = if program == "send" { 6 } else { 0 };
+            let words = own.iter().skip(fixed).map(|word| word.to_string_lossy().into_owned());
             std::iter::once(program.to_owned()).chain(words).collect()
         }))
     }
@@ -135,24 +153,30 @@ mod tests {
     #[test]
     fn what_programs_say() {
         for (line, expected) in [
-            ("/usr/sbin/sendmail -t", "send -t --dot-ends --"),
-            ("sendmail -t -i", "send -t --"),
+            ("/usr/sbin/sendmail -t", "send -t --dot-ends -f me@h.test --"),
+            ("sendmail -t -i", "send -t -f me@h.test --"),
             ("sendmail -oi -t -f a@b.test", "send -t -f a@b.test --"),
             (
                 "sendmail -fa@b.test -oem -odi -B8BITMIME -FName x@y.test",
-                "send -f a@b.test -F Name --dot-ends -- x@y.test",
+                "send -F Name --dot-ends -f a@b.test -- x@y.test",
             ),
-            ("sendmail -i -bm -- -x@y.test", "send -- -x@y.test"),
+            ("sendmail -i -bm -- -x@y.test", "send -f me@h.test -- -x@y.test"),
             (
                 "sendmail -i -N success,delay -R hdrs -V id -v root",
-                "send --notify success,delay --ret hdrs --envid id -v -- root",
+                "send --notify success,delay --ret hdrs --envid id -v -f me@h.test -- root",
             ),
-            ("sendmail -bp", "mailq-ls"),
-            ("mailq", "mailq-ls"),
+            (
+                "sendmail -oi -oMrSMTP -oMs192.0.2.1 -ob5 -oA/etc/aliases -o em -O DeliveryMode=b x",
+                "send -f me@h.test -- x",
+            ),
+            ("sendmail -Ac -d0.1 -itf a x", "send -t -f a -- x"),
+            ("sendmail -bp", "mailq-ls --system-queue --postfix"),
+            ("mailq", "mailq-ls --system-queue --postfix"),
+            ("mailq -Ac --json", "mailq-ls --system-queue --json"),
             ("sendmail -q", "mailq-run"),
             ("sendmail -q30m", "mailq-run"),
-            ("smtpsend --sendmail -ti", "send -t --"),
-            ("smtpsend --sendmail -i a@b", "send -- a@b"),
+            ("smtpsend --sendmail -ti", "send -t -f me@h.test --"),
+            ("smtpsend --sendmail -i a@b", "send -f me@h.test -- a@b"),
             ("sendmail -bs", "64"),
             ("sendmail -z", "64"),
             ("sendmail -f", "64"),

@@ -1,0 +1,102 @@
+//! Addresses of this host: names without a domain, aliases, another domain for senders, an administrator who gets the rest.
+
+use super::LocalArgs;
+use super::job::host_name;
+use crate::fault::{Fault, Kind};
+use crate::mail::address::{self, Mailbox};
+use crate::mail::complete::Complete;
+use crate::smtp::address::Address;
+use crate::tool::smtp_account::{Account, Aliases};
+
+/// The rules of one run.
+#[derive(Debug)]
+pub(super) struct LocalRules<'a> {
+    args: &'a LocalArgs,
+    aliases: Aliases,
+    admin: Option<Mailbox>,
+}
+
+impl LocalArgs {
+    /// The rules, with the aliases that were named here, else those of the account.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a malformed flag, [`Kind::Config`] for a malformed file.
+    pub(super) fn rules(&self, account: Option<&Account>) -> Result<LocalRules<'_>, Fault> {
+        let file = self.aliases.as_deref().or_else(|| account.and_then(|account| account.aliases.as_deref()));
+        let aliases = file.map(Aliases::read).transpose()?.unwrap_or_default();
+        let usage = |what: &str, fault: Fault| Fault { kind: Kind::Usage, ..fault.context(what) };
+        let admin = self.admin_address.as_deref().map(Mailbox::parse).transpose();
+        let admin = admin.map_err(|fault| usage("--admin-address", fault))?;
+        if let Some(domain) = &self.masquerade {
+            let wrong = |error| usage("--masquerade", address::no_address(domain, error));
+            Address::parse_lenient(&format!("x@{domain}")).map_err(wrong)?;
+        }
+        Ok(LocalRules { args: self, aliases, admin })
+    }
+
+    /// Completes an address without a domain, if there is one to complete it by.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a domain that makes no address.
+    pub(super) fn qualify(&self, mailbox: &mut Mailbox) -> Result<(), Fault> {
+        match (mailbox.address.domain(), &self.local_domain) {
+            (None, Some(domain)) => with_domain(mailbox, domain, "--local-domain"),
+            _ => Ok(()),
+        }
+    }
+
+    /// A sender: completed, and with the domain that senders of this host have.
+    ///
+    /// # Errors
+    /// [`Kind::Usage`] for a domain that makes no address.
+    pub(super) fn sender(&self, mailbox: &mut Mailbox) -> Result<(), Fault> {
+        self.qualify(mailbox)?;
+        match (mailbox.address.domain(), &self.masquerade) {
+            (Some(domain), Some(other)) if self.is_ours(domain) => with_domain(mailbox, other, "--masquerade"),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_ours(&self, domain: &str) -> bool {
+        self.hosts().iter().any(|host| host.eq_ignore_ascii_case(domain))
+    }
+
+    /// The same in the header of a complete message.
+    pub(super) fn rewrite(&self, complete: &mut Complete) {
+        if let Some(domain) = &self.local_domain {
+            complete.qualify(domain);
+        }
+        if let Some(domain) = &self.masquerade {
+            complete.masquerade(&self.hosts(), domain);
+        }
+    }
+
+    /// The domains that mean this host.
+    fn hosts(&self) -> Vec<String> {
+        self.local_domain.iter().cloned().chain([host_name(), "localhost".to_owned()]).collect()
+    }
+}
+
+impl LocalRules<'_> {
+    /// Whom a recipient stands for.
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for aliases that lead nowhere, [`Kind::Usage`] for a domain that makes no address.
+    pub(super) fn recipients(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Fault> {
+        let mut found = self.aliases.resolve(mailbox)?;
+        for mailbox in &mut found {
+            let is_local = mailbox.address.domain().is_none_or(|domain| self.args.is_ours(domain));
+            match self.admin.as_ref().filter(|_| is_local) {
+                Some(admin) => *mailbox = admin.clone(),
+                None => self.args.qualify(mailbox)?,
+            }
+        }
+        Ok(found)
+    }
+}
+
+fn with_domain(mailbox: &mut Mailbox, domain: &str, flag: &str) -> Result<(), Fault> {
+    let wrong = |error| Fault { kind: Kind::Usage, ..address::no_address(domain, error).context(flag) };
+    mailbox.address = mailbox.address.with_domain(domain).map_err(wrong)?;
+    Ok(())
+}
