@@ -166,3 +166,34 @@ fn types_follow_the_ending() {
         assert_eq!(type_of(name), kind, "{name}");
     }
 }
+
+proptest::proptest! {
+    /// What is composed of any name, subject, text and file is what our own reader gives back.
+    #[test]
+    fn what_is_composed_reads_back(
+        name in "([a-zäß€😀\"\\\\(),.:;<>@=?_ \\t]|\\PC){1,60}",
+        subject in "([a-zäß€😀=?_ \\t]|\\PC){1,120}",
+        text in "([a-zäß€😀=.\r\n -]|From |\\PC){0,200}",
+        file_name in "([a-zäß€😀\"\\\\;=?%'*._ \\t]|\\PC){1,120}",
+        bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200),
+    ) {
+        // A name of blanks is none.
+        proptest::prop_assume!(!file_name.trim().is_empty());
+        let composed = Draft {
+            from: Some(Mailbox { name: Some(name.clone()), address: "a@b.example".into() }),
+            subject: Some(subject.clone()),
+            text: Some(text.clone().into_bytes()),
+            attachments: vec![file(&file_name, &bytes)],
+            ..draft()
+        };
+        let reading = crate::mail::read::Reading::parse(written(&composed.compose().unwrap())).unwrap();
+        proptest::prop_assert_eq!(reading.header("subject"), Some(subject.as_str()));
+        let head = crate::mail::scan::header_of(reading.raw()).unwrap();
+        let from = crate::mail::scan::addresses(head, "from").mailboxes;
+        proptest::prop_assert_eq!(from.first().and_then(|from| from.name.clone()), Some(name));
+        let [body, attached] = reading.parts.as_slice() else { panic!("{:?}", reading.parts) };
+        proptest::prop_assert_eq!(reading.content(body).bytes, canonical_text(text.as_bytes()));
+        proptest::prop_assert_eq!(attached.name.as_deref(), Some(file_name.as_str()));
+        proptest::prop_assert_eq!(reading.content(attached).bytes, bytes);
+    }
+}
