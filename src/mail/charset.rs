@@ -99,9 +99,11 @@ fn kind_of(label: &str) -> CharsetKind {
     if let Some(kind) = named(&squeezed) {
         return kind;
     }
-    match Encoding::for_label_no_replacement(label.as_bytes()) {
-        Some(encoding) if encoding != X_USER_DEFINED => return CharsetKind::Web(encoding),
-        _ => {}
+    for spelling in [label, &label.replace('_', "-"), &label.replace('-', "_")] {
+        match Encoding::for_label_no_replacement(spelling.as_bytes()) {
+            Some(encoding) if encoding != X_USER_DEFINED => return CharsetKind::Web(encoding),
+            _ => {}
+        }
     }
     // What programs make of the usual spelling: windows1252, ISO8859_2, x-gbk, cp-1251.
     let bare = squeezed.strip_prefix('x').unwrap_or(&squeezed);
@@ -125,35 +127,45 @@ fn named(squeezed: &str) -> Option<CharsetKind> {
         | "iso2022jpext" | "iso2022jpms" | "iso2022kr" | "csiso2022kr" | "iso2022cn" | "csiso2022cn"
         | "iso2022cnext" => Iso2022,
         "hz" | "hzgb" | "hzgb2312" => Hz,
-        "utf7" | "unicode11utf7" | "csutf7" | "csunicode11utf7" | "unicode20utf7" => Utf7,
+        "utf7" | "u7" | "unicode11utf7" | "csutf7" | "csunicode11utf7" | "unicode20utf7" => Utf7,
         "johab" | "ksx1001johab" => Johab,
-        "utf16" | "csutf16" | "ucs2" | "unicode" | "iso10646ucs2" | "csunicode" => Utf16,
-        "utf32" | "ucs4" | "iso10646ucs4" | "csucs4" | "csutf32" => Utf32(None),
+        "utf16" | "u16" | "csutf16" | "ucs2" | "unicode" | "iso10646ucs2" | "csunicode" => Utf16,
+        "utf32" | "u32" | "ucs4" | "iso10646ucs4" | "csucs4" | "csutf32" => Utf32(None),
         "utf32be" | "ucs4be" | "csutf32be" => Utf32(Some(ByteOrder::Big)),
         "utf32le" | "ucs4le" | "csutf32le" => Utf32(Some(ByteOrder::Little)),
-        "ucs2be" => Web(UTF_16BE),
-        "ucs2le" => Web(UTF_16LE),
+        "ucs2be" | "utf16be" | "unicodebigunmarked" => Web(UTF_16BE),
+        "ucs2le" | "utf16le" | "unicodelittleunmarked" => Web(UTF_16LE),
         "utf8mb3" | "utf8mb4" | "utf8n" | "utf8sig" | "u8" | "cesu8" => Web(UTF_8),
-        "gb2312" | "gb231280" | "euccn" | "eucgb2312cn" | "gbk" | "gb18030" | "csgb18030" | "gb180302000" => {
-            Web(GB18030)
+        "gb2312" | "gb23121980" | "isoir58" | "macsimpchinese" | "gb231280" | "euccn" | "eucgb2312cn" | "gbk"
+        | "gb18030" | "csgb18030" | "gb180302000" => Web(GB18030),
+        "uhc" | "euckr" | "mackorean" | "ksc56011987" | "ksc5601" | "ksc56011992" | "ksx1001" | "ksx10011992"
+        | "ksc5861" | "korean" => Web(EUC_KR),
+        "sjis" | "macjapanese" | "shiftjis" | "mskanji" | "shiftjis2004" | "shiftjisx0213" | "sjis2004"
+        | "sjisx0213" | "cswindows31j" | "windows31j" => Web(SHIFT_JIS),
+        "ujis" | "eucjp" | "jisx0213" | "eucjpms" | "eucjp2004" | "eucjis2004" | "eucjisx0213" | "eucjpwin" => {
+            Web(EUC_JP)
         }
-        "uhc" | "ksc56011987" | "ksc5601" | "ksc56011992" | "ksx1001" | "ksx10011992" | "ksc5861" | "korean" => {
-            Web(EUC_KR)
+        "big5" | "mactradchinese" | "big5tw" | "cnbig5" | "big5eten" | "hkscs" | "big5hkscs" | "big5hkscs2004"
+        | "euctw" => Web(BIG5),
+        "tactis" | "isoir166" | "tis620" | "tis6200" | "tis62025290" | "tis62025291" | "iso885911" | "thai" => {
+            Web(WINDOWS_874)
         }
-        "sjis" | "shiftjis" | "mskanji" | "shiftjis2004" | "shiftjisx0213" | "sjis2004" | "sjisx0213"
-        | "cswindows31j" | "windows31j" => Web(SHIFT_JIS),
-        "ujis" | "eucjpms" | "eucjp2004" | "eucjis2004" | "eucjisx0213" | "eucjpwin" => Web(EUC_JP),
-        "big5" | "big5tw" | "cnbig5" | "big5eten" | "hkscs" | "big5hkscs" | "big5hkscs2004" | "euctw" => Web(BIG5),
-        "tactis" | "tis620" | "tis6200" | "tis62025290" | "tis62025291" | "iso885911" | "thai" => Web(WINDOWS_874),
         "mac" | "macroman" | "macintosh" | "applemacintosh" => Web(MACINTOSH),
         "maccyrillic" | "macukrainian" => Web(X_MAC_CYRILLIC),
-        "maccentraleurope" | "maccentraleurroman" | "maccentraleuroperoman" | "macce" => return page("maclatin2"),
+        "maccentraleurope" | "maccenteuro" | "maccentraleurroman" | "maccentraleuroperoman" | "macce" => {
+            return page("maclatin2");
+        }
         "macromania" => return page("macromanian"),
+        "latin7" | "l7" => return latin("13"),
+        "latin8" | "l8" => return latin("14"),
+        "latin10" | "l10" => return latin("16"),
         "kz1048" | "rk1048" | "strk10482002" | "cskz1048" => return page("kz1048"),
         "ptcp154" | "csptcp154" | "pt154" | "cp154" | "cyrillicasian" => return page("ptcp154"),
-        "roman8" | "r8" | "cshproman8" => return page("hproman8"),
-        "ruscii" => return page("1125"),
+        "roman8" | "r8" | "ibm1051" | "cp1051" | "cshproman8" => return page("hproman8"),
+        "ruscii" | "cp866u" => return page("1125"),
         "pc8codepage437" | "cspc8codepage437" => return page("437"),
+        "cpgr" => return page("869"),
+        "cpis" => return page("861"),
         "cspc850multilingual" => return page("850"),
         "cspcp852" => return page("852"),
         "pcmultilingual850euro" | "csibm00858" => return page("858"),
@@ -212,11 +224,12 @@ fn latin(part: &str) -> Option<CharsetKind> {
     let digits = part.len() - part.trim_start_matches(|letter: char| letter.is_ascii_digit()).len();
     let (number, rest) = part.split_at_checked(digits)?;
     let direction = if rest == "i" { "-i" } else { "" };
-    // 88591, 885915, and with a year behind: 8859-1:1987.
-    [2, 1].iter().find_map(|length| {
-        let number = number.get(..*length)?;
-        Encoding::for_label(format!("iso-8859-{number}{direction}").as_bytes()).map(CharsetKind::Web)
-    })
+    // 8859-1:1987.
+    let number = match number.split_at_checked(number.len().saturating_sub(4)) {
+        Some((number, year)) if year.starts_with("19") || year.starts_with("20") => number,
+        _ => number,
+    };
+    Encoding::for_label(format!("iso-8859-{number}{direction}").as_bytes()).map(CharsetKind::Web)
 }
 
 fn decode_page(upper: &str, bytes: &[u8]) -> String {
