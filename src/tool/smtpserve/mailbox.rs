@@ -170,7 +170,8 @@ impl Mailboxes {
     fn check(&self, place: &Path) -> Result<(), Fault> {
         let found = SeenPlace::of(place)?.ok_or_else(|| away(place))?;
         let known = self.seen().get(place).is_none_or(|before| !before.filled && before.identity == found.identity);
-        if !(found.filled || self.create && known) {
+        let certain = found.filled || (self.create && known);
+        if !certain {
             return Err(away(place));
         }
         self.seen().insert(place.to_owned(), found);
@@ -332,6 +333,12 @@ mod tests {
             std::fs::remove_dir(&other).unwrap();
             std::fs::rename(directory.path().join("other"), &other).unwrap();
             assert_eq!(asked("bob", "other.test"), Ok(true));
+            // A directory that came later counts from then on.
+            let late = base.join("late.test");
+            directories(&late, &["bob"]);
+            assert_eq!(asked("bob", "late.test"), Ok(true));
+            std::fs::remove_dir_all(&late).unwrap();
+            assert_eq!(asked("bob", "late.test"), Err(Kind::LookupFailed));
             let away = directory.path().join("away");
             std::fs::rename(base, &away).unwrap();
             for name in ["bob", "nobody", "postmaster"] {
