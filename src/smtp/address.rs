@@ -121,7 +121,7 @@ impl Address {
     /// The address with its domain in A-labels, which every server understands (RFC 5890, section 2.3.2.1).
     ///
     /// # Errors
-    /// [`AddressError::NotIdna`].
+    /// [`AddressError::NotIdna`]; what is wrong with the domain that it becomes.
     pub fn to_ascii_domain(&self) -> Result<Address, AddressError> {
         match self.domain() {
             Some(domain) if !domain.is_ascii() => {
@@ -492,6 +492,11 @@ mod tests {
         assert_eq!(ascii("gr\u{fc}n@gr\u{fc}n.example").as_deref(), Ok("gr\u{fc}n@xn--grn-ioa.example"));
         assert_eq!(ascii("x@\u{fffd}.example"), Err(AddressError::NotIdna));
         assert_eq!(ascii("x"), Ok("x".to_owned()));
+        // Fullwidth letters become ASCII ones, which must not end the address.
+        assert_eq!(ascii("x@\u{ff22}.test").as_deref(), Ok("x@b.test"));
+        for bad in ["x@a\u{ff1e}b.test", "x@a\u{ff20}b.test", "x@\u{ff3b}a.test"] {
+            assert_eq!(ascii(bad), Err(AddressError::Domain), "{bad}");
+        }
     }
 
     #[test]

@@ -20,16 +20,9 @@ pub(super) const EIGHT_BIT: i64 = 2;
 pub(super) const POSSIBLE_DUPLICATE: i64 = 1;
 pub(super) const WARNED: i64 = 2;
 
-/// The number of a state in the tables; the partial indexes know 0 and 1.
+/// The number of a state in the tables: its place in [`RecipientState::ALL`]. The partial indexes know the first three.
 pub(super) const fn number(state: RecipientState) -> i64 {
-    match state {
-        RecipientState::Queued => 0,
-        RecipientState::Active => 1,
-        RecipientState::Held => 2,
-        RecipientState::Delivered => 3,
-        RecipientState::Failed => 4,
-        RecipientState::Removed => 5,
-    }
+    state as i64
 }
 
 pub(super) fn state(number: i64) -> RecipientState {

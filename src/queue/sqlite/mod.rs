@@ -185,6 +185,49 @@ impl StoreShared {
         }
         QueueId(self.last_id.fetch_add(1024, Ordering::AcqRel).saturating_add(1024))
     }
+
+    /// Removes the bodies of messages whose rows are gone.
+    fn remove_bodies(&self, names: &[String], committed: &mut Committed<'_>) {
+        if names.is_empty() {
+            return;
+        }
+        if let Ok(synced) = committed.sync() {
+            for name in names {
+                // What cannot be removed is an orphan: the next runner collects it.
+                let _ = self.remove_body(name, synced);
+            }
+        }
+    }
+
+    /// Removes a body whose row is gone. A power cut must not bring the row back without its body: the deletion is synced.
+    fn remove_body(&self, name: &str, _row_is_gone: &Synced) -> io::Result<()> {
+        std::fs::remove_file(self.body_path(name))
+    }
+
+    /// Removes bodies that belong to no message and whose owner is dead, then the files of dead owners. In this order: the
+    /// owner is proven dead first, so that none of its messages can appear after the look into the database.
+    fn collect(&self, committed: &mut Committed<'_>) -> Result<(), Fault> {
+        let at = |error: io::Error| Fault::local(self.dir.display(), &error);
+        let mut candidates = Vec::new();
+        for entry in std::fs::read_dir(self.dir.join(BODIES)).map_err(at)? {
+            let name = entry.map_err(at)?.file_name().to_string_lossy().into_owned();
+            let Some(owner) = name.split_once('-').and_then(|(owner, _)| owner.parse().ok()) else { continue };
+            if self.owner.get().is_none_or(|own| own.id != owner) && owner::is_dead(&self.dir, owner) {
+                candidates.push(name);
+            }
+        }
+        if !candidates.is_empty() {
+            let connection = schema::open(&self.dir).map_err(|error| fault(&error))?;
+            let mut known =
+                connection.prepare("SELECT 1 FROM message WHERE file = ?").map_err(|error| fault(&error))?;
+            for name in candidates {
+                if !known.exists([&name]).map_err(|error| fault(&error))? {
+                    self.remove_body(&name, committed.sync()?).map_err(at)?;
+                }
+            }
+        }
+        owner::sweep(&self.dir).map_err(at)
+    }
 }
 
 impl QueueStore for SqliteStore {
@@ -323,51 +366,6 @@ impl QueueStore for SqliteStore {
 
     fn wait_for_work(&self, at_most: Duration) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(self.shared.wake.heard(at_most))
-    }
-}
-
-impl StoreShared {
-    /// Removes the bodies of messages whose rows are gone.
-    fn remove_bodies(&self, names: &[String], committed: &mut Committed<'_>) {
-        if names.is_empty() {
-            return;
-        }
-        if let Ok(synced) = committed.sync() {
-            for name in names {
-                // What cannot be removed is an orphan: the next runner collects it.
-                let _ = self.remove_body(name, synced);
-            }
-        }
-    }
-
-    /// Removes a body whose row is gone. A power cut must not bring the row back without its body: the deletion is synced.
-    fn remove_body(&self, name: &str, _row_is_gone: &Synced) -> io::Result<()> {
-        std::fs::remove_file(self.body_path(name))
-    }
-
-    /// Removes bodies that belong to no message and whose owner is dead, then the files of dead owners. In this order: the
-    /// owner is proven dead first, so that none of its messages can appear after the look into the database.
-    fn collect(&self, committed: &mut Committed<'_>) -> Result<(), Fault> {
-        let at = |error: io::Error| Fault::local(self.dir.display(), &error);
-        let mut candidates = Vec::new();
-        for entry in std::fs::read_dir(self.dir.join(BODIES)).map_err(at)? {
-            let name = entry.map_err(at)?.file_name().to_string_lossy().into_owned();
-            let Some(owner) = name.split_once('-').and_then(|(owner, _)| owner.parse().ok()) else { continue };
-            if self.owner.get().is_none_or(|own| own.id != owner) && owner::is_dead(&self.dir, owner) {
-                candidates.push(name);
-            }
-        }
-        if !candidates.is_empty() {
-            let connection = schema::open(&self.dir).map_err(|error| fault(&error))?;
-            let mut known =
-                connection.prepare("SELECT 1 FROM message WHERE file = ?").map_err(|error| fault(&error))?;
-            for name in candidates {
-                if !known.exists([&name]).map_err(|error| fault(&error))? {
-                    self.remove_body(&name, committed.sync()?).map_err(at)?;
-                }
-            }
-        }
-        owner::sweep(&self.dir).map_err(at)
     }
 }
 
