@@ -178,7 +178,7 @@ fn what_http_says_is_no_answer() {
         assert_records_match_schema("dnsq", &done);
     }
     let not_http = dot(PLAIN);
-    ask("https", &not_http, "", &["a.test"]).exits(77);
+    ask("https", &not_http, "", &["a.test"]).exits(76);
 }
 
 /// Many names over each transport: every one has its record, over few connections, even if the server ends them after some
