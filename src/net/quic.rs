@@ -5,10 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
-use quinn::{ClientConfig, ConnectError, ConnectionError, Endpoint, ReadToEndError, TransportConfig, VarInt};
+use quinn::{
+    ClientConfig, ConnectError, ConnectionError, Endpoint, ReadToEndError, TransportConfig, TransportErrorCode, VarInt,
+};
+use rustls::AlertDescription;
 
 use crate::fault::{Fault, Kind};
-use crate::net::tls::ClientTls;
+use crate::net::tls::{ClientTls, kind_of_alert};
 
 /// The longest silence before a connection is given up.
 const MAX_IDLE: Duration = Duration::from_secs(30);
@@ -83,16 +86,26 @@ impl Quic {
 
 /// What the end of a connection means. A certificate that is not believed ends it with a crypto error of ours.
 fn fault(error: &ConnectionError) -> Fault {
+    // TLS alerts stand for crypto errors (RFC 9001, section 4.8).
+    let alert =
+        |code: TransportErrorCode| u8::try_from(u64::from(code).wrapping_sub(0x100)).ok().map(AlertDescription::from);
     let kind = match error {
+        ConnectionError::ConnectionClosed(close) if alert(close.error_code).is_some() => {
+            alert(close.error_code).map_or(Kind::Disconnected, kind_of_alert)
+        }
         ConnectionError::TimedOut => Kind::TimedOut,
         ConnectionError::Reset | ConnectionError::ConnectionClosed(_) | ConnectionError::ApplicationClosed(_) => {
             Kind::Disconnected
         }
         ConnectionError::LocallyClosed => Kind::Cancelled,
         ConnectionError::VersionMismatch => Kind::Unsupported,
-        // TLS alerts stand for crypto errors (RFC 9001, section 4.8).
-        ConnectionError::TransportError(error) if (0x100..0x200).contains(&u64::from(error.code)) => Kind::TlsUntrusted,
-        ConnectionError::TransportError(_) | ConnectionError::CidsExhausted => Kind::Protocol,
+        ConnectionError::TransportError(error) => match alert(error.code) {
+            // How we say that a certificate cannot be read or is not signed as it should be.
+            Some(AlertDescription::DecodeError | AlertDescription::DecryptError) => Kind::TlsUntrusted,
+            Some(alert) => kind_of_alert(alert),
+            None => Kind::Protocol,
+        },
+        ConnectionError::CidsExhausted => Kind::Protocol,
     };
     Fault::new(kind, format!("QUIC: {error}"))
 }

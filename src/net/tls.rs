@@ -318,7 +318,7 @@ pub fn fault_of(what: &str, error: &io::Error) -> Fault {
 
 /// What an alert of the peer says (RFC 8446, section 6): it does not believe a certificate or wants one, it has trouble of
 /// its own, it leaves, or the two sides do not come to terms.
-fn kind_of_alert(alert: AlertDescription) -> Kind {
+pub(super) fn kind_of_alert(alert: AlertDescription) -> Kind {
     use AlertDescription as A;
     match alert {
         A::NoCertificate

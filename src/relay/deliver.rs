@@ -154,8 +154,7 @@ impl RelayTransport {
         };
         if let HopEndpoint::Maildir(path) = &hop.endpoint {
             peer.is_final = true;
-            let maildir = Maildir::open(path).map_err(|fault| Fault { kind: Kind::Locked, ..fault })?;
-            return Ok(NextHopConnection { session: Box::new(maildir), peer });
+            return Ok(NextHopConnection { session: Box::new(Maildir::open(path)?), peer });
         }
         let client = match self.open(hop, hop.policy.tls).await {
             Err(OpeningFault { fault, in_tls: true }) if hop.policy.may_do_without() => {

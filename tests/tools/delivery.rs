@@ -187,7 +187,12 @@ fn tls_that_is_required_is_never_done_without() {
                 let named = format!("smtp://{addr}");
                 let done = send(&["--server", &named, "--insecure", "--to", "b@b.test"]);
                 assert_eq!(done.status, if *goes_on { 0 } else { *status }, "{breaks:?}\n{done}");
-                if !goes_on {
+                if *goes_on {
+                    let probe = tool("smtpsend").args(["--server", &named, "--probe", "--insecure", "--json"]).run();
+                    assert_records_match_schema("smtpsend", &probe);
+                    let failed = &probe.exits(0).records_of("probe")[0]["tls_failed"];
+                    assert!(failed.as_str().is_some_and(|why| why.starts_with("STARTTLS: ")), "{probe}");
+                } else {
                     done.says("hint: --tls none");
                 }
                 let strict = format!("submission://{addr}");
@@ -334,6 +339,7 @@ fn a_named_server_that_cannot_be_used_is_no_secret() {
         ),
         ("no TLS there", vec!["--smarthost", &submission], 77, "does not offer STARTTLS"),
         ("misspelt", vec!["--smarthost", "smtp://relya.test", "--resolver", &resolver], 68, "address of relya.test"),
+        ("no folder", vec!["--route", "*=maildir:/nonexistent/box"], 66, "/nonexistent/box: No such file"),
         ("refuses us", vec!["--smarthost", &unwanted], 69, "no service for you"),
         ("by a rule", [&["--route", &format!("b.test={tls}")][..], &trust, &password].concat(), 77, "535 5.7.8"),
     ] {

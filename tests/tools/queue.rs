@@ -432,7 +432,7 @@ fn mail_goes_into_a_maildir_and_over_a_socket() {
     assert_eq!(filed, format!("{head}{}", HELLO.replace("\r\n", "\n")));
     assert!(waiting(queue.path()).is_empty());
     enqueue(queue.path(), &[("a@a.test", &["b@b.test"], HELLO)]);
-    run(queue.path(), &["--route", "b.test=maildir:/nonexistent/box", "--strict"]).exits(75);
+    run(queue.path(), &["--route", "b.test=maildir:/nonexistent/box", "--strict"]).exits(66).says("No such file");
     assert_eq!(waiting(queue.path()), ["b@b.test queued"], "a missing folder is no reason to bounce");
 }
 

@@ -33,6 +33,9 @@ struct Probe {
     tls_cipher: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_verified: Option<bool>,
+    /// Why STARTTLS, which is offered, was refused.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_failed: Option<String>,
     /// SHA-256 of the certificate, as `tls_fingerprint` in the accounts file takes it.
     #[serde(skip_serializing_if = "Option::is_none")]
     tls_fingerprint: Option<String>,
@@ -53,6 +56,9 @@ impl OutputRecord for Probe {
             line.text("\ntls\t").escaped(version).text(" ").escaped(self.tls_cipher.as_deref().unwrap_or_default());
             line.text(" ").text(verified).text("\ncertificate\tsha256 ");
             line.escaped(self.tls_fingerprint.as_deref().unwrap_or("-"));
+        }
+        if let Some(why) = &self.tls_failed {
+            line.text("\ntls\tfailed: ").escaped(why);
         }
         if self.logged_in {
             line.text("\nlogin\tdone");
@@ -107,6 +113,7 @@ pub(super) async fn run(
         tls_version: tls.map(|tls| tls.version),
         tls_cipher: tls.map(|tls| tls.cipher.clone()),
         tls_verified: tls.map(|_| peer.verified),
+        tls_failed: peer.tls_failed.clone(),
         tls_fingerprint: digest,
         logged_in: client.times().login > std::time::Duration::ZERO,
         times_ms: TimesMs::new(connect, client.times()),
