@@ -119,6 +119,7 @@ mod tests {
                     Kind::PeerTemporary,
                     Kind::LookupFailed,
                     Kind::Locked,
+                    Kind::StorageFull,
                     Kind::Incomplete,
                     Kind::Cancelled,
                 ],

@@ -146,7 +146,7 @@ const TOGETHER: usize = 64;
 fn only_promises_are_synced_and_those_made_together_share_one() {
     let folder = memory_dir();
     let (queue, log) = (folder.path().join("queue"), folder.path().join("log"));
-    std::fs::create_dir(&queue).unwrap();
+    private_dir(&queue);
     record(0, &queue, &log, None);
     let mut syncs = vec![0];
     for operation in operations(&log) {
@@ -161,6 +161,12 @@ fn only_promises_are_synced_and_those_made_together_share_one() {
     assert_eq!(begun, 1, "that a run has begun is known after a power cut");
     assert_eq!(delivered, 0, "leases and outcomes are not synced");
     assert_eq!((rested, after), (1, 0));
+}
+
+/// A directory as the queue makes it: what is said stands in it as well, and a queue that others can enter holds nothing else.
+fn private_dir(path: &Path) {
+    use std::os::unix::fs::DirBuilderExt as _;
+    std::fs::DirBuilder::new().mode(0o700).create(path).unwrap();
 }
 
 /// Runs the driver; its record is at the path.
@@ -338,7 +344,7 @@ fn crash_of_the_power_at_any_moment_loses_no_promise() {
     for seed in rounds(1, 100).map(|round| round as u64 + 1) {
         let folder = memory_dir();
         let (queue, log) = (folder.path().join("queue"), folder.path().join("log"));
-        std::fs::create_dir(&queue).unwrap();
+        private_dir(&queue);
         record(seed, &queue, &log, None);
         let operations = operations(&log);
         assert!(operations.iter().any(|operation| operation.kind == b'S'), "something was recorded");
@@ -370,7 +376,7 @@ fn crash_of_the_disk_breaks_no_promise() {
     for round in rounds(12, 10) {
         let folder = memory_dir();
         let (queue, log) = (folder.path().join("queue"), folder.path().join("log"));
-        std::fs::create_dir(&queue).unwrap();
+        private_dir(&queue);
         let after = [20, 21, 22, 23, 25, 30, 40, 60, 90, 130, 200, 400][round % 12] + round / 12;
         let errno = [28, 5, 30][round % 3];
         // The file of promises must not fail itself: it is beside the queue's own files only by name.

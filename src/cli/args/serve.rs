@@ -217,6 +217,8 @@ pub struct QueueArgs {
     // The variable is read where it is used: clap takes an empty one for a missing value, and it is unset.
     /// The queue's directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below
     /// $XDG_STATE_HOME)
+    ///
+    /// An empty $APPLAYER_QUEUE is as good as none.
     #[arg(long, value_name = "DIR")]
     pub queue_dir: Option<PathBuf>,
 }

@@ -338,6 +338,11 @@ mod tests {
         assert_eq!(parse("submission://m").unwrap(), ("m".into(), 587, false, TlsMode::Starttls));
         assert_eq!(parse("submission://bücher.test").unwrap().0, "xn--bcher-kva.test");
         assert_eq!(parse("lmtp://m").unwrap(), ("m".into(), 24, true, TlsMode::Try));
+        // Without a scheme the port says which it is.
+        assert_eq!(parse("mail.test").unwrap(), ("mail.test".into(), 25, false, TlsMode::Try));
+        assert_eq!(parse("[::1]:2525").unwrap(), ("::1".into(), 2525, false, TlsMode::Try));
+        assert_eq!(parse("m:587").unwrap(), ("m".into(), 587, false, TlsMode::Starttls));
+        assert_eq!(parse("me@m:465").unwrap(), ("m".into(), 465, false, TlsMode::Implicit));
         let unix = ServerAddress::parse("lmtp+unix:/run/x").unwrap();
         assert_eq!((unix.socket, unix.lmtp), (Some(PathBuf::from("/run/x")), true));
         assert_eq!(ServerAddress::parse("lmtp+unix:///run/x").unwrap().socket, Some(PathBuf::from("/run/x")));
@@ -347,6 +352,8 @@ mod tests {
         for bad in [
             "mail.test:",
             "mail.test:99999",
+            "mail.test/path",
+            "http:x",
             "http://x",
             "smtp://",
             "smtp://m/path",
