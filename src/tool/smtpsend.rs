@@ -165,6 +165,8 @@ struct TakeArgs {
     #[arg(long, conflicts_with = "ignore_dots")]
     dot_ends: bool,
     /// Take a message of any form and make it legal: bare CRs, NULs, long lines, 8-bit text without MIME fields
+    ///
+    /// What cannot travel as it is becomes quoted-printable. Signed parts cannot be encoded: there lines are broken, and it is said.
     #[arg(long)]
     mend: bool,
     /// The author's name, where From is missing
@@ -180,6 +182,8 @@ struct LocalArgs {
     #[arg(long, value_name = "DOMAIN")]
     local_domain: Option<String>,
     /// What names without a domain stand for, as in /etc/aliases: addresses, no programs and no files
+    ///
+    /// Without this flag it is the `aliases` file of the account, if that names one.
     #[arg(long, value_name = "FILE")]
     aliases: Option<PathBuf>,
     /// Senders of this host (--local-domain, its name, localhost) have this domain
