@@ -6,7 +6,7 @@ complete -c mailq-run -l reason -d 'Whose last outcome has this text' -r
 complete -c mailq-run -l older-than -d 'Queued at least so long ago' -r
 complete -c mailq-run -l newer-than -d 'Queued at most so long ago' -r
 complete -c mailq-run -l mx-port -d 'The port of mail exchangers' -r
-complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:' -r
+complete -c mailq-run -l route -d 'Send mail for a domain, `.domain` (those below it) or `*` to smtp://, smtps://, submission://, lmtp:, maildir: or mx:; several of one domain are tried in turn' -r
 complete -c mailq-run -l smarthost -d 'Send everything that no --route names through this server; --user and its kin log in there; of several each is tried when those before it could not be reached or said "later"' -r
 complete -c mailq-run -l auth -d 'Log in at the --smarthost by this mechanism: scram-sha-256, plain, login, cram-md5, oauthbearer, xoauth2 …' -r
 complete -c mailq-run -l account -d 'Send everything that no --route names through the server of this account of smtpsend\'s accounts file' -r

@@ -2,11 +2,16 @@
 
 use std::borrow::Cow;
 
-/// A server's URL from what may be `HOST` or `HOST:PORT` alone: the port says what is spoken there (RFC 8314, section 3).
+/// A server's URL from what may be `HOST` or `HOST:PORT` alone, a user before them or not: the port says what is spoken
+/// there (RFC 8314, section 3).
 pub fn with_scheme(text: &str) -> Cow<'_, str> {
-    let (host, port) = match text.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']')) {
+    if text.contains('/') {
+        return Cow::Borrowed(text);
+    }
+    let server = text.rsplit_once('@').map_or(text, |(_, server)| server);
+    let (host, port) = match server.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']')) {
         Some((host, port)) => (host, Some(port)),
-        None => (text, None),
+        None => (server, None),
     };
     let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let is_host = match bracketed {
