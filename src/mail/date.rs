@@ -29,6 +29,9 @@ pub fn parse(text: &str) -> Option<Zoned> {
         return None;
     }
     let text = without_comments(text).to_lowercase();
+    // Tuesday in the Romance languages.
+    let (weekday, rest) = text.split_once(',').unwrap_or_default();
+    let text = if weekday.trim().trim_end_matches('.') == "mar" { rest } else { &text };
     let mut parts = DateParts::default();
     let separators = |letter: char| letter.is_whitespace() || letter == ',' || letter == '\0';
     for word in text.split(separators).filter(|word| !word.is_empty()).take(MAX_WORDS) {
@@ -105,8 +108,9 @@ impl DateParts {
             } else if self.year.is_none() {
                 self.year = year_of(digits);
             }
-        } else if self.month.is_none() {
-            self.month = month_of(piece);
+        } else if self.month.is_none() || self.year.is_none() && self.time.is_none() {
+            // Of two months the first is the name of a day.
+            self.month = month_of(piece).or(self.month);
         }
     }
 
@@ -133,10 +137,13 @@ impl DateParts {
     }
 
     fn half_of_day(&mut self, after_noon: bool) -> Option<()> {
-        let time = self.time?;
-        let hour = time.hour() % 12 + if after_noon { 12 } else { 0 };
-        self.time = (time.hour() <= 12).then(|| time.with().hour(hour).build().ok()).flatten();
-        self.time.map(|_| ())
+        // The 24-hour clock needs no such word, but some write it.
+        let time = self.time.filter(|time| time.hour() <= 12);
+        if let Some(time) = time {
+            let hour = time.hour() % 12 + if after_noon { 12 } else { 0 };
+            self.time = Some(time.with().hour(hour).build().ok()?);
+        }
+        Some(())
     }
 }
 
@@ -297,6 +304,13 @@ mod tests {
             ("Thu, 14 Aug 2025 3:42:05 PM", "2025-08-14T15:42:05Z"),
             ("Thu, 14 Aug 2025 12:42:05AM +0000", "2025-08-14T00:42:05Z"),
             ("Thu, 14 Aug 2025 14:15:52.123456 +0000", "2025-08-14T14:15:52Z"),
+            ("Thu, 14 Aug 2025 14:15:52 AM", "2025-08-14T14:15:52Z"),
+            ("Thu, 14 Aug 2025 14:15:52 PM", "2025-08-14T14:15:52Z"),
+            // A weekday that could be a month.
+            ("mar., 14 aug 2025 14:15:52 +0000", "2025-08-14T14:15:52Z"),
+            ("mar 14 Aug 2025 14:15:52 +0000", "2025-08-14T14:15:52Z"),
+            ("mar Aug 14 14:15:52 2025", "2025-08-14T14:15:52Z"),
+            ("Mar, 11 Mar 2025 14:15:52 +0000", "2025-03-11T14:15:52Z"),
             // Zones.
             ("Thu, 14 Aug 2025 14:15:52 +02:00", "2025-08-14T12:15:52Z"),
             ("Thu, 14 Aug 2025 14:15:52+0200", "2025-08-14T12:15:52Z"),
@@ -338,6 +352,7 @@ mod tests {
         for text in [
             "",
             "yesterday",
+            "mar., 14 août 2025 14:15:52 +0200",
             "14:15:52",
             "14 Aug",
             "Aug 2025",

@@ -141,12 +141,12 @@ impl ReadPart {
     }
 }
 
-/// A text part's characters, without the files that stand in it.
+/// A text part's characters with LF line ends, without the files that stand in it.
 fn text_of(structure: &Structure, part: &StructurePart) -> String {
     let content = structure.content(part).bytes;
     let charset = part.parameters.get("charset").or_else(|| charset_in_page(part, &content)).unwrap_or_default();
     if part.children.is_empty() {
-        return charset::decode(&charset, &content);
+        return with_line_feeds(charset::decode(&charset, &content));
     }
     let mut kept = Vec::with_capacity(content.len());
     let mut at = 0;
@@ -155,7 +155,25 @@ fn text_of(structure: &Structure, part: &StructurePart) -> String {
         at = block.span.end;
     }
     kept.extend_from_slice(content.get(at..).unwrap_or_default());
-    charset::decode(&charset, &kept)
+    with_line_feeds(charset::decode(&charset, &kept))
+}
+
+/// CRLF and CRCRLF become LF; a CR elsewhere is a character of the text.
+fn with_line_feeds(text: String) -> String {
+    if !text.contains("\r\n") {
+        return text;
+    }
+    let mut out = String::with_capacity(text.len());
+    for line in text.split_inclusive('\n') {
+        match line.strip_suffix('\n') {
+            Some(ended) => {
+                out.push_str(ended.trim_end_matches('\r'));
+                out.push('\n');
+            }
+            None => out.push_str(line),
+        }
+    }
+    out
 }
 
 /// The charset that an HTML page names in a `meta` element, where the part says none.
@@ -273,6 +291,9 @@ mod tests {
             (b"Content-Type: text/html\n\n<meta charset=\"gb2312\"><p>\xbb\xe3", "\u{6c47}\n"),
             (b"Content-Type: text/html\n\n<META content='text/html; charset=koi8-r'>\xf0", "\u{41f}\n"),
             (b"Content-Type: text/html\n\n<p>charset=koi8-r \xf0", "charset=koi8-r \u{f0}\n"),
+            (b"A: b\r\n\r\none\r\ntwo\r\r\n10%\r20%", "one\ntwo\n10%\r20%"),
+            (b"Content-Transfer-Encoding: quoted-printable\n\none=0D\ntwo=0D=0A", "one\ntwo\n"),
+            (b"Content-Type: text/html\r\n\r\n<pre>a\r\nb</pre>", "a\nb\n"),
             (b"A: b\n", ""),
             (b"", ""),
         ] {

@@ -259,6 +259,9 @@ mod tests {
             ("aGkhh", "hi!", true),
             (&spoilt, &bytes, true),
             (&quoted, &bytes, true),
+            (&whole.replace("\r\n", "\r\n> "), &bytes, true),
+            (&whole.replace("\r\n", "\0\r\n"), &bytes, true),
+            (&format!("{whole}> list\n"), &bytes, true),
             ("This was never encoded.\nReally.\n", "This was never encoded.\nReally.\n", true),
         ] {
             let found = base64_content(text.as_bytes());

@@ -17,6 +17,8 @@ const KNOWN: &[(&str, &[u8], &str)] = &[
     ("euc-jp", b"\xc6\xfc\xcb\xdc\xb8\xec\xa5\xc6\xa5\xb9\xa5\xc8", "日本語テスト"),
     ("x-euc-jp", b"\xc6\xfc\xcb\xdc\xb8\xec\xa5\xc6\xa5\xb9\xa5\xc8", "日本語テスト"),
     ("ujis", b"\xc6\xfc\xcb\xdc\xb8\xec\xa5\xc6\xa5\xb9\xa5\xc8", "日本語テスト"),
+    ("latin9", b"10 \xa4", "10 €"),
+    ("iso-ir-226", b"10 \xa4 \xf1", "10 € ń"),
     ("euc_jis_2004", b"\xc6\xfc\xcb\xdc\xb8\xec\xa5\xc6\xa5\xb9\xa5\xc8", "日本語テスト"),
     ("iso-2022-jp-2", b"\x1b$B4A\x1b$(D+1\x1b$B;z\x1b(B \x1b$(C>H3g\x1b(B \x1b$(A;c\x1b$BN(\x1b(B \x1b$B&A\x1b(B", "漢é字 안녕 汇率 α"),
     ("iso-2022-jp-ext", b"\x1b(IJ]68\x1b$(D0!\x1b(Bok", "ﾊﾝｶｸ丂ok"),

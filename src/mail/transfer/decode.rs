@@ -139,7 +139,8 @@ impl Base64Lines {
         let (digits, blanks) = (line.iter().filter(digit).count(), has_blanks(line));
         let foreign = line.iter().filter(|byte| !byte.is_ascii_whitespace()).count() - digits;
         if foreign > 0 {
-            return !padded && line.len() >= MIN_SUFFERED_BYTES && (line.len() - digits) * SUFFERED_SHARE <= line.len();
+            let suffered = line.len() >= MIN_SUFFERED_BYTES && (line.len() - digits) * SUFFERED_SHARE <= line.len();
+            return !padded && (suffered || self.after_base64 && is_marked_group(line));
         }
         let Some((width, first_blanks)) = self.first else { return true };
         let groups = !blanks && line.len().is_multiple_of(4);
@@ -153,6 +154,15 @@ impl Base64Lines {
         }
         !blanks || first_blanks
     }
+}
+
+/// Whole groups of digits with marks of quoting before them or NULs around them: the short line that ends a content.
+fn is_marked_group(mut line: &[u8]) -> bool {
+    while let [b'>' | b' ' | 0, rest @ ..] | [rest @ .., 0] = line {
+        line = rest;
+    }
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=');
+    !line.is_empty() && line.len().is_multiple_of(4) && line.iter().all(digit)
 }
 
 fn has_blanks(line: &[u8]) -> bool {
