@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use super::header_line;
 use super::parameter::{self, Parameters};
-use super::scan;
+use super::scan::{self, HeaderCharset};
 
 /// Most fields Content-Type of one header that are looked at.
 const MAX_REPEATED_FIELDS: usize = 4;
@@ -64,11 +64,11 @@ impl OpenBoundaries {
     }
 }
 
-/// The fields Content-Type of a header: value in lower case, and parameters.
-pub(super) fn content_types(header: &[u8]) -> Vec<(String, Parameters)> {
+/// The fields Content-Type of a header: value in lower case, and parameters, whose raw bytes are in `charset`.
+pub(super) fn content_types(header: &[u8], charset: &HeaderCharset<'_>) -> Vec<(String, Parameters)> {
     let fields = header_line::fields(header).take(scan::MAX_FIELDS);
     let types = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"content-type"));
-    types.take(MAX_REPEATED_FIELDS).map(|(_, value)| parameter::parse(value)).collect()
+    types.take(MAX_REPEATED_FIELDS).map(|(_, value)| parameter::parse(&charset.utf8(value))).collect()
 }
 
 /// The boundaries that these fields name, if the first one says multipart: of repeated fields any may be meant.

@@ -10,7 +10,7 @@ use encoding_rs::{
 };
 
 /// Longest label looked at.
-const MAX_LABEL_BYTES: usize = 64;
+pub(super) const MAX_LABEL_BYTES: usize = 64;
 
 /// How the bytes of a label become characters.
 #[derive(Debug, Clone, Copy)]

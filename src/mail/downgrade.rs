@@ -10,7 +10,7 @@ use super::boundary::{self, OpenBoundaries};
 use super::header;
 use super::header_line::{self, HeaderLine, HeaderLines};
 use super::parameter;
-use super::scan;
+use super::scan::{self, HeaderCharset};
 use super::transfer;
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::smtp::data::Content;
@@ -151,7 +151,7 @@ fn nature(header: &[u8]) -> Result<Nature, Fault> {
     if signature.is_some() || smime.is_some() {
         return Err(cannot("it is signed"));
     }
-    let types = boundary::content_types(header);
+    let types = boundary::content_types(header, &HeaderCharset::of(header));
     let essence = types.first().map_or("", |(essence, _)| essence.as_str());
     if matches!(essence, "multipart/signed" | "multipart/encrypted") {
         return Err(cannot("it is signed"));

@@ -72,12 +72,19 @@ pub fn text(header: &[u8], value: &[u8]) -> String {
 pub struct HeaderCharset<'a> {
     header: &'a [u8],
     label: OnceCell<String>,
+    /// Where the header names none.
+    other: &'a str,
 }
 
 impl<'a> HeaderCharset<'a> {
     /// The charset of this header.
     pub fn of(header: &'a [u8]) -> HeaderCharset<'a> {
-        HeaderCharset { header, label: OnceCell::new() }
+        HeaderCharset::of_part(header, "")
+    }
+
+    /// The charset of a part's header, or `other` if it names none.
+    pub(super) fn of_part(header: &'a [u8], other: &'a str) -> HeaderCharset<'a> {
+        HeaderCharset { header, label: OnceCell::new(), other }
     }
 
     /// A value as a person reads it: [`decode`], with raw bytes in the charset of the message's text where they are not
@@ -86,7 +93,8 @@ impl<'a> HeaderCharset<'a> {
         decode(&self.utf8(value))
     }
 
-    fn utf8<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
+    /// A value with its raw bytes as UTF-8, where their charset is known.
+    pub(super) fn utf8<'v>(&self, value: &'v [u8]) -> Cow<'v, [u8]> {
         let shifted = value.contains(&0x1b);
         if !shifted && str::from_utf8(value).is_ok() {
             return Cow::Borrowed(value);
@@ -94,7 +102,7 @@ impl<'a> HeaderCharset<'a> {
         let label = self.label.get_or_init(|| {
             let [kind] = pick(self.header, ["content-type"]);
             let label = kind.and_then(|kind| parameter::parse(kind).1.get("charset"));
-            label.unwrap_or_default().to_ascii_lowercase()
+            label.as_deref().unwrap_or(self.other).to_ascii_lowercase()
         });
         // Escape sequences are letters only in the charsets that shift; what takes several bytes a letter makes no header.
         let unfit = label.is_empty() || label.starts_with("ut") || label.starts_with("ucs");

@@ -9,8 +9,9 @@ use std::ops::Range;
 use super::boundary::{self, OpenBoundaries};
 use super::header_line::{self, HeaderLine, HeaderLines};
 use super::parameter::{self, Parameters};
+use super::scan::HeaderCharset;
 use super::transfer::{self, Decoded};
-use super::{scan, uuencode};
+use super::{charset, scan, uuencode};
 use crate::fault::{Fault, Kind};
 
 /// Most parts of a message, multiparts included.
@@ -137,6 +138,7 @@ impl Structure {
             depth,
             open: Vec::new(),
             boundaries: OpenBoundaries::default(),
+            charset: String::new(),
         };
         if let Some(owner) = owner {
             walk.open.push(OpenPart { part: owner, message: true, holder: true });
@@ -226,6 +228,8 @@ struct PartWalk<'a> {
     depth: usize,
     open: Vec<OpenPart>,
     boundaries: OpenBoundaries,
+    /// The charset of the first text that names one, in which raw bytes of the other headers are.
+    charset: String,
 }
 
 impl PartWalk<'_> {
@@ -299,6 +303,10 @@ impl PartWalk<'_> {
         }
         let (mut part, boundaries) = self.describe(self.bytes.get(header).unwrap_or_default(), digest);
         part.body = body..self.bytes.len();
+        if self.charset.is_empty() && part.content_type.starts_with("text/") {
+            let named = part.parameters.get("charset").filter(|label| label.len() <= charset::MAX_LABEL_BYTES);
+            self.charset = named.unwrap_or_default();
+        }
         let place = self.parts.len();
         part.path = match self.open.last().and_then(|open| self.parts.get_mut(open.part)) {
             None if part.role == PartRole::Multipart => String::new(),
@@ -354,13 +362,14 @@ impl PartWalk<'_> {
     /// What a header says, and the boundaries of a multipart.
     fn describe(&self, header: &[u8], digest: bool) -> (StructurePart, Vec<Vec<u8>>) {
         touched(header.len());
-        let types = boundary::content_types(header);
+        let charset = HeaderCharset::of_part(header, &self.charset);
+        let types = boundary::content_types(header, &charset);
         let boundaries = boundary::boundaries(&types);
         let (mut disposition, mut encoding, mut content_id) = (None, None, None);
         for (name, value) in header_line::fields(header).take(scan::MAX_FIELDS) {
             let is = |wanted: &[u8]| name.eq_ignore_ascii_case(wanted);
             if is(b"content-disposition") && disposition.is_none() {
-                disposition = Some(parameter::parse(value));
+                disposition = Some(parameter::parse(&charset.utf8(value)));
             } else if is(b"content-transfer-encoding") && encoding.is_none() {
                 encoding = Some(encoding_of(value));
             } else if is(b"content-id") && content_id.is_none() {

@@ -182,3 +182,25 @@ fn limits_stop_before_the_work() {
     assert_eq!(Structure::parse(deep.into_bytes()).unwrap_err().kind, Kind::BadData);
     assert!(TOUCHED.get() < 200 * MAX_DEPTH, "{}", TOUCHED.get());
 }
+
+#[test]
+fn raw_names_are_in_the_charset_of_the_text() {
+    let names = |message: &[u8]| -> Vec<Option<String>> {
+        Structure::parse(message.to_vec()).unwrap().parts.into_iter().map(|part| part.name).collect()
+    };
+    let one =
+        b"Content-Type: text/plain; charset=koi8-r\nContent-Disposition: attachment; filename=\"\xcd\xc9\xd2\"\n\nx";
+    assert_eq!(names(one), [Some("мир".to_owned())]);
+    let part = |header: &[u8]| [b"\n--b\n", header, b"\n\nx"].concat();
+    let several = [
+        b"Content-Type: multipart/mixed; boundary=b\n".to_vec(),
+        part(b"Content-Type: text/plain; charset=koi8-r"),
+        part(b"Content-Type: a/b; name=\"\xcd\xc9\xd2\""),
+        part(b"Content-Disposition: attachment; filename=\xcd\xc9\xd2"),
+        part("Content-Disposition: attachment; filename=мир".as_bytes()),
+        part(b"Content-Type: text/html; charset=windows-1251; name=\xec\xe8\xf0"),
+    ]
+    .concat();
+    let expected = [None, None, Some("мир"), Some("мир"), Some("мир"), Some("мир")];
+    assert_eq!(names(&several), expected.map(|name| name.map(str::to_owned)));
+}
