@@ -219,6 +219,24 @@ fn a_reader_that_went_away_is_141() {
     }
 }
 
+/// What is written as exact bytes ends as records do, and quietly.
+#[test]
+fn a_reader_of_exact_bytes_that_went_away_is_141() {
+    let message = format!("From: a@b.test\nTo: c@d.test\n\n{}", "text\n".repeat(100_000));
+    for line in [
+        "mailread show --raw -m -",
+        "mailread show --raw all -m -",
+        "mailread extract --part 1 -o - -m -",
+        "mailread reply -m -",
+        "smtpsend -n -t",
+    ] {
+        let mut words = line.split(' ');
+        let done = tool(words.next().unwrap()).args(words).stdin(message.clone()).closed_stdout().run();
+        done.exits(141);
+        assert_eq!(done.stderr, "", "{line}\n{done}");
+    }
+}
+
 #[test]
 fn a_full_disk_is_74() {
     for (name, _) in ALL {

@@ -102,6 +102,9 @@ impl Output {
 
     /// The line on stderr for a failed item whose record, if any, was printed already.
     pub fn tell(&self, target: &str, fault: &Fault) {
+        if self.reader_left() {
+            return;
+        }
         let target = escape::terminal(target);
         let separator = if target.is_empty() { "" } else { ": " };
         self.message(&format!("{target}{separator}{}", escape::terminal(&fault.detail)), fault.hint);
@@ -181,12 +184,12 @@ impl Output {
     /// # Errors
     ///
     /// `Usage` for `--json` without `--report`.
-    pub fn payload(&self) -> Result<io::Stdout, Fault> {
+    pub fn payload(&self) -> Result<PayloadWriter, Fault> {
         if self.0.form.json && !self.0.reporting {
             let fault = Fault::new(Kind::Usage, "stdout carries the payload, so records need another place");
             return Err(fault.with_hint("--report FILE or --report fd:3 takes them"));
         }
-        Ok(io::stdout())
+        Ok(PayloadWriter(self.clone()))
     }
 
     /// What a server calls before it serves: from here on nobody waits for those who read stdout, the report and stderr.
@@ -220,7 +223,7 @@ impl Output {
 
     /// Prints why a run failed and returns its exit status.
     pub fn fail(&self, error: &anyhow::Error) -> Exit {
-        if self.0.records.check().is_err_and(|broken| broken.pipe) {
+        if self.reader_left() {
             return Exit::PIPE;
         }
         let fault = error.chain().find_map(|cause| cause.downcast_ref::<Fault>());
@@ -253,6 +256,11 @@ impl Output {
         exit
     }
 
+    /// Nobody reads stdout any more, which is no failure to speak of.
+    fn reader_left(&self) -> bool {
+        self.0.records.check().is_err_and(|broken| broken.pipe)
+    }
+
     fn message(&self, text: &str, hint: Option<&str>) {
         self.stderr(&format!("{}: {text}", self.0.tool));
         if let Some(hint) = hint {
@@ -262,6 +270,20 @@ impl Output {
 
     fn stderr(&self, line: &str) {
         self.0.bars.hidden_while(|| stderr::print(line));
+    }
+}
+
+/// stdout for exact bytes: a reader that goes away ends the run as it does for records.
+#[derive(Debug)]
+pub struct PayloadWriter(Output);
+
+impl io::Write for PayloadWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        io::stdout().write(bytes).inspect_err(|error| self.0.0.records.note_reader(error))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stdout().flush().inspect_err(|error| self.0.0.records.note_reader(error))
     }
 }
 

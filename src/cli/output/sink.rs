@@ -113,6 +113,13 @@ impl RecordSink {
         self.direct.batch().result()
     }
 
+    /// Notes that nobody reads stdout any more, if this error of stdout says so.
+    pub(super) fn note_reader(&self, error: &io::Error) {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            self.direct.batch().broken.get_or_insert_with(|| BrokenOutput::from(io::Error::from(error.kind())));
+        }
+    }
+
     /// The final flush; returns how many records are lost, since a queue's reader stalls.
     ///
     /// # Errors
