@@ -138,9 +138,15 @@ impl BlobWriter {
         BlobWriter::new(Overflow::Anonymous(directory.into()), max_memory)
     }
 
-    /// An anonymous blob in the directory of temporary files, as a one-off tool uses it.
+    /// An anonymous blob in the directory of temporary files, as a one-off tool uses it: `$TMPDIR` if it is there, else the
+    /// first of the usual ones.
     pub fn temporary() -> BlobWriter {
-        BlobWriter::anonymous(std::env::temp_dir(), MAX_MEMORY_BYTES)
+        let usual = ["/tmp", "/var/tmp"].map(PathBuf::from);
+        let is_there = |directory: &PathBuf| {
+            directory.is_dir() && rustix::fs::access(directory, rustix::fs::Access::WRITE_OK).is_ok()
+        };
+        let directory = std::iter::once(std::env::temp_dir()).chain(usual).find(is_there);
+        BlobWriter::anonymous(directory.unwrap_or_else(std::env::temp_dir), MAX_MEMORY_BYTES)
     }
 
     /// A blob of more than `max_memory` bytes goes into a new file whose name is asked for when it is needed. The file is

@@ -28,15 +28,20 @@ pub trait Tool: clap::Parser {
     /// The tool's name as it stands before every message.
     const NAME: &'static str;
 
+    /// Words of other tools and what stands for them here: any of the words on the left, which spaces separate, is answered
+    /// with the right; one that ends with `*` is a beginning.
+    const FOREIGN_WORDS: &'static [(&'static str, &'static str)] = &[];
+
     /// The arguments that say how to print.
     fn output(&self) -> &OutputArgs;
 }
 
 /// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
 macro_rules! tool {
-    ($name:literal, $args:ty) => {
+    ($name:literal, $args:ty $(, words $words:expr)?) => {
         impl crate::cli::Tool for $args {
             const NAME: &'static str = $name;
+            $(const FOREIGN_WORDS: &'static [(&'static str, &'static str)] = $words;)?
 
             fn output(&self) -> &crate::cli::args::OutputArgs {
                 &self.output
@@ -83,7 +88,7 @@ pub fn main_from<A: Tool>(
     raise_descriptor_limit();
     let args = match A::try_parse_from(arguments) {
         Ok(args) => args,
-        Err(error) => return output::print_parse_result(A::NAME, &error).into(),
+        Err(error) => return output::print_parse_result(A::NAME, &error, A::FOREIGN_WORDS).into(),
     };
     let out = match Output::new(A::NAME, args.output()) {
         Ok(out) => out,

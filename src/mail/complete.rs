@@ -9,6 +9,7 @@ mod qualify;
 use std::io::Read;
 
 use super::address::{self, Mailbox};
+use super::address_list;
 use super::downgrade;
 use super::header_line;
 use super::message::{MailMessage, Segment};
@@ -129,6 +130,34 @@ impl Complete {
     /// # Errors
     /// [`Kind::BadData`] or [`Kind::Usage`], as [`address::parse_list`] gives it, for a field that cannot be read.
     pub fn recipients(&self) -> Result<Vec<Mailbox>, Fault> {
+        let read =
+            |field: &HeaderField| address::parse_list(&field.value()).map_err(|fault| fault.context(&field.name));
+        Ok(self.recipient_fields().into_iter().map(read).collect::<Result<Vec<_>, _>>()?.concat())
+    }
+
+    /// The same, every address that can be read, and a fault for each that cannot.
+    pub fn readable_recipients(&self) -> (Vec<Mailbox>, Vec<Fault>) {
+        let (mut found, mut malformed) = (Vec::new(), Vec::new());
+        for field in self.recipient_fields() {
+            let value = field.value();
+            if let Ok(list) = address::parse_list(&value) {
+                found.extend(list);
+                continue;
+            }
+            let list = address_list::read(value.as_bytes());
+            found.extend(list.mailboxes);
+            for text in &list.unparsed {
+                // A name without a domain is an address here.
+                match address::parse_list(text) {
+                    Ok(names) => found.extend(names),
+                    Err(fault) => malformed.push(fault.context(&field.name)),
+                }
+            }
+        }
+        (found, malformed)
+    }
+
+    fn recipient_fields(&self) -> Vec<&HeaderField> {
         let resent = self.fields.iter().any(|field| field.name.to_ascii_lowercase().starts_with("resent-"));
         let mut found = Vec::new();
         let mut seen: Vec<String> = Vec::new();
@@ -143,11 +172,10 @@ impl Complete {
                 seen.push(name.to_owned());
             }
             if matches!(name, "to" | "cc" | "bcc") {
-                let list = address::parse_list(&field.value()).map_err(|fault| fault.context(&field.name))?;
-                found.extend(list);
+                found.push(field);
             }
         }
-        Ok(found)
+        found
     }
 
     /// Who sends it, as the header says: Resent-Sender, Resent-From, Sender, From; the first that holds an address.

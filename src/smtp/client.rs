@@ -59,6 +59,8 @@ pub struct SmtpClientOptions {
     pub mechanism: Option<Mechanism>,
     /// Speak LMTP (RFC 2033).
     pub lmtp: bool,
+    /// Say nothing after the greeting: the server is only looked at.
+    pub greeting_only: bool,
     /// How long the server may take.
     pub limits: Limits,
     /// Where the dialogue is shown.
@@ -75,6 +77,7 @@ impl SmtpClientOptions {
             login: None,
             mechanism: None,
             lmtp: false,
+            greeting_only: false,
             limits: Limits::default(),
             trace: ProtocolTrace::default(),
         }

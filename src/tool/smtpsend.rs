@@ -16,6 +16,7 @@ use crate::tool::smtp_account::Accounts;
 mod deliver;
 mod each;
 mod edit;
+mod foreign;
 mod job;
 mod local;
 mod merge;
@@ -28,6 +29,7 @@ mod rows;
 mod save;
 mod sendmail;
 mod server;
+mod session;
 mod together;
 
 use deliver::{Messages, SendRun};
@@ -201,6 +203,9 @@ struct SendWayArgs {
     /// smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT], lmtp+unix:PATH, or HOST[:PORT] alone
     #[arg(long, value_name = "URL", conflicts_with_all = ["queue", "mx", "account"])]
     server: Option<String>,
+    /// What is spoken at a --server without a scheme
+    #[arg(long, value_name = "PROTOCOL", requires = "server", ignore_case = true)]
+    protocol: Option<server::ServerProtocol>,
     /// The account of this name in the accounts file (default: the one whose `from` is the author)
     #[arg(short = 'A', long, value_name = "NAME", conflicts_with_all = ["queue", "mx"])]
     account: Option<String>,
@@ -211,7 +216,7 @@ struct SendWayArgs {
     #[arg(long, conflicts_with = "mx")]
     queue: bool,
     /// The queue of the machine, or its drop directory for who may not open it; never one of this user
-    #[arg(long, requires = "queue")]
+    #[arg(long)]
     system_queue: bool,
     /// Put into the queue what a server does not take now
     #[arg(long, conflicts_with = "queue")]
@@ -219,6 +224,9 @@ struct SendWayArgs {
     /// Ask the server what it offers and whether it takes --from and the recipients, and send nothing
     #[arg(long, conflicts_with_all = ["queue", "mx", "each", "dry_run"])]
     probe: bool,
+    /// As --probe, and leave after this stage of the dialogue
+    #[arg(long, value_name = "STAGE", ignore_case = true, conflicts_with_all = ["queue", "mx", "each", "merge", "dry_run"])]
+    quit_after: Option<probe::ProbeStage>,
     /// Find each recipient's server by DNS
     #[arg(long)]
     mx: bool,
@@ -246,7 +254,7 @@ struct SendWayArgs {
     resolver: ResolverArgs,
 }
 
-crate::cli::tool!("smtpsend", Args);
+crate::cli::tool!("smtpsend", Args, words foreign::WORDS);
 
 /// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {
@@ -254,6 +262,7 @@ pub fn main() -> ExitCode {
     match sendmail::read(&arguments, &job::host_name(), job::calling_user) {
         None => crate::cli::main_from::<Args>(arguments, run),
         Some(Ok(sendmail::SendmailCall::Send(own))) => crate::cli::main_from::<Args>(own, run),
+        Some(Ok(sendmail::SendmailCall::Session(own))) => crate::cli::main_from::<Args>(own, session::run),
         Some(Ok(sendmail::SendmailCall::Other(program, own))) => become_other(program, &own),
         Some(Err(fault)) => {
             crate::cli::output::print_fault("smtpsend", &fault);
@@ -296,7 +305,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
         return merge::run(&args, accounts.as_ref(), out);
     }
-    if args.way.probe {
+    if args.way.probe || args.way.quit_after.is_some() {
         return ask(&args, accounts.as_ref(), out);
     }
     let (job, account) = job::make(&args, accounts.as_ref(), out)?;
@@ -324,7 +333,7 @@ fn ask(args: &Args, accounts: Option<&Accounts>, out: &Output) -> anyhow::Result
     };
     let mut tally = Tally::default();
     crate::cli::block_on(async {
-        probe::run(way, sender, recipients, out, &mut tally).await?;
+        probe::run(way, sender, recipients, args.way.quit_after, out, &mut tally).await?;
         Ok(())
     })?;
     Ok(tally.exit())

@@ -51,6 +51,7 @@ mod queue_way;
 mod readme;
 mod schema;
 mod sendmail;
+mod sendmail_ways;
 mod smtp;
 mod smtp_receive;
 mod stalled;

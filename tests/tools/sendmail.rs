@@ -7,33 +7,33 @@ use std::path::{Path, PathBuf};
 use crate::harness::{Done, Run, binary, temp_dir, tool};
 
 /// A queue of its own, and a program that calls sendmail.
-struct Host {
+pub(crate) struct Host {
     folder: tempfile::TempDir,
 }
 
 impl Host {
-    fn new() -> Host {
+    pub(crate) fn new() -> Host {
         Host { folder: temp_dir() }
     }
 
-    fn queue(&self) -> PathBuf {
+    pub(crate) fn queue(&self) -> PathBuf {
         self.folder.path().join("queue")
     }
 
-    fn drop_dir(&self) -> PathBuf {
+    pub(crate) fn drop_dir(&self) -> PathBuf {
         self.folder.path().join("queue-drop")
     }
 
-    fn run(&self, name: &str) -> Run {
+    pub(crate) fn run(&self, name: &str) -> Run {
         tool(name).env("APPLAYER_QUEUE", self.queue())
     }
 
-    fn sendmail(&self, args: &[&str], message: impl Into<Vec<u8>>) -> Done {
+    pub(crate) fn sendmail(&self, args: &[&str], message: impl Into<Vec<u8>>) -> Done {
         self.run("smtpsend").arg("--sendmail").args(args).stdin(message).run()
     }
 
     /// Sender, recipients and the message of everything in the queue, oldest first.
-    fn queued(&self) -> Vec<(String, Vec<String>, Vec<u8>)> {
+    pub(crate) fn queued(&self) -> Vec<(String, Vec<String>, Vec<u8>)> {
         let listed = self.run("mailq-ls").arg("--json").run();
         let mut found: Vec<(String, String, Vec<String>)> = Vec::new();
         for record in listed.exits(0).records() {
@@ -48,7 +48,7 @@ impl Host {
     }
 }
 
-fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 

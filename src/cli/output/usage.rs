@@ -2,13 +2,16 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+
 use super::stderr;
 use crate::cli::escape;
 use crate::cli::exit::Exit;
 use crate::fault::{Fault, Kind};
 
-/// Prints what clap made of the command line: help and version on stdout, a mistake as one line on stderr.
-pub fn print_parse_result(tool: &str, error: &clap::Error) -> Exit {
+/// Prints what clap made of the command line: help and version on stdout, a mistake as one line on stderr, with what stands
+/// here for a word of another tool.
+pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[(&str, &str)]) -> Exit {
     if !error.use_stderr() {
         let shown =
             if io::stdout().is_terminal() { error.render().ansi().to_string() } else { error.render().to_string() };
@@ -28,9 +31,28 @@ pub fn print_parse_result(tool: &str, error: &clap::Error) -> Exit {
     let what: Vec<&str> = first.lines().map(str::trim).collect();
     stderr::print(&format!("{tool}: {}", escape::terminal(what.join(" "))));
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
+    if let Some(ours) = foreign_word(error, foreign) {
+        stderr::print(&format!("hint: here it is {ours}"));
+        return Exit::from(Kind::Usage);
+    }
     match tip {
         Some(tip) => stderr::print(&format!("hint: {}", escape::terminal(tip))),
         None => stderr::print(&format!("hint: {tool} --help lists the arguments")),
     }
     Exit::from(Kind::Usage)
+}
+
+/// What stands for the word that is not known, if another tool has it.
+fn foreign_word<'a>(error: &clap::Error, foreign: &[(&str, &'a str)]) -> Option<&'a str> {
+    let (ErrorKind::UnknownArgument, Some(ContextValue::String(given))) =
+        (error.kind(), error.get(ContextKind::InvalidArg))
+    else {
+        return None;
+    };
+    let given = given.split('=').next().unwrap_or_default();
+    let is_it = |word: &str| match word.strip_suffix('*') {
+        Some(beginning) => given.starts_with(beginning),
+        None => given == word,
+    };
+    foreign.iter().find(|(words, _)| words.split(' ').any(is_it)).map(|(_, ours)| *ours)
 }

@@ -92,6 +92,9 @@ impl SmtpClient {
         if client.greeting.code != 220 {
             return Err(client.greeting.fault("greeting").into());
         }
+        if options.greeting_only {
+            return Ok(client);
+        }
         client.hello(&options.helo).await?;
         let mut client = client.secure(options).await?;
         if let Some(login) = &options.login {

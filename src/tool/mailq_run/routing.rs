@@ -11,7 +11,7 @@ use crate::tool::smtp_account::{Account, Accounts};
 /// The way of every message, as the command line and the account it names say.
 pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransport), Fault> {
     let account = match &args.way.account {
-        None => None,
+        None => usual(args, out)?,
         Some(name) => {
             let path = args.way.accounts.clone().map_or_else(Accounts::must_be, Ok)?;
             Some(Accounts::read(&path, out)?.named(name)?.clone())
@@ -38,6 +38,18 @@ pub(super) fn routing(args: &Args, out: &Output) -> Result<(Routing, RelayTransp
         own_addresses: args.way.local.clone(),
     };
     Ok((routing, transport))
+}
+
+/// The default account of the usual accounts file, if nothing else says where mail goes: cron, `sendmail -q` and hands on a
+/// keyboard use the same relay.
+fn usual(args: &Args, out: &Output) -> Result<Option<Account>, Fault> {
+    let is_said = !args.way.smarthost.is_empty() || args.way.route.iter().any(|rule| rule.pattern == "*");
+    let Some(path) = Accounts::usual().filter(|_| !is_said) else { return Ok(None) };
+    let account = Accounts::read(&path, out)?.by_author(None).cloned();
+    if let Some(account) = &account {
+        out.note(&format!("the way is that of account {} in {}", account.name, path.display()));
+    }
+    Ok(account)
 }
 
 /// `--smarthost`.

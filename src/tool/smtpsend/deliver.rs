@@ -61,7 +61,13 @@ impl SendRun<'_> {
         if self.broken.borrow().is_some() {
             return None;
         }
-        (self.source.borrow_mut())(&mut self.tally.borrow_mut())
+        let mut tally = self.tally.borrow_mut();
+        let next = (self.source.borrow_mut())(&mut tally);
+        for fault in next.iter().flat_map(|(job, _)| &job.malformed) {
+            self.out.error("", fault);
+            tally.fault(fault);
+        }
+        next
     }
 
     async fn work(&self) -> Result<(), Fault> {

@@ -30,6 +30,8 @@ pub(super) struct SendJob {
     pub(super) message_id: Option<String>,
     /// Which of several messages it is.
     pub(super) source: Option<String>,
+    /// Addresses of its header that cannot be read, and so get nothing.
+    pub(super) malformed: Vec<Fault>,
     /// The row it was made for.
     pub(super) row: Option<RowId>,
 }
@@ -222,8 +224,14 @@ pub(super) fn finish(
     };
     let eight_bit = composed.message.has_8bit();
     let envelope = envelope(args, account.as_ref(), sender, composed.recipients, composed.smtputf8, eight_bit)?;
-    let job =
-        SendJob { envelope, message: composed.message, message_id: Some(composed.message_id), source: None, row: None };
+    let job = SendJob {
+        envelope,
+        message: composed.message,
+        message_id: Some(composed.message_id),
+        source: None,
+        malformed: Vec::new(),
+        row: None,
+    };
     Ok((job, account))
 }
 
@@ -326,8 +334,12 @@ pub(super) fn take(
     for text in &args.recipient {
         addresses.extend(address::parse_list(text).map_err(|fault| usage("recipient", fault))?);
     }
+    let mut malformed = Vec::new();
     if args.take.header_recipients || args.recipient.is_empty() {
-        addresses.extend(complete.recipients()?);
+        let found;
+        (found, malformed) =
+            if args.take.mend { complete.readable_recipients() } else { (complete.recipients()?, Vec::new()) };
+        addresses.extend(found);
     }
     let named = args.take.envelope_from.as_deref().map(|sender| envelope_sender(sender, args)).transpose()?;
     args.local.rewrite(&mut complete);
@@ -349,7 +361,8 @@ pub(super) fn take(
         }
     }
     if recipients.is_empty() {
-        return Err(Fault::new(Kind::Usage, "the message names no recipients"));
+        let none = Fault::new(Kind::Usage, "the message names no recipients");
+        return Err(malformed.into_iter().next().unwrap_or(none));
     }
     let author = match author {
         Some(author) => author.to_ascii_domain()?,
@@ -369,7 +382,14 @@ pub(super) fn take(
     let id = message_id(&unique()?, &author);
     complete.add_missing("Message-ID", format!("Message-ID: {id}\r\n"));
     let message_id = complete.message_id();
-    let sender = named.unwrap_or(author.address.into());
+    let sender = match named {
+        Some(sender) => sender,
+        // An author of this host is known to nobody elsewhere: the account says who sends.
+        None if author.address.domain().is_some_and(|domain| args.local.is_ours(domain)) => {
+            account.as_ref().map(Account::author).transpose()?.flatten().unwrap_or(author).address.into()
+        }
+        None => author.address.into(),
+    };
     if sender.as_str().is_ascii() && recipients.iter().all(Address::is_ascii) {
         complete.encode_header();
     }
@@ -380,7 +400,7 @@ pub(super) fn take(
     let letters = complete.header_utf8();
     let message = if rewrites { rewritten(&complete, label, out)? } else { complete.into_message() };
     let envelope = envelope(args, account.as_ref(), sender, recipients, letters, message.has_8bit())?;
-    Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), row: None }, account))
+    Ok((SendJob { envelope, message, message_id, source: Some(label.to_owned()), malformed, row: None }, account))
 }
 
 /// The message with a body that may travel.

@@ -57,7 +57,8 @@ impl LocalArgs {
         }
     }
 
-    fn is_ours(&self, domain: &str) -> bool {
+    /// True for a domain that means this host.
+    pub(super) fn is_ours(&self, domain: &str) -> bool {
         self.hosts().iter().any(|host| host.eq_ignore_ascii_case(domain))
     }
 

@@ -14,6 +14,28 @@ use crate::smtp::envelope::Recipient;
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
 
+/// How far a probe goes, in swaks's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum ProbeStage {
+    /// The greeting
+    #[value(alias = "banner")]
+    Connect,
+    /// EHLO, HELO or LHLO, before STARTTLS
+    #[value(aliases = ["helo", "lhlo", "first-helo", "first-ehlo"])]
+    Ehlo,
+    /// TLS
+    Tls,
+    /// The login
+    #[value(alias = "login")]
+    Auth,
+    /// MAIL
+    #[value(alias = "from")]
+    Mail,
+    /// RCPT
+    #[value(alias = "to")]
+    Rcpt,
+}
+
 /// What a server said.
 #[derive(Debug, Serialize)]
 struct Probe {
@@ -87,11 +109,12 @@ impl OutputRecord for ProbeRecord {
     }
 }
 
-/// Runs the probe; MAIL is tried if there is a sender, RCPT for each recipient.
+/// Runs the probe as far as `until`; MAIL is tried if there is a sender, RCPT for each recipient.
 pub(super) async fn run(
     mut way: ServerConnection<'_>,
     sender: Option<ReversePath>,
     recipients: Vec<Address>,
+    until: Option<ProbeStage>,
     out: &Output,
     tally: &mut Tally,
 ) -> Result<(), Fault> {
@@ -119,7 +142,9 @@ pub(super) async fn run(
         times_ms: TimesMs::new(connect, client.times()),
     })?;
     let mut questions = Vec::new();
-    if let Some(sender) = sender {
+    let sender = sender.or((until == Some(ProbeStage::Mail)).then_some(ReversePath::Null));
+    let goes_to = |stage| until.is_none_or(|until| until >= stage);
+    if let Some(sender) = sender.filter(|_| goes_to(ProbeStage::Mail)) {
         let utf8 = !sender.address().into_iter().chain(&recipients).all(Address::is_ascii);
         let address = sender.to_string();
         let mail = MailFrom {
@@ -133,7 +158,7 @@ pub(super) async fn run(
         };
         questions.push(("MAIL", address, SmtpCommand::Mail(mail)));
     }
-    for recipient in recipients {
+    for recipient in recipients.into_iter().filter(|_| goes_to(ProbeStage::Rcpt)) {
         questions.push(("RCPT", recipient.to_string(), SmtpCommand::Rcpt(Recipient::new(recipient))));
     }
     for (command, address, question) in questions {

@@ -1,16 +1,26 @@
 //! sendmail's command line, as programs have called it for forty years: a table of its own, active when the program is
-//! called `sendmail` or `mailq`, or with `--sendmail` as the first argument. Messages go into the outgoing queue.
+//! called `sendmail` or `mailq`, or with `--sendmail` as the first argument. Messages go into the outgoing queue, unless
+//! `--send-now` or a named server sends them at once.
 
 use std::ffi::OsString;
 use std::path::Path;
 
+use clap::CommandFactory as _;
+
+use super::Args;
+
 use crate::fault::{Fault, Kind};
+
+/// The aliases of the machine, unless others are named.
+const ALIASES: &str = "/etc/applayer/aliases";
 
 /// What sendmail's words ask for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum SendmailCall {
     /// Send a message: the arguments in our own words.
     Send(Vec<OsString>),
+    /// Speak SMTP on standard input and output: the arguments in our own words.
+    Session(Vec<OsString>),
     /// Another program of the suite, with its arguments.
     Other(&'static str, Vec<OsString>),
 }
@@ -43,17 +53,33 @@ fn list(arguments: &[OsString]) -> SendmailCall {
 }
 
 fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) -> Result<SendmailCall, Fault> {
-    let words = ["smtpsend", "--queue", "--system-queue", "--mend", "--local-domain", host];
-    let mut own: Vec<OsString> = words.iter().map(OsString::from).collect();
+    let mut own: Vec<OsString> = Vec::new();
     let mut sender = None;
     let mut recipients = Vec::new();
     let mut dots = true;
+    let (mut now, mut session, mut domain) = (false, false, Some(host));
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
         let text = argument.to_str().ok_or_else(|| usage(&argument.to_string_lossy(), "not UTF-8"))?;
         if text == "--" {
             recipients.extend(rest.by_ref().cloned());
             break;
+        }
+        if let Some(long) = text.strip_prefix("--") {
+            let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value)));
+            if name == "send-now" {
+                now = true;
+                continue;
+            }
+            // What is ours means the same here; sendmail has no long flags.
+            let takes_value = takes_value(name).ok_or_else(|| usage(text, "is not known"))?;
+            domain = domain.filter(|_| name != "local-domain");
+            now |= ["server", "account", "mx"].contains(&name);
+            own.push(argument.clone());
+            if takes_value && value.is_none() {
+                own.push(rest.next().cloned().ok_or_else(|| usage(text, "needs a value"))?);
+            }
+            continue;
         }
         let Some(mut flag) = text.strip_prefix('-').filter(|flag| !flag.is_empty()) else {
             recipients.push(argument.clone());
@@ -103,6 +129,7 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
             "b" => match tail {
                 "m" => {}
                 "p" => return Ok(list(&[])),
+                "s" => session = true,
                 _ => return Err(usage(text, "is not done here")),
             },
             "q" => return Ok(SendmailCall::Other("mailq-run", Vec::new())),
@@ -118,14 +145,42 @@ fn translate(arguments: &[OsString], host: &str, user: impl FnOnce() -> String) 
             _ => return Err(usage(text, "is not known")),
         }
     }
+    let has_aliases = own.iter().any(|word| word.to_string_lossy().starts_with("--aliases"));
+    let aliases = (!has_aliases && Path::new(ALIASES).exists()).then_some(["--aliases", ALIASES]);
+    let fixed = ["smtpsend", "--system-queue", "--mend"].into_iter().chain((!now).then_some("--queue"));
+    let fixed = fixed
+        .chain(domain.into_iter().flat_map(|domain| ["--local-domain", domain]))
+        .chain(aliases.into_iter().flatten())
+        .map(OsString::from);
+    let mut own: Vec<OsString> = fixed.chain(own).collect();
+    if session {
+        // Sender, recipients and the end of each message are the dialogue's.
+        return match now || !recipients.is_empty() {
+            true => Err(usage("-bs", "the dialogue names the recipients, and their mail goes into the queue")),
+            false => Ok(SendmailCall::Session(own)),
+        };
+    }
     if dots {
         own.push("--dot-ends".into());
     }
-    let sender = sender.unwrap_or_else(|| format!("{}@{host}", user()).into());
-    own.extend(["-f".into(), sender]);
+    // What is sent at once has the account's sender where From is one of this host: smarthosts know no other.
+    let sender = sender.or_else(|| (!now).then(|| format!("{}@{host}", user()).into()));
+    own.extend(sender.into_iter().flat_map(|sender| ["-f".into(), sender]));
     own.push("--".into());
     own.extend(recipients);
     Ok(SendmailCall::Send(own))
+}
+
+/// Whether the long flag of this name, if it is one of ours, takes a value.
+fn takes_value(name: &str) -> Option<bool> {
+    if matches!(name, "help" | "version") {
+        return Some(false);
+    }
+    let command = Args::command();
+    let known = command
+        .get_arguments()
+        .find(|known| known.get_long() == Some(name) || known.get_all_aliases().unwrap_or_default().contains(&name))?;
+    Some(known.get_action().takes_values())
 }
 
 fn usage(flag: &str, why: &str) -> Fault {
@@ -142,9 +197,10 @@ mod tests {
         Some(read.map_err(|fault| fault.kind).map(|asked| {
             let (program, own) = match asked {
                 SendmailCall::Send(own) => ("send", own),
+                SendmailCall::Session(own) => ("session", own),
                 SendmailCall::Other(program, own) => (program, own),
             };
-            let fixed = if program == "send" { 6 } else { 0 };
+            let fixed = own.iter().position(|word| word == "h.test").map_or(0, |at| at + 1);
             let words = own.iter().skip(fixed).map(|word| word.to_string_lossy().into_owned());
             std::iter::once(program.to_owned()).chain(words).collect()
         }))
@@ -177,7 +233,19 @@ mod tests {
             ("sendmail -q30m", "mailq-run"),
             ("smtpsend --sendmail -ti", "send -t -f me@h.test --"),
             ("smtpsend --sendmail -i a@b", "send -f me@h.test -- a@b"),
-            ("sendmail -bs", "64"),
+            ("sendmail -bs", "session"),
+            ("sendmail -bs -i", "session"),
+            ("sendmail -bs x@y.test", "64"),
+            ("sendmail -bd", "64"),
+            ("sendmail --send-now -t -i", "send -t --"),
+            ("sendmail --account work -i a@b.test", "send --account work -- a@b.test"),
+            ("sendmail --server=smtp://h -i -f a@b.test x", "send --server=smtp://h -f a@b.test -- x"),
+            (
+                "sendmail --aliases /a --masquerade=x.test --admin-address z@x.test -i root",
+                "send --aliases /a --masquerade=x.test --admin-address z@x.test -f me@h.test -- root",
+            ),
+            ("sendmail --aliases", "64"),
+            ("sendmail --no-such", "64"),
             ("sendmail -z", "64"),
             ("sendmail -f", "64"),
         ] {

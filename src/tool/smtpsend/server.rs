@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use super::probe::ProbeStage;
 use super::report::{SettledRecipient, TimesMs};
 use super::{Args, SendJob, job};
 use crate::cli::output::Output;
@@ -20,6 +21,23 @@ use crate::smtp::auth::Mechanism;
 use crate::smtp::client::{SendOptions, SmtpClient, SmtpClientOptions};
 use crate::smtp::transaction::all_failed;
 use crate::tool::smtp_account::Account;
+
+/// What is spoken at a server that no URL tells about, in the words of msmtp and swaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum ServerProtocol {
+    /// TLS if it is offered
+    #[value(alias = "esmtp")]
+    Smtp,
+    /// STARTTLS is required
+    Esmtps,
+    /// TLS from the start
+    #[value(aliases = ["ssmtp", "submissions"])]
+    Smtps,
+    /// Port 587, STARTTLS is required
+    Submission,
+    /// LMTP
+    Lmtp,
+}
 
 /// A server's URL, understood.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -94,6 +112,25 @@ impl ServerAddress {
         })
     }
 
+    /// The same with `--protocol`.
+    fn with_protocol(text: &str, protocol: ServerProtocol) -> Result<ServerAddress, Fault> {
+        if text.contains("://") || text.starts_with("lmtp+unix:") {
+            return Err(Fault::new(Kind::Usage, format!("--server {text}: the scheme says what is spoken there"))
+                .with_hint("either a scheme or --protocol"));
+        }
+        let scheme = match protocol {
+            ServerProtocol::Smtp | ServerProtocol::Esmtps => "smtp",
+            ServerProtocol::Smtps => "smtps",
+            ServerProtocol::Submission => "submission",
+            ServerProtocol::Lmtp => "lmtp",
+        };
+        let mut server = ServerAddress::parse(&format!("{scheme}://{text}"))?;
+        if protocol == ServerProtocol::Esmtps {
+            server.tls = TlsMode::Starttls;
+        }
+        Ok(server)
+    }
+
     /// The server of an account.
     fn of(account: &Account) -> Result<ServerAddress, Fault> {
         let (host, port) = account.server()?;
@@ -129,6 +166,7 @@ pub(super) struct ServerConnection<'a> {
     helo: Option<String>,
     dialer: Dialer,
     limits: Limits,
+    until: Option<ProbeStage>,
     connection: Option<OpenConnection>,
 }
 
@@ -142,7 +180,10 @@ struct OpenConnection {
 impl<'a> ServerConnection<'a> {
     /// To the server that a URL names.
     pub(super) fn to_url(url: &str, args: &'a Args, out: &'a Output) -> Result<ServerConnection<'a>, Fault> {
-        let server = ServerAddress::parse(url)?;
+        let server = match args.way.protocol {
+            Some(protocol) => ServerAddress::with_protocol(url, protocol)?,
+            None => ServerAddress::parse(url)?,
+        };
         if let (Some(asked), TlsMode::Implicit) = (args.tls.tls, server.tls)
             && asked != TlsMode::Implicit
         {
@@ -213,6 +254,7 @@ impl<'a> ServerConnection<'a> {
                 Some(time) => args.net.limits().with_idle(args.net.timeout.min(time)),
                 None => args.net.limits(),
             },
+            until: args.way.quit_after,
             connection: None,
         })
     }
@@ -232,9 +274,11 @@ impl<'a> ServerConnection<'a> {
             Some(name) => name.clone(),
             None => helo(&stream),
         };
+        let goes_to = |stage| self.until.is_none_or(|until| until >= stage);
         let options = SmtpClientOptions {
-            tls: self.tls,
-            login: self.login.clone(),
+            tls: if self.tls == TlsMode::Implicit || goes_to(ProbeStage::Tls) { self.tls } else { TlsMode::None },
+            login: self.login.clone().filter(|_| goes_to(ProbeStage::Auth)),
+            greeting_only: !goes_to(ProbeStage::Ehlo),
             mechanism: self.mechanism,
             lmtp: self.server.lmtp,
             limits: self.limits,
