@@ -24,8 +24,19 @@ complete -c smtpsend -l aliases -d 'What names without a domain stand for, as in
 complete -c smtpsend -l masquerade -d 'Senders of this host (--local-domain, its name, localhost) have this domain' -r
 complete -c smtpsend -l admin-address -d 'Mail for names of this host that no alias knows goes to this address' -r
 complete -c smtpsend -l server -d 'smtp://, smtps://, submission://, lmtp://[USER@]HOST[:PORT], lmtp+unix:PATH, or HOST[:PORT] alone' -r
+complete -c smtpsend -l protocol -d 'What is spoken at a --server without a scheme' -r -f -a "smtp\t'TLS if it is offered'
+esmtps\t'STARTTLS is required'
+smtps\t'TLS from the start'
+submission\t'Port 587, STARTTLS is required'
+lmtp\t'LMTP'"
 complete -c smtpsend -s A -l account -d 'The account of this name in the accounts file (default: the one whose `from` is the author)' -r
 complete -c smtpsend -l accounts -d 'The accounts file, in msmtp\'s words (default: ~/.config/applayer/accounts, else /etc/applayer/accounts)' -r -F
+complete -c smtpsend -l quit-after -d 'As --probe, and leave after this stage of the dialogue' -r -f -a "connect\t'The greeting'
+ehlo\t'EHLO, HELO or LHLO, before STARTTLS'
+tls\t'TLS'
+auth\t'The login'
+mail\t'MAIL'
+rcpt\t'RCPT'"
 complete -c smtpsend -l mx-port -d 'The port of servers found by DNS' -r
 complete -c smtpsend -l auth -d 'Log in by this mechanism: scram-sha-256, plain, login, cram-md5, external, oauthbearer, xoauth2 …' -r
 complete -c smtpsend -l helo -l ehlo -d 'Our name in EHLO (default: this host\'s)' -r

@@ -217,10 +217,14 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         let filter = args.select.filter(now())?;
         let pickup =
             Pickup { drop: drop_dir::beside(&queue_dir), queue_dir: queue_dir.clone(), host: transport.helo.clone() };
-        // A pass over a queue that is not there finds nothing; a watcher waits for it to fill.
+        // A pass over a queue that is not there finds nothing, but one that was named must be there; a watcher waits for it to
+        // fill.
         let store = match args.watch || pickup.drop.is_dir() {
             true => Some(queue_open::open(&queue_dir, Process::LongRunning, out)?),
-            false => queue_open::open_existing(&queue_dir, Process::LongRunning, out)?,
+            false => {
+                queue_open::check_named(&args.queue, &queue_dir)?;
+                queue_open::open_existing(&queue_dir, Process::LongRunning, out)?
+            }
         };
         let Some(store) = store.filter(|_| !args.select.means_nothing(&filter)) else {
             return Ok(if filter.is_empty() && args.select.ids.is_empty() { Exit::OK } else { Exit::NEGATIVE });

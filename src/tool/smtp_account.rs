@@ -15,6 +15,7 @@ use crate::mail::address::{self, Mailbox};
 use crate::net::login::Login;
 use crate::net::tls::{ClientTlsOptions, TlsMode};
 use crate::secret::Secret;
+use crate::smtp::address::Address;
 use crate::smtp::auth::Mechanism;
 use crate::smtp::envelope::{Notify, Ret};
 
@@ -482,6 +483,15 @@ impl Aliases {
         Ok(Aliases(found))
     }
 
+    /// True if this name without a domain stands for something.
+    pub(super) fn knows(&self, name: &Address) -> bool {
+        self.list_of(name).is_some()
+    }
+
+    fn list_of(&self, name: &Address) -> Option<&Vec<Mailbox>> {
+        self.0.get(&name.as_str().to_lowercase()).or_else(|| self.0.get("default"))
+    }
+
     /// What a mailbox stands for: itself if it has a domain.
     pub(super) fn resolve(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Fault> {
         let mut out = Vec::new();
@@ -497,7 +507,7 @@ impl Aliases {
             out.push(mailbox);
             return Ok(());
         }
-        match self.0.get(&mailbox.address.as_str().to_lowercase()).or_else(|| self.0.get("default")) {
+        match self.list_of(&mailbox.address) {
             Some(list) => list.iter().try_for_each(|one| self.follow(one.clone(), depth + 1, out)),
             None => {
                 out.push(mailbox);

@@ -226,7 +226,7 @@ struct SendWayArgs {
     probe: bool,
     /// As --probe, and leave after this stage of the dialogue
     #[arg(long, value_name = "STAGE", ignore_case = true, conflicts_with_all = ["queue", "mx", "each", "merge", "dry_run"])]
-    quit_after: Option<probe::ProbeStage>,
+    quit_after: Option<server::ProbeStage>,
     /// Find each recipient's server by DNS
     #[arg(long)]
     mx: bool,

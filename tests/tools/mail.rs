@@ -541,7 +541,7 @@ fn programs_that_call_sendmail_are_understood() {
     run(&["-odi", "-oem", "c@c.test"], "Subject: x\n\nbefore\n.\nafter\n").silent_success();
     let listed = tool("mailq-ls").env("APPLAYER_QUEUE", &queue).run();
     listed.silent_success().prints("cron@a.test").prints("root@").prints("b@b.test").prints("c@c.test");
-    run(&["-bs"], "").exits(64);
+    run(&["-bd"], "").exits(64);
     let sizes: Vec<_> = {
         let json = tool("mailq-ls").arg("--json").env("APPLAYER_QUEUE", &queue).run();
         json.exits(0).records().iter().filter_map(|it| it["size_bytes"].as_u64()).collect()

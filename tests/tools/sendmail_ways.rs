@@ -5,14 +5,17 @@ use crate::sendmail::{Host, host_name};
 
 #[test]
 fn one_malformed_address_keeps_no_other_from_its_mail() {
-    for (header, expected) in [
-        ("To: root, @@bad, ops\nCc: c@b.test", vec!["root@H", "ops@H", "c@b.test"]),
-        ("To: a b c\nCc: root", vec!["root@H"]),
-        ("To: root,, \"x <y@b.test>\nBcc: ops", vec!["root@H", "ops@H"]),
+    for (header, status, expected) in [
+        ("To: root, @@bad, ops\nCc: c@b.test", 3, vec!["root@H", "ops@H", "c@b.test"]),
+        ("To: a b c\nCc: root", 3, vec!["root@H"]),
+        ("To: root, a@b@c", 3, vec!["root@H"]),
+        ("To: root,, \"x <y@b.test>\nBcc: ops", 0, vec!["root@H", "y@b.test", "ops@H"]),
+        ("To: \"unclosed <a@b.test>, root", 0, vec!["a@b.test", "root@H"]),
     ] {
         let host = Host::new();
         let done = host.sendmail(&["-t", "-i"], format!("From: root\n{header}\n\nx\n"));
-        done.exits(3).says(if header.contains("@@bad") { "To: @@bad" } else { "To: " });
+        done.exits(status);
+        assert_eq!(done.stderr.contains("To: "), status == 3, "{done}");
         let (_, recipients, _) = host.queued().pop().unwrap();
         let expected: Vec<_> = expected.iter().map(|it| it.replace("@H", &format!("@{}", host_name()))).collect();
         assert_eq!(recipients, expected, "{header}");
@@ -128,12 +131,14 @@ fn a_probe_leaves_after_the_stage_that_was_named() {
     }
     let server = server.addr.to_string();
     let probe = |protocol: &str, server: &str| {
-        tool("smtpsend").args(["--probe", "--protocol", protocol, "--server", server, "--connect-timeout", "2"]).run()
+        tool("smtpsend")
+            .args(["-v", "--probe", "--protocol", protocol, "--server", server, "--connect-timeout", "2"])
+            .run()
     };
     probe("smtp", &server).exits(0);
     probe("ESMTP", &server).exits(0);
-    probe("esmtps", &server).exits(76).says("does not offer STARTTLS");
-    probe("lmtp", &server).exits(76).says("LHLO");
+    probe("esmtps", &server).exits(77).says("does not offer STARTTLS");
+    probe("lmtp", &server).exits(0).says("> LHLO ");
     probe("smtp", &format!("smtp://{server}")).exits(64).says("scheme");
     probe("gopher", &server).exits(64).says("esmtps");
 }
@@ -198,4 +203,20 @@ fn a_directory_for_temporary_files_that_is_not_there_loses_no_mail() {
     run(large.clone()).silent_success();
     run(large.replace('5', "\r")).silent_success();
     assert_eq!(host.queued().len(), 2);
+}
+
+#[test]
+fn aliases_hold_for_every_name_of_this_host() {
+    let host = Host::new();
+    let aliases = host.queue().with_file_name("aliases");
+    std::fs::write(&aliases, "root: admin@b.test, root@backup.test\npostmaster: root\nops: ops@localhost\n").unwrap();
+    let (file, here) = (aliases.display().to_string(), host_name());
+    let named = format!("Root@{here}");
+    let recipients =
+        ["root", "root@localhost", &named, "postmaster@LOCALHOST", "root@far.test", "ops@localhost", "other@localhost"];
+    host.sendmail(&[&["--aliases", &file, "-i"], &recipients[..]].concat(), "Subject: x\n\nx\n").silent_success();
+    let expected = ["admin@b.test", "root@backup.test", "root@far.test", "ops@localhost", "other@localhost"];
+    assert_eq!(host.queued()[0].1, expected);
+    let nowhere = host.queue().with_file_name("nowhere").display().to_string();
+    tool("mailq-run").args(["--queue-dir", &nowhere]).run().exits(66).says("no such queue");
 }

@@ -84,7 +84,12 @@ impl LocalRules<'_> {
     /// # Errors
     /// [`Kind::Config`] for aliases that lead nowhere, [`Kind::Usage`] for a domain that makes no address.
     pub(super) fn recipients(&self, mailbox: Mailbox) -> Result<Vec<Mailbox>, Fault> {
-        let mut found = self.aliases.resolve(mailbox)?;
+        let is_ours = mailbox.address.domain().is_some_and(|domain| self.args.is_ours(domain));
+        let name = is_ours.then(|| Address::parse_lenient(mailbox.address.local_wire()).ok()).flatten();
+        let mut found = match name.filter(|name| self.aliases.knows(name)) {
+            Some(address) => self.aliases.resolve(Mailbox { address, ..mailbox })?,
+            None => self.aliases.resolve(mailbox)?,
+        };
         for mailbox in &mut found {
             let is_local = mailbox.address.domain().is_none_or(|domain| self.args.is_ours(domain));
             match self.admin.as_ref().filter(|_| is_local) {

@@ -4,7 +4,7 @@
 use serde::Serialize;
 
 use super::report::TimesMs;
-use super::server::ServerConnection;
+use super::server::{ProbeStage, ServerConnection};
 use crate::cli::exit::Tally;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::fault::Fault;
@@ -13,28 +13,6 @@ use crate::smtp::command::{MailFrom, SmtpCommand};
 use crate::smtp::envelope::Recipient;
 use crate::smtp::extension::Capabilities;
 use crate::smtp::reply::SmtpReply;
-
-/// How far a probe goes, in swaks's words.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub(super) enum ProbeStage {
-    /// The greeting
-    #[value(alias = "banner")]
-    Connect,
-    /// EHLO, HELO or LHLO, before STARTTLS
-    #[value(aliases = ["helo", "lhlo", "first-helo", "first-ehlo"])]
-    Ehlo,
-    /// TLS
-    Tls,
-    /// The login
-    #[value(alias = "login")]
-    Auth,
-    /// MAIL
-    #[value(alias = "from")]
-    Mail,
-    /// RCPT
-    #[value(alias = "to")]
-    Rcpt,
-}
 
 /// What a server said.
 #[derive(Debug, Serialize)]

@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use super::probe::ProbeStage;
 use super::report::{SettledRecipient, TimesMs};
 use super::{Args, SendJob, job};
 use crate::cli::output::Output;
@@ -37,6 +36,28 @@ pub(super) enum ServerProtocol {
     Submission,
     /// LMTP
     Lmtp,
+}
+
+/// How far a probe goes, in swaks's words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub(super) enum ProbeStage {
+    /// The greeting
+    #[value(alias = "banner")]
+    Connect,
+    /// EHLO, HELO or LHLO, before STARTTLS
+    #[value(aliases = ["helo", "lhlo", "first-helo", "first-ehlo"])]
+    Ehlo,
+    /// TLS
+    Tls,
+    /// The login
+    #[value(alias = "login")]
+    Auth,
+    /// MAIL
+    #[value(alias = "from")]
+    Mail,
+    /// RCPT
+    #[value(alias = "to")]
+    Rcpt,
 }
 
 /// A server's URL, understood.
