@@ -86,6 +86,7 @@ pub fn main_from<A: Tool>(
 ) -> ExitCode {
     output::hook_panics(A::NAME);
     raise_descriptor_limit();
+    keep_owner_rights();
     let args = match A::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => return output::print_parse_result(A::NAME, &error, A::FOREIGN_WORDS).into(),
@@ -115,6 +116,14 @@ fn raise_descriptor_limit() {
     if limit.current.is_some() && current != limit.current {
         let _ = setrlimit(Resource::Nofile, Rlimit { current, ..limit });
     }
+}
+
+/// A umask that takes rights from the owner leaves files that he cannot open again: only its part for others holds.
+fn keep_owner_rights() {
+    use rustix::fs::Mode;
+    use rustix::process::umask;
+    let others = Mode::RWXG | Mode::RWXO;
+    umask(umask(others) & others);
 }
 
 /// Runs a future on a runtime of this thread: what one-off tools use. Starting it costs well under a millisecond.

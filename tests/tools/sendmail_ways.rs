@@ -1,6 +1,8 @@
 //! sendmail beside the queue: SMTP on standard input, sending at once, one relay for all; and smtpsend in the words of other tools.
 
-use crate::harness::{temp_dir, tool};
+use std::os::unix::fs::MetadataExt as _;
+
+use crate::harness::{binary, temp_dir, tool};
 use crate::sendmail::{Host, host_name};
 
 #[test]
@@ -219,4 +221,21 @@ fn aliases_hold_for_every_name_of_this_host() {
     assert_eq!(host.queued()[0].1, expected);
     let nowhere = host.queue().with_file_name("nowhere").display().to_string();
     tool("mailq-run").args(["--queue-dir", &nowhere]).run().exits(66).says("no such queue");
+}
+
+#[test]
+fn no_umask_makes_a_queue_that_its_owner_cannot_open() {
+    for mask in ["0", "022", "0277", "0777"] {
+        let folder = temp_dir();
+        let queue = folder.path().join("queue");
+        let script = format!("umask {mask}; printf 'Subject: x\\n\\nx\\n' | exec \"$0\" --sendmail -i root");
+        let mut shell = std::process::Command::new("sh");
+        shell.arg("-c").arg(script).arg(binary("smtpsend")).env("APPLAYER_QUEUE", &queue);
+        assert!(shell.status().unwrap().success(), "umask {mask}");
+        for entry in std::fs::read_dir(&queue).unwrap() {
+            let found = entry.unwrap().metadata().unwrap();
+            assert_eq!(found.mode() & 0o777, if found.is_dir() { 0o700 } else { 0o600 }, "umask {mask}");
+        }
+        assert_eq!(std::fs::metadata(&queue).unwrap().mode() & 0o777, 0o700, "umask {mask}");
+    }
 }
