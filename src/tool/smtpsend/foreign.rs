@@ -46,7 +46,7 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("--oauth2-bearer", "--auth oauthbearer, with the token from --password-file"),
     ("--header-* --h-* --h --add-header --ah", "--header 'Name: value', or --subject, --from, --to"),
     ("--data --upload-file -T", "the message on stdin: < FILE"),
-    ("--text -q", "--body FILE, or the text on stdin"),
+    ("--text", "--body FILE, or the text on stdin"),
     ("--body-attach --attach-body", "--body FILE or --html FILE"),
     (
         "--attach-type --attach-name --attachment --attach-inline",
@@ -60,7 +60,7 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("--timeout-connect --connecttimeout", "--connect-timeout TIME"),
     ("--lmtp --ssmtp", "--protocol NAME, or --server lmtp://HOST"),
     ("--force-getpwuid --g", "--from ADDRESS"),
-    ("-l", "--tls starttls, where -tls was meant"),
+    ("-l", "--tls starttls"),
     ("--xclient* --proxy-version --proxy-family", "nothing: XCLIENT and PROXY are not spoken"),
     // mailx
     ("-c", "--cc ADDRESSES"),
@@ -76,7 +76,7 @@ pub(super) const WORDS: &[(&str, &str)] = &[
     ("--mail-auth --crlf --url-query", "not needed"),
     ("--url", "--server URL"),
     ("--form", "--body, --html and --attach"),
-    ("--netrc -n --netrc-optional", "done anyway; --netrc-file FILE names another"),
+    ("--netrc --netrc-optional", "done anyway; --netrc-file FILE names another"),
     ("--resolve --connect-to --dns-servers", "--server ADDRESS with --tls-name NAME, or --resolver ADDRESS"),
     ("--retry-max-time --retry-all-errors --retry-connrefused", "--retry N with --max-time TIME"),
 ];
@@ -102,9 +102,12 @@ mod tests {
             .collect();
         for (words, ours) in WORDS {
             for flag in ours.split([' ', ',']).filter(|word| word.starts_with('-')) {
-                assert!(flags.iter().any(|known| known == flag.trim_end_matches(';')), "{ours}: {flag}");
+                let flag = flag.trim_end_matches(';');
+                assert!(flag == "--sendmail" || flags.iter().any(|known| known == flag), "{ours}: {flag}");
             }
-            assert!(words.split(' ').all(|word| word.starts_with('-')), "{words}");
+            for word in words.split(' ') {
+                assert!(word.starts_with('-') && !flags.iter().any(|known| known == word), "{word}");
+            }
         }
     }
 }
