@@ -317,7 +317,12 @@ impl Fault {
             E::PermissionDenied => Kind::Refused,
             _ => Kind::Unreachable,
         };
-        Fault::new(kind, format!("{what}: {}", plain(error)))
+        // TLS has words of its own for an end without its goodbye, with the address of a manual.
+        let words = match error.kind() {
+            E::UnexpectedEof => "the peer closed the connection".to_owned(),
+            _ => plain(error),
+        };
+        Fault::new(kind, format!("{what}: {words}"))
     }
 }
 
@@ -384,7 +389,8 @@ mod tests {
         let error = |kind| std::io::Error::from(kind);
         use std::io::ErrorKind as E;
         assert_eq!(Fault::network("x", &error(E::ConnectionRefused)).kind, Kind::ConnectRefused);
-        assert_eq!(Fault::network("x", &error(E::UnexpectedEof)).kind, Kind::Disconnected);
+        let ended = Fault::network("x", &std::io::Error::new(E::UnexpectedEof, "see https://manual.test"));
+        assert_eq!((ended.kind, ended.detail.as_str()), (Kind::Disconnected, "x: the peer closed the connection"));
         assert_eq!(Fault::local("x", &error(E::NotFound)).kind, Kind::NoInput);
         for full in [E::StorageFull, E::QuotaExceeded] {
             assert_eq!(Fault::local("x", &error(full)).exit(), 75);

@@ -67,13 +67,15 @@ pub fn is_foreign_verb(verb: &str, spoken: SpokenProtocol) -> bool {
 }
 
 /// True if a line, without its end, is no command of a text protocol but another one's: it has a foreign verb, ends with
-/// HTTP's version, is a greeting of SSH (RFC 4253, section 4.2), or does not begin with a letter as every verb does.
+/// HTTP's version, is a header field, a greeting of SSH (RFC 4253, section 4.2), or does not begin with a letter as every
+/// verb does.
 pub fn is_foreign_line(line: &[u8], spoken: SpokenProtocol) -> bool {
     let mut words = line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty());
     let Some(first) = words.next() else { return false };
     let version = words.next_back().is_some_and(|last| last.starts_with(b"HTTP/") || last.starts_with(b"RTSP/"));
     version
         || first.starts_with(b"SSH-")
+        || first.contains(&b':')
         || !first.first().is_some_and(u8::is_ascii_alphabetic)
         || std::str::from_utf8(first).is_ok_and(|verb| is_foreign_verb(verb, spoken))
 }
@@ -100,6 +102,9 @@ mod tests {
             "{\"a\":1}",
             "  GET /",
             "CAPA",
+            "Host: a.test",
+            "Subject:x",
+            "Content-Type:",
         ] {
             for spoken in [Ftp, Smtp] {
                 assert!(is_foreign_line(line.as_bytes(), spoken), "{line:?} to {spoken:?}");

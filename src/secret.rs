@@ -29,9 +29,35 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
+/// A URL, or what was meant as one, for an error text: what stands before its host may be a password.
+pub fn without_password(text: &str) -> String {
+    let start = text.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = text.split_at_checked(start).unwrap_or(("", text));
+    let Some((login, host)) = rest.rsplit_once('@') else { return text.to_owned() };
+    match login.contains(':') || !login.contains('/') {
+        true => format!("{scheme}***@{host}"),
+        false => text.to_owned(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_password_in_a_url_that_is_shown() {
+        for (text, shown) in [
+            ("smtp://u:pw@[", "smtp://***@["),
+            ("u:pw@h:99999", "***@h:99999"),
+            ("smtp//u:pw@h", "***@h"),
+            ("ftp://u:p/w@h/", "ftp://***@h/"),
+            ("ftp://u@h/", "ftp://***@h/"),
+            ("ftp://h/a@b", "ftp://h/a@b"),
+            ("h:21", "h:21"),
+        ] {
+            assert_eq!(without_password(text), shown);
+        }
+    }
 
     #[test]
     fn debug_shows_nothing() {

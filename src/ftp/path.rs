@@ -6,7 +6,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
-use crate::secret::Secret;
+use crate::secret::{Secret, without_password};
 
 /// The longest name of a file that is taken from a listing (NAME_MAX of Linux).
 pub const MAX_NAME: usize = 255;
@@ -388,19 +388,6 @@ fn split_port(text: &str) -> Option<(&str, Option<u16>)> {
 
 fn is_host_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_')
-}
-
-/// A URL for an error text: what stands before `@` may be a password.
-fn without_password(text: &str) -> String {
-    match (text.find("://"), text.rfind('@')) {
-        (Some(scheme), Some(at)) if scheme < at => {
-            let authority =
-                text.get(scheme + 3..).and_then(|rest| rest.find('/')).map_or(text.len(), |slash| scheme + 3 + slash);
-            let keep = if at < authority { at } else { return text.to_owned() };
-            format!("{}***{}", text.get(..scheme + 3).unwrap_or_default(), text.get(keep..).unwrap_or_default())
-        }
-        _ => text.to_owned(),
-    }
 }
 
 #[cfg(test)]

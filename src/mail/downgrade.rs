@@ -5,7 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 
 use super::address::Mailbox;
-use super::address_list;
+use super::address_list::{self, AddressList};
 use super::boundary::{self, OpenBoundaries};
 use super::header;
 use super::header_line::{self, HeaderLine, HeaderLines};
@@ -13,6 +13,7 @@ use super::parameter;
 use super::scan::{self, HeaderCharset};
 use super::transfer;
 use crate::fault::{Enhanced, Fault, Kind};
+use crate::smtp::address::unquote;
 use crate::smtp::data::Content;
 
 /// Deepest nesting of parts converted.
@@ -344,6 +345,11 @@ pub fn seven_bit_field(name: &str, raw: &[u8]) -> Result<String, Fault> {
     const PEOPLE: &[&str] = &["from", "to", "cc", "sender", "reply-to", "mail-followup-to", "mail-reply-to"];
     if PEOPLE.contains(&lower.strip_prefix("resent-").unwrap_or(&lower)) {
         let list = address_list::read(raw);
+        if list == AddressList::default() {
+            let text = scan::decode(raw);
+            let group = text.split(':').next().unwrap_or_default().trim();
+            return header::empty_group(name, &unquote(group));
+        }
         let mailboxes = list.mailboxes.into_iter().map(Mailbox::to_ascii_domain).collect::<Result<Vec<_>, Fault>>();
         return match mailboxes {
             Ok(list_ascii) if list.unparsed.is_empty() && list_ascii.iter().all(|it| it.address.is_ascii()) => {
@@ -399,6 +405,17 @@ mod tests {
              Content-Transfer-Encoding: 7bit\n\nSubject: innen =?UTF-8?Q?=C3=BC?=\nMIME-Version: 1.0\n\
              Content-Type: text/plain; charset=unknown-8bit\nContent-Transfer-Encoding: quoted-printable\n\n=C3=BC\n--b--\nnach\n"
         );
+    }
+
+    #[test]
+    fn a_field_of_addresses_is_never_emptied() {
+        for (value, expected) in [
+            ("Verborgene Empfänger:;", "=?UTF-8?Q?Verborgene_Empf=C3=A4nger?= :;"),
+            ("\"Gäste\": ;", "=?UTF-8?Q?G=C3=A4ste?= :;"),
+            ("Gäste: a@x.test;", "a@x.test"),
+        ] {
+            assert_eq!(seven(&format!("To: {value}\n\nx\n")), format!("To: {expected}\n\nx\n"));
+        }
     }
 
     #[test]

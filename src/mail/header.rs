@@ -100,6 +100,18 @@ pub fn addresses(name: &str, mailboxes: &[Mailbox]) -> Result<String, Fault> {
     Ok(line.finish())
 }
 
+/// A field of addresses that holds a group without members, such as `To: undisclosed recipients:;` (RFC 5322, section 3.4).
+///
+/// # Errors
+/// [`Kind::Usage`], as [`check_value`] gives it.
+pub fn empty_group(name: &str, display: &str) -> Result<String, Fault> {
+    check_value(name, display)?;
+    let mut line = LineFolder::new(name);
+    phrase(&mut line, display);
+    line.word(" ", ":;");
+    Ok(line.finish())
+}
+
 /// A field of message identifiers, such as References.
 ///
 /// # Errors

@@ -8,6 +8,7 @@ use tokio::net::TcpStream;
 
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::login::Login;
+use crate::secret::without_password;
 
 /// The longest header block a proxy may send.
 const MAX_HTTP_HEADER: usize = 16 * 1024;
@@ -44,7 +45,7 @@ impl Proxy {
     /// # Errors
     /// [`Kind::Usage`] for a text that is none of these.
     pub fn parse(text: &str) -> Result<Proxy, Fault> {
-        let bad = |why: &str| Fault::new(Kind::Usage, format!("proxy {text:?}: {why}"));
+        let bad = |why: &str| Fault::new(Kind::Usage, format!("proxy {:?}: {why}", without_password(text)));
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let url = url::Url::parse(&full).map_err(|error| bad(&error.to_string()))?;
         let (kind, default_port) = match url.scheme() {

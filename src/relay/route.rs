@@ -13,7 +13,8 @@ use crate::net::BoxFuture;
 use crate::net::login::Login;
 use crate::net::tls::TlsMode;
 use crate::relay::policy::{self, TlsPolicy};
-use crate::relay::server_url::with_scheme;
+use crate::relay::server_url;
+use crate::secret::without_password;
 use crate::smtp::address::parse_literal;
 use crate::smtp::auth::Mechanism;
 
@@ -138,7 +139,7 @@ impl RouteTarget {
     /// # Errors
     /// [`Kind::Usage`] for other text.
     pub fn parse(text: &str) -> Result<RouteTarget, Fault> {
-        let bad = |why: &str| Fault::new(Kind::Usage, format!("{text:?} is no next hop: {why}"));
+        let bad = |why: &str| Fault::new(Kind::Usage, format!("{:?} is no next hop: {why}", without_password(text)));
         if let Some(path) = text.strip_prefix("maildir:") {
             return if path.is_empty() { Err(bad("no folder")) } else { Ok(RouteTarget::Maildir(path.into())) };
         }
@@ -155,7 +156,7 @@ impl RouteTarget {
                 Err(bad("no absolute path"))
             };
         }
-        let url = url::Url::parse(&with_scheme(text)).map_err(|error| bad(&error.to_string()))?;
+        let url = server_url::parse(text).map_err(|why| bad(&why))?;
         let (protocol, tls, default) = match url.scheme() {
             "smtp" => (Protocol::Smtp, TlsMode::Try, 25),
             "submission" => (Protocol::Smtp, TlsMode::Starttls, 587),

@@ -2,13 +2,26 @@
 
 use std::borrow::Cow;
 
-/// A server's URL from what may be `HOST` or `HOST:PORT` alone, a user before them or not: the port says what is spoken
-/// there (RFC 8314, section 3).
-pub fn with_scheme(text: &str) -> Cow<'_, str> {
-    if text.contains('/') {
-        return Cow::Borrowed(text);
+/// A server's URL, from that or from `[USER[:PASSWORD]@]HOST[:PORT]` alone.
+///
+/// # Errors
+/// Why it is none, in words that hold no password.
+pub fn parse(text: &str) -> Result<url::Url, String> {
+    let full = with_scheme(text);
+    match full.contains("://") {
+        true => url::Url::parse(&full).map_err(|error| error.to_string()),
+        false => Err("neither HOST[:PORT] nor a URL".to_owned()),
     }
-    let server = text.rsplit_once('@').map_or(text, |(_, server)| server);
+}
+
+/// A server's URL from what may be `HOST` or `HOST:PORT` alone, a login before it: the port says what is spoken there
+/// (RFC 8314, section 3).
+fn with_scheme(text: &str) -> Cow<'_, str> {
+    let server = match text.rsplit_once('@') {
+        Some((login, server)) if !login.contains('/') && !has_scheme(login) => server,
+        Some(_) => return Cow::Borrowed(text),
+        None => text,
+    };
     let (host, port) = match server.rsplit_once(':').filter(|(host, _)| !host.contains(':') || host.ends_with(']')) {
         Some((host, port)) => (host, Some(port)),
         None => (server, None),
@@ -27,5 +40,41 @@ pub fn with_scheme(text: &str) -> Cow<'_, str> {
         (true, Some(Ok(465))) => format!("smtps://{text}").into(),
         (true, Some(Ok(587))) => format!("submission://{text}").into(),
         (true, _) => format!("smtp://{text}").into(),
+    }
+}
+
+/// True where the word before the first colon is a scheme that is known, not a user's name.
+fn has_scheme(login: &str) -> bool {
+    let word = login.split(':').next().unwrap_or_default().to_ascii_lowercase();
+    login.contains(':')
+        && matches!(word.as_str(), "smtp" | "smtps" | "submission" | "submissions" | "lmtp" | "lmtp+unix")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_alone_and_what_is_none() {
+        for (text, expected) in [
+            ("a.test", "smtp://a.test"),
+            ("a.test:465", "smtps://a.test:465"),
+            ("[::1]:587", "submission://[::1]:587"),
+            ("u@a.test:2525", "smtp://u@a.test:2525"),
+            ("u@b.test:p@a.test:587", "submission://u%40b.test:p@a.test:587"),
+            ("SMTP://a.test", "smtp://a.test"),
+            ("a.test:99999", "neither HOST[:PORT] nor a URL"),
+            ("a.test:x", "neither HOST[:PORT] nor a URL"),
+            ("//a.test", "neither HOST[:PORT] nor a URL"),
+            ("smtp:a.test:25", "neither HOST[:PORT] nor a URL"),
+            ("smtp:u@a.test", "neither HOST[:PORT] nor a URL"),
+            ("::1", "neither HOST[:PORT] nor a URL"),
+            ("a b", "neither HOST[:PORT] nor a URL"),
+            ("", "neither HOST[:PORT] nor a URL"),
+            ("smtp://u:p@[", "invalid IPv6 address"),
+        ] {
+            let found = parse(text).map_or_else(|why| why, |url| url.to_string());
+            assert_eq!(found, expected, "{text}");
+        }
     }
 }

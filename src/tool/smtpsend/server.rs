@@ -14,8 +14,8 @@ use crate::net::proxy::{Proxy, ProxyKind};
 use crate::net::stream::Stream;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::relay::deliver::{NextHopFacts, send_fitted};
-use crate::relay::server_url::with_scheme;
-use crate::secret::Secret;
+use crate::relay::server_url;
+use crate::secret::{Secret, without_password};
 use crate::smtp::auth::Mechanism;
 use crate::smtp::client::{SendOptions, SmtpClient, SmtpClientOptions};
 use crate::smtp::transaction::all_failed;
@@ -78,7 +78,7 @@ impl ServerAddress {
     /// `HOST[:PORT]`, `smtp://`, `smtps://`, `submission://`, `submissions://`, `lmtp://` or `lmtp+unix:PATH`.
     pub(super) fn parse(text: &str) -> Result<ServerAddress, Fault> {
         let bad = |why: &str| {
-            Fault::new(Kind::Usage, format!("--server {text}: {why}"))
+            Fault::new(Kind::Usage, format!("--server {}: {why}", without_password(text)))
                 .with_hint("HOST[:PORT], smtp://, smtps://, submission://, lmtp:// or lmtp+unix:/PATH")
         };
         if let Some(path) = text.strip_prefix("lmtp+unix:") {
@@ -97,7 +97,7 @@ impl ServerAddress {
                 password: None,
             });
         }
-        let url = url::Url::parse(&with_scheme(text)).map_err(|error| bad(&error.to_string()))?;
+        let url = server_url::parse(text).map_err(|why| bad(&why))?;
         let (port, lmtp, tls) = match url.scheme() {
             "smtp" => (25, false, TlsMode::Try),
             "smtps" | "submissions" => (465, false, TlsMode::Implicit),
