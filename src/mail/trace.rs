@@ -29,7 +29,7 @@ pub fn count_received(message: impl BufRead) -> std::io::Result<usize> {
 }
 
 /// The header of a message without the Return-Path fields in it, and its length as it came: only the server of the final
-/// delivery writes that field (RFC 5321, section 4.4), so one that is there is somebody's claim. The empty line that ends the
+/// delivery writes that field (RFC 5321, section 4.4), so one that is there is somebody's claim. The line that ends the
 /// header is the last that is read; a header beyond [`MAX_HEADER_BYTES`] is looked at no further.
 ///
 /// # Errors
@@ -37,26 +37,28 @@ pub fn count_received(message: impl BufRead) -> std::io::Result<usize> {
 pub fn without_return_path(message: impl BufRead) -> std::io::Result<(Vec<u8>, u64)> {
     let mut header = message.take(MAX_HEADER_BYTES as u64);
     let (mut kept, mut read, mut line, mut dropping) = (Vec::new(), 0, Vec::new(), false);
+    let mut lines = HeaderLines::default();
     loop {
         line.clear();
         read += header.read_until(b'\n', &mut line)? as u64;
-        if matches!(line.as_slice(), b"" | b"\r\n" | b"\n") {
-            kept.extend_from_slice(&line);
-            return Ok((kept, read));
-        }
-        let folded = line.starts_with(b" ") || line.starts_with(b"\t");
-        dropping = if folded { dropping } else { is_return_path(&line) };
+        let is_last = match lines.line(&line) {
+            HeaderLine::Field(length) => {
+                dropping = line.get(..length).is_some_and(|name| name.eq_ignore_ascii_case(b"return-path"));
+                false
+            }
+            HeaderLine::MboxFrom | HeaderLine::Continuation => false,
+            HeaderLine::Separator | HeaderLine::Body => {
+                dropping = false;
+                true
+            }
+        };
         if !dropping {
             kept.extend_from_slice(&line);
         }
+        if is_last {
+            return Ok((kept, read));
+        }
     }
-}
-
-/// True for a line that begins a Return-Path field; space before the colon is obsolete syntax (RFC 5322, section 4.5).
-fn is_return_path(line: &[u8]) -> bool {
-    const NAME: &[u8] = b"return-path";
-    let (name, behind) = line.split_at_checked(NAME.len()).unwrap_or_default();
-    name.eq_ignore_ascii_case(NAME) && behind.trim_ascii_start().starts_with(b":")
 }
 
 #[cfg(test)]
@@ -65,7 +67,7 @@ mod tests {
 
     #[test]
     fn claimed_return_paths_go() {
-        let table: [(&str, &str, u64); 8] = [
+        let table: [(&str, &str, u64); 11] = [
             ("A: 1\r\nReturn-Path: <x@y>\r\nB: 2\r\n\r\nReturn-Path: body\r\n", "A: 1\r\nB: 2\r\n\r\n", 34),
             ("return-path : <x>\n\t<y>\n \n z\nB: 2\n\n", "B: 2\n\n", 34),
             ("RETURN-PATH:\r\nReturn-Path:x\r\n\r\n", "\r\n", 31),
@@ -73,6 +75,9 @@ mod tests {
             ("A: 1\r\n Return-Path: x\r\n\r\n", "A: 1\r\n Return-Path: x\r\n\r\n", 25),
             ("\r\nReturn-Path: body\r\n", "\r\n", 2),
             ("Return-Path: x", "", 14),
+            ("Return-Path: <x>\r\ntext\r\nReturn-Path: body\r\n", "text\r\n", 24),
+            ("A: 1\r\n>From me\r\nReturn-Path: body\r\n", "A: 1\r\n>From me\r\n", 16),
+            (">From x\r\nReturn-Path: x\r\nB: 2\r\n\r\n", ">From x\r\nB: 2\r\n\r\n", 33),
             ("", "", 0),
         ];
         for (message, header, read) in table {
