@@ -5,9 +5,12 @@
 //! ```text
 //! DIR-drop/UID/        made by the user, 0700
 //! DIR-drop/UID/NAME    a submission: one line of JSON (the envelope), then the message; tmp.NAME while it is written
+//! DIR-drop/UID/queued/  made by the runner: what of the user's mail is in the queue
 //! DIR-drop/wake        a FIFO, made by the runner: a byte in it says that something came
 //! DIR/apart/           what was set apart
 //! ```
+
+mod queued;
 
 use std::fs::File;
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
@@ -42,6 +45,8 @@ const UNFINISHED_SECONDS: i64 = 24 * 3600;
 /// A folder that has been empty for so many seconds is removed.
 const EMPTY_SECONDS: i64 = 3600;
 
+pub use queued::forget_what_left;
+
 const WAKE: &str = "wake";
 const UNFINISHED_PREFIX: &str = "tmp.";
 
@@ -74,8 +79,8 @@ struct DropRecipient {
     orcpt: Option<String>,
 }
 
-/// A submission of the calling user that waits to be taken up.
-#[derive(Debug)]
+/// A message that a user submitted.
+#[derive(Debug, Clone)]
 pub struct Submission {
     /// The name of its file.
     pub name: String,
@@ -87,9 +92,16 @@ pub struct Submission {
     pub sender: String,
     /// The recipients' addresses.
     pub recipients: Vec<String>,
+    /// It is in the queue.
+    pub taken_up: bool,
 }
 
 impl Submission {
+    fn new(name: String, at: i64, envelope: DropEnvelope) -> Submission {
+        let recipients = envelope.recipients.into_iter().map(|recipient| recipient.address).collect();
+        Submission { name, at, size_bytes: envelope.size_bytes, sender: envelope.sender, recipients, taken_up: false }
+    }
+
     /// When it was submitted, as the queue has times.
     pub fn time(&self) -> Time {
         Time(self.at.saturating_mul(1000))
@@ -166,21 +178,8 @@ fn own_folder(drop: &Path) -> Result<(OwnedFd, PathBuf), Fault> {
 }
 
 fn write(folder: &OwnedFd, name: &str, envelope: &Envelope, content: &dyn Content) -> io::Result<()> {
-    let recipients = envelope.recipients.iter().map(|recipient| DropRecipient {
-        address: recipient.address.to_string(),
-        notify: recipient.notify.map(|notify| notify.to_string()),
-        orcpt: recipient.orcpt.as_ref().map(|orcpt| orcpt.as_str().to_owned()),
-    });
-    let line = DropEnvelope {
-        v: 1,
-        sender: envelope.sender.to_string(),
-        recipients: recipients.collect(),
-        ret: envelope.ret.map(|ret| ret.as_str().to_owned()),
-        envid: envelope.envid.as_ref().map(|envid| envid.as_str().to_owned()),
-        smtputf8: envelope.smtputf8,
-        eight_bit: envelope.eight_bit || content.has_8bit(),
-        size_bytes: content.size_bytes(),
-    };
+    let mut line = DropEnvelope::of(envelope, content.size_bytes());
+    line.eight_bit |= content.has_8bit();
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let file = rustix::fs::openat(folder, name, flags, Mode::RUSR | Mode::WUSR)?;
     if rustix::fs::fstat(folder)?.st_mode & 0o2000 != 0 {
@@ -204,14 +203,14 @@ fn ring(drop: &Path) {
     }
 }
 
-/// What the calling user submitted and nobody has taken up yet, oldest first.
+/// What the calling user submitted: what nobody has taken up yet and what is in the queue, each oldest first.
 ///
 /// # Errors
 /// The kinds of [`Fault::local`].
 pub fn own(drop: &Path) -> Result<Vec<Submission>, Fault> {
     let user = rustix::process::geteuid().as_raw();
     match open_dir(CWD, drop.join(user.to_string())) {
-        Ok(folder) => Ok(listed(&folder)?),
+        Ok(folder) => Ok([queued::listed(&folder), listed(&folder)?].concat()),
         Err(Errno::NOENT) => Ok(Vec::new()),
         Err(error) => Err(at(drop)(error)),
     }
@@ -247,13 +246,7 @@ fn listed(folder: &OwnedFd) -> Result<Vec<Submission>, Fault> {
         let Ok(DropFile::Submission { file, size_bytes, modified }) = open(folder, &name, owner) else { continue };
         // What is no submission is the runner's business.
         if let Ok((envelope, _)) = read_envelope(file, size_bytes) {
-            found.push(Submission {
-                at: modified,
-                size_bytes: envelope.size_bytes,
-                sender: envelope.sender,
-                recipients: envelope.recipients.into_iter().map(|recipient| recipient.address).collect(),
-                name,
-            });
+            found.push(Submission::new(name, modified, envelope));
         }
     }
     found.sort_by(|one, other| one.name.cmp(&other.name));
@@ -387,6 +380,7 @@ pub async fn take_up(drop: &Path, queue: &Path, host: &str, store: &dyn QueueSto
         };
         let mut batch = Vec::new();
         let mut submissions = names(&folder, MAX_OF_USER).map_err(at(drop))?;
+        submissions.retain(|name| name != queued::FOLDER);
         submissions.sort();
         let is_old = |found: Stat| age_seconds(found.st_mtime) > EMPTY_SECONDS;
         if submissions.is_empty() && rustix::fs::fstat(&folder).is_ok_and(is_old) {
@@ -414,7 +408,10 @@ async fn place(folder: &OwnedFd, batch: Vec<(String, NewMessage)>, store: &dyn Q
         return Ok(0);
     }
     let (names, messages): (Vec<String>, Vec<NewMessage>) = batch.into_iter().unzip();
-    store.enqueue(messages).await?;
+    let of = |message: &NewMessage| DropEnvelope::of(&message.envelope, message.body.size_bytes());
+    let envelopes: Vec<DropEnvelope> = messages.iter().map(of).collect();
+    let ids = store.enqueue(messages).await?;
+    queued::note(folder, ids.into_iter().zip(envelopes));
     for name in &names {
         // A file that stays would be sent again.
         match rustix::fs::unlinkat(folder, name, AtFlags::empty()) {
@@ -426,6 +423,24 @@ async fn place(folder: &OwnedFd, batch: Vec<(String, NewMessage)>, store: &dyn Q
 }
 
 impl DropEnvelope {
+    fn of(envelope: &Envelope, size_bytes: u64) -> DropEnvelope {
+        let recipients = envelope.recipients.iter().map(|recipient| DropRecipient {
+            address: recipient.address.to_string(),
+            notify: recipient.notify.map(|notify| notify.to_string()),
+            orcpt: recipient.orcpt.as_ref().map(|orcpt| orcpt.as_str().to_owned()),
+        });
+        DropEnvelope {
+            v: 1,
+            sender: envelope.sender.to_string(),
+            recipients: recipients.collect(),
+            ret: envelope.ret.map(|ret| ret.as_str().to_owned()),
+            envid: envelope.envid.as_ref().map(|envid| envid.as_str().to_owned()),
+            smtputf8: envelope.smtputf8,
+            eight_bit: envelope.eight_bit,
+            size_bytes,
+        }
+    }
+
     /// The size of the message, and its envelope; `None` if there is no such envelope.
     fn typed(self) -> Option<(u64, Envelope)> {
         fn parsed<T: FromStr>(text: Option<&str>) -> Option<Option<T>> {

@@ -197,11 +197,11 @@ impl<'a> QueuedRecipientRecord<'a> {
 }
 
 impl<'a> QueuedRecipientRecord<'a> {
-    /// The record of one recipient of a message that waits in the drop directory.
+    /// The record of one recipient of a message that a user submitted.
     fn submitted(submission: &'a Submission, address: &'a str) -> QueuedRecipientRecord<'a> {
         QueuedRecipientRecord {
             queue_id: submission.name.clone(),
-            state: "submitted",
+            state: if submission.taken_up { "queued" } else { "submitted" },
             size_bytes: submission.size_bytes,
             queued_at: submission.time().to_string(),
             sender: &submission.sender,

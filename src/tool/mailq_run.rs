@@ -265,11 +265,13 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             }
         };
         let store = Arc::new(store);
-        let picking_up = args.watch.then(|| tokio::spawn(pickup.watch(Arc::clone(&store), out.clone())));
-        let summary = runner::run(store, options, &shutdown, Arc::new(watcher)).await;
+        let picking_up = args.watch.then(|| tokio::spawn(pickup.clone().watch(Arc::clone(&store), out.clone())));
+        let summary =
+            runner::run(Arc::clone(&store) as Arc<dyn QueueStore>, options, &shutdown, Arc::new(watcher)).await;
         if let Some(task) = picking_up {
             task.abort();
         }
+        pickup.forget(&store, out).await;
         let summary = summary?;
         finish(&summary, &queue_dir.display().to_string(), args.strict, out)
     })

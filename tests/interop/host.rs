@@ -251,7 +251,14 @@ fn users_without_rights_submit(setpriv: &Peer) -> Verdict {
     for address in [" root@", "ops@b.test", "late@b.test"] {
         assert!(queued.exits(0).text().replace('\t', " ").contains(address), "{address}: {queued}\n{run}");
     }
+    // The queue is not theirs, and each still sees his own.
+    assert!(as_user(33, &["-bp"], "").exits(0).text().contains("ops@b.test"));
+    assert!(!as_user(65534, &["-bp"], "").exits(0).text().contains("ops@b.test"));
     let mine = tool("mailq-edit").args(["show", "--message", "--domain", "b.test", "--recipient", "ops@b.test"]);
     mine.arg("--queue-dir").arg(&queue).run().exits(0).prints("from userid 33);");
+    let gone = tool("mailq-edit").args(["rm", "--domain", "b.test", "--queue-dir"]).arg(&queue).run();
+    gone.exits(0);
+    tool("mailq-run").args(["--smarthost", "smtp://127.0.0.1:1", "--queue-dir"]).arg(&queue).run().exits(0);
+    as_user(33, &["-bp"], "").exits(0).prints("Mail queue is empty");
     Verdict::Ok
 }

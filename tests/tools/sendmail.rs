@@ -366,7 +366,9 @@ fn who_may_not_open_the_queue_submits_to_its_drop_directory() {
     // The runner takes them up.
     let run = host.run("mailq-run").args(["--smarthost", "smtp://127.0.0.1:1", "--connect-timeout", "1"]).run();
     run.exits(0);
-    assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0, "{run}");
+    let left: Vec<_> = std::fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["queued"], "{run}");
+    assert_eq!(std::fs::read_dir(own.join("queued")).unwrap().count(), 2, "what the user still sees");
     let queued = host.queued();
     assert_eq!(queued.len(), 2);
     assert_eq!((queued[1].0.as_str(), queued[1].1.len()), ("a@a.test", 2));
@@ -375,6 +377,10 @@ fn who_may_not_open_the_queue_submits_to_its_drop_directory() {
         format!("Received: by {} (applayer, from userid {});\r\n\t", host_name(), rustix::process::geteuid().as_raw());
     assert!(text.starts_with(&trace) && text.contains("Subject: two\r\n") && text.ends_with("\r\n\r\nü\r\n"), "{text}");
     assert_legal(&queued[0].2, "taken up");
+    // What has left the queue is no longer seen.
+    host.run("mailq-edit").args(["rm", "--newer-than", "1h"]).run().exits(0);
+    host.run("mailq-run").run().exits(0);
+    assert_eq!(std::fs::read_dir(&own).unwrap().count(), 0);
 }
 
 #[test]
@@ -442,8 +448,9 @@ fn hostile_files_in_the_drop_directory_are_set_apart() {
         assert!(line.contains(why) && line.contains("set apart as"), "{name}: {line}");
     }
     run.says("stray: it is no folder of a user").says("queue-drop/link: it is no folder of a user");
-    let left: Vec<_> = std::fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-    assert_eq!(left, ["tmp.new"], "what is under way stays");
+    let mut left: Vec<_> = std::fs::read_dir(&own).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    left.sort();
+    assert_eq!(left, ["queued", "tmp.new"], "what is under way stays, and what tells of the good one");
     assert_eq!(std::fs::read_dir(host.queue().join("apart")).unwrap().count(), 18);
     assert_eq!(std::fs::read_to_string(&secret).unwrap(), "secret");
     assert_eq!(host.queued().len(), 1, "the good one went on");
