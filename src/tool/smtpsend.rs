@@ -259,7 +259,7 @@ crate::cli::tool!("smtpsend", Args, words foreign::WORDS);
 /// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    match sendmail::read(&arguments, &job::host_name(), job::calling_user) {
+    match sendmail::read(&arguments, job::host_name(), job::calling_user) {
         None => crate::cli::main_from::<Args>(arguments, run),
         Some(Ok(sendmail::SendmailCall::Send(own))) => crate::cli::main_from::<Args>(own, run),
         Some(Ok(sendmail::SendmailCall::Session(own))) => crate::cli::main_from::<Args>(own, session::run),

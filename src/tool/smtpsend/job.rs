@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::edit;
 use super::results::RowId;
@@ -541,14 +542,15 @@ pub(super) fn calling_user() -> String {
 }
 
 /// This host's name, `localhost` if it has none that may stand in an address.
-pub(super) fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    let fits = !name.is_empty()
-        && name.len() <= 255
-        && name
-            .split('.')
-            .all(|label| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-'));
-    if fits { name } else { "localhost".to_owned() }
+pub(super) fn host_name() -> &'static str {
+    // Asked for once: every recipient of every message is compared with it.
+    static NAME: OnceLock<String> = OnceLock::new();
+    NAME.get_or_init(|| {
+        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+        let label =
+            |label: &str| !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if name.len() <= 255 && name.split('.').all(label) { name } else { "localhost".to_owned() }
+    })
 }
 
 fn now() -> String {
@@ -564,7 +566,8 @@ pub(super) fn unique() -> Result<String, Fault> {
 
 fn message_id(unique: &str, author: &Mailbox) -> String {
     let domain = author.clone().to_ascii_domain().ok().and_then(|author| author.address.domain().map(str::to_owned));
-    let domain = domain.filter(|domain| domain.is_ascii() && !domain.starts_with('[')).unwrap_or_else(host_name);
+    let domain =
+        domain.filter(|domain| domain.is_ascii() && !domain.starts_with('[')).unwrap_or_else(|| host_name().to_owned());
     format!("<{unique}@{domain}>")
 }
 

@@ -59,7 +59,7 @@ impl LocalArgs {
 
     /// True for a domain that means this host.
     pub(super) fn is_ours(&self, domain: &str) -> bool {
-        self.hosts().iter().any(|host| host.eq_ignore_ascii_case(domain))
+        self.hosts().any(|host| host.eq_ignore_ascii_case(domain))
     }
 
     /// The same in the header of a complete message.
@@ -68,13 +68,13 @@ impl LocalArgs {
             complete.qualify(domain);
         }
         if let Some(domain) = &self.masquerade {
-            complete.masquerade(&self.hosts(), domain);
+            complete.masquerade(&self.hosts().map(str::to_owned).collect::<Vec<_>>(), domain);
         }
     }
 
     /// The domains that mean this host.
-    fn hosts(&self) -> Vec<String> {
-        self.local_domain.iter().cloned().chain([host_name(), "localhost".to_owned()]).collect()
+    fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.local_domain.as_deref().into_iter().chain([host_name(), "localhost"])
     }
 }
 

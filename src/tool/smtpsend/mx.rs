@@ -46,7 +46,7 @@ impl Exchangers {
             [] => Resolver::system()?,
             named => Resolver::named(named)?,
         };
-        let helo = args.way.helo.clone().unwrap_or_else(job::host_name);
+        let helo = args.way.helo.clone().unwrap_or_else(|| job::host_name().to_owned());
         let transport = RelayTransport {
             dialer: args.net.dialer("smtp", "")?,
             verified_tls: args.tls.client(out, &[])?,

@@ -372,10 +372,10 @@ impl<'a> ServerConnection<'a> {
 fn helo(stream: &Stream) -> String {
     let name = job::host_name();
     match stream.local_addr().map(|address| address.ip()) {
-        _ if name.contains('.') => name,
+        _ if name.contains('.') => name.to_owned(),
         Some(std::net::IpAddr::V4(ip)) => format!("[{ip}]"),
         Some(std::net::IpAddr::V6(ip)) => format!("[IPv6:{ip}]"),
-        None => name,
+        None => name.to_owned(),
     }
 }
 

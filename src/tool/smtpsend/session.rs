@@ -41,10 +41,10 @@ struct SubmissionService<'a> {
 /// The dialogue from greeting to QUIT or the end of input.
 pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let mut stdout = out.payload()?;
-    let local_domain = args.local.local_domain.clone().unwrap_or_else(job::host_name);
+    let local_domain = args.local.local_domain.clone().unwrap_or_else(|| job::host_name().to_owned());
     let options = SmtpServerOptions {
         config: Config {
-            name: job::host_name(),
+            name: job::host_name().to_owned(),
             max_size: 0,
             max_recipients: MAX_RECIPIENTS,
             lmtp: false,
