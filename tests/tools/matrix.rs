@@ -243,6 +243,10 @@ fn a_full_disk_is_74() {
         let done = tool(name).arg("--help").stdout_to("/dev/full").run();
         done.exits(74).says("No space left");
     }
+    // More records than are held back: the run ends with the fault, and so does the final flush.
+    let mbox = "From a@b.test Mon Jan  1 00:00:00 2026\nSubject: x\n\nx\n\n".repeat(5000);
+    let done = tool("mailread").args(["list", "-m", "-"]).stdin(mbox).stdout_to("/dev/full").run();
+    one_clear_line("mailread", done.exits(74));
 }
 
 #[test]

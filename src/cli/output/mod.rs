@@ -227,6 +227,10 @@ impl Output {
             return Exit::PIPE;
         }
         let fault = error.chain().find_map(|cause| cause.downcast_ref::<Fault>());
+        // The final flush tells of output that is lost.
+        if self.check().is_err_and(|lost| fault == Some(&lost)) {
+            return exit::of_error(error);
+        }
         let detail = format!("{error:#}");
         match fault {
             // A usage error is text on stderr only.
