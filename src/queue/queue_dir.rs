@@ -40,7 +40,10 @@ pub fn of_system(explicit: Option<&Path>) -> Result<QueueAccess, Fault> {
     if has_drop {
         return Ok(QueueAccess::Drop(drop));
     }
-    let detail = format!("{}: this user can neither write there nor submit to {}", dir.display(), drop.display());
+    let detail = match dir.exists() {
+        true => format!("{}: this user may not write there, and {} is not there", dir.display(), drop.display()),
+        false => format!("there is no queue of the machine: neither {} nor {}", dir.display(), drop.display()),
+    };
     Err(Fault::new(Kind::Config, detail)
         .with_hint("`make install-sendmail` sets both up; or name a queue: --queue-dir, APPLAYER_QUEUE"))
 }
