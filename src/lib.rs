@@ -12,7 +12,7 @@
 //!  ftp smtp dns   pure core + client + server; each protocol knows no other
 //!  net         dial, TLS, listen, deadlines, proxies; knows no protocol
 //!  ground      the one error vocabulary (fault), bounded lines, back-off, hexadecimal digits, FNV-1a; blobs;
-//!               first words of foreign protocols
+//!               first words of foreign protocols; characters that steer a terminal
 //! ```
 //!
 //! Inside a protocol the pure files (commands, replies, listings, sessions, zones …) name no sockets, files, clock or
@@ -35,4 +35,5 @@ pub mod retry;
 pub mod secret;
 pub mod serial;
 pub mod smtp;
+pub mod steering;
 pub mod tool;

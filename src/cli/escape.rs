@@ -4,6 +4,8 @@ use std::io::{self, Write};
 
 use serde_json::ser::Formatter;
 
+use crate::steering::steers;
+
 /// How much has to be escaped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Escape {
@@ -51,14 +53,6 @@ pub fn terminal(text: impl AsRef<[u8]>) -> String {
     let mut line = Vec::new();
     push(&mut line, text.as_ref(), Escape::Terminal);
     String::from_utf8_lossy(&line).into_owned()
-}
-
-/// Control characters, and those that reorder or hide what a person sees (Unicode's bidirectional controls, characters
-/// without width, separators of lines, tags). Not the two joiners: Persian, Hindi and emoji are written with them.
-fn steers(character: char) -> bool {
-    character.is_control()
-        || matches!(character, '\u{61c}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Compact JSON in which every character that steers a terminal is `\u`-escaped: it reads back as the same text.

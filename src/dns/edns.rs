@@ -262,13 +262,9 @@ pub fn extended_error(code: u16) -> Option<&'static str> {
     WORDS.get(usize::from(code)).copied()
 }
 
-/// UTF-8 from a server, made safe: control characters and those that turn the direction of text are dropped.
+/// UTF-8 from a server, made safe: control characters and those that turn the direction of text or hide are dropped.
 pub fn printable(bytes: &[u8]) -> String {
-    let hidden = |c: &char| {
-        c.is_control()
-            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-    };
-    String::from_utf8_lossy(bytes).chars().filter(|c| !hidden(c)).collect()
+    String::from_utf8_lossy(bytes).chars().filter(|c| !crate::steering::steers_or_joins(*c)).collect()
 }
 
 fn spaced_hex(bytes: &[u8]) -> String {

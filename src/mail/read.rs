@@ -8,6 +8,7 @@ use super::structure::{PartRole, Structure, StructurePart};
 use super::transfer::Decoded;
 use super::{charset, flowed, html, scan, uuencode};
 use crate::fault::Fault;
+use crate::steering::{has_no_width, steers, steers_or_joins};
 
 /// Largest message read.
 pub const MAX_MESSAGE_BYTES: usize = 512 * 1024 * 1024;
@@ -204,13 +205,9 @@ fn flow_of(part: &StructurePart) -> Option<bool> {
 /// characters and none that turn the direction of reading; 200 bytes at most, ending kept. `None` if nothing is left.
 pub fn safe_file_name(name: &str) -> Option<String> {
     const MAX_BYTES: usize = 200;
-    let hidden = |letter: char| {
-        letter.is_control()
-            || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{61c}')
-    };
     // Windows mailers send whole paths; only the last piece is a name.
     let last = name.rsplit(['/', '\\']).find(|piece| !piece.trim().is_empty())?;
-    let clean: String = last.chars().filter(|letter| !hidden(*letter)).collect();
+    let clean: String = last.chars().filter(|letter| !steers_or_joins(*letter)).collect();
     let clean = clean.trim().trim_start_matches(['.', '~', '-', ' ']).trim_end_matches(['.', ' ']);
     if clean.is_empty() {
         return None;
@@ -228,7 +225,7 @@ pub fn safe_file_name(name: &str) -> Option<String> {
 }
 
 /// Text that cannot steer a terminal: control characters but line feed and tab, and those that turn the direction of
-/// reading, become visible. Line ends become LF.
+/// reading or hide in it, become visible; what has no width goes. Line ends become LF.
 pub fn printable(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for letter in text.chars() {
@@ -237,10 +234,8 @@ pub fn printable(text: &str) -> String {
             '\n' | '\t' => out.push(letter),
             '\0'..='\x1f' => out.push(char::from_u32(0x2400 + u32::from(letter)).unwrap_or('\u{fffd}')),
             '\x7f' => out.push('\u{2421}'),
-            '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
-                out.push('\u{fffd}')
-            }
-            letter if letter.is_control() => out.push('\u{fffd}'),
+            letter if has_no_width(letter) => {}
+            letter if steers(letter) => out.push('\u{fffd}'),
             letter => out.push(letter),
         }
     }
