@@ -19,6 +19,7 @@ pub mod command;
 pub mod glob;
 pub mod listing;
 pub mod mirror;
+pub mod part;
 pub mod path;
 pub mod reply;
 pub mod server;
