@@ -78,7 +78,7 @@ impl ListingSummary {
     ///
     /// # Errors
     /// `BadData` for a listing of which the server says that it left something out.
-    pub fn uncut(self) -> Result<ListingSummary, Fault> {
+    pub fn uncut(&self) -> Result<&ListingSummary, Fault> {
         self.cut().map_or(Ok(self), Err)
     }
 

@@ -185,6 +185,8 @@ impl Delete {
 
 /// Why nothing is deleted in a tree.
 const INCOMPLETE: &str = "nothing is deleted: a listing was not complete";
+/// Why nothing more is deleted.
+const LIED: &str = "nothing more is deleted: what was listed is not there";
 /// Why nothing is deleted in a directory.
 const EMPTY: &str = "nothing is deleted: the other side is empty (--allow-empty believes it)";
 

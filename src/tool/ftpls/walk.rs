@@ -116,7 +116,15 @@ impl UrlListing<'_> {
             self.out.error(&base, &fault);
             tally.fault(&fault);
         }
-        listed?;
+        let listed = listed?;
+        if let Some(why) = listed.warning() {
+            self.out.warn(&format!("{base}: {why}"));
+        }
+        if let Some(fault) = listed.cut() {
+            self.out.error(&base, &fault);
+            tally.fault(&fault);
+        }
+        node.above.listed(&listed)?;
         // Depth first, in the order of the listing.
         waiting.extend(below.into_iter().rev());
         Ok(())

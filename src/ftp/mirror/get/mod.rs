@@ -1,11 +1,12 @@
 //! Remote files, globs and trees to local ones.
 
 mod delete;
+mod entries;
 mod local;
 mod source;
 mod walk;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -23,7 +24,8 @@ use crate::ftp::transfer::{
     Checks, Get, LocalDir, Origin, PartFile, Proof, Range, fetch_ahead, fetch_part, fetch_range,
 };
 use source::Fetched;
-use walk::{ListedDirectory, RemoteDirectory};
+use delete::ListedDirectory;
+use walk::{DirectoryRest, RemoteDirectory};
 
 /// What is to be fetched.
 #[derive(Debug)]
@@ -156,16 +158,19 @@ struct Downloader {
 /// What is to be done when all transfers are over.
 #[derive(Default)]
 struct Ledger {
-    /// Local directories that something went into.
-    known: HashSet<PathBuf>,
-    /// One of them in each file system.
+    /// A local directory that something went into, in each file system.
     devices: HashMap<u64, Arc<LocalDir>>,
     fetched: Vec<Fetched>,
+    /// What `--delete` is about: the root and the path of a local tree.
+    top: Option<(usize, String)>,
+    /// The directories that hold what is not at the server.
     visited: Vec<ListedDirectory>,
 }
 
 enum DownloadJob {
     Directory(RemoteDirectory),
+    /// Entries of a listed directory.
+    Rest(DirectoryRest),
     File(FileDownload),
 }
 
@@ -194,12 +199,13 @@ impl PoolWork for Arc<Downloader> {
     ) -> Result<(), Fault> {
         match job {
             DownloadJob::Directory(directory) => self.directory(client, directory, more).await,
+            DownloadJob::Rest(rest) => self.rest(client, rest, more).await,
             DownloadJob::File(file) => self.file(client, file, retries).await,
         }
     }
 
     fn is_expanding(&self, job: &DownloadJob) -> bool {
-        matches!(job, DownloadJob::Directory(_))
+        !matches!(job, DownloadJob::File(_))
     }
 
     fn pipelined(&self, job: &DownloadJob, _retries: u32) -> Option<Ahead> {
@@ -219,7 +225,13 @@ impl PoolWork for Arc<Downloader> {
     }
 
     fn failed(&self, job: DownloadJob, fault: Fault) {
-        if matches!(&job, DownloadJob::Directory(directory) if !directory.by_link) {
+        let incomplete = match &job {
+            DownloadJob::Directory(directory) => !directory.by_link,
+            DownloadJob::Rest(_) => true,
+            // What was listed is not there: the listing lied, perhaps that of another directory.
+            DownloadJob::File(file) => file.compare.is_none() && fault.kind == Kind::NoInput,
+        };
+        if incomplete {
             self.incomplete.store(true, Ordering::Relaxed);
         }
         let (root, target) = self.name_of(&job);
@@ -232,6 +244,7 @@ impl Downloader {
     fn name_of(&self, job: &DownloadJob) -> (usize, String) {
         match job {
             DownloadJob::Directory(directory) => (directory.root, self.url(&directory.path, true)),
+            DownloadJob::Rest(rest) => (rest.directory.root, self.url(&rest.directory.path, true)),
             DownloadJob::File(file) => (file.root, self.url(&file.path, false)),
         }
     }
@@ -278,12 +291,8 @@ impl Downloader {
 
     /// Notes a local directory that something goes into.
     fn touch(&self, dir: &Arc<LocalDir>) {
-        let mut ledger = self.ledger();
-        if !ledger.known.contains(dir.path()) {
-            ledger.known.insert(dir.path().to_owned());
-            let device = rustix::fs::fstat(dir).map_or(0, |stat| stat.st_dev);
-            ledger.devices.entry(device).or_insert_with(|| dir.clone());
-        }
+        let device = rustix::fs::fstat(dir).map_or(0, |stat| stat.st_dev);
+        self.ledger().devices.entry(device).or_insert_with(|| dir.clone());
     }
 
     async fn file(&self, client: &mut FtpClient, file: &mut FileDownload, retries: u32) -> Result<(), Fault> {
