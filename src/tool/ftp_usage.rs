@@ -79,7 +79,7 @@ impl Usage {
                 }
                 Ok(())
             };
-            above.listed(&client.list(&path, ListMethod::Any, depth == 0, each).await?.uncut()?)?;
+            above.listed(client.list(&path, ListMethod::Any, depth == 0, each).await?.uncut()?)?;
         }
         Ok(usage)
     }

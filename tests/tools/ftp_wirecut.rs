@@ -346,7 +346,7 @@ fn listings(secure: bool, step: usize) {
                 }
                 Ok(())
             };
-            client.list(&url.path.parent().unwrap_or_default(), ListMethod::Auto, false, &mut each).await?;
+            client.list(&url.path.parent().unwrap_or_default(), ListMethod::Auto, false, &mut each).await?.uncut()?;
             client.quit().await;
             names.sort();
             Ok(names)

@@ -131,8 +131,11 @@ impl FtpClient {
         if !self.usable() {
             self.renew().await?;
         }
-        // The first failure is the news if this does not work either.
-        let listed = Box::pin(self.list_at(ListCommand::Stat, path, check, &mut heard)).await.map_err(|_| fault)?;
+        let listed = match Box::pin(self.list_at(ListCommand::Stat, path, check, &mut heard)).await {
+            // The first failure is the news if this does not work either.
+            Err(error) if error.fault.kind != Kind::NoInput => return Err(fault),
+            other => other?,
+        };
         ServerQuirks::set(&self.options.quirks.no_data);
         Ok(listed)
     }
@@ -148,9 +151,7 @@ impl FtpClient {
         self.set_type(false).await?;
         let quirks = self.options.quirks.clone();
         let known = self.features.mlst || !self.features.known;
-        if method == ListMethod::Mlsd
-            || (method != ListMethod::List && known && !ServerQuirks::get(&quirks.no_mlsd))
-        {
+        if method == ListMethod::Mlsd || (method != ListMethod::List && known && !ServerQuirks::get(&quirks.no_mlsd)) {
             match self.list_at(ListCommand::Mlsd, path, false, heard).await {
                 // 501: not a directory, or nothing there (RFC 3659, section 7.2.1).
                 Err(error) if error.fault.reply_code() == Some(501) => {

@@ -10,17 +10,58 @@ use crate::ftp::reply::FtpReply;
 /// Beginnings of words with which servers say that they list no more, in the languages of pure-ftpd. Small letters; what is
 /// not ASCII comes in any charset, so the stems end before it.
 const CUT: [&str; 30] = [
-    "truncat", "truncad", "trunchi", "tronq", "tronc", "beschr", "begrenz", "abgeschn", "gekürz", "beperk", "ingekort",
-    "afgekap", "avkort", "afkort", "begräns", "begræns", "begrens", "obci", "ograniczon", "omezen", "obmedzen", "zkrác",
-    "korlát", "csonk", "incomplet", "усеч", "обрез", "огранич", "截", "제한",
+    "truncat",
+    "truncad",
+    "trunchi",
+    "tronq",
+    "tronc",
+    "beschr",
+    "begrenz",
+    "abgeschn",
+    "gekürz",
+    "beperk",
+    "ingekort",
+    "afgekap",
+    "avkort",
+    "afkort",
+    "begräns",
+    "begræns",
+    "begrens",
+    "obci",
+    "ograniczon",
+    "omezen",
+    "obmedzen",
+    "zkrác",
+    "korlát",
+    "csonk",
+    "incomplet",
+    "усеч",
+    "обрез",
+    "огранич",
+    "截",
+    "제한",
 ];
 /// Phrases for the same.
 const CUT_PHRASES: [&str; 6] =
     ["too many", "not all ", "only the first", "maximum number", "partial list", "more entries"];
 /// A limit of these is not one of entries.
 const OTHER_LIMITS: [&str; 16] = [
-    "no", "speed", "rate", "bandwidth", "quota", "ratio", "time", "idle", "user", "session", "connection", "download",
-    "upload", "size", "transfer", "login",
+    "no",
+    "speed",
+    "rate",
+    "bandwidth",
+    "quota",
+    "ratio",
+    "time",
+    "idle",
+    "user",
+    "session",
+    "connection",
+    "download",
+    "upload",
+    "size",
+    "transfer",
+    "login",
 ];
 
 /// Proof that a listing is all that is there: its data connection ended as it should, the last reply is 2yz and speaks of no
@@ -141,7 +182,8 @@ impl<'a> Hearing<'a> {
             None => Completeness::Whole(WholeListing(())),
         };
         // Servers count `.`, `..` and the line of the total, or not.
-        let round = [self.entries, self.lines, self.lines.saturating_sub(1)].into_iter().any(is_round);
+        let others = self.lines - self.entries.min(self.lines);
+        let round = is_round(self.entries) || is_round(self.lines) || (others > 0 && is_round(self.lines - 1));
         let (unknown, directories, digest) = (self.unknown, self.directories, self.digest);
         ListingSummary { method, unknown, reply, directories, digest, completeness, round }
     }

@@ -51,10 +51,11 @@ impl Ancestors {
     /// `Protocol` for a listing that is found inside itself.
     pub fn listed(&self, summary: &ListingSummary) -> Result<(), Fault> {
         // A chain of directories ends at the greatest depth; only a tree is more than can be walked.
-        if summary.directories < 2 {
-            return Ok(());
-        }
-        let digest = *self.0.digest.get_or_init(|| summary.digest);
+        if summary.directories < 2 { Ok(()) } else { self.listed_as(summary.digest) }
+    }
+
+    fn listed_as(&self, digest: u64) -> Result<(), Fault> {
+        let digest = *self.0.digest.get_or_init(|| digest);
         let same = self.up().skip(1).filter(|at| at.digest.get() == Some(&digest)).count();
         let mut circles = self.0.circles.lock().unwrap_or_else(PoisonError::into_inner);
         if same >= MAX_SAME {
@@ -175,6 +176,26 @@ mod tests {
             ..ListingEntry::new("x", crate::ftp::listing::EntryType::File)
         };
         assert!(top.with(&file).is_some(), "two names of a file are no circle");
+    }
+
+    #[test]
+    fn a_listing_inside_itself() {
+        let entry = ListingEntry::new("x", crate::ftp::listing::EntryType::Directory);
+        let top = Ancestors::default();
+        let mut at = top.clone();
+        let levels = (0..)
+            .take_while(|_| {
+                at.listed_as(7).is_ok() && {
+                    at = at.with(&entry).unwrap();
+                    true
+                }
+            })
+            .count();
+        assert_eq!(levels, MAX_SAME);
+        // Known from now on everywhere in this tree, and nowhere else.
+        let beside = top.with(&entry).unwrap();
+        assert!(beside.listed_as(7).is_err() && beside.with(&entry).unwrap().listed_as(8).is_ok());
+        assert!(Ancestors::default().listed_as(7).is_ok());
     }
 
     #[test]

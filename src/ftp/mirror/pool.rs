@@ -174,8 +174,7 @@ pub(super) async fn run<W: PoolWork>(
     let by_distance = BY_DISTANCE.iter().find(near).map_or(1, |(_, connections)| *connections);
     let allowed = settings.options.quirks.allowed().unwrap_or(MAX_CONNECTIONS);
     let limit = settings.connections.unwrap_or(by_distance).min(allowed).clamp(1, MAX_CONNECTIONS);
-    let (expanding, others) =
-        jobs.into_iter().map(QueuedJob::new).partition(|queued| work.is_expanding(&queued.job));
+    let (expanding, others) = jobs.into_iter().map(QueuedJob::new).partition(|queued| work.is_expanding(&queued.job));
     let waiting = JobQueue { expanding, others };
     let state = PoolState { waiting, running: 0, workers: 0, logins: 0, limit, stopped: None };
     let pool = Arc::new(WorkerPool { work, settings: settings.clone(), state: Mutex::new(state), wake: Notify::new() });

@@ -140,7 +140,7 @@ impl Actor<'_> {
             ListingLine::Nothing => Ok(()),
             ListingLine::Unknown => Err(unknown_line(b"")),
         };
-        above.listed(&self.client.list(path, ListMethod::Any, true, each).await?.uncut()?)?;
+        above.listed(self.client.list(path, ListMethod::Any, true, each).await?.uncut()?)?;
         if self.dry_run {
             removed.removed_files += u64::try_from(files.len()).unwrap_or(u64::MAX);
         } else {

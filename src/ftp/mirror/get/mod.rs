@@ -23,8 +23,8 @@ use crate::ftp::path::RemotePath;
 use crate::ftp::transfer::{
     Checks, Get, LocalDir, Origin, PartFile, Proof, Range, fetch_ahead, fetch_part, fetch_range,
 };
-use source::Fetched;
 use delete::ListedDirectory;
+use source::Fetched;
 use walk::{DirectoryRest, RemoteDirectory};
 
 /// What is to be fetched.
