@@ -244,7 +244,8 @@ fn the_directory_that_was_asked_for() {
 /// A listing whose files are not there was not the right one, whatever else spoke for it.
 #[test]
 fn a_listing_that_lied_deletes_nothing() {
-    let server = serve(Ways { astray: Some("sub"), ..HONEST });
+    const FLAT: Tree = &[("", &["top", "x"]), ("sub", &["a", "b"])];
+    let server = serve(Ways { astray: Some("sub"), tree: FLAT, ..HONEST });
     let work = local(&["a", "b"]);
     let done = run(&server, work.path(), "ftpget", &["-r", "--delete", "-o", "D", "URL/sub/"]);
     assert_eq!(done.status, 66, "{done}");

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::data::DataError;
-use super::summary::{Hearing, ListingSummary};
+use super::summary::{EachLine, Hearing, ListMethod, ListingSummary};
 use super::{FtpClient, ServerQuirks};
 use crate::fault::{Fault, Kind};
 use crate::ftp::command::FtpCommand;
@@ -17,29 +17,8 @@ use crate::line::{Ends, LineError, Splitter};
 use crate::net::clock::unix_seconds;
 use crate::net::deadline::RateDeadline;
 
-/// The most lines that one listing may have.
-pub const MAX_ENTRIES: u64 = 10_000_000;
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
-
-/// Gets every line of a listing, parsed and raw; an error ends the listing.
-pub type EachLine<'a> = &'a mut (dyn FnMut(ListingLine, &[u8]) -> Result<(), Fault> + Send);
-
-/// How a directory is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ListMethod {
-    /// MLSD where the server knows it, else LIST.
-    #[default]
-    Auto,
-    /// MLSD or nothing.
-    Mlsd,
-    /// LIST.
-    List,
-    /// STAT: no data connection is needed.
-    Stat,
-    /// As [`ListMethod::Auto`], and by STAT where no data connection can be had (a firewall).
-    Any,
-}
 
 /// What a server makes of the argument of a listing command. Some list their current directory whatever they are told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -33,8 +33,7 @@ use control::ControlConnection;
 pub use data::{Begun, PortRange};
 pub use feature::Features;
 use list::ArgumentQuirk;
-pub use list::{EachLine, ListMethod, MAX_ENTRIES};
-pub use summary::{ListingSummary, WholeListing};
+pub use summary::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES, WholeListing};
 
 /// How long the reply after the last byte of a transfer may take: servers with slow storage need a minute and more.
 pub const FINAL_REPLY: Duration = Duration::from_secs(300);

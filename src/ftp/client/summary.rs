@@ -1,11 +1,32 @@
-//! What a listing turned out to be: how much of it there is, and whether that is all.
+//! What a listing is asked for and turns out to be: how much of it there is, and whether that is all.
 
 use std::hash::{DefaultHasher, Hasher as _};
 
-use super::list::{EachLine, ListMethod, MAX_ENTRIES};
 use crate::fault::{Fault, Kind};
 use crate::ftp::listing::{Lister, ListingLine};
 use crate::ftp::reply::FtpReply;
+
+/// The most lines that one listing may have.
+pub const MAX_ENTRIES: u64 = 20_000_000;
+
+/// Gets every line of a listing, parsed and raw; an error ends the listing.
+pub type EachLine<'a> = &'a mut (dyn FnMut(ListingLine, &[u8]) -> Result<(), Fault> + Send);
+
+/// How a directory is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListMethod {
+    /// MLSD where the server knows it, else LIST.
+    #[default]
+    Auto,
+    /// MLSD or nothing.
+    Mlsd,
+    /// LIST.
+    List,
+    /// STAT: no data connection is needed.
+    Stat,
+    /// As [`ListMethod::Auto`], and by STAT where no data connection can be had (a firewall).
+    Any,
+}
 
 /// Beginnings of words with which servers say that they list no more, in the languages of pure-ftpd. Small letters; what is
 /// not ASCII comes in any charset, so the stems end before it.

@@ -114,10 +114,10 @@ mod tests {
     #[test]
     fn what_goes_in_comes_out() {
         let entry = |n: usize| ListingEntry {
-            size: (n % 3 > 0).then_some(n as u64),
-            modified: (n % 4 > 0).then(|| Modified::utc(-(n as i64))),
-            link_target: (n % 5 > 0).then(|| vec![b'x'; n % 7]),
-            unique: (n % 2 > 0).then(|| n.to_string().into_bytes()),
+            size: Some(n as u64).filter(|_| n & 1 > 0),
+            modified: Some(Modified::utc(-(n as i64))).filter(|_| n & 2 > 0),
+            link_target: Some(vec![b'x'; n % 7]).filter(|_| n & 4 > 0),
+            unique: Some(n.to_string().into_bytes()).filter(|_| n & 8 > 0),
             ..ListingEntry::new(format!("{n}\n").repeat(n % 9 + 1), TYPES[n % 4])
         };
         // None, few in memory, and many in a file.
