@@ -7,6 +7,7 @@ use super::name::Name;
 use super::record::table::{self};
 use super::record::{self, Class, Record, Rtype};
 use super::wire::Malformed;
+use crate::fault::Kind;
 
 /// The largest message (its length over TCP has 16 bits).
 pub const MAX_MESSAGE_BYTES: usize = 65_535;
@@ -123,6 +124,13 @@ impl Rcode {
     pub const NOTAUTH: Rcode = Rcode(9);
     pub const BADVERS: Rcode = Rcode(16);
     pub const BADCOOKIE: Rcode = Rcode(23);
+}
+
+impl Rcode {
+    /// What a code that is no answer means: SERVFAIL may go over, the others stay.
+    pub fn failure_kind(self) -> Kind {
+        if self == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused }
+    }
 }
 
 impl fmt::Display for Rcode {
