@@ -7,6 +7,7 @@ mod ftp_pick;
 mod ftp_report;
 mod ftp_select;
 mod ftp_usage;
+mod ftp_words;
 pub mod ftpdo;
 pub mod ftpget;
 pub mod ftpls;

@@ -16,6 +16,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers};
+use crate::tool::ftp_words;
 
 use actor::Actor;
 use script::ScriptCommand;
@@ -66,7 +67,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpdo", Args, run);
+crate::cli::tool!("ftpdo", Args, words &[ftp_words::DO, ftp_words::ALL], run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let url = FtpUrl::parse(&args.url)?;
