@@ -6,7 +6,7 @@ use crate::cli::output::Output;
 use crate::cli::secret;
 use crate::fault::{Fault, Kind};
 use crate::net::login::Login;
-use crate::secret::Secret;
+use crate::secret::{Secret, without_url_password};
 
 /// A larger file is no netrc, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -23,26 +23,28 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
     let Some(path) = named.clone().or_else(|| variable("HOME").map(|home| home.join(".netrc"))) else {
         return Ok(None);
     };
-    let failed = |error: std::io::Error| Fault::local(path.display(), &error);
+    let shown = path.to_string_lossy();
+    let shown = without_url_password(&shown);
+    let failed = |error: std::io::Error| Fault::local(&shown, &error);
     let metadata = match std::fs::metadata(&path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     if metadata.len() > MAX_FILE {
-        return Err(Fault::new(Kind::Config, format!("{}: too large for a netrc file", path.display())));
+        return Err(Fault::new(Kind::Config, format!("{shown}: too large for a netrc file")));
     }
     let bytes = std::fs::read(&path).map_err(failed)?;
     let mut odd = None;
     // Bytes that are no UTF-8 matter only in the entry that is wanted.
     let found = find(&String::from_utf8_lossy(&bytes), host, user, &mut odd)
-        .map_err(|why| Fault::new(Kind::Config, format!("{}: {why}", path.display())))?;
+        .map_err(|why| Fault::new(Kind::Config, format!("{shown}: {why}")))?;
     if found.is_some() {
         secret::look_at(out, &path, &metadata)?;
     }
     if let Some(line) = odd {
         // Not the word: it may be a part of a password.
-        out.warn(&format!("{}: line {line}: words that are not known are passed over", path.display()));
+        out.warn(&format!("{shown}: line {line}: words that are not known are passed over"));
     }
     Ok(found)
 }

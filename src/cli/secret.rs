@@ -8,7 +8,7 @@ use std::process::{Command, Stdio};
 
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::secret::Secret;
+use crate::secret::{Secret, without_url_password};
 
 /// The longest secret that is read, in bytes: OAuth tokens are long, but not this long.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -67,7 +67,7 @@ pub fn look_at(out: &Output, path: &Path, file: &Metadata) -> Result<(), Fault> 
     only_ours(path, file)?;
     let (mode, owner) = (file.mode(), file.uid());
     if file.is_file() && (mode & 0o004 != 0 || (mode & 0o040 != 0 && owner != 0)) {
-        out.warn(&format!("{}: others may read it; chmod 600 hides what it holds", path.display()));
+        out.warn(&format!("{}: others may read it; chmod 600 hides what it holds", shown(path)));
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ pub fn only_ours(path: &Path, file: &Metadata) -> Result<(), Fault> {
         return Ok(());
     }
     let (mode, owner, own) = (file.mode(), file.uid(), rustix::process::geteuid().as_raw());
-    let fault = |why| Fault::new(Kind::Config, format!("{}: {why}", path.display()));
+    let fault = |why| Fault::new(Kind::Config, format!("{}: {why}", shown(path)));
     if owner != 0 && owner != own {
         return Err(fault("belongs to another user, who may change it").with_hint("chown makes it yours"));
     }
@@ -90,6 +90,10 @@ pub fn only_ours(path: &Path, file: &Metadata) -> Result<(), Fault> {
         return Err(fault("others may change it").with_hint("chmod 600 keeps it to its owner"));
     }
     Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    without_url_password(&path.to_string_lossy()).into_owned()
 }
 
 /// [`look_at`] of a file that is read elsewhere, which says what is wrong if it is not there.

@@ -298,6 +298,11 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
     let text = || if value.is_empty() { Err("no value".to_owned()) } else { Ok(Some(value.to_owned())) };
     let path = || -> Result<Option<PathBuf>, String> { Ok(text()?.map(|text| home(&text))) };
     let number = || value.parse::<u16>().map(Some).map_err(|_| "not a port".to_owned());
+    // Not a URL, which may hold a password that every message about the host would show.
+    let host = || match value.contains(['/', '@']) {
+        true => Err("a host name, not a URL".to_owned()),
+        false => text(),
+    };
     // A key alone means "on"; an empty value after "off" settings means the default.
     let switch = || match value {
         "" | "on" => Ok(true),
@@ -305,7 +310,7 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
         _ => Err("on or off".to_owned()),
     };
     match key {
-        "host" => account.host = text()?,
+        "host" => account.host = host()?,
         "port" => account.port = number()?,
         "protocol" => {
             account.lmtp = match value {
@@ -336,7 +341,7 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
         "tls_cert_file" => account.cert = path()?,
         "tls_key_file" => account.key = path()?,
         "tls_host_override" => account.tls_name = text()?,
-        "proxy_host" => account.proxy_host = if value.is_empty() { None } else { text()? },
+        "proxy_host" => account.proxy_host = if value.is_empty() { None } else { host()? },
         "proxy_port" => account.proxy_port = if value.is_empty() { None } else { number()? },
         "timeout" => {
             account.timeout = match value {
