@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::ftp_clients::{same_tree, with_server};
-use crate::ftp_servers::Kind;
+use crate::ftp_servers::{Kind, pure_ftpd};
 use crate::harness::{Done, Run, Server, server, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict, trial};
 use crate::servers::{self, How, Served};
@@ -25,6 +25,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("vsftpd", "a tree there and back: TLS", |peer| tree(&tls(peer))),
     trial("vsftpd", "an untrusted certificate is refused (77)", untrusted),
     trial("vsftpd", "a missing file is 66, a missing directory too", missing),
+    trial("pure-ftpd", "a listing that it cuts", cut),
     trial("curl", "ftpserve: get, put, list, resume, delete; passive and active", curl_plain),
     trial("curl", "ftpserve: the same over TLS, certificate checked", curl_tls),
     trial("curl", "ftpserve: anonymous may read and not write", curl_anonymous),
@@ -162,6 +163,32 @@ fn missing(peer: &Peer) -> Verdict {
     let site = plain(peer);
     site.tool("ftpget", &[&site.url("nothing")]).run().exits(66);
     site.tool("ftpls", &[&site.url("nowhere/")]).run().exits(66);
+    Verdict::Ok
+}
+
+/// More files than the server lists: nothing is concluded from what it leaves out.
+fn cut(peer: &Peer) -> Verdict {
+    let (root, here) = (temp_dir(), temp_dir());
+    let local = here.path().join("D");
+    std::fs::create_dir(&local).unwrap();
+    for number in 0..250 {
+        std::fs::write(root.path().join(number.to_string()), "there").unwrap();
+        std::fs::write(local.join(number.to_string()), "here").unwrap();
+    }
+    let served = pure_ftpd(peer, root.path(), How::Plain);
+    let url = format!("ftp://bench:secret@{}/", served.addr());
+    for (name, args) in [
+        ("ftpls", &[&url, "--name", "249"][..]),
+        ("ftpls", &[&url, "--way", "list", "--name", "missing"]),
+        ("ftpput", &["-r", "--no-clobber", "D/", &url]),
+        ("ftpput", &["-r", "--newer", "D/", &url]),
+        ("ftpget", &["-r", "--delete", "-o", "D", &url]),
+    ] {
+        tool(name).args(args).dir(here.path()).run().exits(65).says("did not list everything");
+        let there = |number: i32| read(&root.path().join(number.to_string())) == b"there";
+        assert!((0..250).all(there), "{name} {args:?}");
+    }
+    assert_eq!(std::fs::read_dir(local).unwrap().count(), 250);
     Verdict::Ok
 }
 

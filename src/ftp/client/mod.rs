@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::command::{FtpCommand, Protection, TypeCode};
@@ -37,6 +37,9 @@ pub use summary::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES, WholeListin
 
 /// How long the reply after the last byte of a transfer may take: servers with slow storage need a minute and more.
 pub const FINAL_REPLY: Duration = Duration::from_secs(300);
+
+/// How long the end of a TLS data connection is waited for.
+const CLOSE_NOTIFY: Duration = Duration::from_secs(2);
 
 /// The password of an anonymous login, where the user gave none.
 const ANONYMOUS_PASSWORD: &str = "ftp@";
@@ -388,6 +391,11 @@ impl FtpClient {
         self.set_type(false).await?;
         let mut begun = self.begin(&[], command, 0).await?;
         let ended = self.control.limits.io("data connection", begun.stream.shutdown()).await;
+        if begun.stream.is_tls() {
+            // The other end of the connection: some servers call a transfer failed that is closed before it came.
+            let limits = self.control.limits.with_idle(CLOSE_NOTIFY);
+            drop(limits.io("close_notify", begun.stream.read(&mut [0; 16])).await);
+        }
         drop(begun);
         ended.map_err(|fault| self.control.fail(fault))?;
         self.finish(command).await

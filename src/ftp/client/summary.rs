@@ -30,60 +30,15 @@ pub enum ListMethod {
 
 /// Beginnings of words with which servers say that they list no more, in the languages of pure-ftpd. Small letters; what is
 /// not ASCII comes in any charset, so the stems end before it.
-const CUT: [&str; 30] = [
-    "truncat",
-    "truncad",
-    "trunchi",
-    "tronq",
-    "tronc",
-    "beschr",
-    "begrenz",
-    "abgeschn",
-    "gekürz",
-    "beperk",
-    "ingekort",
-    "afgekap",
-    "avkort",
-    "afkort",
-    "begräns",
-    "begræns",
-    "begrens",
-    "obci",
-    "ograniczon",
-    "omezen",
-    "obmedzen",
-    "zkrác",
-    "korlát",
-    "csonk",
-    "incomplet",
-    "усеч",
-    "обрез",
-    "огранич",
-    "截",
-    "제한",
-];
+const CUT: &str = "truncat truncad trunchi tronq tronc beschr begrenz abgeschn gekürz beperk ingekort afgekap avkort \
+                   afkort begräns begræns begrens obci ograniczon omezen obmedzen zkrác korlát csonk incomplet усеч \
+                   обрез огранич 截 제한";
 /// Phrases for the same.
 const CUT_PHRASES: [&str; 6] =
     ["too many", "not all ", "only the first", "maximum number", "partial list", "more entries"];
 /// A limit of these is not one of entries.
-const OTHER_LIMITS: [&str; 16] = [
-    "no",
-    "speed",
-    "rate",
-    "bandwidth",
-    "quota",
-    "ratio",
-    "time",
-    "idle",
-    "user",
-    "session",
-    "connection",
-    "download",
-    "upload",
-    "size",
-    "transfer",
-    "login",
-];
+const OTHER_LIMITS: &str =
+    "no speed rate bandwidth quota ratio time idle user session connection download upload size transfer login";
 
 /// Proof that a listing is all that is there: its data connection ended as it should, the last reply is 2yz and speaks of no
 /// limit, and every line made sense. What is not in such a listing is not at the server. Only [`super::FtpClient::list`]
@@ -219,8 +174,8 @@ fn says_cut(reply: &FtpReply) -> Option<String> {
         CUT_PHRASES.iter().any(|phrase| line.contains(phrase))
             || line.split(|c: char| !c.is_alphabetic() && c != '\u{fffd}').filter(|word| !word.is_empty()).any(|word| {
                 let last = std::mem::replace(&mut before, word);
-                let limit = word.starts_with("limit") && !OTHER_LIMITS.contains(&last);
-                limit || CUT.iter().any(|stem| word.starts_with(stem))
+                let limit = word.starts_with("limit") && OTHER_LIMITS.split(' ').all(|other| other != last);
+                limit || CUT.split(' ').any(|stem| word.starts_with(stem))
             })
     })
 }
