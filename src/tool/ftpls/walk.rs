@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::Args;
-use super::pick::Pick;
 use super::record::Printer;
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
@@ -13,6 +12,7 @@ use crate::ftp::glob::{Glob, GlobWalk};
 use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
 use crate::ftp::mirror::{Ancestors, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
+use crate::tool::ftp_pick::Pick;
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 
 /// The listing of one URL.

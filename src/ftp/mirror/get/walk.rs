@@ -419,15 +419,15 @@ impl Downloader {
             let there = local(&entry.name).map(|(size, time)| FileFacts { size: Some(size), modified: Some(time) });
             let asks = settings.select.asks_age()
                 || there.is_some_and(|there| directory.ascii || settings.compare.asks_time(facts, there));
-            candidates.push((entry.name, facts, there, asks && modified.is_none()));
+            candidates.push((entry.name, facts, entry.mode, there, asks && modified.is_none()));
         }
         let asked: Vec<FtpCommand> = candidates
             .iter()
-            .filter(|candidate| candidate.3)
+            .filter(|candidate| candidate.4)
             .map(|(name, ..)| FtpCommand::Mdtm(directory.path.join(name).argument()))
             .collect();
         let mut times = client.call_all(&asked).await?.into_iter();
-        for (name, mut facts, there, asks) in candidates {
+        for (name, mut facts, mode, there, asks) in candidates {
             if asks {
                 facts.modified = times.next().as_ref().and_then(time_of);
             }
@@ -450,6 +450,7 @@ impl Downloader {
                 path,
                 name,
                 facts,
+                mode,
             };
             let same = there.zip(here.as_ref()).filter(|(there, _)| {
                 settings.compare.same(facts, ReceiverFacts { facts: *there, keeps_times: true }, directory.ascii)
@@ -538,7 +539,7 @@ impl Downloader {
             return Ok(MirrorOutcome::Planned);
         }
         let dir = directory.place.create()?;
-        local::replace_by_link(&dir, name, leads_to).map_err(|error| Fault::local(local.display(), &error))?;
+        local::replace_by_link(&dir, name, leads_to)?;
         Ok(MirrorOutcome::Done)
     }
 }
