@@ -142,11 +142,6 @@ pub(super) fn part_of(name: &[u8]) -> Option<&[u8]> {
     name.strip_prefix(b".")?.strip_suffix(b".part").filter(|whole| !whole.is_empty())
 }
 
-/// The name of the file whose part, or the note beside it, this local name is.
-pub(super) fn begun_of(name: &[u8]) -> Option<&[u8]> {
-    part_of(name).or_else(|| name.strip_prefix(b".")?.strip_suffix(b".from").filter(|whole| !whole.is_empty()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -183,9 +178,5 @@ mod tests {
         {
             assert_eq!(part_of(name.as_bytes()), whole.map(str::as_bytes), "{name}");
         }
-        assert_eq!(
-            (begun_of(b".x.from"), begun_of(b".x.part"), begun_of(b"x.from")),
-            (Some(&b"x"[..]), Some(&b"x"[..]), None)
-        );
     }
 }
