@@ -283,7 +283,7 @@ impl FtpClient {
         drop(self.control.limits.io("listing", begun.stream.shutdown()).await);
         drop(begun);
         let reply = self.finish(&command).await?;
-        Ok(heard.summary(method, reply))
+        Ok(heard.summary(method, &reply))
     }
 
     /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3).
@@ -316,10 +316,8 @@ impl FtpClient {
         let mut lister = Lister::list(unix_seconds());
         lines().try_for_each(|line| heard.line(&mut lister, line))?;
         heard.end(&mut lister)?;
-        // Without the lines of the listing.
-        let ends = [reply.lines.first(), reply.lines.last().filter(|_| reply.lines.len() > 1)];
-        let reply = FtpReply { code: reply.code, lines: ends.into_iter().flatten().cloned().collect() };
-        Ok(heard.summary(ListMethod::Stat, reply))
+        let last = reply.lines.last().cloned().unwrap_or_default();
+        Ok(heard.summary(ListMethod::Stat, &FtpReply::new(reply.code, last)))
     }
 
     /// Changes into a directory, after noting where the login landed.

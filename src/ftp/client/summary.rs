@@ -60,12 +60,6 @@ enum Completeness {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a listing may be cut"]
 pub struct ListingSummary {
-    /// The command that gave it.
-    pub method: ListMethod,
-    /// Lines that were not understood.
-    pub unknown: u64,
-    /// The final reply.
-    pub reply: FtpReply,
     /// How many directories are in it.
     pub directories: u64,
     /// The same for the same lines in any order.
@@ -151,8 +145,8 @@ impl<'a> Hearing<'a> {
     }
 
     /// What came, now that `reply` has ended it.
-    pub(super) fn summary(&self, method: ListMethod, reply: FtpReply) -> ListingSummary {
-        let completeness = match says_cut(&reply) {
+    pub(super) fn summary(&self, method: ListMethod, reply: &FtpReply) -> ListingSummary {
+        let completeness = match says_cut(reply) {
             Some(said) => Completeness::Cut(said),
             None if self.unknown > 0 || method == ListMethod::Stat => Completeness::Unproved,
             None => Completeness::Whole(WholeListing(())),
@@ -160,8 +154,7 @@ impl<'a> Hearing<'a> {
         // Servers count `.`, `..` and the line of the total, or not.
         let others = self.lines - self.entries.min(self.lines);
         let round = is_round(self.entries) || is_round(self.lines) || (others > 0 && is_round(self.lines - 1));
-        let (unknown, directories, digest) = (self.unknown, self.directories, self.digest);
-        ListingSummary { method, unknown, reply, directories, digest, completeness, round }
+        ListingSummary { directories: self.directories, digest: self.digest, completeness, round }
     }
 }
 
@@ -169,7 +162,9 @@ impl<'a> Hearing<'a> {
 fn says_cut(reply: &FtpReply) -> Option<String> {
     let lines = reply.lines.iter().map(|line| String::from_utf8_lossy(line.trim_ascii()).into_owned());
     lines.into_iter().find(|line| {
-        let line = line.to_lowercase();
+        // Names of directories say nothing.
+        let words = line.split_whitespace().filter(|word| !word.contains(['/', '\\', '"']));
+        let line = words.collect::<Vec<_>>().join(" ").to_lowercase();
         let mut before = "";
         CUT_PHRASES.iter().any(|phrase| line.contains(phrase))
             || line.split(|c: char| !c.is_alphabetic() && c != '\u{fffd}').filter(|word| !word.is_empty()).any(|word| {
@@ -204,6 +199,7 @@ mod tests {
             ("100 matches total", false),
             ("Directory send OK.", false),
             ("Transfer complete. [Credits: 14MB] [Ratio: Unlimited]", false),
+            ("Listing of /limits/truncated complete", false),
             ("Transfer complete (no limit)", false),
             ("Closing; speed limit 100 kB/s", false),
             ("", false),
@@ -229,7 +225,7 @@ mod tests {
             let (mut heard, mut lister) = (Hearing::new(&mut each), Lister::mlsd());
             lines.iter().for_each(|line| heard.line(&mut lister, line.as_bytes()).unwrap());
             heard.end(&mut lister).unwrap();
-            heard.summary(method, FtpReply::new(226, text))
+            heard.summary(method, &FtpReply::new(226, text))
         };
         let good = "type=file; a";
         let whole = summary(&[good, "type=file; b"], ListMethod::Mlsd, "done");
