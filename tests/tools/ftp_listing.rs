@@ -269,9 +269,10 @@ fn trees_without_end_have_one() {
             ("ftpget", &["-r", "-n", "-o", "D", "URL/"], 76),
             ("ftpdo", &["URL/", "du"], 76),
             ("ftpdo", &["-n", "URL/", "rm", "-r", "sub"], 76),
+            ("ftpput", &["-r", "-n", "--delete", "D/", "URL/"], 76),
         ] {
             let server = serve(Ways { tree: ROUND, old, ..HONEST });
-            let done = run(&server, temp_dir().path(), name, args);
+            let done = run(&server, local(&["mine"]).path(), name, args);
             let heard = server.heard();
             let lists = |line: &&String| ["MLSD", "LIST", "STAT"].iter().any(|verb| line.starts_with(verb));
             let lists = heard.iter().filter(lists).count();
