@@ -161,7 +161,9 @@ impl PendingUpload {
             UploadStep::Check if self.temporary.is_some() => self.step = UploadStep::Place,
             UploadStep::Check | UploadStep::Place if self.confirm => self.step = UploadStep::Confirm,
             UploadStep::Clean(fault) if gone || won => {
-                return Err(Fault { kind: Kind::Incomplete, hint: None, ..fault }.context("another run was there first"));
+                return Err(
+                    Fault { kind: Kind::Incomplete, hint: None, ..fault }.context("another run was there first")
+                );
             }
             UploadStep::Clean(fault) => return Err(fault),
             UploadStep::Check | UploadStep::Place | UploadStep::Confirm | UploadStep::Over => {}

@@ -370,7 +370,8 @@ impl Uploader {
             // One of a file that is sent now may be continued, or is told of by the next run.
             if jobs.is_empty() {
                 let target = self.url(&directory.remote.join(name), false);
-                events.push(MirrorEvent::Skipped { target, why: "what another run has left, or is sending, of a file" });
+                events
+                    .push(MirrorEvent::Skipped { target, why: "what another run has left, or is sending, of a file" });
             }
         }
         if unclear {
