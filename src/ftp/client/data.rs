@@ -116,6 +116,7 @@ impl FtpClient {
                 // insists on resumption would refuse the transfer: a fresh connection has fresh ones.
                 if !info.resumed && self.resumed_before && !renewed {
                     drop(begun);
+                    self.options.trace.note("no TLS session tickets are left");
                     self.renew().await?;
                     renewed = true;
                     continue;

@@ -6,6 +6,7 @@ mod control;
 mod data;
 mod feature;
 mod list;
+mod summary;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +32,8 @@ pub use chain::{Ahead, MAX_CHAIN_BYTES};
 use control::ControlConnection;
 pub use data::{Begun, PortRange};
 pub use feature::Features;
-pub use list::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES};
+use list::ArgumentQuirk;
+pub use summary::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES, WholeListing};
 
 /// How long the reply after the last byte of a transfer may take: servers with slow storage need a minute and more.
 pub const FINAL_REPLY: Duration = Duration::from_secs(300);
@@ -93,6 +95,9 @@ pub struct ServerQuirks {
     no_eprt: AtomicBool,
     no_mlsd: AtomicBool,
     no_list_options: AtomicBool,
+    mlsd_argument: ArgumentQuirk,
+    list_argument: ArgumentQuirk,
+    stat_argument: ArgumentQuirk,
     no_set_time: AtomicBool,
     /// No data connection can be had; listings come by STAT.
     no_data: AtomicBool,
@@ -147,7 +152,7 @@ pub struct FtpClient {
     features: Features,
     type_code: TypeCode,
     round_trip: Duration,
-    /// Where the login landed, once it was asked for.
+    /// Where the login landed, once it was asked for; empty where the server does not tell.
     login_directory: Option<Vec<u8>>,
     url: FtpUrl,
     /// True once a data connection resumed the TLS session.
@@ -312,7 +317,7 @@ impl FtpClient {
 
     /// A fresh connection in place of this one, in the same state.
     async fn renew(&mut self) -> Result<(), Fault> {
-        self.options.trace.note("a fresh control connection: no TLS session tickets are left");
+        self.options.trace.note("a fresh control connection");
         let ascii = self.type_code == TypeCode::Ascii;
         let fresh = FtpClient::open(&self.url, &self.options).await?;
         std::mem::replace(self, fresh).control.quit().await;
