@@ -43,8 +43,8 @@ fn broken(relay: &Relay, dir: &Path, root: &Path) -> PathBuf {
         assert!(until_killed(relay, run, None).is_none(), "it was not killed");
         relay.allow(i64::MAX);
         for _ in 0..20 {
-            if let Some(part) = parts(root).pop() {
-                assert!(std::fs::metadata(&part).unwrap().len() > 300_000);
+            let arrived = |part: &PathBuf| std::fs::metadata(part).is_ok_and(|meta| meta.len() > 300_000);
+            if let Some(part) = parts(root).pop().filter(arrived) {
                 return part;
             }
             std::thread::sleep(Duration::from_millis(20));
