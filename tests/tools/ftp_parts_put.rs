@@ -292,7 +292,10 @@ fn an_edit_is_seen_by_any_clock() {
         };
         run(3, 0);
         run(0, 3);
+        // In the second in which it was stored: that is seen too.
         Tree::new(work.path()).file("t/b", "TWO");
+        run(1, 2);
+        Tree::new(work.path()).file("t/b", "two");
         set_time(&work.path().join("t/b"), now + 60);
         run(1, 2);
         // By its name alone.

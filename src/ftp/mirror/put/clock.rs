@@ -11,8 +11,6 @@ use crate::ftp::path::RemotePath;
 use crate::ftp::transfer::temporary_path;
 use crate::net::clock::unix_seconds;
 
-/// Clocks that differ by this much are the same: it passes while we measure.
-const MEASURED: i64 = 2;
 /// A time that is so much later than the present shows that clocks or zones differ.
 const FUTURE: i64 = 300;
 /// A difference from which on it is a time zone, which may have another in another season.
@@ -38,7 +36,8 @@ impl ServerClock {
         match self {
             ServerClock::Keeps => Some(theirs),
             ServerClock::Ahead(by) => {
-                let ours = theirs - by;
+                // A file may change in the second in which it was stored, after that.
+                let ours = theirs - by - 1;
                 let unsure = by.abs() >= ZONE && now - ours > SEASON;
                 Some(if unsure { ours - SUMMER_TIME } else { ours })
             }
@@ -48,7 +47,7 @@ impl ServerClock {
 }
 
 impl Uploader {
-    /// What the server says of a file, as far as it is evidence. Asks the server only where its time decides and is not ours.
+    /// What the server says of a file, as far as it is evidence. Measures only where its time decides.
     pub(super) async fn receiver(
         &self,
         client: &mut FtpClient,
@@ -57,7 +56,7 @@ impl Uploader {
         text: bool,
     ) -> Result<ReceiverFacts, Fault> {
         let facts = ReceiverFacts { facts: there, keeps_times: client.keeps_times() };
-        let Some(theirs) = there.modified.filter(|_| !facts.keeps_times && there.modified != source.modified) else {
+        let Some(theirs) = there.modified.filter(|_| !facts.keeps_times) else {
             return Ok(facts);
         };
         if !text && !self.settings.compare.asks_time(source, there) {
@@ -78,6 +77,7 @@ async fn measure(client: &mut FtpClient, beside: &RemotePath) -> Result<ServerCl
     /// A time that no clock shows.
     const LONG_AGO: i64 = 1_000_000_000;
     let path = temporary_path(beside, &PartTag::of_run()?)?;
+    let now = unix_seconds();
     match client.store_nothing(&FtpCommand::Stor(path.argument())).await {
         Ok(_) => {}
         Err(fault) if client.usable() => {
@@ -86,16 +86,14 @@ async fn measure(client: &mut FtpClient, beside: &RemotePath) -> Result<ServerCl
         }
         Err(fault) => return Err(fault),
     }
-    let now = unix_seconds();
     let mut commands: Vec<FtpCommand> = client.time_command(&path, LONG_AGO).into_iter().collect();
     let asked = commands.len();
     commands.extend([FtpCommand::Mdtm(path.argument()), FtpCommand::Dele(path.argument())]);
     let replies = client.call_all(&commands).await?;
     Ok(match replies.get(asked).and_then(time_of) {
         Some(LONG_AGO) => ServerClock::Keeps,
-        Some(theirs) if (theirs - now).abs() <= MEASURED => ServerClock::Ahead(0),
         Some(theirs) => {
-            client.note(&format!("its clock is {} seconds ahead of ours", theirs - now));
+            client.note(&format!("it keeps no times; its clock is {} seconds ahead of ours", theirs - now));
             ServerClock::Ahead(theirs - now)
         }
         None => ServerClock::Unknown,
@@ -111,10 +109,10 @@ mod tests {
         let (now, day) = (1_700_000_000, 86_400);
         for (clock, theirs, ours) in [
             (ServerClock::Keeps, now + day, Some(now + day)),
-            (ServerClock::Ahead(0), now - 100 * day, Some(now - 100 * day)),
-            (ServerClock::Ahead(32_400), now + 32_400, Some(now)),
-            (ServerClock::Ahead(-14_400), now - 14_500, Some(now - 100)),
-            (ServerClock::Ahead(-14_400), now - 14_400 - 20 * day, Some(now - 20 * day - SUMMER_TIME)),
+            (ServerClock::Ahead(0), now - 100 * day, Some(now - 100 * day - 1)),
+            (ServerClock::Ahead(32_400), now + 32_400, Some(now - 1)),
+            (ServerClock::Ahead(-14_400), now - 14_500, Some(now - 101)),
+            (ServerClock::Ahead(-14_400), now - 14_400 - 20 * day, Some(now - 20 * day - SUMMER_TIME - 1)),
             (ServerClock::Unknown, now + 60, Some(now + 60)),
             (ServerClock::Unknown, now + 32_400, None),
         ] {
