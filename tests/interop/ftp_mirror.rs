@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         "text: -B" => text,
         "killed at a byte, continued" => killed,
         "an upload continued" => upload_continued,
+        "one tree by two runs at once" => two_at_once,
         "--append, stdin" => append,
         "-n changes nothing" => dry_run,
         "--before, --after" => around
@@ -389,6 +390,30 @@ fn upload_continued(server: &Server, dir: &Path) -> Verdict {
         assert_eq!(parts(), usize::from(changed));
     }
     assert!(std::fs::read(there.join(".big.part")).unwrap() == other[..900_000]);
+    Verdict::Ok
+}
+
+/// The loser of each race ends well, or for now; what is there is whole.
+fn two_at_once(server: &Server, dir: &Path) -> Verdict {
+    for number in 0..60u32 {
+        let content = number.to_string().repeat(if number % 20 == 0 { 200_000 } else { 40 });
+        write(dir, &[(&format!("t/d{}/{number}", number % 4), &content, 900)]);
+    }
+    for flags in [&["-j4", "--always"][..], &["-j2", "--replace", "--always"]] {
+        let to = server.url("in/");
+        let args = [flags, &["-r", "t", &to]].concat();
+        let done = std::thread::scope(|scope| {
+            [(); 2].map(|()| scope.spawn(|| server.any("ftpput", dir, &args))).map(|run| run.join().unwrap())
+        });
+        assert!(done.iter().all(|done| matches!(done.status, 0 | 75)), "{}{}", done[0], done[1]);
+        let there = server.root.join("in");
+        for name in tree_of(&dir.join("t")).split(' ').filter(|name| !name.ends_with('/')) {
+            let same = std::fs::read(dir.join("t").join(name)).unwrap() == std::fs::read(there.join(name)).unwrap();
+            assert!(same, "{name}\n{}{}", done[0], done[1]);
+        }
+        // pure-ftpd leaves files of its own (`.pureftpd-rename.…`).
+        assert!(!tree_of(&there).contains(".part"), "{}", tree_of(&there));
+    }
     Verdict::Ok
 }
 

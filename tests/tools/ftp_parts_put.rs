@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -353,7 +354,7 @@ fn the_loser_of_a_race_may_try_again() {
     let work = temp_dir();
     Tree::new(work.path()).file("x", "hello");
     for (own, status) in [
-        // The part was there when its size was asked for, and is not any more.
+        // The part is there still: that is for good. Then it is not, and then another one has its name already.
         (
             (|verb, name| match verb {
                 "RNFR" => Some("550 gone"),
@@ -369,6 +370,21 @@ fn the_loser_of_a_race_may_try_again() {
                 "SIZE" if name == "x" => Some("213 5"),
                 "MDTM" => Some("213 20200913122640"),
                 _ => None,
+            },
+            75,
+        ),
+        (
+            |verb, name| {
+                static GONE: AtomicBool = AtomicBool::new(false);
+                match verb {
+                    "RNFR" => {
+                        GONE.store(true, Ordering::Relaxed);
+                        Some("550 gone")
+                    }
+                    "RNTO" => Some("503 what?"),
+                    "SIZE" if name == "x" || GONE.load(Ordering::Relaxed) => Some("550 no"),
+                    _ => None,
+                }
             },
             75,
         ),

@@ -124,7 +124,17 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
     // What is no file is read only once.
     let tap = (!wanted.is_empty() && source.size.is_none()).then(|| Tap::new(&wanted));
     let sent = transfer(client, put, source, (&command, offset), tap.clone()).await;
-    let (bytes, reply) = sent.map_err(|fault| if temporary.is_some() { with_way_round(fault) } else { fault })?;
+    let (bytes, reply) = match (sent, &temporary) {
+        (Ok(sent), _) => sent,
+        (Err(fault), None) => return Err(fault),
+        (Err(fault), Some(temporary)) => {
+            // There is no room for it, and nobody will continue it.
+            if matches!(fault.reply_code(), Some(452 | 552)) && !put.resume && client.usable() {
+                client.call(&FtpCommand::Dele(temporary.argument())).await?;
+            }
+            return Err(with_way_round(fault));
+        }
+    };
     // Appending makes the size the sum of old and new; text is converted.
     let check = !put.ascii && put.replace != ReplaceMode::Append;
     let total = offset + bytes;
