@@ -16,7 +16,7 @@ pub use local::LocalDir;
 pub use part_file::{FinalState, PartFile};
 pub use range::Range;
 pub use receive::{Get, fetch_ahead, fetch_part, fetch_range, fetch_to, refusal_of_named};
-pub use resume::{SourceClaim, is_worth_resuming};
+pub use resume::{SourceClaim, is_worth_resuming, source_tag};
 pub(crate) use send::temporary_path;
 pub use send::{OpenFile, Put, ReplaceMode, store, upload, upload_ahead};
 pub use stored::PendingUpload;

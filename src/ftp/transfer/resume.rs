@@ -5,6 +5,7 @@ use std::io::{Seek, SeekFrom};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::sync::OnceLock;
 
 use tokio::io::AsyncReadExt;
 
@@ -34,25 +35,23 @@ pub struct SourceClaim {
 }
 
 impl SourceClaim {
-    /// The claim to a file as it is now. `None`: it is too small to be continued, or another run has the claim.
-    pub fn new(source: &Metadata, target: &str) -> Option<SourceClaim> {
-        if source.len() < WORTH_RESUMING {
-            return None;
-        }
-        let tag = source_tag(source, target);
+    /// The claim to what [`source_tag`] names. `None`: another run has it.
+    pub fn new(tag: PartTag) -> Option<SourceClaim> {
         let address = SocketAddr::from_abstract_name(part_name(b"applayer", &tag)).ok()?;
         UnixDatagram::bind_addr(&address).ok().map(|held| SourceClaim { tag, _held: held })
     }
 
-    /// The tag of its part. No other source has it, and neither has this one once it was written to.
+    /// The tag of the part.
     pub fn tag(&self) -> &PartTag {
         &self.tag
     }
 }
 
-/// Containers of one image may share a machine-id, cloned machines a name: both count.
-fn source_tag(source: &Metadata, target: &str) -> PartTag {
-    let machine = std::fs::read("/etc/machine-id").unwrap_or_default();
+/// The tag of a file as it is now at this target: no other source has it, and neither has this one once it was written to.
+pub fn source_tag(source: &Metadata, target: &str) -> PartTag {
+    // Containers of one image may share this, cloned machines their name: both count.
+    static MACHINE: OnceLock<Vec<u8>> = OnceLock::new();
+    let machine = MACHINE.get_or_init(|| std::fs::read("/etc/machine-id").unwrap_or_default());
     let name = rustix::system::uname();
     let numbers = [
         u64::from(rustix::process::geteuid().as_raw()),
@@ -66,7 +65,7 @@ fn source_tag(source: &Metadata, target: &str) -> PartTag {
         source.ctime_nsec().cast_unsigned(),
     ];
     let numbers: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
-    PartTag::of_source(&[&machine, name.nodename().to_bytes(), &numbers, target.as_bytes()])
+    PartTag::of_source(&[machine, name.nodename().to_bytes(), &numbers, target.as_bytes()])
 }
 
 /// How much of the file the server already holds, with proof; the local file is positioned behind it. 0: it begins again,
@@ -163,23 +162,20 @@ mod tests {
     fn a_claim_is_of_one_source_and_one_run() {
         let dir = tempfile::tempdir().unwrap();
         let (x, y) = (dir.path().join("x"), dir.path().join("y"));
-        let claim = |path: &std::path::Path, target: &str| SourceClaim::new(&std::fs::metadata(path).unwrap(), target);
-        std::fs::write(&x, vec![0; WORTH_RESUMING as usize]).unwrap();
-        std::fs::write(&y, vec![0; WORTH_RESUMING as usize]).unwrap();
-        let first = claim(&x, "ftp://h/x").unwrap();
-        assert!(claim(&x, "ftp://h/x").is_none(), "one run only");
-        let others = [claim(&y, "ftp://h/x"), claim(&x, "ftp://h/y")].map(Option::unwrap);
-        assert!(others.iter().all(|other| other.tag() != first.tag()));
-        let tag = first.tag().clone();
-        drop(first);
-        assert_eq!(*claim(&x, "ftp://h/x").unwrap().tag(), tag, "the next run finds it");
+        let tag = |path: &std::path::Path, target: &str| source_tag(&std::fs::metadata(path).unwrap(), target);
+        std::fs::write(&x, "one").unwrap();
+        std::fs::write(&y, "one").unwrap();
+        let first = tag(&x, "ftp://h/x");
+        assert!(first != tag(&y, "ftp://h/x") && first != tag(&x, "ftp://h/y"));
+        let claim = SourceClaim::new(first.clone()).unwrap();
+        assert!(SourceClaim::new(first.clone()).is_none(), "one run only");
+        drop(claim);
+        assert_eq!(*SourceClaim::new(tag(&x, "ftp://h/x")).unwrap().tag(), first, "the next run finds it");
         // The same size and time, as cp -p leaves them.
         let time = std::fs::metadata(&x).unwrap().modified().unwrap();
         std::thread::sleep(std::time::Duration::from_millis(20));
-        std::fs::write(&x, vec![1; WORTH_RESUMING as usize]).unwrap();
+        std::fs::write(&x, "two").unwrap();
         File::options().write(true).open(&x).unwrap().set_modified(time).unwrap();
-        assert_ne!(*claim(&x, "ftp://h/x").unwrap().tag(), tag);
-        std::fs::write(&x, "small").unwrap();
-        assert!(claim(&x, "ftp://h/x").is_none());
+        assert_ne!(tag(&x, "ftp://h/x"), first);
     }
 }

@@ -5,7 +5,7 @@ mod delete;
 mod tree;
 
 use std::collections::{HashMap, HashSet};
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
@@ -145,17 +145,14 @@ struct FileUpload {
     follow: bool,
     /// How large it was when it was seen last.
     size: u64,
-    /// The file as it was when it was opened last, and how often it had changed since the time before.
-    seen: Option<SourceStamp>,
+    /// What it was when it was opened last, and how often that had changed since the time before.
+    seen: Option<PartTag>,
     changes: u32,
     /// The right to continue what an earlier run left.
     claim: Option<SourceClaim>,
     /// What the server has of it, until it is closed.
     stored: Option<Box<PendingUpload>>,
 }
-
-/// Device, inode, size, and both times in seconds and nanoseconds.
-type SourceStamp = [i64; 7];
 
 impl FileUpload {
     fn new(root: usize, local: PathBuf, remote: RemotePath, ascii: bool) -> FileUpload {
@@ -172,20 +169,6 @@ impl FileUpload {
             claim: None,
             stored: None,
         }
-    }
-
-    /// Notes what the file is now. What an earlier attempt sent of another content is continued by nobody.
-    fn see(&mut self, meta: &Metadata) -> bool {
-        let (device, inode) = (meta.dev().cast_signed(), meta.ino().cast_signed());
-        let (size, times) = (meta.len().cast_signed(), [meta.mtime(), meta.mtime_nsec(), meta.ctime()]);
-        let [modified, nanoseconds, changed] = times;
-        let stamp = [device, inode, size, modified, nanoseconds, changed, meta.ctime_nsec()];
-        let differs = self.seen.is_some_and(|seen| seen != stamp);
-        self.changes += u32::from(differs);
-        if differs {
-            self.claim = None;
-        }
-        self.seen.replace(stamp) == Some(stamp)
     }
 }
 
@@ -381,13 +364,11 @@ impl Uploader {
             Err(fault) => return Err(fault),
         };
         let jobs = self.decide(client, root, directory, ascii, &there, &mut events).await?;
-        for (name, _) in names.iter().filter(|(name, _)| unfinished(name).is_some() && directory.holds(name)) {
-            // One of a file that is sent now may be continued, or is told of by the next run.
-            if jobs.is_empty() {
-                let target = self.url(&directory.remote.join(name), false);
-                events
-                    .push(MirrorEvent::Skipped { target, why: "what another run has left, or is sending, of a file" });
-            }
+        // Where files are sent now, they may be what is continued: the next run tells of the others.
+        let unfinished = |(name, _): &&(Vec<u8>, bool)| unfinished(name).is_some() && directory.holds(name);
+        for (name, _) in names.iter().filter(unfinished).filter(|_| jobs.is_empty()) {
+            let target = self.url(&directory.remote.join(name), false);
+            events.push(MirrorEvent::Skipped { target, why: "what another run has left, or is sending, of a file" });
         }
         if unclear {
             self.incomplete.store(true, Ordering::Relaxed);
@@ -493,13 +474,19 @@ impl Uploader {
             FileMode::Keep => Some(meta.mode() & 0o777),
             FileMode::Set(mode) => Some(mode),
         };
-        let again = job.see(&meta) && retries > 0;
+        let source_tag = transfer::source_tag(&meta, &url);
+        let same = job.seen.replace(source_tag.clone()).map(|seen| seen == source_tag);
+        if same == Some(false) {
+            // What an earlier attempt sent of another content is continued by nobody.
+            (job.changes, job.claim) = (job.changes + 1, None);
+        }
         // One that was small may have been sent ahead already, under this run's name.
-        if self.settings.resume && transfer::is_worth_resuming(job.size) && job.claim.is_none() {
-            job.claim = SourceClaim::new(&meta, &url);
+        let claims = self.settings.resume && !job.ascii && transfer::is_worth_resuming(job.size.min(size));
+        if claims && job.claim.is_none() {
+            job.claim = SourceClaim::new(source_tag);
         }
         (job.size, job.stored) = (size, None);
-        let mut stored = upload(client, &self.put(job, again, mode), &source).await?;
+        let mut stored = upload(client, &self.put(job, same == Some(true), mode), &source).await?;
         let over = stored.commands(client).is_empty();
         job.stored = Some(Box::new(stored));
         if over {
