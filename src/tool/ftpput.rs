@@ -10,7 +10,8 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
-use crate::ftp::mirror::{self, FileMode, Links, MirrorSettings, PutRequest, PutSource, with_replace_hint};
+use crate::ftp::mirror::{self, FileMode, Links, MirrorSettings, PutRequest, PutSource};
+use crate::ftp::part::PartTag;
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, ByteProgress, Checks, Put, ReplaceMode, store};
 use crate::net::clock::unix_seconds;
@@ -276,11 +277,12 @@ impl FtpputRun<'_> {
         };
         let (path, replace, ascii) = (&url.path, args.replace_mode(), url.ascii);
         let checks = Checks { server: args.transfer.verify, sha256: None };
-        let put = Put { path, replace, ascii, resume: false, mode, checks, progress };
+        let tag = PartTag::of_run()?;
+        let put = Put { path, replace, ascii, tag, resume: false, mode, checks, progress };
         let result = store(&mut client, &put, &transfer::OpenFile { file: &file, size: None, modified: None }).await;
         bar.finish();
         self.servers.give_back(url, client);
-        let done = result.map_err(|fault| with_replace_hint(fault, args.replace_mode()))?;
+        let done = result?;
         lock(&self.summary).add(done.bytes);
         self.out.emit(&TransferRecord::single(url.to_string(), PathBuf::new(), done, MirrorDirection::Put))
     }

@@ -32,6 +32,7 @@ mod ftp_get;
 mod ftp_hostile;
 mod ftp_listing;
 mod ftp_parts;
+mod ftp_parts_put;
 mod ftp_peer;
 mod ftp_put;
 mod ftp_server;

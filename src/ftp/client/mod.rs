@@ -529,9 +529,11 @@ impl FtpClient {
         }
     }
 
-    /// Whether the server took a time; one that does not is not asked again.
+    /// Whether the server took a time; one that does not know the command is not asked again. What it says of one path is no
+    /// news of another.
     pub fn took_time(&self, reply: &FtpReply) -> bool {
-        if !reply.ok() {
+        if matches!(reply.code, 500 | 502 | 504) && !ServerQuirks::get(&self.options.quirks.no_set_time) {
+            self.note(&format!("no times are set from now on: {}", reply.text()));
             ServerQuirks::set(&self.options.quirks.no_set_time);
         }
         reply.ok()

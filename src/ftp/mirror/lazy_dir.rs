@@ -138,7 +138,7 @@ impl LazyDirs {
 }
 
 /// The name of the file that `.NAME.part` is a part of, here or at a server.
-pub(super) fn part_of(name: &[u8]) -> Option<&[u8]> {
+fn part_of(name: &[u8]) -> Option<&[u8]> {
     name.strip_prefix(b".")?.strip_suffix(b".part").filter(|whole| !whole.is_empty())
 }
 

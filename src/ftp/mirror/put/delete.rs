@@ -7,8 +7,8 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, WholeListing};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::listing::{ListingLine, unknown_line};
-use crate::ftp::mirror::lazy_dir::part_of;
 use crate::ftp::mirror::{Ancestors, EMPTY, INCOMPLETE, LIED, MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome, join};
+use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::ReplyClass;
 
@@ -59,7 +59,7 @@ impl Uploader {
                 continue;
             }
             for (name, is_directory) in &directory.extraneous {
-                let meant = part_of(name).filter(|_| !is_directory).unwrap_or(name);
+                let meant = unfinished(name).filter(|_| !is_directory).map_or(name.as_slice(), |(whole, _)| whole);
                 let below = join(&directory.below, meant);
                 let path = directory.remote.join(name);
                 let entry = RemoteDeletion { root: directory.root, path, directory: *is_directory };
