@@ -1,14 +1,16 @@
 //! An upload on its way. A whole file has no name until it is complete: it is an unnamed file (`O_TMPFILE`) that is
 //! linked to its name by [`StoreUpload::commit`], or, where the file system has no such thing, a hidden one that is renamed.
-//! Whatever ends the upload early leaves the old file as it was.
+//! Whatever ends the upload early leaves the old file as it was. What is kept of an upload that broke off is marked with its
+//! owner and size: nothing else is continued by APPE, or by REST and STOR.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, openat, renameat, renameat_with,
-    statat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags, flock, linkat, openat, renameat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -16,6 +18,10 @@ use super::{FtpStore, TEMPORARY_PREFIX, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
 
+/// The extended attribute of what an upload left that broke off: its size, and whose it was.
+const BROKEN: &str = "user.ftpserve.broken";
+/// The longest value of it.
+const MAX_BROKEN: usize = 1024;
 /// Names that STOU tries before it gives up.
 const MAX_UNIQUE_TRIES: u32 = 1000;
 /// The free space is looked at again after so many bytes.
@@ -32,6 +38,7 @@ pub struct StoreUpload {
     min_free: u64,
     checked: u64,
     sync: bool,
+    owner: Arc<str>,
 }
 
 #[derive(Debug)]
@@ -61,9 +68,12 @@ impl FtpStore {
                 Ok((self.whole(parent, name, replace)?, None))
             }
             UploadMode::Unique => {
-                let parent = self.root.open_at(path, OFlags::PATH | OFlags::DIRECTORY).map_err(refusal)?;
-                for number in 1..=MAX_UNIQUE_TRIES {
-                    let name = format!("upload.{number}").into_bytes();
+                let (parent, suggested) = self.root.parent(path).map_err(refusal)?;
+                for number in 0..=MAX_UNIQUE_TRIES {
+                    let name = match number {
+                        0 => suggested.to_vec(),
+                        _ => [suggested, format!(".{number}").as_bytes()].concat(),
+                    };
                     match statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
                         Err(Errno::NOENT) => return Ok((self.whole(parent, name.clone(), false)?, Some(name))),
                         Ok(_) => {}
@@ -72,7 +82,18 @@ impl FtpStore {
                 }
                 Err(StoreRefusal::Exists)
             }
-            UploadMode::Append | UploadMode::At(_) => self.in_place(path, mode).map(|upload| (upload, None)),
+            UploadMode::Append | UploadMode::At(_) => match self.in_place(path, mode) {
+                // APPE makes what is not there (RFC 959, section 4.1.3), as STOR does.
+                Err(StoreRefusal::NotFound) if mode == UploadMode::Append => {
+                    let whole = self.receive(path, UploadMode::Whole, false);
+                    // A link that leads nowhere has the name, and is nothing that may be written.
+                    whole.map_err(|refusal| match refusal {
+                        StoreRefusal::Exists => StoreRefusal::NotFound,
+                        other => other,
+                    })
+                }
+                opened => opened.map(|upload| (upload, None)),
+            },
         }
     }
 
@@ -115,16 +136,7 @@ impl FtpStore {
 
     fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file: File = match self.root.open_at(path, flags) {
-            Ok(file) => file.into(),
-            // APPE makes what is not there (RFC 959, section 4.1.3).
-            Err(error) if error.kind() == io::ErrorKind::NotFound && mode == UploadMode::Append => {
-                let (parent, name) = self.root.parent(path).map_err(refusal)?;
-                let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(&parent, name, flags, Mode::from_raw_mode(0o666)).map_err(from_errno)?.into()
-            }
-            Err(error) => return Err(refusal(error)),
-        };
+        let file: File = self.root.open_at(path, flags).map_err(refusal)?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if !metadata.is_file() {
             return Err(StoreRefusal::NotFile);
@@ -138,13 +150,17 @@ impl FtpStore {
             UploadMode::At(offset) => offset,
             _ => metadata.len(),
         };
+        if !self.limits.append && broken(&file).as_deref() != Some(mark(metadata.len(), &self.owner).as_bytes()) {
+            return Err(StoreRefusal::NotBroken);
+        }
         io::Seek::seek(&mut &file, io::SeekFrom::Start(position)).map_err(refusal)?;
         self.upload(file, UploadTarget::InPlace, position)
     }
 
     fn upload(&self, file: File, target: UploadTarget, position: u64) -> Result<StoreUpload, StoreRefusal> {
         let (limit, min_free) = (self.limits.max_file, self.limits.min_free);
-        let mut upload = StoreUpload { file, target, position, limit, min_free, checked: 0, sync: self.limits.sync };
+        let (sync, owner) = (self.limits.sync, self.owner.clone());
+        let mut upload = StoreUpload { file, target, position, limit, min_free, checked: 0, sync, owner };
         upload.check_free()?;
         Ok(upload)
     }
@@ -169,7 +185,7 @@ impl StoreUpload {
         self.position += bytes;
         self.checked += bytes;
         if self.position > self.limit {
-            return Err(StoreRefusal::Full);
+            return Err(StoreRefusal::TooLarge);
         }
         if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
     }
@@ -193,7 +209,14 @@ impl StoreUpload {
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
         if matches!(self.target, UploadTarget::InPlace) {
             self.file.set_len(self.position).map_err(refusal)?;
+            // Nothing to remove is as good.
+            let _ = rustix::fs::fremovexattr(&self.file, BROKEN);
         }
+        self.place()
+    }
+
+    /// Gives a new file its name.
+    fn place(&mut self) -> Result<(), StoreRefusal> {
         if self.sync {
             self.file.sync_all().map_err(refusal)?;
         }
@@ -209,14 +232,35 @@ impl StoreUpload {
         Ok(())
     }
 
-    /// The upload broke off: keeps what came under its name, if that is free, so that the client may resume.
-    pub fn keep_partial(mut self) {
+    /// The upload broke off: what is kept of it may be continued. A whole file is kept under its name only if `keep` says so
+    /// and the name is free; what was written in place is there.
+    pub fn broke_off(mut self, keep: bool) {
         if let UploadTarget::New { replace, .. } = &mut self.target {
+            if !keep {
+                return;
+            }
             *replace = false;
-            // If it does not work out, nothing was promised.
-            drop(self.commit());
+        }
+        // If any of this does not work out, nothing was promised: such a file is not continued.
+        let size = self.file.metadata().map_or(0, |metadata| metadata.len());
+        let value = mark(size, &self.owner);
+        let _ = rustix::fs::fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
+        if matches!(self.target, UploadTarget::New { .. }) {
+            drop(self.place());
         }
     }
+}
+
+/// The mark of what broke off.
+fn mark(size: u64, owner: &str) -> String {
+    format!("{size} {owner}")
+}
+
+/// The mark that a file has.
+fn broken(file: &File) -> Option<Vec<u8>> {
+    let mut value = [0u8; MAX_BROKEN];
+    let length = rustix::fs::fgetxattr(file, BROKEN, &mut value[..]).ok()?;
+    value.get(..length).map(<[u8]>::to_vec)
 }
 
 impl Drop for StoreUpload {
