@@ -14,7 +14,7 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use super::{FtpStore, TEMPORARY_PREFIX, refusal};
+use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
 
@@ -34,11 +34,9 @@ pub struct StoreUpload {
     target: UploadTarget,
     /// The size of the file when all bytes up to now are in it.
     position: u64,
-    limit: u64,
-    min_free: u64,
     checked: u64,
-    sync: bool,
-    owner: Arc<str>,
+    /// The limits, and whose it is.
+    terms: Box<(UploadLimits, Arc<str>)>,
 }
 
 #[derive(Debug)]
@@ -158,9 +156,8 @@ impl FtpStore {
     }
 
     fn upload(&self, file: File, target: UploadTarget, position: u64) -> Result<StoreUpload, StoreRefusal> {
-        let (limit, min_free) = (self.limits.max_file, self.limits.min_free);
-        let (sync, owner) = (self.limits.sync, self.owner.clone());
-        let mut upload = StoreUpload { file, target, position, limit, min_free, checked: 0, sync, owner };
+        let terms = Box::new((self.limits, self.owner.clone()));
+        let mut upload = StoreUpload { file, target, position, checked: 0, terms };
         upload.check_free()?;
         Ok(upload)
     }
@@ -174,7 +171,7 @@ impl StoreUpload {
 
     /// How many more bytes may be written before [`StoreUpload::wrote`] must be told.
     pub fn allowance(&self) -> u64 {
-        self.limit.saturating_sub(self.position).saturating_add(1)
+        self.terms.0.max_file.saturating_sub(self.position).saturating_add(1)
     }
 
     /// Counts bytes that were written.
@@ -184,7 +181,7 @@ impl StoreUpload {
     pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
-        if self.position > self.limit {
+        if self.position > self.terms.0.max_file {
             return Err(StoreRefusal::TooLarge);
         }
         if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
@@ -192,9 +189,10 @@ impl StoreUpload {
 
     fn check_free(&mut self) -> Result<(), StoreRefusal> {
         self.checked = 0;
-        if self.min_free > 0 {
+        let min_free = self.terms.0.min_free;
+        if min_free > 0 {
             let space = rustix::fs::fstatvfs(&self.file).map_err(from_errno)?;
-            if space.f_bavail.saturating_mul(space.f_frsize) < self.min_free {
+            if space.f_bavail.saturating_mul(space.f_frsize) < min_free {
                 return Err(StoreRefusal::Full);
             }
         }
@@ -217,7 +215,7 @@ impl StoreUpload {
 
     /// Gives a new file its name.
     fn place(&mut self) -> Result<(), StoreRefusal> {
-        if self.sync {
+        if self.terms.0.sync {
             self.file.sync_all().map_err(refusal)?;
         }
         let UploadTarget::New { parent, name, temporary, replace } = &mut self.target else { return Ok(()) };
@@ -225,7 +223,7 @@ impl StoreUpload {
             Some(temporary) => rename(parent, &temporary, name, *replace),
             None => link(&self.file, parent, name, *replace),
         }?;
-        if self.sync {
+        if self.terms.0.sync {
             let directory = openat(&*parent, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
             directory.and_then(rustix::fs::fsync).map_err(from_errno)?;
         }
@@ -243,7 +241,7 @@ impl StoreUpload {
         }
         // If any of this does not work out, nothing was promised: such a file is not continued.
         let size = self.file.metadata().map_or(0, |metadata| metadata.len());
-        let value = mark(size, &self.owner);
+        let value = mark(size, &self.terms.1);
         let _ = rustix::fs::fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
         if matches!(self.target, UploadTarget::New { .. }) {
             drop(self.place());
