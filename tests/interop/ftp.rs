@@ -198,7 +198,7 @@ fn ftpserve(dir: &Path) -> Server {
     std::fs::write(dir.join("users"), format!("bob:{}\n", hash.exits(0).text().trim())).unwrap();
     std::fs::create_dir_all(dir.join("pub")).unwrap();
     server("ftpserve")
-        .args(["--write", "--self-signed", "localhost", "--user-file"])
+        .args(["--write", "--append", "--self-signed", "localhost", "--user-file"])
         .arg(dir.join("users"))
         .arg("--cert-out")
         .arg(dir.join("cert.pem"))
