@@ -8,6 +8,7 @@ mod as400;
 mod dos;
 mod eplf;
 mod mlsd;
+mod month;
 mod mvs;
 mod time;
 mod unix;

@@ -1,6 +1,7 @@
 //! `ls -l` in its many dialects.
 
-use super::time::{civil, clock, day_of, month, seconds, short_date, without_year};
+use super::month::month;
+use super::time::{civil, clock, day_of, seconds, short_date, without_year};
 use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing, small};
 
 /// Half a year: `ls` prints the year instead of the clock time for what is older (POSIX, ls).
@@ -60,13 +61,17 @@ fn size_of(word: &[u8], at: usize) -> Option<Option<u64>> {
 /// `drwxr-xr-x`, with ACL marks `+ . @` after it: type, permission bits, whether it is a device.
 fn parse_mode(line: &[u8]) -> Option<(EntryType, Option<u32>, bool)> {
     let (entry_type, device) = match line.first()? {
-        b'-' => (EntryType::File, false),
+        b'-' | b'f' => (EntryType::File, false),
         b'd' => (EntryType::Directory, false),
         b'l' => (EntryType::Symlink, false),
         b'b' | b'c' => (EntryType::Other, true),
         b'p' | b's' | b'D' | b'P' | b'w' => (EntryType::Other, false),
         _ => return None,
     };
+    // Small devices print the letters of two classes (`drwxr-x`): no mode.
+    if line.get(7) == Some(&b' ') && line.get(1..7)?.iter().all(|letter| b"rwx-".contains(letter)) {
+        return Some((entry_type, None, device));
+    }
     let letters = line.get(1..10)?;
     let mut mode = 0u32;
     for (at, letter) in letters.iter().enumerate() {
@@ -130,6 +135,25 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
             None => (local(time, precision), 2),
         });
     }
+    // `2004.07.15`: a time that is not read would be taken for the name.
+    if let Some(Some(day)) = long_date(word(0)).filter(|_| word(0).get(..4).is_some_and(|year| small(year).is_none())) {
+        let time_like = word(1).first().is_some_and(u8::is_ascii_digit) && word(1).contains(&b':');
+        return (!time_like).then(|| (local(day, Precision::Day), 1));
+    }
+    // `2005<year> 8<month> 17<day> 05:52`, signs of any character set behind the numbers.
+    let year = without_sign(word(0));
+    if year.len() == 4 && year.len() < word(0).len() {
+        let (month, day, used) = month_and_day(word(1), word(2)).filter(|(.., used)| *used == 2)?;
+        let midnight = day_of(i64::try_from(decimal(year)?).ok()?, month, day)?;
+        return Some(match clock(word(1 + used)) {
+            Some((hour, minute, second)) => {
+                let time = midnight + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
+                let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
+                (local(time, precision), 2 + used)
+            }
+            None => (local(midnight, Precision::Day), 1 + used),
+        });
+    }
     // `01-jun-99`, without a time.
     if let Some(day) = dashed_day(word(0)) {
         return Some((local(day, Precision::Day), 1));
@@ -149,7 +173,14 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     let year = without_sign(last);
     let year = decimal(year).filter(|value| year.len() == 4 && (1900..=9999).contains(value))?;
     let found = day_of(i64::try_from(year).ok()?, month, day)?;
-    Some((local(found, Precision::Day), used + 1))
+    // `Oct 08, 2002 09:47` (VShell): with the comma of a sentence the time comes last; without, a name may look so.
+    match clock(word(used + 1)).filter(|_| word(1).ends_with(b",")) {
+        Some((hour, minute, second)) => {
+            let time = found + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
+            Some((local(time, if second.is_some() { Precision::Second } else { Precision::Minute }), used + 2))
+        }
+        None => Some((local(found, Precision::Day), used + 1)),
+    }
 }
 
 /// Month and day, and how many words they took: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` (month first), and with the signs
@@ -163,7 +194,7 @@ fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
         return Some((found, number(first)?, 2));
     }
     let (bare_first, bare_second) = (without_sign(first), without_sign(second));
-    if bare_first.len() < first.len() && bare_second.len() < second.len() {
+    if bare_first.len() < first.len() && !bare_second.is_empty() {
         return Some((small(bare_first)?, small(bare_second)?, 2));
     }
     let (month, day) = (first.get(..2)?, first.get(3..5)?);

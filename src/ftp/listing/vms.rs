@@ -1,7 +1,8 @@
 //! OpenVMS: `CII-MANUAL.TEX;1  213/216  29-JAN-1996 03:33:12  [ANONYMOU,ANONYMOUS]  (RWED,RWED,,)`. The columns come in
 //! any order; a long name has a line of its own. Sizes are blocks of 512 bytes, so the exact size stays unknown.
 
-use super::time::{clock, day_of, month};
+use super::month::month;
+use super::time::{clock, day_of};
 use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, split_words};
 
 /// One line; `held` is the name of an entry whose facts are on the next line, `last` the file listed before.
@@ -17,10 +18,17 @@ pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec
     }
     let Some(name) = words.next() else { return ListingLine::Nothing };
     if parse_name(name).is_none() {
-        let heading = name == b"Directory" && words.peek().is_some_and(|place| place.contains(&b'['));
-        let total =
-            name == b"Total" && words.peek() == Some(&&b"of"[..]) && line.windows(5).any(|part| part == b"block");
-        let grand = name == b"Grand" && words.peek() == Some(&&b"total"[..]);
+        // `Directory DISK:[USER]`, and MultiNet's heading without the word; `Total of 8 Files, 57 Blocks.`, `Grand total of …`.
+        let alone = words.peek().is_none();
+        let is_place = |word: &[u8]| word.contains(&b'[') && word.ends_with(b"]");
+        let heading = match words.peek() {
+            None => is_place(name),
+            Some(place) => name.eq_ignore_ascii_case(b"Directory") && place.contains(&b'['),
+        };
+        let lower = line.to_ascii_lowercase();
+        let counts = |what: &[u8]| memchr::memmem::find(&lower, what).is_some();
+        let total = !alone && lower.starts_with(b"total of ") && (counts(b"block") || counts(b"file"));
+        let grand = lower.starts_with(b"grand total");
         return if heading || total || grand { ListingLine::Nothing } else { ListingLine::Unknown };
     }
     if words.peek().is_none() {
@@ -55,7 +63,9 @@ fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mu
     entry.fact("version", version);
     let (mut day, mut time, mut dated) = (None, None, false);
     for word in words {
-        if word.starts_with(b"%") || (day.is_none() && matches!(word, b"insufficient" | b"no")) {
+        if word.starts_with(b"%")
+            || (day.is_none() && (word.eq_ignore_ascii_case(b"insufficient") || word.eq_ignore_ascii_case(b"no")))
+        {
             // `%RMS-E-PRV, insufficient privilege or file protection violation`: it is there, no more is told.
             entry.fact("refused", word);
             return Some(entry);
