@@ -3,10 +3,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -87,6 +89,49 @@ impl Stream {
         poll(&mut asked, Some(&Timespec::default())).is_ok() && asked.iter().any(|fd| fd.revents().intersects(closed))
     }
 
+    /// Ends TLS on the side that connected and keeps the socket, for what follows in clear text: both say close_notify. The
+    /// connection is of no more use after an error.
+    ///
+    /// # Errors
+    /// What the socket says, or `InvalidData` for more than the end.
+    pub async fn leave_tls(&mut self) -> io::Result<()> {
+        let Stream::Tls(tls) = self else { return Ok(()) };
+        let TlsStream::Client(tls) = &mut **tls else { return Err(io::ErrorKind::Unsupported.into()) };
+        let (tcp, session) = tls.get_mut();
+        session.send_close_notify();
+        let mut out = Vec::new();
+        while session.wants_write() {
+            session.write_tls(&mut out)?;
+        }
+        tcp.write_all(&out).await?;
+        let mut buffer = [0u8; 4096];
+        loop {
+            let count = tcp.read(&mut buffer).await?;
+            let mut rest = buffer.get(..count).unwrap_or_default();
+            let read = session.read_tls(&mut rest)?;
+            let state = session.process_new_packets().map_err(io::Error::other)?;
+            match (state.peer_has_closed(), read) {
+                _ if !rest.is_empty() || state.plaintext_bytes_to_read() > 0 => {
+                    return Err(io::Error::new(io::ErrorKind::InvalidData, "more than the end of TLS"));
+                }
+                (true, 1..) => break,
+                (_, 0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                (false, _) => {}
+            }
+        }
+        // The socket under another name: the one in the TLS stream is dropped.
+        let copy = tcp.as_fd().try_clone_to_owned()?;
+        *self = Stream::Plain(TcpStream::from_std(copy.into())?);
+        Ok(())
+    }
+
+    /// Whether a connection that is dropped is reset, so that its end cannot pass for a proper one. A failure only loses that.
+    pub fn reset_when_dropped(&self, reset: bool) {
+        if let Some(socket) = self.socket() {
+            reset_when_dropped(socket, reset);
+        }
+    }
+
     /// The socket below, TLS or not; `None` for a UNIX socket.
     fn socket(&self) -> Option<&TcpStream> {
         match self {
@@ -95,6 +140,11 @@ impl Stream {
             Stream::Unix(_) => None,
         }
     }
+}
+
+/// As [`Stream::reset_when_dropped`], for a socket that has left its stream.
+pub fn reset_when_dropped(socket: &impl AsFd, reset: bool) {
+    drop(socket2::SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO)));
 }
 
 macro_rules! each {

@@ -77,7 +77,7 @@ impl FtpClient {
         };
         self.options.trace.note("no data connection can be had; listing by STAT");
         if !self.usable() {
-            self.renew().await?;
+            self.renew("by STAT").await?;
         }
         // The first failure is the news if this does not work either.
         let listed = self.list_by_stat(path, check, each).await.map_err(|_| fault)?;

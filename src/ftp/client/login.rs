@@ -106,7 +106,8 @@ impl FtpClient {
             return Ok(Err(other));
         }
         if secure && options.control_clear {
-            client.clear_control().await?;
+            client.must(&FtpCommand::Ccc, Kind::Refused).await?;
+            client.control.leave_tls().await?;
         }
         client.run_before().await?;
         Ok(Ok(client))
