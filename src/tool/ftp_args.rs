@@ -227,9 +227,7 @@ impl<'a> Servers<'a> {
             options.tls_client = Some(client);
         }
         options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_ref())?;
-        if let (Some(login), Some(account)) = (&mut options.login, &ftp.account) {
-            login.account = Some(Secret::new(account.clone()));
-        }
+        options.account = ftp.account.clone().map(Secret::new);
         (options.epsv, options.eprt) = (!ftp.disable_epsv, !ftp.disable_eprt);
         (options.data_clear, options.control_clear) = (ftp.data_clear, ftp.control_clear);
         if ftp.lock_step {

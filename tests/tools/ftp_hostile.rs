@@ -19,14 +19,14 @@ pub(crate) struct Manner {
     /// The data connection is taken and nothing ever comes or is read.
     mute: bool,
     /// Before the bytes of a transfer.
-    opening: Option<&'static str>,
+    pub(crate) opening: Option<&'static str>,
     /// After them; empty: the control connection ends.
     closing: Option<&'static str>,
     /// Neither MLSD nor MLST.
     old: bool,
     pwd: Option<&'static str>,
     stat: Option<&'static str>,
-    listing: Option<&'static str>,
+    pub(crate) listing: Option<&'static str>,
     /// As many lines of a listing.
     lines: u32,
     /// DELE and RMD refuse.

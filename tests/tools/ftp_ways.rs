@@ -48,6 +48,18 @@ fn dead_port() -> String {
     format!("229 ok (|||{port}|)")
 }
 
+fn opens(opening: &'static str) -> Manner {
+    let mut manner = Manner::default();
+    manner.opening = Some(opening);
+    manner
+}
+
+fn lists(listing: &'static str) -> Manner {
+    let mut manner = Manner::default();
+    manner.listing = Some(listing);
+    manner
+}
+
 const WAYS: [(&str, Way); 17] = [
     ("one command a packet, the others lost", |session, _, _| {
         forget_rest(session);
@@ -73,7 +85,7 @@ const WAYS: [(&str, Way); 17] = [
     ("EPSV names a dead port", |session, verb, _| no_epsv(session, verb, &dead_port(), false)),
     ("EPSV names a dead port and waits there", |session, verb, _| no_epsv(session, verb, &dead_port(), true)),
     ("a go-ahead of two codes", |session, verb, path| {
-        let mut reply = answer(session, &Manner { opening: Some(TWO_CODES), ..Manner::default() }, verb, path)?;
+        let mut reply = answer(session, &opens(TWO_CODES), verb, path)?;
         if is_transfer(verb) {
             reply.insert_str(0, "226-so\r\n");
         }
@@ -91,7 +103,7 @@ fn the_other_way_is_found_once() {
                 way(session, verb, path).or_else(|| answer(session, &Manner::default(), verb, path))
             });
             let work = temp_dir();
-            let done = run(&foe, work.path(), name, &[&["--timeout", "8", "--max-time", "40"], args].concat());
+            let done = run(&foe, work.path(), name, &[&["--max-time", "40"], args].concat());
             assert_eq!(done.status, 0, "{what}: {done}\nheard: {:?}", foe.heard());
             if args.contains(&"got") {
                 assert_eq!(std::fs::read(work.path().join("got")).unwrap(), b"hi", "{what}");
@@ -159,7 +171,7 @@ fn active_mode_has_an_older_way_too() {
         "RETR" => Some("150 go\r\n551 the tape broke\r\n".to_owned()),
         _ => None,
     });
-    let done = run(&foe, temp_dir().path(), "ftpget", &["-A", "--timeout", "600", "-o", "got", "URL/x"]);
+    let done = run(&foe, temp_dir().path(), "ftpget", &["-A", "-o", "got", "URL/x"]);
     assert!(done.status == 69 && done.stderr.contains("the tape broke"), "{done}");
 }
 
@@ -173,7 +185,7 @@ fn the_server_hangs_up_between_files() {
             if session.memory == 1 {
                 return Some(String::new());
             }
-            let manner = Manner { listing: Some(listing), ..Manner::default() };
+            let manner = lists(listing);
             let reply = answer(session, &manner, verb, path)?;
             session.memory = u64::from(verb == "RETR");
             Some(if verb == "RETR" { reply + goodbye } else { reply })
@@ -195,9 +207,9 @@ fn a_server_that_has_died_is_found_out_once() {
             return silent(session);
         }
         dead.store(verb == "RETR", Ordering::SeqCst);
-        answer(session, &Manner { listing: Some(listing), ..Manner::default() }, verb, path)
+        answer(session, &lists(listing), verb, path)
     });
-    let done = run(&foe, temp_dir().path(), "ftpget", &["-r", "-j1", "--timeout", "1", "-o", "tree", "URL/"]);
+    let done = run(&foe, temp_dir().path(), "ftpget", &["-r", "-j1", "-o", "tree", "URL/"]);
     assert_eq!(done.status, 75, "{done}");
     let logins = foe.heard().iter().filter(|line| line.starts_with("USER")).count();
     assert_eq!(logins, 2, "{done}\n{:?}", foe.heard());
@@ -218,9 +230,7 @@ fn byte_255_in_a_name() {
             ("ftpput", &["--in-place", "given", "URL/%FFx"]),
             ("ftpdo", &["URL/", "rm", "%FFx"]),
         ] {
-            let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
-            let args: Vec<&str> = args.iter().map(String::as_str).collect();
-            let done = run(&foe, temp_dir().path(), name, &args);
+            let done = run(&foe, temp_dir().path(), name, args);
             assert!([0, 66].contains(&done.status), "{done}\n{:?}", foe.heard());
         }
         let heard = foe.heard();

@@ -303,7 +303,7 @@ impl ControlConnection {
         if !self.reader.may_have_ended() {
             return self.fill(deadline).await;
         }
-        if let Ok(filled) = tokio::time::timeout(OTHER_END, self.fill(deadline)).await {
+        if let Ok(filled) = tokio::time::timeout(OTHER_END.min(self.limits.idle / 2), self.fill(deadline)).await {
             return filled;
         }
         self.trace.note("from now on: the last line of a reply may have another code than the first");

@@ -119,7 +119,7 @@ impl FtpClient {
         let bytes = |secret: Secret| Secret::new(secret.into_exposed().into_bytes());
         let user = FtpCommand::User(login.user.into_bytes());
         let password = FtpCommand::Pass(bytes(login.password));
-        let account = login.account.map(|account| FtpCommand::Acct(bytes(account)));
+        let account = login.account.or_else(|| self.options.account.clone()).map(|account| FtpCommand::Acct(bytes(account)));
         let level = if self.options.data_clear { Protection::Clear } else { Protection::Private };
         let protect = FtpCommand::Prot(level);
         let other = match way.lock_step {

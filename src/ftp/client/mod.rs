@@ -26,6 +26,7 @@ use crate::net::login::Login;
 use crate::net::pace::TransferPace;
 use crate::net::tls::{ClientTls, TlsMode};
 use crate::net::trace::ProtocolTrace;
+use crate::secret::Secret;
 
 pub use chain::{Ahead, MAX_CHAIN_BYTES};
 use control::ControlConnection;
@@ -48,6 +49,8 @@ pub struct FtpClientOptions {
     pub tls_client: Option<ClientTls>,
     /// Who logs in; `None` is anonymous.
     pub login: Option<Login>,
+    /// The account to name when the server asks for one, unless the login has its own.
+    pub account: Option<Secret>,
     /// Deadlines.
     pub limits: Limits,
     /// The wire trace.
@@ -80,6 +83,7 @@ impl FtpClientOptions {
             tls: TlsMode::None,
             tls_client: None,
             login: None,
+            account: None,
             limits: Limits::default(),
             trace: ProtocolTrace::default(),
             active: None,
