@@ -8,8 +8,8 @@ complete -c ftpls -l exclude -d 'Leave out what matches this glob, directories w
 complete -c ftpls -l type -d 'Only files (f), directories (d), links (l) or others (o); `f,l` for several' -r
 complete -c ftpls -l min-size -d 'Only entries of this size or larger' -r
 complete -c ftpls -l max-size -d 'Only entries of this size or smaller' -r
-complete -c ftpls -l newer -d 'Only entries modified at this time or later: 2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago' -r
-complete -c ftpls -l older -d 'Only entries modified at this time or earlier' -r
+complete -c ftpls -l newer -l newer-than -d 'Only entries modified at this time or later: 2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago' -r
+complete -c ftpls -l older -l older-than -d 'Only entries modified at this time or earlier' -r
 complete -c ftpls -l way -d 'How to list: auto (MLSD, else LIST, else STAT), mlsd, list, or stat (needs no data connection)' -r
 complete -c ftpls -l parse -d 'Read a listing that was saved, in any dialect, instead of asking a server' -r -F
 complete -c ftpls -l now -d 'The time of that listing: it decides the year of dates that have none' -r

@@ -149,6 +149,12 @@ impl BlobWriter {
         BlobWriter::anonymous(directory.unwrap_or_else(std::env::temp_dir), MAX_MEMORY_BYTES)
     }
 
+    /// The same, with not more than `max_memory` bytes in memory.
+    #[must_use]
+    pub fn keeping(self, max_memory: usize) -> BlobWriter {
+        BlobWriter { max_memory, ..self }
+    }
+
     /// A blob of more than `max_memory` bytes goes into a new file whose name is asked for when it is needed. The file is
     /// removed with the blob unless [`Blob::keep`] was called.
     pub fn named(name: impl Fn() -> io::Result<PathBuf> + Send + 'static, max_memory: usize) -> BlobWriter {

@@ -7,10 +7,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::edns::{DEFAULT_UDP_SIZE, Edns};
-use super::message::{Flags, HEADER_BYTES, MAX_MESSAGE_BYTES, Message, Question, Rcode};
+use super::message::{DnsMessageReader, Flags, HEADER_BYTES, MAX_MESSAGE_BYTES, Message, Question, Rcode};
 use super::name::{Name, NameKey, NameRef};
 use super::record::rdata::{Mx, srv_target};
 use super::record::{Class, Record, Rtype};
+use super::tsig;
+use super::wire::Malformed;
 use super::zone::{NameNode, Set, Zone};
 
 /// Aliases followed inside our own zones for one question.
@@ -22,6 +24,8 @@ const MIN_UDP_SIZE: u16 = 512;
 #[derive(Debug, Clone, Default)]
 pub struct Zones {
     zones: HashMap<Name, Arc<Zone>>,
+    /// The most labels that the name of a zone has: what stands deeper need not be looked up.
+    deepest: usize,
 }
 
 impl Zones {
@@ -31,14 +35,16 @@ impl Zones {
         if self.zones.contains_key(&name) {
             return false;
         }
+        self.deepest = self.deepest.max(name.label_count());
         self.zones.insert(name, Arc::new(zone));
         true
     }
 
     /// The zone that a name belongs to: the longest that it is in.
     pub fn find<'n>(&self, name: impl Into<NameRef<'n>>) -> Option<&Arc<Zone>> {
-        std::iter::successors(Some(name.into()), |name| name.parent())
-            .find_map(|name| self.zones.get(&name as &dyn NameKey))
+        let name = name.into();
+        let first = name.suffix(name.label_count().saturating_sub(self.deepest));
+        std::iter::successors(first, |name| name.parent()).find_map(|name| self.zones.get(&name as &dyn NameKey))
     }
 
     /// The zone that answers a question: DS belongs to the parent of the zone it stands for (RFC 4035, section 3.1.4.1).
@@ -84,7 +90,63 @@ pub struct DnsResponse {
     pub question: Option<Question>,
 }
 
-/// Answers one message. `udp`: it came in a datagram, so that the response must fit into what the client takes.
+/// A query taken apart: nothing is read but the question, and what belongs to the message as a whole.
+struct ReadQuery<'q> {
+    question: Question,
+    edns: Option<Edns>,
+    /// The SOA record of an IXFR (RFC 1995, section 3).
+    soa: Option<Record>,
+    /// Owner and data of the TSIG record.
+    tsig: Option<(Name, &'q [u8])>,
+}
+
+impl<'q> ReadQuery<'q> {
+    /// One question, no answers, an authority of one record for IXFR alone, OPT and TSIG in their places: anything else is
+    /// refused by its counts, before it costs work.
+    fn read(query: &'q [u8]) -> Result<ReadQuery<'q>, Malformed> {
+        let mut reader = DnsMessageReader::new(query)?;
+        let counts = reader.counts;
+        if (counts.question, counts.answer) != (1, 0) || counts.authority > 1 || counts.additional > 2 {
+            return Err(Malformed("more than one question"));
+        }
+        let question = reader.question()?;
+        if (counts.authority == 1) != (question.rtype == Rtype::IXFR) {
+            return Err(Malformed("an authority section that is not an IXFR's"));
+        }
+        let soa = match counts.authority {
+            0 => None,
+            _ => Some(reader.record()?.into_record(query)?).filter(|record| record.rtype == Rtype::SOA),
+        };
+        if soa.is_none() && question.rtype == Rtype::IXFR {
+            return Err(Malformed("an IXFR without a SOA record"));
+        }
+        let (mut edns, mut tsig) = (None, None);
+        for _ in 0..counts.additional {
+            if tsig.is_some() {
+                return Err(Malformed("a TSIG record that is not the last"));
+            }
+            let raw = reader.record()?;
+            let rdata = query.get(raw.begin..raw.end).unwrap_or_default();
+            match raw.rtype {
+                Rtype::OPT if edns.is_some() || !raw.name.is_root() => {
+                    return Err(Malformed("OPT record twice, or not at the root"));
+                }
+                Rtype::OPT => edns = Some(Edns::parse(raw.class.0, raw.ttl, rdata)?),
+                Rtype::TSIG => tsig = Some((raw.name, rdata)),
+                _ => {}
+            }
+        }
+        Ok(ReadQuery { question, edns, soa, tsig })
+    }
+}
+
+/// The most bytes of a response that a datagram may have for a client that says this of itself.
+pub(super) fn udp_limit(edns: Option<&Edns>) -> usize {
+    usize::from(edns.map_or(MIN_UDP_SIZE, |edns| edns.udp_size.clamp(MIN_UDP_SIZE, DEFAULT_UDP_SIZE)))
+}
+
+/// Answers one message. `udp`: it came in a datagram, so that the response must fit into what the client takes. Errors of the
+/// message itself are answered by the header alone: a response never has more of a query than its one question.
 pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
     let Some(header) = query.get(..HEADER_BYTES) else { return AnswerAction::Drop };
     let (id, flags) = match header {
@@ -96,62 +158,85 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
     }
     let mut response = Message { id, flags: Flags(flags.0 & (Flags::RD | Flags::CD | 0x7800)), ..Message::default() };
     response.flags.set(Flags::QR, true);
-    let Ok(message) = Message::parse(query) else {
-        return AnswerAction::Send(finish(response, Rcode::FORMERR, MIN_UDP_SIZE.into(), None));
+    let read = ReadQuery::read(query);
+    let edns = read.as_ref().ok().and_then(|read| read.edns.as_ref());
+    let limit = if udp { udp_limit(edns) } else { MAX_MESSAGE_BYTES };
+    let dnssec_ok = edns.is_some_and(|edns| edns.dnssec_ok);
+    response.edns = edns.map(|_| Edns { dnssec_ok, ..Edns::default() });
+    let bad = match &read {
+        _ if flags.opcode() != 0 => Some(Rcode::NOTIMP),
+        Err(_) => Some(Rcode::FORMERR),
+        Ok(read) if read.edns.as_ref().is_some_and(|edns| edns.version != 0) => Some(Rcode::BADVERS),
+        Ok(_) => None,
     };
-    let limit = match &message.edns {
-        _ if !udp => MAX_MESSAGE_BYTES,
-        Some(edns) => usize::from(edns.udp_size.clamp(MIN_UDP_SIZE, DEFAULT_UDP_SIZE)),
-        None => usize::from(MIN_UDP_SIZE),
+    let (None, Ok(ReadQuery { question, edns, soa, tsig })) = (bad, read) else {
+        return AnswerAction::Send(finish(response, bad.unwrap_or(Rcode::FORMERR), (limit, 0), None));
     };
-    let dnssec_ok = message.edns.as_ref().is_some_and(|edns| edns.dnssec_ok);
-    response.edns = message.edns.as_ref().map(|_| Edns { dnssec_ok, ..Edns::default() });
-    response.question.clone_from(&message.question);
-    if message.edns.as_ref().is_some_and(|edns| edns.version != 0) {
-        return AnswerAction::Send(finish(response, Rcode::BADVERS, limit, None));
+    response.question = vec![question.clone()];
+    if let Some((key, rdata)) = tsig {
+        let mut refused = finish(response, Rcode::NOTAUTH, (limit, 0), Some(question));
+        return match tsig::append_bad_key(&mut refused.wire, &key, rdata) {
+            Ok(()) => AnswerAction::Send(refused),
+            Err(_) => AnswerAction::Send(refuse(&Message { id, flags, ..Message::default() }, Rcode::FORMERR)),
+        };
     }
-    if flags.opcode() != 0 {
-        return AnswerAction::Send(finish(response, Rcode::NOTIMP, limit, None));
-    }
-    let [question] = message.question.as_slice() else {
-        return AnswerAction::Send(finish(response, Rcode::FORMERR, limit, None));
-    };
-    let question = question.clone();
     match question.rtype {
-        Rtype::AXFR | Rtype::IXFR => return AnswerAction::Transfer(Box::new(message)),
+        Rtype::AXFR | Rtype::IXFR => {
+            let (question, authority) = (vec![question], soa.into_iter().collect());
+            return AnswerAction::Transfer(Box::new(Message {
+                id,
+                flags,
+                question,
+                authority,
+                edns,
+                ..Message::default()
+            }));
+        }
         Rtype(0) | Rtype::OPT | Rtype::TSIG | Rtype::TKEY => {
-            return AnswerAction::Send(finish(response, Rcode::FORMERR, limit, Some(question)));
+            return AnswerAction::Send(finish(response, Rcode::FORMERR, (limit, 0), Some(question)));
         }
         _ => {}
     }
-    if question.class != Class::IN {
-        return AnswerAction::Send(finish(response, Rcode::REFUSED, limit, Some(question)));
+    if !matches!(question.class, Class::IN | Class::ANY) {
+        return AnswerAction::Send(finish(response, Rcode::REFUSED, (limit, 0), Some(question)));
     }
     let Some(zone) = zones.find_for(&question.name, question.rtype) else {
-        let refused = finish(response, Rcode::REFUSED, limit, Some(question));
+        let refused = finish(response, Rcode::REFUSED, (limit, 0), Some(question));
         return if flags.has(Flags::RD) { AnswerAction::Elsewhere(refused) } else { AnswerAction::Send(refused) };
     };
-    let mut build = ResponseBuilder { zones, response, dnssec_ok, udp };
+    let mut build = ResponseBuilder { zones, response, dnssec_ok, udp, glue: 0 };
     let rcode = build.resolve(zone.clone(), &question);
     build.additional();
-    AnswerAction::Send(finish(build.response, rcode, limit, Some(question)))
+    AnswerAction::Send(finish(build.response, rcode, (limit, build.glue), Some(question)))
 }
 
 /// The response to a query that is answered with a code alone.
 pub fn refuse(query: &Message, rcode: Rcode) -> DnsResponse {
     let mut response = Message { id: query.id, flags: Flags(query.flags.0 & Flags::RD), ..Message::default() };
     response.flags.set(Flags::QR, true);
-    response.question.clone_from(&query.question);
+    response.question = query.question.iter().take(1).cloned().collect();
     response.edns = query.edns.as_ref().map(|_| Edns::default());
-    finish(response, rcode, MIN_UDP_SIZE.into(), query.question.first().cloned())
+    finish(response, rcode, (MIN_UDP_SIZE.into(), 0), query.question.first().cloned())
 }
 
-fn finish(mut response: Message, rcode: Rcode, limit: usize, question: Option<Question>) -> DnsResponse {
+/// The response to an IXFR that has the zone's SOA record alone.
+pub(super) fn with_soa(query: &Message, zone: &Zone) -> DnsResponse {
+    let mut response = Message { id: query.id, flags: Flags(query.flags.0 & Flags::RD), ..Message::default() };
+    response.flags.set(Flags::QR, true);
+    response.flags.set(Flags::AA, true);
+    response.question.clone_from(&query.question);
+    response.answer.push(zone.soa().clone());
+    response.edns = query.edns.as_ref().map(|_| Edns::default());
+    finish(response, Rcode::NOERROR, (udp_limit(query.edns.as_ref()), 0), query.question.first().cloned())
+}
+
+fn finish(mut response: Message, rcode: Rcode, room: (usize, usize), question: Option<Question>) -> DnsResponse {
     response.flags.0 |= rcode.0 & 15;
     if let Some(edns) = &mut response.edns {
         edns.extended_rcode = (rcode.0 >> 4) as u8;
     }
-    DnsResponse { wire: response.compose(limit), rcode, question }
+    let (limit, needed) = room;
+    DnsResponse { wire: response.compose_with(limit, needed), rcode, question }
 }
 
 struct ResponseBuilder<'a> {
@@ -159,6 +244,8 @@ struct ResponseBuilder<'a> {
     response: Message,
     dnssec_ok: bool,
     udp: bool,
+    /// How many of the additional records a referral is no use without (RFC 9471).
+    glue: usize,
 }
 
 impl ResponseBuilder<'_> {
@@ -196,7 +283,7 @@ impl ResponseBuilder<'_> {
                 return self.referral(zone, here, node, ns);
             }
             if let Some(dname) = node.set(Rtype::DNAME).filter(|_| skip > 0) {
-                return self.dname(here, node, dname, name);
+                return self.dname(here, node, dname, name, rtype);
             }
         }
         self.authoritative();
@@ -288,7 +375,7 @@ impl ResponseBuilder<'_> {
     fn referral(&mut self, zone: &Zone, cut: NameRef<'_>, node: &NameNode, ns: &Set) -> ZoneStep {
         self.response.authority.extend(ns.records(cut));
         match node.set(Rtype::DS) {
-            Some(ds) if self.dnssec_ok => {
+            Some(ds) if self.dnssec_ok && zone.is_signed() => {
                 let signed = self.signed(node, ds);
                 self.response.authority.extend(signed.flat_map(|set| set.records(cut)));
             }
@@ -296,7 +383,13 @@ impl ResponseBuilder<'_> {
             None => self.prove_no_data(zone, cut),
         }
         for (server, _) in ns.rdata.iter().filter_map(|rdata| NameRef::read(rdata, 0).ok()) {
-            // Glue: also what stands below the cut, where we have no authority.
+            // Glue: what stands below the cut, where we have no authority, and cannot be asked for otherwise.
+            if server.is_in(cut) {
+                self.addresses(zone, server);
+            }
+        }
+        self.glue = self.response.additional.len();
+        for (server, _) in ns.rdata.iter().filter_map(|rdata| NameRef::read(rdata, 0).ok()) {
             if server.is_in(zone.origin()) {
                 self.addresses(zone, server);
             }
@@ -304,8 +397,9 @@ impl ResponseBuilder<'_> {
         ZoneStep::Done(Rcode::NOERROR)
     }
 
-    /// The name is below a DNAME: the DNAME itself, and the CNAME that follows from it (RFC 6672, section 3.2).
-    fn dname(&mut self, owner: NameRef<'_>, node: &NameNode, set: &Set, name: NameRef<'_>) -> ZoneStep {
+    /// The name is below a DNAME: the DNAME itself, and the CNAME that follows from it (RFC 6672, section 3.2), which a
+    /// question for CNAME has asked for.
+    fn dname(&mut self, owner: NameRef<'_>, node: &NameNode, set: &Set, name: NameRef<'_>, rtype: Rtype) -> ZoneStep {
         self.authoritative();
         self.answer(node, set, owner);
         let target = set.rdata.first().and_then(|rdata| Name::from_wire(rdata).ok());
@@ -319,7 +413,10 @@ impl ResponseBuilder<'_> {
             ttl: set.ttl,
             rdata: next.as_wire().to_vec(),
         });
-        ZoneStep::Alias(next)
+        match rtype {
+            Rtype::CNAME | Rtype::ANY => ZoneStep::Done(Rcode::NOERROR),
+            _ => ZoneStep::Alias(next),
+        }
     }
 
     /// The addresses of hosts that the answer names, as far as they are ours.

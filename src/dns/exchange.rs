@@ -119,8 +119,6 @@ pub struct Exchange {
     fallback: Option<ExchangeAnswer>,
     fault: Option<Fault>,
     done: bool,
-    /// EDNS was given up after a server did not understand it (RFC 6891, section 7).
-    without_edns: bool,
     /// A server wants its own cookie back (RFC 7873, section 5.3); that was done.
     with_cookie: bool,
 }
@@ -149,7 +147,6 @@ impl Exchange {
             fallback: None,
             fault: None,
             done: false,
-            without_edns: false,
             with_cookie: false,
         }
     }
@@ -224,8 +221,8 @@ impl Exchange {
             return self.again(server, Transport::Tcp);
         }
         let rcode = message.rcode();
-        if rcode == Rcode::FORMERR && message.edns.is_none() && self.query.edns.is_some() && !self.without_edns {
-            self.without_edns = true;
+        let has_edns = message.edns.is_some();
+        if self.query.edns.as_ref().is_some_and(|edns| edns.is_rejected(rcode, has_edns)) {
             self.query.edns = None;
             return self.again(server, transport);
         }

@@ -7,6 +7,7 @@ use super::name::Name;
 use super::record::table::{self};
 use super::record::{self, Class, Record, Rtype};
 use super::wire::Malformed;
+use crate::fault::Kind;
 
 /// The largest message (its length over TCP has 16 bits).
 pub const MAX_MESSAGE_BYTES: usize = 65_535;
@@ -125,6 +126,13 @@ impl Rcode {
     pub const BADCOOKIE: Rcode = Rcode(23);
 }
 
+impl Rcode {
+    /// What a code that is no answer means: SERVFAIL may go over, the others stay.
+    pub fn failure_kind(self) -> Kind {
+        if self == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused }
+    }
+}
+
 impl fmt::Display for Rcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         const NAMES: &[&str] = &[
@@ -226,22 +234,38 @@ impl Message {
         Rcode(upper << 4 | self.flags.0 & 15)
     }
 
-    /// The message in wire form, at most `limit` bytes: what does not fit is left out and TC is set (RFC 2181,
-    /// section 9: only for records that are needed; additional ones are dropped silently).
+    /// The message in wire form, at most `limit` bytes: where the answers and authorities do not fit, TC is set and none of
+    /// them is sent (RFC 2181, section 9); additional records are dropped silently.
     pub fn compose(&self, limit: usize) -> Vec<u8> {
+        self.compose_with(limit, 0)
+    }
+
+    /// The same; TC is set also where the first `needed` additional records do not fit (RFC 9471).
+    pub fn compose_with(&self, limit: usize, needed: usize) -> Vec<u8> {
         let mut composer = Composer::new(self.id, self.flags);
-        for question in &self.question {
-            composer.question(question);
-        }
         let mut opt = Vec::new();
         if let Some(edns) = &self.edns {
             edns.compose(&mut opt);
         }
         let room = limit.saturating_sub(opt.len());
-        let fits = composer.section(1, &self.answer, room) && composer.section(2, &self.authority, room);
+        let (needed, more) = self.additional.split_at(needed.min(self.additional.len()));
+        let mut mark = composer.mark();
+        let questions = self.question.iter().all(|question| {
+            composer.question(question);
+            let fits = composer.size() <= room;
+            if fits {
+                mark = composer.mark();
+            }
+            fits
+        });
+        let fits = questions
+            && composer.section(1, &self.answer, room)
+            && composer.section(2, &self.authority, room)
+            && composer.section(3, needed, room);
         if fits {
-            composer.section(3, &self.additional, room);
+            composer.section(3, more, room);
         } else {
+            composer.rewind(&mark);
             composer.truncated();
         }
         composer.finish(&opt)
@@ -393,6 +417,13 @@ pub struct Composer {
     names: Vec<u16>,
 }
 
+/// A place in a message that is being written.
+struct ComposerMark {
+    bytes: usize,
+    names: usize,
+    counts: [u8; 8],
+}
+
 /// Places kept for compression.
 const MAX_COMPRESSION_TARGETS: usize = 48;
 
@@ -443,6 +474,21 @@ impl Composer {
         self.patch(length_at, length);
         self.count(section);
         true
+    }
+
+    /// How far the message is.
+    fn mark(&self) -> ComposerMark {
+        let counts = self.out.get(4..HEADER_BYTES).and_then(|counts| counts.try_into().ok()).unwrap_or_default();
+        ComposerMark { bytes: self.out.len(), names: self.names.len(), counts }
+    }
+
+    /// Takes back what came after the mark.
+    fn rewind(&mut self, mark: &ComposerMark) {
+        self.out.truncate(mark.bytes);
+        self.names.truncate(mark.names);
+        if let Some(counts) = self.out.get_mut(4..HEADER_BYTES) {
+            counts.copy_from_slice(&mark.counts);
+        }
     }
 
     /// Sets TC.
@@ -608,10 +654,12 @@ mod tests {
         for limit in 30..=whole {
             let bytes = message.compose(limit);
             let back = Message::parse(&bytes).unwrap();
-            assert!(bytes.len() <= limit.max(45), "{limit}");
+            assert!(bytes.len() <= limit.max(HEADER_BYTES + 11), "{limit}");
             assert!(back.edns.is_some(), "OPT stays");
-            let needed = back.answer.len() + back.authority.len() == 3;
-            assert_eq!(back.flags.has(Flags::TC), !needed, "{limit}");
+            let needed = back.answer.len() + back.authority.len();
+            assert_eq!(needed, if back.flags.has(Flags::TC) { 0 } else { 3 }, "{limit}");
+            let glue = Message::parse(&message.compose_with(limit, 1)).unwrap();
+            assert_eq!(glue.flags.has(Flags::TC), glue.additional.is_empty(), "{limit}");
         }
     }
 

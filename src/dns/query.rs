@@ -20,6 +20,8 @@ pub struct Query {
     /// The length is padded to a multiple of this, 0 for never (RFC 7830). None: to [`PADDING_BLOCK`] where the length is all
     /// that others see.
     pub padding: Option<u16>,
+    /// The answer must repeat the letters of the name in the same case.
+    pub exact_case: bool,
 }
 
 /// Queries on encrypted transports are padded to a multiple of this (RFC 8467, section 4.1).
@@ -34,6 +36,7 @@ impl Query {
             edns: Some(Edns::default()),
             authority: None,
             padding: None,
+            exact_case: false,
         }
     }
 
@@ -67,7 +70,7 @@ impl Query {
         composer.finish(&opt)
     }
 
-    /// Turns letters of the name into upper or lower case by the bits of `random`, so that an answer has to repeat them
+    /// Turns letters of the name into upper or lower case by the bits of `random`; an answer has to repeat them from then on
     /// (draft-vixie-dnsext-dns0x20).
     pub fn mix_case(&mut self, random: &[u8]) {
         let mut wire = self.question.name.as_wire().to_vec();
@@ -78,6 +81,7 @@ impl Query {
         }
         if let Ok(name) = Name::from_wire(&wire) {
             self.question.name = name;
+            self.exact_case = true;
         }
     }
 
@@ -105,12 +109,13 @@ impl Query {
         }
     }
 
-    /// True if `message` is an answer to this query with this identifier: QR, opcode, our cookie if there is one, and the question
-    /// byte for byte (RFC 5452, section 9.1). Servers that cannot parse a query may answer without a question.
+    /// True if `message` is an answer to this query with this identifier: QR, opcode, our cookie if there is one, and the same
+    /// question (RFC 5452, section 9.1), in letters of any case (RFC 4343) unless they were mixed. Servers that cannot parse a query may answer without a question.
     pub fn is_answered_by(&self, message: &Message, id: u16) -> bool {
         let same_question = match message.question.as_slice() {
             [question] => {
-                question.name.as_wire() == self.question.name.as_wire()
+                question.name == self.question.name
+                    && (!self.exact_case || question.name.as_wire() == self.question.name.as_wire())
                     && question.rtype == self.question.rtype
                     && question.class == self.question.class
             }
@@ -156,7 +161,11 @@ mod tests {
         assert!(!answer(&|m| m.flags.set(Flags::QR, false)));
         assert!(!answer(&|m| m.flags.0 |= 0x0800));
         assert!(!answer(&|m| m.question[0].rtype = Rtype::AAAA));
-        assert!(!answer(&|m| m.question[0].name = Name::parse("WWW.example.test").unwrap()));
+        assert!(
+            answer(&|m| m.question[0].name = Name::parse("WWW.Example.TEST").unwrap()),
+            "servers may change the case"
+        );
+        assert!(!answer(&|m| m.question[0].name = Name::parse("www.example.tesu").unwrap()));
         assert!(!answer(&|m| m.question.clear()), "no question only with an error");
         assert!(answer(&|m| {
             m.question.clear();
@@ -214,10 +223,14 @@ mod tests {
     }
 
     #[test]
-    fn case_is_mixed_by_the_bits() {
+    fn mixed_case_must_come_back() {
         let mut query = query();
         query.mix_case(&[0xff, 0, 0]);
         assert_eq!(query.question.name.to_string(), "WWW.EXAmple.test.");
-        assert_eq!(query.question.name, Name::parse("www.example.test").unwrap());
+        let mut answer = Message::parse(&query.compose(7)).unwrap();
+        answer.flags.set(Flags::QR, true);
+        assert!(query.is_answered_by(&answer, 7));
+        answer.question[0].name = Name::parse("www.example.test").unwrap();
+        assert!(!query.is_answered_by(&answer, 7));
     }
 }

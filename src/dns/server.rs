@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::answer::{self, AnswerAction, DnsResponse, Zones};
 use super::client::DnsClient;
+use super::edns::DEFAULT_UDP_SIZE;
 use super::message::{Composer, Flags, MAX_MESSAGE_BYTES, Message, Question, Rcode};
 use super::query::Query;
 use super::record::Rtype;
@@ -172,25 +173,21 @@ impl NameServer {
             };
             let query = buffer.get(..length).unwrap_or_default();
             match answer::answer(&self.zones, query, true) {
-                AnswerAction::Send(response) => self.send_datagram(&socket, peer, &response).await,
+                AnswerAction::Send(response) => self.send_datagram(&socket, peer, response).await,
                 AnswerAction::Transfer(message) => {
-                    let code = if message.question.first().is_some_and(|q| q.rtype == Rtype::IXFR) {
-                        Rcode::REFUSED
-                    } else {
-                        Rcode::FORMERR // AXFR is for connections alone (RFC 5936, section 4.2)
-                    };
-                    self.send_datagram(&socket, peer, &answer::refuse(&message, code)).await;
+                    let response = self.transfer_by_datagram(&message, peer);
+                    self.send_datagram(&socket, peer, response).await;
                 }
                 AnswerAction::Elsewhere(refused) => {
                     if self.forward.is_none() {
-                        self.send_datagram(&socket, peer, &refused).await;
+                        self.send_datagram(&socket, peer, refused).await;
                         continue;
                     }
                     let (server, socket, query) = (self.clone(), socket.clone(), query.to_vec());
                     let forwards = forwards.clone();
                     tokio::spawn(async move {
                         let response = server.forwarded(query, refused, true, &forwards).await;
-                        server.send_datagram(&socket, peer, &response).await;
+                        server.send_datagram(&socket, peer, response).await;
                     });
                 }
                 AnswerAction::Drop => {}
@@ -198,7 +195,12 @@ impl NameServer {
         }
     }
 
-    async fn send_datagram(&self, socket: &UdpSocket, peer: SocketAddr, response: &DnsResponse) {
+    async fn send_datagram(&self, socket: &UdpSocket, peer: SocketAddr, response: DnsResponse) {
+        let response = self.outgoing(response);
+        debug_assert!(response.wire.len() <= usize::from(DEFAULT_UDP_SIZE), "{} bytes", response.wire.len());
+        if response.wire.len() > usize::from(DEFAULT_UDP_SIZE) {
+            return; // whatever went wrong: a name server is no weapon
+        }
         // A datagram that cannot be sent is one that was lost.
         let _ = socket.send_to(&response.wire, peer).await;
         self.log(peer, Transport::Udp, response.question.as_ref(), response.rcode, response.wire.len());
@@ -231,10 +233,35 @@ impl NameServer {
                 },
                 AnswerAction::Drop => return Ok(()),
             };
+            let response = self.outgoing(response);
             send(&mut stream, &response.wire).await?;
             self.log(peer, transport, response.question.as_ref(), response.rcode, response.wire.len());
         }
         Ok(())
+    }
+
+    /// RA is true of a server that forwards, whatever it answers (RFC 1035, section 4.1.1).
+    fn outgoing(&self, mut response: DnsResponse) -> DnsResponse {
+        if let (Some(byte), true) = (response.wire.get_mut(3), self.forward.is_some()) {
+            *byte |= Flags::RA.to_be_bytes()[1];
+        }
+        response
+    }
+
+    /// The current SOA for an IXFR, which the client takes as a call to come by TCP (RFC 1995, section 2). AXFR is for
+    /// connections alone (RFC 5936, section 4.2).
+    fn transfer_by_datagram(&self, query: &Message, peer: SocketAddr) -> DnsResponse {
+        let question = query.question.first().filter(|question| question.rtype == Rtype::IXFR);
+        let Some(question) = question else { return answer::refuse(query, Rcode::FORMERR) };
+        match self.zones.get(&question.name) {
+            _ if !self.may_transfer(peer) => answer::refuse(query, Rcode::REFUSED),
+            None => answer::refuse(query, Rcode::NOTAUTH),
+            Some(zone) => answer::with_soa(query, zone),
+        }
+    }
+
+    fn may_transfer(&self, peer: SocketAddr) -> bool {
+        self.transfer_to.iter().any(|network| network.contains(peer.ip()))
     }
 
     /// The messages of a zone transfer (RFC 5936, section 2.2), or why there is none. An IXFR gets the whole zone, or the
@@ -242,7 +269,7 @@ impl NameServer {
     /// (RFC 1982, section 3.2) the client gets the zone, as from BIND and Knot.
     fn transfer(&self, query: &Message, peer: SocketAddr) -> Result<impl Iterator<Item = Vec<u8>>, Rcode> {
         let question = query.question.first().ok_or(Rcode::FORMERR)?.clone();
-        if !self.transfer_to.iter().any(|network| network.contains(peer.ip())) {
+        if !self.may_transfer(peer) {
             return Err(Rcode::REFUSED);
         }
         let zone = self.zones.get(&question.name).ok_or(Rcode::NOTAUTH)?;
@@ -289,11 +316,7 @@ impl NameServer {
         let mut reply = answer.message;
         reply.id = message.id;
         reply.flags.set(Flags::AA, false);
-        let limit = match &message.edns {
-            _ if !udp => MAX_MESSAGE_BYTES,
-            Some(edns) => usize::from(edns.udp_size.clamp(512, 1232)),
-            None => 512,
-        };
+        let limit = if udp { answer::udp_limit(message.edns.as_ref()) } else { MAX_MESSAGE_BYTES };
         let rcode = reply.rcode();
         reply.edns = reply.edns.filter(|_| message.edns.is_some());
         DnsResponse { wire: reply.compose(limit), rcode, question: Some(question) }
@@ -307,7 +330,8 @@ impl NameServer {
 }
 
 async fn send(stream: &mut Stream, wire: &[u8]) -> std::io::Result<()> {
-    let mut framed = u16::try_from(wire.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
+    let length = u16::try_from(wire.len()).map_err(|_| std::io::ErrorKind::InvalidData)?;
+    let mut framed = length.to_be_bytes().to_vec();
     framed.extend_from_slice(wire);
     within(MAX_TCP_WRITE, async {
         stream.write_all(&framed).await?;

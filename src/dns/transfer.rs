@@ -393,8 +393,7 @@ impl Write for Timed {
 /// Why a server gives no zone away.
 fn refusal(rcode: Rcode, message: Option<Message>) -> Fault {
     let rcode = message.map_or(rcode, |message| message.rcode());
-    let kind = if rcode == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused };
-    Fault::new(kind, format!("transfer: {rcode}")).with_code(PeerCode::Rcode(rcode.0))
+    Fault::new(rcode.failure_kind(), format!("transfer: {rcode}")).with_code(PeerCode::Rcode(rcode.0))
 }
 
 /// A connection that ends before the zone does.

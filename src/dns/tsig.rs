@@ -7,13 +7,15 @@ use super::message::{DnsMessageReader, Rcode};
 use super::name::Name;
 use super::record::atoms::from_base64;
 use super::record::{Class, Rtype};
-use super::wire::Cursor;
+use super::wire::{Cursor, Malformed};
 use crate::fault::{Fault, Kind, PeerCode};
 
 /// Seconds that the clocks of both sides may differ (section 10).
 pub const FUDGE: u16 = 300;
 /// Messages of a stream that may pass without a signature (section 5.3.1).
 pub const MAX_UNSIGNED: u32 = 99;
+/// The error of a key that is not known (section 3).
+const BADKEY: u16 = 17;
 
 /// A shared key.
 #[derive(Clone)]
@@ -111,6 +113,18 @@ impl TsigKey {
         out
     }
 
+    /// Appends the record with this code.
+    fn append(&self, wire: &mut Vec<u8>, now: u64, mac: &[u8]) {
+        let mut rdata = self.algorithm_name().as_wire().to_vec();
+        rdata.extend(now.to_be_bytes().iter().skip(2));
+        rdata.extend(FUDGE.to_be_bytes());
+        rdata.extend(u16::try_from(mac.len()).unwrap_or_default().to_be_bytes());
+        rdata.extend_from_slice(mac);
+        rdata.extend_from_slice(wire.get(..2).unwrap_or(&[0, 0]));
+        rdata.extend([0, 0, 0, 0]);
+        append(wire, &self.name, &rdata);
+    }
+
     /// Appends a signature to a query; returns it and its code, which the answer's signature covers.
     pub fn sign(&self, query: &[u8], now: u64) -> (Vec<u8>, TsigSession) {
         let mut context = hmac::Context::with_key(&self.key);
@@ -118,10 +132,29 @@ impl TsigKey {
         context.update(&self.variables(now, FUDGE, Some((0, &[]))));
         let mac = context.sign().as_ref().to_vec();
         let mut wire = query.to_vec();
-        append(&mut wire, self, now, &mac);
+        self.append(&mut wire, now, &mac);
         let session = TsigSession { key: self.clone(), mac, pending: Vec::new(), unsigned: 0, first: true };
         (wire, session)
     }
+}
+
+/// Appends the TSIG record that says that the key of a query is not known: unsigned, under the query's own names (RFC 8945,
+/// section 5.2.1).
+///
+/// # Errors
+/// The data of the query's record is none.
+pub fn append_bad_key(response: &mut Vec<u8>, key: &Name, rdata: &[u8]) -> Result<(), Malformed> {
+    let mut cursor = Cursor::new(rdata);
+    let mut answer = cursor.name()?.as_wire().to_vec();
+    let (time_and_fudge, length) = (cursor.take(8)?, cursor.u16()?);
+    cursor.take(length.into())?;
+    answer.extend_from_slice(time_and_fudge);
+    answer.extend([0, 0]);
+    answer.extend_from_slice(cursor.take(2)?);
+    answer.extend(BADKEY.to_be_bytes());
+    answer.extend([0, 0]);
+    append(response, key, &answer);
+    Ok(())
 }
 
 /// The words of a file in BIND's form without its three kinds of comments. `None` for a comment or a string without an end.
@@ -146,20 +179,12 @@ fn config_words(text: &str) -> Option<Vec<&str>> {
     Some(words)
 }
 
-/// Appends the TSIG record (section 4.2) and counts it.
-fn append(wire: &mut Vec<u8>, key: &TsigKey, now: u64, mac: &[u8]) {
-    let id = [wire.first().copied().unwrap_or_default(), wire.get(1).copied().unwrap_or_default()];
-    let mut rdata = key.algorithm_name().as_wire().to_vec();
-    rdata.extend(now.to_be_bytes().iter().skip(2));
-    rdata.extend(FUDGE.to_be_bytes());
-    rdata.extend(u16::try_from(mac.len()).unwrap_or_default().to_be_bytes());
-    rdata.extend_from_slice(mac);
-    rdata.extend(id);
-    rdata.extend([0, 0, 0, 0]);
-    wire.extend_from_slice(key.name.as_wire());
+/// Appends a TSIG record (section 4.2) and counts it.
+fn append(wire: &mut Vec<u8>, name: &Name, rdata: &[u8]) {
+    wire.extend_from_slice(name.as_wire());
     wire.extend([0, 250, 0, 255, 0, 0, 0, 0]);
     wire.extend(u16::try_from(rdata.len()).unwrap_or_default().to_be_bytes());
-    wire.extend(rdata);
+    wire.extend_from_slice(rdata);
     if let Some(count) = wire.get_mut(10..12) {
         let now = u16::from_be_bytes(count.try_into().unwrap_or_default());
         count.copy_from_slice(&now.saturating_add(1).to_be_bytes());
@@ -247,7 +272,7 @@ struct TsigRecord {
 }
 
 /// The TSIG record: the last of the additional section, or none.
-fn find(message: &[u8]) -> Result<Option<TsigRecord>, super::wire::Malformed> {
+fn find(message: &[u8]) -> Result<Option<TsigRecord>, Malformed> {
     let mut reader = DnsMessageReader::new(message)?;
     for _ in 0..reader.counts.question {
         reader.question()?;
@@ -260,10 +285,10 @@ fn find(message: &[u8]) -> Result<Option<TsigRecord>, super::wire::Malformed> {
             continue;
         }
         if number != records {
-            return Err(super::wire::Malformed("TSIG record that is not the last"));
+            return Err(Malformed("TSIG record that is not the last"));
         }
         if record.class != Class::ANY || record.ttl != 0 {
-            return Err(super::wire::Malformed("TSIG record of a wrong class or time to live"));
+            return Err(Malformed("TSIG record of a wrong class or time to live"));
         }
         let mut cursor = Cursor::new(message.get(record.begin..record.end).unwrap_or_default());
         let algorithm = cursor.name()?;
@@ -307,7 +332,7 @@ mod tests {
         signed.extend(key.variables(NOW, FUDGE, first.then_some((0, &[]))));
         let mac = hmac::sign(&key.key, &signed).as_ref().to_vec();
         let mut wire = body.to_vec();
-        append(&mut wire, key, NOW, &mac);
+        key.append(&mut wire, NOW, &mac);
         (wire, mac)
     }
 

@@ -64,8 +64,12 @@ fn check_letters(digest: &[u8]) -> [u8; CHECK_LETTERS] {
 
 /// The name of the unfinished file of `name`; of a name too long for the rest, its beginning.
 pub fn part_name(name: &[u8], tag: &PartTag) -> Vec<u8> {
-    let kept = name.get(..MAX_NAME - AROUND).unwrap_or(name);
-    [b".", kept, b".", &tag.0, SUFFIX].concat()
+    [b".", whole_of(name), b".", &tag.0, SUFFIX].concat()
+}
+
+/// As much of a file's name as the name of its unfinished file holds.
+pub fn whole_of(name: &[u8]) -> &[u8] {
+    name.get(..MAX_NAME - AROUND).unwrap_or(name)
 }
 
 /// What an unfinished file is of, if `name` is the name of one: the beginning of the file's name, and the tag.

@@ -47,6 +47,8 @@ pub(super) struct TransferRecord {
     modified: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     mode: Option<String>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    changed: bool,
     #[serde(skip_serializing_if = "str::is_empty")]
     verified_by: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +91,7 @@ impl TransferRecord {
             rate_bytes_per_s: rate,
             modified: transferred.modified.map(format_rfc3339),
             mode: transferred.mode.map(|mode| format!("{mode:04o}")),
+            changed: transferred.changed,
             verified_by: transferred.proof.as_str(),
             algorithm: algorithm.map(ChecksumAlgorithm::as_str),
             hash,

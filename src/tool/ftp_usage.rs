@@ -73,13 +73,13 @@ impl Usage {
                 if entry.is_dir() {
                     check_name(&entry.name).map_err(|bad| Fault::new(Kind::BadData, bad.as_str()))?;
                     // What is inside itself is counted already.
-                    if let Some(above) = above.with(&entry) {
-                        open.push((path.join(&entry.name), depth + 1, above));
+                    if let Some(inside) = above.with(&entry) {
+                        open.push((path.join(&entry.name), depth + 1, inside));
                     }
                 }
                 Ok(())
             };
-            client.list(&path, ListMethod::Any, depth == 0, each).await?;
+            above.listed(client.list(&path, ListMethod::Any, depth == 0, each).await?.uncut()?)?;
         }
         Ok(usage)
     }

@@ -14,7 +14,7 @@ use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::ListMethod;
 use crate::ftp::mirror::{self, AfterFetch, FetchRoot, Links, MirrorEvent, MirrorReporter, MirrorSettings, Wanted};
 use crate::ftp::path::{FtpUrl, RemotePath};
-use crate::ftp::transfer::{ByteProgress, Checks, Get, Range, Transferred, fetch_range, fetch_to};
+use crate::ftp::transfer::{ByteProgress, Checks, Get, Range, Transferred, fetch_range, fetch_to, refusal_of_named};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
 use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
@@ -48,7 +48,7 @@ pub struct Args {
     /// Only say what would be fetched, deleted, moved
     #[arg(short = 'n', long)]
     dry_run: bool,
-    /// Take a shorter file of the final name for the beginning of the remote one (parts of our own are always continued)
+    /// Append what is missing to a shorter file of the final name (parts of our own are always continued)
     #[arg(short = 'c', long = "continue", short_alias = 'z', conflicts_with = "no_resume")]
     adopt: bool,
     /// As -c (curl's `-C -`)
@@ -78,6 +78,9 @@ pub struct Args {
     #[arg(long, value_name = "HEX", value_parser = parse_sha256)]
     #[arg(conflicts_with_all = ["recursive", "input", "newer", "size_only"])]
     sha256: Option<String>,
+    /// Give each file the permissions that it has at the server, without set-user-ID, set-group-ID and the sticky bit
+    #[arg(long, conflicts_with = "range")]
+    keep_mode: bool,
     /// Connections; chosen by the round trip and the work if not given
     #[arg(short = 'j', long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
     jobs: Option<u16>,
@@ -191,7 +194,13 @@ impl FtpgetRun<'_> {
         let progress: ByteProgress = Arc::new(move |bytes| shown.add(bytes));
         let report = reporter(self.out, &self.summary, MirrorDirection::Get, orders);
         let settings = self.settings(url, progress, report)?;
-        let wanted = Wanted { roots, after: self.after(), adopt: self.args.adopts(), range: self.args.range };
+        let wanted = Wanted {
+            roots,
+            after: self.after(),
+            adopt: self.args.adopts(),
+            keep_mode: self.args.keep_mode,
+            range: self.args.range,
+        };
         let result = mirror::get(&settings, client, wanted).await;
         bar.finish();
         result?;
@@ -286,7 +295,8 @@ impl FtpgetRun<'_> {
         });
         let settings = self.settings(url, Arc::new(|_| {}), report)?;
         let settings = MirrorSettings { dry_run: true, no_clobber: false, compare: mirror::Compare::Never, ..settings };
-        let wanted = Wanted { roots: vec![glob], after: AfterFetch::Keep, adopt: false, range: None };
+        let roots = vec![glob];
+        let wanted = Wanted { roots, after: AfterFetch::Keep, adopt: false, keep_mode: false, range: None };
         mirror::get(&settings, client, wanted).await?;
         let mut found = std::mem::take(&mut *found.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         found.sort();
@@ -305,6 +315,8 @@ impl FtpgetRun<'_> {
             size: None,
             modified: None,
             resume: false,
+            again: false,
+            adopt: false,
             checks: self.checks(),
             progress: Arc::new(move |bytes| shown.add(bytes)),
         };
@@ -319,6 +331,10 @@ impl FtpgetRun<'_> {
             Some(range) => fetch_range(&mut client, &get, range, &file).await,
         };
         bar.finish();
+        let result = match result {
+            Err(fault) => Err(refusal_of_named(&mut client, &url.path, fault).await),
+            got => got,
+        };
         self.servers.give_back(url, client);
         result
     }

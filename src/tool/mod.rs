@@ -3,6 +3,7 @@
 pub mod dnsq;
 pub mod dnsserve;
 mod ftp_args;
+mod ftp_pick;
 mod ftp_report;
 mod ftp_select;
 mod ftp_usage;

@@ -15,11 +15,6 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("python3", "mailbox.mbox finds what mailread finds and writes", python_reads_mboxes),
     trial("s-nail", "finds what mailread finds in an mbox and writes", s_nail_reads_mboxes),
     trial("jq", "selects files for a report by mail (README)", jq_selects_for_a_report),
-    trial(
-        "unshare",
-        "a part is continued where no attributes are kept",
-        a_part_is_continued_where_no_attributes_are_kept,
-    ),
     trial("unshare", "a full disk is temporary for the queue", a_full_disk_is_temporary),
     trial("setpriv", "users without rights submit to the queue of the machine", users_without_rights_submit),
 ];
@@ -143,35 +138,6 @@ fn jq_selects_for_a_report(_: &Peer) -> Verdict {
     paste(dir.path(), &block("ftpls --json -R").replace("ftp.example.net", &server.addr.to_string()));
     let queued = paste(dir.path(), "mailq-ls --json");
     assert!(queued.contains("ops@example.org"), "{queued}");
-    Verdict::Ok
-}
-
-/// A file system without extended attributes: the origin of a part stands in a file beside the part.
-fn a_part_is_continued_where_no_attributes_are_kept(unshare: &Peer) -> Verdict {
-    let (root, work) = (temp_dir(), temp_dir());
-    std::fs::write(root.path().join("x"), (0..3_000_000u32).map(|at| (at ^ (at >> 9)) as u8).collect::<Vec<_>>())
-        .unwrap();
-    let server = server("ftpserve").arg(root.path()).start();
-    // ramfs has no user attributes; it is mounted for this one process and what it starts.
-    let script = "mount -t ramfs none . && cd . || exit 99\n\
-                  (ulimit -c 0; ulimit -f 4000; exec \"$0\" -q \"$1\")\n\
-                  ls -A && \"$0\" --json \"$1\" && ls -A && cksum < x\n\
-                  (ulimit -c 0; ulimit -f 4000; exec \"$0\" -q -o y \"$1\")\n\
-                  printf '999 1 other\\n' > .y.from; \"$0\" --json -o y \"$1\" && ls -A && cksum < y";
-    let mut command = unshare.command("unshare", work.path());
-    command.args(["-rm", "sh", "-c", script]).arg(binary("ftpget")).arg(format!("{}/x", server.url));
-    let done = finish(command, "unshare".into(), None, LIMIT);
-    let said = String::from_utf8_lossy(&done.stdout);
-    if matches!(done.status, 1 | 99) && said.is_empty() {
-        return Verdict::Skipped(format!("no mounts here: {}", done.stderr));
-    }
-    let lines: Vec<&str> = said.lines().collect();
-    assert_eq!(lines[..2], [".x.from", ".x.part"], "{said}");
-    assert!(lines[2].contains("\"resumed_from_bytes\":2048000"), "{said}");
-    assert_eq!(lines[4], "x", "{said}");
-    // Another file's beginning is not continued, and nothing is left beside.
-    assert!(lines[6].contains("\"resumed_from_bytes\":0"), "{said}");
-    assert_eq!((lines[8..10].join(" "), lines[5]), ("x y".to_owned(), lines[10]), "{said}");
     Verdict::Ok
 }
 

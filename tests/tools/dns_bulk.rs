@@ -370,6 +370,50 @@ fn cookies_open_doors() {
     assert!(summary["servers"][0]["mismatched"].as_u64() >= Some(400), "{summary}");
 }
 
+/// A server that rejects EDNS for one name: that name alone is asked without, and not even that where the answer would lack
+/// what was asked for.
+#[test]
+fn rejected_edns_is_given_up_for_one_question() {
+    let plain = Arc::new(Mutex::new(0));
+    let counter = plain.clone();
+    let peer = udp_peer(move |query| {
+        let mut message = Message::parse(query).unwrap();
+        message.flags.0 |= Flags::QR | 3;
+        let odd = message.question[0].name.to_string().starts_with("odd.");
+        if message.edns.is_none() {
+            *counter.lock().unwrap() += 1;
+        } else if odd {
+            message.flags.0 ^= 2; // FORMERR
+            message.edns = None;
+        }
+        vec![message.compose(4096)]
+    });
+    let at = format!("@{peer}");
+    let mixed = names(100) + "odd.test\n" + &names(300);
+    for (flags, without, status, failed) in [
+        (&[][..], 1, 0, 0),
+        (&["--cookie"], 1, 0, 0),
+        (&["--dnssec"], 0, 69, 1),
+        (&["--nsid"], 0, 69, 1),
+        (&["--subnet", "192.0.2.0/24"], 0, 69, 1),
+    ] {
+        *plain.lock().unwrap() = 0;
+        let done = tool("dnsq").arg(&at).args(["-f", "-", "--json"]).args(flags).stdin(mixed.as_str()).run();
+        let summary = &done.exits(status).records_of("summary")[0];
+        assert_eq!(
+            (summary["failed"].as_u64(), *plain.lock().unwrap()),
+            (Some(failed), without),
+            "{flags:?} {summary}"
+        );
+        assert_eq!(summary["servers"][0]["without_edns"].as_u64().unwrap_or_default(), without, "{flags:?}");
+        // One question alone keeps the same rule.
+        *plain.lock().unwrap() = 0;
+        let done = tool("dnsq").args([&at, "odd.test"]).args(flags).run();
+        done.exits(if failed > 0 { 69 } else { 1 });
+        assert_eq!(*plain.lock().unwrap(), without, "{flags:?} {done}");
+    }
+}
+
 /// With --no-failover a refusal is the outcome; --ignore-truncation takes what came.
 #[test]
 fn the_first_word_may_be_the_last() {

@@ -1,5 +1,11 @@
 //! dnsq --validate over the signed hierarchy of `tests/data/dns/signed`, served by our own server at a fixed time.
 
+use std::net::{SocketAddr, UdpSocket};
+
+use applayer::dns::message::Message;
+use applayer::dns::name::Name;
+use applayer::dns::record::{Class, Record, Rtype};
+
 use crate::dns_trace::signed;
 use crate::harness::{Done, Server, server, temp_dir, tool};
 
@@ -18,6 +24,68 @@ fn validate(server: &Server, words: &[&str]) -> Done {
     let server = format!("@{}", server.addr);
     let words = [&[&server, "--validate", "--anchor", &anchor, "--at", "2026-06-01"], words].concat();
     tool("dnsq").args(words).run()
+}
+
+/// Stands between the asker and `server`, over UDP, and changes each answer.
+fn between(server: &Server, lie: impl Fn(&mut Message) + Send + 'static) -> SocketAddr {
+    let (socket, upstream) = (UdpSocket::bind("127.0.0.1:0").unwrap(), UdpSocket::bind("127.0.0.1:0").unwrap());
+    upstream.connect(server.addr).unwrap();
+    let address = socket.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let mut buffer = [0; 65_535];
+        while let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            upstream.send(&buffer[..length]).unwrap();
+            let length = upstream.recv(&mut buffer).unwrap();
+            let mut message = Message::parse(&buffer[..length]).unwrap();
+            lie(&mut message);
+            socket.send_to(&message.compose(65_535), from).unwrap();
+        }
+    });
+    address
+}
+
+/// Records that nobody signed, a response code that nobody signed, a question in another case: what is printed, and the
+/// status, are those of the signed data.
+#[test]
+fn only_what_was_signed_is_printed() {
+    let server = hierarchy();
+    let liar = between(&server, |message| {
+        let name = Name::parse("www.example.test").unwrap();
+        let forged = Record { name, rtype: Rtype::TXT, class: Class::IN, ttl: 9, rdata: b"\x06forged".to_vec() };
+        message.answer.insert(0, forged.clone());
+        message.answer.push(Record { name: Name::parse("forged.test").unwrap(), ..forged });
+        if message.question[0].rtype != Rtype::DNSKEY && message.question[0].rtype != Rtype::DS {
+            message.flags.0 ^= 3;
+        }
+        message.question[0].name = Name::parse(&message.question[0].name.to_string().to_uppercase()).unwrap();
+    });
+    let anchor = signed("anchor");
+    let words = |name: &str, rtype: &str, form: &str| {
+        let at = format!("@{liar}");
+        let words =
+            [&at, "--validate", "--anchor", &anchor, "--at", "2026-06-01", form, "--bufsize", "4096", name, rtype];
+        tool("dnsq").args(words).run()
+    };
+    for (name, rtype, status, short) in [
+        ("www.example.test", "A", 0, "192.0.2.10\n"),
+        (
+            "_25._tcp.mail.example.test",
+            "TLSA",
+            0,
+            "3 1 1 0D6FCE13243AA7AD0FCE13243AA7AD0FCE13243AA7AD0FCE13243AA7 AD0FCE13\n",
+        ),
+        ("nothere.example.test", "A", 1, ""),
+        ("www.example.test", "MX", 1, ""),
+    ] {
+        let done = words(name, rtype, "--short");
+        assert_eq!(done.exits(status).says("left out").text(), short, "{done}");
+        let done = words(name, rtype, "--json");
+        let verdict = &done.exits(status).records_of("validation")[0];
+        let left_out = serde_json::json!(["forged.test. TXT", "www.example.test. TXT"]);
+        assert_eq!((&verdict["security"], &verdict["left_out"]), (&"secure".into(), &left_out), "{done}");
+        let gone = done.records_of("answer")[0]["status"] == "NXDOMAIN";
+        assert_eq!(gone, name.starts_with("nothere"), "{done}");
+    }
 }
 
 /// Each verdict, with its exit status and extended error.

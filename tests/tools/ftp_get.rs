@@ -430,28 +430,6 @@ fn a_dry_run_says_and_changes_nothing() {
 }
 
 #[test]
-fn a_beginning_of_another_tool_is_continued_when_asked_for() {
-    let (root, work) = (temp_dir(), temp_dir());
-    let whole: String = (0..100_000).map(|n| format!("{n} ")).collect();
-    Tree::new(root.path()).file("x", &whole);
-    let server = serve(root.path());
-    std::fs::write(work.path().join("x"), &whole[..200_000]).unwrap();
-    let done = get(work.path(), &["--json", "-c", &url(&server, "x")]);
-    assert_eq!(done.status, 0, "{done}");
-    let record = &done.records()[0];
-    let resumed = record["resumed_from_bytes"].as_u64().unwrap();
-    // Where the file system keeps no attributes nothing can be remembered, and so nothing is continued.
-    assert!(resumed == 200_000 || resumed == 0, "{done}");
-    assert_eq!(std::fs::read_to_string(work.path().join("x")).unwrap(), whole);
-    assert_eq!(lines_of(work.path()), ["x"]);
-    // One that is longer is no beginning.
-    std::fs::write(work.path().join("x"), format!("{whole} and more")).unwrap();
-    let done = get(work.path(), &["--json", "-c", &url(&server, "x")]);
-    assert_eq!((done.status, &done.records()[0]["resumed_from_bytes"]), (0, &0.into()), "{done}");
-    assert_eq!(std::fs::read_to_string(work.path().join("x")).unwrap(), whole);
-}
-
-#[test]
 fn commands_before_and_after() {
     let (root, work) = (temp_dir(), temp_dir());
     Tree::new(root.path()).file("a", "a").file("b", "b");

@@ -17,7 +17,7 @@ use applayer::ftp::path::FtpUrl;
 use applayer::ftp::server::{self, FtpService, Happening};
 use applayer::ftp::session::Rights;
 use applayer::ftp::store::{self, FtpStore};
-use applayer::ftp::transfer::{Checks, Get, LocalDir, OpenFile, PartFile, Put, ReplaceMode, fetch_part, store};
+use applayer::ftp::transfer::{Checks, FinalState, Get, LocalDir, OpenFile, Put, ReplaceMode, fetch_part, store};
 use applayer::net::deadline::Limits;
 use applayer::net::dial::Dialer;
 use applayer::net::listen::{Listeners, Shutdown};
@@ -260,7 +260,6 @@ fn multi_thread() -> tokio::runtime::Runtime {
 
 async fn get(url: &FtpUrl, options: &FtpClientOptions, dir: &Path) -> Result<(), Fault> {
     let mut client = FtpClient::open(url, options).await?;
-    let part = PartFile::open(&LocalDir::open(dir)?, b"x")?;
     let get = Get {
         path: &url.path,
         url: url.to_string(),
@@ -268,11 +267,13 @@ async fn get(url: &FtpUrl, options: &FtpClientOptions, dir: &Path) -> Result<(),
         size: None,
         modified: None,
         resume: true,
+        again: false,
+        adopt: false,
         checks: Checks::default(),
         progress: Arc::new(|_| {}),
     };
-    let got = fetch_part(&mut client, &get, &part).await?;
-    part.commit(got.modified, true, true)?;
+    let (got, part) = fetch_part(&mut client, &get, &LocalDir::open(dir)?, b"x").await?;
+    part.commit(FinalState { modified: got.modified, mode: None, sync: true, replace: true })?;
     client.quit().await;
     Ok(())
 }
@@ -346,7 +347,7 @@ fn listings(secure: bool, step: usize) {
                 }
                 Ok(())
             };
-            client.list(&url.path.parent().unwrap_or_default(), ListMethod::Auto, false, &mut each).await?;
+            client.list(&url.path.parent().unwrap_or_default(), ListMethod::Auto, false, &mut each).await?.uncut()?;
             client.quit().await;
             names.sort();
             Ok(names)

@@ -30,6 +30,8 @@ mod ftp_client;
 mod ftp_crash;
 mod ftp_get;
 mod ftp_hostile;
+mod ftp_listing;
+mod ftp_parts;
 mod ftp_peer;
 mod ftp_put;
 mod ftp_server;

@@ -1,5 +1,7 @@
 use super::*;
+use crate::dns::message::Composer;
 use crate::dns::query::Query;
+use crate::dns::tsig::TsigKey;
 use crate::dns::zone::ZoneSource;
 
 fn zones() -> Zones {
@@ -79,6 +81,8 @@ fn answers() {
             "A",
             "NOERROR aa AN old.~ DNAME other.test. AN www.old.~ CNAME www.other.test. AN www.other.test. A 198.51.100.1",
         ),
+        ("www.old.~", "CNAME", "NOERROR aa AN old.~ DNAME other.test. AN www.old.~ CNAME www.other.test."),
+        ("www.old.~", "ANY", "NOERROR aa AN old.~ DNAME other.test. AN www.old.~ CNAME www.other.test."),
         ("old.~", "DNAME", "NOERROR aa AN old.~ DNAME other.test."),
         ("_sip._tcp.~", "SRV", "NOERROR aa AN _sip._tcp.~ SRV 0 5 5060 www.~ AR www.~ A 192.0.2.10"),
         ("not.ours", "A", "REFUSED"),
@@ -145,4 +149,132 @@ fn strange_queries() {
     two[5] = 2;
     assert_eq!(code(&two), "FORMERR");
     assert_eq!(code(&[0; 12]), "FORMERR", "no question");
+    assert_eq!(code(&query(&|q| q.question.class = Class::ANY)), "NOERROR");
+    assert_eq!(code(&query(&|q| q.question.rtype = Rtype::IXFR)), "FORMERR", "without a SOA record");
+    let soa = Record {
+        name: Name::root(),
+        rtype: Rtype::SOA,
+        class: Class::IN,
+        ttl: 0,
+        rdata: [&[0, 0][..], &[0; 20]].concat(),
+    };
+    assert_eq!(code(&query(&|q| (q.question.rtype, q.authority) = (Rtype::IXFR, Some(soa.clone())))), "transfer");
+    assert_eq!(code(&query(&|q| q.authority = Some(soa.clone()))), "FORMERR", "a record that does not belong here");
+    // OPT and TSIG, wherever they may be put: 1 answer, 2 authority, 3 additional.
+    let opt = Record { rtype: Rtype::OPT, class: Class(1232), rdata: Vec::new(), ..soa.clone() };
+    let key = TsigKey::parse("hmac-sha256:key.:AAAA").unwrap();
+    for (section, expected) in [(1, "FORMERR"), (2, "FORMERR"), (3, "NOERROR")] {
+        let mut composer = Composer::new(1, Flags(Flags::RD));
+        composer.question(&Question::new(Name::parse("www.example.test").unwrap(), Rtype::A));
+        composer.record(section, &opt, 512);
+        let wire = composer.finish(&[]);
+        assert_eq!(code(&wire), expected, "OPT in section {section}");
+        let (signed, _) = key.sign(&wire, 1_800_000_000);
+        assert_eq!(code(&signed), if section == 3 { "NOTAUTH" } else { "FORMERR" });
+    }
+    let (signed, mut session) = key.sign(&query(&|q| q.edns = None), 1_800_000_000);
+    let AnswerAction::Send(refused) = answer(&zones, &signed, true) else { panic!() };
+    assert!(session.verify(&refused.wire, 1_800_000_000).unwrap_err().detail.contains("BADKEY"));
+    let mut more = signed.clone();
+    Edns::default().compose(&mut more);
+    more[11] = 2;
+    assert_eq!(code(&more), "FORMERR", "TSIG is the last record");
+}
+
+/// Whatever comes: an error has no more of the query than its question, a datagram is within its limit, and nothing but
+/// an answer is much larger than what asked for it.
+#[test]
+fn a_server_is_no_weapon() {
+    let zones = zones();
+    let name = |text: &str| Name::parse(text).unwrap();
+    let long = [[b'x'; 60]; 4].map(|label| String::from_utf8(label.to_vec()).unwrap()).join(".");
+    let mut corpus = Vec::new();
+    for text in
+        ["www.example.test", "big.example.test", "sub.example.test", "else.where", &long, "a.old.example.test", "."]
+    {
+        for (rtype, udp_size, version, opcode) in [
+            (Rtype::A, 1232, 0, 0),
+            (Rtype::TXT, 65_535, 0, 0),
+            (Rtype::ANY, 0, 0, 0),
+            (Rtype::AXFR, 512, 1, 5),
+            (Rtype::OPT, 4096, 255, 4),
+        ] {
+            let mut query = Query::new(name(text), rtype);
+            query.flags.0 |= opcode << 11;
+            let edns = query.edns.as_mut().unwrap();
+            (edns.udp_size, edns.version) = (udp_size, version);
+            corpus.push(query.compose(7));
+            query.edns = None;
+            corpus.push(query.compose(7));
+        }
+    }
+    // Hundreds of questions in one packet.
+    for opcode in [0, 0x2800, 0x2000] {
+        let mut composer = Composer::new(7, Flags(Flags::RD | opcode));
+        for number in 0..200 {
+            composer.question(&Question::new(name(&format!("{number}.{long}")), Rtype::A));
+        }
+        corpus.push(composer.finish(&[]));
+    }
+    let (mut state, mut next) = (1u64, 0u64);
+    let mut random = |below: usize| {
+        (state, next) = (state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1), state >> 33);
+        usize::try_from(next).unwrap() % below
+    };
+    for round in 0..40_000 {
+        let mut query = corpus[round % corpus.len()].clone();
+        if round >= corpus.len() {
+            for _ in 0..=random(6) {
+                let at = if random(2) == 0 { random(12) } else { random(query.len()) };
+                query[at] = [0, 1, 2, 3, 0x10, 0x28, 0x84, 0xc0, 0xff][random(9)];
+            }
+            query.truncate(query.len() - random(3) * random(query.len() / 2));
+        }
+        for udp in [true, false] {
+            let (AnswerAction::Send(response) | AnswerAction::Elsewhere(response)) = answer(&zones, &query, udp) else {
+                continue;
+            };
+            let message = Message::parse(&response.wire).unwrap();
+            let what = format!("round {round}: {} bytes of {}", response.wire.len(), query.len());
+            assert!(response.wire.len() <= if udp { 1232 } else { 65_535 }, "{what}");
+            assert!(message.question.len() <= 1, "{what}");
+            let is_data = message.answer.len() + message.authority.len() > 0;
+            assert!(!(is_data && message.flags.has(Flags::TC)), "{what}");
+            assert!(is_data || response.wire.len() <= 3 * query.len(), "{what}");
+        }
+    }
+}
+
+/// A referral is no use without the addresses of servers below the cut (RFC 9471).
+#[test]
+fn glue_that_does_not_fit_is_truncation() {
+    let hosts: String = (0..8)
+        .map(|n| {
+            format!(
+                "sub NS {n}{0}.sub\n{n}{0}.sub A 192.0.2.{n}\nsub NS {n}.out\n{n}.out A 192.0.2.1{n}\n",
+                "a".repeat(40)
+            )
+        })
+        .collect();
+    let text =
+        format!("$ORIGIN g.test.\n$TTL 300\n@ SOA ns host 1 3600 900 604800 300\n@ NS ns\nns A 127.0.0.1\n{hosts}");
+    let source = ZoneSource { name: "z".to_owned(), text: text.into_bytes() };
+    let mut zones = Zones::default();
+    assert!(zones.add(Zone::read(source, None, &mut |_| Err(String::new())).unwrap()));
+    let mut sizes = (0, 0);
+    for size in (512..1232).step_by(8) {
+        let mut query = Query::new(Name::parse("x.sub.g.test").unwrap(), Rtype::A);
+        query.edns.as_mut().unwrap().udp_size = size;
+        let AnswerAction::Send(response) = answer(&zones, &query.compose(7), true) else { panic!() };
+        let message = Message::parse(&response.wire).unwrap();
+        let glue = message.additional.iter().filter(|record| record.name.to_string().ends_with(".sub.g.test.")).count();
+        match message.flags.has(Flags::TC) {
+            true => sizes.0 += 1,
+            false => {
+                sizes.1 += 1;
+                assert_eq!((message.authority.len(), glue), (16, 8), "{size}");
+            }
+        }
+    }
+    assert!(sizes.0 > 3 && sizes.1 > 3, "{sizes:?}");
 }

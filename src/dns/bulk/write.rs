@@ -390,9 +390,8 @@ impl RecordWriter {
 pub fn kind_of(failure: QueryFailure) -> Kind {
     match failure {
         QueryFailure::TimedOut => Kind::TimedOut,
-        QueryFailure::Rcode(2) => Kind::PeerTemporary,
-        QueryFailure::Rcode(1) | QueryFailure::Malformed | QueryFailure::Mismatched => Kind::Protocol,
-        QueryFailure::Rcode(_) => Kind::Refused,
+        QueryFailure::Rcode(code) => Rcode(code).failure_kind(),
+        QueryFailure::Malformed | QueryFailure::Mismatched => Kind::Protocol,
         QueryFailure::ConnectRefused => Kind::ConnectRefused,
         QueryFailure::Unreachable => Kind::Unreachable,
         QueryFailure::Disconnected => Kind::Disconnected,

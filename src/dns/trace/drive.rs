@@ -63,6 +63,7 @@ pub fn run(
             edns: manner.edns.clone(),
             authority: None,
             padding: None,
+            exact_case: false,
         };
         let begin = Instant::now();
         let reply = client.ask(&query);

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use serde_json::{Map, Value, json};
 
 use super::signature::time_text;
-use super::{Reason, Security};
+use super::{Doubt, Failure, Reason, Security};
 use crate::dns::edns;
 use crate::dns::name::Name;
 use crate::dns::record::rdata::Rrsig;
@@ -25,8 +25,8 @@ pub(super) struct ZoneNode {
     pub(super) name: Name,
     /// The zone above, by its place in the tree.
     pub(super) parent: Option<usize>,
-    pub(super) security: Security,
-    pub(super) reason: Option<Reason>,
+    /// Why its keys cannot be relied upon.
+    pub(super) doubt: Option<(Doubt, Reason)>,
     pub(super) keys: Vec<KeyInfo>,
     /// What signed the keys.
     pub(super) signature: Option<SignatureInfo>,
@@ -34,8 +34,16 @@ pub(super) struct ZoneNode {
 
 impl ZoneNode {
     /// A zone without keys that could be trusted.
-    pub(super) fn bad(name: &Name, parent: Option<usize>, security: Security, reason: Reason) -> ZoneNode {
-        ZoneNode { name: name.clone(), parent, security, reason: Some(reason), keys: Vec::new(), signature: None }
+    pub(super) fn bad(name: &Name, parent: Option<usize>, doubt: Doubt, reason: Reason) -> ZoneNode {
+        ZoneNode { name: name.clone(), parent, doubt: Some((doubt, reason)), keys: Vec::new(), signature: None }
+    }
+
+    fn security(&self) -> Security {
+        self.doubt.as_ref().map_or(Security::Secure, |(doubt, _)| (*doubt).into())
+    }
+
+    fn reason(&self) -> Option<&Reason> {
+        self.doubt.as_ref().map(|(_, reason)| reason)
     }
 }
 
@@ -108,8 +116,13 @@ impl Tree {
         self.zones.get(zone).map_or_else(Name::root, |node| node.name.clone())
     }
 
-    pub(super) fn state(&self, zone: usize) -> (Security, Option<Reason>) {
-        self.zones.get(zone).map_or((Security::Indeterminate, None), |node| (node.security, node.reason.clone()))
+    /// Whether the zone's keys can be relied upon.
+    pub(super) fn state(&self, zone: usize) -> Result<(), Failure> {
+        let node = self.zones.get(zone);
+        match node.and_then(|node| node.doubt.clone()) {
+            Some((doubt, reason)) => Err(Failure::new(doubt, reason, Some(zone))),
+            None => Ok(()),
+        }
     }
 
     /// The zones at the top and what belongs to none.
@@ -150,14 +163,14 @@ impl Tree {
             finish_line(leaf.signature.as_ref(), leaf.reason.as_ref(), out);
         }
         for (at, node) in self.zones_below(zone) {
-            let _ = write!(out, "{:indent$}{}: {}", "", node.name, node.security);
+            let _ = write!(out, "{:indent$}{}: {}", "", node.name, node.security());
             if !node.keys.is_empty() {
                 out.push_str(", keys");
                 for key in &node.keys {
                     let _ = write!(out, " {}{}", key.key_tag, if key.trusted { "*" } else { "" });
                 }
             }
-            finish_line(node.signature.as_ref(), node.reason.as_ref(), out);
+            finish_line(node.signature.as_ref(), node.reason(), out);
             self.lines(Some(at), depth + 1, out);
         }
     }
@@ -175,7 +188,7 @@ impl ZoneNode {
     fn json(&self) -> Map<String, Value> {
         let mut map = Map::new();
         map.insert("zone".to_owned(), self.name.to_string().into());
-        judged(self.security, self.reason.as_ref(), &mut map);
+        judged(self.security(), self.reason(), &mut map);
         if !self.keys.is_empty() {
             let keys = self.keys.iter().map(|key| {
                 json!({

@@ -130,7 +130,11 @@ impl Evidence {
                 && let Some(record) = hashed.matching(&wildcard, budget)?
             {
                 let denied = record.types.denies(rtype, &wildcard);
-                return Ok(DenialProof::of(denied, "the NSEC3 record of the wildcard says that this type exists"));
+                // A delegation without a signature may stand in the gap, closer than the wildcard (RFC 5155, section 9.2).
+                return Ok(match gap {
+                    Some(gap) if denied && gap.opt_out => DenialProof::OptOut,
+                    _ => DenialProof::of(denied, "the NSEC3 record of the wildcard says that this type exists"),
+                });
             }
             Ok(match gap {
                 Some(gap) if gap.opt_out => DenialProof::OptOut,

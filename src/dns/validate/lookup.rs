@@ -88,7 +88,7 @@ pub fn fetch(client: &DnsClient, question: &Question, edns: &Edns, recursion: bo
     let mut flags = Flags(Flags::CD);
     flags.set(Flags::RD, recursion);
     let edns = Some(Edns { dnssec_ok: true, ..edns.clone() });
-    client.ask(&Query { question: question.clone(), flags, edns, authority: None, padding: None })
+    client.ask(&Query { question: question.clone(), flags, edns, authority: None, padding: None, exact_case: false })
 }
 
 /// The time to validate for unless another is named: seconds since 1970.

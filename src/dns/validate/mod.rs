@@ -2,13 +2,15 @@
 //! trust anchor to the data is here, pure: answers come from a function, time is an argument, work has limits.
 //!
 //! ```text
-//!  mod        the answer: aliases, wildcards, denial; one verdict
+//!  mod        what validation finds, and what it may cost
+//!  answer     the answer: aliases, wildcards, denial; one verdict, and the records that it is about
 //!  zones      from the anchor down: DS, DNSKEY, insecure delegations
 //!  signature  one set, its signatures and keys        denial nsec3   proofs that something is not there
 //!  crypto     the algorithms, on ring
 //!  chain      the whole chain as a tree: text, JSON   lookup         the call other rooms use (sockets)
 //! ```
 
+mod answer;
 mod bitmap;
 pub mod chain;
 mod crypto;
@@ -19,16 +21,15 @@ mod signature;
 mod zones;
 
 use std::fmt;
-use std::rc::Rc;
 
 use super::anchor::Anchors;
-use super::message::{Message, Question, Rcode};
+use super::message::{Message, Question};
 use super::name::Name;
-use super::record::{Record, Rtype};
+use super::record::Record;
 use crate::fault::Fault;
-use chain::{Leaf, Tree};
-use denial::{DenialProof, Evidence};
-use zones::{CheckedSet, ZoneWalk};
+use answer::AnswerValidation;
+use chain::Tree;
+use zones::ZoneWalk;
 
 pub use nsec3::MAX_ITERATIONS;
 pub use signature::{MAX_CHECKS_PER_SET, MAX_KEYS_PER_TAG};
@@ -117,6 +118,39 @@ impl Reason {
     }
 }
 
+/// What keeps something from being secure. There is none that says "secure": that takes a [`zones::SignedSet`] or a proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    Insecure,
+    Indeterminate,
+    Bogus,
+}
+
+impl From<Doubt> for Security {
+    fn from(doubt: Doubt) -> Security {
+        match doubt {
+            Doubt::Insecure => Security::Insecure,
+            Doubt::Indeterminate => Security::Indeterminate,
+            Doubt::Bogus => Security::Bogus,
+        }
+    }
+}
+
+/// Something that is not secure, and why.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Failure {
+    pub(super) doubt: Doubt,
+    pub(super) reason: Reason,
+    /// The zone that decided.
+    pub(super) zone: Option<usize>,
+}
+
+impl Failure {
+    pub(super) fn new(doubt: Doubt, reason: Reason, zone: Option<usize>) -> Failure {
+        Failure { doubt, reason, zone }
+    }
+}
+
 /// Gives the answer to a question, with DNSSEC records and unchecked (DO and CD set).
 pub type FetchAnswer<'a> = dyn FnMut(&Question) -> Result<Message, Fault> + 'a;
 
@@ -131,8 +165,11 @@ pub struct ValidationVerdict {
     pub fault: Option<Fault>,
     /// The name that the data belong to, after all aliases.
     pub name: Name,
-    /// The answer; where aliases led elsewhere, with what was found there.
+    /// The answer: the sets that were judged, and nothing else that came with them; the response code is the one that was
+    /// proved. Times to live are cut to those of the signatures (RFC 4035, section 5.3.3).
     pub message: Message,
+    /// Records of the answer section that belong to no judged set.
+    pub left_out: Vec<Record>,
     /// The chain of trust.
     pub tree: Tree,
 }
@@ -159,25 +196,9 @@ pub fn validate(
 ) -> Result<ValidationVerdict, Fault> {
     let message = ask(question)?;
     let mut walk = ZoneWalk::new(anchors, at, ask);
-    let mut answer = AnswerValidation {
-        question,
-        name: question.name.clone(),
-        whole: message.clone(),
-        message,
-        evidence: None,
-        security: Security::Secure,
-        reason: None,
-    };
-    answer.follow(&mut walk);
+    let answer = AnswerValidation::new(question, message).follow(&mut walk);
     let (tree, fault) = walk.finish();
-    Ok(ValidationVerdict {
-        security: answer.security,
-        reason: answer.reason,
-        fault,
-        name: answer.name,
-        message: answer.whole,
-        tree,
-    })
+    Ok(answer.verdict(tree, fault))
 }
 
 /// What is left of the work that one validation may cost.
@@ -216,228 +237,6 @@ impl Budget {
     fn hash(&mut self, rounds: u32) -> Result<(), Reason> {
         Budget::spend(&mut self.rounds, rounds, ede::BOGUS, "hashes of NSEC3")
     }
-}
-
-/// Denial records that are signed rightly, and the zone they are of.
-type ZoneEvidence = (usize, Rc<Evidence>);
-
-/// One answer on its way from the question to its data.
-struct AnswerValidation<'q> {
-    question: &'q Question,
-    name: Name,
-    message: Message,
-    whole: Message,
-    /// The denial records of `message`, once looked at.
-    evidence: Option<Result<ZoneEvidence, Option<CheckedSet>>>,
-    security: Security,
-    reason: Option<Reason>,
-}
-
-impl AnswerValidation<'_> {
-    fn follow(&mut self, walk: &mut ZoneWalk<'_>) {
-        let mut seen = vec![self.name.clone()];
-        let mut aliases_here = false;
-        for _ in 0..=MAX_ALIASES {
-            if !matches!(self.message.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN) {
-                let text = format!("the server says {}", self.message.rcode());
-                return self.worst(Security::Indeterminate, Some(Reason::new(ede::NO_REACHABLE_AUTHORITY, text)));
-            }
-            if self.data(walk) {
-                return;
-            }
-            if let Some(target) = self.alias(walk) {
-                if seen.contains(&target) {
-                    return; // a loop: what there is of it was checked
-                }
-                seen.push(target.clone());
-                self.name = target;
-                aliases_here = true;
-                continue;
-            }
-            let denied = self.message.rcode() == Rcode::NXDOMAIN || has_denial(&self.message);
-            if self.message.rcode() == Rcode::YXDOMAIN {
-                return self.overflown(walk);
-            }
-            if denied || !aliases_here {
-                return self.denied(walk);
-            }
-            // The server knows the alias and not its target: that is another question.
-            let question = Question { name: self.name.clone(), ..self.question.clone() };
-            match walk.fetch(&question) {
-                Ok(message) => {
-                    self.whole.answer.extend(message.answer.iter().cloned());
-                    self.whole.authority.clone_from(&message.authority);
-                    self.whole.flags.0 = self.whole.flags.0 & !15 | message.flags.0 & 15;
-                    (self.message, self.evidence, aliases_here) = (message, None, false);
-                }
-                Err(reason) => return self.worst(Security::Indeterminate, Some(reason)),
-            }
-        }
-        self.worst(Security::Bogus, Some(Reason::new(ede::BOGUS, format!("more than {MAX_ALIASES} aliases"))));
-    }
-
-    /// Checks the set that was asked for; false if it is not there.
-    fn data(&mut self, walk: &mut ZoneWalk<'_>) -> bool {
-        let mut types: Vec<Rtype> = Vec::new();
-        for record in self.message.answer.iter().filter(|record| record.name == self.name) {
-            let any = self.question.rtype == Rtype::ANY && record.rtype != Rtype::RRSIG;
-            if (any || record.rtype == self.question.rtype) && !types.contains(&record.rtype) {
-                types.push(record.rtype);
-            }
-        }
-        if types.is_empty() {
-            return false;
-        }
-        if self.question.rtype == Rtype::RRSIG {
-            let text = "signatures are not signed themselves".to_owned();
-            self.worst(Security::Indeterminate, Some(Reason::new(ede::INDETERMINATE, text)));
-            return true;
-        }
-        let name = self.name.clone();
-        for rtype in types {
-            self.set(walk, &name, rtype);
-        }
-        true
-    }
-
-    /// Takes YXDOMAIN if the DNAME above the name, which was checked, leads to a name that is too long (RFC 6672, section 2.2).
-    /// Anybody could say it otherwise.
-    fn overflown(&mut self, walk: &mut ZoneWalk<'_>) {
-        let target = |dname: &Record| dname.target().map(|target| self.name.rebase(&dname.name, &target));
-        if self.dname().is_some_and(|dname| matches!(target(dname), Some(Err(_)))) {
-            return;
-        }
-        let checked = walk.unsigned(&self.name, self.question.rtype);
-        let leaf = Leaf {
-            name: self.name.clone(),
-            what: Rcode::YXDOMAIN.to_string(),
-            security: checked.security,
-            reason: checked.reason.clone(),
-            signature: None,
-        };
-        walk.leaf(checked.zone, leaf);
-        self.worst(checked.security, checked.reason);
-    }
-
-    /// The DNAME above the name.
-    fn dname(&self) -> Option<&Record> {
-        self.message
-            .answer
-            .iter()
-            .find(|record| record.rtype == Rtype::DNAME && self.name != record.name && self.name.is_in(&record.name))
-    }
-
-    /// Checks the CNAME of the name, or the DNAME above it, and gives where it leads.
-    fn alias(&mut self, walk: &mut ZoneWalk<'_>) -> Option<Name> {
-        if let Some(dname) = self.dname().cloned() {
-            let target = self.name.rebase(&dname.name, &dname.target()?).ok();
-            self.set(walk, &dname.name, Rtype::DNAME);
-            // The CNAME that comes with it has no signature: it must be what follows from the DNAME (RFC 6672, section 5.3.1).
-            let cname = self.message.answer.iter().find(|record| self.is_cname(record)).and_then(Record::target);
-            if cname.is_some() && cname != target {
-                let text = format!("the CNAME of {} does not follow from the DNAME of {}", self.name, dname.name);
-                self.worst(Security::Bogus, Some(Reason::new(ede::BOGUS, text)));
-            }
-            return target;
-        }
-        let target = self.message.answer.iter().find(|record| self.is_cname(record))?.target()?;
-        let name = self.name.clone();
-        self.set(walk, &name, Rtype::CNAME);
-        Some(target)
-    }
-
-    fn is_cname(&self, record: &Record) -> bool {
-        record.rtype == Rtype::CNAME && record.name == self.name
-    }
-
-    /// Checks one set of the answer, and if a wildcard made it, that it was allowed to.
-    fn set(&mut self, walk: &mut ZoneWalk<'_>, name: &Name, rtype: Rtype) {
-        let mut checked = match walk.set(&self.message.answer, name, rtype) {
-            Some(checked) => checked,
-            None => walk.unsigned(name, rtype),
-        };
-        if let (Security::Secure, Some(labels)) = (checked.security, checked.expanded) {
-            let proof = match self.evidence(walk) {
-                Ok((_, evidence)) => evidence.no_closer(name, labels, walk.budget()),
-                Err(Some(bad)) => {
-                    (checked.security, checked.reason) = (bad.security, bad.reason);
-                    DenialProof::Proven
-                }
-                Err(None) => DenialProof::Unproven(Reason::new(
-                    ede::NSEC_MISSING,
-                    format!("{name} came from a wildcard without a proof that it may"),
-                )),
-            };
-            checked.judge(proof);
-        }
-        let leaf = Leaf {
-            name: name.clone(),
-            what: rtype.to_string(),
-            security: checked.security,
-            reason: checked.reason.clone(),
-            signature: checked.signature.clone(),
-        };
-        walk.leaf(checked.zone, leaf);
-        self.worst(checked.security, checked.reason);
-    }
-
-    /// Checks that the name, or its data of this type, are not there.
-    fn denied(&mut self, walk: &mut ZoneWalk<'_>) {
-        let (name, rtype) = (self.name.clone(), self.question.rtype);
-        let gone = self.message.rcode() == Rcode::NXDOMAIN;
-        let mut checked = match self.evidence(walk) {
-            Ok((zone, evidence)) => {
-                let mut checked = CheckedSet { zone: Some(zone), ..CheckedSet::secure() };
-                let proof = if gone {
-                    evidence.no_name(&name, walk.budget())
-                } else {
-                    evidence.no_data(&name, rtype, walk.budget())
-                };
-                checked.judge(proof);
-                checked
-            }
-            Err(Some(bad)) => bad,
-            Err(None) => walk.unsigned(&name, rtype),
-        };
-        let soa = self.message.authority.iter().find(|record| record.rtype == Rtype::SOA);
-        if let (Security::Secure, Some(soa)) = (checked.security, soa.map(|record| record.name.clone())) {
-            let soa = walk.set(&self.message.authority, &soa, Rtype::SOA);
-            if let Some(bad) = soa.filter(|soa| soa.security != Security::Secure) {
-                (checked.security, checked.reason) = (bad.security, bad.reason);
-            }
-        }
-        let what = if gone { "NXDOMAIN".to_owned() } else { format!("no {rtype}") };
-        let leaf = Leaf {
-            name,
-            what,
-            security: checked.security,
-            reason: checked.reason.clone(),
-            signature: checked.signature.clone(),
-        };
-        walk.leaf(checked.zone, leaf);
-        self.worst(checked.security, checked.reason);
-    }
-
-    /// The signed denial records of the message. `Err(None)`: there are none; `Err(Some)`: none that is right.
-    fn evidence(&mut self, walk: &mut ZoneWalk<'_>) -> Result<ZoneEvidence, Option<CheckedSet>> {
-        if self.evidence.is_none() {
-            let found = walk.evidence(&self.message).map(|(zone, evidence)| (zone, Rc::new(evidence)));
-            self.evidence = Some(found);
-        }
-        self.evidence.clone().unwrap_or(Err(None))
-    }
-
-    /// The whole is as good as its worst part; the first reason for it stays.
-    fn worst(&mut self, security: Security, reason: Option<Reason>) {
-        if security > self.security {
-            (self.security, self.reason) = (security, reason);
-        }
-    }
-}
-
-/// True if the authority section says that something is not there.
-fn has_denial(message: &Message) -> bool {
-    message.authority.iter().any(|record| matches!(record.rtype, Rtype::SOA | Rtype::NSEC | Rtype::NSEC3))
 }
 
 #[cfg(test)]

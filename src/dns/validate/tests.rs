@@ -6,8 +6,9 @@ use std::cell::Cell;
 use super::*;
 use crate::dns::answer::{AnswerAction, Zones, answer};
 use crate::dns::edns::Edns;
-use crate::dns::message::Flags;
+use crate::dns::message::{Flags, Rcode};
 use crate::dns::query::Query;
+use crate::dns::record::Rtype;
 use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::Kind;
 
@@ -37,7 +38,14 @@ pub(super) fn anchors() -> Anchors {
 
 fn serve(zones: &Zones, question: &Question) -> Message {
     let edns = Some(Edns { dnssec_ok: true, ..Edns::default() });
-    let query = Query { question: question.clone(), flags: Flags(Flags::CD), edns, authority: None, padding: None };
+    let query = Query {
+        question: question.clone(),
+        flags: Flags(Flags::CD),
+        edns,
+        authority: None,
+        padding: None,
+        exact_case: false,
+    };
     match answer(zones, &query.compose(1), false) {
         AnswerAction::Send(response) | AnswerAction::Elsewhere(response) => Message::parse(&response.wire).unwrap(),
         other => panic!("{other:?}"),
@@ -92,6 +100,15 @@ fn every_verdict() {
         ("x.y.wild.example.test", Rtype::TXT, "secure"),
         ("*.wild.example.test", Rtype::TXT, "secure"),
         ("x.walias.example.test", Rtype::A, "secure"),
+        // A wildcard's alias into other zones: the proof of the wildcard is of one zone, that of the target of another.
+        ("x.to-host.example.test", Rtype::A, "secure"),
+        ("x.to-host.example.test", Rtype::AAAA, "secure"),
+        ("x.to-wild.example.test", Rtype::TXT, "secure"),
+        ("x.to-wild.example.test", Rtype::AAAA, "secure"),
+        ("x.to-gone.example.test", Rtype::A, "secure"),
+        ("x.to-plain.example.test", Rtype::A, "insecure"),
+        ("x.to-plain.example.test", Rtype::AAAA, "insecure"),
+        ("x.to-void.example.test", Rtype::A, "insecure"),
         // Denial by NSEC: no name, no data, empty non-terminal, wildcard without the type, behind an alias.
         ("nothere.example.test", Rtype::A, "secure"),
         ("a.b.c.nothere.example.test", Rtype::A, "secure"),
@@ -135,6 +152,49 @@ fn every_verdict() {
         ("www.unsigned.test", Rtype::A, "bogus 9"),
     ] {
         let verdict = verdict(name, rtype);
+        assert_eq!(shown(&verdict), expected, "{name} {rtype}: {:?}\n{}", verdict.reason, verdict.tree.text());
+    }
+}
+
+/// A server that says nothing of an alias's target, and one whose resolver answers for the target with the code alone.
+#[test]
+fn the_target_of_an_alias_may_be_another_question() {
+    for name in ["x.to-host", "x.to-wild", "x.to-gone", "dangling", "to-hashed", "x.to-plain", "x.to-void"] {
+        let name = format!("{name}.example.test");
+        let whole = verdict(&name, Rtype::AAAA);
+        let first = Cell::new(true);
+        let parted = verdict_with(&name, Rtype::AAAA, &anchors(), AT, |question, message| {
+            if question.rtype == Rtype::AAAA && first.replace(false) {
+                let outside = |record: &Record| !record.name.is_in(&Name::parse("example.test").unwrap());
+                message.answer.retain(|record| !outside(record));
+                message.authority.retain(|record| !outside(record));
+            }
+        });
+        let parted = parted.unwrap();
+        assert_eq!(shown(&parted), shown(&whole), "{name}\n{}", parted.tree.text());
+        assert_eq!(parted.message.rcode(), whole.message.rcode(), "{name}");
+    }
+}
+
+/// An anchor below another: the DS between them is of the zone above, and is judged by its anchor.
+#[test]
+fn anchors_below_anchors() {
+    let key = |zone: &str| {
+        let text = String::from_utf8(data(&format!("{zone}.zone"))).unwrap();
+        text.lines().find(|line| line.contains("DNSKEY 257")).unwrap().to_owned()
+    };
+    let (upper, lower) = (key("test"), key("example.test"));
+    for (anchors, name, rtype, expected) in [
+        (format!("{upper}\n{lower}"), "example.test", Rtype::DS, "secure"),
+        (format!("{upper}\n{lower}"), "www.example.test", Rtype::A, "secure"),
+        (format!("{upper}\n{lower}"), "www.example.test", Rtype::DS, "secure"),
+        (format!("{upper}\n{lower}"), "insecure.test", Rtype::DS, "secure"),
+        (format!("{upper}\n{lower}"), "www.sub.example.test", Rtype::A, "insecure"),
+        (lower.clone(), "example.test", Rtype::DS, "indeterminate 5"),
+        (lower, "insecure.test", Rtype::DS, "indeterminate 5"),
+    ] {
+        let anchors = Anchors::parse(anchors.as_bytes()).unwrap();
+        let verdict = verdict_with(name, rtype, &anchors, AT, |_, _| {}).unwrap();
         assert_eq!(shown(&verdict), expected, "{name} {rtype}: {:?}\n{}", verdict.reason, verdict.tree.text());
     }
 }
@@ -230,7 +290,6 @@ fn tampering_is_found() {
             },
             "bogus 12",
         ),
-        ("no name said where there is no data", "www.example.test", Rtype::MX, |_, m| m.flags.0 |= 3, "bogus 12"),
         (
             "a wildcard's answer for a name that exists",
             "host.wild.example.test",
@@ -297,6 +356,94 @@ fn tampering_is_found() {
         }
     });
     assert_eq!(shown(&no_ds.unwrap()), "bogus 10", "DS taken away with its proof");
+}
+
+/// Nobody signs the response code, and nobody signed what else stands in an answer: the verdict's message has what was proved.
+#[test]
+fn what_is_printed_is_what_was_proved() {
+    let forged = |owner: &str, rtype, rdata: &[u8]| {
+        let (name, rdata) = (Name::parse(owner).unwrap(), rdata.to_vec());
+        Record { name, rtype, class: crate::dns::record::Class::IN, ttl: 1, rdata }
+    };
+    let extra = [
+        forged("www.example.test", Rtype::TXT, b"\x01x"),
+        forged("other.example.test", Rtype::A, &[192, 0, 2, 66]),
+        forged("evil.test", Rtype::A, &[192, 0, 2, 66]),
+        forged("WWW.example.test", Rtype::AAAA, &[6; 16]),
+    ];
+    for (name, rtype, rcode, exists) in [
+        ("www.example.test", Rtype::A, Rcode::NOERROR, true),
+        ("x.wild.example.test", Rtype::TXT, Rcode::NOERROR, true),
+        ("alias.example.test", Rtype::A, Rcode::NOERROR, true),
+        ("to-hashed.example.test", Rtype::A, Rcode::NOERROR, true),
+        ("www.old.example.test", Rtype::A, Rcode::NOERROR, true),
+        ("www.example.test", Rtype::MX, Rcode::NOERROR, false),
+        ("ent.hashed.test", Rtype::A, Rcode::NOERROR, false),
+        ("dangling.example.test", Rtype::A, Rcode::NXDOMAIN, false),
+        ("nothere.example.test", Rtype::A, Rcode::NXDOMAIN, false),
+        ("nothere.hashed.test", Rtype::A, Rcode::NXDOMAIN, false),
+    ] {
+        let honest = verdict(name, rtype);
+        for (flip, first) in [(0, true), (3, true), (3, false), (0, false)] {
+            let lied = verdict_with(name, rtype, &anchors(), AT, |question, message| {
+                if question.rtype != rtype {
+                    return;
+                }
+                message.flags.0 ^= flip;
+                let mut extra: Vec<Record> =
+                    extra.iter().filter(|r| r.rtype != rtype || r.name != question.name).cloned().collect();
+                message.authority.extend(extra.iter().cloned());
+                message.additional.extend(extra.iter().cloned());
+                if first {
+                    std::mem::swap(&mut extra, &mut message.answer);
+                }
+                message.answer.extend(extra);
+                message.answer.iter_mut().for_each(|record| record.ttl = 99_999_999);
+            });
+            let lied = lied.unwrap();
+            let what = format!("{name} {rtype} {flip} {first}: {:?}\n{}", lied.reason, lied.tree.text());
+            assert_eq!((lied.security, lied.message.rcode()), (Security::Secure, rcode), "{what}");
+            assert_eq!(lied.records().is_empty(), !exists, "{what}");
+            let plain = |records: &[Record]| {
+                records.iter().map(|r| (r.name.clone(), r.rtype, r.rdata.clone())).collect::<Vec<_>>()
+            };
+            assert_eq!(plain(&lied.message.answer), plain(&honest.message.answer), "{what}");
+            assert_eq!(plain(&lied.message.authority), plain(&honest.message.authority), "{what}");
+            assert!(lied.message.additional.is_empty() && !lied.left_out.is_empty(), "{what}");
+            assert!(lied.message.answer.iter().all(|record| record.ttl <= 3600), "{what}");
+        }
+    }
+}
+
+/// A record that a wildcard made stands under a name that nobody signed: it denies nothing (CVE-2017-15105).
+#[test]
+fn a_wildcards_denial_under_another_name_denies_nothing() {
+    let zones = hierarchy();
+    let wildcard = serve(&zones, &Question::new(Name::parse("x.wild.example.test").unwrap(), Rtype::A));
+    for (target, rtype) in [("www.example.test", Rtype::A), ("host.wild.example.test", Rtype::A)] {
+        for owner in [target, "any.wild.example.test", "a.wild.example.test", "zz.wild.example.test"] {
+            for rcode in [0, 3] {
+                let verdict = verdict_with(target, rtype, &anchors(), AT, |question, message| {
+                    if question.rtype != rtype {
+                        return;
+                    }
+                    let lie = Message { question: message.question.clone(), ..wildcard.clone() };
+                    *message = lie;
+                    message.answer.clear();
+                    message.flags.0 = message.flags.0 & !15 | rcode;
+                    let is_wild = |record: &&mut Record| record.name.is_wildcard();
+                    message.authority.iter_mut().filter(is_wild).for_each(|r| r.name = Name::parse(owner).unwrap());
+                });
+                let verdict = verdict.unwrap();
+                assert_eq!(
+                    verdict.security,
+                    Security::Bogus,
+                    "{target} {rtype} {owner} {rcode}\n{}",
+                    verdict.tree.text()
+                );
+            }
+        }
+    }
 }
 
 #[test]

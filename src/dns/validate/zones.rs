@@ -7,7 +7,7 @@ use super::chain::{KeyInfo, Leaf, SignatureInfo, Tree, ZoneNode};
 use super::crypto::knows_algorithm;
 use super::denial::{Cut, DenialProof, Evidence};
 use super::signature::{self, ZoneKey};
-use super::{Budget, FetchAnswer, Reason, Security, ede};
+use super::{Budget, Doubt, Failure, FetchAnswer, Reason, ede};
 use crate::dns::anchor::{Anchor, Anchors, Trusted};
 use crate::dns::message::{Message, Question, Rcode};
 use crate::dns::name::{Name, NameRef};
@@ -24,38 +24,73 @@ const MAX_SIGNERS: usize = 2;
 /// Sets of denial records in one answer: two proofs of three NSEC3 records, and some to spare.
 const MAX_DENIAL_SETS: usize = 10;
 
-/// What a check of one set found.
+/// A set that its zone signed: made by the check of its signatures alone.
 #[derive(Debug, Clone)]
-pub(super) struct CheckedSet {
-    pub(super) security: Security,
-    pub(super) reason: Option<Reason>,
-    /// The zone that it belongs to, or that decided.
-    pub(super) zone: Option<usize>,
-    pub(super) signature: Option<SignatureInfo>,
-    /// The labels of the wildcard's parent, if a wildcard made the set.
-    pub(super) expanded: Option<usize>,
+pub(super) struct SignedSet {
+    zone: usize,
+    signature: SignatureInfo,
+    expanded: Option<usize>,
+    ttl: u32,
 }
 
-impl CheckedSet {
-    pub(super) fn secure() -> CheckedSet {
-        CheckedSet { security: Security::Secure, reason: None, zone: None, signature: None, expanded: None }
+impl SignedSet {
+    /// The zone that signed it.
+    pub(super) fn zone(&self) -> usize {
+        self.zone
     }
 
-    fn not(security: Security, reason: Reason, zone: Option<usize>) -> CheckedSet {
-        CheckedSet { security, reason: Some(reason), zone, ..CheckedSet::secure() }
+    /// The signature that is right.
+    pub(super) fn signature(&self) -> &SignatureInfo {
+        &self.signature
     }
 
-    /// What a proof makes of it.
-    pub(super) fn judge(&mut self, proof: DenialProof) {
-        match proof {
-            DenialProof::Proven => {}
-            DenialProof::OptOut => {
-                self.security = Security::Insecure;
-                self.reason = Some(Reason::plain("unsigned delegations may hide here (NSEC3 opt-out)".to_owned()));
+    /// The labels of the wildcard's parent, if a wildcard made the set: then it needs a proof that nothing is closer.
+    pub(super) fn expanded(&self) -> Option<usize> {
+        self.expanded
+    }
+
+    /// The seconds that it may be kept at most (RFC 4035, section 5.3.3).
+    pub(super) fn ttl(&self) -> u32 {
+        self.ttl
+    }
+}
+
+/// The denial records of an answer that are signed rightly, those of each zone by themselves.
+#[derive(Debug, Default)]
+pub(super) struct ZoneEvidence {
+    /// By zone, the deepest first.
+    zones: Vec<(usize, Evidence)>,
+    /// Their records.
+    pub(super) sets: Vec<(Name, Rtype, u32)>,
+    /// What is wrong with the last of the others.
+    failure: Option<Failure>,
+}
+
+impl ZoneEvidence {
+    /// True if no record is of use.
+    fn is_empty(&self) -> bool {
+        self.zones.is_empty()
+    }
+
+    /// What the evidence of some zone proves, the zone that it is of, and whether opt-out leaves a gap in it.
+    ///
+    /// # Errors
+    /// Why none does; `None` where there is none at all.
+    pub(super) fn prove(&self, mut proof: impl FnMut(&Evidence) -> DenialProof) -> Result<usize, Option<Failure>> {
+        let mut first = None;
+        for (zone, evidence) in &self.zones {
+            let failed = |doubt, reason| Failure::new(doubt, reason, Some(*zone));
+            match proof(evidence) {
+                DenialProof::Proven => return Ok(*zone),
+                DenialProof::OptOut => {
+                    let reason = Reason::plain("unsigned delegations may hide here (NSEC3 opt-out)".to_owned());
+                    return Err(Some(failed(Doubt::Insecure, reason)));
+                }
+                DenialProof::Insecure(reason) => return Err(Some(failed(Doubt::Insecure, reason))),
+                DenialProof::Unproven(reason) => _ = first.get_or_insert_with(|| failed(Doubt::Bogus, reason)),
             }
-            DenialProof::Insecure(reason) => (self.security, self.reason) = (Security::Insecure, Some(reason)),
-            DenialProof::Unproven(reason) => (self.security, self.reason) = (Security::Bogus, Some(reason)),
         }
+        Err(first.or_else(|| self.failure.clone()))
     }
 }
 
@@ -159,15 +194,25 @@ impl<'a> ZoneWalk<'a> {
     }
 
     /// Checks one set of a section. None: it has no signature that could count.
-    pub(super) fn set(&mut self, section: &[Record], name: &Name, rtype: Rtype) -> Option<CheckedSet> {
+    pub(super) fn set(&mut self, section: &[Record], name: &Name, rtype: Rtype) -> Option<Result<SignedSet, Failure>> {
         let child = (rtype == Rtype::DS && !name.is_root()).then_some(name);
         self.set_above(section, name, rtype, child)
     }
 
     /// The same; if there is a child zone, only what a zone above it signed counts.
-    fn set_above(&mut self, section: &[Record], name: &Name, rtype: Rtype, child: Option<&Name>) -> Option<CheckedSet> {
+    fn set_above(
+        &mut self,
+        section: &[Record],
+        name: &Name,
+        rtype: Rtype,
+        child: Option<&Name>,
+    ) -> Option<Result<SignedSet, Failure>> {
         let set: Vec<&Record> = section.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
-        let anchor = self.anchors.closest(name)?;
+        let anchor = match child {
+            // The anchor of the child itself says nothing of what stands above it.
+            Some(child) => self.anchors.closest(&child.parent()?)?,
+            None => self.anchors.closest(name)?,
+        };
         let counts = |signature: &Rrsig<'_>| {
             signature.covered == rtype
                 && name.is_in(signature.signer)
@@ -186,45 +231,47 @@ impl<'a> ZoneWalk<'a> {
         let mut worst = None;
         for signer in signers.into_iter().take(MAX_SIGNERS) {
             let zone = self.zone(&signer.to_name());
-            let (security, reason) = self.tree.state(zone);
-            if security == Security::Insecure {
-                return Some(CheckedSet { security, reason, zone: Some(zone), ..CheckedSet::secure() });
-            }
-            if security != Security::Secure {
-                worst = Some(CheckedSet { security, reason, zone: Some(zone), ..CheckedSet::secure() });
-                continue;
+            match self.tree.state(zone) {
+                Ok(()) => {}
+                Err(failure) if failure.doubt == Doubt::Insecure => return Some(Err(failure)),
+                Err(failure) => {
+                    worst = Some(failure);
+                    continue;
+                }
             }
             let own: Vec<Rrsig<'_>> =
                 signatures.iter().filter(|signature| signature.signer == signer).copied().collect();
             let keys = self.keys.get(zone).map(Vec::as_slice).unwrap_or_default();
             match signature::check(&set, &own, keys, self.at, &mut self.budget) {
                 Ok(right) => {
-                    return Some(CheckedSet {
-                        zone: Some(zone),
+                    return Some(Ok(SignedSet {
+                        zone,
                         expanded: signature::is_expanded(right, name).then_some(right.labels),
-                        signature: Some(SignatureInfo::of(right)),
-                        ..CheckedSet::secure()
-                    });
+                        signature: SignatureInfo::of(right),
+                        // The time is checked: the difference is one of serial numbers.
+                        ttl: right.original_ttl.min(right.expiration.0.wrapping_sub(self.at as u32)),
+                    }));
                 }
                 Err(reason) => {
                     let reason = Reason { text: format!("{name} {rtype}: {}", reason.text), ..reason };
-                    worst = Some(CheckedSet::not(Security::Bogus, reason, Some(zone)));
+                    worst = Some(Failure::new(Doubt::Bogus, reason, Some(zone)));
                 }
             }
         }
-        worst
+        worst.map(Err)
     }
 
-    /// A set without signatures: either the way down to it ends in an unsigned delegation, or it should have one.
-    pub(super) fn unsigned(&mut self, name: &Name, rtype: Rtype) -> CheckedSet {
-        let Some(anchor) = self.anchors.closest(name) else {
+    /// Why a set without signatures is not secure: the way down to it ends in an unsigned delegation, or it should have one.
+    pub(super) fn unsigned(&mut self, name: &Name, rtype: Rtype) -> Failure {
+        // What stands at a cut belongs to the child, save DS.
+        let holder = if rtype == Rtype::DS { name.parent() } else { Some(name.clone()) };
+        let Some((holder, anchor)) = holder.and_then(|holder| Some((holder.clone(), self.anchors.closest(&holder)?)))
+        else {
             let text = format!("no trust anchor for {name}");
-            return CheckedSet::not(Security::Indeterminate, Reason::new(ede::INDETERMINATE, text), None);
+            return Failure::new(Doubt::Indeterminate, Reason::new(ede::INDETERMINATE, text), None);
         };
         let mut zone = self.zone(&anchor);
-        // What stands at a cut belongs to the child, save DS.
-        let last = name.label_count() - usize::from(rtype == Rtype::DS && *name != anchor);
-        for labels in anchor.label_count()..=last {
+        for labels in anchor.label_count()..=holder.label_count() {
             if labels > anchor.label_count() {
                 let Some(here) = name.suffix(name.label_count() - labels) else { break };
                 match self.delegation(&here) {
@@ -233,31 +280,26 @@ impl<'a> ZoneWalk<'a> {
                     Delegation::None => continue,
                     Delegation::Silent => {
                         let text = format!("nothing signed tells whether {here} is a delegation");
-                        return CheckedSet::not(Security::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone));
+                        return Failure::new(Doubt::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone));
                     }
-                    Delegation::Bogus(_, reason) => return CheckedSet::not(Security::Bogus, reason, Some(zone)),
-                    Delegation::Unknown(reason) => return CheckedSet::not(Security::Indeterminate, reason, Some(zone)),
+                    Delegation::Bogus(_, reason) => return Failure::new(Doubt::Bogus, reason, Some(zone)),
+                    Delegation::Unknown(reason) => return Failure::new(Doubt::Indeterminate, reason, Some(zone)),
                 }
             }
-            let (security, reason) = self.tree.state(zone);
-            if security != Security::Secure {
-                return CheckedSet { security, reason, zone: Some(zone), ..CheckedSet::secure() };
+            if let Err(failure) = self.tree.state(zone) {
+                return failure;
             }
         }
         let text = format!("{name} {rtype}: no signature, though {} is signed", self.tree.name(zone));
-        CheckedSet::not(Security::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone))
+        Failure::new(Doubt::Bogus, Reason::new(ede::RRSIGS_MISSING, text), Some(zone))
     }
 
-    /// The denial records of an answer that are signed rightly, and their zone. `Err(None)`: there are none.
-    pub(super) fn evidence(&mut self, message: &Message) -> Result<(usize, Evidence), Option<CheckedSet>> {
+    /// The denial records of an answer that are signed rightly.
+    pub(super) fn evidence(&mut self, message: &Message) -> ZoneEvidence {
         self.evidence_above(message, None)
     }
 
-    fn evidence_above(
-        &mut self,
-        message: &Message,
-        child: Option<&Name>,
-    ) -> Result<(usize, Evidence), Option<CheckedSet>> {
+    fn evidence_above(&mut self, message: &Message, child: Option<&Name>) -> ZoneEvidence {
         let mut sets: Vec<(&Name, Rtype)> = Vec::new();
         for record in &message.authority {
             let key = (&record.name, record.rtype);
@@ -265,22 +307,37 @@ impl<'a> ZoneWalk<'a> {
                 sets.push(key);
             }
         }
-        let (mut zone, mut good, mut bad) = (None, Vec::new(), None);
+        let mut found = ZoneEvidence::default();
+        let mut good: Vec<(usize, &Name, Rtype)> = Vec::new();
         for (name, rtype) in sets.into_iter().take(MAX_DENIAL_SETS) {
             match self.set_above(&message.authority, name, rtype, child) {
-                // A denial record of a wildcard is one of the wildcard's own name, never a stand-in.
-                Some(checked) if checked.security == Security::Secure && checked.expanded.is_none() => {
-                    let decided = *zone.get_or_insert(checked.zone);
-                    good.extend((decided == checked.zone).then_some((name, rtype)));
+                // A denial record speaks for the name that was signed. One that a wildcard made stands under a name that
+                // nobody signed, and proves nothing (CVE-2017-15105).
+                Some(Ok(signed)) if signed.expanded().is_none() => {
+                    good.push((signed.zone(), name, rtype));
+                    found.sets.push((name.clone(), rtype, signed.ttl()));
                 }
-                Some(checked) => bad = Some(checked),
+                Some(Ok(signed)) => {
+                    let text = format!("{name} {rtype}: a wildcard's record under another name denies nothing");
+                    let failure = Failure::new(Doubt::Bogus, Reason::new(ede::NSEC_MISSING, text), Some(signed.zone()));
+                    found.failure = Some(failure);
+                }
+                Some(Err(failure)) => found.failure = Some(failure),
                 None => {}
             }
         }
-        let Some(zone) = zone.flatten() else { return Err(bad) };
-        let is_good = |record: &&Record| good.contains(&(&record.name, record.rtype));
-        let evidence = Evidence::new(&self.tree.name(zone), message.authority.iter().filter(is_good));
-        if evidence.is_empty() { Err(bad) } else { Ok((zone, evidence)) }
+        let mut zones: Vec<usize> = good.iter().map(|(zone, ..)| *zone).collect();
+        zones.sort_unstable();
+        zones.dedup();
+        for zone in zones {
+            let of_zone = |record: &&Record| good.contains(&(zone, &record.name, record.rtype));
+            let evidence = Evidence::new(&self.tree.name(zone), message.authority.iter().filter(of_zone));
+            if !evidence.is_empty() {
+                found.zones.push((zone, evidence));
+            }
+        }
+        found.zones.sort_by_key(|(zone, _)| std::cmp::Reverse(self.tree.name(*zone).label_count()));
+        found
     }
 
     /// The zone of this name with what is known of its trust.
@@ -293,7 +350,7 @@ impl<'a> ZoneWalk<'a> {
             self.anchored(name, &anchors)
         } else if self.anchors.closest(name).is_none() {
             let text = format!("no trust anchor for {name}");
-            (ZoneNode::bad(name, None, Security::Indeterminate, Reason::new(ede::INDETERMINATE, text)), Vec::new())
+            (ZoneNode::bad(name, None, Doubt::Indeterminate, Reason::new(ede::INDETERMINATE, text)), Vec::new())
         } else {
             self.delegated(name)
         };
@@ -322,7 +379,7 @@ impl<'a> ZoneWalk<'a> {
     }
 
     fn delegated(&mut self, name: &Name) -> (ZoneNode, Vec<ZoneKey>) {
-        let bad = |parent, security, reason| (ZoneNode::bad(name, parent, security, reason), Vec::new());
+        let bad = |parent, doubt, reason| (ZoneNode::bad(name, parent, doubt, reason), Vec::new());
         match self.delegation(name) {
             Delegation::Signed(parent, rdata) => {
                 let ds: Vec<Ds<'_>> = rdata.iter().filter_map(|rdata| Ds::parse(rdata).ok()).collect();
@@ -331,23 +388,24 @@ impl<'a> ZoneWalk<'a> {
             Delegation::Unsigned(parent, reason) => {
                 let proven = || Reason::plain(format!("{} has no DS record for it", self.tree.name(parent)));
                 let reason = reason.unwrap_or_else(proven);
-                bad(Some(parent), Security::Insecure, reason)
+                bad(Some(parent), Doubt::Insecure, reason)
             }
             Delegation::None => {
                 let text = format!("{name} signs and is no zone");
-                bad(None, Security::Bogus, Reason::new(ede::BOGUS, text))
+                bad(None, Doubt::Bogus, Reason::new(ede::BOGUS, text))
             }
-            Delegation::Inherited(parent) => {
-                let (security, reason) = self.tree.state(parent);
-                let reason = reason.unwrap_or_else(|| Reason::plain("as the zone above".to_owned()));
-                bad(Some(parent), security, reason)
-            }
-            Delegation::Bogus(parent, reason) => bad(parent, Security::Bogus, reason),
-            Delegation::Unknown(reason) => bad(None, Security::Indeterminate, reason),
+            Delegation::Inherited(parent) => match self.tree.state(parent) {
+                Err(failure) => bad(Some(parent), failure.doubt, failure.reason),
+                Ok(()) => {
+                    let text = format!("nothing shows how {name} is delegated");
+                    bad(Some(parent), Doubt::Bogus, Reason::new(ede::BOGUS, text))
+                }
+            },
+            Delegation::Bogus(parent, reason) => bad(parent, Doubt::Bogus, reason),
+            Delegation::Unknown(reason) => bad(None, Doubt::Indeterminate, reason),
             Delegation::Silent => {
-                let checked = self.unsigned(name, Rtype::DNSKEY);
-                let reason = checked.reason.unwrap_or_else(|| Reason::plain("unsigned".to_owned()));
-                bad(checked.zone, checked.security, reason)
+                let failure = self.unsigned(name, Rtype::DNSKEY);
+                bad(failure.zone, failure.doubt, failure.reason)
             }
         }
     }
@@ -360,20 +418,20 @@ impl<'a> ZoneWalk<'a> {
         all_ds: &[Ds<'_>],
         known: &[&[u8]],
     ) -> (ZoneNode, Vec<ZoneKey>) {
-        let bad = |security, reason| (ZoneNode::bad(name, parent, security, reason), Vec::new());
-        let bogus = |ede, text: String| bad(Security::Bogus, Reason::new(ede, text));
+        let bad = |doubt, reason| (ZoneNode::bad(name, parent, doubt, reason), Vec::new());
+        let bogus = |ede, text: String| bad(Doubt::Bogus, Reason::new(ede, text));
         let ds = match usable(all_ds) {
             Ok(ds) => ds,
             Err(_) if !known.is_empty() => Vec::new(),
             Err(_) if parent.is_none() => {
                 let text = format!("no trust anchor of {name} is valid now and supported");
-                return bad(Security::Indeterminate, Reason::new(ede::INDETERMINATE, text));
+                return bad(Doubt::Indeterminate, Reason::new(ede::INDETERMINATE, text));
             }
-            Err(reason) => return bad(Security::Insecure, reason),
+            Err(reason) => return bad(Doubt::Insecure, reason),
         };
         let message = match self.fetch(&Question::new(name.clone(), Rtype::DNSKEY)) {
             Ok(message) => message,
-            Err(reason) => return bad(Security::Indeterminate, reason),
+            Err(reason) => return bad(Doubt::Indeterminate, reason),
         };
         let here = |record: &&Record| record.name == *name;
         let set: Vec<&Record> =
@@ -417,14 +475,13 @@ impl<'a> ZoneWalk<'a> {
                 let node = ZoneNode {
                     name: name.clone(),
                     parent,
-                    security: Security::Secure,
-                    reason: None,
+                    doubt: None,
                     keys: keys.iter().map(info).collect(),
                     signature: Some(SignatureInfo::of(right)),
                 };
                 (node, keys)
             }
-            Err(reason) => bad(Security::Bogus, Reason { text: format!("{name} DNSKEY: {}", reason.text), ..reason }),
+            Err(reason) => bad(Doubt::Bogus, Reason { text: format!("{name} DNSKEY: {}", reason.text), ..reason }),
         }
     }
 
@@ -459,18 +516,25 @@ impl<'a> ZoneWalk<'a> {
         if stands(child, Rtype::CNAME) {
             return self.by_set(&message, child, child, Rtype::CNAME, |_, _| Delegation::None);
         }
-        match self.evidence_above(&message, Some(child)) {
-            Ok((zone, evidence)) => match evidence.no_ds(child, &mut self.budget) {
-                Ok(Cut::Unsigned) => Delegation::Unsigned(zone, None),
-                Ok(Cut::None) => Delegation::None,
-                Err(DenialProof::Insecure(reason)) => Delegation::Unsigned(zone, Some(reason)),
-                Err(DenialProof::Unproven(reason)) => {
-                    let reason = Reason { text: format!("{child} DS: {}", reason.text), ..reason };
-                    Delegation::Bogus(Some(zone), reason)
-                }
-                Err(DenialProof::Proven | DenialProof::OptOut) => Delegation::Silent,
-            },
-            Err(Some(checked)) => ZoneWalk::not_secure(checked),
+        let evidence = self.evidence_above(&message, Some(child));
+        let mut cut = Cut::None;
+        let proven = evidence.prove(|evidence| match evidence.no_ds(child, &mut self.budget) {
+            Ok(found) => {
+                cut = found;
+                DenialProof::Proven
+            }
+            Err(proof) => proof,
+        });
+        match proven {
+            Ok(zone) if cut == Cut::Unsigned => Delegation::Unsigned(zone, None),
+            Ok(_) => Delegation::None,
+            Err(Some(Failure { doubt: Doubt::Insecure, reason, zone: Some(zone) })) if !evidence.is_empty() => {
+                Delegation::Unsigned(zone, Some(reason))
+            }
+            Err(Some(failure)) => {
+                let reason = Reason { text: format!("{child} DS: {}", failure.reason.text), ..failure.reason };
+                ZoneWalk::not_secure(Failure { reason, ..failure })
+            }
             Err(None) => Delegation::Silent,
         }
     }
@@ -486,21 +550,20 @@ impl<'a> ZoneWalk<'a> {
     ) -> Delegation {
         match self.set_above(&message.answer, name, rtype, Some(child)) {
             None => Delegation::Silent,
-            Some(CheckedSet { security: Security::Secure, zone: Some(zone), .. }) => {
+            Some(Ok(signed)) => {
                 let set: Vec<&Record> =
                     message.answer.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
-                secure(zone, &set)
+                secure(signed.zone(), &set)
             }
-            Some(checked) => ZoneWalk::not_secure(checked),
+            Some(Err(failure)) => ZoneWalk::not_secure(failure),
         }
     }
 
-    fn not_secure(checked: CheckedSet) -> Delegation {
-        let reason = checked.reason.unwrap_or_else(|| Reason::plain("not secure".to_owned()));
-        match (checked.security, checked.zone) {
-            (Security::Insecure, Some(zone)) => Delegation::Inherited(zone),
-            (Security::Indeterminate, _) => Delegation::Unknown(reason),
-            (_, zone) => Delegation::Bogus(zone, reason),
+    fn not_secure(failure: Failure) -> Delegation {
+        match (failure.doubt, failure.zone) {
+            (Doubt::Insecure, Some(zone)) => Delegation::Inherited(zone),
+            (Doubt::Indeterminate, _) => Delegation::Unknown(failure.reason),
+            (_, zone) => Delegation::Bogus(zone, failure.reason),
         }
     }
 }

@@ -250,6 +250,11 @@ impl Zone {
         self.nodes.get(&name.into() as &dyn NameKey)
     }
 
+    /// True if the zone has keys: then it is meant to be signed.
+    pub fn is_signed(&self) -> bool {
+        self.node(&self.origin).is_some_and(|apex| apex.set(Rtype::DNSKEY).is_some())
+    }
+
     /// How the zone proves that something is not there.
     pub fn denial(&self) -> Denial<'_> {
         self.denial.get()

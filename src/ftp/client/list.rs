@@ -1,9 +1,12 @@
 //! Directory listings over a data connection (MLSD, LIST) or over the control connection (STAT), line by line as they
 //! arrive: a million entries take no more memory than one.
 
-use tokio::io::AsyncReadExt;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::data::DataError;
+use super::summary::{EachLine, Hearing, ListMethod, ListingSummary};
 use super::{FtpClient, ServerQuirks};
 use crate::fault::{Fault, Kind};
 use crate::ftp::command::FtpCommand;
@@ -14,40 +17,72 @@ use crate::line::{Ends, LineError, Splitter};
 use crate::net::clock::unix_seconds;
 use crate::net::deadline::RateDeadline;
 
-/// The most lines that one listing may have.
-pub const MAX_ENTRIES: u64 = 10_000_000;
 /// Bytes read at once.
 const READ: usize = 64 * 1024;
 
-/// Gets every line of a listing, parsed and raw; an error ends the listing.
-pub type EachLine<'a> = &'a mut (dyn FnMut(ListingLine, &[u8]) -> Result<(), Fault> + Send);
+/// What a server makes of the argument of a listing command. Some list their current directory whatever they are told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Argument {
+    /// It lists what the argument names.
+    Heard,
+    /// It lists something else: each directory has to be entered.
+    Ignored,
+    /// An empty listing may be that of a directory that is not there, or of another one.
+    EmptyInDoubt,
+}
 
-/// How a directory is listed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum ListMethod {
-    /// MLSD where the server knows it, else LIST.
-    #[default]
-    Auto,
-    /// MLSD or nothing.
+/// What was found out about the arguments of one listing command.
+#[derive(Debug, Default)]
+pub(super) struct ArgumentQuirk(AtomicU8);
+
+impl ArgumentQuirk {
+    fn get(&self) -> Option<Argument> {
+        match self.0.load(Ordering::Relaxed) {
+            1 => Some(Argument::Heard),
+            2 => Some(Argument::Ignored),
+            3 => Some(Argument::EmptyInDoubt),
+            _ => None,
+        }
+    }
+
+    fn set(&self, found: Argument) {
+        let number = match found {
+            Argument::Heard => 1,
+            Argument::Ignored => 2,
+            Argument::EmptyInDoubt => 3,
+        };
+        self.0.store(number, Ordering::Relaxed);
+    }
+}
+
+/// The commands that list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum ListCommand {
     Mlsd,
-    /// LIST.
+    /// `LIST -a` shows hidden files where servers know the option.
+    ListAll,
     List,
-    /// STAT: no data connection is needed.
     Stat,
-    /// As [`ListMethod::Auto`], and by STAT where no data connection can be had (a firewall).
-    Any,
 }
 
-/// How a listing went.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ListingSummary {
-    /// The command that gave it.
-    pub method: ListMethod,
-    /// Lines that were not understood.
-    pub unknown: u64,
-    /// The final reply.
-    pub reply: FtpReply,
+impl ListCommand {
+    fn of(self, path: Option<&RemotePath>) -> FtpCommand {
+        let path = path.map(|path| path.as_bytes().to_vec());
+        match self {
+            ListCommand::Mlsd => FtpCommand::Mlsd(path),
+            ListCommand::ListAll => FtpCommand::List(Some(match path {
+                Some(path) => [b"-a ", path.as_slice()].concat(),
+                None => b"-a".to_vec(),
+            })),
+            ListCommand::List => FtpCommand::List(path),
+            // Without an argument it tells of the connection (RFC 959, section 4.1.3).
+            ListCommand::Stat => FtpCommand::Stat(Some(path.unwrap_or_else(|| b".".to_vec()))),
+        }
+    }
 }
+
+/// A name that no directory has: what is listed for it is another directory.
+const NOBODY: &[u8] = b".applayer-asks-for-what-is-not-there";
 
 impl FtpClient {
     /// Lists a directory; `each` gets every line, parsed and raw. `check` makes sure that the directory exists where LIST
@@ -62,25 +97,24 @@ impl FtpClient {
         check: bool,
         each: EachLine<'_>,
     ) -> Result<ListingSummary, Fault> {
+        let mut heard = Hearing::new(each);
         let no_data = ServerQuirks::get(&self.options.quirks.no_data);
         if method == ListMethod::Stat || (method == ListMethod::Any && no_data) {
-            return self.list_by_stat(path, check, each).await;
+            return Ok(Box::pin(self.list_at(ListCommand::Stat, path, check, &mut heard)).await?);
         }
-        let mut lines = false;
-        let noting = &mut |line: ListingLine, raw: &[u8]| {
-            lines = true;
-            each(line, raw)
-        };
-        let fault = match Box::pin(self.list_by_data(path, method, check, noting)).await {
-            Err(error) if method == ListMethod::Any && error.no_connection && !lines => error.fault,
+        let fault = match Box::pin(self.list_by_data(path, method, check, &mut heard)).await {
+            Err(error) if method == ListMethod::Any && error.no_connection && heard.lines == 0 => error.fault,
             other => return Ok(other?),
         };
         self.options.trace.note("no data connection can be had; listing by STAT");
         if !self.usable() {
-            self.renew("by STAT").await?;
+            self.start_over("the listing by STAT").await?;
         }
-        // The first failure is the news if this does not work either.
-        let listed = self.list_by_stat(path, check, each).await.map_err(|_| fault)?;
+        let listed = match Box::pin(self.list_at(ListCommand::Stat, path, check, &mut heard)).await {
+            // The first failure is the news if this does not work either.
+            Err(error) if error.fault.kind != Kind::NoInput => return Err(fault),
+            other => other?,
+        };
         ServerQuirks::set(&self.options.quirks.no_data);
         Ok(listed)
     }
@@ -91,97 +125,130 @@ impl FtpClient {
         path: &RemotePath,
         method: ListMethod,
         check: bool,
-        each: EachLine<'_>,
+        heard: &mut Hearing<'_>,
     ) -> Result<ListingSummary, DataError> {
         self.set_type(false).await?;
+        let quirks = self.options.quirks.clone();
         let known = self.features.mlst || !self.features.known;
-        if method == ListMethod::Mlsd
-            || (method != ListMethod::List && known && !ServerQuirks::get(&self.options.quirks.no_mlsd))
-        {
-            let argument = (!path.is_login()).then(|| path.as_bytes().to_vec());
-            match self.list_with(FtpCommand::Mlsd(argument), Lister::mlsd(), ListMethod::Mlsd, each).await {
+        if method == ListMethod::Mlsd || (method != ListMethod::List && known && !ServerQuirks::get(&quirks.no_mlsd)) {
+            match self.list_at(ListCommand::Mlsd, path, false, heard).await {
                 // 501: not a directory, or nothing there (RFC 3659, section 7.2.1).
                 Err(error) if error.fault.reply_code() == Some(501) => {
                     return Err(Fault { kind: Kind::NoInput, ..error.fault }.into());
                 }
-                Err(error) if method != ListMethod::Mlsd && error.fault.kind == Kind::Unsupported => {
-                    ServerQuirks::set(&self.options.quirks.no_mlsd);
+                // What has come already must not come again.
+                Err(error)
+                    if method != ListMethod::Mlsd && error.fault.kind == Kind::Unsupported && heard.lines == 0 =>
+                {
+                    ServerQuirks::set(&quirks.no_mlsd);
                 }
                 other => return other,
             }
         }
-        self.list_by_list(path, check, each).await
-    }
-
-    async fn list_by_list(
-        &mut self,
-        path: &RemotePath,
-        check: bool,
-        each: EachLine<'_>,
-    ) -> Result<ListingSummary, DataError> {
-        // Servers take globs, options and words out of LIST's argument: such a directory is entered instead.
-        let odd = path.as_bytes().first() == Some(&b'-')
-            || path.as_bytes().iter().any(|byte| matches!(byte, b' ' | b'*' | b'?' | b'[' | b'{' | b'~' | b'\\'));
-        let enter = (odd || check) && !path.is_login();
-        if enter {
-            self.enter(path).await?;
-        }
-        let listed = self.list_with_options(if enter { None } else { Some(path) }, each).await;
-        if enter && self.usable() {
-            self.leave().await?;
-        }
-        listed
-    }
-
-    /// `LIST -a` shows hidden files where servers know the option; one that does not is asked without.
-    async fn list_with_options(
-        &mut self,
-        path: Option<&RemotePath>,
-        each: EachLine<'_>,
-    ) -> Result<ListingSummary, DataError> {
-        let path = path.filter(|path| !path.is_login()).map(|path| path.as_bytes().to_vec());
-        if !ServerQuirks::get(&self.options.quirks.no_list_options) {
-            let argument = match &path {
-                Some(path) => [b"-a ", path.as_slice()].concat(),
-                None => b"-a".to_vec(),
-            };
-            match self
-                .list_with(FtpCommand::List(Some(argument)), Lister::list(unix_seconds()), ListMethod::List, each)
-                .await
-            {
-                Err(error) if error.fault.reply_code().is_some_and(|code| code >= 450) && self.usable() => {
-                    let second = self
-                        .list_with(FtpCommand::List(path), Lister::list(unix_seconds()), ListMethod::List, each)
-                        .await?;
-                    ServerQuirks::set(&self.options.quirks.no_list_options);
+        if !ServerQuirks::get(&quirks.no_list_options) {
+            match self.list_at(ListCommand::ListAll, path, check, heard).await {
+                Err(error)
+                    if error.fault.reply_code().is_some_and(|code| code >= 450)
+                        && self.usable()
+                        && heard.lines == 0 =>
+                {
+                    let second = self.list_at(ListCommand::List, path, check, heard).await?;
+                    ServerQuirks::set(&quirks.no_list_options);
                     return Ok(second);
                 }
                 other => return other,
             }
         }
-        self.list_with(FtpCommand::List(path), Lister::list(unix_seconds()), ListMethod::List, each).await
+        self.list_at(ListCommand::List, path, check, heard).await
     }
 
+    /// Lists a directory by one command: by its argument where the server is known to hear it, else from inside.
+    async fn list_at(
+        &mut self,
+        command: ListCommand,
+        path: &RemotePath,
+        check: bool,
+        heard: &mut Hearing<'_>,
+    ) -> Result<ListingSummary, DataError> {
+        if path.is_login() {
+            return self.list_with(command, None, heard).await;
+        }
+        // Servers take globs, options and words out of an argument of LIST and STAT: such a directory is entered.
+        let odd = path.as_bytes().first() == Some(&b'-')
+            || path.as_bytes().iter().any(|byte| matches!(byte, b' ' | b'*' | b'?' | b'[' | b'{' | b'~' | b'\\'));
+        let enter = match command {
+            ListCommand::Mlsd => false,
+            ListCommand::List | ListCommand::ListAll => odd || check,
+            ListCommand::Stat => odd,
+        };
+        let argument = if enter { Argument::Ignored } else { self.argument(command, path).await? };
+        if argument != Argument::Ignored {
+            let listed = self.list_with(command, Some(path), heard).await;
+            if argument == Argument::Heard || heard.entries > 0 || listed.is_err() {
+                if heard.entries > 0 {
+                    self.argument_quirk(command).set(Argument::Heard);
+                }
+                return listed;
+            }
+        }
+        self.enter(path).await?;
+        let listed = self.list_with(command, None, heard).await;
+        if self.usable() {
+            self.leave().await?;
+        }
+        listed
+    }
+
+    fn argument_quirk(&self, command: ListCommand) -> &ArgumentQuirk {
+        let quirks = &self.options.quirks;
+        match command {
+            ListCommand::Mlsd => &quirks.mlsd_argument,
+            ListCommand::List | ListCommand::ListAll => &quirks.list_argument,
+            ListCommand::Stat => &quirks.stat_argument,
+        }
+    }
+
+    /// What the server makes of the argument of a command. It is asked once, for what is not there: who lists something has
+    /// listed another directory.
+    async fn argument(&mut self, command: ListCommand, path: &RemotePath) -> Result<Argument, DataError> {
+        if let Some(known) = self.argument_quirk(command).get() {
+            return Ok(known);
+        }
+        let mut nobody = |_: ListingLine, _: &[u8]| Ok(());
+        let mut heard = Hearing::new(&mut nobody);
+        let found = match self.list_with(command, Some(&path.join(NOBODY)), &mut heard).await {
+            Ok(_) if heard.entries > 0 => Argument::Ignored,
+            Ok(_) => Argument::EmptyInDoubt,
+            Err(error) if !self.usable() => return Err(error),
+            Err(error) => match error.fault.reply_code() {
+                // It looked for the directory. (501 is RFC 3659's word for that.)
+                Some(450..=499 | 501 | 550..=599) => Argument::Heard,
+                _ => return Err(error),
+            },
+        };
+        if found == Argument::Ignored {
+            self.options.trace.note("the server lists another directory than it is told: each one is entered");
+        }
+        self.argument_quirk(command).set(found);
+        Ok(found)
+    }
+
+    /// Sends the command and hears the listing; no path is the current directory.
     async fn list_with(
         &mut self,
-        command: FtpCommand,
-        mut lister: Lister,
-        method: ListMethod,
-        each: EachLine<'_>,
+        command: ListCommand,
+        path: Option<&RemotePath>,
+        heard: &mut Hearing<'_>,
     ) -> Result<ListingSummary, DataError> {
+        let (mut lister, method) = match command {
+            ListCommand::Mlsd => (Lister::mlsd(), ListMethod::Mlsd),
+            ListCommand::List | ListCommand::ListAll => (Lister::list(unix_seconds()), ListMethod::List),
+            ListCommand::Stat => return Ok(self.list_by_stat(path, heard).await?),
+        };
+        let command = command.of(path);
         let mut begun = self.begin_data(&[], &command, 0).await?;
         let mut splitter = Splitter::new(Ends::Lenient, MAX_LINE);
         let mut buffer = vec![0; READ];
-        let (mut lines, mut unknown) = (0u64, 0u64);
-        let mut take = |line: &[u8]| -> Result<(), Fault> {
-            lines += 1;
-            if lines > MAX_ENTRIES {
-                return Err(Fault::new(Kind::Protocol, format!("a listing of more than {MAX_ENTRIES} lines")));
-            }
-            let parsed = lister.line(line);
-            unknown += u64::from(parsed == ListingLine::Unknown);
-            each(parsed, line)
-        };
         let mut deadline = RateDeadline::new(self.control.limits);
         let read = async {
             loop {
@@ -192,46 +259,46 @@ impl FtpClient {
                 splitter.push(buffer.get(..count).unwrap_or_default());
                 loop {
                     match splitter.next_line() {
-                        Ok(Some(line)) => take(line)?,
+                        Ok(Some(line)) => heard.line(&mut lister, line)?,
                         Ok(None) => break,
                         // A name that long is nobody's file; the caller sees the line as not understood.
-                        Err(LineError::TooLong) => take(b"(a line that is too long)")?,
+                        Err(LineError::TooLong) => heard.line(&mut lister, b"(a line that is too long)")?,
                         Err(error) => return Err(error.fault(MAX_LINE).context("listing")),
                     }
                 }
             }
             // A last line without its end.
             match splitter.take_pending() {
-                rest if rest.is_empty() => Ok(()),
-                rest => take(&rest),
+                rest if rest.is_empty() => {}
+                rest => heard.line(&mut lister, &rest)?,
             }
+            heard.end(&mut lister)
         };
         if let Err(fault) = read.await {
             // A TLS connection cut off, a reset, too much: what was listed may not be all.
             return Err(self.control.fail(fault).into());
         }
-        if lister.finish() == ListingLine::Unknown {
-            unknown += 1;
-            each(ListingLine::Unknown, HALF)?;
-        }
+        // TLS ends on both sides (close_notify): some servers call a transfer failed that does not (vsftpd's
+        // strict_ssl_write_shutdown). A failure here is theirs to tell.
+        drop(self.control.limits.io("listing", begun.stream.shutdown()).await);
         drop(begun);
         let reply = self.finish(&command).await?;
-        Ok(ListingSummary { method, unknown, reply })
+        Ok(heard.summary(method, reply))
     }
 
-    /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3). `check` as for
-    /// [`FtpClient::list`]: a listing of nothing may be a directory that is not there.
+    /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3).
     async fn list_by_stat(
         &mut self,
-        path: &RemotePath,
-        check: bool,
-        each: EachLine<'_>,
+        path: Option<&RemotePath>,
+        heard: &mut Hearing<'_>,
     ) -> Result<ListingSummary, Fault> {
-        let reply = match self.must(&FtpCommand::Stat(Some(path.argument())), Kind::NoInput).await {
+        let reply = match self.must(&ListCommand::Stat.of(path), Kind::NoInput).await {
             // proftpd says 450 for what is not there.
-            Err(fault) if fault.reply_code() == Some(450) && !path.is_login() => {
-                self.enter(path).await?;
-                self.leave().await?;
+            Err(fault) if fault.reply_code() == Some(450) => {
+                if let Some(path) = path.filter(|path| path.name() != Some(NOBODY)) {
+                    self.enter(path).await?;
+                    self.leave().await?;
+                }
                 return Err(fault);
             }
             other => other?,
@@ -240,42 +307,46 @@ impl FtpClient {
         let lines = || reply.middle().map(|line| line.strip_prefix(b" ").unwrap_or(line));
         let mut lister = Lister::list(unix_seconds());
         // Some say in the place of an entry that there is no such directory.
-        if check && !path.is_login() && !lines().any(|line| matches!(lister.line(line), ListingLine::Entry(_))) {
+        if let Some(path) = path.filter(|path| path.name() != Some(NOBODY))
+            && !lines().any(|line| matches!(lister.line(line), ListingLine::Entry(_)))
+        {
             self.enter(path).await?;
             self.leave().await?;
         }
-        let (mut lister, mut unknown) = (Lister::list(unix_seconds()), 0u64);
-        for line in lines() {
-            let parsed = lister.line(line);
-            unknown += u64::from(parsed == ListingLine::Unknown);
-            each(parsed, line)?;
-        }
-        if lister.finish() == ListingLine::Unknown {
-            unknown += 1;
-            each(ListingLine::Unknown, HALF)?;
-        }
-        let reply = FtpReply { code: reply.code, lines: reply.lines.last().cloned().into_iter().collect() };
-        Ok(ListingSummary { method: ListMethod::Stat, unknown, reply })
+        let mut lister = Lister::list(unix_seconds());
+        lines().try_for_each(|line| heard.line(&mut lister, line))?;
+        heard.end(&mut lister)?;
+        // Without the lines of the listing.
+        let ends = [reply.lines.first(), reply.lines.last().filter(|_| reply.lines.len() > 1)];
+        let reply = FtpReply { code: reply.code, lines: ends.into_iter().flatten().cloned().collect() };
+        Ok(heard.summary(ListMethod::Stat, reply))
     }
 
     /// Changes into a directory, after noting where the login landed.
     pub(super) async fn enter(&mut self, path: &RemotePath) -> Result<(), Fault> {
-        if self.login_directory.is_none() {
-            let reply = self.must(&FtpCommand::Pwd, Kind::Refused).await?;
-            let path = quoted_path(reply.first()).filter(|path| !path.is_empty());
-            self.login_directory =
-                Some(path.ok_or_else(|| Fault::new(Kind::Protocol, format!("PWD: no path in: {}", reply.text())))?);
+        let enter = FtpCommand::Cwd(path.argument());
+        let entered = match &self.login_directory {
+            Some(_) => self.control.call(&enter).await?,
+            None => {
+                let replies = self.call_all(&[FtpCommand::Pwd, enter]).await?;
+                let mut replies = replies.into_iter();
+                let told = replies.next().filter(FtpReply::ok);
+                // Empty: the server does not tell.
+                self.login_directory = Some(told.and_then(|told| quoted_path(told.first())).unwrap_or_default());
+                replies.next().ok_or_else(|| Fault::new(Kind::Internal, "a reply is missing"))?
+            }
+        };
+        match entered.ok() {
+            true => Ok(()),
+            false => Err(entered.fault("CWD", Kind::NoInput)),
         }
-        self.must(&FtpCommand::Cwd(path.argument()), Kind::NoInput).await?;
-        Ok(())
     }
 
-    /// Goes back to where the login landed.
+    /// Goes back to where the login landed; a server that did not tell where that is puts a fresh connection there.
     pub(super) async fn leave(&mut self) -> Result<(), Fault> {
-        let back = self.login_directory.clone().unwrap_or_default();
-        self.must(&FtpCommand::Cwd(back), Kind::Refused).await.map(drop)
+        match self.login_directory.clone().filter(|path| !path.is_empty()) {
+            Some(back) => self.must(&FtpCommand::Cwd(back), Kind::Refused).await.map(drop),
+            None => self.start_over("back where the login landed").await,
+        }
     }
 }
-
-/// What stands for the line of an entry of which only the first half came.
-const HALF: &[u8] = b"(the listing ends in the middle of an entry)";

@@ -8,6 +8,7 @@ mod feature;
 mod list;
 mod login;
 mod quirks;
+mod summary;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -33,7 +34,7 @@ use control::ControlConnection;
 pub use data::{Begun, PortRange};
 pub use feature::Features;
 pub use quirks::ServerQuirks;
-pub use list::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES};
+pub use summary::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES, WholeListing};
 
 /// How long the reply after the last byte of a transfer may take: servers with slow storage need a minute and more.
 pub const FINAL_REPLY: Duration = Duration::from_secs(300);
@@ -118,7 +119,7 @@ pub struct FtpClient {
     options: FtpClientOptions,
     features: Features,
     round_trip: Duration,
-    /// Where the login landed, once it was asked for.
+    /// Where the login landed, once it was asked for; empty where the server does not tell.
     login_directory: Option<Vec<u8>>,
     url: FtpUrl,
     /// The login went over TLS.
@@ -134,13 +135,19 @@ pub struct FtpClient {
 impl FtpClient {
     /// A fresh connection in place of this one, in the same state and the same directory.
     async fn renew(&mut self, why: &str) -> Result<(), Fault> {
+        let changes = self.control.changes()?;
+        self.start_over(why).await?;
+        for change in &changes {
+            self.must(change, Kind::NoInput).await?;
+        }
+        Ok(())
+    }
+
+    /// A fresh connection in place of this one, where a login lands.
+    async fn start_over(&mut self, why: &str) -> Result<(), Fault> {
         self.options.trace.note(&format!("a fresh control connection: {why}"));
         let ascii = self.control.type_code == TypeCode::Ascii;
-        let changes = self.control.changes()?;
         let mut fresh = FtpClient::open(&self.url, &self.options).await?;
-        for change in &changes {
-            fresh.must(change, Kind::NoInput).await?;
-        }
         fresh.login_directory = self.login_directory.take();
         std::mem::replace(self, fresh).control.quit().await;
         self.set_type(ascii).await

@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use super::FtpClientOptions;
+use super::list::ArgumentQuirk;
 use crate::ftp::reply::FtpReply;
 
 /// Files in a row whose time could not be set, for whatever reason, before no further one is tried.
@@ -26,6 +27,9 @@ pub struct ServerQuirks {
     pub(super) data_works: AtomicBool,
     pub(super) no_mlsd: AtomicBool,
     pub(super) no_list_options: AtomicBool,
+    pub(super) mlsd_argument: ArgumentQuirk,
+    pub(super) list_argument: ArgumentQuirk,
+    pub(super) stat_argument: ArgumentQuirk,
     pub(super) no_set_time: AtomicBool,
     /// No data connection can be had; listings come by STAT.
     pub(super) no_data: AtomicBool,

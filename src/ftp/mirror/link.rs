@@ -1,8 +1,11 @@
 //! Where a symbolic link leads, and whether that is inside the tree or round in a circle. Nothing is asked of a file system: the answer must hold
 //! for the side that we write to as well.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
+use crate::fault::{Fault, Kind};
+use crate::ftp::client::ListingSummary;
 use crate::ftp::listing::ListingEntry;
 
 /// Why a link is refused.
@@ -10,26 +13,57 @@ pub(super) const LEAVES: &str = "a symbolic link that leads out of the tree";
 /// Why a directory is not entered.
 pub const INSIDE_ITSELF: &str = "a directory that is inside itself";
 
-/// The directories that a walk is in, as MLSD's `unique` fact (RFC 3659, section 7.5.2) tells them apart: servers that show
-/// a link to a directory as a directory list a tree without end, which doubles at each level with two such links.
-#[derive(Debug, Clone, Default)]
-pub struct Ancestors(Option<Arc<Ancestor>>);
+/// The same listing, with several directories in it, on so many levels above is a directory inside itself.
+const MAX_SAME: usize = 8;
 
-#[derive(Debug)]
+/// The directories that a walk is in: servers that show a link to a directory as a directory list a tree without end, which
+/// doubles at each level with two such links. MLSD's `unique` fact (RFC 3659, section 7.5.2) tells at once that a directory
+/// is inside itself, the listings tell it after some levels. One that is found out is not walked through a second time.
+#[derive(Debug, Clone, Default)]
+pub struct Ancestors(Arc<Ancestor>);
+
+#[derive(Debug, Default)]
 struct Ancestor {
-    unique: Vec<u8>,
-    above: Ancestors,
+    unique: Option<Vec<u8>>,
+    /// The digest of its listing, once it is listed.
+    digest: OnceLock<u64>,
+    above: Option<Ancestors>,
+    /// Listings that were found to be inside themselves, anywhere in the tree.
+    circles: Arc<Mutex<HashSet<u64>>>,
 }
 
 impl Ancestors {
+    fn up(&self) -> impl Iterator<Item = &Ancestor> {
+        std::iter::successors(Some(&*self.0), |at| at.above.as_ref().map(|above| &*above.0))
+    }
+
     /// The same with a directory that is entered; `None` if the walk is in it already.
     pub fn with(&self, entry: &ListingEntry) -> Option<Ancestors> {
-        let Some(unique) = entry.unique.clone().filter(|_| entry.is_dir()) else { return Some(self.clone()) };
-        let step = |above: &Ancestors| above.0.clone();
-        let mut above = std::iter::successors(step(self), |at| step(&at.above));
-        match above.any(|at| at.unique == unique) {
-            true => None,
-            false => Some(Ancestors(Some(Arc::new(Ancestor { unique, above: self.clone() })))),
+        let unique = entry.unique.clone().filter(|_| entry.is_dir());
+        let inside = unique.is_some() && self.up().any(|at| at.unique == unique);
+        let (above, circles) = (Some(self.clone()), self.0.circles.clone());
+        (!inside).then(|| Ancestors(Arc::new(Ancestor { unique, digest: OnceLock::new(), above, circles })))
+    }
+
+    /// Notes the listing of the directory that was entered last.
+    ///
+    /// # Errors
+    /// `Protocol` for a listing that is found inside itself.
+    pub fn listed(&self, summary: &ListingSummary) -> Result<(), Fault> {
+        // A chain of directories ends at the greatest depth; only a tree is more than can be walked.
+        if summary.directories < 2 { Ok(()) } else { self.listed_as(summary.digest) }
+    }
+
+    fn listed_as(&self, digest: u64) -> Result<(), Fault> {
+        let digest = *self.0.digest.get_or_init(|| digest);
+        let same = self.up().skip(1).filter(|at| at.digest.get() == Some(&digest)).count();
+        let mut circles = self.0.circles.lock().unwrap_or_else(PoisonError::into_inner);
+        if same >= MAX_SAME {
+            circles.insert(digest);
+        }
+        match same > 0 && circles.contains(&digest) {
+            true => Err(Fault::new(Kind::Protocol, format!("{INSIDE_ITSELF}: the same listing on many levels"))),
+            false => Ok(()),
         }
     }
 }
@@ -142,6 +176,26 @@ mod tests {
             ..ListingEntry::new("x", crate::ftp::listing::EntryType::File)
         };
         assert!(top.with(&file).is_some(), "two names of a file are no circle");
+    }
+
+    #[test]
+    fn a_listing_inside_itself() {
+        let entry = ListingEntry::new("x", crate::ftp::listing::EntryType::Directory);
+        let top = Ancestors::default();
+        let mut at = top.clone();
+        let levels = (0..)
+            .take_while(|_| {
+                at.listed_as(7).is_ok() && {
+                    at = at.with(&entry).unwrap();
+                    true
+                }
+            })
+            .count();
+        assert_eq!(levels, MAX_SAME);
+        // Known from now on everywhere in this tree, and nowhere else.
+        let beside = top.with(&entry).unwrap();
+        assert!(beside.listed_as(7).is_err() && beside.with(&entry).unwrap().listed_as(8).is_ok());
+        assert!(Ancestors::default().listed_as(7).is_ok());
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub use select::{FileFacts, Select, SelectRule};
 /// The deepest tree that is walked: a server that lists a directory inside itself ends here.
 pub const MAX_DEPTH: usize = 100;
 /// The most entries that one tree may have.
-pub const MAX_TREE: u64 = 10_000_000;
+pub const MAX_TREE: u64 = 20_000_000;
 /// The most connections at a time.
 pub const MAX_CONNECTIONS: usize = 64;
 /// The most symbolic links that are followed on the way to one directory.
@@ -185,6 +185,8 @@ impl Delete {
 
 /// Why nothing is deleted in a tree.
 const INCOMPLETE: &str = "nothing is deleted: a listing was not complete";
+/// Why nothing more is deleted.
+const LIED: &str = "nothing more is deleted: what was listed is not there";
 /// Why nothing is deleted in a directory.
 const EMPTY: &str = "nothing is deleted: the other side is empty (--allow-empty believes it)";
 

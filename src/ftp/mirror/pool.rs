@@ -20,6 +20,8 @@ const BY_DISTANCE: [(Duration, usize); 3] =
     [(Duration::from_millis(2), 4), (Duration::from_millis(10), 8), (Duration::MAX, 16)];
 /// Waiting jobs for each connection that make another one worth its login.
 const JOBS_PER_CONNECTION: usize = 4;
+/// Waiting jobs that make others wait who would make more.
+const MAX_WAITING: usize = 4096;
 /// Logins at a time: servers have short queues for connections that nobody has accepted yet.
 const MAX_LOGINS: usize = 8;
 /// How often a job is done again, not counting as a retry, because of what was not its fault: a connection that others
@@ -93,8 +95,38 @@ impl<J> QueuedJob<J> {
     }
 }
 
+/// Jobs that wait. Those that make others go first while few others wait, the newest of them before all: a tree of any size
+/// is walked with few jobs at a time.
+struct JobQueue<J> {
+    expanding: VecDeque<QueuedJob<J>>,
+    others: VecDeque<QueuedJob<J>>,
+}
+
+impl<J> JobQueue<J> {
+    fn len(&self) -> usize {
+        self.expanding.len() + self.others.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn expands_next(&self) -> bool {
+        !self.expanding.is_empty() && self.others.len() < MAX_WAITING
+    }
+
+    fn pop(&mut self) -> Option<QueuedJob<J>> {
+        if self.expands_next() { self.expanding.pop_front() } else { self.others.pop_front() }
+    }
+
+    /// The next job, if it makes no others.
+    fn next_plain(&self) -> Option<&QueuedJob<J>> {
+        self.others.front().filter(|_| !self.expands_next())
+    }
+}
+
 struct PoolState<J> {
-    waiting: VecDeque<QueuedJob<J>>,
+    waiting: JobQueue<J>,
     /// Jobs being done: they may make more.
     running: usize,
     workers: usize,
@@ -144,7 +176,8 @@ pub(super) async fn run<W: PoolWork>(
     let by_distance = BY_DISTANCE.iter().find(near).map_or(1, |(_, connections)| *connections);
     let allowed = settings.options.quirks.allowed().unwrap_or(MAX_CONNECTIONS);
     let limit = settings.connections.unwrap_or(by_distance).min(allowed).clamp(1, MAX_CONNECTIONS);
-    let waiting = jobs.into_iter().map(QueuedJob::new).collect();
+    let (expanding, others) = jobs.into_iter().map(QueuedJob::new).partition(|queued| work.is_expanding(&queued.job));
+    let waiting = JobQueue { expanding, others };
     let state = PoolState { waiting, running: 0, workers: 0, logins: 0, limit, stopped: None };
     let pool = Arc::new(WorkerPool { work, settings: settings.clone(), state: Mutex::new(state), wake: Notify::new() });
     let mut workers = JoinSet::new();
@@ -260,7 +293,7 @@ impl<W: PoolWork> WorkerPool<W> {
             {
                 let mut state = self.state();
                 let over = state.stopped.is_some() || state.workers > state.limit;
-                let first = if over { None } else { state.waiting.pop_front() };
+                let first = if over { None } else { state.waiting.pop() };
                 if let Some(first) = first {
                     let mut jobs = VecDeque::with_capacity(chain.max(1));
                     let command = if chain > 0 { self.work.pipelined(&first.job, first.attempts()) } else { None };
@@ -270,7 +303,7 @@ impl<W: PoolWork> WorkerPool<W> {
                     // What one takes the others do not have: the last jobs are spread evenly.
                     let share = (state.waiting.len() / (2 * state.limit) + 1).min(chain);
                     while chained && jobs.len() < share {
-                        let next = state.waiting.front();
+                        let next = state.waiting.next_plain();
                         let Some(command) = next.and_then(|next| self.work.pipelined(&next.job, next.attempts()))
                         else {
                             break;
@@ -279,7 +312,7 @@ impl<W: PoolWork> WorkerPool<W> {
                         if length > MAX_CHAIN_BYTES {
                             break;
                         }
-                        jobs.extend(state.waiting.pop_front().map(|next| (next, Some(command))));
+                        jobs.extend(state.waiting.pop().map(|next| (next, Some(command))));
                     }
                     state.running += jobs.len();
                     return Taken::Jobs(jobs);
@@ -450,7 +483,9 @@ impl<W: PoolWork> WorkerPool<W> {
         for mut queued in jobs.into_iter().rev() {
             queued.again += 1;
             state.running -= 1;
-            state.waiting.push_front(queued);
+            let waiting = &mut state.waiting;
+            let queue = if self.work.is_expanding(&queued.job) { &mut waiting.expanding } else { &mut waiting.others };
+            queue.push_front(queued);
         }
         drop(state);
         self.wake_all();
@@ -506,12 +541,10 @@ impl<W: PoolWork> WorkerPool<W> {
     fn finish(&self, again: Option<QueuedJob<W::Job>>, more: &mut Vec<W::Job>) {
         let mut state = self.state();
         state.running -= 1;
-        state.waiting.extend(again);
-        for job in more.drain(..) {
-            let queued = QueuedJob::new(job);
+        for queued in again.into_iter().chain(more.drain(..).map(QueuedJob::new)) {
             match self.work.is_expanding(&queued.job) {
-                true => state.waiting.push_front(queued),
-                false => state.waiting.push_back(queued),
+                true => state.waiting.expanding.push_front(queued),
+                false => state.waiting.others.push_back(queued),
             }
         }
         drop(state);

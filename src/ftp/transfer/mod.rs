@@ -2,6 +2,7 @@
 
 mod copy;
 mod local;
+mod part_file;
 mod range;
 mod receive;
 mod send;
@@ -10,9 +11,10 @@ mod tap;
 mod verify;
 
 pub use copy::ByteProgress;
-pub use local::{LocalDir, Origin, PartFile};
+pub use local::LocalDir;
+pub use part_file::{FinalState, PartFile};
 pub use range::Range;
-pub use receive::{Get, fetch_ahead, fetch_part, fetch_range, fetch_to};
+pub use receive::{Get, fetch_ahead, fetch_part, fetch_range, fetch_to, refusal_of_named};
 pub use send::{OpenFile, Put, ReplaceMode, store, upload, upload_ahead};
 pub use stored::PendingUpload;
 pub use verify::Checks;
@@ -67,10 +69,12 @@ pub struct Transferred {
     pub resumed_from: u64,
     /// The modification time (UTC) that the copy has of the original.
     pub modified: Option<i64>,
-    /// The permission bits that were set at the server.
+    /// The permission bits that the copy was given.
     pub mode: Option<u32>,
     /// How completeness is known.
     pub proof: Proof,
+    /// It changed while it was fetched: what came is whole by the size that was asked for afterwards.
+    pub changed: bool,
     /// The checksum that was compared.
     pub checksum: Option<(ChecksumAlgorithm, String)>,
     /// How long it took.

@@ -2,19 +2,23 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::io::AsyncReadExt;
 
 use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
-use super::local::{LocalDir, Origin, PartFile};
+use super::local::LocalDir;
+use super::part_file::PartFile;
 use super::range::Range;
 use super::tap::{LocalChecksums, Tap};
 use super::verify::{self, Checks};
 use super::{Proof, Transferred};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Ahead, FtpClient, size_of, time_of};
+use crate::ftp::client::{Ahead, Begun, FtpClient, size_of, time_of};
 use crate::ftp::command::FtpCommand;
+use crate::ftp::listing::EntryType;
+use crate::ftp::part::PartTag;
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::FtpReply;
 use crate::net::stream::Stream;
@@ -29,7 +33,7 @@ const CHAINABLE: u64 = 1 << 20;
 pub struct Get<'a> {
     /// Where from.
     pub path: &'a RemotePath,
-    /// The URL without a password: what a part remembers.
+    /// The URL without a password: a part belongs to it.
     pub url: String,
     /// Text: lines converted, never resumed.
     pub ascii: bool,
@@ -39,13 +43,17 @@ pub struct Get<'a> {
     pub modified: Option<i64>,
     /// Continue what an earlier run left.
     pub resume: bool,
+    /// It was tried before: there may be a beginning of it.
+    pub again: bool,
+    /// Continue a shorter file of the final name, where it stands.
+    pub adopt: bool,
     /// What is compared besides the size.
     pub checks: Checks,
     /// Told of the bytes.
     pub progress: ByteProgress,
 }
 
-/// How the download of a file begins whose size is known, for [`FtpClient::send_ahead`]; `None` where a part is to be
+/// How the download of a file begins whose size is known, for [`FtpClient::send_ahead`]; `None` where a part may have to be
 /// continued, or where it is large.
 pub fn fetch_ahead(
     path: &RemotePath,
@@ -54,7 +62,7 @@ pub fn fetch_ahead(
     dir: Option<&LocalDir>,
     name: &[u8],
 ) -> Option<Ahead> {
-    let fresh = size? <= CHAINABLE && !dir.is_some_and(|dir| PartFile::is_there(dir, name));
+    let fresh = size? <= CHAINABLE && dir.is_none_or(|dir| dir.unfinished_of(name).is_empty());
     let (questions, command) = (questions(path, size, modified, false), FtpCommand::Retr(path.argument()));
     fresh.then_some(Ahead { questions, command })
 }
@@ -71,74 +79,170 @@ fn questions(path: &RemotePath, size: Option<u64>, modified: Option<i64>, ascii:
     questions
 }
 
-/// Fetches into a part: from its end if the same remote file is still there, else from the beginning. The caller commits.
-/// What turns out to differ is no beginning of anything: the part is empty then.
+/// What failed, and whether the bytes that came before are no beginning of the file.
+struct FetchError {
+    fault: Fault,
+    useless: bool,
+}
+
+impl From<Fault> for FetchError {
+    fn from(fault: Fault) -> FetchError {
+        FetchError { fault, useless: false }
+    }
+}
+
+impl FetchError {
+    fn useless(kind: Kind, detail: impl Into<String>) -> FetchError {
+        FetchError { fault: Fault::new(kind, detail), useless: true }
+    }
+}
+
+/// Fetches a file for the name that it is to have: from the end of what an earlier run has left of the same source, else from
+/// the beginning. The caller commits. What turns out to differ leaves nothing behind.
 ///
 /// # Errors
-/// What the server refuses, what failed on a connection or on the disk, or `Incomplete`.
-pub async fn fetch_part(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Transferred, Fault> {
-    let mut got = part_by_size(client, get, part).await?;
-    if get.checks != Checks::default() {
-        let found = verify::of_file(part.file(), get.checks.algorithms(client)).await?;
-        if let Err(fault) = got.check(client, get, &found).await {
-            if matches!(fault.kind, Kind::BadData | Kind::Incomplete) {
-                part.restart()?;
+/// What the server refuses, what failed on a connection or on the disk, `Incomplete`, or `BadData` for a file that changed.
+pub async fn fetch_part(
+    client: &mut FtpClient,
+    get: &Get<'_>,
+    dir: &Arc<LocalDir>,
+    name: &[u8],
+) -> Result<(Transferred, PartFile), Fault> {
+    let mut part = None;
+    match fetch_into(client, get, dir, name, &mut part).await {
+        Ok(got) => match part {
+            Some(part) => Ok((got, part)),
+            None => Err(Fault::new(Kind::Internal, "a download without a file")),
+        },
+        Err(FetchError { fault, useless }) => Err(match part {
+            Some(part) if useless => {
+                part.discard();
+                fault
             }
-            return Err(fault);
+            Some(part) if fault.temporary() && part.can_be_continued() => {
+                fault.with_hint("what arrived is kept: the same command again continues it")
+            }
+            _ => fault,
+        }),
+    }
+}
+
+async fn fetch_into(
+    client: &mut FtpClient,
+    get: &Get<'_>,
+    dir: &Arc<LocalDir>,
+    name: &[u8],
+    part: &mut Option<PartFile>,
+) -> Result<Transferred, FetchError> {
+    let started = Instant::now();
+    let mut facts = (get.size, get.modified);
+    let shorter = get.adopt && dir.plain_file(name).is_some_and(|(have, _)| have > 0);
+    if get.resume && !get.ascii && (get.again || shorter || !dir.unfinished_of(name).is_empty()) {
+        if facts.0.is_none() || facts.1.is_none() {
+            facts = client.size_and_time(get.path).await?;
         }
+        *part = open_left(get, dir, name, facts, shorter)?;
+    }
+    let offset = part.as_ref().map_or(0, PartFile::found);
+    (get.progress)(offset);
+    let mut got = match part {
+        Some(_) if Some(offset) == facts.0 => Transferred {
+            size: facts.0,
+            modified: facts.1,
+            resumed_from: offset,
+            proof: Proof::Size,
+            ..Transferred::default()
+        },
+        _ => {
+            let begun = begin(client, get, facts, offset).await?;
+            match place(get, dir, name, &begun, part) {
+                Ok(file) => receive(client, get, begun, &file, u64::MAX, None).await?,
+                Err(fault) => return Err(client.abandon(fault).into()),
+            }
+        }
+    };
+    got.elapsed = started.elapsed();
+    if got.resumed_from > 0 {
+        // What was begun and what was continued is the same only if nothing has changed until now.
+        let (size, modified) = client.size_and_time(get.path).await?;
+        if size != got.size || !agree(modified, got.modified) {
+            return Err(FetchError::useless(Kind::Incomplete, "the file changed while the rest of it was fetched"));
+        }
+    }
+    if let (Some(part), true) = (part, get.checks != Checks::default()) {
+        let found = verify::of_file(part.file(), get.checks.algorithms(client)).await?;
+        got.check(client, get, &found).await.map_err(|fault| {
+            let useless = matches!(fault.kind, Kind::BadData | Kind::Incomplete);
+            FetchError { fault, useless }
+        })?;
     }
     Ok(got)
 }
 
-async fn part_by_size(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) -> Result<Transferred, Fault> {
-    let started = Instant::now();
-    let left = part.length()?;
-    let (mut size, mut modified) = (get.size, get.modified);
-    let mut offset = 0;
-    if left > 0 {
-        let origin = part.origin().filter(|_| get.resume && !get.ascii);
-        if let Some(origin) = origin {
-            if size.is_none() || modified.is_none() {
-                (size, modified) = client.size_and_time(get.path).await?;
-            }
-            let same = origin.url == get.url && Some(origin.size) == size && Some(origin.modified) == modified;
-            if same && left <= origin.size {
-                offset = left;
-            }
+/// What there is to be continued: the user's own file, or the part of this source.
+fn open_left(
+    get: &Get<'_>,
+    dir: &Arc<LocalDir>,
+    name: &[u8],
+    (size, modified): (Option<u64>, Option<i64>),
+    shorter: bool,
+) -> Result<Option<PartFile>, Fault> {
+    let tag = tag(get, size, modified);
+    let part = tag.map(|tag| PartFile::of_source(dir, name, &tag)).transpose()?;
+    let left = |part: &PartFile| part.found() > 0 && size.is_some_and(|size| part.found() <= size);
+    match part.filter(left) {
+        None if shorter => {
+            // Where the remote file is younger than the bytes that are here, they are of another one.
+            let own = PartFile::own(dir, name)?.filter(left);
+            Ok(own.filter(|own| modified.is_none_or(|modified| modified <= own.written())))
         }
-        match offset {
-            0 => part.restart()?,
-            _ => part.append()?,
-        }
+        part => Ok(part),
     }
-    if let (Some(size), true) = (size, offset > 0)
-        && offset == size
-    {
-        (get.progress)(size);
-        let (proof, elapsed) = (Proof::Size, started.elapsed());
-        return Ok(Transferred {
-            size: Some(size),
-            resumed_from: size,
-            modified,
-            proof,
-            elapsed,
-            ..Transferred::default()
-        });
+}
+
+/// Whose part it is: of this file as it is now, if the server tells enough to know it again.
+fn tag(get: &Get<'_>, size: Option<u64>, modified: Option<i64>) -> Option<PartTag> {
+    let (size, modified) = size.zip(modified).filter(|_| !get.ascii)?;
+    Some(PartTag::of_source(&[get.url.as_bytes(), &size.to_be_bytes(), &modified.to_be_bytes()]))
+}
+
+/// The file that a transfer which has begun goes into, and where.
+fn place(
+    get: &Get<'_>,
+    dir: &Arc<LocalDir>,
+    name: &[u8],
+    begun: &BegunFile,
+    part: &mut Option<PartFile>,
+) -> Result<File, Fault> {
+    if begun.offset == 0 {
+        let made = match tag(get, begun.size, begun.modified) {
+            // The one that could not be continued.
+            _ if part.as_ref().is_some_and(PartFile::is_part) => None,
+            Some(tag) => Some(PartFile::of_source(dir, name, &tag)?),
+            None => Some(PartFile::of_run(dir, name)?),
+        };
+        *part = made.or(part.take());
     }
-    (get.progress)(offset);
-    let on_start = |begun: &RemoteFacts| -> Result<(), Fault> {
-        if begun.restarted {
-            part.restart()?;
-        }
-        if let (Some(size), Some(modified), false) = (begun.size, begun.modified, get.ascii)
-            && size > SMALL
-        {
-            part.remember(&Origin { url: get.url.clone(), size, modified });
-        }
-        Ok(())
-    };
-    let to = ReceiveTarget { file: part.file(), offset, most: u64::MAX, tap: None };
-    fetch(client, get, (size, modified), to, started, &on_start).await
+    let Some(part) = part else { return Err(Fault::new(Kind::Internal, "a download without a file")) };
+    match begun.offset {
+        0 if part.found() > 0 => part.restart()?,
+        0 => {}
+        _ => part.append()?,
+    }
+    copy::share(part.file())
+}
+
+fn agree(then: Option<i64>, now: Option<i64>) -> bool {
+    then.is_none() || now.is_none() || then == now
+}
+
+/// The refusal of a file that the user named: where it is a directory, the hint says what fetches it.
+pub async fn refusal_of_named(client: &mut FtpClient, path: &RemotePath, fault: Fault) -> Fault {
+    let refused = fault.reply_code().is_some() && !fault.temporary() && client.usable();
+    match refused && matches!(client.stat(path).await, Ok(Some(entry)) if entry.entry_type == EntryType::Directory) {
+        true => fault.with_hint("it is a directory: -r fetches it, ftpls lists it"),
+        false => fault,
+    }
 }
 
 /// Fetches to something that is no file of ours: stdout, a device, a FIFO.
@@ -148,8 +252,10 @@ async fn part_by_size(client: &mut FtpClient, get: &Get<'_>, part: &PartFile) ->
 pub async fn fetch_to(client: &mut FtpClient, get: &Get<'_>, file: &File) -> Result<Transferred, Fault> {
     let algorithms = get.checks.algorithms(client);
     let tap = (!algorithms.is_empty()).then(|| Tap::new(&algorithms));
-    let to = ReceiveTarget { file, offset: 0, most: u64::MAX, tap: tap.clone() };
-    let mut got = fetch(client, get, (get.size, get.modified), to, Instant::now(), &|_| Ok(())).await?;
+    let started = Instant::now();
+    let begun = begin(client, get, (get.size, get.modified), 0).await?;
+    let mut got = receive(client, get, begun, file, u64::MAX, tap.clone()).await.map_err(|error| error.fault)?;
+    got.elapsed = started.elapsed();
     let found = tap.map(Tap::finish).unwrap_or_default();
     got.check(client, get, &found).await?;
     Ok(got)
@@ -173,13 +279,12 @@ pub async fn fetch_range(
             None => Fault::new(Kind::Unsupported, "the server tells no size: only the first bytes can be counted"),
         });
     };
-    let to = ReceiveTarget { file, offset, most, tap: None };
-    let refused = |begun: &RemoteFacts| match begun.restarted {
-        true => Err(Fault::new(Kind::Unsupported, "the server cannot begin in the middle of a file")),
-        false => Ok(()),
-    };
-    let got = fetch(client, get, (size, modified), to, started, &refused).await?;
-    Ok(Transferred { size: Some(got.bytes), resumed_from: 0, ..got })
+    let begun = begin(client, get, (size, modified), offset).await?;
+    if begun.restarted {
+        return Err(client.abandon(Fault::new(Kind::Unsupported, "the server cannot begin in the middle of a file")));
+    }
+    let got = receive(client, get, begun, file, most, None).await.map_err(|error| error.fault)?;
+    Ok(Transferred { size: Some(got.bytes), resumed_from: 0, elapsed: started.elapsed(), ..got })
 }
 
 impl Transferred {
@@ -191,8 +296,7 @@ impl Transferred {
             (self.proof, self.checksum) = (by, Some(checksum));
         } else if checks.server {
             let (size, modified) = client.size_and_time(get.path).await?;
-            let same = |then: Option<i64>, now: Option<i64>| then.is_none() || now.is_none() || then == now;
-            if (size.is_some() && size != self.size) || !same(self.modified, modified) {
+            if (size.is_some() && size != self.size) || !agree(self.modified, modified) {
                 return Err(Fault::new(Kind::Incomplete, "the file changed while it was fetched"));
             }
             if size.is_some() && modified.is_some() && modified == self.modified {
@@ -203,80 +307,84 @@ impl Transferred {
     }
 }
 
-/// Where the bytes go, and which.
-struct ReceiveTarget<'a> {
-    file: &'a File,
-    /// Where in the remote file they begin.
-    offset: u64,
-    /// How many at most.
-    most: u64,
-    /// Sees them as they pass.
-    tap: Option<Tap>,
-}
-
-/// What is known when the first byte may come.
-struct RemoteFacts {
+/// A transfer that has begun, and what is known when its first byte may come.
+struct BegunFile {
+    command: FtpCommand,
+    stream: Stream,
+    /// The 150 reply.
+    opening: FtpReply,
     size: Option<u64>,
     modified: Option<i64>,
-    /// The server refused the offset.
+    /// Where in the remote file the bytes begin.
+    offset: u64,
+    /// The server refused another offset.
     restarted: bool,
 }
 
-async fn fetch(
+async fn begin(
     client: &mut FtpClient,
     get: &Get<'_>,
     (mut size, mut modified): (Option<u64>, Option<i64>),
-    to: ReceiveTarget<'_>,
-    started: Instant,
-    on_start: &(dyn Fn(&RemoteFacts) -> Result<(), Fault> + Sync),
-) -> Result<Transferred, Fault> {
+    offset: u64,
+) -> Result<BegunFile, Fault> {
     client.set_type(get.ascii).await?;
     let questions = questions(get.path, size, modified, get.ascii);
     let command = FtpCommand::Retr(get.path.argument());
-    let begun = client.begin(&questions, &command, to.offset).await?;
+    let begun = client.begin(&questions, &command, offset).await?;
     for (question, answer) in questions.iter().zip(&begun.answers) {
         match question {
             FtpCommand::Size(_) => size = size_of(answer),
             _ => modified = time_of(answer),
         }
     }
-    let offset = if begun.restarted { 0 } else { to.offset };
-    if let Err(fault) = on_start(&RemoteFacts { size, modified, restarted: begun.restarted }) {
-        return Err(client.abandon(fault));
-    }
-    let expected = size.or_else(|| announced(&begun.opening)).map(|size| size.saturating_sub(offset));
+    let offset = if begun.restarted { 0 } else { offset };
+    let Begun { stream, restarted, opening, .. } = begun;
+    Ok(BegunFile { command, stream, opening, size, modified, offset, restarted })
+}
+
+/// Receives what has begun into a file that is at the right place: `most` bytes, or all.
+async fn receive(
+    client: &mut FtpClient,
+    get: &Get<'_>,
+    begun: BegunFile,
+    file: &File,
+    most: u64,
+    tap: Option<Tap>,
+) -> Result<Transferred, FetchError> {
+    let BegunFile { command, stream, opening, size, mut modified, offset, .. } = begun;
+    let expected = size.or_else(|| announced(&opening)).map(|size| size.saturating_sub(offset));
     let (limits, pace, progress) = (client.limits(), client.pace(), get.progress.clone());
-    let flow = Flow { limits, pace, progress, tap: to.tap };
-    let received = match begun.stream {
+    let flow = Flow { limits, pace, progress, tap };
+    let received = match stream {
         // What is looked at has to pass through us.
-        Stream::Plain(tcp) if !get.ascii && flow.tap.is_none() => {
-            receive_plain(tcp, to.file, expected, to.most, &flow).await
-        }
-        stream => receive_stream(stream, to.file, get.ascii, to.most, &flow).await,
+        Stream::Plain(tcp) if !get.ascii && flow.tap.is_none() => receive_plain(tcp, file, expected, most, &flow).await,
+        stream => receive_stream(stream, file, get.ascii, most, &flow).await,
     };
     let received = match received {
         Ok(received) => received,
-        Err(fault) => return Err(super::explain(client, &command, fault).await),
+        Err(fault) => return Err(super::explain(client, &command, fault).await.into()),
     };
     let total = offset + received.bytes;
     // Everything that was asked for is here: what the server says about a closed data connection is no news.
-    let enough = received.bytes == to.most;
+    let enough = received.bytes == most;
     let reply = match enough {
         true => client.finish_short().await,
         false => line_of(&client.finish(&command).await?),
     };
+    let mut changed = false;
     // In ASCII mode bytes are converted: sizes say nothing.
     let proof = match size.filter(|_| !get.ascii) {
         _ if enough => Proof::Size,
         Some(size) if size == total => Proof::Size,
         Some(size) => {
-            let fault = Fault::new(Kind::Incomplete, format!("{total} bytes arrived, the server announced {size}"));
-            return Err(fault);
+            modified = size_of_now(client, get, size, total, offset == 0 && received.clean, modified).await?;
+            changed = true;
+            Proof::Size
         }
         None if received.clean => Proof::Reply,
         None => {
             let fault = "the TLS data connection was cut off, and the server told no size";
-            return Err(Fault::new(Kind::Incomplete, fault));
+            return Err(Fault::new(Kind::Incomplete, fault).into());
         }
     };
     Ok(Transferred {
@@ -285,10 +393,34 @@ async fn fetch(
         resumed_from: offset,
         modified,
         proof,
-        elapsed: started.elapsed(),
+        changed,
         reply,
         ..Transferred::default()
     })
+}
+
+/// Another number of bytes came than the server had announced, and it says that these are all. It is asked again: a file that
+/// has grown meanwhile, or been cut, is whole as it came if the server says so now. Returns its time then.
+async fn size_of_now(
+    client: &mut FtpClient,
+    get: &Get<'_>,
+    size: u64,
+    total: u64,
+    whole: bool,
+    modified: Option<i64>,
+) -> Result<Option<i64>, FetchError> {
+    let asked = client.size_and_time(get.path).await;
+    let (now, time) = asked.map_err(|fault| FetchError { fault, useless: total > size })?;
+    let detail = format!("{total} bytes arrived, the server announced {size}");
+    match now {
+        Some(now) if whole && now == total => Ok(time.or(modified)),
+        // It grows on: what came is what there was, and has the older time, so that it is fetched again.
+        Some(now) if whole && total > size && now > total => Ok(modified),
+        _ if total < size && now.is_none_or(|now| now == size) => Err(Fault::new(Kind::Incomplete, detail).into()),
+        // The beginning was one of another file, or the end was cut off.
+        _ if !whole => Err(FetchError::useless(Kind::Incomplete, detail)),
+        _ => Err(FetchError::useless(Kind::BadData, format!("the file changed while it was fetched: {detail}"))),
+    }
 }
 
 /// Bytes that came, and whether the end was a proper one.

@@ -162,7 +162,14 @@ fn servers(runner: &QuestionRunner<'_>, zone: &Name) -> Result<Vec<ZoneServer>, 
 /// Asks one server for its serial and for the answer, as an authority.
 fn said(client: &DnsClient, zone: &Name, question: &Question, edns: Option<&Edns>) -> Result<(Said, Message), Fault> {
     let ask = |question: Question| -> Result<Message, Fault> {
-        let query = Query { question, flags: Flags::default(), edns: edns.cloned(), authority: None, padding: None };
+        let query = Query {
+            question,
+            flags: Flags::default(),
+            edns: edns.cloned(),
+            authority: None,
+            padding: None,
+            exact_case: false,
+        };
         let message = client.ask(&query)?.message;
         if !message.flags.has(Flags::AA) && !is_referral(&message) {
             let what = format!("lame: {}, and no authority for {zone}", message.rcode());

@@ -80,7 +80,14 @@ pub(super) fn flags(args: &QueryArgs) -> Flags {
 pub(super) fn query(args: &Args, question: &Question) -> Result<Query, Fault> {
     let args = &args.query;
     let edns = if args.no_edns { None } else { Some(edns(args)?) };
-    Ok(Query { question: question.clone(), flags: flags(args), edns, authority: None, padding: args.padding })
+    Ok(Query {
+        question: question.clone(),
+        flags: flags(args),
+        edns,
+        authority: None,
+        padding: args.padding,
+        exact_case: false,
+    })
 }
 
 /// The key to sign with, if one was named.

@@ -8,7 +8,7 @@ use crate::cli::output::Output;
 use crate::dns::client::{DnsClient, ExchangeAnswer};
 use crate::dns::edns::EdnsOption;
 use crate::dns::json;
-use crate::dns::message::{Question, Rcode};
+use crate::dns::message::{Flags, Question, Rcode};
 use crate::dns::present;
 use crate::dns::record::Rtype;
 use crate::dns::template::Template;
@@ -73,11 +73,15 @@ pub(super) fn verdict(answer: &ExchangeAnswer, rtype: Rtype) -> QuestionResult {
             let typed = message.answer.iter().any(|record| record.rtype == rtype || rtype == Rtype::ANY);
             // An alias whose end the server does not know is data; one that ends in an SOA has none (RFC 2308).
             let denied = message.authority.iter().any(|record| record.rtype == Rtype::SOA);
-            if typed || (!message.answer.is_empty() && !denied) { Ok(()) } else { fault(Kind::Negative, "no data") }
+            match typed || (!message.answer.is_empty() && !denied) {
+                true => Ok(()),
+                // What was cut off is not known not to be there.
+                false if message.flags.has(Flags::TC) => fault(Kind::Incomplete, "the answer was truncated"),
+                false => fault(Kind::Negative, "no data"),
+            }
         }
         Rcode::NXDOMAIN | Rcode::YXDOMAIN => fault(Kind::Negative, "no such name"),
-        Rcode::SERVFAIL => fault(Kind::PeerTemporary, &with_words(answer, "SERVFAIL")),
-        other => fault(Kind::Refused, &with_words(answer, &other.to_string())),
+        other => fault(other.failure_kind(), &with_words(answer, &other.to_string())),
     }
 }
 

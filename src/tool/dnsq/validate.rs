@@ -97,9 +97,22 @@ fn print(
         runner.print(answer, runner.servers.get(answer.server))?;
     }
     if !runner.out.json() && (runner.args.short || runner.format.is_some()) {
+        if !judged.left_out.is_empty() {
+            let text = format!("{}: left out, nothing shows that its owner signed it", left_out(judged).join(", "));
+            runner.out.warn(&text);
+        }
         return Ok(());
     }
     runner.out.emit(&Judged::of(question, judged))
+}
+
+/// The sets of the answer that belong to none that was judged: owner and type.
+fn left_out(judged: &checked::ValidationVerdict) -> Vec<String> {
+    let mut sets: Vec<String> =
+        judged.left_out.iter().map(|record| format!("{} {}", record.name, record.rtype)).collect();
+    sets.sort();
+    sets.dedup();
+    sets
 }
 
 /// What the verdict means for a script.
@@ -143,6 +156,8 @@ struct Judged {
     question: Value,
     #[serde(flatten)]
     judged: Map<String, Value>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    left_out: Vec<String>,
     chain: Value,
     #[serde(skip)]
     text: String,
@@ -157,10 +172,14 @@ impl Judged {
             let _ = write!(text, ", {}", words(Some(reason)));
         }
         text.push('\n');
+        let left_out = left_out(verdict);
+        for set in &left_out {
+            let _ = writeln!(text, ";; left out, nothing shows that its owner signed it: {set}");
+        }
         for line in verdict.tree.text().lines() {
             let _ = writeln!(text, ";; {line}");
         }
-        Judged { question: json::question(question), judged, chain: verdict.tree.json(), text }
+        Judged { question: json::question(question), judged, left_out, chain: verdict.tree.json(), text }
     }
 }
 

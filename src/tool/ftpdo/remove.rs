@@ -102,7 +102,9 @@ impl Actor<'_> {
             }
             Ok(())
         };
-        self.client.list(&path.parent().unwrap_or_default(), ListMethod::Any, false, each).await?;
+        let listed = self.client.list(&path.parent().unwrap_or_default(), ListMethod::Any, false, each).await?;
+        // It may be a link that was left out.
+        listed.uncut()?;
         Ok(if link { RemovalTarget::File } else { RemovalTarget::Directory })
     }
 
@@ -138,7 +140,7 @@ impl Actor<'_> {
             ListingLine::Nothing => Ok(()),
             ListingLine::Unknown => Err(unknown_line(b"")),
         };
-        self.client.list(path, ListMethod::Any, true, each).await?;
+        above.listed(self.client.list(path, ListMethod::Any, true, each).await?.uncut()?)?;
         if self.dry_run {
             removed.removed_files += u64::try_from(files.len()).unwrap_or(u64::MAX);
         } else {

@@ -1,6 +1,5 @@
 //! `ftpls`: lists FTP directories, as text or as JSON that is the same for every server.
 
-mod pick;
 mod record;
 mod saved;
 mod walk;
@@ -16,8 +15,8 @@ use crate::ftp::client::ListMethod;
 use crate::ftp::glob::Glob;
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers};
+use crate::tool::ftp_pick::PickArgs;
 
-use pick::PickArgs;
 pub(super) use record::EntryRecord;
 use record::{Order, Printer};
 use walk::UrlListing;

@@ -5,7 +5,6 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::pick::Pick;
 use super::record::Printer;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
@@ -13,6 +12,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::listing::{Lister, ListingLine, MAX_LINE};
 use crate::line::{Ends, LineError, Splitter};
 use crate::net::clock::unix_seconds;
+use crate::tool::ftp_pick::Pick;
 
 /// Bytes read at once.
 const READ: usize = 64 * 1024;

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::Args;
-use super::pick::Pick;
 use super::record::Printer;
 use crate::cli::exit::Tally;
 use crate::cli::output::Output;
@@ -13,6 +12,7 @@ use crate::ftp::glob::{Glob, GlobWalk};
 use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
 use crate::ftp::mirror::{Ancestors, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
+use crate::tool::ftp_pick::Pick;
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 
 /// The listing of one URL.
@@ -116,7 +116,15 @@ impl UrlListing<'_> {
             self.out.error(&base, &fault);
             tally.fault(&fault);
         }
-        listed?;
+        let listed = listed?;
+        if let Some(why) = listed.warning() {
+            self.out.warn(&format!("{base}: {why}"));
+        }
+        if let Some(fault) = listed.cut() {
+            self.out.error(&base, &fault);
+            tally.fault(&fault);
+        }
+        node.above.listed(&listed)?;
         // Depth first, in the order of the listing.
         waiting.extend(below.into_iter().rev());
         Ok(())

@@ -244,10 +244,12 @@ impl Engine {
         let resolver = &mut self.resolvers[at];
         // A connection repeats what was lost by itself: there is no use in asking twice before the time is up.
         let longest = self.options.try_timeout;
-        let wait = if kind == SocketKind::Udp { resolver.timeout(held.tries, longest) } else { longest };
+        // Nor is there anything to hurry for after the last try.
+        let hurry = kind == SocketKind::Udp && held.tries < self.options.tries;
+        let wait = if hurry { resolver.timeout(held.tries, longest) } else { longest };
         let due = (now + wait).min(held.first + self.options.name_timeout);
         let forgotten = held.sent.push(SentQuery { socket, id, sent: now as u32 });
-        resolver.template.compose(id, held.question(), &mut self.packet);
+        resolver.template.compose(id, held.question(), held.without_edns, &mut self.packet);
         resolver.send(now, kind == SocketKind::SpareConnection);
         self.sockets.send(socket);
         self.questions.put_asked(slot, at, due);

@@ -135,7 +135,11 @@ impl Engine {
         if rcode == BADCOOKIE && has_cookie && self.questions.at(slot).tries < 3 {
             return true;
         }
-        if resolver.template.drop_rejected_edns(rcode, walked.is_some_and(|it| it.edns)) {
+        // Of this question alone: another may be answered with all that EDNS brings.
+        let held = self.questions.at_mut(slot);
+        if !held.without_edns && resolver.template.is_edns_rejected(rcode, walked.is_some_and(|it| it.edns)) {
+            held.without_edns = true;
+            resolver.counters.without_edns += 1;
             return true;
         }
         if rcode == 2 {

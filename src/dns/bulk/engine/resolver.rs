@@ -36,6 +36,9 @@ pub struct ResolverStats {
     pub truncated: u64,
     /// Packets that match no question that was asked: wrong ID, wrong question, unreadable. Never trusted.
     pub mismatched: u64,
+    /// Questions asked again without EDNS, which it rejected (RFC 6891, section 7).
+    #[serde(skip_serializing_if = "is_none")]
+    pub without_edns: u64,
     /// Answers after the question was done, and duplicates.
     pub late: u64,
     /// Nothing listens there, or the network is down.
@@ -51,6 +54,10 @@ pub struct ResolverStats {
     /// The smoothed round trip, in microseconds; 0 = none seen.
     #[serde(rename = "round_trip_ms", serialize_with = "as_milliseconds")]
     pub round_trip: Micros,
+}
+
+fn is_none(figure: &u64) -> bool {
+    *figure == 0
 }
 
 fn is_zero(figure: &u32) -> bool {
@@ -76,6 +83,7 @@ impl ResolverStats {
         self.refused += other.refused;
         self.truncated += other.truncated;
         self.mismatched += other.mismatched;
+        self.without_edns += other.without_edns;
         self.late += other.late;
         self.unreachable += other.unreachable;
         self.quarantined += other.quarantined;

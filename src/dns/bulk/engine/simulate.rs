@@ -342,6 +342,21 @@ fn a_rate_loses_no_truncated_answer() {
     assert!(report.seconds < 5.0, "{} s", report.seconds);
 }
 
+/// Whatever the tries: an answer that comes within the time that was said is taken.
+#[test]
+fn the_last_try_waits_its_time() {
+    for try_timeout in [1_500_000, 5_000_000] {
+        for tries in 1..=4 {
+            for delay in [300_000, 900_000, 1_200_000, 2_500_000, 3_500_000, 4_900_000] {
+                let options = BulkOptions { tries, try_timeout, name_timeout: 60_000_000, ..BulkOptions::default() };
+                let report = run(20, &[Nature { delay, jitter: 1, ..GOOD }], options, 4);
+                let answered = if delay < try_timeout { 20 } else { report.ledger.answered };
+                assert_eq!(report.ledger.answered, answered, "{delay} {tries} {try_timeout}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_dead_server_ends_every_question() {
     let options = BulkOptions { tries: 3, try_timeout: 1_000_000, ..BulkOptions::default() };

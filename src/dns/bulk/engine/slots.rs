@@ -46,6 +46,8 @@ pub(super) struct Slot {
     pub(super) tries: u8,
     /// Something came under one of its IDs that was no answer to it.
     pub(super) mismatched: bool,
+    /// A server rejected EDNS: it is asked without from here on.
+    pub(super) without_edns: bool,
     /// UDP said "truncated": it is asked over a connection from here on. Set by [`super::questions`] alone.
     pub(super) over_connection: bool,
     /// The resolver of the last try, or the one whose list the slot is in. Set by [`super::questions`] alone.
@@ -115,6 +117,7 @@ impl Slots {
             state: SlotState::Free,
             tries: 0,
             mismatched: false,
+            without_edns: false,
             over_connection: false,
             resolver: ResolverId(0),
             question_len: 0,
@@ -154,6 +157,7 @@ impl Slots {
         slot.state = SlotState::InHand;
         slot.tries = 0;
         slot.mismatched = false;
+        slot.without_edns = false;
         slot.over_connection = false;
         slot.sent = SentQueries::default();
         slot.number = number;

@@ -3,6 +3,7 @@
 use super::ids::Random;
 use crate::dns::bulk::api::BulkOptions;
 use crate::dns::edns::{Edns, EdnsOption};
+use crate::dns::message::Rcode;
 use crate::dns::query::PADDING_BLOCK;
 
 /// Bytes of an EDNS record before its options: root, type, size, extended rcode, version, flags, length (RFC 6891, section 6.1.2).
@@ -56,20 +57,14 @@ impl QueryTemplate {
         }
     }
 
-    /// A response that rejects a query: true if the resolver knows no EDNS (FORMERR or NOTIMP without an EDNS record, RFC
-    /// 6891, section 7). From here on its queries have none.
-    pub(super) fn drop_rejected_edns(&mut self, rcode: u16, response_has_edns: bool) -> bool {
-        let rejected = self.edns.is_some() && matches!(rcode, 1 | 4) && !response_has_edns;
-        if rejected {
-            self.edns = None;
-            self.make_opt();
-        }
-        rejected
+    /// True if a response says that its server knows no EDNS, and a question may do without.
+    pub(super) fn is_edns_rejected(&self, rcode: u16, response_has_edns: bool) -> bool {
+        self.edns.as_ref().is_some_and(|edns| edns.is_rejected(Rcode(rcode), response_has_edns))
     }
 
-    /// Writes a query.
-    pub(super) fn compose(&self, id: u16, question: &[u8], packet: &mut Vec<u8>) {
-        let edns = self.edns.is_some();
+    /// Writes a query; `plain`: without EDNS, whatever the others have.
+    pub(super) fn compose(&self, id: u16, question: &[u8], plain: bool, packet: &mut Vec<u8>) {
+        let edns = self.edns.is_some() && !plain;
         let ([high, low], [flags, more]) = (id.to_be_bytes(), self.flags);
         packet.clear();
         packet.extend_from_slice(&[high, low, flags, more, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)]);
@@ -121,9 +116,13 @@ mod tests {
     use crate::dns::record::Rtype;
 
     fn wire(template: &QueryTemplate) -> Vec<u8> {
+        composed(template, false)
+    }
+
+    fn composed(template: &QueryTemplate, plain: bool) -> Vec<u8> {
         let name = Name::parse("a.example.test").unwrap();
         let mut packet = vec![9; 3];
-        template.compose(0x1234, &[name.as_wire(), &[0, 28, 0, 1]].concat(), &mut packet);
+        template.compose(0x1234, &[name.as_wire(), &[0, 28, 0, 1]].concat(), plain, &mut packet);
         packet
     }
 
@@ -136,14 +135,12 @@ mod tests {
             [(None, Flags(0)), (Some(Edns::default()), Flags(Flags::RD)), (Some(edns), Flags(Flags::CD | Flags::AD))]
         {
             let options = BulkOptions { edns: edns.clone(), flags, ..BulkOptions::default() };
-            let mut template = QueryTemplate::new(&options, false, &mut Random::seeded(1));
+            let template = QueryTemplate::new(&options, false, &mut Random::seeded(1));
             let mut query = Query::new(Name::parse("a.example.test").unwrap(), Rtype::AAAA);
             (query.edns, query.flags) = (edns.clone(), flags);
             assert_eq!(wire(&template), query.compose(0x1234));
             query.edns = None;
-            assert!(!template.drop_rejected_edns(5, false) && !template.drop_rejected_edns(1, true));
-            assert_eq!(template.drop_rejected_edns(4, false), edns.is_some());
-            assert_eq!(wire(&template), query.compose(0x1234));
+            assert_eq!(composed(&template, true), query.compose(0x1234));
         }
     }
 

@@ -1,6 +1,7 @@
 //! The local side of `--delete`: what the server does not have goes.
 
 use std::ffi::OsStr;
+use std::hash::{DefaultHasher, Hasher};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,11 +10,101 @@ use std::sync::atomic::Ordering;
 use rustix::fs::{AtFlags, Dir, FileType};
 
 use super::Downloader;
-use super::walk::ListedDirectory;
 use crate::fault::{Fault, Kind};
+use crate::ftp::client::WholeListing;
 use crate::ftp::mirror::lazy_dir::{LazyDir, begun_of};
 use crate::ftp::mirror::{EMPTY, INCOMPLETE, MAX_DEPTH, MirrorEvent, MirrorOutcome, join};
+use crate::ftp::part::unfinished;
+use crate::ftp::path::MAX_NAME;
 use crate::ftp::transfer::LocalDir;
+
+/// The names in a local directory, as hashes: those that the server has are struck out while it lists them. Two names of one
+/// hash keep each other, which deletes nothing wrong.
+pub(super) struct LocalNames(Vec<u64>);
+
+/// The lowest bit of a hash says that it was struck out.
+const LISTED: u64 = 1;
+
+impl LocalNames {
+    /// All names that are there now.
+    pub(super) fn of(place: &LazyDir) -> Result<LocalNames, Fault> {
+        let mut hashes = Vec::new();
+        if let Some(dir) = place.find()? {
+            each_entry(&dir, |name, _| {
+                hashes.extend([name, meant(name)].map(hash));
+                Ok(())
+            })?;
+        }
+        hashes.sort_unstable();
+        hashes.dedup();
+        Ok(LocalNames(hashes))
+    }
+
+    /// The server has a file or directory of this name.
+    pub(super) fn strike(&mut self, name: &[u8]) {
+        if let Ok(at) = self.0.binary_search_by_key(&hash(name), |found| found & !LISTED)
+            && let Some(found) = self.0.get_mut(at)
+        {
+            *found |= LISTED;
+        }
+    }
+
+    fn is_listed(&self, name: &[u8]) -> bool {
+        let found = self.0.binary_search_by_key(&hash(name), |found| found & !LISTED);
+        // What was not there at the beginning is nobody's business.
+        found.ok().and_then(|at| self.0.get(at)).is_none_or(|found| found & LISTED != 0)
+    }
+}
+
+fn hash(name: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(name);
+    hasher.finish() & !LISTED
+}
+
+/// The file that a name belongs to: a part, to the file that it will be.
+fn meant(name: &[u8]) -> &[u8] {
+    unfinished(name).map(|(whole, _)| whole).or_else(|| begun_of(name)).unwrap_or(name)
+}
+
+/// A local directory that holds what is not at the server.
+pub(super) struct ListedDirectory {
+    root: usize,
+    below: Vec<u8>,
+    place: Arc<LazyDir>,
+    /// Names, and whether they are directories.
+    extraneous: Vec<(Vec<u8>, bool)>,
+    /// The remote directory is empty.
+    empty: bool,
+}
+
+impl ListedDirectory {
+    /// What is here and not in the listing that is whole; `None`: nothing.
+    pub(super) fn new(
+        root: usize,
+        below: Vec<u8>,
+        place: Arc<LazyDir>,
+        local: LocalNames,
+        empty: bool,
+        _whole: WholeListing,
+    ) -> Result<Option<ListedDirectory>, Fault> {
+        let mut extraneous = Vec::new();
+        if let Some(dir) = place.find()? {
+            each_entry(&dir, |name, is_directory| {
+                if !local.is_listed(name) {
+                    let directory = is_directory()?;
+                    // A part belongs to the file that it will be.
+                    if directory || name.len() == MAX_NAME || !local.is_listed(meant(name)) {
+                        extraneous.push((name.to_vec(), directory));
+                    }
+                }
+                Ok(())
+            })?;
+        }
+        extraneous.sort();
+        Ok((!extraneous.is_empty()).then_some(ListedDirectory { root, below, place, extraneous, empty }))
+    }
+}
 
 /// Something local that the server does not have.
 struct LocalDeletion {
@@ -33,23 +124,23 @@ impl Downloader {
     /// Deletes what complete listings did not hold: all of it, or nothing if it is too much.
     pub(super) fn delete_extraneous(&self) {
         let Some(rule) = self.settings.delete else { return };
-        let visited = std::mem::take(&mut self.ledger().visited);
-        let Some(first) = visited.first() else { return };
-        let (root, top) = (first.root, first.place.path().display().to_string());
+        let (top, visited) = {
+            let mut ledger = self.ledger();
+            (ledger.top.take(), std::mem::take(&mut ledger.visited))
+        };
+        let Some((root, top)) = top else { return };
         if self.incomplete.load(Ordering::Relaxed) {
             return self.report(root, MirrorEvent::Skipped { target: top, why: INCOMPLETE });
         }
         let mut deletions = Vec::new();
-        for directory in &visited {
+        for directory in visited {
             let before = deletions.len();
-            if let Err(fault) = self.extraneous(directory, &mut deletions) {
+            let target = directory.place.path().display().to_string();
+            if let Err(fault) = self.extraneous(&directory, &mut deletions) {
                 deletions.truncate(before);
-                let target = directory.place.path().display().to_string();
                 self.report(directory.root, MirrorEvent::Failed { target, fault });
-            }
-            if deletions.len() > before && directory.names.is_empty() && !rule.allow_empty {
+            } else if deletions.len() > before && directory.empty && !rule.allow_empty {
                 deletions.truncate(before);
-                let target = directory.place.path().display().to_string();
                 self.report(directory.root, MirrorEvent::Skipped { target, why: EMPTY });
             }
         }
@@ -77,20 +168,10 @@ impl Downloader {
         Ok(MirrorOutcome::Done)
     }
 
-    fn extraneous(&self, visited: &ListedDirectory, deletions: &mut Vec<LocalDeletion>) -> Result<(), Fault> {
-        let Some(dir) = visited.place.find()? else { return Ok(()) };
-        for (name, directory) in entries(&dir)? {
-            // A part belongs to the file that it will be.
-            let (meant, part) = match begun_of(&name) {
-                Some(whole) if !directory && visited.names.contains(whole) => continue,
-                Some(whole) => (whole.to_vec(), true),
-                None => (name.clone(), false),
-            };
-            if visited.names.contains(&name) {
-                continue;
-            }
-            let below = join(&visited.below, if part { &meant } else { &name });
-            self.plan_deletion(visited.root, &visited.place, name, directory, &below, 0, deletions)?;
+    fn extraneous(&self, listed: &ListedDirectory, deletions: &mut Vec<LocalDeletion>) -> Result<(), Fault> {
+        for (name, directory) in &listed.extraneous {
+            let below = join(&listed.below, if *directory { name } else { meant(name) });
+            self.plan_deletion(listed.root, &listed.place, name.clone(), *directory, &below, 0, deletions)?;
         }
         Ok(())
     }
@@ -131,24 +212,35 @@ impl Downloader {
 
 /// The names in a directory and whether they are directories, in order.
 fn entries(dir: &LocalDir) -> Result<Vec<(Vec<u8>, bool)>, Fault> {
-    let fault = |errno: rustix::io::Errno| Fault::local(dir.path().display(), &errno.into());
     let mut found = Vec::new();
+    each_entry(dir, |name, is_directory| {
+        found.push((name.to_vec(), is_directory()?));
+        Ok(())
+    })?;
+    found.sort();
+    Ok(found)
+}
+
+/// Tells of each name in a directory, and of whether it is a directory where that is asked for.
+fn each_entry(
+    dir: &LocalDir,
+    mut each: impl FnMut(&[u8], &dyn Fn() -> Result<bool, Fault>) -> Result<(), Fault>,
+) -> Result<(), Fault> {
+    let fault = |errno: rustix::io::Errno| Fault::local(dir.path().display(), &errno.into());
     for entry in Dir::read_from(dir).map_err(fault)? {
         let entry = entry.map_err(fault)?;
         let name = entry.file_name().to_bytes();
         if name == b"." || name == b".." {
             continue;
         }
-        let kind = match entry.file_type() {
+        let is_directory = || match entry.file_type() {
             FileType::Unknown => {
-                let stat =
-                    rustix::fs::statat(dir, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW).map_err(fault)?;
-                FileType::from_raw_mode(stat.st_mode)
+                let stat = rustix::fs::statat(dir, OsStr::from_bytes(name), AtFlags::SYMLINK_NOFOLLOW);
+                Ok(FileType::from_raw_mode(stat.map_err(fault)?.st_mode) == FileType::Directory)
             }
-            known => known,
+            known => Ok(known == FileType::Directory),
         };
-        found.push((name.to_vec(), kind == FileType::Directory));
+        each(name, &is_directory)?;
     }
-    found.sort();
-    Ok(found)
+    Ok(())
 }

@@ -1,11 +1,13 @@
 //! Files and links in a local directory.
 
 use std::ffi::OsStr;
-use std::io;
 use std::os::unix::ffi::OsStrExt;
 
-use rustix::fs::{AtFlags, Mode, OFlags};
+use rustix::fs::AtFlags;
+use rustix::io::Errno;
 
+use crate::fault::Fault;
+use crate::ftp::part::{PartTag, part_name};
 use crate::ftp::transfer::LocalDir;
 
 /// Where a local link leads; `None` if `name` is no link.
@@ -14,21 +16,15 @@ pub(super) fn read_link(dir: &LocalDir, name: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Makes a link under `name` in place of a file or a link, never of a directory.
-pub(super) fn replace_by_link(dir: &LocalDir, name: &[u8], leads_to: &[u8]) -> io::Result<()> {
-    // A file of its own until it is renamed: nobody else can be using the name, since it is never a part of a file.
-    let temporary = [b".", name.get(..name.len().min(200)).unwrap_or(name), b".link.part"].concat();
+pub(super) fn replace_by_link(dir: &LocalDir, name: &[u8], leads_to: &[u8]) -> Result<(), Fault> {
+    // A name of its own: whatever has another one is somebody's.
+    let temporary = part_name(name, &PartTag::of_run()?);
     let (temporary, name) = (OsStr::from_bytes(&temporary), OsStr::from_bytes(name));
-    let _ = rustix::fs::unlinkat(dir, temporary, AtFlags::empty());
-    rustix::fs::symlinkat(OsStr::from_bytes(leads_to), dir, temporary)?;
+    let fault = |errno: Errno| Fault::local(dir.path().join(name).display(), &errno.into());
+    rustix::fs::symlinkat(OsStr::from_bytes(leads_to), dir, temporary).map_err(fault)?;
     if let Err(errno) = rustix::fs::renameat(dir, temporary, dir, name) {
         let _ = rustix::fs::unlinkat(dir, temporary, AtFlags::empty());
-        return Err(errno.into());
+        return Err(fault(errno));
     }
     Ok(())
-}
-
-/// A file of this directory for reading, never through a link.
-pub(super) fn open_file(dir: &LocalDir, name: &[u8]) -> io::Result<std::fs::File> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    Ok(rustix::fs::openat(dir, OsStr::from_bytes(name), flags, Mode::empty())?.into())
 }

@@ -1,11 +1,12 @@
 //! Remote files, globs and trees to local ones.
 
 mod delete;
+mod entries;
 mod local;
 mod source;
 mod walk;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,10 +21,11 @@ use crate::ftp::client::{Ahead, FtpClient};
 use crate::ftp::glob::Glob;
 use crate::ftp::path::RemotePath;
 use crate::ftp::transfer::{
-    Checks, Get, LocalDir, Origin, PartFile, Proof, Range, fetch_ahead, fetch_part, fetch_range,
+    Checks, FinalState, Get, LocalDir, PartFile, Proof, Range, fetch_ahead, fetch_part, fetch_range, refusal_of_named,
 };
+use delete::ListedDirectory;
 use source::Fetched;
-use walk::{ListedDirectory, RemoteDirectory};
+use walk::{DirectoryRest, RemoteDirectory};
 
 /// What is to be fetched.
 #[derive(Debug)]
@@ -34,6 +36,8 @@ pub struct Wanted {
     pub after: AfterFetch,
     /// Take a shorter file that stands under the final name for the beginning of the remote one.
     pub adopt: bool,
+    /// Give each file the permission bits that it has at the server.
+    pub keep_mode: bool,
     /// Only this piece of each file, never continued.
     pub range: Option<Range>,
 }
@@ -103,6 +107,7 @@ pub async fn get(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -
         settings: settings.clone(),
         after: wanted.after,
         adopt: wanted.adopt,
+        keep_mode: wanted.keep_mode,
         range: wanted.range,
         single,
         seen: AtomicU64::new(0),
@@ -142,6 +147,7 @@ struct Downloader {
     settings: MirrorSettings,
     after: AfterFetch,
     adopt: bool,
+    keep_mode: bool,
     range: Option<Range>,
     single: bool,
     /// Entries listed so far.
@@ -156,16 +162,19 @@ struct Downloader {
 /// What is to be done when all transfers are over.
 #[derive(Default)]
 struct Ledger {
-    /// Local directories that something went into.
-    known: HashSet<PathBuf>,
-    /// One of them in each file system.
+    /// A local directory that something went into, in each file system.
     devices: HashMap<u64, Arc<LocalDir>>,
     fetched: Vec<Fetched>,
+    /// What `--delete` is about: the root and the path of a local tree.
+    top: Option<(usize, String)>,
+    /// The directories that hold what is not at the server.
     visited: Vec<ListedDirectory>,
 }
 
 enum DownloadJob {
     Directory(RemoteDirectory),
+    /// Entries of a listed directory.
+    Rest(DirectoryRest),
     File(FileDownload),
 }
 
@@ -177,6 +186,8 @@ struct FileDownload {
     place: Arc<LazyDir>,
     name: Vec<u8>,
     facts: FileFacts,
+    /// Its permission bits, where a listing told them.
+    mode: Option<u32>,
     ascii: bool,
     /// When it is the same already; `None`: the walk has decided.
     compare: Option<Compare>,
@@ -194,19 +205,24 @@ impl PoolWork for Arc<Downloader> {
     ) -> Result<(), Fault> {
         match job {
             DownloadJob::Directory(directory) => self.directory(client, directory, more).await,
-            DownloadJob::File(file) => self.file(client, file, retries).await,
+            DownloadJob::Rest(rest) => self.rest(client, rest, more).await,
+            DownloadJob::File(file) => match self.file(client, file, retries).await {
+                Err(fault) if file.compare.is_some() => Err(refusal_of_named(client, &file.path, fault).await),
+                result => result,
+            },
         }
     }
 
     fn is_expanding(&self, job: &DownloadJob) -> bool {
-        matches!(job, DownloadJob::Directory(_))
+        !matches!(job, DownloadJob::File(_))
     }
 
-    fn pipelined(&self, job: &DownloadJob, _retries: u32) -> Option<Ahead> {
+    fn pipelined(&self, job: &DownloadJob, retries: u32) -> Option<Ahead> {
         let DownloadJob::File(file) = job else { return None };
         // What is not decided yet may have to be asked for first.
-        let asks = self.range.is_some() || self.settings.checks != Checks::default();
-        if asks || file.ascii || self.settings.dry_run || self.adopt || file.compare.is_some() {
+        let asks = self.range.is_some() || self.adopt || self.keep_mode || retries > 0;
+        let asks = asks || self.settings.checks != Checks::default();
+        if asks || file.ascii || self.settings.dry_run || file.compare.is_some() {
             return None;
         }
         let dir = file.place.find().ok()?;
@@ -219,7 +235,13 @@ impl PoolWork for Arc<Downloader> {
     }
 
     fn failed(&self, job: DownloadJob, fault: Fault) {
-        if matches!(&job, DownloadJob::Directory(directory) if !directory.by_link) {
+        let incomplete = match &job {
+            DownloadJob::Directory(directory) => !directory.by_link,
+            DownloadJob::Rest(_) => true,
+            // What was listed is not there: the listing lied, perhaps that of another directory.
+            DownloadJob::File(file) => file.compare.is_none() && fault.kind == Kind::NoInput,
+        };
+        if incomplete {
             self.incomplete.store(true, Ordering::Relaxed);
         }
         let (root, target) = self.name_of(&job);
@@ -232,6 +254,7 @@ impl Downloader {
     fn name_of(&self, job: &DownloadJob) -> (usize, String) {
         match job {
             DownloadJob::Directory(directory) => (directory.root, self.url(&directory.path, true)),
+            DownloadJob::Rest(rest) => (rest.directory.root, self.url(&rest.directory.path, true)),
             DownloadJob::File(file) => (file.root, self.url(&file.path, false)),
         }
     }
@@ -252,6 +275,7 @@ impl Downloader {
                 place: places.get(dir, inside),
                 name,
                 facts: FileFacts { size: None, modified: None },
+                mode: None,
                 ascii,
                 compare: Some(compare),
             }),
@@ -278,12 +302,8 @@ impl Downloader {
 
     /// Notes a local directory that something goes into.
     fn touch(&self, dir: &Arc<LocalDir>) {
-        let mut ledger = self.ledger();
-        if !ledger.known.contains(dir.path()) {
-            ledger.known.insert(dir.path().to_owned());
-            let device = rustix::fs::fstat(dir).map_or(0, |stat| stat.st_dev);
-            ledger.devices.entry(device).or_insert_with(|| dir.clone());
-        }
+        let device = rustix::fs::fstat(dir).map_or(0, |stat| stat.st_dev);
+        self.ledger().devices.entry(device).or_insert_with(|| dir.clone());
     }
 
     async fn file(&self, client: &mut FtpClient, file: &mut FileDownload, retries: u32) -> Result<(), Fault> {
@@ -300,10 +320,6 @@ impl Downloader {
             return Ok(());
         }
         let dir = file.place.create()?;
-        let part = PartFile::open(&dir, &file.name)?;
-        if self.adopt {
-            self.adopt(client, file, &dir, &part, &url).await?;
-        }
         let get = Get {
             path: &file.path,
             url: url.clone(),
@@ -311,23 +327,26 @@ impl Downloader {
             size: file.facts.size,
             modified: file.facts.modified,
             resume: self.settings.resume || retries > 0,
+            again: retries > 0,
+            adopt: self.adopt,
             checks: self.settings.checks.clone(),
             progress: self.settings.progress.clone(),
         };
-        let got = match self.range {
-            None => fetch_part(client, &get, &part).await.map_err(|fault| kept(fault, &part))?,
+        let (mut got, part) = match self.range {
+            None => fetch_part(client, &get, &dir, &file.name).await?,
             Some(range) => {
-                part.restart()?;
-                match fetch_range(client, &get, range, part.file()).await {
-                    Ok(got) => got,
-                    Err(fault) => {
-                        part.discard();
-                        return Err(fault);
-                    }
-                }
+                let part = PartFile::of_run(&dir, &file.name)?;
+                (fetch_range(client, &get, range, part.file()).await?, part)
             }
         };
-        part.commit(got.modified, self.single, !self.settings.no_clobber)?;
+        if self.keep_mode {
+            if file.mode.is_none() {
+                file.mode = client.stat(&file.path).await?.and_then(|entry| entry.mode);
+            }
+            got.mode = file.mode.map(|mode| mode & 0o777);
+        }
+        let (modified, mode) = (got.modified, got.mode);
+        part.commit(FinalState { modified, mode, sync: self.single, replace: !self.settings.no_clobber })?;
         let facts = FileFacts { size: got.size, modified: got.modified };
         self.arrived(file, &dir, facts, got.proof != Proof::Reply);
         self.report(file.root, MirrorEvent::Done(MirroredFile { url, local, retries, transferred: got }));
@@ -378,41 +397,5 @@ impl Downloader {
             return Ok(true);
         }
         Ok(false)
-    }
-
-    /// Makes the bytes of a shorter file under the final name the beginning of the part.
-    async fn adopt(
-        &self,
-        client: &mut FtpClient,
-        file: &mut FileDownload,
-        dir: &LocalDir,
-        part: &PartFile,
-        url: &str,
-    ) -> Result<(), Fault> {
-        let Some((have, _)) = dir.plain_file(&file.name).filter(|(have, _)| *have > 0 && !file.ascii) else {
-            return Ok(());
-        };
-        if part.length()? > 0 {
-            return Ok(());
-        }
-        let (size, modified) = client.size_and_time(&file.path).await?;
-        let (Some(size), Some(modified)) = (size, modified) else { return Ok(()) };
-        file.facts = FileFacts { size: Some(size), modified: Some(modified) };
-        if have > size {
-            return Ok(());
-        }
-        let fault = |error: std::io::Error| Fault::local(file.place.path_of(&file.name).display(), &error);
-        let mut old = local::open_file(dir, &file.name).map_err(fault)?;
-        std::io::copy(&mut old, &mut part.file()).map_err(fault)?;
-        part.remember(&Origin { url: url.to_owned(), size, modified });
-        Ok(())
-    }
-}
-
-/// Says that a part was kept, where it was.
-fn kept(fault: Fault, part: &PartFile) -> Fault {
-    match fault.temporary() && part.length().is_ok_and(|length| length > 0) {
-        true => fault.with_hint("what arrived is kept: the same command again continues it"),
-        false => fault,
     }
 }

@@ -1,12 +1,14 @@
 //! One remote directory: what is in it, and what is to be done about each entry.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::delete::{ListedDirectory, LocalNames};
+use super::entries::{Entries, EntryWriter};
 use super::{DownloadJob, Downloader, FileDownload, local};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{FtpClient, ListMethod, size_of, time_of};
+use crate::ftp::client::{FtpClient, ListMethod, ListingSummary, size_of, time_of};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::glob::{Glob, GlobWalk};
 use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
@@ -15,11 +17,15 @@ use crate::ftp::mirror::lazy_dir::LazyDir;
 use crate::ftp::mirror::{
     Ancestors, FileFacts, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile, join, link,
 };
+use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::transfer::LocalDir;
 
 /// Why a link is neither made again nor followed to a directory.
 const UNTOLD: &str = "a symbolic link: the server does not tell where it leads";
+
+/// Lines that make no sense, and names that cannot be, of which each is told; the others of one listing are counted.
+const MAX_ODD: usize = 20;
 
 /// A directory that is to be walked.
 #[derive(Clone)]
@@ -54,25 +60,27 @@ struct GlobPosition {
     recursive: bool,
 }
 
-/// A directory whose listing is complete, for deleting what it does not hold.
-pub(super) struct ListedDirectory {
-    pub(super) root: usize,
-    pub(super) below: Vec<u8>,
-    pub(super) place: Arc<LazyDir>,
-    /// Every name that was listed.
-    pub(super) names: HashSet<Vec<u8>>,
+/// A directory that is listed, and of which these entries are still to be looked at.
+pub(super) struct DirectoryRest {
+    pub(super) directory: Arc<RemoteDirectory>,
+    entries: Entries,
+    /// Where links lead, as far as another listing had to tell it.
+    targets: Arc<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
 /// What a listing held.
-#[derive(Default)]
 struct DirectoryContents {
-    files: Vec<ListingEntry>,
-    directories: Vec<ListingEntry>,
-    links: Vec<ListingEntry>,
-    names: HashSet<Vec<u8>>,
+    entries: EntryWriter,
+    local: Option<LocalNames>,
+    /// What is told of it, first of all.
     events: Vec<MirrorEvent>,
+    /// How many odd lines there were.
+    odd: usize,
     lines: u64,
-    unclear: bool,
+    /// Names that can be.
+    names: u64,
+    /// Links whose targets nobody has told.
+    untold: bool,
 }
 
 impl RemoteDirectory {
@@ -120,8 +128,7 @@ impl RemoteDirectory {
 }
 
 impl Downloader {
-    /// Lists a directory and makes jobs of what is in it. Events leave when nothing can fail any more: a retry must not
-    /// repeat them.
+    /// Lists a directory; looking at its entries is another job.
     pub(super) async fn directory(
         &self,
         client: &mut FtpClient,
@@ -131,27 +138,81 @@ impl Downloader {
         if directory.depth > MAX_DEPTH {
             return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
         }
-        let mut found = self.list(client, directory).await?;
-        let mut links = std::mem::take(&mut found.links);
-        let mut jobs = Vec::new();
-        if self.settings.links != Links::Skip && links.iter().any(|link| link.link_target.is_none()) {
-            self.learn_targets(client, directory, &mut links).await?;
-        }
-        if !links.is_empty() && (self.settings.links == Links::Follow || directory.glob.is_some()) {
-            links = self.follow(client, directory, links, &mut found, &mut jobs).await?;
-        }
-        self.decide_files(client, directory, std::mem::take(&mut found.files), &mut found.events, &mut jobs).await?;
-        self.seen.fetch_add(found.lines, Ordering::Relaxed);
-        if found.unclear {
-            self.incomplete.store(true, Ordering::Relaxed);
-        }
+        let (mut found, summary) = self.list(client, directory).await?;
+        directory.above.listed(&summary)?;
+        let targets = match found.untold {
+            true => self.learn_targets(client, directory).await?,
+            false => HashMap::new(),
+        };
         // From here on nothing asks the server any more.
+        self.seen.fetch_add(found.lines, Ordering::Relaxed);
+        let target = || self.url(&directory.path, true);
+        if found.odd > MAX_ODD {
+            let fault = Fault::new(Kind::BadData, format!("{} more such lines are not shown", found.odd - MAX_ODD));
+            found.events.push(MirrorEvent::Failed { target: target(), fault });
+        }
+        found.events.extend(summary.cut().map(|fault| MirrorEvent::Failed { target: target(), fault }));
+        found.events.extend(summary.warning().map(|why| MirrorEvent::Skipped { target: target(), why }));
         let eager = !self.settings.dry_run && !self.settings.select.selects() && directory.glob.is_none();
         if eager {
             self.touch(&directory.place.create()?);
         }
+        if let Some(local) = found.local {
+            let mut ledger = self.ledger();
+            ledger.top.get_or_insert_with(|| (directory.root, directory.place.path().display().to_string()));
+            match summary.whole() {
+                Some(whole) => {
+                    let empty = found.names == 0;
+                    let (root, below, place) = (directory.root, directory.below.clone(), directory.place.clone());
+                    ledger.visited.extend(ListedDirectory::new(root, below, place, local, empty, whole)?);
+                }
+                None => self.incomplete.store(true, Ordering::Relaxed),
+            }
+        }
+        if summary.whole().is_none() {
+            self.incomplete.store(true, Ordering::Relaxed);
+        }
         found.events.into_iter().for_each(|event| self.report(directory.root, event));
-        for entry in found.directories {
+        let (directory, targets) = (Arc::new(directory.clone()), Arc::new(targets));
+        more.push(DownloadJob::Rest(DirectoryRest { directory, entries: found.entries.finish()?, targets }));
+        Ok(())
+    }
+
+    /// Makes jobs of the next entries of a listing, and one of the rest. Events leave when nothing can fail any more: a
+    /// retry must not repeat them.
+    pub(super) async fn rest(
+        &self,
+        client: &mut FtpClient,
+        rest: &DirectoryRest,
+        more: &mut Vec<DownloadJob>,
+    ) -> Result<(), Fault> {
+        let directory = &*rest.directory;
+        let (batch, left) = rest.entries.batch()?;
+        let (mut files, mut directories, mut links, mut events) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for mut entry in batch {
+            let skipped = |why| {
+                let target = self.url(&directory.path.join(&entry.name), false);
+                MirrorEvent::Skipped { target, why }
+            };
+            match entry.entry_type {
+                EntryType::Directory => directories.push(entry),
+                _ if unfinished(&entry.name).is_some() => events.push(skipped("an unfinished file")),
+                EntryType::File => files.push(entry),
+                EntryType::Symlink => {
+                    entry.link_target = entry.link_target.or_else(|| rest.targets.get(&entry.name).cloned());
+                    links.push(entry);
+                }
+                EntryType::Other => events.push(skipped("neither file nor directory")),
+            }
+        }
+        let mut jobs = Vec::new();
+        if !links.is_empty() && (self.settings.links == Links::Follow || directory.glob.is_some()) {
+            links = self.follow(client, directory, links, &mut files, &mut events, &mut jobs).await?;
+        }
+        self.decide_files(client, directory, files, &mut events, &mut jobs).await?;
+        // From here on nothing asks the server any more.
+        events.into_iter().for_each(|event| self.report(directory.root, event));
+        for entry in directories {
             self.go_down(directory, &entry, &mut jobs);
         }
         for entry in links {
@@ -161,12 +222,12 @@ impl Downloader {
         let led_to = jobs.iter().filter(|job| match job {
             DownloadJob::File(_) => true,
             DownloadJob::Directory(below) => below.glob.is_none() && !self.settings.select.selects(),
+            DownloadJob::Rest(_) => false,
         });
         self.count(directory.root, led_to.count() as u64);
-        if self.settings.delete.is_some() && directory.glob.is_none() {
-            let RemoteDirectory { root, below, place, .. } = directory.clone();
-            self.ledger().visited.push(ListedDirectory { root, below, place, names: found.names });
-        }
+        // What is pushed last is done first: the directories of this batch before the next batch.
+        let (directory, targets) = (rest.directory.clone(), rest.targets.clone());
+        more.extend(left.map(|entries| DownloadJob::Rest(DirectoryRest { directory, entries, targets })));
         more.append(&mut jobs);
         Ok(())
     }
@@ -178,47 +239,60 @@ impl Downloader {
         }
     }
 
-    async fn list(&self, client: &mut FtpClient, directory: &RemoteDirectory) -> Result<DirectoryContents, Fault> {
-        let mut found = DirectoryContents::default();
-        let deletes = self.settings.delete.is_some();
+    async fn list(
+        &self,
+        client: &mut FtpClient,
+        directory: &RemoteDirectory,
+    ) -> Result<(DirectoryContents, ListingSummary), Fault> {
+        let deletes = self.settings.delete.is_some() && directory.glob.is_none();
+        let local = if deletes { Some(LocalNames::of(&directory.place)?) } else { None };
+        let (entries, events) = (EntryWriter::new(), Vec::new());
+        let mut found = DirectoryContents { entries, local, events, odd: 0, lines: 0, names: 0, untold: false };
         let mut each = |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
             found.lines += 1;
             if self.seen.load(Ordering::Relaxed) + found.lines > MAX_TREE {
                 return Err(Fault::new(Kind::Protocol, format!("a tree of more than {MAX_TREE} entries")));
             }
-            let bad = |fault: Fault| MirrorEvent::Failed { target: self.url(&directory.path, true), fault };
             let entry = match line {
                 ListingLine::Entry(entry) => entry,
                 ListingLine::Nothing => return Ok(()),
                 ListingLine::Unknown => {
-                    found.events.push(bad(unknown_line(raw)));
-                    found.unclear = true;
+                    self.odd(directory, &mut found, || unknown_line(raw));
                     return Ok(());
                 }
             };
+            if let Some(local) = &mut found.local {
+                local.strike(&entry.name);
+            }
             if let Err(why) = check_name(&entry.name) {
-                let name = String::from_utf8_lossy(&entry.name).into_owned();
-                found.events.push(bad(Fault::new(Kind::BadData, format!("{name}: {}", why.as_str()))));
+                let name = String::from_utf8_lossy(&entry.name);
+                self.odd(directory, &mut found, || Fault::new(Kind::BadData, format!("{name}: {}", why.as_str())));
                 return Ok(());
             }
-            if deletes {
-                found.names.insert(entry.name.clone());
-            }
-            match entry.entry_type {
-                EntryType::Directory => found.directories.push(entry),
-                EntryType::File if self.wanted(directory, &entry.name) => found.files.push(entry),
-                EntryType::Symlink if self.wanted_link(directory, &entry.name) => found.links.push(entry),
-                EntryType::Other if self.wanted(directory, &entry.name) => {
-                    let target = self.url(&directory.path.join(&entry.name), false);
-                    found.events.push(MirrorEvent::Skipped { target, why: "neither file nor directory" });
-                }
-                EntryType::File | EntryType::Symlink | EntryType::Other => {}
+            found.names += 1;
+            let wanted = match entry.entry_type {
+                EntryType::Directory => true,
+                EntryType::Symlink => self.wanted_link(directory, &entry.name),
+                EntryType::File | EntryType::Other => self.wanted(directory, &entry.name),
+            };
+            if wanted {
+                let link = entry.entry_type == EntryType::Symlink && entry.link_target.is_none();
+                found.untold |= link && self.settings.links != Links::Skip;
+                found.entries.add(&entry)?;
             }
             Ok(())
         };
         let check = directory.depth == 0 || directory.by_link;
-        client.list(&directory.path, self.settings.list_method, check, &mut each).await?;
-        Ok(found)
+        let summary = client.list(&directory.path, self.settings.list_method, check, &mut each).await?;
+        Ok((found, summary))
+    }
+
+    /// Notes a line that makes no sense; a million of them are told as one.
+    fn odd(&self, directory: &RemoteDirectory, found: &mut DirectoryContents, fault: impl FnOnce() -> Fault) {
+        found.odd += 1;
+        if found.odd <= MAX_ODD {
+            found.events.push(MirrorEvent::Failed { target: self.url(&directory.path, true), fault: fault() });
+        }
     }
 
     /// True when a file of this name is meant.
@@ -245,8 +319,7 @@ impl Downloader {
         &self,
         client: &mut FtpClient,
         directory: &RemoteDirectory,
-        links: &mut [ListingEntry],
-    ) -> Result<(), Fault> {
+    ) -> Result<HashMap<Vec<u8>, Vec<u8>>, Fault> {
         let mut targets = HashMap::new();
         let mut each = |line: ListingLine, _: &[u8]| {
             if let ListingLine::Entry(ListingEntry { name, link_target: Some(target), .. }) = line {
@@ -255,14 +328,10 @@ impl Downloader {
             Ok(())
         };
         match client.list(&directory.path, ListMethod::List, false, &mut each).await {
-            Err(fault) if fault.temporary() || !client.usable() => return Err(fault),
-            // Then they stay links that lead nobody knows where.
-            _ => {}
+            Err(fault) if fault.temporary() || !client.usable() => Err(fault),
+            // Those that are not told stay links that lead nobody knows where.
+            _ => Ok(targets),
         }
-        for link in links.iter_mut().filter(|link| link.link_target.is_none()) {
-            link.link_target = targets.remove(&link.name);
-        }
-        Ok(())
     }
 
     /// Turns links into what they lead to. Those that stay links are returned.
@@ -271,7 +340,8 @@ impl Downloader {
         client: &mut FtpClient,
         directory: &RemoteDirectory,
         links: Vec<ListingEntry>,
-        found: &mut DirectoryContents,
+        files: &mut Vec<ListingEntry>,
+        events: &mut Vec<MirrorEvent>,
         jobs: &mut Vec<DownloadJob>,
     ) -> Result<Vec<ListingEntry>, Fault> {
         let follow = self.settings.links == Links::Follow;
@@ -289,7 +359,7 @@ impl Downloader {
             let real = leads.map(|to| link::resolve(directory.top.as_bytes(), &directory.real, to));
             if follow && real == Some(None) {
                 let fault = Fault::new(Kind::BadData, link::LEAVES);
-                found.events.push(MirrorEvent::Failed { target, fault });
+                events.push(MirrorEvent::Failed { target, fault });
                 continue;
             }
             // A link that a glob names is asked for as what it leads to, if that is a file.
@@ -298,7 +368,7 @@ impl Downloader {
                     entry.entry_type = EntryType::File;
                     entry.size = size;
                     entry.modified = replies.get(1).and_then(time_of).map(crate::ftp::listing::Modified::utc);
-                    found.files.push(entry);
+                    files.push(entry);
                 }
                 continue;
             }
@@ -308,14 +378,14 @@ impl Downloader {
             }
             // It may lead round in a circle, or out.
             let Some(real) = real.flatten() else {
-                found.events.push(MirrorEvent::Skipped { target, why: UNTOLD });
+                events.push(MirrorEvent::Skipped { target, why: UNTOLD });
                 continue;
             };
             let circle = link::contains(&real, &directory.real)
                 || directory.followed.iter().any(|from| link::contains(&real, from))
                 || directory.followed.len() >= MAX_LINKS;
             if circle {
-                found.events.push(MirrorEvent::Skipped { target, why: "a symbolic link that leads in a circle" });
+                events.push(MirrorEvent::Skipped { target, why: "a symbolic link that leads in a circle" });
                 continue;
             }
             let before = jobs.len();
@@ -349,15 +419,15 @@ impl Downloader {
             let there = local(&entry.name).map(|(size, time)| FileFacts { size: Some(size), modified: Some(time) });
             let asks = settings.select.asks_age()
                 || there.is_some_and(|there| directory.ascii || settings.compare.asks_time(facts, there));
-            candidates.push((entry.name, facts, there, asks && modified.is_none()));
+            candidates.push((entry.name, facts, entry.mode, there, asks && modified.is_none()));
         }
         let asked: Vec<FtpCommand> = candidates
             .iter()
-            .filter(|candidate| candidate.3)
+            .filter(|candidate| candidate.4)
             .map(|(name, ..)| FtpCommand::Mdtm(directory.path.join(name).argument()))
             .collect();
         let mut times = client.call_all(&asked).await?.into_iter();
-        for (name, mut facts, there, asks) in candidates {
+        for (name, mut facts, mode, there, asks) in candidates {
             if asks {
                 facts.modified = times.next().as_ref().and_then(time_of);
             }
@@ -380,6 +450,7 @@ impl Downloader {
                 path,
                 name,
                 facts,
+                mode,
             };
             let same = there.zip(here.as_ref()).filter(|(there, _)| {
                 settings.compare.same(facts, ReceiverFacts { facts: *there, keeps_times: true }, directory.ascii)
@@ -468,7 +539,7 @@ impl Downloader {
             return Ok(MirrorOutcome::Planned);
         }
         let dir = directory.place.create()?;
-        local::replace_by_link(&dir, name, leads_to).map_err(|error| Fault::local(local.display(), &error))?;
+        local::replace_by_link(&dir, name, leads_to)?;
         Ok(MirrorOutcome::Done)
     }
 }

@@ -4,11 +4,11 @@ use std::sync::atomic::Ordering;
 
 use super::Uploader;
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::FtpClient;
+use crate::ftp::client::{FtpClient, WholeListing};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::listing::{ListingLine, unknown_line};
 use crate::ftp::mirror::lazy_dir::part_of;
-use crate::ftp::mirror::{EMPTY, INCOMPLETE, MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome, join};
+use crate::ftp::mirror::{EMPTY, INCOMPLETE, LIED, MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome, join};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::ReplyClass;
 
@@ -25,6 +25,8 @@ pub(super) struct ComparedDirectory {
     pub(super) extraneous: Vec<(Vec<u8>, bool)>,
     /// The local directory is empty: perhaps something is not mounted.
     pub(super) empty: bool,
+    /// Proof that nothing was left out.
+    pub(super) _whole: WholeListing,
 }
 
 /// Something remote that is to go; what is in a directory comes before it.
@@ -108,7 +110,10 @@ impl Uploader {
             }
             Ok(())
         };
-        client.list(&entry.path, self.settings.list_method, false, &mut each).await?;
+        let listed = client.list(&entry.path, self.settings.list_method, false, &mut each).await?;
+        if listed.whole().is_none() {
+            return Err(listed.cut().unwrap_or_else(|| Fault::new(Kind::BadData, INCOMPLETE)));
+        }
         let mut all = true;
         for (directory, name) in inside {
             let child = RemoteDeletion { root: entry.root, path: entry.path.join(&name), directory };
@@ -155,17 +160,27 @@ impl Uploader {
                 false => batch.iter().map(command).collect(),
             };
             let mut replies = client.call_all(&commands).await?.into_iter();
+            let mut doubtful = None;
             for entry in batch {
                 let target = self.url(&entry.path, entry.directory);
                 let event = match replies.next() {
                     None => MirrorEvent::Deleted { target, outcome: MirrorOutcome::Planned },
                     Some(reply) if matches!(reply.class(), ReplyClass::Transient | ReplyClass::Permanent) => {
                         let verb = if entry.directory { "RMD" } else { "DELE" };
+                        doubtful = doubtful.or_else(|| (reply.code == 550).then_some(entry));
                         MirrorEvent::Failed { target, fault: reply.fault(verb, Kind::Refused) }
                     }
                     Some(_) => MirrorEvent::Deleted { target, outcome: MirrorOutcome::Done },
                 };
                 self.report(entry.root, event);
+            }
+            // What was listed is not there: the listing lied, perhaps that of another directory.
+            if let Some(entry) = doubtful
+                && client.stat(&entry.path).await?.is_none()
+            {
+                let target = self.url(&entry.path, entry.directory);
+                self.report(entry.root, MirrorEvent::Skipped { target, why: LIED });
+                return Ok(());
             }
         }
         Ok(())

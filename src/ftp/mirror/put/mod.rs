@@ -302,21 +302,36 @@ impl Uploader {
             }
             Ok(())
         };
-        match client.list(&directory.remote, self.settings.list_method, false, &mut each).await {
-            Ok(_) => {}
-            Err(fault) if fault.kind == Kind::NoInput && client.usable() && may_miss => {}
+        let listed = client.list(&directory.remote, self.settings.list_method, false, &mut each).await;
+        let whole = match listed {
+            Ok(listed) => {
+                let (cut, whole) = (listed.cut(), listed.whole());
+                // What was left out may be there, and newer.
+                let spares = self.settings.no_clobber || self.settings.compare == Compare::Newer;
+                if let Some(fault) = cut {
+                    self.incomplete.store(true, Ordering::Relaxed);
+                    if spares {
+                        return Err(fault.context("nothing is stored here"));
+                    }
+                    events.push(MirrorEvent::Failed { target: self.url(&directory.remote, true), fault });
+                }
+                let target = || self.url(&directory.remote, true);
+                events.extend(listed.warning().map(|why| MirrorEvent::Skipped { target: target(), why }));
+                whole
+            }
+            Err(fault) if fault.kind == Kind::NoInput && client.usable() && may_miss => None,
             Err(fault) => return Err(fault),
-        }
+        };
         let jobs = self.decide(client, root, directory, ascii, &there, &mut events).await?;
         if unclear {
             self.incomplete.store(true, Ordering::Relaxed);
         }
         events.into_iter().for_each(|event| self.report(root, event));
-        if self.settings.delete.is_some() {
+        if let (Some(_), Some(whole)) = (self.settings.delete, whole) {
             let (remote, below) = (directory.remote.clone(), directory.below.clone());
             let extraneous = names.into_iter().filter(|(name, _)| !directory.holds(name)).collect();
             let empty = directory.names.is_empty();
-            self.visited().push(ComparedDirectory { root, remote, below, extraneous, empty });
+            self.visited().push(ComparedDirectory { root, remote, below, extraneous, empty, _whole: whole });
         }
         more.extend(jobs);
         Ok(())

@@ -61,6 +61,11 @@ x.ent       A     192.0.2.20
 *.wild      TXT   "wild"
 host.wild   A     192.0.2.30
 *.walias    CNAME www
+*.to-host   CNAME www.hashed.test.
+*.to-wild   CNAME q.wild.hashed.test.
+*.to-gone   CNAME nothere.hashed.test.
+*.to-plain  CNAME www.insecure.test.
+*.to-void   CNAME nothere.insecure.test.
 sub         NS    ns.sub
 ns.sub      A     127.0.0.13
 ZONE

@@ -1,4 +1,4 @@
-//! Which entries are printed: `find`'s questions, asked of a listing.
+//! Which entries of a listing are meant: `find`'s questions, asked of it. ftpls prints them, retention removes them.
 
 use crate::cli::{clock, units};
 use crate::fault::Fault;
@@ -19,16 +19,16 @@ pub(super) struct PickArgs {
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',', value_parser = parse_type)]
     types: Vec<EntryType>,
     /// Only entries of this size or larger
-    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    #[arg(long, alias = "larger", value_name = "SIZE", value_parser = units::size)]
     min_size: Option<u64>,
     /// Only entries of this size or smaller
-    #[arg(long, value_name = "SIZE", value_parser = units::size)]
+    #[arg(long, alias = "smaller", value_name = "SIZE", value_parser = units::size)]
     max_size: Option<u64>,
     /// Only entries modified at this time or later: 2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago
-    #[arg(long, value_name = "TIME", value_parser = clock::moment)]
+    #[arg(long, visible_alias = "newer-than", value_name = "TIME", value_parser = clock::moment)]
     newer: Option<i64>,
     /// Only entries modified at this time or earlier
-    #[arg(long, value_name = "TIME", value_parser = clock::moment)]
+    #[arg(long, visible_alias = "older-than", value_name = "TIME", value_parser = clock::moment)]
     older: Option<i64>,
 }
 
@@ -75,14 +75,32 @@ impl Pick {
 
     /// True when the entry at this relative path is wanted. What the server does not tell cannot satisfy a bound.
     pub(super) fn admits(&self, path: &[u8], entry: &ListingEntry) -> bool {
+        let may = |time: &Modified| (last_second(time), time.seconds);
+        self.admits_by(path, entry, may)
+    }
+
+    /// The same where a mistake costs a file: a time satisfies a bound only if it does so whatever the server's zone is and
+    /// whichever of the seconds that its precision leaves open it means.
+    #[allow(dead_code, reason = "retention asks it")]
+    pub(super) fn surely_admits(&self, path: &[u8], entry: &ListingEntry) -> bool {
+        // Zones reach from 12 hours behind UTC to 14 hours before it.
+        let must = |time: &Modified| match time.utc {
+            true => (time.seconds, last_second(time)),
+            false => (time.seconds.saturating_sub(14 * 3600), last_second(time).saturating_add(12 * 3600)),
+        };
+        self.admits_by(path, entry, must)
+    }
+
+    /// `bounds` says which second of a time is compared with the earliest allowed one, and which with the latest.
+    fn admits_by(&self, path: &[u8], entry: &ListingEntry, bounds: impl Fn(&Modified) -> (i64, i64)) -> bool {
         let ((least, most), (after, before)) = (self.sizes, self.times);
         (self.names.is_empty() || self.names.iter().any(|glob| glob.matches(path)))
             && self.enters(path)
             && (self.types.is_empty() || self.types.contains(&entry.entry_type))
             && least.is_none_or(|least| entry.size.is_some_and(|size| size >= least))
             && most.is_none_or(|most| entry.size.is_some_and(|size| size <= most))
-            && after.is_none_or(|after| entry.modified.is_some_and(|time| last_second(&time) >= after))
-            && before.is_none_or(|before| entry.modified.is_some_and(|time| time.seconds <= before))
+            && after.is_none_or(|after| entry.modified.is_some_and(|time| bounds(&time).0 >= after))
+            && before.is_none_or(|before| entry.modified.is_some_and(|time| bounds(&time).1 <= before))
     }
 
     /// True when a directory at this relative path is to be looked into.
@@ -130,6 +148,29 @@ mod tests {
             assert_eq!(pick.admits(b"a/x", &file), yes, "{pick:?}");
             assert!(!pick.is_empty());
             assert_eq!(pick.admits(b"a/x", &unknown), yes && !needs, "{pick:?}");
+        }
+    }
+    #[test]
+    fn what_costs_a_file_is_sure() {
+        let day = 86_400;
+        // (what is known of the time, the bound --older, whether it may be older, whether it surely is)
+        for (precision, utc, before, may, surely) in [
+            (Precision::Second, true, 10 * day, true, true),
+            (Precision::Minute, true, 10 * day, true, false),
+            (Precision::Minute, true, 10 * day + 59, true, true),
+            (Precision::Day, true, 10 * day + 100, true, false),
+            (Precision::Second, false, 10 * day + 3600, true, false),
+            (Precision::Second, false, 11 * day, true, true),
+            (Precision::Second, true, 10 * day - 1, false, false),
+        ] {
+            let mut file = ListingEntry::new("x", EntryType::File);
+            file.modified = Some(Modified { seconds: 10 * day, precision, utc });
+            let pick = Pick { times: (None, Some(before)), ..Pick::default() };
+            assert_eq!(
+                (pick.admits(b"x", &file), pick.surely_admits(b"x", &file)),
+                (may, surely),
+                "{precision:?} {utc}"
+            );
         }
     }
 }

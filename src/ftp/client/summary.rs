@@ -1,0 +1,291 @@
+//! What a listing is asked for and turns out to be: how much of it there is, and whether that is all.
+
+use std::hash::{DefaultHasher, Hasher as _};
+
+use crate::fault::{Fault, Kind};
+use crate::ftp::listing::{Lister, ListingLine};
+use crate::ftp::reply::FtpReply;
+
+/// The most lines that one listing may have.
+pub const MAX_ENTRIES: u64 = 20_000_000;
+
+/// Gets every line of a listing, parsed and raw; an error ends the listing.
+pub type EachLine<'a> = &'a mut (dyn FnMut(ListingLine, &[u8]) -> Result<(), Fault> + Send);
+
+/// How a directory is listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ListMethod {
+    /// MLSD where the server knows it, else LIST.
+    #[default]
+    Auto,
+    /// MLSD or nothing.
+    Mlsd,
+    /// LIST.
+    List,
+    /// STAT: no data connection is needed.
+    Stat,
+    /// As [`ListMethod::Auto`], and by STAT where no data connection can be had (a firewall).
+    Any,
+}
+
+/// Beginnings of words with which servers say that they list no more, in the languages of pure-ftpd. Small letters; what is
+/// not ASCII comes in any charset, so the stems end before it.
+const CUT: [&str; 30] = [
+    "truncat",
+    "truncad",
+    "trunchi",
+    "tronq",
+    "tronc",
+    "beschr",
+    "begrenz",
+    "abgeschn",
+    "gekürz",
+    "beperk",
+    "ingekort",
+    "afgekap",
+    "avkort",
+    "afkort",
+    "begräns",
+    "begræns",
+    "begrens",
+    "obci",
+    "ograniczon",
+    "omezen",
+    "obmedzen",
+    "zkrác",
+    "korlát",
+    "csonk",
+    "incomplet",
+    "усеч",
+    "обрез",
+    "огранич",
+    "截",
+    "제한",
+];
+/// Phrases for the same.
+const CUT_PHRASES: [&str; 6] =
+    ["too many", "not all ", "only the first", "maximum number", "partial list", "more entries"];
+/// A limit of these is not one of entries.
+const OTHER_LIMITS: [&str; 16] = [
+    "no",
+    "speed",
+    "rate",
+    "bandwidth",
+    "quota",
+    "ratio",
+    "time",
+    "idle",
+    "user",
+    "session",
+    "connection",
+    "download",
+    "upload",
+    "size",
+    "transfer",
+    "login",
+];
+
+/// Proof that a listing is all that is there: its data connection ended as it should, the last reply is 2yz and speaks of no
+/// limit, and every line made sense. What is not in such a listing is not at the server. Only [`super::FtpClient::list`]
+/// makes one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeListing(());
+
+/// Whether a listing is all that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Completeness {
+    Whole(WholeListing),
+    /// The server says that it left something out.
+    Cut(String),
+    /// Nothing speaks against it; a STAT listing ends where the server's buffer does, and pure-ftpd cuts it without a word.
+    Unproved,
+}
+
+/// How a listing went. What the server left out is for the caller to judge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[must_use = "a listing may be cut"]
+pub struct ListingSummary {
+    /// The command that gave it.
+    pub method: ListMethod,
+    /// Lines that were not understood.
+    pub unknown: u64,
+    /// The final reply.
+    pub reply: FtpReply,
+    /// How many directories are in it.
+    pub directories: u64,
+    /// The same for the same lines in any order.
+    pub digest: u64,
+    completeness: Completeness,
+    /// The number of entries is one at which servers stop without a word.
+    round: bool,
+}
+
+impl ListingSummary {
+    /// Proof that it is all that is there, if there is one.
+    pub fn whole(&self) -> Option<WholeListing> {
+        match self.completeness {
+            Completeness::Whole(whole) => Some(whole),
+            Completeness::Cut(_) | Completeness::Unproved => None,
+        }
+    }
+
+    /// What is wrong with a listing of which the server says that it left something out.
+    pub fn cut(&self) -> Option<Fault> {
+        let Completeness::Cut(said) = &self.completeness else { return None };
+        let fault = Fault::new(Kind::BadData, format!("the server did not list everything: {said}"));
+        Some(fault.with_hint("the server limits its listings (pure-ftpd: LimitRecursion): the rest cannot be seen"))
+    }
+
+    /// The same, for whom a part of a listing is no use.
+    ///
+    /// # Errors
+    /// `BadData` for a listing of which the server says that it left something out.
+    pub fn uncut(&self) -> Result<&ListingSummary, Fault> {
+        self.cut().map_or(Ok(self), Err)
+    }
+
+    /// What should be said of a listing that seems to be all there is.
+    pub fn warning(&self) -> Option<&'static str> {
+        const ROUND: &str = "the listing ends at a round number, where many servers stop: perhaps there is more";
+        (self.round && !matches!(self.completeness, Completeness::Cut(_))).then_some(ROUND)
+    }
+}
+
+/// A listing as it is heard: who is told, and what came so far.
+pub(super) struct Hearing<'a> {
+    each: EachLine<'a>,
+    pub(super) lines: u64,
+    pub(super) entries: u64,
+    directories: u64,
+    unknown: u64,
+    digest: u64,
+}
+
+impl<'a> Hearing<'a> {
+    pub(super) fn new(each: EachLine<'a>) -> Hearing<'a> {
+        Hearing { each, lines: 0, entries: 0, directories: 0, unknown: 0, digest: 0 }
+    }
+
+    pub(super) fn line(&mut self, lister: &mut Lister, line: &[u8]) -> Result<(), Fault> {
+        self.lines += 1;
+        if self.lines > MAX_ENTRIES {
+            return Err(Fault::new(Kind::Protocol, format!("a listing of more than {MAX_ENTRIES} lines")));
+        }
+        let mut hasher = DefaultHasher::new();
+        hasher.write(line);
+        self.digest = self.digest.wrapping_add(hasher.finish());
+        let parsed = lister.line(line);
+        self.tell(parsed, line)
+    }
+
+    /// The end of what came.
+    pub(super) fn end(&mut self, lister: &mut Lister) -> Result<(), Fault> {
+        match lister.finish() {
+            ListingLine::Unknown => self.tell(ListingLine::Unknown, b"(the listing ends in the middle of an entry)"),
+            ListingLine::Entry(_) | ListingLine::Nothing => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, parsed: ListingLine, line: &[u8]) -> Result<(), Fault> {
+        if let ListingLine::Entry(entry) = &parsed {
+            self.entries += 1;
+            self.directories += u64::from(entry.is_dir());
+        }
+        self.unknown += u64::from(parsed == ListingLine::Unknown);
+        (self.each)(parsed, line)
+    }
+
+    /// What came, now that `reply` has ended it.
+    pub(super) fn summary(&self, method: ListMethod, reply: FtpReply) -> ListingSummary {
+        let completeness = match says_cut(&reply) {
+            Some(said) => Completeness::Cut(said),
+            None if self.unknown > 0 || method == ListMethod::Stat => Completeness::Unproved,
+            None => Completeness::Whole(WholeListing(())),
+        };
+        // Servers count `.`, `..` and the line of the total, or not.
+        let others = self.lines - self.entries.min(self.lines);
+        let round = is_round(self.entries) || is_round(self.lines) || (others > 0 && is_round(self.lines - 1));
+        let (unknown, directories, digest) = (self.unknown, self.directories, self.digest);
+        ListingSummary { method, unknown, reply, directories, digest, completeness, round }
+    }
+}
+
+/// The line of a final reply that says that not everything was listed.
+fn says_cut(reply: &FtpReply) -> Option<String> {
+    let lines = reply.lines.iter().map(|line| String::from_utf8_lossy(line.trim_ascii()).into_owned());
+    lines.into_iter().find(|line| {
+        let line = line.to_lowercase();
+        let mut before = "";
+        CUT_PHRASES.iter().any(|phrase| line.contains(phrase))
+            || line.split(|c: char| !c.is_alphabetic() && c != '\u{fffd}').filter(|word| !word.is_empty()).any(|word| {
+                let last = std::mem::replace(&mut before, word);
+                let limit = word.starts_with("limit") && !OTHER_LIMITS.contains(&last);
+                limit || CUT.iter().any(|stem| word.starts_with(stem))
+            })
+    })
+}
+
+/// 1,000, 2,000, 5,000, 10,000 and so on.
+fn is_round(count: u64) -> bool {
+    let zeros = std::iter::successors(Some(count), |rest| (rest % 10 == 0 && *rest > 0).then_some(rest / 10));
+    let (zeros, first) = zeros.fold((0, 0), |(zeros, _), rest| (zeros + 1, rest));
+    zeros > 3 && matches!(first, 1 | 2 | 5)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_servers_say_of_a_cut_listing() {
+        for (text, cut) in [
+            ("Output truncated to 100 matches", true),
+            ("Anzeige auf 100 Eintr\u{e4}ge beschr\u{e4}nkt.", true),
+            ("Transfer complete. Listing limited to 2000 entries", true),
+            ("Limit of 500 reached", true),
+            ("Transfer complete; TRUNCATED", true),
+            ("226 Only the first 1000 files are shown", true),
+            ("Sortie tronqu\u{fffd}e", true),
+            ("100 matches total", false),
+            ("Directory send OK.", false),
+            ("Transfer complete. [Credits: 14MB] [Ratio: Unlimited]", false),
+            ("Transfer complete (no limit)", false),
+            ("Closing; speed limit 100 kB/s", false),
+            ("", false),
+        ] {
+            for reply in [FtpReply::new(226, text), FtpReply::multi(226, ["Options: -a -l ", text, "done"])] {
+                assert_eq!(says_cut(&reply).is_some(), cut, "{text}");
+            }
+        }
+    }
+
+    #[test]
+    fn round_numbers() {
+        let found: Vec<u64> = (1..=100_000).filter(|count| is_round(*count)).collect();
+        assert_eq!(found, [1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]);
+        assert!(is_round(10_000_000) && !is_round(0));
+    }
+
+    /// Every way in which less than all may have come takes the proof away.
+    #[test]
+    fn only_what_is_whole_is_proved() {
+        let summary = |lines: &[&str], method, text: &str| {
+            let mut each = |_: ListingLine, _: &[u8]| Ok(());
+            let (mut heard, mut lister) = (Hearing::new(&mut each), Lister::mlsd());
+            lines.iter().for_each(|line| heard.line(&mut lister, line.as_bytes()).unwrap());
+            heard.end(&mut lister).unwrap();
+            heard.summary(method, FtpReply::new(226, text))
+        };
+        let good = "type=file; a";
+        let whole = summary(&[good, "type=file; b"], ListMethod::Mlsd, "done");
+        assert!(whole.whole().is_some() && whole.cut().is_none() && whole.warning().is_none());
+        assert_eq!(whole.digest, summary(&["type=file; b", good], ListMethod::Mlsd, "").digest);
+        assert_ne!(whole.digest, summary(&[good], ListMethod::Mlsd, "").digest);
+        assert_eq!(summary(&[good], ListMethod::Stat, "done").whole(), None);
+        assert_eq!(summary(&[good, "nonsense"], ListMethod::Mlsd, "done").whole(), None);
+        let cut = summary(&[good], ListMethod::Mlsd, "Output truncated to 1 matches");
+        assert!(cut.whole().is_none() && cut.cut().is_some() && cut.uncut().is_err());
+        let round = summary(&[good; 1000], ListMethod::Mlsd, "done");
+        assert!(round.whole().is_some() && round.warning().is_some());
+    }
+}

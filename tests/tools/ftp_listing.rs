@@ -1,0 +1,316 @@
+//! Listings that are not what they seem: cut short, of another directory, inside themselves, endless. A scripted server
+//! shows a small tree truly or not, and every FTP tool draws its conclusions.
+
+use std::io::Write as _;
+use std::path::Path;
+
+use crate::ftp_peer::{FtpPeer, FtpSession, OPENING, ftp_peer};
+use crate::harness::{Done, temp_dir, tool};
+
+/// A tree: directories and what is in them, directories with a slash. All files hold `hi`.
+type Tree = &'static [(&'static str, &'static [&'static str])];
+
+const TREE: Tree = &[("", &["top", "sub/"]), ("sub", &["a", "b", "-l/"]), ("sub/-l", &["c d"])];
+
+/// What the server does its own way.
+#[derive(Clone, Copy)]
+struct Ways {
+    tree: Tree,
+    /// No MLSD, no MLST.
+    old: bool,
+    /// Ends each listing.
+    closing: &'static str,
+    /// Lists the current directory, whatever it is told.
+    deaf: bool,
+    /// Lists the top for this directory, and knows what is not there.
+    astray: Option<&'static str>,
+    pwd: &'static str,
+    /// Its data connections cannot be reached.
+    no_data: bool,
+}
+
+const HONEST: Ways = Ways {
+    tree: TREE,
+    old: false,
+    closing: "226 done\r\n",
+    deaf: false,
+    astray: None,
+    pwd: "257 \"/\" is it\r\n",
+    no_data: false,
+};
+
+fn serve(ways: Ways) -> FtpPeer {
+    ftp_peer(move |session, verb, argument| answer(session, ways, verb, argument))
+}
+
+/// The place of a directory in the tree.
+fn place(tree: Tree, path: &str) -> Option<usize> {
+    let path = path.trim_matches('/').trim_end_matches('.');
+    // What is called like a link leads to the top: a tree without end.
+    let path = path.rsplit_once("link").map_or(path, |(_, rest)| rest.get(1..).unwrap_or_default().trim_matches('/'));
+    tree.iter().position(|(directory, _)| *directory == path)
+}
+
+fn listing(ways: Ways, at: usize, verb: &str) -> String {
+    let line = |name: &&str| match (verb, name.strip_suffix('/')) {
+        ("MLSD", Some(name)) => format!("type=dir; {name}\r\n"),
+        ("MLSD", None) => format!("type=file;size=2; {name}\r\n"),
+        (_, Some(name)) => format!("drwxr-xr-x 2 u g 4096 Nov 23  2020 {name}\r\n"),
+        (_, None) => format!("-rw-r--r-- 1 u g 2 Nov 23  2020 {name}\r\n"),
+    };
+    ways.tree[at].1.iter().map(line).collect()
+}
+
+fn answer(session: &mut FtpSession, ways: Ways, verb: &str, argument: &str) -> Option<String> {
+    let (directory, name) = argument.rsplit_once('/').unwrap_or(("", argument));
+    let file = place(ways.tree, directory).is_some_and(|at| ways.tree[at].1.contains(&name));
+    let text = match verb {
+        "FEAT" if ways.old => "211-Features:\r\n SIZE\r\n211 End\r\n",
+        "MLSD" if ways.old => "500 what?\r\n",
+        "PWD" => ways.pwd,
+        "CWD" => match place(ways.tree, argument) {
+            Some(at) => {
+                session.memory = at as u64;
+                "250 in\r\n"
+            }
+            None => "550 no such directory\r\n",
+        },
+        "MLSD" | "LIST" if ways.no_data => "425 no data connection\r\n",
+        "MKD" => "550 exists\r\n",
+        "MLSD" | "LIST" | "STAT" => {
+            let argument = argument.strip_prefix("-a").unwrap_or(argument).trim_start();
+            let asked = match argument {
+                "" | "." => Some(session.memory as usize),
+                // What ls makes of odd arguments.
+                odd if verb != "MLSD" && odd.contains(['-', ' ']) => Some(0),
+                _ if ways.deaf => Some(session.memory as usize),
+                path if ways.astray == Some(path) => Some(0),
+                path => place(ways.tree, path),
+            };
+            let Some(at) = asked else { return Some("550 no such directory\r\n".to_owned()) };
+            let text = listing(ways, at, verb);
+            if verb == "STAT" {
+                return Some(format!("213-Status:\r\n{text}213 End\r\n"));
+            }
+            let Some(mut data) = session.data(OPENING) else { return Some("425 no data connection\r\n".to_owned()) };
+            data.write_all(text.as_bytes()).unwrap();
+            ways.closing
+        }
+        "RETR" if file => {
+            session.data(OPENING)?.write_all(b"hi").unwrap();
+            "226 done\r\n"
+        }
+        "STOR" => {
+            drop(std::io::copy(&mut session.data(OPENING)?, &mut std::io::sink()));
+            "226 done\r\n"
+        }
+        "SIZE" if file => "213 2\r\n",
+        "MLST" if ways.old => "500 what?\r\n",
+        "MLST" if file => "250-Facts\r\n type=file;size=2; x\r\n250 End\r\n",
+        "MLST" if place(ways.tree, argument).is_some() => "250-Facts\r\n type=dir; x\r\n250 End\r\n",
+        "DELE" if !file => "550 no such file\r\n",
+        "RMD" => "550 not empty\r\n",
+        "RETR" | "SIZE" | "MLST" => "550 no such file\r\n",
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+/// Runs a tool in a directory where `D` is a local tree.
+fn run(server: &FtpPeer, dir: &Path, name: &str, args: &[&str]) -> Done {
+    let args = args.iter().map(|arg| arg.replace("URL/", &server.url("")));
+    tool(name).args(["--timeout", "2", "--connect-timeout", "2"]).args(args).dir(dir).run()
+}
+
+/// A local tree `D` with files of these names.
+fn local(names: &[&str]) -> tempfile::TempDir {
+    let work = temp_dir();
+    for name in names {
+        let path = work.path().join("D").join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "old").unwrap();
+    }
+    work
+}
+
+/// However a listing says or shows that it is not all: nothing is deleted, nothing spared is replaced, never 0.
+#[test]
+fn a_cut_listing_is_never_the_whole() {
+    for (closing, status) in [
+        ("226-Options: -a -l \r\n226 Output truncated to 2 matches\r\n", 65),
+        ("226 Listing limited to 2 entries\r\n", 65),
+        ("250 Anzeige auf 2 Eintraege beschraenkt.\r\n", 65),
+        ("426 cut off\r\n", 75),
+        ("451 read error\r\n", 75),
+        ("551 no more\r\n", 69),
+        ("", 75),
+    ] {
+        for old in [false, true] {
+            let server = serve(Ways { old, closing, ..HONEST });
+            for (name, args) in [
+                ("ftpls", &["URL/"][..]),
+                ("ftpls", &["URL/", "--name", "missing"]),
+                ("ftpls", &["URL/*.txt"]),
+                ("ftpls", &["--du", "URL/"]),
+                ("ftpget", &["-r", "-j1", "--delete", "-o", "D", "URL/"]),
+                ("ftpput", &["-r", "--no-clobber", "D/", "URL/"]),
+                ("ftpput", &["-r", "--newer", "D/", "URL/"]),
+                ("ftpput", &["-r", "--delete", "D/", "URL/"]),
+                ("ftpdo", &["URL/", "du", "sub"]),
+                ("ftpdo", &["URL/", "rm", "-r", "sub"]),
+            ] {
+                let (work, before) = (local(&["mine", "sub/mine"]), server.heard().len());
+                let done = run(&server, work.path(), name, args);
+                let what = format!("{closing:?} {old} {name} {args:?}: {done}");
+                assert_eq!(done.status, status, "{what}");
+                assert!(work.path().join("D/mine").exists() && work.path().join("D/sub/mine").exists(), "{what}");
+                let heard = server.heard().split_off(before);
+                let deleted = heard.iter().any(|line| line.starts_with("DELE ") && line != "DELE sub");
+                let stored = heard.iter().any(|line| line.starts_with("STOR "));
+                assert!(!deleted && (!stored || args.contains(&"--delete")), "{what}\n{heard:?}");
+            }
+        }
+    }
+}
+
+/// A number of entries at which servers stop is worth a word, and no more.
+#[test]
+fn round_numbers_are_told() {
+    for (count, told) in [(999, false), (1000, true), (1001, false), (10_000, true)] {
+        let server = ftp_peer(move |session, verb, _| {
+            let mut data = (verb == "MLSD").then(|| session.data(OPENING))??;
+            let lines: String = (0..count).map(|n| format!("type=file;size=2; f{n}\r\n")).collect();
+            data.write_all(lines.as_bytes()).unwrap();
+            Some("226 done\r\n".to_owned())
+        });
+        for (name, args) in [("ftpls", &["URL/"][..]), ("ftpget", &["-r", "-n", "-o", "D", "URL/"])] {
+            let done = run(&server, temp_dir().path(), name, args);
+            assert_eq!((done.status, done.stderr.contains("round number")), (0, told), "{count} {done}");
+        }
+    }
+}
+
+/// Every way to list, and every server that lists something else than it is told: the right entries, or a failure.
+#[test]
+fn the_directory_that_was_asked_for() {
+    let ways = [
+        HONEST,
+        Ways { deaf: true, ..HONEST },
+        Ways { old: true, ..HONEST },
+        Ways { deaf: true, old: true, ..HONEST },
+        Ways { pwd: "502 what?\r\n", old: true, ..HONEST },
+        Ways { pwd: "502 what?\r\n", deaf: true, ..HONEST },
+        Ways { no_data: true, ..HONEST },
+        Ways { no_data: true, deaf: true, ..HONEST },
+    ];
+    for (number, ways) in ways.into_iter().enumerate() {
+        let server = serve(ways);
+        for way in ["auto", "mlsd", "list", "stat"] {
+            if (ways.no_data && matches!(way, "mlsd" | "list")) || (ways.old && way == "mlsd") {
+                continue;
+            }
+            for (path, names) in [("", "sub\ntop\n"), ("sub/", "-l\na\nb\n"), ("sub/-l/", "c d\n")] {
+                let url = format!("URL/{path}");
+                let done = run(&server, temp_dir().path(), "ftpls", &["--way", way, "--sort", "name", &url]);
+                assert_eq!(
+                    (done.status, done.text()),
+                    (0, names),
+                    "{number} {way} {path}: {done}\n{:?}",
+                    server.heard()
+                );
+            }
+            let done = run(&server, temp_dir().path(), "ftpls", &["-R", "--way", way, "--type", "f", "URL/sub/"]);
+            assert_eq!((done.status, done.text().lines().count()), (0, 3), "{number} {way} -R: {done}");
+            let done = run(&server, temp_dir().path(), "ftpls", &["--way", way, "URL/none/"]);
+            assert_eq!(done.status, 66, "{number} {way}: {done}");
+        }
+        if ways.no_data {
+            continue;
+        }
+        let work = local(&["a", "mine", "-l/c d"]);
+        let done = run(&server, work.path(), "ftpget", &["-r", "--delete", "-o", "D", "URL/sub/"]);
+        assert_eq!(done.status, 0, "{number}: {done}\n{:?}", server.heard());
+        let there = |name: &str| work.path().join("D").join(name).exists();
+        assert!(there("a") && there("b") && there("-l/c d") && !there("mine") && !there("top"), "{number}: {done}");
+    }
+    // The honest one is asked for what is not there once a run, whatever the number of directories.
+    let server = serve(HONEST);
+    run(&server, temp_dir().path(), "ftpls", &["-R", "URL/sub/"]).exits(0);
+    let heard = server.heard();
+    assert_eq!(heard.iter().filter(|line| line.starts_with("MLSD")).count(), 3, "{heard:?}");
+    assert!(!heard.iter().any(|line| line.starts_with("CWD")), "{heard:?}");
+}
+
+/// A listing whose files are not there was not the right one, whatever else spoke for it.
+#[test]
+fn a_listing_that_lied_deletes_nothing() {
+    const FLAT: Tree = &[("", &["top", "x"]), ("sub", &["a", "b"])];
+    let server = serve(Ways { astray: Some("sub"), tree: FLAT, ..HONEST });
+    let work = local(&["a", "b"]);
+    let done = run(&server, work.path(), "ftpget", &["-r", "--delete", "-o", "D", "URL/sub/"]);
+    assert_eq!(done.status, 66, "{done}");
+    assert!(work.path().join("D/a").exists() && work.path().join("D/b").exists(), "{done}");
+    let work = local(&["a", "b"]);
+    let done = run(&server, work.path(), "ftpput", &["-r", "--delete", "D/", "URL/sub/"]);
+    assert_ne!(done.status, 0, "{done}");
+    assert!(done.stderr.contains("what was listed is not there"), "{done}");
+}
+
+/// Links that a server shows as directories: two of them double the tree at each level.
+#[test]
+fn trees_without_end_have_one() {
+    const ROUND: Tree = &[("", &["f", "link1/", "link2/", "sub/"]), ("sub", &["g", "link3/"])];
+    for old in [false, true] {
+        for (name, args, status) in [
+            ("ftpls", &["-R", "URL/"][..], 76),
+            ("ftpls", &["-R", "--way", "stat", "URL/"], 76),
+            ("ftpls", &["--du", "URL/"], 76),
+            ("ftpls", &["URL/**/nothing"], 76),
+            ("ftpget", &["-r", "-n", "-o", "D", "URL/"], 76),
+            ("ftpdo", &["URL/", "du"], 76),
+            ("ftpdo", &["-n", "URL/", "rm", "-r", "sub"], 76),
+        ] {
+            let server = serve(Ways { tree: ROUND, old, ..HONEST });
+            let done = run(&server, temp_dir().path(), name, args);
+            let heard = server.heard();
+            let lists = |line: &&String| ["MLSD", "LIST", "STAT"].iter().any(|verb| line.starts_with(verb));
+            let lists = heard.iter().filter(lists).count();
+            assert!(done.status == status && lists < 150, "{old} {args:?}: {lists} listings, {done}");
+        }
+    }
+    // Equal directories inside each other are a tree like any other.
+    const COPIES: Tree = &[
+        ("", &["a/", "b/", "f"]),
+        ("a", &["a/", "b/", "f"]),
+        ("b", &["a/", "b/", "f"]),
+        ("a/a", &["a/", "b/", "f"]),
+        ("a/b", &[]),
+        ("b/a", &[]),
+        ("b/b", &[]),
+        ("a/a/a", &[]),
+        ("a/a/b", &[]),
+    ];
+    let server = serve(Ways { tree: COPIES, old: true, ..HONEST });
+    let done = run(&server, temp_dir().path(), "ftpls", &["-R", "--type", "f", "URL/"]);
+    assert_eq!((done.status, done.text().lines().count()), (0, 4), "{done}");
+}
+
+/// Half a million entries, and half a million lines that say nothing, take no more memory than a thousand.
+#[test]
+fn memory_does_not_grow_with_the_listing() {
+    const COUNT: u32 = 500_000;
+    for (line, status) in [("type=file;size=2;modify=20201123050000; a-name-of-a-file-", 0), ("nonsense ", 65)] {
+        let server = ftp_peer(move |session, verb, _| {
+            let mut data = std::io::BufWriter::new((verb == "MLSD").then(|| session.data(OPENING))??);
+            (0..COUNT).try_for_each(|n| write!(data, "{line}{n:x}\r\n")).and_then(|()| data.flush()).ok();
+            drop(data);
+            Some("226 done\r\n".to_owned())
+        });
+        let args = ["-q", "-r", "-n", "-j1", "--delete", "-o", "D"];
+        let done = tool("ftpget").args(args).arg(server.url("")).most_memory(200_000).run();
+        assert_eq!(done.status, status, "{}", done.stderr);
+        let lines = done.stdout.iter().filter(|byte| **byte == b'\n').count();
+        assert_eq!(lines, if status == 0 { COUNT as usize } else { 0 });
+        assert!(done.stderr.lines().count() < 50, "{}", done.stderr);
+    }
+}
