@@ -367,7 +367,10 @@ mod tests {
 
     #[test]
     fn negotiation_before_a_reply() {
-        assert_eq!(read(&[b"\xff\xfe\x06\xff\xfc\x01200 \xff\xfe\x06\r\n"]).unwrap(), [FtpReply::new(200, *b"\xff\xfe\x06")]);
+        assert_eq!(
+            read(&[b"\xff\xfe\x06\xff\xfc\x01200 \xff\xfe\x06\r\n"]).unwrap(),
+            [FtpReply::new(200, *b"\xff\xfe\x06")]
+        );
     }
 
     #[test]

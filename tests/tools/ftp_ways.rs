@@ -97,22 +97,26 @@ const TWO_CODES: &str = "553-this is said\r\n553-before each\r\n150 transfer\r\n
 
 #[test]
 fn the_other_way_is_found_once() {
-    for (what, way) in WAYS {
-        for (name, args) in JOBS {
-            let foe = ftp_peer(move |session, verb, path| {
-                way(session, verb, path).or_else(|| answer(session, &Manner::default(), verb, path))
-            });
-            let work = temp_dir();
-            let done = run(&foe, work.path(), name, &[&["--max-time", "40"], args].concat());
-            assert_eq!(done.status, 0, "{what}: {done}\nheard: {:?}", foe.heard());
-            if args.contains(&"got") {
-                assert_eq!(std::fs::read(work.path().join("got")).unwrap(), b"hi", "{what}");
-            }
-            let tried = |verb: &str| foe.heard().iter().filter(|line| line.split(' ').next() == Some(verb)).count();
-            assert!(!what.contains("EPSV") || tried("EPSV") == 1, "{what}: remembered: {:?}", foe.heard());
-            assert!(tried("USER") <= 3, "{what}: remembered: {:?}", foe.heard());
+    std::thread::scope(|scope| {
+        for (what, way) in WAYS {
+            scope.spawn(move || JOBS.iter().for_each(|(name, args)| finds_it_once(what, way, name, args)));
         }
+    });
+}
+
+fn finds_it_once(what: &str, way: Way, name: &str, args: &[&str]) {
+    let foe = ftp_peer(move |session, verb, path| {
+        way(session, verb, path).or_else(|| answer(session, &Manner::default(), verb, path))
+    });
+    let work = temp_dir();
+    let done = run(&foe, work.path(), name, &[&["--max-time", "40"], args].concat());
+    assert_eq!(done.status, 0, "{what}: {done}\nheard: {:?}", foe.heard());
+    if args.contains(&"got") {
+        assert_eq!(std::fs::read(work.path().join("got")).unwrap(), b"hi", "{what}");
     }
+    let tried = |verb: &str| foe.heard().iter().filter(|line| line.split(' ').next() == Some(verb)).count();
+    assert!(!what.contains("EPSV") || tried("EPSV") == 1, "{what}: remembered: {:?}", foe.heard());
+    assert!(tried("USER") <= 3, "{what}: remembered: {:?}", foe.heard());
 }
 
 #[test]

@@ -188,7 +188,11 @@ impl ControlConnection {
         let command = FtpCommand::Type(self.type_code).encode()?;
         self.send(&[&telnet::PROBE, command.as_slice()].concat()).await?;
         let speaks = self.final_reply().await?.ok();
-        self.trace.note(if speaks { "it does: the byte goes out twice" } else { "it does not: the byte goes out once" });
+        self.trace.note(if speaks {
+            "it does: the byte goes out twice"
+        } else {
+            "it does not: the byte goes out once"
+        });
         self.quirks.speaks_telnet(speaks);
         Ok(speaks)
     }

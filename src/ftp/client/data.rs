@@ -232,9 +232,9 @@ impl FtpClient {
                 let hint = "a firewall? --active lets the server open it";
                 match lock_step {
                     true => {
-                        let stream = reaching.await.map_err(|fault| {
-                            DataError::unreached(fault.context("data connection").with_hint(hint))
-                        })?;
+                        let stream = reaching
+                            .await
+                            .map_err(|fault| DataError::unreached(fault.context("data connection").with_hint(hint)))?;
                         self.ask_stepwise(command, offset, &mut opening).await?;
                         stream
                     }
@@ -284,7 +284,9 @@ impl FtpClient {
         }
         let (old, unknown, what) = match self.options.active {
             Some(_) => (!self.uses_eprt(), false, "PORT instead of EPRT"),
-            None => (self.passive_command() == FtpCommand::Pasv, ServerQuirks::get(&quirks.no_pasv), "PASV instead of EPSV"),
+            None => {
+                (self.passive_command() == FtpCommand::Pasv, ServerQuirks::get(&quirks.no_pasv), "PASV instead of EPSV")
+            }
         };
         if old || unknown {
             return false;
@@ -334,7 +336,12 @@ impl FtpClient {
     }
 
     /// Lock step: the offset, and the transfer alone.
-    async fn ask_stepwise(&mut self, command: &FtpCommand, offset: u64, opening: &mut Opening<'_>) -> Result<(), Fault> {
+    async fn ask_stepwise(
+        &mut self,
+        command: &FtpCommand,
+        offset: u64,
+        opening: &mut Opening<'_>,
+    ) -> Result<(), Fault> {
         if offset > 0 {
             let reply = self.control.call(&FtpCommand::Rest(offset)).await?;
             self.heard(reply, opening)?;

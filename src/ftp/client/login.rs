@@ -119,7 +119,8 @@ impl FtpClient {
         let bytes = |secret: Secret| Secret::new(secret.into_exposed().into_bytes());
         let user = FtpCommand::User(login.user.into_bytes());
         let password = FtpCommand::Pass(bytes(login.password));
-        let account = login.account.or_else(|| self.options.account.clone()).map(|account| FtpCommand::Acct(bytes(account)));
+        let account =
+            login.account.or_else(|| self.options.account.clone()).map(|account| FtpCommand::Acct(bytes(account)));
         let level = if self.options.data_clear { Protection::Clear } else { Protection::Private };
         let protect = FtpCommand::Prot(level);
         let other = match way.lock_step {
@@ -234,7 +235,9 @@ impl FtpClient {
                 let reply = self.control.call(account).await?;
                 if reply.ok() { Ok(true) } else { Err(login_fault("ACCT", &reply)) }
             }
-            (332, None) => Err(login_fault(what, reply).with_hint("--account NAME or `account NAME` in netrc gives one")),
+            (332, None) => {
+                Err(login_fault(what, reply).with_hint("--account NAME or `account NAME` in netrc gives one"))
+            }
             _ if reply.ok() => Ok(false),
             _ => Err(login_fault(what, reply)),
         }
@@ -348,14 +351,24 @@ fn is_crowded(text: &str) -> bool {
     const WORDS: [&str; 4] = ["server is full", "server full", "server is busy", "try again later"];
     /// How many is said by one of these ...
     const LIMITS: [&str; 13] = [
-        "too many", "maximum", "max ", "max. ", "limit reached", "limit exceeded", "limit of", "exceed", "no more",
-        "not more", "restricted to", "simultaneous", "concurrent",
+        "too many",
+        "maximum",
+        "max ",
+        "max. ",
+        "limit reached",
+        "limit exceeded",
+        "limit of",
+        "exceed",
+        "no more",
+        "not more",
+        "restricted to",
+        "simultaneous",
+        "concurrent",
     ];
     const LIMITS_TOO: [&str; 7] =
         ["more than", "at most", " limit", "already logged", "already connected", "only allowed", "allows only"];
     /// ... and of what by one of these.
-    const CROWDS: [&str; 9] =
-        ["connect", "session", "login", "logged", "logon", "user", "client", "slot", "anonymous"];
+    const CROWDS: [&str; 9] = ["connect", "session", "login", "logged", "logon", "user", "client", "slot", "anonymous"];
     const GUILT: [&str; 7] = ["fail", "attempt", "incorrect", "password", "invalid", "tries", "expire"];
     let text = text.to_ascii_lowercase();
     let any = |words: &[&str]| words.iter().any(|word| text.contains(word));
