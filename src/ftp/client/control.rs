@@ -27,6 +27,8 @@ const MAX_REPLY_TIME: Duration = Duration::from_secs(300);
 const IDLES_OF_A_REPLY: u32 = 5;
 /// A reply that may have ended (see [`FtpReplyReader::may_have_ended`]) has, when nothing more comes for so long.
 const OTHER_END: Duration = Duration::from_secs(2);
+/// How long a server may think about a line that it may not understand.
+const SILENCE: Duration = Duration::from_secs(3);
 /// More changes of directory than this are not made again on a fresh connection.
 const MAX_CHANGES: usize = 64;
 
@@ -183,11 +185,25 @@ impl ControlConnection {
     /// Asks with a command that every server knows and that a raw reader of lines cannot know with what stands before it: sent
     /// wrong, byte 255 in a name makes it another file's.
     async fn find_telnet(&mut self) -> Result<bool, Fault> {
-        self.expected.push_back(Awaited { asked: true, change: None });
         self.trace.note("byte 255 in a name: does the server read TELNET's commands?");
         let command = FtpCommand::Type(self.type_code).encode()?;
-        self.send(&[&telnet::PROBE, command.as_slice()].concat()).await?;
-        let speaks = self.final_reply().await?.ok();
+        let limits = self.limits;
+        self.limits = limits.with_idle(SILENCE.min(limits.idle / 2));
+        let said = self.ask_raw(&[&telnet::PROBE, command.as_slice()].concat()).await;
+        self.limits = limits;
+        let speaks = match said {
+            Ok(reply) => reply.ok(),
+            // pure-ftpd passes over what is no command. The reply to another one proves that.
+            Err(fault) if fault.kind == Kind::TimedOut => {
+                (self.broken, self.expected) = (None, VecDeque::new());
+                let reply = self.ask_raw(&FtpCommand::Pwd.encode()?).await?;
+                if reply.code != 257 {
+                    return Err(self.fail(fault));
+                }
+                false
+            }
+            Err(fault) => return Err(fault),
+        };
         self.trace.note(if speaks {
             "it does: the byte goes out twice"
         } else {
@@ -195,6 +211,12 @@ impl ControlConnection {
         });
         self.quirks.speaks_telnet(speaks);
         Ok(speaks)
+    }
+
+    async fn ask_raw(&mut self, line: &[u8]) -> Result<FtpReply, Fault> {
+        self.expected.push_back(Awaited { asked: true, change: None });
+        self.send(line).await?;
+        self.final_reply().await
     }
 
     /// A write fails when the server has hung up; its last words (421 …) explain why and may still be readable.

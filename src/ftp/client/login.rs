@@ -20,6 +20,9 @@ const ANONYMOUS_PASSWORD: &str = "ftp@";
 /// lost them. Longer than the pause that servers make after a wrong password: it is not to be sent twice.
 const SILENCE: Duration = Duration::from_secs(3);
 
+/// Servers, told by their greeting, that read lines and no TELNET (RFC 959, section 3.1).
+const RAW: [&[u8]; 3] = [b"vsFTPd", b"Pure-FTPd", b"pyftpdlib"];
+
 /// How a login is tried.
 #[derive(Debug, Clone, Copy)]
 struct LoginWay {
@@ -83,6 +86,9 @@ impl FtpClient {
         let greeting = control.final_reply().await?;
         if !greeting.ok() {
             return Err(login_fault("server", &greeting));
+        }
+        if greeting.lines.iter().any(|line| RAW.iter().any(|name| memchr::memmem::find(line, name).is_some())) {
+            options.quirks.speaks_telnet(false);
         }
         if let (TlsMode::Try | TlsMode::Starttls, Some(tls)) = (options.tls, &tls) {
             control = start_tls(control, options, tls, &url.host).await?;
