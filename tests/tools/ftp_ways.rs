@@ -257,3 +257,39 @@ fn a_reply_that_drips() {
     let done = tool("ftpls").args(["--timeout", "1", &format!("ftp://{}/", server.addr)]).run();
     assert!(done.status == 75 && done.stderr.contains("without end"), "{done}");
 }
+
+/// An upload that is given up ends in a reset, also when nobody is there any more to say so: no server takes it for whole.
+#[test]
+fn an_upload_that_is_given_up_is_reset() {
+    let reset = std::sync::Arc::new(AtomicBool::new(false));
+    let seen = reset.clone();
+    let foe = ftp_peer(move |session, verb, path| {
+        if verb != "STOR" {
+            return answer(session, &Manner::default(), verb, path);
+        }
+        let mut data = session.data(crate::ftp_peer::OPENING)?;
+        session.conn.until_closed();
+        let end = std::io::copy(&mut data, &mut std::io::sink());
+        let end = end.map_err(|error| error.kind());
+        seen.store(end == Err(std::io::ErrorKind::ConnectionReset), Ordering::SeqCst);
+        Some(String::new())
+    });
+    let work = temp_dir();
+    std::fs::File::create(work.path().join("big")).unwrap().set_len(64 << 20).unwrap();
+    let mut command = std::process::Command::new(crate::harness::binary("ftpput"));
+    let mut child = command.arg("big").arg(foe.url("x")).current_dir(work.path()).spawn().unwrap();
+    while !foe.heard().iter().any(|line| line.starts_with("STOR")) {
+        std::thread::yield_now();
+    }
+    // Give it the time to be in the middle; earlier it is no less true.
+    std::thread::sleep(Duration::from_millis(200));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    for _ in 0..200 {
+        if reset.load(Ordering::SeqCst) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    panic!("no reset came");
+}
