@@ -34,7 +34,7 @@ const MAX_CHANGES: usize = 64;
 
 /// A reply that is to come.
 #[derive(Debug)]
-struct Awaited {
+struct AwaitedReply {
     /// Somebody asks for it with [`ControlConnection::reply`]; else it is dropped, whatever it says.
     asked: bool,
     /// The change of directory that it confirms.
@@ -50,7 +50,7 @@ pub(super) struct ControlConnection {
     /// Commands in `out`.
     unsent: usize,
     buffer: Vec<u8>,
-    expected: VecDeque<Awaited>,
+    expected: VecDeque<AwaitedReply>,
     /// A reply that came before its time: the next one.
     early: Option<FtpReply>,
     preliminary: usize,
@@ -87,7 +87,7 @@ impl ControlConnection {
             unsent: 0,
             buffer: vec![0; READ],
             // The greeting is a reply that no command asked for.
-            expected: VecDeque::from([Awaited { asked: true, change: None }]),
+            expected: VecDeque::from([AwaitedReply { asked: true, change: None }]),
             early: None,
             preliminary: 0,
             half_since: None,
@@ -130,7 +130,7 @@ impl ControlConnection {
         self.out.extend_from_slice(&line);
         self.unsent += 1;
         let change = matches!(command, FtpCommand::Cwd(_) | FtpCommand::Cdup).then(|| command.clone());
-        self.expected.push_back(Awaited { asked, change });
+        self.expected.push_back(AwaitedReply { asked, change });
         if let FtpCommand::Type(code) = command {
             self.type_code = *code;
         }
@@ -214,7 +214,7 @@ impl ControlConnection {
     }
 
     async fn ask_raw(&mut self, line: &[u8]) -> Result<FtpReply, Fault> {
-        self.expected.push_back(Awaited { asked: true, change: None });
+        self.expected.push_back(AwaitedReply { asked: true, change: None });
         self.send(line).await?;
         self.final_reply().await
     }

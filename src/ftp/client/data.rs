@@ -98,7 +98,7 @@ enum DataSetUp {
 }
 
 /// What the server has said so far of a transfer that was asked for.
-struct Opening<'a> {
+struct TransferOpening<'a> {
     command: &'a FtpCommand,
     /// The reply to REST is still to come.
     rest: bool,
@@ -219,7 +219,7 @@ impl FtpClient {
             }
             return Err(DataError { no_set_up: true, ..self.refused_set_up(&set_up, &reply).into() });
         };
-        let mut opening = Opening { command, rest: offset > 0, restarted: false, go_ahead: None, over: false };
+        let mut opening = TransferOpening { command, rest: offset > 0, restarted: false, go_ahead: None, over: false };
         let stream = match waiting {
             DataSetUp::Passive(address) => {
                 let (dialer, host) = (self.options.dialer.clone(), self.host.clone());
@@ -340,7 +340,7 @@ impl FtpClient {
         &mut self,
         command: &FtpCommand,
         offset: u64,
-        opening: &mut Opening<'_>,
+        opening: &mut TransferOpening<'_>,
     ) -> Result<(), Fault> {
         if offset > 0 {
             let reply = self.control.call(&FtpCommand::Rest(offset)).await?;
@@ -355,7 +355,7 @@ impl FtpClient {
         &mut self,
         other: impl Future<Output = Result<T, Fault>>,
         hint: Option<&'static str>,
-        opening: &mut Opening<'_>,
+        opening: &mut TransferOpening<'_>,
     ) -> Result<T, DataError> {
         let mut other = std::pin::pin!(other);
         let limits = self.control.limits;
@@ -397,7 +397,7 @@ impl FtpClient {
     }
 
     /// Takes what the server says of a transfer, until that is over or refused.
-    async fn hear(&mut self, opening: &mut Opening<'_>) -> Result<(), Fault> {
+    async fn hear(&mut self, opening: &mut TransferOpening<'_>) -> Result<(), Fault> {
         while !opening.over {
             let reply = self.control.reply().await?;
             self.heard(reply, opening)?;
@@ -405,7 +405,7 @@ impl FtpClient {
         Ok(())
     }
 
-    fn heard(&mut self, reply: FtpReply, opening: &mut Opening<'_>) -> Result<(), Fault> {
+    fn heard(&mut self, reply: FtpReply, opening: &mut TransferOpening<'_>) -> Result<(), Fault> {
         match (reply.class(), &opening.go_ahead) {
             (ReplyClass::Preliminary, _) if opening.rest => {}
             _ if opening.rest => (opening.rest, opening.restarted) = (false, reply.code != 350),
@@ -475,7 +475,7 @@ impl FtpClient {
     }
 
     /// TLS on the data connection, resuming the session of the control connection: servers demand it.
-    async fn secure(&mut self, stream: Stream, opening: &mut Opening<'_>) -> Result<Stream, DataError> {
+    async fn secure(&mut self, stream: Stream, opening: &mut TransferOpening<'_>) -> Result<Stream, DataError> {
         let Some(tls) = self.data_tls.clone() else { return Ok(stream) };
         let (limits, host) = (self.control.limits, self.host.clone());
         let shaking = async move { limits.run("TLS handshake", tls.connect(stream, &host)).await };
