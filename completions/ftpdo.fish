@@ -37,7 +37,6 @@ complete -c ftpdo -l disable-epsv -d 'Ask for data connections with PASV, never 
 complete -c ftpdo -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
 complete -c ftpdo -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
 complete -c ftpdo -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
-complete -c ftpdo -l control-clear -l ftp-ssl-ccc -d 'Inside TLS: end it on the control connection after the login, for firewalls that read it (CCC)'
 complete -c ftpdo -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpdo -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpdo -s 6 -l ipv6 -d 'IPv6 only'

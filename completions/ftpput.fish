@@ -57,7 +57,6 @@ complete -c ftpput -l disable-epsv -d 'Ask for data connections with PASV, never
 complete -c ftpput -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
 complete -c ftpput -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
 complete -c ftpput -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
-complete -c ftpput -l control-clear -l ftp-ssl-ccc -d 'Inside TLS: end it on the control connection after the login, for firewalls that read it (CCC)'
 complete -c ftpput -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpput -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpput -s 6 -l ipv6 -d 'IPv6 only'

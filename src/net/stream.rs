@@ -8,7 +8,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -87,42 +87,6 @@ impl Stream {
         let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
         let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
         poll(&mut asked, Some(&Timespec::default())).is_ok() && asked.iter().any(|fd| fd.revents().intersects(closed))
-    }
-
-    /// Ends TLS on the side that connected and keeps the socket, for what follows in clear text: both say close_notify. The
-    /// connection is of no more use after an error.
-    ///
-    /// # Errors
-    /// What the socket says, or `InvalidData` for more than the end.
-    pub async fn leave_tls(&mut self) -> io::Result<()> {
-        let Stream::Tls(tls) = self else { return Ok(()) };
-        let TlsStream::Client(tls) = &mut **tls else { return Err(io::ErrorKind::Unsupported.into()) };
-        let (tcp, session) = tls.get_mut();
-        session.send_close_notify();
-        let mut out = Vec::new();
-        while session.wants_write() {
-            session.write_tls(&mut out)?;
-        }
-        tcp.write_all(&out).await?;
-        let mut buffer = [0u8; 4096];
-        loop {
-            let count = tcp.read(&mut buffer).await?;
-            let mut rest = buffer.get(..count).unwrap_or_default();
-            let read = session.read_tls(&mut rest)?;
-            let state = session.process_new_packets().map_err(io::Error::other)?;
-            match (state.peer_has_closed(), read) {
-                _ if !rest.is_empty() || state.plaintext_bytes_to_read() > 0 => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, "more than the end of TLS"));
-                }
-                (true, 1..) => break,
-                (_, 0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                (false, _) => {}
-            }
-        }
-        // The socket under another name: the one in the TLS stream is dropped.
-        let copy = tcp.as_fd().try_clone_to_owned()?;
-        *self = Stream::Plain(TcpStream::from_std(copy.into())?);
-        Ok(())
     }
 
     /// Whether a connection that is dropped is reset, so that its end cannot pass for a proper one. A failure only loses that.

@@ -43,9 +43,6 @@ pub(super) struct FtpArgs {
     /// Inside TLS: files and listings in clear text (PROT C)
     #[arg(long, visible_alias = "ftp-ssl-control")]
     pub(super) data_clear: bool,
-    /// Inside TLS: end it on the control connection after the login, for firewalls that read it (CCC)
-    #[arg(long, visible_alias = "ftp-ssl-ccc")]
-    pub(super) control_clear: bool,
     /// Send this command after the login (repeatable; a leading `*`: it may fail)
     #[arg(long, short_alias = 'W', value_name = "CMD")]
     pub(super) before: Vec<String>,
@@ -229,13 +226,12 @@ impl<'a> Servers<'a> {
         options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_ref())?;
         options.account = ftp.account.clone().map(Secret::new);
         (options.epsv, options.eprt) = (!ftp.disable_epsv, !ftp.disable_eprt);
-        (options.data_clear, options.control_clear) = (ftp.data_clear, ftp.control_clear);
+        options.data_clear = ftp.data_clear;
         if ftp.lock_step {
             options.quirks.use_lock_step();
         }
-        if options.tls != TlsMode::None && (ftp.data_clear || ftp.control_clear) {
-            let what = if ftp.data_clear { "files and listings go" } else { "commands and names go, after the login," };
-            out.warn(&format!("{what} over the network in clear text, and can be changed on the way"));
+        if options.tls != TlsMode::None && ftp.data_clear {
+            out.warn("files and listings go over the network in clear text, and can be changed on the way");
         }
         options.limits = net.limits();
         options.trace = out.trace();

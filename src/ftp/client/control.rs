@@ -385,17 +385,6 @@ impl ControlConnection {
         Ok(self)
     }
 
-    /// The end of TLS after `CCC` (RFC 4217, section 11).
-    pub(super) async fn leave_tls(&mut self) -> Result<(), Fault> {
-        if self.reader.has_pending() || !self.expected.is_empty() {
-            return Err(self.fail(Fault::new(Kind::Protocol, "the server sent more before the end of TLS")));
-        }
-        match self.limits.io("end of TLS", self.stream.leave_tls()).await {
-            Ok(()) => Ok(()),
-            Err(fault) => Err(self.fail(fault)),
-        }
-    }
-
     /// Says goodbye without waiting: every transfer has its reply already.
     pub(super) async fn quit(mut self) {
         let clean = self.idle();

@@ -111,10 +111,6 @@ impl FtpClient {
         if let Some(other) = client.log_in(way).await? {
             return Ok(Err(other));
         }
-        if secure && options.control_clear {
-            client.must(&FtpCommand::Ccc, Kind::Refused).await?;
-            client.control.leave_tls().await?;
-        }
         client.run_before().await?;
         Ok(Ok(client))
     }

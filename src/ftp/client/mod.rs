@@ -66,8 +66,6 @@ pub struct FtpClientOptions {
     pub eprt: bool,
     /// Inside TLS: data connections in clear text (PROT C).
     pub data_clear: bool,
-    /// Inside TLS: no more of it on the control connection once logged in (CCC).
-    pub control_clear: bool,
     /// Commands to send after the login; one with a leading `*` may fail.
     pub before: Vec<String>,
     /// The speed limit of all data connections together.
@@ -92,7 +90,6 @@ impl FtpClientOptions {
             epsv: true,
             eprt: true,
             data_clear: false,
-            control_clear: false,
             before: Vec::new(),
             pace: None,
             quirks: Arc::default(),
