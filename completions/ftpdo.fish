@@ -3,6 +3,7 @@ complete -c ftpdo -s a -l algorithm -d 'hash: SHA-512, SHA-256, SHA-1, MD5 or CR
 complete -c ftpdo -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpdo -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
+complete -c ftpdo -l account -l ftp-account -d 'The account that a server asks for after the password (ACCT)' -r
 complete -c ftpdo -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpdo -l user -d 'Log in as NAME' -r
 complete -c ftpdo -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
@@ -32,6 +33,10 @@ complete -c ftpdo -s c -l no-create -d 'touch: make no files'
 complete -c ftpdo -s k -l keep-going -d 'Go on with the script after a command that failed'
 complete -c ftpdo -s n -l dry-run -d 'Change nothing: say what would be done'
 complete -c ftpdo -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
+complete -c ftpdo -l disable-epsv -d 'Ask for data connections with PASV, never with EPSV (IPv4)'
+complete -c ftpdo -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
+complete -c ftpdo -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
+complete -c ftpdo -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
 complete -c ftpdo -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpdo -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpdo -s 6 -l ipv6 -d 'IPv6 only'

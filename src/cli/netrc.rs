@@ -51,7 +51,7 @@ fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, Str
         let Some(entry) = entry.filter(|entry| entry.matches) else { return };
         let login = entry.user.as_deref().or(user).filter(|login| user.is_none_or(|user| user == *login));
         if let (Some(login), Some(password), None) = (login, entry.password, &best) {
-            best = Some(Login { user: login.to_owned(), password });
+            best = Some(Login { user: login.to_owned(), password, account: entry.account });
         }
     };
     while let Some(word) = words.next()? {
@@ -66,7 +66,7 @@ fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, Str
             ("default", _) => settle(current.replace(NetrcEntry { matches: true, ..NetrcEntry::default() })),
             ("login" | "user", Some(entry)) => entry.user = Some(value("login")?),
             ("password" | "passwd", Some(entry)) => entry.password = Some(Secret::new(value("password")?)),
-            ("account", Some(_)) => drop(value("account")?),
+            ("account", Some(entry)) => entry.account = Some(Secret::new(value("account")?)),
             ("macdef", _) => words.skip_macro(),
             (other, _) => return Err(format!("{other:?} where machine, login or password was expected")),
         }
@@ -80,6 +80,7 @@ struct NetrcEntry {
     matches: bool,
     user: Option<String>,
     password: Option<Secret>,
+    account: Option<Secret>,
 }
 
 /// NetrcWords separated by white space; `"…"` with backslash escapes is one word; `#` starts a comment between words.

@@ -95,6 +95,13 @@ impl Stream {
         tokio::task::spawn_blocking(move || is_closed_within(&socket, grace)).await.unwrap_or(false)
     }
 
+    /// Whether a connection that is dropped is reset, so that its end cannot pass for a proper one. A failure only loses that.
+    pub fn reset_when_dropped(&self, reset: bool) {
+        if let Some(socket) = self.socket() {
+            reset_when_dropped(socket, reset);
+        }
+    }
+
     /// The socket below, TLS or not; `None` for a UNIX socket.
     fn socket(&self) -> Option<&TcpStream> {
         match self {
@@ -111,6 +118,11 @@ fn is_closed_within(socket: &impl AsFd, time: Duration) -> bool {
     let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
     let limit = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
     poll(&mut asked, Some(&limit)).is_ok() && asked.iter().any(|fd| fd.revents().intersects(closed))
+}
+
+/// As [`Stream::reset_when_dropped`], for a socket that has left its stream.
+pub fn reset_when_dropped(socket: &impl AsFd, reset: bool) {
+    drop(socket2::SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO)));
 }
 
 macro_rules! each {

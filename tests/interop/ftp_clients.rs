@@ -28,6 +28,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("proftpd", "clients, IPv6, active", |peer| plain_job(peer, Kind::Pro, How::Ipv6, ACTIVE)),
     trial("proftpd", "clients, TLS with session reuse", |peer| plain_job(peer, Kind::Pro, How::Tls, PASSIVE)),
     trial("proftpd", "clients, implicit TLS", |peer| plain_job(peer, Kind::Pro, How::Implicit, PASSIVE)),
+    trial("pure-ftpd", "clients, TLS, data in clear text", |peer| plain_job(peer, Kind::Pure, How::Tls, DATA_CLEAR)),
     trial("python3", "pyftpdlib: clients, plain", |peer| plain_job(peer, Kind::Python, How::Plain, PASSIVE)),
     trial("python3", "pyftpdlib: clients, active", |peer| plain_job(peer, Kind::Python, How::Plain, ACTIVE)),
     trial("python3", "pyftpdlib: clients, IPv6", |peer| plain_job(peer, Kind::Python, How::Ipv6, PASSIVE)),
@@ -38,6 +39,7 @@ pub(crate) const TRIALS: &[Trial] = &[
 ];
 
 const PASSIVE: &[&str] = &[];
+const DATA_CLEAR: &[&str] = &["--data-clear"];
 const ACTIVE: &[&str] = &["--active"];
 
 /// The plain job of all four clients.

@@ -37,6 +37,7 @@ mod ftp_peer;
 mod ftp_put;
 mod ftp_server;
 mod ftp_transfer;
+mod ftp_ways;
 mod ftp_wirecut;
 mod harness;
 mod hostile;

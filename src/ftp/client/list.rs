@@ -108,7 +108,7 @@ impl FtpClient {
         };
         self.options.trace.note("no data connection can be had; listing by STAT");
         if !self.usable() {
-            self.renew().await?;
+            self.start_over("the listing by STAT").await?;
         }
         let listed = match Box::pin(self.list_at(ListCommand::Stat, path, check, &mut heard)).await {
             // The first failure is the news if this does not work either.
@@ -344,7 +344,7 @@ impl FtpClient {
     pub(super) async fn leave(&mut self) -> Result<(), Fault> {
         match self.login_directory.clone().filter(|path| !path.is_empty()) {
             Some(back) => self.must(&FtpCommand::Cwd(back), Kind::Refused).await.map(drop),
-            None => self.renew().await,
+            None => self.start_over("back where the login landed").await,
         }
     }
 }

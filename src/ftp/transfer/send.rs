@@ -19,7 +19,7 @@ use crate::ftp::command::FtpCommand;
 use crate::ftp::part::{PartTag, part_name};
 use crate::ftp::path::RemotePath;
 use crate::ftp::reply::FtpReply;
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, reset_when_dropped};
 
 /// Up to this size a file is sent by the event loop.
 const SMALL: u64 = 64 * 1024;
@@ -285,6 +285,7 @@ async fn send_plain(
             watch.noted(piece.len() as u64).await?;
             left = rest;
         }
+        reset_when_dropped(&tcp, false);
         limits.io("data connection", tcp.shutdown()).await?;
         return Ok((bytes.len() as u64, Stream::Plain(tcp)));
     }
@@ -293,6 +294,7 @@ async fn send_plain(
     let (file, watch) = (copy::share(source.file)?, Watch::new(flow));
     let sending = tokio::task::spawn_blocking(move || {
         let sent = copy::send(&file, &socket, watch)?;
+        reset_when_dropped(&socket, false);
         socket.shutdown(std::net::Shutdown::Write).map_err(network)?;
         socket.set_nonblocking(true).map_err(network)?;
         Ok::<_, Fault>((sent, socket))
@@ -334,6 +336,7 @@ async fn send_stream(
         watch.noted(count as u64).await?;
     }
     limits.io("data connection", stream.flush()).await?;
+    stream.reset_when_dropped(false);
     limits.io("data connection", stream.shutdown()).await?;
     if stream.is_tls() {
         // Nothing but the peer's close_notify can come, or nothing at all.
