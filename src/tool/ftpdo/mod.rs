@@ -3,6 +3,7 @@
 
 mod act;
 mod actor;
+mod meant;
 mod remove;
 mod script;
 
@@ -16,9 +17,10 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers};
+use crate::tool::ftp_pick::PickArgs;
 
 use actor::Actor;
-use script::ScriptCommand;
+use script::{Act, ScriptCommand};
 
 /// The longest script.
 const MAX_SCRIPT: u64 = 64 << 20;
@@ -30,7 +32,7 @@ pub struct Args {
     /// The server and the directory that the paths are relative to
     #[arg(value_name = "URL")]
     url: String,
-    /// mkdir, rm, rmdir, mv, chmod, touch, stat, hash, du or raw; without one, or with -, commands are read from stdin
+    /// mkdir, rm, rmdir, mv, chmod, touch, stat, ls, hash, du, pwd or raw; without one, or with -, commands are read from stdin
     #[arg(value_name = "VERB")]
     verb: Option<String>,
     /// Paths relative to the URL's path (absolute with a leading `/`), or the words of a raw command
@@ -60,6 +62,14 @@ pub struct Args {
     /// Change nothing: say what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Take `*`, `?`, `[` and `{` in the paths of the command line as they are
+    #[arg(long)]
+    no_glob: bool,
+    /// ls: all columns
+    #[arg(short = 'l', long)]
+    long: bool,
+    #[command(flatten)]
+    pick: PickArgs,
     #[command(flatten)]
     client: FtpClientArgs,
     #[command(flatten)]
@@ -122,6 +132,7 @@ fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
         (args.recursive, "--recursive"),
         (args.force, "--force"),
         (args.no_create, "--no-create"),
+        (args.long, "--long"),
     ];
     words.extend(flags.iter().filter(|(given, _)| *given).map(|(_, flag)| flag.as_bytes().to_vec()));
     for (flag, value) in [("--date", &args.date), ("--algorithm", &args.algorithm)] {
@@ -130,6 +141,15 @@ fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
         }
     }
     words.push(b"--".to_vec());
-    words.extend(args.words.iter().map(|word| word.clone().into_vec()));
-    Ok(vec![script::parse(&words, 0, url.path.name().is_some())?])
+    let globs = !args.no_glob && !matches!(verb, "mkdir" | "raw");
+    let marked = |word: Vec<u8>| if globs { script::from_command_line(&word) } else { word };
+    words.extend(args.words.iter().map(|word| marked(word.clone().into_vec())));
+    let mut command = script::parse(&words, 0, url.path.name().is_some())?;
+    let given = args.pick.pick()?;
+    match &mut command.act {
+        Act::Rm { pick, .. } => *pick = given,
+        _ if given.is_empty() => {}
+        _ => return Err(Fault::new(Kind::Usage, format!("{verb} takes no filters, rm does"))),
+    }
+    Ok(vec![command])
 }
