@@ -554,7 +554,20 @@ mod tests {
         ] {
             assert_eq!(check_name(name), Err(why), "{name:?}");
         }
-        for name in [&b"a"[..], b"...", b"..a", b"-rf", b" a ", b"|sh", b"a\\b", b"C:x", b"\xff", b".hidden", b"~root", b"\x1b[2J"] {
+        for name in [
+            &b"a"[..],
+            b"...",
+            b"..a",
+            b"-rf",
+            b" a ",
+            b"|sh",
+            b"a\\b",
+            b"C:x",
+            b"\xff",
+            b".hidden",
+            b"~root",
+            b"\x1b[2J",
+        ] {
             assert_eq!(check_name(name), Ok(()), "{name:?}");
         }
         assert_eq!(check_name(&[b'a'; MAX_NAME]), Ok(()));

@@ -6,6 +6,7 @@ use super::actor::Actor;
 use super::meant::Meant;
 use super::remove::Removed;
 use super::script::{Act, ScriptCommand, literal};
+use super::transfer::local_files;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
@@ -30,6 +31,9 @@ struct CommandRecord {
     /// The new name.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
+    /// The file here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<String>,
     /// False where nothing was to be done.
     changed: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -54,7 +58,7 @@ impl OutputRecord for CommandRecord {
     fn text(&self, line: &mut TextLine) {
         if self.dry_run {
             line.text(&format!("would {}", self.verb));
-            for path in [&self.path, &self.to].into_iter().flatten() {
+            for path in [&self.path, &self.to, &self.local].into_iter().flatten() {
                 line.text(" ").escaped(path);
             }
         } else if self.verb == "pwd" {
@@ -100,6 +104,12 @@ impl Actor<'_> {
                 let result = self.pwd(command.line).await;
                 return self.settle(command, self.url, result);
             }
+            (Act::Put { to, files }, _) => {
+                for word in files {
+                    self.put_files(command, word, to.as_deref()).await?;
+                }
+                return Ok(());
+            }
             (Act::Mv { from, .. }, _) => from.as_slice(),
             (_, words) => words.unwrap_or_default(),
         };
@@ -134,10 +144,9 @@ impl Actor<'_> {
         for Meant { path, shown, entry } in found {
             let result = match (&command.act, entry) {
                 (Act::Mv { to, .. }, _) => {
-                    let to = literal(to);
                     // What is moved into a directory keeps its name.
                     let into = to.ends_with(b"/").then(|| path.name()).flatten();
-                    let to = into.map_or_else(|| self.resolve(&to), |name| self.resolve(&to).join(name));
+                    let to = into.map_or_else(|| self.resolve(to), |name| self.resolve(to).join(name));
                     self.rename(&path, &to, command.line).await
                 }
                 (Act::Ls { long, .. }, Some(entry)) => self.entry(&path, entry, *long),
@@ -149,6 +158,32 @@ impl Actor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Stores the local files that a word means.
+    async fn put_files(&mut self, command: &ScriptCommand, word: &[u8], to: Option<&[u8]>) -> Result<(), Fault> {
+        let files = match local_files(word) {
+            Ok(files) => files,
+            Err(fault) => return self.settle(command, self.url, Err(fault)),
+        };
+        for local in &files {
+            if !self.client.usable() {
+                break;
+            }
+            let result = match self.put(local, to).await {
+                Ok(path) => self.emit_transfer("put", &path, &local.to_string_lossy(), command.line),
+                Err(fault) => Err(fault.context(local.display())),
+            };
+            self.settle(command, self.url, result)?;
+        }
+        Ok(())
+    }
+
+    fn emit_transfer(&self, verb: &'static str, path: &RemotePath, local: &str, line: u64) -> Result<(), Fault> {
+        let mut record = CommandRecord::new(verb, Some(path), line);
+        record.local = Some(local.to_owned());
+        record.dry_run = self.dry_run;
+        self.out.emit(&record)
     }
 
     /// Counts how a command went. An error is lost output, not what the server refused.
@@ -181,6 +216,11 @@ impl Actor<'_> {
         match act {
             Act::Stat { .. } => return self.stat(path, true).await,
             Act::Ls { long, .. } => return self.ls(path, *long).await,
+            Act::Cat { .. } => return self.cat(path).await,
+            Act::Get { to, .. } => {
+                let local = self.get(path, to.as_deref()).await?;
+                return self.emit_transfer("get", path, &local.to_string_lossy(), line);
+            }
             Act::Hash { algorithm, .. } => return self.hash(path, shown, *algorithm).await,
             Act::Du { .. } => {
                 let usage = Usage::of(&mut self.client, path).await?;
@@ -220,7 +260,9 @@ impl Actor<'_> {
                 record.set_reply(Some(&reply));
             }
             Act::Touch { time, create, .. } => record.changed = self.touch(path, *time, *create).await?,
-            Act::Mv { .. } | Act::Pwd | Act::Raw { .. } => return Err(Fault::new(Kind::Internal, "not a verb of paths")),
+            Act::Mv { .. } | Act::Put { .. } | Act::Pwd | Act::Raw { .. } => {
+                return Err(Fault::new(Kind::Internal, "not a verb of paths"));
+            }
         }
         self.out.emit(&record)
     }
@@ -351,7 +393,7 @@ impl Act {
             Act::Rm { force, .. } => *force,
             Act::Rmdir { .. } | Act::Mv { .. } | Act::Raw { .. } => false,
             Act::Chmod { .. } | Act::Touch { .. } | Act::Stat { .. } | Act::Hash { .. } | Act::Du { .. } => true,
-            Act::Ls { .. } | Act::Pwd => true,
+            Act::Ls { .. } | Act::Get { .. } | Act::Put { .. } | Act::Cat { .. } | Act::Pwd => true,
         }
     }
 }
@@ -363,6 +405,7 @@ impl CommandRecord {
             line,
             path: path.map(RemotePath::to_text),
             to: None,
+            local: None,
             changed: true,
             dry_run: false,
             removed: None,

@@ -6,6 +6,7 @@ mod actor;
 mod meant;
 mod remove;
 mod script;
+mod transfer;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -32,7 +33,7 @@ pub struct Args {
     /// The server and the directory that the paths are relative to
     #[arg(value_name = "URL")]
     url: String,
-    /// mkdir, rm, rmdir, mv, chmod, touch, stat, ls, hash, du, pwd or raw; without one, or with -, commands are read from stdin
+    /// mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd or raw; without one, or with -, commands are read from stdin
     #[arg(value_name = "VERB")]
     verb: Option<String>,
     /// Paths relative to the URL's path (absolute with a leading `/`), or the words of a raw command
@@ -68,6 +69,9 @@ pub struct Args {
     /// ls: all columns
     #[arg(short = 'l', long)]
     long: bool,
+    /// get, put: where the file goes; with a / at its end the directory that files go into
+    #[arg(short = 'o', long, value_name = "PATH")]
+    to: Option<OsString>,
     #[command(flatten)]
     pick: PickArgs,
     #[command(flatten)]
@@ -139,6 +143,9 @@ fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
         if let Some(value) = value {
             words.push(format!("{flag}={value}").into_bytes());
         }
+    }
+    if let Some(to) = &args.to {
+        words.push([b"--to=", to.as_encoded_bytes()].concat());
     }
     words.push(b"--".to_vec());
     let globs = !args.no_glob && !matches!(verb, "mkdir" | "raw");

@@ -28,6 +28,9 @@ pub(super) enum Act {
     Mkdir { parents: bool, paths: Vec<Vec<u8>> },
     Rm { recursive: bool, force: bool, pick: Pick, paths: Vec<Vec<u8>> },
     Ls { long: bool, paths: Vec<Vec<u8>> },
+    Get { to: Option<Vec<u8>>, paths: Vec<Vec<u8>> },
+    Put { to: Option<Vec<u8>>, files: Vec<Vec<u8>> },
+    Cat { paths: Vec<Vec<u8>> },
     Pwd,
     Rmdir { paths: Vec<Vec<u8>> },
     Mv { from: Vec<Vec<u8>>, to: Vec<u8> },
@@ -47,6 +50,9 @@ impl Act {
             Act::Rm { .. } => "rm",
             Act::Rmdir { .. } => "rmdir",
             Act::Ls { .. } => "ls",
+            Act::Get { .. } => "get",
+            Act::Put { .. } => "put",
+            Act::Cat { .. } => "cat",
             Act::Pwd => "pwd",
             Act::Mv { .. } => "mv",
             Act::Chmod { .. } => "chmod",
@@ -88,6 +94,22 @@ enum Verb {
     Ls {
         #[arg(short = 'l', long)]
         long: bool,
+        paths: Vec<OsString>,
+    },
+    #[command(alias = "mget")]
+    Get {
+        #[arg(short = 'o', long = "to")]
+        to: Option<OsString>,
+        paths: Vec<OsString>,
+    },
+    #[command(alias = "mput")]
+    Put {
+        #[arg(short = 'o', long = "to")]
+        to: Option<OsString>,
+        #[arg(required = true)]
+        files: Vec<OsString>,
+    },
+    Cat {
         paths: Vec<OsString>,
     },
     Pwd,
@@ -138,7 +160,7 @@ fn parse_algorithm(text: &str) -> Result<ChecksumAlgorithm, String> {
 }
 
 /// The names of the verbs, for help texts.
-pub(super) const VERBS: &str = "mkdir, rm, rmdir, mv, chmod, touch, stat, ls, hash, du, pwd, raw";
+pub(super) const VERBS: &str = "mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd, raw";
 
 /// Reads one command from its words. `here`: the URL names a path that stands for a missing PATH.
 pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCommand, Fault> {
@@ -152,7 +174,9 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
         let name = words.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
         match error.kind() {
             ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand => usage(format!("no verb {name:?}: {VERBS}")),
-            ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => usage(format!("{name} needs more arguments")),
+            ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
+                usage(format!("{name} needs more arguments"))
+            }
             // The first line says it all; clap's usage line is that of a program.
             _ => usage(format!("{name}: {}", first_line(&error.to_string()))),
         }
@@ -165,15 +189,24 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
             Act::Rm { recursive, force, pick, paths: bytes(paths) }
         }
         Verb::Ls { long, paths } => Act::Ls { long, paths: bytes(paths) },
+        Verb::Get { to, paths } => {
+            let (to, paths) = (to.map(|to| literal(&to.into_vec())), bytes(paths));
+            check_target(to.as_deref(), &paths).map_err(usage)?;
+            Act::Get { to, paths }
+        }
+        Verb::Put { to, files } => {
+            let (to, files) = (to.map(|to| literal(&to.into_vec())), bytes(files));
+            check_target(to.as_deref(), &files).map_err(usage)?;
+            Act::Put { to, files }
+        }
+        Verb::Cat { paths } => Act::Cat { paths: bytes(paths) },
         Verb::Pwd => Act::Pwd,
         Verb::Rmdir { paths } => Act::Rmdir { paths: bytes(paths) },
         Verb::Mv { paths } => {
             let mut from = bytes(paths);
             let to = from.pop().unwrap_or_default();
-            let several = from.len() > 1 || from.iter().any(|word| is_glob(word));
-            if several && !literal(&to).ends_with(b"/") {
-                return Err(usage("several files are moved into a directory: write its name with a / at the end".to_owned()));
-            }
+            let to = literal(&to);
+            check_target(Some(&to), &from).map_err(usage)?;
             Act::Mv { from, to }
         }
         Verb::Chmod { mode, paths } => Act::Chmod { mode, paths: bytes(paths) },
@@ -186,13 +219,24 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
     let command = ScriptCommand { line, act };
     match command.paths() {
         // What changes something in a script names it; on the command line the URL may.
-        Some([]) if !matches!(command.act, Act::Stat { .. } | Act::Du { .. } | Act::Ls { .. }) && (line > 0 || !here) => {
+        Some([])
+            if !matches!(command.act, Act::Stat { .. } | Act::Du { .. } | Act::Ls { .. }) && (line > 0 || !here) =>
+        {
             Err(usage(format!("{} needs a path", command.act.verb())))
         }
         _ if command.paths().is_some_and(|paths| paths.iter().any(Vec::is_empty)) => {
             Err(usage("an empty path".to_owned()))
         }
         _ => Ok(command),
+    }
+}
+
+/// Several files, or a glob, which may mean several, need a directory to go into.
+fn check_target(to: Option<&[u8]>, from: &[Vec<u8>]) -> Result<(), String> {
+    let several = from.len() > 1 || from.iter().any(|word| is_glob(word));
+    match several && to.is_some_and(|to| !to.ends_with(b"/")) {
+        true => Err("several files go into a directory: write its name with a / at the end".to_owned()),
+        false => Ok(()),
     }
 }
 
@@ -212,9 +256,11 @@ impl ScriptCommand {
             | Act::Touch { paths, .. }
             | Act::Stat { paths }
             | Act::Ls { paths, .. }
+            | Act::Get { paths, .. }
+            | Act::Cat { paths }
             | Act::Hash { paths, .. }
             | Act::Du { paths } => Some(paths),
-            Act::Mv { .. } | Act::Pwd | Act::Raw { .. } => None,
+            Act::Mv { .. } | Act::Put { .. } | Act::Pwd | Act::Raw { .. } => None,
         }
     }
 }
@@ -394,7 +440,9 @@ mod tests {
             }
         }
         assert_eq!(glob_of(&from_command_line(b"a\\*b")).unwrap(), None);
-        assert!(glob_of(&from_command_line(b"*/b")).is_err() && glob_of(&from_command_line(b"*.tar")).unwrap().is_some());
+        assert!(
+            glob_of(&from_command_line(b"*/b")).is_err() && glob_of(&from_command_line(b"*.tar")).unwrap().is_some()
+        );
     }
 
     #[test]
@@ -407,10 +455,7 @@ mod tests {
             (4, Act::Mv { from: vec![path("a b")], to: path("c") }),
             (5, Act::Chmod { mode: 0o644, paths: vec![path("x"), path("y")] }),
             (6, Act::Touch { time: Some(5), create: true, paths: vec![path("t")] }),
-            (
-                7,
-                Act::Rm { recursive: true, force: true, pick: Pick::default(), paths: vec![path("z"), path("-dash")] },
-            ),
+            (7, Act::Rm { recursive: true, force: true, pick: Pick::default(), paths: vec![path("z"), path("-dash")] }),
             (8, Act::Raw { line: path("SITE HELP") }),
             (9, Act::Hash { algorithm: Some(ChecksumAlgorithm::Md5), paths: vec![path("f")] }),
         ];

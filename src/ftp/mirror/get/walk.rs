@@ -416,7 +416,8 @@ impl Downloader {
         for entry in files {
             let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);
             let facts = FileFacts { size: entry.size, modified };
-            let there = local(&local_name(&entry.name)).map(|(size, time)| FileFacts { size: Some(size), modified: Some(time) });
+            let there = local(&local_name(&entry.name))
+                .map(|(size, time)| FileFacts { size: Some(size), modified: Some(time) });
             let asks = settings.select.asks_age()
                 || there.is_some_and(|there| directory.ascii || settings.compare.asks_time(facts, there));
             candidates.push((entry.name, facts, entry.mode, there, asks && modified.is_none()));
