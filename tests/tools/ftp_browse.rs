@@ -282,7 +282,7 @@ fn odd_names_there_and_back() {
     run("ftpput", &["-r", "up", &url(&server, "~t/")]).exits(0);
     let again = run("ftpput", &["--json", "-r", "--delete", "up", &url(&server, "~t/")]);
     assert_eq!(
-        again.exits(0).records_of("transfer").iter().filter(|one| one["outcome"] != "same").count(),
+        again.exits(0).records_of("transfer").iter().filter(|one| one["status"] != "same").count(),
         0,
         "{again}"
     );
