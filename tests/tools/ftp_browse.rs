@@ -215,9 +215,11 @@ fn old_backups_go() {
     run(&["rm", "-f", "nothing-*"]).silent_success();
     run(&["stat", "--older-than", "30d", "other.tar"]).exits(64);
     // A name that is there as it is written is meant itself.
-    for name in ["file[1].txt", "file1.txt"] {
+    for name in ["f[1]", "file1.txt", "file2.txt"] {
         std::fs::write(at(name), "").unwrap();
     }
+    run(&["mv", "file?.txt", "one"]).exits(64);
+    run(&["mv", "f[1]", "file[1].txt"]).silent_success();
     run(&["rm", "file[1].txt"]).silent_success();
     assert!(at("file1.txt").exists() && !at("file[1].txt").exists());
 }

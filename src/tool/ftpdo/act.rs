@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::actor::Actor;
 use super::meant::Meant;
 use super::remove::Removed;
-use super::script::{Act, ScriptCommand, literal};
+use super::script::{Act, ScriptCommand, check_target, literal};
 use super::transfer::local_files;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
@@ -92,6 +92,13 @@ impl OutputRecord for HashRecord {
     }
 }
 
+/// What a word means, unless it is too much for one name to go to.
+fn fitting<T>(to: Option<&[u8]>, found: Result<Vec<T>, Fault>) -> Result<Vec<T>, Fault> {
+    let found = found?;
+    check_target(to, found.len()).map_err(|why| Fault::new(Kind::Usage, why))?;
+    Ok(found)
+}
+
 impl Actor<'_> {
     /// Does one command, for each of its paths; failures are reported and counted. An error is lost output.
     pub(super) async fn run(&mut self, command: &ScriptCommand) -> Result<(), Fault> {
@@ -123,6 +130,8 @@ impl Actor<'_> {
                 (Act::Rm { pick, recursive, .. }, Ok(found)) if !pick.is_empty() => {
                     self.picked(pick, *recursive, found).await
                 }
+                (Act::Mv { to, .. }, found) => fitting(Some(to), found),
+                (Act::Get { to, .. }, found) => fitting(to.as_deref(), found),
                 (_, found) => found,
             };
             match found {
@@ -162,7 +171,7 @@ impl Actor<'_> {
 
     /// Stores the local files that a word means.
     async fn put_files(&mut self, command: &ScriptCommand, word: &[u8], to: Option<&[u8]>) -> Result<(), Fault> {
-        let files = match local_files(word) {
+        let files = match fitting(to, local_files(word)) {
             Ok(files) => files,
             Err(fault) => return self.settle(command, self.url, Err(fault)),
         };
