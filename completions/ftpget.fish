@@ -9,6 +9,8 @@ complete -c ftpget -s j -l jobs -d 'Connections; chosen by the round trip and th
 complete -c ftpget -l move-source -d 'Move each file at the server into DIR when it is here, verified and synced' -r
 complete -c ftpget -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
 complete -c ftpget -l exclude -d 'Leave out what matches a GLOB, directories with all that is in them (repeatable)' -r
+complete -c ftpget -l include-regex -d 'The same by a regular expression, which matches anywhere in the path (repeatable)' -r
+complete -c ftpget -l exclude-regex -d 'Leave out by a regular expression (repeatable)' -r
 complete -c ftpget -l max-size -d 'Leave larger files out' -r
 complete -c ftpget -l min-size -d 'Leave smaller files out' -r
 complete -c ftpget -l min-age -d 'Leave files out that were modified within this time: they may still be written' -r
@@ -49,7 +51,7 @@ complete -c ftpget -s n -l dry-run -d 'Only say what would be fetched, deleted, 
 complete -c ftpget -s c -l continue -d 'Append what is missing to a shorter file of the final name (parts of our own are always continued)'
 complete -c ftpget -s O -l remote-name -d 'What happens anyway (curl\'s -O): a file keeps its name'
 complete -c ftpget -l no-resume -d 'Begin again instead of continuing what an earlier run left'
-complete -c ftpget -l no-clobber -d 'Never replace a file that is there; with -r and globs such files are left out, else that is an error'
+complete -c ftpget -l no-clobber -l only-missing -d 'Never replace a file that is there; with -r and globs such files are left out, else that is an error'
 complete -c ftpget -s B -l ascii -l use-ascii -d 'Transfer text: line ends become LF; the same as `;type=a` in every URL'
 complete -c ftpget -l keep-mode -d 'Give each file the permissions that it has at the server, without set-user-ID, set-group-ID and the sticky bit'
 complete -c ftpget -l delete-source -d 'Delete each file at the server when it is here, verified and synced'

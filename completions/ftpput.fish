@@ -3,6 +3,8 @@ complete -c ftpput -l mode -l chmod -d 'Give every file these permission bits (S
 complete -c ftpput -s j -l jobs -d 'Connections; chosen by the round trip and the work if not given' -r
 complete -c ftpput -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
 complete -c ftpput -l exclude -d 'Leave out what matches a GLOB, directories with all that is in them (repeatable)' -r
+complete -c ftpput -l include-regex -d 'The same by a regular expression, which matches anywhere in the path (repeatable)' -r
+complete -c ftpput -l exclude-regex -d 'Leave out by a regular expression (repeatable)' -r
 complete -c ftpput -l max-size -d 'Leave larger files out' -r
 complete -c ftpput -l min-size -d 'Leave smaller files out' -r
 complete -c ftpput -l min-age -d 'Leave files out that were modified within this time: they may still be written' -r
@@ -43,7 +45,7 @@ complete -c ftpput -l in-place -d 'Write under the final name at once, without a
 complete -c ftpput -l replace -d 'Delete the old file before the complete upload gets its name, for servers that do not rename over a file'
 complete -c ftpput -s a -l append -d 'Add to the end of the remote file'
 complete -c ftpput -l no-resume -d 'Begin again instead of continuing what an earlier run left'
-complete -c ftpput -l no-clobber -d 'Never replace a file that is there; with -r such files are left out, else that is an error'
+complete -c ftpput -l no-clobber -l only-missing -d 'Never replace a file that is there; with -r such files are left out, else that is an error'
 complete -c ftpput -l keep-mode -d 'Give every file the permission bits that it has here (SITE CHMOD)'
 complete -c ftpput -s B -l ascii -l use-ascii -d 'Transfer text: line ends become CRLF; the same as `;type=a` in the URL'
 complete -c ftpput -l newer -l update -d 'Transfer a file only if it is newer than the other side\'s, whatever the sizes (single files too)'

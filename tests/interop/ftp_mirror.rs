@@ -309,6 +309,17 @@ fn lists(server: &Server, dir: &Path) -> Verdict {
     let listed = server.run("ftpls", dir, &["-0", "-R", "--type=f", &base], 0);
     assert_eq!(run(&["-0", "-i", "-", "--base", &base], &listed.stdout, 0), wanted);
     assert_eq!(run(&["-i", "-", "--base", &base], b"a\nnope\n", 66), "a", "the others arrive");
+    // Names that servers or shells would expand, by paths that begin with them.
+    write(dir, &[("up/~", "h", 90), ("up/~root", "r", 90), ("up/~d/-x", "x", 90)]);
+    let tilde = server.url("~t/");
+    server.run("ftpput", dir, &["-r", "up", &tilde], 0);
+    server.run("ftpput", dir, &["-r", "--delete", "up", &tilde], 0);
+    assert_eq!(tree_of(&server.root.join("~t")), "~ ~d/ ~d/-x ~root");
+    server.run("ftpget", dir, &["-r", "-o", "home", &tilde], 0);
+    assert_eq!(tree_of(&dir.join("home")), "~ ~d/ ~d/%2Dx ~root");
+    server.run("ftpdo", dir, &[&tilde, "rm", "~ro*", "~d/*"], 0);
+    server.run("ftpdo", dir, &[&tilde, "mv", "~", "~d/"], 0);
+    assert_eq!(tree_of(&server.root.join("~t")), "~d/ ~d/~");
     Verdict::Ok
 }
 

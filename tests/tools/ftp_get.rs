@@ -131,7 +131,7 @@ fn lists_of_urls_and_paths() {
     let all = "a new\u{e4} sub/ sub/b c sub/st*r";
     assert_eq!(run(&["-i", "-", "--base", &base], names.as_bytes()), (0, all.to_owned()));
     assert_eq!(run(&["-0", "-i", "-", "--base", &base], names.replace('\n', "\0").as_bytes()), (0, all.to_owned()));
-    for bad in ["../a", "/etc/passwd", "a\x1bb", "x//y", "~root"] {
+    for bad in ["../a", "/etc/passwd", "a\rb", "x//y"] {
         assert_eq!(run(&["-i", "-", "--base", &base], bad.as_bytes()), (64, String::new()), "{bad:?}");
     }
     assert_eq!(run(&["-i", "-", "--password-file", "-"], b"x").0, 64);

@@ -227,11 +227,11 @@ fn the_directory_that_was_asked_for() {
         if ways.no_data {
             continue;
         }
-        let work = local(&["a", "mine", "-l/c d"]);
+        let work = local(&["a", "mine", "%2Dl/c d"]);
         let done = run(&server, work.path(), "ftpget", &["-r", "--delete", "-o", "D", "URL/sub/"]);
         assert_eq!(done.status, 0, "{number}: {done}\n{:?}", server.heard());
         let there = |name: &str| work.path().join("D").join(name).exists();
-        assert!(there("a") && there("b") && there("-l/c d") && !there("mine") && !there("top"), "{number}: {done}");
+        assert!(there("a") && there("b") && there("%2Dl/c d") && !there("mine") && !there("top"), "{number}: {done}");
     }
     // The honest one is asked for what is not there once a run, whatever the number of directories.
     let server = serve(HONEST);

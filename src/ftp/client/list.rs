@@ -67,7 +67,7 @@ enum ListCommand {
 
 impl ListCommand {
     fn of(self, path: Option<&RemotePath>) -> FtpCommand {
-        let path = path.map(|path| path.as_bytes().to_vec());
+        let path = path.map(RemotePath::argument);
         match self {
             ListCommand::Mlsd => FtpCommand::Mlsd(path),
             ListCommand::ListAll => FtpCommand::List(Some(match path {
