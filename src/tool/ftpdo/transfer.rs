@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::actor::Actor;
 use super::script::{glob_of, literal};
 use crate::fault::{Fault, Kind};
+use crate::ftp::part::PartTag;
 use crate::ftp::path::{RemotePath, check_name, local_name};
 use crate::ftp::transfer::{
     Checks, FinalState, Get, LocalDir, OpenFile, Put, ReplaceMode, fetch_part, fetch_to, refusal_of_named, store,
@@ -87,6 +88,7 @@ impl Actor<'_> {
             replace: ReplaceMode::TempAndRename,
             ascii: false,
             resume: false,
+            tag: PartTag::of_run()?,
             mode: None,
             checks: Checks::default(),
             progress: Arc::new(|_| {}),
