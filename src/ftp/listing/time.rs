@@ -101,50 +101,69 @@ pub(super) fn day_of(year: i64, month: u32, day: u32) -> Option<i64> {
     seconds(year, month, day, 0, 0, 0)
 }
 
-/// Letters of the longest name of a month (`septembre`, `settembre`).
-const MAX_MONTH: usize = 9;
+/// The months in the languages whose servers print them, in small letters without accents. Up to the bar a name may be cut;
+/// what then could be two months is none (`jui`, Polish and Croatian `lis`, which are November and October).
+const MONTHS: [&str; 12] = [
+    "jan|uary jan|uari jan|vier ene|ro gen|naio tammi|kuu sty|cznia sau|sis \u{44f}\u{43d}\u{432}|\u{430}\u{440}\u{44f}",
+    "feb|ruary feb|ruari fev|rier feb|rero helmi|kuu lut|ego vas|aris \u{444}\u{435}\u{432}|\u{440}\u{430}\u{43b}\u{44f}",
+    "mar|ch mar|s mar|zo mar|co mar|z mrz mrt maart mzo maalis|kuu kov|as \u{43c}\u{430}\u{440}|\u{442}\u{430}",
+    "apr|il avr|il abr|il apr|ile huhti|kuu kwi|etnia bal|andis \u{430}\u{43f}\u{440}|\u{435}\u{43b}\u{44f}",
+    "may mai maj mei mag|gio may|o touko|kuu geg|uze \u{43c}\u{430}\u{439} \u{43c}\u{430}\u{44f}",
+    "jun|e jun|i jun|io jui|n giu|gno kesa|kuu cze|rwca bir|zelio lip|anj \u{438}\u{44e}\u{43d}|\u{44f}",
+    "jul|y jul|i jul|io jui|llet lug|lio heina|kuu lip|ca lie|pos \u{438}\u{44e}\u{43b}|\u{44f}",
+    "aug|ust aug|ustus aou|t ago|sto avg elo|kuu sie|rpnia rgp \u{430}\u{432}\u{433}|\u{443}\u{441}\u{442}\u{430}",
+    "sep|tember sep|tembre sep|tiembre set|tembre sze|ptember syys|kuu wrz|esnia rgs \u{441}\u{435}\u{43d}|\u{442}\u{44f}\u{431}\u{440}\u{44f}",
+    "oct|ober oct|obre oct|ubre okt|ober ott|obre out|ubro loka|kuu paz|dziernika spa|lio lis|topad \u{43e}\u{43a}\u{442}|\u{44f}\u{431}\u{440}\u{44f}",
+    "nov|ember nov|embre nov|iembre marras|kuu lis|topada lap|kricio \u{43d}\u{43e}\u{44f}|\u{431}\u{440}\u{44f}",
+    "dec|ember dec|embre dez|ember dic|iembre dic|embre des|ember joulu|kuu gru|dnia grd \u{434}\u{435}\u{43a}|\u{430}\u{431}\u{440}\u{44f}",
+];
 
-/// A month's name in the languages whose servers print it, whole or cut to three letters or more, any case, with or without
-/// accents (UTF-8 or Latin-1), a dot or a comma behind it. What could be two months is none.
+/// A month's name, any case, with or without accents, a dot or a comma behind it, in UTF-8 or in one of the sets of eight
+/// bits that Western, Central European and Russian servers write.
 pub(super) fn month(name: &[u8]) -> Option<u32> {
     let name = name.strip_suffix(b",").unwrap_or(name);
     let name = name.strip_suffix(b".").unwrap_or(name);
-    let (mut letters, mut length) = ([0u8; MAX_MONTH], 0);
-    for byte in name {
-        let plain = match byte {
-            b'A'..=b'Z' | b'a'..=b'z' => byte.to_ascii_lowercase(),
-            // The lead byte of an accented letter in UTF-8; what follows it says which.
-            0xC3 => continue,
-            // Latin-1, or the second byte of UTF-8 (the same less 0x40).
-            0xE4 | 0xC4 | 0xA4 | 0x84 => b'a',
-            0xE9 | 0xC9 | 0xA9 | 0x89 => b'e',
-            0xFB | 0xDB | 0xBB | 0x9B => b'u',
-            _ => return None,
-        };
-        *letters.get_mut(length)? = plain;
-        length += 1;
+    if name.len() < 3 || name.len() > 24 || name.iter().any(u8::is_ascii_digit) {
+        return None;
     }
-    match letters.get(..length)? {
-        // French and German print whole names of four letters and more that share their first three.
-        b"juin" => Some(6),
-        b"juil" | b"juill" | b"juillet" => Some(7),
-        b"jui" => None,
-        word => match word.get(..3)? {
-            b"jan" | b"ene" | b"gen" => Some(1),
-            b"feb" | b"fev" => Some(2),
-            b"mar" | b"mrz" | b"mrt" => Some(3),
-            b"apr" | b"avr" | b"abr" => Some(4),
-            b"may" | b"mai" | b"maj" | b"mei" | b"mag" => Some(5),
-            b"jun" | b"giu" => Some(6),
-            b"jul" | b"lug" => Some(7),
-            b"aug" | b"aou" | b"ago" => Some(8),
-            b"sep" | b"set" => Some(9),
-            b"oct" | b"okt" | b"ott" | b"out" => Some(10),
-            b"nov" => Some(11),
-            b"dec" | b"dez" | b"dic" | b"des" => Some(12),
-            _ => None,
-        },
+    // What nearly every server prints needs no search.
+    const ENGLISH: [&[u8]; 12] =
+        [b"jan", b"feb", b"mar", b"apr", b"may", b"jun", b"jul", b"aug", b"sep", b"oct", b"nov", b"dec"];
+    if let Some((month, _)) = (1..).zip(ENGLISH).find(|(_, word)| word.eq_ignore_ascii_case(name)) {
+        return Some(month);
     }
+    if let Ok(text) = std::str::from_utf8(name) {
+        return month_of(text);
+    }
+    use encoding_rs::{ISO_8859_2, KOI8_R, WINDOWS_1250, WINDOWS_1251, WINDOWS_1252};
+    let mut found = None;
+    for set in [WINDOWS_1252, WINDOWS_1250, ISO_8859_2, WINDOWS_1251, KOI8_R] {
+        let month = month_of(&set.decode_without_bom_handling(name).0);
+        if month.is_some() && found.is_some() && month != found {
+            return None;
+        }
+        found = found.or(month);
+    }
+    found
+}
+
+fn month_of(name: &str) -> Option<u32> {
+    let plain = |letter: char| match letter {
+        '\u{e0}'..='\u{e5}' | '\u{105}' => 'a',
+        '\u{e8}'..='\u{eb}' | '\u{117}' | '\u{119}' => 'e',
+        '\u{f9}'..='\u{fc}' => 'u',
+        '\u{ed}' => 'i',
+        '\u{15b}' => 's',
+        '\u{17a}' | '\u{17c}' | '\u{17e}' => 'z',
+        other => other,
+    };
+    let word: String = name.chars().flat_map(char::to_lowercase).map(plain).collect();
+    let fits = |whole: &str| {
+        let (least, rest) = whole.split_once('|').unwrap_or((whole, ""));
+        word.strip_prefix(least).is_some_and(|more| rest.starts_with(more))
+    };
+    let mut months = (1..).zip(MONTHS).filter(|(_, names)| names.split(' ').any(fits)).map(|(month, _)| month);
+    months.next().filter(|_| months.next().is_none())
 }
 
 /// `5:52`, `05:52`, `05:52:22`, `05:52:22.123`.

@@ -26,6 +26,10 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     // elsewhere where owner or group are missing or hold spaces. The usual places come first: a user may be called `may`.
     let found = [5, 4].into_iter().chain(2..words.len()).find_map(|at| {
         let size = size_of(words.get(at.checked_sub(1)?)?.text, at)?;
+        // A time before the size is that of a date that was not understood: this one is part of a name.
+        if words.get(1..at - 1)?.iter().any(|word| clock(word.text).is_some()) {
+            return None;
+        }
         let (modified, used) = parse_date(words.get(at..)?, now)?;
         Some((at, size, modified, used))
     });
@@ -60,7 +64,7 @@ fn size_of(word: &[u8], at: usize) -> Option<Option<u64>> {
 /// `drwxr-xr-x`, with ACL marks `+ . @` after it: type, permission bits, whether it is a device.
 fn parse_mode(line: &[u8]) -> Option<(EntryType, Option<u32>, bool)> {
     let (entry_type, device) = match line.first()? {
-        b'-' => (EntryType::File, false),
+        b'-' | b'f' => (EntryType::File, false),
         b'd' => (EntryType::Directory, false),
         b'l' => (EntryType::Symlink, false),
         b'b' | b'c' => (EntryType::Other, true),
@@ -125,13 +129,14 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
         let Some(day) = day else { return Some((None, 2)) };
         let time = day + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
         let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
-        return Some(match zone(word(2)) {
+        // Only whole times have a zone; behind minutes it is a name that looks like one.
+        return Some(match zone(word(2)).filter(|_| second.is_some()) {
             Some(offset) => (Some(Modified { seconds: time - offset, precision, utc: true }), 3),
             None => (local(time, precision), 2),
         });
     }
     // `01-jun-99`, without a time.
-    if let Some(day) = dashed_day(word(0)) {
+    if let Some(day) = dashed_day(word(0)).filter(|_| clock(word(1)).is_none()) {
         return Some((local(day, Precision::Day), 1));
     }
     let (month, day, used) = month_and_day(word(0), word(1))?;
@@ -149,6 +154,18 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     let year = without_sign(last);
     let year = decimal(year).filter(|value| year.len() == 4 && (1900..=9999).contains(value))?;
     let found = day_of(i64::try_from(year).ok()?, month, day)?;
+    // `Oct 08, 2002 09:47` (VShell). Without the comma and with one blank only the time may as well begin the name.
+    if let Some((hour, minute, second)) = clock(word(used + 1)) {
+        if word(used - 1).ends_with(b",") {
+            let found = found + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
+            let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
+            return Some((local(found, precision), used + 2));
+        }
+        let gap = words.get(used)?.end - words.get(used)?.text.len() - words.get(used - 1)?.end;
+        if gap < 2 {
+            return None;
+        }
+    }
     Some((local(found, Precision::Day), used + 1))
 }
 
