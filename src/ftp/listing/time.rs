@@ -174,7 +174,8 @@ pub(super) fn clock(text: &[u8]) -> Option<(u32, u32, Option<u32>)> {
         Some(second) => Some(small(second.split(|byte| *byte == b'.').next()?)?),
         None => None,
     };
-    let fits = minute.len() == 2 && hour < 24 && parts.next().is_none();
+    // `00:0` is what servers print that do not fill up with zeros.
+    let fits = hour < 24 && parts.next().is_none();
     let minute = small(minute)?;
     (fits && minute < 60 && second.is_none_or(|second| second <= 60)).then_some((hour, minute, second))
 }

@@ -41,6 +41,9 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     entry.modified = modified;
     entry.mode = mode;
     set_owner(&mut entry, words.get(1..at - 1).unwrap_or_default(), device);
+    // `drwxr-x---+1464`: a long link count touches the mode.
+    let touching = words.first().and_then(|word| word.text.get(10..)).unwrap_or_default();
+    entry.links = entry.links.or(decimal(touching.strip_prefix(b"+").unwrap_or(touching)));
     if entry_type == EntryType::Symlink {
         split_link(&mut entry, size);
     }
@@ -139,6 +142,13 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     if let Some(day) = dashed_day(word(0)).filter(|_| clock(word(1)).is_none()) {
         return Some((local(day, Precision::Day), 1));
     }
+    if let Some((year, month, day)) = year_first(word(0), word(1), word(2)).filter(|_| clock(word(3)).is_none()) {
+        return Some((local(day_of(year, month, day)?, Precision::Day), 3));
+    }
+    // `2004.07.15`, without a time.
+    if word(0).len() == 10 && word(0).get(4) == Some(&b'.') && clock(word(1)).is_none() {
+        return Some((local(long_date(word(0))??, Precision::Day), 1));
+    }
     let (month, day, used) = month_and_day(word(0), word(1))?;
     // `Nov 23 05:52`, `Nov 23  2025`, `Nov 23 05:52:22 2025`.
     let last = word(used).strip_suffix(b",").unwrap_or(word(used));
@@ -169,6 +179,13 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     Some((local(found, Precision::Day), used + 1))
 }
 
+/// `2003 3M 20`, with signs of Chinese, Japanese or Korean behind the month and perhaps the others.
+fn year_first(year: &[u8], month: &[u8], day: &[u8]) -> Option<(i64, u32, u32)> {
+    let (year, bare) = (without_sign(year), without_sign(month));
+    let signed = bare.len() < month.len() && year.len() == 4;
+    signed.then_some((i64::try_from(decimal(year)?).ok()?, small(bare)?, small(without_sign(day))?))
+}
+
 /// Month and day, and how many words they took: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` (month first), and with the signs
 /// for month and day of Chinese and Japanese behind the numbers, in any character set.
 fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
@@ -180,7 +197,7 @@ fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
         return Some((found, number(first)?, 2));
     }
     let (bare_first, bare_second) = (without_sign(first), without_sign(second));
-    if bare_first.len() < first.len() && bare_second.len() < second.len() {
+    if bare_first.len() < first.len() && small(bare_second).is_some() {
         return Some((small(bare_first)?, small(bare_second)?, 2));
     }
     let (month, day) = (first.get(..2)?, first.get(3..5)?);
