@@ -203,7 +203,7 @@ impl Lister {
     pub fn saved(first: &[u8], now: i64) -> Lister {
         let facts = first.split(|byte| *byte == b' ').next().unwrap_or_default();
         let first_fact = facts.split(|byte| *byte == b';').next().unwrap_or_default();
-        match facts.ends_with(b";") && !facts.starts_with(b"+") && first_fact.contains(&b'=') {
+        match facts.len() < first.len() && !facts.starts_with(b"+") && first_fact.contains(&b'=') {
             true => Lister::mlsd(),
             false => Lister::list(now),
         }

@@ -27,6 +27,10 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     // elsewhere where owner or group are missing or hold spaces. The usual places come first: a user may be called `may`.
     let found = [5, 4].into_iter().chain(2..words.len()).find_map(|at| {
         let size = size_of(words.get(at.checked_sub(1)?)?.text, at)?;
+        // A time before the size is that of a date that was not understood: this one is part of a name.
+        if words.get(1..at - 1)?.iter().any(|word| clock(word.text).is_some()) {
+            return None;
+        }
         let (modified, used) = parse_date(words.get(at..)?, now)?;
         Some((at, size, modified, used))
     });
@@ -38,6 +42,9 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     entry.modified = modified;
     entry.mode = mode;
     set_owner(&mut entry, words.get(1..at - 1).unwrap_or_default(), device);
+    // `drwxr-x---+1464`: a long link count touches the mode.
+    let touching = words.first().and_then(|word| word.text.get(10..)).unwrap_or_default();
+    entry.links = entry.links.or(decimal(touching.strip_prefix(b"+").unwrap_or(touching)));
     if entry_type == EntryType::Symlink {
         split_link(&mut entry, size);
     }
@@ -130,33 +137,32 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
         let Some(day) = day else { return Some((None, 2)) };
         let time = day + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
         let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
-        return Some(match zone(word(2)) {
+        // Only whole times have a zone; behind minutes it is a name that looks like one.
+        return Some(match zone(word(2)).filter(|_| second.is_some()) {
             Some(offset) => (Some(Modified { seconds: time - offset, precision, utc: true }), 3),
             None => (local(time, precision), 2),
         });
     }
-    // `2004.07.15`: a time that is not read would be taken for the name.
-    if let Some(Some(day)) = long_date(word(0)).filter(|_| word(0).get(..4).is_some_and(|year| small(year).is_none())) {
-        let time_like = word(1).first().is_some_and(u8::is_ascii_digit) && word(1).contains(&b':');
-        return (!time_like).then(|| (local(day, Precision::Day), 1));
+    // `01-jun-99`, without a time.
+    if let Some(day) = dashed_day(word(0)).filter(|_| clock(word(1)).is_none()) {
+        return Some((local(day, Precision::Day), 1));
     }
-    // `2005<year> 8<month> 17<day> 05:52`, signs of any character set behind the numbers.
-    let year = without_sign(word(0));
-    if year.len() == 4 && year.len() < word(0).len() {
-        let (month, day, used) = month_and_day(word(1), word(2)).filter(|(.., used)| *used == 2)?;
-        let midnight = day_of(i64::try_from(decimal(year)?).ok()?, month, day)?;
-        return Some(match clock(word(1 + used)) {
+    if let Some((year, month, day)) = year_first(word(0), word(1), word(2)) {
+        let midnight = day_of(year, month, day)?;
+        return Some(match clock(word(3)) {
             Some((hour, minute, second)) => {
                 let time = midnight + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
                 let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
-                (local(time, precision), 2 + used)
+                (local(time, precision), 4)
             }
-            None => (local(midnight, Precision::Day), 1 + used),
+            None => (local(midnight, Precision::Day), 3),
         });
     }
-    // `01-jun-99`, without a time.
-    if let Some(day) = dashed_day(word(0)) {
-        return Some((local(day, Precision::Day), 1));
+    // `2004.07.15`, without a time.
+    // A time that is not read would be taken for the name.
+    let time_like = word(1).first().is_some_and(u8::is_ascii_digit) && word(1).contains(&b':');
+    if word(0).len() == 10 && word(0).get(4) == Some(&b'.') && !time_like {
+        return Some((local(long_date(word(0))??, Precision::Day), 1));
     }
     let (month, day, used) = month_and_day(word(0), word(1))?;
     // `Nov 23 05:52`, `Nov 23  2025`, `Nov 23 05:52:22 2025`.
@@ -173,14 +179,26 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     let year = without_sign(last);
     let year = decimal(year).filter(|value| year.len() == 4 && (1900..=9999).contains(value))?;
     let found = day_of(i64::try_from(year).ok()?, month, day)?;
-    // `Oct 08, 2002 09:47` (VShell): with the comma of a sentence the time comes last; without, a name may look so.
-    match clock(word(used + 1)).filter(|_| word(1).ends_with(b",")) {
-        Some((hour, minute, second)) => {
-            let time = found + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
-            Some((local(time, if second.is_some() { Precision::Second } else { Precision::Minute }), used + 2))
+    // `Oct 08, 2002 09:47` (VShell). Without the comma and with one blank only the time may as well begin the name.
+    if let Some((hour, minute, second)) = clock(word(used + 1)) {
+        if word(used - 1).ends_with(b",") {
+            let found = found + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
+            let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
+            return Some((local(found, precision), used + 2));
         }
-        None => Some((local(found, Precision::Day), used + 1)),
+        let gap = words.get(used)?.end - words.get(used)?.text.len() - words.get(used - 1)?.end;
+        if gap < 2 {
+            return None;
+        }
     }
+    Some((local(found, Precision::Day), used + 1))
+}
+
+/// `2003 3M 20`, with signs of Chinese, Japanese or Korean behind the month and perhaps the others.
+fn year_first(year: &[u8], month: &[u8], day: &[u8]) -> Option<(i64, u32, u32)> {
+    let (year, bare) = (without_sign(year), without_sign(month));
+    let signed = bare.len() < month.len() && year.len() == 4;
+    signed.then_some((i64::try_from(decimal(year)?).ok()?, small(bare)?, small(without_sign(day))?))
 }
 
 /// Month and day, and how many words they took: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` (month first), and with the signs
@@ -194,7 +212,7 @@ fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
         return Some((found, number(first)?, 2));
     }
     let (bare_first, bare_second) = (without_sign(first), without_sign(second));
-    if bare_first.len() < first.len() && !bare_second.is_empty() {
+    if bare_first.len() < first.len() && small(bare_second).is_some() {
         return Some((small(bare_first)?, small(bare_second)?, 2));
     }
     let (month, day) = (first.get(..2)?, first.get(3..5)?);

@@ -18,17 +18,15 @@ pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec
     }
     let Some(name) = words.next() else { return ListingLine::Nothing };
     if parse_name(name).is_none() {
-        // `Directory DISK:[USER]`, and MultiNet's heading without the word; `Total of 8 Files, 57 Blocks.`, `Grand total of …`.
-        let alone = words.peek().is_none();
-        let is_place = |word: &[u8]| word.contains(&b'[') && word.ends_with(b"]");
-        let heading = match words.peek() {
-            None => is_place(name),
-            Some(place) => name.eq_ignore_ascii_case(b"Directory") && place.contains(&b'['),
-        };
-        let lower = line.to_ascii_lowercase();
-        let counts = |what: &[u8]| memchr::memmem::find(&lower, what).is_some();
-        let total = !alone && lower.starts_with(b"total of ") && (counts(b"block") || counts(b"file"));
-        let grand = lower.starts_with(b"grand total");
+        // `Directory DISK:[X]`, or the place alone (MultiNet): by shape, in any case and number.
+        let place = |word: &[u8]| word.contains(&b'[') && (word.ends_with(b"]") || word.ends_with(b"*.*;*"));
+        let second = words.peek().copied().unwrap_or_default();
+        let heading = (name.eq_ignore_ascii_case(b"Directory") && second.contains(&b'['))
+            || (second.is_empty() && name.windows(2).any(|pair| pair == b":[") && place(name));
+        let total = name.eq_ignore_ascii_case(b"Total")
+            && second.eq_ignore_ascii_case(b"of")
+            && split_words(line).nth(2).is_some_and(|count| decimal(count).is_some());
+        let grand = name.eq_ignore_ascii_case(b"Grand") && second.eq_ignore_ascii_case(b"total");
         return if heading || total || grand { ListingLine::Nothing } else { ListingLine::Unknown };
     }
     if words.peek().is_none() {

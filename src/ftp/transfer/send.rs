@@ -107,7 +107,7 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
     client.set_type(put.ascii).await?;
     let temporary = temporary(put)?;
     let path = temporary.as_ref().unwrap_or(put.path);
-    let offset = match (put.resume && !put.ascii && put.replace != ReplaceMode::Append, source.size) {
+    let mut offset = match (put.resume && !put.ascii && put.replace != ReplaceMode::Append, source.size) {
         (true, Some(size)) if size >= WORTH_RESUMING => {
             resume::offset(client, path, (source.file, size), temporary.is_some()).await?
         }
@@ -123,7 +123,19 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
     };
     // What is no file is read only once.
     let tap = (!wanted.is_empty() && source.size.is_none()).then(|| Tap::new(&wanted));
-    let sent = transfer(client, put, source, (&command, offset), tap.clone()).await;
+    let mut sent = transfer(client, put, source, (&command, offset), tap.clone()).await;
+    // Servers that continue nothing, or only what broke off under their eyes: the part is ours, and begins again.
+    if let (true, Some(temporary), Err(fault)) = (offset > 0, &temporary, &sent)
+        && matches!(fault.reply_code(), Some(500..=504 | 550 | 551 | 553 | 554))
+        && client.usable()
+    {
+        client.note(&format!("the part begins again: {fault}"));
+        client.call(&FtpCommand::Dele(temporary.argument())).await?;
+        let mut file = source.file;
+        std::io::Seek::rewind(&mut file).map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
+        offset = 0;
+        sent = transfer(client, put, source, (&command, 0), tap.clone()).await;
+    }
     let (bytes, reply) = match (sent, &temporary) {
         (Ok(sent), _) => sent,
         (Err(fault), None) => return Err(fault),
