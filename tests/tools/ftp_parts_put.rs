@@ -324,6 +324,22 @@ fn refusals_mean_what_they_say() {
     let done = put(work.path(), &["--json", "-r", "t"], &server.url("%2F"));
     assert_eq!((done.status, summary(&done, "files")), (69, 2), "{done}");
     done.says("MKD: 550 a*b: Invalid directory name");
+    // A part that cannot be read back, nor deleted: another name.
+    std::fs::write(work.path().join("big"), content(5, 300_000)).unwrap();
+    let server = shifted(0, |verb, _| {
+        static ASKED: AtomicBool = AtomicBool::new(false);
+        match verb {
+            "SIZE" if !ASKED.swap(true, Ordering::Relaxed) => Some("213 1000"),
+            "RETR" | "DELE" => Some("550 not for you"),
+            _ => None,
+        }
+    });
+    let done = put(work.path(), &["--json", "--always", "big"], &server.url("big"));
+    assert_eq!((done.status, summary(&done, "files")), (0, 1), "{done}");
+    let heard = server.heard();
+    let after = |verb: &str| heard.iter().find_map(|line| line.strip_prefix(verb)).unwrap();
+    assert!(after("DELE") == after("SIZE") && after("STOR") != after("SIZE"), "{heard:?}");
+    let server = shifted(0, |_, _| None);
     // z/OS: no neighbour of a data set has a name that could be guessed.
     let done = put(work.path(), &["--json", "t/f"], &server.url("'HLQ.X(+1)'"));
     assert_eq!(done.status, 0, "{done}");

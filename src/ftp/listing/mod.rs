@@ -238,7 +238,9 @@ impl Lister {
             if let ListingLine::Entry(_) = parsed {
                 self.dialect = Some(dialect);
             }
-            if parsed != ListingLine::Unknown {
+            // A name may look like one of VMS's headings.
+            let strange = dialect == Dialect::Vms && parsed == ListingLine::Nothing && tried.is_some();
+            if parsed != ListingLine::Unknown && !strange {
                 return parsed;
             }
         }

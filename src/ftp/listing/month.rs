@@ -10,7 +10,7 @@ const NAMES: [&str; 12] = [
     "may|o may|is mai|o mai|g mag|gio mei maj|us geg|uze touko|kuu май мая",
     "jun|e jun|i jun|io jun|ho jun|y juin giu|gno iun|ie juun|i cze|rwiec bir|zelis haz|iran kesa|kuu июн|ь июн|я",
     "jul|y jul|i jul|io jul|ho jul|iol juil|let lug|lio iul|ie juul|i lipi|ec lipca lie|pa tem|muz heina|kuu июл|ь июл|я",
-    "aug|ust aug|ustus aou|t ago|sto avg|ust agu|stos sie|rpien rgp rugp|jutis elo|kuu авг|уст",
+    "aug|ust aug|ustus aug|usti aou|t ago|sto avg|ust agu|stos sie|rpien rgp rugp|jutis elo|kuu авг|уст",
     "sep|tember sep|tembre sep|tiembre set|tembre set|embro set|iembre szept|ember wrz|esien rgs rugs|ejis eyl|ul syys|kuu сен|тябрь",
     "oct|ober oct|obre oct|ubre oct|ombrie okt|ober okt|oober ott|obre out|ubro paz|dziernik spa|lis eki|m loka|kuu окт|ябрь",
     "nov|ember nov|embre nov|iembre nov|embro noi|embrie lap|kritis kas|im marras|kuu ноя|брь",

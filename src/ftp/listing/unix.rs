@@ -37,6 +37,8 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     let (at, size, modified, used) = found?;
     let last = words.get(at + used - 1)?;
     let name = line.get(last.end + 1..).unwrap_or_default();
+    // Who prints dates with dots and without a time fills the column up.
+    let name = if words.get(at)?.text.get(4) == Some(&b'.') && used == 1 { name.trim_ascii_start() } else { name };
     let mut entry = ListingEntry::new(name, entry_type);
     entry.size = size.filter(|_| !device && entry_type != EntryType::Directory);
     entry.modified = modified;

@@ -69,26 +69,27 @@ pub fn source_tag(source: &Metadata, target: &str) -> PartTag {
 }
 
 /// How much of the file the server already holds, with proof; the local file is positioned behind it. 0: it begins again,
-/// and nothing of that name is left for another session to write into. `own`: the name says that the part is this source's,
+/// and nothing of that name is left for another session to write into. `None`: something is, and the name is of no use. `own`: the name says that the part is this source's,
 /// so its last block is proof enough where the server computes no checksum.
 pub(super) async fn offset(
     client: &mut FtpClient,
     path: &RemotePath,
     (file, size): (&File, u64),
     own: bool,
-) -> Result<u64, Fault> {
+) -> Result<Option<u64>, Fault> {
     let reply = client.call(&FtpCommand::Size(path.argument())).await?;
     let there = size_of(&reply).unwrap_or(0);
     if there > 0 && there <= size && is_beginning(client, path, file, there, own).await? {
         let mut file = file;
         file.seek(SeekFrom::Start(there)).map_err(input)?;
-        return Ok(there);
+        return Ok(Some(there));
     }
     if own && there > 0 {
         client.note("the part there is not the beginning of the file here");
-        client.call(&FtpCommand::Dele(path.argument())).await?;
+        let gone = client.call(&FtpCommand::Dele(path.argument())).await?.ok();
+        return Ok(gone.then_some(0));
     }
-    Ok(0)
+    Ok(Some(0))
 }
 
 async fn is_beginning(

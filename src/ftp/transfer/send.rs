@@ -105,14 +105,19 @@ pub fn upload_ahead(put: &Put<'_>, size: u64) -> Option<Ahead> {
 pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<PendingUpload, Fault> {
     let started = Instant::now();
     client.set_type(put.ascii).await?;
-    let temporary = temporary(put)?;
-    let path = temporary.as_ref().unwrap_or(put.path);
-    let mut offset = match (put.resume && !put.ascii && put.replace != ReplaceMode::Append, source.size) {
-        (true, Some(size)) if size >= WORTH_RESUMING => {
-            resume::offset(client, path, (source.file, size), temporary.is_some()).await?
+    let (mut temporary, mut offset) = (temporary(put)?, 0);
+    if let Some(size) = source.size.filter(|size| *size >= WORTH_RESUMING)
+        && put.resume
+        && !put.ascii
+        && put.replace != ReplaceMode::Append
+    {
+        let path = temporary.as_ref().unwrap_or(put.path);
+        match resume::offset(client, path, (source.file, size), temporary.is_some()).await? {
+            Some(there) => offset = there,
+            None => temporary = Some(temporary_path(put.path, &PartTag::of_run()?)?),
         }
-        _ => 0,
-    };
+    }
+    let path = temporary.as_ref().unwrap_or(put.path);
     let command = match (put.replace, offset) {
         (ReplaceMode::Append, _) => FtpCommand::Appe(path.argument()),
         _ => FtpCommand::Stor(path.argument()),
