@@ -84,7 +84,7 @@ fn fill(root: &Path) {
     std::fs::write(root.join("nothing"), "").unwrap();
     std::fs::write(root.join("sub/a b.txt"), "spaces\n").unwrap();
     std::fs::write(root.join("sub/gr\u{fc}n"), "utf-8\n").unwrap();
-    std::fs::write(root.join("sub/deeper/-dash"), "dash\n").unwrap();
+    std::fs::write(root.join("sub/deeper/da-sh"), "dash\n").unwrap();
     std::fs::write(root.join("with space/x"), "x\n").unwrap();
     std::fs::write(root.join(".hidden"), "hidden\n").unwrap();
     let big: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

@@ -7,7 +7,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::sync::OnceLock;
 
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::verify;
 use crate::fault::{Fault, Kind};
@@ -145,6 +145,8 @@ async fn read_back(client: &mut FtpClient, path: &RemotePath, from: u64) -> Resu
         client.finish_short().await;
         return Ok(None);
     }
+    // Some servers call a transfer failed whose connection is closed before our end of TLS came.
+    drop(client.limits().io("data connection", begun.stream.shutdown()).await);
     drop(begun);
     client.finish(&command).await?;
     Ok(Some(theirs))
