@@ -18,6 +18,7 @@ pub mod sys;
 pub mod tls;
 pub mod trace;
 
+mod sessions;
 mod verify;
 
 /// A future behind a pointer, for traits whose methods are asynchronous.

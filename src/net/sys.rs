@@ -1,13 +1,16 @@
-//! System calls that need `unsafe`: the only home of it in this crate.
+//! System calls and a copy that need `unsafe`: the only home of it in this crate.
 #![allow(unsafe_code)]
 
 use std::ffi::{CStr, CString, c_int};
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::ops::Deref;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::FdFlags;
+use rustls::client::Tls13ClientSessionValue;
 
 /// The first descriptor of socket activation (sd_listen_fds(3)).
 const FIRST_PASSED: RawFd = 3;
@@ -35,6 +38,32 @@ pub fn inherited() -> Result<Vec<Inherited>, String> {
         return Ok(Vec::new());
     }
     Ok((FIRST_PASSED..FIRST_PASSED + count).map(|number| Inherited { number, fd: adopt(number) }).collect())
+}
+
+/// A second value of a TLS 1.3 ticket, so that it can serve again: rustls gives each out once and has no way to copy one.
+/// `None` where the type is not built as it is known here.
+pub(super) fn copy_of_ticket(ticket: &Tls13ClientSessionValue) -> Option<Tls13ClientSessionValue> {
+    /// Key, ticket and certificates: all of the value that owns memory, save the parameters of QUIC.
+    type Common = <Tls13ClientSessionValue as Deref>::Target;
+    /// The suite (a static reference), two numbers, the common part, a byte vector for QUIC: nothing else is in it.
+    const KNOWN: bool = size_of::<Tls13ClientSessionValue>()
+        == size_of::<&()>() + 2 * size_of::<u32>() + size_of::<Common>() + size_of::<Vec<u8>>();
+    let common: &Common = ticket;
+    let offset = std::ptr::from_ref(common).addr().checked_sub(std::ptr::from_ref(ticket).addr())?;
+    let inside = offset + size_of::<Common>() <= size_of::<Tls13ClientSessionValue>();
+    if !KNOWN || !inside || !ticket.quic_params().is_empty() {
+        return None;
+    }
+    let common = common.clone();
+    let mut copy = MaybeUninit::<Tls13ClientSessionValue>::uninit();
+    // SAFETY: the bytes of a valid value make `copy` a valid one that shares what the original owns. That is the common part,
+    // which lies in the value at `offset` (its reference came from there) and is replaced, without a drop, by a clone; and
+    // the parameters of QUIC, a vector that never held anything and so owns no memory. The size shows that there is no more.
+    unsafe {
+        std::ptr::copy_nonoverlapping(ticket, copy.as_mut_ptr(), 1);
+        copy.as_mut_ptr().byte_add(offset).cast::<Common>().write(common);
+        Some(copy.assume_init())
+    }
 }
 
 /// Takes ownership of a descriptor that was open when this process began.

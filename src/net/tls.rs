@@ -13,6 +13,7 @@ use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, Se
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 use crate::fault::{Fault, Kind};
+use crate::net::sessions::ControlSessions;
 use crate::net::stream::Stream;
 use crate::net::verify::{Trust, provider};
 
@@ -102,7 +103,7 @@ impl ClientTls {
     /// the session of its very control connection; a ticket from another one is refused.
     pub fn own_sessions(&self) -> ClientTls {
         let mut config = ClientConfig::clone(&self.config);
-        config.resumption = Resumption::in_memory_sessions(8);
+        config.resumption = Resumption::store(Arc::new(ControlSessions::default()));
         ClientTls { config: Arc::new(config), ..self.clone() }
     }
 
@@ -444,6 +445,21 @@ mod tests {
             let mut hello = [0; 5];
             stream.read_exact(&mut hello).await.unwrap();
             assert_eq!(stream.tls_info().unwrap().resumed, resumed);
+        }
+    }
+
+    /// proftpd gives two tickets to a control connection and none to the data connections that resume it.
+    #[tokio::test]
+    async fn two_tickets_serve_any_number_of_connections() {
+        let control = server("ftp.test").with_tickets(2);
+        let directory = tempfile::tempdir().unwrap();
+        let client = ClientTls::new(&trusting(&control, &directory)).unwrap().own_sessions();
+        for connection in 0..20 {
+            let server = if connection == 0 { control.clone() } else { control.with_tickets(0) };
+            let mut stream = shake(&client, &server, "ftp.test").await.0.unwrap();
+            stream.read_exact(&mut [0; 5]).await.unwrap();
+            let info = stream.tls_info().unwrap();
+            assert_eq!((info.version, info.resumed), ("TLSv1.3", connection > 0), "{connection}");
         }
     }
 

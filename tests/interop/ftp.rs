@@ -109,8 +109,8 @@ fn round(site: &Site, more: &[&str]) -> Verdict {
     Verdict::Ok
 }
 
-/// Servers that refuse a data connection without the session of its control connection: all of a tree, over several control
-/// connections, there and back.
+/// Servers that refuse a data connection without the session of its control connection: all of a tree, there and back, with
+/// no more logins than jobs ask for.
 fn resumed(peer: &Peer, kind: Kind, how: How, version: &str) -> Verdict {
     with_server(peer, kind, how, &[], |server| {
         let here = temp_dir();
@@ -123,9 +123,8 @@ fn resumed(peer: &Peer, kind: Kind, how: How, version: &str) -> Verdict {
             let connections: Vec<&str> = done.stderr.lines().filter(|line| line.contains("data connection:")).collect();
             let right = |line: &&str| line.contains(version) && line.ends_with("resumed");
             assert!(connections.len() > 60, "{done}");
-            // Where the tickets of a control connection are used up a fresh one takes its place.
-            let others = connections.iter().filter(|line| !right(line)).count();
-            assert_eq!(others, done.stderr.matches("no TLS session tickets are left").count(), "{done}");
+            assert!(connections.iter().all(right), "{done}");
+            assert!(!done.stderr.contains("no TLS session tickets are left"), "{done}");
         }
         Verdict::Ok
     })
