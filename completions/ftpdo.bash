@@ -23,7 +23,7 @@ _ftpdo() {
 
     case "${cmd}" in
         ftpdo)
-            opts="-p -r -f -d -c -a -k -n -A -4 -6 -q -v -0 -h -V --parents --recursive --force --date --no-create --algorithm --keep-going --dry-run --active --port-range --pasv-address --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
+            opts="-p -r -f -d -c -a -k -n -l -o -A -4 -6 -q -v -0 -h -V --parents --recursive --force --date --no-create --algorithm --keep-going --dry-run --no-glob --long --to --name --exclude --type --min-size --max-size --newer-than --newer --older-than --older --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -45,12 +45,64 @@ _ftpdo() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --to)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --name)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --type)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --min-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --max-size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --newer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --newer-than)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --older)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --older-than)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --port-range)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --pasv-address)
                     COMPREPLY=($(compgen -W "control trust" -- "${cur}"))
+                    return 0
+                    ;;
+                --account)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ftp-account)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --before)

@@ -1,8 +1,17 @@
 complete -c ftpdo -s d -l date -d 'touch: this time instead of now: 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago' -r
 complete -c ftpdo -s a -l algorithm -d 'hash: SHA-512, SHA-256, SHA-1, MD5 or CRC32 instead of the strongest that the server has' -r
+complete -c ftpdo -s o -l to -d 'get, put: where the file goes; with a / at its end the directory that files go into' -r
+complete -c ftpdo -l name -d 'Only names that match this glob; with a / in it the path (repeatable: one must match)' -r
+complete -c ftpdo -l exclude -d 'Leave out what matches this glob, directories with all that is in them (repeatable)' -r
+complete -c ftpdo -l type -d 'Only files (f), directories (d), links (l) or others (o); `f,l` for several' -r
+complete -c ftpdo -l min-size -d 'Only entries of this size or larger' -r
+complete -c ftpdo -l max-size -d 'Only entries of this size or smaller' -r
+complete -c ftpdo -l newer -l newer-than -d 'Only entries modified at this time or later: 2026-11-23, 2026-11-23T05:52:22Z, @SECONDS, or 2d for two days ago' -r
+complete -c ftpdo -l older -l older-than -d 'Only entries modified at this time or earlier' -r
 complete -c ftpdo -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpdo -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
+complete -c ftpdo -l account -l ftp-account -d 'The account that a server asks for after the password (ACCT)' -r
 complete -c ftpdo -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpdo -l user -d 'Log in as NAME' -r
 complete -c ftpdo -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
@@ -31,7 +40,13 @@ complete -c ftpdo -s f -l force -d 'rm: no error for what is not there'
 complete -c ftpdo -s c -l no-create -d 'touch: make no files'
 complete -c ftpdo -s k -l keep-going -d 'Go on with the script after a command that failed'
 complete -c ftpdo -s n -l dry-run -d 'Change nothing: say what would be done'
+complete -c ftpdo -l no-glob -d 'Take `*`, `?`, `[` and `{` in the paths of the command line as they are'
+complete -c ftpdo -s l -l long -d 'ls: all columns'
 complete -c ftpdo -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
+complete -c ftpdo -l disable-epsv -d 'Ask for data connections with PASV, never with EPSV (IPv4)'
+complete -c ftpdo -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
+complete -c ftpdo -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
+complete -c ftpdo -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
 complete -c ftpdo -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpdo -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpdo -s 6 -l ipv6 -d 'IPv6 only'

@@ -23,7 +23,7 @@ _ftpget() {
 
     case "${cmd}" in
         ftpget)
-            opts="-i -o -g -r -n -c -C -O -B -j -A -4 -6 -Q -q -v -0 -h -V --input --base --output --globoff --no-glob --recursive --dry-run --continue --continue-at --remote-name --no-resume --no-clobber --links --use-ascii --ascii --range --sha256 --keep-mode --jobs --delete-source --move-source --include --exclude --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --max-delete --allow-empty --limit-rate --rate --verify --active --port-range --pasv-address --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --after --quote --json --report --quiet --verbose --color --null --help --version"
+            opts="-i -o -g -r -n -c -C -O -B -j -A -4 -6 -Q -q -v -0 -h -V --input --base --output --globoff --no-glob --recursive --dry-run --continue --continue-at --remote-name --no-resume --only-missing --no-clobber --links --use-ascii --ascii --range --sha256 --keep-mode --jobs --delete-source --move-source --include --exclude --include-regex --exclude-regex --max-size --min-size --min-age --max-age --update --newer --size-only --always --delete --max-delete --allow-empty --limit-rate --rate --verify --active --port-range --pasv-address --disable-epsv --disable-eprt --lock-step --ftp-account --account --ftp-ssl-control --data-clear --before --user --password-file --password-command --netrc-file --tls --ca-cert --cert --key --insecure --tls-name --ipv4 --ipv6 --bind --connect-timeout --timeout --min-rate --max-time --proxy --retry --retry-delay --after --quote --json --report --quiet --verbose --color --null --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -89,6 +89,14 @@ _ftpget() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --include-regex)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --exclude-regex)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --max-size)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -123,6 +131,14 @@ _ftpget() {
                     ;;
                 --pasv-address)
                     COMPREPLY=($(compgen -W "control trust" -- "${cur}"))
+                    return 0
+                    ;;
+                --account)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --ftp-account)
+                    COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
                 --before)

@@ -9,6 +9,8 @@ complete -c ftpget -s j -l jobs -d 'Connections; chosen by the round trip and th
 complete -c ftpget -l move-source -d 'Move each file at the server into DIR when it is here, verified and synced' -r
 complete -c ftpget -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
 complete -c ftpget -l exclude -d 'Leave out what matches a GLOB, directories with all that is in them (repeatable)' -r
+complete -c ftpget -l include-regex -d 'The same by a regular expression, which matches anywhere in the path (repeatable)' -r
+complete -c ftpget -l exclude-regex -d 'Leave out by a regular expression (repeatable)' -r
 complete -c ftpget -l max-size -d 'Leave larger files out' -r
 complete -c ftpget -l min-size -d 'Leave smaller files out' -r
 complete -c ftpget -l min-age -d 'Leave files out that were modified within this time: they may still be written' -r
@@ -18,6 +20,7 @@ complete -c ftpget -l rate -l limit-rate -d 'No more than so many bytes a second
 complete -c ftpget -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpget -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
+complete -c ftpget -l account -l ftp-account -d 'The account that a server asks for after the password (ACCT)' -r
 complete -c ftpget -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpget -l user -d 'Log in as NAME' -r
 complete -c ftpget -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
@@ -48,7 +51,7 @@ complete -c ftpget -s n -l dry-run -d 'Only say what would be fetched, deleted, 
 complete -c ftpget -s c -l continue -d 'Append what is missing to a shorter file of the final name (parts of our own are always continued)'
 complete -c ftpget -s O -l remote-name -d 'What happens anyway (curl\'s -O): a file keeps its name'
 complete -c ftpget -l no-resume -d 'Begin again instead of continuing what an earlier run left'
-complete -c ftpget -l no-clobber -d 'Never replace a file that is there; with -r and globs such files are left out, else that is an error'
+complete -c ftpget -l no-clobber -l only-missing -d 'Never replace a file that is there; with -r and globs such files are left out, else that is an error'
 complete -c ftpget -s B -l ascii -l use-ascii -d 'Transfer text: line ends become LF; the same as `;type=a` in every URL'
 complete -c ftpget -l keep-mode -d 'Give each file the permissions that it has at the server, without set-user-ID, set-group-ID and the sticky bit'
 complete -c ftpget -l delete-source -d 'Delete each file at the server when it is here, verified and synced'
@@ -59,6 +62,10 @@ complete -c ftpget -l delete -d 'Delete what the source does not have, after all
 complete -c ftpget -l allow-empty -d 'Delete also where the source is an empty directory'
 complete -c ftpget -l verify -d 'Compare what was transferred with the server\'s checksum (HASH, XSHA256 ...) where it computes one, else size and time once more'
 complete -c ftpget -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
+complete -c ftpget -l disable-epsv -d 'Ask for data connections with PASV, never with EPSV (IPv4)'
+complete -c ftpget -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
+complete -c ftpget -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
+complete -c ftpget -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
 complete -c ftpget -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpget -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpget -s 6 -l ipv6 -d 'IPv6 only'

@@ -3,6 +3,8 @@ complete -c ftpput -l mode -l chmod -d 'Give every file these permission bits (S
 complete -c ftpput -s j -l jobs -d 'Connections; chosen by the round trip and the work if not given' -r
 complete -c ftpput -l include -d 'Take only what matches a GLOB (repeatable; the first rule that matches decides)' -r
 complete -c ftpput -l exclude -d 'Leave out what matches a GLOB, directories with all that is in them (repeatable)' -r
+complete -c ftpput -l include-regex -d 'The same by a regular expression, which matches anywhere in the path (repeatable)' -r
+complete -c ftpput -l exclude-regex -d 'Leave out by a regular expression (repeatable)' -r
 complete -c ftpput -l max-size -d 'Leave larger files out' -r
 complete -c ftpput -l min-size -d 'Leave smaller files out' -r
 complete -c ftpput -l min-age -d 'Leave files out that were modified within this time: they may still be written' -r
@@ -12,6 +14,7 @@ complete -c ftpput -l rate -l limit-rate -d 'No more than so many bytes a second
 complete -c ftpput -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpput -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
+complete -c ftpput -l account -l ftp-account -d 'The account that a server asks for after the password (ACCT)' -r
 complete -c ftpput -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpput -l user -d 'Log in as NAME' -r
 complete -c ftpput -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
@@ -42,7 +45,7 @@ complete -c ftpput -l in-place -d 'Write under the final name at once, without a
 complete -c ftpput -l replace -d 'Delete the old file before the complete upload gets its name, for servers that do not rename over a file'
 complete -c ftpput -s a -l append -d 'Add to the end of the remote file'
 complete -c ftpput -l no-resume -d 'Begin again instead of continuing what an earlier run left'
-complete -c ftpput -l no-clobber -d 'Never replace a file that is there; with -r such files are left out, else that is an error'
+complete -c ftpput -l no-clobber -l only-missing -d 'Never replace a file that is there; with -r such files are left out, else that is an error'
 complete -c ftpput -l keep-mode -d 'Give every file the permission bits that it has here (SITE CHMOD)'
 complete -c ftpput -s B -l ascii -l use-ascii -d 'Transfer text: line ends become CRLF; the same as `;type=a` in the URL'
 complete -c ftpput -l newer -l update -d 'Transfer a file only if it is newer than the other side\'s, whatever the sizes (single files too)'
@@ -52,6 +55,10 @@ complete -c ftpput -l delete -d 'Delete what the source does not have, after all
 complete -c ftpput -l allow-empty -d 'Delete also where the source is an empty directory'
 complete -c ftpput -l verify -d 'Compare what was transferred with the server\'s checksum (HASH, XSHA256 ...) where it computes one, else size and time once more'
 complete -c ftpput -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
+complete -c ftpput -l disable-epsv -d 'Ask for data connections with PASV, never with EPSV (IPv4)'
+complete -c ftpput -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
+complete -c ftpput -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
+complete -c ftpput -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
 complete -c ftpput -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpput -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpput -s 6 -l ipv6 -d 'IPv6 only'

@@ -34,6 +34,7 @@ complete -c ftpserve -l lenient-tls-end -d 'Take an upload inside TLS that ends 
 complete -c ftpserve -l no-active -d 'Refuse active mode (PORT, EPRT)'
 complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is on the disk'
 complete -c ftpserve -l keep-partial -d 'Keep what came of an upload that broke off, if its name was free'
+complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off'
 complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
 complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'

@@ -19,6 +19,12 @@ pub fn has_no_width(character: char) -> bool {
     matches!(character, '\u{200b}' | '\u{2060}'..='\u{2064}' | '\u{feff}')
 }
 
+/// True for the name of a file that a stranger may choose: nothing in it steers or hides, and no program takes it for an
+/// option.
+pub fn is_plain_name(name: &[u8]) -> bool {
+    !name.starts_with(b"-") && !name.utf8_chunks().any(|chunk| chunk.valid().chars().any(steers))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

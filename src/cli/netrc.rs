@@ -62,7 +62,7 @@ fn find(text: &str, host: &str, user: Option<&str>, odd: &mut Option<usize>) -> 
         if let (Some(login), None, None) = (login, &entry.wrong, &best) {
             let Some(password) = entry.password else { return };
             let readable = !login.contains(UNREADABLE) && !password.expose().contains(UNREADABLE);
-            let found = Login { user: login.to_owned(), password };
+            let found = Login { user: login.to_owned(), password, account: entry.account };
             best = Some(if readable { Ok(found) } else { Err("the login of this host is not UTF-8".to_owned()) });
         } else if let (Some(why), None) = (entry.wrong, &best) {
             best = Some(Err(why));
@@ -80,7 +80,7 @@ fn find(text: &str, host: &str, user: Option<&str>, odd: &mut Option<usize>) -> 
             ("default", _) => settle(current.replace(NetrcEntry { matches: true, ..NetrcEntry::default() })),
             ("login" | "user", Some(entry)) => entry.user = Some(value()),
             ("password" | "passwd", Some(entry)) => entry.password = Some(Secret::new(value())),
-            ("account", Some(_)) => drop(value()),
+            ("account", Some(entry)) => entry.account = Some(Secret::new(value())),
             ("macdef", _) => words.skip_macro(),
             _ => *odd = odd.or(Some(line)),
         }
@@ -100,6 +100,7 @@ struct NetrcEntry {
     matches: bool,
     user: Option<String>,
     password: Option<Secret>,
+    account: Option<Secret>,
     /// A value that is missing or not closed.
     wrong: Option<String>,
 }

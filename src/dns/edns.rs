@@ -3,7 +3,6 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::message::Rcode;
 use super::wire::{Cursor, Malformed};
 
 /// The UDP payload size we announce: below every common path's limit (DNS flag day 2020).
@@ -44,16 +43,9 @@ impl Default for Edns {
 impl Edns {
     /// True if a question may go without this record: nothing was asked for that lives in it. Cookies, padding and the size are
     /// means, not ends.
-    fn is_dispensable(&self) -> bool {
+    pub fn is_dispensable(&self) -> bool {
         let means = |option: &EdnsOption| matches!(option.code, EdnsOption::COOKIE | EdnsOption::PADDING);
         !self.dnssec_ok && self.version == 0 && self.other_flags == 0 && self.options.iter().all(means)
-    }
-
-    /// True if a response says that its server knows no EDNS, and the question may be asked again without: FORMERR and NOTIMP
-    /// without an OPT record do (RFC 6891, section 7). BADVERS and errors with an OPT record come from servers that know it;
-    /// SERVFAIL and silence have other reasons.
-    pub fn is_rejected(&self, rcode: Rcode, response_has_edns: bool) -> bool {
-        matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP) && !response_has_edns && self.is_dispensable()
     }
 }
 
@@ -292,31 +284,6 @@ fn spaced_hex(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// The one rule of when a question may go without EDNS.
-    #[test]
-    fn when_edns_is_given_up() {
-        let with = |code| Edns { options: vec![EdnsOption::new(code, Vec::new())], ..Edns::default() };
-        let plain = Edns::default();
-        let padded =
-            Edns { options: vec![EdnsOption::new(EdnsOption::PADDING, vec![0; 9])], ..with(EdnsOption::COOKIE) };
-        let wanted = [
-            Edns { dnssec_ok: true, ..plain.clone() },
-            Edns { version: 1, ..plain.clone() },
-            with(EdnsOption::NSID),
-            with(EdnsOption::CLIENT_SUBNET),
-            with(65_001),
-        ];
-        for rcode in (0..=23).map(Rcode) {
-            for has_edns in [false, true] {
-                let says = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP) && !has_edns;
-                for edns in [&plain, &padded, &with(EdnsOption::COOKIE)] {
-                    assert_eq!(edns.is_rejected(rcode, has_edns), says, "{rcode} {has_edns} {edns:?}");
-                }
-                assert!(wanted.iter().all(|edns| !edns.is_rejected(rcode, has_edns)), "{rcode} {has_edns}");
-            }
-        }
-    }
 
     #[test]
     fn options_in_words() {

@@ -222,7 +222,7 @@ impl Exchange {
         }
         let rcode = message.rcode();
         let has_edns = message.edns.is_some();
-        if self.query.edns.as_ref().is_some_and(|edns| edns.is_rejected(rcode, has_edns)) {
+        if self.query.edns.as_ref().is_some_and(|edns| rcode.rejects(edns, has_edns)) {
             self.query.edns = None;
             return self.again(server, transport);
         }

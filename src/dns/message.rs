@@ -1,13 +1,11 @@
 //! Messages (RFC 1035, section 4): parsing with every count and length distrusted, composing with name compression.
 
-use std::fmt;
-
 use super::edns::Edns;
 use super::name::Name;
+pub use super::rcode::Rcode;
 use super::record::table::{self};
 use super::record::{self, Class, Record, Rtype};
 use super::wire::Malformed;
-use crate::fault::Kind;
 
 /// The largest message (its length over TCP has 16 bits).
 pub const MAX_MESSAGE_BYTES: usize = 65_535;
@@ -105,60 +103,6 @@ impl Flags {
             (Flags::CD, "cd"),
         ];
         names.into_iter().filter(|(bit, _)| self.has(*bit)).map(|(_, name)| name).collect()
-    }
-}
-
-/// A response code, with the upper bits of EDNS (RFC 6891, section 6.1.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rcode(pub u16);
-
-#[allow(missing_docs)]
-impl Rcode {
-    pub const NOERROR: Rcode = Rcode(0);
-    pub const FORMERR: Rcode = Rcode(1);
-    pub const SERVFAIL: Rcode = Rcode(2);
-    pub const NXDOMAIN: Rcode = Rcode(3);
-    pub const NOTIMP: Rcode = Rcode(4);
-    pub const REFUSED: Rcode = Rcode(5);
-    pub const YXDOMAIN: Rcode = Rcode(6);
-    pub const NOTAUTH: Rcode = Rcode(9);
-    pub const BADVERS: Rcode = Rcode(16);
-    pub const BADCOOKIE: Rcode = Rcode(23);
-}
-
-impl Rcode {
-    /// What a code that is no answer means: SERVFAIL may go over, the others stay.
-    pub fn failure_kind(self) -> Kind {
-        if self == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused }
-    }
-}
-
-impl fmt::Display for Rcode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const NAMES: &[&str] = &[
-            "NOERROR",
-            "FORMERR",
-            "SERVFAIL",
-            "NXDOMAIN",
-            "NOTIMP",
-            "REFUSED",
-            "YXDOMAIN",
-            "YXRRSET",
-            "NXRRSET",
-            "NOTAUTH",
-            "NOTZONE",
-            "DSOTYPENI",
-        ];
-        const EXTENDED: &[&str] =
-            &["BADVERS", "BADKEY", "BADTIME", "BADMODE", "BADNAME", "BADALG", "BADTRUNC", "BADCOOKIE"];
-        let name = match self.0 {
-            0..16 => NAMES.get(usize::from(self.0)),
-            other => EXTENDED.get(usize::from(other - 16)),
-        };
-        match name {
-            Some(name) => f.write_str(name),
-            None => write!(f, "RCODE{}", self.0),
-        }
     }
 }
 
@@ -592,7 +536,6 @@ impl Composer {
 #[cfg(test)]
 mod tests {
     use super::*;
-
     fn sample() -> Message {
         let name = |text: &str| Name::parse(text).unwrap();
         let record = |owner: &str, rtype: Rtype, rdata: Vec<u8>| Record {

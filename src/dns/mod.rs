@@ -22,6 +22,7 @@ pub mod json;
 pub mod message;
 pub mod present;
 pub mod query;
+pub mod rcode;
 pub mod record;
 pub mod resolve;
 pub mod server;

@@ -1,7 +1,7 @@
 //! What to ask: a question with its flags and EDNS options, turned into bytes.
 
 use super::edns::{Edns, EdnsOption};
-use super::message::{Composer, Flags, Message, Question};
+use super::message::{Composer, Flags, Message, Question, Rcode};
 use super::name::Name;
 use super::record::{Record, Rtype};
 use super::transport::Transport;
@@ -119,7 +119,7 @@ impl Query {
                     && question.rtype == self.question.rtype
                     && question.class == self.question.class
             }
-            [] => !matches!(message.flags.0 & 15, 0 | 3),
+            [] => !matches!(message.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN),
             _ => false,
         };
         message.id == id
@@ -170,6 +170,10 @@ mod tests {
         assert!(answer(&|m| {
             m.question.clear();
             m.flags.0 |= 1;
+        }));
+        assert!(answer(&|m| {
+            m.question.clear();
+            m.edns.as_mut().unwrap().extended_rcode = 1; // BADVERS
         }));
     }
 

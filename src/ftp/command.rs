@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
+use super::telnet;
 use crate::fault::{Fault, Kind};
 use crate::secret::Secret;
 
@@ -17,9 +18,6 @@ use crate::secret::Secret;
 pub const MAX_COMMAND_LINE: usize = 4096 + 256;
 /// The longest verb; all that are known have at most seven letters.
 pub const MAX_VERB: usize = 16;
-
-/// TELNET's "interpret as command" (RFC 854): `IAC IP IAC DM` may stand before ABOR and STAT (RFC 959, section 4.1.3).
-const IAC: u8 = 255;
 
 /// One command of the control connection.
 #[derive(Clone, PartialEq, Eq)]
@@ -216,7 +214,12 @@ impl FtpCommand {
         if line.len() > MAX_COMMAND_LINE {
             return Err(FtpCommandError::TooLong);
         }
-        let line = without_telnet(line);
+        // `IAC IP IAC DM` may stand before ABOR and STAT (RFC 959, section 4.1.3).
+        let plain = line.contains(&telnet::IAC).then(|| telnet::plain(line));
+        let mut line = plain.as_deref().unwrap_or(line);
+        while let Some(rest) = line.strip_prefix(&[telnet::IAC]) {
+            line = rest; // no verb begins so: what is left of a mark that came out of order
+        }
         if !line.iter().all(|byte| passes(*byte)) {
             return Err(FtpCommandError::Forbidden);
         }
@@ -497,15 +500,6 @@ pub fn format_time(time: Timestamp) -> String {
 /// True for bytes that may stand in a command.
 fn passes(byte: u8) -> bool {
     !matches!(byte, b'\r' | b'\n' | 0)
-}
-
-/// The line without TELNET commands before its verb. Elsewhere byte 255 is a byte of a name.
-fn without_telnet(line: &[u8]) -> &[u8] {
-    let mut rest = line;
-    while let [IAC, _, tail @ ..] = rest {
-        rest = tail;
-    }
-    rest
 }
 
 /// A decimal number of at most 20 digits, nothing around.

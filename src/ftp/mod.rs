@@ -2,7 +2,7 @@
 //!
 //! | file | role |
 //! |---|---|
-//! | [`command`], [`reply`], [`address`], [`listing`], [`path`] | wire text ↔ types, pure |
+//! | [`command`], [`reply`], [`telnet`], [`address`], [`listing`], [`path`] | wire text ↔ types, pure |
 //! | [`checksum`] | what servers compute of files, pure |
 //! | [`glob`] | which names and paths are meant, pure |
 //! | [`session`] | server state machine: command → actions, pure |
@@ -25,4 +25,5 @@ pub mod reply;
 pub mod server;
 pub mod session;
 pub mod store;
+pub mod telnet;
 pub mod transfer;

@@ -1,5 +1,6 @@
 //! FTP URLs (RFC 1738, section 3.2) and remote paths: one path per command, relative to the login directory.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
@@ -7,6 +8,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
 use crate::secret::{Secret, without_password};
+use crate::steering::{is_plain_name, steers};
 
 /// The longest name of a file that is taken from a listing (NAME_MAX of Linux).
 pub const MAX_NAME: usize = 255;
@@ -264,9 +266,14 @@ impl RemotePath {
         self.0.is_empty()
     }
 
-    /// The bytes for a command that needs an argument: `.` is the login directory.
+    /// The bytes for a command that needs an argument: `.` is the login directory. Servers expand a leading `~` to
+    /// somebody's home; `./~` is the name.
     pub fn argument(&self) -> Vec<u8> {
-        if self.0.is_empty() { b".".to_vec() } else { self.0.clone() }
+        match self.0.first() {
+            None => b".".to_vec(),
+            Some(b'~') => [b"./", self.0.as_slice()].concat(),
+            Some(_) => self.0.clone(),
+        }
     }
 
     /// This path and one name below it. The name is the caller's to check.
@@ -316,17 +323,15 @@ impl fmt::Display for RemotePath {
     }
 }
 
-/// Why a name that a server listed must not become a local path.
+/// Why a name that a server listed can be none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BadName {
     /// Nothing, `.` or `..`.
     NotAName,
-    /// A `/`, or a `\` or drive letter that means the same elsewhere.
+    /// A `/`.
     Separator,
-    /// A control byte: NUL, CR, LF, escape …
-    Control,
-    /// A leading `~`, which shells expand.
-    Tilde,
+    /// NUL, CR or LF: no command can hold it.
+    Unsendable,
     /// More than [`MAX_NAME`] bytes.
     TooLong,
 }
@@ -337,15 +342,14 @@ impl BadName {
         match self {
             BadName::NotAName => "not a file name",
             BadName::Separator => "the name holds a path separator",
-            BadName::Control => "the name holds a control byte",
-            BadName::Tilde => "the name begins with a tilde",
+            BadName::Unsendable => "the name holds CR, LF or NUL",
             BadName::TooLong => "the name is too long",
         }
     }
 }
 
-/// Checks a name from a listing before it becomes part of a local path or of a command. Servers must not choose where we
-/// write (CVE-2002-1344, CVE-2010-2252, CVE-2018-10916).
+/// Checks a name from a listing before it becomes part of a path or of a command. Servers must not choose where we write
+/// (CVE-2002-1344, CVE-2010-2252, CVE-2018-10916); under which name something is stored here says [`local_name`].
 ///
 /// # Errors
 /// What makes the name bad.
@@ -354,10 +358,40 @@ pub fn check_name(name: &[u8]) -> Result<(), BadName> {
         b"" | b"." | b".." => Err(BadName::NotAName),
         _ if name.len() > MAX_NAME => Err(BadName::TooLong),
         _ if name.contains(&b'/') => Err(BadName::Separator),
-        _ if name.iter().any(u8::is_ascii_control) => Err(BadName::Control),
-        [b'~', ..] => Err(BadName::Tilde),
+        _ if check_bytes(name).is_err() => Err(BadName::Unsendable),
         _ => Ok(()),
     }
+}
+
+/// The name that a remote name has here: the same, unless something in it steers a terminal, hides, or would pass for an
+/// option. That is percent-encoded then, and so is every `%`; no two remote names have one local name.
+pub fn local_name(name: &[u8]) -> Cow<'_, [u8]> {
+    if needs_escape(name) { Cow::Owned(escape_name(name)) } else { Cow::Borrowed(name) }
+}
+
+fn needs_escape(name: &[u8]) -> bool {
+    // What looks like the local name of another one: each time round it is shorter.
+    let taken = || {
+        let other: Cow<'_, [u8]> = percent_decode(name).into();
+        matches!(&other, Cow::Owned(other) if escape_name(other) == name && needs_escape(other))
+    };
+    !is_plain_name(name) || taken()
+}
+
+fn escape_name(name: &[u8]) -> Vec<u8> {
+    let mut escaped = Vec::with_capacity(name.len() + 8);
+    for chunk in name.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            let bytes = &mut [0; 4];
+            let bytes = character.encode_utf8(bytes).as_bytes();
+            match character == '%' || steers(character) || (character == '-' && escaped.is_empty()) {
+                true => bytes.iter().for_each(|byte| escaped.extend_from_slice(format!("%{byte:02X}").as_bytes())),
+                false => escaped.extend_from_slice(bytes),
+            }
+        }
+        escaped.extend_from_slice(chunk.invalid());
+    }
+    escaped
 }
 
 fn check_bytes(bytes: &[u8]) -> Result<(), &'static str> {
@@ -392,6 +426,8 @@ fn is_host_byte(byte: u8) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -499,6 +535,9 @@ mod tests {
         assert_eq!((root.parent(), login.parent(), root.name(), login.name()), (None, None, None, None));
         assert_eq!(RemotePath::new(b"a/b").name(), Some(&b"b"[..]));
         assert_eq!((login.argument(), root.argument()), (b".".to_vec(), b"/".to_vec()));
+        for (path, argument) in [("~", "./~"), ("~a/b", "./~a/b"), ("/~a", "/~a"), ("a/~b", "a/~b"), ("a~", "a~")] {
+            assert_eq!(RemotePath::new(path.as_bytes()).argument(), argument.as_bytes());
+        }
     }
 
     #[test]
@@ -510,17 +549,58 @@ mod tests {
             (b"../x", BadName::Separator),
             (b"/etc/passwd", BadName::Separator),
             (b"a/b", BadName::Separator),
-            (b"a\0b", BadName::Control),
-            (b"a\r\nDELE b", BadName::Control),
-            (b"\x1b[2J", BadName::Control),
-            (b"~root", BadName::Tilde),
+            (b"a\0b", BadName::Unsendable),
+            (b"a\r\nDELE b", BadName::Unsendable),
         ] {
             assert_eq!(check_name(name), Err(why), "{name:?}");
         }
-        for name in [&b"a"[..], b"...", b"..a", b"-rf", b" a ", b"|sh", b"a\\b", b"C:x", b"\xff", b".hidden"] {
+        for name in [
+            &b"a"[..],
+            b"...",
+            b"..a",
+            b"-rf",
+            b" a ",
+            b"|sh",
+            b"a\\b",
+            b"C:x",
+            b"\xff",
+            b".hidden",
+            b"~root",
+            b"\x1b[2J",
+        ] {
             assert_eq!(check_name(name), Ok(()), "{name:?}");
         }
         assert_eq!(check_name(&[b'a'; MAX_NAME]), Ok(()));
         assert_eq!(check_name(&[b'a'; MAX_NAME + 1]), Err(BadName::TooLong));
+    }
+
+    /// Names near the border: every odd character there is, and what stands for it.
+    fn odd_name() -> impl proptest::strategy::Strategy<Value = Vec<u8>> {
+        let piece = "[-~%.a0]|%25|%2D|%C2%85|%[0-9A-F]{2}|\u{85}|\u{202e}|\t|\u{7f}|\u{200d}|\u{e4}";
+        let bytes = prop_oneof![9 => piece.prop_map(String::into_bytes), 1 => prop::collection::vec(any::<u8>(), 1..3)];
+        prop::collection::vec(bytes, 1..8).prop_map(|pieces| pieces.concat())
+    }
+
+    proptest! {
+        #[test]
+        fn local_names_steer_nothing_and_are_never_shared(one in odd_name(), other in odd_name()) {
+            let here = local_name(&one);
+            prop_assert!(is_plain_name(&here));
+            prop_assert_eq!(here == local_name(&other), one == other);
+            // The nearest neighbours: what it is called here, and what has its name for a local one.
+            prop_assert!(one == *here || local_name(&here) != here);
+            let decoded: Vec<u8> = percent_decode(&one).collect();
+            prop_assert!(decoded == one || local_name(&decoded) != here);
+        }
+    }
+
+    #[test]
+    fn most_names_stay_as_they_are() {
+        for name in ["a%20b", "50%25.txt", "~$report.docx", "a-b", "%", "%7Ex", "\u{645}\u{6cc}\u{200c}\u{62e}"] {
+            assert_eq!(local_name(name.as_bytes()), name.as_bytes());
+        }
+        for (name, here) in [("-rf", "%2Drf"), ("%2Drf", "%252Drf"), ("a\u{9b}1%", "a%C2%9B1%25"), ("\t", "%09")] {
+            assert_eq!(local_name(name.as_bytes()), here.as_bytes(), "{name:?}");
+        }
     }
 }

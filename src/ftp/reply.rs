@@ -1,5 +1,8 @@
 //! FTP replies (RFC 959, section 4.2): lines to [`FtpReply`] and back. Client and server share it.
 
+use std::collections::VecDeque;
+
+use super::telnet;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::line::{Ends, Splitter};
 
@@ -65,6 +68,11 @@ impl FtpReply {
     /// True for 2yz.
     pub fn ok(&self) -> bool {
         self.class() == ReplyClass::Completion
+    }
+
+    /// True for the replies that say: this server does not know the command, or not in this form.
+    pub fn is_unsupported(&self) -> bool {
+        matches!(self.code, 500 | 501 | 502 | 504)
     }
 
     /// The last line's text, for messages: where servers put what matters.
@@ -133,6 +141,11 @@ pub struct FtpReplyReader {
     splitter: Splitter,
     open: Option<FtpReply>,
     bytes: usize,
+    /// The line of the open reply with which it ends if none comes that has its own code.
+    other_end: Option<(usize, u16)>,
+    any_code_ends: bool,
+    /// Lines behind such an end, to be read again.
+    again: VecDeque<Vec<u8>>,
 }
 
 impl Default for FtpReplyReader {
@@ -144,7 +157,33 @@ impl Default for FtpReplyReader {
 impl FtpReplyReader {
     /// A reader at the start of a connection.
     pub fn new() -> FtpReplyReader {
-        FtpReplyReader { splitter: Splitter::new(Ends::Lenient, MAX_LINE), open: None, bytes: 0 }
+        FtpReplyReader {
+            splitter: Splitter::new(Ends::Lenient, MAX_LINE),
+            open: None,
+            bytes: 0,
+            other_end: None,
+            any_code_ends: false,
+            again: VecDeque::new(),
+        }
+    }
+
+    /// True when the reply that is being read may have ended with another code than it began with (glftpd: `553-`, then
+    /// `150 `), as RFC 959 does not allow: whether it has is told by nothing more coming.
+    pub fn may_have_ended(&self) -> bool {
+        self.other_end.is_some()
+    }
+
+    /// From now on a line of any code ends a reply; one that may have ended has.
+    pub fn end_with_any_code(&mut self) {
+        self.any_code_ends = true;
+        let (Some((at, code)), Some(open)) = (self.other_end.take(), self.open.take()) else { return };
+        let mut lines = open.lines;
+        let rest = lines.split_off((at + 1).min(lines.len()));
+        self.bytes = 0;
+        // Read again from its last line on: that one is a whole reply, with the lines before it.
+        let last = lines.pop().unwrap_or_default();
+        self.open = Some(FtpReply { code, lines });
+        self.again = std::iter::once(last).chain(rest).collect();
     }
 
     /// Adds bytes as they came. Drain [`FtpReplyReader::next_reply`] before pushing more.
@@ -159,10 +198,14 @@ impl FtpReplyReader {
     /// longer known.
     pub fn next_reply(&mut self) -> Result<Option<FtpReply>, Fault> {
         loop {
-            let line = match self.splitter.next_line() {
-                Ok(Some(line)) => line,
-                Ok(None) => return Ok(None),
-                Err(error) => return Err(error.fault(MAX_LINE).context("reply")),
+            let again = self.again.pop_front();
+            let line = match &again {
+                Some(line) => line,
+                None => match self.splitter.next_line() {
+                    Ok(Some(line)) => telnet::without_commands(line),
+                    Ok(None) => return Ok(None),
+                    Err(error) => return Err(error.fault(MAX_LINE).context("reply")),
+                },
             };
             self.bytes += line.len();
             if self.bytes > MAX_BYTES {
@@ -182,20 +225,28 @@ impl FtpReplyReader {
                 self.bytes = 0;
                 return Ok(Some(reply));
             };
-            // Servers prefix the lines between with `ddd-` or not; only `ddd ` with the same code ends the reply.
+            // Servers prefix the lines between with `ddd-` or not; only `ddd ` with the same code ends the reply, as far as is
+            // known of the server.
             match parse_line(line) {
-                Some((code, false, text)) if code == open.code => open.lines.push(text.to_vec()),
-                Some((code, true, text)) if code == open.code => {
+                Some((code, false, text)) if code == open.code || self.any_code_ends => {
+                    open.code = code;
+                    open.lines.push(text.to_vec());
+                }
+                Some((code, true, text)) if code == open.code && self.other_end.is_none() => {
                     open.lines.push(text.to_vec());
                     check_count(open)?;
                     continue;
                 }
-                _ => {
+                other => {
+                    if let (Some((code, false, _)), None) = (other, self.other_end) {
+                        self.other_end = Some((open.lines.len(), code));
+                    }
                     open.lines.push(line.to_vec());
                     check_count(open)?;
                     continue;
                 }
             }
+            self.other_end = None;
             self.bytes = 0;
             return Ok(self.open.take());
         }
@@ -204,7 +255,7 @@ impl FtpReplyReader {
     /// True when bytes wait that no reply has claimed, or a reply is half read: at a TLS handshake there must be none
     /// (CVE-2021-22947).
     pub fn has_pending(&self) -> bool {
-        self.open.is_some() || !self.splitter.pending().is_empty()
+        self.open.is_some() || !self.again.is_empty() || !self.splitter.pending().is_empty()
     }
 }
 
@@ -288,6 +339,38 @@ mod tests {
         {
             assert_eq!(read(&[bad.as_bytes()]).unwrap_err().kind, Kind::Protocol, "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_reply_that_ends_with_another_code() {
+        let input = b"553-full\r\n553-very\r\n150 yet here it comes\r\n226-x\r\n553-y\r\n226 done\r\n200 ok\r\n";
+        let want = [
+            FtpReply::multi(150, ["full", "very", "yet here it comes"]),
+            FtpReply::multi(226, ["x", "553-y", "done"]),
+            FtpReply::new(200, "ok"),
+        ];
+        for split in 0..=input.len() {
+            let mut reader = FtpReplyReader::new();
+            reader.push(&input[..split]);
+            assert_eq!(reader.next_reply(), Ok(None));
+            reader.push(&input[split..]);
+            assert_eq!(reader.next_reply(), Ok(None));
+            assert!(reader.may_have_ended() && reader.has_pending());
+            reader.end_with_any_code();
+            let read: Vec<_> = std::iter::from_fn(|| reader.next_reply().unwrap()).collect();
+            assert_eq!(read, want, "split at {split}");
+            assert!(!reader.may_have_ended() && !reader.has_pending());
+            reader.push(b"250-a\r\n200 b\r\n");
+            assert_eq!(reader.next_reply(), Ok(Some(FtpReply::multi(200, ["a", "b"]))), "learned");
+        }
+    }
+
+    #[test]
+    fn negotiation_before_a_reply() {
+        assert_eq!(
+            read(&[b"\xff\xfe\x06\xff\xfc\x01200 \xff\xfe\x06\r\n"]).unwrap(),
+            [FtpReply::new(200, *b"\xff\xfe\x06")]
+        );
     }
 
     #[test]

@@ -360,6 +360,7 @@ mod tests {
             ("dir/", Some("dir")),
         ] {
             assert_eq!(safe_file_name(name).as_deref(), expected, "{name:?}");
+            assert!(expected.is_none_or(|name| crate::steering::is_plain_name(name.as_bytes())));
         }
         let long = safe_file_name(&format!("{}.pdf", "ü".repeat(300))).unwrap();
         assert!(long.len() <= 200 && long.ends_with("ü.pdf"));

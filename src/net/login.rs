@@ -9,11 +9,13 @@ pub struct Login {
     pub user: String,
     /// The password, token or passphrase.
     pub password: Secret,
+    /// What some FTP servers want besides (ACCT).
+    pub account: Option<Secret>,
 }
 
 impl Login {
     /// A login from its two parts.
     pub fn new(user: impl Into<String>, password: impl Into<String>) -> Login {
-        Login { user: user.into(), password: Secret::new(password.into()) }
+        Login { user: user.into(), password: Secret::new(password.into()), account: None }
     }
 }

@@ -3,8 +3,10 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
@@ -80,11 +82,24 @@ impl Stream {
     /// True once the peer has closed its side, even if bytes of it wait to be read: asked of the kernel, which knows
     /// before the runtime does.
     pub fn peer_has_closed(&self) -> bool {
-        use rustix::event::{PollFd, PollFlags, Timespec, poll};
-        let Some(socket) = self.socket() else { return false };
-        let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
-        let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-        poll(&mut asked, Some(&Timespec::default())).is_ok() && asked.iter().any(|fd| fd.revents().intersects(closed))
+        self.socket().is_some_and(|socket| is_closed_within(socket, Duration::ZERO))
+    }
+
+    /// The same, now or within this time: a system that ends a process closes its sockets one after the other.
+    pub async fn peer_closes_within(&self, grace: Duration) -> bool {
+        let copy = || self.socket()?.as_fd().try_clone_to_owned().ok();
+        if self.peer_has_closed() {
+            return true;
+        }
+        let Some(socket) = copy() else { return false };
+        tokio::task::spawn_blocking(move || is_closed_within(&socket, grace)).await.unwrap_or(false)
+    }
+
+    /// Whether a connection that is dropped is reset, so that its end cannot pass for a proper one. A failure only loses that.
+    pub fn reset_when_dropped(&self, reset: bool) {
+        if let Some(socket) = self.socket() {
+            reset_when_dropped(socket, reset);
+        }
     }
 
     /// The socket below, TLS or not; `None` for a UNIX socket.
@@ -95,6 +110,19 @@ impl Stream {
             Stream::Unix(_) => None,
         }
     }
+}
+
+fn is_closed_within(socket: &impl AsFd, time: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
+    let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+    let limit = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
+    poll(&mut asked, Some(&limit)).is_ok() && asked.iter().any(|fd| fd.revents().intersects(closed))
+}
+
+/// As [`Stream::reset_when_dropped`], for a socket that has left its stream.
+pub fn reset_when_dropped(socket: &impl AsFd, reset: bool) {
+    drop(socket2::SockRef::from(socket).set_linger(reset.then_some(Duration::ZERO)));
 }
 
 macro_rules! each {

@@ -13,6 +13,7 @@ use crate::ftp::listing::{EntryType, Modified, format_rfc3339};
 use crate::ftp::path::FtpUrl;
 use crate::net::pace::TransferPace;
 use crate::net::tls::{ClientTls, TlsMode};
+use crate::secret::Secret;
 
 /// How to use an FTP server.
 #[derive(Debug, Clone, clap::Args)]
@@ -27,6 +28,21 @@ pub(super) struct FtpArgs {
     /// Where passive data connections go: the host of the control connection, or what the server says
     #[arg(long, value_name = "WHICH", value_parser = ["control", "trust"], default_value = "control")]
     pub(super) pasv_address: String,
+    /// Ask for data connections with PASV, never with EPSV (IPv4)
+    #[arg(long)]
+    pub(super) disable_epsv: bool,
+    /// With --active: name the port with PORT, never with EPRT (IPv4)
+    #[arg(long)]
+    pub(super) disable_eprt: bool,
+    /// One command at a time, for servers that cannot do with several in one packet (found out by itself, too)
+    #[arg(long)]
+    pub(super) lock_step: bool,
+    /// The account that a server asks for after the password (ACCT)
+    #[arg(long, value_name = "NAME", visible_alias = "ftp-account")]
+    pub(super) account: Option<String>,
+    /// Inside TLS: files and listings in clear text (PROT C)
+    #[arg(long, visible_alias = "ftp-ssl-control")]
+    pub(super) data_clear: bool,
     /// Send this command after the login (repeatable; a leading `*`: it may fail)
     #[arg(long, short_alias = 'W', value_name = "CMD")]
     pub(super) before: Vec<String>,
@@ -208,6 +224,15 @@ impl<'a> Servers<'a> {
             options.tls_client = Some(client);
         }
         options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_ref())?;
+        options.account = ftp.account.clone().map(Secret::new);
+        (options.epsv, options.eprt) = (!ftp.disable_epsv, !ftp.disable_eprt);
+        options.data_clear = ftp.data_clear;
+        if ftp.lock_step {
+            options.quirks.use_lock_step();
+        }
+        if options.tls != TlsMode::None && ftp.data_clear {
+            out.warn("files and listings go over the network in clear text, and can be changed on the way");
+        }
         options.limits = net.limits();
         options.trace = out.trace();
         options.active = ftp.active.then(|| ftp.port_range.unwrap_or(PortRange::ANY));

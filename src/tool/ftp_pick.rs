@@ -73,6 +73,16 @@ impl Pick {
         lists && self.sizes == (None, None) && self.times == (None, None)
     }
 
+    /// True when a time decides.
+    pub(super) fn asks_time(&self) -> bool {
+        self.times != (None, None)
+    }
+
+    /// True when a size decides.
+    pub(super) fn asks_size(&self) -> bool {
+        self.sizes != (None, None)
+    }
+
     /// True when the entry at this relative path is wanted. What the server does not tell cannot satisfy a bound.
     pub(super) fn admits(&self, path: &[u8], entry: &ListingEntry) -> bool {
         let may = |time: &Modified| (last_second(time), time.seconds);
@@ -81,7 +91,6 @@ impl Pick {
 
     /// The same where a mistake costs a file: a time satisfies a bound only if it does so whatever the server's zone is and
     /// whichever of the seconds that its precision leaves open it means.
-    #[allow(dead_code, reason = "retention asks it")]
     pub(super) fn surely_admits(&self, path: &[u8], entry: &ListingEntry) -> bool {
         // Zones reach from 12 hours behind UTC to 14 hours before it.
         let must = |time: &Modified| match time.utc {

@@ -44,7 +44,10 @@ pub(super) struct SelectArgs {
 impl SelectArgs {
     /// The selection.
     pub(super) fn select(&self) -> Result<Select, Fault> {
-        let rules = self.rules.0.iter().map(|(pattern, include)| SelectRule::new(pattern, *include));
+        let rules = self.rules.0.iter().map(|(pattern, id)| match *id {
+            INCLUDE_REGEX | EXCLUDE_REGEX => SelectRule::regex(pattern, *id == INCLUDE_REGEX),
+            _ => SelectRule::new(pattern, *id == INCLUDE),
+        });
         Ok(Select {
             rules: rules.collect::<Result<_, _>>()?,
             max_size: self.max_size,
@@ -92,23 +95,25 @@ impl DeleteArgs {
     }
 }
 
-/// `--include` and `--exclude` in the order of the command line: the pattern, and whether it includes.
+/// `--include`, `--exclude` and their like in the order of the command line: the pattern, and the option.
 #[derive(Debug, Clone, Default)]
-struct FilterRules(Vec<(String, bool)>);
+struct FilterRules(Vec<(String, &'static str)>);
 
 const INCLUDE: &str = "include";
 const EXCLUDE: &str = "exclude";
+const INCLUDE_REGEX: &str = "include-regex";
+const EXCLUDE_REGEX: &str = "exclude-regex";
 
 impl FromArgMatches for FilterRules {
     fn from_arg_matches(matches: &ArgMatches) -> Result<FilterRules, clap::Error> {
-        let mut found: Vec<(usize, String, bool)> = Vec::new();
-        for (id, include) in [(INCLUDE, true), (EXCLUDE, false)] {
+        let mut found: Vec<(usize, String, &'static str)> = Vec::new();
+        for id in [INCLUDE, EXCLUDE, INCLUDE_REGEX, EXCLUDE_REGEX] {
             let values = matches.get_many::<String>(id).into_iter().flatten();
             let indices = matches.indices_of(id).into_iter().flatten();
-            found.extend(indices.zip(values).map(|(index, value)| (index, value.clone(), include)));
+            found.extend(indices.zip(values).map(|(index, value)| (index, value.clone(), id)));
         }
         found.sort();
-        Ok(FilterRules(found.into_iter().map(|(_, value, include)| (value, include)).collect()))
+        Ok(FilterRules(found.into_iter().map(|(_, value, id)| (value, id)).collect()))
     }
 
     fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
@@ -120,12 +125,18 @@ impl FromArgMatches for FilterRules {
 impl Args for FilterRules {
     fn augment_args(command: Command) -> Command {
         let rule = |id: &'static str, help: &'static str| {
-            let arg = Arg::new(id).long(id).value_name("GLOB").action(ArgAction::Append).help(help);
+            let value = if id.ends_with("regex") { "REGEX" } else { "GLOB" };
+            let arg = Arg::new(id).long(id).value_name(value).action(ArgAction::Append).help(help);
             arg.value_parser(NonEmptyStringValueParser::new())
         };
         command
             .arg(rule(INCLUDE, "Take only what matches a GLOB (repeatable; the first rule that matches decides)"))
             .arg(rule(EXCLUDE, "Leave out what matches a GLOB, directories with all that is in them (repeatable)"))
+            .arg(rule(
+                INCLUDE_REGEX,
+                "The same by a regular expression, which matches anywhere in the path (repeatable)",
+            ))
+            .arg(rule(EXCLUDE_REGEX, "Leave out by a regular expression (repeatable)"))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -146,12 +157,13 @@ mod tests {
 
     #[test]
     fn rules_keep_the_order_of_the_command_line() {
-        let args = ["x", "--exclude", "a", "--include", "b", "--exclude=c", "--include", "d"];
+        let args = ["x", "--exclude", "a", "--include", "b", "--exclude=c", "--include", "d", "--exclude-regex", "^e"];
         let whole = Whole::parse_from(args);
-        let found: Vec<(&str, bool)> =
-            whole.select.rules.0.iter().map(|(text, include)| (text.as_str(), *include)).collect();
-        assert_eq!(found, [("a", false), ("b", true), ("c", false), ("d", true)]);
-        assert_eq!(whole.select.select().unwrap().rules.len(), 4);
+        let found: Vec<(&str, &str)> = whole.select.rules.0.iter().map(|(text, id)| (text.as_str(), *id)).collect();
+        let expected = [("a", EXCLUDE), ("b", INCLUDE), ("c", EXCLUDE), ("d", INCLUDE), ("^e", EXCLUDE_REGEX)];
+        assert_eq!(found, expected);
+        assert_eq!(whole.select.select().unwrap().rules.len(), 5);
+        assert!(Whole::parse_from(["x", "--exclude-regex", "("]).select.select().is_err());
         assert!(Whole::parse_from(["x", "--include", "["]).select.select().is_err());
         assert!(Whole::try_parse_from(["x", "--include", ""]).is_err());
     }

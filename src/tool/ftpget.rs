@@ -63,7 +63,7 @@ pub struct Args {
     #[arg(long, short_alias = 'Z')]
     no_resume: bool,
     /// Never replace a file that is there; with -r and globs such files are left out, else that is an error
-    #[arg(long)]
+    #[arg(long, visible_alias = "only-missing")]
     no_clobber: bool,
     /// What to do about symbolic links: skip (and say so), follow (fetch what they lead to), keep (make links)
     #[arg(long, value_name = "HOW", value_parser = parse_links, default_value = "skip")]

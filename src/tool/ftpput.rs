@@ -10,7 +10,8 @@ use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
-use crate::ftp::mirror::{self, FileMode, Links, MirrorSettings, PutRequest, PutSource, with_replace_hint};
+use crate::ftp::mirror::{self, FileMode, Links, MirrorSettings, PutRequest, PutSource};
+use crate::ftp::part::PartTag;
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, ByteProgress, Checks, Put, ReplaceMode, store};
 use crate::net::clock::unix_seconds;
@@ -46,7 +47,7 @@ pub struct Args {
     #[arg(long, short_alias = 'Z')]
     no_resume: bool,
     /// Never replace a file that is there; with -r such files are left out, else that is an error
-    #[arg(long)]
+    #[arg(long, visible_alias = "only-missing")]
     no_clobber: bool,
     /// What to do about symbolic links in trees: skip (and say so), follow (store what they lead to)
     #[arg(long, value_name = "HOW", value_parser = parse_links, default_value = "skip")]
@@ -277,11 +278,12 @@ impl FtpputRun<'_> {
         };
         let (path, replace, ascii) = (&url.path, args.replace_mode(), url.ascii);
         let checks = Checks { server: args.transfer.verify, sha256: None };
-        let put = Put { path, replace, ascii, resume: false, mode, checks, progress };
+        let tag = PartTag::of_run()?;
+        let put = Put { path, replace, ascii, tag, resume: false, mode, checks, progress };
         let result = store(&mut client, &put, &transfer::OpenFile { file: &file, size: None, modified: None }).await;
         bar.finish();
         self.servers.give_back(url, client);
-        let done = result.map_err(|fault| with_replace_hint(fault, args.replace_mode()))?;
+        let done = result?;
         lock(&self.summary).add(done.bytes);
         self.out.emit(&TransferRecord::single(url.to_string(), PathBuf::new(), done, MirrorDirection::Put))
     }

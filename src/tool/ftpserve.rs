@@ -81,6 +81,9 @@ pub struct Args {
     /// Keep what came of an upload that broke off, if its name was free
     #[arg(long)]
     keep_partial: bool,
+    /// Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off
+    #[arg(long)]
+    append: bool,
     /// End connections on which nothing was said for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "5m")]
     idle: Duration,
@@ -119,8 +122,12 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
 }
 
 async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
-    let limits =
-        UploadLimits { max_file: args.max_file_size.unwrap_or(u64::MAX), min_free: args.min_free, sync: args.fsync };
+    let limits = UploadLimits {
+        max_file: args.max_file_size.unwrap_or(u64::MAX),
+        min_free: args.min_free,
+        sync: args.fsync,
+        append: args.append,
+    };
     let rights = match (args.write, args.upload_only, args.drop_box) {
         (true, ..) => Rights::ALL,
         (_, true, _) => Rights::UPLOAD_ONLY,

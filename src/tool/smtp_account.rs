@@ -108,7 +108,9 @@ impl Account {
         let login = match (self.auth, &self.user, &self.password) {
             (Auth::Off, _, _) if !own => None,
             _ if mechanism == Some(Mechanism::External) => Some(Login::new(self.user.clone().unwrap_or_default(), "")),
-            (_, Some(user), Some(password)) if !own => Some(Login { user: user.clone(), password: password.clone() }),
+            (_, Some(user), Some(password)) if !own => {
+                Some(Login { user: user.clone(), password: password.clone(), account: None })
+            }
             (_, user, _) => {
                 let mut asked = args.clone();
                 if !own {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use crate::ftp_clients::{same_tree, with_server};
-use crate::ftp_servers::Kind;
+use crate::ftp_servers::{Kind, pure_ftpd};
 use crate::harness::{Done, Run, Server, server, temp_dir, tool};
 use crate::peers::{Peer, Trial, Verdict, trial};
 use crate::servers::{self, How, Served};
@@ -25,6 +25,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("vsftpd", "a tree there and back: TLS", |peer| tree(&tls(peer))),
     trial("vsftpd", "an untrusted certificate is refused (77)", untrusted),
     trial("vsftpd", "a missing file is 66, a missing directory too", missing),
+    trial("pure-ftpd", "a listing that it cuts", cut),
     trial("curl", "ftpserve: get, put, list, resume, delete; passive and active", curl_plain),
     trial("curl", "ftpserve: the same over TLS, certificate checked", curl_tls),
     trial("curl", "ftpserve: anonymous may read and not write", curl_anonymous),
@@ -132,7 +133,7 @@ fn resumed(peer: &Peer, kind: Kind, how: How, version: &str) -> Verdict {
 /// A tree with names that need care.
 fn tree(site: &Site) -> Verdict {
     let here = temp_dir();
-    let names = ["a", "b c/ d", "ü/ñ/file.txt", "e/%41;type=a", "e/-dash", "e/f/g/h/i/j", "quote\"s"];
+    let names = ["a", "b c/ d", "ü/ñ/file.txt", "e/%41;type=a", "e/-dash", "e/f/g/h/i/j", "quote\"s", "~$x", "~d/~"];
     for name in names {
         let path = here.path().join("out").join(name);
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -143,7 +144,8 @@ fn tree(site: &Site) -> Verdict {
     for name in names {
         let served = site.root.path().join("deep/tree").join(name);
         assert_eq!(read(&served), name.as_bytes(), "{name} arrived");
-        assert_eq!(read(&here.path().join("back").join(name)), name.as_bytes(), "{name} came back");
+        let name_here = name.replace("/-", "/%2D");
+        assert_eq!(read(&here.path().join("back").join(name_here)), name.as_bytes(), "{name} came back");
     }
     Verdict::Ok
 }
@@ -164,13 +166,39 @@ fn missing(peer: &Peer) -> Verdict {
     Verdict::Ok
 }
 
+/// More files than the server lists: nothing is concluded from what it leaves out.
+fn cut(peer: &Peer) -> Verdict {
+    let (root, here) = (temp_dir(), temp_dir());
+    let local = here.path().join("D");
+    std::fs::create_dir(&local).unwrap();
+    for number in 0..250 {
+        std::fs::write(root.path().join(number.to_string()), "there").unwrap();
+        std::fs::write(local.join(number.to_string()), "here").unwrap();
+    }
+    let served = pure_ftpd(peer, root.path(), How::Plain);
+    let url = format!("ftp://bench:secret@{}/", served.addr());
+    for (name, args) in [
+        ("ftpls", &[&url, "--name", "249"][..]),
+        ("ftpls", &[&url, "--way", "list", "--name", "missing"]),
+        ("ftpput", &["-r", "--no-clobber", "D/", &url]),
+        ("ftpput", &["-r", "--newer", "D/", &url]),
+        ("ftpget", &["-r", "--delete", "-o", "D", &url]),
+    ] {
+        tool(name).args(args).dir(here.path()).run().exits(65).says("did not list everything");
+        let there = |number: i32| read(&root.path().join(number.to_string())) == b"there";
+        assert!((0..250).all(there), "{name} {args:?}");
+    }
+    assert_eq!(std::fs::read_dir(local).unwrap().count(), 250);
+    Verdict::Ok
+}
+
 /// ftpserve for `bob`, who may write; and its folder.
 fn ftpserve(dir: &Path) -> Server {
     let hash = tool("ftpserve").arg("--hash-password").stdin("secret\n").run();
     std::fs::write(dir.join("users"), format!("bob:{}\n", hash.exits(0).text().trim())).unwrap();
     std::fs::create_dir_all(dir.join("pub")).unwrap();
     server("ftpserve")
-        .args(["--write", "--self-signed", "localhost", "--user-file"])
+        .args(["--write", "--append", "--self-signed", "localhost", "--user-file"])
         .arg(dir.join("users"))
         .arg("--cert-out")
         .arg(dir.join("cert.pem"))

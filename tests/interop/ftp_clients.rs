@@ -28,6 +28,7 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("proftpd", "clients, IPv6, active", |peer| plain_job(peer, Kind::Pro, How::Ipv6, ACTIVE)),
     trial("proftpd", "clients, TLS with session reuse", |peer| plain_job(peer, Kind::Pro, How::Tls, PASSIVE)),
     trial("proftpd", "clients, implicit TLS", |peer| plain_job(peer, Kind::Pro, How::Implicit, PASSIVE)),
+    trial("pure-ftpd", "clients, TLS, data in clear text", |peer| plain_job(peer, Kind::Pure, How::Tls, DATA_CLEAR)),
     trial("python3", "pyftpdlib: clients, plain", |peer| plain_job(peer, Kind::Python, How::Plain, PASSIVE)),
     trial("python3", "pyftpdlib: clients, active", |peer| plain_job(peer, Kind::Python, How::Plain, ACTIVE)),
     trial("python3", "pyftpdlib: clients, IPv6", |peer| plain_job(peer, Kind::Python, How::Ipv6, PASSIVE)),
@@ -38,6 +39,7 @@ pub(crate) const TRIALS: &[Trial] = &[
 ];
 
 const PASSIVE: &[&str] = &[];
+const DATA_CLEAR: &[&str] = &["--data-clear"];
 const ACTIVE: &[&str] = &["--active"];
 
 /// The plain job of all four clients.
@@ -82,7 +84,7 @@ fn fill(root: &Path) {
     std::fs::write(root.join("nothing"), "").unwrap();
     std::fs::write(root.join("sub/a b.txt"), "spaces\n").unwrap();
     std::fs::write(root.join("sub/gr\u{fc}n"), "utf-8\n").unwrap();
-    std::fs::write(root.join("sub/deeper/-dash"), "dash\n").unwrap();
+    std::fs::write(root.join("sub/deeper/da-sh"), "dash\n").unwrap();
     std::fs::write(root.join("with space/x"), "x\n").unwrap();
     std::fs::write(root.join(".hidden"), "hidden\n").unwrap();
     let big: Vec<u8> = (0..3_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();

@@ -52,6 +52,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         "mirror here, twice, with rules" => mirror_here,
         "mirror here, --delete" => mirror_here_delete,
         "mirror there, twice, --delete" => mirror_there,
+        "byte 255 in names" => byte_255,
         "continue a part of a file" => continued,
         "--delete-source, --move-source" => sources,
         "--mode" => mode,
@@ -156,6 +157,30 @@ fn mirror_there(server: &Server, dir: &Path) -> Verdict {
         let again = done.records_of("transfer").into_iter().filter(|record| record["status"] == "done").count();
         assert_eq!(again, 0, "the second run transfers nothing: {done}");
     }
+    Verdict::Ok
+}
+
+/// Where the control connection is TELNET's that byte goes out twice (RFC 959, section 3.1), else once: sent wrong, one name is
+/// another one.
+fn byte_255(server: &Server, dir: &Path) -> Verdict {
+    use std::os::unix::ffi::OsStrExt as _;
+    if server.kind == Kind::Python {
+        return Verdict::NotApplicable("takes names in UTF-8 only");
+    }
+    let tree = dir.join("tree");
+    std::fs::create_dir_all(tree.join("d")).unwrap();
+    for (number, name) in [&b"f"[..], b"\xfff", b"\xff\xfbx", b"x\xff", b"\xff\xff", b"\xff"].iter().enumerate() {
+        let name = std::ffi::OsStr::from_bytes(name);
+        std::fs::write(tree.join("d").join(name), format!("{number}")).unwrap();
+        std::fs::create_dir(tree.join(name)).unwrap();
+        std::fs::write(tree.join(name).join("f"), format!("in {number}")).unwrap();
+    }
+    let done = server.run("ftpput", dir, &["-r", "tree", &server.url("up/")], 0);
+    same_tree(&tree, &server.root.join("up"), &done);
+    let done = server.run("ftpget", dir, &["-r", "-o", "back", &server.url("up/")], 0);
+    same_tree(&tree, &dir.join("back"), &done);
+    let done = server.run("ftpdo", dir, &[&server.url("up/%FF/"), "stat", "f"], 0);
+    assert!(!done.stdout.is_empty(), "{done}");
     Verdict::Ok
 }
 

@@ -24,6 +24,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         "text: -B" => text,
         "killed at a byte, continued" => killed,
         "an upload continued" => upload_continued,
+        "one tree by two runs at once" => two_at_once,
         "--append, stdin" => append,
         "-n changes nothing" => dry_run,
         "--before, --after" => around
@@ -308,6 +309,17 @@ fn lists(server: &Server, dir: &Path) -> Verdict {
     let listed = server.run("ftpls", dir, &["-0", "-R", "--type=f", &base], 0);
     assert_eq!(run(&["-0", "-i", "-", "--base", &base], &listed.stdout, 0), wanted);
     assert_eq!(run(&["-i", "-", "--base", &base], b"a\nnope\n", 66), "a", "the others arrive");
+    // Names that servers or shells would expand, by paths that begin with them.
+    write(dir, &[("up/~", "h", 90), ("up/~root", "r", 90), ("up/~d/-x", "x", 90)]);
+    let tilde = server.url("~t/");
+    server.run("ftpput", dir, &["-r", "up", &tilde], 0);
+    server.run("ftpput", dir, &["-r", "--delete", "up", &tilde], 0);
+    assert_eq!(tree_of(&server.root.join("~t")), "~ ~d/ ~d/-x ~root");
+    server.run("ftpget", dir, &["-r", "-o", "home", &tilde], 0);
+    assert_eq!(tree_of(&dir.join("home")), "~ ~d/ ~d/%2Dx ~root");
+    server.run("ftpdo", dir, &[&tilde, "rm", "~ro*", "~d/*"], 0);
+    server.run("ftpdo", dir, &[&tilde, "mv", "~", "~d/"], 0);
+    assert_eq!(tree_of(&server.root.join("~t")), "~d/ ~d/~");
     Verdict::Ok
 }
 
@@ -363,32 +375,56 @@ fn killed(server: &Server, dir: &Path) -> Verdict {
     Verdict::Ok
 }
 
-/// A part that an earlier run left at the server.
+/// An upload is killed; the same command goes on where the server stopped, unless the file has changed since.
 fn upload_continued(server: &Server, dir: &Path) -> Verdict {
     let whole = std::fs::read(server.root.join("big.bin")).unwrap();
-    std::fs::write(dir.join("big"), &whole).unwrap();
-    set_age(&dir.join("big"), 900);
-    std::fs::create_dir(server.root.join("in")).unwrap();
-    let part = server.root.join("in/.big.part");
-    std::fs::write(&part, &whole[..1_234_567]).unwrap();
-    // Written after the file came here.
-    let later = SystemTime::now() + Duration::from_secs(100);
-    std::fs::File::options().write(true).open(&part).unwrap().set_modified(later).unwrap();
-    server.own();
-    let done = server.run("ftpput", dir, &["--json", "big", &server.url("in/")], 0);
-    assert_eq!(done.records()[0]["resumed_from_bytes"], 1_234_567, "{done}");
-    assert!(std::fs::read(server.root.join("in/big")).unwrap() == whole, "{done}");
-    assert_eq!(tree_of(&server.root.join("in")), "big");
-    // The local file has changed since: the part is another's beginning.
-    std::fs::write(&part, &whole[..1_234_567]).unwrap();
-    server.own();
     let other: Vec<u8> = whole.iter().map(|byte| !byte).collect();
-    std::fs::write(dir.join("big"), &other).unwrap();
-    let later = SystemTime::now() + Duration::from_secs(5);
-    std::fs::File::options().write(true).open(dir.join("big")).unwrap().set_modified(later).unwrap();
-    let done = server.run("ftpput", dir, &["--json", "big", &server.url("in/")], 0);
-    assert_eq!(done.records()[0]["resumed_from_bytes"], 0, "{done}");
-    assert!(std::fs::read(server.root.join("in/big")).unwrap() == other, "{done}");
+    std::fs::write(dir.join("big"), &whole).unwrap();
+    let there = server.root.join("in");
+    std::fs::create_dir(&there).unwrap();
+    // Planted by somebody, under the names of old.
+    std::fs::write(there.join(".big.part"), &other[..900_000]).unwrap();
+    server.own();
+    let parts = || tree_of(&there).split(' ').filter(|name| name.len() > 20).count();
+    for changed in [false, true] {
+        let mut limits = server.tool("ftpput");
+        limits = limits.args(["--json", "--rate=1M", "--max-time=1.5", "big", &server.url("in/")]);
+        let done = limits.dir(dir).run();
+        assert_eq!((done.status, parts()), (75, 1), "{done}");
+        if changed {
+            std::fs::write(dir.join("big"), &other).unwrap();
+        }
+        let done = server.run("ftpput", dir, &["--json", "big", &server.url("in/")], 0);
+        assert_eq!(done.records()[0]["resumed_from_bytes"] == 0, changed, "{done}");
+        let wanted = if changed { &other } else { &whole };
+        assert!(std::fs::read(there.join("big")).unwrap() == *wanted, "{done}");
+        assert_eq!(parts(), usize::from(changed));
+    }
+    assert!(std::fs::read(there.join(".big.part")).unwrap() == other[..900_000]);
+    Verdict::Ok
+}
+
+/// The loser of each race ends well, or for now; what is there is whole.
+fn two_at_once(server: &Server, dir: &Path) -> Verdict {
+    for number in 0..60u32 {
+        let content = number.to_string().repeat(if number % 20 == 0 { 200_000 } else { 40 });
+        write(dir, &[(&format!("t/d{}/{number}", number % 4), &content, 900)]);
+    }
+    for flags in [&["-j4", "--always"][..], &["-j2", "--replace", "--always"]] {
+        let to = server.url("in/");
+        let args = [flags, &["-r", "t", &to]].concat();
+        let done = std::thread::scope(|scope| {
+            [(); 2].map(|()| scope.spawn(|| server.any("ftpput", dir, &args))).map(|run| run.join().unwrap())
+        });
+        assert!(done.iter().all(|done| matches!(done.status, 0 | 75)), "{}{}", done[0], done[1]);
+        let there = server.root.join("in");
+        for name in tree_of(&dir.join("t")).split(' ').filter(|name| !name.ends_with('/')) {
+            let same = std::fs::read(dir.join("t").join(name)).unwrap() == std::fs::read(there.join(name)).unwrap();
+            assert!(same, "{name}\n{}{}", done[0], done[1]);
+        }
+        // pure-ftpd leaves files of its own (`.pureftpd-rename.…`).
+        assert!(!tree_of(&there).contains(".part"), "{}", tree_of(&there));
+    }
     Verdict::Ok
 }
 

@@ -75,7 +75,8 @@ impl Site {
         for number in 0..50 {
             std::fs::write(root.join(format!("tree/deep/{number}")), format!("file {number}\n")).unwrap();
         }
-        let args = [&["--write", "--self-signed", "localhost", "--cert-out", cert.to_str().unwrap()], args].concat();
+        let args = [&["--write", "--append", "--self-signed", "localhost", "--cert-out", cert.to_str().unwrap()], args]
+            .concat();
         let server = server("ftpserve").args(args).arg(&root).start();
         Site { server, root, cert, scheme, _dir: dir }
     }

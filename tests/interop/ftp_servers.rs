@@ -44,7 +44,19 @@ pub(crate) fn pure_ftpd(peer: &Peer, root: &Path, how: How) -> Served {
     assert_eq!(made.status, 0, "{made}");
     own(root, 1000);
     let mut command = peer.command("pure-ftpd", dir.path());
-    command.args(["-S", &format!("{},{}", addr.ip(), addr.port()), "-E", "-H", "-A", "-C", "40", "-c", "60"]);
+    command.args([
+        "-S",
+        &format!("{},{}", addr.ip(), addr.port()),
+        "-E",
+        "-H",
+        "-A",
+        "-C",
+        "40",
+        "-c",
+        "60",
+        "-L",
+        "200:8",
+    ]);
     command.args(["-l", &format!("puredb:{}", pdb.display()), "-u", "1000", "-g"]).arg(dir.path().join("pid"));
     if how.tls() {
         certificate(dir.path());

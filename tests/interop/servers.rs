@@ -95,7 +95,7 @@ pub(crate) fn vsftpd(peer: &Peer, root: &Path, how: How) -> Served {
             conf.push_str("ssl_ciphers=HIGH\n");
         }
         conf.push_str(&format!(
-            "ssl_enable=YES\nallow_anon_ssl=YES\nrsa_cert_file={0}/cert.pem\n\
+            "ssl_enable=YES\nallow_anon_ssl=YES\nstrict_ssl_write_shutdown=YES\nrsa_cert_file={0}/cert.pem\n\
              rsa_private_key_file={0}/key.pem\nimplicit_ssl={1}\n",
             dir.path().display(),
             if how == How::Implicit { "YES" } else { "NO" },

@@ -188,6 +188,122 @@ fn verbs() {
     run(&["rm", "-d", "2d", "a.txt"]).exits(64);
 }
 
+/// Retention: what is surely old enough goes, and only that; a dry run says so first.
+#[test]
+fn old_backups_go() {
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = server("ftpserve").arg("--write").arg(root.path()).start();
+    let at = |name: &str| root.path().join(name);
+    for (name, age) in [("backup-1.tar", 40), ("backup-2.tar", 2), ("other.tar", 40), (".backup-0.tar", 40)] {
+        std::fs::write(at(name), name).unwrap();
+        let then = std::time::SystemTime::now() - std::time::Duration::from_secs(age * 86_400);
+        std::fs::File::options().write(true).open(at(name)).unwrap().set_modified(then).unwrap();
+    }
+    std::fs::create_dir(at("backup-d.tar")).unwrap();
+    let run = |args: &[&str]| tool("ftpdo").arg(url(&server, "")).args(args).dir(work.path()).run();
+    let old = ["rm", "--older-than", "30d", "backup-*.tar"];
+    let said = run(&[&["-n"], &old[..]].concat());
+    assert_eq!((said.status, said.text()), (0, "would rm backup-1.tar\n"), "{said}");
+    assert!(at("backup-1.tar").exists());
+    run(&old).silent_success();
+    run(&old).silent_success();
+    let left = [".backup-0.tar", "backup-2.tar", "backup-d.tar", "other.tar"];
+    assert_eq!(crate::ftp_get::lines_of(root.path()), [".backup-0.tar", "backup-2.tar", "backup-d.tar/", "other.tar"]);
+    run(&["rm", "--larger", "100", "*.tar"]).silent_success();
+    assert!(left.iter().all(|name| at(name).exists()));
+    run(&["rm", "nothing-*"]).exits(1);
+    run(&["rm", "-f", "nothing-*"]).silent_success();
+    run(&["stat", "--older-than", "30d", "other.tar"]).exits(64);
+    // A name that is there as it is written is meant itself.
+    for name in ["f[1]", "file1.txt", "file2.txt"] {
+        std::fs::write(at(name), "").unwrap();
+    }
+    run(&["mv", "file?.txt", "one"]).exits(64);
+    run(&["mv", "f[1]", "file[1].txt"]).silent_success();
+    run(&["rm", "file[1].txt"]).silent_success();
+    assert!(at("file1.txt").exists() && !at("file[1].txt").exists());
+}
+
+/// What a here-document of ftp(1) or lftp does, over one login.
+#[test]
+fn a_script_moves_files_both_ways() {
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = server("ftpserve").arg("--write").arg(root.path()).start();
+    for name in ["a.csv", "b.csv", "x y"] {
+        std::fs::write(work.path().join(name), name).unwrap();
+    }
+    let script = "mkdir in done\nput *.csv -o in/\nput 'x y' -o in/z\nls in\nmv in/*.csv done/\nget done/*.csv -o back/\n\
+                  get -o back/q in/z\ncat in/z\npwd\nmput a.csv\nrm in/*\nls -l done\n";
+    std::fs::create_dir(work.path().join("back")).unwrap();
+    let run = |args: &[&str], script: &str| {
+        tool("ftpdo").args(args).arg(url(&server, "")).dir(work.path()).stdin(script).run()
+    };
+    let done = run(&[], script);
+    assert_eq!(done.status, 0, "{done}");
+    let lines: Vec<&str> = done.text().lines().collect();
+    assert_eq!(lines[..3], ["a.csv", "b.csv", "z"], "{done}");
+    assert!(done.text().contains("x y/\n") && lines.len() == 6, "cat, then pwd, then ls -l: {done}");
+    assert_eq!(crate::ftp_get::lines_of(root.path()), ["a.csv", "done/", "done/a.csv", "done/b.csv", "in/"]);
+    assert_eq!(std::fs::read(work.path().join("back/q")).unwrap(), b"x y");
+    assert_eq!(std::fs::read(work.path().join("back/b.csv")).unwrap(), b"b.csv");
+    let done = run(&["--json", "-k"], "get nope\nput nope\nput done\nget *.none\nget done/a.csv\nls done\n");
+    assert_eq!(done.status, 66, "{done}");
+    assert_eq!((done.records_of("error").len(), done.records_of("command").len()), (4, 1), "{done}");
+    run(&["--json"], "cat done/a.csv\n").exits(64);
+}
+
+/// Whatever name can be stored can be listed and fetched again, and what its local name is says nothing to a terminal.
+#[test]
+fn odd_names_there_and_back() {
+    use std::os::unix::ffi::OsStrExt;
+    let (root, work) = (temp_dir(), temp_dir());
+    let server = server("ftpserve").arg("--write").arg(root.path()).start();
+    // (the name, what it is called after the way back)
+    let table: &[(&[u8], &[u8])] = &[
+        (b"~", b"~"),
+        (b"~$report.docx", b"~$report.docx"),
+        (b"~root", b"~root"),
+        (b"-rf", b"%2Drf"),
+        (b"%2Drf", b"%252Drf"),
+        ("a\u{9b}31m".as_bytes(), b"a%C2%9B31m"),
+        ("gpj.\u{202e}exe".as_bytes(), b"gpj.%E2%80%AEexe"),
+        (b"50%25", b"50%25"),
+        (b" a ", b" a "),
+        (b"a\\b*[c]{d}?;#", b"a\\b*[c]{d}?;#"),
+        (b"\xfe\xff\xff", b"\xfe\xff\xff"),
+        (&[b'x'; 200], &[b'x'; 200]),
+    ];
+    let os = |name: &[u8]| std::ffi::OsStr::from_bytes(name).to_owned();
+    for folder in ["up", "up/~d", "up/-d"] {
+        std::fs::create_dir_all(work.path().join(folder)).unwrap();
+        for (name, _) in table {
+            std::fs::write(work.path().join(folder).join(os(name)), name).unwrap();
+        }
+    }
+    let run = |name: &str, args: &[&str]| tool(name).args(args).dir(work.path()).run();
+    run("ftpput", &["-r", "up", &url(&server, "~t/")]).exits(0);
+    let again = run("ftpput", &["--json", "-r", "--delete", "up", &url(&server, "~t/")]);
+    assert_eq!(
+        again.exits(0).records_of("transfer").iter().filter(|one| one["status"] != "same").count(),
+        0,
+        "{again}"
+    );
+    let listed = run("ftpls", &["-0", "-R", &url(&server, "~t/")]);
+    assert_eq!(listed.exits(0).stdout.split(|byte| *byte == 0).count() - 1, 3 * table.len() + 2, "{listed}");
+    run("ftpget", &["-r", "-o", "back", &url(&server, "~t/")]).exits(0);
+    run("ftpget", &["-r", "--delete", "-o", "back", &url(&server, "~t/")]).exits(0);
+    for folder in ["back", "back/~d", "back/%2Dd"] {
+        for (name, here) in table {
+            let found = std::fs::read(work.path().join(folder).join(os(here)));
+            assert_eq!(found.ok().as_deref(), Some(*name), "{folder}: {}", String::from_utf8_lossy(name));
+        }
+    }
+    run("ftpget", &["-o", "one", &url(&server, "~t/~d/~$report.docx")]).silent_success();
+    run("ftpdo", &[&url(&server, "~t"), "rm", "~d/~*"]).silent_success();
+    run("ftpdo", &[&url(&server, ""), "rm", "-r", "~t"]).silent_success();
+    assert_eq!(std::fs::read_dir(root.path()).unwrap().count(), 0);
+}
+
 /// Runs a program with this input; its status.
 fn feed(mut command: std::process::Command, input: &str) -> i32 {
     use std::io::Write as _;

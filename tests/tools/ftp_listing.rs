@@ -227,11 +227,11 @@ fn the_directory_that_was_asked_for() {
         if ways.no_data {
             continue;
         }
-        let work = local(&["a", "mine", "-l/c d"]);
+        let work = local(&["a", "mine", "%2Dl/c d"]);
         let done = run(&server, work.path(), "ftpget", &["-r", "--delete", "-o", "D", "URL/sub/"]);
         assert_eq!(done.status, 0, "{number}: {done}\n{:?}", server.heard());
         let there = |name: &str| work.path().join("D").join(name).exists();
-        assert!(there("a") && there("b") && there("-l/c d") && !there("mine") && !there("top"), "{number}: {done}");
+        assert!(there("a") && there("b") && there("%2Dl/c d") && !there("mine") && !there("top"), "{number}: {done}");
     }
     // The honest one is asked for what is not there once a run, whatever the number of directories.
     let server = serve(HONEST);
@@ -269,9 +269,10 @@ fn trees_without_end_have_one() {
             ("ftpget", &["-r", "-n", "-o", "D", "URL/"], 76),
             ("ftpdo", &["URL/", "du"], 76),
             ("ftpdo", &["-n", "URL/", "rm", "-r", "sub"], 76),
+            ("ftpput", &["-r", "-n", "--delete", "D/", "URL/"], 76),
         ] {
             let server = serve(Ways { tree: ROUND, old, ..HONEST });
-            let done = run(&server, temp_dir().path(), name, args);
+            let done = run(&server, local(&["mine"]).path(), name, args);
             let heard = server.heard();
             let lists = |line: &&String| ["MLSD", "LIST", "STAT"].iter().any(|verb| line.starts_with(verb));
             let lists = heard.iter().filter(lists).count();

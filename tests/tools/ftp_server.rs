@@ -4,11 +4,12 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use crate::harness::{Server, refusing, rounds, server, temp_dir, tool};
+use crate::harness::{Server, binary, refusing, rounds, server, temp_dir, tool};
 
 /// A client that speaks line by line.
 struct Client {
@@ -442,20 +443,73 @@ fn many_idle_connections_leave_room() {
     assert!(greeting.starts_with("220 "), "{greeting}");
 }
 
+/// The data connection of a killed client ends like that of one that is done; the control connection follows. Nothing short
+/// gets a name; with --keep-partial what came is kept, and continued by the same user alone.
+#[test]
+fn crash_of_a_client_stores_nothing_short() {
+    let (dir, server) = hostile_site(&["--write"]);
+    let (kept_dir, kept) = hostile_site(&["--write", "--keep-partial"]);
+    let work = temp_dir();
+    let whole: Vec<u8> = (0..400_000u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    std::fs::write(work.path().join("x"), &whole).unwrap();
+    let mut left = 0;
+    for round in rounds(40, 10) {
+        for server in [&server, &kept] {
+            let to = format!("ftp://{}/f{round}", server.addr);
+            let mut client = Command::new(binary("ftpput"))
+                .args(["-q", "--in-place", "--no-resume", "--rate", "2M", "x", &to])
+                .current_dir(work.path())
+                .spawn()
+                .unwrap();
+            std::thread::sleep(Duration::from_millis(20 + round as u64 * 13 % 180));
+            client.kill().unwrap();
+            client.wait().unwrap();
+        }
+    }
+    // Whoever comes now comes after the ends of all others.
+    for server in [&server, &kept] {
+        Client::anonymous(server).ask("NOOP", 200);
+    }
+    std::thread::sleep(Duration::from_millis(100));
+    for name in names(&dir.path().join("served")) {
+        let size = std::fs::metadata(dir.path().join("served").join(&name)).unwrap().len();
+        assert_eq!(size, whole.len() as u64, "{name}");
+    }
+    for name in names(&kept_dir.path().join("served")) {
+        let bytes = std::fs::read(kept_dir.path().join("served").join(&name)).unwrap();
+        assert!(whole.starts_with(&bytes), "{name}");
+        if bytes.len() < whole.len() {
+            left += 1;
+            let mut client = Client::anonymous(&kept);
+            assert!(client.ask(&format!("SIZE {name}"), 213).ends_with(&bytes.len().to_string()));
+            client.ask(&format!("REST {}", bytes.len()), 350);
+            assert!(client.put(&name, &whole[bytes.len()..]).starts_with("226"), "{name}");
+            assert!(std::fs::read(kept_dir.path().join("served").join(&name)).unwrap() == whole, "{name}");
+            // Now it is whole, and nobody writes behind its end.
+            let _data = client.data();
+            client.ask(&format!("APPE {name}"), 554);
+            client.ask("REST 5", 350);
+            let _data = client.data();
+            client.ask(&format!("STOR {name}"), 554);
+        }
+    }
+    assert!(left > 0, "no client was killed in the middle");
+}
+
 #[test]
 fn uploads_do_not_fill_the_disk() {
-    let (dir, server) = hostile_site(&["--write", "--max-file-size", "1M"]);
+    let (dir, server) = hostile_site(&["--write", "--append", "--max-file-size", "1M"]);
     let mut client = Client::anonymous(&server);
     assert!(client.put("fits", &vec![1; 1 << 20]).starts_with("226"));
     let mut data = client.data();
     client.ask("STOR toolarge", 150);
     let chunk = vec![1; 64 << 10];
     while data.write_all(&chunk).is_ok() {}
-    client.expect(452);
+    client.expect(552);
     let mut data = client.data();
     client.ask("APPE fits", 150);
     drop(data.write_all(&[1; 10]));
     drop(data);
-    client.expect(452);
+    client.expect(552);
     assert_eq!(names(&dir.path().join("served")), ["fits"]);
 }

@@ -281,6 +281,7 @@ async fn get(url: &FtpUrl, options: &FtpClientOptions, dir: &Path) -> Result<(),
 async fn put(url: &FtpUrl, options: &FtpClientOptions, file: &std::fs::File, size: u64) -> Result<(), Fault> {
     let mut client = FtpClient::open(url, options).await?;
     let put = Put {
+        tag: applayer::ftp::part::PartTag::of_run().unwrap(),
         path: &url.path,
         replace: ReplaceMode::TempAndRename,
         ascii: false,

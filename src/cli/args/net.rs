@@ -224,7 +224,8 @@ impl LoginArgs {
         let Some(user) = named.map(str::to_owned).or_else(|| entry.as_ref().map(|entry| entry.user.clone())) else {
             return Ok(None);
         };
-        let login = |password: Secret| Ok(Some(Login { user: user.clone(), password }));
+        let account = entry.as_ref().and_then(|entry| entry.account.clone());
+        let login = |password: Secret| Ok(Some(Login { user: user.clone(), password, account: account.clone() }));
         if let Some(file) = &self.password_file {
             return login(secret::from_file(out, file)?);
         }

@@ -183,12 +183,14 @@ impl Output {
     ///
     /// # Errors
     ///
-    /// `Usage` for `--json` without `--report`.
+    /// `Usage` for `--json` without `--report`; output that is lost already.
     pub fn payload(&self) -> Result<PayloadWriter, Fault> {
         if self.0.form.json && !self.0.reporting {
             let fault = Fault::new(Kind::Usage, "stdout carries the payload, so records need another place");
             return Err(fault.with_hint("--report FILE or --report fd:3 takes them"));
         }
+        // What was printed before comes first.
+        self.0.records.finish().map_err(|broken| broken.fault)?;
         Ok(PayloadWriter(self.clone()))
     }
 

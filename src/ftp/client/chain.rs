@@ -49,8 +49,8 @@ impl FtpClient {
         if self.options.active.is_some() || ServerQuirks::get(&quirks.lock_step) {
             return 0;
         }
-        // Inside TLS a data connection may need a fresh control connection.
-        match self.chains && self.data_tls.is_none() && !ServerQuirks::get(&quirks.no_chain) {
+        // How data connections can be had must be known, and inside TLS one may need a fresh control connection.
+        match self.chains && self.data_tls.is_none() && quirks.chains() {
             true => MAX_CHAIN,
             false => 1,
         }
@@ -63,6 +63,9 @@ impl FtpClient {
     /// `Usage` for what cannot be a command; the kind of what failed on the connection.
     pub async fn send_ahead(&mut self, first: &[FtpCommand], transfers: &[Ahead]) -> Result<Vec<FtpReply>, Fault> {
         self.set_type(false).await?;
+        if transfers.is_empty() {
+            return self.call_all(first).await;
+        }
         for command in first {
             self.control.queue(command)?;
         }
@@ -81,7 +84,7 @@ impl FtpClient {
             self.control.queue(&transfer.command)?;
             self.ahead.push_back((transfer.clone(), set_up.clone()));
         }
-        self.control.held = !transfers.is_empty();
+        self.control.held = true;
         let left = first.len() - replies.len();
         self.first_replies(left, &mut replies).await?;
         Ok(replies)
@@ -114,9 +117,9 @@ impl FtpClient {
 
     /// EPSV, or PASV where it is known not to work.
     pub(super) fn passive_command(&self) -> FtpCommand {
-        match ServerQuirks::get(&self.options.quirks.no_epsv) {
-            true => FtpCommand::Pasv,
-            false => FtpCommand::Epsv(Epsv::Same),
+        match self.is_v6() || (self.options.epsv && !ServerQuirks::get(&self.options.quirks.no_epsv)) {
+            true => FtpCommand::Epsv(Epsv::Same),
+            false => FtpCommand::Pasv,
         }
     }
 }

@@ -1,12 +1,16 @@
 //! The control connection: commands go out in batches, replies are matched to them in order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::ServerQuirks;
 use crate::fault::{Fault, Kind};
-use crate::ftp::command::FtpCommand;
+use crate::ftp::command::{FtpCommand, TypeCode};
 use crate::ftp::reply::{FtpReply, FtpReplyReader, ReplyClass};
+use crate::ftp::telnet;
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::stream::Stream;
 use crate::net::tls::ClientTls;
@@ -17,13 +21,24 @@ const MAX_PRELIMINARY: usize = 64;
 /// Bytes read at once.
 const READ: usize = 8192;
 
-/// What becomes of a reply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Expected {
-    /// Somebody asks for it with [`ControlConnection::reply`].
-    Asked,
-    /// Nobody: it is dropped, whatever it says.
-    Dropped,
+/// The longest time from a reply's first byte to its last one, where the idle limit is not longer.
+const MAX_REPLY_TIME: Duration = Duration::from_secs(300);
+/// A reply takes no more than so many idle limits, however its bytes drip.
+const IDLES_OF_A_REPLY: u32 = 5;
+/// A reply that may have ended (see [`FtpReplyReader::may_have_ended`]) has, when nothing more comes for so long.
+const OTHER_END: Duration = Duration::from_secs(2);
+/// How long a server may think about a line that it may not understand.
+const SILENCE: Duration = Duration::from_secs(3);
+/// More changes of directory than this are not made again on a fresh connection.
+const MAX_CHANGES: usize = 64;
+
+/// A reply that is to come.
+#[derive(Debug)]
+struct AwaitedReply {
+    /// Somebody asks for it with [`ControlConnection::reply`]; else it is dropped, whatever it says.
+    asked: bool,
+    /// The change of directory that it confirms.
+    change: Option<FtpCommand>,
 }
 
 /// One control connection.
@@ -32,30 +47,56 @@ pub(super) struct ControlConnection {
     stream: Stream,
     reader: FtpReplyReader,
     out: Vec<u8>,
+    /// Commands in `out`.
+    unsent: usize,
     buffer: Vec<u8>,
-    expected: VecDeque<Expected>,
+    expected: VecDeque<AwaitedReply>,
+    /// A reply that came before its time: the next one.
+    early: Option<FtpReply>,
     preliminary: usize,
+    /// When the reply began that is half here.
+    half_since: Option<Instant>,
+    /// How the server got where it is since the login.
+    changes: Vec<FtpCommand>,
+    /// The representation type, as it was set last.
+    pub(super) type_code: TypeCode,
     /// Transfers were sent ahead: nothing else may be sent until they are over.
     pub(super) held: bool,
     pub(super) limits: Limits,
     pub(super) trace: ProtocolTrace,
+    quirks: Arc<ServerQuirks>,
     /// Why the connection cannot be used any more.
     broken: Option<Fault>,
 }
 
 impl ControlConnection {
-    pub(super) fn new(stream: Stream, limits: Limits, trace: ProtocolTrace) -> ControlConnection {
+    pub(super) fn new(
+        stream: Stream,
+        limits: Limits,
+        trace: ProtocolTrace,
+        quirks: Arc<ServerQuirks>,
+    ) -> ControlConnection {
+        let mut reader = FtpReplyReader::new();
+        if ServerQuirks::get(&quirks.any_code_ends) {
+            reader.end_with_any_code();
+        }
         ControlConnection {
             stream,
-            reader: FtpReplyReader::new(),
+            reader,
             out: Vec::new(),
+            unsent: 0,
             buffer: vec![0; READ],
             // The greeting is a reply that no command asked for.
-            expected: VecDeque::from([Expected::Asked]),
+            expected: VecDeque::from([AwaitedReply { asked: true, change: None }]),
+            early: None,
             preliminary: 0,
+            half_since: None,
+            changes: Vec::new(),
+            type_code: TypeCode::Image,
             held: false,
             limits,
             trace,
+            quirks,
             broken: None,
         }
     }
@@ -66,15 +107,15 @@ impl ControlConnection {
 
     /// Adds a command to the batch; its reply is the next one that [`ControlConnection::reply`] has not yet given.
     pub(super) fn queue(&mut self, command: &FtpCommand) -> Result<(), Fault> {
-        self.push(command, Expected::Asked)
+        self.push(command, true)
     }
 
     /// Adds a command whose reply does not matter.
     pub(super) fn queue_unasked(&mut self, command: &FtpCommand) -> Result<(), Fault> {
-        self.push(command, Expected::Dropped)
+        self.push(command, false)
     }
 
-    fn push(&mut self, command: &FtpCommand, expected: Expected) -> Result<(), Fault> {
+    fn push(&mut self, command: &FtpCommand, asked: bool) -> Result<(), Fault> {
         if self.held {
             // Its reply would come after those of the transfers. The caller has changed its mind about them.
             return Err(
@@ -87,7 +128,12 @@ impl ControlConnection {
             false => self.trace.sent(line.trim_ascii_end()),
         }
         self.out.extend_from_slice(&line);
-        self.expected.push_back(expected);
+        self.unsent += 1;
+        let change = matches!(command, FtpCommand::Cwd(_) | FtpCommand::Cdup).then(|| command.clone());
+        self.expected.push_back(AwaitedReply { asked, change });
+        if let FtpCommand::Type(code) = command {
+            self.type_code = *code;
+        }
         Ok(())
     }
 
@@ -99,13 +145,21 @@ impl ControlConnection {
     /// Sends the batch.
     pub(super) async fn flush(&mut self) -> Result<(), Fault> {
         self.check()?;
-        if self.out.is_empty() {
+        let mut out = std::mem::take(&mut self.out);
+        let unsent = std::mem::take(&mut self.unsent);
+        if out.contains(&telnet::IAC) && self.telnet_before(unsent).await? {
+            out = telnet::doubled(&out);
+        }
+        self.send(&out).await
+    }
+
+    async fn send(&mut self, out: &[u8]) -> Result<(), Fault> {
+        if out.is_empty() {
             return Ok(());
         }
-        let out = std::mem::take(&mut self.out);
         let stream = &mut self.stream;
         let sent = self.limits.io("control connection", async {
-            stream.write_all(&out).await?;
+            stream.write_all(out).await?;
             stream.flush().await
         });
         match sent.await {
@@ -114,9 +168,60 @@ impl ControlConnection {
         }
     }
 
+    /// Whether the server speaks TELNET, found out before the last `unsent` commands go out.
+    async fn telnet_before(&mut self, unsent: usize) -> Result<bool, Fault> {
+        if let Some(known) = self.quirks.telnet() {
+            return Ok(known);
+        }
+        let later = self.expected.split_off(self.expected.len().saturating_sub(unsent));
+        if self.expected.iter().any(|awaited| awaited.asked) {
+            return Err(self.fail(Fault::new(Kind::Internal, "a command before the replies to others")));
+        }
+        let found = self.find_telnet().await;
+        self.expected.extend(later);
+        found
+    }
+
+    /// Asks with a command that every server knows and that a raw reader of lines cannot know with what stands before it: sent
+    /// wrong, byte 255 in a name makes it another file's.
+    async fn find_telnet(&mut self) -> Result<bool, Fault> {
+        self.trace.note("byte 255 in a name: does the server read TELNET's commands?");
+        let command = FtpCommand::Type(self.type_code).encode()?;
+        let limits = self.limits;
+        self.limits = limits.with_idle(SILENCE.min(limits.idle / 2));
+        let said = self.ask_raw(&[&telnet::PROBE, command.as_slice()].concat()).await;
+        self.limits = limits;
+        let speaks = match said {
+            Ok(reply) => reply.ok(),
+            // pure-ftpd passes over what is no command. The reply to another one proves that.
+            Err(fault) if fault.kind == Kind::TimedOut => {
+                (self.broken, self.expected) = (None, VecDeque::new());
+                let reply = self.ask_raw(&FtpCommand::Pwd.encode()?).await?;
+                if reply.code != 257 {
+                    return Err(self.fail(fault));
+                }
+                false
+            }
+            Err(fault) => return Err(fault),
+        };
+        self.trace.note(if speaks {
+            "it does: the byte goes out twice"
+        } else {
+            "it does not: the byte goes out once"
+        });
+        self.quirks.speaks_telnet(speaks);
+        Ok(speaks)
+    }
+
+    async fn ask_raw(&mut self, line: &[u8]) -> Result<FtpReply, Fault> {
+        self.expected.push_back(AwaitedReply { asked: true, change: None });
+        self.send(line).await?;
+        self.final_reply().await
+    }
+
     /// A write fails when the server has hung up; its last words (421 …) explain why and may still be readable.
     async fn lost_after_send(&mut self, fault: Fault) -> Fault {
-        let limits = self.limits.with_idle(std::time::Duration::from_millis(200));
+        let limits = self.limits.with_idle(Duration::from_millis(200));
         let stream = &mut self.stream;
         let buffer = &mut self.buffer;
         if let Ok(count) = limits.io("last words", stream.read(buffer)).await {
@@ -130,22 +235,29 @@ impl ControlConnection {
 
     /// The next reply that was asked for, preliminary ones (1yz) included.
     pub(super) async fn reply(&mut self) -> Result<FtpReply, Fault> {
+        if let Some(reply) = self.early.take() {
+            return Ok(reply);
+        }
         self.check()?;
         let mut deadline = RateDeadline::new(self.limits);
         loop {
-            let reply = match self.reader.next_reply() {
+            let mut reply = match self.reader.next_reply() {
                 Ok(Some(reply)) => reply,
                 Ok(None) => {
-                    self.fill(&mut deadline).await?;
+                    self.more(&mut deadline).await?;
                     continue;
                 }
                 Err(fault) => return Err(self.fail(fault)),
             };
+            self.half_since = None;
+            if self.quirks.telnet() == Some(true) {
+                undouble(&mut reply);
+            }
             self.show(&reply);
             if reply.code == 421 {
                 return Err(self.fail(reply.fault("server closes", Kind::Refused)));
             }
-            let Some(expected) = self.expected.front().copied() else {
+            let Some(asked) = self.expected.front().map(|awaited| awaited.asked) else {
                 let fault = reply.fault("reply without a command", Kind::Protocol);
                 return Err(self.fail(Fault { kind: Kind::Protocol, ..fault }));
             };
@@ -156,9 +268,12 @@ impl ControlConnection {
                 }
             } else {
                 self.preliminary = 0;
-                self.expected.pop_front();
+                let change = self.expected.pop_front().and_then(|awaited| awaited.change);
+                if let Some(change) = change.filter(|_| reply.ok()) {
+                    self.changed(change);
+                }
             }
-            if expected == Expected::Asked {
+            if asked {
                 return Ok(reply);
             }
         }
@@ -178,7 +293,49 @@ impl ControlConnection {
     pub(super) async fn call(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         self.queue(command)?;
         self.flush().await?;
-        self.final_reply().await
+        let mut reply = self.final_reply().await?;
+        let has_255 = reply.lines.iter().any(|line| line.contains(&telnet::IAC));
+        if has_255 && self.quirks.telnet().is_none() && self.idle() && self.find_telnet().await? {
+            undouble(&mut reply);
+        }
+        Ok(reply)
+    }
+
+    /// Gives a reply back that came before its time: it is the next one again.
+    pub(super) fn put_back(&mut self, reply: FtpReply) {
+        self.early = Some(reply);
+    }
+
+    /// The server is in another directory now.
+    fn changed(&mut self, change: FtpCommand) {
+        if matches!(&change, FtpCommand::Cwd(path) if path.starts_with(b"/")) {
+            self.changes.clear();
+        }
+        if self.changes.len() <= MAX_CHANGES {
+            self.changes.push(change);
+        }
+    }
+
+    /// The changes of directory that bring a fresh connection to where this one is.
+    pub(super) fn changes(&self) -> Result<Vec<FtpCommand>, Fault> {
+        match self.changes.len() > MAX_CHANGES {
+            true => Err(Fault::new(Kind::Disconnected, "a fresh connection would be in another directory")),
+            false => Ok(self.changes.clone()),
+        }
+    }
+
+    /// More bytes, or the end of a reply that nothing else ends.
+    async fn more(&mut self, deadline: &mut RateDeadline) -> Result<(), Fault> {
+        if !self.reader.may_have_ended() {
+            return self.fill(deadline).await;
+        }
+        if let Ok(filled) = tokio::time::timeout(OTHER_END.min(self.limits.idle / 2), self.fill(deadline)).await {
+            return filled;
+        }
+        self.trace.note("from now on: the last line of a reply may have another code than the first");
+        ServerQuirks::set(&self.quirks.any_code_ends);
+        self.reader.end_with_any_code();
+        Ok(())
     }
 
     async fn fill(&mut self, deadline: &mut RateDeadline) -> Result<(), Fault> {
@@ -192,6 +349,13 @@ impl ControlConnection {
             return Err(self.fail(fault));
         }
         self.reader.push(self.buffer.get(..count).unwrap_or_default());
+        let since = *self.half_since.get_or_insert_with(Instant::now);
+        let idle = self.limits.idle;
+        let most = idle.saturating_mul(IDLES_OF_A_REPLY).min(MAX_REPLY_TIME.max(idle));
+        if since.elapsed() > most {
+            let fault = format!("control connection: a reply without end within {} s", most.as_secs());
+            return Err(self.fail(Fault::new(Kind::TimedOut, fault)));
+        }
         if let (false, Some(tcp)) = (self.expected.is_empty(), self.stream.tcp()) {
             // More is to come while we say nothing. A server without TCP_NODELAY (vsftpd) holds it back until what came is
             // acknowledged, and we would take 40 ms for that. A failure only loses time.
@@ -225,7 +389,7 @@ impl ControlConnection {
     pub(super) async fn quit(mut self) {
         let clean = self.idle();
         if clean && self.queue(&FtpCommand::Quit).is_ok() && self.flush().await.is_ok() {
-            let limits = self.limits.with_idle(std::time::Duration::from_millis(200));
+            let limits = self.limits.with_idle(Duration::from_millis(200));
             drop(limits.io("control connection", self.stream.shutdown()).await);
         }
     }
@@ -243,7 +407,7 @@ impl ControlConnection {
 
     /// True when nobody waits for a reply and the connection is in order: it can be used again.
     pub(super) fn idle(&self) -> bool {
-        self.broken.is_none() && self.expected.iter().all(|expected| *expected == Expected::Dropped)
+        self.broken.is_none() && self.early.is_none() && self.expected.iter().all(|awaited| !awaited.asked)
     }
 
     fn check(&self) -> Result<(), Fault> {
@@ -251,5 +415,11 @@ impl ControlConnection {
             Some(fault) => Err(fault.clone()),
             None => Ok(()),
         }
+    }
+}
+
+fn undouble(reply: &mut FtpReply) {
+    for line in reply.lines.iter_mut().filter(|line| line.contains(&telnet::IAC)) {
+        *line = telnet::plain(line);
     }
 }

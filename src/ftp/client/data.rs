@@ -1,5 +1,6 @@
 //! Setting up data connections: EPSV, PASV, EPRT, PORT (RFC 959, RFC 2428), and the TLS handshake on them (RFC 4217).
 
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use crate::net::stream::Stream;
 
 /// How long a failed data connection waits for the control connection to say why.
 const EXPLANATION: Duration = Duration::from_secs(2);
+/// How long the control connection is listened to while something else is awaited, which has a limit of its own.
+const PATIENT: Duration = Duration::from_secs(24 * 3600);
 /// Ports of a range that are tried before active mode gives up.
 const MAX_PORTS_TRIED: u16 = 64;
 
@@ -63,20 +66,22 @@ pub struct Begun {
 pub(super) struct DataError {
     pub(super) fault: Fault,
     pub(super) no_connection: bool,
+    /// The command that sets a data connection up was refused, or answered with what is no address.
+    no_set_up: bool,
 }
 
 impl DataError {
     /// Reaching the other end failed: that is no data connection, unless the failure is another one (of the lookup, of TLS).
     fn unreached(fault: Fault) -> DataError {
         let no_connection = matches!(fault.kind, Kind::ConnectRefused | Kind::Unreachable | Kind::TimedOut);
-        DataError { fault, no_connection }
+        DataError { fault, no_connection, no_set_up: false }
     }
 }
 
 impl From<Fault> for DataError {
     /// 425 is the server's word for a data connection that it cannot open (RFC 959, section 4.2).
     fn from(fault: Fault) -> DataError {
-        DataError { no_connection: fault.reply_code() == Some(425), fault }
+        DataError { no_connection: fault.reply_code() == Some(425), no_set_up: false, fault }
     }
 }
 
@@ -88,8 +93,21 @@ impl From<DataError> for Fault {
 
 /// How a data connection is being made.
 enum DataSetUp {
-    Passive(Stream),
+    Passive(SocketAddr),
     Active(TcpListener),
+}
+
+/// What the server has said so far of a transfer that was asked for.
+struct TransferOpening<'a> {
+    command: &'a FtpCommand,
+    /// The reply to REST is still to come.
+    rest: bool,
+    /// It was none that allows the offset.
+    restarted: bool,
+    /// 150 or 125.
+    go_ahead: Option<FtpReply>,
+    /// The final reply has come as well, before its time, and waits with the control connection.
+    over: bool,
 }
 
 impl FtpClient {
@@ -109,33 +127,52 @@ impl FtpClient {
         offset: u64,
     ) -> Result<Begun, DataError> {
         let mut renewed = false;
+        let mut first: Option<DataError> = None;
         loop {
-            let Some(begun) = self.attempt(questions, command, offset).await? else { continue };
+            let begun = match self.attempt(questions, command, offset).await {
+                Ok(begun) => begun,
+                Err(error) if first.is_none() && (error.no_set_up || error.no_connection) && self.older_way() => {
+                    if !self.usable() {
+                        self.renew("this one still waits for a data connection").await?;
+                    }
+                    first = Some(error);
+                    continue;
+                }
+                Err(error) => {
+                    return Err(match first {
+                        // The older way is not there at all: what was wrong with the other one is the news.
+                        Some(first) if error.no_set_up && first.no_connection => {
+                            self.forget_older_way();
+                            first
+                        }
+                        _ => error,
+                    });
+                }
+            };
             if let Some(info) = begun.stream.tls_info() {
                 // The tickets of this control connection are used up (proftpd gives none on uploads) and a server that
                 // insists on resumption would refuse the transfer: a fresh connection has fresh ones.
                 if !info.resumed && self.resumed_before && !renewed {
                     drop(begun);
-                    self.options.trace.note("no TLS session tickets are left");
-                    self.renew().await?;
+                    self.renew("no TLS session tickets are left").await?;
                     renewed = true;
                     continue;
                 }
                 self.resumed_before |= info.resumed;
             }
+            ServerQuirks::set(&self.options.quirks.data_works);
             return Ok(begun);
         }
     }
 
-    /// One attempt with the way of setting up that is believed to work; `None`: it does not, another one is to be tried.
+    /// One attempt with the way of setting up that is believed to work.
     async fn attempt(
         &mut self,
         questions: &[FtpCommand],
         command: &FtpCommand,
         offset: u64,
-    ) -> Result<Option<Begun>, DataError> {
+    ) -> Result<Begun, DataError> {
         let peer = self.control.stream().peer_addr().map(|address| address.ip());
-        let v6 = peer.is_some_and(|ip| matches!(ip, IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none()));
         let listener = match self.options.active {
             Some(range) => Some(self.listen(range).await?),
             None => None,
@@ -147,79 +184,254 @@ impl FtpClient {
         let sent = ahead.is_some();
         let set_up = match (ahead, &listener) {
             (Some(set_up), _) => set_up,
-            (None, Some(listener)) => self.active_command(listener, v6)?,
+            (None, Some(listener)) => self.active_command(listener)?,
             (None, None) => self.passive_command(),
         };
-        if !sent {
+        let lock_step = ServerQuirks::get(&self.options.quirks.lock_step);
+        let together = listener.is_none() && !lock_step;
+        let mut answers = Vec::with_capacity(questions.len());
+        if lock_step {
+            for question in questions {
+                answers.push(self.control.call(question).await?);
+            }
+            self.control.queue(&set_up)?;
+        } else if !sent {
             for question in questions {
                 self.control.queue(question)?;
             }
             self.control.queue(&set_up)?;
-            if listener.is_none() {
+            if together {
                 self.queue_transfer(command, offset)?;
             }
-            self.control.flush().await?;
         }
-        let mut answers = Vec::with_capacity(questions.len());
-        for _ in questions {
+        self.control.flush().await?;
+        for _ in answers.len()..questions.len() {
             answers.push(self.control.final_reply().await?);
         }
         let reply = self.control.final_reply().await?;
         let waiting = match listener {
-            // pyftpdlib connects at once and answers out of order when the transfer is already asked for: lock step.
-            Some(listener) if reply.ok() => {
-                self.queue_transfer(command, offset)?;
-                self.control.flush().await?;
-                DataSetUp::Active(listener)
+            Some(listener) => reply.ok().then_some(DataSetUp::Active(listener)),
+            None => self.passive_address(&set_up, &reply, peer).map(DataSetUp::Passive),
+        };
+        let Some(waiting) = waiting else {
+            if together {
+                self.disown(offset).await?;
             }
-            Some(_) => {
-                self.refused_set_up(&set_up, &reply, v6)?;
-                return Ok(None);
+            return Err(DataError { no_set_up: true, ..self.refused_set_up(&set_up, &reply).into() });
+        };
+        let mut opening = TransferOpening { command, rest: offset > 0, restarted: false, go_ahead: None, over: false };
+        let stream = match waiting {
+            DataSetUp::Passive(address) => {
+                let (dialer, host) = (self.options.dialer.clone(), self.host.clone());
+                let reaching = async move {
+                    match dialer.proxy {
+                        Some(_) => dialer.connect(&host, address.port()).await,
+                        None => dialer.connect_addr(address).await,
+                    }
+                };
+                let hint = "a firewall? --active lets the server open it";
+                match lock_step {
+                    true => {
+                        let stream = reaching
+                            .await
+                            .map_err(|fault| DataError::unreached(fault.context("data connection").with_hint(hint)))?;
+                        self.ask_stepwise(command, offset, &mut opening).await?;
+                        stream
+                    }
+                    false => self.meanwhile(reaching, Some(hint), &mut opening).await?,
+                }
             }
-            None => match self.passive_address(&set_up, &reply, peer) {
-                Some(address) => DataSetUp::Passive(self.reach(address, command).await?),
-                None => {
-                    // The transfer command went out already; its refusal is no news, unless the other one was none.
-                    if offset > 0 {
-                        self.control.final_reply().await?;
+            // pyftpdlib connects at once and answers out of order when the transfer is already asked for: only now.
+            DataSetUp::Active(listener) => {
+                match lock_step {
+                    true => self.ask_stepwise(command, offset, &mut opening).await?,
+                    false => {
+                        self.queue_transfer(command, offset)?;
+                        self.control.flush().await?;
                     }
-                    let refusal = self.control.final_reply().await?;
-                    if matches!(refusal.class(), ReplyClass::Completion | ReplyClass::Intermediate) {
-                        let fault = refusal.fault("a transfer without a data connection", Kind::Protocol);
-                        return Err(self.control.fail(Fault { kind: Kind::Protocol, ..fault }).into());
-                    }
-                    if reply.ok() {
-                        return Err(refusal.fault(command.verb(), Kind::NoInput).into());
-                    }
-                    self.refused_set_up(&set_up, &reply, v6)?;
-                    return match self.control.held {
-                        // The rest of the chain was sent with the same command: on a fresh connection with the other one.
-                        true => Err(self.control.fail(reply.fault(set_up.verb(), Kind::Unsupported)).into()),
-                        false => Ok(None),
-                    };
+                }
+                let (limits, trust) = (self.control.limits, self.options.trust_pasv);
+                let accepting = async move {
+                    limits.run("data connection from the server", accept_from(&listener, peer, trust)).await
+                };
+                self.meanwhile(accepting, Some("a firewall? without --active this side opens it"), &mut opening).await?
+            }
+        };
+        if matches!(command, FtpCommand::Stor(_) | FtpCommand::Stou(_) | FtpCommand::Appe(_)) {
+            // Until it is said to be whole: what ends otherwise, even by SIGKILL, must not look like a whole file.
+            stream.reset_when_dropped(true);
+        }
+        while opening.go_ahead.is_none() {
+            let reply = self.control.reply().await?;
+            self.heard(reply, &mut opening)?;
+        }
+        let stream = self.secure(stream, &mut opening).await?;
+        let go_ahead = opening.go_ahead.ok_or_else(|| Fault::new(Kind::Internal, "no go-ahead"))?;
+        Ok(Begun { stream, restarted: opening.restarted, opening: go_ahead, answers })
+    }
+
+    /// True for a control connection over IPv6, where only the extended commands will do.
+    pub(super) fn is_v6(&self) -> bool {
+        let peer = self.control.stream().peer_addr();
+        peer.is_some_and(|peer| matches!(peer.ip(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none()))
+    }
+
+    /// Turns to the older command for data connections, once a host, as long as none has ever been had.
+    fn older_way(&self) -> bool {
+        let quirks = &self.options.quirks;
+        if ServerQuirks::get(&quirks.data_works) || self.is_v6() {
+            return false;
+        }
+        let (old, unknown, what) = match self.options.active {
+            Some(_) => (!self.uses_eprt(), false, "PORT instead of EPRT"),
+            None => {
+                (self.passive_command() == FtpCommand::Pasv, ServerQuirks::get(&quirks.no_pasv), "PASV instead of EPSV")
+            }
+        };
+        if old || unknown {
+            return false;
+        }
+        self.options.learn(if self.options.active.is_some() { &quirks.no_eprt } else { &quirks.no_epsv }, what);
+        true
+    }
+
+    fn forget_older_way(&self) {
+        let quirks = &self.options.quirks;
+        if self.options.active.is_none() {
+            self.options.learn(&quirks.no_pasv, "EPSV: there is no PASV");
+            quirks.no_epsv.store(false, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
+
+    fn uses_eprt(&self) -> bool {
+        self.is_v6() || (self.options.eprt && !ServerQuirks::get(&self.options.quirks.no_eprt))
+    }
+
+    /// The transfer went out together with a set-up that failed: its own refusal is no news. A server that is silent on it, or
+    /// begins it somewhere, cannot be talked to any more.
+    async fn disown(&mut self, offset: u64) -> Result<(), Fault> {
+        if self.control.held {
+            let fault = Fault::new(Kind::Disconnected, "the data connections of transfers sent ahead cannot be set up");
+            return Err(self.control.fail(fault));
+        }
+        if offset > 0 && self.reply_within(EXPLANATION).await.is_err() {
+            return Ok(());
+        }
+        let limits = self.control.limits;
+        self.control.limits = limits.with_idle(EXPLANATION.min(limits.idle));
+        // A failure has marked the connection; so does a beginning.
+        let said = self.control.reply().await;
+        self.control.limits = limits;
+        match said.map(|reply| (reply.class(), reply)) {
+            Ok((ReplyClass::Transient | ReplyClass::Permanent, _)) | Err(_) => Ok(()),
+            Ok((ReplyClass::Preliminary, reply)) => {
+                self.control.fail(reply.fault("a transfer without a data connection", Kind::Protocol));
+                Ok(())
+            }
+            Ok((_, reply)) => {
+                let fault = reply.fault("a transfer without a data connection", Kind::Protocol);
+                Err(self.control.fail(Fault { kind: Kind::Protocol, ..fault }))
+            }
+        }
+    }
+
+    /// Lock step: the offset, and the transfer alone.
+    async fn ask_stepwise(
+        &mut self,
+        command: &FtpCommand,
+        offset: u64,
+        opening: &mut TransferOpening<'_>,
+    ) -> Result<(), Fault> {
+        if offset > 0 {
+            let reply = self.control.call(&FtpCommand::Rest(offset)).await?;
+            self.heard(reply, opening)?;
+        }
+        self.control.queue(command)?;
+        self.control.flush().await
+    }
+
+    /// Does what a data connection needs, and hears what the server says meanwhile: a refusal ends the wait.
+    async fn meanwhile<T>(
+        &mut self,
+        other: impl Future<Output = Result<T, Fault>>,
+        hint: Option<&'static str>,
+        opening: &mut TransferOpening<'_>,
+    ) -> Result<T, DataError> {
+        let mut other = std::pin::pin!(other);
+        let limits = self.control.limits;
+        self.control.limits = limits.with_idle(PATIENT);
+        let first = tokio::select! {
+            biased;
+            done = &mut other => done,
+            heard = self.hear(opening) => match heard {
+                // The end of the transfer came first: the connection must be about to.
+                Ok(()) => match tokio::time::timeout(EXPLANATION, &mut other).await {
+                    Ok(done) => done,
+                    Err(_) => Err(Fault::new(Kind::Protocol, "the server ended a transfer without a data connection")),
+                },
+                Err(fault) => {
+                    self.control.limits = limits;
+                    return Err(fault.into());
                 }
             },
         };
-        let restarted = match offset {
-            0 => false,
-            _ => self.control.final_reply().await?.code != 350,
+        let result = match first {
+            Ok(done) => Ok(done),
+            // The server may be able to say why.
+            Err(fault) => Err((fault, tokio::time::timeout(EXPLANATION, self.hear(opening)).await)),
         };
-        let (stream, opening) = self.opened(waiting, command, peer).await?;
-        let stream = self.secure(stream).await?;
-        Ok(Some(Begun { stream, restarted, opening, answers }))
+        self.control.limits = limits;
+        result.map_err(|(fault, said)| {
+            let fault = fault.context("data connection");
+            let fault = match hint {
+                Some(hint) => fault.with_hint(hint),
+                None => fault,
+            };
+            match said {
+                Ok(Err(said)) if said.reply_code().is_some_and(|code| code != 425) => said.into(),
+                // The control connection is in order, or is known not to be.
+                Ok(Err(_)) => DataError::unreached(fault),
+                _ => DataError::unreached(self.control.fail(fault)),
+            }
+        })
     }
 
-    fn active_command(&self, listener: &TcpListener, v6: bool) -> Result<FtpCommand, Fault> {
-        let address = listener.local_addr().map_err(|error| Fault::network("active mode", &error))?;
-        match address {
-            SocketAddr::V4(address) if ServerQuirks::get(&self.options.quirks.no_eprt) => {
-                Ok(FtpCommand::Port(format_port(address).into_bytes()))
-            }
-            _ if ServerQuirks::get(&self.options.quirks.no_eprt) && v6 => {
-                Err(Fault::new(Kind::Unsupported, "EPRT: the server knows no IPv6 data connections"))
-            }
-            address => Ok(FtpCommand::Eprt(format_eprt(address).into_bytes())),
+    /// Takes what the server says of a transfer, until that is over or refused.
+    async fn hear(&mut self, opening: &mut TransferOpening<'_>) -> Result<(), Fault> {
+        while !opening.over {
+            let reply = self.control.reply().await?;
+            self.heard(reply, opening)?;
         }
+        Ok(())
+    }
+
+    fn heard(&mut self, reply: FtpReply, opening: &mut TransferOpening<'_>) -> Result<(), Fault> {
+        match (reply.class(), &opening.go_ahead) {
+            (ReplyClass::Preliminary, _) if opening.rest => {}
+            _ if opening.rest => (opening.rest, opening.restarted) = (false, reply.code != 350),
+            (ReplyClass::Preliminary, None) => opening.go_ahead = Some(reply),
+            (ReplyClass::Preliminary, Some(_)) => {}
+            (ReplyClass::Transient | ReplyClass::Permanent, _) => {
+                return Err(reply.fault(opening.command.verb(), Kind::NoInput));
+            }
+            (ReplyClass::Completion, Some(_)) => {
+                self.control.put_back(reply);
+                opening.over = true;
+            }
+            _ => {
+                let fault = Fault::new(Kind::Protocol, "the server ended a transfer it never began");
+                return Err(self.control.fail(fault));
+            }
+        }
+        Ok(())
+    }
+
+    fn active_command(&self, listener: &TcpListener) -> Result<FtpCommand, Fault> {
+        let address = listener.local_addr().map_err(|error| Fault::network("active mode", &error))?;
+        Ok(match address {
+            SocketAddr::V4(address) if !self.uses_eprt() => FtpCommand::Port(format_port(address).into_bytes()),
+            address => FtpCommand::Eprt(format_eprt(address).into_bytes()),
+        })
     }
 
     /// Where a passive reply points to: its port at the control connection's peer, unless the user trusts the address.
@@ -247,103 +459,32 @@ impl FtpClient {
         self.control.queue(command)
     }
 
-    /// The server refused a way of setting up: an older one may be left, and what does not work is remembered.
-    fn refused_set_up(&self, set_up: &FtpCommand, reply: &FtpReply, v6: bool) -> Result<(), Fault> {
-        let quirks = &self.options.quirks;
-        match set_up {
-            FtpCommand::Epsv(_) if !v6 && reply.class() == ReplyClass::Permanent => ServerQuirks::set(&quirks.no_epsv),
-            FtpCommand::Eprt(_) if !v6 && reply.class() == ReplyClass::Permanent => ServerQuirks::set(&quirks.no_eprt),
+    /// Why there is no data connection: the command was refused, or the reply holds no address.
+    fn refused_set_up(&self, set_up: &FtpCommand, reply: &FtpReply) -> Fault {
+        let fault = match reply.class() {
+            ReplyClass::Transient | ReplyClass::Permanent => reply.fault(set_up.verb(), Kind::Unsupported),
             _ => {
-                let fault = reply.fault(set_up.verb(), Kind::Unsupported);
-                return Err(match self.options.active {
-                    Some(_) => fault,
-                    None => fault.with_hint("--active lets the server open the data connection"),
-                });
-            }
-        }
-        self.options.trace.note("falling back to the older command for data connections");
-        Ok(())
-    }
-
-    /// Connects to the passive port. When that fails the server may be able to say why.
-    async fn reach(&mut self, address: SocketAddr, command: &FtpCommand) -> Result<Stream, DataError> {
-        let dialer = &self.options.dialer;
-        let connected = match dialer.proxy {
-            Some(_) => dialer.connect(&self.host, address.port()).await,
-            None => dialer.connect_addr(address).await,
-        };
-        let fault = match connected {
-            Ok(stream) => return Ok(stream),
-            Err(fault) => fault.context("data connection"),
-        };
-        Err(match self.refusal().await {
-            Some(reply) if reply.code != 425 => reply.fault(command.verb(), Kind::NoInput).into(),
-            _ => {
-                let fault = fault.with_hint("a firewall? --active lets the server open it");
-                DataError::unreached(self.control.fail(fault))
-            }
-        })
-    }
-
-    /// Waits for the server's go-ahead and, in active mode, for its connection, whichever comes first.
-    async fn opened(
-        &mut self,
-        waiting: DataSetUp,
-        command: &FtpCommand,
-        peer: Option<IpAddr>,
-    ) -> Result<(Stream, FtpReply), DataError> {
-        let listener = match waiting {
-            DataSetUp::Passive(stream) => return Ok((stream, self.go_ahead(command).await?)),
-            DataSetUp::Active(listener) => listener,
-        };
-        // Accepting in a task of its own: the connection may come before or after the go-ahead.
-        let trust = self.options.trust_pasv;
-        let accepting = tokio::spawn(async move { accept_from(&listener, peer, trust).await });
-        let opening = match self.go_ahead(command).await {
-            Ok(opening) => opening,
-            Err(fault) => {
-                accepting.abort();
-                return Err(fault.into());
+                let fault = reply.fault(format_args!("{}: no usable address in", set_up.verb()), Kind::Protocol);
+                Fault { kind: Kind::Protocol, ..fault }
             }
         };
-        let stream = self.control.limits.run("data connection from the server", async {
-            accepting.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))?
-        });
-        match stream.await {
-            Ok(stream) => Ok((stream, opening)),
-            Err(fault) => Err(DataError::unreached(self.control.fail(fault))),
-        }
-    }
-
-    /// The preliminary reply with which a transfer begins.
-    async fn go_ahead(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
-        let opening = self.control.reply().await?;
-        match opening.class() {
-            ReplyClass::Preliminary => Ok(opening),
-            ReplyClass::Transient | ReplyClass::Permanent => Err(opening.fault(command.verb(), Kind::NoInput)),
-            ReplyClass::Completion | ReplyClass::Intermediate => {
-                Err(self.control.fail(Fault::new(Kind::Protocol, "the server ended a transfer it never began")))
-            }
+        match self.options.active {
+            Some(_) => fault,
+            None => fault.with_hint("--active lets the server open the data connection"),
         }
     }
 
     /// TLS on the data connection, resuming the session of the control connection: servers demand it.
-    async fn secure(&mut self, stream: Stream) -> Result<Stream, DataError> {
-        let Some(tls) = &self.data_tls else { return Ok(stream) };
-        let fault = match self.control.limits.run("TLS handshake", tls.connect(stream, &self.host)).await {
-            Ok(stream) => {
-                if let (true, Some(info)) = (self.options.trace.is_on(), stream.tls_info()) {
-                    let resumed = if info.resumed { "resumed" } else { "new session" };
-                    self.options.trace.note(&format!("data connection: {} {}, {resumed}", info.version, info.cipher));
-                }
-                return Ok(stream);
-            }
-            Err(fault) => fault.context("data connection"),
-        };
-        Err(match self.refusal().await {
-            Some(reply) => reply.fault("data connection", Kind::Refused).into(),
-            None => DataError::unreached(self.control.fail(fault)),
-        })
+    async fn secure(&mut self, stream: Stream, opening: &mut TransferOpening<'_>) -> Result<Stream, DataError> {
+        let Some(tls) = self.data_tls.clone() else { return Ok(stream) };
+        let (limits, host) = (self.control.limits, self.host.clone());
+        let shaking = async move { limits.run("TLS handshake", tls.connect(stream, &host)).await };
+        let stream = self.meanwhile(shaking, None, opening).await?;
+        if let (true, Some(info)) = (self.options.trace.is_on(), stream.tls_info()) {
+            let resumed = if info.resumed { "resumed" } else { "new session" };
+            self.options.trace.note(&format!("data connection: {} {}, {resumed}", info.version, info.cipher));
+        }
+        Ok(stream)
     }
 
     /// The final reply, waited for as long as `idle` says.
@@ -385,10 +526,12 @@ impl FtpClient {
     /// # Errors
     /// The kind of the server's refusal, or of what failed on the connection.
     pub async fn set_type(&mut self, ascii: bool) -> Result<(), Fault> {
-        let wanted = if ascii { TypeCode::Ascii } else { TypeCode::Image };
-        if self.type_code != wanted {
-            self.must(&FtpCommand::Type(wanted), Kind::Refused).await?;
-            self.type_code = wanted;
+        let (wanted, before) = (if ascii { TypeCode::Ascii } else { TypeCode::Image }, self.control.type_code);
+        if before != wanted
+            && let Err(fault) = self.must(&FtpCommand::Type(wanted), Kind::Refused).await
+        {
+            self.control.type_code = before;
+            return Err(fault);
         }
         Ok(())
     }

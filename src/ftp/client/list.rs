@@ -67,7 +67,7 @@ enum ListCommand {
 
 impl ListCommand {
     fn of(self, path: Option<&RemotePath>) -> FtpCommand {
-        let path = path.map(|path| path.as_bytes().to_vec());
+        let path = path.map(RemotePath::argument);
         match self {
             ListCommand::Mlsd => FtpCommand::Mlsd(path),
             ListCommand::ListAll => FtpCommand::List(Some(match path {
@@ -108,7 +108,7 @@ impl FtpClient {
         };
         self.options.trace.note("no data connection can be had; listing by STAT");
         if !self.usable() {
-            self.renew().await?;
+            self.start_over("the listing by STAT").await?;
         }
         let listed = match Box::pin(self.list_at(ListCommand::Stat, path, check, &mut heard)).await {
             // The first failure is the news if this does not work either.
@@ -283,7 +283,7 @@ impl FtpClient {
         drop(self.control.limits.io("listing", begun.stream.shutdown()).await);
         drop(begun);
         let reply = self.finish(&command).await?;
-        Ok(heard.summary(method, reply))
+        Ok(heard.summary(method, &reply))
     }
 
     /// `STAT path` lists on the control connection, in LIST's format (RFC 959, section 4.1.3).
@@ -316,10 +316,8 @@ impl FtpClient {
         let mut lister = Lister::list(unix_seconds());
         lines().try_for_each(|line| heard.line(&mut lister, line))?;
         heard.end(&mut lister)?;
-        // Without the lines of the listing.
-        let ends = [reply.lines.first(), reply.lines.last().filter(|_| reply.lines.len() > 1)];
-        let reply = FtpReply { code: reply.code, lines: ends.into_iter().flatten().cloned().collect() };
-        Ok(heard.summary(ListMethod::Stat, reply))
+        let last = reply.lines.last().cloned().unwrap_or_default();
+        Ok(heard.summary(ListMethod::Stat, &FtpReply::new(reply.code, last)))
     }
 
     /// Changes into a directory, after noting where the login landed.
@@ -346,7 +344,7 @@ impl FtpClient {
     pub(super) async fn leave(&mut self) -> Result<(), Fault> {
         match self.login_directory.clone().filter(|path| !path.is_empty()) {
             Some(back) => self.must(&FtpCommand::Cwd(back), Kind::Refused).await.map(drop),
-            None => self.renew().await,
+            None => self.start_over("back where the login landed").await,
         }
     }
 }

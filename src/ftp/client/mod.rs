@@ -6,17 +6,18 @@ mod control;
 mod data;
 mod feature;
 mod list;
+mod login;
+mod quirks;
 mod summary;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fault::{Fault, Kind};
-use crate::ftp::command::{FtpCommand, Protection, TypeCode};
+use crate::ftp::command::{FtpCommand, TypeCode};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, parse_facts};
 use crate::ftp::path::{FtpUrl, RemotePath, Scheme};
 use crate::ftp::reply::{FtpReply, ReplyClass};
@@ -32,14 +33,14 @@ pub use chain::{Ahead, MAX_CHAIN_BYTES};
 use control::ControlConnection;
 pub use data::{Begun, PortRange};
 pub use feature::Features;
-use list::ArgumentQuirk;
+pub use quirks::ServerQuirks;
 pub use summary::{EachLine, ListMethod, ListingSummary, MAX_ENTRIES, WholeListing};
 
 /// How long the reply after the last byte of a transfer may take: servers with slow storage need a minute and more.
 pub const FINAL_REPLY: Duration = Duration::from_secs(300);
 
-/// The password of an anonymous login, where the user gave none.
-const ANONYMOUS_PASSWORD: &str = "ftp@";
+/// How long the end of a TLS data connection is waited for.
+const CLOSE_NOTIFY: Duration = Duration::from_secs(2);
 
 /// How to reach and use a server.
 #[derive(Debug, Clone)]
@@ -52,6 +53,8 @@ pub struct FtpClientOptions {
     pub tls_client: Option<ClientTls>,
     /// Who logs in; `None` is anonymous.
     pub login: Option<Login>,
+    /// The account to name when the server asks for one, unless the login has its own.
+    pub account: Option<Secret>,
     /// Deadlines.
     pub limits: Limits,
     /// The wire trace.
@@ -60,6 +63,12 @@ pub struct FtpClientOptions {
     pub active: Option<PortRange>,
     /// Believe the address in a 227 reply instead of taking the control connection's.
     pub trust_pasv: bool,
+    /// EPSV before PASV.
+    pub epsv: bool,
+    /// EPRT before PORT.
+    pub eprt: bool,
+    /// Inside TLS: data connections in clear text (PROT C).
+    pub data_clear: bool,
     /// Commands to send after the login; one with a leading `*` may fail.
     pub before: Vec<String>,
     /// The speed limit of all data connections together.
@@ -76,59 +85,18 @@ impl FtpClientOptions {
             tls: TlsMode::None,
             tls_client: None,
             login: None,
+            account: None,
             limits: Limits::default(),
             trace: ProtocolTrace::default(),
             active: None,
             trust_pasv: false,
+            epsv: true,
+            eprt: true,
+            data_clear: false,
             before: Vec::new(),
             pace: None,
             quirks: Arc::default(),
         }
-    }
-}
-
-/// What was found out about a server; all connections to it share it.
-#[derive(Debug, Default)]
-pub struct ServerQuirks {
-    lock_step: AtomicBool,
-    no_epsv: AtomicBool,
-    no_eprt: AtomicBool,
-    no_mlsd: AtomicBool,
-    no_list_options: AtomicBool,
-    mlsd_argument: ArgumentQuirk,
-    list_argument: ArgumentQuirk,
-    stat_argument: ArgumentQuirk,
-    no_set_time: AtomicBool,
-    /// No data connection can be had; listings come by STAT.
-    no_data: AtomicBool,
-    /// Transfers sent ahead went wrong.
-    no_chain: AtomicBool,
-    /// Connections that the server allows; 0: it has not refused any.
-    allowed: AtomicUsize,
-}
-
-impl ServerQuirks {
-    fn get(flag: &AtomicBool) -> bool {
-        flag.load(Ordering::Relaxed)
-    }
-
-    fn set(flag: &AtomicBool) {
-        flag.store(true, Ordering::Relaxed);
-    }
-
-    /// The server refused a connection beyond this many.
-    pub fn allows_only(&self, connections: usize) {
-        self.allowed.store(connections.max(1), Ordering::Relaxed);
-    }
-
-    /// How many connections the server allows, if it ever refused one.
-    pub fn allowed(&self) -> Option<usize> {
-        Some(self.allowed.load(Ordering::Relaxed)).filter(|allowed| *allowed > 0)
-    }
-
-    /// Sends no more than one transfer ahead from now on.
-    pub fn give_up_chains(&self) {
-        ServerQuirks::set(&self.no_chain);
     }
 }
 
@@ -150,11 +118,12 @@ pub struct FtpClient {
     data_tls: Option<ClientTls>,
     options: FtpClientOptions,
     features: Features,
-    type_code: TypeCode,
     round_trip: Duration,
     /// Where the login landed, once it was asked for; empty where the server does not tell.
     login_directory: Option<Vec<u8>>,
     url: FtpUrl,
+    /// The login went over TLS.
+    secure: bool,
     /// True once a data connection resumed the TLS session.
     resumed_before: bool,
     /// The server is known to keep order in long chains of commands.
@@ -164,162 +133,22 @@ pub struct FtpClient {
 }
 
 impl FtpClient {
-    /// Connects and logs in. A server whose replies come out of order is asked again in lock step.
-    ///
-    /// # Errors
-    /// No connection, no TLS where it was asked for, or a refused login (`AuthFailed`).
-    pub async fn open(url: &FtpUrl, options: &FtpClientOptions) -> Result<FtpClient, Fault> {
-        loop {
-            let lock_step = ServerQuirks::get(&options.quirks.lock_step);
-            // Boxed: a large future, done once, would make that of every command that may need a fresh connection as large.
-            match Box::pin(FtpClient::connect(url, options, lock_step)).await? {
-                Some(client) => return Ok(client),
-                None => ServerQuirks::set(&options.quirks.lock_step),
-            }
+    /// A fresh connection in place of this one, in the same state and the same directory.
+    async fn renew(&mut self, why: &str) -> Result<(), Fault> {
+        let changes = self.control.changes()?;
+        self.start_over(why).await?;
+        for change in &changes {
+            self.must(change, Kind::NoInput).await?;
         }
+        Ok(())
     }
 
-    async fn connect(url: &FtpUrl, options: &FtpClientOptions, lock_step: bool) -> Result<Option<FtpClient>, Fault> {
-        let limits = options.limits;
-        let mut stream = options.dialer.connect(&url.host, url.port()).await?;
-        if let Some(tcp) = stream.tcp() {
-            // Firewalls forget a connection that is silent during a long transfer. A failure only loses that help.
-            let keepalive = socket2::TcpKeepalive::new().with_time(Duration::from_secs(60));
-            drop(socket2::SockRef::from(tcp).set_tcp_keepalive(&keepalive));
-        }
-        let tls = match options.tls {
-            TlsMode::None => None,
-            TlsMode::Try | TlsMode::Starttls | TlsMode::Implicit => {
-                let tls = options.tls_client.as_ref().ok_or_else(|| Fault::new(Kind::Internal, "no TLS settings"))?;
-                Some(tls.own_sessions())
-            }
-        };
-        if let (TlsMode::Implicit, Some(tls)) = (options.tls, &tls) {
-            stream = limits.run("TLS handshake", tls.connect(stream, &url.host)).await?;
-        }
-        let mut control = ControlConnection::new(stream, limits, options.trace.clone());
-        let greeting = control.final_reply().await?;
-        if !greeting.ok() {
-            return Err(login_fault("server", &greeting));
-        }
-        if let (TlsMode::Try | TlsMode::Starttls, Some(tls)) = (options.tls, &tls) {
-            let reply = control.call(&FtpCommand::Auth("TLS".to_owned())).await?;
-            match reply.code {
-                234 | 334 => control = control.start_tls(tls, &url.host).await?,
-                _ if options.tls == TlsMode::Try => {
-                    options.trace.note("the server offers no TLS: going on in clear text")
-                }
-                _ => {
-                    let fault = reply.fault("AUTH TLS", Kind::TlsUntrusted);
-                    return Err(Fault {
-                        kind: if fault.temporary() { fault.kind } else { Kind::TlsUntrusted },
-                        ..fault
-                    }
-                    .with_hint(
-                        "the server does not offer TLS here: ftps:// is TLS on port 990, ftp:// is clear text",
-                    ));
-                }
-            }
-        }
-        let data_tls = tls.filter(|_| control.stream().is_tls());
-        let mut client = FtpClient {
-            control,
-            host: url.host.clone(),
-            data_tls,
-            options: options.clone(),
-            features: Features::default(),
-            type_code: TypeCode::Image,
-            round_trip: Duration::ZERO,
-            login_directory: None,
-            url: url.clone(),
-            resumed_before: false,
-            chains: chain::is_safe(&greeting),
-            ahead: VecDeque::new(),
-        };
-        if !client.log_in(lock_step).await? {
-            return Ok(None);
-        }
-        client.run_before().await?;
-        Ok(Some(client))
-    }
-
-    /// USER, PASS, TYPE and FEAT in one packet, or one after the other. False: the replies were out of order.
-    async fn log_in(&mut self, lock_step: bool) -> Result<bool, Fault> {
-        let login = self.options.login.clone().unwrap_or_else(|| Login::new("anonymous", ANONYMOUS_PASSWORD));
-        let user = FtpCommand::User(login.user.into_bytes());
-        let password = FtpCommand::Pass(Secret::new(login.password.into_exposed().into_bytes()));
-        let secure = self.data_tls.is_some();
-        let protect = [FtpCommand::Pbsz(0), FtpCommand::Prot(Protection::Private)];
-        let started = std::time::Instant::now();
-        let mut protected = !secure;
-        if lock_step {
-            if secure {
-                self.control.call(&protect[0]).await?;
-                protected = self.control.call(&protect[1]).await?.ok();
-            }
-            let reply = self.control.call(&user).await?;
-            if !reply.ok() {
-                check_user(&reply)?;
-                let reply = self.control.call(&password).await?;
-                check_password(&reply)?;
-            }
-            check_type(&self.control.call(&FtpCommand::Type(TypeCode::Image)).await?)?;
-            self.features = Features::parse(&self.control.call(&FtpCommand::Feat).await?);
-        } else {
-            if secure {
-                self.control.queue_unasked(&protect[0])?;
-                self.control.queue(&protect[1])?;
-            }
-            for command in [&user, &password, &FtpCommand::Type(TypeCode::Image), &FtpCommand::Feat] {
-                self.control.queue(command)?;
-            }
-            self.control.flush().await?;
-            if secure {
-                protected = self.control.final_reply().await?.ok();
-            }
-            let to_user = self.control.final_reply().await?;
-            self.round_trip = started.elapsed();
-            let to_password = match self.control.final_reply().await {
-                // A server that hangs up after its refusal: the refusal is the news.
-                Err(_) if to_user.class() == ReplyClass::Permanent => return Err(login_fault("USER", &to_user)),
-                to_password => to_password?,
-            };
-            if !to_user.ok() {
-                // 331 after a refusal belongs to USER: this server answers out of order.
-                if to_user.class() == ReplyClass::Permanent && to_password.class() == ReplyClass::Intermediate {
-                    return Ok(false);
-                }
-                check_user(&to_user)?;
-                check_password(&to_password)?;
-            }
-            let to_type = self.control.final_reply().await?;
-            let to_features = self.control.final_reply().await?;
-            if to_type.code == 211 {
-                return Ok(false);
-            }
-            check_type(&to_type)?;
-            self.features = Features::parse(&to_features);
-        }
-        if !protected {
-            // Some servers take PROT only from a user who is logged in.
-            let reply = self.control.call(&protect[1]).await?;
-            if !reply.ok() {
-                let fault = reply.fault("PROT P", Kind::TlsUntrusted);
-                return Err(Fault { kind: Kind::TlsUntrusted, ..fault });
-            }
-        }
-        if self.features.utf8 {
-            // Goes out with the next command; servers that speak UTF-8 anyway may refuse it.
-            self.control.queue_unasked(&FtpCommand::Opts(b"UTF8 ON".to_vec()))?;
-        }
-        Ok(true)
-    }
-
-    /// A fresh connection in place of this one, in the same state.
-    async fn renew(&mut self) -> Result<(), Fault> {
-        self.options.trace.note("a fresh control connection");
-        let ascii = self.type_code == TypeCode::Ascii;
-        let fresh = FtpClient::open(&self.url, &self.options).await?;
+    /// A fresh connection in place of this one, where a login lands.
+    async fn start_over(&mut self, why: &str) -> Result<(), Fault> {
+        self.options.trace.note(&format!("a fresh control connection: {why}"));
+        let ascii = self.control.type_code == TypeCode::Ascii;
+        let mut fresh = FtpClient::open(&self.url, &self.options).await?;
+        fresh.login_directory = self.login_directory.take();
         std::mem::replace(self, fresh).control.quit().await;
         self.set_type(ascii).await
     }
@@ -357,9 +186,9 @@ impl FtpClient {
         self.round_trip
     }
 
-    /// True inside TLS.
+    /// True when the login was inside TLS.
     pub fn is_tls(&self) -> bool {
-        self.data_tls.is_some()
+        self.secure
     }
 
     /// True when the server is this very host: nothing leaves it.
@@ -367,9 +196,10 @@ impl FtpClient {
         self.control.stream().peer_addr().is_none_or(|peer| peer.ip().to_canonical().is_loopback())
     }
 
-    /// True when the connection is in order and nothing is under way: it can serve the next job.
+    /// True when the connection is in order and nothing is under way: it can serve the next job. One that the server has closed
+    /// in the meantime cannot.
     pub fn usable(&self) -> bool {
-        self.control.idle()
+        self.control.idle() && !self.control.stream().peer_has_closed()
     }
 
     /// Sends a command and returns its final reply, whatever it says.
@@ -387,7 +217,13 @@ impl FtpClient {
     pub async fn store_nothing(&mut self, command: &FtpCommand) -> Result<FtpReply, Fault> {
         self.set_type(false).await?;
         let mut begun = self.begin(&[], command, 0).await?;
+        begun.stream.reset_when_dropped(false);
         let ended = self.control.limits.io("data connection", begun.stream.shutdown()).await;
+        if begun.stream.is_tls() {
+            // The other end of the connection: some servers call a transfer failed that is closed before it came.
+            let limits = self.control.limits.with_idle(CLOSE_NOTIFY);
+            drop(limits.io("close_notify", begun.stream.read(&mut [0; 16])).await);
+        }
         drop(begun);
         ended.map_err(|fault| self.control.fail(fault))?;
         self.finish(command).await
@@ -443,11 +279,12 @@ impl FtpClient {
     pub async fn stat(&mut self, path: &RemotePath) -> Result<Option<ListingEntry>, Fault> {
         if self.features.mlst {
             let reply = self.control.call(&FtpCommand::Mlst(Some(path.argument()))).await?;
-            return match reply.ok() {
-                true => Ok(reply.middle().next().and_then(mlst_entry)),
-                false if reply.code == 550 || reply.code == 501 => Ok(None),
-                false => Err(reply.fault("MLST", Kind::NoInput)),
-            };
+            match reply.ok() {
+                true => return Ok(reply.middle().next().and_then(mlst_entry)),
+                // "Not there", or something else: what the other questions find decides.
+                false if reply.code == 550 || reply.is_unsupported() => {}
+                false => return Err(reply.fault("MLST", Kind::NoInput)),
+            }
         }
         self.set_type(false).await?;
         let (size, modified) = self.size_and_time(path).await?;
@@ -521,10 +358,10 @@ impl FtpClient {
         }
     }
 
-    /// Whether the server took a time; one that does not is not asked again.
+    /// Whether the server took a time; one that never does is not asked again.
     pub fn took_time(&self, reply: &FtpReply) -> bool {
-        if !reply.ok() {
-            ServerQuirks::set(&self.options.quirks.no_set_time);
+        if self.options.quirks.never_sets_times(reply) {
+            self.options.learn(&self.options.quirks.no_set_time, "the server sets no times");
         }
         reply.ok()
     }
@@ -582,38 +419,4 @@ pub(crate) fn size_of(reply: &FtpReply) -> Option<u64> {
 /// The time in a reply to MDTM.
 pub(crate) fn time_of(reply: &FtpReply) -> Option<i64> {
     (reply.code == 213).then(|| crate::ftp::listing::parse_mdtm(reply.first().trim_ascii()))?
-}
-
-fn check_user(reply: &FtpReply) -> Result<(), Fault> {
-    match reply.class() {
-        ReplyClass::Intermediate if reply.code == 331 => Ok(()),
-        ReplyClass::Intermediate => Err(Fault { kind: Kind::AuthFailed, ..login_fault("USER", reply) }),
-        _ => Err(login_fault("USER", reply)),
-    }
-}
-
-fn check_password(reply: &FtpReply) -> Result<(), Fault> {
-    match reply.ok() {
-        true => Ok(()),
-        false => Err(login_fault("login", reply)),
-    }
-}
-
-fn check_type(reply: &FtpReply) -> Result<(), Fault> {
-    match reply.ok() {
-        true => Ok(()),
-        false => Err(reply.fault("TYPE I", Kind::Refused)),
-    }
-}
-
-/// A refused greeting or login. Servers say 530 for "too many users" too: that is for later, not for good.
-fn login_fault(what: &str, reply: &FtpReply) -> Fault {
-    let fault = reply.fault(what, Kind::AuthFailed);
-    let text = reply.text().to_ascii_lowercase();
-    let crowded =
-        ["too many", "maximum number", "connection limit", "server is full"].iter().any(|word| text.contains(word));
-    match crowded && fault.kind != Kind::PeerTemporary {
-        true => Fault { kind: Kind::PeerTemporary, ..fault },
-        false => fault,
-    }
 }

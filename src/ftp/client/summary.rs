@@ -30,60 +30,15 @@ pub enum ListMethod {
 
 /// Beginnings of words with which servers say that they list no more, in the languages of pure-ftpd. Small letters; what is
 /// not ASCII comes in any charset, so the stems end before it.
-const CUT: [&str; 30] = [
-    "truncat",
-    "truncad",
-    "trunchi",
-    "tronq",
-    "tronc",
-    "beschr",
-    "begrenz",
-    "abgeschn",
-    "gekürz",
-    "beperk",
-    "ingekort",
-    "afgekap",
-    "avkort",
-    "afkort",
-    "begräns",
-    "begræns",
-    "begrens",
-    "obci",
-    "ograniczon",
-    "omezen",
-    "obmedzen",
-    "zkrác",
-    "korlát",
-    "csonk",
-    "incomplet",
-    "усеч",
-    "обрез",
-    "огранич",
-    "截",
-    "제한",
-];
+const CUT: &str = "truncat truncad trunchi tronq tronc beschr begrenz abgeschn gekürz beperk ingekort afgekap avkort \
+                   afkort begräns begræns begrens obci ograniczon omezen obmedzen zkrác korlát csonk incomplet усеч \
+                   обрез огранич 截 제한";
 /// Phrases for the same.
 const CUT_PHRASES: [&str; 6] =
     ["too many", "not all ", "only the first", "maximum number", "partial list", "more entries"];
 /// A limit of these is not one of entries.
-const OTHER_LIMITS: [&str; 16] = [
-    "no",
-    "speed",
-    "rate",
-    "bandwidth",
-    "quota",
-    "ratio",
-    "time",
-    "idle",
-    "user",
-    "session",
-    "connection",
-    "download",
-    "upload",
-    "size",
-    "transfer",
-    "login",
-];
+const OTHER_LIMITS: &str =
+    "no speed rate bandwidth quota ratio time idle user session connection download upload size transfer login";
 
 /// Proof that a listing is all that is there: its data connection ended as it should, the last reply is 2yz and speaks of no
 /// limit, and every line made sense. What is not in such a listing is not at the server. Only [`super::FtpClient::list`]
@@ -105,12 +60,6 @@ enum Completeness {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[must_use = "a listing may be cut"]
 pub struct ListingSummary {
-    /// The command that gave it.
-    pub method: ListMethod,
-    /// Lines that were not understood.
-    pub unknown: u64,
-    /// The final reply.
-    pub reply: FtpReply,
     /// How many directories are in it.
     pub directories: u64,
     /// The same for the same lines in any order.
@@ -196,8 +145,8 @@ impl<'a> Hearing<'a> {
     }
 
     /// What came, now that `reply` has ended it.
-    pub(super) fn summary(&self, method: ListMethod, reply: FtpReply) -> ListingSummary {
-        let completeness = match says_cut(&reply) {
+    pub(super) fn summary(&self, method: ListMethod, reply: &FtpReply) -> ListingSummary {
+        let completeness = match says_cut(reply) {
             Some(said) => Completeness::Cut(said),
             None if self.unknown > 0 || method == ListMethod::Stat => Completeness::Unproved,
             None => Completeness::Whole(WholeListing(())),
@@ -205,8 +154,7 @@ impl<'a> Hearing<'a> {
         // Servers count `.`, `..` and the line of the total, or not.
         let others = self.lines - self.entries.min(self.lines);
         let round = is_round(self.entries) || is_round(self.lines) || (others > 0 && is_round(self.lines - 1));
-        let (unknown, directories, digest) = (self.unknown, self.directories, self.digest);
-        ListingSummary { method, unknown, reply, directories, digest, completeness, round }
+        ListingSummary { directories: self.directories, digest: self.digest, completeness, round }
     }
 }
 
@@ -214,13 +162,15 @@ impl<'a> Hearing<'a> {
 fn says_cut(reply: &FtpReply) -> Option<String> {
     let lines = reply.lines.iter().map(|line| String::from_utf8_lossy(line.trim_ascii()).into_owned());
     lines.into_iter().find(|line| {
-        let line = line.to_lowercase();
+        // Names of directories say nothing.
+        let words = line.split_whitespace().filter(|word| !word.contains(['/', '\\', '"']));
+        let line = words.collect::<Vec<_>>().join(" ").to_lowercase();
         let mut before = "";
         CUT_PHRASES.iter().any(|phrase| line.contains(phrase))
             || line.split(|c: char| !c.is_alphabetic() && c != '\u{fffd}').filter(|word| !word.is_empty()).any(|word| {
                 let last = std::mem::replace(&mut before, word);
-                let limit = word.starts_with("limit") && !OTHER_LIMITS.contains(&last);
-                limit || CUT.iter().any(|stem| word.starts_with(stem))
+                let limit = word.starts_with("limit") && OTHER_LIMITS.split(' ').all(|other| other != last);
+                limit || CUT.split(' ').any(|stem| word.starts_with(stem))
             })
     })
 }
@@ -249,6 +199,7 @@ mod tests {
             ("100 matches total", false),
             ("Directory send OK.", false),
             ("Transfer complete. [Credits: 14MB] [Ratio: Unlimited]", false),
+            ("Listing of /limits/truncated complete", false),
             ("Transfer complete (no limit)", false),
             ("Closing; speed limit 100 kB/s", false),
             ("", false),
@@ -274,7 +225,7 @@ mod tests {
             let (mut heard, mut lister) = (Hearing::new(&mut each), Lister::mlsd());
             lines.iter().for_each(|line| heard.line(&mut lister, line.as_bytes()).unwrap());
             heard.end(&mut lister).unwrap();
-            heard.summary(method, FtpReply::new(226, text))
+            heard.summary(method, &FtpReply::new(226, text))
         };
         let good = "type=file; a";
         let whole = summary(&[good, "type=file; b"], ListMethod::Mlsd, "done");

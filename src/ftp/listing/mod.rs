@@ -8,6 +8,7 @@ mod as400;
 mod dos;
 mod eplf;
 mod mlsd;
+mod month;
 mod mvs;
 mod time;
 mod unix;
@@ -202,7 +203,7 @@ impl Lister {
     pub fn saved(first: &[u8], now: i64) -> Lister {
         let facts = first.split(|byte| *byte == b' ').next().unwrap_or_default();
         let first_fact = facts.split(|byte| *byte == b';').next().unwrap_or_default();
-        match facts.ends_with(b";") && !facts.starts_with(b"+") && first_fact.contains(&b'=') {
+        match facts.len() < first.len() && !facts.starts_with(b"+") && first_fact.contains(&b'=') {
             true => Lister::mlsd(),
             false => Lister::list(now),
         }
@@ -237,7 +238,9 @@ impl Lister {
             if let ListingLine::Entry(_) = parsed {
                 self.dialect = Some(dialect);
             }
-            if parsed != ListingLine::Unknown {
+            // A name may look like one of VMS's headings.
+            let strange = dialect == Dialect::Vms && parsed == ListingLine::Nothing && tried.is_some();
+            if parsed != ListingLine::Unknown && !strange {
                 return parsed;
             }
         }

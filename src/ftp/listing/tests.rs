@@ -76,6 +76,7 @@ fn every_dialect() {
 fn a_saved_listing_is_recognised() {
     for (first, dialect) in [
         ("type=file;size=1; x", Some(Dialect::Mlsd)),
+        ("type=file;size=5 x", Some(Dialect::Mlsd)),
         ("Modify=20240229000000;Type=dir; a b", Some(Dialect::Mlsd)),
         ("-rw-r--r-- 1 u g 7 Nov  3 05:52 a=b;c", None),
         ("+i1.2,m3,r,s4,\tx=y;", None),
@@ -198,4 +199,28 @@ fn compose_then_parse() {
     let read = Lister::mlsd().line(&format_mlsd(&link, FactSet::default()));
     let ListingLine::Entry(read) = read else { panic!("{read:?}") };
     assert_eq!(read.entry_type, EntryType::Symlink);
+}
+
+#[test]
+fn a_months_name_is_read_whole_or_not_at_all() {
+    for (word, wanted) in [
+        (&b"marras"[..], Some(11)),
+        (b"maalis", Some(3)),
+        (b"kes\xe4", Some(6)),
+        (b"f\xe9v.", Some(2)),
+        (b"pa\x9f", Some(10)),
+        (b"pa\xbc", Some(10)),
+        (b"\xec\xe0\xf0", Some(3)),
+        (b"\xe8\xfe\xeb", Some(7)),
+        (b"szept", Some(9)),
+        (b"June,", Some(6)),
+        (b"juin", Some(6)),
+        (b"jui", None),
+        (b"lip", None),
+        (b"marble", None),
+        (b"decoy", None),
+        (b"ma", None),
+    ] {
+        assert_eq!(month::month(word), wanted, "{}", String::from_utf8_lossy(word));
+    }
 }

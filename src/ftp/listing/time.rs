@@ -101,53 +101,7 @@ pub(super) fn day_of(year: i64, month: u32, day: u32) -> Option<i64> {
     seconds(year, month, day, 0, 0, 0)
 }
 
-/// Letters of the longest name of a month (`septembre`, `settembre`).
-const MAX_MONTH: usize = 9;
-
-/// A month's name in the languages whose servers print it, whole or cut to three letters or more, any case, with or without
-/// accents (UTF-8 or Latin-1), a dot or a comma behind it. What could be two months is none.
-pub(super) fn month(name: &[u8]) -> Option<u32> {
-    let name = name.strip_suffix(b",").unwrap_or(name);
-    let name = name.strip_suffix(b".").unwrap_or(name);
-    let (mut letters, mut length) = ([0u8; MAX_MONTH], 0);
-    for byte in name {
-        let plain = match byte {
-            b'A'..=b'Z' | b'a'..=b'z' => byte.to_ascii_lowercase(),
-            // The lead byte of an accented letter in UTF-8; what follows it says which.
-            0xC3 => continue,
-            // Latin-1, or the second byte of UTF-8 (the same less 0x40).
-            0xE4 | 0xC4 | 0xA4 | 0x84 => b'a',
-            0xE9 | 0xC9 | 0xA9 | 0x89 => b'e',
-            0xFB | 0xDB | 0xBB | 0x9B => b'u',
-            _ => return None,
-        };
-        *letters.get_mut(length)? = plain;
-        length += 1;
-    }
-    match letters.get(..length)? {
-        // French and German print whole names of four letters and more that share their first three.
-        b"juin" => Some(6),
-        b"juil" | b"juill" | b"juillet" => Some(7),
-        b"jui" => None,
-        word => match word.get(..3)? {
-            b"jan" | b"ene" | b"gen" => Some(1),
-            b"feb" | b"fev" => Some(2),
-            b"mar" | b"mrz" | b"mrt" => Some(3),
-            b"apr" | b"avr" | b"abr" => Some(4),
-            b"may" | b"mai" | b"maj" | b"mei" | b"mag" => Some(5),
-            b"jun" | b"giu" => Some(6),
-            b"jul" | b"lug" => Some(7),
-            b"aug" | b"aou" | b"ago" => Some(8),
-            b"sep" | b"set" => Some(9),
-            b"oct" | b"okt" | b"ott" | b"out" => Some(10),
-            b"nov" => Some(11),
-            b"dec" | b"dez" | b"dic" | b"des" => Some(12),
-            _ => None,
-        },
-    }
-}
-
-/// `5:52`, `05:52`, `05:52:22`, `05:52:22.123`.
+/// `5:52`, `05:52`, `05:52:22`, `05:52:22.123`; `00:0`; `24:00`, the end of the day.
 pub(super) fn clock(text: &[u8]) -> Option<(u32, u32, Option<u32>)> {
     let mut parts = text.split(|byte| *byte == b':');
     let (hour, minute) = (small(parts.next()?)?, parts.next()?);
@@ -155,8 +109,8 @@ pub(super) fn clock(text: &[u8]) -> Option<(u32, u32, Option<u32>)> {
         Some(second) => Some(small(second.split(|byte| *byte == b'.').next()?)?),
         None => None,
     };
-    let fits = minute.len() == 2 && hour < 24 && parts.next().is_none();
     let minute = small(minute)?;
+    let fits = (hour < 24 || (hour == 24 && minute == 0 && second.unwrap_or(0) == 0)) && parts.next().is_none();
     (fits && minute < 60 && second.is_none_or(|second| second <= 60)).then_some((hour, minute, second))
 }
 
@@ -205,9 +159,10 @@ pub(super) fn short_date(text: &[u8], day_first: &mut bool) -> Option<Option<i64
 /// a leap year). Tomorrow, since the server's zone may be ahead of UTC.
 pub(super) fn without_year(now: i64, month: u32, day: u32, hour: u32, minute: u32) -> Option<i64> {
     let (this_year, ..) = civil(now);
-    (0..=8)
-        .map(|back| this_year + 1 - back)
-        .find_map(|year| seconds(year, month, day, hour, minute, 0).filter(|found| *found <= now + 86_400))
+    (0..=8).map(|back| this_year + 1 - back).find_map(|year| {
+        let found = day_of(year, month, day)? + i64::from(hour * 3600 + minute * 60);
+        (found <= now + 86_400).then_some(found)
+    })
 }
 
 /// `YYYYMMDDHHMMSS[.fraction]`, UTC (RFC 3659, section 2.3): MDTM, MFMT and the `modify` fact. The year `19100` that

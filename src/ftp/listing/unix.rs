@@ -1,6 +1,7 @@
 //! `ls -l` in its many dialects.
 
-use super::time::{civil, clock, day_of, month, seconds, short_date, without_year};
+use super::month::month;
+use super::time::{civil, clock, day_of, seconds, short_date, without_year};
 use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing, small};
 
 /// Half a year: `ls` prints the year instead of the clock time for what is older (POSIX, ls).
@@ -26,17 +27,26 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
     // elsewhere where owner or group are missing or hold spaces. The usual places come first: a user may be called `may`.
     let found = [5, 4].into_iter().chain(2..words.len()).find_map(|at| {
         let size = size_of(words.get(at.checked_sub(1)?)?.text, at)?;
+        // A time before the size is that of a date that was not understood: this one is part of a name.
+        if words.get(1..at - 1)?.iter().any(|word| clock(word.text).is_some()) {
+            return None;
+        }
         let (modified, used) = parse_date(words.get(at..)?, now)?;
         Some((at, size, modified, used))
     });
     let (at, size, modified, used) = found?;
     let last = words.get(at + used - 1)?;
     let name = line.get(last.end + 1..).unwrap_or_default();
+    // Who prints dates with dots and without a time fills the column up.
+    let name = if words.get(at)?.text.get(4) == Some(&b'.') && used == 1 { name.trim_ascii_start() } else { name };
     let mut entry = ListingEntry::new(name, entry_type);
     entry.size = size.filter(|_| !device && entry_type != EntryType::Directory);
     entry.modified = modified;
     entry.mode = mode;
     set_owner(&mut entry, words.get(1..at - 1).unwrap_or_default(), device);
+    // `drwxr-x---+1464`: a long link count touches the mode.
+    let touching = words.first().and_then(|word| word.text.get(10..)).unwrap_or_default();
+    entry.links = entry.links.or(decimal(touching.strip_prefix(b"+").unwrap_or(touching)));
     if entry_type == EntryType::Symlink {
         split_link(&mut entry, size);
     }
@@ -60,13 +70,17 @@ fn size_of(word: &[u8], at: usize) -> Option<Option<u64>> {
 /// `drwxr-xr-x`, with ACL marks `+ . @` after it: type, permission bits, whether it is a device.
 fn parse_mode(line: &[u8]) -> Option<(EntryType, Option<u32>, bool)> {
     let (entry_type, device) = match line.first()? {
-        b'-' => (EntryType::File, false),
+        b'-' | b'f' => (EntryType::File, false),
         b'd' => (EntryType::Directory, false),
         b'l' => (EntryType::Symlink, false),
         b'b' | b'c' => (EntryType::Other, true),
         b'p' | b's' | b'D' | b'P' | b'w' => (EntryType::Other, false),
         _ => return None,
     };
+    // Small devices print the letters of two classes (`drwxr-x`): no mode.
+    if line.get(7) == Some(&b' ') && line.get(1..7)?.iter().all(|letter| b"rwx-".contains(letter)) {
+        return Some((entry_type, None, device));
+    }
     let letters = line.get(1..10)?;
     let mut mode = 0u32;
     for (at, letter) in letters.iter().enumerate() {
@@ -125,14 +139,32 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
         let Some(day) = day else { return Some((None, 2)) };
         let time = day + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
         let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
-        return Some(match zone(word(2)) {
+        // Only whole times have a zone; behind minutes it is a name that looks like one.
+        return Some(match zone(word(2)).filter(|_| second.is_some()) {
             Some(offset) => (Some(Modified { seconds: time - offset, precision, utc: true }), 3),
             None => (local(time, precision), 2),
         });
     }
     // `01-jun-99`, without a time.
-    if let Some(day) = dashed_day(word(0)) {
+    if let Some(day) = dashed_day(word(0)).filter(|_| clock(word(1)).is_none()) {
         return Some((local(day, Precision::Day), 1));
+    }
+    if let Some((year, month, day)) = year_first(word(0), word(1), word(2)) {
+        let midnight = day_of(year, month, day)?;
+        return Some(match clock(word(3)) {
+            Some((hour, minute, second)) => {
+                let time = midnight + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
+                let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
+                (local(time, precision), 4)
+            }
+            None => (local(midnight, Precision::Day), 3),
+        });
+    }
+    // `2004.07.15`, without a time.
+    // A time that is not read would be taken for the name.
+    let time_like = word(1).first().is_some_and(u8::is_ascii_digit) && word(1).contains(&b':');
+    if word(0).len() == 10 && word(0).get(4) == Some(&b'.') && !time_like {
+        return Some((local(long_date(word(0))??, Precision::Day), 1));
     }
     let (month, day, used) = month_and_day(word(0), word(1))?;
     // `Nov 23 05:52`, `Nov 23  2025`, `Nov 23 05:52:22 2025`.
@@ -149,7 +181,26 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     let year = without_sign(last);
     let year = decimal(year).filter(|value| year.len() == 4 && (1900..=9999).contains(value))?;
     let found = day_of(i64::try_from(year).ok()?, month, day)?;
+    // `Oct 08, 2002 09:47` (VShell). Without the comma and with one blank only the time may as well begin the name.
+    if let Some((hour, minute, second)) = clock(word(used + 1)) {
+        if word(used - 1).ends_with(b",") {
+            let found = found + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
+            let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
+            return Some((local(found, precision), used + 2));
+        }
+        let gap = words.get(used)?.end - words.get(used)?.text.len() - words.get(used - 1)?.end;
+        if gap < 2 {
+            return None;
+        }
+    }
     Some((local(found, Precision::Day), used + 1))
+}
+
+/// `2003 3M 20`, with signs of Chinese, Japanese or Korean behind the month and perhaps the others.
+fn year_first(year: &[u8], month: &[u8], day: &[u8]) -> Option<(i64, u32, u32)> {
+    let (year, bare) = (without_sign(year), without_sign(month));
+    let signed = bare.len() < month.len() && year.len() == 4;
+    signed.then_some((i64::try_from(decimal(year)?).ok()?, small(bare)?, small(without_sign(day))?))
 }
 
 /// Month and day, and how many words they took: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` (month first), and with the signs
@@ -163,7 +214,7 @@ fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
         return Some((found, number(first)?, 2));
     }
     let (bare_first, bare_second) = (without_sign(first), without_sign(second));
-    if bare_first.len() < first.len() && bare_second.len() < second.len() {
+    if bare_first.len() < first.len() && small(bare_second).is_some() {
         return Some((small(bare_first)?, small(bare_second)?, 2));
     }
     let (month, day) = (first.get(..2)?, first.get(3..5)?);

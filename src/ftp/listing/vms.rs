@@ -1,7 +1,8 @@
 //! OpenVMS: `CII-MANUAL.TEX;1  213/216  29-JAN-1996 03:33:12  [ANONYMOU,ANONYMOUS]  (RWED,RWED,,)`. The columns come in
 //! any order; a long name has a line of its own. Sizes are blocks of 512 bytes, so the exact size stays unknown.
 
-use super::time::{clock, day_of, month};
+use super::month::month;
+use super::time::{clock, day_of};
 use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, split_words};
 
 /// One line; `held` is the name of an entry whose facts are on the next line, `last` the file listed before.
@@ -17,10 +18,15 @@ pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec
     }
     let Some(name) = words.next() else { return ListingLine::Nothing };
     if parse_name(name).is_none() {
-        let heading = name == b"Directory" && words.peek().is_some_and(|place| place.contains(&b'['));
-        let total =
-            name == b"Total" && words.peek() == Some(&&b"of"[..]) && line.windows(5).any(|part| part == b"block");
-        let grand = name == b"Grand" && words.peek() == Some(&&b"total"[..]);
+        // `Directory DISK:[X]`, or the place alone (MultiNet): by shape, in any case and number.
+        let place = |word: &[u8]| word.contains(&b'[') && (word.ends_with(b"]") || word.ends_with(b"*.*;*"));
+        let second = words.peek().copied().unwrap_or_default();
+        let heading = (name.eq_ignore_ascii_case(b"Directory") && second.contains(&b'['))
+            || (second.is_empty() && name.windows(2).any(|pair| pair == b":[") && place(name));
+        let total = name.eq_ignore_ascii_case(b"Total")
+            && second.eq_ignore_ascii_case(b"of")
+            && split_words(line).nth(2).is_some_and(|count| decimal(count).is_some());
+        let grand = name.eq_ignore_ascii_case(b"Grand") && second.eq_ignore_ascii_case(b"total");
         return if heading || total || grand { ListingLine::Nothing } else { ListingLine::Unknown };
     }
     if words.peek().is_none() {
@@ -55,7 +61,9 @@ fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mu
     entry.fact("version", version);
     let (mut day, mut time, mut dated) = (None, None, false);
     for word in words {
-        if word.starts_with(b"%") || (day.is_none() && matches!(word, b"insufficient" | b"no")) {
+        if word.starts_with(b"%")
+            || (day.is_none() && (word.eq_ignore_ascii_case(b"insufficient") || word.eq_ignore_ascii_case(b"no")))
+        {
             // `%RMS-E-PRV, insufficient privilege or file protection violation`: it is there, no more is told.
             entry.fact("refused", word);
             return Some(entry);

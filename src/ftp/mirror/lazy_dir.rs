@@ -137,16 +137,6 @@ impl LazyDirs {
     }
 }
 
-/// The name of the file that `.NAME.part` is a part of, here or at a server.
-pub(super) fn part_of(name: &[u8]) -> Option<&[u8]> {
-    name.strip_prefix(b".")?.strip_suffix(b".part").filter(|whole| !whole.is_empty())
-}
-
-/// The name of the file whose part, or the note beside it, this local name is.
-pub(super) fn begun_of(name: &[u8]) -> Option<&[u8]> {
-    part_of(name).or_else(|| name.strip_prefix(b".")?.strip_suffix(b".from").filter(|whole| !whole.is_empty()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -175,17 +165,5 @@ mod tests {
         assert!(many[0].held().is_none() && many[0].find().unwrap().is_some() && many[0].create().is_ok());
         std::fs::remove_dir(temp.path().join("1")).unwrap();
         assert!(many[1].find().unwrap().is_none());
-    }
-
-    #[test]
-    fn parts_name_their_file() {
-        for (name, whole) in [(".x.part", Some("x")), (".part", None), ("..part", None), ("x.part", None), (".x", None)]
-        {
-            assert_eq!(part_of(name.as_bytes()), whole.map(str::as_bytes), "{name}");
-        }
-        assert_eq!(
-            (begun_of(b".x.from"), begun_of(b".x.part"), begun_of(b"x.from")),
-            (Some(&b"x"[..]), Some(&b"x"[..]), None)
-        );
     }
 }

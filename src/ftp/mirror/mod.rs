@@ -21,7 +21,6 @@ use crate::ftp::transfer::{ByteProgress, Checks, Transferred};
 pub use compare::Compare;
 pub use get::{AfterFetch, FetchRoot, Wanted, get};
 pub use link::{Ancestors, INSIDE_ITSELF};
-pub(crate) use put::with_replace_hint;
 pub use put::{FileMode, PutRequest, PutSource, put};
 pub use select::{FileFacts, Select, SelectRule};
 

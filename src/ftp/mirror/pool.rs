@@ -147,6 +147,8 @@ struct WorkerPool<W: PoolWork> {
 /// What one worker has.
 struct Worker<J> {
     client: Option<FtpClient>,
+    /// The connection has done something already: if it is gone now, that was between two jobs or on the way.
+    served: bool,
     /// Jobs that have run and are not closed, with what is to be said for them.
     open: Vec<QueuedJob<J>>,
     more: Vec<J>,
@@ -226,7 +228,7 @@ impl<W: PoolWork> WorkerPool<W> {
     }
 
     async fn worker(self: Arc<Self>, client: Option<FtpClient>) {
-        let mut worker = Worker { client, open: Vec::new(), more: Vec::new() };
+        let mut worker = Worker { client, served: false, open: Vec::new(), more: Vec::new() };
         if worker.client.is_none() {
             // A further connection takes no job before it is there, and is given up when the others are through.
             let opened = tokio::select! {
@@ -333,13 +335,18 @@ impl<W: PoolWork> WorkerPool<W> {
             worker.client = None;
             self.lost_open(worker).await;
             match FtpClient::open(&self.settings.url, &self.settings.options).await {
-                Ok(opened) => worker.client = Some(opened),
+                Ok(opened) => (worker.client, worker.served) = (Some(opened), false),
                 Err(fault) if self.give_back(&fault) => {
                     self.put_back(jobs.into_iter().map(|(queued, _)| queued));
                     return false;
                 }
                 Err(fault) => {
                     if let Some((queued, _)) = jobs.pop_front() {
+                        // A server that accepts connections and says nothing is waited for once, not for every job.
+                        let silent = fault.kind == Kind::TimedOut && queued.retries >= self.settings.retries;
+                        if silent {
+                            self.state().stopped.get_or_insert(fault.clone());
+                        }
                         self.done(queued, Err(fault), &mut worker.more).await;
                     }
                     self.put_back(jobs.into_iter().map(|(queued, _)| queued));
@@ -361,6 +368,7 @@ impl<W: PoolWork> WorkerPool<W> {
             let attempts = queued.attempts();
             let result = self.work.run(client, &mut queued.job, attempts, &mut worker.more).await;
             let broken = client.is_broken();
+            let served = std::mem::replace(&mut worker.served, true);
             match result {
                 Ok(()) if broken || self.work.finish_commands(client, &mut queued.job).is_empty() => {
                     self.done(queued, Ok(()), &mut worker.more).await;
@@ -372,6 +380,11 @@ impl<W: PoolWork> WorkerPool<W> {
                     // Perhaps the server lost its way in the chain: the same again, one by one.
                     self.settings.options.trace.note(&format!("no more chains of transfers: {fault}"));
                     self.settings.options.quirks.give_up_chains();
+                    self.put_back([queued]);
+                }
+                // The server ended a connection that had done its part: the next one goes on.
+                Err(fault) if broken && served && hung_up(&fault) && self.may_repeat(&queued, &fault) => {
+                    self.settings.options.trace.note(&format!("a fresh connection: {fault}"));
                     self.put_back([queued]);
                 }
                 Err(fault) => self.done(queued, Err(fault), &mut worker.more).await,
@@ -543,6 +556,11 @@ impl<W: PoolWork> WorkerPool<W> {
         // The pool's own loop may be between two waits: it must not miss that work arrived.
         self.wake.notify_one();
     }
+}
+
+/// True when the server has ended the connection, with a word or without.
+fn hung_up(fault: &Fault) -> bool {
+    fault.kind == Kind::Disconnected || (fault.reply_code() == Some(421) && fault.temporary())
 }
 
 /// Failures that every further job would meet too: the disk is full (452 there, or ours here), the login is refused, the

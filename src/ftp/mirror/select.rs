@@ -2,8 +2,13 @@
 
 use std::time::Duration;
 
-use crate::fault::Fault;
+use regex::bytes::{Regex, RegexBuilder};
+
+use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
+
+/// The most memory that one compiled regular expression may take.
+const MAX_REGEX: usize = 1 << 20;
 
 /// One `--include` or `--exclude`.
 #[derive(Debug, Clone)]
@@ -11,7 +16,13 @@ pub struct SelectRule {
     include: bool,
     /// The pattern ends in a slash: it means directories, and so all that is in them.
     directories: bool,
-    glob: Glob,
+    pattern: RulePattern,
+}
+
+#[derive(Debug, Clone)]
+enum RulePattern {
+    Glob(Glob),
+    Regex(Regex),
 }
 
 impl SelectRule {
@@ -24,15 +35,29 @@ impl SelectRule {
             Some(inner) if !inner.is_empty() => (inner, true),
             _ => (pattern, false),
         };
-        Ok(SelectRule { include, directories, glob: Glob::new(inner)? })
+        Ok(SelectRule { include, directories, pattern: RulePattern::Glob(Glob::new(inner)?) })
+    }
+
+    /// A rule from a regular expression, which matches anywhere in a path below the root.
+    ///
+    /// # Errors
+    /// `Usage`: what is no regular expression, or too large a one.
+    pub fn regex(pattern: &str, include: bool) -> Result<SelectRule, Fault> {
+        let built = RegexBuilder::new(pattern).size_limit(MAX_REGEX).dfa_size_limit(MAX_REGEX).build();
+        let regex =
+            built.map_err(|error| Fault::new(Kind::Usage, format!("regular expression {pattern:?}: {error}")))?;
+        Ok(SelectRule { include, directories: false, pattern: RulePattern::Regex(regex) })
     }
 
     /// True when the rule means this entry or a directory that it is in.
     fn means(&self, path: &[u8], is_directory: bool) -> bool {
         let ends = memchr::memchr_iter(b'/', path).map(|end| (end, true));
-        ends.chain([(path.len(), is_directory)]).any(|(end, directory)| {
-            (directory || !self.directories) && self.glob.matches(path.get(..end).unwrap_or_default())
-        })
+        let matches = |part: &[u8]| match &self.pattern {
+            RulePattern::Glob(glob) => glob.matches(part),
+            RulePattern::Regex(regex) => regex.is_match(part),
+        };
+        ends.chain([(path.len(), is_directory)])
+            .any(|(end, directory)| (directory || !self.directories) && matches(path.get(..end).unwrap_or_default()))
     }
 }
 
@@ -116,7 +141,14 @@ mod tests {
     use super::*;
 
     fn select(rules: &[&str]) -> Select {
-        let rule = |text: &&str| SelectRule::new(text.split_at(1).1, text.starts_with('+')).unwrap();
+        // `=` behind the sign: a regular expression.
+        let rule = |text: &&str| {
+            let (pattern, include) = (text.split_at(1).1, text.starts_with('+'));
+            match pattern.strip_prefix('=') {
+                Some(regex) => SelectRule::regex(regex, include).unwrap(),
+                None => SelectRule::new(pattern, include).unwrap(),
+            }
+        };
         Select { rules: rules.iter().map(rule).collect(), ..Select::default() }
     }
 
@@ -136,6 +168,9 @@ mod tests {
             (&["+docs/"], &["docs/a", "x/docs/a/b"], &["docs", "a"]),
             (&["+docs"], &["docs/a", "docs"], &["a"]),
             (&["-**/cache/**"], &["cache", "a"], &["cache/x", "a/cache/b/c"]),
+            (&["+=\\.(csv|txt)$"], &["a.csv", "b/c.txt"], &["a.csv.gz", "a"]),
+            (&["-=^tmp$"], &["a/tmp", "tmp2"], &["tmp", "tmp/x"]),
+            (&["-=(?i)\\.BAK$", "+*.c"], &["a.c"], &["a.bak", "x.Bak/a.c", "a.h"]),
         ];
         for (rules, yes, no) in table {
             let filter = select(rules);
@@ -143,6 +178,9 @@ mod tests {
             no.iter().for_each(|path| assert!(!filter.takes(path.as_bytes()), "{rules:?} {path}"));
         }
         assert!(SelectRule::new("[", true).is_err());
+        for bad in ["(", "a{1000}{1000}{1000}"] {
+            assert_eq!(SelectRule::regex(bad, true).unwrap_err().kind, Kind::Usage, "{bad}");
+        }
     }
 
     #[test]

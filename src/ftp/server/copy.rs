@@ -272,7 +272,8 @@ fn write(upload: &mut StoreUpload, piece: &[u8]) -> Result<(), TransferFailure> 
 
 fn written(error: &io::Error) -> StoreRefusal {
     match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreRefusal::Full,
+        io::ErrorKind::StorageFull => StoreRefusal::Full,
+        io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreRefusal::TooLarge,
         _ => StoreRefusal::Failed(error.to_string()),
     }
 }

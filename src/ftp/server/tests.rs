@@ -47,7 +47,8 @@ impl Site {
 
     fn start_with(implicit: bool, change: impl FnOnce(&mut FtpServerOptions)) -> Site {
         let dir = tempfile::tempdir().unwrap();
-        let store = FtpStore::open(dir.path(), Rights::ALL, UploadLimits::default()).unwrap();
+        let limits = UploadLimits { append: true, ..UploadLimits::default() };
+        let store = FtpStore::open(dir.path(), Rights::ALL, limits).unwrap();
         let service = Arc::new(Users { store, log: Mutex::default() });
         let mut options = FtpServerOptions { failure_delay: Duration::ZERO, ..FtpServerOptions::default() };
         change(&mut options);

@@ -264,8 +264,12 @@ pub enum StoreRefusal {
     NotEmpty,
     /// The name cannot be one.
     BadName,
-    /// No space, or over the size limit.
+    /// No space.
     Full,
+    /// Over the size limit or the quota.
+    TooLarge,
+    /// The file is not what an upload of this user's left that broke off.
+    NotBroken,
     /// An offset beyond the end of the file.
     BadOffset,
     /// Another upload into this file is running.
@@ -286,6 +290,10 @@ impl StoreRefusal {
             StoreRefusal::NotEmpty => (550, "Directory not empty."),
             StoreRefusal::BadName => (553, "File name not allowed."),
             StoreRefusal::Full => (452, "Insufficient storage space."),
+            StoreRefusal::TooLarge => (552, "Exceeded storage allocation: the file is too large."),
+            StoreRefusal::NotBroken => {
+                (554, "Not continued: the file is not what an upload of yours left that broke off.")
+            }
             StoreRefusal::BadOffset => (554, "The restart point lies beyond the end of the file."),
             StoreRefusal::Busy => (450, "Another upload of this file is running."),
             StoreRefusal::Failed(_) => (451, "Local error in processing."),

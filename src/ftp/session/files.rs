@@ -205,8 +205,10 @@ impl FtpSession {
                 let mode = if from > 0 { UploadMode::At(from) } else { UploadMode::Whole };
                 TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, mode, replace }
             }
-            FtpCommand::Stou(_) => {
-                TransferTask::Receive { path: self.cwd.clone(), mode: UploadMode::Unique, replace: false }
+            FtpCommand::Stou(name) => {
+                // The name that a client suggests is the beginning of the one it gets.
+                let path = resolve_new(&self.cwd, name.as_deref().unwrap_or(b"upload"))?;
+                TransferTask::Receive { path, mode: UploadMode::Unique, replace: false }
             }
             FtpCommand::Appe(path) => {
                 TransferTask::Receive { path: resolve_new(&self.cwd, &path)?, mode: UploadMode::Append, replace }

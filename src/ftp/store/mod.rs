@@ -36,11 +36,13 @@ pub struct UploadLimits {
     pub min_free: u64,
     /// 226 means: on the disk, not only in its cache.
     pub sync: bool,
+    /// APPE, and REST with STOR, may write into any file: logs that grow, uploads that another server broke off.
+    pub append: bool,
 }
 
 impl Default for UploadLimits {
     fn default() -> UploadLimits {
-        UploadLimits { max_file: u64::MAX, min_free: 0, sync: false }
+        UploadLimits { max_file: u64::MAX, min_free: 0, sync: false, append: false }
     }
 }
 
@@ -50,6 +52,8 @@ pub struct FtpStore {
     root: Arc<StoreRoot>,
     rights: Rights,
     limits: UploadLimits,
+    /// Whose uploads are: who may continue those that broke off.
+    owner: Arc<str>,
     /// `/proc` is there, so that an unnamed file can be given a name.
     unnamed_files: bool,
 }
@@ -65,7 +69,7 @@ impl FtpStore {
                 .with_hint("name a directory that exists and may be read")
         })?;
         let unnamed_files = Path::new("/proc/self/fd").exists();
-        Ok(FtpStore { root: Arc::new(root), rights, limits, unnamed_files })
+        Ok(FtpStore { root: Arc::new(root), rights, limits, owner: "".into(), unnamed_files })
     }
 
     /// The tree at `home` below this one, with these rights.
@@ -81,6 +85,11 @@ impl FtpStore {
             }
         };
         Ok(FtpStore { root, rights, ..self.clone() })
+    }
+
+    /// The same for this login: what it uploads is its own.
+    pub fn owned_by(self, owner: &str) -> FtpStore {
+        FtpStore { owner: owner.into(), ..self }
     }
 
     /// What this login may do.
@@ -213,7 +222,8 @@ fn refusal(error: io::Error) -> StoreRefusal {
         Some(Errno::ISDIR | Errno::NXIO) => StoreRefusal::NotFile,
         Some(Errno::NOTEMPTY) => StoreRefusal::NotEmpty,
         Some(Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ) => StoreRefusal::BadName,
-        Some(Errno::NOSPC | Errno::DQUOT | Errno::FBIG) => StoreRefusal::Full,
+        Some(Errno::NOSPC) => StoreRefusal::Full,
+        Some(Errno::DQUOT | Errno::FBIG) => StoreRefusal::TooLarge,
         _ => StoreRefusal::Failed(error.to_string()),
     }
 }

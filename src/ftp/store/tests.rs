@@ -125,19 +125,42 @@ fn partial_uploads_are_kept_where_the_name_is_free() {
         for (path, kept) in [("/readme.txt", "hello world"), ("/part", "half")] {
             let (upload, _) = tree.store.receive(path.as_bytes(), UploadMode::Whole, true).unwrap();
             upload.file().write_all(b"half").unwrap();
-            upload.keep_partial();
+            upload.broke_off(true);
             assert_eq!(tree.read(path.trim_start_matches('/')), kept);
         }
-        let (upload, _) = tree.store.receive(b"/readme.txt", UploadMode::At(2), true).unwrap();
-        upload.keep_partial();
-        assert_eq!(tree.read("readme.txt"), "hello world", "in place, nothing is cut off");
+        // What broke off is continued by whoever began it, from what is there, and breaks off again in place.
+        let (mut upload, _) = tree.store.receive(b"/part", UploadMode::At(4), true).unwrap();
+        upload.file().write_all(b" and").unwrap();
+        upload.wrote(4).unwrap();
+        upload.broke_off(false);
+        assert_eq!(tree.read("part"), "half and");
+        let others = tree.store.clone().owned_by("somebody else");
+        for mode in [UploadMode::At(8), UploadMode::Append] {
+            assert_eq!(others.receive(b"/part", mode, true).map(drop), Err(StoreRefusal::NotBroken), "{mode:?}");
+            assert_eq!(
+                tree.store.receive(b"/readme.txt", mode, true).map(drop),
+                Err(StoreRefusal::NotBroken),
+                "a whole file, {mode:?}"
+            );
+        }
+        tree.put("/part", UploadMode::Append, true, b" half").unwrap();
+        assert_eq!(tree.read("part"), "half and half");
+        assert_eq!(tree.put("/part", UploadMode::At(4), true, b""), Err(StoreRefusal::NotBroken), "it is whole now");
+        // Changed by somebody else in between: it is not what broke off.
+        let (upload, _) = tree.store.receive(b"/changed", UploadMode::Whole, true).unwrap();
+        upload.file().write_all(b"half").unwrap();
+        upload.broke_off(true);
+        std::fs::OpenOptions::new().append(true).open(tree.top("changed")).unwrap().write_all(b"!").unwrap();
+        assert_eq!(tree.put("/changed", UploadMode::At(4), true, b""), Err(StoreRefusal::NotBroken));
+        std::fs::remove_file(tree.top("changed")).unwrap();
         assert_eq!(tree.names(), ["docs", "out", "part", "readme.txt"]);
     }
 }
 
 #[test]
 fn in_place_uploads() {
-    let tree = Tree::new();
+    let mut tree = Tree::new();
+    tree.store.limits.append = true;
     tree.put("/readme.txt", UploadMode::Append, true, b"!").unwrap();
     assert_eq!(tree.read("readme.txt"), "hello world!");
     tree.put("/readme.txt", UploadMode::At(6), true, b"you").unwrap();
@@ -155,11 +178,13 @@ fn in_place_uploads() {
 #[test]
 fn unique_names_are_free_names() {
     for tree in both() {
-        std::fs::write(tree.top("docs/upload.1"), "").unwrap();
-        let (upload, name) = tree.store.receive(b"/docs", UploadMode::Unique, false).unwrap();
-        assert_eq!(name.as_deref(), Some(&b"upload.2"[..]));
-        upload.commit().unwrap();
-        assert!(tree.top("docs/upload.2").exists());
+        std::fs::write(tree.top("docs/scan.pdf.1"), "").unwrap();
+        for expected in ["scan.pdf", "scan.pdf.2", "scan.pdf.3"] {
+            let (upload, name) = tree.store.receive(b"/docs/scan.pdf", UploadMode::Unique, false).unwrap();
+            assert_eq!(name.as_deref(), Some(expected.as_bytes()));
+            upload.commit().unwrap();
+            assert!(tree.top("docs").join(expected).exists());
+        }
     }
 }
 
@@ -168,7 +193,7 @@ fn limits_hold() {
     let mut tree = Tree::new();
     tree.store.limits.max_file = 4;
     tree.put("/four", UploadMode::Whole, true, b"four").unwrap();
-    assert_eq!(tree.put("/five5", UploadMode::Whole, true, b"five5"), Err(StoreRefusal::Full));
+    assert_eq!(tree.put("/five5", UploadMode::Whole, true, b"five5"), Err(StoreRefusal::TooLarge));
     assert!(!tree.top("five5").exists());
     tree.store.limits = UploadLimits { min_free: u64::MAX, ..UploadLimits::default() };
     assert_eq!(tree.put("/x", UploadMode::Whole, true, b"x"), Err(StoreRefusal::Full));

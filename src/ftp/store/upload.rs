@@ -1,21 +1,27 @@
 //! An upload on its way. A whole file has no name until it is complete: it is an unnamed file (`O_TMPFILE`) that is
 //! linked to its name by [`StoreUpload::commit`], or, where the file system has no such thing, a hidden one that is renamed.
-//! Whatever ends the upload early leaves the old file as it was.
+//! Whatever ends the upload early leaves the old file as it was. What is kept of an upload that broke off is marked with its
+//! owner and size: nothing else is continued by APPE, or by REST and STOR.
 
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::sync::Arc;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, flock, linkat, openat, renameat, renameat_with,
-    statat, unlinkat,
+    AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags, XattrFlags, flock, linkat, openat, renameat,
+    renameat_with, statat, unlinkat,
 };
 use rustix::io::Errno;
 
-use super::{FtpStore, TEMPORARY_PREFIX, refusal};
+use super::{FtpStore, TEMPORARY_PREFIX, UploadLimits, refusal};
 use crate::ftp::session::path::MAX_NAME;
 use crate::ftp::session::{StoreRefusal, UploadMode};
 
+/// The extended attribute of what an upload left that broke off: its size, and whose it was.
+const BROKEN: &str = "user.ftpserve.broken";
+/// The longest value of it.
+const MAX_BROKEN: usize = 1024;
 /// Names that STOU tries before it gives up.
 const MAX_UNIQUE_TRIES: u32 = 1000;
 /// The free space is looked at again after so many bytes.
@@ -28,10 +34,9 @@ pub struct StoreUpload {
     target: UploadTarget,
     /// The size of the file when all bytes up to now are in it.
     position: u64,
-    limit: u64,
-    min_free: u64,
     checked: u64,
-    sync: bool,
+    /// The limits, and whose it is.
+    terms: Box<(UploadLimits, Arc<str>)>,
 }
 
 #[derive(Debug)]
@@ -61,9 +66,12 @@ impl FtpStore {
                 Ok((self.whole(parent, name, replace)?, None))
             }
             UploadMode::Unique => {
-                let parent = self.root.open_at(path, OFlags::PATH | OFlags::DIRECTORY).map_err(refusal)?;
-                for number in 1..=MAX_UNIQUE_TRIES {
-                    let name = format!("upload.{number}").into_bytes();
+                let (parent, suggested) = self.root.parent(path).map_err(refusal)?;
+                for number in 0..=MAX_UNIQUE_TRIES {
+                    let name = match number {
+                        0 => suggested.to_vec(),
+                        _ => [suggested, format!(".{number}").as_bytes()].concat(),
+                    };
                     match statat(&parent, name.as_slice(), AtFlags::SYMLINK_NOFOLLOW) {
                         Err(Errno::NOENT) => return Ok((self.whole(parent, name.clone(), false)?, Some(name))),
                         Ok(_) => {}
@@ -72,7 +80,18 @@ impl FtpStore {
                 }
                 Err(StoreRefusal::Exists)
             }
-            UploadMode::Append | UploadMode::At(_) => self.in_place(path, mode).map(|upload| (upload, None)),
+            UploadMode::Append | UploadMode::At(_) => match self.in_place(path, mode) {
+                // APPE makes what is not there (RFC 959, section 4.1.3), as STOR does.
+                Err(StoreRefusal::NotFound) if mode == UploadMode::Append => {
+                    let whole = self.receive(path, UploadMode::Whole, false);
+                    // A link that leads nowhere has the name, and is nothing that may be written.
+                    whole.map_err(|refusal| match refusal {
+                        StoreRefusal::Exists => StoreRefusal::NotFound,
+                        other => other,
+                    })
+                }
+                opened => opened.map(|upload| (upload, None)),
+            },
         }
     }
 
@@ -115,16 +134,7 @@ impl FtpStore {
 
     fn in_place(&self, path: &[u8], mode: UploadMode) -> Result<StoreUpload, StoreRefusal> {
         let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file: File = match self.root.open_at(path, flags) {
-            Ok(file) => file.into(),
-            // APPE makes what is not there (RFC 959, section 4.1.3).
-            Err(error) if error.kind() == io::ErrorKind::NotFound && mode == UploadMode::Append => {
-                let (parent, name) = self.root.parent(path).map_err(refusal)?;
-                let flags = flags | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-                openat(&parent, name, flags, Mode::from_raw_mode(0o666)).map_err(from_errno)?.into()
-            }
-            Err(error) => return Err(refusal(error)),
-        };
+        let file: File = self.root.open_at(path, flags).map_err(refusal)?.into();
         let metadata = file.metadata().map_err(refusal)?;
         if !metadata.is_file() {
             return Err(StoreRefusal::NotFile);
@@ -138,13 +148,16 @@ impl FtpStore {
             UploadMode::At(offset) => offset,
             _ => metadata.len(),
         };
+        if !self.limits.append && broken(&file).as_deref() != Some(mark(metadata.len(), &self.owner).as_bytes()) {
+            return Err(StoreRefusal::NotBroken);
+        }
         io::Seek::seek(&mut &file, io::SeekFrom::Start(position)).map_err(refusal)?;
         self.upload(file, UploadTarget::InPlace, position)
     }
 
     fn upload(&self, file: File, target: UploadTarget, position: u64) -> Result<StoreUpload, StoreRefusal> {
-        let (limit, min_free) = (self.limits.max_file, self.limits.min_free);
-        let mut upload = StoreUpload { file, target, position, limit, min_free, checked: 0, sync: self.limits.sync };
+        let terms = Box::new((self.limits, self.owner.clone()));
+        let mut upload = StoreUpload { file, target, position, checked: 0, terms };
         upload.check_free()?;
         Ok(upload)
     }
@@ -158,7 +171,7 @@ impl StoreUpload {
 
     /// How many more bytes may be written before [`StoreUpload::wrote`] must be told.
     pub fn allowance(&self) -> u64 {
-        self.limit.saturating_sub(self.position).saturating_add(1)
+        self.terms.0.max_file.saturating_sub(self.position).saturating_add(1)
     }
 
     /// Counts bytes that were written.
@@ -168,17 +181,18 @@ impl StoreUpload {
     pub fn wrote(&mut self, bytes: u64) -> Result<(), StoreRefusal> {
         self.position += bytes;
         self.checked += bytes;
-        if self.position > self.limit {
-            return Err(StoreRefusal::Full);
+        if self.position > self.terms.0.max_file {
+            return Err(StoreRefusal::TooLarge);
         }
         if self.checked >= FREE_CHECK_BYTES { self.check_free() } else { Ok(()) }
     }
 
     fn check_free(&mut self) -> Result<(), StoreRefusal> {
         self.checked = 0;
-        if self.min_free > 0 {
+        let min_free = self.terms.0.min_free;
+        if min_free > 0 {
             let space = rustix::fs::fstatvfs(&self.file).map_err(from_errno)?;
-            if space.f_bavail.saturating_mul(space.f_frsize) < self.min_free {
+            if space.f_bavail.saturating_mul(space.f_frsize) < min_free {
                 return Err(StoreRefusal::Full);
             }
         }
@@ -193,8 +207,15 @@ impl StoreUpload {
     pub fn commit(mut self) -> Result<(), StoreRefusal> {
         if matches!(self.target, UploadTarget::InPlace) {
             self.file.set_len(self.position).map_err(refusal)?;
+            // Nothing to remove is as good.
+            let _ = rustix::fs::fremovexattr(&self.file, BROKEN);
         }
-        if self.sync {
+        self.place()
+    }
+
+    /// Gives a new file its name.
+    fn place(&mut self) -> Result<(), StoreRefusal> {
+        if self.terms.0.sync {
             self.file.sync_all().map_err(refusal)?;
         }
         let UploadTarget::New { parent, name, temporary, replace } = &mut self.target else { return Ok(()) };
@@ -202,21 +223,42 @@ impl StoreUpload {
             Some(temporary) => rename(parent, &temporary, name, *replace),
             None => link(&self.file, parent, name, *replace),
         }?;
-        if self.sync {
+        if self.terms.0.sync {
             let directory = openat(&*parent, c".", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
             directory.and_then(rustix::fs::fsync).map_err(from_errno)?;
         }
         Ok(())
     }
 
-    /// The upload broke off: keeps what came under its name, if that is free, so that the client may resume.
-    pub fn keep_partial(mut self) {
+    /// The upload broke off: what is kept of it may be continued. A whole file is kept under its name only if `keep` says so
+    /// and the name is free; what was written in place is there.
+    pub fn broke_off(mut self, keep: bool) {
         if let UploadTarget::New { replace, .. } = &mut self.target {
+            if !keep {
+                return;
+            }
             *replace = false;
-            // If it does not work out, nothing was promised.
-            drop(self.commit());
+        }
+        // If any of this does not work out, nothing was promised: such a file is not continued.
+        let size = self.file.metadata().map_or(0, |metadata| metadata.len());
+        let value = mark(size, &self.terms.1);
+        let _ = rustix::fs::fsetxattr(&self.file, BROKEN, value.as_bytes(), XattrFlags::empty());
+        if matches!(self.target, UploadTarget::New { .. }) {
+            drop(self.place());
         }
     }
+}
+
+/// The mark of what broke off.
+fn mark(size: u64, owner: &str) -> String {
+    format!("{size} {owner}")
+}
+
+/// The mark that a file has.
+fn broken(file: &File) -> Option<Vec<u8>> {
+    let mut value = [0u8; MAX_BROKEN];
+    let length = rustix::fs::fgetxattr(file, BROKEN, &mut value[..]).ok()?;
+    value.get(..length).map(<[u8]>::to_vec)
 }
 
 impl Drop for StoreUpload {

@@ -2,13 +2,13 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::copy::{self, BUFFER, ByteProgress, Flow, Watch};
 use super::receive::line_of;
+use super::resume::{self, WORTH_RESUMING};
 use super::stored::{PendingUpload, UploadStep};
 use super::tap::Tap;
 use super::verify::{self, Checks};
@@ -16,14 +16,13 @@ use super::{Proof, Transferred};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, FtpClient};
 use crate::ftp::command::FtpCommand;
-use crate::ftp::path::{MAX_NAME, RemotePath};
+use crate::ftp::part::{PartTag, part_name};
+use crate::ftp::path::RemotePath;
 use crate::ftp::reply::FtpReply;
-use crate::net::stream::Stream;
+use crate::net::stream::{Stream, reset_when_dropped};
 
 /// Up to this size a file is sent by the event loop.
 const SMALL: u64 = 64 * 1024;
-/// Below this size an upload that broke off is sent again from the beginning: asking how much is there costs a round trip.
-const WORTH_RESUMING: u64 = 256 * 1024;
 /// How long the peer may take to answer our close_notify: IIS never does.
 const CLOSE_NOTIFY: Duration = Duration::from_secs(2);
 
@@ -59,7 +58,9 @@ pub struct Put<'a> {
     pub replace: ReplaceMode,
     /// Text: LF becomes CRLF.
     pub ascii: bool,
-    /// Continue a temporary file that an earlier run left.
+    /// Whose the temporary file is.
+    pub tag: PartTag,
+    /// Continue what is there already: the tag is that of the source, or an earlier attempt of this run has used it.
     pub resume: bool,
     /// Permission bits to set (SITE CHMOD).
     pub mode: Option<u32>,
@@ -87,11 +88,10 @@ pub async fn store(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>)
 
 /// The command with which the upload begins, for [`FtpClient::send_ahead`]; `None` where others come before it.
 pub fn upload_ahead(put: &Put<'_>, size: u64) -> Option<Ahead> {
-    let path = match put.replace {
-        ReplaceMode::TempAndRename | ReplaceMode::DeleteFirst => temporary_path(put.path).ok()?,
-        ReplaceMode::InPlace => put.path.clone(),
-        ReplaceMode::Append => return None,
-    };
+    if put.replace == ReplaceMode::Append {
+        return None;
+    }
+    let path = temporary(put).ok()?.unwrap_or_else(|| put.path.clone());
     let command = FtpCommand::Stor(path.argument());
     // A checksum is asked for between the transfer and the next.
     (!put.ascii && size < WORTH_RESUMING && put.checks == Checks::default())
@@ -105,15 +105,19 @@ pub fn upload_ahead(put: &Put<'_>, size: u64) -> Option<Ahead> {
 pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>) -> Result<PendingUpload, Fault> {
     let started = Instant::now();
     client.set_type(put.ascii).await?;
-    let temporary = match put.replace {
-        ReplaceMode::TempAndRename | ReplaceMode::DeleteFirst => Some(temporary_path(put.path)?),
-        ReplaceMode::InPlace | ReplaceMode::Append => None,
-    };
+    let (mut temporary, mut offset) = (temporary(put)?, 0);
+    if let Some(size) = source.size.filter(|size| *size >= WORTH_RESUMING)
+        && put.resume
+        && !put.ascii
+        && put.replace != ReplaceMode::Append
+    {
+        let path = temporary.as_ref().unwrap_or(put.path);
+        match resume::offset(client, path, (source.file, size), temporary.is_some()).await? {
+            Some(there) => offset = there,
+            None => temporary = Some(temporary_path(put.path, &PartTag::of_run()?)?),
+        }
+    }
     let path = temporary.as_ref().unwrap_or(put.path);
-    let offset = match (put.resume && !put.ascii && put.replace != ReplaceMode::Append, source.size) {
-        (true, Some(size)) if size >= WORTH_RESUMING => resume_offset(client, path, source, size).await?,
-        _ => 0,
-    };
     let command = match (put.replace, offset) {
         (ReplaceMode::Append, _) => FtpCommand::Appe(path.argument()),
         _ => FtpCommand::Stor(path.argument()),
@@ -124,13 +128,39 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
     };
     // What is no file is read only once.
     let tap = (!wanted.is_empty() && source.size.is_none()).then(|| Tap::new(&wanted));
-    let (bytes, reply) = transfer(client, put, source, (&command, offset), tap.clone()).await?;
+    let mut sent = transfer(client, put, source, (&command, offset), tap.clone()).await;
+    // Servers that continue nothing, or only what broke off under their eyes: the part is ours, and begins again.
+    if let (true, Some(temporary), Err(fault)) = (offset > 0, &temporary, &sent)
+        && matches!(fault.reply_code(), Some(500..=504 | 550 | 551 | 553 | 554))
+        && client.usable()
+    {
+        client.note(&format!("the part begins again: {fault}"));
+        client.call(&FtpCommand::Dele(temporary.argument())).await?;
+        let mut file = source.file;
+        std::io::Seek::rewind(&mut file).map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
+        offset = 0;
+        sent = transfer(client, put, source, (&command, 0), tap.clone()).await;
+    }
+    let (bytes, reply) = match (sent, &temporary) {
+        (Ok(sent), _) => sent,
+        (Err(fault), None) => return Err(fault),
+        (Err(fault), Some(temporary)) => {
+            // There is no room for it, and nobody will continue it.
+            if matches!(fault.reply_code(), Some(452 | 552)) && !put.resume && client.usable() {
+                client.call(&FtpCommand::Dele(temporary.argument())).await?;
+            }
+            return Err(with_way_round(fault));
+        }
+    };
     // Appending makes the size the sum of old and new; text is converted.
     let check = !put.ascii && put.replace != ReplaceMode::Append;
     let total = offset + bytes;
     if let (true, Some(size)) = (check, source.size)
         && total != size
     {
+        if let Some(temporary) = &temporary {
+            client.call(&FtpCommand::Dele(temporary.argument())).await?;
+        }
         let detail = format!("the file changed while it was sent: {total} bytes instead of {size}");
         return Err(Fault::new(Kind::BadData, detail));
     }
@@ -173,36 +203,27 @@ pub async fn upload(client: &mut FtpClient, put: &Put<'_>, source: &OpenFile<'_>
     })
 }
 
-/// `.NAME.part` beside the target: always the same name, so that a later run finds what an earlier one left.
-pub(crate) fn temporary_path(path: &RemotePath) -> Result<RemotePath, Fault> {
+/// The name beside the target under which an upload of this tag is written.
+pub(crate) fn temporary_path(path: &RemotePath, tag: &PartTag) -> Result<RemotePath, Fault> {
     let name = path.name().ok_or_else(|| Fault::new(Kind::Usage, "the URL names a directory, not a file"))?;
-    let name = match name.len() + 6 <= MAX_NAME {
-        true => [b".", name, b".part"].concat(),
-        // Longer names are cut: two uploads of such neighbours at a time are told apart by their tails.
-        false => [b".", name.get(name.len() - (MAX_NAME - 6)..).unwrap_or(name), b".part"].concat(),
-    };
-    Ok(path.parent().unwrap_or_default().join(&name))
+    Ok(path.parent().unwrap_or_default().join(&part_name(name, tag)))
 }
 
-/// How much of the file the server already holds; the local file is positioned behind it. Bytes that were sent before the
-/// local file was modified may be another file's: only a part that is younger than the file is continued.
-async fn resume_offset(
-    client: &mut FtpClient,
-    path: &RemotePath,
-    source: &OpenFile<'_>,
-    size: u64,
-) -> Result<u64, Fault> {
-    let (there, sent) = client.size_and_time(path).await?;
-    // The time of the content may be set, as cp -p, tar and rsync do; the time of that may not.
-    let changed = source.file.metadata().map(|meta| meta.mtime().max(meta.ctime()));
-    let younger = changed.is_ok_and(|changed| sent.is_some_and(|sent| sent > changed));
-    let Some(there) = there.filter(|there| younger && *there > 0 && *there <= size) else { return Ok(0) };
-    let mut file = source.file;
-    // The offset must be accepted before the upload starts: without it STOR would overwrite from the beginning.
-    let seek = |to| std::io::Seek::seek(&mut file, std::io::SeekFrom::Start(to));
-    let mut seek = seek;
-    seek(there).map_err(|error| Fault { kind: Kind::Io, ..Fault::local("input", &error) })?;
-    Ok(there)
+/// The temporary name, where there is one: z/OS's data sets in quotes have no such neighbours.
+fn temporary(put: &Put<'_>) -> Result<Option<RemotePath>, Fault> {
+    match put.replace {
+        ReplaceMode::TempAndRename | ReplaceMode::DeleteFirst if !is_data_set(put.path) => {
+            temporary_path(put.path, &put.tag).map(Some)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// `'HLQ.NAME(+1)'`: the name of an MVS data set, whole.
+fn is_data_set(path: &RemotePath) -> bool {
+    let inside = path.as_bytes().strip_prefix(b"'").and_then(|rest| rest.strip_suffix(b"'"));
+    let part = |byte: &u8| byte.is_ascii_alphanumeric() || b"@#$.-+()".contains(byte);
+    inside.is_some_and(|inside| !inside.is_empty() && inside.iter().all(part))
 }
 
 async fn transfer(
@@ -242,6 +263,16 @@ async fn transfer(
     }
 }
 
+/// Names the ways round a server that refuses the temporary name: not where it says that there is no room (452, 552).
+fn with_way_round(fault: Fault) -> Fault {
+    match (fault.reply_code(), &fault.hint) {
+        (Some(500 | 501 | 502 | 504 | 550 | 553), None) => {
+            fault.with_hint("if it is the temporary name that is refused: --in-place uploads under the final one")
+        }
+        _ => fault,
+    }
+}
+
 /// A 550 on an upload means that it is not allowed, not that something is missing.
 fn refused(fault: Fault) -> Fault {
     match fault.kind {
@@ -271,6 +302,7 @@ async fn send_plain(
             watch.noted(piece.len() as u64).await?;
             left = rest;
         }
+        reset_when_dropped(&tcp, false);
         limits.io("data connection", tcp.shutdown()).await?;
         return Ok((bytes.len() as u64, Stream::Plain(tcp)));
     }
@@ -279,6 +311,7 @@ async fn send_plain(
     let (file, watch) = (copy::share(source.file)?, Watch::new(flow));
     let sending = tokio::task::spawn_blocking(move || {
         let sent = copy::send(&file, &socket, watch)?;
+        reset_when_dropped(&socket, false);
         socket.shutdown(std::net::Shutdown::Write).map_err(network)?;
         socket.set_nonblocking(true).map_err(network)?;
         Ok::<_, Fault>((sent, socket))
@@ -320,6 +353,7 @@ async fn send_stream(
         watch.noted(count as u64).await?;
     }
     limits.io("data connection", stream.flush()).await?;
+    stream.reset_when_dropped(false);
     limits.io("data connection", stream.shutdown()).await?;
     if stream.is_tls() {
         // Nothing but the peer's close_notify can come, or nothing at all.
@@ -358,11 +392,15 @@ mod tests {
 
     #[test]
     fn temporary_names() {
-        let name = |path: &[u8]| temporary_path(&RemotePath::new(path)).unwrap().to_text();
-        assert_eq!(name(b"a"), ".a.part");
-        assert_eq!(name(b"/a"), "/.a.part");
-        assert_eq!(name(b"d/a"), "d/.a.part");
-        assert_eq!(temporary_path(&RemotePath::new(&[b'x'; MAX_NAME])).unwrap().as_bytes().len(), MAX_NAME);
-        assert!(temporary_path(&RemotePath::new(b"")).is_err());
+        let tag = PartTag::of_source(&[b"x"]);
+        let name = |path: &[u8]| temporary_path(&RemotePath::new(path), &tag).unwrap();
+        for (path, parent) in [(&b"a"[..], ""), (b"/a", "/"), (b"d/a", "d/")] {
+            let part = [parent.as_bytes(), &part_name(b"a", &tag)].concat();
+            assert_eq!(name(path).as_bytes(), part);
+        }
+        assert!(temporary_path(&RemotePath::new(b""), &tag).is_err());
+        let data_set = |path: &[u8]| is_data_set(&RemotePath::new(path));
+        assert!(data_set(b"'HLQ.X(+1)'") && data_set(b"'sys1.proclib'"));
+        assert!(![&b"''"[..], b"'", b"HLQ.X", b"d/'x'", b"'it is'", b"'d/x'"].iter().any(|path| data_set(path)));
     }
 }

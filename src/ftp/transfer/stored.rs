@@ -19,7 +19,7 @@ pub(super) enum UploadStep {
     Place,
     /// It has its name: size and time are asked for once more.
     Confirm,
-    /// The name was refused, for this reason: the temporary file has to go.
+    /// The size was wrong or the name refused, for this reason: the temporary file has to go.
     Clean(Fault),
     /// Nothing is left.
     Over,
@@ -35,6 +35,10 @@ pub(super) enum UploadQuestion {
     Time,
     Mode,
     Stamp,
+    /// The size of the temporary file after its name was refused.
+    Left,
+    /// The size of what has the name instead.
+    Winner,
     Clean,
 }
 
@@ -80,8 +84,11 @@ impl PendingUpload {
                 commands.push((UploadQuestion::Stamp, FtpCommand::Mdtm(name.clone())));
             }
             UploadStep::Clean(_) => {
-                let path = self.temporary.as_ref().unwrap_or(&self.path);
-                commands.push((UploadQuestion::Clean, FtpCommand::Dele(path.argument())));
+                let path = self.temporary.as_ref().unwrap_or(&self.path).argument();
+                commands.push((UploadQuestion::Left, FtpCommand::Size(path.clone())));
+                commands.push((UploadQuestion::Winner, FtpCommand::Size(name.clone())));
+                commands.push((UploadQuestion::Stamp, FtpCommand::Mdtm(name.clone())));
+                commands.push((UploadQuestion::Clean, FtpCommand::Dele(path)));
             }
             UploadStep::Over => {}
         }
@@ -108,7 +115,12 @@ impl PendingUpload {
         if let (Some(there), Some(size)) = (reply(UploadQuestion::Size).and_then(size_of), self.size) {
             if there != size {
                 let detail = format!("{size} bytes were sent, the server holds {there}");
-                return Err(Fault::new(Kind::Incomplete, detail));
+                let fault = Fault::new(Kind::Incomplete, detail);
+                if self.temporary.is_none() || !matches!(self.step, UploadStep::Check) {
+                    return Err(fault);
+                }
+                self.step = UploadStep::Clean(fault);
+                return Ok(());
             }
             if self.done.checksum.is_none() {
                 self.done.proof = Proof::Size;
@@ -136,10 +148,23 @@ impl PendingUpload {
         if let Some(reply) = reply(UploadQuestion::Time) {
             self.done.modified = self.modified.filter(|_| client.took_time(reply));
         }
+        // Our part was there and is gone, or what has the name is as ours would be: another run did that, and the same
+        // again finds what it left. Else the refusal is for good.
+        let gone = !matches!(self.done.proof, Proof::Nothing | Proof::Reply)
+            && reply(UploadQuestion::Left).is_some_and(|left| left.code == 550 && size_of(left).is_none());
+        let won = self.size.is_some()
+            && reply(UploadQuestion::Winner).and_then(size_of) == self.size
+            && self.modified.is_some()
+            && reply(UploadQuestion::Stamp).and_then(time_of) == self.modified;
         let step = std::mem::replace(&mut self.step, UploadStep::Over);
         match step {
             UploadStep::Check if self.temporary.is_some() => self.step = UploadStep::Place,
             UploadStep::Check | UploadStep::Place if self.confirm => self.step = UploadStep::Confirm,
+            UploadStep::Clean(fault) if gone || won => {
+                return Err(
+                    Fault { kind: Kind::Incomplete, hint: None, ..fault }.context("another run was there first")
+                );
+            }
             UploadStep::Clean(fault) => return Err(fault),
             UploadStep::Check | UploadStep::Place | UploadStep::Confirm | UploadStep::Over => {}
         }

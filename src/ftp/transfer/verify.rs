@@ -71,6 +71,15 @@ impl Checks {
 
 /// Checksums of a whole file, computed by a thread of its own.
 pub(super) async fn of_file(file: &File, algorithms: Vec<ChecksumAlgorithm>) -> Result<LocalChecksums, Fault> {
+    of_beginning(file, algorithms, u64::MAX).await
+}
+
+/// Checksums of no more than so many bytes of a file.
+pub(super) async fn of_beginning(
+    file: &File,
+    algorithms: Vec<ChecksumAlgorithm>,
+    length: u64,
+) -> Result<LocalChecksums, Fault> {
     if algorithms.is_empty() {
         return Ok(Vec::new());
     }
@@ -79,7 +88,8 @@ pub(super) async fn of_file(file: &File, algorithms: Vec<ChecksumAlgorithm>) -> 
         let mut digests: Vec<Digest> = algorithms.into_iter().map(Digest::new).collect();
         let (mut buffer, mut at) = (vec![0; BUFFER], 0u64);
         loop {
-            match file.read_at(&mut buffer, at) {
+            let most = usize::try_from(length - at).unwrap_or(BUFFER).min(BUFFER);
+            match file.read_at(buffer.get_mut(..most).unwrap_or_default(), at) {
                 Ok(0) => return Ok(finish(digests)),
                 Ok(count) => {
                     let piece = buffer.get(..count).unwrap_or_default();

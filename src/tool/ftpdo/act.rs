@@ -3,14 +3,18 @@
 use serde::Serialize;
 
 use super::actor::Actor;
+use super::meant::Meant;
 use super::remove::Removed;
-use super::script::{Act, ScriptCommand};
+use super::script::{Act, ScriptCommand, check_target, literal};
+use super::transfer::local_files;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::client::ListMethod;
 use crate::ftp::command::FtpCommand;
+use crate::ftp::listing::{ListingEntry, ListingLine, unknown_line};
 use crate::ftp::path::{FtpUrl, RemotePath};
-use crate::ftp::reply::{FtpReply, ReplyClass};
+use crate::ftp::reply::{FtpReply, ReplyClass, quoted_path};
 use crate::net::clock::unix_seconds;
 use crate::tool::ftp_usage::{Usage, UsageRecord};
 use crate::tool::ftpls::EntryRecord;
@@ -27,6 +31,9 @@ struct CommandRecord {
     /// The new name.
     #[serde(skip_serializing_if = "Option::is_none")]
     to: Option<String>,
+    /// The file here.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    local: Option<String>,
     /// False where nothing was to be done.
     changed: bool,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -51,9 +58,11 @@ impl OutputRecord for CommandRecord {
     fn text(&self, line: &mut TextLine) {
         if self.dry_run {
             line.text(&format!("would {}", self.verb));
-            for path in [&self.path, &self.to].into_iter().flatten() {
+            for path in [&self.path, &self.to, &self.local].into_iter().flatten() {
                 line.text(" ").escaped(path);
             }
+        } else if self.verb == "pwd" {
+            line.escaped(self.path.as_deref().unwrap_or_default());
         } else if self.verb == "raw" {
             line.text(&format!("{} ", self.code.unwrap_or(0)));
             for (at, text) in self.reply.iter().enumerate() {
@@ -83,34 +92,107 @@ impl OutputRecord for HashRecord {
     }
 }
 
+/// What a word means, unless it is too much for one name to go to.
+fn fitting<T>(to: Option<&[u8]>, found: Result<Vec<T>, Fault>) -> Result<Vec<T>, Fault> {
+    let found = found?;
+    check_target(to, found.len()).map_err(|why| Fault::new(Kind::Usage, why))?;
+    Ok(found)
+}
+
 impl Actor<'_> {
     /// Does one command, for each of its paths; failures are reported and counted. An error is lost output.
     pub(super) async fn run(&mut self, command: &ScriptCommand) -> Result<(), Fault> {
-        let Some(words) = command.paths() else {
-            let (target, result) = match &command.act {
-                Act::Mv { from, to } => {
-                    let (from, to) = (self.resolve(from), self.resolve(to));
-                    let result = self.rename(&from, &to, command.line).await;
-                    (self.url.with_path(from, false), result)
+        let words = match (&command.act, command.paths()) {
+            (Act::Raw { line }, _) => {
+                let result = self.raw(line, command.line).await;
+                return self.settle(command, self.url, result);
+            }
+            (Act::Pwd, _) => {
+                let result = self.pwd(command.line).await;
+                return self.settle(command, self.url, result);
+            }
+            (Act::Put { to, files }, _) => {
+                for word in files {
+                    self.put_files(command, word, to.as_deref()).await?;
                 }
-                Act::Raw { line } => (self.url.clone(), self.raw(line, command.line).await),
-                _ => return Ok(()),
+                return Ok(());
+            }
+            (Act::Mv { from, .. }, _) => from.as_slice(),
+            (_, words) => words.unwrap_or_default(),
+        };
+        if words.is_empty() {
+            let here = Meant { path: self.url.path.clone(), shown: b".".to_vec(), entry: None };
+            return self.each(command, vec![here]).await;
+        }
+        for word in words {
+            let found = match (&command.act, self.meant(word).await) {
+                (Act::Rm { force: true, .. }, Err(fault)) if fault.kind == Kind::Negative => Ok(Vec::new()),
+                (Act::Rm { pick, recursive, .. }, Ok(found)) if !pick.is_empty() => {
+                    self.picked(pick, *recursive, found).await
+                }
+                (Act::Mv { to, .. }, found) => fitting(Some(to), found),
+                (Act::Get { to, .. }, found) => fitting(to.as_deref(), found),
+                (_, found) => found,
             };
-            return self.settle(command, &target, result);
-        };
-        let paths = match words {
-            [] => vec![self.url.path.clone()],
-            words => words.iter().map(|word| self.resolve(word)).collect(),
-        };
-        for (at, path) in paths.iter().enumerate() {
-            let shown = words.get(at).map_or(b".".as_slice(), Vec::as_slice);
-            let result = self.path(&command.act, path, shown, command.line).await;
-            self.settle(command, &self.url.with_path(path.clone(), false), result)?;
+            match found {
+                Ok(found) => self.each(command, found).await?,
+                Err(fault) => {
+                    let target = self.url.with_path(self.resolve(&literal(word)), false);
+                    self.settle(command, &target, Err(fault))?;
+                }
+            }
             if !self.client.usable() {
                 break;
             }
         }
         Ok(())
+    }
+
+    /// Does a command for each of these paths.
+    async fn each(&mut self, command: &ScriptCommand, found: Vec<Meant>) -> Result<(), Fault> {
+        for Meant { path, shown, entry } in found {
+            let result = match (&command.act, entry) {
+                (Act::Mv { to, .. }, _) => {
+                    // What is moved into a directory keeps its name.
+                    let into = to.ends_with(b"/").then(|| path.name()).flatten();
+                    let to = into.map_or_else(|| self.resolve(to), |name| self.resolve(to).join(name));
+                    self.rename(&path, &to, command.line).await
+                }
+                (Act::Ls { long, .. }, Some(entry)) => self.entry(&path, entry, *long),
+                (act, _) => self.path(act, &path, &shown, command.line).await,
+            };
+            self.settle(command, &self.url.with_path(path, false), result)?;
+            if !self.client.usable() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Stores the local files that a word means.
+    async fn put_files(&mut self, command: &ScriptCommand, word: &[u8], to: Option<&[u8]>) -> Result<(), Fault> {
+        let files = match fitting(to, local_files(word)) {
+            Ok(files) => files,
+            Err(fault) => return self.settle(command, self.url, Err(fault)),
+        };
+        for local in &files {
+            if !self.client.usable() {
+                break;
+            }
+            let result = match self.put(local, to).await {
+                Ok(path) => self.emit_transfer("put", &path, &local.to_string_lossy(), command.line),
+                Err(fault) => Err(fault.context(local.display())),
+            };
+            self.settle(command, self.url, result)?;
+        }
+        Ok(())
+    }
+
+    fn emit_transfer(&self, verb: &'static str, path: &RemotePath, local: &str, line: u64) -> Result<(), Fault> {
+        let mut record = CommandRecord::new(verb, Some(path), line);
+        record.local = Some(local.to_owned());
+        record.dry_run = self.dry_run;
+        self.out.emit(&record)
     }
 
     /// Counts how a command went. An error is lost output, not what the server refused.
@@ -130,7 +212,7 @@ impl Actor<'_> {
     }
 
     /// A path argument: absolute with a leading slash, else below the URL's path.
-    fn resolve(&self, word: &[u8]) -> RemotePath {
+    pub(super) fn resolve(&self, word: &[u8]) -> RemotePath {
         let (base, path) = (&self.url.path, RemotePath::new(word));
         match word.starts_with(b"/") || base.is_login() {
             true => path,
@@ -141,7 +223,13 @@ impl Actor<'_> {
     async fn path(&mut self, act: &Act, path: &RemotePath, shown: &[u8], line: u64) -> Result<(), Fault> {
         let mut record = CommandRecord::new(act.verb(), Some(path), line);
         match act {
-            Act::Stat { .. } => return self.stat(path).await,
+            Act::Stat { .. } => return self.stat(path, true).await,
+            Act::Ls { long, .. } => return self.ls(path, *long).await,
+            Act::Cat { .. } => return self.cat(path).await,
+            Act::Get { to, .. } => {
+                let local = self.get(path, to.as_deref()).await?;
+                return self.emit_transfer("get", path, &local.to_string_lossy(), line);
+            }
             Act::Hash { algorithm, .. } => return self.hash(path, shown, *algorithm).await,
             Act::Du { .. } => {
                 let usage = Usage::of(&mut self.client, path).await?;
@@ -181,21 +269,55 @@ impl Actor<'_> {
                 record.set_reply(Some(&reply));
             }
             Act::Touch { time, create, .. } => record.changed = self.touch(path, *time, *create).await?,
-            Act::Mv { .. } | Act::Raw { .. } => return Err(Fault::new(Kind::Internal, "not a verb of paths")),
+            Act::Mv { .. } | Act::Put { .. } | Act::Pwd | Act::Raw { .. } => {
+                return Err(Fault::new(Kind::Internal, "not a verb of paths"));
+            }
         }
         self.out.emit(&record)
     }
 
-    async fn stat(&mut self, path: &RemotePath) -> Result<(), Fault> {
-        let Some(mut entry) = self.client.stat(path).await? else {
-            return Err(Fault::new(Kind::NoInput, "nothing there"));
-        };
+    async fn stat(&mut self, path: &RemotePath, long: bool) -> Result<(), Fault> {
+        match self.client.stat(path).await? {
+            Some(entry) => self.entry(path, entry, long),
+            None => Err(Fault::new(Kind::NoInput, "nothing there")),
+        }
+    }
+
+    /// Prints what stands at a path.
+    fn entry(&self, path: &RemotePath, mut entry: ListingEntry, long: bool) -> Result<(), Fault> {
         entry.name = match path.is_login() {
             true => b".".to_vec(),
             false => path.name().unwrap_or(b"/").to_vec(),
         };
         let base = self.url.with_path(path.parent().unwrap_or_default(), true).to_string();
-        self.out.emit(&EntryRecord { entry: &entry, path: &entry.name, base: &base, raw: b"", long: true })
+        self.out.emit(&EntryRecord { entry: &entry, path: &entry.name, base: &base, raw: b"", long })
+    }
+
+    /// Prints what is in a directory, or the facts of a file.
+    async fn ls(&mut self, path: &RemotePath, long: bool) -> Result<(), Fault> {
+        let (out, base) = (self.out, self.url.with_path(path.clone(), true).to_string());
+        let each = &mut |line: ListingLine, raw: &[u8]| match line {
+            ListingLine::Entry(entry) => {
+                out.emit(&EntryRecord { entry: &entry, path: &entry.name, base: &base, raw: b"", long })
+            }
+            ListingLine::Nothing => Ok(()),
+            ListingLine::Unknown => Err(unknown_line(raw)),
+        };
+        match self.client.list(path, ListMethod::Any, true, each).await {
+            Err(fault) if fault.kind == Kind::NoInput && self.client.usable() => self.stat(path, long).await,
+            listed => listed?.uncut().map(drop),
+        }
+    }
+
+    /// Prints where the server says we are: paths are relative to it and the URL's path.
+    async fn pwd(&mut self, line: u64) -> Result<(), Fault> {
+        let reply = self.client.must(&FtpCommand::Pwd, Kind::Refused).await?;
+        let bad = || Fault::new(Kind::Protocol, format!("PWD: no path in: {}", reply.text()));
+        let path = RemotePath::new(&quoted_path(reply.first()).ok_or_else(bad)?);
+        let mut record = CommandRecord::new("pwd", Some(&path), line);
+        record.changed = false;
+        record.set_reply(Some(&reply));
+        self.out.emit(&record)
     }
 
     async fn hash(&mut self, path: &RemotePath, shown: &[u8], wanted: Option<ChecksumAlgorithm>) -> Result<(), Fault> {
@@ -280,6 +402,7 @@ impl Act {
             Act::Rm { force, .. } => *force,
             Act::Rmdir { .. } | Act::Mv { .. } | Act::Raw { .. } => false,
             Act::Chmod { .. } | Act::Touch { .. } | Act::Stat { .. } | Act::Hash { .. } | Act::Du { .. } => true,
+            Act::Ls { .. } | Act::Get { .. } | Act::Put { .. } | Act::Cat { .. } | Act::Pwd => true,
         }
     }
 }
@@ -291,6 +414,7 @@ impl CommandRecord {
             line,
             path: path.map(RemotePath::to_text),
             to: None,
+            local: None,
             changed: true,
             dry_run: false,
             removed: None,

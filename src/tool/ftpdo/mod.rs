@@ -3,8 +3,10 @@
 
 mod act;
 mod actor;
+mod meant;
 mod remove;
 mod script;
+mod transfer;
 
 use std::ffi::OsString;
 use std::io::Read;
@@ -16,10 +18,11 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers};
+use crate::tool::ftp_pick::PickArgs;
 use crate::tool::ftp_words;
 
 use actor::Actor;
-use script::ScriptCommand;
+use script::{Act, ScriptCommand};
 
 /// The longest script.
 const MAX_SCRIPT: u64 = 64 << 20;
@@ -31,7 +34,7 @@ pub struct Args {
     /// The server and the directory that the paths are relative to
     #[arg(value_name = "URL")]
     url: String,
-    /// mkdir, rm, rmdir, mv, chmod, touch, stat, hash, du or raw; without one, or with -, commands are read from stdin
+    /// mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd or raw; without one, or with -, commands are read from stdin
     #[arg(value_name = "VERB")]
     verb: Option<String>,
     /// Paths relative to the URL's path (absolute with a leading `/`), or the words of a raw command
@@ -61,6 +64,17 @@ pub struct Args {
     /// Change nothing: say what would be done
     #[arg(short = 'n', long)]
     dry_run: bool,
+    /// Take `*`, `?`, `[` and `{` in the paths of the command line as they are
+    #[arg(long)]
+    no_glob: bool,
+    /// ls: all columns
+    #[arg(short = 'l', long)]
+    long: bool,
+    /// get, put: where the file goes; with a / at its end the directory that files go into
+    #[arg(short = 'o', long, value_name = "PATH")]
+    to: Option<OsString>,
+    #[command(flatten)]
+    pick: PickArgs,
     #[command(flatten)]
     client: FtpClientArgs,
     #[command(flatten)]
@@ -123,6 +137,7 @@ fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
         (args.recursive, "--recursive"),
         (args.force, "--force"),
         (args.no_create, "--no-create"),
+        (args.long, "--long"),
     ];
     words.extend(flags.iter().filter(|(given, _)| *given).map(|(_, flag)| flag.as_bytes().to_vec()));
     for (flag, value) in [("--date", &args.date), ("--algorithm", &args.algorithm)] {
@@ -130,7 +145,19 @@ fn commands(args: &Args, url: &FtpUrl) -> Result<Vec<ScriptCommand>, Fault> {
             words.push(format!("{flag}={value}").into_bytes());
         }
     }
+    if let Some(to) = &args.to {
+        words.push([b"--to=", to.as_encoded_bytes()].concat());
+    }
     words.push(b"--".to_vec());
-    words.extend(args.words.iter().map(|word| word.clone().into_vec()));
-    Ok(vec![script::parse(&words, 0, url.path.name().is_some())?])
+    let globs = !args.no_glob && !matches!(verb, "mkdir" | "raw");
+    let marked = |word: Vec<u8>| if globs { script::from_command_line(&word) } else { word };
+    words.extend(args.words.iter().map(|word| marked(word.clone().into_vec())));
+    let mut command = script::parse(&words, 0, url.path.name().is_some())?;
+    let given = args.pick.pick()?;
+    match &mut command.act {
+        Act::Rm { pick, .. } => *pick = given,
+        _ if given.is_empty() => {}
+        _ => return Err(Fault::new(Kind::Usage, format!("{verb} takes no filters, rm does"))),
+    }
+    Ok(vec![command])
 }

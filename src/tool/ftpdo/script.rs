@@ -8,22 +8,32 @@ use clap::error::ErrorKind;
 use crate::cli::clock;
 use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
+use crate::ftp::glob::Glob;
+use crate::tool::ftp_pick::{Pick, PickArgs};
+
+/// Stands in a word before each character that means more than itself in a glob and is not quoted. No path can hold it.
+const UNQUOTED: u8 = 0;
 
 /// One command.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(super) struct ScriptCommand {
     /// Its line of the script; 0 for the command line.
     pub(super) line: u64,
     pub(super) act: Act,
 }
 
-/// A verb and what it needs. Paths are bytes as the user wrote them.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A verb and what it needs. Paths are words as the user wrote them ([`literal`], [`glob_of`]).
+#[derive(Debug, Clone)]
 pub(super) enum Act {
     Mkdir { parents: bool, paths: Vec<Vec<u8>> },
-    Rm { recursive: bool, force: bool, paths: Vec<Vec<u8>> },
+    Rm { recursive: bool, force: bool, pick: Pick, paths: Vec<Vec<u8>> },
+    Ls { long: bool, paths: Vec<Vec<u8>> },
+    Get { to: Option<Vec<u8>>, paths: Vec<Vec<u8>> },
+    Put { to: Option<Vec<u8>>, files: Vec<Vec<u8>> },
+    Cat { paths: Vec<Vec<u8>> },
+    Pwd,
     Rmdir { paths: Vec<Vec<u8>> },
-    Mv { from: Vec<u8>, to: Vec<u8> },
+    Mv { from: Vec<Vec<u8>>, to: Vec<u8> },
     Chmod { mode: u32, paths: Vec<Vec<u8>> },
     Touch { time: Option<i64>, create: bool, paths: Vec<Vec<u8>> },
     Stat { paths: Vec<Vec<u8>> },
@@ -39,6 +49,11 @@ impl Act {
             Act::Mkdir { .. } => "mkdir",
             Act::Rm { .. } => "rm",
             Act::Rmdir { .. } => "rmdir",
+            Act::Ls { .. } => "ls",
+            Act::Get { .. } => "get",
+            Act::Put { .. } => "put",
+            Act::Cat { .. } => "cat",
+            Act::Pwd => "pwd",
             Act::Mv { .. } => "mv",
             Act::Chmod { .. } => "chmod",
             Act::Touch { .. } => "touch",
@@ -65,19 +80,46 @@ enum Verb {
         parents: bool,
         paths: Vec<OsString>,
     },
+    #[command(aliases = ["delete", "mdelete", "mrm"])]
     Rm {
         #[arg(short = 'r', short_alias = 'R', long)]
         recursive: bool,
         #[arg(short = 'f', long)]
         force: bool,
+        #[command(flatten)]
+        pick: Box<PickArgs>,
         paths: Vec<OsString>,
     },
+    #[command(visible_aliases = ["dir", "cls"])]
+    Ls {
+        #[arg(short = 'l', long)]
+        long: bool,
+        paths: Vec<OsString>,
+    },
+    #[command(alias = "mget")]
+    Get {
+        #[arg(short = 'o', long = "to")]
+        to: Option<OsString>,
+        paths: Vec<OsString>,
+    },
+    #[command(alias = "mput")]
+    Put {
+        #[arg(short = 'o', long = "to")]
+        to: Option<OsString>,
+        #[arg(required = true)]
+        files: Vec<OsString>,
+    },
+    Cat {
+        paths: Vec<OsString>,
+    },
+    Pwd,
     Rmdir {
         paths: Vec<OsString>,
     },
+    #[command(alias = "rename")]
     Mv {
-        from: OsString,
-        to: OsString,
+        #[arg(num_args = 2.., required = true)]
+        paths: Vec<OsString>,
     },
     Chmod {
         #[arg(value_parser = parse_mode)]
@@ -118,7 +160,7 @@ fn parse_algorithm(text: &str) -> Result<ChecksumAlgorithm, String> {
 }
 
 /// The names of the verbs, for help texts.
-pub(super) const VERBS: &str = "mkdir, rm, rmdir, mv, chmod, touch, stat, hash, du, raw";
+pub(super) const VERBS: &str = "mkdir, rm, rmdir, mv, chmod, touch, stat, ls, get, put, cat, hash, du, pwd, raw";
 
 /// Reads one command from its words. `here`: the URL names a path that stands for a missing PATH.
 pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCommand, Fault> {
@@ -132,7 +174,9 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
         let name = words.first().map(|word| String::from_utf8_lossy(word).into_owned()).unwrap_or_default();
         match error.kind() {
             ErrorKind::InvalidSubcommand | ErrorKind::MissingSubcommand => usage(format!("no verb {name:?}: {VERBS}")),
-            ErrorKind::MissingRequiredArgument => usage(format!("{name} needs more arguments")),
+            ErrorKind::MissingRequiredArgument | ErrorKind::TooFewValues => {
+                usage(format!("{name} needs more arguments"))
+            }
             // The first line says it all; clap's usage line is that of a program.
             _ => usage(format!("{name}: {}", first_line(&error.to_string()))),
         }
@@ -140,26 +184,61 @@ pub(super) fn parse(words: &[Vec<u8>], line: u64, here: bool) -> Result<ScriptCo
     let bytes = |paths: Vec<OsString>| paths.into_iter().map(OsStringExt::into_vec).collect::<Vec<Vec<u8>>>();
     let act = match verb {
         Verb::Mkdir { parents, paths } => Act::Mkdir { parents, paths: bytes(paths) },
-        Verb::Rm { recursive, force, paths } => Act::Rm { recursive, force, paths: bytes(paths) },
+        Verb::Rm { recursive, force, pick, paths } => {
+            let pick = pick.pick().map_err(|fault| usage(fault.detail))?;
+            Act::Rm { recursive, force, pick, paths: bytes(paths) }
+        }
+        Verb::Ls { long, paths } => Act::Ls { long, paths: bytes(paths) },
+        Verb::Get { to, paths } => {
+            let (to, paths) = (to.map(|to| literal(&to.into_vec())), bytes(paths));
+            check_target(to.as_deref(), paths.len()).map_err(usage)?;
+            Act::Get { to, paths }
+        }
+        Verb::Put { to, files } => {
+            let (to, files) = (to.map(|to| literal(&to.into_vec())), bytes(files));
+            check_target(to.as_deref(), files.len()).map_err(usage)?;
+            Act::Put { to, files }
+        }
+        Verb::Cat { paths } => Act::Cat { paths: bytes(paths) },
+        Verb::Pwd => Act::Pwd,
         Verb::Rmdir { paths } => Act::Rmdir { paths: bytes(paths) },
-        Verb::Mv { from, to } => Act::Mv { from: from.into_vec(), to: to.into_vec() },
+        Verb::Mv { paths } => {
+            let mut from = bytes(paths);
+            let to = from.pop().unwrap_or_default();
+            let to = literal(&to);
+            check_target(Some(&to), from.len()).map_err(usage)?;
+            Act::Mv { from, to }
+        }
         Verb::Chmod { mode, paths } => Act::Chmod { mode, paths: bytes(paths) },
         Verb::Touch { time, no_create, paths } => Act::Touch { time, create: !no_create, paths: bytes(paths) },
         Verb::Stat { paths } => Act::Stat { paths: bytes(paths) },
         Verb::Hash { algorithm, paths } => Act::Hash { algorithm, paths: bytes(paths) },
         Verb::Du { paths } => Act::Du { paths: bytes(paths) },
-        Verb::Raw { words } => Act::Raw { line: bytes(words).join(&b' ') },
+        Verb::Raw { words } => Act::Raw { line: literal(&bytes(words).join(&b' ')) },
     };
     let command = ScriptCommand { line, act };
     match command.paths() {
         // What changes something in a script names it; on the command line the URL may.
-        Some([]) if !matches!(command.act, Act::Stat { .. } | Act::Du { .. }) && (line > 0 || !here) => {
+        Some([])
+            if !matches!(command.act, Act::Stat { .. } | Act::Du { .. } | Act::Ls { .. }) && (line > 0 || !here) =>
+        {
             Err(usage(format!("{} needs a path", command.act.verb())))
         }
         _ if command.paths().is_some_and(|paths| paths.iter().any(Vec::is_empty)) => {
             Err(usage("an empty path".to_owned()))
         }
         _ => Ok(command),
+    }
+}
+
+/// Several files need a directory to go into.
+///
+/// # Errors
+/// What to write.
+pub(super) fn check_target(to: Option<&[u8]>, files: usize) -> Result<(), String> {
+    match files > 1 && to.is_some_and(|to| !to.ends_with(b"/")) {
+        true => Err("several files go into a directory: write its name with a / at the end".to_owned()),
+        false => Ok(()),
     }
 }
 
@@ -178,9 +257,12 @@ impl ScriptCommand {
             | Act::Chmod { paths, .. }
             | Act::Touch { paths, .. }
             | Act::Stat { paths }
+            | Act::Ls { paths, .. }
+            | Act::Get { paths, .. }
+            | Act::Cat { paths }
             | Act::Hash { paths, .. }
             | Act::Du { paths } => Some(paths),
-            Act::Mv { .. } | Act::Raw { .. } => None,
+            Act::Mv { .. } | Act::Put { .. } | Act::Pwd | Act::Raw { .. } => None,
         }
     }
 }
@@ -206,6 +288,7 @@ fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
     let mut bytes = line.iter().copied();
     while let Some(byte) = bytes.next() {
         match byte {
+            UNQUOTED => return Err("NUL cannot be sent"),
             b' ' | b'\t' => words.extend(word.take()),
             b'#' if word.is_none() => break,
             b'\'' => {
@@ -228,11 +311,74 @@ fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, &'static str> {
                 }
             }
             b'\\' => word.get_or_insert_default().push(bytes.next().ok_or("nothing follows the backslash")?),
-            byte => word.get_or_insert_default().push(byte),
+            byte => push_unquoted(word.get_or_insert_default(), byte),
         }
     }
     words.extend(word);
-    Ok(words)
+    match words.iter().any(|word| word.ends_with(&[UNQUOTED])) {
+        true => Err("NUL cannot be sent"),
+        false => Ok(words),
+    }
+}
+
+fn push_unquoted(word: &mut Vec<u8>, byte: u8) {
+    if Glob::escape(&[byte]).len() > 1 && byte != b'\\' {
+        word.push(UNQUOTED);
+    }
+    word.push(byte);
+}
+
+/// A word of the command line, where the shell took the quotes: a backslash before a character of globs makes it mean
+/// itself.
+pub(super) fn from_command_line(word: &[u8]) -> Vec<u8> {
+    let (mut marked, mut rest) = (Vec::with_capacity(word.len()), word);
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match after.split_first() {
+            Some((&next, after)) if byte == b'\\' && Glob::is_special(&[next]) => {
+                marked.push(next);
+                rest = after;
+            }
+            _ => push_unquoted(&mut marked, byte),
+        }
+    }
+    marked
+}
+
+/// The text of a word.
+pub(super) fn literal(word: &[u8]) -> Vec<u8> {
+    word.iter().copied().filter(|byte| *byte != UNQUOTED).collect()
+}
+
+fn is_glob(word: &[u8]) -> bool {
+    word.windows(2).any(|pair| matches!(pair, [UNQUOTED, byte] if Glob::is_special(&[*byte])))
+}
+
+/// The glob that a word is by its last part.
+///
+/// # Errors
+/// `Usage`: a glob in another part, or as [`Glob::new`].
+pub(super) fn glob_of(word: &[u8]) -> Result<Option<Glob>, Fault> {
+    if !is_glob(word) {
+        return Ok(None);
+    }
+    let start = word.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
+    let (parent, mut rest) = word.split_at_checked(start).unwrap_or_default();
+    if is_glob(parent) || rest.is_empty() {
+        return Err(Fault::new(Kind::Usage, "a glob stands for names of one directory: only the last part of a path"));
+    }
+    let mut glob = Vec::with_capacity(rest.len());
+    while let Some((&byte, after)) = rest.split_first() {
+        rest = after;
+        match after.split_first() {
+            Some((&next, after)) if byte == UNQUOTED => {
+                glob.push(next);
+                rest = after;
+            }
+            _ => glob.extend(Glob::escape(&[byte])),
+        }
+    }
+    Glob::from_bytes(&glob).map(Some)
 }
 
 /// What follows a backslash in double quotes.
@@ -244,7 +390,7 @@ fn escaped(bytes: &mut impl Iterator<Item = u8>) -> Result<u8, &'static str> {
             let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16));
             let (high, low) = (digit(), digit());
             let value = high.zip(low).and_then(|(high, low)| u8::try_from(high * 16 + low).ok());
-            value.ok_or("two hexadecimal digits must follow \\x")
+            value.filter(|byte| *byte != UNQUOTED).ok_or("two hexadecimal digits, not 00, must follow \\x")
         }
         byte => Ok(byte),
     }
@@ -275,20 +421,48 @@ mod tests {
     }
 
     #[test]
+    fn globs_are_what_is_not_quoted() {
+        // (a line, what it matches, what it does not, whether it is a glob)
+        for (line, yes, no, glob) in [
+            ("a*[12],{x,y}", "ab1,x", "a*1,x", true),
+            ("'a*'*", "a*b", "ab", true),
+            ("a\\*\"?\"", "a*?", "", false),
+            ("sub/*.csv", "a.csv", ".csv", true),
+        ] {
+            let words = split(line.as_bytes()).unwrap();
+            let [word] = words.as_slice() else { panic!("{line}") };
+            let found = glob_of(word).unwrap();
+            assert_eq!(found.is_some(), glob, "{line}");
+            match found {
+                None => assert_eq!(literal(word), yes.as_bytes()),
+                Some(glob) => {
+                    assert!(glob.step(&glob.walk(), yes.as_bytes()).0, "{line}");
+                    assert_eq!(glob.step(&glob.walk(), no.as_bytes()).0, line.starts_with("a*"), "{line}");
+                }
+            }
+        }
+        assert_eq!(glob_of(&from_command_line(b"a\\*b")).unwrap(), None);
+        assert!(
+            glob_of(&from_command_line(b"*/b")).is_err() && glob_of(&from_command_line(b"*.tar")).unwrap().is_some()
+        );
+    }
+
+    #[test]
     fn scripts() {
         let script = b"mkdir -p a/b\r\n\n# nothing\nmv 'a b' c\nchmod 644 x y\ntouch -d @5 t\nrm -rf z -- -dash\nraw SITE  HELP\nhash -a md5 f";
         let commands = read(script).unwrap();
         let path = |text: &str| text.as_bytes().to_vec();
         let expected = [
             (1, Act::Mkdir { parents: true, paths: vec![path("a/b")] }),
-            (4, Act::Mv { from: path("a b"), to: path("c") }),
+            (4, Act::Mv { from: vec![path("a b")], to: path("c") }),
             (5, Act::Chmod { mode: 0o644, paths: vec![path("x"), path("y")] }),
             (6, Act::Touch { time: Some(5), create: true, paths: vec![path("t")] }),
-            (7, Act::Rm { recursive: true, force: true, paths: vec![path("z"), path("-dash")] }),
+            (7, Act::Rm { recursive: true, force: true, pick: Pick::default(), paths: vec![path("z"), path("-dash")] }),
             (8, Act::Raw { line: path("SITE HELP") }),
             (9, Act::Hash { algorithm: Some(ChecksumAlgorithm::Md5), paths: vec![path("f")] }),
         ];
-        assert_eq!(commands, expected.map(|(line, act)| ScriptCommand { line, act }));
+        let expected = expected.map(|(line, act)| ScriptCommand { line, act });
+        assert_eq!(format!("{commands:?}"), format!("{expected:?}"));
     }
 
     #[test]
@@ -304,6 +478,9 @@ mod tests {
             ("hash -a x y", "SHA-512"),
             ("raw", "raw needs"),
             ("rm 'x", "line 1: a quote is not closed"),
+            ("mv a b c", "write its name with a /"),
+            ("rm --older-than never x", "line 1: rm: invalid value"),
+            ("rm a\0*", "NUL"),
         ] {
             let fault = read(script.as_bytes()).unwrap_err();
             assert_eq!(fault.kind, Kind::Usage);

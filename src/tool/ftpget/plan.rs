@@ -12,7 +12,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
 use crate::ftp::mirror::FetchRoot;
-use crate::ftp::path::{FtpUrl, RemotePath, check_name};
+use crate::ftp::path::{FtpUrl, RemotePath, check_name, local_name};
 
 /// The longest list that `-i` reads, in bytes.
 const MAX_LIST: u64 = 1 << 30;
@@ -165,7 +165,7 @@ impl Targets {
         if let Some(name) = name {
             check_name(name).map_err(|bad| Fault::new(Kind::Usage, format!("{url}: {}", bad.as_str())))?;
         }
-        let own_name = || PathBuf::from(OsStr::from_bytes(name.unwrap_or(b".")));
+        let own_name = || PathBuf::from(OsStr::from_bytes(&local_name(name.unwrap_or(b"."))));
         if args.recursive {
             let local = match (&args.target, url.directory) {
                 (Some(target), true) => target.clone(),
@@ -174,7 +174,8 @@ impl Targets {
             };
             return Ok(FetchRoot::Tree { path: url.path, ascii: url.ascii, local });
         }
-        let mut inside = wish.below.unwrap_or_else(|| vec![name.unwrap_or_default().to_vec()]);
+        let inside = wish.below.unwrap_or_else(|| vec![name.unwrap_or_default().to_vec()]);
+        let mut inside: Vec<Vec<u8>> = inside.iter().map(|name| local_name(name).into_owned()).collect();
         let own = inside.pop().unwrap_or_default();
         let (dir, name) = file(args, own, several)?;
         let mut path = dir.clone();

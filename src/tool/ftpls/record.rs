@@ -147,6 +147,9 @@ impl Serialize for EntryRecord<'_> {
             map.serialize_entry("name_base64", &exact)?;
         }
         map.serialize_entry("path", &String::from_utf8_lossy(self.path))?;
+        if let Some(exact) = base64_unless_utf8(self.path) {
+            map.serialize_entry("path_base64", &exact)?;
+        }
         map.serialize_entry("entry_type", entry.entry_type.as_str())?;
         if let Some(size) = entry.size {
             map.serialize_entry("size_bytes", &size)?;

@@ -59,7 +59,7 @@ impl QueryTemplate {
 
     /// True if a response says that its server knows no EDNS, and a question may do without.
     pub(super) fn is_edns_rejected(&self, rcode: u16, response_has_edns: bool) -> bool {
-        self.edns.as_ref().is_some_and(|edns| edns.is_rejected(Rcode(rcode), response_has_edns))
+        self.edns.as_ref().is_some_and(|edns| Rcode(rcode).rejects(edns, response_has_edns))
     }
 
     /// Writes a query; `plain`: without EDNS, whatever the others have.

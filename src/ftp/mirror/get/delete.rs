@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Dir, FileType};
 use super::Downloader;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::WholeListing;
-use crate::ftp::mirror::lazy_dir::{LazyDir, begun_of};
+use crate::ftp::mirror::lazy_dir::LazyDir;
 use crate::ftp::mirror::{EMPTY, INCOMPLETE, MAX_DEPTH, MirrorEvent, MirrorOutcome, join};
 use crate::ftp::part::unfinished;
 use crate::ftp::path::MAX_NAME;
@@ -64,7 +64,7 @@ fn hash(name: &[u8]) -> u64 {
 
 /// The file that a name belongs to: a part, to the file that it will be.
 fn meant(name: &[u8]) -> &[u8] {
-    unfinished(name).map(|(whole, _)| whole).or_else(|| begun_of(name)).unwrap_or(name)
+    unfinished(name).map_or(name, |(whole, _)| whole)
 }
 
 /// A local directory that holds what is not at the server.

@@ -34,19 +34,17 @@ impl EntryWriter {
     }
 
     pub(super) fn add(&mut self, entry: &ListingEntry) -> Result<(), Fault> {
-        let mut bytes = Vec::with_capacity(64 + entry.name.len());
-        bytes.push(TYPES.iter().position(|kind| *kind == entry.entry_type).map_or(0, |at| at as u8));
-        let time = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds.cast_unsigned());
-        for number in [entry.size, time] {
-            bytes.push(u8::from(number.is_some()));
-            bytes.extend_from_slice(&number.unwrap_or_default().to_le_bytes());
-        }
-        for text in [Some(&entry.name), entry.link_target.as_ref(), entry.unique.as_ref()] {
-            bytes.push(u8::from(text.is_some()));
-            let text = text.map(Vec::as_slice).unwrap_or_default();
-            // A line has no more than MAX_LINE bytes.
-            bytes.extend_from_slice(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_le_bytes());
-            bytes.extend_from_slice(text);
+        let kind = TYPES.iter().position(|kind| *kind == entry.entry_type).map_or(0, |at| at as u8);
+        let number = |number: u64| number.to_le_bytes().to_vec();
+        let time =
+            entry.modified.filter(|modified| modified.utc).map(|modified| number(modified.seconds.cast_unsigned()));
+        let (size, name) = (entry.size.map(number), Some(entry.name.clone()));
+        let mut bytes = vec![kind];
+        for field in [name, size, time, entry.link_target.clone(), entry.unique.clone()] {
+            // A line has no more than MAX_LINE bytes; 0: there is no such field.
+            let length = field.as_ref().map_or(0, |field| field.len() as u16 + 1);
+            bytes.extend_from_slice(&length.to_le_bytes());
+            bytes.extend_from_slice(&field.unwrap_or_default());
         }
         self.0.write_all(&bytes).map_err(failed)
     }
@@ -75,35 +73,28 @@ struct Reader {
 }
 
 impl Reader {
-    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
-        let mut bytes = [0; N];
+    fn bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
         self.inner.read_exact(&mut bytes)?;
-        self.position += N as u64;
+        self.position += count as u64;
         Ok(bytes)
     }
 
-    fn number(&mut self) -> io::Result<Option<u64>> {
-        let [there] = self.bytes()?;
-        let number = u64::from_le_bytes(self.bytes()?);
-        Ok((there == 1).then_some(number))
-    }
-
-    fn text(&mut self) -> io::Result<Option<Vec<u8>>> {
-        let [there] = self.bytes()?;
-        let mut text = vec![0; u32::from_le_bytes(self.bytes()?) as usize];
-        self.inner.read_exact(&mut text)?;
-        self.position += text.len() as u64;
-        Ok((there == 1).then_some(text))
+    fn field(&mut self) -> io::Result<Option<Vec<u8>>> {
+        let length = self.bytes(2)?.iter().rev().fold(0, |length, byte| length << 8 | usize::from(*byte));
+        length.checked_sub(1).map(|length| self.bytes(length)).transpose()
     }
 
     fn entry(&mut self) -> io::Result<ListingEntry> {
-        let [kind] = self.bytes()?;
-        let (size, time) = (self.number()?, self.number()?);
-        let kind = TYPES.get(usize::from(kind)).copied().unwrap_or(EntryType::Other);
-        let name = self.text()?.unwrap_or_default();
+        let kind = self.bytes(1)?.first().and_then(|kind| TYPES.get(usize::from(*kind))).copied();
+        let name = self.field()?.unwrap_or_default();
+        let mut number =
+            || Ok::<_, io::Error>(self.field()?.and_then(|bytes| bytes.try_into().ok()).map(u64::from_le_bytes));
+        let (size, time) = (number()?, number()?);
         let modified = time.map(|seconds| Modified::utc(seconds.cast_signed()));
-        let (link_target, unique) = (self.text()?, self.text()?);
-        Ok(ListingEntry { size, modified, link_target, unique, ..ListingEntry::new(name, kind) })
+        let (link_target, unique) = (self.field()?, self.field()?);
+        let entry = ListingEntry::new(name, kind.unwrap_or(EntryType::Other));
+        Ok(ListingEntry { size, modified, link_target, unique, ..entry })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::ftp::mirror::{
     Ancestors, FileFacts, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile, join, link,
 };
 use crate::ftp::part::unfinished;
-use crate::ftp::path::{RemotePath, check_name};
+use crate::ftp::path::{RemotePath, check_name, local_name};
 use crate::ftp::transfer::LocalDir;
 
 /// Why a link is neither made again nor followed to a directory.
@@ -118,7 +118,7 @@ impl RemoteDirectory {
             path: self.path.join(name),
             below: self.join(name),
             real: join(&self.real, name),
-            place: self.place.below(name),
+            place: self.place.below(&local_name(name)),
             depth: self.depth + 1,
             by_link: false,
             glob,
@@ -262,20 +262,20 @@ impl Downloader {
                 }
             };
             if let Some(local) = &mut found.local {
-                local.strike(&entry.name);
+                local.strike(&local_name(&entry.name));
             }
-            if let Err(why) = check_name(&entry.name) {
-                let name = String::from_utf8_lossy(&entry.name);
-                self.odd(directory, &mut found, || Fault::new(Kind::BadData, format!("{name}: {}", why.as_str())));
-                return Ok(());
-            }
-            found.names += 1;
+            let bad = check_name(&entry.name).err();
+            found.names += u64::from(bad.is_none());
+            // What the rules leave out need not be a name.
             let wanted = match entry.entry_type {
-                EntryType::Directory => true,
+                EntryType::Directory => self.settings.select.enters(&directory.join(&entry.name)),
                 EntryType::Symlink => self.wanted_link(directory, &entry.name),
                 EntryType::File | EntryType::Other => self.wanted(directory, &entry.name),
             };
-            if wanted {
+            if let (true, Some(why)) = (wanted, bad) {
+                let name = String::from_utf8_lossy(&entry.name);
+                self.odd(directory, &mut found, || Fault::new(Kind::BadData, format!("{name}: {}", why.as_str())));
+            } else if wanted {
                 let link = entry.entry_type == EntryType::Symlink && entry.link_target.is_none();
                 found.untold |= link && self.settings.links != Links::Skip;
                 found.entries.add(&entry)?;
@@ -416,7 +416,8 @@ impl Downloader {
         for entry in files {
             let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);
             let facts = FileFacts { size: entry.size, modified };
-            let there = local(&entry.name).map(|(size, time)| FileFacts { size: Some(size), modified: Some(time) });
+            let there = local(&local_name(&entry.name))
+                .map(|(size, time)| FileFacts { size: Some(size), modified: Some(time) });
             let asks = settings.select.asks_age()
                 || there.is_some_and(|there| directory.ascii || settings.compare.asks_time(facts, there));
             candidates.push((entry.name, facts, entry.mode, there, asks && modified.is_none()));
@@ -436,7 +437,7 @@ impl Downloader {
                 events.push(MirrorEvent::LeftOut { target: self.url(&path, false), why });
                 continue;
             }
-            if settings.no_clobber && here.as_ref().is_some_and(|dir| dir.exists(&name)) {
+            if settings.no_clobber && here.as_ref().is_some_and(|dir| dir.exists(&local_name(&name))) {
                 events.push(MirrorEvent::LeftOut { target: self.url(&path, false), why: "is there already" });
                 self.count(directory.root, 1);
                 continue;
@@ -448,7 +449,7 @@ impl Downloader {
                 ascii: directory.ascii,
                 compare: None,
                 path,
-                name,
+                name: local_name(&name).into_owned(),
                 facts,
                 mode,
             };
@@ -518,8 +519,9 @@ impl Downloader {
         if inside.is_none() {
             return MirrorEvent::Failed { target: url, fault: Fault::new(Kind::BadData, link::LEAVES) };
         }
-        let local = directory.place.path_of(&entry.name);
-        match self.make_link(directory, &entry.name, &leads_to) {
+        let name = local_name(&entry.name);
+        let local = directory.place.path_of(&name);
+        match self.make_link(directory, &name, &leads_to) {
             Ok(outcome) => MirrorEvent::Linked { url, local, leads_to, outcome },
             Err(fault) => MirrorEvent::Failed { target: url, fault },
         }

@@ -7,8 +7,8 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, WholeListing};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::listing::{ListingLine, unknown_line};
-use crate::ftp::mirror::lazy_dir::part_of;
-use crate::ftp::mirror::{EMPTY, INCOMPLETE, LIED, MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome, join};
+use crate::ftp::mirror::{Ancestors, EMPTY, INCOMPLETE, LIED, MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome, join};
+use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::ReplyClass;
 
@@ -59,11 +59,12 @@ impl Uploader {
                 continue;
             }
             for (name, is_directory) in &directory.extraneous {
-                let meant = part_of(name).filter(|_| !is_directory).unwrap_or(name);
+                let meant = unfinished(name).filter(|_| !is_directory).map_or(name.as_slice(), |(whole, _)| whole);
                 let below = join(&directory.below, meant);
                 let path = directory.remote.join(name);
                 let entry = RemoteDeletion { root: directory.root, path, directory: *is_directory };
-                Box::pin(self.plan_deletion(&mut client, entry, &below, 0, &mut deletions)).await?;
+                let above = Ancestors::default();
+                Box::pin(self.plan_deletion(&mut client, entry, &below, 0, &above, &mut deletions)).await?;
             }
         }
         if let Some(fault) = rule.refuses(deletions.len()) {
@@ -83,6 +84,7 @@ impl Uploader {
         entry: RemoteDeletion,
         below: &[u8],
         depth: usize,
+        above: &Ancestors,
         deletions: &mut Vec<RemoteDeletion>,
     ) -> Result<bool, Fault> {
         if depth > MAX_DEPTH || deletions.len() as u64 > MAX_TREE {
@@ -101,7 +103,8 @@ impl Uploader {
         let mut each = |line: ListingLine, _: &[u8]| -> Result<(), Fault> {
             match line {
                 ListingLine::Entry(entry) if check_name(&entry.name).is_ok() => {
-                    inside.push((entry.is_dir(), entry.name))
+                    // What is inside itself is a link that the server does not show as one.
+                    inside.push((above.with(&entry).filter(|_| entry.is_dir()), entry.name))
                 }
                 ListingLine::Nothing => {}
                 ListingLine::Entry(_) | ListingLine::Unknown => {
@@ -114,10 +117,13 @@ impl Uploader {
         if listed.whole().is_none() {
             return Err(listed.cut().unwrap_or_else(|| Fault::new(Kind::BadData, INCOMPLETE)));
         }
+        above.listed(&listed)?;
         let mut all = true;
-        for (directory, name) in inside {
-            let child = RemoteDeletion { root: entry.root, path: entry.path.join(&name), directory };
-            all &= Box::pin(self.plan_deletion(client, child, &join(below, &name), depth + 1, deletions)).await?;
+        for (inner, name) in inside {
+            let (root, path, directory) = (entry.root, entry.path.join(&name), inner.is_some());
+            let (child, below) = (RemoteDeletion { root, path, directory }, join(below, &name));
+            let above = inner.as_ref().unwrap_or(above);
+            all &= Box::pin(self.plan_deletion(client, child, &below, depth + 1, above, deletions)).await?;
         }
         deletions.extend(all.then_some(entry));
         Ok(all)

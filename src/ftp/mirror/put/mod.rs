@@ -1,26 +1,31 @@
 //! Local files and trees to remote ones.
 
+mod clock;
 mod delete;
 mod tree;
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::compare::ReceiverFacts;
+use tokio::sync::OnceCell;
+
 use super::pool::{self, PoolWork};
 use super::{Compare, FileFacts, MAX_TREE, MirrorEvent, MirrorSettings, MirroredFile};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, FtpClient, time_of};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::listing::{ListingEntry, ListingLine, says_missing, unknown_line};
+use crate::ftp::part::{PartTag, part_name, unfinished};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{FtpReply, ReplyClass};
-use crate::ftp::transfer::{self, PendingUpload, Put, ReplaceMode, upload, upload_ahead};
+use crate::ftp::transfer::{self, PendingUpload, Put, ReplaceMode, SourceClaim, upload, upload_ahead};
+use clock::ServerClock;
 use delete::ComparedDirectory;
 use tree::{LocalDirectory, LocalFile};
 
@@ -78,9 +83,15 @@ pub enum FileMode {
 /// What ended the run; failures of single files are events.
 pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
     let (replace, mode) = (offered.replace, offered.mode);
-    let work =
-        Uploader { settings: settings.clone(), replace, mode, incomplete: false.into(), visited: Mutex::default() };
-    let work = Arc::new(work);
+    let work = Arc::new(Uploader {
+        settings: settings.clone(),
+        replace,
+        mode,
+        run: part_name(b"run", &PartTag::of_run()?),
+        clock: OnceCell::new(),
+        incomplete: false.into(),
+        visited: Mutex::default(),
+    });
     let mut jobs = Vec::new();
     for (root, source) in offered.sources.into_iter().enumerate() {
         match source {
@@ -88,16 +99,12 @@ pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutR
                 work.tree(&mut client, root, local, remote, ascii, &mut jobs).await?
             }
             PutSource::File { local, remote, ascii, compare } => {
-                jobs.push(UploadJob::File(FileUpload {
-                    root,
-                    local,
-                    remote,
-                    ascii,
-                    compare: Some(compare),
-                    follow: true,
-                    size: u64::MAX,
-                    stored: None,
-                }));
+                let job = FileUpload::new(root, local, remote, ascii);
+                let job = FileUpload { compare: Some(compare), follow: true, ..job };
+                match sendable(&job.remote) {
+                    Ok(()) => jobs.push(UploadJob::File(job)),
+                    Err(fault) => work.failed(UploadJob::File(job), fault),
+                }
             }
         }
     }
@@ -109,6 +116,9 @@ struct Uploader {
     settings: MirrorSettings,
     replace: ReplaceMode,
     mode: FileMode,
+    /// No other run has it.
+    run: Vec<u8>,
+    clock: OnceCell<ServerClock>,
     /// A listing, here or there, was not complete.
     incomplete: AtomicBool,
     visited: Mutex<Vec<ComparedDirectory>>,
@@ -135,8 +145,31 @@ struct FileUpload {
     follow: bool,
     /// How large it was when it was seen last.
     size: u64,
+    /// What it was when it was opened last, and how often that had changed since the time before.
+    seen: Option<PartTag>,
+    changes: u32,
+    /// The right to continue what an earlier run left.
+    claim: Option<SourceClaim>,
     /// What the server has of it, until it is closed.
     stored: Option<Box<PendingUpload>>,
+}
+
+impl FileUpload {
+    fn new(root: usize, local: PathBuf, remote: RemotePath, ascii: bool) -> FileUpload {
+        FileUpload {
+            root,
+            local,
+            remote,
+            ascii,
+            compare: None,
+            follow: false,
+            size: u64::MAX,
+            seen: None,
+            changes: 0,
+            claim: None,
+            stored: None,
+        }
+    }
 }
 
 impl PoolWork for Arc<Uploader> {
@@ -165,12 +198,13 @@ impl PoolWork for Arc<Uploader> {
         self.replace != ReplaceMode::Append
     }
 
-    fn pipelined(&self, job: &UploadJob, retries: u32) -> Option<Ahead> {
+    fn pipelined(&self, job: &UploadJob, _retries: u32) -> Option<Ahead> {
         let UploadJob::File(file) = job else { return None };
-        if self.settings.dry_run || file.compare.is_some() {
+        // What was tried before may be another file by now, under another temporary name.
+        if self.settings.dry_run || file.compare.is_some() || file.seen.is_some() {
             return None;
         }
-        upload_ahead(&self.put(file, retries, None), file.size)
+        upload_ahead(&self.put(file, false, None), file.size)
     }
 
     fn finish_commands(&self, client: &FtpClient, job: &mut UploadJob) -> Vec<FtpCommand> {
@@ -187,7 +221,7 @@ impl PoolWork for Arc<Uploader> {
     ) -> Result<(), Fault> {
         let UploadJob::File(file) = job else { return Ok(()) };
         let Some(stored) = &mut file.stored else { return Ok(()) };
-        stored.answers(client, replies).map_err(|fault| with_replace_hint(fault, self.replace))?;
+        stored.answers(client, replies)?;
         if stored.is_done() {
             self.done(file, retries);
         }
@@ -252,7 +286,7 @@ impl Uploader {
         }
         let fresh = match settings.dry_run {
             true => HashSet::new(),
-            false => make_directories(client, &remote, &directories).await?,
+            false => make_directories(client, &remote, &mut directories).await?,
         };
         let lists = settings.compare != Compare::Never || settings.no_clobber || settings.delete.is_some();
         for (number, directory) in directories.drain(..).enumerate() {
@@ -320,9 +354,22 @@ impl Uploader {
                 whole
             }
             Err(fault) if fault.kind == Kind::NoInput && client.usable() && may_miss => None,
+            // It is not there because it could not be made: that is the reason.
+            Err(fault) if fault.kind == Kind::NoInput => {
+                return Err(match directory.refusal.clone() {
+                    Some(refusal) => Fault { detail: format!("{}; {}", refusal.detail, fault.detail), ..refusal },
+                    None => fault,
+                });
+            }
             Err(fault) => return Err(fault),
         };
         let jobs = self.decide(client, root, directory, ascii, &there, &mut events).await?;
+        // Where files are sent now, they may be what is continued: the next run tells of the others.
+        let unfinished = |(name, _): &&(Vec<u8>, bool)| unfinished(name).is_some() && directory.holds(name);
+        for (name, _) in names.iter().filter(unfinished).filter(|_| jobs.is_empty()) {
+            let target = self.url(&directory.remote.join(name), false);
+            events.push(MirrorEvent::Skipped { target, why: "what another run has left, or is sending, of a file" });
+        }
         if unclear {
             self.incomplete.store(true, Ordering::Relaxed);
         }
@@ -376,7 +423,8 @@ impl Uploader {
             if asks {
                 facts.modified = times.next().as_ref().and_then(time_of);
             }
-            if settings.compare.same(file.facts, ReceiverFacts { facts, keeps_times: client.keeps_times() }, ascii) {
+            let there = self.receiver(client, &job.remote, (file.facts, facts), ascii).await?;
+            if settings.compare.same(file.facts, there, ascii) {
                 let same = FileFacts { size: file.facts.size, modified: facts.modified };
                 events.push(MirrorEvent::Same(MirroredFile::untouched(self.url(&job.remote, false), job.local, same)));
             } else {
@@ -409,7 +457,8 @@ impl Uploader {
             if self.settings.no_clobber && (size.is_some() || client.stat(&job.remote).await?.is_some()) {
                 return Err(Fault::new(Kind::CannotCreate, "is there already"));
             }
-            let there = ReceiverFacts { facts: FileFacts { size, modified }, keeps_times: client.keeps_times() };
+            let there = (facts, FileFacts { size, modified });
+            let there = self.receiver(client, &job.remote, there, job.ascii).await?;
             if compare.same(facts, there, job.ascii) {
                 self.report(job.root, MirrorEvent::Same(MirroredFile::untouched(url, job.local.clone(), facts)));
                 return Ok(());
@@ -425,9 +474,19 @@ impl Uploader {
             FileMode::Keep => Some(meta.mode() & 0o777),
             FileMode::Set(mode) => Some(mode),
         };
+        let source_tag = transfer::source_tag(&meta, &url);
+        let same = job.seen.replace(source_tag.clone()).map(|seen| seen == source_tag);
+        if same == Some(false) {
+            // What an earlier attempt sent of another content is continued by nobody.
+            (job.changes, job.claim) = (job.changes + 1, None);
+        }
+        // One that was small may have been sent ahead already, under this run's name.
+        let claims = self.settings.resume && !job.ascii && transfer::is_worth_resuming(job.size.min(size));
+        if claims && job.claim.is_none() {
+            job.claim = SourceClaim::new(source_tag);
+        }
         (job.size, job.stored) = (size, None);
-        let stored = upload(client, &self.put(job, retries, mode), &source).await;
-        let mut stored = stored.map_err(|fault| with_replace_hint(fault, self.replace))?;
+        let mut stored = upload(client, &self.put(job, same == Some(true), mode), &source).await?;
         let over = stored.commands(client).is_empty();
         job.stored = Some(Box::new(stored));
         if over {
@@ -436,12 +495,19 @@ impl Uploader {
         Ok(())
     }
 
-    fn put<'a>(&self, job: &'a FileUpload, retries: u32, mode: Option<u32>) -> Put<'a> {
+    /// `again`: an earlier attempt of this run has sent the same file.
+    fn put<'a>(&self, job: &'a FileUpload, again: bool, mode: Option<u32>) -> Put<'a> {
+        let own = || {
+            let local = job.local.as_os_str().as_bytes();
+            let numbers = [job.root.to_be_bytes().as_slice(), &job.changes.to_be_bytes()].concat();
+            PartTag::of_source(&[&self.run, local, job.remote.as_bytes(), &numbers])
+        };
         Put {
+            tag: job.claim.as_ref().map_or_else(own, |claim| claim.tag().clone()),
             path: &job.remote,
             replace: self.replace,
             ascii: job.ascii,
-            resume: self.settings.resume || retries > 0,
+            resume: again || job.claim.is_some() || (self.settings.resume && self.replace == ReplaceMode::InPlace),
             mode,
             checks: self.settings.checks.clone(),
             progress: self.settings.progress.clone(),
@@ -458,34 +524,23 @@ impl Uploader {
 
 fn file_job(root: usize, directory: &LocalDirectory, file: &LocalFile, ascii: bool) -> FileUpload {
     let (remote, size) = (directory.remote.join(&file.name), file.facts.size.unwrap_or(u64::MAX));
-    FileUpload {
-        root,
-        local: file.path.clone(),
-        remote,
-        ascii,
-        compare: None,
-        follow: file.through_link,
-        size,
-        stored: None,
-    }
+    FileUpload { follow: file.through_link, size, ..FileUpload::new(root, file.path.clone(), remote, ascii) }
 }
 
-/// Names the ways round a server that refuses the temporary name.
-pub(crate) fn with_replace_hint(fault: Fault, replace: ReplaceMode) -> Fault {
-    match (fault.kind, fault.hint, replace) {
-        (Kind::Refused, None, ReplaceMode::TempAndRename | ReplaceMode::DeleteFirst) => {
-            fault.with_hint("if it is the temporary name that is refused: --in-place uploads under the final one")
-        }
-        _ => fault,
-    }
+/// Whether a path can be sent at all, before it is in a batch of commands with others.
+///
+/// # Errors
+/// `BadData` with what is wrong with it.
+fn sendable(path: &RemotePath) -> Result<(), Fault> {
+    FtpCommand::Stor(path.argument()).encode().map(drop).map_err(|fault| Fault { kind: Kind::BadData, ..fault })
 }
 
 /// Creates the root with its parents and everything below it, in batches; returns which directories are new, and so empty.
-/// What is there already refuses, and that is fine; what cannot be created shows when a file is stored in it.
+/// What is there already refuses, and that is fine; what cannot be created shows when it is listed or a file is stored in it.
 async fn make_directories(
     client: &mut FtpClient,
     root: &RemotePath,
-    directories: &[LocalDirectory],
+    directories: &mut [LocalDirectory],
 ) -> Result<HashSet<usize>, Fault> {
     if root.name().is_some() {
         client.make_parents(root).await?;
@@ -500,6 +555,11 @@ async fn make_directories(
     let replies = client.call_all(&commands).await?;
     if let Some(reply) = replies.iter().find(|reply| reply.class() == ReplyClass::Transient) {
         return Err(reply.fault("MKD", Kind::Refused));
+    }
+    for ((number, _), reply) in wanted.iter().zip(&replies).filter(|(_, reply)| !reply.ok()) {
+        if let Some(directory) = directories.get_mut(*number) {
+            directory.refusal = Some(reply.fault("MKD", Kind::Refused));
+        }
     }
     Ok(wanted.iter().zip(&replies).filter(|(_, reply)| reply.ok()).map(|((number, _), _)| *number).collect())
 }

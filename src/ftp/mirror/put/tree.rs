@@ -6,10 +6,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use super::sendable;
 use crate::fault::{Fault, Kind};
-use crate::ftp::mirror::lazy_dir::part_of;
 use crate::ftp::mirror::{FileFacts, Links, MAX_DEPTH, MAX_LINKS, MirrorEvent, MirrorSettings, join, link};
-use crate::ftp::path::RemotePath;
+use crate::ftp::part::{part_name, unfinished};
+use crate::ftp::path::{MAX_NAME, RemotePath};
 
 /// A directory and the files in it that are to be stored.
 #[derive(Debug)]
@@ -22,12 +23,19 @@ pub(super) struct LocalDirectory {
     pub(super) names: HashSet<Vec<u8>>,
     /// It is to be made: with an `--include` only those that files go into are.
     pub(super) made: bool,
+    /// What the server said when it was not made.
+    pub(super) refusal: Option<Fault>,
 }
 
 impl LocalDirectory {
     /// True when a remote name has its counterpart here.
     pub(super) fn holds(&self, name: &[u8]) -> bool {
-        self.names.contains(name) || part_of(name).is_some_and(|whole| self.names.contains(whole))
+        let begun = |(whole, tag): (&[u8], _)| {
+            // A long name is cut in that of its part.
+            let cut = whole.len() > MAX_NAME / 2 && self.names.iter().any(|whole| part_name(whole, &tag) == name);
+            cut || self.names.contains(whole)
+        };
+        self.names.contains(name) || unfinished(name).is_some_and(begun)
     }
 }
 
@@ -115,7 +123,7 @@ impl Walker<'_> {
         entries.sort_by_key(DirEntry::file_name);
         let names = entries.iter().map(|entry| entry.file_name().into_vec()).collect();
         let (remote, below) = (remote.clone(), below.to_vec());
-        let mut directory = LocalDirectory { remote, below, files: Vec::new(), names, made: true };
+        let mut directory = LocalDirectory { remote, below, files: Vec::new(), names, made: true, refusal: None };
         let mut inside = Vec::new();
         entries.iter().for_each(|entry| self.entry(&mut directory, entry, above, &mut inside));
         let (remote, below) = (directory.remote.clone(), directory.below.clone());
@@ -143,6 +151,13 @@ impl Walker<'_> {
         let wanted = (select.takes(&below), select.enters(&below));
         if wanted == (false, false) {
             return;
+        }
+        if unfinished(&name).is_some() {
+            return self.walked.events.push(MirrorEvent::Skipped { target, why: "an unfinished file, not data" });
+        }
+        // It is all known, so this is no reason to delete nothing.
+        if let Err(fault) = sendable(&directory.remote.join(&name)) {
+            return self.walked.events.push(MirrorEvent::Failed { target, fault });
         }
         let meta = match link {
             true if self.settings.links == Links::Follow => match self.followed(&path) {

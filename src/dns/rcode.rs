@@ -1,0 +1,98 @@
+//! Response codes (RFC 1035, section 4.1.1; RFC 6895, section 2.3), and what they mean for whoever asked.
+
+use std::fmt;
+
+use super::edns::Edns;
+use crate::fault::Kind;
+
+/// A response code, with the upper bits of EDNS (RFC 6891, section 6.1.3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rcode(pub u16);
+
+#[allow(missing_docs)]
+impl Rcode {
+    pub const NOERROR: Rcode = Rcode(0);
+    pub const FORMERR: Rcode = Rcode(1);
+    pub const SERVFAIL: Rcode = Rcode(2);
+    pub const NXDOMAIN: Rcode = Rcode(3);
+    pub const NOTIMP: Rcode = Rcode(4);
+    pub const REFUSED: Rcode = Rcode(5);
+    pub const YXDOMAIN: Rcode = Rcode(6);
+    pub const NOTAUTH: Rcode = Rcode(9);
+    pub const BADVERS: Rcode = Rcode(16);
+    pub const BADCOOKIE: Rcode = Rcode(23);
+}
+
+impl Rcode {
+    /// True if a response says that its server knows no EDNS, and a question with this record may be asked again without: FORMERR
+    /// and NOTIMP without an OPT record do (RFC 6891, section 7). BADVERS and errors with an OPT record come from servers that know
+    /// it; SERVFAIL and silence have other reasons.
+    pub fn rejects(self, edns: &Edns, response_has_edns: bool) -> bool {
+        matches!(self, Rcode::FORMERR | Rcode::NOTIMP) && !response_has_edns && edns.is_dispensable()
+    }
+
+    /// What a code that is no answer means: SERVFAIL may go over, the others stay.
+    pub fn failure_kind(self) -> Kind {
+        if self == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused }
+    }
+}
+
+impl fmt::Display for Rcode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: &[&str] = &[
+            "NOERROR",
+            "FORMERR",
+            "SERVFAIL",
+            "NXDOMAIN",
+            "NOTIMP",
+            "REFUSED",
+            "YXDOMAIN",
+            "YXRRSET",
+            "NXRRSET",
+            "NOTAUTH",
+            "NOTZONE",
+            "DSOTYPENI",
+        ];
+        const EXTENDED: &[&str] =
+            &["BADVERS", "BADKEY", "BADTIME", "BADMODE", "BADNAME", "BADALG", "BADTRUNC", "BADCOOKIE"];
+        let name = match self.0 {
+            0..16 => NAMES.get(usize::from(self.0)),
+            other => EXTENDED.get(usize::from(other - 16)),
+        };
+        match name {
+            Some(name) => f.write_str(name),
+            None => write!(f, "RCODE{}", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dns::edns::EdnsOption;
+
+    /// The one rule of when a question may go without EDNS.
+    #[test]
+    fn when_edns_is_given_up() {
+        let with = |code| Edns { options: vec![EdnsOption::new(code, Vec::new())], ..Edns::default() };
+        let plain = Edns::default();
+        let padded =
+            Edns { options: vec![EdnsOption::new(EdnsOption::PADDING, vec![0; 9])], ..with(EdnsOption::COOKIE) };
+        let wanted = [
+            Edns { dnssec_ok: true, ..plain.clone() },
+            Edns { version: 1, ..plain.clone() },
+            with(EdnsOption::NSID),
+            with(EdnsOption::CLIENT_SUBNET),
+            with(65_001),
+        ];
+        for rcode in (0..=23).map(Rcode) {
+            for has_edns in [false, true] {
+                let says = matches!(rcode, Rcode::FORMERR | Rcode::NOTIMP) && !has_edns;
+                for edns in [&plain, &padded, &with(EdnsOption::COOKIE)] {
+                    assert_eq!(rcode.rejects(edns, has_edns), says, "{rcode} {has_edns} {edns:?}");
+                }
+                assert!(wanted.iter().all(|edns| !rcode.rejects(edns, has_edns)), "{rcode} {has_edns}");
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What the control connection takes of TELNET (RFC 959, section 3.1; RFC 854): byte 255 in a line is sent twice, and option
+//! negotiation may stand anywhere. Many servers know nothing of it; the client finds out which.
+
+/// "Interpret as command".
+pub const IAC: u8 = 255;
+/// The first of the four commands that are followed by an option: WILL, WONT, DO, DONT.
+const WILL: u8 = 251;
+/// The last of them.
+const DONT: u8 = 254;
+/// The first command byte.
+const SE: u8 = 240;
+/// `IAC WILL TIMING-MARK` (RFC 860): before a command, it is taken out by a server that speaks TELNET, and spoils the command for
+/// any other.
+pub const PROBE: [u8; 3] = [IAC, WILL, 6];
+
+/// The line with each byte 255 sent twice.
+pub fn doubled(line: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(line.len() + 8);
+    for &byte in line {
+        out.push(byte);
+        if byte == IAC {
+            out.push(byte);
+        }
+    }
+    out
+}
+
+/// The line without commands before its first byte of text.
+pub fn without_commands(line: &[u8]) -> &[u8] {
+    let mut rest = line;
+    loop {
+        rest = match rest {
+            [IAC, WILL..=DONT, _, tail @ ..] => tail,
+            [IAC, SE..WILL, tail @ ..] => tail,
+            _ => return rest,
+        };
+    }
+}
+
+/// The line without commands anywhere, each pair of bytes 255 as one. A single one that begins no command stays: servers that
+/// speak TELNET when they listen often do not when they reply.
+pub fn plain(line: &[u8]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(line.len());
+    let mut rest = line;
+    loop {
+        rest = without_commands(rest);
+        rest = match rest {
+            [IAC, IAC, tail @ ..] | [IAC, tail @ ..] => {
+                out.push(IAC);
+                tail
+            }
+            [byte, tail @ ..] => {
+                out.push(*byte);
+                tail
+            }
+            [] => return out,
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn there_and_back() {
+        for name in [&b""[..], b"x", b"\xff", b"\xff\xff", b"a\xffb", b"\xff\xfb\x06", b"\xff\xfe\xfd", b"\xf0\xff"] {
+            assert_eq!(plain(&doubled(name)), name, "{name:?}");
+        }
+        assert_eq!(doubled(b"STOR \xff/\xff\xfbx"), b"STOR \xff\xff/\xff\xff\xfbx");
+        assert_eq!(plain(b"\xff\xfe\x06257 \xff\xf1\"/\xff\xff\xff\xfc\x01x\"\xff"), b"257 \"/\xffx\"\xff");
+        assert_eq!(without_commands(b"\xff\xfe\x06\xff\xf4200 \xff\xfe\x06"), b"200 \xff\xfe\x06");
+        assert_eq!(without_commands(b"\xff\xfe"), b"\xff\xfe", "cut short");
+    }
+}
