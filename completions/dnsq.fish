@@ -35,7 +35,7 @@ complete -c dnsq -l max-time-per-name -d 'Give a name up after this time, all tr
 complete -c dnsq -l wildcards -d 'Find names that exist only because of a wildcard: print no record for them, or mark it' -r
 complete -c dnsq -l threads -d 'Work with N threads, which share the names, the rate and the windows' -r
 complete -c dnsq -l resume -d 'Take an interrupted run up again: FILE remembers how far it came' -r -F
-complete -c dnsq -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c dnsq -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c dnsq -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

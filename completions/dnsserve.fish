@@ -5,7 +5,7 @@ complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one)
 complete -c dnsserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
 complete -c dnsserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
 complete -c dnsserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
-complete -c dnsserve -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c dnsserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c dnsserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

@@ -30,7 +30,7 @@ complete -c ftpdo -l max-time -d 'End the whole run after this time' -r
 complete -c ftpdo -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none' -r
 complete -c ftpdo -l retry -d 'Try again up to N times after a temporary failure' -r
 complete -c ftpdo -l retry-delay -d 'Wait this long before the first retry, twice as long before each further one' -r
-complete -c ftpdo -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c ftpdo -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c ftpdo -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

@@ -41,7 +41,7 @@ complete -c ftpget -l retry -d 'Try again up to N times after a temporary failur
 complete -c ftpget -l retry-delay -d 'Wait this long before the first retry, twice as long before each further one' -r
 complete -c ftpget -l after -d 'Send this command when all is done and nothing failed (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpget -s Q -l quote -d 'As --before; with a leading `-` as --after (curl\'s -Q)' -r
-complete -c ftpget -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c ftpget -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c ftpget -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

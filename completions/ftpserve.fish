@@ -20,7 +20,7 @@ complete -c ftpserve -l cert-out -d 'Write the certificate that --self-signed ma
 complete -c ftpserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM)' -r -F
 complete -c ftpserve -l min-rate -d 'Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c ftpserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
-complete -c ftpserve -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c ftpserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c ftpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

@@ -9,7 +9,7 @@ complete -c mailq-edit -l to -d 'With `readdress`: the new address; with `rerout
 complete -c mailq-edit -l helo -d 'With `bounce`: our name in the report (default: the host\'s)' -r
 complete -c mailq-edit -l bounce-to -d 'With `bounce`: tell ADDRESS of what cannot be returned because the sender is empty' -r
 complete -c mailq-edit -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
-complete -c mailq-edit -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c mailq-edit -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c mailq-edit -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

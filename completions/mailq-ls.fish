@@ -6,7 +6,7 @@ complete -c mailq-ls -l reason -d 'Whose last outcome has this text' -r
 complete -c mailq-ls -l older-than -d 'Queued at least so long ago' -r
 complete -c mailq-ls -l newer-than -d 'Queued at most so long ago' -r
 complete -c mailq-ls -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
-complete -c mailq-ls -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c mailq-ls -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c mailq-ls -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

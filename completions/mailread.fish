@@ -7,7 +7,7 @@ complete -c mailread -l part -d 'extract: these parts (1, 2.1 …) instead of al
 complete -c mailread -l me -d 'reply: an address of mine, which is not answered; `*` stands for anything; may be repeated' -r
 complete -c mailread -l add -d 'flag: set these: seen, replied, flagged, trashed, draft, passed, or Maildir letters' -r
 complete -c mailread -l remove -d 'flag: take these away' -r
-complete -c mailread -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c mailread -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c mailread -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

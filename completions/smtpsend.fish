@@ -63,7 +63,7 @@ complete -c smtpsend -l user -d 'Log in as NAME' -r
 complete -c smtpsend -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
 complete -c smtpsend -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c smtpsend -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
-complete -c smtpsend -l report -d 'Write records as JSON Lines to FILE or to an open descriptor, fd:N' -r
+complete -c smtpsend -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c smtpsend -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"

@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use crate::secret::without_url_password;
+
 /// What went wrong, as a closed list. The table in applayer(7) is generated from [`Kind::ALL`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Kind {
@@ -293,7 +295,8 @@ impl Fault {
             E::WouldBlock => Kind::Locked,
             _ => Kind::Io,
         };
-        Fault::new(kind, format!("{what}: {}", plain(error)))
+        let what = what.to_string();
+        Fault::new(kind, format!("{}: {}", without_url_password(&what), plain(error)))
     }
 
     /// An output that cannot be created: whatever is missing or in the way, nothing was to be read. A full disk is one all the same.

@@ -1,5 +1,6 @@
 //! One type for what must not be shown.
 
+use std::borrow::Cow;
 use std::fmt;
 
 /// A password, token or passphrase: its `Debug` form is `***`, and it has no `Display`.
@@ -29,14 +30,37 @@ impl<T> fmt::Debug for Secret<T> {
     }
 }
 
-/// A URL, or what was meant as one, for an error text: what stands before its host may be a password.
+/// A URL, or what was meant as one, for an error text. What stands before its host may be a password, wherever the text goes
+/// wrong; so may what stands where a port belongs and is no number.
 pub fn without_password(text: &str) -> String {
     let start = text.find("://").map_or(0, |at| at + "://".len());
     let (scheme, rest) = text.split_at_checked(start).unwrap_or(("", text));
-    let Some((login, host)) = rest.rsplit_once('@') else { return text.to_owned() };
-    match login.contains(':') || !login.contains('/') {
-        true => format!("{scheme}***@{host}"),
-        false => text.to_owned(),
+    match rest.rsplit_once('@') {
+        Some((login, host)) if login.contains(':') || !login.contains('/') => format!("{scheme}***@{host}"),
+        _ => format!("{scheme}{}", without_port(rest)),
+    }
+}
+
+/// `HOST:PORT/PATH` without a port that is none.
+fn without_port(rest: &str) -> String {
+    let (host, port) = match rest.strip_prefix('[').and_then(|inside| inside.find(']')) {
+        Some(end) => rest.split_at_checked(end + 2).unwrap_or((rest, "")),
+        None => rest.find(':').and_then(|at| rest.split_at_checked(at)).unwrap_or((rest, "")),
+    };
+    let (port, path) = port.find('/').and_then(|at| port.split_at_checked(at)).unwrap_or((port, ""));
+    let number = port.strip_prefix(':').unwrap_or(port).bytes().all(|byte| byte.is_ascii_digit());
+    let address = rest.split('/').next().is_some_and(|all| all.parse::<std::net::Ipv6Addr>().is_ok());
+    match number || address || host.contains('/') {
+        true => rest.to_owned(),
+        false => format!("{host}:***{path}"),
+    }
+}
+
+/// Any text that a user gave for something else, a file's name say: as [`without_password`] where it looks like a URL.
+pub fn without_url_password(text: &str) -> Cow<'_, str> {
+    match text.contains("://") || text.rsplit_once('@').is_some_and(|(login, _)| login.contains(':')) {
+        true => without_password(text).into(),
+        false => text.into(),
     }
 }
 
@@ -54,6 +78,16 @@ mod tests {
             ("ftp://u@h/", "ftp://***@h/"),
             ("ftp://h/a@b", "ftp://h/a@b"),
             ("h:21", "h:21"),
+            ("h:", "h:"),
+            ("ftp://h:21/a:b", "ftp://h:21/a:b"),
+            ("ftp://h/a:b", "ftp://h/a:b"),
+            ("[::1]:21", "[::1]:21"),
+            ("::1", "::1"),
+            ("h:/path", "h:/path"),
+            ("ftp://u:pw", "ftp://u:***"),
+            ("ftp://u:pw%40h/x", "ftp://u:***/x"),
+            ("ftp:/u:pw@h", "***@h"),
+            ("ftp://u:p@w@h:x", "ftp://***@h:x"),
         ] {
             assert_eq!(without_password(text), shown);
         }

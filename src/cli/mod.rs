@@ -4,6 +4,7 @@ pub mod args;
 pub mod clock;
 pub mod escape;
 pub mod exit;
+pub mod foreign;
 pub mod netrc;
 pub mod output;
 pub mod progress;
@@ -17,6 +18,7 @@ use std::process::ExitCode;
 
 use crate::cli::args::OutputArgs;
 use crate::cli::exit::Exit;
+use crate::cli::foreign::{ForeignMeaning, ForeignWords};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 
@@ -28,9 +30,11 @@ pub trait Tool: clap::Parser {
     /// The tool's name as it stands before every message.
     const NAME: &'static str;
 
-    /// Words of other tools and what stands for them here: any of the words on the left, which spaces separate, is answered
-    /// with the right; one that ends with `*` is a beginning.
-    const FOREIGN_WORDS: &'static [(&'static str, &'static str)] = &[];
+    /// Words of other tools and what stands for them here.
+    const FOREIGN_WORDS: &'static [ForeignWords] = &[];
+
+    /// Words of ours that mean something else elsewhere.
+    const FOREIGN_MEANINGS: &'static [ForeignMeaning] = &[];
 
     /// The arguments that say how to print.
     fn output(&self) -> &OutputArgs;
@@ -38,10 +42,11 @@ pub trait Tool: clap::Parser {
 
 /// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
 macro_rules! tool {
-    ($name:literal, $args:ty $(, words $words:expr)?) => {
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)?) => {
         impl crate::cli::Tool for $args {
             const NAME: &'static str = $name;
-            $(const FOREIGN_WORDS: &'static [(&'static str, &'static str)] = $words;)?
+            $(const FOREIGN_WORDS: &'static [crate::cli::foreign::ForeignWords] = $words;)?
+            $(const FOREIGN_MEANINGS: &'static [crate::cli::foreign::ForeignMeaning] = $meanings;)?
 
             fn output(&self) -> &crate::cli::args::OutputArgs {
                 &self.output
@@ -53,8 +58,8 @@ macro_rules! tool {
             <$args as clap::CommandFactory>::command()
         }
     };
-    ($name:literal, $args:ty, $run:path) => {
-        crate::cli::tool!($name, $args);
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)?, run $run:path) => {
+        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)?);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
@@ -87,16 +92,20 @@ pub fn main_from<A: Tool>(
     output::hook_panics(A::NAME);
     raise_descriptor_limit();
     keep_owner_rights();
+    let refuse = |fault: Fault| {
+        output::print_fault(A::NAME, &fault);
+        Exit::from(fault.kind).into()
+    };
+    if let Err(fault) = foreign::refuse_meant_otherwise(&arguments, A::FOREIGN_MEANINGS) {
+        return refuse(fault);
+    }
     let args = match A::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => return output::print_parse_result(A::NAME, &error, A::FOREIGN_WORDS).into(),
     };
     let out = match Output::new(A::NAME, args.output()) {
         Ok(out) => out,
-        Err(fault) => {
-            output::print_fault(A::NAME, &fault);
-            return Exit::from(fault.kind).into();
-        }
+        Err(fault) => return refuse(fault),
     };
     let exit = match catch_unwind(AssertUnwindSafe(|| run(args, &out))) {
         Ok(Ok(exit)) => exit,

@@ -1,12 +1,12 @@
 //! `~/.netrc`: logins by host name, as ftp(1) and curl read it.
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::cli::output::Output;
+use crate::cli::secret;
 use crate::fault::{Fault, Kind};
 use crate::net::login::Login;
-use crate::secret::Secret;
+use crate::secret::{Secret, without_url_password};
 
 /// A larger file is no netrc, in bytes.
 const MAX_FILE: u64 = 1024 * 1024;
@@ -23,57 +23,77 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
     let Some(path) = named.clone().or_else(|| variable("HOME").map(|home| home.join(".netrc"))) else {
         return Ok(None);
     };
-    let failed = |error: std::io::Error| Fault::local(path.display(), &error);
+    let shown = path.to_string_lossy();
+    let shown = without_url_password(&shown);
+    let failed = |error: std::io::Error| Fault::local(&shown, &error);
     let metadata = match std::fs::metadata(&path) {
         Ok(metadata) => metadata,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
     if metadata.len() > MAX_FILE {
-        return Err(Fault::new(Kind::Config, format!("{}: too large for a netrc file", path.display())));
+        return Err(Fault::new(Kind::Config, format!("{shown}: too large for a netrc file")));
     }
-    let text = std::fs::read_to_string(&path).map_err(failed)?;
-    let found =
-        find(&text, host, user).map_err(|why| Fault::new(Kind::Config, format!("{}: {why}", path.display())))?;
-    if found.is_some() && metadata.permissions().mode() & 0o077 != 0 {
-        out.warn(&format!("{}: others may read it; chmod 600 hides its passwords", path.display()));
+    let bytes = std::fs::read(&path).map_err(failed)?;
+    let mut odd = None;
+    // Bytes that are no UTF-8 matter only in the entry that is wanted.
+    let found = find(&String::from_utf8_lossy(&bytes), host, user, &mut odd)
+        .map_err(|why| Fault::new(Kind::Config, format!("{shown}: {why}")))?;
+    if found.is_some() {
+        secret::look_at(out, &path, &metadata)?;
+    }
+    if let Some(line) = odd {
+        // Not the word: it may be a part of a password.
+        out.warn(&format!("{shown}: line {line}: words that are not known are passed over"));
     }
     Ok(found)
 }
 
 /// The first entry in the file's order that fits, as with ftp(1) and curl(1): `default` fits every host, so entries
-/// below it are never reached. With a `user` only entries of that user count.
-fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, String> {
-    let mut words = NetrcWords { rest: text };
+/// below it are never reached. With a `user` only entries of that user count. What is wrong in another entry is no matter;
+/// the first line with an unknown word is told in `odd`.
+fn find(text: &str, host: &str, user: Option<&str>, odd: &mut Option<usize>) -> Result<Option<Login>, String> {
+    let mut words = NetrcWords { text, rest: text.strip_prefix('\u{feff}').unwrap_or(text) };
     let mut current: Option<NetrcEntry> = None;
-    let mut best: Option<Login> = None;
+    let mut best: Option<Result<Login, String>> = None;
     let mut settle = |entry: Option<NetrcEntry>| {
         let Some(entry) = entry.filter(|entry| entry.matches) else { return };
         let login = entry.user.as_deref().or(user).filter(|login| user.is_none_or(|user| user == *login));
-        if let (Some(login), Some(password), None) = (login, entry.password, &best) {
-            best = Some(Login { user: login.to_owned(), password, account: entry.account });
+        if let (Some(login), None, None) = (login, &entry.wrong, &best) {
+            let Some(password) = entry.password else { return };
+            let readable = !login.contains(UNREADABLE) && !password.expose().contains(UNREADABLE);
+            let found = Login { user: login.to_owned(), password, account: entry.account };
+            best = Some(if readable { Ok(found) } else { Err("the login of this host is not UTF-8".to_owned()) });
+        } else if let (Some(why), None) = (entry.wrong, &best) {
+            best = Some(Err(why));
         }
     };
-    while let Some(word) = words.next()? {
-        let mut value = |what: &str| words.next()?.ok_or_else(|| format!("nothing after {what}"));
-        match (word.as_str(), &mut current) {
+    while let Some(word) = words.keyword() {
+        let line = words.line();
+        let mut wrong = None;
+        let mut value = || words.value().map_err(|why| wrong = Some(format!("line {line}: {why}"))).unwrap_or_default();
+        match (word, &mut current) {
             ("machine", _) => {
-                let name = value("machine")?;
-                settle(
-                    current.replace(NetrcEntry { matches: name.eq_ignore_ascii_case(host), ..NetrcEntry::default() }),
-                );
+                let matches = value().eq_ignore_ascii_case(host);
+                settle(current.replace(NetrcEntry { matches, ..NetrcEntry::default() }));
             }
             ("default", _) => settle(current.replace(NetrcEntry { matches: true, ..NetrcEntry::default() })),
-            ("login" | "user", Some(entry)) => entry.user = Some(value("login")?),
-            ("password" | "passwd", Some(entry)) => entry.password = Some(Secret::new(value("password")?)),
-            ("account", Some(entry)) => entry.account = Some(Secret::new(value("account")?)),
+            ("login" | "user", Some(entry)) => entry.user = Some(value()),
+            ("password" | "passwd", Some(entry)) => entry.password = Some(Secret::new(value())),
+            ("account", Some(entry)) => entry.account = Some(Secret::new(value())),
             ("macdef", _) => words.skip_macro(),
-            (other, _) => return Err(format!("{other:?} where machine, login or password was expected")),
+            _ => *odd = odd.or(Some(line)),
+        }
+        if let (Some(entry), Some(why)) = (&mut current, wrong) {
+            entry.wrong.get_or_insert(why);
         }
     }
     settle(current);
-    Ok(best)
+    best.transpose()
 }
+
+/// What stands in a text for bytes that are no UTF-8.
+const UNREADABLE: char = char::REPLACEMENT_CHARACTER;
 
 #[derive(Debug, Default)]
 struct NetrcEntry {
@@ -81,52 +101,82 @@ struct NetrcEntry {
     user: Option<String>,
     password: Option<Secret>,
     account: Option<Secret>,
+    /// A value that is missing or not closed.
+    wrong: Option<String>,
 }
 
-/// NetrcWords separated by white space; `"…"` with backslash escapes is one word; `#` starts a comment between words.
+/// Words separated by white space. Where a keyword is expected `#` starts a comment; a value may begin with it.
 struct NetrcWords<'a> {
+    text: &'a str,
     rest: &'a str,
 }
 
-impl NetrcWords<'_> {
-    fn next(&mut self) -> Result<Option<String>, String> {
+impl<'a> NetrcWords<'a> {
+    fn keyword(&mut self) -> Option<&'a str> {
         loop {
             self.rest = self.rest.trim_start();
             if !self.rest.starts_with('#') {
-                break;
+                return Some(self.bare()).filter(|word| !word.is_empty());
             }
             self.rest = self.rest.split_once('\n').map_or("", |(_, after)| after);
         }
-        if let Some(quoted) = self.rest.strip_prefix('"') {
-            let mut word = String::new();
-            let mut characters = quoted.char_indices();
-            while let Some((at, character)) = characters.next() {
-                match character {
-                    '"' => {
-                        self.rest = quoted.get(at + 1..).unwrap_or_default();
-                        return Ok(Some(word));
-                    }
-                    '\\' => word.extend(characters.next().map(|(_, escaped)| escaped)),
-                    _ => word.push(character),
+    }
+
+    /// `"…"` with backslash escapes, on one line, is one word.
+    fn value(&mut self) -> Result<String, &'static str> {
+        self.rest = self.rest.trim_start();
+        let Some(quoted) = self.rest.strip_prefix('"') else {
+            return Some(self.bare().to_owned()).filter(|word| !word.is_empty()).ok_or("a value is missing");
+        };
+        let mut word = String::new();
+        let mut characters = quoted.char_indices();
+        while let Some((at, character)) = characters.next() {
+            match character {
+                '"' => {
+                    self.rest = quoted.get(at + 1..).unwrap_or_default();
+                    return Ok(word);
                 }
+                '\n' => break,
+                '\\' => word.extend(characters.next().map(|(_, escaped)| escaped)),
+                _ => word.push(character),
             }
-            return Err("a quotation mark is not closed".to_owned());
         }
+        self.rest = quoted.split_once('\n').map_or("", |(_, after)| after);
+        Err("a quotation mark is not closed")
+    }
+
+    fn bare(&mut self) -> &'a str {
         let end = self.rest.find(char::is_whitespace).unwrap_or(self.rest.len());
         let (word, after) = self.rest.split_at(end);
         self.rest = after;
-        Ok((!word.is_empty()).then(|| word.to_owned()))
+        word
+    }
+
+    /// The line of the word that was just read.
+    fn line(&self) -> usize {
+        let read = self.text.get(..self.text.len() - self.rest.len()).unwrap_or_default();
+        read.matches('\n').count() + 1
     }
 
     /// A macro ends at the next empty line; we never run one.
     fn skip_macro(&mut self) {
-        self.rest = self.rest.split_once("\n\n").map_or("", |(_, after)| after);
+        while let Some((line, after)) = self.rest.split_once('\n') {
+            self.rest = after;
+            if line.trim().is_empty() {
+                return;
+            }
+        }
+        self.rest = "";
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn find(text: &str, host: &str, user: Option<&str>) -> Result<Option<Login>, String> {
+        super::find(text, host, user, &mut None)
+    }
 
     #[test]
     fn entries_are_found() {
@@ -148,10 +198,35 @@ mod tests {
         assert_eq!(find("machine a password p", "a", Some("u")).unwrap(), Some(Login::new("u", "p")));
     }
 
+    /// What Python's netrc and curl read; what is odd in one entry breaks no other.
     #[test]
-    fn nonsense_is_an_error() {
-        for bad in ["login x", "machine", "machine a login", "machine a password \"x", "<html>"] {
+    fn odd_files() {
+        let long = "macdef init\r\nmachine a\r\n\r\nmachine a login u password p";
+        for (entry, password, line) in [
+            ("machine a login u password #123", "#123", None),
+            ("machine a login u password #p # a comment", "#p", None),
+            ("machine a login u password \"#1 2\" # password x", "#1 2", None),
+            ("machine a\n# password no\nlogin u\npassword p", "p", None),
+            ("machine a login u password \"\"", "", None),
+            ("machine a login u password p port 21", "p", Some(1)),
+            ("machine a\nport 21\nlogin u\npassword p", "p", Some(2)),
+            ("machine a login u account acct password p", "p", None),
+            ("machine a user u passwd p\"q", "p\"q", None),
+            ("\u{feff}machine a login u password p", "p", None),
+            ("login x\n<html>\nmachine a login u password p", "p", Some(1)),
+            ("machine b login u password \"open\nmachine a login u password p", "p", None),
+            ("machine b password \u{fffd}\nmachine a login u password p", "p", None),
+            ("machine \u{fffd}\nmachine a login u password machine", "machine", None),
+            (long, "p", None),
+            ("macdef x\ny\n  \nmachine a login u password p", "p", None),
+        ] {
+            let mut odd = None;
+            let found = super::find(entry, "a", None, &mut odd);
+            assert_eq!((found, odd), (Ok(Some(Login::new("u", password))), line), "{entry}");
+        }
+        for bad in ["machine a login u password \"x", "machine a login", "machine a login u password p\u{fffd}"] {
             assert!(find(bad, "a", None).is_err(), "{bad}");
+            assert_eq!(find(bad, "b", None), Ok(None), "{bad}");
         }
         assert_eq!(find("", "a", None), Ok(None));
     }

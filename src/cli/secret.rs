@@ -1,10 +1,14 @@
 //! Where passwords come from: a file, a command, the terminal. Never from an argument.
 
+use std::fs::Metadata;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
-use crate::secret::Secret;
+use crate::secret::{Secret, without_url_password};
 
 /// The longest secret that is read, in bytes: OAuth tokens are long, but not this long.
 const MAX_SECRET: u64 = 64 * 1024;
@@ -14,11 +18,13 @@ const MAX_SECRET: u64 = 64 * 1024;
 /// # Errors
 ///
 /// `Config` if the first line is no password; the I/O fault of the file.
-pub fn from_file(path: &str) -> Result<Secret, Fault> {
+pub fn from_file(out: &Output, path: &str) -> Result<Secret, Fault> {
     if path == "-" {
         return first_line(std::io::stdin().lock(), "stdin");
     }
-    let file = std::fs::File::open(path).map_err(|error| Fault::local(path, &error))?;
+    let failed = |error: std::io::Error| Fault::local(path, &error);
+    let file = std::fs::File::open(path).map_err(failed)?;
+    look_at(out, Path::new(path), &file.metadata().map_err(failed)?)?;
     first_line(BufReader::new(file), path)
 }
 
@@ -49,6 +55,54 @@ pub fn from_command(command: &str) -> Result<Secret, Fault> {
 /// The I/O fault of the terminal.
 pub fn from_terminal(prompt: &str) -> Result<Secret, Fault> {
     rpassword::prompt_password(prompt).map(Secret::new).map_err(|error| Fault::local("terminal", &error))
+}
+
+/// Looks at a file of passwords, keys or logins: one that others can change is refused, one that they can read is warned of.
+/// A file of root's that only a group may read was meant so; pipes are nobody else's.
+///
+/// # Errors
+///
+/// `Config` if another user can change it.
+pub fn look_at(out: &Output, path: &Path, file: &Metadata) -> Result<(), Fault> {
+    only_ours(path, file)?;
+    let (mode, owner) = (file.mode(), file.uid());
+    if file.is_file() && (mode & 0o004 != 0 || (mode & 0o040 != 0 && owner != 0)) {
+        out.warn(&format!("{}: others may read it; chmod 600 hides what it holds", shown(path)));
+    }
+    Ok(())
+}
+
+/// Who can change such a file decides who we are and whom we believe: that is its owner and root, as ssh(1) has it.
+///
+/// # Errors
+///
+/// `Config` if another user can change it.
+pub fn only_ours(path: &Path, file: &Metadata) -> Result<(), Fault> {
+    if !file.is_file() {
+        return Ok(());
+    }
+    let (mode, owner, own) = (file.mode(), file.uid(), rustix::process::geteuid().as_raw());
+    let fault = |why| Fault::new(Kind::Config, format!("{}: {why}", shown(path)));
+    if owner != 0 && owner != own {
+        return Err(fault("belongs to another user, who may change it").with_hint("chown makes it yours"));
+    }
+    if mode & 0o022 != 0 {
+        return Err(fault("others may change it").with_hint("chmod 600 keeps it to its owner"));
+    }
+    Ok(())
+}
+
+fn shown(path: &Path) -> String {
+    without_url_password(&path.to_string_lossy()).into_owned()
+}
+
+/// [`look_at`] of a file that is read elsewhere, which says what is wrong if it is not there.
+///
+/// # Errors
+///
+/// As [`look_at`].
+pub fn look_at_path(out: &Output, path: &Path) -> Result<(), Fault> {
+    std::fs::metadata(path).map_or(Ok(()), |file| look_at(out, path, &file))
 }
 
 fn first_line(input: impl BufRead, what: &str) -> Result<Secret, Fault> {
@@ -87,6 +141,9 @@ mod tests {
     fn commands_that_fail_are_said() {
         assert_eq!(from_command("printf 's\\n'").unwrap().expose(), "s");
         assert_eq!(from_command("exit 3").unwrap_err().detail, "password command: exit status: 3");
-        assert_eq!(from_file("/nowhere/x").unwrap_err().kind, Kind::NoInput);
+        assert_eq!(
+            from_file(&Output::new("test", &Default::default()).unwrap(), "/nowhere/x").unwrap_err().kind,
+            Kind::NoInput
+        );
     }
 }

@@ -70,7 +70,8 @@ impl TsigKey {
                 [] => {}
                 ["algorithm", value] => algorithm = Some(*value),
                 ["secret", value] => secret = Some(*value),
-                [word, ..] => return Err(format!("{word:?} where algorithm or secret and one value was expected")),
+                // Not the word: it may be the secret.
+                _ => return Err("something else than algorithm or secret, each with one value".to_owned()),
             }
         }
         match (algorithm, secret) {

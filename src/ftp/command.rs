@@ -352,7 +352,20 @@ impl FtpCommand {
 
     /// True for commands whose argument must not be shown.
     pub fn is_secret(&self) -> bool {
-        matches!(self, FtpCommand::Pass(_) | FtpCommand::Acct(_))
+        match self {
+            FtpCommand::Pass(_) | FtpCommand::Acct(_) => true,
+            // As the user wrote it.
+            FtpCommand::Other(verb, argument) => match (verb.as_str(), argument.as_deref()) {
+                ("PASS" | "ACCT", _) => true,
+                // Where servers let a password be changed.
+                ("SITE", Some(argument)) => {
+                    let word = argument.split(|byte| *byte == b' ').next().unwrap_or_default();
+                    [&b"PSWD"[..], b"PASSWD", b"CPWD"].iter().any(|known| word.eq_ignore_ascii_case(known))
+                }
+                _ => false,
+            },
+            _ => false,
+        }
     }
 
     fn parts(&self) -> (&str, Option<Cow<'_, [u8]>>) {

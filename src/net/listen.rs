@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::fault::{Fault, Kind};
 use crate::net::stream::Stream;
+use crate::secret::without_password;
 
 /// Connections that the kernel may hold for us.
 const BACKLOG: i32 = 1024;
@@ -116,7 +117,8 @@ where
 /// [`Kind::Usage`] for another form.
 pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
     let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
-    let bad = || Fault::new(Kind::Usage, format!("{text:?} is no address to listen on (ADDRESS:PORT)"));
+    let bad =
+        || Fault::new(Kind::Usage, format!("{:?} is no address to listen on (ADDRESS:PORT)", without_password(text)));
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
     }

@@ -194,6 +194,11 @@ impl RouteOverride {
         &self.text
     }
 
+    /// As it is shown: without a password.
+    pub fn shown(&self) -> String {
+        without_password(&self.text)
+    }
+
     /// What it means.
     pub fn target(&self) -> &RouteTarget {
         &self.target
@@ -224,10 +229,9 @@ impl RouteRule {
     /// # Errors
     /// [`Kind::Usage`] for other text.
     pub fn parse(text: &str) -> Result<RouteRule, Fault> {
-        let (pattern, target) = text
-            .split_once('=')
-            .filter(|(pattern, _)| !pattern.is_empty())
-            .ok_or_else(|| Fault::new(Kind::Usage, format!("{text:?} is no route: write DOMAIN=URL")))?;
+        let (pattern, target) = text.split_once('=').filter(|(pattern, _)| !pattern.is_empty()).ok_or_else(|| {
+            Fault::new(Kind::Usage, format!("{:?} is no route: write DOMAIN=URL", without_password(text)))
+        })?;
         Ok(RouteRule { pattern: pattern.to_lowercase(), target: RouteTarget::parse(target)? })
     }
 

@@ -19,6 +19,7 @@ use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs, stdout_file};
 use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
+use crate::tool::ftp_words;
 use plan::{FetchGroup, FetchPlan};
 
 /// The arguments.
@@ -104,7 +105,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpget", Args, run);
+crate::cli::tool!("ftpget", Args, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, run run);
 
 impl Args {
     /// A shorter file of the final name is the beginning of the remote one.

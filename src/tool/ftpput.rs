@@ -18,6 +18,7 @@ use crate::net::clock::unix_seconds;
 use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs};
 use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
+use crate::tool::ftp_words;
 
 /// The arguments.
 #[derive(clap::Parser)]
@@ -77,7 +78,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpput", Args, run);
+crate::cli::tool!("ftpput", Args, words &[ftp_words::PUT, ftp_words::ALL], run run);
 
 fn parse_links(text: &str) -> Result<Links, String> {
     match text {

@@ -136,8 +136,8 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     };
     let dir = args.dir.as_deref().unwrap_or_else(|| std::path::Path::new("."));
     let store = FtpStore::open(dir, rights, limits)?;
-    let users = args.serve.users()?;
-    let tls = args.serve.tls(&["ftp", "ftp-data"])?;
+    let users = args.serve.users(out)?;
+    let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
     if tls.is_none() && args.tls != TlsStart::Try {
         return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
     }

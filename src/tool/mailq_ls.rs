@@ -144,7 +144,7 @@ pub struct QueuedRecipientRecord<'a> {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     possible_duplicate: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
-    route: Option<&'a str>,
+    route: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     last_attempt_at: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -181,7 +181,7 @@ impl<'a> QueuedRecipientRecord<'a> {
             attempts: recipient.attempts,
             next_try_at: (recipient.state == RecipientState::Queued).then(|| recipient.due.to_string()),
             possible_duplicate: recipient.possible_duplicate,
-            route: recipient.route.as_ref().map(RouteOverride::as_str),
+            route: recipient.route.as_ref().map(RouteOverride::shown),
             last_attempt_at: last.map(|last| last.at.to_string()),
             host: last.and_then(|last| last.host.as_deref()),
             kind: last.and_then(|last| last.kind).map(Kind::as_str),
@@ -272,7 +272,7 @@ impl OutputRecord for DomainRecord<'_> {
     }
 }
 
-crate::cli::tool!("mailq-ls", Args, run);
+crate::cli::tool!("mailq-ls", Args, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

@@ -198,7 +198,7 @@ impl OutputRecord for RunSummaryRecord {
     const TYPE: &'static str = "summary";
 }
 
-crate::cli::tool!("mailq-run", Args, run);
+crate::cli::tool!("mailq-run", Args, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

@@ -97,7 +97,7 @@ enum MailreadAction {
     Flag,
 }
 
-crate::cli::tool!("mailread", Args, run);
+crate::cli::tool!("mailread", Args, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     args.check()?;

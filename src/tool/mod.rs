@@ -7,6 +7,7 @@ mod ftp_pick;
 mod ftp_report;
 mod ftp_select;
 mod ftp_usage;
+mod ftp_words;
 pub mod ftpdo;
 pub mod ftpget;
 pub mod ftpls;
@@ -20,6 +21,14 @@ mod queue_open;
 mod smtp_account;
 pub mod smtpsend;
 pub mod smtpserve;
+
+/// What the FTP tools answer words of other tools with: their pages have it as a table.
+pub const FTP_WORDS: &[(&str, &[crate::cli::foreign::ForeignWords])] = &[
+    ("ftpdo", &[ftp_words::DO, ftp_words::ALL]),
+    ("ftpget", &[ftp_words::GET, ftp_words::ALL]),
+    ("ftpls", &[ftp_words::LS, ftp_words::ALL]),
+    ("ftpput", &[ftp_words::PUT, ftp_words::ALL]),
+];
 
 /// A tool's name and its command line.
 pub type Listed = (&'static str, fn() -> clap::Command);

@@ -2,7 +2,6 @@
 //! there can be taken over as it is.
 
 use std::net::IpAddr;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,6 +9,7 @@ use std::time::Duration;
 use crate::blob::file;
 use crate::cli::args::{LoginArgs, TrustArgs};
 use crate::cli::output::Output;
+use crate::cli::secret;
 use crate::fault::{Fault, Kind};
 use crate::mail::address::{self, Mailbox};
 use crate::net::login::Login;
@@ -176,19 +176,18 @@ impl Accounts {
         })
     }
 
-    /// Reads an accounts file. One that holds a password must be its owner's alone.
+    /// Reads an accounts file. Its commands are run and its servers believed: nobody else may change it.
     pub(super) fn read(path: &Path, out: &Output) -> Result<Accounts, Fault> {
         out.note(&format!("accounts from {}", path.display()));
         let config = |fault: Fault| Fault { kind: Kind::Config, ..fault };
+        let file = std::fs::metadata(path).map_err(|error| config(Fault::local(path.display(), &error)))?;
+        secret::only_ours(path, &file)?;
         let source = file::open(path).map_err(config)?;
         let bytes = source.read_all("accounts", MAX_BYTES).map_err(config)?;
         let text = String::from_utf8(bytes).map_err(|_| Fault::new(Kind::Config, "accounts: not UTF-8"))?;
         let found = Accounts::parse(&text, &mut evaluate).map_err(|fault| fault.context(path.display()))?;
-        let open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
-        if open && found.accounts.iter().any(|account| account.password.is_some()) {
-            let fault =
-                Fault::new(Kind::Config, format!("{}: holds a password, and others may read it", path.display()));
-            return Err(fault.with_hint("chmod 600, or better: passwordeval"));
+        if found.accounts.iter().any(|account| account.password.is_some()) {
+            secret::look_at(out, path, &file)?;
         }
         for (line, key) in &found.ignored {
             out.note(&format!("{}:{line}: {key} has no meaning here", path.display()));
@@ -221,14 +220,17 @@ impl Accounts {
             if line.contains(['\0', '\r']) {
                 return Err(bad("a control character"));
             }
-            let printed;
+            let printed: Option<String>;
             let (mut key, mut value) = words(line);
             if key == "eval" {
-                printed = eval(value).map_err(|fault| fault.context(format!("line {number}: eval")))?;
-                (key, value) = words(printed.trim());
-                if key == "eval" || printed.trim().contains(['\0', '\r', '\n']) {
+                let line = eval(value).map_err(|fault| fault.context(format!("line {number}: eval")))?;
+                if line.trim().contains(['\0', '\r', '\n']) || line.trim_start().starts_with("eval ") {
                     return Err(bad("eval: the command must print one setting"));
                 }
+                printed = Some(line);
+                (key, value) = words(printed.as_deref().unwrap_or_default().trim());
+            } else {
+                printed = None;
             }
             match key {
                 "defaults" => {
@@ -261,7 +263,10 @@ impl Accounts {
                 }
                 _ => {
                     let target = current.as_mut().unwrap_or(&mut defaults);
-                    if !set(target, key, value).map_err(|why| bad(&format!("{key}: {why}")))? {
+                    let name: String = key.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect();
+                    let what = if printed.is_some() { "what eval printed" } else { &name };
+                    let known = set(target, key, value).map_err(|why| bad(&format!("{what}: {why}")))?;
+                    if !known {
                         found.ignored.push((number, key.to_owned()));
                     }
                 }
@@ -294,21 +299,26 @@ impl Accounts {
 fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
     let text = || if value.is_empty() { Err("no value".to_owned()) } else { Ok(Some(value.to_owned())) };
     let path = || -> Result<Option<PathBuf>, String> { Ok(text()?.map(|text| home(&text))) };
-    let number = || value.parse::<u16>().map(Some).map_err(|_| format!("{value}: not a port"));
+    let number = || value.parse::<u16>().map(Some).map_err(|_| "not a port".to_owned());
+    // Not a URL, which may hold a password that every message about the host would show.
+    let host = || match value.contains(['/', '@']) {
+        true => Err("a host name, not a URL".to_owned()),
+        false => text(),
+    };
     // A key alone means "on"; an empty value after "off" settings means the default.
     let switch = || match value {
         "" | "on" => Ok(true),
         "off" => Ok(false),
-        _ => Err(format!("{value}: on or off")),
+        _ => Err("on or off".to_owned()),
     };
     match key {
-        "host" => account.host = text()?,
+        "host" => account.host = host()?,
         "port" => account.port = number()?,
         "protocol" => {
             account.lmtp = match value {
                 "smtp" => false,
                 "lmtp" => true,
-                _ => return Err(format!("{value}: smtp or lmtp")),
+                _ => return Err("smtp or lmtp".to_owned()),
             }
         }
         "socket" => account.socket = path()?,
@@ -318,7 +328,7 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
             account.auth = match value {
                 "" | "on" => Auth::On,
                 "off" => Auth::Off,
-                _ => Auth::By(Mechanism::from_name(value).ok_or_else(|| format!("{value}: no such mechanism"))?),
+                _ => Auth::By(Mechanism::from_name(value).ok_or_else(|| "no such mechanism".to_owned())?),
             }
         }
         "user" => account.user = text()?,
@@ -333,26 +343,26 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
         "tls_cert_file" => account.cert = path()?,
         "tls_key_file" => account.key = path()?,
         "tls_host_override" => account.tls_name = text()?,
-        "proxy_host" => account.proxy_host = if value.is_empty() { None } else { text()? },
+        "proxy_host" => account.proxy_host = if value.is_empty() { None } else { host()? },
         "proxy_port" => account.proxy_port = if value.is_empty() { None } else { number()? },
         "timeout" => {
             account.timeout = match value {
                 "off" | "" => None,
-                seconds => Some(Duration::from_secs(seconds.parse().map_err(|_| format!("{value}: not seconds"))?)),
+                seconds => Some(Duration::from_secs(seconds.parse().map_err(|_| "not seconds".to_owned())?)),
             }
         }
-        "source_ip" => account.bind = Some(value.parse().map_err(|_| format!("{value}: not an address"))?),
+        "source_ip" => account.bind = Some(value.parse().map_err(|_| "not an address".to_owned())?),
         "dsn_notify" => {
             account.notify = match value {
                 "off" | "" => None,
-                when => Some(when.parse().map_err(|error| format!("{value}: {error}"))?),
+                when => Some(when.parse().map_err(|error| format!("{error}"))?),
             }
         }
         "dsn_return" => {
             account.ret = match value {
                 "off" | "" => None,
                 "headers" => Some(Ret::Headers),
-                what => Some(what.parse().map_err(|error| format!("{value}: {error}, or headers"))?),
+                what => Some(what.parse().map_err(|error| format!("{error}, or headers"))?),
             }
         }
         "aliases" => account.aliases = path()?,
@@ -393,12 +403,12 @@ fn evaluate(command: &str) -> Result<String, Fault> {
     let config = |detail: String| Fault::new(Kind::Config, detail);
     let mut shell = std::process::Command::new("/bin/sh");
     shell.args(["-c", command]).stdin(Stdio::null()).stderr(Stdio::inherit());
-    let output = shell.output().map_err(|error| config(format!("{command}: {error}")))?;
+    let output = shell.output().map_err(|error| config(error.to_string()))?;
     if !output.status.success() {
-        return Err(config(format!("{command}: {}", output.status)));
+        return Err(config(output.status.to_string()));
     }
     let line = output.stdout.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    String::from_utf8(line.to_vec()).map_err(|_| config(format!("{command}: what it prints is not UTF-8")))
+    String::from_utf8(line.to_vec()).map_err(|_| config("what it prints is not UTF-8".to_owned()))
 }
 
 /// A value may be quoted.

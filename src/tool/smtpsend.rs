@@ -254,7 +254,7 @@ struct SendWayArgs {
     resolver: ResolverArgs,
 }
 
-crate::cli::tool!("smtpsend", Args, words foreign::WORDS);
+crate::cli::tool!("smtpsend", Args, words & [foreign::WORDS]);
 
 /// Entry point. Under the name `sendmail` or `mailq`, or with `--sendmail` first, sendmail's dialect is spoken.
 pub fn main() -> ExitCode {

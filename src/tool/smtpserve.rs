@@ -143,8 +143,8 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         Some(directory) => Some(Mailboxes::open(directory, &domains)?),
         None => None,
     };
-    let users = args.serve.users()?;
-    let tls = args.serve.tls(&["smtp", "lmtp"])?;
+    let users = args.serve.users(out)?;
+    let tls = args.serve.tls(out, &["smtp", "lmtp"])?;
     if args.tls == SmtpTlsStart::Implicit && tls.is_none() {
         return Err(Fault::new(Kind::Usage, "--tls implicit needs --cert or --self-signed").into());
     }

@@ -143,6 +143,34 @@ fn option_sections_are_those_of_clap() {
 }
 
 #[test]
+fn tables_of_foreign_words_are_those_of_the_code() {
+    for (name, tables) in applayer::tool::FTP_WORDS {
+        let (path, text) = page(&format!("{name}.1"));
+        let escaped = |words: &str| words.replace('-', "\\-").replace('\'', "\\(aq");
+        let command = ALL.iter().find(|(tool, _)| tool == name).expect("a tool").1();
+        // A word that the tool has itself is not foreign there.
+        let is_ours = |word: &&str| match word.strip_prefix("--") {
+            Some(long) => {
+                command.get_arguments().any(|it| it.get_long_and_visible_aliases().unwrap_or_default().contains(&long))
+            }
+            None => command.get_arguments().any(|it| {
+                let short = it.get_short().into_iter().chain(it.get_all_short_aliases().unwrap_or_default());
+                short.map(|letter| format!("-{letter}")).any(|ours| ours == *word)
+            }),
+        };
+        let row = |(words, ours): &(&str, &str)| {
+            let words: Vec<&str> = words.split(' ').filter(|word| !is_ours(word)).collect();
+            let row = || format!("T{{\n{}\nT}}|T{{\n{}\nT}}\n", escaped(&words.join(" ")), escaped(ours));
+            if words.is_empty() { String::new() } else { row() }
+        };
+        let rows: String = tables.iter().copied().flatten().map(row).collect();
+        let table = format!(".TS\ntab(|);\nlw(30n) lw(40n).\nword|here it is\n_\n{rows}.TE\n");
+        let wanted = with_generated(&text, "words", &table);
+        committed(&path, &wanted.unwrap_or_else(|| panic!("{}: no begin/end words", path.display())));
+    }
+}
+
+#[test]
 fn completions_are_those_of_clap() {
     each_tool(|name, command| {
         for (shell, file) in [

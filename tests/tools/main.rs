@@ -54,6 +54,7 @@ mod queue_dsn;
 mod queue_way;
 mod readme;
 mod schema;
+mod secrets;
 mod sendmail;
 mod sendmail_ways;
 mod smtp;

@@ -28,7 +28,7 @@ pub struct OutputArgs {
     /// Print JSON Lines: one object a record
     #[arg(long)]
     pub json: bool,
-    /// Write records as JSON Lines to FILE or to an open descriptor, fd:N
+    /// Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N
     #[arg(long, value_name = "FILE|fd:N")]
     pub report: Option<String>,
     /// No progress, warnings or hints; errors stay

@@ -146,24 +146,31 @@ impl TlsArgs {
     /// `Usage`, `NoInput` or `Config` if a certificate, key or authority cannot be read.
     pub fn client(&self, out: &Output, alpn: &[&str]) -> Result<ClientTls, Fault> {
         let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
-        ClientTls::new(&ClientTlsOptions { alpn, ..self.trust.options(out) })
+        ClientTls::new(&ClientTlsOptions { alpn, ..self.trust.options(out)? })
     }
 }
 
 impl TrustArgs {
-    /// What these arguments say; warns about `--insecure`.
-    pub fn options(&self, out: &Output) -> ClientTlsOptions {
+    /// What these arguments say; warns about `--insecure`, and looks at who may read or change the key.
+    ///
+    /// # Errors
+    ///
+    /// As [`secret::look_at`].
+    pub fn options(&self, out: &Output) -> Result<ClientTlsOptions, Fault> {
+        if let Some(key) = self.key.as_ref().or(self.cert.as_ref()) {
+            secret::look_at_path(out, key)?;
+        }
         if self.insecure {
             out.warn("--insecure: the peer's certificate is not checked");
         }
-        ClientTlsOptions {
+        Ok(ClientTlsOptions {
             ca_cert: self.ca_cert.clone(),
             cert: self.cert.clone(),
             key: self.key.clone(),
             insecure: self.insecure,
             tls_name: self.tls_name.clone(),
             ..ClientTlsOptions::default()
-        }
+        })
     }
 }
 
@@ -205,6 +212,10 @@ impl LoginArgs {
         url_user: Option<&str>,
         url_password: Option<&Secret>,
     ) -> Result<Option<Login>, Fault> {
+        if self.user.as_deref().is_some_and(|user| user.contains(':')) {
+            let fault = Fault::new(Kind::Usage, "--user takes a name alone, and this holds a colon");
+            return Err(fault.with_hint("--password-file FILE or --password-command CMD give the password"));
+        }
         let named = self.user.as_deref().or(url_user);
         let entry = match (named, url_password) {
             (Some(_), Some(_)) => None,
@@ -216,7 +227,7 @@ impl LoginArgs {
         let account = entry.as_ref().and_then(|entry| entry.account.clone());
         let login = |password: Secret| Ok(Some(Login { user: user.clone(), password, account: account.clone() }));
         if let Some(file) = &self.password_file {
-            return login(secret::from_file(file)?);
+            return login(secret::from_file(out, file)?);
         }
         if let Some(command) = &self.password_command {
             return login(secret::from_command(command)?);

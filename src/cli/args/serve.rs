@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::secret;
 use crate::cli::units;
 use crate::cli::users::{self, Users};
 use crate::fault::{Fault, Kind};
@@ -112,9 +113,12 @@ impl ServeArgs {
     /// # Errors
     ///
     /// The fault of the certificate or its key; `CannotCreate` for `--cert-out`.
-    pub fn tls(&self, alpn: &[&str]) -> Result<Option<ServerTls>, Fault> {
+    pub fn tls(&self, out: &Output, alpn: &[&str]) -> Result<Option<ServerTls>, Fault> {
         if self.cert.is_none() && self.self_signed.is_empty() {
             return Ok(None);
+        }
+        if let Some(key) = self.key.as_ref().or(self.cert.as_ref()) {
+            secret::look_at_path(out, key)?;
         }
         let tls = ServerTls::new(&ServerTlsOptions {
             cert: self.cert.clone(),
@@ -138,9 +142,11 @@ impl ServeArgs {
     ///
     /// # Errors
     ///
-    /// As [`Users::read`].
-    pub fn users(&self) -> Result<Option<Users>, Fault> {
-        self.user_file.as_deref().map(Users::read).transpose()
+    /// As [`Users::read`] and [`secret::look_at`].
+    pub fn users(&self, out: &Output) -> Result<Option<Users>, Fault> {
+        let Some(path) = &self.user_file else { return Ok(None) };
+        secret::look_at_path(out, path)?;
+        Users::read(path).map(Some)
     }
 }
 

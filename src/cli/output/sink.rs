@@ -2,11 +2,13 @@
 
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::queue::{AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
 use crate::fault::{Fault, Kind};
+use crate::secret::without_url_password;
 
 /// Takes whole records in order. Direct until [`RecordSink::queue`], queued from then on.
 #[derive(Debug)]
@@ -208,16 +210,29 @@ impl Batch {
     }
 }
 
-/// Opens `FILE` (created or emptied) or `fd:N` (an open descriptor of ours).
+/// Opens `FILE` (what is there stays; a new one is its owner's alone; a link is not followed) or `fd:N` (an open descriptor of ours).
 ///
 /// # Errors
 ///
 /// `Usage` if `fd:` names no number, `CannotCreate` if the file cannot be opened.
 pub(super) fn open_report(target: &str) -> Result<File, Fault> {
-    let result = match target.strip_prefix("fd:") {
+    let links = [("/dev/stdout", "1"), ("/dev/stderr", "2")];
+    let linked = links.iter().find(|(path, _)| *path == target).map(|(_, number)| *number);
+    let result = match target.strip_prefix("fd:").or(target.strip_prefix("/dev/fd/")).or(linked) {
         Some(number) if number.parse::<u16>().is_ok() => File::options().append(true).open(format!("/dev/fd/{number}")),
         Some(_) => return Err(Fault::new(Kind::Usage, format!("--report {target}: no descriptor number"))),
-        None => File::create(target),
+        None => {
+            let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            File::options().append(true).create(true).mode(0o600).custom_flags(flags).open(target)
+        }
     };
-    result.map_err(|error| Fault::creating(format!("report {target}"), &error))
+    let what = without_url_password(target);
+    match result {
+        Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
+            let fault =
+                Fault::new(Kind::CannotCreate, format!("report {what}: a symbolic link, which is not followed"));
+            Err(fault.with_hint("name the file that it leads to"))
+        }
+        opened => opened.map_err(|error| Fault::creating(format!("report {what}"), &error)),
+    }
 }

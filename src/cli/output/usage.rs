@@ -2,16 +2,18 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::error::ContextValue;
 
 use super::stderr;
 use crate::cli::escape;
 use crate::cli::exit::Exit;
+use crate::cli::foreign::{self, ForeignWords};
 use crate::fault::{Fault, Kind};
+use crate::secret::without_password;
 
 /// Prints what clap made of the command line: help and version on stdout, a mistake as one line on stderr, with what stands
 /// here for a word of another tool.
-pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[(&str, &str)]) -> Exit {
+pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[ForeignWords]) -> Exit {
     if !error.use_stderr() {
         let shown =
             if io::stdout().is_terminal() { error.render().ansi().to_string() } else { error.render().to_string() };
@@ -25,13 +27,19 @@ pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[(&str, &st
             }
         };
     }
-    let text = error.render().to_string();
+    let mut text = error.render().to_string();
+    for given in error.context().filter_map(|(_, value)| match value {
+        ContextValue::String(given) if given.contains(':') => Some(given),
+        _ => None,
+    }) {
+        text = text.replace(given.as_str(), &without_password(given));
+    }
     let mut paragraphs = text.split("\n\n");
     let first = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
     let what: Vec<&str> = first.lines().map(str::trim).collect();
     stderr::print(&format!("{tool}: {}", escape::terminal(what.join(" "))));
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));
-    if let Some(ours) = foreign_word(error, foreign) {
+    if let Some(ours) = foreign::word_here(error, foreign) {
         stderr::print(&format!("hint: here it is {ours}"));
         return Exit::from(Kind::Usage);
     }
@@ -40,19 +48,4 @@ pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[(&str, &st
         None => stderr::print(&format!("hint: {tool} --help lists the arguments")),
     }
     Exit::from(Kind::Usage)
-}
-
-/// What stands for the word that is not known, if another tool has it.
-fn foreign_word<'a>(error: &clap::Error, foreign: &[(&str, &'a str)]) -> Option<&'a str> {
-    let (ErrorKind::UnknownArgument, Some(ContextValue::String(given))) =
-        (error.kind(), error.get(ContextKind::InvalidArg))
-    else {
-        return None;
-    };
-    let given = given.split('=').next().unwrap_or_default();
-    let is_it = |word: &str| match word.strip_suffix('*') {
-        Some(beginning) => given.starts_with(beginning),
-        None => given == word,
-    };
-    foreign.iter().find(|(words, _)| words.split(' ').any(is_it)).map(|(_, ours)| *ours)
 }

@@ -11,6 +11,7 @@ use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::system_addresses;
 use crate::net::tls::ClientTls;
+use crate::secret::without_password;
 
 /// A server as it was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl ServerName {
     /// # Errors
     /// [`Kind::Usage`]: no server's name.
     pub fn parse(text: &str) -> Result<ServerName, Fault> {
-        let bad = |why: &str| Fault::new(Kind::Usage, format!("server {text:?}: {why}"));
+        let bad = |why: &str| Fault::new(Kind::Usage, format!("server {:?}: {why}", without_password(text)));
         let (transport, rest) = match text.split_once("://") {
             None => (None, text),
             Some(("dns", rest)) => (None, rest),

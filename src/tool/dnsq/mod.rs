@@ -164,7 +164,7 @@ pub struct TransportArgs {
     bind: Option<IpAddr>,
 }
 
-crate::cli::tool!("dnsq", Args, run);
+crate::cli::tool!("dnsq", Args, run run);
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.bulk.is_wanted() {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use super::Args;
 use crate::cli::output::Output;
+use crate::cli::secret;
 use crate::dns::edns::{Edns, EdnsOption};
 use crate::dns::message::{Flags, Question};
 use crate::dns::query::Query;
@@ -98,6 +99,7 @@ pub(super) fn key(args: &Args, out: &Output) -> Result<Option<TsigKey>, Fault> {
             TsigKey::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("-y: {why}")))
         }
         (None, Some(path)) => {
+            secret::look_at_path(out, path)?;
             let text = std::fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;
             TsigKey::from_file(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())))
         }

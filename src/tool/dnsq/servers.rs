@@ -81,7 +81,7 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
         if made.is_none() {
             made = Some(ClientTls::new(&ClientTlsOptions {
                 pins: args.encryption.pin.clone(),
-                ..args.encryption.trust.options(out)
+                ..args.encryption.trust.options(out)?
             })?);
         }
         made.clone().ok_or_else(|| Fault::new(Kind::Internal, "no TLS"))

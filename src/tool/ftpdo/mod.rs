@@ -19,6 +19,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers};
 use crate::tool::ftp_pick::PickArgs;
+use crate::tool::ftp_words;
 
 use actor::Actor;
 use script::{Act, ScriptCommand};
@@ -80,7 +81,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpdo", Args, run);
+crate::cli::tool!("ftpdo", Args, words &[ftp_words::DO, ftp_words::ALL], run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     let url = FtpUrl::parse(&args.url)?;

@@ -16,6 +16,7 @@ use crate::ftp::glob::Glob;
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers};
 use crate::tool::ftp_pick::PickArgs;
+use crate::tool::ftp_words;
 
 pub(super) use record::EntryRecord;
 use record::{Order, Printer};
@@ -69,7 +70,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpls", Args, run);
+crate::cli::tool!("ftpls", Args, words &[ftp_words::LS, ftp_words::ALL], run run);
 
 fn parse_way(text: &str) -> Result<ListMethod, String> {
     match text {

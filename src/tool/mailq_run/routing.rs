@@ -87,7 +87,7 @@ fn transport(args: &Args, account: Option<&Account>, out: &Output) -> Result<Rel
     let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut dialer = args.net.dialer("smtp", "")?;
     let mut limits = args.net.limits();
-    let mut trust = args.tls.trust.options(out);
+    let mut trust = args.tls.trust.options(out)?;
     let mut helo = args.way.helo.clone();
     if let Some(account) = account {
         trust = account.trust(&args.tls.trust);

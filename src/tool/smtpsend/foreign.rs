@@ -1,7 +1,7 @@
 //! Words of msmtp, swaks, mailx, nullmailer, ssmtp and curl that are not ours, and what stands for them here.
 
 /// For [`crate::cli::Tool::FOREIGN_WORDS`].
-pub(super) const WORDS: &[(&str, &str)] = &[
+pub(super) const WORDS: crate::cli::foreign::ForeignWords = &[
     // msmtp
     ("-C --file --config -K", "--accounts FILE"),
     ("-a", "--account NAME for an account, --attach FILE for a file, --auth MECHANISM and --user NAME for a login"),
@@ -83,31 +83,8 @@ pub(super) const WORDS: &[(&str, &str)] = &[
 
 #[cfg(test)]
 mod tests {
-    use super::WORDS;
-    use crate::tool::smtpsend::Args;
-
     #[test]
     fn no_word_of_ours_is_called_foreign_and_ours_are_there() {
-        let command = <Args as clap::CommandFactory>::command();
-        let flags: Vec<String> = command
-            .get_arguments()
-            .flat_map(|known| {
-                let long = known.get_long_and_visible_aliases().unwrap_or_default();
-                let short = known.get_short_and_visible_aliases().unwrap_or_default();
-                long.into_iter()
-                    .map(|it| format!("--{it}"))
-                    .chain(short.into_iter().map(|it| format!("-{it}")))
-                    .collect::<Vec<_>>()
-            })
-            .collect();
-        for (words, ours) in WORDS {
-            for flag in ours.split([' ', ',']).filter(|word| word.starts_with('-')) {
-                let flag = flag.trim_end_matches(';');
-                assert!(flag == "--sendmail" || flags.iter().any(|known| known == flag), "{ours}: {flag}");
-            }
-            for word in words.split(' ') {
-                assert!(word.starts_with('-') && !flags.iter().any(|known| known == word), "{word}");
-            }
-        }
+        crate::cli::foreign::assert_agree(&crate::tool::smtpsend::command(), &[super::WORDS], &[]);
     }
 }

@@ -136,8 +136,11 @@ impl ServerAddress {
     /// The same with `--protocol`.
     fn with_protocol(text: &str, protocol: ServerProtocol) -> Result<ServerAddress, Fault> {
         if text.contains("://") || text.starts_with("lmtp+unix:") {
-            return Err(Fault::new(Kind::Usage, format!("--server {text}: the scheme says what is spoken there"))
-                .with_hint("either a scheme or --protocol"));
+            return Err(Fault::new(
+                Kind::Usage,
+                format!("--server {}: the scheme says what is spoken there", without_password(text)),
+            )
+            .with_hint("either a scheme or --protocol"));
         }
         let scheme = match protocol {
             ServerProtocol::Smtp | ServerProtocol::Esmtps => "smtp",
