@@ -222,9 +222,8 @@ mod tests {
         ] {
             let mut odd = None;
             let found = super::find(entry, "a", None, &mut odd);
-            let account = entry.contains("account").then(|| Secret::new("acct".to_owned()));
-            let login = Login { account, ..Login::new("u", password) };
-            assert_eq!((found, odd), (Ok(Some(login)), line), "{entry}");
+            let account = entry.contains("account acct").then(|| Secret::new("acct".to_owned()));
+            assert_eq!((found, odd), (Ok(Some(Login { account, ..Login::new("u", password) })), line), "{entry}");
         }
         for bad in ["machine a login u password \"x", "machine a login", "machine a login u password p\u{fffd}"] {
             assert!(find(bad, "a", None).is_err(), "{bad}");

@@ -13,11 +13,13 @@ pub(super) const ALL: ForeignWords = &[
     ("-s -S --silent --show-error --no-verbose -nv -V --no-progress-meter -#", "-q; errors stay"),
     ("-k --no-check-certificate", "--insecure, which lets everybody on the way read and change everything"),
     (
-        "--ssl --ftp-ssl --ssl-reqd --ftp-ssl-reqd --ftps-implicit",
+        "--ssl --ftp-ssl --ssl-reqd --ftp-ssl-reqd --ftps-implicit --ftp-ssl-control",
         "ftpes:// for AUTH TLS, ftps:// for implicit TLS, or --tls MODE",
     ),
-    ("--ftp-ssl-ccc --ftp-ssl-ccc-mode", "nothing: the control connection stays inside TLS"),
-    ("--ftps-clear-data-connection", "--data-clear"),
+    (
+        "--ftp-ssl-ccc --ftp-ssl-ccc-mode --ftps-clear-data-connection",
+        "nothing: the control connection stays inside TLS",
+    ),
     ("--cacert --capath --ca-certificate --ca-directory", "--ca-cert FILE"),
     ("-E --certificate", "--cert FILE"),
     ("--private-key", "--key FILE"),
