@@ -242,6 +242,7 @@ fn nsd_transfers(peer: &Peer) -> Verdict {
     let secret = "c2VjcmV0IGtleSBmb3IgdGVzdHM=";
     let key = dir.path().join("key");
     std::fs::write(&key, format!("key \"k.test\" {{ algorithm hmac-sha512; secret \"{secret}\"; }};\n")).unwrap();
+    std::fs::set_permissions(&key, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let addr = free_address();
     let config = format!(
         "server:\n  ip-address: 127.0.0.1\n  port: {}\n  username: \"\"\n  chroot: \"\"\n  zonesdir: \"\"\n  database: \"\"\n  \

@@ -164,7 +164,7 @@ fn tables_of_foreign_words_are_those_of_the_code() {
             if words.is_empty() { String::new() } else { row() }
         };
         let rows: String = tables.iter().copied().flatten().map(row).collect();
-        let table = format!(".TS\ntab(|);\nlw(30n) lw(40n).\nword|here it is\n_\n{rows}.TE\n");
+        let table = format!(".na\n.TS\nnokeep tab(|);\nlw(28n) lw(36n).\nword|here it is\n_\n{rows}.TE\n.ad\n");
         let wanted = with_generated(&text, "words", &table);
         committed(&path, &wanted.unwrap_or_else(|| panic!("{}: no begin/end words", path.display())));
     }
