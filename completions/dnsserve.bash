@@ -23,7 +23,7 @@ _dnsserve() {
 
     case "${cmd}" in
         dnsserve)
-            opts="-q -v -0 -h -V --zone --forward --allow-transfer --check --listen --max-clients --address-file --drain --json --report --quiet --verbose --null --color --help --version"
+            opts="-q -v -0 -h -V --zone --forward --allow-forward --allow-transfer --check --listen --max-clients --address-file --drain --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -34,6 +34,10 @@ _dnsserve() {
                     return 0
                     ;;
                 --forward)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --allow-forward)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;

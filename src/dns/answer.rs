@@ -1,7 +1,10 @@
 //! The authoritative server's answers: (zones, query bytes) -> response bytes (RFC 1034, section 4.3.2; wildcards by
 //! RFC 4592, DNAME by RFC 6672, signed zones by RFC 4035, section 3.1). Pure: no sockets, no clock.
 
+mod onward;
 mod proof;
+
+pub use onward::{OnwardQuestion, UpstreamQuestion};
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -73,10 +76,23 @@ pub enum AnswerAction {
     Send(DnsResponse),
     /// A transfer of this zone was asked for: the server decides whether and how.
     Transfer(Box<Message>),
-    /// Not for our zones, and recursion was desired: the server may forward it; else it sends the response.
-    Elsewhere(DnsResponse),
+    /// Another server knows the answer or its rest, and recursion was desired: the server may forward the question; else it
+    /// sends what there is.
+    Elsewhere(Box<OnwardQuestion>),
     /// Say nothing: it was no query (RFC 1035 says nothing else; answering responses makes loops).
     Drop,
+}
+
+impl AnswerAction {
+    /// What a server sends that neither forwards nor transfers; none to a message that is dropped.
+    pub fn response(self) -> Option<DnsResponse> {
+        match self {
+            AnswerAction::Send(response) => Some(response),
+            AnswerAction::Elsewhere(onward) => Some(onward.unforwarded()),
+            AnswerAction::Transfer(message) => Some(refuse(&message, Rcode::REFUSED)),
+            AnswerAction::Drop => None,
+        }
+    }
 }
 
 /// A response with what a log wants to know.
@@ -200,14 +216,28 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
     if !matches!(question.class, Class::IN | Class::ANY) {
         return AnswerAction::Send(finish(response, Rcode::REFUSED, (limit, 0), Some(question)));
     }
-    let Some(zone) = zones.find_for(&question.name, question.rtype) else {
-        let refused = finish(response, Rcode::REFUSED, (limit, 0), Some(question));
-        return if flags.has(Flags::RD) { AnswerAction::Elsewhere(refused) } else { AnswerAction::Send(refused) };
+    let mut build = ResponseBuilder { zones, response, dnssec_ok, udp, glue: 0, kept: 0 };
+    let end = match zones.find_for(&question.name, question.rtype) {
+        Some(zone) => build.resolve(zone.clone(), &question),
+        None => AnswerEnd { rcode: Rcode::REFUSED, leads_to: Some(question.name.clone()) },
     };
-    let mut build = ResponseBuilder { zones, response, dnssec_ok, udp, glue: 0 };
-    let rcode = build.resolve(zone.clone(), &question);
     build.additional();
-    AnswerAction::Send(finish(build.response, rcode, (limit, build.glue), Some(question)))
+    let ResponseBuilder { response, glue, kept, .. } = build;
+    match end.leads_to.filter(|_| flags.has(Flags::RD)) {
+        Some(name) => AnswerAction::Elsewhere(Box::new(OnwardQuestion {
+            upstream: UpstreamQuestion {
+                question: Question { name, ..question.clone() },
+                flags: Flags(flags.0 & (Flags::RD | Flags::CD | Flags::AD)),
+                dnssec_ok,
+            },
+            asked: question,
+            response,
+            rcode: end.rcode,
+            room: (limit, glue),
+            kept,
+        })),
+        None => AnswerAction::Send(finish(response, end.rcode, (limit, glue), Some(question))),
+    }
 }
 
 /// The response to a query that is answered with a code alone.
@@ -246,28 +276,42 @@ struct ResponseBuilder<'a> {
     udp: bool,
     /// How many of the additional records a referral is no use without (RFC 9471).
     glue: usize,
+    /// How many of the authority records are about the answer so far; those after it are a referral.
+    kept: usize,
+}
+
+/// Where our zones end.
+struct AnswerEnd {
+    rcode: Rcode,
+    /// The name that others know more about: outside our zones, or below a delegation.
+    leads_to: Option<Name>,
 }
 
 impl ResponseBuilder<'_> {
-    /// Walks from zone to zone along aliases; fills the sections and gives the code.
-    fn resolve(&mut self, mut zone: Arc<Zone>, question: &Question) -> Rcode {
+    /// Walks from zone to zone along aliases and fills the sections.
+    fn resolve(&mut self, mut zone: Arc<Zone>, question: &Question) -> AnswerEnd {
         let mut name = question.name.clone();
         for _ in 0..MAX_ALIASES {
+            self.kept = self.response.authority.len();
             let next = match self.in_zone(&zone, name.borrowed(), question.rtype) {
-                ZoneStep::Done(rcode) => return rcode,
+                ZoneStep::Done(rcode) => return AnswerEnd { rcode, leads_to: None },
+                ZoneStep::Referral => return AnswerEnd { rcode: Rcode::NOERROR, leads_to: Some(name) },
                 ZoneStep::Alias(next) => next,
             };
             // A loop inside the answer has been shown; following it again shows nothing new.
             if self.response.answer.iter().any(|record| record.rtype == Rtype::CNAME && record.name == next) {
-                return Rcode::NOERROR;
+                return AnswerEnd { rcode: Rcode::NOERROR, leads_to: None };
             }
             match self.zones.find_for(&next, question.rtype) {
                 Some(found) => zone = found.clone(),
-                None => return Rcode::NOERROR, // the client goes on from here
+                None => {
+                    self.kept = self.response.authority.len();
+                    return AnswerEnd { rcode: Rcode::NOERROR, leads_to: Some(next) };
+                }
             }
             name = next;
         }
-        Rcode::NOERROR
+        AnswerEnd { rcode: Rcode::NOERROR, leads_to: None }
     }
 
     fn in_zone(&mut self, zone: &Zone, name: NameRef<'_>, rtype: Rtype) -> ZoneStep {
@@ -394,7 +438,7 @@ impl ResponseBuilder<'_> {
                 self.addresses(zone, server);
             }
         }
-        ZoneStep::Done(Rcode::NOERROR)
+        ZoneStep::Referral
     }
 
     /// The name is below a DNAME: the DNAME itself, and the CNAME that follows from it (RFC 6672, section 3.2), which a
@@ -449,6 +493,8 @@ impl ResponseBuilder<'_> {
 
 enum ZoneStep {
     Done(Rcode),
+    /// The zone ends above the name.
+    Referral,
     Alias(Name),
 }
 

@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
-use tokio::sync::Semaphore;
 
-use super::answer::{self, AnswerAction, DnsResponse, Zones};
-use super::client::DnsClient;
-use super::edns::DEFAULT_UDP_SIZE;
+use super::answer::{self, AnswerAction, DnsResponse, OnwardQuestion, Zones};
+use super::edns::{DEFAULT_UDP_SIZE, NO_REACHABLE_AUTHORITY};
+use super::forward::Forwarder;
 use super::message::{Composer, Flags, MAX_MESSAGE_BYTES, Message, Question, Rcode};
-use super::query::Query;
 use super::record::Rtype;
 use super::record::rdata::Soa;
 use super::transport::Transport;
@@ -20,6 +18,7 @@ use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
+use crate::net::local::LocalNetworks;
 use crate::net::stream::Stream;
 
 /// A connection may stay silent for this long (RFC 7766, section 6.2.3).
@@ -28,8 +27,6 @@ pub const MAX_TCP_IDLE: Duration = Duration::from_secs(10);
 const MAX_TCP_WRITE: Duration = Duration::from_secs(30);
 /// Questions of one connection.
 pub const MAX_TCP_QUERIES: u32 = 100_000;
-/// Questions that are being forwarded at once; more get SERVFAIL.
-pub const MAX_FORWARDED: usize = 256;
 /// Messages of a transfer are filled up to here.
 const TRANSFER_MESSAGE_BYTES: usize = 16_384;
 /// How often a port that is free for TCP and taken for UDP is exchanged for another.
@@ -58,7 +55,11 @@ pub struct NameServer {
     /// The zones it answers for.
     pub zones: Zones,
     /// Where questions for other names go, if anywhere.
-    pub forward: Option<DnsClient>,
+    pub forward: Option<Forwarder>,
+    /// Whose questions are forwarded: these networks; by default this host and the networks that it is in.
+    pub forward_for: Option<Vec<Network>>,
+    /// The networks that this host is in.
+    pub local: LocalNetworks,
     /// Who may transfer zones; nobody if empty.
     pub transfer_to: Vec<Network>,
     /// Told about every question.
@@ -139,23 +140,22 @@ impl NameServer {
     /// Serves until the shutdown.
     pub async fn serve(self, sockets: Sockets, max_clients: usize, shutdown: &Shutdown) {
         let server = Arc::new(self);
-        let forwards = Arc::new(Semaphore::new(MAX_FORWARDED));
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let mut tasks = tokio::task::JoinSet::new();
         for socket in sockets.udp {
             let socket = Arc::new(socket);
             for _ in 0..workers {
-                let (server, socket, forwards) = (server.clone(), socket.clone(), forwards.clone());
-                tasks.spawn(async move { server.datagrams(socket, forwards).await });
+                let (server, socket) = (server.clone(), socket.clone());
+                tasks.spawn(async move { server.datagrams(socket).await });
             }
         }
         let handler = {
-            let (server, forwards) = (server.clone(), forwards.clone());
+            let server = server.clone();
             move |stream: Stream, peer: SocketAddr| {
-                let (server, forwards) = (server.clone(), forwards.clone());
+                let server = server.clone();
                 async move {
                     // A client that breaks its connection is not our trouble.
-                    let _ = server.connection(stream, peer, forwards).await;
+                    let _ = server.connection(stream, peer).await;
                 }
             }
         };
@@ -163,7 +163,7 @@ impl NameServer {
         tasks.shutdown().await;
     }
 
-    async fn datagrams(self: Arc<NameServer>, socket: Arc<UdpSocket>, forwards: Arc<Semaphore>) {
+    async fn datagrams(self: Arc<NameServer>, socket: Arc<UdpSocket>) {
         let mut buffer = vec![0; MAX_MESSAGE_BYTES];
         loop {
             let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
@@ -178,15 +178,14 @@ impl NameServer {
                     let response = self.transfer_by_datagram(&message, peer);
                     self.send_datagram(&socket, peer, response).await;
                 }
-                AnswerAction::Elsewhere(refused) => {
-                    if self.forward.is_none() {
-                        self.send_datagram(&socket, peer, refused).await;
+                AnswerAction::Elsewhere(onward) => {
+                    let Some(forwarder) = self.forwarder(peer) else {
+                        self.send_datagram(&socket, peer, onward.unforwarded()).await;
                         continue;
-                    }
-                    let (server, socket, query) = (self.clone(), socket.clone(), query.to_vec());
-                    let forwards = forwards.clone();
+                    };
+                    let (server, socket) = (self.clone(), socket.clone());
                     tokio::spawn(async move {
-                        let response = server.forwarded(query, refused, true, &forwards).await;
+                        let response = forwarded(&forwarder, *onward).await;
                         server.send_datagram(&socket, peer, response).await;
                     });
                 }
@@ -207,7 +206,7 @@ impl NameServer {
     }
 
     /// One connection: questions one after the other, each answered before the next is read.
-    async fn connection(&self, mut stream: Stream, peer: SocketAddr, forwards: Arc<Semaphore>) -> std::io::Result<()> {
+    async fn connection(&self, mut stream: Stream, peer: SocketAddr) -> std::io::Result<()> {
         let transport = if stream.is_tls() { Transport::Tls } else { Transport::Tcp };
         let mut query = Vec::new();
         for _ in 0..MAX_TCP_QUERIES {
@@ -217,8 +216,10 @@ impl NameServer {
             within(MAX_TCP_IDLE, stream.read_exact(&mut query)).await?;
             let response = match answer::answer(&self.zones, &query, false) {
                 AnswerAction::Send(response) => response,
-                AnswerAction::Elsewhere(refused) if self.forward.is_none() => refused,
-                AnswerAction::Elsewhere(refused) => self.forwarded(query.clone(), refused, false, &forwards).await,
+                AnswerAction::Elsewhere(onward) => match self.forwarder(peer) {
+                    Some(forwarder) => forwarded(&forwarder, *onward).await,
+                    None => onward.unforwarded(),
+                },
                 AnswerAction::Transfer(message) => match self.transfer(&message, peer) {
                     Ok(messages) => {
                         let mut size = 0;
@@ -300,32 +301,27 @@ impl NameServer {
         }))
     }
 
-    /// Hands a question on and gives the answer back under the client's identifier.
-    async fn forwarded(&self, query: Vec<u8>, refused: DnsResponse, udp: bool, forwards: &Semaphore) -> DnsResponse {
-        let (Ok(message), Some(client)) = (Message::parse(&query), self.forward.clone()) else { return refused };
-        let Some(question) = message.question.first().cloned() else { return refused };
-        let Ok(_permit) = forwards.try_acquire() else { return answer::refuse(&message, Rcode::SERVFAIL) };
-        let mut onward = Query::new(question.name.clone(), question.rtype);
-        onward.question.class = question.class;
-        onward.flags = Flags(message.flags.0 & (Flags::RD | Flags::CD | Flags::AD));
-        if let (Some(edns), Some(asked)) = (&mut onward.edns, &message.edns) {
-            edns.dnssec_ok = asked.dnssec_ok;
-        }
-        let answer = tokio::task::spawn_blocking(move || client.ask(&onward)).await;
-        let Ok(Ok(answer)) = answer else { return answer::refuse(&message, Rcode::SERVFAIL) };
-        let mut reply = answer.message;
-        reply.id = message.id;
-        reply.flags.set(Flags::AA, false);
-        let limit = if udp { answer::udp_limit(message.edns.as_ref()) } else { MAX_MESSAGE_BYTES };
-        let rcode = reply.rcode();
-        reply.edns = reply.edns.filter(|_| message.edns.is_some());
-        DnsResponse { wire: reply.compose(limit), rcode, question: Some(question) }
+    /// Who hands this client's questions on; nobody does for strangers.
+    fn forwarder(&self, client: SocketAddr) -> Option<Forwarder> {
+        let allowed = match &self.forward_for {
+            Some(networks) => networks.iter().any(|network| network.contains(client.ip())),
+            None => self.forward.is_some() && self.local.contains(client.ip()),
+        };
+        self.forward.clone().filter(|_| allowed)
     }
 
     fn log(&self, client: SocketAddr, transport: Transport, question: Option<&Question>, rcode: Rcode, size: usize) {
         if let Some(log) = &self.log {
             log(&Logged { client, transport, question, rcode, size_bytes: size });
         }
+    }
+}
+
+/// Hands a question on; the response is under the client's identifier.
+async fn forwarded(forwarder: &Forwarder, onward: OnwardQuestion) -> DnsResponse {
+    match forwarder.ask(&onward.upstream).await {
+        Ok(answer) => onward.completed(&answer.message),
+        Err(_) => onward.failed(NO_REACHABLE_AUTHORITY),
     }
 }
 

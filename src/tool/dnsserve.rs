@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
 use serde::Serialize;
@@ -13,7 +12,7 @@ use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
-use crate::dns::client::{DnsClient, ExchangePolicy};
+use crate::dns::forward::Forwarder;
 use crate::dns::name::Name;
 use crate::dns::server::{Log, Logged, NameServer, Sockets};
 use crate::dns::transport::Transport;
@@ -22,6 +21,7 @@ use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
+use crate::net::local::LocalNetworks;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 
 /// The largest zone file that is read.
@@ -40,6 +40,10 @@ pub struct Args {
     /// Hand questions for other names to this server; may be repeated
     #[arg(long, value_name = "ADDR")]
     forward: Vec<String>,
+    /// Forward the questions of this network (ADDRESS or ADDRESS/PREFIX) instead of those of this host and its networks; may be
+    /// repeated
+    #[arg(long, value_name = "NET", requires = "forward")]
+    allow_forward: Vec<String>,
     /// Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may
     #[arg(long, value_name = "NET")]
     allow_transfer: Vec<String>,
@@ -67,15 +71,12 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     for zone in zones.iter() {
         out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
     }
-    let transfer_to = args
-        .allow_transfer
-        .iter()
-        .map(|text| {
-            let wrong = |why| Fault::new(Kind::Usage, format!("--allow-transfer {text}: {why}"));
-            text.parse::<Network>().map_err(wrong)
-        })
-        .collect::<Result<_, Fault>>()?;
-    let server = NameServer { zones, forward: forward(&args)?, transfer_to, log: log(out) };
+    let transfer_to = networks("--allow-transfer", &args.allow_transfer)?;
+    let forward_for = networks("--allow-forward", &args.allow_forward)?;
+    let forward_for = Some(forward_for).filter(|networks| !networks.is_empty());
+    let forward = forward(&args, out)?;
+    let server =
+        NameServer { zones, forward, forward_for, local: LocalNetworks::default(), transfer_to, log: log(out) };
     cli::block_on_threads(async move {
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
@@ -85,7 +86,13 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     })
 }
 
-fn forward(args: &Args) -> Result<Option<DnsClient>, Fault> {
+fn networks(flag: &str, texts: &[String]) -> Result<Vec<Network>, Fault> {
+    let parse =
+        |text: &String| text.parse::<Network>().map_err(|why| Fault::new(Kind::Usage, format!("{flag} {text}: {why}")));
+    texts.iter().map(parse).collect()
+}
+
+fn forward(args: &Args, out: &Output) -> Result<Option<Forwarder>, Fault> {
     if args.forward.is_empty() {
         return Ok(None);
     }
@@ -95,13 +102,8 @@ fn forward(args: &Args) -> Result<Option<DnsClient>, Fault> {
         let mut tls = || ClientTls::new(&ClientTlsOptions::default());
         servers.extend(ServerName::parse(name)?.endpoints(default, &mut tls)?);
     }
-    let policy = ExchangePolicy {
-        timeout: Duration::from_secs(2),
-        tries: 2,
-        deadline: Duration::from_secs(8),
-        ..ExchangePolicy::default()
-    };
-    Ok(Some(DnsClient { policy, servers, ..DnsClient::new(Vec::new()) }))
+    let out = out.clone();
+    Forwarder::new(servers, Arc::new(move |what: &str| out.warn(&format!("--forward: {what}")))).map(Some)
 }
 
 fn read_zones(args: &Args) -> anyhow::Result<Zones> {

@@ -19,6 +19,7 @@ mod delivery;
 mod dns;
 mod dns_bulk;
 mod dns_encrypted;
+mod dns_forward;
 mod dns_hostile;
 mod dns_peers;
 mod dns_trace;
