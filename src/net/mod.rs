@@ -10,6 +10,7 @@ pub mod http;
 pub mod listen;
 pub mod login;
 pub mod pace;
+pub mod places;
 pub mod proxy;
 pub mod quic;
 pub mod random;
