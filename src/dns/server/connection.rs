@@ -52,7 +52,7 @@ pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, client: Soc
     // One piece waits while another is written: that is all that a client who does not read has of our memory.
     let (answers, ready) = mpsc::channel(1);
     let asker = Asker { client, server, transport };
-    let reading = DnsConnection { state: state.clone(), asker, answers, tasks: JoinSet::new() }.read(reader);
+    let reading = AskedConnection { state: state.clone(), asker, answers, tasks: JoinSet::new() }.read(reader);
     tokio::try_join!(reading, write(writer, ready)).map(|_| ())
 }
 
@@ -66,7 +66,7 @@ async fn write(mut writer: WriteHalf<Stream>, mut ready: mpsc::Receiver<Vec<u8>>
     Ok(())
 }
 
-struct DnsConnection {
+struct AskedConnection {
     state: Arc<ServingState>,
     asker: Asker,
     answers: mpsc::Sender<Vec<u8>>,
@@ -74,7 +74,7 @@ struct DnsConnection {
     tasks: JoinSet<Result<(), Fault>>,
 }
 
-impl DnsConnection {
+impl AskedConnection {
     async fn read(mut self, mut reader: ReadHalf<Stream>) -> Result<(), Fault> {
         let shutdown = self.state.shutdown.clone();
         let mut input = BytesMut::new();
