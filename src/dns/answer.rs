@@ -3,6 +3,7 @@
 
 mod onward;
 mod proof;
+pub mod transfer;
 
 pub use onward::{OnwardQuestion, UpstreamQuestion};
 
@@ -10,7 +11,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::edns::{DEFAULT_UDP_SIZE, Edns};
-use super::message::{DnsMessageReader, Flags, HEADER_BYTES, MAX_MESSAGE_BYTES, Message, Question, Rcode};
+use super::message::{Composer, DnsMessageReader, Flags, HEADER_BYTES, MAX_MESSAGE_BYTES, Message, Question, Rcode};
 use super::name::{Name, NameKey, NameRef};
 use super::record::rdata::{Mx, srv_target};
 use super::record::{Class, Record, Rtype};
@@ -102,8 +103,27 @@ pub struct DnsResponse {
     pub wire: Vec<u8>,
     /// Its code.
     pub rcode: Rcode,
-    /// What was asked, if it could be read.
+}
+
+/// What a log tells of a query, as far as it can be read.
+#[derive(Debug, Clone)]
+pub struct LoggedQuery {
+    /// Flags and operation.
+    pub flags: Flags,
+    /// What was asked.
     pub question: Option<Question>,
+    /// What the OPT record said.
+    pub edns: Option<Edns>,
+}
+
+impl LoggedQuery {
+    /// Reads a query once more, for a log.
+    pub fn read(query: &[u8]) -> LoggedQuery {
+        let flags = DnsMessageReader::new(query).map(|reader| reader.flags).unwrap_or_default();
+        let read = ReadQuery::read(query).ok();
+        let (question, edns) = read.map(|read| (read.question, read.edns)).unzip();
+        LoggedQuery { flags, question, edns: edns.flatten() }
+    }
 }
 
 /// A query taken apart: nothing is read but the question, and what belongs to the message as a whole.
@@ -186,11 +206,11 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
         Ok(_) => None,
     };
     let (None, Ok(ReadQuery { question, edns, soa, tsig })) = (bad, read) else {
-        return AnswerAction::Send(finish(response, bad.unwrap_or(Rcode::FORMERR), (limit, 0), None));
+        return AnswerAction::Send(finish(response, bad.unwrap_or(Rcode::FORMERR), (limit, 0)));
     };
     response.question = vec![question.clone()];
     if let Some((key, rdata)) = tsig {
-        let mut refused = finish(response, Rcode::NOTAUTH, (limit, 0), Some(question));
+        let mut refused = finish(response, Rcode::NOTAUTH, (limit, 0));
         return match tsig::append_bad_key(&mut refused.wire, &key, rdata) {
             Ok(()) => AnswerAction::Send(refused),
             Err(_) => AnswerAction::Send(refuse(&Message { id, flags, ..Message::default() }, Rcode::FORMERR)),
@@ -209,12 +229,12 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
             }));
         }
         Rtype(0) | Rtype::OPT | Rtype::TSIG | Rtype::TKEY => {
-            return AnswerAction::Send(finish(response, Rcode::FORMERR, (limit, 0), Some(question)));
+            return AnswerAction::Send(finish(response, Rcode::FORMERR, (limit, 0)));
         }
         _ => {}
     }
     if !matches!(question.class, Class::IN | Class::ANY) {
-        return AnswerAction::Send(finish(response, Rcode::REFUSED, (limit, 0), Some(question)));
+        return AnswerAction::Send(finish(response, Rcode::REFUSED, (limit, 0)));
     }
     let mut build = ResponseBuilder { zones, response, dnssec_ok, udp, glue: 0, kept: 0 };
     let end = match zones.find_for(&question.name, question.rtype) {
@@ -226,17 +246,16 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
     match end.leads_to.filter(|_| flags.has(Flags::RD)) {
         Some(name) => AnswerAction::Elsewhere(Box::new(OnwardQuestion {
             upstream: UpstreamQuestion {
-                question: Question { name, ..question.clone() },
+                question: Question { name, ..question },
                 flags: Flags(flags.0 & (Flags::RD | Flags::CD | Flags::AD)),
                 dnssec_ok,
             },
-            asked: question,
             response,
             rcode: end.rcode,
             room: (limit, glue),
             kept,
         })),
-        None => AnswerAction::Send(finish(response, end.rcode, (limit, glue), Some(question))),
+        None => AnswerAction::Send(finish(response, end.rcode, (limit, glue))),
     }
 }
 
@@ -246,7 +265,7 @@ pub fn refuse(query: &Message, rcode: Rcode) -> DnsResponse {
     response.flags.set(Flags::QR, true);
     response.question = query.question.iter().take(1).cloned().collect();
     response.edns = query.edns.as_ref().map(|_| Edns::default());
-    finish(response, rcode, (MIN_UDP_SIZE.into(), 0), query.question.first().cloned())
+    finish(response, rcode, (MIN_UDP_SIZE.into(), 0))
 }
 
 /// The response to an IXFR that has the zone's SOA record alone.
@@ -257,16 +276,16 @@ pub(super) fn with_soa(query: &Message, zone: &Zone) -> DnsResponse {
     response.question.clone_from(&query.question);
     response.answer.push(zone.soa().clone());
     response.edns = query.edns.as_ref().map(|_| Edns::default());
-    finish(response, Rcode::NOERROR, (udp_limit(query.edns.as_ref()), 0), query.question.first().cloned())
+    finish(response, Rcode::NOERROR, (udp_limit(query.edns.as_ref()), 0))
 }
 
-fn finish(mut response: Message, rcode: Rcode, room: (usize, usize), question: Option<Question>) -> DnsResponse {
+fn finish(mut response: Message, rcode: Rcode, room: (usize, usize)) -> DnsResponse {
     response.flags.0 |= rcode.0 & 15;
     if let Some(edns) = &mut response.edns {
         edns.extended_rcode = (rcode.0 >> 4) as u8;
     }
     let (limit, needed) = room;
-    DnsResponse { wire: response.compose_with(limit, needed), rcode, question }
+    DnsResponse { wire: response.compose_with(limit, needed), rcode }
 }
 
 struct ResponseBuilder<'a> {

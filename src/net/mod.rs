@@ -11,6 +11,7 @@ pub mod listen;
 pub mod local;
 pub mod login;
 pub mod pace;
+pub mod places;
 pub mod proxy;
 pub mod quic;
 pub mod random;

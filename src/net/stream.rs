@@ -102,6 +102,13 @@ impl Stream {
         }
     }
 
+    /// Bounds what the kernel holds for a peer that does not read. A failure only loses that.
+    pub fn limit_unsent(&self, bytes: usize) {
+        if let Some(socket) = self.socket() {
+            drop(socket2::SockRef::from(socket).set_send_buffer_size(bytes));
+        }
+    }
+
     /// The socket below, TLS or not; `None` for a UNIX socket.
     fn socket(&self) -> Option<&TcpStream> {
         match self {

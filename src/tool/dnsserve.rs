@@ -3,18 +3,20 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::Context;
 use serde::Serialize;
+
+mod log;
 
 use crate::cli;
 use crate::cli::args::{ListenArgs, OutputArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::signals;
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
 use crate::dns::forward::Forwarder;
 use crate::dns::name::Name;
-use crate::dns::server::{Log, Logged, NameServer, Sockets};
+use crate::dns::server::{NameServer, ServedZones, Sockets};
 use crate::dns::transport::Transport;
 use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::{Fault, Kind};
@@ -59,8 +61,8 @@ pub struct Args {
 crate::cli::tool!("dnsserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
-    let zones = read_zones(&args)?;
     if args.check {
+        let zones = read_zones(&args)?;
         let mut all: Vec<_> = zones.iter().collect();
         all.sort_by(|a, b| a.origin().cmp(b.origin()));
         for zone in all {
@@ -68,22 +70,61 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         }
         return Ok(Exit::OK);
     }
-    for zone in zones.iter() {
-        out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
-    }
     let transfer_to = networks("--allow-transfer", &args.allow_transfer)?;
     let forward_for = networks("--allow-forward", &args.allow_forward)?;
-    let forward_for = Some(forward_for).filter(|networks| !networks.is_empty());
-    let forward = forward(&args, out)?;
-    let server =
-        NameServer { zones, forward, forward_for, local: LocalNetworks::default(), transfer_to, log: log(out) };
+    let server = NameServer {
+        zones: ServedZones::default(),
+        forward: forward(&args, out)?,
+        forward_for: Some(forward_for).filter(|networks| !networks.is_empty()),
+        local: LocalNetworks::default(),
+        transfer_to,
+        log: log::log(out),
+    };
+    let served = server.zones.clone();
+    let args = Arc::new(args);
     cli::block_on_threads(async move {
+        // Before the zones are read, which takes its time: no signal ends that.
+        let (again, zones, says) = (args.clone(), served.clone(), out.clone());
+        signals::outlive_habits(out, Some(Arc::new(move || reload(&again, &zones, &says))))?;
+        let zones = read_zones(&args)?;
+        for zone in zones.iter() {
+            note(out, zone);
+        }
+        served.replace(zones);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
         args.listen.announce(out, "dns", &sockets.addresses())?;
-        server.serve(sockets, args.listen.max_clients, &shutdown).await;
+        server.serve(sockets, args.listen.max_clients, args.listen.max_per_address, &shutdown).await;
         Ok(Exit::OK)
     })
+}
+
+fn note(out: &Output, zone: &Zone) {
+    out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
+}
+
+/// Reads the zone files again and serves what is in them, or says what is wrong and goes on with what was read before.
+fn reload(args: &Args, served: &ServedZones, out: &Output) {
+    let zones = match args.files.iter().any(|file| file == Path::new("-")) {
+        true => Err(Fault::new(Kind::Usage, "standard input cannot be read again")),
+        false => read_zones(args),
+    };
+    match zones {
+        Ok(zones) => {
+            for zone in zones.iter() {
+                note(out, zone);
+                if out.json() {
+                    // A closed stdout is reported by the output itself.
+                    let _ = out.emit(&CheckedZone::of(zone));
+                }
+            }
+            served.replace(zones);
+        }
+        Err(fault) => {
+            let detail = format!("{}; the zones stay as they are", fault.detail);
+            out.error("reload", &Fault { detail, ..fault });
+        }
+    }
 }
 
 fn networks(flag: &str, texts: &[String]) -> Result<Vec<Network>, Fault> {
@@ -106,7 +147,7 @@ fn forward(args: &Args, out: &Output) -> Result<Option<Forwarder>, Fault> {
     Forwarder::new(servers, Arc::new(move |what: &str| out.warn(&format!("--forward: {what}")))).map(Some)
 }
 
-fn read_zones(args: &Args) -> anyhow::Result<Zones> {
+fn read_zones(args: &Args) -> Result<Zones, Fault> {
     let mut zones = Zones::default();
     let mut named: Vec<(Option<Name>, &Path)> = args.files.iter().map(|file| (None, file.as_path())).collect();
     for text in &args.zone {
@@ -118,22 +159,20 @@ fn read_zones(args: &Args) -> anyhow::Result<Zones> {
         named.push((Some(name), Path::new(file)));
     }
     if named.is_empty() && args.forward.is_empty() {
-        return Err(Fault::new(Kind::Usage, "no zone file")
-            .with_hint("dnsserve ZONEFILE…, or --zone NAME=FILE")
-            .into());
+        return Err(Fault::new(Kind::Usage, "no zone file").with_hint("dnsserve ZONEFILE…, or --zone NAME=FILE"));
     }
     for (origin, file) in named {
         let zone = read_zone(file, origin)?;
         let name = zone.origin().clone();
         if !zones.add(zone) {
             let twice = Fault::new(Kind::BadData, format!("{}: the zone {name} was read already", file.display()));
-            return Err(twice.into());
+            return Err(twice);
         }
     }
     Ok(zones)
 }
 
-fn read_zone(file: &Path, origin: Option<Name>) -> anyhow::Result<Zone> {
+fn read_zone(file: &Path, origin: Option<Name>) -> Result<Zone, Fault> {
     let text = if file == Path::new("-") { read_stdin()? } else { read_file(file)? };
     let directory = file.parent().unwrap_or(Path::new("")).to_owned();
     let mut load = |path: &str| {
@@ -141,7 +180,7 @@ fn read_zone(file: &Path, origin: Option<Name>) -> anyhow::Result<Zone> {
         read_file(&path).map_err(|fault| fault.detail)
     };
     let source = ZoneSource { name: file.display().to_string(), text };
-    Ok(Zone::read(source, origin, &mut load).map_err(Fault::from)?)
+    Ok(Zone::read(source, origin, &mut load)?)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
@@ -152,54 +191,11 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
     std::fs::read(path).map_err(failed)
 }
 
-fn read_stdin() -> anyhow::Result<Vec<u8>> {
+fn read_stdin() -> Result<Vec<u8>, Fault> {
     use std::io::Read;
     let mut text = Vec::new();
-    std::io::stdin().take(MAX_ZONE_FILE_BYTES).read_to_end(&mut text).context("stdin")?;
-    Ok(text)
-}
-
-/// Every question is a record with `--json`, and a line with `-v`.
-fn log(out: &Output) -> Option<Arc<Log>> {
-    if !out.json() && !out.verbose() {
-        return None;
-    }
-    let out = out.clone();
-    Some(Arc::new(move |logged: &Logged<'_>| {
-        let record = QuestionRecord {
-            client: logged.client.to_string(),
-            transport: logged.transport.name(),
-            name: logged.question.map(|question| question.name.to_string()),
-            qtype: logged.question.map(|question| question.rtype.to_string()),
-            status: logged.rcode.to_string(),
-            size_bytes: logged.size_bytes,
-        };
-        if out.json() {
-            // A closed stdout is reported once by the output itself; serving goes on.
-            let _ = out.emit(&record);
-        } else {
-            let what = record.name.as_deref().unwrap_or("?");
-            let qtype = record.qtype.as_deref().unwrap_or("?");
-            out.note(&format!("{} {} {what} {qtype} {}", record.client, record.transport, record.status));
-        }
-    }))
-}
-
-/// One question in the log.
-#[derive(Debug, Serialize)]
-struct QuestionRecord {
-    client: String,
-    transport: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    qtype: Option<String>,
-    status: String,
-    size_bytes: usize,
-}
-
-impl OutputRecord for QuestionRecord {
-    const TYPE: &'static str = "query";
+    let read = std::io::stdin().take(MAX_ZONE_FILE_BYTES).read_to_end(&mut text);
+    read.map(|_| text).map_err(|error| Fault::local("stdin", &error))
 }
 
 /// One zone that was checked.

@@ -21,7 +21,6 @@ pub struct UpstreamQuestion {
 pub struct OnwardQuestion {
     /// What to ask there.
     pub upstream: UpstreamQuestion,
-    pub(super) asked: Question,
     /// What our zones have to say.
     pub(super) response: Message,
     pub(super) rcode: Rcode,
@@ -34,7 +33,7 @@ pub struct OnwardQuestion {
 impl OnwardQuestion {
     /// The response where nobody else is asked, or the client may not have others asked: REFUSED, an alias without its target, or a referral.
     pub fn unforwarded(self) -> DnsResponse {
-        finish(self.response, self.rcode, self.room, Some(self.asked))
+        finish(self.response, self.rcode, self.room)
     }
 
     /// The response where others were asked and none answered: SERVFAIL, and why (RFC 8914).
@@ -45,7 +44,7 @@ impl OnwardQuestion {
         if let Some(edns) = &mut self.response.edns {
             edns.options.push(EdnsOption::new(EdnsOption::EXTENDED_ERROR, extended_error.to_be_bytes().to_vec()));
         }
-        finish(self.response, Rcode::SERVFAIL, (self.room.0, 0), Some(self.asked))
+        finish(self.response, Rcode::SERVFAIL, (self.room.0, 0))
     }
 
     /// Our part with what another server answered behind it. A code that is about the message between us and that server, not
@@ -74,7 +73,7 @@ impl OnwardQuestion {
         if let (Some(edns), Some(theirs)) = (&mut self.response.edns, &answer.edns) {
             pass_on(edns, theirs);
         }
-        finish(self.response, rcode, (self.room.0, 0), Some(self.asked))
+        finish(self.response, rcode, (self.room.0, 0))
     }
 
     /// Takes away what leads the client on by itself.
