@@ -1,5 +1,7 @@
 //! One control connection: reads, lets the session decide, does what it says.
 
+mod ending;
+
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::time::Instant;
 
+use self::ending::SeenToItsEnd;
 use super::copy::{self, TransferLimits};
 use super::data::{self, DataEndpoint, Stop};
 use super::{FinishedTransfer, FtpServerState, Happening, LOGIN_LIMIT, TransferDirection};
@@ -29,14 +32,10 @@ const MAX_REPLIES: usize = 64 << 10;
 /// How long the end of the connection may take after the last reply.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The data connection of a client that is killed ends before its control connection: by 20 to 60 µs on an idle machine. An
-/// upload waits so long for the second end before it counts as complete.
-const KILL_GRACE: Duration = Duration::from_millis(1);
-
 /// Tickets of one TLS 1.3 session that rustls clients keep.
 const MAX_TICKETS: usize = 8;
 
-/// What a transfer gives back: an upload is committed here, after a look at the control connection.
+/// What a transfer gives back: an upload is committed here, by the proof that its client saw to its end.
 type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<StoreUpload>), TransferFailure>> + Send>>;
 
 struct ControlDriver<'a> {
@@ -142,8 +141,7 @@ impl ControlDriver<'_> {
             // The transfer must not outlive its client; its thread is woken and ends by itself.
             started.stop.stop();
             let result = running.await;
-            let result = self.aborted(result);
-            let _ = self.conclude(&started, result);
+            let _ = self.conclude(&started, result, None);
         }
         result
     }
@@ -217,26 +215,6 @@ impl ControlDriver<'_> {
             result = running => ControlEvent::Ended(result),
             () = self.shared.shutdown.draining(), if !draining => ControlEvent::Drain,
             () = tokio::time::sleep_until(limit), if idle => ControlEvent::Idle,
-        }
-    }
-
-    /// The client has closed its side. A transfer may go on only if it said QUIT before: otherwise it broke down, and
-    /// half an upload must not pass for a whole one.
-    fn client_ended(&mut self) {
-        self.ended = true;
-        // Looks at what came before the end.
-        while let Some(action) = self.session.poll() {
-            match action {
-                SessionAction::Reply(reply) => self.write(&reply),
-                // Nothing else comes while a transfer runs, and without one everything was polled before.
-                SessionAction::StopTransfer => self.stop_transfer(),
-                _ => {}
-            }
-        }
-        if let Some((_, started)) = &self.running
-            && !self.session.has_said_quit()
-        {
-            started.stop.stop();
         }
     }
 
@@ -455,55 +433,32 @@ impl ControlDriver<'_> {
     }
 
     async fn transfer_ended(&mut self, result: Result<(u64, Option<StoreUpload>), TransferFailure>) {
-        // The end of the data connection may be that of the whole client. The kernel knows, if we have not read it yet. Inside
-        // TLS the end was said, and is one.
-        let by_silence = matches!(result, Ok((_, Some(_)))) && !self.is_private();
-        if by_silence && !self.ended && self.stream.peer_closes_within(KILL_GRACE).await {
-            let mut buffer = [0; 4096];
-            while let Ok(Ok(count @ 1..)) = tokio::time::timeout(CLOSE_LIMIT, self.stream.read(&mut buffer)).await {
-                self.session.input(buffer.get(..count).unwrap_or_default());
-                if !self.session.wants_input() {
-                    break;
-                }
-            }
-            self.client_ended();
-        }
+        let seen = match &result {
+            Ok((bytes, Some(_))) => self.seen_to_its_end(*bytes).await,
+            _ => None,
+        };
         // A transfer ends once: nobody waits for a second end.
         let Some((_, started)) = self.running.take() else { return };
-        let result = match started.stop.is_stopped() {
-            true => self.aborted(result),
-            false => result,
-        };
-        let result = self.conclude(&started, result);
+        let result = self.conclude(&started, result, seen);
         self.session.event(SessionEvent::Ended(result));
     }
 
-    /// The transfer that runs has a data connection inside TLS, whose end cannot be taken for another.
-    fn is_private(&self) -> bool {
-        self.running.as_ref().is_some_and(|(_, started)| started.tls) && !self.shared.options.tls_end_lenient
-    }
-
-    /// What all came, but not from a client that saw to its end: an upload that broke off.
-    fn aborted(
-        &self,
-        result: Result<(u64, Option<StoreUpload>), TransferFailure>,
-    ) -> Result<(u64, Option<StoreUpload>), TransferFailure> {
-        if let (_, Some(upload)) = result? {
-            upload.broke_off(self.shared.options.keep_partial);
-        }
-        Err(TransferFailure::Aborted)
-    }
-
-    /// Commits an upload and writes the log.
+    /// Commits an upload whose client saw to its end, and writes the log.
     fn conclude(
         &self,
         started: &Started,
         result: Result<(u64, Option<StoreUpload>), TransferFailure>,
+        seen: Option<SeenToItsEnd>,
     ) -> Result<u64, TransferFailure> {
-        let result = match result {
-            Ok((bytes, Some(upload))) => upload.commit().map(|()| bytes).map_err(TransferFailure::Refused),
-            Ok((bytes, None)) => Ok(bytes),
-            Err(failure) => Err(failure),
+        let result = match (result, seen) {
+            (Ok((bytes, Some(upload))), Some(_)) => upload.commit().map(|()| bytes).map_err(TransferFailure::Refused),
+            (Ok((_, Some(upload))), None) => {
+                upload.broke_off(self.shared.options.keep_partial);
+                Err(TransferFailure::Aborted)
+            }
+            (Ok(_), None) if started.stop.is_stopped() => Err(TransferFailure::Aborted),
+            (Ok((bytes, None)), _) => Ok(bytes),
+            (Err(failure), _) => Err(failure),
         };
         self.log(started, result.as_ref().copied().unwrap_or(0), result.as_ref().err());
         result

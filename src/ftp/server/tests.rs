@@ -334,27 +334,50 @@ async fn a_client_that_breaks_off_leaves_no_partial_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_an_upload_is_not_a_file() {
-    for (size, keep) in [(10, false), (1_000_000, false), (10, true), (1_000_000, true)] {
+    // QUIT sent ahead changes nothing: the client that said it is gone, too.
+    for (sent, keep) in
+        [("STOR new", false), ("STOR new", true), ("STOR new\r\nQUIT", false), ("STOR new\r\nQUIT", true)]
+    {
         let site = Site::start(|options| options.keep_partial = keep);
-        for _ in 0..10 {
+        for round in 0..20 {
             let mut client = site.login().await;
             let address = client.epsv().await;
-            client.ask("STOR new", &[150]).await;
+            client.ask(sent, &[150]).await;
             let mut data = TcpStream::connect(address).await.unwrap();
-            data.write_all(&pattern(size)).await.unwrap();
+            data.write_all(&pattern(if round % 2 == 0 { 10 } else { 1_000_000 })).await.unwrap();
             // As when the client is killed: the data connection ends like that of a whole file.
             drop(client);
             drop(data);
         }
-        site.uploads_seen(10).await;
+        site.uploads_seen(20).await;
         let log = site.service.log.lock().unwrap().join("\n");
-        assert!(!log.contains("code: 226"), "{log}");
+        assert!(!log.contains("code: 226"), "{sent:?}: {log}");
         match keep {
             false => assert_eq!(site.names(), [""; 0]),
             true => assert_eq!(site.names(), ["new"]),
         }
         site.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_its_side_behind_quit_is_still_there() {
+    // As `nc -N` does: it reads to the end.
+    let site = Site::start(|_| {});
+    for size in [0, 10, 1_000_000] {
+        let mut client = site.login().await;
+        let address = client.epsv().await;
+        client.ask("STOR new\r\nQUIT", &[150]).await;
+        client.stream.shutdown().await.unwrap();
+        let mut data = TcpStream::connect(address).await.unwrap();
+        data.write_all(&pattern(size)).await.unwrap();
+        drop(data);
+        for code in [150, 226, 221] {
+            client.expect(code).await;
+        }
+        assert!(std::fs::read(site.path("new")).unwrap() == pattern(size), "{size}");
+    }
+    site.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
