@@ -90,15 +90,15 @@ impl Stream {
     }
 
     /// What became of all that was written, as far as this system knows. A UNIX socket's peer has it at once.
-    pub fn delivery(&self) -> Delivery {
-        let Some(socket) = self.socket() else { return Delivery::Acknowledged };
+    pub fn acknowledgement(&self) -> Acknowledgement {
+        let Some(socket) = self.socket() else { return Acknowledgement::Complete };
         // In this order: what was acknowledged before the reset was not for nobody.
         let waiting = sys::unacknowledged(socket.as_fd());
         match waiting {
-            _ if events(socket).intersects(PollFlags::HUP | PollFlags::ERR) => Delivery::Refused,
-            Ok(0) => Delivery::Acknowledged,
-            Ok(_) => Delivery::Waiting,
-            Err(_) => Delivery::Refused,
+            _ if events(socket).intersects(PollFlags::HUP | PollFlags::ERR) => Acknowledgement::Reset,
+            Ok(0) => Acknowledgement::Complete,
+            Ok(_) => Acknowledgement::Pending,
+            Err(_) => Acknowledgement::Reset,
         }
     }
 
@@ -121,13 +121,13 @@ impl Stream {
 
 /// What the peer's system did with bytes that were written to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Delivery {
+pub enum Acknowledgement {
     /// It has not answered yet.
-    Waiting,
+    Pending,
     /// It took all of them, for a process that may still read them.
-    Acknowledged,
+    Complete,
     /// The connection was reset, or broke.
-    Refused,
+    Reset,
 }
 
 /// What holds of a socket now.
