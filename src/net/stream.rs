@@ -9,7 +9,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -100,6 +102,29 @@ impl Stream {
             Ok(_) => Acknowledgement::Pending,
             Err(_) => Acknowledgement::Reset,
         }
+    }
+
+    /// Bytes that the peer sends as urgent stay where they are among the others. A failure only loses them.
+    pub fn keep_urgent(&self) {
+        if let Some(socket) = self.socket() {
+            drop(socket2::SockRef::from(socket).set_out_of_band_inline(true));
+        }
+    }
+
+    /// Reads where urgent bytes may come. A read stops before one, and the runtime takes a short read for the last one there is: so
+    /// the kernel is asked first.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn read_with_urgent(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Stream::Plain(tcp) = self {
+            match recv(&*tcp, &mut *buffer, RecvFlags::DONTWAIT) {
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Ok((count, _)) => return Ok(count),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.read(buffer).await
     }
 
     /// Whether a connection that is dropped is reset, so that its end cannot pass for a proper one. A failure only loses that.

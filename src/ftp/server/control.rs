@@ -6,8 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
 use self::ending::SeenToItsEnd;
@@ -17,8 +18,8 @@ use super::{FinishedTransfer, FtpServerState, Happening, LOGIN_LIMIT, TransferDi
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
-    DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreOp, StoreRefusal,
-    TransferFailure, TransferTask, UploadMode,
+    DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp,
+    StoreRefusal, TransferFailure, TransferTask, UploadMode,
 };
 use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::ftp::telnet;
@@ -64,6 +65,8 @@ struct Started {
     path: Vec<u8>,
     from: u64,
     tls: bool,
+    /// The bytes of an upload, as ALLO said.
+    announced: Option<u64>,
 }
 
 impl Drop for Started {
@@ -211,7 +214,7 @@ impl ControlDriver<'_> {
         };
         tokio::select! {
             biased;
-            result = self.stream.read(buffer), if reading => ControlEvent::Input(result),
+            result = self.stream.read_with_urgent(buffer), if reading => ControlEvent::Input(result),
             result = running => ControlEvent::Ended(result),
             () = self.shared.shutdown.draining(), if !draining => ControlEvent::Drain,
             () = tokio::time::sleep_until(limit), if idle => ControlEvent::Idle,
@@ -287,7 +290,7 @@ impl ControlDriver<'_> {
 
     // The tree
 
-    async fn store_op(&mut self, op: StoreOp) -> Result<crate::ftp::session::StoreAnswer, StoreRefusal> {
+    async fn store_op(&mut self, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
         let Some(store) = self.store.clone() else { return Err(StoreRefusal::Denied) };
         let change = match &op {
             StoreOp::Delete(path) => Some(("DELE", path.clone(), None)),
@@ -296,21 +299,9 @@ impl ControlDriver<'_> {
             StoreOp::Rename(from, to) => Some(("RNTO", from.clone(), Some(to.clone()))),
             _ => None,
         };
-        let now = unix_seconds();
         let result = match op {
-            // These may take long: they get a thread, and end when the client does.
-            StoreOp::Digest { .. } | StoreOp::List(_) => {
-                let stop = Stop::default();
-                let guard = StopOnDrop(stop.clone());
-                let work = tokio::task::spawn_blocking(move || store.run(op, now, &|| !stop.is_stopped()));
-                let result = tokio::select! {
-                    result = work => result.unwrap_or_else(|_| Err(StoreRefusal::Failed("a bug".to_owned()))),
-                    () = self.shared.shutdown.ended() => Err(StoreRefusal::Failed("the server ends".to_owned())),
-                };
-                drop(guard);
-                result
-            }
-            op => store.run(op, now, &|| true),
+            StoreOp::Digest { .. } | StoreOp::List(_) => self.on_thread(store, op).await,
+            op => block_in_place(|| store.run(op, unix_seconds(), &|| true)),
         };
         if let (Ok(_), Some((verb, path, to))) = (&result, &change) {
             let user = String::from_utf8_lossy(self.session.user().unwrap_or_default()).into_owned();
@@ -318,6 +309,39 @@ impl ControlDriver<'_> {
             self.shared.service.happened(&Happening::Change { peer, user: &user, tls, verb, path, to });
         }
         result
+    }
+
+    /// Acts that may take long get a thread, and end when the client says ABOR or goes.
+    async fn on_thread(&mut self, store: FtpStore, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
+        let (shared, stop) = (self.shared, Stop::default());
+        let _guard = StopOnDrop(stop.clone());
+        let is_digest = matches!(op, StoreOp::Digest { .. });
+        let go_on = stop.clone();
+        let work = async {
+            let _permit = match is_digest {
+                true => Some(shared.digests.acquire().await),
+                false => None,
+            };
+            tokio::task::spawn_blocking(move || store.run(op, unix_seconds(), &|| !go_on.is_stopped())).await
+        };
+        let failed = |why: &str| Err(StoreRefusal::Failed(why.to_owned()));
+        let mut work = std::pin::pin!(work);
+        let mut buffer = [0; 4096];
+        loop {
+            if self.hear() || self.ended && !self.session.has_said_quit() {
+                stop.stop();
+            }
+            let reading = self.session.wants_input() && !self.ended;
+            tokio::select! {
+                biased;
+                result = &mut work => return result.unwrap_or_else(|_| failed("a bug")),
+                read = self.stream.read_with_urgent(&mut buffer), if reading => match read {
+                    Ok(count @ 1..) => self.session.input(buffer.get(..count).unwrap_or_default()),
+                    _ => self.ended = true,
+                },
+                () = shared.shutdown.ended() => return failed("the server ends"),
+            }
+        }
     }
 
     // Transfers
@@ -338,9 +362,9 @@ impl ControlDriver<'_> {
             TransferTask::List(listing) => (TransferDirection::Listing, listing.path.clone(), 0),
         };
         let stop = Stop::default();
-        let tls = transfer.protect;
-        let mut started = Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls };
-        match self.open(transfer, stop) {
+        let (tls, announced) = (transfer.protect, transfer.announced);
+        let mut started = Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls, announced };
+        match block_in_place(|| self.open(transfer, stop)) {
             Ok((running, size, name)) => {
                 if let Some(name) = &name {
                     started.path = [started.path.as_slice(), b"/", name].concat();
@@ -357,7 +381,7 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// Opens the file or directory and prepares the rest; nothing waits here.
+    /// Opens the file or directory and prepares the rest; only the file system may make it wait.
     #[allow(clippy::type_complexity, reason = "used once")]
     fn open(
         &mut self,
@@ -450,7 +474,7 @@ impl ControlDriver<'_> {
         result: Result<(u64, Option<StoreUpload>), TransferFailure>,
         seen: Option<SeenToItsEnd>,
     ) -> Result<u64, TransferFailure> {
-        let result = match (result, seen) {
+        let result = block_in_place(|| match (result, seen) {
             (Ok((bytes, Some(upload))), Some(_)) => upload.commit().map(|()| bytes).map_err(TransferFailure::Refused),
             (Ok((_, Some(upload))), None) => {
                 upload.broke_off(self.shared.options.keep_partial);
@@ -459,7 +483,7 @@ impl ControlDriver<'_> {
             (Ok(_), None) if started.stop.is_stopped() => Err(TransferFailure::Aborted),
             (Ok((bytes, None)), _) => Ok(bytes),
             (Err(failure), _) => Err(failure),
-        };
+        });
         self.log(started, result.as_ref().copied().unwrap_or(0), result.as_ref().err());
         result
     }

@@ -4,7 +4,6 @@
 
 use std::time::Duration;
 
-use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use super::{CLOSE_LIMIT, ControlDriver};
@@ -23,7 +22,7 @@ const ONE_WRITE_BYTES: u64 = 64 << 10;
 /// No upload waits longer.
 const MAX_GRACE: Duration = Duration::from_millis(250);
 /// Timers are this late on an idle machine.
-const TIMER_LATENESS: Duration = Duration::from_millis(3);
+const TIMER_LATENESS: Duration = Duration::from_millis(1);
 /// How often the acknowledgement of the last reply is looked for.
 const PROBE_STEP: Duration = Duration::from_millis(1);
 
@@ -33,9 +32,22 @@ pub(super) struct SeenToItsEnd(());
 
 /// How long an upload of so many bytes, which took so long, waits for the end of the control connection. Where the network or the
 /// machine is slow, both ends are further apart, too; whatever is uploaded quickly is not held up for long.
-fn grace(elapsed: Duration, bytes: u64) -> Duration {
+fn grace(elapsed: Duration, bytes: u64, announced: Option<u64>) -> Duration {
+    match announced {
+        // All that ALLO said: nothing can be missing.
+        Some(size) if bytes == size => return Duration::ZERO,
+        Some(size) if bytes < size => return MAX_GRACE,
+        _ => {}
+    }
     let busy = if bytes > ONE_WRITE_BYTES { elapsed.min(BUSY_GRACE) } else { Duration::ZERO };
     (elapsed / 4).max(busy).clamp(MIN_GRACE, MAX_GRACE)
+}
+
+/// Sleeps this long: short times on a thread, since the runtime's timers count whole milliseconds and wake up to two of them later.
+async fn sleep_exactly(time: Duration) {
+    if time > BUSY_GRACE / 4 || tokio::task::spawn_blocking(move || std::thread::sleep(time)).await.is_err() {
+        tokio::time::sleep(time).await;
+    }
 }
 
 impl ControlDriver<'_> {
@@ -43,7 +55,7 @@ impl ControlDriver<'_> {
     /// stopped the transfer.
     pub(super) async fn seen_to_its_end(&mut self, bytes: u64) -> Option<SeenToItsEnd> {
         let (_, started) = self.running.as_ref()?;
-        let (stop, grace) = (started.stop.clone(), grace(started.at.elapsed(), bytes));
+        let (stop, grace) = (started.stop.clone(), grace(started.at.elapsed(), bytes, started.announced));
         if !self.ended && !stop.is_stopped() {
             self.listen_for(grace).await;
         }
@@ -56,27 +68,32 @@ impl ControlDriver<'_> {
     async fn listen_for(&mut self, grace: Duration) {
         let mut buffer = [0; 4096];
         let mut limit = Instant::now() + grace;
+        let mut alarm = Box::pin(sleep_exactly(grace));
         let mut again = true;
         loop {
             // Asked of the kernel, which knows before the runtime does.
             let closed = self.stream.peer_has_closed();
             let heard = tokio::select! {
                 biased;
-                heard = self.stream.read(&mut buffer), if self.session.wants_input() => heard,
-                () = tokio::time::sleep_until(limit), if !closed => {
+                heard = self.stream.read_with_urgent(&mut buffer), if self.session.wants_input() => heard,
+                () = &mut alarm, if !closed => {
                     let late = limit.elapsed();
-                    if self.stream.peer_has_closed() || std::mem::take(&mut again) && late > TIMER_LATENESS {
-                        limit = Instant::now() + late.min(MAX_GRACE);
-                        continue;
+                    let busy = std::mem::take(&mut again) && late > TIMER_LATENESS;
+                    if !busy && !self.stream.peer_has_closed() {
+                        return;
                     }
-                    return;
+                    let more = late.min(BUSY_GRACE);
+                    (limit, alarm) = (Instant::now() + more, Box::pin(sleep_exactly(more)));
+                    continue;
                 }
                 else => Ok(0),
             };
             match heard {
                 Ok(count @ 1..) => {
                     self.session.input(buffer.get(..count).unwrap_or_default());
-                    self.hear();
+                    if self.hear() {
+                        return self.stop_transfer();
+                    }
                 }
                 _ => return self.client_ended(),
             }
@@ -87,22 +104,23 @@ impl ControlDriver<'_> {
     pub(super) fn client_ended(&mut self) {
         self.ended = true;
         // Looks at what came before the end.
-        self.hear();
-        if !self.session.has_said_quit() {
+        if self.hear() || !self.session.has_said_quit() {
             self.stop_transfer();
         }
     }
 
-    /// Does what is to be done at once while a transfer runs.
-    fn hear(&mut self) {
+    /// Looks at what is to be done at once while a transfer or an act on the tree runs; true if it is to stop.
+    pub(super) fn hear(&mut self) -> bool {
+        let mut stop = false;
         while let Some(action) = self.session.poll() {
             match action {
                 SessionAction::Reply(reply) => self.write(&reply),
                 // Nothing else comes while a transfer runs, and without one everything was polled before.
-                SessionAction::StopTransfer => self.stop_transfer(),
+                SessionAction::StopTransfer => stop = true,
                 _ => {}
             }
         }
+        stop
     }
 
     /// True if somebody is there to read: a reply is sent, and the client's system acknowledges it. Where the process is gone it
@@ -141,7 +159,10 @@ mod tests {
             (200, 1 << 20, 50),
             (3_600_000, u64::MAX, 250),
         ] {
-            assert_eq!(grace(ms(elapsed), bytes), ms(expected), "{bytes} bytes in {elapsed} ms");
+            assert_eq!(grace(ms(elapsed), bytes, None), ms(expected), "{bytes} bytes in {elapsed} ms");
         }
+        assert_eq!(grace(ms(900), 1 << 20, Some(1 << 20)), ms(0), "whole");
+        assert_eq!(grace(ms(1), 10, Some(11)), ms(250), "short");
+        assert_eq!(grace(ms(1), 12, Some(11)), ms(1), "ALLO was wrong");
     }
 }
