@@ -517,10 +517,11 @@ fn graphical_clients_continue_what_was_cut() {
     let winscp = || begin(&[("OPTS UTF8 ON", 200), ("PWD", 257), ("CWD /", 250), ("TYPE I", 200)]);
     for (name, start, way) in [("f", &filezilla as &dyn Fn() -> Client, "STOR"), ("w", &winscp, "APPE")] {
         let mut client = start();
+        client.ask("ALLO 300000", 202);
         let mut data = client.data();
         client.ask(&format!("STOR {name}"), 150);
         data.write_all(&whole[..200_000]).unwrap();
-        drop((client, data));
+        drop((data, client));
         let deadline = Instant::now() + Duration::from_secs(20);
         while !served.join(name).exists() {
             assert!(Instant::now() < deadline, "{server}");
