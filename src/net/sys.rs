@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Deref;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::FdFlags;
@@ -38,6 +38,16 @@ pub fn inherited() -> Result<Vec<Inherited>, String> {
         return Ok(Vec::new());
     }
     Ok((FIRST_PASSED..FIRST_PASSED + count).map(|number| Inherited { number, fd: adopt(number) }).collect())
+}
+
+/// How many bytes written to a TCP socket the peer's system has not acknowledged (SIOCOUTQ, tcp(7)).
+pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<c_int> {
+    let mut bytes: c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed, and SIOCOUTQ writes one int, to one that outlives the call.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } {
+        0 => Ok(bytes),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 /// A second value of a TLS 1.3 ticket, so that it can serve again: rustls gives each out once and has no way to copy one.

@@ -27,6 +27,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("lftp", "lftp", &["lftp"]),
     ("ncftp", "ncftpget", &["ncftp"]),
     ("wget", "wget", &["wget"]),
+    ("wput", "wput", &["wput"]),
     ("vsftpd", "vsftpd", &["vsftpd"]),
     ("proftpd", "proftpd", &["proftpd-core", "proftpd-mod-crypto"]),
     ("pure-ftpd", "pure-ftpd", &["pure-ftpd", "pure-ftpd-common"]),

@@ -28,6 +28,8 @@ pub const LOGIN_LIMIT: Duration = Duration::from_secs(60);
 pub const DATA_CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// Password hashes that are worked on at once: each takes a core for a while and 19 MiB.
 const MAX_HASHING: usize = 4;
+/// Files whose digests are worked on at once: each takes a core for as long as it takes to read the file.
+const MAX_DIGESTS: usize = 2;
 
 /// Who may log in, and who hears what happens.
 pub trait FtpService: Send + Sync + 'static {
@@ -181,6 +183,7 @@ struct FtpServerState {
     service: Arc<dyn FtpService>,
     shutdown: Shutdown,
     hashing: Semaphore,
+    digests: Semaphore,
     places: Arc<ClientPlaces>,
 }
 
@@ -198,6 +201,7 @@ pub async fn serve(
         service,
         shutdown: shutdown.clone(),
         hashing: Semaphore::new(MAX_HASHING),
+        digests: Semaphore::new(MAX_DIGESTS),
     });
     let mut tasks = tokio::task::JoinSet::new();
     for (listeners, implicit) in listeners {
@@ -212,6 +216,8 @@ pub async fn serve(
 
 async fn one(shared: Arc<FtpServerState>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    // Clients send ABOR so (RFC 959, section 4.1.3).
+    stream.keep_urgent();
     let Some(_place) = shared.places.take(peer.ip()) else {
         // Whoever does not read this had no right to it.
         let _ = stream.write_all(b"421 Too many connections from your address.\r\n").await;
