@@ -8,6 +8,7 @@ mod link;
 mod pool;
 mod put;
 mod select;
+mod spool;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub use get::{AfterFetch, FetchRoot, Wanted, get};
 pub use link::{Ancestors, INSIDE_ITSELF};
 pub use put::{FileMode, PutRequest, PutSource, put};
 pub use select::{FileFacts, Select, SelectRule};
+pub use spool::{FieldReader, FieldWriter, Spool, SpoolReader, SpoolWriter, Spooled};
 
 /// The deepest tree that is walked: a server that lists a directory inside itself ends here.
 pub const MAX_DEPTH: usize = 100;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::delete::{ListedDirectory, LocalNames};
-use super::entries::{Entries, EntryWriter};
 use super::{DownloadJob, Downloader, FileDownload, local};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, ListMethod, ListingSummary, size_of, time_of};
@@ -14,6 +13,7 @@ use crate::ftp::glob::{Glob, GlobWalk};
 use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
 use crate::ftp::mirror::compare::ReceiverFacts;
 use crate::ftp::mirror::lazy_dir::LazyDir;
+use crate::ftp::mirror::spool::{Spool, SpoolWriter};
 use crate::ftp::mirror::{
     Ancestors, FileFacts, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile, join, link,
 };
@@ -63,14 +63,14 @@ struct GlobPosition {
 /// A directory that is listed, and of which these entries are still to be looked at.
 pub(super) struct DirectoryRest {
     pub(super) directory: Arc<RemoteDirectory>,
-    entries: Entries,
+    entries: Spool<ListingEntry>,
     /// Where links lead, as far as another listing had to tell it.
     targets: Arc<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
 /// What a listing held.
 struct DirectoryContents {
-    entries: EntryWriter,
+    entries: SpoolWriter<ListingEntry>,
     local: Option<LocalNames>,
     /// What is told of it, first of all.
     events: Vec<MirrorEvent>,
@@ -246,7 +246,7 @@ impl Downloader {
     ) -> Result<(DirectoryContents, ListingSummary), Fault> {
         let deletes = self.settings.delete.is_some() && directory.glob.is_none();
         let local = if deletes { Some(LocalNames::of(&directory.place)?) } else { None };
-        let (entries, events) = (EntryWriter::new(), Vec::new());
+        let (entries, events) = (SpoolWriter::default(), Vec::new());
         let mut found = DirectoryContents { entries, local, events, odd: 0, lines: 0, names: 0, untold: false };
         let mut each = |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
             found.lines += 1;
