@@ -201,6 +201,18 @@ impl<T: Spooled> Iterator for SpoolReader<T> {
     }
 }
 
+/// A name, and whether it is that of a directory.
+impl Spooled for (Vec<u8>, bool) {
+    fn write(&self, to: &mut FieldWriter) {
+        to.bytes(Some(&self.0));
+        to.number(self.1.then_some(1));
+    }
+
+    fn read(from: &mut FieldReader) -> io::Result<(Vec<u8>, bool)> {
+        Ok((from.bytes()?.unwrap_or_default(), from.number()?.is_some()))
+    }
+}
+
 impl Spooled for ListingEntry {
     fn write(&self, to: &mut FieldWriter) {
         to.bytes(Some(&self.name));

@@ -169,6 +169,8 @@ struct Ledger {
     top: Option<(usize, String)>,
     /// The directories that hold what is not at the server.
     visited: Vec<ListedDirectory>,
+    /// How much they hold.
+    extraneous: usize,
 }
 
 enum DownloadJob {
