@@ -8,9 +8,9 @@ use crate::ftp_peer::{FtpPeer, OPENING, ftp_peer};
 use crate::harness::{Done, temp_dir, tool};
 
 /// Entries of a listing, with long names: half of a kilobyte each is more than [`MOST_KIB`] leaves.
-const COUNT: u32 = 80_000;
-/// Address space of a tool; to begin with it takes less than 70,000.
-const MOST_KIB: u64 = 100_000;
+const COUNT: u32 = 60_000;
+/// Address space of a tool; to begin with it takes less than 40,000.
+const MOST_KIB: u64 = 60_000;
 
 /// A server on which every directory lists so many lines, each the text and a number.
 fn listing(line: &'static str) -> FtpPeer {

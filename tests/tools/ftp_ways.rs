@@ -225,7 +225,7 @@ fn the_server_hangs_up_between_others() {
     for goodbye in ["", "421 that was enough\r\n"] {
         for (end, name, args, status) in [
             ("RNTO", "ftpput", &["-r", "-j1", "many", "URL/"][..], 0),
-            ("MKD", "ftpdo", &["URL/", "mkdir", "a", "b"], 75),
+            ("MKD", "ftpdo", &["URL/", "mkdir", "a", "b"], 3),
             ("MLSD", "ftpls", &["-R", "URL/"], 75),
         ] {
             let (foe, work) = (ends(end, goodbye), temp_dir());

@@ -157,7 +157,7 @@ impl LocalDirectory {
             let meant = match self.meaning(settings, &name, &entry) {
                 Ok(meant) => meant,
                 Err(event) => {
-                    event.into_iter().for_each(&mut *tell);
+                    event.into_iter().for_each(|event| tell(*event));
                     LocalMeaning::Nothing
                 }
             };
@@ -177,11 +177,11 @@ impl LocalDirectory {
         settings: &MirrorSettings,
         name: &[u8],
         entry: &DirEntry,
-    ) -> Result<LocalMeaning, Option<MirrorEvent>> {
+    ) -> Result<LocalMeaning, Option<Box<MirrorEvent>>> {
         let (below, path) = (join(&self.below, name), entry.path());
         let target = || path.display().to_string();
-        let skipped = |why| Some(MirrorEvent::Skipped { target: target(), why });
-        let failed = |fault| Some(MirrorEvent::Failed { target: target(), fault });
+        let skipped = |why| Some(Box::new(MirrorEvent::Skipped { target: target(), why }));
+        let failed = |fault| Some(Box::new(MirrorEvent::Failed { target: target(), fault }));
         let select = &settings.select;
         let wanted = (select.takes(&below), select.enters(&below));
         if wanted == (false, false) {
@@ -219,7 +219,7 @@ impl LocalDirectory {
         let (size, modified) = (meta.len(), meta.mtime());
         let facts = FileFacts { size: Some(size), modified: Some(modified) };
         match select.refuses(facts, settings.now) {
-            Some(why) => Err(Some(MirrorEvent::LeftOut { target: target(), why })),
+            Some(why) => Err(Some(Box::new(MirrorEvent::LeftOut { target: target(), why }))),
             None => Ok(LocalMeaning::File { size, modified, through_link: link }),
         }
     }

@@ -122,6 +122,8 @@ impl RemoteNames {
 struct NamesFound {
     files: Vec<(FileUpload, FileFacts, Option<FileFacts>)>,
     directories: Vec<Arc<LocalDirectory>>,
+    /// Names that are left, here and there.
+    left: Option<(Spool<LocalName>, Spool<RemoteName>)>,
     /// What only the server has: names, and whether they are directories.
     extraneous: Vec<(Vec<u8>, bool)>,
     left_over: Vec<Vec<u8>>,
@@ -136,11 +138,7 @@ impl DirectoryUpload {
 impl DirectoryRest {
     /// The next names beside what is there, and what is left of both. No more than `most` of what only the server has is
     /// told, of that which `goes`.
-    fn names(
-        &self,
-        most: usize,
-        goes: impl Fn(&RemoteName) -> bool,
-    ) -> Result<(NamesFound, Option<(Spool<LocalName>, Spool<RemoteName>)>), Fault> {
+    fn names(&self, most: usize, goes: impl Fn(&RemoteName) -> bool) -> Result<NamesFound, Fault> {
         let (batch, left) = self.names.batch()?;
         let mut there = RemoteNames::of(&self.there)?;
         let mut found = NamesFound::default();
@@ -177,12 +175,13 @@ impl DirectoryRest {
             }
         }
         if let Some(names) = left {
-            return Ok((found, Some((names, there.left))));
+            found.left = Some((names, there.left));
+            return Ok(found);
         }
         while let Some(other) = there.take_if(|_| true)? {
             only_there(&mut found, other);
         }
-        Ok((found, None))
+        Ok(found)
     }
 }
 
@@ -337,7 +336,7 @@ impl Uploader {
         let (settings, directory) = (&self.settings, &rest.directory);
         let delete = settings.delete.filter(|_| rest.whole.is_some());
         let most = delete.map_or(0, |rule| rule.most().saturating_add(1));
-        let (found, left) = rest.names(most, |other| self.goes(directory, other.name(), other.directory))?;
+        let found = rest.names(most, |other| self.goes(directory, other.name(), other.directory))?;
         let (mut events, mut jobs) = (Vec::new(), Vec::new());
         self.decide(client, directory, found.files, &mut events, &mut jobs).await?;
         if !settings.dry_run && !settings.select.selects() {
@@ -348,7 +347,7 @@ impl Uploader {
         let mut left_over = rest.left_over.clone();
         left_over.extend(found.left_over);
         left_over.truncate(MAX_ODD);
-        match left {
+        match found.left {
             Some((names, there)) => {
                 let (directory, whole, empty) = (directory.clone(), rest.whole, rest.empty);
                 let rest = DirectoryRest { directory, names, there, whole, empty, sends, left_over };
