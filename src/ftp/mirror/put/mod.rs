@@ -27,7 +27,7 @@ use crate::ftp::transfer::{self, PendingUpload, Put, ReplaceMode, SourceClaim, u
 use clock::ServerClock;
 use delete::Extraneous;
 use tree::LocalDirectory;
-use walk::{DirectoryRest, DirectoryUpload};
+use walk::{DirectoryUpload, UploadRest};
 
 /// What is to be stored, all of it at one server.
 #[derive(Debug)]
@@ -140,7 +140,7 @@ struct Uploader {
 enum UploadJob {
     Directory(DirectoryUpload),
     /// Names of a directory that was read.
-    Rest(DirectoryRest),
+    Rest(UploadRest),
     File(FileUpload),
 }
 
@@ -261,8 +261,9 @@ impl Uploader {
     /// What a job is called.
     fn name_of(&self, job: &UploadJob) -> (usize, String) {
         match job {
-            UploadJob::Directory(DirectoryUpload { directory, .. })
-            | UploadJob::Rest(DirectoryRest { directory, .. }) => (directory.root, self.url(&directory.remote, true)),
+            UploadJob::Directory(DirectoryUpload { directory, .. }) | UploadJob::Rest(UploadRest { directory, .. }) => {
+                (directory.root, self.url(&directory.remote, true))
+            }
             UploadJob::File(file) => (file.root, self.url(&file.remote, false)),
         }
     }

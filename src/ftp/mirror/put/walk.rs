@@ -25,7 +25,7 @@ pub(super) struct DirectoryUpload {
 }
 
 /// Names of a directory that are still to be looked at.
-pub(super) struct DirectoryRest {
+pub(super) struct UploadRest {
     pub(super) directory: Arc<LocalDirectory>,
     names: Spool<LocalName>,
     /// What is in the remote one; nothing where that does not matter.
@@ -135,7 +135,7 @@ impl DirectoryUpload {
     }
 }
 
-impl DirectoryRest {
+impl UploadRest {
     /// The next names beside what is there, and what is left of both. No more than `most` of what only the server has is
     /// told, of that which `goes`.
     fn names(&self, most: usize, goes: impl Fn(&RemoteName) -> bool) -> Result<NamesFound, Fault> {
@@ -222,7 +222,7 @@ impl Uploader {
         let names = contents.names.clone();
         let (directory, there, empty) = (directory.clone(), there.finish()?, names.is_empty());
         let left_over = Vec::new();
-        more.push(UploadJob::Rest(DirectoryRest { directory, names, there, whole, empty, sends: false, left_over }));
+        more.push(UploadJob::Rest(UploadRest { directory, names, there, whole, empty, sends: false, left_over }));
         Ok(())
     }
 
@@ -330,7 +330,7 @@ impl Uploader {
     pub(super) async fn rest(
         &self,
         client: &mut FtpClient,
-        rest: &DirectoryRest,
+        rest: &UploadRest,
         more: &mut Vec<UploadJob>,
     ) -> Result<(), Fault> {
         let (settings, directory) = (&self.settings, &rest.directory);
@@ -350,7 +350,7 @@ impl Uploader {
         match found.left {
             Some((names, there)) => {
                 let (directory, whole, empty) = (directory.clone(), rest.whole, rest.empty);
-                let rest = DirectoryRest { directory, names, there, whole, empty, sends, left_over };
+                let rest = UploadRest { directory, names, there, whole, empty, sends, left_over };
                 more.push(UploadJob::Rest(rest));
             }
             // Where files are sent now, they may be what is continued: the next run tells of the others.
