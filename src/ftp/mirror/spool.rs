@@ -278,7 +278,7 @@ mod tests {
     fn what_goes_in_comes_out() {
         let entry = |n: usize| ListingEntry {
             size: Some(n as u64).filter(|_| n & 1 > 0),
-            modified: Some(Modified { seconds: -(n as i64), precision: PRECISIONS[n % 3], utc: n % 5 > 0 })
+            modified: Some(Modified { seconds: -(n as i64), precision: PRECISIONS[n % 3], utc: !n.is_multiple_of(5) })
                 .filter(|_| n & 2 > 0),
             link_target: Some(vec![b'x'; n % 7]).filter(|_| n & 4 > 0),
             unique: Some(n.to_string().into_bytes()).filter(|_| n & 8 > 0),
