@@ -50,8 +50,11 @@ pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<c_int> {
     }
 }
 
-/// A second value of a TLS 1.3 ticket, so that it can serve again: rustls gives each out once and has no way to copy one.
-/// `None` where the type is not built as it is known here.
+/// A second value of a TLS 1.3 ticket, so that it can serve again. `None` where the type is not built as it is known here.
+///
+/// rustls 0.23 has no other way: the type is neither `Clone` nor can it be made, read or written from outside, and a store
+/// must give each value out once. Without a second one, each two files to a server that gives two tickets (proftpd) need a
+/// control connection of their own, with its full handshake and login. A later rustls with a copy of its own replaces this.
 pub(super) fn copy_of_ticket(ticket: &Tls13ClientSessionValue) -> Option<Tls13ClientSessionValue> {
     /// Key, ticket and certificates: all of the value that owns memory, save the parameters of QUIC.
     type Common = <Tls13ClientSessionValue as Deref>::Target;

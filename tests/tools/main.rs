@@ -33,6 +33,7 @@ mod ftp_crash;
 mod ftp_get;
 mod ftp_hostile;
 mod ftp_listing;
+mod ftp_memory;
 mod ftp_parts;
 mod ftp_parts_put;
 mod ftp_peer;

@@ -13,6 +13,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::glob::Glob;
+use crate::ftp::mirror::SpoolWriter;
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers};
 use crate::tool::ftp_pick::PickArgs;
@@ -72,6 +73,13 @@ pub struct Args {
 
 crate::cli::tool!("ftpls", Args, words &[ftp_words::LS, ftp_words::ALL], run run);
 
+impl Args {
+    /// How far down it goes.
+    fn deepest(&self) -> usize {
+        self.max_depth.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+    }
+}
+
 fn parse_way(text: &str) -> Result<ListMethod, String> {
     match text {
         "auto" => Ok(ListMethod::Any),
@@ -104,8 +112,8 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         let mut servers = Servers::new(out, &args.client);
         let mut tally = Tally::default();
         for ((url, glob), text) in urls.iter().zip(&args.urls) {
-            let listing =
-                UrlListing { args: &args, out, pick: &pick, url, glob: glob.as_ref(), printer: printer(), seen: 0 };
+            let (printer, sums, glob_ref) = (printer(), SpoolWriter::default(), glob.as_ref());
+            let listing = UrlListing { args: &args, out, pick: &pick, url, glob: glob_ref, printer, seen: 0, sums };
             match list_url(listing, &mut servers, &mut tally).await {
                 Ok(()) => tally.success(),
                 Err(fault) => {
