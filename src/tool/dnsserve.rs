@@ -19,12 +19,14 @@ use crate::dns::client::{DnsClient, ExchangePolicy};
 use crate::dns::name::Name;
 use crate::dns::server::{NameServer, ServedZones, Sockets};
 use crate::dns::transport::Transport;
+use crate::dns::tsig::TsigKeys;
 use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::tls::{ClientTls, ClientTlsOptions};
+use crate::tool::dns_key;
 
 /// The largest zone file that is read.
 const MAX_ZONE_FILE_BYTES: u64 = 1 << 30;
@@ -45,6 +47,9 @@ pub struct Args {
     /// Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may
     #[arg(long, value_name = "NET")]
     allow_transfer: Vec<String>,
+    /// Let whoever signs with the key in FILE (TSIG, in BIND's form) transfer zones, and sign the answers; may be repeated
+    #[arg(short = 'k', long, value_name = "FILE")]
+    key_file: Vec<PathBuf>,
     /// Read and check the zone files, say what they hold, and end
     #[arg(long)]
     check: bool,
@@ -76,7 +81,9 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         .collect::<Result<_, Fault>>()?;
     let forward = forward(&args)?;
     let served = ServedZones::default();
-    let server = NameServer { zones: served.clone(), forward, transfer_to, log: log::log(out) };
+    let keys = args.key_file.iter().map(|path| dns_key::read(path, out)).collect::<Result<_, Fault>>()?;
+    let (zones, keys) = (served.clone(), TsigKeys(keys));
+    let server = NameServer { zones, forward, transfer_to, keys, log: log::log(out) };
     let args = Arc::new(args);
     cli::block_on_threads(async move {
         // Before the zones are read, which takes its time: no signal ends that.
