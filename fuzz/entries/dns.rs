@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use applayer::dns::anchor::Anchors;
-use applayer::dns::answer::{self, Zones};
+use applayer::dns::answer::{self, AnswerAction, Zones};
 use applayer::dns::bulk::api::{FinishedQuestion, QuestionOutcome, ServerLabel};
 use applayer::dns::bulk::text as bulk_text;
 use applayer::dns::bulk::walk::{self, ResponseView};
@@ -19,6 +19,7 @@ use applayer::dns::record::words::{self, RdataWords};
 use applayer::dns::record::{Rtype, json, parse, svcb, text};
 use applayer::dns::trace::hints;
 use applayer::dns::transport::Transport;
+use applayer::dns::tsig::{TsigKey, TsigKeys};
 use applayer::dns::validate::denial::Evidence;
 use applayer::dns::validate::{Budget, Security, validate};
 use applayer::dns::zone::{Zone, ZoneReader, ZoneSource};
@@ -63,6 +64,13 @@ fn dns_answer(data: &[u8]) {
     let source =
         ZoneSource { name: "z".to_owned(), text: include_bytes!("../../tests/data/dns/example.test.zone").to_vec() };
     zones.add(Zone::read(source, None, &mut |_| Err(String::new())).expect("the zone"));
+    let keys = TsigKeys(vec![TsigKey::parse("k:c2VjcmV0").expect("a key")]);
+    if let (AnswerAction::Send(mut response), Some(mut signer)) = answer::answer_signed(&zones, (&keys, 0), data, true)
+    {
+        answer::sign(&mut response, &mut signer, 0, 512);
+        assert!(response.wire.len() <= 512);
+        Message::parse(&response.wire).expect("our own signed answer");
+    }
     if let Some(response) = answer::answer(&zones, data, true).response() {
         assert!(response.wire.len() <= 1232);
         Message::parse(&response.wire).expect("our own answer");

@@ -15,7 +15,7 @@ use super::message::{Composer, DnsMessageReader, Flags, HEADER_BYTES, MAX_MESSAG
 use super::name::{Name, NameKey, NameRef};
 use super::record::rdata::{Mx, srv_target};
 use super::record::{Class, Record, Rtype};
-use super::tsig;
+use super::tsig::{self, TsigKeys, TsigSigner};
 use super::wire::Malformed;
 use super::zone::{NameNode, Set, Zone};
 
@@ -257,6 +257,38 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
         })),
         None => AnswerAction::Send(finish(response, end.rcode, (limit, glue))),
     }
+}
+
+/// As [`answer`], by a server that knows keys, at this time in seconds since 1970; with what signs the response. The query
+/// has to be proven before it is answered as a signed one.
+pub fn answer_signed(
+    zones: &Zones,
+    (keys, now): (&TsigKeys, u64),
+    query: &[u8],
+    udp: bool,
+) -> (AnswerAction, Option<TsigSigner>) {
+    // Of a response nothing is looked at, not even its signature.
+    let is_query = query.get(2).is_some_and(|flags| flags & 0x80 == 0);
+    let is_signed = is_query && !keys.0.is_empty() && ReadQuery::read(query).is_ok_and(|read| read.tsig.is_some());
+    let opened = is_signed.then(|| keys.open(query, now).ok().flatten()).flatten();
+    let Some(opened) = opened else { return (answer(zones, query, udp), None) };
+    let action = match opened.signer.is_proven() {
+        true => answer(zones, &opened.query, udp),
+        // What a query says that is not proven is not looked at.
+        false => AnswerAction::Send(refuse(&Message::parse(&opened.query).unwrap_or_default(), Rcode::NOTAUTH)),
+    };
+    (action, Some(opened.signer))
+}
+
+/// Signs a response; one that is too large then says no more than that (RFC 8945, section 5.3).
+pub fn sign(response: &mut DnsResponse, signer: &mut TsigSigner, now: u64, limit: usize) {
+    if response.wire.len() + signer.size() > limit {
+        let mut header = Message::parse(&response.wire).unwrap_or_default();
+        header.flags.set(Flags::TC, true);
+        (header.answer, header.authority, header.additional) = Default::default();
+        response.wire = header.compose(limit);
+    }
+    signer.sign(&mut response.wire, now);
 }
 
 /// The response to a query that is answered with a code alone.

@@ -8,15 +8,17 @@ use std::sync::{Arc, PoisonError, RwLock};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
-use super::answer::{self, AnswerAction, DnsResponse, OnwardQuestion, Zones};
+use super::answer::{self, AnswerAction, DnsResponse, LoggedQuery, OnwardQuestion, Zones};
 use super::edns::{DEFAULT_UDP_SIZE, NO_REACHABLE_AUTHORITY};
 use super::forward::Forwarder;
 use super::message::{Flags, MAX_MESSAGE_BYTES, Message, Rcode};
 use super::record::Rtype;
 use super::transport::Transport;
+use super::tsig::{TsigKeys, TsigSigner};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
+use crate::net::clock::since_1970;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::local::LocalNetworks;
 use crate::net::places::ClientPlaces;
@@ -82,8 +84,10 @@ pub struct NameServer {
     pub forward_for: Option<Vec<Network>>,
     /// The networks that this host is in.
     pub local: LocalNetworks,
-    /// Who may transfer zones; nobody if empty.
+    /// Who may transfer zones, beside those who sign with one of the keys.
     pub transfer_to: Vec<Network>,
+    /// The keys that queries may be signed with; answers to them are signed too (RFC 8945).
+    pub keys: TsigKeys,
     /// Told about every question.
     pub log: Option<Arc<AnswerLog>>,
 }
@@ -188,8 +192,12 @@ impl NameServer {
         tasks.shutdown().await;
     }
 
-    fn may_transfer(&self, peer: SocketAddr) -> bool {
-        self.transfer_to.iter().any(|network| network.contains(peer.ip()))
+    fn may_transfer(&self, peer: SocketAddr, signer: Option<&TsigSigner>) -> bool {
+        signer.is_some_and(TsigSigner::is_proven) || self.transfer_to.iter().any(|network| network.contains(peer.ip()))
+    }
+
+    fn answer(&self, query: &[u8], udp: bool) -> (AnswerAction, Option<TsigSigner>) {
+        answer::answer_signed(&self.zones.now(), (&self.keys, since_1970().as_secs()), query, udp)
     }
 
     /// Who hands this client's questions on; nobody does for strangers.
@@ -202,10 +210,24 @@ impl NameServer {
     }
 
     /// RA is true of a server that forwards, whatever it answers (RFC 1035, section 4.1.1).
-    fn outgoing(&self, mut response: DnsResponse) -> DnsResponse {
+    fn outgoing(
+        &self,
+        asker: Asker,
+        query: &[u8],
+        mut response: DnsResponse,
+        signer: Option<TsigSigner>,
+    ) -> DnsResponse {
         if let (Some(byte), true) = (response.wire.get_mut(3), self.forward.is_some()) {
             *byte |= Flags::RA.to_be_bytes()[1];
         }
+        if let Some(mut signer) = signer {
+            let limit = match asker.transport {
+                Transport::Udp => answer::udp_limit(LoggedQuery::read(query).edns.as_ref()),
+                _ => MAX_MESSAGE_BYTES,
+            };
+            answer::sign(&mut response, &mut signer, since_1970().as_secs(), limit);
+        }
+        self.log(asker, query, &response);
         response
     }
 
@@ -240,46 +262,54 @@ impl ServingState {
             };
             let asker = Asker { client, server, transport: Transport::Udp };
             let query = buffer.get(..length).unwrap_or_default();
-            match answer::answer(&self.server.zones.now(), query, true) {
-                AnswerAction::Send(response) => self.send_datagram(&socket, asker, query, response).await,
+            let (action, signer) = self.server.answer(query, true);
+            let response = match action {
+                AnswerAction::Send(response) => response,
                 AnswerAction::Transfer(message) => {
-                    let response = self.transfer_by_datagram(&message, client);
-                    self.send_datagram(&socket, asker, query, response).await;
+                    self.transfer_by_datagram(&message, self.server.may_transfer(client, signer.as_ref()))
                 }
                 AnswerAction::Elsewhere(onward) => {
                     let Some(forwarder) = self.server.forwarder(client) else {
-                        self.send_datagram(&socket, asker, query, onward.unforwarded()).await;
+                        self.send_datagram(&socket, asker, query, onward.unforwarded(), signer).await;
                         continue;
                     };
                     let (state, socket, query) = (self.clone(), socket.clone(), query.to_vec());
                     tokio::spawn(async move {
                         let response = forwarded(&forwarder, *onward).await;
-                        state.send_datagram(&socket, asker, &query, response).await;
+                        state.send_datagram(&socket, asker, &query, response, signer).await;
                     });
+                    continue;
                 }
-                AnswerAction::Drop => {}
-            }
+                AnswerAction::Drop => continue,
+            };
+            self.send_datagram(&socket, asker, query, response, signer).await;
         }
     }
 
-    async fn send_datagram(&self, socket: &UdpSocket, asker: Asker, query: &[u8], response: DnsResponse) {
-        let response = self.server.outgoing(response);
+    async fn send_datagram(
+        &self,
+        socket: &UdpSocket,
+        asker: Asker,
+        query: &[u8],
+        response: DnsResponse,
+        signer: Option<TsigSigner>,
+    ) {
+        let response = self.server.outgoing(asker, query, response, signer);
         debug_assert!(response.wire.len() <= usize::from(DEFAULT_UDP_SIZE), "{} bytes", response.wire.len());
         if response.wire.len() > usize::from(DEFAULT_UDP_SIZE) {
             return; // whatever went wrong: a name server is no weapon
         }
         // A datagram that cannot be sent is one that was lost.
         let _ = socket.send_to(&response.wire, asker.client).await;
-        self.server.log(asker, query, &response);
     }
 
     /// The current SOA for an IXFR, which the client takes as a call to come by TCP (RFC 1995, section 2). AXFR is for
     /// connections alone (RFC 5936, section 4.2).
-    fn transfer_by_datagram(&self, query: &Message, client: SocketAddr) -> DnsResponse {
+    fn transfer_by_datagram(&self, query: &Message, allowed: bool) -> DnsResponse {
         let question = query.question.first().filter(|question| question.rtype == Rtype::IXFR);
         let Some(question) = question else { return answer::refuse(query, Rcode::FORMERR) };
         match self.server.zones.now().get(&question.name) {
-            _ if !self.server.may_transfer(client) => answer::refuse(query, Rcode::REFUSED),
+            _ if !allowed => answer::refuse(query, Rcode::REFUSED),
             None => answer::refuse(query, Rcode::NOTAUTH),
             Some(zone) => answer::with_soa(query, zone),
         }

@@ -18,6 +18,7 @@ use crate::dns::forward::Forwarder;
 use crate::dns::name::Name;
 use crate::dns::server::{NameServer, ServedZones, Sockets};
 use crate::dns::transport::Transport;
+use crate::dns::tsig::TsigKeys;
 use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
@@ -25,6 +26,7 @@ use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::local::LocalNetworks;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
+use crate::tool::dns_key;
 
 /// The largest zone file that is read.
 const MAX_ZONE_FILE_BYTES: u64 = 1 << 30;
@@ -49,6 +51,9 @@ pub struct Args {
     /// Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may
     #[arg(long, value_name = "NET")]
     allow_transfer: Vec<String>,
+    /// Let whoever signs with the key in FILE (TSIG, in BIND's form) transfer zones, and sign the answers; may be repeated
+    #[arg(short = 'k', long, value_name = "FILE")]
+    key_file: Vec<PathBuf>,
     /// Read and check the zone files, say what they hold, and end
     #[arg(long)]
     check: bool,
@@ -72,12 +77,14 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     }
     let transfer_to = networks("--allow-transfer", &args.allow_transfer)?;
     let forward_for = networks("--allow-forward", &args.allow_forward)?;
+    let keys = args.key_file.iter().map(|path| dns_key::read(path, out)).collect::<Result<_, Fault>>()?;
     let server = NameServer {
         zones: ServedZones::default(),
         forward: forward(&args, out)?,
         forward_for: Some(forward_for).filter(|networks| !networks.is_empty()),
         local: LocalNetworks::default(),
         transfer_to,
+        keys: TsigKeys(keys),
         log: log::log(out),
     };
     let served = server.zones.clone();

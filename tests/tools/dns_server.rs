@@ -223,6 +223,29 @@ fn silent_clients_make_room() {
     assert!(!matches!(third.read(&mut [0; 1]), Ok(1..)), "closed");
 }
 
+/// Whoever has the key transfers the zone, and every answer under it is signed; nobody else does.
+#[test]
+fn transfers_under_a_key() {
+    let dir = temp_dir();
+    big_zone(dir.path(), 1);
+    let key = |name: &str, secret: &str| {
+        let text = format!("key \"k.test\" {{ algorithm hmac-sha512; secret \"{secret}\"; }};");
+        std::fs::write(dir.path().join(name), text).unwrap();
+        std::fs::set_permissions(dir.path().join(name), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    key("key", "c2VjcmV0");
+    key("wrong", "YW5vdGhlcg==");
+    let server = server("dnsserve").args(["-k", "key", "big.zone"]).dir(dir.path()).start();
+    let ask = |args: &[&str]| tool("dnsq").arg(format!("@{}", server.addr)).args(args).dir(dir.path()).run();
+    let whole = ask(&["-k", "key", "big.test", "AXFR", "--json"]);
+    assert_eq!(whole.silent_success().records_of("transfer")[0]["records"], 60_004);
+    ask(&["-k", "key", "ns.big.test", "--short"]).silent_success().prints("192.0.2.1");
+    ask(&["-k", "key", "ns.big.test", "--short", "--tcp"]).silent_success().prints("192.0.2.1");
+    ask(&["-k", "wrong", "big.test", "AXFR"]).exits(77).says("TSIG");
+    ask(&["-k", "wrong", "ns.big.test"]).exits(77).says("TSIG");
+    ask(&["big.test", "AXFR"]).exits(69).says("REFUSED");
+}
+
 #[test]
 fn an_address_that_is_taken_is_73() {
     let dir = temp_dir();

@@ -273,3 +273,36 @@ fn glue_that_does_not_fit_is_truncation() {
     }
     assert!(sizes.0 > 3 && sizes.1 > 3, "{sizes:?}");
 }
+
+/// What a packet costs does not grow with the labels of its name, nor with what it says is behind it.
+#[test]
+fn work_is_bounded_by_the_zone() {
+    use crate::dns::wire::name::HASHED_BYTES;
+    let zones = zones();
+    let hashed = |query: &[u8]| {
+        HASHED_BYTES.set(0);
+        let size = match answer(&zones, query, true) {
+            AnswerAction::Send(response) | AnswerAction::Elsewhere(response) => response.wire.len(),
+            other => panic!("{other:?}"),
+        };
+        (HASHED_BYTES.get(), size)
+    };
+    for (ending, rtype) in [
+        ("example.test", Rtype::A),
+        ("example.test", Rtype::DS),
+        ("elsewhere.test", Rtype::A),
+        ("wild.example.test", Rtype::MX),
+    ] {
+        let ask = |labels: usize| {
+            let name = Name::parse(&format!("{}{ending}", "a.".repeat(labels))).unwrap();
+            hashed(&Query::new(name, rtype).compose(7)).0
+        };
+        let (short, long) = (ask(1), ask(110));
+        assert!(long <= short + 4 * 250, "{ending}: {short} bytes for one label, {long} for 110");
+    }
+    // 65 KB of records that nobody asked for are refused by the counts in the header.
+    let mut query = Query::new(Name::parse("www.example.test").unwrap(), Rtype::A).compose(7);
+    query[10..12].copy_from_slice(&2700u16.to_be_bytes());
+    query.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x0cxxxxxxxxxxxx".repeat(2700));
+    assert_eq!(hashed(&query), (0, 12));
+}

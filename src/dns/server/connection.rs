@@ -15,9 +15,11 @@ use tokio::time::{Instant, timeout};
 use super::{Asker, LoggedAnswer, ServingState, forwarded};
 use crate::dns::answer::transfer::OutgoingTransfer;
 use crate::dns::answer::{self, AnswerAction, DnsResponse};
-use crate::dns::message::{Message, Rcode};
+use crate::dns::message::Rcode;
 use crate::dns::transport::Transport;
+use crate::dns::tsig::TsigSigner;
 use crate::fault::{Fault, Kind};
+use crate::net::clock::since_1970;
 use crate::net::deadline::{Limits, RateDeadline};
 use crate::net::stream::Stream;
 
@@ -127,7 +129,8 @@ impl AskedConnection {
     /// Answers a question in `piece`, or begins to answer it; false if it was none.
     fn answer(&mut self, query: &[u8], piece: &mut Vec<u8>) -> bool {
         let server = &self.state.server;
-        let response = match answer::answer(&server.zones.now(), query, false) {
+        let (action, signer) = server.answer(query, false);
+        let response = match action {
             AnswerAction::Send(response) => response,
             AnswerAction::Elsewhere(onward) => match server.forwarder(self.asker.client) {
                 Some(forwarder) => {
@@ -135,26 +138,30 @@ impl AskedConnection {
                     let query = query.to_vec();
                     self.tasks.spawn(async move {
                         let response = forwarded(&forwarder, *onward).await;
-                        deliver(&answers, state.framed(asker, &query, response)).await
+                        deliver(&answers, state.framed(asker, &query, response, signer)).await
                     });
                     return true;
                 }
                 None => onward.unforwarded(),
             },
-            AnswerAction::Transfer(message) => match self.transfer(query, &message) {
-                Ok(()) => return true,
-                Err(rcode) => answer::refuse(&message, rcode),
-            },
+            AnswerAction::Transfer(message) => {
+                let allowed = server.may_transfer(self.asker.client, signer.as_ref());
+                match OutgoingTransfer::new(&server.zones.now(), &message, allowed) {
+                    Ok(transfer) => {
+                        self.stream(query, transfer, signer);
+                        return true;
+                    }
+                    Err(rcode) => answer::refuse(&message, rcode),
+                }
+            }
             AnswerAction::Drop => return false,
         };
-        piece.extend(self.state.framed(self.asker, query, response));
+        piece.extend(self.state.framed(self.asker, query, response, signer));
         true
     }
 
-    fn transfer(&mut self, query: &[u8], message: &Message) -> Result<(), Rcode> {
-        let server = &self.state.server;
-        let allowed = server.may_transfer(self.asker.client);
-        let transfer = OutgoingTransfer::new(&server.zones.now(), message, allowed)?;
+    fn stream(&mut self, query: &[u8], transfer: OutgoingTransfer, signer: Option<TsigSigner>) {
+        let transfer = transfer.with_room(signer.as_ref().map_or(0, TsigSigner::size));
         let mut log = TransferLog {
             state: self.state.clone(),
             asker: self.asker,
@@ -163,8 +170,7 @@ impl AskedConnection {
             complete: false,
         };
         let answers = self.answers.clone();
-        self.tasks.spawn(async move { stream(transfer, &mut log, answers).await });
-        Ok(())
+        self.tasks.spawn(async move { stream(transfer, signer, &mut log, answers).await });
     }
 
     async fn send(&self, piece: Vec<u8>) -> Result<(), Fault> {
@@ -191,6 +197,7 @@ impl AskedConnection {
 /// Makes one message after the other, each when there is room for it, on a thread of those that transfers have.
 async fn stream(
     mut transfer: OutgoingTransfer,
+    mut signer: Option<TsigSigner>,
     log: &mut TransferLog,
     answers: mpsc::Sender<Vec<u8>>,
 ) -> Result<(), Fault> {
@@ -198,12 +205,15 @@ async fn stream(
         let Ok(room) = answers.reserve().await else { return Err(gone()) };
         let Ok(turn) = log.state.transfers.acquire().await else { return Err(gone()) };
         let made = tokio::task::spawn_blocking(move || {
-            let message = transfer.next_message();
-            (transfer, message)
+            let mut message = transfer.next_message();
+            if let (Some(message), Some(signer)) = (&mut message, &mut signer) {
+                signer.sign(message, since_1970().as_secs());
+            }
+            ((transfer, signer), message)
         });
-        let (now, message) = made.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
+        let (back, message) = made.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
         drop(turn);
-        transfer = now;
+        (transfer, signer) = back;
         let Some(message) = message else { break };
         log.size_bytes += message.len();
         room.send(with_length(message));
@@ -222,10 +232,8 @@ fn gone() -> Fault {
 }
 
 impl ServingState {
-    fn framed(&self, asker: Asker, query: &[u8], response: DnsResponse) -> Vec<u8> {
-        let response = self.server.outgoing(response);
-        self.server.log(asker, query, &response);
-        with_length(response.wire)
+    fn framed(&self, asker: Asker, query: &[u8], response: DnsResponse, signer: Option<TsigSigner>) -> Vec<u8> {
+        with_length(self.server.outgoing(asker, query, response, signer).wire)
     }
 }
 
