@@ -12,7 +12,7 @@ const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Au
 
 /// An entry to write.
 #[derive(Debug, Clone)]
-struct Meant {
+struct WrittenEntry {
     directory: bool,
     name: String,
     size: u64,
@@ -99,20 +99,25 @@ fn names() -> impl Strategy<Value = String> {
     words.prop_filter("a name", |name| !matches!(name.trim(), "" | "." | ".."))
 }
 
-fn meant() -> impl Strategy<Value = Meant> {
+fn meant() -> impl Strategy<Value = WrittenEntry> {
     let time = prop_oneof![NOW - 360 * 86_400..NOW, 20 * 365 * 86_400..NOW];
     let size = prop_oneof![0..100u64, 1900..2100u64, 0..10_000_000_000u64];
-    (any::<bool>(), names(), size, time).prop_map(|(directory, name, size, time)| Meant { directory, name, size, time })
+    (any::<bool>(), names(), size, time).prop_map(|(directory, name, size, time)| WrittenEntry {
+        directory,
+        name,
+        size,
+        time,
+    })
 }
 
 /// The same with a name that does not end with a space or a dot: these systems have none, or fill lines up.
-fn ending(meant: Meant) -> Meant {
+fn ending(meant: WrittenEntry) -> WrittenEntry {
     let end = if meant.name.ends_with([' ', '.']) { "x" } else { "" };
-    Meant { name: format!("{}{end}", meant.name), ..meant }
+    WrittenEntry { name: format!("{}{end}", meant.name), ..meant }
 }
 
 /// The line is read as it is meant, in part, or not at all.
-fn check(lister: &mut Lister, line: &str, meant: &Meant, told: Told, sized: bool) -> Result<(), TestCaseError> {
+fn check(lister: &mut Lister, line: &str, meant: &WrittenEntry, told: Told, sized: bool) -> Result<(), TestCaseError> {
     let entry = match lister.line(line.as_bytes()) {
         ListingLine::Entry(entry) => entry,
         ListingLine::Unknown => return Ok(()),
@@ -223,7 +228,7 @@ proptest! {
     #[test]
     fn vms(meant in meant(), name in "[A-Z0-9$_-]{1,9}(\\.[A-Z0-9$_-]{0,5}){0,2}", alone in any::<bool>(), form in 0..4usize) {
         prop_assume!(!name.ends_with(".DIR"));
-        let meant = Meant { name, ..meant };
+        let meant = WrittenEntry { name, ..meant };
         let (year, m, day, hour, minute, _) = civil(meant.time);
         let month = MONTHS[m as usize - 1].to_uppercase();
         let (blocks, date) = (meant.size / 512, format!("{day:2}-{month}-{year}"));
