@@ -127,7 +127,7 @@ pub(super) const LS_MEANINGS: &[ForeignMeaning] = &[
     ("-tr -rt -ltr -lrt -latr -lart -altr -alrt -ltra", |_| true, "-l -t --reverse; -r goes down into directories"),
     ("-Sr -rS -lSr -lrS", |_| true, "-l -S --reverse; -r goes down into directories"),
     ("-lr -rl -lar -alr", |_| true, "-l --reverse, or -l -R to go down into directories"),
-    ("-lh -hl -lah -lha -alh -lth -lht -lSh -lhS", |_| true, "-l; sizes are in bytes, and -h is help"),
+    ("-lh -hl -lah -lha -alh -lth -lht -lSh -lhS", |_| true, "-l; sizes are in bytes, and the letter h is help"),
 ];
 
 /// `0-99`, `100-` or `-100`, as curl takes it.
