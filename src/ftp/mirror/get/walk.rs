@@ -262,6 +262,10 @@ impl Downloader {
                     return Ok(());
                 }
             };
+            if entry.refused() {
+                let target = self.url(&directory.path.join(&entry.name), entry.is_dir());
+                found.events.push(MirrorEvent::Skipped { target, why: "the server tells no more of it than its name" });
+            }
             if let Some(local) = &mut found.local {
                 local.strike(&local_name(&entry.name));
             }
