@@ -316,11 +316,12 @@ impl ControlDriver<'_> {
         let (shared, stop) = (self.shared, Stop::default());
         let _guard = StopOnDrop(stop.clone());
         let is_digest = matches!(op, StoreOp::Digest { .. });
-        let go_on = stop.clone();
+        let (go_on, given_up) = (stop.clone(), stop.clone());
         let work = async {
-            let _permit = match is_digest {
-                true => Some(shared.digests.acquire().await),
-                false => None,
+            let _permit = tokio::select! {
+                permit = shared.digests.acquire(), if is_digest => Some(permit),
+                () = given_up.stopped(), if is_digest => None,
+                else => None,
             };
             tokio::task::spawn_blocking(move || store.run(op, unix_seconds(), &|| !go_on.is_stopped())).await
         };
