@@ -219,16 +219,13 @@ memory() {
     background listings "${at#*:}" python3 "$here/listings.py" "${at#*:}"
     for tree in 0x$((10 * million))x0 $((million / 100))x1000x1; do
         {
-            printf 'ours: ftpls -R\tftpls -q -R ftp://%s/%s/ > /dev/null\n' "$at" "$tree"
             printf 'ours: ftpls --du\tftpls -q --du ftp://%s/%s/ > /dev/null\n' "$at" "$tree"
+            printf 'ours: ftpls -R\tftpls -q -R ftp://%s/%s/ > /dev/null\n' "$at" "$tree"
             printf 'ours: ftpls -R --sort size\tftpls -q -R --sort size ftp://%s/%s/ > /dev/null\n' "$at" "$tree"
-            printf 'ours: ftpget -r -n\tftpget -q -n -r -o back/none ftp://%s/%s/ > /dev/null\n' "$at" "$tree"
             printf 'ours: ftpget -r -n --delete-source\tftpget -q -n -r --delete-source -o back/none ftp://%s/%s/ > /dev/null\n' "$at" "$tree"
-            printf 'ours: ftpget -r --exclude "*"\tftpget -q -r --exclude "*" -o back/none ftp://%s/%s/ > /dev/null || [ $? = 1 ]\n' "$at" "$tree"
             printf 'ours: ftpdo rm -r\tftpdo -q -n ftp://%s/ rm -r %s > /dev/null\n' "$at" "$tree"
         } | ROUNDS=1 measure "FTP: memory for the tree $tree (directories x files x levels below)" --unit entries --count $((10 * million))
     done
-    mkdir -p here/empty
     for count in $((million / 10)) $million; do
         mkdir -p "here/links$count"
         python3 - "here/links$count" "$count" <<'PY'
