@@ -62,7 +62,8 @@ fn dig_asks_dnsserve(peer: &Peer) -> Verdict {
     let names: String = (0..5000).map(|number| format!("name-{number} TXT \"{number:0200}\"\n")).collect();
     let text = format!("$ORIGIN k.test.\n$TTL 5\n@ SOA a b 1 2 3 4 5\n@ NS a\na A 192.0.2.1\n{names}");
     std::fs::write(dir.path().join("z"), text).unwrap();
-    let server = server("dnsserve").args(["--listen", "127.0.0.1:0", "-k", "key", "z"]).dir(dir.path()).start();
+    let server =
+        crate::harness::server("dnsserve").args(["--listen", "127.0.0.1:0", "-k", "key", "z"]).dir(dir.path()).start();
     let ask = |secret: &str, words: &[&str]| {
         dig(peer, server.addr, &[&["-y", &format!("hmac-sha256:k.test:{secret}")], words].concat())
     };
