@@ -12,6 +12,9 @@ use crate::tool::ftp_pick::Pick;
 /// The most names that one glob may stand for.
 const MAX_MEANT: usize = 1_000_000;
 
+/// The most names of one directory whose misfit is told.
+const MAX_MISFITS: usize = 100;
+
 /// One path that is meant.
 pub(super) struct Meant {
     pub(super) path: RemotePath,
@@ -31,9 +34,17 @@ impl Actor<'_> {
         let cut = shown.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let (parent, name) = shown.split_at_checked(cut).unwrap_or_default();
         let directory = if parent.is_empty() { self.url.path.clone() } else { self.resolve(parent) };
-        let (mut found, mut itself) = (Vec::new(), false);
-        let each = &mut |line: ListingLine, _: &[u8]| {
-            let ListingLine::Entry(entry) = line else { return Ok(()) };
+        let (mut found, mut itself, mut misfits) = (Vec::new(), false, Vec::new());
+        let each = &mut |line: ListingLine, raw: &[u8]| {
+            let entry = match line {
+                ListingLine::Entry(entry) => entry,
+                // Nobody knows whether the glob means it.
+                ListingLine::Misfit { .. } if misfits.len() < MAX_MISFITS => {
+                    misfits.push(line.fault(raw));
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            };
             let matched = entry.name == name || glob.step(&glob.walk(), &entry.name).0;
             if !matched || check_name(&entry.name).is_err() || unfinished(&entry.name).is_some() {
                 return Ok(());
@@ -48,6 +59,10 @@ impl Actor<'_> {
             Ok(())
         };
         self.client.list(&directory, ListMethod::Any, true, each).await?.uncut()?;
+        for fault in misfits {
+            self.out.error(&self.url.with_path(directory.clone(), true).to_string(), &fault);
+            self.tally.fault(&fault);
+        }
         if itself {
             found.retain(|meant| meant.shown == shown);
         }

@@ -6,7 +6,7 @@ use super::actor::Actor;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{EntryType, ListingLine, unknown_line};
+use crate::ftp::listing::{EntryType, ListingLine};
 use crate::ftp::mirror::{Ancestors, MAX_DEPTH};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{FtpReply, ReplyClass};
@@ -138,7 +138,7 @@ impl Actor<'_> {
                 Ok(())
             }
             ListingLine::Nothing => Ok(()),
-            ListingLine::Unknown => Err(unknown_line(b"")),
+            odd => Err(odd.fault(b"")),
         };
         above.listed(self.client.list(path, ListMethod::Any, true, each).await?.uncut()?)?;
         if self.dry_run {

@@ -14,8 +14,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::WholeListing;
 use crate::ftp::mirror::lazy_dir::LazyDir;
 use crate::ftp::mirror::{EMPTY, INCOMPLETE, MAX_DEPTH, MirrorEvent, MirrorOutcome, join};
-use crate::ftp::part::unfinished;
-use crate::ftp::path::MAX_NAME;
+use crate::ftp::part::{may_be_cut, unfinished};
 use crate::ftp::transfer::LocalDir;
 
 /// The names in a local directory, as hashes: those that the server has are struck out while it lists them. Two names of one
@@ -94,7 +93,7 @@ impl ListedDirectory {
                 if !local.is_listed(name) {
                     let directory = is_directory()?;
                     // A part belongs to the file that it will be.
-                    if directory || name.len() == MAX_NAME || !local.is_listed(meant(name)) {
+                    if directory || may_be_cut(name) || !local.is_listed(meant(name)) {
                         extraneous.push((name.to_vec(), directory));
                     }
                 }

@@ -6,7 +6,7 @@ use super::Uploader;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, WholeListing};
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{ListingLine, unknown_line};
+use crate::ftp::listing::ListingLine;
 use crate::ftp::mirror::{Ancestors, EMPTY, INCOMPLETE, LIED, MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome, join};
 use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
@@ -107,9 +107,7 @@ impl Uploader {
                     inside.push((above.with(&entry).filter(|_| entry.is_dir()), entry.name))
                 }
                 ListingLine::Nothing => {}
-                ListingLine::Entry(_) | ListingLine::Unknown => {
-                    return Err(unknown_line(b"nothing is deleted"));
-                }
+                odd => return Err(odd.fault(b"nothing is deleted")),
             }
             Ok(())
         };

@@ -20,7 +20,7 @@ use super::{Compare, FileFacts, MAX_TREE, MirrorEvent, MirrorSettings, MirroredF
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, FtpClient, time_of};
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{ListingEntry, ListingLine, says_missing, unknown_line};
+use crate::ftp::listing::{ListingEntry, ListingLine, says_missing};
 use crate::ftp::part::{PartTag, part_name, unfinished};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{FtpReply, ReplyClass};
@@ -81,17 +81,36 @@ pub enum FileMode {
 ///
 /// # Errors
 /// What ended the run; failures of single files are events.
-pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
-    let (replace, mode) = (offered.replace, offered.mode);
-    let work = Arc::new(Uploader {
-        settings: settings.clone(),
-        replace,
-        mode,
-        run: part_name(b"run", &PartTag::of_run()?),
-        clock: OnceCell::new(),
-        incomplete: false.into(),
-        visited: Mutex::default(),
-    });
+pub async fn put(settings: &MirrorSettings, client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
+    if settings.delete.is_none_or(|rule| !rule.first) {
+        return store(settings, client, offered).await;
+    }
+    let deleted = delete_first(settings, client, &offered).await?;
+    let settings = MirrorSettings { delete: settings.delete.filter(|_| !deleted), ..settings.clone() };
+    let client = FtpClient::open(&settings.url, &settings.options).await?;
+    store(&settings, client, offered).await
+}
+
+/// Lists the trees there and deletes what is not here. False: a listing was not complete, and nothing was deleted.
+async fn delete_first(settings: &MirrorSettings, mut client: FtpClient, offered: &PutRequest) -> Result<bool, Fault> {
+    let work = Arc::new(Uploader::new(settings, offered, true)?);
+    let mut jobs = Vec::new();
+    for (root, source) in offered.sources.iter().enumerate() {
+        if let PutSource::Tree { local, remote, ascii } = source {
+            work.tree(&mut client, root, local.clone(), remote.clone(), *ascii, &mut jobs).await?;
+        }
+    }
+    pool::run(work.clone(), settings, client, jobs).await?;
+    work.only_looks.store(false, Ordering::Relaxed);
+    let complete = !work.incomplete.load(Ordering::Relaxed);
+    if complete {
+        work.delete_extraneous().await?;
+    }
+    Ok(complete)
+}
+
+async fn store(settings: &MirrorSettings, mut client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
+    let work = Arc::new(Uploader::new(settings, &offered, false)?);
     let mut jobs = Vec::new();
     for (root, source) in offered.sources.into_iter().enumerate() {
         match source {
@@ -101,7 +120,7 @@ pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutR
             PutSource::File { local, remote, ascii, compare } => {
                 let job = FileUpload::new(root, local, remote, ascii);
                 let job = FileUpload { compare: Some(compare), follow: true, ..job };
-                match sendable(&job.remote) {
+                match settings.options.sendable(&job.remote) {
                     Ok(()) => jobs.push(UploadJob::File(job)),
                     Err(fault) => work.failed(UploadJob::File(job), fault),
                 }
@@ -119,6 +138,8 @@ struct Uploader {
     /// No other run has it.
     run: Vec<u8>,
     clock: OnceCell<ServerClock>,
+    /// What is there and not here is found, and nothing else is done or told.
+    only_looks: AtomicBool,
     /// A listing, here or there, was not complete.
     incomplete: AtomicBool,
     visited: Mutex<Vec<ComparedDirectory>>,
@@ -243,6 +264,23 @@ impl PoolWork for Arc<Uploader> {
 }
 
 impl Uploader {
+    fn new(settings: &MirrorSettings, offered: &PutRequest, only_looks: bool) -> Result<Uploader, Fault> {
+        Ok(Uploader {
+            settings: settings.clone(),
+            replace: offered.replace,
+            mode: offered.mode,
+            run: part_name(b"run", &PartTag::of_run()?),
+            clock: OnceCell::new(),
+            only_looks: only_looks.into(),
+            incomplete: false.into(),
+            visited: Mutex::default(),
+        })
+    }
+
+    fn only_looks(&self) -> bool {
+        self.only_looks.load(Ordering::Relaxed)
+    }
+
     /// What a job is called.
     fn name_of(&self, job: &UploadJob) -> (usize, String) {
         match job {
@@ -256,7 +294,9 @@ impl Uploader {
     }
 
     fn report(&self, root: usize, event: MirrorEvent) {
-        (self.settings.report)(root, event);
+        if !self.only_looks() || matches!(event, MirrorEvent::Again { .. }) {
+            (self.settings.report)(root, event);
+        }
     }
 
     fn visited(&self) -> std::sync::MutexGuard<'_, Vec<ComparedDirectory>> {
@@ -284,7 +324,7 @@ impl Uploader {
             let fault = Fault::new(Kind::Negative, "nothing matches");
             self.report(root, MirrorEvent::Failed { target: local.display().to_string(), fault });
         }
-        let fresh = match settings.dry_run {
+        let fresh = match settings.dry_run || self.only_looks() {
             true => HashSet::new(),
             false => make_directories(client, &remote, &mut directories).await?,
         };
@@ -315,7 +355,7 @@ impl Uploader {
         let (mut there, mut names, mut events) = (HashMap::new(), Vec::new(), Vec::new());
         let (mut count, mut unclear) = (0u64, false);
         // What is not made yet is empty.
-        let may_miss = self.settings.dry_run || !directory.made;
+        let may_miss = self.settings.dry_run || !directory.made || self.only_looks();
         let mut each = |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
             count += 1;
             if count > MAX_TREE {
@@ -328,9 +368,9 @@ impl Uploader {
                 }
                 ListingLine::Nothing => {}
                 ListingLine::Unknown if may_miss && count == 1 && says_missing(raw) => {}
-                ListingLine::Entry(_) | ListingLine::Unknown => {
+                odd => {
                     unclear = true;
-                    let fault = unknown_line(raw);
+                    let fault = odd.fault(raw);
                     events.push(MirrorEvent::Failed { target: self.url(&directory.remote, true), fault });
                 }
             }
@@ -363,7 +403,10 @@ impl Uploader {
             }
             Err(fault) => return Err(fault),
         };
-        let jobs = self.decide(client, root, directory, ascii, &there, &mut events).await?;
+        let jobs = match self.only_looks() {
+            true => Vec::new(),
+            false => self.decide(client, root, directory, ascii, &there, &mut events).await?,
+        };
         // Where files are sent now, they may be what is continued: the next run tells of the others.
         let unfinished = |(name, _): &&(Vec<u8>, bool)| unfinished(name).is_some() && directory.holds(name);
         for (name, _) in names.iter().filter(unfinished).filter(|_| jobs.is_empty()) {
@@ -525,14 +568,6 @@ impl Uploader {
 fn file_job(root: usize, directory: &LocalDirectory, file: &LocalFile, ascii: bool) -> FileUpload {
     let (remote, size) = (directory.remote.join(&file.name), file.facts.size.unwrap_or(u64::MAX));
     FileUpload { follow: file.through_link, size, ..FileUpload::new(root, file.path.clone(), remote, ascii) }
-}
-
-/// Whether a path can be sent at all, before it is in a batch of commands with others.
-///
-/// # Errors
-/// `BadData` with what is wrong with it.
-fn sendable(path: &RemotePath) -> Result<(), Fault> {
-    FtpCommand::Stor(path.argument()).encode().map(drop).map_err(|fault| Fault { kind: Kind::BadData, ..fault })
 }
 
 /// Creates the root with its parents and everything below it, in batches; returns which directories are new, and so empty.

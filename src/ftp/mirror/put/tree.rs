@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use super::sendable;
 use crate::fault::{Fault, Kind};
 use crate::ftp::mirror::{FileFacts, Links, MAX_DEPTH, MAX_LINKS, MirrorEvent, MirrorSettings, join, link};
 use crate::ftp::part::{part_name, unfinished};
@@ -156,7 +155,7 @@ impl Walker<'_> {
             return self.walked.events.push(MirrorEvent::Skipped { target, why: "an unfinished file, not data" });
         }
         // It is all known, so this is no reason to delete nothing.
-        if let Err(fault) = sendable(&directory.remote.join(&name)) {
+        if let Err(fault) = self.settings.options.sendable(&directory.remote.join(&name)) {
             return self.walked.events.push(MirrorEvent::Failed { target, fault });
         }
         let meta = match link {
