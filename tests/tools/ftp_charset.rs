@@ -91,10 +91,12 @@ fn what_does_not_fit_fails_alone() {
     done.exits(65).says("cannot be written in KOI8-R");
     assert_eq!(std::fs::read_to_string(raw(&root.path().join("in"), b"\xd6")).unwrap(), "z", "{done}");
     assert_eq!(std::fs::read_dir(root.path().join("in")).unwrap().count(), 2, "{done}");
-    let urls = [url(&server, "日本"), url(&server, "plain"), url(&server, "ä/")];
-    let done = run("koi8-r", "ftpget", &[&["-r", "-o", "some/"], &urls.each_ref().map(String::as_str)[..]].concat());
+    let urls = [url(&server, "日本"), url(&server, "plain"), url(&server, "ä*")];
+    let done = run("koi8-r", "ftpget", &[&["-o", "got/"], &urls.each_ref().map(String::as_str)[..2]].concat());
     done.exits(65).says("cannot be written in KOI8-R");
-    assert_eq!(lines_of(&work.path().join("some")), ["plain"], "{done}");
+    assert_eq!(lines_of(&work.path().join("got")), ["plain"], "{done}");
+    run("koi8-r", "ftpget", &["-r", "-o", "t", &url(&server, "ä/")]).exits(65).says("cannot be written in KOI8-R");
+    run("koi8-r", "ftpget", &["-o", "t/", &urls[2]]).exits(1).says("nothing matches");
     for (name, args) in [("ftpls", &["ß/"][..]), ("ftpdo", &["", "rm", "ß"]), ("ftpput", &["ß", "up/a"])] {
         let (path, rest) = args.split_first().unwrap();
         let at = url(&server, path);
@@ -127,6 +129,23 @@ fn a_saved_listing_has_a_charset_too() {
     let done = tool("ftpls").args(["--charset", "shift_jis", "--parse", "saved"]).dir(work.path()).run();
     done.exits(65).says("saved:2").says("the name is not Shift_JIS");
     assert_eq!(done.text(), "表.txt\n");
+}
+
+/// Without a charset names are bytes: records have those of a name, and of a path, that is no UTF-8.
+#[test]
+fn bytes_are_told_exactly() {
+    let root = temp_dir();
+    std::fs::create_dir(raw(root.path(), FOLDER)).unwrap();
+    std::fs::write(raw(root.path(), FOLDER).join("plain"), "p").unwrap();
+    let server = serve(root.path());
+    let done = tool("ftpls").args(["--json", "-R", &url(&server, "")]).run();
+    let entries = done.exits(0).records_of("entry");
+    let of = |name: &str| entries.iter().find(|entry| entry["name"] == name).unwrap_or_else(|| panic!("{done}"));
+    let plain = of("plain");
+    assert_eq!(plain["path_base64"], "8MHQy8EvcGxhaW4=", "{done}");
+    assert!(plain.get("name_base64").is_none(), "{done}");
+    let folder = of(&String::from_utf8_lossy(FOLDER));
+    assert_eq!((&folder["path_base64"], &folder["name_base64"]), (&"8MHQy8E=".into(), &"8MHQy8E=".into()), "{done}");
 }
 
 /// What is deleted first makes room, and nothing goes that `--delete` would keep.

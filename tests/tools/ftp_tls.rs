@@ -125,7 +125,7 @@ fn the_control_connection_leaves_tls_properly_or_not_at_all() {
     assert!(heard[at + 1..].iter().all(|line| line.starts_with("C ")), "{heard:?}");
     assert!(heard[at + 1..].iter().any(|line| line == "C RETR x"), "{heard:?}");
     let (done, heard) = ccc(Ccc::Refused);
-    done.exits(69).says("CCC: 534").says("without --ccc");
+    done.exits(77).says("CCC: 534").says("without --ccc");
     assert!(heard.iter().all(|line| line.starts_with('T')), "{heard:?}");
     for manner in [Ccc::StaysInTls, Ccc::HangsUp, Ccc::SaysMore] {
         let (done, heard) = ccc(manner);

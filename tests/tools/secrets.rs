@@ -53,11 +53,11 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("smtpsend", "--proxy @ --server smtp://h -f a@b.test c@d.test", "http"),
     ("smtpsend", "--resolver @ --mx -f a@b.test c@d.test", "tls"),
     ("smtpsend", "-v --json --accounts accounts -f a@b.test c@d.test", "smtp"),
-    ("mailq-run", "--queue q --once -v --json --smarthost @", "smtp"),
-    ("mailq-run", "--queue q --once --route *=@", "smtp"),
-    ("mailq-run", "--queue q --once --route @", "smtp"),
-    ("mailq-edit", "--queue q reroute x --to @", "smtp"),
-    ("smtpserve", "--queue q --listen @", "smtp"),
+    ("mailq-run", "--queue-dir q -v --json --smarthost @", "smtp"),
+    ("mailq-run", "--queue-dir q --route *=@", "smtp"),
+    ("mailq-run", "--queue-dir q --route @", "smtp"),
+    ("mailq-edit", "--queue-dir q reroute x --to @", "smtp"),
+    ("smtpserve", "--queue-dir q --listen @", "smtp"),
     ("dnsserve", "--forward @", "tls"),
     ("dnsq", "@@ a.test", "https"),
     ("dnsq", "-f @", "https"),
@@ -68,6 +68,8 @@ const PLACES: &[(&str, &str, &str)] = &[
 #[track_caller]
 fn keeps_it(run: Run, what: &str) {
     let done = run.run();
+    let tried = !done.stderr.contains("unexpected argument") || done.stderr.contains("hint: here it is");
+    assert!(tried, "{what}: tries nothing\n{done}");
     assert!(!done.stderr.contains("S3CRET") && !done.text().contains("S3CRET"), "{what}\n{done}");
 }
 
@@ -193,14 +195,13 @@ fn files_that_others_can_read_warn_and_those_they_can_change_are_refused() {
         ("pem", "", "smtpsend --cert pem --server smtps://127.0.0.1:1 -f a@b.test c@d.test"),
         ("pem", "", "smtpsend --cert pem --mx -f a@b.test c@[127.0.0.1]"),
         ("pem", "", "smtpsend --accounts with-key -f a@b.test c@d.test"),
-        ("pem", "", "mailq-run --queue q --once --accounts with-key --account default"),
-        ("pem", "", "mailq-run --queue q --once --cert pem --smarthost smtps://127.0.0.1:1"),
-        ("pem", "", "dnsq --cert pem --tls @127.0.0.1 -p 1 a.test"),
+        ("pem", "", "mailq-run --queue-dir q --accounts with-key --account default"),
+        ("pem", "", "mailq-run --queue-dir q --cert pem --smarthost smtps://127.0.0.1:1"),
+        ("pem", "", "dnsq --cert pem --timeout 0.1 @tls://127.0.0.1:1 a.test"),
         // No certificate: the servers do not start.
         ("bad", "x\n", "ftpserve --listen 127.0.0.1:0 --cert bad ."),
-        ("bad", "x\n", "smtpserve --listen 127.0.0.1:0 --cert bad --queue q"),
-        ("bad", "x\n", "dnsserve --listen 127.0.0.1:0 --cert bad --forward 127.0.0.1:1"),
-        ("users", "x\n", "smtpserve --listen 127.0.0.1:0 --user-file users --queue q"),
+        ("bad", "x\n", "smtpserve --listen 127.0.0.1:0 --cert bad --queue-dir q"),
+        ("users", "x\n", "smtpserve --listen 127.0.0.1:0 --user-file users --queue-dir q"),
     ] {
         let path = dir.path().join(name);
         match name {

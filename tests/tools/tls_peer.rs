@@ -45,12 +45,12 @@ impl TlsConn {
         stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok()
     }
 
-    /// Ends TLS on this side, and waits for the other one to do so too.
+    /// Ends TLS when the other side has: what comes next is not inside TLS, and not read here.
     pub(crate) fn end(mut self) {
+        self.until_closed();
         let stream = self.0.get_mut();
         stream.conn.send_close_notify();
         drop(stream.flush());
-        self.until_closed();
     }
 
     /// Reads and forgets until the other side closes.

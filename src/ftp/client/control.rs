@@ -143,7 +143,7 @@ impl ControlConnection {
     fn encoded(&self, command: &FtpCommand) -> Result<Vec<u8>, Fault> {
         let line = command.encode()?;
         match self.charset.filter(|_| !command.is_secret() && !matches!(command, FtpCommand::User(_))) {
-            Some(charset) => match charset.to_wire(&line) {
+            Some(charset) => match charset.encode(&line) {
                 Some(wire) => Ok(wire.into_owned()),
                 None => Err(charset.unsendable().context(command.verb())),
             },

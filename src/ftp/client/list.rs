@@ -330,7 +330,7 @@ impl FtpClient {
                 let mut replies = replies.into_iter();
                 let told = replies.next().filter(FtpReply::ok);
                 // Empty: the server does not tell.
-                let path = told.and_then(|told| quoted_path(told.first())).and_then(|path| self.from_wire(path));
+                let path = told.and_then(|told| quoted_path(told.first())).and_then(|path| self.decode_path(path));
                 self.login_directory = Some(path.unwrap_or_default());
                 replies.next().ok_or_else(|| Fault::new(Kind::Internal, "a reply is missing"))?
             }

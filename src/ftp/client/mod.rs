@@ -113,7 +113,7 @@ impl FtpClientOptions {
     pub fn sendable(&self, path: &RemotePath) -> Result<(), Fault> {
         let bad = |fault: Fault| Fault { kind: Kind::BadData, ..fault };
         FtpCommand::Stor(path.argument()).encode().map_err(bad)?;
-        match self.charset.filter(|charset| charset.to_wire(path.as_bytes()).is_none()) {
+        match self.charset.filter(|charset| charset.encode(path.as_bytes()).is_none()) {
             Some(charset) => Err(charset.unsendable()),
             None => Ok(()),
         }
@@ -303,7 +303,7 @@ impl FtpClient {
                 true => {
                     return Ok(reply.middle().next().and_then(mlst_entry).map(|entry| ListingEntry {
                         name: path.argument(),
-                        link_target: entry.link_target.and_then(|target| self.from_wire(target)),
+                        link_target: entry.link_target.and_then(|target| self.decode_path(target)),
                         ..entry
                     }));
                 }
@@ -332,9 +332,9 @@ impl FtpClient {
     }
 
     /// A path that the server said, as it is called here; `None` for what makes no sense in the charset of names.
-    pub fn from_wire(&self, path: Vec<u8>) -> Option<Vec<u8>> {
+    pub fn decode_path(&self, path: Vec<u8>) -> Option<Vec<u8>> {
         match self.options.charset {
-            Some(charset) => charset.from_wire(&path).map(std::borrow::Cow::into_owned),
+            Some(charset) => charset.decode(&path).map(std::borrow::Cow::into_owned),
             None => Some(path),
         }
     }

@@ -313,7 +313,7 @@ impl Actor<'_> {
     async fn pwd(&mut self, line: u64) -> Result<(), Fault> {
         let reply = self.client.must(&FtpCommand::Pwd, Kind::Refused).await?;
         let bad = || Fault::new(Kind::Protocol, format!("PWD: no path in: {}", reply.text()));
-        let path = quoted_path(reply.first()).and_then(|path| self.client.from_wire(path)).ok_or_else(bad)?;
+        let path = quoted_path(reply.first()).and_then(|path| self.client.decode_path(path)).ok_or_else(bad)?;
         let path = RemotePath::new(&path);
         let mut record = CommandRecord::new("pwd", Some(&path), line);
         record.changed = false;
