@@ -126,16 +126,23 @@ impl Account {
     }
 
     /// Whom to believe; what the command line says about it wins.
-    pub(super) fn trust(&self, args: &TrustArgs) -> ClientTlsOptions {
-        ClientTlsOptions {
+    ///
+    /// # Errors
+    /// As [`TrustArgs::options`].
+    pub(super) fn trust(&self, args: &TrustArgs, out: &Output) -> Result<ClientTlsOptions, Fault> {
+        let both = TrustArgs {
             ca_cert: args.ca_cert.clone().or_else(|| self.trust_file.clone()),
             cert: args.cert.clone().or_else(|| self.cert.clone()),
             key: args.key.clone().or_else(|| self.key.clone()),
-            insecure: args.insecure || (self.check == Some(false) && self.fingerprint.is_none()),
-            fingerprint: self.fingerprint.filter(|_| !args.insecure),
             tls_name: args.tls_name.clone().or_else(|| self.tls_name.clone()),
-            ..ClientTlsOptions::default()
+            ..args.clone()
+        };
+        let believed = self.check == Some(false) && self.fingerprint.is_none();
+        if believed && !args.insecure {
+            out.warn("the server's certificate is not checked");
         }
+        let fingerprint = self.fingerprint.filter(|_| !args.insecure);
+        Ok(ClientTlsOptions { insecure: args.insecure || believed, fingerprint, ..both.options(out)? })
     }
 }
 
@@ -253,7 +260,8 @@ impl Accounts {
                     let mut account = defaults.clone();
                     for base in bases.split(',').map(str::trim).filter(|base| !base.is_empty()) {
                         let known = found.accounts.iter().find(|account| account.name == base);
-                        account = known.ok_or_else(|| bad(&format!("no account {base} before this line")))?.clone();
+                        account =
+                            known.ok_or_else(|| bad("an account after the colon is not before this line"))?.clone();
                         if name == "default" && found.default.is_none() {
                             found.default = Some(base.to_owned());
                         }

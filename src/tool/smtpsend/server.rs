@@ -247,10 +247,7 @@ impl<'a> ServerConnection<'a> {
         if tls == TlsMode::None && login.is_some() && server.socket.is_none() && !is_loopback(&server.host) {
             out.warn("--tls none: the password travels in clear text");
         }
-        let mut options = account.trust(&args.tls.trust);
-        if options.insecure {
-            out.warn("the server's certificate is not checked");
-        }
+        let mut options = account.trust(&args.tls.trust, out)?;
         // Without a login, TLS that is merely tried protects against listeners only: whoever can forge the certificate
         // could as well take STARTTLS away. So it is not checked, unless there is something to check it against.
         let something = options.ca_cert.is_some() || options.tls_name.is_some() || options.fingerprint.is_some();
