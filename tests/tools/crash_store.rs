@@ -16,8 +16,8 @@ use applayer::queue::store::{
     Claim, DeliveryBatch, Filter, LeaseOutcome, QueueEdit, QueueStore, SettledLease, Settlement,
 };
 
-use crate::crash::{Random, body, collect, first_seed, queued_subjects};
-use crate::harness::{LIMIT, memory_dir, rounds};
+use crate::crash::{body, collect, queued_subjects};
+use crate::harness::{LIMIT, Random, first_seed, memory_dir, rounds};
 use crate::powercut::recorder;
 use applayer::smtp::address::ReversePath;
 use applayer::smtp::envelope::Envelope;

@@ -185,7 +185,7 @@ impl<'q> AnswerValidation<'q> {
         zone: usize,
     ) -> Result<usize, Failure> {
         let evidence = self.evidence.take().unwrap_or_else(|| walk.evidence(&self.message));
-        let proven = evidence.prove(|evidence| evidence.no_closer(name, labels, walk.budget()));
+        let proven = evidence.prove(Some(zone), |evidence| evidence.no_closer(name, labels, walk.budget()));
         self.evidence = Some(evidence);
         proven.map(|_| zone).map_err(|failure| {
             let text = format!("{name} came from a wildcard without a proof that it may");
@@ -198,11 +198,16 @@ impl<'q> AnswerValidation<'q> {
         let claimed = self.message.rcode() == Rcode::NXDOMAIN;
         let (gone, checked) = match self.denial(walk) {
             Ok((zone, gone)) => (gone, Ok((zone, None))),
-            Err(Some(failure)) if failure.doubt == Doubt::Insecure => (claimed, Err(failure)),
-            // What is in an unsigned zone needs no proof, and what stands above it cannot give one.
+            Err(Some(failure)) if failure.doubt == Doubt::Insecure && !failure.reason.is_excess() => {
+                (claimed, Err(failure))
+            }
+            // What is in an unsigned zone needs no proof, and what stands above it cannot give one. Records that want too many
+            // hashes excuse the zone that they are of, and no other.
             Err(failure) => {
                 let unsigned = walk.unsigned(&self.name, self.question.rtype);
-                (claimed, Err(failure.filter(|_| unsigned.doubt != Doubt::Insecure).unwrap_or(unsigned)))
+                let counts = |failure: &Failure| failure.doubt != Doubt::Insecure || failure.zone == unsigned.zone;
+                let failure = failure.filter(|failure| unsigned.doubt != Doubt::Insecure && counts(failure));
+                (claimed, Err(failure.unwrap_or(unsigned)))
             }
         };
         self.judge_denial(walk, gone, checked);
@@ -215,7 +220,7 @@ impl<'q> AnswerValidation<'q> {
         let evidence = self.evidence.take().unwrap_or_else(|| walk.evidence(&self.message));
         let claimed = self.message.rcode() == Rcode::NXDOMAIN;
         let mut prove = |gone: bool| {
-            let proof = evidence.prove(|evidence| match gone {
+            let proof = evidence.prove(None, |evidence| match gone {
                 true => evidence.no_name(name, walk.budget()),
                 false => evidence.no_data(name, rtype, walk.budget()),
             });

@@ -72,13 +72,17 @@ impl ZoneEvidence {
         self.zones.is_empty()
     }
 
-    /// What the evidence of some zone proves, the zone that it is of, and whether opt-out leaves a gap in it.
+    /// What the evidence of `of`, or of some zone, proves: the zone that it is of.
     ///
     /// # Errors
     /// Why none does; `None` where there is none at all.
-    pub(super) fn prove(&self, mut proof: impl FnMut(&Evidence) -> DenialProof) -> Result<usize, Option<Failure>> {
+    pub(super) fn prove(
+        &self,
+        of: Option<usize>,
+        mut proof: impl FnMut(&Evidence) -> DenialProof,
+    ) -> Result<usize, Option<Failure>> {
         let mut first = None;
-        for (zone, evidence) in &self.zones {
+        for (zone, evidence) in self.zones.iter().filter(|(zone, _)| of.is_none_or(|of| of == *zone)) {
             let failed = |doubt, reason| Failure::new(doubt, reason, Some(*zone));
             match proof(evidence) {
                 DenialProof::Proven => return Ok(*zone),
@@ -322,6 +326,8 @@ impl<'a> ZoneWalk<'a> {
                     let failure = Failure::new(Doubt::Bogus, Reason::new(ede::NSEC_MISSING, text), Some(signed.zone()));
                     found.failure = Some(failure);
                 }
+                // What an unsigned zone says is no evidence: of which zone is the name that it is about?
+                Some(Err(failure)) if failure.doubt == Doubt::Insecure && child.is_none() => {}
                 Some(Err(failure)) => found.failure = Some(failure),
                 None => {}
             }
@@ -518,7 +524,7 @@ impl<'a> ZoneWalk<'a> {
         }
         let evidence = self.evidence_above(&message, Some(child));
         let mut cut = Cut::None;
-        let proven = evidence.prove(|evidence| match evidence.no_ds(child, &mut self.budget) {
+        let proven = evidence.prove(None, |evidence| match evidence.no_ds(child, &mut self.budget) {
             Ok(found) => {
                 cut = found;
                 DenialProof::Proven
@@ -529,7 +535,11 @@ impl<'a> ZoneWalk<'a> {
             Ok(zone) if cut == Cut::Unsigned => Delegation::Unsigned(zone, None),
             Ok(_) => Delegation::None,
             Err(Some(Failure { doubt: Doubt::Insecure, reason, zone: Some(zone) })) if !evidence.is_empty() => {
-                Delegation::Unsigned(zone, Some(reason))
+                if self.is_parent(zone, child) {
+                    Delegation::Unsigned(zone, Some(reason))
+                } else {
+                    Delegation::Bogus(Some(zone), reason)
+                }
             }
             Err(Some(failure)) => {
                 let reason = Reason { text: format!("{child} DS: {}", failure.reason.text), ..failure.reason };
@@ -537,6 +547,14 @@ impl<'a> ZoneWalk<'a> {
             }
             Err(None) => Delegation::Silent,
         }
+    }
+
+    /// True if no signed delegation lies between a zone and a name: records that cannot be looked into, since they want too many
+    /// hashes, may speak of it then.
+    fn is_parent(&mut self, zone: usize, child: &Name) -> bool {
+        let (top, depth) = (self.tree.name(zone).label_count(), child.label_count());
+        let mut between = (top + 1..depth).filter_map(|labels| child.suffix(depth - labels));
+        between.all(|name| !matches!(self.delegation(&name), Delegation::Signed(..)))
     }
 
     /// A delegation told by a set of the answer section.
