@@ -40,6 +40,8 @@ mod lies;
 mod mail;
 mod peers;
 mod queue;
+#[path = "../tools/random.rs"]
+mod random;
 #[allow(unused_imports, reason = "here its pipes are pasted by other trials")]
 #[path = "../tools/readme.rs"]
 mod readme;

@@ -13,8 +13,9 @@ use std::time::Duration;
 use applayer::queue::sqlite::{Process, SqliteStore};
 use applayer::queue::store::{Filter, QueueStore};
 
-use crate::harness::{LIMIT, Random, binary, first_seed, memory_dir, rounds, server, tool};
+use crate::harness::{LIMIT, binary, memory_dir, rounds, server, tool};
 use crate::queue::{Sink, block_on, enqueue};
+use crate::random::{Random, first_seed};
 
 /// The subjects of all that is queued; fails if a message cannot be read to its end.
 pub(crate) fn queued_subjects(queue: &Path) -> BTreeMap<String, bool> {

@@ -17,8 +17,9 @@ use applayer::queue::store::{
 };
 
 use crate::crash::{body, collect, queued_subjects};
-use crate::harness::{LIMIT, Random, first_seed, memory_dir, rounds};
+use crate::harness::{LIMIT, memory_dir, rounds};
 use crate::powercut::recorder;
+use crate::random::{Random, first_seed};
 use applayer::smtp::address::ReversePath;
 use applayer::smtp::envelope::Envelope;
 

@@ -12,7 +12,8 @@ use applayer::ftp::part::{PartTag, part_name, unfinished};
 
 use crate::ftp_get::{serve, set_time, url};
 use crate::ftp_peer::{FtpPeer, OPENING, ftp_peer};
-use crate::harness::{Done, Random, binary, first_seed, rounds, server, temp_dir, tool};
+use crate::harness::{Done, binary, rounds, server, temp_dir, tool};
+use crate::random::{Random, first_seed};
 
 fn get(dir: &Path, args: &[&str]) -> Done {
     tool("ftpget").args(args).dir(dir).run()

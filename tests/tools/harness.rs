@@ -665,30 +665,7 @@ pub(crate) fn udp_peer(script: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) 
     addr
 }
 
-/// A small generator, so that a round can be repeated from its seed.
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    pub(crate) fn next(&mut self) -> u64 {
-        // splitmix64
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
-/// The first seed of a run; `APPLAYER_SEED` repeats one.
-pub(crate) fn first_seed() -> u64 {
-    std::env::var("APPLAYER_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(1)
-}
-
-/// The rounds of a crash test, whose name has `crash` in it: `short` of them in the normal run. In `make soak` they are
+/// The rounds of a long test, one that `make soak` names: `short` of them in the normal run. In `make soak` they are
 /// `APPLAYER_ROUNDS` divided by `cost`, what one of them costs beside one kill of the store's own test, and progress is
 /// told on stderr.
 pub(crate) fn rounds(short: usize, cost: usize) -> impl Iterator<Item = usize> {

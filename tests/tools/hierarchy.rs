@@ -13,7 +13,7 @@ use applayer::dns::record::{Class, Record, Rtype};
 use applayer::dns::validate::{MAX_ITERATIONS, Security};
 use applayer::dns::zone::{Zone, ZoneSource};
 
-use crate::harness::Random;
+use crate::random::Random;
 use crate::signer::{Key, digest_of, nsec3_hash, rrsig, types};
 
 /// The time to live of every set.

@@ -6,7 +6,7 @@ use applayer::dns::message::{Message, Question, Rcode};
 use applayer::dns::name::Name;
 use applayer::dns::record::{Class, Record, Rtype};
 
-use crate::harness::Random;
+use crate::random::Random;
 
 /// An answer that is not the honest one.
 #[derive(Debug, Clone)]

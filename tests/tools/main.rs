@@ -55,6 +55,7 @@ mod powercut;
 mod queue;
 mod queue_dsn;
 mod queue_way;
+mod random;
 mod readme;
 mod schema;
 mod secrets;

@@ -26,11 +26,12 @@ pub(super) struct AnswerValidation<'q> {
 }
 
 impl<'q> AnswerValidation<'q> {
-    pub(super) fn new(question: &'q Question, message: Message) -> AnswerValidation<'q> {
+    pub(super) fn new(question: &'q Question, mut message: Message) -> AnswerValidation<'q> {
+        let left_out = message.drop_other_classes(question.class);
         let empty = Vec::new;
         let judged = Message { answer: empty(), authority: empty(), additional: empty(), ..message.clone() };
         let name = question.name.clone();
-        AnswerValidation { question, name, message, evidence: None, judged, left_out: empty(), failure: None }
+        AnswerValidation { question, name, message, evidence: None, judged, left_out, failure: None }
     }
 
     pub(super) fn verdict(self, tree: Tree, fault: Option<Fault>) -> ValidationVerdict {
@@ -54,7 +55,7 @@ impl<'q> AnswerValidation<'q> {
         let mut aliases_here = false;
         for _ in 0..=MAX_ALIASES {
             let rcode = self.message.rcode();
-            if !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN) {
+            if !rcode.is_answer() {
                 self.says(rcode);
                 let reason = Reason::new(ede::NO_REACHABLE_AUTHORITY, format!("the server says {rcode}"));
                 return self.worst(Failure::new(Doubt::Indeterminate, reason, None));

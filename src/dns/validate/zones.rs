@@ -9,7 +9,7 @@ use super::denial::{Cut, DenialProof, Evidence};
 use super::signature::{self, ZoneKey};
 use super::{Budget, Doubt, Failure, FetchAnswer, Reason, ede};
 use crate::dns::anchor::{Anchor, Anchors, Trusted};
-use crate::dns::message::{Message, Question, Rcode};
+use crate::dns::message::{Message, Question};
 use crate::dns::name::{Name, NameRef};
 use crate::dns::record::rdata::{Ds, Rrsig};
 use crate::dns::record::{Record, Rtype};
@@ -184,7 +184,10 @@ impl<'a> ZoneWalk<'a> {
         self.budget.question()?;
         let what = format!("{} {}", question.name, question.rtype);
         match (self.ask)(question) {
-            Ok(message) if matches!(message.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN) => Ok(message),
+            Ok(mut message) if message.rcode().is_answer() => {
+                message.drop_other_classes(question.class);
+                Ok(message)
+            }
             Ok(message) => {
                 let text = format!("{what}: the server says {}", message.rcode());
                 Err(Reason::new(ede::NO_REACHABLE_AUTHORITY, text))
@@ -212,15 +215,21 @@ impl<'a> ZoneWalk<'a> {
         child: Option<&Name>,
     ) -> Option<Result<SignedSet, Failure>> {
         let set: Vec<&Record> = section.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
+        let above = |name: &Name| self.anchors.closest(&name.parent()?);
         let anchor = match child {
             // The anchor of the child itself says nothing of what stands above it.
-            Some(child) => self.anchors.closest(&child.parent()?)?,
+            Some(child) => above(child)?,
             None => self.anchors.closest(name)?,
+        };
+        // So it is with the NSEC record at the child's name that is of the zone above.
+        let of_parent = if rtype == Rtype::NSEC && anchor == *name { above(name) } else { None };
+        let is_anchored = |signer: NameRef<'_>| {
+            signer.is_in(&anchor) || of_parent.as_ref().is_some_and(|anchor| signer.is_in(anchor))
         };
         let counts = |signature: &Rrsig<'_>| {
             signature.covered == rtype
                 && name.is_in(signature.signer)
-                && signature.signer.is_in(&anchor)
+                && is_anchored(signature.signer)
                 && child.is_none_or(|child| signature.signer != *child && child.is_in(signature.signer))
         };
         let signatures: Vec<Rrsig<'_>> = section
