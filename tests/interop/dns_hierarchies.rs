@@ -26,9 +26,9 @@ pub(crate) const TRIALS: &[Trial] = &[
 /// Questions of one hierarchy, and lies about each.
 const QUESTIONS_AND_LIES: (usize, usize) = (30, 2);
 
-/// A difference that is understood: peer, kind of the lie, our verdict, theirs, and the reason. What we say is true by the plan
-/// in each of them.
-type Excuse = (&'static str, &'static str, &'static str, &'static str, &'static str);
+/// A difference that is understood: peers, kinds of the lie (or `honest`), our verdict, theirs, and the reason. What we say is
+/// true by the plan in each of them.
+type Excuse = (&'static [&'static str], &'static [&'static str], &'static str, &'static [&'static str], &'static str);
 
 /// In the place of a kind: any lie, but not the honest answer.
 const ANY_LIE: &str = "any lie";
@@ -40,21 +40,20 @@ const GAP: &str = "in a gap with opt-out there may be an unsigned delegation, wh
 const OPT_OUT: &str = "delv marks denials from a gap with opt-out as validated; RFC 5155, section 9.2 forbids it";
 const REFERRAL: &str = "unbound takes a DS record, or its denial, from the authority section, where referrals have it";
 const BESIDE_ALIAS: &str =
-    "unbound takes the alias and drops the forged record beside it; nothing may stand there (RFC 1034, 3.6.2)";
+    "they take the alias and drop the forged record beside it; nothing may stand there (RFC 1034, 3.6.2)";
 
 const EXCUSES: &[Excuse] = &[
-    ("unbound-host", ANY_LIE, "secure", "bogus", NOT_NEEDED),
-    ("delv", ANY_LIE, "secure", "bogus", NOT_NEEDED),
-    ("unbound-host", ANY_LIE, "insecure", "bogus", GAP),
-    ("delv", ANY_LIE, "insecure", "bogus", GAP),
-    ("delv", ANY_LIE, "insecure", "secure", OPT_OUT),
-    ("delv", "honest", "insecure", "secure", OPT_OUT),
-    ("unbound-host", "record moved", "bogus", "secure", REFERRAL),
-    ("unbound-host", "record moved", "bogus", "insecure", REFERRAL),
-    ("unbound-host", "sections swapped", "bogus", "secure", REFERRAL),
-    ("unbound-host", "sections swapped", "bogus", "insecure", REFERRAL),
-    ("unbound-host", "unsigned record behind", "bogus", "insecure", BESIDE_ALIAS),
-    ("unbound-host", "unsigned record in front", "bogus", "insecure", BESIDE_ALIAS),
+    (&["unbound-host", "delv"], &[ANY_LIE], "secure", &["bogus"], NOT_NEEDED),
+    (&["unbound-host", "delv"], &[ANY_LIE], "insecure", &["bogus"], GAP),
+    (&["delv"], &[ANY_LIE, "honest"], "insecure", &["secure"], OPT_OUT),
+    (&["unbound-host"], &["record moved", "sections swapped"], "bogus", &["secure", "insecure"], REFERRAL),
+    (
+        &["unbound-host", "delv"],
+        &["unsigned record behind", "unsigned record in front"],
+        "bogus",
+        &["secure", "insecure"],
+        BESIDE_ALIAS,
+    ),
 ];
 
 /// What the server of a hierarchy says, and the one answer that is a lie.
@@ -146,27 +145,23 @@ fn agree(peer: &'static str, ask: &Ask<'_>) -> Verdict {
             let Some((theirs, done)) = ask(&hierarchy, dir.path(), addr, question) else { return };
             let (ours, truth) = (verdict(&hierarchy, question, lie, at).0, hierarchy.truth(question));
             let kind = lie.map_or("honest", |(_, lie)| lie.kind);
-            let story = format!(
-                "seed {seed}: {} {}: {lie:?}\n{}{:?}\n{done}",
-                question.name,
-                question.rtype,
-                hierarchy.text(),
-                ours.reason
-            );
-            assert_eq!(fault(&ours, &truth, lie.map(|(_, lie)| lie)), None, "{story}");
+            if let Some(fault) = fault(&ours, &truth, lie.map(|(_, lie)| lie)) {
+                let (name, rtype, plan, why) = (&question.name, question.rtype, hierarchy.text(), &ours.reason);
+                panic!("seed {seed}: {name} {rtype}: {fault}: {lie:?}\n{plan}{why:?}\n{done}");
+            }
             cases[usize::from(lie.is_some())] += 1;
-            let words = (kind, in_words(&ours), theirs);
-            let fits = |excuse: &&Excuse| {
-                let any = excuse.1 == ANY_LIE && lie.is_some();
-                excuse.0 == peer && (any || excuse.1 == kind) && (excuse.2, excuse.3) == (words.1, theirs)
-            };
-            if words.1 == theirs {
+            let ours = in_words(&ours);
+            if ours == theirs {
                 return;
             }
+            let fits = |(peers, kinds, we, they, _): &&Excuse| {
+                let kind = kinds.contains(&kind) || (lie.is_some() && kinds.contains(&ANY_LIE));
+                kind && peers.contains(&peer) && *we == ours && they.contains(&theirs)
+            };
             let excuse = EXCUSES.iter().find(fits);
             let place = lie.map(|(about, lie)| format!("{} {}: {}", about.name, about.rtype, lie.place));
             let first = format!("seed {seed} {} {} {place:?}", question.name, question.rtype);
-            let line = format!("{kind}: we say {}, {peer} says {theirs}", words.1);
+            let line = format!("{kind}: we say {ours}, {peer} says {theirs}");
             let entry = differences.entry((excuse.map(|excuse| excuse.4), line)).or_insert((0, first));
             entry.0 += 1;
         });
