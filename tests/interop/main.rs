@@ -26,6 +26,7 @@ mod dns_types;
 mod dns_verdicts;
 mod ftp;
 mod ftp_clients;
+mod ftp_cut;
 mod ftp_matrix;
 mod ftp_mirror;
 mod ftp_server;
@@ -57,6 +58,7 @@ fn main() -> std::process::ExitCode {
         ftp::TRIALS,
         ftp_clients::TRIALS,
         ftp_server::TRIALS,
+        ftp_cut::TRIALS,
         mail::TRIALS,
         delivery::TRIALS,
         queue::TRIALS,

@@ -67,7 +67,7 @@ pub(crate) fn network_fault(address: SocketAddr, transport: Transport, error: &i
 }
 
 /// The local address for a socket to this peer, any port.
-pub(super) fn local(bind: Option<IpAddr>, peer: SocketAddr) -> SocketAddr {
+pub(crate) fn local(bind: Option<IpAddr>, peer: SocketAddr) -> SocketAddr {
     let any = || if peer.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
     SocketAddr::new(bind.unwrap_or_else(any), 0)
 }
