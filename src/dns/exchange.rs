@@ -22,7 +22,7 @@ pub struct ExchangePolicy {
     pub ignore_truncation: bool,
     /// Every server is asked at once; the first usable answer wins.
     pub race: bool,
-    /// SERVFAIL and REFUSED send the question to the next server.
+    /// A code that is no answer sends the question to the next server.
     pub next_on_failure: bool,
     /// BADCOOKIE is answered with the cookie that came with it (RFC 7873, section 5.3).
     pub answer_bad_cookie: bool,
@@ -118,7 +118,7 @@ pub struct Exchange {
     sent: u32,
     mismatches: u32,
     answer: Option<ExchangeAnswer>,
-    /// The best of the answers that nobody wants (SERVFAIL, REFUSED).
+    /// The best of the answers that nobody wants (codes that are none).
     fallback: Option<ExchangeAnswer>,
     fault: Option<Fault>,
     done: bool,
@@ -248,8 +248,7 @@ impl Exchange {
             mismatches: self.mismatches,
             sent: self.sent,
         };
-        let unwanted = matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP);
-        if unwanted && self.policy.next_on_failure && self.ids.len() > 1 {
+        if !rcode.is_answer() && self.policy.next_on_failure && self.ids.len() > 1 {
             self.plan.retain(|planned| planned.server != server);
             self.fallback.get_or_insert(answer);
             self.waits_no_more_for(server);
@@ -297,7 +296,7 @@ impl Exchange {
         self.answer.is_none() && self.fallback.is_none() && self.fault.is_none()
     }
 
-    /// How it ended. SERVFAIL and REFUSED are answers here; the caller decides what they mean.
+    /// How it ended. Codes that answer nothing are answers here; the caller decides what they mean.
     ///
     /// # Errors
     /// What kept every server from answering, with its kind.

@@ -178,6 +178,14 @@ impl Message {
         Rcode(upper << 4 | self.flags.0 & 15)
     }
 
+    /// Leaves out records of other classes than this: they belong to no set of the answer (RFC 4035, section 5.3.1). Gives those
+    /// of the answer section.
+    pub(super) fn drop_other_classes(&mut self, class: Class) -> Vec<Record> {
+        let other = |record: &Record| record.class != class && class != Class::ANY;
+        self.authority.retain(|record| !other(record));
+        self.answer.extract_if(.., |record| other(record)).collect()
+    }
+
     /// The message in wire form, at most `limit` bytes: where the answers and authorities do not fit, TC is set and none of
     /// them is sent (RFC 2181, section 9); additional records are dropped silently.
     pub fn compose(&self, limit: usize) -> Vec<u8> {

@@ -31,6 +31,12 @@ impl Rcode {
         matches!(self, Rcode::FORMERR | Rcode::NOTIMP) && !response_has_edns && edns.is_dispensable()
     }
 
+    /// True for the codes that answer a question: its data, or that there are none. With every other the server did not answer,
+    /// and the next may.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN)
+    }
+
     /// What a code that is no answer means: SERVFAIL may go over, the others stay.
     pub fn failure_kind(self) -> Kind {
         if self == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused }

@@ -670,7 +670,7 @@ pub(crate) fn udp_peer(script: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) 
     addr
 }
 
-/// The rounds of a crash test, whose name has `crash` in it: `short` of them in the normal run. In `make soak` they are
+/// The rounds of a long test, one that `make soak` names: `short` of them in the normal run. In `make soak` they are
 /// `APPLAYER_ROUNDS` divided by `cost`, what one of them costs beside one kill of the store's own test, and progress is
 /// told on stderr.
 pub(crate) fn rounds(short: usize, cost: usize) -> impl Iterator<Item = usize> {

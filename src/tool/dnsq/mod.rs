@@ -135,7 +135,7 @@ pub struct TransportArgs {
     /// Ask all servers at once; the first good answer wins
     #[arg(long)]
     race: bool,
-    /// Take SERVFAIL and REFUSED as the answer instead of asking the next server
+    /// Take SERVFAIL and other errors as the answer instead of asking the next server
     #[arg(long)]
     no_failover: bool,
     /// Takes BADCOOKIE as the answer (`+nobadcookie`).

@@ -8,7 +8,7 @@ use super::{EXPIRE_EVERY, Engine, FIRST_REST};
 use crate::dns::bulk::Micros;
 use crate::dns::bulk::api::{FinishedQuestion, OutcomeSink, QueryFailure, QuestionOutcome, ResolverId, SocketId};
 use crate::dns::bulk::walk::{self, ResponseView};
-use crate::dns::message::Flags;
+use crate::dns::message::{Flags, Rcode};
 
 /// A server wants its cookie (RFC 7873, section 5.2.3).
 const BADCOOKIE: u16 = 23;
@@ -55,7 +55,7 @@ impl Engine {
             return self.truncated(answered, now);
         }
         match walked {
-            Some(walked) if matches!(walked.rcode, 0 | 3 | 6) => {
+            Some(walked) if Rcode(walked.rcode).is_answer() => {
                 resolver.counters.answered += 1;
                 resolver.count(now, QueryOutcome::Answered);
                 self.withdraw(slot, now);
