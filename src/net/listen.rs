@@ -11,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::fault::{Fault, Kind};
+use crate::net::literal;
 use crate::net::stream::Stream;
 use crate::secret::without_password;
 
@@ -119,7 +120,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
     let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let bad =
         || Fault::new(Kind::Usage, format!("{:?} is no address to listen on (ADDRESS:PORT)", without_password(text)));
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Some(address) = literal::with_port(text)? {
         return Ok(address);
     }
     if let Some(port) = text.strip_prefix("localhost:") {

@@ -9,6 +9,7 @@ use super::engine::Random;
 use super::text::{push_name, push_rdata};
 use super::walk::ResponseView;
 use super::write::RecordStatus;
+use crate::dns::message::AnswerMeaning;
 use crate::fnv::fnv1a;
 
 /// Questions with this bit in their number are probes.
@@ -203,7 +204,7 @@ impl OutcomeSink for WildcardFilter {
 fn is_found(walked: &ResponseView<'_>, question: &[u8]) -> bool {
     let at = question.len().saturating_sub(4);
     let qtype = question.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |pair| u16::from_be_bytes(*pair));
-    walked.rcode == 0 && walked.has_type(qtype)
+    walked.meaning(qtype) == AnswerMeaning::Data
 }
 
 /// Labels of the name at the beginning, the root not counted.

@@ -18,7 +18,7 @@ pub mod hosts;
 pub mod pool;
 pub mod server;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 pub use super::exchange::{ExchangeAnswer, ExchangePolicy};
@@ -42,8 +42,8 @@ pub struct DnsClient {
     pub servers: Vec<Endpoint>,
     /// How patient and how stubborn.
     pub policy: ExchangePolicy,
-    /// The address to send from.
-    pub bind: Option<IpAddr>,
+    /// The address to send from, and the port if it is not 0: then one question is under way at a time.
+    pub bind: Option<SocketAddr>,
     /// Letters of the name get random case, which the answer has to repeat.
     pub mix_case: bool,
     /// Signs queries and verifies answers.

@@ -25,6 +25,7 @@ use crate::dns::client::Endpoint;
 use crate::dns::edns::EdnsOption;
 use crate::dns::present::Show;
 use crate::fault::{Fault, Kind};
+use crate::scope::host_of;
 
 /// EDNS options have at most so many bytes, all together.
 const MAX_OPTIONS_BYTES: usize = 512;
@@ -311,7 +312,7 @@ impl BulkSummaryRecord {
 impl ServerRecord {
     fn new(endpoint: &Endpoint, name: &str, stats: &ResolverStats) -> ServerRecord {
         ServerRecord {
-            address: endpoint.address.ip().to_string(),
+            address: host_of(endpoint.address),
             port: endpoint.address.port(),
             transport: endpoint.transport.name(),
             name: name.to_owned(),

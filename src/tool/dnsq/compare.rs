@@ -20,6 +20,7 @@ use crate::dns::record::rdata::Soa;
 use crate::dns::record::{Record, Rtype};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::scope::host_of;
 use crate::serial::Serial;
 
 /// Servers that are asked.
@@ -284,7 +285,7 @@ impl Compared {
         let address = reply.server.address;
         Compared {
             server: json!({
-                "address": address.ip().to_string(),
+                "address": host_of(address),
                 "port": address.port(),
                 "name": reply.server.name.to_string(),
             }),

@@ -15,7 +15,7 @@ mod transfer;
 mod validate;
 mod words;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -159,9 +159,9 @@ pub struct TransportArgs {
     /// Ask servers by IPv6 only
     #[arg(short = '6', long = "ipv6")]
     ipv6: bool,
-    /// Ask from this local address
-    #[arg(short = 'b', long, value_name = "ADDR")]
-    bind: Option<IpAddr>,
+    /// Ask from this local address (and port)
+    #[arg(short = 'b', long, value_name = "ADDR[#PORT]", value_parser = servers::local)]
+    bind: Option<SocketAddr>,
 }
 
 crate::cli::tool!("dnsq", Args, run run);

@@ -8,6 +8,7 @@ use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::ExchangeAnswer;
 use crate::dns::json::AnswerJson;
 use crate::dns::present::{self, Circumstances, Show};
+use crate::scope::host_of;
 
 /// The source of answers that no server gave.
 const HOSTS_FILE: &str = "hosts file";
@@ -21,7 +22,7 @@ pub(super) fn full(answer: &ExchangeAnswer, show: &Show, server: Option<&NamedSe
     let transport = answer.transport.name().to_ascii_uppercase();
     let server = server.map(|server| {
         let address = server.address();
-        format!("{}#{}({}) ({transport})", address.ip(), address.port(), server.name)
+        format!("{}#{}({}) ({transport})", host_of(address), address.port(), server.name)
     });
     let about = Circumstances {
         server: server.as_deref().unwrap_or(HOSTS_FILE),
