@@ -21,6 +21,7 @@ mod dns_bulk;
 mod dns_encrypted;
 mod dns_hostile;
 mod dns_peers;
+mod dns_servers;
 mod dns_trace;
 mod dns_validate;
 mod docs;

@@ -90,6 +90,19 @@ impl Output {
         self.0.records.write_through(records).map_err(|broken| broken.fault)
     }
 
+    /// Sends the records of a one-off tool to a file instead of stdout.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` if they go to a report.
+    pub fn records_to(&self, file: std::fs::File) -> Result<(), Fault> {
+        if self.0.reporting {
+            return Err(Fault::new(Kind::Usage, "-o and --report both take the records"));
+        }
+        self.0.records.redirect(file);
+        Ok(())
+    }
+
     /// Prints a failed item: a JSON object of type `error`, and one line on stderr with its hint. Does not count it:
     /// the caller's tally does.
     pub fn error(&self, target: &str, fault: &Fault) {

@@ -84,10 +84,10 @@ pub struct Args {
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["short", "json", "json_rfc8427"])]
     format: Option<String>,
     /// Print international names in their own letters
-    #[arg(long, conflicts_with = "file")]
+    #[arg(long)]
     idn: bool,
-    /// Write a transferred zone to FILE, once it is complete
-    #[arg(short, value_name = "FILE", conflicts_with = "file")]
+    /// Write a transferred zone to FILE, once it is complete; with -f the records, as they come
+    #[arg(short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Sign queries with this key (TSIG); other users can see it in the list of processes
     #[arg(short = 'y', value_name = "[ALGORITHM:]NAME:KEY", conflicts_with_all = ["key_file", "file"])]
@@ -171,6 +171,9 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         return bulk::run(args, out);
     }
     let plan = words::plan(&mut args)?;
+    if let Some(address) = plan.address {
+        out.hint(&format!("-x {address} asks for the name of this address"));
+    }
     trace::check(&args.trace)?;
     // What clap cannot see, because dig's `+trace` and `+nssearch` are words.
     let ways = [args.trace.trace, args.validate.validate, args.compare.compare];

@@ -67,7 +67,14 @@ impl OutcomeSink for Listener {
 }
 
 fn bulk(response: &dyn Fn(u16) -> Vec<u8>, take_truncated: bool) -> Reading {
-    let options = BulkOptions { tries: 1, failover: false, take_truncated, concurrency: 2, lookahead: 2, ..BulkOptions::default() };
+    let options = BulkOptions {
+        tries: 1,
+        failover: false,
+        take_truncated,
+        concurrency: 2,
+        lookahead: 2,
+        ..BulkOptions::default()
+    };
     let mut engine = Engine::new(options, &[SocketPlan { sockets: 1, encrypted: false }], Random::seeded(1), 0);
     assert!(engine.ask(0, 0, b"\x01a\x04test\x00\x00\x01\x00\x01"));
     let (mut sink, mut wire) = (Listener::default(), Listener::default());
