@@ -217,6 +217,7 @@ mod tests {
         let whole = ExchangeAnswer {
             message: sample(),
             wire,
+            query: Vec::new(),
             server: 0,
             transport: Transport::Udp,
             elapsed: std::time::Duration::from_micros(1234),

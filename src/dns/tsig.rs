@@ -223,7 +223,9 @@ impl TsigSession {
             return Err(bad("signed with another key"));
         }
         if found.error != 0 {
-            return Err(bad(&format!("the server says {}", Rcode(found.error))).with_code(PeerCode::Rcode(found.error)));
+            // Here 16 means something else than in a response code (RFC 8945, section 3).
+            let says = if found.error == 16 { "BADSIG".to_owned() } else { Rcode(found.error).to_string() };
+            return Err(bad(&format!("the server says {says}")).with_code(PeerCode::Rcode(found.error)));
         }
         let mut message = answer.get(..found.begin).unwrap_or_default().to_vec();
         if let (Some(id), Some(count)) = (message.get(..2).map(<[u8]>::to_vec), message.get_mut(10..12)) {

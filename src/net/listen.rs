@@ -10,7 +10,7 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, plain};
 use crate::net::literal;
 use crate::net::stream::Stream;
 use crate::secret::without_password;
@@ -46,7 +46,7 @@ impl Listeners {
     /// # Errors
     /// [`Kind::Config`] if one cannot be watched.
     pub fn activated(sockets: Vec<std::net::TcpListener>) -> Result<Listeners, Fault> {
-        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {error}"));
+        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {}", plain(&error)));
         let sockets = sockets.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>().map_err(wrong)?;
         Ok(Listeners { sockets })
     }

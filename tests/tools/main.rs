@@ -18,6 +18,7 @@ mod crash_store;
 mod delivery;
 mod dns;
 mod dns_bulk;
+mod dns_cut;
 mod dns_encrypted;
 mod dns_hostile;
 mod dns_peers;

@@ -19,7 +19,7 @@ use crate::cli::args::OutputArgs;
 use crate::cli::escape::{self, Escape};
 use crate::cli::exit::{self, Exit};
 use crate::cli::progress::{Bar, Bars};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, plain_words};
 use crate::net::trace::{ProtocolTrace, TraceDirection};
 
 use queue::Notices;
@@ -246,7 +246,7 @@ impl Output {
         if self.check().is_err_and(|lost| fault == Some(&lost)) {
             return exit::of_error(error);
         }
-        let detail = format!("{error:#}");
+        let detail = plain_words(&format!("{error:#}"));
         match fault {
             // A usage error is text on stderr only.
             Some(fault) if fault.kind == Kind::Usage => self.message(&escape::terminal(&detail), fault.hint),

@@ -343,7 +343,7 @@ mod tests {
             ("version.bind TXT CH", "version.bind. CH TXT"),
             ("a.test any TYPE65280 CLASS9", "a.test. CLASS9 ANY TYPE65280"),
             ("-t MX -c CH a.test", "a.test. CH MX"),
-            ("-q -t TXT", "neither a type nor a class: TXT"),
+            ("-q -t TXT", "-t. IN TXT"),
             ("-q mx -t TXT", "mx. IN TXT"),
             ("a.test MX +short", "a.test. IN MX"),
             ("+noall +answer a.test", "a.test. IN A"),

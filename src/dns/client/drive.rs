@@ -82,7 +82,9 @@ impl InFlight {
         let mut random = vec![0; client.servers.len() * 2 + 32];
         random::fill(&mut random)?;
         let (for_ids, for_case) = random.split_at(client.servers.len() * 2);
-        let ids = for_ids.chunks_exact(2).map(|pair| u16::from_ne_bytes(pair.try_into().unwrap_or_default()));
+        let ids = for_ids
+            .chunks_exact(2)
+            .map(|pair| client.id.unwrap_or_else(|| u16::from_ne_bytes(pair.try_into().unwrap_or_default())));
         let servers: Vec<(u16, Transport)> = ids.zip(client.servers.iter().map(|server| server.transport)).collect();
         if client.mix_case {
             query.mix_case(for_case);
@@ -196,8 +198,9 @@ impl Drive<'_> {
                         let wire = in_flight.sign(self.client, server, wire);
                         if transport == Transport::Udp {
                             if let Err(error) = in_flight.send(self.client, server, address, &wire) {
-                                self.client.trace.note(&format!("{address}: {error}"));
-                                in_flight.exchange.failed(server, network_fault(address, transport, &error));
+                                let fault = network_fault(address, transport, &error);
+                                self.client.trace.note(&fault.detail);
+                                in_flight.exchange.failed(server, fault);
                             }
                             continue;
                         }

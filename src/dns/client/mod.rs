@@ -46,6 +46,8 @@ pub struct DnsClient {
     pub bind: Option<SocketAddr>,
     /// Letters of the name get random case, which the answer has to repeat.
     pub mix_case: bool,
+    /// The identifier of every query; none: random ones.
+    pub id: Option<u16>,
     /// Signs queries and verifies answers.
     pub key: Option<TsigKey>,
     /// Says what goes to and fro.
@@ -62,6 +64,7 @@ impl DnsClient {
             policy: ExchangePolicy::default(),
             bind: None,
             mix_case: false,
+            id: None,
             key: None,
             trace: ProtocolTrace::default(),
             pool: ConnectionPool::default(),

@@ -112,19 +112,6 @@ impl ZoneKey {
     }
 }
 
-/// The tag that signatures and digests name a key by (RFC 4034, appendix B).
-pub(super) fn key_tag(rdata: &[u8]) -> u16 {
-    let sum: u32 = rdata
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
-            [high] => u32::from(*high) << 8,
-            _ => 0,
-        })
-        .fold(0, u32::wrapping_add);
-    (sum.wrapping_add(sum >> 16) & 0xffff) as u16
-}
-
 /// Checks a set against the keys of a zone; gives the signature that is right. What is wrong with the others is told
 /// only if none is.
 pub(super) fn check<'s, 'a>(

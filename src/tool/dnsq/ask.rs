@@ -190,6 +190,7 @@ impl Stub {
         Some(ExchangeAnswer {
             message,
             wire: Vec::new(),
+            query: Vec::new(),
             server: NO_SERVER,
             transport: Transport::Udp,
             elapsed: Duration::ZERO,

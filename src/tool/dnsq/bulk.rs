@@ -97,6 +97,9 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.transport.bind.is_some_and(|bind| bind.port() != 0) {
         return Err(Fault::new(Kind::Usage, "-b: with -f the system chooses the ports").into());
     }
+    if args.query.qid.is_some() || plan.show.yaml {
+        return Err(Fault::new(Kind::Usage, "+qid and +yaml are for one question").into());
+    }
     if plan.show != Show::all(true) {
         let fault = Fault::new(Kind::Usage, "with -f each question has one line, whatever dig prints");
         return Err(fault.with_hint("--short and --format choose what it says").into());

@@ -95,6 +95,15 @@ pub struct Args {
     /// Sign queries with the key in FILE, in BIND's form
     #[arg(short = 'k', long, value_name = "FILE", conflicts_with = "file")]
     key_file: Option<PathBuf>,
+    /// dig's option that reads no ~/.digrc.
+    #[arg(short = 'r', hide = true)]
+    no_digrc: bool,
+    /// dig's debugging of memory.
+    #[arg(short = 'm', hide = true)]
+    memory: bool,
+    /// dig's time in microseconds.
+    #[arg(short = 'u', hide = true)]
+    usec: bool,
     #[command(flatten)]
     query: QueryArgs,
     #[command(flatten)]
@@ -175,6 +184,12 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         out.hint(&format!("-x {address} asks for the name of this address"));
     }
     trace::check(&args.trace)?;
+    let json = out.json() || args.json_rfc8427 || args.short || args.format.is_some();
+    let long = args.trace.trace || args.validate.validate || args.compare.compare;
+    if plan.show.yaml && (json || long || plan.serial.is_some() || plan.transfers()) {
+        let what = "+yaml prints whole answers: not with --short, --format, JSON, transfers, --trace, --validate and --compare";
+        return Err(Fault::new(Kind::Usage, what).into());
+    }
     // What clap cannot see, because dig's `+trace` and `+nssearch` are words.
     let ways = [args.trace.trace, args.validate.validate, args.compare.compare];
     if ways.iter().filter(|way| **way).count() > 1 {
@@ -189,6 +204,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         policy: policy(&args.transport),
         bind: args.transport.bind,
         mix_case: args.query.mix_case,
+        id: args.query.qid,
         key: query::key(&args, out)?,
         trace: out.trace(),
         ..DnsClient::new(Vec::new())

@@ -59,7 +59,7 @@ impl QuestionRunner<'_> {
                 }
                 lines
             }
-            None => vec![full(answer, &self.plan.show, server)],
+            None => full(answer, &self.plan.show, server),
         };
         lines.into_iter().try_for_each(|line| self.out.emit(&AnswerText(shown(line))))
     }

@@ -27,6 +27,11 @@ pub(super) struct QueryPlan {
 }
 
 impl QueryPlan {
+    /// True if a zone is to be transferred.
+    pub(super) fn transfers(&self) -> bool {
+        self.questions.iter().any(|question| matches!(question.rtype, Rtype::AXFR | Rtype::IXFR))
+    }
+
     /// True for a question (by its place) whose name no search list completes.
     pub(super) fn is_absolute(&self, place: usize) -> bool {
         self.absolute.contains(&place)
@@ -122,6 +127,8 @@ fn servers_and_options(args: &mut Args) -> Result<(QueryPlan, Vec<String>), Faul
             others.push(word);
         }
     }
+    plan.show.usec = args.usec;
+    plan.show.settle();
     Ok((plan, others))
 }
 
