@@ -173,7 +173,7 @@ impl EdnsOption {
             }
             (Self::COOKIE, Ok(value)) if of_answer && self.data.len() >= 16 => format!("{value} (good)"),
             (Self::COOKIE, Ok(value)) if of_answer && self.data.len() == 8 => format!("{value} (echoed)"),
-            (14 | 16 | 17, _) if self.data.len() % 2 == 0 => {
+            (14 | 16 | 17, _) if self.data.len().is_multiple_of(2) => {
                 let numbers =
                     self.data.chunks_exact(2).filter_map(|pair| Some(u16::from_be_bytes(*pair.first_chunk()?)));
                 numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")

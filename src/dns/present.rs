@@ -1,7 +1,5 @@
 //! Answers as dig prints them (dig(1)), so that eyes and scripts that know dig's text can read ours.
 
-mod yaml;
-
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -9,7 +7,6 @@ use super::edns::Edns;
 use super::message::{Flags, Message, opcode_name};
 use super::record::text::{self, Style};
 use super::record::{Record, Rtype};
-pub use yaml::{MessageWay, yaml};
 
 /// Which parts are printed; all of them unless dig's `+no…` options say otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

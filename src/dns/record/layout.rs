@@ -7,7 +7,31 @@ use super::Rtype;
 use super::atoms::push_mnemonic;
 use super::rdata::{Dnskey, key_tag};
 use super::special::ALGORITHMS;
-use super::text::Style;
+
+/// How long fields are laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Style {
+    /// Hexadecimal and base64 are split into pieces of this many characters; 0 = never.
+    pub split: usize,
+    /// Every type as RFC 3597 writes unknown ones.
+    pub unknown: bool,
+    /// All digits of IPv6 addresses.
+    pub expand_ipv6: bool,
+    /// Long data over several lines.
+    pub multiline: bool,
+    /// Comments that tell what a key is, and what the numbers of an SOA record mean (in several lines).
+    pub comments: bool,
+    /// Keys, digests and signatures are printed.
+    pub crypto: bool,
+}
+
+impl Style {
+    /// Long fields in one piece.
+    pub const PLAIN: Style =
+        Style { split: 0, unknown: false, expand_ipv6: false, multiline: false, comments: false, crypto: true };
+    /// As dig prints them.
+    pub const DIG: Style = Style { split: 56, ..Style::PLAIN };
+}
 
 /// Before a line of data that goes on: the column where data begin.
 const NEW_LINE: &str = "\n\t\t\t\t";

@@ -4,34 +4,10 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::atoms::{push_base32, push_base64, push_hex, push_ipv6, push_list, push_mnemonic, push_quoted};
+pub use super::layout::Style;
 use super::table::{self, RdataField};
 use super::{Rtype, layout, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
-
-/// How long fields are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// Hexadecimal and base64 are split into pieces of this many characters; 0 = never.
-    pub split: usize,
-    /// Every type as RFC 3597 writes unknown ones.
-    pub unknown: bool,
-    /// All digits of IPv6 addresses.
-    pub expand_ipv6: bool,
-    /// Long data over several lines.
-    pub multiline: bool,
-    /// Comments that tell what a key is, and what the numbers of an SOA record mean (in several lines).
-    pub comments: bool,
-    /// Keys, digests and signatures are printed.
-    pub crypto: bool,
-}
-
-impl Style {
-    /// Long fields in one piece.
-    pub const PLAIN: Style =
-        Style { split: 0, unknown: false, expand_ipv6: false, multiline: false, comments: false, crypto: true };
-    /// As dig prints them.
-    pub const DIG: Style = Style { split: 56, ..Style::PLAIN };
-}
 
 /// The data as a zone file takes it; data that does not fit its type as RFC 3597 writes unknown ones.
 pub fn rdata(rtype: Rtype, wire: &[u8], style: Style) -> String {

@@ -95,12 +95,10 @@ pub struct Args {
     /// Sign queries with the key in FILE, in BIND's form
     #[arg(short = 'k', long, value_name = "FILE", conflicts_with = "file")]
     key_file: Option<PathBuf>,
-    /// dig's option that reads no ~/.digrc.
-    #[arg(short = 'r', hide = true)]
-    no_digrc: bool,
-    /// dig's debugging of memory.
-    #[arg(short = 'm', hide = true)]
-    memory: bool,
+    /// dig's `-r` (no ~/.digrc) and `-m` (debugging of memory): there is neither.
+    #[arg(short = 'r', short_alias = 'm', action = clap::ArgAction::Count, hide = true)]
+    #[expect(dead_code, reason = "it changes nothing")]
+    nothing: u8,
     /// dig's time in microseconds.
     #[arg(short = 'u', hide = true)]
     usec: bool,

@@ -8,8 +8,9 @@ use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::ExchangeAnswer;
 use crate::dns::json::AnswerJson;
 use crate::dns::message::Message;
-use crate::dns::present::{self, Circumstances, MessageWay, Show};
+use crate::dns::present::{self, Circumstances, Show};
 use crate::dns::transport::Transport;
+use crate::dns::yaml::{MessageWay, yaml};
 use crate::scope::host_of;
 
 /// The source of answers that no server gave.
@@ -42,7 +43,7 @@ pub(super) fn full(answer: &ExchangeAnswer, show: &Show, server: Option<&NamedSe
         transport: &transport,
     };
     let text = |message: &Message, about: &Circumstances<'_>| match show.yaml {
-        true => present::yaml(message, show, about, &way),
+        true => yaml(message, show, about, &way),
         false => present::full(message, show, about),
     };
     let query = Message::parse(&answer.query).ok().filter(|_| show.query);

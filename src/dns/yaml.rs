@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
-use super::{Circumstances, Show};
-use crate::dns::message::{Flags, Message, opcode_name};
-use crate::dns::record::text::{self, Style};
-use crate::dns::record::{Record, Rtype};
+use super::message::{Flags, Message, opcode_name};
+use super::present::{Circumstances, Show};
+use super::record::text::{self, Style};
+use super::record::{Record, Rtype};
 use crate::scope::host_of;
 
 /// What YAML tells of the way that a message took.
