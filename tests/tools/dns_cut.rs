@@ -3,7 +3,34 @@
 
 use std::io::Read;
 
-use crate::harness::{peer, tool};
+use crate::harness::{Done, peer, tool};
+
+/// What Rust's library says of its errors, and a user must never read: no tool prints it in any test.
+const PHRASES_OF_THE_LIBRARY: &[&str] = &[
+    "failed to fill whole buffer",
+    "unexpected end of file",
+    "early eof",
+    "failed to write whole buffer",
+    "did not contain valid",
+    "invalid utf-8 sequence",
+    "found in string",
+    "float literal",
+    "from empty string",
+    "to fit in target type",
+    "address syntax",
+    "deadline has elapsed",
+    "(os error",
+    "channel closed",
+    "called `",
+];
+
+/// What every run of a tool in these tests is asked.
+#[track_caller]
+pub(crate) fn says_nothing_of_the_library(done: &Done) {
+    for phrase in PHRASES_OF_THE_LIBRARY {
+        assert!(!done.stderr.contains(phrase), "{phrase:?} is not for users\n{done}");
+    }
+}
 
 /// dnsq over TCP, and a transfer: the answer ends after each of its bytes.
 #[test]

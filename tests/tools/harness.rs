@@ -23,25 +23,6 @@ pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// How long a server may take to end after TERM before it is killed.
 const STOP_LIMIT: Duration = Duration::from_secs(10);
 
-/// What Rust's library says of its errors, and a user must never read: no tool prints it in any test.
-const PHRASES_OF_THE_LIBRARY: &[&str] = &[
-    "failed to fill whole buffer",
-    "unexpected end of file",
-    "early eof",
-    "failed to write whole buffer",
-    "valid UTF-8",
-    "invalid utf-8 sequence",
-    "found in string",
-    "float literal",
-    "from empty string",
-    "to fit in target type",
-    "address syntax",
-    "deadline has elapsed",
-    "(os error",
-    "channel closed",
-    "called `",
-];
-
 /// The path of one of our binaries, built for this test run.
 pub(crate) fn binary(name: &str) -> PathBuf {
     let path = match name {
@@ -233,9 +214,7 @@ impl Run {
             command.stdout(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
         }
         let done = finish(command, line, self.stdin.take(), LIMIT);
-        for phrase in PHRASES_OF_THE_LIBRARY {
-            assert!(!done.stderr.contains(phrase), "{phrase:?} is not for users\n{done}");
-        }
+        crate::dns_cut::says_nothing_of_the_library(&done);
         if !self.closed_stdout && self.stdout_file.is_none() {
             crate::schema::assert_printed_records_match(&done.line, &done.stdout, done.status);
         }

@@ -146,7 +146,7 @@ pub fn parse<'a>(
             (b"-x" | b"-q" | b"-t" | b"-c", _) => {
                 let Some(value) = words.next() else { return bad(types, word, "a value is missing") };
                 match (word, mnemonic(value)) {
-                    (b"-t", Some(Mnemonic::Type(rtype))) => types.push(rtype),
+                    (b"-t", Some(TypeOrClass::Type(rtype))) => types.push(rtype),
                     (b"-t", _) => return bad(types, value, "unknown type"),
                     (b"-c", _) => match text(value).and_then(Class::parse) {
                         Some(asked) => class = asked,
@@ -158,8 +158,8 @@ pub fn parse<'a>(
             }
             (_, None) => name = Some(word),
             (_, Some(_)) => match mnemonic(word) {
-                Some(Mnemonic::Type(rtype)) => types.push(rtype),
-                Some(Mnemonic::Class(asked)) => class = asked,
+                Some(TypeOrClass::Type(rtype)) => types.push(rtype),
+                Some(TypeOrClass::Class(asked)) => class = asked,
                 None => return bad(types, word, "neither a type nor a class"),
             },
         }
@@ -215,15 +215,15 @@ impl<'a> Iterator for LineWords<'a> {
     }
 }
 
-enum Mnemonic {
+enum TypeOrClass {
     Type(Rtype),
     Class(Class),
 }
 
 /// A type or a class; ANY is a type, as in dig.
-fn mnemonic(word: &[u8]) -> Option<Mnemonic> {
+fn mnemonic(word: &[u8]) -> Option<TypeOrClass> {
     let word = text(word)?;
-    Rtype::parse(word).map(Mnemonic::Type).or_else(|| Class::parse(word).map(Mnemonic::Class))
+    Rtype::parse(word).map(TypeOrClass::Type).or_else(|| Class::parse(word).map(TypeOrClass::Class))
 }
 
 fn text(word: &[u8]) -> Option<&str> {

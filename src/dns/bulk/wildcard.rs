@@ -450,7 +450,7 @@ mod tests {
     fn rotating_answers() {
         const JUNK: u64 = 200;
         for (pool, each) in [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (16, 1), (32, 1), (32, 4)] {
-            let (mut kept, mut probes, rounds) = (0, 0, 40);
+            let (mut kept, mut probes, rounds) = (0, 0, 20);
             for seed in 0..rounds {
                 let mut random = Random::seeded(seed);
                 let mut pick = || -> Vec<u8> { (0..each).map(|_| 1 + random.below(pool) as u8).collect() };

@@ -4,7 +4,7 @@
 use super::crypto::{self, knows_algorithm};
 use super::{Budget, Reason, ede};
 use crate::dns::name::Name;
-use crate::dns::record::rdata::{Dnskey, Rrsig};
+use crate::dns::record::rdata::{Dnskey, Rrsig, key_tag};
 use crate::dns::record::{self, Record};
 use crate::dns::wire::Malformed;
 use crate::serial::Serial;

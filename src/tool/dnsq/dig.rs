@@ -35,9 +35,8 @@ pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(
         "recurse" | "rdflag" => query.no_recurse = !on,
         "cdflag" | "cd" => query.cd = on,
         "adflag" | "ad" => query.no_ad = !on,
-        "qid" => {
-            query.qid = value.filter(|_| on).map(|_| u16::try_from(number(value)?).map_err(|_| bad())).transpose()?
-        }
+        "qid" if on => query.qid = Some(u16::try_from(number(value)?).map_err(|_| bad())?),
+        "qid" => query.qid = None,
         "idnout" => args.idn = on,
         "nsid" => query.nsid = on,
         "subnet" | "client" => query.subnet = value.filter(|_| on).map(str::to_owned),

@@ -19,7 +19,7 @@ use crate::dns::transport::Transport;
 
 /// What became of a question after one response.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Reading {
+enum ResponseReading {
     Answer(AnswerMeaning, u16),
     /// The same is asked once more: over TCP, or without EDNS.
     Again,
@@ -28,18 +28,18 @@ enum Reading {
     Malformed,
 }
 
-fn one_question(response: &dyn Fn(u16) -> Vec<u8>, ignore_truncation: bool) -> Reading {
+fn one_question(response: &dyn Fn(u16) -> Vec<u8>, ignore_truncation: bool) -> ResponseReading {
     let query = Query::new(Name::parse("a.test").unwrap(), Rtype::A);
     let policy = ExchangePolicy { tries: 1, ignore_truncation, ..ExchangePolicy::default() };
     let mut exchange = Exchange::new(query, &[(7, Transport::Udp)], policy);
     exchange.poll(Duration::ZERO);
     if !exchange.received(0, Transport::Udp, &response(7), Duration::ZERO) {
-        return Reading::NotOurs;
+        return ResponseReading::NotOurs;
     }
     match exchange.poll(Duration::ZERO) {
-        ExchangeAction::Send { .. } => Reading::Again,
-        _ => exchange.outcome().map_or(Reading::Malformed, |answer| {
-            Reading::Answer(answer.message.meaning(Rtype::A), answer.message.rcode().0)
+        ExchangeAction::Send { .. } => ResponseReading::Again,
+        _ => exchange.outcome().map_or(ResponseReading::Malformed, |answer| {
+            ResponseReading::Answer(answer.message.meaning(Rtype::A), answer.message.rcode().0)
         }),
     }
 }
@@ -47,7 +47,7 @@ fn one_question(response: &dyn Fn(u16) -> Vec<u8>, ignore_truncation: bool) -> R
 #[derive(Default)]
 struct Listener {
     queries: Vec<Vec<u8>>,
-    outcome: Option<Reading>,
+    outcome: Option<ResponseReading>,
 }
 
 impl QuerySender for Listener {
@@ -59,14 +59,16 @@ impl QuerySender for Listener {
 impl OutcomeSink for Listener {
     fn finished(&mut self, done: &FinishedQuestion<'_>) {
         self.outcome = Some(match done.outcome {
-            QuestionOutcome::Answered(walked) => Reading::Answer(walked.meaning(Rtype::A.0), walked.rcode),
-            QuestionOutcome::Failed(QueryFailure::Rcode(rcode), _) => Reading::Answer(AnswerMeaning::Failed, rcode),
-            QuestionOutcome::Failed(..) => Reading::Malformed,
+            QuestionOutcome::Answered(walked) => ResponseReading::Answer(walked.meaning(Rtype::A.0), walked.rcode),
+            QuestionOutcome::Failed(QueryFailure::Rcode(rcode), _) => {
+                ResponseReading::Answer(AnswerMeaning::Failed, rcode)
+            }
+            QuestionOutcome::Failed(..) => ResponseReading::Malformed,
         });
     }
 }
 
-fn bulk(response: &dyn Fn(u16) -> Vec<u8>, take_truncated: bool) -> Reading {
+fn bulk(response: &dyn Fn(u16) -> Vec<u8>, take_truncated: bool) -> ResponseReading {
     let options = BulkOptions {
         tries: 1,
         failover: false,
@@ -84,8 +86,8 @@ fn bulk(response: &dyn Fn(u16) -> Vec<u8>, take_truncated: bool) -> Reading {
     engine.transmit(2_000_000, &mut sink, &mut wire);
     match (sink.outcome, wire.queries.len()) {
         (Some(reading), _) => reading,
-        (None, 1) => Reading::NotOurs,
-        (None, _) => Reading::Again,
+        (None, 1) => ResponseReading::NotOurs,
+        (None, _) => ResponseReading::Again,
     }
 }
 
@@ -130,7 +132,7 @@ fn section() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1000))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn odd_messages_are_read_alike(
@@ -160,6 +162,6 @@ proptest! {
         };
         let (single, many) = (one_question(&response, take), bulk(&response, take));
         // A bulk run looks at less: data that do not fit their type are printed in the form for unknown ones.
-        prop_assert!(single == many || single == Reading::Malformed, "{single:?} {many:?} {:02x?}", response(7));
+        prop_assert!(single == many || single == ResponseReading::Malformed, "{single:?} {many:?} {:02x?}", response(7));
     }
 }
