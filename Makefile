@@ -5,8 +5,8 @@
 #   make interop    against real peers, fetched as Debian packages below target/peers (nothing is installed)
 #   make bench      side by side with the peers; medians and ratios
 #   make fuzz       each fuzz entry for FUZZ_SECONDS (60)
-#   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion; every
-#                   property of the library, 20,000 new cases each
+#   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion, also of real
+#                   clients of ftpserve; every property of the library, 20,000 new cases each
 #   make install    PREFIX (/usr/local), DESTDIR
 #   make install-sendmail   the names sendmail and mailq, and the queue of the machine in SPOOLDIR (/var/spool)
 
@@ -49,6 +49,7 @@ fuzz:
 soak:
 	PROPTEST_CASES=20000 $(CARGO) test --locked --lib
 	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test tools -- crash --nocapture
+	APPLAYER_ROUNDS=$(SOAK_ROUNDS) APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop -- "during uploads"
 
 # The generated parts of man pages and completions.
 docs:

@@ -1,5 +1,6 @@
 #!/bin/sh
-# dnsq beside dig, kdig, drill and delv: one question to NSD over UDP, DNSSEC from the root's key down, and the transfer of a zone of 1,000,003 records from Knot.
+# dnsq beside dig, kdig, drill and delv: one question to NSD over UDP, DNSSEC from the root's key down, and the transfer of a zone of 1,000,003 records from Knot;
+# dnsserve beside NSD: CPU time a packet, which has a bound.
 . "$(dirname "$0")/common.sh"
 
 machine
@@ -44,6 +45,13 @@ need drill drill ldnsutils && drill="$(peer_env drill) drill"
     [ -z "$dig" ] || printf 'dig\t%s @127.0.0.1 -p %s www.example.test A\n' "$dig" "$port"
     [ -z "$drill" ] || printf 'drill\t%s -p %s www.example.test A @127.0.0.1\n' "$drill" "$port"
 } | ROUNDS=${ROUNDS:-31} measure "one A question over UDP, process start to exit" > out
+cat out
+
+# What one packet costs a server, whatever is in it.
+nsd_pid=${servers##* } nsd_port=$port
+serve dnsserve dnsserve --listen 127.0.0.1:0 a.zone
+printf 'ours\t%s\t%s\nnsd\t%s\t%s\n' "$port" "${servers##* }" "$nsd_port" "$nsd_pid" |
+    python3 "$here/dns_packets.py" "${ROUNDS:-5}" > out || { cat out; exit 1; }
 cat out
 
 # DNSSEC: root -> test -> example.test, signed now, all on one server; from the root's key down to the answer.

@@ -3,7 +3,6 @@ starttls\t'By AUTH TLS, before anything else'
 implicit\t'Before the first byte'"
 complete -c ftpserve -l pasv-ports -d 'Ports for passive data connections' -r
 complete -c ftpserve -l pasv-address -d 'The address that PASV shows (behind NAT)' -r
-complete -c ftpserve -l max-per-address -d 'Serve at most N connections from one address' -r
 complete -c ftpserve -l max-file-size -d 'The largest file that may be uploaded' -r
 complete -c ftpserve -l min-free -d 'Refuse uploads when the file system has less free space than this' -r
 complete -c ftpserve -l idle -d 'End connections on which nothing was said for this time' -r
@@ -11,6 +10,7 @@ complete -c ftpserve -l timeout -d 'Break off transfers that stand still for thi
 complete -c ftpserve -l greeting -d 'What the greeting says' -r
 complete -c ftpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
 complete -c ftpserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
+complete -c ftpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network)' -r
 complete -c ftpserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
 complete -c ftpserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
 complete -c ftpserve -l cert -d 'Offer TLS with this certificate chain (PEM)' -r -F

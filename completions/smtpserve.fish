@@ -12,6 +12,7 @@ normalize\t'It counts as CRLF, except at the end of a message'"
 complete -c smtpserve -l timeout -d 'How long to wait for a silent client' -r
 complete -c smtpserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
 complete -c smtpserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
+complete -c smtpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network)' -r
 complete -c smtpserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
 complete -c smtpserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
 complete -c smtpserve -l cert -d 'Offer TLS with this certificate chain (PEM)' -r -F

@@ -22,6 +22,7 @@ use applayer::dns::record::words::{self, RdataWords};
 use applayer::dns::record::{Class, Rtype, json, parse, svcb, text};
 use applayer::dns::trace::hints;
 use applayer::dns::transport::Transport;
+use applayer::dns::tsig::{TsigKey, TsigKeys};
 use applayer::dns::validate::denial::Evidence;
 use applayer::dns::validate::{Budget, Security, validate};
 use applayer::dns::yaml::{MessageWay, yaml};
@@ -77,7 +78,14 @@ fn dns_answer(data: &[u8]) {
     let source =
         ZoneSource { name: "z".to_owned(), text: include_bytes!("../../tests/data/dns/example.test.zone").to_vec() };
     zones.add(Zone::read(source, None, &mut |_| Err(String::new())).expect("the zone"));
-    if let AnswerAction::Send(response) | AnswerAction::Elsewhere(response) = answer::answer(&zones, data, true) {
+    let keys = TsigKeys(vec![TsigKey::parse("k:c2VjcmV0").expect("a key")]);
+    if let (AnswerAction::Send(mut response), Some(mut signer)) = answer::answer_signed(&zones, (&keys, 0), data, true)
+    {
+        answer::sign(&mut response, &mut signer, 0, 512);
+        assert!(response.wire.len() <= 512);
+        Message::parse(&response.wire).expect("our own signed answer");
+    }
+    if let Some(response) = answer::answer(&zones, data, true).response() {
         assert!(response.wire.len() <= 1232);
         Message::parse(&response.wire).expect("our own answer");
     }

@@ -24,6 +24,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("ftp_listing_vms", ftp_listing_vms),
     ("ftp_listing_mvs", ftp_listing_mvs),
     ("ftp_listing_as400", ftp_listing_as400),
+    ("ftp_listing_os2", ftp_listing_os2),
     ("ftp_address", ftp_address),
     ("ftp_url", ftp_url),
     ("ftp_glob", ftp_glob),
@@ -101,6 +102,10 @@ fn ftp_listing_mvs(data: &[u8]) {
 
 fn ftp_listing_as400(data: &[u8]) {
     read_listing(Lister::of(Dialect::As400, NOW), data);
+}
+
+fn ftp_listing_os2(data: &[u8]) {
+    read_listing(Lister::of(Dialect::Os2, NOW), data);
 }
 
 /// What parses comes back from its own wire form.

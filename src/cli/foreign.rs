@@ -10,7 +10,8 @@ use crate::fault::{Fault, Kind};
 /// the right; one that ends with `*` is a beginning.
 pub type ForeignWords = &'static [(&'static str, &'static str)];
 
-/// A word that is ours and means something else elsewhere, what follows it if that is meant, and what stands for it here.
+/// Words that are ours and mean something else elsewhere, with spaces between them; what follows such a word if that is meant,
+/// and what stands for it here.
 pub type ForeignMeaning = (&'static str, fn(&str) -> bool, &'static str);
 
 /// What stands here for the word that clap does not know.
@@ -36,8 +37,9 @@ pub fn refuse_meant_otherwise(arguments: &[OsString], meanings: &[ForeignMeaning
     let texts: Vec<_> = arguments.iter().map(|word| word.to_string_lossy()).take_while(|word| word != "--").collect();
     for (at, text) in texts.iter().enumerate().skip(1) {
         let next = texts.get(at + 1).map_or("", |next| next);
-        if let Some((word, _, ours)) = meanings.iter().find(|(word, meant, _)| word == text && meant(next)) {
-            return Err(Fault::new(Kind::Usage, format!("{word} is another tool's: here it is {ours}")));
+        let is_it = |words: &str| words.split(' ').any(|word| word == text);
+        if let Some((_, _, ours)) = meanings.iter().find(|(words, meant, _)| is_it(words) && meant(next)) {
+            return Err(Fault::new(Kind::Usage, format!("{text} is another tool's: here it is {ours}")));
         }
     }
     Ok(())

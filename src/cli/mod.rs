@@ -9,6 +9,7 @@ pub mod netrc;
 pub mod output;
 pub mod progress;
 pub mod secret;
+pub mod signals;
 pub mod units;
 pub mod users;
 

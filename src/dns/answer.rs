@@ -1,17 +1,21 @@
 //! The authoritative server's answers: (zones, query bytes) -> response bytes (RFC 1034, section 4.3.2; wildcards by
 //! RFC 4592, DNAME by RFC 6672, signed zones by RFC 4035, section 3.1). Pure: no sockets, no clock.
 
+mod onward;
 mod proof;
+pub mod transfer;
+
+pub use onward::{OnwardQuestion, UpstreamQuestion};
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::edns::{DEFAULT_UDP_SIZE, Edns};
-use super::message::{DnsMessageReader, Flags, HEADER_BYTES, MAX_MESSAGE_BYTES, Message, Question, Rcode};
+use super::message::{Composer, DnsMessageReader, Flags, HEADER_BYTES, MAX_MESSAGE_BYTES, Message, Question, Rcode};
 use super::name::{Name, NameKey, NameRef};
 use super::record::rdata::{Mx, srv_target};
 use super::record::{Class, Record, Rtype};
-use super::tsig;
+use super::tsig::{self, TsigKeys, TsigSigner};
 use super::wire::Malformed;
 use super::zone::{NameNode, Set, Zone};
 
@@ -73,10 +77,23 @@ pub enum AnswerAction {
     Send(DnsResponse),
     /// A transfer of this zone was asked for: the server decides whether and how.
     Transfer(Box<Message>),
-    /// Not for our zones, and recursion was desired: the server may forward it; else it sends the response.
-    Elsewhere(DnsResponse),
+    /// Another server knows the answer or its rest, and recursion was desired: the server may forward the question; else it
+    /// sends what there is.
+    Elsewhere(Box<OnwardQuestion>),
     /// Say nothing: it was no query (RFC 1035 says nothing else; answering responses makes loops).
     Drop,
+}
+
+impl AnswerAction {
+    /// What a server sends that neither forwards nor transfers; none to a message that is dropped.
+    pub fn response(self) -> Option<DnsResponse> {
+        match self {
+            AnswerAction::Send(response) => Some(response),
+            AnswerAction::Elsewhere(onward) => Some(onward.unforwarded()),
+            AnswerAction::Transfer(message) => Some(refuse(&message, Rcode::REFUSED)),
+            AnswerAction::Drop => None,
+        }
+    }
 }
 
 /// A response with what a log wants to know.
@@ -86,8 +103,27 @@ pub struct DnsResponse {
     pub wire: Vec<u8>,
     /// Its code.
     pub rcode: Rcode,
-    /// What was asked, if it could be read.
+}
+
+/// What a log tells of a query, as far as it can be read.
+#[derive(Debug, Clone)]
+pub struct LoggedQuery {
+    /// Flags and operation.
+    pub flags: Flags,
+    /// What was asked.
     pub question: Option<Question>,
+    /// What the OPT record said.
+    pub edns: Option<Edns>,
+}
+
+impl LoggedQuery {
+    /// Reads a query once more, for a log.
+    pub fn read(query: &[u8]) -> LoggedQuery {
+        let flags = DnsMessageReader::new(query).map(|reader| reader.flags).unwrap_or_default();
+        let read = ReadQuery::read(query).ok();
+        let (question, edns) = read.map(|read| (read.question, read.edns)).unzip();
+        LoggedQuery { flags, question, edns: edns.flatten() }
+    }
 }
 
 /// A query taken apart: nothing is read but the question, and what belongs to the message as a whole.
@@ -170,11 +206,11 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
         Ok(_) => None,
     };
     let (None, Ok(ReadQuery { question, edns, soa, tsig })) = (bad, read) else {
-        return AnswerAction::Send(finish(response, bad.unwrap_or(Rcode::FORMERR), (limit, 0), None));
+        return AnswerAction::Send(finish(response, bad.unwrap_or(Rcode::FORMERR), (limit, 0)));
     };
     response.question = vec![question.clone()];
     if let Some((key, rdata)) = tsig {
-        let mut refused = finish(response, Rcode::NOTAUTH, (limit, 0), Some(question));
+        let mut refused = finish(response, Rcode::NOTAUTH, (limit, 0));
         return match tsig::append_bad_key(&mut refused.wire, &key, rdata) {
             Ok(()) => AnswerAction::Send(refused),
             Err(_) => AnswerAction::Send(refuse(&Message { id, flags, ..Message::default() }, Rcode::FORMERR)),
@@ -193,21 +229,66 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
             }));
         }
         Rtype(0) | Rtype::OPT | Rtype::TSIG | Rtype::TKEY => {
-            return AnswerAction::Send(finish(response, Rcode::FORMERR, (limit, 0), Some(question)));
+            return AnswerAction::Send(finish(response, Rcode::FORMERR, (limit, 0)));
         }
         _ => {}
     }
     if !matches!(question.class, Class::IN | Class::ANY) {
-        return AnswerAction::Send(finish(response, Rcode::REFUSED, (limit, 0), Some(question)));
+        return AnswerAction::Send(finish(response, Rcode::REFUSED, (limit, 0)));
     }
-    let Some(zone) = zones.find_for(&question.name, question.rtype) else {
-        let refused = finish(response, Rcode::REFUSED, (limit, 0), Some(question));
-        return if flags.has(Flags::RD) { AnswerAction::Elsewhere(refused) } else { AnswerAction::Send(refused) };
+    let mut build = ResponseBuilder { zones, response, dnssec_ok, udp, glue: 0, kept: 0 };
+    let end = match zones.find_for(&question.name, question.rtype) {
+        Some(zone) => build.resolve(zone.clone(), &question),
+        None => AnswerEnd { rcode: Rcode::REFUSED, leads_to: Some(question.name.clone()) },
     };
-    let mut build = ResponseBuilder { zones, response, dnssec_ok, udp, glue: 0 };
-    let rcode = build.resolve(zone.clone(), &question);
     build.additional();
-    AnswerAction::Send(finish(build.response, rcode, (limit, build.glue), Some(question)))
+    let ResponseBuilder { response, glue, kept, .. } = build;
+    match end.leads_to.filter(|_| flags.has(Flags::RD)) {
+        Some(name) => AnswerAction::Elsewhere(Box::new(OnwardQuestion {
+            upstream: UpstreamQuestion {
+                question: Question { name, ..question },
+                flags: Flags(flags.0 & (Flags::RD | Flags::CD | Flags::AD)),
+                dnssec_ok,
+            },
+            response,
+            rcode: end.rcode,
+            room: (limit, glue),
+            kept,
+        })),
+        None => AnswerAction::Send(finish(response, end.rcode, (limit, glue))),
+    }
+}
+
+/// As [`answer`], by a server that knows keys, at this time in seconds since 1970; with what signs the response. The query
+/// has to be proven before it is answered as a signed one.
+pub fn answer_signed(
+    zones: &Zones,
+    (keys, now): (&TsigKeys, u64),
+    query: &[u8],
+    udp: bool,
+) -> (AnswerAction, Option<TsigSigner>) {
+    // Of a response nothing is looked at, not even its signature.
+    let is_query = query.get(2).is_some_and(|flags| flags & 0x80 == 0);
+    let is_signed = is_query && !keys.0.is_empty() && ReadQuery::read(query).is_ok_and(|read| read.tsig.is_some());
+    let opened = is_signed.then(|| keys.open(query, now).ok().flatten()).flatten();
+    let Some(opened) = opened else { return (answer(zones, query, udp), None) };
+    let action = match opened.signer.is_proven() {
+        true => answer(zones, &opened.query, udp),
+        // What a query says that is not proven is not looked at.
+        false => AnswerAction::Send(refuse(&Message::parse(&opened.query).unwrap_or_default(), Rcode::NOTAUTH)),
+    };
+    (action, Some(opened.signer))
+}
+
+/// Signs a response; one that is too large then says no more than that (RFC 8945, section 5.3).
+pub fn sign(response: &mut DnsResponse, signer: &mut TsigSigner, now: u64, limit: usize) {
+    if response.wire.len() + signer.size() > limit {
+        let mut header = Message::parse(&response.wire).unwrap_or_default();
+        header.flags.set(Flags::TC, true);
+        (header.answer, header.authority, header.additional) = Default::default();
+        response.wire = header.compose(limit);
+    }
+    signer.sign(&mut response.wire, now);
 }
 
 /// The response to a query that is answered with a code alone.
@@ -216,7 +297,7 @@ pub fn refuse(query: &Message, rcode: Rcode) -> DnsResponse {
     response.flags.set(Flags::QR, true);
     response.question = query.question.iter().take(1).cloned().collect();
     response.edns = query.edns.as_ref().map(|_| Edns::default());
-    finish(response, rcode, (MIN_UDP_SIZE.into(), 0), query.question.first().cloned())
+    finish(response, rcode, (MIN_UDP_SIZE.into(), 0))
 }
 
 /// The response to an IXFR that has the zone's SOA record alone.
@@ -227,16 +308,16 @@ pub(super) fn with_soa(query: &Message, zone: &Zone) -> DnsResponse {
     response.question.clone_from(&query.question);
     response.answer.push(zone.soa().clone());
     response.edns = query.edns.as_ref().map(|_| Edns::default());
-    finish(response, Rcode::NOERROR, (udp_limit(query.edns.as_ref()), 0), query.question.first().cloned())
+    finish(response, Rcode::NOERROR, (udp_limit(query.edns.as_ref()), 0))
 }
 
-fn finish(mut response: Message, rcode: Rcode, room: (usize, usize), question: Option<Question>) -> DnsResponse {
+fn finish(mut response: Message, rcode: Rcode, room: (usize, usize)) -> DnsResponse {
     response.flags.0 |= rcode.0 & 15;
     if let Some(edns) = &mut response.edns {
         edns.extended_rcode = (rcode.0 >> 4) as u8;
     }
     let (limit, needed) = room;
-    DnsResponse { wire: response.compose_with(limit, needed), rcode, question }
+    DnsResponse { wire: response.compose_with(limit, needed), rcode }
 }
 
 struct ResponseBuilder<'a> {
@@ -246,28 +327,42 @@ struct ResponseBuilder<'a> {
     udp: bool,
     /// How many of the additional records a referral is no use without (RFC 9471).
     glue: usize,
+    /// How many of the authority records are about the answer so far; those after it are a referral.
+    kept: usize,
+}
+
+/// Where our zones end.
+struct AnswerEnd {
+    rcode: Rcode,
+    /// The name that others know more about: outside our zones, or below a delegation.
+    leads_to: Option<Name>,
 }
 
 impl ResponseBuilder<'_> {
-    /// Walks from zone to zone along aliases; fills the sections and gives the code.
-    fn resolve(&mut self, mut zone: Arc<Zone>, question: &Question) -> Rcode {
+    /// Walks from zone to zone along aliases and fills the sections.
+    fn resolve(&mut self, mut zone: Arc<Zone>, question: &Question) -> AnswerEnd {
         let mut name = question.name.clone();
         for _ in 0..MAX_ALIASES {
+            self.kept = self.response.authority.len();
             let next = match self.in_zone(&zone, name.borrowed(), question.rtype) {
-                ZoneStep::Done(rcode) => return rcode,
+                ZoneStep::Done(rcode) => return AnswerEnd { rcode, leads_to: None },
+                ZoneStep::Referral => return AnswerEnd { rcode: Rcode::NOERROR, leads_to: Some(name) },
                 ZoneStep::Alias(next) => next,
             };
             // A loop inside the answer has been shown; following it again shows nothing new.
             if self.response.answer.iter().any(|record| record.rtype == Rtype::CNAME && record.name == next) {
-                return Rcode::NOERROR;
+                return AnswerEnd { rcode: Rcode::NOERROR, leads_to: None };
             }
             match self.zones.find_for(&next, question.rtype) {
                 Some(found) => zone = found.clone(),
-                None => return Rcode::NOERROR, // the client goes on from here
+                None => {
+                    self.kept = self.response.authority.len();
+                    return AnswerEnd { rcode: Rcode::NOERROR, leads_to: Some(next) };
+                }
             }
             name = next;
         }
-        Rcode::NOERROR
+        AnswerEnd { rcode: Rcode::NOERROR, leads_to: None }
     }
 
     fn in_zone(&mut self, zone: &Zone, name: NameRef<'_>, rtype: Rtype) -> ZoneStep {
@@ -394,7 +489,7 @@ impl ResponseBuilder<'_> {
                 self.addresses(zone, server);
             }
         }
-        ZoneStep::Done(Rcode::NOERROR)
+        ZoneStep::Referral
     }
 
     /// The name is below a DNAME: the DNAME itself, and the CNAME that follows from it (RFC 6672, section 3.2), which a
@@ -449,6 +544,8 @@ impl ResponseBuilder<'_> {
 
 enum ZoneStep {
     Done(Rcode),
+    /// The zone ends above the name.
+    Referral,
     Alias(Name),
 }
 

@@ -11,6 +11,9 @@ pub const DEFAULT_UDP_SIZE: u16 = 1232;
 /// Most options taken from one OPT record.
 pub const MAX_OPTIONS: usize = 256;
 
+/// The extended error of a forwarder that no server answers (RFC 8914, section 4.23).
+pub const NO_REACHABLE_AUTHORITY: u16 = 22;
+
 /// What an OPT record says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Edns {

@@ -26,6 +26,8 @@ pub struct ExchangePolicy {
     pub next_on_failure: bool,
     /// BADCOOKIE is answered with the cookie that came with it (RFC 7873, section 5.3).
     pub answer_bad_cookie: bool,
+    /// Each round waits twice as long as the one before.
+    pub backoff: bool,
 }
 
 impl Default for ExchangePolicy {
@@ -38,6 +40,7 @@ impl Default for ExchangePolicy {
             race: false,
             next_on_failure: true,
             answer_bad_cookie: true,
+            backoff: false,
         }
     }
 }
@@ -179,7 +182,8 @@ impl Exchange {
         self.sent += 1;
         self.round = round;
         self.last_sent = now;
-        self.waiting_until = Some(now + self.policy.timeout);
+        let doubled = if self.policy.backoff { round.min(16) } else { 0 };
+        self.waiting_until = Some(now + self.policy.timeout * (1 << doubled));
         if !self.policy.race {
             self.awaited.clear();
         }
@@ -213,7 +217,12 @@ impl Exchange {
                 return false;
             }
         };
-        if !self.query.is_answered_by(&message, id) {
+        if transport == Transport::Udp && self.query.is_answered_in_another_case(&message, id) {
+            // A server that does not keep the case, or a forger who guessed all but that: a connection tells.
+            self.mismatches += 1;
+            return self.over_tcp(server);
+        }
+        if !self.query.is_answered_by(&message, id, transport) {
             self.mismatches += 1;
             if transport == Transport::Udp {
                 return false;
@@ -223,11 +232,7 @@ impl Exchange {
             return true;
         }
         if message.flags.has(Flags::TC) && transport == Transport::Udp && !self.policy.ignore_truncation {
-            if self.over_tcp.contains(&server) {
-                return false;
-            }
-            self.over_tcp.push(server);
-            return self.again(server, Transport::Tcp);
+            return self.over_tcp(server);
         }
         let rcode = message.rcode();
         let has_edns = message.edns.is_some();
@@ -269,6 +274,15 @@ impl Exchange {
     pub fn failed(&mut self, server: usize, fault: Fault) {
         self.fault = Some(fault);
         self.waits_no_more_for(server);
+    }
+
+    /// Asks the same server by connection, once a round of datagrams.
+    fn over_tcp(&mut self, server: usize) -> bool {
+        if self.over_tcp.contains(&server) {
+            return false;
+        }
+        self.over_tcp.push(server);
+        self.again(server, Transport::Tcp)
     }
 
     /// Asks the same server again, at once.

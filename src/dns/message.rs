@@ -36,7 +36,7 @@ pub struct Message {
 }
 
 /// A question: name, type, class.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Question {
     /// Whose data.
     pub name: Name,
@@ -54,7 +54,7 @@ impl Question {
 }
 
 /// The flag word of the header.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 pub struct Flags(pub u16);
 
 #[allow(missing_docs)]

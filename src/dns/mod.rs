@@ -18,6 +18,7 @@ pub mod bulk;
 pub mod client;
 pub mod edns;
 pub mod exchange;
+pub mod forward;
 pub mod json;
 pub mod message;
 pub mod present;

@@ -110,15 +110,25 @@ impl Query {
     }
 
     /// True if `message` is an answer to this query with this identifier: QR, opcode, our cookie if there is one, and the same
-    /// question (RFC 5452, section 9.1), in letters of any case (RFC 4343) unless they were mixed. Servers that cannot parse a query may answer without a question.
-    pub fn is_answered_by(&self, message: &Message, id: u16) -> bool {
+    /// question (RFC 5452, section 9.1), in letters of any case (RFC 4343) unless they were mixed and went by datagram: nobody
+    /// else speaks on a connection. Servers that cannot parse a query may answer without a question.
+    pub fn is_answered_by(&self, message: &Message, id: u16, transport: Transport) -> bool {
+        let exact = self.exact_case && transport == Transport::Udp;
+        self.is_answered(message, id) && (!exact || self.has_same_case(message))
+    }
+
+    /// True if the letters of the name have another case than they were mixed to, and all else is an answer.
+    pub fn is_answered_in_another_case(&self, message: &Message, id: u16) -> bool {
+        self.exact_case && self.is_answered(message, id) && !self.has_same_case(message)
+    }
+
+    fn has_same_case(&self, message: &Message) -> bool {
+        message.question.iter().all(|question| question.name.as_wire() == self.question.name.as_wire())
+    }
+
+    fn is_answered(&self, message: &Message, id: u16) -> bool {
         let same_question = match message.question.as_slice() {
-            [question] => {
-                question.name == self.question.name
-                    && (!self.exact_case || question.name.as_wire() == self.question.name.as_wire())
-                    && question.rtype == self.question.rtype
-                    && question.class == self.question.class
-            }
+            [question] => *question == self.question,
             [] => !matches!(message.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN),
             _ => false,
         };
@@ -154,7 +164,7 @@ mod tests {
             let mut message = Message::parse(&query.compose(7)).unwrap();
             message.flags.set(Flags::QR, true);
             change(&mut message);
-            query.is_answered_by(&message, 7)
+            query.is_answered_by(&message, 7, Transport::Udp)
         };
         assert!(answer(&|_| {}));
         assert!(!answer(&|m| m.id = 8));
@@ -197,12 +207,15 @@ mod tests {
             (b"ourco", false, false),
             (b"", false, false),
         ] {
-            assert_eq!(query.is_answered_by(&answer(data), 7), counts, "{data:?}");
+            assert_eq!(query.is_answered_by(&answer(data), 7, Transport::Udp), counts, "{data:?}");
             assert_eq!(query.clone().take_cookie(&answer(data)), taken, "{data:?}");
         }
         assert!(query.take_cookie(&answer(b"ourcookiservers_")));
         assert_eq!(query.edns.as_ref().unwrap().option(EdnsOption::COOKIE).unwrap().data, b"ourcookiservers_");
-        assert!(with(b"odd").is_answered_by(&answer(b"ourcooki"), 7), "one that was typed by hand for a test");
+        assert!(
+            with(b"odd").is_answered_by(&answer(b"ourcooki"), 7, Transport::Udp),
+            "one that was typed by hand for a test"
+        );
     }
 
     #[test]
@@ -233,8 +246,8 @@ mod tests {
         assert_eq!(query.question.name.to_string(), "WWW.EXAmple.test.");
         let mut answer = Message::parse(&query.compose(7)).unwrap();
         answer.flags.set(Flags::QR, true);
-        assert!(query.is_answered_by(&answer, 7));
+        assert!(query.is_answered_by(&answer, 7, Transport::Udp));
         answer.question[0].name = Name::parse("www.example.test").unwrap();
-        assert!(!query.is_answered_by(&answer, 7));
+        assert!(!query.is_answered_by(&answer, 7, Transport::Udp));
     }
 }

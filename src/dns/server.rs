@@ -1,73 +1,100 @@
-//! Sockets for [`super::answer`]: datagrams, connections (RFC 7766), transfers out, questions handed on.
+//! Sockets for [`super::answer`]: datagrams, connections, questions handed on.
+
+mod connection;
 
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::sync::Semaphore;
 
-use super::answer::{self, AnswerAction, DnsResponse, Zones};
-use super::client::DnsClient;
-use super::edns::DEFAULT_UDP_SIZE;
-use super::message::{Composer, Flags, MAX_MESSAGE_BYTES, Message, Question, Rcode};
-use super::query::Query;
+use super::answer::{self, AnswerAction, DnsResponse, LoggedQuery, OnwardQuestion, Zones};
+use super::edns::{DEFAULT_UDP_SIZE, NO_REACHABLE_AUTHORITY};
+use super::forward::Forwarder;
+use super::message::{Flags, MAX_MESSAGE_BYTES, Message, Rcode};
 use super::record::Rtype;
-use super::record::rdata::Soa;
 use super::transport::Transport;
+use super::tsig::{TsigKeys, TsigSigner};
 use crate::fault::{Fault, Kind, plain};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
+use crate::net::clock::since_1970;
 use crate::net::listen::{Listeners, Shutdown};
+use crate::net::local::LocalNetworks;
+use crate::net::places::ClientPlaces;
 use crate::net::stream::Stream;
 
-/// A connection may stay silent for this long (RFC 7766, section 6.2.3).
-pub const MAX_TCP_IDLE: Duration = Duration::from_secs(10);
-/// Sending one message may take this long: a client that does not read is let go.
-const MAX_TCP_WRITE: Duration = Duration::from_secs(30);
-/// Questions of one connection.
-pub const MAX_TCP_QUERIES: u32 = 100_000;
-/// Questions that are being forwarded at once; more get SERVFAIL.
-pub const MAX_FORWARDED: usize = 256;
-/// Messages of a transfer are filled up to here.
-const TRANSFER_MESSAGE_BYTES: usize = 16_384;
 /// How often a port that is free for TCP and taken for UDP is exchanged for another.
 const MAX_PORT_TRIES: usize = 20;
 
 /// One question as the log shows it.
 #[derive(Debug)]
-pub struct Logged<'a> {
-    /// Who asked.
-    pub client: SocketAddr,
-    /// How it came.
-    pub transport: Transport,
-    /// What was asked, if it could be read.
-    pub question: Option<&'a Question>,
+pub struct LoggedAnswer<'a> {
+    /// Who asked, whom, and how.
+    pub asker: Asker,
+    /// The query as it came.
+    pub query: &'a [u8],
     /// How it was answered.
     pub rcode: Rcode,
+    /// The answer did not fit and has TC set.
+    pub truncated: bool,
     /// The length of the response; of a transfer, of all its messages.
     pub size_bytes: usize,
+    /// False for a transfer that broke off.
+    pub complete: bool,
+}
+
+/// Where a question comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Asker {
+    /// The client.
+    pub client: SocketAddr,
+    /// Our own address and port; unspecified as far as the socket is.
+    pub server: SocketAddr,
+    /// How it came.
+    pub transport: Transport,
 }
 
 /// Told about every question that got a response.
-pub type Log = dyn Fn(&Logged<'_>) + Send + Sync;
+pub type AnswerLog = dyn Fn(&LoggedAnswer<'_>) + Send + Sync;
+
+/// The zones that are served now. A query that is being answered keeps those that it began with.
+#[derive(Debug, Clone, Default)]
+pub struct ServedZones(Arc<RwLock<Arc<Zones>>>);
+
+impl ServedZones {
+    /// Those of now.
+    pub fn now(&self) -> Arc<Zones> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Serves others from now on.
+    pub fn replace(&self, zones: Zones) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(zones);
+    }
+}
 
 /// What a name server serves, and to whom.
 pub struct NameServer {
     /// The zones it answers for.
-    pub zones: Zones,
+    pub zones: ServedZones,
     /// Where questions for other names go, if anywhere.
-    pub forward: Option<DnsClient>,
-    /// Who may transfer zones; nobody if empty.
+    pub forward: Option<Forwarder>,
+    /// Whose questions are forwarded: these networks; by default this host and the networks that it is in.
+    pub forward_for: Option<Vec<Network>>,
+    /// The networks that this host is in.
+    pub local: LocalNetworks,
+    /// Who may transfer zones, beside those who sign with one of the keys.
     pub transfer_to: Vec<Network>,
+    /// The keys that queries may be signed with; answers to them are signed too (RFC 8945).
+    pub keys: TsigKeys,
     /// Told about every question.
-    pub log: Option<Arc<Log>>,
+    pub log: Option<Arc<AnswerLog>>,
 }
 
 impl std::fmt::Debug for NameServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("NameServer").field("zones", &self.zones.iter().count()).finish_non_exhaustive()
+        f.debug_struct("NameServer").field("zones", &self.zones.now().iter().count()).finish_non_exhaustive()
     }
 }
 
@@ -136,210 +163,163 @@ fn bind_udp(address: SocketAddr) -> Result<UdpSocket, Fault> {
 }
 
 impl NameServer {
-    /// Serves until the shutdown.
-    pub async fn serve(self, sockets: Sockets, max_clients: usize, shutdown: &Shutdown) {
-        let server = Arc::new(self);
-        let forwards = Arc::new(Semaphore::new(MAX_FORWARDED));
+    /// Serves until the shutdown: at most `max_clients` connections, `max_per_address` of one client.
+    pub async fn serve(self, sockets: Sockets, max_clients: usize, max_per_address: usize, shutdown: &Shutdown) {
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
+        let server = Arc::new(ServingState {
+            server: self,
+            transfers: Semaphore::new(workers.div_ceil(2)),
+            places: ClientPlaces::new(max_per_address, max_clients),
+            shutdown: shutdown.clone(),
+        });
         let mut tasks = tokio::task::JoinSet::new();
         for socket in sockets.udp {
             let socket = Arc::new(socket);
             for _ in 0..workers {
-                let (server, socket, forwards) = (server.clone(), socket.clone(), forwards.clone());
-                tasks.spawn(async move { server.datagrams(socket, forwards).await });
+                let (server, socket) = (server.clone(), socket.clone());
+                tasks.spawn(async move { server.datagrams(socket).await });
             }
         }
-        let handler = {
-            let (server, forwards) = (server.clone(), forwards.clone());
-            move |stream: Stream, peer: SocketAddr| {
-                let (server, forwards) = (server.clone(), forwards.clone());
-                async move {
-                    // A client that breaks its connection is not our trouble.
-                    let _ = server.connection(stream, peer, forwards).await;
-                }
+        let handler = move |stream: Stream, peer: SocketAddr| {
+            let server = server.clone();
+            async move {
+                // A client that breaks its connection, or has too many, is not our trouble.
+                let Some(_place) = server.places.take(peer.ip()) else { return };
+                let _ = connection::serve(&server, stream, peer).await;
             }
         };
         sockets.tcp.serve(max_clients, shutdown, handler).await;
         tasks.shutdown().await;
     }
 
-    async fn datagrams(self: Arc<NameServer>, socket: Arc<UdpSocket>, forwards: Arc<Semaphore>) {
+    fn may_transfer(&self, peer: SocketAddr, signer: Option<&TsigSigner>) -> bool {
+        signer.is_some_and(TsigSigner::is_proven) || self.transfer_to.iter().any(|network| network.contains(peer.ip()))
+    }
+
+    fn answer(&self, query: &[u8], udp: bool) -> (AnswerAction, Option<TsigSigner>) {
+        answer::answer_signed(&self.zones.now(), (&self.keys, since_1970().as_secs()), query, udp)
+    }
+
+    /// Who hands this client's questions on; nobody does for strangers.
+    fn forwarder(&self, client: SocketAddr) -> Option<Forwarder> {
+        let allowed = match &self.forward_for {
+            Some(networks) => networks.iter().any(|network| network.contains(client.ip())),
+            None => self.forward.is_some() && self.local.contains(client.ip()),
+        };
+        self.forward.clone().filter(|_| allowed)
+    }
+
+    /// RA is true of a server that forwards, whatever it answers (RFC 1035, section 4.1.1).
+    fn outgoing(
+        &self,
+        asker: Asker,
+        query: &[u8],
+        mut response: DnsResponse,
+        signer: Option<TsigSigner>,
+    ) -> DnsResponse {
+        if let (Some(byte), true) = (response.wire.get_mut(3), self.forward.is_some()) {
+            *byte |= Flags::RA.to_be_bytes()[1];
+        }
+        if let Some(mut signer) = signer {
+            let limit = match asker.transport {
+                Transport::Udp => answer::udp_limit(LoggedQuery::read(query).edns.as_ref()),
+                _ => MAX_MESSAGE_BYTES,
+            };
+            answer::sign(&mut response, &mut signer, since_1970().as_secs(), limit);
+        }
+        self.log(asker, query, &response);
+        response
+    }
+
+    fn log(&self, asker: Asker, query: &[u8], response: &DnsResponse) {
+        if let Some(log) = &self.log {
+            let truncated = response.wire.get(2).is_some_and(|flags| flags & Flags::TC.to_be_bytes()[0] != 0);
+            let (rcode, size_bytes) = (response.rcode, response.wire.len());
+            log(&LoggedAnswer { asker, query, rcode, truncated, size_bytes, complete: true });
+        }
+    }
+}
+
+/// What all sockets of a server share.
+struct ServingState {
+    server: NameServer,
+    /// The threads that make messages of transfers: as long as others wait, transfers have no more.
+    transfers: Semaphore,
+    places: Arc<ClientPlaces>,
+    shutdown: Shutdown,
+}
+
+impl ServingState {
+    async fn datagrams(self: Arc<ServingState>, socket: Arc<UdpSocket>) {
         let mut buffer = vec![0; MAX_MESSAGE_BYTES];
+        let unspecified = SocketAddr::from(([0; 4], 0));
+        let server = socket.local_addr().unwrap_or(unspecified);
         loop {
-            let Ok((length, peer)) = socket.recv_from(&mut buffer).await else {
+            let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
                 // An ICMP error of an earlier response, or no memory: neither ends a server.
                 tokio::task::yield_now().await;
                 continue;
             };
+            let asker = Asker { client, server, transport: Transport::Udp };
             let query = buffer.get(..length).unwrap_or_default();
-            match answer::answer(&self.zones, query, true) {
-                AnswerAction::Send(response) => self.send_datagram(&socket, peer, response).await,
+            let (action, signer) = self.server.answer(query, true);
+            let response = match action {
+                AnswerAction::Send(response) => response,
                 AnswerAction::Transfer(message) => {
-                    let response = self.transfer_by_datagram(&message, peer);
-                    self.send_datagram(&socket, peer, response).await;
+                    self.transfer_by_datagram(&message, self.server.may_transfer(client, signer.as_ref()))
                 }
-                AnswerAction::Elsewhere(refused) => {
-                    if self.forward.is_none() {
-                        self.send_datagram(&socket, peer, refused).await;
+                AnswerAction::Elsewhere(onward) => {
+                    let Some(forwarder) = self.server.forwarder(client) else {
+                        self.send_datagram(&socket, asker, query, onward.unforwarded(), signer).await;
                         continue;
-                    }
-                    let (server, socket, query) = (self.clone(), socket.clone(), query.to_vec());
-                    let forwards = forwards.clone();
+                    };
+                    let (state, socket, query) = (self.clone(), socket.clone(), query.to_vec());
                     tokio::spawn(async move {
-                        let response = server.forwarded(query, refused, true, &forwards).await;
-                        server.send_datagram(&socket, peer, response).await;
+                        let response = forwarded(&forwarder, *onward).await;
+                        state.send_datagram(&socket, asker, &query, response, signer).await;
                     });
+                    continue;
                 }
-                AnswerAction::Drop => {}
-            }
+                AnswerAction::Drop => continue,
+            };
+            self.send_datagram(&socket, asker, query, response, signer).await;
         }
     }
 
-    async fn send_datagram(&self, socket: &UdpSocket, peer: SocketAddr, response: DnsResponse) {
-        let response = self.outgoing(response);
+    async fn send_datagram(
+        &self,
+        socket: &UdpSocket,
+        asker: Asker,
+        query: &[u8],
+        response: DnsResponse,
+        signer: Option<TsigSigner>,
+    ) {
+        let response = self.server.outgoing(asker, query, response, signer);
         debug_assert!(response.wire.len() <= usize::from(DEFAULT_UDP_SIZE), "{} bytes", response.wire.len());
         if response.wire.len() > usize::from(DEFAULT_UDP_SIZE) {
             return; // whatever went wrong: a name server is no weapon
         }
         // A datagram that cannot be sent is one that was lost.
-        let _ = socket.send_to(&response.wire, peer).await;
-        self.log(peer, Transport::Udp, response.question.as_ref(), response.rcode, response.wire.len());
-    }
-
-    /// One connection: questions one after the other, each answered before the next is read.
-    async fn connection(&self, mut stream: Stream, peer: SocketAddr, forwards: Arc<Semaphore>) -> std::io::Result<()> {
-        let transport = if stream.is_tls() { Transport::Tls } else { Transport::Tcp };
-        let mut query = Vec::new();
-        for _ in 0..MAX_TCP_QUERIES {
-            let mut length = [0; 2];
-            within(MAX_TCP_IDLE, stream.read_exact(&mut length)).await?;
-            query.resize(usize::from(u16::from_be_bytes(length)), 0);
-            within(MAX_TCP_IDLE, stream.read_exact(&mut query)).await?;
-            let response = match answer::answer(&self.zones, &query, false) {
-                AnswerAction::Send(response) => response,
-                AnswerAction::Elsewhere(refused) if self.forward.is_none() => refused,
-                AnswerAction::Elsewhere(refused) => self.forwarded(query.clone(), refused, false, &forwards).await,
-                AnswerAction::Transfer(message) => match self.transfer(&message, peer) {
-                    Ok(messages) => {
-                        let mut size = 0;
-                        for wire in messages {
-                            size += wire.len();
-                            send(&mut stream, &wire).await?;
-                        }
-                        self.log(peer, transport, message.question.first(), Rcode::NOERROR, size);
-                        continue;
-                    }
-                    Err(rcode) => answer::refuse(&message, rcode),
-                },
-                AnswerAction::Drop => return Ok(()),
-            };
-            let response = self.outgoing(response);
-            send(&mut stream, &response.wire).await?;
-            self.log(peer, transport, response.question.as_ref(), response.rcode, response.wire.len());
-        }
-        Ok(())
-    }
-
-    /// RA is true of a server that forwards, whatever it answers (RFC 1035, section 4.1.1).
-    fn outgoing(&self, mut response: DnsResponse) -> DnsResponse {
-        if let (Some(byte), true) = (response.wire.get_mut(3), self.forward.is_some()) {
-            *byte |= Flags::RA.to_be_bytes()[1];
-        }
-        response
+        let _ = socket.send_to(&response.wire, asker.client).await;
     }
 
     /// The current SOA for an IXFR, which the client takes as a call to come by TCP (RFC 1995, section 2). AXFR is for
     /// connections alone (RFC 5936, section 4.2).
-    fn transfer_by_datagram(&self, query: &Message, peer: SocketAddr) -> DnsResponse {
+    fn transfer_by_datagram(&self, query: &Message, allowed: bool) -> DnsResponse {
         let question = query.question.first().filter(|question| question.rtype == Rtype::IXFR);
         let Some(question) = question else { return answer::refuse(query, Rcode::FORMERR) };
-        match self.zones.get(&question.name) {
-            _ if !self.may_transfer(peer) => answer::refuse(query, Rcode::REFUSED),
+        match self.server.zones.now().get(&question.name) {
+            _ if !allowed => answer::refuse(query, Rcode::REFUSED),
             None => answer::refuse(query, Rcode::NOTAUTH),
             Some(zone) => answer::with_soa(query, zone),
         }
     }
-
-    fn may_transfer(&self, peer: SocketAddr) -> bool {
-        self.transfer_to.iter().any(|network| network.contains(peer.ip()))
-    }
-
-    /// The messages of a zone transfer (RFC 5936, section 2.2), or why there is none. An IXFR gets the whole zone, or the
-    /// SOA alone if the client's version is the same or newer (RFC 1995, section 2). If neither is newer than the other
-    /// (RFC 1982, section 3.2) the client gets the zone, as from BIND and Knot.
-    fn transfer(&self, query: &Message, peer: SocketAddr) -> Result<impl Iterator<Item = Vec<u8>>, Rcode> {
-        let question = query.question.first().ok_or(Rcode::FORMERR)?.clone();
-        if !self.may_transfer(peer) {
-            return Err(Rcode::REFUSED);
-        }
-        let zone = self.zones.get(&question.name).ok_or(Rcode::NOTAUTH)?;
-        let is_current = question.rtype == Rtype::IXFR && {
-            let soa = query.authority.iter().find(|record| record.rtype == Rtype::SOA && record.name == question.name);
-            soa.and_then(|soa| Soa::parse(&soa.rdata).ok()).ok_or(Rcode::FORMERR)?.serial >= zone.serial()
-        };
-        let mut records = if is_current { Vec::new() } else { zone.records() };
-        records.push(zone.soa().clone());
-        let mut records = records.into_iter().peekable();
-        let (id, mut flags) = (query.id, query.flags);
-        flags.0 &= Flags::RD;
-        flags.set(Flags::QR, true);
-        flags.set(Flags::AA, true);
-        Ok(std::iter::from_fn(move || {
-            records.peek()?;
-            let mut composer = Composer::new(id, flags);
-            composer.question(&question);
-            while let Some(record) = records.peek() {
-                let empty = composer.size() < 300;
-                let limit = if empty { MAX_MESSAGE_BYTES } else { TRANSFER_MESSAGE_BYTES };
-                if !composer.record(1, record, limit) {
-                    break;
-                }
-                records.next();
-            }
-            Some(composer.finish(&[]))
-        }))
-    }
-
-    /// Hands a question on and gives the answer back under the client's identifier.
-    async fn forwarded(&self, query: Vec<u8>, refused: DnsResponse, udp: bool, forwards: &Semaphore) -> DnsResponse {
-        let (Ok(message), Some(client)) = (Message::parse(&query), self.forward.clone()) else { return refused };
-        let Some(question) = message.question.first().cloned() else { return refused };
-        let Ok(_permit) = forwards.try_acquire() else { return answer::refuse(&message, Rcode::SERVFAIL) };
-        let mut onward = Query::new(question.name.clone(), question.rtype);
-        onward.question.class = question.class;
-        onward.flags = Flags(message.flags.0 & (Flags::RD | Flags::CD | Flags::AD));
-        if let (Some(edns), Some(asked)) = (&mut onward.edns, &message.edns) {
-            edns.dnssec_ok = asked.dnssec_ok;
-        }
-        let answer = tokio::task::spawn_blocking(move || client.ask(&onward)).await;
-        let Ok(Ok(answer)) = answer else { return answer::refuse(&message, Rcode::SERVFAIL) };
-        let mut reply = answer.message;
-        reply.id = message.id;
-        reply.flags.set(Flags::AA, false);
-        let limit = if udp { answer::udp_limit(message.edns.as_ref()) } else { MAX_MESSAGE_BYTES };
-        let rcode = reply.rcode();
-        reply.edns = reply.edns.filter(|_| message.edns.is_some());
-        DnsResponse { wire: reply.compose(limit), rcode, question: Some(question) }
-    }
-
-    fn log(&self, client: SocketAddr, transport: Transport, question: Option<&Question>, rcode: Rcode, size: usize) {
-        if let Some(log) = &self.log {
-            log(&Logged { client, transport, question, rcode, size_bytes: size });
-        }
-    }
 }
 
-async fn send(stream: &mut Stream, wire: &[u8]) -> std::io::Result<()> {
-    let length = u16::try_from(wire.len()).map_err(|_| std::io::ErrorKind::InvalidData)?;
-    let mut framed = length.to_be_bytes().to_vec();
-    framed.extend_from_slice(wire);
-    within(MAX_TCP_WRITE, async {
-        stream.write_all(&framed).await?;
-        stream.flush().await
-    })
-    .await
-}
-
-async fn within<T>(limit: Duration, work: impl Future<Output = std::io::Result<T>>) -> std::io::Result<T> {
-    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+/// Hands a question on; the response is under the client's identifier.
+async fn forwarded(forwarder: &Forwarder, onward: OnwardQuestion) -> DnsResponse {
+    match forwarder.ask(&onward.upstream).await {
+        Ok(answer) => onward.completed(&answer.message),
+        Err(_) => onward.failed(NO_REACHABLE_AUTHORITY),
+    }
 }

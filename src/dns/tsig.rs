@@ -14,8 +14,10 @@ use crate::fault::{Fault, Kind, PeerCode};
 pub const FUDGE: u16 = 300;
 /// Messages of a stream that may pass without a signature (section 5.3.1).
 pub const MAX_UNSIGNED: u32 = 99;
-/// The error of a key that is not known (section 3).
+/// The errors of a signature that is wrong, a key that is not known, and a time that is too far from ours (section 3).
+const BADSIG: u16 = 16;
 const BADKEY: u16 = 17;
+const BADTIME: u16 = 18;
 
 /// A shared key.
 #[derive(Clone)]
@@ -115,14 +117,16 @@ impl TsigKey {
     }
 
     /// Appends the record with this code.
-    fn append(&self, wire: &mut Vec<u8>, now: u64, mac: &[u8]) {
+    fn append(&self, wire: &mut Vec<u8>, now: u64, mac: &[u8], (error, other): (u16, &[u8])) {
         let mut rdata = self.algorithm_name().as_wire().to_vec();
         rdata.extend(now.to_be_bytes().iter().skip(2));
         rdata.extend(FUDGE.to_be_bytes());
         rdata.extend(u16::try_from(mac.len()).unwrap_or_default().to_be_bytes());
         rdata.extend_from_slice(mac);
         rdata.extend_from_slice(wire.get(..2).unwrap_or(&[0, 0]));
-        rdata.extend([0, 0, 0, 0]);
+        rdata.extend(error.to_be_bytes());
+        rdata.extend(u16::try_from(other.len()).unwrap_or_default().to_be_bytes());
+        rdata.extend_from_slice(other);
         append(wire, &self.name, &rdata);
     }
 
@@ -133,9 +137,87 @@ impl TsigKey {
         context.update(&self.variables(now, FUDGE, Some((0, &[]))));
         let mac = context.sign().as_ref().to_vec();
         let mut wire = query.to_vec();
-        self.append(&mut wire, now, &mac);
+        self.append(&mut wire, now, &mac, (0, &[]));
         let session = TsigSession { key: self.clone(), mac, pending: Vec::new(), unsigned: 0, first: true };
         (wire, session)
+    }
+}
+
+/// The keys that a server knows.
+#[derive(Debug, Clone, Default)]
+pub struct TsigKeys(pub Vec<TsigKey>);
+
+impl TsigKeys {
+    /// Looks at the signature of a query: what signs its answers, and the query without it; or the error that the answer
+    /// tells, signed as far as the client's signature was right (RFC 8945, section 5.2). `None`: the key is not known.
+    ///
+    /// # Errors
+    /// The message or its TSIG record is malformed.
+    pub fn open(&self, query: &[u8], now: u64) -> Result<Option<OpenedQuery>, Malformed> {
+        let Some(found) = find(query)? else { return Ok(None) };
+        let known = |key: &&TsigKey| key.name == found.name && key.algorithm_name() == found.algorithm;
+        let Some(key) = self.0.iter().find(known) else { return Ok(None) };
+        let bare = found.unsigned(query);
+        let signed =
+            [&bare[..], &key.variables(found.time, found.fudge, Some((found.error, found.other.as_slice())))].concat();
+        let mut signer = TsigSigner { key: key.clone(), mac: found.mac.clone(), first: true, error: None };
+        if hmac::verify(&key.key, &signed, &found.mac).is_err() {
+            signer.error = Some((BADSIG, found.time));
+        } else if now.abs_diff(found.time) > u64::from(found.fudge) {
+            signer.error = Some((BADTIME, found.time));
+        }
+        Ok(Some(OpenedQuery { query: bare, signer }))
+    }
+}
+
+/// A query whose key is known.
+#[derive(Debug)]
+pub struct OpenedQuery {
+    /// The query without its signature.
+    pub query: Vec<u8>,
+    /// What signs the answers.
+    pub signer: TsigSigner,
+}
+
+/// Signs the answers to one query.
+#[derive(Debug)]
+pub struct TsigSigner {
+    key: TsigKey,
+    /// The code of the query, then of the answer before.
+    mac: Vec<u8>,
+    first: bool,
+    /// What is wrong with the query's signature, and the time that it has.
+    error: Option<(u16, u64)>,
+}
+
+impl TsigSigner {
+    /// True if the client has the key, and signed this query with it now: the proof that it is the client it says.
+    pub fn is_proven(&self) -> bool {
+        self.error.is_none()
+    }
+
+    /// The most bytes that a signature adds.
+    pub fn size(&self) -> usize {
+        // Fields of fixed length (section 4.2) with the longest code, and the server's time with BADTIME.
+        self.key.name.as_wire().len() + self.key.algorithm_name().as_wire().len() + 26 + 64 + 6
+    }
+
+    /// Signs one answer, the next of a stream if there was one before (section 5.3.1).
+    pub fn sign(&mut self, wire: &mut Vec<u8>, now: u64) {
+        let ours = now.to_be_bytes();
+        let (time, error, other) = match self.error {
+            Some((BADTIME, theirs)) => (theirs, BADTIME, ours.get(2..).unwrap_or_default()),
+            Some((error, theirs)) => return self.key.append(wire, theirs, &[], (error, &[])),
+            None => (now, 0, &[][..]),
+        };
+        let mut context = hmac::Context::with_key(&self.key.key);
+        context.update(&u16::try_from(self.mac.len()).unwrap_or_default().to_be_bytes());
+        context.update(&self.mac);
+        context.update(wire);
+        context.update(&self.key.variables(time, FUDGE, self.first.then_some((error, other))));
+        self.mac = context.sign().as_ref().to_vec();
+        self.first = false;
+        self.key.append(wire, time, &self.mac, (error, other));
     }
 }
 
@@ -227,14 +309,7 @@ impl TsigSession {
             let says = if found.error == 16 { "BADSIG".to_owned() } else { Rcode(found.error).to_string() };
             return Err(bad(&format!("the server says {says}")).with_code(PeerCode::Rcode(found.error)));
         }
-        let mut message = answer.get(..found.begin).unwrap_or_default().to_vec();
-        if let (Some(id), Some(count)) = (message.get(..2).map(<[u8]>::to_vec), message.get_mut(10..12)) {
-            let less = u16::from_be_bytes(count.try_into().unwrap_or_default()).saturating_sub(1);
-            count.copy_from_slice(&less.to_be_bytes());
-            if id != found.original_id {
-                message.splice(..2, found.original_id.iter().copied());
-            }
-        }
+        let message = found.unsigned(answer);
         let mut signed = u16::try_from(self.mac.len()).unwrap_or_default().to_be_bytes().to_vec();
         signed.extend_from_slice(&self.mac);
         signed.append(&mut self.pending);
@@ -272,6 +347,21 @@ struct TsigRecord {
     original_id: Vec<u8>,
     error: u16,
     other: Vec<u8>,
+}
+
+impl TsigRecord {
+    /// The message as it was before it was signed.
+    fn unsigned(&self, message: &[u8]) -> Vec<u8> {
+        let mut bare = message.get(..self.begin).unwrap_or_default().to_vec();
+        if let Some(count) = bare.get_mut(10..12) {
+            let less = u16::from_be_bytes(count.try_into().unwrap_or_default()).saturating_sub(1);
+            count.copy_from_slice(&less.to_be_bytes());
+        }
+        if let (Some(id), [high, low]) = (bare.get_mut(..2), self.original_id.as_slice()) {
+            id.copy_from_slice(&[*high, *low]);
+        }
+        bare
+    }
 }
 
 /// The TSIG record: the last of the additional section, or none.
@@ -335,7 +425,7 @@ mod tests {
         signed.extend(key.variables(NOW, FUDGE, first.then_some((0, &[]))));
         let mac = hmac::sign(&key.key, &signed).as_ref().to_vec();
         let mut wire = body.to_vec();
-        key.append(&mut wire, NOW, &mac);
+        key.append(&mut wire, NOW, &mac, (0, &[]));
         (wire, mac)
     }
 
@@ -413,5 +503,43 @@ mod tests {
             long.verify(&body(), NOW).unwrap();
         }
         assert!(long.verify(&body(), NOW).is_err());
+    }
+
+    /// A server's signatures as a client checks them: of one answer, of a stream, and of what it says of wrong ones.
+    #[test]
+    fn a_server_signs() {
+        let key = TsigKey::parse("k.test:c2VjcmV0").unwrap();
+        let keys = TsigKeys(vec![TsigKey::parse("other:c2VjcmV0").unwrap(), key.clone()]);
+        let query = Query::new(Name::parse("a.test").unwrap(), Rtype::AXFR).compose(5);
+        let (signed, mut session) = key.sign(&query, NOW);
+        let mut opened = keys.open(&signed, NOW).unwrap().unwrap();
+        assert!(opened.query == query && opened.signer.is_proven());
+        for _ in 0..3 {
+            let mut wire = body();
+            opened.signer.sign(&mut wire, NOW + 1);
+            assert!(wire.len() <= body().len() + opened.signer.size());
+            session.verify(&wire, NOW).unwrap();
+        }
+        session.finish().unwrap();
+        // Another secret, another time, another name; and every byte changed.
+        let forged = TsigKey::parse("k.test:YW5vdGhlcg==").unwrap().sign(&query, NOW).0;
+        for (query, now, code) in [(&forged, NOW, BADSIG), (&signed, NOW + 301, BADTIME), (&signed, NOW - 301, BADTIME)]
+        {
+            let mut signer = keys.open(query, now).unwrap().unwrap().signer;
+            assert!(!signer.is_proven());
+            let mut wire = body();
+            signer.sign(&mut wire, now);
+            let fault = key.sign(&body(), NOW).1.verify(&wire, NOW).unwrap_err();
+            assert_eq!(fault.code, Some(PeerCode::Rcode(code)), "{fault}");
+        }
+        assert!(keys.open(&query, NOW).unwrap().is_none());
+        assert!(keys.open(&TsigKey::parse("none:c2VjcmV0").unwrap().sign(&query, NOW).0, NOW).unwrap().is_none());
+        for place in 0..signed.len() {
+            let mut changed = signed.clone();
+            changed[place] ^= 1;
+            // The identifier is signed as the record has it (section 4.3.2): a forwarder may change that of the header.
+            let proven = matches!(keys.open(&changed, NOW), Ok(Some(opened)) if opened.signer.is_proven());
+            assert_eq!(proven, place < 2, "byte {place}");
+        }
     }
 }

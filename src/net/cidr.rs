@@ -12,6 +12,16 @@ pub struct Network {
 }
 
 impl Network {
+    /// The network of an interface: its address and mask. None for a mask that is no prefix, or of all addresses.
+    pub(super) fn masked(address: IpAddr, mask: IpAddr) -> Option<Network> {
+        let (ones, zeros, bits) = match mask {
+            IpAddr::V4(mask) => (mask.to_bits().leading_ones(), mask.to_bits().trailing_zeros(), 32),
+            IpAddr::V6(mask) => (mask.to_bits().leading_ones(), mask.to_bits().trailing_zeros(), 128),
+        };
+        let is_prefix = ones + zeros == bits && ones > 0 && address.is_ipv4() == mask.is_ipv4();
+        is_prefix.then_some(Network { address, prefix: ones })
+    }
+
     /// True if the address lies in the network.
     pub fn contains(self, address: IpAddr) -> bool {
         let common = match (self.address, address.to_canonical()) {

@@ -31,7 +31,7 @@ impl Listeners {
     /// there are none. Needs a running tokio runtime.
     ///
     /// # Errors
-    /// [`Kind::Usage`] for text that is no address, [`Kind::Locked`] for an address that is taken,
+    /// [`Kind::Usage`] for text that is no address, [`Kind::CannotCreate`] for an address that is taken,
     /// [`Kind::AuthFailed`] for one that takes privileges, [`Kind::Config`] for one that is not ours.
     pub fn bind(addresses: &[String], default: &str) -> Result<Listeners, Fault> {
         let default = [default.to_owned()];
@@ -132,7 +132,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
 fn bind_tcp(text: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
     let failed = |error: std::io::Error| {
         let kind = match error.kind() {
-            std::io::ErrorKind::AddrInUse => Kind::Locked,
+            std::io::ErrorKind::AddrInUse => Kind::CannotCreate,
             std::io::ErrorKind::PermissionDenied => Kind::AuthFailed,
             _ => Kind::Config,
         };
@@ -312,7 +312,7 @@ mod tests {
         let listeners = Listeners::bind(&[], "127.0.0.1:0").unwrap();
         let taken = listeners.addresses().first().unwrap().to_string();
         let fault = Listeners::bind(&[taken], "127.0.0.1:0").unwrap_err();
-        assert_eq!(fault.kind, Kind::Locked);
+        assert_eq!(fault.kind, Kind::CannotCreate);
         assert!(fault.detail.contains("Address already in use"), "{}", fault.detail);
     }
 }

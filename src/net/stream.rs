@@ -8,9 +8,14 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
+
+use crate::net::sys;
 
 /// A connected byte stream.
 #[derive(Debug)]
@@ -82,23 +87,57 @@ impl Stream {
     /// True once the peer has closed its side, even if bytes of it wait to be read: asked of the kernel, which knows
     /// before the runtime does.
     pub fn peer_has_closed(&self) -> bool {
-        self.socket().is_some_and(|socket| is_closed_within(socket, Duration::ZERO))
+        let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
+        self.socket().is_some_and(|socket| events(socket).intersects(closed))
     }
 
-    /// The same, now or within this time: a system that ends a process closes its sockets one after the other.
-    pub async fn peer_closes_within(&self, grace: Duration) -> bool {
-        let copy = || self.socket()?.as_fd().try_clone_to_owned().ok();
-        if self.peer_has_closed() {
-            return true;
+    /// What became of all that was written, as far as this system knows. A UNIX socket's peer has it at once.
+    pub fn acknowledgement(&self) -> Acknowledgement {
+        let Some(socket) = self.socket() else { return Acknowledgement::Complete };
+        // In this order: what was acknowledged before the reset was not for nobody.
+        let waiting = sys::unacknowledged(socket.as_fd());
+        match waiting {
+            _ if events(socket).intersects(PollFlags::HUP | PollFlags::ERR) => Acknowledgement::Reset,
+            Ok(0) => Acknowledgement::Complete,
+            Ok(_) => Acknowledgement::Pending,
+            Err(_) => Acknowledgement::Reset,
         }
-        let Some(socket) = copy() else { return false };
-        tokio::task::spawn_blocking(move || is_closed_within(&socket, grace)).await.unwrap_or(false)
+    }
+
+    /// Bytes that the peer sends as urgent stay where they are among the others. A failure only loses them.
+    pub fn keep_urgent(&self) {
+        if let Some(socket) = self.socket() {
+            drop(socket2::SockRef::from(socket).set_out_of_band_inline(true));
+        }
+    }
+
+    /// Reads where urgent bytes may come. A read stops before one, and the runtime takes a short read for the last one there is: so
+    /// the kernel is asked first.
+    ///
+    /// # Errors
+    /// Those of a read.
+    pub async fn read_with_urgent(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if let Stream::Plain(tcp) = self {
+            match recv(&*tcp, &mut *buffer, RecvFlags::DONTWAIT) {
+                Err(Errno::WOULDBLOCK | Errno::INTR) => {}
+                Ok((count, _)) => return Ok(count),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        self.read(buffer).await
     }
 
     /// Whether a connection that is dropped is reset, so that its end cannot pass for a proper one. A failure only loses that.
     pub fn reset_when_dropped(&self, reset: bool) {
         if let Some(socket) = self.socket() {
             reset_when_dropped(socket, reset);
+        }
+    }
+
+    /// Bounds what the kernel holds for a peer that does not read. A failure only loses that.
+    pub fn limit_unsent(&self, bytes: usize) {
+        if let Some(socket) = self.socket() {
+            drop(socket2::SockRef::from(socket).set_send_buffer_size(bytes));
         }
     }
 
@@ -112,12 +151,24 @@ impl Stream {
     }
 }
 
-fn is_closed_within(socket: &impl AsFd, time: Duration) -> bool {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+/// What the peer's system did with bytes that were written to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Acknowledgement {
+    /// It has not answered yet.
+    Pending,
+    /// It took all of them, for a process that may still read them.
+    Complete,
+    /// The connection was reset, or broke.
+    Reset,
+}
+
+/// What holds of a socket now.
+fn events(socket: &impl AsFd) -> PollFlags {
     let mut asked = [PollFd::new(socket, PollFlags::RDHUP)];
-    let closed = PollFlags::RDHUP | PollFlags::HUP | PollFlags::ERR;
-    let limit = Timespec { tv_sec: 0, tv_nsec: time.subsec_nanos().into() };
-    poll(&mut asked, Some(&limit)).is_ok() && asked.iter().any(|fd| fd.revents().intersects(closed))
+    match poll(&mut asked, Some(&Timespec::default())) {
+        Ok(_) => asked.iter().fold(PollFlags::empty(), |all, fd| all | fd.revents()),
+        Err(_) => PollFlags::empty(),
+    }
 }
 
 /// As [`Stream::reset_when_dropped`], for a socket that has left its stream.

@@ -6,7 +6,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::ops::Deref;
-use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::FdFlags;
@@ -40,8 +40,21 @@ pub fn inherited() -> Result<Vec<Inherited>, String> {
     Ok((FIRST_PASSED..FIRST_PASSED + count).map(|number| Inherited { number, fd: adopt(number) }).collect())
 }
 
-/// A second value of a TLS 1.3 ticket, so that it can serve again: rustls gives each out once and has no way to copy one.
-/// `None` where the type is not built as it is known here.
+/// How many bytes written to a TCP socket the peer's system has not acknowledged (SIOCOUTQ, tcp(7)).
+pub(super) fn unacknowledged(socket: BorrowedFd<'_>) -> io::Result<c_int> {
+    let mut bytes: c_int = 0;
+    // SAFETY: the descriptor is open while it is borrowed, and SIOCOUTQ writes one int, to one that outlives the call.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) } {
+        0 => Ok(bytes),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// A second value of a TLS 1.3 ticket, so that it can serve again. `None` where the type is not built as it is known here.
+///
+/// rustls 0.23 has no other way: the type is neither `Clone` nor can it be made, read or written from outside, and a store
+/// must give each value out once. Without a second one, each two files to a server that gives two tickets (proftpd) need a
+/// control connection of their own, with its full handshake and login. A later rustls with a copy of its own replaces this.
 pub(super) fn copy_of_ticket(ticket: &Tls13ClientSessionValue) -> Option<Tls13ClientSessionValue> {
     /// Key, ticket and certificates: all of the value that owns memory, save the parameters of QUIC.
     type Common = <Tls13ClientSessionValue as Deref>::Target;

@@ -103,8 +103,12 @@ impl ClientTls {
     /// The same configuration with an empty session store of its own. FTP servers demand that a data connection resumes
     /// the session of its very control connection; a ticket from another one is refused.
     pub fn own_sessions(&self) -> ClientTls {
+        self.with_sessions(Arc::default())
+    }
+
+    fn with_sessions(&self, sessions: Arc<ControlSessions>) -> ClientTls {
         let mut config = ClientConfig::clone(&self.config);
-        config.resumption = Resumption::store(Arc::new(ControlSessions::default()));
+        config.resumption = Resumption::store(sessions);
         ClientTls { config: Arc::new(config), ..self.clone() }
     }
 
@@ -377,6 +381,7 @@ fn self_signed(names: &[String]) -> Result<(Vec<CertificateDer<'static>>, Privat
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustls::client::ClientSessionStore as _;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     use tokio::net::{TcpListener, TcpStream};
 
@@ -462,6 +467,21 @@ mod tests {
             let info = stream.tls_info().unwrap();
             assert_eq!((info.version, info.resumed), ("TLSv1.3", connection > 0), "{connection}");
         }
+    }
+
+    /// What a ticket holds, as rustls itself tells it: anything new has to be looked at in `sys::copy_of_ticket`.
+    #[tokio::test]
+    async fn a_ticket_holds_what_its_copy_takes_along() {
+        let (server, directory) = (server("ftp.test").with_tickets(1), tempfile::tempdir().unwrap());
+        let sessions = Arc::<ControlSessions>::default();
+        let client = ClientTls::new(&trusting(&server, &directory)).unwrap().with_sessions(sessions.clone());
+        shake(&client, &server, "ftp.test").await.0.unwrap().read_exact(&mut [0; 5]).await.unwrap();
+        let name = ServerName::try_from("ftp.test").unwrap();
+        let tickets = [(); 3].map(|()| format!("{:#?}", sessions.take_tls13_ticket(&name).unwrap()));
+        assert!(tickets.iter().all(|ticket| *ticket == tickets[0]), "{tickets:?}");
+        let field = |line: &str| Some(line.strip_prefix("    ")?.split_once(": ")?.0.to_owned());
+        let fields: Vec<String> = tickets[0].lines().filter_map(field).filter(|name| !name.starts_with(' ')).collect();
+        assert_eq!(fields, ["suite", "age_add", "max_early_data_size", "common", "quic_params"]);
     }
 
     #[tokio::test]

@@ -2,27 +2,31 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
-use anyhow::Context;
 use serde::Serialize;
+
+mod log;
 
 use crate::cli;
 use crate::cli::args::{ListenArgs, OutputArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::signals;
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
-use crate::dns::client::{DnsClient, ExchangePolicy};
+use crate::dns::forward::Forwarder;
 use crate::dns::name::Name;
-use crate::dns::server::{Log, Logged, NameServer, Sockets};
+use crate::dns::server::{NameServer, ServedZones, Sockets};
 use crate::dns::transport::Transport;
+use crate::dns::tsig::TsigKeys;
 use crate::dns::zone::{Zone, ZoneSource};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
+use crate::net::local::LocalNetworks;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
+use crate::tool::dns_key;
 
 /// The largest zone file that is read.
 const MAX_ZONE_FILE_BYTES: u64 = 1 << 30;
@@ -40,9 +44,16 @@ pub struct Args {
     /// Hand questions for other names to this server; may be repeated
     #[arg(long, value_name = "ADDR")]
     forward: Vec<String>,
+    /// Forward the questions of this network (ADDRESS or ADDRESS/PREFIX) instead of those of this host and its networks; may be
+    /// repeated
+    #[arg(long, value_name = "NET", requires = "forward")]
+    allow_forward: Vec<String>,
     /// Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may
     #[arg(long, value_name = "NET")]
     allow_transfer: Vec<String>,
+    /// Let whoever signs with the key in FILE (TSIG, in BIND's form) transfer zones, and sign the answers; may be repeated
+    #[arg(short = 'k', long, value_name = "FILE")]
+    key_file: Vec<PathBuf>,
     /// Read and check the zone files, say what they hold, and end
     #[arg(long)]
     check: bool,
@@ -55,8 +66,8 @@ pub struct Args {
 crate::cli::tool!("dnsserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
-    let zones = read_zones(&args)?;
     if args.check {
+        let zones = read_zones(&args)?;
         let mut all: Vec<_> = zones.iter().collect();
         all.sort_by(|a, b| a.origin().cmp(b.origin()));
         for zone in all {
@@ -64,28 +75,72 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         }
         return Ok(Exit::OK);
     }
-    for zone in zones.iter() {
-        out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
-    }
-    let transfer_to = args
-        .allow_transfer
-        .iter()
-        .map(|text| {
-            let wrong = |why| Fault::new(Kind::Usage, format!("--allow-transfer {text}: {why}"));
-            text.parse::<Network>().map_err(wrong)
-        })
-        .collect::<Result<_, Fault>>()?;
-    let server = NameServer { zones, forward: forward(&args)?, transfer_to, log: log(out) };
+    let transfer_to = networks("--allow-transfer", &args.allow_transfer)?;
+    let forward_for = networks("--allow-forward", &args.allow_forward)?;
+    let keys = args.key_file.iter().map(|path| dns_key::read(path, out)).collect::<Result<_, Fault>>()?;
+    let server = NameServer {
+        zones: ServedZones::default(),
+        forward: forward(&args, out)?,
+        forward_for: Some(forward_for).filter(|networks| !networks.is_empty()),
+        local: LocalNetworks::default(),
+        transfer_to,
+        keys: TsigKeys(keys),
+        log: log::log(out),
+    };
+    let served = server.zones.clone();
+    let args = Arc::new(args);
     cli::block_on_threads(async move {
+        // Before the zones are read, which takes its time: no signal ends that.
+        let (again, zones, says) = (args.clone(), served.clone(), out.clone());
+        signals::outlive_habits(out, Some(Arc::new(move || reload(&again, &zones, &says))))?;
+        let zones = read_zones(&args)?;
+        for zone in zones.iter() {
+            note(out, zone);
+        }
+        served.replace(zones);
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
         args.listen.announce(out, "dns", &sockets.addresses())?;
-        server.serve(sockets, args.listen.max_clients, &shutdown).await;
+        server.serve(sockets, args.listen.max_clients, args.listen.max_per_address, &shutdown).await;
         Ok(Exit::OK)
     })
 }
 
-fn forward(args: &Args) -> Result<Option<DnsClient>, Fault> {
+fn note(out: &Output, zone: &Zone) {
+    out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
+}
+
+/// Reads the zone files again and serves what is in them, or says what is wrong and goes on with what was read before.
+fn reload(args: &Args, served: &ServedZones, out: &Output) {
+    let zones = match args.files.iter().any(|file| file == Path::new("-")) {
+        true => Err(Fault::new(Kind::Usage, "standard input cannot be read again")),
+        false => read_zones(args),
+    };
+    match zones {
+        Ok(zones) => {
+            for zone in zones.iter() {
+                note(out, zone);
+                if out.json() {
+                    // A closed stdout is reported by the output itself.
+                    let _ = out.emit(&CheckedZone::of(zone));
+                }
+            }
+            served.replace(zones);
+        }
+        Err(fault) => {
+            let detail = format!("{}; the zones stay as they are", fault.detail);
+            out.error("reload", &Fault { detail, ..fault });
+        }
+    }
+}
+
+fn networks(flag: &str, texts: &[String]) -> Result<Vec<Network>, Fault> {
+    let parse =
+        |text: &String| text.parse::<Network>().map_err(|why| Fault::new(Kind::Usage, format!("{flag} {text}: {why}")));
+    texts.iter().map(parse).collect()
+}
+
+fn forward(args: &Args, out: &Output) -> Result<Option<Forwarder>, Fault> {
     if args.forward.is_empty() {
         return Ok(None);
     }
@@ -95,16 +150,11 @@ fn forward(args: &Args) -> Result<Option<DnsClient>, Fault> {
         let mut tls = || ClientTls::new(&ClientTlsOptions::default());
         servers.extend(ServerName::parse(name)?.endpoints(default, &mut tls)?);
     }
-    let policy = ExchangePolicy {
-        timeout: Duration::from_secs(2),
-        tries: 2,
-        deadline: Duration::from_secs(8),
-        ..ExchangePolicy::default()
-    };
-    Ok(Some(DnsClient { policy, servers, ..DnsClient::new(Vec::new()) }))
+    let out = out.clone();
+    Forwarder::new(servers, Arc::new(move |what: &str| out.warn(&format!("--forward: {what}")))).map(Some)
 }
 
-fn read_zones(args: &Args) -> anyhow::Result<Zones> {
+fn read_zones(args: &Args) -> Result<Zones, Fault> {
     let mut zones = Zones::default();
     let mut named: Vec<(Option<Name>, &Path)> = args.files.iter().map(|file| (None, file.as_path())).collect();
     for text in &args.zone {
@@ -116,22 +166,20 @@ fn read_zones(args: &Args) -> anyhow::Result<Zones> {
         named.push((Some(name), Path::new(file)));
     }
     if named.is_empty() && args.forward.is_empty() {
-        return Err(Fault::new(Kind::Usage, "no zone file")
-            .with_hint("dnsserve ZONEFILE…, or --zone NAME=FILE")
-            .into());
+        return Err(Fault::new(Kind::Usage, "no zone file").with_hint("dnsserve ZONEFILE…, or --zone NAME=FILE"));
     }
     for (origin, file) in named {
         let zone = read_zone(file, origin)?;
         let name = zone.origin().clone();
         if !zones.add(zone) {
             let twice = Fault::new(Kind::BadData, format!("{}: the zone {name} was read already", file.display()));
-            return Err(twice.into());
+            return Err(twice);
         }
     }
     Ok(zones)
 }
 
-fn read_zone(file: &Path, origin: Option<Name>) -> anyhow::Result<Zone> {
+fn read_zone(file: &Path, origin: Option<Name>) -> Result<Zone, Fault> {
     let text = if file == Path::new("-") { read_stdin()? } else { read_file(file)? };
     let directory = file.parent().unwrap_or(Path::new("")).to_owned();
     let mut load = |path: &str| {
@@ -139,7 +187,7 @@ fn read_zone(file: &Path, origin: Option<Name>) -> anyhow::Result<Zone> {
         read_file(&path).map_err(|fault| fault.detail)
     };
     let source = ZoneSource { name: file.display().to_string(), text };
-    Ok(Zone::read(source, origin, &mut load).map_err(Fault::from)?)
+    Ok(Zone::read(source, origin, &mut load)?)
 }
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
@@ -150,54 +198,11 @@ fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
     std::fs::read(path).map_err(failed)
 }
 
-fn read_stdin() -> anyhow::Result<Vec<u8>> {
+fn read_stdin() -> Result<Vec<u8>, Fault> {
     use std::io::Read;
     let mut text = Vec::new();
-    std::io::stdin().take(MAX_ZONE_FILE_BYTES).read_to_end(&mut text).context("stdin")?;
-    Ok(text)
-}
-
-/// Every question is a record with `--json`, and a line with `-v`.
-fn log(out: &Output) -> Option<Arc<Log>> {
-    if !out.json() && !out.verbose() {
-        return None;
-    }
-    let out = out.clone();
-    Some(Arc::new(move |logged: &Logged<'_>| {
-        let record = QuestionRecord {
-            client: logged.client.to_string(),
-            transport: logged.transport.name(),
-            name: logged.question.map(|question| question.name.to_string()),
-            qtype: logged.question.map(|question| question.rtype.to_string()),
-            status: logged.rcode.to_string(),
-            size_bytes: logged.size_bytes,
-        };
-        if out.json() {
-            // A closed stdout is reported once by the output itself; serving goes on.
-            let _ = out.emit(&record);
-        } else {
-            let what = record.name.as_deref().unwrap_or("?");
-            let qtype = record.qtype.as_deref().unwrap_or("?");
-            out.note(&format!("{} {} {what} {qtype} {}", record.client, record.transport, record.status));
-        }
-    }))
-}
-
-/// One question in the log.
-#[derive(Debug, Serialize)]
-struct QuestionRecord {
-    client: String,
-    transport: &'static str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    qtype: Option<String>,
-    status: String,
-    size_bytes: usize,
-}
-
-impl OutputRecord for QuestionRecord {
-    const TYPE: &'static str = "query";
+    let read = std::io::stdin().take(MAX_ZONE_FILE_BYTES).read_to_end(&mut text);
+    read.map(|_| text).map_err(|error| Fault::local("stdin", &error))
 }
 
 /// One zone that was checked.

@@ -6,7 +6,7 @@ use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, ListMethod};
 use crate::ftp::listing::{ListingEntry, ListingLine, unknown_line};
-use crate::ftp::mirror::{Ancestors, MAX_DEPTH, MAX_TREE};
+use crate::ftp::mirror::{Ancestors, MAX_DEPTH, MAX_TREE, SpoolWriter};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 
 /// A sum.
@@ -54,34 +54,48 @@ impl Usage {
             }
             Some(_) => {}
         }
-        let (mut open, mut seen) = (vec![(path.clone(), 0, Ancestors::default())], 0u64);
-        while let Some((path, depth, above)) = open.pop() {
-            if depth > MAX_DEPTH {
-                return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
-            }
-            let each = &mut |line: ListingLine, _: &[u8]| {
-                let entry = match line {
-                    ListingLine::Entry(entry) => entry,
-                    ListingLine::Nothing => return Ok(()),
-                    ListingLine::Unknown => return Err(unknown_line(b"")),
-                };
-                seen += 1;
-                if seen > MAX_TREE {
-                    return Err(Fault::new(Kind::Protocol, format!("more than {MAX_TREE} entries")));
-                }
-                usage.count(&entry);
-                if entry.is_dir() {
-                    check_name(&entry.name).map_err(|bad| Fault::new(Kind::BadData, bad.as_str()))?;
-                    // What is inside itself is counted already.
-                    if let Some(inside) = above.with(&entry) {
-                        open.push((path.join(&entry.name), depth + 1, inside));
-                    }
-                }
-                Ok(())
-            };
-            above.listed(client.list(&path, ListMethod::Any, depth == 0, each).await?.uncut()?)?;
-        }
+        usage.add_below(client, path, 0, &Ancestors::default(), &mut 0).await?;
         Ok(usage)
+    }
+
+    async fn add_below(
+        &mut self,
+        client: &mut FtpClient,
+        path: &RemotePath,
+        depth: usize,
+        above: &Ancestors,
+        seen: &mut u64,
+    ) -> Result<(), Fault> {
+        if depth > MAX_DEPTH {
+            return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
+        }
+        let mut below = SpoolWriter::default();
+        let each = &mut |line: ListingLine, _: &[u8]| {
+            let entry = match line {
+                ListingLine::Entry(entry) => entry,
+                ListingLine::Nothing => return Ok(()),
+                ListingLine::Unknown => return Err(unknown_line(b"")),
+            };
+            *seen += 1;
+            if *seen > MAX_TREE {
+                return Err(Fault::new(Kind::Protocol, format!("more than {MAX_TREE} entries")));
+            }
+            self.count(&entry);
+            if entry.is_dir() {
+                check_name(&entry.name).map_err(|bad| Fault::new(Kind::BadData, bad.as_str()))?;
+                below.add(&entry)?;
+            }
+            Ok(())
+        };
+        above.listed(client.list(path, ListMethod::Any, depth == 0, each).await?.uncut()?)?;
+        for entry in below.finish()?.read() {
+            let entry = entry?;
+            // What is inside itself is counted already.
+            if let Some(inside) = above.with(&entry) {
+                Box::pin(self.add_below(client, &path.join(&entry.name), depth + 1, &inside, seen)).await?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -117,10 +117,17 @@ pub(super) const GET_MEANINGS: &[ForeignMeaning] = &[
     ("-A", |next| !next.contains("://") && next.contains(['*', '?', ',', '.']), "--include GLOB; -A is active mode"),
     ("-r", |next| is_range(next), "--range FIRST-LAST; -r takes a tree"),
     ("-nc", |_| true, "--no-clobber; -n and -c are written apart"),
-    ("-np", |_| true, "nothing: a tree stays below its root; -n is a dry run"),
-    ("-nH", |_| true, "nothing: a tree stays below its root; -n is a dry run"),
+    ("-np -nH", |_| true, "nothing: a tree stays below its root; -n is a dry run"),
     ("-nd", |_| true, "nothing: a tree keeps its directories; -n is a dry run"),
     ("-nv", |_| true, "-q; -n and -v are written apart"),
+];
+
+/// Words of `ls` that `ftpls` takes otherwise: -r goes down, -h is help.
+pub(super) const LS_MEANINGS: &[ForeignMeaning] = &[
+    ("-tr -rt -ltr -lrt -latr -lart -altr -alrt -ltra", |_| true, "-l -t --reverse; -r goes down into directories"),
+    ("-Sr -rS -lSr -lrS", |_| true, "-l -S --reverse; -r goes down into directories"),
+    ("-lr -rl -lar -alr", |_| true, "-l --reverse, or -l -R to go down into directories"),
+    ("-lh -hl -lah -lha -alh -lth -lht -lSh -lhS", |_| true, "-l; sizes are in bytes, and the letter h is help"),
 ];
 
 /// `0-99`, `100-` or `-100`, as curl takes it.
@@ -138,7 +145,7 @@ mod tests {
     fn no_word_of_ours_is_called_foreign_and_ours_are_there() {
         assert_agree(&ftpget::command(), &[GET, ALL], GET_MEANINGS);
         assert_agree(&ftpput::command(), &[PUT, ALL], &[]);
-        assert_agree(&ftpls::command(), &[LS, ALL], &[]);
+        assert_agree(&ftpls::command(), &[LS, ALL], LS_MEANINGS);
         assert_agree(&ftpdo::command(), &[DO, ALL], &[]);
     }
 
@@ -155,6 +162,9 @@ mod tests {
         ] {
             let words: Vec<std::ffi::OsString> = line.split(' ').map(Into::into).collect();
             assert_eq!(refuse_meant_otherwise(&words, GET_MEANINGS).is_err(), refused, "{line}");
+        }
+        for (word, refused) in [("-lart", true), ("-lah", true), ("-nH", false), ("-la", false), ("-r", false)] {
+            assert_eq!(refuse_meant_otherwise(&["ftpls".into(), word.into()], LS_MEANINGS).is_err(), refused, "{word}");
         }
     }
 }

@@ -14,7 +14,7 @@ use clap::{Parser, ValueEnum};
 use crate::cli::args::{ListenArgs, OutputArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
-use crate::cli::{self, units};
+use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::Rights;
@@ -66,9 +66,6 @@ pub struct Args {
     /// Refuse active mode (PORT, EPRT)
     #[arg(long)]
     no_active: bool,
-    /// Serve at most N connections from one address
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    max_per_address: usize,
     /// The largest file that may be uploaded
     #[arg(long, value_name = "SIZE", value_parser = units::size)]
     max_file_size: Option<u64>,
@@ -168,7 +165,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         passive_address: args.pasv_address,
         idle: args.idle,
         data_limits: args.serve.limits(args.timeout),
-        max_per_address: args.max_per_address,
+        max_per_address: args.listen.max_per_address,
         keep_partial: args.keep_partial,
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()
@@ -181,6 +178,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     let anonymous = users.is_none() || args.anonymous;
     let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
+    signals::outlive_habits(out, None)?;
     args.listen.announce(out, scheme, &addresses)?;
     let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
     server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await;

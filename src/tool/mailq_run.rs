@@ -15,7 +15,7 @@ use crate::cli;
 use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord};
-use crate::cli::units;
+use crate::cli::{signals, units};
 use crate::dns::resolve::Resolver;
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::listen::Shutdown;
@@ -254,6 +254,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
         };
         let shutdown = Shutdown::on_signals(Duration::from_secs(u64::from(u32::MAX)))?;
         if args.watch {
+            signals::outlive_habits(out, None)?;
             // Deliveries wait for no reader of the records.
             out.queue_all()?;
         }

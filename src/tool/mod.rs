@@ -1,5 +1,6 @@
 //! One file a tool: its arguments, its records, its `run()`; each reads like its man page.
 
+mod dns_key;
 pub mod dnsq;
 pub mod dnsserve;
 mod ftp_args;

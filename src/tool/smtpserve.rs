@@ -12,15 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
+use tokio::io::AsyncWriteExt;
 
 use crate::cli::args::{ListenArgs, OutputArgs, QueueArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
-use crate::cli::{self, units};
+use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::Shutdown;
+use crate::net::places::ClientPlaces;
+use crate::net::stream::Stream;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
 use crate::queue::store::QueueStore;
@@ -200,6 +203,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     });
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
+    signals::outlive_habits(out, None)?;
     let scheme = match (args.lmtp, args.tls) {
         (true, _) => "lmtp",
         (false, SmtpTlsStart::Implicit) => "smtps",
@@ -207,9 +211,16 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     };
     args.listen.announce(out, scheme, &listeners.addresses())?;
     let (options, out, during) = (Arc::new(options), out.clone(), shutdown.clone());
-    let handler = move |stream, address: std::net::SocketAddr| {
+    let places = ClientPlaces::new(args.listen.max_per_address, args.listen.max_clients);
+    let handler = move |mut stream: Stream, address: std::net::SocketAddr| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
+        let place = places.take(address.ip());
         async move {
+            let Some(_place) = place else {
+                // Whoever does not read this had no right to it.
+                let _ = stream.write_all(b"421 4.7.0 Too many connections from your address\r\n").await;
+                return;
+            };
             if let Err(fault) = server::serve(stream, Some(address), &options, &*service, &shutdown).await {
                 // A client that vanishes is everyday life; what went wrong on our side is not.
                 match fault.kind {

@@ -55,6 +55,25 @@ fn dig_asks_dnsserve(peer: &Peer) -> Verdict {
     let zone = dig(peer, server.addr, &["+noall", "+answer", "example.test", "AXFR"]);
     assert_eq!(zone.lines().filter(|line| line.contains("\tSOA\t")).count(), 2, "{zone}");
     assert!(zone.contains("\tDNAME\tother.test."), "{zone}");
+    // Under a key: each message of a transfer, an answer that is too long for its signature, and what is said of a wrong one.
+    let dir = temp_dir();
+    let key = dir.path().join("key");
+    std::fs::write(&key, "key \"k.test\" { algorithm hmac-sha256; secret \"c2VjcmV0\"; };").unwrap();
+    let names: String = (0..5000).map(|number| format!("name-{number} TXT \"{number:0200}\"\n")).collect();
+    let text = format!("$ORIGIN k.test.\n$TTL 5\n@ SOA a b 1 2 3 4 5\n@ NS a\na A 192.0.2.1\n{names}");
+    std::fs::write(dir.path().join("z"), text).unwrap();
+    let server =
+        crate::harness::server("dnsserve").args(["--listen", "127.0.0.1:0", "-k", "key", "z"]).dir(dir.path()).start();
+    let ask = |secret: &str, words: &[&str]| {
+        dig(peer, server.addr, &[&["-y", &format!("hmac-sha256:k.test:{secret}")], words].concat())
+    };
+    let zone = ask("c2VjcmV0", &["k.test", "AXFR"]);
+    assert!(!zone.contains("TSIG could not") && zone.contains("XFR size: 5004 records"), "{zone:.2000}");
+    for words in [&["a.k.test"][..], &["name-7.k.test", "TXT", "+tcp"], &["name-7.k.test", "TXT", "+bufsize=512"]] {
+        let answer = ask("c2VjcmV0", words);
+        assert!(!answer.contains("TSIG could not") && answer.contains("status: NOERROR"), "{answer}");
+    }
+    assert!(ask("YW5vdGhlcg==", &["a.k.test"]).contains("NOTAUTH"));
     Verdict::Ok
 }
 

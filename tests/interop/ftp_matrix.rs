@@ -16,8 +16,8 @@ macro_rules! every_server {
             $crate::ftp_matrix::rows!("pure-ftpd", "TLS: ", Pure, Tls, $($feature => $check),+),
             $crate::ftp_matrix::rows!("proftpd", "", Pro, Plain, $($feature => $check),+),
             $crate::ftp_matrix::rows!("proftpd", "TLS: ", Pro, Tls, $($feature => $check),+),
-            $crate::ftp_matrix::rows!("python3", "pyftpdlib: ", Python, Plain, $($feature => $check),+),
-            $crate::ftp_matrix::rows!("python3", "pyftpdlib, TLS: ", Python, Tls, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("pyftpdlib", "", Python, Plain, $($feature => $check),+),
+            $crate::ftp_matrix::rows!("pyftpdlib", "TLS: ", Python, Tls, $($feature => $check),+),
             $crate::ftp_matrix::rows!("inetutils-ftpd", "", Inetutils, Plain, $($feature => $check),+),
         ]
         .concat()

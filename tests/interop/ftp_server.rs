@@ -40,13 +40,15 @@ pub(crate) const TRIALS: &[Trial] = &[
     }),
 ];
 
-const FORCE_TLS: &str = "set ftp:ssl-allow-anonymous yes; set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ftp:ssl-protect-list yes;";
+pub(crate) const FORCE_TLS: &str = "set ftp:ssl-allow-anonymous yes; set ftp:ssl-force yes; set ftp:ssl-protect-data yes; set ftp:ssl-protect-list yes;";
 
 /// A running ftpserve and the tree it serves.
-struct Site {
-    server: Server,
-    root: PathBuf,
-    cert: PathBuf,
+pub(crate) struct Site {
+    pub(crate) server: Server,
+    pub(crate) root: PathBuf,
+    pub(crate) cert: PathBuf,
+    /// Serves with TLS of either kind.
+    pub(crate) tls: bool,
     scheme: &'static str,
     _dir: TempDir,
 }
@@ -64,7 +66,12 @@ impl Site {
         Site::start("ftps", &["--tls", "implicit"])
     }
 
-    fn start(scheme: &'static str, args: &[&str]) -> Site {
+    pub(crate) fn start(scheme: &'static str, args: &[&str]) -> Site {
+        Site::strict(scheme, &[&["--append"], args].concat())
+    }
+
+    /// Without --append: nothing is continued but what an upload left.
+    pub(crate) fn strict(scheme: &'static str, args: &[&str]) -> Site {
         let dir = temp_dir();
         let (root, cert) = (dir.path().join("served"), dir.path().join("cert.pem"));
         std::fs::create_dir_all(root.join("tree/deep")).unwrap();
@@ -75,22 +82,22 @@ impl Site {
         for number in 0..50 {
             std::fs::write(root.join(format!("tree/deep/{number}")), format!("file {number}\n")).unwrap();
         }
-        let args = [&["--write", "--append", "--self-signed", "localhost", "--cert-out", cert.to_str().unwrap()], args]
-            .concat();
+        let args = [&["--write", "--self-signed", "localhost", "--cert-out", cert.to_str().unwrap()], args].concat();
+        let tls = args.contains(&"--tls");
         let server = server("ftpserve").args(args).arg(&root).start();
-        Site { server, root, cert, scheme, _dir: dir }
+        Site { server, root, cert, tls, scheme, _dir: dir }
     }
 
-    fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}://localhost:{}/{path}", self.scheme, self.server.port())
     }
 
-    fn holds(&self, path: &str) -> Vec<u8> {
+    pub(crate) fn holds(&self, path: &str) -> Vec<u8> {
         std::fs::read(self.root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.server))
     }
 }
 
-fn pattern(size: usize) -> Vec<u8> {
+pub(crate) fn pattern(size: usize) -> Vec<u8> {
     (0..size).map(|at| ((at as u32).wrapping_mul(2_654_435_761) >> 24) as u8).collect()
 }
 

@@ -26,7 +26,8 @@ pub(crate) fn start(peer: &Peer, kind: Kind, root: &Path, how: How) -> Result<Se
         Kind::Pure if how == How::Implicit => Err("implicit TLS is not built into it"),
         Kind::Pure => Ok(pure_ftpd(peer, root, how)),
         Kind::Pro => Ok(proftpd(peer, root, how)),
-        Kind::Python => pyftpdlib(peer, root, how).ok_or("pip install pyftpdlib pyOpenSSL brings it"),
+        Kind::Python if how == How::Implicit => Err("it offers AUTH TLS only"),
+        Kind::Python => Ok(pyftpdlib(peer, root, how)),
         Kind::Inetutils => inetutils(peer, root, how),
     }
 }
@@ -105,12 +106,8 @@ pub(crate) fn proftpd(peer: &Peer, root: &Path, how: How) -> Served {
     Served { daemon: peer.start(command, addr), dir }
 }
 
-/// pyftpdlib in the peer's Python; `None` where that library is not installed.
-pub(crate) fn pyftpdlib(peer: &Peer, root: &Path, how: How) -> Option<Served> {
-    let wanted = if how.tls() { "import pyftpdlib, OpenSSL" } else { "import pyftpdlib" };
-    if peer.run("python3", ["-c", wanted]).status != 0 {
-        return None;
-    }
+/// pyftpdlib in Debian's Python, whose library it is.
+pub(crate) fn pyftpdlib(peer: &Peer, root: &Path, how: How) -> Served {
     let (dir, addr) = (temp_dir(), how.address());
     certificate(dir.path());
     let handler = if how.tls() { "TLS_FTPHandler" } else { "FTPHandler" };
@@ -125,9 +122,9 @@ pub(crate) fn pyftpdlib(peer: &Peer, root: &Path, how: How) -> Option<Served> {
         addr.ip().to_string(),
         addr.port(),
     );
-    let mut command = peer.command("python3", dir.path());
-    command.arg("-c").arg(script);
-    Some(Served { daemon: peer.start(command, addr), dir })
+    let mut command = peer.command("/usr/bin/python3", dir.path());
+    command.env("PYTHONPATH", peer.root().join("usr/lib/python3/dist-packages")).arg("-c").arg(script);
+    Served { daemon: peer.start(command, addr), dir }
 }
 
 /// ftpd of GNU inetutils, one process a connection as inetd starts them. Its users are those of the system: it gets a view of

@@ -22,6 +22,7 @@ mod dns_peers;
 mod dns_types;
 mod ftp;
 mod ftp_clients;
+mod ftp_cut;
 mod ftp_matrix;
 mod ftp_mirror;
 mod ftp_server;
@@ -45,6 +46,7 @@ fn main() -> std::process::ExitCode {
         ftp::TRIALS,
         ftp_clients::TRIALS,
         ftp_server::TRIALS,
+        ftp_cut::TRIALS,
         mail::TRIALS,
         delivery::TRIALS,
         queue::TRIALS,

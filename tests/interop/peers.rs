@@ -27,10 +27,17 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("lftp", "lftp", &["lftp"]),
     ("ncftp", "ncftpget", &["ncftp"]),
     ("wget", "wget", &["wget"]),
+    ("wput", "wput", &["wput"]),
     ("vsftpd", "vsftpd", &["vsftpd"]),
     ("proftpd", "proftpd", &["proftpd-core", "proftpd-mod-crypto"]),
     ("pure-ftpd", "pure-ftpd", &["pure-ftpd", "pure-ftpd-common"]),
     ("inetutils-ftpd", "ftpd", &["inetutils-ftpd"]),
+    // A library that brings no program.
+    (
+        "pyftpdlib",
+        "../lib/python3/dist-packages/pyftpdlib/__main__.py",
+        &["python3-pyftpdlib", "python3-openssl", "python3-cryptography"],
+    ),
     (
         "swaks",
         "swaks",

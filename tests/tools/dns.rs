@@ -174,13 +174,25 @@ fn a_query_log_in_json() {
     let server = server("dnsserve").args(["--json", "--listen", "127.0.0.1:0"]).arg(data("other.test.zone")).start();
     ask(&server, &["--short", "www.other.test"]).exits(0);
     ask(&server, &["--short", "www.other.test", "AXFR", "--tcp"]).exits(69);
-    server.stdout.wait_for("AXFR");
+    ask(&server, &["--short", "www.other.test", "MX", "+dnssec", "+cdflag", "+norecurse"]).exits(1);
+    server.stdout.wait_for("\"MX\"");
     let stdout = server.stdout.text();
     let status = server.stop();
     let lines: Vec<serde_json::Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!((status, lines[0]["type"].as_str()), (0, Some("listening")));
     assert_eq!((lines[1]["name"].as_str(), lines[1]["status"].as_str()), (Some("www.other.test."), Some("NOERROR")));
     assert_eq!((lines[2]["qtype"].as_str(), lines[2]["status"].as_str()), (Some("AXFR"), Some("REFUSED")));
+    assert_eq!((lines[1]["transport"].as_str(), lines[2]["transport"].as_str()), (Some("udp"), Some("tcp")));
+    for (line, flags, dnssec_ok) in [(&lines[1], vec!["rd"], false), (&lines[3], vec!["cd"], true)] {
+        assert_eq!((&line["flags"], &line["edns"]["dnssec_ok"]), (&flags.into(), &dnssec_ok.into()), "{line}");
+        assert_eq!(
+            (&line["qclass"], &line["opcode"], &line["server"]),
+            (&"IN".into(), &"QUERY".into(), &lines[0]["url"].as_str().unwrap()[6..].into())
+        );
+        assert!(
+            line["at"].as_str().unwrap().ends_with('Z') && line["client"].as_str().unwrap().starts_with("127.0.0.1:")
+        );
+    }
 }
 
 #[test]

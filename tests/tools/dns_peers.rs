@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use applayer::dns::answer::{self, AnswerAction, Zones};
+use applayer::dns::answer::{self, Zones};
 use applayer::dns::zone::{Zone, ZoneSource};
 use applayer::net::stream::Stream;
 use applayer::net::tls::{ServerTls, ServerTlsOptions};
@@ -81,10 +81,7 @@ fn spki(key: &rcgen::KeyPair) -> Vec<u8> {
 
 /// Answers from the example zones.
 pub(crate) fn answer_of(zones: &Zones, query: &[u8]) -> Vec<u8> {
-    match answer::answer(zones, query, false) {
-        AnswerAction::Send(response) | AnswerAction::Elsewhere(response) => response.wire,
-        _ => panic!("a query to be answered"),
-    }
+    answer::answer(zones, query, false).response().unwrap().wire
 }
 
 pub(crate) fn zones() -> Zones {

@@ -85,7 +85,7 @@ fn nothing_that_matches_is_an_answer() {
 fn sums() {
     let (_root, server) = site();
     let done = tool("ftpls").args(["--du", &url(&server, "")]).run();
-    assert_eq!(done.silent_success().text(), "5000\t2025/deep\n5400\t2025\n300\t2024\n7718\t.\n", "{done}");
+    assert_eq!(done.silent_success().text(), "300\t2024\n5000\t2025/deep\n5400\t2025\n7718\t.\n", "{done}");
     let done = tool("ftpls").args(["--du", "--json", "--max-depth", "1", "--name", "*.csv", &url(&server, "")]).run();
     let last = done.records().pop().unwrap();
     assert_eq!((&last["size_bytes"], &last["files"]), (&7700.into(), &4.into()), "{done}");
@@ -134,11 +134,31 @@ fn saved_listings() {
     run(&["--parse", "nowhere"]).exits(66);
     run(&["--parse", "ls-lR", "ftp://h/"]).exits(64);
     run(&["--now", "2d", "ftp://h/"]).exits(64);
+    // As ls(1) is asked.
+    for (flags, names) in [
+        (&["-la1"][..], "a b sub x"),
+        (&["-t"], "a b x sub"),
+        (&["-lS"], "x a b sub"),
+        (&["-t", "--reverse"], "sub x a b"),
+    ] {
+        let done = run(&[flags, &["--parse", "ls-lR", "--now", "2026-11-24T00:00:00Z"]].concat());
+        let found: Vec<&str> = done.text().lines().filter_map(|line| line.rsplit('/').next()).collect();
+        assert_eq!((done.status, found.join(" ")), (0, names.to_owned()), "{flags:?}: {done}");
+    }
+    for flags in [&["-tS"][..], &["-t", "--sort", "name"], &["-ltr"], &["-lh"]] {
+        assert_eq!(run(&[flags, &["--parse", "ls-lR"]].concat()).status, 64, "{flags:?}");
+    }
+    // The whole name, whatever it begins with.
+    let lines = " lead\n type=file;size=1; x\n";
+    let done = tool("ftpls").args(["--parse", "-"]).stdin(lines).run();
+    assert_eq!(done.silent_success().text(), "lead\ntype=file;size=1; x\n");
     let done = tool("ftpls").args(["--parse", "-", "--json"]).stdin("type=file;size=1; x\nnonsense\n").run();
     assert_eq!(done.status, 65, "{done}");
     assert!(done.stderr.contains("stdin:2"), "{done}");
     // Each table of dialects, as somebody would have saved it; what makes no sense is told and does not stop the rest.
-    for (dialect, name) in [("dos", "pub"), ("eplf", "514.html"), ("vms", "CII-MANUAL.TEX"), ("as400", "QOpenSys")] {
+    for (dialect, name) in
+        [("dos", "pub"), ("eplf", "514.html"), ("vms", "CII-MANUAL.TEX"), ("as400", "QOpenSys"), ("os2", "csort.exe")]
+    {
         let table = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/data/ftp/listing/{dialect}.txt"));
         let text = std::fs::read_to_string(table).unwrap();
         let lines: Vec<&str> = text.lines().filter_map(|row| row.strip_prefix('|')).collect();

@@ -1,8 +1,12 @@
 //! ftpput through its command line: trees that are sent again only where they differ, deleting at the server, modes, links,
 //! and servers that refuse.
 
+use std::collections::HashMap;
+use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 use crate::ftp_get::{Tree, lines_of, serve, set_time, summary, url};
 use crate::ftp_peer::{FtpPeer, OPENING, ftp_peer};
@@ -76,7 +80,7 @@ fn deleting_has_its_limits() {
     let to = url(&server, "in/");
     let done = put(work.path(), &["--json", "-r", "--delete", "--max-delete", "3", "t"], &to);
     assert_eq!((done.status, summary(&done, "deleted")), (1, 0), "{done}");
-    done.says("4 deletions are more than 3");
+    done.says("more than 3 deletions");
     assert!(root.path().join("in/y").exists() && root.path().join("in/a").exists());
     // An empty source: perhaps something is not mounted.
     std::fs::create_dir(work.path().join("empty")).unwrap();
@@ -166,6 +170,75 @@ fn refusing_server(refusals: Refusals) -> FtpPeer {
         };
         Some(reply.to_owned())
     })
+}
+
+/// The tree changes while it is sent: what is gone or grows is told and does not appear, all else arrives.
+#[test]
+fn a_tree_that_changes_meanwhile() {
+    const SIZE: usize = 3 << 20;
+    let work = temp_dir();
+    let at = |name: &str| work.path().join("t").join(name);
+    let mut tree = Tree::new(work.path()).file("t/a", "a").file("t/z", "z");
+    for gone in ["gone", "link", "dir", "sub/x"] {
+        tree = tree.file(&format!("t/{gone}"), "x");
+    }
+    drop(tree);
+    std::fs::write(at("grows"), vec![b'0'; SIZE]).unwrap();
+    let (changed, root) = (AtomicBool::new(false), work.path().join("t"));
+    let stored: Arc<Mutex<HashMap<String, Vec<u8>>>> = Arc::default();
+    let there = stored.clone();
+    let server = ftp_peer(move |session, verb, path| {
+        let stored = || there.lock().unwrap();
+        let reply = match verb {
+            "MLSD" => "550 not there\r\n".to_owned(),
+            "STOR" => {
+                let (mut data, mut bytes) = (session.data(OPENING)?, vec![0]);
+                let first = data.read(&mut bytes).unwrap();
+                bytes.truncate(first);
+                if !changed.swap(true, Ordering::SeqCst) {
+                    std::fs::remove_file(root.join("gone")).unwrap();
+                    std::fs::remove_file(root.join("link")).unwrap();
+                    symlink("a", root.join("link")).unwrap();
+                    std::fs::remove_file(root.join("dir")).unwrap();
+                    std::fs::create_dir(root.join("dir")).unwrap();
+                    std::fs::remove_dir_all(root.join("sub")).unwrap();
+                }
+                if path.contains("grows") {
+                    let mut file = std::fs::File::options().append(true).open(root.join("grows")).unwrap();
+                    file.write_all(b"1").unwrap();
+                }
+                data.read_to_end(&mut bytes).ok()?;
+                stored().insert(path.to_owned(), bytes);
+                "226 got it\r\n".to_owned()
+            }
+            "SIZE" => match stored().get(path) {
+                Some(bytes) => format!("213 {}\r\n", bytes.len()),
+                None => "550 nothing\r\n".to_owned(),
+            },
+            "RNFR" => {
+                let bytes = stored().remove(path).unwrap_or_default();
+                stored().insert(String::new(), bytes);
+                "350 and now\r\n".to_owned()
+            }
+            "RNTO" => {
+                let bytes = stored().remove("").unwrap();
+                stored().insert(path.to_owned(), bytes);
+                "250 moved\r\n".to_owned()
+            }
+            _ => return None,
+        };
+        Some(reply)
+    });
+    let done = put(work.path(), &["--json", "-r", "-j1", "t"], &server.url("in/"));
+    assert_eq!(done.status, 66, "{done}");
+    let stored = stored.lock().unwrap();
+    let mut names: Vec<&String> = stored.keys().filter(|name| !name.contains(".part")).collect();
+    names.sort();
+    assert_eq!(names, ["in/a", "in/z"], "{done}");
+    let told: Vec<String> = done.records_of("error").iter().map(|error| error["target"].to_string()).collect();
+    for gone in ["gone", "grows", "link", "dir", "sub/x"] {
+        assert!(told.iter().any(|target| target.contains(gone)), "{gone}: {done}");
+    }
 }
 
 #[test]

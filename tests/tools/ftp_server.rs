@@ -496,11 +496,74 @@ fn crash_of_a_client_stores_nothing_short() {
     assert!(left > 0, "no client was killed in the middle");
 }
 
+/// FileZilla and WinSCP after a cut connection, command by command: both look at the size that is there, the one goes on with
+/// REST and STOR, the other with APPE.
+#[test]
+fn graphical_clients_continue_what_was_cut() {
+    let (dir, server) = hostile_site(&["--write", "--keep-partial"]);
+    let served = dir.path().join("served");
+    let whole: Vec<u8> = (0..300_000u32).map(|n| n.to_le_bytes()[n as usize % 3]).collect();
+    let begin = |commands: &[(&str, u16)]| {
+        let mut client = Client::connect(server.addr);
+        for (command, code) in [("USER anonymous", 331), ("PASS me@", 230), ("SYST", 215), ("FEAT", 211)] {
+            client.ask(command, code);
+        }
+        for (command, code) in commands {
+            client.ask(command, *code);
+        }
+        client
+    };
+    let filezilla = || begin(&[("OPTS UTF8 ON", 200), ("CLNT FileZilla", 200), ("PWD", 257), ("TYPE I", 200)]);
+    let winscp = || begin(&[("OPTS UTF8 ON", 200), ("PWD", 257), ("CWD /", 250), ("TYPE I", 200)]);
+    for (name, start, way) in [("f", &filezilla as &dyn Fn() -> Client, "STOR"), ("w", &winscp, "APPE")] {
+        let mut client = start();
+        client.ask("ALLO 300000", 202);
+        let mut data = client.data();
+        client.ask(&format!("STOR {name}"), 150);
+        data.write_all(&whole[..200_000]).unwrap();
+        drop((data, client));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while !served.join(name).exists() {
+            assert!(Instant::now() < deadline, "{server}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        // Written by somebody else, no upload of ours, and as large.
+        std::fs::write(served.join("old"), &whole[..200_000]).unwrap();
+        for (name, code) in [(name, "226"), ("old", "554")] {
+            let mut client = start();
+            let listing = String::from_utf8(client.get("MLSD").unwrap()).unwrap();
+            let line = listing.lines().find(|line| line.ends_with(&format!("; {name}"))).unwrap();
+            assert!(line.to_ascii_lowercase().contains("size=200000;"), "{line}");
+            client.ask(&format!("SIZE {name}"), 213);
+            client.ask(&format!("MDTM {name}"), 213);
+            let mut data = client.data();
+            if way == "STOR" {
+                client.ask("REST 200000", 350);
+            }
+            client.send(&format!("{way} {name}\r\n"));
+            let mut reply = client.reply();
+            if reply.starts_with("150") {
+                data.write_all(&whole[200_000..]).unwrap();
+                drop(data);
+                reply = client.reply();
+            }
+            assert!(reply.starts_with(code), "{way} {name}: {reply}");
+            if code == "226" {
+                client.ask(&format!("MFMT 20200229120000 {name}"), 213);
+            }
+        }
+        assert!(std::fs::read(served.join(name)).unwrap() == whole, "{name}");
+        assert!(std::fs::read(served.join("old")).unwrap() == whole[..200_000], "{name}");
+    }
+}
+
 #[test]
 fn uploads_do_not_fill_the_disk() {
     let (dir, server) = hostile_site(&["--write", "--append", "--max-file-size", "1M"]);
     let mut client = Client::anonymous(&server);
     assert!(client.put("fits", &vec![1; 1 << 20]).starts_with("226"));
+    client.ask("ALLO 1048577", 552);
+    client.ask("ALLO 1048576", 202);
     let mut data = client.data();
     client.ask("STOR toolarge", 150);
     let chunk = vec![1; 64 << 10];

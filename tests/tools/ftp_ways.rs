@@ -95,11 +95,16 @@ const WAYS: [(&str, Way); 17] = [
 /// glftpd's.
 const TWO_CODES: &str = "553-this is said\r\n553-before each\r\n150 transfer\r\n";
 
+/// A tree goes there as well as a file.
+const PUT_TREE: (&str, &[&str]) = ("ftpput", &["-j1", "-r", ".", "URL/up/"]);
+
 #[test]
 fn the_other_way_is_found_once() {
     std::thread::scope(|scope| {
         for (what, way) in WAYS {
-            scope.spawn(move || JOBS.iter().for_each(|(name, args)| finds_it_once(what, way, name, args)));
+            scope.spawn(move || {
+                JOBS.iter().chain([&PUT_TREE]).for_each(|(name, args)| finds_it_once(what, way, name, args))
+            });
         }
     });
 }
@@ -198,6 +203,64 @@ fn the_server_hangs_up_between_files() {
         let done = run(&foe, work.path(), "ftpget", &["-r", "-j1", "-o", "tree", "URL/"]);
         assert_eq!(done.status, 0, "{goodbye:?}: {done}\n{:?}", foe.heard());
         assert_eq!(std::fs::read_dir(work.path().join("tree")).unwrap().count(), 6, "{done}");
+    }
+}
+
+/// The same of uploads. Commands and listings are not begun again by themselves: what they have done is no secret.
+#[test]
+fn the_server_hangs_up_between_others() {
+    let ends = |end: &'static str, goodbye: &'static str| {
+        ftp_peer(move |session, verb, path| {
+            if session.memory == 1 {
+                return Some(String::new());
+            }
+            let reply = match answer(session, &lists("type=dir; d\r\ntype=file;size=3; f\r\n"), verb, path) {
+                None if verb == end => Some("250 ok\r\n".to_owned()),
+                reply => reply,
+            };
+            session.memory = u64::from(verb == end);
+            if verb == end { Some(reply? + goodbye) } else { reply }
+        })
+    };
+    for goodbye in ["", "421 that was enough\r\n"] {
+        for (end, name, args, status) in [
+            ("RNTO", "ftpput", &["-r", "-j1", "many", "URL/"][..], 0),
+            ("MKD", "ftpdo", &["URL/", "mkdir", "a", "b"], 3),
+            ("MLSD", "ftpls", &["-R", "URL/"], 75),
+        ] {
+            let (foe, work) = (ends(end, goodbye), temp_dir());
+            std::fs::create_dir(work.path().join("many")).unwrap();
+            (0..6).for_each(|at| std::fs::write(work.path().join(format!("many/f{at}")), "hi").unwrap());
+            let done = run(&foe, work.path(), name, &[&["--json"], args].concat());
+            assert_eq!(done.status, status, "{goodbye:?}: {done}\n{:?}", foe.heard());
+            if name == "ftpput" {
+                assert_eq!(done.records_of("transfer").len(), 6, "{done}");
+            }
+        }
+    }
+}
+
+/// A server that has too many others is asked again as often as the user allows, and is no failure for good.
+#[test]
+fn a_crowded_server_is_for_later() {
+    for words in [
+        "530 Sorry, the maximum number of clients (2) from your host are already connected.\r\n",
+        "530-Sorry.\r\n530 Too many connections for this user\r\n",
+        "421 no more than 3 sessions\r\n",
+    ] {
+        for (name, args) in JOBS.iter().chain([&PUT_TREE]) {
+            for (retry, status) in [("0", 75), ("1", 0)] {
+                let logins = AtomicUsize::new(0);
+                let foe = ftp_peer(move |session, verb, path| match verb {
+                    "PASS" if logins.fetch_add(1, Ordering::SeqCst) == 0 => Some(words.to_owned()),
+                    _ => answer(session, &Manner::default(), verb, path),
+                });
+                let work = temp_dir();
+                let done =
+                    run(&foe, work.path(), name, &[&["--retry", retry, "--retry-delay", "10ms"], *args].concat());
+                assert_eq!(done.status, status, "{words}: {done}\n{:?}", foe.heard());
+            }
+        }
     }
 }
 

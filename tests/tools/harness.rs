@@ -319,7 +319,7 @@ pub(crate) fn wait(mut child: Child, limit: Duration) -> (ExitStatus, bool) {
     (status.expect("wait"), hung)
 }
 
-fn signal(pid: u32, signal: rustix::process::Signal) {
+pub(crate) fn signal(pid: u32, signal: rustix::process::Signal) {
     let pid = i32::try_from(pid).ok().and_then(rustix::process::Pid::from_raw).expect("a pid");
     // It may have ended by itself.
     let _ = rustix::process::kill_process(pid, signal);
@@ -498,6 +498,11 @@ impl Server {
     /// Its process id.
     pub(crate) fn pid(&self) -> u32 {
         self.child.as_ref().expect("still running").id()
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, kind: rustix::process::Signal) {
+        signal(self.pid(), kind);
     }
 
     /// `kill -9`, and waits for the end: what a crash test does.

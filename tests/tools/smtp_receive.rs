@@ -316,3 +316,15 @@ fn tls_for_another_application_protocol_is_refused() {
         assert_eq!(greeted, taken, "{protocols:?}");
     }
 }
+
+#[test]
+fn one_address_gets_only_so_many_connections() {
+    use std::io::BufRead;
+    let directory = mailboxes(&["bob"]);
+    let server = bob(directory.path(), &["--max-per-address", "1"]);
+    let _held = greeted(&server);
+    let mut line = String::new();
+    let second = std::net::TcpStream::connect(server.addr).unwrap();
+    std::io::BufReader::new(second).read_line(&mut line).unwrap();
+    assert!(line.starts_with("421 4.7.0 "), "{line}");
+}

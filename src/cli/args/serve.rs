@@ -31,6 +31,9 @@ pub struct ListenArgs {
     /// Serve at most N connections at once; more wait
     #[arg(long, value_name = "N", default_value_t = 500)]
     pub max_clients: usize,
+    /// Serve at most N connections from one address (IPv6: one /64 network)
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub max_per_address: usize,
     /// Write the URLs that are served to FILE, one a line, once they are
     #[arg(long, value_name = "FILE")]
     pub address_file: Option<PathBuf>,

@@ -162,12 +162,46 @@ struct ConnectionKey {
 /// One opening, which everybody who came in the meantime shares, failure included.
 type Opening = Arc<OnceCell<Result<DnsConnection, Fault>>>;
 
-#[derive(Debug)]
-struct OpenConnections {
+/// Connections by server, shared by all who ask there.
+#[derive(Debug, Default)]
+pub(crate) struct OpenConnections {
     open: Mutex<HashMap<ConnectionKey, Opening>>,
 }
 
 impl OpenConnections {
+    /// Asks on the server's connection of this number, and again on a new one if it ended after it had answered others:
+    /// those are limited in number, time or idleness, and the question had no part in it. `limit` is for all of it.
+    ///
+    /// # Errors
+    /// No connection, or no answer on it within the limit.
+    pub(crate) async fn ask(
+        &self,
+        endpoint: &Endpoint,
+        query: &[u8],
+        number: usize,
+        limit: Duration,
+    ) -> Result<Vec<u8>, Fault> {
+        let (address, transport) = (endpoint.address, endpoint.transport);
+        let key = ConnectionKey { address, transport, host: endpoint.host.clone(), number };
+        let asked = async {
+            loop {
+                let opening = self.get(&key);
+                let opened = opening.get_or_init(|| DnsConnection::open(endpoint, limit)).await;
+                let connection = opened.as_ref().map_err(Clone::clone)?;
+                match connection.ask(query).await {
+                    Err(fault)
+                        if fault.kind == Kind::Disconnected && !connection.is_open() && connection.answered() > 0 => {}
+                    Err(fault) => return Err(fault.context(format_args!("{address} over {}", transport.name()))),
+                    answered => return answered,
+                }
+            }
+        };
+        tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
+            let late = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
+            Err(network_fault(address, transport, &late))
+        })
+    }
+
     /// The connection for a key: one that stands or is being opened, otherwise a new one.
     fn get(&self, key: &ConnectionKey) -> Opening {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
@@ -188,18 +222,14 @@ impl OpenConnections {
 }
 
 async fn work(mut queue: mpsc::UnboundedReceiver<PooledQuery>, width: usize) {
-    let pool = Arc::new(OpenConnections { open: Mutex::default() });
+    let pool = Arc::new(OpenConnections::default());
     let mut turn = 0;
     while let Some(query) = queue.recv().await {
         let pool = pool.clone();
         turn += 1;
         let number = turn % width;
         tokio::spawn(async move {
-            let carried = tokio::time::timeout(query.limit, carry(&pool, &query, number)).await;
-            let result = carried.unwrap_or_else(|_| {
-                let late = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-                Err(network_fault(query.endpoint.address, query.endpoint.transport, &late))
-            });
+            let result = pool.ask(&query.endpoint, &query.wire, number, query.limit).await;
             query.completions.put(Completion { token: query.token, result });
         });
     }
@@ -214,24 +244,4 @@ async fn work(mut queue: mpsc::UnboundedReceiver<PooledQuery>, width: usize) {
     };
     // Whoever does not listen to a farewell gets none.
     let _ = tokio::time::timeout(MAX_FAREWELL, farewells).await;
-}
-
-/// Asks on the server's connection, and again on a new one if it ended after it had answered others: those are limited in
-/// number, time or idleness, and the question had no part in it.
-async fn carry(pool: &OpenConnections, query: &PooledQuery, number: usize) -> Result<Vec<u8>, Fault> {
-    let endpoint = &query.endpoint;
-    let key =
-        ConnectionKey { address: endpoint.address, transport: endpoint.transport, host: endpoint.host.clone(), number };
-    loop {
-        let opening = pool.get(&key);
-        let opened = opening.get_or_init(|| DnsConnection::open(endpoint, query.limit)).await;
-        let connection = opened.as_ref().map_err(Clone::clone)?;
-        match connection.ask(&query.wire).await {
-            Err(fault) if fault.kind == Kind::Disconnected && !connection.is_open() && connection.answered() > 0 => {}
-            Err(fault) => {
-                return Err(fault.context(format_args!("{} over {}", endpoint.address, endpoint.transport.name())));
-            }
-            answered => return answered,
-        }
-    }
 }

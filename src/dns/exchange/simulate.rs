@@ -128,6 +128,7 @@ impl World {
             race: dice.percent(50),
             next_on_failure: dice.percent(80),
             answer_bad_cookie: dice.percent(80),
+            backoff: dice.percent(50),
         };
         let (loss, forged) = (dice.below(4) * 20, dice.below(4));
         (World { dice, now: Duration::ZERO, servers, loss, forged, coming: BinaryHeap::new() }, policy)

@@ -99,7 +99,7 @@ pub fn now() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::answer::{AnswerAction, answer};
+    use crate::dns::answer::answer;
     use crate::dns::validate::tests::{AT, anchors, hierarchy};
 
     /// A server of the signed hierarchy in a thread; it fails for names that begin with `broken`.
@@ -111,7 +111,7 @@ mod tests {
             let mut buffer = [0; 1500];
             while let Ok((length, from)) = socket.recv_from(&mut buffer) {
                 let query = &buffer[..length];
-                let AnswerAction::Send(mut response) = answer(&zones, query, true) else { continue };
+                let Some(mut response) = answer(&zones, query, true).response() else { continue };
                 if query[12..].starts_with(b"\x06broken") {
                     response.wire[3] = response.wire[3] & 0xf0 | 2;
                 }

@@ -4,7 +4,7 @@
 use std::cell::Cell;
 
 use super::*;
-use crate::dns::answer::{AnswerAction, Zones, answer};
+use crate::dns::answer::{Zones, answer};
 use crate::dns::edns::Edns;
 use crate::dns::message::{Flags, Rcode};
 use crate::dns::query::Query;
@@ -46,10 +46,7 @@ fn serve(zones: &Zones, question: &Question) -> Message {
         padding: None,
         exact_case: false,
     };
-    match answer(zones, &query.compose(1), false) {
-        AnswerAction::Send(response) | AnswerAction::Elsewhere(response) => Message::parse(&response.wire).unwrap(),
-        other => panic!("{other:?}"),
-    }
+    Message::parse(&answer(zones, &query.compose(1), false).response().unwrap().wire).unwrap()
 }
 
 /// The verdict when each answer passes through `tamper`.

@@ -375,8 +375,16 @@ impl PartialEq<Name> for NameRef<'_> {
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    /// Bytes of names that were hashed: what looking names up costs, for tests that bound it.
+    pub(crate) static HASHED_BYTES: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
 impl Hash for NameRef<'_> {
     fn hash<H: Hasher>(&self, state: &mut H) {
+        #[cfg(test)]
+        HASHED_BYTES.set(HASHED_BYTES.get() + self.0.len());
         let mut lower = [0; MAX_NAME_BYTES];
         for (to, from) in lower.iter_mut().zip(self.0) {
             *to = from.to_ascii_lowercase();

@@ -4,12 +4,13 @@ mod denial;
 mod generate;
 mod reader;
 
-use std::collections::HashMap;
 use std::fmt;
 
 pub(crate) use denial::at_or_before;
 pub use denial::{Denial, Hashes};
 pub use reader::{Load, MAX_INCLUDE_DEPTH, ZoneEntry, ZoneReader, ZoneSource};
+
+use indexmap::IndexMap;
 
 use super::name::{Name, NameKey, NameRef};
 use super::record::rdata::{Rrsig, Soa};
@@ -23,10 +24,10 @@ pub struct Zone {
     origin: Name,
     soa: Record,
     soa_data: Soa,
-    /// Every name that exists, empty non-terminals too (RFC 4592, section 2.2.2).
-    nodes: HashMap<Name, NameNode>,
-    /// NSEC3 records with their signatures, whose owners are no names of the zone (RFC 5155, section 7.2.8).
-    hashed: HashMap<Name, NameNode>,
+    /// Every name that exists, empty non-terminals too (RFC 4592, section 2.2.2), in canonical order.
+    nodes: IndexMap<Name, NameNode>,
+    /// NSEC3 records with their signatures, whose owners are no names of the zone (RFC 5155, section 7.2.8), likewise.
+    hashed: IndexMap<Name, NameNode>,
     denial: Index,
     records: usize,
 }
@@ -125,6 +126,8 @@ impl Zone {
             return Err(whole(format!("the SOA record is of {}, not of the zone asked for", zone.origin)));
         }
         zone.check().map_err(whole)?;
+        zone.nodes.sort_unstable_keys();
+        zone.hashed.sort_unstable_keys();
         zone.denial = Index::of(&zone);
         Ok(zone)
     }
@@ -138,8 +141,8 @@ impl Zone {
             origin: entry.record.name.clone(),
             soa: entry.record.clone(),
             soa_data,
-            nodes: HashMap::new(),
-            hashed: HashMap::new(),
+            nodes: IndexMap::new(),
+            hashed: IndexMap::new(),
             denial: Index::default(),
             records: 0,
         })
@@ -270,19 +273,9 @@ impl Zone {
         self.records
     }
 
-    /// All records, the SOA first, then by name in canonical order: the order of a zone transfer.
-    pub fn records(&self) -> Vec<Record> {
-        let mut nodes: Vec<(&Name, &NameNode)> = self.nodes.iter().chain(&self.hashed).collect();
-        nodes.sort_by_key(|(name, _)| *name);
-        let mut records = vec![self.soa.clone()];
-        for (name, node) in nodes {
-            for set in node.sets() {
-                if set.rtype != Rtype::SOA {
-                    records.extend(set.records(name));
-                }
-            }
-        }
-        records
+    /// The name at this place of the zone's canonical order; those of NSEC3 records come last.
+    pub fn at(&self, place: usize) -> Option<(&Name, &NameNode)> {
+        self.nodes.get_index(place).or_else(|| self.hashed.get_index(place.checked_sub(self.nodes.len())?))
     }
 }
 
@@ -322,9 +315,8 @@ mod tests {
         assert!(zone.node(&name("x.example.test")).is_none());
         let set = zone.node(&name("NS.example.test")).unwrap().set(Rtype::A).unwrap();
         assert_eq!((set.rdata.len(), set.ttl), (2, 60), "duplicates are dropped, the smallest TTL counts");
-        let order: Vec<String> = zone.records().iter().map(|record| record.name.to_string()).collect();
-        assert_eq!(order[0], "example.test.");
-        assert_eq!(order.len(), 5);
+        let order: Vec<String> = (0..).map_while(|place| Some(zone.at(place)?.0.to_string())).collect();
+        assert_eq!(order, ["", "c.", "b.c.", "a.b.c.", "ns."].map(|below| format!("{below}example.test.")));
     }
 
     #[test]

@@ -56,24 +56,29 @@ impl FtpClient {
         }
     }
 
-    /// Sends `first` and then the questions, set-up and command of each transfer, all in one packet; returns the final replies to
-    /// `first`. [`FtpClient::begin`] goes through with the transfers in their order; until then nothing else can be sent.
+    /// Sends `first` and then the questions, set-up and command of each transfer, all in one packet; `replies` gets the final
+    /// replies to `first`, as many as come. [`FtpClient::begin`] goes through with the transfers in their order; until then
+    /// nothing else can be sent.
     ///
     /// # Errors
     /// `Usage` for what cannot be a command; the kind of what failed on the connection.
-    pub async fn send_ahead(&mut self, first: &[FtpCommand], transfers: &[Ahead]) -> Result<Vec<FtpReply>, Fault> {
+    pub async fn send_ahead(
+        &mut self,
+        first: &[FtpCommand],
+        transfers: &[Ahead],
+        replies: &mut Vec<FtpReply>,
+    ) -> Result<(), Fault> {
         self.set_type(false).await?;
         if transfers.is_empty() {
-            return self.call_all(first).await;
+            return self.call_into(first, replies).await;
         }
         for command in first {
             self.control.queue(command)?;
         }
-        let mut replies = Vec::with_capacity(first.len());
         let length = transfers.iter().map(Ahead::length).sum::<usize>() + self.control.queued();
         if transfers.len() > 1 && length > MAX_CHAIN_BYTES {
             // All together would arrive in pieces.
-            self.first_replies(first.len(), &mut replies).await?;
+            self.first_replies(first.len(), replies).await?;
         }
         let set_up = self.passive_command();
         for transfer in transfers {
@@ -86,8 +91,7 @@ impl FtpClient {
         }
         self.control.held = true;
         let left = first.len() - replies.len();
-        self.first_replies(left, &mut replies).await?;
-        Ok(replies)
+        self.first_replies(left, replies).await
     }
 
     async fn first_replies(&mut self, count: usize, replies: &mut Vec<FtpReply>) -> Result<(), Fault> {

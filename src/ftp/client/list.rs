@@ -81,6 +81,29 @@ impl ListCommand {
     }
 }
 
+/// True for a refusal that servers have for what is not there and for what is empty.
+fn may_be_empty(fault: &Fault) -> bool {
+    matches!(fault.reply_code(), Some(450 | 550))
+}
+
+/// The listing of a directory that is there, as was found out: one that is refused because it has nothing in it is empty.
+fn or_empty(
+    command: ListCommand,
+    listed: Result<ListingSummary, DataError>,
+    heard: &Hearing<'_>,
+) -> Result<ListingSummary, DataError> {
+    const NOTHING: [&str; 8] =
+        ["no file", "no such", "not found", "empty", "no entries", "no members", "no data set", "nothing"];
+    match listed {
+        Err(error) if heard.lines == 0 && command != ListCommand::ListAll && may_be_empty(&error.fault) => {
+            let said = error.fault.detail.to_lowercase();
+            let empty = NOTHING.iter().any(|phrase| said.contains(phrase));
+            if empty { Ok(ListingSummary::said_to_be_empty()) } else { Err(error) }
+        }
+        other => other,
+    }
+}
+
 /// A name that no directory has: what is listed for it is another directory.
 const NOBODY: &[u8] = b".applayer-asks-for-what-is-not-there";
 
@@ -146,18 +169,23 @@ impl FtpClient {
             }
         }
         if !ServerQuirks::get(&quirks.no_list_options) {
-            match self.list_at(ListCommand::ListAll, path, check, heard).await {
-                Err(error)
-                    if error.fault.reply_code().is_some_and(|code| code >= 450)
-                        && self.usable()
-                        && heard.lines == 0 =>
-                {
-                    let second = self.list_at(ListCommand::List, path, check, heard).await?;
-                    ServerQuirks::set(&quirks.no_list_options);
-                    return Ok(second);
-                }
-                other => return other,
+            let listed = self.list_at(ListCommand::ListAll, path, check, heard).await;
+            let again = match &listed {
+                // The option may be a name for this server, of something that is not there.
+                Ok(_) => !ServerQuirks::get(&quirks.list_options),
+                Err(error) => error.fault.reply_code().is_some_and(|code| code >= 450) && self.usable(),
+            };
+            if heard.lines > 0 {
+                ServerQuirks::set(&quirks.list_options);
             }
+            if heard.lines > 0 || !again {
+                return listed;
+            }
+            let plain = self.list_at(ListCommand::List, path, check, heard).await?;
+            if heard.lines > 0 {
+                self.options.learn(&quirks.no_list_options, "LIST without -a");
+            }
+            return Ok(plain);
         }
         self.list_at(ListCommand::List, path, check, heard).await
     }
@@ -171,7 +199,8 @@ impl FtpClient {
         heard: &mut Hearing<'_>,
     ) -> Result<ListingSummary, DataError> {
         if path.is_login() {
-            return self.list_with(command, None, heard).await;
+            let listed = self.list_with(command, None, heard).await;
+            return or_empty(command, listed, heard);
         }
         // Servers take globs, options and words out of an argument of LIST and STAT: such a directory is entered.
         let odd = path.as_bytes().first() == Some(&b'-')
@@ -182,21 +211,30 @@ impl FtpClient {
             ListCommand::Stat => odd,
         };
         let argument = if enter { Argument::Ignored } else { self.argument(command, path).await? };
+        let mut refused = None;
         if argument != Argument::Ignored {
-            let listed = self.list_with(command, Some(path), heard).await;
-            if argument == Argument::Heard || heard.entries > 0 || listed.is_err() {
-                if heard.entries > 0 {
-                    self.argument_quirk(command).set(Argument::Heard);
+            match self.list_with(command, Some(path), heard).await {
+                // Without the option it is asked again, and from inside.
+                Err(error) if heard.lines == 0 && command != ListCommand::ListAll && may_be_empty(&error.fault) => {
+                    refused = Some(error);
                 }
-                return listed;
+                listed if argument == Argument::Heard || heard.entries > 0 || listed.is_err() => {
+                    if heard.entries > 0 {
+                        self.argument_quirk(command).set(Argument::Heard);
+                    }
+                    return listed;
+                }
+                _ => {}
             }
         }
-        self.enter(path).await?;
+        if let Err(entering) = self.enter(path).await {
+            return Err(refused.filter(|error| error.fault.kind == entering.kind).unwrap_or(entering.into()));
+        }
         let listed = self.list_with(command, None, heard).await;
         if self.usable() {
             self.leave().await?;
         }
-        listed
+        or_empty(command, listed, heard)
     }
 
     fn argument_quirk(&self, command: ListCommand) -> &ArgumentQuirk {
@@ -292,17 +330,7 @@ impl FtpClient {
         path: Option<&RemotePath>,
         heard: &mut Hearing<'_>,
     ) -> Result<ListingSummary, Fault> {
-        let reply = match self.must(&ListCommand::Stat.of(path), Kind::NoInput).await {
-            // proftpd says 450 for what is not there.
-            Err(fault) if fault.reply_code() == Some(450) => {
-                if let Some(path) = path.filter(|path| path.name() != Some(NOBODY)) {
-                    self.enter(path).await?;
-                    self.leave().await?;
-                }
-                return Err(fault);
-            }
-            other => other?,
-        };
+        let reply = self.must(&ListCommand::Stat.of(path), Kind::NoInput).await?;
         // Some servers put a space before each line.
         let lines = || reply.middle().map(|line| line.strip_prefix(b" ").unwrap_or(line));
         let mut lister = Lister::list(unix_seconds());

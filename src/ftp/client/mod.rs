@@ -246,9 +246,14 @@ impl FtpClient {
     /// # Errors
     /// As [`FtpClient::call`].
     pub async fn call_all(&mut self, commands: &[FtpCommand]) -> Result<Vec<FtpReply>, Fault> {
+        let mut replies = Vec::with_capacity(commands.len());
+        self.call_into(commands, &mut replies).await?;
+        Ok(replies)
+    }
+
+    async fn call_into(&mut self, commands: &[FtpCommand], replies: &mut Vec<FtpReply>) -> Result<(), Fault> {
         /// More would fill the buffers of both sides while neither reads.
         const BATCH: usize = 50;
-        let mut replies = Vec::with_capacity(commands.len());
         let batch = if ServerQuirks::get(&self.options.quirks.lock_step) { 1 } else { BATCH };
         for batch in commands.chunks(batch) {
             for command in batch {
@@ -259,7 +264,7 @@ impl FtpClient {
                 replies.push(self.control.final_reply().await?);
             }
         }
-        Ok(replies)
+        Ok(())
     }
 
     /// Size and modification time in one packet (RFC 3659, sections 3 and 4); what the server does not say is `None`.

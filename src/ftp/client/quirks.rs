@@ -27,6 +27,8 @@ pub struct ServerQuirks {
     pub(super) data_works: AtomicBool,
     pub(super) no_mlsd: AtomicBool,
     pub(super) no_list_options: AtomicBool,
+    /// `LIST -a` has listed something: the option is understood.
+    pub(super) list_options: AtomicBool,
     pub(super) mlsd_argument: ArgumentQuirk,
     pub(super) list_argument: ArgumentQuirk,
     pub(super) stat_argument: ArgumentQuirk,

@@ -54,6 +54,8 @@ enum Completeness {
     Cut(String),
     /// Nothing speaks against it; a STAT listing ends where the server's buffer does, and pure-ftpd cuts it without a word.
     Unproved,
+    /// It was refused, in words that say that nothing is there.
+    SaidToBeEmpty,
 }
 
 /// How a listing went. What the server left out is for the caller to judge.
@@ -70,18 +72,23 @@ pub struct ListingSummary {
 }
 
 impl ListingSummary {
+    /// That of a directory which can be entered and is not listed because there is nothing in it.
+    pub(super) fn said_to_be_empty() -> ListingSummary {
+        ListingSummary { directories: 0, digest: 0, completeness: Completeness::SaidToBeEmpty, round: false }
+    }
+
     /// Proof that it is all that is there, if there is one.
     pub fn whole(&self) -> Option<WholeListing> {
         match self.completeness {
             Completeness::Whole(whole) => Some(whole),
-            Completeness::Cut(_) | Completeness::Unproved => None,
+            Completeness::Cut(_) | Completeness::Unproved | Completeness::SaidToBeEmpty => None,
         }
     }
 
     /// What is wrong with a listing of which the server says that it left something out.
     pub fn cut(&self) -> Option<Fault> {
-        let Completeness::Cut(said) = &self.completeness else { return None };
-        let fault = Fault::new(Kind::BadData, format!("the server did not list everything: {said}"));
+        let Completeness::Cut(why) = &self.completeness else { return None };
+        let fault = Fault::new(Kind::BadData, why.clone());
         Some(fault.with_hint("the server limits its listings (pure-ftpd: LimitRecursion): the rest cannot be seen"))
     }
 
@@ -95,6 +102,10 @@ impl ListingSummary {
 
     /// What should be said of a listing that seems to be all there is.
     pub fn warning(&self) -> Option<&'static str> {
+        const EMPTY: &str = "the server refuses to list it, and says that nothing is there: taken for empty";
+        if self.completeness == Completeness::SaidToBeEmpty {
+            return Some(EMPTY);
+        }
         const ROUND: &str = "the listing ends at a round number, where many servers stop: perhaps there is more";
         (self.round && !matches!(self.completeness, Completeness::Cut(_))).then_some(ROUND)
     }
@@ -139,6 +150,7 @@ impl<'a> Hearing<'a> {
         if let ListingLine::Entry(entry) = &parsed {
             self.entries += 1;
             self.directories += u64::from(entry.is_dir());
+            self.unknown += u64::from(entry.refused());
         }
         self.unknown += u64::from(parsed == ListingLine::Unknown);
         (self.each)(parsed, line)
@@ -146,14 +158,22 @@ impl<'a> Hearing<'a> {
 
     /// What came, now that `reply` has ended it.
     pub(super) fn summary(&self, method: ListMethod, reply: &FtpReply) -> ListingSummary {
-        let completeness = match says_cut(reply) {
-            Some(said) => Completeness::Cut(said),
-            None if self.unknown > 0 || method == ListMethod::Stat => Completeness::Unproved,
-            None => Completeness::Whole(WholeListing(())),
-        };
         // Servers count `.`, `..` and the line of the total, or not.
         let others = self.lines - self.entries.min(self.lines);
-        let round = is_round(self.entries) || is_round(self.lines) || (others > 0 && is_round(self.lines - 1));
+        let at = |zeros| {
+            let round = |count| is_round(count, zeros);
+            round(self.entries) || round(self.lines) || (others > 0 && round(self.lines - 1))
+        };
+        let (stat, round) = (method == ListMethod::Stat, at(3));
+        let completeness = match says_cut(reply) {
+            Some(said) => Completeness::Cut(format!("the server did not list everything: {said}")),
+            // It says nothing of a limit here.
+            None if stat && at(2) => Completeness::Cut(
+                "a listing by STAT of a round number of entries, where pure-ftpd cuts it without a word".to_owned(),
+            ),
+            None if self.unknown > 0 || stat => Completeness::Unproved,
+            None => Completeness::Whole(WholeListing(())),
+        };
         ListingSummary { directories: self.directories, digest: self.digest, completeness, round }
     }
 }
@@ -175,11 +195,11 @@ fn says_cut(reply: &FtpReply) -> Option<String> {
     })
 }
 
-/// 1,000, 2,000, 5,000, 10,000 and so on.
-fn is_round(count: u64) -> bool {
+/// 1, 2 or 5 with so many zeros behind it, or more.
+fn is_round(count: u64, least: usize) -> bool {
     let zeros = std::iter::successors(Some(count), |rest| (rest % 10 == 0 && *rest > 0).then_some(rest / 10));
-    let (zeros, first) = zeros.fold((0, 0), |(zeros, _), rest| (zeros + 1, rest));
-    zeros > 3 && matches!(first, 1 | 2 | 5)
+    let (digits, first) = zeros.fold((0, 0), |(digits, _), rest| (digits + 1, rest));
+    digits > least && matches!(first, 1 | 2 | 5)
 }
 
 #[cfg(test)]
@@ -212,9 +232,9 @@ mod tests {
 
     #[test]
     fn round_numbers() {
-        let found: Vec<u64> = (1..=100_000).filter(|count| is_round(*count)).collect();
+        let found: Vec<u64> = (1..=100_000).filter(|count| is_round(*count, 3)).collect();
         assert_eq!(found, [1000, 2000, 5000, 10_000, 20_000, 50_000, 100_000]);
-        assert!(is_round(10_000_000) && !is_round(0));
+        assert!(is_round(10_000_000, 3) && !is_round(0, 0) && is_round(200, 2));
     }
 
     /// Every way in which less than all may have come takes the proof away.
@@ -232,7 +252,10 @@ mod tests {
         assert!(whole.whole().is_some() && whole.cut().is_none() && whole.warning().is_none());
         assert_eq!(whole.digest, summary(&["type=file; b", good], ListMethod::Mlsd, "").digest);
         assert_ne!(whole.digest, summary(&[good], ListMethod::Mlsd, "").digest);
-        assert_eq!(summary(&[good], ListMethod::Stat, "done").whole(), None);
+        let stat = summary(&[good], ListMethod::Stat, "done");
+        assert!(stat.whole().is_none() && stat.cut().is_none());
+        assert!(summary(&[good; 100], ListMethod::Stat, "done").cut().is_some());
+        assert!(summary(&[good; 100], ListMethod::Mlsd, "done").cut().is_none());
         assert_eq!(summary(&[good, "nonsense"], ListMethod::Mlsd, "done").whole(), None);
         let cut = summary(&[good], ListMethod::Mlsd, "Output truncated to 1 matches");
         assert!(cut.whole().is_none() && cut.cut().is_some() && cut.uncut().is_err());

@@ -2,17 +2,22 @@
 //! and time. The order of the date is the job's setting: what it could mean in more than one way stays unknown.
 
 use super::time::{clock, short_date};
-use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing};
+use super::{EntryType, ListedPlace, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing};
 
-/// One line; `day_first` is what earlier lines proved.
-pub(super) fn parse_line(line: &[u8], day_first: &mut bool) -> ListingLine {
-    match parse_entry(line, day_first) {
+/// One line; `day_first` is what earlier lines proved, `file` the physical file listed last, `place` where all is.
+pub(super) fn parse_line(
+    line: &[u8],
+    day_first: &mut bool,
+    file: &mut Vec<u8>,
+    place: &mut ListedPlace,
+) -> ListingLine {
+    match parse_entry(line, day_first, file, place) {
         Some(entry) => entry_or_nothing(entry),
         None => ListingLine::Unknown,
     }
 }
 
-fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
+fn parse_entry(line: &[u8], day_first: &mut bool, file: &mut Vec<u8>, place: &mut ListedPlace) -> Option<ListingEntry> {
     // The type is the first word with a star; the name is what follows, spaces included.
     let star = memchr::memmem::find(line, b" *")? + 1;
     let (facts, rest) = line.split_at_checked(star)?;
@@ -22,7 +27,10 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
     if !known {
         return None;
     }
-    let name = name.trim_ascii();
+    // The type is filled up to ten columns.
+    const COLUMN: &[u8; 11] = b"           ";
+    let name = COLUMN.get(object.len()..).and_then(|gap| name.strip_prefix(gap)).unwrap_or(name.trim_ascii_start());
+    let name = name.trim_ascii_end();
     let folder = name.strip_suffix(b"/");
     let entry_type = match object {
         b"*DIR" | b"*DDIR" | b"*LIB" | b"*FLR" => EntryType::Directory,
@@ -33,11 +41,11 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
     };
     let mut entry = ListingEntry::new(folder.unwrap_or(name), entry_type);
     let words: Vec<&[u8]> = super::split_words(facts).collect();
-    let (owner, rest) = words.split_first()?;
-    entry.owner = Some(owner.to_vec());
-    match rest {
-        [] => {}
-        [size, date, time] => {
+    match words.as_slice() {
+        [] | [_] if object == b"*MEM" => entry.owner = words.first().map(|owner| owner.to_vec()),
+        // The owner is blank in anonymous sessions (IBM i, FTP: "LIST information in IBM i format").
+        [owner @ .., size, date, time] if owner.len() < 2 => {
+            entry.owner = owner.first().map(|owner| owner.to_vec());
             let size = decimal(size)?;
             entry.size = (entry_type == EntryType::File).then_some(size);
             let (hour, minute, second) = clock(time)?;
@@ -50,5 +58,21 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
         _ => return None,
     }
     entry.fact("object", object);
+    let whole = entry.name.clone();
+    if object == b"*FILE" {
+        whole.clone_into(file);
+    }
+    let Some(slash) = memchr::memrchr(b'/', &whole) else { return Some(entry) };
+    let (parent, base) = (whole.get(..slash)?, whole.get(slash + 1..)?);
+    let member = object == b"*MEM";
+    if member && parent == file.as_slice() {
+        // A member of the file on the line above: it is one level down.
+        let start = memchr::memrchr(b'/', parent).map_or(0, |at| at + 1);
+        entry.name = whole.get(start..)?.to_vec();
+    } else if member || whole.starts_with(b"/") {
+        // The path of where the listing is, which is the file of a member.
+        entry.name = base.to_vec();
+        return place.same(parent).then_some(entry);
+    }
     Some(entry)
 }

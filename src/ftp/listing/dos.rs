@@ -1,14 +1,38 @@
 //! MS-DOS `dir` as IIS and other Windows servers print it: `11-23-26  05:52AM       <DIR>          name`.
 
+use super::first_word as word;
 use super::time::short_date;
-use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing};
+use super::{EntryType, ListedPlace, ListingEntry, ListingLine, Modified, Precision, decimal, entry_or_nothing};
 
 /// One line of a DOS listing; `day_first` is what earlier lines proved.
-pub(super) fn parse_line(line: &[u8], day_first: &mut bool) -> ListingLine {
+pub(super) fn parse_line(line: &[u8], day_first: &mut bool, place: &mut ListedPlace) -> ListingLine {
     match parse_entry(line, day_first) {
         Some(entry) => entry_or_nothing(entry),
-        None => ListingLine::Unknown,
+        None => parse_frame(line, place),
     }
+}
+
+/// What `dir` prints around entries: the volume, the place, and how much of everything there is.
+fn parse_frame(line: &[u8], place: &mut ListedPlace) -> ListingLine {
+    let text = line.trim_ascii();
+    if let Some(named) = text.strip_prefix(b"Directory of ") {
+        return place.heading(named);
+    }
+    let mut words = super::split_words(text);
+    let mut next = || words.next().unwrap_or_default();
+    let (count, what, size) = (next(), next(), next());
+    // `7 File(s)  2,763 bytes`, `9 Dir(s)  721,554,505,728 bytes free`, `2 Datei(en), 1.234 Bytes`.
+    let what = what.strip_suffix(b",").unwrap_or(what);
+    let counted = with_commas(count).is_some() && with_commas(size).is_some();
+    let total = counted && what.ends_with(b")") && what.contains(&b'(');
+    let volume = [&b"Volume in drive "[..], b"Volume Serial Number is "].iter().any(|start| text.starts_with(start));
+    if total || volume { ListingLine::Nothing } else { ListingLine::Unknown }
+}
+
+/// A number with commas or dots between groups of digits.
+fn with_commas(text: &[u8]) -> Option<u64> {
+    let digits: Vec<u8> = text.iter().copied().filter(|byte| !matches!(byte, b',' | b'.')).collect();
+    decimal(&digits)
 }
 
 fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
@@ -28,15 +52,14 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
     let (entry_type, size) = match what.to_ascii_uppercase().as_slice() {
         b"<DIR>" => (EntryType::Directory, None),
         b"<JUNCTION>" | b"<SYMLINK>" | b"<SYMLINKD>" => (EntryType::Symlink, None),
-        other => {
-            let digits: Vec<u8> = other.iter().copied().filter(|byte| !matches!(byte, b',' | b'.')).collect();
-            (EntryType::File, Some(decimal(&digits)?))
-        }
+        other => (EntryType::File, Some(with_commas(other)?)),
     };
-    // The size column ends right before one space and the name; after <DIR> the gap is padding.
+    // The size column ends right before one space and the name. IIS and cmd fill `<DIR>` up to 15 columns, so that names stand
+    // below each other (FluentFTP#867); who fills with less lets names begin anywhere.
+    const COLUMN: &[u8; 15] = b"               ";
     let name = match size {
         Some(_) => name.strip_prefix(b" ")?,
-        None => name.trim_ascii_start(),
+        None => name.strip_prefix(COLUMN.get(what.len()..)?).unwrap_or(name.trim_ascii_start()),
     };
     let mut entry = ListingEntry::new(name, entry_type);
     entry.size = size;
@@ -49,13 +72,6 @@ fn parse_entry(line: &[u8], day_first: &mut bool) -> Option<ListingEntry> {
         split_target(&mut entry);
     }
     Some(entry)
-}
-
-/// The first word, and what follows it.
-fn word(text: &[u8]) -> Option<(&[u8], &[u8])> {
-    let text = text.trim_ascii_start();
-    let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
-    text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
 }
 
 /// `05:52AM`, `05:52PM`, `05:52P`, `17:52`.

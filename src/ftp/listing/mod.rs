@@ -10,6 +10,7 @@ mod eplf;
 mod mlsd;
 mod month;
 mod mvs;
+mod os2;
 mod time;
 mod unix;
 mod vms;
@@ -22,6 +23,9 @@ use crate::fault::{Fault, Kind};
 
 /// The longest listing line that is taken; the caller's line splitter holds it.
 pub const MAX_LINE: usize = 8192;
+
+/// The fact that stands for what a server will not tell.
+const REFUSED: &str = "refused";
 
 /// What an entry is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -97,6 +101,11 @@ impl ListingEntry {
         }
     }
 
+    /// True where the server names it and will tell no more: what it is, is then not known well.
+    pub fn refused(&self) -> bool {
+        self.facts.iter().any(|(name, _)| name == REFUSED)
+    }
+
     /// Notes a fact that has no member of its own.
     fn fact(&mut self, name: &str, value: &[u8]) {
         self.facts.push((name.to_ascii_lowercase(), value.to_vec()));
@@ -126,7 +135,7 @@ pub fn says_missing(line: &[u8]) -> bool {
 pub enum Dialect {
     /// `type=file;size=1; name` (RFC 3659, section 7).
     Mlsd,
-    /// `ls -l`.
+    /// `ls -l`, and NetWare's form of it.
     Unix,
     /// MS-DOS `dir`, as IIS prints it.
     Dos,
@@ -140,6 +149,8 @@ pub enum Dialect {
     MvsMembers,
     /// IBM i (OS/400).
     As400,
+    /// OS/2.
+    Os2,
 }
 
 impl Dialect {
@@ -154,6 +165,7 @@ impl Dialect {
             Dialect::MvsDatasets => "mvs",
             Dialect::MvsMembers => "mvs-members",
             Dialect::As400 => "as400",
+            Dialect::Os2 => "os2",
         }
     }
 }
@@ -170,6 +182,27 @@ pub enum ListingLine {
     Unknown,
 }
 
+/// Where a listing says that it is: one directory was asked for.
+#[derive(Debug, Clone, Default)]
+struct ListedPlace {
+    first: Option<Vec<u8>>,
+    /// A heading led into another one: what follows is not in the first.
+    strayed: bool,
+}
+
+impl ListedPlace {
+    /// True for the first place that is named.
+    fn same(&mut self, place: &[u8]) -> bool {
+        *self.first.get_or_insert_with(|| place.to_vec()) == place
+    }
+
+    /// What a heading is that names a place.
+    fn heading(&mut self, place: &[u8]) -> ListingLine {
+        self.strayed = !self.same(place);
+        if self.strayed { ListingLine::Unknown } else { ListingLine::Nothing }
+    }
+}
+
 /// Reads a listing line by line. It keeps to the first dialect that made sense of a line.
 #[derive(Debug, Clone)]
 pub struct Lister {
@@ -179,14 +212,16 @@ pub struct Lister {
     day_first: bool,
     /// The name of a VMS file whose facts are on the next line.
     held: Option<Vec<u8>>,
-    /// The VMS file that was listed last: its older versions follow.
+    /// The file that was listed last: on VMS its older versions follow, on IBM i its members.
     last: Vec<u8>,
+    place: ListedPlace,
 }
 
 impl Lister {
     /// A reader for LIST output. `now` (seconds since 1970, UTC) decides the year of dates that have none.
     pub fn list(now: i64) -> Lister {
-        Lister { now, dialect: None, day_first: false, held: None, last: Vec::new() }
+        let place = ListedPlace::default();
+        Lister { now, dialect: None, day_first: false, held: None, last: Vec::new(), place }
     }
 
     /// A reader for MLSD output.
@@ -199,14 +234,14 @@ impl Lister {
         Lister { dialect: Some(dialect), ..Lister::list(now) }
     }
 
-    /// A reader for a listing of unknown origin: LIST, or MLSD if its first line has facts.
+    /// A reader for a listing of unknown origin: LIST, or MLSD if its first line has facts, or none (` name`) and makes no
+    /// sense otherwise.
     pub fn saved(first: &[u8], now: i64) -> Lister {
         let facts = first.split(|byte| *byte == b' ').next().unwrap_or_default();
         let first_fact = facts.split(|byte| *byte == b';').next().unwrap_or_default();
-        match facts.len() < first.len() && !facts.starts_with(b"+") && first_fact.contains(&b'=') {
-            true => Lister::mlsd(),
-            false => Lister::list(now),
-        }
+        let with_facts = facts.len() < first.len() && !facts.starts_with(b"+") && first_fact.contains(&b'=');
+        let without = facts.is_empty() && Lister::list(now).line(first) == ListingLine::Unknown;
+        if with_facts || without { Lister::mlsd() } else { Lister::list(now) }
     }
 
     /// The dialect found so far.
@@ -216,6 +251,13 @@ impl Lister {
 
     /// Reads the next line, without its line end.
     pub fn line(&mut self, line: &[u8]) -> ListingLine {
+        match self.read(line) {
+            ListingLine::Entry(_) if self.place.strayed => ListingLine::Unknown,
+            other => other,
+        }
+    }
+
+    fn read(&mut self, line: &[u8]) -> ListingLine {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         if line.trim_ascii().is_empty() {
             return ListingLine::Nothing;
@@ -230,16 +272,17 @@ impl Lister {
             self.dialect = Some(dialect);
             return ListingLine::Nothing;
         }
-        const FOUND_BY_A_LINE: [Dialect; 5] =
-            [Dialect::Unix, Dialect::Dos, Dialect::Eplf, Dialect::As400, Dialect::Vms];
+        const FOUND_BY_A_LINE: [Dialect; 6] =
+            [Dialect::Unix, Dialect::Dos, Dialect::Eplf, Dialect::As400, Dialect::Os2, Dialect::Vms];
         let tried = self.dialect;
         for dialect in FOUND_BY_A_LINE.into_iter().filter(|dialect| tried != Some(*dialect)) {
             let parsed = self.parse(dialect, line);
             if let ListingLine::Entry(_) = parsed {
                 self.dialect = Some(dialect);
             }
-            // A name may look like one of VMS's headings.
-            let strange = dialect == Dialect::Vms && parsed == ListingLine::Nothing && tried.is_some();
+            // A name may look like what others print around entries.
+            let strange = matches!(dialect, Dialect::Vms | Dialect::Dos) && tried.is_some();
+            let strange = strange && parsed == ListingLine::Nothing;
             if parsed != ListingLine::Unknown && !strange {
                 return parsed;
             }
@@ -256,12 +299,13 @@ impl Lister {
         match dialect {
             Dialect::Mlsd => mlsd::parse_line(line),
             Dialect::Unix => unix::parse_line(line, self.now),
-            Dialect::Dos => dos::parse_line(line, &mut self.day_first),
+            Dialect::Dos => dos::parse_line(line, &mut self.day_first, &mut self.place),
             Dialect::Eplf => eplf::parse_line(line),
-            Dialect::Vms => vms::parse_line(line, &mut self.held, &mut self.last),
+            Dialect::Vms => vms::parse_line(line, &mut self.held, &mut self.last, &mut self.place),
             Dialect::MvsDatasets => mvs::parse_dataset(line),
             Dialect::MvsMembers => mvs::parse_member(line),
-            Dialect::As400 => as400::parse_line(line, &mut self.day_first),
+            Dialect::As400 => as400::parse_line(line, &mut self.day_first, &mut self.last, &mut self.place),
+            Dialect::Os2 => os2::parse_line(line, &mut self.day_first),
         }
     }
 }
@@ -280,6 +324,13 @@ fn split_words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     line.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty())
 }
 
+/// The first word, and what follows it.
+fn first_word(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.trim_ascii_start();
+    let end = text.iter().position(|byte| *byte == b' ').unwrap_or(text.len());
+    text.split_at_checked(end).filter(|(word, _)| !word.is_empty())
+}
+
 /// A number of one or two digits.
 fn small(text: &[u8]) -> Option<u32> {
     decimal(text).filter(|_| text.len() <= 2).and_then(|value| u32::try_from(value).ok())
@@ -295,3 +346,5 @@ fn decimal(text: &[u8]) -> Option<u64> {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod written;

@@ -14,6 +14,7 @@ const TABLES: &[(&str, &str, Option<Dialect>)] = &[
     ("vms", include_str!("../../../tests/data/ftp/listing/vms.txt"), Some(Dialect::Vms)),
     ("mvs", include_str!("../../../tests/data/ftp/listing/mvs.txt"), None),
     ("as400", include_str!("../../../tests/data/ftp/listing/as400.txt"), Some(Dialect::As400)),
+    ("os2", include_str!("../../../tests/data/ftp/listing/os2.txt"), Some(Dialect::Os2)),
     ("mlsd", include_str!("../../../tests/data/ftp/listing/mlsd.txt"), Some(Dialect::Mlsd)),
 ];
 
@@ -81,6 +82,9 @@ fn a_saved_listing_is_recognised() {
         ("-rw-r--r-- 1 u g 7 Nov  3 05:52 a=b;c", None),
         ("+i1.2,m3,r,s4,\tx=y;", None),
         ("A=B.TXT;1", None),
+        (" no facts", Some(Dialect::Mlsd)),
+        (" 1 DIR  05-12-97   16:44  x", None),
+        (" Volume in drive C is DATA", None),
         ("", None),
     ] {
         assert_eq!(Lister::saved(first.as_bytes(), NOW).dialect(), dialect, "{first}");

@@ -10,9 +10,14 @@ const HALF_A_YEAR: i64 = 15_778_476;
 /// One line of `ls -l`. Owner and group may be missing or hold spaces, so the date is looked for: a number (the size)
 /// and then something that is a date. The name is everything after the one space that follows it.
 pub(super) fn parse_line(line: &[u8], now: i64) -> ListingLine {
+    // `total 12`, `total 1.2M`, `total -9560322322989056`; `ls -a .` begins with `.:`.
     if line.len() > 6 && line.get(..6).is_some_and(|start| start.eq_ignore_ascii_case(b"total ")) {
         let rest = line.get(6..).unwrap_or_default().trim_ascii();
-        return if decimal(rest).is_some() { ListingLine::Nothing } else { ListingLine::Unknown };
+        let blocks = size_of(rest.strip_prefix(b"-").unwrap_or(rest), usize::MAX, false);
+        return if blocks.is_some() { ListingLine::Nothing } else { ListingLine::Unknown };
+    }
+    if line == b".:" {
+        return ListingLine::Nothing;
     }
     match parse_entry(line, now) {
         Some(entry) => entry_or_nothing(entry),
@@ -21,41 +26,125 @@ pub(super) fn parse_line(line: &[u8], now: i64) -> ListingLine {
 }
 
 fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
-    let (entry_type, mode, device) = parse_mode(line)?;
+    let netware = parse_rights(line);
+    let (entry_type, mode, device) = match netware {
+        Some((entry_type, _)) => (entry_type, None, false),
+        None => parse_mode(line)?,
+    };
+    let line = netware.map_or(line, |(_, rest)| rest);
     let words = words(line);
     // The mode is word 0. `-rw-r--r--  1 owner group size date name`: the date is at word 5, without a group at word 4, and
     // elsewhere where owner or group are missing or hold spaces. The usual places come first: a user may be called `may`.
-    let found = [5, 4].into_iter().chain(2..words.len()).find_map(|at| {
-        let size = size_of(words.get(at.checked_sub(1)?)?.text, at)?;
-        // A time before the size is that of a date that was not understood: this one is part of a name.
-        if words.get(1..at - 1)?.iter().any(|word| clock(word.text).is_some()) {
+    let usual: &[usize] = if netware.is_some() { &[3] } else { &[5, 4] };
+    let found = usual.iter().copied().chain(2..words.len()).find_map(|at| {
+        let size = size_of(words.get(at.checked_sub(1)?)?.text, at, device)?;
+        // In an unusual place the size may be the year of a date that was not understood.
+        let before = if usual.contains(&at) { at - 1 } else { at };
+        if holds_unread_date(words.get(1..before)?) {
+            return None;
+        }
+        // `Dec 27 1989 8月 12 x` is no size of 27.
+        let text = |at: usize| words.get(at).map(|word| word.text).unwrap_or_default();
+        let by_year = four_digits(without_sign(text(at))).is_some();
+        if by_year && month(text(at.saturating_sub(2))).is_some() && small(text(at - 1)).is_some() {
             return None;
         }
         let (modified, used) = parse_date(words.get(at..)?, now)?;
-        Some((at, size, modified, used))
+        // A user called `may`, a group 30, a size of 2048, and a date that was not understood.
+        let behind = words.get(at + used - 1..at + used + 3).is_some_and(is_unread_date)
+            || is_odd_date(text(at + used))
+            || year_first(text(at + used), text(at + used + 1), text(at + used + 2)).is_some();
+        let doubtful = !usual.contains(&at) && at < 5 && behind;
+        (!doubtful).then_some((at, size, modified, used))
     });
     let (at, size, modified, used) = found?;
     let last = words.get(at + used - 1)?;
-    let name = line.get(last.end + 1..).unwrap_or_default();
-    // Who prints dates with dots and without a time fills the column up.
-    let name = if words.get(at)?.text.get(4) == Some(&b'.') && used == 1 { name.trim_ascii_start() } else { name };
+    let mut name = line.get(last.end + 1..).unwrap_or_default();
+    if words.get(at)?.text.get(4) == Some(&b'.') && used == 1 {
+        // Who prints dates with dots and without a time fills the column up.
+        name = name.strip_prefix(b"  ").unwrap_or(name);
+    } else if netware.is_some() && words.get(at)?.start() > words.get(at - 1)?.end + 1 {
+        // Old NetWare has wide gaps: several before the date and four before the name.
+        name = name.strip_prefix(b"   ").unwrap_or(name);
+    }
     let mut entry = ListingEntry::new(name, entry_type);
     entry.size = size.filter(|_| !device && entry_type != EntryType::Directory);
     entry.modified = modified;
     entry.mode = mode;
-    set_owner(&mut entry, words.get(1..at - 1).unwrap_or_default(), device);
-    // `drwxr-x---+1464`: a long link count touches the mode.
-    let touching = words.first().and_then(|word| word.text.get(10..)).unwrap_or_default();
-    entry.links = entry.links.or(decimal(touching.strip_prefix(b"+").unwrap_or(touching)));
+    let between = words.get(1..at - 1).unwrap_or_default();
+    let first = words.first()?.text;
+    if netware.is_some() {
+        let owner: Vec<&[u8]> = between.iter().map(|word| word.text).collect();
+        entry.owner = Some(owner.join(&b' ')).filter(|owner| !owner.is_empty());
+        entry.fact("rights", first.strip_prefix(b"[").and_then(|rights| rights.strip_suffix(b"]"))?);
+    } else {
+        set_owner(&mut entry, between, device);
+        // `drwxr-xr-x---+1464`: a long link count touches the mode.
+        let touching = first.get(10..).unwrap_or_default();
+        entry.links = entry.links.or(decimal(touching.strip_prefix(b"+").unwrap_or(touching)));
+    }
     if entry_type == EntryType::Symlink {
         split_link(&mut entry, size);
     }
     Some(entry)
 }
 
-/// The size column: a number; `Some(None)` for `33.5k`, and for a column that touches the group (`longgroup123456`), which
-/// are sizes, but nobody knows which.
-fn size_of(word: &[u8], at: usize) -> Option<Option<u64>> {
+/// `d [RWCEAFMS]`, as NetWare prints it, perhaps without the space: the type, and the line from the rights on.
+fn parse_rights(line: &[u8]) -> Option<(EntryType, &[u8])> {
+    let (letter, rest) = line.split_first()?;
+    let entry_type = match letter {
+        b'-' => EntryType::File,
+        b'd' => EntryType::Directory,
+        _ => return None,
+    };
+    let rest = rest.strip_prefix(b" ").unwrap_or(rest);
+    let (rights, _) = super::first_word(rest)?;
+    let letters = rights.strip_prefix(b"[").and_then(|rights| rights.strip_suffix(b"]"))?;
+    let proper = !letters.is_empty() && letters.iter().all(|letter| b"RWCEAFMS-".contains(letter));
+    (proper && rest.starts_with(b"[")).then_some((entry_type, rest))
+}
+
+/// True where something among these words looks like a size and a date that is none that is known: what is found behind it is
+/// part of the name.
+fn holds_unread_date(words: &[ListingWord<'_>]) -> bool {
+    words.iter().any(|word| is_odd_date(word.text)) || words.windows(4).any(is_unread_date)
+}
+
+/// `2:30PM`, `32-foo-1999`, `2004.13.15`.
+fn is_odd_date(word: &[u8]) -> bool {
+    let mut parts = word.split(|byte| matches!(byte, b'-' | b'/' | b'.'));
+    let three = parts.by_ref().take(3).filter(|part| !part.is_empty()).count() == 3;
+    starts_with_digit(word) && (word.contains(&b':') || (three && parts.next().is_none()))
+}
+
+/// `7 foo 23 2025`, `7 23 foo 05h52`, `7 3 40 2025`, `7 2025 foo 23`: a size and something like a date.
+fn is_unread_date(words: &[ListingWord<'_>]) -> bool {
+    let [size, one, other, last] = words else { return false };
+    let (one, other, last) = (one.text, other.text, last.text);
+    let day = |word: &[u8]| {
+        small(without_sign(word.strip_suffix(b",").or(word.strip_suffix(b".")).unwrap_or(word))).is_some()
+    };
+    let year = |word: &[u8]| four_digits(without_sign(word)).is_some();
+    // A device's number ends with a comma.
+    let more = starts_with_digit(last) && !last.ends_with(b",");
+    let named = (day(one) && !starts_with_digit(other)) || (day(other) && !starts_with_digit(one));
+    let by_year = year(one) && ((day(other) && more) || (!starts_with_digit(other) && day(last)));
+    decimal(size.text).is_some() && ((named && more) || by_year || (day(one) && day(other) && year(last)))
+}
+
+fn starts_with_digit(word: &[u8]) -> bool {
+    word.first().is_some_and(u8::is_ascii_digit)
+}
+
+/// A year of four digits that a file can have.
+fn four_digits(text: &[u8]) -> Option<i64> {
+    let year = decimal(text).filter(|value| text.len() == 4 && (1900..=9999).contains(value))?;
+    i64::try_from(year).ok()
+}
+
+/// The size column: a number; `Some(None)` for `33.5k`, for a column that touches the group (`longgroup123456`), which
+/// are sizes, but nobody knows which, and for the two numbers of a device.
+fn size_of(word: &[u8], at: usize, device: bool) -> Option<Option<u64>> {
     if let Some(size) = decimal(word) {
         return Some(Some(size));
     }
@@ -64,7 +153,8 @@ fn size_of(word: &[u8], at: usize) -> Option<Option<u64>> {
         && rest.first().is_some_and(u8::is_ascii_digit)
         && rest.iter().all(|byte| byte.is_ascii_digit() || *byte == b'.');
     let touching = at < 5 && last.is_ascii_digit() && word.first().is_some_and(u8::is_ascii_alphabetic);
-    (rounded || touching).then_some(None)
+    let numbers = device && word.split(|byte| *byte == b',').all(|number| decimal(number).is_some());
+    (rounded || touching || numbers).then_some(None)
 }
 
 /// `drwxr-xr-x`, with ACL marks `+ . @` after it: type, permission bits, whether it is a device.
@@ -110,10 +200,16 @@ struct ListingWord<'a> {
     end: usize,
 }
 
+impl ListingWord<'_> {
+    fn start(&self) -> usize {
+        self.end - self.text.len()
+    }
+}
+
 /// The first words of a line: enough for mode, links, owner, group (with spaces in both) and date.
 fn words(line: &[u8]) -> Vec<ListingWord<'_>> {
-    const MAX_WORDS: usize = 16;
-    let mut words = Vec::with_capacity(MAX_WORDS);
+    const MAX_WORDS: usize = 32;
+    let mut words = Vec::with_capacity(MAX_WORDS / 2);
     let mut at = 0;
     while words.len() < MAX_WORDS {
         let Some(skip) = line.get(at..).and_then(|rest| rest.iter().position(|byte| *byte != b' ' && *byte != b'\t'))
@@ -135,7 +231,10 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
     let local = |seconds: i64, precision| Some(Modified { seconds, precision, utc: false });
     // `2026-11-23 05:52` (GNU ls --time-style=long-iso), with seconds and zone `2026-11-23 05:52:22.000000000 +0100`;
     // `1999/10/12 17:12`, `24-04-2003 17:12`.
-    if let (Some(day), Some((hour, minute, second))) = (long_date(word(0)), clock(word(1))) {
+    // A date with dots and a gap behind it has no time.
+    let gap = || matches!(words, [first, second, ..] if second.start() > first.end + 1);
+    let alone = word(0).get(4) == Some(&b'.') && gap();
+    if let (Some(day), Some((hour, minute, second)), false) = (long_date(word(0)), clock(word(1)), alone) {
         let Some(day) = day else { return Some((None, 2)) };
         let time = day + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
         let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
@@ -150,21 +249,24 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
         return Some((local(day, Precision::Day), 1));
     }
     if let Some((year, month, day)) = year_first(word(0), word(1), word(2)) {
-        let midnight = day_of(year, month, day)?;
-        return Some(match clock(word(3)) {
-            Some((hour, minute, second)) => {
-                let time = midnight + i64::from(hour * 3600 + minute * 60 + second.unwrap_or(0).min(59));
-                let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
-                (local(time, precision), 4)
-            }
-            None => (local(midnight, Precision::Day), 3),
-        });
+        // A time behind it may as well begin the name.
+        let found = day_of(year, month, day).filter(|_| clock(word(3)).is_none())?;
+        return Some((local(found, Precision::Day), 3));
     }
     // `2004.07.15`, without a time.
     // A time that is not read would be taken for the name.
     let time_like = word(1).first().is_some_and(u8::is_ascii_digit) && word(1).contains(&b':');
     if word(0).len() == 10 && word(0).get(4) == Some(&b'.') && !time_like {
         return Some((local(long_date(word(0))??, Precision::Day), 1));
+    }
+    // `3 29 03:26`, the month first: where it may as well be the day, nobody knows.
+    if let (Some(month), Some(day)) = (small(word(0)), small(word(1)))
+        && (clock(word(2)).is_some() || four_digits(word(2)).is_some())
+        && month != day
+        && (1..=12).contains(&month)
+        && (1..=12).contains(&day)
+    {
+        return Some((None, 3));
     }
     let (month, day, used) = month_and_day(word(0), word(1))?;
     // `Nov 23 05:52`, `Nov 23  2025`, `Nov 23 05:52:22 2025`.
@@ -178,9 +280,8 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
         let found = without_year(now, month, day, hour, minute)?;
         return Some((local(found, Precision::Minute), used + 1));
     }
-    let year = without_sign(last);
-    let year = decimal(year).filter(|value| year.len() == 4 && (1900..=9999).contains(value))?;
-    let found = day_of(i64::try_from(year).ok()?, month, day)?;
+    let last = if starts_with_digit(word(0)) { without_sign(last) } else { last };
+    let found = day_of(four_digits(last)?, month, day)?;
     // `Oct 08, 2002 09:47` (VShell). Without the comma and with one blank only the time may as well begin the name.
     if let Some((hour, minute, second)) = clock(word(used + 1)) {
         if word(used - 1).ends_with(b",") {
@@ -188,8 +289,7 @@ fn parse_date(words: &[ListingWord<'_>], now: i64) -> Option<(Option<Modified>, 
             let precision = if second.is_some() { Precision::Second } else { Precision::Minute };
             return Some((local(found, precision), used + 2));
         }
-        let gap = words.get(used)?.end - words.get(used)?.text.len() - words.get(used - 1)?.end;
-        if gap < 2 {
+        if words.get(used)?.start() - words.get(used - 1)?.end < 2 {
             return None;
         }
     }
@@ -203,8 +303,8 @@ fn year_first(year: &[u8], month: &[u8], day: &[u8]) -> Option<(i64, u32, u32)> 
     signed.then_some((i64::try_from(decimal(year)?).ok()?, small(bare)?, small(without_sign(day))?))
 }
 
-/// Month and day, and how many words they took: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` (month first), and with the signs
-/// for month and day of Chinese and Japanese behind the numbers, in any character set.
+/// Month and day, and how many words they took: `Nov 23`, `23 Nov`, `23. Nov.`, `09-26` and `9 26` (month first), also with the
+/// signs for month and day of Chinese and Japanese behind the numbers, in any character set.
 fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
     let number = |word: &[u8]| small(word.strip_suffix(b",").or_else(|| word.strip_suffix(b".")).unwrap_or(word));
     if let Some(found) = month(first) {
@@ -214,8 +314,8 @@ fn month_and_day(first: &[u8], second: &[u8]) -> Option<(u32, u32, usize)> {
         return Some((found, number(first)?, 2));
     }
     let (bare_first, bare_second) = (without_sign(first), without_sign(second));
-    if bare_first.len() < first.len() && small(bare_second).is_some() {
-        return Some((small(bare_first)?, small(bare_second)?, 2));
+    if let (Some(month), Some(day)) = (small(bare_first), small(bare_second)) {
+        return Some((month, day, 2));
     }
     let (month, day) = (first.get(..2)?, first.get(3..5)?);
     (first.len() == 5 && first.get(2) == Some(&b'-')).then_some((small(month)?, small(day)?, 1))
@@ -290,7 +390,10 @@ fn set_owner(entry: &mut ListingEntry, words: &[ListingWord<'_>], device: bool) 
 /// server says so.
 fn split_link(entry: &mut ListingEntry, size: Option<u64>) {
     const ARROW: &[u8] = b" -> ";
-    let splits: Vec<usize> = memchr::memmem::find_iter(&entry.name, ARROW).collect();
+    let windows = entry.name.windows(ARROW.len()).enumerate();
+    let splits: Vec<usize> = windows.filter(|(_, window)| *window == ARROW).map(|(at, _)| at).collect();
+    // 0 is what servers say that do not know.
+    let size = size.filter(|size| *size > 0);
     let exact =
         splits.iter().find(|at| size.is_some() && u64::try_from(entry.name.len() - *at - ARROW.len()).ok() == size);
     let Some(&at) = exact.or(splits.first()) else { return };

@@ -3,10 +3,16 @@
 
 use super::month::month;
 use super::time::{clock, day_of};
-use super::{EntryType, ListingEntry, ListingLine, Modified, Precision, decimal, split_words};
+use super::{EntryType, ListedPlace, ListingEntry, ListingLine, Modified, Precision, REFUSED, decimal, split_words};
 
-/// One line; `held` is the name of an entry whose facts are on the next line, `last` the file listed before.
-pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec<u8>) -> ListingLine {
+/// One line; `held` is the name of an entry whose facts are on the next line, `last` the file listed before, `place` what the
+/// heading said.
+pub(super) fn parse_line(
+    line: &[u8],
+    held: &mut Option<Vec<u8>>,
+    last: &mut Vec<u8>,
+    place: &mut ListedPlace,
+) -> ListingLine {
     let mut words = split_words(line).peekable();
     if let Some(name) = held.take() {
         // Another name: the facts of the one before never came.
@@ -19,15 +25,21 @@ pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec
     let Some(name) = words.next() else { return ListingLine::Nothing };
     if parse_name(name).is_none() {
         // `Directory DISK:[X]`, or the place alone (MultiNet): by shape, in any case and number.
-        let place = |word: &[u8]| word.contains(&b'[') && (word.ends_with(b"]") || word.ends_with(b"*.*;*"));
+        let is_place = |word: &[u8]| word.contains(&b'[') && (word.ends_with(b"]") || word.ends_with(b"*.*;*"));
         let second = words.peek().copied().unwrap_or_default();
-        let heading = (name.eq_ignore_ascii_case(b"Directory") && second.contains(&b'['))
-            || (second.is_empty() && name.windows(2).any(|pair| pair == b":[") && place(name));
+        if name.eq_ignore_ascii_case(b"Directory") && second.contains(&b'[') {
+            return place.heading(second);
+        }
+        if second.is_empty() && name.windows(2).any(|pair| pair == b":[") && is_place(name) {
+            return place.heading(name);
+        }
+        // `*.*;0   <%RMS-E-FNF, file not found>`: an empty directory.
+        let empty = name.contains(&b'*') && is_message(second) && memchr::memmem::find(second, b"-FNF").is_some();
         let total = name.eq_ignore_ascii_case(b"Total")
             && second.eq_ignore_ascii_case(b"of")
             && split_words(line).nth(2).is_some_and(|count| decimal(count).is_some());
         let grand = name.eq_ignore_ascii_case(b"Grand") && second.eq_ignore_ascii_case(b"total");
-        return if heading || total || grand { ListingLine::Nothing } else { ListingLine::Unknown };
+        return if empty || total || grand { ListingLine::Nothing } else { ListingLine::Unknown };
     }
     if words.peek().is_none() {
         *held = Some(name.to_vec());
@@ -39,6 +51,11 @@ pub(super) fn parse_line(line: &[u8], held: &mut Option<Vec<u8>>, last: &mut Vec
     }
 }
 
+/// `%RMS-E-PRV,`, and in angle brackets.
+fn is_message(word: &[u8]) -> bool {
+    word.strip_prefix(b"<").unwrap_or(word).starts_with(b"%")
+}
+
 /// `DISK:[DIR]NAME.EXT;version`: name and version.
 fn parse_name(word: &[u8]) -> Option<(&[u8], &[u8])> {
     let start = memchr::memrchr(b']', word).map_or(0, |at| at + 1);
@@ -46,7 +63,8 @@ fn parse_name(word: &[u8]) -> Option<(&[u8], &[u8])> {
     let semicolon = memchr::memrchr(b';', word)?;
     let (name, version) = word.split_at_checked(semicolon)?;
     let version = version.get(1..)?;
-    (!name.is_empty() && version.len() <= 5 && decimal(version).is_some()).then_some((name, version))
+    (!name.is_empty() && !name.contains(&b'*') && version.len() <= 5 && decimal(version).is_some())
+        .then_some((name, version))
 }
 
 fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mut Vec<u8>) -> Option<ListingEntry> {
@@ -61,11 +79,11 @@ fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mu
     entry.fact("version", version);
     let (mut day, mut time, mut dated) = (None, None, false);
     for word in words {
-        if word.starts_with(b"%")
+        if is_message(word)
             || (day.is_none() && (word.eq_ignore_ascii_case(b"insufficient") || word.eq_ignore_ascii_case(b"no")))
         {
             // `%RMS-E-PRV, insufficient privilege or file protection violation`: it is there, no more is told.
-            entry.fact("refused", word);
+            entry.fact(REFUSED, word);
             return Some(entry);
         }
         if let Some(found) = parse_date(word) {
@@ -81,6 +99,8 @@ fn parse_facts<'a>(name: &[u8], words: impl Iterator<Item = &'a [u8]>, last: &mu
             entry.group = second.map(|_| first.to_vec());
         } else if word.starts_with(b"(") && word.ends_with(b")") {
             entry.fact("protection", word.get(1..word.len() - 1)?);
+        } else if word.iter().all(|byte| *byte == b'*') {
+            // More blocks than the column holds.
         } else if let Some(used) = word.split(|byte| *byte == b'/').next().filter(|used| decimal(used).is_some()) {
             entry.fact("blocks", used);
         } else if entry.owner.is_none() {

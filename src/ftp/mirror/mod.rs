@@ -8,6 +8,8 @@ mod link;
 mod pool;
 mod put;
 mod select;
+mod sorted;
+mod spool;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -23,6 +25,8 @@ pub use get::{AfterFetch, FetchRoot, Wanted, get};
 pub use link::{Ancestors, INSIDE_ITSELF};
 pub use put::{FileMode, PutRequest, PutSource, put};
 pub use select::{FileFacts, Select, SelectRule};
+pub use sorted::Sorter;
+pub use spool::{FieldReader, FieldWriter, Spool, SpoolReader, SpoolWriter, Spooled};
 
 /// The deepest tree that is walked: a server that lists a directory inside itself ends here.
 pub const MAX_DEPTH: usize = 100;
@@ -173,12 +177,47 @@ pub struct Delete {
     pub allow_empty: bool,
 }
 
+/// Deletions that are planned: one more than may be is enough.
+struct DeletionPlan<T> {
+    list: Vec<T>,
+    rule: Delete,
+}
+
+impl<T> DeletionPlan<T> {
+    fn new(rule: Delete) -> DeletionPlan<T> {
+        DeletionPlan { list: Vec::new(), rule }
+    }
+
+    fn is_too_much(&self) -> bool {
+        self.list.len() > self.rule.most()
+    }
+
+    fn add(&mut self, deletion: T) {
+        if !self.is_too_much() {
+            self.list.push(deletion);
+        }
+    }
+
+    /// All of them, or why nothing goes.
+    fn settle(self) -> Result<Vec<T>, Fault> {
+        if !self.is_too_much() {
+            return Ok(self.list);
+        }
+        let what = format!("more than {} deletions: nothing is deleted", self.rule.max);
+        Err(Fault::new(Kind::Negative, what).with_hint("--max-delete N allows more, -n shows what would go"))
+    }
+}
+
 impl Delete {
-    /// Why nothing of so many entries goes, if that is too much.
-    fn refuses(self, count: usize) -> Option<Fault> {
-        let max = self.max;
-        let what = || Fault::new(Kind::Negative, format!("{count} deletions are more than {max}: nothing is deleted"));
-        (count as u64 > max).then(|| what().with_hint("--max-delete N allows more, -n shows what would go"))
+    /// How many deletions may be.
+    fn most(self) -> usize {
+        usize::try_from(self.max).unwrap_or(usize::MAX)
+    }
+
+    /// Takes as many of these into account as can matter, where so many are noted already.
+    fn cap<T>(self, noted: usize, more: &mut Vec<T>) -> usize {
+        more.truncate(self.most().saturating_add(1).saturating_sub(noted));
+        noted + more.len()
     }
 }
 
@@ -188,6 +227,14 @@ const INCOMPLETE: &str = "nothing is deleted: a listing was not complete";
 const LIED: &str = "nothing more is deleted: what was listed is not there";
 /// Why nothing is deleted in a directory.
 const EMPTY: &str = "nothing is deleted: the other side is empty (--allow-empty believes it)";
+
+/// Lines that make no sense, and names that cannot be, of which each is told; the others of one listing are counted.
+const MAX_ODD: usize = 20;
+
+/// What is told of the others.
+fn more_odd_lines(odd: usize) -> Fault {
+    Fault::new(Kind::BadData, format!("{} more such lines are not shown", odd.saturating_sub(MAX_ODD)))
+}
 
 /// The path below a root of what is called `name` in the directory `below` it.
 fn join(below: &[u8], name: &[u8]) -> Vec<u8> {

@@ -406,16 +406,17 @@ impl<W: PoolWork> WorkerPool<W> {
             counted.push((queued, commands.len()));
             closing.extend(commands);
         }
-        let replies = match client.send_ahead(&closing, ahead).await {
-            Ok(replies) => replies,
-            Err(fault) => {
-                return self.lost(counted.into_iter().map(|(queued, _)| queued).collect(), fault, worker).await;
-            }
-        };
+        let mut replies = Vec::with_capacity(closing.len());
+        let sent = client.send_ahead(&closing, ahead, &mut replies).await;
         let mut replies = replies.as_slice();
-        let mut ended = Vec::new();
+        let (mut ended, mut lost) = (Vec::new(), Vec::new());
         for (mut queued, count) in counted {
-            let (own, rest) = replies.split_at(count.min(replies.len()));
+            // What was answered before the connection broke is done.
+            let Some((own, rest)) = replies.split_at_checked(count) else {
+                replies = &[];
+                lost.push(queued);
+                continue;
+            };
             replies = rest;
             let attempts = queued.attempts();
             match self.work.on_finished(client, &mut queued.job, attempts, own) {
@@ -425,6 +426,9 @@ impl<W: PoolWork> WorkerPool<W> {
         }
         for (queued, result) in ended {
             self.done(queued, result, &mut worker.more).await;
+        }
+        if let Err(fault) = sent {
+            self.lost(lost, fault, worker).await;
         }
     }
 

@@ -1,21 +1,25 @@
 //! One control connection: reads, lets the session decide, does what it says.
 
+mod ending;
+
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 
+use self::ending::SeenToItsEnd;
 use super::copy::{self, TransferLimits};
 use super::data::{self, DataEndpoint, Stop};
 use super::{FinishedTransfer, FtpServerState, Happening, LOGIN_LIMIT, TransferDirection};
 use crate::fault::{Fault, Kind};
 use crate::ftp::reply::FtpReply;
 use crate::ftp::session::{
-    DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreOp, StoreRefusal,
-    TransferFailure, TransferTask, UploadMode,
+    DataMode, DataTransfer, FtpSession, Rights, SessionAction, SessionEvent, SessionPolicy, StoreAnswer, StoreOp,
+    StoreRefusal, TransferFailure, TransferTask, UploadMode,
 };
 use crate::ftp::store::{FtpStore, StoreUpload};
 use crate::ftp::telnet;
@@ -30,14 +34,10 @@ const MAX_REPLIES: usize = 64 << 10;
 /// How long the end of the connection may take after the last reply.
 const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 
-/// The data connection of a client that is killed ends before its control connection: by 20 to 60 µs on an idle machine. An
-/// upload waits so long for the second end before it counts as complete.
-const KILL_GRACE: Duration = Duration::from_millis(1);
-
 /// Tickets of one TLS 1.3 session that rustls clients keep.
 const MAX_TICKETS: usize = 8;
 
-/// What a transfer gives back: an upload is committed here, after a look at the control connection.
+/// What a transfer gives back: an upload is committed here, by the proof that its client saw to its end.
 type Running = Pin<Box<dyn Future<Output = Result<(u64, Option<StoreUpload>), TransferFailure>> + Send>>;
 
 struct ControlDriver<'a> {
@@ -66,6 +66,8 @@ struct Started {
     path: Vec<u8>,
     from: u64,
     tls: bool,
+    /// The bytes of an upload, as ALLO said.
+    announced: Option<u64>,
 }
 
 impl Drop for Started {
@@ -146,8 +148,7 @@ impl ControlDriver<'_> {
             // The transfer must not outlive its client; its thread is woken and ends by itself.
             started.stop.stop();
             let result = running.await;
-            let result = self.aborted(result);
-            let _ = self.conclude(&started, result);
+            let _ = self.conclude(&started, result, None);
         }
         result
     }
@@ -217,30 +218,10 @@ impl ControlDriver<'_> {
         };
         tokio::select! {
             biased;
-            result = self.stream.read(buffer), if reading => ControlEvent::Input(result),
+            result = self.stream.read_with_urgent(buffer), if reading => ControlEvent::Input(result),
             result = running => ControlEvent::Ended(result),
             () = self.shared.shutdown.draining(), if !draining => ControlEvent::Drain,
             () = tokio::time::sleep_until(limit), if idle => ControlEvent::Idle,
-        }
-    }
-
-    /// The client has closed its side. A transfer may go on only if it said QUIT before: otherwise it broke down, and
-    /// half an upload must not pass for a whole one.
-    fn client_ended(&mut self) {
-        self.ended = true;
-        // Looks at what came before the end.
-        while let Some(action) = self.session.poll() {
-            match action {
-                SessionAction::Reply(reply) => self.write(&reply),
-                // Nothing else comes while a transfer runs, and without one everything was polled before.
-                SessionAction::StopTransfer => self.stop_transfer(),
-                _ => {}
-            }
-        }
-        if let Some((_, started)) = &self.running
-            && !self.session.has_said_quit()
-        {
-            started.stop.stop();
         }
     }
 
@@ -313,7 +294,7 @@ impl ControlDriver<'_> {
 
     // The tree
 
-    async fn store_op(&mut self, op: StoreOp) -> Result<crate::ftp::session::StoreAnswer, StoreRefusal> {
+    async fn store_op(&mut self, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
         let Some(store) = self.store.clone() else { return Err(StoreRefusal::Denied) };
         let change = match &op {
             StoreOp::Delete(path) => Some(("DELE", path.clone(), None)),
@@ -322,21 +303,9 @@ impl ControlDriver<'_> {
             StoreOp::Rename(from, to) => Some(("RNTO", from.clone(), Some(to.clone()))),
             _ => None,
         };
-        let now = unix_seconds();
         let result = match op {
-            // These may take long: they get a thread, and end when the client does.
-            StoreOp::Digest { .. } | StoreOp::List(_) => {
-                let stop = Stop::default();
-                let guard = StopOnDrop(stop.clone());
-                let work = tokio::task::spawn_blocking(move || store.run(op, now, &|| !stop.is_stopped()));
-                let result = tokio::select! {
-                    result = work => result.unwrap_or_else(|_| Err(StoreRefusal::Failed("a bug".to_owned()))),
-                    () = self.shared.shutdown.ended() => Err(StoreRefusal::Failed("the server ends".to_owned())),
-                };
-                drop(guard);
-                result
-            }
-            op => store.run(op, now, &|| true),
+            StoreOp::Digest { .. } | StoreOp::List(_) => self.on_thread(store, op).await,
+            op => block_in_place(|| store.run(op, unix_seconds(), &|| true)),
         };
         if let (Ok(_), Some((verb, path, to))) = (&result, &change) {
             let user = String::from_utf8_lossy(self.session.user().unwrap_or_default()).into_owned();
@@ -344,6 +313,40 @@ impl ControlDriver<'_> {
             self.shared.service.happened(&Happening::Change { peer, user: &user, tls, verb, path, to });
         }
         result
+    }
+
+    /// Acts that may take long get a thread, and end when the client says ABOR or goes.
+    async fn on_thread(&mut self, store: FtpStore, op: StoreOp) -> Result<StoreAnswer, StoreRefusal> {
+        let (shared, stop) = (self.shared, Stop::default());
+        let _guard = StopOnDrop(stop.clone());
+        let is_digest = matches!(op, StoreOp::Digest { .. });
+        let (go_on, given_up) = (stop.clone(), stop.clone());
+        let work = async {
+            let _permit = tokio::select! {
+                permit = shared.digests.acquire(), if is_digest => Some(permit),
+                () = given_up.stopped(), if is_digest => None,
+                else => None,
+            };
+            tokio::task::spawn_blocking(move || store.run(op, unix_seconds(), &|| !go_on.is_stopped())).await
+        };
+        let failed = |why: &str| Err(StoreRefusal::Failed(why.to_owned()));
+        let mut work = std::pin::pin!(work);
+        let mut buffer = [0; 4096];
+        loop {
+            if self.hear() || self.ended && !self.session.has_said_quit() {
+                stop.stop();
+            }
+            let reading = self.session.wants_input() && !self.ended;
+            tokio::select! {
+                biased;
+                result = &mut work => return result.unwrap_or_else(|_| failed("a bug")),
+                read = self.stream.read_with_urgent(&mut buffer), if reading => match read {
+                    Ok(count @ 1..) => self.session.input(buffer.get(..count).unwrap_or_default()),
+                    _ => self.ended = true,
+                },
+                () = shared.shutdown.ended() => return failed("the server ends"),
+            }
+        }
     }
 
     // Transfers
@@ -364,9 +367,9 @@ impl ControlDriver<'_> {
             TransferTask::List(listing) => (TransferDirection::Listing, listing.path.clone(), 0),
         };
         let stop = Stop::default();
-        let tls = transfer.protect;
-        let mut started = Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls };
-        match self.open(transfer, stop) {
+        let (tls, announced) = (transfer.protect, transfer.announced);
+        let mut started = Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls, announced };
+        match block_in_place(|| self.open(transfer, stop)) {
             Ok((running, size, name)) => {
                 if let Some(name) = &name {
                     started.path = [started.path.as_slice(), b"/", name].concat();
@@ -383,7 +386,7 @@ impl ControlDriver<'_> {
         }
     }
 
-    /// Opens the file or directory and prepares the rest; nothing waits here.
+    /// Opens the file or directory and prepares the rest; only the file system may make it wait.
     #[allow(clippy::type_complexity, reason = "used once")]
     fn open(
         &mut self,
@@ -459,56 +462,33 @@ impl ControlDriver<'_> {
     }
 
     async fn transfer_ended(&mut self, result: Result<(u64, Option<StoreUpload>), TransferFailure>) {
-        // The end of the data connection may be that of the whole client. The kernel knows, if we have not read it yet. Inside
-        // TLS the end was said, and is one.
-        let by_silence = matches!(result, Ok((_, Some(_)))) && !self.is_private();
-        if by_silence && !self.ended && self.stream.peer_closes_within(KILL_GRACE).await {
-            let mut buffer = [0; 4096];
-            while let Ok(Ok(count @ 1..)) = tokio::time::timeout(CLOSE_LIMIT, self.stream.read(&mut buffer)).await {
-                self.session.input(buffer.get(..count).unwrap_or_default());
-                if !self.session.wants_input() {
-                    break;
-                }
-            }
-            self.client_ended();
-        }
+        let seen = match &result {
+            Ok((bytes, Some(_))) => self.seen_to_its_end(*bytes).await,
+            _ => None,
+        };
         // A transfer ends once: nobody waits for a second end.
         let Some((_, started)) = self.running.take() else { return };
-        let result = match started.stop.is_stopped() {
-            true => self.aborted(result),
-            false => result,
-        };
-        let result = self.conclude(&started, result);
+        let result = self.conclude(&started, result, seen);
         self.session.event(SessionEvent::Ended(result));
     }
 
-    /// The transfer that runs has a data connection inside TLS, whose end cannot be taken for another.
-    fn is_private(&self) -> bool {
-        self.running.as_ref().is_some_and(|(_, started)| started.tls) && !self.shared.options.tls_end_lenient
-    }
-
-    /// What all came, but not from a client that saw to its end: an upload that broke off.
-    fn aborted(
-        &self,
-        result: Result<(u64, Option<StoreUpload>), TransferFailure>,
-    ) -> Result<(u64, Option<StoreUpload>), TransferFailure> {
-        if let (_, Some(upload)) = result? {
-            upload.broke_off(self.shared.options.keep_partial);
-        }
-        Err(TransferFailure::Aborted)
-    }
-
-    /// Commits an upload and writes the log.
+    /// Commits an upload whose client saw to its end, and writes the log.
     fn conclude(
         &self,
         started: &Started,
         result: Result<(u64, Option<StoreUpload>), TransferFailure>,
+        seen: Option<SeenToItsEnd>,
     ) -> Result<u64, TransferFailure> {
-        let result = match result {
-            Ok((bytes, Some(upload))) => upload.commit().map(|()| bytes).map_err(TransferFailure::Refused),
-            Ok((bytes, None)) => Ok(bytes),
-            Err(failure) => Err(failure),
-        };
+        let result = block_in_place(|| match (result, seen) {
+            (Ok((bytes, Some(upload))), Some(_)) => upload.commit().map(|()| bytes).map_err(TransferFailure::Refused),
+            (Ok((_, Some(upload))), None) => {
+                upload.broke_off(self.shared.options.keep_partial);
+                Err(TransferFailure::Aborted)
+            }
+            (Ok(_), None) if started.stop.is_stopped() => Err(TransferFailure::Aborted),
+            (Ok((bytes, None)), _) => Ok(bytes),
+            (Err(failure), _) => Err(failure),
+        });
         self.log(started, result.as_ref().copied().unwrap_or(0), result.as_ref().err());
         result
     }

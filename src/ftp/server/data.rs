@@ -18,8 +18,6 @@ use crate::scope::with_port;
 
 /// Connections that may wait at a data listener: the client's own, and a stranger or two that are turned away.
 const BACKLOG: i32 = 8;
-/// Strangers that are turned away before the listener is given up.
-const MAX_STRANGERS: usize = 64;
 
 /// Opens a listener on `address`, at a port of the range (chosen at random: a port that can be foretold can be taken by
 /// somebody else).
@@ -83,15 +81,14 @@ pub(super) async fn connect(
     tokio::time::timeout(DATA_CONNECT_LIMIT, made).await.unwrap_or(Err(TransferFailure::NoConnection))
 }
 
-/// Takes the client's connection and turns others away: a data connection is no door for whoever finds it first.
+/// Takes the client's connection and turns others away, however many: a data connection is no door for whoever finds it first.
 async fn accept(listener: &TcpListener, peer: IpAddr) -> io::Result<TcpStream> {
-    for _ in 0..=MAX_STRANGERS {
+    loop {
         let (stream, address) = listener.accept().await?;
         if address.ip().to_canonical() == peer {
             return Ok(stream);
         }
     }
-    Err(io::ErrorKind::PermissionDenied.into())
 }
 
 async fn reach(target: SocketAddr, local: SocketAddr) -> io::Result<TcpStream> {

@@ -5,10 +5,9 @@ mod control;
 mod copy;
 mod data;
 
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -18,6 +17,7 @@ use super::store::FtpStore;
 use crate::fault::Fault;
 use crate::net::deadline::Limits;
 use crate::net::listen::{Listeners, Shutdown};
+use crate::net::places::ClientPlaces;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
 use crate::net::trace::ProtocolTrace;
@@ -28,6 +28,8 @@ pub const LOGIN_LIMIT: Duration = Duration::from_secs(60);
 pub const DATA_CONNECT_LIMIT: Duration = Duration::from_secs(30);
 /// Password hashes that are worked on at once: each takes a core for a while and 19 MiB.
 const MAX_HASHING: usize = 4;
+/// Files whose digests are worked on at once: each takes a core for as long as it takes to read the file.
+const MAX_DIGESTS: usize = 2;
 
 /// Who may log in, and who hears what happens.
 pub trait FtpService: Send + Sync + 'static {
@@ -142,7 +144,7 @@ pub struct FtpServerOptions {
     pub idle: Duration,
     /// How long a data connection may stand still, and how slow it may be.
     pub data_limits: Limits,
-    /// Connections from one address.
+    /// Connections from one address, or one IPv6 network of 64 bits.
     pub max_per_address: usize,
     /// How late a failed login is answered.
     pub failure_delay: Duration,
@@ -181,7 +183,8 @@ struct FtpServerState {
     service: Arc<dyn FtpService>,
     shutdown: Shutdown,
     hashing: Semaphore,
-    addresses: Mutex<HashMap<IpAddr, usize>>,
+    digests: Semaphore,
+    places: Arc<ClientPlaces>,
 }
 
 /// Serves until the shutdown. Listeners marked `implicit` begin TLS with the first byte.
@@ -193,11 +196,12 @@ pub async fn serve(
     service: Arc<dyn FtpService>,
 ) {
     let shared = Arc::new(FtpServerState {
+        places: ClientPlaces::new(options.max_per_address, max_clients),
         options,
         service,
         shutdown: shutdown.clone(),
         hashing: Semaphore::new(MAX_HASHING),
-        addresses: Mutex::default(),
+        digests: Semaphore::new(MAX_DIGESTS),
     });
     let mut tasks = tokio::task::JoinSet::new();
     for (listeners, implicit) in listeners {
@@ -212,40 +216,15 @@ pub async fn serve(
 
 async fn one(shared: Arc<FtpServerState>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
     let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-    let Some(_place) = AddressSlot::take(&shared, peer.ip()) else {
+    // Clients send ABOR so (RFC 959, section 4.1.3).
+    stream.keep_urgent();
+    let Some(_place) = shared.places.take(peer.ip()) else {
         // Whoever does not read this had no right to it.
         let _ = stream.write_all(b"421 Too many connections from your address.\r\n").await;
         return;
     };
     if let Err(fault) = control::run(&shared, stream, peer, implicit).await {
         shared.service.happened(&Happening::Fault { peer, fault });
-    }
-}
-
-/// A connection's place in the count of its address.
-struct AddressSlot<'a>(&'a FtpServerState, IpAddr);
-
-impl AddressSlot<'_> {
-    fn take(shared: &FtpServerState, address: IpAddr) -> Option<AddressSlot<'_>> {
-        let mut addresses = shared.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = addresses.entry(address).or_default();
-        if *count >= shared.options.max_per_address {
-            return None;
-        }
-        *count += 1;
-        Some(AddressSlot(shared, address))
-    }
-}
-
-impl Drop for AddressSlot<'_> {
-    fn drop(&mut self) {
-        let mut addresses = self.0.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = addresses.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                addresses.remove(&self.1);
-            }
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
@@ -283,6 +284,11 @@ async fn strangers_do_not_get_the_data_connection() {
         thieves.push(socket.connect(address).await.unwrap());
     }
     client.ask("RETR file", &[150]).await;
+    for _ in 0..100 {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        thieves.push(socket.connect(address).await.unwrap());
+    }
     let mut data = TcpStream::connect(address).await.unwrap();
     let mut text = String::new();
     data.read_to_string(&mut text).await.unwrap();
@@ -334,27 +340,50 @@ async fn a_client_that_breaks_off_leaves_no_partial_file() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn half_an_upload_is_not_a_file() {
-    for (size, keep) in [(10, false), (1_000_000, false), (10, true), (1_000_000, true)] {
+    // QUIT sent ahead changes nothing: the client that said it is gone, too.
+    for (sent, keep) in
+        [("STOR new", false), ("STOR new", true), ("STOR new\r\nQUIT", false), ("STOR new\r\nQUIT", true)]
+    {
         let site = Site::start(|options| options.keep_partial = keep);
-        for _ in 0..10 {
+        for round in 0..20 {
             let mut client = site.login().await;
             let address = client.epsv().await;
-            client.ask("STOR new", &[150]).await;
+            client.ask(sent, &[150]).await;
             let mut data = TcpStream::connect(address).await.unwrap();
-            data.write_all(&pattern(size)).await.unwrap();
+            data.write_all(&pattern(if round % 2 == 0 { 10 } else { 1_000_000 })).await.unwrap();
             // As when the client is killed: the data connection ends like that of a whole file.
             drop(client);
             drop(data);
         }
-        site.uploads_seen(10).await;
+        site.uploads_seen(20).await;
         let log = site.service.log.lock().unwrap().join("\n");
-        assert!(!log.contains("code: 226"), "{log}");
+        assert!(!log.contains("code: 226"), "{sent:?}: {log}");
         match keep {
             false => assert_eq!(site.names(), [""; 0]),
             true => assert_eq!(site.names(), ["new"]),
         }
         site.end().await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_closes_its_side_behind_quit_is_still_there() {
+    // As `nc -N` does: it reads to the end.
+    let site = Site::start(|_| {});
+    for size in [0, 10, 1_000_000] {
+        let mut client = site.login().await;
+        let address = client.epsv().await;
+        client.ask("STOR new\r\nQUIT", &[150]).await;
+        client.stream.shutdown().await.unwrap();
+        let mut data = TcpStream::connect(address).await.unwrap();
+        data.write_all(&pattern(size)).await.unwrap();
+        drop(data);
+        for code in [150, 226, 221] {
+            client.expect(code).await;
+        }
+        assert!(std::fs::read(site.path("new")).unwrap() == pattern(size), "{size}");
+    }
+    site.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -435,31 +464,75 @@ async fn abor_stops_transfers_of_every_kind() {
     std::fs::write(site.path("file"), pattern(60_000_000)).unwrap();
     let mut client = site.login().await;
     for command in ["RETR file", "STOR up", "LIST"] {
-        // Before the data connection, while it stands still, and as TELNET clients send it.
-        for (connect, abor) in [(false, "ABOR"), (true, "ABOR"), (true, "\u{7f}")] {
+        // Before the data connection, while it stands still, and as TELNET clients send it: RFC 959, BSD's ftp, Python's ftplib.
+        for (connect, urgent, plain) in [
+            (false, &b""[..], &b"ABOR\r\n"[..]),
+            (true, b"", b"ABOR\r\n"),
+            (true, b"", b"\xff\xf4\xff\xf2ABOR\r\n"),
+            (true, b"\xff\xf4\xff\xf2", b"ABOR\r\n"),
+            (true, b"\xff\xf4\xff", b"\xf2ABOR\r\n"),
+            (true, b"ABOR\r\n", b""),
+        ] {
             if command == "LIST" && connect {
                 continue;
             }
             let address = client.epsv().await;
             client.ask(command, &[150]).await;
-            let data = if connect { Some(TcpStream::connect(address).await.unwrap()) } else { None };
-            if let (Some(mut data), "STOR up") = (data.as_ref().map(|_| ()).and(data), command) {
+            let mut data = if connect { Some(TcpStream::connect(address).await.unwrap()) } else { None };
+            if let (Some(data), "STOR up") = (&mut data, command) {
                 data.write_all(&pattern(1_000_000)).await.unwrap();
-                client.send("ABOR\r\n").await;
-                client.expect(426).await;
-                client.expect(226).await;
-                continue;
             }
-            match abor {
-                "ABOR" => client.send("ABOR\r\n").await,
-                _ => client.stream.write_all(b"\xff\xf4\xff\xf2ABOR\r\n").await.unwrap(),
+            if !urgent.is_empty() {
+                let tcp = client.stream.get_ref().tcp().unwrap();
+                assert_eq!(socket2::SockRef::from(tcp).send_out_of_band(urgent).unwrap(), urgent.len());
             }
+            client.stream.write_all(plain).await.unwrap();
             client.expect(426).await;
             client.expect(226).await;
         }
     }
     assert_eq!(site.names(), ["file"]);
     client.ask("NOOP", &[200]).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_digest_ends_with_its_client() {
+    let site = Site::start(|_| {});
+    std::fs::write(site.path("small"), "x").unwrap();
+    std::fs::File::create(site.path("big")).unwrap().set_len(1 << 40).unwrap();
+    let mut client = site.login().await;
+    client.ask("HASH big\r\nSTAT\r\nABOR", &[451, 211, 226]).await;
+    // More than are worked on at once.
+    for _ in 0..2 * MAX_DIGESTS {
+        site.login().await.send("HASH big\r\n").await;
+    }
+    client.ask("HASH small", &[213]).await;
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_announced_size_tells_whole_from_short() {
+    let site = Site::start(|_| {});
+    site.login().await.ask("ALLO 9000000000000000000", &[452]).await;
+    for (size, stored) in [(10, true), (9, false)] {
+        for _ in 0..10 {
+            let mut client = site.login().await;
+            client.ask("ALLO 10", &[202]).await;
+            let address = client.epsv().await;
+            client.ask("STOR new", &[150]).await;
+            let mut data = TcpStream::connect(address).await.unwrap();
+            data.write_all(&pattern(size)).await.unwrap();
+            drop(data);
+            if stored {
+                client.expect(226).await;
+            }
+        }
+        assert_eq!(site.path("new").exists(), stored);
+        let _ = std::fs::remove_file(site.path("new"));
+    }
+    site.uploads_seen(20).await;
+    assert_eq!(site.names(), [""; 0]);
     site.end().await;
 }
 

@@ -29,7 +29,7 @@ pub enum SessionAction {
     Store(StoreOp),
     /// Run a transfer; answered by [`SessionEvent::Opened`] (not when it is refused) and then [`SessionEvent::Ended`].
     Transfer(DataTransfer),
-    /// Break the transfer off; its [`SessionEvent::Ended`] still comes.
+    /// Break off the transfer or the [`SessionAction::Store`] that runs; its event still comes.
     StopTransfer,
     /// Close the control connection after the replies are out.
     Close,
@@ -115,6 +115,8 @@ pub enum StoreOp {
     Directory(Vec<u8>),
     /// Is there such a name (RNFR)?
     Exists(Vec<u8>),
+    /// Is there room in this directory for an upload of so many bytes (ALLO)?
+    Room(Vec<u8>, u64),
     /// The facts of one name: [`StoreAnswer::Entry`].
     Facts(Vec<u8>),
     /// Set the modification time, seconds since 1970.
@@ -198,6 +200,8 @@ pub struct DataTransfer {
     pub ascii: bool,
     /// The data connection runs inside TLS (PROT P).
     pub protect: bool,
+    /// The bytes of an upload, as ALLO said.
+    pub announced: Option<u64>,
 }
 
 /// What a transfer moves.

@@ -10,6 +10,9 @@ use crate::ftp::command::{FtpCommand, parse_time};
 use crate::ftp::listing::{EntryType, FactSet, format_mdtm, format_mlsd};
 use crate::ftp::reply::FtpReply;
 
+/// ALLO's reply, where there is room.
+const NO_RESERVATION: &str = "No space needs to be reserved.";
+
 /// What an answer of the tree is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum AwaitedAnswer {
@@ -17,11 +20,21 @@ pub(super) enum AwaitedAnswer {
     Size,
     Mdtm,
     Facts(Vec<u8>),
-    Modify { text: String, path: Vec<u8> },
+    Modify {
+        text: String,
+        path: Vec<u8>,
+    },
     RenameFrom(Vec<u8>),
     MakeDirectory(Vec<u8>),
+    /// ALLO with this size.
+    Room(u64),
     Status(Vec<u8>),
-    Hash { algorithm: ChecksumAlgorithm, from: u64, path: Vec<u8>, plain: bool },
+    Hash {
+        algorithm: ChecksumAlgorithm,
+        from: u64,
+        path: Vec<u8>,
+        plain: bool,
+    },
     Done(&'static str),
 }
 
@@ -62,6 +75,10 @@ impl FtpSession {
                 let path = resolve(&self.cwd, &path)?;
                 self.ask(StoreOp::Facts(path), AwaitedAnswer::Size);
             }
+            FtpCommand::Allo(size) if rights.store => {
+                self.ask(StoreOp::Room(self.cwd.clone(), size), AwaitedAnswer::Room(size));
+            }
+            FtpCommand::Allo(_) => self.reply(202, NO_RESERVATION),
             FtpCommand::Mdtm(argument) => self.mdtm(&argument, rights)?,
             FtpCommand::Mfmt { modified, path } => {
                 need(rights.change)?;
@@ -145,10 +162,11 @@ impl FtpSession {
     fn transfer_command(&mut self, command: FtpCommand, rights: Rights) -> Result<bool, StoreRefusal> {
         // REST and RANG count for the next transfer, whether it succeeds or not.
         let range = std::mem::take(&mut self.range);
+        let announced = self.announced.take();
         let task = match self.task(command, rights, range) {
             Ok(Some(task)) => task,
             Ok(None) => {
-                self.range = range;
+                (self.range, self.announced) = (range, announced);
                 return Ok(false);
             }
             Err(refusal) => {
@@ -176,7 +194,10 @@ impl FtpSession {
             TransferTask::List(listing) => ("Listing complete.", listing.path.clone()),
         };
         let ascii = self.ascii && !matches!(task, TransferTask::List(_));
-        self.actions.push_back(SessionAction::Transfer(DataTransfer { task, via, ascii, protect: self.protect }));
+        // Line ends change the size, and what is continued is only a part.
+        let announced = announced.filter(|_| !ascii && range.0 == 0);
+        let protect = self.protect;
+        self.actions.push_back(SessionAction::Transfer(DataTransfer { task, via, ascii, protect, announced }));
         self.pending = Awaited::Transfer { opened: false, stopped: false, append_name: None, label, path };
         Ok(true)
     }
@@ -361,6 +382,10 @@ impl FtpSession {
                 let facts = [b" ".to_vec(), format_mlsd(&entry, self.facts)].concat();
                 let lines = [[b"Listing ", path.as_slice()].concat(), facts, b"End".to_vec()];
                 self.actions.push_back(SessionAction::Reply(FtpReply::multi(250, lines)));
+            }
+            (AwaitedAnswer::Room(size), _) => {
+                self.announced = Some(size);
+                self.reply(202, NO_RESERVATION);
             }
             (AwaitedAnswer::Modify { text, path }, _) => {
                 self.reply(213, [format!("Modify={text}; ").as_bytes(), &path].concat());

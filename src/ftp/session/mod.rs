@@ -31,7 +31,7 @@ pub const MAX_LOGIN_FAILURES: u32 = 3;
 pub const MAX_BAD_COMMANDS: u32 = 10;
 /// Commands that may wait behind a transfer.
 pub const MAX_QUEUED: usize = 256;
-/// Bytes that are read ahead before the driver is told to wait.
+/// Bytes that are read ahead, in commands that wait and behind them, before the driver is told to wait.
 pub const MAX_READ_AHEAD: usize = 64 << 10;
 /// The longest user name, in bytes.
 pub const MAX_USER: usize = 255;
@@ -41,8 +41,10 @@ pub const MAX_USER: usize = 255;
 pub struct FtpSession {
     policy: SessionPolicy,
     lines: Splitter,
-    /// Commands that were read ahead while a transfer runs.
-    queue: VecDeque<Result<FtpCommand, FtpCommandError>>,
+    /// Commands that were read ahead while something runs, each with the bytes of its line.
+    queue: VecDeque<(usize, Result<FtpCommand, FtpCommandError>)>,
+    /// All of these bytes.
+    queued_bytes: usize,
     actions: VecDeque<SessionAction>,
     pending: Awaited,
     login: LoginState,
@@ -55,6 +57,8 @@ pub struct FtpSession {
     /// REST's offset, RANG's range.
     range: (u64, Option<u64>),
     rename_from: Option<Vec<u8>>,
+    /// The size that ALLO said the next upload will have.
+    announced: Option<u64>,
     data: Data,
     /// EPSV ALL was sent: no other way of making data connections (RFC 2428, section 4).
     only_epsv: bool,
@@ -101,6 +105,7 @@ impl FtpSession {
         FtpSession {
             lines: Splitter::new(Ends::Lenient, MAX_COMMAND_LINE),
             queue: VecDeque::new(),
+            queued_bytes: 0,
             actions: VecDeque::from([SessionAction::Reply(greeting)]),
             pending: Awaited::Nothing,
             login: LoginState::None,
@@ -111,6 +116,7 @@ impl FtpSession {
             ascii: true,
             range: (0, None),
             rename_from: None,
+            announced: None,
             data: Data::None,
             only_epsv: false,
             facts: FactSet::default(),
@@ -132,7 +138,7 @@ impl FtpSession {
 
     /// True while more input is welcome: the bound on what a client can make us hold.
     pub fn wants_input(&self) -> bool {
-        !self.closed && self.queue.len() < MAX_QUEUED && self.lines.pending().len() < MAX_READ_AHEAD
+        !self.closed && self.may_queue() && self.queued_bytes + self.lines.pending().len() < MAX_READ_AHEAD
     }
 
     /// True when a client has nothing running and nothing asked: the idle time counts.
@@ -170,7 +176,7 @@ impl FtpSession {
 
     /// True when the last thing that the client said was QUIT: that it closes its side then is no accident.
     pub fn has_said_quit(&self) -> bool {
-        self.closed || matches!(self.queue.back(), Some(Ok(FtpCommand::Quit)))
+        self.closed || matches!(self.queue.back(), Some((_, Ok(FtpCommand::Quit))))
     }
 
     /// What is to be done next; `None` until more input or an event comes.
@@ -185,16 +191,22 @@ impl FtpSession {
             match self.pending {
                 Awaited::Nothing if self.draining => self.goodbye(421, "Server is shutting down."),
                 Awaited::Nothing => {
-                    let command = self.queue.pop_front().or_else(|| self.next_line())?;
+                    let command = match self.queue.pop_front() {
+                        Some((bytes, command)) => {
+                            self.queued_bytes -= bytes;
+                            command
+                        }
+                        None => self.next_line()?,
+                    };
                     self.run(command);
                 }
-                Awaited::Transfer { .. } => {
+                Awaited::Transfer { .. } | Awaited::Store(_) => {
                     self.read_ahead();
                     if self.actions.is_empty() {
                         return None;
                     }
                 }
-                Awaited::Tls | Awaited::Login(_) | Awaited::Listen { .. } | Awaited::Store(_) => return None,
+                Awaited::Tls | Awaited::Login(_) | Awaited::Listen { .. } => return None,
             }
         }
     }
@@ -250,25 +262,35 @@ impl FtpSession {
         }
     }
 
-    /// Looks at what comes while a transfer runs.
+    fn may_queue(&self) -> bool {
+        self.queue.len() < MAX_QUEUED && self.queued_bytes < MAX_READ_AHEAD
+    }
+
+    /// Looks at what comes while a transfer or an act on the tree runs.
     fn read_ahead(&mut self) {
-        while self.queue.len() < MAX_QUEUED {
+        while self.may_queue() {
+            let before = self.lines.pending().len();
             let Some(command) = self.next_line() else { return };
-            match command {
-                Ok(FtpCommand::Stat(None)) if self.queue.is_empty() => {
+            match (&command, &mut self.pending) {
+                (Ok(FtpCommand::Stat(None)), Awaited::Transfer { .. }) if self.queue.is_empty() => {
                     self.reply(213, "A transfer is running.");
+                    continue;
                 }
-                Ok(FtpCommand::Abor) => {
-                    if let Awaited::Transfer { stopped, .. } = &mut self.pending
-                        && !std::mem::replace(stopped, true)
-                    {
+                // Its own reply comes in its turn: after the 426 of the transfer, or the 451 of the act.
+                (Ok(FtpCommand::Abor), pending) => {
+                    let again = match pending {
+                        Awaited::Transfer { stopped, .. } => std::mem::replace(stopped, true),
+                        _ => false,
+                    };
+                    if !again {
                         self.actions.push_back(SessionAction::StopTransfer);
                     }
-                    // Its own reply comes in its turn: after the 426 of the transfer.
-                    self.queue.push_back(command);
                 }
-                command => self.queue.push_back(command),
+                _ => {}
             }
+            let bytes = before - self.lines.pending().len();
+            self.queued_bytes += bytes;
+            self.queue.push_back((bytes, command));
         }
     }
 
@@ -390,6 +412,7 @@ impl FtpSession {
         self.cwd = b"/".to_vec();
         self.ascii = true;
         self.range = (0, None);
+        self.announced = None;
         self.drop_data();
         self.only_epsv = false;
         self.facts = FactSet::default();
@@ -409,6 +432,7 @@ impl FtpSession {
                 // (CVE-2011-1575, CVE-2011-0411).
                 drop(self.lines.take_pending());
                 self.queue.clear();
+                self.queued_bytes = 0;
                 self.reply(234, "Begin TLS.");
                 self.actions.push_back(SessionAction::StartTls);
                 self.pending = Awaited::Tls;
@@ -472,7 +496,6 @@ impl FtpSession {
             FtpCommand::Stru(_) => self.reply(504, "Only structure F is known."),
             FtpCommand::Mode(b'S') => self.reply(200, "Mode is stream."),
             FtpCommand::Mode(_) => self.reply(504, "Only mode S is known."),
-            FtpCommand::Allo(_) => self.reply(202, "No space needs to be reserved."),
             FtpCommand::Abor => {
                 self.drop_data();
                 self.range = (0, None);

@@ -130,7 +130,7 @@ impl Player {
             entry
         };
         match op {
-            StoreOp::Directory(path) => match get(&path)? {
+            StoreOp::Directory(path) | StoreOp::Room(path, _) => match get(&path)? {
                 None => Ok(StoreAnswer::Done),
                 Some(_) => Err(StoreRefusal::NotDirectory),
             },
@@ -357,6 +357,27 @@ fn passwords_stay_out_of_debug_output() {
     assert!(!format!("{actions:?} {session:?}").contains("s3cret"));
 }
 
+#[test]
+fn what_waits_behind_a_transfer_is_bounded_in_bytes() {
+    let mut player = Player::new(policy());
+    player.hold = true;
+    player.session.input(b"USER joe\r\nPASS secret\r\nEPSV\r\nSTOR up\r\n");
+    player.pump();
+    let line = [b"MKD ", "x".repeat(4000).as_bytes(), b"\r\n"].concat();
+    let mut sent = 0;
+    while player.session.wants_input() {
+        player.session.input(&line);
+        player.pump();
+        sent += 1;
+        assert!(sent * line.len() < MAX_READ_AHEAD + 2 * line.len(), "it takes everything");
+    }
+    player.log.clear();
+    player.directive("end");
+    player.pump();
+    assert_eq!(player.log.iter().filter(|line| line.starts_with("S: 553")).count(), sent, "each is answered");
+    assert!(player.session.wants_input());
+}
+
 /// A driver that holds the session to what it may ask for. The login `joe` with `secret` may do everything.
 struct Watcher {
     session: FtpSession,
@@ -405,6 +426,7 @@ impl Watcher {
                     StoreOp::Rename(from, to) => [from, to].into_iter().for_each(|path| inside(path)),
                     StoreOp::List(listing) => inside(&listing.path),
                     StoreOp::Directory(path)
+                    | StoreOp::Room(path, _)
                     | StoreOp::Exists(path)
                     | StoreOp::Facts(path)
                     | StoreOp::SetModified(path, _)
@@ -436,7 +458,7 @@ impl Watcher {
 fn lines() -> impl proptest::strategy::Strategy<Value = Vec<Vec<u8>>> {
     use proptest::prelude::*;
     let verbs = "USER PASS REIN AUTH PBSZ PROT CWD CDUP PWD TYPE REST RANG PASV EPSV PORT EPRT RETR STOR STOU APPE LIST \
-                 NLST MLSD MLST STAT SIZE MDTM MFMT DELE MKD RMD RNFR RNTO SITE HASH OPTS ABOR NOOP";
+                 ALLO NLST MLSD MLST STAT SIZE MDTM MFMT DELE MKD RMD RNFR RNTO SITE HASH OPTS ABOR NOOP";
     let arguments =
         ["", "joe", "secret", "../..", "/../x", "missing", "a/../../b", "A", "I", "ALL", "TLS", "0", "P", "1 5"];
     let verbs: Vec<&str> = verbs.split_whitespace().collect();

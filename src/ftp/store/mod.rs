@@ -8,7 +8,7 @@ mod upload;
 
 use std::fs::File;
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -38,6 +38,23 @@ pub struct UploadLimits {
     pub sync: bool,
     /// APPE, and REST with STOR, may write into any file: logs that grow, uploads that another server broke off.
     pub append: bool,
+}
+
+impl UploadLimits {
+    /// Refuses an upload of so many bytes on the file system of `place`.
+    fn room(&self, place: &impl AsFd, bytes: u64) -> Result<(), StoreRefusal> {
+        if bytes > self.max_file {
+            return Err(StoreRefusal::TooLarge);
+        }
+        let wanted = bytes.saturating_add(self.min_free);
+        if wanted > 0 {
+            let space = rustix::fs::fstatvfs(place).map_err(|error| refusal(error.into()))?;
+            if space.f_bavail.saturating_mul(space.f_frsize) < wanted {
+                return Err(StoreRefusal::Full);
+            }
+        }
+        Ok(())
+    }
 }
 
 impl Default for UploadLimits {
@@ -122,6 +139,10 @@ impl FtpStore {
             }
             StoreOp::Exists(path) => {
                 self.at_name(&path, |parent, name| statat(parent, name, AtFlags::SYMLINK_NOFOLLOW).map(|_| ()))
+            }
+            StoreOp::Room(path, bytes) => {
+                let directory = self.reach(&path, OFlags::PATH | OFlags::DIRECTORY)?;
+                self.limits.room(&directory, bytes).map(|()| StoreAnswer::Done)
             }
             StoreOp::Facts(path) => Ok(StoreAnswer::Entry(Box::new(self.facts(&path)?))),
             StoreOp::SetModified(path, seconds) => {

@@ -189,14 +189,7 @@ impl StoreUpload {
 
     fn check_free(&mut self) -> Result<(), StoreRefusal> {
         self.checked = 0;
-        let min_free = self.terms.0.min_free;
-        if min_free > 0 {
-            let space = rustix::fs::fstatvfs(&self.file).map_err(from_errno)?;
-            if space.f_bavail.saturating_mul(space.f_frsize) < min_free {
-                return Err(StoreRefusal::Full);
-            }
-        }
-        Ok(())
+        self.terms.0.room(&self.file, 0)
     }
 
     /// The upload is complete: gives the file its name.

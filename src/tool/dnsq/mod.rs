@@ -233,6 +233,7 @@ fn policy(args: &TransportArgs) -> ExchangePolicy {
         race: args.race,
         next_on_failure: !args.no_failover,
         answer_bad_cookie: !args.no_bad_cookie,
+        backoff: false,
     }
 }
 

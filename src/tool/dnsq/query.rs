@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use super::Args;
 use crate::cli::output::Output;
-use crate::cli::secret;
 use crate::dns::edns::{Edns, EdnsOption};
 use crate::dns::message::{Flags, Question};
 use crate::dns::query::Query;
 use crate::dns::tsig::TsigKey;
 use crate::fault::{Fault, Kind};
+use crate::tool::dns_key;
 
 /// What stands in the query beside the question.
 #[derive(Debug, Clone, clap::Args)]
@@ -104,11 +104,7 @@ pub(super) fn key(args: &Args, out: &Output) -> Result<Option<TsigKey>, Fault> {
             out.warn("the key is visible in the list of processes: -k FILE is not");
             TsigKey::parse(text).map_err(|why| Fault::new(Kind::Usage, format!("-y: {why}")))
         }
-        (None, Some(path)) => {
-            secret::look_at_path(out, path)?;
-            let text = std::fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;
-            TsigKey::from_file(&text).map_err(|why| Fault::new(Kind::BadData, format!("{}: {why}", path.display())))
-        }
+        (None, Some(path)) => dns_key::read(path, out),
         (None, None) => return Ok(None),
     };
     parsed.map(Some)

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::actor::Actor;
-use super::meant::Meant;
+use super::meant::{Meant, MeantPaths};
 use super::remove::Removed;
 use super::script::{Act, ScriptCommand, check_target, literal};
 use super::transfer::local_files;
@@ -93,9 +93,9 @@ impl OutputRecord for HashRecord {
 }
 
 /// What a word means, unless it is too much for one name to go to.
-fn fitting<T>(to: Option<&[u8]>, found: Result<Vec<T>, Fault>) -> Result<Vec<T>, Fault> {
+fn fitting<T>(to: Option<&[u8]>, found: Result<T, Fault>, count: impl Fn(&T) -> usize) -> Result<T, Fault> {
     let found = found?;
-    check_target(to, found.len()).map_err(|why| Fault::new(Kind::Usage, why))?;
+    check_target(to, count(&found)).map_err(|why| Fault::new(Kind::Usage, why))?;
     Ok(found)
 }
 
@@ -122,16 +122,16 @@ impl Actor<'_> {
         };
         if words.is_empty() {
             let here = Meant { path: self.url.path.clone(), shown: b".".to_vec(), entry: None };
-            return self.each(command, vec![here]).await;
+            return self.each(command, MeantPaths::of([here])?).await;
         }
         for word in words {
             let found = match (&command.act, self.meant(word).await) {
-                (Act::Rm { force: true, .. }, Err(fault)) if fault.kind == Kind::Negative => Ok(Vec::new()),
+                (Act::Rm { force: true, .. }, Err(fault)) if fault.kind == Kind::Negative => MeantPaths::of([]),
                 (Act::Rm { pick, recursive, .. }, Ok(found)) if !pick.is_empty() => {
                     self.picked(pick, *recursive, found).await
                 }
-                (Act::Mv { to, .. }, found) => fitting(Some(to), found),
-                (Act::Get { to, .. }, found) => fitting(to.as_deref(), found),
+                (Act::Mv { to, .. }, found) => fitting(Some(to), found, |found| found.count),
+                (Act::Get { to, .. }, found) => fitting(to.as_deref(), found, |found| found.count),
                 (_, found) => found,
             };
             match found {
@@ -149,8 +149,9 @@ impl Actor<'_> {
     }
 
     /// Does a command for each of these paths.
-    async fn each(&mut self, command: &ScriptCommand, found: Vec<Meant>) -> Result<(), Fault> {
-        for Meant { path, shown, entry } in found {
+    async fn each(&mut self, command: &ScriptCommand, found: MeantPaths) -> Result<(), Fault> {
+        for meant in found.paths.read() {
+            let Meant { path, shown, entry } = meant?;
             let result = match (&command.act, entry) {
                 (Act::Mv { to, .. }, _) => {
                     // What is moved into a directory keeps its name.
@@ -171,7 +172,7 @@ impl Actor<'_> {
 
     /// Stores the local files that a word means.
     async fn put_files(&mut self, command: &ScriptCommand, word: &[u8], to: Option<&[u8]>) -> Result<(), Fault> {
-        let files = match fitting(to, local_files(word)) {
+        let files = match fitting(to, local_files(word), Vec::len) {
             Ok(files) => files,
             Err(fault) => return self.settle(command, self.url, Err(fault)),
         };

@@ -1,18 +1,19 @@
 //! What a word of a command means: one path, or what a glob in its last part matches, as far as filters admit it.
 
+use std::io;
+
 use super::actor::Actor;
 use super::script::{glob_of, literal};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::listing::{ListingEntry, ListingLine, Modified};
+use crate::ftp::mirror::{FieldReader, FieldWriter, MAX_TREE, Spool, SpoolWriter, Spooled};
 use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
 use crate::tool::ftp_pick::Pick;
 
-/// The most names that one glob may stand for.
-const MAX_MEANT: usize = 1_000_000;
-
 /// One path that is meant.
+#[derive(Debug)]
 pub(super) struct Meant {
     pub(super) path: RemotePath,
     /// As the user would write it.
@@ -21,39 +22,74 @@ pub(super) struct Meant {
     pub(super) entry: Option<ListingEntry>,
 }
 
+/// All that is meant.
+#[derive(Debug)]
+pub(super) struct MeantPaths {
+    pub(super) paths: Spool<Meant>,
+    pub(super) count: usize,
+}
+
+impl MeantPaths {
+    pub(super) fn of(paths: impl IntoIterator<Item = Meant>) -> Result<MeantPaths, Fault> {
+        let (mut writer, mut count) = (SpoolWriter::default(), 0);
+        for meant in paths {
+            writer.add(&meant)?;
+            count += 1;
+        }
+        Ok(MeantPaths { paths: writer.finish()?, count })
+    }
+}
+
+impl Spooled for Meant {
+    fn write(&self, to: &mut FieldWriter) {
+        to.bytes(Some(self.path.as_bytes()));
+        to.bytes(Some(&self.shown));
+        to.number(self.entry.as_ref().map(|_| 1));
+        self.entry.iter().for_each(|entry| entry.write(to));
+    }
+
+    fn read(from: &mut FieldReader) -> io::Result<Meant> {
+        let path = RemotePath::new(&from.bytes()?.unwrap_or_default());
+        let shown = from.bytes()?.unwrap_or_default();
+        let entry = from.number()?.map(|_| ListingEntry::read(from)).transpose()?;
+        Ok(Meant { path, shown, entry })
+    }
+}
+
 impl Actor<'_> {
     /// What a word means. A glob that matches nothing is the answer no.
-    pub(super) async fn meant(&mut self, word: &[u8]) -> Result<Vec<Meant>, Fault> {
+    pub(super) async fn meant(&mut self, word: &[u8]) -> Result<MeantPaths, Fault> {
         let shown = literal(word);
         let Some(glob) = glob_of(word)? else {
-            return Ok(vec![Meant { path: self.resolve(&shown), shown, entry: None }]);
+            return MeantPaths::of([Meant { path: self.resolve(&shown), shown, entry: None }]);
         };
         let cut = shown.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let (parent, name) = shown.split_at_checked(cut).unwrap_or_default();
         let directory = if parent.is_empty() { self.url.path.clone() } else { self.resolve(parent) };
-        let (mut found, mut itself) = (Vec::new(), false);
+        let (mut found, mut count, mut itself) = (SpoolWriter::default(), 0, None);
         let each = &mut |line: ListingLine, _: &[u8]| {
             let ListingLine::Entry(entry) = line else { return Ok(()) };
             let matched = entry.name == name || glob.step(&glob.walk(), &entry.name).0;
             if !matched || check_name(&entry.name).is_err() || unfinished(&entry.name).is_some() {
                 return Ok(());
             }
-            if found.len() >= MAX_MEANT {
-                return Err(Fault::new(Kind::Protocol, format!("more than {MAX_MEANT} names match")));
+            count += 1;
+            if count as u64 > MAX_TREE {
+                return Err(Fault::new(Kind::Protocol, format!("more than {MAX_TREE} names match")));
             }
-            // A name that is there as it is written is meant itself: `file[1].txt` is not file1.txt.
-            itself |= entry.name == name;
             let (path, shown) = (directory.join(&entry.name), [parent, &entry.name].concat());
-            found.push(Meant { path, shown, entry: Some(entry) });
+            let written = entry.name == name;
+            let meant = Meant { path, shown, entry: Some(entry) };
+            found.add(&meant)?;
+            itself = itself.take().or(written.then_some(meant));
             Ok(())
         };
         self.client.list(&directory, ListMethod::Any, true, each).await?.uncut()?;
-        if itself {
-            found.retain(|meant| meant.shown == shown);
-        }
-        match found.is_empty() {
-            true => Err(Fault::new(Kind::Negative, "nothing matches")),
-            false => Ok(found),
+        match (itself, count) {
+            // A name that is there as it is written is meant itself: `file[1].txt` is not file1.txt.
+            (Some(itself), _) => MeantPaths::of([itself]),
+            (None, 0) => Err(Fault::new(Kind::Negative, "nothing matches")),
+            (None, count) => Ok(MeantPaths { paths: found.finish()?, count }),
         }
     }
 
@@ -63,17 +99,19 @@ impl Actor<'_> {
         &mut self,
         pick: &Pick,
         recursive: bool,
-        found: Vec<Meant>,
-    ) -> Result<Vec<Meant>, Fault> {
-        let mut picked = Vec::with_capacity(found.len());
-        for meant in found {
+        found: MeantPaths,
+    ) -> Result<MeantPaths, Fault> {
+        let (mut picked, mut count) = (SpoolWriter::default(), 0);
+        for meant in found.paths.read() {
+            let meant = meant?;
             let entry = match &meant.entry {
                 Some(entry) => Some(entry.clone()),
                 None => self.client.stat(&meant.path).await?,
             };
             // What is not there is told by who is to remove it.
             let Some(mut entry) = entry else {
-                picked.push(meant);
+                picked.add(&meant)?;
+                count += 1;
                 continue;
             };
             if entry.is_dir() && !recursive {
@@ -87,11 +125,12 @@ impl Actor<'_> {
             }
             let name = meant.path.name().unwrap_or_default();
             if pick.surely_admits(name, &entry) {
-                picked.push(meant);
+                picked.add(&meant)?;
+                count += 1;
             } else if (pick.asks_time() && entry.modified.is_none()) || (pick.asks_size() && entry.size.is_none()) {
                 self.out.warn(&format!("{}: stays: its time or size is not known", meant.path));
             }
         }
-        Ok(picked)
+        Ok(MeantPaths { paths: picked.finish()?, count })
     }
 }

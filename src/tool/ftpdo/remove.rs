@@ -6,13 +6,10 @@ use super::actor::Actor;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{EntryType, ListingLine, unknown_line};
-use crate::ftp::mirror::{Ancestors, MAX_DEPTH};
+use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
+use crate::ftp::mirror::{Ancestors, MAX_DEPTH, MAX_TREE, SpoolWriter};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{FtpReply, ReplyClass};
-
-/// The most entries of one directory that is to be removed: their names are kept.
-const MAX_NAMES: usize = 1_000_000;
 
 /// What went.
 #[derive(Debug, Clone, Copy, Default, Serialize)]
@@ -108,7 +105,7 @@ impl Actor<'_> {
         Ok(if link { RemovalTarget::File } else { RemovalTarget::Directory })
     }
 
-    /// Removes all that is in a directory: files many at a time, then one directory after the other.
+    /// Removes all that is in a directory: some of it at a time, files first.
     async fn empty(
         &mut self,
         path: &RemotePath,
@@ -119,28 +116,50 @@ impl Actor<'_> {
         if depth > MAX_DEPTH {
             return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
         }
-        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        let (mut inside, mut count) = (SpoolWriter::default(), 0);
         let each = &mut |line: ListingLine, _: &[u8]| match line {
             ListingLine::Entry(entry) => {
                 check_name(&entry.name).map_err(|bad| {
                     let name = String::from_utf8_lossy(&entry.name).into_owned();
                     Fault::new(Kind::BadData, format!("{name}: {}", bad.as_str()))
                 })?;
-                if files.len() + directories.len() >= MAX_NAMES {
-                    return Err(Fault::new(Kind::Protocol, format!("more than {MAX_NAMES} entries in a directory")));
+                count += 1;
+                if count > MAX_TREE {
+                    return Err(Fault::new(Kind::Protocol, format!("more than {MAX_TREE} entries in a directory")));
                 }
-                let path = path.join(&entry.name);
-                // What is inside itself is a link that the server does not show as one.
-                match above.with(&entry).filter(|_| entry.is_dir()) {
-                    Some(above) => directories.push((path, above)),
-                    None => files.push(path),
-                }
-                Ok(())
+                inside.add(&entry)
             }
             ListingLine::Nothing => Ok(()),
             ListingLine::Unknown => Err(unknown_line(b"")),
         };
         above.listed(self.client.list(path, ListMethod::Any, true, each).await?.uncut()?)?;
+        let mut left = Some(inside.finish()?);
+        while let Some(inside) = left {
+            let (batch, rest) = inside.batch()?;
+            left = rest;
+            self.empty_of(path, batch, depth, above, removed).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes some of what is in a directory.
+    async fn empty_of(
+        &mut self,
+        path: &RemotePath,
+        batch: Vec<ListingEntry>,
+        depth: usize,
+        above: &Ancestors,
+        removed: &mut Removed,
+    ) -> Result<(), Fault> {
+        let (mut files, mut directories) = (Vec::new(), Vec::new());
+        for entry in batch {
+            let path = path.join(&entry.name);
+            // What is inside itself is a link that the server does not show as one.
+            match above.with(&entry).filter(|_| entry.is_dir()) {
+                Some(above) => directories.push((path, above)),
+                None => files.push(path),
+            }
+        }
         if self.dry_run {
             removed.removed_files += u64::try_from(files.len()).unwrap_or(u64::MAX);
         } else {

@@ -13,6 +13,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::glob::Glob;
+use crate::ftp::mirror::SpoolWriter;
 use crate::ftp::path::FtpUrl;
 use crate::tool::ftp_args::{FtpClientArgs, Servers};
 use crate::tool::ftp_pick::PickArgs;
@@ -47,9 +48,18 @@ pub struct Args {
     /// In which order: as the server lists (at once, however long), by name, largest or latest first
     #[arg(long, value_name = "ORDER", value_enum, default_value_t)]
     sort: Order,
+    /// The same as --sort time
+    #[arg(short = 't', conflicts_with_all = ["sort", "by_size"])]
+    by_time: bool,
+    /// The same as --sort size
+    #[arg(short = 'S', conflicts_with = "sort")]
+    by_size: bool,
     /// The other way round
     #[arg(long)]
     reverse: bool,
+    /// As ls(1) takes them; done anyway: all entries, one a line
+    #[arg(short = 'a', short_alias = '1', hide = true, action = clap::ArgAction::Count)]
+    as_ls: u8,
     #[command(flatten)]
     pick: PickArgs,
     /// How to list: auto (MLSD, else LIST, else STAT), mlsd, list, or stat (needs no data connection)
@@ -70,7 +80,14 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpls", Args, words &[ftp_words::LS, ftp_words::ALL], run run);
+crate::cli::tool!("ftpls", Args, words &[ftp_words::LS, ftp_words::ALL], meanings ftp_words::LS_MEANINGS, run run);
+
+impl Args {
+    /// How far down it goes.
+    fn deepest(&self) -> usize {
+        self.max_depth.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
+    }
+}
 
 fn parse_way(text: &str) -> Result<ListMethod, String> {
     match text {
@@ -85,6 +102,11 @@ fn parse_way(text: &str) -> Result<ListMethod, String> {
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.stat {
         args.way = ListMethod::Stat;
+    }
+    match (args.by_time, args.by_size) {
+        (true, _) => args.sort = Order::Time,
+        (_, true) => args.sort = Order::Size,
+        _ => {}
     }
     let pick = args.pick.pick()?;
     let printer = || Printer::new(out, args.long, args.sort, args.reverse);
@@ -104,8 +126,8 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         let mut servers = Servers::new(out, &args.client);
         let mut tally = Tally::default();
         for ((url, glob), text) in urls.iter().zip(&args.urls) {
-            let listing =
-                UrlListing { args: &args, out, pick: &pick, url, glob: glob.as_ref(), printer: printer(), seen: 0 };
+            let (printer, sums, glob_ref) = (printer(), SpoolWriter::default(), glob.as_ref());
+            let listing = UrlListing { args: &args, out, pick: &pick, url, glob: glob_ref, printer, seen: 0, sums };
             match list_url(listing, &mut servers, &mut tally).await {
                 Ok(()) => tally.success(),
                 Err(fault) => {

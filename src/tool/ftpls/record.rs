@@ -1,19 +1,19 @@
 //! What ftpls prints: entries and sums, at once or sorted.
 
+use std::cmp::Ordering;
+use std::io;
 use std::sync::Arc;
 
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
 use crate::cli::output::{Output, OutputRecord, TextLine};
-use crate::fault::{Fault, Kind};
-use crate::ftp::listing::ListingEntry;
+use crate::fault::Fault;
+use crate::ftp::listing::{ListingEntry, Modified};
+use crate::ftp::mirror::{FieldReader, FieldWriter, Sorter, Spooled};
 use crate::ftp::path::url_encoded;
 use crate::tool::ftp_args::{base64_unless_utf8, letter, time_text};
 use crate::tool::ftp_usage::UsageRecord;
-
-/// The most entries that are sorted: until the last one has come they are kept.
-const MAX_SORTED: usize = 1_000_000;
 
 /// In which order entries are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
@@ -36,21 +36,56 @@ pub(super) struct Printer<'a> {
     order: Order,
     reverse: bool,
     printed: u64,
-    kept: Vec<Collected>,
+    kept: Sorter<Collected>,
 }
 
 /// An entry that waits for its place.
+#[derive(Debug, PartialEq, Eq)]
 struct Collected {
-    entry: ListingEntry,
+    /// What it is sorted by before its path.
+    first: u64,
     path: Vec<u8>,
-    base: Arc<str>,
+    /// Its place in the listing.
+    number: u64,
+    reverse: bool,
+    entry: ListingEntry,
+    base: String,
     raw: Vec<u8>,
+}
+
+impl Ord for Collected {
+    fn cmp(&self, other: &Collected) -> Ordering {
+        let order = (self.first, &self.path, self.number).cmp(&(other.first, &other.path, other.number));
+        if self.reverse { order.reverse() } else { order }
+    }
+}
+
+impl PartialOrd for Collected {
+    fn partial_cmp(&self, other: &Collected) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Spooled for Collected {
+    fn write(&self, to: &mut FieldWriter) {
+        [self.first, self.number, u64::from(self.reverse)].into_iter().for_each(|number| to.number(Some(number)));
+        [&self.path, self.base.as_bytes(), &self.raw].into_iter().for_each(|field| to.bytes(Some(field)));
+        self.entry.write(to);
+    }
+
+    fn read(from: &mut FieldReader) -> io::Result<Collected> {
+        let mut number = || Ok::<_, io::Error>(from.number()?.unwrap_or_default());
+        let (first, number, reverse) = (number()?, number()?, number()? == 1);
+        let mut field = || Ok::<_, io::Error>(from.bytes()?.unwrap_or_default());
+        let (path, base, raw) = (field()?, String::from_utf8_lossy(&field()?).into_owned(), field()?);
+        Ok(Collected { first, path, number, reverse, entry: ListingEntry::read(from)?, base, raw })
+    }
 }
 
 impl<'a> Printer<'a> {
     /// Nothing printed yet.
     pub(super) fn new(out: &'a Output, long: bool, order: Order, reverse: bool) -> Printer<'a> {
-        Printer { out, long, order, reverse, printed: 0, kept: Vec::new() }
+        Printer { out, long, order, reverse, printed: 0, kept: Sorter::default() }
     }
 
     /// How many entries were printed or wait to be.
@@ -67,38 +102,35 @@ impl<'a> Printer<'a> {
         raw: &[u8],
     ) -> Result<(), Fault> {
         self.printed += 1;
-        if self.order == Order::None && !self.reverse {
+        if !self.sorts() {
             return self.print(&entry, &path, base, raw);
         }
-        if self.kept.len() >= MAX_SORTED {
-            let fault = Fault::new(Kind::Refused, format!("more than {MAX_SORTED} entries are not sorted"));
-            return Err(
-                fault.with_hint("without --sort they are printed as they come, however many; sort(1) sorts them")
-            );
-        }
+        // Largest and latest first, what is not known last.
+        let first = match self.order {
+            Order::None => self.printed,
+            Order::Name => 0,
+            Order::Size => u64::MAX - entry.size.map_or(0, |size| size.saturating_add(1)),
+            Order::Time => {
+                let shifted = |time: Modified| time.seconds.cast_unsigned() ^ (1 << 63);
+                u64::MAX - entry.modified.map_or(0, |time| shifted(time).saturating_add(1))
+            }
+        };
         let raw = if self.out.json() { raw.to_vec() } else { Vec::new() };
-        self.kept.push(Collected { entry, path, base: base.clone(), raw });
-        Ok(())
+        let (number, reverse, base) = (self.printed, self.reverse, base.to_string());
+        self.kept.add(Collected { first, path, number, reverse, entry, base, raw })
+    }
+
+    fn sorts(&self) -> bool {
+        self.order != Order::None || self.reverse
     }
 
     /// Prints what waited.
     pub(super) fn finish(&mut self) -> Result<(), Fault> {
-        let mut kept = std::mem::take(&mut self.kept);
-        match self.order {
-            Order::None => {}
-            Order::Name => kept.sort_by(|one, other| one.path.cmp(&other.path)),
-            Order::Size => {
-                kept.sort_by(|one, other| other.entry.size.cmp(&one.entry.size).then_with(|| one.path.cmp(&other.path)))
-            }
-            Order::Time => {
-                let time = |one: &Collected| one.entry.modified.map(|modified| modified.seconds);
-                kept.sort_by(|one, other| time(other).cmp(&time(one)).then_with(|| one.path.cmp(&other.path)));
-            }
+        for one in std::mem::take(&mut self.kept).finish()?.read() {
+            let one = one?;
+            self.print(&one.entry, &one.path, &one.base, &one.raw)?;
         }
-        if self.reverse {
-            kept.reverse();
-        }
-        kept.iter().try_for_each(|one| self.print(&one.entry, &one.path, &one.base, &one.raw))
+        Ok(())
     }
 
     /// The sum of one directory.
@@ -109,8 +141,8 @@ impl<'a> Printer<'a> {
 
     /// Drops what was kept of an attempt that failed.
     pub(super) fn forget(&mut self) {
-        if !self.kept.is_empty() {
-            self.kept.clear();
+        if self.sorts() {
+            self.kept = Sorter::default();
             self.printed = 0;
         }
     }

@@ -10,7 +10,9 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::FtpClient;
 use crate::ftp::glob::{Glob, GlobWalk};
 use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
-use crate::ftp::mirror::{Ancestors, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE};
+use crate::ftp::mirror::{
+    Ancestors, FieldReader, FieldWriter, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE, Spool, SpoolWriter, Spooled,
+};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 use crate::tool::ftp_pick::Pick;
 use crate::tool::ftp_usage::{Usage, UsageRecord};
@@ -25,6 +27,8 @@ pub(super) struct UrlListing<'a> {
     pub(super) printer: Printer<'a>,
     /// Entries so far, printed or not.
     pub(super) seen: u64,
+    /// What was summed up.
+    pub(super) sums: SpoolWriter<Sum>,
 }
 
 /// A directory that is to be listed.
@@ -37,19 +41,34 @@ struct UrlDirectory {
     walk: Option<GlobWalk>,
     /// It may be no directory at all: a link, say.
     uncertain: bool,
-    /// Its place among the sums.
-    sum: usize,
     /// The directories that it is in, as far as the server can tell them apart.
     above: Ancestors,
 }
 
-/// What was counted in one directory, and below it once all is done.
-struct Sum {
-    parent: usize,
+/// What the files in a directory and below it take.
+#[derive(Debug)]
+pub(super) struct Sum {
     path: RemotePath,
-    prefix: Vec<u8>,
-    depth: usize,
+    /// How it is shown.
+    shown: Vec<u8>,
     usage: Usage,
+}
+
+impl Spooled for Sum {
+    fn write(&self, to: &mut FieldWriter) {
+        to.bytes(Some(self.path.as_bytes()));
+        to.bytes(Some(&self.shown));
+        let Usage { size, files, directories, unknown } = self.usage;
+        [size, files, directories, unknown].into_iter().for_each(|number| to.number(Some(number)));
+    }
+
+    fn read(from: &mut FieldReader) -> std::io::Result<Sum> {
+        let path = RemotePath::new(&from.bytes()?.unwrap_or_default());
+        let shown = from.bytes()?.unwrap_or_default();
+        let mut number = || Ok::<_, std::io::Error>(from.number()?.unwrap_or_default());
+        let usage = Usage { size: number()?, files: number()?, directories: number()?, unknown: number()? };
+        Ok(Sum { path, shown, usage })
+    }
 }
 
 impl UrlListing<'_> {
@@ -57,53 +76,67 @@ impl UrlListing<'_> {
     pub(super) async fn run(&mut self, client: &mut FtpClient, tally: &mut Tally) -> Result<(), Fault> {
         self.printer.forget();
         self.seen = 0;
+        self.sums = SpoolWriter::default();
         let (path, walk) = (self.url.path.clone(), self.glob.map(Glob::walk));
-        let mut sums = vec![Sum::new(0, &path, b"", 0)];
-        let mut waiting = vec![UrlDirectory {
-            path,
-            prefix: Vec::new(),
-            depth: 0,
-            walk,
-            uncertain: false,
-            sum: 0,
-            above: Ancestors::default(),
-        }];
-        while let Some(node) = waiting.pop() {
-            match self.directory(client, &node, &mut waiting, &mut sums, tally).await {
-                Ok(()) => {}
-                Err(fault) if node.depth == 0 && self.glob.is_none() && !self.url.directory && client.usable() => {
-                    return self.single(client, fault).await;
-                }
-                // A link to a file, met while a glob looked for directories.
-                Err(fault) if node.uncertain && client.usable() && !fault.temporary() => {}
-                // One directory that may not be read is no reason to leave out the others.
-                Err(fault) if node.depth > 0 && client.usable() => {
-                    self.out.error(&self.url.with_path(node.path, true).to_string(), &fault);
-                    tally.fault(&fault);
-                }
-                Err(fault) => return Err(fault),
-            }
+        let above = Ancestors::default();
+        let top = UrlDirectory { path, prefix: Vec::new(), depth: 0, walk, uncertain: false, above };
+        self.tree(client, &top, tally).await?;
+        // What is inside comes before what is around it.
+        for sum in std::mem::take(&mut self.sums).finish()?.read() {
+            let Sum { path, shown, usage } = sum?;
+            self.printer.usage(&UsageRecord::new(self.url, path, &shown, usage))?;
         }
-        if self.args.du { self.print_sums(sums) } else { Ok(()) }
+        Ok(())
     }
 
+    /// Lists a directory, and what is below it in the order of its listing; what its files take.
+    async fn tree(&mut self, client: &mut FtpClient, node: &UrlDirectory, tally: &mut Tally) -> Result<Usage, Fault> {
+        let mut usage = Usage::default();
+        match self.directory(client, node, &mut usage, tally).await {
+            Ok(below) => {
+                for entry in below.read() {
+                    if let Some(inner) = self.enter(node, &entry?) {
+                        usage.add(&Box::pin(self.tree(client, &inner, tally)).await?);
+                    }
+                }
+            }
+            Err(fault) if node.depth == 0 && self.glob.is_none() && !self.url.directory && client.usable() => {
+                self.single(client, fault).await?;
+                return Ok(usage);
+            }
+            // A link to a file, met while a glob looked for directories.
+            Err(fault) if node.uncertain && client.usable() && !fault.temporary() => {}
+            // One directory that may not be read is no reason to leave out the others.
+            Err(fault) if node.depth > 0 && client.usable() => {
+                self.out.error(&self.url.with_path(node.path.clone(), true).to_string(), &fault);
+                tally.fault(&fault);
+            }
+            Err(fault) => return Err(fault),
+        }
+        if self.args.du && node.depth <= self.args.deepest() {
+            let shown = node.prefix.strip_suffix(b"/").unwrap_or(&node.prefix).to_vec();
+            self.sums.add(&Sum { path: node.path.clone(), shown, usage })?;
+        }
+        Ok(usage)
+    }
+
+    /// Lists one directory; the directories in it that are to be listed too.
     async fn directory(
         &mut self,
         client: &mut FtpClient,
         node: &UrlDirectory,
-        waiting: &mut Vec<UrlDirectory>,
-        sums: &mut Vec<Sum>,
+        usage: &mut Usage,
         tally: &mut Tally,
-    ) -> Result<(), Fault> {
+    ) -> Result<Spool<ListingEntry>, Fault> {
         if node.depth > MAX_DEPTH {
             return Err(Fault::new(Kind::Protocol, format!("more than {MAX_DEPTH} directories deep")));
         }
         let base: Arc<str> = self.url.with_path(node.path.clone(), true).to_string().into();
         let way = self.args.way;
-        let (mut below, mut odd) = (Vec::new(), Vec::new());
+        let (mut below, mut odd) = (SpoolWriter::default(), Vec::new());
         let each = &mut |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
             match line {
-                ListingLine::Entry(entry) => self.entry(entry, node, &base, raw, &mut below, sums, &mut odd),
+                ListingLine::Entry(entry) => self.entry(entry, node, &base, raw, &mut below, usage, &mut odd),
                 ListingLine::Nothing => Ok(()),
                 ListingLine::Unknown => {
                     note(&mut odd, unknown_line(raw).detail);
@@ -125,9 +158,33 @@ impl UrlListing<'_> {
             tally.fault(&fault);
         }
         node.above.listed(&listed)?;
-        // Depth first, in the order of the listing.
-        waiting.extend(below.into_iter().rev());
-        Ok(())
+        below.finish()
+    }
+
+    /// Whether an entry itself is meant, what is looked for below it, and whether that can be there.
+    fn step(&self, node: &UrlDirectory, entry: &ListingEntry) -> (bool, Option<GlobWalk>, bool) {
+        let depth = node.depth + 1;
+        let (Some(walk), Some(glob)) = (&node.walk, self.glob) else { return (true, None, self.goes_down(depth)) };
+        let (matched, mut below) = glob.step(walk, &entry.name);
+        if !entry.is_dir() {
+            below = glob.step_through(walk, &entry.name);
+        }
+        let lists = matched && (self.url.directory || self.goes_down(depth));
+        let walk = if lists { None } else { Some(below) };
+        let over = walk.as_ref().is_some_and(GlobWalk::is_over);
+        (matched && !self.url.directory, walk, !over)
+    }
+
+    /// A directory in another one, unless the walk is in it already.
+    fn enter(&self, node: &UrlDirectory, entry: &ListingEntry) -> Option<UrlDirectory> {
+        Some(UrlDirectory {
+            path: node.path.join(&entry.name),
+            prefix: [node.prefix.as_slice(), &entry.name, b"/"].concat(),
+            depth: node.depth + 1,
+            walk: self.step(node, entry).1,
+            uncertain: !entry.is_dir(),
+            above: node.above.with(entry)?,
+        })
     }
 
     #[allow(clippy::too_many_arguments, reason = "the state of one listing, borrowed apart")]
@@ -137,8 +194,8 @@ impl UrlListing<'_> {
         node: &UrlDirectory,
         base: &Arc<str>,
         raw: &[u8],
-        below: &mut Vec<UrlDirectory>,
-        sums: &mut Vec<Sum>,
+        below: &mut SpoolWriter<ListingEntry>,
+        usage: &mut Usage,
         odd: &mut Vec<Fault>,
     ) -> Result<(), Fault> {
         self.seen += 1;
@@ -146,35 +203,12 @@ impl UrlListing<'_> {
             return Err(Fault::new(Kind::Protocol, format!("more than {MAX_TREE} entries")));
         }
         let path = [node.prefix.as_slice(), &entry.name].concat();
-        let depth = node.depth + 1;
-        // Whether the entry itself is meant, and what is looked for below it.
-        let (meant, walk, enter) = match (&node.walk, self.glob) {
-            (Some(walk), Some(glob)) => {
-                let (matched, mut below) = glob.step(walk, &entry.name);
-                if !entry.is_dir() {
-                    below = glob.step_through(walk, &entry.name);
-                }
-                let lists = matched && (self.url.directory || self.goes_down(depth));
-                let walk = if lists { None } else { Some(below) };
-                let over = walk.as_ref().is_some_and(GlobWalk::is_over);
-                (matched && !self.url.directory, walk, !over)
-            }
-            _ => (true, None, self.goes_down(depth)),
-        };
+        let (meant, _, enter) = self.step(node, &entry);
         // A glob looks through links that its own components name, a tree is never left through one.
         let through = node.walk.is_some() && matches!(entry.entry_type, EntryType::Symlink | EntryType::Other);
         if enter && (entry.is_dir() || through) && self.pick.enters(&path) {
-            match (check_name(&entry.name), node.above.with(&entry)) {
-                (Ok(()), Some(above)) => {
-                    let inner = [path.as_slice(), b"/"].concat();
-                    let at = node.path.join(&entry.name);
-                    let sum = if self.args.du { sums.len() } else { 0 };
-                    if self.args.du {
-                        sums.push(Sum::new(node.sum, &at, &inner, depth));
-                    }
-                    let uncertain = !entry.is_dir();
-                    below.push(UrlDirectory { path: at, prefix: inner, depth, walk, uncertain, sum, above });
-                }
+            match (check_name(&entry.name), self.enter(node, &entry)) {
+                (Ok(()), Some(_)) => below.add(&entry)?,
                 (Ok(()), None) => {
                     self.out.warn(&format!("{}: not entered: {INSIDE_ITSELF}", String::from_utf8_lossy(&path)))
                 }
@@ -187,17 +221,14 @@ impl UrlListing<'_> {
         if !self.args.du {
             return self.printer.entry(entry, path, base, raw);
         }
-        if let Some(sum) = sums.get_mut(node.sum) {
-            sum.usage.count(&entry);
-        }
+        usage.count(&entry);
         Ok(())
     }
 
     /// True when the directories among the entries at this depth are to be listed too.
     fn goes_down(&self, depth: usize) -> bool {
         let args = self.args;
-        let most = args.max_depth.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        args.du || ((args.recursive || args.max_depth.is_some()) && depth < most)
+        args.du || ((args.recursive || args.max_depth.is_some()) && depth < args.deepest())
     }
 
     /// The URL may name a file: its own facts are the listing.
@@ -212,36 +243,14 @@ impl UrlListing<'_> {
                     return Ok(());
                 }
                 if self.args.du {
-                    let mut sum = Sum::new(0, &self.url.path, &path, 0);
-                    sum.usage.count(&entry);
-                    return self.print_sums(vec![sum]);
+                    let mut usage = Usage::default();
+                    usage.count(&entry);
+                    return self.sums.add(&Sum { path: self.url.path.clone(), shown: path, usage });
                 }
                 self.printer.entry(entry, path, &base, b"")
             }
             _ => Err(fault),
         }
-    }
-
-    /// Adds each directory to the one that it is in, and prints them: what is inside before what is around it.
-    fn print_sums(&mut self, mut sums: Vec<Sum>) -> Result<(), Fault> {
-        for at in (1..sums.len()).rev() {
-            let (above, this) = sums.split_at_mut(at);
-            if let (Some(inner), Some(outer)) = (this.first(), this.first().and_then(|sum| above.get_mut(sum.parent))) {
-                outer.usage.add(&inner.usage);
-            }
-        }
-        let most = self.args.max_depth.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX));
-        for sum in sums.into_iter().rev().filter(|sum| sum.depth <= most) {
-            let shown = sum.prefix.strip_suffix(b"/").unwrap_or(&sum.prefix).to_vec();
-            self.printer.usage(&UsageRecord::new(self.url, sum.path, &shown, sum.usage))?;
-        }
-        Ok(())
-    }
-}
-
-impl Sum {
-    fn new(parent: usize, path: &RemotePath, prefix: &[u8], depth: usize) -> Sum {
-        Sum { parent, path: path.clone(), prefix: prefix.to_vec(), depth, usage: Usage::default() }
     }
 }
 

@@ -9,11 +9,15 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::{AtFlags, Dir, FileType};
 
-use super::Downloader;
+use super::{Downloader, Ledger};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::WholeListing;
 use crate::ftp::mirror::lazy_dir::LazyDir;
-use crate::ftp::mirror::{EMPTY, INCOMPLETE, MAX_DEPTH, MirrorEvent, MirrorOutcome, join};
+use crate::ftp::mirror::sorted::Sorter;
+use crate::ftp::mirror::spool::Spool;
+use crate::ftp::mirror::{
+    DeletionPlan, EMPTY, INCOMPLETE, MAX_DEPTH, MirrorEvent, MirrorOutcome, MirrorSettings, join,
+};
 use crate::ftp::part::unfinished;
 use crate::ftp::path::MAX_NAME;
 use crate::ftp::transfer::LocalDir;
@@ -31,7 +35,8 @@ impl LocalNames {
         let mut hashes = Vec::new();
         if let Some(dir) = place.find()? {
             each_entry(&dir, |name, _| {
-                hashes.extend([name, meant(name)].map(hash));
+                hashes.push(hash(name));
+                hashes.extend(Some(meant(name)).filter(|meant| *meant != name).map(hash));
                 Ok(())
             })?;
         }
@@ -69,40 +74,45 @@ fn meant(name: &[u8]) -> &[u8] {
 
 /// A local directory that holds what is not at the server.
 pub(super) struct ListedDirectory {
-    root: usize,
-    below: Vec<u8>,
-    place: Arc<LazyDir>,
+    pub(super) root: usize,
+    pub(super) below: Vec<u8>,
+    pub(super) place: Arc<LazyDir>,
     /// Names, and whether they are directories.
-    extraneous: Vec<(Vec<u8>, bool)>,
+    pub(super) extraneous: Vec<(Vec<u8>, bool)>,
     /// The remote directory is empty.
-    empty: bool,
+    pub(super) empty: bool,
 }
 
-impl ListedDirectory {
-    /// What is here and not in the listing that is whole; `None`: nothing.
-    pub(super) fn new(
-        root: usize,
-        below: Vec<u8>,
-        place: Arc<LazyDir>,
-        local: LocalNames,
-        empty: bool,
+impl Ledger {
+    /// Notes what is here and not in the listing that is whole, as far as the rules let it go.
+    pub(super) fn note(
+        &mut self,
+        settings: &MirrorSettings,
+        mut listed: ListedDirectory,
+        local: &LocalNames,
         _whole: WholeListing,
-    ) -> Result<Option<ListedDirectory>, Fault> {
-        let mut extraneous = Vec::new();
-        if let Some(dir) = place.find()? {
-            each_entry(&dir, |name, is_directory| {
-                if !local.is_listed(name) {
-                    let directory = is_directory()?;
-                    // A part belongs to the file that it will be.
-                    if directory || name.len() == MAX_NAME || !local.is_listed(meant(name)) {
-                        extraneous.push((name.to_vec(), directory));
-                    }
-                }
-                Ok(())
-            })?;
-        }
-        extraneous.sort();
-        Ok((!extraneous.is_empty()).then_some(ListedDirectory { root, below, place, extraneous, empty }))
+    ) -> Result<(), Fault> {
+        let (Some(rule), Some(dir)) = (settings.delete, listed.place.find()?) else { return Ok(()) };
+        // Of what is not believed, and of what is too much, one is enough to know.
+        let believed = !listed.empty || rule.allow_empty;
+        let most = if believed { rule.most().saturating_add(1).saturating_sub(self.extraneous) } else { 1 };
+        each_entry(&dir, |name, is_directory| {
+            if listed.extraneous.len() >= most || local.is_listed(name) {
+                return Ok(());
+            }
+            let directory = is_directory()?;
+            let below = join(&listed.below, if directory { name } else { meant(name) });
+            let goes = if directory { settings.select.enters(&below) } else { settings.select.takes(&below) };
+            // A part belongs to the file that it will be.
+            if goes && (directory || name.len() == MAX_NAME || !local.is_listed(meant(name))) {
+                listed.extraneous.push((name.to_vec(), directory));
+            }
+            Ok(())
+        })?;
+        listed.extraneous.sort();
+        self.extraneous += if believed { listed.extraneous.len() } else { 0 };
+        self.visited.extend(Some(listed).filter(|listed| !listed.extraneous.is_empty()));
+        Ok(())
     }
 }
 
@@ -132,21 +142,23 @@ impl Downloader {
         if self.incomplete.load(Ordering::Relaxed) {
             return self.report(root, MirrorEvent::Skipped { target: top, why: INCOMPLETE });
         }
-        let mut deletions = Vec::new();
+        let mut plan = DeletionPlan::new(rule);
         for directory in visited {
-            let before = deletions.len();
             let target = directory.place.path().display().to_string();
-            if let Err(fault) = self.extraneous(&directory, &mut deletions) {
-                deletions.truncate(before);
-                self.report(directory.root, MirrorEvent::Failed { target, fault });
-            } else if deletions.len() > before && directory.empty && !rule.allow_empty {
-                deletions.truncate(before);
+            if directory.empty && !rule.allow_empty {
                 self.report(directory.root, MirrorEvent::Skipped { target, why: EMPTY });
+                continue;
+            }
+            let before = plan.list.len();
+            if let Err(fault) = self.extraneous(&directory, &mut plan) {
+                plan.list.truncate(before);
+                self.report(directory.root, MirrorEvent::Failed { target, fault });
             }
         }
-        if let Some(fault) = rule.refuses(deletions.len()) {
-            return self.report(root, MirrorEvent::Failed { target: top, fault });
-        }
+        let deletions = match plan.settle() {
+            Ok(deletions) => deletions,
+            Err(fault) => return self.report(root, MirrorEvent::Failed { target: top, fault }),
+        };
         for entry in deletions {
             let target = entry.path().display().to_string();
             let event = match self.remove(&entry) {
@@ -168,10 +180,10 @@ impl Downloader {
         Ok(MirrorOutcome::Done)
     }
 
-    fn extraneous(&self, listed: &ListedDirectory, deletions: &mut Vec<LocalDeletion>) -> Result<(), Fault> {
+    fn extraneous(&self, listed: &ListedDirectory, plan: &mut DeletionPlan<LocalDeletion>) -> Result<(), Fault> {
         for (name, directory) in &listed.extraneous {
             let below = join(&listed.below, if *directory { name } else { meant(name) });
-            self.plan_deletion(listed.root, &listed.place, name.clone(), *directory, &below, 0, deletions)?;
+            self.plan_deletion(listed.root, &listed.place, name.clone(), *directory, &below, 0, plan)?;
         }
         Ok(())
     }
@@ -187,7 +199,7 @@ impl Downloader {
         directory: bool,
         below: &[u8],
         depth: usize,
-        deletions: &mut Vec<LocalDeletion>,
+        plan: &mut DeletionPlan<LocalDeletion>,
     ) -> Result<bool, Fault> {
         let select = &self.settings.select;
         if depth > MAX_DEPTH {
@@ -198,27 +210,27 @@ impl Downloader {
             let inner = place.below(&name);
             // It went away meanwhile: then nothing of it is to go.
             let Some(dir) = inner.find()? else { return Ok(true) };
-            for (child, is_directory) in entries(&dir)? {
+            for entry in entries(&dir)?.read() {
+                if plan.is_too_much() {
+                    return Ok(false);
+                }
+                let (child, is_directory) = entry?;
                 let path = join(below, &child);
-                all &= self.plan_deletion(root, &inner, child, is_directory, &path, depth + 1, deletions)?;
+                all &= self.plan_deletion(root, &inner, child, is_directory, &path, depth + 1, plan)?;
             }
         }
         if all {
-            deletions.push(LocalDeletion { root, place: place.clone(), name, directory });
+            plan.add(LocalDeletion { root, place: place.clone(), name, directory });
         }
         Ok(all)
     }
 }
 
 /// The names in a directory and whether they are directories, in order.
-fn entries(dir: &LocalDir) -> Result<Vec<(Vec<u8>, bool)>, Fault> {
-    let mut found = Vec::new();
-    each_entry(dir, |name, is_directory| {
-        found.push((name.to_vec(), is_directory()?));
-        Ok(())
-    })?;
-    found.sort();
-    Ok(found)
+fn entries(dir: &LocalDir) -> Result<Spool<(Vec<u8>, bool)>, Fault> {
+    let mut found = Sorter::default();
+    each_entry(dir, |name, is_directory| found.add((name.to_vec(), is_directory()?)))?;
+    found.finish()
 }
 
 /// Tells of each name in a directory, and of whether it is a directory where that is asked for.

@@ -1,7 +1,6 @@
 //! Remote files, globs and trees to local ones.
 
 mod delete;
-mod entries;
 mod local;
 mod source;
 mod walk;
@@ -15,6 +14,7 @@ use std::time::Duration;
 use super::compare::ReceiverFacts;
 use super::lazy_dir::{LazyDir, LazyDirs};
 use super::pool::{self, PoolWork};
+use super::spool::SpoolWriter;
 use super::{Compare, FileFacts, MirrorEvent, MirrorSettings, MirroredFile};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{Ahead, FtpClient};
@@ -164,11 +164,13 @@ struct Downloader {
 struct Ledger {
     /// A local directory that something went into, in each file system.
     devices: HashMap<u64, Arc<LocalDir>>,
-    fetched: Vec<Fetched>,
+    fetched: SpoolWriter<Fetched>,
     /// What `--delete` is about: the root and the path of a local tree.
     top: Option<(usize, String)>,
     /// The directories that hold what is not at the server.
     visited: Vec<ListedDirectory>,
+    /// How much they hold.
+    extraneous: usize,
 }
 
 enum DownloadJob {
@@ -363,9 +365,14 @@ impl Downloader {
 
     /// Notes a file whose source is to go.
     fn fetched(&self, file: &FileDownload, facts: FileFacts, verified: bool) {
-        if self.after != AfterFetch::Keep {
-            let (root, path, below) = (file.root, file.path.clone(), file.below.clone());
-            self.ledger().fetched.push(Fetched { root, path, below, facts, verified });
+        if self.after == AfterFetch::Keep {
+            return;
+        }
+        let (root, path, below) = (file.root, file.path.clone(), file.below.clone());
+        let noted = self.ledger().fetched.add(&Fetched { root, path, below, facts, verified });
+        if let Err(fault) = noted {
+            let (target, fault) = (self.url(&file.path, false), fault.context("the source stays"));
+            self.report(root, MirrorEvent::Failed { target, fault });
         }
     }
 

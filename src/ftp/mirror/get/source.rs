@@ -1,18 +1,22 @@
 //! `--delete-source` and `--move-source`: what is here, verified and durable, leaves the server. The server is asked once
 //! more before: a file that has changed since it was fetched stays.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
+use std::io;
 
 use super::{AfterFetch, Downloader};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, size_of, time_of};
 use crate::ftp::command::FtpCommand;
+use crate::ftp::mirror::spool::{FieldReader, FieldWriter, Spooled};
 use crate::ftp::mirror::{FileFacts, MirrorEvent, MirrorOutcome};
 use crate::ftp::path::RemotePath;
-use crate::ftp::reply::{FtpReply, ReplyClass};
+use crate::ftp::reply::ReplyClass;
 
 /// Files whose facts are asked for, and which are deleted, in one packet.
 const BATCH: usize = 20;
+/// Directories that are remembered as made; more are asked for again.
+const MAX_MADE: usize = 10_000;
 
 /// A file that is here.
 pub(super) struct Fetched {
@@ -26,33 +30,59 @@ pub(super) struct Fetched {
     pub(super) verified: bool,
 }
 
+impl Spooled for Fetched {
+    fn write(&self, to: &mut FieldWriter) {
+        to.number(Some(self.root as u64));
+        to.bytes(Some(self.path.as_bytes()));
+        to.bytes(Some(&self.below));
+        to.facts(self.facts);
+        to.number(self.verified.then_some(1));
+    }
+
+    fn read(from: &mut FieldReader) -> io::Result<Fetched> {
+        Ok(Fetched {
+            root: from.number()?.and_then(|root| usize::try_from(root).ok()).unwrap_or_default(),
+            path: RemotePath::new(&from.bytes()?.unwrap_or_default()),
+            below: from.bytes()?.unwrap_or_default(),
+            facts: from.facts()?,
+            verified: from.number()?.is_some(),
+        })
+    }
+}
+
 impl Downloader {
     /// Deletes or moves the sources of all files that are here.
     pub(super) async fn dispose_of_sources(&self) -> Result<(), Fault> {
-        let fetched = std::mem::take(&mut self.ledger().fetched);
-        let (sure, unsure): (Vec<Fetched>, Vec<Fetched>) =
-            fetched.into_iter().partition(|file| file.verified && file.facts.size.is_some());
-        for file in unsure {
-            let why = "the source stays: the server told no size to verify the copy by";
-            self.report(file.root, MirrorEvent::Skipped { target: self.url(&file.path, false), why });
-        }
-        if sure.is_empty() {
-            return Ok(());
-        }
-        let mut client = None;
-        if !self.settings.dry_run {
-            let mut opened = FtpClient::open(&self.settings.url, &self.settings.options).await?;
-            opened.set_type(false).await?;
-            client = Some(opened);
-        }
-        if let (AfterFetch::Move(target), Some(client)) = (&self.after, &mut client) {
-            make_directories(client, target, &sure).await?;
-        }
-        for batch in sure.chunks(BATCH) {
-            match &mut client {
-                Some(client) => self.dispose(client, batch).await?,
-                None => batch.iter().for_each(|file| self.disposed(file, MirrorOutcome::Planned)),
+        let fetched = std::mem::take(&mut self.ledger().fetched).finish()?;
+        let (mut client, mut made) = (None, HashSet::new());
+        let mut fetched = fetched.read().peekable();
+        while fetched.peek().is_some() {
+            let batch = fetched.by_ref().take(BATCH).collect::<Result<Vec<Fetched>, Fault>>()?;
+            let (sure, unsure): (Vec<Fetched>, Vec<Fetched>) =
+                batch.into_iter().partition(|file| file.verified && file.facts.size.is_some());
+            for file in unsure {
+                let why = "the source stays: the server told no size to verify the copy by";
+                self.report(file.root, MirrorEvent::Skipped { target: self.url(&file.path, false), why });
             }
+            if sure.is_empty() {
+                continue;
+            }
+            if self.settings.dry_run {
+                sure.iter().for_each(|file| self.disposed(file, MirrorOutcome::Planned));
+                continue;
+            }
+            let client = match &mut client {
+                Some(client) => client,
+                none => {
+                    let mut opened = FtpClient::open(&self.settings.url, &self.settings.options).await?;
+                    opened.set_type(false).await?;
+                    none.insert(opened)
+                }
+            };
+            if let AfterFetch::Move(target) = &self.after {
+                make_directories(client, target, &sure, &mut made).await?;
+            }
+            self.dispose(client, &sure).await?;
         }
         if let Some(client) = client {
             client.quit().await;
@@ -126,22 +156,28 @@ impl Downloader {
     }
 }
 
-/// Makes the directories that moved files go into. Those that are there refuse, and a refusal that matters shows when a
-/// file is moved.
+/// Makes the directories that moved files go into, as far as they are not among those `made`. Those that are there refuse,
+/// and a refusal that matters shows when a file is moved.
 async fn make_directories(
     client: &mut FtpClient,
     target: &RemotePath,
     files: &[Fetched],
-) -> Result<Vec<FtpReply>, Fault> {
+    made: &mut HashSet<RemotePath>,
+) -> Result<(), Fault> {
+    if made.len() > MAX_MADE {
+        made.clear();
+    }
     let mut wanted = BTreeSet::new();
     for file in files {
         let mut next = RemotePath::new(target.join(&file.below).as_bytes()).parent();
-        while let Some(directory) = next.filter(|directory| directory.name().is_some()) {
+        while let Some(directory) = next.filter(|directory| directory.name().is_some() && !made.contains(directory)) {
             next = directory.parent();
             wanted.insert(directory);
         }
     }
     // Sorted: parents come before what is in them.
     let commands: Vec<FtpCommand> = wanted.iter().map(|path| FtpCommand::Mkd(path.argument())).collect();
-    client.call_all(&commands).await
+    client.call_all(&commands).await?;
+    made.extend(wanted);
+    Ok(())
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::delete::{ListedDirectory, LocalNames};
-use super::entries::{Entries, EntryWriter};
 use super::{DownloadJob, Downloader, FileDownload, local};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, ListMethod, ListingSummary, size_of, time_of};
@@ -14,8 +13,10 @@ use crate::ftp::glob::{Glob, GlobWalk};
 use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
 use crate::ftp::mirror::compare::ReceiverFacts;
 use crate::ftp::mirror::lazy_dir::LazyDir;
+use crate::ftp::mirror::spool::{Spool, SpoolWriter};
 use crate::ftp::mirror::{
-    Ancestors, FileFacts, Links, MAX_DEPTH, MAX_LINKS, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile, join, link,
+    Ancestors, FileFacts, Links, MAX_DEPTH, MAX_LINKS, MAX_ODD, MAX_TREE, MirrorEvent, MirrorOutcome, MirroredFile,
+    join, link, more_odd_lines,
 };
 use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name, local_name};
@@ -24,8 +25,8 @@ use crate::ftp::transfer::LocalDir;
 /// Why a link is neither made again nor followed to a directory.
 const UNTOLD: &str = "a symbolic link: the server does not tell where it leads";
 
-/// Lines that make no sense, and names that cannot be, of which each is told; the others of one listing are counted.
-const MAX_ODD: usize = 20;
+/// The most links of one directory of which another listing has to tell where they lead: they are kept.
+const MAX_TARGETS: usize = 100_000;
 
 /// A directory that is to be walked.
 #[derive(Clone)]
@@ -63,14 +64,14 @@ struct GlobPosition {
 /// A directory that is listed, and of which these entries are still to be looked at.
 pub(super) struct DirectoryRest {
     pub(super) directory: Arc<RemoteDirectory>,
-    entries: Entries,
+    entries: Spool<ListingEntry>,
     /// Where links lead, as far as another listing had to tell it.
     targets: Arc<HashMap<Vec<u8>, Vec<u8>>>,
 }
 
 /// What a listing held.
 struct DirectoryContents {
-    entries: EntryWriter,
+    entries: SpoolWriter<ListingEntry>,
     local: Option<LocalNames>,
     /// What is told of it, first of all.
     events: Vec<MirrorEvent>,
@@ -148,8 +149,7 @@ impl Downloader {
         self.seen.fetch_add(found.lines, Ordering::Relaxed);
         let target = || self.url(&directory.path, true);
         if found.odd > MAX_ODD {
-            let fault = Fault::new(Kind::BadData, format!("{} more such lines are not shown", found.odd - MAX_ODD));
-            found.events.push(MirrorEvent::Failed { target: target(), fault });
+            found.events.push(MirrorEvent::Failed { target: target(), fault: more_odd_lines(found.odd) });
         }
         found.events.extend(summary.cut().map(|fault| MirrorEvent::Failed { target: target(), fault }));
         found.events.extend(summary.warning().map(|why| MirrorEvent::Skipped { target: target(), why }));
@@ -164,7 +164,8 @@ impl Downloader {
                 Some(whole) => {
                     let empty = found.names == 0;
                     let (root, below, place) = (directory.root, directory.below.clone(), directory.place.clone());
-                    ledger.visited.extend(ListedDirectory::new(root, below, place, local, empty, whole)?);
+                    let listed = ListedDirectory { root, below, place, extraneous: Vec::new(), empty };
+                    ledger.note(&self.settings, listed, &local, whole)?;
                 }
                 None => self.incomplete.store(true, Ordering::Relaxed),
             }
@@ -246,7 +247,7 @@ impl Downloader {
     ) -> Result<(DirectoryContents, ListingSummary), Fault> {
         let deletes = self.settings.delete.is_some() && directory.glob.is_none();
         let local = if deletes { Some(LocalNames::of(&directory.place)?) } else { None };
-        let (entries, events) = (EntryWriter::new(), Vec::new());
+        let (entries, events) = (SpoolWriter::default(), Vec::new());
         let mut found = DirectoryContents { entries, local, events, odd: 0, lines: 0, names: 0, untold: false };
         let mut each = |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
             found.lines += 1;
@@ -261,6 +262,10 @@ impl Downloader {
                     return Ok(());
                 }
             };
+            if entry.refused() {
+                let target = self.url(&directory.path.join(&entry.name), entry.is_dir());
+                found.events.push(MirrorEvent::Skipped { target, why: "the server tells no more of it than its name" });
+            }
             if let Some(local) = &mut found.local {
                 local.strike(&local_name(&entry.name));
             }
@@ -324,6 +329,12 @@ impl Downloader {
         let mut each = |line: ListingLine, _: &[u8]| {
             if let ListingLine::Entry(ListingEntry { name, link_target: Some(target), .. }) = line {
                 targets.insert(name, target);
+            }
+            if targets.len() > MAX_TARGETS {
+                return Err(Fault::new(
+                    Kind::Protocol,
+                    format!("more than {MAX_TARGETS} symbolic links in a directory"),
+                ));
             }
             Ok(())
         };

@@ -1,13 +1,18 @@
 //! `--delete` at the server: what the local side does not have goes, when everything else is done.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::Uploader;
+use super::tree::LocalDirectory;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, WholeListing};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::listing::{ListingLine, unknown_line};
-use crate::ftp::mirror::{Ancestors, EMPTY, INCOMPLETE, LIED, MAX_DEPTH, MAX_TREE, MirrorEvent, MirrorOutcome, join};
+use crate::ftp::mirror::spool::SpoolWriter;
+use crate::ftp::mirror::{
+    Ancestors, DeletionPlan, EMPTY, INCOMPLETE, LIED, MAX_DEPTH, MirrorEvent, MirrorOutcome, join,
+};
 use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::ReplyClass;
@@ -15,18 +20,19 @@ use crate::ftp::reply::ReplyClass;
 /// Deletions in one packet.
 const BATCH: usize = 50;
 
-/// A remote directory whose listing is complete.
+/// A remote directory whose listing is complete, and that holds what the local one does not.
 pub(super) struct ComparedDirectory {
-    pub(super) root: usize,
-    pub(super) remote: RemotePath,
-    /// Its path below the root.
-    pub(super) below: Vec<u8>,
-    /// What it holds and the local one does not: names, and whether they are directories.
-    pub(super) extraneous: Vec<(Vec<u8>, bool)>,
-    /// The local directory is empty: perhaps something is not mounted.
-    pub(super) empty: bool,
-    /// Proof that nothing was left out.
-    pub(super) _whole: WholeListing,
+    directory: Arc<LocalDirectory>,
+    /// Names, and whether they are directories.
+    extraneous: Vec<(Vec<u8>, bool)>,
+}
+
+/// What is there and not here.
+#[derive(Default)]
+pub(super) struct Extraneous {
+    directories: Vec<ComparedDirectory>,
+    /// How much they hold.
+    count: usize,
 }
 
 /// Something remote that is to go; what is in a directory comes before it.
@@ -37,40 +43,58 @@ struct RemoteDeletion {
 }
 
 impl Uploader {
+    /// Notes what is in a remote directory and not here, if its listing is whole; what is to be said of it.
+    pub(super) fn note_extraneous(
+        &self,
+        directory: &Arc<LocalDirectory>,
+        mut extraneous: Vec<(Vec<u8>, bool)>,
+        empty: bool,
+        _whole: WholeListing,
+    ) -> Option<MirrorEvent> {
+        let rule = self.settings.delete.filter(|_| !extraneous.is_empty())?;
+        if empty && !rule.allow_empty {
+            let target = self.url(&directory.remote, true);
+            return Some(MirrorEvent::Skipped { target, why: EMPTY });
+        }
+        let mut noted = self.extraneous();
+        noted.count = rule.cap(noted.count, &mut extraneous);
+        noted.directories.push(ComparedDirectory { directory: directory.clone(), extraneous });
+        None
+    }
+
+    /// True when the rules let a remote entry of this name go.
+    pub(super) fn goes(&self, directory: &LocalDirectory, name: &[u8], is_directory: bool) -> bool {
+        let below = join(&directory.below, meant(name, is_directory));
+        let select = &self.settings.select;
+        if is_directory { select.enters(&below) } else { select.takes(&below) }
+    }
+
     /// Deletes what is there and not here: all of it, or nothing if it is too much or a listing was not complete.
     pub(super) async fn delete_extraneous(&self) -> Result<(), Fault> {
         let Some(rule) = self.settings.delete else { return Ok(()) };
-        let visited = std::mem::take(&mut *self.visited());
-        let Some(first) = visited.iter().min_by_key(|directory| directory.below.len()) else { return Ok(()) };
-        let (root, top) = (first.root, self.url(&first.remote, true));
-        if visited.iter().all(|directory| directory.extraneous.is_empty()) {
-            return Ok(());
-        }
+        let noted = std::mem::take(&mut *self.extraneous()).directories;
+        let Some(first) = noted.first() else { return Ok(()) };
+        let up = std::iter::successors(Some(&*first.directory), |directory| directory.parent.as_deref());
+        let top = up.last().unwrap_or(&first.directory);
+        let (root, top) = (top.root, self.url(&top.remote, true));
         if self.incomplete.load(Ordering::Relaxed) {
             self.report(root, MirrorEvent::Skipped { target: top, why: INCOMPLETE });
             return Ok(());
         }
         let mut client = FtpClient::open(&self.settings.url, &self.settings.options).await?;
-        let mut deletions = Vec::new();
-        for directory in visited.iter().filter(|directory| !directory.extraneous.is_empty()) {
-            if directory.empty && !rule.allow_empty {
-                let target = self.url(&directory.remote, true);
-                self.report(directory.root, MirrorEvent::Skipped { target, why: EMPTY });
-                continue;
-            }
-            for (name, is_directory) in &directory.extraneous {
-                let meant = unfinished(name).filter(|_| !is_directory).map_or(name.as_slice(), |(whole, _)| whole);
-                let below = join(&directory.below, meant);
+        let mut plan = DeletionPlan::new(rule);
+        for ComparedDirectory { directory, extraneous } in &noted {
+            for (name, is_directory) in extraneous {
+                let below = join(&directory.below, meant(name, *is_directory));
                 let path = directory.remote.join(name);
                 let entry = RemoteDeletion { root: directory.root, path, directory: *is_directory };
                 let above = Ancestors::default();
-                Box::pin(self.plan_deletion(&mut client, entry, &below, 0, &above, &mut deletions)).await?;
+                Box::pin(self.plan_deletion(&mut client, entry, &below, 0, &above, &mut plan)).await?;
             }
         }
-        if let Some(fault) = rule.refuses(deletions.len()) {
-            self.report(root, MirrorEvent::Failed { target: top, fault });
-        } else {
-            self.delete(&mut client, deletions).await?;
+        match plan.settle() {
+            Ok(deletions) => self.delete(&mut client, deletions).await?,
+            Err(fault) => self.report(root, MirrorEvent::Failed { target: top, fault }),
         }
         client.quit().await;
         Ok(())
@@ -85,27 +109,27 @@ impl Uploader {
         below: &[u8],
         depth: usize,
         above: &Ancestors,
-        deletions: &mut Vec<RemoteDeletion>,
+        plan: &mut DeletionPlan<RemoteDeletion>,
     ) -> Result<bool, Fault> {
-        if depth > MAX_DEPTH || deletions.len() as u64 > MAX_TREE {
+        if plan.is_too_much() {
+            return Ok(false);
+        }
+        if depth > MAX_DEPTH {
             return Err(Fault::new(Kind::Protocol, "too many directories, or too deep, to be deleted"));
         }
         let select = &self.settings.select;
         if !entry.directory {
             let goes = select.takes(below);
-            deletions.extend(goes.then_some(entry));
+            goes.then(|| plan.add(entry));
             return Ok(goes);
         }
         if !select.enters(below) {
             return Ok(false);
         }
-        let mut inside = Vec::new();
+        let mut inside = SpoolWriter::default();
         let mut each = |line: ListingLine, _: &[u8]| -> Result<(), Fault> {
             match line {
-                ListingLine::Entry(entry) if check_name(&entry.name).is_ok() => {
-                    // What is inside itself is a link that the server does not show as one.
-                    inside.push((above.with(&entry).filter(|_| entry.is_dir()), entry.name))
-                }
+                ListingLine::Entry(entry) if check_name(&entry.name).is_ok() => inside.add(&entry)?,
                 ListingLine::Nothing => {}
                 ListingLine::Entry(_) | ListingLine::Unknown => {
                     return Err(unknown_line(b"nothing is deleted"));
@@ -119,13 +143,16 @@ impl Uploader {
         }
         above.listed(&listed)?;
         let mut all = true;
-        for (inner, name) in inside {
-            let (root, path, directory) = (entry.root, entry.path.join(&name), inner.is_some());
-            let (child, below) = (RemoteDeletion { root, path, directory }, join(below, &name));
+        for found in inside.finish()?.read() {
+            let found = found?;
+            // What is inside itself is a link that the server does not show as one.
+            let inner = above.with(&found).filter(|_| found.is_dir());
+            let (root, path, directory) = (entry.root, entry.path.join(&found.name), inner.is_some());
+            let (child, below) = (RemoteDeletion { root, path, directory }, join(below, &found.name));
             let above = inner.as_ref().unwrap_or(above);
-            all &= Box::pin(self.plan_deletion(client, child, &below, depth + 1, above, deletions)).await?;
+            all &= Box::pin(self.plan_deletion(client, child, &below, depth + 1, above, plan)).await?;
         }
-        deletions.extend(all.then_some(entry));
+        all.then(|| plan.add(entry));
         Ok(all)
     }
 
@@ -191,6 +218,11 @@ impl Uploader {
         }
         Ok(())
     }
+}
+
+/// The name that a part of a file will have, as far as it is known.
+fn meant(name: &[u8], is_directory: bool) -> &[u8] {
+    unfinished(name).filter(|_| !is_directory).map_or(name, |(whole, _)| whole)
 }
 
 fn command(entry: &RemoteDeletion) -> FtpCommand {

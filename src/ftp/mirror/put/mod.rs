@@ -3,31 +3,31 @@
 mod clock;
 mod delete;
 mod tree;
+mod walk;
 
-use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
 use super::pool::{self, PoolWork};
-use super::{Compare, FileFacts, MAX_TREE, MirrorEvent, MirrorSettings, MirroredFile};
+use super::{Compare, FileFacts, MirrorEvent, MirrorSettings, MirroredFile};
 use crate::fault::{Fault, Kind};
-use crate::ftp::client::{Ahead, FtpClient, time_of};
+use crate::ftp::client::{Ahead, FtpClient};
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{ListingEntry, ListingLine, says_missing, unknown_line};
-use crate::ftp::part::{PartTag, part_name, unfinished};
-use crate::ftp::path::{RemotePath, check_name};
-use crate::ftp::reply::{FtpReply, ReplyClass};
+use crate::ftp::part::{PartTag, part_name};
+use crate::ftp::path::RemotePath;
+use crate::ftp::reply::FtpReply;
 use crate::ftp::transfer::{self, PendingUpload, Put, ReplaceMode, SourceClaim, upload, upload_ahead};
 use clock::ServerClock;
-use delete::ComparedDirectory;
-use tree::{LocalDirectory, LocalFile};
+use delete::Extraneous;
+use tree::LocalDirectory;
+use walk::{DirectoryUpload, UploadRest};
 
 /// What is to be stored, all of it at one server.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ pub enum FileMode {
 ///
 /// # Errors
 /// What ended the run; failures of single files are events.
-pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
+pub async fn put(settings: &MirrorSettings, client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
     let (replace, mode) = (offered.replace, offered.mode);
     let work = Arc::new(Uploader {
         settings: settings.clone(),
@@ -90,13 +90,18 @@ pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutR
         run: part_name(b"run", &PartTag::of_run()?),
         clock: OnceCell::new(),
         incomplete: false.into(),
-        visited: Mutex::default(),
+        found: offered.sources.iter().map(|_| AtomicU64::new(0)).collect(),
+        extraneous: Mutex::default(),
     });
-    let mut jobs = Vec::new();
+    let (mut jobs, mut choices) = (Vec::new(), Vec::new());
     for (root, source) in offered.sources.into_iter().enumerate() {
         match source {
             PutSource::Tree { local, remote, ascii } => {
-                work.tree(&mut client, root, local, remote, ascii, &mut jobs).await?
+                if settings.select.selects() {
+                    choices.push((root, local.display().to_string()));
+                }
+                let top = LocalDirectory::top(root, local, remote, ascii)?;
+                jobs.push(UploadJob::Directory(DirectoryUpload::new(top)));
             }
             PutSource::File { local, remote, ascii, compare } => {
                 let job = FileUpload::new(root, local, remote, ascii);
@@ -109,6 +114,12 @@ pub async fn put(settings: &MirrorSettings, mut client: FtpClient, offered: PutR
         }
     }
     pool::run(work.clone(), settings, client, jobs).await?;
+    for (root, target) in choices {
+        if work.found.get(root).is_some_and(|found| found.load(Ordering::Relaxed) == 0) {
+            let fault = Fault::new(Kind::Negative, "nothing matches");
+            work.report(root, MirrorEvent::Failed { target, fault });
+        }
+    }
     work.delete_extraneous().await
 }
 
@@ -121,16 +132,15 @@ struct Uploader {
     clock: OnceCell<ServerClock>,
     /// A listing, here or there, was not complete.
     incomplete: AtomicBool,
-    visited: Mutex<Vec<ComparedDirectory>>,
+    /// How many files of each source are meant.
+    found: Vec<AtomicU64>,
+    extraneous: Mutex<Extraneous>,
 }
 
 enum UploadJob {
-    /// Compares a directory that is there with the local one.
-    Directory {
-        root: usize,
-        directory: LocalDirectory,
-        ascii: bool,
-    },
+    Directory(DirectoryUpload),
+    /// Names of a directory that was read.
+    Rest(UploadRest),
     File(FileUpload),
 }
 
@@ -170,6 +180,12 @@ impl FileUpload {
             stored: None,
         }
     }
+
+    /// The file `name` in a directory.
+    fn below(directory: &LocalDirectory, name: &[u8], size: u64, through_link: bool) -> FileUpload {
+        let (local, remote) = (directory.path_of(name), directory.remote.join(name));
+        FileUpload { follow: through_link, size, ..FileUpload::new(directory.root, local, remote, directory.ascii) }
+    }
 }
 
 impl PoolWork for Arc<Uploader> {
@@ -183,15 +199,14 @@ impl PoolWork for Arc<Uploader> {
         more: &mut Vec<UploadJob>,
     ) -> Result<(), Fault> {
         match job {
-            UploadJob::Directory { root, directory, ascii } => {
-                self.directory(client, *root, directory, *ascii, more).await
-            }
+            UploadJob::Directory(directory) => self.directory(client, directory, more).await,
+            UploadJob::Rest(rest) => self.rest(client, rest, more).await,
             UploadJob::File(file) => self.file(client, file, retries).await,
         }
     }
 
     fn is_expanding(&self, job: &UploadJob) -> bool {
-        matches!(job, UploadJob::Directory { .. })
+        !matches!(job, UploadJob::File(_))
     }
 
     fn repeatable(&self, _job: &UploadJob) -> bool {
@@ -234,7 +249,7 @@ impl PoolWork for Arc<Uploader> {
     }
 
     fn failed(&self, job: UploadJob, fault: Fault) {
-        if matches!(job, UploadJob::Directory { .. }) {
+        if self.is_expanding(&job) {
             self.incomplete.store(true, Ordering::Relaxed);
         }
         let (root, target) = self.name_of(&job);
@@ -246,7 +261,9 @@ impl Uploader {
     /// What a job is called.
     fn name_of(&self, job: &UploadJob) -> (usize, String) {
         match job {
-            UploadJob::Directory { root, directory, .. } => (*root, self.url(&directory.remote, true)),
+            UploadJob::Directory(DirectoryUpload { directory, .. }) | UploadJob::Rest(UploadRest { directory, .. }) => {
+                (directory.root, self.url(&directory.remote, true))
+            }
             UploadJob::File(file) => (file.root, self.url(&file.remote, false)),
         }
     }
@@ -259,179 +276,15 @@ impl Uploader {
         (self.settings.report)(root, event);
     }
 
-    fn visited(&self) -> std::sync::MutexGuard<'_, Vec<ComparedDirectory>> {
-        self.visited.lock().unwrap_or_else(PoisonError::into_inner)
+    fn extraneous(&self) -> std::sync::MutexGuard<'_, Extraneous> {
+        self.extraneous.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Walks a local tree, makes its directories, and makes jobs of what may have to be stored.
-    async fn tree(
-        &self,
-        client: &mut FtpClient,
-        root: usize,
-        local: PathBuf,
-        remote: RemotePath,
-        ascii: bool,
-        jobs: &mut Vec<UploadJob>,
-    ) -> Result<(), Fault> {
-        let settings = &self.settings;
-        let walked = tree::walk(settings, &local, &remote)?;
-        walked.events.into_iter().for_each(|event| self.report(root, event));
-        if !walked.complete {
-            self.incomplete.store(true, Ordering::Relaxed);
+    /// Notes that a source holds files that are meant.
+    fn count(&self, root: usize, files: u64) {
+        if let Some(found) = self.found.get(root) {
+            found.fetch_add(files, Ordering::Relaxed);
         }
-        let mut directories = walked.directories;
-        if settings.select.selects() && directories.iter().all(|directory| directory.files.is_empty()) {
-            let fault = Fault::new(Kind::Negative, "nothing matches");
-            self.report(root, MirrorEvent::Failed { target: local.display().to_string(), fault });
-        }
-        let fresh = match settings.dry_run {
-            true => HashSet::new(),
-            false => make_directories(client, &remote, &mut directories).await?,
-        };
-        let lists = settings.compare != Compare::Never || settings.no_clobber || settings.delete.is_some();
-        for (number, directory) in directories.drain(..).enumerate() {
-            if directory.files.is_empty() && settings.delete.is_none() {
-                continue;
-            }
-            if lists && !fresh.contains(&number) {
-                jobs.push(UploadJob::Directory { root, directory, ascii });
-            } else {
-                jobs.extend(
-                    directory.files.iter().map(|file| UploadJob::File(file_job(root, &directory, file, ascii))),
-                );
-            }
-        }
-        Ok(())
-    }
-
-    async fn directory(
-        &self,
-        client: &mut FtpClient,
-        root: usize,
-        directory: &LocalDirectory,
-        ascii: bool,
-        more: &mut Vec<UploadJob>,
-    ) -> Result<(), Fault> {
-        let (mut there, mut names, mut events) = (HashMap::new(), Vec::new(), Vec::new());
-        let (mut count, mut unclear) = (0u64, false);
-        // What is not made yet is empty.
-        let may_miss = self.settings.dry_run || !directory.made;
-        let mut each = |line: ListingLine, raw: &[u8]| -> Result<(), Fault> {
-            count += 1;
-            if count > MAX_TREE {
-                return Err(Fault::new(Kind::Protocol, format!("a directory of more than {MAX_TREE} entries")));
-            }
-            match line {
-                ListingLine::Entry(entry) if check_name(&entry.name).is_ok() => {
-                    names.push((entry.name.clone(), entry.is_dir()));
-                    there.insert(entry.name.clone(), entry);
-                }
-                ListingLine::Nothing => {}
-                ListingLine::Unknown if may_miss && count == 1 && says_missing(raw) => {}
-                ListingLine::Entry(_) | ListingLine::Unknown => {
-                    unclear = true;
-                    let fault = unknown_line(raw);
-                    events.push(MirrorEvent::Failed { target: self.url(&directory.remote, true), fault });
-                }
-            }
-            Ok(())
-        };
-        let listed = client.list(&directory.remote, self.settings.list_method, false, &mut each).await;
-        let whole = match listed {
-            Ok(listed) => {
-                let (cut, whole) = (listed.cut(), listed.whole());
-                // What was left out may be there, and newer.
-                let spares = self.settings.no_clobber || self.settings.compare == Compare::Newer;
-                if let Some(fault) = cut {
-                    self.incomplete.store(true, Ordering::Relaxed);
-                    if spares {
-                        return Err(fault.context("nothing is stored here"));
-                    }
-                    events.push(MirrorEvent::Failed { target: self.url(&directory.remote, true), fault });
-                }
-                let target = || self.url(&directory.remote, true);
-                events.extend(listed.warning().map(|why| MirrorEvent::Skipped { target: target(), why }));
-                whole
-            }
-            Err(fault) if fault.kind == Kind::NoInput && client.usable() && may_miss => None,
-            // It is not there because it could not be made: that is the reason.
-            Err(fault) if fault.kind == Kind::NoInput => {
-                return Err(match directory.refusal.clone() {
-                    Some(refusal) => Fault { detail: format!("{}; {}", refusal.detail, fault.detail), ..refusal },
-                    None => fault,
-                });
-            }
-            Err(fault) => return Err(fault),
-        };
-        let jobs = self.decide(client, root, directory, ascii, &there, &mut events).await?;
-        // Where files are sent now, they may be what is continued: the next run tells of the others.
-        let unfinished = |(name, _): &&(Vec<u8>, bool)| unfinished(name).is_some() && directory.holds(name);
-        for (name, _) in names.iter().filter(unfinished).filter(|_| jobs.is_empty()) {
-            let target = self.url(&directory.remote.join(name), false);
-            events.push(MirrorEvent::Skipped { target, why: "what another run has left, or is sending, of a file" });
-        }
-        if unclear {
-            self.incomplete.store(true, Ordering::Relaxed);
-        }
-        events.into_iter().for_each(|event| self.report(root, event));
-        if let (Some(_), Some(whole)) = (self.settings.delete, whole) {
-            let (remote, below) = (directory.remote.clone(), directory.below.clone());
-            let extraneous = names.into_iter().filter(|(name, _)| !directory.holds(name)).collect();
-            let empty = directory.names.is_empty();
-            self.visited().push(ComparedDirectory { root, remote, below, extraneous, empty, _whole: whole });
-        }
-        more.extend(jobs);
-        Ok(())
-    }
-
-    /// What of a directory has to be stored.
-    async fn decide(
-        &self,
-        client: &mut FtpClient,
-        root: usize,
-        directory: &LocalDirectory,
-        ascii: bool,
-        there: &HashMap<Vec<u8>, ListingEntry>,
-        events: &mut Vec<MirrorEvent>,
-    ) -> Result<Vec<UploadJob>, Fault> {
-        let settings = &self.settings;
-        let mut candidates = Vec::new();
-        let mut jobs = Vec::new();
-        for file in &directory.files {
-            let job = file_job(root, directory, file, ascii);
-            let Some(entry) = there.get(&file.name) else {
-                jobs.push(UploadJob::File(job));
-                continue;
-            };
-            if settings.no_clobber {
-                let target = self.url(&job.remote, false);
-                events.push(MirrorEvent::LeftOut { target, why: "is there already" });
-                continue;
-            }
-            let modified = entry.modified.filter(|modified| modified.utc).map(|modified| modified.seconds);
-            let facts = FileFacts { size: entry.size, modified };
-            let asks = modified.is_none() && (ascii || settings.compare.asks_time(file.facts, facts));
-            candidates.push((file, job, facts, asks));
-        }
-        let asked: Vec<FtpCommand> = candidates
-            .iter()
-            .filter(|entry| entry.3)
-            .map(|entry| FtpCommand::Mdtm(entry.1.remote.argument()))
-            .collect();
-        let mut times = client.call_all(&asked).await?.into_iter();
-        for (file, job, mut facts, asks) in candidates {
-            if asks {
-                facts.modified = times.next().as_ref().and_then(time_of);
-            }
-            let there = self.receiver(client, &job.remote, (file.facts, facts), ascii).await?;
-            if settings.compare.same(file.facts, there, ascii) {
-                let same = FileFacts { size: file.facts.size, modified: facts.modified };
-                events.push(MirrorEvent::Same(MirroredFile::untouched(self.url(&job.remote, false), job.local, same)));
-            } else {
-                jobs.push(UploadJob::File(job));
-            }
-        }
-        Ok(jobs)
     }
 
     async fn file(&self, client: &mut FtpClient, job: &mut FileUpload, retries: u32) -> Result<(), Fault> {
@@ -522,44 +375,10 @@ impl Uploader {
     }
 }
 
-fn file_job(root: usize, directory: &LocalDirectory, file: &LocalFile, ascii: bool) -> FileUpload {
-    let (remote, size) = (directory.remote.join(&file.name), file.facts.size.unwrap_or(u64::MAX));
-    FileUpload { follow: file.through_link, size, ..FileUpload::new(root, file.path.clone(), remote, ascii) }
-}
-
 /// Whether a path can be sent at all, before it is in a batch of commands with others.
 ///
 /// # Errors
 /// `BadData` with what is wrong with it.
 fn sendable(path: &RemotePath) -> Result<(), Fault> {
     FtpCommand::Stor(path.argument()).encode().map(drop).map_err(|fault| Fault { kind: Kind::BadData, ..fault })
-}
-
-/// Creates the root with its parents and everything below it, in batches; returns which directories are new, and so empty.
-/// What is there already refuses, and that is fine; what cannot be created shows when it is listed or a file is stored in it.
-async fn make_directories(
-    client: &mut FtpClient,
-    root: &RemotePath,
-    directories: &mut [LocalDirectory],
-) -> Result<HashSet<usize>, Fault> {
-    if root.name().is_some() {
-        client.make_parents(root).await?;
-    }
-    let wanted: Vec<(usize, FtpCommand)> = directories
-        .iter()
-        .enumerate()
-        .filter(|(_, directory)| directory.made && directory.remote.name().is_some())
-        .map(|(number, directory)| (number, FtpCommand::Mkd(directory.remote.argument())))
-        .collect();
-    let commands: Vec<FtpCommand> = wanted.iter().map(|(_, command)| command.clone()).collect();
-    let replies = client.call_all(&commands).await?;
-    if let Some(reply) = replies.iter().find(|reply| reply.class() == ReplyClass::Transient) {
-        return Err(reply.fault("MKD", Kind::Refused));
-    }
-    for ((number, _), reply) in wanted.iter().zip(&replies).filter(|(_, reply)| !reply.ok()) {
-        if let Some(directory) = directories.get_mut(*number) {
-            directory.refusal = Some(reply.fault("MKD", Kind::Refused));
-        }
-    }
-    Ok(wanted.iter().zip(&replies).filter(|(_, reply)| reply.ok()).map(|((number, _), _)| *number).collect())
 }

@@ -1,219 +1,243 @@
-//! The local side of an upload: what is in the tree, and what of it is meant.
+//! The local side of an upload: what is in a directory, and what of it is meant.
 
-use std::collections::HashSet;
 use std::fs::{DirEntry, Metadata};
-use std::os::unix::ffi::OsStringExt;
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
 use super::sendable;
 use crate::fault::{Fault, Kind};
+use crate::ftp::mirror::sorted::Sorter;
+use crate::ftp::mirror::spool::{FieldReader, FieldWriter, Spool, Spooled};
 use crate::ftp::mirror::{FileFacts, Links, MAX_DEPTH, MAX_LINKS, MirrorEvent, MirrorSettings, join, link};
-use crate::ftp::part::{part_name, unfinished};
-use crate::ftp::path::{MAX_NAME, RemotePath};
+use crate::ftp::part::unfinished;
+use crate::ftp::path::RemotePath;
 
-/// A directory and the files in it that are to be stored.
+/// A local directory whose contents are to be stored.
 #[derive(Debug)]
 pub(super) struct LocalDirectory {
+    pub(super) root: usize,
+    /// Text: lines are converted.
+    pub(super) ascii: bool,
+    pub(super) local: PathBuf,
     pub(super) remote: RemotePath,
     /// Its path below the root.
     pub(super) below: Vec<u8>,
-    pub(super) files: Vec<LocalFile>,
+    pub(super) parent: Option<Arc<LocalDirectory>>,
+    /// What the server said when it was to be made; with an `--include` only those that files go into are.
+    pub(super) made: OnceLock<Made>,
+    /// The root without links in its path.
+    real: Arc<Path>,
+    depth: usize,
+    /// The directories that links led to on the way here.
+    followed: Vec<(u64, u64)>,
+}
+
+/// How making a remote directory went.
+#[derive(Debug)]
+pub(super) enum Made {
+    /// It is new, and so empty.
+    Fresh,
+    /// It is there already, or something is in the way; what the server said, if it was asked.
+    There(Option<Fault>),
+}
+
+/// One name in a local directory. They are sorted by names, those that are sent before others.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct LocalName {
+    pub(super) name: Vec<u8>,
+    pub(super) meant: LocalMeaning,
+}
+
+/// What is to be done about a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum LocalMeaning {
+    /// A file that is to be stored.
+    File {
+        size: u64,
+        modified: i64,
+        /// It is a symbolic link that is followed.
+        through_link: bool,
+    },
+    /// A directory that is to be walked; what the link leads to, if it is a link that is followed.
+    Directory(Option<(u64, u64)>),
+    /// Nothing: the rules leave it out, or it cannot be sent.
+    Nothing,
+}
+
+impl Spooled for LocalName {
+    fn write(&self, to: &mut FieldWriter) {
+        to.bytes(Some(&self.name));
+        let (kind, one, other) = match self.meant {
+            LocalMeaning::File { size, modified, through_link } => {
+                (u64::from(through_link), Some(size), Some(modified.cast_unsigned()))
+            }
+            LocalMeaning::Directory(linked) => (2, linked.map(|linked| linked.0), linked.map(|linked| linked.1)),
+            LocalMeaning::Nothing => (3, None, None),
+        };
+        [Some(kind), one, other].into_iter().for_each(|number| to.number(number));
+    }
+
+    fn read(from: &mut FieldReader) -> io::Result<LocalName> {
+        let name = from.bytes()?.unwrap_or_default();
+        let meant = match (from.number()?, from.number()?, from.number()?) {
+            (Some(kind @ (0 | 1)), Some(size), Some(modified)) => {
+                LocalMeaning::File { size, modified: modified.cast_signed(), through_link: kind == 1 }
+            }
+            (Some(2), device, inode) => LocalMeaning::Directory(device.zip(inode)),
+            _ => LocalMeaning::Nothing,
+        };
+        Ok(LocalName { name, meant })
+    }
+}
+
+/// What is in a local directory.
+#[derive(Debug, Clone)]
+pub(super) struct LocalContents {
     /// Every name in it, whatever the rules say.
-    pub(super) names: HashSet<Vec<u8>>,
-    /// It is to be made: with an `--include` only those that files go into are.
-    pub(super) made: bool,
-    /// What the server said when it was not made.
-    pub(super) refusal: Option<Fault>,
+    pub(super) names: Spool<LocalName>,
+    /// How many of them are files to be stored.
+    pub(super) files: u64,
 }
 
 impl LocalDirectory {
-    /// True when a remote name has its counterpart here.
-    pub(super) fn holds(&self, name: &[u8]) -> bool {
-        let begun = |(whole, tag): (&[u8], _)| {
-            // A long name is cut in that of its part.
-            let cut = whole.len() > MAX_NAME / 2 && self.names.iter().any(|whole| part_name(whole, &tag) == name);
-            cut || self.names.contains(whole)
-        };
-        self.names.contains(name) || unfinished(name).is_some_and(begun)
+    /// A directory that the user named.
+    ///
+    /// # Errors
+    /// What the system says where it cannot be read.
+    pub(super) fn top(root: usize, local: PathBuf, remote: RemotePath, ascii: bool) -> Result<LocalDirectory, Fault> {
+        let fault = |error: io::Error| Fault::local(local.display(), &error);
+        let real = local.canonicalize().map_err(fault)?.into();
+        std::fs::read_dir(&local).map_err(fault)?;
+        let (below, followed) = (Vec::new(), Vec::new());
+        let made = OnceLock::new();
+        Ok(LocalDirectory { root, ascii, local, remote, below, parent: None, made, real, depth: 0, followed })
     }
-}
 
-/// A file that is to be stored.
-#[derive(Debug)]
-pub(super) struct LocalFile {
-    pub(super) path: PathBuf,
-    pub(super) name: Vec<u8>,
-    pub(super) facts: FileFacts,
-    /// It is a symbolic link that is followed.
-    pub(super) through_link: bool,
-}
-
-/// A local tree.
-pub(super) struct LocalTree {
-    /// Parents before their children; the root is the first.
-    pub(super) directories: Vec<LocalDirectory>,
-    pub(super) events: Vec<MirrorEvent>,
-    /// Everything could be read.
-    pub(super) complete: bool,
-}
-
-/// Walks a local tree.
-pub(super) fn walk(settings: &MirrorSettings, local: &Path, remote: &RemotePath) -> Result<LocalTree, Fault> {
-    let fault = |error: std::io::Error| Fault::local(local.display(), &error);
-    let real = local.canonicalize().map_err(fault)?;
-    // The root itself must be readable; what is below fails for itself.
-    std::fs::read_dir(local).map_err(fault)?;
-    let walked = LocalTree { directories: Vec::new(), events: Vec::new(), complete: true };
-    let mut walker = Walker { settings, real, walked };
-    walker.directory(local, remote, &[], 0, &mut Vec::new());
-    let mut walked = walker.walked;
-    if settings.select.selects() {
-        only_with_files(&mut walked.directories);
-    }
-    Ok(walked)
-}
-
-/// Directories without files below them are not made.
-fn only_with_files(directories: &mut [LocalDirectory]) {
-    let mut needed: HashSet<Vec<u8>> = HashSet::new();
-    for directory in directories.iter_mut().rev() {
-        directory.made = !directory.files.is_empty() || needed.contains(&directory.below);
-        if directory.made {
-            let parent = memchr::memrchr(b'/', &directory.below).unwrap_or(0);
-            needed.insert(directory.below.get(..parent).unwrap_or_default().to_vec());
-        }
-    }
-}
-
-/// A directory in another one.
-struct Subdirectory {
-    path: PathBuf,
-    name: Vec<u8>,
-    /// What the link leads to, if it is a link that is followed.
-    linked: Option<(u64, u64)>,
-}
-
-struct Walker<'a> {
-    settings: &'a MirrorSettings,
-    /// The root without links in its path.
-    real: PathBuf,
-    walked: LocalTree,
-}
-
-impl Walker<'_> {
-    fn directory(
-        &mut self,
-        local: &Path,
-        remote: &RemotePath,
-        below: &[u8],
-        depth: usize,
-        above: &mut Vec<(u64, u64)>,
-    ) {
-        let target = || local.display().to_string();
-        if depth > MAX_DEPTH {
-            let fault = Fault::new(Kind::Usage, format!("more than {MAX_DEPTH} directories deep"));
-            return self.failed(target(), fault);
-        }
-        let listed = std::fs::read_dir(local).and_then(Iterator::collect::<Result<Vec<DirEntry>, _>>);
-        let mut entries = match listed {
-            Ok(entries) => entries,
-            Err(error) => return self.failed(target(), Fault::local("directory", &error)),
-        };
-        entries.sort_by_key(DirEntry::file_name);
-        let names = entries.iter().map(|entry| entry.file_name().into_vec()).collect();
-        let (remote, below) = (remote.clone(), below.to_vec());
-        let mut directory = LocalDirectory { remote, below, files: Vec::new(), names, made: true, refusal: None };
-        let mut inside = Vec::new();
-        entries.iter().for_each(|entry| self.entry(&mut directory, entry, above, &mut inside));
-        let (remote, below) = (directory.remote.clone(), directory.below.clone());
-        self.walked.directories.push(directory);
-        for Subdirectory { path, name, linked } in inside {
-            above.extend(linked);
-            self.directory(&path, &remote.join(&name), &join(&below, &name), depth + 1, above);
-            above.truncate(above.len() - usize::from(linked.is_some()));
+    /// The directory `name` in this one.
+    pub(super) fn enter(self: &Arc<LocalDirectory>, name: &[u8], linked: Option<(u64, u64)>) -> LocalDirectory {
+        LocalDirectory {
+            root: self.root,
+            ascii: self.ascii,
+            local: self.path_of(name),
+            remote: self.remote.join(name),
+            below: join(&self.below, name),
+            parent: Some(self.clone()),
+            made: OnceLock::new(),
+            real: self.real.clone(),
+            depth: self.depth + 1,
+            followed: self.followed.iter().copied().chain(linked).collect(),
         }
     }
 
-    /// Looks at one entry of a directory; one that is to be walked goes into `inside`.
-    fn entry(
-        &mut self,
-        directory: &mut LocalDirectory,
+    /// The path of what is called `name` in it.
+    pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {
+        self.local.join(std::ffi::OsStr::from_bytes(name))
+    }
+
+    /// Reads it. What cannot be sent is told.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(super) fn read(
+        &self,
+        settings: &MirrorSettings,
+        tell: &mut dyn FnMut(MirrorEvent),
+    ) -> Result<LocalContents, Fault> {
+        if self.depth > MAX_DEPTH {
+            return Err(Fault::new(Kind::Usage, format!("more than {MAX_DEPTH} directories deep")));
+        }
+        let fault = |error: io::Error| Fault::local("directory", &error);
+        let (mut names, mut files) = (Sorter::default(), 0);
+        for entry in std::fs::read_dir(&self.local).map_err(fault)? {
+            let entry = entry.map_err(fault)?;
+            let name = entry.file_name().into_vec();
+            let meant = match self.meaning(settings, &name, &entry) {
+                Ok(meant) => meant,
+                Err(event) => {
+                    event.into_iter().for_each(|event| tell(*event));
+                    LocalMeaning::Nothing
+                }
+            };
+            files += u64::from(matches!(meant, LocalMeaning::File { .. }));
+            // What a part of its kind is of is known here as well.
+            if let Some((whole, _)) = unfinished(&name) {
+                names.add(LocalName { name: whole.to_vec(), meant: LocalMeaning::Nothing })?;
+            }
+            names.add(LocalName { name, meant })?;
+        }
+        Ok(LocalContents { names: names.finish()?, files })
+    }
+
+    /// What is to be done about an entry; nothing, and what is to be told of that.
+    fn meaning(
+        &self,
+        settings: &MirrorSettings,
+        name: &[u8],
         entry: &DirEntry,
-        above: &[(u64, u64)],
-        inside: &mut Vec<Subdirectory>,
-    ) {
-        let name = entry.file_name().into_vec();
-        let (below, path) = (join(&directory.below, &name), entry.path());
-        let target = path.display().to_string();
-        let select = &self.settings.select;
-        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
+    ) -> Result<LocalMeaning, Option<Box<MirrorEvent>>> {
+        let (below, path) = (join(&self.below, name), entry.path());
+        let target = || path.display().to_string();
+        let skipped = |why| Some(Box::new(MirrorEvent::Skipped { target: target(), why }));
+        let failed = |fault| Some(Box::new(MirrorEvent::Failed { target: target(), fault }));
+        let select = &settings.select;
         let wanted = (select.takes(&below), select.enters(&below));
         if wanted == (false, false) {
-            return;
+            return Err(None);
         }
-        if unfinished(&name).is_some() {
-            return self.walked.events.push(MirrorEvent::Skipped { target, why: "an unfinished file, not data" });
+        if unfinished(name).is_some() {
+            return Err(skipped("an unfinished file, not data"));
         }
-        // It is all known, so this is no reason to delete nothing.
-        if let Err(fault) = sendable(&directory.remote.join(&name)) {
-            return self.walked.events.push(MirrorEvent::Failed { target, fault });
-        }
+        sendable(&self.remote.join(name)).map_err(failed)?;
+        let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         let meta = match link {
-            true if self.settings.links == Links::Follow => match self.followed(&path) {
-                Ok(meta) => meta,
-                Err(fault) => return self.walked.events.push(MirrorEvent::Failed { target, fault }),
-            },
-            true => return self.walked.events.push(MirrorEvent::Skipped { target, why: "a symbolic link" }),
+            true if settings.links == Links::Follow => self.followed(&path).map_err(failed)?,
+            true => return Err(skipped("a symbolic link")),
             false => match entry.metadata() {
                 Ok(meta) => meta,
                 // It went away between two system calls: then it is not there.
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return,
-                Err(error) => return self.failed(target, Fault::local("file", &error)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(None),
+                Err(error) => return Err(failed(Fault::local("file", &error))),
             },
         };
         if meta.is_dir() {
             let identity = (meta.dev(), meta.ino());
-            if link && (above.contains(&identity) || above.len() >= MAX_LINKS || self.is_above(&path, &meta)) {
-                let why = "a symbolic link that leads in a circle";
-                return self.walked.events.push(MirrorEvent::Skipped { target, why });
+            let around = || self.followed.contains(&identity) || self.followed.len() >= MAX_LINKS;
+            if link && (around() || is_above(&path, &meta)) {
+                return Err(skipped("a symbolic link that leads in a circle"));
             }
-            if wanted.1 {
-                inside.push(Subdirectory { path, name, linked: link.then_some(identity) });
-            }
-        } else if meta.is_file() {
-            let facts = FileFacts { size: Some(meta.len()), modified: Some(meta.mtime()) };
-            if !wanted.0 {
-                return;
-            }
-            if let Some(why) = select.refuses(facts, self.settings.now) {
-                return self.walked.events.push(MirrorEvent::LeftOut { target, why });
-            }
-            directory.files.push(LocalFile { path, name, facts, through_link: link });
-        } else if wanted.0 {
-            self.walked.events.push(MirrorEvent::Skipped { target, why: "neither file nor directory" });
+            return if wanted.1 { Ok(LocalMeaning::Directory(link.then_some(identity))) } else { Err(None) };
+        }
+        if !wanted.0 {
+            return Err(None);
+        }
+        if !meta.is_file() {
+            return Err(skipped("neither file nor directory"));
+        }
+        let (size, modified) = (meta.len(), meta.mtime());
+        let facts = FileFacts { size: Some(size), modified: Some(modified) };
+        match select.refuses(facts, settings.now) {
+            Some(why) => Err(Some(Box::new(MirrorEvent::LeftOut { target: target(), why }))),
+            None => Ok(LocalMeaning::File { size, modified, through_link: link }),
         }
     }
 
     /// What a link leads to, if that is inside the root.
     fn followed(&self, path: &Path) -> Result<Metadata, Fault> {
-        let fault = |error: std::io::Error| Fault::local("symbolic link", &error);
+        let fault = |error: io::Error| Fault::local("symbolic link", &error);
         let real = path.canonicalize().map_err(fault)?;
         if !real.starts_with(&self.real) {
             return Err(Fault::new(Kind::BadData, link::LEAVES));
         }
         std::fs::metadata(&real).map_err(fault)
     }
+}
 
-    /// True when a link leads to a directory that it is in.
-    fn is_above(&self, path: &Path, meta: &Metadata) -> bool {
-        let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
-        let same = |up: &Path| std::fs::metadata(up).is_ok_and(|up| (up.dev(), up.ino()) == (meta.dev(), meta.ino()));
-        parent.is_some_and(|parent| parent.ancestors().any(same))
-    }
-
-    fn failed(&mut self, target: String, fault: Fault) {
-        self.walked.complete = false;
-        self.walked.events.push(MirrorEvent::Failed { target, fault });
-    }
+/// True when a link leads to a directory that it is in.
+fn is_above(path: &Path, meta: &Metadata) -> bool {
+    let parent = path.parent().and_then(|parent| parent.canonicalize().ok());
+    let same = |up: &Path| std::fs::metadata(up).is_ok_and(|up| (up.dev(), up.ino()) == (meta.dev(), meta.ino()));
+    parent.is_some_and(|parent| parent.ancestors().any(same))
 }

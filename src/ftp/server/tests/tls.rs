@@ -75,6 +75,71 @@ async fn tls_transfers() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_gives_up_ends_tls_properly_and_stores_nothing() {
+    let site = Site::start(with_tls);
+    let tls = client_tls();
+    for said in ["STOR new", "STOR new\r\nQUIT"] {
+        let mut client = secure_login(&site, &tls).await;
+        let address = client.epsv().await;
+        client.ask(said, &[150]).await;
+        let tcp = Stream::Plain(TcpStream::connect(address).await.unwrap());
+        let mut data = tls.connect(tcp, "localhost").await.unwrap();
+        data.write_all(&pattern(100_000)).await.unwrap();
+        // So long that the look for the control connection's end cannot be over before it.
+        tokio::time::sleep(Duration::from_millis(400)).await;
+        data.shutdown().await.unwrap();
+        drop(data);
+        drop(client);
+    }
+    site.uploads_seen(2).await;
+    let log = site.service.log.lock().unwrap().join("\n");
+    assert!(!log.contains("code: 226"), "{log}");
+    assert_eq!(site.names(), [""; 0]);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_control_connection_is_heard_during_a_transfer() {
+    let site = Site::start(with_tls);
+    std::fs::write(site.path("file"), pattern(60_000_000)).unwrap();
+    let tls = client_tls();
+    for private in [false, true] {
+        for command in ["RETR file", "STOR up"] {
+            for last in ["STAT", "ABOR", ""] {
+                let mut client = match private {
+                    true => secure_login(&site, &tls).await,
+                    false => site.login().await,
+                };
+                let seen = site.service.log.lock().unwrap().len();
+                let address = client.epsv().await;
+                client.ask(command, &[150]).await;
+                let mut data = Stream::Plain(TcpStream::connect(address).await.unwrap());
+                if private {
+                    data = tls.connect(data, "localhost").await.unwrap();
+                }
+                if command == "STOR up" {
+                    data.write_all(&pattern(1_000_000)).await.unwrap();
+                    data.flush().await.unwrap();
+                }
+                match last {
+                    "STAT" => drop(client.ask("STAT\r\nABOR", &[213, 426, 226]).await),
+                    "ABOR" => drop(client.ask("ABOR", &[426, 226]).await),
+                    _ => drop(client),
+                }
+                // The transfer ends although its data connection is still there.
+                let ended = || site.service.log.lock().unwrap().iter().skip(seen).any(|line| line.contains("Transfer"));
+                while !ended() {
+                    tokio::time::sleep(Duration::from_millis(2)).await;
+                }
+                drop(data);
+            }
+        }
+    }
+    assert_eq!(site.names(), ["file"]);
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_data_connection_proves_whose_it_is() {
     let site = Site::start(|options| {
         with_tls(options);

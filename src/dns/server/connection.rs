@@ -1,0 +1,283 @@
+//! One connection to the name server (RFC 7766): questions are answered as the answers are ready, transfers stream between
+//! them, and a client that does not read, or says nothing, is let go.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU64;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+use super::{Asker, LoggedAnswer, ServingState, forwarded};
+use crate::dns::answer::transfer::OutgoingTransfer;
+use crate::dns::answer::{self, AnswerAction, DnsResponse};
+use crate::dns::message::Rcode;
+use crate::dns::transport::Transport;
+use crate::dns::tsig::TsigSigner;
+use crate::fault::{Fault, Kind};
+use crate::net::clock::since_1970;
+use crate::net::deadline::{Limits, RateDeadline};
+use crate::net::stream::Stream;
+
+/// A connection may stay silent for this long (RFC 7766, section 6.2.3), while at least half of the places are free.
+const MAX_IDLE: Duration = Duration::from_secs(10);
+/// The part of [`MAX_IDLE`] that is left when no place is free.
+const LEAST_IDLE: f64 = 0.05;
+/// How often a silent connection looks whether others need its place.
+const IDLE_STEP: Duration = Duration::from_millis(500);
+/// A client may let us wait for this long, all in all, before it reads; by reading it earns time back.
+const MAX_WRITE_WAIT: Duration = Duration::from_secs(10);
+/// Bytes that a client must read a second, if we wait for it.
+const MIN_RATE: Option<NonZeroU64> = NonZeroU64::new(4096);
+/// Questions of one connection.
+const MAX_QUERIES: u32 = 100_000;
+/// Questions of one connection that wait for their answer at once; the next are read when one of them has it.
+const MAX_WAITING: usize = 32;
+/// Bytes read at once, at least.
+const READ_BYTES: usize = 1024;
+/// Answers that are ready together leave together, in pieces of about this size.
+const CHUNK_BYTES: usize = 16_384;
+
+/// What the kernel may hold of our answers; it counts its own overhead twice over.
+const SEND_BUFFER_BYTES: usize = 128 * 1024;
+
+/// Serves one connection to its end.
+pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, client: SocketAddr) -> Result<(), Fault> {
+    let transport = if stream.is_tls() { Transport::Tls } else { Transport::Tcp };
+    let Some(server) = stream.local_addr() else { return Ok(()) };
+    stream.limit_unsent(SEND_BUFFER_BYTES);
+    let (reader, writer) = tokio::io::split(stream);
+    // One piece waits while another is written: that is all that a client who does not read has of our memory.
+    let (answers, ready) = mpsc::channel(1);
+    let asker = Asker { client, server, transport };
+    let reading = AskedConnection { state: state.clone(), asker, answers, tasks: JoinSet::new() }.read(reader);
+    tokio::try_join!(reading, write(writer, ready)).map(|_| ())
+}
+
+/// Writes what is ready until nobody makes answers any more.
+async fn write(mut writer: WriteHalf<Stream>, mut ready: mpsc::Receiver<Vec<u8>>) -> Result<(), Fault> {
+    let mut deadline = RateDeadline::new(Limits { idle: MAX_WRITE_WAIT, until: None, min_rate: MIN_RATE });
+    while let Some(piece) = ready.recv().await {
+        deadline.write_all("answer", &mut writer, &piece).await?;
+        writer.flush().await.map_err(|error| Fault::network("answer", &error))?;
+    }
+    Ok(())
+}
+
+struct AskedConnection {
+    state: Arc<ServingState>,
+    asker: Asker,
+    answers: mpsc::Sender<Vec<u8>>,
+    /// What is answered later than now: questions handed on, and transfers.
+    tasks: JoinSet<Result<(), Fault>>,
+}
+
+impl AskedConnection {
+    async fn read(mut self, mut reader: ReadHalf<Stream>) -> Result<(), Fault> {
+        let shutdown = self.state.shutdown.clone();
+        let mut input = BytesMut::new();
+        let mut queries = 0;
+        let mut since = Instant::now();
+        loop {
+            let mut piece = Vec::new();
+            while let Some(query) = take_framed(&mut input) {
+                queries += 1;
+                if queries > MAX_QUERIES || !self.answer(&query, &mut piece) {
+                    self.send(piece).await?;
+                    return self.finish().await;
+                }
+                if piece.len() >= CHUNK_BYTES {
+                    self.send(std::mem::take(&mut piece)).await?;
+                }
+                while self.tasks.len() >= MAX_WAITING {
+                    self.send(std::mem::take(&mut piece)).await?;
+                    self.task_ended().await?;
+                }
+                since = Instant::now();
+            }
+            self.send(piece).await?;
+            if input.is_empty() {
+                input = BytesMut::new(); // what grew for a large question is not kept
+            }
+            input.reserve(READ_BYTES);
+            tokio::select! {
+                read = timeout(IDLE_STEP, reader.read_buf(&mut input)) => match read {
+                    Ok(Ok(0)) => return self.finish().await,
+                    Ok(Ok(_)) => {}
+                    Ok(Err(error)) => return Err(Fault::network("question", &error)),
+                    Err(_) if self.tasks.is_empty() && since.elapsed() >= self.idle() => return Ok(()),
+                    Err(_) => {}
+                },
+                ended = self.task_ended(), if !self.tasks.is_empty() => {
+                    ended?;
+                    since = Instant::now();
+                }
+                () = shutdown.draining() => return self.finish().await,
+            }
+        }
+    }
+
+    /// The longer part of the places is taken, the sooner a silent client goes.
+    fn idle(&self) -> Duration {
+        MAX_IDLE.mul_f64((self.state.places.free() * 2.0).clamp(LEAST_IDLE, 1.0))
+    }
+
+    /// Answers a question in `piece`, or begins to answer it; false if it was none.
+    fn answer(&mut self, query: &[u8], piece: &mut Vec<u8>) -> bool {
+        let server = &self.state.server;
+        let (action, signer) = server.answer(query, false);
+        let response = match action {
+            AnswerAction::Send(response) => response,
+            AnswerAction::Elsewhere(onward) => match server.forwarder(self.asker.client) {
+                Some(forwarder) => {
+                    let (state, asker, answers) = (self.state.clone(), self.asker, self.answers.clone());
+                    let query = query.to_vec();
+                    self.tasks.spawn(async move {
+                        let response = forwarded(&forwarder, *onward).await;
+                        deliver(&answers, state.framed(asker, &query, response, signer)).await
+                    });
+                    return true;
+                }
+                None => onward.unforwarded(),
+            },
+            AnswerAction::Transfer(message) => {
+                let allowed = server.may_transfer(self.asker.client, signer.as_ref());
+                match OutgoingTransfer::new(&server.zones.now(), &message, allowed) {
+                    Ok(transfer) => {
+                        self.stream(query, transfer, signer);
+                        return true;
+                    }
+                    Err(rcode) => answer::refuse(&message, rcode),
+                }
+            }
+            AnswerAction::Drop => return false,
+        };
+        piece.extend(self.state.framed(self.asker, query, response, signer));
+        true
+    }
+
+    fn stream(&mut self, query: &[u8], transfer: OutgoingTransfer, signer: Option<TsigSigner>) {
+        let transfer = transfer.with_room(signer.as_ref().map_or(0, TsigSigner::size));
+        let mut log = TransferLog {
+            state: self.state.clone(),
+            asker: self.asker,
+            query: query.to_vec(),
+            size_bytes: 0,
+            complete: false,
+        };
+        let answers = self.answers.clone();
+        self.tasks.spawn(async move { stream(transfer, signer, &mut log, answers).await });
+    }
+
+    async fn send(&self, piece: Vec<u8>) -> Result<(), Fault> {
+        if piece.is_empty() { Ok(()) } else { deliver(&self.answers, piece).await }
+    }
+
+    async fn task_ended(&mut self) -> Result<(), Fault> {
+        match self.tasks.join_next().await {
+            Some(Err(error)) => Err(Fault::new(Kind::Internal, error.to_string())),
+            Some(Ok(result)) => result,
+            None => Ok(()),
+        }
+    }
+
+    /// No more questions; those that are there are still answered.
+    async fn finish(mut self) -> Result<(), Fault> {
+        while !self.tasks.is_empty() {
+            self.task_ended().await?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes one message after the other, each when there is room for it, on a thread of those that transfers have.
+async fn stream(
+    mut transfer: OutgoingTransfer,
+    mut signer: Option<TsigSigner>,
+    log: &mut TransferLog,
+    answers: mpsc::Sender<Vec<u8>>,
+) -> Result<(), Fault> {
+    loop {
+        let Ok(room) = answers.reserve().await else { return Err(gone()) };
+        let Ok(turn) = log.state.transfers.acquire().await else { return Err(gone()) };
+        let made = tokio::task::spawn_blocking(move || {
+            let mut message = transfer.next_message();
+            if let (Some(message), Some(signer)) = (&mut message, &mut signer) {
+                signer.sign(message, since_1970().as_secs());
+            }
+            ((transfer, signer), message)
+        });
+        let (back, message) = made.await.map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
+        drop(turn);
+        (transfer, signer) = back;
+        let Some(message) = message else { break };
+        log.size_bytes += message.len();
+        room.send(with_length(message));
+    }
+    log.complete = true;
+    Ok(())
+}
+
+async fn deliver(answers: &mpsc::Sender<Vec<u8>>, piece: Vec<u8>) -> Result<(), Fault> {
+    answers.send(piece).await.map_err(|_| gone())
+}
+
+/// What the reading side says when the writing side has ended, whose own fault is the one that counts.
+fn gone() -> Fault {
+    Fault::new(Kind::Disconnected, "answer: the connection has ended")
+}
+
+impl ServingState {
+    fn framed(&self, asker: Asker, query: &[u8], response: DnsResponse, signer: Option<TsigSigner>) -> Vec<u8> {
+        with_length(self.server.outgoing(asker, query, response, signer).wire)
+    }
+}
+
+/// Tells the log of a transfer when it ends, whichever way.
+struct TransferLog {
+    state: Arc<ServingState>,
+    asker: Asker,
+    query: Vec<u8>,
+    size_bytes: usize,
+    complete: bool,
+}
+
+impl Drop for TransferLog {
+    fn drop(&mut self) {
+        if let Some(log) = &self.state.server.log {
+            log(&LoggedAnswer {
+                asker: self.asker,
+                query: &self.query,
+                rcode: Rcode::NOERROR,
+                truncated: false,
+                size_bytes: self.size_bytes,
+                complete: self.complete,
+            });
+        }
+    }
+}
+
+/// A message behind its length (RFC 1035, section 4.2.2).
+fn with_length(message: Vec<u8>) -> Vec<u8> {
+    debug_assert!(message.len() <= usize::from(u16::MAX), "every message is composed within a limit");
+    let length = u16::try_from(message.len()).unwrap_or_default();
+    let mut framed = Vec::with_capacity(message.len() + 2);
+    framed.extend(length.to_be_bytes());
+    framed.extend_from_slice(message.get(..length.into()).unwrap_or_default());
+    framed
+}
+
+/// The next message, once it is there as a whole.
+fn take_framed(input: &mut BytesMut) -> Option<BytesMut> {
+    let [high, low, rest @ ..] = input.as_ref() else { return None };
+    let length = usize::from(u16::from_be_bytes([*high, *low]));
+    if rest.len() < length {
+        return None;
+    }
+    input.advance(2);
+    Some(input.split_to(length))
+}
