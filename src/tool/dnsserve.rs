@@ -4,28 +4,25 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context;
 use serde::Serialize;
 
 use crate::cli;
 use crate::cli::args::{ListenArgs, OutputArgs};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
+use crate::cli::{input, units};
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
 use crate::dns::client::{DnsClient, ExchangePolicy};
 use crate::dns::name::Name;
 use crate::dns::server::{Log, Logged, NameServer, Sockets};
 use crate::dns::transport::Transport;
-use crate::dns::zone::{Zone, ZoneSource};
+use crate::dns::zone::{Zone, ZoneLimits, ZoneReading, ZoneSource, check};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::listen::{Listeners, Shutdown};
 use crate::net::tls::{ClientTls, ClientTlsOptions};
-
-/// The largest zone file that is read.
-const MAX_ZONE_FILE_BYTES: u64 = 1 << 30;
 
 /// Arguments of `dnsserve`.
 #[derive(Debug, clap::Parser)]
@@ -43,9 +40,24 @@ pub struct Args {
     /// Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may
     #[arg(long, value_name = "NET")]
     allow_transfer: Vec<String>,
-    /// Read and check the zone files, say what they hold, and end
+    /// Read and check the zone files, say what they hold and what is wrong or odd in them, and end
     #[arg(long)]
     check: bool,
+    /// Serve no zone, and end --check with 65, if one of the zones has an error or a warning
+    #[arg(long)]
+    strict: bool,
+    /// Read at most this much for a zone, with all files that it includes
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "1G")]
+    max_zone_size: u64,
+    /// Take at most N records a zone
+    #[arg(long, value_name = "N", default_value_t = ZoneLimits::default().records)]
+    max_records: u64,
+    /// Let $GENERATE make at most N records a zone
+    #[arg(long, value_name = "N", default_value_t = ZoneLimits::default().generated)]
+    max_generate: u64,
+    /// Refuse $INCLUDE, for zone files of strangers
+    #[arg(long)]
+    no_include: bool,
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
@@ -55,14 +67,10 @@ pub struct Args {
 crate::cli::tool!("dnsserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
-    let zones = read_zones(&args)?;
-    if args.check {
-        let mut all: Vec<_> = zones.iter().collect();
-        all.sort_by(|a, b| a.origin().cmp(b.origin()));
-        for zone in all {
-            out.emit(&CheckedZone::of(zone))?;
-        }
-        return Ok(Exit::OK);
+    let (zones, tally) = read_zones(&args, out)?;
+    let none_left = zones.iter().next().is_none() && args.forward.is_empty();
+    if args.check || (tally.failed() > 0 && (args.strict || none_left)) {
+        return Ok(tally.exit());
     }
     for zone in zones.iter() {
         out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
@@ -104,8 +112,8 @@ fn forward(args: &Args) -> Result<Option<DnsClient>, Fault> {
     Ok(Some(DnsClient { policy, servers, ..DnsClient::new(Vec::new()) }))
 }
 
-fn read_zones(args: &Args) -> anyhow::Result<Zones> {
-    let mut zones = Zones::default();
+/// Reads the zones; prints what is wrong with them, and with `--check` what they are.
+fn read_zones(args: &Args, out: &Output) -> anyhow::Result<(Zones, Tally)> {
     let mut named: Vec<(Option<Name>, &Path)> = args.files.iter().map(|file| (None, file.as_path())).collect();
     for text in &args.zone {
         let (name, file) = text
@@ -120,41 +128,75 @@ fn read_zones(args: &Args) -> anyhow::Result<Zones> {
             .with_hint("dnsserve ZONEFILE…, or --zone NAME=FILE")
             .into());
     }
+    let (mut zones, mut tally) = (Zones::default(), Tally::default());
+    let mut fail = |fault: Fault| {
+        out.error("", &fault);
+        tally.fault(&fault);
+    };
     for (origin, file) in named {
-        let zone = read_zone(file, origin)?;
-        let name = zone.origin().clone();
-        if !zones.add(zone) {
-            let twice = Fault::new(Kind::BadData, format!("{}: the zone {name} was read already", file.display()));
-            return Err(twice.into());
+        let (name, zone) = match read_zone(args, file, origin.clone()) {
+            Ok(reading) => (reading.name, reading.zone.map_err(|errors| errors.into_iter().map(Fault::from).collect())),
+            Err(fault) => (origin, Err(vec![fault])),
+        };
+        match zone {
+            Ok(zone) => {
+                let warnings = if args.check || args.strict { warn(out, file, &zone)? } else { 0 };
+                if warnings > 0 && args.strict {
+                    fail(Fault::new(Kind::BadData, format!("{}: {warnings} warnings (--strict)", file.display())));
+                }
+                let checked = CheckedZone::of(&zone, warnings);
+                if !zones.add(zone) {
+                    let why = format!("{}: the zone {} was read already", file.display(), checked.zone);
+                    return Err(Fault::new(Kind::BadData, why).into());
+                }
+                if args.check {
+                    out.emit(&checked)?;
+                }
+            }
+            Err(faults) => {
+                faults.into_iter().for_each(&mut fail);
+                name.map(|name| zones.add_broken(name));
+            }
         }
     }
-    Ok(zones)
+    Ok((zones, tally))
 }
 
-fn read_zone(file: &Path, origin: Option<Name>) -> anyhow::Result<Zone> {
-    let text = if file == Path::new("-") { read_stdin()? } else { read_file(file)? };
+fn read_zone(args: &Args, file: &Path, origin: Option<Name>) -> Result<ZoneReading, Fault> {
+    let limit = args.max_zone_size;
+    let text = match file.to_str() {
+        Some("-") => input::read_from(Path::new("stdin"), std::io::stdin().lock(), limit)?,
+        _ => input::read(file, limit)?,
+    };
     let directory = file.parent().unwrap_or(Path::new("")).to_owned();
     let mut load = |path: &str| {
-        let path = directory.join(path);
-        read_file(&path).map_err(|fault| fault.detail)
+        if args.no_include {
+            return Err("$INCLUDE is refused (--no-include)".to_owned());
+        }
+        input::read_regular(&directory.join(path), limit).map_err(|fault| fault.detail)
     };
     let source = ZoneSource { name: file.display().to_string(), text };
-    Ok(Zone::read(source, origin, &mut load).map_err(Fault::from)?)
+    let limits = ZoneLimits { bytes: limit, records: args.max_records, generated: args.max_generate };
+    Ok(Zone::examine(source, origin, limits, &mut load))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
-    let failed = |error: std::io::Error| Fault::local(path.display(), &error);
-    if std::fs::metadata(path).map_err(failed)?.len() > MAX_ZONE_FILE_BYTES {
-        return Err(Fault::new(Kind::BadData, format!("{}: larger than 1 GiB", path.display())));
+/// Prints the warnings about a zone; how many there are.
+fn warn(out: &Output, file: &Path, zone: &Zone) -> Result<usize, Fault> {
+    let now = jiff::Timestamp::now().as_second() as u32; // modulo 2^32, as the times of signatures are
+    let warnings = check::warnings(zone, now);
+    for warning in &warnings {
+        out.warn(&format!("{}: {warning}", file.display()));
+        if out.json() {
+            out.emit(&WarningRecord {
+                file: file.display().to_string(),
+                zone: zone.origin().to_string(),
+                check: warning.check,
+                owner: warning.owner.to_string(),
+                detail: &warning.why,
+            })?;
+        }
     }
-    std::fs::read(path).map_err(failed)
-}
-
-fn read_stdin() -> anyhow::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut text = Vec::new();
-    std::io::stdin().take(MAX_ZONE_FILE_BYTES).read_to_end(&mut text).context("stdin")?;
-    Ok(text)
+    Ok(warnings.len())
 }
 
 /// Every question is a record with `--json`, and a line with `-v`.
@@ -206,11 +248,13 @@ struct CheckedZone {
     zone: String,
     serial: u32,
     records: usize,
+    warnings: usize,
 }
 
 impl CheckedZone {
-    fn of(zone: &Zone) -> CheckedZone {
-        CheckedZone { zone: zone.origin().to_string(), serial: zone.serial().0, records: zone.record_count() }
+    fn of(zone: &Zone, warnings: usize) -> CheckedZone {
+        let (serial, records) = (zone.serial().0, zone.record_count());
+        CheckedZone { zone: zone.origin().to_string(), serial, records, warnings }
     }
 }
 
@@ -220,4 +264,18 @@ impl OutputRecord for CheckedZone {
     fn text(&self, line: &mut TextLine) {
         line.field(&self.zone).field(self.serial.to_string()).field(self.records.to_string());
     }
+}
+
+/// Something in a zone that is seldom meant.
+#[derive(Debug, Serialize)]
+struct WarningRecord<'a> {
+    file: String,
+    zone: String,
+    check: &'static str,
+    owner: String,
+    detail: &'a str,
+}
+
+impl OutputRecord for WarningRecord<'_> {
+    const TYPE: &'static str = "warning";
 }

@@ -20,6 +20,7 @@ mod dns_encrypted;
 #[path = "../tools/dns_peers.rs"]
 mod dns_peers;
 mod dns_types;
+mod dns_zones;
 mod ftp;
 mod ftp_clients;
 mod ftp_matrix;
@@ -53,6 +54,7 @@ fn main() -> std::process::ExitCode {
         dns_dnssec::TRIALS,
         dns_encrypted::TRIALS,
         dns_types::TRIALS,
+        dns_zones::TRIALS,
     ]
     .concat();
     trials.extend(ftp_matrix::trials());
