@@ -19,14 +19,14 @@ use applayer::dns::name::Name;
 use applayer::dns::present::{self, Circumstances, Show};
 use applayer::dns::query::Query;
 use applayer::dns::record::words::{self, RdataWords};
-use applayer::dns::record::{Class, Rtype, json, parse, svcb, text};
+use applayer::dns::record::{self, Class, Rtype, json, parse, svcb, text};
 use applayer::dns::trace::hints;
 use applayer::dns::transport::Transport;
 use applayer::dns::tsig::{TsigKey, TsigKeys};
 use applayer::dns::validate::denial::Evidence;
 use applayer::dns::validate::{Budget, Security, validate};
 use applayer::dns::yaml::{MessageWay, yaml};
-use applayer::dns::zone::{Zone, ZoneReader, ZoneSource};
+use applayer::dns::zone::{Zone, ZoneLimits, ZoneReader, ZoneSource, check};
 use applayer::net::http::HttpResponse;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
@@ -187,7 +187,13 @@ fn round_trip(rtype: Rtype, wire: &[u8]) {
     assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text:?}");
     let words = words::split(text.as_bytes()).expect("our own text has words");
     let again = parse::rdata(rtype, &mut RdataWords::new(&words, None));
-    assert_eq!(again.as_deref(), Ok(wire), "{rtype} {text}");
+    match text::check(rtype, wire) {
+        Ok(()) => assert_eq!(again.as_deref(), Ok(wire), "{rtype} {text}"),
+        Err(_) => assert!(again.is_err() && text.starts_with("\\#"), "{rtype} {text}"),
+    }
+    let same = record::comparable(rtype, wire);
+    assert_eq!(record::comparable(rtype, &same), same, "{rtype}");
+    assert!(same.eq_ignore_ascii_case(wire) && record::names_in(rtype, wire).len() <= wire.len());
 }
 
 fn dns_svcb(data: &[u8]) {
@@ -200,12 +206,23 @@ fn dns_zone(data: &[u8]) {
     let source = ZoneSource { name: "z".to_owned(), text: data.to_vec() };
     let mut reader = ZoneReader::new(source, Some(Name::root()));
     let mut count = 0;
-    while let Ok(Some(entry)) = reader.next(&mut |_| Err("no files".to_owned())) {
-        assert!(entry.line > 0);
+    loop {
+        match reader.next(&mut |_| Err("no files".to_owned())) {
+            Ok(None) => break,
+            Ok(Some(entry)) => assert!(entry.line > 0),
+            Err(error) => assert!(error.line > 0 && !error.why.is_empty()),
+        }
         count += 1;
         if count > 1000 {
             return;
         }
+    }
+    let source = ZoneSource { name: "z".to_owned(), text: data.to_vec() };
+    let limits = ZoneLimits { records: 1000, generated: 1000, ..ZoneLimits::default() };
+    let reading = Zone::examine(source, Some(Name::root()), limits, &mut |_| Err("no files".to_owned()));
+    match reading.zone {
+        Ok(zone) => drop(check::warnings(&zone, 0)),
+        Err(errors) => assert!(!errors.is_empty()),
     }
 }
 

@@ -24,6 +24,7 @@ mod dns_types;
 #[allow(unused_imports, reason = "its own test is not compiled here")]
 #[path = "../tools/dns_verdicts.rs"]
 mod dns_verdicts;
+mod dns_zones;
 mod ftp;
 mod ftp_clients;
 mod ftp_cut;
@@ -68,6 +69,7 @@ fn main() -> std::process::ExitCode {
         dns_encrypted::TRIALS,
         dns_hierarchies::TRIALS,
         dns_types::TRIALS,
+        dns_zones::TRIALS,
     ]
     .concat();
     trials.extend(ftp_matrix::trials());

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::atoms::{push_base32, push_base64, push_hex, push_ipv6, push_list, push_mnemonic, push_quoted};
 pub use super::layout::Style;
-use super::table::{self, RdataField};
+use super::table::{self, RdataField, TypeRow};
 use super::{Rtype, layout, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
 
@@ -30,13 +30,27 @@ pub fn write_rdata(rtype: Rtype, wire: &[u8], style: Style, out: &mut String) {
 fn write_line(rtype: Rtype, wire: &[u8], style: Style, out: &mut String) {
     let before = out.len();
     let row = table::row(rtype).filter(|row| !style.unknown && !row.fields.is_empty());
-    let typed = row.is_some_and(|row| {
-        let mut cursor = Cursor::new(wire);
-        fields(row.fields, &mut cursor, style, out).and_then(|()| cursor.finish()).is_ok()
-    });
-    if !typed {
+    if row.is_none_or(|row| typed(row, wire, style, out).is_err()) {
         out.truncate(before);
         generic(wire, style, out);
+    }
+}
+
+fn typed(row: &TypeRow, wire: &[u8], style: Style, out: &mut String) -> Result<(), Malformed> {
+    let mut cursor = Cursor::new(wire);
+    fields(row.fields, &mut cursor, style, out)?;
+    cursor.finish()
+}
+
+/// Checks that data is what its type says: every field there and in its bounds, names without pointers, nothing behind the
+/// last. It is what has a text form. Data of types without one may be anything (RFC 3597, section 3).
+///
+/// # Errors
+/// The data does not fit its type.
+pub fn check(rtype: Rtype, wire: &[u8]) -> Result<(), Malformed> {
+    match table::row(rtype).filter(|row| !row.fields.is_empty()) {
+        Some(row) => typed(row, wire, Style::PLAIN, &mut String::new()),
+        None => Ok(()),
     }
 }
 
@@ -130,7 +144,8 @@ pub(super) fn field(
             bytes => push_hex(bytes, 0, out),
         },
         RdataField::Base32Counted => filled(cursor.string()?).map(|bytes| push_base32(bytes, out))?,
-        RdataField::Base64 => push_base64(cursor.rest(), style.split, out),
+        RdataField::Base64 => filled(cursor.rest()).map(|bytes| push_base64(bytes, style.split, out))?,
+        RdataField::Base64OrNone => push_base64(cursor.rest(), style.split, out),
         RdataField::Base64OrDash => match cursor.rest() {
             [] => out.push('-'),
             // In one piece, as dig prints it.
