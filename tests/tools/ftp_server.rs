@@ -258,7 +258,7 @@ fn what_cannot_be_served_has_its_status() {
     run(&["--greeting", "a\nb", path]).exits(64);
     let taken = refusing();
     let addr = taken.addr.to_string();
-    tool("ftpserve").args(["--listen", &addr, path]).run().exits(75);
+    tool("ftpserve").args(["--listen", &addr, path]).run().exits(73);
     tool("ftpserve").args(["--listen", "0.0.0.0:0", "--user-file", user_file, path]).run().exits(64).says("--cert");
 }
 
