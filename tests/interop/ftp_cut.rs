@@ -179,6 +179,8 @@ fn continued(peer: &Peer, client: Client) -> Verdict {
         if there("part") > 0 {
             break;
         }
+        // Over a file that is there nothing is kept.
+        let _ = std::fs::remove_file(site.root.join("part"));
     }
     let came = there("part");
     assert!(0 < came && came < WHOLE_BYTES as u64, "{came} bytes\n{}", site.server);
