@@ -423,7 +423,7 @@ fn fill(random: &mut Random, plans: &mut [Plan], zone: usize) {
         .collect();
     let server = Name::parse("ns.nowhere").unwrap();
     let plan = &mut plans[zone];
-    let serial = [&server.as_wire()[..], server.as_wire(), &[0; 15], &[60, 0, 0, 0, 60]].concat();
+    let serial = [server.as_wire(), server.as_wire(), &[0; 15], &[60, 0, 0, 0, 60]].concat();
     plan.put(&apex, Rtype::SOA, serial);
     plan.put(&apex, Rtype::NS, server.as_wire().to_vec());
     for key in plan.keys.iter().map(|key| key.dnskey.clone()).collect::<Vec<_>>() {

@@ -137,7 +137,8 @@ pub(crate) fn lies(question: &Question, honest: &Message, others: &[Message]) ->
     for rcode in [Rcode::NOERROR, Rcode::NXDOMAIN, Rcode::YXDOMAIN, Rcode::SERVFAIL, Rcode::REFUSED] {
         say("response code", rcode.to_string(), &|message| with_code(message, rcode));
         say("nothing but a code", rcode.to_string(), &|message| {
-            (message.answer.clear(), message.authority.clear());
+            message.answer.clear();
+            message.authority.clear();
             with_code(message, rcode);
         });
         say("proofs and a code", rcode.to_string(), &|message| {
@@ -152,7 +153,10 @@ pub(crate) fn lies(question: &Question, honest: &Message, others: &[Message]) ->
     });
     say("no authority", String::new(), &|message| message.authority.clear());
     say("sections swapped", String::new(), &|message| std::mem::swap(&mut message.answer, &mut message.authority));
-    say("order", String::new(), &|message| (message.answer.reverse(), message.authority.reverse()).1);
+    say("order", String::new(), &|message| {
+        message.answer.reverse();
+        message.authority.reverse();
+    });
     let forged = |rtype: Rtype| {
         let target = || Name::parse("forged.").unwrap().as_wire().to_vec();
         let rdata = match rtype {
