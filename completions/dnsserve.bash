@@ -23,7 +23,7 @@ _dnsserve() {
 
     case "${cmd}" in
         dnsserve)
-            opts="-q -v -0 -h -V --zone --forward --allow-transfer --check --listen --max-clients --max-per-address --address-file --drain --json --report --quiet --verbose --null --color --help --version"
+            opts="-k -q -v -0 -h -V --zone --forward --allow-forward --allow-transfer --key-file --check --listen --max-clients --max-per-address --address-file --drain --json --report --quiet --verbose --null --color --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -37,7 +37,19 @@ _dnsserve() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --allow-forward)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --allow-transfer)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --key-file)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -k)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
