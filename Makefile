@@ -6,7 +6,7 @@
 #   make bench      side by side with the peers; medians and ratios
 #   make fuzz       each fuzz entry for FUZZ_SECONDS (60)
 #   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion; every
-#                   property of the library, 20,000 new cases each
+#                   property of the library, 20,000 new cases each; 5,000 generated zone files beside BIND, NSD and Knot
 #   make install    PREFIX (/usr/local), DESTDIR
 #   make install-sendmail   the names sendmail and mailq, and the queue of the machine in SPOOLDIR (/var/spool)
 
@@ -49,6 +49,8 @@ fuzz:
 soak:
 	PROPTEST_CASES=20000 $(CARGO) test --locked --lib
 	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test tools -- crash --nocapture
+	APPLAYER_FETCH_PEERS=1 APPLAYER_SEED=$$(date +%s) APPLAYER_ZONES=5000 \
+	    $(CARGO) test --locked --test interop -- "generated zone"
 
 # The generated parts of man pages and completions.
 docs:
