@@ -56,7 +56,7 @@ pub fn warnings(zone: &Zone, now: u32) -> Vec<ZoneWarning> {
 
 /// What a host's name leads to in the zone.
 #[derive(Debug, PartialEq, Eq)]
-enum Host {
+enum TargetHost {
     Address,
     NoAddress,
     Alias,
@@ -169,15 +169,15 @@ impl Look<'_> {
             let target = names.first().filter(|_| matches!(set.rtype, Rtype::NS | Rtype::MX | Rtype::SRV));
             let Some(target) = target.filter(|target| !target.to_name().is_root()) else { continue };
             match self.host(*target, (set.rtype == Rtype::NS).then_some(name)) {
-                Host::NoAddress => {
+                TargetHost::NoAddress => {
                     self.warn("no-address", name, format!("{} record names {target}, which has no address", set.rtype));
                 }
-                Host::Alias => {
+                TargetHost::Alias => {
                     let why =
                         format!("{} record names {target}, which is an alias (RFC 2181, section 10.3)", set.rtype);
                     self.warn("alias-target", name, why);
                 }
-                Host::Address | Host::Elsewhere => {}
+                TargetHost::Address | TargetHost::Elsewhere => {}
             }
         }
     }
@@ -222,16 +222,16 @@ impl Look<'_> {
 
     /// What a host's name leads to. `delegation` is the owner of the NS record that names it: it needs the addresses of
     /// the servers below itself (RFC 1034, section 4.2.1).
-    fn host(&self, host: NameRef<'_>, delegation: Option<&Name>) -> Host {
+    fn host(&self, host: NameRef<'_>, delegation: Option<&Name>) -> TargetHost {
         if !host.is_in(&self.zone.origin) {
-            return Host::Elsewhere;
+            return TargetHost::Elsewhere;
         }
         let mut at = self.zone.node(host);
         let is_apex = host.label_count() == self.zone.origin.label_count();
         let own_cut = at.filter(|node| !is_apex && node.set(Rtype::NS).is_some()).map(|_| (host.to_name(), Rtype::NS));
         match self.cut_above(host).or(own_cut) {
-            Some((_, Rtype::DNAME)) => return Host::Alias,
-            Some((cut, _)) if delegation != Some(&cut) => return Host::Elsewhere,
+            Some((_, Rtype::DNAME)) => return TargetHost::Alias,
+            Some((cut, _)) if delegation != Some(&cut) => return TargetHost::Elsewhere,
             Some(_) => {}
             None => {
                 // A wildcard beside the closest name that exists (RFC 4592, section 3.3.1).
@@ -247,11 +247,11 @@ impl Look<'_> {
         }
         let has = |rtype: Rtype| at.is_some_and(|node| node.set(rtype).is_some());
         if has(Rtype::CNAME) {
-            Host::Alias
+            TargetHost::Alias
         } else if has(Rtype::A) || has(Rtype::AAAA) {
-            Host::Address
+            TargetHost::Address
         } else {
-            Host::NoAddress
+            TargetHost::NoAddress
         }
     }
 }

@@ -242,7 +242,8 @@ impl ZoneReader {
                 self.ttl = Some(atoms::ttl(word.text).ok_or_else(|| format!("$TTL: bad time {:?}", word.str()))?);
             }
             "$INCLUDE" => {
-                let path = String::from_utf8(words.next("$INCLUDE: file")?.bytes()?).map_err(|_| "bad file name")?;
+                // As it is written: no peer resolves escapes in it.
+                let path = std::str::from_utf8(words.next("$INCLUDE: file")?.text).map_err(|_| "bad file name")?;
                 // Relative to the file that it stands in.
                 let folder = self.files.last().and_then(|file| file.path.parent());
                 let path = folder.unwrap_or(Path::new("")).join(path);

@@ -97,7 +97,7 @@ pub struct Args {
     key_file: Option<PathBuf>,
     /// dig's `-r` (no ~/.digrc) and `-m` (debugging of memory): there is neither.
     #[arg(short = 'r', short_alias = 'm', action = clap::ArgAction::Count, hide = true)]
-    #[expect(dead_code, reason = "it changes nothing")]
+    #[allow(dead_code, reason = "the flag changes nothing")]
     nothing: u8,
     /// dig's time in microseconds.
     #[arg(short = 'u', hide = true)]
