@@ -1,7 +1,7 @@
 //! The accounts file: servers, logins and authors under names, in the words of msmtp's configuration, so that a file from
 //! there can be taken over as it is.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub(super) struct Account {
     pub(super) proxy_host: Option<String>,
     pub(super) proxy_port: Option<u16>,
     pub(super) timeout: Option<Duration>,
-    pub(super) bind: Option<IpAddr>,
+    pub(super) bind: Option<SocketAddr>,
     pub(super) notify: Option<Notify>,
     pub(super) ret: Option<Ret>,
     pub(super) aliases: Option<PathBuf>,
@@ -351,7 +351,7 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
                 seconds => Some(Duration::from_secs(seconds.parse().map_err(|_| "not seconds".to_owned())?)),
             }
         }
-        "source_ip" => account.bind = Some(value.parse().map_err(|_| "not an address".to_owned())?),
+        "source_ip" => account.bind = Some(crate::net::literal::local(value)?),
         "dsn_notify" => {
             account.notify = match value {
                 "off" | "" => None,

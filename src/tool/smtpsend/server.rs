@@ -97,7 +97,7 @@ impl ServerAddress {
                 password: None,
             });
         }
-        let url = server_url::parse(text).map_err(|why| bad(&why))?;
+        let (url, host) = server_url::parse(text).map_err(|why| bad(&why))?;
         let (port, lmtp, tls) = match url.scheme() {
             "smtp" => (25, false, TlsMode::Try),
             "smtps" | "submissions" => (465, false, TlsMode::Implicit),
@@ -105,7 +105,6 @@ impl ServerAddress {
             "lmtp" => (24, true, TlsMode::Try),
             _ => return Err(bad("this scheme is not known")),
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("no host"))?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(bad("something stands behind the host"));
         }
@@ -116,7 +115,6 @@ impl ServerAddress {
             }
             Ok(decoded.into_owned())
         };
-        let host = decode(host)?.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(ServerAddress {
             scheme: url.scheme().to_owned(),
             host: if host.is_ascii() {
