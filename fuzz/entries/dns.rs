@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use applayer::dns::anchor::Anchors;
 use applayer::dns::answer::{self, AnswerAction, Zones};
 use applayer::dns::bulk::api::{FinishedQuestion, QuestionOutcome, ServerLabel};
+use applayer::dns::bulk::question::{self as bulk_question, LineDefaults, ParsedLine, WireQuestion};
 use applayer::dns::bulk::text as bulk_text;
 use applayer::dns::bulk::walk::{self, ResponseView};
 use applayer::dns::bulk::write::{RecordFormat, RecordWriter};
@@ -14,14 +16,16 @@ use applayer::dns::client::connection;
 use applayer::dns::exchange::{Exchange, ExchangePolicy};
 use applayer::dns::message::Message;
 use applayer::dns::name::Name;
+use applayer::dns::present::{self, Circumstances, Show};
 use applayer::dns::query::Query;
 use applayer::dns::record::words::{self, RdataWords};
-use applayer::dns::record::{Rtype, json, parse, svcb, text};
+use applayer::dns::record::{Class, Rtype, json, parse, svcb, text};
 use applayer::dns::trace::hints;
 use applayer::dns::transport::Transport;
 use applayer::dns::tsig::{TsigKey, TsigKeys};
 use applayer::dns::validate::denial::Evidence;
 use applayer::dns::validate::{Budget, Security, validate};
+use applayer::dns::yaml::{MessageWay, yaml};
 use applayer::dns::zone::{Zone, ZoneReader, ZoneSource};
 use applayer::net::http::HttpResponse;
 
@@ -30,6 +34,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("dns_message", dns_message),
     ("dns_answer", dns_answer),
     ("dns_bulk_answer", dns_bulk_answer),
+    ("dns_bulk_line", dns_bulk_line),
     ("dns_rdata_text", dns_rdata_text),
     ("dns_rdata_wire", dns_rdata_wire),
     ("dns_svcb", dns_svcb),
@@ -49,6 +54,15 @@ fn dns_message(data: &[u8]) {
     for record in message.answer.iter().chain(&message.authority).chain(&message.additional) {
         assert!(record.to_string().is_ascii());
         let _ = serde_json::to_string(&json::members(record.rtype, &record.rdata));
+    }
+    let mut show = Show::all(true);
+    (show.style.multiline, show.style.crypto) = (true, false);
+    show.settle();
+    let about =
+        Circumstances { server: "x", elapsed: Duration::ZERO, over_tcp: false, when: "x", size_bytes: data.len() };
+    let way = MessageWay { times: ["x", "x"], server: None, bind: None, transport: "UDP" };
+    for text in [present::full(&message, &show, &about), yaml(&message, &show, &about, &way)] {
+        assert!(text.chars().all(|c| matches!(c, '\n' | '\t') || !c.is_control()), "{text:?}");
     }
     let wire = message.compose(usize::MAX);
     if wire.len() <= 65_535 {
@@ -108,6 +122,24 @@ fn dns_bulk_answer(data: &[u8]) {
         line.push(b' ');
         bulk_text::push_rdata(data, place, &mut line);
         assert_eq!(String::from_utf8_lossy(&line), format!("{} {}", record.name, record.rdata_text()));
+    }
+}
+
+/// A line of names: what is asked for is a name that the full parser reads back.
+fn dns_bulk_line(data: &[u8]) {
+    let defaults = LineDefaults { types: Vec::new(), class: Class::IN };
+    let (mut question, mut types) = (WireQuestion::default(), Vec::new());
+    match bulk_question::parse(data, &defaults, &mut question, &mut types) {
+        ParsedLine::Name(length, class) => {
+            for rtype in &types {
+                question.set_type(length, *rtype, class.0);
+                let wire = question.as_wire();
+                let (name, end) = Name::read(wire, 0, wire.len(), false).expect("a name");
+                assert_eq!((name.as_wire().len(), end, wire.len()), (length, length, length + 4));
+            }
+            assert!(!types.is_empty());
+        }
+        ParsedLine::Nothing | ParsedLine::Bad(..) => assert!(types.is_empty()),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::edns::Edns;
 use super::name::Name;
-pub use super::rcode::Rcode;
+pub use super::rcode::{AnswerMeaning, Rcode};
 use super::record::table::{self};
 use super::record::{self, Class, Record, Rtype};
 use super::wire::Malformed;
@@ -170,6 +170,13 @@ impl Message {
         }
         message.trailing_bytes = bytes.len() - reader.at;
         Ok(message)
+    }
+
+    /// What it says of a question for this type.
+    pub fn meaning(&self, qtype: Rtype) -> AnswerMeaning {
+        let answers = self.answer.iter().map(|record| record.rtype);
+        let authorities = self.authority.iter().map(|record| record.rtype);
+        AnswerMeaning::of(self.rcode(), qtype, self.flags.has(Flags::TC), answers, authorities)
     }
 
     /// The response code with EDNS's upper bits.
