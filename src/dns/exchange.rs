@@ -76,6 +76,8 @@ pub struct ExchangeAnswer {
     pub message: Message,
     /// Its bytes.
     pub wire: Vec<u8>,
+    /// The query that it answers, as it was last sent to this server, before it was signed.
+    pub query: Vec<u8>,
     /// Which server it came from, by its place in the list.
     pub server: usize,
     /// How it came.
@@ -104,6 +106,8 @@ pub struct Exchange {
     /// One identifier a server, kept over retransmissions so that a late answer still counts.
     ids: Vec<u16>,
     policy: ExchangePolicy,
+    /// What was last sent to each.
+    sent_to: Vec<Vec<u8>>,
     /// Attempts still to be made.
     plan: VecDeque<Attempt>,
     /// Until when to wait for what is under way; none if nothing is.
@@ -137,6 +141,7 @@ impl Exchange {
         Exchange {
             query,
             ids: servers.iter().map(|(id, _)| *id).collect(),
+            sent_to: vec![Vec::new(); servers.len()],
             policy,
             plan,
             waiting_until: None,
@@ -186,7 +191,11 @@ impl Exchange {
         if transport == Transport::Udp {
             self.over_tcp.retain(|asked| *asked != server);
         }
-        ExchangeAction::Send { server, transport, wire: self.query.compose_over(id, transport) }
+        let wire = self.query.compose_over(id, transport);
+        if let Some(sent) = self.sent_to.get_mut(server) {
+            sent.clone_from(&wire);
+        }
+        ExchangeAction::Send { server, transport, wire }
     }
 
     /// A message came from a server. True if it ended the exchange or changed its course.
@@ -242,6 +251,7 @@ impl Exchange {
         let answer = ExchangeAnswer {
             message,
             wire: wire.to_vec(),
+            query: self.sent_to.get(server).cloned().unwrap_or_default(),
             server,
             transport,
             elapsed: now.saturating_sub(self.last_sent),

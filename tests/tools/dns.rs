@@ -379,3 +379,34 @@ fn a_transfer_ends_when_time_is_up() {
         done.exits(75).says(says);
     }
 }
+
+/// What dig's text has beside the answer; the rest stands beside dig itself in the interop tests.
+#[test]
+fn words_of_dig() {
+    let server = example();
+    ask(&server, &["big.example.test", "TXT"])
+        .silent_success()
+        .prints(";; Truncated, retrying in TCP mode.\n;; Got answer:");
+    let quiet = ask(&server, &["big.example.test", "TXT", "--tcp"]);
+    assert!(!quiet.text().contains("Truncated"));
+    let sent = ask(&server, &["www.example.test", "+qr", "+qid=77", "-u"]);
+    sent.silent_success()
+        .prints(";; Sending:\n;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 77\n;; flags: rd ad;");
+    sent.prints(";; QUERY SIZE: 45\n\n;; Got answer:\n").prints(" usec\n");
+    let no_ad = ask(&server, &["www.example.test", "+qr", "+noadflag"]);
+    no_ad.silent_success().prints(";; flags: rd;");
+    ask(&server, &["www.example.test", "+yaml"]).silent_success().prints("- 'www.example.test. 3600 IN A 192.0.2.10'");
+    ask(&server, &["-t", "IXFR=1", "example.test"]).exits(69);
+    for bad in [&["+yaml", "--json"][..], &["+yaml", "AXFR"], &["+ednsopt=nosuch"], &["+qid=x"], &["-f", "-", "+yaml"]]
+    {
+        ask(&server, &[&["example.test"], bad].concat()).exits(64);
+    }
+    let dir = temp_dir();
+    let zone = "k.test. 60 SOA a. b. 1 2 3 4 5\nk.test. 60 DNSKEY 257 3 13 AQ==\n";
+    std::fs::write(dir.path().join("z"), zone).unwrap();
+    let keys = crate::harness::server("dnsserve").arg("z").dir(dir.path()).start();
+    let json = ask(&keys, &["k.test", "DNSKEY", "--json"]);
+    assert_eq!(json.silent_success().records()[0]["answers"][0]["data"]["key_tag"], 1295);
+    assert_eq!(ask(&keys, &["k.test", "DNSKEY", "+short", "+nocrypto"]).text(), "257 3 13 [key id = 1295]\n");
+    assert_eq!(ask(&keys, &["k.test", "DNSKEY", "--format", "{key_tag}"]).text(), "1295\n");
+}

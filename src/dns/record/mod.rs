@@ -3,6 +3,7 @@
 
 pub(crate) mod atoms;
 pub mod json;
+pub mod layout;
 pub mod parse;
 pub mod rdata;
 pub(crate) mod special;

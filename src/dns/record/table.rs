@@ -118,7 +118,7 @@ const TEXTS: &[(&str, RdataField)] = &[("text", Texts)];
 const HEX: &[(&str, RdataField)] = &[("data", Hex)];
 const DIGEST: &[(&str, RdataField)] =
     &[("key_tag", U16), ("algorithm", Algorithm), ("digest_type", U8), ("digest", Hex)];
-const KEY: &[(&str, RdataField)] =
+pub(super) const KEY: &[(&str, RdataField)] =
     &[("flags", U16), ("protocol", U8), ("algorithm", Algorithm), ("public_key", Base64)];
 const ASSOCIATION: &[(&str, RdataField)] =
     &[("certificate_usage", U8), ("selector", U8), ("matching_type", U8), ("certificate_association", Hex)];

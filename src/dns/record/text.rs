@@ -4,27 +4,10 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::atoms::{push_base32, push_base64, push_hex, push_ipv6, push_list, push_mnemonic, push_quoted};
+pub use super::layout::Style;
 use super::table::{self, RdataField};
-use super::{Rtype, special, svcb};
+use super::{Rtype, layout, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
-
-/// How long fields are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// Hexadecimal and base64 are split into pieces of this many characters; 0 = never.
-    pub split: usize,
-    /// Every type as RFC 3597 writes unknown ones.
-    pub unknown: bool,
-    /// All digits of IPv6 addresses.
-    pub expand_ipv6: bool,
-}
-
-impl Style {
-    /// Long fields in one piece.
-    pub const PLAIN: Style = Style { split: 0, unknown: false, expand_ipv6: false };
-    /// As dig prints them.
-    pub const DIG: Style = Style { split: 56, ..Style::PLAIN };
-}
 
 /// The data as a zone file takes it; data that does not fit its type as RFC 3597 writes unknown ones.
 pub fn rdata(rtype: Rtype, wire: &[u8], style: Style) -> String {
@@ -35,6 +18,16 @@ pub fn rdata(rtype: Rtype, wire: &[u8], style: Style) -> String {
 
 /// Appends the data as text.
 pub fn write_rdata(rtype: Rtype, wire: &[u8], style: Style, out: &mut String) {
+    if !style.multiline && !style.comments && style.crypto {
+        return write_line(rtype, wire, style, out);
+    }
+    let mut line = String::new();
+    write_line(rtype, wire, style, &mut line);
+    layout::lay_out(rtype, wire, &line, style, out);
+}
+
+/// Appends the data as one line.
+fn write_line(rtype: Rtype, wire: &[u8], style: Style, out: &mut String) {
     let before = out.len();
     let row = table::row(rtype).filter(|row| !style.unknown && !row.fields.is_empty());
     let typed = row.is_some_and(|row| {
