@@ -15,6 +15,9 @@
 mod delivery;
 mod dns;
 mod dns_bulk;
+#[allow(unused_imports, reason = "its own tests are not compiled here")]
+#[path = "../tools/dns_cut.rs"]
+mod dns_cut;
 mod dns_dnssec;
 mod dns_encrypted;
 mod dns_hierarchies;
