@@ -4,13 +4,13 @@ complete -c dnsq -s c -l class -d 'Ask in this class' -r
 complete -c dnsq -s x -l reverse -d 'Ask for the name of an address (PTR); may be repeated' -r
 complete -c dnsq -s p -l port -d 'Ask on this port' -r
 complete -c dnsq -l format -d 'Print a line for each answer record, with {name} {ttl} {class} {rtype} {rdata} {qname} {qtype} {status} {server} and the members of the data ({exchange}, {address} …)' -r
-complete -c dnsq -s o -d 'Write a transferred zone to FILE, once it is complete' -r -F
+complete -c dnsq -s o -d 'Write a transferred zone to FILE, once it is complete; with -f the records, as they come' -r -F
 complete -c dnsq -s y -d 'Sign queries with this key (TSIG); other users can see it in the list of processes' -r
 complete -c dnsq -s k -l key-file -d 'Sign queries with the key in FILE, in BIND\'s form' -r -F
 complete -c dnsq -l subnet -d 'Ask on behalf of this network, ADDRESS[/PREFIX] (RFC 7871)' -r
 complete -c dnsq -l cookie -d 'Send a cookie, a random one or HEX (RFC 7873)' -r
 complete -c dnsq -l padding -d 'Pad the query to a multiple of BYTES (RFC 7830) [default: 128 on encrypted transports, 0 = never]' -r
-complete -c dnsq -l ednsopt -d 'Send this EDNS option, CODE[:HEX]; may be repeated' -r
+complete -c dnsq -l ednsopt -d 'Send this EDNS option, by number or by dig\'s name for it; may be repeated' -r
 complete -c dnsq -l bufsize -d 'Announce that we take UDP answers of this size' -r
 complete -c dnsq -l timeout -d 'Wait this long for each answer [default: 5; 3 in bulk]' -r
 complete -c dnsq -l tries -d 'Send a query this often over UDP [default: 3; 6 in bulk]' -r
@@ -18,7 +18,7 @@ complete -c dnsq -l max-time -d 'End each question after this time; in bulk, the
 complete -c dnsq -l ndots -d 'With --search: names with this many dots are tried as they are first [default: that of resolv.conf]' -r
 complete -c dnsq -l resolv-conf -d 'Read servers and search list from FILE instead of /etc/resolv.conf' -r -F
 complete -c dnsq -l hosts -d 'With --search: read FILE instead of /etc/hosts' -r -F
-complete -c dnsq -s b -l bind -d 'Ask from this local address' -r
+complete -c dnsq -s b -l bind -d 'Ask from this local address (and port)' -r
 complete -c dnsq -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c dnsq -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c dnsq -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
@@ -42,10 +42,12 @@ never\t'Never'"
 complete -c dnsq -l short -d 'Print the data alone, one datum a line'
 complete -c dnsq -l json-rfc8427 -d 'Print JSON as RFC 8427 has it'
 complete -c dnsq -l idn -d 'Print international names in their own letters'
+complete -c dnsq -s r -d 'dig\'s `-r` (no ~/.digrc) and `-m` (debugging of memory): there is neither'
+complete -c dnsq -s u -d 'dig\'s time in microseconds'
 complete -c dnsq -l dnssec -d 'Ask for DNSSEC records too (DO)'
 complete -c dnsq -l no-recurse -d 'Do not ask for recursion (RD off)'
 complete -c dnsq -l cd -d 'Ask the resolver not to validate (CD)'
-complete -c dnsq -l ad -d 'Ask whether the resolver validated (AD)'
+complete -c dnsq -l ad -d 'Ask whether the resolver validated (AD), as is done by default (not with +noadflag)'
 complete -c dnsq -l nsid -d 'Ask for the server\'s identity (RFC 5001)'
 complete -c dnsq -l expire -d 'Ask for the zone\'s expiry timer (RFC 7314)'
 complete -c dnsq -l keepalive -d 'Ask how long the connection may stay idle (RFC 7828)'

@@ -2,6 +2,7 @@ complete -c dnsserve -l zone -d 'A zone file whose relative names belong to NAME
 complete -c dnsserve -l forward -d 'Hand questions for other names to this server; may be repeated' -r
 complete -c dnsserve -l allow-forward -d 'Forward the questions of this network (ADDRESS or ADDRESS/PREFIX) instead of those of this host and its networks; may be repeated' -r
 complete -c dnsserve -l allow-transfer -d 'Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may' -r
+complete -c dnsserve -s k -l key-file -d 'Let whoever signs with the key in FILE (TSIG, in BIND\'s form) transfer zones, and sign the answers; may be repeated' -r -F
 complete -c dnsserve -l max-zone-size -d 'Read at most this much for a zone, with all files that it includes' -r
 complete -c dnsserve -l max-records -d 'Take at most N records a zone' -r
 complete -c dnsserve -l max-generate -d 'Let $GENERATE make at most N records a zone' -r
