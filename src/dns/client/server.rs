@@ -191,15 +191,15 @@ impl ResolvConf {
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("nameserver") if conf.servers.len() < MAX_SERVERS => {
-                    let found = match literal::address(words.next().unwrap_or_default()) {
-                        Ok(Some(address)) => Ok(conf.servers.push(with_port(address, 53))),
-                        Ok(None) => Err("not an IP address".to_owned()),
-                        Err(fault) => Err(fault.detail),
+                    let why = match literal::address(words.next().unwrap_or_default()) {
+                        Ok(Some(address)) => {
+                            conf.servers.push(with_port(address, 53));
+                            continue;
+                        }
+                        Ok(None) => "not an IP address".to_owned(),
+                        Err(fault) => fault.detail,
                     };
-                    if let Err(why) = found {
-                        unusable
-                            .get_or_insert(format!("no usable name server: line {number}: {}: {why}", whole.trim()));
-                    }
+                    unusable.get_or_insert(format!("no usable name server: line {number}: {}: {why}", whole.trim()));
                 }
                 Some("search" | "domain") => {
                     conf.search = words.filter_map(|word| Name::parse(word).ok()).take(MAX_SEARCH).collect();

@@ -274,7 +274,7 @@ fn written(error: &io::Error) -> StoreRefusal {
     match error.kind() {
         io::ErrorKind::StorageFull => StoreRefusal::Full,
         io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreRefusal::TooLarge,
-        _ => StoreRefusal::Failed(plain(&error)),
+        _ => StoreRefusal::Failed(plain(error)),
     }
 }
 
