@@ -6,7 +6,8 @@
 #   make bench      side by side with the peers; medians and ratios
 #   make fuzz       each fuzz entry for FUZZ_SECONDS (60)
 #   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion, also of real
-#                   clients of ftpserve; every property of the library, 20,000 new cases each
+#                   clients of ftpserve; verdicts of DNSSEC and 5,000 generated zone files beside the peers; every property of
+#                   the library, 20,000 new cases each
 #   make install    PREFIX (/usr/local), DESTDIR
 #   make install-sendmail   the names sendmail and mailq, and the queue of the machine in SPOOLDIR (/var/spool)
 
@@ -48,8 +49,11 @@ fuzz:
 
 soak:
 	PROPTEST_CASES=20000 $(CARGO) test --locked --lib
-	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test tools -- crash --nocapture
+	APPLAYER_ROUNDS=$(SOAK_ROUNDS) $(CARGO) test --locked --test tools -- crash verdicts_over --nocapture
 	APPLAYER_ROUNDS=$(SOAK_ROUNDS) APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop -- "during uploads"
+	APPLAYER_ROUNDS=$(SOAK_ROUNDS) APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop -- hierarchies --nocapture
+	APPLAYER_FETCH_PEERS=1 APPLAYER_SEED=$$(date +%s) APPLAYER_ZONES=5000 \
+	    $(CARGO) test --locked --test interop -- "generated zone"
 
 # The generated parts of man pages and completions.
 docs:

@@ -54,7 +54,7 @@ complete -c dnsq -l mix-case -d 'Give letters random case, which the answer has 
 complete -c dnsq -l tcp -d 'Ask over TCP'
 complete -c dnsq -l ignore-truncation -d 'Take a truncated answer as it is, without asking again over TCP'
 complete -c dnsq -l race -d 'Ask all servers at once; the first good answer wins'
-complete -c dnsq -l no-failover -d 'Take SERVFAIL and REFUSED as the answer instead of asking the next server'
+complete -c dnsq -l no-failover -d 'Take SERVFAIL and other errors as the answer instead of asking the next server'
 complete -c dnsq -l search -d 'See names as the system does: the hosts file first, then short names with the search list'
 complete -c dnsq -s 4 -l ipv4 -d 'Ask servers by IPv4 only'
 complete -c dnsq -s 6 -l ipv6 -d 'Ask servers by IPv6 only'

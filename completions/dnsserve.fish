@@ -2,6 +2,9 @@ complete -c dnsserve -l zone -d 'A zone file whose relative names belong to NAME
 complete -c dnsserve -l forward -d 'Hand questions for other names to this server; may be repeated' -r
 complete -c dnsserve -l allow-forward -d 'Forward the questions of this network (ADDRESS or ADDRESS/PREFIX) instead of those of this host and its networks; may be repeated' -r
 complete -c dnsserve -l allow-transfer -d 'Let this network (ADDRESS or ADDRESS/PREFIX) transfer zones; nobody else may' -r
+complete -c dnsserve -l max-zone-size -d 'Read at most this much for a zone, with all files that it includes' -r
+complete -c dnsserve -l max-records -d 'Take at most N records a zone' -r
+complete -c dnsserve -l max-generate -d 'Let $GENERATE make at most N records a zone' -r
 complete -c dnsserve -l listen -d 'Listen on ADDRESS:PORT (port 0: any free one); may be repeated' -r
 complete -c dnsserve -l max-clients -d 'Serve at most N connections at once; more wait' -r
 complete -c dnsserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network)' -r
@@ -11,7 +14,9 @@ complete -c dnsserve -l report -d 'Append records as JSON Lines to FILE (made fo
 complete -c dnsserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
-complete -c dnsserve -l check -d 'Read and check the zone files, say what they hold, and end'
+complete -c dnsserve -l check -d 'Read and check the zone files, say what they hold and what is wrong or odd in them, and end'
+complete -c dnsserve -l strict -d 'Serve no zone, and end --check with 65, if one of the zones has an error or a warning'
+complete -c dnsserve -l no-include -d 'Refuse $INCLUDE, for zone files of strangers'
 complete -c dnsserve -l json -d 'Print JSON Lines: one object a record'
 complete -c dnsserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c dnsserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

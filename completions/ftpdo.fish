@@ -12,6 +12,7 @@ complete -c ftpdo -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpdo -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
 complete -c ftpdo -l account -l ftp-account -d 'The account that a server asks for after the password (ACCT)' -r
+complete -c ftpdo -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpdo -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpdo -l user -d 'Log in as NAME' -r
 complete -c ftpdo -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
@@ -47,6 +48,7 @@ complete -c ftpdo -l disable-epsv -d 'Ask for data connections with PASV, never 
 complete -c ftpdo -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
 complete -c ftpdo -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
 complete -c ftpdo -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
+complete -c ftpdo -l ccc -l ftp-ssl-ccc -d 'Inside TLS: end it on the control connection after the login, for firewalls that read along (CCC)'
 complete -c ftpdo -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpdo -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpdo -s 6 -l ipv6 -d 'IPv6 only'

@@ -21,6 +21,7 @@ complete -c ftpget -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpget -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
 complete -c ftpget -l account -l ftp-account -d 'The account that a server asks for after the password (ACCT)' -r
+complete -c ftpget -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpget -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpget -l user -d 'Log in as NAME' -r
 complete -c ftpget -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
@@ -59,6 +60,7 @@ complete -c ftpget -l newer -l update -d 'Transfer a file only if it is newer th
 complete -c ftpget -l size-only -d 'Files of the same size are the same, whatever their times (single files too)'
 complete -c ftpget -l always -d 'Transfer what is the same on both sides too'
 complete -c ftpget -l delete -d 'Delete what the source does not have, after all transfers and only if every listing was complete'
+complete -c ftpget -l delete-first -d 'Delete before the transfers, as far as every listing is complete then'
 complete -c ftpget -l allow-empty -d 'Delete also where the source is an empty directory'
 complete -c ftpget -l verify -d 'Compare what was transferred with the server\'s checksum (HASH, XSHA256 ...) where it computes one, else size and time once more'
 complete -c ftpget -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
@@ -66,6 +68,7 @@ complete -c ftpget -l disable-epsv -d 'Ask for data connections with PASV, never
 complete -c ftpget -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
 complete -c ftpget -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
 complete -c ftpget -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
+complete -c ftpget -l ccc -l ftp-ssl-ccc -d 'Inside TLS: end it on the control connection after the login, for firewalls that read along (CCC)'
 complete -c ftpget -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpget -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpget -s 6 -l ipv6 -d 'IPv6 only'

@@ -17,6 +17,7 @@ complete -c ftpls -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpls -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
 complete -c ftpls -l account -l ftp-account -d 'The account that a server asks for after the password (ACCT)' -r
+complete -c ftpls -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpls -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpls -l user -d 'Log in as NAME' -r
 complete -c ftpls -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
@@ -53,6 +54,7 @@ complete -c ftpls -l disable-epsv -d 'Ask for data connections with PASV, never 
 complete -c ftpls -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
 complete -c ftpls -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
 complete -c ftpls -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
+complete -c ftpls -l ccc -l ftp-ssl-ccc -d 'Inside TLS: end it on the control connection after the login, for firewalls that read along (CCC)'
 complete -c ftpls -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpls -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpls -s 6 -l ipv6 -d 'IPv6 only'

@@ -15,6 +15,7 @@ complete -c ftpput -l port-range -d 'Listen for them on a port of this range' -r
 complete -c ftpput -l pasv-address -d 'Where passive data connections go: the host of the control connection, or what the server says' -r -f -a "control\t''
 trust\t''"
 complete -c ftpput -l account -l ftp-account -d 'The account that a server asks for after the password (ACCT)' -r
+complete -c ftpput -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpput -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpput -l user -d 'Log in as NAME' -r
 complete -c ftpput -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
@@ -52,6 +53,7 @@ complete -c ftpput -l newer -l update -d 'Transfer a file only if it is newer th
 complete -c ftpput -l size-only -d 'Files of the same size are the same, whatever their times (single files too)'
 complete -c ftpput -l always -d 'Transfer what is the same on both sides too'
 complete -c ftpput -l delete -d 'Delete what the source does not have, after all transfers and only if every listing was complete'
+complete -c ftpput -l delete-first -d 'Delete before the transfers, as far as every listing is complete then'
 complete -c ftpput -l allow-empty -d 'Delete also where the source is an empty directory'
 complete -c ftpput -l verify -d 'Compare what was transferred with the server\'s checksum (HASH, XSHA256 ...) where it computes one, else size and time once more'
 complete -c ftpput -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
@@ -59,6 +61,7 @@ complete -c ftpput -l disable-epsv -d 'Ask for data connections with PASV, never
 complete -c ftpput -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
 complete -c ftpput -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'
 complete -c ftpput -l data-clear -l ftp-ssl-control -d 'Inside TLS: files and listings in clear text (PROT C)'
+complete -c ftpput -l ccc -l ftp-ssl-ccc -d 'Inside TLS: end it on the control connection after the login, for firewalls that read along (CCC)'
 complete -c ftpput -l insecure -d 'Take any certificate: anybody on the way can read and change everything'
 complete -c ftpput -s 4 -l ipv4 -d 'IPv4 only'
 complete -c ftpput -s 6 -l ipv6 -d 'IPv6 only'

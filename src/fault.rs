@@ -293,6 +293,7 @@ impl Fault {
             E::PermissionDenied | E::AlreadyExists | E::ReadOnlyFilesystem => Kind::CannotCreate,
             E::StorageFull | E::QuotaExceeded => Kind::StorageFull,
             E::WouldBlock => Kind::Locked,
+            E::InvalidData => Kind::BadData,
             _ => Kind::Io,
         };
         let what = what.to_string();
@@ -329,13 +330,45 @@ impl Fault {
     }
 }
 
-/// A system error without Rust's ` (os error N)`: users know the words, not the number.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.find(" (os error ") {
-        Some(at) => text.get(..at).unwrap_or(&text).to_owned(),
-        None => text,
+/// A system error in the words that users know.
+pub fn plain(error: &std::io::Error) -> String {
+    plain_words(&error.to_string())
+}
+
+/// Phrases of Rust's library, and what a user is told instead.
+const LIBRARY_PHRASES: &[(&str, &str)] = &[
+    ("failed to fill whole buffer", "it ends too early"),
+    ("unexpected end of file", "it ends too early"),
+    ("early eof", "it ends too early"),
+    ("failed to write whole buffer", "no more could be written"),
+    ("stream did not contain valid UTF-8", "not UTF-8"),
+    ("invalid digit found in string", "not a number"),
+    ("invalid float literal", "not a number"),
+    ("cannot parse integer from empty string", "a number is missing"),
+    ("number too large to fit in target type", "the number is too large"),
+    ("number too small to fit in target type", "the number is too small"),
+    ("number would be zero for non-zero type", "the number is zero"),
+    ("invalid IP address syntax", "not an IP address"),
+    ("invalid IPv4 address syntax", "not an IPv4 address"),
+    ("invalid IPv6 address syntax", "not an IPv6 address"),
+    ("invalid socket address syntax", "not an address with a port"),
+    ("deadline has elapsed", "time is up"),
+];
+
+/// A text without what only programmers understand: the phrases of Rust's library and its ` (os error N)`.
+pub fn plain_words(text: &str) -> String {
+    let mut words = text.to_owned();
+    for (phrase, plain) in LIBRARY_PHRASES {
+        if words.contains(phrase) {
+            words = words.replace(phrase, plain);
+        }
     }
+    while let Some((before, number)) = words.split_once(" (os error ")
+        && let Some((_, after)) = number.split_once(')')
+    {
+        words = format!("{before}{after}");
+    }
+    words
 }
 
 impl fmt::Display for Fault {
@@ -400,6 +433,13 @@ mod tests {
             assert_eq!(Fault::creating("x", &error(full)).exit(), 75);
         }
         assert_eq!(Fault::creating("x", &error(E::NotFound)).kind, Kind::CannotCreate);
+        let not_text = std::fs::read_to_string("/proc/self/exe").unwrap_err();
+        let fault = Fault::local("x", &not_text);
+        assert_eq!((fault.kind, fault.detail.as_str()), (Kind::BadData, "x: not UTF-8"));
+        let short = std::io::Read::read_exact(&mut &b"x"[..], &mut [0; 2]).unwrap_err();
+        assert_eq!(Fault::local("x", &short).detail, "x: it ends too early");
+        let two = format!("{0}: {0}", std::io::Error::from_raw_os_error(13));
+        assert_eq!(plain_words(&two), "Permission denied: Permission denied");
         let text = Fault::local("/x", &std::io::Error::from_raw_os_error(2)).detail;
         assert_eq!(text, "/x: No such file or directory");
     }

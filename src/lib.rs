@@ -32,6 +32,7 @@ pub mod net;
 pub mod queue;
 pub mod relay;
 pub mod retry;
+pub mod scope;
 pub mod secret;
 pub mod serial;
 pub mod smtp;

@@ -3,10 +3,12 @@
 use std::future::Future;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use applayer::dns::anchor::Anchors;
 use applayer::dns::answer::{self, AnswerAction, Zones};
 use applayer::dns::bulk::api::{FinishedQuestion, QuestionOutcome, ServerLabel};
+use applayer::dns::bulk::question::{self as bulk_question, LineDefaults, ParsedLine, WireQuestion};
 use applayer::dns::bulk::text as bulk_text;
 use applayer::dns::bulk::walk::{self, ResponseView};
 use applayer::dns::bulk::write::{RecordFormat, RecordWriter};
@@ -14,15 +16,17 @@ use applayer::dns::client::connection;
 use applayer::dns::exchange::{Exchange, ExchangePolicy};
 use applayer::dns::message::Message;
 use applayer::dns::name::Name;
+use applayer::dns::present::{self, Circumstances, Show};
 use applayer::dns::query::Query;
 use applayer::dns::record::words::{self, RdataWords};
-use applayer::dns::record::{Rtype, json, parse, svcb, text};
+use applayer::dns::record::{self, Class, Rtype, json, parse, svcb, text};
 use applayer::dns::trace::hints;
 use applayer::dns::transport::Transport;
 use applayer::dns::tsig::{TsigKey, TsigKeys};
 use applayer::dns::validate::denial::Evidence;
 use applayer::dns::validate::{Budget, Security, validate};
-use applayer::dns::zone::{Zone, ZoneReader, ZoneSource};
+use applayer::dns::yaml::{MessageWay, yaml};
+use applayer::dns::zone::{Zone, ZoneLimits, ZoneReader, ZoneSource, check};
 use applayer::net::http::HttpResponse;
 
 /// Every entry: used by the fuzz targets and by the replay of the committed corpus.
@@ -30,6 +34,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("dns_message", dns_message),
     ("dns_answer", dns_answer),
     ("dns_bulk_answer", dns_bulk_answer),
+    ("dns_bulk_line", dns_bulk_line),
     ("dns_rdata_text", dns_rdata_text),
     ("dns_rdata_wire", dns_rdata_wire),
     ("dns_svcb", dns_svcb),
@@ -49,6 +54,15 @@ fn dns_message(data: &[u8]) {
     for record in message.answer.iter().chain(&message.authority).chain(&message.additional) {
         assert!(record.to_string().is_ascii());
         let _ = serde_json::to_string(&json::members(record.rtype, &record.rdata));
+    }
+    let mut show = Show::all(true);
+    (show.style.multiline, show.style.crypto) = (true, false);
+    show.settle();
+    let about =
+        Circumstances { server: "x", elapsed: Duration::ZERO, over_tcp: false, when: "x", size_bytes: data.len() };
+    let way = MessageWay { times: ["x", "x"], server: None, bind: None, transport: "UDP" };
+    for text in [present::full(&message, &show, &about), yaml(&message, &show, &about, &way)] {
+        assert!(text.chars().all(|c| matches!(c, '\n' | '\t') || !c.is_control()), "{text:?}");
     }
     let wire = message.compose(usize::MAX);
     if wire.len() <= 65_535 {
@@ -111,6 +125,24 @@ fn dns_bulk_answer(data: &[u8]) {
     }
 }
 
+/// A line of names: what is asked for is a name that the full parser reads back.
+fn dns_bulk_line(data: &[u8]) {
+    let defaults = LineDefaults { types: Vec::new(), class: Class::IN };
+    let (mut question, mut types) = (WireQuestion::default(), Vec::new());
+    match bulk_question::parse(data, &defaults, &mut question, &mut types) {
+        ParsedLine::Name(length, class) => {
+            for rtype in &types {
+                question.set_type(length, *rtype, class.0);
+                let wire = question.as_wire();
+                let (name, end) = Name::read(wire, 0, wire.len(), false).expect("a name");
+                assert_eq!((name.as_wire().len(), end, wire.len()), (length, length, length + 4));
+            }
+            assert!(!types.is_empty());
+        }
+        ParsedLine::Nothing | ParsedLine::Bad(..) => assert!(types.is_empty()),
+    }
+}
+
 fn write_bulk(data: &[u8], length: usize) {
     let Some(walked) = ResponseView::new(data, length) else { return };
     let address = "127.0.0.1:53".parse().expect("an address");
@@ -155,7 +187,13 @@ fn round_trip(rtype: Rtype, wire: &[u8]) {
     assert!(text.bytes().all(|byte| (0x20..0x7f).contains(&byte)), "{text:?}");
     let words = words::split(text.as_bytes()).expect("our own text has words");
     let again = parse::rdata(rtype, &mut RdataWords::new(&words, None));
-    assert_eq!(again.as_deref(), Ok(wire), "{rtype} {text}");
+    match text::check(rtype, wire) {
+        Ok(()) => assert_eq!(again.as_deref(), Ok(wire), "{rtype} {text}"),
+        Err(_) => assert!(again.is_err() && text.starts_with("\\#"), "{rtype} {text}"),
+    }
+    let same = record::comparable(rtype, wire);
+    assert_eq!(record::comparable(rtype, &same), same, "{rtype}");
+    assert!(same.eq_ignore_ascii_case(wire) && record::names_in(rtype, wire).len() <= wire.len());
 }
 
 fn dns_svcb(data: &[u8]) {
@@ -168,12 +206,23 @@ fn dns_zone(data: &[u8]) {
     let source = ZoneSource { name: "z".to_owned(), text: data.to_vec() };
     let mut reader = ZoneReader::new(source, Some(Name::root()));
     let mut count = 0;
-    while let Ok(Some(entry)) = reader.next(&mut |_| Err("no files".to_owned())) {
-        assert!(entry.line > 0);
+    loop {
+        match reader.next(&mut |_| Err("no files".to_owned())) {
+            Ok(None) => break,
+            Ok(Some(entry)) => assert!(entry.line > 0),
+            Err(error) => assert!(error.line > 0 && !error.why.is_empty()),
+        }
         count += 1;
         if count > 1000 {
             return;
         }
+    }
+    let source = ZoneSource { name: "z".to_owned(), text: data.to_vec() };
+    let limits = ZoneLimits { records: 1000, generated: 1000, ..ZoneLimits::default() };
+    let reading = Zone::examine(source, Some(Name::root()), limits, &mut |_| Err("no files".to_owned()));
+    match reading.zone {
+        Ok(zone) => drop(check::warnings(&zone, 0)),
+        Err(errors) => assert!(!errors.is_empty()),
     }
 }
 

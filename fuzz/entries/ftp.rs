@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use applayer::ftp::address;
+use applayer::ftp::charset::WireCharset;
 use applayer::ftp::command::{FtpCommand, MAX_COMMAND_LINE};
 use applayer::ftp::glob::Glob;
 use applayer::ftp::listing::{Dialect, FactSet, Lister, ListingLine, format_mlsd};
@@ -29,6 +30,7 @@ pub const ENTRIES: &[(&str, fn(&[u8]))] = &[
     ("ftp_url", ftp_url),
     ("ftp_glob", ftp_glob),
     ("ftp_path", ftp_path),
+    ("ftp_charset", ftp_charset),
 ];
 
 /// However the bytes arrive, the same replies come out.
@@ -155,6 +157,19 @@ fn ftp_path(data: &[u8]) {
         let below = RemotePath::new(b"/srv/root").join(data);
         assert_eq!(below.parent(), Some(RemotePath::new(b"/srv/root")));
         assert_eq!(RemotePath::new(below.as_bytes()), below);
+    }
+}
+
+/// A name that makes sense in a charset is sent as the bytes that it came as, and keeps its slashes.
+fn ftp_charset(data: &[u8]) {
+    const LABELS: [&str; 8] =
+        ["utf-8", "koi8-r", "shift_jis", "gb18030", "big5", "euc-jp", "windows-1252", "x-user-defined"];
+    let Some((which, name)) = data.split_first() else { return };
+    let charset = WireCharset::named(LABELS[usize::from(*which) % LABELS.len()]).expect("a charset");
+    if let Some(text) = charset.decode(name) {
+        assert_eq!(charset.encode(&text).as_deref(), Some(name));
+        let slashes = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'/').count();
+        assert_eq!(slashes(&text), slashes(name));
     }
 }
 

@@ -5,6 +5,7 @@ pub mod clock;
 pub mod escape;
 pub mod exit;
 pub mod foreign;
+pub mod input;
 pub mod netrc;
 pub mod output;
 pub mod progress;

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::cli::secret;
 use crate::fault::{Fault, Kind};
@@ -31,10 +32,10 @@ pub fn lookup(out: &Output, explicit: Option<&Path>, host: &str, user: Option<&s
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => return Ok(None),
         Err(error) => return Err(failed(error)),
     };
-    if metadata.len() > MAX_FILE {
-        return Err(Fault::new(Kind::Config, format!("{shown}: too large for a netrc file")));
-    }
-    let bytes = std::fs::read(&path).map_err(failed)?;
+    let bytes = input::read(&path, MAX_FILE).map_err(|fault| match fault.kind {
+        Kind::BadData => Fault::new(Kind::Config, format!("{shown}: too large for a netrc file")),
+        _ => fault,
+    })?;
     let mut odd = None;
     // Bytes that are no UTF-8 matter only in the entry that is wanted.
     let found = find(&String::from_utf8_lossy(&bytes), host, user, &mut odd)

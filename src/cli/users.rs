@@ -8,6 +8,7 @@ use argon2::password_hash::PasswordHasher;
 use argon2::password_hash::phc::{Output, PasswordHash, Salt};
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 
+use crate::cli::input;
 use crate::fault::{Fault, Kind};
 
 /// A larger file is no user file, in bytes.
@@ -157,11 +158,9 @@ impl Users {
     /// # Errors
     /// [`Kind::Config`] when it cannot be read, and for the first line that is wrong, with its number.
     pub fn read(path: &Path) -> Result<Users, Fault> {
-        let failed = |error: std::io::Error| Fault { kind: Kind::Config, ..Fault::local(path.display(), &error) };
-        if std::fs::metadata(path).map_err(failed)?.len() > MAX_FILE {
-            return Err(Fault::new(Kind::Config, format!("{}: too large for a user file", path.display())));
-        }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
+        let bytes = input::read(path, MAX_FILE).map_err(|fault| Fault { kind: Kind::Config, ..fault })?;
+        let text = String::from_utf8(bytes);
+        let text = text.map_err(|_| Fault::new(Kind::Config, format!("{}: not UTF-8", path.display())))?;
         Users::parse(&text).map_err(|why| Fault::new(Kind::Config, format!("{}: {why}", path.display())))
     }
 

@@ -185,7 +185,8 @@ fn bind_anchor(statement: &[&str]) -> Result<Anchor, String> {
         ["static-ds" | "initial-ds", rest @ ..] => (Rtype::DS, rest),
         rest => (Rtype::DNSKEY, rest),
     };
-    let words: Vec<ZoneWord<'_>> = rest.iter().map(|word| ZoneWord { text: word.as_bytes(), quoted: false }).collect();
+    let words: Vec<ZoneWord<'_>> =
+        rest.iter().map(|word| ZoneWord { text: word.as_bytes(), quoted: false, glued: false }).collect();
     let rdata = parse::rdata(rtype, &mut RdataWords::new(&words, None)).map_err(|why| format!("{zone}: {why}"))?;
     Anchor::of(zone, rtype, rdata).ok_or_else(bad)
 }
@@ -235,7 +236,7 @@ fn xml(text: &str) -> Result<Vec<Anchor>, String> {
         let fields = ["KeyTag", "Algorithm", "DigestType", "Digest"];
         let texts = fields.map(|name| child(digest, name)).into_iter().collect::<Result<Vec<_>, _>>()?;
         let words: Vec<ZoneWord<'_>> =
-            texts.iter().map(|text| ZoneWord { text: text.as_bytes(), quoted: false }).collect();
+            texts.iter().map(|text| ZoneWord { text: text.as_bytes(), quoted: false, glued: false }).collect();
         let rdata = parse::rdata(Rtype::DS, &mut RdataWords::new(&words, None)).map_err(|why| format!("XML: {why}"))?;
         let time = |name: &str| {
             let parse = |text: &str| {

@@ -27,7 +27,8 @@ const MIN_UDP_SIZE: u16 = 512;
 /// The zones that a server answers for.
 #[derive(Debug, Clone, Default)]
 pub struct Zones {
-    zones: HashMap<Name, Arc<Zone>>,
+    /// None for a zone that could not be read: it is not answered for, and neither is its parent in its place.
+    zones: HashMap<Name, Option<Arc<Zone>>>,
     /// The most labels that the name of a zone has: what stands deeper need not be looked up.
     deepest: usize,
 }
@@ -35,20 +36,48 @@ pub struct Zones {
 impl Zones {
     /// Adds a zone; false if there is one of that name.
     pub fn add(&mut self, zone: Zone) -> bool {
-        let name = zone.origin().clone();
+        self.insert(zone.origin().clone(), Some(Arc::new(zone)))
+    }
+
+    /// Adds the name of a zone that could not be read: questions about it fail (SERVFAIL), as those about a zone that is being
+    /// repaired. False if there is one of that name.
+    pub fn add_broken(&mut self, name: Name) -> bool {
+        self.insert(name, None)
+    }
+
+    /// Takes over the zones that could be read before and are missing here, or broken.
+    pub fn keep_from(&mut self, before: &Zones) {
+        for (name, zone) in before.zones.iter().filter(|(_, zone)| zone.is_some()) {
+            if self.get(name).is_none() {
+                self.deepest = self.deepest.max(name.label_count());
+                self.zones.insert(name.clone(), zone.clone());
+            }
+        }
+    }
+
+    fn insert(&mut self, name: Name, zone: Option<Arc<Zone>>) -> bool {
         if self.zones.contains_key(&name) {
             return false;
         }
         self.deepest = self.deepest.max(name.label_count());
-        self.zones.insert(name, Arc::new(zone));
+        self.zones.insert(name, zone);
         true
+    }
+
+    /// The entry that a name belongs to: the longest that it is in.
+    fn closest(&self, name: NameRef<'_>) -> Option<&Option<Arc<Zone>>> {
+        let first = name.suffix(name.label_count().saturating_sub(self.deepest));
+        std::iter::successors(first, |name| name.parent()).find_map(|name| self.zones.get(&name as &dyn NameKey))
     }
 
     /// The zone that a name belongs to: the longest that it is in.
     pub fn find<'n>(&self, name: impl Into<NameRef<'n>>) -> Option<&Arc<Zone>> {
-        let name = name.into();
-        let first = name.suffix(name.label_count().saturating_sub(self.deepest));
-        std::iter::successors(first, |name| name.parent()).find_map(|name| self.zones.get(&name as &dyn NameKey))
+        self.closest(name.into())?.as_ref()
+    }
+
+    /// True if the zone that a name belongs to could not be read.
+    pub fn is_broken<'n>(&self, name: impl Into<NameRef<'n>>) -> bool {
+        self.closest(name.into()).is_some_and(Option::is_none)
     }
 
     /// The zone that answers a question: DS belongs to the parent of the zone it stands for (RFC 4035, section 3.1.4.1).
@@ -61,12 +90,12 @@ impl Zones {
 
     /// The zone of exactly this name.
     pub fn get(&self, name: &Name) -> Option<&Arc<Zone>> {
-        self.zones.get(name)
+        self.zones.get(name)?.as_ref()
     }
 
     /// All zones.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Zone>> {
-        self.zones.values()
+        self.zones.values().flatten()
     }
 }
 
@@ -239,6 +268,7 @@ pub fn answer(zones: &Zones, query: &[u8], udp: bool) -> AnswerAction {
     let mut build = ResponseBuilder { zones, response, dnssec_ok, udp, glue: 0, kept: 0 };
     let end = match zones.find_for(&question.name, question.rtype) {
         Some(zone) => build.resolve(zone.clone(), &question),
+        None if zones.is_broken(&question.name) => AnswerEnd { rcode: Rcode::SERVFAIL, leads_to: None },
         None => AnswerEnd { rcode: Rcode::REFUSED, leads_to: Some(question.name.clone()) },
     };
     build.additional();
@@ -355,6 +385,7 @@ impl ResponseBuilder<'_> {
             }
             match self.zones.find_for(&next, question.rtype) {
                 Some(found) => zone = found.clone(),
+                None if self.zones.is_broken(&next) => return AnswerEnd { rcode: Rcode::SERVFAIL, leads_to: None },
                 None => {
                     self.kept = self.response.authority.len();
                     return AnswerEnd { rcode: Rcode::NOERROR, leads_to: Some(next) };

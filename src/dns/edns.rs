@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::record::layout::in_words;
 use super::wire::{Cursor, Malformed};
 
 /// The UDP payload size we announce: below every common path's limit (DNS flag day 2020).
@@ -127,20 +128,77 @@ impl EdnsOption {
         self.known_value().unwrap_or_else(|_| spaced_hex(&self.data))
     }
 
+    /// The option that dig's `+ednsopt=` calls so, by name or number.
+    pub fn code_of(text: &str) -> Option<u16> {
+        let names = [
+            ("LLQ", 1),
+            ("UL", 2),
+            ("NSID", 3),
+            ("DAU", 5),
+            ("DHU", 6),
+            ("N3U", 7),
+            ("ECS", 8),
+            ("EXPIRE", 9),
+            ("COOKIE", 10),
+            ("KEEPALIVE", 11),
+            ("PADDING", 12),
+            ("PAD", 12),
+            ("CHAIN", 13),
+            ("KEY-TAG", 14),
+            ("EDE", 15),
+            ("CLIENT-TAG", 16),
+            ("SERVER-TAG", 17),
+            ("DEVICEID", 26946),
+        ];
+        let named = names.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)).map(|(_, code)| *code);
+        named.or_else(|| text.parse().ok())
+    }
+
+    /// The name as dig prints it, in text or in YAML.
+    pub fn dig_name(&self, yaml: bool) -> String {
+        match self.code {
+            Self::KEEPALIVE if !yaml => "TCP KEEPALIVE".to_owned(),
+            1 | 3 | 8..=12 | 14..=17 => self.name(),
+            other => format!("OPT={other}"),
+        }
+    }
+
+    /// The value as dig prints it; none if there is none. `of_answer`: a cookie came back to whom it belongs.
+    pub fn dig_value(&self, of_answer: bool) -> Option<String> {
+        let value = self.known_value();
+        if self.data.is_empty() && self.code != Self::PADDING {
+            return None;
+        }
+        Some(match (self.code, value) {
+            (Self::EXPIRE, Ok(value)) => {
+                let seconds = value.parse().map(in_words).unwrap_or_default();
+                format!("{value} ({seconds})")
+            }
+            (Self::COOKIE, Ok(value)) if of_answer && self.data.len() >= 16 => format!("{value} (good)"),
+            (Self::COOKIE, Ok(value)) if of_answer && self.data.len() == 8 => format!("{value} (echoed)"),
+            (14 | 16 | 17, _) if self.data.len().is_multiple_of(2) => {
+                let numbers =
+                    self.data.chunks_exact(2).filter_map(|pair| Some(u16::from_be_bytes(*pair.first_chunk()?)));
+                numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(", ")
+            }
+            (_, Ok(value)) => value,
+            (_, Err(_)) => with_letters(&self.data),
+        })
+    }
+
+    /// The code with its meaning and the text of an extended error (RFC 8914).
+    pub fn extended_error(&self) -> Option<(String, String)> {
+        let (code, text) = self.data.split_first_chunk().filter(|_| self.code == Self::EXTENDED_ERROR)?;
+        let code = u16::from_be_bytes(*code);
+        let meaning = extended_error(code).map(|words| format!(" ({words})")).unwrap_or_default();
+        Some((format!("{code}{meaning}"), printable(text)))
+    }
+
     fn known_value(&self) -> Result<String, Malformed> {
         let mut cursor = Cursor::new(&self.data);
         let mut out = String::new();
         match self.code {
-            Self::NSID => {
-                out = spaced_hex(&self.data);
-                if !self.data.is_empty() {
-                    out.push_str(" (\"");
-                    for &byte in &self.data {
-                        out.push(if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' });
-                    }
-                    out.push_str("\")");
-                }
-            }
+            Self::NSID => out = with_letters(&self.data),
             Self::CLIENT_SUBNET => {
                 let (family, source, scope) = (cursor.u16()?, cursor.u8()?, cursor.u8()?);
                 let mut octets = [0; 16];
@@ -166,15 +224,8 @@ impl EdnsOption {
                 let _ = write!(out, "({} bytes)", self.data.len());
             }
             Self::EXTENDED_ERROR => {
-                let code = cursor.u16()?;
-                let _ = write!(out, "{code}");
-                if let Some(words) = extended_error(code) {
-                    let _ = write!(out, " ({words})");
-                }
-                let extra = printable(cursor.rest());
-                if !extra.is_empty() {
-                    let _ = write!(out, ": ({extra})");
-                }
+                let (code, extra) = self.extended_error().ok_or(Malformed("no code"))?;
+                out = if extra.is_empty() { code } else { format!("{code}: ({extra})") };
             }
             _ => return Err(Malformed("no words for it")),
         }
@@ -279,6 +330,15 @@ pub fn printable(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).chars().filter(|c| !crate::steering::steers_or_joins(*c)).collect()
 }
 
+/// Hexadecimal digits, and behind them the letters that they may be.
+fn with_letters(bytes: &[u8]) -> String {
+    let letters = |byte: &u8| if (0x20..0x7f).contains(byte) { char::from(*byte) } else { '.' };
+    match bytes {
+        [] => String::new(),
+        _ => format!("{} (\"{}\")", spaced_hex(bytes), bytes.iter().map(letters).collect::<String>()),
+    }
+}
+
 fn spaced_hex(bytes: &[u8]) -> String {
     let pairs: Vec<String> = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     pairs.join(" ")
@@ -299,6 +359,25 @@ mod tests {
         assert_eq!(show(15, b"\x00"), "00", "cut short: as bytes");
         assert_eq!(show(9, &[0, 0, 1, 0]), "256");
         assert_eq!(show(65001, &[1, 2]), "01 02");
+        let dig = |code, data: &[u8]| {
+            let option = EdnsOption::new(code, data.to_vec());
+            option.dig_value(true).map_or(option.dig_name(false), |value| format!("{} {value}", option.dig_name(false)))
+        };
+        for (code, data, expected) in [
+            (3, &b""[..], "NSID"),
+            (9, &[0, 9, 0x3a, 0x80], "EXPIRE 604800 (1 week)"),
+            (9, &[0, 0], "EXPIRE 00 00 (\"..\")"),
+            (10, b"12345678", "COOKIE 3132333435363738 (echoed)"),
+            (10, b"1234567812345678", "COOKIE 31323334353637383132333435363738 (good)"),
+            (11, &[0, 105], "TCP KEEPALIVE 10.5 secs"),
+            (12, &[0, 0], "PAD (2 bytes)"),
+            (14, &[0x12, 0x34], "KEY-TAG 4660"),
+            (15, &[0, 18, b'f'], "EDE 18 (Prohibited): (f)"),
+            (5, &[1, 2], "OPT=5 01 02 (\"..\")"),
+            (65001, &[1, b'a'], "OPT=65001 01 61 (\".a\")"),
+        ] {
+            assert_eq!(dig(code, data), expected);
+        }
     }
 
     #[test]

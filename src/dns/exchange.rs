@@ -22,7 +22,7 @@ pub struct ExchangePolicy {
     pub ignore_truncation: bool,
     /// Every server is asked at once; the first usable answer wins.
     pub race: bool,
-    /// SERVFAIL and REFUSED send the question to the next server.
+    /// A code that is no answer sends the question to the next server.
     pub next_on_failure: bool,
     /// BADCOOKIE is answered with the cookie that came with it (RFC 7873, section 5.3).
     pub answer_bad_cookie: bool,
@@ -76,6 +76,8 @@ pub struct ExchangeAnswer {
     pub message: Message,
     /// Its bytes.
     pub wire: Vec<u8>,
+    /// The query that it answers, as it was last sent to this server, before it was signed.
+    pub query: Vec<u8>,
     /// Which server it came from, by its place in the list.
     pub server: usize,
     /// How it came.
@@ -104,6 +106,8 @@ pub struct Exchange {
     /// One identifier a server, kept over retransmissions so that a late answer still counts.
     ids: Vec<u16>,
     policy: ExchangePolicy,
+    /// What was last sent to each.
+    sent_to: Vec<Vec<u8>>,
     /// Attempts still to be made.
     plan: VecDeque<Attempt>,
     /// Until when to wait for what is under way; none if nothing is.
@@ -118,7 +122,7 @@ pub struct Exchange {
     sent: u32,
     mismatches: u32,
     answer: Option<ExchangeAnswer>,
-    /// The best of the answers that nobody wants (SERVFAIL, REFUSED).
+    /// The best of the answers that nobody wants (codes that are none).
     fallback: Option<ExchangeAnswer>,
     fault: Option<Fault>,
     done: bool,
@@ -137,6 +141,7 @@ impl Exchange {
         Exchange {
             query,
             ids: servers.iter().map(|(id, _)| *id).collect(),
+            sent_to: vec![Vec::new(); servers.len()],
             policy,
             plan,
             waiting_until: None,
@@ -186,7 +191,11 @@ impl Exchange {
         if transport == Transport::Udp {
             self.over_tcp.retain(|asked| *asked != server);
         }
-        ExchangeAction::Send { server, transport, wire: self.query.compose_over(id, transport) }
+        let wire = self.query.compose_over(id, transport);
+        if let Some(sent) = self.sent_to.get_mut(server) {
+            sent.clone_from(&wire);
+        }
+        ExchangeAction::Send { server, transport, wire }
     }
 
     /// A message came from a server. True if it ended the exchange or changed its course.
@@ -242,14 +251,14 @@ impl Exchange {
         let answer = ExchangeAnswer {
             message,
             wire: wire.to_vec(),
+            query: self.sent_to.get(server).cloned().unwrap_or_default(),
             server,
             transport,
             elapsed: now.saturating_sub(self.last_sent),
             mismatches: self.mismatches,
             sent: self.sent,
         };
-        let unwanted = matches!(rcode, Rcode::SERVFAIL | Rcode::REFUSED | Rcode::NOTIMP);
-        if unwanted && self.policy.next_on_failure && self.ids.len() > 1 {
+        if !rcode.is_answer() && self.policy.next_on_failure && self.ids.len() > 1 {
             self.plan.retain(|planned| planned.server != server);
             self.fallback.get_or_insert(answer);
             self.waits_no_more_for(server);
@@ -297,7 +306,7 @@ impl Exchange {
         self.answer.is_none() && self.fallback.is_none() && self.fault.is_none()
     }
 
-    /// How it ended. SERVFAIL and REFUSED are answers here; the caller decides what they mean.
+    /// How it ended. Codes that answer nothing are answers here; the caller decides what they mean.
     ///
     /// # Errors
     /// What kept every server from answering, with its kind.

@@ -9,6 +9,7 @@ use super::message::{Flags, Message, Question};
 use super::record::{self, Record};
 use super::wire::Cursor;
 use crate::hex;
+use crate::scope::host_of;
 
 /// One answer, as `--json` prints it.
 #[derive(Debug, Serialize)]
@@ -61,9 +62,8 @@ pub fn answer(answer: &ExchangeAnswer, server: Option<(std::net::SocketAddr, &st
         additional: records(&message.additional),
         edns: message.edns.as_ref().map(edns),
         ede: extended_errors(message),
-        server: server.map(
-            |(address, name)| json!({ "address": address.ip().to_string(), "port": address.port(), "name": name }),
-        ),
+        server: server
+            .map(|(address, name)| json!({ "address": host_of(address), "port": address.port(), "name": name })),
         transport: server.map(|_| answer.transport.name()),
         elapsed_ms: (answer.elapsed.as_secs_f64() * 1e6).round() / 1e3,
         size_bytes: answer.wire.len(),
@@ -217,6 +217,7 @@ mod tests {
         let whole = ExchangeAnswer {
             message: sample(),
             wire,
+            query: Vec::new(),
             server: 0,
             transport: Transport::Udp,
             elapsed: std::time::Duration::from_micros(1234),

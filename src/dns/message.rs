@@ -2,7 +2,7 @@
 
 use super::edns::Edns;
 use super::name::Name;
-pub use super::rcode::Rcode;
+pub use super::rcode::{AnswerMeaning, Rcode};
 use super::record::table::{self};
 use super::record::{self, Class, Record, Rtype};
 use super::wire::Malformed;
@@ -172,10 +172,25 @@ impl Message {
         Ok(message)
     }
 
+    /// What it says of a question for this type.
+    pub fn meaning(&self, qtype: Rtype) -> AnswerMeaning {
+        let answers = self.answer.iter().map(|record| record.rtype);
+        let authorities = self.authority.iter().map(|record| record.rtype);
+        AnswerMeaning::of(self.rcode(), qtype, self.flags.has(Flags::TC), answers, authorities)
+    }
+
     /// The response code with EDNS's upper bits.
     pub fn rcode(&self) -> Rcode {
         let upper = self.edns.as_ref().map_or(0, |edns| u16::from(edns.extended_rcode));
         Rcode(upper << 4 | self.flags.0 & 15)
+    }
+
+    /// Leaves out records of other classes than this: they belong to no set of the answer (RFC 4035, section 5.3.1). Gives those
+    /// of the answer section.
+    pub(super) fn drop_other_classes(&mut self, class: Class) -> Vec<Record> {
+        let other = |record: &Record| record.class != class && class != Class::ANY;
+        self.authority.retain(|record| !other(record));
+        self.answer.extract_if(.., |record| other(record)).collect()
     }
 
     /// The message in wire form, at most `limit` bytes: where the answers and authorities do not fit, TC is set and none of

@@ -34,6 +34,7 @@ pub mod transport;
 pub mod tsig;
 pub mod validate;
 pub mod wire;
+pub mod yaml;
 pub mod zone;
 
 pub use wire::name;

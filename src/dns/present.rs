@@ -1,6 +1,7 @@
 //! Answers as dig prints them (dig(1)), so that eyes and scripts that know dig's text can read ours.
 
 use std::fmt::Write;
+use std::time::Duration;
 
 use super::edns::Edns;
 use super::message::{Flags, Message, opcode_name};
@@ -25,6 +26,16 @@ pub struct Show {
     pub identify: bool,
     /// The SOA record that ends a transfer is left out.
     pub one_soa: bool,
+    /// Microseconds instead of milliseconds.
+    pub usec: bool,
+    /// What is asked is shown, too.
+    pub query: bool,
+    /// YAML instead of text.
+    pub yaml: bool,
+    /// Comments behind records; none: where records are laid out over several lines.
+    pub rr_comments: Option<bool>,
+    /// Long data in pieces of this many characters; none: as dig does.
+    pub split: Option<usize>,
     pub style: Style,
 }
 
@@ -43,18 +54,34 @@ impl Show {
             class: true,
             identify: false,
             one_soa: false,
+            usec: false,
+            query: false,
+            yaml: false,
+            rr_comments: None,
+            split: None,
             style: Style::DIG,
         }
     }
 }
 
+impl Show {
+    /// Makes the style what all options together mean.
+    pub fn settle(&mut self) {
+        let style = &mut self.style;
+        style.comments = self.rr_comments.unwrap_or(style.multiline);
+        style.split = self.split.unwrap_or(if style.multiline { 44 } else { Style::DIG.split });
+    }
+}
+
 /// What is known about an answer beside its message.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct Circumstances<'a> {
     /// The server as `address#port(name) (TRANSPORT)`.
     pub server: &'a str,
     /// Time between query and answer.
-    pub elapsed_ms: u128,
+    pub elapsed: Duration,
+    /// UDP's answer was truncated, and this one came over TCP.
+    pub over_tcp: bool,
     /// Point in time, as date(1) prints it.
     pub when: &'a str,
     /// Length of the message.
@@ -65,14 +92,19 @@ pub struct Circumstances<'a> {
 pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String {
     let mut out = String::with_capacity(1024);
     if show.comments {
+        if about.over_tcp {
+            out.push_str(";; Truncated, retrying in TCP mode.\n");
+        }
+        out.push_str(if message.flags.has(Flags::QR) { ";; Got answer:\n" } else { ";; Sending:\n" });
         header(message, &mut out);
     }
     section(&mut out, show, "QUESTION", show.question && !message.question.is_empty(), |out| {
         for question in &message.question {
             out.push(';'); // which BIND does not count
             let mut line = Columns::new(out);
-            line.put(&question.name, 32);
-            line.put(question.class, 40);
+            let [_, class, rtype, _] = columns(show, false);
+            line.put(&question.name, class);
+            line.put(question.class, rtype);
             line.put(question.rtype, 0);
             out.push('\n');
         }
@@ -90,8 +122,15 @@ pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String
             }
         });
     }
-    if show.stats {
-        let _ = writeln!(out, ";; Query time: {} msec", about.elapsed_ms);
+    if !message.flags.has(Flags::QR) {
+        if show.stats {
+            let _ = writeln!(out, ";; QUERY SIZE: {}\n", about.size_bytes);
+        }
+    } else if show.stats {
+        match show.usec {
+            true => _ = writeln!(out, ";; Query time: {} usec", about.elapsed.as_micros()),
+            false => _ = writeln!(out, ";; Query time: {} msec", about.elapsed.as_millis()),
+        }
         let _ = writeln!(out, ";; SERVER: {}", about.server);
         let _ = writeln!(out, ";; WHEN: {}", about.when);
         let _ = writeln!(out, ";; MSG SIZE  rcvd: {}", about.size_bytes);
@@ -101,7 +140,7 @@ pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String
             ";; Received {} bytes from {} in {} ms",
             about.size_bytes,
             about.server.split(" (").next().unwrap_or_default(),
-            about.elapsed_ms
+            about.elapsed.as_millis()
         );
     } else {
         // The line end after the last line is the caller's.
@@ -125,7 +164,6 @@ fn section(out: &mut String, show: &Show, name: &str, wanted: bool, body: impl F
 
 fn header(message: &Message, out: &mut String) {
     let (opcode, status) = (opcode_name(message.flags.opcode()), message.rcode());
-    let _ = writeln!(out, ";; Got answer:");
     let _ = writeln!(out, ";; ->>HEADER<<- opcode: {opcode}, status: {status}, id: {}", message.id);
     out.push_str(";; flags:");
     for name in message.flags.names() {
@@ -139,7 +177,7 @@ fn header(message: &Message, out: &mut String) {
         message.answer.len(),
         message.authority.len()
     );
-    if message.flags.has(Flags::RD) && !message.flags.has(Flags::RA) {
+    if message.flags.has(Flags::RD) && !message.flags.has(Flags::RA) && message.flags.has(Flags::QR) {
         out.push_str(";; WARNING: recursion requested but not available\n");
     }
     if message.trailing_bytes > 0 {
@@ -147,11 +185,11 @@ fn header(message: &Message, out: &mut String) {
     }
     out.push('\n');
     if let Some(edns) = &message.edns {
-        opt(edns, out);
+        opt(edns, message.flags.has(Flags::QR), out);
     }
 }
 
-fn opt(edns: &Edns, out: &mut String) {
+fn opt(edns: &Edns, of_answer: bool, out: &mut String) {
     out.push_str(";; OPT PSEUDOSECTION:\n");
     let flags = if edns.dnssec_ok { " do" } else { "" };
     let _ = write!(out, "; EDNS: version: {}, flags:{flags};", edns.version);
@@ -160,37 +198,43 @@ fn opt(edns: &Edns, out: &mut String) {
     }
     let _ = writeln!(out, " udp: {}", edns.udp_size);
     for option in &edns.options {
-        let _ = writeln!(out, "; {}: {}", option.name(), option.value());
+        let value = option.dig_value(of_answer).map(|value| format!(" {value}")).unwrap_or_default();
+        let _ = writeln!(out, "; {}:{value}", option.dig_name(false));
     }
 }
 
 /// One record in dig's columns.
 pub fn write_record(record: &Record, show: &Show, out: &mut String) {
     let mut line = Columns::new(out);
-    line.put(&record.name, 24);
-    let mut column = 24;
+    let [first, class, rtype, data] = columns(show, true);
+    line.put(&record.name, first);
     if show.ttl {
-        column += 8;
-        if show.ttl_units {
-            line.put(Units(record.ttl), column);
-        } else {
-            line.put(record.ttl, column);
+        match show.ttl_units {
+            true => line.put(Units(record.ttl), class),
+            false => line.put(record.ttl, class),
         }
     }
     if show.class {
-        column += 8;
-        if show.style.unknown {
-            line.put(format_args!("CLASS{}", record.class.0), column);
-        } else {
-            line.put(record.class, column);
+        match show.style.unknown {
+            true => line.put(format_args!("CLASS{}", record.class.0), rtype),
+            false => line.put(record.class, rtype),
         }
     }
-    if show.style.unknown {
-        line.put(format_args!("TYPE{}", record.rtype.0), column + 8);
-    } else {
-        line.put(record.rtype, column + 8);
+    match show.style.unknown {
+        true => line.put(format_args!("TYPE{}", record.rtype.0), data),
+        false => line.put(record.rtype, data),
     }
     text::write_rdata(record.rtype, &record.rdata, show.style, out);
+}
+
+/// The columns of TTL, class, type and data; those of questions have room for a TTL that they do not have.
+fn columns(show: &Show, record: bool) -> [usize; 4] {
+    if show.style.multiline {
+        return [24, 24, 24, 32];
+    }
+    let class = 24 + 8 * usize::from(show.ttl || !record);
+    let rtype = class + 8 * usize::from(show.class || !record);
+    [24, class, rtype, rtype + 8]
 }
 
 /// A time as BIND's `$TTL` takes it: `1w2d3h4m5s`.
@@ -214,6 +258,7 @@ impl std::fmt::Display for Units {
 
 /// The answers alone, one datum a line (dig's `+short`).
 pub fn short(message: &Message, style: Style) -> Vec<String> {
+    let style = Style { multiline: false, comments: style.comments && !style.multiline, ..style };
     let wanted = |record: &&Record| record.rtype != Rtype::RRSIG || asked(message) == Some(Rtype::RRSIG);
     message.answer.iter().filter(wanted).map(|record| text::rdata(record.rtype, &record.rdata, style)).collect()
 }
@@ -283,7 +328,8 @@ mod tests {
         };
         let about = Circumstances {
             server: "127.0.0.1#53(localhost) (UDP)",
-            elapsed_ms: 4,
+            elapsed: Duration::from_millis(4),
+            over_tcp: false,
             when: "Mon Nov 23 06:27:05 UTC 2026",
             size_bytes: 61,
         };

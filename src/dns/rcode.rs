@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::edns::Edns;
+use super::record::Rtype;
 use crate::fault::Kind;
 
 /// A response code, with the upper bits of EDNS (RFC 6891, section 6.1.3).
@@ -31,9 +32,53 @@ impl Rcode {
         matches!(self, Rcode::FORMERR | Rcode::NOTIMP) && !response_has_edns && edns.is_dispensable()
     }
 
+    /// True for the codes that answer a question: its data, or that there are none. With every other the server did not answer,
+    /// and the next may.
+    pub fn is_answer(self) -> bool {
+        matches!(self, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN)
+    }
+
     /// What a code that is no answer means: SERVFAIL may go over, the others stay.
     pub fn failure_kind(self) -> Kind {
         if self == Rcode::SERVFAIL { Kind::PeerTemporary } else { Kind::Refused }
+    }
+}
+
+/// What a response says of its question.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AnswerMeaning {
+    /// There are data, or an alias whose end the server does not know.
+    Data,
+    /// The name has no data of this type (RFC 2308, section 2.2).
+    NoData,
+    /// There is no such name (RFC 2308, section 2.1).
+    NoName,
+    /// What was asked for was cut off: it is not known not to be there.
+    Truncated,
+    /// The code is no answer.
+    Failed,
+}
+
+impl AnswerMeaning {
+    /// The meaning of a code, with the types of the records in the answer and the authority section.
+    pub fn of(
+        rcode: Rcode,
+        qtype: Rtype,
+        truncated: bool,
+        mut answers: impl Iterator<Item = Rtype> + Clone,
+        mut authorities: impl Iterator<Item = Rtype>,
+    ) -> AnswerMeaning {
+        match rcode {
+            Rcode::NOERROR if answers.clone().any(|rtype| rtype == qtype || qtype == Rtype::ANY) => AnswerMeaning::Data,
+            // An alias that ends in an SOA has no data.
+            Rcode::NOERROR if answers.next().is_some() && !authorities.any(|rtype| rtype == Rtype::SOA) => {
+                AnswerMeaning::Data
+            }
+            Rcode::NOERROR if truncated => AnswerMeaning::Truncated,
+            Rcode::NOERROR => AnswerMeaning::NoData,
+            Rcode::NXDOMAIN | Rcode::YXDOMAIN => AnswerMeaning::NoName,
+            _ => AnswerMeaning::Failed,
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use super::message::{Flags, MAX_MESSAGE_BYTES, Message, Rcode};
 use super::record::Rtype;
 use super::transport::Transport;
 use super::tsig::{TsigKeys, TsigSigner};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, plain};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
 use crate::net::clock::since_1970;
@@ -116,7 +116,7 @@ impl Sockets {
         activated: ActivatedSockets,
         bind_tcp: impl Fn() -> Result<Listeners, Fault>,
     ) -> Result<Sockets, Fault> {
-        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {error}"));
+        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {}", plain(&error)));
         let (tcp, udp) = activated.tcp_and_udp();
         let udp = udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         if !tcp.is_empty() {

@@ -305,7 +305,9 @@ impl TsigSession {
             return Err(bad("signed with another key"));
         }
         if found.error != 0 {
-            return Err(bad(&format!("the server says {}", Rcode(found.error))).with_code(PeerCode::Rcode(found.error)));
+            // Here 16 means something else than in a response code (RFC 8945, section 3).
+            let says = if found.error == 16 { "BADSIG".to_owned() } else { Rcode(found.error).to_string() };
+            return Err(bad(&format!("the server says {says}")).with_code(PeerCode::Rcode(found.error)));
         }
         let message = found.unsigned(answer);
         let mut signed = u16::try_from(self.mac.len()).unwrap_or_default().to_be_bytes().to_vec();

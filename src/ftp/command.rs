@@ -357,6 +357,8 @@ impl FtpCommand {
             // As the user wrote it.
             FtpCommand::Other(verb, argument) => match (verb.as_str(), argument.as_deref()) {
                 ("PASS" | "ACCT", _) => true,
+                // More than a name: perhaps a password after it.
+                ("USER", Some(argument)) => argument.contains(&b' '),
                 // Where servers let a password be changed.
                 ("SITE", Some(argument)) => {
                     let word = argument.split(|byte| *byte == b' ').next().unwrap_or_default();

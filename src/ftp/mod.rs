@@ -3,6 +3,7 @@
 //! | file | role |
 //! |---|---|
 //! | [`command`], [`reply`], [`telnet`], [`address`], [`listing`], [`path`] | wire text ↔ types, pure |
+//! | [`charset`] | names in other charsets on the wire, pure |
 //! | [`checksum`] | what servers compute of files, pure |
 //! | [`glob`] | which names and paths are meant, pure |
 //! | [`session`] | server state machine: command → actions, pure |
@@ -13,6 +14,7 @@
 #![warn(clippy::indexing_slicing)]
 
 pub mod address;
+pub mod charset;
 pub mod checksum;
 pub mod client;
 pub mod command;

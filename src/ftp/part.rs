@@ -69,7 +69,20 @@ pub fn part_name(name: &[u8], tag: &PartTag) -> Vec<u8> {
 
 /// As much of a file's name as the name of its unfinished file holds.
 pub fn whole_of(name: &[u8]) -> &[u8] {
-    name.get(..MAX_NAME - AROUND).unwrap_or(name)
+    match name.get(..MAX_NAME - AROUND) {
+        // Half a character is no name at servers that take only UTF-8.
+        Some(cut) if std::str::from_utf8(name).is_ok() => match std::str::from_utf8(cut) {
+            Ok(_) => cut,
+            Err(error) => cut.get(..error.valid_up_to()).unwrap_or(cut),
+        },
+        Some(cut) => cut,
+        None => name,
+    }
+}
+
+/// True for a part whose name may hold only the beginning of its file's: that may be the beginning of others, too.
+pub fn may_be_cut(part: &[u8]) -> bool {
+    part.len() + 3 >= MAX_NAME
 }
 
 /// What an unfinished file is of, if `name` is the name of one: the beginning of the file's name, and the tag.
@@ -103,6 +116,14 @@ mod tests {
         #[test]
         fn other_names_are_data(name in "[.]?[a-z.]{0,12}[.][a-z2-7]{20}[.]part") {
             prop_assert_eq!(unfinished(name.as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn no_character_is_cut() {
+        for name in ["\u{e4}", "\u{65e5}", "\u{1f600}"].map(|one| format!("a{}", one.repeat(250 / one.len()))) {
+            let part = part_name(name.as_bytes(), &PartTag::of_source(&[]));
+            assert!(std::str::from_utf8(&part).is_ok() && may_be_cut(&part), "{name}");
         }
     }
 

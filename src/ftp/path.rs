@@ -7,6 +7,7 @@ use percent_encoding::{AsciiSet, CONTROLS, percent_decode, percent_encode};
 
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
+use crate::scope::from_url;
 use crate::secret::{Secret, without_password};
 use crate::steering::{is_plain_name, steers};
 
@@ -121,9 +122,10 @@ impl FtpUrl {
         if host.is_empty() {
             return Err(bad("no host"));
         }
-        let host = match host.parse::<std::net::IpAddr>() {
-            Ok(address) => address.to_string(),
-            Err(_) => idna::domain_to_ascii_strict(host)
+        let host = match (from_url(host), host.parse::<std::net::IpAddr>()) {
+            (Some(scoped), _) => scoped,
+            (None, Ok(address)) => address.to_string(),
+            (None, Err(_)) => idna::domain_to_ascii_strict(host)
                 .or_else(
                     |error| if host.bytes().all(is_host_byte) { Ok(host.to_ascii_lowercase()) } else { Err(error) },
                 )
@@ -216,7 +218,7 @@ impl fmt::Display for FtpUrl {
             write!(f, "{}@", percent_encode(user.as_bytes(), percent_encoding::NON_ALPHANUMERIC))?;
         }
         match self.host.contains(':') {
-            true => write!(f, "[{}]", self.host)?,
+            true => write!(f, "[{}]", self.host.replace('%', "%25"))?,
             false => f.write_str(&self.host)?,
         }
         if let Some(port) = self.port {

@@ -26,11 +26,11 @@ impl Datagrams {
     ///
     /// # Errors
     /// The system's error, if there is no socket or no such local address.
-    pub fn connect(peer: SocketAddr, bind: Option<IpAddr>) -> io::Result<Datagrams> {
+    pub fn connect(peer: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Datagrams> {
         let socket = Socket::new(Domain::for_address(peer), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         let any = if peer.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { IpAddr::from(Ipv6Addr::UNSPECIFIED) };
-        socket.bind(&SocketAddr::new(bind.unwrap_or(any), 0).into())?;
+        socket.bind(&bind.unwrap_or(SocketAddr::new(any, 0)).into())?;
         // Root may go beyond the system's limit; for others a smaller buffer must do.
         if rustix::net::sockopt::set_socket_recv_buffer_size_force(&socket, SOCKET_BUFFER).is_err() {
             let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);

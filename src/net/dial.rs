@@ -11,9 +11,11 @@ use tokio::task::JoinSet;
 use crate::fault::{Fault, Kind};
 use crate::net::BoxFuture;
 use crate::net::deadline::Limits;
+use crate::net::literal;
 use crate::net::proxy::Proxy;
 use crate::net::stream::Stream;
 use crate::net::sys;
+use crate::scope;
 
 /// How long one address may stay silent before the next one is tried beside it (RFC 8305, section 5).
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -83,8 +85,8 @@ pub fn system_addresses(host: &str) -> Result<Vec<SocketAddr>, Fault> {
 pub struct Dialer {
     /// Which address families may be used.
     pub family: Family,
-    /// The local address to come from.
-    pub bind: Option<IpAddr>,
+    /// The local address to come from, and the port if it is not 0.
+    pub bind: Option<SocketAddr>,
     /// The limit for look-up, connection and proxy handshake together.
     pub connect_timeout: Duration,
     /// The proxy to go through.
@@ -127,20 +129,20 @@ impl Dialer {
         Ok(Stream::Plain(stream))
     }
 
-    /// The addresses of `host` that the family allows.
+    /// The addresses of `host` that the family allows, with port 0.
     ///
     /// # Errors
     /// [`Kind::Usage`] without a name, [`Kind::Unreachable`] without an address of the family; else the resolver's fault.
-    pub async fn lookup(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
+    pub async fn lookup(&self, host: &str) -> Result<Vec<SocketAddr>, Fault> {
         let host = host.trim_start_matches('[').trim_end_matches(']');
-        let mut found = match host.parse::<IpAddr>() {
-            Ok(literal) => vec![literal],
-            Err(_) if host.is_empty() => return Err(Fault::new(Kind::Usage, "empty host name")),
-            Err(_) => self.resolver.resolve(host).await?,
+        let mut found = match literal::address(host)? {
+            Some(literal) => vec![literal],
+            None if host.is_empty() => return Err(Fault::new(Kind::Usage, "empty host name")),
+            None => self.resolver.resolve(host).await?.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect(),
         };
-        found.retain(|address| self.family.allows(*address));
+        found.retain(|address| self.family.allows(address.ip()));
         found.retain(|address| self.bind.is_none_or(|bind| bind.is_ipv4() == address.is_ipv4()));
-        let mut unique: Vec<IpAddr> = Vec::with_capacity(found.len());
+        let mut unique: Vec<SocketAddr> = Vec::with_capacity(found.len());
         for address in found {
             if !unique.contains(&address) {
                 unique.push(address);
@@ -161,7 +163,7 @@ impl Dialer {
         let mut stream = self.race(&proxy.host, proxy.port, &near).await.map_err(|fault| fault.context("proxy"))?;
         if proxy.wants_address() {
             let addresses = self.lookup(host).await?;
-            let first = addresses.first().copied().map(|address| address.to_string()).unwrap_or_default();
+            let first = addresses.first().map(|address| address.ip().to_string()).unwrap_or_default();
             proxy.handshake(&mut stream, &first, port).await?;
         } else {
             proxy.handshake(&mut stream, host, port).await?;
@@ -171,11 +173,15 @@ impl Dialer {
 
     /// Happy eyeballs: the next address starts when the one before failed or stayed silent for [`ATTEMPT_DELAY`]; the
     /// first connection wins and the others are dropped.
-    async fn race(&self, host: &str, port: u16, addresses: &[IpAddr]) -> Result<TcpStream, Fault> {
-        let mut waiting = addresses.iter().take(MAX_ADDRESSES).map(|address| SocketAddr::new(*address, port));
+    async fn race(&self, host: &str, port: u16, addresses: &[SocketAddr]) -> Result<TcpStream, Fault> {
+        let mut waiting = addresses.iter().take(MAX_ADDRESSES).map(|address| scope::with_port(*address, port));
         let failed = |address: SocketAddr, error: &std::io::Error| {
-            let ip = address.ip().to_string();
-            let shown = if host == ip { format!("{host} port {port}") } else { format!("{host} ({ip}) port {port}") };
+            let ip = scope::host_of(address);
+            let shown = if host == ip || host.contains('%') {
+                format!("{host} port {port}")
+            } else {
+                format!("{host} ({ip}) port {port}")
+            };
             Fault::network(shown, error)
         };
         // One address, the common case, needs no task of its own.
@@ -214,10 +220,12 @@ impl Dialer {
 }
 
 /// One TCP connection with TCP_NODELAY: small writes must not wait for delayed acknowledgements.
-async fn attempt(address: SocketAddr, bind: Option<IpAddr>) -> std::io::Result<TcpStream> {
+async fn attempt(address: SocketAddr, bind: Option<SocketAddr>) -> std::io::Result<TcpStream> {
     let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if let Some(bind) = bind {
-        socket.bind(SocketAddr::new(bind, 0))?;
+        // The last connection from a port of the user's choice may be in TIME_WAIT.
+        socket.set_reuseaddr(bind.port() != 0)?;
+        socket.bind(bind)?;
     }
     let stream = socket.connect(address).await?;
     stream.set_nodelay(true)?;
@@ -225,9 +233,9 @@ async fn attempt(address: SocketAddr, bind: Option<IpAddr>) -> std::io::Result<T
 }
 
 /// Alternates the families, keeping the order within each and the family of the first (RFC 8305, section 4).
-fn interleave(addresses: Vec<IpAddr>) -> Vec<IpAddr> {
-    let first_is_v4 = addresses.first().is_some_and(IpAddr::is_ipv4);
-    let (a, b): (Vec<IpAddr>, Vec<IpAddr>) = addresses.into_iter().partition(|ip| ip.is_ipv4() == first_is_v4);
+fn interleave(addresses: Vec<SocketAddr>) -> Vec<SocketAddr> {
+    let first_is_v4 = addresses.first().is_some_and(SocketAddr::is_ipv4);
+    let (a, b): (Vec<SocketAddr>, Vec<SocketAddr>) = addresses.into_iter().partition(|ip| ip.is_ipv4() == first_is_v4);
     let (mut a, mut b) = (a.into_iter(), b.into_iter());
     let mut mixed = Vec::new();
     loop {
@@ -283,8 +291,11 @@ mod tests {
         let six = Dialer { family: Family::V6, ..dialer(&["127.0.0.1"]) };
         assert_eq!(six.connect("four.test", 9).await.unwrap_err().kind, Kind::Unreachable);
         let mixed = dialer(&["::1", "::2", "127.0.0.1"]).lookup("x").await.unwrap();
-        let shown: Vec<String> = mixed.iter().map(ToString::to_string).collect();
+        let shown: Vec<String> = mixed.iter().map(|address| address.ip().to_string()).collect();
         assert_eq!(shown, ["::1", "127.0.0.1", "::2"]);
-        assert_eq!(dialer(&[]).lookup("[::1]").await.unwrap(), ["::1".parse::<IpAddr>().unwrap()]);
+        for (literal, found) in [("[::1]", "[::1]:0"), ("::1%lo", "[::1%1]:0"), ("[fe80::1%lo]", "[fe80::1%1]:0")] {
+            assert_eq!(dialer(&[]).lookup(literal).await.unwrap(), [found.parse().unwrap()], "{literal}");
+        }
+        assert_eq!(dialer(&[]).lookup("fe80::1%nosuch0").await.unwrap_err().kind, Kind::Unreachable);
     }
 }

@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, plain};
+use crate::net::literal;
 use crate::net::stream::Stream;
 use crate::secret::without_password;
 
@@ -45,7 +46,7 @@ impl Listeners {
     /// # Errors
     /// [`Kind::Config`] if one cannot be watched.
     pub fn activated(sockets: Vec<std::net::TcpListener>) -> Result<Listeners, Fault> {
-        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {error}"));
+        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {}", plain(&error)));
         let sockets = sockets.into_iter().map(TcpListener::from_std).collect::<Result<_, _>>().map_err(wrong)?;
         Ok(Listeners { sockets })
     }
@@ -119,7 +120,7 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
     let any = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
     let bad =
         || Fault::new(Kind::Usage, format!("{:?} is no address to listen on (ADDRESS:PORT)", without_password(text)));
-    if let Ok(address) = text.parse::<SocketAddr>() {
+    if let Some(address) = literal::with_port(text)? {
         return Ok(address);
     }
     if let Some(port) = text.strip_prefix("localhost:") {

@@ -8,6 +8,7 @@ pub mod deadline;
 pub mod dial;
 pub mod http;
 pub mod listen;
+pub mod literal;
 pub mod local;
 pub mod login;
 pub mod pace;

@@ -7,6 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::net::literal;
 use crate::net::login::Login;
 use crate::secret::without_password;
 
@@ -47,18 +48,16 @@ impl Proxy {
     pub fn parse(text: &str) -> Result<Proxy, Fault> {
         let bad = |why: &str| Fault::new(Kind::Usage, format!("proxy {:?}: {why}", without_password(text)));
         let full = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
-        let url = url::Url::parse(&full).map_err(|error| bad(&error.to_string()))?;
+        let (url, host) = literal::url(&full).map_err(|why| bad(&why))?;
         let (kind, default_port) = match url.scheme() {
             "socks5h" => (ProxyKind::Socks5 { remote_dns: true }, 1080),
             "socks5" => (ProxyKind::Socks5 { remote_dns: false }, 1080),
             "http" => (ProxyKind::Http, 80),
             _ => return Err(bad("only socks5, socks5h and http are known")),
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("no host"))?;
         let decode = |part: &str| percent_encoding::percent_decode_str(part).decode_utf8_lossy().into_owned();
         let login = (!url.username().is_empty())
             .then(|| Login::new(decode(url.username()), decode(url.password().unwrap_or_default())));
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(Proxy { kind, host, port: url.port().unwrap_or(default_port), login })
     }
 

@@ -33,10 +33,10 @@ impl Quic {
         tls: &ClientTls,
         address: SocketAddr,
         host: &str,
-        bind: Option<IpAddr>,
+        bind: Option<SocketAddr>,
     ) -> Result<Quic, Fault> {
         let any = if address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-        let endpoint = Endpoint::client(SocketAddr::new(bind.unwrap_or(any), 0))
+        let endpoint = Endpoint::client(bind.unwrap_or(SocketAddr::new(any, 0)))
             .map_err(|error| Fault::network(format!("{address} over quic"), &error))?;
         let (config, name) = (tls.config(), tls.name_of(host)?);
         let crypto =

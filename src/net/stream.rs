@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsStream;
 
@@ -132,6 +132,24 @@ impl Stream {
         if let Some(socket) = self.socket() {
             reset_when_dropped(socket, reset);
         }
+    }
+
+    /// The connection below, when TLS has ended properly on both sides (close_notify: RFC 5246, section 7.2.1; RFC 8446,
+    /// section 6.1).
+    ///
+    /// # Errors
+    /// What the socket says; `InvalidData` if the peer says more inside TLS, `UnexpectedEof` if it hangs up instead.
+    pub async fn end_tls(self) -> io::Result<Stream> {
+        let Stream::Tls(mut tls) = self else { return Ok(self) };
+        tls.get_mut().1.send_close_notify();
+        tls.flush().await?;
+        if tls.read(&mut [0; 1]).await? > 0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "more inside TLS after its end"));
+        }
+        Ok(Stream::Plain(match *tls {
+            TlsStream::Client(tls) => tls.into_inner().0,
+            TlsStream::Server(tls) => tls.into_inner().0,
+        }))
     }
 
     /// Bounds what the kernel holds for a peer that does not read. A failure only loses that.

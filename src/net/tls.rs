@@ -16,6 +16,7 @@ use crate::fault::{Fault, Kind};
 use crate::net::sessions::ControlSessions;
 use crate::net::stream::Stream;
 use crate::net::verify::{Trust, provider};
+use crate::scope::without_zone;
 
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +127,7 @@ impl ClientTls {
 
     /// The name that the certificate must hold.
     pub(super) fn name_of(&self, host: &str) -> Result<ServerName<'static>, Fault> {
-        let name = self.tls_name.as_deref().unwrap_or(host).trim_start_matches('[').trim_end_matches(']');
+        let name = self.tls_name.as_deref().unwrap_or(without_zone(host)).trim_start_matches('[').trim_end_matches(']');
         ServerName::try_from(name.trim_end_matches('.').to_owned())
             .map_err(|_| Fault::new(Kind::Usage, format!("{name}: not a name that a certificate can hold")))
     }

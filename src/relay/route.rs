@@ -10,10 +10,12 @@ use std::sync::Arc;
 use crate::dns::resolve::Resolver;
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::net::BoxFuture;
+use crate::net::literal;
 use crate::net::login::Login;
 use crate::net::tls::TlsMode;
 use crate::relay::policy::{self, TlsPolicy};
 use crate::relay::server_url;
+use crate::scope::with_port;
 use crate::secret::without_password;
 use crate::smtp::address::parse_literal;
 use crate::smtp::auth::Mechanism;
@@ -156,7 +158,7 @@ impl RouteTarget {
                 Err(bad("no absolute path"))
             };
         }
-        let url = server_url::parse(text).map_err(|why| bad(&why))?;
+        let (url, host) = server_url::parse(text).map_err(|why| bad(&why))?;
         let (protocol, tls, default) = match url.scheme() {
             "smtp" => (Protocol::Smtp, TlsMode::Try, 25),
             "submission" => (Protocol::Smtp, TlsMode::Starttls, 587),
@@ -164,8 +166,6 @@ impl RouteTarget {
             "lmtp" => (Protocol::Lmtp, TlsMode::Try, 24),
             _ => return Err(bad("smtp://, smtps://, submission://, lmtp:, maildir: and mx: are known")),
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("no host"))?;
-        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(bad("something stands behind the host"));
         }
@@ -347,10 +347,13 @@ impl Routing {
             RouteTarget::Mx(other) if other.is_empty() => self.by_mx(domain, dns, dice).await,
             RouteTarget::Mx(other) => self.by_mx(&other.to_lowercase(), dns, dice).await,
             RouteTarget::Server { host, port, protocol, tls, login, mechanism } => {
-                let addresses = match host.parse::<IpAddr>() {
-                    Ok(address) => vec![address],
+                let addresses = match literal::address(host)? {
+                    Some(address) => vec![address],
                     // A host that the user named may be misspelt or not up yet: this is never a reason to bounce.
-                    Err(_) => dns.addresses(host).await.map_err(|fault| not_for_good(fault, host))?,
+                    None => {
+                        let found = dns.addresses(host).await.map_err(|fault| not_for_good(fault, host))?;
+                        found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect()
+                    }
                 };
                 if addresses.is_empty() {
                     return Err(not_for_good(Fault::new(Kind::NoHost, "no addresses"), host));
@@ -361,7 +364,7 @@ impl Routing {
                     .take(MAX_ADDRESSES)
                     .map(|address| Hop {
                         name: host.clone(),
-                        endpoint: HopEndpoint::Address(SocketAddr::new(address, *port)),
+                        endpoint: HopEndpoint::Address(with_port(address, *port)),
                         protocol: *protocol,
                         policy,
                         login: login.clone(),

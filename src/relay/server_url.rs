@@ -2,14 +2,17 @@
 
 use std::borrow::Cow;
 
-/// A server's URL, from that or from `[USER[:PASSWORD]@]HOST[:PORT]` alone.
+use crate::net::literal;
+use crate::scope::{ScopedAddress, from_url};
+
+/// A server's URL, from that or from `[USER[:PASSWORD]@]HOST[:PORT]` alone, and its host with its zone.
 ///
 /// # Errors
 /// Why it is none, in words that hold no password.
-pub fn parse(text: &str) -> Result<url::Url, String> {
+pub fn parse(text: &str) -> Result<(url::Url, String), String> {
     let full = with_scheme(text);
     match full.contains("://") {
-        true => url::Url::parse(&full).map_err(|error| error.to_string()),
+        true => literal::url(&full),
         false => Err("neither HOST[:PORT] nor a URL".to_owned()),
     }
 }
@@ -28,7 +31,9 @@ fn with_scheme(text: &str) -> Cow<'_, str> {
     };
     let bracketed = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
     let is_host = match bracketed {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        Some(address) => {
+            ScopedAddress::parse(address).is_some_and(|address| address.ip.is_ipv6()) || from_url(address).is_some()
+        }
         None => {
             let letter = |c: char| c.is_alphanumeric() || matches!(c, '.' | '-' | '_');
             host.chars().all(letter) && host.starts_with(char::is_alphanumeric)
@@ -60,6 +65,7 @@ mod tests {
             ("a.test", "smtp://a.test"),
             ("a.test:465", "smtps://a.test:465"),
             ("[::1]:587", "submission://[::1]:587"),
+            ("[fe80::1%lo]:587", "submission://[fe80::1]:587"),
             ("u@a.test:2525", "smtp://u@a.test:2525"),
             ("u@b.test:p@a.test:587", "submission://u%40b.test:p@a.test:587"),
             ("SMTP://a.test", "smtp://a.test"),
@@ -73,7 +79,7 @@ mod tests {
             ("", "neither HOST[:PORT] nor a URL"),
             ("smtp://u:p@[", "invalid IPv6 address"),
         ] {
-            let found = parse(text).map_or_else(|why| why, |url| url.to_string());
+            let found = parse(text).map_or_else(|why| why, |(url, _)| url.to_string());
             assert_eq!(found, expected, "{text}");
         }
     }

@@ -9,9 +9,9 @@ mod log;
 
 use crate::cli;
 use crate::cli::args::{ListenArgs, OutputArgs};
-use crate::cli::exit::Exit;
+use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
-use crate::cli::signals;
+use crate::cli::{input, signals, units};
 use crate::dns::answer::Zones;
 use crate::dns::client::server::ServerName;
 use crate::dns::forward::Forwarder;
@@ -19,7 +19,7 @@ use crate::dns::name::Name;
 use crate::dns::server::{NameServer, ServedZones, Sockets};
 use crate::dns::transport::Transport;
 use crate::dns::tsig::TsigKeys;
-use crate::dns::zone::{Zone, ZoneSource};
+use crate::dns::zone::{Zone, ZoneLimits, ZoneReading, ZoneSource, check};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
@@ -27,9 +27,6 @@ use crate::net::listen::{Listeners, Shutdown};
 use crate::net::local::LocalNetworks;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 use crate::tool::dns_key;
-
-/// The largest zone file that is read.
-const MAX_ZONE_FILE_BYTES: u64 = 1 << 30;
 
 /// Arguments of `dnsserve`.
 #[derive(Debug, clap::Parser)]
@@ -54,9 +51,24 @@ pub struct Args {
     /// Let whoever signs with the key in FILE (TSIG, in BIND's form) transfer zones, and sign the answers; may be repeated
     #[arg(short = 'k', long, value_name = "FILE")]
     key_file: Vec<PathBuf>,
-    /// Read and check the zone files, say what they hold, and end
+    /// Read and check the zone files, say what they hold and what is wrong or odd in them, and end
     #[arg(long)]
     check: bool,
+    /// Serve no zone, and end --check with 65, if one of the zones has an error or a warning
+    #[arg(long)]
+    strict: bool,
+    /// Read at most this much for a zone, with all files that it includes
+    #[arg(long, value_name = "SIZE", value_parser = units::size, default_value = "1G")]
+    max_zone_size: u64,
+    /// Take at most N records a zone
+    #[arg(long, value_name = "N", default_value_t = ZoneLimits::default().records)]
+    max_records: u64,
+    /// Let $GENERATE make at most N records a zone
+    #[arg(long, value_name = "N", default_value_t = ZoneLimits::default().generated)]
+    max_generate: u64,
+    /// Refuse $INCLUDE, for zone files of strangers
+    #[arg(long)]
+    no_include: bool,
     #[command(flatten)]
     listen: ListenArgs,
     #[command(flatten)]
@@ -67,13 +79,7 @@ crate::cli::tool!("dnsserve", Args, activated run);
 
 fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
     if args.check {
-        let zones = read_zones(&args)?;
-        let mut all: Vec<_> = zones.iter().collect();
-        all.sort_by(|a, b| a.origin().cmp(b.origin()));
-        for zone in all {
-            out.emit(&CheckedZone::of(zone))?;
-        }
-        return Ok(Exit::OK);
+        return Ok(read_zones(&args, out)?.1.exit());
     }
     let transfer_to = networks("--allow-transfer", &args.allow_transfer)?;
     let forward_for = networks("--allow-forward", &args.allow_forward)?;
@@ -93,7 +99,11 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         // Before the zones are read, which takes its time: no signal ends that.
         let (again, zones, says) = (args.clone(), served.clone(), out.clone());
         signals::outlive_habits(out, Some(Arc::new(move || reload(&again, &zones, &says))))?;
-        let zones = read_zones(&args)?;
+        let (zones, tally) = read_zones(&args, out)?;
+        let none_left = zones.iter().next().is_none() && args.forward.is_empty();
+        if tally.failed() > 0 && (args.strict || none_left) {
+            return Ok(tally.exit());
+        }
         for zone in zones.iter() {
             note(out, zone);
         }
@@ -110,28 +120,33 @@ fn note(out: &Output, zone: &Zone) {
     out.note(&format!("zone {}: {} records, serial {}", zone.origin(), zone.record_count(), zone.serial()));
 }
 
-/// Reads the zone files again and serves what is in them, or says what is wrong and goes on with what was read before.
+/// Reads the zone files again and serves what is in them; a zone with an error stays as it was, all do with `--strict`.
 fn reload(args: &Args, served: &ServedZones, out: &Output) {
-    let zones = match args.files.iter().any(|file| file == Path::new("-")) {
+    let read = match args.files.iter().any(|file| file == Path::new("-")) {
         true => Err(Fault::new(Kind::Usage, "standard input cannot be read again")),
-        false => read_zones(args),
+        false => read_zones(args, out),
     };
-    match zones {
-        Ok(zones) => {
-            for zone in zones.iter() {
-                note(out, zone);
-                if out.json() {
-                    // A closed stdout is reported by the output itself.
-                    let _ = out.emit(&CheckedZone::of(zone));
-                }
-            }
-            served.replace(zones);
+    let (mut zones, tally) = match read {
+        Ok((_, tally)) if args.strict && tally.failed() > 0 => {
+            return out.warn("reload: the zones stay as they are (--strict)");
         }
+        Ok(read) => read,
         Err(fault) => {
             let detail = format!("{}; the zones stay as they are", fault.detail);
-            out.error("reload", &Fault { detail, ..fault });
+            return out.error("reload", &Fault { detail, ..fault });
+        }
+    };
+    for zone in zones.iter() {
+        note(out, zone);
+        if out.json() {
+            // A closed stdout is reported by the output itself.
+            let _ = out.emit(&CheckedZone::of(zone, 0));
         }
     }
+    if tally.failed() > 0 {
+        zones.keep_from(&served.now());
+    }
+    served.replace(zones);
 }
 
 fn networks(flag: &str, texts: &[String]) -> Result<Vec<Network>, Fault> {
@@ -154,8 +169,8 @@ fn forward(args: &Args, out: &Output) -> Result<Option<Forwarder>, Fault> {
     Forwarder::new(servers, Arc::new(move |what: &str| out.warn(&format!("--forward: {what}")))).map(Some)
 }
 
-fn read_zones(args: &Args) -> Result<Zones, Fault> {
-    let mut zones = Zones::default();
+/// Reads the zones; prints what is wrong with them, and with `--check` what they are.
+fn read_zones(args: &Args, out: &Output) -> Result<(Zones, Tally), Fault> {
     let mut named: Vec<(Option<Name>, &Path)> = args.files.iter().map(|file| (None, file.as_path())).collect();
     for text in &args.zone {
         let (name, file) = text
@@ -168,41 +183,75 @@ fn read_zones(args: &Args) -> Result<Zones, Fault> {
     if named.is_empty() && args.forward.is_empty() {
         return Err(Fault::new(Kind::Usage, "no zone file").with_hint("dnsserve ZONEFILE…, or --zone NAME=FILE"));
     }
+    let (mut zones, mut tally) = (Zones::default(), Tally::default());
+    let mut fail = |fault: Fault| {
+        out.error("", &fault);
+        tally.fault(&fault);
+    };
     for (origin, file) in named {
-        let zone = read_zone(file, origin)?;
-        let name = zone.origin().clone();
-        if !zones.add(zone) {
-            let twice = Fault::new(Kind::BadData, format!("{}: the zone {name} was read already", file.display()));
-            return Err(twice);
+        let (name, zone) = match read_zone(args, file, origin.clone()) {
+            Ok(reading) => (reading.name, reading.zone.map_err(|errors| errors.into_iter().map(Fault::from).collect())),
+            Err(fault) => (origin, Err(vec![fault])),
+        };
+        match zone {
+            Ok(zone) => {
+                let warnings = if args.check || args.strict { warn(out, file, &zone)? } else { 0 };
+                if warnings > 0 && args.strict {
+                    fail(Fault::new(Kind::BadData, format!("{}: {warnings} warnings (--strict)", file.display())));
+                }
+                let checked = CheckedZone::of(&zone, warnings);
+                if !zones.add(zone) {
+                    let why = format!("{}: the zone {} was read already", file.display(), checked.zone);
+                    return Err(Fault::new(Kind::BadData, why));
+                }
+                if args.check {
+                    out.emit(&checked)?;
+                }
+            }
+            Err(faults) => {
+                faults.into_iter().for_each(&mut fail);
+                name.map(|name| zones.add_broken(name));
+            }
         }
     }
-    Ok(zones)
+    Ok((zones, tally))
 }
 
-fn read_zone(file: &Path, origin: Option<Name>) -> Result<Zone, Fault> {
-    let text = if file == Path::new("-") { read_stdin()? } else { read_file(file)? };
+fn read_zone(args: &Args, file: &Path, origin: Option<Name>) -> Result<ZoneReading, Fault> {
+    let limit = args.max_zone_size;
+    let text = match file.to_str() {
+        Some("-") => input::read_from(Path::new("stdin"), std::io::stdin().lock(), limit)?,
+        _ => input::read(file, limit)?,
+    };
     let directory = file.parent().unwrap_or(Path::new("")).to_owned();
     let mut load = |path: &str| {
-        let path = directory.join(path);
-        read_file(&path).map_err(|fault| fault.detail)
+        if args.no_include {
+            return Err("$INCLUDE is refused (--no-include)".to_owned());
+        }
+        input::read_regular(&directory.join(path), limit).map_err(|fault| fault.detail)
     };
     let source = ZoneSource { name: file.display().to_string(), text };
-    Ok(Zone::read(source, origin, &mut load)?)
+    let limits = ZoneLimits { bytes: limit, records: args.max_records, generated: args.max_generate };
+    Ok(Zone::examine(source, origin, limits, &mut load))
 }
 
-fn read_file(path: &Path) -> Result<Vec<u8>, Fault> {
-    let failed = |error: std::io::Error| Fault::local(path.display(), &error);
-    if std::fs::metadata(path).map_err(failed)?.len() > MAX_ZONE_FILE_BYTES {
-        return Err(Fault::new(Kind::BadData, format!("{}: larger than 1 GiB", path.display())));
+/// Prints the warnings about a zone; how many there are.
+fn warn(out: &Output, file: &Path, zone: &Zone) -> Result<usize, Fault> {
+    let now = jiff::Timestamp::now().as_second() as u32; // modulo 2^32, as the times of signatures are
+    let warnings = check::warnings(zone, now);
+    for warning in &warnings {
+        out.warn(&format!("{}: {warning}", file.display()));
+        if out.json() {
+            out.emit(&WarningRecord {
+                file: file.display().to_string(),
+                zone: zone.origin().to_string(),
+                check: warning.check,
+                owner: warning.owner.to_string(),
+                detail: &warning.why,
+            })?;
+        }
     }
-    std::fs::read(path).map_err(failed)
-}
-
-fn read_stdin() -> Result<Vec<u8>, Fault> {
-    use std::io::Read;
-    let mut text = Vec::new();
-    let read = std::io::stdin().take(MAX_ZONE_FILE_BYTES).read_to_end(&mut text);
-    read.map(|_| text).map_err(|error| Fault::local("stdin", &error))
+    Ok(warnings.len())
 }
 
 /// One zone that was checked.
@@ -211,11 +260,13 @@ struct CheckedZone {
     zone: String,
     serial: u32,
     records: usize,
+    warnings: usize,
 }
 
 impl CheckedZone {
-    fn of(zone: &Zone) -> CheckedZone {
-        CheckedZone { zone: zone.origin().to_string(), serial: zone.serial().0, records: zone.record_count() }
+    fn of(zone: &Zone, warnings: usize) -> CheckedZone {
+        let (serial, records) = (zone.serial().0, zone.record_count());
+        CheckedZone { zone: zone.origin().to_string(), serial, records, warnings }
     }
 }
 
@@ -225,4 +276,18 @@ impl OutputRecord for CheckedZone {
     fn text(&self, line: &mut TextLine) {
         line.field(&self.zone).field(self.serial.to_string()).field(self.records.to_string());
     }
+}
+
+/// Something in a zone that is seldom meant.
+#[derive(Debug, Serialize)]
+struct WarningRecord<'a> {
+    file: String,
+    zone: String,
+    check: &'static str,
+    owner: String,
+    detail: &'a str,
+}
+
+impl OutputRecord for WarningRecord<'_> {
+    const TYPE: &'static str = "warning";
 }

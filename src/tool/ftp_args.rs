@@ -8,6 +8,7 @@ use std::sync::Arc;
 use crate::cli::args::{LoginArgs, NetArgs, RetryArgs, TlsArgs};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::ftp::charset::WireCharset;
 use crate::ftp::client::{FtpClient, FtpClientOptions, PortRange, tls_mode};
 use crate::ftp::listing::{EntryType, Modified, format_rfc3339};
 use crate::ftp::path::FtpUrl;
@@ -43,6 +44,12 @@ pub(super) struct FtpArgs {
     /// Inside TLS: files and listings in clear text (PROT C)
     #[arg(long, visible_alias = "ftp-ssl-control")]
     pub(super) data_clear: bool,
+    /// Inside TLS: end it on the control connection after the login, for firewalls that read along (CCC)
+    #[arg(long, visible_alias = "ftp-ssl-ccc")]
+    pub(super) ccc: bool,
+    /// Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8
+    #[arg(long, value_name = "NAME", value_parser = WireCharset::named, visible_alias = "remote-encoding")]
+    pub(super) charset: Option<WireCharset>,
     /// Send this command after the login (repeatable; a leading `*`: it may fail)
     #[arg(long, short_alias = 'W', value_name = "CMD")]
     pub(super) before: Vec<String>,
@@ -110,6 +117,13 @@ pub(super) struct FtpClientArgs {
     net: NetArgs,
     #[command(flatten)]
     pub(super) retry: RetryArgs,
+}
+
+impl FtpClientArgs {
+    /// The charset of names at the server.
+    pub(super) fn charset(&self) -> Option<WireCharset> {
+        self.ftp.charset
+    }
 }
 
 /// Connections by server: several URLs of one server share the login and the connection.
@@ -226,12 +240,17 @@ impl<'a> Servers<'a> {
         options.login = login.login(out, &url.host, url.user.as_deref(), url.password.as_ref())?;
         options.account = ftp.account.clone().map(Secret::new);
         (options.epsv, options.eprt) = (!ftp.disable_epsv, !ftp.disable_eprt);
-        options.data_clear = ftp.data_clear;
+        (options.data_clear, options.ccc, options.charset) = (ftp.data_clear, ftp.ccc, ftp.charset);
         if ftp.lock_step {
             options.quirks.use_lock_step();
         }
         if options.tls != TlsMode::None && ftp.data_clear {
             out.warn("files and listings go over the network in clear text, and can be changed on the way");
+        }
+        if options.tls != TlsMode::None && ftp.ccc {
+            out.warn(
+                "commands and names go over the network in clear text after the login, and can be changed on the way",
+            );
         }
         options.limits = net.limits();
         options.trace = out.trace();

@@ -80,6 +80,9 @@ pub(super) struct DeleteArgs {
     /// Delete what the source does not have, after all transfers and only if every listing was complete
     #[arg(long, requires = "recursive")]
     delete: bool,
+    /// Delete before the transfers, as far as every listing is complete then
+    #[arg(long, requires = "delete")]
+    delete_first: bool,
     /// Delete nothing if more than N files and directories would go
     #[arg(long, value_name = "N", default_value_t = MAX_DELETE)]
     max_delete: u64,
@@ -91,7 +94,8 @@ pub(super) struct DeleteArgs {
 impl DeleteArgs {
     /// The rule, if anything may be deleted.
     pub(super) fn rule(&self) -> Option<Delete> {
-        self.delete.then_some(Delete { max: self.max_delete, allow_empty: self.allow_empty })
+        let (max, allow_empty, first) = (self.max_delete, self.allow_empty, self.delete_first);
+        self.delete.then_some(Delete { max, allow_empty, first })
     }
 }
 

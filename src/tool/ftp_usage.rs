@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, ListMethod};
-use crate::ftp::listing::{ListingEntry, ListingLine, unknown_line};
+use crate::ftp::listing::{ListingEntry, ListingLine};
 use crate::ftp::mirror::{Ancestors, MAX_DEPTH, MAX_TREE, SpoolWriter};
 use crate::ftp::path::{FtpUrl, RemotePath, check_name};
 
@@ -74,7 +74,7 @@ impl Usage {
             let entry = match line {
                 ListingLine::Entry(entry) => entry,
                 ListingLine::Nothing => return Ok(()),
-                ListingLine::Unknown => return Err(unknown_line(b"")),
+                odd => return Err(odd.fault(b"")),
             };
             *seen += 1;
             if *seen > MAX_TREE {

@@ -16,10 +16,8 @@ pub(super) const ALL: ForeignWords = &[
         "--ssl --ftp-ssl --ssl-reqd --ftp-ssl-reqd --ftps-implicit --ftp-ssl-control",
         "ftpes:// for AUTH TLS, ftps:// for implicit TLS, or --tls MODE",
     ),
-    (
-        "--ftp-ssl-ccc --ftp-ssl-ccc-mode --ftps-clear-data-connection",
-        "nothing: the control connection stays inside TLS",
-    ),
+    ("--ftp-ssl-ccc-mode", "--ccc, which ends TLS on both sides"),
+    ("--ftps-clear-data-connection", "--data-clear"),
     ("--cacert --capath --ca-certificate --ca-directory", "--ca-cert FILE"),
     ("-E --certificate", "--cert FILE"),
     ("--private-key", "--key FILE"),
@@ -57,6 +55,7 @@ pub(super) const ALL: ForeignWords = &[
 
 /// In `ftpget`.
 pub(super) const GET: ForeignWords = &[
+    ("-f --fail", "done anyway: what fails has a status; ncftp's login file is --netrc-file FILE"),
     ("--remote-name-all --output-document -J", "-o FILE; without it the file's own name is taken"),
     ("--output-dir --directory-prefix --create-dirs", "-o DIR/"),
     ("--start-pos", "-c, or --range FIRST-LAST"),
@@ -82,6 +81,7 @@ pub(super) const GET: ForeignWords = &[
 
 /// In `ftpput`.
 pub(super) const PUT: ForeignWords = &[
+    ("-f --fail", "done anyway: what fails has a status; ncftp's login file is --netrc-file FILE"),
     ("-T --upload-file", "the file before the URL"),
     ("-m --mkdirs --ftp-create-dirs --create-dirs", "done anyway: directories that are missing are made"),
     ("--mirror --reverse", "-r"),

@@ -1,7 +1,7 @@
 //! The accounts file: servers, logins and authors under names, in the words of msmtp's configuration, so that a file from
 //! there can be taken over as it is.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -54,7 +54,7 @@ pub(super) struct Account {
     pub(super) proxy_host: Option<String>,
     pub(super) proxy_port: Option<u16>,
     pub(super) timeout: Option<Duration>,
-    pub(super) bind: Option<IpAddr>,
+    pub(super) bind: Option<SocketAddr>,
     pub(super) notify: Option<Notify>,
     pub(super) ret: Option<Ret>,
     pub(super) aliases: Option<PathBuf>,
@@ -126,16 +126,23 @@ impl Account {
     }
 
     /// Whom to believe; what the command line says about it wins.
-    pub(super) fn trust(&self, args: &TrustArgs) -> ClientTlsOptions {
-        ClientTlsOptions {
+    ///
+    /// # Errors
+    /// As [`TrustArgs::options`].
+    pub(super) fn trust(&self, args: &TrustArgs, out: &Output) -> Result<ClientTlsOptions, Fault> {
+        let both = TrustArgs {
             ca_cert: args.ca_cert.clone().or_else(|| self.trust_file.clone()),
             cert: args.cert.clone().or_else(|| self.cert.clone()),
             key: args.key.clone().or_else(|| self.key.clone()),
-            insecure: args.insecure || (self.check == Some(false) && self.fingerprint.is_none()),
-            fingerprint: self.fingerprint.filter(|_| !args.insecure),
             tls_name: args.tls_name.clone().or_else(|| self.tls_name.clone()),
-            ..ClientTlsOptions::default()
+            ..args.clone()
+        };
+        let believed = self.check == Some(false) && self.fingerprint.is_none();
+        if believed && !args.insecure {
+            out.warn("the server's certificate is not checked");
         }
+        let fingerprint = self.fingerprint.filter(|_| !args.insecure);
+        Ok(ClientTlsOptions { insecure: args.insecure || believed, fingerprint, ..both.options(out)? })
     }
 }
 
@@ -253,7 +260,8 @@ impl Accounts {
                     let mut account = defaults.clone();
                     for base in bases.split(',').map(str::trim).filter(|base| !base.is_empty()) {
                         let known = found.accounts.iter().find(|account| account.name == base);
-                        account = known.ok_or_else(|| bad(&format!("no account {base} before this line")))?.clone();
+                        account =
+                            known.ok_or_else(|| bad("an account after the colon is not before this line"))?.clone();
                         if name == "default" && found.default.is_none() {
                             found.default = Some(base.to_owned());
                         }
@@ -351,7 +359,7 @@ fn set(account: &mut Account, key: &str, value: &str) -> Result<bool, String> {
                 seconds => Some(Duration::from_secs(seconds.parse().map_err(|_| "not seconds".to_owned())?)),
             }
         }
-        "source_ip" => account.bind = Some(value.parse().map_err(|_| "not an address".to_owned())?),
+        "source_ip" => account.bind = Some(crate::net::literal::local(value)?),
         "dsn_notify" => {
             account.notify = match value {
                 "off" | "" => None,

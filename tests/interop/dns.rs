@@ -108,6 +108,11 @@ fn dig_prints_every_type(peer: &Peer) -> Verdict {
             &["+short"],
             &["+noall", "+ans", "+unknownformat"],
             &["+noall", "+answer", "+ttlunits", "+expandaaaa"],
+            &["+noall", "+answer", "+multiline"],
+            &["+noall", "+answer", "+multiline", "+nocrypto", "+norrcomments"],
+            &["+noall", "+answer", "+multiline", "+ttlunits", "+nottlid", "+split=12"],
+            &["+noall", "+answer", "+rrcomments"],
+            &["+short", "+nocrypto", "+rrcomments"],
         ] {
             let words = [options, &[name, rtype]].concat();
             assert_eq!(dnsq(server.addr, &words), dig(peer, server.addr, &words), "{name} {rtype} {options:?}");
@@ -119,8 +124,14 @@ fn dig_prints_every_type(peer: &Peer) -> Verdict {
 
 /// Without what differs from run to run: identifiers, times.
 fn steady(text: &str) -> String {
-    let lines = text.lines().filter(|line| !line.starts_with(";; Query time:") && !line.starts_with(";; WHEN:"));
-    lines.map(|line| line.split(", id: ").next().unwrap()).collect::<Vec<_>>().join("\n")
+    let changes = [";; Query time:", ";; WHEN:", "; <<>> DiG", "; (1 server found)", ";; global options:"];
+    let changes = |line: &str| {
+        changes.iter().any(|begin| line.starts_with(begin))
+            || line.contains("_time: !!timestamp")
+            || line.contains("  id: ")
+    };
+    let lines = text.lines().filter(|line| !changes(line));
+    lines.map(|line| line.split(", id: ").next().unwrap()).collect::<Vec<_>>().join("\n").trim_start().to_owned()
 }
 
 fn dig_prints_whole_answers(peer: &Peer) -> Verdict {
@@ -137,6 +148,15 @@ fn dig_prints_whole_answers(peer: &Peer) -> Verdict {
         &["example.test", "AXFR", "+onesoa", "+noall", "+answer"],
         &["www.example.test", "+aaonly", "+zflag", "+raflag", "+ednsflags=0x40"],
         &["www.example.test", "+opcode=status"],
+        &["www.example.test", "+qr", "+qid=77", "+noadflag"],
+        &["www.example.test", "+multiline"],
+        &["big.example.test", "TXT"],
+        &["www.example.test", "+qr", "+ednsopt=nsid", "+ednsopt=65001:0102", "+ednsopt=9:00093a80", "+ednsopt=14:1234"],
+        &["www.example.test", "+qr", "+keepalive", "+subnet=192.0.2.0/24", "+ednsopt=ede:0012666f6f"],
+        &["www.example.test", "+yaml", "+qr", "+ednsopt=nsid", "+ednsopt=ede:0012666f6f", "+ednsopt=11:0069"],
+        &["nothere.example.test", "+yaml", "+dnssec", "+noquestion"],
+        &["example.test", "MX", "+yaml", "+tcp", "+nocomments"],
+        &["-r", "www.example.test", "+short"],
         &["www.example.test", "+edns=1", "+noednsneg"],
         &["a-name-long-enough-to-reach-the-next-column.wild.example.test", "TXT", "+noedns"],
     ] {

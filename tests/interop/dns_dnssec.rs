@@ -129,26 +129,53 @@ fn run(mut command: Command, args: &[&str]) -> Done {
     finish(command, line, None, LIMIT)
 }
 
+/// An anchor, a DS or DNSKEY record, as BIND's programs want it.
+pub(crate) fn bind_anchor(record: &str) -> String {
+    let fields: Vec<&str> = record.split_whitespace().collect();
+    let kind = if fields[3] == "DS" { "static-ds" } else { "static-key" };
+    let (numbers, data) = (fields[4..7].join(" "), fields[7..].concat());
+    format!("trust-anchors {{ {} {kind} {numbers} \"{data}\"; }};\n", fields[0])
+}
+
+/// The verdict that delv prints.
+pub(crate) fn delv_says(done: &Done) -> Option<&'static str> {
+    let text = format!("{}{}", done.text(), done.stderr);
+    // A denial "fails" by the name of its cache entry.
+    if text.lines().any(|line| line.contains("resolution failed") && !line.contains("ncache")) {
+        return Some("bogus");
+    }
+    let marks = [("unsigned answer", "insecure"), ("fully validated", "secure")];
+    marks.iter().find(|(mark, _)| text.contains(mark)).map(|(_, verdict)| *verdict)
+}
+
+/// The verdict that unbound-host prints.
+pub(crate) fn unbound_says(done: &Done) -> Option<&'static str> {
+    let marks = [("(BOGUS", "bogus"), ("SERVFAIL", "bogus"), ("(insecure)", "insecure"), ("(secure)", "secure")];
+    marks.iter().find(|(mark, _)| done.text().contains(mark)).map(|(_, verdict)| *verdict)
+}
+
+/// What unbound-host has to know: the anchors, one a line, and the server.
+pub(crate) fn unbound_config(anchors: &str, port: u16) -> String {
+    let anchors: String =
+        anchors.lines().map(|line| format!(" trust-anchor: \"{}\"\n", line.replace('\t', " "))).collect();
+    format!(
+        "server:\n local-zone: \"test.\" nodefault\n do-not-query-localhost: no\n module-config: \"validator iterator\"\n\
+         {anchors} use-syslog: no\n chroot: \"\"\n username: \"\"\nforward-zone:\n name: \".\"\n forward-addr: 127.0.0.1@{port}\n"
+    )
+}
+
 fn delv_agrees(peer: &Peer) -> Verdict {
     let dir = signed();
     let server = dnsserve(dir.path());
     let anchor = std::fs::read_to_string(dir.path().join("anchor")).unwrap();
-    let fields: Vec<&str> = anchor.split_whitespace().collect();
     let keys = dir.path().join("bind.keys");
-    let text =
-        format!("trust-anchors {{ . static-ds {} {} {} \"{}\"; }};\n", fields[3], fields[4], fields[5], fields[6]);
-    std::fs::write(&keys, text).unwrap();
+    std::fs::write(&keys, bind_anchor(&anchor.replacen(". IN", ". 0 IN", 1))).unwrap();
     let port = server.port().to_string();
     for (name, rtype, ours) in QUESTIONS {
         assert_eq!(dnsq(server.addr, dir.path(), name, rtype), *ours, "{name} {rtype}");
         let args = ["@127.0.0.1", "-p", &port, "-a", keys.to_str().unwrap(), "+root=.", name, rtype];
         let done = run(peer.command("delv", dir.path()), &args);
-        let text = format!("{}{}", done.text(), done.stderr);
-        // A denial "fails" by the name of its cache entry.
-        let failed = text.lines().any(|line| line.contains("resolution failed") && !line.contains("ncache"));
-        let marks = [("unsigned answer", "insecure"), ("fully validated", "secure")];
-        let marked = marks.iter().find(|(mark, _)| text.contains(mark)).map(|(_, verdict)| *verdict);
-        let theirs = if failed { Some("bogus") } else { marked };
+        let theirs = delv_says(&done);
         let excused = (*name == OTHER_LIMIT || IN_A_GAP.contains(name)) && theirs == Some("secure");
         assert!(theirs == Some(ours) || excused, "{name} {rtype}: {ours}, delv {theirs:?}\n{done}");
     }
@@ -159,20 +186,13 @@ fn unbound_agrees(peer: &Peer) -> Verdict {
     let dir = signed();
     let server = dnsserve(dir.path());
     let config = dir.path().join("unbound.conf");
-    let text = format!(
-        "server:\n local-zone: \"test.\" nodefault\n do-not-query-localhost: no\n module-config: \"validator iterator\"\n \
-         trust-anchor-file: \"{}\"\n use-syslog: no\n chroot: \"\"\n username: \"\"\n\
-         forward-zone:\n name: \".\"\n forward-addr: 127.0.0.1@{}\n",
-        dir.path().join("anchor").display(),
-        server.port()
-    );
-    std::fs::write(&config, text).unwrap();
+    let anchor = std::fs::read_to_string(dir.path().join("anchor")).unwrap();
+    std::fs::write(&config, unbound_config(&anchor, server.port())).unwrap();
     for (name, rtype, ours) in QUESTIONS {
         assert_eq!(dnsq(server.addr, dir.path(), name, rtype), *ours, "{name} {rtype}");
         let args = ["-C", config.to_str().unwrap(), "-v", "-t", rtype, name];
         let done = run(peer.command("unbound-host", dir.path()), &args);
-        let theirs = [("(BOGUS", "bogus"), ("(insecure)", "insecure"), ("(secure)", "secure")];
-        let theirs = theirs.iter().find(|(mark, _)| done.text().contains(mark)).map(|(_, verdict)| *verdict);
+        let theirs = unbound_says(&done);
         let excused = *name == OTHER_LIMIT && theirs == Some("secure");
         assert!(theirs == Some(ours) || excused, "{name} {rtype}: {ours}, unbound-host {theirs:?}\n{done}");
     }

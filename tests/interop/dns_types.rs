@@ -30,7 +30,7 @@ const FORMS: usize = 12;
 const NEW_FOR_DIG: &[&str] = &["DSYNC", "HHIT", "BRID", "CLA", "AMTRELAY", "RESINFO", "WALLET"];
 
 /// A small generator whose seed is printed, so that a failure can be had again.
-struct Chance(u64);
+pub(crate) struct Chance(u64);
 
 impl Chance {
     fn new() -> Chance {
@@ -39,6 +39,11 @@ impl Chance {
             std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos() as u64 | 1
         });
         eprintln!("APPLAYER_SEED={seed}");
+        Chance(seed)
+    }
+
+    /// The same each time; not 0.
+    pub(crate) fn seeded(seed: u64) -> Chance {
         Chance(seed)
     }
 
@@ -51,11 +56,11 @@ impl Chance {
     }
 
     /// Below `most`.
-    fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         (self.next() % most as u64) as usize
     }
 
-    fn byte(&mut self) -> u8 {
+    pub(crate) fn byte(&mut self) -> u8 {
         self.next() as u8
     }
 
@@ -64,7 +69,7 @@ impl Chance {
         (0..count).map(|_| self.byte()).collect()
     }
 
-    fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, list: &'a [T]) -> &'a T {
         &list[self.below(list.len())]
     }
 
@@ -186,7 +191,9 @@ fn field(row: &table::TypeRow, name: &str, kind: RdataField, chance: &mut Chance
         RdataField::LongText => wire.extend(&chance.string()[1..]),
         // No digest of a zone is shorter (RFC 8976, section 2.2.4).
         RdataField::Hex if row.name == "ZONEMD" => wire.extend(chance.bytes(12, 64)),
-        RdataField::Hex | RdataField::Base64 | RdataField::Base64OrDash => wire.extend(chance.bytes(1, 120)),
+        RdataField::Hex | RdataField::Base64 | RdataField::Base64OrNone | RdataField::Base64OrDash => {
+            wire.extend(chance.bytes(1, 120))
+        }
         RdataField::HexCounted => wire.extend(counted(&chance.bytes(0, 20))),
         // SHA-1, the one hash that NSEC3 has.
         RdataField::Base32Counted => wire.extend(counted(&chance.bytes(20, 20))),
@@ -291,7 +298,7 @@ fn add(label: &str, rtype: Rtype, rdata: Vec<u8>, records: &mut Vec<Record>, tex
 }
 
 /// Records that text holds, sorted; the zone's own (SOA, NS) left out.
-fn read(text: &str) -> Vec<(String, u16, Vec<u8>)> {
+pub(crate) fn read(text: &str) -> Vec<(String, u16, Vec<u8>)> {
     let source = ZoneSource { name: "text".to_owned(), text: text.as_bytes().to_vec() };
     let mut reader = ZoneReader::new(source, Some(Name::root()));
     let mut found = Vec::new();

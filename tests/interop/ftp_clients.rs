@@ -29,6 +29,9 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("proftpd", "clients, TLS with session reuse", |peer| plain_job(peer, Kind::Pro, How::Tls, PASSIVE)),
     trial("proftpd", "clients, implicit TLS", |peer| plain_job(peer, Kind::Pro, How::Implicit, PASSIVE)),
     trial("pure-ftpd", "clients, TLS, data in clear text", |peer| plain_job(peer, Kind::Pure, How::Tls, DATA_CLEAR)),
+    trial("vsftpd", "clients, TLS, --ccc", |peer| ccc(peer, Kind::Vsftpd)),
+    trial("pure-ftpd", "clients, TLS, --ccc", |peer| ccc(peer, Kind::Pure)),
+    trial("proftpd", "clients, TLS, --ccc", |peer| ccc(peer, Kind::Pro)),
     trial("pyftpdlib", "clients, plain", |peer| plain_job(peer, Kind::Python, How::Plain, PASSIVE)),
     trial("pyftpdlib", "clients, active", |peer| plain_job(peer, Kind::Python, How::Plain, ACTIVE)),
     trial("pyftpdlib", "clients, IPv6", |peer| plain_job(peer, Kind::Python, How::Ipv6, PASSIVE)),
@@ -53,6 +56,21 @@ fn plain_job(peer: &Peer, kind: Kind, how: How, flags: &[&str]) -> Verdict {
         commands(server, dir);
         Verdict::Ok
     })
+}
+
+/// The plain job, the control connection outside TLS after the login, where the server lets it.
+fn ccc(peer: &Peer, kind: Kind) -> Verdict {
+    let refused = with_server(peer, kind, How::Tls, &["--ccc"], |server| {
+        let done = server.any("ftpls", temp_dir().path(), &[&server.url("")]);
+        match done.stderr.contains("CCC: 5") {
+            true => Verdict::NotApplicable("refuses CCC"),
+            false => Verdict::Ok,
+        }
+    });
+    match refused {
+        Verdict::Ok => plain_job(peer, kind, How::Tls, &["--ccc"]),
+        other => other,
+    }
 }
 
 /// Starts a server over a filled folder and runs a check against it.

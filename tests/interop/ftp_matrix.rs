@@ -53,6 +53,7 @@ pub(crate) fn trials() -> Vec<Trial> {
         "mirror here, --delete" => mirror_here_delete,
         "mirror there, twice, --delete" => mirror_there,
         "byte 255 in names" => byte_255,
+        "--charset: KOI8-R, Shift_JIS" => charset,
         "continue a part of a file" => continued,
         "--delete-source, --move-source" => sources,
         "--mode" => mode,
@@ -181,6 +182,37 @@ fn byte_255(server: &Server, dir: &Path) -> Verdict {
     same_tree(&tree, &dir.join("back"), &done);
     let done = server.run("ftpdo", dir, &[&server.url("up/%FF/"), "stat", "f"], 0);
     assert!(!done.stdout.is_empty(), "{done}");
+    Verdict::Ok
+}
+
+/// Names that the server keeps in other charsets: byte 255 and a backslash among them.
+fn charset(server: &Server, dir: &Path) -> Verdict {
+    use std::os::unix::ffi::OsStrExt as _;
+    if server.kind == Kind::Python {
+        return Verdict::NotApplicable("takes names in UTF-8 only");
+    }
+    let koi8: [(&[u8], &str); 3] = [(b"\xc6\xc1\xca\xcc", "файл"), (b"\xff", "Ъ"), (b"\xc5\xdd\xa3 1", "ещё 1")];
+    let japanese: [(&[u8], &str); 2] = [(b"\x95\\", "表"), (b"\x83\\\x83t\x83g", "ソフト")];
+    for (label, names) in [("koi8-r", &koi8[..]), ("shift_jis", &japanese)] {
+        let (tree, back) = (dir.join(label), dir.join(format!("back-{label}")));
+        for (number, (_, name)) in names.iter().enumerate() {
+            std::fs::create_dir_all(tree.join(name)).unwrap();
+            std::fs::write(tree.join(name).join(name), format!("{number}")).unwrap();
+        }
+        let (local, url) = (tree.to_string_lossy().into_owned(), server.url(&format!("{label}/")));
+        server.run("ftpput", dir, &["--charset", label, "-r", &local, &url], 0);
+        for (number, (wire, _)) in names.iter().enumerate() {
+            let wire = std::ffi::OsStr::from_bytes(wire);
+            let there = std::fs::read_to_string(server.root.join(label).join(wire).join(wire)).unwrap();
+            assert_eq!(there, number.to_string(), "{label}");
+        }
+        let to = back.to_string_lossy().into_owned();
+        let done = server.run("ftpget", dir, &["--charset", label, "-r", "--delete", "-o", &to, &url], 0);
+        same_tree(&tree, &back, &done);
+        let name = names[0].1;
+        let done = server.run("ftpls", dir, &["--charset", label, "--name", name, &url], 0);
+        assert_eq!(done.text(), format!("{name}\n"));
+    }
     Verdict::Ok
 }
 

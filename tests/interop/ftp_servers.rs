@@ -95,7 +95,7 @@ pub(crate) fn proftpd(peer: &Peer, root: &Path, how: How) -> Served {
             _ => "",
         };
         conf.push_str(&format!(
-            "LoadModule mod_tls.c\nTLSEngine on\nTLSRequired on\n{options}TLSRSACertificateFile {at}/cert.pem\n\
+            "LoadModule mod_tls.c\nTLSEngine on\nTLSRequired auth+data\n{options}TLSRSACertificateFile {at}/cert.pem\n\
              TLSRSACertificateKeyFile {at}/key.pem\nTLSVerifyClient off\nTLSLog {at}/tls.log\n"
         ));
     }

@@ -15,11 +15,19 @@
 mod delivery;
 mod dns;
 mod dns_bulk;
+#[allow(unused_imports, reason = "its own tests are not compiled here")]
+#[path = "../tools/dns_cut.rs"]
+mod dns_cut;
 mod dns_dnssec;
 mod dns_encrypted;
+mod dns_hierarchies;
 #[path = "../tools/dns_peers.rs"]
 mod dns_peers;
 mod dns_types;
+#[allow(unused_imports, reason = "its own test is not compiled here")]
+#[path = "../tools/dns_verdicts.rs"]
+mod dns_verdicts;
+mod dns_zones;
 mod ftp;
 mod ftp_clients;
 mod ftp_cut;
@@ -29,16 +37,24 @@ mod ftp_server;
 mod ftp_servers;
 #[path = "../tools/harness.rs"]
 mod harness;
+#[path = "../tools/hierarchy.rs"]
+mod hierarchy;
 mod host;
+#[path = "../tools/lies.rs"]
+mod lies;
 mod mail;
 mod peers;
 mod queue;
+#[path = "../tools/random.rs"]
+mod random;
 #[allow(unused_imports, reason = "here its pipes are pasted by other trials")]
 #[path = "../tools/readme.rs"]
 mod readme;
 #[path = "../tools/schema.rs"]
 mod schema;
 mod servers;
+#[path = "../tools/signer.rs"]
+mod signer;
 
 fn main() -> std::process::ExitCode {
     let mut trials = [
@@ -54,7 +70,9 @@ fn main() -> std::process::ExitCode {
         dns_bulk::TRIALS,
         dns_dnssec::TRIALS,
         dns_encrypted::TRIALS,
+        dns_hierarchies::TRIALS,
         dns_types::TRIALS,
+        dns_zones::TRIALS,
     ]
     .concat();
     trials.extend(ftp_matrix::trials());

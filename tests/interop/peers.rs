@@ -55,6 +55,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("kdig", "kdig", &["knot-dnsutils"]),
     ("nsd", "nsd", &["nsd"]),
     ("knot", "knotd", &["knot"]),
+    ("kzonecheck", "kzonecheck", &["knot-dnssecutils"]),
     ("unbound", "unbound", &["unbound", "unbound-anchor"]),
     ("bind9", "named", &["bind9", "bind9-utils"]),
     ("dnsmasq", "dnsmasq", &["dnsmasq-base"]),

@@ -16,9 +16,10 @@ use applayer::queue::store::{
     Claim, DeliveryBatch, Filter, LeaseOutcome, QueueEdit, QueueStore, SettledLease, Settlement,
 };
 
-use crate::crash::{Random, body, collect, first_seed, queued_subjects};
+use crate::crash::{body, collect, queued_subjects};
 use crate::harness::{LIMIT, memory_dir, rounds};
 use crate::powercut::recorder;
+use crate::random::{Random, first_seed};
 use applayer::smtp::address::ReversePath;
 use applayer::smtp::envelope::Envelope;
 

@@ -163,10 +163,77 @@ fn zone_files_that_are_wrong() {
     serve("$INCLUDE none\n", &["z"]).exits(65).says("z:1: ").says("none");
     serve("$ORIGIN a.\n$TTL 1\n@ SOA a b 1 2 3 4 5\n", &["z", "z"]).exits(65).says("read already");
     serve("", &["--zone", "nonsense"]).exits(64);
-    let good = serve("$TTL 1\n@ SOA a b 7 2 3 4 5\n@ NS a\n", &["--check", "--zone", "b.test=z"]);
+    let good = serve("$TTL 1\n@ SOA a b 7 2 3 4 5\n@ NS a.\n", &["--check", "--strict", "--zone", "b.test=z"]);
     assert_eq!(good.silent_success().text(), "b.test.\t7\t2\n");
-    let json = serve("$TTL 1\n@ SOA a b 7 2 3 4 5\n", &["--check", "--json", "--zone", "b.test=z"]);
-    assert_eq!(json.silent_success().records()[0]["serial"], 7);
+    let bad = "$TTL 1\n@ SOA a b 1 2 3 4 5\nx A 1.2.3\ny TXT \"a\nz MX mx\n@ NS a\n( x\n";
+    serve(bad, &["--check", "--zone", "b.test=z"]).exits(65).says("z:3: ").says("z:4: ").says("z:5: ").says("z:7: ");
+}
+
+/// `--check` warns, and `--strict` makes that an error; with `--json` both are records.
+#[test]
+fn zone_files_that_are_odd() {
+    let dir = temp_dir();
+    let path = dir.path();
+    std::fs::write(path.join("odd"), "$TTL 1\n@ SOA a b 7 2 3 4 5\n@ MX 10 mx\n").unwrap();
+    std::fs::write(path.join("bad"), "$TTL 1\n@ SOA a b 7 2 3 4 5\n@ NS\n").unwrap();
+    let serve = |args: &[&str]| tool("dnsserve").args(args).dir(path).run();
+    let odd = serve(&["--check", "--json", "--zone", "b.test=odd"]);
+    odd.exits(0).says("warning: odd: b.test.: no NS record").says("MX record names mx.b.test., which has no address");
+    let records = odd.records();
+    assert_eq!((records[0]["check"].as_str(), records[2]["warnings"].as_u64()), (Some("no-ns"), Some(2)));
+    serve(&["--check", "--strict", "--zone", "b.test=odd"]).exits(65).says("2 warnings (--strict)");
+    let both = serve(&["--check", "--json", "--zone", "c.test=bad", "--zone", "b.test=odd", "--zone", "d.test=none"]);
+    both.exits(65).says("bad:3: ").says("none: ");
+    assert_eq!(both.records_of("error").len(), 2);
+    assert_eq!(both.records_of("zone")[0]["zone"], "b.test.");
+}
+
+/// One broken zone of several: the others are served, and nobody is told that its names do not exist.
+#[test]
+fn a_broken_zone_among_others() {
+    let dir = temp_dir();
+    let whole = "$TTL 1\n$ORIGIN e.test.\n@ SOA a b 7 2 3 4 5\n@ NS a.\nwww A 192.0.2.1\nto CNAME x.sub\n";
+    std::fs::write(dir.path().join("e"), whole).unwrap();
+    std::fs::write(dir.path().join("sub"), "$TTL 1\n$ORIGIN sub.e.test.\n@ SOA a b 7 2 3 4 5\nx A 1.2.3\n").unwrap();
+    let args = ["--listen", "127.0.0.1:0", "--allow-transfer", "127.0.0.1", "e", "sub"];
+    tool("dnsserve").args(["--strict"]).args(args).dir(dir.path()).run().exits(65).says("sub:4: ");
+    tool("dnsserve").args(["sub"]).dir(dir.path()).run().exits(65);
+    let server = server("dnsserve").args(args).dir(dir.path()).start();
+    assert_eq!(ask(&server, &["--short", "www.e.test"]).exits(0).text(), "192.0.2.1\n");
+    ask(&server, &["x.sub.e.test"]).exits(75).says("SERVFAIL");
+    ask(&server, &["sub.e.test", "AXFR"]).exits(69);
+    // The alias is told; what it leads to is not denied.
+    let alias = ask(&server, &["--json", "to.e.test"]).records();
+    assert_ne!(alias[0]["status"], "NXDOMAIN", "{alias:?}");
+}
+
+/// What a zone file of strangers may make us read and build.
+#[test]
+fn zone_files_that_want_too_much() {
+    let dir = temp_dir();
+    let path = dir.path();
+    std::process::Command::new("mkfifo").arg(path.join("fifo")).status().unwrap();
+    std::fs::create_dir(path.join("deep")).unwrap();
+    std::fs::write(path.join("twice"), format!("{}\n{}", ";".repeat(300_000), "$INCLUDE twice\n".repeat(100))).unwrap();
+    std::fs::write(path.join("deep/one"), "one A 192.0.2.1\n$INCLUDE two\n").unwrap();
+    std::fs::write(path.join("deep/two"), "two A 192.0.2.2\n").unwrap();
+    let head = "$TTL 1\n@ SOA a b 7 2 3 4 5\n@ NS a.\n";
+    let check = |text: &str, args: &[&str]| {
+        std::fs::write(path.join("z"), format!("{head}{text}")).unwrap();
+        tool("dnsserve").args(["--check", "--zone", "b.test=z"]).args(args).dir(path).run()
+    };
+    check("$INCLUDE /dev/zero\n", &[]).exits(65).says("z:4: ").says("not a regular file");
+    check("$INCLUDE fifo\n", &[]).exits(65).says("not a regular file");
+    check("$INCLUDE deep\n", &[]).exits(65).says("not a regular file");
+    check("$INCLUDE twice\n", &["--max-zone-size", "1M"]).exits(65).says("larger than is allowed");
+    check("$INCLUDE deep/one\n", &["--no-include"]).exits(65).says("--no-include");
+    assert_eq!(check("$INCLUDE deep/one\n", &[]).silent_success().text(), "b.test.\t7\t4\n");
+    let bomb = "$GENERATE 0-4294967294 x$ A 192.0.2.1\n".repeat(300);
+    check(&bomb, &["--max-generate", "1000"]).exits(65).says("z:4: ").says("z:303: ").says("than are allowed");
+    let done = check("$GENERATE 0-69999 x$ A 192.0.2.1\n", &[]);
+    assert_eq!(done.silent_success().text(), "b.test.\t7\t70002\n", "more than 65,536");
+    check("$GENERATE 0-69999 x$ A 192.0.2.1\n", &["--max-records", "60000"]).exits(65).says("more records");
+    tool("dnsserve").args(["--check", "/dev/zero", "--max-zone-size", "1M"]).run().exits(65).says("larger than");
 }
 
 #[test]
@@ -378,4 +445,35 @@ fn a_transfer_ends_when_time_is_up() {
         let done = tool("dnsq").args([&format!("@{}", silent.addr), "a.test", "AXFR"]).args(args).run();
         done.exits(75).says(says);
     }
+}
+
+/// What dig's text has beside the answer; the rest stands beside dig itself in the interop tests.
+#[test]
+fn words_of_dig() {
+    let server = example();
+    ask(&server, &["big.example.test", "TXT"])
+        .silent_success()
+        .prints(";; Truncated, retrying in TCP mode.\n;; Got answer:");
+    let quiet = ask(&server, &["big.example.test", "TXT", "--tcp"]);
+    assert!(!quiet.text().contains("Truncated"));
+    let sent = ask(&server, &["www.example.test", "+qr", "+qid=77", "-u"]);
+    sent.silent_success()
+        .prints(";; Sending:\n;; ->>HEADER<<- opcode: QUERY, status: NOERROR, id: 77\n;; flags: rd ad;");
+    sent.prints(";; QUERY SIZE: 45\n\n;; Got answer:\n").prints(" usec\n");
+    let no_ad = ask(&server, &["www.example.test", "+qr", "+noadflag"]);
+    no_ad.silent_success().prints(";; flags: rd;");
+    ask(&server, &["www.example.test", "+yaml"]).silent_success().prints("- 'www.example.test. 3600 IN A 192.0.2.10'");
+    ask(&server, &["-t", "IXFR=1", "example.test"]).exits(69);
+    for bad in [&["+yaml", "--json"][..], &["+yaml", "AXFR"], &["+ednsopt=nosuch"], &["+qid=x"], &["-f", "-", "+yaml"]]
+    {
+        ask(&server, &[&["example.test"], bad].concat()).exits(64);
+    }
+    let dir = temp_dir();
+    let zone = "k.test. 60 SOA a. b. 1 2 3 4 5\nk.test. 60 DNSKEY 257 3 13 AQ==\n";
+    std::fs::write(dir.path().join("z"), zone).unwrap();
+    let keys = crate::harness::server("dnsserve").arg("z").dir(dir.path()).start();
+    let json = ask(&keys, &["k.test", "DNSKEY", "--json"]);
+    assert_eq!(json.silent_success().records()[0]["answers"][0]["data"]["key_tag"], 1295);
+    assert_eq!(ask(&keys, &["k.test", "DNSKEY", "+short", "+nocrypto"]).text(), "257 3 13 [key id = 1295]\n");
+    assert_eq!(ask(&keys, &["k.test", "DNSKEY", "--format", "{key_tag}"]).text(), "1295\n");
 }

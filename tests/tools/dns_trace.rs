@@ -188,3 +188,30 @@ fn one_way_at_a_time() {
         done.exits(64);
     }
 }
+
+/// An alias is compared where it stands, and what it means in the zone of its target.
+#[test]
+fn compare_follows_an_alias() {
+    let dir = temp_dir();
+    let addresses = ["127.0.0.21", "127.0.0.22"];
+    let port = common_port(&addresses);
+    let zones = [("a", "www CNAME web.b.test.\nend CNAME gone\n", 7), ("b", "web A 192.0.2.5\n", 8)];
+    let mut servers = Vec::new();
+    for ((zone, records, serial), address) in zones.into_iter().zip(addresses).rev() {
+        let text =
+            format!("$ORIGIN {zone}.test.\n$TTL 60\n@ SOA ns h {serial} 2 3 4 5\n@ NS ns\nns A {address}\n{records}");
+        std::fs::write(dir.path().join(zone), text).unwrap();
+        let server = server("dnsserve").arg(format!("--listen={address}:{port}")).arg(zone).dir(dir.path());
+        let forward = format!("--forward={}:{port}", addresses[1]);
+        servers.push(server.args((zone == "a").then_some(forward)).start());
+    }
+    let compare = |name: &str| {
+        tool("dnsq").args(["--compare", "@127.0.0.21", "-p", &port.to_string(), "--tries", "1", name]).run()
+    };
+    let (first, second) = (
+        format!("127.0.0.21:{port}\tns.a.test.\t7\tNOERROR\tagrees\n"),
+        format!("127.0.0.22:{port}\tns.b.test.\t8\tNOERROR\tagrees\n"),
+    );
+    assert_eq!(compare("www.a.test").silent_success().text(), first + &second);
+    assert_eq!(compare("end.a.test").silent_success().text().lines().count(), 1, "it ends in its own zone");
+}

@@ -2,12 +2,13 @@
 
 use std::net::{SocketAddr, UdpSocket};
 
-use applayer::dns::message::Message;
+use applayer::dns::edns::Edns;
+use applayer::dns::message::{Flags, Message};
 use applayer::dns::name::Name;
 use applayer::dns::record::{Class, Record, Rtype};
 
 use crate::dns_trace::signed;
-use crate::harness::{Done, Server, server, temp_dir, tool};
+use crate::harness::{Done, Server, server, temp_dir, tool, udp_peer};
 
 /// One server of every zone.
 fn hierarchy() -> Server {
@@ -206,4 +207,56 @@ fn a_chain_that_cannot_be_fetched_is_not_bogus() {
     done.exits(75);
     let verdict = &done.records_of("validation")[0];
     assert_eq!((verdict["security"].as_str(), verdict["ede"]["code"].as_u64()), (Some("indeterminate"), Some(22)));
+}
+
+/// A server that answers each question with this code, with an OPT record or without; none: it says nothing.
+fn failing(code: Option<u16>, has_edns: bool) -> SocketAddr {
+    udp_peer(move |query| {
+        let Some(code) = code else { return Vec::new() };
+        let mut message = Message::parse(query).unwrap();
+        message.flags.set(Flags::QR, true);
+        message.flags.0 |= code & 15;
+        message.edns = has_edns.then(|| Edns { extended_rcode: (code >> 4) as u8, ..Edns::default() });
+        vec![message.compose(512)]
+    })
+}
+
+/// One rule for what is no answer, whoever asks: the status says whether it may go over, and the next server is asked. Who hands
+/// questions on answers SERVFAIL: FORMERR and the like are about its own message.
+#[test]
+fn codes_that_answer_nothing() {
+    let (good, dir, anchor) = (hierarchy(), temp_dir(), signed("anchor"));
+    let list = dir.path().join("list");
+    std::fs::write(&list, "www.example.test\n").unwrap();
+    let question = ["www.example.test"];
+    let validated = ["--validate", "--anchor", &anchor, "--at", "2026-06-01", question[0]];
+    let listed = ["-f", list.to_str().unwrap()];
+    for (code, has_edns, status) in [
+        (Some(2), true, 75),
+        (Some(1), false, 69),
+        (Some(1), true, 69),
+        (Some(4), false, 69),
+        (Some(4), true, 69),
+        (Some(5), true, 69),
+        (Some(16), true, 69),
+        (None, false, 75),
+    ] {
+        let bad = failing(code, has_edns);
+        for (servers, status, text) in [(vec![bad], status, ""), (vec![bad, good.addr], 0, "192.0.2.10")] {
+            let upstream = servers.iter().map(|addr| format!("--forward={addr}"));
+            let forwarder = server("dnsserve").arg("--listen=127.0.0.1:0").args(upstream).start();
+            let direct: Vec<String> = servers.iter().map(|addr| format!("@{addr}")).collect();
+            let through = [format!("@{}", forwarder.addr)];
+            let handed_on = if status == 0 || code == Some(5) { status } else { 75 };
+            for (servers, words, limits, status) in [
+                (&direct[..], &question[..], ["--timeout=0.4", "--tries=2"], status),
+                (&direct, &listed, ["--timeout=0.4", "--tries=2"], status),
+                (&direct, &validated, ["--timeout=0.4", "--tries=2"], status),
+                (&through, &question, ["--timeout=9", "--tries=1"], handed_on),
+            ] {
+                let done = tool("dnsq").args(servers).args(words).args(limits).arg("--short").run();
+                assert!(done.exits(status).text().contains(text), "{code:?} {has_edns}: {done}");
+            }
+        }
+    }
 }

@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::{Duration, SystemTime};
 
-use crate::crash::Random;
 use crate::harness::{LIMIT, Server, binary, rounds, server, temp_dir, wait};
+use crate::random::Random;
 
 /// Where the relay listens; the server is at 127.0.0.1, with the same data ports.
 const RELAY: &str = "127.0.0.2";

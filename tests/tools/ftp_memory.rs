@@ -8,9 +8,9 @@ use crate::ftp_peer::{FtpPeer, OPENING, ftp_peer};
 use crate::harness::{Done, temp_dir, tool};
 
 /// Entries of a listing, with long names: half of a kilobyte each is more than [`MOST_KIB`] leaves.
-const COUNT: u32 = 60_000;
+const COUNT: u32 = 40_000;
 /// Address space of a tool; to begin with it takes less than 40,000.
-const MOST_KIB: u64 = 60_000;
+const MOST_KIB: u64 = 50_000;
 
 /// A server on which every directory lists so many lines, each the text and a number.
 fn listing(line: &'static str) -> FtpPeer {
@@ -18,7 +18,7 @@ fn listing(line: &'static str) -> FtpPeer {
         Some(match verb {
             "MLSD" => {
                 let mut data = std::io::BufWriter::new(session.data(OPENING)?);
-                (0..COUNT).try_for_each(|n| write!(data, "{line}{n:0200x}\r\n")).and_then(|()| data.flush()).ok();
+                (0..COUNT).try_for_each(|n| write!(data, "{line}{n:0240x}\r\n")).and_then(|()| data.flush()).ok();
                 drop(data);
                 "226 done\r\n".to_owned()
             }
@@ -72,7 +72,7 @@ fn local_trees() {
     std::fs::create_dir(work.path().join("D")).unwrap();
     for n in 0..COUNT / 2 {
         let (first, path) =
-            (work.path().join(format!("D/{:0200x}", n / NAMES * NAMES)), work.path().join(format!("D/{n:0200x}")));
+            (work.path().join(format!("D/{:0240x}", n / NAMES * NAMES)), work.path().join(format!("D/{n:0240x}")));
         match n % NAMES {
             0 => std::fs::write(path, "x").unwrap(),
             _ => std::fs::hard_link(first, path).unwrap(),

@@ -10,10 +10,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use applayer::ftp::part::{PartTag, part_name, unfinished};
 
-use crate::crash::{Random, first_seed};
 use crate::ftp_get::{serve, set_time, url};
 use crate::ftp_peer::{FtpPeer, OPENING, ftp_peer};
 use crate::harness::{Done, binary, rounds, server, temp_dir, tool};
+use crate::random::{Random, first_seed};
 
 fn get(dir: &Path, args: &[&str]) -> Done {
     tool("ftpget").args(args).dir(dir).run()

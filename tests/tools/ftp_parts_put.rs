@@ -11,11 +11,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use applayer::ftp::listing::format_mdtm;
 use applayer::ftp::part::unfinished;
 
-use crate::crash::Random;
 use crate::ftp_crash::{Relay, content, seed, spawn, until_killed};
 use crate::ftp_get::{Tree, lines_of, set_time, summary, url};
 use crate::ftp_peer::{FtpPeer, OPENING, ftp_peer};
 use crate::harness::{Done, Server, rounds, server, temp_dir, tool};
+use crate::random::Random;
 
 fn put(dir: &Path, args: &[&str], url: &str) -> Done {
     tool("ftpput").args(args).arg(url).dir(dir).run()

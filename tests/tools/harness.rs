@@ -214,6 +214,7 @@ impl Run {
             command.stdout(file.unwrap_or_else(|error| panic!("{}: {error}", path.display())));
         }
         let done = finish(command, line, self.stdin.take(), LIMIT);
+        crate::dns_cut::says_nothing_of_the_library(&done);
         if !self.closed_stdout && self.stdout_file.is_none() {
             crate::schema::assert_printed_records_match(&done.line, &done.stdout, done.status);
         }
@@ -670,7 +671,7 @@ pub(crate) fn udp_peer(script: impl Fn(&[u8]) -> Vec<Vec<u8>> + Send + 'static) 
     addr
 }
 
-/// The rounds of a crash test, whose name has `crash` in it: `short` of them in the normal run. In `make soak` they are
+/// The rounds of a long test, one that `make soak` names: `short` of them in the normal run. In `make soak` they are
 /// `APPLAYER_ROUNDS` divided by `cost`, what one of them costs beside one kill of the store's own test, and progress is
 /// told on stderr.
 pub(crate) fn rounds(short: usize, cost: usize) -> impl Iterator<Item = usize> {

@@ -15,9 +15,10 @@ use applayer::queue::entry::{AttemptResult, NewMessage, Time};
 use applayer::queue::sqlite::{Process, SqliteStore, now};
 use applayer::queue::store::{Claim, Filter, LeaseOutcome, QueueEdit, QueueStore, SettledLease, Settlement};
 
-use crate::crash::{Random, body, queued_subjects};
+use crate::crash::{body, queued_subjects};
 use crate::harness::{LIMIT, binary, memory_dir, rounds, temp_dir, tool};
 use crate::queue::{block_on, delivered, enqueue, envelope};
+use crate::random::Random;
 
 /// The environment of the recorded process: its seed and the queue.
 const ROLE: &str = "APPLAYER_TEST_POWER_ROLE";

@@ -53,11 +53,11 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("smtpsend", "--proxy @ --server smtp://h -f a@b.test c@d.test", "http"),
     ("smtpsend", "--resolver @ --mx -f a@b.test c@d.test", "tls"),
     ("smtpsend", "-v --json --accounts accounts -f a@b.test c@d.test", "smtp"),
-    ("mailq-run", "--queue q --once -v --json --smarthost @", "smtp"),
-    ("mailq-run", "--queue q --once --route *=@", "smtp"),
-    ("mailq-run", "--queue q --once --route @", "smtp"),
-    ("mailq-edit", "--queue q reroute x --to @", "smtp"),
-    ("smtpserve", "--queue q --listen @", "smtp"),
+    ("mailq-run", "--queue-dir q -v --json --smarthost @", "smtp"),
+    ("mailq-run", "--queue-dir q --route *=@", "smtp"),
+    ("mailq-run", "--queue-dir q --route @", "smtp"),
+    ("mailq-edit", "--queue-dir q reroute x --to @", "smtp"),
+    ("smtpserve", "--queue-dir q --listen @", "smtp"),
     ("dnsserve", "--forward @", "tls"),
     ("dnsq", "@@ a.test", "https"),
     ("dnsq", "-f @", "https"),
@@ -68,6 +68,8 @@ const PLACES: &[(&str, &str, &str)] = &[
 #[track_caller]
 fn keeps_it(run: Run, what: &str) {
     let done = run.run();
+    let tried = !done.stderr.contains("unexpected argument") || done.stderr.contains("hint: here it is");
+    assert!(tried, "{what}: tries nothing\n{done}");
     assert!(!done.stderr.contains("S3CRET") && !done.text().contains("S3CRET"), "{what}\n{done}");
 }
 
@@ -131,6 +133,7 @@ fn no_password_of_a_file_that_is_wrong() {
         "eval echo S3CRET",
         "eval echo password=S3CRET",
         "eval exit 3 # S3CRET",
+        "account other : S3CRET",
         "passwordeval exit 3 # S3CRET",
     ] {
         private(
@@ -153,7 +156,7 @@ fn no_password_of_a_file_that_is_wrong() {
 fn no_password_in_the_trace() {
     let dir = temp_dir();
     let site = server("ftpserve").args(["--listen", "127.0.0.1:0"]).arg(dir.path()).start();
-    for command in ["*PASS S3CRET", "*acct S3CRET", "*SITE PSWD S3CRET S3CRET"] {
+    for command in ["*PASS S3CRET", "*acct S3CRET", "*SITE PSWD S3CRET S3CRET", "*USER u S3CRET", "*user  S3CRET x"] {
         keeps_it(tool("ftpls").args(["-v", "--json", "--before", command, &site.url]), command);
     }
 }
@@ -171,6 +174,8 @@ fn files_that_others_can_read_warn_and_those_they_can_change_are_refused() {
         .current_dir(dir.path())
         .output();
     let pem = made.is_ok_and(|made| made.status.success());
+    let account = "account default\nhost 127.0.0.1\nport 1\ntls_cert_file pem\ntls_key_file pem\n";
+    private(&dir.path().join("with-key"), account, 0o600);
     let own = rustix::process::geteuid().is_root();
     for (name, text, line) in [
         ("netrc", "machine 127.0.0.1 login u password p\n", "ftpls --netrc-file netrc ftp://127.0.0.1:1/"),
@@ -187,6 +192,16 @@ fn files_that_others_can_read_warn_and_those_they_can_change_are_refused() {
             "dnsq -k key --timeout 0.1 @127.0.0.1 -p 1 a.test",
         ),
         ("pem", "", "ftpls --cert pem ftps://127.0.0.1:1/"),
+        ("pem", "", "smtpsend --cert pem --server smtps://127.0.0.1:1 -f a@b.test c@d.test"),
+        ("pem", "", "smtpsend --cert pem --mx -f a@b.test c@[127.0.0.1]"),
+        ("pem", "", "smtpsend --accounts with-key -f a@b.test c@d.test"),
+        ("pem", "", "mailq-run --queue-dir q --accounts with-key --account default"),
+        ("pem", "", "mailq-run --queue-dir q --cert pem --smarthost smtps://127.0.0.1:1"),
+        ("pem", "", "dnsq --cert pem --timeout 0.1 @tls://127.0.0.1:1 a.test"),
+        // No certificate: the servers do not start.
+        ("bad", "x\n", "ftpserve --listen 127.0.0.1:0 --cert bad ."),
+        ("bad", "x\n", "smtpserve --listen 127.0.0.1:0 --cert bad --queue-dir q"),
+        ("users", "x\n", "smtpserve --listen 127.0.0.1:0 --user-file users --queue-dir q"),
     ] {
         let path = dir.path().join(name);
         match name {
@@ -200,9 +215,9 @@ fn files_that_others_can_read_warn_and_those_they_can_change_are_refused() {
             tool(words.next().unwrap()).dir(dir.path()).args(words).stdin("x").run()
         };
         let warning = |done: &crate::harness::Done| done.stderr.contains(&format!("{name}: others may read it"));
-        assert!(!warning(&run(0o600)), "{name}");
-        assert!(warning(&run(0o644)), "{name}: {}", run(0o644));
-        assert_eq!(warning(&run(0o640)), !own, "{name}: what root lets a group read");
+        assert!(!warning(&run(0o600)), "{line}");
+        assert!(warning(&run(0o644)), "{line}: {}", run(0o644));
+        assert_eq!(warning(&run(0o640)), !own, "{line}: what root lets a group read");
         for mode in [0o660, 0o602, 0o666] {
             run(mode).exits(78).says(&format!("{name}: others may change it"));
         }
@@ -233,7 +248,7 @@ fn words_of_other_tools_answer_with_ours() {
         ("ftpget -u a:b ftp://h/a", "--password-file"),
         ("ftpget -T x ftp://h/a", "--timeout"),
         ("ftpget --ftp-method nocwd ftp://h/a", "--before"),
-        ("ftpget --ftp-ssl-ccc ftp://h/a", "nothing"),
+        ("ftpget --ftp-ssl-ccc-mode active ftp://h/a", "--ccc"),
         ("ftpget -w x ftp://h/a", "--json"),
         ("ftpget -A *.csv ftp://h/", "--include"),
         ("ftpget -nc ftp://h/a", "--no-clobber"),

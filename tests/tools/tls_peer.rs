@@ -45,6 +45,14 @@ impl TlsConn {
         stream.write_all(text.as_bytes()).and_then(|()| stream.flush()).is_ok()
     }
 
+    /// Ends TLS when the other side has: what comes next is not inside TLS, and not read here.
+    pub(crate) fn end(mut self) {
+        self.until_closed();
+        let stream = self.0.get_mut();
+        stream.conn.send_close_notify();
+        drop(stream.flush());
+    }
+
     /// Reads and forgets until the other side closes.
     pub(crate) fn until_closed(&mut self) {
         drop(std::io::copy(&mut self.0.by_ref(), &mut std::io::sink()));

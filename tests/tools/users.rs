@@ -76,6 +76,7 @@ fn wrong_passwords_cost_smtpserve_no_memory() {
     let server = server("smtpserve")
         .dir(dir.path())
         .args(["--domain", "a.test", "--mailboxes", "mail", "--auth-in-clear", "--user-file", "users"])
+        .args(["--max-per-address", "300"])
         .start();
     try_passwords(server.addr, "EHLO c.test", "AUTH PLAIN AGpvZQB3cm9uZw==", "535");
     took_little_memory(&server);

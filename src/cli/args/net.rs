@@ -1,6 +1,6 @@
 //! Arguments of clients: connections, TLS, logins, retries.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -27,8 +27,8 @@ pub struct NetArgs {
     #[arg(short = '6', long = "ipv6")]
     pub ipv6: bool,
     /// Connect from this local address
-    #[arg(long, value_name = "ADDR")]
-    pub bind: Option<IpAddr>,
+    #[arg(long, value_name = "ADDR", value_parser = crate::net::literal::local)]
+    pub bind: Option<SocketAddr>,
     /// Give up connecting after this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "15")]
     pub connect_timeout: Duration,

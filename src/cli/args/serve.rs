@@ -1,7 +1,7 @@
 //! Arguments of servers, and of the tools around the queue.
 
 use std::io::Write;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,7 +17,9 @@ use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::deadline::Limits;
 use crate::net::listen::Listeners;
+use crate::net::literal;
 use crate::net::tls::{ServerTls, ServerTlsOptions};
+use crate::scope::with_port;
 
 /// Where to listen, and for how many.
 #[derive(Debug, Clone, clap::Args)]
@@ -256,10 +258,14 @@ impl ResolverArgs {
 fn parse_server(text: &str) -> Result<SocketAddr, Fault> {
     let bare = text.strip_prefix("dns://").or_else(|| text.strip_prefix("udp://")).unwrap_or(text);
     let bare = bare.trim_end_matches('/');
-    let address = |text: &str| text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
     let found = match bare.split_once('#') {
-        Some((ip, port)) => address(ip).zip(port.parse().ok()).map(SocketAddr::from),
-        None => bare.parse().ok().or_else(|| address(bare).map(|ip| SocketAddr::new(ip, 53))),
+        Some((ip, port)) => {
+            literal::address(ip)?.zip(port.parse().ok()).map(|(address, port)| with_port(address, port))
+        }
+        None => match literal::address(bare)? {
+            Some(address) => Some(with_port(address, 53)),
+            None => literal::with_port(bare)?,
+        },
     };
     found.ok_or_else(|| {
         Fault::new(Kind::Usage, format!("--resolver {text}: no address of a name server"))

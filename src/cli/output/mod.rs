@@ -19,7 +19,7 @@ use crate::cli::args::OutputArgs;
 use crate::cli::escape::{self, Escape};
 use crate::cli::exit::{self, Exit};
 use crate::cli::progress::{Bar, Bars};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, plain_words};
 use crate::net::trace::{ProtocolTrace, TraceDirection};
 
 use queue::Notices;
@@ -88,6 +88,19 @@ impl Output {
     /// As [`Output::emit`].
     pub fn emit_rendered(&self, records: &[u8]) -> Result<(), Fault> {
         self.0.records.write_through(records).map_err(|broken| broken.fault)
+    }
+
+    /// Sends the records of a one-off tool to a file instead of stdout.
+    ///
+    /// # Errors
+    ///
+    /// `Usage` if they go to a report.
+    pub fn records_to(&self, file: std::fs::File) -> Result<(), Fault> {
+        if self.0.reporting {
+            return Err(Fault::new(Kind::Usage, "-o and --report both take the records"));
+        }
+        self.0.records.redirect(file);
+        Ok(())
     }
 
     /// Prints a failed item: a JSON object of type `error`, and one line on stderr with its hint. Does not count it:
@@ -233,7 +246,7 @@ impl Output {
         if self.check().is_err_and(|lost| fault == Some(&lost)) {
             return exit::of_error(error);
         }
-        let detail = format!("{error:#}");
+        let detail = plain_words(&format!("{error:#}"));
         match fault {
             // A usage error is text on stderr only.
             Some(fault) if fault.kind == Kind::Usage => self.message(&escape::terminal(&detail), fault.hint),

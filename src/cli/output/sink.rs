@@ -75,6 +75,13 @@ impl RecordSink {
         Ok(())
     }
 
+    /// What a direct sink takes from now on goes to this file.
+    pub(super) fn redirect(&self, file: File) {
+        let mut batch = self.direct.batch();
+        batch.flush();
+        batch.report = Some(file);
+    }
+
     /// Takes a record.
     ///
     /// # Errors

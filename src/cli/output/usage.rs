@@ -8,7 +8,7 @@ use super::stderr;
 use crate::cli::escape;
 use crate::cli::exit::Exit;
 use crate::cli::foreign::{self, ForeignWords};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, plain_words};
 use crate::secret::without_password;
 
 /// Prints what clap made of the command line: help and version on stdout, a mistake as one line on stderr, with what stands
@@ -36,6 +36,7 @@ pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[ForeignWor
     }
     let mut paragraphs = text.split("\n\n");
     let first = paragraphs.next().unwrap_or_default().trim_start_matches("error: ");
+    let first = plain_words(first);
     let what: Vec<&str> = first.lines().map(str::trim).collect();
     stderr::print(&format!("{tool}: {}", escape::terminal(what.join(" "))));
     let tip = paragraphs.find_map(|paragraph| paragraph.trim().strip_prefix("tip: "));

@@ -102,6 +102,8 @@ pub enum QueryFailure {
     Malformed,
     /// What came under the question's ID in time answered other questions.
     Mismatched,
+    /// What was asked for was cut off, and truncated answers are taken as they are.
+    Truncated,
     /// Nothing listens there.
     ConnectRefused,
     /// No way to the resolver.

@@ -325,6 +325,7 @@ impl OutcomeSink for Collector {
                 self.counts.failure(kind);
                 let failure = match done.outcome {
                     QuestionOutcome::Failed(failure, _) if kind_of(failure) == kind => failure,
+                    _ if kind == Kind::Incomplete => QueryFailure::Truncated,
                     _ => QueryFailure::Malformed,
                 };
                 self.report(|| {

@@ -1,7 +1,8 @@
 //! Lines of input into questions in wire form, without allocation for plain ASCII names.
 
 use super::MAX_QUESTION;
-use crate::dns::record::Rtype;
+use crate::dns::name::Name;
+use crate::dns::record::{Class, Rtype};
 use crate::dns::wire::walk::{MAX_LABEL_BYTES, MAX_NAME_BYTES};
 
 /// The longest line that may hold a question: a name whose every byte is escaped, and its types.
@@ -34,6 +35,14 @@ impl WireQuestion {
             place.copy_from_slice(&[a, b, c, d]);
             self.length = name + 4;
         }
+    }
+
+    /// Takes a name in wire form; returns its length.
+    pub fn set_wire(&mut self, name: &[u8]) -> usize {
+        if let Some(place) = self.bytes.get_mut(..name.len()) {
+            place.copy_from_slice(name);
+        }
+        name.len()
     }
 
     /// Parses a name as people write it (see [`crate::dns::name::Name::parse`]); returns the length of its wire form.
@@ -85,43 +94,165 @@ impl WireQuestion {
     }
 }
 
-/// The words of one line: a name, and perhaps types that replace those of the command line.
+/// What is asked for where a line does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LineDefaults {
+    /// The types; none: A, and PTR for addresses after `-x`.
+    pub types: Vec<Rtype>,
+    /// The class.
+    pub class: Class,
+}
+
+/// What a line holds.
 #[derive(Debug, PartialEq, Eq)]
-pub struct LineWords<'a> {
-    /// The name as written.
-    pub name: &'a [u8],
-    /// What follows it.
-    pub types: &'a [u8],
+pub enum ParsedLine<'a> {
+    /// No words, or a comment.
+    Nothing,
+    /// A name, this long in wire form, to be asked for in this class.
+    Name(usize, Class),
+    /// The word that makes no sense, and why.
+    Bad(&'a [u8], &'static str),
 }
 
-/// Splits a line at its first blank; none for a line without anything. A final CR is part of the line end.
-pub fn split(line: &[u8]) -> Option<LineWords<'_>> {
-    let line = line.trim_ascii();
-    if line.is_empty() {
-        return None;
-    }
-    // A backslash before a blank makes it part of the name.
-    let mut escaped = false;
-    let end = line.iter().position(|byte| {
-        let blank = !escaped && matches!(byte, b' ' | b'\t');
-        escaped = !escaped && *byte == b'\\';
-        blank
-    });
-    let (name, types) = line.split_at(end.unwrap_or(line.len()));
-    Some(LineWords { name, types: types.trim_ascii() })
-}
-
-/// The types that a line names, separated by blanks.
-///
-/// # Errors
-/// A word that is no type.
-pub fn types(text: &[u8], types: &mut Vec<Rtype>) -> Result<(), &'static str> {
+/// Reads a line: `NAME [TYPE|CLASS]...` in the manner of dig's files, with `-x ADDRESS`, `-t TYPE`, `-c CLASS`, `-q NAME`, and
+/// options that are only about what dig prints, which mean nothing here. `#` and `;` begin a comment. An address beside PTR
+/// is asked for by its reverse name. `types` gets the types to ask for.
+pub fn parse<'a>(
+    line: &'a [u8],
+    defaults: &LineDefaults,
+    question: &mut WireQuestion,
+    types: &mut Vec<Rtype>,
+) -> ParsedLine<'a> {
     types.clear();
-    for word in text.split(|byte| matches!(byte, b' ' | b'\t')).filter(|word| !word.is_empty()) {
-        let rtype = std::str::from_utf8(word).ok().and_then(Rtype::parse).ok_or("unknown record type")?;
-        types.push(rtype);
+    if line.len() > MAX_LINE {
+        return ParsedLine::Bad(line, "line too long");
     }
-    Ok(())
+    let bad = |types: &mut Vec<Rtype>, word, why| {
+        types.clear();
+        ParsedLine::Bad(word, why)
+    };
+    let (mut name, mut reverse, mut class) = (None, false, defaults.class);
+    let mut words = LineWords(line.trim_ascii());
+    while let Some(word) = words.next() {
+        // Names hold these letters where dig has options: what stands before the name is one if it is known.
+        match (word, name) {
+            ([b'#' | b';', ..], _) => break,
+            ([b'@', ..], _) => return bad(types, word, "servers are named on the command line"),
+            ([b'+', option @ ..], _) => {
+                if !is_display_option(option) {
+                    return bad(types, word, "this option is not for one line");
+                }
+            }
+            (b"-x" | b"-q" | b"-t" | b"-c", _) => {
+                let Some(value) = words.next() else { return bad(types, word, "a value is missing") };
+                match (word, mnemonic(value)) {
+                    (b"-t", Some(TypeOrClass::Type(rtype))) => types.push(rtype),
+                    (b"-t", _) => return bad(types, value, "unknown type"),
+                    (b"-c", _) => match text(value).and_then(Class::parse) {
+                        Some(asked) => class = asked,
+                        None => return bad(types, value, "unknown class"),
+                    },
+                    _ if name.is_some() => return bad(types, value, "a second name"),
+                    _ => (name, reverse) = (Some(value), word == b"-x"),
+                }
+            }
+            (_, None) => name = Some(word),
+            (_, Some(_)) => match mnemonic(word) {
+                Some(TypeOrClass::Type(rtype)) => types.push(rtype),
+                Some(TypeOrClass::Class(asked)) => class = asked,
+                None => return bad(types, word, "neither a type nor a class"),
+            },
+        }
+    }
+    let Some(name) = name else {
+        return if types.is_empty() && class == defaults.class {
+            ParsedLine::Nothing
+        } else {
+            bad(types, line, "no name")
+        };
+    };
+    if types.is_empty() {
+        types.extend_from_slice(&defaults.types);
+    }
+    if types.is_empty() {
+        types.push(if reverse { Rtype::PTR } else { Rtype::A });
+    }
+    if reverse || types.contains(&Rtype::PTR) {
+        match text(name).and_then(|text| text.parse().ok()) {
+            Some(address) => return ParsedLine::Name(question.set_wire(Name::reverse(address).as_wire()), class),
+            None if reverse => return bad(types, name, "not an IP address"),
+            None => {}
+        }
+    }
+    let length = question.set_name(name).or_else(|why| {
+        // Names beyond ASCII are rare: they may cost an allocation.
+        let ascii = if name.is_ascii() { None } else { to_ascii(name) };
+        question.set_name(ascii.ok_or(why)?.as_bytes())
+    });
+    match length {
+        Ok(length) => ParsedLine::Name(length, class),
+        Err(why) => bad(types, name, why),
+    }
+}
+
+/// The words of a line; a backslash before a blank makes it part of a word.
+struct LineWords<'a>(&'a [u8]);
+
+impl<'a> Iterator for LineWords<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let rest = self.0.trim_ascii_start();
+        let mut escaped = false;
+        let end = rest.iter().position(|byte| {
+            let blank = !escaped && matches!(byte, b' ' | b'\t');
+            escaped = !escaped && *byte == b'\\';
+            blank
+        });
+        let (word, rest) = rest.split_at(end.unwrap_or(rest.len()));
+        self.0 = rest;
+        (!word.is_empty()).then_some(word)
+    }
+}
+
+enum TypeOrClass {
+    Type(Rtype),
+    Class(Class),
+}
+
+/// A type or a class; ANY is a type, as in dig.
+fn mnemonic(word: &[u8]) -> Option<TypeOrClass> {
+    let word = text(word)?;
+    Rtype::parse(word).map(TypeOrClass::Type).or_else(|| Class::parse(word).map(TypeOrClass::Class))
+}
+
+fn text(word: &[u8]) -> Option<&str> {
+    std::str::from_utf8(word).ok()
+}
+
+/// dig's options that change nothing but what dig prints of an answer.
+fn is_display_option(option: &[u8]) -> bool {
+    const NAMES: &[&str] = &[
+        "short",
+        "all",
+        "answer",
+        "authority",
+        "additional",
+        "question",
+        "comments",
+        "cmd",
+        "stats",
+        "multiline",
+        "rrcomments",
+        "ttlid",
+        "ttlunits",
+        "class",
+        "crypto",
+        "split",
+        "identify",
+        "qr",
+    ];
+    text(option).is_some_and(|option| NAMES.contains(&option.strip_prefix("no").unwrap_or(option)))
 }
 
 /// A name with letters beyond ASCII as its A-labels (RFC 5891); none if it is not UTF-8 or not allowed.
@@ -132,7 +263,6 @@ pub fn to_ascii(name: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::dns::name::Name;
 
     fn wire(text: &[u8]) -> Result<Vec<u8>, &'static str> {
         let mut question = WireQuestion::default();
@@ -185,23 +315,71 @@ mod tests {
 
     #[test]
     fn lines() {
-        let line = |name: &'static str, types: &'static str| {
-            Some(LineWords { name: name.as_bytes(), types: types.as_bytes() })
+        let none = LineDefaults { types: Vec::new(), class: Class::IN };
+        let mx = LineDefaults { types: vec![Rtype::MX], ..none.clone() };
+        let read = |line: &[u8], defaults: &LineDefaults| {
+            let (mut question, mut types) = (WireQuestion::default(), Vec::new());
+            match parse(line, defaults, &mut question, &mut types) {
+                ParsedLine::Nothing => String::new(),
+                ParsedLine::Bad(word, why) => {
+                    assert!(types.is_empty());
+                    format!("{why}: {}", word.escape_ascii())
+                }
+                ParsedLine::Name(length, class) => {
+                    question.set_type(length, Rtype::A, class.0);
+                    let (name, _) = Name::read(question.as_wire(), 0, question.as_wire().len(), false).unwrap();
+                    let types: Vec<String> = types.iter().map(ToString::to_string).collect();
+                    format!("{name} {class} {}", types.join(" "))
+                }
+            }
         };
-        for (text, expected) in [
-            ("a.test", line("a.test", "")),
-            ("a.test\r", line("a.test", "")),
-            ("  a.test \t MX  txt ", line("a.test", "MX  txt")),
-            ("a\\ b.test A", line("a\\ b.test", "A")),
-            ("", None),
-            (" \t\r", None),
+        for (line, expected) in [
+            ("a.test", "a.test. IN A"),
+            ("a.test\r", "a.test. IN A"),
+            ("  a.test \t MX  txt ", "a.test. IN MX TXT"),
+            ("a\\ b.test AAAA", "a\\032b.test. IN AAAA"),
+            ("a.test IN MX", "a.test. IN MX"),
+            ("version.bind CH TXT", "version.bind. CH TXT"),
+            ("version.bind TXT CH", "version.bind. CH TXT"),
+            ("a.test any TYPE65280 CLASS9", "a.test. CLASS9 ANY TYPE65280"),
+            ("-t MX -c CH a.test", "a.test. CH MX"),
+            ("-q -t TXT", "-t. IN TXT"),
+            ("-q mx -t TXT", "mx. IN TXT"),
+            ("a.test MX +short", "a.test. IN MX"),
+            ("+noall +answer a.test", "a.test. IN A"),
+            ("a.test +dnssec", "this option is not for one line: +dnssec"),
+            ("a.test @192.0.2.1", "servers are named on the command line: @192.0.2.1"),
+            ("-x 192.0.2.1", "1.2.0.192.in-addr.arpa. IN PTR"),
+            ("-x 192.0.2.1 TXT +short", "1.2.0.192.in-addr.arpa. IN TXT"),
+            ("-x 192.0.2", "not an IP address: 192.0.2"),
+            ("-x", "a value is missing: -x"),
+            ("192.0.2.1 PTR", "1.2.0.192.in-addr.arpa. IN PTR"),
+            ("192.0.2.1 IN PTR", "1.2.0.192.in-addr.arpa. IN PTR"),
+            ("192.0.2.1", "192.0.2.1. IN A"),
+            ("2001:db8::1 ptr", "1.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.0.8.b.d.0.1.0.0.2.ip6.arpa. IN PTR"),
+            ("a.test PTR", "a.test. IN PTR"),
+            ("bücher.test", "xn--bcher-kva.test. IN A"),
+            ("# a comment", ""),
+            ("; another", ""),
+            ("a.test MX # a comment", "a.test. IN MX"),
+            ("a.test ;MX", "a.test. IN A"),
+            ("\\#x.test", "#x.test. IN A"),
+            ("", ""),
+            (" \t\r", ""),
+            ("a..b MX", "empty label in name: a..b"),
+            ("a NOSUCH MX", "neither a type nor a class: NOSUCH"),
+            ("-t NOSUCH a", "unknown type: NOSUCH"),
+            ("-c IN -c NOSUCH a", "unknown class: NOSUCH"),
+            ("a -q b", "a second name: b"),
+            ("-t MX", "no name: -t MX"),
+            ("-odd.test", "-odd.test. IN A"),
         ] {
-            assert_eq!(split(text.as_bytes()), expected, "{text:?}");
+            assert_eq!(read(line.as_bytes(), &none), expected, "{line:?}");
         }
-        let mut found = Vec::new();
-        assert_eq!(types(b"MX  txt\tTYPE65280", &mut found), Ok(()));
-        assert_eq!(found, [Rtype::MX, Rtype::TXT, Rtype(65280)]);
-        assert!(types(b"A nosuch", &mut found).is_err());
-        assert!(types(b"\xff", &mut found).is_err());
+        assert_eq!(read(b"a.test", &mx), "a.test. IN MX");
+        assert_eq!(read(b"a.test TXT", &mx), "a.test. IN TXT");
+        assert_eq!(read(b"-x 192.0.2.1", &mx), "1.2.0.192.in-addr.arpa. IN MX");
+        assert!(read(b"a \xff", &none).starts_with("neither"));
+        assert!(read(&[b'a'; MAX_LINE + 1], &none).starts_with("line too long"));
     }
 }

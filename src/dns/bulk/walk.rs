@@ -1,6 +1,8 @@
 //! Answers walked in place: nothing is copied, nothing allocated, every offset checked. The full decoder is the oracle
 //! that this is fuzzed against.
 
+use crate::dns::message::{AnswerMeaning, Flags, Rcode};
+use crate::dns::record::Rtype;
 use crate::dns::wire::walk::skip;
 
 /// Bytes of a message's header (RFC 1035, section 4.1.1).
@@ -29,6 +31,8 @@ pub struct ResponseView<'a> {
     cookie: Option<(usize, usize)>,
     /// The EDNS record tells something beside errors and padding.
     pub options: bool,
+    /// The authority section has an SOA record.
+    soa: bool,
 }
 
 /// One record, by its places in the message.
@@ -115,7 +119,7 @@ fn record_at(message: &[u8], owner: usize) -> Option<RecordSpan> {
 
 impl<'a> ResponseView<'a> {
     /// Walks a response with one question of `question_len` bytes. None if it is malformed: a record beyond the end, a
-    /// second OPT, bytes left over.
+    /// second OPT. Bytes behind the last record are nobody's business.
     pub fn new(message: &'a [u8], question_len: usize) -> Option<ResponseView<'a>> {
         let answers = HEADER + question_len;
         let counts = [u16_at(message, 6)?, u16_at(message, 8)?, u16_at(message, 10)?];
@@ -128,6 +132,7 @@ impl<'a> ResponseView<'a> {
             ede: None,
             cookie: None,
             options: false,
+            soa: false,
         };
         let mut at = answers;
         for (section, count) in counts.into_iter().enumerate() {
@@ -139,10 +144,11 @@ impl<'a> ResponseView<'a> {
                     }
                     walked.opt(&place)?;
                 }
+                walked.soa |= section == 1 && place.rtype == Rtype::SOA.0;
                 at = place.end;
             }
         }
-        (at == message.len()).then_some(walked)
+        Some(walked)
     }
 
     fn opt(&mut self, place: &RecordSpan) -> Option<()> {
@@ -169,6 +175,11 @@ impl<'a> ResponseView<'a> {
         Some(())
     }
 
+    /// An error without a question.
+    pub fn is_bare_error(&self) -> bool {
+        u16_at(self.message, 4) == Some(0) && !matches!(Rcode(self.rcode), Rcode::NOERROR | Rcode::NXDOMAIN)
+    }
+
     /// The whole message.
     pub fn message(&self) -> &'a [u8] {
         self.message
@@ -180,7 +191,7 @@ impl<'a> ResponseView<'a> {
     }
 
     /// The records of the answer section.
-    pub fn answers(&self) -> impl Iterator<Item = RecordSpan> + use<'a> {
+    pub fn answers(&self) -> impl Iterator<Item = RecordSpan> + Clone + use<'a> {
         let (message, mut at, mut left) = (self.message, self.answers, self.counts[0]);
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
@@ -190,9 +201,17 @@ impl<'a> ResponseView<'a> {
         })
     }
 
-    /// An answer record has this type, or the question asked for any.
-    pub fn has_type(&self, qtype: u16) -> bool {
-        self.counts[0] > 0 && (qtype == 255 || self.answers().any(|place| place.rtype == qtype))
+    /// What it says of a question for this type.
+    pub fn meaning(&self, qtype: u16) -> AnswerMeaning {
+        let answers = self.answers().map(|place| Rtype(place.rtype));
+        let truncated = flags(self.message) & Flags::TC != 0;
+        AnswerMeaning::of(
+            Rcode(self.rcode),
+            Rtype(qtype),
+            truncated,
+            answers,
+            self.soa.then_some(Rtype::SOA).into_iter(),
+        )
     }
 
     /// The cookie that came back (RFC 7873).
@@ -259,11 +278,10 @@ mod tests {
         );
         let (owner, after) = Name::read(&message, places[0].owner, message.len(), true).unwrap();
         assert_eq!((owner.as_wire(), after), (&b"\x01a\x04test\x00"[..], places[0].owner + 2));
-        assert!(walked.has_type(1) && walked.has_type(255) && !walked.has_type(28));
     }
 
     #[test]
-    fn every_cut_and_every_tail_is_malformed() {
+    fn every_cut_is_malformed_and_no_tail_is() {
         let rest = b"\xc0\x0c\x00\x01\x00\x01\x00\x00\x0e\x10\x00\x04\xc0\x00\x02\x01\x00\x00\x29\x04\xd0\x00\x00\x00\x00\x00\x00";
         let message = response(0x8180, [1, 0, 1], rest);
         assert!(ResponseView::new(&message, QUESTION.len()).is_some());
@@ -271,7 +289,7 @@ mod tests {
             assert!(ResponseView::new(&message[..end], QUESTION.len()).is_none(), "cut at {end}");
         }
         let longer = [&message[..], b"\0"].concat();
-        assert!(ResponseView::new(&longer, QUESTION.len()).is_none());
+        assert!(ResponseView::new(&longer, QUESTION.len()).is_some());
         let two_opts = response(0x8180, [0, 0, 2], &rest[16..].repeat(2));
         assert!(ResponseView::new(&two_opts, QUESTION.len()).is_none(), "RFC 6891, section 6.1.1: one OPT");
     }

@@ -1,5 +1,11 @@
-//! Names that exist only because of a wildcard (RFC 4592): for the parent of each name that was found, a name that nobody
-//! can have made up is asked for once; answers that look like that name's are the wildcard's.
+//! Names that exist only because of a wildcard (RFC 4592): below the parent of each name that was found, names are asked for
+//! that nobody can have made up; a name whose every record was seen there is the wildcard's.
+//!
+//! A wildcard may answer with some of many addresses, so the records of all probes count together. A few probes are asked at
+//! first; more follow as long as names have records that no probe brought and the last probes brought something new. Names are
+//! evidence, too: a record that several of them have and no probe brought makes it likely that the wildcard has more, and the
+//! patience longer. Only what a probe brought makes a name the wildcard's, so that a real name is lost only if it has the
+//! wildcard's own records. How many of the wildcard's names stay is measured below (`rotating_answers`).
 
 use std::collections::HashMap;
 
@@ -9,6 +15,7 @@ use super::engine::Random;
 use super::text::{push_name, push_rdata};
 use super::walk::ResponseView;
 use super::write::RecordStatus;
+use crate::dns::message::AnswerMeaning;
 use crate::fnv::fnv1a;
 
 /// Questions with this bit in their number are probes.
@@ -19,6 +26,18 @@ pub const MAX_PARENTS: usize = 50_000;
 pub const MAX_HELD: usize = 20_000;
 /// A made-up label: 20 letters, some 94 bits.
 const LABEL: usize = 20;
+/// Probes below each parent, and how many follow at a time where these do not explain everything.
+const FIRST_PROBES: u32 = 3;
+const MORE_PROBES: u32 = 8;
+/// So many probes in a row without a new record are enough: where all were alike, where they differ, and where names have
+/// records in common that no probe brought.
+const ENOUGH: [u32; 3] = [8, 24, 96];
+/// So many names with the same record make it one of those.
+const COMMON: u32 = 3;
+/// Probes below one parent.
+const MAX_PROBES: u32 = 400;
+/// Records that are remembered below one parent.
+const MAX_SEEN: usize = 2_000;
 
 /// Stands between the engine and the collector: finds the answers that a wildcard made.
 #[derive(Debug)]
@@ -36,19 +55,87 @@ pub struct WildcardFilter {
     held: usize,
 }
 
-#[derive(Debug)]
-enum ParentState {
-    /// The probe's answer as a fingerprint; none if there is no wildcard.
-    Known(Option<u64>),
-    /// Records that wait for the probe.
-    Probing(Vec<HeldRecord>),
+/// What is known below one parent, for one type and class.
+#[derive(Debug, Default)]
+struct ParentState {
+    /// The records that probes brought, in order.
+    seen: Vec<u64>,
+    /// Probes that were asked for, those of them that are not answered, and the last ones that brought nothing new.
+    asked: u32,
+    outstanding: u32,
+    quiet: u32,
+    /// More than one answer was among those of the probes.
+    rotates: bool,
+    /// Names that wait for probes.
+    held: Vec<HeldRecord>,
+    /// Records of names that no probe brought, and how many names have them.
+    strange: HashMap<u64, u32>,
+    /// Several names have one of them.
+    common: bool,
+}
+
+impl ParentState {
+    /// Every record of a name was seen.
+    fn explains(&self, records: &[u64]) -> bool {
+        !records.is_empty() && records.iter().all(|record| self.seen.binary_search(record).is_ok())
+    }
+
+    /// Takes what a probe brought.
+    fn learn(&mut self, records: &[u64]) {
+        let (before, known) = (self.seen.len(), self.explains(records));
+        for record in records {
+            if let Err(at) = self.seen.binary_search(record)
+                && self.seen.len() < MAX_SEEN
+            {
+                self.seen.insert(at, *record);
+            }
+        }
+        self.rotates |= before > 0 && !records.is_empty() && (!known || records.len() < before);
+        self.quiet += 1;
+        if self.seen.len() > before {
+            self.quiet = 0;
+            let unseen = |record: &u64| self.seen.binary_search(record).is_err();
+            self.common = self.strange.iter().any(|(record, names)| *names >= COMMON && unseen(record));
+        }
+    }
+
+    /// Takes a name's records as evidence.
+    fn wonder(&mut self, records: &[u64]) {
+        for record in records {
+            if self.seen.binary_search(record).is_err() && self.strange.len() < MAX_SEEN {
+                let names = self.strange.entry(*record).or_default();
+                *names += 1;
+                self.common |= *names >= COMMON;
+            }
+        }
+    }
+
+    /// How many more probes are to be asked; `unexplained`: there is a name that they could explain.
+    fn wanted(&self, unexplained: bool) -> u32 {
+        if self.asked < FIRST_PROBES {
+            return FIRST_PROBES - self.asked;
+        }
+        if self.seen.is_empty() || !unexplained {
+            return 0;
+        }
+        let [alike, rotating, evident] = ENOUGH;
+        let enough = if self.common {
+            evident
+        } else if self.rotates {
+            rotating
+        } else {
+            alike
+        };
+        if self.quiet >= enough { 0 } else { MORE_PROBES.min(MAX_PROBES.saturating_sub(self.asked)) }
+    }
 }
 
 #[derive(Debug)]
 struct HeldRecord {
     number: u64,
     record: Vec<u8>,
-    fingerprint: u64,
+    /// Its own records, as [`ParentState::seen`] has them.
+    records: Vec<u64>,
     retries: u64,
 }
 
@@ -90,7 +177,7 @@ impl WildcardFilter {
             question.extend_from_slice(key);
             if question.len() > super::MAX_QUESTION {
                 self.waiting.pop();
-                self.probed(number, None);
+                self.probed(number, &[]);
             } else if ask(number, &question) {
                 self.waiting.pop();
             } else {
@@ -101,20 +188,27 @@ impl WildcardFilter {
 
     /// Asks no more probes: what waits for one is no wildcard's, as far as is known.
     pub fn end_probes(&mut self) {
-        for number in std::mem::take(&mut self.waiting) {
-            self.probed(number, None);
+        self.waiting.clear();
+        self.probes.clear();
+        for parent in self.parents.values_mut() {
+            parent.outstanding = 0;
+            // Of names that come now nothing more is asked.
+            parent.asked = MAX_PROBES;
+        }
+        for key in self.parents.keys().cloned().collect::<Vec<_>>() {
+            self.settle(&key);
         }
     }
 
     /// Forgets the names that wait for probes: they are not done.
     pub fn forget_held(&mut self) {
-        self.parents.retain(|_, parent| matches!(parent, ParentState::Known(_)));
+        self.parents.clear();
         self.waiting.clear();
         self.probes.clear();
         self.held = 0;
     }
 
-    /// A name was found: its record is compared now, or waits for the probe of its parent.
+    /// A name was found: it is judged now, or waits for probes below its parent.
     fn found(&mut self, done: &FinishedQuestion<'_>, walked: &ResponseView<'_>, mode: Wildcards) {
         // The parent, with type and class: the probe's question without its first label.
         let skip = done.question.first().map_or(0, |length| usize::from(*length) + 1);
@@ -122,47 +216,62 @@ impl WildcardFilter {
             return self.collector.finished(done);
         };
         let key: Box<[u8]> = key.to_ascii_lowercase().into();
-        let fingerprint = fingerprint(walked, done.question);
         if self.parents.len() >= MAX_PARENTS && !self.parents.contains_key(&key) {
-            self.parents.retain(|_, parent| matches!(parent, ParentState::Probing(_)));
+            self.parents.retain(|_, parent| !parent.held.is_empty());
         }
-        let held = |collector: &Collector| HeldRecord {
+        let records = own_records(walked, done.question);
+        let parent = self.parents.entry(key.clone()).or_default();
+        if parent.outstanding == 0 && parent.asked >= FIRST_PROBES && parent.seen.is_empty() {
+            return self.collector.finished(done);
+        }
+        let held = HeldRecord {
             number: done.number,
-            record: collector.render(done),
-            fingerprint,
+            record: self.collector.render(done),
+            records,
             retries: u64::from(done.tries.saturating_sub(1)),
         };
-        match self.parents.get_mut(&key) {
-            Some(ParentState::Known(wildcard)) if *wildcard != Some(fingerprint) => self.collector.finished(done),
-            Some(ParentState::Known(_)) => {
-                let held = held(&self.collector);
-                release(&mut self.collector, held, true, mode);
-            }
-            Some(ParentState::Probing(waiting)) => {
-                waiting.push(held(&self.collector));
-                self.held += 1;
-            }
-            None => {
-                self.parents.insert(key.clone(), ParentState::Probing(vec![held(&self.collector)]));
-                self.held += 1;
-                self.probes.insert(self.next, key);
-                self.waiting.push(self.next);
-                self.next += 1;
-            }
+        if parent.explains(&held.records) {
+            return release(&mut self.collector, held, true, mode);
         }
+        parent.wonder(&held.records);
+        parent.held.push(held);
+        self.held += 1;
+        self.settle(&key);
     }
 
-    /// The probe's answer is there, or there is none.
-    fn probed(&mut self, number: u64, wildcard: Option<u64>) {
-        let (Some(key), Some(mode)) = (self.probes.remove(&number), self.mode) else { return };
-        let Some(ParentState::Probing(waiting)) = self.parents.insert(key, ParentState::Known(wildcard)) else {
+    /// A probe's answer is there, or there is none.
+    fn probed(&mut self, number: u64, records: &[u64]) {
+        let Some(key) = self.probes.remove(&number) else { return };
+        let Some(parent) = self.parents.get_mut(&key) else { return };
+        parent.outstanding = parent.outstanding.saturating_sub(1);
+        parent.learn(records);
+        self.settle(&key);
+    }
+
+    /// Lets go what is known, and asks for more probes where something is not.
+    fn settle(&mut self, key: &[u8]) {
+        let (Some(parent), Some(mode)) = (self.parents.get_mut(key), self.mode) else { return };
+        if parent.outstanding > 0 {
             return;
-        };
-        self.held -= waiting.len();
-        for held in waiting {
-            let wild = wildcard == Some(held.fingerprint);
-            release(&mut self.collector, held, wild, mode);
         }
+        let unexplained = parent.held.iter().any(|held| !parent.explains(&held.records));
+        let wanted = parent.wanted(unexplained);
+        if wanted == 0 {
+            let held = std::mem::take(&mut parent.held);
+            self.held -= held.len();
+            for held in held {
+                let wild = parent.explains(&held.records);
+                release(&mut self.collector, held, wild, mode);
+            }
+            return;
+        }
+        parent.asked += wanted;
+        parent.outstanding = wanted;
+        for number in self.next..self.next + u64::from(wanted) {
+            self.probes.insert(number, key.into());
+            self.waiting.push(number);
+        }
+        self.next += u64::from(wanted);
     }
 }
 
@@ -179,13 +288,13 @@ impl OutcomeSink for WildcardFilter {
     fn finished(&mut self, done: &FinishedQuestion<'_>) {
         let Some(mode) = self.mode else { return self.collector.finished(done) };
         if done.number & PROBE != 0 {
-            let wildcard = match done.outcome {
+            let records = match done.outcome {
                 QuestionOutcome::Answered(walked) if is_found(walked, done.question) => {
-                    Some(fingerprint(walked, done.question))
+                    own_records(walked, done.question)
                 }
-                _ => None,
+                _ => Vec::new(),
             };
-            return self.probed(done.number, wildcard);
+            return self.probed(done.number, &records);
         }
         match done.outcome {
             QuestionOutcome::Answered(walked) if is_found(walked, done.question) => {
@@ -203,7 +312,7 @@ impl OutcomeSink for WildcardFilter {
 fn is_found(walked: &ResponseView<'_>, question: &[u8]) -> bool {
     let at = question.len().saturating_sub(4);
     let qtype = question.get(at..).and_then(|rest| rest.first_chunk()).map_or(0, |pair| u16::from_be_bytes(*pair));
-    walked.rcode == 0 && walked.has_type(qtype)
+    walked.meaning(qtype) == AnswerMeaning::Data
 }
 
 /// Labels of the name at the beginning, the root not counted.
@@ -216,13 +325,12 @@ fn labels(wire: &[u8]) -> usize {
     count
 }
 
-/// What the records of the name itself say, whatever their order and the name: alike for all names of one wildcard.
-fn fingerprint(walked: &ResponseView<'_>, question: &[u8]) -> u64 {
+/// What the records of the name itself say, each as a number, whatever the name and their order.
+fn own_records(walked: &ResponseView<'_>, question: &[u8]) -> Vec<u64> {
     let message = walked.message();
-    let mut own = Vec::new();
+    let (mut own, mut text, mut records) = (Vec::new(), Vec::new(), Vec::new());
     let _ = push_name(question, 0, question.len(), &mut own);
-    let (mut text, mut sum) = (Vec::new(), 0u64);
-    for place in walked.answers() {
+    for place in walked.answers().take(MAX_SEEN) {
         text.clear();
         let _ = push_name(message, place.owner, message.len(), &mut text);
         if !text.eq_ignore_ascii_case(&own) {
@@ -231,10 +339,11 @@ fn fingerprint(walked: &ResponseView<'_>, question: &[u8]) -> u64 {
         text.clear();
         text.extend_from_slice(&place.rtype.to_be_bytes());
         push_rdata(message, &place, &mut text);
-        // A sum, so that the order of the records does not matter.
-        sum = sum.wrapping_add(fnv1a(text.iter().copied()));
+        records.push(fnv1a(text.iter().copied()));
     }
-    sum
+    records.sort_unstable();
+    records.dedup();
+    records
 }
 
 #[cfg(test)]
@@ -242,19 +351,22 @@ mod tests {
     use super::super::write::{RecordFormat, RecordWriter};
     use super::*;
 
-    /// A question for LABEL.x.test A and its answer with this address.
-    fn message(label: &str, address: u8) -> (Vec<u8>, Vec<u8>) {
+    /// A question for LABEL.x.test A and its answer with these addresses; none: there is no such name.
+    fn message(label: &[u8], addresses: &[u8]) -> (Vec<u8>, Vec<u8>) {
         let mut question = vec![label.len() as u8];
-        question.extend_from_slice(label.as_bytes());
+        question.extend_from_slice(label);
         question.extend_from_slice(b"\x01x\x04test\0\0\x01\0\x01");
-        let mut answer = vec![0, 0, 0x81, 0x80, 0, 1, 0, 1, 0, 0, 0, 0];
+        let rcode = if addresses.is_empty() { 0x83 } else { 0x80 };
+        let mut answer = vec![0, 0, 0x81, rcode, 0, 1, 0, addresses.len() as u8, 0, 0, 0, 0];
         answer.extend_from_slice(&question);
-        answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, address]);
+        for address in addresses {
+            answer.extend_from_slice(&[0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, *address]);
+        }
         (question, answer)
     }
 
-    fn done(filter: &mut WildcardFilter, number: u64, label: &str, address: u8) {
-        let (question, answer) = message(label, address);
+    fn done(filter: &mut WildcardFilter, number: u64, label: &str, addresses: &[u8]) {
+        let (question, answer) = message(label.as_bytes(), addresses);
         let walked = ResponseView::new(&answer, question.len()).unwrap();
         let outcome = QuestionOutcome::Answered(&walked);
         filter.finished(&FinishedQuestion {
@@ -268,6 +380,29 @@ mod tests {
         });
     }
 
+    /// Answers probes until none is asked any more; returns how many there were.
+    fn answer_probes(filter: &mut WildcardFilter, mut addresses: impl FnMut() -> Vec<u8>) -> u32 {
+        let mut count = 0;
+        loop {
+            let mut asked = Vec::new();
+            filter.ask_probes(|number, question| {
+                assert!(
+                    question[1..21].iter().all(u8::is_ascii_lowercase)
+                        && question[21..].starts_with(b"\x01x\x04test\0")
+                );
+                asked.push(number);
+                true
+            });
+            if asked.is_empty() {
+                return count;
+            }
+            for number in asked {
+                count += 1;
+                done(filter, number, "probeprobeprobeprobe", &addresses());
+            }
+        }
+    }
+
     fn filter(mode: Option<Wildcards>) -> WildcardFilter {
         let collector = Collector::new(RecordWriter::new(RecordFormat::Short, b'\n', false, &[]), None);
         WildcardFilter::new(collector, mode, Random::seeded(1))
@@ -278,7 +413,7 @@ mod tests {
     }
 
     #[test]
-    fn one_probe_a_parent_decides_for_all_its_names() {
+    fn probes_decide_for_all_names_of_a_parent() {
         for (mode, expected) in [
             (
                 Wildcards::Mark,
@@ -287,20 +422,12 @@ mod tests {
             (Wildcards::Drop, "b.x.test.\t192.0.2.2\n"),
         ] {
             let mut filter = filter(Some(mode));
-            done(&mut filter, 0, "a", 1);
-            done(&mut filter, 1, "b", 2);
+            done(&mut filter, 0, "a", &[1]);
+            done(&mut filter, 1, "b", &[2]);
             assert_eq!(ready(&filter), "", "both wait");
-            let mut asked = Vec::new();
-            filter.ask_probes(|number, question| {
-                asked.push((number, question.to_vec()));
-                true
-            });
-            let [(number, question)] = asked.as_slice() else { panic!("{asked:?}") };
-            assert!(
-                question[1..21].iter().all(u8::is_ascii_lowercase) && question[21..].starts_with(b"\x01x\x04test\0")
-            );
-            done(&mut filter, *number, "probeprobeprobeprobe", 1);
-            done(&mut filter, 2, "c", 1);
+            let [alike, ..] = ENOUGH;
+            assert!(answer_probes(&mut filter, || vec![1]) <= alike + MORE_PROBES + 1);
+            done(&mut filter, 2, "c", &[1]);
             assert_eq!(ready(&filter), expected);
             assert!(filter.is_idle());
             assert_eq!((filter.collector.counts.answered, filter.collector.counts.wildcards), (3, 2));
@@ -309,22 +436,57 @@ mod tests {
     }
 
     #[test]
-    fn a_probe_without_an_answer_marks_nothing() {
+    fn probes_without_an_answer_mark_nothing() {
         let mut filter = filter(Some(Wildcards::Drop));
-        done(&mut filter, 0, "a", 1);
-        filter.ask_probes(|_, _| true);
-        filter.probed(PROBE, None);
-        assert_eq!(ready(&filter), "a.x.test.\t192.0.2.1\n");
+        done(&mut filter, 0, "a", &[1]);
+        assert_eq!(answer_probes(&mut filter, Vec::new), FIRST_PROBES);
+        done(&mut filter, 1, "b", &[1]);
+        assert_eq!(ready(&filter), "a.x.test.\t192.0.2.1\nb.x.test.\t192.0.2.1\n");
+    }
+
+    /// Wildcards that answer with `each` of `pool` addresses at random: of a hundred of their names fewer than one stays where
+    /// they have up to 32 addresses, and no name is lost that has another address, alone or as one of twenty on one host.
+    #[test]
+    fn rotating_answers() {
+        const JUNK: u64 = 200;
+        for (pool, each) in [(1, 1), (2, 1), (4, 1), (8, 1), (8, 2), (16, 1), (32, 1), (32, 4)] {
+            let (mut kept, mut probes, rounds) = (0, 0, 20);
+            for seed in 0..rounds {
+                let mut random = Random::seeded(seed);
+                let mut pick = || -> Vec<u8> { (0..each).map(|_| 1 + random.below(pool) as u8).collect() };
+                let mut filter = filter(Some(Wildcards::Drop));
+                let mut number = 0;
+                for (label, addresses) in (0..22).map(|real| (format!("real{real}"), vec![200 + (real / 20) as u8])) {
+                    done(&mut filter, number, &label, &addresses);
+                    number += 1;
+                }
+                for junk in 0..JUNK {
+                    done(&mut filter, number, &format!("junk{junk}"), &pick());
+                    number += 1;
+                    // Answers come while names do.
+                    if junk % 50 == 0 {
+                        probes += answer_probes(&mut filter, &mut pick);
+                    }
+                }
+                probes += answer_probes(&mut filter, &mut pick);
+                assert!(filter.is_idle() && filter.collector.done_before() == number);
+                let text = ready(&filter);
+                assert_eq!(text.matches("real").count(), 22, "a real name was lost");
+                kept += text.matches("junk").count() as u64;
+            }
+            assert!(kept * 100 < JUNK * rounds, "{pool} {each}: {kept} of {} stay", JUNK * rounds);
+            assert!(probes <= rounds as u32 * MAX_PROBES, "{pool} {each}: {probes} probes");
+        }
     }
 
     #[test]
     fn an_end_before_the_probe_leaves_nothing_waiting() {
         let mut ended = filter(Some(Wildcards::Drop));
-        done(&mut ended, 0, "a", 1);
+        done(&mut ended, 0, "a", &[1]);
         ended.end_probes();
         assert_eq!((ready(&ended).as_str(), ended.is_idle()), ("a.x.test.\t192.0.2.1\n", true));
         let mut undone = filter(Some(Wildcards::Drop));
-        done(&mut undone, 0, "a", 1);
+        done(&mut undone, 0, "a", &[1]);
         undone.forget_held();
         assert_eq!((ready(&undone).as_str(), undone.is_idle(), undone.collector.done_before()), ("", true, 0));
     }
@@ -332,7 +494,7 @@ mod tests {
     #[test]
     fn without_a_mode_nothing_waits() {
         let mut filter = filter(None);
-        done(&mut filter, 0, "a", 1);
+        done(&mut filter, 0, "a", &[1]);
         assert_eq!(ready(&filter), "a.x.test.\t192.0.2.1\n");
     }
 }

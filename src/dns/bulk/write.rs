@@ -7,12 +7,13 @@ use super::text::{escape_tail, push_name, push_number, push_rdata};
 use super::walk::{self, RecordSpan, ResponseView};
 use crate::dns::edns;
 use crate::dns::json;
-use crate::dns::message::{Flags, Message, Rcode};
+use crate::dns::message::{AnswerMeaning, Flags, Message, Rcode};
 use crate::dns::record::json::members;
 use crate::dns::record::{Class, Rtype, table};
 use crate::dns::template::{FormatPart, Template, TemplateField, member};
 use crate::dns::transport::Transport;
 use crate::fault::Kind;
+use crate::scope::host_of;
 
 /// How records are written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,7 +66,7 @@ impl RecordWriter {
             let (address, name) = (server.address, serde_json::Value::from(server.name.as_str()));
             let usual = server.transport;
             let other = if usual == Transport::Udp { Transport::Tcp } else { usual };
-            let (ip, port) = (address.ip(), address.port());
+            let (ip, port) = (host_of(address), address.port());
             let json = [usual, other].map(|transport| {
                 let server = format!("{{\"address\":\"{ip}\",\"port\":{port},\"name\":{name}}}");
                 format!("\"server\":{server},\"transport\":\"{}\",", transport.name())
@@ -84,7 +85,10 @@ impl RecordWriter {
         let begin = out.len();
         match done.outcome {
             QuestionOutcome::Answered(walked) => {
-                let qtype = question_type(done.question);
+                let meaning = walked.meaning(question_type(done.question));
+                if meaning == AnswerMeaning::Truncated {
+                    return self.failed(done, QueryFailure::Truncated, Some(walked), out);
+                }
                 let written = match &self.format {
                     RecordFormat::Json => self.json_answer(done, walked, out),
                     RecordFormat::Text => self.line_answer(done, walked, true, out),
@@ -95,10 +99,9 @@ impl RecordWriter {
                     out.truncate(begin);
                     return self.failed(done, QueryFailure::Malformed, None, out);
                 }
-                if walked.rcode == 0 && walked.has_type(qtype) {
-                    RecordStatus::Answered
-                } else {
-                    RecordStatus::Negative
+                match meaning {
+                    AnswerMeaning::Data => RecordStatus::Answered,
+                    _ => RecordStatus::Negative,
                 }
             }
             QuestionOutcome::Failed(failure, walked) => self.failed(done, failure, walked, out),
@@ -187,8 +190,7 @@ impl RecordWriter {
     ) -> Option<()> {
         let qtype = self.line_begin(done.question, status, out)?;
         if status {
-            let none = walked.rcode == 0 && !walked.has_type(qtype);
-            if none {
+            if walked.meaning(qtype) == AnswerMeaning::NoData {
                 out.extend_from_slice(b"NODATA");
             } else {
                 push_rcode(walked.rcode, out);
@@ -392,6 +394,7 @@ pub fn kind_of(failure: QueryFailure) -> Kind {
         QueryFailure::TimedOut => Kind::TimedOut,
         QueryFailure::Rcode(code) => Rcode(code).failure_kind(),
         QueryFailure::Malformed | QueryFailure::Mismatched => Kind::Protocol,
+        QueryFailure::Truncated => Kind::Incomplete,
         QueryFailure::ConnectRefused => Kind::ConnectRefused,
         QueryFailure::Unreachable => Kind::Unreachable,
         QueryFailure::Disconnected => Kind::Disconnected,
@@ -412,6 +415,7 @@ pub fn detail(failure: QueryFailure) -> &'static str {
         QueryFailure::Rcode(_) => "the servers answer with an error",
         QueryFailure::Malformed => "the answer cannot be read",
         QueryFailure::Mismatched => "only answers to other questions came",
+        QueryFailure::Truncated => "the answer was truncated",
         QueryFailure::ConnectRefused => "nothing listens there",
         QueryFailure::Unreachable => "no way to the server",
         QueryFailure::Disconnected => "the connection ended",

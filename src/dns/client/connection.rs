@@ -20,6 +20,7 @@ use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::dial::Dialer;
 use crate::net::http::{self, Http2, HttpResponse, Request};
 use crate::net::quic::Quic;
+use crate::scope::without_zone;
 
 /// What DoH carries (RFC 8484, section 6).
 const MEDIA_TYPE: &str = "application/dns-message";
@@ -124,7 +125,7 @@ async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault>
 
 /// The authority of a DoH server's URI.
 fn authority(endpoint: &Endpoint) -> String {
-    let host = match endpoint.host.parse::<std::net::Ipv6Addr>() {
+    let host = match without_zone(&endpoint.host).parse::<std::net::Ipv6Addr>() {
         Ok(v6) => format!("[{v6}]"),
         Err(_) => endpoint.host.clone(),
     };

@@ -9,8 +9,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
+use socket2::Type;
 
-use super::endpoint::{Endpoint, local, network_fault};
+use super::endpoint::{Endpoint, network_fault, socket};
 use super::pool::Completions;
 use super::{DnsClient, MAX_AT_ONCE, OnOutcome};
 use crate::dns::exchange::{Exchange, ExchangeAction, ExchangeAnswer};
@@ -29,8 +30,9 @@ pub(super) fn ask_all(client: &DnsClient, queries: &[Query], each: &mut OnOutcom
     }
     let mut drive = Drive { client, running: Vec::new(), completions: None, buffer: vec![0; MAX_MESSAGE_BYTES] };
     let mut next = queries.iter().cloned().enumerate();
+    let at_once = if client.bind.is_some_and(|bind| bind.port() != 0) { 1 } else { MAX_AT_ONCE };
     loop {
-        while drive.running.len() < MAX_AT_ONCE {
+        while drive.running.len() < at_once {
             let Some((place, query)) = next.next() else { break };
             drive.running.push(InFlight::new(client, place, query)?);
         }
@@ -80,7 +82,9 @@ impl InFlight {
         let mut random = vec![0; client.servers.len() * 2 + 32];
         random::fill(&mut random)?;
         let (for_ids, for_case) = random.split_at(client.servers.len() * 2);
-        let ids = for_ids.chunks_exact(2).map(|pair| u16::from_ne_bytes(pair.try_into().unwrap_or_default()));
+        let ids = for_ids
+            .chunks_exact(2)
+            .map(|pair| client.id.unwrap_or_else(|| u16::from_ne_bytes(pair.try_into().unwrap_or_default())));
         let servers: Vec<(u16, Transport)> = ids.zip(client.servers.iter().map(|server| server.transport)).collect();
         if client.mix_case {
             query.mix_case(for_case);
@@ -130,8 +134,9 @@ impl InFlight {
         if let Some((_, _, socket)) = self.sockets.iter().find(|(known, _, _)| *known == server) {
             return socket.send(wire).map(drop);
         }
-        let socket = UdpSocket::bind(local(client.bind, address))?;
-        socket.connect(address)?;
+        let socket = socket(client.bind, address, Type::DGRAM)?;
+        socket.connect(&address.into())?;
+        let socket = UdpSocket::from(socket);
         socket.set_nonblocking(true)?;
         socket.send(wire)?;
         self.sockets.push((server, address, socket));
@@ -193,8 +198,9 @@ impl Drive<'_> {
                         let wire = in_flight.sign(self.client, server, wire);
                         if transport == Transport::Udp {
                             if let Err(error) = in_flight.send(self.client, server, address, &wire) {
-                                self.client.trace.note(&format!("{address}: {error}"));
-                                in_flight.exchange.failed(server, network_fault(address, transport, &error));
+                                let fault = network_fault(address, transport, &error);
+                                self.client.trace.note(&fault.detail);
+                                in_flight.exchange.failed(server, fault);
                             }
                             continue;
                         }

@@ -1,12 +1,15 @@
 //! One server and the way to it, and the sockets that lead there.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
+
+use socket2::{Domain, Socket, Type};
 
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::tls::ClientTls;
+use crate::scope::host_of;
 
 /// One server and the way to it.
 #[derive(Debug, Clone)]
@@ -21,8 +24,8 @@ pub struct Endpoint {
     pub http: HttpTarget,
     /// Whom to believe; needed for encrypted transports.
     pub tls: Option<ClientTls>,
-    /// The address to connect from.
-    pub bind: Option<IpAddr>,
+    /// The address to connect from, and the port if it is not 0.
+    pub bind: Option<SocketAddr>,
 }
 
 /// The resource of a DoH server (RFC 8484, section 3).
@@ -53,7 +56,7 @@ impl From<SocketAddr> for Endpoint {
         Endpoint {
             address,
             transport: Transport::Udp,
-            host: address.ip().to_string(),
+            host: host_of(address),
             http: HttpTarget::default(),
             tls: None,
             bind: None,
@@ -66,19 +69,19 @@ pub(crate) fn network_fault(address: SocketAddr, transport: Transport, error: &i
     Fault::network(format!("{address} over {}", transport.name()), error)
 }
 
-/// The local address for a socket to this peer, any port.
-pub(crate) fn local(bind: Option<IpAddr>, peer: SocketAddr) -> SocketAddr {
-    let any = || if peer.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-    SocketAddr::new(bind.unwrap_or_else(any), 0)
+/// A socket to this peer with its local address, not connected yet. A port of the user's choice is used again and again.
+pub(super) fn socket(bind: Option<SocketAddr>, peer: SocketAddr, kind: Type) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(peer), kind, None)?;
+    if let Some(bind) = bind {
+        socket.set_reuse_address(bind.port() != 0)?;
+        socket.bind(&bind.into())?;
+    }
+    Ok(socket)
 }
 
 /// Connects from a local address with blocking calls.
-pub(crate) fn connect(bind: Option<IpAddr>, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
-    if bind.is_none() {
-        return TcpStream::connect_timeout(&address, timeout);
-    }
-    let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::STREAM, None)?;
-    socket.bind(&local(bind, address).into())?;
+pub(crate) fn connect(bind: Option<SocketAddr>, address: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+    let socket = socket(bind, address, Type::STREAM)?;
     socket.connect_timeout(&address.into(), timeout)?;
     Ok(socket.into())
 }

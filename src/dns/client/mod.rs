@@ -18,7 +18,7 @@ pub mod hosts;
 pub mod pool;
 pub mod server;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::ops::ControlFlow;
 
 pub use super::exchange::{ExchangeAnswer, ExchangePolicy};
@@ -42,10 +42,12 @@ pub struct DnsClient {
     pub servers: Vec<Endpoint>,
     /// How patient and how stubborn.
     pub policy: ExchangePolicy,
-    /// The address to send from.
-    pub bind: Option<IpAddr>,
+    /// The address to send from, and the port if it is not 0: then one question is under way at a time.
+    pub bind: Option<SocketAddr>,
     /// Letters of the name get random case, which the answer has to repeat.
     pub mix_case: bool,
+    /// The identifier of every query; none: random ones.
+    pub id: Option<u16>,
     /// Signs queries and verifies answers.
     pub key: Option<TsigKey>,
     /// Says what goes to and fro.
@@ -62,6 +64,7 @@ impl DnsClient {
             policy: ExchangePolicy::default(),
             bind: None,
             mix_case: false,
+            id: None,
             key: None,
             trace: ProtocolTrace::default(),
             pool: ConnectionPool::default(),

@@ -1,7 +1,7 @@
 //! How people name a server: `192.0.2.1`, `192.0.2.1:5300`, `192.0.2.1#5300`, `[2001:db8::1]:53`, `dns.example`,
-//! `udp://…`, `tcp://…`, `tls://…`, `https://…`, `quic://…`, `dns://…`, and what `/etc/resolv.conf` says.
+//! `fe80::1%eth0`, `udp://…`, `tcp://…`, `tls://…`, `https://…`, `quic://…`, `dns://…`, and what `/etc/resolv.conf` says.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,13 +10,15 @@ use crate::dns::name::Name;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::system_addresses;
+use crate::net::literal;
 use crate::net::tls::ClientTls;
+use crate::scope::{ScopedAddress, from_url, host_of, with_port};
 use crate::secret::without_password;
 
 /// A server as it was named.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerName {
-    /// Address or host name, without brackets.
+    /// Address, perhaps with a zone, or host name, without brackets.
     pub host: String,
     /// Port, if one was given.
     pub port: Option<u16>,
@@ -28,6 +30,11 @@ pub struct ServerName {
 }
 
 impl ServerName {
+    /// The server at this address; its port does not matter.
+    pub fn of(address: SocketAddr) -> ServerName {
+        ServerName { host: host_of(address), port: None, transport: None, http: HttpTarget::default() }
+    }
+
     /// Parses a server's name.
     ///
     /// # Errors
@@ -62,7 +69,7 @@ impl ServerName {
             (host, after.strip_prefix([':', '#']).or((!after.is_empty()).then_some("-")))
         } else if let Some((host, port)) = authority.split_once('#') {
             (host, Some(port))
-        } else if authority.parse::<std::net::Ipv6Addr>().is_ok() {
+        } else if ScopedAddress::parse(authority).is_some() {
             (authority, None)
         } else {
             authority.split_once(':').map_or((authority, None), |(host, port)| (host, Some(port)))
@@ -72,7 +79,8 @@ impl ServerName {
             return Err(bad("no host"));
         }
         let http = HttpTarget { path: path.to_owned(), get };
-        Ok(ServerName { host: host.to_owned(), port, transport, http })
+        let host = from_url(host).filter(|_| text.contains("://")).unwrap_or_else(|| host.to_owned());
+        Ok(ServerName { host, port, transport, http })
     }
 
     /// The port that will be asked.
@@ -106,11 +114,12 @@ impl ServerName {
     /// The addresses of the server; a name is looked up with the system's resolver.
     ///
     /// # Errors
-    /// [`Kind::NoHost`]: the name has no address.
+    /// [`Kind::NoHost`]: the name has no address; [`Kind::Unreachable`]: this host does not have the address's zone.
     pub fn addresses(&self, default_port: u16) -> Result<Vec<SocketAddr>, Fault> {
         let port = self.port_or(default_port);
-        if let Ok(address) = self.host.parse::<IpAddr>() {
-            return Ok(vec![SocketAddr::new(address, port)]);
+        let literal = literal::address(&self.host);
+        if let Some(address) = literal.map_err(|fault| fault.context("server"))? {
+            return Ok(vec![with_port(address, port)]);
         }
         let mut found = system_addresses(&self.host)
             .map_err(|fault| Fault { detail: format!("server {}", fault.detail), ..fault })?;
@@ -122,7 +131,7 @@ impl ServerName {
 /// What `/etc/resolv.conf` says (resolv.conf(5)).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ResolvConf {
-    /// Name servers in order; the local one if none is named.
+    /// Name servers in order; the local one if no line names any.
     pub servers: Vec<SocketAddr>,
     /// Domains to try for short names.
     pub search: Vec<Name>,
@@ -143,7 +152,7 @@ impl ResolvConf {
     /// The system's file. A missing one means the local server.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// The file cannot be read; [`Kind::Config`]: it names servers, and none can be asked.
     pub fn system() -> Result<ResolvConf, Fault> {
         ResolvConf::load(Path::new("/etc/resolv.conf"))
     }
@@ -151,17 +160,24 @@ impl ResolvConf {
     /// This file.
     ///
     /// # Errors
-    /// The file cannot be read.
+    /// As [`ResolvConf::system`].
     pub fn load(path: &Path) -> Result<ResolvConf, Fault> {
         match std::fs::read(path) {
-            Ok(bytes) => Ok(ResolvConf::parse(&String::from_utf8_lossy(bytes.get(..MAX_FILE_BYTES).unwrap_or(&bytes)))),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(ResolvConf::parse("")),
+            Ok(bytes) => {
+                let text = String::from_utf8_lossy(bytes.get(..MAX_FILE_BYTES).unwrap_or(&bytes));
+                ResolvConf::parse(&text).map_err(|fault| fault.context(path.display()))
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => ResolvConf::parse(""),
             Err(error) => Err(Fault::local(path.display(), &error)),
         }
     }
 
-    /// The text of such a file; lines that make no sense are skipped, as the C library does.
-    pub fn parse(text: &str) -> ResolvConf {
+    /// The text of such a file; lines that make no sense are skipped, as the C library does. Where that leaves no server of
+    /// those that are named, no other is asked in their place.
+    ///
+    /// # Errors
+    /// [`Kind::Config`]: it names servers, and none can be asked.
+    pub fn parse(text: &str) -> Result<ResolvConf, Fault> {
         let mut conf = ResolvConf {
             servers: Vec::new(),
             search: Vec::new(),
@@ -169,14 +185,20 @@ impl ResolvConf {
             timeout: Duration::from_secs(5),
             attempts: 2,
         };
-        for line in text.lines() {
-            let line = line.split(['#', ';']).next().unwrap_or_default();
+        let mut unusable = None;
+        for (number, whole) in (1..).zip(text.lines()) {
+            let line = whole.split(['#', ';']).next().unwrap_or_default();
             let mut words = line.split_whitespace();
             match words.next() {
                 Some("nameserver") if conf.servers.len() < MAX_SERVERS => {
-                    // A scope (`fe80::1%eth0`) is left out: only the system's own resolver can use it.
-                    if let Some(address) = words.next().and_then(|word| word.parse::<IpAddr>().ok()) {
-                        conf.servers.push(SocketAddr::new(address, 53));
+                    let found = match literal::address(words.next().unwrap_or_default()) {
+                        Ok(Some(address)) => Ok(conf.servers.push(with_port(address, 53))),
+                        Ok(None) => Err("not an IP address".to_owned()),
+                        Err(fault) => Err(fault.detail),
+                    };
+                    if let Err(why) = found {
+                        unusable
+                            .get_or_insert(format!("no usable name server: line {number}: {}: {why}", whole.trim()));
                     }
                 }
                 Some("search" | "domain") => {
@@ -197,10 +219,12 @@ impl ResolvConf {
                 _ => {}
             }
         }
-        if conf.servers.is_empty() {
-            conf.servers.push(SocketAddr::from(([127, 0, 0, 1], 53)));
+        match unusable {
+            Some(why) if conf.servers.is_empty() => return Err(Fault::new(Kind::Config, why)),
+            _ if conf.servers.is_empty() => conf.servers.push(SocketAddr::from(([127, 0, 0, 1], 53))),
+            _ => {}
         }
-        conf
+        Ok(conf)
     }
 }
 
@@ -218,6 +242,12 @@ mod tests {
             ("2001:db8::1", "2001:db8::1", None, None),
             ("[2001:db8::1]:53", "2001:db8::1", Some(53), None),
             ("2001:db8::1#53", "2001:db8::1", Some(53), None),
+            ("fe80::1%lo", "fe80::1%lo", None, None),
+            ("fe80::1%lo#5300", "fe80::1%lo", Some(5300), None),
+            ("[fe80::1%lo]:5300", "fe80::1%lo", Some(5300), None),
+            ("tcp://[fe80::1%25lo]:53", "fe80::1%lo", Some(53), Some(Transport::Tcp)),
+            ("udp://fe80::1%25lo", "fe80::1%lo", None, Some(Transport::Udp)),
+            ("fe80::1%25", "fe80::1%25", None, None),
             ("ns.test", "ns.test", None, None),
             ("dns://127.0.0.1:1234", "127.0.0.1", Some(1234), None),
             ("tcp://ns.test:53", "ns.test", Some(53), Some(Transport::Tcp)),
@@ -256,9 +286,20 @@ mod tests {
         let conf = ResolvConf::parse(
             "# c\nnameserver 192.0.2.1\nnameserver ::1 ; x\nnameserver bad\nsearch a.test b.test\n\
              options ndots:2 timeout:1 attempts:3 rotate\n",
-        );
+        )
+        .unwrap();
         assert_eq!(conf.servers, ["192.0.2.1:53".parse().unwrap(), "[::1]:53".parse().unwrap()]);
         assert_eq!((conf.ndots, conf.timeout.as_secs(), conf.attempts, conf.search.len()), (2, 1, 3, 2));
-        assert_eq!(ResolvConf::parse("").servers, ["127.0.0.1:53".parse().unwrap()]);
+        let scoped = "nameserver fe80::1%nosuch0\nnameserver fe80::1%lo\nnameserver ::1%1";
+        let servers = ["[fe80::1%1]:53".parse().unwrap(), "[::1%1]:53".parse().unwrap()];
+        assert_eq!(ResolvConf::parse(scoped).unwrap().servers, servers);
+        for none in ["", "# nameserver 192.0.2.1\nsearch a.test\n"] {
+            assert_eq!(ResolvConf::parse(none).unwrap().servers, ["127.0.0.1:53".parse().unwrap()], "resolv.conf(5)");
+        }
+        for bad in ["fe80::1%nosuch0", "ns.test", "192.0.2.256", "", "127.0.0.1%lo"] {
+            let fault = ResolvConf::parse(&format!("search a\n nameserver {bad}\nnameserver x\n")).unwrap_err();
+            assert_eq!(fault.kind, Kind::Config);
+            assert!(fault.detail.contains(format!("line 2: nameserver {bad}").trim()), "{fault}");
+        }
     }
 }

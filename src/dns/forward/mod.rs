@@ -22,7 +22,6 @@ use super::answer::UpstreamQuestion;
 use super::client::endpoint::Endpoint;
 use super::edns::Edns;
 use super::exchange::ExchangeAnswer;
-use super::message::Rcode;
 use super::query::Query;
 use crate::fault::{Fault, Kind};
 pub use upstream::ReportHealth;
@@ -136,5 +135,5 @@ impl Forwarder {
 
 /// False for codes that another server may better.
 fn is_wanted(answer: &ExchangeAnswer) -> bool {
-    matches!(answer.message.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN)
+    answer.message.rcode().is_answer()
 }

@@ -3,13 +3,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
-use crate::dns::client::endpoint::{local, network_fault};
+use crate::dns::client::endpoint::network_fault;
 use crate::dns::transport::Transport;
 use crate::fault::Fault;
 
@@ -102,7 +102,8 @@ impl SharedSockets {
 
 impl SharedSocket {
     async fn open(address: SocketAddr) -> io::Result<SharedSocket> {
-        let socket = Arc::new(UdpSocket::bind(local(None, address)).await?);
+        let any = if address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
+        let socket = Arc::new(UdpSocket::bind(SocketAddr::new(any, 0)).await?);
         socket.connect(address).await?;
         let waiting = Arc::<Mutex<HashMap<u16, mpsc::Sender<Arrival>>>>::default();
         let reader = tokio::spawn(read(socket.clone(), waiting.clone(), address)).abort_handle();

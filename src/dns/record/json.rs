@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::atoms::push_escaped;
+use super::rdata::key_tag;
 use super::table::{self, RdataField};
 use super::text::{self, Style};
 use super::{Rtype, special, svcb};
@@ -17,6 +18,10 @@ pub fn members(rtype: Rtype, wire: &[u8]) -> Option<Map<String, Value>> {
         field(name, *kind, &mut cursor, &mut map).ok()?;
     }
     cursor.finish().ok()?;
+    // It stands nowhere in the data, and everything else names the key by it.
+    if row.fields == table::KEY {
+        map.insert("key_tag".to_owned(), key_tag(wire).into());
+    }
     Some(map)
 }
 
@@ -72,6 +77,8 @@ mod tests {
         assert_eq!(json(Rtype::MX, b"\x00\x0a\x02mx\x00"), r#"{"exchange":"mx.","preference":10}"#);
         assert_eq!(json(Rtype::TXT, b"\x01a\x02\"\xff"), r#"{"text":["a","\"\\255"]}"#);
         assert_eq!(json(Rtype::NSEC, b"\x01a\x00\x00\x01\x40"), r#"{"next":"a.","types":["A"]}"#);
+        let key = r#"{"algorithm":13,"flags":257,"key_tag":1295,"protocol":3,"public_key":"AQ=="}"#;
+        assert_eq!(json(Rtype::DNSKEY, &[1, 1, 3, 13, 1]), key);
         assert!(members(Rtype::A, b"\x01").is_none());
         assert!(members(Rtype(65280), b"\x01").is_none());
     }

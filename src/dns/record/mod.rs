@@ -3,6 +3,7 @@
 
 pub(crate) mod atoms;
 pub mod json;
+pub mod layout;
 pub mod parse;
 pub mod rdata;
 pub(crate) mod special;
@@ -11,11 +12,13 @@ pub mod table;
 pub mod text;
 pub mod words;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::Range;
 
-use super::name::{self, Name};
-use super::wire::Malformed;
+use super::name::{self, Name, NameRef};
+use super::wire::{Cursor, Malformed};
 use table::RdataField;
 
 /// One resource record (RFC 1035, section 4.1.3); names in `rdata` are uncompressed.
@@ -37,6 +40,11 @@ impl Record {
     /// The data as text, as a zone file takes it.
     pub fn rdata_text(&self) -> String {
         text::rdata(self.rtype, &self.rdata, text::Style::PLAIN)
+    }
+
+    /// True if this is its data: names are the same in either case.
+    pub fn has_data(&self, rdata: &[u8]) -> bool {
+        comparable(self.rtype, &self.rdata) == comparable(self.rtype, rdata)
     }
 
     /// The address of an A or AAAA record.
@@ -90,6 +98,8 @@ impl Rtype {
     pub const NSEC3: Rtype = Rtype(50);
     pub const NSEC3PARAM: Rtype = Rtype(51);
     pub const TLSA: Rtype = Rtype(52);
+    pub const CDS: Rtype = Rtype(59);
+    pub const CDNSKEY: Rtype = Rtype(60);
     pub const SVCB: Rtype = Rtype(64);
     pub const HTTPS: Rtype = Rtype(65);
     pub const TKEY: Rtype = Rtype(249);
@@ -185,22 +195,6 @@ fn numbered(text: &str, prefix: &str) -> Option<u16> {
 /// # Errors
 /// The data does not fit its type.
 pub fn expand(rtype: Rtype, message: &[u8], at: usize, end: usize) -> Result<Vec<u8>, Malformed> {
-    copy(rtype, message, at, end, false)
-}
-
-/// Record data in the canonical form of DNSSEC: the names of the old types in lower case (RFC 4034, section 6.2, with
-/// RFC 6840, section 5.1), everything else as it is.
-///
-/// # Errors
-/// The data does not fit its type.
-pub fn canonical(rtype: Rtype, rdata: &[u8]) -> Result<Vec<u8>, Malformed> {
-    if rtype == Rtype::NSAP_PTR {
-        return Ok(rdata.to_vec()); // the one old type that is not on the list
-    }
-    copy(rtype, rdata, 0, rdata.len(), true)
-}
-
-fn copy(rtype: Rtype, message: &[u8], at: usize, end: usize, lower: bool) -> Result<Vec<u8>, Malformed> {
     let raw = message.get(at..end).ok_or(Malformed("record data cut short"))?;
     let Some(row) = table::row(rtype).filter(|row| row.fields.iter().any(|(_, field)| field.may_be_compressed()))
     else {
@@ -210,28 +204,97 @@ fn copy(rtype: Rtype, message: &[u8], at: usize, end: usize, lower: bool) -> Res
     let mut here = at;
     for (_, field) in row.fields {
         if field.may_be_compressed() {
-            let begin = wire.len();
             here = name::read_into(message, here, end, true, &mut wire)?;
-            if lower && let Some(name) = wire.get_mut(begin..) {
-                name.make_ascii_lowercase();
-            }
             continue;
         }
-        let rest = message.get(here..end).unwrap_or_default();
-        let size = match field {
-            RdataField::U8 | RdataField::Algorithm => 1,
-            RdataField::U16 | RdataField::Type => 2,
-            RdataField::U32 | RdataField::Ttl | RdataField::Time => 4,
-            RdataField::Text => 1 + usize::from(*rest.first().ok_or(Malformed("record data cut short"))?),
-            _ => rest.len(),
-        };
-        wire.extend_from_slice(rest.get(..size).ok_or(Malformed("record data cut short"))?);
-        here += size;
+        let mut cursor = Cursor::new(message.get(here..end).unwrap_or_default());
+        wire.extend_from_slice(other_field(*field, &mut cursor)?);
+        here += cursor.position();
     }
     if here != end {
         return Err(Malformed("record data longer than its fields"));
     }
     Ok(wire)
+}
+
+/// A field before, between or behind names.
+fn other_field<'a>(field: RdataField, cursor: &mut Cursor<'a>) -> Result<&'a [u8], Malformed> {
+    match field {
+        RdataField::U8 | RdataField::Algorithm | RdataField::AlgorithmName | RdataField::SyncScheme => cursor.take(1),
+        RdataField::U16 | RdataField::Type | RdataField::CertType => cursor.take(2),
+        RdataField::U32 | RdataField::Ttl | RdataField::Time | RdataField::Ipv4 => cursor.take(4),
+        RdataField::Text | RdataField::Tag | RdataField::HexCounted | RdataField::Base32Counted => {
+            let begin = cursor.position();
+            cursor.string()?;
+            Ok(cursor.whole().get(begin..cursor.position()).unwrap_or_default())
+        }
+        _ => Ok(cursor.rest()),
+    }
+}
+
+/// The names in uncompressed data: where each stands, and whether signatures have it in lower case (RFC 4034, section 6.2,
+/// with RFC 6840, section 5.1: the old types' alone).
+///
+/// # Errors
+/// The data does not fit its type.
+fn name_places(rtype: Rtype, rdata: &[u8]) -> Result<Vec<(Range<usize>, bool)>, Malformed> {
+    let mut places = Vec::new();
+    let mut cursor = Cursor::new(rdata);
+    for (_, field) in table::row(rtype).map_or(&[][..], |row| row.fields) {
+        let signed_lower = field.may_be_compressed() && rtype != Rtype::NSAP_PTR; // the one old type not on the list
+        let many = match field {
+            RdataField::Gateway | RdataField::Relay | RdataField::Hip => special::skip_to_names(*field, &mut cursor)?,
+            field if field.is_name() => 1,
+            field => {
+                other_field(*field, &mut cursor)?;
+                0
+            }
+        };
+        for _ in 0..many {
+            if cursor.is_empty() && *field == RdataField::Hip {
+                break;
+            }
+            let begin = cursor.position();
+            cursor.name_ref()?;
+            places.push((begin..cursor.position(), signed_lower));
+        }
+    }
+    Ok(places)
+}
+
+fn lowered(rdata: &[u8], places: impl IntoIterator<Item = Range<usize>>) -> Vec<u8> {
+    let mut lowered = rdata.to_vec();
+    for place in places {
+        // A length is below 64 and no letter.
+        lowered.get_mut(place).unwrap_or_default().make_ascii_lowercase();
+    }
+    lowered
+}
+
+/// Record data in the canonical form of DNSSEC (RFC 4034, section 6.2): what is signed and sorted.
+///
+/// # Errors
+/// The data does not fit its type.
+pub fn canonical(rtype: Rtype, rdata: &[u8]) -> Result<Vec<u8>, Malformed> {
+    let places = name_places(rtype, rdata)?;
+    Ok(lowered(rdata, places.into_iter().filter(|(_, signed_lower)| *signed_lower).map(|(place, _)| place)))
+}
+
+/// Record data in the form in which it is the same or another: every name in it without case (RFC 4343, section 3; RFC 3597,
+/// section 6: what has no known type, or does not fit it, by its bytes).
+pub fn comparable(rtype: Rtype, rdata: &[u8]) -> Cow<'_, [u8]> {
+    let holds = table::row(rtype).is_some_and(|row| row.fields.iter().any(|(_, field)| field.may_hold_names()));
+    let places = if holds { name_places(rtype, rdata).unwrap_or_default() } else { Vec::new() };
+    match places.as_slice() {
+        [] => Cow::Borrowed(rdata),
+        _ => Cow::Owned(lowered(rdata, places.into_iter().map(|(place, _)| place))),
+    }
+}
+
+/// The names in uncompressed data. Data that does not fit its type has none.
+pub fn names_in(rtype: Rtype, rdata: &[u8]) -> Vec<NameRef<'_>> {
+    let places = name_places(rtype, rdata).unwrap_or_default();
+    places.into_iter().filter_map(|(place, _)| Some(NameRef::read(rdata, place.start).ok()?.0)).collect()
 }
 
 #[cfg(test)]
@@ -262,5 +325,90 @@ mod tests {
         assert!(expand(Rtype::MX, b"\x00", 0, 1).is_err());
         assert!(expand(Rtype::CNAME, b"\x00\x00", 0, 2).is_err(), "bytes after the name");
         assert_eq!(expand(Rtype::HTTPS, b"\x00\x01\xc0\x00", 0, 4).unwrap(), b"\x00\x01\xc0\x00", "left as it came");
+    }
+
+    /// Every type with a text form, in two cases: the same data if its names alone differ.
+    #[test]
+    fn names_in_data_have_no_case() {
+        let samples = include_str!("../../../tests/data/dns/rdata.txt");
+        let root = Name::root();
+        let mut with_names = 0;
+        for line in samples.lines().filter(|line| !line.starts_with('#') && !line.is_empty()) {
+            let (rtype, text) = line.split_once(' ').unwrap();
+            let rtype = Rtype::parse(rtype).unwrap();
+            let words = words::split(text.as_bytes()).unwrap();
+            let wire = parse::rdata(rtype, &mut words::RdataWords::new(&words, Some(&root))).unwrap();
+            let names = names_in(rtype, &wire);
+            let shown = |name: &NameRef<'_>| text.to_lowercase().contains(&name.to_string().to_lowercase());
+            assert!(names.iter().all(shown), "{line}");
+            // "10 0": a gateway or relay that is none.
+            let shows_name = text.contains(".test.") || text.ends_with(" .") || text.contains(" . ");
+            assert_eq!(names.is_empty(), !shows_name || text.starts_with("10 0 "), "{line}");
+            let mut upper = wire.clone();
+            for place in name_places(rtype, &wire).unwrap() {
+                upper[place.0].make_ascii_uppercase();
+            }
+            with_names += usize::from(upper != wire);
+            assert_eq!(comparable(rtype, &upper), comparable(rtype, &wire), "{line}");
+            let signed_alike = canonical(rtype, &upper).unwrap() == canonical(rtype, &wire).unwrap();
+            // RFC 4034, section 6.2, with the corrections of RFC 6840, section 5.1.
+            let listed = [2, 3, 4, 5, 6, 7, 8, 9, 12, 14, 15, 17, 18, 21, 24, 26, 30, 33, 35, 36, 39, 46];
+            assert_eq!(signed_alike, upper == wire || listed.contains(&rtype.0), "{line}");
+        }
+        assert!(with_names > 25, "{with_names}");
+        assert_ne!(comparable(Rtype::TXT, b"\x01a"), comparable(Rtype::TXT, b"\x01A"));
+    }
+
+    /// Data that BIND, NSD and Knot refuse, in the form of RFC 3597 and in its own.
+    #[test]
+    fn malformed_data_is_no_record() {
+        let root = Name::root();
+        let read = |rtype: &str, text: &str| {
+            let words = words::split(text.as_bytes())?;
+            parse::rdata(Rtype::parse(rtype).unwrap(), &mut words::RdataWords::new(&words, Some(&root)))
+        };
+        for (rtype, bad) in [
+            ("A", "\\# 3 010203"),
+            ("AAAA", "\\# 4 01020304"),
+            ("MX", "\\# 5 0001c00c00"),
+            ("NS", "\\# 2 0161"),
+            ("CNAME", "\\# 0"),
+            ("PTR", "\\# 2 c00c"),
+            ("DS", "\\# 3 000000"),
+            ("SRV", "\\# 0"),
+            ("RRSIG", "\\# 0"),
+            ("NSEC", "\\# 0"),
+            ("TXT", "\\# 0"),
+            ("HIP", "\\# 4 00010000"),
+            ("SVCB", "\\# 4 00010000"),
+            ("HTTPS", "\\# 7 000100000300"),
+            ("DNSKEY", "\\# 4 01000308"),
+            ("DNSKEY", "256 3 8"),
+            ("CDNSKEY", "256 3 8"),
+            ("RRSIG", "A 8 3 300 20300101000000 20200101000000 1 q.test."),
+            ("CERT", "1 1 8"),
+            ("OPENPGPKEY", ""),
+            ("DHCID", ""),
+            ("DOA", "1 1 1 \"\""),
+            ("CAA", "0 \"\" \"x\""),
+            ("CAA", "0 is-sue \"x\""),
+            ("LOC", "42 21 54 N 71 06 18 W 1m 90000001m"),
+            ("SVCB", "1 . key65=\"a b\"c"),
+            ("SVCB", "1 . key65=a\"b c\""),
+        ] {
+            assert!(read(rtype, bad).is_err(), "{rtype} {bad}");
+        }
+        for (rtype, good) in [
+            ("KEY", "49152 3 8"),
+            ("CDNSKEY", "0 3 0 AA=="),
+            ("DNSKEY", "256 3 RSASHA1-NSEC3-SHA1 AAAA"),
+            ("APL", "\\# 0"),
+            ("NULL", "\\# 0"),
+            ("TYPE65280", "\\# 0"),
+            ("NSEC", "y."),
+            ("RRSIG", "A 8 3 300 21070101000000 20200101000000 1 q.test. AAAA"),
+        ] {
+            assert!(read(rtype, good).is_ok(), "{rtype} {good}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 use super::atoms::{address, from_base32, from_base64, from_hex, lossy, named, string, ttl};
 use super::table::{self, RdataField};
 use super::words::{RdataWords, TextError};
-use super::{Rtype, special, svcb};
+use super::{Rtype, special, svcb, text};
 
 /// The longest record data (its length field has 16 bits).
 pub const MAX_RDATA_BYTES: usize = 65_535;
@@ -23,6 +23,7 @@ pub fn rdata(rtype: Rtype, words: &mut RdataWords<'_>) -> Result<Vec<u8>, TextEr
         if wire.len() != usize::from(length) {
             return Err(format!("{length} bytes announced, {} given", wire.len()));
         }
+        text::check(rtype, &wire).map_err(|error| error.to_string())?;
         return Ok(wire);
     }
     let row = table::row(rtype).filter(|row| !row.fields.is_empty());
@@ -74,7 +75,14 @@ fn field(what: &str, kind: RdataField, words: &mut RdataWords<'_>, wire: &mut Ve
         }
         RdataField::Ipv4 => wire.extend(address::<Ipv4Addr>(what, words)?.octets()),
         RdataField::Ipv6 => wire.extend(address::<Ipv6Addr>(what, words)?.octets()),
-        RdataField::Text | RdataField::Tag => string(&words.next(what)?.bytes()?, wire)?,
+        RdataField::Text => string(&words.next(what)?.bytes()?, wire)?,
+        RdataField::Tag => {
+            let tag = words.next(what)?.bytes()?;
+            if tag.is_empty() || !tag.iter().all(u8::is_ascii_alphanumeric) {
+                return Err(format!("{what}: letters and digits expected"));
+            }
+            string(&tag, wire)?;
+        }
         RdataField::Texts => {
             string(&words.next(what)?.bytes()?, wire)?;
             while !words.is_empty() {
@@ -92,10 +100,11 @@ fn field(what: &str, kind: RdataField, words: &mut RdataWords<'_>, wire: &mut Ve
             let bytes = from_base32(words.next(what)?.text).ok_or_else(|| format!("{what}: bad base32"))?;
             string(&filled(what, bytes)?, wire)?;
         }
-        RdataField::Base64 => wire.extend(from_base64(&words.joined())?),
+        RdataField::Base64 => wire.extend(filled(what, from_base64(&words.joined())?)?),
+        RdataField::Base64OrNone => wire.extend(from_base64(&words.joined())?),
         RdataField::Base64OrDash => match words.joined().as_slice() {
             b"-" => {}
-            text => wire.extend(from_base64(text)?),
+            text => wire.extend(filled(what, from_base64(text)?)?),
         },
         RdataField::Types => special::parse_types(words, wire)?,
         RdataField::OldTypes => special::parse_old_types(words, wire)?,
@@ -142,7 +151,7 @@ fn pairs<const N: usize>(what: &str, words: &mut RdataWords<'_>, wire: &mut Vec<
 
 #[cfg(test)]
 mod tests {
-    use super::super::text::{self, Style};
+    use super::super::text::Style;
     use super::super::words;
     use super::*;
     use crate::dns::name::Name;

@@ -139,6 +139,19 @@ impl<'a> Dnskey<'a> {
     }
 }
 
+/// The tag that signatures and digests name a key by (RFC 4034, appendix B).
+pub fn key_tag(rdata: &[u8]) -> u16 {
+    let sum: u32 = rdata
+        .chunks(2)
+        .map(|pair| match pair {
+            [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
+            [high] => u32::from(*high) << 8,
+            _ => 0,
+        })
+        .fold(0, u32::wrapping_add);
+    (sum.wrapping_add(sum >> 16) & 0xffff) as u16
+}
+
 /// The digest of a key (RFC 4034, section 5.1).
 #[derive(Debug, Clone, Copy)]
 pub struct Ds<'a> {

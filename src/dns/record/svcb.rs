@@ -201,13 +201,14 @@ pub fn parse(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Result<(), TextE
         };
         let name = String::from_utf8_lossy(name).into_owned();
         let key = key_number(&name).filter(|key| *key != 65535).ok_or_else(|| format!("unknown parameter {name:?}"))?;
-        let value = match value {
-            Some(quoted) if quoted.starts_with(b"\"") => {
-                quoted.get(1..quoted.len().saturating_sub(1)).filter(|_| quoted.ends_with(b"\"") && quoted.len() > 1)
-            }
-            other => other,
+        let value = match (value, words.peek()) {
+            (Some(b""), Some(quoted)) if quoted.quoted && quoted.glued => Some(words.next("value")?),
+            (text, _) => text.map(|text| ZoneWord { text, ..word }),
         };
-        let value = value.map(|text| ZoneWord { text, quoted: true }.bytes()).transpose()?;
+        if words.peek().is_some_and(|next| next.glued) {
+            return Err(format!("{name}: a quote in the middle"));
+        }
+        let value = value.map(|word| word.bytes()).transpose()?;
         let bytes = value_of(key, value.as_deref()).map_err(|error| format!("{name}: {error}"))?;
         if params.insert(key, bytes).is_some() {
             return Err(format!("{name} stands twice"));

@@ -49,8 +49,10 @@ pub enum RdataField {
     HexCounted,
     /// Bytes with a length of 8 bits, in base32hex (NSEC3's next owner).
     Base32Counted,
-    /// The rest in base64.
+    /// The rest in base64, at least one byte.
     Base64,
+    /// The rest in base64, which may be empty: a KEY that says that there is none (RFC 2535, section 3.1.2).
+    Base64OrNone,
     /// The rest in base64, `-` if none (DOA).
     Base64OrDash,
     /// A list of types as a bit map (RFC 4034, section 4.1.2).
@@ -81,6 +83,11 @@ impl RdataField {
     /// True for one name.
     pub fn is_name(self) -> bool {
         matches!(self, RdataField::Name | RdataField::OldName | RdataField::PlainName)
+    }
+
+    /// True if a name may stand in it, alone or among other things.
+    pub fn may_hold_names(self) -> bool {
+        self.is_name() || matches!(self, RdataField::Gateway | RdataField::Relay | RdataField::Hip)
     }
 
     /// True for a name that a sender may have compressed.
@@ -118,8 +125,10 @@ const TEXTS: &[(&str, RdataField)] = &[("text", Texts)];
 const HEX: &[(&str, RdataField)] = &[("data", Hex)];
 const DIGEST: &[(&str, RdataField)] =
     &[("key_tag", U16), ("algorithm", Algorithm), ("digest_type", U8), ("digest", Hex)];
-const KEY: &[(&str, RdataField)] =
+pub(super) const KEY: &[(&str, RdataField)] =
     &[("flags", U16), ("protocol", U8), ("algorithm", Algorithm), ("public_key", Base64)];
+const OLD_KEY: &[(&str, RdataField)] =
+    &[("flags", U16), ("protocol", U8), ("algorithm", Algorithm), ("public_key", Base64OrNone)];
 const ASSOCIATION: &[(&str, RdataField)] =
     &[("certificate_usage", U8), ("selector", U8), ("matching_type", U8), ("certificate_association", Hex)];
 const SERVICE: &[(&str, RdataField)] = &[("priority", U16), ("target", PlainName), ("params", SvcParams)];
@@ -175,7 +184,7 @@ pub static TABLE: &[TypeRow] = &[
     r(22, "NSAP", NONE),
     r(23, "NSAP-PTR", &[("host", OldName)]),
     r(24, "SIG", SIGNATURE),
-    r(25, "KEY", KEY),
+    r(25, "KEY", OLD_KEY),
     r(26, "PX", &[("preference", U16), ("map822", OldName), ("mapx400", OldName)]),
     r(27, "GPOS", &[("longitude", Text), ("latitude", Text), ("altitude", Text)]),
     r(28, "AAAA", &[("address", Ipv6)]),

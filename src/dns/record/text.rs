@@ -4,27 +4,10 @@ use std::fmt::Write;
 use std::net::{Ipv4Addr, Ipv6Addr};
 
 use super::atoms::{push_base32, push_base64, push_hex, push_ipv6, push_list, push_mnemonic, push_quoted};
-use super::table::{self, RdataField};
-use super::{Rtype, special, svcb};
+pub use super::layout::Style;
+use super::table::{self, RdataField, TypeRow};
+use super::{Rtype, layout, special, svcb};
 use crate::dns::wire::{Cursor, Malformed};
-
-/// How long fields are laid out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Style {
-    /// Hexadecimal and base64 are split into pieces of this many characters; 0 = never.
-    pub split: usize,
-    /// Every type as RFC 3597 writes unknown ones.
-    pub unknown: bool,
-    /// All digits of IPv6 addresses.
-    pub expand_ipv6: bool,
-}
-
-impl Style {
-    /// Long fields in one piece.
-    pub const PLAIN: Style = Style { split: 0, unknown: false, expand_ipv6: false };
-    /// As dig prints them.
-    pub const DIG: Style = Style { split: 56, ..Style::PLAIN };
-}
 
 /// The data as a zone file takes it; data that does not fit its type as RFC 3597 writes unknown ones.
 pub fn rdata(rtype: Rtype, wire: &[u8], style: Style) -> String {
@@ -35,15 +18,39 @@ pub fn rdata(rtype: Rtype, wire: &[u8], style: Style) -> String {
 
 /// Appends the data as text.
 pub fn write_rdata(rtype: Rtype, wire: &[u8], style: Style, out: &mut String) {
+    if !style.multiline && !style.comments && style.crypto {
+        return write_line(rtype, wire, style, out);
+    }
+    let mut line = String::new();
+    write_line(rtype, wire, style, &mut line);
+    layout::lay_out(rtype, wire, &line, style, out);
+}
+
+/// Appends the data as one line.
+fn write_line(rtype: Rtype, wire: &[u8], style: Style, out: &mut String) {
     let before = out.len();
     let row = table::row(rtype).filter(|row| !style.unknown && !row.fields.is_empty());
-    let typed = row.is_some_and(|row| {
-        let mut cursor = Cursor::new(wire);
-        fields(row.fields, &mut cursor, style, out).and_then(|()| cursor.finish()).is_ok()
-    });
-    if !typed {
+    if row.is_none_or(|row| typed(row, wire, style, out).is_err()) {
         out.truncate(before);
         generic(wire, style, out);
+    }
+}
+
+fn typed(row: &TypeRow, wire: &[u8], style: Style, out: &mut String) -> Result<(), Malformed> {
+    let mut cursor = Cursor::new(wire);
+    fields(row.fields, &mut cursor, style, out)?;
+    cursor.finish()
+}
+
+/// Checks that data is what its type says: every field there and in its bounds, names without pointers, nothing behind the
+/// last. It is what has a text form. Data of types without one may be anything (RFC 3597, section 3).
+///
+/// # Errors
+/// The data does not fit its type.
+pub fn check(rtype: Rtype, wire: &[u8]) -> Result<(), Malformed> {
+    match table::row(rtype).filter(|row| !row.fields.is_empty()) {
+        Some(row) => typed(row, wire, Style::PLAIN, &mut String::new()),
+        None => Ok(()),
     }
 }
 
@@ -137,7 +144,8 @@ pub(super) fn field(
             bytes => push_hex(bytes, 0, out),
         },
         RdataField::Base32Counted => filled(cursor.string()?).map(|bytes| push_base32(bytes, out))?,
-        RdataField::Base64 => push_base64(cursor.rest(), style.split, out),
+        RdataField::Base64 => filled(cursor.rest()).map(|bytes| push_base64(bytes, style.split, out))?,
+        RdataField::Base64OrNone => push_base64(cursor.rest(), style.split, out),
         RdataField::Base64OrDash => match cursor.rest() {
             [] => out.push('-'),
             // In one piece, as dig prints it.

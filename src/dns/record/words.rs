@@ -12,6 +12,8 @@ pub struct ZoneWord<'a> {
     pub text: &'a [u8],
     /// It stood between quotes.
     pub quoted: bool,
+    /// No blank stands between it and the word before: `key="value"` of service parameters (RFC 9460, section 2.1).
+    pub glued: bool,
 }
 
 impl ZoneWord<'_> {
@@ -116,43 +118,44 @@ pub fn split(line: &[u8]) -> Result<Vec<ZoneWord<'_>>, TextError> {
         match rest.first() {
             None | Some(b';') => return Ok(words),
             Some(b'"') => {
-                let (text, used) = take_quoted(rest).ok_or("quote without an end")?;
-                words.push(ZoneWord { text, quoted: true });
+                let (text, used) = take_quoted(rest).ok_or(NO_END)?;
+                words.push(ZoneWord { text, quoted: true, glued: blanks == 0 && !words.is_empty() });
                 rest = rest.get(used..).unwrap_or_default();
             }
             Some(b'(' | b')') => return Err("a parenthesis in a single line".to_owned()),
             Some(_) => {
                 let (text, used) = take_plain(rest);
-                words.push(ZoneWord { text, quoted: false });
+                words.push(ZoneWord { text, quoted: false, glued: blanks == 0 && !words.is_empty() });
                 rest = rest.get(used..).unwrap_or_default();
             }
         }
     }
 }
 
-/// The quoted string that begins here, and how many bytes it takes with its quotes.
+/// What is wrong with a quote that is not closed.
+pub const NO_END: &str = "quote without an end on its line";
+
+/// The quoted string that begins here, and how many bytes it takes with its quotes. It ends on its line: a quote that was
+/// forgotten takes no other records along.
 pub fn take_quoted(text: &[u8]) -> Option<(&[u8], usize)> {
     let mut at = 1;
     loop {
         match text.get(at)? {
             b'\\' => at += 2,
+            b'\n' => return None,
             b'"' => return Some((text.get(1..at)?, at + 1)),
             _ => at += 1,
         }
     }
 }
 
-/// The plain word that begins here. A `"` inside (as in `key="a b"` of service parameters) takes its quoted part along.
+/// The plain word that begins here. A `"` ends it and begins the next one.
 pub fn take_plain(text: &[u8]) -> (&[u8], usize) {
     let mut at = 0;
     while let Some(&byte) = text.get(at) {
         match byte {
-            b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' => break,
+            b' ' | b'\t' | b'\r' | b'\n' | b';' | b'(' | b')' | b'"' => break,
             b'\\' => at += 2,
-            b'"' => match text.get(at..).and_then(take_quoted) {
-                Some((_, used)) => at += used,
-                None => at += 1,
-            },
             _ => at += 1,
         }
     }
@@ -168,10 +171,14 @@ mod tests {
     fn words_quotes_and_escapes() {
         let words = split(b"10 \"a b\\\"c\" x\\ y alpn=\"h2,h3\" ; comment").unwrap();
         let texts: Vec<&[u8]> = words.iter().map(|word| word.text).collect();
-        assert_eq!(texts, [&b"10"[..], b"a b\\\"c", b"x\\ y", b"alpn=\"h2,h3\""]);
+        assert_eq!(texts, [&b"10"[..], b"a b\\\"c", b"x\\ y", b"alpn=", b"h2,h3"]);
         assert_eq!(words[1].bytes().unwrap(), b"a b\"c");
         assert_eq!(words[2].bytes().unwrap(), b"x y");
+        let glued: Vec<bool> = words.iter().map(|word| word.glued).collect();
+        assert_eq!(glued, [false, false, false, false, true]);
         assert!(split(b"\"open").is_err());
+        assert!(split(b"a\"b").is_err());
+        assert!(split(b"\"a\n\"").is_err());
         assert!(split(b"1 .)alpn=h2").is_err());
         assert!(split(b"(").is_err());
         assert_eq!(split(b"\"(\" \\)").unwrap().len(), 2);

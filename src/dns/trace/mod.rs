@@ -360,7 +360,7 @@ fn candidates(hosts: &[Host], families: &[Rtype]) -> Vec<Candidate> {
 /// What an answer means to somebody who asked a server of this zone. Only what the zone may speak about counts.
 fn meaning(ask: &TraceQuestion, message: &Message) -> Finding {
     let rcode = message.rcode();
-    if !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN) {
+    if !rcode.is_answer() {
         return Finding::Lame(rcode.to_string());
     }
     let mut name = ask.question.name.clone();

@@ -26,11 +26,12 @@ pub(super) struct AnswerValidation<'q> {
 }
 
 impl<'q> AnswerValidation<'q> {
-    pub(super) fn new(question: &'q Question, message: Message) -> AnswerValidation<'q> {
+    pub(super) fn new(question: &'q Question, mut message: Message) -> AnswerValidation<'q> {
+        let left_out = message.drop_other_classes(question.class);
         let empty = Vec::new;
         let judged = Message { answer: empty(), authority: empty(), additional: empty(), ..message.clone() };
         let name = question.name.clone();
-        AnswerValidation { question, name, message, evidence: None, judged, left_out: empty(), failure: None }
+        AnswerValidation { question, name, message, evidence: None, judged, left_out, failure: None }
     }
 
     pub(super) fn verdict(self, tree: Tree, fault: Option<Fault>) -> ValidationVerdict {
@@ -54,7 +55,7 @@ impl<'q> AnswerValidation<'q> {
         let mut aliases_here = false;
         for _ in 0..=MAX_ALIASES {
             let rcode = self.message.rcode();
-            if !matches!(rcode, Rcode::NOERROR | Rcode::NXDOMAIN | Rcode::YXDOMAIN) {
+            if !rcode.is_answer() {
                 self.says(rcode);
                 let reason = Reason::new(ede::NO_REACHABLE_AUTHORITY, format!("the server says {rcode}"));
                 return self.worst(Failure::new(Doubt::Indeterminate, reason, None));
@@ -185,7 +186,7 @@ impl<'q> AnswerValidation<'q> {
         zone: usize,
     ) -> Result<usize, Failure> {
         let evidence = self.evidence.take().unwrap_or_else(|| walk.evidence(&self.message));
-        let proven = evidence.prove(|evidence| evidence.no_closer(name, labels, walk.budget()));
+        let proven = evidence.prove(Some(zone), |evidence| evidence.no_closer(name, labels, walk.budget()));
         self.evidence = Some(evidence);
         proven.map(|_| zone).map_err(|failure| {
             let text = format!("{name} came from a wildcard without a proof that it may");
@@ -198,11 +199,16 @@ impl<'q> AnswerValidation<'q> {
         let claimed = self.message.rcode() == Rcode::NXDOMAIN;
         let (gone, checked) = match self.denial(walk) {
             Ok((zone, gone)) => (gone, Ok((zone, None))),
-            Err(Some(failure)) if failure.doubt == Doubt::Insecure => (claimed, Err(failure)),
-            // What is in an unsigned zone needs no proof, and what stands above it cannot give one.
+            Err(Some(failure)) if failure.doubt == Doubt::Insecure && !failure.reason.is_excess() => {
+                (claimed, Err(failure))
+            }
+            // What is in an unsigned zone needs no proof, and what stands above it cannot give one. Records that want too many
+            // hashes excuse the zone that they are of, and no other.
             Err(failure) => {
                 let unsigned = walk.unsigned(&self.name, self.question.rtype);
-                (claimed, Err(failure.filter(|_| unsigned.doubt != Doubt::Insecure).unwrap_or(unsigned)))
+                let counts = |failure: &Failure| failure.doubt != Doubt::Insecure || failure.zone == unsigned.zone;
+                let failure = failure.filter(|failure| unsigned.doubt != Doubt::Insecure && counts(failure));
+                (claimed, Err(failure.unwrap_or(unsigned)))
             }
         };
         self.judge_denial(walk, gone, checked);
@@ -215,7 +221,7 @@ impl<'q> AnswerValidation<'q> {
         let evidence = self.evidence.take().unwrap_or_else(|| walk.evidence(&self.message));
         let claimed = self.message.rcode() == Rcode::NXDOMAIN;
         let mut prove = |gone: bool| {
-            let proof = evidence.prove(|evidence| match gone {
+            let proof = evidence.prove(None, |evidence| match gone {
                 true => evidence.no_name(name, walk.budget()),
                 false => evidence.no_data(name, rtype, walk.budget()),
             });

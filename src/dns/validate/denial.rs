@@ -77,7 +77,7 @@ impl Evidence {
         if self.nsec3.is_empty() {
             return DenialProof::missing("no NSEC record shows that neither the name nor a wildcard for it exists");
         }
-        self.hashed(|hashed| {
+        self.hashed(name, |hashed| {
             let found = hashed.enclose(name, budget)?;
             let Some((encloser, gap)) = found.filter(|(encloser, _)| encloser != name) else {
                 return Ok(DenialProof::missing("no NSEC3 record shows that the name does not exist"));
@@ -117,7 +117,7 @@ impl Evidence {
         if self.nsec3.is_empty() {
             return DenialProof::missing("no NSEC record shows that the name lacks this type");
         }
-        self.hashed(|hashed| {
+        self.hashed(name, |hashed| {
             if let Some(record) = hashed.matching(name, budget)? {
                 let denied = record.types.denies(rtype, name);
                 return Ok(DenialProof::of(denied, "the NSEC3 record says that this type exists"));
@@ -153,7 +153,7 @@ impl Evidence {
         let Some(next_closer) = name.suffix(surplus).filter(|_| !self.nsec3.is_empty()) else {
             return DenialProof::missing("nothing shows that the wildcard may stand for the name");
         };
-        self.hashed(|hashed| {
+        self.hashed(name, |hashed| {
             Ok(match hashed.covering(&next_closer, budget)? {
                 Some(gap) if gap.opt_out => DenialProof::OptOut,
                 Some(_) => DenialProof::Proven,
@@ -180,7 +180,7 @@ impl Evidence {
             return Ok(Cut::None); // the name does not exist, or only as a part of longer ones
         }
         let mut found = None;
-        let proof = self.hashed(|hashed| {
+        let proof = self.hashed(name, |hashed| {
             if let Some(record) = hashed.matching(name, budget)? {
                 if record.types.denies(Rtype::DS, name) {
                     found = Some(cut(&record.types));
@@ -199,9 +199,10 @@ impl Evidence {
         found.ok_or(proof)
     }
 
-    /// Runs a proof on the NSEC3 records: iterations over the limit make the zone an unsigned one.
-    fn hashed(&self, prove: impl FnOnce(&Hashed) -> Result<DenialProof, Reason>) -> DenialProof {
+    /// Runs a proof about a name on the NSEC3 records: iterations over the limit make the zone an unsigned one.
+    fn hashed(&self, name: &Name, prove: impl FnOnce(&Hashed) -> Result<DenialProof, Reason>) -> DenialProof {
         match self.nsec3.excess() {
+            _ if !name.is_in(&self.zone) => DenialProof::missing("the NSEC3 records are of another zone"),
             Some(reason) => DenialProof::Insecure(reason),
             None => prove(&self.nsec3).unwrap_or_else(DenialProof::Unproven),
         }

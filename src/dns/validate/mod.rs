@@ -112,6 +112,11 @@ impl Reason {
         self.ede == Some(ede::NO_REACHABLE_AUTHORITY)
     }
 
+    /// True if NSEC3 records want more hashes than are worked off.
+    pub(crate) fn is_excess(&self) -> bool {
+        self.ede == Some(ede::NSEC3_ITERATIONS)
+    }
+
     /// A reason that is no error.
     pub(crate) fn plain(text: String) -> Reason {
         Reason { ede: None, text }

@@ -4,7 +4,7 @@
 use super::crypto::{self, knows_algorithm};
 use super::{Budget, Reason, ede};
 use crate::dns::name::Name;
-use crate::dns::record::rdata::{Dnskey, Rrsig};
+use crate::dns::record::rdata::{Dnskey, Rrsig, key_tag};
 use crate::dns::record::{self, Record};
 use crate::dns::wire::Malformed;
 use crate::serial::Serial;
@@ -110,19 +110,6 @@ impl ZoneKey {
     fn verifies(&self, data: &[u8], signature: &[u8]) -> bool {
         Dnskey::parse(&self.rdata).is_ok_and(|key| crypto::verifies(&key, data, signature))
     }
-}
-
-/// The tag that signatures and digests name a key by (RFC 4034, appendix B).
-pub(super) fn key_tag(rdata: &[u8]) -> u16 {
-    let sum: u32 = rdata
-        .chunks(2)
-        .map(|pair| match pair {
-            [high, low] => u32::from(u16::from_be_bytes([*high, *low])),
-            [high] => u32::from(*high) << 8,
-            _ => 0,
-        })
-        .fold(0, u32::wrapping_add);
-    (sum.wrapping_add(sum >> 16) & 0xffff) as u16
 }
 
 /// Checks a set against the keys of a zone; gives the signature that is right. What is wrong with the others is told

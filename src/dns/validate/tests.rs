@@ -186,6 +186,8 @@ fn anchors_below_anchors() {
         (format!("{upper}\n{lower}"), "www.example.test", Rtype::A, "secure"),
         (format!("{upper}\n{lower}"), "www.example.test", Rtype::DS, "secure"),
         (format!("{upper}\n{lower}"), "insecure.test", Rtype::DS, "secure"),
+        // The NSEC record that shows it stands at the name of the lower anchor.
+        (format!("{upper}\n{lower}"), "exb.test", Rtype::A, "secure"),
         (format!("{upper}\n{lower}"), "www.sub.example.test", Rtype::A, "insecure"),
         (lower.clone(), "example.test", Rtype::DS, "indeterminate 5"),
         (lower, "insecure.test", Rtype::DS, "indeterminate 5"),
@@ -286,6 +288,23 @@ fn tampering_is_found() {
                 m.authority = serve(&hierarchy(), &other).authority;
             },
             "bogus 12",
+        ),
+        (
+            "another zone's denial, with too many iterations to look into it",
+            "www.example.test",
+            Rtype::A,
+            |_, m| {
+                let other = Question::new(Name::parse("nothere.iterations.test").unwrap(), Rtype::A);
+                *m = Message { question: m.question.clone(), ..serve(&hierarchy(), &other) };
+            },
+            "bogus 12",
+        ),
+        (
+            "a signature of another class",
+            "www.example.test",
+            Rtype::A,
+            |_, m| m.answer.iter_mut().filter(|r| r.rtype == Rtype::RRSIG).for_each(|r| r.class.0 = 3),
+            "bogus 10",
         ),
         (
             "a wildcard's answer for a name that exists",

@@ -9,7 +9,7 @@ use super::denial::{Cut, DenialProof, Evidence};
 use super::signature::{self, ZoneKey};
 use super::{Budget, Doubt, Failure, FetchAnswer, Reason, ede};
 use crate::dns::anchor::{Anchor, Anchors, Trusted};
-use crate::dns::message::{Message, Question, Rcode};
+use crate::dns::message::{Message, Question};
 use crate::dns::name::{Name, NameRef};
 use crate::dns::record::rdata::{Ds, Rrsig};
 use crate::dns::record::{Record, Rtype};
@@ -72,13 +72,17 @@ impl ZoneEvidence {
         self.zones.is_empty()
     }
 
-    /// What the evidence of some zone proves, the zone that it is of, and whether opt-out leaves a gap in it.
+    /// What the evidence of `of`, or of some zone, proves: the zone that it is of.
     ///
     /// # Errors
     /// Why none does; `None` where there is none at all.
-    pub(super) fn prove(&self, mut proof: impl FnMut(&Evidence) -> DenialProof) -> Result<usize, Option<Failure>> {
+    pub(super) fn prove(
+        &self,
+        of: Option<usize>,
+        mut proof: impl FnMut(&Evidence) -> DenialProof,
+    ) -> Result<usize, Option<Failure>> {
         let mut first = None;
-        for (zone, evidence) in &self.zones {
+        for (zone, evidence) in self.zones.iter().filter(|(zone, _)| of.is_none_or(|of| of == *zone)) {
             let failed = |doubt, reason| Failure::new(doubt, reason, Some(*zone));
             match proof(evidence) {
                 DenialProof::Proven => return Ok(*zone),
@@ -180,7 +184,10 @@ impl<'a> ZoneWalk<'a> {
         self.budget.question()?;
         let what = format!("{} {}", question.name, question.rtype);
         match (self.ask)(question) {
-            Ok(message) if matches!(message.rcode(), Rcode::NOERROR | Rcode::NXDOMAIN) => Ok(message),
+            Ok(mut message) if message.rcode().is_answer() => {
+                message.drop_other_classes(question.class);
+                Ok(message)
+            }
             Ok(message) => {
                 let text = format!("{what}: the server says {}", message.rcode());
                 Err(Reason::new(ede::NO_REACHABLE_AUTHORITY, text))
@@ -208,15 +215,21 @@ impl<'a> ZoneWalk<'a> {
         child: Option<&Name>,
     ) -> Option<Result<SignedSet, Failure>> {
         let set: Vec<&Record> = section.iter().filter(|record| record.rtype == rtype && record.name == *name).collect();
+        let above = |name: &Name| self.anchors.closest(&name.parent()?);
         let anchor = match child {
             // The anchor of the child itself says nothing of what stands above it.
-            Some(child) => self.anchors.closest(&child.parent()?)?,
+            Some(child) => above(child)?,
             None => self.anchors.closest(name)?,
+        };
+        // So it is with the NSEC record at the child's name that is of the zone above.
+        let of_parent = if rtype == Rtype::NSEC && anchor == *name { above(name) } else { None };
+        let is_anchored = |signer: NameRef<'_>| {
+            signer.is_in(&anchor) || of_parent.as_ref().is_some_and(|anchor| signer.is_in(anchor))
         };
         let counts = |signature: &Rrsig<'_>| {
             signature.covered == rtype
                 && name.is_in(signature.signer)
-                && signature.signer.is_in(&anchor)
+                && is_anchored(signature.signer)
                 && child.is_none_or(|child| signature.signer != *child && child.is_in(signature.signer))
         };
         let signatures: Vec<Rrsig<'_>> = section
@@ -322,6 +335,8 @@ impl<'a> ZoneWalk<'a> {
                     let failure = Failure::new(Doubt::Bogus, Reason::new(ede::NSEC_MISSING, text), Some(signed.zone()));
                     found.failure = Some(failure);
                 }
+                // What an unsigned zone says is no evidence: of which zone is the name that it is about?
+                Some(Err(failure)) if failure.doubt == Doubt::Insecure && child.is_none() => {}
                 Some(Err(failure)) => found.failure = Some(failure),
                 None => {}
             }
@@ -518,7 +533,7 @@ impl<'a> ZoneWalk<'a> {
         }
         let evidence = self.evidence_above(&message, Some(child));
         let mut cut = Cut::None;
-        let proven = evidence.prove(|evidence| match evidence.no_ds(child, &mut self.budget) {
+        let proven = evidence.prove(None, |evidence| match evidence.no_ds(child, &mut self.budget) {
             Ok(found) => {
                 cut = found;
                 DenialProof::Proven
@@ -529,7 +544,11 @@ impl<'a> ZoneWalk<'a> {
             Ok(zone) if cut == Cut::Unsigned => Delegation::Unsigned(zone, None),
             Ok(_) => Delegation::None,
             Err(Some(Failure { doubt: Doubt::Insecure, reason, zone: Some(zone) })) if !evidence.is_empty() => {
-                Delegation::Unsigned(zone, Some(reason))
+                if self.is_parent(zone, child) {
+                    Delegation::Unsigned(zone, Some(reason))
+                } else {
+                    Delegation::Bogus(Some(zone), reason)
+                }
             }
             Err(Some(failure)) => {
                 let reason = Reason { text: format!("{child} DS: {}", failure.reason.text), ..failure.reason };
@@ -537,6 +556,14 @@ impl<'a> ZoneWalk<'a> {
             }
             Err(None) => Delegation::Silent,
         }
+    }
+
+    /// True if no signed delegation lies between a zone and a name: records that cannot be looked into, since they want too many
+    /// hashes, may speak of it then.
+    fn is_parent(&mut self, zone: usize, child: &Name) -> bool {
+        let (top, depth) = (self.tree.name(zone).label_count(), child.label_count());
+        let mut between = (top + 1..depth).filter_map(|labels| child.suffix(depth - labels));
+        between.all(|name| !matches!(self.delegation(&name), Delegation::Signed(..)))
     }
 
     /// A delegation told by a set of the answer section.

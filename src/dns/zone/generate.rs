@@ -2,8 +2,6 @@
 
 use crate::dns::record::words::ZoneWord;
 
-/// Records of one directive.
-const MAX_GENERATED: u64 = 65_536;
 /// The widest number.
 const MAX_WIDTH: usize = 255;
 
@@ -27,9 +25,6 @@ impl Generate {
         let (next, stop, step) = (number(start)?, number(stop)?, number(step)?);
         if step == 0 || stop < next {
             return Err(bad());
-        }
-        if (stop - next) / step >= MAX_GENERATED {
-            return Err(format!("$GENERATE: more than {MAX_GENERATED} records"));
         }
         let mut template = Vec::new();
         for word in rest {
@@ -92,24 +87,39 @@ fn expand(template: &[u8], value: u64) -> Result<Vec<u8>, String> {
 fn modified(inside: &str, value: u64) -> Result<String, String> {
     let bad = || format!("$GENERATE: bad modifier {{{inside}}}");
     let mut parts = inside.split(',');
-    let offset: i64 = parts.next().unwrap_or_default().parse().map_err(|_| bad())?;
+    let offset: i32 = parts.next().unwrap_or_default().parse().map_err(|_| bad())?;
     let width: usize = parts.next().unwrap_or("0").parse().map_err(|_| bad())?;
     let base = parts.next().unwrap_or("d");
     if width > MAX_WIDTH || parts.next().is_some() {
         return Err(bad());
     }
-    let value = value.checked_add_signed(offset).ok_or_else(bad)?;
+    // BIND's numbers are C's: int, and unsigned in the other bases.
+    let value =
+        i64::try_from(value).ok().and_then(|value| i32::try_from(value + i64::from(offset)).ok()).ok_or_else(bad)?;
     match base {
         "d" => Ok(format!("{value:0width$}")),
         "o" => Ok(format!("{value:0width$o}")),
         "x" => Ok(format!("{value:0width$x}")),
         "X" => Ok(format!("{value:0width$X}")),
-        "n" | "N" => {
-            let digits = if base == "n" { format!("{value:x}") } else { format!("{value:X}") };
-            let padded = format!("{digits:0>count$}", count = width.div_ceil(2));
-            let labels: Vec<String> = padded.chars().rev().map(String::from).collect();
-            Ok(labels.join("."))
-        }
+        "n" => Ok(nibbles(value as u32, width)),
+        "N" => Ok(nibbles(value as u32, width).to_ascii_uppercase()),
         _ => Err(bad()),
+    }
+}
+
+/// Hexadecimal digits from the lowest on, a dot behind each that another digit or the rest of the width follows.
+fn nibbles(mut value: u32, mut width: usize) -> String {
+    let mut out = String::new();
+    loop {
+        out.extend(char::from_digit(value & 15, 16));
+        (value, width) = (value >> 4, width.saturating_sub(1));
+        if value == 0 && width == 0 {
+            return out;
+        }
+        out.push('.');
+        width = width.saturating_sub(1);
+        if value == 0 && width == 0 {
+            return out;
+        }
     }
 }

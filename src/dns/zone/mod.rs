@@ -1,22 +1,27 @@
 //! Zone files (RFC 1035, section 5) and the zones made of them: what an authoritative server needs to look up.
 
+pub mod check;
 mod denial;
 mod generate;
 mod reader;
 
+use std::collections::HashSet;
 use std::fmt;
 
 pub(crate) use denial::at_or_before;
 pub use denial::{Denial, Hashes};
-pub use reader::{Load, MAX_INCLUDE_DEPTH, ZoneEntry, ZoneReader, ZoneSource};
+pub use reader::{Load, MAX_INCLUDE_DEPTH, ZoneEntry, ZoneLimits, ZoneReader, ZoneSource};
 
 use indexmap::IndexMap;
 
 use super::name::{Name, NameKey, NameRef};
 use super::record::rdata::{Rrsig, Soa};
-use super::record::{Class, Record, Rtype};
+use super::record::{self, Class, Record, Rtype};
 use crate::serial::Serial;
 use denial::Index;
+
+/// Errors that are told of one zone.
+pub const MAX_ZONE_ERRORS: usize = 1000;
 
 /// One authoritative zone in memory.
 #[derive(Debug, Clone)]
@@ -96,40 +101,79 @@ impl From<ZoneError> for crate::fault::Fault {
     }
 }
 
+/// What came of reading a zone file.
+#[derive(Debug)]
+pub struct ZoneReading {
+    /// The name of the zone, if it was found or asked for: a zone with errors has one too.
+    pub name: Option<Name>,
+    /// The zone, or all errors that were found; there is at least one.
+    pub zone: Result<Zone, Vec<ZoneError>>,
+}
+
 impl Zone {
-    /// Reads a zone file. `origin` completes relative names until the file says otherwise; the zone is what the SOA
-    /// record stands at.
+    /// Reads a zone file up to its first error, with the usual limits. `origin` completes relative names until the file says
+    /// otherwise; the zone is what the SOA record stands at.
     ///
     /// # Errors
     /// The text is no zone.
     pub fn read(source: ZoneSource, origin: Option<Name>, load: &mut Load<'_>) -> Result<Zone, ZoneError> {
         let file = source.name.clone();
+        let reading = Zone::examine(source, origin, ZoneLimits::default(), load);
+        let first = |errors: Vec<ZoneError>| errors.into_iter().next();
+        reading.zone.map_err(|errors| first(errors).unwrap_or(ZoneError { file, line: 0, why: "no zone".to_owned() }))
+    }
+
+    /// Reads a zone file and goes on behind each error, to find them all (the first [`MAX_ZONE_ERRORS`]).
+    pub fn examine(source: ZoneSource, origin: Option<Name>, limits: ZoneLimits, load: &mut Load<'_>) -> ZoneReading {
+        let file = source.name.clone();
         let whole = |why: String| ZoneError { file: file.clone(), line: 0, why };
-        let wanted = origin.clone();
-        let mut reader = ZoneReader::new(source, origin);
+        let mut reader = ZoneReader::with_limits(source, origin.clone(), limits);
         let mut early: Vec<ZoneEntry> = Vec::new();
         let mut zone: Option<Zone> = None;
-        while let Some(entry) = reader.next(load)? {
-            match &mut zone {
-                Some(zone) => zone.add(entry)?,
-                None if entry.record.rtype == Rtype::SOA => {
-                    let mut new = Zone::empty(&entry)?;
-                    new.add(entry)?;
-                    early.drain(..).try_for_each(|entry| new.add(entry))?;
-                    zone = Some(new);
+        let mut errors = Vec::new();
+        loop {
+            if errors.len() >= MAX_ZONE_ERRORS {
+                errors.truncate(MAX_ZONE_ERRORS);
+                errors.push(whole("more errors: the rest was not read".to_owned()));
+                break;
+            }
+            let entry = match reader.next(load) {
+                Ok(None) => break,
+                Ok(Some(entry)) => entry,
+                Err(error) => {
+                    errors.push(error);
+                    continue;
                 }
+            };
+            match &mut zone {
+                Some(zone) => errors.extend(zone.add(entry).err()),
+                None if entry.record.rtype == Rtype::SOA => match Zone::empty(&entry) {
+                    Ok(mut new) => {
+                        let entries = std::iter::once(entry).chain(early.drain(..));
+                        errors.extend(entries.filter_map(|entry| new.add(entry).err()));
+                        zone = Some(new);
+                    }
+                    Err(error) => errors.push(error),
+                },
                 None => early.push(entry),
             }
         }
-        let mut zone = zone.ok_or_else(|| whole("no SOA record".to_owned()))?;
-        if wanted.as_ref().is_some_and(|wanted| *wanted != zone.origin) {
-            return Err(whole(format!("the SOA record is of {}, not of the zone asked for", zone.origin)));
+        let name = zone.as_ref().map(|zone| zone.origin.clone());
+        match (&name, &origin) {
+            (None, _) => errors.push(whole("no SOA record".to_owned())),
+            (Some(name), Some(wanted)) if name != wanted => {
+                errors.push(whole(format!("the SOA record is of {name}, not of the zone asked for")));
+            }
+            _ => {}
         }
-        zone.check().map_err(whole)?;
-        zone.nodes.sort_unstable_keys();
-        zone.hashed.sort_unstable_keys();
-        zone.denial = Index::of(&zone);
-        Ok(zone)
+        let zone = match zone.filter(|_| errors.is_empty()) {
+            Some(mut zone) => {
+                zone.finish();
+                Ok(zone)
+            }
+            None => Err(errors),
+        };
+        ZoneReading { name: origin.or(name), zone }
     }
 
     fn empty(entry: &ZoneEntry) -> Result<Zone, ZoneError> {
@@ -162,7 +206,7 @@ impl Zone {
         if record.rtype == Rtype::SOA
             && self.records > 0
             && record.name == self.origin
-            && record.rdata == self.soa.rdata
+            && record.has_data(&self.soa.rdata)
         {
             return Ok(()); // a transfer ends with the SOA record it began with
         }
@@ -197,13 +241,12 @@ impl Zone {
         }
         match node.sets.iter_mut().find(|set| set.rtype == record.rtype && set.covered == covered) {
             Some(set) => {
-                if matches!(record.rtype, Rtype::CNAME | Rtype::DNAME) && set.rdata.first() != Some(&record.rdata) {
+                let only_one = matches!(record.rtype, Rtype::CNAME | Rtype::DNAME);
+                if only_one && !set.rdata.first().is_some_and(|first| record.has_data(first)) {
                     return Err(entry.error(format!("{} has several {} records", record.name, record.rtype)));
                 }
                 set.ttl = set.ttl.min(record.ttl);
-                if !set.rdata.contains(&record.rdata) {
-                    set.rdata.push(record.rdata.clone());
-                }
+                set.rdata.push(record.rdata.clone());
             }
             None => {
                 let (rtype, ttl) = (record.rtype, record.ttl);
@@ -214,16 +257,19 @@ impl Zone {
         Ok(())
     }
 
-    /// Checks what only the whole zone shows.
-    fn check(&self) -> Result<(), String> {
-        for (name, node) in &self.nodes {
-            if let Some(set) = node.set(Rtype::DNAME)
-                && set.rdata.iter().any(|rdata| Name::from_wire(rdata).is_err())
-            {
-                return Err(format!("{name}: DNAME data is not a name"));
+    /// Leaves out what was written twice (RFC 2181, section 5), and finds how the zone denies.
+    fn finish(&mut self) {
+        for set in self.nodes.values_mut().chain(self.hashed.values_mut()).flat_map(|node| &mut node.sets) {
+            if set.rdata.len() > 1 {
+                let before = set.rdata.len();
+                let mut seen = HashSet::new();
+                set.rdata.retain(|rdata| seen.insert(record::comparable(set.rtype, rdata).into_owned()));
+                self.records -= before - set.rdata.len();
             }
         }
-        Ok(())
+        self.nodes.sort_unstable_keys();
+        self.hashed.sort_unstable_keys();
+        self.denial = Index::of(self);
     }
 
     /// The zone's name.
@@ -268,7 +314,7 @@ impl Zone {
         self.hashed.get(owner)
     }
 
-    /// How many records were read.
+    /// How many records it has.
     pub fn record_count(&self) -> usize {
         self.records
     }
@@ -320,6 +366,28 @@ mod tests {
     }
 
     #[test]
+    fn names_in_data_have_no_case() {
+        let two = "x CNAME y.b.\nx CNAME Y.B.\nm MX 1 a\nm MX 1 A\nd DNAME a.\nd DNAME A.\n@ SOA NS HOST 1 2 3 4 300\n";
+        let zone = read(&format!("{HEAD}{two}t TXT a\nt TXT A\n")).unwrap();
+        assert_eq!(zone.record_count(), 6);
+    }
+
+    #[test]
+    fn all_errors_are_found() {
+        let text = "$ORIGIN a.\n@ 1 SOA a b 1 2 3 4 5\nx 1 A 1.2.3\n\ny 1 TXT \"a\nz. 1 A 1.2.3.4\n$NO\n)\n$GENERATE 1-3 x$ 1 A 1\n@ 1 NS\nq (\n";
+        let source = ZoneSource { name: "z".to_owned(), text: text.as_bytes().to_vec() };
+        let reading = Zone::examine(source, None, ZoneLimits::default(), &mut |_| Err("no files here".to_owned()));
+        let lines: Vec<usize> = reading.zone.unwrap_err().iter().map(|error| error.line).collect();
+        assert_eq!(lines, [3, 5, 6, 7, 8, 9, 10, 11]);
+        assert_eq!(reading.name, Name::parse("a").ok());
+        let many = "x\n".repeat(MAX_ZONE_ERRORS * 2);
+        let source = ZoneSource { name: "z".to_owned(), text: many.into_bytes() };
+        let reading = Zone::examine(source, None, ZoneLimits::default(), &mut |_| Err("no files here".to_owned()));
+        let errors = reading.zone.unwrap_err();
+        assert!(errors.len() <= MAX_ZONE_ERRORS + 2, "{}", errors.len());
+    }
+
+    #[test]
     fn what_is_no_zone() {
         for (text, line, why) in [
             ("", 0, "no SOA record"),
@@ -340,7 +408,7 @@ mod tests {
             (
                 "$ORIGIN a.\n@ 1 SOA \\# 23 0000000000010000000200000003000000040000000599\n",
                 2,
-                "SOA data: bytes left over",
+                "SOA record of a.: bytes left over",
             ),
             ("$ORIGIN a.\n@ 1 SOA a b 1 2 3 4 5\n@ 1 ANY \\# 0\n", 3, "ANY records do not stand in zones"),
         ] {

@@ -1,6 +1,8 @@
 //! Reads the entries of a zone file one by one (RFC 1035, section 5.1; RFC 2308, section 4 for $TTL), with what BIND
 //! added: units in times and $GENERATE. Errors name file and line.
 
+use std::path::{Path, PathBuf};
+
 use super::ZoneError;
 use super::generate::Generate;
 use crate::dns::name::Name;
@@ -12,6 +14,25 @@ use crate::dns::record::{Class, Record, Rtype, parse};
 pub const MAX_INCLUDE_DEPTH: usize = 8;
 /// Words of one entry: a record's data is at most 65,535 bytes.
 const MAX_WORDS: usize = 65_536;
+/// Signs that a file is in UTF-8 or UTF-16; no master file begins so (RFC 1035, section 5.1).
+const BYTE_ORDER_MARKS: [&[u8]; 3] = [b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff"];
+
+/// How much one zone may be, with all that it includes and generates.
+#[derive(Debug, Clone, Copy)]
+pub struct ZoneLimits {
+    /// Bytes of files, each time they are read.
+    pub bytes: u64,
+    /// Records.
+    pub records: u64,
+    /// Records that $GENERATE makes.
+    pub generated: u64,
+}
+
+impl Default for ZoneLimits {
+    fn default() -> Self {
+        ZoneLimits { bytes: 1 << 30, records: 10_000_000, generated: 1_000_000 }
+    }
+}
 
 /// Gives the text of a file named by $INCLUDE.
 pub type Load<'a> = dyn FnMut(&str) -> Result<Vec<u8>, String> + 'a;
@@ -53,11 +74,16 @@ pub struct ZoneReader {
     owner: Option<Name>,
     class: Class,
     generating: Option<(Generate, usize)>,
+    limits: ZoneLimits,
+    /// The limits are exceeded: nothing more is read.
+    is_over: bool,
 }
 
 #[derive(Debug)]
 struct File {
     name: std::rc::Rc<str>,
+    /// How it was named for $INCLUDE, from the first file's folder; empty for the first file.
+    path: PathBuf,
     text: std::rc::Rc<[u8]>,
     at: usize,
     line: usize,
@@ -76,8 +102,13 @@ struct ZoneLine<'a> {
 }
 
 impl ZoneReader {
-    /// A reader at the beginning of a file.
+    /// A reader at the beginning of a file, with the usual limits.
     pub fn new(source: ZoneSource, origin: Option<Name>) -> ZoneReader {
+        ZoneReader::with_limits(source, origin, ZoneLimits::default())
+    }
+
+    /// A reader at the beginning of a file.
+    pub fn with_limits(source: ZoneSource, origin: Option<Name>, limits: ZoneLimits) -> ZoneReader {
         let mut reader = ZoneReader {
             files: Vec::new(),
             ttl: None,
@@ -85,14 +116,18 @@ impl ZoneReader {
             owner: None,
             class: Class::IN,
             generating: None,
+            limits,
+            is_over: false,
         };
-        reader.open(source, origin);
+        reader.open(source, PathBuf::new(), origin);
         reader
     }
 
-    fn open(&mut self, source: ZoneSource, origin: Option<Name>) {
+    fn open(&mut self, source: ZoneSource, path: PathBuf, origin: Option<Name>) {
+        self.limits.bytes = self.limits.bytes.saturating_sub(source.text.len() as u64);
         self.files.push(File {
             name: source.name.into(),
+            path,
             text: source.text.into(),
             at: 0,
             line: 1,
@@ -104,18 +139,42 @@ impl ZoneReader {
     /// The next record; none at the end.
     ///
     /// # Errors
-    /// The entry is malformed.
+    /// The entry is malformed: the next call goes on behind it. The limits are exceeded: the next call gives none.
     pub fn next(&mut self, load: &mut Load<'_>) -> Result<Option<ZoneEntry>, ZoneError> {
+        let entry = self.read(load)?;
+        if let Some(entry) = &entry {
+            match self.limits.records.checked_sub(1) {
+                Some(left) => self.limits.records = left,
+                None => {
+                    self.is_over = true;
+                    return Err(entry.error("more records than are allowed".to_owned()));
+                }
+            }
+        }
+        Ok(entry)
+    }
+
+    fn read(&mut self, load: &mut Load<'_>) -> Result<Option<ZoneEntry>, ZoneError> {
         loop {
+            if self.is_over {
+                return Ok(None);
+            }
             if let Some((generate, line)) = &mut self.generating {
                 let line = *line;
-                match generate.next() {
+                let next = match self.limits.generated.checked_sub(1) {
+                    Some(left) => generate.next().inspect(|_| self.limits.generated = left),
+                    None => generate.next().map(|_| Err("$GENERATE: more records than are allowed".to_owned())),
+                };
+                match next {
                     Some(text) => {
                         let entry = text.and_then(|text| {
                             let words = words::split(&text)?;
                             self.record(&words, false)
                         });
-                        return entry.map(|record| Some(self.entry(record, line))).map_err(|why| self.error(line, why));
+                        return entry.map(|record| Some(self.entry(record, line))).map_err(|why| {
+                            self.generating = None; // its other records are no better
+                            self.error(line, why)
+                        });
                     }
                     None => self.generating = None,
                 }
@@ -123,7 +182,6 @@ impl ZoneReader {
             let Some(file) = self.files.last_mut() else { return Ok(None) };
             // The text is shared, so that its words can be read while the reader changes.
             let text = file.text.clone();
-            let begin = file.line;
             let line = match file.line(&text) {
                 Ok(Some(line)) => line,
                 Ok(None) => {
@@ -132,7 +190,11 @@ impl ZoneReader {
                     }
                     continue;
                 }
-                Err(why) => return Err(self.error(begin, why)),
+                Err((line, why)) => {
+                    let (here, rest) = (file.at, text.get(file.at..).unwrap_or_default());
+                    file.at = memchr::memchr(b'\n', rest).map_or(text.len(), |end| here + end);
+                    return Err(self.error(line, why));
+                }
             };
             let number = line.line;
             let directive =
@@ -177,16 +239,27 @@ impl ZoneReader {
             }
             "$TTL" => {
                 let word = words.next("$TTL")?;
-                self.ttl = Some(ttl(word.text).ok_or_else(|| format!("$TTL: bad time {:?}", word.str()))?);
+                self.ttl = Some(atoms::ttl(word.text).ok_or_else(|| format!("$TTL: bad time {:?}", word.str()))?);
             }
             "$INCLUDE" => {
-                let path = String::from_utf8(words.next("$INCLUDE: file")?.bytes()?).map_err(|_| "bad file name")?;
+                // As it is written: no peer resolves escapes in it.
+                let path = std::str::from_utf8(words.next("$INCLUDE: file")?.text).map_err(|_| "bad file name")?;
+                // Relative to the file that it stands in.
+                let folder = self.files.last().and_then(|file| file.path.parent());
+                let path = folder.unwrap_or(Path::new("")).join(path);
                 let origin = if words.is_empty() { origin.clone() } else { Some(words.name("$INCLUDE: origin")?) };
                 if self.files.len() > MAX_INCLUDE_DEPTH {
                     return Err(format!("more than {MAX_INCLUDE_DEPTH} files inside each other"));
                 }
-                let text = load(&path)?;
-                self.open(ZoneSource { name: path, text }, origin);
+                if !words.is_empty() {
+                    return Err("too many words after $INCLUDE".to_owned());
+                }
+                let text = load(&path.to_string_lossy())?;
+                self.is_over = text.len() as u64 > self.limits.bytes;
+                if self.is_over {
+                    return Err("the zone's files are larger than is allowed".to_owned());
+                }
+                self.open(ZoneSource { name: path.display().to_string(), text }, path, origin);
                 return Ok(());
             }
             "$GENERATE" => {
@@ -212,7 +285,7 @@ impl ZoneReader {
             let text = word.str()?;
             let digit = text.bytes().next().is_some_and(|byte| byte.is_ascii_digit());
             if own_ttl.is_none() && digit {
-                own_ttl = Some(ttl(word.text).ok_or_else(|| format!("bad TTL {text:?}"))?);
+                own_ttl = Some(atoms::ttl(word.text).ok_or_else(|| format!("bad TTL {text:?}"))?);
             } else if let Some(class) =
                 Class::parse(text).filter(|_| own_class.is_none() && !text.eq_ignore_ascii_case("ANY"))
             {
@@ -226,28 +299,33 @@ impl ZoneReader {
         let rdata = parse::rdata(rtype, &mut words).map_err(|why| format!("{rtype} record of {owner}: {why}"))?;
         let soa_minimum = (rtype == Rtype::SOA).then(|| rdata.last_chunk().map(|bytes| u32::from_be_bytes(*bytes)));
         let ttl = own_ttl.or(self.ttl).or(self.last_ttl).or(soa_minimum.flatten());
-        let ttl = ttl.ok_or("no TTL: write one, or $TTL before")?;
+        let ttl = in_range(ttl.ok_or("no TTL: write one, or $TTL before")?);
         self.last_ttl = Some(ttl);
         Ok(Record { name: owner, rtype, class, ttl, rdata })
     }
 }
 
-/// A time up to 2^31 - 1 (RFC 2181, section 8).
-fn ttl(text: &[u8]) -> Option<u32> {
-    atoms::ttl(text).filter(|ttl| *ttl <= i32::MAX.unsigned_abs())
+/// A TTL has 31 bits; with one more it is 0 (RFC 2181, section 8).
+fn in_range(ttl: u32) -> u32 {
+    if ttl > i32::MAX.unsigned_abs() { 0 } else { ttl }
 }
 
 impl File {
     /// The words of the next entry, over several lines if parentheses say so; none at the end of the file.
-    fn line<'a>(&mut self, text: &'a [u8]) -> Result<Option<ZoneLine<'a>>, String> {
-        let mut words = Vec::new();
+    /// An error comes with the line that it is about.
+    fn line<'a>(&mut self, text: &'a [u8]) -> Result<Option<ZoneLine<'a>>, (usize, String)> {
+        if self.at == 0 && BYTE_ORDER_MARKS.iter().any(|mark| text.starts_with(mark)) {
+            return Err((1, "a byte order mark (BOM) begins the file: save it as ASCII or plain UTF-8".to_owned()));
+        }
+        let mut words: Vec<ZoneWord<'a>> = Vec::new();
+        let mut word_end = None;
         let mut depth = 0usize;
         let mut indented = matches!(text.get(self.at), Some(b' ' | b'\t'));
         let mut begin = self.line;
         loop {
             let rest = text.get(self.at..).unwrap_or_default();
             let used = match rest.first() {
-                None if depth > 0 => return Err("parenthesis without an end".to_owned()),
+                None if depth > 0 => return Err((begin, "parenthesis without an end".to_owned())),
                 None if words.is_empty() => return Ok(None),
                 None => return Ok(Some(ZoneLine { words, indented, line: begin })),
                 Some(b'\n') => {
@@ -269,25 +347,28 @@ impl File {
                     1
                 }
                 Some(b')') => {
-                    depth = depth.checked_sub(1).ok_or("closing parenthesis without an opening one")?;
+                    let why = "closing parenthesis without an opening one";
+                    depth = depth.checked_sub(1).ok_or_else(|| (self.line, why.to_owned()))?;
                     1
                 }
                 Some(b'"') => {
-                    let (word, used) = words::take_quoted(rest).ok_or("quote without an end")?;
+                    let (word, used) = words::take_quoted(rest).ok_or_else(|| (self.line, words::NO_END.to_owned()))?;
                     self.line += memchr::memchr_iter(b'\n', word).count();
-                    words.push(ZoneWord { text: word, quoted: true });
+                    words.push(ZoneWord { text: word, quoted: true, glued: word_end == Some(self.at) });
+                    word_end = Some(self.at + used);
                     used
                 }
                 Some(_) => {
                     let (word, used) = words::take_plain(rest);
                     self.line += memchr::memchr_iter(b'\n', word).count();
-                    words.push(ZoneWord { text: word, quoted: false });
+                    words.push(ZoneWord { text: word, quoted: false, glued: word_end == Some(self.at) });
+                    word_end = Some(self.at + used);
                     used.max(1)
                 }
             };
             self.at += used;
             if words.len() > MAX_WORDS {
-                return Err(format!("more than {MAX_WORDS} words in one record"));
+                return Err((begin, format!("more than {MAX_WORDS} words in one record")));
             }
         }
     }
@@ -349,6 +430,53 @@ mod tests {
         );
     }
 
+    /// What named-compilezone makes of the same lines.
+    #[test]
+    fn numbers_of_generate() {
+        for (form, expected) in [
+            ("${-1,0,d}", ["14", "15"]),
+            ("${-20,4,d}", ["-005", "-004"]),
+            ("${-17,0,x}", ["fffffffe", "ffffffff"]),
+            ("${-17,0,o}", ["37777777776", "37777777777"]),
+            ("${-20,4,X}", ["FFFFFFFB", "FFFFFFFC"]),
+            ("${0,1,n}", ["f", "0.1"]),
+            ("${0,2,n}x", ["f.x", "0.1x"]),
+            ("${0,3,n}", ["f.0", "0.1"]),
+            ("${0,4,n}x", ["f.0.x", "0.1.x"]),
+            ("${300,8,N}x", ["B.3.1.0.x", "C.3.1.0.x"]),
+            ("${+5}", ["20", "21"]),
+            ("${2147483632}", ["2147483647", ""]),
+        ] {
+            let source = format!("$TTL 1\n$GENERATE 15-16 {form} A 192.0.2.1\n");
+            let found = entries(&source);
+            match expected {
+                [_, ""] => assert!(found.unwrap_err().why.contains("bad modifier"), "{form}"),
+                _ => {
+                    let expected = expected.map(|name| format!("{name}.o.test. 1 IN A 192.0.2.1"));
+                    assert_eq!(found.unwrap(), expected, "{form}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn strings_are_split_as_by_named_compilezone() {
+        for (text, expected) in [
+            ("a\"b c\"", "\"a\" \"b c\""),
+            ("\"a\"b", "\"a\" \"b\""),
+            ("\"a\"\"b\"", "\"a\" \"b\""),
+            ("key=\"b c\"", "\"key=\" \"b c\""),
+            ("a\\\"b", "\"a\\\"b\""),
+            ("( a\n \"b\" ) c", "\"a\" \"b\" \"c\""),
+        ] {
+            assert_eq!(
+                entries(&format!("x 1 TXT {text}\n")).unwrap(),
+                [format!("x.o.test. 1 IN TXT {expected}")],
+                "{text}"
+            );
+        }
+    }
+
     #[test]
     fn errors_name_their_line() {
         for (text, line, part) in [
@@ -358,15 +486,16 @@ mod tests {
             (" 5 A 192.0.2.1\n", 1, "without an owner"),
             ("x 5 NOSUCH 1\n", 1, "unknown type \"NOSUCH\""),
             ("x 5 A 192.0.2.1 extra\n", 1, "unexpected \"extra\""),
-            ("x 5 TXT \"open\n", 1, "quote without an end"),
+            ("\n; comment\nx 5 TXT \"open\n", 3, "quote without an end"),
             ("x 5 TXT ( a\n", 1, "parenthesis without an end"),
             ("x 5 TXT a )\n", 1, "closing parenthesis"),
             ("$NOSUCH\n", 1, "unknown directive"),
             ("$TTL 1 2\n", 1, "too many words"),
             ("$INCLUDE missing\n", 1, "missing: not there"),
             ("$INCLUDE self\n", 1, "more than 8 files"),
-            ("$GENERATE 1-99999999 x A 1.2.3.4\n", 1, "more than"),
-            ("x 4294967295 A 192.0.2.1\n", 1, "bad TTL"),
+            ("$TTL 1\n$GENERATE 1-99999999 x A 1.2.3.4\n", 2, "more records than are allowed"),
+            ("x 4294967296 A 192.0.2.1\n", 1, "bad TTL"),
+            ("\u{feff}x 5 A 192.0.2.1\n", 1, "byte order mark"),
             ("x 5 SOA a b 1 2 3 4\n", 1, "minimum is missing"),
         ] {
             let error = entries(text).unwrap_err();

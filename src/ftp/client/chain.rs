@@ -50,7 +50,9 @@ impl FtpClient {
             return 0;
         }
         // How data connections can be had must be known, and inside TLS one may need a fresh control connection.
-        match self.chains && self.data_tls.is_none() && quirks.chains() {
+        // Names may be longer in another charset than a chain is reckoned to be.
+        let chains = self.chains && self.options.charset.is_none();
+        match chains && self.data_tls.is_none() && quirks.chains() {
             true => MAX_CHAIN,
             false => 1,
         }

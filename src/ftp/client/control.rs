@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::ServerQuirks;
+use super::{FtpClientOptions, ServerQuirks};
 use crate::fault::{Fault, Kind};
+use crate::ftp::charset::WireCharset;
 use crate::ftp::command::{FtpCommand, TypeCode};
 use crate::ftp::reply::{FtpReply, FtpReplyReader, ReplyClass};
 use crate::ftp::telnet;
@@ -29,6 +30,8 @@ const IDLES_OF_A_REPLY: u32 = 5;
 const OTHER_END: Duration = Duration::from_secs(2);
 /// How long a server may think about a line that it may not understand.
 const SILENCE: Duration = Duration::from_secs(3);
+/// How long a server may take to end TLS after CCC.
+const END_OF_TLS: Duration = Duration::from_secs(10);
 /// More changes of directory than this are not made again on a fresh connection.
 const MAX_CHANGES: usize = 64;
 
@@ -65,17 +68,15 @@ pub(super) struct ControlConnection {
     pub(super) limits: Limits,
     pub(super) trace: ProtocolTrace,
     quirks: Arc<ServerQuirks>,
+    /// The charset of names on the wire.
+    charset: Option<WireCharset>,
     /// Why the connection cannot be used any more.
     broken: Option<Fault>,
 }
 
 impl ControlConnection {
-    pub(super) fn new(
-        stream: Stream,
-        limits: Limits,
-        trace: ProtocolTrace,
-        quirks: Arc<ServerQuirks>,
-    ) -> ControlConnection {
+    pub(super) fn new(stream: Stream, options: &FtpClientOptions) -> ControlConnection {
+        let FtpClientOptions { limits, trace, quirks, charset, .. } = options;
         let mut reader = FtpReplyReader::new();
         if ServerQuirks::get(&quirks.any_code_ends) {
             reader.end_with_any_code();
@@ -94,9 +95,10 @@ impl ControlConnection {
             changes: Vec::new(),
             type_code: TypeCode::Image,
             held: false,
-            limits,
-            trace,
-            quirks,
+            limits: *limits,
+            trace: trace.clone(),
+            quirks: quirks.clone(),
+            charset: *charset,
             broken: None,
         }
     }
@@ -122,7 +124,7 @@ impl ControlConnection {
                 self.fail(Fault::new(Kind::Disconnected, "a transfer that was sent ahead is not wanted any more"))
             );
         }
-        let line = command.encode()?;
+        let line = self.encoded(command)?;
         match command.is_secret() {
             true => self.trace.sent_secret(command.verb()),
             false => self.trace.sent(line.trim_ascii_end()),
@@ -135,6 +137,18 @@ impl ControlConnection {
             self.type_code = *code;
         }
         Ok(())
+    }
+
+    /// The line of a command, its names in the charset of the wire. Who logs in is no name of a file.
+    fn encoded(&self, command: &FtpCommand) -> Result<Vec<u8>, Fault> {
+        let line = command.encode()?;
+        match self.charset.filter(|_| !command.is_secret() && !matches!(command, FtpCommand::User(_))) {
+            Some(charset) => match charset.encode(&line) {
+                Some(wire) => Ok(wire.into_owned()),
+                None => Err(charset.unsendable().context(command.verb())),
+            },
+            None => Ok(line),
+        }
     }
 
     /// Bytes of the batch.
@@ -382,6 +396,24 @@ impl ControlConnection {
         if let (true, Some(info)) = (self.trace.is_on(), self.stream.tls_info()) {
             self.trace.note(&format!("{} {}", info.version, info.cipher));
         }
+        Ok(self)
+    }
+
+    /// Ends TLS on this connection (CCC: RFC 2228, section 3; RFC 4217, section 6): the server has said yes inside it, and both sides
+    /// close it before a command goes in clear text.
+    pub(super) async fn end_tls(mut self) -> Result<ControlConnection, Fault> {
+        let reply = self.call(&FtpCommand::Ccc).await?;
+        if !reply.ok() {
+            let fault = reply.fault("CCC", Kind::Refused);
+            return Err(fault.with_hint("without --ccc the control connection stays inside TLS"));
+        }
+        let broken = |why: String| Fault::new(Kind::Protocol, format!("CCC: the server does not end TLS: {why}"));
+        if self.reader.has_pending() || !self.expected.is_empty() {
+            return Err(broken("it says more inside".to_owned()));
+        }
+        let limits = self.limits.with_idle(self.limits.idle.min(END_OF_TLS));
+        self.stream = limits.io("end of TLS", self.stream.end_tls()).await.map_err(|fault| broken(fault.detail))?;
+        self.trace.note("TLS ended: what follows on the control connection is in clear text");
         Ok(self)
     }
 

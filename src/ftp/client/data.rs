@@ -1,7 +1,7 @@
 //! Setting up data connections: EPSV, PASV, EPRT, PORT (RFC 959, RFC 2428), and the TLS handshake on them (RFC 4217).
 
 use std::future::Future;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -13,6 +13,7 @@ use crate::ftp::address::{format_eprt, format_port, parse_epsv, parse_pasv};
 use crate::ftp::command::{FtpCommand, TypeCode};
 use crate::ftp::reply::{FtpReply, ReplyClass};
 use crate::net::stream::Stream;
+use crate::scope::with_port;
 
 /// How long a failed data connection waits for the control connection to say why.
 const EXPLANATION: Duration = Duration::from_secs(2);
@@ -172,7 +173,7 @@ impl FtpClient {
         command: &FtpCommand,
         offset: u64,
     ) -> Result<Begun, DataError> {
-        let peer = self.control.stream().peer_addr().map(|address| address.ip());
+        let peer = self.control.stream().peer_addr();
         let listener = match self.options.active {
             Some(range) => Some(self.listen(range).await?),
             None => None,
@@ -273,7 +274,7 @@ impl FtpClient {
     /// True for a control connection over IPv6, where only the extended commands will do.
     pub(super) fn is_v6(&self) -> bool {
         let peer = self.control.stream().peer_addr();
-        peer.is_some_and(|peer| matches!(peer.ip(), IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none()))
+        peer.is_some_and(|peer| matches!(peer.ip(), std::net::IpAddr::V6(v6) if v6.to_ipv4_mapped().is_none()))
     }
 
     /// Turns to the older command for data connections, once a host, as long as none has ever been had.
@@ -435,9 +436,9 @@ impl FtpClient {
     }
 
     /// Where a passive reply points to: its port at the control connection's peer, unless the user trusts the address.
-    fn passive_address(&self, set_up: &FtpCommand, reply: &FtpReply, peer: Option<IpAddr>) -> Option<SocketAddr> {
+    fn passive_address(&self, set_up: &FtpCommand, reply: &FtpReply, peer: Option<SocketAddr>) -> Option<SocketAddr> {
         let text = reply.first();
-        let own = |port| peer.map(|ip| SocketAddr::new(ip, port));
+        let own = |port| peer.map(|peer| with_port(peer, port));
         match (set_up, reply.code) {
             (FtpCommand::Epsv(_), 229) => own(parse_epsv(text)?),
             // Some firewalls answer EPSV with 227.
@@ -537,8 +538,8 @@ impl FtpClient {
     }
 
     async fn listen(&self, range: PortRange) -> Result<TcpListener, Fault> {
-        let local = self.control.stream().local_addr().map(|address| address.ip());
-        let ip = local.ok_or_else(|| Fault::new(Kind::Unsupported, "active mode needs a TCP control connection"))?;
+        let local = self.control.stream().local_addr();
+        let local = local.ok_or_else(|| Fault::new(Kind::Unsupported, "active mode needs a TCP control connection"))?;
         let span = range.last - range.first;
         // Start anywhere in the range: ports of the last transfers may still be in TIME_WAIT.
         let start = if span == 0 { 0 } else { rand_u16() % (span + 1) };
@@ -546,7 +547,7 @@ impl FtpClient {
         for step in 0..=span.min(MAX_PORTS_TRIED) {
             let offset = (u32::from(start) + u32::from(step)) % (u32::from(span) + 1);
             let port = range.first + u16::try_from(offset).unwrap_or(0);
-            match bind(SocketAddr::new(ip, port)) {
+            match bind(with_port(local, port)) {
                 Ok(listener) => return Ok(listener),
                 Err(error) => last = Some(error),
             }
@@ -564,10 +565,10 @@ fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 /// The connection from the server; one from anybody else is turned away (data connection theft).
-async fn accept_from(listener: &TcpListener, peer: Option<IpAddr>, trust: bool) -> Result<Stream, Fault> {
+async fn accept_from(listener: &TcpListener, peer: Option<SocketAddr>, trust: bool) -> Result<Stream, Fault> {
     loop {
         let (stream, from) = listener.accept().await.map_err(|error| Fault::network("data connection", &error))?;
-        if trust || Some(from.ip()) == peer {
+        if trust || peer.is_some_and(|peer| peer.ip() == from.ip()) {
             stream.set_nodelay(true).map_err(|error| Fault::network("data connection", &error))?;
             return Ok(Stream::Plain(stream));
         }

@@ -120,7 +120,7 @@ impl FtpClient {
         check: bool,
         each: EachLine<'_>,
     ) -> Result<ListingSummary, Fault> {
-        let mut heard = Hearing::new(each);
+        let mut heard = Hearing::new(self.options.charset, each);
         let no_data = ServerQuirks::get(&self.options.quirks.no_data);
         if method == ListMethod::Stat || (method == ListMethod::Any && no_data) {
             return Ok(Box::pin(self.list_at(ListCommand::Stat, path, check, &mut heard)).await?);
@@ -253,7 +253,7 @@ impl FtpClient {
             return Ok(known);
         }
         let mut nobody = |_: ListingLine, _: &[u8]| Ok(());
-        let mut heard = Hearing::new(&mut nobody);
+        let mut heard = Hearing::new(None, &mut nobody);
         let found = match self.list_with(command, Some(&path.join(NOBODY)), &mut heard).await {
             Ok(_) if heard.entries > 0 => Argument::Ignored,
             Ok(_) => Argument::EmptyInDoubt,
@@ -358,7 +358,8 @@ impl FtpClient {
                 let mut replies = replies.into_iter();
                 let told = replies.next().filter(FtpReply::ok);
                 // Empty: the server does not tell.
-                self.login_directory = Some(told.and_then(|told| quoted_path(told.first())).unwrap_or_default());
+                let path = told.and_then(|told| quoted_path(told.first())).and_then(|path| self.decode_path(path));
+                self.login_directory = Some(path.unwrap_or_default());
                 replies.next().ok_or_else(|| Fault::new(Kind::Internal, "a reply is missing"))?
             }
         };

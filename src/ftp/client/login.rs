@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::control::ControlConnection;
 use super::{Features, FtpClient, FtpClientOptions, ServerQuirks, chain};
 use crate::fault::{Fault, Kind};
+use crate::ftp::charset::WireCharset;
 use crate::ftp::command::{FtpCommand, Protection, TypeCode};
 use crate::ftp::path::FtpUrl;
 use crate::ftp::reply::{FtpReply, ReplyClass};
@@ -82,7 +83,7 @@ impl FtpClient {
         if let (TlsMode::Implicit, Some(tls)) = (options.tls, &tls) {
             stream = limits.run("TLS handshake", tls.connect(stream, &url.host)).await?;
         }
-        let mut control = ControlConnection::new(stream, limits, options.trace.clone(), options.quirks.clone());
+        let mut control = ControlConnection::new(stream, options);
         let greeting = control.final_reply().await?;
         if !greeting.ok() {
             return Err(login_fault("server", &greeting));
@@ -111,6 +112,9 @@ impl FtpClient {
         if let Some(other) = client.log_in(way).await? {
             return Ok(Err(other));
         }
+        if options.ccc && client.secure {
+            client.control = client.control.end_tls().await?;
+        }
         client.run_before().await?;
         Ok(Ok(client))
     }
@@ -133,7 +137,9 @@ impl FtpClient {
             return Ok(other);
         }
         if self.features.utf8 {
-            let utf8 = FtpCommand::Opts(b"UTF8 ON".to_vec());
+            // Another charset is what the server has for clients that know no UTF-8.
+            let utf8 = self.options.charset.is_none_or(WireCharset::is_utf8);
+            let utf8 = FtpCommand::Opts(if utf8 { b"UTF8 ON".to_vec() } else { b"UTF8 OFF".to_vec() });
             // Servers that speak UTF-8 anyway may refuse it.
             match way.lock_step {
                 true => drop(self.control.call(&utf8).await?),

@@ -17,6 +17,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use crate::fault::{Fault, Kind};
+use crate::ftp::charset::WireCharset;
 use crate::ftp::command::{FtpCommand, TypeCode};
 use crate::ftp::listing::{EntryType, ListingEntry, Modified, parse_facts};
 use crate::ftp::path::{FtpUrl, RemotePath, Scheme};
@@ -69,6 +70,10 @@ pub struct FtpClientOptions {
     pub eprt: bool,
     /// Inside TLS: data connections in clear text (PROT C).
     pub data_clear: bool,
+    /// Inside TLS: the control connection goes on in clear text after the login (CCC).
+    pub ccc: bool,
+    /// The charset of names on the wire, where that is not what it is here; `None`: bytes are bytes.
+    pub charset: Option<WireCharset>,
     /// Commands to send after the login; one with a leading `*` may fail.
     pub before: Vec<String>,
     /// The speed limit of all data connections together.
@@ -93,9 +98,24 @@ impl FtpClientOptions {
             epsv: true,
             eprt: true,
             data_clear: false,
+            ccc: false,
+            charset: None,
             before: Vec::new(),
             pace: None,
             quirks: Arc::default(),
+        }
+    }
+
+    /// Whether a path can be sent at all, before it is in a batch of commands with others.
+    ///
+    /// # Errors
+    /// `BadData` with what is wrong with it.
+    pub fn sendable(&self, path: &RemotePath) -> Result<(), Fault> {
+        let bad = |fault: Fault| Fault { kind: Kind::BadData, ..fault };
+        FtpCommand::Stor(path.argument()).encode().map_err(bad)?;
+        match self.charset.filter(|charset| charset.encode(path.as_bytes()).is_none()) {
+            Some(charset) => Err(charset.unsendable()),
+            None => Ok(()),
         }
     }
 }
@@ -285,7 +305,13 @@ impl FtpClient {
         if self.features.mlst {
             let reply = self.control.call(&FtpCommand::Mlst(Some(path.argument()))).await?;
             match reply.ok() {
-                true => return Ok(reply.middle().next().and_then(mlst_entry)),
+                true => {
+                    return Ok(reply.middle().next().and_then(mlst_entry).map(|entry| ListingEntry {
+                        name: path.argument(),
+                        link_target: entry.link_target.and_then(|target| self.decode_path(target)),
+                        ..entry
+                    }));
+                }
                 // "Not there", or something else: what the other questions find decides.
                 false if reply.code == 550 || reply.is_unsupported() => {}
                 false => return Err(reply.fault("MLST", Kind::NoInput)),
@@ -308,6 +334,14 @@ impl FtpClient {
         entry.size = size;
         entry.modified = modified.map(Modified::utc);
         Ok(Some(entry))
+    }
+
+    /// A path that the server said, as it is called here; `None` for what makes no sense in the charset of names.
+    pub fn decode_path(&self, path: Vec<u8>) -> Option<Vec<u8>> {
+        match self.options.charset {
+            Some(charset) => charset.decode(&path).map(std::borrow::Cow::into_owned),
+            None => Some(path),
+        }
     }
 
     /// The deadlines.

@@ -3,6 +3,7 @@
 use std::hash::{DefaultHasher, Hasher as _};
 
 use crate::fault::{Fault, Kind};
+use crate::ftp::charset::{WireCharset, listed};
 use crate::ftp::listing::{Lister, ListingLine};
 use crate::ftp::reply::FtpReply;
 
@@ -114,6 +115,7 @@ impl ListingSummary {
 /// A listing as it is heard: who is told, and what came so far.
 pub(super) struct Hearing<'a> {
     each: EachLine<'a>,
+    charset: Option<WireCharset>,
     pub(super) lines: u64,
     pub(super) entries: u64,
     directories: u64,
@@ -122,8 +124,8 @@ pub(super) struct Hearing<'a> {
 }
 
 impl<'a> Hearing<'a> {
-    pub(super) fn new(each: EachLine<'a>) -> Hearing<'a> {
-        Hearing { each, lines: 0, entries: 0, directories: 0, unknown: 0, digest: 0 }
+    pub(super) fn new(charset: Option<WireCharset>, each: EachLine<'a>) -> Hearing<'a> {
+        Hearing { each, charset, lines: 0, entries: 0, directories: 0, unknown: 0, digest: 0 }
     }
 
     pub(super) fn line(&mut self, lister: &mut Lister, line: &[u8]) -> Result<(), Fault> {
@@ -142,7 +144,7 @@ impl<'a> Hearing<'a> {
     pub(super) fn end(&mut self, lister: &mut Lister) -> Result<(), Fault> {
         match lister.finish() {
             ListingLine::Unknown => self.tell(ListingLine::Unknown, b"(the listing ends in the middle of an entry)"),
-            ListingLine::Entry(_) | ListingLine::Nothing => Ok(()),
+            _ => Ok(()),
         }
     }
 
@@ -152,7 +154,8 @@ impl<'a> Hearing<'a> {
             self.directories += u64::from(entry.is_dir());
             self.unknown += u64::from(entry.refused());
         }
-        self.unknown += u64::from(parsed == ListingLine::Unknown);
+        let parsed = listed(self.charset, parsed);
+        self.unknown += u64::from(matches!(parsed, ListingLine::Unknown | ListingLine::Misfit { .. }));
         (self.each)(parsed, line)
     }
 
@@ -242,7 +245,7 @@ mod tests {
     fn only_what_is_whole_is_proved() {
         let summary = |lines: &[&str], method, text: &str| {
             let mut each = |_: ListingLine, _: &[u8]| Ok(());
-            let (mut heard, mut lister) = (Hearing::new(&mut each), Lister::mlsd());
+            let (mut heard, mut lister) = (Hearing::new(None, &mut each), Lister::mlsd());
             lines.iter().for_each(|line| heard.line(&mut lister, line.as_bytes()).unwrap());
             heard.end(&mut lister).unwrap();
             heard.summary(method, &FtpReply::new(226, text))

@@ -117,14 +117,6 @@ impl ListingEntry {
     }
 }
 
-/// The fault that a line is which is [`ListingLine::Unknown`]; `detail` is the line, cut to what a message can show, or what
-/// follows from it, or nothing.
-pub fn unknown_line(detail: &[u8]) -> Fault {
-    let shown = String::from_utf8_lossy(detail.get(..200).unwrap_or(detail)).into_owned();
-    let separator = if shown.is_empty() { "" } else { ": " };
-    Fault::new(Kind::BadData, format!("a listing line that makes no sense{separator}{shown}"))
-}
-
 /// True for what a server that runs `ls` prints instead of a listing where nothing is there.
 pub fn says_missing(line: &[u8]) -> bool {
     line.trim_ascii_end().ends_with(b": No such file or directory")
@@ -180,6 +172,29 @@ pub enum ListingLine {
     Nothing,
     /// Not understood: reported, never guessed at.
     Unknown,
+    /// An entry whose name makes no sense in the charset that the user named ([`crate::ftp::charset`]).
+    Misfit {
+        /// The name as the server wrote it.
+        name: Vec<u8>,
+        /// The charset.
+        charset: &'static str,
+    },
+}
+
+impl ListingLine {
+    /// The fault that a line is of which no use can be made; `detail` is the line, cut to what a message can show, or what
+    /// follows from it, or nothing.
+    pub fn fault(&self, detail: &[u8]) -> Fault {
+        let shown = String::from_utf8_lossy(detail.get(..200).unwrap_or(detail)).into_owned();
+        let separator = if shown.is_empty() { "" } else { ": " };
+        let why = match self {
+            ListingLine::Misfit { name, charset } => {
+                format!("{}: the name is not {charset} (--charset)", String::from_utf8_lossy(name))
+            }
+            _ => format!("a listing line that makes no sense{separator}{shown}"),
+        };
+        Fault::new(Kind::BadData, why)
+    }
 }
 
 /// Where a listing says that it is: one directory was asked for.

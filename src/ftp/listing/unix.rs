@@ -51,10 +51,12 @@ fn parse_entry(line: &[u8], now: i64) -> Option<ListingEntry> {
         }
         let (modified, used) = parse_date(words.get(at..)?, now)?;
         // A user called `may`, a group 30, a size of 2048, and a date that was not understood.
-        let behind = words.get(at + used - 1..at + used + 3).is_some_and(is_unread_date)
-            || is_odd_date(text(at + used))
-            || year_first(text(at + used), text(at + used + 1), text(at + used + 2)).is_some();
-        let doubtful = !usual.contains(&at) && at < 5 && behind;
+        let behind = || {
+            words.get(at + used - 1..at + used + 3).is_some_and(is_unread_date)
+                || is_odd_date(text(at + used))
+                || year_first(text(at + used), text(at + used + 1), text(at + used + 2)).is_some()
+        };
+        let doubtful = at < 5 && !usual.contains(&at) && behind();
         (!doubtful).then_some((at, size, modified, used))
     });
     let (at, size, modified, used) = found?;
@@ -98,10 +100,10 @@ fn parse_rights(line: &[u8]) -> Option<(EntryType, &[u8])> {
         _ => return None,
     };
     let rest = rest.strip_prefix(b" ").unwrap_or(rest);
-    let (rights, _) = super::first_word(rest)?;
-    let letters = rights.strip_prefix(b"[").and_then(|rights| rights.strip_suffix(b"]"))?;
+    let inside = rest.strip_prefix(b"[")?;
+    let (letters, _) = inside.split_at_checked(memchr::memchr(b']', inside)?)?;
     let proper = !letters.is_empty() && letters.iter().all(|letter| b"RWCEAFMS-".contains(letter));
-    (proper && rest.starts_with(b"[")).then_some((entry_type, rest))
+    (proper && inside.get(letters.len() + 1) == Some(&b' ')).then_some((entry_type, rest))
 }
 
 /// True where something among these words looks like a size and a date that is none that is known: what is found behind it is
@@ -112,9 +114,12 @@ fn holds_unread_date(words: &[ListingWord<'_>]) -> bool {
 
 /// `2:30PM`, `32-foo-1999`, `2004.13.15`.
 fn is_odd_date(word: &[u8]) -> bool {
+    if !starts_with_digit(word) || decimal(word).is_some() {
+        return false;
+    }
     let mut parts = word.split(|byte| matches!(byte, b'-' | b'/' | b'.'));
     let three = parts.by_ref().take(3).filter(|part| !part.is_empty()).count() == 3;
-    starts_with_digit(word) && (word.contains(&b':') || (three && parts.next().is_none()))
+    word.contains(&b':') || (three && parts.next().is_none())
 }
 
 /// `7 foo 23 2025`, `7 23 foo 05h52`, `7 3 40 2025`, `7 2025 foo 23`: a size and something like a date.

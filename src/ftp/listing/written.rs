@@ -121,7 +121,7 @@ fn check(lister: &mut Lister, line: &str, meant: &WrittenEntry, told: Told, size
     let entry = match lister.line(line.as_bytes()) {
         ListingLine::Entry(entry) => entry,
         ListingLine::Unknown => return Ok(()),
-        ListingLine::Nothing => return Err(TestCaseError::fail(format!("{line:?} says nothing"))),
+        other => return Err(TestCaseError::fail(format!("{line:?} is {other:?}"))),
     };
     prop_assert_eq!(String::from_utf8_lossy(&entry.name), meant.name.as_str(), "{:?}", line);
     prop_assert_eq!(entry.is_dir(), meant.directory, "{:?}", line);

@@ -175,6 +175,8 @@ pub struct Delete {
     pub max: u64,
     /// Believe a directory that is listed as empty.
     pub allow_empty: bool,
+    /// Before anything is transferred, if every listing is complete then; else afterwards, if it is by then.
+    pub first: bool,
 }
 
 /// Deletions that are planned: one more than may be is enough.

@@ -26,6 +26,7 @@ use crate::ftp::telnet;
 use crate::net::clock::unix_seconds;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
+use crate::scope::on_the_link;
 use crate::secret::Secret;
 
 /// Replies leave together, but not more than this at once.
@@ -44,7 +45,7 @@ struct ControlDriver<'a> {
     stream: Stream,
     session: FtpSession,
     peer: SocketAddr,
-    local: IpAddr,
+    local: SocketAddr,
     out: Vec<u8>,
     store: Option<FtpStore>,
     listener: Option<TcpListener>,
@@ -101,7 +102,10 @@ pub(super) async fn run(
         Some(tls) if implicit => handshake(tls, stream).await?,
         _ => stream,
     };
-    let local = stream.local_addr().map_or(peer.ip(), |address| address.ip().to_canonical());
+    let local = stream.local_addr().map_or(peer, |address| match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    });
     let mut session = FtpSession::new(SessionPolicy {
         greeting: options.greeting.clone(),
         tls: tls.is_some(),
@@ -401,7 +405,7 @@ impl ControlDriver<'_> {
             DataMode::Passive => DataEndpoint::Passive(
                 self.listener.take().ok_or_else(|| StoreRefusal::Failed("no listener".to_owned()))?,
             ),
-            DataMode::Active(target) => DataEndpoint::Active(target, self.local),
+            DataMode::Active(target) => DataEndpoint::Active(on_the_link(target, self.local), self.local),
         };
         let tls = match (&transfer.task, &self.tls) {
             _ if !transfer.protect => None,

@@ -14,7 +14,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::TcpStream;
 
 use super::data::Stop;
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, plain};
 use crate::ftp::session::{StoreRefusal, TransferFailure};
 use crate::ftp::store::{ListingLines, StoreUpload};
 use crate::net::deadline::{Limits, RateDeadline};
@@ -93,7 +93,7 @@ async fn send_async(
             Ok(0) => return Err(TransferFailure::Refused(StoreRefusal::Failed("the file shrank".to_owned()))),
             Ok(read) => read,
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(TransferFailure::Refused(StoreRefusal::Failed(error.to_string()))),
+            Err(error) => return Err(TransferFailure::Refused(StoreRefusal::Failed(plain(&error)))),
         };
         let piece = buffer.get(..read).unwrap_or_default();
         if terms.ascii {
@@ -274,7 +274,7 @@ fn written(error: &io::Error) -> StoreRefusal {
     match error.kind() {
         io::ErrorKind::StorageFull => StoreRefusal::Full,
         io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => StoreRefusal::TooLarge,
-        _ => StoreRefusal::Failed(error.to_string()),
+        _ => StoreRefusal::Failed(plain(&error)),
     }
 }
 

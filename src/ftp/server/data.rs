@@ -14,21 +14,22 @@ use super::{DATA_CONNECT_LIMIT, FtpServerOptions};
 use crate::ftp::session::TransferFailure;
 use crate::net::stream::Stream;
 use crate::net::tls::ServerTls;
+use crate::scope::with_port;
 
 /// Connections that may wait at a data listener: the client's own, and a stranger or two that are turned away.
 const BACKLOG: i32 = 8;
 
 /// Opens a listener on `address`, at a port of the range (chosen at random: a port that can be foretold can be taken by
 /// somebody else).
-pub(super) fn listen(address: IpAddr, ports: Option<&RangeInclusive<u16>>) -> io::Result<TcpListener> {
-    let Some(ports) = ports else { return bind(SocketAddr::new(address, 0), false) };
+pub(super) fn listen(address: SocketAddr, ports: Option<&RangeInclusive<u16>>) -> io::Result<TcpListener> {
+    let Some(ports) = ports else { return bind(with_port(address, 0), false) };
     let count = u32::from(*ports.end()).saturating_sub(u32::from(*ports.start())) + 1;
     let start = getrandom::u32().map_err(io::Error::other)?;
     let mut last = io::Error::from(io::ErrorKind::AddrInUse);
     for step in 0..count {
         let offset = start.wrapping_add(step) % count;
         let port = u16::try_from(u32::from(*ports.start()) + offset).map_err(io::Error::other)?;
-        match bind(SocketAddr::new(address, port), true) {
+        match bind(with_port(address, port), true) {
             Ok(listener) => return Ok(listener),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => last = error,
             Err(error) => return Err(error),
@@ -53,7 +54,7 @@ pub(super) enum DataEndpoint {
     /// The client comes here.
     Passive(TcpListener),
     /// We go there, from this address.
-    Active(SocketAddr, IpAddr),
+    Active(SocketAddr, SocketAddr),
 }
 
 /// Makes the data connection, within its time.
@@ -90,10 +91,10 @@ async fn accept(listener: &TcpListener, peer: IpAddr) -> io::Result<TcpStream> {
     }
 }
 
-async fn reach(target: SocketAddr, local: IpAddr) -> io::Result<TcpStream> {
+async fn reach(target: SocketAddr, local: SocketAddr) -> io::Result<TcpStream> {
     let socket = if target.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
     if local.is_ipv4() == target.is_ipv4() {
-        socket.bind(SocketAddr::new(local, 0))?;
+        socket.bind(with_port(local, 0))?;
     }
     socket.connect(target).await
 }

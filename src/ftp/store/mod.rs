@@ -20,7 +20,7 @@ pub use self::list::ListingLines;
 pub use self::upload::StoreUpload;
 use super::listing::ListingEntry;
 use super::session::{Rights, StoreAnswer, StoreOp, StoreRefusal};
-use crate::fault::{Fault, Kind};
+use crate::fault::{Fault, Kind, plain};
 
 /// Names that begin so are uploads on their way, on file systems without unnamed files: clients neither see nor reach them.
 pub(crate) const TEMPORARY_PREFIX: &[u8] = b".ftpserve-upload.";
@@ -245,7 +245,7 @@ fn refusal(error: io::Error) -> StoreRefusal {
         Some(Errno::NAMETOOLONG | Errno::INVAL | Errno::ILSEQ) => StoreRefusal::BadName,
         Some(Errno::NOSPC) => StoreRefusal::Full,
         Some(Errno::DQUOT | Errno::FBIG) => StoreRefusal::TooLarge,
-        _ => StoreRefusal::Failed(error.to_string()),
+        _ => StoreRefusal::Failed(plain(&error)),
     }
 }
 

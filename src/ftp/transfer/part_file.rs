@@ -19,8 +19,7 @@ use rustix::io::Errno;
 
 use super::local::{LocalDir, failed};
 use crate::fault::{Fault, Kind};
-use crate::ftp::part::{PartTag, part_name};
-use crate::ftp::path::MAX_NAME;
+use crate::ftp::part::{PartTag, may_be_cut, part_name};
 
 /// Write permission of all but the owner.
 const OTHERS_WRITE: u32 = 0o022;
@@ -239,7 +238,7 @@ impl PartFile {
     fn clear_up(&self) {
         // A name that was cut may be another file's.
         let left = self.dir.unfinished_of(&self.name).iter();
-        for old in left.filter(|old| **old != self.part && old.len() < MAX_NAME) {
+        for old in left.filter(|old| **old != self.part && !may_be_cut(old)) {
             let Ok(fd) = open(&self.dir, old) else { continue };
             let own = fstat(&fd)
                 .is_ok_and(|stat| is_own(&stat) && lock(&self.dir, old, &fd).is_ok() && stands(&self.dir, old, &stat));

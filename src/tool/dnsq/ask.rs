@@ -97,6 +97,11 @@ impl QuestionRunner<'_> {
         let verdict = match result {
             Ok(answer) => {
                 self.print(&answer, self.servers.get(answer.server))?;
+                if answer.message.flags.has(Flags::TC) && !self.args.transport.ignore_truncation {
+                    let what = format!("{} {}", question.name, question.rtype);
+                    self.out
+                        .warn(&format!("{what}: truncated even over {}: records are missing", answer.transport.name()));
+                }
                 verdict(&answer, question.rtype)
             }
             Err(fault) => Err(fault),
@@ -190,6 +195,7 @@ impl Stub {
         Some(ExchangeAnswer {
             message,
             wire: Vec::new(),
+            query: Vec::new(),
             server: NO_SERVER,
             transport: Transport::Udp,
             elapsed: Duration::ZERO,

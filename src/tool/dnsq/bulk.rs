@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use super::idn::unicode;
 use super::resume::{Resume, drop_fragment};
 use super::{Args, servers, words};
 use crate::cli::exit::Exit;
@@ -25,6 +26,7 @@ use crate::dns::client::Endpoint;
 use crate::dns::edns::EdnsOption;
 use crate::dns::present::Show;
 use crate::fault::{Fault, Kind};
+use crate::scope::host_of;
 
 /// EDNS options have at most so many bytes, all together.
 const MAX_OPTIONS_BYTES: usize = 512;
@@ -84,13 +86,19 @@ impl BulkArgs {
 /// Runs `dnsq -f`.
 pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     let started = Instant::now();
-    let (mut plan, types, class) = words::bulk_plan(&mut args)?;
+    let (mut plan, defaults) = words::bulk_plan(&mut args)?;
     if let Some(path) = &args.bulk.servers {
         plan.servers.extend(server_list(path)?);
     }
-    if args.idn || args.transport.search || args.json_rfc8427 {
-        let what = "with -f names are printed as they are on the wire, completed by nothing, and as --json or text";
+    if args.transport.search || args.json_rfc8427 {
+        let what = "with -f names are completed by nothing, and printed as --json or text";
         return Err(Fault::new(Kind::Usage, what).into());
+    }
+    if args.transport.bind.is_some_and(|bind| bind.port() != 0) {
+        return Err(Fault::new(Kind::Usage, "-b: with -f the system chooses the ports").into());
+    }
+    if args.query.qid.is_some() || plan.show.yaml {
+        return Err(Fault::new(Kind::Usage, "+qid and +yaml are for one question").into());
     }
     if plan.show != Show::all(true) {
         let fault = Fault::new(Kind::Usage, "with -f each question has one line, whatever dig prints");
@@ -109,12 +117,11 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         None if args.short => RecordFormat::Short,
         None => RecordFormat::Text,
     };
-    let type_names: Vec<String> = types.iter().map(ToString::to_string).collect();
+    let type_names: Vec<String> = defaults.types.iter().map(ToString::to_string).collect();
     let resume = args.bulk.resume.clone().map(|path| Resume::open(path, &args.bulk.file, &type_names)).transpose()?;
     let settings = BulkSettings {
         options: options(&args, servers.len())?,
-        types,
-        class: class.0,
+        defaults,
         format,
         end: out.record_end(),
         ordered: args.bulk.ordered,
@@ -125,16 +132,26 @@ pub(super) fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         threads: usize::from(args.bulk.threads),
         servers,
     };
-    if resume.as_ref().is_some_and(Resume::continues) {
+    let continues = resume.as_ref().is_some_and(Resume::continues);
+    let file = match args.out.as_deref().filter(|path| *path != Path::new("-")) {
+        Some(path) => Some(record_file(path, &args.bulk.file, continues)?),
+        None => None,
+    };
+    if continues {
         let stdout = std::io::stdout();
-        drop_fragment(stdout.as_fd(), settings.end).map_err(|error| Fault::local("stdout", &error))?;
+        let output = file.as_ref().map_or(stdout.as_fd(), AsFd::as_fd);
+        drop_fragment(output, settings.end).map_err(|error| Fault::local("output", &error))?;
+    }
+    if let Some(file) = file {
+        out.records_to(file)?;
     }
     if settings.skip > 0 {
         out.note(&format!("{} questions are done already", settings.skip));
     }
     let input = Input::new(sources(&args.bulk.file)?)?;
     let progress = out.progress(input.total_bytes(), "names");
-    let mut observer = OutputObserver { out, progress, resume };
+    let idn = args.idn && !out.json();
+    let mut observer = OutputObserver { out, idn, progress, resume };
     let summary = driver::run(&settings, input, &mut observer)?;
     observer.progress.finish();
     finish(&settings, &summary, observer.resume, out)
@@ -218,6 +235,25 @@ fn sources(files: &[String]) -> Result<Vec<NameSource>, Fault> {
     Ok(files.iter().map(source).collect())
 }
 
+/// The file of `-o`: emptied, unless a run is taken up again.
+fn record_file(path: &Path, inputs: &[String], continues: bool) -> Result<fs::File, Fault> {
+    use std::os::unix::fs::MetadataExt;
+    let failed = |error: std::io::Error| Fault::creating(path.display(), &error);
+    let file = fs::File::options().append(true).create(true).open(path).map_err(failed)?;
+    let own = file.metadata().map_err(failed)?;
+    let is_own = |input: &String| {
+        let path = if input == "-" { "/dev/stdin" } else { input };
+        fs::metadata(path).is_ok_and(|data| (data.dev(), data.ino()) == (own.dev(), own.ino()))
+    };
+    if inputs.iter().any(is_own) {
+        return Err(Fault::new(Kind::Usage, format!("-o {}: the names are read from there", path.display())));
+    }
+    if own.is_file() && !continues {
+        file.set_len(0).map_err(failed)?;
+    }
+    Ok(file)
+}
+
 /// The servers in a file: one a line, as after `@`; `#` begins a comment.
 fn server_list(path: &Path) -> Result<Vec<String>, Fault> {
     let text = fs::read_to_string(path).map_err(|error| Fault::local(path.display(), &error))?;
@@ -232,13 +268,18 @@ fn server_list(path: &Path) -> Result<Vec<String>, Fault> {
 /// Output, progress and the resume file of a run.
 struct OutputObserver<'a> {
     out: &'a Output,
+    /// Names leave in their own letters.
+    idn: bool,
     progress: Bar,
     resume: Option<Resume>,
 }
 
 impl RunObserver for OutputObserver<'_> {
     fn records(&mut self, records: &[u8], done_before: u64) -> Result<(), Fault> {
-        self.out.emit_rendered(records)?;
+        match self.idn {
+            true => self.out.emit_rendered(unicode(&String::from_utf8_lossy(records)).as_bytes())?,
+            false => self.out.emit_rendered(records)?,
+        }
         match &mut self.resume {
             Some(resume) => resume.flushed(done_before),
             None => Ok(()),
@@ -311,7 +352,7 @@ impl BulkSummaryRecord {
 impl ServerRecord {
     fn new(endpoint: &Endpoint, name: &str, stats: &ResolverStats) -> ServerRecord {
         ServerRecord {
-            address: endpoint.address.ip().to_string(),
+            address: host_of(endpoint.address),
             port: endpoint.address.port(),
             transport: endpoint.transport.name(),
             name: name.to_owned(),

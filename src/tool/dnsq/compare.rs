@@ -18,8 +18,10 @@ use crate::dns::name::Name;
 use crate::dns::query::Query;
 use crate::dns::record::rdata::Soa;
 use crate::dns::record::{Record, Rtype};
+use crate::dns::resolve::{MAX_CNAMES, follow};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::scope::host_of;
 use crate::serial::Serial;
 
 /// Servers that are asked.
@@ -57,16 +59,37 @@ struct ServerReply {
     said: Result<(Said, Message), Fault>,
 }
 
-/// Compares for one question.
+/// Compares for one question, and at the end of an alias, in the zone of its target. The first verdict that is none of agreement
+/// stands.
 pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<QuestionResult, Fault> {
-    match compare(runner, question) {
-        Ok((zone, replies)) => report(runner, question, &zone, &replies),
-        Err(fault) => {
-            let verdict = Err(fault);
-            runner.complain(question, &verdict);
-            Ok(verdict)
-        }
+    let mut question = question.clone();
+    let mut verdict = Ok(());
+    for _ in 0..=MAX_CNAMES {
+        let (found, target) = match compare(runner, &question) {
+            Ok((zone, replies)) => (report(runner, &question, &zone, &replies)?, target_elsewhere(&question, &replies)),
+            Err(fault) => {
+                let found = Err(fault);
+                runner.complain(&question, &found);
+                (found, None)
+            }
+        };
+        verdict = verdict.and(found);
+        let Some(target) = target else { return Ok(verdict) };
+        question.name = target;
     }
+    let endless = Err(Fault::new(Kind::LookupFailed, "CNAME chain without an end"));
+    runner.complain(&question, &endless);
+    Ok(verdict.and(endless))
+}
+
+/// Where an alias leads that the zone's servers do not follow, as most of them say.
+fn target_elsewhere(question: &Question, replies: &[ServerReply]) -> Option<Name> {
+    let reference = reference(replies)?;
+    let mut said = replies.iter().filter_map(|reply| reply.said.as_ref().ok());
+    let (_, message) = said.find(|(said, _)| *said == reference)?;
+    let (end, records) = follow(message, &question.name, question.rtype, &mut 0)?;
+    let denied = message.authority.iter().any(|record| record.rtype == Rtype::SOA);
+    (end != question.name && records.is_empty() && !denied).then_some(end)
 }
 
 fn compare(runner: &QuestionRunner<'_>, question: &Question) -> Result<(Name, Vec<ServerReply>), Fault> {
@@ -284,7 +307,7 @@ impl Compared {
         let address = reply.server.address;
         Compared {
             server: json!({
-                "address": address.ip().to_string(),
+                "address": host_of(address),
                 "port": address.port(),
                 "name": reply.server.name.to_string(),
             }),

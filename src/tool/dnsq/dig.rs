@@ -9,11 +9,11 @@ use crate::fault::{Fault, Kind};
 
 /// The names of those that are taken; an abbreviation that fits only one of them will do, as in dig.
 const NAMES: &str = "aaflag aaonly additional adflag all answer authority badcookie besteffort bufsize cdflag class cmd comments \
-    cookie defname dnssec do edns ednsflags ednsnegotiation ednsopt expandaaaa expire fail https https-get \
+    cookie crypto defname dnssec do edns ednsflags ednsnegotiation ednsopt expandaaaa expire fail https https-get \
     https-post identify idnin idnout ignore json keepalive keepopen multiline ndots nsid nssearch onesoa opcode \
-    padding qr question quic raflag rdflag recurse retry rrcomments search short showbadcookie showsearch split \
+    padding qid qr question quic raflag rdflag recurse retry rrcomments search short showbadcookie showsearch split \
     stats subnet tcflag tcp time timeout tls tls-ca tls-certfile tls-hostname tls-keyfile tls-pin tls-sni trace \
-    tries ttlid ttlunits unknownformat vc zflag";
+    tries ttlid ttlunits unknownformat vc yaml zflag";
 
 /// Takes one of them; what it means for the arguments and for what is shown.
 pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(), Fault> {
@@ -34,7 +34,9 @@ pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(
         "dnssec" | "do" => query.dnssec = on,
         "recurse" | "rdflag" => query.no_recurse = !on,
         "cdflag" | "cd" => query.cd = on,
-        "adflag" | "ad" => query.ad = on,
+        "adflag" | "ad" => query.no_ad = !on,
+        "qid" if on => query.qid = Some(u16::try_from(number(value)?).map_err(|_| bad())?),
+        "qid" => query.qid = None,
         "idnout" => args.idn = on,
         "nsid" => query.nsid = on,
         "subnet" | "client" => query.subnet = value.filter(|_| on).map(str::to_owned),
@@ -94,10 +96,15 @@ pub(super) fn option(option: &str, args: &mut Args, show: &mut Show) -> Result<(
         "stats" => show.stats = on,
         "ttlid" | "ttl" => show.ttl = on,
         "class" | "cl" => show.class = on,
-        "split" => show.style.split = if on { value.map_or(Ok(56), |_| number(value))? as usize / 4 * 4 } else { 0 },
+        "multiline" => show.style.multiline = on,
+        "rrcomments" => show.rr_comments = Some(on),
+        "crypto" => show.style.crypto = on,
+        "qr" => show.query = on,
+        "yaml" => show.yaml = on,
+        "split" => show.split = Some(if on { value.map_or(Ok(56), |_| number(value))? as usize / 4 * 4 } else { 0 }),
         // Nothing of it is printed anyway, or it is always so.
         "cmd" | "idnin" | "besteffort" | "keepopen" | "showbadcookie" => {}
-        "qr" | "rrcomments" | "multiline" | "ednsnegotiation" | "showsearch" if !on => {}
+        "ednsnegotiation" | "showsearch" if !on => {}
         _ if servers::dig_option(name, value, on, &mut args.encryption)? => {}
         _ => {
             let hint = "dnsq(1) lists dig's options that are taken";
@@ -151,9 +158,18 @@ mod tests {
 
     #[test]
     fn what_is_not_taken_is_a_usage_error() {
-        for option in
-            ["nosuch", "multiline", "yaml", "time=x", "opcode", "opcode=16", "opcode=x", "ednsflags=x", "edns=256"]
-        {
+        for option in [
+            "nosuch",
+            "header-only",
+            "qid",
+            "qid=65536",
+            "time=x",
+            "opcode",
+            "opcode=16",
+            "opcode=x",
+            "ednsflags=x",
+            "edns=256",
+        ] {
             let mut args = Args::try_parse_from(["dnsq", "a.test", &format!("+{option}")]).unwrap();
             assert_eq!(plan(&mut args).unwrap_err().kind, Kind::Usage, "{option}");
         }
@@ -166,14 +182,10 @@ mod tests {
                 "opcode" => "=query",
                 "tls-pin" => "=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA=",
                 "tls-ca" | "tls-certfile" | "tls-keyfile" | "tls-hostname" | "tls-sni" => "=x",
-                "bufsize" | "ndots" | "padding" | "retry" | "time" | "timeout" | "tries" => "=1",
+                "bufsize" | "ndots" | "padding" | "qid" | "retry" | "time" | "timeout" | "tries" => "=1",
                 _ => "",
             };
-            let no = if matches!(name, "qr" | "rrcomments" | "multiline" | "ednsnegotiation" | "showsearch") {
-                "no"
-            } else {
-                ""
-            };
+            let no = if matches!(name, "ednsnegotiation" | "showsearch") { "no" } else { "" };
             let mut args = Args::try_parse_from(["dnsq", "a.test", &format!("+{no}{name}{value}")]).unwrap();
             plan(&mut args).unwrap_or_else(|fault| panic!("{name}: {fault:?}"));
         }

@@ -15,7 +15,7 @@ mod transfer;
 mod validate;
 mod words;
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -84,10 +84,10 @@ pub struct Args {
     #[arg(long, value_name = "TEMPLATE", conflicts_with_all = ["short", "json", "json_rfc8427"])]
     format: Option<String>,
     /// Print international names in their own letters
-    #[arg(long, conflicts_with = "file")]
+    #[arg(long)]
     idn: bool,
-    /// Write a transferred zone to FILE, once it is complete
-    #[arg(short, value_name = "FILE", conflicts_with = "file")]
+    /// Write a transferred zone to FILE, once it is complete; with -f the records, as they come
+    #[arg(short, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Sign queries with this key (TSIG); other users can see it in the list of processes
     #[arg(short = 'y', value_name = "[ALGORITHM:]NAME:KEY", conflicts_with_all = ["key_file", "file"])]
@@ -95,6 +95,13 @@ pub struct Args {
     /// Sign queries with the key in FILE, in BIND's form
     #[arg(short = 'k', long, value_name = "FILE", conflicts_with = "file")]
     key_file: Option<PathBuf>,
+    /// dig's `-r` (no ~/.digrc) and `-m` (debugging of memory): there is neither.
+    #[arg(short = 'r', short_alias = 'm', action = clap::ArgAction::Count, hide = true)]
+    #[allow(dead_code, reason = "the flag changes nothing")]
+    nothing: u8,
+    /// dig's time in microseconds.
+    #[arg(short = 'u', hide = true)]
+    usec: bool,
     #[command(flatten)]
     query: QueryArgs,
     #[command(flatten)]
@@ -135,7 +142,7 @@ pub struct TransportArgs {
     /// Ask all servers at once; the first good answer wins
     #[arg(long)]
     race: bool,
-    /// Take SERVFAIL and REFUSED as the answer instead of asking the next server
+    /// Take SERVFAIL and other errors as the answer instead of asking the next server
     #[arg(long)]
     no_failover: bool,
     /// Takes BADCOOKIE as the answer (`+nobadcookie`).
@@ -159,9 +166,9 @@ pub struct TransportArgs {
     /// Ask servers by IPv6 only
     #[arg(short = '6', long = "ipv6")]
     ipv6: bool,
-    /// Ask from this local address
-    #[arg(short = 'b', long, value_name = "ADDR")]
-    bind: Option<IpAddr>,
+    /// Ask from this local address (and port)
+    #[arg(short = 'b', long, value_name = "ADDR[#PORT]", value_parser = servers::local)]
+    bind: Option<SocketAddr>,
 }
 
 crate::cli::tool!("dnsq", Args, run run);
@@ -171,7 +178,16 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         return bulk::run(args, out);
     }
     let plan = words::plan(&mut args)?;
+    if let Some(address) = plan.address {
+        out.hint(&format!("-x {address} asks for the name of this address"));
+    }
     trace::check(&args.trace)?;
+    let json = out.json() || args.json_rfc8427 || args.short || args.format.is_some();
+    let long = args.trace.trace || args.validate.validate || args.compare.compare;
+    if plan.show.yaml && (json || long || plan.serial.is_some() || plan.transfers()) {
+        let what = "+yaml prints whole answers: not with --short, --format, JSON, transfers, --trace, --validate and --compare";
+        return Err(Fault::new(Kind::Usage, what).into());
+    }
     // What clap cannot see, because dig's `+trace` and `+nssearch` are words.
     let ways = [args.trace.trace, args.validate.validate, args.compare.compare];
     if ways.iter().filter(|way| **way).count() > 1 {
@@ -186,6 +202,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         policy: policy(&args.transport),
         bind: args.transport.bind,
         mix_case: args.query.mix_case,
+        id: args.query.qid,
         key: query::key(&args, out)?,
         trace: out.trace(),
         ..DnsClient::new(Vec::new())

@@ -24,7 +24,7 @@ pub(super) struct QueryArgs {
     /// Ask the resolver not to validate (CD)
     #[arg(long)]
     pub(super) cd: bool,
-    /// Ask whether the resolver validated (AD)
+    /// Ask whether the resolver validated (AD), as is done by default (not with +noadflag)
     #[arg(long)]
     pub(super) ad: bool,
     /// Ask for the server's identity (RFC 5001)
@@ -45,8 +45,8 @@ pub(super) struct QueryArgs {
     /// Pad the query to a multiple of BYTES (RFC 7830) [default: 128 on encrypted transports, 0 = never]
     #[arg(long, value_name = "BYTES")]
     pub(super) padding: Option<u16>,
-    /// Send this EDNS option, CODE[:HEX]; may be repeated
-    #[arg(long, value_name = "CODE[:HEX]")]
+    /// Send this EDNS option, by number or by dig's name for it; may be repeated
+    #[arg(long, value_name = "CODE|NAME[:HEX]")]
     pub(super) ednsopt: Vec<String>,
     /// Announce that we take UDP answers of this size
     #[arg(long, value_name = "BYTES", default_value_t = crate::dns::edns::DEFAULT_UDP_SIZE)]
@@ -60,6 +60,12 @@ pub(super) struct QueryArgs {
     /// More bits of the header (`+aaflag`, `+opcode=` ...).
     #[arg(skip)]
     pub(super) flags: Flags,
+    /// `+noadflag`.
+    #[arg(skip)]
+    pub(super) no_ad: bool,
+    /// `+qid=`.
+    #[arg(skip)]
+    pub(super) qid: Option<u16>,
     /// `+edns=VERSION`.
     #[arg(skip)]
     pub(super) edns_version: u8,
@@ -73,7 +79,7 @@ pub(super) fn flags(args: &QueryArgs) -> Flags {
     let mut flags = args.flags;
     flags.set(Flags::RD, !args.no_recurse);
     flags.set(Flags::CD, args.cd);
-    flags.set(Flags::AD, args.ad);
+    flags.set(Flags::AD, args.ad || !args.no_ad);
     flags
 }
 
@@ -147,7 +153,8 @@ pub(super) fn edns(args: &QueryArgs) -> Result<Edns, Fault> {
     }
     for text in &args.ednsopt {
         let (code, data) = text.split_once(':').unwrap_or((text, ""));
-        let code = code.parse().map_err(|_| usage(format!("--ednsopt {text}: CODE[:HEX] expected")))?;
+        let code =
+            EdnsOption::code_of(code).ok_or_else(|| usage(format!("--ednsopt {text}: no EDNS option {code}")))?;
         add(code, hex(data)?);
     }
     Ok(edns)

@@ -7,29 +7,49 @@ use super::servers::NamedServer;
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::ExchangeAnswer;
 use crate::dns::json::AnswerJson;
+use crate::dns::message::Message;
 use crate::dns::present::{self, Circumstances, Show};
+use crate::dns::transport::Transport;
+use crate::dns::yaml::{MessageWay, yaml};
+use crate::scope::host_of;
 
 /// The source of answers that no server gave.
 const HOSTS_FILE: &str = "hosts file";
 
-/// The whole answer in dig's text.
-pub(super) fn full(answer: &ExchangeAnswer, show: &Show, server: Option<&NamedServer>) -> String {
-    let when = match show.stats {
-        true => crate::cli::clock::now().strftime("%a %b %d %H:%M:%S %Z %Y").to_string(),
-        false => String::new(),
-    };
+/// The whole answer in dig's text or YAML, and before it the query, if that is wanted.
+pub(super) fn full(answer: &ExchangeAnswer, show: &Show, server: Option<&NamedServer>) -> Vec<String> {
     let transport = answer.transport.name().to_ascii_uppercase();
-    let server = server.map(|server| {
+    let now = crate::cli::clock::now();
+    let when = now.strftime("%a %b %d %H:%M:%S %Z %Y").to_string();
+    let stamp = |time: jiff::Timestamp| time.strftime("%Y-%m-%dT%H:%M:%S.%3fZ").to_string();
+    let came = now.timestamp();
+    let [sent, came] = [came.checked_sub(answer.elapsed).unwrap_or(came), came].map(stamp);
+    let name = server.map(|server| {
         let address = server.address();
-        format!("{}#{}({}) ({transport})", address.ip(), address.port(), server.name)
+        format!("{}#{}({}) ({transport})", host_of(address), address.port(), server.name)
     });
     let about = Circumstances {
-        server: server.as_deref().unwrap_or(HOSTS_FILE),
-        elapsed_ms: answer.elapsed.as_millis(),
+        server: name.as_deref().unwrap_or(HOSTS_FILE),
+        elapsed: answer.elapsed,
+        over_tcp: answer.transport == Transport::Tcp
+            && server.is_some_and(|server| server.endpoint.transport == Transport::Udp),
         when: &when,
         size_bytes: answer.wire.len(),
     };
-    present::full(&answer.message, show, &about)
+    let way = MessageWay {
+        times: [&sent, &came],
+        server: server.map(NamedServer::address),
+        bind: server.and_then(|server| server.endpoint.bind),
+        transport: &transport,
+    };
+    let text = |message: &Message, about: &Circumstances<'_>| match show.yaml {
+        true => yaml(message, show, about, &way),
+        false => present::full(message, show, about),
+    };
+    let query = Message::parse(&answer.query).ok().filter(|_| show.query);
+    let of_query = Circumstances { size_bytes: answer.query.len(), over_tcp: false, ..about };
+    let query = query.map(|query| text(&query, &of_query));
+    query.into_iter().chain([text(&answer.message, &about)]).collect()
 }
 
 /// An answer as text, or one datum of it. Every byte of a peer's is escaped already, as zone files want it.

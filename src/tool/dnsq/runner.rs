@@ -8,11 +8,12 @@ use crate::cli::output::Output;
 use crate::dns::client::{DnsClient, ExchangeAnswer};
 use crate::dns::edns::EdnsOption;
 use crate::dns::json;
-use crate::dns::message::{Flags, Question, Rcode};
+use crate::dns::message::{AnswerMeaning, Question};
 use crate::dns::present;
 use crate::dns::record::Rtype;
 use crate::dns::template::Template;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::scope::host_of;
 
 /// What a question ended with: it was answered, or why not.
 pub(super) type QuestionResult = Result<(), Fault>;
@@ -52,12 +53,13 @@ impl QuestionRunner<'_> {
             None if self.args.short => {
                 let mut lines = present::short(&answer.message, self.plan.show.style);
                 if let Some(server) = server.filter(|_| self.plan.show.identify) {
-                    let from = format!(" from server {} in {} ms.", server.address().ip(), answer.elapsed.as_millis());
+                    let from =
+                        format!(" from server {} in {} ms.", host_of(server.address()), answer.elapsed.as_millis());
                     lines.iter_mut().for_each(|line| line.push_str(&from));
                 }
                 lines
             }
-            None => vec![full(answer, &self.plan.show, server)],
+            None => full(answer, &self.plan.show, server),
         };
         lines.into_iter().try_for_each(|line| self.out.emit(&AnswerText(shown(line))))
     }
@@ -68,20 +70,12 @@ pub(super) fn verdict(answer: &ExchangeAnswer, rtype: Rtype) -> QuestionResult {
     let message = &answer.message;
     let rcode = message.rcode();
     let fault = |kind, text: &str| Err(Fault::new(kind, text).with_code(PeerCode::Rcode(rcode.0)));
-    match rcode {
-        Rcode::NOERROR => {
-            let typed = message.answer.iter().any(|record| record.rtype == rtype || rtype == Rtype::ANY);
-            // An alias whose end the server does not know is data; one that ends in an SOA has none (RFC 2308).
-            let denied = message.authority.iter().any(|record| record.rtype == Rtype::SOA);
-            match typed || (!message.answer.is_empty() && !denied) {
-                true => Ok(()),
-                // What was cut off is not known not to be there.
-                false if message.flags.has(Flags::TC) => fault(Kind::Incomplete, "the answer was truncated"),
-                false => fault(Kind::Negative, "no data"),
-            }
-        }
-        Rcode::NXDOMAIN | Rcode::YXDOMAIN => fault(Kind::Negative, "no such name"),
-        other => fault(other.failure_kind(), &with_words(answer, &other.to_string())),
+    match message.meaning(rtype) {
+        AnswerMeaning::Data => Ok(()),
+        AnswerMeaning::Truncated => fault(Kind::Incomplete, "the answer was truncated"),
+        AnswerMeaning::NoData => fault(Kind::Negative, "no data"),
+        AnswerMeaning::NoName => fault(Kind::Negative, "no such name"),
+        AnswerMeaning::Failed => fault(rcode.failure_kind(), &with_words(answer, &rcode.to_string())),
     }
 }
 

@@ -11,7 +11,9 @@ use crate::dns::client::{Endpoint, HttpTarget};
 use crate::dns::record::atoms;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::net::literal;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
+use crate::scope::with_port;
 
 /// Encryption: whom to believe.
 #[derive(Debug, Clone, Default, clap::Args)]
@@ -55,6 +57,12 @@ impl NamedServer {
     }
 }
 
+/// The local address of `-b`, dig's `#PORT` behind it.
+pub(super) fn local(text: &str) -> Result<SocketAddr, String> {
+    let (address, port) = text.split_once('#').map_or((text, Ok(0)), |(address, port)| (address, port.parse()));
+    Ok(with_port(literal::local(address)?, port.map_err(|_| "bad port")?))
+}
+
 /// The servers with these names, those of the command line, or those of resolv.conf.
 pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec<NamedServer>, Fault> {
     let transport = match args.encryption.transport {
@@ -73,8 +81,7 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
     }
     if names.is_empty() {
         let conf = resolv_conf(args)?;
-        let named = |address: &SocketAddr| ServerName::parse(&address.ip().to_string());
-        names = conf.servers.iter().map(named).collect::<Result<_, _>>()?;
+        names = conf.servers.iter().map(|address| ServerName::of(*address)).collect();
     }
     let mut made: Option<ClientTls> = None;
     let mut tls = || {

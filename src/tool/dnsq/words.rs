@@ -1,8 +1,10 @@
 //! dig's manner: `@server`, names, types and classes in any order, `+options`.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 
 use super::{Args, class, dig};
+use crate::dns::bulk::question::LineDefaults;
 use crate::dns::message::Question;
 use crate::dns::name::Name;
 use crate::dns::present::Show;
@@ -16,6 +18,8 @@ pub(super) struct QueryPlan {
     pub(super) servers: Vec<String>,
     pub(super) questions: Vec<Question>,
     pub(super) show: Show,
+    /// An address that is asked for as if it were a name.
+    pub(super) address: Option<IpAddr>,
     /// The serial of `IXFR=SERIAL`.
     pub(super) serial: Option<u32>,
     /// The places of questions whose names were written with a final dot.
@@ -23,6 +27,11 @@ pub(super) struct QueryPlan {
 }
 
 impl QueryPlan {
+    /// True if a zone is to be transferred.
+    pub(super) fn transfers(&self) -> bool {
+        self.questions.iter().any(|question| matches!(question.rtype, Rtype::AXFR | Rtype::IXFR))
+    }
+
     /// True for a question (by its place) whose name no search list completes.
     pub(super) fn is_absolute(&self, place: usize) -> bool {
         self.absolute.contains(&place)
@@ -31,10 +40,10 @@ impl QueryPlan {
 
 /// Reads the words; dig's options change the arguments.
 pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
-    let mut default_types = rtypes(&args.types)?;
+    let (mut plan, words) = servers_and_options(args)?;
+    let mut default_types = rtypes(&args.types, &mut plan)?;
     let mut default_class = class(&args.class)?;
     let mut names: Vec<(&str, Vec<Rtype>)> = Vec::new();
-    let (mut plan, words) = servers_and_options(args)?;
     // `dnsq a` asks for the name "a": a type needs a name beside it.
     let has_name =
         !args.name.is_empty() || !args.reverse.is_empty() || words.iter().any(|word| mnemonic(word).is_none());
@@ -52,9 +61,16 @@ pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
     }
     names.extend(args.name.iter().map(|name| (name.as_str(), Vec::new())));
     for (text, types) in names {
-        let name = ascii_name(text).map_err(|error| usage(format!("{text:?}: {error}")))?;
         let fallback = if default_types.is_empty() { vec![Rtype::A] } else { default_types.clone() };
-        for rtype in if types.is_empty() { fallback } else { types } {
+        let types = if types.is_empty() { fallback } else { types };
+        let name = match text.parse() {
+            Ok(address) if types.contains(&Rtype::PTR) => Name::reverse(address),
+            address => {
+                plan.address = plan.address.or(address.ok());
+                ascii_name(text).map_err(|error| usage(format!("{text:?}: {error}")))?
+            }
+        };
+        for rtype in types {
             if text.ends_with('.') {
                 plan.absolute.insert(plan.questions.len());
             }
@@ -77,10 +93,10 @@ pub(super) fn plan(args: &mut Args) -> Result<QueryPlan, Fault> {
 }
 
 /// Reads the words of a bulk run: servers, options, and the types and the class to ask for where a line names none.
-pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, Vec<Rtype>, Class), Fault> {
-    let mut types = rtypes(&args.types)?;
+pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, LineDefaults), Fault> {
+    let (mut plan, words) = servers_and_options(args)?;
+    let mut types = rtypes(&args.types, &mut plan)?;
     let mut asked_class = class(&args.class)?;
-    let (plan, words) = servers_and_options(args)?;
     for word in words {
         match mnemonic(&word) {
             Some(Mnemonic::Type(rtype)) => types.push(rtype),
@@ -90,16 +106,17 @@ pub(super) fn bulk_plan(args: &mut Args) -> Result<(QueryPlan, Vec<Rtype>, Class
             }
         }
     }
-    if types.is_empty() {
-        types.push(Rtype::A);
+    if plan.serial.is_some() {
+        return Err(usage("with -f no zones are transferred".to_owned()));
     }
-    Ok((plan, types, asked_class))
+    Ok((plan, LineDefaults { types, class: asked_class }))
 }
 
 /// Takes the servers and dig's options out of the words; the others are returned in their order.
 fn servers_and_options(args: &mut Args) -> Result<(QueryPlan, Vec<String>), Fault> {
     let (show, absolute) = (Show::all(true), HashSet::new());
-    let mut plan = QueryPlan { servers: Vec::new(), questions: Vec::new(), show, serial: None, absolute };
+    let mut plan =
+        QueryPlan { servers: Vec::new(), questions: Vec::new(), show, address: None, serial: None, absolute };
     let mut others = Vec::new();
     for word in std::mem::take(&mut args.words) {
         if let Some(server) = word.strip_prefix('@') {
@@ -110,11 +127,21 @@ fn servers_and_options(args: &mut Args) -> Result<(QueryPlan, Vec<String>), Faul
             others.push(word);
         }
     }
+    plan.show.usec = args.usec;
+    plan.show.settle();
     Ok((plan, others))
 }
 
-fn rtypes(texts: &[String]) -> Result<Vec<Rtype>, Fault> {
-    let rtype = |text: &String| Rtype::parse(text).ok_or_else(|| usage(format!("unknown type {text:?}")));
+/// The types of `-t`, IXFR with its serial among them.
+fn rtypes(texts: &[String], plan: &mut QueryPlan) -> Result<Vec<Rtype>, Fault> {
+    let rtype = |text: &String| match mnemonic(text) {
+        Some(Mnemonic::Type(rtype)) => Ok(rtype),
+        Some(Mnemonic::Ixfr(serial)) => {
+            plan.serial = Some(serial);
+            Ok(Rtype::IXFR)
+        }
+        _ => Err(usage(format!("unknown type {text:?}"))),
+    };
     texts.iter().map(rtype).collect()
 }
 
@@ -164,6 +191,9 @@ mod tests {
             ("--name mx txt", "mx. IN TXT"),
             ("-x 192.0.2.1", "1.2.0.192.in-addr.arpa. IN PTR"),
             ("a.test ixfr=7", "a.test. IN IXFR"),
+            ("-t ixfr=7 a.test", "a.test. IN IXFR"),
+            ("192.0.2.1 ptr", "1.2.0.192.in-addr.arpa. IN PTR"),
+            ("192.0.2.1", "192.0.2.1. IN A"),
             ("a.test TYPE65280 any", "a.test. IN TYPE65280, a.test. IN ANY"),
             ("bücher.example", "xn--bcher-kva.example. IN A"),
         ] {

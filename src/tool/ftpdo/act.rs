@@ -12,7 +12,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::checksum::ChecksumAlgorithm;
 use crate::ftp::client::ListMethod;
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{ListingEntry, ListingLine, unknown_line};
+use crate::ftp::listing::{ListingEntry, ListingLine};
 use crate::ftp::path::{FtpUrl, RemotePath};
 use crate::ftp::reply::{FtpReply, ReplyClass, quoted_path};
 use crate::net::clock::unix_seconds;
@@ -302,7 +302,7 @@ impl Actor<'_> {
                 out.emit(&EntryRecord { entry: &entry, path: &entry.name, base: &base, raw: b"", long })
             }
             ListingLine::Nothing => Ok(()),
-            ListingLine::Unknown => Err(unknown_line(raw)),
+            odd => Err(odd.fault(raw)),
         };
         match self.client.list(path, ListMethod::Any, true, each).await {
             Err(fault) if fault.kind == Kind::NoInput && self.client.usable() => self.stat(path, long).await,
@@ -314,7 +314,8 @@ impl Actor<'_> {
     async fn pwd(&mut self, line: u64) -> Result<(), Fault> {
         let reply = self.client.must(&FtpCommand::Pwd, Kind::Refused).await?;
         let bad = || Fault::new(Kind::Protocol, format!("PWD: no path in: {}", reply.text()));
-        let path = RemotePath::new(&quoted_path(reply.first()).ok_or_else(bad)?);
+        let path = quoted_path(reply.first()).and_then(|path| self.client.decode_path(path)).ok_or_else(bad)?;
+        let path = RemotePath::new(&path);
         let mut record = CommandRecord::new("pwd", Some(&path), line);
         record.changed = false;
         record.set_reply(Some(&reply));

@@ -12,6 +12,9 @@ use crate::ftp::part::unfinished;
 use crate::ftp::path::{RemotePath, check_name};
 use crate::tool::ftp_pick::Pick;
 
+/// The most names of one directory whose misfit is told.
+const MAX_MISFITS: usize = 100;
+
 /// One path that is meant.
 #[derive(Debug)]
 pub(super) struct Meant {
@@ -66,9 +69,17 @@ impl Actor<'_> {
         let cut = shown.iter().rposition(|byte| *byte == b'/').map_or(0, |slash| slash + 1);
         let (parent, name) = shown.split_at_checked(cut).unwrap_or_default();
         let directory = if parent.is_empty() { self.url.path.clone() } else { self.resolve(parent) };
-        let (mut found, mut count, mut itself) = (SpoolWriter::default(), 0, None);
-        let each = &mut |line: ListingLine, _: &[u8]| {
-            let ListingLine::Entry(entry) = line else { return Ok(()) };
+        let (mut found, mut count, mut itself, mut misfits) = (SpoolWriter::default(), 0, None, Vec::new());
+        let each = &mut |line: ListingLine, raw: &[u8]| {
+            let entry = match line {
+                ListingLine::Entry(entry) => entry,
+                // Nobody knows whether the glob means it.
+                ListingLine::Misfit { .. } if misfits.len() < MAX_MISFITS => {
+                    misfits.push(line.fault(raw));
+                    return Ok(());
+                }
+                _ => return Ok(()),
+            };
             let matched = entry.name == name || glob.step(&glob.walk(), &entry.name).0;
             if !matched || check_name(&entry.name).is_err() || unfinished(&entry.name).is_some() {
                 return Ok(());
@@ -85,6 +96,10 @@ impl Actor<'_> {
             Ok(())
         };
         self.client.list(&directory, ListMethod::Any, true, each).await?.uncut()?;
+        for fault in misfits {
+            self.out.error(&self.url.with_path(directory.clone(), true).to_string(), &fault);
+            self.tally.fault(&fault);
+        }
         match (itself, count) {
             // A name that is there as it is written is meant itself: `file[1].txt` is not file1.txt.
             (Some(itself), _) => MeantPaths::of([itself]),

@@ -6,7 +6,7 @@ use super::actor::Actor;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::ListMethod;
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
+use crate::ftp::listing::{EntryType, ListingEntry, ListingLine};
 use crate::ftp::mirror::{Ancestors, MAX_DEPTH, MAX_TREE, SpoolWriter};
 use crate::ftp::path::{RemotePath, check_name};
 use crate::ftp::reply::{FtpReply, ReplyClass};
@@ -130,7 +130,7 @@ impl Actor<'_> {
                 inside.add(&entry)
             }
             ListingLine::Nothing => Ok(()),
-            ListingLine::Unknown => Err(unknown_line(b"")),
+            odd => Err(odd.fault(b"")),
         };
         above.listed(self.client.list(path, ListMethod::Any, true, each).await?.uncut()?)?;
         let mut left = Some(inside.finish()?);

@@ -111,7 +111,7 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     let pick = args.pick.pick()?;
     let printer = || Printer::new(out, args.long, args.sort, args.reverse);
     if let Some(file) = &args.parse {
-        return Ok(saved::list(file, args.now, &pick, printer(), out)?);
+        return Ok(saved::list(file, args.now, args.client.charset(), &pick, printer(), out)?);
     }
     if args.now.is_some() {
         return Err(Fault::new(Kind::Usage, "--now is the time of a saved listing: it needs --parse").into());

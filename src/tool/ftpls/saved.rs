@@ -9,6 +9,7 @@ use super::record::Printer;
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
+use crate::ftp::charset::{WireCharset, listed};
 use crate::ftp::listing::{Lister, ListingLine, MAX_LINE};
 use crate::line::{Ends, LineError, Splitter};
 use crate::net::clock::unix_seconds;
@@ -21,6 +22,7 @@ const READ: usize = 64 * 1024;
 pub(super) fn list(
     file: &Path,
     now: Option<i64>,
+    charset: Option<WireCharset>,
     pick: &Pick,
     printer: Printer<'_>,
     out: &Output,
@@ -33,6 +35,7 @@ pub(super) fn list(
     let now = now.unwrap_or_else(unix_seconds);
     let mut reader = SavedListing {
         now,
+        charset,
         lister: None,
         folder: Vec::new(),
         after_gap: true,
@@ -69,6 +72,7 @@ pub(super) fn list(
 
 struct SavedListing<'a> {
     now: i64,
+    charset: Option<WireCharset>,
     lister: Option<Lister>,
     /// The directory that a heading of `ls -lR` named.
     folder: Vec<u8>,
@@ -91,7 +95,8 @@ impl SavedListing<'_> {
             return Ok(());
         }
         let now = self.now;
-        match self.lister.get_or_insert_with(|| Lister::saved(line, now)).line(line) {
+        let parsed = self.lister.get_or_insert_with(|| Lister::saved(line, now)).line(line);
+        match listed(self.charset, parsed) {
             ListingLine::Entry(entry) => {
                 let path = [self.folder.as_slice(), &entry.name].concat();
                 if self.pick.admits(&path, &entry) {
@@ -107,15 +112,19 @@ impl SavedListing<'_> {
                 }
                 None => self.unknown(line),
             },
+            misfit @ ListingLine::Misfit { .. } => self.failed(&misfit.fault(line)),
         }
         Ok(())
     }
 
     fn unknown(&mut self, line: &[u8]) {
         let shown: Vec<u8> = line.iter().copied().take(200).collect();
-        let fault = Fault::new(Kind::BadData, format!("makes no sense: {}", String::from_utf8_lossy(&shown)));
-        self.out.error(&format!("{}:{}", self.label, self.number), &fault);
-        self.tally.fault(&fault);
+        self.failed(&Fault::new(Kind::BadData, format!("makes no sense: {}", String::from_utf8_lossy(&shown))));
+    }
+
+    fn failed(&mut self, fault: &Fault) {
+        self.out.error(&format!("{}:{}", self.label, self.number), fault);
+        self.tally.fault(fault);
     }
 
     fn end(mut self) -> Result<Exit, Fault> {

@@ -9,7 +9,7 @@ use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::FtpClient;
 use crate::ftp::glob::{Glob, GlobWalk};
-use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
+use crate::ftp::listing::{EntryType, ListingEntry, ListingLine};
 use crate::ftp::mirror::{
     Ancestors, FieldReader, FieldWriter, INSIDE_ITSELF, MAX_DEPTH, MAX_TREE, Spool, SpoolWriter, Spooled,
 };
@@ -138,8 +138,8 @@ impl UrlListing<'_> {
             match line {
                 ListingLine::Entry(entry) => self.entry(entry, node, &base, raw, &mut below, usage, &mut odd),
                 ListingLine::Nothing => Ok(()),
-                ListingLine::Unknown => {
-                    note(&mut odd, unknown_line(raw).detail);
+                line => {
+                    note(&mut odd, line.fault(raw).detail);
                     Ok(())
                 }
             }

@@ -87,13 +87,12 @@ fn transport(args: &Args, account: Option<&Account>, out: &Output) -> Result<Rel
     let system = || rustix::system::uname().nodename().to_string_lossy().into_owned();
     let mut dialer = args.net.dialer("smtp", "")?;
     let mut limits = args.net.limits();
-    let mut trust = args.tls.trust.options(out)?;
+    let trust = match account {
+        Some(account) => account.trust(&args.tls.trust, out)?,
+        None => args.tls.trust.options(out)?,
+    };
     let mut helo = args.way.helo.clone();
     if let Some(account) = account {
-        trust = account.trust(&args.tls.trust);
-        if trust.insecure && !args.tls.trust.insecure {
-            out.warn("the server's certificate is not checked");
-        }
         helo = helo.or_else(|| account.helo.clone());
         dialer.bind = dialer.bind.or(account.bind);
         if let Some(time) = account.timeout {

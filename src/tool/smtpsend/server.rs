@@ -97,7 +97,7 @@ impl ServerAddress {
                 password: None,
             });
         }
-        let url = server_url::parse(text).map_err(|why| bad(&why))?;
+        let (url, host) = server_url::parse(text).map_err(|why| bad(&why))?;
         let (port, lmtp, tls) = match url.scheme() {
             "smtp" => (25, false, TlsMode::Try),
             "smtps" | "submissions" => (465, false, TlsMode::Implicit),
@@ -105,7 +105,6 @@ impl ServerAddress {
             "lmtp" => (24, true, TlsMode::Try),
             _ => return Err(bad("this scheme is not known")),
         };
-        let host = url.host_str().filter(|host| !host.is_empty()).ok_or_else(|| bad("no host"))?;
         if !matches!(url.path(), "" | "/") || url.query().is_some() || url.fragment().is_some() {
             return Err(bad("something stands behind the host"));
         }
@@ -116,7 +115,6 @@ impl ServerAddress {
             }
             Ok(decoded.into_owned())
         };
-        let host = decode(host)?.trim_start_matches('[').trim_end_matches(']').to_owned();
         Ok(ServerAddress {
             scheme: url.scheme().to_owned(),
             host: if host.is_ascii() {
@@ -247,10 +245,7 @@ impl<'a> ServerConnection<'a> {
         if tls == TlsMode::None && login.is_some() && server.socket.is_none() && !is_loopback(&server.host) {
             out.warn("--tls none: the password travels in clear text");
         }
-        let mut options = account.trust(&args.tls.trust);
-        if options.insecure {
-            out.warn("the server's certificate is not checked");
-        }
+        let mut options = account.trust(&args.tls.trust, out)?;
         // Without a login, TLS that is merely tried protects against listeners only: whoever can forge the certificate
         // could as well take STARTTLS away. So it is not checked, unless there is something to check it against.
         let something = options.ca_cert.is_some() || options.tls_name.is_some() || options.fingerprint.is_some();

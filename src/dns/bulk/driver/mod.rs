@@ -84,9 +84,10 @@ mod tests {
     use super::settings::BulkProgress;
     use super::*;
     use crate::dns::bulk::collect::ReportedFailure;
+    use crate::dns::bulk::question::LineDefaults;
     use crate::dns::bulk::write::RecordFormat;
     use crate::dns::client::Endpoint;
-    use crate::dns::record::Rtype;
+    use crate::dns::record::Class;
 
     /// Panics when the first records come.
     struct PanickingObserver;
@@ -111,8 +112,7 @@ mod tests {
             let settings = BulkSettings {
                 servers: vec![(std::sync::Arc::new(Endpoint::from(address)), "discard".to_owned())],
                 options: BulkOptions::default(),
-                types: vec![Rtype::A],
-                class: 1,
+                defaults: LineDefaults { types: Vec::new(), class: Class::IN },
                 format: RecordFormat::Text,
                 end: b'\n',
                 ordered: true,

@@ -9,8 +9,8 @@ use crate::dns::bulk::Micros;
 use crate::dns::bulk::api::QueryFailure;
 use crate::dns::bulk::collect::Collector;
 use crate::dns::bulk::engine::Engine;
-use crate::dns::bulk::question::{self, MAX_LINE, WireQuestion};
-use crate::dns::record::Rtype;
+use crate::dns::bulk::question::{self, LineDefaults, ParsedLine, WireQuestion};
+use crate::dns::record::{Class, Rtype};
 use crate::fault::Fault;
 
 /// Records that fail without being asked leave in portions of this size, in bytes.
@@ -24,15 +24,15 @@ pub(super) struct SharedInput {
     input: Input,
     /// So many questions are done already.
     skip: u64,
-    /// How many questions a line makes that names no types.
-    types: u64,
+    /// What lines leave open.
+    defaults: LineDefaults,
     /// The number of the next block.
     index: u64,
 }
 
 impl SharedInput {
     pub(super) fn new(input: Input, settings: &BulkSettings) -> SharedInput {
-        SharedInput { input, skip: settings.skip, types: settings.types.len() as u64, index: 0 }
+        SharedInput { input, skip: settings.skip, defaults: settings.defaults.clone(), index: 0 }
     }
 
     /// Bytes of the input that were taken, and how many there are, if that is known.
@@ -64,11 +64,10 @@ impl SharedInput {
         while self.skip > 0 {
             let begin = block.position();
             let Some((_, line)) = block.next_line() else { return };
-            let count = match read(line, &mut question, &mut types) {
+            let count = match question::parse(line, &self.defaults, &mut question, &mut types) {
                 ParsedLine::Nothing => 0,
-                ParsedLine::Bad(_) => 1,
-                ParsedLine::Name(_) if types.is_empty() => self.types,
-                ParsedLine::Name(_) => types.len() as u64,
+                ParsedLine::Bad(..) => 1,
+                ParsedLine::Name(..) => types.len() as u64,
             };
             if count > self.skip {
                 block.go_back(begin, std::mem::take(&mut self.skip));
@@ -79,53 +78,18 @@ impl SharedInput {
     }
 }
 
-/// What a line holds.
-#[derive(Debug, PartialEq, Eq)]
-enum ParsedLine {
-    Nothing,
-    /// A name, this long in wire form, and perhaps types.
-    Name(usize),
-    Bad(&'static str),
-}
-
-fn read(line: &[u8], question: &mut WireQuestion, types: &mut Vec<Rtype>) -> ParsedLine {
-    types.clear();
-    if line.len() > MAX_LINE {
-        return ParsedLine::Bad("line too long");
-    }
-    let Some(words) = question::split(line) else { return ParsedLine::Nothing };
-    if !words.types.is_empty()
-        && let Err(why) = question::types(words.types, types)
-    {
-        types.clear();
-        return ParsedLine::Bad(why);
-    }
-    let name = question.set_name(words.name).or_else(|why| {
-        // Names beyond ASCII are rare: they may cost an allocation.
-        let ascii = if words.name.is_ascii() { None } else { question::to_ascii(words.name) };
-        question.set_name(ascii.ok_or(why)?.as_bytes())
-    });
-    match name {
-        Ok(length) => ParsedLine::Name(length),
-        Err(why) => {
-            types.clear();
-            ParsedLine::Bad(why)
-        }
-    }
-}
-
 /// Reads questions for one loop, line by line of its block.
 pub(super) struct QuestionReader<'a> {
     input: &'a Mutex<SharedInput>,
-    types: &'a [Rtype],
-    class: u16,
+    defaults: &'a LineDefaults,
     block: LineBlock,
     /// Lines of `block` are still to come, or it has to be closed.
     has_block: bool,
     /// The number of the next question, counted in this loop.
     number: u64,
     question: WireQuestion,
-    name: usize,
+    /// The length of its name, and its class.
+    name: (usize, Class),
     /// The types of the present line, and which of them comes next.
     line_types: Vec<Rtype>,
     next_type: usize,
@@ -143,13 +107,12 @@ impl<'a> QuestionReader<'a> {
     pub(super) fn new(input: &'a Mutex<SharedInput>, settings: &'a BulkSettings) -> QuestionReader<'a> {
         QuestionReader {
             input,
-            types: &settings.types,
-            class: settings.class,
+            defaults: &settings.defaults,
             block: LineBlock::default(),
             has_block: false,
             number: 0,
             question: WireQuestion::default(),
-            name: 0,
+            name: (0, Class::IN),
             line_types: Vec::new(),
             next_type: 0,
             ended: false,
@@ -170,7 +133,7 @@ impl<'a> QuestionReader<'a> {
         (self.waits_for, self.stalled) = (None, false);
         while !self.ended && collector.has_room(self.number) {
             if let Some(rtype) = self.line_types.get(self.next_type).copied() {
-                self.question.set_type(self.name, rtype, self.class);
+                self.question.set_type(self.name.0, rtype, self.name.1.0);
                 if self.hopeless {
                     collector.unasked(self.number, self.question.as_wire(), QueryFailure::TimedOut);
                 } else if !engine.ask(now, self.number, self.question.as_wire()) {
@@ -197,18 +160,11 @@ impl<'a> QuestionReader<'a> {
     fn next_line(&mut self, collector: &mut Collector) -> bool {
         let passed = self.block.take_passed();
         let Some((number, line)) = self.block.next_line().filter(|_| self.has_block) else { return false };
-        match read(line, &mut self.question, &mut self.line_types) {
+        match question::parse(line, self.defaults, &mut self.question, &mut self.line_types) {
             ParsedLine::Nothing => self.line_types.clear(),
-            ParsedLine::Name(length) => {
-                self.name = length;
-                if self.line_types.is_empty() {
-                    self.line_types.extend_from_slice(self.types);
-                }
-            }
-            ParsedLine::Bad(why) => {
-                // The name alone, where the line can be split.
-                let shown = question::split(line).map_or(line, |words| words.name);
-                collector.bad_line(self.number, number, shown, why);
+            ParsedLine::Name(length, class) => self.name = (length, class),
+            ParsedLine::Bad(word, why) => {
+                collector.bad_line(self.number, number, word, why);
                 self.number += 1;
             }
         }
@@ -233,27 +189,5 @@ impl<'a> QuestionReader<'a> {
             None => self.stalled = true,
         }
         Ok(false)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_lines_hold() {
-        let (mut question, mut types) = (WireQuestion::default(), Vec::new());
-        for (line, expected, count) in [
-            (&b"a.test"[..], ParsedLine::Name(8), 0),
-            (b"a.test MX TXT\r", ParsedLine::Name(8), 2),
-            (b" \t\r", ParsedLine::Nothing, 0),
-            (b"a..b MX", ParsedLine::Bad("empty label in name"), 0),
-            (b"a NOSUCH", ParsedLine::Bad("unknown record type"), 0),
-            ("bücher.test".as_bytes(), ParsedLine::Name(20), 0),
-            (&[b'a'; MAX_LINE + 1], ParsedLine::Bad("line too long"), 0),
-        ] {
-            assert_eq!(read(line, &mut question, &mut types), expected);
-            assert_eq!(types.len(), count);
-        }
     }
 }

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use crate::dns::bulk::api::{BulkOptions, Wildcards};
 use crate::dns::bulk::collect::{BulkCounts, ReportedFailure};
 use crate::dns::bulk::engine::ResolverStats;
+use crate::dns::bulk::question::LineDefaults;
 use crate::dns::bulk::write::RecordFormat;
 use crate::dns::client::Endpoint;
-use crate::dns::record::Rtype;
 use crate::fault::Fault;
 
 /// Loops in one run.
@@ -21,10 +21,8 @@ pub struct BulkSettings {
     pub servers: Vec<(Arc<Endpoint>, String)>,
     /// The engine's part.
     pub options: BulkOptions,
-    /// The types to ask for where a line names none.
-    pub types: Vec<Rtype>,
-    /// The class to ask in.
-    pub class: u16,
+    /// The types and the class to ask for where a line names none.
+    pub defaults: LineDefaults,
     /// How records are written.
     pub format: RecordFormat,
     /// What ends a record of text.

@@ -3,7 +3,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
@@ -49,7 +49,7 @@ pub(super) struct SocketSet {
 
 #[derive(Debug)]
 enum OpenSocket {
-    Udp { peer: SocketAddr, bind: Option<IpAddr>, socket: Option<Datagrams> },
+    Udp { peer: SocketAddr, bind: Option<SocketAddr>, socket: Option<Datagrams> },
     Connection(Arc<Endpoint>),
 }
 

@@ -5,6 +5,8 @@
 //! Its parts keep their own books: `questions` (in `slots` and a timer `wheel`), `sent` queries and their message `ids`,
 //! `sockets`, the `resolver`s with `window`, `template` and quarantine, the `rate`.
 
+#[cfg(test)]
+mod agree;
 mod ids;
 mod questions;
 mod rate;

@@ -8,7 +8,7 @@ use super::{EXPIRE_EVERY, Engine, FIRST_REST};
 use crate::dns::bulk::Micros;
 use crate::dns::bulk::api::{FinishedQuestion, OutcomeSink, QueryFailure, QuestionOutcome, ResolverId, SocketId};
 use crate::dns::bulk::walk::{self, ResponseView};
-use crate::dns::message::Flags;
+use crate::dns::message::{Flags, Rcode};
 
 /// A server wants its cookie (RFC 7873, section 5.2.3).
 const BADCOOKIE: u16 = 23;
@@ -34,13 +34,17 @@ impl Engine {
             return;
         };
         let held = self.questions.at_mut(slot);
-        // A server that could not even read the query answers with a bare header.
-        let bare = message.len() == walk::HEADER && matches!(walk::flags(message) & 15, 1 | 2 | 4 | 5);
-        if !bare && !walk::asks(message, held.question(), self.options.mix_case) {
-            held.mismatched = true;
-            return resolver.mismatch();
-        }
-        let walked = if bare { None } else { ResponseView::new(message, held.question().len()) };
+        let walked = if walk::asks(message, held.question(), self.options.mix_case) {
+            ResponseView::new(message, held.question().len())
+        } else {
+            // A server that could not even read the query answers without it.
+            let walked = ResponseView::new(message, 0).filter(|walked| walked.is_bare_error());
+            if walked.is_none() {
+                held.mismatched = true;
+                return resolver.mismatch();
+            }
+            walked
+        };
         let cookie = walked.and_then(|walked| walked.cookie());
         if cookie.is_some_and(|cookie| !resolver.template.learn(cookie)) {
             return resolver.mismatch();
@@ -55,7 +59,7 @@ impl Engine {
             return self.truncated(answered, now);
         }
         match walked {
-            Some(walked) if matches!(walked.rcode, 0 | 3 | 6) => {
+            Some(walked) if Rcode(walked.rcode).is_answer() => {
                 resolver.counters.answered += 1;
                 resolver.count(now, QueryOutcome::Answered);
                 self.withdraw(slot, now);
@@ -63,9 +67,7 @@ impl Engine {
                 self.resolvers.judge(at, now);
             }
             walked => {
-                let rcode = walked.map_or(walk::flags(message) & 15, |walked| walked.rcode);
-                let failure =
-                    if walked.is_none() && !bare { QueryFailure::Malformed } else { QueryFailure::Rcode(rcode) };
+                let failure = walked.map_or(QueryFailure::Malformed, |walked| QueryFailure::Rcode(walked.rcode));
                 self.refused(answered, failure, walked.as_ref(), now, sink);
             }
         }

@@ -139,7 +139,7 @@ impl OutcomeSink for Ledger {
         self.most_tries = self.most_tries.max(done.tries);
         match done.outcome {
             QuestionOutcome::Answered(walked) => {
-                assert!(walked.has_type(1));
+                assert_eq!(walked.meaning(1), crate::dns::message::AnswerMeaning::Data);
                 self.answered += 1;
             }
             QuestionOutcome::Failed(failure, _) => {

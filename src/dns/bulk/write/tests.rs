@@ -64,6 +64,7 @@ fn json_agrees_with_the_full_decoder() {
     let answer = crate::dns::client::ExchangeAnswer {
         message: Message::parse(&message).unwrap(),
         wire: message.clone(),
+        query: Vec::new(),
         server: 0,
         transport: crate::dns::transport::Transport::Udp,
         elapsed: std::time::Duration::from_micros(1_234),

@@ -4,8 +4,24 @@ use std::fmt::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::dns::record::atoms::{address, from_base64, from_hex, push_base64, push_hex, push_ipv6, push_list};
+use crate::dns::record::table::RdataField;
 use crate::dns::record::words::{RdataWords, TextError};
 use crate::dns::wire::{Cursor, Malformed};
+
+/// Passes what stands before the names of these fields; how many names follow at most.
+pub(crate) fn skip_to_names(field: RdataField, cursor: &mut Cursor<'_>) -> Result<usize, Malformed> {
+    let kind = match field {
+        RdataField::Gateway => cursor.whole().get(1).copied().unwrap_or_default(),
+        RdataField::Relay => cursor.u8()? & 0x7f,
+        RdataField::Hip => {
+            let (tag_length, _algorithm, key_length) = (cursor.u8()?, cursor.u8()?, cursor.u16()?);
+            cursor.take(usize::from(tag_length) + usize::from(key_length))?;
+            return Ok(usize::MAX);
+        }
+        _ => 0,
+    };
+    Ok(usize::from(kind == 3))
+}
 
 /// `1:192.0.2.0/24 !2:2001:db8::/32` (RFC 3123, section 5).
 pub(crate) fn write_apl(cursor: &mut Cursor<'_>, out: &mut String) -> Result<(), Malformed> {

@@ -89,7 +89,7 @@ pub(crate) fn parse_loc(words: &mut RdataWords<'_>, wire: &mut Vec<u8>) -> Resul
             break;
         }
         let centimetres = u64::try_from(metres(words.next("size")?.str()?)?).map_err(|_| "negative size")?;
-        *size = precision(centimetres).ok_or("size over 90000000 m")?;
+        *size = precision(centimetres).filter(|_| centimetres <= 9_000_000_000).ok_or("size over 90000000 m")?;
     }
     wire.push(0);
     wire.extend(sizes);

@@ -5,7 +5,7 @@ mod loc;
 mod types;
 
 pub(crate) use address::{
-    parse_apl, parse_gateway, parse_hip, parse_relay, write_apl, write_gateway, write_hip, write_relay,
+    parse_apl, parse_gateway, parse_hip, parse_relay, skip_to_names, write_apl, write_gateway, write_hip, write_relay,
 };
 pub(crate) use loc::{json_loc, parse_loc, write_loc};
 pub(crate) use types::{parse_old_types, parse_types, types_contain, write_old_types, write_types};
@@ -30,6 +30,10 @@ pub(crate) const ALGORITHMS: &[(u16, &str)] = &[
     (252, "INDIRECT"),
     (253, "PRIVATEDNS"),
     (254, "PRIVATEOID"),
+    // Further names are read, not printed: the registry's, where dig's are others.
+    (6, "DSA-NSEC3-SHA1"),
+    (7, "RSASHA1-NSEC3-SHA1"),
+    (12, "ECC-GOST"),
 ];
 
 /// Certificate types (RFC 4398, section 2.1).
@@ -65,7 +69,8 @@ pub(crate) fn json_time(seconds: u32) -> serde_json::Value {
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z").into()
 }
 
-/// `YYYYMMDDHHmmSS`, or plain seconds since 1970 (RFC 4034, section 3.2).
+/// `YYYYMMDDHHmmSS`, or plain seconds since 1970 (RFC 4034, section 3.2): a serial number, so that times after 2106 go round
+/// (section 3.1.5).
 pub(crate) fn parse_time(text: &str) -> Option<u32> {
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -76,14 +81,14 @@ pub(crate) fn parse_time(text: &str) -> Option<u32> {
     let part = |from: usize, to: usize| text.get(from..to)?.parse::<u32>().ok();
     let (year, month, day) = (part(0, 4)?, part(4, 6)?, part(6, 8)?);
     let (hour, minute, second) = (part(8, 10)?, part(10, 12)?, part(12, 14)?);
-    if !(1970..=2106).contains(&year) || hour > 23 || minute > 59 || second > 60 {
+    if year < 1970 || hour > 23 || minute > 59 || second > 60 {
         return None;
     }
     let days = days(year, month, day);
     if civil(u32::try_from(days).ok()?) != (year, month, day) {
         return None;
     }
-    u32::try_from(days * 86_400 + u64::from(hour * 3600 + minute * 60 + second)).ok()
+    Some((days * 86_400 + u64::from(hour * 3600 + minute * 60 + second)) as u32) // modulo 2^32 by definition
 }
 
 /// Year, month and day of a day counted from 1970-01-01 (proleptic Gregorian calendar).
@@ -120,7 +125,9 @@ mod tests {
             assert_eq!(parse_time(text), Some(seconds));
         }
         assert_eq!(parse_time("86400"), Some(86_400));
-        for bad in ["20010229000000", "20011301000000", "20010100000000", "20010101240000", "x", "21070101000000"] {
+        assert_eq!(parse_time("21060207062816"), Some(0));
+        assert_eq!(parse_time("99991231235959"), Some((253_402_300_799u64 & 0xffff_ffff) as u32));
+        for bad in ["20010229000000", "20011301000000", "20010100000000", "20010101240000", "x", "19691231235959"] {
             assert_eq!(parse_time(bad), None, "{bad}");
         }
     }

@@ -18,8 +18,7 @@ use crate::ftp::mirror::spool::Spool;
 use crate::ftp::mirror::{
     DeletionPlan, EMPTY, INCOMPLETE, MAX_DEPTH, MirrorEvent, MirrorOutcome, MirrorSettings, join,
 };
-use crate::ftp::part::unfinished;
-use crate::ftp::path::MAX_NAME;
+use crate::ftp::part::{may_be_cut, unfinished};
 use crate::ftp::transfer::LocalDir;
 
 /// The names in a local directory, as hashes: those that the server has are struck out while it lists them. Two names of one
@@ -104,7 +103,7 @@ impl Ledger {
             let below = join(&listed.below, if directory { name } else { meant(name) });
             let goes = if directory { settings.select.enters(&below) } else { settings.select.takes(&below) };
             // A part belongs to the file that it will be.
-            if goes && (directory || name.len() == MAX_NAME || !local.is_listed(meant(name))) {
+            if goes && (directory || may_be_cut(name) || !local.is_listed(meant(name))) {
                 listed.extraneous.push((name.to_vec(), directory));
             }
             Ok(())

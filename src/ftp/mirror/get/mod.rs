@@ -101,19 +101,44 @@ pub enum AfterFetch {
 /// # Errors
 /// What ended the run; failures of single files are events.
 pub async fn get(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -> Result<(), Fault> {
+    if settings.delete.is_none_or(|rule| !rule.first) {
+        return fetch(settings, client, wanted).await;
+    }
+    let deleted = delete_first(settings, client, &wanted.roots).await?;
+    let settings = MirrorSettings { delete: settings.delete.filter(|_| !deleted), ..settings.clone() };
+    let client = FtpClient::open(&settings.url, &settings.options).await?;
+    fetch(&settings, client, wanted).await
+}
+
+/// Lists the trees and deletes what is not in them. False: a listing was not complete, and nothing was deleted.
+async fn delete_first(settings: &MirrorSettings, client: FtpClient, roots: &[FetchRoot]) -> Result<bool, Fault> {
+    let work = Arc::new(Downloader::new(settings, roots.len(), true));
+    let job = |(number, root): (usize, &FetchRoot)| match root {
+        FetchRoot::Tree { path, ascii, local } => {
+            let top = RemoteDirectory::top(number, path.clone(), *ascii, LazyDir::root(local.clone()));
+            Some(DownloadJob::Directory(top))
+        }
+        FetchRoot::Glob { .. } | FetchRoot::File { .. } => None,
+    };
+    pool::run(work.clone(), settings, client, roots.iter().enumerate().filter_map(job).collect()).await?;
+    work.only_looks.store(false, Ordering::Relaxed);
+    let complete = !work.incomplete.load(Ordering::Relaxed);
+    if complete {
+        work.delete_extraneous();
+    }
+    Ok(complete)
+}
+
+async fn fetch(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -> Result<(), Fault> {
     // One file is synced by itself; for more, one sync of the file system serves all.
     let single = matches!(wanted.roots.as_slice(), [FetchRoot::File { .. }]);
     let work = Downloader {
-        settings: settings.clone(),
         after: wanted.after,
         adopt: wanted.adopt,
         keep_mode: wanted.keep_mode,
         range: wanted.range,
         single,
-        seen: AtomicU64::new(0),
-        incomplete: AtomicBool::new(false),
-        found: wanted.roots.iter().map(|_| AtomicU64::new(0)).collect(),
-        ledger: Mutex::default(),
+        ..Downloader::new(settings, wanted.roots.len(), false)
     };
     let work = Arc::new(work);
     let mut jobs = Vec::with_capacity(wanted.roots.len());
@@ -124,7 +149,16 @@ pub async fn get(settings: &MirrorSettings, client: FtpClient, wanted: Wanted) -
             FetchRoot::Tree { path, .. } if settings.select.selects() => choices.push((number, path.clone())),
             FetchRoot::Tree { .. } | FetchRoot::File { .. } => {}
         }
-        jobs.push(work.job(number, root, &mut places));
+        let sendable = match &root {
+            FetchRoot::Tree { path, .. } | FetchRoot::Glob { path, .. } | FetchRoot::File { path, .. } => {
+                settings.options.sendable(path)
+            }
+        };
+        let job = work.job(number, root, &mut places);
+        match sendable {
+            Ok(()) => jobs.push(job),
+            Err(fault) => work.failed(job, fault),
+        }
     }
     let result = pool::run(work.clone(), settings, client, jobs).await;
     if !settings.dry_run && !single {
@@ -150,6 +184,8 @@ struct Downloader {
     keep_mode: bool,
     range: Option<Range>,
     single: bool,
+    /// What is here and not there is found, and nothing else is done or told.
+    only_looks: AtomicBool,
     /// Entries listed so far.
     seen: AtomicU64,
     /// A listing failed or made no sense: nothing may be concluded from what was not listed.
@@ -252,6 +288,22 @@ impl PoolWork for Arc<Downloader> {
 }
 
 impl Downloader {
+    fn new(settings: &MirrorSettings, roots: usize, only_looks: bool) -> Downloader {
+        Downloader {
+            settings: settings.clone(),
+            after: AfterFetch::Keep,
+            adopt: false,
+            keep_mode: false,
+            range: None,
+            single: false,
+            only_looks: only_looks.into(),
+            seen: AtomicU64::new(0),
+            incomplete: AtomicBool::new(false),
+            found: (0..roots).map(|_| AtomicU64::new(0)).collect(),
+            ledger: Mutex::default(),
+        }
+    }
+
     /// What a job is called.
     fn name_of(&self, job: &DownloadJob) -> (usize, String) {
         match job {
@@ -289,7 +341,13 @@ impl Downloader {
     }
 
     fn report(&self, root: usize, event: MirrorEvent) {
-        (self.settings.report)(root, event);
+        if !self.only_looks() || matches!(event, MirrorEvent::Again { .. }) {
+            (self.settings.report)(root, event);
+        }
+    }
+
+    fn only_looks(&self) -> bool {
+        self.only_looks.load(Ordering::Relaxed)
     }
 
     fn ledger(&self) -> std::sync::MutexGuard<'_, Ledger> {

@@ -10,7 +10,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, ListMethod, ListingSummary, size_of, time_of};
 use crate::ftp::command::FtpCommand;
 use crate::ftp::glob::{Glob, GlobWalk};
-use crate::ftp::listing::{EntryType, ListingEntry, ListingLine, unknown_line};
+use crate::ftp::listing::{EntryType, ListingEntry, ListingLine};
 use crate::ftp::mirror::compare::ReceiverFacts;
 use crate::ftp::mirror::lazy_dir::LazyDir;
 use crate::ftp::mirror::spool::{Spool, SpoolWriter};
@@ -153,7 +153,8 @@ impl Downloader {
         }
         found.events.extend(summary.cut().map(|fault| MirrorEvent::Failed { target: target(), fault }));
         found.events.extend(summary.warning().map(|why| MirrorEvent::Skipped { target: target(), why }));
-        let eager = !self.settings.dry_run && !self.settings.select.selects() && directory.glob.is_none();
+        let eager =
+            !self.only_looks() && !self.settings.dry_run && !self.settings.select.selects() && directory.glob.is_none();
         if eager {
             self.touch(&directory.place.create()?);
         }
@@ -210,6 +211,9 @@ impl Downloader {
         if !links.is_empty() && (self.settings.links == Links::Follow || directory.glob.is_some()) {
             links = self.follow(client, directory, links, &mut files, &mut events, &mut jobs).await?;
         }
+        if self.only_looks() {
+            (files, links) = (Vec::new(), Vec::new());
+        }
         self.decide_files(client, directory, files, &mut events, &mut jobs).await?;
         // From here on nothing asks the server any more.
         events.into_iter().for_each(|event| self.report(directory.root, event));
@@ -257,8 +261,8 @@ impl Downloader {
             let entry = match line {
                 ListingLine::Entry(entry) => entry,
                 ListingLine::Nothing => return Ok(()),
-                ListingLine::Unknown => {
-                    self.odd(directory, &mut found, || unknown_line(raw));
+                odd => {
+                    self.odd(directory, &mut found, || odd.fault(raw));
                     return Ok(());
                 }
             };

@@ -8,7 +8,7 @@ use super::tree::LocalDirectory;
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, WholeListing};
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{ListingLine, unknown_line};
+use crate::ftp::listing::ListingLine;
 use crate::ftp::mirror::spool::SpoolWriter;
 use crate::ftp::mirror::{
     Ancestors, DeletionPlan, EMPTY, INCOMPLETE, LIED, MAX_DEPTH, MirrorEvent, MirrorOutcome, join,
@@ -131,9 +131,7 @@ impl Uploader {
             match line {
                 ListingLine::Entry(entry) if check_name(&entry.name).is_ok() => inside.add(&entry)?,
                 ListingLine::Nothing => {}
-                ListingLine::Entry(_) | ListingLine::Unknown => {
-                    return Err(unknown_line(b"nothing is deleted"));
-                }
+                odd => return Err(odd.fault(b"nothing is deleted")),
             }
             Ok(())
         };

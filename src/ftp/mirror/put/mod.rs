@@ -82,17 +82,36 @@ pub enum FileMode {
 /// # Errors
 /// What ended the run; failures of single files are events.
 pub async fn put(settings: &MirrorSettings, client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
-    let (replace, mode) = (offered.replace, offered.mode);
-    let work = Arc::new(Uploader {
-        settings: settings.clone(),
-        replace,
-        mode,
-        run: part_name(b"run", &PartTag::of_run()?),
-        clock: OnceCell::new(),
-        incomplete: false.into(),
-        found: offered.sources.iter().map(|_| AtomicU64::new(0)).collect(),
-        extraneous: Mutex::default(),
-    });
+    if settings.delete.is_none_or(|rule| !rule.first) {
+        return store(settings, client, offered).await;
+    }
+    let deleted = delete_first(settings, client, &offered).await?;
+    let settings = MirrorSettings { delete: settings.delete.filter(|_| !deleted), ..settings.clone() };
+    let client = FtpClient::open(&settings.url, &settings.options).await?;
+    store(&settings, client, offered).await
+}
+
+/// Lists the trees there and deletes what is not here. False: a listing was not complete, and nothing was deleted.
+async fn delete_first(settings: &MirrorSettings, client: FtpClient, offered: &PutRequest) -> Result<bool, Fault> {
+    let work = Arc::new(Uploader::new(settings, offered, true)?);
+    let mut jobs = Vec::new();
+    for (root, source) in offered.sources.iter().enumerate() {
+        if let PutSource::Tree { local, remote, ascii } = source {
+            let top = LocalDirectory::top(root, local.clone(), remote.clone(), *ascii)?;
+            jobs.push(UploadJob::Directory(DirectoryUpload::new(top)));
+        }
+    }
+    pool::run(work.clone(), settings, client, jobs).await?;
+    work.only_looks.store(false, Ordering::Relaxed);
+    let complete = !work.incomplete.load(Ordering::Relaxed);
+    if complete {
+        work.delete_extraneous().await?;
+    }
+    Ok(complete)
+}
+
+async fn store(settings: &MirrorSettings, client: FtpClient, offered: PutRequest) -> Result<(), Fault> {
+    let work = Arc::new(Uploader::new(settings, &offered, false)?);
     let (mut jobs, mut choices) = (Vec::new(), Vec::new());
     for (root, source) in offered.sources.into_iter().enumerate() {
         match source {
@@ -106,7 +125,7 @@ pub async fn put(settings: &MirrorSettings, client: FtpClient, offered: PutReque
             PutSource::File { local, remote, ascii, compare } => {
                 let job = FileUpload::new(root, local, remote, ascii);
                 let job = FileUpload { compare: Some(compare), follow: true, ..job };
-                match sendable(&job.remote) {
+                match settings.options.sendable(&job.remote) {
                     Ok(()) => jobs.push(UploadJob::File(job)),
                     Err(fault) => work.failed(UploadJob::File(job), fault),
                 }
@@ -130,6 +149,8 @@ struct Uploader {
     /// No other run has it.
     run: Vec<u8>,
     clock: OnceCell<ServerClock>,
+    /// What is there and not here is found, and nothing else is done or told.
+    only_looks: AtomicBool,
     /// A listing, here or there, was not complete.
     incomplete: AtomicBool,
     /// How many files of each source are meant.
@@ -258,6 +279,24 @@ impl PoolWork for Arc<Uploader> {
 }
 
 impl Uploader {
+    fn new(settings: &MirrorSettings, offered: &PutRequest, only_looks: bool) -> Result<Uploader, Fault> {
+        Ok(Uploader {
+            settings: settings.clone(),
+            replace: offered.replace,
+            mode: offered.mode,
+            run: part_name(b"run", &PartTag::of_run()?),
+            clock: OnceCell::new(),
+            only_looks: only_looks.into(),
+            incomplete: false.into(),
+            found: offered.sources.iter().map(|_| AtomicU64::new(0)).collect(),
+            extraneous: Mutex::default(),
+        })
+    }
+
+    fn only_looks(&self) -> bool {
+        self.only_looks.load(Ordering::Relaxed)
+    }
+
     /// What a job is called.
     fn name_of(&self, job: &UploadJob) -> (usize, String) {
         match job {
@@ -273,7 +312,9 @@ impl Uploader {
     }
 
     fn report(&self, root: usize, event: MirrorEvent) {
-        (self.settings.report)(root, event);
+        if !self.only_looks() || matches!(event, MirrorEvent::Again { .. }) {
+            (self.settings.report)(root, event);
+        }
     }
 
     fn extraneous(&self) -> std::sync::MutexGuard<'_, Extraneous> {
@@ -373,12 +414,4 @@ impl Uploader {
         let (url, local) = (self.url(&job.remote, false), job.local.clone());
         self.report(job.root, MirrorEvent::Done(MirroredFile { url, local, retries, transferred: stored.done() }));
     }
-}
-
-/// Whether a path can be sent at all, before it is in a batch of commands with others.
-///
-/// # Errors
-/// `BadData` with what is wrong with it.
-fn sendable(path: &RemotePath) -> Result<(), Fault> {
-    FtpCommand::Stor(path.argument()).encode().map(drop).map_err(|fault| Fault { kind: Kind::BadData, ..fault })
 }

@@ -7,7 +7,6 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
-use super::sendable;
 use crate::fault::{Fault, Kind};
 use crate::ftp::mirror::sorted::Sorter;
 use crate::ftp::mirror::spool::{FieldReader, FieldWriter, Spool, Spooled};
@@ -190,7 +189,7 @@ impl LocalDirectory {
         if unfinished(name).is_some() {
             return Err(skipped("an unfinished file, not data"));
         }
-        sendable(&self.remote.join(name)).map_err(failed)?;
+        settings.options.sendable(&self.remote.join(name)).map_err(failed)?;
         let link = entry.file_type().is_ok_and(|kind| kind.is_symlink());
         let meta = match link {
             true if settings.links == Links::Follow => self.followed(&path).map_err(failed)?,

@@ -9,7 +9,7 @@ use super::{FileUpload, UploadJob, Uploader};
 use crate::fault::{Fault, Kind};
 use crate::ftp::client::{FtpClient, WholeListing, time_of};
 use crate::ftp::command::FtpCommand;
-use crate::ftp::listing::{ListingEntry, ListingLine, says_missing, unknown_line};
+use crate::ftp::listing::{ListingEntry, ListingLine, says_missing};
 use crate::ftp::mirror::sorted::Sorter;
 use crate::ftp::mirror::spool::{FieldReader, FieldWriter, Spool, SpoolReader, Spooled};
 use crate::ftp::mirror::{Compare, FileFacts, MAX_ODD, MAX_TREE, MirrorEvent, MirroredFile, more_odd_lines};
@@ -209,7 +209,7 @@ impl Uploader {
                 }
             },
         };
-        if !settings.dry_run && (contents.files > 0 || !settings.select.selects()) {
+        if !settings.dry_run && !self.only_looks() && (contents.files > 0 || !settings.select.selects()) {
             self.make(client, std::slice::from_ref(directory)).await?;
         }
         let asks = settings.compare != Compare::Never || settings.no_clobber;
@@ -245,10 +245,10 @@ impl Uploader {
                 ListingLine::Entry(entry) if check_name(&entry.name).is_ok() => there.add(RemoteName::of(entry))?,
                 ListingLine::Nothing => {}
                 ListingLine::Unknown if made.is_none() && count == 1 && says_missing(raw) => {}
-                ListingLine::Entry(_) | ListingLine::Unknown => {
+                line => {
                     odd += 1;
                     if odd <= MAX_ODD {
-                        events.push(MirrorEvent::Failed { target: target(), fault: unknown_line(raw) });
+                        events.push(MirrorEvent::Failed { target: target(), fault: line.fault(raw) });
                     }
                 }
             }
@@ -338,8 +338,9 @@ impl Uploader {
         let most = delete.map_or(0, |rule| rule.most().saturating_add(1));
         let found = rest.names(most, |other| self.goes(directory, other.name(), other.directory))?;
         let (mut events, mut jobs) = (Vec::new(), Vec::new());
-        self.decide(client, directory, found.files, &mut events, &mut jobs).await?;
-        if !settings.dry_run && !settings.select.selects() {
+        let files = if self.only_looks() { Vec::new() } else { found.files };
+        self.decide(client, directory, files, &mut events, &mut jobs).await?;
+        if !settings.dry_run && !self.only_looks() && !settings.select.selects() {
             self.make(client, &found.directories).await?;
         }
         // From here on nothing asks the server any more.

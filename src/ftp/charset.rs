@@ -1,0 +1,170 @@
+//! Names in another charset on the wire: here they are UTF-8. RFC 2640 wants UTF-8 there too; older servers keep whatever
+//! charset their users had.
+//!
+//! Both directions are strict: what does not come back as the same bytes is no name here. So two names never become one, and a
+//! name that was read in a listing means that very file when it is sent.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use encoding_rs::Encoding;
+
+use super::listing::{ListingEntry, ListingLine};
+use crate::fault::{Fault, Kind};
+
+/// The charset of names on the wire, by the labels of the Encoding Standard (<https://encoding.spec.whatwg.org/#names-and-labels>).
+/// Every one of them holds ASCII as it is, so that commands, facts and slashes mean the same in it.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct WireCharset(&'static Encoding);
+
+impl WireCharset {
+    /// The charset of this label, in letters of any case.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub fn named(label: &str) -> Result<WireCharset, String> {
+        let found =
+            Encoding::for_label_no_replacement(label.as_bytes()).ok_or("no charset of the Encoding Standard")?;
+        // UTF-16 and ISO-2022-JP: a byte in the middle of a name may look like a slash.
+        match found.is_ascii_compatible() {
+            true => Ok(WireCharset(found)),
+            false => Err(format!("{} cannot be used in commands: ASCII looks otherwise in it", found.name())),
+        }
+    }
+
+    /// The charset's own name.
+    pub fn name(self) -> &'static str {
+        self.0.name()
+    }
+
+    /// True for UTF-8.
+    pub fn is_utf8(self) -> bool {
+        self.0 == encoding_rs::UTF_8
+    }
+
+    /// Text as it goes over the wire; `None` for what is no UTF-8 or cannot be written in the charset.
+    pub fn encode(self, text: &[u8]) -> Option<Cow<'_, [u8]>> {
+        if text.is_ascii() {
+            return Some(Cow::Borrowed(text));
+        }
+        let text = std::str::from_utf8(text).ok()?;
+        let (bytes, _, lossy) = self.0.encode(text);
+        (!lossy && self.decoded(&bytes)? == text).then_some(bytes)
+    }
+
+    /// What the bytes from the wire say; `None` for what makes no sense in the charset, and for a spelling that would go back as
+    /// another one.
+    pub fn decode(self, bytes: &[u8]) -> Option<Cow<'_, [u8]>> {
+        if bytes.is_ascii() {
+            return Some(Cow::Borrowed(bytes));
+        }
+        let text = self.decoded(bytes)?;
+        let (again, _, lossy) = self.0.encode(&text);
+        (!lossy && *again == *bytes).then(|| Cow::Owned(text.into_owned().into_bytes()))
+    }
+
+    fn decoded(self, bytes: &[u8]) -> Option<Cow<'_, str>> {
+        self.0.decode_without_bom_handling_and_without_replacement(bytes)
+    }
+
+    fn line(self, line: ListingLine) -> ListingLine {
+        let ListingLine::Entry(entry) = line else { return line };
+        match self.decode(&entry.name).map(Cow::into_owned) {
+            Some(name) => {
+                let target = |target: Vec<u8>| self.decode(&target).map(Cow::into_owned);
+                ListingLine::Entry(ListingEntry { name, link_target: entry.link_target.and_then(target), ..entry })
+            }
+            None => ListingLine::Misfit { name: entry.name, charset: self.name() },
+        }
+    }
+
+    /// The fault of what [`WireCharset::encode`] refuses.
+    pub fn unsendable(self) -> Fault {
+        Fault::new(Kind::BadData, format!("the name cannot be written in {} (--charset)", self.name()))
+    }
+}
+
+/// A listed entry with its names in UTF-8, where the charset of names is known. A link's target that makes no sense in it is not
+/// known.
+pub fn listed(charset: Option<WireCharset>, line: ListingLine) -> ListingLine {
+    match charset {
+        Some(charset) => charset.line(line),
+        None => line,
+    }
+}
+
+impl fmt::Debug for WireCharset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WireCharset({})", self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::ftp::listing::{EntryType, Lister};
+
+    const LABELS: [&str; 10] =
+        ["latin1", "koi8-r", "Shift_JIS", "euc-jp", "big5", "gb18030", "gbk", "euc-kr", "windows-1251", "utf-8"];
+
+    proptest! {
+        /// Text that can be written comes back, and bytes that can be read go out again; nothing becomes something else.
+        #[test]
+        fn what_fits_comes_back(
+            text in "[ -~äéßжяЖ日本表ソ能€¥‾한中\u{85}]{0,12}",
+            bytes in prop::collection::vec(any::<u8>(), 0..8),
+            label in prop::sample::select(&LABELS[..]),
+        ) {
+            let charset = WireCharset::named(label).unwrap();
+            if let Some(wire) = charset.encode(text.as_bytes()) {
+                prop_assert_eq!(charset.decode(&wire).map(Cow::into_owned), Some(text.clone().into_bytes()));
+                let slashes = |text: &[u8]| text.iter().filter(|byte| **byte == b'/').count();
+                prop_assert_eq!(slashes(&wire), slashes(text.as_bytes()), "a path keeps its parts");
+            }
+            if let Some(text) = charset.decode(&bytes) {
+                prop_assert!(std::str::from_utf8(&text).is_ok());
+                prop_assert_eq!(charset.encode(&text).map(Cow::into_owned), Some(bytes.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_fit_and_others() {
+        let wire = |label: &str, text: &str| {
+            WireCharset::named(label).unwrap().encode(text.as_bytes()).map(|bytes| bytes.into_owned())
+        };
+        assert_eq!(wire("KOI8-R", "файл/ё"), Some(b"\xc6\xc1\xca\xcc/\xa3".to_vec()));
+        assert_eq!(wire("shift-jis", "表"), Some(b"\x95\\".to_vec()));
+        assert_eq!(wire("latin1", "é€"), Some(b"\xe9\x80".to_vec()), "the label means windows-1252 on the web");
+        for (label, text) in [("koi8-r", "日本"), ("latin1", "ж"), ("shift_jis", "¥"), ("shift_jis", "‾")] {
+            assert_eq!(wire(label, text), None, "{label} {text}");
+        }
+        let read = |label: &str, bytes: &[u8]| {
+            WireCharset::named(label).unwrap().decode(bytes).map(|text| String::from_utf8(text.into_owned()).unwrap())
+        };
+        assert_eq!(read("koi8-r", b"\xc6\xc1\xca\xcc").as_deref(), Some("файл"));
+        // 0xFA54 and 0x81CA are both U+FFE2: one of them is another file's name.
+        assert_eq!((read("shift_jis", b"\x81\xca").as_deref(), read("shift_jis", b"\xfa\x54")), (Some("￢"), None));
+        for (label, bytes) in [("utf-8", &b"\xe9"[..]), ("shift_jis", b"\x95"), ("euc-kr", b"\xff\xff")] {
+            assert_eq!(read(label, bytes), None, "{label} {bytes:?}");
+        }
+        for label in ["utf-16", "iso-2022-jp", "hz-gb-2312", "klingon", ""] {
+            assert!(WireCharset::named(label).is_err(), "{label}");
+        }
+    }
+
+    #[test]
+    fn listed_names() {
+        let charset = WireCharset::named("koi8-r").unwrap();
+        let of = |line: &[u8]| charset.line(Lister::list(0).line(line));
+        let line = b"lrwxrwxrwx 1 u g 1 Jan 1 2020 \xc6 -> \xca";
+        let ListingLine::Entry(entry) = of(line) else { panic!("no entry") };
+        let expected = ("ф".as_bytes(), Some("й".as_bytes()), EntryType::Symlink);
+        assert_eq!((entry.name.as_slice(), entry.link_target.as_deref(), entry.entry_type), expected);
+        let utf8 = WireCharset::named("utf8").unwrap();
+        let misfit = utf8.line(Lister::list(0).line(line));
+        assert_eq!(misfit, ListingLine::Misfit { name: b"\xc6".to_vec(), charset: "UTF-8" });
+    }
+}

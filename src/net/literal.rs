@@ -1,0 +1,99 @@
+//! Address literals with zones as this host has them.
+
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+
+use nix::net::if_::if_nametoindex;
+
+use crate::fault::{Fault, Kind};
+use crate::scope::{self, ScopedAddress};
+
+/// An address, with brackets, a zone, both or neither, and port 0; none: it is something else.
+///
+/// # Errors
+/// [`Kind::Unreachable`]: this host has no such interface.
+pub fn address(text: &str) -> Result<Option<SocketAddr>, Fault> {
+    let Some(ScopedAddress { ip, zone }) = ScopedAddress::parse(text) else { return Ok(None) };
+    let (IpAddr::V6(ip), Some(zone)) = (ip, zone) else { return Ok(Some(SocketAddr::new(ip, 0))) };
+    let index = if_nametoindex(zone).ok().or_else(|| zone.parse().ok());
+    let index = index.ok_or_else(|| Fault::new(Kind::Unreachable, format!("{text}: no interface {zone}")))?;
+    Ok(Some(SocketAddrV6::new(ip, 0, 0, index).into()))
+}
+
+/// An address with a port behind a colon.
+///
+/// # Errors
+/// As [`address`].
+pub fn with_port(text: &str) -> Result<Option<SocketAddr>, Fault> {
+    let Some((host, Ok(port))) = text.rsplit_once(':').map(|(host, port)| (host, port.parse())) else {
+        return Ok(None);
+    };
+    // Without brackets the last group of an IPv6 address would be the port.
+    if host.contains(':') && !host.starts_with('[') {
+        return Ok(None);
+    }
+    Ok(address(host)?.map(|address| scope::with_port(address, port)))
+}
+
+/// A local address that an option names.
+///
+/// # Errors
+/// Why it is none.
+pub fn local(text: &str) -> Result<SocketAddr, String> {
+    let found = address(text).map_err(|fault| fault.detail)?;
+    found.ok_or_else(|| "not an IP address".to_owned())
+}
+
+/// A URL, and its host without brackets, percent-decoded, with the zone that [`url::Url`] does not take.
+///
+/// # Errors
+/// Why it is none.
+pub fn url(text: &str) -> Result<(url::Url, String), String> {
+    let cut = |text: &str| {
+        let (before, rest) = text.split_once('[')?;
+        let (host, after) = rest.split_once(']')?;
+        let scoped = scope::from_url(host)?;
+        Some((format!("{before}[{}]{after}", scope::without_zone(&scoped)), scoped))
+    };
+    let (text, scoped) = cut(text).map_or((text.to_owned(), None), |(text, scoped)| (text, Some(scoped)));
+    let url = url::Url::parse(&text).map_err(|error| error.to_string())?;
+    let host = url.host_str().filter(|host| !host.is_empty()).ok_or("no host")?;
+    let host = percent_encoding::percent_decode_str(host).decode_utf8().map_err(|_| "not UTF-8")?;
+    if host.contains(char::is_control) {
+        return Err("a control character".to_owned());
+    }
+    let host = scoped.unwrap_or_else(|| host.trim_start_matches('[').trim_end_matches(']').to_owned());
+    Ok((url, host))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zones_are_interfaces_of_this_host() {
+        let shown = |text: &str| address(text).unwrap().map(|address| address.to_string());
+        assert_eq!(shown("fe80::1%lo").as_deref(), Some("[fe80::1%1]:0"));
+        assert_eq!(shown("[fe80::1%1]").as_deref(), Some("[fe80::1%1]:0"));
+        assert_eq!(shown("192.0.2.1").as_deref(), Some("192.0.2.1:0"));
+        assert_eq!(shown("a.test"), None);
+        assert_eq!(address("fe80::1%nosuch0").unwrap_err().kind, Kind::Unreachable);
+        let port = |text: &str| with_port(text).unwrap().map(|address| address.to_string());
+        assert_eq!(port("[fe80::1%lo]:53").as_deref(), Some("[fe80::1%1]:53"));
+        assert_eq!(port("192.0.2.1:53").as_deref(), Some("192.0.2.1:53"));
+        assert_eq!((port("::1:53"), port("a.test:53"), port("[::1]")), (None, None, None));
+    }
+
+    #[test]
+    fn urls_keep_the_zone_of_their_host() {
+        for (text, host, whole) in [
+            ("smtp://[fe80::1%25lo]:25", "fe80::1%lo", "smtp://[fe80::1]:25"),
+            ("smtp://u@[fe80::1%lo]", "fe80::1%lo", "smtp://u@[fe80::1]"),
+            ("smtp://[::1]:25", "::1", "smtp://[::1]:25"),
+            ("smtp://b%C3%BCcher.test", "bücher.test", "smtp://b%C3%BCcher.test"),
+        ] {
+            let (found, found_host) = url(text).unwrap();
+            assert_eq!((found.as_str(), found_host.as_str()), (whole, host), "{text}");
+        }
+        assert!(url("smtp://[fe80::1%25a b]").is_err() && url("smtp://a%0Ab").is_err() && url("lmtp:/x").is_err());
+    }
+}
