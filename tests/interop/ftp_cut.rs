@@ -83,7 +83,8 @@ impl Client {
                 command.args(["-c", "-P", &port, "localhost", name]).stdin(Stdio::piped());
             }
             Client::Wput => {
-                command.args(["-q", "--limit-rate=2M", "--reupload", "whole"]);
+                // Its TLS takes the tickets of TLS 1.3 for an error.
+                command.args(["-q", "--disable-tls", "--limit-rate=2M", "--reupload", "whole"]);
                 command.arg(format!("ftp://anonymous:me@localhost:{port}/{name}"));
             }
             Client::Python => {
