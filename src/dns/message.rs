@@ -373,7 +373,8 @@ pub fn ttl_places(message: &[u8]) -> Vec<(usize, u32)> {
 pub struct Composer {
     out: Vec<u8>,
     /// Where names begin in `out`, for pointers; only so many, so that a huge message costs no quadratic time.
-    names: Vec<u16>,
+    /// With each stands how long the name is: names of other lengths need no look.
+    names: Vec<(u16, usize)>,
 }
 
 /// A place in a message that is being written.
@@ -494,8 +495,10 @@ impl Composer {
     fn name(&mut self, name: &Name, compress: bool) {
         let mut rest = name.as_wire();
         while let Some(&length) = rest.first().filter(|length| **length > 0) {
-            let known = compress.then(|| self.names.iter().copied().find(|at| self.stands_at(*at, rest))).flatten();
-            if let Some(at) = known {
+            let known = compress
+                .then(|| self.names.iter().find(|(at, length)| *length == rest.len() && self.stands_at(*at, rest)))
+                .flatten();
+            if let Some((at, _)) = known {
                 self.out.extend((at | 0xc000).to_be_bytes());
                 return;
             }
@@ -503,7 +506,7 @@ impl Composer {
                 && here < 0x4000
                 && self.names.len() < MAX_COMPRESSION_TARGETS
             {
-                self.names.push(here);
+                self.names.push((here, rest.len()));
             }
             let Some((label, tail)) = rest.split_at_checked(usize::from(length) + 1) else { break };
             self.out.extend_from_slice(label);
