@@ -124,7 +124,7 @@ pub fn full(message: &Message, show: &Show, about: &Circumstances<'_>) -> String
     }
     if !message.flags.has(Flags::QR) {
         if show.stats {
-            let _ = writeln!(out, ";; QUERY SIZE: {}\n", about.size_bytes);
+            let _ = writeln!(out, ";; QUERY SIZE: {}", about.size_bytes);
         }
     } else if show.stats {
         match show.usec {

@@ -145,6 +145,7 @@ fn reload(args: &Args, served: &ServedZones, out: &Output) {
     }
     if tally.failed() > 0 {
         zones.keep_from(&served.now());
+        out.warn("reload: a zone with an error stays as it was");
     }
     served.replace(zones);
 }

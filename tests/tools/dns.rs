@@ -250,7 +250,7 @@ fn a_query_log_in_json() {
     assert_eq!((lines[1]["name"].as_str(), lines[1]["status"].as_str()), (Some("www.other.test."), Some("NOERROR")));
     assert_eq!((lines[2]["qtype"].as_str(), lines[2]["status"].as_str()), (Some("AXFR"), Some("REFUSED")));
     assert_eq!((lines[1]["transport"].as_str(), lines[2]["transport"].as_str()), (Some("udp"), Some("tcp")));
-    for (line, flags, dnssec_ok) in [(&lines[1], vec!["rd"], false), (&lines[3], vec!["cd"], true)] {
+    for (line, flags, dnssec_ok) in [(&lines[1], vec!["rd", "ad"], false), (&lines[3], vec!["ad", "cd"], true)] {
         assert_eq!((&line["flags"], &line["edns"]["dnssec_ok"]), (&flags.into(), &dnssec_ok.into()), "{line}");
         assert_eq!(
             (&line["qclass"], &line["opcode"], &line["server"]),

@@ -135,8 +135,8 @@ fn a_transfer_keeps_the_zone_that_it_began_with() {
     // A zone that is wrong changes nothing, and is said.
     std::fs::write(dir.path().join("big.zone"), "nonsense\n").unwrap();
     server.signal(Signal::HUP);
-    server.stderr.wait_for("reload: big.zone:1: ");
-    server.stderr.wait_for("the zones stay as they are");
+    server.stderr.wait_for("big.zone:1: ");
+    server.stderr.wait_for("reload: a zone with an error stays as it was");
     assert_eq!(serial(&socket), 2);
     // The question of the same connection is answered between messages of the transfer, by the new zone.
     stream.write_all(&framed(&query(9, "big.test", 6))).unwrap();
