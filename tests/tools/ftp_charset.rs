@@ -173,7 +173,7 @@ fn deletions_come_first() {
     let done = get(&[]);
     assert_eq!(order(&done).last().map(String::as_str), Some("deleted"), "{done}");
     fill();
-    get(&["--delete-first", "--max-delete", "2"]).exits(1).says("3 deletions are more than 2");
+    get(&["--delete-first", "--max-delete", "2"]).exits(1).says("more than 2 deletions");
     assert!(work.path().join("t/old").exists());
     get(&["--delete-first", "--exclude", "old"]).exits(0);
     assert_eq!(lines_of(&work.path().join("t")), ["d/", "d/kept", "new", "old"], "rules protect");

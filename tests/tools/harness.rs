@@ -439,10 +439,8 @@ impl Captured {
     pub(crate) fn wait_for(&self, part: &str) {
         let holds = |bytes: &Vec<u8>| String::from_utf8_lossy(bytes).contains(part);
         // A failure may not take the lock with it: what came is shown once more.
-        let bytes = {
-            let bytes = self.0.0.lock().unwrap();
-            self.0.1.wait_timeout_while(bytes, LIMIT, |bytes| !holds(bytes)).unwrap().0.clone()
-        };
+        let wait = |bytes| self.0.1.wait_timeout_while(bytes, LIMIT, |bytes| !holds(bytes)).unwrap().0.clone();
+        let bytes = wait(self.0.0.lock().unwrap());
         assert!(holds(&bytes), "{part:?} never came:\n{}", String::from_utf8_lossy(&bytes));
     }
 

@@ -17,6 +17,7 @@ fn external(dir: &Path) -> (Peer, Arc<Mutex<Vec<String>>>) {
     std::fs::write(dir.join("ca.pem"), own.cert.pem()).unwrap();
     std::fs::write(dir.join("client.pem"), client.cert.pem()).unwrap();
     std::fs::write(dir.join("client.key"), client.signing_key.serialize_pem()).unwrap();
+    std::fs::set_permissions(dir.join("client.key"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut roots = rustls::RootCertStore::empty();
     roots.add(client.cert.der().clone()).unwrap();

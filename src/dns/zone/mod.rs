@@ -160,7 +160,7 @@ impl Zone {
         }
         let name = zone.as_ref().map(|zone| zone.origin.clone());
         match (&name, &origin) {
-            (None, _) => errors.push(whole("no SOA record".to_owned())),
+            (None, _) if errors.is_empty() => errors.push(whole("no SOA record".to_owned())),
             (Some(name), Some(wanted)) if name != wanted => {
                 errors.push(whole(format!("the SOA record is of {name}, not of the zone asked for")));
             }
