@@ -46,7 +46,8 @@ fn layout(rtype: Rtype) -> Option<LineLayout> {
             LineLayout(3, 0, 0)
         }
         SSHFP => LineLayout(2, 0, 0),
-        Rtype::RRSIG | SIG => LineLayout(4, 0, 4),
+        Rtype::RRSIG => LineLayout(4, 0, 4),
+        SIG => LineLayout(5, 0, 3),
         Rtype::NSEC3 => LineLayout(4, 0, usize::MAX),
         HIP => LineLayout(0, 2, 0),
         IPSECKEY => LineLayout(0, 4, 0),
