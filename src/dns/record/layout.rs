@@ -42,7 +42,7 @@ struct LineLayout(usize, usize, usize);
 
 fn layout(rtype: Rtype) -> Option<LineLayout> {
     Some(match rtype {
-        Rtype::DNSKEY | CDNSKEY | KEY | RKEY | Rtype::DS | CDS | DLV | Rtype::TLSA | SMIMEA | CERT | ZONEMD => {
+        Rtype::DNSKEY | CDNSKEY | KEY | RKEY | Rtype::DS | CDS | DLV | TA | Rtype::TLSA | SMIMEA | CERT | ZONEMD => {
             LineLayout(3, 0, 0)
         }
         SSHFP => LineLayout(2, 0, 0),
@@ -51,7 +51,7 @@ fn layout(rtype: Rtype) -> Option<LineLayout> {
         Rtype::NSEC3 => LineLayout(4, 0, usize::MAX),
         HIP => LineLayout(0, 2, 0),
         IPSECKEY => LineLayout(0, 4, 0),
-        DHCID | OPENPGPKEY => LineLayout(0, 1, 0),
+        DHCID | OPENPGPKEY | EID | NIMLOC => LineLayout(0, 1, 0),
         _ => return None,
     })
 }
@@ -59,6 +59,8 @@ fn layout(rtype: Rtype) -> Option<LineLayout> {
 const SIG: Rtype = Rtype(24);
 const KEY: Rtype = Rtype(25);
 const CERT: Rtype = Rtype(37);
+const EID: Rtype = Rtype(31);
+const NIMLOC: Rtype = Rtype(32);
 const SSHFP: Rtype = Rtype(44);
 const IPSECKEY: Rtype = Rtype(45);
 const DHCID: Rtype = Rtype(49);
@@ -69,6 +71,7 @@ const CDS: Rtype = Rtype(59);
 const CDNSKEY: Rtype = Rtype(60);
 const OPENPGPKEY: Rtype = Rtype(61);
 const ZONEMD: Rtype = Rtype(63);
+const TA: Rtype = Rtype(32768);
 const DLV: Rtype = Rtype(32769);
 
 /// Lays out data whose text (of one line, long fields split) is `text`.
@@ -116,16 +119,16 @@ pub(super) fn lay_out(rtype: Rtype, wire: &[u8], text: &str, style: Style, out: 
         }
         None => out.push_str(" )"),
     }
-    if let (DHCID, true, Some([a, b, c])) = (rtype, style.comments, wire.first_chunk()) {
+    if let (DHCID, Some([a, b, c])) = (rtype, wire.first_chunk()) {
         let _ = write!(out, " ; {} {c} {}", u16::from_be_bytes([*a, *b]), wire.len() - 3);
     }
 }
 
-/// Types whose last field dig leaves out with `+nocrypto`.
+/// Types whose last field dig leaves out with `+nocrypto`; SIG is none of them.
 fn has_secrets(rtype: Rtype) -> bool {
     matches!(
         rtype,
-        Rtype::DNSKEY | CDNSKEY | KEY | RKEY | Rtype::DS | CDS | DLV | Rtype::RRSIG | SIG | OPENPGPKEY | ZONEMD
+        Rtype::DNSKEY | CDNSKEY | KEY | RKEY | Rtype::DS | CDS | DLV | TA | Rtype::RRSIG | OPENPGPKEY | ZONEMD
     )
 }
 
