@@ -26,6 +26,8 @@ server:
  xfrdfile: $work/xfrd
  xfrdir: $work
  zonelistfile: $work/zonelist
+ rrl-ratelimit: 0
+ rrl-whitelist-ratelimit: 0
 remote-control:
  control-enable: no
 zone:
