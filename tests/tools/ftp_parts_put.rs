@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use applayer::ftp::listing::format_mdtm;
 use applayer::ftp::part::unfinished;
@@ -14,7 +14,7 @@ use applayer::ftp::part::unfinished;
 use crate::ftp_crash::{Relay, content, seed, spawn, until_killed};
 use crate::ftp_get::{Tree, lines_of, set_time, summary, url};
 use crate::ftp_peer::{FtpPeer, OPENING, ftp_peer};
-use crate::harness::{Done, Server, rounds, server, temp_dir, tool};
+use crate::harness::{Done, LIMIT, Server, rounds, server, temp_dir, tool};
 use crate::random::Random;
 
 fn put(dir: &Path, args: &[&str], url: &str) -> Done {
@@ -31,22 +31,28 @@ fn part_in(root: &Path) -> Option<PathBuf> {
     files.find(|path| unfinished(path.file_name().unwrap().as_encoded_bytes()).is_some())
 }
 
-/// Kills an upload of `x` on its way; where the server keeps what has arrived.
-fn broken(relay: &Relay, dir: &Path, root: &Path) -> PathBuf {
-    for _ in 0..20 {
-        relay.allow(900_000);
-        let run = spawn("ftpput", &["x", &relay.url("x")], dir);
-        assert!(until_killed(relay, run, None).is_none(), "it was not killed");
-        relay.allow(i64::MAX);
-        for _ in 0..20 {
-            let arrived = |part: &PathBuf| std::fs::metadata(part).is_ok_and(|meta| meta.len() > 300_000);
-            if let Some(part) = part_in(root).filter(arrived) {
-                return part;
-            }
-            std::thread::sleep(Duration::from_millis(20));
-        }
+/// Kills an upload of `x` on its way, when the server has stored a good piece of it; where that piece is.
+fn broken(relay: &Relay, dir: &Path, root: &Path, server: &Server) -> PathBuf {
+    relay.allow(900_000);
+    let run = spawn("ftpput", &["x", &relay.url("x")], dir);
+    // What has arrived and was not read yet is lost with the connection, so the kill waits for the server, not for the
+    // wire. The file has no name before the end.
+    let large = |path: &Path| std::fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.len() > 300_000);
+    let files = PathBuf::from(format!("/proc/{}/fd", server.pid()));
+    until("nothing is stored", || files.read_dir().unwrap().any(|file| large(&file.unwrap().path())));
+    assert!(until_killed(relay, run, None).is_none(), "it was not killed");
+    relay.allow(i64::MAX);
+    until("no part is left", || part_in(root).is_some_and(|part| large(&part)));
+    part_in(root).unwrap()
+}
+
+/// Waits for a condition.
+fn until(why: &str, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < end, "{why}");
+        std::thread::sleep(Duration::from_millis(2));
     }
-    panic!("no part: {:?}", lines_of(root));
 }
 
 /// A part is continued by its own source, if its end is right: not by another file of that name, size and time, not after
@@ -79,12 +85,12 @@ fn a_part_belongs_to_one_source() {
     ] {
         let (root, work) = (temp_dir(), temp_dir());
         let relay = Relay::start();
-        let _server = relay.serve(root.path());
+        let server = relay.serve(root.path());
         let (x, y) = (work.path().join("x"), work.path().join("y"));
         std::fs::write(&x, &whole).unwrap();
         std::fs::write(&y, &other).unwrap();
         std::fs::write(root.path().join(".x.part"), &whole[..900_000]).unwrap();
-        let part = broken(&relay, work.path(), root.path());
+        let part = broken(&relay, work.path(), root.path(), &server);
         change(&x, &part, &y);
         let now = std::fs::read(&x).unwrap();
         let done = put(work.path(), &["--json", "x"], &relay.url("x"));
@@ -172,9 +178,9 @@ fn trees_with_odd_names_arrive_whole() {
 fn unfinished_files_are_no_data() {
     let (root, work) = (temp_dir(), temp_dir());
     let relay = Relay::start();
-    let _server = relay.serve(root.path());
+    let server = relay.serve(root.path());
     std::fs::write(work.path().join("x"), content(3, 2 << 20)).unwrap();
-    let part = broken(&relay, work.path(), root.path());
+    let part = broken(&relay, work.path(), root.path(), &server);
     let name = part.file_name().unwrap().to_str().unwrap();
     Tree::new(work.path()).file("t/x", "x").file(&format!("t/{name}"), "half").file("t/.x.part", "data");
     std::fs::rename(root.path().join(name), work.path().join("p")).unwrap();
