@@ -7,6 +7,7 @@ pub mod exit;
 pub mod foreign;
 pub mod input;
 pub mod netrc;
+pub mod options_file;
 pub mod output;
 pub mod progress;
 pub mod secret;
@@ -101,6 +102,13 @@ pub fn main_from<A: Tool>(
     if let Err(fault) = foreign::refuse_meant_otherwise(&arguments, A::FOREIGN_MEANINGS) {
         return refuse(fault);
     }
+    let (arguments, options) = match options_file::extend(A::NAME, A::command, &arguments) {
+        Ok(extended) => extended,
+        Err(fault) => return refuse(fault),
+    };
+    if options_file::is_to_be_shown(&arguments) {
+        return output::print_data(A::NAME, &options.show(A::command(), &arguments)).into();
+    }
     let args = match A::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => return output::print_parse_result(A::NAME, &error, A::FOREIGN_WORDS).into(),
@@ -109,6 +117,7 @@ pub fn main_from<A: Tool>(
         Ok(out) => out,
         Err(fault) => return refuse(fault),
     };
+    options.origins().for_each(|origin| out.note(&origin));
     let exit = match catch_unwind(AssertUnwindSafe(|| run(args, &out))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => out.fail(&error),

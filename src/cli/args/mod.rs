@@ -43,6 +43,13 @@ pub struct OutputArgs {
     /// When to use colours
     #[arg(long, value_name = "WHEN", value_enum, default_value_t)]
     pub color: Colour,
+    // Both are read before the command line is parsed: see `options_file`.
+    /// Read options from FILE, one per line, instead of the default files; - reads none
+    #[arg(long, value_name = "FILE|-", help_heading = "Options files")]
+    pub config: Option<PathBuf>,
+    /// Print the options in force, with the origin of each, and end
+    #[arg(long, help_heading = "Options files")]
+    pub show_config: bool,
 }
 
 impl OutputArgs {

@@ -9,7 +9,7 @@ mod usage;
 
 pub use record::{OutputRecord, TextLine};
 pub use stderr::{hook_panics, print_fault};
-pub use usage::print_parse_result;
+pub use usage::{print_data, print_parse_result};
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;

@@ -17,15 +17,7 @@ pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[ForeignWor
     if !error.use_stderr() {
         let shown =
             if io::stdout().is_terminal() { error.render().ansi().to_string() } else { error.render().to_string() };
-        let mut stdout = io::stdout().lock();
-        return match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
-            Ok(()) => Exit::OK,
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::PIPE,
-            Err(error) => {
-                stderr::print_fault(tool, &Fault { kind: Kind::Io, ..Fault::local("stdout", &error) });
-                Exit::from(Kind::Io)
-            }
-        };
+        return print_data(tool, &shown);
     }
     let mut text = error.render().to_string();
     for given in error.context().filter_map(|(_, value)| match value {
@@ -49,4 +41,17 @@ pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[ForeignWor
         None => stderr::print(&format!("hint: {tool} --help lists the arguments")),
     }
     Exit::from(Kind::Usage)
+}
+
+/// Prints what was asked for instead of a run.
+pub fn print_data(tool: &str, text: &str) -> Exit {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+        Ok(()) => Exit::OK,
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Exit::PIPE,
+        Err(error) => {
+            stderr::print_fault(tool, &Fault { kind: Kind::Io, ..Fault::local("stdout", &error) });
+            Exit::from(Kind::Io)
+        }
+    }
 }
