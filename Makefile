@@ -7,7 +7,7 @@
 #   make fuzz       each fuzz entry for FUZZ_SECONDS (60)
 #   make soak       the crash tests: SOAK_ROUNDS (10000) kills of processes that use the queue, and in proportion, also of real
 #                   clients of ftpserve; verdicts of DNSSEC and 5,000 generated zone files beside the peers; every property of
-#                   the library, 20,000 new cases each
+#                   the library, 20,000 new cases each; the source archive is checked without a network
 #   make install    what make built: PREFIX (/usr/local), DESTDIR
 #   make uninstall  removes what install and install-sendmail put there, with the same variables
 #   make deb        Debian packages in target/deb
@@ -56,6 +56,10 @@ soak:
 	APPLAYER_ROUNDS=$(SOAK_ROUNDS) APPLAYER_FETCH_PEERS=1 $(CARGO) test --locked --test interop -- hierarchies --nocapture
 	APPLAYER_FETCH_PEERS=1 APPLAYER_SEED=$$(date +%s) APPLAYER_ZONES=5000 \
 	    $(CARGO) test --locked --test interop -- "generated zone"
+	$(MAKE) dist
+	rm -rf "$(TARGET)/dist/unpacked" && mkdir -p "$(TARGET)/dist/unpacked"
+	tar -x --strip-components=1 -C "$(TARGET)/dist/unpacked" -f "$(TARGET)"/dist/applayer-*.tar.gz
+	cd "$(TARGET)/dist/unpacked" && CARGO_HOME="$(TARGET)/dist/none" $(CARGO) check --frozen --target-dir target
 
 # The generated parts of man pages and completions.
 docs:

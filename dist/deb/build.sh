@@ -1,7 +1,7 @@
 #!/bin/sh
 # build.sh BINARIES DIR: makes the Debian packages of the suite in DIR from binaries that are built: applayer for this architecture,
 # and applayer-sendmail, which gives it the names sendmail and mailq. Needs dpkg-deb and strip. The same binaries and
-# SOURCE_DATE_EPOCH give the same bytes. Environment: DEBFULLNAME and DEBEMAIL, REVISION (1), COMPRESSION (xz).
+# SOURCE_DATE_EPOCH give the same bytes. Environment: DEBFULLNAME and DEBEMAIL, REVISION (1), and that of dpkg-deb.
 set -eu
 cd "$(dirname "$0")/../.."
 binaries=$1
@@ -42,7 +42,7 @@ finish() {
     [ -s "$tree/DEBIAN/conffiles" ] || rm "$tree/DEBIAN/conffiles"
     (cd "$tree" && find usr -type f | sort | xargs md5sum) > "$tree/DEBIAN/md5sums"
     find "$tree" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-    dpkg-deb --root-owner-group -Z"${COMPRESSION:-xz}" --build "$tree" "$out/$1_${version}_$2.deb"
+    dpkg-deb --root-owner-group --build "$tree" "$out/$1_${version}_$2.deb"
 }
 
 tree=$work/applayer
@@ -58,17 +58,17 @@ mv "$doc/default" "$tree/etc/default"
 document applayer
 # The C library must know the newest symbols that the programs ask it for.
 libc=$(grep -aoh 'GLIBC_2\.[0-9]*' "$tree"/usr/bin/* | sort -u -V | tail -n 1)
-depends="libc6 (>= ${libc#GLIBC_}), systemd | systemd-standalone-sysusers | adduser"
+depends="libc6 (>= ${libc#GLIBC_}), adduser"
 ! grep -aq 'libgcc_s\.so\.1' "$tree"/usr/bin/* || depends="$depends, libgcc-s1"
 finish applayer "$architecture" << END
 Depends: $depends
 Recommends: ca-certificates
 Description: FTP, mail and DNS for the shell
- Thirteen small Unix tools for scripts, cron jobs and pipes: ftpget, ftpput, ftpls and
- ftpdo fetch, store, list and change files by FTP, ftpserve serves a directory;
- smtpsend composes, submits and queues mail, smtpserve receives it, mailread reads
- mailboxes, mailq-run, mailq-ls and mailq-edit deliver and manage the queue;
- dnsq asks DNS servers, dnsserve answers from zone files.
+ Thirteen small Unix tools for scripts, cron jobs and pipes. ftpget, ftpput,
+ ftpls and ftpdo fetch, store, list and change files by FTP, ftpserve serves a
+ directory. smtpsend composes, submits and queues mail, smtpserve receives it,
+ mailread reads mailboxes, mailq-run, mailq-ls and mailq-edit deliver and manage
+ the queue. dnsq asks DNS servers, dnsserve answers from zone files.
  .
  No service is started: each has a systemd unit that waits to be enabled.
 END
@@ -87,7 +87,7 @@ Provides: mail-transport-agent
 Conflicts: mail-transport-agent
 Replaces: mail-transport-agent
 Description: sendmail and mailq by applayer
- The names by which other programs send mail: what they submit goes into the queue of the
- machine, and mailq-run.service delivers it, to the mail exchangers or to the relay that
- /etc/applayer/accounts names.
+ The names by which other programs send mail. What they submit goes into the
+ queue of the machine, and mailq-run.service delivers it, to the mail exchangers
+ or to the relay that /etc/applayer/accounts names.
 END
