@@ -13,7 +13,8 @@ trap 'rm -rf "$work"' EXIT
 git archive --prefix="$name/" HEAD | tar -x -C "$work"
 cd "$work/$name"
 mkdir .cargo
-"${CARGO:-cargo}" vendor --quiet --locked --versioned-dirs vendor > .cargo/config.toml
+"${CARGO:-cargo}" vendor --quiet --locked --versioned-dirs vendor
+printf '[source.crates-io]\nreplace-with = "vendor"\n\n[source.vendor]\ndirectory = "vendor"\n' > .cargo/config.toml
 cd ..
 LC_ALL=C tar --sort=name --format=ustar --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w -c "$name" |
     gzip -9n > "$out/$name.tar.gz.new"

@@ -39,7 +39,7 @@ fn system(debootstrap: &Peer) -> Result<PathBuf, String> {
     let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
     let release = release.lines().find_map(|line| line.strip_prefix("VERSION_CODENAME=")).ok_or("no release")?;
     let mut command = debootstrap.command("debootstrap", &std::env::temp_dir());
-    command.args(["--variant=minbase", "--include=systemd,dbus,lintian", release]).arg(&root);
+    command.args(["--variant=minbase", "--include=systemd,dbus", release]).arg(&root);
     // From where this system has its packages.
     let sources = Command::new("apt-get").args(["indextargets", "--format", "$(SUITE) $(REPO_URI)"]).output();
     let sources = String::from_utf8(sources.map_err(|error| error.to_string())?.stdout).unwrap();
@@ -48,6 +48,15 @@ fn system(debootstrap: &Peer) -> Result<PathBuf, String> {
         command.env(name, value);
     }
     let made = run(command, "debootstrap");
+    if made.status != 0 {
+        return Err(format!("{}{}", made.text(), made.stderr));
+    }
+    // What debootstrap itself makes of lintian's dependencies does not hold together.
+    let copied = std::fs::copy("/etc/resolv.conf", root.join("etc/resolv.conf"));
+    copied.map_err(|error| format!("/etc/resolv.conf: {error}"))?;
+    let mut command = Command::new("chroot");
+    command.arg(&root).args(["sh", "-c", "apt-get -q update && apt-get -q install -y --no-install-recommends lintian"]);
+    let made = run(command, "apt-get install lintian");
     if made.status != 0 {
         return Err(format!("{}{}", made.text(), made.stderr));
     }
