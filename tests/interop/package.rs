@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::harness::{Done, binary, finish, memory_dir, temp_dir};
@@ -28,6 +29,8 @@ fn run(mut command: Command, line: &str) -> Done {
 
 /// A system of the release that runs here, with systemd and lintian in it.
 fn system(debootstrap: &Peer) -> Result<PathBuf, String> {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
     let root = peers_folder().join("system");
     if root.join("complete").exists() {
         return Ok(root);
