@@ -6,6 +6,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::cli::output::Output;
 use crate::fault::Fault;
+use crate::net::activation;
 
 /// What a server does when it gets HUP, on a thread where it may block.
 pub type Reload = Arc<dyn Fn() + Send + Sync>;
@@ -26,7 +27,10 @@ pub fn outlive_habits(out: &Output, reload: Option<Reload>) -> Result<(), Fault>
         while hangup.recv().await.is_some() {
             match reload.clone() {
                 // A panic is reported by its hook; the server goes on.
-                Some(reload) => drop(tokio::task::spawn_blocking(move || reload()).await),
+                Some(reload) => {
+                    let done = tokio::task::spawn_blocking(move || reload());
+                    activation::notify_reload(async { drop(done.await) }).await;
+                }
                 None => out.warn("HUP: this server reads nothing again; start it anew"),
             }
         }

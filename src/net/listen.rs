@@ -11,8 +11,8 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::fault::{Fault, Kind, plain};
-use crate::net::literal;
 use crate::net::stream::Stream;
+use crate::net::{activation, literal};
 use crate::secret::without_password;
 
 /// Connections that the kernel may hold for us.
@@ -183,6 +183,7 @@ impl Shutdown {
         tokio::spawn(async move {
             tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
             handle.drain();
+            activation::notify_stopping();
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}

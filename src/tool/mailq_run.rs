@@ -257,6 +257,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             signals::outlive_habits(out, None)?;
             // Deliveries wait for no reader of the records.
             out.queue_all()?;
+            cli::args::tell_ready(out);
         }
         let watcher = {
             let out = out.clone();

@@ -43,6 +43,7 @@ mod host;
 #[path = "../tools/lies.rs"]
 mod lies;
 mod mail;
+mod package;
 mod peers;
 mod queue;
 #[path = "../tools/random.rs"]
@@ -66,6 +67,7 @@ fn main() -> std::process::ExitCode {
         mail::TRIALS,
         delivery::TRIALS,
         queue::TRIALS,
+        package::TRIALS,
         dns::TRIALS,
         dns_bulk::TRIALS,
         dns_dnssec::TRIALS,

@@ -51,6 +51,7 @@ mod harness;
 mod hierarchy;
 mod hostile;
 mod hostile_queue;
+mod install;
 mod lies;
 mod mail;
 mod mail_headers;

@@ -4,7 +4,7 @@ mod net;
 mod serve;
 
 pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs};
-pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash};
+pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash, tell_ready};
 
 use std::io::IsTerminal;
 use std::path::PathBuf;

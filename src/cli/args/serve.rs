@@ -14,7 +14,7 @@ use crate::cli::secret;
 use crate::cli::units;
 use crate::cli::users::{self, Users};
 use crate::fault::{Fault, Kind};
-use crate::net::activation::ActivatedSockets;
+use crate::net::activation::{self, ActivatedSockets};
 use crate::net::deadline::Limits;
 use crate::net::listen::Listeners;
 use crate::net::literal;
@@ -103,11 +103,7 @@ impl ListenArgs {
             text.push('\n');
             write_whole(path, text.as_bytes())?;
         }
-        if let Some(socket) = std::env::var_os("NOTIFY_SOCKET")
-            && let Err(error) = notify_ready(&socket)
-        {
-            out.warn(&format!("NOTIFY_SOCKET: {error}"));
-        }
+        tell_ready(out);
         Ok(())
     }
 }
@@ -152,6 +148,13 @@ impl ServeArgs {
         let Some(path) = &self.user_file else { return Ok(None) };
         secret::look_at_path(out, path)?;
         Users::read(path).map(Some)
+    }
+}
+
+/// Tells the service manager that a server or watcher is ready. Needs a running tokio runtime.
+pub fn tell_ready(out: &Output) {
+    if let Err(error) = activation::notify_ready() {
+        out.warn(&format!("NOTIFY_SOCKET: {error}"));
     }
 }
 
@@ -207,18 +210,6 @@ fn write_whole(path: &std::path::Path, content: &[u8]) -> Result<(), Fault> {
     let mode = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     file.as_file().set_permissions(mode).map_err(failed)?;
     file.persist(path).map(drop).map_err(|error| failed(error.error))
-}
-
-/// Tells the service manager that we are ready (sd_notify(3)); a name that starts with `@` is abstract.
-fn notify_ready(socket: &std::ffi::OsStr) -> std::io::Result<()> {
-    use std::os::linux::net::SocketAddrExt;
-    use std::os::unix::ffi::OsStrExt;
-    use std::os::unix::net::{SocketAddr, UnixDatagram};
-    let address = match socket.as_bytes().strip_prefix(b"@") {
-        Some(name) => SocketAddr::from_abstract_name(name)?,
-        None => SocketAddr::from_pathname(socket)?,
-    };
-    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address).map(drop)
 }
 
 /// Where the outgoing queue lies.

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags, ffi};
 pub(super) const DATABASE: &str = "queue.db";
 /// The file of its log: what is committed, and not yet in the database.
 pub(super) const LOG: &str = "queue.db-wal";
-/// Stands in `user_version`; a later layout gets the next number and a step that leads there.
+/// Stands in `user_version`; a later layout gets the next number and a step that leads there (`upgrade.rs`).
 pub(super) const VERSION: i64 = 2;
 /// Stands there until the name of the new database is on the disk.
 const UNNAMED: i64 = -1;
@@ -112,6 +112,19 @@ pub(super) fn make(path: &Path) -> rusqlite::Result<()> {
     connection.close().map_err(|(_, error)| error)
 }
 
+/// Removes what a process left that was killed while it made a database at this path.
+pub(super) fn remove_unfinished(path: &Path) -> std::io::Result<()> {
+    for suffix in ["", "-journal", "-wal", "-shm"] {
+        let mut name = path.as_os_str().to_owned();
+        name.push(suffix);
+        match std::fs::remove_file(name) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 fn cannot_open(error: &std::io::Error) -> rusqlite::Error {
     let code = if error.kind() == std::io::ErrorKind::StorageFull { ffi::SQLITE_FULL } else { ffi::SQLITE_CANTOPEN };
     rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(error.to_string()))
@@ -153,7 +166,9 @@ pub(super) enum Layout {
     Ready,
     /// This version's; its name may not be on the disk yet.
     Unnamed,
-    /// Made by an earlier or later applayer, or by another program.
+    /// Made by an earlier applayer.
+    Older(i64),
+    /// Made by a later applayer, or by another program.
     Foreign(i64),
 }
 
@@ -162,6 +177,7 @@ pub(super) fn layout(connection: &Connection) -> rusqlite::Result<Layout> {
     Ok(match connection.pragma_query_value(None, "user_version", |row| row.get(0))? {
         VERSION => Layout::Ready,
         UNNAMED => Layout::Unnamed,
+        older @ 1..VERSION => Layout::Older(older),
         other => Layout::Foreign(other),
     })
 }
