@@ -40,11 +40,16 @@ pub trait Tool: clap::Parser {
 
     /// The arguments that say how to print.
     fn output(&self) -> &OutputArgs;
+
+    /// Whether a run prints to stdout when all goes well; one that finds out later calls [`Output::will_print`] by itself.
+    fn prints(&self) -> bool {
+        true
+    }
 }
 
 /// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
 macro_rules! tool {
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)?) => {
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)?) => {
         impl crate::cli::Tool for $args {
             const NAME: &'static str = $name;
             $(const FOREIGN_WORDS: &'static [crate::cli::foreign::ForeignWords] = $words;)?
@@ -53,6 +58,12 @@ macro_rules! tool {
             fn output(&self) -> &crate::cli::args::OutputArgs {
                 &self.output
             }
+            $(
+                fn prints(&self) -> bool {
+                    let prints: fn(&$args) -> bool = $prints;
+                    prints(self)
+                }
+            )?
         }
 
         /// The command line, for the man page and completions.
@@ -60,8 +71,8 @@ macro_rules! tool {
             <$args as clap::CommandFactory>::command()
         }
     };
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)?, run $run:path) => {
-        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)?);
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, prints $prints:expr)?, run $run:path) => {
+        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)? $(, prints $prints)?);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
@@ -109,7 +120,8 @@ pub fn main_from<A: Tool>(
         Ok(out) => out,
         Err(fault) => return refuse(fault),
     };
-    let exit = match catch_unwind(AssertUnwindSafe(|| run(args, &out))) {
+    let ready = if args.prints() { out.will_print() } else { Ok(()) };
+    let exit = match catch_unwind(AssertUnwindSafe(|| ready.map_err(Into::into).and_then(|()| run(args, &out)))) {
         Ok(Ok(exit)) => exit,
         Ok(Err(error)) => out.fail(&error),
         Err(_) => Exit::from(Kind::Internal),

@@ -6,6 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::secret::{Secret, without_url_password};
@@ -20,7 +21,7 @@ const MAX_SECRET: u64 = 64 * 1024;
 /// `Config` if the first line is no password; the I/O fault of the file.
 pub fn from_file(out: &Output, path: &str) -> Result<Secret, Fault> {
     if path == "-" {
-        return first_line(std::io::stdin().lock(), "stdin");
+        return first_line(BufReader::new(input::stdin()?), "stdin");
     }
     let failed = |error: std::io::Error| Fault::local(path, &error);
     let file = std::fs::File::open(path).map_err(failed)?;

@@ -105,7 +105,7 @@ pub struct Args {
     output: OutputArgs,
 }
 
-crate::cli::tool!("ftpget", Args, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, run run);
+crate::cli::tool!("ftpget", Args, words &[ftp_words::GET, ftp_words::ALL], meanings ftp_words::GET_MEANINGS, prints |args| args.output.json || args.dry_run, run run);
 
 impl Args {
     /// A shorter file of the final name is the beginning of the remote one.

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use clap::error::ContextValue;
 
+use super::sink::check_stdout;
 use super::stderr;
 use crate::cli::escape;
 use crate::cli::exit::Exit;
@@ -17,6 +18,10 @@ pub fn print_parse_result(tool: &str, error: &clap::Error, foreign: &[ForeignWor
     if !error.use_stderr() {
         let shown =
             if io::stdout().is_terminal() { error.render().ansi().to_string() } else { error.render().to_string() };
+        if let Err(fault) = check_stdout() {
+            stderr::print_fault(tool, &fault);
+            return Exit::from(fault.kind);
+        }
         let mut stdout = io::stdout().lock();
         return match stdout.write_all(shown.as_bytes()).and_then(|()| stdout.flush()) {
             Ok(()) => Exit::OK,

@@ -12,6 +12,7 @@ use super::idn::unicode;
 use super::resume::{Resume, drop_fragment};
 use super::{Args, servers, words};
 use crate::cli::exit::Exit;
+use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord};
 use crate::cli::progress::Bar;
 use crate::cli::units;
@@ -41,7 +42,7 @@ const MAX_SERVERS: usize = 2000;
 pub(super) struct BulkArgs {
     /// Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated
     #[arg(short, long, value_name = "FILE|-", conflicts_with_all = ["name", "reverse", "json_rfc8427", "race", "search"])]
-    file: Vec<String>,
+    pub(super) file: Vec<String>,
     /// Ask the servers in FILE, one a line
     #[arg(long, value_name = "FILE", requires = "file")]
     servers: Option<PathBuf>,
@@ -231,8 +232,11 @@ fn sources(files: &[String]) -> Result<Vec<NameSource>, Fault> {
     if files.iter().filter(|file| *file == "-").count() > 1 {
         return Err(Fault::new(Kind::Usage, "-f -: stdin can be read once only"));
     }
-    let source = |file: &String| if file == "-" { NameSource::Stdin } else { NameSource::File(file.into()) };
-    Ok(files.iter().map(source).collect())
+    let source = |file: &String| match file.as_str() {
+        "-" => input::stdin().map(NameSource::Open),
+        file => Ok(NameSource::File(file.into())),
+    };
+    files.iter().map(source).collect()
 }
 
 /// The file of `-o`: emptied, unless a run is taken up again.

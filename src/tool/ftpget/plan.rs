@@ -8,6 +8,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
 use super::Args;
+use crate::cli::input;
 use crate::cli::output::Output;
 use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
@@ -109,7 +110,7 @@ fn read_list(args: &Args, out: &Output, input: &Path, wishes: &mut Vec<Wish>) ->
         |error: std::io::Error| Fault::local(if stdin { "stdin".into() } else { input.display().to_string() }, &error);
     let mut bytes = Vec::new();
     match stdin {
-        true => std::io::stdin().lock().take(MAX_LIST).read_to_end(&mut bytes),
+        true => input::stdin()?.take(MAX_LIST).read_to_end(&mut bytes),
         false => std::fs::File::open(input).and_then(|file| file.take(MAX_LIST).read_to_end(&mut bytes)),
     }
     .map_err(fault)?;
