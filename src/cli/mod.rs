@@ -27,6 +27,9 @@ use crate::fault::{Fault, Kind};
 /// The most descriptors that a tool asks for: programs that it starts inherit the limit, and some close as many at start.
 const MAX_DESCRIPTORS: u64 = 1 << 20;
 
+/// A runtime takes the descriptors of so many pipes: epoll and its copy, a waker, a socket pair for signals and its copy.
+const RUNTIME_PIPES: usize = 3;
+
 /// What a tool's arguments must tell, so that [`main`] can run it.
 pub trait Tool: clap::Parser {
     /// The tool's name as it stands before every message.
@@ -112,9 +115,11 @@ pub fn main_from<A: Tool>(
     if let Err(fault) = foreign::refuse_meant_otherwise(&arguments, A::FOREIGN_MEANINGS) {
         return refuse(fault);
     }
-    let args = match A::try_parse_from(arguments) {
+    let args = match A::try_parse_from(&arguments) {
         Ok(args) => args,
-        Err(error) => return output::print_parse_result(A::NAME, &error, A::FOREIGN_WORDS).into(),
+        Err(error) => {
+            return output::print_parse_result(A::NAME, &error, (A::command, &arguments), A::FOREIGN_WORDS).into();
+        }
     };
     let out = match Output::new(A::NAME, args.output()) {
         Ok(out) => out,
@@ -168,7 +173,10 @@ pub fn block_on_threads<T>(future: impl Future<Output = anyhow::Result<T>>) -> a
 }
 
 fn runtime(mut builder: tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Fault> {
-    builder.enable_all().build().map_err(|error| Fault::local("starting the runtime", &error))
+    let failed = |error: std::io::Error| Fault::local("starting the runtime", &error);
+    // tokio panics where the system gives no descriptor for its signals; what it takes is tried before.
+    (0..RUNTIME_PIPES).map(|_| std::io::pipe()).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    builder.enable_all().build().map_err(failed)
 }
 
 #[cfg(test)]

@@ -16,7 +16,7 @@ use crate::ftp::part::PartTag;
 use crate::ftp::path::FtpUrl;
 use crate::ftp::transfer::{self, ByteProgress, Checks, Put, ReplaceMode, store};
 use crate::net::clock::unix_seconds;
-use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs};
+use crate::tool::ftp_args::{FtpClientArgs, QuoteArgs, Servers, TransferArgs, url_text};
 use crate::tool::ftp_report::{MirrorDirection, SharedSummary, TransferRecord, TransferSummary, lock, reporter};
 use crate::tool::ftp_select::{DeleteArgs, SelectArgs};
 use crate::tool::ftp_words;
@@ -162,8 +162,7 @@ fn plan(args: &Args) -> Result<StorePlan, Fault> {
     if given.is_empty() {
         return Err(usage("nothing to store".to_owned()).with_hint("ftpput SRC... URL"));
     }
-    let text = last.to_str().ok_or_else(|| usage("the URL is not UTF-8: write %XX".to_owned()))?;
-    let mut url = FtpUrl::parse(text)?;
+    let mut url = FtpUrl::parse(&url_text(last.as_os_str().as_bytes()))?;
     url.ascii |= args.ascii;
     if given.iter().filter(|source| source.as_os_str() == "-").count() + usize::from(args.client.login.reads_stdin())
         > 1

@@ -65,6 +65,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("mandoc", "mandoc", &["mandoc"]),
     ("jq", "jq", &["jq"]),
     ("unshare", "unshare", &["util-linux"]),
+    ("faketime", "faketime", &["faketime", "libfaketime"]),
     ("setpriv", "setpriv", &["util-linux"]),
 ];
 

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod activation;
+mod bytes;
 mod corpus;
 mod crash;
 mod crash_store;
@@ -51,6 +52,7 @@ mod harness;
 mod hierarchy;
 mod hostile;
 mod hostile_queue;
+mod hosts;
 mod lies;
 mod mail;
 mod mail_headers;
@@ -73,6 +75,7 @@ mod signer;
 mod smtp;
 mod smtp_receive;
 mod stalled;
+mod streams;
 mod submit;
 mod tls_peer;
 mod users;

@@ -202,7 +202,11 @@ impl Output {
     }
 
     fn check_stdout(&self) -> Result<(), Fault> {
-        let lose = |fault: &Fault| if !self.0.reporting { self.0.records.lose(fault) };
+        let lose = |fault: &Fault| {
+            if !self.0.reporting {
+                self.0.records.lose(fault)
+            }
+        };
         sink::check_stdout().inspect_err(lose)
     }
 
@@ -328,7 +332,7 @@ mod tests {
     use std::time::Instant;
 
     fn args(report: &std::path::Path) -> OutputArgs {
-        OutputArgs { report: Some(report.to_string_lossy().into_owned()), ..OutputArgs::default() }
+        OutputArgs { report: Some(report.into()), ..OutputArgs::default() }
     }
 
     #[test]

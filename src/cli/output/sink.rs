@@ -1,5 +1,6 @@
 //! Where records go. A one-off tool writes by itself and goes as fast as its reader; a server queues.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -247,18 +248,20 @@ impl Batch {
 /// # Errors
 ///
 /// `Usage` if `fd:` names no number, `CannotCreate` if the file cannot be opened.
-pub(super) fn open_report(target: &str) -> Result<File, Fault> {
+pub(super) fn open_report(target: &OsStr) -> Result<File, Fault> {
+    let text = target.to_str().unwrap_or_default();
     let links = [("/dev/stdout", "1"), ("/dev/stderr", "2")];
-    let linked = links.iter().find(|(path, _)| *path == target).map(|(_, number)| *number);
-    let result = match target.strip_prefix("fd:").or(target.strip_prefix("/dev/fd/")).or(linked) {
+    let linked = links.iter().find(|(path, _)| *path == text).map(|(_, number)| *number);
+    let result = match text.strip_prefix("fd:").or(text.strip_prefix("/dev/fd/")).or(linked) {
         Some(number) if number.parse::<u16>().is_ok() => File::options().append(true).open(format!("/dev/fd/{number}")),
-        Some(_) => return Err(Fault::new(Kind::Usage, format!("--report {target}: no descriptor number"))),
+        Some(_) => return Err(Fault::new(Kind::Usage, format!("--report {text}: no descriptor number"))),
         None => {
             let flags = OFlags::NOFOLLOW.bits().cast_signed();
             File::options().append(true).create(true).mode(0o600).custom_flags(flags).open(target)
         }
     };
-    let what = without_url_password(target);
+    let what = target.to_string_lossy();
+    let what = without_url_password(&what);
     match result {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             let fault =

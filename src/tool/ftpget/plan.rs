@@ -14,6 +14,7 @@ use crate::fault::{Fault, Kind};
 use crate::ftp::glob::Glob;
 use crate::ftp::mirror::FetchRoot;
 use crate::ftp::path::{FtpUrl, RemotePath, check_name, local_name};
+use crate::tool::ftp_args::url_text;
 
 /// The longest list that `-i` reads, in bytes.
 const MAX_LIST: u64 = 1 << 30;
@@ -46,7 +47,8 @@ struct Wish {
 
 /// Settles what goes where.
 pub(super) fn plan(args: &Args, out: &Output) -> Result<FetchPlan, Fault> {
-    let mut wishes = args.urls.iter().map(|text| wish(args, text)).collect::<Result<Vec<Wish>, Fault>>()?;
+    let mut wishes =
+        args.urls.iter().map(|text| wish(args, &url_text(text.as_bytes()))).collect::<Result<Vec<Wish>, Fault>>()?;
     if let Some(input) = &args.input {
         read_list(args, out, input, &mut wishes)?;
     }
@@ -114,7 +116,7 @@ fn read_list(args: &Args, out: &Output, input: &Path, wishes: &mut Vec<Wish>) ->
         false => std::fs::File::open(input).and_then(|file| file.take(MAX_LIST).read_to_end(&mut bytes)),
     }
     .map_err(fault)?;
-    let base = args.base.as_deref().map(FtpUrl::parse).transpose()?;
+    let base = args.base.as_ref().map(|base| FtpUrl::parse(&url_text(base.as_bytes()))).transpose()?;
     let end = out.record_end();
     for line in bytes.split(|byte| *byte == end) {
         let line = if end == b'\n' { line.strip_suffix(b"\r").unwrap_or(line) } else { line };
@@ -123,10 +125,7 @@ fn read_list(args: &Args, out: &Output, input: &Path, wishes: &mut Vec<Wish>) ->
         }
         match &base {
             Some(base) => wishes.push(below(args, base, line)?),
-            None => {
-                let bad = |_| Fault::new(Kind::Usage, format!("{}: a URL is UTF-8", String::from_utf8_lossy(line)));
-                wishes.push(wish(args, std::str::from_utf8(line).map_err(bad)?.trim())?);
-            }
+            None => wishes.push(wish(args, url_text(line).trim())?),
         }
     }
     Ok(())
