@@ -221,7 +221,7 @@ fn read_zones(args: &Args, out: &Output) -> Result<(Zones, Tally), Fault> {
 fn read_zone(args: &Args, file: &Path, origin: Option<Name>) -> Result<ZoneReading, Fault> {
     let limit = args.max_zone_size;
     let text = match file.to_str() {
-        Some("-") => input::read_from(Path::new("stdin"), std::io::stdin().lock(), limit)?,
+        Some("-") => input::read_from(Path::new("stdin"), input::stdin()?, limit)?,
         _ => input::read(file, limit)?,
     };
     let directory = file.parent().unwrap_or(Path::new("")).to_owned();

@@ -291,6 +291,14 @@ pub(super) fn base64_unless_utf8(name: &[u8]) -> Option<String> {
     std::str::from_utf8(name).is_err().then(|| base64::engine::general_purpose::STANDARD.encode(name))
 }
 
+/// A URL as it was typed: bytes that are not UTF-8 stand for themselves, as `%XX` does.
+pub(super) fn url_text(typed: impl AsRef<[u8]>) -> String {
+    let chunk = |text: String, chunk: std::str::Utf8Chunk<'_>| {
+        chunk.invalid().iter().fold(text + chunk.valid(), |text, byte| text + &format!("%{byte:02X}"))
+    };
+    typed.as_ref().utf8_chunks().fold(String::new(), chunk)
+}
+
 /// stdout as a file of its own, for payloads.
 pub(super) fn stdout_file() -> Result<std::fs::File, Fault> {
     use std::os::fd::AsFd;

@@ -198,7 +198,7 @@ impl OutputRecord for RunSummaryRecord {
     const TYPE: &'static str = "summary";
 }
 
-crate::cli::tool!("mailq-run", Args, run run);
+crate::cli::tool!("mailq-run", Args, prints |args| args.output.json || args.dry_run, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

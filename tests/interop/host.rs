@@ -16,6 +16,8 @@ pub(crate) const TRIALS: &[Trial] = &[
     trial("s-nail", "finds what mailread finds in an mbox and writes", s_nail_reads_mboxes),
     trial("jq", "selects files for a report by mail (README)", jq_selects_for_a_report),
     trial("unshare", "a full disk is temporary for the queue", a_full_disk_is_temporary),
+    trial("unshare", "every tool with one family of addresses, without /etc, without room", tools_in_namespaces),
+    trial("faketime", "every tool in 1965 and 2100", tools_with_odd_clocks),
     trial("setpriv", "users without rights submit to the queue of the machine", users_without_rights_submit),
 ];
 
@@ -157,6 +159,19 @@ fn a_full_disk_is_temporary(unshare: &Peer) -> Verdict {
     }
     assert_eq!(done.text(), "75\n75\n", "{}", done.stderr);
     Verdict::Ok
+}
+
+fn tools_in_namespaces(_: &Peer) -> Verdict {
+    on_each(crate::hosts::namespaces())
+}
+
+fn tools_with_odd_clocks(faketime: &Peer) -> Verdict {
+    on_each(crate::hosts::clocks(&faketime.file("libfaketime.so.1")))
+}
+
+fn on_each(states: Vec<crate::hosts::HostState>) -> Verdict {
+    let skipped = states.iter().filter_map(|state| crate::hosts::check(state).err()).next();
+    skipped.map_or(Verdict::Ok, Verdict::Skipped)
 }
 
 /// As nobody, without HOME, as a web server's user and a service's.

@@ -40,6 +40,9 @@ mod harness;
 #[path = "../tools/hierarchy.rs"]
 mod hierarchy;
 mod host;
+#[allow(unused_imports, reason = "its own tests are not compiled here")]
+#[path = "../tools/hosts.rs"]
+mod hosts;
 #[path = "../tools/lies.rs"]
 mod lies;
 mod mail;

@@ -67,6 +67,7 @@ const PEERS: &[(&str, &str, &[&str])] = &[
     ("debootstrap", "debootstrap", &["debootstrap", "wget"]),
     ("systemd", "systemd-nspawn", &["systemd-container"]),
     ("unshare", "unshare", &["util-linux"]),
+    ("faketime", "faketime", &["faketime", "libfaketime"]),
     ("setpriv", "setpriv", &["util-linux"]),
 ];
 

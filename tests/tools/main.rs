@@ -12,6 +12,7 @@
 
 mod accounts;
 mod activation;
+mod bytes;
 mod corpus;
 mod crash;
 mod crash_store;
@@ -51,6 +52,7 @@ mod harness;
 mod hierarchy;
 mod hostile;
 mod hostile_queue;
+mod hosts;
 mod install;
 mod lies;
 mod mail;
@@ -75,6 +77,7 @@ mod signer;
 mod smtp;
 mod smtp_receive;
 mod stalled;
+mod streams;
 mod submit;
 mod tls_peer;
 mod users;

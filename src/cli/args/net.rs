@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::cli::output::Output;
@@ -183,7 +183,7 @@ pub struct LoginArgs {
     pub user: Option<String>,
     /// Read the password from the first line of FILE, or of stdin
     #[arg(long, value_name = "FILE|-", conflicts_with = "password_command")]
-    pub password_file: Option<String>,
+    pub password_file: Option<PathBuf>,
     /// Read the password from the first line that CMD prints
     #[arg(long, value_name = "CMD")]
     pub password_command: Option<String>,
@@ -195,7 +195,7 @@ pub struct LoginArgs {
 impl LoginArgs {
     /// True when the password is to come from stdin, which then nobody else may read.
     pub fn reads_stdin(&self) -> bool {
-        self.password_file.as_deref() == Some("-")
+        self.password_file.as_deref() == Some(Path::new("-"))
     }
 
     /// The login for `host`: user from `--user`, the URL or netrc, password from `--password-file`,
@@ -324,11 +324,8 @@ mod tests {
         std::fs::write(&path, "from file\nmore\n").unwrap();
         let netrc = directory.path().join("netrc");
         std::fs::write(&netrc, "machine a.test login alice password fromnetrc\n").unwrap();
-        let file = LoginArgs {
-            password_file: Some(path.to_string_lossy().into_owned()),
-            netrc_file: Some(netrc.clone()),
-            ..LoginArgs::default()
-        };
+        let file =
+            LoginArgs { password_file: Some(path.clone()), netrc_file: Some(netrc.clone()), ..LoginArgs::default() };
         let login = file.login(&quiet(), "a.test", Some("bob"), Some(&Secret::new("url".into()))).unwrap().unwrap();
         assert_eq!((login.user.as_str(), login.password.expose().as_str()), ("bob", "from file"));
         let netrc = LoginArgs { netrc_file: Some(netrc), ..LoginArgs::default() };

@@ -1,6 +1,6 @@
 //! Arguments of servers, and of the tools around the queue.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::num::NonZeroU64;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli::exit::Exit;
+use crate::cli::input;
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::secret;
 use crate::cli::units;
@@ -165,7 +166,7 @@ pub fn tell_ready(out: &Output) {
 /// The fault of stdin, or of the hashing.
 pub fn print_password_hash(out: &Output) -> anyhow::Result<Exit> {
     let mut line = String::new();
-    std::io::stdin().read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
+    BufReader::new(input::stdin()?).read_line(&mut line).map_err(|error| Fault::local("stdin", &error))?;
     out.emit(&PasswordHash { hash: users::hash_password(line.trim_end_matches(['\r', '\n']))? })?;
     Ok(Exit::OK)
 }

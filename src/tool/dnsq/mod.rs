@@ -171,7 +171,15 @@ pub struct TransportArgs {
     bind: Option<SocketAddr>,
 }
 
-crate::cli::tool!("dnsq", Args, run run);
+impl Args {
+    /// With -o all goes to the file, save the record of a transfer.
+    fn prints(&self) -> bool {
+        let to_stdout = self.out.as_deref().is_none_or(|file| file == Path::new("-"));
+        to_stdout || (self.output.json && self.bulk.file.is_empty())
+    }
+}
+
+crate::cli::tool!("dnsq", Args, prints Args::prints, run run);
 
 fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
     if args.bulk.is_wanted() {
