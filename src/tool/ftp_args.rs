@@ -227,7 +227,12 @@ impl<'a> Servers<'a> {
 
     fn make_options(&mut self, url: &FtpUrl) -> Result<FtpClientOptions, Fault> {
         let (out, FtpClientArgs { ftp, login, tls, net, .. }) = (self.out, self.args);
-        let mut options = FtpClientOptions::new(net.dialer("ftp", &url.host)?);
+        let dialer = net.dialer("ftp", &url.host, url.port())?;
+        if ftp.active && dialer.proxy.is_some() {
+            let fault = Fault::new(Kind::Usage, "--active: a server cannot open data connections through a proxy");
+            return Err(fault.with_hint("leave out --active, or go without the proxy: --proxy none"));
+        }
+        let mut options = FtpClientOptions::new(dialer);
         options.tls = tls.mode(tls_mode(url.scheme));
         if options.tls != TlsMode::None {
             let client = match &self.tls {

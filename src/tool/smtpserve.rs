@@ -236,11 +236,11 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     Ok(Exit::OK)
 }
 
-/// A domain as it is compared: lower case, A-labels.
+/// A domain as it is compared: in one spelling, with A-labels.
 fn local_domain(name: &str) -> Result<String, Fault> {
     let wrong = || Fault::new(Kind::Usage, format!("{name}: not a domain name"));
     address::check_domain(name).map_err(|_| wrong())?;
-    idna::domain_to_ascii(name).map_err(|_| wrong())
+    idna::domain_to_ascii(&address::canonical_domain(name)).map_err(|_| wrong())
 }
 
 fn host_name() -> String {

@@ -3,7 +3,7 @@
 mod net;
 mod serve;
 
-pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs};
+pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs, proxy};
 pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash, tell_ready};
 
 use std::ffi::OsString;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, ffi};
 
+use crate::queue::sqlite::columns;
+
 /// The file of the database in the queue's directory.
 pub(super) const DATABASE: &str = "queue.db";
 /// The file of its log: what is committed, and not yet in the database.
@@ -91,6 +93,7 @@ pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
     connection.set_prepared_statement_cache_capacity(64);
     // Plans do not depend on bound values: otherwise each new value has its statement parsed again.
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    columns::add_functions(&connection)?;
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // The writer syncs the log itself (see writer.rs); copying it into the database syncs both.
     connection.pragma_update(None, "synchronous", "normal")?;

@@ -363,6 +363,7 @@ async fn lists_are_filtered_and_go_on() {
         (Filter { senders: vec!["EVEN@A".to_owned()], ..Filter::default() }, 5, 10),
         (Filter { domains: vec!["d0".to_owned(), "d1".to_owned()], ..Filter::default() }, 7, 7),
         (Filter { recipients: vec!["u3@d0".to_owned()], ..Filter::default() }, 1, 1),
+        (Filter { recipients: vec!["\"U3\"@D0.".to_owned()], ..Filter::default() }, 1, 1),
         (Filter { ids: vec![ids[2], ids[4]], senders: vec!["even@a".to_owned()], ..Filter::default() }, 2, 4),
         (Filter { states: vec![RecipientState::Held], ..Filter::default() }, 0, 0),
         (Filter { created_until: Some(Time(1)), ..Filter::default() }, 0, 0),

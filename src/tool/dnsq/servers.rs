@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use super::Args;
-use crate::cli::args::TrustArgs;
+use crate::cli::args::{self, TrustArgs};
 use crate::cli::output::Output;
 use crate::dns::client::server::{ResolvConf, ServerName};
 use crate::dns::client::{Endpoint, HttpTarget};
@@ -12,6 +12,7 @@ use crate::dns::record::atoms;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::literal;
+use crate::net::proxy::ProxyChoice;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 use crate::scope::with_port;
 
@@ -63,6 +64,25 @@ pub(super) fn local(text: &str) -> Result<SocketAddr, String> {
     Ok(with_port(literal::local(address)?, port.map_err(|_| "bad port")?))
 }
 
+/// The proxy that servers are asked through over this transport.
+///
+/// # Errors
+/// [`Kind::Usage`]: it was asked for, and carries no datagrams.
+pub(super) fn proxy(given: &Args, transport: Transport) -> Result<Option<ProxyChoice>, Fault> {
+    let flag = given.transport.proxy.as_deref();
+    let carried = matches!(transport, Transport::Tcp | Transport::Tls | Transport::Https);
+    // The environment's is for what can go through it.
+    if !carried && flag.is_none() {
+        return Ok(None);
+    }
+    let found = args::proxy(flag, transport.name())?;
+    if !carried && found.is_some() {
+        let fault = Fault::new(Kind::Usage, format!("--proxy: no proxy carries {}", transport.name()));
+        return Err(fault.with_hint("--tcp, or a server with tcp://, tls:// or https://"));
+    }
+    Ok(found)
+}
+
 /// The servers with these names, those of the command line, or those of resolv.conf.
 pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec<NamedServer>, Fault> {
     let transport = match args.encryption.transport {
@@ -98,6 +118,9 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
         if let Some(http) = args.encryption.http.as_ref().filter(|_| name.transport.is_none()) {
             name.http = http.clone();
         }
+        let way = name.transport.unwrap_or(transport);
+        let port = name.port_or(args.port.unwrap_or(way.port()));
+        name.proxy = proxy(args, way)?.and_then(|proxy| proxy.on_the_way(&name.host, port));
         for mut endpoint in name.endpoints((args.port, transport), &mut tls)? {
             endpoint.bind = args.transport.bind;
             servers.push(NamedServer { name: name.host.clone(), endpoint });
@@ -105,7 +128,9 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
     }
     servers.retain(|server| {
         let address = server.address();
-        (!args.transport.ipv4 || address.is_ipv4()) && (!args.transport.ipv6 || address.is_ipv6())
+        // Which family a proxy takes to a name is its own affair.
+        address.ip().is_unspecified() && server.endpoint.proxy.is_some()
+            || (!args.transport.ipv4 || address.is_ipv4()) && (!args.transport.ipv6 || address.is_ipv6())
     });
     if servers.is_empty() {
         return Err(Fault::new(Kind::Usage, "no server with an address of this family"));

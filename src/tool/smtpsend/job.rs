@@ -357,7 +357,7 @@ pub(super) fn take(
     for mailbox in addresses {
         for mailbox in rules.recipients(mailbox)? {
             let address = mailbox.to_ascii_domain()?.address;
-            if seen.insert(address.clone()) {
+            if seen.insert(address.comparison_key()) {
                 recipients.push(address);
             }
         }
