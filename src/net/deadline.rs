@@ -73,11 +73,7 @@ impl Limits {
 
     /// The fault for a wait that took too long.
     fn passed(&self, what: &str, allowed: Duration) -> Fault {
-        if allowed < self.idle {
-            whole_run_over(what)
-        } else {
-            self.silent(what)
-        }
+        if allowed < self.idle { whole_run_over(what) } else { self.silent(what) }
     }
 }
 

@@ -38,6 +38,15 @@ pub enum Family {
 }
 
 impl Family {
+    /// What `-4` and `-6` say.
+    pub fn of_flags(ipv4: bool, ipv6: bool) -> Family {
+        match (ipv4, ipv6) {
+            (true, _) => Family::V4,
+            (_, true) => Family::V6,
+            _ => Family::Any,
+        }
+    }
+
     /// True when this address may be used.
     pub fn allows(self, address: IpAddr) -> bool {
         match self {
@@ -173,8 +182,7 @@ impl Dialer {
 
     async fn connect_unbounded(&self, host: &str, port: u16) -> Result<Stream, Fault> {
         let Some(proxy) = &self.proxy else { return self.connect_name(host, port).await.map(Stream::Plain) };
-        let mut stream =
-            self.connect_name(&proxy.host, proxy.port).await.map_err(|fault| fault.context("proxy"))?;
+        let mut stream = self.connect_name(&proxy.host, proxy.port).await.map_err(|fault| fault.context("proxy"))?;
         if proxy.wants_address() {
             // Where the proxy comes from is its own affair.
             let addresses = Dialer { bind: None, ..self.clone() }.lookup(host).await?;
@@ -214,9 +222,23 @@ impl Dialer {
         race
     }
 
+    /// The same for who has no runtime.
+    ///
+    /// # Errors
+    /// [`Kind::Io`]: there is no runtime to be had.
+    pub fn connect_any_blocking(&self, addresses: Vec<SocketAddr>) -> Result<AddressRace, Fault> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(runtime.map_err(|error| Fault::local("starting the runtime", &error))?.block_on(self.connect_any(addresses)))
+    }
+
     /// Happy eyeballs: the next address starts when the one before failed or stayed silent for [`ATTEMPT_DELAY`]; the
     /// first connection wins and the others are dropped.
-    async fn race(&self, addresses: &[SocketAddr], shown: &(dyn Fn(SocketAddr) -> String + Sync), race: &mut AddressRace) {
+    async fn race(
+        &self,
+        addresses: &[SocketAddr],
+        shown: &(dyn Fn(SocketAddr) -> String + Sync),
+        race: &mut AddressRace,
+    ) {
         let mut waiting = addresses.iter().take(MAX_ADDRESSES).copied();
         let mut running = JoinSet::new();
         loop {
@@ -323,7 +345,10 @@ mod tests {
         let began = Instant::now();
         let race = Dialer::default().connect_any(vec![silent, answers]).await;
         assert_eq!(race.won.map(|(address, _)| address), Some(answers));
-        assert_eq!(race.failed.iter().map(|(address, fault)| (*address, fault.kind)).collect::<Vec<_>>(), [(silent, Kind::TimedOut)]);
+        assert_eq!(
+            race.failed.iter().map(|(address, fault)| (*address, fault.kind)).collect::<Vec<_>>(),
+            [(silent, Kind::TimedOut)]
+        );
         assert!(began.elapsed() >= ATTEMPT_DELAY);
         let hasty = Dialer { connect_timeout: Duration::from_millis(20), ..Dialer::default() };
         let race = hasty.connect_any(vec![silent]).await;

@@ -111,7 +111,9 @@ mod tests {
 
     #[test]
     fn families_take_turns() {
-        let parse = |list: &[&str]| -> Vec<SocketAddr> { list.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 9)).collect() };
+        let parse = |list: &[&str]| -> Vec<SocketAddr> {
+            list.iter().map(|ip| SocketAddr::new(ip.parse().unwrap(), 9)).collect()
+        };
         for (addresses, expected) in [
             (&["::1", "127.0.0.1", "127.0.0.2"][..], &["::1", "127.0.0.1", "127.0.0.2"][..]),
             (&["127.0.0.2", "127.0.0.1", "::1"], &["::1", "127.0.0.2", "127.0.0.1"]),

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::fault::{Enhanced, Fault, Kind};
 use crate::mail::trace::count_received;
 use crate::relay::deliver::{
-    Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, ReachedServer, RecipientDelivery, RouteProgress, failed,
-    for_good, undelivered,
+    Connector, Delivery, HopResult, NextHopConnection, NextHopFacts, ReachedServer, RecipientDelivery, RouteProgress,
+    failed, for_good, undelivered,
 };
 use crate::relay::route::Hop;
 use crate::smtp::client::{SendOptions, Times};
@@ -157,8 +157,7 @@ async fn connect(
     attempt: &mut DeliveryInProgress<'_>,
     connects: &mut usize,
 ) -> Option<(usize, NextHopConnection)> {
-    let next: Vec<(usize, &Hop)> =
-        waiting.iter().filter_map(|index| Some((*index, route.get(*index)?))).collect();
+    let next: Vec<(usize, &Hop)> = waiting.iter().filter_map(|index| Some((*index, route.get(*index)?))).collect();
     let (_, first) = *next.first()?;
     let (mut places, mut hops, mut failed) = (Vec::new(), Vec::new(), Vec::new());
     for (index, hop) in next.iter().take_while(|(_, hop)| *hop == first || hop.is_same_server(first)) {

@@ -54,11 +54,7 @@ impl NetArgs {
     ///
     /// `Usage` if the proxy is no URL of one.
     pub fn dialer(&self, scheme: &str, host: &str) -> Result<Dialer, Fault> {
-        let family = match (self.ipv4, self.ipv6) {
-            (true, _) => Family::V4,
-            (_, true) => Family::V6,
-            _ => Family::Any,
-        };
+        let family = Family::of_flags(self.ipv4, self.ipv6);
         let proxy = match self.proxy.as_deref() {
             Some("none" | "") => None,
             Some(url) => Some(Proxy::parse(url)?),

@@ -9,7 +9,9 @@ use tokio::time::{Instant, sleep};
 
 use crate::fault::{Enhanced, Fault, Kind, PeerCode};
 use crate::net::BoxFuture;
-use crate::relay::deliver::{Connector, DeliveryProof, HopResult, NextHopConnection, NextHopFacts, NextHopSession, ReachedServer};
+use crate::relay::deliver::{
+    Connector, DeliveryProof, HopResult, NextHopConnection, NextHopFacts, NextHopSession, ReachedServer,
+};
 use crate::relay::route::{Hop, MailDns};
 use crate::smtp::address::Address;
 use crate::smtp::client::{SendOptions, Times};
