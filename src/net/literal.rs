@@ -23,7 +23,9 @@ pub fn address(text: &str) -> Result<Option<SocketAddr>, Fault> {
 
 /// The number of an interface.
 fn interface(zone: &str) -> Option<u32> {
-    let number = || zone.parse().ok().filter(|index| if_indextoname(*index).is_ok());
+    // (Where there is none nix 0.31 finds an empty name.)
+    let known = |index: &u32| if_indextoname(*index).is_ok_and(|name| !name.is_empty());
+    let number = || zone.parse().ok().filter(known);
     if_nametoindex(zone).ok().or_else(number)
 }
 
