@@ -23,6 +23,7 @@ use crate::net::listen::{Listeners, Shutdown};
 use crate::net::local::LocalNetworks;
 use crate::net::places::ClientPlaces;
 use crate::net::stream::Stream;
+use crate::scope::canonical;
 
 /// How often a port that is free for TCP and taken for UDP is exchanged for another.
 const MAX_PORT_TRIES: usize = 20;
@@ -121,8 +122,7 @@ impl Sockets {
         let udp = udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         if !tcp.is_empty() {
             let tcp = Listeners::activated(tcp)?;
-            let beside = || tcp.addresses().into_iter().map(bind_udp).collect::<Result<_, Fault>>();
-            let udp = if udp.is_empty() { beside()? } else { udp };
+            let udp = if udp.is_empty() { tcp.bind_udp_beside()? } else { udp };
             return Ok(Sockets { tcp, udp });
         }
         if !udp.is_empty() {
@@ -134,7 +134,7 @@ impl Sockets {
         loop {
             tries += 1;
             let tcp = bind_tcp()?;
-            match tcp.addresses().into_iter().map(bind_udp).collect::<Result<Vec<_>, Fault>>() {
+            match tcp.bind_udp_beside() {
                 Ok(udp) => return Ok(Sockets { tcp, udp }),
                 Err(fault) if tries >= MAX_PORT_TRIES => return Err(fault),
                 // With a fixed port this fails again and says so at the end.
@@ -147,19 +147,6 @@ impl Sockets {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.tcp.addresses()
     }
-}
-
-fn bind_udp(address: SocketAddr) -> Result<UdpSocket, Fault> {
-    let open = || -> std::io::Result<UdpSocket> {
-        let socket = socket2::Socket::new(socket2::Domain::for_address(address), socket2::Type::DGRAM, None)?;
-        if address.is_ipv6() {
-            socket.set_only_v6(false)?;
-        }
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        UdpSocket::from_std(socket.into())
-    };
-    open().map_err(|error| Fault { kind: Kind::CannotCreate, ..Fault::local(format!("UDP {address}"), &error) })
 }
 
 impl NameServer {
@@ -255,11 +242,12 @@ impl ServingState {
         let unspecified = SocketAddr::from(([0; 4], 0));
         let server = socket.local_addr().unwrap_or(unspecified);
         loop {
-            let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
+            let Ok((length, from)) = socket.recv_from(&mut buffer).await else {
                 // An ICMP error of an earlier response, or no memory: neither ends a server.
                 tokio::task::yield_now().await;
                 continue;
             };
+            let client = canonical(from);
             let asker = Asker { client, server, transport: Transport::Udp };
             let query = buffer.get(..length).unwrap_or_default();
             let (action, signer) = self.server.answer(query, true);
@@ -270,25 +258,25 @@ impl ServingState {
                 }
                 AnswerAction::Elsewhere(onward) => {
                     let Some(forwarder) = self.server.forwarder(client) else {
-                        self.send_datagram(&socket, asker, query, onward.unforwarded(), signer).await;
+                        self.send_datagram((&socket, from), asker, query, onward.unforwarded(), signer).await;
                         continue;
                     };
                     let (state, socket, query) = (self.clone(), socket.clone(), query.to_vec());
                     tokio::spawn(async move {
                         let response = forwarded(&forwarder, *onward).await;
-                        state.send_datagram(&socket, asker, &query, response, signer).await;
+                        state.send_datagram((&socket, from), asker, &query, response, signer).await;
                     });
                     continue;
                 }
                 AnswerAction::Drop => continue,
             };
-            self.send_datagram(&socket, asker, query, response, signer).await;
+            self.send_datagram((&socket, from), asker, query, response, signer).await;
         }
     }
 
     async fn send_datagram(
         &self,
-        socket: &UdpSocket,
+        (socket, to): (&UdpSocket, SocketAddr),
         asker: Asker,
         query: &[u8],
         response: DnsResponse,
@@ -300,7 +288,7 @@ impl ServingState {
             return; // whatever went wrong: a name server is no weapon
         }
         // A datagram that cannot be sent is one that was lost.
-        let _ = socket.send_to(&response.wire, asker.client).await;
+        let _ = socket.send_to(&response.wire, to).await;
     }
 
     /// The current SOA for an IXFR, which the client takes as a call to come by TCP (RFC 1995, section 2). AXFR is for

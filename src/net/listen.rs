@@ -5,14 +5,15 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::TcpListener;
+use socket2::{Domain, SockRef, Socket, Type};
+use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::fault::{Fault, Kind, plain};
 use crate::net::stream::Stream;
 use crate::net::{activation, literal};
+use crate::scope::canonical;
 use crate::secret::without_password;
 
 /// Connections that the kernel may hold for us.
@@ -28,7 +29,8 @@ pub struct Listeners {
 
 impl Listeners {
     /// Binds each of `addresses` (`HOST:PORT`, `[V6]:PORT`, `PORT`, or `:PORT` for all interfaces), or `default` when
-    /// there are none. Needs a running tokio runtime.
+    /// there are none. `[::]` serves IPv4 as well, unless an IPv4 address of the same port is named beside it, in
+    /// whichever order. Needs a running tokio runtime.
     ///
     /// # Errors
     /// [`Kind::Usage`] for text that is no address, [`Kind::CannotCreate`] for an address that is taken,
@@ -36,9 +38,27 @@ impl Listeners {
     pub fn bind(addresses: &[String], default: &str) -> Result<Listeners, Fault> {
         let default = [default.to_owned()];
         let wanted = if addresses.is_empty() { &default[..] } else { addresses };
-        let sockets: Result<Vec<_>, Fault> =
-            wanted.iter().map(|text| parse_listen(text).and_then(|address| bind_tcp(text, address))).collect();
-        Ok(Listeners { sockets: sockets? })
+        let parsed = wanted.iter().map(|text| parse_listen(text)).collect::<Result<Vec<_>, Fault>>()?;
+        let of_v4 = |port| parsed.iter().any(|other| other.is_ipv4() && other.port() == port);
+        let one = |address: &SocketAddr| bind_tcp(*address, !address.ip().is_unspecified() || of_v4(address.port()));
+        Ok(Listeners { sockets: parsed.iter().map(one).collect::<Result<_, Fault>>()? })
+    }
+
+    /// UDP sockets on the same addresses and ports, each for the same families. Needs a running tokio runtime.
+    ///
+    /// # Errors
+    /// As [`Listeners::bind`].
+    pub fn bind_udp_beside(&self) -> Result<Vec<UdpSocket>, Fault> {
+        let beside = |tcp: &TcpListener| {
+            let failed = |error| cannot_listen("UDP ", tcp.local_addr().ok(), &error);
+            let address = tcp.local_addr().map_err(failed)?;
+            // Of an IPv4 socket the question makes no sense.
+            let only_v6 = SockRef::from(tcp).only_v6().unwrap_or(true);
+            let socket = socket(address, Type::DGRAM, only_v6).map_err(failed)?;
+            socket.bind(&address.into()).map_err(failed)?;
+            UdpSocket::from_std(socket.into()).map_err(failed)
+        };
+        self.sockets.iter().map(beside).collect()
     }
 
     /// The listeners that the service manager passed. Needs a running tokio runtime.
@@ -95,7 +115,7 @@ where
                 if tcp.set_nodelay(true).is_ok() {
                     let handler = handler.clone();
                     clients.spawn(async move {
-                        handler(Stream::Plain(tcp), peer).await;
+                        handler(Stream::Plain(tcp), canonical(peer)).await;
                         drop(permit);
                     });
                 }
@@ -129,25 +149,32 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, Fault> {
     text.strip_prefix(':').unwrap_or(text).parse().map(|port| SocketAddr::new(any, port)).map_err(|_| bad())
 }
 
-fn bind_tcp(text: &str, address: SocketAddr) -> Result<TcpListener, Fault> {
-    let failed = |error: std::io::Error| {
-        let kind = match error.kind() {
-            std::io::ErrorKind::AddrInUse => Kind::CannotCreate,
-            std::io::ErrorKind::PermissionDenied => Kind::AuthFailed,
-            _ => Kind::Config,
-        };
-        Fault::new(kind, format!("listen on {text}: {}", Fault::network("", &error).detail.trim_start_matches(": ")))
-    };
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP)).map_err(failed)?;
+fn bind_tcp(address: SocketAddr, only_v6: bool) -> Result<TcpListener, Fault> {
+    let failed = |error| cannot_listen("", Some(address), &error);
+    let socket = socket(address, Type::STREAM, only_v6).map_err(failed)?;
     socket.set_reuse_address(true).map_err(failed)?;
-    socket.set_nonblocking(true).map_err(failed)?;
-    if address.is_ipv6() {
-        // One socket for both families where all interfaces are meant.
-        socket.set_only_v6(!address.ip().is_unspecified()).map_err(failed)?;
-    }
     socket.bind(&address.into()).map_err(failed)?;
     socket.listen(BACKLOG).map_err(failed)?;
     TcpListener::from_std(socket.into()).map_err(failed)
+}
+
+fn socket(address: SocketAddr, kind: Type, only_v6: bool) -> std::io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind.nonblocking(), None)?;
+    if address.is_ipv6() {
+        socket.set_only_v6(only_v6)?;
+    }
+    Ok(socket)
+}
+
+/// The fault of an address that cannot be listened on; waiting does not cure it.
+fn cannot_listen(protocol: &str, address: Option<SocketAddr>, error: &std::io::Error) -> Fault {
+    let kind = match error.kind() {
+        std::io::ErrorKind::AddrInUse => Kind::CannotCreate,
+        std::io::ErrorKind::PermissionDenied => Kind::AuthFailed,
+        _ => Kind::Config,
+    };
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    Fault::new(kind, format!("listen on {protocol}{address}: {}", plain(error)))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

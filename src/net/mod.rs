@@ -13,6 +13,7 @@ pub mod local;
 pub mod login;
 pub mod pace;
 pub mod places;
+pub mod preference;
 pub mod proxy;
 pub mod quic;
 pub mod random;

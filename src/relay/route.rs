@@ -99,6 +99,20 @@ impl fmt::Display for Hop {
 }
 
 impl Hop {
+    /// Its address, where it has one.
+    pub fn address(&self) -> Option<SocketAddr> {
+        match self.endpoint {
+            HopEndpoint::Address(address) => Some(address),
+            _ => None,
+        }
+    }
+
+    /// True for another address of the same server, which is spoken to in the same way.
+    pub fn is_same_server(&self, other: &Hop) -> bool {
+        let (Some(ours), Some(theirs)) = (self.address(), other.address()) else { return false };
+        ours.port() == theirs.port() && Hop { endpoint: other.endpoint.clone(), ..self.clone() } == *other
+    }
+
     /// The protocol's name in records.
     pub const fn protocol_name(&self) -> &'static str {
         match (&self.endpoint, self.protocol) {

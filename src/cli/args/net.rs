@@ -54,11 +54,7 @@ impl NetArgs {
     ///
     /// `Usage` if the proxy is no URL of one.
     pub fn dialer(&self, scheme: &str, host: &str, port: u16) -> Result<Dialer, Fault> {
-        let family = match (self.ipv4, self.ipv6) {
-            (true, _) => Family::V4,
-            (_, true) => Family::V6,
-            _ => Family::Any,
-        };
+        let family = Family::of_flags(self.ipv4, self.ipv6);
         let in_question = self.proxy.is_some() || !host.is_empty();
         let proxy = if in_question { proxy(self.proxy.as_deref(), scheme)? } else { None };
         let proxy = proxy.and_then(|proxy| proxy.on_the_way(host, port));

@@ -216,7 +216,7 @@ impl FtpClient {
 
     /// True when the server is this very host: nothing leaves it.
     pub fn is_loopback(&self) -> bool {
-        self.control.stream().peer_addr().is_none_or(|peer| peer.ip().to_canonical().is_loopback())
+        self.control.stream().peer_addr().is_none_or(|peer| peer.ip().is_loopback())
     }
 
     /// True when the connection is in order and nothing is under way: it can serve the next job. One that the server has closed

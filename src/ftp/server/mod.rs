@@ -215,7 +215,6 @@ pub async fn serve(
 }
 
 async fn one(shared: Arc<FtpServerState>, mut stream: Stream, peer: SocketAddr, implicit: bool) {
-    let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
     // Clients send ABOR so (RFC 959, section 4.1.3).
     stream.keep_urgent();
     let Some(_place) = shared.places.take(peer.ip()) else {

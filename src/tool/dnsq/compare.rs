@@ -21,6 +21,7 @@ use crate::dns::record::{Record, Rtype};
 use crate::dns::resolve::{MAX_CNAMES, follow};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind, PeerCode};
+use crate::net::dial::Family;
 use crate::scope::host_of;
 use crate::serial::Serial;
 
@@ -143,7 +144,7 @@ fn zone_of(client: &DnsClient, question: &Question) -> Result<Name, Fault> {
 /// The zone's servers with their addresses.
 fn servers(runner: &QuestionRunner<'_>, zone: &Name) -> Result<Vec<ZoneServer>, Fault> {
     let port = runner.args.port.unwrap_or(53);
-    let transport = &runner.args.transport;
+    let family = runner.args.transport.family();
     let answer = runner.client.ask(&Query::new(zone.clone(), Rtype::NS))?;
     let names: Vec<Name> =
         answer.message.answer.iter().filter(|record| record.rtype == Rtype::NS).filter_map(Record::target).collect();
@@ -153,7 +154,7 @@ fn servers(runner: &QuestionRunner<'_>, zone: &Name) -> Result<Vec<ZoneServer>, 
             let own = records.iter().filter(|record| record.rtype == rtype && record.name == name);
             own.filter_map(Record::address).collect()
         };
-        for (rtype, wanted) in [(Rtype::A, !transport.ipv6), (Rtype::AAAA, !transport.ipv4)] {
+        for (rtype, wanted) in [(Rtype::A, family != Family::V6), (Rtype::AAAA, family != Family::V4)] {
             if !wanted {
                 continue;
             }

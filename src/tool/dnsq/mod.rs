@@ -28,6 +28,7 @@ use crate::dns::exchange::MAX_TRIES;
 use crate::dns::record::{Class, Rtype};
 use crate::dns::template::Template;
 use crate::fault::{Fault, Kind};
+use crate::net::dial::Family;
 
 use query::QueryArgs;
 use runner::QuestionRunner;
@@ -236,6 +237,17 @@ fn run(mut args: Args, out: &Output) -> anyhow::Result<Exit> {
         }
     }
     Ok(tally.exit())
+}
+
+impl TransportArgs {
+    /// The family that is left by `-4`, `-6` and the address to come from.
+    fn family(&self) -> Family {
+        let comes_from = |v4| self.bind.is_some_and(|bind| bind.is_ipv4() == v4);
+        match (self.ipv4, self.ipv6) {
+            (false, false) => Family::of_flags(comes_from(true), comes_from(false)),
+            (ipv4, ipv6) => Family::of_flags(ipv4, ipv6),
+        }
+    }
 }
 
 fn policy(args: &TransportArgs) -> ExchangePolicy {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use super::Args;
 use crate::cli::args::{self, TrustArgs};
@@ -11,6 +12,7 @@ use crate::dns::client::{Endpoint, HttpTarget};
 use crate::dns::record::atoms;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::net::dial::Dialer;
 use crate::net::literal;
 use crate::net::proxy::ProxyChoice;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
@@ -113,6 +115,12 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
         }
         made.clone().ok_or_else(|| Fault::new(Kind::Internal, "no TLS"))
     };
+    let dialer = Dialer {
+        family: args.transport.family(),
+        // The port, if one was chosen, is for the questions.
+        bind: args.transport.bind.map(|bind| with_port(bind, 0)),
+        ..Dialer::default()
+    };
     let mut servers = Vec::new();
     for mut name in names {
         if let Some(http) = args.encryption.http.as_ref().filter(|_| name.transport.is_none()) {
@@ -121,21 +129,45 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
         let way = name.transport.unwrap_or(transport);
         let port = name.port_or(args.port.unwrap_or(way.port()));
         name.proxy = proxy(args, way)?.and_then(|proxy| proxy.on_the_way(&name.host, port));
-        for mut endpoint in name.endpoints((args.port, transport), &mut tls)? {
-            endpoint.bind = args.transport.bind;
-            servers.push(NamedServer { name: name.host.clone(), endpoint });
+        let proxied = name.proxy.is_some();
+        let mut endpoints = name.endpoints((args.port, transport), &mut tls)?;
+        if !proxied {
+            endpoints.retain(|endpoint| dialer.allows(endpoint.address));
+            endpoints = first_to_answer(endpoints, &dialer, out)?;
         }
+        let named = |endpoint| NamedServer {
+            name: name.host.clone(),
+            endpoint: Endpoint { bind: args.transport.bind, ..endpoint },
+        };
+        servers.extend(endpoints.into_iter().map(named));
     }
-    servers.retain(|server| {
-        let address = server.address();
-        // Which family a proxy takes to a name is its own affair.
-        address.ip().is_unspecified() && server.endpoint.proxy.is_some()
-            || (!args.transport.ipv4 || address.is_ipv4()) && (!args.transport.ipv6 || address.is_ipv6())
-    });
     if servers.is_empty() {
-        return Err(Fault::new(Kind::Usage, "no server with an address of this family"));
+        return Err(dialer.excluded("servers"));
     }
     Ok(servers)
+}
+
+/// How long an address of a server has for its turn and the way there and back before the next in line is as good.
+const PER_ADDRESS: Duration = Duration::from_millis(500);
+
+/// The addresses of one server to which connections are made: the one that answers first before the others (RFC 8305),
+/// without those that failed meanwhile. Where none answers soon they stay as they are.
+fn first_to_answer(mut endpoints: Vec<Endpoint>, dialer: &Dialer, out: &Output) -> Result<Vec<Endpoint>, Fault> {
+    let connects = |endpoint: &Endpoint| !matches!(endpoint.transport, Transport::Udp | Transport::Quic);
+    if endpoints.len() < 2 || !endpoints.iter().all(connects) {
+        return Ok(endpoints);
+    }
+    let addresses: Vec<_> = endpoints.iter().map(|endpoint| endpoint.address).collect();
+    let dialer =
+        Dialer { connect_timeout: PER_ADDRESS * u32::try_from(addresses.len()).unwrap_or(1), ..dialer.clone() };
+    let race = dialer.connect_any_blocking(addresses)?;
+    let Some((first, _)) = race.won else { return Ok(endpoints) };
+    for (address, fault) in &race.failed {
+        out.trace().note(&fault.detail);
+        endpoints.retain(|endpoint| endpoint.address != *address);
+    }
+    endpoints.sort_by_key(|endpoint| endpoint.address != first);
+    Ok(endpoints)
 }
 
 /// The system's resolv.conf, or the file that was named.

@@ -20,6 +20,7 @@ use crate::dns::trace::drive::{self, Manner, TraceStep};
 use crate::dns::trace::{DelegationTrace, Finding, Host, TraceEnd, hints};
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
+use crate::net::dial::Family;
 
 /// The flags of tracing.
 #[derive(Debug, Clone, clap::Args)]
@@ -44,10 +45,10 @@ pub(super) fn check(args: &TraceArgs) -> Result<(), Fault> {
 /// Traces one question; prints every step.
 pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<QuestionResult, Fault> {
     let transport = &runner.args.transport;
-    let families: &[Rtype] = match (transport.ipv4, transport.ipv6) {
-        (true, _) => &[Rtype::A],
-        (_, true) => &[Rtype::AAAA],
-        _ => &[Rtype::A, Rtype::AAAA],
+    let families: &[Rtype] = match transport.family() {
+        Family::V4 => &[Rtype::A],
+        Family::V6 => &[Rtype::AAAA],
+        Family::Any => &[Rtype::A, Rtype::AAAA],
     };
     let policy = ExchangePolicy { next_on_failure: false, race: false, ..runner.client.policy };
     let mut client = runner.client.clone();

@@ -17,7 +17,7 @@ use crate::net::random;
 use crate::net::tls::{ClientTls, ClientTlsOptions, TlsMode};
 use crate::relay::connection::{RouteConnection, ServerHealth};
 use crate::relay::deliver::{Delivery, RelayTransport, RouteProgress, undelivered};
-use crate::relay::route::{Hop, HopEndpoint, Routing};
+use crate::relay::route::{Hop, Routing};
 use crate::smtp::client::{BeforeCommit, SendOptions};
 use crate::smtp::transaction::Envelope;
 
@@ -131,13 +131,7 @@ impl Exchangers {
         }
         let mut dice = || (random::fraction() * f64::from(u32::MAX)) as u32;
         let hops = self.routing.find(domain, &self.resolver, &mut dice).await?;
-        let family = self.transport.dialer.family;
-        let fits = |endpoint: &HopEndpoint| match endpoint {
-            HopEndpoint::Address(address) => family.allows(address.ip()),
-            _ => true,
-        };
-        let usable: Vec<_> = hops.iter().filter(|hop| fits(&hop.endpoint)).cloned().collect();
-        Ok(RouteConnection::new(if usable.is_empty() { hops } else { usable }))
+        Ok(RouteConnection::new(hops))
     }
 
     pub(super) async fn close(self) {

@@ -290,7 +290,7 @@ impl MailReceiver {
     }
 
     fn may_relay(&self, peer: &SmtpPeer) -> bool {
-        let from = peer.address.map(|address| address.ip().to_canonical());
+        let from = peer.address.map(|address| address.ip());
         let trusted = from.is_some_and(|ip| self.policy.relay_from.iter().any(|network| network.contains(ip)));
         self.queue.is_some() && (peer.user.is_some() || trusted)
     }
@@ -395,7 +395,7 @@ impl MailReceiver {
         };
         let secure = if peer.tls.is_some() { "S" } else { "" };
         let login = if peer.user.is_some() { "A" } else { "" };
-        let from = match peer.address.map(|address| address.ip().to_canonical()) {
+        let from = match peer.address.map(|address| address.ip()) {
             Some(IpAddr::V4(ip)) => format!(" ([{ip}])"),
             Some(IpAddr::V6(ip)) => format!(" ([IPv6:{ip}])"),
             None => String::new(),
@@ -442,7 +442,7 @@ impl MailReceiver {
 
 fn client(peer: &SmtpPeer) -> ClientRecord<'_> {
     ClientRecord {
-        ip: peer.address.map(|address| address.ip().to_canonical().to_string()),
+        ip: peer.address.map(|address| address.ip().to_string()),
         helo: &peer.helo,
         tls: peer.tls.as_deref(),
         user: peer.user.as_deref(),
