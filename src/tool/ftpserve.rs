@@ -181,7 +181,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     signals::outlive_habits(out, None)?;
     args.listen.announce(out, scheme, &addresses)?;
     let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
-    server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await;
+    server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await?;
     Ok(Exit::OK)
 }
 

@@ -232,7 +232,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
             }
         }
     };
-    listeners.serve(args.listen.max_clients, &shutdown, handler).await;
+    listeners.serve(args.listen.max_clients, &shutdown, handler).await?;
     Ok(Exit::OK)
 }
 
