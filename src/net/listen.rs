@@ -302,9 +302,7 @@ mod tests {
         let address = *listeners.addresses().first().unwrap();
         let shutdown = Shutdown::manual();
         let stop = shutdown.clone();
-        let server = tokio::spawn(async move {
-            listeners.serve(2, &stop, |_stream, _| std::future::pending()).await
-        });
+        let server = tokio::spawn(async move { listeners.serve(2, &stop, |_stream, _| std::future::pending()).await });
         let mut client = TcpStream::connect(address).await.unwrap();
         shutdown.drain();
         shutdown.end();

@@ -29,6 +29,7 @@ fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Com
     }
     std::fs::create_dir_all(dir.join("mail/bob/new")).unwrap();
     std::fs::write(dir.join("zone"), "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n").unwrap();
+    command.args(crate::harness::staying_root(name));
     match name {
         "ftpserve" => command.arg("mail"),
         "smtpserve" => command.args(["--domain", "a.test", "--mailboxes", "mail"]),
