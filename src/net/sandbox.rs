@@ -123,3 +123,74 @@ fn directory_of(file: &Path) -> PathBuf {
         _ => PathBuf::from("."),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::privilege::{UnixIdentity, become_user, gain_nothing};
+    use crate::net::sys::in_child;
+    use nix::unistd::{Gid, Uid};
+    use std::fs::{self, File, Permissions};
+    use std::os::unix::fs::PermissionsExt;
+
+    /// Everything that a process which was broken into would try, in one that gave up its rights as servers do.
+    #[test]
+    fn what_was_not_named_stays_shut_and_root_stays_away() {
+        let home = tempfile::tempdir().unwrap();
+        let at = |name: &str| home.path().join(name);
+        for name in ["read", "write", "write/below", "other"] {
+            fs::create_dir(at(name)).unwrap();
+            fs::set_permissions(at(name), Permissions::from_mode(0o777)).unwrap();
+        }
+        for name in ["read/file", "write/file", "other/file"] {
+            fs::write(at(name), "x").unwrap();
+            fs::set_permissions(at(name), Permissions::from_mode(0o666)).unwrap();
+        }
+        fs::set_permissions(home.path(), Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink(at("other"), at("write/door")).unwrap();
+        let user = privilege::is_root().then(|| UnixIdentity::parse("54321:54322").unwrap());
+        let open_before = File::open(at("other/file")).unwrap();
+        type Attempt<'a> = (&'static str, bool, Box<dyn Fn() -> bool + 'a>);
+        let attempts: Vec<Attempt> = vec![
+            ("read what is to be read", true, Box::new(|| fs::read(at("read/file")).is_ok())),
+            ("list it", true, Box::new(|| fs::read_dir(at("read")).is_ok())),
+            ("write what is to be read", false, Box::new(|| fs::write(at("read/file"), "y").is_ok())),
+            ("make a file beside it", false, Box::new(|| File::create(at("read/new")).is_ok())),
+            ("write", true, Box::new(|| fs::write(at("write/file"), "y").is_ok())),
+            ("make a directory", true, Box::new(|| fs::create_dir(at("write/new")).is_ok())),
+            ("move", true, Box::new(|| fs::rename(at("write/file"), at("write/below/file")).is_ok())),
+            ("move out", false, Box::new(|| fs::rename(at("write/below/file"), at("other/moved")).is_ok())),
+            ("link in", false, Box::new(|| fs::hard_link(at("other/file"), at("write/linked")).is_ok())),
+            ("read through a link", false, Box::new(|| fs::read(at("write/door/file")).is_ok())),
+            ("read another file", false, Box::new(|| fs::read(at("other/file")).is_ok())),
+            ("list another directory", false, Box::new(|| fs::read_dir(at("other")).is_ok())),
+            ("write another file", false, Box::new(|| fs::write(at("other/file"), "y").is_ok())),
+            ("remove another file", false, Box::new(|| fs::remove_file(at("other/file")).is_ok())),
+            ("read the users of the system", false, Box::new(|| fs::read("/etc/passwd").is_ok())),
+            ("read what was open before", true, Box::new(|| std::io::read_to_string(&open_before).is_ok())),
+            ("run a program", false, Box::new(|| std::process::Command::new("/bin/true").status().is_ok())),
+            ("become root", false, Box::new(|| nix::unistd::seteuid(Uid::from_raw(0)).is_ok())),
+            ("become root for good", false, Box::new(|| nix::unistd::setuid(Uid::from_raw(0)).is_ok())),
+            ("take root's group", false, Box::new(|| nix::unistd::setgid(Gid::from_raw(0)).is_ok())),
+            ("join groups", false, Box::new(|| nix::unistd::setgroups(&[Gid::from_raw(0)]).is_ok())),
+        ];
+        let said = in_child(|| {
+            let mut sandbox = Sandbox::default();
+            sandbox.read(at("read"));
+            sandbox.write(at("write"));
+            if let Some(user) = &user {
+                become_user(user).unwrap();
+            }
+            gain_nothing().unwrap();
+            if sandbox.close().unwrap() == SandboxState::Missing {
+                return "missing".to_owned();
+            }
+            let wrong = attempts.iter().filter(|(_, expected, attempt)| attempt() != *expected);
+            wrong.map(|(name, ..)| format!("{name}; ")).collect()
+        });
+        match said.as_str() {
+            "missing" => eprintln!("skipped: this kernel has no Landlock that would do"),
+            said => assert_eq!(said, ""),
+        }
+    }
+}

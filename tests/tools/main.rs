@@ -12,6 +12,7 @@
 
 mod accounts;
 mod activation;
+mod confine;
 mod corpus;
 mod crash;
 mod crash_store;

@@ -45,8 +45,10 @@ impl ConfineArgs {
             (None, true) => match owner(served) {
                 Some(user) => become_user(out, args, &user)?,
                 None => {
-                    let what = served.first().map_or("nothing".to_owned(), |path| path.display().to_string());
-                    let fault = Fault::new(Kind::Usage, format!("started as root, and {what} has no other owner"));
+                    let why = served.first().map_or("nothing says who is to serve".to_owned(), |path| {
+                        format!("{} belongs to root", path.display())
+                    });
+                    let fault = Fault::new(Kind::Usage, format!("started as root, and {why}"));
                     return Err(fault.with_hint("--run-as USER names who is to serve"));
                 }
             },
