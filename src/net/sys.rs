@@ -132,6 +132,27 @@ fn passed_count(listen_pid: Option<&str>, listen_fds: Option<&str>, own_pid: u32
     }
 }
 
+/// What `act` says in a child process, which has one thread.
+#[cfg(test)]
+pub(super) fn in_child(act: impl FnOnce() -> String) -> String {
+    use std::io::{Read as _, Write as _};
+    let (mut reader, mut writer) = io::pipe().unwrap();
+    // SAFETY: the child has this thread alone. Of the locks that others may have held it takes the allocator's, which
+    // fork(3) sets free; and it ends without running what the parent would run at its end.
+    let pid = unsafe { libc::fork() };
+    if pid == 0 {
+        let said = std::panic::catch_unwind(std::panic::AssertUnwindSafe(act)).unwrap_or_else(|_| "panic".to_owned());
+        let _ = writer.write_all(said.as_bytes());
+        // SAFETY: it does not return.
+        unsafe { libc::_exit(0) }
+    }
+    drop(writer);
+    let mut said = String::new();
+    reader.read_to_string(&mut said).unwrap();
+    rustix::process::waitpid(rustix::process::Pid::from_raw(pid), rustix::process::WaitOptions::empty()).unwrap();
+    said
+}
+
 /// Why the system's resolver has no addresses for a name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NoAddresses {

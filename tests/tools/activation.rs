@@ -41,6 +41,7 @@ fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Com
     let mut command = passing(dir, &binary(name), variables, passed);
     std::fs::create_dir_all(dir.join("mail/bob/new")).unwrap();
     std::fs::write(dir.join("zone"), ZONE).unwrap();
+    command.args(crate::harness::staying_root(name));
     match name {
         "ftpserve" => command.arg("mail"),
         "smtpserve" => command.args(["--domain", "a.test", "--mailboxes", "mail"]),

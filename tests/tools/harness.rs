@@ -44,6 +44,14 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
+/// What lets a server go on as root, where the tests run as root and serve what is root's.
+pub(crate) fn staying_root(name: &str) -> &'static [&'static str] {
+    match name.ends_with("serve") && rustix::process::geteuid().is_root() {
+        true => &["--run-as", "root", "--i-know"],
+        false => &[],
+    }
+}
+
 /// A run of one of our tools; finish with [`Run::run`].
 pub(crate) fn tool(name: &str) -> Run {
     Run::new(name)
@@ -71,6 +79,7 @@ pub(crate) struct Run {
     stdout_file: Option<PathBuf>,
     stalled: bool,
     limits: Vec<String>,
+    gives_up_root: bool,
 }
 
 impl Run {
@@ -86,6 +95,7 @@ impl Run {
             stdout_file: None,
             stalled: false,
             limits: Vec::new(),
+            gives_up_root: false,
         }
     }
 
@@ -150,6 +160,12 @@ impl Run {
         self
     }
 
+    /// A server that root starts becomes somebody else, as its own arguments say.
+    pub(crate) fn gives_up_root(mut self) -> Run {
+        self.gives_up_root = true;
+        self
+    }
+
     /// The tool's umask is 0.
     pub(crate) fn umask(mut self) -> Run {
         self.limits.push("umask 0".to_owned());
@@ -186,6 +202,9 @@ impl Run {
                 command
             }
         };
+        if !self.gives_up_root {
+            command.args(staying_root(&self.name));
+        }
         command.args(&self.args).env_clear();
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);

@@ -13,6 +13,7 @@
 mod accounts;
 mod activation;
 mod bytes;
+mod confine;
 mod corpus;
 mod crash;
 mod crash_store;

@@ -1,8 +1,10 @@
 //! Argument groups that tools share: the same letter means the same thing everywhere.
 
+mod confine;
 mod net;
 mod serve;
 
+pub use confine::ConfineArgs;
 pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs, proxy};
 pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash, tell_ready};
 

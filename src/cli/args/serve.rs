@@ -74,15 +74,14 @@ pub struct ServeArgs {
 }
 
 impl ListenArgs {
-    /// The sockets that the service manager passed, else what `--listen` says, else `default`. Needs a running tokio
-    /// runtime.
+    /// The sockets that the service manager passed, else what `--listen` says, else `default`.
     ///
     /// # Errors
     /// [`Kind::Config`] for passed sockets that are not TCP; as [`Listeners::bind`].
     pub fn bind(&self, default: &str, activated: ActivatedSockets) -> Result<Listeners, Fault> {
         match activated.tcp_only()? {
             none if none.is_empty() => Listeners::bind(&self.listen, default),
-            passed => Listeners::activated(passed),
+            passed => Ok(Listeners::activated(passed)),
         }
     }
 

@@ -21,7 +21,6 @@ mod wal;
 mod write;
 mod writer;
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -400,14 +399,7 @@ fn open_or_make(dir: &Path) -> Result<Connection, Fault> {
                     // The log has a name from its first page on. The directory's own name and those in it survive a power
                     // cut before anything is promised.
                     schema::touch(&connection).map_err(sql)?;
-                    for folder in std::path::absolute(dir).map_err(at)?.ancestors() {
-                        match File::open(folder) {
-                            Ok(folder) => folder.sync_all().map_err(at)?,
-                            // What we may not read was there before us.
-                            Err(error) if folder == dir => return Err(at(error)),
-                            Err(_) => {}
-                        }
-                    }
+                    queue_dir::sync_names(dir)?;
                     schema::finish(&connection).map_err(sql)?;
                     return Ok(connection);
                 }
