@@ -35,6 +35,7 @@ mod ftp_matrix;
 mod ftp_mirror;
 mod ftp_server;
 mod ftp_servers;
+#[allow(unused_imports, reason = "the scripted peers of the other tests")]
 #[path = "../tools/harness.rs"]
 mod harness;
 #[path = "../tools/hierarchy.rs"]
@@ -56,6 +57,8 @@ mod random;
 mod readme;
 #[path = "../tools/schema.rs"]
 mod schema;
+#[path = "../tools/scripted.rs"]
+mod scripted;
 mod servers;
 #[path = "../tools/signer.rs"]
 mod signer;

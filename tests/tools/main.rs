@@ -70,6 +70,7 @@ mod queue_way;
 mod random;
 mod readme;
 mod schema;
+mod scripted;
 mod secrets;
 mod sendmail;
 mod sendmail_ways;

@@ -121,5 +121,8 @@ fn become_user(out: &Output, args: &OutputArgs, user: &UnixIdentity) -> Result<(
 }
 
 fn report_file(args: &OutputArgs) -> Option<&Path> {
-    args.report.as_deref().filter(|name| !name.starts_with("fd:") && !name.starts_with("/dev/")).map(Path::new)
+    let is_path = |name: &&std::ffi::OsStr| {
+        ![&b"fd:"[..], b"/dev/"].iter().any(|start| name.as_encoded_bytes().starts_with(start))
+    };
+    args.report.as_deref().filter(is_path).map(Path::new)
 }
