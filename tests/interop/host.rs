@@ -166,7 +166,8 @@ fn tools_in_namespaces(_: &Peer) -> Verdict {
 }
 
 fn tools_with_odd_clocks(faketime: &Peer) -> Verdict {
-    on_each(crate::hosts::clocks(&faketime.file("libfaketime.so.1")))
+    let library = format!("usr/lib/{}-linux-gnu/faketime/libfaketime.so.1", std::env::consts::ARCH);
+    on_each(crate::hosts::clocks(&faketime.root().join(library)))
 }
 
 fn on_each(states: Vec<crate::hosts::HostState>) -> Verdict {

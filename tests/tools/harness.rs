@@ -150,12 +150,6 @@ impl Run {
         self
     }
 
-    /// The tool's umask is 0.
-    pub(crate) fn umask(mut self) -> Run {
-        self.limits.push("umask 0".to_owned());
-        self
-    }
-
     /// The tool may hold so many descriptors.
     pub(crate) fn most_open_files(mut self, count: u64) -> Run {
         self.limits.push(format!("ulimit -n {count}"));
@@ -168,11 +162,9 @@ impl Run {
         self
     }
 
-    /// The shell's redirections before the tool begins, such as `<&-` for a closed stdin.
-    pub(crate) fn streams(mut self, redirections: &str) -> Run {
-        if !redirections.is_empty() {
-            self.limits.push(format!("exec {redirections}"));
-        }
+    /// What the shell does before it becomes the tool: `umask 0`, or `exec <&-` for a closed stdin.
+    pub(crate) fn shell(mut self, command: &str) -> Run {
+        self.limits.push(command.to_owned());
         self
     }
 
