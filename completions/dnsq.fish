@@ -27,7 +27,7 @@ complete -c dnsq -l pin -d 'Take servers with this public key only (SHA-256 of t
 complete -c dnsq -l hints -d 'Begin the trace at the servers of FILE, a root hints file' -r -F
 complete -c dnsq -l anchor -d 'Trust the anchors in FILE instead of the root\'s: DS or DNSKEY records, BIND\'s or unbound\'s file, root-anchors.xml' -r -F
 complete -c dnsq -l at -d 'Check as of TIME: RFC 3339, a date, YYYYMMDDHHMMSS, or seconds since 1970' -r
-complete -c dnsq -s f -l file -d 'Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated' -r
+complete -c dnsq -s f -l file -d 'Ask for the names in FILE, a name or NAME TYPE… a line; may be repeated' -r -F
 complete -c dnsq -l servers -d 'Ask the servers in FILE, one a line' -r -F
 complete -c dnsq -l rate -d 'Send at most N queries a second' -r
 complete -c dnsq -l concurrency -d 'Have at most N questions in flight [default: 1000 for each server]' -r

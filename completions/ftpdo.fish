@@ -15,7 +15,7 @@ complete -c ftpdo -l account -l ftp-account -d 'The account that a server asks f
 complete -c ftpdo -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpdo -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpdo -l user -d 'Log in as NAME' -r
-complete -c ftpdo -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpdo -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c ftpdo -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c ftpdo -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c ftpdo -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r

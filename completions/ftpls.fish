@@ -20,7 +20,7 @@ complete -c ftpls -l account -l ftp-account -d 'The account that a server asks f
 complete -c ftpls -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpls -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpls -l user -d 'Log in as NAME' -r
-complete -c ftpls -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpls -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c ftpls -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c ftpls -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c ftpls -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r

@@ -18,7 +18,7 @@ complete -c ftpput -l account -l ftp-account -d 'The account that a server asks 
 complete -c ftpput -l charset -l remote-encoding -d 'Names at the server are in this charset (koi8-r, shift_jis ...); here they are UTF-8' -r
 complete -c ftpput -l before -d 'Send this command after the login (repeatable; a leading `*`: it may fail)' -r
 complete -c ftpput -l user -d 'Log in as NAME' -r
-complete -c ftpput -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c ftpput -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c ftpput -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c ftpput -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c ftpput -l tls -d 'When to use TLS: none, try (if offered), starttls (required), implicit' -r

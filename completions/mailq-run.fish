@@ -34,7 +34,7 @@ complete -c mailq-run -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c mailq-run -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
 complete -c mailq-run -l tls-name -d 'Ask for this name and check the certificate against it' -r
 complete -c mailq-run -l user -d 'Log in as NAME' -r
-complete -c mailq-run -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r
+complete -c mailq-run -l password-file -d 'Read the password from the first line of FILE, or of stdin' -r -F
 complete -c mailq-run -l password-command -d 'Read the password from the first line that CMD prints' -r
 complete -c mailq-run -l netrc-file -d 'Look logins up in FILE instead of $NETRC or ~/.netrc' -r -F
 complete -c mailq-run -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r

@@ -41,7 +41,7 @@ fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Com
     let mut command = passing(dir, &binary(name), variables, passed);
     std::fs::create_dir_all(dir.join("mail/bob/new")).unwrap();
     std::fs::write(dir.join("zone"), ZONE).unwrap();
-    command.args(crate::harness::staying_root(name));
+    crate::harness::stay_root(&mut command);
     match name {
         "ftpserve" => command.arg("mail"),
         "smtpserve" => command.args(["--domain", "a.test", "--mailboxes", "mail"]),
@@ -303,8 +303,9 @@ fn runs_as_its_unit_says(service: &str, user: Option<u32>) {
     let mut command = passing(dir.path(), &program, &variables, sockets);
     command.args(&args).env("NOTIFY_SOCKET", dir.path().join("notify")).env("WATCHDOG_USEC", "100000");
     command.env("APPLAYER_QUEUE", dir.path().join("queue"));
-    if let Some(user) = user {
-        command.uid(user).gid(user);
+    match user {
+        Some(user) => drop(command.uid(user).gid(user)),
+        None => crate::harness::stay_root(&mut command),
     }
     let child = command.spawn().unwrap();
     if exec.contains("mailq-run") && !exec.contains("--watch") {

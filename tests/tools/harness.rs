@@ -45,11 +45,18 @@ pub(crate) fn binary(name: &str) -> PathBuf {
     PathBuf::from(path)
 }
 
-/// What lets a server go on as root, where the tests run as root and serve what is root's.
-pub(crate) fn staying_root(name: &str) -> &'static [&'static str] {
-    match name.ends_with("serve") && rustix::process::geteuid().is_root() {
-        true => &["--run-as", "root", "--i-know"],
-        false => &[],
+/// Lets servers go on as root where the tests run as root and serve what is root's: by an options file, since a line of it
+/// gives way to the command line.
+pub(crate) fn stay_root(command: &mut Command) {
+    static FILE: OnceLock<PathBuf> = OnceLock::new();
+    if rustix::process::geteuid().is_root() {
+        let file = FILE.get_or_init(|| {
+            let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("root.{}", std::process::id()));
+            std::fs::write(&path, "[ftpserve smtpserve dnsserve]\nrun-as root\ni-know\n").unwrap();
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+            path
+        });
+        command.env("APPLAYER_CONFIG", file);
     }
 }
 
@@ -167,12 +174,6 @@ impl Run {
         self
     }
 
-    /// The tool's umask is 0.
-    pub(crate) fn umask(mut self) -> Run {
-        self.limits.push("umask 0".to_owned());
-        self
-    }
-
     /// The tool may hold so many descriptors.
     pub(crate) fn most_open_files(mut self, count: u64) -> Run {
         self.limits.push(format!("ulimit -n {count}"));
@@ -185,11 +186,9 @@ impl Run {
         self
     }
 
-    /// The shell's redirections before the tool begins, such as `<&-` for a closed stdin.
-    pub(crate) fn streams(mut self, redirections: &str) -> Run {
-        if !redirections.is_empty() {
-            self.limits.push(format!("exec {redirections}"));
-        }
+    /// What the shell does before it becomes the tool: `umask 0`, or `exec <&-` for a closed stdin.
+    pub(crate) fn shell(mut self, command: &str) -> Run {
+        self.limits.push(command.to_owned());
         self
     }
 
@@ -203,10 +202,10 @@ impl Run {
                 command
             }
         };
-        if !self.gives_up_root {
-            command.args(staying_root(&self.name));
-        }
         command.args(&self.args).env_clear();
+        if self.name.ends_with("serve") && !self.gives_up_root {
+            stay_root(&mut command);
+        }
         if let Some(path) = std::env::var_os("PATH") {
             command.env("PATH", path);
         }

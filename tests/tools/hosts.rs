@@ -62,6 +62,7 @@ tool mailq-edit --queue-dir q release --domain a.test </dev/null
 tool mailq-run --queue-dir q --smarthost "$smtp" </dev/null
 tool dnsq "@${dns#dns://}" --short www.a.test </dev/null
 tool dnsserve --check zone </dev/null
+if type more_names >/dev/null 2>&1; then more_names </dev/null; fi
 end ftpserve; end smtpserve; end dnsserve
 "#;
 
@@ -70,13 +71,14 @@ const ZONE: &str = "$ORIGIN a.test.\n@ 60 SOA ns h 1 2 3 4 5\n@ NS ns\nns A 192.
 /// Runs the session in this state; what this host cannot do is the error.
 pub(crate) fn check(state: &HostState) -> Result<(), String> {
     let flags = || state.unshare.split_whitespace();
+    let work = temp_dir();
     if !state.unshare.is_empty() {
-        let probe = Command::new("unshare").args(flags()).args(["sh", "-c", state.once]).output();
+        let probe =
+            Command::new("unshare").args(flags()).args(["sh", "-c", state.once]).current_dir(work.path()).output();
         if !probe.as_ref().is_ok_and(|done| done.status.success()) {
             return Err(format!("{}: {probe:?}", state.name));
         }
     }
-    let work = temp_dir();
     let at = |name: &str| work.path().join(name);
     let file: Vec<u8> = (0..300_000u32).map(|index| (index.wrapping_mul(index) >> 7) as u8).collect();
     // More than is kept in memory.
@@ -95,6 +97,7 @@ pub(crate) fn check(state: &HostState) -> Result<(), String> {
     }
     command.args(["-c", SESSION, "sh"]).arg(binary("ftpget").parent().unwrap()).arg(state.address);
     command.args([state.once, &state.each]).current_dir(work.path()).env_clear();
+    crate::harness::stay_root(&mut command);
     command.env("HOME", at("home")).env("PATH", std::env::var_os("PATH").unwrap_or_default());
     command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
     let done = finish(command, state.name.to_owned(), None, Duration::from_secs(120));
@@ -169,6 +172,15 @@ fn few_descriptors() {
     ]);
 }
 
+/// Neither resolv.conf nor hosts nor users: names are asked for as well.
+const NOTHING_IN_ETC: &str = "ip link set lo up && mount -t tmpfs none /etc && more_names() {
+    tool dnsq --timeout 0.5 www.a.test
+    tool ftpls ftp://host.test/
+    tool smtpsend --mx --from a@a.test --to u@host.test --subject s --body message
+    tool smtpsend --queue --queue-dir q --subject s --to root@a.test --body message
+    tool mailq-ls --queue-dir q
+}";
+
 /// States in namespaces.
 pub(crate) fn namespaces() -> Vec<HostState> {
     let place = |name, unshare, once, each| HostState { unshare, once, ..state(name, each) };
@@ -178,12 +190,10 @@ pub(crate) fn namespaces() -> Vec<HostState> {
             address: "[::1]",
             ..place("IPv6 alone", "-rn", "ip link set lo up && ip address del 127.0.0.1/8 dev lo", "")
         },
-        place(
-            "no network but loopback, and an empty /etc",
-            "-rmn",
-            "ip link set lo up && mount -t tmpfs none /etc",
-            "",
-        ),
+        HostState {
+            odd: &[("dnsq", &[0, 75]), ("ftpls", &[0, 68, 75]), ("smtpsend", &[0, 75])],
+            ..place("no network but loopback, and an empty /etc", "-rmn", NOTHING_IN_ETC, "")
+        },
         place("HOME without room", "-rm", "mkdir -p full && mount -t tmpfs -o size=4k,ro none full", "HOME=$PWD/full"),
         HostState {
             odd: &[("smtpsend", &[0, 75])],
@@ -206,6 +216,9 @@ fn one_family_and_no_etc() {
 #[allow(dead_code, reason = "the interop tests use it")]
 pub(crate) fn clocks(library: &Path) -> Vec<HostState> {
     let times = [("1965", "@1965-02-03 04:05:06"), ("2100", "@2100-02-03 04:05:06")];
-    let each = |time| format!("export LD_PRELOAD={} FAKETIME='{time}' DONT_FAKE_MONOTONIC=1 TZ=UTC", library.display());
-    times.map(|(name, time)| state(name, &each(time))).into()
+    let each = |year, time| {
+        let set = format!("LD_PRELOAD={} FAKETIME='{time}' DONT_FAKE_MONOTONIC=1 TZ=UTC", library.display());
+        format!("export {set}; [ \"$(date +%Y)\" = {year} ] || exit 99")
+    };
+    times.map(|(year, time)| state(year, &each(year, time))).into()
 }

@@ -18,6 +18,7 @@ pub(crate) fn paste(dir: &Path, script: &str) -> String {
     let path = format!("{}:{}", tools.display(), std::env::var("PATH").unwrap());
     let mut command = Command::new("bash");
     command.args(["-e", "-c", script]).current_dir(dir).env_clear();
+    crate::harness::stay_root(&mut command);
     command.env("PATH", path).env("HOME", dir).env("APPLAYER_QUEUE", dir.join("queue"));
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let done = finish(command, script.to_owned(), None, LIMIT);

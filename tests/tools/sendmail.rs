@@ -594,15 +594,18 @@ fn the_queue_is_private_whatever_made_it() {
         }
         let queue = |message: &str| {
             let args = ["--queue", "-f", "a@a.test", "b@b.test"];
-            host.run("smtpsend").args(args).umask().stdin(message).run()
+            host.run("smtpsend").args(args).shell("umask 0").stdin(message).run()
         };
         let done = queue(&large);
         done.exits(0);
         assert_eq!(done.stderr.contains("its mode is 700 now"), made.is_some(), "{done}");
         modes(&host.queue());
         modes(&host.queue().join("body"));
-        let run =
-            host.run("mailq-run").umask().args(["--smarthost", "smtp://127.0.0.1:1", "--connect-timeout", "1"]).run();
+        let run = host
+            .run("mailq-run")
+            .shell("umask 0")
+            .args(["--smarthost", "smtp://127.0.0.1:1", "--connect-timeout", "1"])
+            .run();
         run.exits(0);
         modes(&host.queue());
         // Made by an older version, or by hand.

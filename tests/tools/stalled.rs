@@ -194,8 +194,8 @@ fn a_watching_runner_delivers_while_nobody_reads() {
 fn a_server_whose_reader_went_away_says_so_once() {
     let zone = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/dns/example.test.zone");
     let mut command = Command::new(binary("dnsserve"));
-    command.args(crate::harness::staying_root("dnsserve"));
     command.args(["--listen", "127.0.0.1:0", "--json", zone]).env_clear();
+    crate::harness::stay_root(&mut command);
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut first = String::new();
     BufReader::with_capacity(1, child.stdout.take().unwrap()).read_line(&mut first).unwrap();

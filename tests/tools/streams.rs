@@ -126,7 +126,7 @@ fn closed_streams_are_no_end_and_no_success() {
             let dir = temp_dir();
             std::fs::write(dir.path().join("input"), "a.test. 60 SOA b. c. 1 2 3 4 5\na.test. 60 NS a.b.\n").unwrap();
             let mut run = tool(row.tool).args(fill(row.args).split(' ')).dir(dir.path());
-            run = run.env("APPLAYER_QUEUE", dir.path().join("queue")).streams(redirections);
+            run = run.env("APPLAYER_QUEUE", dir.path().join("queue")).shell(&format!("exec {redirections}"));
             if let Some(input) = row.input {
                 run = run.stdin(fill(input));
             }
@@ -164,22 +164,22 @@ fn closed_streams_are_no_end_and_no_success() {
 fn help_needs_stdout_and_no_name_reopens_a_closed_stream() {
     for (name, _) in ALL {
         for flag in ["-h", "--help", "-V"] {
-            tool(name).arg(flag).streams(">&-").run().exits(74).says("stdout: closed");
-            tool(name).arg(flag).streams("1</dev/null").run().exits(74).says("stdout: closed");
-            tool(name).arg(flag).streams("<&- 2>&-").run().silent_success();
+            tool(name).arg(flag).shell("exec >&-").run().exits(74).says("stdout: closed");
+            tool(name).arg(flag).shell("exec 1</dev/null").run().exits(74).says("stdout: closed");
+            tool(name).arg(flag).shell("exec <&- 2>&-").run().silent_success();
         }
-        let done = tool(name).arg("--no-such-flag").streams("<&- >&- 2>&-").run();
+        let done = tool(name).arg("--no-such-flag").shell("exec <&- >&- 2>&-").run();
         assert_eq!((done.status, done.stderr.as_str()), (64, ""), "{done}");
     }
     let tree = temp_dir();
     let ftp = server("ftpserve").arg("--write").arg(tree.path()).start();
     for name in ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"] {
-        let done = tool("ftpput").args([name, &format!("ftp://{}/x", ftp.addr)]).streams("<&-").run();
+        let done = tool("ftpput").args([name, &format!("ftp://{}/x", ftp.addr)]).shell("exec <&-").run();
         done.exits(66).says("No such device");
-        tool("mailread").args(["list", "-m", name]).streams("<&-").run().exits(66);
+        tool("mailread").args(["list", "-m", name]).shell("exec <&-").run().exits(66);
         tool("ftpls")
             .args(["--report", &name.replace("in", "out").replace('0', "1"), &ftp.url])
-            .streams(">&-")
+            .shell("exec >&-")
             .run()
             .exits(73);
     }
@@ -187,6 +187,6 @@ fn help_needs_stdout_and_no_name_reopens_a_closed_stream() {
     // Records that have another place need no stdout.
     let dir = temp_dir();
     let args = ["list", "--report", "report", "-m", "-"];
-    tool("mailread").args(args).stdin("Subject: s\n\nx\n").dir(dir.path()).streams(">&-").run().silent_success();
+    tool("mailread").args(args).stdin("Subject: s\n\nx\n").dir(dir.path()).shell("exec >&-").run().silent_success();
     assert!(std::fs::read_to_string(dir.path().join("report")).unwrap().contains("\"message\""));
 }

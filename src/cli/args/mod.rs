@@ -80,8 +80,9 @@ pub(super) fn not_utf8(command: fn() -> clap::Command, arguments: &[OsString]) -
     let texts: Vec<_> =
         named.get_arguments().filter(is_text).map(|arg| (arg.get_id().clone(), arg.to_string())).collect();
     // Read once more, as bytes. What stands in no value is a flag.
-    let bytes = texts.iter().fold(command().ignore_errors(true), |command, (id, _)| {
-        command.mut_arg(id, |arg| arg.value_parser(value_parser!(OsString)))
+    let bytes = command().ignore_errors(true).mut_args(|arg| match texts.iter().any(|(id, _)| id == arg.get_id()) {
+        true => arg.value_parser(value_parser!(OsString)),
+        false => arg,
     });
     let matches = bytes.try_get_matches_from(arguments).ok();
     let odd = |values: RawValues<'_>| values.map(ToOwned::to_owned).find(|value: &OsString| value.to_str().is_none());
