@@ -224,7 +224,7 @@ fn dnsq_goes_through() {
                 (&records[1]["transport"], &records[1]["server"]["address"]),
                 (&scheme.into(), &"127.0.0.1".into())
             );
-            assert_eq!(proxy.asked(), [address.clone()], "one connection {scheme} {by}");
+            assert_eq!(proxy.asked(), [address.as_str()], "one connection {scheme} {by}");
         }
         // A name is the proxy's affair, where it takes one.
         for by in ["socks5h", "http"] {
