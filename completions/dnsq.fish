@@ -19,6 +19,7 @@ complete -c dnsq -l ndots -d 'With --search: names with this many dots are tried
 complete -c dnsq -l resolv-conf -d 'Read servers and search list from FILE instead of /etc/resolv.conf' -r -F
 complete -c dnsq -l hosts -d 'With --search: read FILE instead of /etc/hosts' -r -F
 complete -c dnsq -s b -l bind -d 'Ask from this local address (and port)' -r
+complete -c dnsq -l proxy -d 'Go through a proxy: socks5://, socks5h:// or http://[USER:PASSWORD@]HOST[:PORT]; `none` for none. It carries TCP, TLS and HTTPS' -r
 complete -c dnsq -l ca-cert -d 'Trust the authorities in FILE (PEM) instead of the system\'s' -r -F
 complete -c dnsq -l cert -d 'Show the peer this certificate (PEM)' -r -F
 complete -c dnsq -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F

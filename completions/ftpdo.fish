@@ -43,7 +43,7 @@ complete -c ftpdo -s k -l keep-going -d 'Go on with the script after a command t
 complete -c ftpdo -s n -l dry-run -d 'Change nothing: say what would be done'
 complete -c ftpdo -l no-glob -d 'Take `*`, `?`, `[` and `{` in the paths of the command line as they are'
 complete -c ftpdo -s l -l long -d 'ls: all columns'
-complete -c ftpdo -s A -l active -d 'Let the server open data connections (EPRT, PORT)'
+complete -c ftpdo -s A -l active -d 'Let the server open data connections (EPRT, PORT); not through a proxy'
 complete -c ftpdo -l disable-epsv -d 'Ask for data connections with PASV, never with EPSV (IPv4)'
 complete -c ftpdo -l disable-eprt -d 'With --active: name the port with PORT, never with EPRT (IPv4)'
 complete -c ftpdo -l lock-step -d 'One command at a time, for servers that cannot do with several in one packet (found out by itself, too)'

@@ -31,6 +31,14 @@ impl<'a> ScopedAddress<'a> {
     }
 }
 
+/// True if both texts name one host: by the same name, its case aside, or by one address in whatever spelling.
+pub fn same_host(one: &str, other: &str) -> bool {
+    fn address(text: &str) -> Option<(IpAddr, Option<&str>)> {
+        ScopedAddress::parse(text).map(|found| (found.ip.to_canonical(), found.zone))
+    }
+    one.eq_ignore_ascii_case(other) || address(one).is_some_and(|found| address(other) == Some(found))
+}
+
 /// The host of a URL with its zone, if it has one, as it is written elsewhere: `fe80::1%25eth0` means `fe80::1%eth0`.
 pub fn from_url(host: &str) -> Option<String> {
     let (ip, zone) = host.split_once('%')?;
@@ -105,6 +113,22 @@ mod tests {
             "fe80::1%sixteen_is_a_lot",
         ] {
             assert_eq!(ScopedAddress::parse(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn hosts_that_are_the_same() {
+        for (one, other, same) in [
+            ("A.test", "a.test", true),
+            ("::1", "[0:0:0:0:0:0:0:1]", true),
+            ("::ffff:192.0.2.1", "192.0.2.1", true),
+            ("FE80::1%eth0", "fe80:0::1%eth0", true),
+            ("fe80::1%eth0", "fe80::1%eth1", false),
+            ("fe80::1%eth0", "fe80::1", false),
+            ("a.test", "b.test", false),
+            ("", "::", false),
+        ] {
+            assert_eq!((same_host(one, other), same_host(other, one)), (same, same), "{one} {other}");
         }
     }
 

@@ -7,6 +7,7 @@ use crate::cli::output::Output;
 use crate::cli::secret;
 use crate::fault::{Fault, Kind};
 use crate::net::login::Login;
+use crate::scope::same_host;
 use crate::secret::{Secret, without_url_password};
 
 /// A larger file is no netrc, in bytes.
@@ -76,7 +77,7 @@ fn find(text: &str, host: &str, user: Option<&str>, odd: &mut Option<usize>) -> 
         let mut value = || words.value().map_err(|why| wrong = Some(format!("line {line}: {why}"))).unwrap_or_default();
         match (word, &mut current) {
             ("machine", _) => {
-                let matches = value().eq_ignore_ascii_case(host);
+                let matches = same_host(&value(), host);
                 settle(current.replace(NetrcEntry { matches, ..NetrcEntry::default() }));
             }
             ("default", _) => settle(current.replace(NetrcEntry { matches: true, ..NetrcEntry::default() })),
@@ -232,5 +233,7 @@ mod tests {
             assert_eq!(find(bad, "b", None), Ok(None), "{bad}");
         }
         assert_eq!(find("", "a", None), Ok(None));
+        let spelled = find("machine [0:0:0:0:0:0:0:1] login u password p", "::1", None);
+        assert_eq!(spelled, Ok(Some(Login::new("u", "p"))), "an address in any spelling");
     }
 }

@@ -105,8 +105,8 @@ impl Resolver {
     /// # Errors
     /// [`Kind::NoHost`]: no such name. [`Kind::LookupFailed`]: not known now.
     pub async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, Fault> {
-        if let Ok(address) = host.parse() {
-            return Ok(vec![address]);
+        if let Ok(address) = host.parse::<IpAddr>() {
+            return Ok(vec![address.to_canonical()]);
         }
         if let Some(own) = loopback(host) {
             return Ok(own.into());

@@ -72,7 +72,7 @@ pub struct Composed {
     pub message: MailMessage,
     /// The author's or sender's address.
     pub sender: Address,
-    /// To, Cc and Bcc, each address once.
+    /// To, Cc and Bcc.
     pub recipients: Vec<Address>,
     /// An address has letters outside ASCII before the `@`, in the envelope or in a field: SMTPUTF8 is needed (RFC 6531).
     pub smtputf8: bool,
@@ -101,13 +101,8 @@ impl Draft {
         }
         let head = self.header(&from, sender.as_ref())?;
         let unknown_charset = [&self.text, &self.html].into_iter().flatten().any(|text| str::from_utf8(text).is_err());
-        let mut recipients: Vec<Address> = Vec::new();
-        let mut seen = std::collections::HashSet::new();
-        for mailbox in self.to.iter().chain(&self.cc).chain(&self.bcc) {
-            if seen.insert(&mailbox.address) {
-                recipients.push(mailbox.address.clone());
-            }
-        }
+        let named = self.to.iter().chain(&self.cc).chain(&self.bcc);
+        let recipients: Vec<Address> = named.map(|mailbox| mailbox.address.clone()).collect();
         let sender = sender.unwrap_or(from).address;
         let smtputf8 = !head.is_ascii() || !sender.is_ascii() || !recipients.iter().all(Address::is_ascii);
         let message_id = self.message_id.clone();

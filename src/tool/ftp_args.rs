@@ -20,7 +20,7 @@ use crate::secret::Secret;
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "FTP")]
 pub(super) struct FtpArgs {
-    /// Let the server open data connections (EPRT, PORT)
+    /// Let the server open data connections (EPRT, PORT); not through a proxy
     #[arg(short = 'A', long)]
     pub(super) active: bool,
     /// Listen for them on a port of this range

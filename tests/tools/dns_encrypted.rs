@@ -11,7 +11,7 @@ fn ask(scheme: &str, peer: &SecurePeer, path: &str, args: &[&str]) -> Done {
     tool("dnsq").arg(server).args(["--ca-cert", ca]).args(args).run()
 }
 
-fn http_answer(request: &http::Request<()>, body: &[u8]) -> (u16, &'static str, Vec<u8>) {
+pub(crate) fn http_answer(request: &http::Request<()>, body: &[u8]) -> (u16, &'static str, Vec<u8>) {
     const MEDIA: &str = "application/dns-message";
     if request.uri().path() != "/dns-query" {
         return (404, "text/plain", b"no such resource".to_vec());

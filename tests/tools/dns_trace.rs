@@ -32,13 +32,13 @@ fn serve(address: &str, port: u16, zones: &[&str]) -> Server {
     server("dnsserve").arg(format!("--listen={address}:{port}")).args(zones).start()
 }
 
-struct World {
-    port: u16,
+pub(crate) struct World {
+    pub(crate) port: u16,
     _servers: [Server; 3],
 }
 
 /// root -> test -> example.test and others, each level on its own address and the same port.
-fn world() -> World {
+pub(crate) fn world() -> World {
     let addresses = ["127.0.0.11", "127.0.0.12", "127.0.0.13"];
     let port = common_port(&addresses);
     let leaves = ["example.test", "hashed.test", "insecure.test", "lame.test", "sub.example.test"];
@@ -51,7 +51,7 @@ fn world() -> World {
 }
 
 impl World {
-    fn trace(&self, words: &[&str]) -> Done {
+    pub(crate) fn trace(&self, words: &[&str]) -> Done {
         let port = self.port.to_string();
         tool("dnsq").args(["--trace", "-p", &port, "--hints", &signed("hints")]).args(words).run()
     }

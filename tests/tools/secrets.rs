@@ -60,6 +60,8 @@ const PLACES: &[(&str, &str, &str)] = &[
     ("smtpserve", "--queue-dir q --listen @", "smtp"),
     ("dnsserve", "--forward @", "tls"),
     ("dnsq", "@@ a.test", "https"),
+    ("dnsq", "@tcp://h --proxy @ -v --json a.test", "socks5h"),
+    ("dnsq", "@tcp://h --proxy @ -v --json a.test AXFR", "http"),
     ("dnsq", "-f @", "https"),
     ("dnsq", "-y hmac-sha256:k:S3CRET! a.test", ""),
     ("dnsq", "-k key a.test", ""),
@@ -97,6 +99,7 @@ fn no_password_in_any_message() {
             ("FTP_PROXY", "ftpget", "--json ftp://h/a"),
             ("all_proxy", "ftpput", "list ftp://h/"),
             ("smtp_proxy", "smtpsend", "--server smtp://h -f a@b.test c@d.test"),
+            ("ALL_PROXY", "dnsq", "@tcp://h -v --json a.test"),
         ] {
             let run = tool(name).dir(dir.path()).args(line.split(' ')).env(variable, form.replace("SCHEME", "http"));
             keeps_it(run, &format!("{variable} {name}: {form}"));

@@ -1,8 +1,8 @@
 //! smtpsend on its ways to a server: certificates, UNIX sockets, proxies, raw letters, and the names `sendmail` and
 //! `mailq`.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{Shutdown, TcpStream};
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
@@ -167,89 +167,6 @@ fn smtpserve_speaks_lmtp_with_a_word_for_each_mailbox() {
     assert_eq!(std::fs::read_dir(dir.path().join("mail/bob/new")).unwrap().count(), 1);
     server.stderr.wait_for("bytes from <a@a.test> for bob@b.test");
     server.stderr.wait_for("refused message a@a.test: 451 4.3.0");
-}
-
-/// Carries bytes both ways until both sides have ended.
-fn carry(one: &TcpStream, other: &TcpStream) {
-    std::thread::scope(|scope| {
-        for (mut from, mut to) in [(one, other), (other, one)] {
-            scope.spawn(move || {
-                let _ = std::io::copy(&mut from, &mut to);
-                let _ = to.shutdown(Shutdown::Write);
-            });
-        }
-    });
-}
-
-/// A SOCKS5 proxy for names and addresses; everything leads to `goal`.
-fn socks(goal: std::net::SocketAddr, asked: Arc<Mutex<Vec<String>>>) -> Peer {
-    peer(move |mut conn: Conn| {
-        let stream = conn.stream();
-        let mut take = |count: usize| {
-            let mut bytes = vec![0; count];
-            stream.read_exact(&mut bytes).map(|()| bytes).unwrap_or_default()
-        };
-        let hello = take(2);
-        if hello.len() < 2 {
-            return;
-        }
-        take(hello[1].into());
-        stream.get_mut().write_all(&[5, 0]).unwrap();
-        let mut take = |count: usize| {
-            let mut bytes = vec![0; count];
-            stream.read_exact(&mut bytes).map(|()| bytes).unwrap_or_default()
-        };
-        let name = match take(4)[3] {
-            1 => take(4).iter().map(ToString::to_string).collect::<Vec<_>>().join("."),
-            _ => {
-                let count = take(1)[0];
-                String::from_utf8(take(count.into())).unwrap()
-            }
-        };
-        let port = take(2);
-        asked.lock().unwrap().push(format!("{name}:{}", u16::from_be_bytes([port[0], port[1]])));
-        stream.get_mut().write_all(&[5, 0, 0, 1, 127, 0, 0, 1, 0, 0]).unwrap();
-        carry(stream.get_ref(), &TcpStream::connect(goal).unwrap());
-    })
-}
-
-/// An HTTP proxy that knows CONNECT; everything leads to `goal`.
-fn connect(goal: std::net::SocketAddr, asked: Arc<Mutex<Vec<String>>>) -> Peer {
-    peer(move |mut conn: Conn| {
-        let Some(first) = conn.line() else { return };
-        asked.lock().unwrap().push(first);
-        while conn.line().is_some_and(|line| !line.is_empty()) {}
-        conn.send("HTTP/1.1 200 go\r\n\r\n");
-        carry(conn.stream().get_ref(), &TcpStream::connect(goal).unwrap());
-    })
-}
-
-#[test]
-fn proxies_by_flag_environment_and_account() {
-    let (server, taken) = sink(|_| None);
-    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-    let (socks, http) = (socks(server.addr, Arc::clone(&asked)), connect(server.addr, Arc::clone(&asked)));
-    let message =
-        ["--server", "smtp://mail.far.test:2525", "--from", "a@a.test", "--to", "b@b.test", "--body", "/dev/null"];
-    let send = || tool("smtpsend").args(message);
-    send().args(["--proxy", &format!("socks5h://{}", socks.addr)]).run().silent_success();
-    send().args(["--proxy", &format!("http://{}", http.addr)]).run().silent_success();
-    send().env("all_proxy", format!("socks5h://{}", socks.addr)).run().silent_success();
-    send().env("smtp_proxy", format!("http://{}", http.addr)).run().silent_success();
-    let dir = temp_dir();
-    let accounts = format!(
-        "account default\nhost mail.far.test\nport 2525\nfrom a@a.test\nproxy_host {}\nproxy_port {}\n",
-        socks.addr.ip(),
-        socks.addr.port()
-    );
-    std::fs::write(dir.path().join("accounts"), accounts).unwrap();
-    let by_account = ["--accounts", "accounts", "--to", "b@b.test", "--body", "/dev/null"];
-    tool("smtpsend").args(by_account).dir(dir.path()).run().silent_success();
-    assert_eq!(taken.lock().unwrap().len(), 5);
-    let (name, request) = ("mail.far.test:2525", "CONNECT mail.far.test:2525 HTTP/1.1");
-    assert_eq!(*asked.lock().unwrap(), [name, request, name, request, name]);
-    let nobody = crate::harness::refusing();
-    send().args(["--proxy", &format!("socks5://{}", nobody.addr)]).run().exits(75);
 }
 
 #[test]

@@ -214,9 +214,10 @@ impl FtpClient {
         self.secure
     }
 
-    /// True when the server is this very host: nothing leaves it.
+    /// True when the server is this very host: nothing leaves it. Where a proxy's connections lead is not known.
     pub fn is_loopback(&self) -> bool {
-        self.control.stream().peer_addr().is_none_or(|peer| peer.ip().is_loopback())
+        let peer = self.control.stream().peer_addr();
+        self.options.dialer.proxy.is_none() && peer.is_none_or(|peer| peer.ip().is_loopback())
     }
 
     /// True when the connection is in order and nothing is under way: it can serve the next job. One that the server has closed

@@ -4,7 +4,7 @@
 use std::ops::Range;
 
 use super::Complete;
-use crate::smtp::address::Address;
+use crate::smtp::address::{Address, canonical_domain};
 
 /// The fields that hold addresses, Resent-… aside.
 const FIELDS: &[&str] = &[
@@ -34,7 +34,8 @@ impl Complete {
     pub fn masquerade(&mut self, hosts: &[String], domain: &str) {
         self.rewrite_addresses(&["from", "sender", "reply-to"], |word| {
             let (local, found) = word.rsplit_once('@')?;
-            hosts.iter().any(|host| host.eq_ignore_ascii_case(found)).then(|| format!("{local}@{domain}"))
+            let found = canonical_domain(found);
+            hosts.iter().any(|host| canonical_domain(host) == found).then(|| format!("{local}@{domain}"))
         });
     }
 

@@ -1,5 +1,6 @@
 //! From the command line to a message and its envelope.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -353,13 +354,9 @@ pub(super) fn take(
     )?;
     let rules = args.local.rules(account.as_ref())?;
     let mut recipients: Vec<Address> = Vec::new();
-    let mut seen = std::collections::HashSet::new();
     for mailbox in addresses {
         for mailbox in rules.recipients(mailbox)? {
-            let address = mailbox.to_ascii_domain()?.address;
-            if seen.insert(address.comparison_key()) {
-                recipients.push(address);
-            }
+            recipients.push(mailbox.to_ascii_domain()?.address);
         }
     }
     if recipients.is_empty() {
@@ -452,14 +449,17 @@ fn has_8bit(blob: &Blob) -> std::io::Result<bool> {
     }
 }
 
+/// Who is named twice, in whatever spelling, is one recipient.
 fn envelope(
     args: &Args,
     account: Option<&Account>,
     sender: ReversePath,
-    recipients: Vec<Address>,
+    mut recipients: Vec<Address>,
     letters: bool,
     eight_bit: bool,
 ) -> Result<Envelope, Fault> {
+    let mut seen = HashSet::new();
+    recipients.retain(|address| seen.insert(address.comparison_key()));
     if let Some(address) = recipients.iter().chain(sender.address()).find(|address| address.domain().is_none()) {
         return Err(Fault::new(Kind::Usage, format!("{address}: no domain"))
             .with_hint("name@example.org; --local-domain completes such names"));
