@@ -16,7 +16,7 @@ mkdir .cargo
 "${CARGO:-cargo}" vendor --quiet --locked --versioned-dirs vendor
 printf '[source.crates-io]\nreplace-with = "vendor"\n\n[source.vendor]\ndirectory = "vendor"\n' > .cargo/config.toml
 cd ..
-LC_ALL=C tar --sort=name --format=ustar --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w -c "$name" |
+LC_ALL=C tar --sort=name --format=gnu --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --mode=u+rwX,go+rX,go-w -c "$name" |
     gzip -n > "$out/$name.tar.gz.new"
 mv "$out/$name.tar.gz.new" "$out/$name.tar.gz"
 echo "$out/$name.tar.gz"

@@ -32,7 +32,9 @@ finish() {
     mkdir -p "$tree/DEBIAN"
     {
         printf 'Package: %s\nVersion: %s\nArchitecture: %s\nMaintainer: %s\n' "$1" "$version" "$2" "$maintainer"
-        printf 'Section: net\nPriority: optional\nInstalled-Size: %s\n' "$(du -k -s --apparent-size "$tree" | cut -f 1)"
+        printf 'Section: net\nPriority: optional\nInstalled-Size: '
+        # In KiB, a directory as one: what du says depends on the file system.
+        find "$tree" -printf '%y %s\n' | awk '{ kib += $1 == "f" ? int(($2 + 1023) / 1024) : 1 } END { print kib }'
         cat
     } > "$tree/DEBIAN/control"
     for script in postinst prerm postrm; do

@@ -469,3 +469,23 @@ fn a_kill_in_an_upgrade_leaves_the_old_layout_or_the_new_one() {
         }
     }
 }
+
+#[test]
+fn a_queue_of_a_later_version_is_refused_and_left_alone() {
+    let queue = memory_dir();
+    enqueue(queue.path(), &[("a@a.test", &["b@b.test"], "Subject: x\r\n\r\n")]);
+    let database = rusqlite::Connection::open(queue.path().join("queue.db")).unwrap();
+    database.pragma_update(None, "user_version", 3).unwrap();
+    let place = queue.path().to_str().unwrap();
+    for (name, args) in [
+        ("mailq-ls", &[][..]),
+        ("mailq-run", &[]),
+        ("mailq-edit", &["rm", "--domain", "b.test"]),
+        ("smtpsend", &["--queue", "--from", "a@a.test", "--to", "b@b.test", "--body", "-"]),
+    ] {
+        let done = tool(name).args(args).args(["--queue-dir", place]).stdin("x\n").run();
+        done.exits(78).says("layout 3, this applayer knows 1 to 2").says("a later version of applayer made it");
+    }
+    let kept: i64 = database.query_row("SELECT count(*) FROM recipient", [], |row| row.get(0)).unwrap();
+    assert_eq!(kept, 1);
+}
