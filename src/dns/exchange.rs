@@ -159,6 +159,11 @@ impl Exchange {
         }
     }
 
+    /// In each round, asks these servers after the others.
+    pub fn ask_last(&mut self, is_silent: impl Fn(usize) -> bool) {
+        self.plan.make_contiguous().sort_by_key(|attempt| (attempt.round, is_silent(attempt.server)));
+    }
+
     /// What to do now.
     pub fn poll(&mut self, now: Duration) -> ExchangeAction {
         if self.done {

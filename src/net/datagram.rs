@@ -39,6 +39,11 @@ impl Datagrams {
         Ok(Datagrams { socket: socket.into() })
     }
 
+    /// The socket, not blocking.
+    pub(super) fn into_socket(self) -> std::net::UdpSocket {
+        self.socket.into()
+    }
+
     /// Small datagrams that the socket can hold before some are lost: each takes about a kilobyte of the kernel's memory.
     pub fn capacity(&self) -> usize {
         rustix::net::sockopt::socket_recv_buffer_size(&self.socket).unwrap_or(SOCKET_BUFFER) / 1024

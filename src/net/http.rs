@@ -1,7 +1,11 @@
 //! HTTP/2 as a client (RFC 9113) on a stream that is connected and encrypted already: small requests and answers, many at
 //! once on one connection. Bodies and headers are bounded.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use bytes::Bytes;
+use h2::Reason;
 use h2::client::SendRequest;
 use http::{Request as Head, Uri};
 use tokio::task::JoinHandle;
@@ -13,6 +17,11 @@ use crate::net::stream::Stream;
 pub const ALPN: &str = "h2";
 /// The longest list of headers that is taken.
 const MAX_HEADER_BYTES: u32 = 16 * 1024;
+/// Bytes of answers that may be under way: of one, and of all.
+const RECEIVE_WINDOWS: (u32, u32) = (128 * 1024, 4 * 1024 * 1024);
+/// A request that the server refuses to look at is sent so often; the first pause before it is sent again doubles.
+const MAX_REFUSALS: u32 = 6;
+const FIRST_PAUSE: Duration = Duration::from_millis(10);
 
 /// One request; HTTPS is its scheme.
 #[derive(Debug, Clone, Default)]
@@ -47,6 +56,8 @@ pub struct HttpResponse {
 pub struct Http2 {
     sender: SendRequest<Bytes>,
     driver: JoinHandle<()>,
+    /// The server takes no more requests (GOAWAY), though it may go on answering those that it has.
+    ended: AtomicBool,
 }
 
 impl Http2 {
@@ -60,15 +71,17 @@ impl Http2 {
         }
         let mut builder = h2::client::Builder::new();
         builder.enable_push(false).max_header_list_size(MAX_HEADER_BYTES);
+        builder.initial_window_size(RECEIVE_WINDOWS.0).initial_connection_window_size(RECEIVE_WINDOWS.1);
         let (sender, connection) = builder.handshake(stream).await.map_err(|error| fault(&error))?;
         let driver = tokio::spawn(async move {
             // Requests that are under way are told by their own errors.
             let _ = connection.await;
         });
-        Ok(Http2 { sender, driver })
+        Ok(Http2 { sender, driver, ended: AtomicBool::new(false) })
     }
 
-    /// Sends a request and reads the answer, whose body may have `max_body` bytes.
+    /// Sends a request and reads the answer, whose body may have `max_body` bytes. A request that the server refused without a
+    /// look at it is sent again (RFC 9113, section 8.7).
     ///
     /// # Errors
     /// [`Kind::Usage`] for a request that is none, [`Kind::Protocol`] for a body over `max_body`; else the fault of the
@@ -81,12 +94,37 @@ impl Http2 {
             head = head.header(*name, *value);
         }
         let head = head.body(()).map_err(bad)?;
-        let mut sender = self.sender.clone().ready().await.map_err(|error| fault(&error))?;
-        let (answer, mut body) = sender.send_request(head, request.body.is_empty()).map_err(|error| fault(&error))?;
-        if !request.body.is_empty() {
-            body.send_data(Bytes::copy_from_slice(request.body), true).map_err(|error| fault(&error))?;
+        let mut refusals = 0;
+        loop {
+            let error = match self.exchange(head.clone(), request.body, max_body).await {
+                Ok(answered) => return answered,
+                Err(error) => error,
+            };
+            if error.is_go_away() || error.is_io() {
+                self.ended.store(true, Ordering::Relaxed);
+            }
+            refusals += 1;
+            let refused = error.is_reset() && error.is_remote() && error.reason() == Some(Reason::REFUSED_STREAM);
+            if !refused || refusals >= MAX_REFUSALS {
+                return Err(fault(&error));
+            }
+            tokio::time::sleep(FIRST_PAUSE * (1 << refusals)).await;
         }
-        let (head, mut body) = answer.await.map_err(|error| fault(&error))?.into_parts();
+    }
+
+    /// One request on a stream of its own: an error of HTTP/2, or an answer that is taken or not.
+    async fn exchange(
+        &self,
+        head: Head<()>,
+        request: &[u8],
+        max_body: usize,
+    ) -> Result<Result<HttpResponse, Fault>, h2::Error> {
+        let mut sender = self.sender.clone().ready().await?;
+        let (answer, mut body) = sender.send_request(head, request.is_empty())?;
+        if !request.is_empty() {
+            body.send_data(Bytes::copy_from_slice(request), true)?;
+        }
+        let (head, mut body) = answer.await?.into_parts();
         let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let content_type = header("content-type").split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         let mut response = HttpResponse {
@@ -96,19 +134,19 @@ impl Http2 {
             body: Vec::new(),
         };
         while let Some(chunk) = body.data().await {
-            let chunk = chunk.map_err(|error| fault(&error))?;
+            let chunk = chunk?;
             if response.body.len() + chunk.len() > max_body {
-                return Err(Fault::new(Kind::Protocol, format!("HTTP answer longer than {max_body} bytes")));
+                return Ok(Err(Fault::new(Kind::Protocol, format!("HTTP answer longer than {max_body} bytes"))));
             }
             response.body.extend_from_slice(&chunk);
-            body.flow_control().release_capacity(chunk.len()).map_err(|error| fault(&error))?;
+            body.flow_control().release_capacity(chunk.len())?;
         }
-        Ok(response)
+        Ok(Ok(response))
     }
 
-    /// True while the connection stands.
+    /// True while further requests may be sent.
     pub fn is_open(&self) -> bool {
-        !self.driver.is_finished()
+        !self.driver.is_finished() && !self.ended.load(Ordering::Relaxed)
     }
 }
 
@@ -118,12 +156,26 @@ impl Drop for Http2 {
     }
 }
 
-/// What an error of the connection or of one request means. Streams that a server refused or a connection that it ends
-/// (GOAWAY without an error) may be tried again.
+/// What an error of the connection or of one request means (RFC 9113, section 7). A connection that the server ends (GOAWAY) may
+/// be opened again; a stream that it resets says: not now.
 fn fault(error: &h2::Error) -> Fault {
     if let Some(io) = error.get_io() {
         return Fault::network("HTTP/2", io);
     }
-    let gone = matches!(error.reason(), Some(h2::Reason::NO_ERROR | h2::Reason::REFUSED_STREAM | h2::Reason::CANCEL));
-    Fault::new(if gone { Kind::Disconnected } else { Kind::Protocol }, format!("HTTP/2: {error}"))
+    let kind = match error.reason() {
+        Some(
+            Reason::NO_ERROR
+            | Reason::REFUSED_STREAM
+            | Reason::CANCEL
+            | Reason::INTERNAL_ERROR
+            | Reason::ENHANCE_YOUR_CALM,
+        ) if error.is_go_away() => Kind::Disconnected,
+        Some(Reason::REFUSED_STREAM | Reason::CANCEL | Reason::INTERNAL_ERROR | Reason::ENHANCE_YOUR_CALM) => {
+            Kind::PeerTemporary
+        }
+        Some(Reason::NO_ERROR) => Kind::Disconnected,
+        Some(Reason::HTTP_1_1_REQUIRED) => Kind::Unsupported,
+        _ => Kind::Protocol,
+    };
+    Fault::new(kind, format!("HTTP/2: {error}"))
 }

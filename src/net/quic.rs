@@ -1,16 +1,24 @@
 //! QUIC as a client (RFC 9000): one connection, a stream for each request.
 
-use std::net::{IpAddr, SocketAddr};
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use quinn::crypto::rustls::QuicClientConfig;
+use quinn::udp::{RecvMeta, Transmit, UdpSocketState};
 use quinn::{
-    ClientConfig, ConnectError, ConnectionError, Endpoint, ReadToEndError, TransportConfig, TransportErrorCode, VarInt,
+    AsyncUdpSocket, ClientConfig, ConnectError, ConnectionError, Endpoint, EndpointConfig, ReadError, ReadToEndError,
+    TokioRuntime, TransportConfig, TransportErrorCode, UdpPoller, VarInt, WriteError,
 };
 use rustls::AlertDescription;
+use tokio::io::Interest;
+use tokio::sync::SetOnce;
 
 use crate::fault::{Fault, Kind};
+use crate::net::datagram::Datagrams;
 use crate::net::tls::{ClientTls, kind_of_alert};
 
 /// The longest silence before a connection is given up.
@@ -21,6 +29,109 @@ const MAX_IDLE: Duration = Duration::from_secs(30);
 pub struct Quic {
     endpoint: Endpoint,
     connection: quinn::Connection,
+    socket: Arc<ConnectedSocket>,
+}
+
+/// A socket for quinn that is connected to the one peer. So the kernel hands on what ICMP says of it, which quinn's own sockets
+/// do not listen to: that nothing listens there is known at once.
+#[derive(Debug)]
+struct ConnectedSocket {
+    io: tokio::net::UdpSocket,
+    state: UdpSocketState,
+    /// The peer cannot be reached.
+    unreachable: SetOnce<io::Error>,
+}
+
+impl ConnectedSocket {
+    fn open(peer: SocketAddr, bind: Option<SocketAddr>) -> io::Result<Arc<ConnectedSocket>> {
+        let socket = Datagrams::connect(peer, bind)?.into_socket();
+        let state = UdpSocketState::new((&socket).into())?;
+        let io = tokio::net::UdpSocket::from_std(socket)?;
+        Ok(Arc::new(ConnectedSocket { io, state, unreachable: SetOnce::new() }))
+    }
+
+    /// Hears an error of the socket. All are passing ones to QUIC, which repeats what was lost.
+    fn hear(&self, error: io::Error) {
+        if matches!(
+            error.kind(),
+            ErrorKind::ConnectionRefused | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable
+        ) {
+            let _ = self.unreachable.set(error);
+        }
+    }
+
+    /// Waits until the kernel says that the peer cannot be reached; quinn waits for datagrams only.
+    async fn no_way(&self) -> &io::Error {
+        loop {
+            tokio::select! {
+                error = self.unreachable.wait() => return error,
+                _ = self.io.ready(Interest::ERROR) => {
+                    let _ = self.io.try_io(Interest::ERROR, || match self.io.take_error()? {
+                        Some(error) => Ok(self.hear(error)),
+                        None => Err(ErrorKind::WouldBlock.into()),
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl AsyncUdpSocket for ConnectedSocket {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Box::pin(WritePoller(self))
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        let sent = self.io.try_io(Interest::WRITABLE, || self.state.try_send((&self.io).into(), transmit));
+        match sent {
+            Err(error) if error.kind() != ErrorKind::WouldBlock => {
+                self.hear(error);
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.io.poll_recv_ready(cx))?;
+            match self.io.try_io(Interest::READABLE, || self.state.recv((&self.io).into(), bufs, meta)) {
+                Ok(count) => return Poll::Ready(Ok(count)),
+                Err(error) => self.hear(error),
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.io.local_addr()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.state.may_fragment()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.state.max_gso_segments()
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.state.gro_segments()
+    }
+}
+
+/// Waits until a socket can be written: for the one connection that uses it.
+#[derive(Debug)]
+struct WritePoller(Arc<ConnectedSocket>);
+
+impl UdpPoller for WritePoller {
+    fn poll_writable(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.io.poll_send_ready(cx)
+    }
 }
 
 impl Quic {
@@ -35,9 +146,11 @@ impl Quic {
         host: &str,
         bind: Option<SocketAddr>,
     ) -> Result<Quic, Fault> {
-        let any = if address.is_ipv4() { IpAddr::from([0; 4]) } else { IpAddr::from([0; 16]) };
-        let endpoint = Endpoint::client(bind.unwrap_or(SocketAddr::new(any, 0)))
-            .map_err(|error| Fault::network(format!("{address} over quic"), &error))?;
+        let failed = |error: &io::Error| Fault::network(format!("connecting to {address}"), error);
+        let socket = ConnectedSocket::open(address, bind).map_err(|error| failed(&error))?;
+        let endpoint =
+            Endpoint::new_with_abstract_socket(EndpointConfig::default(), None, socket.clone(), Arc::new(TokioRuntime))
+                .map_err(|error| failed(&error))?;
         let (config, name) = (tls.config(), tls.name_of(host)?);
         let crypto =
             QuicClientConfig::try_from(config).map_err(|error| Fault::new(Kind::Internal, format!("QUIC: {error}")))?;
@@ -52,29 +165,46 @@ impl Quic {
             }
             error => Fault::new(Kind::Unreachable, format!("QUIC: {error}")),
         })?;
-        let connection = connecting.await.map_err(|error| fault(&error))?;
-        Ok(Quic { endpoint, connection })
+        let connection = tokio::select! {
+            biased;
+            connected = connecting => connected.map_err(|error| fault(&error))?,
+            error = socket.no_way() => return Err(failed(error)),
+        };
+        Ok(Quic { endpoint, connection, socket })
     }
 
     /// Sends a request on a stream of its own, ends it, and reads the answer to its end: at most `most` bytes.
     ///
     /// # Errors
-    /// [`Kind::Protocol`] for an answer over `most` bytes; else the fault of the connection.
+    /// [`Kind::Protocol`] for an answer over `most` bytes, [`Kind::PeerTemporary`] if the server ends the stream; else the
+    /// fault of the connection.
     pub async fn exchange(&self, request: &[u8], most: usize) -> Result<Vec<u8>, Fault> {
+        tokio::select! {
+            biased;
+            answer = self.on_stream(request, most) => answer,
+            error = self.socket.unreachable.wait() => Err(Fault::new(Kind::Disconnected, format!("QUIC: {error}"))),
+        }
+    }
+
+    async fn on_stream(&self, request: &[u8], most: usize) -> Result<Vec<u8>, Fault> {
         let (mut sending, mut receiving) = self.connection.open_bi().await.map_err(|error| fault(&error))?;
-        let gone = |error: &dyn std::fmt::Display| Fault::new(Kind::Disconnected, format!("QUIC: {error}"));
-        sending.write_all(request).await.map_err(|error| gone(&error))?;
-        sending.finish().map_err(|error| gone(&error))?;
+        // One stream's end is not the connection's: the server has a reason of its own (RFC 9250, section 4.3).
+        let ended = |error: &dyn std::fmt::Display| Fault::new(Kind::PeerTemporary, format!("QUIC: {error}"));
+        sending.write_all(request).await.map_err(|error| match error {
+            WriteError::ConnectionLost(error) => fault(&error),
+            error => ended(&error),
+        })?;
+        sending.finish().map_err(|error| ended(&error))?;
         receiving.read_to_end(most).await.map_err(|error| match error {
             ReadToEndError::TooLong => Fault::new(Kind::Protocol, format!("QUIC answer longer than {most} bytes")),
-            ReadToEndError::Read(quinn::ReadError::ConnectionLost(error)) => fault(&error),
-            ReadToEndError::Read(error) => gone(&error),
+            ReadToEndError::Read(ReadError::ConnectionLost(error)) => fault(&error),
+            ReadToEndError::Read(error) => ended(&error),
         })
     }
 
     /// True while the connection stands.
     pub fn is_open(&self) -> bool {
-        self.connection.close_reason().is_none()
+        self.connection.close_reason().is_none() && self.socket.unreachable.get().is_none()
     }
 
     /// Says farewell with this code of the application, and waits until that has left.

@@ -341,6 +341,7 @@ pub(super) fn kind_of_alert(alert: AlertDescription) -> Kind {
         | A::CertificateRequired => Kind::TlsUntrusted,
         A::InternalError => Kind::PeerTemporary,
         A::CloseNotify | A::UserCanceled => Kind::Disconnected,
+        A::NoApplicationProtocol => Kind::Unsupported,
         _ => Kind::Protocol,
     }
 }
@@ -518,6 +519,7 @@ mod tests {
                 41..=46 | 48 | 49 | 111 | 113 | 114 | 116 => Kind::TlsUntrusted,
                 80 => Kind::PeerTemporary,
                 0 | 90 => Kind::Disconnected,
+                120 => Kind::Unsupported,
                 _ => Kind::Protocol,
             };
             assert_eq!(answered_by(&[21, 3, 3, 0, 2, 2, alert]).await, expected, "alert {alert}");

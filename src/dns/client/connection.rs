@@ -6,7 +6,7 @@
 //! identifiers and lengths in between is its own affair. Whether an answer is to the question is for the caller to see
 //! ([`crate::dns::exchange`], [`crate::dns::bulk`]). Callers without a runtime use a [`super::pool::ConnectionPool`], which pools connections.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -32,6 +32,8 @@ pub struct DnsConnection {
     kind: Carrier,
     /// Answers over HTTPS and QUIC.
     answered: AtomicU32,
+    /// Nothing comes from it any more: see [`DnsConnection::abandon`].
+    abandoned: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -50,7 +52,7 @@ impl DnsConnection {
         let opened = tokio::time::timeout(limit, carrier(endpoint, limit)).await;
         let what = || format!("{} over {}", endpoint.place(), endpoint.transport.name());
         match opened {
-            Ok(Ok(kind)) => Ok(DnsConnection { kind, answered: AtomicU32::new(0) }),
+            Ok(Ok(kind)) => Ok(DnsConnection { kind, answered: AtomicU32::new(0), abandoned: AtomicBool::new(false) }),
             Ok(Err(fault)) => Err(fault.context(what())),
             Err(_) => Err(Fault::new(Kind::TimedOut, format!("{}: no connection in time", what()))),
         }
@@ -74,11 +76,17 @@ impl DnsConnection {
 
     /// True while further questions may be asked.
     pub fn is_open(&self) -> bool {
-        match &self.kind {
+        let stands = match &self.kind {
             Carrier::Stream(framed) => framed.is_open(),
             Carrier::Https { http, .. } => http.is_open(),
             Carrier::Quic(quic) => quic.is_open(),
-        }
+        };
+        stands && !self.abandoned.load(Ordering::Relaxed)
+    }
+
+    /// Further questions go elsewhere: the peer may have gone without a word, and TCP and QUIC take long to notice.
+    pub(super) fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
     }
 
     /// How many questions it has answered. A connection that ends after it answered some may have been idle for too long or
@@ -100,18 +108,23 @@ impl DnsConnection {
 }
 
 async fn carrier(endpoint: &Endpoint, limit: Duration) -> Result<Carrier, Fault> {
-    let protocol = match endpoint.transport {
+    let (protocol, what) = match endpoint.transport {
         Transport::Udp => return Err(Fault::new(Kind::Internal, "UDP has no connections")),
         Transport::Tcp => return Ok(Carrier::Stream(Framed::new(endpoint.connect(limit).await?))),
-        Transport::Tls => "dot",
-        Transport::Https => http::ALPN,
-        Transport::Quic => "doq",
+        Transport::Tls => ("dot", "DNS over TLS"),
+        Transport::Https => (http::ALPN, "HTTP/2"),
+        Transport::Quic => ("doq", "DNS over QUIC"),
+    };
+    let refused = |fault: Fault| match fault.kind {
+        Kind::Unsupported => fault.context(format_args!("the server does not speak {what}")),
+        _ => fault,
     };
     let tls = endpoint.trust()?.with_alpn(&[protocol]);
     if endpoint.transport == Transport::Quic {
-        return Ok(Carrier::Quic(Quic::connect(&tls, endpoint.address, &endpoint.host, endpoint.bind).await?));
+        let quic = Quic::connect(&tls, endpoint.address, &endpoint.host, endpoint.bind).await.map_err(refused)?;
+        return Ok(Carrier::Quic(quic));
     }
-    let stream = tls.connect(endpoint.connect(limit).await?, &endpoint.host).await?;
+    let stream = tls.connect(endpoint.connect(limit).await?, &endpoint.host).await.map_err(refused)?;
     if endpoint.transport == Transport::Tls {
         return Ok(Carrier::Stream(Framed::new(stream)));
     }

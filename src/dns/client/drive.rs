@@ -31,10 +31,14 @@ pub(super) fn ask_all(client: &DnsClient, queries: &[Query], each: &mut OnOutcom
     let mut drive = Drive { client, running: Vec::new(), completions: None, buffer: vec![0; MAX_MESSAGE_BYTES] };
     let mut next = queries.iter().cloned().enumerate();
     let at_once = if client.bind.is_some_and(|bind| bind.port() != 0) { 1 } else { MAX_AT_ONCE };
+    // Until a server gives a sign of life, no more than this are asked: if none answers these, none is there.
+    let mut room = if at_once == 1 { usize::MAX } else { at_once };
+    let mut dead = None;
     loop {
-        while drive.running.len() < at_once {
+        while drive.running.len() < at_once && room > 0 {
             let Some((place, query)) = next.next() else { break };
             drive.running.push(InFlight::new(client, place, query)?);
+            room -= 1;
         }
         let until = drive.act()?;
         let mut at = 0;
@@ -46,12 +50,27 @@ pub(super) fn ask_all(client: &DnsClient, queries: &[Query], each: &mut OnOutcom
             }
             let in_flight = drive.running.swap_remove(at);
             let place = in_flight.place;
-            match each(place, in_flight.outcome(client)) {
+            if in_flight.learn(client) {
+                room = usize::MAX;
+            }
+            let outcome = in_flight.outcome(client);
+            dead = outcome.as_ref().err().cloned();
+            match each(place, outcome) {
                 ControlFlow::Continue(Some(query)) => drive.running.push(InFlight::new(client, place, query)?),
                 ControlFlow::Continue(None) => {}
                 ControlFlow::Break(()) => return Ok(()),
             }
             ended = true;
+        }
+        if drive.running.is_empty() && room == 0 {
+            for (place, query) in next.by_ref() {
+                let fault = dead.clone().unwrap_or_else(|| Fault::new(Kind::TimedOut, "no server answers"));
+                match each(place, Err(fault)) {
+                    ControlFlow::Continue(None) => {}
+                    ControlFlow::Continue(Some(_)) => drive.running.push(InFlight::new(client, place, query)?),
+                    ControlFlow::Break(()) => return Ok(()),
+                }
+            }
         }
         if drive.running.is_empty() && next.len() == 0 {
             return Ok(());
@@ -72,6 +91,8 @@ struct InFlight {
     sockets: Vec<(usize, SocketAddr, UdpSocket)>,
     /// What verifies the answers, by server.
     sessions: Vec<Option<TsigSession>>,
+    /// Whether each server was asked, and has given a sign of life.
+    asked: Vec<Option<bool>>,
     /// The last answer that was signed wrongly.
     forged: Option<Fault>,
     done: bool,
@@ -89,12 +110,18 @@ impl InFlight {
         if client.mix_case {
             query.mix_case(for_case);
         }
+        let mut exchange = Exchange::new(query, &servers, client.policy);
+        if client.servers.len() > 1 {
+            let silent: Vec<bool> = client.servers.iter().map(|server| client.silent.contains(server)).collect();
+            exchange.ask_last(|server| silent.get(server).copied().unwrap_or_default());
+        }
         Ok(InFlight {
             place,
-            exchange: Exchange::new(query, &servers, client.policy),
+            exchange,
             start: Instant::now(),
             sockets: Vec::new(),
             sessions: vec![None; client.servers.len()],
+            asked: vec![None; client.servers.len()],
             forged: None,
             done: false,
         })
@@ -127,7 +154,20 @@ impl InFlight {
         if !self.exchange.received(server, transport, wire, self.start.elapsed()) {
             let from = address.map(|address| address.to_string()).unwrap_or_default();
             client.trace.note(&format!("{from}: {} bytes that are no answer to this question", wire.len()));
+        } else if let Some(asked) = self.asked.get_mut(server) {
+            *asked = Some(true);
         }
+    }
+
+    /// Remembers who answered and who did not. True if anybody gave a sign of life.
+    fn learn(&self, client: &DnsClient) -> bool {
+        for (server, asked) in client.servers.iter().zip(&self.asked) {
+            // In a race the first answer ends the wait for all others.
+            if let Some(answers) = asked.filter(|answers| *answers || !client.policy.race) {
+                client.silent.learn(server, answers);
+            }
+        }
+        self.asked.contains(&Some(true))
     }
 
     fn send(&mut self, client: &DnsClient, server: usize, address: SocketAddr, wire: &[u8]) -> io::Result<()> {
@@ -194,6 +234,9 @@ impl Drive<'_> {
                     ExchangeAction::Send { server, transport, wire } => {
                         let Some(endpoint) = self.client.servers.get(server) else { continue };
                         let address = endpoint.address;
+                        if let Some(asked) = in_flight.asked.get_mut(server) {
+                            asked.get_or_insert(false);
+                        }
                         self.client.trace.note(&format!("asking {} over {}", endpoint.place(), transport.name()));
                         let wire = in_flight.sign(self.client, server, wire);
                         if transport == Transport::Udp {
@@ -248,9 +291,9 @@ impl Drive<'_> {
             let transport = if endpoint.transport == Transport::Udp { Transport::Tcp } else { endpoint.transport };
             match completion.result {
                 Ok(wire) => in_flight.received(self.client, server, transport, &wire),
-                Err(fault) => {
-                    self.client.trace.note(&fault.detail);
-                    in_flight.exchange.failed(server, fault);
+                Err(unanswered) => {
+                    self.client.trace.note(&unanswered.fault.detail);
+                    in_flight.exchange.failed(server, unanswered.fault);
                 }
             }
         }

@@ -18,11 +18,15 @@ pub mod hosts;
 pub mod pool;
 pub mod server;
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 pub use super::exchange::{ExchangeAnswer, ExchangePolicy};
 use super::query::Query;
+use super::transport::Transport;
 use super::tsig::TsigKey;
 use crate::fault::{Fault, Kind};
 use crate::net::trace::ProtocolTrace;
@@ -31,6 +35,30 @@ use pool::ConnectionPool;
 
 /// Questions that are under way at once when several are asked.
 pub const MAX_AT_ONCE: usize = 32;
+
+/// A server that did not answer is asked after the others for so long.
+const MAX_AVOIDED: Duration = Duration::from_secs(30);
+
+/// Servers that did not answer when they were last asked, so that this is found out once. Clones share what they know.
+#[derive(Debug, Clone, Default)]
+pub struct SilentServers(Arc<Mutex<HashMap<(SocketAddr, Transport), Instant>>>);
+
+impl SilentServers {
+    fn contains(&self, server: &Endpoint) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&(server.address, server.transport)).is_some_and(|since| since.elapsed() < MAX_AVOIDED)
+    }
+
+    fn learn(&self, server: &Endpoint, answers: bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (server.address, server.transport);
+        if answers {
+            known.remove(&key);
+        } else {
+            known.insert(key, Instant::now());
+        }
+    }
+}
 
 /// Told about every outcome; names a question to ask instead, or ends it all.
 pub type OnOutcome<'a> = dyn FnMut(usize, Result<ExchangeAnswer, Fault>) -> ControlFlow<(), Option<Query>> + 'a;
@@ -54,6 +82,8 @@ pub struct DnsClient {
     pub trace: ProtocolTrace,
     /// Carries what does not go over UDP.
     pub pool: ConnectionPool,
+    /// Whom to ask last.
+    pub silent: SilentServers,
 }
 
 impl DnsClient {
@@ -68,6 +98,7 @@ impl DnsClient {
             key: None,
             trace: ProtocolTrace::default(),
             pool: ConnectionPool::default(),
+            silent: SilentServers::default(),
         }
     }
 

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use rustix::event::{EventfdFlags, eventfd};
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{SetOnce, mpsc};
 
 use super::Endpoint;
 use super::connection::DnsConnection;
@@ -57,7 +57,22 @@ pub struct Completion {
     /// The number that its sender gave it.
     pub token: u64,
     /// The answer, under the query's identifier.
-    pub result: Result<Vec<u8>, Fault>,
+    pub result: Result<Vec<u8>, UnansweredQuery>,
+}
+
+/// Why a query has no answer.
+#[derive(Debug)]
+pub struct UnansweredQuery {
+    /// What went wrong.
+    pub fault: Fault,
+    /// There was a connection: the trouble may be this query's alone.
+    pub connected: bool,
+}
+
+impl From<UnansweredQuery> for Fault {
+    fn from(unanswered: UnansweredQuery) -> Fault {
+        unanswered.fault
+    }
 }
 
 /// Queries that are over. Its descriptor can be read while there are some.
@@ -120,7 +135,8 @@ impl ConnectionPool {
         };
         if let Some(query) = refused {
             let fault = Fault::new(Kind::Internal, "no thread for connections");
-            query.completions.put(Completion { token: query.token, result: Err(fault) });
+            let unanswered = UnansweredQuery { fault, connected: false };
+            query.completions.put(Completion { token: query.token, result: Err(unanswered) });
         }
     }
 }
@@ -158,8 +174,9 @@ struct ConnectionKey {
     number: usize,
 }
 
-/// One opening, which everybody who came in the meantime shares, failure included.
-type Opening = Arc<OnceCell<Result<DnsConnection, Fault>>>;
+/// One opening, which everybody who came in the meantime shares, failure included. It is a task of its own: it goes on when
+/// whoever asked first has no more time.
+type Opening = Arc<SetOnce<Result<DnsConnection, Fault>>>;
 
 /// Connections by server, shared by all who ask there.
 #[derive(Debug, Default)]
@@ -169,7 +186,8 @@ pub(crate) struct OpenConnections {
 
 impl OpenConnections {
     /// Asks on the server's connection of this number, and again on a new one if it ended after it had answered others:
-    /// those are limited in number, time or idleness, and the question had no part in it. `limit` is for all of it.
+    /// those are limited in number, time or idleness, and the question had no part in it. One that ended without any answer
+    /// gets one successor. `limit` is for all of it. A connection on which nothing came in all that time is given up.
     ///
     /// # Errors
     /// No connection, or no answer on it within the limit.
@@ -179,46 +197,61 @@ impl OpenConnections {
         query: &[u8],
         number: usize,
         limit: Duration,
-    ) -> Result<Vec<u8>, Fault> {
+    ) -> Result<Vec<u8>, UnansweredQuery> {
         let (address, transport) = (endpoint.address, endpoint.transport);
         let key = ConnectionKey { address, transport, host: endpoint.host.clone(), number };
+        // The connection that the query went to, and how many answers had come on it.
+        let mut last: Option<(Opening, u32)> = None;
         let asked = async {
+            let mut fruitless = 0;
             loop {
-                let opening = self.get(&key);
-                let opened = opening.get_or_init(|| DnsConnection::open(endpoint, limit)).await;
-                let connection = opened.as_ref().map_err(Clone::clone)?;
-                match connection.ask(query).await {
-                    Err(fault)
-                        if fault.kind == Kind::Disconnected && !connection.is_open() && connection.answered() > 0 => {}
-                    Err(fault) => {
-                        return Err(fault.context(format_args!("{} over {}", endpoint.place(), transport.name())));
-                    }
-                    answered => return answered,
+                let opening = self.get(&key, endpoint, limit);
+                let connection = opening.wait().await.as_ref().map_err(Clone::clone)?;
+                last = Some((opening.clone(), connection.answered()));
+                let fault = match connection.ask(query).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(fault) => fault,
+                };
+                fruitless += u32::from(connection.answered() == 0);
+                if fault.kind != Kind::Disconnected || connection.is_open() || fruitless > 1 {
+                    return Err(fault.context(format_args!("{} over {}", endpoint.place(), transport.name())));
                 }
             }
         };
-        tokio::time::timeout(limit, asked).await.unwrap_or_else(|_| {
-            let late = io::Error::new(io::ErrorKind::TimedOut, "no answer in time");
-            Err(Fault::network(format!("{} over {}", endpoint.place(), transport.name()), &late))
-        })
+        let fault = match tokio::time::timeout(limit, asked).await {
+            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Err(fault)) => fault,
+            Err(_) => {
+                if let Some((opening, before)) = &last
+                    && let Some(Ok(connection)) = opening.get()
+                    && connection.answered() == *before
+                {
+                    connection.abandon();
+                }
+                let what = if last.is_some() { "no answer in time" } else { "no connection in time" };
+                let late = io::Error::new(io::ErrorKind::TimedOut, what);
+                Fault::network(format!("{} over {}", endpoint.place(), transport.name()), &late)
+            }
+        };
+        Err(UnansweredQuery { fault, connected: last.is_some() })
     }
 
     /// The connection for a key: one that stands or is being opened, otherwise a new one.
-    fn get(&self, key: &ConnectionKey) -> Opening {
+    fn get(&self, key: &ConnectionKey, endpoint: &Endpoint, limit: Duration) -> Opening {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = |opening: &Opening| match opening.get() {
+        let usable = |opening: &&Opening| match opening.get() {
             None => true,
             Some(Ok(connection)) => connection.is_open(),
             Some(Err(_)) => false,
         };
-        match open.get(key).filter(|opening| usable(opening)) {
-            Some(opening) => opening.clone(),
-            None => {
-                let opening = Opening::default();
-                open.insert(key.clone(), opening.clone());
-                opening
-            }
+        if let Some(opening) = open.get(key).filter(usable) {
+            return opening.clone();
         }
+        let opening = Opening::default();
+        open.insert(key.clone(), opening.clone());
+        let (opened, endpoint) = (opening.clone(), endpoint.clone());
+        tokio::spawn(async move { opened.set(DnsConnection::open(&endpoint, limit).await) });
+        opening
     }
 }
 

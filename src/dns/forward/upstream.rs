@@ -189,7 +189,7 @@ impl Upstream {
         let endpoint = Endpoint { transport, ..self.endpoint.clone() };
         let (connections, tell) = (self.connections.clone(), tell.clone());
         tokio::spawn(async move {
-            let came = connections.ask(&endpoint, &wire, 0, limit).await;
+            let came = connections.ask(&endpoint, &wire, 0, limit).await.map_err(Fault::from);
             // Nobody waits any more once another server has answered.
             let _ = tell.send((transport, came)).await;
         });

@@ -171,8 +171,8 @@ fn finish(
         let what = format!("{} more failed; in all: {}", counts.failures() - reported, kinds.join(", "));
         out.tell("", &Fault::new(counts.first_permanent.unwrap_or(Kind::TimedOut), what));
     }
-    if let Some(why) = summary.stopped {
-        out.tell("", &Fault::new(Kind::Cancelled, format!("{why}: stopped before the end")));
+    if let Some(why) = &summary.stopped {
+        out.tell("", &Fault::new(Kind::Cancelled, format!("stopped before the end: {why}")));
     }
     if out.json() {
         out.emit(&BulkSummaryRecord::new(settings, summary))?;

@@ -1,6 +1,7 @@
 //! One event loop: it takes blocks of names, lets the engine decide, and carries packets and records. With many questions in
 //! flight it works in turns of some hundred microseconds, so that each system call carries many packets.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,7 @@ use crate::dns::bulk::api::{BulkOptions, FinishedQuestion, OutcomeSink, QueryFai
 use crate::dns::bulk::collect::{BulkCounts, Collector, MAX_ORDERED};
 use crate::dns::bulk::engine::{Engine, Random, ResolverStats};
 use crate::dns::bulk::wildcard::WildcardFilter;
-use crate::dns::bulk::write::RecordWriter;
+use crate::dns::bulk::write::{RecordWriter, detail};
 use crate::dns::client::Endpoint;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
@@ -46,7 +47,7 @@ const MAX_SOCKETS: usize = 4096;
 pub(super) struct LoopReport {
     pub(super) counts: BulkCounts,
     pub(super) servers: Vec<ResolverStats>,
-    pub(super) stopped: Option<&'static str>,
+    pub(super) stopped: Option<String>,
 }
 
 pub(super) struct EventLoop<'a, S> {
@@ -62,7 +63,7 @@ pub(super) struct EventLoop<'a, S> {
     /// Since when records wait to leave.
     unflushed: Option<Micros>,
     progress_shown: Micros,
-    stopped: Option<&'static str>,
+    stopped: Option<String>,
 }
 
 impl<'a, S: RunObserver> EventLoop<'a, S> {
@@ -149,6 +150,7 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
                 .map_err(|error| Fault::network("receiving", &error))?;
             let now = self.now();
             self.engine.tick(now, &mut self.filter);
+            self.give_up_if_dead(now);
             if now.saturating_sub(self.progress_shown) >= PROGRESS_EVERY {
                 // A loop that stood still (stopped, or nobody took the records) cannot have received anything.
                 if now.saturating_sub(self.progress_shown) > STOOD_STILL {
@@ -212,26 +214,43 @@ impl<'a, S: RunObserver> EventLoop<'a, S> {
         Ok(())
     }
 
+    /// No server is there: this is found out once.
+    fn give_up_if_dead(&mut self, now: Micros) {
+        let Some(failure) = self.engine.dead().filter(|_| self.stopped.is_none()) else { return };
+        if self.merger.answered.load(Ordering::Relaxed) {
+            return; // to another loop
+        }
+        let why = self.sockets.last_fault.take().map_or_else(|| detail(failure).to_owned(), |fault| fault.detail);
+        self.stop(now, format!("no server answers: {why}"), failure);
+    }
+
     fn give_up_if_hopeless(&mut self, now: Micros) {
         let late = self.settings.until.is_some_and(|until| Instant::now() >= until);
         // A valid answer to one loop counts for all.
         let last_valid = self.merger.last_valid_answer(now.saturating_sub(self.engine.silence(now)));
         let silent = u128::from(now.saturating_sub(last_valid)) > MAX_SILENCE.as_micros();
+        if self.engine.is_answered() {
+            self.merger.answered.store(true, Ordering::Relaxed);
+        }
         if self.stopped.is_some() || !(late || silent) {
             return;
         }
-        self.stopped = Some(if late { "time is up" } else { "no server answers" });
-        if late || self.settings.resumable {
-            self.reader.ended = true;
-        } else {
-            self.reader.hopeless = true;
-        }
+        self.reader.ended |= late;
+        let why = if late { "time is up" } else { "no server answers" };
+        self.stop(now, why.to_owned(), QueryFailure::TimedOut);
+    }
+
+    /// Ends what is under way; what is still to come fails without being asked. A run that can be taken up again ends there.
+    fn stop(&mut self, now: Micros, why: String, failure: QueryFailure) {
+        self.stopped = Some(why);
+        self.reader.hopeless = Some(failure);
         if self.settings.resumable {
+            self.reader.ended = true;
             // What was not answered stays undone: the next run asks it again.
-            self.engine.give_up(now, QueryFailure::TimedOut, &mut Discard);
+            self.engine.give_up(now, failure, &mut Discard);
             self.filter.forget_held();
         } else {
-            self.engine.give_up(now, QueryFailure::TimedOut, &mut self.filter);
+            self.engine.give_up(now, failure, &mut self.filter);
             self.filter.end_probes();
         }
     }

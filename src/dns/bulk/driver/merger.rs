@@ -25,6 +25,8 @@ pub(super) struct OutputMerger<'a, S> {
     halted: AtomicBool,
     /// When any loop last took a valid answer.
     last_valid_answer: AtomicU64,
+    /// A server has answered.
+    pub(super) answered: AtomicBool,
 }
 
 struct MergerState<'a, S> {
@@ -77,6 +79,7 @@ impl<'a, S: RunObserver> OutputMerger<'a, S> {
             ahead,
             halted: AtomicBool::new(false),
             last_valid_answer: AtomicU64::new(0),
+            answered: AtomicBool::new(false),
         }
     }
 

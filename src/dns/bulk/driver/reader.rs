@@ -99,8 +99,8 @@ pub(super) struct QuestionReader<'a> {
     pub(super) waits_for: Option<Arc<File>>,
     /// Other loops are too far behind.
     pub(super) stalled: bool,
-    /// Nobody answers: questions fail without being asked.
-    pub(super) hopeless: bool,
+    /// Nobody answers: questions fail without being asked, for this reason.
+    pub(super) hopeless: Option<QueryFailure>,
 }
 
 impl<'a> QuestionReader<'a> {
@@ -118,7 +118,7 @@ impl<'a> QuestionReader<'a> {
             ended: false,
             waits_for: None,
             stalled: false,
-            hopeless: false,
+            hopeless: None,
         }
     }
 
@@ -134,14 +134,14 @@ impl<'a> QuestionReader<'a> {
         while !self.ended && collector.has_room(self.number) {
             if let Some(rtype) = self.line_types.get(self.next_type).copied() {
                 self.question.set_type(self.name.0, rtype, self.name.1.0);
-                if self.hopeless {
-                    collector.unasked(self.number, self.question.as_wire(), QueryFailure::TimedOut);
+                if let Some(failure) = self.hopeless {
+                    collector.unasked(self.number, self.question.as_wire(), failure);
                 } else if !engine.ask(now, self.number, self.question.as_wire()) {
                     return Ok(());
                 }
                 self.next_type += 1;
                 self.number += 1;
-                if self.hopeless && collector.ready.len() >= PORTION {
+                if self.hopeless.is_some() && collector.ready.len() >= PORTION {
                     return Ok(());
                 }
                 continue;

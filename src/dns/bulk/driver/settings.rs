@@ -80,7 +80,7 @@ pub struct BulkSummary {
     /// From beginning to end.
     pub elapsed: Duration,
     /// The input was not read to its end: time was up, or nobody answered.
-    pub stopped: Option<&'static str>,
+    pub stopped: Option<String>,
     /// Every question before this number is done and its record has left.
     pub done_before: u64,
 }

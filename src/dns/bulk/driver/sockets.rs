@@ -15,9 +15,9 @@ use crate::dns::bulk::Micros;
 use crate::dns::bulk::api::{OutcomeSink, QueryFailure, QuerySender, SocketId};
 use crate::dns::bulk::engine::{Engine, MAX_GROUP};
 use crate::dns::client::Endpoint;
-use crate::dns::client::pool::{Completions, ConnectionPool};
+use crate::dns::client::pool::{Completions, ConnectionPool, UnansweredQuery};
 use crate::dns::transport::Transport;
-use crate::fault::Kind;
+use crate::fault::{Fault, Kind};
 use crate::net::datagram::{DatagramReceiver, DatagramSender, Datagrams, RECEIVE_BATCH};
 
 /// Receives from one socket before the others get their turn.
@@ -42,6 +42,8 @@ pub(super) struct SocketSet {
     completions: Arc<Completions>,
     /// How long an answer over a connection may take, connecting included.
     limit: Duration,
+    /// What last went wrong with a connection.
+    pub(super) last_fault: Option<Fault>,
     /// Sockets that reach nobody.
     failed: Vec<(SocketId, QueryFailure)>,
     events: Vec<epoll::Event>,
@@ -78,6 +80,7 @@ impl SocketSet {
             pool: ConnectionPool::with_connections(CONNECTIONS),
             completions: Completions::new()?,
             limit,
+            last_fault: None,
             failed: Vec::new(),
             events: Vec::with_capacity(EVENTS),
         };
@@ -217,7 +220,10 @@ impl SocketSet {
             let (socket, id) = (SocketId((completion.token >> 16) as u16), completion.token as u16);
             match completion.result {
                 Ok(message) => engine.receive(now, socket, &message, sink),
-                Err(fault) => engine.query_failed(now, socket, id, failure_of(fault.kind), sink),
+                Err(UnansweredQuery { fault, connected }) => {
+                    engine.query_failed(now, (socket, id), failure_of(fault.kind), connected, sink);
+                    self.last_fault = Some(fault);
+                }
             }
         }
     }

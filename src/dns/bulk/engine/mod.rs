@@ -22,7 +22,7 @@ mod wheel;
 mod window;
 
 use super::Micros;
-use super::api::{BulkOptions, OutcomeSink, QuerySender, ResolverId, SocketId, SocketPlan};
+use super::api::{BulkOptions, OutcomeSink, QueryFailure, QuerySender, ResolverId, SocketId, SocketPlan};
 use ids::MessageIds;
 pub use ids::Random;
 use questions::QuestionTable;
@@ -41,6 +41,8 @@ pub const MAX_LOOKAHEAD: usize = 30_000;
 pub const MAX_GROUP: u32 = 64;
 /// The first rest before the same resolver is asked again after a refusal; doubles.
 const FIRST_REST: Micros = 100_000;
+/// A connection's end says itself that an answer is late; only if it did not, the engine's own clock does, so much later.
+const CONNECTION_GRACE: Micros = 500_000;
 /// How often questions that wait in line are held against their deadline.
 const EXPIRE_EVERY: Micros = 50_000;
 
@@ -61,6 +63,8 @@ pub struct Engine {
     last_valid_answer: Micros,
     /// When questions in line are held against their deadline next.
     expire_at: Micros,
+    /// No resolver is there, for this reason.
+    dead: Option<QueryFailure>,
 }
 
 impl Engine {
@@ -83,6 +87,7 @@ impl Engine {
             turn: 0,
             last_valid_answer: now,
             expire_at: now,
+            dead: None,
             options,
             random,
         }
@@ -247,8 +252,11 @@ impl Engine {
         // A connection repeats what was lost by itself: there is no use in asking twice before the time is up.
         let longest = self.options.try_timeout;
         // Nor is there anything to hurry for after the last try.
-        let hurry = kind == SocketKind::Udp && held.tries < self.options.tries;
-        let wait = if hurry { resolver.timeout(held.tries, longest) } else { longest };
+        let wait = match kind {
+            SocketKind::Udp if held.tries < self.options.tries => resolver.timeout(held.tries, longest),
+            SocketKind::Udp => longest,
+            SocketKind::Connection | SocketKind::SpareConnection => longest + CONNECTION_GRACE,
+        };
         let due = (now + wait).min(held.first + self.options.name_timeout);
         let forgotten = held.sent.push(SentQuery { socket, id, sent: now as u32 });
         resolver.template.compose(id, held.question(), held.without_edns, &mut self.packet);

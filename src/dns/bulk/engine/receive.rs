@@ -4,7 +4,7 @@ use super::sent::SentQuery;
 use super::slots::{SlotId, SlotState};
 use super::sockets::SocketKind;
 use super::window::QueryOutcome;
-use super::{EXPIRE_EVERY, Engine, FIRST_REST};
+use super::{EXPIRE_EVERY, Engine, FIRST_REST, resolver};
 use crate::dns::bulk::Micros;
 use crate::dns::bulk::api::{FinishedQuestion, OutcomeSink, QueryFailure, QuestionOutcome, ResolverId, SocketId};
 use crate::dns::bulk::walk::{self, ResponseView};
@@ -152,15 +152,23 @@ impl Engine {
         false
     }
 
-    /// A query did not get anywhere on a connection.
+    /// A query did not get anywhere on a connection, or there was none.
     pub fn query_failed(
         &mut self,
         now: Micros,
-        socket: SocketId,
-        id: u16,
+        (socket, id): (SocketId, u16),
         failure: QueryFailure,
+        connected: bool,
         sink: &mut impl OutcomeSink,
     ) {
+        // Silence was long enough, and what is not as it should be stays so; who is not there may come back.
+        let for_good = matches!(failure, QueryFailure::Unfit(kind) if !kind.temporary());
+        if !connected && (for_good || failure == QueryFailure::TimedOut) {
+            self.resolvers[self.sockets.resolver(socket)].no_connection();
+            if self.resolvers.are_unconnected() {
+                self.dead.get_or_insert(failure);
+            }
+        }
         let Some(slot) = self.ids.holder(id, socket) else { return };
         let held = self.questions.at(slot);
         if held.state == SlotState::Asked && held.sent.newest() == Some(held.sent.get(id, socket)) {
@@ -215,6 +223,9 @@ impl Engine {
         if now >= self.expire_at {
             self.expire_at = now + EXPIRE_EVERY;
             self.expire_in_line(now, sink);
+            if self.is_silent_for_long(now) {
+                self.dead.get_or_insert(QueryFailure::TimedOut);
+            }
         }
     }
 
@@ -242,6 +253,17 @@ impl Engine {
     /// The silence begins anew: so far nobody listened.
     pub fn restart_silence(&mut self, now: Micros) {
         self.last_valid_answer = now;
+    }
+
+    /// Why no resolver will answer: none of them ever has, and the first questions used up their tries, or there is no
+    /// connection to any.
+    pub fn dead(&self) -> Option<QueryFailure> {
+        self.dead
+    }
+
+    /// True once a resolver has answered.
+    pub fn is_answered(&self) -> bool {
+        self.resolvers.iter().any(|one| one.is_alive())
     }
 
     /// Ends every question that was taken in.
@@ -272,10 +294,13 @@ impl Engine {
             other => held.failure = other,
         }
         let (tries, last, over_connection, kept) = (held.tries, held.resolver, held.over_connection, held.failure);
-        if tries >= self.options.tries || self.is_overdue(slot, now) {
+        let next = self.resolvers.another(last, now, &mut self.random);
+        // Who has not been asked at all may be the one that is there.
+        let has_tries = tries < self.options.tries || (next != last && self.resolvers.is_untried(next));
+        if !has_tries || self.is_overdue(slot, now) {
+            self.ended_in_silence(failure);
             return self.fail(slot, now, walked.filter(|_| kept == failure), sink);
         }
-        let next = self.resolvers.another(last, now, &mut self.random);
         if next != last {
             self.questions.put_in_queue(slot, next, false);
         } else if matches!(failure, QueryFailure::Unfit(kind) if !kind.temporary()) {
@@ -285,6 +310,20 @@ impl Engine {
         } else {
             self.questions.put_to_rest(slot, now + (FIRST_REST << tries.saturating_sub(1).min(6)));
         }
+    }
+
+    /// A question ends without an answer. Silence may be about this one; that nobody listens is not.
+    fn ended_in_silence(&mut self, failure: QueryFailure) {
+        let is_silence = matches!(failure, QueryFailure::TimedOut | QueryFailure::Mismatched);
+        if self.dead.is_none() && !is_silence && self.resolvers.are_silent() {
+            self.dead = Some(failure);
+        }
+    }
+
+    /// No resolver has ever given a sign of life, though one question would have had all its tries in that time.
+    fn is_silent_for_long(&self, now: Micros) -> bool {
+        self.silence(now) >= resolver::patience(self.options.tries, self.options.try_timeout)
+            && self.resolvers.are_silent_to_many()
     }
 
     /// Takes a question in hand, wherever it is; its newest query, if that was in flight, leaves its window.

@@ -16,6 +16,8 @@ const MIN_MARGIN: f64 = 20_000.0;
 const FIRST_QUARANTINE: Micros = 2_000_000;
 /// The longest quarantine.
 const MAX_QUARANTINE: Micros = 60_000_000;
+/// Fewer queries in vain do not show that no resolver is there: a resolver may drop one name's.
+const MANY_IN_VAIN: u64 = 64;
 /// Queries in flight over a connection beside UDP sockets.
 const MAX_ON_SPARE: u32 = 256;
 
@@ -122,6 +124,12 @@ impl RoundTrip {
     }
 }
 
+/// How long all tries of a question wait where nothing is known of round trips.
+pub(super) fn patience(tries: u8, longest: Micros) -> Micros {
+    let early: Micros = (1..tries).map(|tried| RoundTrip::default().timeout(tried, longest)).sum();
+    early + longest
+}
+
 /// After a quarantine one query at a time probes the resolver, until one is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Probation {
@@ -161,6 +169,19 @@ impl Quarantine {
     }
 }
 
+/// What is known of a resolver that has not answered yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SignOfLife {
+    /// Nothing has failed so far.
+    Unknown,
+    /// A query had no answer.
+    Missing,
+    /// There is no connection to it.
+    NoConnection,
+    /// A valid response came.
+    Seen,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(super) struct ResolverState {
@@ -172,6 +193,7 @@ pub(super) struct ResolverState {
     spare_in_flight: u32,
     round_trip: RoundTrip,
     quarantine: Quarantine,
+    life: SignOfLife,
 }
 
 impl ResolverState {
@@ -183,6 +205,14 @@ impl ResolverState {
             spare_in_flight: 0,
             round_trip: RoundTrip::default(),
             quarantine: Quarantine { until: 0, next: FIRST_QUARANTINE, probation: Probation::Over },
+            life: SignOfLife::Unknown,
+        }
+    }
+
+    /// There is no connection to it, and asking again would not help.
+    pub(super) fn no_connection(&mut self) {
+        if self.life != SignOfLife::Seen {
+            self.life = SignOfLife::NoConnection;
         }
     }
 
@@ -228,6 +258,7 @@ impl ResolverState {
     /// A valid response came after this time; `newest`: to the query that is in flight, not to one that counted as lost.
     pub(super) fn responded(&mut self, after: Micros, newest: bool) {
         self.round_trip.sample(after);
+        self.life = SignOfLife::Seen;
         if !newest {
             self.window.not_lost();
         }
@@ -235,6 +266,9 @@ impl ResolverState {
 
     /// Counts what became of a query. What comes during a quarantine was asked before, and is judged already.
     pub(super) fn count(&mut self, now: Micros, outcome: QueryOutcome) {
+        if outcome == QueryOutcome::Lost && self.life == SignOfLife::Unknown {
+            self.life = SignOfLife::Missing;
+        }
         if self.quarantine.holds(now) {
             return;
         }
@@ -266,6 +300,11 @@ impl ResolverState {
     /// It serves, as far as is known.
     pub(super) fn serves(&self, now: Micros) -> bool {
         !self.quarantine.holds(now) && self.quarantine.probation == Probation::Over
+    }
+
+    /// A valid response came from it.
+    pub(super) fn is_alive(&self) -> bool {
+        self.life == SignOfLife::Seen
     }
 
     /// The next time at which it may be asked, if a quarantine or a pace holds queries back.
@@ -302,12 +341,36 @@ impl Resolvers {
         self.0.iter()
     }
 
-    /// Another resolver that serves, at random; the same one if there is none.
+    /// Another resolver that serves, at random, one without a sign of life only if there is no other; the same one if there
+    /// is none.
     pub(super) fn another(&self, last: ResolverId, now: Micros, random: &mut Random) -> ResolverId {
         let count = self.0.len();
         let start = random.below(count.max(1));
         let turn = |step| ResolverId(((start + step) % count) as u16);
-        (0..count).map(turn).find(|at| *at != last && self[*at].serves(now)).unwrap_or(last)
+        let others = || (0..count).map(turn).filter(|at| *at != last && self[*at].serves(now));
+        let lives = |at: &ResolverId| matches!(self[*at].life, SignOfLife::Unknown | SignOfLife::Seen);
+        others().find(lives).or_else(|| others().next()).unwrap_or(last)
+    }
+
+    /// This one has not been found silent, though it has not answered either.
+    pub(super) fn is_untried(&self, at: ResolverId) -> bool {
+        self[at].life == SignOfLife::Unknown
+    }
+
+    /// None has given a sign of life, though every one was asked.
+    pub(super) fn are_silent(&self) -> bool {
+        self.iter().all(|one| matches!(one.life, SignOfLife::Missing | SignOfLife::NoConnection))
+    }
+
+    /// The same, and not for one or two names alone.
+    pub(super) fn are_silent_to_many(&self) -> bool {
+        let vain: u64 = self.iter().map(|one| one.counters.timed_out + one.counters.unreachable).sum();
+        vain >= MANY_IN_VAIN && self.are_silent()
+    }
+
+    /// There is no connection to any.
+    pub(super) fn are_unconnected(&self) -> bool {
+        self.iter().all(|one| one.life == SignOfLife::NoConnection)
     }
 
     /// Judges a resolver; one that does not serve is quarantined if another one serves.
