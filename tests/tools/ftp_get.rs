@@ -213,7 +213,7 @@ fn a_tree_of_many_directories_takes_few_descriptors() {
     }
     let server = serve(root.path());
     let run = |name: &str, args: &[&str]| {
-        let done = tool(name).args(args).dir(work.path()).most_open_files(128).run();
+        let done = tool(name).args(args).dir(work.path()).shell("ulimit -n 128").run();
         assert_eq!(done.status, 0, "{done}");
         summary(&done, "files")
     };

@@ -174,12 +174,6 @@ impl Run {
         self
     }
 
-    /// The tool may hold so many descriptors.
-    pub(crate) fn most_open_files(mut self, count: u64) -> Run {
-        self.limits.push(format!("ulimit -n {count}"));
-        self
-    }
-
     /// The tool may take so much address space, in KiB; without it, it dies.
     pub(crate) fn most_memory(mut self, kib: u64) -> Run {
         self.limits.push(format!("ulimit -v {kib}"));

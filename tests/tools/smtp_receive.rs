@@ -171,7 +171,7 @@ fn one_message_for_four_hundred_mailboxes_needs_few_descriptors() {
     let server = server("smtpserve")
         .args(["--domain", "bob.test", "--mailboxes"])
         .arg(directory.path())
-        .most_open_files(100)
+        .shell("ulimit -n 100")
         .start();
     let mut talk = greeted(&server);
     let to: Vec<String> = names.iter().map(|name| format!("{name}@bob.test")).collect();
