@@ -102,8 +102,7 @@ where
     let runtime = Runtime::new().unwrap();
     let identity = identity();
     let tls = ServerTls::new(&ServerTlsOptions {
-        cert: Some(identity.ca.clone()),
-        key: Some(identity.key.clone()),
+        certs: vec![(identity.ca.clone(), identity.key.clone())],
         alpn: vec![alpn.as_bytes().to_vec()],
         ..ServerTlsOptions::default()
     })

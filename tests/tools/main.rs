@@ -12,6 +12,7 @@
 
 mod accounts;
 mod activation;
+mod client_ca;
 mod confine;
 mod corpus;
 mod crash;
