@@ -101,7 +101,8 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
     let files: Vec<&Path> = zone_files.iter().map(|(_, file)| *file).filter(|file| *file != Path::new("-")).collect();
     let places = files.iter().filter_map(|file| std::path::absolute(file).ok());
-    let places: Vec<PathBuf> = places.flat_map(|file| file.ancestors().take(2).map(Path::to_owned).collect::<Vec<_>>()).collect();
+    let places: Vec<PathBuf> =
+        places.flat_map(|file| file.ancestors().take(2).map(Path::to_owned).collect::<Vec<_>>()).collect();
     args.confine.give_up_root(out, &args.output, &places)?;
     // As who serves, who will read them again.
     let mut included = Vec::new();
