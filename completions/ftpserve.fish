@@ -13,13 +13,14 @@ complete -c ftpserve -l max-clients -d 'Serve at most N connections at once; mor
 complete -c ftpserve -l max-per-address -d 'Serve at most N connections from one address (IPv6: one /64 network)' -r
 complete -c ftpserve -l address-file -d 'Write the URLs that are served to FILE, one a line, once they are' -r -F
 complete -c ftpserve -l drain -d 'After INT or TERM let open connections finish for this time' -r
-complete -c ftpserve -l cert -d 'Offer TLS with this certificate chain (PEM)' -r -F
-complete -c ftpserve -l key -d 'The certificate\'s key (PEM), if not in the same file' -r -F
+complete -c ftpserve -l cert -d 'Offer TLS with this certificate chain (PEM); may be repeated: a client gets the first that holds the name it asks for' -r -F
+complete -c ftpserve -l key -d 'The certificate\'s key (PEM), if not in the same file; one for each --cert' -r -F
 complete -c ftpserve -l self-signed -d 'Offer TLS with a certificate made for NAME at start; may be repeated' -r
 complete -c ftpserve -l cert-out -d 'Write the certificate that --self-signed made to FILE, for clients\' --ca-cert' -r -F
-complete -c ftpserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM)' -r -F
+complete -c ftpserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM): nothing is done before TLS has shown one' -r -F
 complete -c ftpserve -l min-rate -d 'Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c ftpserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
+complete -c ftpserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c ftpserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c ftpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
@@ -36,6 +37,8 @@ complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is o
 complete -c ftpserve -l keep-partial -d 'Keep what came of an upload that broke off, if its name was free'
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off'
 complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
+complete -c ftpserve -l i-know -d 'Let --run-as name root'
+complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

@@ -157,6 +157,7 @@ fn session(data: &[u8]) {
         max_recipients: 10,
         lmtp: data.first() == Some(&b'L'),
         starttls: true,
+        tls_required: false,
         auth: true,
         auth_in_clear: true,
         dsn: true,

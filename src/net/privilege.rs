@@ -32,7 +32,7 @@ impl UnixIdentity {
         let unknown = |what: &str| Fault::new(Kind::Config, format!("{text}: no such {what}"));
         let failed = |errno: nix::Error| Fault::local(text, &errno.into());
         let found = match user.parse().map(Uid::from_raw) {
-            Ok(uid) => User::from_uid(uid).map_err(failed)?.map_or(Err(uid), Ok),
+            Ok(uid) => User::from_uid(uid).map_err(failed)?.ok_or(uid),
             Err(_) => Ok(User::from_name(user).map_err(failed)?.ok_or_else(|| unknown("user"))?),
         };
         let group = match group {

@@ -19,6 +19,8 @@ const COMMON_READ: &[&str] = &[
     "/dev/urandom",
     "/etc/localtime",
     "/usr/share/zoneinfo",
+    // By which the queue knows a power cut.
+    "/proc/sys/kernel/random/boot_id",
     // How many processors there are to be used.
     "/proc/self/cgroup",
     "/proc/self/mountinfo",
@@ -167,6 +169,7 @@ mod tests {
             ("write another file", false, Box::new(|| fs::write(at("other/file"), "y").is_ok())),
             ("remove another file", false, Box::new(|| fs::remove_file(at("other/file")).is_ok())),
             ("read the users of the system", false, Box::new(|| fs::read("/etc/passwd").is_ok())),
+            ("know which boot this is", true, Box::new(|| fs::read("/proc/sys/kernel/random/boot_id").is_ok())),
             ("read what was open before", true, Box::new(|| std::io::read_to_string(&open_before).is_ok())),
             ("run a program", false, Box::new(|| std::process::Command::new("/bin/true").status().is_ok())),
             ("become root", false, Box::new(|| nix::unistd::seteuid(Uid::from_raw(0)).is_ok())),

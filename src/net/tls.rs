@@ -5,10 +5,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustls::client::Resumption;
+use rustls::client::{Resumption, verify_server_name};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{ClientHello, ParsedCertificate, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, ClientConfig, ClientConnection, RootCertStore, ServerConfig, StreamOwned};
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -198,15 +199,14 @@ impl io::Write for BlockingTls {
 /// What a server needs for TLS: a certificate and its key, or names for a certificate of its own making.
 #[derive(Debug, Clone, Default)]
 pub struct ServerTlsOptions {
-    /// Certificate chain (PEM).
-    pub cert: Option<PathBuf>,
-    /// Its key (PEM); may stand in the same file.
-    pub key: Option<PathBuf>,
+    /// Certificate chains and their keys (PEM), which may stand in the same file. A client gets the first that holds the
+    /// name it asks for (SNI, RFC 6066, section 3), else the first.
+    pub certs: Vec<(PathBuf, PathBuf)>,
     /// Make a certificate for these names, valid for this process only.
     pub self_signed: Vec<String>,
-    /// Ask clients for certificates of this authority (PEM).
+    /// Take only clients with a certificate of this authority (PEM).
     pub client_ca: Option<PathBuf>,
-    /// Application protocols to agree on.
+    /// Application protocols to agree on: a client that offers others only is refused (RFC 7301, section 3.2).
     pub alpn: Vec<Vec<u8>>,
 }
 
@@ -233,13 +233,20 @@ impl ServerTls {
     /// # Errors
     /// [`Kind::Config`] for a file that cannot be read or does not serve; else the fault of making a certificate.
     pub fn new(options: &ServerTlsOptions) -> Result<ServerTls, Fault> {
-        let (chain, key, certificate_pem) = match &options.cert {
-            Some(cert) => {
-                let key = options.key.as_deref().unwrap_or(cert);
-                (chain_of(cert)?, key_of(key)?, String::new())
+        let (pairs, certificate_pem) = match options.certs.as_slice() {
+            [] => {
+                let (chain, key, pem) = self_signed(&options.self_signed)?;
+                (vec![(chain, key)], pem)
             }
-            None => self_signed(&options.self_signed)?,
+            files => {
+                let read = files.iter().map(|(cert, key)| Ok((chain_of(cert)?, key_of(key)?)));
+                (read.collect::<Result<_, Fault>>()?, String::new())
+            }
         };
+        let usable = |(chain, key)| CertifiedKey::from_der(chain, key, &provider()).map(Arc::new);
+        let served = pairs.into_iter().map(usable).collect::<Result<_, _>>();
+        let served =
+            served.map_err(|error| Fault::new(Kind::Config, format!("certificate and key do not serve: {error}")))?;
         let builder = ServerConfig::builder_with_provider(provider())
             .with_safe_default_protocol_versions()
             .map_err(|error| Fault::new(Kind::Internal, error.to_string()))?;
@@ -253,9 +260,7 @@ impl ServerTls {
             }
             None => builder.with_no_client_auth(),
         };
-        let mut config = builder
-            .with_single_cert(chain, key)
-            .map_err(|error| Fault::new(Kind::Config, format!("certificate and key do not serve: {error}")))?;
+        let mut config = builder.with_cert_resolver(Arc::new(NamedCertificates(served)));
         config.alpn_protocols = options.alpn.clone();
         config.ticketer = rustls::crypto::ring::Ticketer::new()
             .map_err(|error| Fault::new(Kind::Internal, format!("session tickets: {error}")))?;
@@ -301,6 +306,23 @@ impl ServerTls {
             Ok(tls) => Ok(Stream::Tls(Box::new(TlsStream::Server(tls)))),
             Err(error) => Err(fault_of("TLS", &error)),
         }
+    }
+}
+
+/// The certificates of a server, in the order in which they were named.
+#[derive(Debug)]
+struct NamedCertificates(Vec<Arc<CertifiedKey>>);
+
+impl ResolvesServerCert for NamedCertificates {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        let signs = |it: &&Arc<CertifiedKey>| it.key.choose_scheme(hello.signature_schemes()).is_some();
+        let asked = hello.server_name().and_then(|name| ServerName::try_from(name).ok());
+        let holds = |it: &&Arc<CertifiedKey>| {
+            let certificate = it.end_entity_cert().and_then(ParsedCertificate::try_from);
+            asked.as_ref().zip(certificate.ok()).is_some_and(|(name, it)| verify_server_name(&it, name).is_ok())
+        };
+        let named = self.0.iter().filter(signs).find(holds);
+        named.or_else(|| self.0.iter().find(signs)).cloned()
     }
 }
 
@@ -439,6 +461,37 @@ mod tests {
         fingerprint[0] ^= 1;
         let other = shake(&pinned(fingerprint).unwrap(), &server, "mail.test").await.0;
         assert_eq!(other.unwrap_err().kind, Kind::TlsUntrusted);
+    }
+
+    #[tokio::test]
+    async fn the_name_that_is_asked_for_chooses_the_certificate() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        let mut certs = Vec::new();
+        for names in [&["a.test"][..], &["b.test", "*.c.test"]] {
+            let made =
+                rcgen::generate_simple_self_signed(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>());
+            let (made, file) = (made.unwrap(), at(names[0]));
+            std::fs::write(&file, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+            certs.push((file.clone(), file));
+        }
+        let server = ServerTls::new(&ServerTlsOptions { certs, ..Default::default() }).unwrap();
+        for (asked, trusted, works) in [
+            ("a.test", "a.test", true),
+            ("b.test", "b.test", true),
+            ("x.c.test", "b.test", true),
+            ("b.test", "a.test", false),
+            ("unknown.test", "a.test", false),
+            // No name in an address: the first certificate, which does not hold it.
+            ("127.0.0.1", "a.test", false),
+        ] {
+            let client =
+                ClientTls::new(&ClientTlsOptions { ca_cert: Some(at(trusted)), ..Default::default() }).unwrap();
+            assert_eq!(shake(&client, &server, asked).await.0.is_ok(), works, "{asked} {trusted}");
+        }
+        let first =
+            ClientTlsOptions { ca_cert: Some(at("a.test")), tls_name: Some("a.test".into()), ..Default::default() };
+        assert!(shake(&ClientTls::new(&first).unwrap(), &server, "127.0.0.1").await.0.is_ok());
     }
 
     #[tokio::test]

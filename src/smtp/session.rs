@@ -46,6 +46,8 @@ pub struct Config {
     pub lmtp: bool,
     /// STARTTLS can be had.
     pub starttls: bool,
+    /// Without TLS nothing but what leads to it is done (RFC 3207, section 4).
+    pub tls_required: bool,
     /// There are users who can log in.
     pub auth: bool,
     /// Take passwords in clear text.
@@ -407,6 +409,9 @@ impl SmtpSession {
         }
         match SmtpCommand::parse_as(line, &self.config.syntax) {
             Err(error) => self.refuse(&error),
+            Ok(command) if !self.may_do(&command) => {
+                self.say(&SmtpReply::status(530, 7, 0, "must issue a STARTTLS command first"));
+            }
             Ok(SmtpCommand::StartTls) => {
                 if self.start_tls() {
                     return (rest.len(), Some(SmtpEvent::StartTls));
@@ -433,6 +438,13 @@ impl SmtpSession {
             Ok(command) => self.command(command),
         }
         (step, None)
+    }
+
+    /// True unless this command waits for TLS. A chunk has to be read in any case, and is refused for want of an envelope.
+    fn may_do(&self, command: &SmtpCommand) -> bool {
+        use SmtpCommand as C;
+        let leads_there = matches!(command, C::Ehlo(_) | C::Lhlo(_) | C::Noop | C::StartTls | C::Quit | C::Bdat { .. });
+        self.tls || !self.config.tls_required || leads_there
     }
 
     fn command(&mut self, command: SmtpCommand) {
@@ -473,7 +485,8 @@ impl SmtpSession {
         self.envelope = None;
         self.forget_message();
         let reply = if extended {
-            let offer_auth = self.config.auth && self.user.is_none() && (self.tls || self.config.auth_in_clear);
+            let in_clear = self.config.auth_in_clear && !self.config.tls_required;
+            let offer_auth = self.config.auth && self.user.is_none() && (self.tls || in_clear);
             let mechanisms = if offer_auth { vec!["PLAIN".to_owned(), "LOGIN".to_owned()] } else { Vec::new() };
             Capabilities {
                 name: self.config.name.clone(),

@@ -99,7 +99,10 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     };
     let zone_files = zone_files(&args)?;
     let sockets = Sockets::bind(activated, || Listeners::bind(&args.listen.listen, "127.0.0.1:53"))?;
-    let places: Vec<&Path> = zone_files.iter().flat_map(|(_, file)| [*file].into_iter().chain(file.parent())).collect();
+    let files: Vec<&Path> = zone_files.iter().map(|(_, file)| *file).filter(|file| *file != Path::new("-")).collect();
+    let places = files.iter().filter_map(|file| std::path::absolute(file).ok());
+    let places: Vec<PathBuf> =
+        places.flat_map(|file| file.ancestors().take(2).map(Path::to_owned).collect::<Vec<_>>()).collect();
     args.confine.give_up_root(out, &args.output, &places)?;
     // As who serves, who will read them again.
     let mut included = Vec::new();
@@ -112,8 +115,8 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         note(out, zone);
     }
     let mut sandbox = Sandbox::default();
-    zone_files.iter().for_each(|(_, file)| sandbox.read_again(file));
-    included.iter().chain(&args.key_file).for_each(|file| sandbox.read_again(file));
+    let files = files.into_iter().chain(included.iter().chain(&args.key_file).map(PathBuf::as_path));
+    files.for_each(|file| sandbox.read_again(file));
     if !args.forward.is_empty() {
         sandbox.use_network();
     }

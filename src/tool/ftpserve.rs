@@ -135,7 +135,12 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     let store = FtpStore::open(&dir, rights, limits)?;
     let users = args.serve.users(out)?;
     let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
-    if tls.is_none() && args.tls != TlsStart::Try {
+    // Who is to show a certificate shows it first.
+    let start = match (args.tls, &args.serve.client_ca) {
+        (TlsStart::Try, Some(_)) => TlsStart::Starttls,
+        (start, _) => start,
+    };
+    if tls.is_none() && start != TlsStart::Try {
         return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
     }
     let greeting = args.greeting.clone();
@@ -156,7 +161,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     let options = FtpServerOptions {
         greeting,
         tls,
-        tls_required: args.tls != TlsStart::Try,
+        tls_required: start != TlsStart::Try,
         clear_passwords: args.auth_in_clear,
         tls_reuse_required: args.require_tls_reuse,
         tls_end_lenient: args.lenient_tls_end,
@@ -170,14 +175,14 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()
     };
-    let scheme = match args.tls {
+    let scheme = match start {
         TlsStart::Try => "ftp",
         TlsStart::Starttls => "ftpes",
         TlsStart::Implicit => "ftps",
     };
     let anonymous = users.is_none() || args.anonymous;
     let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
-    args.confine.give_up_root(out, &args.output, &[&dir])?;
+    args.confine.give_up_root(out, &args.output, std::slice::from_ref(&dir))?;
     let mut sandbox = Sandbox::default();
     match rights == Rights::READ_ONLY && service.users.is_none() {
         true => sandbox.read(&dir),
@@ -190,7 +195,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         let shutdown = Shutdown::on_signals(args.listen.drain)?;
         signals::outlive_habits(out, None)?;
         args.listen.announce(out, scheme, &addresses)?;
-        let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
+        let listeners = vec![(listeners, start == TlsStart::Implicit)];
         server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await?;
         Ok(Exit::OK)
     })

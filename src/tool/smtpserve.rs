@@ -7,7 +7,7 @@ mod notice;
 mod record;
 mod service;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,7 +63,7 @@ pub struct Args {
     /// Speak LMTP (RFC 2033): one answer a recipient
     #[arg(long)]
     lmtp: bool,
-    /// When TLS starts: by STARTTLS, or before the first byte
+    /// When TLS starts: by STARTTLS if the client asks, by STARTTLS before anything else, or before the first byte
     #[arg(long, value_name = "MODE", default_value = "starttls")]
     tls: SmtpTlsStart,
     /// Take passwords without TLS, too
@@ -102,8 +102,10 @@ pub struct Args {
 /// When TLS starts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum SmtpTlsStart {
-    /// By STARTTLS.
+    /// By STARTTLS, if the client asks for it.
     Starttls,
+    /// By STARTTLS, before anything else is done.
+    Required,
     /// Before the first byte.
     Implicit,
 }
@@ -142,9 +144,9 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
         None => host_name(),
     };
     let users = args.serve.users(out)?;
-    let tls = args.serve.tls(out, &["smtp", "lmtp"])?;
-    if args.tls == SmtpTlsStart::Implicit && tls.is_none() {
-        return Err(Fault::new(Kind::Usage, "--tls implicit needs --cert or --self-signed").into());
+    let tls = args.serve.tls(out, &["smtp", "esmtp", "lmtp"])?;
+    if args.tls != SmtpTlsStart::Starttls && tls.is_none() {
+        return Err(Fault::new(Kind::Usage, "--tls required and implicit need --cert or --self-signed").into());
     }
     if users.is_some() && tls.is_none() && !args.auth_in_clear {
         return Err(Fault::new(Kind::Usage, "--user-file needs --cert or --self-signed: passwords go inside TLS")
@@ -158,8 +160,8 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     }
     let queue_dir = relays.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
-    let places: Vec<&Path> = args.mailboxes.iter().chain(&queue_dir).map(PathBuf::as_path).collect();
-    args.confine.give_up_root(out, &args.output, &places)?;
+    let place = args.mailboxes.as_ref().or(queue_dir.as_ref());
+    args.confine.give_up_root(out, &args.output, place.map_or(&[], std::slice::from_ref))?;
     // From here on as who serves: what is made is his.
     let mut sandbox = Sandbox::default();
     let mailboxes = match &args.mailboxes {
@@ -189,6 +191,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
             max_recipients: usize::try_from(args.max_recipients).unwrap_or(usize::MAX),
             lmtp: args.lmtp,
             starttls: false,
+            tls_required: args.tls == SmtpTlsStart::Required || args.serve.client_ca.is_some(),
             auth: users.is_some(),
             auth_in_clear: args.auth_in_clear,
             dsn: queue.is_some(),
@@ -217,7 +220,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     let scheme = match (args.lmtp, args.tls) {
         (true, _) => "lmtp",
         (false, SmtpTlsStart::Implicit) => "smtps",
-        (false, SmtpTlsStart::Starttls) => "smtp",
+        (false, SmtpTlsStart::Starttls | SmtpTlsStart::Required) => "smtp",
     };
     cli::block_on_threads(serve(args.listen, out, listeners, scheme, Arc::new(options), service))
 }

@@ -110,8 +110,7 @@ where
     let runtime = Runtime::new().unwrap();
     let identity = identity();
     let tls = ServerTls::new(&ServerTlsOptions {
-        cert: Some(identity.ca.clone()),
-        key: Some(identity.key.clone()),
+        certs: vec![(identity.ca.clone(), identity.key.clone())],
         alpn: Some(alpn.as_bytes().to_vec()).filter(|name| !name.is_empty()).into_iter().collect(),
         ..ServerTlsOptions::default()
     })

@@ -12,11 +12,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, mpsc};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
 pub(crate) use crate::scripted::{Conn, Peer, hanging, peer, refusing, saying, udp_peer};
+
+pub(crate) use crate::random::rounds;
 
 /// A process that runs longer than this is ended and the test fails.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
@@ -563,26 +565,6 @@ impl Drop for Server {
             crate::schema::assert_printed_records_match(&self.line, self.stdout.text().as_bytes(), 0);
         }
     }
-}
-
-/// The rounds of a long test, one that `make soak` names: `short` of them in the normal run. In `make soak` they are
-/// `APPLAYER_ROUNDS` divided by `cost`, what one of them costs beside one kill of the store's own test, and progress is
-/// told on stderr.
-pub(crate) fn rounds(short: usize, cost: usize) -> impl Iterator<Item = usize> {
-    let asked = std::env::var("APPLAYER_ROUNDS").ok().map(|text| match text.parse::<usize>() {
-        Ok(asked) => asked.div_ceil(cost),
-        Err(_) => panic!("APPLAYER_ROUNDS={text} is no number"),
-    });
-    let total = asked.unwrap_or(short);
-    let name = thread::current().name().unwrap_or_default().to_owned();
-    let begun = Instant::now();
-    let mut told = begun;
-    (0..total).inspect(move |round| {
-        if asked.is_some() && told.elapsed() >= Duration::from_secs(10) {
-            told = Instant::now();
-            eprintln!("{name}: {round} of {total} rounds in {} s", begun.elapsed().as_secs());
-        }
-    })
 }
 
 /// A temporary directory in memory, if the system has one: what dies in these tests are processes, and a sync that the

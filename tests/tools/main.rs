@@ -13,6 +13,7 @@
 mod accounts;
 mod activation;
 mod bytes;
+mod client_ca;
 mod confine;
 mod corpus;
 mod crash;

@@ -303,6 +303,7 @@ fn tls_for_another_application_protocol_is_refused() {
         (&["smtp"], true),
         (&["h2", "smtp"], true),
         (&["lmtp"], true),
+        (&["esmtp"], true),
         (&["http/1.1"], false),
         (&["h2", "http/1.1"], false),
         (&["ftp"], false),

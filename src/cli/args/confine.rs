@@ -30,7 +30,7 @@ impl ConfineArgs {
     /// # Errors
     /// [`Kind::Usage`] if there is nobody to become, it is root without `--i-know`, or one who is not root is to become
     /// somebody else; those of [`UnixIdentity::parse`] and [`privilege::become_user`].
-    pub fn give_up_root(&self, out: &Output, args: &OutputArgs, served: &[&Path]) -> Result<(), Fault> {
+    pub fn give_up_root(&self, out: &Output, args: &OutputArgs, served: &[PathBuf]) -> Result<(), Fault> {
         let named = self.run_as.as_deref().map(UnixIdentity::parse).transpose();
         let named = named.map_err(|fault| fault.context("--run-as"))?;
         let usage = |why: String| Err(Fault::new(Kind::Usage, why));
@@ -92,15 +92,15 @@ impl ListenArgs {
 impl ServeArgs {
     /// Names the files that are read again.
     pub fn name_files(&self, sandbox: &mut Sandbox) {
-        let files = [&self.cert, &self.key, &self.client_ca, &self.user_file];
-        files.into_iter().flatten().for_each(|file| sandbox.read_again(file));
+        let files = self.cert.iter().chain(&self.key).chain(&self.client_ca).chain(&self.user_file);
+        files.for_each(|file| sandbox.read_again(file));
     }
 }
 
 /// The owner of the first place that is not root's; a place that is to be made belongs to whom its directory belongs.
-fn owner(places: &[&Path]) -> Option<UnixIdentity> {
+fn owner(places: &[PathBuf]) -> Option<UnixIdentity> {
     let there =
-        |path: &&Path| std::path::absolute(path).ok()?.ancestors().find(|path| path.exists()).map(Path::to_owned);
+        |path: &PathBuf| std::path::absolute(path).ok()?.ancestors().find(|path| path.exists()).map(Path::to_owned);
     let owners = places.iter().filter_map(there).filter_map(|path| UnixIdentity::owner_of(&path).ok());
     owners.into_iter().find(|user| !user.is_root())
 }

@@ -47,19 +47,19 @@ pub struct ListenArgs {
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Server")]
 pub struct ServeArgs {
-    /// Offer TLS with this certificate chain (PEM)
+    /// Offer TLS with this certificate chain (PEM); may be repeated: a client gets the first that holds the name it asks for
     #[arg(long, value_name = "FILE")]
-    pub cert: Option<PathBuf>,
-    /// The certificate's key (PEM), if not in the same file
+    pub cert: Vec<PathBuf>,
+    /// The certificate's key (PEM), if not in the same file; one for each --cert
     #[arg(long, value_name = "FILE", requires = "cert")]
-    pub key: Option<PathBuf>,
+    pub key: Vec<PathBuf>,
     /// Offer TLS with a certificate made for NAME at start; may be repeated
     #[arg(long, value_name = "NAME", conflicts_with = "cert")]
     pub self_signed: Vec<String>,
     /// Write the certificate that --self-signed made to FILE, for clients' --ca-cert
     #[arg(long, value_name = "FILE", requires = "self_signed")]
     pub cert_out: Option<PathBuf>,
-    /// Take only clients with a certificate of the authorities in FILE (PEM)
+    /// Take only clients with a certificate of the authorities in FILE (PEM): nothing is done before TLS has shown one
     #[arg(long, value_name = "FILE")]
     pub client_ca: Option<PathBuf>,
     /// Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts
@@ -115,15 +115,19 @@ impl ServeArgs {
     ///
     /// The fault of the certificate or its key; `CannotCreate` for `--cert-out`.
     pub fn tls(&self, out: &Output, alpn: &[&str]) -> Result<Option<ServerTls>, Fault> {
-        if self.cert.is_none() && self.self_signed.is_empty() {
-            return Ok(None);
+        if self.cert.is_empty() && self.self_signed.is_empty() {
+            return match &self.client_ca {
+                Some(_) => Err(Fault::new(Kind::Usage, "--client-ca needs --cert or --self-signed")),
+                None => Ok(None),
+            };
         }
-        if let Some(key) = self.key.as_ref().or(self.cert.as_ref()) {
-            secret::look_at_path(out, key)?;
+        let keys = if self.key.is_empty() { &self.cert } else { &self.key };
+        if keys.len() != self.cert.len() {
+            return Err(Fault::new(Kind::Usage, "--key: one for each --cert, or none"));
         }
+        keys.iter().try_for_each(|key| secret::look_at_path(out, key))?;
         let tls = ServerTls::new(&ServerTlsOptions {
-            cert: self.cert.clone(),
-            key: self.key.clone(),
+            certs: self.cert.iter().cloned().zip(keys.iter().cloned()).collect(),
             self_signed: self.self_signed.clone(),
             client_ca: self.client_ca.clone(),
             alpn: alpn.iter().map(|name| name.as_bytes().to_vec()).collect(),

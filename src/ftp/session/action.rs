@@ -94,7 +94,7 @@ pub struct SessionPolicy {
     pub greeting: String,
     /// AUTH TLS is offered.
     pub tls: bool,
-    /// No login without TLS, no data connection without PROT P.
+    /// Without TLS nothing but what leads to it, no data connection without PROT P.
     pub tls_required: bool,
     /// Passwords of named users are taken without TLS, too.
     pub clear_passwords: bool,

@@ -310,6 +310,7 @@ impl FtpSession {
         let rename_from = self.rename_from.take();
         let bad_before = std::mem::take(&mut self.bad_commands);
         match command {
+            command if !self.may_do(&command) => self.reply(530, "TLS is required: AUTH TLS first."),
             FtpCommand::User(name) => self.user_named(name),
             FtpCommand::Pass(password) => self.password(password),
             FtpCommand::Acct(_) => self.reply(202, "No account is needed."),
@@ -366,9 +367,17 @@ impl FtpSession {
 
     // Login
 
+    /// True unless this command waits for TLS (RFC 4217, section 4): what leads there does not, and what is no command of
+    /// ours has its own answer.
+    fn may_do(&self, command: &FtpCommand) -> bool {
+        use FtpCommand as C;
+        let leads_there = matches!(command, C::Auth(_) | C::Feat | C::Noop | C::Quit | C::Other(..));
+        self.secure || !self.policy.tls_required || leads_there
+    }
+
     fn user_named(&mut self, name: Vec<u8>) {
         let anonymous = matches!(name.as_slice(), b"anonymous" | b"ftp");
-        if !self.secure && (self.policy.tls_required || !self.policy.clear_passwords && !anonymous) {
+        if !self.secure && !self.policy.clear_passwords && !anonymous {
             return self.reply(530, "TLS is required: AUTH TLS first.");
         }
         if name.len() > MAX_USER {

@@ -97,6 +97,8 @@ pub(super) fn open(folder: &Path) -> rusqlite::Result<Connection> {
     connection.pragma_update(None, "wal_autocheckpoint", LOG_PAGES)?;
     // The writer syncs the log itself (see writer.rs); copying it into the database syncs both.
     connection.pragma_update(None, "synchronous", "normal")?;
+    // What SQLite sorts aside would lie in /tmp, which is out of a server's reach.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
     Ok(connection)
 }

@@ -94,6 +94,7 @@ fn our_server(lmtp: bool) -> (UnixStream, Arc<Sink>, JoinHandle<()>) {
             max_recipients: 100,
             lmtp,
             starttls: false,
+            tls_required: false,
             auth: true,
             auth_in_clear: true,
             dsn: true,

@@ -50,6 +50,7 @@ pub(super) fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             max_recipients: MAX_RECIPIENTS,
             lmtp: false,
             starttls: false,
+            tls_required: false,
             auth: false,
             auth_in_clear: false,
             dsn: false,
