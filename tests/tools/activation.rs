@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::harness::{Done, LIMIT, binary, finish, temp_dir, tool, wait};
 
-const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
+pub(crate) const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
 
 /// The server with these descriptors from 3 on; its stderr goes to `dir/stderr`.
 fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Command {
@@ -72,7 +72,7 @@ fn fails(name: &str, variables: &str, passed: Vec<OwnedFd>, why: &str) {
 }
 
 /// The server behind the address answers.
-fn answers(name: &str, address: SocketAddr) {
+pub(crate) fn answers(name: &str, address: SocketAddr) {
     if name == "dnsserve" {
         let server = format!("@{address}");
         for args in

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod activation;
+mod addresses;
 mod corpus;
 mod crash;
 mod crash_store;
