@@ -103,7 +103,7 @@ impl std::fmt::Debug for NameServer {
 #[derive(Debug)]
 pub struct Sockets {
     tcp: Listeners,
-    udp: Vec<UdpSocket>,
+    udp: Vec<std::net::UdpSocket>,
 }
 
 impl Sockets {
@@ -111,17 +111,14 @@ impl Sockets {
     /// (0) is one that is free for both. Where sockets of one kind alone were passed, the other kind is bound beside them.
     ///
     /// # Errors
-    /// Those of `bind_tcp`; [`Kind::CannotCreate`] for a UDP port that is taken; [`Kind::Config`] for passed sockets that
-    /// cannot be watched.
+    /// Those of `bind_tcp`; [`Kind::CannotCreate`] for a UDP port that is taken.
     pub fn bind(
         activated: ActivatedSockets,
         bind_tcp: impl Fn() -> Result<Listeners, Fault>,
     ) -> Result<Sockets, Fault> {
-        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("LISTEN_FDS: {}", plain(&error)));
         let (tcp, udp) = activated.tcp_and_udp();
-        let udp = udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         if !tcp.is_empty() {
-            let tcp = Listeners::activated(tcp)?;
+            let tcp = Listeners::activated(tcp);
             let udp = if udp.is_empty() { tcp.bind_udp_beside()? } else { udp };
             return Ok(Sockets { tcp, udp });
         }
@@ -151,7 +148,18 @@ impl Sockets {
 
 impl NameServer {
     /// Serves until the shutdown: at most `max_clients` connections, `max_per_address` of one client.
-    pub async fn serve(self, sockets: Sockets, max_clients: usize, max_per_address: usize, shutdown: &Shutdown) {
+    ///
+    /// # Errors
+    /// [`Kind::Config`] for sockets that cannot be watched.
+    pub async fn serve(
+        self,
+        sockets: Sockets,
+        max_clients: usize,
+        max_per_address: usize,
+        shutdown: &Shutdown,
+    ) -> Result<(), Fault> {
+        let wrong = |error: std::io::Error| Fault::new(Kind::Config, format!("UDP socket: {}", plain(&error)));
+        let udp = sockets.udp.into_iter().map(UdpSocket::from_std).collect::<Result<Vec<_>, _>>().map_err(wrong)?;
         let workers = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         let server = Arc::new(ServingState {
             server: self,
@@ -160,7 +168,7 @@ impl NameServer {
             shutdown: shutdown.clone(),
         });
         let mut tasks = tokio::task::JoinSet::new();
-        for socket in sockets.udp {
+        for socket in udp {
             let socket = Arc::new(socket);
             for _ in 0..workers {
                 let (server, socket) = (server.clone(), socket.clone());
@@ -175,8 +183,9 @@ impl NameServer {
                 let _ = connection::serve(&server, stream, peer).await;
             }
         };
-        sockets.tcp.serve(max_clients, shutdown, handler).await;
+        let served = sockets.tcp.serve(max_clients, shutdown, handler).await;
         tasks.shutdown().await;
+        served
     }
 
     fn may_transfer(&self, peer: SocketAddr, signer: Option<&TsigSigner>) -> bool {

@@ -79,11 +79,14 @@ impl Resolve for SystemResolver {
     }
 }
 
-/// The addresses that the system knows of a host, with port 0. Blocks.
+/// The addresses that the system knows of a host, with port 0; those of `localhost` nobody is asked for. Blocks.
 ///
 /// # Errors
 /// [`Kind::NoHost`] if the name does not exist or has no address, [`Kind::LookupFailed`] if it may have one later.
 pub fn system_addresses(host: &str) -> Result<Vec<SocketAddr>, Fault> {
+    if let Some(own) = literal::loopback(host) {
+        return Ok(own.map(|ip| SocketAddr::new(ip, 0)).into());
+    }
     sys::addresses(host).map_err(|error| {
         let kind = if error.for_good { Kind::NoHost } else { Kind::LookupFailed };
         Fault::new(kind, format!("{host}: {}", error.reason))
@@ -367,10 +370,28 @@ mod tests {
         assert_eq!(both.kind, Kind::ConnectRefused);
     }
 
+    /// The system is not asked, so that it does not matter what it would say.
+    #[tokio::test]
+    async fn localhost_is_this_host() {
+        for name in ["localhost", "LOCALHOST.", "a.b.localhost"] {
+            let found = Dialer::default().lookup(name).await.unwrap();
+            assert_eq!(found, ["[::1]:0".parse().unwrap(), "127.0.0.1:0".parse().unwrap()], "{name}");
+        }
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let stream = Dialer::default().connect("x.localhost", port).await.unwrap();
+        assert_eq!(stream.peer_addr().unwrap().ip().to_string(), "127.0.0.1");
+    }
+
     #[tokio::test]
     async fn families_are_kept() {
         let six = Dialer { family: Family::V6, ..dialer(&["127.0.0.1"]) };
         assert_eq!(six.connect("four.test", 9).await.unwrap_err().kind, Kind::Usage);
+        let mixed = dialer(&["::1", "::2", "127.0.0.1"]).lookup("x").await.unwrap();
+        let shown: Vec<String> = mixed.iter().map(|address| address.ip().to_string()).collect();
+        assert_eq!(shown, ["::1", "127.0.0.1", "::2"]);
+        let mapped = dialer(&["::ffff:192.0.2.1", "192.0.2.1"]).lookup("x").await.unwrap();
+        assert_eq!(mapped, ["192.0.2.1:0".parse().unwrap()], "one address, an IPv4 one");
         let far = Dialer { bind: Some("[::1]:0".parse().unwrap()), ..dialer(&["127.0.0.1", "::ffff:127.0.0.1"]) };
         assert_eq!(far.lookup("four.test").await.unwrap_err().kind, Kind::Usage);
         for (literal, found) in [("[::1]", "[::1]:0"), ("::1%lo", "[::1%1]:0"), ("[fe80::1%lo]", "[fe80::1%1]:0")] {

@@ -1,15 +1,28 @@
-//! Address literals with zones as this host has them.
+//! Address literals with zones as this host has them, and the names that are as good as addresses.
 
-use std::net::{IpAddr, SocketAddr, SocketAddrV6};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 
 use nix::net::if_::{if_indextoname, if_nametoindex};
 
 use crate::fault::{Fault, Kind};
 use crate::scope::{self, ScopedAddress};
 
+/// What `localhost` and the names below it mean, whatever a file or a server says of them (RFC 6761, section 6.3); none: it is another
+/// name.
+pub fn loopback(name: &str) -> Option<[IpAddr; 2]> {
+    let last = name.strip_suffix('.').unwrap_or(name).rsplit('.').next().unwrap_or_default();
+    let own = || [Ipv6Addr::LOCALHOST.into(), Ipv4Addr::LOCALHOST.into()];
+    last.eq_ignore_ascii_case("localhost").then(own)
+}
+
+/// True if the host is this one, by a loopback address or by [`loopback`]'s names.
+pub fn is_loopback(host: &str) -> bool {
+    loopback(host).is_some() || ScopedAddress::parse(host).is_some_and(|found| found.ip.to_canonical().is_loopback())
+}
+
 /// An address, with brackets, a zone, both or neither, and port 0; none: it is something else. A zone is the name or the
 /// number of an interface; where it is neither it may be one as URLs have it (`%25eth0`, RFC 6874). An IPv4 address in
-/// mapped form is IPv4.
+/// IPv6's form (`::ffff:192.0.2.1`) is the IPv4 address.
 ///
 /// # Errors
 /// [`Kind::Unreachable`]: this host has no such interface.
@@ -86,8 +99,10 @@ mod tests {
         assert_eq!(shown("[fe80::1%1]").as_deref(), Some("[fe80::1%1]:0"));
         assert_eq!(shown("192.0.2.1").as_deref(), Some("192.0.2.1:0"));
         assert_eq!(shown("a.test"), None);
+        for mapped in ["::ffff:192.0.2.1", "[0:0:0:0:0:ffff:c000:201]"] {
+            assert_eq!(shown(mapped).as_deref(), Some("192.0.2.1:0"), "{mapped}");
+        }
         assert_eq!(shown("[fe80::1%25lo]").as_deref(), Some("[fe80::1%1]:0"));
-        assert_eq!(shown("::ffff:192.0.2.1").as_deref(), Some("192.0.2.1:0"));
         for nowhere in ["fe80::1%nosuch0", "fe80::1%25", "fe80::1%2525lo", "fe80::1%4000000000", "fe80::1%25nosuch0"] {
             assert_eq!(address(nowhere).unwrap_err().kind, Kind::Unreachable, "{nowhere}");
         }
@@ -95,6 +110,26 @@ mod tests {
         assert_eq!(port("[fe80::1%lo]:53").as_deref(), Some("[fe80::1%1]:53"));
         assert_eq!(port("192.0.2.1:53").as_deref(), Some("192.0.2.1:53"));
         assert_eq!((port("::1:53"), port("a.test:53"), port("[::1]")), (None, None, None));
+    }
+
+    #[test]
+    fn names_of_this_host() {
+        for (name, own) in [
+            ("localhost", true),
+            ("LocalHost.", true),
+            ("a.b.localhost", true),
+            ("localhost.test", false),
+            ("notlocalhost", false),
+            ("", false),
+            ("localhost..", false),
+        ] {
+            assert_eq!((loopback(name).is_some(), is_loopback(name)), (own, own), "{name}");
+        }
+        for (host, own) in
+            [("127.9.9.9", true), ("::1", true), ("[::1]", true), ("::ffff:127.0.0.1", true), ("192.0.2.1", false)]
+        {
+            assert_eq!(is_loopback(host), own, "{host}");
+        }
     }
 
     #[test]

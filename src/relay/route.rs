@@ -17,7 +17,7 @@ use crate::relay::policy::{self, TlsPolicy};
 use crate::relay::server_url;
 use crate::scope::with_port;
 use crate::secret::without_password;
-use crate::smtp::address::parse_literal;
+use crate::smtp::address::{canonical_domain, parse_literal};
 use crate::smtp::auth::Mechanism;
 
 /// No more mail hosts of one domain than this are looked at.
@@ -246,7 +246,7 @@ impl RouteRule {
         let (pattern, target) = text.split_once('=').filter(|(pattern, _)| !pattern.is_empty()).ok_or_else(|| {
             Fault::new(Kind::Usage, format!("{:?} is no route: write DOMAIN=URL", without_password(text)))
         })?;
-        Ok(RouteRule { pattern: pattern.to_lowercase(), target: RouteTarget::parse(target)? })
+        Ok(RouteRule { pattern: canonical_domain(pattern), target: RouteTarget::parse(target)? })
     }
 
     fn matches(&self, domain: &str) -> bool {

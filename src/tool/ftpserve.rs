@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli::args::{ListenArgs, OutputArgs, ServeArgs};
+use crate::cli::args::{ConfineArgs, ListenArgs, OutputArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{self, signals, units};
@@ -21,6 +21,7 @@ use crate::ftp::session::Rights;
 use crate::ftp::store::{FtpStore, UploadLimits};
 use crate::net::activation::ActivatedSockets;
 use crate::net::listen::Shutdown;
+use crate::net::sandbox::Sandbox;
 
 use service::Logins;
 
@@ -95,6 +96,8 @@ pub struct Args {
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
+    confine: ConfineArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -115,10 +118,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     if args.serve.hash_password {
         return cli::args::print_password_hash(out);
     }
-    cli::block_on_threads(serve(args, out, activated))
-}
-
-async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
+    signals::hold_habits()?;
     let limits = UploadLimits {
         max_file: args.max_file_size.unwrap_or(u64::MAX),
         min_free: args.min_free,
@@ -131,8 +131,8 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         (_, _, true) => Rights::DROP_BOX,
         _ => Rights::READ_ONLY,
     };
-    let dir = args.dir.as_deref().unwrap_or_else(|| std::path::Path::new("."));
-    let store = FtpStore::open(dir, rights, limits)?;
+    let dir = args.dir.clone().unwrap_or_else(|| ".".into());
+    let store = FtpStore::open(&dir, rights, limits)?;
     let users = args.serve.users(out)?;
     let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
     if tls.is_none() && args.tls != TlsStart::Try {
@@ -177,12 +177,23 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     };
     let anonymous = users.is_none() || args.anonymous;
     let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
-    let shutdown = Shutdown::on_signals(args.listen.drain)?;
-    signals::outlive_habits(out, None)?;
-    args.listen.announce(out, scheme, &addresses)?;
-    let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
-    server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await;
-    Ok(Exit::OK)
+    args.confine.give_up_root(out, &args.output, &[&dir])?;
+    let mut sandbox = Sandbox::default();
+    match rights == Rights::READ_ONLY && service.users.is_none() {
+        true => sandbox.read(&dir),
+        false => sandbox.write(&dir),
+    }
+    args.listen.name_files(&mut sandbox);
+    args.serve.name_files(&mut sandbox);
+    args.confine.enclose(out, &args.output, sandbox)?;
+    cli::block_on_threads(async {
+        let shutdown = Shutdown::on_signals(args.listen.drain)?;
+        signals::outlive_habits(out, None)?;
+        args.listen.announce(out, scheme, &addresses)?;
+        let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
+        server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await?;
+        Ok(Exit::OK)
+    })
 }
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {

@@ -198,7 +198,7 @@ impl OutputRecord for RunSummaryRecord {
     const TYPE: &'static str = "summary";
 }
 
-crate::cli::tool!("mailq-run", Args, run run);
+crate::cli::tool!("mailq-run", Args, prints |args| args.output.json || args.dry_run, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {
@@ -257,6 +257,7 @@ fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
             signals::outlive_habits(out, None)?;
             // Deliveries wait for no reader of the records.
             out.queue_all()?;
+            cli::args::tell_ready(out);
         }
         let watcher = {
             let out = out.clone();

@@ -7,22 +7,23 @@ mod notice;
 mod record;
 mod service;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 use tokio::io::AsyncWriteExt;
 
-use crate::cli::args::{ListenArgs, OutputArgs, QueueArgs, ServeArgs};
+use crate::cli::args::{ConfineArgs, ListenArgs, OutputArgs, QueueArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
-use crate::net::listen::Shutdown;
+use crate::net::listen::{Listeners, Shutdown};
 use crate::net::places::ClientPlaces;
+use crate::net::sandbox::Sandbox;
 use crate::net::stream::Stream;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
@@ -91,6 +92,8 @@ pub struct Args {
     #[command(flatten)]
     serve: ServeArgs,
     #[command(flatten)]
+    confine: ConfineArgs,
+    #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -129,10 +132,7 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     if args.serve.hash_password {
         return cli::args::print_password_hash(out);
     }
-    cli::block_on_threads(serve(args, out, activated))
-}
-
-async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
+    signals::hold_habits()?;
     let mut domains = Vec::new();
     for domain in &args.domain {
         domains.push(local_domain(domain)?);
@@ -140,11 +140,6 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     let hostname = match args.hostname.clone().or_else(|| args.domain.first().cloned()) {
         Some(name) => local_domain(&name)?,
         None => host_name(),
-    };
-    let mailboxes = match &args.mailboxes {
-        Some(directory) if args.create => Some(Mailboxes::create(directory, &domains)?),
-        Some(directory) => Some(Mailboxes::open(directory, &domains)?),
-        None => None,
     };
     let users = args.serve.users(out)?;
     let tls = args.serve.tls(out, &["smtp", "lmtp"])?;
@@ -161,13 +156,31 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         let fault = Fault::new(Kind::Usage, "nobody to take mail for: no --domain, no --relay-from, no --user-file");
         return Err(fault.into());
     }
-    let queue: Option<Arc<dyn QueueStore>> = match relays {
-        true => {
-            let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
-            out.note(&format!("the queue lies in {}", queue_dir.display()));
-            Some(Arc::new(queue_open::open(&queue_dir, Process::LongRunning, out)?))
-        }
-        false => None,
+    let queue_dir = relays.then(|| queue_dir::find(args.queue.queue_dir.as_deref())).transpose()?;
+    let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
+    let places: Vec<&Path> = args.mailboxes.iter().chain(&queue_dir).map(PathBuf::as_path).collect();
+    args.confine.give_up_root(out, &args.output, &places)?;
+    // From here on as who serves: what is made is his.
+    let mut sandbox = Sandbox::default();
+    let mailboxes = match &args.mailboxes {
+        Some(directory) if args.create => Some(Mailboxes::create(directory, &domains)?),
+        Some(directory) => Some(Mailboxes::open(directory, &domains)?),
+        None => None,
+    };
+    if let Some(mailboxes) = &mailboxes {
+        mailboxes.places().into_iter().for_each(|place| sandbox.write(place));
+    }
+    if let Some(directory) = &queue_dir {
+        out.note(&format!("the queue lies in {}", directory.display()));
+        queue_dir::make(directory)?;
+        sandbox.write(directory);
+    }
+    args.listen.name_files(&mut sandbox);
+    args.serve.name_files(&mut sandbox);
+    args.confine.enclose(out, &args.output, sandbox)?;
+    let queue: Option<Arc<dyn QueueStore>> = match &queue_dir {
+        Some(directory) => Some(Arc::new(queue_open::open(directory, Process::LongRunning, out)?)),
+        None => None,
     };
     let options = SmtpServerOptions {
         config: Config {
@@ -201,17 +214,27 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         logins: tokio::sync::Semaphore::new(crate::cli::users::MAX_CONCURRENT_CHECKS),
         out: out.clone(),
     });
-    let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
-    let shutdown = Shutdown::on_signals(args.listen.drain)?;
-    signals::outlive_habits(out, None)?;
     let scheme = match (args.lmtp, args.tls) {
         (true, _) => "lmtp",
         (false, SmtpTlsStart::Implicit) => "smtps",
         (false, SmtpTlsStart::Starttls) => "smtp",
     };
-    args.listen.announce(out, scheme, &listeners.addresses())?;
-    let (options, out, during) = (Arc::new(options), out.clone(), shutdown.clone());
-    let places = ClientPlaces::new(args.listen.max_per_address, args.listen.max_clients);
+    cli::block_on_threads(serve(args.listen, out, listeners, scheme, Arc::new(options), service))
+}
+
+async fn serve(
+    args: ListenArgs,
+    out: &Output,
+    listeners: Listeners,
+    scheme: &str,
+    options: Arc<SmtpServerOptions>,
+    service: Arc<MailReceiver>,
+) -> anyhow::Result<Exit> {
+    let shutdown = Shutdown::on_signals(args.drain)?;
+    signals::outlive_habits(out, None)?;
+    args.announce(out, scheme, &listeners.addresses())?;
+    let (out, during) = (out.clone(), shutdown.clone());
+    let places = ClientPlaces::new(args.max_per_address, args.max_clients);
     let handler = move |mut stream: Stream, address: std::net::SocketAddr| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
         let place = places.take(address.ip());
@@ -232,15 +255,15 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
             }
         }
     };
-    listeners.serve(args.listen.max_clients, &shutdown, handler).await;
+    listeners.serve(args.max_clients, &shutdown, handler).await?;
     Ok(Exit::OK)
 }
 
-/// A domain as it is compared: lower case, A-labels.
+/// A domain as it is compared: in one spelling, with A-labels.
 fn local_domain(name: &str) -> Result<String, Fault> {
     let wrong = || Fault::new(Kind::Usage, format!("{name}: not a domain name"));
     address::check_domain(name).map_err(|_| wrong())?;
-    idna::domain_to_ascii(name).map_err(|_| wrong())
+    idna::domain_to_ascii(&address::canonical_domain(name)).map_err(|_| wrong())
 }
 
 fn host_name() -> String {

@@ -19,7 +19,7 @@ mkdir tree mail && echo hello > tree/f && echo text > body
 
 pids=
 serve() {
-    "$bin/$@" --address-file ready > /dev/null 2> errors & pids="$pids $!"
+    "$bin/$@" --run-as root --i-know --address-file ready > /dev/null 2> errors & pids="$pids $!"
     until [ -s ready ]; do kill -0 $! || { cat errors; exit 1; }; sleep 0.05; done
     rm ready
 }

@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use crate::activation::{SERVERS, answers};
+use crate::activation::{SERVERS, ZONE, answers};
 use crate::harness::{Run, Server, server, temp_dir, tool};
 
 /// A port below those that the system gives away, free for TCP and UDP.
@@ -18,7 +18,7 @@ fn free_port() -> u16 {
 
 fn served(name: &str, dir: &std::path::Path, run: Run) -> Run {
     std::fs::create_dir_all(dir.join("mail")).unwrap();
-    std::fs::write(dir.join("zone"), "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n").unwrap();
+    std::fs::write(dir.join("zone"), ZONE).unwrap();
     let run = run.dir(dir);
     match name {
         "ftpserve" => run.arg("mail"),

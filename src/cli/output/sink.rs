@@ -1,13 +1,17 @@
 //! Where records go. A one-off tool writes by itself and goes as fast as its reader; a server queues.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use rustix::fs::OFlags;
+
 use super::queue::{AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
 use crate::fault::{Fault, Kind};
+use crate::net::sys;
 use crate::secret::without_url_password;
 
 /// Takes whole records in order. Direct until [`RecordSink::queue`], queued from then on.
@@ -47,6 +51,19 @@ impl From<io::Error> for BrokenOutput {
     fn from(error: io::Error) -> BrokenOutput {
         let pipe = error.kind() == io::ErrorKind::BrokenPipe;
         BrokenOutput { pipe, fault: Fault { kind: Kind::Io, ..Fault::local("output", &error) } }
+    }
+}
+
+/// Whether stdout was open for writing when the process began.
+///
+/// # Errors
+///
+/// `Io` if it was not: what is written there would be lost without a word.
+pub(super) fn check_stdout() -> Result<(), Fault> {
+    static OPEN: OnceLock<bool> = OnceLock::new();
+    match OPEN.get_or_init(|| sys::stream_is_open(io::stdout(), OFlags::RDONLY)) {
+        true => Ok(()),
+        false => Err(Fault::new(Kind::Io, "stdout: closed, or not open for writing")),
     }
 }
 
@@ -120,6 +137,11 @@ impl RecordSink {
     /// As [`RecordSink::write`].
     pub(super) fn check(&self) -> Result<(), BrokenOutput> {
         self.direct.batch().result()
+    }
+
+    /// Notes that stdout takes no records, and why.
+    pub(super) fn lose(&self, fault: &Fault) {
+        self.direct.batch().broken.get_or_insert_with(|| BrokenOutput { pipe: false, fault: fault.clone() });
     }
 
     /// Notes that nobody reads stdout any more, if this error of stdout says so.
@@ -205,6 +227,10 @@ impl Batch {
         let result = match &mut self.report {
             Some(report) => report.write_all(bytes),
             None => {
+                if let Err(fault) = check_stdout() {
+                    self.broken = Some(BrokenOutput { pipe: false, fault });
+                    return;
+                }
                 let mut stdout = io::stdout().lock();
                 stdout.write_all(bytes).and_then(|()| stdout.flush())
             }
@@ -222,18 +248,20 @@ impl Batch {
 /// # Errors
 ///
 /// `Usage` if `fd:` names no number, `CannotCreate` if the file cannot be opened.
-pub(super) fn open_report(target: &str) -> Result<File, Fault> {
+pub(super) fn open_report(target: &OsStr) -> Result<File, Fault> {
+    let text = target.to_str().unwrap_or_default();
     let links = [("/dev/stdout", "1"), ("/dev/stderr", "2")];
-    let linked = links.iter().find(|(path, _)| *path == target).map(|(_, number)| *number);
-    let result = match target.strip_prefix("fd:").or(target.strip_prefix("/dev/fd/")).or(linked) {
+    let linked = links.iter().find(|(path, _)| *path == text).map(|(_, number)| *number);
+    let result = match text.strip_prefix("fd:").or(text.strip_prefix("/dev/fd/")).or(linked) {
         Some(number) if number.parse::<u16>().is_ok() => File::options().append(true).open(format!("/dev/fd/{number}")),
-        Some(_) => return Err(Fault::new(Kind::Usage, format!("--report {target}: no descriptor number"))),
+        Some(_) => return Err(Fault::new(Kind::Usage, format!("--report {text}: no descriptor number"))),
         None => {
-            let flags = rustix::fs::OFlags::NOFOLLOW.bits().cast_signed();
+            let flags = OFlags::NOFOLLOW.bits().cast_signed();
             File::options().append(true).create(true).mode(0o600).custom_flags(flags).open(target)
         }
     };
-    let what = without_url_password(target);
+    let what = target.to_string_lossy();
+    let what = without_url_password(&what);
     match result {
         Err(error) if error.raw_os_error() == Some(rustix::io::Errno::LOOP.raw_os_error()) => {
             let fault =

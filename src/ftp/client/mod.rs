@@ -154,7 +154,10 @@ pub struct FtpClient {
 
 impl FtpClient {
     /// A fresh connection in place of this one, in the same state and the same directory.
-    async fn renew(&mut self, why: &str) -> Result<(), Fault> {
+    ///
+    /// # Errors
+    /// Those of [`FtpClient::open`]; `Disconnected` where too many changes of directory would have to be repeated.
+    pub async fn renew(&mut self, why: &str) -> Result<(), Fault> {
         let changes = self.control.changes()?;
         self.start_over(why).await?;
         for change in &changes {

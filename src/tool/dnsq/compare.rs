@@ -99,12 +99,15 @@ fn compare(runner: &QuestionRunner<'_>, question: &Question) -> Result<(Name, Ve
     let edns = if runner.args.query.no_edns { None } else { Some(edns(&runner.args.query)?) };
     let transport = &runner.args.transport;
     let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
+    let proxy = super::servers::proxy(runner.args, way)?;
     // All at once: a silent server holds up nobody else.
     let replies = std::thread::scope(|scope| {
         let ask = |server: ZoneServer| {
-            let (zone, edns) = (&zone, &edns);
+            let (zone, edns, proxy) = (&zone, &edns, &proxy);
             scope.spawn(move || {
-                let endpoint = Endpoint { transport: way, bind: transport.bind, ..Endpoint::from(server.address) };
+                let (address, bind) = (server.address, transport.bind);
+                let proxy = proxy.as_ref().and_then(|it| it.on_the_way(&address.ip().to_string(), address.port()));
+                let endpoint = Endpoint { transport: way, bind, proxy, ..Endpoint::from(address) };
                 let client = DnsClient { servers: vec![endpoint], ..runner.client.clone() };
                 let begin = Instant::now();
                 let said = said(&client, zone, question, edns.as_ref());

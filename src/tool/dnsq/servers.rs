@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::Args;
-use crate::cli::args::TrustArgs;
+use crate::cli::args::{self, TrustArgs};
 use crate::cli::output::Output;
 use crate::dns::client::server::{ResolvConf, ServerName};
 use crate::dns::client::{Endpoint, HttpTarget};
@@ -14,6 +14,7 @@ use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
 use crate::net::dial::{ATTEMPT_DELAY, Dialer};
 use crate::net::literal;
+use crate::net::proxy::ProxyChoice;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
 use crate::scope::with_port;
 
@@ -65,6 +66,25 @@ pub(super) fn local(text: &str) -> Result<SocketAddr, String> {
     Ok(with_port(literal::local(address)?, port.map_err(|_| "bad port")?))
 }
 
+/// The proxy that servers are asked through over this transport.
+///
+/// # Errors
+/// [`Kind::Usage`]: it was asked for, and carries no datagrams.
+pub(super) fn proxy(given: &Args, transport: Transport) -> Result<Option<ProxyChoice>, Fault> {
+    let flag = given.transport.proxy.as_deref();
+    let carried = matches!(transport, Transport::Tcp | Transport::Tls | Transport::Https);
+    // The environment's is for what can go through it.
+    if !carried && flag.is_none() {
+        return Ok(None);
+    }
+    let found = args::proxy(flag, transport.name())?;
+    if !carried && found.is_some() {
+        let fault = Fault::new(Kind::Usage, format!("--proxy: no proxy carries {}", transport.name()));
+        return Err(fault.with_hint("--tcp, or a server with tcp://, tls:// or https://"));
+    }
+    Ok(found)
+}
+
 /// The servers with these names, those of the command line, or those of resolv.conf.
 pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec<NamedServer>, Fault> {
     let transport = match args.encryption.transport {
@@ -106,16 +126,22 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
         if let Some(http) = args.encryption.http.as_ref().filter(|_| name.transport.is_none()) {
             name.http = http.clone();
         }
+        let way = name.transport.unwrap_or(transport);
+        let port = name.port_or(args.port.unwrap_or(way.port()));
+        name.proxy = proxy(args, way)?.and_then(|proxy| proxy.on_the_way(&name.host, port));
+        let proxied = name.proxy.is_some();
         let mut endpoints = name.endpoints((args.port, transport), &mut tls)?;
-        endpoints.retain(|endpoint| dialer.allows(endpoint.address));
+        if !proxied {
+            endpoints.retain(|endpoint| dialer.allows(endpoint.address));
+            endpoints = first_to_answer(endpoints, &dialer, out)?;
+            if args.bulk.is_wanted() {
+                answering(&mut endpoints, &dialer);
+            }
+        }
         let named = |endpoint| NamedServer {
             name: name.host.clone(),
             endpoint: Endpoint { bind: args.transport.bind, ..endpoint },
         };
-        let mut endpoints = first_to_answer(endpoints, &dialer, out)?;
-        if args.bulk.is_wanted() {
-            answering(&mut endpoints, &dialer);
-        }
         servers.extend(endpoints.into_iter().map(named));
     }
     if servers.is_empty() {

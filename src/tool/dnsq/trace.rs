@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::query::edns;
 use super::read_file;
 use super::runner::{QuestionResult, QuestionRunner, verdict};
-use super::servers::NamedServer;
+use super::servers::{self, NamedServer};
 use crate::cli::output::{OutputRecord, TextLine};
 use crate::dns::client::ExchangePolicy;
 use crate::dns::json;
@@ -56,7 +56,7 @@ pub(super) fn run(runner: &QuestionRunner<'_>, question: &Question) -> Result<Qu
     let edns = if runner.args.query.no_edns { None } else { Some(edns(&runner.args.query)?) };
     let port = runner.args.port.or(runner.servers.first().map(|server| server.address().port())).unwrap_or(53);
     let way = if transport.tcp { Transport::Tcp } else { Transport::Udp };
-    let manner = Manner { client, port, transport: way, edns };
+    let manner = Manner { client, port, transport: way, proxy: servers::proxy(runner.args, way)?, edns };
     let trace = DelegationTrace::new(question.clone(), start(runner)?, families, policy.deadline);
     // With --short and --format the answer alone is of interest.
     let steps = runner.out.json() || !(runner.args.short || runner.format.is_some());

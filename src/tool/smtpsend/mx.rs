@@ -42,13 +42,17 @@ impl ServerHealth for NoMemory {
 
 impl Exchangers {
     pub(super) fn new(args: &Args, out: &Output) -> Result<Exchangers, Fault> {
+        let dialer = args.net.dialer("smtp", "", 0)?;
+        if dialer.proxy.is_some() {
+            return Err(Fault::new(Kind::Usage, "--proxy: mail exchangers are reached directly"));
+        }
         let resolver = match args.way.resolver.resolver.as_slice() {
             [] => Resolver::system()?,
             named => Resolver::named(named)?,
         };
         let helo = args.way.helo.clone().unwrap_or_else(|| job::host_name().to_owned());
         let transport = RelayTransport {
-            dialer: args.net.dialer("smtp", "")?,
+            dialer,
             verified_tls: args.tls.client(out, &[])?,
             opportunistic_tls: ClientTls::new(&ClientTlsOptions {
                 insecure: true,

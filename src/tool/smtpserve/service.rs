@@ -252,8 +252,9 @@ impl MailReceiver {
         let domain = match address.domain() {
             // Only `postmaster` comes without a domain.
             None => self.policy.domains.first().cloned().unwrap_or_default(),
-            Some(domain) => {
-                let domain = idna::domain_to_ascii(domain).unwrap_or_else(|_| domain.to_owned());
+            Some(_) => {
+                let domain = address.destination();
+                let domain = idna::domain_to_ascii(&domain).unwrap_or(domain);
                 if !self.policy.domains.contains(&domain) {
                     return match self.may_relay(peer) {
                         true => Ok(DeliverTo::Queue),
