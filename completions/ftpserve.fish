@@ -20,10 +20,12 @@ complete -c ftpserve -l cert-out -d 'Write the certificate that --self-signed ma
 complete -c ftpserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM)' -r -F
 complete -c ftpserve -l min-rate -d 'Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c ftpserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
+complete -c ftpserve -l run-as -d 'Started as root: become USER once ports are bound and keys are read (default: the owner of what is served)' -r
 complete -c ftpserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c ftpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c ftpserve -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c ftpserve -l write -d 'Let clients upload, delete, rename and make directories'
 complete -c ftpserve -l upload-only -d 'As --write, but nothing can be downloaded'
 complete -c ftpserve -l drop-box -d 'New files go in; nothing is listed, downloaded or overwritten'
@@ -36,9 +38,12 @@ complete -c ftpserve -l fsync -d 'Report an upload as complete only when it is o
 complete -c ftpserve -l keep-partial -d 'Keep what came of an upload that broke off, if its name was free'
 complete -c ftpserve -l append -d 'Let APPE, and REST with STOR, write into any file; otherwise only into what an upload of the same user left that broke off'
 complete -c ftpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
+complete -c ftpserve -l i-know -d 'Let --run-as name root'
+complete -c ftpserve -l no-sandbox -d 'Open any file that the user may open, not only what was named'
 complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpserve -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c ftpserve -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ftpserve -s V -l version -d 'Print version'

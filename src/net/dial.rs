@@ -341,9 +341,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_address_costs_its_head_start() {
-        let (hole, _fill) = black_hole("127.0.0.9");
-        let port = hole.local_addr().unwrap().port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let (hole, _fill, listener) = loop {
+            let (hole, fill) = black_hole("127.0.0.9");
+            // Another test may have the port.
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", hole.local_addr().unwrap().port())).await {
+                break (hole, fill, listener);
+            }
+        };
         let [silent, answers] = [hole.local_addr().unwrap(), listener.local_addr().unwrap()];
         let began = Instant::now();
         let race = Dialer::default().connect_any(vec![silent, answers]).await;

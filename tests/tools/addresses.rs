@@ -195,7 +195,8 @@ fn the_addresses_of_a_mail_server_race() {
     std::fs::write(dir.path().join("names"), zone).unwrap();
     let dns = server("dnsserve").args(["--listen", "127.0.0.1:0", "--zone", "a.test=names"]).dir(dir.path()).start();
     let resolver = format!("127.0.0.1:{}", dns.port());
-    let smtp = served("smtpserve", dir.path(), server("smtpserve")).args(["--listen", "127.0.0.1:0"]).start();
+    let listen = format!("127.0.0.1:{}", free_port());
+    let smtp = served("smtpserve", dir.path(), server("smtpserve")).args(["--listen", &listen]).start();
     let port = smtp.port().to_string();
     let _hole = black_hole(SocketAddr::from(([127, 0, 0, 9], smtp.port())));
     // Whoever waits for the black hole waits for longer than a test may take.
