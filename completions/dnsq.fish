@@ -40,6 +40,7 @@ complete -c dnsq -l report -d 'Append records as JSON Lines to FILE (made for it
 complete -c dnsq -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c dnsq -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c dnsq -l short -d 'Print the data alone, one datum a line'
 complete -c dnsq -l json-rfc8427 -d 'Print JSON as RFC 8427 has it'
 complete -c dnsq -l idn -d 'Print international names in their own letters'
@@ -70,5 +71,6 @@ complete -c dnsq -l json -d 'Print JSON Lines: one object a record'
 complete -c dnsq -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c dnsq -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c dnsq -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c dnsq -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c dnsq -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c dnsq -s V -l version -d 'Print version'

@@ -25,6 +25,7 @@ complete -c ftpserve -l report -d 'Append records as JSON Lines to FILE (made fo
 complete -c ftpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c ftpserve -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c ftpserve -l write -d 'Let clients upload, delete, rename and make directories'
 complete -c ftpserve -l upload-only -d 'As --write, but nothing can be downloaded'
 complete -c ftpserve -l drop-box -d 'New files go in; nothing is listed, downloaded or overwritten'
@@ -43,5 +44,6 @@ complete -c ftpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c ftpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c ftpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c ftpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c ftpserve -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c ftpserve -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ftpserve -s V -l version -d 'Print version'

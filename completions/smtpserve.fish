@@ -29,6 +29,7 @@ complete -c smtpserve -l report -d 'Append records as JSON Lines to FILE (made f
 complete -c smtpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
 always\t'Always'
 never\t'Never'"
+complete -c smtpserve -l config -d 'Read options from FILE, one per line, instead of the default files; - reads none' -r -F
 complete -c smtpserve -l create -d 'Make a mailbox for whoever gets mail'
 complete -c smtpserve -l lmtp -d 'Speak LMTP (RFC 2033): one answer a recipient'
 complete -c smtpserve -l auth-in-clear -d 'Take passwords without TLS, too'
@@ -40,5 +41,6 @@ complete -c smtpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c smtpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'
 complete -c smtpserve -s 0 -l null -d 'End records with NUL and leave bytes unescaped'
+complete -c smtpserve -l show-config -d 'Print the options in force, with the origin of each, and end'
 complete -c smtpserve -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c smtpserve -s V -l version -d 'Print version'

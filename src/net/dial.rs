@@ -19,7 +19,7 @@ use crate::net::sys;
 use crate::scope::{host_of, with_port};
 
 /// How long one address may stay silent before the next one is tried beside it (RFC 8305, section 5).
-const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
+pub const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 /// No more addresses of one name than this are tried.
 const MAX_ADDRESSES: usize = 16;
 /// The connect limit where nothing else was said.
@@ -148,13 +148,13 @@ impl Dialer {
     }
 
     /// The fault of a peer none of whose addresses is allowed: not a matter of time.
-    pub fn excluded(&self, peer: impl fmt::Display) -> Fault {
+    pub fn excluded(&self) -> Fault {
         let wanted = match (self.family, self.bind) {
             (Family::V4, _) => "IPv4",
             (Family::Any, Some(bind)) if bind.is_ipv4() => "IPv4",
             _ => "IPv6",
         };
-        Fault::new(Kind::Usage, format!("{peer}: no {wanted} address")).with_hint("-4, -6 and --bind choose the family")
+        Fault::new(Kind::Usage, format!("no {wanted} address")).with_hint("-4, -6 and --bind choose the family")
     }
 
     /// The addresses of `host` that may be used, with port 0, best first.
@@ -178,7 +178,7 @@ impl Dialer {
             }
         }
         match unique.is_empty() {
-            true => Err(self.excluded(host)),
+            true => Err(self.excluded().context(host)),
             false => Ok(by_preference(unique, self.bind)),
         }
     }
@@ -341,9 +341,13 @@ mod tests {
 
     #[tokio::test]
     async fn a_silent_address_costs_its_head_start() {
-        let (hole, _fill) = black_hole("127.0.0.9");
-        let port = hole.local_addr().unwrap().port();
-        let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
+        let (hole, _fill, listener) = loop {
+            let (hole, fill) = black_hole("127.0.0.9");
+            // Another test may have the port.
+            if let Ok(listener) = TcpListener::bind(("127.0.0.1", hole.local_addr().unwrap().port())).await {
+                break (hole, fill, listener);
+            }
+        };
         let [silent, answers] = [hole.local_addr().unwrap(), listener.local_addr().unwrap()];
         let began = Instant::now();
         let race = Dialer::default().connect_any(vec![silent, answers]).await;

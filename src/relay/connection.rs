@@ -71,9 +71,7 @@ impl RouteConnection {
         let mut tried_afresh = false;
         let first = self.open.as_ref().map_or(0, |(index, _)| *index);
         let mut waiting: Vec<usize> = (first..self.hops.len()).collect();
-        if self.open.is_none() {
-            leave_out_excluded(&self.hops, connector, &mut waiting, &mut attempt);
-        }
+        leave_out_excluded(&self.hops, connector, health, &mut waiting, &mut attempt);
         let (mut sessions, mut connects) = (0, 0);
         while !waiting.is_empty() && sessions < MAX_SESSIONS && connects < MAX_CONNECTS {
             let began = Instant::now();
@@ -133,6 +131,7 @@ impl RouteConnection {
 fn leave_out_excluded(
     hops: &[Hop],
     connector: &dyn Connector,
+    health: &dyn ServerHealth,
     waiting: &mut Vec<usize>,
     attempt: &mut DeliveryInProgress<'_>,
 ) {
@@ -142,6 +141,7 @@ fn leave_out_excluded(
     if let ([], Some(hop)) = (left.as_slice(), out.last().and_then(hop_at))
         && let Some(fault) = connector.excluded(hop)
     {
+        health.note(hop, Some(&fault));
         attempt.unreached(&[(hop, fault)]);
     }
     *waiting = left;

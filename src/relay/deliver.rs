@@ -162,7 +162,7 @@ pub struct NextHopConnection {
 impl Connector for RelayTransport {
     fn excluded(&self, hop: &Hop) -> Option<Fault> {
         match &hop.endpoint {
-            HopEndpoint::Address(address) if !self.dialer.allows(*address) => Some(self.dialer.excluded(&hop.name)),
+            HopEndpoint::Address(address) if !self.dialer.allows(*address) => Some(self.dialer.excluded()),
             _ => None,
         }
     }

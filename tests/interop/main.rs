@@ -12,6 +12,7 @@
     reason = "a test may fail by panic and prints its matrix; peers offers more than each day needs"
 )]
 
+mod addresses;
 mod delivery;
 mod dns;
 mod dns_bulk;
@@ -65,6 +66,7 @@ mod signer;
 
 fn main() -> std::process::ExitCode {
     let mut trials = [
+        addresses::TRIALS,
         host::TRIALS,
         ftp::TRIALS,
         ftp_clients::TRIALS,

@@ -13,7 +13,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::harness::{Done, LIMIT, binary, finish, temp_dir, tool, wait};
 
-const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
+pub(crate) const SERVERS: [&str; 3] = ["ftpserve", "smtpserve", "dnsserve"];
 
 /// The program with these descriptors from 3 on; its stderr goes to `dir/stderr`.
 fn passing(dir: &Path, program: &Path, variables: &str, passed: Vec<OwnedFd>) -> Command {
@@ -34,7 +34,7 @@ fn passing(dir: &Path, program: &Path, variables: &str, passed: Vec<OwnedFd>) ->
     command
 }
 
-const ZONE: &str = "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
+pub(crate) const ZONE: &str = "@ 60 SOA ns hostmaster 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
 
 /// The server with these descriptors.
 fn command(dir: &Path, name: &str, variables: &str, passed: Vec<OwnedFd>) -> Command {
@@ -85,7 +85,7 @@ fn fails(name: &str, variables: &str, passed: Vec<OwnedFd>, why: &str) {
 }
 
 /// The server behind the address answers.
-fn answers(name: &str, address: SocketAddr) {
+pub(crate) fn answers(name: &str, address: SocketAddr) {
     if name == "dnsserve" {
         let server = format!("@{address}");
         for args in

@@ -12,6 +12,7 @@
 
 mod accounts;
 mod activation;
+mod addresses;
 mod bytes;
 mod client_ca;
 mod confine;

@@ -27,6 +27,8 @@ use crate::scope::with_port;
 #[command(next_help_heading = "Server")]
 pub struct ListenArgs {
     /// Listen on ADDRESS:PORT (port 0: any free one); may be repeated
+    ///
+    /// [::] serves IPv4 too, unless an IPv4 address with the same port is named beside it.
     #[arg(long, value_name = "ADDR")]
     pub listen: Vec<String>,
     /// Serve at most N connections at once; more wait

@@ -243,6 +243,12 @@ async fn the_addresses_of_one_server_are_tried_together() {
     let (delivery, outcomes) = deliver(&world, &mut route, 1, "").await;
     assert_eq!((outcomes, seen(&world).as_slice()), (vec![RecipientOutcome::Deferred], &["connect 1".to_owned()][..]));
     assert_eq!(words(&delivery), "a (192.0.2.1:25): refused");
+    let (mut later, mut open) = world_of(&[Some(later), Some(takes)], &["a", "six"]);
+    later.excluded = vec!["six".to_owned()];
+    for steps in [&["connect 0", "0: 1"][..], &["0: 1"]] {
+        deliver(&later, &mut open, 1, "").await;
+        assert_eq!(seen(&later), steps);
+    }
     world.excluded.push("a".to_owned());
     let (delivery, outcomes) = deliver(&world, &mut route, 1, "").await;
     assert_eq!((outcomes, seen(&world).len()), (vec![RecipientOutcome::Deferred], 0));

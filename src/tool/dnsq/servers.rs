@@ -12,7 +12,7 @@ use crate::dns::client::{Endpoint, HttpTarget};
 use crate::dns::record::atoms;
 use crate::dns::transport::Transport;
 use crate::fault::{Fault, Kind};
-use crate::net::dial::Dialer;
+use crate::net::dial::{ATTEMPT_DELAY, Dialer};
 use crate::net::literal;
 use crate::net::proxy::ProxyChoice;
 use crate::net::tls::{ClientTls, ClientTlsOptions};
@@ -134,6 +134,9 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
         if !proxied {
             endpoints.retain(|endpoint| dialer.allows(endpoint.address));
             endpoints = first_to_answer(endpoints, &dialer, out)?;
+            if args.bulk.is_wanted() {
+                answering(&mut endpoints, &dialer);
+            }
         }
         let named = |endpoint| NamedServer {
             name: name.host.clone(),
@@ -142,7 +145,7 @@ pub(super) fn servers(args: &Args, named: &[String], out: &Output) -> Result<Vec
         servers.extend(endpoints.into_iter().map(named));
     }
     if servers.is_empty() {
-        return Err(dialer.excluded("servers"));
+        return Err(dialer.excluded().context("servers"));
     }
     Ok(servers)
 }
@@ -153,7 +156,6 @@ const PER_ADDRESS: Duration = Duration::from_millis(500);
 /// The addresses of one server to which connections are made: the one that answers first before the others (RFC 8305),
 /// without those that failed meanwhile. Where none answers soon they stay as they are.
 fn first_to_answer(mut endpoints: Vec<Endpoint>, dialer: &Dialer, out: &Output) -> Result<Vec<Endpoint>, Fault> {
-    let connects = |endpoint: &Endpoint| !matches!(endpoint.transport, Transport::Udp | Transport::Quic);
     if endpoints.len() < 2 || !endpoints.iter().all(connects) {
         return Ok(endpoints);
     }
@@ -168,6 +170,18 @@ fn first_to_answer(mut endpoints: Vec<Endpoint>, dialer: &Dialer, out: &Output) 
     }
     endpoints.sort_by_key(|endpoint| endpoint.address != first);
     Ok(endpoints)
+}
+
+fn connects(endpoint: &Endpoint) -> bool {
+    !matches!(endpoint.transport, Transport::Udp | Transport::Quic)
+}
+
+/// In bulk all addresses share the work: beside the first those that answer within a head start.
+fn answering(endpoints: &mut Vec<Endpoint>, dialer: &Dialer) {
+    let dialer = Dialer { connect_timeout: ATTEMPT_DELAY, ..dialer.clone() };
+    let answers = |address| dialer.connect_any_blocking(vec![address]).is_ok_and(|race| race.won.is_some());
+    let first = endpoints.first().map(|endpoint| endpoint.address);
+    endpoints.retain(|other| Some(other.address) == first || !connects(other) || answers(other.address));
 }
 
 /// The system's resolv.conf, or the file that was named.
