@@ -18,7 +18,7 @@ use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 
-use crate::cli::args::OutputArgs;
+use crate::cli::args::{LogArgs, OutputArgs};
 use crate::cli::exit::Exit;
 use crate::cli::foreign::{ForeignMeaning, ForeignWords};
 use crate::cli::output::Output;
@@ -40,11 +40,16 @@ pub trait Tool: clap::Parser {
 
     /// The arguments that say how to print.
     fn output(&self) -> &OutputArgs;
+
+    /// The arguments about the log of a tool that runs for long: its records have a time.
+    fn log(&self) -> Option<&LogArgs> {
+        None
+    }
 }
 
 /// What reads the same in every tool's file: its name, its command line, and its `main` unless it has one of its own.
 macro_rules! tool {
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)?) => {
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, logged in $log:ident)?) => {
         impl crate::cli::Tool for $args {
             const NAME: &'static str = $name;
             $(const FOREIGN_WORDS: &'static [crate::cli::foreign::ForeignWords] = $words;)?
@@ -53,6 +58,10 @@ macro_rules! tool {
             fn output(&self) -> &crate::cli::args::OutputArgs {
                 &self.output
             }
+
+            $(fn log(&self) -> Option<&crate::cli::args::LogArgs> {
+                Some(&self.$log)
+            })?
         }
 
         /// The command line, for the man page and completions.
@@ -60,8 +69,8 @@ macro_rules! tool {
             <$args as clap::CommandFactory>::command()
         }
     };
-    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)?, run $run:path) => {
-        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)?);
+    ($name:literal, $args:ty $(, words $words:expr)? $(, meanings $meanings:expr)? $(, logged in $log:ident)?, run $run:path) => {
+        crate::cli::tool!($name, $args $(, words $words)? $(, meanings $meanings)? $(, logged in $log)?);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
@@ -69,7 +78,7 @@ macro_rules! tool {
         }
     };
     ($name:literal, $args:ty, activated $run:path) => {
-        crate::cli::tool!($name, $args);
+        crate::cli::tool!($name, $args, logged in log);
 
         /// The tool's `main`.
         pub fn main() -> std::process::ExitCode {
@@ -105,7 +114,7 @@ pub fn main_from<A: Tool>(
         Ok(args) => args,
         Err(error) => return output::print_parse_result(A::NAME, &error, A::FOREIGN_WORDS).into(),
     };
-    let out = match Output::new(A::NAME, args.output()) {
+    let out = match Output::new(A::NAME, args.output(), args.log()) {
         Ok(out) => out,
         Err(fault) => return refuse(fault),
     };

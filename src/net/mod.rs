@@ -3,6 +3,7 @@
 pub mod activation;
 pub mod cidr;
 pub mod clock;
+pub mod counters;
 pub mod datagram;
 pub mod deadline;
 pub mod dial;
@@ -16,6 +17,7 @@ pub mod places;
 pub mod proxy;
 pub mod quic;
 pub mod random;
+pub mod session_id;
 pub mod stream;
 pub mod sys;
 pub mod tls;

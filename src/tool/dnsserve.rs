@@ -8,7 +8,7 @@ use serde::Serialize;
 mod log;
 
 use crate::cli;
-use crate::cli::args::{ListenArgs, OutputArgs};
+use crate::cli::args::{ListenArgs, LogArgs, OutputArgs};
 use crate::cli::exit::{Exit, Tally};
 use crate::cli::output::{Output, OutputRecord, TextLine};
 use crate::cli::{input, signals, units};
@@ -71,6 +71,8 @@ pub struct Args {
     no_include: bool,
     #[command(flatten)]
     listen: ListenArgs,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     output: OutputArgs,
 }

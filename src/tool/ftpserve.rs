@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli::args::{ListenArgs, OutputArgs, ServeArgs};
+use crate::cli::args::{ListenArgs, LogArgs, OutputArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{self, signals, units};
@@ -94,6 +94,8 @@ pub struct Args {
     listen: ListenArgs,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     output: OutputArgs,
 }

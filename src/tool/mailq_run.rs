@@ -12,7 +12,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::cli;
-use crate::cli::args::{LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
+use crate::cli::args::{LogArgs, LoginArgs, NetArgs, OutputArgs, QueueArgs, ResolverArgs, TlsArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::{Output, OutputRecord};
 use crate::cli::{signals, units};
@@ -66,6 +66,8 @@ pub struct Args {
     tls: TlsArgs,
     #[command(flatten)]
     login: LoginArgs,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -198,7 +200,7 @@ impl OutputRecord for RunSummaryRecord {
     const TYPE: &'static str = "summary";
 }
 
-crate::cli::tool!("mailq-run", Args, run run);
+crate::cli::tool!("mailq-run", Args, logged in log, run run);
 
 fn run(args: Args, out: &Output) -> anyhow::Result<Exit> {
     cli::block_on(async move {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tokio::io::AsyncWriteExt;
 
-use crate::cli::args::{ListenArgs, OutputArgs, QueueArgs, ServeArgs};
+use crate::cli::args::{ListenArgs, LogArgs, OutputArgs, QueueArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
 use crate::cli::{self, signals, units};
@@ -90,6 +90,8 @@ pub struct Args {
     listen: ListenArgs,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    log: LogArgs,
     #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]

@@ -1,9 +1,11 @@
 //! Argument groups that tools share: the same letter means the same thing everywhere.
 
 mod net;
+mod operate;
 mod serve;
 
 pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs};
+pub use operate::LogArgs;
 pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash};
 
 use std::io::IsTerminal;

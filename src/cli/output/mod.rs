@@ -1,27 +1,34 @@
 //! The one output module: text or JSON Lines, escaping, whole records in batches, `--report`, closed pipes, the final
 //! flush. stdout is data and nothing else; stderr is `tool: what: why`, one line a problem.
 
+mod append;
+mod log;
 mod queue;
 mod record;
 mod sink;
 mod stderr;
 mod usage;
 
+pub use log::{Severity, facility};
 pub use record::{OutputRecord, TextLine};
 pub use stderr::{hook_panics, print_fault};
 pub use usage::print_parse_result;
 
 use std::io::{self, IsTerminal};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::cli::args::OutputArgs;
+use crate::cli::args::{LogArgs, OutputArgs};
+use crate::cli::clock;
 use crate::cli::escape::{self, Escape};
 use crate::cli::exit::{self, Exit};
 use crate::cli::progress::{Bar, Bars};
 use crate::fault::{Fault, Kind, plain_words};
+use crate::net::session_id::SessionId;
 use crate::net::trace::{ProtocolTrace, TraceDirection};
 
+use log::Log;
 use queue::Notices;
 use record::{DroppedRecord, ErrorRecord, RecordForm};
 use sink::{BrokenOutput, RecordSink};
@@ -38,17 +45,22 @@ struct OutputState {
     verbose: bool,
     reporting: bool,
     records: RecordSink,
+    /// Records have the time: servers and what runs for long.
+    stamped: bool,
+    log: Log,
+    /// [`Output::queue_all`] was called.
+    serving: AtomicBool,
     bars: Bars,
 }
 
 impl Output {
-    /// The output that the arguments ask for; opens the report.
+    /// The output that the arguments ask for; opens the report and the log.
     ///
     /// # Errors
     ///
-    /// `Usage` or `CannotCreate` if the report cannot be opened.
-    pub fn new(tool: &'static str, args: &OutputArgs) -> Result<Output, Fault> {
-        let report = args.report.as_deref().map(sink::open_report).transpose()?;
+    /// `Usage` or `CannotCreate` if one cannot be opened.
+    pub fn new(tool: &'static str, args: &OutputArgs, log: Option<&LogArgs>) -> Result<Output, Fault> {
+        let report = args.report.as_deref().map(append::open_report).transpose()?;
         let terminal = io::stdout().is_terminal();
         let escape = match (args.nul, terminal) {
             (true, _) => Escape::Exact,
@@ -64,6 +76,9 @@ impl Output {
             verbose: args.verbose > 0,
             reporting,
             records: RecordSink::new(report),
+            stamped: log.is_some(),
+            log: log.map_or(Ok(Log::default()), |args| Log::open(tool, args))?,
+            serving: AtomicBool::new(false),
             bars: Bars::default(),
         })))
     }
@@ -74,7 +89,16 @@ impl Output {
     ///
     /// `Io` when nobody can read any more: a one-off tool ends with it. A server gets none.
     pub fn emit<R: OutputRecord>(&self, record: &R) -> Result<(), Fault> {
-        let bytes = self.0.form.render(record)?;
+        let state = &*self.0;
+        let at = state.stamped.then(clock::stamp);
+        if let Some(at) = at.as_ref().filter(|_| !state.log.is_off()) {
+            let text = RecordForm { json: false, escape: Escape::Terminal, ..state.form }.text(record);
+            if !text.is_empty() {
+                state.log.line(at, record.session(), record.severity(), &String::from_utf8_lossy(&text));
+            }
+        }
+        let elsewhere = !state.form.json && !R::BARE && state.log.takes_text();
+        let bytes = if elsewhere { Vec::new() } else { state.form.render(record, at.as_deref())? };
         if bytes.is_empty() {
             return Ok(());
         }
@@ -106,9 +130,14 @@ impl Output {
     /// Prints a failed item: a JSON object of type `error`, and one line on stderr with its hint. Does not count it:
     /// the caller's tally does.
     pub fn error(&self, target: &str, fault: &Fault) {
+        self.session_error(None, target, fault);
+    }
+
+    /// The same for what failed in a session.
+    pub fn session_error(&self, session: Option<SessionId>, target: &str, fault: &Fault) {
         if self.0.form.json {
             // A closed stdout is noticed by the next record or the final flush.
-            let _ = self.emit(&ErrorRecord::new(target, fault));
+            let _ = self.emit(&ErrorRecord::new(session, target, fault));
         }
         self.tell(target, fault);
     }
@@ -125,9 +154,8 @@ impl Output {
 
     /// A warning on stderr; silent with `-q`.
     pub fn warn(&self, text: &str) {
-        if !self.0.quiet {
-            self.message(&format!("warning: {}", escape::terminal(text)), None);
-        }
+        let text = escape::terminal(text);
+        self.say(Severity::Warning, "warning", &text, !self.0.quiet, &format!("{}: warning: {text}", self.0.tool));
     }
 
     /// The warning that something failed for now and is tried again after `wait`; `count` says which time of how many.
@@ -138,15 +166,15 @@ impl Output {
 
     /// What the user could do, on stderr; silent with `-q`.
     pub fn hint(&self, text: &str) {
-        if !self.0.quiet {
-            self.stderr(&format!("hint: {}", escape::terminal(text)));
-        }
+        let text = escape::terminal(text);
+        self.say(Severity::Info, "hint", &text, !self.0.quiet, &format!("hint: {text}"));
     }
 
     /// A remark of `-v`: what was chosen and from where.
     pub fn note(&self, text: &str) {
         if self.0.verbose {
-            self.stderr(&format!("* {}", escape::terminal(text)));
+            let text = escape::terminal(text);
+            self.say(Severity::Info, "note", &text, true, &format!("* {text}"));
         }
     }
 
@@ -162,7 +190,8 @@ impl Output {
                 TraceDirection::Received => '<',
                 TraceDirection::Note => '*',
             };
-            out.stderr(&format!("{mark} {}", escape::terminal(line)));
+            let line = format!("{mark} {}", escape::terminal(line));
+            out.say(Severity::Debug, "dialogue", &line, true, &line);
         })
     }
 
@@ -215,16 +244,32 @@ impl Output {
     ///
     /// `Io` when the system gives no thread or no descriptor.
     pub fn queue_all(&self) -> Result<(), Fault> {
-        let (form, out) = (self.0.form, self.clone());
-        let notices = Notices {
-            dropped: Box::new(move |records| form.render(&DroppedRecord { records }).unwrap_or_default()),
-            failed: Box::new(move |error| {
+        let stamped = self.0.stamped;
+        let notices = |form: RecordForm, what: &'static str| {
+            let out = self.clone();
+            let render = move |records| {
+                let at = stamped.then(clock::stamp);
+                form.render(&DroppedRecord { records }, at.as_deref()).unwrap_or_default()
+            };
+            let failed = move |error: io::Error| {
                 let fault = BrokenOutput::from(error).fault;
-                out.warn(&format!("{fault}; serving goes on without records"));
-            }),
+                let text = escape::terminal(format!("{what}{fault}; serving goes on without records"));
+                // Not into the log: it may be the one that failed.
+                out.stderr(Severity::Warning, &format!("{}: warning: {text}", out.0.tool));
+            };
+            Notices { dropped: Box::new(render), failed: Box::new(failed) }
         };
-        let queued = stderr::queue(self.0.tool).and_then(|()| self.0.records.queue(notices));
+        let text = RecordForm { json: false, nul: false, ..self.0.form };
+        let queued = stderr::queue(self.0.tool)
+            .and_then(|()| self.0.records.queue(notices(self.0.form, "")))
+            .and_then(|()| self.0.log.queue(|name| notices(text, name)));
+        self.0.serving.store(true, Ordering::Relaxed);
         queued.map_err(|error| Fault { kind: Kind::Io, ..Fault::local("starting the output", &error) })
+    }
+
+    /// Opens the log and the report again before the next line: what HUP asks for after a rotation.
+    pub fn reopen(&self) {
+        append::reopen_all();
     }
 
     /// Whether records can still leave.
@@ -271,6 +316,7 @@ impl Output {
                 Exit::from(fault.kind)
             }
         };
+        self.0.log.finish();
         stderr::finish();
         exit
     }
@@ -281,14 +327,25 @@ impl Output {
     }
 
     fn message(&self, text: &str, hint: Option<&str>) {
-        self.stderr(&format!("{}: {text}", self.0.tool));
+        self.say(Severity::Error, "error", text, true, &format!("{}: {text}", self.0.tool));
         if let Some(hint) = hint {
             self.hint(hint);
         }
     }
 
-    fn stderr(&self, line: &str) {
-        self.0.bars.hidden_while(|| stderr::print(line));
+    /// A line for the log, and one for stderr where it is `wanted` there.
+    fn say(&self, severity: Severity, word: &str, text: &str, wanted: bool, line: &str) {
+        if !self.0.log.is_off() {
+            self.0.log.line(&clock::stamp(), None, severity, &format!("{word}\t{text}"));
+        }
+        if wanted {
+            self.stderr(severity, line);
+        }
+    }
+
+    fn stderr(&self, severity: Severity, line: &str) {
+        let line = format!("{}{line}", stderr::prefix(severity));
+        self.0.bars.hidden_while(|| stderr::print(&line));
     }
 }
 
@@ -320,7 +377,7 @@ mod tests {
     fn a_burst_leaves_in_time_and_in_order() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("report");
-        let out = Output::new("test", &args(&path)).unwrap();
+        let out = Output::new("test", &args(&path), None).unwrap();
         for number in 0..1000 {
             out.emit(&Sample { name: number.to_string(), size_bytes: None }).unwrap();
         }
@@ -339,7 +396,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_status_74() {
-        let out = Output::new("test", &args(std::path::Path::new("/dev/full"))).unwrap();
+        let out = Output::new("test", &args(std::path::Path::new("/dev/full")), None).unwrap();
         assert!(out.emit(&Sample { name: "x".into(), size_bytes: None }).is_err());
         assert_eq!(out.finish(Exit::OK).code(), 74);
     }
@@ -347,8 +404,8 @@ mod tests {
     #[test]
     fn the_report_must_be_writable() {
         let missing = OutputArgs { report: Some("/nowhere/x".into()), ..OutputArgs::default() };
-        assert_eq!(Output::new("test", &missing).unwrap_err().kind, Kind::CannotCreate);
+        assert_eq!(Output::new("test", &missing, None).unwrap_err().kind, Kind::CannotCreate);
         let odd = OutputArgs { report: Some("fd:x".into()), ..OutputArgs::default() };
-        assert_eq!(Output::new("test", &odd).unwrap_err().kind, Kind::Usage);
+        assert_eq!(Output::new("test", &odd, None).unwrap_err().kind, Kind::Usage);
     }
 }

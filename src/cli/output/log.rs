@@ -1,0 +1,219 @@
+//! The log of servers and of mailq-run: `--log FILE` and `--syslog`. A line of the log is the time, the session (or a dash)
+//! and what happened, with TABs between them.
+
+use std::io::{self, Write};
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use super::append::AppendedFile;
+use super::queue::{Notices, WriteQueue};
+use crate::cli::args::LogArgs;
+use crate::cli::clock;
+use crate::fault::Fault;
+use crate::net::session_id::SessionId;
+
+/// Where the local syslog daemon listens.
+const SYSLOG_SOCKET: &str = "/dev/log";
+/// How long the thread that writes waits for a syslog daemon that does not read; nobody else does.
+const SYSLOG_PATIENCE: Duration = Duration::from_millis(500);
+/// A longer message is cut: daemons take 8 KiB (rsyslog) or less.
+const MAX_SYSLOG_BYTES: usize = 4096;
+
+/// How urgent a line is: the severities of RFC 5424, section 6.2.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// Something failed on our side.
+    Error = 3,
+    /// Something is not as it should be.
+    Warning = 4,
+    /// Something that an operator may act on, such as a password that was wrong.
+    Notice = 5,
+    /// What was done.
+    Info = 6,
+    /// The dialogue.
+    Debug = 7,
+}
+
+/// The facilities of RFC 5424, section 6.2.1, that programs may choose, by their names in syslog(3).
+const FACILITIES: [(&str, u8); 19] = [
+    ("user", 1),
+    ("mail", 2),
+    ("daemon", 3),
+    ("auth", 4),
+    ("syslog", 5),
+    ("lpr", 6),
+    ("news", 7),
+    ("uucp", 8),
+    ("cron", 9),
+    ("authpriv", 10),
+    ("ftp", 11),
+    ("local0", 16),
+    ("local1", 17),
+    ("local2", 18),
+    ("local3", 19),
+    ("local4", 20),
+    ("local5", 21),
+    ("local6", 22),
+    ("local7", 23),
+];
+
+/// The number of a facility.
+///
+/// # Errors
+///
+/// The names that there are.
+pub fn facility(name: &str) -> Result<u8, String> {
+    let found = FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
+    let names = || FACILITIES.map(|(name, _)| name).join(", ");
+    found.ok_or_else(|| format!("no facility; there are {}", names()))
+}
+
+/// The log that was asked for: a file, the syslog daemon, or both.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    app: &'static str,
+    file: Option<LogSink>,
+    syslog: Option<(u8, LogSink)>,
+}
+
+/// Written to directly, and queued from [`Log::queue`] on.
+struct LogSink {
+    direct: Mutex<Option<Box<dyn Write + Send>>>,
+    queued: OnceLock<WriteQueue>,
+}
+
+impl Log {
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// `CannotCreate` for a file that cannot be opened.
+    pub(super) fn open(app: &'static str, args: &LogArgs) -> Result<Log, Fault> {
+        let file = args.log.as_deref().map(|path| AppendedFile::open("log", path)).transpose()?;
+        let syslog = args.syslog.map(|facility| (facility, LogSink::new(SyslogSocket::default())));
+        Ok(Log { app, file: file.map(LogSink::new), syslog })
+    }
+
+    /// True if text goes to a file instead of stdout.
+    pub(super) fn takes_text(&self) -> bool {
+        self.file.is_some()
+    }
+
+    pub(super) fn is_off(&self) -> bool {
+        self.file.is_none() && self.syslog.is_none()
+    }
+
+    /// Writes one line; `text` is escaped, its fields have TABs between them.
+    pub(super) fn line(&self, at: &str, session: Option<SessionId>, severity: Severity, text: &str) {
+        let session = session.map(|id| id.to_string());
+        if let Some(file) = &self.file {
+            let session = session.as_deref().unwrap_or("-");
+            file.write(format!("{at}\t{session}\t{text}\n").as_bytes());
+        }
+        if let Some((facility, sink)) = &self.syslog {
+            let session = session.map_or(String::new(), |id| format!("{id}: "));
+            let priority = u16::from(*facility) * 8 + severity as u16;
+            let mut text = format!("{session}{}", text.replace('\t', " "));
+            text.truncate(text.floor_char_boundary(MAX_SYSLOG_BYTES));
+            // The form that syslog(3) sends to the local daemon. journald and rsyslog read no header of RFC 5424 there.
+            let (time, pid) = (clock::now().strftime("%b %e %H:%M:%S").to_string(), std::process::id());
+            sink.write(format!("<{priority}>{time} {}[{pid}]: {text}\n", self.app).as_bytes());
+        }
+    }
+
+    /// From here on nobody waits for the disk or the daemon.
+    ///
+    /// # Errors
+    ///
+    /// When the system gives no thread.
+    pub(super) fn queue(&self, notices: impl Fn(&'static str) -> Notices) -> io::Result<()> {
+        if let Some(file) = &self.file {
+            file.queue("log", notices("log"))?;
+        }
+        if let Some((_, sink)) = &self.syslog {
+            sink.queue("syslog", notices("syslog"))?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every line left, though not long.
+    pub(super) fn finish(&self) {
+        let sinks = self.file.iter().chain(self.syslog.iter().map(|(_, sink)| sink));
+        sinks.filter_map(|sink| sink.queued.get()).for_each(|queue| drop(queue.finish()));
+    }
+}
+
+impl LogSink {
+    fn new(target: impl Write + Send + 'static) -> LogSink {
+        LogSink { direct: Mutex::new(Some(Box::new(target))), queued: OnceLock::new() }
+    }
+
+    fn write(&self, line: &[u8]) {
+        match self.queued.get() {
+            Some(queue) => queue.push(line),
+            None => {
+                let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+                // A start that fails says so on stderr as well.
+                let _ = direct.as_mut().map(|target| target.write_all(line));
+            }
+        }
+    }
+
+    fn queue(&self, name: &str, notices: Notices) -> io::Result<()> {
+        let direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(target) = direct {
+            let _ = self.queued.set(WriteQueue::start(name, target, notices)?);
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for LogSink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("LogSink")
+    }
+}
+
+/// The socket of the syslog daemon; one that was started again is found again.
+#[derive(Debug, Default)]
+struct SyslogSocket(Option<UnixDatagram>);
+
+impl SyslogSocket {
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        let fresh = self.0.is_none();
+        let socket = match self.0.take() {
+            Some(socket) => socket,
+            None => {
+                let socket = UnixDatagram::unbound()?;
+                socket.connect(Path::new(SYSLOG_SOCKET))?;
+                socket.set_write_timeout(Some(SYSLOG_PATIENCE))?;
+                socket
+            }
+        };
+        match socket.send(message) {
+            Ok(_) => self.0 = Some(socket),
+            // It waited long enough.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.0 = Some(socket);
+                return Err(error);
+            }
+            Err(_) if !fresh => return self.send(message),
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+impl Write for SyslogSocket {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let end = memchr::memchr(b'\n', bytes).unwrap_or(bytes.len());
+        self.send(bytes.get(..end).unwrap_or_default())?;
+        Ok(bytes.len().min(end + 1))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
