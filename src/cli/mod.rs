@@ -9,6 +9,7 @@ pub mod input;
 pub mod netrc;
 pub mod output;
 pub mod progress;
+pub mod reload;
 pub mod secret;
 pub mod signals;
 pub mod units;
@@ -114,7 +115,7 @@ pub fn main_from<A: Tool>(
         Ok(args) => args,
         Err(error) => return output::print_parse_result(A::NAME, &error, A::FOREIGN_WORDS).into(),
     };
-    let out = match Output::new(A::NAME, args.output(), args.log()) {
+    let out = match Output::logged(A::NAME, args.output(), args.log()) {
         Ok(out) => out,
         Err(fault) => return refuse(fault),
     };

@@ -1,6 +1,7 @@
 //! Sockets, TLS, deadlines, proxies and listeners; knows no protocol.
 
 pub mod activation;
+pub mod certificate;
 pub mod cidr;
 pub mod clock;
 pub mod counters;
@@ -12,11 +13,13 @@ pub mod listen;
 pub mod literal;
 pub mod local;
 pub mod login;
+pub mod metrics;
 pub mod pace;
 pub mod places;
 pub mod proxy;
 pub mod quic;
 pub mod random;
+pub mod reload;
 pub mod session_id;
 pub mod stream;
 pub mod sys;

@@ -11,16 +11,20 @@ use std::time::Duration;
 
 use clap::{Parser, ValueEnum};
 
-use crate::cli::args::{ListenArgs, LogArgs, OutputArgs, ServeArgs};
+use crate::cli::args::{ListenArgs, LogArgs, OperateArgs, OutputArgs, ServeArgs, gauge};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
+use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::ftp::server::{self, FtpServerOptions};
 use crate::ftp::session::Rights;
 use crate::ftp::store::{FtpStore, UploadLimits};
+use crate::net::BoxFuture;
 use crate::net::activation::ActivatedSockets;
+use crate::net::counters::{CountedConnection, Counter};
 use crate::net::listen::Shutdown;
+use crate::net::reload::Reloaded;
 
 use service::Logins;
 
@@ -97,6 +101,8 @@ pub struct Args {
     #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
+    operate: OperateArgs,
+    #[command(flatten)]
     output: OutputArgs,
 }
 
@@ -117,7 +123,8 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     if args.serve.hash_password {
         return cli::args::print_password_hash(out);
     }
-    cli::block_on_threads(serve(args, out, activated))
+    let operate = args.operate.clone();
+    operate.verdict(out, cli::block_on_threads(serve(args, out, activated)))
 }
 
 async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
@@ -135,7 +142,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     };
     let dir = args.dir.as_deref().unwrap_or_else(|| std::path::Path::new("."));
     let store = FtpStore::open(dir, rights, limits)?;
-    let users = args.serve.users(out)?;
+    let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["ftp", "ftp-data"])?;
     if tls.is_none() && args.tls != TlsStart::Try {
         return Err(Fault::new(Kind::Usage, "--tls needs --cert or --self-signed").into());
@@ -144,7 +151,11 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     if greeting.chars().any(char::is_control) {
         return Err(Fault::new(Kind::Usage, "--greeting is one line of text").into());
     }
+    if args.operate.check_config {
+        return args.operate.healthy(out, &args.listen, tls.as_ref());
+    }
     let listeners = args.listen.bind("127.0.0.1:2121", activated)?;
+    let metrics = args.operate.bind_metrics(out)?;
     let addresses = listeners.addresses();
     if users.is_some()
         && tls.is_none()
@@ -155,9 +166,12 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
             .with_hint("--auth-in-clear takes them in clear text");
         return Err(fault.into());
     }
+    let mut reloader = Reloader::new(out);
+    reloader.add_tls(tls.as_ref(), &args.serve);
+    reloader.add_users(users.as_ref(), &args.serve);
     let options = FtpServerOptions {
         greeting,
-        tls,
+        tls: tls.clone(),
         tls_required: args.tls != TlsStart::Try,
         clear_passwords: args.auth_in_clear,
         tls_reuse_required: args.require_tls_reuse,
@@ -180,11 +194,23 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     let anonymous = users.is_none() || args.anonymous;
     let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
-    signals::outlive_habits(out, None)?;
+    signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
+    signals::tell_of_drain(out, &shutdown, args.listen.drain, || {
+        vec![(transfers_open(), "transfer"), (CountedConnection::open(), "connection")]
+    });
     args.listen.announce(out, scheme, &addresses)?;
+    let open = || -> BoxFuture<'static, _> {
+        let transfers = transfers_open().cast_signed();
+        Box::pin(async move { vec![gauge("transfers_open", "Transfers and listings that run", transfers)] })
+    };
+    OperateArgs::serve_metrics(out, metrics, tls, Box::new(open))?;
     let listeners = vec![(listeners, args.tls == TlsStart::Implicit)];
     server::serve(listeners, args.listen.max_clients, &shutdown, options, service).await;
     Ok(Exit::OK)
+}
+
+fn transfers_open() -> u64 {
+    Counter::TransfersBegun.now().saturating_sub(Counter::TransfersEnded.now())
 }
 
 fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {

@@ -14,19 +14,22 @@ use std::time::Duration;
 use clap::{Parser, ValueEnum};
 use tokio::io::AsyncWriteExt;
 
-use crate::cli::args::{ListenArgs, LogArgs, OutputArgs, QueueArgs, ServeArgs};
+use crate::cli::args::{ListenArgs, LogArgs, OperateArgs, OutputArgs, QueueArgs, ServeArgs};
 use crate::cli::exit::Exit;
 use crate::cli::output::Output;
+use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
 use crate::net::activation::ActivatedSockets;
 use crate::net::cidr::Network;
+use crate::net::counters::{CountedConnection, Counter, Gauge};
 use crate::net::listen::Shutdown;
 use crate::net::places::ClientPlaces;
+use crate::net::reload::Reloaded;
 use crate::net::stream::Stream;
 use crate::queue::queue_dir;
 use crate::queue::sqlite::Process;
-use crate::queue::store::QueueStore;
+use crate::queue::store::{Filter, QueueStore};
 use crate::smtp::address;
 use crate::smtp::command::CommandSyntax;
 use crate::smtp::data::BareLf;
@@ -35,6 +38,7 @@ use crate::smtp::session::Config;
 use crate::tool::queue_open;
 
 use mailbox::Mailboxes;
+use record::EndingMailSession;
 use service::{MailReceiver, ReceivePolicy};
 
 /// Receive mail by SMTP or LMTP
@@ -93,6 +97,8 @@ pub struct Args {
     #[command(flatten)]
     log: LogArgs,
     #[command(flatten)]
+    operate: OperateArgs,
+    #[command(flatten)]
     queue: QueueArgs,
     #[command(flatten)]
     output: OutputArgs,
@@ -131,7 +137,8 @@ fn run(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<
     if args.serve.hash_password {
         return cli::args::print_password_hash(out);
     }
-    cli::block_on_threads(serve(args, out, activated))
+    let operate = args.operate.clone();
+    operate.verdict(out, cli::block_on_threads(serve(args, out, activated)))
 }
 
 async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow::Result<Exit> {
@@ -143,12 +150,15 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         Some(name) => local_domain(&name)?,
         None => host_name(),
     };
+    let checking = args.operate.check_config;
     let mailboxes = match &args.mailboxes {
-        Some(directory) if args.create => Some(Mailboxes::create(directory, &domains)?),
+        // What a start would make is no fault of the configuration.
+        Some(directory) if checking && args.create && !directory.exists() => None,
+        Some(directory) if args.create && !checking => Some(Mailboxes::create(directory, &domains)?),
         Some(directory) => Some(Mailboxes::open(directory, &domains)?),
         None => None,
     };
-    let users = args.serve.users(out)?;
+    let users = args.serve.users(out)?.map(Reloaded::new);
     let tls = args.serve.tls(out, &["smtp", "lmtp"])?;
     if args.tls == SmtpTlsStart::Implicit && tls.is_none() {
         return Err(Fault::new(Kind::Usage, "--tls implicit needs --cert or --self-signed").into());
@@ -164,6 +174,10 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         return Err(fault.into());
     }
     let queue: Option<Arc<dyn QueueStore>> = match relays {
+        true if checking => {
+            let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
+            queue_open::open_existing(&queue_dir, Process::OneShot, out)?.map(|queue| Arc::new(queue) as Arc<dyn QueueStore>)
+        }
         true => {
             let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
             out.note(&format!("the queue lies in {}", queue_dir.display()));
@@ -171,6 +185,13 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         }
         false => None,
     };
+    if checking {
+        return args.operate.healthy(out, &args.listen, tls.as_ref());
+    }
+    let mut reloader = Reloader::new(out);
+    reloader.add_tls(tls.as_ref(), &args.serve);
+    reloader.add_users(users.as_ref(), &args.serve);
+    let (shown, waiting) = (tls.clone(), queue.clone());
     let options = SmtpServerOptions {
         config: Config {
             name: hostname.clone(),
@@ -199,43 +220,64 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         policy: ReceivePolicy { hostname, domains, relay_from: args.relay_from.clone(), max_hops: args.max_hops },
         mailboxes: mailboxes.map(Arc::new),
         queue,
-        users: users.map(Arc::new),
+        users,
         logins: tokio::sync::Semaphore::new(crate::cli::users::MAX_CONCURRENT_CHECKS),
         out: out.clone(),
     });
     let listeners = args.listen.bind("127.0.0.1:2525", activated)?;
+    let metrics = args.operate.bind_metrics(out)?;
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
-    signals::outlive_habits(out, None)?;
+    signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
+    signals::tell_of_drain(out, &shutdown, args.listen.drain, || vec![(CountedConnection::open(), "connection")]);
     let scheme = match (args.lmtp, args.tls) {
         (true, _) => "lmtp",
         (false, SmtpTlsStart::Implicit) => "smtps",
         (false, SmtpTlsStart::Starttls) => "smtp",
     };
     args.listen.announce(out, scheme, &listeners.addresses())?;
+    OperateArgs::serve_metrics(out, metrics, shown, Box::new(move || Box::pin(queue_depth(waiting.clone()))))?;
     let (options, out, during) = (Arc::new(options), out.clone(), shutdown.clone());
     let places = ClientPlaces::new(args.listen.max_per_address, args.listen.max_clients);
     let handler = move |mut stream: Stream, address: std::net::SocketAddr| {
         let (options, service, out, shutdown) = (options.clone(), service.clone(), out.clone(), during.clone());
         let place = places.take(address.ip());
         async move {
-            let Some(_place) = place else {
-                // Whoever does not read this had no right to it.
-                let _ = stream.write_all(b"421 4.7.0 Too many connections from your address\r\n").await;
-                return;
-            };
-            if let Err(fault) = server::serve(stream, Some(address), &options, &*service, &shutdown).await {
-                // A client that vanishes is everyday life; what went wrong on our side is not.
-                match fault.kind {
-                    Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
-                        out.note(&format!("{address}: {fault}"));
-                    }
-                    _ => out.error(&address.to_string(), &fault),
+            let mut ending = EndingMailSession::begin(out.clone(), address);
+            let result = match place {
+                Some(_place) => {
+                    out.note(&format!("{address}: connected, session {}", ending.session));
+                    server::serve(stream, Some(address), &options, &*service, &shutdown, &mut ending.totals).await
                 }
+                None => {
+                    Counter::RefusedPlaces.add(1);
+                    ending.totals.why = "refused";
+                    // Whoever does not read this had no right to it.
+                    let _ = stream.write_all(b"421 4.7.0 Too many connections from your address\r\n").await;
+                    Ok(())
+                }
+            };
+            if let Err(fault) = result {
+                ending.totals.why = fault.kind.as_str();
+                out.of_client(Some(ending.session), &address.to_string(), &fault);
             }
         }
     };
     listeners.serve(args.listen.max_clients, &shutdown, handler).await;
     Ok(Exit::OK)
+}
+
+/// How many recipients wait in the queue, by state.
+async fn queue_depth(queue: Option<Arc<dyn QueueStore>>) -> Vec<Gauge> {
+    let Some(queue) = queue else { return Vec::new() };
+    let Ok(counts) = queue.count(Filter::default()).await else { return Vec::new() };
+    let states = [("queued", counts.queued), ("active", counts.active), ("held", counts.held)];
+    let gauge = |(state, count): (&str, u64)| Gauge {
+        name: "queue_recipients",
+        labels: format!("state=\"{state}\""),
+        help: "Recipients in the outgoing queue",
+        value: count.cast_signed(),
+    };
+    states.map(gauge).to_vec()
 }
 
 /// A domain as it is compared: lower case, A-labels.

@@ -58,6 +58,7 @@ mod mailread;
 mod mailread_parts;
 mod matrix;
 mod merge;
+mod operate;
 mod powercut;
 mod queue;
 mod queue_dsn;

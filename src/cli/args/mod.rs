@@ -5,7 +5,7 @@ mod operate;
 mod serve;
 
 pub use net::{LoginArgs, NetArgs, RetryArgs, TlsArgs, TrustArgs};
-pub use operate::LogArgs;
+pub use operate::{Gauges, LogArgs, OperateArgs, gauge};
 pub use serve::{ListenArgs, QueueArgs, ResolverArgs, ServeArgs, print_password_hash};
 
 use std::io::IsTerminal;

@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -92,7 +92,7 @@ impl Log {
     /// `CannotCreate` for a file that cannot be opened.
     pub(super) fn open(app: &'static str, args: &LogArgs) -> Result<Log, Fault> {
         let file = args.log.as_deref().map(|path| AppendedFile::open("log", path)).transpose()?;
-        let syslog = args.syslog.map(|facility| (facility, LogSink::new(SyslogSocket::default())));
+        let syslog = args.syslog.map(|facility| (facility, LogSink::new(SyslogSocket::at(SYSLOG_SOCKET))));
         Ok(Log { app, file: file.map(LogSink::new), syslog })
     }
 
@@ -141,7 +141,9 @@ impl Log {
     /// Waits until every line left, though not long.
     pub(super) fn finish(&self) {
         let sinks = self.file.iter().chain(self.syslog.iter().map(|(_, sink)| sink));
-        sinks.filter_map(|sink| sink.queued.get()).for_each(|queue| drop(queue.finish()));
+        for queue in sinks.filter_map(|sink| sink.queued.get()) {
+            queue.finish();
+        }
     }
 }
 
@@ -177,32 +179,39 @@ impl std::fmt::Debug for LogSink {
 }
 
 /// The socket of the syslog daemon; one that was started again is found again.
-#[derive(Debug, Default)]
-struct SyslogSocket(Option<UnixDatagram>);
+#[derive(Debug)]
+struct SyslogSocket {
+    path: PathBuf,
+    open: Option<UnixDatagram>,
+}
 
 impl SyslogSocket {
+    fn at(path: impl Into<PathBuf>) -> SyslogSocket {
+        SyslogSocket { path: path.into(), open: None }
+    }
+
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        let fresh = self.0.is_none();
-        let socket = match self.0.take() {
+        let fresh = self.open.is_none();
+        let socket = match self.open.take() {
             Some(socket) => socket,
             None => {
                 let socket = UnixDatagram::unbound()?;
-                socket.connect(Path::new(SYSLOG_SOCKET))?;
+                socket.connect(&self.path)?;
                 socket.set_write_timeout(Some(SYSLOG_PATIENCE))?;
                 socket
             }
         };
-        match socket.send(message) {
-            Ok(_) => self.0 = Some(socket),
-            // It waited long enough.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                self.0 = Some(socket);
-                return Err(error);
+        match socket.send(message).map(drop) {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => match fresh {
+                true => Err(error),
+                false => self.send(message),
+            },
+            // Sent, or it waited long enough.
+            sent => {
+                self.open = Some(socket);
+                sent
             }
-            Err(_) if !fresh => return self.send(message),
-            Err(error) => return Err(error),
         }
-        Ok(())
     }
 }
 
@@ -215,5 +224,45 @@ impl Write for SyslogSocket {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_syslog_daemon_gets_one_message_per_line_and_is_found_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        let log = Log { app: "test", file: None, syslog: Some((2, LogSink::new(SyslogSocket::at(&path)))) };
+        let heard = |daemon: &UnixDatagram| {
+            daemon.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            let mut bytes = [0; 8192];
+            let count = daemon.recv(&mut bytes).unwrap();
+            String::from_utf8_lossy(&bytes[..count]).into_owned()
+        };
+        log.line("T", None, Severity::Error, "error\tnobody listens yet");
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        log.line("T", None, Severity::Notice, "login refused\tbob\t192.0.2.1");
+        let message = heard(&daemon);
+        let (head, text) = message.split_once(": ").unwrap();
+        assert_eq!(text, "login refused bob 192.0.2.1");
+        // <21>Nov 29 11:00:00 test[123]
+        assert!(head.starts_with("<21>") && head.ends_with(&format!(" test[{}]", std::process::id())), "{head}");
+        drop(daemon);
+        std::fs::remove_file(&path).unwrap();
+        let daemon = UnixDatagram::bind(&path).unwrap();
+        let session = SessionId::next();
+        log.line("T", Some(session), Severity::Info, &"ü".repeat(9000));
+        let message = heard(&daemon);
+        assert!(message.contains(&format!("]: {session}: üü")) && message.ends_with('ü'), "{message:.80}");
+        assert!(message.len() <= MAX_SYSLOG_BYTES + 100);
+    }
+
+    #[test]
+    fn facilities_are_those_of_syslog() {
+        assert_eq!([facility("mail"), facility("daemon"), facility("local7")], [Ok(2), Ok(3), Ok(23)]);
+        assert!(facility("kern").unwrap_err().contains("local0, local1"));
     }
 }

@@ -10,7 +10,7 @@ mod stderr;
 mod usage;
 
 pub use log::{Severity, facility};
-pub use record::{OutputRecord, TextLine};
+pub use record::{OutputRecord, SessionSpan, TextLine};
 pub use stderr::{hook_panics, print_fault};
 pub use usage::print_parse_result;
 
@@ -54,12 +54,21 @@ struct OutputState {
 }
 
 impl Output {
-    /// The output that the arguments ask for; opens the report and the log.
+    /// The output that the arguments ask for; opens the report.
     ///
     /// # Errors
     ///
-    /// `Usage` or `CannotCreate` if one cannot be opened.
-    pub fn new(tool: &'static str, args: &OutputArgs, log: Option<&LogArgs>) -> Result<Output, Fault> {
+    /// `Usage` or `CannotCreate` if the report cannot be opened.
+    pub fn new(tool: &'static str, args: &OutputArgs) -> Result<Output, Fault> {
+        Output::logged(tool, args, None)
+    }
+
+    /// The same with a log.
+    ///
+    /// # Errors
+    ///
+    /// As [`Output::new`], and `CannotCreate` if the log cannot be opened.
+    pub fn logged(tool: &'static str, args: &OutputArgs, log: Option<&LogArgs>) -> Result<Output, Fault> {
         let report = args.report.as_deref().map(append::open_report).transpose()?;
         let terminal = io::stdout().is_terminal();
         let escape = match (args.nul, terminal) {
@@ -97,7 +106,8 @@ impl Output {
                 state.log.line(at, record.session(), record.severity(), &String::from_utf8_lossy(&text));
             }
         }
-        let elsewhere = !state.form.json && !R::BARE && state.log.takes_text();
+        let terminal = state.form.escape == Escape::Terminal;
+        let elsewhere = !state.form.json && (!R::BARE && state.log.takes_text() || R::FOR_PEOPLE && !terminal);
         let bytes = if elsewhere { Vec::new() } else { state.form.render(record, at.as_deref())? };
         if bytes.is_empty() {
             return Ok(());
@@ -140,6 +150,17 @@ impl Output {
             let _ = self.emit(&ErrorRecord::new(session, target, fault));
         }
         self.tell(target, fault);
+    }
+
+    /// What ended a client's session: clients that vanish are everyday life and a remark of `-v`, what went wrong on our side is
+    /// an error.
+    pub fn of_client(&self, session: Option<SessionId>, client: &str, fault: &Fault) {
+        match fault.kind {
+            Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
+                self.note(&format!("{client}: {fault}"));
+            }
+            _ => self.session_error(session, client, fault),
+        }
     }
 
     /// The line on stderr for a failed item whose record, if any, was printed already.
@@ -198,6 +219,11 @@ impl Output {
     /// What ends a record of text: a line feed, or NUL with `-0`.
     pub fn record_end(&self) -> u8 {
         self.0.form.record_end()
+    }
+
+    /// The tool's name.
+    pub fn tool(&self) -> &'static str {
+        self.0.tool
     }
 
     /// True when records are JSON.
@@ -377,7 +403,7 @@ mod tests {
     fn a_burst_leaves_in_time_and_in_order() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("report");
-        let out = Output::new("test", &args(&path), None).unwrap();
+        let out = Output::new("test", &args(&path)).unwrap();
         for number in 0..1000 {
             out.emit(&Sample { name: number.to_string(), size_bytes: None }).unwrap();
         }
@@ -396,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_status_74() {
-        let out = Output::new("test", &args(std::path::Path::new("/dev/full")), None).unwrap();
+        let out = Output::new("test", &args(std::path::Path::new("/dev/full"))).unwrap();
         assert!(out.emit(&Sample { name: "x".into(), size_bytes: None }).is_err());
         assert_eq!(out.finish(Exit::OK).code(), 74);
     }
@@ -404,8 +430,8 @@ mod tests {
     #[test]
     fn the_report_must_be_writable() {
         let missing = OutputArgs { report: Some("/nowhere/x".into()), ..OutputArgs::default() };
-        assert_eq!(Output::new("test", &missing, None).unwrap_err().kind, Kind::CannotCreate);
+        assert_eq!(Output::new("test", &missing).unwrap_err().kind, Kind::CannotCreate);
         let odd = OutputArgs { report: Some("fd:x".into()), ..OutputArgs::default() };
-        assert_eq!(Output::new("test", &odd, None).unwrap_err().kind, Kind::Usage);
+        assert_eq!(Output::new("test", &odd).unwrap_err().kind, Kind::Usage);
     }
 }

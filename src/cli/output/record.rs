@@ -1,5 +1,7 @@
 //! Records and their two forms: one line of text, or one JSON object.
 
+use std::time::Duration;
+
 use serde::Serialize;
 
 use super::log::Severity;
@@ -17,6 +19,9 @@ pub trait OutputRecord: Serialize {
 
     /// The text form is what scripts read by itself: no time before it.
     const BARE: bool = false;
+
+    /// The text form is for people: a terminal and the log have it, a pipe has not.
+    const FOR_PEOPLE: bool = false;
 
     /// Writes the text form; a record that writes nothing prints nothing.
     fn text(&self, _line: &mut TextLine) {}
@@ -171,6 +176,22 @@ impl OutputRecord for ErrorRecord<'_> {
 
     fn session(&self) -> Option<SessionId> {
         self.session
+    }
+}
+
+/// When a session began, and how long it took.
+#[derive(Debug, Serialize)]
+pub struct SessionSpan {
+    started_at: String,
+    elapsed_ms: u64,
+}
+
+impl SessionSpan {
+    /// A session that ends now.
+    pub fn ending_now(elapsed: Duration) -> SessionSpan {
+        let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        let started = jiff::Timestamp::now() - jiff::SignedDuration::from_millis(elapsed_ms.min(1 << 50).cast_signed());
+        SessionSpan { started_at: format!("{started:.3}"), elapsed_ms }
     }
 }
 

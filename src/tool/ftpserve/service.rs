@@ -1,20 +1,23 @@
 //! Who may log in to ftpserve and what they may do there; and the log.
 
-use std::net::SocketAddr;
+use std::os::unix::ffi::OsStrExt;
 
-use super::record::{ClientMembers, LoginRecord, PathMembers, RenamedTo, ServedTransferRecord, TreeChangeRecord};
-use crate::cli::output::Output;
+use super::record::{
+    ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
+    ServedTransferRecord, SessionRecord, TreeChangeRecord,
+};
+use crate::cli::output::{Output, SessionSpan};
 use crate::cli::users::{User, UserFlag, Users};
-use crate::fault::Kind;
-use crate::ftp::server::{FinishedTransfer, FtpService, Happening, TransferDirection};
-use crate::ftp::session::Rights;
+use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
+use crate::ftp::session::{Rights, StoreRefusal};
 use crate::ftp::store::FtpStore;
+use crate::net::reload::Reloaded;
 
 /// The logins: the user file, anonymous, or both.
 pub(super) struct Logins {
     /// The tree with the rights of the command line.
     pub(super) store: FtpStore,
-    pub(super) users: Option<Users>,
+    pub(super) users: Option<Reloaded<Users>>,
     pub(super) anonymous: bool,
     pub(super) out: Output,
 }
@@ -26,7 +29,7 @@ impl FtpService for Logins {
             let rights = if self.users.is_some() { Rights::READ_ONLY } else { self.store.rights() };
             return self.store.login(None, rights).ok();
         }
-        let user = self.users.as_ref()?.verify(user, password)?;
+        let user = self.users.as_ref()?.now().verify(user, password)?;
         let rights = rights_of(&user, self.store.rights());
         match self.store.login(user.home.as_deref(), rights) {
             Ok(store) => Some(store),
@@ -38,27 +41,44 @@ impl FtpService for Logins {
         }
     }
 
-    fn happened(&self, what: &Happening<'_>) {
+    fn happened(&self, who: &FtpPeer<'_>, what: &Happening<'_>) {
+        let (client, session, peer) = (ClientMembers::from(who), Some(who.session), who.address);
         // Output counts its own failures; a server goes on.
         let _ = match what {
-            Happening::Login { peer, user, accepted, tls } => {
-                self.out.emit(&LoginRecord { client: client(*peer, user, *tls), accepted: *accepted })
+            Happening::Connected => {
+                self.out.note(&format!("{peer}: connected, session {}", who.session));
+                Ok(())
             }
-            Happening::Transfer(finished) => self.out.emit(&transfer(finished)),
-            Happening::Change { peer, user, tls, verb, path, to } => self.out.emit(&TreeChangeRecord {
-                client: client(*peer, user, *tls),
-                verb,
+            Happening::Login { accepted } => self.out.emit(&LoginRecord { client, accepted: *accepted }),
+            Happening::Transfer(finished) => self.out.emit(&transfer(client, finished)),
+            Happening::Arrived { path, file } => self.out.emit(&ArrivedRecord {
+                client,
                 path: PathMembers::new(path),
-                to: to.map(RenamedTo::new),
+                below: BelowMembers::new(file.below.as_os_str().as_bytes()),
+                file: FileMembers::new(file.file.as_os_str().as_bytes()),
+                size_bytes: file.size,
             }),
-            Happening::Fault { peer, fault } => {
-                match fault.kind {
-                    // A client that vanishes is everyday life; what went wrong on our side is not.
-                    Kind::Disconnected | Kind::TimedOut | Kind::Protocol | Kind::TlsUntrusted => {
-                        self.out.note(&format!("{peer}: {fault}"));
+            Happening::Change { verb, path, to, refusal } => {
+                let (path, to) = (PathMembers::new(path), to.map(RenamedTo::new));
+                let change = TreeChangeRecord { client, verb, path, to };
+                match refusal.map(StoreRefusal::reply) {
+                    None => self.out.emit(&change),
+                    Some(reply) => {
+                        let (code, detail) = (reply.code, reply.text());
+                        self.out.emit(&RefusedChangeRecord { change, code, detail })
                     }
-                    _ => self.out.error(&peer.to_string(), fault),
                 }
+            }
+            Happening::Ended(totals) => self.out.emit(&SessionRecord {
+                client,
+                span: SessionSpan::ending_now(totals.elapsed),
+                why: totals.why,
+                transfers: totals.transfers,
+                received_bytes: totals.received,
+                sent_bytes: totals.sent,
+            }),
+            Happening::Fault(fault) => {
+                self.out.of_client(session, &peer.to_string(), fault);
                 Ok(())
             }
         };
@@ -76,13 +96,9 @@ fn rights_of(user: &User, default: Rights) -> Rights {
     }
 }
 
-fn client(peer: SocketAddr, user: &str, tls: bool) -> ClientMembers<'_> {
-    ClientMembers { ip: peer.ip().to_string(), port: peer.port(), user, tls }
-}
-
-fn transfer<'a>(finished: &FinishedTransfer<'a>) -> ServedTransferRecord<'a> {
+fn transfer<'a>(client: ClientMembers<'a>, finished: &FinishedTransfer<'a>) -> ServedTransferRecord<'a> {
     ServedTransferRecord {
-        client: client(finished.peer, finished.user, finished.tls),
+        client: ClientMembers { tls: finished.tls, ..client },
         direction: match finished.direction {
             TransferDirection::Download => "download",
             TransferDirection::Upload => "upload",
