@@ -334,9 +334,7 @@ impl<S: SmtpService> SmtpConnection<'_, S> {
             return Ok(());
         }
         if self.trace.is_on() {
-            output
-                .split_inclusive(|byte| *byte == b'\n')
-                .for_each(|line| self.trace.sent(line.trim_ascii_end()));
+            output.split_inclusive(|byte| *byte == b'\n').for_each(|line| self.trace.sent(line.trim_ascii_end()));
         }
         let stream = &mut self.stream;
         let written = self.options.limits.io("reply", async {

@@ -13,7 +13,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::cli::args::{ListenArgs, LogArgs, OperateArgs, OutputArgs, ServeArgs, gauge};
 use crate::cli::exit::Exit;
-use crate::cli::output::Output;
+use crate::cli::output::{FormLog, Output};
 use crate::cli::reload::Reloader;
 use crate::cli::{self, signals, units};
 use crate::fault::{Fault, Kind};
@@ -91,6 +91,9 @@ pub struct Args {
     /// Break off transfers that stand still for this time
     #[arg(long, value_name = "TIME", value_parser = units::duration, default_value = "60")]
     timeout: Duration,
+    /// Append a line per transfer of a file to FILE, in the form of wu-ftpd's xferlog(5)
+    #[arg(long, value_name = "FILE")]
+    xferlog: Option<PathBuf>,
     /// What the greeting says
     #[arg(long, value_name = "TEXT", default_value = "FTP server ready.")]
     greeting: String,
@@ -192,7 +195,8 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         TlsStart::Implicit => "ftps",
     };
     let anonymous = users.is_none() || args.anonymous;
-    let service = Arc::new(Logins { store, users, anonymous, out: out.clone() });
+    let xferlog = args.xferlog.as_deref().map(|path| FormLog::open("transfer log", path)).transpose()?;
+    let service = Arc::new(Logins { store, users, anonymous, xferlog, out: out.clone() });
     let shutdown = Shutdown::on_signals(args.listen.drain)?;
     signals::outlive_habits(out, Some(Arc::new(reloader)), args.operate.reload_every)?;
     signals::tell_of_drain(out, &shutdown, args.listen.drain, || {

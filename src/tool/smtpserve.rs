@@ -176,7 +176,8 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
     let queue: Option<Arc<dyn QueueStore>> = match relays {
         true if checking => {
             let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;
-            queue_open::open_existing(&queue_dir, Process::OneShot, out)?.map(|queue| Arc::new(queue) as Arc<dyn QueueStore>)
+            queue_open::open_existing(&queue_dir, Process::OneShot, out)?
+                .map(|queue| Arc::new(queue) as Arc<dyn QueueStore>)
         }
         true => {
             let queue_dir = queue_dir::find(args.queue.queue_dir.as_deref())?;

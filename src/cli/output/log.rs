@@ -3,7 +3,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixDatagram;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -147,25 +147,58 @@ impl Log {
     }
 }
 
+/// A further log in a form of its own, such as the transfer log of wu-ftpd.
+#[derive(Debug)]
+pub struct FormLog(LogSink);
+
+impl FormLog {
+    /// Opens it as a log is opened: appended to, never through a link.
+    ///
+    /// # Errors
+    ///
+    /// `CannotCreate`.
+    pub fn open(what: &str, path: &Path) -> Result<FormLog, Fault> {
+        AppendedFile::open(what, path).map(|file| FormLog(LogSink::new(file)))
+    }
+
+    /// Appends a line. Nobody waits for the disk once the output is queued ([`super::Output::queue_all`]).
+    pub fn line(&self, out: &super::Output, line: &str) {
+        if self.0.queued.get().is_none() && out.is_serving() {
+            // What is missing has no form here: it is told of on stderr.
+            let failed = {
+                let out = out.clone();
+                move |error: io::Error| out.warn(&Fault::local("transfer log", &error).detail)
+            };
+            let notices = Notices { dropped: Box::new(|_| Vec::new()), failed: Box::new(failed) };
+            let _ = self.0.queue("form log", notices);
+        }
+        self.0.write(format!("{line}\n").as_bytes());
+    }
+}
+
 impl LogSink {
     fn new(target: impl Write + Send + 'static) -> LogSink {
         LogSink { direct: Mutex::new(Some(Box::new(target))), queued: OnceLock::new() }
     }
 
     fn write(&self, line: &[u8]) {
-        match self.queued.get() {
-            Some(queue) => queue.push(line),
-            None => {
-                let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.queued.get().is_none() {
+            let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(target) = direct.as_mut() {
                 // A start that fails says so on stderr as well.
-                let _ = direct.as_mut().map(|target| target.write_all(line));
+                let _ = target.write_all(line);
+                return;
             }
+        }
+        if let Some(queue) = self.queued.get() {
+            queue.push(line);
         }
     }
 
     fn queue(&self, name: &str, notices: Notices) -> io::Result<()> {
-        let direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(target) = direct {
+        // Held until the queue is there: a line finds one or the other.
+        let mut direct = self.direct.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(target) = direct.take() {
             let _ = self.queued.set(WriteQueue::start(name, target, notices)?);
         }
         Ok(())

@@ -9,7 +9,7 @@ mod sink;
 mod stderr;
 mod usage;
 
-pub use log::{Severity, facility};
+pub use log::{FormLog, Severity, facility};
 pub use record::{OutputRecord, SessionSpan, TextLine};
 pub use stderr::{hook_panics, print_fault};
 pub use usage::print_parse_result;
@@ -103,7 +103,9 @@ impl Output {
         if let Some(at) = at.as_ref().filter(|_| !state.log.is_off()) {
             let text = RecordForm { json: false, escape: Escape::Terminal, ..state.form }.text(record);
             if !text.is_empty() {
-                state.log.line(at, record.session(), record.severity(), &String::from_utf8_lossy(&text));
+                let word = if R::BARE { format!("{}\t", R::TYPE) } else { String::new() };
+                let text = String::from_utf8_lossy(&text);
+                state.log.line(at, record.session(), record.severity(), &format!("{word}{text}"));
             }
         }
         let terminal = state.form.escape == Escape::Terminal;
@@ -219,6 +221,11 @@ impl Output {
     /// What ends a record of text: a line feed, or NUL with `-0`.
     pub fn record_end(&self) -> u8 {
         self.0.form.record_end()
+    }
+
+    /// True from [`Output::queue_all`] on.
+    fn is_serving(&self) -> bool {
+        self.0.serving.load(Ordering::Relaxed)
     }
 
     /// The tool's name.

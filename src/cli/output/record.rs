@@ -238,7 +238,8 @@ pub(super) mod tests {
         let fault = Fault::new(Kind::NoUser, "who?")
             .with_code(PeerCode::Reply(550))
             .with_enhanced(Some(Enhanced::new(5, 1, 1)));
-        let error = String::from_utf8(JSON.render(&ErrorRecord::new(None, "bob@b.test", &fault), None).unwrap()).unwrap();
+        let error =
+            String::from_utf8(JSON.render(&ErrorRecord::new(None, "bob@b.test", &fault), None).unwrap()).unwrap();
         let expected = r#"{"type":"error","v":1,"kind":"no_user","temporary":false,"exit":67,"code":550,"enhanced":"5.1.1","detail":"who?","target":"bob@b.test"}"#;
         assert_eq!(error, format!("{expected}\n"));
     }

@@ -55,18 +55,15 @@ pub(super) async fn serve(state: &Arc<ServingState>, stream: Stream, ended: &mut
     let (answers, ready) = mpsc::channel(1);
     let asker = Asker { client: ended.client, server, transport, session: Some(ended.session) };
     let AskedSession { why, queries, received, sent, .. } = ended;
-    let reading = AskedConnection { state: state.clone(), asker, answers, tasks: JoinSet::new(), why, queries, received };
+    let reading =
+        AskedConnection { state: state.clone(), asker, answers, tasks: JoinSet::new(), why, queries, received };
     if let Err(fault) = tokio::try_join!(reading.read(reader), write(writer, ready, sent)) {
         ended.why = fault.kind.as_str();
     }
 }
 
 /// Writes what is ready until nobody makes answers any more.
-async fn write(
-    mut writer: WriteHalf<Stream>,
-    mut ready: mpsc::Receiver<Vec<u8>>,
-    sent: &mut u64,
-) -> Result<(), Fault> {
+async fn write(mut writer: WriteHalf<Stream>, mut ready: mpsc::Receiver<Vec<u8>>, sent: &mut u64) -> Result<(), Fault> {
     let mut deadline = RateDeadline::new(Limits { idle: MAX_WRITE_WAIT, until: None, min_rate: MIN_RATE });
     while let Some(piece) = ready.recv().await {
         deadline.write_all("answer", &mut writer, &piece).await?;

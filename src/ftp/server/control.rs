@@ -74,6 +74,7 @@ struct Started {
     path: Vec<u8>,
     from: u64,
     tls: bool,
+    ascii: bool,
     /// The bytes of an upload, as ALLO said.
     announced: Option<u64>,
 }
@@ -413,8 +414,9 @@ impl ControlDriver<'_> {
             TransferTask::List(listing) => (TransferDirection::Listing, listing.path.clone(), 0),
         };
         let stop = Stop::default();
-        let (tls, announced) = (transfer.protect, transfer.announced);
-        let mut started = Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls, announced };
+        let (tls, ascii, announced) = (transfer.protect, transfer.ascii, transfer.announced);
+        let mut started =
+            Started { stop: stop.clone(), at: Instant::now(), direction, path, from, tls, ascii, announced };
         match block_in_place(|| self.open(transfer, stop)) {
             Ok((running, size, name)) => {
                 if let Some(name) = &name {
@@ -549,7 +551,9 @@ impl ControlDriver<'_> {
     fn log(&mut self, started: &Started, bytes: u64, failure: Option<&TransferFailure>) {
         let reply = failure.map(TransferFailure::reply);
         let (counter, moved, counted) = match (started.direction, failure) {
-            (TransferDirection::Download, None) => (Some(Counter::Downloads), Counter::BytesSent, &mut self.totals.sent),
+            (TransferDirection::Download, None) => {
+                (Some(Counter::Downloads), Counter::BytesSent, &mut self.totals.sent)
+            }
             (TransferDirection::Upload, None) => {
                 (Some(Counter::Uploads), Counter::BytesReceived, &mut self.totals.received)
             }
@@ -572,6 +576,11 @@ impl ControlDriver<'_> {
             from: started.from,
             elapsed: started.at.elapsed(),
             tls: started.tls,
+            ascii: started.ascii,
+            file: match started.direction {
+                TransferDirection::Listing => None,
+                _ => self.store.as_ref().and_then(|store| store.arrived(&started.path)).map(|it| it.file),
+            },
             code: reply.as_ref().map_or(226, |reply| reply.code),
             failure: failure.map(|failure| match failure {
                 TransferFailure::Refused(StoreRefusal::Failed(why)) => why.clone(),

@@ -7,6 +7,7 @@ mod data;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,6 +130,10 @@ pub struct FinishedTransfer<'a> {
     pub elapsed: Duration,
     /// The data connection ran inside TLS.
     pub tls: bool,
+    /// Line ends were changed on the way (TYPE A).
+    pub ascii: bool,
+    /// Where the file is, if it is there.
+    pub file: Option<PathBuf>,
     /// The reply that ended it.
     pub code: u16,
     /// Why it failed.
@@ -150,7 +155,8 @@ pub enum TransferDirection {
 /// lftp (`.in.NAME`) and scripts.
 fn is_unfinished(path: &[u8]) -> bool {
     let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    name.starts_with(b".in.") || [".part", ".filepart", ".partial", ".tmp"].iter().any(|end| name.ends_with(end.as_bytes()))
+    name.starts_with(b".in.")
+        || [".part", ".filepart", ".partial", ".tmp"].iter().any(|end| name.ends_with(end.as_bytes()))
 }
 
 /// How the server behaves.
@@ -287,7 +293,14 @@ struct EndingSession {
 impl EndingSession {
     fn begin(service: Arc<dyn FtpService>, peer: SocketAddr) -> EndingSession {
         let (session, started) = (SessionId::next(), Instant::now());
-        EndingSession { service, session, peer, started, totals: SessionTotals::default(), _counted: CountedConnection::begin() }
+        EndingSession {
+            service,
+            session,
+            peer,
+            started,
+            totals: SessionTotals::default(),
+            _counted: CountedConnection::begin(),
+        }
     }
 
     fn happened(&self, what: &Happening<'_>) {

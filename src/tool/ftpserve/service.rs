@@ -6,7 +6,8 @@ use super::record::{
     ArrivedRecord, BelowMembers, ClientMembers, FileMembers, LoginRecord, PathMembers, RefusedChangeRecord, RenamedTo,
     ServedTransferRecord, SessionRecord, TreeChangeRecord,
 };
-use crate::cli::output::{Output, SessionSpan};
+use crate::cli::clock;
+use crate::cli::output::{FormLog, Output, SessionSpan};
 use crate::cli::users::{User, UserFlag, Users};
 use crate::ftp::server::{FinishedTransfer, FtpPeer, FtpService, Happening, TransferDirection};
 use crate::ftp::session::{Rights, StoreRefusal};
@@ -19,6 +20,7 @@ pub(super) struct Logins {
     pub(super) store: FtpStore,
     pub(super) users: Option<Reloaded<Users>>,
     pub(super) anonymous: bool,
+    pub(super) xferlog: Option<FormLog>,
     pub(super) out: Output,
 }
 
@@ -50,7 +52,12 @@ impl FtpService for Logins {
                 Ok(())
             }
             Happening::Login { accepted } => self.out.emit(&LoginRecord { client, accepted: *accepted }),
-            Happening::Transfer(finished) => self.out.emit(&transfer(client, finished)),
+            Happening::Transfer(finished) => {
+                if let Some((log, line)) = self.xferlog.as_ref().zip(xferlog_line(who, finished)) {
+                    log.line(&self.out, &line);
+                }
+                self.out.emit(&transfer(client, finished))
+            }
             Happening::Arrived { path, file } => self.out.emit(&ArrivedRecord {
                 client,
                 path: PathMembers::new(path),
@@ -94,6 +101,33 @@ fn rights_of(user: &User, default: Rights) -> Rights {
         Some(UserFlag::Drop) => Rights::DROP_BOX,
         None => default,
     }
+}
+
+/// A line of wu-ftpd's xferlog(5); listings have none. Blanks of names become underscores, as they do there.
+fn xferlog_line(who: &FtpPeer<'_>, finished: &FinishedTransfer<'_>) -> Option<String> {
+    let direction = match finished.direction {
+        TransferDirection::Download => 'o',
+        TransferDirection::Upload => 'i',
+        TransferDirection::Listing => return None,
+    };
+    let word = |bytes: &[u8]| {
+        let plain = |byte: &u8| if byte.is_ascii_graphic() || *byte >= 0x80 { *byte } else { b'_' };
+        String::from_utf8_lossy(&bytes.iter().map(plain).collect::<Vec<u8>>()).into_owned()
+    };
+    let path = finished.file.as_ref().map_or(finished.path, |file| file.as_os_str().as_bytes());
+    let anonymous = matches!(who.user, "anonymous" | "ftp");
+    Some(format!(
+        "{} {} {} {} {} {} _ {direction} {} {} ftp 0 * {}",
+        clock::now().strftime("%a %b %e %H:%M:%S %Y"),
+        finished.elapsed.as_secs().max(1),
+        who.address.ip(),
+        finished.bytes,
+        word(path),
+        if finished.ascii { 'a' } else { 'b' },
+        if anonymous { 'a' } else { 'r' },
+        word(who.user.as_bytes()),
+        if finished.failure.is_none() { 'c' } else { 'i' },
+    ))
 }
 
 fn transfer<'a>(client: ClientMembers<'a>, finished: &FinishedTransfer<'a>) -> ServedTransferRecord<'a> {
