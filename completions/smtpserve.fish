@@ -22,6 +22,10 @@ complete -c smtpserve -l cert-out -d 'Write the certificate that --self-signed m
 complete -c smtpserve -l client-ca -d 'Take only clients with a certificate of the authorities in FILE (PEM)' -r -F
 complete -c smtpserve -l min-rate -d 'Break off a client that stays slower than this many bytes a second for the time of --timeout; 0: only silence counts' -r
 complete -c smtpserve -l user-file -d 'Who may log in: lines of NAME:HASH[:HOME[:FLAGS]], hashes made by --hash-password' -r -F
+complete -c smtpserve -l log -d 'Append the log, one line of text per event, to FILE (made for its owner alone, no link); HUP opens it again' -r -F
+complete -c smtpserve -l syslog -d 'Send the log to the local syslog daemon: daemon, mail, ftp, auth, local0 …' -r
+complete -c smtpserve -l metrics -d 'Serve the counters in Prometheus\' text format at http://ADDR/metrics; a port alone is one of 127.0.0.1' -r
+complete -c smtpserve -l reload-every -d 'Look so often whether the files of the certificate have changed; 0: only HUP reads them again' -r
 complete -c smtpserve -l queue-dir -d 'The queue\'s directory (default: $APPLAYER_QUEUE, else /var/spool/applayer where you may write, else below $XDG_STATE_HOME)' -r -F
 complete -c smtpserve -l report -d 'Append records as JSON Lines to FILE (made for its owner alone, no link) or to an open descriptor, fd:N' -r
 complete -c smtpserve -l color -d 'When to use colours' -r -f -a "auto\t'On a terminal, unless `NO_COLOR` is set or `TERM` is `dumb`'
@@ -32,6 +36,7 @@ complete -c smtpserve -l lmtp -d 'Speak LMTP (RFC 2033): one answer a recipient'
 complete -c smtpserve -l auth-in-clear -d 'Take passwords without TLS, too'
 complete -c smtpserve -l strict-syntax -d 'Refuse commands that break the grammar of RFC 5321: addresses without <>, with comments or a dot too many, names in EHLO'
 complete -c smtpserve -l hash-password -d 'Read a password from stdin, print its hash for the user file, and end'
+complete -c smtpserve -l check-config -d 'Read everything as a start would, say what is wrong, and end: with 0, or 78'
 complete -c smtpserve -l json -d 'Print JSON Lines: one object a record'
 complete -c smtpserve -s q -l quiet -d 'No progress, warnings or hints; errors stay'
 complete -c smtpserve -s v -l verbose -d 'Show the dialogue with the peer on stderr, without secrets'

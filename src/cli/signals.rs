@@ -33,6 +33,7 @@ pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Dura
     tokio::spawn(async move {
         let _ignored = ignored;
         let looks = !every.is_zero() && reloader.is_some();
+        let mut ticks = tokio::time::interval(every.max(Duration::from_secs(1)));
         loop {
             // A panic is reported by its hook; the server goes on.
             tokio::select! {
@@ -47,7 +48,7 @@ pub fn outlive_habits(out: &Output, reloader: Option<Arc<Reloader>>, every: Dura
                     let counters = counters::numbers(out.tool()).collect();
                     let _ = out.emit(&CountersRecord { counters });
                 }
-                () = tokio::time::sleep(every), if looks => {
+                _ = ticks.tick(), if looks => {
                     if let Some(reloader) = reloader.clone() {
                         drop(spawn_blocking(move || reloader.reload_if_changed()).await);
                     }

@@ -64,7 +64,7 @@ mod tests {
     #[test]
     fn the_end_is_found_in_both_forms_of_time_and_nothing_panics() {
         let (key, mut params) = (rcgen::KeyPair::generate().unwrap(), rcgen::CertificateParams::default());
-        for (year, end) in [(2049, 2_493_072_000), (2050, 2_524_608_000), (4096, 67_089_600_000)] {
+        for (year, end) in [(2049, 2_493_072_000), (2050, 2_524_608_000), (4096, 67_090_118_400)] {
             params.not_after = rcgen::date_time_ymd(year, 1, 1);
             let made = params.self_signed(&key).unwrap();
             let der = made.der();

@@ -185,6 +185,7 @@ async fn serve(args: Args, out: &Output, activated: ActivatedSockets) -> anyhow:
         idle: args.idle,
         data_limits: args.serve.limits(args.timeout),
         max_per_address: args.listen.max_per_address,
+        locate: args.xferlog.is_some(),
         keep_partial: args.keep_partial,
         trace: out.verbose().then(|| out.trace()),
         ..FtpServerOptions::default()

@@ -139,6 +139,10 @@ fn a_text_log_replaces_text_on_stdout_but_for_the_address() {
         session(name, server.addr);
         until(|| has(&dir.path().join("log"), "\tsession\t"), name);
         assert_eq!(server.stdout.text(), format!("{}\n", server.url));
+        if name == "dnsserve" {
+            // A connection is nothing to speak of, unless somebody asked for a log.
+            continue;
+        }
         let plain = one(name, dir.path()).arg("-q").start();
         session(name, plain.addr);
         plain.stdout.wait_for("\tsession\t");
@@ -329,8 +333,8 @@ fn certificates_and_users_are_read_again_under_load() {
         assert!(login("two"));
         // What is whole again is noticed without a word.
         write("cert", &third.0);
-        server.stdout.wait_for("\"ok\":true,\"why\":\"changed\"");
-        handshake(server.addr, Some(third.1)).unwrap();
+        until(|| handshake(server.addr, Some(third.1)).is_ok(), "the third certificate");
+        server.stdout.wait_for("\"why\":\"changed\"");
         assert!(login("one"));
         stop.store(true, Ordering::Relaxed);
         let count: u32 = load.into_iter().map(|thread| thread.join().unwrap()).sum();

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::append::AppendedFile;
 use super::queue::{Notices, WriteQueue};
+use super::severity::Severity;
 use crate::cli::args::LogArgs;
 use crate::cli::clock;
 use crate::fault::Fault;
@@ -20,55 +21,6 @@ const SYSLOG_SOCKET: &str = "/dev/log";
 const SYSLOG_PATIENCE: Duration = Duration::from_millis(500);
 /// A longer message is cut: daemons take 8 KiB (rsyslog) or less.
 const MAX_SYSLOG_BYTES: usize = 4096;
-
-/// How urgent a line is: the severities of RFC 5424, section 6.2.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Severity {
-    /// Something failed on our side.
-    Error = 3,
-    /// Something is not as it should be.
-    Warning = 4,
-    /// Something that an operator may act on, such as a password that was wrong.
-    Notice = 5,
-    /// What was done.
-    Info = 6,
-    /// The dialogue.
-    Debug = 7,
-}
-
-/// The facilities of RFC 5424, section 6.2.1, that programs may choose, by their names in syslog(3).
-const FACILITIES: [(&str, u8); 19] = [
-    ("user", 1),
-    ("mail", 2),
-    ("daemon", 3),
-    ("auth", 4),
-    ("syslog", 5),
-    ("lpr", 6),
-    ("news", 7),
-    ("uucp", 8),
-    ("cron", 9),
-    ("authpriv", 10),
-    ("ftp", 11),
-    ("local0", 16),
-    ("local1", 17),
-    ("local2", 18),
-    ("local3", 19),
-    ("local4", 20),
-    ("local5", 21),
-    ("local6", 22),
-    ("local7", 23),
-];
-
-/// The number of a facility.
-///
-/// # Errors
-///
-/// The names that there are.
-pub fn facility(name: &str) -> Result<u8, String> {
-    let found = FACILITIES.iter().find(|(known, _)| *known == name).map(|(_, number)| *number);
-    let names = || FACILITIES.map(|(name, _)| name).join(", ");
-    found.ok_or_else(|| format!("no facility; there are {}", names()))
-}
 
 /// The log that was asked for: a file, the syslog daemon, or both.
 #[derive(Debug, Default)]
@@ -291,11 +243,5 @@ mod tests {
         let message = heard(&daemon);
         assert!(message.contains(&format!("]: {session}: üü")) && message.ends_with('ü'), "{message:.80}");
         assert!(message.len() <= MAX_SYSLOG_BYTES + 100);
-    }
-
-    #[test]
-    fn facilities_are_those_of_syslog() {
-        assert_eq!([facility("mail"), facility("daemon"), facility("local7")], [Ok(2), Ok(3), Ok(23)]);
-        assert!(facility("kern").unwrap_err().contains("local0, local1"));
     }
 }

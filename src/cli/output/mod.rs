@@ -5,12 +5,14 @@ mod append;
 mod log;
 mod queue;
 mod record;
+mod severity;
 mod sink;
 mod stderr;
 mod usage;
 
-pub use log::{FormLog, Severity, facility};
+pub use log::FormLog;
 pub use record::{OutputRecord, SessionSpan, TextLine};
+pub use severity::{Severity, facility};
 pub use stderr::{hook_panics, print_fault};
 pub use usage::print_parse_result;
 
@@ -226,6 +228,11 @@ impl Output {
     /// True from [`Output::queue_all`] on.
     fn is_serving(&self) -> bool {
         self.0.serving.load(Ordering::Relaxed)
+    }
+
+    /// True with `--log` or `--syslog`.
+    pub fn has_log(&self) -> bool {
+        !self.0.log.is_off()
     }
 
     /// The tool's name.

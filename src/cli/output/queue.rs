@@ -1,7 +1,9 @@
 //! Output that nobody waits for: a bounded queue, and a thread that writes. Servers hand records and stderr lines to it,
 //! so that no client waits for whoever reads them; what finds the queue full is counted and dropped (as dnstap does).
 
+use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -153,4 +155,9 @@ impl QueueState {
             }
         }
     }
+}
+
+/// A descriptor of our own: std's handles have locks, which a write that stalls would hold.
+pub(super) fn own(target: impl AsFd) -> io::Result<File> {
+    Ok(File::from(target.as_fd().try_clone_to_owned()?))
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::log::Severity;
+use super::severity::Severity;
 use crate::cli::escape::{self, Escape, SafeJson};
 use crate::fault::{Fault, Kind, PeerCode};
 use crate::net::session_id::SessionId;

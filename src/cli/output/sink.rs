@@ -2,12 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use super::append::AppendedFile;
-use super::queue::{AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
+use super::queue::{self, AT_ONCE_AFTER, MAX_BATCH, MAX_WAIT, Notices, WriteQueue};
 use crate::fault::{Fault, Kind};
 
 /// Takes whole records in order. Direct until [`RecordSink::queue`], queued from then on.
@@ -68,7 +67,7 @@ impl RecordSink {
         batch.flush();
         let target: Box<dyn Write + Send> = match batch.report.take() {
             Some(report) => Box::new(report),
-            None => Box::new(own(io::stdout())?),
+            None => Box::new(queue::own(io::stdout())?),
         };
         // A sink is made queued once.
         let _ = self.queued.set(WriteQueue::start("records", target, notices)?);
@@ -215,9 +214,4 @@ impl Batch {
     fn result(&self) -> Result<(), BrokenOutput> {
         self.broken.clone().map_or(Ok(()), Err)
     }
-}
-
-/// A descriptor of our own: std's handles have locks, which a write that stalls would hold.
-pub(super) fn own(target: impl AsFd) -> io::Result<File> {
-    Ok(File::from(target.as_fd().try_clone_to_owned()?))
 }

@@ -4,9 +4,8 @@ use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::sync::OnceLock;
 
-use super::log::Severity;
-use super::queue::{Notices, WriteQueue};
-use super::sink;
+use super::queue::{self, Notices, WriteQueue};
+use super::severity::Severity;
 use crate::cli::{clock, escape};
 use crate::fault::Fault;
 
@@ -56,7 +55,7 @@ pub(super) fn queue(tool: &'static str) -> io::Result<()> {
         format!("{prefix}{tool}: warning: {lines} lines are missing here: their reader is slow\n").into_bytes()
     };
     let notices = Notices { dropped: Box::new(dropped), failed: Box::new(drop) };
-    let queue = WriteQueue::start("messages", Box::new(sink::own(io::stderr())?), notices)?;
+    let queue = WriteQueue::start("messages", Box::new(queue::own(io::stderr())?), notices)?;
     // Queued once a process.
     let _ = SERVING.set(ServingStderr { queue, tool, journal: is_journal(io::stderr()) });
     Ok(())

@@ -578,8 +578,10 @@ impl ControlDriver<'_> {
             tls: started.tls,
             ascii: started.ascii,
             file: match started.direction {
-                TransferDirection::Listing => None,
-                _ => self.store.as_ref().and_then(|store| store.arrived(&started.path)).map(|it| it.file),
+                TransferDirection::Download | TransferDirection::Upload if self.shared.options.locate => {
+                    self.store.as_ref().and_then(|store| store.arrived(&started.path)).map(|it| it.file)
+                }
+                _ => None,
             },
             code: reply.as_ref().map_or(226, |reply| reply.code),
             failure: failure.map(|failure| match failure {

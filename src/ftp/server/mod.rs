@@ -132,7 +132,7 @@ pub struct FinishedTransfer<'a> {
     pub tls: bool,
     /// Line ends were changed on the way (TYPE A).
     pub ascii: bool,
-    /// Where the file is, if it is there.
+    /// Where the file is, if it is there and [`FtpServerOptions::locate`] is set.
     pub file: Option<PathBuf>,
     /// The reply that ended it.
     pub code: u16,
@@ -190,6 +190,8 @@ pub struct FtpServerOptions {
     pub max_per_address: usize,
     /// How late a failed login is answered.
     pub failure_delay: Duration,
+    /// Finished transfers say where the file is.
+    pub locate: bool,
     /// What came of an upload that broke off stays under its name, if that was free.
     pub keep_partial: bool,
     /// The dialogue, for `-v`.
@@ -213,6 +215,7 @@ impl Default for FtpServerOptions {
             data_limits: Limits::default(),
             max_per_address: 100,
             failure_delay: Duration::from_secs(1),
+            locate: false,
             keep_partial: false,
             trace: None,
         }

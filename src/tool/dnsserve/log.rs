@@ -27,8 +27,11 @@ pub(super) fn log(out: &Output) -> Option<Arc<AnswerLog>> {
     }))
 }
 
-/// Every connection is a record and a line.
+/// Every connection is a record with `--json`, and a line with `-v` and in the log.
 pub(super) fn sessions(out: &Output) -> Option<Arc<SessionLog>> {
+    if !out.json() && !out.verbose() && !out.has_log() {
+        return None;
+    }
     let out = out.clone();
     Some(Arc::new(move |ended: &AskedSession| {
         let _ = out.emit(&ConnectionRecord {
