@@ -22,7 +22,7 @@ impl fmt::Display for SessionId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // The start in milliseconds of two years, and the process, so that two starts do not meet.
         static START: OnceLock<String> = OnceLock::new();
-        let start = || format!("{:x}{:x}", unix_micros() / 1000 & 0xf_ffff_ffff, std::process::id());
+        let start = || format!("{:x}{:x}", (unix_micros() / 1000) & 0xf_ffff_ffff, std::process::id());
         write!(f, "{}.{}", START.get_or_init(start), self.0)
     }
 }
