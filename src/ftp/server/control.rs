@@ -305,6 +305,9 @@ impl ControlDriver<'_> {
         self.totals.user = name;
         self.happened(&Happening::Login { accepted });
         if !accepted {
+            self.totals.user.clear();
+        }
+        if !accepted {
             // Guessing is slow, and always equally slow.
             tokio::time::sleep_until(started + self.shared.options.failure_delay).await;
         }
